@@ -2,22 +2,76 @@ package durward
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 )
 
-// Scheme is one way of showing who one is.
-type Scheme interface {
-	Presented(r *http.Request) (found, ambient bool)
-	Authenticate(r *http.Request) (*Principal, error)
-	Challenges(r *http.Request, code Code) []Challenge
+// maxToken is the longest token that is looked at, in octets. A longer one is
+// refused before it is split or hashed.
+const maxToken = 8 << 10
+
+// Bearer returns the scheme of RFC 6750: a token in the Authorization field.
+// Tokens in the query string or in a form are not taken (RFC 9700 s4.3.2).
+//
+// verify gets the token as sent, at most 8 KiB of token68 characters, and
+// returns who it speaks for. It refuses by an error that wraps [InvalidToken],
+// [TokenExpired], [TokenRevoked] or another [Code]; any other error is
+// [AuthUnavailable]. The context is the request's.
+func Bearer(verify func(ctx context.Context, token string) (*Principal, error)) Scheme {
+	return bearer{verify}
 }
 
 type bearer struct {
-	Scheme
 	verify func(context.Context, string) (*Principal, error)
 }
 
-// Bearer is the scheme of RFC 6750.
-func Bearer(verify func(ctx context.Context, token string) (*Principal, error)) Scheme {
-	return &bearer{verify: verify}
+func (bearer) Presented(r *http.Request) (found, ambient bool) {
+	_, found = bearerToken(r)
+	return found, false
+}
+
+func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
+	token, _ := bearerToken(r)
+	if token == "" {
+		// Bearer followed by auth-params instead of a token.
+		return nil, fmt.Errorf("Bearer without a token: %w", MalformedCredentials)
+	}
+	if len(token) > maxToken {
+		return nil, fmt.Errorf("token of %d octets, at most %d are read: %w", len(token), maxToken, InvalidToken)
+	}
+	return b.verify(r.Context(), token)
+}
+
+func (bearer) Challenges(_ *http.Request, code Code) []Challenge {
+	return []Challenge{{Scheme: "Bearer", Params: oauthParams(code)}}
+}
+
+// oauthParams returns the parameters by which a challenge of the OAuth family
+// says why (RFC 6750 s3, RFC 9449 s7.1, RFC 9470 s3).
+func oauthParams(code Code) []Param {
+	row := table[code]
+	if row.error == "" {
+		return nil
+	}
+	return []Param{{"error", row.error}, {"error_description", row.detail}}
+}
+
+// bearerToken returns the token68 of Bearer credentials in the request. It is
+// empty with ok true where the scheme is Bearer and what follows is no token.
+func bearerToken(r *http.Request) (token string, ok bool) {
+	lines := r.Header["Authorization"]
+	if len(lines) != 1 {
+		return "", false
+	}
+	// RFC 9110 s11.1: the name of a scheme is case-insensitive.
+	line := strings.Trim(lines[0], " \t")
+	if len(line) < len("Bearer ") || !strings.EqualFold(line[:len("Bearer")], "Bearer") || line[len("Bearer")] != ' ' {
+		return "", false
+	}
+	c, err := ParseCredentials(line)
+	if err != nil {
+		return "", false
+	}
+	return c.Token68, true
 }

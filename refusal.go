@@ -1,6 +1,17 @@
 package durward
 
-import "net/http"
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
 
 // Code names why a request was refused. The list is closed: each code has one
 // row in the table of refusals, which fixes its status, its challenge and what
@@ -85,9 +96,320 @@ const (
 	AuthUnavailable      Code = "AUTH_UNAVAILABLE" // 503: who this is cannot be told just now; never a 401
 )
 
+// asks says which schemes' challenges go with a refusal.
+type asks int
+
+const (
+	asksNothing asks = iota
+	asksAll          // one challenge for each scheme the route accepts
+	asksPresent      // the scheme of the credentials alone, and only where it can carry the error
+	asksOAuth        // each scheme of the OAuth family
+)
+
 // row is what the table of refusals fixes for a code.
 type row struct {
 	status int
+	asks   asks
+	error  string // the OAuth error: parameter of the challenge and member of the body
+	title  string
+	detail string // what the client may read: never more than the code says
+	hint   string // what to do next
 }
 
-var table = map[Code]row{}
+// table is the one list of refusals.
+var table = map[Code]row{
+	// RFC 6750 s3.1: a request without credentials gets no error code.
+	AuthenticationRequired: {401, asksAll, "", "Authentication required",
+		"This resource needs credentials and the request carried none.",
+		"Send credentials by one of the schemes named in WWW-Authenticate."},
+	UnsupportedScheme: {401, asksAll, "", "Authentication scheme not accepted",
+		"The Authorization field names a scheme that is not accepted here.",
+		"Use one of the schemes named in WWW-Authenticate."},
+	MalformedCredentials: {401, asksAll, "", "Malformed credentials",
+		"The Authorization field does not hold well-formed credentials.",
+		"The form is: scheme, one space, credentials; for a token: Authorization: Bearer TOKEN."},
+	AmbiguousCredentials: {400, asksOAuth, "invalid_request", "Ambiguous credentials",
+		"The request carried more than one set of credentials.",
+		"Send exactly one Authorization field, or one X-API-Key field, not both."},
+	InvalidRequest: {400, asksNothing, "", "Invalid request",
+		"The request is not one this server can read.", ""},
+	InvalidToken: {401, asksAll, "invalid_token", "Invalid access token",
+		"The access token is not valid here.",
+		"Get a new access token and send the request once more; if it is refused again, sign in again."},
+	TokenExpired: {401, asksAll, "invalid_token", "Access token expired",
+		"The access token has expired.",
+		"Refresh it and send the request once more with the new one."},
+	TokenRevoked: {401, asksAll, "invalid_token", "Access token revoked",
+		"The access token or its session was revoked.",
+		"Sign in again."},
+	InvalidCredentials: {401, asksAll, "", "Invalid credentials",
+		"The user name or the password is wrong.",
+		"Check both; which of them is wrong is never said."},
+	InvalidAPIKey: {401, asksAll, "invalid_token", "Invalid API key",
+		"The API key is not valid here.",
+		"Check that the key is whole, or make a new one."},
+	SessionExpired: {401, asksAll, "", "Session ended",
+		"The session is over.",
+		"Sign in again."},
+	RefreshInvalid: {401, asksAll, "", "Refresh token not valid",
+		"The refresh token is not one that can be used.",
+		"Sign in again."},
+	RefreshExpired: {401, asksAll, "", "Refresh token expired",
+		"The refresh token has expired.",
+		"Sign in again."},
+	SessionRevoked: {401, asksAll, "", "Session revoked",
+		"The session was ended.",
+		"Sign in again."},
+	StaleNonce: {401, asksAll, "", "Nonce no longer fresh",
+		"The response was made with a nonce that is no longer fresh.",
+		"Answer the new challenge with the same user name and password; nobody needs to be asked."},
+	InvalidProof: {401, asksAll, "invalid_dpop_proof", "Invalid DPoP proof",
+		"The DPoP proof is missing or does not fit this request.",
+		"Make a new proof for this method, this URL and this token."},
+	NonceRequired: {401, asksAll, "use_dpop_nonce", "DPoP nonce required",
+		"The DPoP proof needs a nonce from this server.",
+		"Make a new proof with the nonce in the DPoP-Nonce field and send the request once more."},
+	MFARequired: {401, asksAll, "", "Second factor required",
+		"The password is right; a second factor is still owed.",
+		"Finish at POST /api/auth/login/mfa with mfa_token and one of the methods."},
+	// RFC 9470 s3.
+	StepUpRequired: {401, asksAll, "insufficient_user_authentication", "Stronger or fresher sign-in required",
+		"This operation needs a stronger or more recent sign-in.",
+		"Sign in again as the challenge asks and repeat the request."},
+	EnrolmentRequired: {403, asksNothing, "", "Second factor must be set up",
+		"This operation needs a second factor and the account has none.",
+		"Set up a second factor, then repeat the request."},
+	// RFC 6750 s3.1.
+	InsufficientScope: {403, asksPresent, "insufficient_scope", "Insufficient scope",
+		"The credentials do not allow this.",
+		"Ask for the scopes in required_scopes; the same credentials will be refused again."},
+	Forbidden: {403, asksNothing, "", "Forbidden",
+		"Known, but not allowed.",
+		"Other credentials may be allowed; the same ones will be refused again."},
+	CrossSite: {403, asksNothing, "", "Cross-site request refused",
+		"A page of another site sent this request with the session cookie.",
+		"Send it from a page of this site, or with an access token instead of the cookie."},
+	AccountDisabled: {403, asksNothing, "", "Account disabled",
+		"The account is locked.",
+		"Ask an administrator."},
+	EmailUnverified: {403, asksNothing, "", "E-mail address not verified",
+		"The e-mail address of the account has not been verified.",
+		"Follow the link in the verification mail."},
+	PasswordChangeRequired: {403, asksNothing, "", "Password change required",
+		"The password must be changed before signing in.",
+		"Set a new password, then sign in."},
+	ClientCertificateRequired: {403, asksNothing, "", "Client certificate required",
+		"This resource needs a client certificate and none that is acceptable came.",
+		"Connect with a client certificate."},
+	InsecureTransport: {403, asksNothing, "", "HTTPS required",
+		"The request came over plain http; credentials are not taken in the clear.",
+		"Use https."},
+	ProxyAuthenticationRequired: {407, asksAll, "", "Proxy authentication required",
+		"This proxy needs credentials and the request carried none.",
+		"Send Proxy-Authorization by one of the schemes named in Proxy-Authenticate."},
+	TooManyAttempts: {429, asksNothing, "", "Too many attempts",
+		"Too many failed attempts.",
+		"Wait as long as Retry-After says."},
+	AuthUnavailable: {503, asksNothing, "", "Authentication unavailable",
+		"Who is asking cannot be told just now.",
+		"Keep the credentials: nothing is wrong with them. Try again as Retry-After says."},
+	NotFound: {404, asksNothing, "", "Not found",
+		"There is nothing here.", ""},
+	MethodNotAllowed: {405, asksNothing, "", "Method not allowed",
+		"This resource does not take this method.",
+		"Use one of the methods in Allow."},
+	EmailTaken: {409, asksNothing, "", "E-mail address taken",
+		"There is an account with this e-mail address.",
+		"Sign in, or use another address."},
+	BodyTooLarge: {413, asksNothing, "", "Body too large",
+		"The body of the request is too large.",
+		"Send at most 64 KiB."},
+	UnsupportedMediaType: {415, asksNothing, "", "Unsupported media type",
+		"The body of the request is not of a type that is taken here.",
+		"Send Content-Type: application/json."},
+	Internal: {500, asksNothing, "", "Internal error",
+		"Something went wrong on the server.",
+		"Give the operator the identifier in instance."},
+}
+
+// Refusal is a request refused: what the client reads, and apart from it the
+// true cause, which goes to the log alone.
+//
+// It is an error, so a check may return one in place of a [Code] to say more
+// than the code does; fields left zero are filled in from the table. What
+// [Guard.Check] returns is complete.
+type Refusal struct {
+	Code   Code
+	Detail string // replaces the table's sentence; the client reads it
+	Hint   string // replaces the table's next step; the client reads it
+
+	// Members are further members of the problem details (RFC 9457 s3.2). The
+	// client reads them.
+	Members map[string]any
+
+	RetryAfter time.Duration // sent in whole seconds, rounded up, with 429 and 503
+	Allow      []string      // methods, sent with 405
+
+	// Err is the true cause: which check failed and by how much. It is for the
+	// log and never reaches the client. It holds no secret.
+	Err error
+
+	// The guard sets the rest.
+
+	ID         string      // denial id, a ULID
+	Status     int         // HTTP status
+	Scheme     string      // registered name of the scheme the credentials came in, if any
+	Challenges []Challenge // as sent, strongest first
+}
+
+// Error says code and cause. It is for the log.
+func (f *Refusal) Error() string {
+	if f.Err == nil {
+		return string(f.Code)
+	}
+	return string(f.Code) + ": " + f.Err.Error()
+}
+
+// Unwrap returns the code and the cause.
+func (f *Refusal) Unwrap() []error {
+	if f.Err == nil {
+		return []error{f.Code}
+	}
+	return []error{f.Code, f.Err}
+}
+
+// complete copies what err says into a new Refusal and fills in what it leaves
+// open. now dates the denial id.
+func complete(err error, now time.Time) *Refusal {
+	f := new(Refusal)
+	var given *Refusal
+	var code Code
+	switch {
+	case errors.As(err, &given):
+		*f = *given
+		// The wrapping says more than the Refusal inside it.
+		if err != error(given) {
+			f.Err = err
+		}
+	case errors.As(err, &code):
+		f.Code, f.Err = code, err
+	case err == nil:
+		f.Code, f.Err = Internal, errors.New("refused without a reason")
+	default:
+		// A check that could not be made is never a 401.
+		f.Code, f.Err = AuthUnavailable, err
+	}
+	row, ok := table[f.Code]
+	if !ok {
+		f.Err = fmt.Errorf("code %q is on no row of the table: %w", string(f.Code), f.Err)
+		f.Code = AuthUnavailable
+		row = table[AuthUnavailable]
+	}
+	f.ID = denialID(now)
+	f.Status = row.status
+	if f.Detail == "" {
+		f.Detail = row.detail
+	}
+	if f.Hint == "" {
+		f.Hint = row.hint
+	}
+	if f.RetryAfter <= 0 {
+		switch f.Status {
+		case http.StatusTooManyRequests:
+			f.RetryAfter = time.Minute
+		case http.StatusServiceUnavailable:
+			f.RetryAfter = 5 * time.Second
+		}
+	}
+	return f
+}
+
+// oauthError returns the error of the problem details: that of a challenge, so
+// absent where no challenge carries one.
+func (f *Refusal) oauthError() string {
+	for _, c := range f.Challenges {
+		if e, ok := c.Param("error"); ok {
+			return e
+		}
+	}
+	return ""
+}
+
+// problem is the body of a refusal (RFC 9457 s3.1).
+type problem struct {
+	Type     string `json:"type"`
+	Title    string `json:"title"`
+	Status   int    `json:"status"`
+	Code     Code   `json:"code"`
+	Error    string `json:"error,omitempty"`
+	Detail   string `json:"detail"`
+	Hint     string `json:"hint,omitempty"`
+	Instance string `json:"instance"`
+}
+
+// body renders the problem details. docs is the base of the explanation pages,
+// or empty.
+func (f *Refusal) body(docs string) []byte {
+	p := problem{
+		Type: "about:blank", Title: http.StatusText(f.Status), // RFC 9457 s4.2.1
+		Status: f.Status, Code: f.Code, Error: f.oauthError(),
+		Detail: f.Detail, Hint: f.Hint, Instance: "urn:durward:denial:" + f.ID,
+	}
+	if docs != "" {
+		p.Type, p.Title = docs+"/"+string(f.Code), table[f.Code].title
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(p) // strings and a number: cannot fail
+	if len(f.Members) == 0 {
+		return b.Bytes()
+	}
+	b.Truncate(b.Len() - len("}\n"))
+	for _, name := range slices.Sorted(maps.Keys(f.Members)) {
+		b.WriteByte(',')
+		_ = e.Encode(name)
+		b.Truncate(b.Len() - 1)
+		b.WriteByte(':')
+		if e.Encode(f.Members[name]) == nil {
+			b.Truncate(b.Len() - 1)
+		} else {
+			b.WriteString("null")
+		}
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+// retryAfter renders a duration as delay-seconds, rounded up so that a client
+// that obeys is never early (RFC 9110 s10.2.3).
+func retryAfter(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// denialID returns a ULID: 48 bits of milliseconds and 80 random bits in
+// Crockford's base 32.
+func denialID(now time.Time) string {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	var raw [16]byte
+	ms := uint64(now.UnixMilli())
+	for i := range 6 {
+		raw[i] = byte(ms >> (40 - 8*i))
+	}
+	_, _ = rand.Read(raw[6:]) // crypto/rand.Read never returns an error
+	var id [26]byte
+	// 26 digits hold 130 bits: the first carries the top 3 of the 128.
+	var acc uint32
+	bits := 2
+	n := 0
+	for _, b := range raw {
+		acc = acc<<8 | uint32(b)
+		bits += 8
+		for bits >= 5 {
+			bits -= 5
+			id[n] = digits[acc>>bits&31]
+			n++
+		}
+	}
+	return string(id[:])
+}

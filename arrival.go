@@ -1,0 +1,149 @@
+package durward
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// forwarded reports whether a proxy stands between the peer and the client.
+func forwarded(r *http.Request) bool {
+	for _, field := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if _, ok := r.Header[field]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// trusts reports whether addr is a proxy whose forwarding fields are believed.
+func (g *Guard) trusts(addr netip.Addr) bool {
+	for _, p := range g.c.Proxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxHops bounds how many entries of X-Forwarded-For are read.
+const maxHops = 64
+
+// readForwarded takes client address and scheme from the fields of a trusted
+// peer. Each trusted proxy appends the address it saw, so the client is the
+// right-most entry that is no trusted proxy; what stands left of it, the client
+// chose itself.
+func (g *Guard) readForwarded(r *http.Request, v *visit) {
+	if lines := r.Header["X-Forwarded-Proto"]; len(lines) > 0 {
+		last := lines[len(lines)-1]
+		v.secure = strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
+	} else if !forwarded(r) {
+		// The proxy's own request, such as a health check.
+		v.loopback = v.client.IsLoopback()
+	}
+	lines := r.Header["X-Forwarded-For"]
+	hops := 0
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest, more := lines[i], true; more; hops++ {
+			var entry string
+			if cut := strings.LastIndexByte(rest, ','); cut >= 0 {
+				rest, entry = rest[:cut], rest[cut+1:]
+			} else {
+				entry, more = rest, false
+			}
+			addr, ok := hopAddr(strings.TrimSpace(entry))
+			if !ok || hops == maxHops {
+				v.badHop = "X-Forwarded-For from a trusted proxy cannot be read"
+				return
+			}
+			v.client = addr
+			if !g.trusts(addr) {
+				return
+			}
+		}
+	}
+}
+
+// hopAddr reads one entry of X-Forwarded-For: an address, with a port where a
+// proxy adds one.
+func hopAddr(s string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return addr.Unmap().WithZone(""), true
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	return netip.Addr{}, false
+}
+
+// crookedPath says why two readers could take the path of r for different
+// resources, or "". The request is refused then: a check on one reading must not
+// let the other through.
+func crookedPath(r *http.Request) string {
+	path := r.URL.Path
+	if path == "*" && r.Method == http.MethodOptions {
+		return "" // RFC 9110 s9.3.7
+	}
+	if path == "" || path[0] != '/' {
+		return "the path does not begin with a slash"
+	}
+	plain := true
+	for i := 0; i < len(path); i++ {
+		switch c := path[i]; {
+		case c < 0x20, c == 0x7f, c == '\\':
+			return "a control character or backslash in the path"
+		case c == '%':
+			plain = false
+		case c == '/':
+			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') {
+				if why := crookedSegment(path[i+1:]); why != "" {
+					return why
+				}
+			}
+		}
+	}
+	if plain && r.URL.RawPath == "" {
+		return ""
+	}
+	// What is still encoded once decoded, a second reader may decode again.
+	if hasEncoded(path) {
+		return "a doubly encoded separator or dot in the path"
+	}
+	if hasEncoded(r.URL.RawPath) {
+		return "an encoded separator or dot in the path"
+	}
+	return ""
+}
+
+// crookedSegment judges the segment at the start of s.
+func crookedSegment(s string) string {
+	if s[0] == '/' {
+		return "an empty segment in the path"
+	}
+	if end := strings.IndexByte(s, '/'); end >= 0 {
+		s = s[:end]
+	}
+	// Some servers cut path parameters off before they resolve dots.
+	s, _, _ = strings.Cut(s, ";")
+	if s == "." || s == ".." {
+		return "a dot segment in the path"
+	}
+	return ""
+}
+
+// hasEncoded reports a percent-encoded dot, slash, backslash, percent sign or
+// NUL in s.
+func hasEncoded(s string) bool {
+	for i := strings.IndexByte(s, '%'); i >= 0 && i+2 < len(s); {
+		switch strings.ToLower(s[i+1 : i+3]) {
+		case "2e", "2f", "5c", "00":
+			return true
+		}
+		next := strings.IndexByte(s[i+1:], '%')
+		if next < 0 {
+			return false
+		}
+		i += 1 + next
+	}
+	return false
+}

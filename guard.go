@@ -1,0 +1,652 @@
+package durward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Scheme is one way of showing who one is. [Bearer] and its siblings make them.
+//
+// Presented is asked of all schemes before any is tried, so that what is
+// presented decides, never the order of configuration. found reports whether
+// the request carries credentials of this scheme; ambient whether a browser
+// sends them by itself (a cookie, a client certificate), in which case explicit
+// ones win.
+//
+// Authenticate judges the credentials that Presented found. An error that wraps
+// a [Code] refuses; any other error means that it cannot be told just now.
+//
+// Challenges returns the scheme's challenges without realm, which the guard
+// adds. code is [AuthenticationRequired] unless the refused credentials were
+// this scheme's own.
+type Scheme interface {
+	Presented(r *http.Request) (found, ambient bool)
+	Authenticate(r *http.Request) (*Principal, error)
+	Challenges(r *http.Request, code Code) []Challenge
+}
+
+// Config says what a [Guard] accepts. Only Schemes is required.
+type Config struct {
+	// Schemes are the accepted schemes, in any order: challenges are always sent
+	// strongest first. At least one is required.
+	Schemes []Scheme
+
+	// Realm is the protection space (RFC 9110 s11.5); empty is "restricted".
+	// Printable ASCII without quotes and backslashes, which break Digest clients.
+	Realm string
+
+	// PublicURL is the origin under which clients reach this server, such as
+	// "https://api.example.com". With an https one, people who come by plain
+	// http are redirected to it.
+	PublicURL string
+
+	// Metadata is the URL of the protected resource metadata (RFC 9728), sent as
+	// resource_metadata in Bearer and DPoP challenges.
+	Metadata string
+
+	// LoginURL is where people sign in, sent in Session challenges.
+	LoginURL string
+
+	// Docs is the base of the pages that explain each code: the type of a
+	// refusal is Docs, a slash and the code. Empty: type is about:blank.
+	Docs string
+
+	// Hints replace the table's next step for a code, where the application
+	// knows a better one.
+	Hints map[Code]string
+
+	// Proxies are the peers whose X-Forwarded-For and X-Forwarded-Proto fields
+	// are believed. None by default. A prefix that covers every address is
+	// prohibited.
+	Proxies []netip.Prefix
+
+	// Preflight answers CORS preflights, usually the handler of a CORS library.
+	// Nil: 204 without CORS fields. A preflight never reaches the protected
+	// handler.
+	Preflight http.Handler
+
+	// OnRefusal is told of each refusal before it is written, for logs and
+	// metrics. It must be safe for concurrent use and must not write an answer.
+	OnRefusal func(*http.Request, *Refusal)
+
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+
+	// InsecureAllowHTTP takes credentials over plain http from anywhere. Without
+	// it plain http is refused unless it comes from loopback with no proxy in
+	// between, or a trusted proxy says that the client came by https.
+	InsecureAllowHTTP bool
+}
+
+// Policy says what a route wants beyond credentials that are good. The zero
+// Policy wants nothing more.
+type Policy struct {
+	// Scopes are all needed (RFC 6749 s3.3).
+	Scopes []string
+
+	// ACR lists the accepted authentication context classes in order of
+	// preference (RFC 9470 s4). A stronger one of Durward's own ladder
+	// (urn:durward:acr:1fa, urn:durward:acr:2fa, phr) satisfies a weaker.
+	ACR []string
+
+	// MaxAge is how long ago the person may have signed in; 0 is no limit.
+	MaxAge time.Duration
+
+	// Optional lets requests without credentials through as anonymous. Bad
+	// credentials are refused all the same.
+	Optional bool
+
+	// Allow decides what the fields above cannot, after them. Its error is
+	// treated as a scheme's: a [Code] refuses, any other is AuthUnavailable. The
+	// principal is nil for an anonymous request.
+	Allow func(*http.Request, *Principal) error
+}
+
+// Guard stands before handlers and answers what it refuses. It is the one place
+// that writes a 401, 403 or 407. A Guard is safe for concurrent use.
+type Guard struct {
+	c      Config   // as given, with defaults filled in
+	public *url.URL // of PublicURL, or nil
+}
+
+// New returns a Guard, or an error that names every mistake in c.
+func New(c Config) (*Guard, error) {
+	g := &Guard{c: c}
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("durward: "+format, args...)) }
+
+	if len(c.Schemes) == 0 {
+		mistake("Schemes is empty: a 401 needs at least one challenge (RFC 9110 s15.5.2)")
+	}
+	if slices.Contains(c.Schemes, nil) {
+		mistake("Schemes holds a nil scheme")
+	}
+	if c.Realm == "" {
+		g.c.Realm = "restricted"
+	}
+	for _, b := range []byte(c.Realm) {
+		if b < 0x20 || b > 0x7e || b == '"' || b == '\\' {
+			mistake("Realm %q: only printable ASCII without quotes and backslashes, which break Digest clients", c.Realm)
+			break
+		}
+	}
+	for _, u := range []struct{ name, value string }{
+		{"PublicURL", c.PublicURL}, {"Metadata", c.Metadata}, {"LoginURL", c.LoginURL}, {"Docs", c.Docs},
+	} {
+		if u.value == "" {
+			continue
+		}
+		parsed, err := url.Parse(u.value)
+		if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" || parsed.User != nil {
+			mistake("%s %q is not an absolute http or https URL", u.name, u.value)
+			continue
+		}
+		if u.name == "PublicURL" {
+			if strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+				mistake("PublicURL %q: an origin only, without path, query and fragment", u.value)
+			}
+			g.public = parsed
+		}
+	}
+	g.c.Docs = strings.TrimRight(c.Docs, "/")
+	for code := range c.Hints {
+		if _, ok := table[code]; !ok {
+			mistake("Hints: no code %q", string(code))
+		}
+	}
+	for _, p := range c.Proxies {
+		switch {
+		case !p.IsValid():
+			mistake("Proxies holds an invalid prefix")
+		case p.Bits() == 0:
+			mistake("Proxies %s would let every client choose its own address and scheme", p)
+		}
+	}
+	if c.Now == nil {
+		g.c.Now = time.Now
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return g, nil
+}
+
+// Protect is [New] and [Guard.Handler] in one: it lets only requests with good
+// credentials of one of schemes through to next. It panics on a mistake, as
+// regexp.MustCompile does.
+func Protect(next http.Handler, schemes ...Scheme) http.Handler {
+	g, err := New(Config{Schemes: schemes})
+	if err != nil {
+		panic(err)
+	}
+	return g.Handler(next)
+}
+
+// Handler lets only requests with good credentials through to next.
+func (g *Guard) Handler(next http.Handler) http.Handler { return g.Require(Policy{}, next) }
+
+// Require lets only requests that satisfy p through to next, which finds the
+// principal by [From]. CORS preflights are answered, not passed on. An answer to
+// a request with credentials is private to shared caches unless next says
+// otherwise (RFC 9111 s3.5). The ResponseWriter reaches next as it is.
+//
+// Guards nest: inside a handler of the same Guard only p is judged, since who
+// is asking is known.
+func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isPreflight(r) {
+			g.preflight(w, r)
+			return
+		}
+		r, v, err := g.judge(r, &p)
+		if err != nil {
+			g.turnAway(w, r, err)
+			return
+		}
+		h := w.Header()
+		if h["Vary"] == nil {
+			h["Vary"] = varyCredentials
+		} else {
+			h.Add("Vary", varyCredentials[0])
+		}
+		if v.chosen >= 0 && h["Cache-Control"] == nil {
+			h["Cache-Control"] = private
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// The values of accepted answers' fields; nobody appends to them in place, since
+// they are full.
+var (
+	varyCredentials = []string{"Authorization, X-API-Key"}
+	private         = []string{"private"}
+)
+
+// Open guards a route that asks nobody who they are, such as the sign-in
+// itself: the path, preflights and transport are judged, credentials are not
+// looked at. [ClientAddr] works inside.
+func (g *Guard) Open(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isPreflight(r) {
+			g.preflight(w, r)
+			return
+		}
+		r, v := g.arrive(r, nil)
+		if err := g.route(r, v); err != nil {
+			g.turnAway(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Check judges r by p without answering. It returns the principal, nil for an
+// anonymous request that p lets through, or a complete *[Refusal] for
+// [Guard.Refuse].
+func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
+	r, v, err := g.judge(r, &p)
+	if err != nil {
+		return nil, g.refusal(r, err)
+	}
+	return v.principal, nil
+}
+
+// From returns the principal that a guard found for the request with this
+// context, or nil where nobody is known.
+func From(ctx context.Context) *Principal {
+	if v := visitOf(ctx); v != nil {
+		return v.principal
+	}
+	return nil
+}
+
+// ClientAddr returns the client's address as the guard worked it out: the TCP
+// peer, or the right-most address in X-Forwarded-For that no trusted proxy has.
+// It is the zero Addr outside a guard and on listeners without addresses.
+func ClientAddr(ctx context.Context) netip.Addr {
+	if v := visitOf(ctx); v != nil {
+		return v.client
+	}
+	return netip.Addr{}
+}
+
+// visit is what one guard knows of one request. It stands in the context.
+// It is the context, so that carrying it costs one allocation.
+type visit struct {
+	context.Context
+	guard     *Guard
+	policy    *Policy // nil inside Open
+	client    netip.Addr
+	secure    bool   // https at this listener or at a trusted proxy
+	loopback  bool   // from this machine, with no proxy in between
+	badHop    string // why the forwarding fields cannot be read
+	chosen    int    // index of the scheme whose credentials are judged, or -1
+	principal *Principal
+}
+
+type visitKey struct{}
+
+func (v *visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
+
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
+}
+
+// judge takes the steps of a decision in their order. The request it returns
+// carries the visit.
+func (g *Guard) judge(r *http.Request, p *Policy) (*http.Request, *visit, error) {
+	if v := visitOf(r.Context()); v != nil && v.guard == g && v.policy != nil {
+		// Inside a handler of this guard: only the policy is new.
+		inner := *v
+		inner.Context, inner.policy = r.Context(), p
+		r = r.WithContext(&inner)
+		if inner.principal == nil && !p.Optional {
+			return r, &inner, AuthenticationRequired
+		}
+		return r, &inner, g.permit(r, &inner)
+	}
+
+	r, v := g.arrive(r, p)
+	if err := g.route(r, v); err != nil {
+		return r, v, err
+	}
+	if err := g.choose(r, v); err != nil {
+		return r, v, err
+	}
+	if v.chosen < 0 {
+		if p.Optional {
+			return r, v, g.permit(r, v)
+		}
+		return r, v, g.noCredentials(r)
+	}
+	principal, err := g.c.Schemes[v.chosen].Authenticate(r)
+	if err != nil {
+		return r, v, err
+	}
+	if principal == nil {
+		return r, v, errors.New("the scheme returned neither a principal nor an error")
+	}
+	v.principal = principal
+	return r, v, g.permit(r, v)
+}
+
+// arrive works out, once, how the request came.
+func (g *Guard) arrive(r *http.Request, p *Policy) (*http.Request, *visit) {
+	v := &visit{Context: r.Context(), guard: g, policy: p, secure: r.TLS != nil, chosen: -1}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		v.client = peer.Addr().Unmap().WithZone("")
+	}
+	switch {
+	case g.trusts(v.client):
+		g.readForwarded(r, v)
+	case v.client.IsLoopback():
+		v.loopback = !forwarded(r)
+	}
+	return r.WithContext(v), v
+}
+
+// route takes steps 1 and 3: the path is one that every reader reads alike, and
+// nobody is asked for a password in the clear.
+func (g *Guard) route(r *http.Request, v *visit) error {
+	if why := crookedPath(r); why != "" {
+		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not in its plain form.",
+			Hint: "Send the path without empty, dot or doubly encoded segments.", Err: errors.New(why)}
+	}
+	if v.badHop != "" {
+		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
+	}
+	if v.secure || v.loopback || g.c.InsecureAllowHTTP {
+		return nil
+	}
+	if v.client.IsLoopback() && !g.trusts(v.client) {
+		return fmt.Errorf("plain http from loopback with forwarding fields, and no trusted proxy at %s: %w", v.client, InsecureTransport)
+	}
+	return fmt.Errorf("plain http from %s: %w", v.client, InsecureTransport)
+}
+
+// turnAway answers a request that goes no further: a person who came by plain
+// http is sent to the same page by https, everything else is refused.
+func (g *Guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, InsecureTransport) && g.public != nil && g.public.Scheme == "https" && isNavigation(r) {
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, r, "https://"+g.public.Host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+		return
+	}
+	g.Refuse(w, r, err)
+}
+
+// choose takes step 4: which scheme's credentials are presented.
+func (g *Guard) choose(r *http.Request, v *visit) error {
+	authorization := r.Header["Authorization"]
+	if n := len(authorization) + len(r.Header["X-Api-Key"]); n > 1 {
+		return fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
+	}
+	if len(authorization) == 1 {
+		if err := wellFormed(authorization[0]); err != nil {
+			return err
+		}
+	}
+	explicit, ambient := -1, -1
+	for i, s := range g.c.Schemes {
+		switch found, byItself := s.Presented(r); {
+		case found && !byItself && explicit < 0:
+			explicit = i
+		case found && byItself && ambient < 0:
+			ambient = i
+		}
+	}
+	switch {
+	case explicit >= 0:
+		v.chosen = explicit
+	case len(authorization) == 1:
+		return fmt.Errorf("the scheme of the Authorization field is none of the accepted: %w", UnsupportedScheme)
+	default:
+		v.chosen = ambient
+	}
+	return nil
+}
+
+// wellFormed reports whether line holds one set of credentials (RFC 9110
+// s11.4).
+func wellFormed(line string) error {
+	c, err := ParseCredentials(line)
+	if err != nil {
+		if list, listErr := ParseChallenges([]string{line}); listErr == nil && len(list) > 1 {
+			return fmt.Errorf("%d credentials in one Authorization field: %w", len(list), AmbiguousCredentials)
+		}
+		return fmt.Errorf("Authorization field: %w: %w", err, MalformedCredentials)
+	}
+	if c.Token68 == "" && len(c.Params) == 0 {
+		// Most often a token sent without its scheme.
+		return &Refusal{Code: MalformedCredentials, Err: errors.New("a single word in the Authorization field: a token without its scheme, or a scheme without credentials")}
+	}
+	return nil
+}
+
+// noCredentials is step 5.
+func (g *Guard) noCredentials(r *http.Request) error {
+	if strings.Contains(r.URL.RawQuery, "access_token=") {
+		// RFC 9700 s4.3.2: never from the URL.
+		return &Refusal{Code: AuthenticationRequired,
+			Hint: "A token in the query string is not looked at: send it as Authorization: Bearer TOKEN.",
+			Err:  errors.New("no credentials but a token in the query string")}
+	}
+	return AuthenticationRequired
+}
+
+// permit takes steps 9 and 10: sure enough, and allowed.
+func (g *Guard) permit(r *http.Request, v *visit) error {
+	p, who := v.policy, v.principal
+	if who != nil {
+		if why := g.unsure(p, who); why != "" {
+			if who.ACR == "" && who.AuthTime.IsZero() {
+				// No sign-in stands behind these credentials, so none can be renewed.
+				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
+			}
+			return fmt.Errorf("%s: %w", why, StepUpRequired)
+		}
+		if !who.HasScope(p.Scopes...) {
+			return &Refusal{Code: InsufficientScope, Members: map[string]any{
+				"required_scopes": p.Scopes, "granted_scopes": slices.Concat([]string{}, who.Scopes)}}
+		}
+	}
+	if p.Allow != nil {
+		return p.Allow(r, who)
+	}
+	return nil
+}
+
+// unsure says why the sign-in behind who is too weak or too old for p, or "".
+func (g *Guard) unsure(p *Policy, who *Principal) string {
+	if len(p.ACR) > 0 && !slices.ContainsFunc(p.ACR, func(want string) bool { return atLeast(who.ACR, want) }) {
+		return fmt.Sprintf("acr %q, wanted one of %q", who.ACR, p.ACR)
+	}
+	if p.MaxAge > 0 {
+		if age := g.c.Now().Sub(who.AuthTime); who.AuthTime.IsZero() || age > p.MaxAge {
+			return fmt.Sprintf("signed in %s ago, at most %s", age.Truncate(time.Second), p.MaxAge)
+		}
+	}
+	return ""
+}
+
+// acrLadder is Durward's own order of strength, weakest first.
+var acrLadder = []string{"urn:durward:acr:1fa", "urn:durward:acr:2fa", "phr"}
+
+func atLeast(have, want string) bool {
+	if have == want {
+		return true
+	}
+	h, w := slices.Index(acrLadder, have), slices.Index(acrLadder, want)
+	return w >= 0 && h > w
+}
+
+// Refuse answers r with the refusal that err says: a [Code], a *[Refusal], or
+// any other error, which is AuthUnavailable. It may be called by handlers inside
+// the guard. The client reads what the table allows; the cause goes to
+// OnRefusal. It is the one writer of refusals.
+func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	f := g.refusal(r, err)
+	if g.c.OnRefusal != nil {
+		g.c.OnRefusal(r, f)
+	}
+	h := w.Header()
+	for _, c := range f.Challenges {
+		// Each challenge on its own field line: clients that read only the first
+		// scheme of a line exist.
+		h.Add("WWW-Authenticate", c.String())
+	}
+	if f.RetryAfter > 0 {
+		h.Set("Retry-After", retryAfter(f.RetryAfter))
+	}
+	if len(f.Allow) > 0 {
+		h.Set("Allow", strings.Join(f.Allow, ", "))
+	}
+	h.Set("Durward-Denial", f.ID)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP")
+	if r.Header.Get("Origin") != "" {
+		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial")
+	}
+	body := f.body(g.c.Docs)
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Del("Content-Encoding")
+	w.WriteHeader(f.Status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// refusal completes err for this request: id, sentences, challenges.
+func (g *Guard) refusal(r *http.Request, err error) *Refusal {
+	if f, ok := err.(*Refusal); ok && f.ID != "" {
+		return f // from Check
+	}
+	f := complete(err, g.c.Now())
+	if f.Hint == table[f.Code].hint {
+		if hint, ok := g.c.Hints[f.Code]; ok {
+			f.Hint = hint
+		}
+	}
+	v := visitOf(r.Context())
+	if v == nil || v.guard != g {
+		v = &visit{chosen: -1}
+	}
+	f.Scheme, f.Challenges = g.challenges(r, f.Code, v)
+	return f
+}
+
+// challenges returns those that go with code, strongest first, with realm and
+// whatever the guard knows and a scheme does not; and the name of the scheme
+// whose credentials were refused.
+func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, list []Challenge) {
+	which := table[code].asks
+	for i, s := range g.c.Schemes {
+		say := AuthenticationRequired
+		if i == v.chosen || which == asksOAuth {
+			say = code
+		}
+		for _, c := range s.Challenges(r, say) {
+			if i == v.chosen {
+				own = c.Scheme
+			}
+			oauth := c.Scheme == "Bearer" || c.Scheme == "DPoP"
+			switch which {
+			case asksNothing:
+				continue
+			case asksPresent:
+				if i != v.chosen || !oauth {
+					continue
+				}
+			case asksOAuth:
+				if !oauth {
+					continue
+				}
+			}
+			list = append(list, g.decorate(c, v.policy))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
+	return own, list
+}
+
+// decorate adds realm and what the route and the configuration say to a
+// scheme's own parameters.
+func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
+	params := make([]Param, 0, len(c.Params)+5)
+	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
+	code, _ := c.Param("error")
+	if p != nil && code == "insufficient_user_authentication" { // RFC 9470 s3
+		if len(p.ACR) > 0 {
+			params = append(params, Param{"acr_values", strings.Join(p.ACR, " ")})
+		}
+		if p.MaxAge > 0 {
+			params = append(params, Param{"max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10)})
+		}
+	}
+	if p != nil && len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
+		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")}) // RFC 6750 s3
+	}
+	switch c.Scheme {
+	case "Bearer", "DPoP":
+		if g.c.Metadata != "" {
+			params = append(params, Param{"resource_metadata", g.c.Metadata}) // RFC 9728 s5.1
+		}
+	case "Session":
+		if g.c.LoginURL != "" {
+			params = append(params, Param{"login", g.c.LoginURL})
+		}
+	}
+	c.Params = params
+	return c
+}
+
+// strength orders challenges: a client that takes the first scheme it knows
+// takes the strongest.
+func strength(scheme string) int {
+	return slices.Index([]string{"Basic", "Digest", "Session", "ApiKey", "Bearer", "DPoP"}, scheme)
+}
+
+// isPreflight reports a CORS preflight (Fetch standard, CORS-preflight fetch).
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header["Origin"] != nil && r.Header["Access-Control-Request-Method"] != nil
+}
+
+func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
+	if g.c.Preflight != nil {
+		g.c.Preflight.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Add("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// isNavigation reports whether a person's browser is opening a document.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" {
+		return dest == "document"
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
+}

@@ -1,0 +1,63 @@
+package account
+
+import (
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// maxEmail is the longest address in octets (RFC 5321 s4.5.3.1.3).
+const maxEmail = 254
+
+// canonicalEmail returns an address as typed and the key under which it is
+// compared: NFKC and case folding, so that spellings that look alike are one
+// account. The key of a key is the key.
+func canonicalEmail(typed string) (email, key string, err error) {
+	email = strings.TrimSpace(typed)
+	key = emailKey(email)
+	bad := func(detail string) (string, string, error) {
+		return "", "", mistake("email", detail, "An address looks like ada@example.com.")
+	}
+	switch {
+	case email == "":
+		return bad("The e-mail address is missing.")
+	case len(email) > maxEmail || len(key) > maxEmail:
+		return bad("The e-mail address is too long.")
+	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable):
+		return bad("The e-mail address holds characters that cannot stand in one.")
+	// A colon could never be sent in Basic credentials (RFC 7617 s2); quotes,
+	// brackets and blanks are where mailers and checks read different addresses.
+	case strings.ContainsAny(key, ` :;,"'()<>[]\`) && !plainApostrophe(key) || strings.Count(key, "@") != 1:
+		return bad("The e-mail address is not in its plain form.")
+	}
+	local, domain, _ := strings.Cut(key, "@")
+	if local == "" || domain == "" || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") || strings.Contains(domain, "..") {
+		return bad("The e-mail address is not in its plain form.")
+	}
+	// The mailer's own reading must be the same address.
+	if parsed, err := mail.ParseAddress(key); err != nil || parsed.Address != key || parsed.Name != "" {
+		return bad("The e-mail address is not in its plain form.")
+	}
+	return email, key, nil
+}
+
+// plainApostrophe reports whether the apostrophe is all that is odd about key:
+// o'hara@example.com is an ordinary address.
+func plainApostrophe(key string) bool {
+	return !strings.ContainsAny(key, ` :;,"()<>[]\`)
+}
+
+func emailKey(email string) string {
+	fold := func(s string) string { return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(s))) }
+	return strings.TrimSpace(fold(email))
+}
+
+// unprintable reports characters that show nothing or change what is shown
+// around them.
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs) || r == utf8.RuneError
+}

@@ -1,0 +1,85 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// Authenticate judges an address and a password. It returns the person, or an
+// error that wraps InvalidCredentials whichever was wrong, AccountDisabled after
+// the right password of a locked account, or TooManyAttempts. For an address
+// that nobody has, the same work is done.
+func (p *People) Authenticate(ctx context.Context, email, password string, from From) (store.User, error) {
+	_, key, err := canonicalEmail(email)
+	if err != nil {
+		// Nobody has such an address; it is counted and hashed like one that
+		// somebody could have.
+		key = emailKey(email)
+		if len(key) > maxEmail {
+			key = key[:maxEmail]
+		}
+	}
+	var u store.User
+	known := false
+	if err == nil {
+		u, err = p.DB.UserByEmailKey(ctx, key)
+		switch {
+		case err == nil:
+			known = true
+		case !errors.Is(err, store.ErrNotFound):
+			return store.User{}, err
+		}
+	}
+	if err := p.judge(ctx, u, known, key, password, from); err != nil {
+		return store.User{}, err
+	}
+	if !u.LockedAt.IsZero() {
+		return store.User{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+	}
+	return u, nil
+}
+
+// judge checks one password within the limits. u is the zero User where known is
+// false; key is what failures are counted under.
+func (p *People) judge(ctx context.Context, u store.User, known bool, key, password string, from From) error {
+	attempt, err := p.Limits.Begin(ctx, key, from.Addr)
+	if err != nil {
+		var blocked *limits.Blocked
+		if errors.As(err, &blocked) {
+			p.refused.add(key, u.ID, "too many attempts", from, p.Now())
+			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w", err)}
+		}
+		return err
+	}
+	defer attempt.Cancel() // where nothing below has decided
+
+	right, rehash, err := p.Hasher.Verify(ctx, u.Password, password)
+	if err != nil {
+		return busy(err)
+	}
+	if !right || !known {
+		attempt.Fail(password)
+		why := "wrong password"
+		if !known {
+			why = "no such account"
+		}
+		p.refused.add(key, u.ID, why, from, p.Now())
+		return fmt.Errorf("account: %s: %w", why, durward.InvalidCredentials)
+	}
+	attempt.Succeed()
+	if rehash {
+		if hash, err := p.Hasher.Hash(ctx, password); err == nil {
+			err = p.DB.SetPasswordHash(ctx, u.ID, u.Password, hash)
+			if err != nil {
+				p.Log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
+			}
+		}
+	}
+	return nil
+}

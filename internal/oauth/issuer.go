@@ -1,0 +1,245 @@
+// Package oauth holds the rules of the issuer: the tokens a sign-in gives, how
+// they are refreshed, when they end, and the keys that make them. It knows no
+// HTTP and writes no SQL.
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/store"
+	"github.com/durward-auth/durward/jwt"
+)
+
+// FirstParty is the client that the server's own sign-in gives tokens to.
+const FirstParty = "durward"
+
+// Config is what the issuer needs. URL, DB, Master and Revoked are required.
+type Config struct {
+	URL      string   // iss of every token
+	Audience []string // aud of every token; default URL
+
+	DB      *store.DB
+	Master  *seal.Master // seals keys at rest
+	Revoked *revocation.List
+	Rate    *limits.Rate // bad refresh tokens of one network; nil is no limit
+
+	// Algorithm of new signing keys: ES256 (default), EdDSA, RS256, PS256, or
+	// HS256 with SharedSecret, which then is the one key.
+	Algorithm    string
+	SharedSecret []byte
+
+	AccessTTL       time.Duration // default 15 min
+	RefreshTTL      time.Duration // since the last refresh; default 7 days
+	RefreshAbsolute time.Duration // since the sign-in; default 30 days
+	RefreshGrace    time.Duration // default 30 s
+	Leeway          time.Duration // after exp, 0 to 60 s; default 0
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Issuer makes, refreshes and verifies tokens.
+type Issuer struct {
+	c         Config
+	verifier  *jwt.Verifier
+	keys      *jwt.Keys              // what tokens are verified with
+	published atomic.Pointer[[]byte] // the JWKS document
+	signer    atomic.Pointer[jwt.PrivateKey]
+	epoch     string
+	outage    store.Outage
+
+	mu       sync.Mutex                 // held while keys are read anew
+	opened   map[string]*jwt.PrivateKey // signing keys by id, so that each is unsealed once
+	ring     atomic.Pointer[ring]
+	wentBack atomic.Bool // a token from the store's future was seen
+}
+
+// New opens the keys, making them where the database has none, and returns the
+// issuer, or an error that names every mistake in c.
+func New(ctx context.Context, c Config) (*Issuer, error) {
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("oauth: "+format, args...)) }
+	if c.URL == "" {
+		mistake("no issuer URL")
+	}
+	if c.DB == nil || c.Master == nil || c.Revoked == nil {
+		mistake("database, master key and revocation list are required")
+	}
+	if len(c.Audience) == 0 {
+		c.Audience = []string{c.URL}
+	}
+	if c.Algorithm == "" {
+		c.Algorithm = "ES256"
+	}
+	fill := func(d *time.Duration, standard time.Duration, name string, least time.Duration) {
+		if *d == 0 {
+			*d = standard
+		}
+		if *d < least {
+			mistake("%s is %s, at least %s", name, *d, least)
+		}
+	}
+	fill(&c.AccessTTL, 15*time.Minute, "the life of access tokens", time.Second)
+	fill(&c.RefreshTTL, 7*24*time.Hour, "the life of refresh tokens", time.Second)
+	fill(&c.RefreshAbsolute, 30*24*time.Hour, "the absolute life of refresh tokens", time.Second)
+	fill(&c.RefreshGrace, 30*time.Second, "the refresh grace", time.Millisecond)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+
+	i := &Issuer{c: c, opened: make(map[string]*jwt.PrivateKey)}
+	var err error
+	if i.epoch, err = c.DB.Epoch(ctx); err != nil {
+		return nil, err
+	}
+	if i.outage, err = c.DB.Start(ctx, c.Now()); err != nil {
+		return nil, err
+	}
+	if i.keys, err = jwt.NewKeys(); err != nil {
+		return nil, err
+	}
+	if err := i.makeKeys(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.ReadKeys(ctx); err != nil {
+		return nil, err
+	}
+	i.verifier, err = jwt.New(jwt.Config{
+		Issuer: c.URL, Audience: c.Audience, Algorithms: []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"},
+		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: max(c.AccessTTL, 24*time.Hour), Revoked: i.isRevoked, Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Verifier judges the issuer's own tokens.
+func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
+
+// isRevoked asks the list for all that a token can be revoked by.
+func (i *Issuer) isRevoked(p *durward.Principal, keyID string) error {
+	switch {
+	case i.c.Revoked.Revoked(revocation.Session, p.SessionID):
+		return fmt.Errorf("session %s was ended: %w", p.SessionID, durward.TokenRevoked)
+	case i.c.Revoked.Revoked(revocation.Token, p.TokenID):
+		return fmt.Errorf("token %s was revoked: %w", p.TokenID, durward.TokenRevoked)
+	case i.c.Revoked.Revoked(revocation.SigningKey, keyID):
+		return fmt.Errorf("signing key %s was withdrawn: %w", keyID, durward.TokenRevoked)
+	}
+	return nil
+}
+
+// Tokens is what a sign-in or a refresh gives.
+type Tokens struct {
+	Access           string
+	AccessLife       time.Duration
+	Refresh          string
+	RefreshLife      time.Duration // the smaller of what is left until the idle and the absolute end
+	Scope            string
+	Session, Subject string
+}
+
+// SignIn begins a session for u, who has just proved who they are by the methods
+// amr (RFC 8176), and gives its first tokens.
+func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, from account.From) (Tokens, error) {
+	now := i.c.Now()
+	k := i.ring.Load().newest()
+	ends := now.Add(i.c.RefreshAbsolute)
+	s := store.Session{
+		ID: newID(), UserID: u.ID, ClientID: FirstParty, Scope: scopeOf(u), CreatedAt: now, EndsAt: ends,
+		AuthTime: now, ACR: "urn:durward:acr:1fa", AMR: amr,
+		Network: from.Network(), Device: from.Device(), Agent: from.Browser(),
+	}
+	g := store.Grant{
+		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
+		Salt: newSalt(), Key: k.number, Network: s.Network, Agent: s.Agent,
+		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), ends), Ends: ends,
+	}
+	event := store.Event{ID: newID(), Kind: store.EventSignedIn, At: now, UserID: u.ID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
+	if _, err := i.c.DB.CreateSession(ctx, s, g, event, store.Place{Network: s.Network, Browser: s.Agent}); err != nil {
+		return Tokens{}, err
+	}
+	return i.tokens(g, s, 0, now)
+}
+
+// tokens signs a fresh access token beside refresh token n of a grant.
+func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time) (Tokens, error) {
+	refresh, err := i.refreshToken(g, n)
+	if err != nil {
+		return Tokens{}, err
+	}
+	// NumericDate has whole seconds: the token ends no later than it says.
+	issued := now.Truncate(time.Second)
+	access, err := i.signer.Load().Sign(jwt.Claims{
+		Issuer: i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
+		Expires: issued.Add(i.c.AccessTTL), IssuedAt: issued, ID: newID(),
+		ClientID: g.ClientID, Scopes: strings.Fields(g.Scope), SessionID: s.ID,
+		AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return Tokens{
+		Access: access, AccessLife: issued.Add(i.c.AccessTTL).Sub(now),
+		Refresh: refresh, RefreshLife: earlier(g.IdleEnds, g.Ends).Sub(now),
+		Scope: g.Scope, Session: s.ID, Subject: s.UserID,
+	}, nil
+}
+
+// Revoke declares one access token dead.
+func (i *Issuer) Revoke(ctx context.Context, p *durward.Principal) error {
+	r, err := i.c.DB.Revoke(ctx, string(revocation.Token), p.TokenID, i.revokedUntil(i.c.Now()))
+	if err != nil {
+		return err
+	}
+	i.push([]store.Revocation{r})
+	return nil
+}
+
+func (i *Issuer) revokedUntil(now time.Time) time.Time {
+	return now.Add(i.c.AccessTTL + time.Minute + time.Hour)
+}
+
+func (i *Issuer) push(revoked []store.Revocation) {
+	for _, r := range revoked {
+		i.c.Revoked.Add(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
+	}
+}
+
+// scopeOf is what a first-party sign-in of u may do.
+func scopeOf(u store.User) string {
+	if u.Admin {
+		return "profile admin"
+	}
+	return "profile"
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
