@@ -1,0 +1,97 @@
+package server
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/oauth"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// tokenAnswer is what a sign-in and a refresh give (RFC 6749 s5.1, with the life
+// of the refresh token beside).
+type tokenAnswer struct {
+	AccessToken      string `json:"access_token"`
+	TokenType        string `json:"token_type"`
+	ExpiresIn        int64  `json:"expires_in"`
+	RefreshToken     string `json:"refresh_token"`
+	RefreshExpiresIn int64  `json:"refresh_expires_in"`
+	Scope            string `json:"scope"`
+}
+
+func answerTokens(w http.ResponseWriter, t oauth.Tokens) error {
+	return answer(w, http.StatusOK, tokenAnswer{
+		AccessToken: t.Access, TokenType: "Bearer", ExpiresIn: seconds(t.AccessLife),
+		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshLife), Scope: t.Scope,
+	})
+}
+
+// seconds rounds to whole seconds: a life of 15 minutes is 900, though the token
+// was dated to the second it was made in.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// from says where a request came from.
+func from(r *http.Request) account.From {
+	return account.From{Addr: durward.ClientAddr(r.Context()), Agent: r.UserAgent()}
+}
+
+// login is POST /api/auth/login.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if err := present(field{"email", in.Email}, field{"password", in.Password}); err != nil {
+		return err
+	}
+	u, err := s.c.People.Authenticate(r.Context(), in.Email, in.Password, from(r))
+	if err != nil {
+		return err
+	}
+	t, err := s.c.Issuer.SignIn(r.Context(), u, []string{"pwd"}, from(r))
+	if err != nil {
+		return err
+	}
+	return answerTokens(w, t)
+}
+
+// register is POST /api/auth/register.
+func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	if !s.settings.Load().Registration {
+		return &durward.Refusal{Code: durward.Forbidden, Detail: "Registration is off on this server.", Hint: "Ask its operator for an account."}
+	}
+	in, err := decode[struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+		Name     string `json:"name"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if err := present(field{"email", in.Email}, field{"password", in.Password}); err != nil {
+		return err
+	}
+	u, err := s.c.People.Add(r.Context(), account.NewPerson{Email: in.Email, Name: in.Name, Password: in.Password}, store.EventRegistered, from(r))
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusCreated, profileOf(u, []string{"profile"}))
+}
+
+type field struct{ name, value string }
+
+// present refuses a request that lacks one of the members it must have.
+func present(fields ...field) error {
+	for _, f := range fields {
+		if f.value == "" {
+			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The member " + f.name + " is missing or empty.",
+				Hint: "See /openapi.json for the shape of the body.", Members: map[string]any{"member": f.name}}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/durward-auth/durward"
+)
+
+// route is one URL and what its methods do.
+type route map[string]http.Handler
+
+// routes lists every URL, one line each.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(path string, methods route) { mux.Handle(path, s.byMethod(methods)) }
+
+	// Signing in and staying in.
+	handle("/api/auth/register", route{"POST": s.open(s.register)})
+	handle("/api/auth/login", route{"POST": s.open(s.login)})
+	handle("/api/auth/refresh", route{"POST": s.open(s.refresh)})
+	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
+	handle("/api/auth/password/change", route{"POST": s.signedIn(s.changePassword)})
+
+	// Oneself.
+	handle("/api/profile", route{"GET": s.signedIn(s.profile), "PATCH": s.signedIn(s.patchProfile)})
+	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
+	handle("/api/auth/sessions", route{"GET": s.signedIn(s.sessions)})
+	handle("/api/auth/sessions/{id}", route{"DELETE": s.signedIn(s.endSession)})
+
+	// For other software and for people who look.
+	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
+	handle("/openapi.json", route{"GET": openAPI()})
+	handle("/errors/", route{"GET": errorPages()})
+	handle("/static/", route{"GET": staticFiles()})
+	handle("/healthz", route{"GET": s.open(s.healthz)})
+	handle("/readyz", route{"GET": s.open(s.readyz)})
+
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.signIn.Refuse(w, r, durward.NotFound) })
+	return s.outermost(s.signIn.Open(mux))
+}
+
+// byMethod answers HEAD by GET and a method that the URL does not take with what
+// it does take (RFC 9110 s15.5.6).
+func (s *Server) byMethod(methods route) http.Handler {
+	allow := slices.Sorted(maps.Keys(methods))
+	if get, ok := methods["GET"]; ok {
+		methods["HEAD"] = get
+		allow = append(allow, "HEAD")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := methods[r.Method]; ok {
+			h.ServeHTTP(w, r)
+			return
+		}
+		s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.MethodNotAllowed, Allow: allow})
+	})
+}
+
+// endpoint answers a request or returns why it does not.
+type endpoint func(http.ResponseWriter, *http.Request) error
+
+// open serves e to anybody; its refusals name where to sign in.
+func (s *Server) open(e endpoint) http.Handler { return s.rendered(s.signIn, e) }
+
+// signedIn serves e to requests with a good access token.
+func (s *Server) signedIn(e endpoint) http.Handler {
+	return s.api.Require(durward.Policy{Scopes: []string{"profile"}}, s.rendered(s.api, e))
+}
+
+func (s *Server) rendered(g *durward.Guard, e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := e(w, r); err != nil {
+			g.Refuse(w, r, asRefusal(err))
+		}
+	})
+}
+
+type requestIDKey struct{}
+
+// requestID returns the identifier that ties log lines of one request together.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// outermost gives each request its id and turns a panic into a 500 that says
+// nothing.
+func (s *Server) outermost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, uuid.Must(uuid.NewV7()).String()))
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.c.Log.Error("a handler panicked", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
+			s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", strings.ToValidUTF8(r.Pattern, ""), errors.New("see the log"))})
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

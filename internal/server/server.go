@@ -1,0 +1,117 @@
+// Package server is Durward's HTTP: every URL of the API, and the one table that
+// turns what a rule says into what a client reads. Rules live in account and
+// oauth, SQL in store.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/oauth"
+	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// Config is what the server is made of. DB, People, Issuer, Revocations and
+// PublicURL are required.
+type Config struct {
+	DB          *store.DB
+	People      *account.People
+	Issuer      *oauth.Issuer
+	Revocations *revocation.Follower
+
+	PublicURL         string // origin that links and challenges name
+	Registration      bool   // anybody may make an account
+	Proxies           []netip.Prefix
+	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
+
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// Server answers the API. It is an http.Handler.
+type Server struct {
+	c        Config
+	realm    string
+	api      *durward.Guard // routes that want an access token
+	signIn   *durward.Guard // sign-in and refresh, whose challenge is Session
+	denials  *denials
+	handler  http.Handler
+	settings atomic.Pointer[Settings]
+	stopping atomic.Bool
+}
+
+// Settings are what can change while the server runs.
+type Settings struct {
+	Registration bool
+}
+
+// New returns the server, or an error that names every mistake in c.
+func New(c Config) (*Server, error) {
+	var errs []error
+	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil {
+		errs = append(errs, errors.New("server: database, people, issuer and revocations are required"))
+	}
+	public, err := url.Parse(c.PublicURL)
+	if err != nil || public.Host == "" {
+		errs = append(errs, fmt.Errorf("server: PublicURL %q is no origin", c.PublicURL))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{c: c, realm: public.Hostname()}
+	s.settings.Store(&Settings{Registration: c.Registration})
+	s.denials = newDenials(c.DB, c.Log, c.Now)
+	origin := strings.TrimRight(c.PublicURL, "/")
+	guard := durward.Config{
+		Realm: s.realm, PublicURL: origin, LoginURL: origin + "/login", Docs: origin + "/errors",
+		Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: s.denials.add,
+		Hints: map[durward.Code]string{
+			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
+			durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
+			durward.InvalidToken:           "Refresh at POST /api/auth/refresh and send the new access token once; if it is refused again, sign in again.",
+			durward.TokenRevoked:           "Sign in again at POST /api/auth/login.",
+			durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
+			durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
+			durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
+		},
+	}
+	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme()}
+	if s.api, err = durward.New(guard); err != nil {
+		return nil, err
+	}
+	guard.Schemes = []durward.Scheme{durward.Session()}
+	if s.signIn, err = durward.New(guard); err != nil {
+		return nil, err
+	}
+	s.handler = s.routes()
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Apply changes what can change while the server runs.
+func (s *Server) Apply(settings Settings) { s.settings.Store(&settings) }
+
+// Run does the server's background work until ctx ends.
+func (s *Server) Run(ctx context.Context) { s.denials.run(ctx) }
+
+// Drain makes readiness say no, so that nobody sends new requests.
+func (s *Server) Drain() { s.stopping.Store(true) }

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// list is a page of items; next names where the following page begins and is
+// absent on the last.
+type list[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+type session struct {
+	ID         string    `json:"id"`
+	Current    bool      `json:"current"`
+	CreatedAt  time.Time `json:"created_at"`
+	LastUsedAt time.Time `json:"last_used_at"`
+	Device     string    `json:"device"`
+	Network    string    `json:"network"`
+}
+
+// sessions is GET /api/auth/sessions.
+func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	rows, err := s.c.People.Sessions(r.Context(), p.Subject)
+	if err != nil {
+		return err
+	}
+	items := make([]session, 0, len(rows))
+	for _, row := range rows {
+		items = append(items, session{
+			ID: row.ID, Current: row.ID == p.SessionID, CreatedAt: row.CreatedAt.UTC(), LastUsedAt: row.LastUsedAt.UTC(),
+			Device: row.Device, Network: row.Network,
+		})
+	}
+	return answer(w, http.StatusOK, list[session]{Items: items})
+}
+
+// endSession is DELETE /api/auth/sessions/{id}. Another person's session is not
+// found.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	if err := s.c.People.EndSession(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r)); err != nil {
+		return err
+	}
+	return noContent(w)
+}
+
+type notification struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	At      time.Time `json:"at"`
+	Device  string    `json:"device"`
+	Network string    `json:"network"`
+	Read    bool      `json:"read"`
+}
+
+const (
+	pageSize    = 50
+	maxPageSize = 200
+)
+
+// notifications is GET /api/notifications.
+func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	limit := pageSize
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPageSize {
+			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}}
+		}
+		limit = n
+	}
+	p := durward.From(r.Context())
+	rows, err := s.c.People.Notifications(r.Context(), p.Subject, query.Get("after"), limit+1)
+	if err != nil {
+		return err
+	}
+	page := list[notification]{Items: make([]notification, 0, min(len(rows), limit))}
+	for _, row := range rows[:min(len(rows), limit)] {
+		page.Items = append(page.Items, notification{ID: row.ID, Kind: row.Kind, At: row.At.UTC(), Device: row.Device, Network: row.Network, Read: row.Read})
+	}
+	if len(rows) > limit {
+		page.Next = rows[limit-1].ID
+	}
+	return answer(w, http.StatusOK, page)
+}
