@@ -1,16 +1,505 @@
 package durward
 
-// Param is one auth-param.
-type Param struct{ Name, Value string }
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
-// Challenge is one challenge.
+// Challenge is one challenge of a WWW-Authenticate or Proxy-Authenticate field
+// (RFC 9110 s11.3): a scheme with a token68, with parameters, or alone.
 type Challenge struct {
-	Scheme, Token68 string
-	Params          []Param
+	Scheme  string  // as spelled; compared without regard to case
+	Token68 string  // with its trailing equals signs; empty where Params are
+	Params  []Param // in order, repetition kept
 }
 
-// Credentials is one set of credentials.
+// Credentials are the value of an Authorization or Proxy-Authorization field
+// (RFC 9110 s11.4).
 type Credentials struct {
-	Scheme, Token68 string
-	Params          []Param
+	Scheme  string
+	Token68 string
+	Params  []Param
+}
+
+// Param is one auth-param (RFC 9110 s11.2). Name is as spelled. Value is octets,
+// with quoting undone; who sent it chose it.
+type Param struct{ Name, Value string }
+
+// Param returns the value of the first parameter with this name, in whatever
+// case.
+func (c Challenge) Param(name string) (value string, ok bool) { return param(c.Params, name) }
+
+// Param returns the value of the first parameter with this name, in whatever
+// case.
+func (c Credentials) Param(name string) (value string, ok bool) { return param(c.Params, name) }
+
+func param(params []Param, name string) (string, bool) {
+	for _, p := range params {
+		if strings.EqualFold(p.Name, name) {
+			return p.Value, true
+		}
+	}
+	return "", false
+}
+
+// SyntaxError says where field lines leave the grammar of RFC 9110 s11. It never
+// repeats what stands there, which may be a secret.
+type SyntaxError struct {
+	Line   int // index of the field line
+	Offset int // octet in that line
+	Reason string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("field line %d, octet %d: %s", e.Line, e.Offset, e.Reason)
+}
+
+// Bounds on what is parsed, so that what comes back is never out of proportion
+// to what came in.
+const (
+	maxFieldOctets = 1 << 20 // all lines together
+	maxParams      = 256     // of one challenge
+	maxParamsInAll = 1024
+	maxChallenges  = 256
+)
+
+// ParseChallenges parses the lines of a WWW-Authenticate or Proxy-Authenticate
+// field. The lines are one list (RFC 9110 s5.3), so a challenge may begin on one
+// and end on another. No lines and empty list members are no error. On a
+// [*SyntaxError] the challenges completed before it are returned with it. Lines
+// of more than 1 MiB in all, 256 challenges, or 256 parameters of one are errors.
+func ParseChallenges(lines []string) ([]Challenge, error) {
+	p, err := newParser(lines)
+	if err != nil {
+		return nil, err
+	}
+	var done []Challenge
+	for {
+		p.skipEmpty()
+		if p.end() {
+			return done, nil
+		}
+		if len(done) == maxChallenges {
+			return done, p.fail("more than 256 challenges")
+		}
+		c, err := p.challenge()
+		if err != nil {
+			return done, err
+		}
+		done = append(done, Challenge(c))
+	}
+}
+
+// ParseCredentials parses the value of an Authorization or Proxy-Authorization
+// field: exactly one set of credentials. A scheme alone is no error; whether it
+// means anything is the scheme's business. The parts of a token68 share memory
+// with line.
+func ParseCredentials(line string) (Credentials, error) {
+	p := parser{line: line}
+	if len(line) > maxFieldOctets {
+		return Credentials{}, p.fail("over 1 MiB")
+	}
+	p.blank()
+	if p.end() {
+		return Credentials{}, p.fail("no credentials")
+	}
+	c, err := p.challenge()
+	if err != nil {
+		return Credentials{}, err
+	}
+	if p.blank(); len(c.Params) > 0 {
+		p.skipEmpty() // a list may end in commas, a token68 may not
+	}
+	if !p.end() {
+		return Credentials{}, p.fail("something follows the credentials")
+	}
+	return c, nil
+}
+
+// ParseAuthInfo parses the lines of an Authentication-Info or
+// Proxy-Authentication-Info field (RFC 9110 s11.6.3).
+func ParseAuthInfo(lines []string) ([]Param, error) {
+	p, err := newParser(lines)
+	if err != nil {
+		return nil, err
+	}
+	var params []Param
+	for {
+		p.skipEmpty()
+		if p.end() {
+			return params, nil
+		}
+		if len(params) == maxParams {
+			return params, p.fail("more than 256 parameters")
+		}
+		name := p.token()
+		if name == "" {
+			return params, p.fail("a parameter begins with its name")
+		}
+		one, err := p.param(name)
+		if err != nil {
+			return params, err
+		}
+		params = append(params, one)
+		if err := p.endOfMember(); err != nil {
+			return params[:len(params)-1], err
+		}
+	}
+}
+
+// parser reads field lines as if they were joined by ", ".
+type parser struct {
+	lines  []string
+	line   string // lines[index], what is being read
+	index  int
+	at     int // octet in line
+	params int // read so far
+}
+
+func newParser(lines []string) (*parser, error) {
+	p := &parser{lines: lines}
+	total := 0
+	for _, l := range lines {
+		total += len(l)
+	}
+	if total > maxFieldOctets {
+		return nil, p.fail("over 1 MiB in all")
+	}
+	if len(lines) > 0 {
+		p.line = lines[0]
+	}
+	return p, nil
+}
+
+func (p *parser) fail(reason string) error { return &SyntaxError{p.index, p.at, reason} }
+
+// position is a place to go back to.
+type position struct{ index, at int }
+
+func (p *parser) position() position { return position{p.index, p.at} }
+
+func (p *parser) back(to position) {
+	if to.index != p.index {
+		p.line = p.lines[to.index]
+	}
+	p.index, p.at = to.index, to.at
+}
+
+// eol reports the end of the line, which is where a comma stands in the list.
+func (p *parser) eol() bool { return p.at >= len(p.line) }
+
+// end reports the end of the last line.
+func (p *parser) end() bool { return p.eol() && p.index+1 >= len(p.lines) }
+
+func (p *parser) peek() byte {
+	if p.eol() {
+		return 0
+	}
+	return p.line[p.at]
+}
+
+// blank skips OWS or BWS and reports whether there was any (RFC 9110 s5.6.3).
+func (p *parser) blank() bool {
+	from := p.at
+	for !p.eol() && (p.line[p.at] == ' ' || p.line[p.at] == '\t') {
+		p.at++
+	}
+	return p.at > from
+}
+
+// skipEmpty skips empty list members (RFC 9110 s5.6.1.2) and line ends.
+func (p *parser) skipEmpty() {
+	for {
+		p.blank()
+		switch {
+		case !p.eol() && p.line[p.at] == ',':
+			p.at++
+		case p.eol() && !p.end():
+			p.index++
+			p.line, p.at = p.lines[p.index], 0
+		default:
+			return
+		}
+	}
+}
+
+// endOfMember demands that a list member ends here.
+func (p *parser) endOfMember() error {
+	if p.blank(); !p.eol() && p.line[p.at] != ',' {
+		return p.fail("a comma or the end of the line is wanted")
+	}
+	return nil
+}
+
+// token reads a token (RFC 9110 s5.6.2), or nothing.
+func (p *parser) token() string {
+	from := p.at
+	for !p.eol() && isTchar(p.line[p.at]) {
+		p.at++
+	}
+	return p.line[from:p.at]
+}
+
+// challenge reads one challenge; credentials have the same grammar. It stops
+// before the comma or line end that closes it.
+func (p *parser) challenge() (Credentials, error) {
+	var c Credentials
+	if c.Scheme = p.token(); c.Scheme == "" {
+		return c, p.fail("a scheme is wanted")
+	}
+	if p.peek() != ' ' { // RFC 9110 s11.3: 1*SP, so HTAB does not do
+		return c, p.endOfMember()
+	}
+	for p.peek() == ' ' {
+		p.at++
+	}
+	if c.Token68 = p.token68(); c.Token68 != "" {
+		return c, nil
+	}
+	afterScheme := p.position()
+	for {
+		// What ends a parameter may end the challenge too: only a name with an
+		// equals sign goes on with it, a name alone is the next scheme.
+		end := p.position()
+		p.skipEmpty()
+		name := p.token()
+		beforeBlank := p.at
+		p.blank()
+		if name == "" || p.peek() != '=' {
+			if p.back(end); end == afterScheme && !p.eol() && p.peek() != ',' {
+				return c, p.fail("neither a token68 nor a parameter")
+			}
+			return c, nil
+		}
+		p.at = beforeBlank
+		if len(c.Params) == maxParams || p.params == maxParamsInAll {
+			return c, p.fail("too many parameters")
+		}
+		p.params++
+		one, err := p.param(name)
+		if err != nil {
+			return c, err
+		}
+		c.Params = append(c.Params, one)
+		if err := p.endOfMember(); err != nil {
+			return c, err
+		}
+	}
+}
+
+// token68 reads a token68 (RFC 9110 s11.2) if one makes up the rest of the list
+// member; otherwise it stays where it is.
+func (p *parser) token68() string {
+	start := p.at
+	for !p.eol() && isToken68(p.line[p.at]) {
+		p.at++
+	}
+	if p.at > start {
+		for p.peek() == '=' {
+			p.at++
+		}
+		token := p.line[start:p.at]
+		end := p.at
+		if p.endOfMember() == nil {
+			p.at = end
+			return token
+		}
+	}
+	p.at = start
+	return ""
+}
+
+// param reads the rest of a parameter after its name: BWS, an equals sign, BWS,
+// and a token or quoted-string (RFC 9110 s11.2).
+func (p *parser) param(name string) (Param, error) {
+	p.blank()
+	if p.peek() != '=' {
+		return Param{}, p.fail("an equals sign is wanted")
+	}
+	p.at++
+	p.blank()
+	if p.peek() == '"' {
+		value, err := p.quoted()
+		return Param{name, value}, err
+	}
+	value := p.token()
+	if value == "" {
+		return Param{}, p.fail("a value is wanted")
+	}
+	return Param{name, value}, nil
+}
+
+// quoted reads a quoted-string (RFC 9110 s5.6.4).
+func (p *parser) quoted() (string, error) {
+	p.at++
+	from := p.at
+	escaped := false
+	for ; !p.eol(); p.at++ {
+		switch b := p.line[p.at]; {
+		case b == '"':
+			value := p.line[from:p.at]
+			p.at++
+			if escaped {
+				value = unescape(value)
+			}
+			return value, nil
+		case b == '\\':
+			escaped = true
+			if p.at++; p.eol() || !isText(p.line[p.at]) {
+				return "", p.fail("a backslash quotes nothing")
+			}
+		case !isText(b):
+			return "", p.fail("a control character in a quoted string")
+		}
+	}
+	return "", p.fail("a quoted string does not end")
+}
+
+func unescape(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// isText reports what a quoted string may hold, quoted or not: HTAB, SP, VCHAR
+// and obs-text.
+func isText(b byte) bool { return b == '\t' || b >= 0x20 && b != 0x7f }
+
+// isTchar reports a character of a token (RFC 9110 s5.6.2).
+func isTchar(b byte) bool { return b < 0x80 && tchar[b] }
+
+// isToken68 reports a character of a token68 before its equals signs.
+func isToken68(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~+/", b) >= 0
+}
+
+var tchar = func() (t [0x80]bool) {
+	for b := range t {
+		c := byte(b)
+		t[b] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+	}
+	return t
+}()
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !isTchar(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Valid reports what keeps c from being sent: a scheme or name that is no token,
+// a value with control characters, a token68 beside parameters.
+func (c Challenge) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
+
+// Valid reports what keeps c from being sent, as for a [Challenge].
+func (c Credentials) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
+
+func valid(scheme, token68 string, params []Param) error {
+	if !isToken(scheme) {
+		return fmt.Errorf("durward: the scheme %q is no token", scheme)
+	}
+	if token68 != "" {
+		if len(params) > 0 {
+			return fmt.Errorf("durward: %s with a token68 and parameters", scheme)
+		}
+		text := strings.TrimRight(token68, "=")
+		for i := range len(text) {
+			if !isToken68(text[i]) {
+				return fmt.Errorf("durward: %s with a token68 that is none", scheme)
+			}
+		}
+		if text == "" {
+			return fmt.Errorf("durward: %s with a token68 that is none", scheme)
+		}
+	}
+	for _, p := range params {
+		if !isToken(p.Name) {
+			return fmt.Errorf("durward: %s parameter %q: the name is no token", scheme, p.Name)
+		}
+		for i := range len(p.Value) {
+			if !isText(p.Value[i]) {
+				return fmt.Errorf("durward: %s parameter %s holds a control character", scheme, p.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// String returns c as one list member of a field line; what it returns parses
+// back to c. A Challenge that is not [Challenge.Valid] gives the empty string,
+// so that nothing can split a header.
+func (c Challenge) String() string {
+	if c.Valid() != nil {
+		return ""
+	}
+	unquoted := none
+	if strings.EqualFold(c.Scheme, "Digest") {
+		unquoted = digestChallengeTokens
+	}
+	return format(c.Scheme, c.Token68, c.Params, unquoted)
+}
+
+// String returns c as the value of a field, as for a [Challenge].
+func (c Credentials) String() string {
+	if c.Valid() != nil {
+		return ""
+	}
+	unquoted := none
+	if strings.EqualFold(c.Scheme, "Digest") {
+		unquoted = digestCredentialsTokens
+	}
+	return format(c.Scheme, c.Token68, c.Params, unquoted)
+}
+
+// Digest wants some values as tokens and the others quoted; clients and servers
+// exist that read no other form.
+var (
+	none                    []string
+	digestChallengeTokens   = []string{"algorithm", "stale", "charset", "userhash"}       // RFC 7616 s3.3
+	digestCredentialsTokens = []string{"algorithm", "qop", "nc", "userhash", "username*"} // RFC 7616 s3.4
+	authInfoTokens          = []string{"qop", "nc"}                                       // RFC 7616 s3.5
+)
+
+func format(scheme, token68 string, params []Param, unquoted []string) string {
+	b := make([]byte, 0, 128)
+	b = append(b, scheme...)
+	if token68 != "" {
+		b = append(append(b, ' '), token68...)
+	}
+	if len(params) > 0 {
+		b = appendParams(append(b, ' '), params, unquoted)
+	}
+	return string(b)
+}
+
+func appendParams(b []byte, params []Param, unquoted []string) []byte {
+	for i, p := range params {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(append(b, p.Name...), '=')
+		if slices.Contains(unquoted, strings.ToLower(p.Name)) && isToken(p.Value) {
+			b = append(b, p.Value...)
+			continue
+		}
+		b = append(b, '"')
+		for j := range len(p.Value) {
+			if p.Value[j] == '"' || p.Value[j] == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, p.Value[j])
+		}
+		b = append(b, '"')
+	}
+	return b
 }
