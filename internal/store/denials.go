@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Denial is one refusal with its true cause. It holds no secret.
+type Denial struct {
+	ID        string // ULID, as the client was told
+	Code      string
+	Status    int
+	At        time.Time
+	Method    string
+	Path      string
+	Scheme    string
+	Cause     string
+	Network   string
+	Subject   string
+	RequestID string
+}
+
+// AddDenials writes refusals down.
+func (db *DB) AddDenials(ctx context.Context, denials []Denial) error {
+	return db.do(ctx, func(tx *tx) error {
+		for _, d := range denials {
+			if err := text(d.Method, d.Path, d.Scheme, d.Cause, d.Subject); err != nil {
+				return err
+			}
+			if _, err := tx.exec(`INSERT INTO denials (id, code, status, at, method, path, scheme, cause, network, subject, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+				d.ID, d.Code, d.Status, micros(d.At), d.Method, d.Path, d.Scheme, d.Cause, d.Network, d.Subject, d.RequestID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DenialByID returns a refusal or ErrNotFound.
+func (db *DB) DenialByID(ctx context.Context, id string) (Denial, error) {
+	if err := text(id); err != nil {
+		return Denial{}, ErrNotFound
+	}
+	var d Denial
+	var at int64
+	err := db.reader(ctx).row(`SELECT id, code, status, at, method, path, scheme, cause, network, subject, request_id FROM denials WHERE id = $1`, id).
+		Scan(&d.ID, &d.Code, &d.Status, &at, &d.Method, &d.Path, &d.Scheme, &d.Cause, &d.Network, &d.Subject, &d.RequestID)
+	d.At = moment(at)
+	return d, classify(err)
+}
+
+// PurgeDenials forgets refusals before a moment.
+func (db *DB) PurgeDenials(ctx context.Context, before time.Time) error {
+	return db.do(ctx, func(tx *tx) error {
+		_, err := tx.exec(`DELETE FROM denials WHERE at < $1`, micros(before))
+		return err
+	})
+}

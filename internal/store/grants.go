@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+// Grant is what a client holds of a session: the right to refresh.
+type Grant struct {
+	ID             [16]byte
+	SessionID      string
+	ClientID       string
+	Scope          string
+	Generation     uint32 // the refresh token that is current
+	Salt           []byte
+	Key            uint8        // number of the refresh key
+	Moved          [4]time.Time // when it came to its generation, to the one before, and so on
+	Replays        int          // answers given again in this generation
+	Network, Agent string       // of the last refresh
+	CreatedAt      time.Time
+	IdleEnds, Ends time.Time
+	EndedAt        time.Time // zero while it lives
+	EndReason      string
+}
+
+const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.scope, grants.generation, grants.salt, grants.key_number,
+	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent,
+	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
+
+func grantID(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
+func (t *tx) insertGrant(g Grant) error {
+	_, err := t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends))
+	return err
+}
+
+// GrantByID returns a grant with its session and its person, or ErrNotFound.
+func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u User, err error) {
+	var hexID string
+	var times [8]int64
+	fields := []any{&hexID, &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
+		&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &times[4], &times[5], &times[6], &times[7], &g.EndReason}
+	ofSession, sessionDone := s.into()
+	ofUser, userDone := u.into()
+	err = db.reader(ctx).row(`SELECT `+grantColumns+`, `+sessionColumns+`, `+userColumns+`
+		FROM grants JOIN sessions ON sessions.id = grants.session_id JOIN users ON users.id = sessions.user_id WHERE grants.id = $1`,
+		grantID(id)).Scan(append(append(fields, ofSession...), ofUser...)...)
+	if err != nil {
+		return Grant{}, Session{}, User{}, classify(err)
+	}
+	g.ID = id
+	for i := range g.Moved {
+		g.Moved[i] = moment(times[i])
+	}
+	g.CreatedAt, g.IdleEnds, g.Ends, g.EndedAt = moment(times[4]), moment(times[5]), moment(times[6]), moment(times[7])
+	sessionDone()
+	userDone()
+	return g, s, u, nil
+}
+
+// Rotate is one move of a grant.
+type Rotate struct {
+	GrantID        [16]byte
+	From, To       uint32 // generations
+	At             time.Time
+	IdleEnds       time.Time
+	Network, Agent string
+}
+
+// RotateRefresh moves a live grant that still is at r.From. It reports whether
+// this call moved it: of many at once, one does.
+func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err error) {
+	if err := text(r.Network, r.Agent); err != nil {
+		return false, err
+	}
+	err = db.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
+			replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
+			grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent)
+		moved = n == 1
+		return err
+	})
+	return moved && err == nil, err
+}
+
+// CountReplay counts an answer that is given again and returns how many that
+// makes in this generation. It returns ErrNotFound where the grant moved.
+func (db *DB) CountReplay(ctx context.Context, id [16]byte, generation uint32) (count int, err error) {
+	err = db.do(ctx, func(tx *tx) error {
+		return tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
+			grantID(id), generation).Scan(&count)
+	})
+	return count, err
+}
+
+// EndGrant ends a grant, and its session where that holds no other.
+func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until time.Time, e Event) ([]Revocation, error) {
+	var revoked []Revocation
+	err := db.do(ctx, func(tx *tx) error {
+		var sessionID string
+		err := tx.row(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0 RETURNING session_id`, grantID(id), micros(e.At), reason).Scan(&sessionID)
+		if errors.Is(classify(err), ErrNotFound) {
+			return nil // somebody else was first
+		} else if err != nil {
+			return err
+		}
+		var live int
+		if err := tx.row(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID).Scan(&live); err != nil {
+			return err
+		}
+		if live == 0 {
+			if revoked, err = tx.endSession(sessionID, reason, e.At, until, nil); err != nil {
+				return err
+			}
+		}
+		return tx.event(e)
+	})
+	return revoked, err
+}

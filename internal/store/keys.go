@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// What a key is used for, and where it is in its life.
+const (
+	UseSigning = "signing"
+	UseRefresh = "refresh"
+
+	KeyPending  = "pending"  // published, not yet signing
+	KeyActive   = "active"   // signing
+	KeyRetiring = "retiring" // verifying what it signed
+	KeyGone     = "gone"
+)
+
+// Key is a key at rest. Its secret is sealed.
+type Key struct {
+	ID          string
+	Use         string
+	Algorithm   string
+	State       string
+	Number      uint8 // of a refresh key
+	Sealed      []byte
+	CreatedAt   time.Time
+	ActivatedAt time.Time
+	RetiredAt   time.Time
+}
+
+// Keys returns the keys of one use, oldest first.
+func (db *DB) Keys(ctx context.Context, use string) ([]Key, error) {
+	rows, err := db.reader(ctx).rows(`SELECT id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at FROM keys WHERE use_for = $1 ORDER BY created_at, id`, use)
+	return collect(rows, err, func(row scanner) (k Key, err error) {
+		var times [3]int64
+		err = row.Scan(&k.ID, &k.Use, &k.Algorithm, &k.State, &k.Number, &k.Sealed, &times[0], &times[1], &times[2])
+		k.CreatedAt, k.ActivatedAt, k.RetiredAt = moment(times[0]), moment(times[1]), moment(times[2])
+		return k, err
+	})
+}
+
+func (t *tx) insertKey(k Key) error {
+	_, err := t.exec(`INSERT INTO keys (id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		k.ID, k.Use, k.Algorithm, k.State, k.Number, k.Sealed, micros(k.CreatedAt), micros(k.ActivatedAt), micros(k.RetiredAt))
+	return err
+}
+
+// AddKey adds a key.
+func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if err := tx.insertKey(k); err != nil {
+			return err
+		}
+		return tx.event(e)
+	})
+}
+
+// AddKeyIfNone adds keys where there are none of the first one's use: of several
+// processes that start at once, one adds its own.
+func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
+	return db.do(ctx, func(tx *tx) error {
+		var n int
+		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = $1`, keys[0].Use).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+		for _, k := range keys {
+			if err := tx.insertKey(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// PromoteKey makes a pending key the active one and retires the one that was.
+func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, id, KeyActive, micros(at), KeyPending)
+		if err != nil || n == 0 {
+			return err // somebody else was first
+		}
+		if _, err := tx.exec(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1`, old, KeyRetiring, micros(at)); err != nil {
+			return err
+		}
+		return tx.event(e)
+	})
+}
+
+// ForgetKey gives up a key that verifies nothing any more, and its secret.
+func (db *DB) ForgetKey(ctx context.Context, id string, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3 WHERE id = $1 AND state = $4`, id, KeyGone, []byte{}, KeyRetiring)
+		if err != nil || n == 0 {
+			return err
+		}
+		return tx.event(e)
+	})
+}
+
+// String says which key, never what it is.
+func (k Key) String() string { return fmt.Sprintf("%s key %s (%s)", k.Use, k.ID, k.State) }

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Revocation says that a token, a session or a signing key is dead.
+type Revocation struct {
+	Seq         int64
+	Kind, Value string
+	At, Until   time.Time // Until: the last token that it could concern has ended
+}
+
+func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error) {
+	r := Revocation{Kind: kind, Value: value, At: at, Until: until}
+	err := t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq)
+	return r, err
+}
+
+// Revoke declares one thing dead.
+func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (r Revocation, err error) {
+	if err := text(kind, value); err != nil {
+		return Revocation{}, err
+	}
+	err = db.do(ctx, func(tx *tx) error {
+		r, err = tx.revoke(kind, value, db.now(), until)
+		return err
+	})
+	return r, err
+}
+
+// Revocations returns what was numbered after seq, and again all since the
+// moment given: a number is taken before it can be seen, so a reader of numbers
+// alone would lose what commits late. What no token can be concerned by any more
+// is left out. The epoch changes when the database is another's past.
+func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, epoch string, err error) {
+	rows, err := db.reader(ctx).rows(`SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+		after, micros(since), micros(db.now()))
+	list, err = collect(rows, err, func(row scanner) (r Revocation, err error) {
+		var at, until int64
+		err = row.Scan(&r.Seq, &r.Kind, &r.Value, &at, &until)
+		r.At, r.Until = moment(at), moment(until)
+		return r, err
+	})
+	return list, db.epoch, err
+}
+
+// PurgeRevocations forgets what no token can be concerned by any more.
+func (db *DB) PurgeRevocations(ctx context.Context) error {
+	return db.do(ctx, func(tx *tx) error {
+		_, err := tx.exec(`DELETE FROM revocations WHERE until <= $1`, micros(db.now()))
+		return err
+	})
+}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// Session is one sign-in.
+type Session struct {
+	ID, UserID, ClientID string
+	Scope                string
+	CreatedAt, EndsAt    time.Time
+	EndedAt              time.Time // zero while it lives
+	EndReason            string
+	AuthTime             time.Time
+	ACR                  string
+	AMR                  []string
+	Network              string // neighbourhood it began from
+	Device               string // as shown to the person
+	Agent                string // family of browser or tool
+}
+
+// SessionRow is a session as it is listed.
+type SessionRow struct {
+	Session
+	LastUsedAt time.Time // of its last refresh, or its beginning
+}
+
+// Place is where and with what somebody signs in.
+type Place struct{ Network, Browser string }
+
+// placeKept is how long a place stays known.
+const placeKept = 90 * 24 * time.Hour
+
+const sessionColumns = `sessions.id, sessions.user_id, sessions.client_id, sessions.scope, sessions.created_at, sessions.ends_at, sessions.ended_at, sessions.end_reason,
+	sessions.auth_time, sessions.acr, sessions.amr, sessions.network, sessions.device, sessions.agent`
+
+func (s *Session) into() (fields []any, done func()) {
+	var times [4]int64
+	var amr string
+	return []any{&s.ID, &s.UserID, &s.ClientID, &s.Scope, &times[0], &times[1], &times[2], &s.EndReason,
+			&times[3], &s.ACR, &amr, &s.Network, &s.Device, &s.Agent}, func() {
+			s.CreatedAt, s.EndsAt, s.EndedAt, s.AuthTime = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3])
+			s.AMR = strings.Fields(amr)
+		}
+}
+
+// CreateSession begins a session with its first grant. It reports whether it
+// comes from a place that is new for this person, who is told then; the first
+// place of all is not new.
+func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place) (newPlace bool, err error) {
+	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
+		return false, err
+	}
+	err = db.do(ctx, func(tx *tx) error {
+		// The person may have been locked since the password was judged.
+		var locked int64
+		if err := tx.row(`SELECT locked_at FROM users WHERE id = $1`, s.UserID).Scan(&locked); err != nil {
+			return err
+		}
+		if locked != 0 {
+			return ErrNotFound
+		}
+		if _, err := tx.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent); err != nil {
+			return err
+		}
+		if err := tx.insertGrant(g); err != nil {
+			return err
+		}
+		if newPlace, err = tx.place(s.UserID, p, s.CreatedAt); err != nil {
+			return err
+		}
+		if newPlace {
+			if err := tx.notify(s.UserID, "new_place", e); err != nil {
+				return err
+			}
+		}
+		return tx.event(e)
+	})
+	return newPlace, err
+}
+
+// place notes that somebody signed in at p and reports whether that is new.
+func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error) {
+	var known, here int
+	err = t.row(`SELECT count(*), coalesce(sum(CASE WHEN network = $2 AND browser = $3 AND seen_at > $4 THEN 1 ELSE 0 END), 0) FROM places WHERE user_id = $1`,
+		userID, p.Network, p.Browser, micros(at.Add(-placeKept))).Scan(&known, &here)
+	if err != nil {
+		return false, err
+	}
+	_, err = t.exec(`INSERT INTO places (user_id, network, browser, seen_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (user_id, network, browser) DO UPDATE SET seen_at = excluded.seen_at`, userID, p.Network, p.Browser, micros(at))
+	return known > 0 && here == 0, err
+}
+
+// Sessions lists a person's live sessions, newest first.
+func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
+	rows, err := db.reader(ctx).rows(`SELECT `+sessionColumns+`, coalesce(max(grants.moved_0), 0)
+		FROM sessions LEFT JOIN grants ON grants.session_id = sessions.id AND grants.ended_at = 0
+		WHERE sessions.user_id = $1 AND sessions.ended_at = 0 AND sessions.ends_at > $2 AND (grants.id IS NULL OR grants.idle_ends > $2)
+		GROUP BY `+sessionColumns+` ORDER BY sessions.created_at DESC, sessions.id DESC LIMIT 1000`, userID, micros(now))
+	return collect(rows, err, func(row scanner) (SessionRow, error) {
+		var s SessionRow
+		var last int64
+		fields, done := s.into()
+		if err := row.Scan(append(fields, &last)...); err != nil {
+			return s, err
+		}
+		done()
+		if s.LastUsedAt = moment(last); last == 0 {
+			s.LastUsedAt = s.CreatedAt
+		}
+		return s, nil
+	})
+}
+
+// EndSession ends one session of a person and its grants. It returns ErrNotFound
+// where the person has no such session; one that has ended already is no error
+// and changes nothing. A notification of the kind tells the person, unless it is
+// empty.
+func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until time.Time, e Event, tell string) ([]Revocation, error) {
+	if err := text(id, userID); err != nil {
+		return nil, ErrNotFound
+	}
+	var revoked []Revocation
+	err := db.do(ctx, func(tx *tx) (err error) {
+		var ended int64
+		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`, id, userID).Scan(&ended); err != nil || ended != 0 {
+			return err
+		}
+		if revoked, err = tx.endSession(id, reason, e.At, until, revoked); err != nil {
+			return err
+		}
+		if tell != "" {
+			if err := tx.notify(userID, tell, e); err != nil {
+				return err
+			}
+		}
+		return tx.event(e)
+	})
+	return revoked, err
+}
+
+// EndSessions ends all sessions of a person but except.
+func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, until time.Time, e Event) ([]Revocation, error) {
+	if err := text(userID, except); err != nil {
+		return nil, ErrNotFound
+	}
+	var revoked []Revocation
+	err := db.do(ctx, func(tx *tx) (err error) {
+		if revoked, err = tx.endSessions(userID, except, reason, e.At, until); err != nil {
+			return err
+		}
+		return tx.event(e)
+	})
+	return revoked, err
+}
+
+func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation, err error) {
+	rows, err := t.rows(`SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2`, userID, except)
+	ids, err := collect(rows, err, func(row scanner) (id string, err error) {
+		err = row.Scan(&id)
+		return id, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if revoked, err = t.endSession(id, reason, at, until, revoked); err != nil {
+			return nil, err
+		}
+	}
+	return revoked, nil
+}
+
+// endSession ends a live session with its grants and revokes its tokens.
+func (t *tx) endSession(id, reason string, at, until time.Time, revoked []Revocation) ([]Revocation, error) {
+	if _, err := t.exec(`UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, id, micros(at), reason); err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE session_id = $1 AND ended_at = 0`, id, micros(at), reason); err != nil {
+		return nil, err
+	}
+	r, err := t.revoke("sid", id, at, until)
+	if err != nil {
+		return nil, err
+	}
+	return append(revoked, r), nil
+}
