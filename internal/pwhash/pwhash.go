@@ -1,239 +1,216 @@
-// Package pwhash hashes passwords with argon2id and checks them, a bounded
-// number at a time, so that a flood of sign-ins costs bounded memory.
+// Package pwhash hashes and checks passwords with argon2id (RFC 9106).
+//
+// A password is first brought to one spelling by the OpaqueString profile
+// (RFC 8265 s4.2: Unicode NFC, every kind of space is a space), so that the same
+// password typed on two systems is the same password. Nothing is cut off or
+// trimmed. Hashes are PHC strings:
+//
+//	$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH
+//
+// A person who does not exist, a hash that is malformed and a password that no
+// hash can hold cost the same work as a wrong password, so that the time of the
+// answer tells nothing.
+//
+// All hashing goes through one gate, first come first served: a flood of
+// sign-ins costs a bounded amount of memory, and whoever finds the gate's queue
+// full is told so at once. A hash that has begun is not interrupted.
+//
+// An attacker chooses the password, up to MaxPassword bytes. Whoever can write
+// to the database chooses the stored hash; its cost is bounded before any work.
 package pwhash
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/text/secure/precis"
 )
 
-var (
-	// ErrBusy says that as many hashes as may wait are waiting: try again later.
-	ErrBusy = errors.New("pwhash: too many passwords are being checked at once")
+// MaxPassword is the longest password in bytes of UTF-8, before normalisation.
+// A longer one is refused before any work.
+const MaxPassword = 1024
 
-	// ErrForbidden says that a password cannot be one: it is empty, too long, or
-	// holds characters that are not typed alike everywhere (RFC 8265 s4.2).
-	ErrForbidden = errors.New("pwhash: not usable as a password")
-
-	// ErrHash says that a stored hash cannot be read or asks for more work than
-	// any that was made here. It never verifies.
-	ErrHash = errors.New("pwhash: the stored hash cannot be used")
-)
-
-// maxPassword is the longest password that is looked at, in octets.
-const maxPassword = 1024
-
-// Config is the cost of a hash and how many are computed at once.
-type Config struct {
-	Memory     uint32 // KiB; default 19456, OWASP's minimum for the time below
-	Time       uint32 // passes; default 2
-	Threads    uint8  // lanes; default 1
-	Concurrent int    // hashes at once; default one for each core
-	Waiting    int    // callers that wait for their turn; default 64
-}
-
-// Hasher hashes and checks. It is safe for concurrent use.
-type Hasher struct {
-	c     Config
-	queue chan struct{} // room for those who compute and those who wait
-	turns chan struct{} // room for those who compute
-	runs  atomic.Uint64
-}
-
-// Bounds on the cost, of new hashes and of stored ones: one that asks for more
-// is refused before any work.
+// Lengths of the salts and hashes made here, in bytes (RFC 9106 s3.1: 16 bytes
+// of salt are recommended; s4: a tag of 256 bits).
 const (
-	maxMemory  = 1 << 20 // KiB
-	maxTime    = 16
-	maxThreads = 16
+	saltLength = 16
+	keyLength  = 32
 )
+
+var (
+	// ErrForbidden means that the new password can never be used: ask for another
+	// one. The text around it says why and holds nothing of the password.
+	ErrForbidden = errors.New("pwhash: password cannot be used")
+
+	// ErrBusy means that the queue is full: answer 503 and let the client come
+	// again. No work was done.
+	ErrBusy = errors.New("pwhash: too many passwords are being checked")
+
+	// ErrMalformed means that a stored hash is none that this package reads, or
+	// costs more than it allows. No password opens it: set a new one.
+	ErrMalformed = errors.New("pwhash: malformed password hash")
+)
+
+// Config is the cost of new hashes and the width of the gate.
+type Config struct {
+	Memory  uint32 // KiB for each hash; 0 is 19456 (OWASP's minimum with Time 2); from 8 x Threads (RFC 9106 s3.1) to 262144
+	Time    uint32 // passes; 0 is 2; up to 16
+	Threads uint8  // lanes; 0 is 1; up to 16
+
+	// Concurrent is how many hashes are computed at once; 0 is GOMAXPROCS. A
+	// stored hash that takes more than Memory counts for as many as it takes, so
+	// that memory stays under Concurrent x Memory, or that of one hash if it alone
+	// takes more.
+	Concurrent int
+
+	// Waiting is how many callers may wait for their turn; 0 is 64.
+	Waiting int
+}
+
+// Hasher hashes and checks passwords. It is safe for concurrent use.
+type Hasher struct {
+	params     params
+	concurrent int64
+	most       int64 // callers inside, at work or waiting
+	gate       *semaphore.Weighted
+	inside     atomic.Int64
+	runs       atomic.Uint64
+}
 
 // New returns a Hasher, or an error that names every mistake in c.
 func New(c Config) (*Hasher, error) {
-	c.Memory = orElse(c.Memory, 19456)
-	c.Time = orElse(c.Time, 2)
-	c.Threads = orElse(c.Threads, 1)
-	c.Concurrent = orElse(c.Concurrent, runtime.GOMAXPROCS(0))
-	c.Waiting = orElse(c.Waiting, 64)
-	var errs []error
-	if c.Memory > maxMemory || c.Memory < 8*uint32(c.Threads) { // RFC 9106 s3.1
-		errs = append(errs, fmt.Errorf("pwhash: memory of %d KiB is not between 8 a lane and %d", c.Memory, maxMemory))
+	if c.Memory == 0 {
+		c.Memory = 19456
 	}
-	if c.Time > maxTime {
-		errs = append(errs, fmt.Errorf("pwhash: %d passes, at most %d", c.Time, maxTime))
+	if c.Time == 0 {
+		c.Time = 2
 	}
-	if c.Threads > maxThreads {
-		errs = append(errs, fmt.Errorf("pwhash: %d lanes, at most %d", c.Threads, maxThreads))
+	if c.Threads == 0 {
+		c.Threads = 1
 	}
-	if c.Concurrent < 1 || c.Waiting < 0 {
-		errs = append(errs, fmt.Errorf("pwhash: %d at once and %d waiting make no sense", c.Concurrent, c.Waiting))
+	if c.Concurrent == 0 {
+		c.Concurrent = runtime.GOMAXPROCS(0)
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if c.Waiting == 0 {
+		c.Waiting = 64
 	}
-	return &Hasher{c: c, queue: make(chan struct{}, c.Concurrent+c.Waiting), turns: make(chan struct{}, c.Concurrent)}, nil
+	p := params{memory: c.Memory, time: c.Time, threads: c.Threads, salt: saltLength, key: keyLength}
+	errs := []error{p.check()}
+	if c.Concurrent < 0 || c.Concurrent > 1<<16 {
+		errs = append(errs, fmt.Errorf("%d hashes at once, want 1 to 65536", c.Concurrent))
+	}
+	if c.Waiting < 0 || c.Waiting > 1<<20 {
+		errs = append(errs, fmt.Errorf("%d callers waiting, want 1 to 1048576", c.Waiting))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("pwhash: %w", err)
+	}
+	return &Hasher{
+		params:     p,
+		concurrent: int64(c.Concurrent),
+		most:       int64(c.Concurrent) + int64(c.Waiting),
+		gate:       semaphore.NewWeighted(int64(c.Concurrent)),
+	}, nil
 }
 
-func orElse[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
-}
-
-// Runs returns how many hashes were computed: whether two answers cost the same
-// work can be counted.
-func (h *Hasher) Runs() uint64 { return h.runs.Load() }
-
-// Hash returns the PHC string of a new password. It returns ErrForbidden for
-// what cannot be one, and ErrBusy.
-func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	prepared, err := prepare(password)
+// Hash returns the PHC string of a new password. It fails with ErrForbidden,
+// ErrBusy, or the context's error if that ends while waiting.
+func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err error) {
+	secret, err := prepare(password)
 	if err != nil {
 		return "", err
 	}
-	p := phc{memory: h.c.Memory, time: h.c.Time, threads: h.c.Threads, salt: make([]byte, 16), key: make([]byte, 32)}
-	_, _ = rand.Read(p.salt) // crypto/rand.Read never returns an error
-	if p.key, err = h.compute(ctx, p, prepared); err != nil {
+	salt := make([]byte, saltLength)
+	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
+	key, err := h.run(ctx, h.params, secret, salt)
+	if err != nil {
 		return "", err
 	}
-	return p.String(), nil
+	return format(h.params, salt, key), nil
 }
 
-// Verify checks a password against a stored hash. stale reports that the hash
-// was made at another cost than new ones are. An empty stored hash is nobody's:
-// the same work is done and the answer is no. A password that cannot be one is
-// wrong, after the same work.
-func (h *Hasher) Verify(ctx context.Context, stored, password string) (ok, stale bool, err error) {
-	p, parseErr := h.nobody(), error(nil)
-	if stored != "" {
-		var read phc
-		if read, parseErr = parse(stored); parseErr == nil {
-			p = read
+// What is hashed where there is nothing to compare with. Constants, so that
+// start-up costs no hash; that they are known helps nobody, since their result
+// is thrown away.
+var (
+	dummySecret = []byte("durward: no password")
+	dummySalt   = []byte("durward: no salt")
+)
+
+// Verify says whether password is the one that phc was made from, and whether a
+// right one should be hashed anew because phc has another cost than Config.
+//
+// An empty phc is a person who does not exist: the work of the current cost is
+// done and ok is false. The same goes for a phc that is malformed, with an error
+// that wraps ErrMalformed for the log. Other errors are ErrBusy and the
+// context's; nothing was judged then.
+func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash bool, err error) {
+	p, salt, want := h.params, dummySalt, []byte(nil)
+	var malformed error
+	if phc != "" {
+		stored, storedSalt, storedKey, err := parse(phc)
+		if err != nil {
+			malformed = err
+		} else {
+			p, salt, want = stored, storedSalt, storedKey
 		}
 	}
-	prepared, badPassword := prepare(password) // nil where it cannot be one
-	key, err := h.compute(ctx, p, prepared)
+	secret, forbidden := prepare(password)
+	if forbidden != nil {
+		secret = dummySecret
+	}
+	got, err := h.run(ctx, p, secret, salt)
 	if err != nil {
 		return false, false, err
 	}
-	if parseErr != nil {
-		return false, false, parseErr
+	if malformed != nil {
+		return false, false, malformed
 	}
-	equal := subtle.ConstantTimeCompare(key, p.key) == 1
-	if !equal || stored == "" || badPassword != nil {
-		return false, false, nil
-	}
-	return true, p.memory != h.c.Memory || p.time != h.c.Time || p.threads != h.c.Threads, nil
+	// A nil want is the dummy's: lengths differ and nothing is equal to it.
+	ok = subtle.ConstantTimeCompare(got, want) == 1 && forbidden == nil
+	return ok, ok && p != h.params, nil
 }
 
-// nobody is a hash at the present cost that no password has.
-func (h *Hasher) nobody() phc {
-	return phc{memory: h.c.Memory, time: h.c.Time, threads: h.c.Threads, salt: make([]byte, 16), key: make([]byte, 32)}
-}
+// Runs counts the hashes computed so far.
+func (h *Hasher) Runs() uint64 { return h.runs.Load() }
 
-// prepare brings a password into the one form that is hashed, so that it is the
-// same from every keyboard (RFC 8265 s4.2, OpaqueString).
-func prepare(password string) ([]byte, error) {
-	if len(password) > maxPassword {
-		return nil, fmt.Errorf("%w: over %d octets", ErrForbidden, maxPassword)
-	}
-	prepared, err := precis.OpaqueString.String(password)
-	if err != nil || !utf8.ValidString(password) {
-		return nil, fmt.Errorf("%w: empty, not UTF-8, or with control characters", ErrForbidden)
-	}
-	return []byte(prepared), nil
-}
-
-// compute waits for its turn and hashes.
-func (h *Hasher) compute(ctx context.Context, p phc, password []byte) ([]byte, error) {
-	select {
-	case h.queue <- struct{}{}:
-	default:
+// run computes one hash behind the gate.
+func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) ([]byte, error) {
+	defer h.inside.Add(-1)
+	if h.inside.Add(1) > h.most {
 		return nil, ErrBusy
 	}
-	defer func() { <-h.queue }()
-	select {
-	case h.turns <- struct{}{}: // goroutines that wait on a channel are served in their order
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	weight := min((int64(p.memory)+int64(h.params.memory)-1)/int64(h.params.memory), h.concurrent)
+	if err := h.gate.Acquire(ctx, weight); err != nil { // first come, first served
+		return nil, err
 	}
-	defer func() { <-h.turns }()
+	defer h.gate.Release(weight)
 	h.runs.Add(1)
-	return argon2.IDKey(password, p.salt, p.time, p.memory, p.threads, uint32(len(p.key))), nil
+	return argon2.IDKey(secret, salt, p.time, p.memory, p.threads, p.key), nil
 }
 
-// phc is a stored hash:
-//
-//	$argon2id$v=19$m=19456,t=2,p=1$SALT$KEY
-type phc struct {
-	memory, time uint32
-	threads      uint8
-	salt, key    []byte
-}
-
-var b64 = base64.RawStdEncoding.Strict()
-
-func (p phc) String() string {
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.time, p.threads, b64.EncodeToString(p.salt), b64.EncodeToString(p.key))
-}
-
-// parse reads the one form that String writes, within the bounds.
-func parse(s string) (phc, error) {
-	bad := func(what string) (phc, error) { return phc{}, fmt.Errorf("%w: %s", ErrHash, what) }
-	if len(s) > 512 {
-		return bad("too long")
+// prepare brings a password to its one spelling, or says why it has none.
+func prepare(password string) ([]byte, error) {
+	switch {
+	case len(password) > MaxPassword:
+		return nil, fmt.Errorf("%w: %d bytes long, at most %d", ErrForbidden, len(password), MaxPassword)
+	case password == "":
+		return nil, fmt.Errorf("%w: it is empty", ErrForbidden) // RFC 8265 s4.2.2 rule 5
+	case !utf8.ValidString(password):
+		return nil, fmt.Errorf("%w: it is not valid UTF-8", ErrForbidden)
 	}
-	parts := strings.Split(s, "$")
-	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" {
-		return bad("not of the form of an argon2id hash")
+	// RFC 8265 s4.2. The FreeformClass has no control characters (RFC 8264 s4.3).
+	secret, err := precis.OpaqueString.Bytes([]byte(password))
+	if err != nil {
+		return nil, fmt.Errorf("%w: it holds a character that passwords may not have, such as a control character", ErrForbidden)
 	}
-	if parts[2] != "v="+strconv.Itoa(argon2.Version) {
-		return bad("an unknown version")
-	}
-	costs := strings.Split(parts[3], ",")
-	if len(costs) != 3 {
-		return bad("no cost")
-	}
-	var p phc
-	for i, c := range []struct {
-		name string
-		max  uint64
-		into func(uint64)
-	}{
-		{"m=", maxMemory, func(v uint64) { p.memory = uint32(v) }},
-		{"t=", maxTime, func(v uint64) { p.time = uint32(v) }},
-		{"p=", maxThreads, func(v uint64) { p.threads = uint8(v) }},
-	} {
-		text, ok := strings.CutPrefix(costs[i], c.name)
-		v, err := strconv.ParseUint(text, 10, 32)
-		if !ok || err != nil || strconv.FormatUint(v, 10) != text || v == 0 || v > c.max {
-			return bad("a cost out of bounds")
-		}
-		c.into(v)
-	}
-	if p.memory < 8*uint32(p.threads) {
-		return bad("a cost out of bounds")
-	}
-	var err error
-	if p.salt, err = b64.DecodeString(parts[4]); err != nil || len(p.salt) < 8 || len(p.salt) > 64 || strings.ContainsAny(parts[4], "\r\n") {
-		return bad("the salt")
-	}
-	if p.key, err = b64.DecodeString(parts[5]); err != nil || len(p.key) < 16 || len(p.key) > 64 || strings.ContainsAny(parts[5], "\r\n") {
-		return bad("the key")
-	}
-	return p, nil
+	return secret, nil
 }

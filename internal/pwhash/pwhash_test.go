@@ -1,10 +1,13 @@
 package pwhash
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -13,209 +16,540 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-var ctx = context.Background()
+// cheap is a cost for tests that are not about the cost.
+var cheap = Config{Memory: 64, Time: 1, Threads: 1}
 
-// quick is a Hasher that is cheap enough for tests.
-func quick(t testing.TB) *Hasher {
+func newHasher(t testing.TB, c Config) *Hasher {
 	t.Helper()
-	h, err := New(Config{Memory: 64, Time: 1})
+	h, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-func TestHashAndVerify(t *testing.T) {
-	t.Parallel()
-	h := quick(t)
-	const password = "correct horse battery staple"
-	stored, err := h.Hash(ctx, password)
+func hash(t testing.TB, h *Hasher, password string) string {
+	t.Helper()
+	phc, err := h.Hash(context.Background(), password)
+	if err != nil {
+		t.Fatalf("Hash(%q): %v", password, err)
+	}
+	return phc
+}
+
+func verify(t testing.TB, h *Hasher, phc, password string) (ok, rehash bool) {
+	t.Helper()
+	ok, rehash, err := h.Verify(context.Background(), phc, password)
+	if err != nil {
+		t.Fatalf("Verify(%q, %q): %v", phc, password, err)
+	}
+	return ok, rehash
+}
+
+type vector struct {
+	Memory   uint32 `json:"memory_KiB"`
+	Passes   uint32 `json:"passes"`
+	Lanes    uint8  `json:"lanes"`
+	Length   uint32 `json:"tag_length"`
+	Password string `json:"password_hex"`
+	Salt     string `json:"salt_hex"`
+	Secret   string `json:"secret_hex"`
+	Tag      string `json:"tag_hex"`
+	PHC      string `json:"phc"`
+	Origin   string `json:"origin"`
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	data, err := os.ReadFile("testdata/rfc9106_argon2id.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(stored, "$argon2id$v=19$m=64,t=1,p=1$") {
-		t.Errorf("form: %s", stored)
+	var file struct{ Tests []vector }
+	if err := json.Unmarshal(data, &file); err != nil {
+		t.Fatal(err)
 	}
-	if again, _ := h.Hash(ctx, password); again == stored {
-		t.Error("two hashes of one password are alike: no salt")
+	var usable []vector
+	for _, v := range file.Tests {
+		if v.Secret == "" { // the library offers neither secret nor associated data
+			usable = append(usable, v)
+		}
 	}
+	if len(usable) < 3 {
+		t.Fatalf("%d usable vectors, want at least 3", len(usable))
+	}
+	return usable
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	for _, v := range vectors(t) {
+		password, salt, tag := unhex(t, v.Password), unhex(t, v.Salt), unhex(t, v.Tag)
+		if got := argon2.IDKey(password, salt, v.Passes, v.Memory, v.Lanes, v.Length); !bytes.Equal(got, tag) {
+			t.Errorf("argon2id of %s (%s): got %x, want %x", v.Password, v.Origin, got, tag)
+		}
+		p, gotSalt, gotKey, err := parse(v.PHC)
+		want := params{v.Memory, v.Passes, v.Lanes, uint32(len(salt)), v.Length}
+		if err != nil || p != want || !bytes.Equal(gotSalt, salt) || !bytes.Equal(gotKey, tag) {
+			t.Errorf("parse(%q): got %+v %x %x %v, want %+v %x %x", v.PHC, p, gotSalt, gotKey, err, want, salt, tag)
+		}
+		if got := format(want, salt, tag); got != v.PHC {
+			t.Errorf("format: got %q, want %q", got, v.PHC)
+		}
+		// A password with a NUL can be in a vector, not in a form.
+		ok, rehash := verify(t, newHasher(t, Config{}), v.PHC, string(password))
+		if want := !bytes.Contains(password, []byte{0}); ok != want {
+			t.Errorf("Verify(%q, %q): got %v, want %v", v.PHC, password, ok, want)
+		}
+		if want := ok && v.Memory != 19456; rehash != want {
+			t.Errorf("Verify(%q): got rehash %v, want %v", v.PHC, rehash, want)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	for _, password := range []string{
+		"x", "correct horse battery staple", " leading and trailing ", strings.Repeat("a", 64), strings.Repeat("a", MaxPassword),
+		"with:colon", "пароль", "🔑🔑🔑", "pä" + strings.Repeat("ß", 300),
+	} {
+		phc := hash(t, h, password)
+		if !strings.HasPrefix(phc, "$argon2id$v=19$m=64,t=1,p=1$") {
+			t.Errorf("Hash(%q): got %q", password, phc)
+		}
+		if again := hash(t, h, password); again == phc {
+			t.Errorf("Hash(%q) twice: %q both times, want another salt", password, phc)
+		}
+		if ok, rehash := verify(t, h, phc, password); !ok || rehash {
+			t.Errorf("Verify(%q, %q): got %v %v, want true false", phc, password, ok, rehash)
+		}
+		// Nothing is cut off, trimmed or folded.
+		for _, other := range []string{password[:len(password)-1], password[1:], password + " ", " " + password, password + "a", strings.ToUpper(password) + "A"} {
+			if ok, rehash := verify(t, h, phc, other); ok || rehash {
+				t.Errorf("Verify(hash of %q, %q): got %v %v, want false false", password, other, ok, rehash)
+			}
+		}
+	}
+}
+
+// One password has one hash, however a system spells it (RFC 8265 s4.2).
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	for _, same := range [][]string{
+		{"p\u00e4ssword", "pa\u0308ssword"},               // composed, decomposed
+		{"\u1e9b\u0323", "\u017f\u0323\u0307"},            // order of marks
+		{"two words", "two\u00a0words", "two\u3000words"}, // kinds of space
+		{"\uac00", "\u1100\u1161"},                        // Hangul
+	} {
+		for _, stored := range same {
+			phc := hash(t, h, stored)
+			for _, typed := range same {
+				if ok, _ := verify(t, h, phc, typed); !ok {
+					t.Errorf("Verify(hash of %+q, %+q): got false, want true", stored, typed)
+				}
+			}
+		}
+	}
+	// What only looks alike is another password: OpaqueString is NFC, not NFKC.
+	phc := hash(t, h, "ﬁne")
+	if ok, _ := verify(t, h, phc, "fine"); ok {
+		t.Error(`Verify(hash of "ﬁne" with a ligature, "fine"): got true, want false`)
+	}
+}
+
+var forbidden = map[string]string{
+	"empty":                 "",
+	"NUL":                   "pass\x00word",
+	"line feed":             "password\n",
+	"delete":                "pass\x7fword",
+	"C1 control":            "pass\u0085word",
+	"control, beyond ASCII": "pässword\t",
+	"not UTF-8":             "pass\xffword",
+	"surrogate":             "pass\xed\xa0\x80word",
+	"noncharacter":          "pass\ufdd0word",
+	"too long":              strings.Repeat("a", MaxPassword+1),
+	"a megabyte":            strings.Repeat("a", 1<<20),
+}
+
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	for name, password := range forbidden {
+		h := newHasher(t, cheap)
+		phc, err := h.Hash(context.Background(), password)
+		if phc != "" || !errors.Is(err, ErrForbidden) || h.Runs() != 0 {
+			t.Errorf("%s: Hash: got %q, %v after %d runs; want ErrForbidden before any work", name, phc, err, h.Runs())
+		}
+		if err != nil && password != "" && strings.Contains(err.Error(), password) {
+			t.Errorf("%s: the error holds the password: %v", name, err)
+		}
+		for whose, phc := range map[string]string{"a person": hash(t, h, "right"), "nobody": ""} {
+			before := h.Runs()
+			ok, rehash := verify(t, h, phc, password)
+			if runs := h.Runs() - before; ok || rehash || runs != 1 {
+				t.Errorf("%s: Verify for %s: got %v %v after %d runs, want false false after 1", name, whose, ok, rehash, runs)
+			}
+		}
+	}
+}
+
+// Not even what is hashed in place of a forbidden password opens a hash.
+func TestDummyOpensNothing(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	phc := hash(t, h, string(dummySecret))
+	if ok, _ := verify(t, h, phc, "pass\x00word"); ok {
+		t.Error("a forbidden password opened the hash of its stand-in")
+	}
+	for _, password := range []string{"", string(dummySecret), string(dummySalt), "anything"} {
+		before := h.Runs()
+		ok, rehash := verify(t, h, "", password)
+		if runs := h.Runs() - before; ok || rehash || runs != 1 {
+			t.Errorf("Verify(nobody, %q): got %v %v after %d runs, want false false after 1", password, ok, rehash, runs)
+		}
+	}
+}
+
+// A wrong password costs what the stored hash costs, a person who does not exist
+// what a new one costs.
+func TestRehash(t *testing.T) {
+	t.Parallel()
+	now := newHasher(t, Config{Memory: 128, Time: 2, Threads: 2})
 	for _, c := range []struct {
-		stored, password string
-		ok               bool
+		config Config
+		want   bool
 	}{
-		{stored, password, true},
-		{stored, password + " ", false},
-		{stored, "Correct horse battery staple", false},
-		{stored, "", false},
-		{stored, password + "\x00", false},
-		{stored, strings.Repeat("a", 5000), false},
-		{stored, "\xff", false},
-		{"", password, false},
-		{"", "", false},
+		{Config{Memory: 128, Time: 2, Threads: 2}, false},
+		{Config{Memory: 64, Time: 2, Threads: 2}, true},
+		{Config{Memory: 256, Time: 2, Threads: 2}, true},
+		{Config{Memory: 128, Time: 1, Threads: 2}, true},
+		{Config{Memory: 128, Time: 2, Threads: 1}, true},
 	} {
+		phc := hash(t, newHasher(t, c.config), "right")
+		if ok, rehash := verify(t, now, phc, "right"); !ok || rehash != c.want {
+			t.Errorf("%+v: got %v %v, want true %v", c.config, ok, rehash, c.want)
+		}
+		if ok, rehash := verify(t, now, phc, "wrong"); ok || rehash {
+			t.Errorf("%+v, wrong password: got %v %v, want false false", c.config, ok, rehash)
+		}
+	}
+	short := format(params{128, 2, 2, 8, 32}, []byte("saltsalt"), argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32))
+	if ok, rehash := verify(t, now, short, "right"); !ok || !rehash {
+		t.Errorf("short salt: got %v %v, want true true", ok, rehash)
+	}
+}
+
+const (
+	good     = "$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$lMhvVBq9s9mqv+pZqgOWNUlIPpwLGnkzbna1TO5skX4"
+	salt16   = "MDEyMzQ1Njc4OWFiY2RlZg"
+	key32    = "lMhvVBq9s9mqv+pZqgOWNUlIPpwLGnkzbna1TO5skX4"
+	goodTail = "$" + salt16 + "$" + key32
+)
+
+var malformed = []string{
+	" ", "$", "x", "plaintext", "{SSHA}abcdef",
+	"$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234",
+	good[1:], " " + good, good + " ", good + "\n", good + "$", good + "=", good[:len(good)-1], "$" + good,
+	"$argon2i$v=19$m=64,t=1,p=1" + goodTail,
+	"$argon2d$v=19$m=64,t=1,p=1" + goodTail,
+	"$ARGON2ID$v=19$m=64,t=1,p=1" + goodTail,
+	"$argon2id$m=64,t=1,p=1" + goodTail,
+	"$argon2id$v=16$m=64,t=1,p=1" + goodTail,
+	"$argon2id$v=019$m=64,t=1,p=1" + goodTail,
+	"$argon2id$v=19$" + goodTail,
+	"$argon2id$v=19$m=64,t=1" + goodTail,
+	"$argon2id$v=19$t=1,m=64,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,p=1,keyid=AAAA" + goodTail,
+	"$argon2id$v=19$m=64, t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=064,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=+64,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=-64,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=6_4,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=0x40,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=٦٤,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=,t=1,p=1" + goodTail,
+	"$argon2id$v=19$m=7,t=1,p=1" + goodTail,          // RFC 9106 s3.1: 8 x p
+	"$argon2id$v=19$m=64,t=1,p=9" + goodTail,         // 72 wanted
+	"$argon2id$v=19$m=4194304,t=1,p=1" + goodTail,    // 4 GiB
+	"$argon2id$v=19$m=262145,t=1,p=1" + goodTail,     // one more than allowed
+	"$argon2id$v=19$m=4294967360,t=1,p=1" + goodTail, // 64 after 32 bits
+	"$argon2id$v=19$m=64,t=0,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=17,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,p=0" + goodTail,
+	"$argon2id$v=19$m=1024,t=1,p=17" + goodTail,
+	"$argon2id$v=19$m=64,t=1,p=257" + goodTail, // 1 after 8 bits
+	"$argon2id$v=19$m=64,t=1,p=1$$" + key32,
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$",
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16,
+	"$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Ng$" + key32,                         // 7 bytes of salt
+	"$argon2id$v=19$m=64,t=1,p=1$" + strings.Repeat("AAAA", 22) + "$" + key32, // 66
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.Repeat("AAAA", 5), // 15 bytes of hash
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.Repeat("AAAA", 22),
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "==$" + key32,
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16[:21] + "h$" + key32, // loose bits at the end
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.ReplaceAll(key32, "+", "-"),
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + key32[:10] + "\n" + key32[10:],
+	good + strings.Repeat("A", 1<<20),
+}
+
+// A hash that is malformed opens for nobody, says so to the log, and costs what
+// a wrong password costs.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	if _, _, _, err := parse(good); err != nil {
+		t.Fatalf("parse(%q): %v", good, err)
+	}
+	for _, phc := range malformed {
 		before := h.Runs()
-		ok, stale, err := h.Verify(ctx, c.stored, c.password)
-		if ok != c.ok || stale || err != nil {
-			t.Errorf("Verify(%q, %.40q) = %v, %v, %v; want %v", c.stored, c.password, ok, stale, err, c.ok)
+		ok, rehash, err := h.Verify(context.Background(), phc, "password")
+		if ok || rehash || !errors.Is(err, ErrMalformed) || h.Runs() != before+1 {
+			t.Errorf("Verify(%.80q): got %v %v %v after %d runs; want ErrMalformed after 1", phc, ok, rehash, err, h.Runs()-before)
 		}
-		if n := h.Runs() - before; n != 1 {
-			t.Errorf("Verify(%q, %.40q) computed %d hashes, want 1 whatever is asked", c.stored, c.password, n)
-		}
-	}
-}
-
-// One password, two ways to type it: NFC and NFD are the same (RFC 8265 s4.2.2).
-func TestNormalisation(t *testing.T) {
-	t.Parallel()
-	h := quick(t)
-	stored, err := h.Hash(ctx, "caf\u00e9 au lait")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, typed := range []string{"caf\u00e9 au lait", "cafe\u0301 au lait", "caf\u00e9\u00a0au lait"} {
-		if ok, _, err := h.Verify(ctx, stored, typed); !ok || err != nil {
-			t.Errorf("%q: %v, %v", typed, ok, err)
-		}
-	}
-	for _, bad := range []string{"", "a\x00b", "a\tb", "a\x7fb", "\xff\xfe", strings.Repeat("x", 1025)} {
-		if got, err := h.Hash(ctx, bad); !errors.Is(err, ErrForbidden) || got != "" {
-			t.Errorf("Hash(%.20q) = %q, %v; want ErrForbidden", bad, got, err)
-		}
-	}
-}
-
-func TestStale(t *testing.T) {
-	t.Parallel()
-	stored, err := quick(t).Hash(ctx, "correct horse")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []Config{{Memory: 128, Time: 1}, {Memory: 64, Time: 2}, {Memory: 64, Time: 1, Threads: 2}} {
-		h, err := New(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, stale, err := h.Verify(ctx, stored, "correct horse"); !ok || !stale || err != nil {
-			t.Errorf("%+v: %v, %v, %v", c, ok, stale, err)
-		}
-	}
-}
-
-// A hash that is broken or asks for too much never verifies, costs no more than
-// any other, and says so.
-func TestStoredHashes(t *testing.T) {
-	t.Parallel()
-	h := quick(t)
-	good, err := h.Hash(ctx, "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	salt, key := strings.Split(good, "$")[4], strings.Split(good, "$")[5]
-	for _, bad := range []string{
-		"x", "$", "$argon2id$", "p", " " + good, good + " ", good + "$", strings.Replace(good, "argon2id", "argon2i", 1), strings.Replace(good, "v=19", "v=16", 1),
-		"$argon2id$v=19$m=4194304,t=1,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$m=64,t=4000000000,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$m=64,t=1,p=255$" + salt + "$" + key,
-		"$argon2id$v=19$m=0,t=1,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$m=+64,t=1,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$m=064,t=1,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$t=1,m=64,p=1$" + salt + "$" + key,
-		"$argon2id$v=19$m=64,t=1,p=1$$" + key,
-		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$",
-		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + key[:len(key)-1] + "=",
-		"$argon2id$v=19$m=64,t=1,p=1$" + salt + "$" + base64.RawStdEncoding.EncodeToString(make([]byte, 65)),
-	} {
-		before := h.Runs()
-		if ok, _, err := h.Verify(ctx, bad, "p"); ok || !errors.Is(err, ErrHash) {
-			t.Errorf("Verify(%q) = %v, %v; want ErrHash", bad, ok, err)
-		}
-		if h.Runs() != before+1 {
-			t.Errorf("Verify(%q) did not do the same work", bad)
+		if err != nil && (strings.Contains(err.Error(), salt16) || strings.Contains(err.Error(), key32)) {
+			t.Errorf("Verify(%.80q): the error holds salt or hash: %v", phc, err)
 		}
 	}
 }
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{Memory: 1 << 30, Time: 100, Threads: 200, Concurrent: -1})
-	if err == nil {
-		t.Fatal("accepted")
+	h := newHasher(t, Config{})
+	if want := (params{19456, 2, 1, 16, 32}); h.params != want || h.most != h.concurrent+64 || h.concurrent < 1 {
+		t.Errorf("zero Config: got %+v, %d at once, %d in all", h.params, h.concurrent, h.most)
 	}
-	for _, want := range []string{"memory", "passes", "lanes", "at once"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not speak of %s: %v", want, err)
+	_, err := New(Config{Memory: 262145, Time: 17, Threads: 17, Concurrent: -1, Waiting: -1})
+	for _, want := range []string{"memory", "passes", "threads", "at once", "waiting"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New with five mistakes: got %v, want %q in it", err, want)
+		}
+	}
+	for _, c := range []Config{{Memory: 7}, {Memory: 15, Threads: 2}, {Time: 17}, {Threads: 17}, {Concurrent: -1}, {Waiting: -1}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("New(%+v): no error", c)
 		}
 	}
 }
 
-// As many as may compute compute, as many as may wait wait, the next is told at
-// once; and who gives up leaves.
+// The gate lets Concurrent in, lets Waiting wait in order, and turns away the
+// rest; who gives up leaves.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, err := New(Config{Memory: 64, Time: 1, Concurrent: 1, Waiting: 2})
-		if err != nil {
+		h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 2, Waiting: 3})
+		phc := hash(t, h, "right")
+		background := context.Background()
+		// The gate is held from outside, as if two hashes were being computed.
+		h.inside.Add(2)
+		if err := h.gate.Acquire(background, 2); err != nil {
 			t.Fatal(err)
 		}
-		h.turns <- struct{}{} // somebody computes
-		h.queue <- struct{}{}
-		var wg sync.WaitGroup
-		results := make([]error, 2)
-		giveUp, cancel := context.WithCancel(t.Context())
-		for i, c := range []context.Context{t.Context(), giveUp} {
-			wg.Go(func() { _, _, results[i] = h.Verify(c, "", "x") })
+		var mu sync.Mutex
+		var order []string
+		before := h.Runs()
+		wait := func(ctx context.Context, name string) {
+			go func() {
+				ok, _, err := h.Verify(ctx, phc, "right")
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, fmt.Sprint(name, " ", ok, " ", err))
+			}()
+			synctest.Wait()
 		}
+		impatient, giveUp := context.WithCancel(background)
+		wait(background, "a")
+		wait(impatient, "b")
+		wait(background, "c")
+		wait(background, "d") // the fourth finds the queue full
+		giveUp()
 		synctest.Wait()
-		if _, _, err := h.Verify(t.Context(), "", "x"); !errors.Is(err, ErrBusy) {
-			t.Errorf("past the bound: %v, want ErrBusy", err)
+		wait(background, "e") // in the place that b left
+		if h.Runs() != before {
+			t.Errorf("%d hashes behind a closed gate", h.Runs()-before)
 		}
-		cancel()
-		synctest.Wait()
-		if !errors.Is(results[1], context.Canceled) {
-			t.Errorf("gave up: %v", results[1])
+		if _, err := h.Hash(background, "new"); !errors.Is(err, ErrBusy) {
+			t.Errorf("Hash with a full queue: got %v, want ErrBusy", err)
 		}
-		if h.Runs() != 0 {
-			t.Errorf("%d hashes while somebody else computes", h.Runs())
+		h.inside.Add(-2)
+		for range 2 { // one at a time, so that the order is seen
+			h.gate.Release(1)
+			synctest.Wait()
 		}
-		<-h.turns
-		<-h.queue
-		wg.Wait()
-		if results[0] != nil || h.Runs() != 1 {
-			t.Errorf("waited: %v, %d hashes", results[0], h.Runs())
+		want := "[d false pwhash: too many passwords are being checked b false context canceled a true <nil> c true <nil> e true <nil>]"
+		if got := fmt.Sprint(order); got != want {
+			t.Errorf("order:\n got %s\nwant %s", got, want)
+		}
+		if n := h.inside.Load(); n != 0 {
+			t.Errorf("%d inside at the end, want 0", n)
 		}
 	})
 }
 
+// A stored hash that takes more memory than Config says takes as many places.
+func TestGateWeighs(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 4})
+	big := hash(t, newHasher(t, Config{Memory: 192, Time: 1}), "right") // three places
+	if err := h.gate.Acquire(context.Background(), 2); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	if ok, _, err := h.Verify(ended, big, "right"); ok || !errors.Is(err, context.Canceled) || h.Runs() != 0 {
+		t.Errorf("with two places free of the three wanted: got %v %v after %d runs, want to wait", ok, err, h.Runs())
+	}
+	h.gate.Release(1)
+	if ok, _, err := h.Verify(context.Background(), big, "right"); !ok || err != nil {
+		t.Errorf("with three places free: got %v %v, want true", ok, err)
+	}
+	// More than all places is all places, not for ever.
+	h.gate.Release(1)
+	huge := hash(t, newHasher(t, Config{Memory: 1024, Time: 1}), "right")
+	if ok, _ := verify(t, h, huge, "right"); !ok {
+		t.Error("a hash of more than all places: got false, want true")
+	}
+}
+
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 2, Waiting: 200})
+	phc := hash(t, h, "right")
+	var all sync.WaitGroup
+	for n := range 64 {
+		all.Go(func() {
+			password, want := "right", true
+			if n%2 == 0 {
+				password, want = "wrong", false
+			}
+			if ok, _, err := h.Verify(context.Background(), phc, password); ok != want || err != nil {
+				t.Errorf("Verify(%q): got %v %v, want %v", password, ok, err, want)
+			}
+		})
+	}
+	all.Wait()
+	if h.Runs() != 65 {
+		t.Errorf("%d runs, want 65", h.Runs())
+	}
+}
+
+// What parse accepts is within bounds and has one spelling; what it refuses says
+// ErrMalformed.
 func FuzzParse(f *testing.F) {
-	f.Add("$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
-	f.Add("$argon2id$v=19$m=19456,t=2,p=1$$")
-	f.Fuzz(func(t *testing.T, s string) {
-		if p, err := parse(s); err == nil && p.String() != s {
-			t.Errorf("%q is read as %q: two spellings of one hash", s, p)
+	f.Add(good)
+	for _, v := range vectors(f) {
+		f.Add(v.PHC)
+	}
+	for _, phc := range malformed[:len(malformed)-1] {
+		f.Add(phc)
+	}
+	f.Fuzz(func(t *testing.T, phc string) {
+		p, salt, key, err := parse(phc)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) || p != (params{}) || salt != nil || key != nil {
+				t.Fatalf("parse(%q): got %+v %x %x %v", phc, p, salt, key, err)
+			}
+			return
+		}
+		if err := p.check(); err != nil || int(p.salt) != len(salt) || int(p.key) != len(key) {
+			t.Fatalf("parse(%q): got %+v, salt %x, key %x: %v", phc, p, salt, key, err)
+		}
+		if got := format(p, salt, key); got != phc {
+			t.Fatalf("parse(%q): written again it is %q", phc, got)
 		}
 	})
 }
 
+// Preparing never panics, gives valid text, and gives the same again when
+// applied to its own result.
+func FuzzPrepare(f *testing.F) {
+	f.Add("correct horse battery staple")
+	f.Add("pa\u0308ssword")
+	f.Add("two\u3000words")
+	for _, password := range forbidden {
+		f.Add(password[:min(len(password), 100)])
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		secret, err := prepare(password)
+		if err != nil {
+			if !errors.Is(err, ErrForbidden) || secret != nil {
+				t.Fatalf("prepare(%q): got %q %v", password, secret, err)
+			}
+			return
+		}
+		if len(secret) == 0 || len(secret) > 4*MaxPassword || bytes.ContainsAny(secret, "\x00\n\r\x7f") {
+			t.Fatalf("prepare(%q): got %q", password, secret)
+		}
+		if len(secret) > MaxPassword {
+			return
+		}
+		if again, err := prepare(string(secret)); err != nil || !bytes.Equal(again, secret) {
+			t.Fatalf("prepare(%q): got %q, and from that %q %v", password, secret, again, err)
+		}
+	})
+}
+
+// Verify beside the hash alone: their ratio is what everything around the hash
+// costs.
 func BenchmarkVerify(b *testing.B) {
-	h, err := New(Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	stored, err := h.Hash(ctx, "correct horse battery staple")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("raw argon2id", func(b *testing.B) {
-		salt := make([]byte, 16)
+	h := newHasher(b, Config{})
+	phc := hash(b, h, "correct horse battery staple")
+	salt := []byte("0123456789abcdef")
+	b.Run("raw", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
 			argon2.IDKey([]byte("correct horse battery staple"), salt, 2, 19456, 1, 32)
 		}
 	})
-	b.Run("Verify", func(b *testing.B) {
+	b.Run("verify", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
-			if ok, _, err := h.Verify(ctx, stored, "correct horse battery staple"); !ok || err != nil {
-				b.Fatal(fmt.Sprint(ok, err))
+			if ok, _, err := h.Verify(context.Background(), phc, "correct horse battery staple"); !ok || err != nil {
+				b.Fatal(ok, err)
 			}
 		}
 	})
+	b.Run("nobody", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if ok, _, err := h.Verify(context.Background(), "", "correct horse battery staple"); ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("raw in parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				argon2.IDKey([]byte("correct horse battery staple"), salt, 2, 19456, 1, 32)
+			}
+		})
+	})
+	b.Run("verify in parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if ok, _, err := h.Verify(context.Background(), phc, "correct horse battery staple"); !ok || err != nil {
+					b.Error(ok, err)
+					return
+				}
+			}
+		})
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, _, err := parse(good); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

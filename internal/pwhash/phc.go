@@ -1,0 +1,125 @@
+package pwhash
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// params is the cost of a hash, and the lengths of its parts in bytes. Two
+// hashes with equal params cost an attacker the same.
+type params struct {
+	memory    uint32 // KiB
+	time      uint32
+	threads   uint8
+	salt, key uint32
+}
+
+// What a hash may cost. The bounds hold for configuration and for stored hashes
+// alike: an imported row must not decide how much memory the server takes.
+const (
+	maxMemory        = 256 << 10 // KiB
+	maxTime          = 16
+	maxThreads       = 16
+	minSalt, maxSalt = 8, 64
+	minKey, maxKey   = 16, 64
+	maxPHC           = 256 // longer than any that the bounds above allow
+	prefix           = "$argon2id$v=19$"
+	wantForm         = "$argon2id$v=19$m=KiB,t=PASSES,p=LANES$SALT$HASH"
+	maxDigits        = len("262144")
+)
+
+func (p params) check() error {
+	var errs []error
+	if p.threads < 1 || p.threads > maxThreads {
+		errs = append(errs, fmt.Errorf("%d threads, want 1 to %d", p.threads, maxThreads))
+	}
+	if p.time < 1 || p.time > maxTime {
+		errs = append(errs, fmt.Errorf("%d passes, want 1 to %d", p.time, maxTime))
+	}
+	// RFC 9106 s3.1: at least 8 KiB for each lane.
+	if least := 8 * uint32(max(p.threads, 1)); p.memory < least || p.memory > maxMemory {
+		errs = append(errs, fmt.Errorf("memory of %d KiB, want %d to %d", p.memory, least, maxMemory))
+	}
+	if p.salt < minSalt || p.salt > maxSalt {
+		errs = append(errs, fmt.Errorf("salt of %d bytes, want %d to %d", p.salt, minSalt, maxSalt))
+	}
+	if p.key < minKey || p.key > maxKey {
+		errs = append(errs, fmt.Errorf("hash of %d bytes, want %d to %d", p.key, minKey, maxKey))
+	}
+	return errors.Join(errs...)
+}
+
+// PHC strings have base64 without padding; only the one canonical spelling is
+// read.
+var b64 = base64.RawStdEncoding.Strict()
+
+func format(p params, salt, key []byte) string {
+	return fmt.Sprintf("%sm=%d,t=%d,p=%d$%s$%s", prefix, p.memory, p.time, p.threads, b64.EncodeToString(salt), b64.EncodeToString(key))
+}
+
+// parse reads a PHC string. It reads one spelling only: what it accepts, format
+// gives back byte for byte.
+func parse(phc string) (p params, salt, key []byte, err error) {
+	fail := func(why string) (params, []byte, []byte, error) {
+		return params{}, nil, nil, fmt.Errorf("%w: %s; want %s", ErrMalformed, why, wantForm)
+	}
+	if len(phc) > maxPHC {
+		return fail(fmt.Sprintf("%d bytes long", len(phc)))
+	}
+	rest, ok := strings.CutPrefix(phc, prefix)
+	if !ok {
+		return fail("another algorithm or version")
+	}
+	parts := strings.Split(rest, "$")
+	if len(parts) != 3 {
+		return fail(fmt.Sprintf("%d parts after the version, want 3", len(parts)))
+	}
+	costs := strings.Split(parts[0], ",")
+	if len(costs) != 3 {
+		return fail(fmt.Sprintf("%d parameters, want m, t and p", len(costs)))
+	}
+	var n [3]uint32
+	for i, name := range []string{"m=", "t=", "p="} {
+		digits, ok := strings.CutPrefix(costs[i], name)
+		if !ok {
+			return fail("parameters are not m, t and p in this order")
+		}
+		if n[i], ok = number(digits); !ok {
+			return fail("parameter " + name + " is no number, or too large")
+		}
+	}
+	if n[2] > maxThreads { // before it is cut to its type
+		return fail(fmt.Sprintf("%d threads, want 1 to %d", n[2], maxThreads))
+	}
+	if salt, err = decode(parts[1]); err != nil {
+		return fail("the salt is not base64 without padding")
+	}
+	if key, err = decode(parts[2]); err != nil {
+		return fail("the hash is not base64 without padding")
+	}
+	p = params{memory: n[0], time: n[1], threads: uint8(n[2]), salt: uint32(len(salt)), key: uint32(len(key))}
+	if err := p.check(); err != nil {
+		return fail(strings.ReplaceAll(err.Error(), "\n", ", "))
+	}
+	return p, salt, key, nil
+}
+
+// number reads a decimal number without sign or leading zero.
+func number(s string) (uint32, bool) {
+	if s == "" || len(s) > maxDigits || s[0] == '0' || s[0] == '+' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}
+
+func decode(s string) ([]byte, error) {
+	// The decoder skips line breaks, which would be a second spelling.
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, base64.CorruptInputError(0)
+	}
+	return b64.DecodeString(s)
+}
