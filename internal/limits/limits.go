@@ -1,0 +1,495 @@
+// Package limits counts failures of guessing, so that a secret that can be
+// guessed is not.
+//
+// What counts is a failure: a try whose secret was checked and was wrong. The
+// same wrong secret again, as a mail client sends that has an old password,
+// counts once. An account that does not exist is counted like one that does.
+// Check and count are one step: a try that could be one too many waits until the
+// tries under way are decided.
+//
+// A client chooses the account it names and, within its network, its address;
+// so addresses are counted by network (IPv4 address, IPv6 /64, and at higher
+// limits /56 and /48), and one network can fill only its own share of the
+// memory.
+package limits
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Config is the limits; a zero field is the default.
+type Config struct {
+	AccountFailures int           // failures of one account from one network until it is blocked; default 5
+	AccountWindow   time.Duration // within which they count; default 15 min
+	AccountBlock    time.Duration // default 1 h
+
+	NetworkFailures     int // failures of one network in a minute, all accounts; default 10
+	NetworkFailuresHour int // in an hour; default 100
+	NetworkUnlimited    bool
+
+	Now func() time.Time
+}
+
+// An IPv6 customer is often given a /56 or /48: those count too, at higher
+// limits.
+const (
+	wideFactor   = 4  // of a /56
+	widestFactor = 16 // of a /48
+)
+
+// Bounds on memory.
+const (
+	maxAccounts  = 100_000 // counts of accounts, over all networks
+	maxOfNetwork = 1000    // of one network
+	maxWaiting   = 1024    // tries that wait for others
+)
+
+// Blocked says that a try was refused and for how long more it will be.
+type Blocked struct {
+	RetryAfter time.Duration
+	Why        string // for the log
+}
+
+func (b *Blocked) Error() string {
+	return fmt.Sprintf("limits: %s, for %s more", b.Why, b.RetryAfter.Truncate(time.Second))
+}
+
+// ErrBusy says that more tries are under way than can be counted: try again.
+var ErrBusy = errors.New("limits: too many tries at once")
+
+// Limiter counts in the memory of one process. It is safe for concurrent use.
+type Limiter struct {
+	c      Config
+	secret [32]byte // of the hashes of wrong secrets
+
+	mu       sync.Mutex
+	networks map[netip.Prefix]*networkCount
+	accounts int           // over all networks
+	waiting  int           // tries that wait for others
+	decided  chan struct{} // closed, and made anew, when a try is decided
+	swept    time.Time
+}
+
+// accountCount is the failures of one account from one network.
+type accountCount struct {
+	failures []time.Time // within the window, oldest first
+	recent   [3][16]byte // hashes of the last wrong secrets
+	blocked  time.Time   // until when
+	underWay int         // tries being judged
+}
+
+// networkCount is the failures of one network over all accounts.
+type networkCount struct {
+	failures []time.Time // within an hour, oldest first
+	underWay int
+	accounts map[string]*accountCount
+}
+
+// New returns a Limiter, or an error that names every mistake in c.
+func New(c Config) (*Limiter, error) {
+	fill := func(v *int, standard int) {
+		if *v == 0 {
+			*v = standard
+		}
+	}
+	fillTime := func(v *time.Duration, standard time.Duration) {
+		if *v == 0 {
+			*v = standard
+		}
+	}
+	fill(&c.AccountFailures, 5)
+	fillTime(&c.AccountWindow, 15*time.Minute)
+	fillTime(&c.AccountBlock, time.Hour)
+	fill(&c.NetworkFailures, 10)
+	fill(&c.NetworkFailuresHour, 100)
+	var errs []error
+	if c.AccountFailures < 1 || c.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: 100 at most
+		errs = append(errs, fmt.Errorf("limits: %d failures of an account, from 1 to 100 make sense", c.AccountFailures))
+	}
+	if c.NetworkFailures < 1 || c.NetworkFailuresHour < 1 || c.NetworkFailuresHour > 10_000 || c.NetworkFailures > 10_000 {
+		errs = append(errs, fmt.Errorf("limits: %d failures a minute and %d an hour of a network, from 1 to 10000 make sense", c.NetworkFailures, c.NetworkFailuresHour))
+	}
+	if c.AccountWindow < 0 || c.AccountBlock < 0 {
+		errs = append(errs, errors.New("limits: a negative time"))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &Limiter{c: c, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
+	_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
+	return l, nil
+}
+
+// network returns the address that failures are counted under: IPv4 whole, IPv6
+// to the /64.
+func network(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, _ := addr.Prefix(bits) // the zero Prefix where there is no address
+	return p
+}
+
+// wider returns a network and, of IPv6, what it is part of.
+func wider(n netip.Prefix) []netip.Prefix {
+	if !n.Addr().Is6() {
+		return []netip.Prefix{n}
+	}
+	p56, _ := n.Addr().Prefix(56)
+	p48, _ := n.Addr().Prefix(48)
+	return []netip.Prefix{n, p56, p48}
+}
+
+// factor is by how much the limits of a prefix are higher.
+func factor(p netip.Prefix) int {
+	switch {
+	case p.Addr().Is6() && p.Bits() == 56:
+		return wideFactor
+	case p.Addr().Is6() && p.Bits() == 48:
+		return widestFactor
+	}
+	return 1
+}
+
+// Attempt is one try under way. Exactly one of its methods decides it; calls
+// after the first do nothing.
+type Attempt struct {
+	l       *Limiter
+	account string
+	network netip.Prefix
+	once    sync.Once
+}
+
+// Begin asks whether a secret may be tried. It returns a *Blocked where not. An
+// attempt that it returns must be decided. Where the tries under way could still
+// fail and make this one too many, it waits for them, or returns ctx's error or
+// ErrBusy.
+func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*Attempt, error) {
+	n := network(addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		now := l.c.Now()
+		l.sweep(now)
+		if err := l.blocked(account, n, now); err != nil {
+			return nil, err
+		}
+		if l.room(account, n, now) {
+			c, err := l.account(account, n)
+			if err != nil {
+				return nil, err
+			}
+			c.underWay++
+			for _, p := range wider(n) {
+				l.network(p).underWay++
+			}
+			return &Attempt{l: l, account: account, network: n}, nil
+		}
+		if l.waiting >= maxWaiting {
+			return nil, ErrBusy
+		}
+		if err := l.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait lets others go on until one of them is decided.
+func (l *Limiter) wait(ctx context.Context) error {
+	decided := l.decided
+	l.waiting++
+	l.mu.Unlock()
+	var err error
+	select {
+	case <-decided:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	l.mu.Lock()
+	l.waiting--
+	return err
+}
+
+// room reports whether one more try stays within the limits even if all that
+// are under way fail.
+func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
+	if c := l.known(account, n); c != nil && len(c.failures)+c.underWay >= l.c.AccountFailures {
+		return false
+	}
+	if l.c.NetworkUnlimited {
+		return true
+	}
+	for _, p := range wider(n) {
+		if count := l.networks[p]; count != nil && count.underWay > 0 {
+			inMinute := len(after(count.failures, now.Add(-time.Minute)))
+			if inMinute+count.underWay >= l.c.NetworkFailures*factor(p) || len(count.failures)+count.underWay >= l.c.NetworkFailuresHour*factor(p) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Blocked reports whether the account is blocked for this network just now.
+func (l *Limiter) Blocked(account string, addr netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.known(account, network(addr))
+	return c != nil && l.c.Now().Before(c.blocked)
+}
+
+// blocked returns the longer of the account's block and the networks'.
+func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
+	var b Blocked
+	if c := l.known(account, n); c != nil {
+		c.failures = after(c.failures, now.Add(-l.c.AccountWindow))
+		if wait := c.blocked.Sub(now); wait > 0 {
+			b = Blocked{wait, "the account is blocked for this network"}
+		}
+	}
+	if !l.c.NetworkUnlimited {
+		for _, p := range wider(n) {
+			if wait := l.networks[p].wait(now, l.c.NetworkFailures*factor(p), l.c.NetworkFailuresHour*factor(p)); wait > b.RetryAfter {
+				b = Blocked{wait, "too many failures of network " + p.String()}
+			}
+		}
+	}
+	if b.RetryAfter > 0 {
+		return &b
+	}
+	return nil
+}
+
+// wait is how long until a network's failures fall under its limits.
+func (n *networkCount) wait(now time.Time, aMinute, anHour int) time.Duration {
+	if n == nil {
+		return 0
+	}
+	n.failures = after(n.failures, now.Add(-time.Hour))
+	var wait time.Duration
+	if len(n.failures) >= anHour {
+		wait = n.failures[len(n.failures)-anHour].Add(time.Hour).Sub(now)
+	}
+	if len(n.failures) >= aMinute {
+		wait = max(wait, n.failures[len(n.failures)-aMinute].Add(time.Minute).Sub(now))
+	}
+	return wait
+}
+
+// after returns the times after a moment; they stand in order.
+func after(times []time.Time, moment time.Time) []time.Time {
+	n := 0
+	for n < len(times) && !times[n].After(moment) {
+		n++
+	}
+	return times[n:]
+}
+
+// decide ends an attempt.
+func (a *Attempt) decide(how func(c *accountCount, now time.Time)) {
+	a.once.Do(func() {
+		l := a.l
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c := l.known(a.account, a.network) // there: an entry under way is not dropped
+		c.underWay--
+		for _, p := range wider(a.network) {
+			l.networks[p].underWay--
+		}
+		how(c, l.c.Now())
+		close(l.decided)
+		l.decided = make(chan struct{})
+	})
+}
+
+// Cancel says that the secret was not judged. Nothing is counted.
+func (a *Attempt) Cancel() { a.decide(func(*accountCount, time.Time) {}) }
+
+// Succeed says that the secret was right. The account's own failures from this
+// network are forgotten, and nobody else's.
+func (a *Attempt) Succeed() {
+	a.decide(func(c *accountCount, now time.Time) { c.failures, c.recent = nil, [3][16]byte{} })
+}
+
+// Fail says that the secret was wrong. secret is kept as a keyed hash, to know
+// it again.
+func (a *Attempt) Fail(secret string) {
+	mac := hmac.New(sha256.New, a.l.secret[:])
+	mac.Write([]byte(a.account + "\x00" + secret))
+	var hash [16]byte
+	copy(hash[:], mac.Sum(nil))
+	a.decide(func(c *accountCount, now time.Time) {
+		if slices.Contains(c.recent[:], hash) {
+			return
+		}
+		c.recent = [3][16]byte{hash, c.recent[0], c.recent[1]}
+		c.failures = append(c.failures, now)
+		if len(c.failures) >= a.l.c.AccountFailures {
+			c.blocked = now.Add(a.l.c.AccountBlock)
+			c.failures, c.recent = nil, [3][16]byte{}
+		}
+		for _, p := range wider(a.network) {
+			count := a.l.networks[p]
+			if most := a.l.c.NetworkFailuresHour * factor(p); len(count.failures) >= most {
+				count.failures = count.failures[len(count.failures)-most+1:] // as many as the limit asks about
+			}
+			count.failures = append(count.failures, now)
+		}
+	})
+}
+
+// known returns the count of an account from a network, or nil.
+func (l *Limiter) known(account string, n netip.Prefix) *accountCount {
+	if count := l.networks[n]; count != nil {
+		return count.accounts[account]
+	}
+	return nil
+}
+
+// account returns the count of an account from a network, making it, and room
+// for it, where there is none.
+func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error) {
+	count := l.network(n)
+	if c := count.accounts[account]; c != nil {
+		return c, nil
+	}
+	if len(count.accounts) >= maxOfNetwork && !l.dropOne(count) {
+		return nil, ErrBusy
+	}
+	if l.accounts >= maxAccounts && !l.dropSomewhere() {
+		return nil, ErrBusy
+	}
+	if count.accounts == nil {
+		count.accounts = make(map[string]*accountCount)
+	}
+	c := new(accountCount)
+	count.accounts[account] = c
+	l.accounts++
+	return c, nil
+}
+
+func (l *Limiter) network(p netip.Prefix) *networkCount {
+	n, ok := l.networks[p]
+	if !ok {
+		n = new(networkCount)
+		l.networks[p] = n
+	}
+	return n
+}
+
+// dropOne forgets the account of a network about which least is known: a flood
+// of made-up accounts forgets its own.
+func (l *Limiter) dropOne(n *networkCount) bool {
+	victim, least := "", -1
+	for account, c := range n.accounts {
+		if c.underWay > 0 {
+			continue
+		}
+		weight := len(c.failures)
+		if !c.blocked.IsZero() {
+			weight = 1000
+		}
+		if least < 0 || weight < least {
+			victim, least = account, weight
+		}
+		if least == 0 {
+			break
+		}
+	}
+	if least < 0 {
+		return false
+	}
+	delete(n.accounts, victim)
+	l.accounts--
+	return true
+}
+
+// dropSomewhere forgets an account of one of the networks that hold many.
+func (l *Limiter) dropSomewhere() bool {
+	var fullest *networkCount
+	looked := 0
+	for _, n := range l.networks { // in no order
+		if fullest == nil || len(n.accounts) > len(fullest.accounts) {
+			fullest = n
+		}
+		if looked++; looked == 64 {
+			break
+		}
+	}
+	return fullest != nil && l.dropOne(fullest)
+}
+
+// sweep forgets, once a minute, what says nothing any more.
+func (l *Limiter) sweep(now time.Time) {
+	if since := now.Sub(l.swept); since < time.Minute && since >= 0 {
+		return
+	}
+	l.swept = now
+	for p, n := range l.networks {
+		for account, c := range n.accounts {
+			c.failures = after(c.failures, now.Add(-l.c.AccountWindow))
+			if len(c.failures) == 0 && !now.Before(c.blocked) && c.underWay == 0 {
+				delete(n.accounts, account)
+				l.accounts--
+			}
+		}
+		n.failures = after(n.failures, now.Add(-time.Hour))
+		if len(n.failures) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
+			delete(l.networks, p)
+		}
+	}
+}
+
+// Rate bounds how often one network may send what is plainly bad, such as
+// refresh tokens that were never issued. Only bad ones are counted and only they
+// are turned away.
+type Rate struct {
+	aMinute int
+	now     func() time.Time
+
+	mu     sync.Mutex
+	minute int64
+	counts map[netip.Prefix]int
+}
+
+// NewRate returns a Rate of so many bad ones a minute and network.
+func NewRate(aMinute int, now func() time.Time) *Rate {
+	if now == nil {
+		now = time.Now
+	}
+	return &Rate{aMinute: aMinute, now: now, counts: make(map[netip.Prefix]int)}
+}
+
+// Bad counts a bad one. Where there were too many it returns false and how long
+// to wait.
+func (r *Rate) Bad(addr netip.Addr) (wait time.Duration, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	if minute := now.Unix() / 60; minute != r.minute {
+		r.minute = minute
+		clear(r.counts)
+	}
+	n := network(addr)
+	if r.counts[n] >= r.aMinute {
+		return time.Unix((r.minute+1)*60, 0).Sub(now), false
+	}
+	if len(r.counts) < maxAccounts {
+		r.counts[n]++
+	}
+	return 0, true
+}
