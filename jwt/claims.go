@@ -1,0 +1,444 @@
+package jwt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Claims is what an access token says (RFC 9068 s2.2). Times have whole seconds
+// where a token is made; where one is read they may have fractions.
+type Claims struct {
+	Issuer    string    // iss: who vouches for the rest
+	Subject   string    // sub: who the token speaks for, unique within Issuer
+	Audience  []string  // aud: whom it is meant for; one is written as a string
+	Expires   time.Time // exp: when it ends
+	NotBefore time.Time // nbf: when it begins; zero is at once
+	IssuedAt  time.Time // iat
+	ID        string    // jti
+	ClientID  string    // client_id: the OAuth client it was given to
+
+	Scopes    []string  // scope: one string on the wire, separated by spaces (RFC 6749 s3.3)
+	SessionID string    // sid: the session it belongs to
+	AuthTime  time.Time // auth_time: when the person last signed in; zero if unknown
+	ACR       string    // acr: authentication context class
+	AMR       []string  // amr: authentication methods, RFC 8176 names
+
+	Confirmation *Confirmation // cnf: the key whose holder alone may use the token
+}
+
+// Confirmation binds a token to a key of its sender (RFC 7800 s3.1).
+type Confirmation struct {
+	X5tS256 string // x5t#S256: base64url SHA-256 of a client certificate (RFC 8705 s3.1)
+	JKT     string // jkt: RFC 7638 thumbprint of a DPoP key (RFC 9449 s6.1)
+}
+
+// maxNumericDate is the last second of the year 9999, in seconds since 1970.
+const maxNumericDate = 253402300799
+
+// iatSkew is how far ahead of our clock a token may have been issued.
+const iatSkew = 10 * time.Second
+
+// reading is claims being read out of a payload.
+type reading struct {
+	Claims
+	all  bool    // keep every problem, not only the first
+	bad  []error // claims that are missing or not of their type
+	iss  error   // the same for iss, which is judged before the signature
+	seen uint16  // required claims that were there, whatever their type
+}
+
+// Required claims (RFC 9068 s2.2), in the order of complaint.
+var required = [...]string{"sub", "client_id", "jti", "aud", "exp", "iat"}
+
+// read reads a payload. The error says why it is no JSON object; claims of the
+// wrong type are left in r.bad.
+func (r *reading) read(payload []byte) error {
+	if err := json.Unmarshal(payload, r); err != nil {
+		return fmt.Errorf("payload is not the JSON that a token may hold: %w", syntax(err))
+	}
+	if r.Issuer == "" && r.iss == nil {
+		r.iss = errors.New("iss is missing or empty (RFC 9068 s2.2)")
+	}
+	for i, name := range required {
+		if r.seen&(1<<i) == 0 {
+			r.problem("%s is missing (RFC 9068 s2.2)", name)
+		}
+	}
+	if len(r.bad) == 0 && !r.Expires.After(r.IssuedAt) {
+		r.problem("exp is not after iat")
+	}
+	return nil
+}
+
+func (r *reading) problem(format string, args ...any) {
+	if r.all || len(r.bad) == 0 {
+		r.bad = append(r.bad, fmt.Errorf(format, args...))
+	}
+}
+
+// UnmarshalJSONFrom reads the claims set.
+func (r *reading) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return readObject(d, func(name string) error {
+		if i := slices.Index(required[:], name); i >= 0 {
+			r.seen |= 1 << i
+		}
+		switch name {
+		case "iss":
+			ok, err := readString(d, &r.Issuer)
+			if !ok {
+				r.iss = errors.New("iss is not a string")
+			}
+			return err
+		case "sub":
+			return r.name(d, name, &r.Subject)
+		case "client_id":
+			return r.name(d, name, &r.ClientID)
+		case "jti":
+			return r.name(d, name, &r.ID)
+		case "sid":
+			return r.name(d, name, &r.SessionID)
+		case "acr":
+			return r.name(d, name, &r.ACR)
+		case "scope":
+			return r.scope(d)
+		case "aud":
+			if d.PeekKind() == '"' {
+				r.Audience = make([]string, 1)
+				return r.name(d, name, &r.Audience[0])
+			}
+			if err := r.strings(d, name, &r.Audience); err != nil {
+				return err
+			}
+			if len(r.Audience) == 0 {
+				r.problem("aud names nobody")
+			}
+			return nil
+		case "amr":
+			return r.strings(d, name, &r.AMR)
+		case "exp":
+			return r.date(d, name, &r.Expires)
+		case "nbf":
+			return r.date(d, name, &r.NotBefore)
+		case "iat":
+			return r.date(d, name, &r.IssuedAt)
+		case "auth_time":
+			return r.date(d, name, &r.AuthTime)
+		case "cnf":
+			return r.confirmation(d)
+		}
+		return skip(d)
+	})
+}
+
+// name reads a string that identifies something: never empty, and without
+// control characters, which no reader down the line treats alike (a NUL ends a
+// string in some databases, a line break ends a header field).
+func (r *reading) name(d *jsontext.Decoder, name string, to *string) error {
+	ok, err := readString(d, to)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		r.problem("%s is not a string", name)
+	case *to == "":
+		r.problem("%s is empty", name)
+	case hasControl(*to):
+		r.problem("%s has a control character in it", name)
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// strings reads a list of strings.
+func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error {
+	if d.PeekKind() != '[' {
+		r.problem("%s is not a list of strings", name)
+		return skip(d)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for n := 0; d.PeekKind() != ']'; n++ {
+		if n == maxMembers {
+			return fmt.Errorf("%s has more than %d elements", name, maxMembers)
+		}
+		var s string
+		ok, err := readString(d, &s)
+		if err != nil {
+			return err
+		}
+		if !ok || s == "" || hasControl(s) {
+			r.problem("element %d of %s is not a string, or empty, or has a control character in it", n, name)
+		}
+		*to = append(*to, s)
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// scope reads the list of scopes (RFC 9068 s2.2.3, RFC 8693 s4.2). No scope at
+// all is an empty string, which some issuers write.
+func (r *reading) scope(d *jsontext.Decoder) error {
+	var s string
+	ok, err := readString(d, &s)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		r.problem("scope is not a string")
+	case s != "":
+		r.Scopes = strings.Split(s, " ")
+		if i := slices.IndexFunc(r.Scopes, func(s string) bool { return !isScope(s) }); i >= 0 {
+			r.problem("scope %s is not one (RFC 6749 s3.3)", shown(r.Scopes[i]))
+		}
+	}
+	return nil
+}
+
+// isScope reports whether s is a scope-token (RFC 6749 s3.3):
+// 1*( %x21 / %x23-5B / %x5D-7E ).
+func isScope(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= 0x20 || c == '"' || c == '\\' || c > 0x7e {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// date reads a NumericDate: seconds since 1970, perhaps with a fraction (RFC
+// 7519 s2).
+func (r *reading) date(d *jsontext.Decoder, name string, to *time.Time) error {
+	if d.PeekKind() != '0' {
+		r.problem("%s is not a number (RFC 7519 s2)", name)
+		return skip(d)
+	}
+	raw, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	var n, ns int64
+	if n, err = strconv.ParseInt(string(raw), 10, 64); err != nil {
+		f, ferr := strconv.ParseFloat(string(raw), 64)
+		if ferr != nil || !(f >= 0 && f <= maxNumericDate) {
+			n = -1
+		} else {
+			whole, fraction := math.Modf(f)
+			n, ns = int64(whole), int64(fraction*1e9)
+		}
+	}
+	if n < 0 || n > maxNumericDate || raw[0] == '-' {
+		r.problem("%s is %s, not a time from 1970 to 9999", name, cut(string(raw)))
+		return nil
+	}
+	*to = time.Unix(n, ns).UTC()
+	return nil
+}
+
+func (r *reading) confirmation(d *jsontext.Decoder) error {
+	if d.PeekKind() != '{' {
+		r.problem("cnf is not an object (RFC 7800 s3.1)")
+		return skip(d)
+	}
+	r.Confirmation = new(Confirmation)
+	return readObject(d, func(name string) error {
+		switch name {
+		case "x5t#S256":
+			return r.name(d, "cnf x5t#S256", &r.Confirmation.X5tS256)
+		case "jkt":
+			return r.name(d, "cnf jkt", &r.Confirmation.JKT)
+		}
+		return skip(d)
+	})
+}
+
+// tooLong reports a token that lives longer than any may.
+func (c *Claims) tooLong(most time.Duration) error {
+	if life := c.Expires.Sub(c.IssuedAt); life > most {
+		return fmt.Errorf("lives %s from iat to exp, at most %s is taken", life, most)
+	}
+	return nil
+}
+
+// ahead reports a token whose time has not come, allowing for clocks that differ
+// by iatSkew (RFC 7519 s4.1.5).
+func (c *Claims) ahead(now time.Time) error {
+	for _, t := range [...]struct {
+		name string
+		at   time.Time
+	}{{"nbf", c.NotBefore}, {"iat", c.IssuedAt}, {"auth_time", c.AuthTime}} {
+		if d := t.at.Sub(now); !t.at.IsZero() && d > iatSkew {
+			return fmt.Errorf("%s is %s ahead of our clock, at most %s is taken", t.name, rough(d), iatSkew)
+		}
+	}
+	return nil
+}
+
+// bound reports a token that is bound to a key of its sender.
+func (c *Claims) bound() error {
+	switch {
+	case c.Confirmation == nil:
+		return nil
+	case c.Confirmation.JKT != "":
+		return errors.New("a token bound to a DPoP key (cnf jkt) was sent as plain Bearer (RFC 9449 s7.2)")
+	case c.Confirmation.X5tS256 != "":
+		return errors.New("a token bound to a client certificate (cnf x5t#S256) was sent as plain Bearer (RFC 8705 s3)")
+	}
+	return errors.New("a token bound to its sender (cnf) was sent as plain Bearer (RFC 7800 s3.1)")
+}
+
+// ended reports an expired token.
+func (c *Claims) ended(now time.Time, leeway time.Duration) error {
+	return ended(c.Expires, now, leeway)
+}
+
+func ended(exp, now time.Time, leeway time.Duration) error {
+	// RFC 7519 s4.1.4: not accepted on or after exp.
+	if now.Before(exp.Add(leeway)) {
+		return nil
+	}
+	if leeway > 0 {
+		return fmt.Errorf("expired %s ago by our clock, leeway %s", rough(now.Sub(exp)), leeway)
+	}
+	return fmt.Errorf("expired %s ago by our clock", rough(now.Sub(exp)))
+}
+
+// rough rounds a duration to what a person reads.
+func rough(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+// check reports everything for which no token may be made of c.
+func (c *Claims) check() error {
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
+	for _, f := range [...]struct{ name, value string }{
+		{"Issuer (iss)", c.Issuer}, {"Subject (sub)", c.Subject}, {"ID (jti)", c.ID}, {"ClientID (client_id)", c.ClientID},
+	} {
+		if f.value == "" {
+			mistake("%s is empty, RFC 9068 s2.2 requires it", f.name)
+		}
+	}
+	if len(c.Audience) == 0 {
+		mistake("Audience (aud) names nobody, RFC 9068 s2.2 requires it")
+	}
+	names := [...]string{c.Issuer, c.Subject, c.ID, c.ClientID, c.SessionID, c.ACR}
+	if slices.ContainsFunc(names[:], hasControl) || slices.ContainsFunc(c.AMR, hasControl) || slices.ContainsFunc(c.Audience, hasControl) {
+		mistake("a claim has a control character in it")
+	}
+	if slices.Contains(c.Audience, "") || slices.Contains(c.AMR, "") {
+		mistake("Audience or AMR has an empty element")
+	}
+	if len(c.Audience) > maxMembers || len(c.AMR) > maxMembers {
+		mistake("Audience or AMR has more than %d elements", maxMembers)
+	}
+	if i := slices.IndexFunc(c.Scopes, func(s string) bool { return !isScope(s) }); i >= 0 {
+		mistake("scope %q is not one (RFC 6749 s3.3)", c.Scopes[i])
+	}
+	for _, t := range [...]struct {
+		name   string
+		at     time.Time
+		wanted bool
+	}{{"Expires (exp)", c.Expires, true}, {"IssuedAt (iat)", c.IssuedAt, true}, {"NotBefore (nbf)", c.NotBefore, false}, {"AuthTime (auth_time)", c.AuthTime, false}} {
+		if t.at.IsZero() {
+			if t.wanted {
+				mistake("%s is zero, RFC 9068 s2.2 requires it", t.name)
+			}
+		} else if s := t.at.Unix(); s < 0 || s > maxNumericDate {
+			mistake("%s is %s, not a time from 1970 to 9999", t.name, t.at)
+		}
+	}
+	if len(errs) == 0 && c.Expires.Unix() <= c.IssuedAt.Unix() {
+		mistake("Expires is not at least a second after IssuedAt")
+	}
+	return errors.Join(errs...)
+}
+
+// append appends the claims as JSON.
+func (c *Claims) append(b []byte) ([]byte, error) {
+	var bad error
+	text := func(name, value string) {
+		if value == "" {
+			return
+		}
+		b = append(b, name...)
+		var err error
+		if b, err = jsontext.AppendQuote(b, value); err != nil && bad == nil {
+			bad = fmt.Errorf("jwt: claim %s: %w", strings.Trim(name, `,{":`), err)
+		}
+	}
+	list := func(name string, values []string) {
+		for i, v := range values {
+			if i == 0 {
+				text(name+"[", v)
+			} else {
+				text(",", v)
+			}
+		}
+		if len(values) > 0 {
+			b = append(b, ']')
+		}
+	}
+	date := func(name string, t time.Time) {
+		if !t.IsZero() {
+			// Rounded down: a token ends no later than its maker meant.
+			b = strconv.AppendInt(append(b, name...), t.Unix(), 10)
+		}
+	}
+	text(`{"iss":`, c.Issuer)
+	text(`,"sub":`, c.Subject)
+	if len(c.Audience) == 1 {
+		text(`,"aud":`, c.Audience[0]) // RFC 7519 s4.1.3
+	} else {
+		list(`,"aud":`, c.Audience)
+	}
+	date(`,"exp":`, c.Expires)
+	date(`,"nbf":`, c.NotBefore)
+	date(`,"iat":`, c.IssuedAt)
+	text(`,"jti":`, c.ID)
+	text(`,"client_id":`, c.ClientID)
+	for i, s := range c.Scopes { // nothing in a scope needs escaping
+		if i == 0 {
+			b = append(b, `,"scope":"`...)
+		} else {
+			b = append(b, ' ')
+		}
+		b = append(b, s...)
+	}
+	if len(c.Scopes) > 0 {
+		b = append(b, '"')
+	}
+	text(`,"sid":`, c.SessionID)
+	date(`,"auth_time":`, c.AuthTime)
+	text(`,"acr":`, c.ACR)
+	list(`,"amr":`, c.AMR)
+	if f := c.Confirmation; f != nil {
+		b = append(b, `,"cnf":{`...)
+		text(`"x5t#S256":`, f.X5tS256)
+		if f.X5tS256 != "" && f.JKT != "" {
+			b = append(b, ',')
+		}
+		text(`"jkt":`, f.JKT)
+		b = append(b, '}')
+	}
+	return append(b, '}'), bad
+}

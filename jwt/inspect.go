@@ -1,0 +1,118 @@
+package jwt
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxInspect is the longest text that [Inspect] reads, in octets.
+const maxInspect = 64 << 10
+
+// Inspection is what a token says, believed by nobody.
+type Inspection struct {
+	Header  []byte // JSON, as it stood
+	Payload []byte // JSON, as it stood
+	Claims  Claims // what of the payload could be read
+
+	// Problems are sentences on what a [Verifier] refuses the token for, apart
+	// from signature, issuer and audience; none means that nothing else stands
+	// in the way now.
+	Problems []string
+}
+
+// Inspect reads a token without verifying it: whoever made it, everything in it
+// may be a lie. It is for people who look at a token, never for a decision. The
+// error says why there is nothing to look at.
+func Inspect(token string) (*Inspection, error) { return inspect(token, time.Now()) }
+
+func inspect(token string, now time.Time) (*Inspection, error) {
+	in := new(Inspection)
+	problem := func(err error) {
+		if err != nil {
+			in.Problems = append(in.Problems, err.Error())
+		}
+	}
+	if len(token) > maxInspect {
+		return nil, fmt.Errorf("jwt: %d octets, at most %d are read: is it a token?", len(token), maxInspect)
+	}
+	if t := strings.TrimSpace(token); t != token {
+		problem(errors.New("there is white space around the token"))
+		token = t
+	}
+	if len(token) > maxToken {
+		problem(fmt.Errorf("the token has %d octets, at most %d are taken", len(token), maxToken))
+	}
+	parts := strings.SplitN(token, ".", 7)
+	switch {
+	case len(parts) == 5:
+		return nil, errors.New("jwt: 5 parts: an encrypted token (JWE, RFC 7516), only its recipient can read it")
+	case len(parts) != 3:
+		return nil, fmt.Errorf("jwt: %d parts separated by dots, a signed token has 3 (RFC 7515 s7.1): is it an opaque token, or cut off?", strings.Count(token, ".")+1)
+	}
+	var err error
+	if in.Header, err = in.part("header", parts[0]); err != nil {
+		return nil, err
+	}
+	if in.Payload, err = in.part("payload", parts[1]); err != nil {
+		return nil, err
+	}
+	if _, err := in.part("signature", parts[2]); err != nil {
+		problem(errors.New(strings.TrimPrefix(err.Error(), "jwt: ")))
+	}
+	for _, p := range []struct {
+		name string
+		text jsontext.Value
+	}{{"header", in.Header}, {"payload", in.Payload}} {
+		if !p.text.IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+			return nil, fmt.Errorf("jwt: the %s is not JSON: is it another kind of token?", p.name)
+		}
+	}
+
+	var h header
+	problem(h.parse(in.Header))
+	problem(h.wrongType())
+	if !slices.Contains(algorithms, h.alg) {
+		problem(fmt.Errorf("alg is %s, none of %s", shown(h.alg), strings.Join(algorithms, ", ")))
+	}
+	if h.kid == "" {
+		problem(errors.New("kid is missing from the header"))
+	}
+	r := reading{all: true}
+	if err := r.read(in.Payload); err != nil {
+		problem(err)
+	}
+	problem(r.iss)
+	for _, err := range r.bad {
+		problem(err)
+	}
+	in.Claims = r.Claims
+	if !r.Expires.IsZero() && !r.IssuedAt.IsZero() {
+		problem(r.tooLong(24 * time.Hour))
+	}
+	problem(r.ahead(now))
+	problem(r.bound())
+	if !r.Expires.IsZero() {
+		problem(r.ended(now, 0))
+	}
+	return in, nil
+}
+
+// part decodes one part, forgiving spellings that a verifier does not.
+func (in *Inspection) part(name, text string) ([]byte, error) {
+	b, err := b64.DecodeString(text)
+	if err == nil && !strings.ContainsAny(text, "\r\n") {
+		return b, nil
+	}
+	forgiven := strings.NewReplacer("+", "-", "/", "_", "=", "", "\r", "", "\n", "").Replace(text)
+	if b, err = base64.RawURLEncoding.DecodeString(forgiven); err != nil {
+		return nil, fmt.Errorf("jwt: the %s is not base64url: %w", name, err)
+	}
+	in.Problems = append(in.Problems, fmt.Sprintf("the %s is not canonical base64url without padding (RFC 7515 s2)", name))
+	return b, nil
+}

@@ -1,0 +1,462 @@
+package jwt
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// algorithms are those that this package knows (RFC 7518 s3.1, RFC 8037 s3.1).
+// EdDSA is Ed25519 alone.
+var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
+
+const (
+	minSecret  = 32   // octets: RFC 7518 s3.2, a key of the size of the hash or larger
+	minModulus = 2048 // bits: RFC 7518 s3.3
+	maxModulus = 8192 // bits: a larger one costs more to verify with than an answer is worth
+	maxKeyID   = 256  // octets of a kid
+)
+
+// Key verifies what the [PrivateKey] of the same ID signed. It fixes the one
+// algorithm that it is used with (RFC 8725 s3.1). It is immutable; two keys are
+// the same for a [Verifier] only if they are the same pointer.
+//
+// Of an HS256 key it holds the secret, and shows it to nobody.
+type Key struct {
+	id, alg string
+	m       *material
+}
+
+// material is what a key is made of. It stands behind a pointer so that printing
+// a struct that holds a key prints an address.
+type material struct {
+	public any        // *ecdsa.PublicKey, ed25519.PublicKey or *rsa.PublicKey; nil for HS256
+	secret []byte     // HS256
+	macs   *sync.Pool // of hash.Hash, HMAC states with secret in them
+}
+
+// ID returns the kid.
+func (k *Key) ID() string { return k.id }
+
+// Algorithm returns the name by RFC 7518, such as "ES256".
+func (k *Key) Algorithm() string { return k.alg }
+
+// String names the key. It shows nothing secret, and neither does any other way
+// of printing it.
+func (k Key) String() string { return fmt.Sprintf("%s key %q", k.alg, k.id) }
+
+// Format prints what String does, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
+
+// LogValue logs what String says.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON writes what String says. [MarshalKeySet] writes a key for others.
+func (k Key) MarshalJSON() ([]byte, error) { return jsontext.AppendQuote(nil, k.String()) }
+
+// verify reports whether signature is one over input by this key.
+func (k *Key) verify(input, signature []byte) bool {
+	if k.m == nil {
+		return false
+	}
+	switch k.alg {
+	case "ES256":
+		var der [72]byte
+		sum := sha256.Sum256(input)
+		asn1, ok := derSignature(der[:0], signature)
+		return ok && ecdsa.VerifyASN1(k.m.public.(*ecdsa.PublicKey), sum[:], asn1)
+	case "EdDSA":
+		return ed25519.Verify(k.m.public.(ed25519.PublicKey), input, signature)
+	case "RS256":
+		sum := sha256.Sum256(input)
+		return rsa.VerifyPKCS1v15(k.m.public.(*rsa.PublicKey), crypto.SHA256, sum[:], signature) == nil
+	case "PS256":
+		sum := sha256.Sum256(input)
+		return rsa.VerifyPSS(k.m.public.(*rsa.PublicKey), crypto.SHA256, sum[:], signature, pss) == nil
+	case "HS256":
+		var mac [sha256.Size]byte
+		return hmac.Equal(k.m.mac(mac[:0], input), signature)
+	}
+	return false
+}
+
+// RFC 7518 s3.5: the salt has the length of the hash, no other.
+var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+
+// derSignature turns the 64 octets R || S of JWS (RFC 7518 s3.4) into the ASN.1
+// that crypto/ecdsa reads. It refuses any other length, and zero; that R and S
+// are under the order of the curve is checked there.
+func derSignature(b, signature []byte) ([]byte, bool) {
+	if len(signature) != 64 {
+		return nil, false
+	}
+	b = append(b, 0x30, 0)
+	for _, n := range [2][]byte{signature[:32], signature[32:]} {
+		for len(n) > 0 && n[0] == 0 {
+			n = n[1:]
+		}
+		if len(n) == 0 {
+			return nil, false
+		}
+		if n[0] < 0x80 {
+			b = append(b, 0x02, byte(len(n)))
+		} else {
+			b = append(b, 0x02, byte(len(n)+1), 0)
+		}
+		b = append(b, n...)
+	}
+	b[1] = byte(len(b) - 2)
+	return b, true
+}
+
+func (m *material) mac(to, input []byte) []byte {
+	h := m.macs.Get().(hasher)
+	h.Reset()
+	h.Write(input)
+	to = h.Sum(to)
+	m.macs.Put(h)
+	return to
+}
+
+type hasher interface {
+	Write([]byte) (int, error)
+	Sum([]byte) []byte
+	Reset()
+}
+
+// equal reports whether two keys verify the same under the same name.
+func (k *Key) equal(o *Key) bool {
+	if k.id != o.id || k.alg != o.alg || k.m == nil || o.m == nil {
+		return false
+	}
+	if k.m.public == nil {
+		return hmac.Equal(k.m.secret, o.m.secret)
+	}
+	p, ok := k.m.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && p.Equal(o.m.public)
+}
+
+// newKey makes a verification key of public, or says why it is not one to trust.
+// An empty id becomes the RFC 7638 thumbprint, an empty alg what the type of the
+// key stands for: RS256 for an RSA key.
+func newKey(id, alg string, public any) (*Key, error) {
+	var fits []string
+	switch p := public.(type) {
+	case *ecdsa.PublicKey:
+		fits = []string{"ES256"}
+		if p.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("curve %s, only P-256 is taken", p.Curve.Params().Name)
+		}
+		// Refuses points off the curve (RFC 8725 s3.4).
+		if _, err := p.ECDH(); err != nil {
+			return nil, fmt.Errorf("not a point of P-256: %w", err)
+		}
+	case ed25519.PublicKey:
+		fits = []string{"EdDSA"}
+		if err := goodEd25519(p); err != nil {
+			return nil, err
+		}
+	case *rsa.PublicKey:
+		fits = []string{"RS256", "PS256"}
+		if err := goodRSA(p); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errors.New("not an EC P-256, Ed25519 or RSA key")
+	}
+	if alg == "" {
+		alg = fits[0]
+	}
+	if !slices.Contains(fits, alg) {
+		return nil, fmt.Errorf("alg %s is not taken with this type of key, only %s", shown(alg), strings.Join(fits, " and "))
+	}
+	if id == "" {
+		sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
+		if err != nil {
+			return nil, err
+		}
+		id = base64.RawURLEncoding.EncodeToString(sum)
+	}
+	if err := goodID(id); err != nil {
+		return nil, err
+	}
+	return &Key{id, alg, &material{public: public}}, nil
+}
+
+func goodID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("no kid")
+	case len(id) > maxKeyID:
+		return fmt.Errorf("a kid of %d octets, at most %d are taken", len(id), maxKeyID)
+	}
+	return nil
+}
+
+// goodRSA refuses keys that do not keep their secret.
+func goodRSA(p *rsa.PublicKey) error {
+	bits := p.N.BitLen()
+	switch {
+	case bits < minModulus:
+		return fmt.Errorf("RSA key of %d bits, at least %d are wanted (RFC 7518 s3.3)", bits, minModulus)
+	case bits > maxModulus:
+		return fmt.Errorf("RSA key of %d bits, at most %d are taken", bits, maxModulus)
+	case p.N.Bit(0) == 0:
+		return errors.New("RSA modulus is even")
+	// With 1 anybody signs; small ones forgive padding mistakes of the signer
+	// (NIST FIPS 186-5 s5.1: over 2^16, odd).
+	case p.E < 65537 || p.E&1 == 0:
+		return fmt.Errorf("RSA public exponent %d, an odd one of at least 65537 is wanted", p.E)
+	case isROCA(p.N):
+		return errors.New("RSA key with the fingerprint of CVE-2017-15361 (ROCA): its factors can be found")
+	}
+	return nil
+}
+
+// isROCA reports whether n looks like the product of primes that a faulty
+// library drew from the powers of 65537: it is then such a power modulo each of
+// the first primes, which a random number is once in 2^27 or less.
+func isROCA(n *big.Int) bool {
+	var m big.Int
+	for _, p := range [...]int64{
+		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+	} {
+		rest := m.Mod(n, big.NewInt(p)).Int64()
+		power, found := int64(1), false
+		for range p {
+			if power == rest {
+				found = true
+				break
+			}
+			power = power * 65537 % p
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// The field of Ed25519 and the constant of its curve (RFC 8032 s5.1).
+var (
+	p25519 = new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	d25519 = func() *big.Int {
+		d := new(big.Int).ModInverse(big.NewInt(121666), p25519)
+		d.Mul(d, big.NewInt(-121665))
+		return d.Mod(d, p25519)
+	}()
+)
+
+// goodEd25519 refuses keys that are no point of the curve, and the few points of
+// small order, for which a signature can be made without a secret.
+func goodEd25519(p ed25519.PublicKey) error {
+	if len(p) != ed25519.PublicKeySize {
+		return fmt.Errorf("Ed25519 key of %d octets, it has %d (RFC 8037 s2)", len(p), ed25519.PublicKeySize)
+	}
+	big1 := big.NewInt(1)
+	le := slices.Clone(p)
+	le[31] &= 0x7f // the sign of x
+	slices.Reverse(le)
+	y := new(big.Int).SetBytes(le)
+	if y.Cmp(p25519) >= 0 {
+		return errors.New("Ed25519 key is not in canonical form (RFC 8032 s5.1.3)")
+	}
+	// x² = (y² - 1) / (d y² + 1) must be a square.
+	y2 := new(big.Int).Mul(y, y)
+	u := new(big.Int).Sub(y2, big1)
+	v := new(big.Int).Mul(y2, d25519)
+	v.Add(v, big1).Mod(v, p25519)
+	x2 := v.ModInverse(v, p25519)
+	if x2 == nil {
+		return errors.New("Ed25519 key is not a point of the curve")
+	}
+	x2.Mul(x2, u).Mod(x2, p25519)
+	if big.Jacobi(x2, p25519) < 0 {
+		return errors.New("Ed25519 key is not a point of the curve")
+	}
+	// Order 1, 2, 4: x y = 0. Order 8: a point whose double has y = 0, and by the
+	// doubling formula that is y² = -x² for a = -1.
+	sum := new(big.Int).Add(x2, y2)
+	if x2.Sign() == 0 || y.Sign() == 0 || sum.Mod(sum, p25519).Sign() == 0 {
+		return errors.New("Ed25519 key is a point of small order")
+	}
+	return nil
+}
+
+// PrivateKey signs access tokens. It is immutable and safe for use by many at
+// once. No way of printing it shows the secret; [PrivateKey.MarshalJWK] does.
+type PrivateKey struct {
+	key    *Key
+	secret *secret
+	header string // encoded header and its dot, the same in every token
+}
+
+// secret stands behind a pointer for the same reason as material does.
+type secret struct {
+	key crypto.Signer // *ecdsa.PrivateKey, ed25519.PrivateKey or *rsa.PrivateKey; nil for HS256
+}
+
+// GenerateKey makes a key for an algorithm: ES256, EdDSA (Ed25519), RS256 or
+// PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of RFC 7638,
+// for HS256 a random one.
+func GenerateKey(alg string) (*PrivateKey, error) {
+	switch alg {
+	case "ES256":
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: %w", err)
+		}
+		return newPrivateKey("", alg, key)
+	case "EdDSA":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: %w", err)
+		}
+		return newPrivateKey("", alg, key)
+	case "RS256", "PS256":
+		key, err := rsa.GenerateKey(rand.Reader, minModulus)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: %w", err)
+		}
+		return newPrivateKey("", alg, key)
+	case "HS256":
+		random := make([]byte, minSecret+16)
+		_, _ = rand.Read(random) // crypto/rand.Read never returns an error
+		return SharedSecret(base64.RawURLEncoding.EncodeToString(random[minSecret:]), random[:minSecret])
+	}
+	return nil, fmt.Errorf("jwt: algorithm %q is not one of %s", cut(alg), strings.Join(algorithms, ", "))
+}
+
+// SharedSecret returns the HS256 key of a secret of at least 32 octets (RFC 7518
+// s3.2). Whoever verifies with it can sign with it too; prefer a key pair.
+func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
+	if len(secretOctets) < minSecret {
+		return nil, fmt.Errorf("jwt: shared secret of %d octets, at least %d are wanted (RFC 7518 s3.2): draw them at random", len(secretOctets), minSecret)
+	}
+	if err := goodID(kid); err != nil {
+		return nil, fmt.Errorf("jwt: shared secret: %w", err)
+	}
+	s := slices.Clone(secretOctets)
+	m := &material{secret: s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
+	return withHeader(&PrivateKey{key: &Key{kid, "HS256", m}, secret: &secret{}})
+}
+
+func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
+	// newKey wants the pointer types that the standard library uses.
+	public, err := newKey(id, alg, key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("jwt: private key: %w", err)
+	}
+	return withHeader(&PrivateKey{key: public, secret: &secret{key}})
+}
+
+func withHeader(k *PrivateKey) (*PrivateKey, error) {
+	// RFC 9068 s2.1. Neither alg nor typ needs escaping.
+	text := []byte(`{"alg":"` + k.key.alg + `","typ":"at+jwt","kid":`)
+	text, err := jsontext.AppendQuote(text, k.key.id)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: kid: %w", err)
+	}
+	k.header = base64.RawURLEncoding.EncodeToString(append(text, '}')) + "."
+	return k, nil
+}
+
+// ID returns the kid.
+func (k *PrivateKey) ID() string { return k.key.id }
+
+// Algorithm returns the name by RFC 7518, such as "ES256".
+func (k *PrivateKey) Algorithm() string { return k.key.alg }
+
+// Public returns the key that verifies what this one signs: the same pointer
+// each time.
+func (k *PrivateKey) Public() *Key { return k.key }
+
+// String names the key and shows nothing secret.
+func (k PrivateKey) String() string {
+	if k.key == nil {
+		return "no private key"
+	}
+	return "private " + k.key.String()
+}
+
+// Format prints what String does, whatever the verb.
+func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
+
+// LogValue logs what String says.
+func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON writes what String says. [PrivateKey.MarshalJWK] writes the key.
+func (k PrivateKey) MarshalJSON() ([]byte, error) { return jsontext.AppendQuote(nil, k.String()) }
+
+// encoders holds memory for tokens being made.
+var encoders = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// Sign makes an access token (RFC 9068 s2). It refuses claims that a [Verifier]
+// would refuse, and says all that is wrong with them.
+func (k *PrivateKey) Sign(c Claims) (string, error) {
+	if err := c.check(); err != nil {
+		return "", err
+	}
+	scratch := encoders.Get().(*[]byte)
+	defer encoders.Put(scratch)
+	claims, err := c.append((*scratch)[:0])
+	if err != nil {
+		return "", err
+	}
+	size := len(k.header) + base64.RawURLEncoding.EncodedLen(len(claims)) + 1 + 684 // the largest signature
+	token := make([]byte, 0, len(claims)+size)
+	token = append(token, k.header...)
+	token = base64.RawURLEncoding.AppendEncode(token, claims)
+	*scratch = claims[:0]
+	signature, err := k.sign(token)
+	if err != nil {
+		return "", fmt.Errorf("jwt: sign with %s: %w", k, err)
+	}
+	token = append(token, '.')
+	token = base64.RawURLEncoding.AppendEncode(token, signature)
+	if len(token) > maxToken {
+		return "", fmt.Errorf("jwt: the token would have %d octets, at most %d are taken: put less into it", len(token), maxToken)
+	}
+	return string(token), nil
+}
+
+func (k *PrivateKey) sign(input []byte) ([]byte, error) {
+	switch k.key.alg {
+	case "ES256":
+		sum := sha256.Sum256(input)
+		r, s, err := ecdsa.Sign(rand.Reader, k.secret.key.(*ecdsa.PrivateKey), sum[:])
+		if err != nil {
+			return nil, err
+		}
+		signature := make([]byte, 64) // RFC 7518 s3.4
+		r.FillBytes(signature[:32])
+		s.FillBytes(signature[32:])
+		return signature, nil
+	case "EdDSA":
+		return k.secret.key.Sign(nil, input, crypto.Hash(0))
+	case "RS256":
+		sum := sha256.Sum256(input)
+		return k.secret.key.Sign(nil, sum[:], crypto.SHA256)
+	case "PS256":
+		sum := sha256.Sum256(input)
+		return k.secret.key.Sign(rand.Reader, sum[:], pss)
+	}
+	return k.key.m.mac(nil, input), nil
+}

@@ -1,0 +1,423 @@
+package jwt
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/durward-auth/durward"
+)
+
+const (
+	maxKeySet = 1 << 20 // octets of a JWK Set that are read
+	maxKeys   = 100     // keys in one
+)
+
+// KeySet finds the keys of one issuer by their kid. [Keys] and [RemoteKeys]
+// implement it.
+type KeySet interface {
+	// Key returns the key with this kid, the same pointer for as long as the key
+	// is the same. It answers for a key it knows without waiting. The error wraps
+	// durward.InvalidToken where the issuer has no such key; where that cannot be
+	// told just now it does not.
+	Key(ctx context.Context, kid string) (*Key, error)
+}
+
+// Keys is a set of keys in memory. It is swapped as a whole, so that no reader
+// ever sees half a change.
+type Keys struct {
+	byID atomic.Pointer[map[string]*Key]
+}
+
+// NewKeys returns a set of keys; none is allowed.
+func NewKeys(keys ...*Key) (*Keys, error) {
+	s := new(Keys)
+	if err := s.Set(keys...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Set replaces all keys. A key that is left out verifies nothing from now on. On
+// an error the set stays as it was.
+func (s *Keys) Set(keys ...*Key) error {
+	old := s.byID.Load()
+	m, err := index(keys, old)
+	if err != nil {
+		return err
+	}
+	s.byID.Store(&m)
+	return nil
+}
+
+// Key returns the key with this kid.
+func (s *Keys) Key(_ context.Context, kid string) (*Key, error) {
+	if m := s.byID.Load(); m != nil {
+		if k, ok := (*m)[kid]; ok {
+			return k, nil
+		}
+	}
+	return nil, fmt.Errorf("no key %s in the set: %w", shown(kid), durward.InvalidToken)
+}
+
+// index maps keys by their kid. A key that was in old stays the same pointer, so
+// that tokens verified with it stay verified.
+func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
+	m := make(map[string]*Key, len(keys))
+	for i, k := range keys {
+		if k == nil || k.m == nil {
+			return nil, fmt.Errorf("jwt: key %d of the set is nil or empty", i)
+		}
+		if old != nil {
+			if o, ok := (*old)[k.id]; ok && o.equal(k) {
+				k = o
+			}
+		}
+		if o, ok := m[k.id]; ok && !o.equal(k) {
+			// Which of them a token means could be anybody's guess.
+			return nil, fmt.Errorf("jwt: two keys of the set have the kid %s", shown(k.id))
+		}
+		m[k.id] = k
+	}
+	return m, nil
+}
+
+// ParseKeySet reads a JWK Set (RFC 7517 s5) of at most 1 MiB and 100 keys.
+//
+// A key is passed over where it is not one for these signatures: another kty,
+// curve, alg or use, or key_ops without verify. So is one that is not safe: RSA
+// under 2048 bits, with a public exponent under 65537 or with the fingerprint of
+// ROCA, a point that is not on its curve or of small order. Where nothing is
+// left of a set that has keys, the error says why each was passed over.
+//
+// The whole set is refused where it is not the JSON of a JWK Set, has doubled
+// names, two keys of the same kid, or a secret in it: the private part of a key,
+// or a symmetric one, is in the wrong place, and what else is true of the set
+// nobody knows.
+//
+// A key without alg has that of its type: ES256, EdDSA, and RS256 for RSA. A key
+// without kid has the thumbprint of RFC 7638.
+func ParseKeySet(jwks []byte) ([]*Key, error) {
+	keys, skipped, err := parseKeySet(jwks)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 && len(skipped) > 0 {
+		return nil, fmt.Errorf("jwt: no key of the set can be used: %w", errors.Join(skipped...))
+	}
+	return keys, nil
+}
+
+// parseKeySet also says which keys were passed over, and why.
+func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
+	if len(jwks) > maxKeySet {
+		return nil, nil, fmt.Errorf("jwt: key set of %d octets, at most %d are read", len(jwks), maxKeySet)
+	}
+	var set jwkSet
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		return nil, nil, fmt.Errorf("jwt: not a JWK Set (RFC 7517 s5): %w", syntax(err))
+	}
+	if !set.found {
+		return nil, nil, errors.New(`jwt: not a JWK Set (RFC 7517 s5): there is no "keys" in it`)
+	}
+	for i, j := range set.keys {
+		if name := j.hasSecret(); name != "" {
+			return nil, nil, fmt.Errorf("jwt: key %d of the set, kid %s, has the secret member %q: it has been published, make new keys", i, shown(j.member("kid")), name)
+		}
+	}
+	for i, j := range set.keys {
+		k, err := j.public()
+		if err != nil {
+			skipped = append(skipped, fmt.Errorf("key %d, kid %s: %w", i, shown(j.member("kid")), err))
+			continue
+		}
+		keys = append(keys, k)
+	}
+	byID, err := index(keys, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The same key twice is one key.
+	return slices.DeleteFunc(keys, func(k *Key) bool {
+		first := byID[k.id]
+		delete(byID, k.id)
+		return first == nil
+	}), skipped, nil
+}
+
+// MarshalKeySet writes a JWK Set (RFC 7517 s5) of the public members of keys,
+// each with alg, use "sig" and kid. HS256 keys have no public members and are
+// left out.
+func MarshalKeySet(keys []*Key) ([]byte, error) {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for i, k := range keys {
+		if k == nil || k.m == nil {
+			return nil, fmt.Errorf("jwt: key %d of the set is nil or empty", i)
+		}
+		if k.m.public == nil {
+			continue
+		}
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.m.public, KeyID: k.id, Algorithm: k.alg, Use: "sig"})
+	}
+	b, err := json.Marshal(set)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: key set: %w", err)
+	}
+	return b, nil
+}
+
+// ParsePrivateKey reads a private key from a JWK (RFC 7517 s4), such as
+// [PrivateKey.MarshalJWK] writes: an EC P-256, Ed25519 or RSA key with its
+// private part, or a symmetric key (RFC 7518 s6.4) of at least 256 bits with a
+// kid. The same rules of strength hold as in [ParseKeySet].
+func ParsePrivateKey(text []byte) (*PrivateKey, error) {
+	if len(text) > maxKeySet {
+		return nil, fmt.Errorf("jwt: private key of %d octets, at most %d are read", len(text), maxKeySet)
+	}
+	var j jwk
+	if err := json.Unmarshal(text, &j); err != nil {
+		return nil, fmt.Errorf("jwt: private key is not a JWK (RFC 7517 s4): %w", syntax(err))
+	}
+	if err := j.fit("sign"); err != nil {
+		return nil, fmt.Errorf("jwt: private key: %w", err)
+	}
+	alg, kid := j.member("alg"), j.member("kid")
+	if j.member("kty") == "oct" {
+		if alg != "" && alg != "HS256" {
+			return nil, fmt.Errorf("jwt: symmetric key with alg %s, only HS256 is taken", shown(alg))
+		}
+		octets, err := b64.DecodeString(j.member("k"))
+		if err != nil {
+			return nil, errors.New("jwt: k of the symmetric key is not base64url")
+		}
+		return SharedSecret(kid, octets)
+	}
+	if j.hasSecret() == "" {
+		return nil, errors.New("jwt: the JWK holds a public key, a private one has d")
+	}
+	parsed, err := j.jose("kty", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi")
+	if err != nil {
+		return nil, fmt.Errorf("jwt: private key: %w", err)
+	}
+	switch key := parsed.(type) {
+	case *ecdsa.PrivateKey:
+		if key.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("jwt: private key: curve %s, only P-256 is taken", key.Curve.Params().Name)
+		}
+		// A pair that does not belong together would sign what nobody can verify.
+		d, _ := b64.DecodeString(j.member("d"))
+		whole, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
+		if err != nil || !whole.PublicKey.Equal(&key.PublicKey) {
+			return nil, errors.New("jwt: private key: x and y do not belong to d")
+		}
+		return newPrivateKey(kid, alg, whole)
+	case ed25519.PrivateKey:
+		return newPrivateKey(kid, alg, key)
+	case *rsa.PrivateKey:
+		if err := goodRSA(&key.PublicKey); err != nil {
+			return nil, fmt.Errorf("jwt: private key: %w", err)
+		}
+		key.Precompute()
+		return newPrivateKey(kid, alg, key)
+	}
+	return nil, errors.New("jwt: private key: not an EC P-256, Ed25519 or RSA key with its private part")
+}
+
+// MarshalJWK writes the key with its secret as a JWK (RFC 7517 s4), to be sealed
+// before it is stored.
+func (k *PrivateKey) MarshalJWK() ([]byte, error) {
+	j := jose.JSONWebKey{Key: k.secret.key, KeyID: k.key.id, Algorithm: k.key.alg, Use: "sig"}
+	if k.secret.key == nil {
+		j.Key = k.key.m.secret
+	}
+	b, err := j.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("jwt: %s: %w", k, err)
+	}
+	return b, nil
+}
+
+// jwkSet is a JWK Set being read. Members other than keys are ignored (RFC 7517
+// s5).
+type jwkSet struct {
+	found bool
+	keys  []jwk
+}
+
+// UnmarshalJSONFrom reads the set.
+func (s *jwkSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return readObject(d, func(name string) error {
+		if name != "keys" {
+			return skip(d)
+		}
+		s.found = true
+		if d.PeekKind() != '[' {
+			return errors.New(`"keys" is not a list`)
+		}
+		if _, err := d.ReadToken(); err != nil {
+			return err
+		}
+		for n := 0; d.PeekKind() != ']'; n++ {
+			if n == maxKeys {
+				return fmt.Errorf("more than %d keys", maxKeys)
+			}
+			var j jwk
+			if err := j.UnmarshalJSONFrom(d); err != nil {
+				return err
+			}
+			s.keys = append(s.keys, j)
+		}
+		_, err := d.ReadToken()
+		return err
+	})
+}
+
+// jwk is the members of a JWK that matter here.
+type jwk struct {
+	names, values []string // of those members that are strings
+	odd           string   // a member that is not of its type
+	hasOps        bool
+	ops           []string // key_ops
+}
+
+// keyMembers are the members that are read: those that say what a key is for and
+// those that it is made of (RFC 7517 s4, RFC 7518 s6, RFC 8037 s2).
+var keyMembers = []string{"kty", "use", "alg", "kid", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+// UnmarshalJSONFrom reads a JWK.
+func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return readObject(d, func(name string) error {
+		if name == "key_ops" {
+			j.hasOps = true
+			return j.readOps(d)
+		}
+		if !slices.Contains(keyMembers, name) {
+			return skip(d) // x5c and x5u too: nothing but the key itself is taken
+		}
+		var value string
+		ok, err := readString(d, &value)
+		if !ok && j.odd == "" {
+			j.odd = name
+		}
+		j.names, j.values = append(j.names, name), append(j.values, value)
+		return err
+	})
+}
+
+func (j *jwk) readOps(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		j.odd = "key_ops"
+		return skip(d)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for n := 0; d.PeekKind() != ']'; n++ {
+		if n == maxMembers {
+			return fmt.Errorf("key_ops has more than %d elements", maxMembers)
+		}
+		var op string
+		ok, err := readString(d, &op)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			j.odd = "key_ops"
+		}
+		j.ops = append(j.ops, op)
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+func (j *jwk) member(name string) string {
+	if i := slices.Index(j.names, name); i >= 0 {
+		return j.values[i]
+	}
+	return ""
+}
+
+// hasSecret names a member that belongs to a private or symmetric key.
+func (j *jwk) hasSecret() string {
+	for _, name := range secretMembers {
+		if slices.Contains(j.names, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// fit reports a key that is not for making or checking signatures; op is "sign"
+// or "verify".
+func (j *jwk) fit(op string) error {
+	if j.odd != "" {
+		return fmt.Errorf("%s is not of its type (RFC 7517 s4)", j.odd)
+	}
+	if use := j.member("use"); slices.Contains(j.names, "use") && use != "sig" {
+		return fmt.Errorf("use is %s, not \"sig\" (RFC 7517 s4.2)", shown(use))
+	}
+	if j.hasOps && !slices.Contains(j.ops, op) {
+		return fmt.Errorf("key_ops does not have %q (RFC 7517 s4.3)", op)
+	}
+	if slices.Contains(j.names, "alg") && !slices.Contains(algorithms, j.member("alg")) {
+		return fmt.Errorf("alg %s is not one of %s", shown(j.member("alg")), strings.Join(algorithms, ", "))
+	}
+	return nil
+}
+
+// public returns the verification key, or why there is none.
+func (j *jwk) public() (*Key, error) {
+	if err := j.fit("verify"); err != nil {
+		return nil, err
+	}
+	if kty := j.member("kty"); kty != "EC" && kty != "OKP" && kty != "RSA" {
+		return nil, fmt.Errorf("kty %s is not EC, OKP or RSA", shown(kty))
+	}
+	key, err := j.jose("kty", "crv", "x", "y", "n", "e")
+	if err != nil {
+		return nil, err
+	}
+	return newKey(j.member("kid"), j.member("alg"), key)
+}
+
+// jose has the named members read as a key.
+func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
+	text := []byte{'{'}
+	for i, name := range j.names {
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if name != "kty" && name != "crv" {
+			if _, err := b64.DecodeString(j.values[i]); err != nil || strings.ContainsAny(j.values[i], "\r\n") || j.values[i] == "" {
+				return nil, fmt.Errorf("%s is not canonical base64url (RFC 7518 s6)", name)
+			}
+		}
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		text = append(text, `"`+name+`":`...)
+		var err error
+		if text, err = jsontext.AppendQuote(text, j.values[i]); err != nil {
+			return nil, err
+		}
+	}
+	var key jose.JSONWebKey
+	if err := key.UnmarshalJSON(append(text, '}')); err != nil {
+		return nil, errors.New(strings.TrimPrefix(cut(err.Error()), "go-jose/go-jose: "))
+	}
+	return key.Key, nil
+}

@@ -1,0 +1,319 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+const (
+	fetchTimeout = 5 * time.Second  // for one fetch, redirects and body included
+	fetchPause   = 10 * time.Second // from the start of one fetch to that of the next, whatever is asked
+	keepFor      = 24 * time.Hour   // how long the last good set serves while the issuer is away
+	maxRedirects = 3
+
+	// Bounds of what Cache-Control says, and what holds where it says nothing.
+	minFresh, maxFresh, defaultFresh = time.Minute, time.Hour, 15 * time.Minute
+)
+
+// RemoteConfig is what [RemoteKeys] are made of.
+type RemoteConfig struct {
+	// URL is where the issuer publishes its JWK Set (RFC 7517 s5, RFC 8414 s2
+	// jwks_uri): https, or http on loopback. Required.
+	URL string
+
+	// Client makes the requests; nil is a client of its own with the default
+	// transport. Its Transport and Jar are used; redirects are followed within the
+	// origin of URL only, and 5 s bound a fetch, whatever it says.
+	Client *http.Client
+
+	Now func() time.Time // nil is time.Now
+	Log *slog.Logger     // fetches that fail, keys that are passed over; nil is silence
+}
+
+// RemoteKeys are the keys that an issuer publishes, fetched when first needed
+// and kept fresh as they are used.
+//
+// A token with a kid that is not in the set causes one fetch, and there is at
+// most one in 10 s, whatever tokens come. A known key is answered for at once;
+// where its set has grown old by Cache-Control (at least a minute, at most an
+// hour) it is fetched anew meanwhile. While the issuer is away the last good set
+// serves for 24 h.
+type RemoteKeys struct {
+	c      RemoteConfig
+	client http.Client
+	set    atomic.Pointer[remoteSet] // the last good one; nil before
+
+	mu       sync.Mutex // guards what follows; never held during a fetch
+	fetching *fetch     // under way, or nil
+	began    time.Time  // the start of the last fetch
+	failed   error      // why the last finished fetch failed, or nil
+}
+
+// remoteSet is a set as fetched. It is immutable.
+type remoteSet struct {
+	byID    map[string]*Key
+	skipped []error   // why keys of the document were passed over
+	etag    string    // for If-None-Match
+	fetched time.Time // when it was known to be the issuer's
+	refresh time.Time // when it is due to be fetched anew
+}
+
+// fetch is one under way. err is set before done is closed.
+type fetch struct {
+	done chan struct{}
+	err  error
+}
+
+// NewRemoteKeys returns the keys published at c.URL, or an error that names
+// every mistake in c. Nothing is fetched yet.
+func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
+	u, err := url.Parse(c.URL)
+	switch {
+	case c.URL == "":
+		mistake("no URL of the key set: give the issuer's jwks_uri")
+	case err != nil:
+		mistake("the URL of the key set cannot be read: %w", errors.Unwrap(err))
+	default:
+		if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+			mistake("key set %q: give an absolute https URL", u.Redacted())
+		} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			// Whoever can change the document can sign tokens.
+			mistake("key set %q: http is taken on loopback only, use https", u.Redacted())
+		}
+		if u.User != nil {
+			mistake("key set %q: a URL with user or password is not taken", u.Redacted())
+		}
+		if u.Fragment != "" {
+			mistake("key set %q: a fragment is never sent, leave it out", u.Redacted())
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &RemoteKeys{c: c}
+	if c.Client != nil {
+		r.client = *c.Client
+	}
+	r.client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if !strings.EqualFold(req.URL.Scheme, u.Scheme) || !strings.EqualFold(req.URL.Hostname(), u.Hostname()) || port(req.URL) != port(u) {
+			return fmt.Errorf("redirected to another origin, %s://%s", req.URL.Scheme, req.URL.Host)
+		}
+		if len(via) > maxRedirects {
+			return fmt.Errorf("redirected more than %d times", maxRedirects)
+		}
+		return nil
+	}
+	return r, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+func port(u *url.URL) string {
+	switch p := u.Port(); {
+	case p != "":
+		return p
+	case strings.EqualFold(u.Scheme, "https"):
+		return "443"
+	}
+	return "80"
+}
+
+// Key returns the key with this kid. Where the set does not have it, Key waits
+// for a fetch; ctx ends the wait and not the fetch. The error wraps
+// durward.InvalidToken where a fetch that succeeded in the last 10 s did not
+// have the key, and durward.AuthUnavailable where the set cannot be had.
+func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
+	now := r.c.Now()
+	if set := r.usable(now); set != nil {
+		if k, ok := set.byID[kid]; ok {
+			if !now.Before(set.refresh) {
+				r.begin(now) // nobody waits for it
+			}
+			return k, nil
+		}
+	}
+
+	f, failed, began := r.begin(now)
+	if f != nil {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.c.URL, context.Cause(ctx), durward.AuthUnavailable)
+		}
+		failed = f.err
+	}
+	set := r.usable(now)
+	if set != nil {
+		if k, ok := set.byID[kid]; ok {
+			return k, nil
+		}
+	}
+	if failed == nil && set == nil {
+		failed = errors.New("the last set is too old to serve") // our clock moved
+	}
+	if failed != nil {
+		// Perhaps the key is new and we cannot know: this is no fault of the token.
+		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.c.URL, rough(now.Sub(began)), failed, durward.AuthUnavailable)
+	}
+	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.c.URL, rough(now.Sub(set.fetched)), durward.InvalidToken)
+	if len(set.skipped) > 0 {
+		err = fmt.Errorf("%w (passed over: %s)", err, cutAt(errors.Join(set.skipped...).Error(), 512))
+	}
+	return nil, err
+}
+
+func cutAt(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return strings.ReplaceAll(s, "\n", "; ")
+}
+
+// usable returns the last good set unless it is too old to serve.
+func (r *RemoteKeys) usable(now time.Time) *remoteSet {
+	set := r.set.Load()
+	if set == nil || now.Sub(set.fetched) > keepFor {
+		return nil
+	}
+	return set
+}
+
+// begin returns the fetch under way, or starts one where the last began long
+// enough ago. f is nil where it did not; failed and began are then of the last.
+func (r *RemoteKeys) begin(now time.Time) (f *fetch, failed error, began time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fetching != nil {
+		return r.fetching, nil, r.began
+	}
+	if since := now.Sub(r.began); !r.began.IsZero() && since >= 0 && since < fetchPause {
+		return nil, r.failed, r.began
+	}
+	f = &fetch{done: make(chan struct{})}
+	r.fetching, r.began = f, now
+	go r.run(f, now) // ends within fetchTimeout
+	return f, nil, now
+}
+
+func (r *RemoteKeys) run(f *fetch, now time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	old := r.set.Load()
+	set, err := r.fetch(ctx, old, now)
+	switch {
+	case err == nil:
+		r.set.Store(set)
+	case old != nil:
+		// Not at each request: the pause, then again.
+		late := *old
+		late.refresh = now.Add(fetchPause)
+		r.set.Store(&late)
+	}
+	r.mu.Lock()
+	was := r.failed
+	f.err, r.failed, r.fetching = err, err, nil
+	close(f.done)
+	r.mu.Unlock()
+
+	switch {
+	case err != nil && was == nil:
+		r.c.Log.Error("key set cannot be fetched", "url", r.c.URL, "error", err, "last_good_serves_for", keepFor)
+	case err == nil && was != nil:
+		r.c.Log.Info("key set is fetched again", "url", r.c.URL)
+	}
+	if err == nil && (old == nil || old.etag == "" || old.etag != set.etag) {
+		for _, why := range set.skipped {
+			r.c.Log.Warn("key of the set passed over", "url", r.c.URL, "error", why)
+		}
+	}
+}
+
+func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (*remoteSet, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.c.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 s8.5.2
+	if old != nil && old.etag != "" {
+		req.Header.Set("If-None-Match", old.etag)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	set := &remoteSet{fetched: now, refresh: now.Add(freshness(resp.Header)), etag: resp.Header.Get("ETag")}
+	if resp.StatusCode == http.StatusNotModified && old != nil && old.etag != "" {
+		set.byID, set.skipped, set.etag = old.byID, old.skipped, old.etag
+		return set, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
+	if err != nil {
+		return nil, err
+	}
+	// Refuses a body over the limit, too.
+	keys, skipped, err := parseKeySet(body)
+	if err != nil {
+		return nil, err
+	}
+	var known *map[string]*Key
+	if old != nil {
+		known = &old.byID
+	}
+	if set.byID, err = index(keys, known); err != nil {
+		return nil, err
+	}
+	set.skipped = skipped
+	return set, nil
+}
+
+// freshness is how long an answer may be used before it is fetched anew (RFC
+// 9111 s4.2.1), within our bounds.
+func freshness(h http.Header) time.Duration {
+	fresh := defaultFresh
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		switch strings.ToLower(name) {
+		case "no-store", "no-cache":
+			return minFresh
+		case "max-age":
+			// RFC 9111 s1.2.2: what overflows is as good as infinite.
+			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
+			if err != nil && !errors.Is(err, strconv.ErrRange) {
+				return minFresh
+			}
+			fresh = time.Duration(seconds) * time.Second
+			if age, err := strconv.ParseUint(h.Get("Age"), 10, 31); err == nil {
+				fresh -= time.Duration(age) * time.Second
+			}
+		}
+	}
+	return min(max(fresh, minFresh), maxFresh)
+}
