@@ -109,7 +109,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 
 	i := &Issuer{c: c, opened: make(map[string]*jwt.PrivateKey)}
 	var err error
-	if i.epoch, err = c.DB.Epoch(ctx); err != nil {
+	if err := c.DB.Issuer(ctx, c.URL); err != nil {
 		return nil, err
 	}
 	if i.outage, err = c.DB.Start(ctx, c.Now()); err != nil {

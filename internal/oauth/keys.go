@@ -182,7 +182,7 @@ func (i *Issuer) readRing(ctx context.Context) error {
 		// The epoch is mixed in, so that a restored database honours no token of
 		// the time that it forgot.
 		mixed := hmac.New(sha256.New, secret)
-		mixed.Write([]byte("epoch " + i.epoch))
+		mixed.Write([]byte("epoch " + i.c.DB.Epoch()))
 		fresh.keys = append(fresh.keys, refreshKey{number: row.Number, secret: mixed.Sum(nil)})
 	}
 	if len(fresh.keys) == 0 {
@@ -245,7 +245,7 @@ func (i *Issuer) Tend(ctx context.Context) error {
 		case store.KeyRetiring:
 			// The last token it signed ended a life after it retired.
 			if now.Sub(row.RetiredAt) > i.c.AccessTTL+time.Minute+publishBefore {
-				if err := i.c.DB.SetKeyState(ctx, row.ID, store.KeyGone, now, i.keyEvent(store.EventKeyState, row.ID, store.KeyGone)); err != nil {
+				if err := i.c.DB.ForgetKey(ctx, row.ID, i.keyEvent(store.EventKeyState, row.ID, store.KeyGone)); err != nil {
 					return err
 				}
 			}

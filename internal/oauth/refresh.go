@@ -228,7 +228,7 @@ func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n u
 			given := 0
 			if now.Sub(g.Moved[0]) >= graceTogether {
 				var err error
-				if given, err = i.c.DB.CountReplay(ctx, g.ID, g.Generation, now); err != nil {
+				if given, err = i.c.DB.CountReplay(ctx, g.ID, g.Generation); err != nil {
 					return Tokens{}, err
 				}
 			}
