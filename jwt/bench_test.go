@@ -144,4 +144,3 @@ func BenchmarkRefuse(b *testing.B) {
 		})
 	}
 }
-

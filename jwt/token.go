@@ -81,6 +81,18 @@ func split(token string, s *scratch) (compact, error) {
 	return c, c.header.parse(head)
 }
 
+// signedBy reports that key did not make the token. The algorithm is the key's,
+// and the token must say the same (RFC 8725 s3.1).
+func (t *compact) signedBy(key *Key) error {
+	if key.alg != t.header.alg {
+		return fmt.Errorf("key %s is for %s, the token says %s (RFC 8725 s3.1)", shown(key.id), key.alg, shown(t.header.alg))
+	}
+	if !key.verify(t.input, t.signature) {
+		return fmt.Errorf("signature is not one of key %s, %s", shown(key.id), key.alg)
+	}
+	return nil
+}
+
 // header is the JOSE header (RFC 7515 s4). Members that are not known here are
 // ignored, as RFC 7515 s4 demands; those that would change what a token means,
 // or bring their own key, are refused.
@@ -140,7 +152,7 @@ func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// typ reports what is wrong with the type of the token.
+// wrongType reports a token that does not say it is an access token.
 func (h *header) wrongType() error {
 	// RFC 9068 s4: "at+jwt" or "application/at+jwt". RFC 7515 s4.1.9: media types
 	// are compared without regard to case.

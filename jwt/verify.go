@@ -248,11 +248,8 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err != nil {
 		return nil, coded(err)
 	}
-	if key.alg != t.header.alg {
-		return nil, refuse(fmt.Errorf("key %s is for %s, the token says %s (RFC 8725 s3.1)", shown(key.id), key.alg, t.header.alg))
-	}
-	if !key.verify(t.input, t.signature) {
-		return nil, refuse(fmt.Errorf("signature is not one of key %s, %s", shown(key.id), key.alg))
+	if err := t.signedBy(key); err != nil {
+		return nil, refuse(err)
 	}
 
 	if len(r.bad) > 0 {
