@@ -1,152 +1,113 @@
-// Package seal keeps secrets at rest: signing keys and whatever else a stolen
-// database must not give away. One master key, in a file beside the data or
-// elsewhere, opens them all.
+// Package seal keeps secrets at rest: signing keys, refresh keys, seeds of
+// second factors, client secrets that must be readable.
+//
+// There is one master key of 32 bytes, in a file beside the data. A stolen
+// database without the file gives nothing away, nor does the file without the
+// database; both together give everything.
+//
+// Each use has a label, and a key of its own derived from the master key by
+// HKDF-SHA-256 (RFC 5869). What is sealed is bound to its label and to the
+// identity of its row, so that whoever can write to the database cannot move a
+// secret to another row or use. A row can still be put back to an older value of
+// itself, or removed: that is not noticed here.
+//
+// A sealed secret is
+//
+//	version 1 byte | nonce 12 | ciphertext as long as the secret | tag 16
+//
+// by AES-256-GCM with a random nonce (NIST SP 800-38D s8.2.2: up to 2^32 seals
+// for each label).
 package seal
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 )
-
-// ErrWrongKey says that a sealed secret does not open: it was sealed with
-// another master key, for another row, or was changed.
-var ErrWrongKey = errors.New("seal: does not open with this master key")
 
 const (
-	keyOctets = 32
-	version   = 1
+	keySize  = 32
+	version  = 1
+	overhead = 1 + 12 + 16 // version, nonce, tag
+
+	// Info strings of HKDF. What follows the first is a label, so that no label
+	// makes the second.
+	labelInfo = "durward seal 1 label "
+	idInfo    = "durward seal 1 key id"
 )
 
-// Master is a master key. It prints as a mask.
-type Master struct{ key [keyOctets]byte }
+// ErrWrongKey means that a secret does not open: it was sealed with another
+// master key, or under another label or identity, or somebody changed it. Which
+// of these cannot be told.
+var ErrWrongKey = errors.New("seal: does not open: sealed with another master key, or changed since")
 
-// NewMaster takes a key in its written form: 64 hexadecimal digits. White space
-// around it is dropped.
-func NewMaster(text string) (*Master, error) {
-	m := new(Master)
-	raw, err := hex.DecodeString(strings.TrimSpace(text))
-	if err != nil || len(raw) != keyOctets {
-		return nil, fmt.Errorf("seal: a master key is %d hexadecimal digits, this is not one", 2*keyOctets)
-	}
-	copy(m.key[:], raw)
-	return m, nil
+// Master is the master key. It prints as a mask, whatever prints it.
+// It is safe for concurrent use. The zero Master seals nothing.
+type Master struct {
+	key []byte // keySize bytes, nil in the zero Master
 }
 
-// Open reads the master key file at path, and makes it first where create is set
-// and there is none. A file that group or others can read is refused.
-func Open(path string, create bool) (*Master, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := make0600(path); err != nil {
-			return nil, fmt.Errorf("seal: the master key %s cannot be made: %w", path, err)
-		}
-		f, err = os.Open(path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("seal: there is no master key at %s: put back the one this database was made with; without it its keys cannot be opened: %w", path, err)
-	} else if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("seal: the master key %s can be read by group or others: chmod 600 %s", path, path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, 1024))
-	if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
-	}
-	m, err := NewMaster(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, path)
-	}
-	return m, nil
-}
-
-// make0600 writes a new key durably. Of several processes that start at once one
-// wins, and the others read what it wrote: the file appears whole or not at all.
-func make0600(path string) error {
-	raw := make([]byte, keyOctets)
-	_, _ = rand.Read(raw)                                    // crypto/rand.Read never returns an error
-	f, err := os.CreateTemp(filepath.Dir(path), ".master-*") // made with mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(hex.EncodeToString(raw) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// Seal encrypts plaintext for one use and one row. label names the use and
-// identity the row; what is sealed for one opens for no other.
-//
-//	version 1 | nonce 12 | AES-256-GCM ciphertext and tag
+// Seal encrypts plaintext. label names the use and is a constant of the program;
+// identity names the row. Both are wanted again by Unseal, byte for byte.
 func (m *Master) Seal(label, identity string, plaintext []byte) ([]byte, error) {
-	aead, err := m.aead(label)
+	aead, err := m.aead(label, identity)
 	if err != nil {
 		return nil, err
 	}
-	sealed := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(plaintext)+aead.Overhead())
+	sealed := make([]byte, 1, overhead+len(plaintext))
 	sealed[0] = version
-	_, _ = rand.Read(sealed[1:]) // crypto/rand.Read never returns an error
-	return aead.Seal(sealed, sealed[1:], plaintext, associated(label, identity)), nil
+	return aead.Seal(sealed, nil, plaintext, associated(label, identity)), nil
 }
 
-// Unseal opens what Seal made, or returns ErrWrongKey.
+// Unseal decrypts what Seal gave. It fails with ErrWrongKey where label,
+// identity and master key are not those of Seal, and with another error where
+// sealed is too short or of a version that this program does not know.
 func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
-	aead, err := m.aead(label)
+	aead, err := m.aead(label, identity)
 	if err != nil {
 		return nil, err
 	}
-	n := 1 + aead.NonceSize()
-	if len(sealed) < n || sealed[0] != version {
-		return nil, ErrWrongKey
+	if len(sealed) < overhead {
+		return nil, fmt.Errorf("seal: sealed secret of %d bytes, at least %d: it was cut short or is none", len(sealed), overhead)
 	}
-	plaintext, err := aead.Open(nil, sealed[1:n], sealed[n:], associated(label, identity))
+	if sealed[0] != version {
+		return nil, fmt.Errorf("seal: sealed secret of version %d, this program reads %d: it was written by a newer one or is none", sealed[0], version)
+	}
+	plaintext, err := aead.Open(nil, nil, sealed[1:], associated(label, identity))
 	if err != nil {
 		return nil, ErrWrongKey
 	}
 	return plaintext, nil
 }
 
-// KeyID is a short name of the key, for messages: it tells keys apart and
-// nothing else.
+// KeyID is a fingerprint of the master key, 16 hexadecimal digits. It is derived
+// from the key and tells nothing of it, so it may stand in a database or a log.
 func (m *Master) KeyID() string {
-	id, err := hkdf.Key(sha256.New, m.key[:], nil, "durward master key id", 4)
-	if err != nil {
-		return "unknown"
+	if len(m.key) != keySize {
+		return "none"
+	}
+	id, err := hkdf.Key(sha256.New, m.key, nil, idInfo, 8)
+	if err != nil { // only with a length that HKDF cannot give
+		return "none"
 	}
 	return hex.EncodeToString(id)
 }
 
-func (m *Master) aead(label string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, m.key[:], nil, "durward seal: "+label, keyOctets)
+// aead is the cipher of a label. Sealing is rare enough to derive it each time.
+func (m *Master) aead(label, identity string) (cipher.AEAD, error) {
+	switch {
+	case m == nil || len(m.key) != keySize:
+		return nil, errors.New("seal: no master key: open one first")
+	case label == "" || identity == "":
+		return nil, fmt.Errorf("seal: label %q with identity %q: both are required, they bind a secret to its place", label, identity)
+	}
+	key, err := hkdf.Key(sha256.New, m.key, nil, labelInfo+label, 32)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -154,50 +115,38 @@ func (m *Master) aead(label string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return cipher.NewGCM(block)
-}
-
-// associated is label and identity, each with its length before it.
-func associated(label, identity string) []byte {
-	var b []byte
-	for _, s := range []string{label, identity} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
-		b = append(b, s...)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
 	}
-	return b
+	return aead, nil
 }
 
-const mask = "[redacted]"
+// associated is the version, and label and identity each after its length, so
+// that no two pairs read the same.
+func associated(label, identity string) []byte {
+	data := make([]byte, 0, 1+8+len(label)+8+len(identity))
+	data = append(data, version)
+	data = binary.BigEndian.AppendUint64(data, uint64(len(label)))
+	data = append(data, label...)
+	data = binary.BigEndian.AppendUint64(data, uint64(len(identity)))
+	return append(data, identity...)
+}
 
 // String returns a mask.
-func (*Master) String() string { return mask }
+func (Master) String() string { return mask }
 
 // GoString returns a mask.
-func (*Master) GoString() string { return mask }
+func (Master) GoString() string { return mask }
 
-// LogValue returns a mask.
-func (*Master) LogValue() slog.Value { return slog.StringValue(mask) }
+// Format writes a mask, for every verb.
+func (Master) Format(f fmt.State, _ rune) { writeMask(f) }
 
-// Secret is text that no log, error or answer may show: however it is printed,
-// it is a mask.
-type Secret string
+// LogValue is a mask.
+func (Master) LogValue() slog.Value { return slog.StringValue(mask) }
 
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return string(s) }
+// MarshalJSON returns a mask.
+func (Master) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
 
-// String returns a mask, or nothing for an empty secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return mask
-}
-
-// Format prints as String does, whatever the verb.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
-
-// LogValue returns a mask.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// MarshalText returns a mask, for JSON and other encodings.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalText returns a mask.
+func (Master) MarshalText() ([]byte, error) { return []byte(mask), nil }

@@ -1,0 +1,153 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// Open reads the master key from the file at path: 64 hexadecimal digits and
+// perhaps a line end, readable by its owner alone. With create, a missing file
+// is made, with a random key and mode 0600; of several processes that make it at
+// once one wins and all return its key. Without, a missing file is an error that
+// wraps fs.ErrNotExist. Errors say what to do.
+//
+// A file is made whole or not at all: it is written and synced under another
+// name (".NAME-RANDOM.tmp" in the same folder, which a crash may leave behind
+// and which may be deleted), then linked into place.
+func Open(path string, create bool) (*Master, error) {
+	m, err := read(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return m, err
+	}
+	if !create {
+		return nil, fmt.Errorf("seal: there is no master key at %s: put back the key file that belongs to the database (what is sealed in it opens with no other): %w", path, fs.ErrNotExist)
+	}
+	if err := make0600(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return read(path)
+}
+
+// read opens and checks a key file. The checks are made on the open file, so
+// that it cannot be exchanged in between.
+func read(path string) (*Master, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not hang the start
+	if err != nil {
+		return nil, fmt.Errorf("seal: master key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("seal: master key: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("seal: master key %s is not a file: give the path of the key file itself", path)
+	}
+	// Windows has no such bits; there the folder's access list is what protects.
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return nil, fmt.Errorf("seal: master key %s can be read by others (mode %04o): run: chmod 600 %s", path, mode, quote(path))
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 2*keySize+3)) // two for a line end, one to see that there is more
+	if err != nil {
+		return nil, fmt.Errorf("seal: master key: %w", err)
+	}
+	key, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("seal: master key %s %w: put back the right file; a new one, for a new server only, is made by: (umask 077; openssl rand -hex 32 > %s)", path, err, quote(path))
+	}
+	return &Master{key: key}, nil
+}
+
+// parse reads the text of a key file. Its errors hold nothing of the text.
+func parse(text []byte) ([]byte, error) {
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	text = bytes.TrimSuffix(text, []byte("\r"))
+	if len(text) == 0 {
+		return nil, errors.New("is empty, want 64 hexadecimal digits")
+	}
+	if len(text) > 2*keySize {
+		return nil, errors.New("is too long, want 64 hexadecimal digits and nothing else")
+	}
+	if len(text) < 2*keySize {
+		return nil, fmt.Errorf("has %d characters, want 64 hexadecimal digits", len(text))
+	}
+	key := make([]byte, keySize)
+	if _, err := hex.Decode(key, text); err != nil {
+		return nil, errors.New("holds something else than hexadecimal digits")
+	}
+	if bytes.Count(key, key[:1]) == keySize {
+		return nil, errors.New("is one byte over and over, which is no random key")
+	}
+	return key, nil
+}
+
+// make0600 makes a key file. It wraps fs.ErrExist where another process was
+// faster.
+func make0600(path string) (err error) {
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("seal: there is no folder %s for the master key: run: mkdir -m 700 -p %s", dir, quote(dir))
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*.tmp") // O_EXCL, mode 0600
+	if err != nil {
+		return fmt.Errorf("seal: cannot make a master key: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	defer f.Close() // a second time where all goes well, which does nothing
+
+	key := make([]byte, keySize)
+	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	if _, err := f.WriteString(hex.EncodeToString(key) + "\n"); err != nil {
+		return fmt.Errorf("seal: cannot write the master key: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("seal: cannot write the master key: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("seal: cannot write the master key: %w", err)
+	}
+	// Unlike a rename, a link never takes the place of a file that is there.
+	if err := os.Link(f.Name(), path); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("seal: %w", err)
+		}
+		return fmt.Errorf("seal: cannot put the master key in place (%w): make it by hand: (umask 077; openssl rand -hex 32 > %s)", err, quote(path))
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the name of a new file durable, where the system can.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("seal: cannot sync the folder of the master key: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("seal: cannot sync the folder of the master key: %w", err)
+	}
+	return nil
+}
+
+// quote makes a path fit for a shell, as part of a command to copy.
+func quote(path string) string {
+	for _, c := range []byte(path) {
+		plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("/._-+,:@%="), c) >= 0
+		if !plain {
+			return "'" + string(bytes.ReplaceAll([]byte(path), []byte("'"), []byte(`'\''`))) + "'"
+		}
+	}
+	return path
+}
