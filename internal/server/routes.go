@@ -39,8 +39,8 @@ func (s *Server) routes() http.Handler {
 	// For other software and for people who look.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
 	handle("/openapi.json", route{"GET": openAPI()})
-	handle("/errors/", route{"GET": errorPages()})
-	handle("/static/", route{"GET": staticFiles()})
+	handle("/errors/", route{"GET": s.open(s.errorPage)})
+	handle("/static/durward.css", route{"GET": staticFiles()})
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 

@@ -115,3 +115,15 @@ func (s *Server) Run(ctx context.Context) { s.denials.run(ctx) }
 
 // Drain makes readiness say no, so that nobody sends new requests.
 func (s *Server) Drain() { s.stopping.Store(true) }
+
+// FollowStore is the source of revocations that a follower polls: the database.
+func FollowStore(db *store.DB, now func() time.Time) func(context.Context, int64, time.Duration) ([]revocation.Entry, string, error) {
+	return func(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {
+		rows, epoch, err := db.Revocations(ctx, after, now().Add(-overlap))
+		entries := make([]revocation.Entry, len(rows))
+		for i, r := range rows {
+			entries[i] = revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
+		}
+		return entries, epoch, err
+	}
+}

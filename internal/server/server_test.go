@@ -150,6 +150,13 @@ func newWorld(t *testing.T, set settings) *world {
 	return w
 }
 
+// in is the same world, failing another test.
+func (w *world) in(t *testing.T) *world {
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
 // reply is an answer read whole.
 type reply struct {
 	*http.Response
