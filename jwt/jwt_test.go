@@ -1,6 +1,8 @@
 package jwt
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"testing"
 	"time"
 
@@ -69,3 +71,9 @@ func verifier(t testing.TB, c Config, keys ...*Key) *Verifier {
 }
 
 var _ durward.Scheme = (&Verifier{}).Scheme()
+
+func hmacSHA256(secret []byte, input string) []byte {
+	h := hmac.New(sha256.New, secret)
+	h.Write([]byte(input))
+	return h.Sum(nil)
+}

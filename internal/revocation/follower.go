@@ -5,135 +5,235 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
 
-// FollowerConfig says whose entries are followed.
+// FollowerConfig says what to follow and how. List and Poll are required.
 type FollowerConfig struct {
 	List *List
 
-	// Poll returns the entries numbered after a number, and again those of the
-	// last overlap: a number is taken when a row is written and seen when it is
-	// committed, so that a lower one can appear after a higher. epoch changes
-	// when the source is no longer the one that was followed.
+	// Poll reads the feed: all entries with a Seq above after, and those whose At
+	// lies within overlap of the feed's own clock, in any order, without those
+	// that have ended. after 0 is all there are. epoch names the feed; it is
+	// another one after the feed was restored or made anew, when numbers may have
+	// begun again.
 	Poll func(ctx context.Context, after int64, overlap time.Duration) (entries []Entry, epoch string, err error)
 
-	Interval time.Duration // between polls; default 400 ms, so that a change is seen within a second even when one poll is slow
-	MaxAge   time.Duration // without a good poll for longer, Err reports it; default 5 s
-	Log      *slog.Logger
+	// Interval is the time from one poll to the next; 0 is 400 ms, so that a change
+	// is seen within a second even if one poll is slow or fails.
+	Interval time.Duration
+
+	// Overlap is how far back each poll reads again; 0 is 60 s. An entry's number
+	// is taken when it is written and seen when its transaction commits, so a
+	// lower number may appear after a higher one, but not after longer than this.
+	Overlap time.Duration
+
+	// Timeout ends a poll that gets no answer; 0 is 5 s. The first load, and the
+	// load after a change of epoch, have none: they end with the context.
+	Timeout time.Duration
+
+	// MaxAge is how old the last good poll may be before Err says so; 0 is 5 s.
+	MaxAge time.Duration
+
+	Log *slog.Logger     // changes of state alone; nil is slog.Default
+	Now func() time.Time // nil is time.Now
 }
 
-// overlap is how far back each poll reads again.
-const overlap = 60 * time.Second
-
-// Follower keeps a List as its source has it.
+// Follower keeps a List up with a feed. It is safe for concurrent use.
 type Follower struct {
 	c FollowerConfig
 
-	mu    sync.Mutex
-	seq   int64
-	epoch string
-	good  time.Time // of the last good poll, by this process's clock
-	err   error     // of the last poll
+	pollMu sync.Mutex // held during a poll: they do not overtake each other
+	last   int64      // highest Seq seen in this epoch
+	epoch  string
+
+	mu     sync.Mutex
+	loaded bool
+	fresh  time.Time // when the last good poll began
+	err    error     // of the last poll
 }
 
-// NewFollower returns a follower that has followed nothing yet.
+// NewFollower returns a Follower that has read nothing yet, or an error that
+// names every mistake in c.
 func NewFollower(c FollowerConfig) (*Follower, error) {
-	if c.List == nil || c.Poll == nil {
-		return nil, errors.New("revocation: a follower needs a list and a source")
+	var errs []error
+	if c.List == nil {
+		errs = append(errs, errors.New("no list to fill"))
 	}
-	if c.Interval == 0 {
-		c.Interval = 400 * time.Millisecond
+	if c.Poll == nil {
+		errs = append(errs, errors.New("no feed to poll"))
 	}
-	if c.MaxAge == 0 {
-		c.MaxAge = 5 * time.Second
+	for _, d := range []struct {
+		name     string
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{"interval", &c.Interval, 400 * time.Millisecond},
+		{"overlap", &c.Overlap, time.Minute},
+		{"timeout", &c.Timeout, 5 * time.Second},
+		{"maximal age", &c.MaxAge, 5 * time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+		if *d.value < 0 {
+			errs = append(errs, fmt.Errorf("%s of %s, want more than 0", d.name, *d.value))
+		}
+	}
+	if c.MaxAge > 0 && c.MaxAge < c.Interval {
+		errs = append(errs, fmt.Errorf("maximal age of %s is shorter than the interval of %s", c.MaxAge, c.Interval))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("revocation: %w", err)
 	}
 	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return &Follower{c: c}, nil
 }
 
-// Load reads the whole list. A node that has not loaded it must not say that it
-// is ready.
+// Load reads the whole feed. A node must not say that it is ready, nor verify a
+// token, before Load has succeeded.
 func (f *Follower) Load(ctx context.Context) error {
-	if err := f.poll(ctx); err != nil {
-		return fmt.Errorf("revocation: the list cannot be loaded: %w", err)
+	f.pollMu.Lock()
+	defer f.pollMu.Unlock()
+	began := f.c.Now()
+	err := f.load(ctx)
+	f.done(ctx, began, err)
+	if err != nil {
+		return fmt.Errorf("revocation: cannot load the list: %w", err)
 	}
 	return nil
 }
 
-// Run polls until ctx ends. Failures are logged when they begin and when they
-// end.
+// Run polls until ctx ends, and returns then. It loads first where Load has not.
+// A failing feed is asked again at the same pace: it is one small query.
 func (f *Follower) Run(ctx context.Context) {
-	tick := time.NewTicker(f.c.Interval)
+	tick := time.NewTicker(f.c.Interval) // drops ticks while a poll is slow
 	defer tick.Stop()
-	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		err := f.poll(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if (err != nil) != failing {
-			failing = err != nil
-			if failing {
-				f.c.Log.Error("revocations cannot be followed; the last list serves", "error", err)
-			} else {
-				f.c.Log.Info("revocations are followed again")
-			}
-		}
-		f.c.List.Sweep()
+		f.poll(ctx)
 	}
 }
 
-func (f *Follower) poll(ctx context.Context) error {
-	f.mu.Lock()
-	seq, epoch := f.seq, f.epoch
-	f.mu.Unlock()
-	entries, now, err := f.c.Poll(ctx, seq, overlap)
-	if err == nil && epoch != "" && now != epoch {
-		// Another past: numbers mean other things there.
-		seq = 0
-		if entries, now, err = f.c.Poll(ctx, 0, overlap); err == nil {
-			f.c.List.clear()
-		}
-	}
+// Age is the time since the last good poll began; before the first it is longer
+// than any limit. A route that wants fresh news compares it with what it allows.
+func (f *Follower) Age() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err = err; err != nil {
-		return err
-	}
-	f.c.List.Add(entries...)
-	f.seq = seq
-	for _, e := range entries {
-		f.seq = max(f.seq, e.Seq)
-	}
-	f.epoch, f.good = now, time.Now()
-	return nil
+	return f.age(f.c.Now())
 }
 
-// Err says why the list is not fresh, or nil.
+// age is Age. f.mu is held.
+func (f *Follower) age(now time.Time) time.Duration {
+	if !f.loaded {
+		return math.MaxInt64
+	}
+	return max(now.Sub(f.fresh), 0)
+}
+
+// Err is nil while the list is loaded and not older than MaxAge. It is for
+// health checks and logs, never for clients.
 func (f *Follower) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch age := time.Since(f.good); {
-	case f.good.IsZero():
-		return errors.New("revocation: the list was never loaded")
-	case age > f.c.MaxAge:
-		return fmt.Errorf("revocation: the list is %s old: %w", age.Truncate(time.Second), orStuck(f.err))
+	age := f.age(f.c.Now())
+	switch {
+	case !f.loaded && f.err != nil:
+		return fmt.Errorf("revocation: list not loaded: %w", f.err)
+	case !f.loaded:
+		return errors.New("revocation: list not loaded yet")
+	case age <= f.c.MaxAge:
+		return nil
+	case f.err != nil:
+		return fmt.Errorf("revocation: list is %s old: %w", age.Round(time.Second), f.err)
 	}
+	return fmt.Errorf("revocation: list is %s old and no poll has ended since", age.Round(time.Second))
+}
+
+// poll reads what is new once.
+func (f *Follower) poll(ctx context.Context) {
+	f.pollMu.Lock()
+	defer f.pollMu.Unlock()
+	began := f.c.Now()
+	f.mu.Lock()
+	loaded, age := f.loaded, f.age(began)
+	f.mu.Unlock()
+	var err error
+	if loaded {
+		err = f.catchUp(ctx, age)
+	} else {
+		err = f.load(ctx)
+	}
+	f.done(ctx, began, err)
+	f.c.List.sweep(sweepPoll)
+}
+
+// catchUp reads what came since the last good poll, age ago. f.pollMu is held.
+func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, f.c.Timeout)
+	defer cancel()
+	// What committed late during an outage of the feed is as late as the outage was
+	// long, so the overlap reaches back from the last good poll.
+	entries, epoch, err := f.c.Poll(bounded, f.last, f.c.Overlap+age)
+	if err != nil {
+		return err
+	}
+	f.take(entries)
+	if epoch == f.epoch {
+		return nil
+	}
+	f.c.Log.Warn("the feed of revocations has begun anew, all of it is read again", "epoch", epoch, "was", f.epoch)
+	return f.load(ctx)
+}
+
+// load reads everything. What the list holds already stays: after a restore the
+// feed may have forgotten it, and what was revoked does not revive.
+// f.pollMu is held.
+func (f *Follower) load(ctx context.Context) error {
+	entries, epoch, err := f.c.Poll(ctx, 0, f.c.Overlap)
+	if err != nil {
+		return err
+	}
+	f.epoch, f.last = epoch, 0
+	f.take(entries)
 	return nil
 }
 
-func orStuck(err error) error {
-	if err == nil {
-		return errors.New("a poll does not return")
+// take merges entries and remembers how far the feed was read.
+func (f *Follower) take(entries []Entry) {
+	f.c.List.Add(entries...)
+	for _, e := range entries {
+		f.last = max(f.last, e.Seq)
 	}
-	return err
+}
+
+// done notes how a poll ended and logs it if that is news.
+func (f *Follower) done(ctx context.Context, began time.Time, err error) {
+	if err != nil && ctx.Err() != nil {
+		return // not the feed's failure: we are stopping
+	}
+	f.mu.Lock()
+	age, was := f.age(f.c.Now()), f.err
+	f.err = err
+	if err == nil {
+		f.loaded, f.fresh = true, began
+	}
+	f.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		f.c.Log.Error("revocations cannot be read, the last list is used", "error", err)
+	case err == nil && was != nil:
+		f.c.Log.Info("revocations are read again", "after", age)
+	}
 }
