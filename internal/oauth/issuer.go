@@ -112,9 +112,6 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	if err := c.DB.Issuer(ctx, c.URL); err != nil {
 		return nil, err
 	}
-	if i.outage, err = c.DB.Start(ctx, c.Now()); err != nil {
-		return nil, err
-	}
 	if i.keys, err = jwt.NewKeys(); err != nil {
 		return nil, err
 	}
@@ -132,6 +129,13 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		return nil, err
 	}
 	return i, nil
+}
+
+// Start says that this node begins to answer. A refresh whose answer was lost
+// while no node was up is then known for what it is.
+func (i *Issuer) Start(ctx context.Context) (err error) {
+	i.outage, err = i.c.DB.Start(ctx, i.c.Now())
+	return err
 }
 
 // Verifier judges the issuer's own tokens.

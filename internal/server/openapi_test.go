@@ -118,7 +118,7 @@ func TestValidatorSees(t *testing.T) {
 		"content type":    {200, "text/plain", good, "content"},
 		"status":          {299, "application/json", good, "status"},
 		"no challenge":    {401, "application/problem+json", `{"type":"a","title":"b","status":401,"code":"INVALID_TOKEN","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "Www-Authenticate"},
-		"code not listed": {503, "application/problem+json", `{"type":"a","title":"b","status":503,"code":"WHAT","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "code"},
+		"code not listed": {500, "application/problem+json", `{"type":"a","title":"b","status":500,"code":"WHAT","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "code"},
 		"no retry after":  {503, "application/problem+json", `{"type":"a","title":"b","status":503,"code":"INTERNAL","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "Retry-After"},
 	} {
 		r, _ := http.NewRequest("GET", "http://127.0.0.1/api/profile", nil)

@@ -120,6 +120,7 @@ func newWorld(t *testing.T, set settings) *world {
 	}
 	w.issuer, err = oauth.New(ctx, config)
 	must(err)
+	must(w.issuer.Start(ctx))
 	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)
 	follower, err := revocation.NewFollower(revocation.FollowerConfig{List: w.list, Poll: FollowStore(w.db, w.clock.Now), Interval: 50 * time.Millisecond, Log: log})
