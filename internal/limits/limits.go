@@ -94,8 +94,8 @@ type networkCount struct {
 	accounts map[string]*accountCount
 }
 
-// New returns a Limiter, or an error that names every mistake in c.
-func New(c Config) (*Limiter, error) {
+// complete fills in the defaults. Its error names every mistake.
+func (c *Config) complete() error {
 	fill := func(v *int, standard int) {
 		if *v == 0 {
 			*v = standard
@@ -121,15 +121,33 @@ func New(c Config) (*Limiter, error) {
 	if c.AccountWindow < 0 || c.AccountBlock < 0 {
 		errs = append(errs, errors.New("limits: a negative time"))
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	return errors.Join(errs...)
+}
+
+// New returns a Limiter, or an error that names every mistake in c.
+func New(c Config) (*Limiter, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
 	}
 	l := &Limiter{c: c, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
 	_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
 	return l, nil
+}
+
+// Set changes the limits. What was counted stays; blocks keep their end.
+func (l *Limiter) Set(c Config) error {
+	if err := c.complete(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.c = c
+	close(l.decided) // who waits looks again
+	l.decided = make(chan struct{})
+	return nil
 }
 
 // network returns the address that failures are counted under: IPv4 whole, IPv6
@@ -256,7 +274,9 @@ func (l *Limiter) Blocked(account string, addr netip.Addr) bool {
 func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 	var b Blocked
 	if c := l.known(account, n); c != nil {
-		c.failures = after(c.failures, now.Add(-l.c.AccountWindow))
+		if c.failures = after(c.failures, now.Add(-l.c.AccountWindow)); len(c.failures) == 0 {
+			c.recent = [3][16]byte{}
+		}
 		if wait := c.blocked.Sub(now); wait > 0 {
 			b = Blocked{wait, "the account is blocked for this network"}
 		}

@@ -406,7 +406,9 @@ func TestModel(t *testing.T) {
 						kept = append(kept, f)
 					}
 				}
-				c.failures = kept
+				if c.failures = kept; len(kept) == 0 {
+					c.secrets = nil
+				}
 				a, err := l.Begin(ctx, account, addr)
 				if blocked := now.Before(c.until); blocked != (err != nil) {
 					t.Fatalf("blocked until %s at %s: Begin says %v", c.until, now, err)
@@ -456,5 +458,40 @@ func TestRate(t *testing.T) {
 	k.advance(time.Minute)
 	if _, ok := r.Bad(here); !ok {
 		t.Error("a minute later")
+	}
+}
+
+// Other limits hold from the next try on; what was counted stays.
+func TestSet(t *testing.T) {
+	t.Parallel()
+	k := &clock{now: time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC)}
+	l, err := New(Config{Now: k.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail := func(secret string) error {
+		a, err := l.Begin(context.Background(), "a", netip.MustParseAddr("203.0.113.9"))
+		if err == nil {
+			a.Fail(secret)
+		}
+		return err
+	}
+	for _, secret := range []string{"1", "2"} {
+		if err := fail(secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Set(Config{AccountFailures: -1, NetworkFailures: 99_999}); err == nil || !strings.Contains(err.Error(), "-1 failures") || !strings.Contains(err.Error(), "99999") {
+		t.Errorf("bad limits: %v, want both mistakes", err)
+	}
+	if err := l.Set(Config{AccountFailures: 3, AccountBlock: time.Minute, Now: k.Now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := fail("3"); err != nil {
+		t.Errorf("third failure: %v", err)
+	}
+	var blocked *Blocked
+	if err := fail("4"); !errors.As(err, &blocked) || blocked.RetryAfter != time.Minute {
+		t.Errorf("fourth: %v, want blocked for a minute", err)
 	}
 }

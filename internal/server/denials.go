@@ -13,10 +13,10 @@ import (
 	"github.com/durward-auth/durward/internal/store"
 )
 
-// denials keeps the true causes of refusals for `durward why`: in the log, and
+// Denials keeps the true causes of refusals for `durward why`: in the log, and
 // in a table written in batches. A flood costs nothing and hides nobody else's:
 // what one network and all together may write is bounded.
-type denials struct {
+type Denials struct {
 	db  *store.DB
 	log *slog.Logger
 	now func() time.Time
@@ -37,13 +37,14 @@ const (
 	denialsWaiting    = 2 * denialsPerSecond // rows held while the database is away
 )
 
-func newDenials(db *store.DB, log *slog.Logger, now func() time.Time) *denials {
-	return &denials{db: db, log: log, now: now, written: make(map[string]int)}
+// NewDenials keeps causes in db, and in log as they come.
+func NewDenials(db *store.DB, log *slog.Logger, now func() time.Time) *Denials {
+	return &Denials{db: db, log: log, now: now, written: make(map[string]int)}
 }
 
 // add takes note of a refusal. It is called on the request's path and never
 // waits.
-func (d *denials) add(r *http.Request, f *durward.Refusal) {
+func (d *Denials) add(r *http.Request, f *durward.Refusal) {
 	cause := ""
 	if f.Err != nil {
 		cause = f.Err.Error()
@@ -83,8 +84,8 @@ func (d *denials) add(r *http.Request, f *durward.Refusal) {
 		"path", row.Path, "scheme", row.Scheme, "network", row.Network, "subject", row.Subject, "request", row.RequestID, "cause", row.Cause)
 }
 
-// run writes what waits until ctx ends, and what is left then.
-func (d *denials) run(ctx context.Context) {
+// Run writes what waits until ctx ends, and what is left then.
+func (d *Denials) Run(ctx context.Context) {
 	tick := time.NewTicker(denialsFlush)
 	defer tick.Stop()
 	var purged time.Time
@@ -104,7 +105,7 @@ func (d *denials) run(ctx context.Context) {
 	}
 }
 
-func (d *denials) flush(ctx context.Context) {
+func (d *Denials) flush(ctx context.Context) {
 	d.mu.Lock()
 	rows, dropped := d.waiting, d.dropped
 	d.waiting, d.dropped = nil, 0

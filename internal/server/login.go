@@ -62,7 +62,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 
 // register is POST /api/auth/register.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
-	if !s.settings.Load().Registration {
+	if !s.c.Registration {
 		return &durward.Refusal{Code: durward.Forbidden, Detail: "Registration is off on this server.", Hint: "Ask its operator for an account."}
 	}
 	in, err := decode[struct {

@@ -22,13 +22,14 @@ import (
 	"github.com/durward-auth/durward/internal/store"
 )
 
-// Config is what the server is made of. DB, People, Issuer, Revocations and
-// PublicURL are required.
+// Config is what the server is made of. DB, People, Issuer, Revocations, Denials
+// and PublicURL are required.
 type Config struct {
 	DB          *store.DB
 	People      *account.People
 	Issuer      *oauth.Issuer
 	Revocations *revocation.Follower
+	Denials     *Denials
 
 	PublicURL         string // origin that links and challenges name
 	Registration      bool   // anybody may make an account
@@ -39,28 +40,22 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Server answers the API. It is an http.Handler.
+// Server answers the API. It is an http.Handler. Its configuration never
+// changes: another configuration is another Server over the same parts.
 type Server struct {
 	c        Config
 	realm    string
 	api      *durward.Guard // routes that want an access token
 	signIn   *durward.Guard // sign-in and refresh, whose challenge is Session
-	denials  *denials
 	handler  http.Handler
-	settings atomic.Pointer[Settings]
 	stopping atomic.Bool
-}
-
-// Settings are what can change while the server runs.
-type Settings struct {
-	Registration bool
 }
 
 // New returns the server, or an error that names every mistake in c.
 func New(c Config) (*Server, error) {
 	var errs []error
-	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil {
-		errs = append(errs, errors.New("server: database, people, issuer and revocations are required"))
+	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Denials == nil {
+		errs = append(errs, errors.New("server: database, people, issuer, revocations and denials are required"))
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
@@ -76,12 +71,10 @@ func New(c Config) (*Server, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{c: c, realm: public.Hostname()}
-	s.settings.Store(&Settings{Registration: c.Registration})
-	s.denials = newDenials(c.DB, c.Log, c.Now)
 	origin := strings.TrimRight(c.PublicURL, "/")
 	guard := durward.Config{
 		Realm: s.realm, PublicURL: origin, LoginURL: origin + "/login", Docs: origin + "/errors",
-		Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: s.denials.add,
+		Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: c.Denials.add,
 		Hints: map[durward.Code]string{
 			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
 			durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
@@ -106,12 +99,6 @@ func New(c Config) (*Server, error) {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
-
-// Apply changes what can change while the server runs.
-func (s *Server) Apply(settings Settings) { s.settings.Store(&settings) }
-
-// Run does the server's background work until ctx ends.
-func (s *Server) Run(ctx context.Context) { s.denials.run(ctx) }
 
 // Drain makes readiness say no, so that nobody sends new requests.
 func (s *Server) Drain() { s.stopping.Store(true) }

@@ -126,10 +126,11 @@ func newWorld(t *testing.T, set settings) *world {
 	follower, err := revocation.NewFollower(revocation.FollowerConfig{List: w.list, Poll: FollowStore(w.db, w.clock.Now), Interval: 50 * time.Millisecond, Log: log})
 	must(err)
 	must(follower.Load(ctx))
-	w.server, err = New(Config{DB: w.db, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Now: w.clock.Now, Log: log})
+	denials := NewDenials(w.db, log, w.clock.Now)
+	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Now: w.clock.Now, Log: log})
 	must(err)
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){follower.Run, w.server.Run, w.people.Run, w.issuer.Run} {
+	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {
 		background.Go(func() { run(ctx) })
 	}
 	w.ada, err = w.people.ByEmail(ctx, adaEmail)
