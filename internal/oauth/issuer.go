@@ -123,7 +123,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	}
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer: c.URL, Audience: c.Audience, Algorithms: []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"},
-		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: max(c.AccessTTL, 24*time.Hour), Revoked: i.isRevoked, Now: c.Now,
+		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: maxIssued, Revoked: i.isRevoked, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -209,6 +209,32 @@ func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time)
 		Refresh: refresh, RefreshLife: earlier(g.IdleEnds, g.Ends).Sub(now),
 		Scope: g.Scope, Session: s.ID, Subject: s.UserID,
 	}, nil
+}
+
+// operatorClient is the client of tokens that the operator makes by hand.
+const operatorClient = "durward-cli"
+
+// maxIssued is the longest life of a token that the operator makes: what a
+// verifier takes at most.
+const maxIssued = 24 * time.Hour
+
+// Issue makes an access token by the operator's word: it belongs to no session
+// and cannot be refreshed. That it was made is written down.
+func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, life time.Duration) (string, jwt.Claims, error) {
+	if life < time.Second || life > maxIssued {
+		return "", jwt.Claims{}, fmt.Errorf("oauth: a life of %s, from 1s to %s is possible", life, maxIssued)
+	}
+	now := i.c.Now().Truncate(time.Second)
+	c := jwt.Claims{
+		Issuer: i.c.URL, Subject: subject, Audience: i.c.Audience, Expires: now.Add(life), IssuedAt: now,
+		ID: newID(), ClientID: operatorClient, Scopes: scopes,
+	}
+	token, err := i.signer.Load().Sign(c)
+	if err != nil {
+		return "", jwt.Claims{}, err
+	}
+	event := store.Event{ID: newID(), Kind: store.EventTokenIssued, At: now, UserID: subject, Actor: "operator", Outcome: "ok", Detail: "token " + c.ID + ", scope " + strings.Join(scopes, " ")}
+	return token, c, i.c.DB.AddEvents(ctx, []store.Event{event})
 }
 
 // Revoke declares one access token dead.

@@ -312,7 +312,7 @@ func (i *Issuer) Run(ctx context.Context) {
 		}
 		var err error
 		if n%60 == 0 {
-			err = i.Tend(ctx)
+			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx))
 		}
 		err = errors.Join(err, i.ReadKeys(ctx))
 		if n%5 == 0 {

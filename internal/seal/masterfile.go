@@ -37,6 +37,16 @@ func Open(path string, create bool) (*Master, error) {
 	return read(path)
 }
 
+// Parse reads a master key that is kept elsewhere than in a file: 64 hexadecimal
+// digits. Its errors hold nothing of the text.
+func Parse(text Secret) (*Master, error) {
+	key, err := parse([]byte(text.Reveal()))
+	if err != nil {
+		return nil, fmt.Errorf("seal: master key %w", err)
+	}
+	return &Master{key: key}, nil
+}
+
 // read opens and checks a key file. The checks are made on the open file, so
 // that it cannot be exchanged in between.
 func read(path string) (*Master, error) {

@@ -211,3 +211,14 @@ var explanations = []explanation{
 		"The log has the place, under the same identifier.",
 		"HTTP/1.1 500 Internal Server Error", []clause{rfc("9110", "15.6.1")}},
 }
+
+// Explain says in a sentence what a code means, or nothing of a code that there
+// is not.
+func Explain(code string) string {
+	for _, e := range explanations {
+		if string(e.Code) == code {
+			return e.Means
+		}
+	}
+	return ""
+}

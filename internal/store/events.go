@@ -20,6 +20,7 @@ const (
 	EventRefreshAnswerLost = "refresh_answer_lost"
 	EventRefreshTheft      = "refresh_theft"
 	EventStoreWentBack     = "store_went_back"
+	EventTokenIssued       = "token_issued"
 	EventKeyCreated        = "key_created"
 	EventKeyState          = "key_state"
 )

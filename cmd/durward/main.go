@@ -1,0 +1,196 @@
+// Durward is an authentication server and its tools in one binary.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// Exit statuses.
+const (
+	exitDone        = 0
+	exitRefused     = 1 // refused, or found wanting
+	exitUsage       = 2
+	exitUnreachable = 3 // what is needed could not be reached
+)
+
+// verbs is the table of verbs.
+type verbs struct {
+	Serve   serveVerb   `cmd:"" help:"Run the server."`
+	User    userVerbs   `cmd:"" help:"Look after people: add, list, show, passwd, lock, unlock."`
+	Token   tokenVerbs  `cmd:"" help:"Look at access tokens, verify and issue them."`
+	Why     whyVerb     `cmd:"" help:"Say the true cause of one refusal of this server."`
+	Key     keyVerbs    `cmd:"" help:"List and rotate signing keys."`
+	DB      dbVerbs     `cmd:"" name:"db" help:"Look after the database."`
+	Config  configVerbs `cmd:"" help:"Check, show and describe the configuration."`
+	Version versionVerb `cmd:"" help:"Print the version."`
+}
+
+// place says which configuration and which data folder a verb works with.
+type place struct {
+	Config string `help:"Configuration file (TOML)." placeholder:"FILE"`
+	Data   string `help:"Data folder." placeholder:"DIR"`
+}
+
+func (p place) load(e *environment) (*loaded, error) {
+	l, err := load(given{Config: p.Config, Data: p.Data}, e.variables)
+	if err == nil {
+		for _, w := range l.warnings {
+			e.say("warning: %s", w)
+		}
+	}
+	return l, err
+}
+
+// output says how a verb prints.
+type output struct {
+	JSON bool `name:"json" help:"Print JSON, for machines."`
+}
+
+// environment is what a verb has of the world.
+type environment struct {
+	context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	variables      []string
+}
+
+// say prints a line for the person at the terminal, beside the output.
+func (e *environment) say(format string, args ...any) {
+	fmt.Fprintf(e.stderr, "durward: "+format+"\n", args...)
+}
+
+// json prints v for machines.
+func (e *environment) json(v any) error {
+	out := json.NewEncoder(e.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+// exitError is an error with the status to exit with and what to do about it.
+type exitError struct {
+	status int
+	err    error
+	hint   string
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// refused is an exitError of status 1.
+func refused(hint, format string, args ...any) error {
+	return &exitError{exitRefused, fmt.Errorf(format, args...), hint}
+}
+
+func main() {
+	e := &environment{context.Background(), os.Stdin, os.Stdout, os.Stderr, os.Environ()}
+	os.Exit(run(e, os.Args[1:]))
+}
+
+// run does what args say and returns the status to exit with.
+func run(e *environment, args []string) int {
+	var v verbs
+	status := -1
+	parser, err := kong.New(&v, kong.Name("durward"), kong.UsageOnError(),
+		kong.Description("The door-keeper of HTTP: an authentication server and its tools. It needs no configuration: durward serve --demo shows a full round."),
+		kong.Writers(e.stdout, e.stderr), kong.Exit(func(code int) { status = code; panic(exited{}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
+	if err != nil {
+		return report(e, false, err)
+	}
+	parsed, err := parse(parser, args)
+	if status >= 0 {
+		return status // help was asked for and printed
+	}
+	if err != nil {
+		command := "durward"
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) && wrong.Context != nil {
+			command = strings.TrimSpace("durward " + firstWords(wrong.Context.Command()))
+		}
+		return report(e, false, &exitError{exitUsage, err, command + " --help shows what there is."})
+	}
+	machine := false
+	if flag := parsed.Selected(); flag != nil {
+		for _, f := range flag.Flags {
+			machine = machine || f.Name == "json" && f.Target.Bool()
+		}
+	}
+	if err := parsed.Run(e); err != nil {
+		return report(e, machine, err)
+	}
+	return exitDone
+}
+
+type exited struct{}
+
+// parse parses args; kong leaves through Exit once it has printed help.
+func parse(parser *kong.Kong, args []string) (parsed *kong.Context, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(exited); !ok {
+				panic(p)
+			}
+		}
+	}()
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	return parser.Parse(args)
+}
+
+// firstWords is a command without the names of its arguments.
+func firstWords(command string) string {
+	var words []string
+	for _, w := range strings.Fields(command) {
+		if !strings.HasPrefix(w, "<") {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// report prints what was wrong, then a hint, and returns the status.
+func report(e *environment, machine bool, err error) int {
+	status, hint := exitRefused, ""
+	text := err.Error()
+	var exit *exitError
+	var refusal *durward.Refusal
+	switch {
+	case errors.As(err, &exit):
+		status, hint = exit.status, exit.hint
+	case errors.As(err, &refusal) && refusal.Detail != "":
+		text, hint = refusal.Detail, refusal.Hint
+	case errors.Is(err, seal.ErrWrongKey):
+		status = exitUnreachable
+	case errors.Is(err, store.ErrUnavailable):
+		status, hint = exitUnreachable, "Is the disk full or read-only, or the folder somebody else's?"
+	case errors.Is(err, store.ErrNewer):
+		status = exitUnreachable
+	}
+	if machine {
+		out := json.NewEncoder(e.stderr)
+		out.SetEscapeHTML(false)
+		_ = out.Encode(map[string]any{"error": text, "hint": hint, "status": status}) // a closed stderr hears nothing
+		return status
+	}
+	for line := range strings.Lines(text) {
+		e.say("%s", strings.TrimRight(line, "\n"))
+	}
+	if hint != "" {
+		e.say("hint: %s", hint)
+	}
+	return status
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/durward-auth/durward/internal/server"
+)
+
+type serveVerb struct {
+	place
+	Listen string `help:"Address to listen on; port 0 picks a free one." placeholder:"ADDR"`
+	Demo   bool   `help:"Show a full round: two people to sign in as, open registration, everything in a temporary folder (or in --data)."`
+}
+
+// What a client may take of the server before it has said who it is.
+const (
+	headerTime = 5 * time.Second
+	bodyTime   = 15 * time.Second
+	answerTime = 60 * time.Second // a password may wait for its turn
+	idleTime   = 2 * time.Minute
+	headerSize = 32 << 10
+	drainTime  = 10 * time.Second
+)
+
+func (v serveVerb) Run(e *environment) (err error) {
+	from := given{Config: v.Config, Listen: v.Listen, Data: v.Data}
+	if v.Demo && v.Data == "" {
+		dir, err := os.MkdirTemp("", "durward-demo-")
+		if err != nil {
+			return &exitError{exitUnreachable, err, "Choose a folder with --data DIR."}
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		from.Data = dir
+	}
+	l, err := load(from, e.variables)
+	if err != nil {
+		return err
+	}
+	if v.Demo {
+		if err := l.makeDemo(); err != nil {
+			return err
+		}
+	}
+	var level slog.LevelVar
+	log := l.logger(e.stderr, &level)
+	for _, w := range l.warnings {
+		log.Warn(w)
+	}
+
+	ctx, stop := context.WithCancel(e)
+	defer stop()
+	s, err := openSystem(ctx, l, true, log)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	listener, err := net.Listen("tcp", l.Listen)
+	if err != nil {
+		return &exitError{exitUnreachable, fmt.Errorf("cannot listen: %w", err), "Is another server there? --listen 127.0.0.1:0 picks a free port."}
+	}
+	if l.PublicURL == "" {
+		l.PublicURL = "http://" + reachable(listener.Addr())
+	}
+	if err := s.issuer.Start(ctx); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	denials := server.NewDenials(s.db, log, time.Now)
+	var current atomic.Pointer[server.Server]
+	configure := func(l *loaded) error {
+		proxies, err := l.proxies()
+		if err != nil {
+			return err
+		}
+		next, err := server.New(server.Config{
+			DB: s.db, People: s.people, Issuer: s.issuer, Revocations: s.follower, Denials: denials, PublicURL: l.PublicURL,
+			Registration: l.Registration == "open", Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
+		})
+		if err == nil {
+			current.Store(next)
+		}
+		return err
+	}
+	if err := configure(l); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if v.Demo {
+		if err := v.demo(e, s); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	} else if people, err := s.db.Users(ctx, "", 1); err == nil && len(people) == 0 && l.Registration == "off" {
+		log.Info("nobody has an account yet: durward user add EMAIL --password-stdin makes one")
+	}
+
+	// Signals are heard before the line that says that the server is there.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	var background sync.WaitGroup
+	for _, run := range []func(context.Context){s.follower.Run, s.issuer.Run, s.people.Run, denials.Run} {
+		background.Go(func() { run(ctx) })
+	}
+	defer background.Wait()
+	defer stop()
+
+	web := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
+		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- web.Serve(listener) }()
+	fmt.Fprintf(e.stdout, "durward: listening on http://%s\n", reachable(listener.Addr()))
+
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-e.Done():
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				l = v.reload(e, from, l, s, &level, configure, log)
+				continue
+			}
+		}
+		break
+	}
+	log.Info("stopping: open requests may finish", "within", drainTime)
+	current.Load().Drain()
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	go func() {
+		for range signals { // a second one does not wait
+			cancel()
+		}
+	}()
+	if err := web.Shutdown(drain); err != nil {
+		log.Warn("not all requests could finish", "error", err)
+		return web.Close()
+	}
+	return nil
+}
+
+// reachable is where a listener can be reached from this machine.
+func reachable(a net.Addr) string {
+	addr, err := netip.ParseAddrPort(a.String())
+	if err == nil && addr.Addr().IsUnspecified() {
+		host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		return netip.AddrPortFrom(host, addr.Port()).String()
+	}
+	return a.String()
+}
+
+// logger writes to w as the configuration says.
+func (l *loaded) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
+	l.setLevel(level)
+	options := &slog.HandlerOptions{Level: level}
+	if l.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func (l *loaded) setLevel(level *slog.LevelVar) {
+	var wanted slog.Level
+	if wanted.UnmarshalText([]byte(l.Log.Level)) == nil { // load checked it
+		level.Set(wanted)
+	}
+}
+
+// reload reads the configuration anew and applies what can change while the
+// server runs. A bad one is reported, and the old one stays; of a good one it
+// reports what a restart is needed for.
+func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, level *slog.LevelVar, configure func(*loaded) error, log *slog.Logger) *loaded {
+	fresh, err := load(from, e.variables)
+	if err == nil && v.Demo {
+		err = fresh.makeDemo()
+	}
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			log.Error("the new configuration is bad, the old one stays", "mistake", strings.TrimSpace(line))
+		}
+		return old
+	}
+	if fresh.PublicURL == "" {
+		fresh.PublicURL = old.PublicURL // made of the listener
+	}
+	var changed, restart []string
+	for i, setting := range fresh.settings {
+		was := old.settings[i]
+		if setting.value.Equal(was.value) || setting.String() == was.String() && !setting.secret() {
+			continue
+		}
+		if setting.reloads() {
+			changed = append(changed, setting.Key)
+			continue
+		}
+		restart = append(restart, setting.Key)
+		setting.value.Set(was.value)
+	}
+	if err := errors.Join(s.limiter.Set(fresh.limits()), configure(fresh)); err != nil {
+		log.Error("the new configuration is bad, the old one stays", "mistake", err)
+		return old
+	}
+	fresh.setLevel(level)
+	log.Info("configuration read anew", "changed", changed)
+	if len(restart) > 0 {
+		log.Warn("these keys changed and need a restart", "keys", restart)
+	}
+	return fresh
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/oauth"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/server"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// system is the parts that a configuration makes: the store and the rules over
+// it.
+type system struct {
+	config   *loaded
+	db       *store.DB
+	list     *revocation.List
+	follower *revocation.Follower
+	limiter  *limits.Limiter
+	people   *account.People
+	issuer   *oauth.Issuer
+}
+
+// openSystem opens the data of a configuration, making them with create where
+// there are none. The caller closes it.
+func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (s *system, err error) {
+	isNew, err := l.prepare(create)
+	if err != nil {
+		return nil, err
+	}
+	master, err := l.master(isNew)
+	if err != nil {
+		return nil, &exitError{exitUnreachable, err, ""}
+	}
+	s = &system{config: l, list: revocation.NewList(nil)}
+	if s.db, err = store.Open(ctx, store.Config{Path: l.databasePath(), Log: log}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.db.Close())
+		}
+	}()
+	hasher, err := pwhash.New(pwhash.Config{Memory: uint32(l.Passwords.Argon2Memory), Time: uint32(l.Passwords.Argon2Time)}) // ranges checked by load
+	if err != nil {
+		return nil, err
+	}
+	if s.limiter, err = limits.New(l.limits()); err != nil {
+		return nil, err
+	}
+	secret, err := l.sharedSecret()
+	if err != nil {
+		return nil, err
+	}
+	s.issuer, err = oauth.New(ctx, oauth.Config{
+		URL: l.issuer(), Audience: l.Tokens.Audience, DB: s.db, Master: master, Revoked: s.list,
+		Rate: limits.NewRate(badRefreshes, nil), Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
+		AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
+		RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.people, err = account.New(account.Config{
+		DB: s.db, Hasher: hasher, Limits: s.limiter, Revoked: s.list, TokenTTL: l.Tokens.AccessTTL, Log: log,
+		Passwords: account.PasswordRules{MinLength: l.Passwords.MinLength, MaxLength: l.Passwords.MaxLength, Blocklist: l.Passwords.Blocklist},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.follower, err = revocation.NewFollower(revocation.FollowerConfig{List: s.list, Poll: server.FollowStore(s.db, time.Now), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.follower.Load(ctx)
+}
+
+// badRefreshes is how many refresh tokens that never were one network may send
+// in a minute.
+const badRefreshes = 30
+
+func (l *loaded) limits() limits.Config {
+	return limits.Config{
+		AccountFailures: l.Limits.AccountFailures, AccountWindow: l.Limits.AccountWindow, AccountBlock: l.Limits.AccountBlock,
+		NetworkFailures: l.Limits.NetworkFailures, NetworkFailuresHour: l.Limits.NetworkFailuresHour, NetworkUnlimited: l.Limits.NetworkFailures == 0,
+	}
+}
+
+// prepare sees that the database is there, or with create that it can be made.
+func (l *loaded) prepare(create bool) (isNew bool, err error) {
+	path := l.databasePath()
+	_, err = os.Stat(path)
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, &exitError{exitUnreachable, err, ""}
+	case !create:
+		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", path),
+			"Say which data folder with --data DIR; durward serve and durward user add make one."}
+	}
+	for _, dir := range []string{l.DataDir, filepath.Dir(path)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be made: %w", err), "Choose another with --data DIR."}
+		}
+	}
+	return true, nil
+}
+
+// master opens the master key. It is made with a new database only: what an old
+// one holds opens with its own key alone.
+func (l *loaded) master(create bool) (*seal.Master, error) {
+	if l.MasterKey != "" {
+		return seal.Parse(l.MasterKey)
+	}
+	return seal.Open(l.masterKeyPath(), create)
+}
+
+// operator is where deeds of the command line come from.
+var operator = account.From{Actor: "operator"}
+
+// open opens the system for a verb. What goes wrong is said by the verb's error,
+// so the log is silent.
+func (p place) open(e *environment, create bool) (*system, error) {
+	l, err := p.load(e)
+	if err != nil {
+		return nil, err
+	}
+	return openSystem(e, l, create, slog.New(slog.DiscardHandler))
+}
+
+// openStore opens the database alone, for verbs that need no key.
+func (p place) openStore(e *environment) (*store.DB, error) {
+	l, err := p.load(e)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.prepare(false); err != nil {
+		return nil, err
+	}
+	return store.Open(e, store.Config{Path: l.databasePath()})
+}
+
+func (s *system) close(err *error) { *err = errors.Join(*err, s.db.Close()) }
