@@ -429,7 +429,7 @@ func wellFormed(line string) error {
 		if list, listErr := ParseChallenges([]string{line}); listErr == nil && len(list) > 1 {
 			return fmt.Errorf("%d credentials in one Authorization field: %w", len(list), AmbiguousCredentials)
 		}
-		return fmt.Errorf("Authorization field: %w: %w", err, MalformedCredentials)
+		return fmt.Errorf("the Authorization field: %w: %w", err, MalformedCredentials)
 	}
 	if c.Token68 == "" && len(c.Params) == 0 {
 		// Most often a token sent without its scheme.

@@ -104,17 +104,6 @@ func (c *cache) drop(sum [sha256.Size]byte) {
 	s.mu.Unlock()
 }
 
-func (c *cache) len() int {
-	n := 0
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.RLock()
-		n += len(s.m)
-		s.mu.RUnlock()
-	}
-	return n
-}
-
 // handout is a principal with room for its lists, so that a copy is one
 // allocation.
 type handout struct {

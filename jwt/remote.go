@@ -157,7 +157,7 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		}
 	}
 
-	f, failed, began := r.begin(now)
+	f, began, failed := r.begin(now)
 	if f != nil {
 		select {
 		case <-f.done:
@@ -204,19 +204,19 @@ func (r *RemoteKeys) usable(now time.Time) *remoteSet {
 
 // begin returns the fetch under way, or starts one where the last began long
 // enough ago. f is nil where it did not; failed and began are then of the last.
-func (r *RemoteKeys) begin(now time.Time) (f *fetch, failed error, began time.Time) {
+func (r *RemoteKeys) begin(now time.Time) (f *fetch, began time.Time, failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fetching != nil {
-		return r.fetching, nil, r.began
+		return r.fetching, r.began, nil
 	}
 	if since := now.Sub(r.began); !r.began.IsZero() && since >= 0 && since < fetchPause {
-		return nil, r.failed, r.began
+		return nil, r.began, r.failed
 	}
 	f = &fetch{done: make(chan struct{})}
 	r.fetching, r.began = f, now
 	go r.run(f, now) // ends within fetchTimeout
-	return f, nil, now
+	return f, now, nil
 }
 
 func (r *RemoteKeys) run(f *fetch, now time.Time) {

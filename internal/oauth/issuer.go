@@ -59,7 +59,6 @@ type Issuer struct {
 	keys      *jwt.Keys              // what tokens are verified with
 	published atomic.Pointer[[]byte] // the JWKS document
 	signer    atomic.Pointer[jwt.PrivateKey]
-	epoch     string
 	outage    store.Outage
 
 	mu       sync.Mutex                 // held while keys are read anew

@@ -1,0 +1,47 @@
+# make run starts a demonstration, make test runs every test. Both need Go alone;
+# make test installs the Debian packages it needs where it may.
+
+.PHONY: run build test lint bench soak clean
+
+# What the race detector slows down too much: the SQLite driver is ten times
+# slower under it. These run without it.
+PLAIN = ./internal/store/... ./internal/repo/...
+
+run: build
+	.build/durward serve --demo
+
+build:
+	@mkdir -p .build
+	go build -buildvcs=false -o .build/durward ./cmd/durward
+
+test: packages lint
+	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo)
+	go test $(PLAIN)
+
+.PHONY: packages
+packages:
+	@.ci/packages gcc libc6-dev curl ca-certificates
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }
+	go mod tidy -diff
+	go vet ./...
+	@mkdir -p .build
+	cd tools && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
+	.build/staticcheck ./...
+
+# The table of docs/performance.md, each figure beside its limit in the same run.
+bench: build
+	cd bench && go run . -durward ../.build/durward
+
+# Long counts: hundreds of crash rounds, minutes of fuzzing.
+soak: build
+	CRASH_ROUNDS=20 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
+	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2m "./$$(dirname $$f)" || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf .build
