@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -202,7 +203,7 @@ func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, le
 	var changed, restart []string
 	for i, setting := range fresh.settings {
 		was := old.settings[i]
-		if setting.value.Equal(was.value) || setting.String() == was.String() && !setting.secret() {
+		if reflect.DeepEqual(setting.value.Interface(), was.value.Interface()) {
 			continue
 		}
 		if setting.reloads() {

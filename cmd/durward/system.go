@@ -43,15 +43,16 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 	if err != nil {
 		return nil, &exitError{exitUnreachable, err, ""}
 	}
-	s = &system{config: l, list: revocation.NewList(nil)}
-	if s.db, err = store.Open(ctx, store.Config{Path: l.databasePath(), Log: log}); err != nil {
+	db, err := store.Open(ctx, store.Config{Path: l.databasePath(), Log: log})
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.db.Close())
+			err = errors.Join(err, db.Close())
 		}
 	}()
+	s = &system{config: l, db: db, list: revocation.NewList(nil)}
 	hasher, err := pwhash.New(pwhash.Config{Memory: uint32(l.Passwords.Argon2Memory), Time: uint32(l.Passwords.Argon2Time)}) // ranges checked by load
 	if err != nil {
 		return nil, err
