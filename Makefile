@@ -8,7 +8,7 @@
 PLAIN = ./internal/store/... ./internal/repo/...
 
 run: build
-	.build/durward serve --demo
+	.build/durward serve --demo --data .build/demo
 
 build:
 	@mkdir -p .build
@@ -36,7 +36,7 @@ bench: build
 
 # Long counts: hundreds of crash rounds, minutes of fuzzing.
 soak: build
-	CRASH_ROUNDS=20 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
+	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2m "./$$(dirname $$f)" || exit 1; \

@@ -51,6 +51,7 @@ type SyntaxError struct {
 	Reason string
 }
 
+// Error says where and why.
 func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("field line %d, octet %d: %s", e.Line, e.Offset, e.Reason)
 }
