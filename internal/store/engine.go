@@ -61,9 +61,9 @@ func openEngine(ctx context.Context, path string) (writer, readers *sql.DB, err 
 	// The driver would make the file readable by everybody.
 	f, err := os.OpenFile(abs, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, nil, fmt.Errorf("store: %s cannot be written to (owner and mode are wrong, or the disk is read-only): %w", path, err)
+		return nil, nil, fmt.Errorf("store: %s cannot be written to (owner and mode are wrong, or the disk is read-only): %w: %w", path, ErrUnavailable, err)
 	} else if err != nil {
-		return nil, nil, fmt.Errorf("store: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if err := f.Close(); err != nil {
 		return nil, nil, err

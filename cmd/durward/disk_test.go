@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// smallDisk mounts a file system of a few MiB and returns its folder.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "none", dir).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: a small disk cannot be mounted here: %s", out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %s", out)
+		}
+	})
+	return dir
+}
+
+// fill leaves no room on a disk.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 64 << 10; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+	}
+}
+
+// A full disk is an outage: 503, never 401. Tokens that are there go on being
+// verified, nothing is half-written, and all goes on once there is room.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t)
+	dir := filepath.Join(disk, "data")
+	addPerson(t, dir, "ada@example.com", testPassword)
+	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	tokens := p.signIn("ada@example.com", testPassword)
+	access, refresh := tokens.member("access_token"), tokens.member("refresh_token")
+
+	filler := filepath.Join(disk, "filler")
+	fill(t, filler)
+	requests := []struct{ path, body string }{
+		{"/api/auth/login", `{"email":"ada@example.com","password":"` + testPassword + `"}`},
+		{"/api/auth/refresh", ""},
+	}
+	failures := 0
+	for range 300 { // the log file of the database has some room of its own left
+		for _, r := range requests {
+			if r.path == "/api/auth/refresh" {
+				r.body = fmt.Sprintf(`{"refresh_token":%q}`, refresh)
+			}
+			a := p.ask("POST", r.path, "", r.body)
+			switch a.status {
+			case 200:
+				if next := a.member("refresh_token"); r.path == "/api/auth/refresh" {
+					refresh = next
+				}
+			case 503:
+				failures++
+				if a.member("code") != "AUTH_UNAVAILABLE" || a.header.Get("Retry-After") == "" {
+					t.Errorf("%s on a full disk: %d %v %s", r.path, a.status, a.header, a.body)
+				}
+				if strings.Contains(string(a.body), "disk") || strings.Contains(string(a.body), "SQL") {
+					t.Errorf("the answer tells of the database: %s", a.body)
+				}
+			default:
+				t.Fatalf("%s on a full disk: %d %s, want 200 or 503", r.path, a.status, a.body)
+			}
+		}
+		if failures >= 10 {
+			break
+		}
+	}
+	if failures < 10 {
+		t.Fatal("the disk does not become full")
+	}
+	if a := p.ask("GET", "/api/profile", access, ""); a.status != 200 {
+		t.Errorf("reading on a full disk: %d %s", a.status, a.body)
+	}
+	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
+		t.Errorf("healthz on a full disk: %d %s", a.status, a.body)
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		a := p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, refresh))
+		if a.status == 503 {
+			return fmt.Errorf("with room again: %d %s", a.status, a.body)
+		}
+		if a.status != 200 {
+			t.Fatalf("the refresh token that was held: %d %s", a.status, a.body)
+		}
+		return nil
+	})
+	if a := p.ask("GET", "/readyz", "", ""); a.status != 200 {
+		t.Errorf("readyz with room again: %d %s", a.status, a.body)
+	}
+	if status := p.stop(); status != 0 {
+		t.Errorf("status %d\n%s", status, p.stderr)
+	}
+	if _, stderr, status := command(t, "", "db", "check", "--data", dir); status != 0 {
+		t.Errorf("db check: %s", stderr)
+	}
+}
+
+// On a read-only disk the server does not start, and says why.
+func TestDiskReadOnly(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t)
+	dir := filepath.Join(disk, "data")
+	addPerson(t, dir, "ada@example.com", testPassword)
+	if out, err := exec.Command("mount", "-o", "remount,ro", disk).CombinedOutput(); err != nil {
+		t.Fatalf("remount: %s", out)
+	}
+	_, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir)
+	if status != exitUnreachable || !strings.Contains(stderr, "read-only") {
+		t.Errorf("status %d, want %d:\n%s", status, exitUnreachable, stderr)
+	}
+	_, stderr, status = command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(disk, "other"))
+	if status != exitUnreachable || !strings.Contains(stderr, "read-only") {
+		t.Errorf("a new folder: status %d, want %d:\n%s", status, exitUnreachable, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(disk, "other")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The whole round with secrets that are marked: none is in the log at its most
+// talkative, in an answer where it has no place, in what the shell prints, or
+// readable in any file of the data folder.
+func TestNoSecretLeaves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const (
+		password  = "Mk-first-password-4711"
+		second    = "Mk-second-password-4712"
+		wrong     = "Mk-wrong-password-4713"
+		inQuery   = "Mk-token-in-the-query-4715"
+		inField   = "Mk-token-without-scheme-4716"
+		opaque    = "Mk-opaque-bearer-token-4717"
+		basic     = "Mk-basic-password-4718"
+		inCookie  = "Mk-cookie-value-4719"
+		apiKey    = "Mk-api-key-4720"
+		inHeader  = "Mk-forwarded-secret-4721"
+		malformed = "Mk-in-a-malformed-body-4722"
+		shared    = "4d6b2d7368617265642d7365637265742d343732332d343732332d343732332d"
+	)
+	secrets := map[string]string{
+		"password": password, "second password": second, "wrong password": wrong, "token in the query": inQuery,
+		"token without scheme": inField, "opaque token": opaque, "Basic password": basic, "cookie": inCookie, "API key": apiKey,
+		"custom field": inHeader, "malformed body": malformed,
+	}
+	addPerson(t, dir, "ada@example.com", password)
+	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	p := serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	var printed bytes.Buffer // what nothing secret may be in
+	quiet := func(method, path, token, body string) answer {
+		a := p.ask(method, path, token, body)
+		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
+		return a
+	}
+	keep := func(name string, a answer) (access, refresh string) {
+		access, refresh = a.member("access_token"), a.member("refresh_token")
+		if access == "" || refresh == "" {
+			t.Fatalf("%s: %d %s", name, a.status, a.body)
+		}
+		secrets[name+": access token"] = access
+		secrets[name+": signature of the access token"] = access[strings.LastIndex(access, ".")+1:]
+		secrets[name+": refresh token"] = strings.TrimPrefix(refresh, "dr_")
+		return access, refresh
+	}
+
+	access, refresh := keep("sign-in", p.signIn("ada@example.com", password))
+	quiet("GET", "/api/profile", access, "")
+	quiet("GET", "/api/notifications", access, "")
+	quiet("GET", "/api/auth/sessions", access, "")
+	quiet("PATCH", "/api/profile", access, `{"name":"A. Lovelace"}`)
+	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q}`, wrong))
+	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"nobody@example.com","password":%q}`, wrong))
+	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q`, malformed))
+	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":["%s"]}`, malformed))
+	quiet("POST", "/api/auth/register", "", fmt.Sprintf(`{"email":"bob@example.com","password":%q}`, "Mk-short"))
+	quiet("POST", "/api/auth/register", "", fmt.Sprintf(`{"email":"bob@example.com","password":%q}`, second))
+	quiet("POST", "/api/auth/password/change", access, fmt.Sprintf(`{"current":%q,"new":%q}`, wrong, second))
+	_, next := keep("refresh", quietRefresh(p, refresh))
+	third, _ := keep("second refresh", quietRefresh(p, next))
+	quiet("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, refresh)) // theft
+	quiet("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":"dr_%s"}`, opaque))
+	quiet("GET", "/api/profile", third, "")
+	access, _ = keep("again", p.signIn("ada@example.com", password))
+	quiet("POST", "/api/auth/password/change", access, fmt.Sprintf(`{"current":%q,"new":%q}`, password, second))
+	quiet("POST", "/api/auth/logout", access, "")
+	quiet("GET", "/api/profile", access, "")
+
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + opaque, "authorization ": inField, "AUTHORIZATION": "Basic " + base64.StdEncoding.EncodeToString([]byte("ada:"+basic)),
+		"aUTHORIZATION": "Bearer " + opaque + ", Bearer " + opaque, "Cookie": "__Host-durward=" + inCookie, "X-API-Key": apiKey, "X-Secret": inHeader,
+	} {
+		r, err := http.NewRequest("GET", p.url+"/api/profile?access_token="+inQuery, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(strings.TrimSpace(name), value)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&printed, res.Header)
+		if _, err := io.Copy(&printed, res.Body); err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+
+	for _, verb := range [][]string{{"user", "list"}, {"user", "show", "ada@example.com", "--json"}, {"key", "list", "--json"}, {"config", "show"}, {"db", "check"}} {
+		stdout, stderr, _ := command(t, "", append(verb, "--data", dir)...)
+		printed.WriteString(stdout + stderr)
+	}
+	stdout, stderr, status := command(t, access, "token", "verify", "--data", dir)
+	if status != 1 {
+		t.Errorf("token verify of a dead token: %d %s", status, stderr)
+	}
+	printed.WriteString(stdout + stderr)
+	// A key and a secret of the environment.
+	show := program([]string{"DURWARD_TOKENS_ALGORITHM=HS256", "DURWARD_TOKENS_SHARED_SECRET=" + shared, "DURWARD_MASTER_KEY=" + shared}, "config", "show", "--json")
+	out, err := show.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("[redacted]")) {
+		t.Errorf("config show: %v %s", err, out)
+	}
+	printed.Write(out)
+	secrets["shared secret"] = shared
+
+	master, err := os.ReadFile(filepath.Join(dir, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets["master key"] = strings.TrimSpace(string(master))
+	if status := p.stop(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	printed.WriteString(p.stderr.String())
+	printed.WriteString(strings.Join(p.stdout, "\n"))
+	if !strings.Contains(printed.String(), "TOKEN_REVOKED") || !strings.Contains(p.stderr.String(), "refused") {
+		t.Fatal("the round was not what it should be")
+	}
+
+	places := map[string][]byte{"printed": printed.Bytes()}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "master.key" {
+			continue
+		}
+		if places[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(places["durward.db"]) == 0 {
+		t.Fatal("no database was read")
+	}
+	for name, secret := range secrets {
+		forms := [][]byte{[]byte(secret), []byte(strings.ToLower(secret)), []byte(hex.EncodeToString([]byte(secret)))}
+		if raw, err := base64.RawURLEncoding.DecodeString(secret); err == nil && len(raw) >= 24 {
+			forms = append(forms, raw[len(raw)-24:]) // the part that cannot be guessed
+		}
+		if raw, err := hex.DecodeString(secret); err == nil {
+			forms = append(forms, raw)
+		}
+		for skip := range 3 { // base64 of a text that it stands in, at any place
+			if encoded := base64.StdEncoding.EncodeToString([]byte(secret)[skip:]); len(encoded) > 12 {
+				forms = append(forms, []byte(encoded[:len(encoded)-4]))
+			}
+		}
+		for place, content := range places {
+			for _, form := range forms {
+				if at := bytes.Index(content, form); at >= 0 {
+					t.Errorf("%s is in %s: %q", name, place, content[max(0, at-60):min(len(content), at+60)])
+				}
+			}
+		}
+	}
+	if strings.Contains(printed.String(), "$argon2id$") {
+		t.Error("a password hash was printed")
+	}
+}
+
+func quietRefresh(p *process, token string) answer {
+	p.t.Helper()
+	return p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, token))
+}
