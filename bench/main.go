@@ -1,0 +1,91 @@
+// Bench measures what is hot in Durward, each figure beside its limit in the
+// same run: the raw signature, the raw commit, the raw hash, a handler that
+// answers 204. It prints the table of docs/performance.md. Machines are noisy:
+// ratios count.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	binary := flag.String("durward", "../.build/durward", "the program")
+	dir := flag.String("dir", "", "folder for data, on the disk to measure; default a temporary one")
+	seconds := flag.Float64("seconds", 5, "length of each measurement over HTTP")
+	flag.Parse()
+	if err := run(*binary, *dir, time.Duration(*seconds*float64(time.Second))); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// row is a line of the table.
+type row struct{ what, figure, limit, ratio, aim string }
+
+func run(binary, dir string, length time.Duration) error {
+	if _, err := os.Stat(binary); err != nil {
+		return fmt.Errorf("%w: make build makes it", err)
+	}
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "durward-bench-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	}
+	var rows []row
+	for _, measure := range []func() ([]row, error){
+		cached,
+		uncached,
+		func() ([]row, error) { return refreshes(binary, dir, length) },
+		func() ([]row, error) { return signIns(binary, dir, length) },
+		func() ([]row, error) { return start(binary, dir) },
+	} {
+		more, err := measure()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, more...)
+	}
+	fmt.Printf("%s, %d cores, %s, %s\n\n", processor(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH, runtime.Version())
+	fmt.Println("| what | figure | its limit, same run | ratio | aim |\n|---|---|---|---|---|")
+	for _, r := range rows {
+		fmt.Printf("| %s | %s | %s | %s | %s |\n", r.what, r.figure, r.limit, r.ratio, r.aim)
+	}
+	return nil
+}
+
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+		}
+	}
+	return "unknown processor"
+}
+
+func median[T int | float64 | time.Duration](all []T) T {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// rounded shows a time with three digits.
+func rounded(d time.Duration) string {
+	switch {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%d ns", d.Nanoseconds())
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
+	}
+	return fmt.Sprintf("%.1f ms", float64(d)/1e6)
+}

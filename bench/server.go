@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+	_ "modernc.org/sqlite"
+)
+
+const (
+	email    = "ada@example.com"
+	password = "plenty of words in a row"
+	clients  = 16
+)
+
+// server is a durward serve that runs.
+type server struct {
+	cmd *exec.Cmd
+	url string
+}
+
+// begin starts plain serve on a data folder, and returns how long it took from
+// there to the first answer.
+func begin(binary, data string) (*server, time.Duration, error) {
+	cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, 0, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("the server did not start: %w", err), cmd.Wait())
+	}
+	s := &server{cmd, strings.TrimSpace(strings.TrimPrefix(line, "durward: listening on "))}
+	res, err := http.Get(s.url + "/readyz")
+	if err != nil {
+		return nil, 0, errors.Join(err, s.end())
+	}
+	took := time.Since(began)
+	res.Body.Close()
+	if res.StatusCode != 200 {
+		return nil, 0, errors.Join(fmt.Errorf("readyz: %s", res.Status), s.end())
+	}
+	return s, took, nil
+}
+
+func (s *server) end() error {
+	return errors.Join(s.cmd.Process.Signal(syscall.SIGTERM), s.cmd.Wait())
+}
+
+// folder makes a data folder with one person in it.
+func folder(binary, dir, name string) (string, error) {
+	data := filepath.Join(dir, name)
+	cmd := exec.Command(binary, "user", "add", email, "--password-stdin", "--data", data)
+	cmd.Env = []string{}
+	cmd.Stdin = strings.NewReader(password)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("user add: %w: %s", err, out)
+	}
+	return data, nil
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * clients}}
+
+func post(url string, body any) (map[string]any, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := client.Post(url, "application/json", bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != 200 {
+		return nil, fmt.Errorf("%s: %s %s", url, res.Status, answer)
+	}
+	var object map[string]any
+	return object, json.Unmarshal(answer, &object)
+}
+
+// rate runs work in so many goroutines for a time and returns how often it was
+// done in a second.
+func rate(goroutines int, length time.Duration, work func(i int) error) (float64, error) {
+	var done atomic.Int64
+	var failed atomic.Pointer[error]
+	var all sync.WaitGroup
+	began := time.Now()
+	for i := range goroutines {
+		all.Go(func() {
+			for time.Since(began) < length && failed.Load() == nil {
+				if err := work(i); err != nil {
+					failed.Store(&err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, *err
+	}
+	return float64(done.Load()) / time.Since(began).Seconds(), nil
+}
+
+// refreshes measures refreshes over HTTP, each durable before its answer, beside
+// three limits: commits of sixteen moves each without HTTP, the raw fsync, and a
+// handler that answers 204 to the same client.
+func refreshes(binary, dir string, length time.Duration) ([]row, error) {
+	data, err := folder(binary, dir, "refresh")
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := begin(binary, data)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	held := make([]string, clients)
+	for i := range held {
+		tokens, err := post(s.url+"/api/auth/login", map[string]string{"email": email, "password": password})
+		if err != nil {
+			return nil, err
+		}
+		held[i] = tokens["refresh_token"].(string)
+	}
+	refresh := func(i int) error {
+		tokens, err := post(s.url+"/api/auth/refresh", map[string]string{"refresh_token": held[i]})
+		if err == nil {
+			held[i] = tokens["refresh_token"].(string)
+		}
+		return err
+	}
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer empty.Close()
+	nothing := func(int) error {
+		res, err := client.Post(empty.URL, "application/json", strings.NewReader(`{"refresh_token":"dr_AQEBog4BQ3dy7pbHzzSU9yDsAAAAAHLPBXTu6HM1JrZnVJinrc78I-6Hmbzd3-6Q"}`))
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}
+	var over, group, alone, sync204 []float64
+	for range 3 {
+		r, err := rate(clients, length/3, refresh)
+		if err != nil {
+			return nil, err
+		}
+		over = append(over, r)
+		if r, err = groupCommit(dir, length/3); err != nil {
+			return nil, err
+		}
+		group = append(group, r)
+		if r, err = rawSync(dir, length/3); err != nil {
+			return nil, err
+		}
+		alone = append(alone, r)
+		if r, err = rate(clients, length/3, nothing); err != nil {
+			return nil, err
+		}
+		sync204 = append(sync204, r)
+	}
+	figure := median(over)
+	return []row{
+		{fmt.Sprintf("refresh over HTTP, durable, %d clients", clients), fmt.Sprintf("%.0f/s", figure),
+			fmt.Sprintf("group commit of %d without HTTP %.0f/s", clients, median(group)), fmt.Sprintf("%.2f", figure/median(group)), "4 000/s on two quiet cores; ≥ 0.20"},
+		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("204 handler, same client %.0f/s", median(sync204)), fmt.Sprintf("%.2f", figure/median(sync204)), ""},
+		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("fsync of 4 KiB, one after the other %.0f/s", median(alone)), fmt.Sprintf("%.2f", figure/median(alone)), ""},
+	}, nil
+}
+
+// groupCommit is how many rows a second one connection can change durably in
+// transactions of as many rows as there are clients, with the server's settings.
+func groupCommit(dir string, length time.Duration) (float64, error) {
+	path := filepath.Join(dir, "raw.db")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	ctx := context.Background()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS grants (id BLOB PRIMARY KEY, generation INTEGER NOT NULL, moved_at INTEGER NOT NULL) STRICT, WITHOUT ROWID`); err != nil {
+		return 0, err
+	}
+	ids := make([][]byte, clients)
+	for i := range ids {
+		ids[i] = fmt.Appendf(nil, "grant %010d", i)
+		if _, err := conn.ExecContext(ctx, `INSERT OR IGNORE INTO grants VALUES ($1, 0, 0)`, ids[i]); err != nil {
+			return 0, err
+		}
+	}
+	var failed error
+	prepare := func(text string) *sql.Stmt {
+		stmt, err := conn.PrepareContext(ctx, text)
+		failed = errors.Join(failed, err)
+		return stmt
+	}
+	start, move, commit := prepare("BEGIN IMMEDIATE"), prepare(`UPDATE grants SET generation = generation + 1, moved_at = $2 WHERE id = $1`), prepare("COMMIT")
+	if failed != nil {
+		return 0, failed
+	}
+	batches, err := rate(1, length, func(int) error {
+		if _, err := start.Exec(); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := move.Exec(id, time.Now().UnixMicro()); err != nil {
+				return err
+			}
+		}
+		_, err := commit.Exec()
+		return err
+	})
+	return batches * clients, err
+}
+
+// rawSync is how often a second 4 KiB can be written and synced.
+func rawSync(dir string, length time.Duration) (float64, error) {
+	f, err := os.Create(filepath.Join(dir, "raw.sync"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	return rate(1, length, func(int) error {
+		if _, err := f.WriteAt(page, 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
+}
+
+// signIns measures sign-ins over HTTP beside the raw hash.
+func signIns(binary, dir string, length time.Duration) ([]row, error) {
+	data, err := folder(binary, dir, "signin")
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := begin(binary, data)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	salt := make([]byte, 16)
+	cores := runtime.NumCPU()
+	var over, hashes []float64
+	for range 3 {
+		r, err := rate(2*cores, length/3, func(int) error {
+			_, err := post(s.url+"/api/auth/login", map[string]string{"email": email, "password": password})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		over = append(over, r)
+		r, _ = rate(cores, length/3, func(int) error {
+			argon2.IDKey([]byte(password), salt, 2, 19456, 1, 32)
+			return nil
+		})
+		hashes = append(hashes, r)
+	}
+	return []row{{fmt.Sprintf("sign-ins over HTTP, %d clients", 2*cores), fmt.Sprintf("%.1f/s", median(over)),
+		fmt.Sprintf("raw argon2id on %d cores %.1f/s", cores, median(hashes)), fmt.Sprintf("%.2f", median(over)/median(hashes)), "≥ 0.95"}}, nil
+}
+
+// start measures how long plain serve takes to its first answer, and its memory
+// at rest.
+func start(binary, dir string) ([]row, error) {
+	data, err := folder(binary, dir, "start")
+	if err != nil {
+		return nil, err
+	}
+	var warm, cold, process []time.Duration
+	var memory []int
+	for i := range 9 {
+		s, took, err := begin(binary, data)
+		if err != nil {
+			return nil, err
+		}
+		warm = append(warm, took)
+		time.Sleep(2 * time.Second) // at rest
+		kib, err := resident(s.cmd.Process.Pid)
+		if err := errors.Join(err, s.end()); err != nil {
+			return nil, err
+		}
+		memory = append(memory, kib)
+		if s, took, err = begin(binary, filepath.Join(dir, fmt.Sprint("cold", i))); err != nil {
+			return nil, err
+		}
+		cold = append(cold, took)
+		if err := s.end(); err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		if err := exec.Command(binary, "version").Run(); err != nil {
+			return nil, err
+		}
+		process = append(process, time.Since(began))
+	}
+	limit := "durward version, start to end " + rounded(median(process))
+	return []row{
+		{"start to first answer, plain serve", rounded(median(warm)), limit, fmt.Sprintf("%.1f", float64(median(warm))/float64(median(process))), "60 ms"},
+		{"the same, empty folder: database, keys", rounded(median(cold)), limit, fmt.Sprintf("%.1f", float64(median(cold))/float64(median(process))), ""},
+		{"memory at rest, plain serve", fmt.Sprintf("%.1f MB", float64(median(memory))/1000*1.024), "", "", "30 MB"},
+	}, nil
+}
+
+// resident is a process's memory in KiB.
+func resident(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+			return strconv.Atoi(fields[1])
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}
