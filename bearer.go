@@ -27,12 +27,12 @@ type bearer struct {
 }
 
 func (bearer) Presented(r *http.Request) (found, ambient bool) {
-	_, found = bearerToken(r)
-	return found, false
+	v := visitOf(r.Context())
+	return v != nil && strings.EqualFold(v.sent.Scheme, "Bearer"), false // RFC 9110 s11.1
 }
 
 func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
-	token, _ := bearerToken(r)
+	token := visitOf(r.Context()).sent.Token68
 	if token == "" {
 		// Bearer followed by auth-params instead of a token.
 		return nil, fmt.Errorf("Bearer without a token: %w", MalformedCredentials)
@@ -55,23 +55,4 @@ func oauthParams(code Code) []Param {
 		return nil
 	}
 	return []Param{{"error", row.error}, {"error_description", row.detail}}
-}
-
-// bearerToken returns the token68 of Bearer credentials in the request. It is
-// empty with ok true where the scheme is Bearer and what follows is no token.
-func bearerToken(r *http.Request) (token string, ok bool) {
-	lines := r.Header["Authorization"]
-	if len(lines) != 1 {
-		return "", false
-	}
-	// RFC 9110 s11.1: the name of a scheme is case-insensitive.
-	line := strings.Trim(lines[0], " \t")
-	if len(line) < len("Bearer ") || !strings.EqualFold(line[:len("Bearer")], "Bearer") || line[len("Bearer")] != ' ' {
-		return "", false
-	}
-	c, err := ParseCredentials(line)
-	if err != nil {
-		return "", false
-	}
-	return c.Token68, true
 }

@@ -292,11 +292,17 @@ func (p *parser) challenge() (Credentials, error) {
 // token68 reads a token68 (RFC 9110 s11.2) if one makes up the rest of the list
 // member; otherwise it stays where it is.
 func (p *parser) token68() string {
-	start := p.at
-	for !p.eol() && isToken68(p.line[p.at]) {
-		p.at++
+	// These loops see every octet of every access token.
+	start, line, at := p.at, p.line, p.at
+	for ; at+4 <= len(line); at += 4 {
+		if four := line[at : at+4]; !(token68Chars[four[0]] && token68Chars[four[1]] && token68Chars[four[2]] && token68Chars[four[3]]) {
+			break
+		}
 	}
-	if p.at > start {
+	for at < len(line) && token68Chars[line[at]] {
+		at++
+	}
+	if p.at = at; at > start {
 		for p.peek() == '=' {
 			p.at++
 		}
@@ -374,20 +380,20 @@ func unescape(s string) string {
 func isText(b byte) bool { return b == '\t' || b >= 0x20 && b != 0x7f }
 
 // isTchar reports a character of a token (RFC 9110 s5.6.2).
-func isTchar(b byte) bool { return b < 0x80 && tchar[b] }
+func isTchar(b byte) bool { return tchars[b] }
 
-// isToken68 reports a character of a token68 before its equals signs.
-func isToken68(b byte) bool {
-	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~+/", b) >= 0
-}
+var (
+	tchars       = alphanumericsAnd("!#$%&'*+-.^_`|~")
+	token68Chars = alphanumericsAnd("-._~+/") // before its equals signs
+)
 
-var tchar = func() (t [0x80]bool) {
-	for b := range t {
-		c := byte(b)
-		t[b] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+func alphanumericsAnd(more string) (set [256]bool) {
+	const alphanumerics = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	for _, c := range []byte(alphanumerics + more) {
+		set[c] = true
 	}
-	return t
-}()
+	return set
+}
 
 func isToken(s string) bool {
 	for i := range len(s) {
@@ -415,7 +421,7 @@ func valid(scheme, token68 string, params []Param) error {
 		}
 		text := strings.TrimRight(token68, "=")
 		for i := range len(text) {
-			if !isToken68(text[i]) {
+			if !token68Chars[text[i]] {
 				return fmt.Errorf("durward: %s with a token68 that is none", scheme)
 			}
 		}
@@ -468,7 +474,6 @@ var (
 	none                    []string
 	digestChallengeTokens   = []string{"algorithm", "stale", "charset", "userhash"}       // RFC 7616 s3.3
 	digestCredentialsTokens = []string{"algorithm", "qop", "nc", "userhash", "username*"} // RFC 7616 s3.4
-	authInfoTokens          = []string{"qop", "nc"}                                       // RFC 7616 s3.5
 )
 
 func format(scheme, token68 string, params []Param, unquoted []string) string {

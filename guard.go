@@ -286,10 +286,11 @@ type visit struct {
 	guard     *Guard
 	policy    *Policy // nil inside Open
 	client    netip.Addr
-	secure    bool   // https at this listener or at a trusted proxy
-	loopback  bool   // from this machine, with no proxy in between
-	badHop    string // why the forwarding fields cannot be read
-	chosen    int    // index of the scheme whose credentials are judged, or -1
+	secure    bool        // https at this listener or at a trusted proxy
+	loopback  bool        // from this machine, with no proxy in between
+	badHop    string      // why the forwarding fields cannot be read
+	sent      Credentials // what the Authorization field holds
+	chosen    int         // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
 
@@ -397,7 +398,8 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 		return fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
 	}
 	if len(authorization) == 1 {
-		if err := wellFormed(authorization[0]); err != nil {
+		var err error
+		if v.sent, err = credentialsIn(authorization[0]); err != nil {
 			return err
 		}
 	}
@@ -421,21 +423,21 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 	return nil
 }
 
-// wellFormed reports whether line holds one set of credentials (RFC 9110
+// credentialsIn returns the one set of credentials that line holds (RFC 9110
 // s11.4).
-func wellFormed(line string) error {
+func credentialsIn(line string) (Credentials, error) {
 	c, err := ParseCredentials(line)
 	if err != nil {
 		if list, listErr := ParseChallenges([]string{line}); listErr == nil && len(list) > 1 {
-			return fmt.Errorf("%d credentials in one Authorization field: %w", len(list), AmbiguousCredentials)
+			return c, fmt.Errorf("%d credentials in one Authorization field: %w", len(list), AmbiguousCredentials)
 		}
-		return fmt.Errorf("the Authorization field: %w: %w", err, MalformedCredentials)
+		return c, fmt.Errorf("the Authorization field: %w: %w", err, MalformedCredentials)
 	}
 	if c.Token68 == "" && len(c.Params) == 0 {
 		// Most often a token sent without its scheme.
-		return &Refusal{Code: MalformedCredentials, Err: errors.New("a single word in the Authorization field: a token without its scheme, or a scheme without credentials")}
+		return c, &Refusal{Code: MalformedCredentials, Err: errors.New("a single word in the Authorization field: a token without its scheme, or a scheme without credentials")}
 	}
-	return nil
+	return c, nil
 }
 
 // noCredentials is step 5.
