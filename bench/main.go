@@ -84,7 +84,7 @@ func rounded(d time.Duration) string {
 	switch {
 	case d < 10*time.Microsecond:
 		return fmt.Sprintf("%d ns", d.Nanoseconds())
-	case d < 10*time.Millisecond:
+	case d < time.Millisecond:
 		return fmt.Sprintf("%.1f µs", float64(d)/1e3)
 	}
 	return fmt.Sprintf("%.1f ms", float64(d)/1e6)
