@@ -359,6 +359,27 @@ func TestFailureAndRecovery(t *testing.T) {
 	}
 }
 
+// The age counts from when a poll began: what was written while it was on its way
+// it may not have seen.
+func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
+	t.Parallel()
+	f, src, k := follow(t)
+	poll := src.poll
+	f.c.Poll = func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
+		entries, epoch, err := poll(ctx, after, overlap)
+		k.advance(3 * time.Second)
+		return entries, epoch, err
+	}
+	f.mustLoad(t)
+	if f.Age() != 3*time.Second {
+		t.Errorf("after a load of 3s: %s old", f.Age())
+	}
+	f.poll(t.Context())
+	if f.Age() != 3*time.Second {
+		t.Errorf("after a poll of 3s: %s old", f.Age())
+	}
+}
+
 // A clock set back makes the list new, not of negative age.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()

@@ -168,6 +168,51 @@ func TestManyEntries(t *testing.T) {
 	}
 }
 
+// One entry that lasts does not hold the memory of those that ended around it.
+func TestTableShrinksAroundWhatLasts(t *testing.T) {
+	t.Parallel()
+	k := newClock()
+	l := NewList(k.Now)
+	for i := range 20_000 {
+		l.Add(Entry{Kind: Token, Value: fmt.Sprint(i), Until: noon.Add(time.Minute)})
+	}
+	l.Add(Entry{Kind: Token, Value: "lasting", Until: noon.Add(24 * time.Hour)})
+	before := slots(l)
+	k.advance(time.Hour)
+	for range 100 {
+		l.sweep(sweepPoll)
+	}
+	if l.Len() != 1 || slots(l) != smallest {
+		t.Errorf("one entry of %d is left in %d slots of %d", l.Len(), slots(l), before)
+	}
+	if !l.Revoked(Token, "lasting") {
+		t.Error("what lasts is lost")
+	}
+}
+
+// Two values that share the 64 bits that choose their slot are told apart by the
+// other 32.
+func TestAllBitsOfTheHashCount(t *testing.T) {
+	t.Parallel()
+	l := NewList(newClock().Now)
+	until := seconds(noon.Add(time.Hour))
+	high, low := l.hashHigh(Token, "a"), l.hashLow("a")
+	for bit := range 32 {
+		l.put(high, low^1<<bit, until)
+		if l.Revoked(Token, "a") {
+			t.Fatalf("another value is taken for this one, which differs in bit %d", bit)
+		}
+	}
+	l.put(high+1, low, until)
+	if l.Revoked(Token, "a") {
+		t.Fatal("another value is taken for this one, which differs in the slot")
+	}
+	l.Add(Entry{Kind: Token, Value: "a", Until: noon.Add(time.Hour)})
+	if !l.Revoked(Token, "a") || l.Len() != 34 {
+		t.Errorf("behind 33 others: found %v, %d entries", l.Revoked(Token, "a"), l.Len())
+	}
+}
+
 // Where as many end as come, the list stays small without any sweep but that of
 // Add.
 func TestChurnStaysSmall(t *testing.T) {
