@@ -68,8 +68,9 @@ const (
 // ParseChallenges parses the lines of a WWW-Authenticate or Proxy-Authenticate
 // field. The lines are one list (RFC 9110 s5.3), so a challenge may begin on one
 // and end on another. No lines and empty list members are no error. On a
-// [*SyntaxError] the challenges completed before it are returned with it. Lines
-// of more than 1 MiB in all, 256 challenges, or 256 parameters of one are errors.
+// [*SyntaxError] the challenges completed before it are returned with it. More
+// than 1 MiB in all, 256 challenges, 256 parameters of one, or 1024 of all are
+// errors.
 func ParseChallenges(lines []string) ([]Challenge, error) {
 	p, err := newParser(lines)
 	if err != nil {
@@ -258,6 +259,7 @@ func (p *parser) challenge() (Credentials, error) {
 	if c.Token68 = p.token68(); c.Token68 != "" {
 		return c, nil
 	}
+	p.blank() // what follows 1*SP may be a list that begins empty, so OWS and a comma
 	afterScheme := p.position()
 	for {
 		// What ends a parameter may end the challenge too: only a name with an

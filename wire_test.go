@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -121,11 +120,11 @@ var guards = map[string]durward.Config{
 }
 
 var routes = map[string]durward.Policy{
-	"plain":    {},
-	"optional": {Optional: true},
-	"write":    {Scopes: []string{"profile", "write"}},
-	"strong":   {ACR: []string{"urn:durward:acr:2fa"}},
-	"fresh":    {MaxAge: 5 * time.Minute},
+	"plain":                   {},
+	"optional":                {Optional: true},
+	"write":                   {Scopes: []string{"profile", "write"}},
+	"strong":                  {ACR: []string{"urn:durward:acr:2fa"}},
+	"fresh":                   {MaxAge: 5 * time.Minute},
 	"strong, fresh and write": {ACR: []string{"phr", "urn:durward:acr:2fa"}, MaxAge: 5 * time.Minute, Scopes: []string{"write"}},
 	"forbidden": {Allow: func(_ *http.Request, p *durward.Principal) error {
 		return fmt.Errorf("%s may not: %w", p.Subject, durward.Forbidden)
@@ -174,9 +173,6 @@ func exchange(t *testing.T, guard, route string, raw []byte) string {
 	}
 	srv := httptest.NewServer(handler)
 	defer srv.Close()
-	if strings.HasPrefix(guard, "tls ") {
-		t.Fatal("unused", tls.VersionTLS13)
-	}
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
