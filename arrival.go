@@ -123,16 +123,18 @@ func crookedSegment(s string) string {
 	if end := strings.IndexByte(s, '/'); end >= 0 {
 		s = s[:end]
 	}
-	// Some servers cut path parameters off before they resolve dots.
-	s, _, _ = strings.Cut(s, ";")
+	// Some servers cut path parameters off before they resolve dots; the semicolon
+	// may be encoded once more.
+	if end := strings.IndexAny(s, ";%"); end >= 0 {
+		s = s[:end]
+	}
 	if s == "." || s == ".." {
 		return "a dot segment in the path"
 	}
 	return ""
 }
 
-// hasEncoded reports a percent-encoded dot, slash, backslash, percent sign or
-// NUL in s.
+// hasEncoded reports a percent-encoded dot, slash, backslash or NUL in s.
 func hasEncoded(s string) bool {
 	for i := strings.IndexByte(s, '%'); i >= 0 && i+2 < len(s); {
 		switch strings.ToLower(s[i+1 : i+3]) {

@@ -129,6 +129,11 @@ func New(c Config) (*Guard, error) {
 	if slices.Contains(c.Schemes, nil) {
 		mistake("Schemes holds a nil scheme")
 	}
+	for _, s := range c.Schemes {
+		if b, ok := s.(bearer); ok && b.verify == nil {
+			mistake("Schemes holds Bearer(nil): it needs a function that verifies tokens")
+		}
+	}
 	if c.Realm == "" {
 		g.c.Realm = "restricted"
 	}
@@ -168,6 +173,8 @@ func New(c Config) (*Guard, error) {
 			mistake("Proxies holds an invalid prefix")
 		case p.Bits() == 0:
 			mistake("Proxies %s would let every client choose its own address and scheme", p)
+		case p.Addr().Is4In6():
+			mistake("Proxies %s matches nothing: addresses are compared as IPv4, so write the prefix as IPv4", p)
 		}
 	}
 	if c.Now == nil {
@@ -361,12 +368,20 @@ func (g *Guard) arrive(r *http.Request, p *Policy) (*http.Request, *visit) {
 	return r.WithContext(v), v
 }
 
-// route takes steps 1 and 3: the path is one that every reader reads alike, and
-// nobody is asked for a password in the clear.
-func (g *Guard) route(r *http.Request, v *visit) error {
+// straight takes step 1: the path is one that every reader reads alike.
+func straight(r *http.Request) error {
 	if why := crookedPath(r); why != "" {
 		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not in its plain form.",
 			Hint: "Send the path without empty, dot or doubly encoded segments.", Err: errors.New(why)}
+	}
+	return nil
+}
+
+// route takes steps 1 and 3: the second is that nobody is asked for a password
+// in the clear.
+func (g *Guard) route(r *http.Request, v *visit) error {
+	if err := straight(r); err != nil {
+		return err
 	}
 	if v.badHop != "" {
 		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
@@ -507,10 +522,14 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		g.c.OnRefusal(r, f)
 	}
 	h := w.Header()
+	field := "WWW-Authenticate"
+	if f.Status == http.StatusProxyAuthRequired {
+		field = "Proxy-Authenticate" // RFC 9110 s15.5.8
+	}
 	for _, c := range f.Challenges {
 		// Each challenge on its own field line: clients that read only the first
 		// scheme of a line exist.
-		h.Add("WWW-Authenticate", c.String())
+		h.Add(field, c.String())
 	}
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(f.RetryAfter))
@@ -537,7 +556,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // refusal completes err for this request: id, sentences, challenges.
 func (g *Guard) refusal(r *http.Request, err error) *Refusal {
-	if f, ok := err.(*Refusal); ok && f.ID != "" {
+	if f, ok := err.(*Refusal); ok && f != nil && f.ID != "" {
 		return f // from Check
 	}
 	f := complete(err, g.c.Now())
@@ -581,7 +600,12 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 					continue
 				}
 			}
-			list = append(list, g.decorate(c, v.policy))
+			if c = g.decorate(c, v.policy); c.Valid() != nil {
+				// A scheme or a policy with control characters in it costs the
+				// parameters, not the challenge: a 401 has one (RFC 9110 s15.5.2).
+				c = Challenge{Scheme: c.Scheme, Params: c.Params[:1:1]}
+			}
+			list = append(list, c)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
@@ -630,7 +654,12 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header["Origin"] != nil && r.Header["Access-Control-Request-Method"] != nil
 }
 
+// preflight takes step 2, and step 1 before it.
 func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
+	if err := straight(r); err != nil {
+		g.Refuse(w, r, err)
+		return
+	}
 	if g.c.Preflight != nil {
 		g.c.Preflight.ServeHTTP(w, r)
 		return

@@ -264,6 +264,9 @@ type Refusal struct {
 
 // Error says code and cause. It is for the log.
 func (f *Refusal) Error() string {
+	if f == nil {
+		return "nil refusal"
+	}
 	if f.Err == nil {
 		return string(f.Code)
 	}
@@ -272,6 +275,9 @@ func (f *Refusal) Error() string {
 
 // Unwrap returns the code and the cause.
 func (f *Refusal) Unwrap() []error {
+	if f == nil {
+		return nil
+	}
 	if f.Err == nil {
 		return []error{f.Code}
 	}
@@ -285,7 +291,9 @@ func complete(err error, now time.Time) *Refusal {
 	var given *Refusal
 	var code Code
 	switch {
-	case errors.As(err, &given):
+	case errors.As(err, &given) && given == nil:
+		f.Code, f.Err = Internal, errors.New("refused by a nil *Refusal")
+	case given != nil:
 		*f = *given
 		// The wrapping says more than the Refusal inside it.
 		if err != error(given) {
@@ -301,7 +309,7 @@ func complete(err error, now time.Time) *Refusal {
 	}
 	row, ok := table[f.Code]
 	if !ok {
-		f.Err = fmt.Errorf("code %q is on no row of the table: %w", string(f.Code), f.Err)
+		f.Err = errors.Join(fmt.Errorf("code %q is on no row of the table", string(f.Code)), f.Err)
 		f.Code = AuthUnavailable
 		row = table[AuthUnavailable]
 	}
@@ -384,7 +392,11 @@ func (f *Refusal) body(docs string) []byte {
 // retryAfter renders a duration as delay-seconds, rounded up so that a client
 // that obeys is never early (RFC 9110 s10.2.3).
 func retryAfter(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+	seconds := int64(d / time.Second)
+	if d%time.Second > 0 {
+		seconds++
+	}
+	return strconv.FormatInt(seconds, 10)
 }
 
 // denialID returns a ULID: 48 bits of milliseconds and 80 random bits in
