@@ -1,0 +1,134 @@
+package durward_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/durward-auth/durward"
+)
+
+// nowhere is a ResponseWriter that keeps its fields and drops the rest.
+type nowhere struct{ h http.Header }
+
+func (n nowhere) Header() http.Header            { return n.h }
+func (nowhere) Write(b []byte) (int, error)      { return len(b), nil }
+func (nowhere) WriteHeader(int)                  {}
+func (n nowhere) reset() (w http.ResponseWriter) { clear(n.h); return n }
+
+var empty = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+// guarded are the ways to a handler that are measured. The verifier costs
+// nothing, so what is left is the guard. allocs is the most that one request may
+// allocate.
+var guarded = func() []struct {
+	name    string
+	handler http.Handler
+	request func() *http.Request
+	allocs  float64
+} {
+	ada := &durward.Principal{Scheme: "Bearer", Subject: "ada", Scopes: []string{"profile", "read"}}
+	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{durward.Bearer(func(context.Context, string) (*durward.Principal, error) { return ada, nil })}})
+	if err != nil {
+		panic(err)
+	}
+	token := strings.Repeat("eyJhbGciOiJFUzI1NiJ9.", 40)
+	withToken := func() *http.Request { return get(token) }
+	without := func() *http.Request { return get("") }
+	read := durward.Policy{Scopes: []string{"read"}}
+	return []struct {
+		name    string
+		handler http.Handler
+		request func() *http.Request
+		allocs  float64
+	}{
+		{"bare", empty, withToken, 0},
+		{"guard", g.Handler(empty), withToken, 2}, // the visit and the request that carries it
+		{"guard and scope", g.Require(read, empty), withToken, 2},
+		{"optional, nobody", g.Require(durward.Policy{Optional: true}, empty), without, 2},
+		{"nested", g.Handler(g.Require(read, empty)), withToken, 5},
+		{"refused", g.Handler(empty), without, 40},
+	}
+}()
+
+func BenchmarkGuard(b *testing.B) {
+	for _, c := range guarded {
+		b.Run(c.name, func(b *testing.B) {
+			r, w := c.request(), nowhere{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				c.handler.ServeHTTP(w.reset(), r)
+			}
+		})
+	}
+}
+
+func BenchmarkGuardParallel(b *testing.B) {
+	for _, c := range guarded {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				r, w := c.request(), nowhere{http.Header{}}
+				for pb.Next() {
+					c.handler.ServeHTTP(w.reset(), r)
+				}
+			})
+		})
+	}
+}
+
+func TestGuardAllocates(t *testing.T) {
+	for _, c := range guarded {
+		r, w := c.request(), nowhere{http.Header{}}
+		if got := testing.AllocsPerRun(100, func() { c.handler.ServeHTTP(w.reset(), r) }); got > c.allocs {
+			t.Errorf("%s: a request allocates %v times, at most %v are wanted", c.name, got, c.allocs)
+		}
+	}
+	// The handlers above are reached, or refused, as their names say.
+	for _, c := range guarded {
+		w := httptest.NewRecorder()
+		c.handler.ServeHTTP(w, c.request())
+		if want := map[bool]int{true: 401, false: 204}[c.name == "refused"]; w.Code != want {
+			t.Errorf("%s: got %d, want %d", c.name, w.Code, want)
+		}
+	}
+}
+
+func BenchmarkParseChallenges(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		lines []string
+	}{
+		{"Bearer", lines(`Bearer realm="api", error="invalid_token", error_description="The access token has expired."`)},
+		{"three", lines(`DPoP realm="api", algs="ES256 PS256"`, `Bearer realm="api"`, `Digest realm="api", qop="auth, auth-int", algorithm=SHA-256, nonce="`+digestNonce+`", opaque="`+digestOpaque+`"`)},
+		{"1 MiB of commas", lines(strings.Repeat(",", 1<<20))},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := durward.ParseChallenges(c.lines); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkParseCredentials(b *testing.B) {
+	for _, c := range []struct{ name, line string }{
+		{"Bearer", "Bearer " + strings.Repeat("eyJhbGciOiJFUzI1NiJ9.", 40)},
+		{"Basic", credentialsCases[0].line},
+		{"Digest", credentialsCases[4].line},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := durward.ParseCredentials(c.line); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
