@@ -10,6 +10,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ var (
 	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed
 	ErrNewer       = errors.New("store: the database was made by a newer program")
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
+
+	errPanicked = errors.New("store: a deed panicked")
 )
 
 // Config says which database.
@@ -120,6 +123,15 @@ func (db *DB) do(ctx context.Context, work func(*tx) error) error {
 	return d.err
 }
 
+// orNothing keeps what a deed made before it failed from its caller.
+func orNothing[T any](made T, err error) (T, error) {
+	if err != nil {
+		var nothing T
+		return nothing, err
+	}
+	return made, nil
+}
+
 // maxBatch bounds the deeds of one commit.
 const maxBatch = 512
 
@@ -176,6 +188,8 @@ func (b *batchConn) close() {
 		return
 	}
 	b.statements.close()
+	// The pool would lend the same connection again, in whatever state it is.
+	_ = b.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = b.conn.Close()
 }
 
@@ -233,7 +247,7 @@ func safely(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			log.Error("a deed panicked", "stack", string(debug.Stack()))
-			err = errors.New("store: a deed panicked")
+			err = errPanicked
 		}
 	}()
 	return work(tx)
@@ -245,8 +259,21 @@ type tx struct {
 	statements *statements
 }
 
+// prepared returns the statement of a query whose arguments are fit for every
+// engine.
+func (t *tx) prepared(query string, args []any) (*sql.Stmt, error) {
+	for _, a := range args {
+		if s, ok := a.(string); ok {
+			if err := text(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return t.statements.get(t.ctx, query)
+}
+
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	s, err := t.statements.get(t.ctx, query)
+	s, err := t.prepared(query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +290,7 @@ func (t *tx) changed(query string, args ...any) (int64, error) {
 }
 
 func (t *tx) row(query string, args ...any) scanner {
-	s, err := t.statements.get(t.ctx, query)
+	s, err := t.prepared(query, args)
 	if err != nil {
 		return failedRow{err}
 	}
@@ -271,7 +298,7 @@ func (t *tx) row(query string, args ...any) scanner {
 }
 
 func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
-	s, err := t.statements.get(t.ctx, query)
+	s, err := t.prepared(query, args)
 	if err != nil {
 		return nil, err
 	}

@@ -130,17 +130,20 @@ func schemaOf(ctx context.Context, db *sql.DB) (version int64, err error) {
 	return newest.Int64, nil
 }
 
-// classify gives the engine's errors the names that callers know.
+// classify gives errors the names that callers know. What has a name keeps it,
+// and that a caller's own context has ended says nothing about the database.
 func classify(err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) {
-		return err
-	}
 	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT {
-		return err // a rule of the schema, not a fault of the disk
-	}
-	if errors.Is(err, sql.ErrNoRows) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrEmailTaken), errors.Is(err, ErrUnavailable), errors.Is(err, ErrText), errors.Is(err, errPanicked),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT:
+		return err // a rule of the schema, not a fault of the disk
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

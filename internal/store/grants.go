@@ -94,7 +94,7 @@ func (db *DB) CountReplay(ctx context.Context, id [16]byte, generation uint32) (
 		return tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
 			grantID(id), generation).Scan(&count)
 	})
-	return count, err
+	return orNothing(count, err)
 }
 
 // EndGrant ends a grant, and its session where that holds no other.
@@ -119,5 +119,5 @@ func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until ti
 		}
 		return tx.event(e)
 	})
-	return revoked, err
+	return orNothing(revoked, err)
 }

@@ -98,7 +98,7 @@ func (db *DB) Start(ctx context.Context, at time.Time) (Outage, error) {
 		}
 		return tx.setMeta("alive_at", strconv.FormatInt(micros(at), 10))
 	})
-	return out, err
+	return orNothing(out, err)
 }
 
 // Check looks for damage: of the file, of references between rows, of the

@@ -27,7 +27,7 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 		r, err = tx.revoke(kind, value, db.now(), until)
 		return err
 	})
-	return r, err
+	return orNothing(r, err)
 }
 
 // Revocations returns what was numbered after seq, and again all since the

@@ -80,7 +80,7 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 		}
 		return tx.event(e)
 	})
-	return newPlace, err
+	return orNothing(newPlace, err)
 }
 
 // place notes that somebody signed in at p and reports whether that is new.
@@ -141,7 +141,7 @@ func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until t
 		}
 		return tx.event(e)
 	})
-	return revoked, err
+	return orNothing(revoked, err)
 }
 
 // EndSessions ends all sessions of a person but except.
@@ -156,7 +156,7 @@ func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, un
 		}
 		return tx.event(e)
 	})
-	return revoked, err
+	return orNothing(revoked, err)
 }
 
 func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation, err error) {

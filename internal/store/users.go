@@ -102,7 +102,7 @@ func (db *DB) SetName(ctx context.Context, id, name string) (User, error) {
 		u, err = tx.user(id)
 		return err
 	})
-	return u, err
+	return orNothing(u, err)
 }
 
 func orNotFound(err error) error {
@@ -140,7 +140,7 @@ func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, until t
 		}
 		return tx.event(e)
 	})
-	return revoked, err
+	return orNothing(revoked, err)
 }
 
 // LockUser keeps a person from signing in and ends all their sessions.
@@ -158,7 +158,7 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 		}
 		return tx.event(e)
 	})
-	return revoked, err
+	return orNothing(revoked, err)
 }
 
 // UnlockUser lets a person sign in again.

@@ -1,0 +1,1213 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// noon is when these tests happen.
+var noon = time.Date(2026, 3, 4, 12, 0, 0, 123456000, time.UTC)
+
+// later is when what is revoked in them could last concern a token.
+var later = noon.Add(2 * time.Hour)
+
+// openFile opens the database of a path and closes it with the test.
+func openFile(t testing.TB, path string) *DB {
+	t.Helper()
+	db, err := Open(t.Context(), Config{Path: path, Now: func() time.Time { return noon }})
+	if err != nil {
+		t.Fatalf("Open(%q): %v", path, err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return db
+}
+
+func openNew(t testing.TB) *DB {
+	t.Helper()
+	return openFile(t, filepath.Join(t.TempDir(), "durward.db"))
+}
+
+var lastEvent atomic.Int64
+
+// anEvent is an event that no other is the same as.
+func anEvent(kind, userID string) Event {
+	return Event{
+		ID: fmt.Sprintf("01EVENT%012d", lastEvent.Add(1)), Kind: kind, At: noon, UserID: userID, Actor: "actor-1", SessionID: "session-1",
+		Outcome: "ok", Network: "192.0.2.0/24", Device: "Firefox on Linux", DenialID: "denial-1", Detail: "a detail",
+	}
+}
+
+func aUser(id string) User {
+	return User{
+		ID: id, Email: id + "@Example.com", EmailKey: id + "@example.com", Name: "Ada of " + id, Password: "$argon2id$" + id,
+		CreatedAt: noon, PasswordChangedAt: noon,
+	}
+}
+
+func aSession(id, userID string) Session {
+	return Session{
+		ID: id, UserID: userID, ClientID: "durward", Scope: "openid profile", CreatedAt: noon, EndsAt: noon.Add(12 * time.Hour),
+		AuthTime: noon, ACR: "aal1", AMR: []string{"pwd", "otp"}, Network: "192.0.2.0/24", Device: "Firefox on Linux", Agent: "Firefox",
+	}
+}
+
+// aGrantID is 16 bytes that begin with name.
+func aGrantID(name string) (id [16]byte) {
+	copy(id[:], name)
+	return id
+}
+
+func aGrant(name, sessionID string) Grant {
+	return Grant{
+		ID: aGrantID(name), SessionID: sessionID, ClientID: "durward", Scope: "openid", Generation: 1, Salt: []byte("salt\x00\xff" + name), Key: 3,
+		Network: "192.0.2.0/24", Agent: "Firefox", CreatedAt: noon, IdleEnds: noon.Add(7 * 24 * time.Hour), Ends: noon.Add(30 * 24 * time.Hour),
+	}
+}
+
+func aMove(name string, from, to uint32) Rotate {
+	return Rotate{GrantID: aGrantID(name), From: from, To: to, At: noon.Add(time.Minute), IdleEnds: noon.Add(8 * 24 * time.Hour), Network: "198.51.100.0/24", Agent: "curl"}
+}
+
+var home = Place{Network: "192.0.2.0/24", Browser: "Firefox"}
+
+func aKey(id, use, state string, number uint8) Key {
+	k := Key{ID: id, Use: use, Algorithm: "ES256", State: state, Number: number, Sealed: []byte("sealed " + id + "\x00\xff"), CreatedAt: noon}
+	if state != KeyPending {
+		k.ActivatedAt = noon
+	}
+	if state == KeyRetiring {
+		k.RetiredAt = noon
+	}
+	return k
+}
+
+func aDenial(id string) Denial {
+	return Denial{
+		ID: id, Code: "TOKEN_EXPIRED", Status: 401, At: noon, Method: "GET", Path: "/api/profile", Scheme: "Bearer", Cause: "exp was 3 s ago",
+		Network: "192.0.2.0/24", Subject: "ada", RequestID: "request-1",
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addUser and signIn make what other tests begin with.
+func addUser(t testing.TB, db *DB, id string) User {
+	t.Helper()
+	u := aUser(id)
+	must(t, db.CreateUser(t.Context(), u, anEvent(EventRegistered, id)))
+	return u
+}
+
+func signIn(t testing.TB, db *DB, userID, sessionID, grant string) {
+	t.Helper()
+	_, err := db.CreateSession(t.Context(), aSession(sessionID, userID), aGrant(grant, sessionID), anEvent(EventSignedIn, userID), home)
+	must(t, err)
+}
+
+// generation is where a grant is.
+func generation(t testing.TB, db *DB, grant string) uint32 {
+	t.Helper()
+	g, _, _, err := db.GrantByID(t.Context(), aGrantID(grant))
+	must(t, err)
+	return g.Generation
+}
+
+// contents is every row of every table, sorted: what is the same before and
+// after a deed was not touched by it.
+func contents(t testing.TB, db *DB) (lines []string) {
+	t.Helper()
+	for _, table := range strings.Fields("meta users sessions grants revocations keys places notifications events denials") {
+		rows, err := db.readers.QueryContext(context.Background(), `SELECT * FROM `+table)
+		must(t, err)
+		columns, err := rows.Columns()
+		must(t, err)
+		for rows.Next() {
+			values := make([]any, len(columns))
+			for i := range values {
+				values[i] = new(any)
+			}
+			must(t, rows.Scan(values...))
+			line := table
+			for i, c := range columns {
+				line += fmt.Sprintf(" %s=%v", c, *values[i].(*any))
+			}
+			lines = append(lines, line)
+		}
+		must(t, errors.Join(rows.Err(), rows.Close()))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func count(t testing.TB, db *DB, query string, args ...any) (n int) {
+	t.Helper()
+	must(t, db.readers.QueryRowContext(context.Background(), query, args...).Scan(&n))
+	return n
+}
+
+func clean(t testing.TB, db *DB) {
+	t.Helper()
+	problems, err := db.Check(context.Background())
+	if err != nil || problems != nil {
+		t.Errorf("Check: %q, %v, want no problem", problems, err)
+	}
+}
+
+// furnish makes a database in which every deed of allDeeds has something to do.
+func furnish(t testing.TB, db *DB) {
+	t.Helper()
+	ctx := t.Context()
+	addUser(t, db, "ada")
+	addUser(t, db, "bob")
+	for _, s := range []string{"1", "2", "3"} {
+		signIn(t, db, "ada", "session-"+s, "grant-"+s)
+	}
+	signIn(t, db, "bob", "session-4", "grant-4")
+	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
+	_, err := db.Revoke(ctx, "jti", "token-1", later)
+	must(t, err)
+	_, err = db.Revoke(ctx, "jti", "token-2", noon.Add(-time.Hour))
+	must(t, err)
+	must(t, db.AddDenials(ctx, []Denial{aDenial("denial-1")}))
+	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
+	must(t, err)
+	must(t, db.Beat(ctx, noon))
+}
+
+// aDeed is one exported deed with arguments that do something to a furnished
+// database.
+type aDeed struct {
+	name   string
+	writes bool
+	run    func(context.Context, *DB) error
+	// hostile is the deed with one of its strings made unfit, by the name of
+	// the string.
+	hostile func(unfit string) map[string]func(context.Context, *DB) error
+	// collides is the deed with an event that is there already, where it writes
+	// one.
+	collides func(context.Context, *DB) error
+}
+
+// deedOf makes an aDeed of a struct of arguments and a function of it.
+func deedOf[T any](name string, writes bool, args T, do func(context.Context, *DB, T) error) aDeed {
+	d := aDeed{name: name, writes: writes}
+	d.run = func(ctx context.Context, db *DB) error { return do(ctx, db, args) }
+	d.hostile = func(unfit string) map[string]func(context.Context, *DB) error {
+		all := make(map[string]func(context.Context, *DB) error)
+		for i, path := range stringsIn(reflect.ValueOf(&args).Elem(), name) {
+			all[path] = func(ctx context.Context, db *DB) error {
+				broken := args
+				// What a slice holds is shared between copies: make it anew.
+				v := reflect.ValueOf(&broken).Elem()
+				n := 0
+				unfitAt(v, i, &n, unfit)
+				return do(ctx, db, broken)
+			}
+		}
+		return all
+	}
+	if f := reflect.ValueOf(args).FieldByName("Event"); f.IsValid() {
+		d.collides = func(ctx context.Context, db *DB) error {
+			again := args
+			e := reflect.ValueOf(&again).Elem().FieldByName("Event").Addr().Interface().(*Event)
+			e.ID = eventTaken
+			return do(ctx, db, again)
+		}
+	}
+	return d
+}
+
+// eventTaken is the id of an event that TestDeedsAreWhole puts there first.
+const eventTaken = "01TAKEN"
+
+// noInput is the field of sessions and grants that is only ever read.
+const noInput = "EndReason"
+
+// stringsIn names every string in v.
+func stringsIn(v reflect.Value, path string) (paths []string) {
+	switch v.Kind() {
+	case reflect.String:
+		return []string{path}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return nil
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name == noInput {
+				continue
+			}
+			paths = append(paths, stringsIn(v.Field(i), path+"."+v.Type().Field(i).Name)...)
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return nil
+		}
+		for i := range v.Len() {
+			paths = append(paths, stringsIn(v.Index(i), fmt.Sprintf("%s[%d]", path, i))...)
+		}
+	}
+	return paths
+}
+
+// unfitAt sets the string that is number want in the order of stringsIn.
+func unfitAt(v reflect.Value, want int, n *int, unfit string) {
+	switch v.Kind() {
+	case reflect.String:
+		if *n == want {
+			v.SetString(unfit)
+		}
+		*n++
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name == noInput {
+				continue
+			}
+			unfitAt(v.Field(i), want, n, unfit)
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return
+		}
+		own := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(own, v)
+		v.Set(own)
+		for i := range v.Len() {
+			unfitAt(v.Index(i), want, n, unfit)
+		}
+	}
+}
+
+// allDeeds is every exported deed of a furnished database.
+func allDeeds() []aDeed {
+	type byUser struct{ UserID string }
+	return []aDeed{
+		deedOf("Ping", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Ping(ctx) }),
+		deedOf("Issuer", true, struct{ Issuer string }{"https://auth.example.com"}, func(ctx context.Context, db *DB, a struct{ Issuer string }) error {
+			return db.Issuer(ctx, a.Issuer)
+		}),
+		deedOf("Beat", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error { return db.Beat(ctx, at) }),
+		deedOf("Start", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error {
+			return errOf(db.Start(ctx, at))
+		}),
+
+		deedOf("CreateUser", true, struct {
+			User  User
+			Event Event
+		}{aUser("carol"), anEvent(EventRegistered, "carol")}, func(ctx context.Context, db *DB, a struct {
+			User  User
+			Event Event
+		}) error {
+			return db.CreateUser(ctx, a.User, a.Event)
+		}),
+		deedOf("UserByID", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.UserByID(ctx, a.UserID)) }),
+		deedOf("UserByEmailKey", false, struct{ Key string }{"ada@example.com"}, func(ctx context.Context, db *DB, a struct{ Key string }) error {
+			return errOf(db.UserByEmailKey(ctx, a.Key))
+		}),
+		deedOf("Users", false, struct{ After string }{"a"}, func(ctx context.Context, db *DB, a struct{ After string }) error {
+			return errOf(db.Users(ctx, a.After, 10))
+		}),
+		deedOf("SetName", true, struct{ ID, Name string }{"ada", "Countess"}, func(ctx context.Context, db *DB, a struct{ ID, Name string }) error {
+			return errOf(db.SetName(ctx, a.ID, a.Name))
+		}),
+		deedOf("SetPasswordHash", true, struct{ ID, Old, New string }{"ada", "$argon2id$ada", "$argon2id$new"}, func(ctx context.Context, db *DB, a struct{ ID, Old, New string }) error {
+			return db.SetPasswordHash(ctx, a.ID, a.Old, a.New)
+		}),
+		deedOf("ChangePassword", true, struct {
+			ID, Hash, Keep string
+			Event          Event
+		}{"ada", "$argon2id$new", "session-2", anEvent(EventPasswordChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, Hash, Keep string
+			Event          Event
+		}) error {
+			return errOf(db.ChangePassword(ctx, a.ID, a.Hash, a.Keep, later, a.Event))
+		}),
+		deedOf("LockUser", true, struct {
+			ID    string
+			Event Event
+		}{"ada", anEvent(EventUserLocked, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return errOf(db.LockUser(ctx, a.ID, later, a.Event))
+		}),
+		deedOf("UnlockUser", true, struct {
+			ID    string
+			Event Event
+		}{"bob", anEvent(EventUserUnlocked, "bob")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return db.UnlockUser(ctx, a.ID, a.Event)
+		}),
+
+		deedOf("CreateSession", true, struct {
+			Session Session
+			Grant   Grant
+			Event   Event
+			Place   Place
+		}{aSession("session-9", "ada"), aGrant("grant-9", "session-9"), anEvent(EventSignedIn, "ada"), Place{"203.0.113.0/24", "curl"}}, func(ctx context.Context, db *DB, a struct {
+			Session Session
+			Grant   Grant
+			Event   Event
+			Place   Place
+		}) error {
+			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place))
+		}),
+		deedOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
+		deedOf("EndSession", true, struct {
+			ID, UserID, Reason, Tell string
+			Event                    Event
+		}{"session-1", "ada", "signed_out", "session_ended", anEvent(EventSignedOut, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, UserID, Reason, Tell string
+			Event                    Event
+		}) error {
+			return errOf(db.EndSession(ctx, a.ID, a.UserID, a.Reason, later, a.Event, a.Tell))
+		}),
+		deedOf("EndSessions", true, struct {
+			UserID, Except, Reason string
+			Event                  Event
+		}{"ada", "session-1", "signed_out", anEvent(EventSignedOut, "ada")}, func(ctx context.Context, db *DB, a struct {
+			UserID, Except, Reason string
+			Event                  Event
+		}) error {
+			return errOf(db.EndSessions(ctx, a.UserID, a.Except, a.Reason, later, a.Event))
+		}),
+
+		deedOf("GrantByID", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			_, _, _, err := db.GrantByID(ctx, aGrantID("grant-1"))
+			return err
+		}),
+		deedOf("RotateRefresh", true, aMove("grant-1", 1, 2), func(ctx context.Context, db *DB, r Rotate) error {
+			moved, err := db.RotateRefresh(ctx, r)
+			if moved != (err == nil) {
+				return fmt.Errorf("moved is %v: %w", moved, err)
+			}
+			return err
+		}),
+		deedOf("CountReplay", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return errOf(db.CountReplay(ctx, aGrantID("grant-1"), 1))
+		}),
+		deedOf("EndGrant", true, struct {
+			Reason string
+			Event  Event
+		}{"theft", anEvent(EventRefreshTheft, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Reason string
+			Event  Event
+		}) error {
+			return errOf(db.EndGrant(ctx, aGrantID("grant-1"), a.Reason, later, a.Event))
+		}),
+
+		deedOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {
+			return errOf(db.Revoke(ctx, a.Kind, a.Value, later))
+		}),
+		deedOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			_, _, err := db.Revocations(ctx, 0, noon)
+			return err
+		}),
+		deedOf("PurgeRevocations", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeRevocations(ctx) }),
+
+		deedOf("Keys", false, struct{ Use string }{UseSigning}, func(ctx context.Context, db *DB, a struct{ Use string }) error { return errOf(db.Keys(ctx, a.Use)) }),
+		deedOf("AddKey", true, struct {
+			Key   Key
+			Event Event
+		}{aKey("key-9", UseSigning, KeyPending, 0), anEvent(EventKeyCreated, "")}, func(ctx context.Context, db *DB, a struct {
+			Key   Key
+			Event Event
+		}) error {
+			return db.AddKey(ctx, a.Key, a.Event)
+		}),
+		deedOf("AddKeyIfNone", true, struct{ Key Key }{aKey("key-r", UseRefresh, KeyActive, 1)}, func(ctx context.Context, db *DB, a struct{ Key Key }) error {
+			return db.AddKeyIfNone(ctx, a.Key)
+		}),
+		deedOf("PromoteKey", true, struct {
+			ID, Old string
+			Event   Event
+		}{"key-pending", "key-active", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a struct {
+			ID, Old string
+			Event   Event
+		}) error {
+			return db.PromoteKey(ctx, a.ID, a.Old, noon, a.Event)
+		}),
+		deedOf("ForgetKey", true, struct {
+			ID    string
+			Event Event
+		}{"key-retiring", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return db.ForgetKey(ctx, a.ID, a.Event)
+		}),
+
+		deedOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
+			return db.AddDenials(ctx, a.Denials)
+		}),
+		deedOf("DenialByID", false, struct{ ID string }{"denial-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.DenialByID(ctx, a.ID)) }),
+		deedOf("PurgeDenials", true, noon.Add(time.Second), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeDenials(ctx, before) }),
+		deedOf("AddEvents", true, struct {
+			First []Event
+			Event Event
+		}{[]Event{anEvent(EventSignInRefused, "ada")}, anEvent(EventSignInRefused, "bob")}, func(ctx context.Context, db *DB, a struct {
+			First []Event
+			Event Event
+		}) error {
+			return db.AddEvents(ctx, append(slices.Clip(a.First), a.Event))
+		}),
+		deedOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
+		deedOf("Notifications", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
+			return errOf(db.Notifications(ctx, a.UserID, a.After, 10))
+		}),
+		deedOf("Check", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Check(ctx)) }),
+	}
+}
+
+// errOf returns the error of a deed that must return nothing else beside one.
+func errOf[T any](v T, err error) error {
+	if err != nil && !reflect.ValueOf(&v).Elem().IsZero() {
+		return fmt.Errorf("%w (and a value beside the error: %v)", errBeside, v)
+	}
+	return err
+}
+
+var errBeside = errors.New("an error and a value")
+
+// each runs a test for every deed, on a furnished database of its own.
+func each(t *testing.T, test func(t *testing.T, db *DB, d aDeed)) {
+	for _, d := range allDeeds() {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			db := openNew(t)
+			furnish(t, db)
+			test(t, db, d)
+		})
+	}
+}
+
+// A deed that is missing from allDeeds is missing from half the tests.
+func TestEveryDeedIsListed(t *testing.T) {
+	t.Parallel()
+	listed := map[string]bool{"Close": true, "Epoch": true}
+	for _, d := range allDeeds() {
+		listed[d.name] = true
+	}
+	for m := range reflect.TypeFor[*DB]().Methods() {
+		if !listed[m.Name] {
+			t.Errorf("the method %s is not in allDeeds", m.Name)
+		}
+	}
+}
+
+// Every deed does what it is for; a writing one leaves a trace and a reading one
+// none.
+func TestDeedsDoSomething(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		before := contents(t, db)
+		if err := d.run(t.Context(), db); err != nil {
+			t.Fatalf("got %v, want no error", err)
+		}
+		same := slices.Equal(before, contents(t, db))
+		if writes := d.writes && d.name != "Ping"; same == writes {
+			t.Errorf("contents changed: %v, want %v", !same, writes)
+		}
+		clean(t, db)
+	})
+}
+
+// A deed whose event cannot be written does nothing: the security log has no
+// gaps, and nothing is half done.
+func TestDeedsAreWhole(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		if d.collides == nil {
+			return
+		}
+		taken := anEvent(EventSignedIn, "ada")
+		taken.ID = eventTaken
+		must(t, db.AddEvents(t.Context(), []Event{taken}))
+		before := contents(t, db)
+		err := d.collides(t.Context(), db)
+		if err == nil || errors.Is(err, errBeside) || !isUnique(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrEmailTaken) {
+			t.Errorf("with an event that is there already: %v, want the violation of its key and nothing else", err)
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("a deed that failed left (-before +after):\n%s", diff)
+		}
+	})
+}
+
+// Text with NUL or invalid UTF-8 never reaches an engine, whatever field it
+// comes in.
+func TestDeedsRefuseUnfitText(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		before := contents(t, db)
+		for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
+			for field, run := range d.hostile(unfit) {
+				err := run(t.Context(), db)
+				if !errors.Is(err, ErrText) && !errors.Is(err, ErrNotFound) {
+					t.Errorf("%s = %q: %v, want ErrText or ErrNotFound", field, unfit, err)
+				}
+				if errors.Is(err, ErrUnavailable) {
+					t.Errorf("%s = %q: %v, which is no outage", field, unfit, err)
+				}
+			}
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("unfit text left (-before +after):\n%s", diff)
+		}
+	})
+}
+
+// A caller that has gone gets its own error, not an outage, and nothing is done
+// for it.
+func TestDeedsOfACallerThatHasGone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		before := contents(t, db)
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		past, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+		defer cancel()
+		for range 20 { // the writer may take it or not
+			for _, ctx := range []context.Context{cancelled, past} {
+				if err := d.run(ctx, db); !errors.Is(err, ctx.Err()) || errors.Is(err, ErrUnavailable) {
+					t.Fatalf("got %v, want %v and no outage", err, ctx.Err())
+				}
+			}
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("it left (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func TestDeedsOfAClosedDatabase(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		must(t, d.run(t.Context(), db)) // its statements are prepared
+		must(t, db.Close())
+		must(t, db.Close())
+		if err := d.run(t.Context(), db); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+	})
+}
+
+// A database that takes no writes is an outage for what writes and none for what
+// reads; it passes without the database being opened again.
+func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *DB, d aDeed) {
+		must(t, db.do(t.Context(), func(tx *tx) error {
+			_, err := tx.exec("PRAGMA query_only = ON")
+			return err
+		}))
+		before := contents(t, db)
+		err := d.run(t.Context(), db)
+		if d.writes && !errors.Is(err, ErrUnavailable) || !d.writes && err != nil {
+			t.Errorf("got %v, want ErrUnavailable of a deed that writes: %v", err, d.writes)
+		}
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrText) || errors.Is(err, errBeside) {
+			t.Errorf("got %v, want nothing but ErrUnavailable", err)
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("it left (-before +after):\n%s", diff)
+		}
+		if err := d.run(t.Context(), db); err != nil {
+			t.Errorf("when it takes writes again: %v", err)
+		}
+	})
+}
+
+// A deed that fails, that leaves, or that panics takes no other along, whichever
+// stands beside it in the batch.
+func TestBatchIsolation(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	set := func(name string, err error) func(*tx) error {
+		return func(tx *tx) error { return errors.Join(tx.setMeta(name, name), err) }
+	}
+	own := fmt.Errorf("an error of its own: %w", ErrNotFound)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	here := t.Context()
+	deeds := []struct {
+		name string
+		ctx  context.Context
+		work func(*tx) error
+		want error
+		kept bool
+	}{
+		{"first", here, set("first", nil), nil, true},
+		{"fails", here, set("fails", own), own, false},
+		{"second", here, set("second", nil), nil, true},
+		{"panics", here, func(tx *tx) error { _ = tx.setMeta("panics", "1"); panic("a deed") }, errPanicked, false},
+		{"third", here, set("third", nil), nil, true},
+		{"gone", gone, set("gone", nil), context.Canceled, false},
+		{"breaks a rule", here, func(tx *tx) error {
+			_ = tx.setMeta("breaks a rule", "1")
+			_, err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2)`, "first", "again")
+			if !isUnique(err) {
+				t.Errorf("a row that is there: %v", err)
+			}
+			return ErrEmailTaken
+		}, ErrEmailTaken, false},
+		{"goes past its savepoint", here, func(tx *tx) error {
+			_ = tx.setMeta("goes past its savepoint", "1")
+			rows, err := tx.rows(`SELECT name, value FROM meta`)
+			if err != nil {
+				return err
+			}
+			_, err = collect(rows, nil, func(scanner) (int, error) { panic("with rows open") })
+			return err
+		}, errPanicked, false},
+		{"last", here, set("last", nil), nil, true},
+	}
+	// The writer is held, so that all of them are in one batch.
+	held, hold := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		must(t, db.do(here, func(*tx) error { close(held); <-hold; return nil }))
+	})
+	<-held
+	errs := make([]error, len(deeds))
+	for i, d := range deeds {
+		wg.Go(func() {
+			q := &deed{ctx: d.ctx, work: d.work, done: make(chan struct{})}
+			db.deeds <- q
+			<-q.done
+			errs[i] = q.err
+		})
+	}
+	close(hold)
+	wg.Wait()
+	for i, d := range deeds {
+		if !errors.Is(errs[i], d.want) || d.want == nil && errs[i] != nil {
+			t.Errorf("%s: got %v, want %v", d.name, errs[i], d.want)
+		}
+		if errors.Is(errs[i], ErrUnavailable) {
+			t.Errorf("%s: %v, which is no outage", d.name, errs[i])
+		}
+		if n := count(t, db, `SELECT count(*) FROM meta WHERE name = $1`, d.name); n == 1 != d.kept {
+			t.Errorf("%s: %d rows, want one: %v", d.name, n, d.kept)
+		}
+	}
+	clean(t, db)
+}
+
+// A deed is not done twice nor lost when its caller leaves after it was taken:
+// the caller waits for the answer.
+func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := db.do(ctx, func(tx *tx) error {
+		cancel()
+		return tx.setMeta("taken", "1")
+	})
+	if n := count(t, db, `SELECT count(*) FROM meta WHERE name = 'taken'`); err != nil || n != 1 {
+		t.Errorf("got %v and %d rows, want no error and one row", err, n)
+	}
+}
+
+// What is wrong with one batch is over with the next: a batch that cannot be
+// committed is undone whole, each of its deeds is told, and the writer goes on.
+func TestBatchThatCannotBeCommitted(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string][]string{
+		"its transaction is gone":             {"ROLLBACK"},
+		"its savepoint is gone":               {"RELEASE deed"},
+		"its transaction is another's":        {"ROLLBACK", "BEGIN"},
+		"a reference is broken at its commit": {"PRAGMA defer_foreign_keys = ON", "INSERT INTO places (user_id, network, browser, seen_at) VALUES ('nobody', '', '', 0)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openNew(t)
+			before := contents(t, db)
+			held, hold := make(chan struct{}), make(chan struct{})
+			var wg sync.WaitGroup
+			var neighbour, spoiler error
+			wg.Go(func() {
+				spoiler = db.do(t.Context(), func(tx *tx) error {
+					close(held)
+					<-hold
+					for _, q := range spoil {
+						if _, err := tx.exec(q); err != nil {
+							t.Errorf("%s: %v", q, err)
+						}
+					}
+					return nil
+				})
+			})
+			<-held
+			wg.Go(func() {
+				q := &deed{ctx: t.Context(), work: func(tx *tx) error { return tx.setMeta("neighbour", "1") }, done: make(chan struct{})}
+				close(hold)
+				db.deeds <- q
+				<-q.done
+				neighbour = q.err
+			})
+			wg.Wait()
+			if spoiler == nil {
+				t.Error("the deed that spoilt the batch was told that it is done")
+			}
+			if kept := count(t, db, `SELECT count(*) FROM meta WHERE name = 'neighbour'`) == 1; kept != (neighbour == nil) {
+				t.Errorf("the neighbour was told %v, and it is there: %v", neighbour, kept)
+			}
+			for range 3 {
+				if err := db.Beat(t.Context(), noon); err != nil {
+					t.Fatalf("the next batch: %v", err)
+				}
+			}
+			if after := contents(t, db); len(after)-len(before) > 2 {
+				t.Errorf("it left %q", after)
+			}
+			clean(t, db)
+		})
+	}
+}
+
+// Many that wait are done in few commits, each once and in full batches.
+func TestManyDeedsAtOnce(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	const many = 3 * maxBatch
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			if _, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("token-%d", i), later); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	list, _, err := db.Revocations(t.Context(), 0, noon)
+	must(t, err)
+	if len(list) != many {
+		t.Errorf("%d revocations, want %d", len(list), many)
+	}
+	for i, r := range list {
+		if r.Seq != int64(i+1) {
+			t.Fatalf("revocation %d has number %d", i+1, r.Seq)
+		}
+	}
+}
+
+// Close lets what was taken finish and refuses the rest; no caller is left
+// waiting.
+func TestCloseWhileDeedsAreDone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "durward.db")
+	db := openFile(t, path)
+	var told atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				_, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("%d-%d", i, n), later)
+				if errors.Is(err, ErrUnavailable) {
+					return
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+				if told.Add(1) == 100 {
+					go db.Close()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	must(t, db.Close())
+	again := openFile(t, path)
+	if n := count(t, again, `SELECT count(*) FROM revocations`); int64(n) != told.Load() {
+		t.Errorf("%d deeds are there, %d were answered", n, told.Load())
+	}
+	clean(t, again)
+}
+
+func TestOpenRefusesNoPath(t *testing.T) {
+	t.Parallel()
+	if db, err := Open(t.Context(), Config{}); err == nil || db != nil || !strings.Contains(err.Error(), "no path") {
+		t.Errorf("got %v, %v, want an error that says that there is no path", db, err)
+	}
+}
+
+func TestOpenWithACallerThatHasGone(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if db, err := Open(ctx, Config{Path: filepath.Join(t.TempDir(), "durward.db")}); !errors.Is(err, context.Canceled) || db != nil {
+		t.Errorf("got %v, %v, want the caller's own error", db, err)
+	}
+}
+
+// The database holds secrets: nobody else reads it, whatever the umask, nor what
+// the engine keeps beside it.
+func TestFileMode(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "durward.db")
+	db := openFile(t, path)
+	addUser(t, db, "ada")
+	if _, err := db.UserByID(t.Context(), "ada"); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		must(t, err)
+		if got := info.Mode().Perm(); got != 0o600 {
+			t.Errorf("durward.db%s has mode %v, want 0600", suffix, got)
+		}
+	}
+}
+
+// A path is a path, not a part of a URL: what is in it is no option of the
+// engine.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"with space.db", "a?mode=memory", "a#b.db", "100%.db", "%20.db", "%3f.db", "a&b=c;d.db", "o'clock.db", `double"quote.db`, "back\\slash.db",
+		"Überlieferung-数据.db", "file:x.db", ":memory:", "-dash.db", "plus+plus.db", "a?_pragma=journal_mode(DELETE)", "semi;colon.db", "new\nline.db",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, name)
+			db := openFile(t, path)
+			addUser(t, db, "ada")
+			if mode := journalMode(t, db); mode != "wal" {
+				t.Errorf("journal mode %q, want wal", mode)
+			}
+			must(t, db.Close())
+			entries, err := os.ReadDir(dir)
+			must(t, err)
+			if len(entries) != 1 || entries[0].Name() != name {
+				t.Errorf("the folder holds %v, want %q alone", entries, name)
+			}
+			if _, err := openFile(t, path).UserByID(t.Context(), "ada"); err != nil {
+				t.Errorf("opened again: %v", err)
+			}
+		})
+	}
+}
+
+func journalMode(t *testing.T, db *DB) (mode string) {
+	t.Helper()
+	must(t, db.readers.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
+	return mode
+}
+
+// Every connection is set as durability and references need it.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	must(t, db.do(t.Context(), func(tx *tx) error {
+		return settings(tx.row, map[string]string{"synchronous": "2", "foreign_keys": "1", "journal_mode": "wal", "query_only": "0", "trusted_schema": "0", "busy_timeout": "5000"})
+	}))
+	must(t, settings(db.reader(t.Context()).row, map[string]string{"foreign_keys": "1", "query_only": "1", "trusted_schema": "0", "busy_timeout": "5000"}))
+	if _, err := db.readers.ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
+		t.Error("a connection for reading takes a write")
+	}
+}
+
+func settings(row func(string, ...any) scanner, want map[string]string) error {
+	for name, want := range want {
+		var got string
+		if err := row("PRAGMA " + name).Scan(&got); err != nil || got != want {
+			return fmt.Errorf("%s is %q, want %q: %w", name, got, want, err)
+		}
+	}
+	return nil
+}
+
+// What cannot be opened is said with the path and the reason.
+func TestOpenRefusals(t *testing.T) {
+	t.Parallel()
+	garbage := []byte(strings.Repeat("This is no database. ", 1000))
+	tests := []struct {
+		name        string
+		make        func(t *testing.T, path string)
+		want        []string
+		unavailable bool
+	}{
+		{"not a database", func(t *testing.T, path string) { must(t, os.WriteFile(path, garbage, 0o600)) }, []string{"durward.db", "not a database"}, false},
+		{"a short file", func(t *testing.T, path string) { must(t, os.WriteFile(path, []byte("hello"), 0o600)) }, []string{"durward.db", "not a database"}, false},
+		{"a folder", func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) }, []string{"durward.db", "directory"}, true},
+		{"a folder that is not there", func(t *testing.T, path string) { must(t, os.Remove(filepath.Dir(path))) }, []string{"durward.db", "no such file"}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "data")
+			must(t, os.Mkdir(dir, 0o700))
+			path := filepath.Join(dir, "durward.db")
+			tt.make(t, path)
+			db, err := Open(t.Context(), Config{Path: path})
+			if err == nil || db != nil {
+				t.Fatalf("got %v, %v, want an error", db, err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+			if errors.Is(err, ErrUnavailable) != tt.unavailable {
+				t.Errorf("error %q is an outage: %v, want %v", err, !tt.unavailable, tt.unavailable)
+			}
+		})
+	}
+	t.Run("what is no database is left as it is", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "durward.db")
+		must(t, os.WriteFile(path, garbage, 0o600))
+		_, _ = Open(t.Context(), Config{Path: path})
+		if after, err := os.ReadFile(path); err != nil || string(after) != string(garbage) {
+			t.Errorf("the file was changed (%v)", err)
+		}
+	})
+}
+
+// A database of a newer program is not touched.
+func TestOpenNewer(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "durward.db")
+	db := openFile(t, path)
+	must(t, db.do(t.Context(), func(tx *tx) error {
+		_, err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, schemaVersion+1)
+		return err
+	}))
+	problems, err := db.Check(t.Context())
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], "version 2") {
+		t.Errorf("Check: %q, %v, want the version alone", problems, err)
+	}
+	must(t, db.Close())
+	before, err := os.ReadFile(path)
+	must(t, err)
+	got, err := Open(t.Context(), Config{Path: path})
+	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrUnavailable) || got != nil {
+		t.Fatalf("got %v, %v, want ErrNewer", got, err)
+	}
+	for _, want := range []string{"schema 2", "knows 1", "newer program"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+		t.Errorf("the file was changed (%v)", err)
+	}
+}
+
+// The newest migration and the number that is compared are the same.
+func TestSchemaVersion(t *testing.T) {
+	t.Parallel()
+	files, err := sqliteMigrations.ReadDir("migrations/sqlite")
+	must(t, err)
+	if newest := files[len(files)-1].Name(); !strings.HasPrefix(newest, fmt.Sprintf("%04d_", schemaVersion)) || len(files) != schemaVersion {
+		t.Errorf("%d migrations, the newest is %s, want %d", len(files), newest, schemaVersion)
+	}
+	db := openNew(t)
+	if v, err := schemaOf(t.Context(), db.readers); err != nil || v != schemaVersion {
+		t.Errorf("a new database is of version %d, %v", v, err)
+	}
+}
+
+func TestMeta(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "durward.db")
+	db := openFile(t, path)
+	epoch := db.Epoch()
+	if len(epoch) < 26 {
+		t.Errorf("epoch %q is short", epoch)
+	}
+	if other := openNew(t).Epoch(); other == epoch {
+		t.Errorf("two databases have the epoch %s", epoch)
+	}
+	must(t, db.Ping(t.Context()))
+	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+	must(t, db.Close())
+
+	db = openFile(t, path)
+	if got := db.Epoch(); got != epoch {
+		t.Errorf("epoch %s after it was opened again, want %s", got, epoch)
+	}
+	err := db.Issuer(t.Context(), "https://other.example.com")
+	if err == nil || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "https://auth.example.com") || !strings.Contains(err.Error(), "https://other.example.com") {
+		t.Errorf("another issuer: %v, want an error that names both", err)
+	}
+	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+}
+
+// Of two that bind a new database at once, one wins and the other is refused.
+func TestIssuerRace(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	var won atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			if err := db.Issuer(context.Background(), fmt.Sprintf("https://%d.example.com", i)); err == nil {
+				won.Add(1)
+			} else if !strings.Contains(err.Error(), "belongs to the issuer") {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d issuers bound the database, want 1", won.Load())
+	}
+}
+
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+	steps := []struct {
+		beat, start time.Time
+		want        Outage
+	}{
+		{start: at(0), want: Outage{UpAt: at(0)}},
+		{start: at(5), want: Outage{DownAt: at(0), UpAt: at(5)}},
+		{beat: at(7)},
+		{beat: at(8)},
+		{start: at(20), want: Outage{DownAt: at(8), UpAt: at(20)}},
+		{start: at(21), want: Outage{DownAt: at(20), UpAt: at(21)}},
+	}
+	for i, s := range steps {
+		if !s.beat.IsZero() {
+			must(t, db.Beat(t.Context(), s.beat))
+			continue
+		}
+		if got, err := db.Start(t.Context(), s.start); err != nil || got != s.want {
+			t.Errorf("step %d: Start(%v) = %v, %v, want %v", i, s.start, got, err, s.want)
+		}
+	}
+	must(t, db.do(t.Context(), func(tx *tx) error { return tx.setMeta("alive_at", "yesterday") }))
+	if _, err := db.Start(t.Context(), at(30)); err == nil || !strings.Contains(err.Error(), "alive_at") {
+		t.Errorf("with a sign of life that is no time: %v, want an error that names it", err)
+	}
+}
+
+func TestMomentsAreKept(t *testing.T) {
+	t.Parallel()
+	for _, want := range []time.Time{{}, noon, time.Unix(0, 1000).UTC(), time.Unix(-1, 0).UTC(), time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)} {
+		if got := moment(micros(want)); got != want {
+			t.Errorf("moment(micros(%v)) = %v", want, got)
+		}
+	}
+	if got := micros(noon.In(time.FixedZone("", 3600))); got != noon.UnixMicro() {
+		t.Errorf("another zone: %d, want %d", got, noon.UnixMicro())
+	}
+}
+
+func FuzzText(f *testing.F) {
+	for _, seed := range []string{"", "Ada", "a\x00", "\xff", "é", "\xed\xa0\x80", "\U0010ffff", "‮", "' OR 1=1 --", "$1"} {
+		f.Add(seed)
+	}
+	db := openNew(f)
+	addUser(f, db, "ada")
+	f.Fuzz(func(t *testing.T, s string) {
+		// What is taken comes back byte for byte, and what is not leaves the
+		// name as it was.
+		before, err := db.UserByID(context.Background(), "ada")
+		must(t, err)
+		got, err := db.SetName(context.Background(), "ada", s)
+		switch {
+		case err == nil && got.Name != s:
+			t.Errorf("SetName(%q) = %q", s, got.Name)
+		case err != nil && !errors.Is(err, ErrText):
+			t.Errorf("SetName(%q): %v", s, err)
+		case (err == nil) != (text(s) == nil):
+			t.Errorf("SetName(%q): %v, but text says %v", s, err, text(s))
+		}
+		want := s
+		if err != nil {
+			want = before.Name
+		}
+		if after, err := db.UserByID(context.Background(), "ada"); err != nil || after.Name != want {
+			t.Errorf("read after SetName(%q): %q, %v, want %q", s, after.Name, err, want)
+		}
+	})
+}
+
+// A caller that leaves while it reads is not told of an outage, and its
+// connection is not lost to others.
+func TestReaderThatLeaves(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	for range 12 {
+		ctx, cancel := context.WithCancel(t.Context())
+		read := make(chan error, 1)
+		go func() {
+			var n int
+			read <- classify(db.reader(ctx).row(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n WHERE i > $1`, 1).Scan(&n))
+		}()
+		for db.readers.Stats().InUse == 0 {
+			select {
+			case err := <-read:
+				t.Fatalf("the reading ended: %v", err)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		cancel()
+		if err := <-read; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v, want the caller's own error", err)
+		}
+	}
+	if _, err := db.Keys(t.Context(), UseSigning); err != nil {
+		t.Errorf("the next reader: %v", err)
+	}
+}
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func TestPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	var log lines
+	db, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "durward.db"), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	err = db.do(t.Context(), func(*tx) error { panic("secret-value") })
+	must(t, db.Close())
+	if !errors.Is(err, errPanicked) {
+		t.Errorf("got %v, want errPanicked", err)
+	}
+	if got := log.text.String(); !strings.Contains(got, "TestPanicIsLogged") || strings.Contains(got, "secret-value\n") {
+		t.Errorf("the log says %q, want where it was", got)
+	}
+}
