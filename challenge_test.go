@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -270,6 +271,7 @@ func TestParseAuthInfo(t *testing.T) {
 		{"no value", lines("a=1, b="), params("a", "1"), 0, 7},
 		{"no comma", lines("a=1, b=2 c=3"), params("a", "1"), 0, 9},
 		{"open quotes", lines(`a="1`), nil, 0, 4},
+		{"257 parameters", lines(strings.Repeat("a=1,", 257)), slices.Repeat(params("a", "1"), 256), 0, 1024},
 	} {
 		got, err := durward.ParseAuthInfo(c.lines)
 		var at *durward.SyntaxError
@@ -393,7 +395,7 @@ func TestHostile(t *testing.T) {
 		{"schemes", lines(full("A,")), true},
 		{"schemes and blanks", lines(full("A ,")), true},
 		{"10,000 challenges", lines(strings.Repeat(`Basic realm="a", `, 10_000)), true},
-		{"10,000 lines", slices10k(`Basic realm="a"`), true},
+		{"10,000 lines", slices.Repeat(lines(`Basic realm="a"`), 10_000), true},
 		{"1,000,000 empty lines", make([]string, 1_000_000), false},
 		{"1,000,000 lines of a comma", strings.SplitAfter(strings.Repeat(",", 1_000_000), ","), false},
 		{"over 1 MiB", lines(full("a"), "a"), true},
@@ -429,14 +431,6 @@ func TestHostile(t *testing.T) {
 			}
 		}
 	}
-}
-
-func slices10k(line string) []string {
-	list := make([]string, 10_000)
-	for i := range list {
-		list[i] = line
-	}
-	return list
 }
 
 // The parts of a token68 share memory with the line.

@@ -479,7 +479,7 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 		}
 		if !who.HasScope(p.Scopes...) {
 			return &Refusal{Code: InsufficientScope, Members: map[string]any{
-				"required_scopes": p.Scopes, "granted_scopes": slices.Concat([]string{}, who.Scopes)}}
+				"required_scopes": p.Scopes, "granted_scopes": append([]string{}, who.Scopes...)}}
 		}
 	}
 	if p.Allow != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -312,6 +313,7 @@ func TestPolicies(t *testing.T) {
 		{"fresh to the second", durward.Principal{AuthTime: noon.Add(-time.Minute)}, durward.Policy{MaxAge: time.Minute}, "", ""},
 		{"a second too old", durward.Principal{AuthTime: noon.Add(-61 * time.Second)}, durward.Policy{MaxAge: time.Minute}, durward.StepUpRequired, `max_age="60"`},
 		{"time unknown", durward.Principal{ACR: one}, durward.Policy{MaxAge: time.Minute}, durward.StepUpRequired, `max_age="60"`},
+		{"time unknown, any age", durward.Principal{ACR: one}, durward.Policy{MaxAge: math.MaxInt64}, durward.StepUpRequired, `max_age="9223372036"`},
 		{"too old and scope missing", durward.Principal{AuthTime: noon.Add(-time.Hour)}, durward.Policy{MaxAge: time.Minute, Scopes: []string{"a"}}, durward.StepUpRequired, `scope="a"`},
 		{"cannot step up, acr", durward.Principal{}, durward.Policy{ACR: []string{one}}, durward.Forbidden, ""},
 		{"cannot step up, age", durward.Principal{}, durward.Policy{MaxAge: time.Minute}, durward.Forbidden, ""},
@@ -526,6 +528,29 @@ func TestChallenges(t *testing.T) {
 			if strings.HasPrefix(line, "Bearer ") != strings.Contains(line, `error="invalid_token"`) || strings.Contains(line, "TOKEN_EXPIRED") {
 				t.Errorf("Bearer was refused, and the challenge is %s", line)
 			}
+		}
+
+		// More scope is asked for in the scheme of the credentials alone, and only if
+		// that can say so.
+		write := durward.Policy{Scopes: []string{"write"}}
+		w = serve(g.Require(write, never(t)), get("good"))
+		wants(t, "scope", w, 403, durward.InsufficientScope)
+		if got := names(w); !slices.Equal(got, lines("Bearer")) {
+			t.Errorf("Bearer lacks a scope: got the challenges %q, want Bearer's", got)
+		}
+		r = get("")
+		r.Header.Set("Digest", "1")
+		w = serve(g.Require(write, never(t)), r)
+		wants(t, "scope of Digest", w, 403, durward.InsufficientScope)
+		if got := names(w); got != nil {
+			t.Errorf("Digest lacks a scope: got the challenges %q, want none", got)
+		}
+
+		// Outside the guard nobody's credentials were refused.
+		w = serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Refuse(w, r, durward.InvalidToken) }), get("good"))
+		wants(t, "outside", w, 401, durward.InvalidToken)
+		if strings.Contains(fmt.Sprint(w.Header()), "error=") || strings.Contains(fmt.Sprint(w.Header()), "INVALID") {
+			t.Errorf("outside the guard, and yet an error: %q", w.Header()["Www-Authenticate"])
 		}
 
 		ambiguous := get("a")
@@ -937,7 +962,12 @@ func TestRedirectToHTTPS(t *testing.T) {
 		{"a frame", "GET", "/a", "Sec-Fetch-Dest", "iframe", ""},
 		{"a form", "POST", "/a", "Sec-Fetch-Dest", "document", ""},
 		{"a program", "GET", "/a", "Accept", "*/*", ""},
+		{"a public URL without https would lead in a circle", "GET", "/a", "Accept", "text/html", ""},
 	} {
+		g := g
+		if strings.HasPrefix(c.name, "a public URL without") {
+			g = newGuard(t, durward.Config{PublicURL: "http://api.example"})
+		}
 		r := get("good")
 		r.TLS, r.Method = nil, c.method
 		u, err := r.URL.Parse("http://api.example/")

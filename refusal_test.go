@@ -196,6 +196,19 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// What is needed and what there is are lists, also when there is nothing.
+func TestScopeMembers(t *testing.T) {
+	t.Parallel()
+	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{fake{name: "Key"}}})
+	r := get("")
+	r.Header.Set("Key", "1")
+	w := serve(g.Require(durward.Policy{Scopes: lines("a", "b")}, never(t)), r)
+	wants(t, "no scope", w, 403, durward.InsufficientScope)
+	if want := `,"granted_scopes":[],"required_scopes":["a","b"]}`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("got %s, want %s in it", w.Body, want)
+	}
+}
+
 // A policy that returns a nil *Refusal has refused, whatever it meant.
 func TestNilRefusalIsNotLeave(t *testing.T) {
 	t.Parallel()
@@ -205,6 +218,10 @@ func TestNilRefusalIsNotLeave(t *testing.T) {
 		return f
 	}}, never(t))
 	wants(t, "nil *Refusal", serve(h, get("good")), 500, durward.Internal)
+	var f *durward.Refusal
+	if got := f.Error(); got == "" || errors.Is(f, durward.Forbidden) {
+		t.Errorf("a nil refusal says %q, or is one for a reason", got)
+	}
 }
 
 func TestHints(t *testing.T) {
