@@ -27,7 +27,7 @@ func canonicalEmail(typed string) (email, key string, err error) {
 		return bad("The e-mail address is missing.")
 	case len(email) > maxEmail || len(key) > maxEmail:
 		return bad("The e-mail address is too long.")
-	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable):
+	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable) || strings.ContainsFunc(key, unseen):
 		return bad("The e-mail address holds characters that cannot stand in one.")
 	// A colon could never be sent in Basic credentials (RFC 7617 s2); quotes,
 	// brackets and blanks are where mailers and checks read different addresses.
@@ -52,8 +52,23 @@ func plainApostrophe(key string) bool {
 }
 
 func emailKey(email string) string {
-	fold := func(s string) string { return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(s))) }
-	return strings.TrimSpace(fold(email))
+	folded := cases.Fold().String(norm.NFKC.String(email))
+	return strings.TrimSpace(norm.NFKC.String(strings.Map(foldCherokee, folded)))
+}
+
+// foldCherokee folds the one script whose letters fold to capitals
+// (CaseFolding.txt); package cases exchanges its capitals and small letters.
+func foldCherokee(r rune) rune {
+	if unicode.Is(unicode.Cherokee, r) {
+		return unicode.ToUpper(r)
+	}
+	return r
+}
+
+// unseen reports blanks that NFKC leaves as they are, and letters and marks that
+// show nothing: with them, two accounts would look the same.
+func unseen(r rune) bool {
+	return r != ' ' && unicode.IsSpace(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // unprintable reports characters that show nothing or change what is shown
