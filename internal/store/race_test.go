@@ -1,6 +1,0 @@
-//go:build race
-
-package store
-
-// raceDetector: the SQLite driver is many times slower under it.
-const raceDetector = true
