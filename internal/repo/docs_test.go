@@ -3,7 +3,14 @@ package repo
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +124,99 @@ func checkout(t *testing.T) string {
 		}
 	}
 	return dir
+}
+
+// around is what the Go of the documents stands in: what it imports, and what a
+// reader's own program has.
+const around = `package documented
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+)
+
+var (
+	mux          *http.ServeMux
+	notes, login http.Handler
+	guard        *durward.Guard
+	schemes      []durward.Scheme
+	response     *http.Response
+	w            http.ResponseWriter
+	r            *http.Request
+	db           interface {
+		OwnerOf(ctx context.Context, token string) (string, error)
+	}
+)
+`
+
+// The Go of the documents compiles. A block is declarations, or what stands in a
+// function.
+func TestGoOfDocuments(t *testing.T) {
+	t.Parallel()
+	exported := make(map[string]string)
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "database/sql", "log", "log/slog") {
+		exported[p.ImportPath] = p.Export
+	}
+	set := token.NewFileSet()
+	config := types.Config{Importer: importer.ForCompiler(set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) })}
+	for _, doc := range []string{"README.md", "docs/library.md"} {
+		blocks := 0
+		for _, b := range blocksOf(t, filepath.Join(root, doc)) {
+			if b.language != "go" {
+				continue
+			}
+			blocks++
+			at := fmt.Sprintf("//line %s:%d\n", filepath.Base(doc), b.line+1) // beside doc
+			file, err := parser.ParseFile(set, doc, around+at+b.text, parser.SkipObjectResolution)
+			if err != nil {
+				file, err = parser.ParseFile(set, doc, around+"func _() {\n"+at+b.text+"}\n", parser.SkipObjectResolution)
+			}
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			config.Error = func(err error) {
+				// Soft errors are variables and imports that a short block does not use.
+				if wrong := (types.Error{}); !errors.As(err, &wrong) || !wrong.Soft {
+					t.Error(err)
+				}
+			}
+			_, _ = config.Check("documented", set, []*ast.File{file}, nil) // each error was seen above
+		}
+		if blocks == 0 {
+			t.Errorf("%s: no Go was found", doc)
+		}
+	}
+}
+
+// Tests that the documents name are there.
+func TestNamedTests(t *testing.T) {
+	t.Parallel()
+	there := make(map[string]bool)
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
+	files(t, "_test.go", func(_ string, text []byte) {
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			there[string(m[1])] = true
+		}
+	})
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`")
+	files(t, ".md", func(name string, text []byte) {
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			if !there[string(m[1])] {
+				t.Errorf("%s names %s, which is no test", name, m[1])
+			}
+		}
+	})
 }
 
 // startServer runs a command that ends in a server and returns where it listens.

@@ -48,11 +48,12 @@ type listed struct {
 	Imports    []string
 	Standard   bool
 	Deps       []string
+	Export     string // file of export data, where -export asks for it
 }
 
 func list(t *testing.T, args ...string) (all []listed) {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard,Deps"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard,Deps,Export"}, args...)...)
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
