@@ -17,9 +17,9 @@
 // # Guarantees
 //
 // A token is looked at in one order, and the first failure names the cause:
-// size, form, typ, alg, iss, key, signature, the types of the claims, their
-// times, aud, cnf, then exp, then revocation. So an expired token with a bad
-// signature is never called expired.
+// size, form, typ, alg, iss, key, signature, the types of the claims, the length
+// of its life, aud, nbf and iat, cnf, then exp, then revocation. So an expired
+// token with a bad signature is never called expired.
 //
 // Every token has exactly one spelling that is accepted: canonical base64url
 // without padding, JSON without doubled names and in valid UTF-8, signatures of

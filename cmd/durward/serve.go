@@ -58,9 +58,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	}
 	var level slog.LevelVar
 	log := l.logger(e.stderr, &level)
-	for _, w := range l.warnings {
-		log.Warn(w)
-	}
+	l.warn(log)
 
 	ctx, stop := context.WithCancel(e)
 	defer stop()
@@ -176,6 +174,18 @@ func (l *loaded) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// warn says what is odd about a configuration that can be served. This server
+// speaks plain http, so where clients come by https a proxy takes that off; one
+// that is not believed gets refusals for all of them.
+func (l *loaded) warn(log *slog.Logger) {
+	for _, w := range l.warnings {
+		log.Warn(w)
+	}
+	if strings.HasPrefix(l.PublicURL, "https:") && len(l.TrustedProxies) == 0 && !l.InsecureAllowHTTP {
+		log.Warn("public_url is https and trusted_proxies is empty: what comes through a proxy will be refused as plain http")
+	}
+}
+
 func (l *loaded) setLevel(level *slog.LevelVar) {
 	var wanted slog.Level
 	if wanted.UnmarshalText([]byte(l.Log.Level)) == nil { // load checked it
@@ -219,6 +229,7 @@ func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, le
 	}
 	fresh.setLevel(level)
 	log.Info("configuration read anew", "changed", changed)
+	fresh.warn(log)
 	if len(restart) > 0 {
 		log.Warn("these keys changed and need a restart", "keys", restart)
 	}

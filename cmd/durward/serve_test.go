@@ -445,6 +445,52 @@ func TestReload(t *testing.T) {
 }
 
 // A request that is under way when the server is told to stop gets its answer.
+// Where clients come by https and no proxy is trusted, everybody is refused: that
+// is said at the start, and a reload that mends it is heard.
+func TestProxyIsMissing(t *testing.T) {
+	t.Parallel()
+	const warning = "trusted_proxies is empty"
+	dir := t.TempDir()
+	file := filepath.Join(dir, "durward.toml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("public_url = \"https://auth.example.com\"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--config", file))
+	p.logged(warning)
+	proxied := func() int {
+		t.Helper()
+		r, err := http.NewRequest("GET", p.url+"/api/profile", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-Proto", "https")
+		a, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		return a.StatusCode
+	}
+	if got := proxied(); got != 403 {
+		t.Errorf("through a proxy that is not trusted: %d, want 403", got)
+	}
+	write("trusted_proxies = [\"127.0.0.1\"]\n")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.logged("changed=[trusted_proxies]")
+	if got := proxied(); got != 401 {
+		t.Errorf("through a trusted proxy: %d, want 401", got)
+	}
+	if n := strings.Count(p.stderr.String(), warning); n != 1 {
+		t.Errorf("warned %d times, want once:\n%s", n, p.stderr)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
