@@ -20,7 +20,7 @@ test: packages lint
 
 .PHONY: packages
 packages:
-	@.ci/packages gcc libc6-dev curl ca-certificates
+	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }

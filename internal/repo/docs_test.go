@@ -11,11 +11,13 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 // block is one fenced block of a document.
 type block struct {
 	language string
+	section  string // the heading it stands under
 	text     string
 	line     int
 }
@@ -35,16 +38,19 @@ func blocksOf(t *testing.T, path string) (blocks []block) {
 		t.Fatal(err)
 	}
 	var open *block
+	section := ""
 	for i, line := range strings.Split(string(text), "\n") {
 		fence, isFence := strings.CutPrefix(line, "```")
 		switch {
 		case isFence && open == nil:
-			open = &block{language: fence, line: i + 1}
+			open = &block{language: fence, section: section, line: i + 1}
 		case isFence:
 			blocks = append(blocks, *open)
 			open = nil
 		case open != nil:
 			open.text += line + "\n"
+		case strings.HasPrefix(line, "#"):
+			section = strings.TrimLeft(line, "# ")
 		}
 	}
 	return blocks
@@ -91,6 +97,119 @@ func runDocument(t *testing.T, path string) {
 			matches(t, path, b, printed)
 		}
 	}
+}
+
+// What operations says to do works: its configuration is a good one, a backup
+// under a running server, a restore that revives no session, keys thrown away.
+func TestOperations(t *testing.T) {
+	t.Parallel()
+	for _, tool := range []string{"openssl", "sh", "sqlite3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("%s is not installed", tool)
+			}
+			t.Skipf("SKIPPED: %s is not installed", tool)
+		}
+	}
+	dir := t.TempDir()
+	data, backup := filepath.Join(dir, "data"), filepath.Join(dir, "backup")
+	if err := os.Mkdir(backup, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "durward"), "./cmd/durward")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	env := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64")
+	sh := newShell(t, dir, env)
+	sh.run(block{}, "echo 'plenty of words in a row' | durward user add ada@example.com --password-stdin --data "+data)
+	for _, b := range blocksOf(t, filepath.Join(root, "docs/operations.md")) {
+		if b.language == "toml" {
+			if err := os.WriteFile(filepath.Join(dir, "durward.toml"), []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			sh.run(b, "durward config check --config durward.toml")
+		}
+	}
+	var url string
+	var stop func()
+	start := func() {
+		cmd := exec.Command(filepath.Join(dir, "durward"), "serve", "--listen", "127.0.0.1:0", "--data", data)
+		cmd.Env = env
+		url, stop = serving(t, cmd)
+	}
+	post := func(path, body string) (status int, answer string) {
+		t.Helper()
+		r, err := http.Post(url+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, string(text)
+	}
+	signIn := func() (refresh string) {
+		t.Helper()
+		status, answer := post("/api/auth/login", `{"email":"ada@example.com","password":"plenty of words in a row"}`)
+		if m := regexp.MustCompile(`"refresh_token":"([^"]+)"`).FindStringSubmatch(answer); status == 200 && m != nil {
+			return m[1]
+		}
+		t.Fatalf("sign-in: %d %s", status, answer)
+		return ""
+	}
+	spent := func(token string) {
+		t.Helper()
+		if status, answer := post("/api/auth/refresh", `{"refresh_token":"`+token+`"}`); status != 401 || !strings.Contains(answer, "REFRESH_INVALID") {
+			t.Errorf("a refresh token of before: %d %s", status, answer)
+		}
+	}
+	// As the operator types it, with this folder in place of the system's.
+	here := strings.NewReplacer("sudo -u durward ", "", " -o durward -g durward", "", "/var/lib/durward", data, "/backup", backup)
+	do := func(section string) (printed string) {
+		t.Helper()
+		done := 0
+		for _, b := range blocksOf(t, filepath.Join(root, "docs/operations.md")) {
+			if b.section != section || b.language != "console" {
+				continue
+			}
+			for line := range strings.Lines(b.text) {
+				done++
+				switch command := strings.TrimSpace(line[2:]); command {
+				case "systemctl stop durward":
+					stop()
+				case "systemctl start durward":
+					start()
+				default:
+					printed += sh.run(b, here.Replace(command))
+				}
+			}
+		}
+		if done == 0 {
+			t.Fatalf("there is nothing to do under %q", section)
+		}
+		return printed
+	}
+
+	start()
+	held := signIn()
+	do("Backup")
+	if info, err := os.Stat(filepath.Join(backup, "durward.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup: %v %v", info, err)
+	}
+	if printed := do("Logs"); !strings.Contains(printed, "signed_in") {
+		t.Errorf("the security log shows no sign-in:\n%s", printed)
+	}
+	do("Restore")
+	spent(held)
+	held = signIn()
+	do("When both were stolen")
+	spent(held)
+	signIn()
+	stop()
 }
 
 // checkout is a copy of what git would clone, so that nothing is left behind in
@@ -224,6 +343,14 @@ func startServer(t *testing.T, dir string, env []string, command string) string 
 	t.Helper()
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir, cmd.Env = dir, env
+	url, _ := serving(t, cmd)
+	return url
+}
+
+// serving starts a command that ends in a server, and returns where it listens
+// and what stops it; the end of the test does too.
+func serving(t *testing.T, cmd *exec.Cmd) (url string, stop func()) {
+	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // make, sh and the server
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -234,18 +361,19 @@ func startServer(t *testing.T, dir string, env []string, command string) string 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // gone already: so be it
 		_ = cmd.Wait()                                      // make reports the signal
 	})
+	t.Cleanup(stop)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if url, ok := strings.CutPrefix(lines.Text(), "durward: listening on "); ok {
-			return url
+			return url, stop
 		}
 	}
-	t.Fatalf("%q ended without a server:\n%s", command, &stderr)
-	return ""
+	t.Fatalf("%q ended without a server:\n%s", cmd.Args, &stderr)
+	return "", nil
 }
 
 // shell is one shell that keeps its variables from block to block.
