@@ -109,7 +109,7 @@ type Config struct {
 		// Shortest password that can be set, in characters; 8 or more.
 		MinLength int `toml:"min_length"`
 
-		// Longest password that can be set.
+		// Longest password that can be set, in characters; 64 or more.
 		MaxLength int `toml:"max_length"`
 
 		// File of refused passwords, one a line, beside the list that ships.

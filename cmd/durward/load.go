@@ -550,7 +550,7 @@ func (l *loaded) check() (mistakes []error) {
 	number("passwords.argon2_memory", l.Passwords.Argon2Memory, 8, 256<<10)
 	number("passwords.argon2_time", l.Passwords.Argon2Time, 1, 16)
 	number("passwords.min_length", l.Passwords.MinLength, 8, 256)
-	number("passwords.max_length", l.Passwords.MaxLength, l.Passwords.MinLength, 1024)
+	number("passwords.max_length", l.Passwords.MaxLength, max(l.Passwords.MinLength, 64), 1024)
 	if path := l.Passwords.Blocklist; path != "" {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			mistake("passwords.blocklist", "names %q, which is no file that can be read", path)

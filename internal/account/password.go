@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -30,6 +31,10 @@ type PasswordRules struct {
 	blocked map[string]bool
 }
 
+// maxCharacters is what the longest password may be set to; the hash takes as
+// many in every spelling.
+const maxCharacters = 1024
+
 // maxBlocklist bounds an operator's list, in octets.
 const maxBlocklist = 256 << 20
 
@@ -40,8 +45,9 @@ func (p *PasswordRules) complete() error {
 	if p.MaxLength == 0 {
 		p.MaxLength = 256
 	}
-	if p.MinLength < 8 || p.MaxLength < p.MinLength || p.MaxLength > 1024 {
-		return fmt.Errorf("account: password length from %d to %d: the shortest is 8 or more, the longest 1024 or less", p.MinLength, p.MaxLength)
+	// NIST SP 800-63B-4 s3.1.1.2: passwords of 64 characters are taken.
+	if p.MinLength < 8 || p.MaxLength < max(p.MinLength, 64) || p.MaxLength > maxCharacters {
+		return fmt.Errorf("account: password length from %d to %d: the shortest is 8 or more, the longest from 64 to %d", p.MinLength, p.MaxLength, maxCharacters)
 	}
 	p.blocked = make(map[string]bool)
 	p.block(strings.NewReader(shippedBlocklist))
@@ -74,11 +80,12 @@ func (p *PasswordRules) block(list io.Reader) error {
 
 // blockForm is what whole passwords are compared in.
 func blockForm(password string) string {
-	return strings.ToLower(norm.NFKC.String(strings.TrimRight(password, "\r\n")))
+	return strings.ToLower(norm.NFKC.String(password))
 }
 
 // check says what is wrong with a new password, in words that do not repeat it.
-func (p *PasswordRules) check(member, password, emailKey string) error {
+// address is the person's, as it is compared.
+func (p *PasswordRules) check(member, password, address string) error {
 	password = norm.NFC.String(password)
 	n := utf8.RuneCountInString(password)
 	switch {
@@ -89,12 +96,22 @@ func (p *PasswordRules) check(member, password, emailKey string) error {
 	case p.blocked[blockForm(password)]:
 		return mistake(member, "The password is one of the most common ones.", "Choose another; a few words in a row are easy to remember.")
 	}
-	local, _, _ := strings.Cut(emailKey, "@")
-	lower := blockForm(password)
-	if strings.Contains(lower, emailKey) || lower == strings.Repeat(local, len(lower)/len(local)) {
+	if containsAddress(password, address) {
 		return mistake(member, "The password contains the e-mail address.", "Choose one that has nothing to do with the account.")
 	}
 	return nil
+}
+
+// containsAddress reports whether a password holds the whole address, or is the
+// part before the @ over and over. The part alone may stand in a password: it
+// can be one letter.
+func containsAddress(password, address string) bool {
+	if address == "" {
+		return false
+	}
+	folded := emailKey(password) // compared as addresses are
+	local, _, _ := strings.Cut(address, "@")
+	return strings.Contains(folded, address) || local != "" && strings.ReplaceAll(folded, local, "") == ""
 }
 
 // hashNew checks a new password by the rules and hashes it.
@@ -120,12 +137,13 @@ func busy(err error) error {
 // SetPassword sets a password without asking for the old one: the operator's
 // deed. All sessions of the person end.
 func (p *People) SetPassword(ctx context.Context, u store.User, password string, from From) error {
-	return p.setPassword(ctx, u, "password", password, "", store.EventPasswordSet, from)
+	return p.setPassword(ctx, u, "password", password, "", time.Time{}, store.EventPasswordSet, from)
 }
 
 // ChangePassword sets a person's own new password, after the current one. The
 // session keep stays, all others end. A wrong current password counts as a
-// failed sign-in; when that blocks the account, the session ends too.
+// failed sign-in; the one that blocks the account ends the session too. Somebody
+// else's block ends nothing: the request is refused until it is over.
 func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from From) error {
 	u, err := p.DB.UserByID(ctx, userID)
 	if err != nil {
@@ -136,8 +154,8 @@ func (p *People) ChangePassword(ctx context.Context, userID, current, newPasswor
 	if err := p.Passwords.check("new", newPassword, u.EmailKey); err != nil {
 		return err
 	}
-	if err := p.judge(ctx, u, true, u.EmailKey, current, from); err != nil {
-		if p.Limits.Blocked(u.EmailKey, from.Addr) && keep != "" {
+	if err := p.judge(ctx, &u, true, u.EmailKey, current, from); err != nil {
+		if errors.Is(err, durward.InvalidCredentials) && p.Limits.Blocked(u.EmailKey, from.Addr) && keep != "" {
 			event := from.event(store.EventSessionEnded, "too many wrong passwords", p.Now())
 			event.UserID, event.SessionID = u.ID, keep
 			revoked, endErr := p.DB.EndSession(ctx, keep, u.ID, "wrong passwords", p.revokedUntil(p.Now()), event, "")
@@ -148,10 +166,19 @@ func (p *People) ChangePassword(ctx context.Context, userID, current, newPasswor
 		}
 		return err
 	}
-	return p.setPassword(ctx, u, "new", newPassword, keep, store.EventPasswordChanged, from)
+	if err := locked(u); err != nil {
+		return err
+	}
+	err = p.setPassword(ctx, u, "new", newPassword, keep, u.PasswordChangedAt, store.EventPasswordChanged, from)
+	if errors.Is(err, store.ErrChanged) {
+		return fmt.Errorf("account: the password was changed while the current one was judged: %w: %w", err, durward.InvalidCredentials)
+	}
+	return err
 }
 
-func (p *People) setPassword(ctx context.Context, u store.User, member, password, keep, kind string, from From) error {
+// setPassword sets a password. was is when the one that was judged had been set,
+// and zero where none was.
+func (p *People) setPassword(ctx context.Context, u store.User, member, password, keep string, was time.Time, kind string, from From) error {
 	hash, err := p.hashNew(ctx, member, password, u.EmailKey)
 	if err != nil {
 		return err
@@ -159,7 +186,7 @@ func (p *People) setPassword(ctx context.Context, u store.User, member, password
 	now := p.Now()
 	event := from.event(kind, "ok", now)
 	event.UserID, event.SessionID = u.ID, keep
-	revoked, err := p.DB.ChangePassword(ctx, u.ID, hash, keep, p.revokedUntil(now), event)
+	revoked, err := p.DB.ChangePassword(ctx, u.ID, hash, keep, was, p.revokedUntil(now), event)
 	p.push(revoked)
 	return err
 }

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 )
 
 // refusedSignIns sums refused sign-ins until they are written to the security
-// log, so that a flood of them costs a row for each account and network, not one
-// for each try.
+// log: a row for each account, network and reason, not one for each try. A
+// network that tries more accounts gets one row for all further ones, so that
+// its flood hides nobody else's row.
 type refusedSignIns struct {
 	mu      sync.Mutex
 	waiting map[refusedKey]*refusedSum
-	lost    int // tries of accounts and networks past the bound
+	rows    map[string]int // of accounts, by network
 }
 
 type refusedKey struct{ account, network, why string }
@@ -25,28 +27,49 @@ type refusedSum struct {
 	times int
 }
 
-// maxRefusedSums bounds the sums held between two writes.
-const maxRefusedSums = 1000
+// Bounds on the sums held between two writes.
+const (
+	maxRefusedSums      = 1000 // and one for each reason beyond
+	maxRefusedOfNetwork = 20   // twice the failures a minute that a network has by default
+)
 
 func newRefusedSignIns() *refusedSignIns {
-	return &refusedSignIns{waiting: make(map[refusedKey]*refusedSum)}
+	return &refusedSignIns{waiting: make(map[refusedKey]*refusedSum), rows: make(map[string]int)}
 }
 
 func (s *refusedSignIns) add(account, userID, why string, from From, now time.Time) {
-	key := refusedKey{account, from.Network(), why}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sum, ok := s.waiting[key]; ok {
-		sum.times++
-		return
-	}
-	if len(s.waiting) >= maxRefusedSums {
-		s.lost++
-		return
-	}
 	event := from.event(store.EventSignInRefused, why, now)
 	event.UserID = userID
+	key := refusedKey{account, event.Network, why}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count(key) {
+		return
+	}
+	if s.rows[key.network] >= maxRefusedOfNetwork {
+		key.account, event.UserID, event.Device = "", "", ""
+		event.Detail = "further accounts"
+	}
+	if len(s.waiting) >= maxRefusedSums {
+		key.account, key.network, event.UserID, event.Device, event.Network = "", "", "", "", ""
+		event.Detail = "further networks"
+	}
+	if s.count(key) {
+		return
+	}
+	if key.account != "" {
+		s.rows[key.network]++
+	}
 	s.waiting[key] = &refusedSum{event: event, times: 1}
+}
+
+// count counts one more of a sum that there is.
+func (s *refusedSignIns) count(key refusedKey) bool {
+	sum, ok := s.waiting[key]
+	if ok {
+		sum.times++
+	}
+	return ok
 }
 
 func (s *refusedSignIns) take() []store.Event {
@@ -58,15 +81,12 @@ func (s *refusedSignIns) take() []store.Event {
 	events := make([]store.Event, 0, len(s.waiting))
 	for _, sum := range s.waiting {
 		if sum.times > 1 {
-			sum.event.Detail = fmt.Sprintf("%d times", sum.times)
+			sum.event.Detail = strings.TrimSpace(fmt.Sprintf("%d times %s", sum.times, sum.event.Detail))
 		}
 		events = append(events, sum.event)
 	}
-	if s.lost > 0 {
-		events[len(events)-1].Detail += fmt.Sprintf("; %d more of other accounts and networks", s.lost)
-	}
 	clear(s.waiting)
-	s.lost = 0
+	clear(s.rows)
 	return events
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -36,18 +37,28 @@ func (p *People) Authenticate(ctx context.Context, email, password string, from 
 			return store.User{}, err
 		}
 	}
-	if err := p.judge(ctx, u, known, key, password, from); err != nil {
+	if err := p.judge(ctx, &u, known, key, password, from); err != nil {
 		return store.User{}, err
 	}
-	if !u.LockedAt.IsZero() {
-		return store.User{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+	if err := locked(u); err != nil {
+		return store.User{}, err
 	}
 	return u, nil
 }
 
+// locked refuses a person whose account is locked. It is asked after the right
+// password only.
+func locked(u store.User) error {
+	if u.LockedAt.IsZero() {
+		return nil
+	}
+	return fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+}
+
 // judge checks one password within the limits. u is the zero User where known is
-// false; key is what failures are counted under.
-func (p *People) judge(ctx context.Context, u store.User, known bool, key, password string, from From) error {
+// false, and gets the newer hash where one was made; key is what failures are
+// counted under.
+func (p *People) judge(ctx context.Context, u *store.User, known bool, key, password string, from From) error {
 	attempt, err := p.Limits.Begin(ctx, key, from.Addr)
 	if err != nil {
 		var blocked *limits.Blocked
@@ -60,7 +71,10 @@ func (p *People) judge(ctx context.Context, u store.User, known bool, key, passw
 	defer attempt.Cancel() // where nothing below has decided
 
 	right, rehash, err := p.Hasher.Verify(ctx, u.Password, password)
-	if err != nil {
+	switch {
+	case errors.Is(err, pwhash.ErrMalformed): // right is false, after the same work
+		p.Log.Error("a stored password cannot be read: set a new one", "user", u.ID, "error", err)
+	case err != nil:
 		return busy(err)
 	}
 	if !right || !known {
@@ -74,12 +88,15 @@ func (p *People) judge(ctx context.Context, u store.User, known bool, key, passw
 	}
 	attempt.Succeed()
 	if rehash {
-		if hash, err := p.Hasher.Hash(ctx, password); err == nil {
+		hash, err := p.Hasher.Hash(ctx, password)
+		if err == nil {
 			err = p.DB.SetPasswordHash(ctx, u.ID, u.Password, hash)
-			if err != nil {
-				p.Log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
-			}
 		}
+		if err != nil { // the next sign-in tries again
+			p.Log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
+			return nil
+		}
+		u.Password = hash
 	}
 	return nil
 }

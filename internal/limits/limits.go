@@ -50,6 +50,8 @@ const (
 const (
 	maxAccounts  = 100_000 // counts of accounts, over all networks
 	maxOfNetwork = 1000    // of one network
+	maxNetworks  = 200_000 // networks, of IPv6 each /64, /56 and /48
+	looksAt      = 16      // how many networks are weighed where one must go
 	maxWaiting   = 1024    // tries that wait for others
 )
 
@@ -245,7 +247,9 @@ func (l *Limiter) wait(ctx context.Context) error {
 // room reports whether one more try stays within the limits even if all that
 // are under way fail.
 func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
-	if c := l.known(account, n); c != nil && len(c.failures)+c.underWay >= l.c.AccountFailures {
+	// Where none is under way there is nothing to wait for: under limits that were
+	// lowered meanwhile, the next failure blocks.
+	if c := l.known(account, n); c != nil && c.underWay > 0 && len(c.failures)+c.underWay >= l.c.AccountFailures {
 		return false
 	}
 	if l.c.NetworkUnlimited {
@@ -387,10 +391,11 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 	if c := count.accounts[account]; c != nil {
 		return c, nil
 	}
-	if len(count.accounts) >= maxOfNetwork && !l.dropOne(count) {
+	now := l.c.Now()
+	if len(count.accounts) >= maxOfNetwork && !l.dropFrom(count, now) {
 		return nil, ErrBusy
 	}
-	if l.accounts >= maxAccounts && !l.dropSomewhere() {
+	if l.accounts >= maxAccounts && !l.dropSomewhere(now) {
 		return nil, ErrBusy
 	}
 	if count.accounts == nil {
@@ -402,55 +407,110 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 	return c, nil
 }
 
+// network returns the count of a network, making it, and room for it, where
+// there is none.
 func (l *Limiter) network(p netip.Prefix) *networkCount {
 	n, ok := l.networks[p]
 	if !ok {
+		if len(l.networks) >= maxNetworks {
+			l.dropNetwork(l.c.Now())
+		}
 		n = new(networkCount)
 		l.networks[p] = n
 	}
 	return n
 }
 
-// dropOne forgets the account of a network about which least is known: a flood
-// of made-up accounts forgets its own.
-func (l *Limiter) dropOne(n *networkCount) bool {
-	victim, least := "", -1
-	for account, c := range n.accounts {
+// aBlock weighs more than any number of failures.
+const aBlock = 1 << 20
+
+// weight is how much is known about an account. What would forget it must have
+// failed more often itself.
+func (c *accountCount) weight(now time.Time) int {
+	if now.Before(c.blocked) {
+		return aBlock
+	}
+	return len(c.failures)
+}
+
+// lightest is the account of a network about which least is known, leaving out
+// those under way.
+func (n *networkCount) lightest(now time.Time) (account string, weight int, ok bool) {
+	for a, c := range n.accounts {
 		if c.underWay > 0 {
 			continue
 		}
-		weight := len(c.failures)
-		if !c.blocked.IsZero() {
-			weight = 1000
+		if w := c.weight(now); !ok || w < weight {
+			account, weight, ok = a, w, true
+			if w == 0 {
+				break
+			}
 		}
-		if least < 0 || weight < least {
-			victim, least = account, weight
+	}
+	return account, weight, ok
+}
+
+// dropFrom forgets an account of a network: a flood of made-up accounts forgets
+// its own.
+func (l *Limiter) dropFrom(n *networkCount, now time.Time) bool {
+	account, _, ok := n.lightest(now)
+	if ok {
+		delete(n.accounts, account)
+		l.accounts--
+	}
+	return ok
+}
+
+// dropSomewhere forgets, of some networks, the account about which least is
+// known; of equal ones that of the network that holds most.
+func (l *Limiter) dropSomewhere(now time.Time) bool {
+	var from *networkCount
+	victim, least, looked := "", 0, 0
+	for _, n := range l.networks { // in no order
+		account, weight, ok := n.lightest(now)
+		if !ok {
+			continue
 		}
-		if least == 0 {
+		if from == nil || weight < least || weight == least && len(n.accounts) > len(from.accounts) {
+			from, victim, least = n, account, weight
+		}
+		if looked++; looked == looksAt {
 			break
 		}
 	}
-	if least < 0 {
+	if from == nil {
 		return false
 	}
-	delete(n.accounts, victim)
+	delete(from.accounts, victim)
 	l.accounts--
 	return true
 }
 
-// dropSomewhere forgets an account of one of the networks that hold many.
-func (l *Limiter) dropSomewhere() bool {
-	var fullest *networkCount
-	looked := 0
-	for _, n := range l.networks { // in no order
-		if fullest == nil || len(n.accounts) > len(fullest.accounts) {
-			fullest = n
+// dropNetwork forgets, of some networks, the one about which least is known.
+// Where all are under way there is one more for as long as they are: the work on
+// secrets has its own bound.
+func (l *Limiter) dropNetwork(now time.Time) {
+	var victim netip.Prefix
+	least, looked := -1, 0
+	for p, n := range l.networks { // in no order
+		if n.underWay > 0 {
+			continue
 		}
-		if looked++; looked == 64 {
+		weight := len(n.failures)
+		for _, c := range n.accounts {
+			weight += c.weight(now)
+		}
+		if least < 0 || weight < least {
+			victim, least = p, weight
+		}
+		if looked++; looked == looksAt {
 			break
 		}
 	}
-	return fullest != nil && l.dropOne(fullest)
+	if least >= 0 {
+		l.accounts -= len(l.networks[victim].accounts)
+		delete(l.networks, victim)
+	}
 }
 
 // sweep forgets, once a minute, what says nothing any more.
@@ -508,7 +568,7 @@ func (r *Rate) Bad(addr netip.Addr) (wait time.Duration, ok bool) {
 	if r.counts[n] >= r.aMinute {
 		return time.Unix((r.minute+1)*60, 0).Sub(now), false
 	}
-	if len(r.counts) < maxAccounts {
+	if _, counted := r.counts[n]; counted || len(r.counts) < maxAccounts {
 		r.counts[n]++
 	}
 	return 0, true

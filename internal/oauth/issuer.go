@@ -164,7 +164,8 @@ type Tokens struct {
 }
 
 // SignIn begins a session for u, who has just proved who they are by the methods
-// amr (RFC 8176), and gives its first tokens.
+// amr (RFC 8176), and gives its first tokens. It refuses with InvalidCredentials
+// where the person was locked, or the password changed, since u was read.
 func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, from account.From) (Tokens, error) {
 	now := i.c.Now()
 	k := i.ring.Load().newest()
@@ -180,7 +181,11 @@ func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, from ac
 		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), ends), Ends: ends,
 	}
 	event := store.Event{ID: newID(), Kind: store.EventSignedIn, At: now, UserID: u.ID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
-	if _, err := i.c.DB.CreateSession(ctx, s, g, event, store.Place{Network: s.Network, Browser: s.Agent}); err != nil {
+	_, err := i.c.DB.CreateSession(ctx, s, g, event, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
+	if errors.Is(err, store.ErrChanged) || errors.Is(err, store.ErrNotFound) {
+		return Tokens{}, fmt.Errorf("oauth: locked, removed or with another password since it was judged: %w: %w", err, durward.InvalidCredentials)
+	}
+	if err != nil {
 		return Tokens{}, err
 	}
 	return i.tokens(g, s, 0, now)

@@ -34,9 +34,10 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-// MaxPassword is the longest password in bytes of UTF-8, before normalisation.
-// A longer one is refused before any work.
-const MaxPassword = 1024
+// MaxPassword is the longest password in bytes of UTF-8, before normalisation:
+// 1024 characters of four bytes, in a spelling that NFC makes a third as long. A
+// longer one is refused before any work.
+const MaxPassword = 3 * 4 * 1024
 
 // Lengths of the salts and hashes made here, in bytes (RFC 9106 s3.1: 16 bytes
 // of salt are recommended; s4: a tag of 256 bits).

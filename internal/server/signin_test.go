@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/oauth"
 )
 
 func TestWholeRound(t *testing.T) {
@@ -222,6 +225,49 @@ func TestPasswordChange(t *testing.T) {
 	if r := w.do("GET", "/api/notifications", here.AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || page.Items[0].Kind != "password_changed" {
 		t.Errorf("notifications: %s", r.body)
 	}
+}
+
+// A password that was judged opens no session once it has been changed, nor once
+// the account is locked; somebody else's block ends no session.
+func TestChangedWhileJudged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	ctx := context.Background()
+	here := w.signIn()
+	u, err := w.people.Authenticate(ctx, adaEmail, adaPassword, account.From{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.advance(time.Second)
+	const next = "a quite different sentence"
+	if r := w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": next}); r.StatusCode != 204 {
+		t.Fatalf("change: %s %s", r.Status, r.body)
+	}
+	if tokens, err := w.issuer.SignIn(ctx, u, []string{"pwd"}, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+		t.Errorf("a sign-in by the old password after the change: %+v %v, want InvalidCredentials", tokens, err)
+	}
+	if u, err = w.people.Authenticate(ctx, adaEmail, next, account.From{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.people.Lock(ctx, u.ID, account.From{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	if tokens, err := w.issuer.SignIn(ctx, u, []string{"pwd"}, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+		t.Errorf("a sign-in after the lock: %+v %v, want InvalidCredentials", tokens, err)
+	}
+}
+
+// Who blocks the account from the same network does not end the owner's session
+// when the owner then changes the password.
+func TestBlockOfAnotherEndsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	here := w.signIn()
+	for range 5 {
+		w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": randomPassword()}), 401, "INVALID_CREDENTIALS")
+	}
+	w.refused(w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": "a quite different sentence"}), 429, "TOO_MANY_ATTEMPTS")
+	w.works(here.AccessToken)
 }
 
 // Guessing the current password is guessing: it blocks the account and ends the

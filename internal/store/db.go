@@ -26,6 +26,7 @@ import (
 var (
 	ErrNotFound    = errors.New("store: no such row")
 	ErrEmailTaken  = errors.New("store: the address has an account")
+	ErrChanged     = errors.New("store: changed since it was read")
 	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed
 	ErrNewer       = errors.New("store: the database was made by a newer program")
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")

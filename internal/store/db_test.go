@@ -122,7 +122,7 @@ func addUser(t testing.TB, db *DB, id string) User {
 
 func signIn(t testing.TB, db *DB, userID, sessionID, grant string) {
 	t.Helper()
-	_, err := db.CreateSession(t.Context(), aSession(sessionID, userID), aGrant(grant, sessionID), anEvent(EventSignedIn, userID), home)
+	_, err := db.CreateSession(t.Context(), aSession(sessionID, userID), aGrant(grant, sessionID), anEvent(EventSignedIn, userID), home, noon)
 	must(t, err)
 }
 
@@ -336,7 +336,7 @@ func allDeeds() []aDeed {
 			ID, Hash, Keep string
 			Event          Event
 		}) error {
-			return errOf(db.ChangePassword(ctx, a.ID, a.Hash, a.Keep, later, a.Event))
+			return errOf(db.ChangePassword(ctx, a.ID, a.Hash, a.Keep, noon, later, a.Event))
 		}),
 		deedOf("LockUser", true, struct {
 			ID    string
@@ -368,7 +368,7 @@ func allDeeds() []aDeed {
 			Event   Event
 			Place   Place
 		}) error {
-			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place))
+			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place, noon))
 		}),
 		deedOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
 		deedOf("EndSession", true, struct {
@@ -1201,5 +1201,44 @@ func TestPanicIsLogged(t *testing.T) {
 	}
 	if got := log.text.String(); !strings.Contains(got, "TestPanicIsLogged") || strings.Contains(got, "secret-value\n") {
 		t.Errorf("the log says %q, want where it was", got)
+	}
+}
+
+// What was judged before the account changed is not done after it.
+func TestChangedSinceItWasRead(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	furnish(t, db)
+	ctx := t.Context()
+	begin := func(id string, was time.Time) error {
+		return errOf(db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, was))
+	}
+	change := func(was time.Time) error {
+		e := anEvent(EventPasswordChanged, "ada")
+		e.At = noon.Add(time.Hour)
+		return errOf(db.ChangePassword(ctx, "ada", "$argon2id$newer", "", was, later, e))
+	}
+	must(t, change(noon.Add(time.Nanosecond))) // the same microsecond
+	before := contents(t, db)
+	for name, err := range map[string]error{
+		"sign-in by the old password": begin("late-1", noon),
+		"change after the change":     change(noon),
+		"change a microsecond beside": change(noon.Add(time.Hour + time.Microsecond)),
+	} {
+		if !errors.Is(err, ErrChanged) {
+			t.Errorf("%s: %v, want ErrChanged", name, err)
+		}
+	}
+	if err := errOf(db.ChangePassword(ctx, "nobody", "$argon2id$newer", "", noon, later, anEvent(EventPasswordChanged, ""))); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a person who is not: %v, want ErrNotFound", err)
+	}
+	if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+		t.Errorf("something was done (-before +after):\n%s", diff)
+	}
+	must(t, begin("now", noon.Add(time.Hour)))
+	must(t, change(time.Time{})) // the operator's deed asks for none
+	must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
+	if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
+		t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
 	}
 }

@@ -48,19 +48,22 @@ func (s *Session) into() (fields []any, done func()) {
 
 // CreateSession begins a session with its first grant. It reports whether it
 // comes from a place that is new for this person, who is told then; the first
-// place of all is not new.
-func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place) (newPlace bool, err error) {
+// place of all is not new. was is the PasswordChangedAt of the person who was
+// judged; ErrChanged means that the person has been locked since, or has another
+// password.
+func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place, was time.Time) (newPlace bool, err error) {
 	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
 		return false, err
 	}
 	err = db.do(ctx, func(tx *tx) error {
-		// The person may have been locked since the password was judged.
-		var locked int64
-		if err := tx.row(`SELECT locked_at FROM users WHERE id = $1`, s.UserID).Scan(&locked); err != nil {
+		var locked, changed int64
+		if err := tx.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`, s.UserID).Scan(&locked, &changed); err != nil {
 			return err
 		}
-		if locked != 0 {
-			return ErrNotFound
+		// Whoever was locked since ended all sessions there were; so did whoever
+		// changed the password.
+		if locked != 0 || changed != micros(was) {
+			return ErrChanged
 		}
 		if _, err := tx.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,

@@ -122,15 +122,24 @@ func (db *DB) SetPasswordHash(ctx context.Context, id, old, hash string) error {
 }
 
 // ChangePassword sets a password, ends all sessions of the person but keep, and
-// tells the person. What it returns is revoked until the time given.
-func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, until time.Time, e Event) ([]Revocation, error) {
+// tells the person. What it returns is revoked until the time given. was is the
+// PasswordChangedAt of the password that was judged: where another has been set
+// since, ErrChanged is returned and nothing changes. The zero time is any.
+func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, until time.Time, e Event) ([]Revocation, error) {
 	if err := text(id, hash, keep); err != nil {
 		return nil, err
 	}
 	var revoked []Revocation
 	err := db.do(ctx, func(tx *tx) (err error) {
-		if n, err := tx.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1`, id, hash, micros(e.At)); err != nil || n == 0 {
-			return orNotFound(err)
+		n, err := tx.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND ($4 = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if _, err := tx.user(id); err != nil {
+				return err
+			}
+			return ErrChanged
 		}
 		if revoked, err = tx.endSessions(id, keep, e.Kind, e.At, until); err != nil {
 			return err
