@@ -494,7 +494,10 @@ func (g *Guard) unsure(p *Policy, who *Principal) string {
 		return fmt.Sprintf("acr %q, wanted one of %q", who.ACR, p.ACR)
 	}
 	if p.MaxAge > 0 {
-		if age := g.c.Now().Sub(who.AuthTime); who.AuthTime.IsZero() || age > p.MaxAge {
+		if who.AuthTime.IsZero() {
+			return fmt.Sprintf("signed in nobody knows when, at most %s ago is wanted", p.MaxAge)
+		}
+		if age := g.c.Now().Sub(who.AuthTime); age > p.MaxAge {
 			return fmt.Sprintf("signed in %s ago, at most %s", age.Truncate(time.Second), p.MaxAge)
 		}
 	}

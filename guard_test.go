@@ -347,6 +347,9 @@ func TestPolicies(t *testing.T) {
 			if !errors.Is(err, c.code) || p != nil {
 				t.Errorf("Check: got %+v, %v, want %s", p, err, c.code)
 			}
+			if strings.Contains(err.Error(), "signed in 2562047h") {
+				t.Errorf("the cause counts from a sign-in that nobody knows of: %v", err)
+			}
 			got := strings.Join(w.Header()["Www-Authenticate"], "\n")
 			if !strings.Contains(got, c.challenge) || c.challenge == "" && got != "" {
 				t.Errorf("got the challenges %q, want one with %q", got, c.challenge)
