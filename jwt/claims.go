@@ -341,8 +341,11 @@ func (c *Claims) check() error {
 	if len(c.Audience) == 0 {
 		mistake("Audience (aud) names nobody, RFC 9068 s2.2 requires it")
 	}
-	names := [...]string{c.Issuer, c.Subject, c.ID, c.ClientID, c.SessionID, c.ACR}
-	if slices.ContainsFunc(names[:], hasControl) || slices.ContainsFunc(c.AMR, hasControl) || slices.ContainsFunc(c.Audience, hasControl) {
+	names := []string{c.Issuer, c.Subject, c.ID, c.ClientID, c.SessionID, c.ACR}
+	if c.Confirmation != nil {
+		names = append(names, c.Confirmation.X5tS256, c.Confirmation.JKT)
+	}
+	if slices.ContainsFunc(names, hasControl) || slices.ContainsFunc(c.AMR, hasControl) || slices.ContainsFunc(c.Audience, hasControl) {
 		mistake("a claim has a control character in it")
 	}
 	if slices.Contains(c.Audience, "") || slices.Contains(c.AMR, "") {
@@ -369,6 +372,9 @@ func (c *Claims) check() error {
 	}
 	if len(errs) == 0 && c.Expires.Unix() <= c.IssuedAt.Unix() {
 		mistake("Expires is not at least a second after IssuedAt")
+	}
+	if len(errs) == 0 && (c.NotBefore.Unix() >= c.Expires.Unix() || c.AuthTime.Unix() >= c.Expires.Unix()) {
+		mistake("NotBefore or AuthTime is not before Expires: nobody could ever use the token")
 	}
 	return errors.Join(errs...)
 }

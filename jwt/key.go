@@ -221,8 +221,9 @@ func goodRSA(p *rsa.PublicKey) error {
 		return errors.New("RSA modulus is even")
 	// With 1 anybody signs; small ones forgive padding mistakes of the signer
 	// (NIST FIPS 186-5 s5.1: over 2^16, odd).
-	case p.E < 65537 || p.E&1 == 0:
-		return fmt.Errorf("RSA public exponent %d, an odd one of at least 65537 is wanted", p.E)
+	// crypto/rsa verifies with none of more than 31 bits.
+	case p.E < 65537 || p.E&1 == 0 || p.E > 1<<31-1:
+		return fmt.Errorf("RSA public exponent %d, an odd one from 65537 to 2147483647 is wanted", p.E)
 	case isROCA(p.N):
 		return errors.New("RSA key with the fingerprint of CVE-2017-15361 (ROCA): its factors can be found")
 	}
@@ -420,7 +421,7 @@ func (k *PrivateKey) Sign(c Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	size := len(k.header) + base64.RawURLEncoding.EncodedLen(len(claims)) + 1 + 684 // the largest signature
+	size := len(k.header) + base64.RawURLEncoding.EncodedLen(len(claims)) + 1 + 342 // the signature of a key of 2048 bits; a larger one grows it
 	token := make([]byte, 0, len(claims)+size)
 	token = append(token, k.header...)
 	token = base64.RawURLEncoding.AppendEncode(token, claims)

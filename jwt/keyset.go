@@ -198,9 +198,9 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 		if alg != "" && alg != "HS256" {
 			return nil, fmt.Errorf("jwt: symmetric key with alg %s, only HS256 is taken", shown(alg))
 		}
-		octets, err := b64.DecodeString(j.member("k"))
-		if err != nil {
-			return nil, errors.New("jwt: k of the symmetric key is not base64url")
+		octets, ok := canonical(j.member("k"))
+		if !ok {
+			return nil, errors.New("jwt: k of the symmetric key is not canonical base64url (RFC 7518 s6.4.1)")
 		}
 		return SharedSecret(kid, octets)
 	}
@@ -394,6 +394,12 @@ func (j *jwk) public() (*Key, error) {
 	return newKey(j.member("kid"), j.member("alg"), key)
 }
 
+// canonical decodes a member of a key: base64url in its one spelling, not empty.
+func canonical(text string) ([]byte, bool) {
+	b, err := b64.DecodeString(text)
+	return b, err == nil && len(b) > 0 && !strings.ContainsAny(text, "\r\n") // b64 passes over those
+}
+
 // jose has the named members read as a key.
 func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 	text := []byte{'{'}
@@ -402,7 +408,7 @@ func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 			continue
 		}
 		if name != "kty" && name != "crv" {
-			if _, err := b64.DecodeString(j.values[i]); err != nil || strings.ContainsAny(j.values[i], "\r\n") || j.values[i] == "" {
+			if _, ok := canonical(j.values[i]); !ok {
 				return nil, fmt.Errorf("%s is not canonical base64url (RFC 7518 s6)", name)
 			}
 		}

@@ -162,7 +162,8 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.c.URL, context.Cause(ctx), durward.AuthUnavailable)
+			// Not its cause: that may wrap a code, and this is an outage.
+			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.c.URL, ctx.Err(), durward.AuthUnavailable)
 		}
 		failed = f.err
 	}

@@ -98,7 +98,6 @@ func (t *compact) signedBy(key *Key) error {
 // or bring their own key, are refused.
 type header struct {
 	alg, typ, kid string
-	hasKid        bool
 	bad           error // the first member of the wrong type or refused outright
 }
 
@@ -137,7 +136,7 @@ func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		case "typ":
 			field = &h.typ
 		case "kid":
-			field, h.hasKid = &h.kid, true
+			field = &h.kid
 		default:
 			if why, ok := refusedMembers[name]; ok && h.bad == nil {
 				h.bad = fmt.Errorf("header has %q: %s", name, why)
@@ -278,8 +277,11 @@ func skip(d *jsontext.Decoder) error {
 		if depth > maxDepth {
 			return fmt.Errorf("nested more than %d deep", maxDepth)
 		}
-		// An object counts its names and its values.
-		if _, n := d.StackIndex(depth); n > 2*maxMembers {
+		kind, n := d.StackIndex(depth)
+		if kind == '{' {
+			n /= 2 // it counts names and values
+		}
+		if n > maxMembers {
 			return fmt.Errorf("more than %d members or elements in one place", maxMembers)
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/durward-auth/durward"
 )
 
 func load(t *testing.T, name string, to any) {
@@ -204,6 +206,7 @@ type joseVectors struct {
 			TcID    int
 			Comment string
 			JWS     json.RawMessage
+			JWE     json.RawMessage
 			Result  string
 		}
 	}
@@ -221,9 +224,12 @@ func checkLedger(t *testing.T, name string, lines map[int]ledgerLine, v joseVect
 		}
 		for _, test := range g.Tests {
 			seen++
-			var jws string
-			if json.Unmarshal(test.JWS, &jws) != nil {
-				jws = string(test.JWS) // JSON serialization
+			text, jws := test.JWS, ""
+			if text == nil {
+				text = test.JWE
+			}
+			if json.Unmarshal(text, &jws) != nil {
+				jws = string(text) // JSON serialization
 			}
 			got, why := "valid", accept(key, jws)
 			if why != nil {
@@ -268,7 +274,54 @@ func TestWycheproofJWK(t *testing.T) {
 	t.Parallel()
 	var v joseVectors
 	load(t, "wycheproof/json_web_key_test.json", &v)
-	checkLedger(t, "jwk", ledger(t, "wycheproof_jwk_ledger.txt"), v, func(set json.RawMessage, jws string) error {
+	checkLedger(t, "jwk", ledger(t, "wycheproof_jwk_ledger.txt"), v, acceptBySet(t))
+}
+
+// Single keys and sets, signed and encrypted tokens.
+func TestWycheproofCrypto(t *testing.T) {
+	t.Parallel()
+	var v joseVectors
+	load(t, "wycheproof/json_web_crypto_test.json", &v)
+	bySet := acceptBySet(t)
+	checkLedger(t, "crypto", ledger(t, "wycheproof_crypto_ledger.txt"), v, func(jwk json.RawMessage, jws string) error {
+		if bytes.Contains(jwk, []byte(`"keys"`)) {
+			return bySet(jwk, jws)
+		}
+		key, err := keyOf(jwk)
+		if err != nil {
+			return err
+		}
+		_, err = verifyJWS(jws, key)
+		return err
+	})
+}
+
+// Encrypted tokens, good and malformed, of all key management modes: none is
+// taken, none panics, and a verifier answers each like any other bad token.
+func TestWycheproofEncryptedTokens(t *testing.T) {
+	t.Parallel()
+	var v joseVectors
+	load(t, "wycheproof/json_web_encryption_test.json", &v)
+	verify := verifier(t, Config{}, generate(t, "ES256").Public())
+	n := 0
+	for _, g := range v.TestGroups {
+		for _, test := range g.Tests {
+			n++
+			token := string(test.JWE)
+			if json.Unmarshal(test.JWE, &token) != nil {
+				token = string(test.JWE)
+			}
+			_, err := verify.Verify(t.Context(), token)
+			refused(t, token, err, durward.InvalidToken, "")
+		}
+	}
+	if n != 139 {
+		t.Errorf("%d vectors, want 139", n)
+	}
+}
+
+func acceptBySet(t *testing.T) func(set json.RawMessage, jws string) error {
+	return func(set json.RawMessage, jws string) error {
 		keys, err := ParseKeySet(set)
 		if err != nil {
 			var symmetric struct{ Keys []json.RawMessage }
@@ -294,7 +347,7 @@ func TestWycheproofJWK(t *testing.T) {
 			return err
 		}
 		return c.signedBy(key)
-	})
+	}
 }
 
 // The signature algorithms below JWS, through the same function that Verify
@@ -310,8 +363,9 @@ func TestWycheproofSignatures(t *testing.T) {
 		{"hmac_sha256_test.json", "HS256", 174},
 		{"rsa_pss_2048_sha256_mgf1_32_test.json", "PS256", 108},
 		{"rsa_signature_2048_sha256_test.json", "RS256", 259},
+		{"rsa_signature_3072_sha256_test.json", "RS256", 259},
 	} {
-		t.Run(f.alg, func(t *testing.T) {
+		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
 			var v struct {
 				TestGroups []struct {

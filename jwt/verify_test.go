@@ -505,22 +505,29 @@ func TestPublicKeyIsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	var file struct{ Variants []string }
+	load(t, "rfc/hmac_key_confusion_inputs.json", &file)
 	inputs := map[string][]byte{
 		"PKIX PEM with trailing newline":    []byte(text),
 		"PKIX PEM without trailing newline": []byte(strings.TrimSuffix(text, "\n")),
 		"PKIX PEM with CRLF":                []byte(strings.ReplaceAll(text, "\n", "\r\n")),
 		"PKCS#1 RSA PUBLIC KEY PEM":         pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(public)}),
-		"X.509 certificate PEM":             pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		"X.509 certificate PEM (x5c[0])":    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
 		"raw DER SubjectPublicKeyInfo":      der,
 		"base64 of DER":                     []byte(base64.StdEncoding.EncodeToString(der)),
-		"JWK JSON as served":                set.Keys[0],
-		"n, base64url text":                 []byte(b64.EncodeToString(public.N.Bytes())),
-		"raw n":                             public.N.Bytes(),
+		"JWK JSON text exactly as served":   set.Keys[0],
+		"n (base64url text)":                []byte(b64.EncodeToString(public.N.Bytes())),
+		"raw n bytes":                       public.N.Bytes(),
 		"empty key":                         {},
-		"kid":                               []byte(k.ID()),
+		"kid string":                        []byte(k.ID()),
 	}
-	if len(inputs) != 12 {
-		t.Fatalf("%d inputs, want 12", len(inputs))
+	for _, name := range file.Variants {
+		if _, ok := inputs[name]; !ok {
+			t.Errorf("the file names the form %q, which is not tried", name)
+		}
+	}
+	if len(inputs) != 12 || len(file.Variants) != 12 {
+		t.Fatalf("%d inputs of %d named, want 12", len(inputs), len(file.Variants))
 	}
 	strict := verifier(t, Config{Algorithms: []string{"RS256"}}, k.Public())
 	lax := verifier(t, Config{Algorithms: algorithms}, k.Public(), generate(t, "HS256").Public())

@@ -1,0 +1,811 @@
+package jwt
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+// publisher is an issuer's server with a key set to fetch, on loopback. What it
+// answers can be changed at any time.
+type publisher struct {
+	*httptest.Server
+	mu      sync.Mutex
+	answer  http.HandlerFunc
+	fetched []*http.Request
+}
+
+func publish(t testing.TB, answer http.HandlerFunc) *publisher {
+	p := &publisher{answer: answer}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		p.fetched = append(p.fetched, r)
+		answer := p.answer
+		p.mu.Unlock()
+		answer(w, r)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *publisher) now(answer http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+func (p *publisher) fetches() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.fetched)
+}
+
+// serving answers with the public parts of keys.
+func serving(t testing.TB, keys ...*PrivateKey) http.HandlerFunc {
+	t.Helper()
+	public := make([]*Key, len(keys))
+	for i, k := range keys {
+		public[i] = k.Public()
+	}
+	body, err := MarshalKeySet(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }
+}
+
+func away(w http.ResponseWriter, _ *http.Request) { http.Error(w, "away", http.StatusBadGateway) }
+
+// hand is a clock that is moved by hand.
+type hand struct{ ns atomic.Int64 }
+
+func (h *hand) now() time.Time           { return noon.Add(time.Duration(h.ns.Load())) }
+func (h *hand) forward(by time.Duration) { h.ns.Add(int64(by)) }
+
+// remote returns keys that follow p by the clock h.
+func remote(t testing.TB, p *publisher, h *hand) *RemoteKeys {
+	t.Helper()
+	r, err := NewRemoteKeys(RemoteConfig{URL: p.URL + "/keys", Client: p.Client(), Now: h.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// settle waits for a fetch that nobody waits for.
+func settle(t testing.TB, r *RemoteKeys) {
+	t.Helper()
+	r.mu.Lock()
+	f := r.fetching
+	r.mu.Unlock()
+	if f == nil {
+		return
+	}
+	select {
+	case <-f.done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the fetch does not end")
+	}
+}
+
+// found checks that a key is had, and returns it.
+func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
+	t.Helper()
+	got, err := r.Key(t.Context(), k.ID())
+	if err != nil || !got.equal(k.Public()) {
+		t.Fatalf("key %s: got %v, %v", k.ID(), got, err)
+	}
+	return got
+}
+
+// notFound checks that a key is not had, for what reason.
+func notFound(t testing.TB, r *RemoteKeys, kid string, code durward.Code, cause string) {
+	t.Helper()
+	k, err := r.Key(t.Context(), kid)
+	if k != nil || !errors.Is(err, code) || codesIn(err) != 1 || !strings.Contains(err.Error(), cause) {
+		t.Errorf("kid %q: got %v, %v\nwant %s alone and %q", kid, k, err, code, cause)
+	}
+}
+
+func TestRemoteKeysConfiguration(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"":                                     "give the issuer's jwks_uri",
+		"https://auth.example.com/\x7f":        "cannot be read",
+		"auth.example.com/jwks":                "give an absolute https URL",
+		"https:///jwks":                        "give an absolute https URL",
+		"ftp://auth.example.com/jwks":          "give an absolute https URL",
+		"file:///etc/passwd":                   "give an absolute https URL",
+		"http://auth.example.com/jwks":         "http is taken on loopback only",
+		"http://10.0.0.1/jwks":                 "http is taken on loopback only",
+		"http://localhost.example/jwks":        "http is taken on loopback only",
+		"https://u:secret@auth.example.com/":   "user or password",
+		"https://auth.example.com/jwks#k":      "a fragment is never sent",
+		"http://u:secret@auth.example.com/#so": "user or password",
+	} {
+		r, err := NewRemoteKeys(RemoteConfig{URL: url})
+		if r != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q in it", url, err, want)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows a password: %v", err)
+		}
+	}
+	_, err := NewRemoteKeys(RemoteConfig{URL: "http://u@auth.example.com/#x"})
+	for _, want := range []string{"loopback", "user", "fragment"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want all mistakes, %q too", err, want)
+		}
+	}
+	for _, url := range []string{"https://auth.example.com/jwks", "HTTPS://auth.example.com:8443/jwks?x=1", "http://localhost:8401/jwks", "http://127.9.9.9/jwks", "http://[::1]:1/jwks"} {
+		if _, err := NewRemoteKeys(RemoteConfig{URL: url}); err != nil {
+			t.Errorf("%q: got %v, want accepted", url, err)
+		}
+	}
+}
+
+// A thousand tokens with kids of their own in ten seconds make one fetch, and
+// good tokens are taken all the while, remembered or not.
+func TestUnknownKeysMakeOneFetch(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "EdDSA")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	r := remote(t, p, h)
+	good := sign(t, k, example())
+	remembering := verifier(t, Config{Keys: r, Now: h.now})
+	forgetting := verifier(t, Config{Keys: r, Now: h.now, CacheSize: -1})
+	stranger := generate(t, "EdDSA")
+	flood := func(want int) {
+		t.Helper()
+		for i := range 1000 {
+			token := forge(t, stranger, fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":"k%d"}`, rand.Uint64()), payloadWith("", ""))
+			_, err := remembering.Verify(t.Context(), token)
+			refused(t, token, err, durward.InvalidToken, "no key")
+			if i%10 == 0 {
+				for _, v := range []*Verifier{remembering, forgetting} {
+					if _, err := v.Verify(t.Context(), good); err != nil {
+						t.Fatalf("good token after %d bad ones: %v", i+1, err)
+					}
+				}
+			}
+			h.forward(10*time.Millisecond - 1) // 1 µs less than ten seconds in all
+		}
+		if got := p.fetches(); got != want {
+			t.Errorf("%d fetches, want %d", got, want)
+		}
+	}
+	flood(1)
+	h.forward(1000 - 1)
+	notFound(t, r, "k", durward.InvalidToken, "no key")
+	if got := p.fetches(); got != 1 {
+		t.Errorf("%d fetches a nanosecond before the pause is over, want 1", got)
+	}
+	h.forward(1)
+	flood(2)
+}
+
+// Many who ask at once wait for one fetch.
+func TestConcurrentRequestsShareOneFetch(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	set, arrived, release := serving(t, k), make(chan struct{}, 100), make(chan struct{})
+	p := publish(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		set(w, r)
+	})
+	r := remote(t, p, new(hand))
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			if i%2 == 0 {
+				if _, err := r.Key(t.Context(), k.ID()); err != nil {
+					t.Errorf("known key: %v", err)
+				}
+			} else if _, err := r.Key(t.Context(), "nobody"); !errors.Is(err, durward.InvalidToken) {
+				t.Errorf("unknown key: got %v, want INVALID_TOKEN", err)
+			}
+		})
+	}
+	<-arrived
+	// Who gives up waiting ends the wait, and not the fetch.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(durward.TokenExpired)
+	if _, err := r.Key(ctx, k.ID()); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.Canceled) || codesIn(err) != 1 {
+		t.Errorf("request ended: got %v, want AUTH_UNAVAILABLE alone", err)
+	}
+	close(release)
+	wg.Wait()
+	if got := p.fetches(); got != 1 {
+		t.Errorf("%d fetches, want 1", got)
+	}
+}
+
+// What each answer of the issuer means before there ever was a set.
+func TestFirstFetch(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	good, err := MarshalKeySet([]*Key{k.Public()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := k.MarshalJWK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := publish(t, serving(t, k))
+	text := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
+	}
+	redirect := func(to func(r *http.Request) string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/there" {
+				_, _ = w.Write(good)
+				return
+			}
+			http.Redirect(w, r, to(r), http.StatusTemporaryRedirect)
+		}
+	}
+	zipped := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = z.Write(bytes.Repeat([]byte(" "), 64<<20))
+		_ = z.Close()
+	}
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		cause  string // of AUTH_UNAVAILABLE; empty where the key is had
+	}{
+		"good":           {text(string(good)), ""},
+		"good, 1 MiB":    {text(string(good) + strings.Repeat(" ", maxKeySet-len(good))), ""},
+		"over 1 MiB":     {text(string(good) + strings.Repeat(" ", maxKeySet-len(good)+1)), "at most 1048576 are read"},
+		"64 MiB zipped":  {zipped, "at most 1048576 are read"},
+		"error 500":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); _, _ = w.Write(good) }, "the issuer answered 500"},
+		"not found":      {http.NotFound, "the issuer answered 404"},
+		"no content":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "the issuer answered 204"},
+		"304 unasked":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "the issuer answered 304"},
+		"HTML":           {text("<html>sign in</html>"), "not a JWK Set"},
+		"no keys member": {text(`{"jwks":[]}`), `there is no "keys" in it`},
+		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "9999")
+			_, _ = w.Write(good)
+		}, "unexpected EOF"},
+		"private key published": {text(`{"keys":[` + string(private) + `]}`), `has the secret member "d"`},
+		"closed":                {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"redirect, same origin": {redirect(func(*http.Request) string { return "/there" }), ""},
+		"redirect, other port":  {redirect(func(*http.Request) string { return elsewhere.URL + "/keys" }), "redirected to another origin, " + elsewhere.URL},
+		"redirect, other name": {redirect(func(r *http.Request) string {
+			return "http://localhost:" + strings.Split(r.Host, ":")[1] + "/there"
+		}), "redirected to another origin"},
+		"redirect, other scheme": {redirect(func(r *http.Request) string { return "https://" + r.Host + "/there" }), "redirected to another origin"},
+		"redirect, three times": {redirect(func(r *http.Request) string {
+			n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+			return [...]string{"/keys?n=1", "/keys?n=2", "/there"}[n]
+		}), ""},
+		"redirect, four times": {redirect(func(r *http.Request) string {
+			n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+			return [...]string{"/keys?n=1", "/keys?n=2", "/keys?n=3", "/there"}[n]
+		}), "redirected more than 3 times"},
+		"redirect, for ever": {redirect(func(*http.Request) string { return "/keys" }), "redirected more than 3 times"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := publish(t, test.answer)
+			p.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+			h := new(hand)
+			r := remote(t, p, h)
+			if test.cause == "" {
+				found(t, r, k)
+				return
+			}
+			notFound(t, r, k.ID(), durward.AuthUnavailable, test.cause)
+			n := p.fetches()
+			// Asked again it says the same without another fetch, until the pause is over.
+			h.forward(fetchPause - 1)
+			notFound(t, r, k.ID(), durward.AuthUnavailable, test.cause)
+			if p.fetches() != n {
+				t.Error("fetched again within the pause")
+			}
+			p.now(text(string(good)))
+			h.forward(1)
+			found(t, r, k)
+		})
+	}
+	if n := elsewhere.fetches(); n != 0 {
+		t.Errorf("the other origin saw %d requests, want none", n)
+	}
+}
+
+// Nobody listens at all.
+func TestIssuerIsNotThere(t *testing.T) {
+	t.Parallel()
+	p := publish(t, away)
+	p.Close()
+	v := verifier(t, Config{Keys: remote(t, p, new(hand))})
+	token := sign(t, generate(t, "ES256"), example())
+	_, err := v.Verify(t.Context(), token)
+	refused(t, token, err, durward.AuthUnavailable, "could not be fetched 0s ago")
+}
+
+// While the issuer is away the last good set serves for 24 h and not longer; a
+// key that is not in it may be new, and that is an outage.
+func TestLastGoodSetServes(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	r := remote(t, p, h)
+	found(t, r, k)
+	p.now(away)
+
+	h.forward(15*time.Minute - 1)
+	found(t, r, k)
+	settle(t, r)
+	if n := p.fetches(); n != 1 {
+		t.Fatalf("%d fetches before the set was due, want 1", n)
+	}
+	h.forward(1)
+	found(t, r, k) // at once; the fetch goes on meanwhile
+	settle(t, r)
+	if n := p.fetches(); n != 2 {
+		t.Fatalf("%d fetches of a set that was due, want 2", n)
+	}
+	notFound(t, r, "new", durward.AuthUnavailable, "the issuer answered 502")
+	// Not at each request.
+	for range 100 {
+		h.forward(fetchPause/100 - 1)
+		found(t, r, k)
+		settle(t, r)
+	}
+	if n := p.fetches(); n != 2 {
+		t.Errorf("%d fetches within the pause after a failure, want 2", n)
+	}
+	h.forward(100)
+	found(t, r, k)
+	settle(t, r)
+	if n := p.fetches(); n != 3 {
+		t.Errorf("%d fetches after the pause, want 3", n)
+	}
+
+	h.ns.Store(int64(24 * time.Hour))
+	found(t, r, k)
+	settle(t, r)
+	h.forward(1)
+	notFound(t, r, k.ID(), durward.AuthUnavailable, "the issuer answered 502")
+	v := verifier(t, Config{Keys: r, Now: h.now})
+	c := example()
+	c.IssuedAt, c.Expires = h.now(), h.now().Add(time.Hour)
+	token := sign(t, k, c)
+	_, err := v.Verify(t.Context(), token)
+	refused(t, token, err, durward.AuthUnavailable, "could not be fetched")
+
+	// Back: at the next fetch everything is as it was.
+	p.now(serving(t, k))
+	h.forward(fetchPause)
+	found(t, r, k)
+	notFound(t, r, "new", durward.InvalidToken, "no key")
+}
+
+// A remembered token too is refused once the set is too old to tell.
+func TestRememberedTokenEndsWithTheLastGoodSet(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	v := verifier(t, Config{Keys: remote(t, p, h), Now: h.now, MaxLifetime: 48 * time.Hour})
+	c := example()
+	c.Expires = noon.Add(48 * time.Hour)
+	token := sign(t, k, c)
+	if _, err := v.Verify(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	p.now(away)
+	h.forward(24*time.Hour + 1)
+	_, err := v.Verify(t.Context(), token)
+	refused(t, token, err, durward.AuthUnavailable, "could not be fetched")
+}
+
+// A key that leaves the set takes its tokens with it, remembered or not; one that
+// stays keeps them remembered; one that comes is found at once.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	first, second := generate(t, "ES256"), generate(t, "ES256")
+	h := new(hand)
+	p := publish(t, serving(t, first))
+	r := remote(t, p, h)
+	v := verifier(t, Config{Keys: r, Now: h.now})
+	old, next := sign(t, first, example()), sign(t, second, example())
+	if _, err := v.Verify(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	pointer := found(t, r, first)
+
+	p.now(serving(t, first, second))
+	h.forward(fetchPause)
+	if _, err := v.Verify(t.Context(), next); err != nil {
+		t.Fatalf("token of a key that has just been published: %v", err)
+	}
+	if found(t, r, first) != pointer {
+		t.Error("a key that stayed is another pointer: its tokens are verified again")
+	}
+	if n := v.remembers(); n != 2 {
+		t.Errorf("%d tokens remembered, want 2", n)
+	}
+
+	// The first key goes.
+	p.now(serving(t, second))
+	h.forward(fetchPause)
+	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	_, err := v.Verify(t.Context(), old)
+	refused(t, old, err, durward.InvalidToken, "no key")
+	if n := v.remembers(); n != 1 {
+		t.Errorf("%d tokens remembered, want 1", n)
+	}
+	if _, err := v.Verify(t.Context(), next); err != nil {
+		t.Errorf("token of the key that stayed: %v", err)
+	}
+
+	// The second one is replaced by another of the same name.
+	impostor := generate(t, "ES256")
+	impostor.key.id = second.ID()
+	p.now(serving(t, impostor))
+	h.forward(14 * time.Minute) // the token still lives
+	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	_, err = v.Verify(t.Context(), next)
+	refused(t, next, err, durward.InvalidToken, "signature is not one of key")
+}
+
+// remembers counts what the cache holds.
+func (v *Verifier) remembers() int {
+	n := 0
+	for i := range v.cache.shards {
+		s := &v.cache.shards[i]
+		s.mu.RLock()
+		n += len(s.m)
+		s.mu.RUnlock()
+	}
+	return n
+}
+
+// An ETag is sent back, and 304 keeps the keys and makes them fresh.
+func TestNotModified(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	set := serving(t, k)
+	p := publish(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"one"`)
+		w.Header().Set("Cache-Control", "max-age=120")
+		if r.Header.Get("If-None-Match") == `"one"` {
+			w.Header().Del("ETag") // a 304 need not say it again
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		set(w, r)
+	})
+	h := new(hand)
+	r := remote(t, p, h)
+	pointer := found(t, r, k)
+	for i := range 3 {
+		h.forward(2 * time.Minute)
+		if found(t, r, k) != pointer {
+			t.Error("another pointer after 304")
+		}
+		settle(t, r)
+		if n := p.fetches(); n != i+2 {
+			t.Fatalf("%d fetches, want %d", n, i+2)
+		}
+		h.forward(time.Minute) // fresh again
+		found(t, r, k)
+		settle(t, r)
+		if n := p.fetches(); n != i+2 {
+			t.Fatalf("%d fetches of a set that was fresh, want %d", n, i+2)
+		}
+	}
+	for i, req := range p.fetched {
+		if got, want := req.Header.Get("If-None-Match"), map[bool]string{true: "", false: `"one"`}[i == 0]; got != want {
+			t.Errorf("fetch %d: If-None-Match %q, want %q", i, got, want)
+		}
+		if got := req.Header.Get("Accept"); !strings.HasPrefix(got, "application/jwk-set+json") {
+			t.Errorf("Accept is %q", got)
+		}
+	}
+	// It counts as a good set for another 24 h.
+	p.now(away)
+	h.forward(23 * time.Hour)
+	found(t, r, k)
+}
+
+func TestFreshness(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		fields []string // of Cache-Control
+		age    string
+		want   time.Duration
+	}{
+		{nil, "", 15 * time.Minute},
+		{[]string{"public"}, "", 15 * time.Minute},
+		{[]string{"max-age=600"}, "", 10 * time.Minute},
+		{[]string{"public, Max-Age=600, must-revalidate"}, "", 10 * time.Minute},
+		{[]string{"public", "max-age=600"}, "", 10 * time.Minute},
+		{[]string{`max-age="600"`}, "", 10 * time.Minute},
+		{[]string{"max-age=600"}, "480", 2 * time.Minute},
+		{[]string{"max-age=600"}, "599", time.Minute},
+		{[]string{"max-age=600"}, "99999999999", 10 * time.Minute},
+		{[]string{"max-age=600"}, "soon", 10 * time.Minute},
+		{[]string{"max-age=60"}, "", time.Minute},
+		{[]string{"max-age=59"}, "", time.Minute},
+		{[]string{"max-age=0"}, "", time.Minute},
+		{[]string{"max-age=-5"}, "", time.Minute},
+		{[]string{"max-age=x"}, "", time.Minute},
+		{[]string{"max-age"}, "", time.Minute},
+		{[]string{"max-age=3600"}, "", time.Hour},
+		{[]string{"max-age=3601"}, "", time.Hour},
+		{[]string{"max-age=31536000, immutable"}, "", time.Hour},
+		{[]string{"max-age=99999999999999999999999"}, "", time.Hour},
+		{[]string{"no-store, max-age=600"}, "", time.Minute},
+		{[]string{"max-age=600, no-cache"}, "", time.Minute},
+		{[]string{"s-maxage=5"}, "", 15 * time.Minute},
+	} {
+		h := http.Header{}
+		for _, f := range test.fields {
+			h.Add("Cache-Control", f)
+		}
+		if test.age != "" {
+			h.Set("Age", test.age)
+		}
+		if got := freshness(h); got != test.want {
+			t.Errorf("Cache-Control %q, Age %q: got %s, want %s", test.fields, test.age, got, test.want)
+		}
+	}
+}
+
+// The bounds of Cache-Control as a user of the keys meets them.
+func TestSetIsFetchedAnewWhenDue(t *testing.T) {
+	t.Parallel()
+	for field, due := range map[string]time.Duration{"max-age=1": minFresh, "max-age=86400": maxFresh, "": defaultFresh} {
+		k := generate(t, "ES256")
+		set := serving(t, k)
+		p := publish(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Cache-Control", field); set(w, r) })
+		h := new(hand)
+		r := remote(t, p, h)
+		found(t, r, k)
+		h.forward(due - 1)
+		found(t, r, k)
+		settle(t, r)
+		if n := p.fetches(); n != 1 {
+			t.Errorf("%q: %d fetches just before %s, want 1", field, n, due)
+		}
+		h.forward(1)
+		found(t, r, k)
+		settle(t, r)
+		if n := p.fetches(); n != 2 {
+			t.Errorf("%q: %d fetches at %s, want 2", field, n, due)
+		}
+	}
+}
+
+// A clock that was set back neither stops fetching nor serves an answer of the
+// future for ever.
+func TestClockGoesBack(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	r := remote(t, p, h)
+	found(t, r, k)
+	h.forward(-time.Hour)
+	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	if n := p.fetches(); n != 2 {
+		t.Errorf("%d fetches after the clock was set back, want 2", n)
+	}
+	// And one that leaps ahead of everything while the pause holds.
+	h.forward(48 * time.Hour)
+	p.now(away)
+	notFound(t, r, k.ID(), durward.AuthUnavailable, "could not be fetched")
+}
+
+// The log hears of an outage once, of its end, and of keys that are passed over.
+func TestFetchesAreLogged(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, away)
+	h := new(hand)
+	var log lines
+	r, err := NewRemoteKeys(RemoteConfig{URL: p.URL, Now: h.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		notFound(t, r, k.ID(), durward.AuthUnavailable, "502")
+		h.forward(fetchPause)
+	}
+	log.want(t, "level=ERROR msg=\"key set cannot be fetched\"")
+	odd, err := MarshalKeySet([]*Key{k.Public()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd = []byte(strings.Replace(string(odd), `{"keys":[`, `{"keys":[{"kty":"EC","kid":"enc","use":"enc"},`, 1))
+	p.now(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", `"x"`); _, _ = w.Write(odd) })
+	found(t, r, k)
+	notFound(t, r, "enc", durward.InvalidToken, `(passed over: key 0, kid "enc": use is "enc"`)
+	h.forward(fetchPause)
+	notFound(t, r, "enc", durward.InvalidToken, "passed over") // the same set: not said again
+	log.want(t, "level=ERROR", "level=INFO msg=\"key set is fetched again\"", "level=WARN msg=\"key of the set passed over\"")
+}
+
+// lines is a log to look at.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(b))
+	return len(b), nil
+}
+
+// want waits for exactly these lines: a fetch writes its own after it has
+// answered.
+func (l *lines) want(t *testing.T, parts ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		text := append([]string(nil), l.text...)
+		l.mu.Unlock()
+		if len(text) < len(parts) && time.Now().Before(deadline) {
+			continue
+		}
+		if len(text) != len(parts) {
+			t.Fatalf("log has %q, want %d lines", text, len(parts))
+		}
+		for i := range parts {
+			if !strings.Contains(text[i], parts[i]) {
+				t.Errorf("line %d of the log is %q, want %q in it", i, text[i], parts[i])
+			}
+		}
+		return
+	}
+}
+
+// pipes is a listener whose connections are in memory, so that an HTTP server and
+// its client can live by a clock of their own.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+func (p pipes) Close() error   { close(p); return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p <- theirs
+	return ours, nil
+}
+
+// An issuer that hangs, or sends an octet now and then, is waited for 5 s, and by
+// each request only as long as that wants.
+func TestSlowIssuer(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"never answers": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"drips": func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				_, _ = w.Write([]byte(" "))
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-time.After(time.Second):
+				case <-r.Context().Done():
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := make(pipes)
+				server := &http.Server{Handler: answer}
+				go func() { _ = server.Serve(l) }()
+				transport := &http.Transport{DialContext: l.dial}
+				r, err := NewRemoteKeys(RemoteConfig{URL: "http://localhost/keys", Client: &http.Client{Transport: transport}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				if _, err := r.Key(ctx, "k"); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("request that ends: got %v, want AUTH_UNAVAILABLE", err)
+				}
+				if took := time.Since(start); took != 2*time.Second {
+					t.Errorf("waited %s for a request of 2 s", took)
+				}
+				if _, err := r.Key(t.Context(), "k"); !errors.Is(err, durward.AuthUnavailable) {
+					t.Errorf("got %v, want AUTH_UNAVAILABLE", err)
+				}
+				if took := time.Since(start); took != 5*time.Second {
+					t.Errorf("the fetch took %s, want 5 s", took)
+				}
+				// No request is held up while the pause lasts.
+				if _, err := r.Key(t.Context(), "k"); !errors.Is(err, durward.AuthUnavailable) || time.Since(start) != 5*time.Second {
+					t.Errorf("within the pause: got %v after %s", err, time.Since(start))
+				}
+				transport.CloseIdleConnections()
+				_ = server.Close()
+			})
+		})
+	}
+}
+
+// A known key is answered for at once, whatever the issuer does.
+func TestKnownKeyNeverWaits(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	r := remote(t, p, h)
+	found(t, r, k)
+	release := make(chan struct{})
+	defer close(release)
+	p.now(func(http.ResponseWriter, *http.Request) { <-release })
+	h.forward(time.Hour)
+	done := make(chan struct{})
+	go func() {
+		for range 1000 {
+			found(t, r, k)
+		}
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+		t.Error("a known key waited for the issuer")
+	}
+}
+
+// The scheme of one line finds the keys at the issuer's usual place.
+func TestBearerFetchesFromTheIssuer(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/.well-known/jwks.json" {
+			http.NotFound(w, r)
+			return
+		}
+		serving(t, k)(w, r)
+	})
+	guarded := durward.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(durward.From(r.Context()).Subject))
+	}), Bearer(p.URL, service))
+	c := example()
+	c.Issuer, c.IssuedAt, c.AuthTime, c.Expires = p.URL, time.Now(), time.Time{}, time.Now().Add(time.Minute)
+	for token, want := range map[string]int{sign(t, k, c): 200, sign(t, generate(t, "ES256"), c): 401} {
+		req := httptest.NewRequest("GET", "http://127.0.0.1/", nil)
+		req.RemoteAddr = "127.0.0.1:1234"
+		req.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		guarded.ServeHTTP(w, req)
+		if w.Code != want || want == 200 && w.Body.String() != c.Subject {
+			t.Errorf("got %d %s, want %d", w.Code, w.Body, want)
+		}
+	}
+}
