@@ -3,6 +3,7 @@ package repo
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -334,6 +335,93 @@ func TestNamedTests(t *testing.T) {
 	}
 	if len(named) < 40 {
 		t.Errorf("%d tests named: was the threat model read?", len(named))
+	}
+}
+
+// The page about the server has every endpoint of the API's description, and no
+// other.
+func TestEndpointsOfDocuments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "internal/server/openapi.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var api struct{ Paths map[string]map[string]any }
+	if err := json.Unmarshal(text, &api); err != nil {
+		t.Fatal(err)
+	}
+	described := make(map[string]bool)
+	for path, methods := range api.Paths {
+		for method := range methods {
+			described[strings.ToUpper(method)+" "+path] = true
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs/server.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]bool)
+	for line := range strings.Lines(string(page)) {
+		row, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), "|")
+		for _, m := range regexp.MustCompile("`((?:GET|POST|PATCH|PUT|DELETE) /[^`]*)`").FindAllStringSubmatch(row, -1) {
+			if strings.HasPrefix(line, "|") {
+				documented[m[1]] = true
+			}
+		}
+	}
+	for e := range described {
+		if !documented[e] {
+			t.Errorf("docs/server.md has no %s", e)
+		}
+	}
+	for e := range documented {
+		if !described[e] {
+			t.Errorf("docs/server.md has %s, which the description of the API has not", e)
+		}
+	}
+}
+
+// Codes, keys of the configuration and variables that the documents name are
+// there.
+func TestNamesInDocuments(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	codes, reference := read("refusal.go"), read("docs/config.md")
+	code := regexp.MustCompile(`\b[A-Z]+(?:_[A-Z]+)+\b`)
+	key := regexp.MustCompile("`(?:database|tokens|limits|passwords|log)\\.[a-z0-9_]+`")
+	found := 0
+	files(t, ".md", func(name string, text []byte) {
+		if strings.HasPrefix(name, "docs/adr/") || strings.Contains(name, "testdata/") || name == "docs/config.md" || name == ledger {
+			return
+		}
+		for _, m := range code.FindAllString(string(text), -1) {
+			found++
+			switch {
+			case strings.HasPrefix(m, "DURWARD_"):
+				if !strings.Contains(reference, "`"+m+"`") {
+					t.Errorf("%s names the variable %s, which is none", name, m)
+				}
+			case strings.HasPrefix(m, "AF_"):
+			case !strings.Contains(codes, `"`+m+`"`):
+				t.Errorf("%s names the code %s, which is none", name, m)
+			}
+		}
+		for _, m := range key.FindAllString(string(text), -1) {
+			found++
+			if !strings.Contains(reference, "### "+m) {
+				t.Errorf("%s names the key %s, which is none", name, m)
+			}
+		}
+	})
+	if found < 50 {
+		t.Errorf("%d names found: were the documents read?", found)
 	}
 }
 
