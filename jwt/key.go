@@ -43,11 +43,12 @@ type Key struct {
 	m       *material
 }
 
-// material is what a key is made of. It stands behind a pointer so that printing
-// a struct that holds a key prints an address.
+// material is what a key is made of. It stands behind a pointer, and what is
+// secret in it behind another: of a struct with a key in an unexported field fmt
+// prints what one pointer leads to, by verbs such as %s.
 type material struct {
 	public any        // *ecdsa.PublicKey, ed25519.PublicKey or *rsa.PublicKey; nil for HS256
-	secret []byte     // HS256
+	secret *[]byte    // HS256
 	macs   *sync.Pool // of hash.Hash, HMAC states with secret in them
 }
 
@@ -146,7 +147,7 @@ func (k *Key) equal(o *Key) bool {
 		return false
 	}
 	if k.m.public == nil {
-		return hmac.Equal(k.m.secret, o.m.secret)
+		return o.m.secret != nil && hmac.Equal(*k.m.secret, *o.m.secret)
 	}
 	p, ok := k.m.public.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && p.Equal(o.m.public)
@@ -305,13 +306,8 @@ func goodEd25519(p ed25519.PublicKey) error {
 // once. No way of printing it shows the secret; [PrivateKey.MarshalJWK] does.
 type PrivateKey struct {
 	key    *Key
-	secret *secret
-	header string // encoded header and its dot, the same in every token
-}
-
-// secret stands behind a pointer for the same reason as material does.
-type secret struct {
-	key crypto.Signer // *ecdsa.PrivateKey, ed25519.PrivateKey or *rsa.PrivateKey; nil for HS256
+	signer *crypto.Signer // *ecdsa.PrivateKey, ed25519.PrivateKey or *rsa.PrivateKey; nil for HS256
+	header string         // encoded header and its dot, the same in every token
 }
 
 // GenerateKey makes a key for an algorithm: ES256, EdDSA (Ed25519), RS256 or
@@ -355,8 +351,8 @@ func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 		return nil, fmt.Errorf("jwt: shared secret: %w", err)
 	}
 	s := slices.Clone(secretOctets)
-	m := &material{secret: s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
-	return withHeader(&PrivateKey{key: &Key{kid, "HS256", m}, secret: &secret{}})
+	m := &material{secret: &s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
+	return withHeader(&PrivateKey{key: &Key{kid, "HS256", m}})
 }
 
 func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
@@ -365,7 +361,7 @@ func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jwt: private key: %w", err)
 	}
-	return withHeader(&PrivateKey{key: public, secret: &secret{key}})
+	return withHeader(&PrivateKey{key: public, signer: &key})
 }
 
 func withHeader(k *PrivateKey) (*PrivateKey, error) {
@@ -442,7 +438,7 @@ func (k *PrivateKey) sign(input []byte) ([]byte, error) {
 	switch k.key.alg {
 	case "ES256":
 		sum := sha256.Sum256(input)
-		r, s, err := ecdsa.Sign(rand.Reader, k.secret.key.(*ecdsa.PrivateKey), sum[:])
+		r, s, err := ecdsa.Sign(rand.Reader, (*k.signer).(*ecdsa.PrivateKey), sum[:])
 		if err != nil {
 			return nil, err
 		}
@@ -451,13 +447,13 @@ func (k *PrivateKey) sign(input []byte) ([]byte, error) {
 		s.FillBytes(signature[32:])
 		return signature, nil
 	case "EdDSA":
-		return k.secret.key.Sign(nil, input, crypto.Hash(0))
+		return (*k.signer).Sign(nil, input, crypto.Hash(0))
 	case "RS256":
 		sum := sha256.Sum256(input)
-		return k.secret.key.Sign(nil, sum[:], crypto.SHA256)
+		return (*k.signer).Sign(nil, sum[:], crypto.SHA256)
 	case "PS256":
 		sum := sha256.Sum256(input)
-		return k.secret.key.Sign(rand.Reader, sum[:], pss)
+		return (*k.signer).Sign(rand.Reader, sum[:], pss)
 	}
 	return k.key.m.mac(nil, input), nil
 }

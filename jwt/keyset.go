@@ -238,9 +238,11 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 // MarshalJWK writes the key with its secret as a JWK (RFC 7517 s4), to be sealed
 // before it is stored.
 func (k *PrivateKey) MarshalJWK() ([]byte, error) {
-	j := jose.JSONWebKey{Key: k.secret.key, KeyID: k.key.id, Algorithm: k.key.alg, Use: "sig"}
-	if k.secret.key == nil {
-		j.Key = k.key.m.secret
+	j := jose.JSONWebKey{KeyID: k.key.id, Algorithm: k.key.alg, Use: "sig"}
+	if k.signer != nil {
+		j.Key = *k.signer
+	} else {
+		j.Key = *k.key.m.secret
 	}
 	b, err := j.MarshalJSON()
 	if err != nil {

@@ -492,7 +492,7 @@ func TestPublicKeyIsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	certificate := &x509.Certificate{SerialNumber: public.N}
-	cert, err := x509.CreateCertificate(nil, certificate, certificate, public, k.secret.key)
+	cert, err := x509.CreateCertificate(nil, certificate, certificate, public, *k.signer)
 	if err != nil {
 		t.Fatal(err)
 	}
