@@ -48,6 +48,7 @@ type Follower struct {
 	pollMu sync.Mutex // held during a poll: they do not overtake each other
 	last   int64      // highest Seq seen in this epoch
 	epoch  string
+	polled time.Time // the clock at the last good poll, without its monotonic reading
 
 	mu     sync.Mutex
 	loaded bool
@@ -169,11 +170,17 @@ func (f *Follower) poll(ctx context.Context) {
 	f.mu.Lock()
 	loaded, age := f.loaded, f.age(began)
 	f.mu.Unlock()
+	// A clock that was ahead may have let entries end that count again now that it
+	// is set back: all of the feed is read.
+	setBack := began.Round(0).Before(f.polled)
 	var err error
-	if loaded {
+	if loaded && !setBack {
 		err = f.catchUp(ctx, age)
 	} else {
 		err = f.load(ctx)
+	}
+	if err == nil {
+		f.polled = began.Round(0)
 	}
 	f.done(ctx, began, err)
 	f.c.List.sweep(sweepPoll)

@@ -180,7 +180,7 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
 	_, err := db.Revoke(ctx, "jti", "token-1", later)
 	must(t, err)
-	_, err = db.Revoke(ctx, "jti", "token-2", noon.Add(-time.Hour))
+	_, err = db.Revoke(ctx, "jti", "token-2", noon.Add(-revocationsKept))
 	must(t, err)
 	must(t, db.AddDenials(ctx, []Denial{aDenial("denial-1")}))
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
@@ -1240,5 +1240,29 @@ func TestChangedSinceItWasRead(t *testing.T) {
 	must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
 	if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
 		t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
+	}
+}
+
+// A revocation that counts no longer is kept for a day more: the clock may be
+// ahead, and set back.
+func TestRevocationsAreKept(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
+	for value, end := range until {
+		_, err := db.Revoke(t.Context(), "jti", value, end)
+		must(t, err)
+	}
+	must(t, db.PurgeRevocations(t.Context()))
+	db.now = func() time.Time { return noon.Add(-48 * time.Hour) }
+	list, _, err := db.Revocations(t.Context(), 0, noon)
+	must(t, err)
+	var kept []string
+	for _, r := range list {
+		kept = append(kept, r.Value)
+	}
+	slices.Sort(kept)
+	if want := []string{"counted a day ago", "counts"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
 	}
 }

@@ -46,10 +46,15 @@ func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (li
 	return list, db.epoch, err
 }
 
-// PurgeRevocations forgets what no token can be concerned by any more.
+// revocationsKept is how much longer than it counts a revocation is kept: a
+// clock that was ahead for a while, and is set back, must find it still here.
+const revocationsKept = 24 * time.Hour
+
+// PurgeRevocations forgets what no token can be concerned by any more, by a clock
+// a day behind.
 func (db *DB) PurgeRevocations(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`DELETE FROM revocations WHERE until <= $1`, micros(db.now()))
+		_, err := tx.exec(`DELETE FROM revocations WHERE until <= $1`, micros(db.now().Add(-revocationsKept)))
 		return err
 	})
 }
