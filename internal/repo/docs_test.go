@@ -425,6 +425,42 @@ func TestNamesInDocuments(t *testing.T) {
 	}
 }
 
+// The page about the library has every field that is to be set or read.
+func TestFieldsOfDocuments(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join(root, "docs/library.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	structs := map[string]bool{"guard.go Config": false, "guard.go Policy": false, "principal.go Principal": false, "jwt/verify.go Config": false}
+	sources(t, func(name string, file *ast.File, _ *token.FileSet) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			declared, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			fields, ok := declared.Type.(*ast.StructType)
+			if _, wanted := structs[name+" "+declared.Name.Name]; !ok || !wanted {
+				return true
+			}
+			structs[name+" "+declared.Name.Name] = true
+			for _, f := range fields.Fields.List {
+				for _, id := range f.Names {
+					if id.IsExported() && !strings.Contains(string(page), "`"+id.Name+"`") {
+						t.Errorf("docs/library.md says nothing of %s of %s in %s", id.Name, declared.Name.Name, name)
+					}
+				}
+			}
+			return true
+		})
+	})
+	for name, found := range structs {
+		if !found {
+			t.Errorf("there is no struct %s", name)
+		}
+	}
+}
+
 // startServer runs a command that ends in a server and returns where it listens.
 func startServer(t *testing.T, dir string, env []string, command string) string {
 	t.Helper()
