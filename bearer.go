@@ -26,9 +26,15 @@ type bearer struct {
 	verify func(context.Context, string) (*Principal, error)
 }
 
+func (b bearer) mistakes() []string {
+	if b.verify == nil {
+		return []string{"Schemes holds Bearer(nil): it needs a function that verifies tokens"}
+	}
+	return nil
+}
+
 func (bearer) Presented(r *http.Request) (found, ambient bool) {
-	v := visitOf(r.Context())
-	return v != nil && strings.EqualFold(v.sent.Scheme, "Bearer"), false // RFC 9110 s11.1
+	return presents(r, "Bearer"), false
 }
 
 func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
@@ -45,6 +51,13 @@ func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
 
 func (bearer) Challenges(_ *http.Request, code Code) []Challenge {
 	return []Challenge{{Scheme: "Bearer", Params: oauthParams(code)}}
+}
+
+// presents reports whether the Authorization field, or the Proxy-Authorization
+// field where a proxy is asked for, holds credentials of a scheme.
+func presents(r *http.Request, scheme string) bool {
+	v := visitOf(r.Context())
+	return v != nil && strings.EqualFold(v.sent.Scheme, scheme) // RFC 9110 s11.1
 }
 
 // oauthParams returns the parameters by which a challenge of the OAuth family

@@ -98,25 +98,37 @@ func ParseChallenges(lines []string) ([]Challenge, error) {
 // means anything is the scheme's business. The parts of a token68 share memory
 // with line.
 func ParseCredentials(line string) (Credentials, error) {
+	c, _, err := parseCredentials(line)
+	return c, err
+}
+
+// quotes says which parameters of credentials stood in quotes.
+type quotes [maxParams / 64]uint64
+
+func (q *quotes) set(i int)      { q[i/64] |= 1 << (i % 64) }
+func (q *quotes) has(i int) bool { return q[i/64]&(1<<(i%64)) != 0 }
+
+// parseCredentials is ParseCredentials, and tells which values were quoted.
+func parseCredentials(line string) (Credentials, quotes, error) {
 	p := parser{line: line}
 	if len(line) > maxFieldOctets {
-		return Credentials{}, p.fail("over 1 MiB")
+		return Credentials{}, quotes{}, p.fail("over 1 MiB")
 	}
 	p.blank()
 	if p.end() {
-		return Credentials{}, p.fail("no credentials")
+		return Credentials{}, quotes{}, p.fail("no credentials")
 	}
 	c, err := p.challenge()
 	if err != nil {
-		return Credentials{}, err
+		return Credentials{}, quotes{}, err
 	}
 	if p.blank(); len(c.Params) > 0 {
 		p.skipEmpty() // a list may end in commas, a token68 may not
 	}
 	if !p.end() {
-		return Credentials{}, p.fail("something follows the credentials")
+		return Credentials{}, quotes{}, p.fail("something follows the credentials")
 	}
-	return c, nil
+	return c, p.quotes, nil
 }
 
 // ParseAuthInfo parses the lines of an Authentication-Info or
@@ -139,7 +151,7 @@ func ParseAuthInfo(lines []string) ([]Param, error) {
 		if name == "" {
 			return params, p.fail("a parameter begins with its name")
 		}
-		one, err := p.param(name)
+		one, _, err := p.param(name)
 		if err != nil {
 			return params, err
 		}
@@ -155,8 +167,9 @@ type parser struct {
 	lines  []string
 	line   string // lines[index], what is being read
 	index  int
-	at     int // octet in line
-	params int // read so far
+	at     int    // octet in line
+	params int    // read so far
+	quotes quotes // of the challenge being read
 }
 
 func newParser(lines []string) (*parser, error) {
@@ -247,6 +260,7 @@ func (p *parser) token() string {
 // before the comma or line end that closes it.
 func (p *parser) challenge() (Credentials, error) {
 	var c Credentials
+	p.quotes = quotes{}
 	if c.Scheme = p.token(); c.Scheme == "" {
 		return c, p.fail("a scheme is wanted")
 	}
@@ -280,9 +294,12 @@ func (p *parser) challenge() (Credentials, error) {
 			return c, p.fail("too many parameters")
 		}
 		p.params++
-		one, err := p.param(name)
+		one, quoted, err := p.param(name)
 		if err != nil {
 			return c, err
+		}
+		if quoted {
+			p.quotes.set(len(c.Params))
 		}
 		c.Params = append(c.Params, one)
 		if err := p.endOfMember(); err != nil {
@@ -321,22 +338,22 @@ func (p *parser) token68() string {
 
 // param reads the rest of a parameter after its name: BWS, an equals sign, BWS,
 // and a token or quoted-string (RFC 9110 s11.2).
-func (p *parser) param(name string) (Param, error) {
+func (p *parser) param(name string) (one Param, quoted bool, err error) {
 	p.blank()
 	if p.peek() != '=' {
-		return Param{}, p.fail("an equals sign is wanted")
+		return Param{}, false, p.fail("an equals sign is wanted")
 	}
 	p.at++
 	p.blank()
 	if p.peek() == '"' {
 		value, err := p.quoted()
-		return Param{name, value}, err
+		return Param{name, value}, true, err
 	}
 	value := p.token()
 	if value == "" {
-		return Param{}, p.fail("a value is wanted")
+		return Param{}, false, p.fail("a value is wanted")
 	}
-	return Param{name, value}, nil
+	return Param{name, value}, false, nil
 }
 
 // quoted reads a quoted-string (RFC 9110 s5.6.4).
@@ -476,6 +493,7 @@ var (
 	none                    []string
 	digestChallengeTokens   = []string{"algorithm", "stale", "charset", "userhash"}       // RFC 7616 s3.3
 	digestCredentialsTokens = []string{"algorithm", "qop", "nc", "userhash", "username*"} // RFC 7616 s3.4
+	authInfoTokens          = []string{"qop", "nc"}                                       // RFC 7616 s3.5
 )
 
 func format(scheme, token68 string, params []Param, unquoted []string) string {

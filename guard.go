@@ -77,6 +77,10 @@ type Config struct {
 	// metrics. It must be safe for concurrent use and must not write an answer.
 	OnRefusal func(*http.Request, *Refusal)
 
+	// OnAccept is told of each request that is let through, before the handler
+	// runs; the principal is nil for an anonymous one. The same rules hold.
+	OnAccept func(*http.Request, *Principal)
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
@@ -104,6 +108,12 @@ type Policy struct {
 	// credentials are refused all the same.
 	Optional bool
 
+	// Pages is for routes that people open in a browser. Who has to sign in is
+	// sent to the guard's LoginURL with return_to and comes back (see [ReturnTo]);
+	// in frames, after forms and without a LoginURL the refusal is a page to read.
+	// Scripts and other programs get the problem details all the same.
+	Pages bool
+
 	// Allow decides what the fields above cannot, after them. Its error is
 	// treated as a scheme's: a [Code] refuses, any other is AuthUnavailable. The
 	// principal is nil for an anonymous request.
@@ -115,6 +125,7 @@ type Policy struct {
 type Guard struct {
 	c      Config   // as given, with defaults filled in
 	public *url.URL // of PublicURL, or nil
+	login  *url.URL // of LoginURL, or nil
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -130,8 +141,10 @@ func New(c Config) (*Guard, error) {
 		mistake("Schemes holds a nil scheme")
 	}
 	for _, s := range c.Schemes {
-		if b, ok := s.(bearer); ok && b.verify == nil {
-			mistake("Schemes holds Bearer(nil): it needs a function that verifies tokens")
+		if s, ok := s.(interface{ mistakes() []string }); ok {
+			for _, text := range s.mistakes() {
+				mistake("%s", text)
+			}
 		}
 	}
 	if c.Realm == "" {
@@ -154,7 +167,10 @@ func New(c Config) (*Guard, error) {
 			mistake("%s %q is not an absolute http or https URL", u.name, u.value)
 			continue
 		}
-		if u.name == "PublicURL" {
+		switch u.name {
+		case "LoginURL":
+			g.login = parsed
+		case "PublicURL":
 			if strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" {
 				mistake("PublicURL %q: an origin only, without path, query and fragment", u.value)
 			}
@@ -213,7 +229,7 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 			g.preflight(w, r)
 			return
 		}
-		r, v, err := g.judge(r, &p)
+		r, v, err := g.judge(r, &p, false)
 		if err != nil {
 			g.turnAway(w, r, err)
 			return
@@ -227,6 +243,10 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		if v.chosen >= 0 && h["Cache-Control"] == nil {
 			h["Cache-Control"] = private
 		}
+		if v.authInfo != "" {
+			h.Set("Authentication-Info", v.authInfo) // RFC 9110 s11.6.3
+		}
+		g.accept(r, v)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -237,6 +257,13 @@ var (
 	varyCredentials = []string{"Authorization, X-API-Key"}
 	private         = []string{"private"}
 )
+
+// accept tells of a request that is let through.
+func (g *Guard) accept(r *http.Request, v *visit) {
+	if g.c.OnAccept != nil {
+		g.c.OnAccept(r, v.principal)
+	}
+}
 
 // Open guards a route that asks nobody who they are, such as the sign-in
 // itself: the path, preflights and transport are judged, credentials are not
@@ -260,7 +287,7 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 // anonymous request that p lets through, or a complete *[Refusal] for
 // [Guard.Refuse].
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
-	r, v, err := g.judge(r, &p)
+	r, v, err := g.judge(r, &p, false)
 	if err != nil {
 		return nil, g.refusal(r, err)
 	}
@@ -296,7 +323,10 @@ type visit struct {
 	secure    bool        // https at this listener or at a trusted proxy
 	loopback  bool        // from this machine, with no proxy in between
 	badHop    string      // why the forwarding fields cannot be read
-	sent      Credentials // what the Authorization field holds
+	proxy     bool        // the question is a proxy's own
+	sent      Credentials // what the Authorization or Proxy-Authorization field holds
+	quoted    quotes      // which of its parameters stood in quotes
+	authInfo  string      // what the answer says in Authentication-Info
 	chosen    int         // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
@@ -317,8 +347,8 @@ func visitOf(ctx context.Context) *visit {
 
 // judge takes the steps of a decision in their order. The request it returns
 // carries the visit.
-func (g *Guard) judge(r *http.Request, p *Policy) (*http.Request, *visit, error) {
-	if v := visitOf(r.Context()); v != nil && v.guard == g && v.policy != nil {
+func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *visit, error) {
+	if v := visitOf(r.Context()); v != nil && v.guard == g && v.policy != nil && v.proxy == proxy {
 		// Inside a handler of this guard: only the policy is new.
 		inner := *v
 		inner.Context, inner.policy = r.Context(), p
@@ -330,6 +360,7 @@ func (g *Guard) judge(r *http.Request, p *Policy) (*http.Request, *visit, error)
 	}
 
 	r, v := g.arrive(r, p)
+	v.proxy = proxy
 	if err := g.route(r, v); err != nil {
 		return r, v, err
 	}
@@ -340,7 +371,7 @@ func (g *Guard) judge(r *http.Request, p *Policy) (*http.Request, *visit, error)
 		if p.Optional {
 			return r, v, g.permit(r, v)
 		}
-		return r, v, g.noCredentials(r)
+		return r, v, noCredentials(r, v)
 	}
 	principal, err := g.c.Schemes[v.chosen].Authenticate(r)
 	if err != nil {
@@ -380,8 +411,10 @@ func straight(r *http.Request) error {
 // route takes steps 1 and 3: the second is that nobody is asked for a password
 // in the clear.
 func (g *Guard) route(r *http.Request, v *visit) error {
-	if err := straight(r); err != nil {
-		return err
+	if !v.proxy { // whose paths are the origins'
+		if err := straight(r); err != nil {
+			return err
+		}
 	}
 	if v.badHop != "" {
 		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
@@ -408,18 +441,25 @@ func (g *Guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 
 // choose takes step 4: which scheme's credentials are presented.
 func (g *Guard) choose(r *http.Request, v *visit) error {
-	authorization := r.Header["Authorization"]
-	if n := len(authorization) + len(r.Header["X-Api-Key"]); n > 1 {
+	field, keys := "Authorization", len(r.Header["X-Api-Key"])
+	if v.proxy {
+		field, keys = "Proxy-Authorization", 0 // RFC 9110 s11.7.2: the rest is the origin's
+	}
+	lines := r.Header[field]
+	if n := len(lines) + keys; n > 1 {
 		return fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
 	}
-	if len(authorization) == 1 {
+	if len(lines) == 1 {
 		var err error
-		if v.sent, err = credentialsIn(authorization[0]); err != nil {
+		if v.sent, v.quoted, err = credentialsIn(field, lines[0]); err != nil {
 			return err
 		}
 	}
 	explicit, ambient := -1, -1
 	for i, s := range g.c.Schemes {
+		if v.proxy && !proxyScheme(s) {
+			continue
+		}
 		switch found, byItself := s.Presented(r); {
 		case found && !byItself && explicit < 0:
 			explicit = i
@@ -430,33 +470,36 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 	switch {
 	case explicit >= 0:
 		v.chosen = explicit
-	case len(authorization) == 1:
-		return fmt.Errorf("the scheme of the Authorization field is none of the accepted: %w", UnsupportedScheme)
+	case len(lines) == 1:
+		return fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
 	default:
 		v.chosen = ambient
 	}
 	return nil
 }
 
-// credentialsIn returns the one set of credentials that line holds (RFC 9110
-// s11.4).
-func credentialsIn(line string) (Credentials, error) {
-	c, err := ParseCredentials(line)
+// credentialsIn returns the one set of credentials that a field's line holds (RFC
+// 9110 s11.4), and which of its parameters are quoted.
+func credentialsIn(field, line string) (Credentials, quotes, error) {
+	c, quoted, err := parseCredentials(line)
 	if err != nil {
 		if list, listErr := ParseChallenges([]string{line}); listErr == nil && len(list) > 1 {
-			return c, fmt.Errorf("%d credentials in one Authorization field: %w", len(list), AmbiguousCredentials)
+			return c, quoted, fmt.Errorf("%d credentials in one %s field: %w", len(list), field, AmbiguousCredentials)
 		}
-		return c, fmt.Errorf("the Authorization field: %w: %w", err, MalformedCredentials)
+		return c, quoted, fmt.Errorf("the %s field: %w: %w", field, err, MalformedCredentials)
 	}
 	if c.Token68 == "" && len(c.Params) == 0 {
 		// Most often a token sent without its scheme.
-		return c, &Refusal{Code: MalformedCredentials, Err: errors.New("a single word in the Authorization field: a token without its scheme, or a scheme without credentials")}
+		return c, quoted, fmt.Errorf("a single word in the %s field: a token without its scheme, or a scheme without credentials: %w", field, MalformedCredentials)
 	}
-	return c, nil
+	return c, quoted, nil
 }
 
 // noCredentials is step 5.
-func (g *Guard) noCredentials(r *http.Request) error {
+func noCredentials(r *http.Request, v *visit) error {
+	if v.proxy {
+		return ProxyAuthenticationRequired
+	}
 	if strings.Contains(r.URL.RawQuery, "access_token=") {
 		// RFC 9700 s4.3.2: never from the URL.
 		return &Refusal{Code: AuthenticationRequired,
@@ -546,8 +589,16 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Header.Get("Origin") != "" {
 		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial")
 	}
-	body := f.body(g.c.Docs)
-	h.Set("Content-Type", "application/problem+json")
+	body, kind := f.body(g.c.Docs), "application/problem+json"
+	if f.Page {
+		body, kind = g.pageBody(f), "text/html; charset=utf-8"
+		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+	}
+	if f.Location != "" {
+		h.Set("Location", f.Location)
+	}
+	h.Set("Content-Type", kind)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Del("Content-Encoding")
@@ -570,9 +621,18 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	}
 	v := visitOf(r.Context())
 	if v == nil || v.guard != g {
-		v = &visit{chosen: -1}
+		v = &visit{Context: r.Context(), guard: g, chosen: -1}
+		r = r.WithContext(v)
+	}
+	if v.proxy {
+		asProxy(f)
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, v)
+	if v.policy != nil && v.policy.Pages {
+		if f.Page, f.Location = isPage(r), g.toLogin(r, v, f.Code); f.Location != "" {
+			f.Status, f.Challenges = http.StatusSeeOther, nil
+		}
+	}
 	return f
 }
 
@@ -582,6 +642,9 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, list []Challenge) {
 	which := table[code].asks
 	for i, s := range g.c.Schemes {
+		if v.proxy && !proxyScheme(s) {
+			continue
+		}
 		say := AuthenticationRequired
 		if i == v.chosen || which == asksOAuth {
 			say = code
@@ -610,6 +673,9 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 			}
 			list = append(list, c)
 		}
+	}
+	if isScript(r) && !v.proxy {
+		list = unboxed(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
 	return own, list
@@ -669,18 +735,4 @@ func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Add("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// isNavigation reports whether a person's browser is opening a document.
-func isNavigation(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" {
-		return dest == "document"
-	}
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
 }

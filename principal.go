@@ -35,3 +35,24 @@ func (p *Principal) HasScope(scopes ...string) bool {
 	}
 	return true
 }
+
+// as returns p with the name of the scheme its credentials came in, unless it
+// has one.
+func (p *Principal) as(scheme string) *Principal {
+	if p == nil || p.Scheme != "" {
+		return p
+	}
+	named := *p
+	named.Scheme = scheme
+	return &named
+}
+
+// clone returns a copy that shares no list with p.
+func (p *Principal) clone() *Principal {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	c.Scopes, c.AMR = slices.Clone(p.Scopes), slices.Clone(p.AMR)
+	return &c
+}

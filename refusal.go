@@ -257,9 +257,11 @@ type Refusal struct {
 	// The guard sets the rest.
 
 	ID         string      // denial id, a ULID
-	Status     int         // HTTP status
+	Status     int         // HTTP status: the code's, 407 for a proxy, 303 for a person who is sent to sign in
 	Scheme     string      // registered name of the scheme the credentials came in, if any
 	Challenges []Challenge // as sent, strongest first
+	Location   string      // where a person is sent to sign in, with 303
+	Page       bool        // a person reads the answer, which is HTML
 }
 
 // Error says code and cause. It is for the log.

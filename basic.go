@@ -1,0 +1,230 @@
+package durward
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// PasswordCheck judges a user name and a password, both in UTF-8 without control
+// characters, as the client sent them: it normalises and compares as the place
+// does that stores them. The context is the request's.
+//
+// It refuses by an error that wraps [InvalidCredentials], whichever of the two
+// was wrong and with the same work for a name that nobody has, or
+// [TooManyAttempts]; people who have a second factor are refused by
+// [InvalidCredentials] too, since a password alone is not enough for them. Any
+// other error is [AuthUnavailable].
+type PasswordCheck func(ctx context.Context, user, password string) (*Principal, error)
+
+// Basic returns the scheme of RFC 7617: user name and password in each request.
+// Where check is slow on purpose, as a password hash is, wrap it in [Remember].
+func Basic(check PasswordCheck) Scheme { return basic{check} }
+
+type basic struct{ check PasswordCheck }
+
+func (b basic) mistakes() []string {
+	if b.check == nil {
+		return []string{"Schemes holds Basic(nil): it needs a function that checks passwords"}
+	}
+	return nil
+}
+
+func (basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }
+
+func (b basic) Authenticate(r *http.Request) (*Principal, error) {
+	user, password, err := basicCredentials(visitOf(r.Context()).sent.Token68)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.check(r.Context(), user, password)
+	if err != nil {
+		return nil, err
+	}
+	return p.as("Basic"), nil
+}
+
+func (basic) Challenges(*http.Request, Code) []Challenge {
+	return []Challenge{{Scheme: "Basic", Params: []Param{{"charset", "UTF-8"}}}} // RFC 7617 s2.1
+}
+
+// basicCredentials takes user name and password out of a token68 (RFC 7617 s2).
+func basicCredentials(token string) (user, password string, err error) {
+	if token == "" {
+		return "", "", fmt.Errorf("Basic without a token68: %w", MalformedCredentials)
+	}
+	if len(token) > maxToken {
+		return "", "", fmt.Errorf("Basic credentials of %d octets, at most %d are read: %w", len(token), maxToken, MalformedCredentials)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(token)
+	if err != nil {
+		return "", "", fmt.Errorf("Basic credentials are not base64: %w", MalformedCredentials)
+	}
+	user, password, ok := strings.Cut(string(raw), ":") // the first colon: a user name has none
+	switch {
+	case !ok:
+		return "", "", fmt.Errorf("Basic credentials have no colon: %w", MalformedCredentials)
+	case !utf8.Valid(raw):
+		return "", "", &Refusal{Code: MalformedCredentials, Detail: "The user name or the password is not in UTF-8.",
+			Hint: "Encode both in UTF-8, as the challenge says.", Err: errors.New("Basic credentials are not UTF-8")}
+	case strings.ContainsFunc(string(raw), isControl): // RFC 7617 s2
+		return "", "", fmt.Errorf("control characters in Basic credentials: %w", MalformedCredentials)
+	}
+	return user, password, nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
+
+const (
+	rememberFor   = time.Minute
+	maxRemembered = 10_000
+)
+
+// Remember returns a check that asks check once a minute for each pair of user
+// name and password that is right. Wrong ones are always asked for, and those
+// that come at the same moment are asked for once. Of the pair only a hash is
+// kept, under a key that is drawn at random.
+//
+// state returns what a user's standing is made of, such as the stored hash: when
+// it changes, what is remembered of the user is void at once. It is asked in
+// each request, so it must be fast. An error that wraps a [Code] is left to
+// check to say, and nothing is remembered; any other is [AuthUnavailable].
+func Remember(check PasswordCheck, state func(ctx context.Context, user string) (string, error)) PasswordCheck {
+	if check == nil || state == nil {
+		return nil // which New reports
+	}
+	m := &memory{check: check, state: state, now: time.Now, kept: make(map[[sha256.Size]byte]remembered), asked: make(map[[sha256.Size]byte]*asking)}
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	m.macs.New = func() any { return hmac.New(sha256.New, key) }
+	return m.authenticate
+}
+
+// memory is what Remember remembers.
+type memory struct {
+	check PasswordCheck
+	state func(context.Context, string) (string, error)
+	now   func() time.Time
+	macs  sync.Pool // of hash.Hash, keyed
+
+	mu    sync.Mutex                       // never held while check or state is asked
+	kept  map[[sha256.Size]byte]remembered // under mu, at most maxRemembered
+	asked map[[sha256.Size]byte]*asking    // under mu: checks under way
+}
+
+type remembered struct {
+	principal *Principal // never handed out: a copy is
+	state     string
+	until     time.Time
+}
+
+// asking is a check under way. Its result is set before done is closed.
+type asking struct {
+	done  chan struct{}
+	state string // of the user when the check began
+	known bool   // state could be had
+
+	principal *Principal
+	err       error
+}
+
+func (m *memory) authenticate(ctx context.Context, user, password string) (*Principal, error) {
+	sum := m.digest(user, password)
+	for {
+		state, err := m.state(ctx, user)
+		known := err == nil
+		var code Code
+		if err != nil && !errors.As(err, &code) {
+			return nil, err
+		}
+		now := m.now()
+		m.mu.Lock()
+		if kept, ok := m.kept[sum]; ok {
+			if known && kept.state == state && now.Before(kept.until) && !now.Before(kept.until.Add(-rememberFor)) {
+				m.mu.Unlock()
+				return kept.principal.clone(), nil
+			}
+			delete(m.kept, sum)
+		}
+		a := m.asked[sum]
+		if a == nil {
+			a = &asking{done: make(chan struct{}), state: state, known: known, err: errors.New("durward: the password check did not return")}
+			m.asked[sum] = a
+			m.mu.Unlock()
+			return m.ask(ctx, a, sum, user, password)
+		}
+		m.mu.Unlock()
+		if a.state != state || a.known != known {
+			return m.check(ctx, user, password) // the one under way may judge by what was
+		}
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if errors.Is(a.err, context.Canceled) || errors.Is(a.err, context.DeadlineExceeded) {
+			continue // the client that asked went away; this one is still here
+		}
+		return a.principal.clone(), a.err
+	}
+}
+
+// ask asks the check for all who wait for its answer.
+func (m *memory) ask(ctx context.Context, a *asking, sum [sha256.Size]byte, user, password string) (*Principal, error) {
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.asked, sum)
+		if a.err == nil && a.principal != nil && a.known {
+			m.keep(sum, remembered{a.principal.clone(), a.state, m.now().Add(rememberFor)})
+		}
+		close(a.done)
+	}()
+	a.principal, a.err = m.check(ctx, user, password)
+	return a.principal.clone(), a.err
+}
+
+// keep makes room where there is none: of what has ended, else of any one.
+func (m *memory) keep(sum [sha256.Size]byte, r remembered) {
+	if len(m.kept) >= maxRemembered {
+		now := m.now()
+		for k, old := range m.kept {
+			if !now.Before(old.until) {
+				delete(m.kept, k)
+			}
+		}
+		for k := range m.kept {
+			if len(m.kept) < maxRemembered {
+				break
+			}
+			delete(m.kept, k)
+		}
+	}
+	m.kept[sum] = r
+}
+
+// digest is a keyed hash of a pair; the length keeps pairs apart that look the
+// same when joined.
+func (m *memory) digest(user, password string) (sum [sha256.Size]byte) {
+	mac := m.macs.Get().(hash.Hash)
+	mac.Reset()
+	b := make([]byte, 0, 256)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(user)))
+	b = append(append(b, user...), password...)
+	mac.Write(b)
+	mac.Sum(sum[:0])
+	clear(b)
+	m.macs.Put(mac)
+	return sum
+}

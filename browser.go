@@ -1,0 +1,135 @@
+package durward
+
+import (
+	"bytes"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// isNavigation reports whether a person's browser is opening a document.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" {
+		return dest == "document"
+	}
+	return isPage(r)
+}
+
+// isPage reports whether the answer will be shown to a person as a page: also in
+// a frame, and to a form that was sent.
+func isPage(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
+}
+
+// isScript reports whether a script of a page sent the request: its browser would
+// open a password box of its own at a Basic or Digest challenge, over a page that
+// knows nothing of it.
+func isScript(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return mode != "" && mode != "navigate" || r.Header.Get("X-Requested-With") != ""
+}
+
+// unboxed leaves out the challenges at which a browser opens its own box, where
+// another is there.
+func unboxed(list []Challenge) []Challenge {
+	boxed := func(c Challenge) bool { return c.Scheme == "Basic" || c.Scheme == "Digest" }
+	if !slices.ContainsFunc(list, func(c Challenge) bool { return !boxed(c) }) {
+		return list
+	}
+	return slices.DeleteFunc(list, boxed)
+}
+
+// toLogin returns where a person is sent to sign in and come back, or "" where
+// the refusal itself is the answer.
+func (g *Guard) toLogin(r *http.Request, v *visit, code Code) string {
+	if g.login == nil || v.sent.Scheme != "" || !isNavigation(r) {
+		return ""
+	}
+	switch code {
+	case AuthenticationRequired, SessionExpired, StepUpRequired:
+	default:
+		return ""
+	}
+	to := *g.login
+	back := r.URL.RequestURI()
+	if g.public != nil && (g.public.Scheme != to.Scheme || g.public.Host != to.Host) {
+		// Never from the Host field, which the client chose.
+		back = g.public.Scheme + "://" + g.public.Host + back
+	}
+	query := to.Query()
+	query.Set("return_to", back)
+	to.RawQuery = query.Encode()
+	return to.String()
+}
+
+// ReturnTo returns target, what a sign-in page was told to come back to, if that
+// is a path of the page's own origin or lies in one of origins, such as
+// "https://app.example.com"; otherwise it returns "/". Whoever made the link to
+// the page chose target, so what a browser might read otherwise than this
+// function does is not taken: control characters, blanks, backslashes, user
+// names, empty and dot segments.
+func ReturnTo(target string, origins ...string) string {
+	const home = "/"
+	for _, c := range []byte(target) {
+		if c <= 0x20 || c >= 0x7f || c == '\\' {
+			return home
+		}
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.User != nil || u.Opaque != "" || crookedPath(&http.Request{URL: u}) != "" {
+		return home
+	}
+	if u.Scheme == "" && u.Host == "" && strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "//") {
+		return target
+	}
+	for _, origin := range origins {
+		// What follows the origin begins with a slash: the host ends there.
+		if rest, ok := strings.CutPrefix(target, strings.TrimRight(origin, "/")); ok && strings.HasPrefix(rest, "/") {
+			return target
+		}
+	}
+	return home
+}
+
+// page is what a person sees of a refusal.
+var page = template.Must(template.New("refusal").Parse(`<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{.Title}}</title>
+<main>
+<h1>{{.Title}}</h1>
+<p>{{.Detail}}</p>
+{{with .Login}}<p><a href="{{.}}" target="_top">Sign in</a></p>
+{{end}}<p>If you ask for help, give this identifier: <code>{{.ID}}</code></p>
+</main>
+</html>
+`))
+
+// pageBody renders the refusal for a person.
+func (g *Guard) pageBody(f *Refusal) []byte {
+	var b bytes.Buffer
+	// Only a writer that fails makes this fail.
+	_ = page.Execute(&b, struct {
+		Title, Detail, ID string
+		Login             template.URL
+	}{table[f.Code].title, f.Detail, f.ID, g.loginLink(f)})
+	return b.Bytes()
+}
+
+// loginLink is where a person can sign in, for refusals that a sign-in would mend.
+func (g *Guard) loginLink(f *Refusal) template.URL {
+	if g.login == nil || f.Status != http.StatusUnauthorized {
+		return ""
+	}
+	return template.URL(g.login.String()) // an http or https URL: New saw to it
+}

@@ -1,0 +1,63 @@
+package durward
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Proxy lets only requests through to next whose Proxy-Authorization satisfies p:
+// next is a forward proxy, and who is asked for is its own user (RFC 9110
+// s11.7). Refusals are 407 with challenges in Proxy-Authenticate, of the guard's
+// Basic and Digest schemes alone; other schemes are not looked at, and
+// Authorization is the origin's and passes as it came. Proxy panics where the
+// guard has neither scheme.
+//
+// The credentials are consumed: next does not see Proxy-Authorization. The path
+// is the origin's too and is not judged, and a CORS preflight is a request like
+// any other. Plain http is refused as everywhere; a proxy that people reach over
+// it needs InsecureAllowHTTP.
+func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
+	found := false
+	for _, s := range g.c.Schemes {
+		found = found || proxyScheme(s)
+	}
+	if !found {
+		panic("durward: Proxy needs the Basic or the Digest scheme")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, v, err := g.judge(r, &p, true)
+		if err != nil {
+			g.Refuse(w, r, err)
+			return
+		}
+		if v.authInfo != "" {
+			w.Header().Set("Proxy-Authentication-Info", v.authInfo) // RFC 9110 s11.7.3
+		}
+		r.Header = r.Header.Clone()
+		r.Header.Del("Proxy-Authorization") // RFC 9110 s11.7.2
+		g.accept(r, v)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// proxyScheme reports whether a proxy may ask by s. DPoP is never used there
+// (RFC 9449 s7.1), and no client sends tokens, keys or cookies to a proxy.
+func proxyScheme(s Scheme) bool {
+	switch s.(type) {
+	case basic, *digest:
+		return true
+	}
+	return false
+}
+
+// asProxy changes a refusal of a request's own credentials into a proxy's.
+func asProxy(f *Refusal) {
+	if f.Status == http.StatusUnauthorized {
+		f.Status = http.StatusProxyAuthRequired // RFC 9110 s15.5.8
+	}
+	f.Detail, f.Hint = proxyFields.Replace(f.Detail), proxyFields.Replace(f.Hint)
+}
+
+var proxyFields = strings.NewReplacer(
+	"Proxy-Authorization", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Authenticate",
+	"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
