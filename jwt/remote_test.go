@@ -809,3 +809,33 @@ func TestBearerFetchesFromTheIssuer(t *testing.T) {
 		}
 	}
 }
+
+// An origin is scheme, name and port, the usual port said or not (RFC 6454 s4).
+func TestRedirectsStayInTheOrigin(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"https://a.example/keys", "https://a.example/other?x=1", true},
+		{"https://a.example/keys", "https://a.example:443/keys", true},
+		{"https://a.example:443/keys", "https://A.EXAMPLE/keys", true},
+		{"http://localhost/keys", "http://localhost:80/", true},
+		{"https://a.example/keys", "https://a.example:80/keys", false},
+		{"https://a.example/keys", "https://a.example:8443/keys", false},
+		{"https://a.example/keys", "http://a.example/keys", false},
+		{"https://a.example/keys", "http://a.example:443/keys", false},
+		{"https://a.example/keys", "https://b.a.example/keys", false},
+		{"https://a.example/keys", "https://a.example.evil.example/keys", false},
+		{"http://localhost/keys", "http://127.0.0.1/keys", false},
+	} {
+		r, err := NewRemoteKeys(RemoteConfig{URL: test.from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := httptest.NewRequest("GET", test.to, nil)
+		if err := r.client.CheckRedirect(to, make([]*http.Request, 1)); (err == nil) != test.want {
+			t.Errorf("%s to %s: got %v", test.from, test.to, err)
+		}
+	}
+}

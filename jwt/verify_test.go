@@ -421,6 +421,116 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// The edges of each claim that is a time, exact on both sides, whatever the
+// leeway for exp is.
+func TestTimesAhead(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "EdDSA")
+	h := headerOf(k, "")
+	for _, name := range []string{"nbf", "iat", "auth_time"} {
+		token := forge(t, k, h, payloadWith(name, fmt.Sprint(noon.Add(time.Minute).Unix())))
+		for _, leeway := range []time.Duration{0, time.Minute} {
+			for at, want := range map[time.Duration]bool{50*time.Second - 1: false, 50 * time.Second: true, 70 * time.Second: true} {
+				v := verifier(t, Config{Leeway: leeway, Now: func() time.Time { return noon.Add(at) }}, k.Public())
+				_, err := v.Verify(t.Context(), token)
+				if want && err != nil {
+					t.Errorf("%s a minute after noon, %s after noon: got %v, want accepted", name, at, err)
+				} else if !want {
+					refused(t, token, err, durward.InvalidToken, name+" is 10s ahead of our clock")
+				}
+			}
+		}
+	}
+	// Life: 24 h by default, and what is configured, to the second.
+	for _, test := range []struct {
+		most, life time.Duration
+		want       bool
+	}{{0, 24 * time.Hour, true}, {0, 24*time.Hour + time.Second, false}, {time.Hour, time.Hour, true}, {time.Hour, time.Hour + time.Second, false}} {
+		v := verifier(t, Config{MaxLifetime: test.most}, k.Public())
+		token := forge(t, k, h, payloadWith("exp", fmt.Sprint(noon.Add(test.life).Unix())))
+		if _, err := v.Verify(t.Context(), token); (err == nil) != test.want {
+			t.Errorf("a life of %s where %s is allowed: got %v", test.life, test.most, err)
+		}
+	}
+}
+
+// A NumericDate is read to the second, with fractions, at every edge of numbers.
+func TestNumericDates(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Time{
+		"0": time.Unix(0, 0), "1": time.Unix(1, 0), "0.5": time.Unix(0, 5e8), "1.25e1": time.Unix(12, 5e8), "1e3": time.Unix(1000, 0), "1E+3": time.Unix(1000, 0),
+		"2147483647": time.Unix(1<<31-1, 0), "2147483648": time.Unix(1<<31, 0), "4294967296": time.Unix(1<<32, 0),
+		"253402300799": time.Unix(253402300799, 0), "253402300799.0": time.Unix(253402300799, 0), "1e-400": time.Unix(0, 0),
+		"253402300800": {}, "253402300799.5": {}, "253402300800.0": {}, "9223372036854775807": {}, "9223372036854775808": {}, "18446744073709551616": {}, "1e19": {},
+		"1e308": {}, "1e309": {}, "1e400": {}, "-1": {}, "-0": {}, "-0.0": {}, "-1e-9": {}, "-1e400": {}, "-9223372036854775808": {}, "-9223372036854775809": {},
+		strings.Repeat("9", 4000): {}, `"1"`: {}, "true": {}, "null": {}, "[]": {}, "{}": {},
+	} {
+		for _, name := range []string{"exp", "nbf", "iat", "auth_time"} {
+			r := reading{all: true}
+			if err := r.read([]byte(fmt.Sprintf(`{"iss":"i",%q:%s}`, name, text))); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			got := map[string]time.Time{"exp": r.Expires, "nbf": r.NotBefore, "iat": r.IssuedAt, "auth_time": r.AuthTime}[name]
+			if !got.Equal(want) {
+				t.Errorf("%s %.40s: got %s, want %s", name, text, got, want)
+			}
+			named := slices.ContainsFunc(r.bad, func(err error) bool {
+				return strings.HasPrefix(err.Error(), name+" is ") && !strings.Contains(err.Error(), "missing") && len(err.Error()) < 200
+			})
+			if named != want.IsZero() {
+				t.Errorf("%s %.40s: got problems %v", name, text, r.bad)
+			}
+		}
+	}
+}
+
+// Width and depth at their edges: 128 members or elements, 16 deep.
+func TestBoundsOfJSON(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	v := verifier(t, Config{}, k.Public())
+	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]" }
+	object := func(n int) string { return `{"a":1` + manyMembers(n-1) + "}" }
+	texts := func(n int) string { return `["` + service + `"` + strings.Repeat(`,"a"`, n-1) + "]" }
+	nest := func(open, shut string, n int) string { return strings.Repeat(open, n) + "1" + strings.Repeat(shut, n) }
+	for name, payload := range map[string][2]string{
+		"list":           {payloadWith("x", list(128)), payloadWith("x", list(129))},
+		"object":         {payloadWith("x", object(128)), payloadWith("x", object(129))},
+		"list in a list": {payloadWith("x", "["+list(128)+"]"), payloadWith("x", "["+list(129)+"]")},
+		"aud":            {payloadWith("aud", texts(128)), payloadWith("aud", texts(129))},
+		"amr":            {payloadWith("amr", texts(128)), payloadWith("amr", texts(129))},
+		"claims":         {strings.TrimSuffix(payloadWith("", ""), "}") + manyMembers(128-len(goodClaims)) + "}", strings.TrimSuffix(payloadWith("", ""), "}") + manyMembers(129-len(goodClaims)) + "}"},
+		"lists deep":     {payloadWith("x", nest("[", "]", 15)), payloadWith("x", nest("[", "]", 16))},
+		"objects deep":   {payloadWith("x", nest(`{"a":`, "}", 15)), payloadWith("x", nest(`{"a":`, "}", 16))},
+	} {
+		if _, err := v.Verify(t.Context(), forge(t, k, headerOf(k, ""), payload[0])); err != nil {
+			t.Errorf("%s at the bound: %v", name, err)
+		}
+		token := forge(t, k, headerOf(k, ""), payload[1])
+		_, err := v.Verify(t.Context(), token)
+		refused(t, token, err, durward.InvalidToken, "more than 1")
+	}
+	// 8 KiB to the octet.
+	exactly := func(n int) string {
+		for i := range 4 { // base64 jumps over some lengths
+			for pad := 5500; pad < 6000; pad++ {
+				token := forge(t, k, headerOf(k, `,"x":"`+strings.Repeat("x", i)+`"`), payloadWith("x", `"`+strings.Repeat("x", pad)+`"`))
+				if len(token) == n {
+					return token
+				}
+			}
+		}
+		t.Fatalf("no token of %d octets", n)
+		return ""
+	}
+	if _, err := v.Verify(t.Context(), exactly(maxToken)); err != nil {
+		t.Errorf("token of 8 KiB: %v", err)
+	}
+	token := exactly(maxToken + 1)
+	_, err := v.Verify(t.Context(), token)
+	refused(t, token, err, durward.InvalidToken, "token of 8193 octets, at most 8192 are read")
+}
+
 // Case 49 and the contract's order: each fault hides those after it, never the
 // other way round.
 func TestOrderOfChecks(t *testing.T) {
@@ -823,6 +933,9 @@ func TestSignRefuses(t *testing.T) {
 		"claim amr":                         func(c *Claims) { c.AMR = []string{"\xff"} },
 		"at most 8192 are taken":            func(c *Claims) { c.ACR = strings.Repeat("a", 6200) },
 		"Audience or AMR has more than 128": func(c *Claims) { c.AMR = make([]string, 129) },
+		"a claim has a control character":   func(c *Claims) { c.Confirmation = &Confirmation{JKT: "a\nb"} },
+		"AuthTime is not before Expires":    func(c *Claims) { c.AuthTime = c.Expires },
+		"NotBefore or AuthTime is not":      func(c *Claims) { c.NotBefore = c.Expires },
 	} {
 		c := example()
 		change(&c)

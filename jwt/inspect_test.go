@@ -1,0 +1,124 @@
+package jwt
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/durward-auth/durward"
+)
+
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	token := sign(t, k, example())
+	in, err := inspect(token, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(example(), in.Claims); d != "" || len(in.Problems) != 0 {
+		t.Errorf("claims (-want +got):\n%s\nproblems %q", d, in.Problems)
+	}
+	if got, want := string(in.Header), headerOf(k, ""); got != want {
+		t.Errorf("header %s, want %s", got, want)
+	}
+	if got, _ := verifyJWS(token, k.Public()); string(in.Payload) != string(got) {
+		t.Errorf("payload %s, want %s", in.Payload, got)
+	}
+
+	// Each problem is named, and all of them together.
+	padded := strings.Split(token, ".")
+	for name, test := range map[string]struct {
+		token string
+		want  []string
+	}{
+		"expired":         {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.Add(-time.Second).Unix()))), []string{"exp is not after iat", "expired 1s ago"}},
+		"not yet":         {forge(t, k, headerOf(k, ""), payloadWith("nbf", fmt.Sprint(noon.Add(time.Minute).Unix()))), []string{"nbf is 1m0s ahead"}},
+		"too long a life": {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.AddDate(1, 0, 0).Unix()))), []string{"lives 8760h0m0s from iat to exp, at most 24h0m0s"}},
+		"bound":           {forge(t, k, headerOf(k, ""), payloadWith("cnf", `{"jkt":"x"}`)), []string{"bound to a DPoP key"}},
+		"ID token":        {forge(t, k, `{"alg":"RS384","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ is", `alg is "RS384"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
+		"jku":             {forge(t, k, headerOf(k, `,"jku":"https://evil.example"`), payloadWith("", "")), []string{`header has "jku"`}},
+		"white space":     {"\n " + token + " \n", []string{"white space around the token"}},
+		"padded":          {padded[0] + "=." + padded[1] + "\n." + padded[2] + "==", []string{"the header is not canonical", "the payload is not canonical", "the signature is not canonical"}},
+		"other alphabet":  {padded[0] + "." + padded[1] + "." + strings.NewReplacer("-", "+", "_", "/").Replace(padded[2][:80]) + "+/++++", []string{"the signature is not canonical"}},
+		"bad signature":   {padded[0] + "." + padded[1] + ".!!", []string{"the signature is not base64url"}},
+		"doubled claim":   {forge(t, k, headerOf(k, ""), `{"sub":"a",`+payloadWith("", "")[1:]), []string{"duplicate object member name"}},
+		"no objects":      {forge(t, k, `[]`, `7`), []string{"header is not the JSON", "payload is not the JSON"}},
+		"over 8 KiB":      {forge(t, k, headerOf(k, ""), payloadWith("x", `"`+strings.Repeat("x", 9000)+`"`)), []string{"octets, at most 8192 are taken"}},
+	} {
+		in, err := inspect(test.token, noon)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		problems := strings.Join(in.Problems, "\n")
+		for _, want := range test.want {
+			if !strings.Contains(problems, want) {
+				t.Errorf("%s: got %q, want %q in it", name, in.Problems, want)
+			}
+		}
+		if name != "no objects" && name != "doubled claim" && len(in.Problems) > len(test.want) && name != "ID token" {
+			t.Errorf("%s: got %q, want no more than %q", name, in.Problems, test.want)
+		}
+	}
+
+	b := base64.RawURLEncoding.EncodeToString
+	for text, want := range map[string]string{
+		"":       "1 parts",
+		"opaque": "is it an opaque token, or cut off?",
+		token[:strings.LastIndexByte(token, '.')]: "2 parts",
+		"a.b.c.d":                                    "4 parts",
+		"a.b.c.d.e":                                  "encrypted token",
+		strings.Repeat(".", 9):                       "10 parts",
+		strings.Repeat("a", maxInspect+1):            "65537 octets, at most 65536 are read",
+		"!.e30.AAAA":                                 "the header is not base64url",
+		"e30.!.AAAA":                                 "the payload is not base64url",
+		b([]byte("x")) + ".e30.AAAA":                 "the header is not JSON",
+		"e30." + b([]byte("{}{}")) + ".AAAA":         "the payload is not JSON",
+		"e30." + strings.Repeat("W", 50000) + ".AAA": "jwt: the payload is not JSON",
+	} {
+		if in, err := Inspect(text); in != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+// Signing out works with a token that has ended or was revoked, and with no other
+// that is not good.
+func TestVerifyEnded(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	v := verifier(t, Config{
+		Now:     func() time.Time { return noon.Add(time.Hour) },
+		Revoked: func(*durward.Principal, string) error { return durward.TokenRevoked },
+	}, k.Public())
+	c := example()
+	p, err := v.VerifyEnded(t.Context(), sign(t, k, c))
+	if err != nil || p.SessionID != c.SessionID || p.Subject != c.Subject {
+		t.Fatalf("got %+v, %v, want the principal", p, err)
+	}
+	if n := v.remembers(); n != 0 {
+		t.Error("an ended token is remembered")
+	}
+	foreign := c
+	foreign.Audience = []string{"https://other.example"}
+	for token, cause := range map[string]string{
+		sign(t, generate(t, "ES256"), c):       "no key",
+		sign(t, k, foreign):                    "this service is",
+		sign(t, k, c)[1:]:                      "",
+		strings.Repeat("a", maxToken+1):        "at most 8192 are read",
+		"":                                     "1 parts",
+		sign(t, k, c) + "." + sign(t, k, c):    "6 parts",
+		forge(t, k, headerOf(k, ""), `{"a":1`): "payload is not the JSON",
+	} {
+		p, err := v.VerifyEnded(t.Context(), token)
+		if p != nil {
+			t.Errorf("%.60q: got %+v", token, p)
+		}
+		refused(t, token, err, durward.InvalidToken, cause)
+	}
+}
