@@ -106,10 +106,10 @@ func (p *PasswordRules) check(member, password, address string) error {
 // part before the @ over and over. The part alone may stand in a password: it
 // can be one letter.
 func containsAddress(password, address string) bool {
-	if address == "" {
+	folded := emailKey(password) // compared as addresses are
+	if address == "" || folded == "" {
 		return false
 	}
-	folded := emailKey(password) // compared as addresses are
 	local, _, _ := strings.Cut(address, "@")
 	return strings.Contains(folded, address) || local != "" && strings.ReplaceAll(folded, local, "") == ""
 }
