@@ -128,7 +128,7 @@ func (g *Guard) pageBody(f *Refusal) []byte {
 
 // loginLink is where a person can sign in, for refusals that a sign-in would mend.
 func (g *Guard) loginLink(f *Refusal) template.URL {
-	if g.login == nil || f.Status != http.StatusUnauthorized {
+	if g.login == nil || table[f.Code].asks != asksAll {
 		return ""
 	}
 	return template.URL(g.login.String()) // an http or https URL: New saw to it
