@@ -276,6 +276,11 @@ var (
 	db           interface {
 		OwnerOf(ctx context.Context, token string) (string, error)
 	}
+	people interface {
+		SignIn(ctx context.Context, user, password string) (*durward.Principal, error)
+		Stored(ctx context.Context, user string) (string, error)
+		HA1(ctx context.Context, user, realm, algorithm string) ([]byte, *durward.Principal, error)
+	}
 )
 `
 
@@ -432,7 +437,7 @@ func TestFieldsOfDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	structs := map[string]bool{"guard.go Config": false, "guard.go Policy": false, "principal.go Principal": false, "jwt/verify.go Config": false}
+	structs := map[string]bool{"guard.go Config": false, "guard.go Policy": false, "principal.go Principal": false, "digest.go DigestConfig": false, "jwt/verify.go Config": false}
 	sources(t, func(name string, file *ast.File, _ *token.FileSet) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			declared, ok := n.(*ast.TypeSpec)
