@@ -487,7 +487,7 @@ func TestNumericDates(t *testing.T) {
 // Width and depth at their edges: 128 members or elements, 16 deep.
 func TestBoundsOfJSON(t *testing.T) {
 	t.Parallel()
-	k := generate(t, "ES256")
+	k := generate(t, "HS256")
 	v := verifier(t, Config{}, k.Public())
 	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]" }
 	object := func(n int) string { return `{"a":1` + manyMembers(n-1) + "}" }
@@ -878,6 +878,16 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for want, c := range map[string]Config{
+		"no Audience":    {Issuer: issuer, Keys: keys},
+		"Leeway is -1ns": {Issuer: issuer, Audience: []string{service}, Keys: keys, Leeway: -1},
+		"no Keys: give":  {Issuer: issuer, Audience: []string{service}},
+		"no Keys: NewRe": {Issuer: issuer, Audience: []string{service}, Keys: (*RemoteKeys)(nil)},
+	} {
+		if v, err := New(c); v != nil || err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %q alone", err, want)
+		}
+	}
 	v, err := New(Config{Issuer: issuer, Audience: []string{service}, Keys: keys})
 	if err != nil {
 		t.Fatal(err)
@@ -893,6 +903,28 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	token := sign(t, k, example())
 	_, err = v.Verify(t.Context(), token)
 	refused(t, token, err, durward.InvalidToken, `alg is "RS256", accepted are ES256, EdDSA`)
+}
+
+// A verifier does not change with the lists that it was made of.
+func TestConfigurationIsCopied(t *testing.T) {
+	t.Parallel()
+	es, hs := generate(t, "ES256"), generate(t, "HS256")
+	keys, err := NewKeys(es.Public(), hs.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Issuer: issuer, Audience: []string{service}, Algorithms: []string{"ES256"}, Keys: keys, Now: func() time.Time { return noon }}
+	v, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Audience[0], c.Algorithms[0] = "https://other.example", "HS256"
+	if _, err := v.Verify(t.Context(), sign(t, es, example())); err != nil {
+		t.Error(err)
+	}
+	token := sign(t, hs, example())
+	_, err = v.Verify(t.Context(), token)
+	refused(t, token, err, durward.InvalidToken, "accepted are ES256")
 }
 
 func TestBearerPanicsOnMistakes(t *testing.T) {
