@@ -245,6 +245,9 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		}
 		if v.authInfo != "" {
 			h.Set("Authentication-Info", v.authInfo) // RFC 9110 s11.6.3
+			if strings.HasPrefix(v.authInfo, "nextnonce") {
+				h.Set("Cache-Control", "no-store")
+			}
 		}
 		g.accept(r, v)
 		next.ServeHTTP(w, r)
