@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,7 @@ type Issuer struct {
 	outage    store.Outage
 
 	mu       sync.Mutex                 // held while keys are read anew
-	opened   map[string]*jwt.PrivateKey // signing keys by id, so that each is unsealed once
+	opened   map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
 	ring     atomic.Pointer[ring]
 	wentBack atomic.Bool // a token from the store's future was seen
 }
@@ -84,6 +85,12 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	if c.Algorithm == "" {
 		c.Algorithm = "ES256"
 	}
+	if !slices.Contains(algorithms, c.Algorithm) {
+		mistake("algorithm %q is not one of %s", c.Algorithm, strings.Join(algorithms, ", "))
+	}
+	if (c.Algorithm == "HS256") != (c.SharedSecret != nil) {
+		mistake("a shared secret is what HS256 needs, and of no use to any other algorithm")
+	}
 	fill := func(d *time.Duration, standard time.Duration, name string, least time.Duration) {
 		if *d == 0 {
 			*d = standard
@@ -93,9 +100,15 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		}
 	}
 	fill(&c.AccessTTL, 15*time.Minute, "the life of access tokens", time.Second)
+	if c.AccessTTL > longestLife {
+		mistake("the life of access tokens is %s, at most %s", c.AccessTTL, longestLife)
+	}
 	fill(&c.RefreshTTL, 7*24*time.Hour, "the life of refresh tokens", time.Second)
 	fill(&c.RefreshAbsolute, 30*24*time.Hour, "the absolute life of refresh tokens", time.Second)
 	fill(&c.RefreshGrace, 30*time.Second, "the refresh grace", time.Millisecond)
+	if c.Leeway < 0 || c.Leeway > mostLeeway {
+		mistake("the leeway is %s, from 0 to %s", c.Leeway, mostLeeway)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -121,14 +134,25 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		return nil, err
 	}
 	i.verifier, err = jwt.New(jwt.Config{
-		Issuer: c.URL, Audience: c.Audience, Algorithms: []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"},
-		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: maxIssued, Revoked: i.isRevoked, Now: c.Now,
+		Issuer: c.URL, Audience: c.Audience, Algorithms: algorithms,
+		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: i.isRevoked, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return i, nil
 }
+
+// algorithms are those of new keys. A token is held to the one of its key, and
+// keys made under an earlier setting verify until they are gone.
+var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
+
+// Bounds on how long any token can be of use after it was signed.
+const (
+	longestLife  = 24 * time.Hour // of a token that the operator makes, and what a verifier takes at most
+	mostLeeway   = time.Minute
+	marginClocks = time.Hour // for clocks that differ
+)
 
 // Start says that this node begins to answer. A refresh whose answer was lost
 // while no node was up is then known for what it is.
@@ -218,15 +242,12 @@ func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time)
 // operatorClient is the client of tokens that the operator makes by hand.
 const operatorClient = "durward-cli"
 
-// maxIssued is the longest life of a token that the operator makes: what a
-// verifier takes at most.
-const maxIssued = 24 * time.Hour
-
 // Issue makes an access token by the operator's word: it belongs to no session
-// and cannot be refreshed. That it was made is written down.
+// and cannot be refreshed. It is given only once it is written down that it was
+// made.
 func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, life time.Duration) (string, jwt.Claims, error) {
-	if life < time.Second || life > maxIssued {
-		return "", jwt.Claims{}, fmt.Errorf("oauth: a life of %s, from 1s to %s is possible", life, maxIssued)
+	if life < time.Second || life > longestLife {
+		return "", jwt.Claims{}, fmt.Errorf("oauth: a life of %s, from 1s to %s is possible", life, longestLife)
 	}
 	now := i.c.Now().Truncate(time.Second)
 	c := jwt.Claims{
@@ -238,12 +259,20 @@ func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, lif
 		return "", jwt.Claims{}, err
 	}
 	event := store.Event{ID: newID(), Kind: store.EventTokenIssued, At: now, UserID: subject, Actor: "operator", Outcome: "ok", Detail: "token " + c.ID + ", scope " + strings.Join(scopes, " ")}
-	return token, c, i.c.DB.AddEvents(ctx, []store.Event{event})
+	if err := i.c.DB.AddEvents(ctx, []store.Event{event}); err != nil {
+		return "", jwt.Claims{}, err
+	}
+	return token, c, nil
 }
 
-// Revoke declares one access token dead.
+// Revoke declares the access token of p dead. It is when Revoke returns nil, and
+// may not be when it returns an error.
 func (i *Issuer) Revoke(ctx context.Context, p *durward.Principal) error {
-	r, err := i.c.DB.Revoke(ctx, string(revocation.Token), p.TokenID, i.revokedUntil(i.c.Now()))
+	if p == nil || p.TokenID == "" || p.Expires.IsZero() {
+		return errors.New("oauth: that is no access token of this issuer: it has no id or no end")
+	}
+	// Its own end: what the operator made lives longer than other tokens.
+	r, err := i.c.DB.Revoke(ctx, string(revocation.Token), p.TokenID, p.Expires.Add(mostLeeway+marginClocks))
 	if err != nil {
 		return err
 	}
@@ -251,14 +280,24 @@ func (i *Issuer) Revoke(ctx context.Context, p *durward.Principal) error {
 	return nil
 }
 
+// revokedUntil is when the last token of a session that ends now is of no more
+// use.
 func (i *Issuer) revokedUntil(now time.Time) time.Time {
-	return now.Add(i.c.AccessTTL + time.Minute + time.Hour)
+	return now.Add(i.c.AccessTTL + mostLeeway + marginClocks)
 }
 
 func (i *Issuer) push(revoked []store.Revocation) {
 	for _, r := range revoked {
 		i.c.Revoked.Add(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
 	}
+}
+
+// stillOf is what is left of a granted scope that u may still do: a right that
+// was taken away is gone at the next refresh, one that was given wants a sign-in.
+func stillOf(scope string, u store.User) string {
+	may := strings.Fields(scopeOf(u))
+	granted := strings.Fields(scope)
+	return strings.Join(slices.DeleteFunc(granted, func(s string) bool { return !slices.Contains(may, s) }), " ")
 }
 
 // scopeOf is what a first-party sign-in of u may do.

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/durward-auth/durward/internal/seal"
@@ -18,8 +20,11 @@ import (
 // before it signs) → active → retiring (verifies until its last token has ended)
 // → gone. One spare is always pending.
 const (
-	publishBefore = time.Hour           // a key is in the key set for a full cache time before it signs
-	signingLife   = 90 * 24 * time.Hour // then the spare takes over
+	publishBefore = time.Hour + time.Minute // a key is in every node's key set for a full cache time before it signs
+	signingLife   = 90 * 24 * time.Hour     // then the spare takes over
+
+	// Any key may have signed a token of the operator's in its last moment.
+	verifyAfter = longestLife + mostLeeway + marginClocks
 )
 
 const (
@@ -28,7 +33,10 @@ const (
 )
 
 // ring is the refresh keys, newest last.
-type ring struct{ keys []refreshKey }
+type ring struct {
+	keys []refreshKey
+	rows []string // ids of the rows that they were read from
+}
 
 func (r *ring) newest() refreshKey { return r.keys[len(r.keys)-1] }
 
@@ -118,8 +126,7 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	}
 	var public []*jwt.Key
 	var signer *jwt.PrivateKey
-	current := make(map[string]bool)
-	changed := false
+	opened := make(map[string]*jwt.PrivateKey)
 	for _, row := range rows {
 		if row.State == store.KeyGone {
 			continue
@@ -133,10 +140,8 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 			if key, err = jwt.ParsePrivateKey(jwk); err != nil {
 				return fmt.Errorf("oauth: signing key %s: %w", row.ID, err)
 			}
-			i.opened[row.ID] = key
-			changed = true
 		}
-		current[row.ID] = true
+		opened[row.ID] = key
 		public = append(public, key.Public())
 		if row.State == store.KeyActive {
 			signer = key
@@ -145,13 +150,8 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	if signer == nil {
 		return errors.New("oauth: the database holds no active signing key: restore it, or make one with durward key rotate --now")
 	}
-	for id := range i.opened {
-		if !current[id] {
-			delete(i.opened, id)
-			changed = true
-		}
-	}
-	if changed {
+	// What was read counts as known only once it is published.
+	if !maps.Equal(opened, i.opened) {
 		set, err := jwt.MarshalKeySet(public)
 		if err != nil {
 			return err
@@ -160,6 +160,7 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 			return err
 		}
 		i.published.Store(&set)
+		i.opened = opened
 	}
 	i.signer.Store(signer)
 	return nil
@@ -170,10 +171,14 @@ func (i *Issuer) readRing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if old := i.ring.Load(); old != nil && len(old.keys) == len(rows) {
+	rows = slices.DeleteFunc(rows, func(row store.Key) bool { return row.State == store.KeyGone })
+	fresh := new(ring)
+	for _, row := range rows {
+		fresh.rows = append(fresh.rows, row.ID)
+	}
+	if old := i.ring.Load(); old != nil && slices.Equal(old.rows, fresh.rows) {
 		return nil
 	}
-	fresh := new(ring)
 	for _, row := range rows {
 		secret, err := i.c.Master.Unseal(refreshLabel, row.ID, row.Sealed)
 		if err != nil {
@@ -243,19 +248,14 @@ func (i *Issuer) Tend(ctx context.Context) error {
 		case store.KeyActive:
 			due = now.Sub(row.ActivatedAt) >= signingLife
 		case store.KeyRetiring:
-			// The last token it signed ended a life after it retired.
-			if now.Sub(row.RetiredAt) > i.c.AccessTTL+time.Minute+publishBefore {
+			if now.Sub(row.RetiredAt) > verifyAfter {
 				if err := i.c.DB.ForgetKey(ctx, row.ID, i.keyEvent(store.EventKeyState, row.ID, store.KeyGone)); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	if pending > 1 || due && pending > 0 {
-		if err := i.promote(ctx, publishBefore); err != nil {
-			return err
-		}
-	}
+	// The spare's successor first, so that there always is a spare.
 	if pending == 0 || due && pending == 1 {
 		spare, err := i.newSigningKey(store.KeyPending)
 		if err != nil {
@@ -264,6 +264,9 @@ func (i *Issuer) Tend(ctx context.Context) error {
 		if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, "pending")); err != nil {
 			return err
 		}
+	}
+	if pending > 1 || due && pending > 0 {
+		return i.promote(ctx, publishBefore)
 	}
 	return nil
 }

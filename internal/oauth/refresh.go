@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -125,40 +126,68 @@ func (i *Issuer) Refresh(ctx context.Context, token string, from account.From) (
 var errGarbage = fmt.Errorf("never issued: %w", durward.RefreshInvalid)
 
 func (i *Issuer) refresh(ctx context.Context, token string, from account.From) (Tokens, error) {
-	p, err := parseRefresh(token)
+	p, k, err := i.presented(token)
 	if err != nil {
-		return Tokens{}, fmt.Errorf("oauth: %w: %w", err, errGarbage)
+		return Tokens{}, err
 	}
-	k, ok := i.ring.Load().key(p.key)
-	if !ok {
-		return Tokens{}, fmt.Errorf("oauth: refresh key %d is not in the ring: %w", p.key, errGarbage)
-	}
-	if !hmac.Equal(k.check(p.raw[:22]), p.raw[22:24]) {
-		return Tokens{}, fmt.Errorf("oauth: the check octets of the refresh token do not fit: %w", errGarbage)
-	}
-
 	// Somebody else may move the grant between reading and moving; each such
 	// move makes this token older, so that a few rounds decide.
 	for range graceGenerations + 2 {
-		g, s, u, err := i.c.DB.GrantByID(ctx, p.grant)
-		if errors.Is(err, store.ErrNotFound) {
-			return Tokens{}, fmt.Errorf("oauth: no grant %x: %w", p.grant, errGarbage)
-		} else if err != nil {
+		g, s, u, err := i.granted(ctx, p, k)
+		if err != nil {
 			return Tokens{}, err
-		}
-		if g.Key != p.key || !hmac.Equal(k.mac(p.raw[:22], g.Salt), p.raw[macFrom:]) {
-			return Tokens{}, fmt.Errorf("oauth: the MAC of the refresh token of grant %x does not fit: %w", p.grant, errGarbage)
 		}
 		now := i.c.Now()
 		if err := ended(g, s, u, now); err != nil {
 			return Tokens{}, err
 		}
+		g.Scope = stillOf(g.Scope, u)
 		t, again, err := i.decide(ctx, g, s, p.n, now, from)
 		if !again {
 			return t, err
 		}
 	}
 	return Tokens{}, errors.New("oauth: the grant moved faster than it could be read")
+}
+
+// presented judges what a token says by itself: its form, its key, its check
+// octets. Nothing is read from the database for it.
+func (i *Issuer) presented(token string) (refreshParts, refreshKey, error) {
+	refuse := func(err error) (refreshParts, refreshKey, error) {
+		return refreshParts{}, refreshKey{}, fmt.Errorf("oauth: %w: %w", err, errGarbage)
+	}
+	p, err := parseRefresh(token)
+	if err != nil {
+		return refuse(err)
+	}
+	k, ok := i.ring.Load().key(p.key)
+	if !ok {
+		return refuse(fmt.Errorf("refresh key %d is not in the ring", p.key))
+	}
+	if !hmac.Equal(k.check(p.raw[:22]), p.raw[22:macFrom]) {
+		return refuse(errors.New("the check octets of the refresh token do not fit"))
+	}
+	return p, k, nil
+}
+
+// granted returns the grant that a token is of, with its session and its person,
+// alive or not, once the MAC says that the token was issued.
+func (i *Issuer) granted(ctx context.Context, p refreshParts, k refreshKey) (store.Grant, store.Session, store.User, error) {
+	refuse := func(err error) (store.Grant, store.Session, store.User, error) {
+		return store.Grant{}, store.Session{}, store.User{}, err
+	}
+	g, s, u, err := i.c.DB.GrantByID(ctx, p.grant)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return refuse(fmt.Errorf("oauth: no grant %x: %w", p.grant, errGarbage))
+	case err != nil:
+		return refuse(err)
+	case g.Key != p.key:
+		return refuse(fmt.Errorf("oauth: refresh key %d in a token of grant %x, which has %d: %w", p.key, p.grant, g.Key, errGarbage))
+	case !hmac.Equal(k.mac(p.raw[:22], g.Salt), p.raw[macFrom:]):
+		return refuse(fmt.Errorf("oauth: the MAC of the refresh token of grant %x does not fit: %w", p.grant, errGarbage))
+	}
+	return g, s, u, nil
 }
 
 // ended says why a grant cannot be refreshed any more, without an alarm.
@@ -168,12 +197,15 @@ func ended(g store.Grant, s store.Session, u store.User, now time.Time) error {
 		return fmt.Errorf("oauth: the grant ended %s ago (%s): %w", now.Sub(g.EndedAt).Truncate(time.Second), g.EndReason, durward.SessionRevoked)
 	case !s.EndedAt.IsZero():
 		return fmt.Errorf("oauth: session %s ended %s ago (%s): %w", s.ID, now.Sub(s.EndedAt).Truncate(time.Second), s.EndReason, durward.SessionRevoked)
-	case !u.LockedAt.IsZero():
-		return fmt.Errorf("oauth: %s is locked: %w", u.ID, durward.SessionRevoked)
 	case !now.Before(g.IdleEnds):
 		return fmt.Errorf("oauth: not refreshed for too long, ended %s ago: %w", now.Sub(g.IdleEnds).Truncate(time.Second), durward.RefreshExpired)
-	case !now.Before(g.Ends):
-		return fmt.Errorf("oauth: absolute end passed %s ago: %w", now.Sub(g.Ends).Truncate(time.Second), durward.RefreshExpired)
+	case !now.Before(earlier(g.Ends, s.EndsAt)):
+		return fmt.Errorf("oauth: absolute end passed %s ago: %w", now.Sub(earlier(g.Ends, s.EndsAt)).Truncate(time.Second), durward.RefreshExpired)
+	case g.Generation == math.MaxUint32:
+		// One more would be token 0 again, which was spent at the beginning.
+		return fmt.Errorf("oauth: the grant moved as often as it can: %w", durward.RefreshExpired)
+	case !u.LockedAt.IsZero():
+		return fmt.Errorf("oauth: %s is locked: %w", u.ID, durward.SessionRevoked)
 	}
 	return nil
 }
@@ -185,8 +217,7 @@ func (i *Issuer) decide(ctx context.Context, g store.Grant, s store.Session, n u
 	case n == g0:
 		return i.move(ctx, g, s, n+1, now, from)
 	case n < g0:
-		t, err = i.replay(ctx, g, s, n, now, from)
-		return t, false, err
+		return i.replay(ctx, g, s, n, now, from)
 	case n == g0+1:
 		// The client holds a token this store does not know of: the store went
 		// one step back. What the client holds is what counts.
@@ -219,37 +250,43 @@ func (i *Issuer) move(ctx context.Context, g store.Grant, s store.Session, to ui
 
 // replay answers a superseded token: with the current one again where an answer
 // was lost a moment ago, otherwise as what it is.
-func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from account.From) (Tokens, error) {
+func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from account.From) (t Tokens, again bool, err error) {
 	back := g.Generation - n // how many moves ago it was superseded; 1 or more
 	if back <= graceGenerations {
 		superseded := g.Moved[back-1]
 		elsewhere := g.Network != from.Network() && g.Agent != from.Browser()
 		if !elsewhere && i.sinceSuperseded(superseded, now) < i.c.RefreshGrace {
 			given := 0
-			if now.Sub(g.Moved[0]) >= graceTogether {
-				var err error
-				if given, err = i.c.DB.CountReplay(ctx, g.ID, g.Generation); err != nil {
-					return Tokens{}, err
+			// Before or after the move: under a clock that was put back all are
+			// counted too.
+			if now.Sub(g.Moved[0]).Abs() >= graceTogether {
+				given, err = i.c.DB.CountReplay(ctx, g.ID, g.Generation)
+				if errors.Is(err, store.ErrNotFound) {
+					return Tokens{}, true, nil // it moved or ended meanwhile
+				} else if err != nil {
+					return Tokens{}, false, err
 				}
+				i.c.Log.Info("a refresh answer is asked for again", "session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
 			}
 			if given <= graceReplays {
-				return i.tokens(g, s, g.Generation, now)
+				t, err = i.tokens(g, s, g.Generation, now)
+				return t, false, err
 			}
 		}
 		if back == 1 && !elsewhere {
 			// The current token was never shown: its answer was lost for longer than
 			// the grace. Nobody stole anything, but nobody can tell either.
 			if err := i.endGrant(ctx, g, s, store.EventRefreshAnswerLost, "", now, from); err != nil {
-				return Tokens{}, err
+				return Tokens{}, false, err
 			}
-			return Tokens{}, fmt.Errorf("oauth: token %d was superseded %s ago and token %d never came: %w",
+			return Tokens{}, false, fmt.Errorf("oauth: token %d was superseded %s ago and token %d never came: %w",
 				n, now.Sub(superseded).Truncate(time.Millisecond), g.Generation, durward.RefreshInvalid)
 		}
 	}
 	if err := i.theft(ctx, s, n, g.Generation, now, from); err != nil {
-		return Tokens{}, err
+		return Tokens{}, false, err
 	}
-	return Tokens{}, fmt.Errorf("oauth: spent token %d of a grant at %d used again: session %s revoked: %w", n, g.Generation, s.ID, durward.SessionRevoked)
+	return Tokens{}, false, fmt.Errorf("oauth: spent token %d of a grant at %d used again: session %s revoked: %w", n, g.Generation, s.ID, durward.SessionRevoked)
 }
 
 // sinceSuperseded is how long a token has been superseded while a node was up to
@@ -295,22 +332,13 @@ func (i *Issuer) note(ctx context.Context, kind, detail string, s store.Session,
 // RefreshSession returns whose session a refresh token belongs to, dead or
 // alive, for signing out. It refuses what was never issued.
 func (i *Issuer) RefreshSession(ctx context.Context, token string) (userID, sessionID string, err error) {
-	p, err := parseRefresh(token)
+	p, k, err := i.presented(token)
 	if err != nil {
-		return "", "", fmt.Errorf("oauth: %w: %w", err, errGarbage)
-	}
-	k, ok := i.ring.Load().key(p.key)
-	if !ok || !hmac.Equal(k.check(p.raw[:22]), p.raw[22:24]) {
-		return "", "", fmt.Errorf("oauth: %w", errGarbage)
-	}
-	g, s, _, err := i.c.DB.GrantByID(ctx, p.grant)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", "", fmt.Errorf("oauth: no grant %x: %w", p.grant, errGarbage)
-	} else if err != nil {
 		return "", "", err
 	}
-	if !hmac.Equal(k.mac(p.raw[:22], g.Salt), p.raw[macFrom:]) {
-		return "", "", fmt.Errorf("oauth: %w", errGarbage)
+	_, s, _, err := i.granted(ctx, p, k)
+	if err != nil {
+		return "", "", err
 	}
 	return s.UserID, s.ID, nil
 }
