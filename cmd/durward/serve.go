@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -116,11 +117,8 @@ func (v serveVerb) Run(e *environment) (err error) {
 	defer background.Wait()
 	defer stop()
 
-	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
-		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	web := newListener(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
+		slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
 	fmt.Fprintf(e.stdout, "durward: listening on http://%s\n", reachable(listener.Addr()))
@@ -152,6 +150,14 @@ func (v serveVerb) Run(e *environment) (err error) {
 		return web.Close()
 	}
 	return nil
+}
+
+// newListener is the HTTP server with all that bounds a client.
+func newListener(h http.Handler, errorLog *log.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: headerSize, ErrorLog: errorLog,
+	}
 }
 
 // reachable is where a listener can be reached from this machine.

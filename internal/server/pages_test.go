@@ -1,6 +1,8 @@
 package server
 
 import (
+	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -43,5 +45,53 @@ func TestEveryCodeHasAPage(t *testing.T) {
 	}
 	for _, path := range []string{"/errors/NONE", "/errors/token_expired", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css"} {
 		w.refused(w.do("GET", path, "", nil), 404, "NOT_FOUND")
+	}
+}
+
+// Every page says what a browser may do with it, and by https alone how it is to
+// come: not over plain http, and not where the public URL is none.
+func TestFieldsOfPages(t *testing.T) {
+	t.Parallel()
+	plain := newWorld(t, settings{})
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	proxied := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies = "https://auth.example.com", proxies })
+	open := plain.reconfigured(func(c *Config) { c.PublicURL, c.InsecureAllowHTTP = "https://auth.example.com", true })
+	http1 := plain.reconfigured(func(c *Config) { c.Proxies = proxies })
+	for name, c := range map[string]struct {
+		w      *world
+		fields http.Header
+		want   string
+	}{
+		"behind a proxy that has https": {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, "max-age=31536000"},
+		"behind it by http":             {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
+		"from this machine":             {proxied, http.Header{}, ""},
+		"http is let in from anywhere":  {open, http.Header{"X-Forwarded-For": {"203.0.113.9"}}, ""},
+		"a public URL of http":          {http1, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, ""},
+	} {
+		for _, path := range []string{"/errors/", "/errors/TOKEN_EXPIRED", "/static/durward.css", "/api/profile", "/nothing", "/.well-known/jwks.json"} {
+			r, err := http.NewRequest("GET", c.w.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header = c.fields.Clone()
+			got := c.w.send(r)
+			if hsts := got.Header.Get("Strict-Transport-Security"); hsts != c.want {
+				t.Errorf("%s, %s: Strict-Transport-Security is %q, want %q", name, path, hsts, c.want)
+			}
+			if got.StatusCode == 403 || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+				continue
+			}
+			for field, want := range map[string]string{
+				"Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+				"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
+			} {
+				if got.Header.Get(field) != want {
+					t.Errorf("%s, %s: %s is %q, want %q", name, path, field, got.Header.Get(field), want)
+				}
+			}
+			if body := string(got.body); strings.Contains(body, "<script") || strings.Contains(body, "style=") || strings.Contains(body, " onclick") {
+				t.Errorf("%s: script or style in the page", path)
+			}
+		}
 	}
 }

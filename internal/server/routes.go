@@ -45,7 +45,22 @@ func (s *Server) routes() http.Handler {
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.signIn.Refuse(w, r, durward.NotFound) })
-	return s.outermost(s.signIn.Open(mux))
+	return s.outermost(s.signIn.Open(s.onlyHTTPS(mux)))
+}
+
+// onlyHTTPS tells browsers to come by https alone, for a year, where the public
+// URL is https. Over plain http it must not be said (RFC 6797 s7.2): what gets
+// this far came by https, or from this machine, or is let in from anywhere.
+func (s *Server) onlyHTTPS(next http.Handler) http.Handler {
+	if !strings.HasPrefix(s.c.PublicURL, "https://") || s.c.InsecureAllowHTTP {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !durward.ClientAddr(r.Context()).IsLoopback() {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // byMethod answers HEAD by GET and a method that the URL does not take with what

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// dial opens a connection to the server that the test closes at its end.
+func (p *process) dial() net.Conn {
+	p.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// closedAfter reads conn to its end and says when that came and what was read.
+func closedAfter(conn net.Conn) (time.Duration, string) {
+	began := time.Now()
+	got, _ := io.ReadAll(conn) // an end is an end, whether orderly or not
+	return time.Since(began), string(got)
+}
+
+// A client that is slow, or says nothing, is cut off at the stated limits, and
+// hundreds of such stop nobody else.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+
+	const held = 500
+	for range held {
+		conn := p.dial()
+		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	for range 20 {
+		if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
+			t.Errorf("healthz beside %d held connections: %d", held, a.status)
+		}
+	}
+	if each := time.Since(began) / 20; each > time.Second {
+		t.Errorf("healthz beside %d held connections takes %s", held, each)
+	}
+
+	drip := func(conn net.Conn, octet string) { // until it is cut
+		for {
+			if _, err := io.WriteString(conn, octet); err != nil {
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	}
+	var all sync.WaitGroup
+	for name, c := range map[string]struct {
+		start, drip string
+		limit       time.Duration
+	}{
+		"nothing at all":             {"", "", headerTime},
+		"half a request line":        {"GET /healthz", "", headerTime},
+		"a field, octet by octet":    {"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ", "a", headerTime},
+		"field by field":             {"GET /healthz HTTP/1.1\r\nHost: a\r\n", "X-Slow: a\r\n", headerTime},
+		"a body that does not come":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", "", bodyTime},
+		"a body, octet by octet":     {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{", " ", bodyTime},
+		"a chunked body, by octets":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", bodyTime},
+		"a body that nobody reads":   {"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
+		"a body of a refused caller": {"PATCH /api/profile HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
+	} {
+		conn := p.dial()
+		if _, err := io.WriteString(conn, c.start); err != nil {
+			t.Fatal(err)
+		}
+		if c.drip != "" {
+			go drip(conn, c.drip)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(c.limit + patience)); err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			after, got := closedAfter(conn)
+			if after > c.limit+5*time.Second {
+				t.Errorf("%s: cut off after %s, the limit is %s", name, after, c.limit)
+			}
+			if strings.HasPrefix(got, "HTTP/1.1 2") {
+				t.Errorf("%s: answered %s", name, got)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// The limits that are too long for a test are those stated and do something: made
+// short, they cut a connection that meets them.
+func TestEachLimitOfTheListener(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, 1)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		block := make([]byte, 1<<20)
+		for range 1 << 10 { // more than any buffer on the way holds
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	quick := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for name, c := range map[string]struct {
+		handler http.Handler
+		limit   func(*http.Server) *time.Duration
+		stated  time.Duration
+		send    string
+	}{
+		"idle":        {quick, func(s *http.Server) *time.Duration { return &s.IdleTimeout }, idleTime, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		"slow reader": {handler, func(s *http.Server) *time.Duration { return &s.WriteTimeout }, answerTime, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newListener(c.handler, nil)
+			if *c.limit(s) != c.stated {
+				t.Fatalf("the limit is %s, want %s", *c.limit(s), c.stated)
+			}
+			*c.limit(s) = 200 * time.Millisecond
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() { served <- s.Serve(l) }()
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, c.send); err != nil {
+				t.Fatal(err)
+			}
+			if name == "slow reader" {
+				<-begun
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if err := s.Shutdown(ctx); err != nil { // returns when the handler does
+					t.Errorf("a client that does not read holds the handler: %v", err)
+				}
+			} else if after, got := closedAfter(conn); after > patience || !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+				t.Errorf("closed after %s: %q", after, got)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Fields that are too many or too large, and what is not HTTP/1.1, are answered
+// with 4xx or cut; the memory of the server stays what it was.
+func TestFieldsTooMany(t *testing.T) {
+	t.Parallel()
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+	get := "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+	for name, c := range map[string]struct {
+		request string
+		status  string // the answer begins with it; empty is none
+	}{
+		"at the limit":             {get + "X: " + strings.Repeat("a", headerSize-1000) + "\r\n\r\n", "200"},
+		"one field too large":      {get + "X: " + strings.Repeat("a", headerSize+8<<10) + "\r\n\r\n", "431"},
+		"10 MB of a field":         {get + "X: " + strings.Repeat("a", 10<<20) + "\r\n\r\n", "431"},
+		"100,000 fields":           {get + strings.Repeat("X: a\r\n", 100_000) + "\r\n", "431"},
+		"100,000 cookies":          {get + "Cookie: " + strings.Repeat("a=b; ", 100_000) + "\r\n\r\n", "431"},
+		"100,000 cookie fields":    {get + strings.Repeat("Cookie: a=b\r\n", 100_000) + "\r\n", "431"},
+		"a long request line":      {"GET /" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: a\r\n\r\n", "431"},
+		"a long forwarded field":   {get + "Forwarded: " + strings.Repeat("for=a,", 100_000) + "\r\n\r\n", "431"},
+		"HTTP/2 without asking":    {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\x00\x00\x00\x04\x00\x00\x00\x00\x00", 1000), "400"},
+		"an upgrade to HTTP/2":     {get + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", "200"},
+		"two lengths":              {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", "400"},
+		"length and encoding":      {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+		"two hosts":                {"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"},
+		"no host":                  {"GET /healthz HTTP/1.1\r\n\r\n", "400"},
+		"a blank before the colon": {"GET /healthz HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer a\r\n\r\n", "400"},
+		"a NUL in a field":         {"GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", "400"},
+		"a chunk that is endless":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", "400"},
+		"a chunk's long extension": {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;" + strings.Repeat("a", 100_000) + "\r\n{\r\n0\r\n\r\n", "400"},
+		"CONNECT":                  {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "400"},
+	} {
+		conn := p.dial()
+		go io.WriteString(conn, c.request) // the server may answer and close before it is through
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if !strings.HasPrefix(line, "HTTP/1.1 "+c.status+" ") {
+			t.Errorf("%s: %q %v, want %s", name, line, err, c.status)
+		}
+		conn.Close()
+	}
+	if kib := p.memory("VmHWM"); kib > 100<<10 {
+		t.Errorf("the server has used %d KiB", kib)
+	}
+	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
+		t.Errorf("healthz afterwards: %d", a.status)
+	}
+}
+
+// memory reads a line of the process's status, in KiB.
+func (p *process) memory(name string) int {
+	p.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Skipf("SKIPPED: %v", err)
+	}
+	_, rest, _ := strings.Cut(string(text), name+":")
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, err := strconv.Atoi(number)
+	if err != nil {
+		p.t.Fatalf("%s: %v", name, err)
+	}
+	return kib
+}
+
+// Two hundred sign-ins at once, at the real cost of a hash: those that find no
+// place in the queue are told to come again, memory is what the hashes under way
+// take, and others are answered meanwhile.
+func TestManySignInsAtOnce(t *testing.T) {
+	t.Parallel()
+	const many = 200
+	env := []string{"DURWARD_PASSWORDS_ARGON2_MEMORY=19456", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	p := serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+	before := p.memory("VmHWM")
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 0}, Timeout: 2 * time.Minute}
+	defer client.CloseIdleConnections()
+
+	var mu sync.Mutex
+	statuses := make(map[int]int)
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	start := make(chan struct{})
+	for n := range many {
+		all.Go(func() {
+			<-start
+			a, err := ask(client, p.url, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"person%d@example.com","password":"wrong"}`, n))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if a.status == 503 && (a.member("code") != "AUTH_UNAVAILABLE" || a.header.Get("Retry-After") == "") {
+				t.Errorf("excess: %v %s", a.header, a.body)
+			}
+			mu.Lock()
+			statuses[a.status]++
+			mu.Unlock()
+		})
+	}
+	go func() { all.Wait(); close(done) }()
+	close(start)
+	var health []time.Duration
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+			began := time.Now()
+			if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
+				t.Errorf("healthz meanwhile: %d", a.status)
+			}
+			health = append(health, time.Since(began))
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if statuses[401] == 0 || statuses[503] == 0 || statuses[401]+statuses[503] != many {
+		t.Errorf("answers by status: %v, want 401 of some and 503 of the rest", statuses)
+	}
+	// A hash under way takes 19 MiB, and one is under way for each core; the
+	// collector lets as much again stand.
+	if grown, most := p.memory("VmHWM")-before, 200<<10; grown > most {
+		t.Errorf("memory grew by %d KiB, want at most %d; all at once would take %d", grown, most, many*19<<10)
+	}
+	if len(health) < 3 {
+		t.Fatalf("healthz was asked %d times meanwhile", len(health))
+	}
+	slices.Sort(health)
+	if median := health[len(health)/2]; median > 500*time.Millisecond {
+		t.Errorf("healthz took %s meanwhile (median of %d)", median, len(health))
+	}
+	t.Logf("answers %v; healthz %d times, median %s, longest %s; memory %d KiB, before %d", statuses, len(health), health[len(health)/2], health[len(health)-1], p.memory("VmHWM"), before)
+}
+
+// A first start has nobody in it: no account, no password that works anywhere,
+// no way to make oneself an administrator over HTTP. Of two demos each has a
+// password of its own.
+func TestFirstStart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	if !strings.HasPrefix(p.url, "http://127.0.0.1:") {
+		t.Errorf("listens on %s", p.url)
+	}
+	stdout, _, status := command(t, "", "user", "list", "--json", "--data", dir)
+	if status != 0 || strings.Contains(stdout, "@") {
+		t.Errorf("people of a new server: %d %s", status, stdout)
+	}
+	for _, email := range []string{"admin@example.com", "root@example.com", "ada@example.com", "admin@localhost.localdomain", "durward@example.com"} {
+		for _, password := range []string{"admin", "password", "durward", "changeme", demoPassword} {
+			if a := p.ask("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)); a.status == 200 {
+				t.Errorf("%s signs in with %s", email, password)
+			}
+		}
+	}
+	if a := p.ask("POST", "/api/auth/register", "", `{"email":"eve@example.com","password":"`+testPassword+`"}`); a.status != 403 {
+		t.Errorf("register: %d %s", a.status, a.body)
+	}
+	open := serve(t, program([]string{"DURWARD_REGISTRATION=open"}, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data")))
+	if a := open.ask("POST", "/api/auth/register", "", `{"email":"eve@example.com","password":"`+testPassword+`"}`); a.status != 201 {
+		t.Fatalf("register: %d %s", a.status, a.body)
+	}
+	if scope := open.signIn("eve@example.com", testPassword).member("scope"); scope != "profile" {
+		t.Errorf("who registers first has the scope %q", scope)
+	}
+	var passwords []string
+	for range 2 {
+		demo := serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0"))
+		_, after, _ := strings.Cut(strings.Join(demo.stdout, "\n"), "root@example.com / ")
+		password, _, _ := strings.Cut(after, " ")
+		if len(password) < 20 {
+			t.Errorf("the administrator's password has %d characters", len(password))
+		}
+		passwords = append(passwords, password)
+		if status := demo.stop(); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	}
+	if passwords[0] == passwords[1] {
+		t.Error("two demos have one password")
+	}
+}
+
+// No secret is taken from the command line, where every process can read it.
+func TestNoSecretFlag(t *testing.T) {
+	t.Parallel()
+	parser, err := kong.New(new(verbs), kong.Name("durward"), kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := 0
+	var walk func(n *kong.Node)
+	walk = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			flags++
+			for _, word := range []string{"password", "secret", "token", "key", "credential"} {
+				if strings.Contains(f.Name, word) && !f.IsBool() && !strings.HasSuffix(f.Name, "-file") {
+					t.Errorf("%s takes --%s as a value", n.FullPath(), f.Name)
+				}
+			}
+		}
+		for _, p := range n.Positional {
+			if slices.Contains([]string{"password", "token", "secret"}, p.Name) {
+				t.Errorf("%s takes %s from the command line", n.FullPath(), p.Name)
+			}
+		}
+		for _, c := range n.Children {
+			walk(c)
+		}
+	}
+	walk(parser.Model.Node)
+	if flags < 10 {
+		t.Errorf("%d flags seen", flags)
+	}
+}
