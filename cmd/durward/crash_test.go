@@ -18,6 +18,17 @@ import (
 // crashRounds is how often the server is killed; CRASH_ROUNDS says otherwise.
 const crashRounds = 20
 
+// build makes the real binary: under the race detector the database's driver is
+// too slow to be killed in the middle of much, and memory is the detector's.
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "durward")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
 // The server is killed while sixteen clients refresh as fast as they can. When
 // it is back, each goes on with the token it holds, whether the answer to its
 // last refresh reached it or not: no session is lost, none is doubled.
@@ -27,12 +38,7 @@ func TestCrash(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CRASH_ROUNDS")); err == nil {
 		rounds = n
 	}
-	// The real binary: under the race detector the database's driver is too slow
-	// to be killed in the middle of much.
-	binary := filepath.Join(t.TempDir(), "durward")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	binary := build(t)
 	dir := t.TempDir()
 	addPerson(t, dir, "ada@example.com", testPassword)
 	start := func() *process {
