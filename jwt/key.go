@@ -29,7 +29,7 @@ var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
 const (
 	minSecret  = 32   // octets: RFC 7518 s3.2, a key of the size of the hash or larger
 	minModulus = 2048 // bits: RFC 7518 s3.3
-	maxModulus = 8192 // bits: a larger one costs more to verify with than an answer is worth
+	maxModulus = 4096 // bits: a larger one costs more to verify with than an answer is worth, and go-jose reads none
 	maxKeyID   = 256  // octets of a kid
 )
 
@@ -216,8 +216,6 @@ func goodRSA(p *rsa.PublicKey) error {
 	switch {
 	case bits < minModulus:
 		return fmt.Errorf("RSA key of %d bits, at least %d are wanted (RFC 7518 s3.3)", bits, minModulus)
-	case bits > maxModulus:
-		return fmt.Errorf("RSA key of %d bits, at most %d are taken", bits, maxModulus)
 	case p.N.Bit(0) == 0:
 		return errors.New("RSA modulus is even")
 	// With 1 anybody signs; small ones forgive padding mistakes of the signer

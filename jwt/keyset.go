@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -98,9 +99,10 @@ func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
 //
 // A key is passed over where it is not one for these signatures: another kty,
 // curve, alg or use, or key_ops without verify. So is one that is not safe: RSA
-// under 2048 bits, with a public exponent under 65537 or with the fingerprint of
-// ROCA, a point that is not on its curve or of small order. Where nothing is
-// left of a set that has keys, the error says why each was passed over.
+// under 2048 or over 4096 bits, with a public exponent under 65537 or with the
+// fingerprint of ROCA, a point that is not on its curve or of small order. Where
+// nothing is left of a set that has keys, the error says why each was passed
+// over.
 //
 // The whole set is refused where it is not the JSON of a JWK Set, has doubled
 // names, two keys of the same kid, or a secret in it: the private part of a key,
@@ -410,8 +412,12 @@ func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 			continue
 		}
 		if name != "kty" && name != "crv" {
-			if _, ok := canonical(j.values[i]); !ok {
+			octets, ok := canonical(j.values[i])
+			if !ok {
 				return nil, fmt.Errorf("%s is not canonical base64url (RFC 7518 s6)", name)
+			}
+			if bits := new(big.Int).SetBytes(octets).BitLen(); name == "n" && bits > maxModulus {
+				return nil, fmt.Errorf("RSA key of %d bits, at most %d are taken", bits, maxModulus)
 			}
 		}
 		if len(text) > 1 {

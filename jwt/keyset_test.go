@@ -88,7 +88,7 @@ func TestKeysThatArePassedOver(t *testing.T) {
 		"n missing":              {rsa, map[string]any{"n": nil}, "missing n/e"},
 		"n too short":            {rsa, map[string]any{"n": b64.EncodeToString(modulus(1024).Bytes())}, "RSA key of 1024 bits"},
 		"n of ROCA":              {rsa, map[string]any{"n": b64.EncodeToString(weakModulus().Bytes())}, "CVE-2017-15361"},
-		"n of 8208 bits":         {rsa, map[string]any{"n": b64.EncodeToString(modulus(8208).Bytes())}, "RSA"},
+		"n of 4097 bits":         {rsa, map[string]any{"n": b64.EncodeToString(modulus(4097).Bytes())}, "RSA key of 4097 bits, at most 4096 are taken"},
 		"e = 1":                  {rsa, map[string]any{"e": "AQ"}, ""},
 		"e = 3":                  {rsa, map[string]any{"e": "Aw"}, "exponent 3,"},
 		"e of 33 bits":           {rsa, map[string]any{"e": "AQAAAAE"}, "exponent 4294967297,"},
@@ -202,6 +202,12 @@ func TestKeySetRoundTrip(t *testing.T) {
 				t.Errorf("key %d: got %v, want %v", i, k, keys[i])
 			}
 		}
+	}
+	// The largest RSA key that is taken.
+	large := members(t, generate(t, "RS256"), false)
+	large["n"] = b64.EncodeToString(modulus(4096).Bytes())
+	if got, err := ParseKeySet(asJSON(t, map[string]any{"keys": []any{large}})); err != nil || len(got) != 1 {
+		t.Errorf("RSA key of 4096 bits: got %v, %v", got, err)
 	}
 	if text, err := MarshalKeySet(nil); err != nil || string(text) != `{"keys":[]}` {
 		t.Errorf("no keys: got %s, %v", text, err)
