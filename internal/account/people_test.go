@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,12 +140,11 @@ func (h *house) try(email, password string, from From) error {
 	return err
 }
 
-var wrongs int
+var wrongs atomic.Int64
 
 // wrong is a wrong password that was never tried before.
 func (h *house) wrong() string {
-	wrongs++
-	return fmt.Sprintf("not the right one, number %d", wrongs)
+	return fmt.Sprintf("not the right one, number %d", wrongs.Add(1))
 }
 
 // session begins a session of a person and returns its id.

@@ -46,14 +46,18 @@ const (
 	widestFactor = 16 // of a /48
 )
 
-// Bounds on memory.
-const (
-	maxAccounts  = 100_000 // counts of accounts, over all networks
-	maxOfNetwork = 1000    // of one network
-	maxNetworks  = 200_000 // networks, of IPv6 each /64, /56 and /48
-	looksAt      = 16      // how many networks are weighed where one must go
-	maxWaiting   = 1024    // tries that wait for others
-)
+// bounds are bounds on memory.
+type bounds struct {
+	accounts  int // counts of accounts, over all networks
+	ofNetwork int // of one network
+	networks  int // networks, of IPv6 each /64, /56 and /48
+	waiting   int // tries that wait for others
+}
+
+var standard = bounds{accounts: 100_000, ofNetwork: 1000, networks: 200_000, waiting: 1024}
+
+// looksAt is how many networks are weighed where one must go.
+const looksAt = 16
 
 // Blocked says that a try was refused and for how long more it will be.
 type Blocked struct {
@@ -71,6 +75,7 @@ var ErrBusy = errors.New("limits: too many tries at once")
 // Limiter counts in the memory of one process. It is safe for concurrent use.
 type Limiter struct {
 	c      Config
+	bounds bounds
 	secret [32]byte // of the hashes of wrong secrets
 
 	mu       sync.Mutex
@@ -134,7 +139,7 @@ func New(c Config) (*Limiter, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	l := &Limiter{c: c, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
+	l := &Limiter{c: c, bounds: standard, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
 	_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
 	return l, nil
 }
@@ -219,7 +224,7 @@ func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*
 			}
 			return &Attempt{l: l, account: account, network: n}, nil
 		}
-		if l.waiting >= maxWaiting {
+		if l.waiting >= l.bounds.waiting {
 			return nil, ErrBusy
 		}
 		if err := l.wait(ctx); err != nil {
@@ -392,10 +397,10 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 		return c, nil
 	}
 	now := l.c.Now()
-	if len(count.accounts) >= maxOfNetwork && !l.dropFrom(count, now) {
+	if len(count.accounts) >= l.bounds.ofNetwork && !l.dropFrom(count, now) {
 		return nil, ErrBusy
 	}
-	if l.accounts >= maxAccounts && !l.dropSomewhere(now) {
+	if l.accounts >= l.bounds.accounts && !l.dropSomewhere(now) {
 		return nil, ErrBusy
 	}
 	if count.accounts == nil {
@@ -412,7 +417,7 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 func (l *Limiter) network(p netip.Prefix) *networkCount {
 	n, ok := l.networks[p]
 	if !ok {
-		if len(l.networks) >= maxNetworks {
+		if len(l.networks) >= l.bounds.networks {
 			l.dropNetwork(l.c.Now())
 		}
 		n = new(networkCount)
@@ -433,8 +438,9 @@ func (c *accountCount) weight(now time.Time) int {
 	return len(c.failures)
 }
 
-// lightest is the account of a network about which least is known, leaving out
-// those under way.
+// lightest is an account of a network about which least is known, leaving out
+// those under way. One failure is as little as none: a flood need not be searched
+// to its end.
 func (n *networkCount) lightest(now time.Time) (account string, weight int, ok bool) {
 	for a, c := range n.accounts {
 		if c.underWay > 0 {
@@ -442,7 +448,7 @@ func (n *networkCount) lightest(now time.Time) (account string, weight int, ok b
 		}
 		if w := c.weight(now); !ok || w < weight {
 			account, weight, ok = a, w, true
-			if w == 0 {
+			if w <= 1 {
 				break
 			}
 		}
@@ -538,8 +544,9 @@ func (l *Limiter) sweep(now time.Time) {
 // refresh tokens that were never issued. Only bad ones are counted and only they
 // are turned away.
 type Rate struct {
-	aMinute int
-	now     func() time.Time
+	aMinute  int
+	networks int // how many are counted in a minute
+	now      func() time.Time
 
 	mu     sync.Mutex
 	minute int64
@@ -551,7 +558,7 @@ func NewRate(aMinute int, now func() time.Time) *Rate {
 	if now == nil {
 		now = time.Now
 	}
-	return &Rate{aMinute: aMinute, now: now, counts: make(map[netip.Prefix]int)}
+	return &Rate{aMinute: aMinute, networks: standard.networks, now: now, counts: make(map[netip.Prefix]int)}
 }
 
 // Bad counts a bad one. Where there were too many it returns false and how long
@@ -568,7 +575,7 @@ func (r *Rate) Bad(addr netip.Addr) (wait time.Duration, ok bool) {
 	if r.counts[n] >= r.aMinute {
 		return time.Unix((r.minute+1)*60, 0).Sub(now), false
 	}
-	if _, counted := r.counts[n]; counted || len(r.counts) < maxAccounts {
+	if _, counted := r.counts[n]; counted || len(r.counts) < r.networks {
 		r.counts[n]++
 	}
 	return 0, true

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,13 +53,12 @@ func newLimiter(t testing.TB, change ...func(*Config)) (*Limiter, *clock) {
 
 func unlimitedNetworks(c *Config) { c.NetworkUnlimited = true }
 
-var secrets int
+var secrets atomic.Int64
 
 // fails tries a new wrong secret, which must be let through.
 func fails(t testing.TB, l *Limiter, account string, addr netip.Addr) {
 	t.Helper()
-	secrets++
-	failsWith(t, l, account, addr, fmt.Sprint("wrong ", secrets))
+	failsWith(t, l, account, addr, fmt.Sprint("wrong ", secrets.Add(1)))
 }
 
 func failsWith(t testing.TB, l *Limiter, account string, addr netip.Addr, secret string) {
@@ -323,20 +323,21 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 // another network.
 func TestFlood(t *testing.T) {
 	l, k := newLimiter(t, unlimitedNetworks)
+	l.bounds = small
 	for range 5 {
 		fails(t, l, "ada", elsewhere)
 	}
-	for n := range 5 * maxOfNetwork {
+	for n := range 5 * small.ofNetwork {
 		fails(t, l, fmt.Sprint("made up ", n), here)
 	}
-	if n := len(l.networks[network(here)].accounts); n > maxOfNetwork {
+	if n := len(l.networks[network(here)].accounts); n > small.ofNetwork {
 		t.Errorf("%d accounts of one network are kept", n)
 	}
-	for n := range maxAccounts + 5000 { // from as many networks
+	for n := range 10 * small.accounts { // from as many networks
 		addr := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 		fails(t, l, "somebody", addr)
 	}
-	if l.accounts > maxAccounts {
+	if l.accounts > small.accounts {
 		t.Errorf("%d accounts are kept", l.accounts)
 	}
 	if !l.Blocked("ada", elsewhere) {

@@ -1,0 +1,193 @@
+package limits
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// addresses that share a /64, a /56, a /48 or nothing.
+var modelAddrs = []netip.Addr{
+	here, elsewhere, netip.MustParseAddr("::ffff:203.0.113.9"),
+	netip.MustParseAddr("2001:db8:1:100::1"), netip.MustParseAddr("2001:db8:1:100::2%eth0"), netip.MustParseAddr("2001:db8:1:101::1"),
+	netip.MustParseAddr("2001:db8:1:200::1"), netip.MustParseAddr("2001:db8:2::1"),
+}
+
+// modelPrefixes are what an address counts under, with by how much the limits
+// are higher: written out, not computed as the Limiter does.
+func modelPrefixes(a netip.Addr) map[string]int {
+	switch a.WithZone("").String() {
+	case "203.0.113.9", "::ffff:203.0.113.9":
+		return map[string]int{"here": 1}
+	case "198.51.100.1":
+		return map[string]int{"elsewhere": 1}
+	case "2001:db8:1:100::1", "2001:db8:1:100::2":
+		return map[string]int{"1:100/64": 1, "1:100/56": 4, "1/48": 16}
+	case "2001:db8:1:101::1":
+		return map[string]int{"1:101/64": 1, "1:100/56": 4, "1/48": 16}
+	case "2001:db8:1:200::1":
+		return map[string]int{"1:200/64": 1, "1:200/56": 4, "1/48": 16}
+	case "2001:db8:2::1":
+		return map[string]int{"2:0/64": 1, "2:0/56": 4, "2/48": 16}
+	}
+	panic(a.String())
+}
+
+func narrowest(a netip.Addr) string {
+	for p, factor := range modelPrefixes(a) {
+		if factor == 1 {
+			return p
+		}
+	}
+	panic(a.String())
+}
+
+// within counts the times that are younger than window at now.
+func within(times []time.Time, now time.Time, window time.Duration) (n int) {
+	for _, at := range times {
+		if now.Sub(at) < window {
+			n++
+		}
+	}
+	return n
+}
+
+// Account and networks together, beside a plain model: each try is let through
+// or refused, and for as long, as the model says.
+func TestWholeModel(t *testing.T) {
+	t.Parallel()
+	const aMinute, anHour = 2, 6
+	rapid.Check(t, func(t *rapid.T) {
+		k := &clock{now: time.Unix(1_800_000_000, 0)}
+		l, err := New(Config{Now: k.Now, NetworkFailures: aMinute, NetworkFailuresHour: anHour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		networks := map[string][]time.Time{}
+		accounts := map[string][]time.Time{}
+		blocked := map[string]time.Time{}
+		secret := 0
+
+		// wait tries every moment at which something changes.
+		wait := func(account string, addr netip.Addr, now time.Time) time.Duration {
+			moments := []time.Time{now}
+			for p := range modelPrefixes(addr) {
+				for _, at := range networks[p] {
+					moments = append(moments, at.Add(time.Minute), at.Add(time.Hour))
+				}
+			}
+			best := time.Duration(-1)
+			for _, m := range moments {
+				free := !m.Before(now)
+				for p, factor := range modelPrefixes(addr) {
+					free = free && within(networks[p], m, time.Minute) < aMinute*factor && within(networks[p], m, time.Hour) < anHour*factor
+				}
+				if d := m.Sub(now); free && (best < 0 || d < best) {
+					best = d
+				}
+			}
+			return max(best, blocked[account+narrowest(addr)].Sub(now), 0)
+		}
+
+		t.Repeat(map[string]func(*rapid.T){
+			"seconds": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
+			"minutes": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
+			"tries": func(t *rapid.T) {
+				for range rapid.IntRange(1, 8).Draw(t, "times") {
+					account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
+					addr := rapid.SampledFrom(modelAddrs).Draw(t, "addr")
+					now, key := k.Now(), account+narrowest(addr)
+					want := wait(account, addr, now)
+					a, err := l.Begin(ctx, account, addr)
+					var b *Blocked
+					if err != nil && !errors.As(err, &b) || (b == nil) != (want == 0) || b != nil && b.RetryAfter != want {
+						t.Fatalf("%s from %s: got %v, want a wait of %s", account, addr, err, want)
+					}
+					if got := l.Blocked(account, addr); got != blocked[key].After(now) {
+						t.Fatalf("Blocked(%s, %s): got %v", account, addr, got)
+					}
+					if err != nil {
+						continue
+					}
+					switch rapid.IntRange(0, 9).Draw(t, "outcome") {
+					case 0:
+						a.Succeed()
+						delete(accounts, key)
+					case 1:
+						a.Cancel()
+					default:
+						secret++
+						a.Fail(fmt.Sprint(secret))
+						for p := range modelPrefixes(addr) {
+							networks[p] = append(networks[p], now)
+						}
+						accounts[key] = append(accounts[key], now)
+						if within(accounts[key], now, 15*time.Minute) == 5 {
+							blocked[key] = now.Add(time.Hour)
+							delete(accounts, key)
+						}
+					}
+				}
+			},
+		})
+	})
+}
+
+// A clock that is put back gives nobody a free try: in true time, no more
+// failures are judged than the limits allow, and no block is shorter.
+func TestClockPutBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		k := &clock{now: time.Unix(1_800_000_000, 0)}
+		l, err := New(Config{Now: k.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Unix(0, 0) // true time
+		var network []time.Time
+		accounts := map[string][]time.Time{}
+		secret := 0
+		t.Repeat(map[string]func(*rapid.T){
+			"time goes on": func(t *rapid.T) {
+				d := time.Duration(rapid.IntRange(1, 4000).Draw(t, "s")) * time.Second
+				now = now.Add(d)
+				k.advance(d)
+			},
+			"clock is put back": func(t *rapid.T) {
+				k.advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
+			},
+			"tries": func(t *rapid.T) {
+				for range rapid.IntRange(1, 30).Draw(t, "times") {
+					account := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
+					a, err := l.Begin(ctx, account, here)
+					if err != nil {
+						continue
+					}
+					secret++
+					a.Fail(fmt.Sprint(secret))
+					network, accounts[account] = append(network, now), append(accounts[account], now)
+				}
+			},
+			"": func(t *rapid.T) {
+				if n := within(network, now, time.Minute); n > 10 {
+					t.Fatalf("%d failures of the network in a minute", n)
+				}
+				if n := within(network, now, time.Hour); n > 100 {
+					t.Fatalf("%d failures of the network in an hour", n)
+				}
+				for account, times := range accounts {
+					if n := within(times, now, 15*time.Minute); n > 5 {
+						t.Fatalf("%d failures of %s in 15 minutes", n, account)
+					}
+				}
+			},
+		})
+		if l.accounts > 4 || len(l.networks) > 1 {
+			t.Fatalf("%d accounts, %d networks", l.accounts, len(l.networks))
+		}
+	})
+}
