@@ -509,7 +509,14 @@ func noCredentials(r *http.Request, v *visit) error {
 			Hint: "A token in the query string is not looked at: send it as Authorization: Bearer TOKEN.",
 			Err:  errors.New("no credentials but a token in the query string")}
 	}
-	return AuthenticationRequired
+	// What came and is not credentials here is often what the client meant.
+	switch {
+	case r.Header["X-Api-Key"] != nil:
+		return fmt.Errorf("no credentials but an X-API-Key field, which is not taken here: %w", AuthenticationRequired)
+	case r.Header["Cookie"] != nil:
+		return fmt.Errorf("no credentials but cookies, none of which is taken here: %w", AuthenticationRequired)
+	}
+	return fmt.Errorf("no credentials in the request: %w", AuthenticationRequired)
 }
 
 // permit takes steps 9 and 10: sure enough, and allowed.
@@ -525,7 +532,8 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 		}
 		if !who.HasScope(p.Scopes...) {
 			return &Refusal{Code: InsufficientScope, Members: map[string]any{
-				"required_scopes": p.Scopes, "granted_scopes": append([]string{}, who.Scopes...)}}
+				"required_scopes": p.Scopes, "granted_scopes": append([]string{}, who.Scopes...)},
+				Err: fmt.Errorf("scope %q is wanted, granted is %q", strings.Join(p.Scopes, " "), strings.Join(who.Scopes, " "))}
 		}
 	}
 	if p.Allow != nil {

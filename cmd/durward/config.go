@@ -91,7 +91,8 @@ type Config struct {
 		// How long the block lasts.
 		AccountBlock time.Duration `toml:"account_block"`
 
-		// Failures a minute of one network, over all accounts. 0 is off.
+		// Failures a minute of one network, over all accounts. 0 is off, and the
+		// limit of an hour with it.
 		NetworkFailures int `toml:"network_failures"`
 
 		// Failures an hour of one network.

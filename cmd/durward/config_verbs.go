@@ -11,11 +11,17 @@ type configVerbs struct {
 	Docs  configDocs  `cmd:"" help:"Print the reference of all keys, in Markdown."`
 }
 
-type configCheck struct{ place }
+type configCheck struct {
+	place
+	output
+}
 
 func (v configCheck) Run(e *environment) error {
 	if _, err := v.load(e); err != nil {
 		return err
+	}
+	if v.JSON {
+		return e.json(map[string]any{"good": true})
 	}
 	fmt.Fprintln(e.stdout, "the configuration is good")
 	return nil

@@ -47,6 +47,9 @@ func (v serveVerb) demo(e *environment, s *system) error {
 		u, err := s.people.ByEmail(e, p.Email)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
+			if others, err := s.db.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
+				e.say("warning: %s has people of its own; the demo adds %s to them, whose password everybody knows", s.config.DataDir, p.Email)
+			}
 			_, err = s.people.Add(e, p, store.EventUserAdded, operator)
 		case err == nil && p.Admin: // of an earlier demo: its password is known to nobody here
 			err = s.people.SetPassword(e, u, p.Password, operator)
@@ -56,7 +59,11 @@ func (v serveVerb) demo(e *environment, s *system) error {
 		}
 	}
 	l := s.config
-	file := func(name string) string { return quote(filepath.Join(l.DataDir, name)) }
+	dir, err := filepath.Abs(l.DataDir) // the other terminal may be elsewhere
+	if err != nil {
+		return err
+	}
+	file := func(name string) string { return quote(filepath.Join(dir, name)) }
 	member := func(name, file string) string {
 		return `$(sed 's/.*"` + name + `":"\([^"]*\)".*/\1/' ` + file + `)`
 	}
@@ -84,7 +91,7 @@ curl -i -H "Authorization: Bearer %[11]s" %[5]s/api/profile
 #   durward why --data %[12]s 01...
 
 `, demoEmail, demoPassword, demoAdmin, generated, l.PublicURL, body, file("signed-in.json"), member("access_token", file("signed-in.json")),
-		member("refresh_token", file("signed-in.json")), file("refreshed.json"), member("access_token", file("refreshed.json")), quote(l.DataDir))
+		member("refresh_token", file("signed-in.json")), file("refreshed.json"), member("access_token", file("refreshed.json")), quote(dir))
 	return nil
 }
 

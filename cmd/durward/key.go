@@ -30,19 +30,7 @@ func (v keyList) Run(e *environment) (err error) {
 		return err
 	}
 	if v.JSON {
-		type item struct {
-			ID          string    `json:"kid"`
-			Algorithm   string    `json:"alg"`
-			State       string    `json:"state"`
-			CreatedAt   time.Time `json:"created_at"`
-			ActivatedAt time.Time `json:"activated_at,omitzero"`
-			RetiredAt   time.Time `json:"retired_at,omitzero"`
-		}
-		items := []item{}
-		for _, k := range keys {
-			items = append(items, item{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt})
-		}
-		return e.json(map[string]any{"items": items})
+		return printKeys(e, keys)
 	}
 	if len(keys) == 0 {
 		e.say("there are none: tokens are signed with tokens.shared_secret")
@@ -62,8 +50,26 @@ func (v keyList) Run(e *environment) (err error) {
 	return w.Flush()
 }
 
+// printKeys prints keys for machines.
+func printKeys(e *environment, keys []store.Key) error {
+	type item struct {
+		ID          string    `json:"kid"`
+		Algorithm   string    `json:"alg"`
+		State       string    `json:"state"`
+		CreatedAt   time.Time `json:"created_at"`
+		ActivatedAt time.Time `json:"activated_at,omitzero"`
+		RetiredAt   time.Time `json:"retired_at,omitzero"`
+	}
+	items := []item{}
+	for _, k := range keys {
+		items = append(items, item{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt})
+	}
+	return e.json(map[string]any{"items": items})
+}
+
 type keyRotate struct {
 	place
+	output
 	Now bool `help:"Let the oldest pending key sign at once: for verifiers elsewhere its first tokens are unknown until they read the key set again."`
 }
 
@@ -75,6 +81,13 @@ func (v keyRotate) Run(e *environment) (err error) {
 	defer s.close(&err)
 	if err := s.issuer.Rotate(e, v.Now); err != nil {
 		return err
+	}
+	if v.JSON {
+		keys, err := s.db.Keys(e, store.UseSigning)
+		if err != nil {
+			return err
+		}
+		return printKeys(e, keys)
 	}
 	if v.Now {
 		fmt.Fprintln(e.stdout, "another key signs from now on; a running server follows within a second")

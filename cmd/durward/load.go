@@ -241,6 +241,7 @@ func load(g given, env []string) (*loaded, error) {
 		}
 	}
 	mistakes = append(mistakes, l.check()...)
+	slices.SortStableFunc(mistakes, func(a, b error) int { return line(a) - line(b) })
 	if len(mistakes) > 0 {
 		return nil, &exitError{status: exitUsage, err: errors.Join(mistakes...), hint: "durward config docs describes every key."}
 	}
@@ -276,7 +277,7 @@ func (l *loaded) readFile(path string) []error {
 	mistakes := l.readTOML(path, text)
 	for _, s := range l.settings {
 		if s.secret() && strings.HasPrefix(s.From, path+":") && info.Mode().Perm()&0o077 != 0 {
-			l.warnings = append(l.warnings, fmt.Sprintf("%s holds the secret %s and others can read it: chmod 600 %s", path, s.Key, path))
+			l.warnings = append(l.warnings, fmt.Sprintf("%s holds the secret %s and others can read it: chmod 600 %s", path, s.Key, quote(path)))
 		}
 	}
 	return mistakes
@@ -303,6 +304,8 @@ func (l *loaded) readTOML(path string, text []byte) (mistakes []error) {
 			switch {
 			case s == nil && isTable && l.section(key):
 				walk(key+".", inner)
+			case s == nil && l.section(key):
+				mistakes = append(mistakes, fmt.Errorf("%s:%d: %s is a section: write [%s] once, and its keys below it", path, lines[key], key, key))
 			case s == nil:
 				mistakes = append(mistakes, fmt.Errorf("%s:%d: %s %s", path, lines[key], key, l.unknown(key, l.keys())))
 			default:
@@ -314,7 +317,6 @@ func (l *loaded) readTOML(path string, text []byte) (mistakes []error) {
 		}
 	}
 	walk("", whole)
-	slices.SortFunc(mistakes, func(a, b error) int { return line(a) - line(b) })
 	return mistakes
 }
 
@@ -347,11 +349,30 @@ func linesOf(text []byte) map[string]int {
 			}
 			key += "."
 		}
+		if e.Kind == unstable.KeyValue {
+			inlineLines(lines, key, at, e.Value())
+		}
 		if e.Kind == unstable.Table || e.Kind == unstable.ArrayTable {
 			table = key
 		}
 	}
 	return lines
+}
+
+// inlineLines adds the keys of an inline table: they stand on the line of the
+// key whose value it is (TOML 1.0, no newlines in inline tables).
+func inlineLines(lines map[string]int, prefix string, at int, value *unstable.Node) {
+	if value.Kind != unstable.InlineTable {
+		return
+	}
+	for pairs := value.Children(); pairs.Next(); {
+		key := prefix
+		for keys := pairs.Node().Key(); keys.Next(); key += "." {
+			key += string(keys.Node().Data)
+			lines[key] = at
+		}
+		inlineLines(lines, key, at, pairs.Node().Value())
+	}
 }
 
 func (l *loaded) section(name string) bool {
@@ -371,7 +392,7 @@ func (l *loaded) unknown(key string, known []string) string {
 	if why, ok := absent[strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(key, "DURWARD_"), "_", "."))]; ok {
 		return why
 	}
-	best, least := "", 1+len(key)/3
+	best, least := "", 1+len(strings.TrimPrefix(key, "DURWARD_"))/3
 	for _, k := range known {
 		if d := distance(key, k); d < least {
 			best, least = k, d
@@ -432,6 +453,9 @@ func (l *loaded) readVariables(variables map[string]string) (mistakes []error) {
 			if err != nil {
 				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 				continue
+			}
+			if info, err := os.Stat(value); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+				l.warnings = append(l.warnings, fmt.Sprintf("%s holds the secret %s and others can read it: chmod 600 %s", value, s.Key, quote(value)))
 			}
 			value = text
 		}
@@ -497,8 +521,8 @@ func (l *loaded) check() (mistakes []error) {
 
 	if _, port, err := net.SplitHostPort(l.Listen); err != nil {
 		mistake("listen", "is %q, want an address with a port, such as 127.0.0.1:8401 or :8401", l.Listen)
-	} else if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		mistake("listen", "has the port %q, want a number up to 65535; 0 picks a free one (got %d)", port, n)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		mistake("listen", "has the port %q, want a number up to 65535; 0 picks a free one", port)
 	}
 	for _, u := range []struct{ key, value string }{{"public_url", l.PublicURL}, {"issuer", l.Config.Issuer}} {
 		if u.value == "" {
@@ -517,7 +541,7 @@ func (l *loaded) check() (mistakes []error) {
 	oneOf("registration", l.Registration, "off", "open")
 	if l.MasterKey != "" {
 		if _, err := seal.Parse(l.MasterKey); err != nil {
-			mistake("master_key", "%s", err)
+			mistake("master_key", "is of no use: %s", strings.TrimPrefix(err.Error(), "seal: "))
 		}
 	}
 	if l.Database.URL != "" {
@@ -594,7 +618,10 @@ func (l *loaded) proxies() ([]netip.Prefix, error) {
 			}
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
-		if p.Bits() == 0 {
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // clients are compared as IPv4
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if p.Bits() == 0 || p.Addr().Is4In6() {
 			return nil, fmt.Errorf("has %q, which lets everybody say where they come from", text)
 		}
 		all = append(all, p.Masked())

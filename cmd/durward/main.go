@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -68,7 +69,22 @@ type environment struct {
 
 // say prints a line for the person at the terminal, beside the output.
 func (e *environment) say(format string, args ...any) {
-	fmt.Fprintf(e.stderr, "durward: "+format+"\n", args...)
+	fmt.Fprintf(e.stderr, "durward: %s\n", visible(fmt.Sprintf(format, args...)))
+}
+
+// heard is standard output. It keeps the first error: a verb whose output was
+// lost has not done what it was asked for.
+type heard struct {
+	w   io.Writer
+	err error
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	n, err := h.w.Write(p)
+	if h.err == nil {
+		h.err = err
+	}
+	return n, err
 }
 
 // json prints v for machines.
@@ -103,6 +119,8 @@ func main() {
 func run(e *environment, args []string) int {
 	var v verbs
 	status := -1
+	out := &heard{w: e.stdout}
+	e.stdout = out
 	parser, err := kong.New(&v, kong.Name("durward"), kong.UsageOnError(),
 		kong.Description("The door-keeper of HTTP: an authentication server and its tools. It needs no configuration: durward serve --demo shows a full round."),
 		kong.Writers(e.stdout, e.stderr), kong.Exit(func(code int) { status = code; panic(exited{}) }),
@@ -120,7 +138,7 @@ func run(e *environment, args []string) int {
 		if errors.As(err, &wrong) && wrong.Context != nil {
 			command = strings.TrimSpace("durward " + firstWords(wrong.Context.Command()))
 		}
-		return report(e, false, &exitError{exitUsage, err, command + " --help shows what there is."})
+		return report(e, slices.Contains(args, "--json"), &exitError{exitUsage, err, command + " --help shows what there is."})
 	}
 	machine := false
 	if flag := parsed.Selected(); flag != nil {
@@ -128,10 +146,29 @@ func run(e *environment, args []string) int {
 			machine = machine || f.Name == "json" && f.Target.Bool()
 		}
 	}
-	if err := parsed.Run(e); err != nil {
+	if err := notEmpty(parsed); err != nil {
+		return report(e, machine, err)
+	}
+	err = parsed.Run(e)
+	if err == nil && out.err != nil {
+		err = &exitError{exitUnreachable, fmt.Errorf("the output could not be written: %w", out.err), "What was to be done is done; what it printed is lost."}
+	}
+	if err != nil {
 		return report(e, machine, err)
 	}
 	return exitDone
+}
+
+// notEmpty refuses a file, folder or address that was given as nothing: most
+// often a variable of a script that is not set, where the default would be a
+// surprise.
+func notEmpty(parsed *kong.Context) error {
+	for _, p := range parsed.Path {
+		if f := p.Flag; f != nil && slices.Contains([]string{"config", "data", "listen"}, f.Name) && f.Target.String() == "" {
+			return &exitError{exitUsage, fmt.Errorf("--%s is empty", f.Name), "Leave it out for the default. Is a variable not set?"}
+		}
+	}
+	return nil
 }
 
 type exited struct{}
@@ -179,6 +216,8 @@ func report(e *environment, machine bool, err error) int {
 		status, hint = exitUnreachable, "Is the disk full or read-only, or the folder somebody else's?"
 	case errors.Is(err, store.ErrNewer):
 		status = exitUnreachable
+	case errors.Is(err, store.ErrDamaged):
+		status, hint = exitUnreachable, "Keep the file and restore the last backup. Is it the right file?"
 	}
 	if machine {
 		out := json.NewEncoder(e.stderr)

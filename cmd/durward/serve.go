@@ -70,7 +70,14 @@ func (v serveVerb) Run(e *environment) (err error) {
 	defer s.close(&err)
 	listener, err := net.Listen("tcp", l.Listen)
 	if err != nil {
-		return &exitError{exitUnreachable, fmt.Errorf("cannot listen: %w", err), "Is another server there? --listen 127.0.0.1:0 picks a free port."}
+		hint := "Choose an address of this machine with --listen ADDR."
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			hint = "Is another server there? --listen 127.0.0.1:0 picks a free port."
+		case errors.Is(err, syscall.EACCES):
+			hint = "Ports below 1024 need a right that this user lacks; --listen 127.0.0.1:0 picks a free port."
+		}
+		return &exitError{exitUnreachable, fmt.Errorf("cannot listen: %w", err), hint}
 	}
 	if l.PublicURL == "" {
 		l.PublicURL = "http://" + reachable(listener.Addr())
@@ -180,7 +187,8 @@ func (l *loaded) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// warn says what is odd about a configuration that can be served. This server
+// warn says what is odd about a configuration that can be served: files that are
+// open to others, a proxy that is not believed. This server
 // speaks plain http, so where clients come by https a proxy takes that off; one
 // that is not believed gets refusals for all of them.
 func (l *loaded) warn(log *slog.Logger) {
@@ -189,6 +197,13 @@ func (l *loaded) warn(log *slog.Logger) {
 	}
 	if strings.HasPrefix(l.PublicURL, "https:") && len(l.TrustedProxies) == 0 && !l.InsecureAllowHTTP {
 		log.Warn("public_url is https and trusted_proxies is empty: what comes through a proxy will be refused as plain http")
+	}
+	if info, err := os.Stat(l.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
+		log.Warn(fmt.Sprintf("others can write to the data folder %s and exchange what is in it: chmod 700 %s", l.DataDir, quote(l.DataDir)))
+	}
+	path := l.databasePath()
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		log.Warn(fmt.Sprintf("others can read the database %s: chmod 600 %s", path, quote(path)))
 	}
 }
 

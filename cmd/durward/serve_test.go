@@ -598,6 +598,49 @@ func TestKeysAreWrong(t *testing.T) {
 	}
 }
 
+// Files that are open to others are a warning at the start.
+func TestOpenFiles(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "open")
+	addPerson(t, dir, "eve@example.com", testPassword)
+	for name, mode := range map[string]os.FileMode{"": 0o777, "durward.db": 0o644} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	p.logged("exchange what is in it: chmod 700 " + dir)
+	p.logged("others can read the database " + dir + "/durward.db: chmod 600 ")
+	p.stop()
+
+	// The demo says that it adds somebody to people who are real.
+	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0", "--data", dir))
+	p.logged("has people of its own; the demo adds ada@example.com")
+	p.stop()
+	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0"))
+	p.stop()
+	if strings.Contains(p.stderr.String(), "WARN") || strings.Contains(p.stderr.String(), "warning") {
+		t.Errorf("warnings of a good start:\n%s", p.stderr)
+	}
+}
+
+// The demo's lines can be pasted where another folder is the current one.
+func TestDemoElsewhere(t *testing.T) {
+	t.Parallel()
+	cmd := program(nil, "serve", "--demo", "--listen", "127.0.0.1:0", "--data", "kept")
+	cmd.Dir = t.TempDir()
+	p := serve(t, cmd)
+	defer p.stop()
+	where, err := filepath.EvalSymlinks(cmd.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(p.stdout, "\n")
+	if n := strings.Count(text, "kept"); n == 0 || n != strings.Count(text, where+"/kept") {
+		t.Errorf("not every path of the lines is whole:\n%s", text)
+	}
+}
+
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -106,7 +106,7 @@ func (l *loaded) prepare(create bool) (isNew bool, err error) {
 	case err == nil:
 		return false, nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return false, &exitError{exitUnreachable, err, ""}
+		return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be used: %w", err), "Name a folder with --data DIR."}
 	case !create:
 		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", path),
 			"Say which data folder with --data DIR; durward serve and durward user add make one."}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/store"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -33,14 +34,14 @@ func (t tokenInput) read(e *environment) (string, error) {
 	if t.File != "-" {
 		f, err := os.Open(t.File)
 		if err != nil {
-			return "", &exitError{exitUnreachable, err, ""}
+			return "", &exitError{exitUnreachable, err, "Name a file that holds the token, or send it to standard input."}
 		}
 		defer f.Close()
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
 	if err != nil {
-		return "", err
+		return "", &exitError{exitUnreachable, err, "Name a file that holds the token, or send it to standard input."}
 	}
 	token := strings.TrimSpace(string(text))
 	for _, scheme := range []string{"authorization:", "bearer "} { // as copied from a request
@@ -134,13 +135,13 @@ func (v tokenVerify) Run(e *environment) (err error) {
 	p, err := s.issuer.Verifier().Verify(e, token)
 	var code durward.Code
 	if errors.As(err, &code) {
-		return refused("durward token inspect shows what it says.", "%s: %s", code, visible(err.Error()))
+		return refused("durward token inspect shows what it says.", "%s: %s", code, strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+string(code)), "jwt: "))
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
 		return e.json(map[string]any{"sub": p.Subject, "iss": p.Issuer, "client_id": p.ClientID, "sid": p.SessionID, "jti": p.TokenID,
-			"scope": strings.Join(p.Scopes, " "), "acr": p.ACR, "amr": p.AMR, "exp": p.Expires.Unix()})
+			"scope": strings.Join(p.Scopes, " "), "acr": p.ACR, "amr": append([]string{}, p.AMR...), "exp": p.Expires.Unix()})
 	}
 	fmt.Fprintf(e.stdout, "good: %s, scope %s, until %s\n", visible(p.Subject), visible(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
 	return nil
@@ -169,8 +170,11 @@ func (v tokenIssue) Run(e *environment) (err error) {
 		scopes = append(scopes, strings.Fields(scope)...)
 	}
 	token, claims, err := s.issuer.Issue(e, subject, scopes, v.TTL)
-	if err != nil {
-		return refused("", "%s", visible(err.Error()))
+	if errors.Is(err, store.ErrUnavailable) {
+		return err
+	} else if err != nil { // of what was asked for
+		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "oauth: "), "jwt: ")
+		return &exitError{exitUsage, errors.New(text), "durward token issue --help shows what there is."}
 	}
 	if v.JSON {
 		return e.json(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(claims.Expires.Sub(claims.IssuedAt).Seconds()), "scope": strings.Join(scopes, " "), "sub": subject, "jti": claims.ID})

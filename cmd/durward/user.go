@@ -222,9 +222,23 @@ func (v userShow) Run(e *environment) (err error) {
 	return w.Flush()
 }
 
+// changed prints a person as they are after a deed: said names their address.
+func (o output) changed(e *environment, s *system, id, said string) error {
+	u, err := s.people.ByID(e, id)
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		return e.json(shownUser(u))
+	}
+	fmt.Fprintf(e.stdout, said, u.Email)
+	return nil
+}
+
 type userPasswd struct {
 	place
 	newPassword
+	output
 	who
 }
 
@@ -245,12 +259,12 @@ func (v userPasswd) Run(e *environment) (err error) {
 	if err := s.people.SetPassword(e, u, password, operator); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "%s has a new password; all their sessions have ended\n", u.Email)
-	return nil
+	return v.changed(e, s, u.ID, "%s has a new password; all their sessions have ended\n")
 }
 
 type userLock struct {
 	place
+	output
 	who
 }
 
@@ -267,12 +281,12 @@ func (v userLock) Run(e *environment) (err error) {
 	if err := s.people.Lock(e, u.ID, operator); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "%s is locked; all their sessions have ended\n", u.Email)
-	return nil
+	return v.changed(e, s, u.ID, "%s is locked; all their sessions have ended\n")
 }
 
 type userUnlock struct {
 	place
+	output
 	who
 }
 
@@ -289,6 +303,5 @@ func (v userUnlock) Run(e *environment) (err error) {
 	if err := s.people.Unlock(e, u.ID, operator); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "%s may sign in again\n", u.Email)
-	return nil
+	return v.changed(e, s, u.ID, "%s may sign in again\n")
 }

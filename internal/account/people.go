@@ -100,7 +100,7 @@ func (p *People) Add(ctx context.Context, n NewPerson, kind string, from From) (
 	if err != nil {
 		return store.User{}, err
 	}
-	now := p.Now()
+	now := p.Now().Truncate(time.Microsecond) // as the store keeps it
 	u := store.User{ID: newID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin, CreatedAt: now, PasswordChangedAt: now}
 	event := from.event(kind, "ok", now)
 	event.UserID = u.ID

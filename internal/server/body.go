@@ -24,10 +24,18 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" || !strings.EqualFold(orUTF8(params["charset"]), "utf-8") || len(r.Header["Content-Type"]) > 1 {
-		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Err: errors.New("Content-Type is not application/json")}
+		cause := errors.New("Content-Type is not application/json")
+		if n := len(r.Header["Content-Type"]); n != 1 {
+			cause = fmt.Errorf("%d Content-Type fields", n)
+		}
+		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Err: cause}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Detail: "The body of the request is encoded.", Hint: "Send it without Content-Encoding.", Err: errors.New("Content-Encoding set")}
+	}
+	if r.ContentLength > maxBody { // before a client that waits for 100 is told to send it
+		w.Header().Set("Connection", "close")
+		return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body of %d octets, at most %d are read", r.ContentLength, maxBody)}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -67,24 +75,27 @@ func notOurs(err error) error {
 		case errors.Is(err, json.ErrUnknownName):
 			f.Detail = "The body has a member that is not known here: " + member + "."
 			f.Hint = "Leave it out, or check its spelling; names are case-sensitive."
+			f.Err = fmt.Errorf("JSON: no member %s is known", member)
 		case member == "":
 			f.Detail, f.Hint, f.Members = "The body is not a JSON object.", "Send an object in braces.", nil
+			f.Err = errors.New("JSON: not an object")
 		default:
 			f.Detail = "The member " + member + " is not of the right type."
 			f.Hint = "See /openapi.json for the shape of the body."
+			f.Err = fmt.Errorf("JSON: member %s is of another type", member)
 		}
-		f.Err = fmt.Errorf("JSON: member %s: wrong name or type", member)
 	case errors.As(err, &syntactic):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
 			member := memberName(string(syntactic.JSONPointer))
 			f.Members = map[string]any{"member": member}
 			f.Detail = "The body has the member " + member + " twice."
 			f.Hint = "Send each member once."
+			f.Err = fmt.Errorf("JSON: member %s twice", member)
 		} else {
 			f.Detail = fmt.Sprintf("The body is not valid JSON at octet %d.", syntactic.ByteOffset)
 			f.Hint = "Send one JSON object in UTF-8 and nothing after it."
+			f.Err = fmt.Errorf("JSON: syntax at octet %d", syntactic.ByteOffset)
 		}
-		f.Err = fmt.Errorf("JSON: syntax at octet %d", syntactic.ByteOffset)
 	default:
 		f.Detail, f.Err = "The body is not valid JSON.", errors.New("JSON: not valid")
 	}

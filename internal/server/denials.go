@@ -47,7 +47,8 @@ func NewDenials(db *store.DB, log *slog.Logger, now func() time.Time) *Denials {
 func (d *Denials) add(r *http.Request, f *durward.Refusal) {
 	cause := ""
 	if f.Err != nil {
-		cause = f.Err.Error()
+		// The code stands beside it.
+		cause = strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ")
 	}
 	row := store.Denial{
 		ID: f.ID, Code: string(f.Code), Status: f.Status, At: d.now(), Method: shown(r.Method, 20), Path: shown(r.URL.Path, 200),

@@ -55,7 +55,7 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", etag)
 	h.Set("Access-Control-Allow-Origin", "*") // public keys are for everybody
 	h.Set("X-Content-Type-Options", "nosniff")
-	if r.Header.Get("If-None-Match") == etag {
+	if unchanged(r, etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -63,7 +65,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 // register is POST /api/auth/register.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if !s.c.Registration {
-		return &durward.Refusal{Code: durward.Forbidden, Detail: "Registration is off on this server.", Hint: "Ask its operator for an account."}
+		return &durward.Refusal{Code: durward.Forbidden, Detail: "Registration is off on this server.", Hint: "Ask its operator for an account.", Err: errors.New("registration is off")}
 	}
 	in, err := decode[struct {
 		Email    string `json:"email"`
@@ -90,7 +92,7 @@ func present(fields ...field) error {
 	for _, f := range fields {
 		if f.value == "" {
 			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The member " + f.name + " is missing or empty.",
-				Hint: "See /openapi.json for the shape of the body.", Members: map[string]any{"member": f.name}}
+				Hint: "See /openapi.json for the shape of the body.", Members: map[string]any{"member": f.name}, Err: fmt.Errorf("member %s is missing or empty", f.name)}
 		}
 	}
 	return nil

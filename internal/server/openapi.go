@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"net/http"
+	"strings"
 )
 
 //go:generate go run openapi_gen.go
@@ -14,6 +15,19 @@ var openAPIDocument []byte
 
 // openAPI is GET /openapi.json.
 func openAPI() http.Handler { return fixed("application/json", openAPIDocument) }
+
+// unchanged reports whether the client has the representation with etag
+// already (RFC 9110 s13.1.2: a list, compared weakly, or an asterisk).
+func unchanged(r *http.Request, etag string) bool {
+	for _, line := range r.Header["If-None-Match"] {
+		for tag := range strings.SplitSeq(line, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // fixed serves content that is part of the program.
 func fixed(kind string, content []byte) http.Handler {
@@ -25,7 +39,7 @@ func fixed(kind string, content []byte) http.Handler {
 		h.Set("Cache-Control", "public, max-age=300")
 		h.Set("ETag", etag)
 		h.Set("X-Content-Type-Options", "nosniff")
-		if r.Header.Get("If-None-Match") == etag {
+		if unchanged(r, etag) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"embed"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
@@ -35,7 +36,7 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 			return page(w, "error.html", e)
 		}
 	}
-	return durward.NotFound
+	return fmt.Errorf("no page of that code: %w", durward.NotFound)
 }
 
 // page renders a template as a whole before the first octet leaves.

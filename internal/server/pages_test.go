@@ -28,6 +28,9 @@ func TestEveryCodeHasAPage(t *testing.T) {
 		if !strings.Contains(string(index.body), `href="/errors/`+string(e.Code)+`"`) {
 			t.Errorf("%s is not in the index", e.Code)
 		}
+		if !strings.Contains(string(index.body), "<code>"+string(e.Code)+"</code>") {
+			t.Errorf("%s cannot be found in the index by its name", e.Code)
+		}
 		r := w.do("GET", "/errors/"+string(e.Code), "", nil)
 		if r.StatusCode != 200 || !strings.Contains(string(r.body), "<h1>"+e.Title+"</h1>") || !strings.Contains(string(r.body), "<html lang=") {
 			t.Errorf("%s: %s\n%s", e.Code, r.Status, r.body)

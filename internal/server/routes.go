@@ -44,7 +44,9 @@ func (s *Server) routes() http.Handler {
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.signIn.Refuse(w, r, durward.NotFound) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.signIn.Refuse(w, r, fmt.Errorf("no such path: %w", durward.NotFound))
+	})
 	return s.outermost(s.signIn.Open(s.onlyHTTPS(mux)))
 }
 
@@ -76,7 +78,7 @@ func (s *Server) byMethod(methods route) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
-		s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.MethodNotAllowed, Allow: allow})
+		s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.MethodNotAllowed, Allow: allow, Err: fmt.Errorf("the path takes %s only", strings.Join(allow, ", "))})
 	})
 }
 

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -46,7 +48,10 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 // found.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	if err := s.c.People.EndSession(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r)); err != nil {
+	err := s.c.People.EndSession(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("this person has no live session of that id: %w", durward.NotFound)
+	} else if err != nil {
 		return err
 	}
 	return noContent(w)
@@ -73,7 +78,7 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
 	if text := query.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxPageSize {
-			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}}
+			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}, Err: errors.New("parameter limit is no number in its range")}
 		}
 		limit = n
 	}

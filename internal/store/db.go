@@ -29,6 +29,7 @@ var (
 	ErrChanged     = errors.New("store: changed since it was read")
 	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed
 	ErrNewer       = errors.New("store: the database was made by a newer program")
+	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
 
 	errPanicked = errors.New("store: a deed panicked")

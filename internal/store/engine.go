@@ -78,6 +78,9 @@ func openEngine(ctx context.Context, path string) (writer, readers *sql.DB, err 
 	readers.SetMaxOpenConns(4)
 	readers.SetMaxIdleConns(4)
 	if err := writer.PingContext(ctx); err != nil {
+		if e := (*sqlite.Error)(nil); errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_NOTADB || e.Code()&0xff == sqlite3.SQLITE_CORRUPT) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		return nil, nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), writer.Close(), readers.Close())
 	}
 	return writer, readers, nil
