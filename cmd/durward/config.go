@@ -44,6 +44,11 @@ type Config struct {
 	// Whether anybody may make an account: `off` or `open`.
 	Registration string `toml:"registration"`
 
+	// Whether the API takes a person's address and password with each request
+	// (Basic, RFC 7617), for programs that know no tokens. Digest is never offered:
+	// it would need something stored that is as good as the password.
+	Basic bool `toml:"basic"`
+
 	// The master key in its written form, 64 hexadecimal digits, where it does not
 	// stand in `data_dir`. Best given as DURWARD_MASTER_KEY_FILE.
 	MasterKey seal.Secret `toml:"master_key"`

@@ -94,7 +94,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		}
 		next, err := server.New(server.Config{
 			DB: s.db, People: s.people, Issuer: s.issuer, Revocations: s.follower, Denials: denials, PublicURL: l.PublicURL,
-			Registration: l.Registration == "open", Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
+			Registration: l.Registration == "open", Basic: l.Basic, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
 		})
 		if err == nil {
 			current.Store(next)

@@ -46,6 +46,23 @@ func (p *People) Authenticate(ctx context.Context, email, password string, from 
 	return u, nil
 }
 
+// Standing is what the right of a person to sign in by password rests on: it
+// changes with the password and with everything else of the account that counts.
+// It refuses with TooManyAttempts where Authenticate would, and is
+// InvalidCredentials where nobody has the address.
+func (p *People) Standing(ctx context.Context, email string, from From) (string, error) {
+	u, err := p.ByEmail(ctx, email)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, durward.InvalidRequest):
+		return "", fmt.Errorf("account: no such account: %w", durward.InvalidCredentials)
+	case err != nil:
+		return "", err
+	case p.Limits.Blocked(u.EmailKey, from.Addr):
+		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
+	}
+	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
+}
+
 // locked refuses a person whose account is locked. It is asked after the right
 // password only.
 func locked(u store.User) error {

@@ -300,6 +300,15 @@ func stillOf(scope string, u store.User) string {
 	return strings.Join(slices.DeleteFunc(granted, func(s string) bool { return !slices.Contains(may, s) }), " ")
 }
 
+// Direct is somebody who proves with each request who they are, by the methods
+// amr (RFC 8176): there is no session, and no token to revoke.
+func (i *Issuer) Direct(u store.User, amr []string) *durward.Principal {
+	return &durward.Principal{
+		Subject: u.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: strings.Fields(scopeOf(u)),
+		ACR: "urn:durward:acr:1fa", AMR: amr, AuthTime: i.c.Now(),
+	}
+}
+
 // scopeOf is what a first-party sign-in of u may do.
 func scopeOf(u store.User) string {
 	if u.Admin {

@@ -33,6 +33,7 @@ type Config struct {
 
 	PublicURL         string // origin that links and challenges name
 	Registration      bool   // anybody may make an account
+	Basic             bool   // address and password are taken with each request, too
 	Proxies           []netip.Prefix
 	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
 
@@ -86,6 +87,9 @@ func New(c Config) (*Server, error) {
 		},
 	}
 	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme()}
+	if c.Basic {
+		guard.Schemes = append(guard.Schemes, s.basic())
+	}
 	if s.api, err = durward.New(guard); err != nil {
 		return nil, err
 	}

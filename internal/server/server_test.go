@@ -88,6 +88,7 @@ func (l *lockedBuffer) String() string {
 type settings struct {
 	dir          string
 	registration bool
+	basic        bool
 	grace        time.Duration
 	tweak        func(*oauth.Config)
 }
@@ -134,7 +135,7 @@ func newWorld(t *testing.T, set settings) *world {
 	must(err)
 	must(follower.Load(ctx))
 	denials := NewDenials(w.db, log, w.clock.Now)
-	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Now: w.clock.Now, Log: log})
+	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, Now: w.clock.Now, Log: log})
 	must(err)
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {
