@@ -212,12 +212,12 @@ func report(e *environment, machine bool, err error) int {
 		text, hint = refusal.Detail, refusal.Hint
 	case errors.Is(err, seal.ErrWrongKey):
 		status = exitUnreachable
+	case errors.Is(err, store.ErrDamaged):
+		status, hint = exitUnreachable, "Keep the file and restore the last backup. Is it the right file?"
 	case errors.Is(err, store.ErrUnavailable):
 		status, hint = exitUnreachable, "Is the disk full or read-only, or the folder somebody else's?"
 	case errors.Is(err, store.ErrNewer):
 		status = exitUnreachable
-	case errors.Is(err, store.ErrDamaged):
-		status, hint = exitUnreachable, "Keep the file and restore the last backup. Is it the right file?"
 	}
 	if machine {
 		out := json.NewEncoder(e.stderr)

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -638,6 +640,32 @@ func TestDemoElsewhere(t *testing.T) {
 	text := strings.Join(p.stdout, "\n")
 	if n := strings.Count(text, "kept"); n == 0 || n != strings.Count(text, where+"/kept") {
 		t.Errorf("not every path of the lines is whole:\n%s", text)
+	}
+}
+
+// A database that a newer program made, or that cannot be read just now, is not
+// damaged: nobody is told to restore a backup over it.
+func TestCheckWithoutDamage(t *testing.T) {
+	t.Parallel()
+	newer, unreadable := t.TempDir(), t.TempDir()
+	for _, dir := range []string{newer, unreadable} {
+		addPerson(t, dir, "ada@example.com", testPassword)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(newer, "durward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), os.Remove(filepath.Join(unreadable, "durward.db")), os.Mkdir(filepath.Join(unreadable, "durward.db"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{newer: "made by a newer program", unreadable: "is a directory"} {
+		_, stderr, status := command(t, "", "db", "check", "--data", dir)
+		if status != exitUnreachable || !strings.Contains(stderr, want) || strings.Contains(stderr, "restore the last backup") {
+			t.Errorf("status %d, want %d:\n%s", status, exitUnreachable, stderr)
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func openEngine(ctx context.Context, path string) (writer, readers *sql.DB, err 
 	readers.SetMaxOpenConns(4)
 	readers.SetMaxIdleConns(4)
 	if err := writer.PingContext(ctx); err != nil {
-		if e := (*sqlite.Error)(nil); errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_NOTADB || e.Code()&0xff == sqlite3.SQLITE_CORRUPT) {
+		if damaged(err) {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		return nil, nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), writer.Close(), readers.Close())
@@ -148,7 +148,16 @@ func classify(err error) error {
 	case errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT:
 		return err // a rule of the schema, not a fault of the disk
 	}
+	if damaged(err) {
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrDamaged, err)
+	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// damaged reports whether SQLite says that the file is not a whole database.
+func damaged(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
 }
 
 // isUnique reports the violation of a unique index or primary key.
