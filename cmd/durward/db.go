@@ -27,8 +27,10 @@ func (v dbCheck) Run(e *environment) (err error) {
 	}
 	var problems []string
 	db, err := store.Open(e, store.Config{Path: l.databasePath(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
+	if errors.Is(err, store.ErrDamaged) {
 		problems = []string{err.Error()}
+	} else if err != nil {
+		return err // a newer schema, or a disk that does not answer: a restored backup would only lose data
 	} else {
 		defer func() { err = errors.Join(err, db.Close()) }()
 		if problems, err = db.Check(e); err != nil {

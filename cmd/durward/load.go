@@ -297,8 +297,8 @@ func (l *loaded) readTOML(path string, text []byte) (mistakes []error) {
 	lines := linesOf(text)
 	var walk func(prefix string, table map[string]any)
 	walk = func(prefix string, table map[string]any) {
-		for name, value := range table {
-			key := prefix + name
+		for _, name := range slices.Sorted(maps.Keys(table)) { // mistakes of one line are told in the same order each time
+			key, value := prefix+name, table[name]
 			s := l.at(key)
 			inner, isTable := value.(map[string]any)
 			switch {
