@@ -227,7 +227,8 @@ func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time)
 		Issuer: i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
 		Expires: issued.Add(i.c.AccessTTL), IssuedAt: issued, ID: newID(),
 		ClientID: g.ClientID, Scopes: strings.Fields(g.Scope), SessionID: s.ID,
-		AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
+		// Under a clock that was put back the sign-in lies ahead, which no token may say.
+		AuthTime: earlier(s.AuthTime, issued), ACR: s.ACR, AMR: s.AMR,
 	})
 	if err != nil {
 		return Tokens{}, err

@@ -200,6 +200,7 @@ func TestRotateNow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	spare := w.states()[store.KeyPending][0]
+	w.clock.advance(time.Second)
 	w.must(w.Rotate(t.Context(), true))
 	if w.signs() != spare || len(w.publishedKeys()) != 3 {
 		t.Fatalf("signing %s, want the spare %s, which verifiers know", w.signs(), spare)
