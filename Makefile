@@ -1,7 +1,7 @@
 # make run starts a demonstration, make test runs every test. Both need Go alone;
 # make test installs the Debian packages it needs where it may.
 
-.PHONY: run build test lint bench soak clean
+.PHONY: run build test lint bench soak mutations clean
 
 # What the race detector slows down too much: the SQLite driver is ten times
 # slower under it. These run without it.
@@ -33,6 +33,11 @@ lint:
 # The table of docs/performance.md, each figure beside its limit in the same run.
 bench: build
 	cd bench && go run . -durward ../.build/durward
+
+# Each patch in testdata/mutations takes one security check out; a test must turn
+# red. Minutes.
+mutations:
+	MUTATIONS=1 go test -count=1 -run 'TestMutations$$' -v -timeout 60m ./internal/repo
 
 # Long counts: hundreds of crash rounds, minutes of fuzzing.
 soak: build

@@ -534,19 +534,20 @@ func TestDigestForgetsNonces(t *testing.T) {
 func TestDigestForgetsTheDeadFirst(t *testing.T) {
 	t.Parallel()
 	w := newDigestWorld(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Minute})
-	for range 6 {
-		if r := w.send(w.client()); r.Code != 200 {
-			t.Fatalf("%d %s", r.Code, r.Body)
+	use := func(n int) (all []digestClient) {
+		t.Helper()
+		for range n {
+			w.advance(time.Millisecond)
+			all = append(all, w.client())
+			if r := w.send(all[len(all)-1]); r.Code != 200 {
+				t.Fatalf("%d %s", r.Code, r.Body)
+			}
 		}
+		return all
 	}
+	use(4)
 	w.advance(2 * time.Minute)
-	living := []digestClient{w.client(), w.client(), w.client()}
-	for _, c := range living {
-		if r := w.send(c); r.Code != 200 {
-			t.Fatalf("%d %s", r.Code, r.Body)
-		}
-	}
-	for _, c := range living {
+	for _, c := range use(5) {
 		c.nc = "00000002"
 		if r := w.send(c); r.Code != 200 {
 			t.Errorf("a living nonce was forgotten: %d %s", r.Code, r.Body)
