@@ -183,6 +183,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, name := range []string{"sub", "client_id", "jti", "sid", "acr"} {
 		claim(name, `""`, name+" is empty")
 		claim(name, `"a\u0000b"`, name+" has a control character")
+		claim(name, `"a\u007fb"`, name+" has a control character")
 		claim(name, `"a\r\nX-Admin: 1"`, name+" has a control character")
 	}
 	for _, name := range []string{"sid", "acr", "scope"} {
@@ -973,6 +974,36 @@ func TestSignRefuses(t *testing.T) {
 		change(&c)
 		if _, err := k.Sign(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
+		}
+	}
+}
+
+// Each list and each time is looked at.
+func TestSignRefusesInEveryPlace(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "EdDSA")
+	early := time.Unix(-86400*2, 0).UTC()
+	for name, test := range map[string]struct {
+		change func(*Claims)
+		want   string
+	}{
+		"amr, control":      {func(c *Claims) { c.AMR = []string{"pwd", "a\x7f"} }, "control character"},
+		"aud, control":      {func(c *Claims) { c.Audience = []string{service, "a\n"} }, "control character"},
+		"sid, control":      {func(c *Claims) { c.SessionID = "\x01" }, "control character"},
+		"x5t#S256, control": {func(c *Claims) { c.Confirmation = &Confirmation{X5tS256: "\x01"} }, "control character"},
+		"amr, empty":        {func(c *Claims) { c.AMR = []string{"pwd", ""} }, "has an empty element"},
+		"aud, many":         {func(c *Claims) { c.Audience = slices.Repeat([]string{"a"}, 129) }, "more than 128"},
+		"amr, many":         {func(c *Claims) { c.AMR = slices.Repeat([]string{"a"}, 129) }, "more than 128"},
+		"exp before 1970":   {func(c *Claims) { c.Expires = early }, "Expires (exp) is 1969"},
+		"iat before 1970":   {func(c *Claims) { c.IssuedAt = early }, "IssuedAt (iat) is 1969"},
+		"nbf before 1970":   {func(c *Claims) { c.NotBefore = early }, "NotBefore (nbf) is 1969"},
+		"auth before 1970":  {func(c *Claims) { c.AuthTime = early }, "AuthTime (auth_time) is 1969"},
+		"nbf after 9999":    {func(c *Claims) { c.NotBefore = time.Unix(maxNumericDate+1, 0).UTC() }, "NotBefore (nbf) is 10000"},
+	} {
+		c := example()
+		test.change(&c)
+		if token, err := k.Sign(c); token != "" || err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q in it", name, err, test.want)
 		}
 	}
 }
