@@ -89,7 +89,7 @@ func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
 // KeyID is a fingerprint of the master key, 16 hexadecimal digits. It is derived
 // from the key and tells nothing of it, so it may stand in a database or a log.
 func (m *Master) KeyID() string {
-	if len(m.key) != keySize {
+	if m == nil || len(m.key) != keySize {
 		return "none"
 	}
 	id, err := hkdf.Key(sha256.New, m.key, nil, idInfo, 8)

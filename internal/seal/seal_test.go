@@ -141,8 +141,10 @@ func TestBoundToItsPlace(t *testing.T) {
 	if _, err := (*Master)(nil).Unseal("a", "b", sealed); err == nil {
 		t.Error("no Master unseals")
 	}
-	if got := zero.KeyID(); got != "none" {
-		t.Errorf("KeyID of the zero Master: %q", got)
+	for _, none := range []*Master{&zero, nil} {
+		if got := none.KeyID(); got != "none" {
+			t.Errorf("KeyID of no master key: %q", got)
+		}
 	}
 }
 
@@ -206,6 +208,26 @@ func TestOpen(t *testing.T) {
 				t.Errorf("the file changed: %q %v", got, err)
 			}
 		})
+	}
+}
+
+// A key that is kept elsewhere is read like a file, and its text is not
+// repeated.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	key := strings.Repeat("0123456789abcdef", 4)
+	for _, text := range []string{key, key + "\n", strings.ToUpper(key)} {
+		if m, err := Parse(Secret(text)); err != nil || !bytes.Equal(m.key, testKey(t, key)) {
+			t.Errorf("Parse(%q): %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "is empty", key[1:]: "has 63 characters", key + "0": "too long", key[1:] + "g": "something else", strings.Repeat("a5", 32): "no random key", " " + key[1:]: "something else",
+	} {
+		m, err := Parse(Secret(text))
+		if m != nil || err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "234567") {
+			t.Errorf("Parse(%q): got %v %v, want %q and nothing of the text", text, m, err, want)
+		}
 	}
 }
 
