@@ -272,6 +272,14 @@ func TestBusy(t *testing.T) {
 		t.Errorf("twelve at once through a gate of two: %v", counts)
 	}
 	// A try that was not judged does not count, nor does it stay under way.
+	bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	for n := range cap(codes) {
+		for range 4 {
+			_, err := h.Authenticate(bounded, strings.Repeat("x", n+1)+"@example.com", h.wrong(), here)
+			refused(t, "after the flood", err, durward.InvalidCredentials)
+		}
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 7 {

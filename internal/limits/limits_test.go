@@ -496,3 +496,62 @@ func TestSet(t *testing.T) {
 		t.Errorf("fourth: %v, want blocked for a minute", err)
 	}
 }
+
+// The longer of the account's and the network's wait is said, whichever it is.
+func TestNetworkWaitIsLonger(t *testing.T) {
+	t.Parallel()
+	l, k := newLimiter(t)
+	for range 5 {
+		fails(t, l, "ada", here)
+	}
+	k.advance(time.Hour - 30*time.Second)
+	for n := range 10 {
+		fails(t, l, fmt.Sprint("account ", n), here)
+	}
+	if wait := refused(t, l, "ada", here); wait != time.Minute {
+		t.Errorf("refused for %s, want the network's minute: the block has 30s left", wait)
+	}
+}
+
+// Many /56s of one /48 meet the limit of the /48.
+func TestWidest(t *testing.T) {
+	t.Parallel()
+	l, _ := newLimiter(t)
+	n := 0
+	for ; n < 1000; n++ {
+		addr := netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", n%256<<8))
+		if refused(t, l, fmt.Sprint("account ", n), addr) > 0 {
+			break
+		}
+		fails(t, l, fmt.Sprint("account ", n), addr)
+	}
+	if n != 10*widestFactor {
+		t.Errorf("a /48 is refused after %d failures, want %d", n, 10*widestFactor)
+	}
+}
+
+// Tries under way count as failures until they are decided: one that could be
+// too many for the network waits.
+func TestNetworkUnderWay(t *testing.T) {
+	t.Parallel()
+	l, _ := newLimiter(t)
+	var underWay []*Attempt
+	for n := range 10 {
+		a, err := l.Begin(ctx, fmt.Sprint("account ", n), here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		underWay = append(underWay, a)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if a, err := l.Begin(ended, "one more", here); a != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("the eleventh: %v, want it to wait", err)
+	}
+	for _, a := range underWay {
+		a.Cancel()
+	}
+	if wait := refused(t, l, "one more", here); wait != 0 {
+		t.Errorf("when none failed: refused for %s", wait)
+	}
+}
