@@ -17,18 +17,22 @@ build:
 test: packages lint
 	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo)
 	go test $(PLAIN)
+	cd examples && go build ./...
+	cd e2e && go test ./...
 
 .PHONY: packages
 packages:
-	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3
+	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3 \
+		cadaver chromium git python3-httpx python3-requests skopeo wget
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }
-	go mod tidy -diff
-	go vet ./...
 	@mkdir -p .build
-	cd tools && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
-	.build/staticcheck ./...
+	cd tools && go mod tidy -diff && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for module in . bench e2e examples; do \
+		echo "lint $$module"; \
+		(cd $$module && go mod tidy -diff && go vet ./... && $(CURDIR)/.build/staticcheck ./...) || exit 1; \
+	done
 
 # The table of docs/performance.md, each figure beside its limit in the same run.
 bench: build

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+// apt reads a repository with the credentials of its auth.conf.
+func TestApt(t *testing.T) {
+	t.Parallel()
+	need(t, "apt-get", "apt-cache")
+	repository := t.TempDir()
+	if err := os.Mkdir(filepath.Join(repository, "flat"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	packages := "Package: greeting\nVersion: 1.0\nArchitecture: all\nMaintainer: Ada <ada@example.com>\nFilename: flat/greeting_1.0_all.deb\n" +
+		"Size: 1\nSHA256: " + strings.Repeat("0", 64) + "\nDescription: says hello\n"
+	write(t, filepath.Join(repository, "flat", "Packages"), packages)
+	write(t, filepath.Join(repository, "flat", "Release"), fmt.Sprintf("Date: %s\nSHA256:\n %x %d Packages\n",
+		time.Now().UTC().Format(time.RFC1123), sha256.Sum256([]byte(packages)), len(packages)))
+	every := func(dir, result string) (lines []string) {
+		for _, file := range []string{"InRelease", "Release", "Packages.xz", "Packages.bz2", "Packages.lzma", "Packages.gz", "Packages.lz4", "Packages.zst", "Packages"} {
+			lines = append(lines, "GET "+dir+file+": "+result+" by Basic")
+		}
+		return lines
+	}
+	for _, c := range []struct {
+		name, dir, password string
+		saw                 []string
+		status              int
+		printed, shown      string
+	}{
+		{"Basic", "flat/", "s3sam-nog:", []string{"GET /flat/InRelease: ada by Basic", "GET /flat/Release: ada by Basic",
+			"GET /flat/Release.gpg: ada by Basic", "GET /flat/Packages: ada by Basic"}, 0, "Reading package lists", "says hello"},
+		// It asks for every spelling of the index, each time with what was refused:
+		// one update is nine failures for a limit.
+		{"wrong", "flat/", "wrong", every("/flat/", "INVALID_CREDENTIALS"), 100, "401", "No packages found"},
+		// It sends dot segments where the source line has them: name a folder.
+		{"dot segments", "./", "s3sam-nog:", every("/./", "INVALID_REQUEST"), 100, "400", "No packages found"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{durward.Basic(aptCheck)}, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
+			root := t.TempDir()
+			for _, dir := range []string{"etc/preferences.d", "etc/apt.conf.d", "etc/trusted.gpg.d", "etc/sources.list.d", "etc/auth.conf.d", "state/lists/partial", "cache/archives/partial"} {
+				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(t, filepath.Join(root, "etc/sources.list"), "deb [trusted=yes] "+d.url+" "+c.dir+"\n")
+			write(t, filepath.Join(root, "etc/auth.conf"), "machine "+d.url+" login "+user+" password "+c.password+"\n")
+			write(t, filepath.Join(root, "status"), "")
+			conf := write(t, filepath.Join(root, "apt.conf"), `
+Dir::Etc "`+root+`/etc";
+Dir::State "`+root+`/state";
+Dir::State::status "`+root+`/status";
+Dir::Cache "`+root+`/cache";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::http::Proxy "DIRECT";
+Acquire::Retries "0";
+`)
+			here := client{dir: root, env: []string{"APT_CONFIG=" + conf}}
+			printed, status := here.run(t, "apt-get", "update", "--error-on=any")
+			has(t, printed, status, c.status, c.printed)
+			d.saw(c.saw...)
+			printed, status = here.run(t, "apt-cache", "show", "greeting")
+			has(t, printed, status, c.status, c.shown)
+		})
+	}
+}
+
+// aptCheck wants a password without blanks: auth.conf has no way to write one.
+func aptCheck(ctx context.Context, name, pass string) (*durward.Principal, error) {
+	if pass == "s3sam-nog:" {
+		pass = password
+	}
+	return check(ctx, name, pass)
+}

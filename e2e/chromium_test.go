@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+
+	"github.com/durward-auth/durward"
+)
+
+// tab is a tab of Chromium whose password box is answered as told.
+type tab struct {
+	ctx context.Context
+	t   *testing.T
+
+	mu    sync.Mutex
+	asked []string // each time the box opened: "Server basic e2e"
+}
+
+// browse returns tabs of one headless Chromium, each with a profile of its own.
+func browse(t *testing.T) (open func(t *testing.T, password string, options ...chromedp.CreateBrowserContextOption) *tab) {
+	t.Helper()
+	need(t, "chromium")
+	dir := t.TempDir()
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(dir),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+dir))...)
+	t.Cleanup(cancel)
+	browser, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, password string, options ...chromedp.CreateBrowserContextOption) *tab {
+		t.Helper()
+		ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext(options...))
+		t.Cleanup(cancel)
+		b := &tab{ctx: ctx, t: t}
+		paused, asked := chromedp.Events(ctx, fetch.RequestPaused), chromedp.Events(ctx, fetch.AuthRequired)
+		yes := true
+		if _, err := chromedp.Call(ctx, fetch.Enable, fetch.EnableParams{HandleAuthRequests: &yes}); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for e, err := range paused {
+				if err != nil {
+					return // the tab is closed
+				}
+				_, _ = chromedp.Call(ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: e.RequestID})
+			}
+		}()
+		go func() {
+			for e, err := range asked {
+				if err != nil {
+					return
+				}
+				_, _ = chromedp.Call(ctx, fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{RequestID: e.RequestID,
+					AuthChallengeResponse: b.answer(e.AuthChallenge, password)})
+			}
+		}()
+		b.ctx, cancel = context.WithTimeout(ctx, patience)
+		t.Cleanup(cancel)
+		return b
+	}
+}
+
+// answer is what a person does at the box: the password, and once asked again
+// for it, no more.
+func (b *tab) answer(c *fetch.AuthChallenge, password string) *fetch.AuthChallengeResponse {
+	box := string(c.Source) + " " + c.Scheme + " " + c.Realm
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	again := slices.Contains(b.asked, box)
+	b.asked = append(b.asked, box)
+	if again {
+		return &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
+	}
+	return &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: user, Password: password}
+}
+
+// see runs an action in the tab and returns what it found.
+func see[T any](b *tab, a chromedp.Action[T]) T {
+	b.t.Helper()
+	found, err := chromedp.Run(b.ctx, a)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return found
+}
+
+// page opens a page and returns what a person reads there.
+func (b *tab) page(url string) string {
+	b.t.Helper()
+	see(b, chromedp.Navigate(url))
+	return see(b, chromedp.Text("body"))
+}
+
+// boxes compares how often the browser asked for a password, and for what.
+func (b *tab) boxes(want ...string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.asked, want) {
+		b.t.Errorf("the browser asked %q, want %q", b.asked, want)
+	}
+}
+
+func TestChromium(t *testing.T) {
+	t.Parallel()
+	open := browse(t)
+
+	for _, c := range []struct {
+		name     string
+		schemes  []durward.Scheme
+		password string
+		saw      []string
+		box      []string
+		reads    string
+	}{
+		{"Basic", []durward.Scheme{basic()}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic", "GET /y: ada by Basic"}, []string{"Server basic e2e"}, "hello, ada"},
+		{"Digest", []durward.Scheme{digest(durward.DigestConfig{})}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
+		{"Digest of three, Basic and Bearer", []durward.Scheme{basic(), bearer(), digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true})}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
+		{"wrong", []durward.Scheme{basic()}, "wrong",
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic", "GET /y: AUTHENTICATION_REQUIRED"},
+			[]string{"Server basic e2e", "Server basic e2e", "Server basic e2e"}, "INVALID_CREDENTIALS"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			b := open(t, c.password)
+			if got := b.page(d.url + "/x"); !strings.Contains(got, c.reads) {
+				t.Errorf("the page says %q, want %q", got, c.reads)
+			}
+			b.page(d.url + "/y")
+			d.saw(c.saw...)
+			b.boxes(c.box...)
+		})
+	}
+
+	// What a page's script gets, and whether the browser opens its box over it.
+	script := `fetch("/api").then(async r => r.status + " " + r.headers.get("WWW-Authenticate") + " " + (await r.json()).code)`
+	for _, c := range []struct {
+		name    string
+		schemes []durward.Scheme
+		saw     []string
+		box     []string
+		gets    string
+	}{
+		{"a script where another scheme is", []durward.Scheme{basic(), digest(durward.DigestConfig{}), bearer()},
+			[]string{"GET /api: AUTHENTICATION_REQUIRED"}, nil, `401 Bearer realm="e2e" AUTHENTICATION_REQUIRED`},
+		{"a script where none is", []durward.Scheme{basic()},
+			[]string{"GET /api: AUTHENTICATION_REQUIRED", "GET /api: INVALID_CREDENTIALS by Basic"}, []string{"Server basic e2e", "Server basic e2e"},
+			`401 Basic realm="e2e", charset="UTF-8" INVALID_CREDENTIALS`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			g := d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"})
+			mux := http.NewServeMux()
+			mux.Handle("/", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("a page")) })))
+			mux.Handle("/api", g.Handler(hello))
+			d.serve(mux)
+			b := open(t, "wrong")
+			b.page(d.url + "/")
+			if got := see(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); got != c.gets {
+				t.Errorf("the script got %q, want %q", got, c.gets)
+			}
+			d.saw(c.saw...)
+			b.boxes(c.box...)
+		})
+	}
+
+	// A person is sent to sign in and told where to come back to; in a frame and
+	// after a form there is a page to read. Nowhere does the browser ask.
+	t.Run("pages", func(t *testing.T) {
+		t.Parallel()
+		d := listen(t)
+		g := d.guard(durward.Config{Schemes: []durward.Scheme{bearer(), durward.Session()}, Realm: "e2e", PublicURL: d.url, LoginURL: d.url + "/login"})
+		mux := http.NewServeMux()
+		mux.Handle("/login", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte("come back to " + durward.ReturnTo(r.URL.Query().Get("return_to"))))
+		})))
+		mux.Handle("/outer", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte(`<iframe src="/inner"></iframe><form method="post" action="/inner"><button>Send</button></form>`))
+		})))
+		mux.Handle("/", g.Require(durward.Policy{Pages: true}, hello))
+		d.serve(mux)
+		b := open(t, password)
+		if got, want := b.page(d.url+"/notes?tag=a%20b"), "come back to /notes?tag=a%20b"; got != want {
+			t.Errorf("the page says %q, want %q", got, want)
+		}
+		if at, want := see(b, chromedp.Location()), d.url+"/login?return_to=%2Fnotes%3Ftag%3Da%2520b"; at != want {
+			t.Errorf("the browser is at %s, want %s", at, want)
+		}
+		b.page(d.url + "/outer")
+		frame := see(b, chromedp.Poll[string](`document.querySelector("iframe").contentDocument.querySelector("h1")?.innerText`))
+		see(b, chromedp.Click("button"))
+		see(b, chromedp.WaitVisible("h1"))
+		page := see(b, chromedp.Text("body"))
+		if want := "Authentication required"; frame != want || !strings.Contains(page, want) || !strings.Contains(page, "Sign in") {
+			t.Errorf("the frame says %q, the page after the form %q", frame, page)
+		}
+		d.saw("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /inner: AUTHENTICATION_REQUIRED")
+		b.boxes()
+	})
+
+	// The box of a proxy.
+	t.Run("proxy", func(t *testing.T) {
+		t.Parallel()
+		d := listen(t)
+		d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "e2e"}).Handler(hello))
+		proxy := start(t, []string{"PROXY_PASSWORD=" + password}, "forward-proxy", "-anywhere")
+		b := open(t, password, func(p *target.CreateBrowserContextParams) {
+			p.ProxyServer, p.ProxyBypassList = "http://"+proxy.address, "<-loopback>"
+		})
+		if got := b.page(d.url + "/x"); strings.TrimSpace(got) != "hello, ada" {
+			t.Errorf("the page says %q", got)
+		}
+		d.saw("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic")
+		b.boxes("Proxy digest proxy", "Server basic e2e")
+	})
+}

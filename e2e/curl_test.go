@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+const account = user + ":" + password
+
+func TestCurl(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	many := func() []durward.Scheme {
+		return []durward.Scheme{basic(), digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true})}
+	}
+	for _, c := range []struct {
+		name    string
+		schemes []durward.Scheme
+		args    []string
+		saw     []string
+		status  int
+		printed string
+	}{
+		{"Basic", many(), []string{"--basic", "-u", account},
+			[]string{"GET /x: ada by Basic"}, 0, "hello, ada"},
+		{"Basic, wrong", many(), []string{"--basic", "-f", "-u", "ada:wrong"},
+			[]string{"GET /x: INVALID_CREDENTIALS by Basic"}, 22, "401"},
+		{"Basic, POST", many(), []string{"--basic", "-u", account, "-d", "a=b"},
+			[]string{"POST /x: ada by Basic"}, 0, `hello, ada; you sent "a=b"`},
+		{"Digest", []durward.Scheme{digest(durward.DigestConfig{})}, []string{"--digest", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256"}, 0, "hello, ada"},
+		// Of several algorithms it takes the first.
+		{"Digest, of three", many(), []string{"--digest", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256"}, 0, "hello, ada"},
+		{"Digest, sess", []durward.Scheme{digest(durward.DigestConfig{Sess: true})}, []string{"--digest", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256-sess"}, 0, "hello, ada"},
+		{"Digest, wrong", many(), []string{"--digest", "-f", "-u", "ada:wrong"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"}, 22, "401"},
+		{"Digest, nobody", many(), []string{"--digest", "-f", "-u", "eve:wrong"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"}, 22, "401"},
+		{"Digest, POST", many(), []string{"--digest", "-u", account, "-d", "a=b"},
+			[]string{"POST /x: AUTHENTICATION_REQUIRED", "POST /x: ada by Digest SHA-256"}, 0, `hello, ada; you sent "a=b"`},
+		{"Digest, HEAD", many(), []string{"--digest", "-I", "-u", account},
+			[]string{"HEAD /x: AUTHENTICATION_REQUIRED", "HEAD /x: ada by Digest SHA-256"}, 0, "200 OK"},
+		{"userhash", []durward.Scheme{digest(durward.DigestConfig{UserHash: true})}, []string{"--digest", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256 userhash"}, 0, "hello, ada"},
+		{"auth-int", []durward.Scheme{digest(durward.DigestConfig{QOP: []string{"auth-int"}})}, []string{"--digest", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256 auth-int"}, 0, "hello, ada"},
+		// Its fault: it hashes an empty body whatever it sends.
+		{"auth-int, POST", []durward.Scheme{digest(durward.DigestConfig{QOP: []string{"auth-int"}})}, []string{"--digest", "-f", "-u", account, "-d", "a=b"},
+			[]string{"POST /x: AUTHENTICATION_REQUIRED", "POST /x: INVALID_CREDENTIALS by Digest SHA-256 auth-int"}, 22, "401"},
+		{"any of Basic, Digest and Bearer", append(many(), bearer()), []string{"--anyauth", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256"}, 0, "hello, ada"},
+		{"any, of Basic and Bearer", []durward.Scheme{basic(), bearer()}, []string{"--anyauth", "-u", account},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic"}, 0, "hello, ada"},
+		{"Bearer", append(many(), bearer()), []string{"--oauth2-bearer", token},
+			[]string{"GET /x: ada by Bearer"}, 0, "hello, ada"},
+		{"Bearer, wrong", append(many(), bearer()), []string{"-f", "--oauth2-bearer", "other"},
+			[]string{"GET /x: INVALID_TOKEN by Bearer"}, 22, "401"},
+		{"nothing", many(), []string{"-f"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED"}, 22, "401"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			printed, status := client{}.run(t, "curl", append(c.args, "-sS", "--noproxy", "*", d.url+"/x")...)
+			has(t, printed, status, c.status, c.printed)
+			d.saw(c.saw...)
+		})
+	}
+}
+
+// A nonce that has grown old between two requests costs one more exchange and no
+// question.
+func TestCurlStaleNonce(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	var late atomic.Bool
+	d := listen(t)
+	g := d.guard(durward.Config{
+		Schemes: []durward.Scheme{digest(durward.DigestConfig{NonceLife: time.Minute})},
+		Now: func() time.Time {
+			if late.Load() {
+				return time.Now().Add(2 * time.Minute)
+			}
+			return time.Now()
+		},
+		OnAccept: func(*http.Request, *durward.Principal) { late.Store(true) },
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/old", http.RedirectHandler("/new", http.StatusFound))
+	mux.Handle("/new", hello)
+	d.serve(g.Handler(mux))
+	printed, status := client{}.run(t, "curl", "-sSL", "--noproxy", "*", "--digest", "-u", account, d.url+"/old")
+	has(t, printed, status, 0, "hello, ada\n")
+	d.saw("GET /old: AUTHENTICATION_REQUIRED", "GET /old: ada by Digest SHA-256",
+		"GET /new: STALE_NONCE by Digest SHA-256", "GET /new: ada by Digest SHA-256")
+}

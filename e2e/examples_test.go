@@ -1,0 +1,267 @@
+package e2e
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+)
+
+// examples builds the examples, once, into a folder that TestMain removes.
+var examples = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "durward-examples"); err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-o", dir+"/", "./...")
+	build.Dir = "../examples"
+	if out, err := build.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := examples(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// process is a running example.
+type process struct {
+	address string
+	t       *testing.T
+	log     string // file of its standard error
+}
+
+var addresses atomic.Uint32
+
+// start runs an example on an address of its own out of 127.0.0.0/8, where it is
+// sure to find its port free.
+func start(t *testing.T, env []string, name string, args ...string) *process {
+	t.Helper()
+	dir, err := examples()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, pid := addresses.Add(1), os.Getpid()
+	p := &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:3128", 1+pid/256%250, pid%256, 1+n)}
+	log, err := os.Create(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(filepath.Join(dir, name), append(args, "-listen", p.address)...)
+	cmd.Env, cmd.Stderr = env, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	for deadline := time.Now().Add(patience); ; {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			conn.Close()
+			return p
+		}
+		select {
+		case <-ended:
+			t.Fatalf("%s ended: %s", name, p.logged())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not listen: %v", name, err)
+		}
+	}
+}
+
+// logged is what the example wrote to its log.
+func (p *process) logged() string {
+	p.t.Helper()
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A forward proxy with passwords, as a process, between curl and an origin that
+// wants a password too.
+func TestForwardProxy(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	const proxyUser = user + ":open: sesame"
+	for _, c := range []struct {
+		name    string
+		secure  bool // the origin speaks TLS, so curl asks for a tunnel
+		args    []string
+		logged  []string
+		reached bool
+		status  int
+		printed string
+	}{
+		{"Basic", false, []string{"--proxy-basic", "-U", proxyUser}, []string{"GET origin ada by Basic"}, true, 0, "hello, ada"},
+		{"Digest", false, []string{"--proxy-digest", "-U", proxyUser},
+			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin ada by Digest"}, true, 0, "hello, ada"},
+		{"any", false, []string{"--proxy-anyauth", "-U", proxyUser},
+			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin ada by Digest"}, true, 0, "hello, ada"},
+		{"wrong", false, []string{"--proxy-digest", "-f", "-U", "ada:wrong"},
+			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin INVALID_CREDENTIALS"}, false, 22, "407"},
+		{"none", false, nil, []string{"GET origin PROXY_AUTHENTICATION_REQUIRED"}, false, 0, "PROXY_AUTHENTICATION_REQUIRED"},
+		{"tunnel, Basic", true, []string{"--proxy-basic", "-U", proxyUser}, []string{"CONNECT origin ada by Basic"}, true, 0, "hello, ada"},
+		{"tunnel, Digest", true, []string{"--proxy-digest", "-U", proxyUser},
+			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0, "hello, ada"},
+		{"tunnel, any", true, []string{"--proxy-anyauth", "-U", proxyUser},
+			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0, "hello, ada"},
+		{"tunnel, wrong", true, []string{"--proxy-basic", "-U", "ada:wrong"},
+			[]string{"CONNECT origin INVALID_CREDENTIALS"}, false, 56, "407"},
+		{"tunnel, none", true, nil, []string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED"}, false, 56, "407"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			guarded := d.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "origin"}).Handler(hello)
+			origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, ok := r.Header["Proxy-Authorization"]; ok {
+					t.Error("the origin got the proxy's credentials")
+				}
+				guarded.ServeHTTP(w, r)
+			})
+			args := append(c.args, "-sS", "--noproxy", "", "-u", account)
+			if c.secure {
+				d.srv.Config.Handler = origin
+				d.srv.StartTLS()
+				t.Cleanup(d.srv.Close)
+				d.url = d.srv.URL
+				ca := write(t, filepath.Join(t.TempDir(), "ca"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.srv.Certificate().Raw})))
+				args = append(args, "--cacert", ca)
+			} else {
+				d.serve(origin)
+			}
+			proxy := start(t, []string{"PROXY_PASSWORD=open: sesame"}, "forward-proxy", "-anywhere")
+			printed, status := client{}.run(t, "curl", append(args, "-x", "http://"+proxy.address, d.url+"/x")...)
+			has(t, printed, status, c.status, c.printed)
+			var logged []string
+			for line := range strings.Lines(strings.ReplaceAll(proxy.logged(), d.srv.Listener.Addr().String(), "origin")) {
+				line = strings.TrimSpace(line[len("2006/01/02 15:04:05 "):])
+				what, _, _ := strings.Cut(line, ": ") // the cause
+				logged = append(logged, what)
+			}
+			if got, want := strings.Join(logged, "\n"), strings.Join(c.logged, "\n"); got != want {
+				t.Errorf("the proxy logged\n%s\nwant\n%s", got, want)
+			}
+			if c.reached {
+				d.saw("GET /x: ada by Basic")
+			} else {
+				d.saw()
+			}
+		})
+	}
+}
+
+// Without -anywhere nobody reaches the proxy's own machine, with any password.
+func TestForwardProxyReachesNoNeighbour(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	origin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the neighbour was reached") }))
+	defer origin.Close()
+	proxy := start(t, []string{"PROXY_PASSWORD=open"}, "forward-proxy")
+	at := origin.Listener.Addr().String()
+	_, port, _ := net.SplitHostPort(at)
+	for _, target := range []string{at, "localhost:" + port, "[::1]:" + port, "[::ffff:127.0.0.1]:" + port, "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0:" + port} {
+		for _, tunnel := range []bool{false, true} {
+			args := []string{"-sS", "--noproxy", "", "-x", "http://" + proxy.address, "--proxy-basic", "-U", "ada:open", "-o", "/dev/null", "-w", "%{http_code} %{http_connect}"}
+			if tunnel {
+				args = append(args, "--proxytunnel")
+			}
+			if printed, _ := (client{}).run(t, "curl", append(args, "http://"+target+"/")...); !strings.HasSuffix(printed, map[bool]string{false: "502 000", true: "000 502"}[tunnel]) {
+				t.Errorf("%s, tunnel %t: %s", target, tunnel, printed)
+			}
+		}
+	}
+}
+
+// The other examples do what their comments say.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	curl := func(t *testing.T, p *process, want string, args ...string) {
+		t.Helper()
+		printed, status := client{}.run(t, "curl", append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}")...)
+		has(t, printed, status, 0, want)
+	}
+	t.Run("basic", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, []string{"NOTES_PASSWORD=open sesame"}, "basic")
+		curl(t, p, "hello, ada\n 200", "-u", "ada:open sesame", p.address)
+		curl(t, p, " 401", "-u", "ada:wrong", p.address)
+		curl(t, p, " 401", "-u", "eve:open sesame", p.address)
+		curl(t, p, " 401", p.address)
+	})
+	t.Run("several-schemes", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, []string{"NOTES_PASSWORD=open sesame", "NOTES_TOKEN=t0ken"}, "several-schemes")
+		curl(t, p, "hello, ada\n 200", "--digest", "-u", "ada:open sesame", p.address)
+		curl(t, p, "hello, ada\n 200", "--basic", "-u", "ada:open sesame", p.address)
+		curl(t, p, "hello, ada\n 200", "--oauth2-bearer", "t0ken", p.address)
+		curl(t, p, " 401", "--basic", "-u", "eve:", p.address)
+		curl(t, p, " 401", "--oauth2-bearer", "other", p.address)
+		log := p.logged()
+		for _, want := range []string{"subject=ada scheme=Digest", "subject=ada scheme=Basic", "subject=ada scheme=Bearer",
+			"code=AUTHENTICATION_REQUIRED scheme=\"\"", "code=INVALID_CREDENTIALS scheme=Basic", "code=INVALID_TOKEN scheme=Bearer"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the log lacks %q:\n%s", want, log)
+			}
+		}
+		if secret := regexp.MustCompile("sesame|t0ken").FindString(log); secret != "" {
+			t.Errorf("%q is in the log", secret)
+		}
+	})
+	t.Run("bearer", func(t *testing.T) {
+		t.Parallel()
+		key, err := jwt.GenerateKey("ES256")
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := jwt.MarshalKeySet([]*jwt.Key{key.Public()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux := http.NewServeMux()
+		issuer := httptest.NewServer(mux)
+		defer issuer.Close()
+		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/jwk-set+json")
+			_, _ = w.Write(set)
+		})
+		made := func(scopes ...string) string {
+			now := time.Now()
+			token, err := key.Sign(jwt.Claims{Issuer: issuer.URL, Audience: []string{"notes"}, Subject: "ada", ClientID: "e2e", ID: "1", Scopes: scopes,
+				IssuedAt: now, Expires: now.Add(time.Minute)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token
+		}
+		p := start(t, nil, "bearer", "-issuer", issuer.URL, "-audience", "notes")
+		curl(t, p, "the notes of ada\n 200", "--oauth2-bearer", made(), p.address+"/notes")
+		curl(t, p, " 403", "--oauth2-bearer", made("read"), "-d", "a", p.address+"/notes")
+		curl(t, p, " 204", "--oauth2-bearer", made("write"), "-d", "a", p.address+"/notes")
+		curl(t, p, " 401", "--oauth2-bearer", made()+"x", p.address+"/notes")
+	})
+}

@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/net/webdav"
+
+	"github.com/durward-auth/durward"
+)
+
+// cadaver puts a file into a WebDAV folder and gets it back.
+func TestWebDAV(t *testing.T) {
+	t.Parallel()
+	need(t, "cadaver")
+	all := func(scheme string) (lines []string) {
+		lines = append(lines, "OPTIONS /: AUTHENTICATION_REQUIRED")
+		for _, request := range []string{"OPTIONS /", "PROPFIND /", "PUT /there", "GET /there"} {
+			lines = append(lines, request+": ada by "+scheme)
+		}
+		return lines
+	}
+	for _, c := range []struct {
+		name     string
+		schemes  []durward.Scheme
+		password string
+		saw      []string
+		printed  string
+	}{
+		{"Basic", []durward.Scheme{basic()}, password, all("Basic"), "succeeded"},
+		{"Digest", []durward.Scheme{digest(durward.DigestConfig{})}, password, all("Digest SHA-256"), "succeeded"},
+		{"Digest, MD5 beside", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true}), basic()}, password, all("Digest SHA-256"), "succeeded"},
+		{"wrong", []durward.Scheme{basic()}, "wrong",
+			// It tries again what its .netrc says, and then asks its user.
+			[]string{"OPTIONS /: AUTHENTICATION_REQUIRED", "OPTIONS /: INVALID_CREDENTIALS by Basic", "OPTIONS /: INVALID_CREDENTIALS by Basic"},
+			"rejected Basic challenge"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			files := t.TempDir()
+			d := listen(t)
+			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "dav"}).Handler(
+				&webdav.Handler{FileSystem: webdav.Dir(files), LockSystem: webdav.NewMemLS()}))
+			host, _ := hostPort(d)
+			here := client{dir: t.TempDir(), stdin: "put here there\nget there back\nquit\n"}
+			write(t, filepath.Join(here.dir, ".netrc"), "machine "+host+"\nlogin "+user+"\npassword \""+c.password+"\"\n")
+			write(t, filepath.Join(here.dir, "here"), "a file\n")
+			printed, status := here.run(t, "cadaver", d.url+"/")
+			has(t, printed, status, 0, c.printed)
+			d.saw(c.saw...)
+			if b, err := os.ReadFile(filepath.Join(files, "there")); c.password == password && (err != nil || string(b) != "a file\n") {
+				t.Errorf("the server has %q, %v", b, err)
+			}
+		})
+	}
+}

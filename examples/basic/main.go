@@ -1,0 +1,74 @@
+// basic guards a page with user names and passwords. Of a password only a slow
+// hash is kept; Remember pays for it once a minute, not in each request:
+//
+//	NOTES_PASSWORD='open sesame' go run ./basic
+//	curl -u 'ada:open sesame' http://127.0.0.1:8080/
+package main
+
+import (
+	"context"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+
+	"github.com/durward-auth/durward"
+)
+
+// account is what a database would hold.
+type account struct{ salt, hash []byte }
+
+func newAccount(password string) (a account) {
+	a.salt = make([]byte, 16)
+	_, _ = rand.Read(a.salt) // never returns an error
+	a.hash = slow(password, a.salt)
+	return a
+}
+
+func slow(password string, salt []byte) []byte {
+	key, err := pbkdf2.Key(sha256.New, password, salt, 600_000, sha256.Size)
+	if err != nil {
+		log.Fatal(err) // of lengths that are too short
+	}
+	return key
+}
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:8080", "address")
+	flag.Parse()
+	if os.Getenv("NOTES_PASSWORD") == "" {
+		log.Fatal("NOTES_PASSWORD is not set")
+	}
+	accounts := map[string]account{"ada": newAccount(os.Getenv("NOTES_PASSWORD"))}
+	nobody := newAccount(rand.Text())
+
+	check := func(_ context.Context, user, password string) (*durward.Principal, error) {
+		a, known := accounts[user]
+		if !known {
+			a = nobody // the same work, so that time does not tell who has an account
+		}
+		if right := subtle.ConstantTimeCompare(slow(password, a.salt), a.hash) == 1; !right || !known {
+			return nil, fmt.Errorf("known user: %t: %w", known, durward.InvalidCredentials) // a database that is away returns its own error: 503
+		}
+		return &durward.Principal{Subject: user}, nil
+	}
+	// What is remembered of a user is void as soon as this changes.
+	state := func(_ context.Context, user string) (string, error) { return string(accounts[user].hash), nil }
+
+	guard, err := durward.New(durward.Config{
+		Realm:   "notes",
+		Schemes: []durward.Scheme{durward.Basic(durward.Remember(check, state))},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	notes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello,", durward.From(r.Context()).Subject)
+	})
+	log.Fatal(http.ListenAndServe(*listen, guard.Handler(notes)))
+}
