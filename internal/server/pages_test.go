@@ -58,7 +58,7 @@ func TestFieldsOfPages(t *testing.T) {
 	plain := newWorld(t, settings{})
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	proxied := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies = "https://auth.example.com", proxies })
-	open := plain.reconfigured(func(c *Config) { c.PublicURL, c.InsecureAllowHTTP = "https://auth.example.com", true })
+	open := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies, c.InsecureAllowHTTP = "https://auth.example.com", proxies, true })
 	http1 := plain.reconfigured(func(c *Config) { c.Proxies = proxies })
 	for name, c := range map[string]struct {
 		w      *world
@@ -68,7 +68,7 @@ func TestFieldsOfPages(t *testing.T) {
 		"behind a proxy that has https": {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, "max-age=31536000"},
 		"behind it by http":             {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
 		"from this machine":             {proxied, http.Header{}, ""},
-		"http is let in from anywhere":  {open, http.Header{"X-Forwarded-For": {"203.0.113.9"}}, ""},
+		"http is let in from anywhere":  {open, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
 		"a public URL of http":          {http1, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, ""},
 	} {
 		for _, path := range []string{"/errors/", "/errors/TOKEN_EXPIRED", "/static/durward.css", "/api/profile", "/nothing", "/.well-known/jwks.json"} {

@@ -196,7 +196,7 @@ func TestDenialsOfAFlood(t *testing.T) {
 		}
 		w.clock.advance(time.Second)
 	}
-	if len(d.waiting) > denialsWaiting || len(d.written) > 1000 {
+	if len(d.waiting) > denialsWaiting || len(d.written) > denialsPerSecond {
 		t.Errorf("%d rows wait, %d networks are counted", len(d.waiting), len(d.written))
 	}
 }
