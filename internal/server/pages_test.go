@@ -58,7 +58,9 @@ func TestFieldsOfPages(t *testing.T) {
 	plain := newWorld(t, settings{})
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	proxied := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies = "https://auth.example.com", proxies })
-	open := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies, c.InsecureAllowHTTP = "https://auth.example.com", proxies, true })
+	open := plain.reconfigured(func(c *Config) {
+		c.PublicURL, c.Proxies, c.InsecureAllowHTTP = "https://auth.example.com", proxies, true
+	})
 	http1 := plain.reconfigured(func(c *Config) { c.Proxies = proxies })
 	for name, c := range map[string]struct {
 		w      *world
