@@ -839,3 +839,33 @@ func TestRedirectsStayInTheOrigin(t *testing.T) {
 		}
 	}
 }
+
+// A clock that leaps while a fetch is under way makes its answer too old, which
+// is an outage.
+func TestClockLeapsDuringFetch(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	h, set := new(hand), serving(t, k)
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	p := publish(t, func(w http.ResponseWriter, r *http.Request) { arrived <- struct{}{}; <-release; set(w, r) })
+	r := remote(t, p, h)
+	r.begin(h.now())
+	<-arrived
+	h.forward(25 * time.Hour)
+	time.AfterFunc(10*time.Millisecond, func() { close(release) })
+	notFound(t, r, k.ID(), durward.AuthUnavailable, "too old to serve")
+}
+
+// 304 to a request that named no ETag says nothing about the set that is held.
+func TestNotModifiedUnasked(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	r := remote(t, p, h)
+	found(t, r, k)
+	p.now(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	h.forward(fetchPause)
+	notFound(t, r, "nobody", durward.AuthUnavailable, "the issuer answered 304")
+	found(t, r, k)
+}
