@@ -852,8 +852,21 @@ func TestClockLeapsDuringFetch(t *testing.T) {
 	r.begin(h.now())
 	<-arrived
 	h.forward(25 * time.Hour)
-	time.AfterFunc(10*time.Millisecond, func() { close(release) })
-	notFound(t, r, k.ID(), durward.AuthUnavailable, "too old to serve")
+	_, err := r.Key(waits{t.Context(), sync.OnceFunc(func() { close(release) })}, k.ID())
+	if !errors.Is(err, durward.AuthUnavailable) || codesIn(err) != 1 || !strings.Contains(err.Error(), "too old to serve") {
+		t.Errorf("got %v, want AUTH_UNAVAILABLE alone", err)
+	}
+}
+
+// waits is a context that says when somebody waits for it.
+type waits struct {
+	context.Context
+	begun func()
+}
+
+func (w waits) Done() <-chan struct{} {
+	w.begun()
+	return w.Context.Done()
 }
 
 // 304 to a request that named no ETag says nothing about the set that is held.
