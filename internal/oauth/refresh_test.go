@@ -336,7 +336,7 @@ func TestForged(t *testing.T) {
 	sealed = rows[1].Sealed
 
 	bad := map[string]string{
-		"empty": "", "the prefix": "dr_", "longer": token + "A", "padded": token + "=", "shorter": token[:len(token)-1], "four shorter": token[:len(token)-4],
+		"empty": "", "the prefix": "dr_", "four longer": token + "AAAA", "longer": token + "A", "padded": token + "=", "shorter": token[:len(token)-1], "four shorter": token[:len(token)-4],
 		"another prefix": "DR_" + token[3:], "blank before": " " + token, "blank for its last": token[:len(token)-1] + " ",
 		"standard alphabet": token[:20] + "+/" + token[22:], "line break": token[:20] + "\n" + token[21:], "line breaks beside": token[:62] + "\r\n" + token[64:], "NUL": token[:20] + "\x00" + token[21:],
 		"another version":                             altered(token, func(raw []byte) { raw[0] = 2 }),
