@@ -104,11 +104,19 @@ func Remember(check PasswordCheck, state func(ctx context.Context, user string) 
 	if check == nil || state == nil {
 		return nil // which New reports
 	}
+	return newMemory(check, state).authenticate
+}
+
+func newMemory(check PasswordCheck, state func(context.Context, string) (string, error)) *memory {
 	m := &memory{check: check, state: state, now: time.Now, kept: make(map[[sha256.Size]byte]remembered), asked: make(map[[sha256.Size]byte]*asking)}
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	m.macs.New = func() any { return hmac.New(sha256.New, key) }
-	return m.authenticate
+	m.macs.New = func() any {
+		mac := hmac.New(sha256.New, key)
+		mac.Reset() // it keeps its first state from here on
+		return mac
+	}
+	return m
 }
 
 // memory is what Remember remembers.
@@ -137,6 +145,7 @@ type asking struct {
 
 	principal *Principal
 	err       error
+	gone      bool // the client that asked went away, and there is no verdict
 }
 
 func (m *memory) authenticate(ctx context.Context, user, password string) (*Principal, error) {
@@ -173,8 +182,8 @@ func (m *memory) authenticate(ctx context.Context, user, password string) (*Prin
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if errors.Is(a.err, context.Canceled) || errors.Is(a.err, context.DeadlineExceeded) {
-			continue // the client that asked went away; this one is still here
+		if a.gone {
+			continue // this client is still here
 		}
 		return a.principal.clone(), a.err
 	}
@@ -192,10 +201,13 @@ func (m *memory) ask(ctx context.Context, a *asking, sum [sha256.Size]byte, user
 		close(a.done)
 	}()
 	a.principal, a.err = m.check(ctx, user, password)
+	var code Code
+	a.gone = a.err != nil && ctx.Err() != nil && !errors.As(a.err, &code)
 	return a.principal.clone(), a.err
 }
 
-// keep makes room where there is none: of what has ended, else of any one.
+// keep makes room where there is none: of what has ended, then of any until an
+// eighth is free, so that not everybody who comes next looks through all.
 func (m *memory) keep(sum [sha256.Size]byte, r remembered) {
 	if len(m.kept) >= maxRemembered {
 		now := m.now()
@@ -205,7 +217,7 @@ func (m *memory) keep(sum [sha256.Size]byte, r remembered) {
 			}
 		}
 		for k := range m.kept {
-			if len(m.kept) < maxRemembered {
+			if len(m.kept) <= maxRemembered/8*7 {
 				break
 			}
 			delete(m.kept, k)
@@ -218,12 +230,12 @@ func (m *memory) keep(sum [sha256.Size]byte, r remembered) {
 // same when joined.
 func (m *memory) digest(user, password string) (sum [sha256.Size]byte) {
 	mac := m.macs.Get().(hash.Hash)
-	mac.Reset()
-	b := make([]byte, 0, 256)
+	b := make([]byte, 0, 8+len(user)+len(password))
 	b = binary.BigEndian.AppendUint64(b, uint64(len(user)))
 	b = append(append(b, user...), password...)
 	mac.Write(b)
 	mac.Sum(sum[:0])
+	mac.Reset() // its last block holds the end of the password
 	clear(b)
 	m.macs.Put(mac)
 	return sum

@@ -52,7 +52,9 @@ type Config struct {
 	// resource_metadata in Bearer and DPoP challenges.
 	Metadata string
 
-	// LoginURL is where people sign in, sent in Session challenges.
+	// LoginURL is where people sign in: sent in Session challenges, and where
+	// Policy.Pages sends them. If it lies on another origin than this server, they
+	// come back only with a PublicURL.
 	LoginURL string
 
 	// Docs is the base of the pages that explain each code: the type of a
@@ -78,7 +80,8 @@ type Config struct {
 	OnRefusal func(*http.Request, *Refusal)
 
 	// OnAccept is told of each request that is let through, before the handler
-	// runs; the principal is nil for an anonymous one. The same rules hold.
+	// runs, by the outermost handler of this guard; the principal is nil for an
+	// anonymous one. The same rules hold.
 	OnAccept func(*http.Request, *Principal)
 
 	// Now is the clock; nil is time.Now.
@@ -109,9 +112,12 @@ type Policy struct {
 	Optional bool
 
 	// Pages is for routes that people open in a browser. Who has to sign in is
-	// sent to the guard's LoginURL with return_to and comes back (see [ReturnTo]);
-	// in frames, after forms and without a LoginURL the refusal is a page to read.
-	// Scripts and other programs get the problem details all the same.
+	// sent to the guard's LoginURL with return_to and comes back (see [ReturnTo]),
+	// and with acr_values and max_age where a stronger or fresher sign-in is wanted
+	// (RFC 9470 s4). return_to is the path as the guard sees it, so a guard stands
+	// outside http.StripPrefix. In frames, after forms and without a LoginURL the
+	// refusal is a page to read. Scripts and other programs get the problem details
+	// all the same.
 	Pages bool
 
 	// Allow decides what the fields above cannot, after them. Its error is
@@ -261,9 +267,9 @@ var (
 	private         = []string{"private"}
 )
 
-// accept tells of a request that is let through.
+// accept tells of a request that is let through, once.
 func (g *Guard) accept(r *http.Request, v *visit) {
-	if g.c.OnAccept != nil {
+	if g.c.OnAccept != nil && !v.inside {
 		g.c.OnAccept(r, v.principal)
 	}
 }
@@ -327,6 +333,7 @@ type visit struct {
 	loopback  bool        // from this machine, with no proxy in between
 	badHop    string      // why the forwarding fields cannot be read
 	proxy     bool        // the question is a proxy's own
+	inside    bool        // a handler of the same guard has let the request through
 	sent      Credentials // what the Authorization or Proxy-Authorization field holds
 	quoted    quotes      // which of its parameters stood in quotes
 	authInfo  string      // what the answer says in Authentication-Info
@@ -356,8 +363,8 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 		inner := *v
 		inner.Context, inner.policy = r.Context(), p
 		r = r.WithContext(&inner)
-		if inner.principal == nil && !p.Optional {
-			return r, &inner, AuthenticationRequired
+		if inner.inside = true; inner.principal == nil && !p.Optional {
+			return r, &inner, noCredentials(r, &inner)
 		}
 		return r, &inner, g.permit(r, &inner)
 	}
@@ -524,7 +531,7 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 	p, who := v.policy, v.principal
 	if who != nil {
 		if why := g.unsure(p, who); why != "" {
-			if who.ACR == "" && who.AuthTime.IsZero() {
+			if v.proxy || who.ACR == "" && who.AuthTime.IsZero() {
 				// No sign-in stands behind these credentials, so none can be renewed.
 				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
 			}
@@ -603,7 +610,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	body, kind := f.body(g.c.Docs), "application/problem+json"
 	if f.Page {
 		body, kind = g.pageBody(f), "text/html; charset=utf-8"
-		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Content-Security-Policy", pageSecurity)
 		h.Set("Referrer-Policy", "no-referrer")
 	}
 	if f.Location != "" {
@@ -699,12 +706,7 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
 	code, _ := c.Param("error")
 	if p != nil && code == "insufficient_user_authentication" { // RFC 9470 s3
-		if len(p.ACR) > 0 {
-			params = append(params, Param{"acr_values", strings.Join(p.ACR, " ")})
-		}
-		if p.MaxAge > 0 {
-			params = append(params, Param{"max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10)})
-		}
+		sureness(p, func(name, value string) { params = append(params, Param{name, value}) })
 	}
 	if p != nil && len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
 		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")}) // RFC 6750 s3
@@ -721,6 +723,16 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	}
 	c.Params = params
 	return c
+}
+
+// sureness tells set what p wants of a sign-in, in the words of RFC 9470 s3.
+func sureness(p *Policy, set func(name, value string)) {
+	if len(p.ACR) > 0 {
+		set("acr_values", strings.Join(p.ACR, " "))
+	}
+	if p.MaxAge > 0 {
+		set("max_age", strconv.FormatInt(int64(p.MaxAge/time.Second), 10))
+	}
 }
 
 // strength orders challenges: a client that takes the first scheme it knows

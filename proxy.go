@@ -60,4 +60,6 @@ func asProxy(f *Refusal) {
 
 var proxyFields = strings.NewReplacer(
 	"Proxy-Authorization", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Authenticate",
+	// A proxy takes neither tokens nor keys.
+	"; for a token: Authorization: Bearer TOKEN", "", ", or one X-API-Key field, not both", "",
 	"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
