@@ -283,6 +283,20 @@ func TestWrongMasterKey(t *testing.T) {
 	}
 }
 
+// One key goes as another comes: as many as before, but others.
+func TestKeyReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	fresh, err := w.newSigningKey(store.KeyPending)
+	w.must(err)
+	w.tamper(`DELETE FROM keys WHERE state = 'pending'`)
+	w.must(w.db.AddKey(t.Context(), fresh, w.keyEvent(store.EventKeyCreated, fresh.ID, "pending")))
+	w.must(w.ReadKeys(t.Context()))
+	if got := w.publishedKeys(); len(got) != 2 || !slices.Contains(got, fresh.ID) {
+		t.Errorf("published %v, without %s", got, fresh.ID)
+	}
+}
+
 func TestMissingKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
