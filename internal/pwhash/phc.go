@@ -1,11 +1,14 @@
 package pwhash
 
 import (
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"golang.org/x/crypto/argon2"
 )
 
 // params is the cost of a hash, and the lengths of its parts in bytes. Two
@@ -105,6 +108,38 @@ func parse(phc string) (p params, salt, key []byte, err error) {
 		return fail(strings.ReplaceAll(err.Error(), "\n", ", "))
 	}
 	return p, salt, key, nil
+}
+
+// Stored is a stored hash, read and found to be within bounds.
+type Stored struct {
+	params    params
+	salt, key []byte
+}
+
+// Parse reads a PHC string. An error wraps ErrMalformed and holds nothing of the
+// salt or the hash.
+func Parse(phc string) (Stored, error) {
+	p, salt, key, err := parse(phc)
+	if err != nil {
+		return Stored{}, err
+	}
+	return Stored{p, salt, key}, nil
+}
+
+// Cost names what the hash costs: equal names are equal work.
+func (s Stored) Cost() string {
+	p := s.params
+	return fmt.Sprintf("argon2id m=%d,t=%d,p=%d,%d", p.memory, p.time, p.threads, p.key)
+}
+
+// Memory is the KiB that Matches takes.
+func (s Stored) Memory() uint32 { return s.params.memory }
+
+// Matches reports whether the hash was made from secret, a password as Prepare
+// returns it. It knows no gate: see Hasher.Do.
+func (s Stored) Matches(secret []byte) bool {
+	p := s.params
+	return subtle.ConstantTimeCompare(argon2.IDKey(secret, s.salt, p.time, p.memory, p.threads, p.key), s.key) == 1
 }
 
 // number reads a decimal number without sign or leading zero.

@@ -125,7 +125,7 @@ func New(c Config) (*Hasher, error) {
 // Hash returns the PHC string of a new password. It fails with ErrForbidden,
 // ErrBusy, or the context's error if that ends while waiting.
 func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err error) {
-	secret, err := prepare(password)
+	secret, err := Prepare(password)
 	if err != nil {
 		return "", err
 	}
@@ -164,7 +164,7 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash b
 			p, salt, want = stored, storedSalt, storedKey
 		}
 	}
-	secret, forbidden := prepare(password)
+	secret, forbidden := Prepare(password)
 	if forbidden != nil {
 		secret = dummySecret
 	}
@@ -184,22 +184,34 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash b
 func (h *Hasher) Runs() uint64 { return h.runs.Load() }
 
 // run computes one hash behind the gate.
-func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) ([]byte, error) {
-	defer h.inside.Add(-1)
-	if h.inside.Add(1) > h.most {
-		return nil, ErrBusy
-	}
-	weight := min((int64(p.memory)+int64(h.params.memory)-1)/int64(h.params.memory), h.concurrent)
-	if err := h.gate.Acquire(ctx, weight); err != nil { // first come, first served
-		return nil, err
-	}
-	defer h.gate.Release(weight)
-	h.runs.Add(1)
-	return argon2.IDKey(secret, salt, p.time, p.memory, p.threads, p.key), nil
+func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) (key []byte, err error) {
+	err = h.Do(ctx, p.memory, func() {
+		h.runs.Add(1)
+		key = argon2.IDKey(secret, salt, p.time, p.memory, p.threads, p.key)
+	})
+	return key, err
 }
 
-// prepare brings a password to its one spelling, or says why it has none.
-func prepare(password string) ([]byte, error) {
+// Do runs work behind the gate, for hashes of other kinds; memory is the KiB that
+// it takes. An error is ErrBusy or the context's, and then work did not run.
+func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
+	defer h.inside.Add(-1)
+	if h.inside.Add(1) > h.most {
+		return ErrBusy
+	}
+	weight := (int64(memory) + int64(h.params.memory) - 1) / int64(h.params.memory)
+	weight = max(1, min(weight, h.concurrent))
+	if err := h.gate.Acquire(ctx, weight); err != nil { // first come, first served
+		return err
+	}
+	defer h.gate.Release(weight)
+	work()
+	return nil
+}
+
+// Prepare brings a password to its one spelling, or says by ErrForbidden why it
+// has none.
+func Prepare(password string) ([]byte, error) {
 	switch {
 	case len(password) > MaxPassword:
 		return nil, fmt.Errorf("%w: %d bytes long, at most %d", ErrForbidden, len(password), MaxPassword)

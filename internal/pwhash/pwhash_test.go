@@ -479,21 +479,21 @@ func FuzzPrepare(f *testing.F) {
 		f.Add(password[:min(len(password), 100)])
 	}
 	f.Fuzz(func(t *testing.T, password string) {
-		secret, err := prepare(password)
+		secret, err := Prepare(password)
 		if err != nil {
 			if !errors.Is(err, ErrForbidden) || secret != nil {
-				t.Fatalf("prepare(%q): got %q %v", password, secret, err)
+				t.Fatalf("Prepare(%q): got %q %v", password, secret, err)
 			}
 			return
 		}
 		if len(secret) == 0 || len(secret) > 4*MaxPassword || bytes.ContainsAny(secret, "\x00\n\r\x7f") {
-			t.Fatalf("prepare(%q): got %q", password, secret)
+			t.Fatalf("Prepare(%q): got %q", password, secret)
 		}
 		if len(secret) > MaxPassword {
 			return
 		}
-		if again, err := prepare(string(secret)); err != nil || !bytes.Equal(again, secret) {
-			t.Fatalf("prepare(%q): got %q, and from that %q %v", password, secret, again, err)
+		if again, err := Prepare(string(secret)); err != nil || !bytes.Equal(again, secret) {
+			t.Fatalf("Prepare(%q): got %q, and from that %q %v", password, secret, again, err)
 		}
 	})
 }

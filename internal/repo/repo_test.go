@@ -32,11 +32,12 @@ var layers = map[string]int{
 	"internal/server": 3,
 	"internal/oauth":  2, "internal/account": 2,
 	"internal/store": 1, "internal/limits": 1, "internal/revocation": 1,
-	"": 0, "jwt": 0, "internal/pwhash": 0, "internal/seal": 0,
+	"": 0, "jwt": 0, "htpasswd": 0, "internal/pwhash": 0, "internal/seal": 0,
 }
 
 var edges = map[string][]string{
 	"jwt":            {""},
+	"htpasswd":       {"", "internal/pwhash"},
 	"internal/oauth": {"internal/account"},
 }
 
@@ -294,7 +295,7 @@ func TestCitations(t *testing.T) {
 // What the library exports has a comment.
 func TestExportedIsDocumented(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"", "jwt"} {
+	for _, dir := range []string{"", "jwt", "htpasswd"} {
 		sources(t, func(name string, file *ast.File, set *token.FileSet) {
 			if filepath.Dir(name) != filepath.Clean(dir) {
 				return

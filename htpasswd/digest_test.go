@@ -1,0 +1,183 @@
+package htpasswd
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/durward-auth/durward"
+)
+
+func openDigest(t testing.TB, text string, c DigestConfig) *DigestFile {
+	t.Helper()
+	c.Path = write(t, text)
+	f, err := OpenDigest(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// What Apache's htdigest, lighttpd's recipe and openssl wrote is what Digest
+// computes, and is found by name and by the hash of the name.
+func TestRecordedDigest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		file      string
+		config    DigestConfig
+		algorithm string
+		people    [][3]string // user, realm, password
+	}{
+		{"apache.htdigest", DigestConfig{InsecureMD5: true}, "MD5", [][3]string{{"Mufasa", "notes", "Circle of Life"}, {"josé", "notes", "pässword"}, {"Mufasa", "other", "another"}}},
+		{"sha256.htdigest", DigestConfig{}, "SHA-256", [][3]string{{"Mufasa", "notes", "Circle of Life"}, {"josé", "notes", "pässword"}}},
+		{"sha256.htdigest", DigestConfig{Algorithm: "SHA-256"}, "SHA-256", [][3]string{{"Mufasa", "notes", "Circle of Life"}}},
+		{"sha512-256.htdigest", DigestConfig{Algorithm: "SHA-512-256"}, "SHA-512-256", [][3]string{{"Mufasa", "notes", "Circle of Life"}}},
+	} {
+		f := openDigest(t, recorded(t, c.file), c.config)
+		for _, who := range c.people {
+			user, realm, password := who[0], who[1], who[2]
+			want, err := durward.HA1(c.algorithm, user, realm, password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash, err := durward.UserHash(c.algorithm, user, realm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, claim := range []durward.DigestClaim{
+				{User: user, Realm: realm, Algorithm: c.algorithm}, {UserHash: hash, Realm: realm, Algorithm: c.algorithm},
+			} {
+				ha1, p, err := f.HA1(t.Context(), claim)
+				if err != nil || !bytes.Equal(ha1, want) || p.Subject != user {
+					t.Errorf("%s: %+v: got %x, %+v, %v, want %x", c.file, claim, ha1, p, err, want)
+					continue
+				}
+				clear(ha1) // what is handed out is a copy
+			}
+			line, err := DigestLine(c.algorithm, user, realm, password)
+			if err != nil || !strings.Contains(recorded(t, c.file), "\n"+line+"\n") {
+				t.Errorf("%s: DigestLine is %q, %v", c.file, line, err)
+			}
+		}
+		user, err := durward.UserHash(c.algorithm, "Mufasa", "notes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, claim := range []durward.DigestClaim{
+			{}, {User: "nobody", Realm: "notes", Algorithm: c.algorithm}, {User: "mufasa", Realm: "notes", Algorithm: c.algorithm},
+			{User: "Mufasa", Realm: "third", Algorithm: c.algorithm}, {User: "Mufasa", Realm: "notes", Algorithm: "SHA-1"}, {User: "Mufasa", Realm: "notes"},
+			{User: user, Realm: "notes", Algorithm: c.algorithm},                          // a hash is no name
+			{UserHash: "Mufasa", Realm: "notes", Algorithm: c.algorithm},                  // a name is no hash
+			{UserHash: user, Realm: "other", Algorithm: c.algorithm},                      // of another realm
+			{UserHash: strings.ToUpper(user), Realm: "notes", Algorithm: c.algorithm},     // DigestClaim has lower case
+			{User: "Mufasa", UserHash: "nobody", Realm: "notes", Algorithm: c.algorithm},  // the hash stands for the name
+			{User: "Mufasa:notes", Realm: "Circle of Life", Algorithm: c.algorithm},       // other cuts
+			{User: "Mufasa", Realm: "notes:7d894304c4d1f22c", Algorithm: "MD5-sess"},      // no algorithm
+			{User: "Mufasa", Realm: "notes", Algorithm: strings.ToLower(c.algorithm)},     // no algorithm
+			{User: "Mufasa", Realm: "notes", Algorithm: other(c.algorithm)},               // by none of the file
+			{UserHash: user[:len(user)-1] + "g", Realm: "notes", Algorithm: c.algorithm},  // nobody's
+			{UserHash: user + user, Realm: "notes", Algorithm: c.algorithm},               // nobody's
+			{UserHash: user, Realm: "notes", Algorithm: other(c.algorithm), User: "josé"}, // by none of the file
+		} {
+			ha1, p, err := f.HA1(t.Context(), claim)
+			if ha1 != nil || p != nil || !errors.Is(err, durward.InvalidCredentials) {
+				t.Errorf("%s: %+v: got %x, %+v, %v, want %s", c.file, claim, ha1, p, err, durward.InvalidCredentials)
+			}
+		}
+	}
+}
+
+func other(algorithm string) string {
+	if algorithm == "SHA-256" {
+		return "SHA-512-256"
+	}
+	return "SHA-256"
+}
+
+// One file may hold a person for several realms and algorithms.
+func TestSeveralAlgorithms(t *testing.T) {
+	t.Parallel()
+	f := openDigest(t, recorded(t, "apache.htdigest")+recorded(t, "sha256.htdigest"), DigestConfig{InsecureMD5: true})
+	for algorithm, size := range map[string]int{"MD5": 16, "SHA-256": 32} {
+		ha1, p, err := f.HA1(t.Context(), durward.DigestClaim{User: "josé", Realm: "notes", Algorithm: algorithm})
+		if err != nil || len(ha1) != size || p.Subject != "josé" {
+			t.Errorf("%s: got %x, %+v, %v", algorithm, ha1, p, err)
+		}
+	}
+}
+
+const sha256of = "7d894304c4d1f22c1d57fa2c78031d85d7006fd206ad5f2b106c50f1004ee315"
+
+var hostileDigest = []struct{ line, says string }{
+	{"Mufasa", "1 parts"},
+	{"Mufasa:" + sha256of, "2 parts"},
+	{"Mufasa:no:tes:" + sha256of, "4 parts"},
+	{":notes:" + sha256of, "user name is empty"},
+	{"Mufasa::" + sha256of, "realm is empty"},
+	{"Mufasa:notes:", "0 digits"},
+	{"Mufasa:notes:Circle of Life", "hexadecimal"},
+	{"Mufasa:notes:" + sha256of + " ", "hexadecimal"},
+	{"Mufasa:notes:" + sha256of[:63] + "g", "hexadecimal"},
+	{"Mufasa:notes:" + sha256of[:63], "hexadecimal"},
+	{"Mufasa:notes:" + sha256of[:62], "62 digits"},
+	{"Mufasa:notes:" + sha256of + sha256of, "128 digits"},
+	{"Mufasa:notes:" + sha256of[:40], "40 digits"},
+	{"Mufasa:notes:1dea6601a2ae32e989fce16038013bb4", "InsecureMD5"},
+	{"Muf\x00asa:notes:" + sha256of, "control character in the user name"},
+	{"Mufasa:no\x7ftes:" + sha256of, "control character in the realm"},
+	{"Muf\xc0asa:notes:" + sha256of, "UTF-8"},
+	{"jose\u0301:notes:" + sha256of, "NFC"},
+	{strings.Repeat("a", 256) + ":notes:" + sha256of, "user name of 256"},
+	{"Mufasa:" + strings.Repeat("a", 256) + ":" + sha256of, "realm of 256"},
+	{"Scar:notes:" + sha256of, "on a line before"},
+}
+
+func TestDigestMistakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range hostileDigest {
+		path := write(t, "Scar:notes:"+sha256of+"\n"+c.line+"\nlast:notes:"+sha256of+"\n")
+		f, err := OpenDigest(DigestConfig{Path: path})
+		at := "htpasswd: " + path + ": line 2: "
+		if f != nil || err == nil || !strings.HasPrefix(err.Error(), at) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.60q: got %v, want line 2 and %q", c.line, err, c.says)
+			continue
+		}
+		if piece := leaks(strings.TrimPrefix(err.Error(), at), c.line); piece != "" {
+			t.Errorf("%.60q: the error repeats %q: %v", c.line, piece, err)
+		}
+	}
+	if _, err := OpenDigest(DigestConfig{Path: write(t, ""), Algorithm: "MD5"}); err == nil || !strings.Contains(err.Error(), "SHA-512-256") {
+		t.Errorf("Algorithm MD5: got %v", err)
+	}
+	if _, err := OpenDigest(DigestConfig{}); err == nil || !strings.Contains(err.Error(), "Path is empty") {
+		t.Errorf("no path: got %v", err)
+	}
+	for _, c := range [][5]string{
+		{"SHA-256", "", "notes", "x", "empty"}, {"SHA-256", "a:b", "notes", "x", "colon"}, {"SHA-256", "#a", "notes", "x", "begins with"},
+		{"SHA-256", "a", "no:tes", "x", "colon"}, {"SHA-256", "a", "", "x", "empty"}, {"SHA-256", "a", "notes", "", "empty"}, {"SHA-1", "a", "notes", "x", "algorithm"},
+	} {
+		if line, err := DigestLine(c[0], c[1], c[2], c[3]); line != "" || err == nil || !strings.Contains(err.Error(), c[4]) {
+			t.Errorf("DigestLine%q: got %q, %v", c[:4], line, err)
+		}
+	}
+}
+
+// What stands in the file signs in like a password: nobody else may read it.
+func TestDigestMode(t *testing.T) {
+	t.Parallel()
+	path := write(t, recorded(t, "sha256.htdigest"))
+	for _, c := range []struct {
+		mode os.FileMode
+		ok   bool
+	}{{0o600, true}, {0o400, true}, {0o640, false}, {0o604, false}, {0o620, false}, {0o602, false}, {0o610, false}, {0o601, false}, {0o644, false}} {
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := OpenDigest(DigestConfig{Path: path})
+		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "chmod 600 "+path) {
+			t.Errorf("mode %v: got %v", c.mode, err)
+		}
+	}
+}

@@ -1,0 +1,526 @@
+package htpasswd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
+)
+
+const horse = "correct horse battery staple"
+
+// everything reads every hash that can be read.
+var everything = Config{InsecureSHA1: true, InsecureCrypt: true}
+
+// write makes a file that is its owner's alone.
+func write(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "users")
+	replace(t, path, text)
+	return path
+}
+
+// replace puts a file in the place of another, by a rename.
+func replace(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func recorded(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func open(t testing.TB, text string, c Config) *File {
+	t.Helper()
+	c.Path = write(t, text)
+	f, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// judge is what Check says: "", or the code, or "outage".
+func judge(t testing.TB, f *File, user, password string) string {
+	t.Helper()
+	p, err := f.Check(t.Context(), user, password)
+	var code durward.Code
+	switch {
+	case err == nil && p != nil:
+		return ""
+	case err == nil || p != nil:
+		t.Fatalf("Check(%q): got %v and %v", user, p, err)
+	case errors.As(err, &code):
+		return string(code)
+	}
+	return "outage"
+}
+
+var wrong = string(durward.InvalidCredentials)
+
+// The hashes that Apache's htpasswd, openssl and argon2 made open with their
+// passwords and with no other.
+func TestRecorded(t *testing.T) {
+	t.Parallel()
+	f := open(t, recorded(t, "apache.htpasswd"), everything)
+	passwords := map[string]string{
+		"bcrypt": horse, "josé": "pässword", "sha1": horse, "apr1": horse, "apr1-utf8": "pässword: with a colon",
+		"sha256": horse, "sha256-1000": "pässword", "sha512": horse, "sha512-10000": strings.Repeat("a", 200), "md5": horse, "argon2id": horse,
+	}
+	p, err := f.file.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(p.users)), slices.Sorted(maps.Keys(passwords)); !slices.Equal(got, want) {
+		t.Fatalf("users: got %q, want %q", got, want)
+	}
+	for user, password := range passwords {
+		alone := open(t, user+":"+p.users[user].text, everything)
+		if who, err := alone.Check(t.Context(), user, password); err != nil || who.Subject != user {
+			t.Errorf("%s: got %+v, %v", user, who, err)
+		}
+		for _, other := range []string{password + "a", password[1:], strings.ToUpper(password), "", p.users[user].text} {
+			if got := judge(t, alone, user, other); got != wrong {
+				t.Errorf("%s with %q: got %q, want %s", user, other, got, wrong)
+			}
+		}
+		if got := judge(t, f, user, password); got != "" {
+			t.Errorf("%s among the others: got %s", user, got)
+		}
+	}
+	for _, user := range []string{"", "nobody", "Bcrypt", "bcrypt ", "#", "bcrypt\x00", "josé:"} {
+		if got := judge(t, f, user, horse); got != wrong {
+			t.Errorf("user %q: got %q, want %s", user, got, wrong)
+		}
+	}
+}
+
+// some is what is recorded of these users.
+func some(t testing.TB, users ...string) string {
+	t.Helper()
+	var text strings.Builder
+	for line := range strings.Lines(recorded(t, "apache.htpasswd")) {
+		if name, _, _ := strings.Cut(line, ":"); slices.Contains(users, name) {
+			text.WriteString(line)
+		}
+	}
+	if got := strings.Count(text.String(), "\n"); got != len(users) {
+		t.Fatalf("%d of %q are recorded", got, users)
+	}
+	return text.String()
+}
+
+// One name and one password have one spelling (RFC 8265 s4.2).
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	f := open(t, some(t, "josé"), everything)
+	for _, user := range []string{"josé", "jose\u0301"} {
+		for _, password := range []string{"pässword", "pa\u0308ssword"} {
+			who, err := f.Check(t.Context(), user, password)
+			if err != nil || who.Subject != "josé" {
+				t.Errorf("%+q, %+q: got %+v, %v", user, password, who, err)
+			}
+			if state, err := f.State(t.Context(), user); err != nil || !strings.HasPrefix(state, "$2y$05$") {
+				t.Errorf("State(%+q): got %q, %v", user, state, err)
+			}
+		}
+	}
+	decomposed := open(t, strings.Replace(some(t, "josé"), "josé:", "jose\u0301:", 1), everything)
+	if got := judge(t, decomposed, "josé", "pässword"); got != "" {
+		t.Errorf("a decomposed name in the file: got %s", got)
+	}
+}
+
+// What bcrypt would cut off counts, and what the hashes of crypt would take long
+// over is refused; the work is the same.
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 72)
+	digest := func(password string) string {
+		for _, line := range strings.Split(recorded(t, "long.htpasswd"), "\n") {
+			if rest, ok := strings.CutPrefix(line, fmt.Sprintf("%d:", len(password))); ok {
+				return rest
+			}
+		}
+		t.Fatalf("nothing recorded for %d letters", len(password))
+		return ""
+	}
+	f := open(t, "bcrypt:"+digest(long)+"\ncrypt:"+digest(strings.Repeat("a", 511))+"\n", everything)
+	for _, c := range []struct {
+		user, password, want string
+	}{
+		{"bcrypt", long, ""}, {"bcrypt", long + "a", wrong}, {"bcrypt", long + "\x00", wrong}, {"bcrypt", long[:71], wrong},
+		{"bcrypt", strings.Repeat("ä", 36), wrong}, {"bcrypt", strings.Repeat("a", 4096), wrong},
+		{"crypt", strings.Repeat("a", 511), ""}, {"crypt", strings.Repeat("a", 512), wrong}, {"crypt", strings.Repeat("a", 510), wrong},
+	} {
+		if got := judge(t, f, c.user, c.password); got != c.want {
+			t.Errorf("%s with %d bytes: got %q, want %q", c.user, len(c.password), got, c.want)
+		}
+	}
+	_, err := f.Check(t.Context(), "bcrypt", long+"a")
+	if err == nil || !strings.Contains(err.Error(), "72 bytes") {
+		t.Errorf("the log is told %v", err)
+	}
+	// What is hashed in place of a long password opens nothing.
+	line, err := Line("dummy", string(dummySecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dummy := open(t, line, Config{})
+	if got := judge(t, dummy, "dummy", "pass\x00word"); got != wrong {
+		t.Errorf("a forbidden password opened the hash of its stand-in: %q", got)
+	}
+	h := hashed{holds: 4, matches: func(secret []byte) bool { return string(secret) == string(dummySecret) }}
+	if h.opens([]byte("12345")) {
+		t.Error("a long password opened the hash of its stand-in")
+	}
+}
+
+// counted makes the hashes of a file count themselves by cost.
+func counted(t testing.TB, f *File) map[string]int {
+	t.Helper()
+	counts := make(map[string]int)
+	c := f.file.current.Load()
+	count := func(h hashed) hashed {
+		matches := h.matches
+		h.matches = func(secret []byte) bool {
+			counts[h.cost]++
+			return matches(secret)
+		}
+		return h
+	}
+	for name, h := range c.value.users {
+		c.value.users[name] = count(h)
+	}
+	for i, h := range c.value.each {
+		c.value.each[i] = count(h)
+	}
+	c.until = time.Now().Add(time.Hour)
+	return counts
+}
+
+// Every check is the same work, whoever asks and whatever is wrong.
+func TestSameWork(t *testing.T) {
+	t.Parallel()
+	users := []string{"bcrypt", "sha1", "apr1", "md5", "argon2id"}
+	f := open(t, some(t, users...), everything)
+	counts := counted(t, f)
+	want := make(map[string]int)
+	for _, h := range f.file.current.Load().value.users {
+		want[h.cost] = 1
+	}
+	if len(want) != len(users) {
+		t.Fatalf("%d costs in the file: %v", len(want), want)
+	}
+	for _, user := range append(users, "nobody", "", "a:b") {
+		for _, password := range []string{horse, "wrong", "", "pass\x00word", strings.Repeat("x", 73), strings.Repeat("x", 600), strings.Repeat("x", pwhash.MaxPassword+1), "\xff"} {
+			clear(counts)
+			_, _ = f.Check(t.Context(), user, password)
+			if !maps.Equal(counts, want) {
+				t.Errorf("%q with %.20q: hashes %v, want %v", user, password, counts, want)
+			}
+		}
+	}
+
+	empty := open(t, "# nobody yet\n", Config{})
+	counts = counted(t, empty)
+	if got := judge(t, empty, "nobody", horse); got != wrong || !maps.Equal(counts, map[string]int{nobody.cost: 1}) {
+		t.Errorf("a file without people: got %q after %v", got, counts)
+	}
+	line, err := Line("ada", horse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := readHash(line[len("ada:"):], Config{}); err != nil || h.cost != nobody.cost {
+		t.Errorf("Line costs %q, %v; nobody costs %q", h.cost, err, nobody.cost)
+	}
+}
+
+// When all turns are taken and the queue is full, nobody is judged.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	f := open(t, some(t, "bcrypt"), Config{Concurrent: 1, Waiting: 1})
+	counts := counted(t, f)
+	working, release := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 2)
+	go func() { done <- f.hasher.Do(context.Background(), 0, func() { close(working); <-release }) }()
+	<-working
+	waiting, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := f.Check(waiting, "bcrypt", horse)
+		done <- err
+	}()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, err := f.Check(canceled(), "bcrypt", horse)
+		if errors.Is(err, durward.AuthUnavailable) && errors.Is(err, pwhash.ErrBusy) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue is full: got %v, want %s", err, durward.AuthUnavailable)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("who gave up waiting: got %v", err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if len(counts) != 0 {
+		t.Errorf("hashes were computed: %v", counts)
+	}
+	if got := judge(t, f, "bcrypt", horse); got != "" {
+		t.Errorf("afterwards: got %s", got)
+	}
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+const (
+	good   = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
+	argon  = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Sr6N/nCmohWCvF7EZislLIdwA8ojCXux0K30ccqFS30"
+	sha1of = "{SHA}q/eq1kOINtvlJqojGr3i0O73TUI="
+	apr1of = "$apr1$X.xtIgl1$s2wv96UYbRMriL7GrRHM4."
+	md5of  = "$1$saltsalt$BsXyQbZiQujHkdhwPwdol."
+	sha5   = "$5$YbGA20nyL2NhGTx6$zgeFmGKqSxawfq3OIDMl/a3850VIzbj13mt8zwSrL72"
+	sha6   = "$6$ZmnWuqlY1nztx.06$W3QTqMxYYRMn65VCqcL1kqL1Epy.ELYuKLCJ/j3FJKxrVCRX0wDmNZtW2bU8uLwtO5/rWP5hBqPrwjl85kU2L1"
+)
+
+// Lines that are refused, with what is said of them. None of it may hold
+// anything of the line.
+var hostile = []struct{ line, says string }{
+	{"ada", "no colon"},
+	{"hunter2hunter2", "no colon"},
+	{":" + good, "user name is empty"},
+	{"ada:", "no hash"},
+	{"ada:hunter2hunter2", "plain text"},
+	{"ada:UazqbqmqrFWjo", "DES crypt"}, // htpasswd -nbd
+	{"ada:" + good + ":extra", "bcrypt"},
+	{"ada: " + good, "no hash that is read"},
+	{"ada:" + good + " ", "bcrypt"},
+	{"ada:" + good + "a", "bcrypt"},
+	{"ada:" + good[:59], "bcrypt"},
+	{"ada:$2x$04" + good[6:], "bcrypt"},
+	{"ada:$2$04" + good[6:], "bcrypt"},
+	{"ada:$2y$03" + good[6:], "cost 03, from 4 to 14"},
+	{"ada:$2y$15" + good[6:], "cost 15, from 4 to 14"},
+	{"ada:$2y$31" + good[6:], "cost 31, from 4 to 14"},
+	{"ada:$2y$4$" + good[7:] + "a", "bcrypt"},
+	{"ada:$2y$-1" + good[6:], "bcrypt"},
+	{"ada:" + strings.Replace(argon, "m=64", "m=262145", 1), "memory of 262145 KiB"},
+	{"ada:" + strings.Replace(argon, "m=64", "m=4194304", 1), "too large"},
+	{"ada:" + strings.Replace(argon, "t=2", "t=17", 1), "17 passes"},
+	{"ada:" + strings.Replace(argon, "p=1", "p=17", 1), "17 threads"},
+	{"ada:" + strings.Replace(argon, "argon2id", "argon2i", 1), "another algorithm"},
+	{"ada:" + argon[:len(argon)-1], "base64"},
+	{"ada:" + strings.TrimSuffix(sha1of, "="), "SHA-1"},
+	{"ada:" + strings.Replace(sha1of, "I=", "J=", 1), "SHA-1"}, // loose bits at the end
+	{"ada:{SHA}" + strings.Repeat("A", 40), "SHA-1"},
+	{"ada:{SSHA}" + strings.Repeat("A", 40), "no hash that is read"},
+	{"ada:" + strings.Replace(sha5, "$5$", "$5$rounds=999$", 1), "999 rounds"},
+	{"ada:" + strings.Replace(sha5, "$5$", "$5$rounds=1000001$", 1), "1000001 rounds"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=999999999$", 1), "999999999 rounds"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=05000$", 1), "of the form"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=99999999999$", 1), "of the form"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=-1$", 1), "of the form"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=5000,rounds=5000$", 1), "of the form"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$5$", 1), "of the form"},
+	{"ada:$6$" + strings.Repeat("s", 17) + sha6[19:], "of the form"},
+	{"ada:$6$$" + sha6[20:], "of the form"},
+	{"ada:$1$" + strings.Repeat("s", 9) + md5of[11:], "of the form"},
+	{"ada:$apr1$$" + apr1of[15:], "of the form"},
+	{"ada:$apr1$salt$", "of the form"},
+	{"ada:$md5,rounds=4294967295$salt$$" + md5of[12:], "no hash that is read"},
+	{"ada:$y$j9T$salt$hash", "no hash that is read"},
+	{"ad\x01a:" + good, "control character"},
+	{"ad\u0085a:" + good, "control character"},
+	{"ada\r:" + good, "control character"},
+	{"ad\xffa:" + good, "UTF-8"},
+	{"\ufeffada:" + good, "byte order mark"},
+	{strings.Repeat("a", 256) + ":" + good, "user name of 256 bytes"},
+	{"ada:" + strings.Repeat("x", 1021), "1025 bytes long"},
+	{"grace:" + good, "on a line before"},
+}
+
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range hostile {
+		config := everything
+		config.Path = write(t, "# a comment\n\ngrace:"+good+"\n"+c.line+"\nlast:"+good+"\n")
+		f, err := Open(config)
+		at := "htpasswd: " + config.Path + ": line 4: "
+		if f != nil || err == nil || !strings.HasPrefix(err.Error(), at) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.60q: got %v, want line 4 and %q", c.line, err, c.says)
+			continue
+		}
+		var code durward.Code
+		if errors.As(err, &code) {
+			t.Errorf("%.60q: the error wraps %s", c.line, code)
+		}
+		if piece := leaks(strings.TrimPrefix(err.Error(), at), c.line); piece != "" {
+			t.Errorf("%.60q: the error repeats %q: %v", c.line, piece, err)
+		}
+	}
+
+	// All together, each with its line.
+	config := everything
+	config.Path = write(t, "a:hunter2\r\nb:"+good+"\r\n\nc\nb:"+good+"\n")
+	_, err := Open(config)
+	for _, want := range []string{"line 1: no hash that is read", "line 4: no colon", "line 5: this user name"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("three mistakes: got %v, want %q in it", err, want)
+		}
+	}
+	config.Path = write(t, strings.Repeat("x\n", 1000))
+	_, err = Open(config)
+	if err == nil || strings.Count(err.Error(), "\n") != maxSaid || !strings.Contains(err.Error(), "980 more mistakes") {
+		t.Errorf("a thousand mistakes: got %v", err)
+	}
+}
+
+// leaks returns a piece of a line that a text repeats: whatever of 10 characters
+// is in both, but for the form that is wanted of argon2id.
+func leaks(text, line string) string {
+	text, _, _ = strings.Cut(text, "; want $argon2id$")
+	for i := 0; i+10 <= len(line); i++ {
+		if piece := line[i : i+10]; strings.Contains(text, piece) {
+			return piece
+		}
+	}
+	return ""
+}
+
+// What is not safe is read only where it is asked for by name.
+func TestInsecure(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hash  string
+		names string
+		allow Config
+	}{
+		{sha1of, "InsecureSHA1", Config{InsecureSHA1: true}},
+		{apr1of, "InsecureCrypt", Config{InsecureCrypt: true}},
+		{md5of, "InsecureCrypt", Config{InsecureCrypt: true}},
+		{sha5, "InsecureCrypt", Config{InsecureCrypt: true}},
+		{sha6, "InsecureCrypt", Config{InsecureCrypt: true}},
+	} {
+		path := write(t, "ada:"+c.hash)
+		for _, config := range []Config{{}, {InsecureSHA1: true}, {InsecureCrypt: true}} {
+			allowed := config == c.allow
+			config.Path = path
+			f, err := Open(config)
+			if allowed {
+				if err != nil || judge(t, f, "ada", horse) != "" {
+					t.Errorf("%s with %+v: %v", c.hash, config, err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), "line 1: ") || !strings.Contains(err.Error(), c.names) {
+				t.Errorf("%s with %+v: got %v, want %s in it", c.hash, config, err, c.names)
+			}
+		}
+	}
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	fails := func(c Config, want string) {
+		t.Helper()
+		f, err := Open(c)
+		if f != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
+	}
+	fails(Config{}, "Path is empty")
+	fails(Config{Path: t.TempDir()}, "no regular file")
+	fails(Config{Path: filepath.Join(t.TempDir(), "none")}, "no such file")
+	fails(Config{Path: write(t, ""), Concurrent: -1, Waiting: -1}, "waiting")
+
+	path := write(t, strings.Repeat("#", maxFile+1))
+	fails(Config{Path: path}, "larger than 16 MiB")
+	if err := os.Truncate(path, maxFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Path: path}); err != nil {
+		t.Errorf("a file of the largest size: %v", err)
+	}
+
+	var many strings.Builder
+	for i := range maxUsers {
+		fmt.Fprintf(&many, "%d:%s\n", i, sha1of)
+	}
+	if _, err := Open(Config{Path: write(t, many.String()), InsecureSHA1: true}); err != nil {
+		t.Errorf("as many people as are read: %v", err)
+	}
+	fails(Config{Path: write(t, many.String()+"more:"+good), InsecureSHA1: true}, "line 100001: more than 100000 people")
+
+	var costs strings.Builder
+	for i := range maxCosts {
+		fmt.Fprintf(&costs, "%d:%s\n", i, strings.Replace(argon, "m=64", fmt.Sprintf("m=%d", 64+i), 1))
+	}
+	if _, err := Open(Config{Path: write(t, costs.String())}); err != nil {
+		t.Errorf("as many costs as are read: %v", err)
+	}
+	fails(Config{Path: write(t, costs.String()+"more:"+good)}, "line 17: hashes of more than 16 costs")
+
+	path = write(t, "ada:"+good)
+	if err := os.Chmod(path, 0o646); err != nil {
+		t.Fatal(err)
+	}
+	fails(Config{Path: path}, "chmod o-w "+path)
+	if err := os.Chmod(path, 0o664); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Path: path}); err != nil {
+		t.Errorf("a file that a group may write: %v", err)
+	}
+}
+
+func TestLine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ user, password string }{
+		{"ada", horse}, {"jose\u0301", "pa\u0308ssword"}, {"two words", strings.Repeat("x", 500)}, {strings.Repeat("a", maxName), "x"},
+	} {
+		line, err := Line(c.user, c.password)
+		if err != nil || !strings.Contains(line, ":$argon2id$v=19$m=19456,t=2,p=1$") {
+			t.Errorf("Line(%q): got %q, %v", c.user, line, err)
+			continue
+		}
+		if got := judge(t, open(t, line+"\n", Config{}), c.user, c.password); got != "" {
+			t.Errorf("Line(%q): Check says %s", c.user, got)
+		}
+	}
+	for _, c := range []struct{ user, password, says string }{
+		{"", horse, "empty"}, {"a:b", horse, "colon"}, {"a\nb", horse, "control"}, {"#a", horse, "begins with"}, {"\ufeffa", horse, "begins with"}, {"a\xff", horse, "UTF-8"},
+		{strings.Repeat("a", maxName+1), horse, "256 bytes"}, {"ada", "", "empty"}, {"ada", "hunter2\x00hunter2", "control"}, {"ada", strings.Repeat("hunter2", 2000), "bytes long"},
+	} {
+		line, err := Line(c.user, c.password)
+		if line != "" || err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Line(%.20q, %.20q): got %q, %v, want %q in it", c.user, c.password, line, err, c.says)
+		}
+	}
+}

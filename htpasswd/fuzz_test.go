@@ -1,0 +1,152 @@
+package htpasswd
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/durward-auth/durward"
+)
+
+// mistaken fails unless err is fit for a log: lines with a number each, and
+// nothing of the file.
+func mistaken(t *testing.T, err error, text []byte) {
+	t.Helper()
+	said := err.Error()
+	if len(said) > 16<<10 || !utf8.ValidString(said) || strings.ContainsAny(said, "\r\x00\x1b") || errors.As(err, new(durward.Code)) {
+		t.Fatalf("%q: the error is %q", text, said)
+	}
+	for line := range strings.Lines(said) {
+		if !strings.HasPrefix(line, "htpasswd: FILE: ") {
+			t.Fatalf("%q: the error has a line %q", text, line)
+		}
+	}
+	for line := range bytes.Lines(text) {
+		if _, hash, ok := bytes.Cut(bytes.TrimSpace(line), []byte("$secret$")); ok && len(hash) > 20 && strings.Contains(said, string(hash)) {
+			t.Fatalf("%q: the error repeats a hash: %q", text, said)
+		}
+	}
+}
+
+func names(t *testing.T, what, name string) {
+	t.Helper()
+	if name == "" || len(name) > maxName || strings.Contains(name, ":") || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		t.Fatalf("%s %q", what, name)
+	}
+}
+
+// What is read of a password file has names that can be sent, hashes of bounded
+// cost in their one spelling, and one hash of each cost; written again line by
+// line it is read as the same. What is not read is told by line.
+func FuzzPasswords(f *testing.F) {
+	f.Add([]byte(recorded(f, "apache.htpasswd")))
+	f.Add([]byte("\n#\r\na:" + sha1of + "\r\n"))
+	for _, h := range hostile {
+		f.Add([]byte(h.line))
+	}
+	for _, h := range []string{good, argon, sha1of, apr1of, md5of, sha5, sha6} {
+		f.Add([]byte("ada:" + h + "\ngrace:" + h + "$secret$"))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > 64<<10 {
+			return
+		}
+		config := everything
+		config.Path = "FILE"
+		p, err := readPasswords(text, config)
+		if err != nil {
+			if p.users != nil || p.each != nil {
+				t.Fatalf("%q: both %+v and %v", text, p, err)
+			}
+			mistaken(t, err, text)
+			return
+		}
+		costs := make(map[string]bool)
+		var again strings.Builder
+		for name, h := range p.users {
+			names(t, "user name", name)
+			if !norm.NFC.IsNormalString(name) || h.text == "" || h.cost == "" || h.holds < 72 || h.memory > 256<<10 || h.matches == nil || strings.ContainsAny(h.text, ": \t") {
+				t.Fatalf("%q: %q has %+v", text, name, h)
+			}
+			if slices.Contains([]string{"SHA-1", "apr1", "md5", "bcrypt 04"}, h.cost) && h.opens([]byte("\x00")) {
+				t.Fatalf("%q: %q is opened by what is no password", text, h.text)
+			}
+			costs[h.cost] = true
+			fmt.Fprintf(&again, "%s:%s\n", name, h.text)
+		}
+		if len(p.users) == 0 {
+			costs[nobody.cost] = true
+		}
+		if len(p.each) != len(costs) || len(p.each) > maxCosts {
+			t.Fatalf("%q: %d hashes for %d costs", text, len(p.each), len(costs))
+		}
+		q, err := readPasswords([]byte(again.String()), config)
+		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(p.users)), slices.Sorted(maps.Keys(q.users))) {
+			t.Fatalf("%q: read again as %q: %v", text, again.String(), err)
+		}
+		// Less is read where less is allowed, and never more.
+		if _, err := readPasswords(text, Config{Path: "FILE"}); err == nil {
+			for name, h := range p.users {
+				if !strings.HasPrefix(h.text, "$2") && !strings.HasPrefix(h.text, "$argon2id$") {
+					t.Fatalf("%q: %q has %q without a switch", text, name, h.text)
+				}
+			}
+		}
+	})
+}
+
+// What is read of a file for Digest is found by name and by the hash of the name,
+// and only with the length of its algorithm.
+func FuzzDigests(f *testing.F) {
+	for _, file := range []string{"apache.htdigest", "sha256.htdigest", "sha512-256.htdigest"} {
+		f.Add([]byte(recorded(f, file)), true)
+	}
+	for _, h := range hostileDigest {
+		f.Add([]byte(h.line), false)
+	}
+	sizes := map[string]int{"MD5": 16, "SHA-256": 32, "SHA-512-256": 32}
+	f.Fuzz(func(t *testing.T, text []byte, insecure bool) {
+		if len(text) > 64<<10 {
+			return
+		}
+		config := DigestConfig{Path: "FILE", Algorithm: "SHA-512-256", InsecureMD5: insecure}
+		d, err := readDigests(text, config)
+		if err != nil {
+			if d.byName != nil || d.byHash != nil {
+				t.Fatalf("%q: both %+v and %v", text, d, err)
+			}
+			mistaken(t, err, text)
+			return
+		}
+		if len(d.byName) != len(d.byHash) {
+			t.Fatalf("%q: %d by name, %d by hash", text, len(d.byName), len(d.byHash))
+		}
+		var again strings.Builder
+		for key, user := range d.byName {
+			names(t, "user name", key.name)
+			names(t, "realm", key.realm)
+			hash, err := durward.UserHash(key.algorithm, key.name, key.realm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same := d.byHash[digestKey{key.algorithm, key.realm, hash}]
+			if user.name != key.name || same.name != key.name || !bytes.Equal(same.ha1, user.ha1) || len(user.ha1) != sizes[key.algorithm] || key.algorithm == "MD5" && !insecure {
+				t.Fatalf("%q: %+v has %+v, by hash %+v", text, key, user, same)
+			}
+			fmt.Fprintf(&again, "%s:%s:%s\n", key.name, key.realm, hex.EncodeToString(user.ha1))
+		}
+		q, err := readDigests([]byte(again.String()), config)
+		if err != nil || len(q.byName) != len(d.byName) {
+			t.Fatalf("%q: read again as %q: %v", text, again.String(), err)
+		}
+	})
+}
