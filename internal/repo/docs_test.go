@@ -262,6 +262,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/htpasswd"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -289,7 +290,7 @@ var (
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
-	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "database/sql", "log", "log/slog") {
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog") {
 		exported[p.ImportPath] = p.Export
 	}
 	set := token.NewFileSet()
@@ -437,7 +438,7 @@ func TestFieldsOfDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	structs := map[string]bool{"guard.go Config": false, "guard.go Policy": false, "principal.go Principal": false, "digest.go DigestConfig": false, "jwt/verify.go Config": false}
+	structs := map[string]bool{"guard.go Config": false, "guard.go Policy": false, "principal.go Principal": false, "digest.go DigestConfig": false, "jwt/verify.go Config": false, "htpasswd/file.go Config": false, "htpasswd/digest.go DigestConfig": false}
 	sources(t, func(name string, file *ast.File, _ *token.FileSet) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			declared, ok := n.(*ast.TypeSpec)
