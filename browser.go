@@ -41,9 +41,13 @@ func isScript(r *http.Request) bool {
 }
 
 // unboxed leaves out the challenges at which a browser opens its own box, where
-// another is there.
+// another is there. At a stale nonce it opens none: it answers again with what its
+// user typed before (RFC 7616 s3.3), and without the challenge could not.
 func unboxed(list []Challenge) []Challenge {
-	boxed := func(c Challenge) bool { return c.Scheme == "Basic" || c.Scheme == "Digest" }
+	boxed := func(c Challenge) bool {
+		_, stale := c.Param("stale")
+		return c.Scheme == "Basic" || c.Scheme == "Digest" && !stale
+	}
 	if !slices.ContainsFunc(list, func(c Challenge) bool { return !boxed(c) }) {
 		return list
 	}

@@ -2,11 +2,15 @@ package durward_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +21,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +38,8 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 // TestWire sends each request in testdata/wire, octet for octet, to a real
 // listener and compares the whole answer. A file's comment may hold lines
 // "guard: NAME" and "route: NAME", which choose among the maps below, and is
-// otherwise prose.
+// otherwise prose. The requests of a file come to one guard, one after another.
+// What a client of Digest has to work out stands in braces, see fill.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/wire/*.txtar")
@@ -49,9 +55,10 @@ func TestWire(t *testing.T) {
 			}
 			archive := txtar.Parse(data)
 			changed := false
+			w := newWire(t, setting(archive.Comment, "guard", "bearer"), setting(archive.Comment, "route", "plain"))
 			for i := 0; i+1 < len(archive.Files); i += 2 {
 				ask, want := archive.Files[i], &archive.Files[i+1]
-				got := exchange(t, setting(archive.Comment, "guard", "bearer"), setting(archive.Comment, "route", "plain"), ask.Data)
+				got := w.exchange(t, w.fill(t, ask.Data))
 				if got == string(want.Data) {
 					continue
 				}
@@ -108,8 +115,47 @@ func verify(_ context.Context, token string) (*durward.Principal, error) {
 	return p, nil
 }
 
+// realm is that of all guards whose people have passwords.
+const realm, password = "api", "correct horse"
+
+func checkPassword(_ context.Context, user, sent string) (*durward.Principal, error) {
+	switch {
+	case user == "away":
+		return nil, errors.New("dial tcp 10.0.0.7:5432: connection refused")
+	case user == "busy":
+		return nil, fmt.Errorf("eleventh try: %w", durward.TooManyAttempts)
+	case user != "ada" || sent != password:
+		return nil, fmt.Errorf("user %q: %w", user, durward.InvalidCredentials)
+	}
+	return &durward.Principal{Subject: "ada"}, nil
+}
+
+// digest returns the Digest scheme with the account of checkPassword.
+func digest(c durward.DigestConfig) durward.Scheme {
+	c.HA1 = func(ctx context.Context, claim durward.DigestClaim) ([]byte, *durward.Principal, error) {
+		if hidden, err := durward.UserHash(claim.Algorithm, "ada", realm); err != nil || claim.UserHash == hidden {
+			claim.User = "ada"
+		}
+		p, err := checkPassword(ctx, claim.User, password)
+		if err != nil {
+			return nil, nil, err
+		}
+		ha1, err := durward.HA1(claim.Algorithm, claim.User, realm, password)
+		return ha1, p, err
+	}
+	return durward.Digest(c)
+}
+
 var guards = map[string]durward.Config{
-	"bearer": {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api"},
+	"basic":  {Schemes: []durward.Scheme{durward.Basic(checkPassword)}, Realm: realm},
+	"digest": {Schemes: []durward.Scheme{digest(durward.DigestConfig{})}, Realm: realm},
+	"digest, all of it": {Schemes: []durward.Scheme{digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true, UserHash: true,
+		QOP: []string{"auth", "auth-int"}, MaxBody: 16})}, Realm: realm},
+	"digest, sess": {Schemes: []durward.Scheme{digest(durward.DigestConfig{Sess: true})}, Realm: realm},
+	"all schemes": {Schemes: []durward.Scheme{durward.Session(), durward.Basic(checkPassword), durward.Bearer(verify), digest(durward.DigestConfig{InsecureMD5: true})},
+		Realm: realm, PublicURL: "https://api.example.com", LoginURL: "https://auth.example.com/login"},
+	"passwords": {Schemes: []durward.Scheme{durward.Basic(checkPassword), digest(durward.DigestConfig{})}, Realm: realm, PublicURL: "https://api.example.com"},
+	"bearer":    {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api"},
 	"documented": {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api", PublicURL: "https://api.example.com", InsecureAllowHTTP: true,
 		Docs: "https://auth.example.com/errors", Metadata: "https://api.example.com/.well-known/oauth-protected-resource",
 		Hints: map[durward.Code]string{durward.TokenExpired: "Refresh it at POST /api/auth/refresh and send the new one."}},
@@ -122,6 +168,7 @@ var guards = map[string]durward.Config{
 var routes = map[string]durward.Policy{
 	"plain":                   {},
 	"optional":                {Optional: true},
+	"pages":                   {Pages: true},
 	"write":                   {Scopes: []string{"profile", "write"}},
 	"strong":                  {ACR: []string{"urn:durward:acr:2fa"}},
 	"fresh":                   {MaxAge: 5 * time.Minute},
@@ -130,6 +177,13 @@ var routes = map[string]durward.Policy{
 		return fmt.Errorf("%s may not: %w", p.Subject, durward.Forbidden)
 	}},
 	"undecided": {Allow: func(*http.Request, *durward.Principal) error { return errors.New("policy store: timeout") }},
+}
+
+// proxies are what a forward proxy wants of its users.
+var proxyRoutes = map[string]durward.Policy{
+	"proxy":          {},
+	"optional proxy": {Optional: true},
+	"proxy for some": {Allow: func(*http.Request, *durward.Principal) error { return durward.Forbidden }},
 }
 
 // refusals are handlers that refuse by themselves.
@@ -143,37 +197,61 @@ var refusals = map[string]error{
 	"broken":        errors.New("disk full"),
 }
 
-func exchange(t *testing.T, guard, route string, raw []byte) string {
+// wire is a listener behind a guard.
+type wire struct {
+	address string
+	clock   atomic.Pointer[time.Time]
+	nonce   string // of the Digest response that was sent last
+}
+
+func newWire(t *testing.T, guard, route string) *wire {
 	t.Helper()
 	config, ok := guards[guard]
 	if !ok {
 		t.Fatalf("no guard %q", guard)
 	}
-	config.Now = func() time.Time { return noon }
+	w := new(wire)
+	w.clock.Store(&noon)
+	config.Now = func() time.Time { return *w.clock.Load() }
 	g, err := durward.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	greet := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := "anonymous"
+		if p := durward.From(r.Context()); !p.Anonymous() {
+			who = p.Subject
+		}
+		fmt.Fprintln(w, who, "from", durward.ClientAddr(r.Context()))
+		if body, err := io.ReadAll(r.Body); err != nil || len(body) > 0 {
+			fmt.Fprintf(w, "with a body of %q, %v\n", body, err)
+		}
+		for _, field := range []string{"Authorization", "Proxy-Authorization"} {
+			if r.URL.IsAbs() && r.Header[field] != nil {
+				fmt.Fprintln(w, "with", field)
+			}
+		}
+	})
 	var handler http.Handler
 	if refusal, ok := refusals[route]; ok {
 		handler = g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Refuse(w, r, refusal) }))
+	} else if policy, ok := routes[route]; ok {
+		handler = g.Require(policy, greet)
+	} else if policy, ok := proxyRoutes[route]; ok {
+		handler = g.Proxy(policy, greet)
 	} else {
-		policy, ok := routes[route]
-		if !ok {
-			t.Fatalf("no route %q", route)
-		}
-		handler = g.Require(policy, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			p := durward.From(r.Context())
-			if p.Anonymous() {
-				fmt.Fprintln(w, "anonymous from", durward.ClientAddr(r.Context()))
-				return
-			}
-			fmt.Fprintln(w, p.Subject, "from", durward.ClientAddr(r.Context()))
-		}))
+		t.Fatalf("no route %q", route)
 	}
 	srv := httptest.NewServer(handler)
-	defer srv.Close()
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	t.Cleanup(srv.Close)
+	w.address = srv.Listener.Addr().String()
+	return w
+}
+
+// exchange sends a request and returns the answer.
+func (w *wire) exchange(t *testing.T, raw string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", w.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,20 +259,110 @@ func exchange(t *testing.T, guard, route string, raw []byte) string {
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	head := bytes.ReplaceAll(bytes.TrimRight(raw, "\n"), []byte("\n"), []byte("\r\n"))
-	if _, err := conn.Write(append(head, "\r\nConnection: close\r\n\r\n"...)); err != nil {
+	head, body, _ := strings.Cut(strings.TrimRight(raw, "\n"), "\n\n")
+	if _, err := io.WriteString(conn, strings.ReplaceAll(head, "\n", "\r\n")+"\r\nConnection: close\r\n\r\n"+body); err != nil {
 		t.Fatal(err)
 	}
 	return readable(t, conn)
 }
 
 var (
+	blank  = regexp.MustCompile(`\{\{(nonce|same|userhash|response)(?: ([^}]*))?\}\}`)
+	hashes = map[string]func() hash.Hash{"": md5.New, "MD5": md5.New, "SHA-256": sha256.New, "SHA-512-256": sha512.New512_256}
+)
+
+// fill works out what a client of Digest does:
+//
+//	{{nonce}}           a nonce from a challenge of this guard
+//	{{nonce 6m}}        one that is 6 minutes old
+//	{{same}}            the one that was sent last
+//	{{userhash}}        the hash by which ada hides her name
+//	{{response WORDS}}  the response for this password, for what else the field says
+func (w *wire) fill(t *testing.T, raw []byte) string {
+	t.Helper()
+	filled := blank.ReplaceAllStringFunc(string(raw), func(b string) string {
+		m := blank.FindStringSubmatch(b)
+		switch m[1] {
+		case "nonce":
+			if w.nonce = w.challenge(t, m[2]); w.nonce == "" {
+				t.Fatal("no challenge of Digest")
+			}
+			return w.nonce
+		case "same":
+			return w.nonce
+		}
+		return b
+	})
+	method, _, _ := strings.Cut(filled, " ")
+	_, body, _ := strings.Cut(strings.TrimRight(filled, "\n"), "\n\n")
+	var out strings.Builder
+	for line := range strings.Lines(filled) {
+		_, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		if c, err := durward.ParseCredentials(value); err == nil && strings.EqualFold(c.Scheme, "Digest") {
+			param := func(name string) string { v, _ := c.Param(name); return v }
+			name, sess := strings.CutSuffix(param("algorithm"), "-sess")
+			h := func(text string) string {
+				sum := hashes[name]()
+				_, _ = io.WriteString(sum, text)
+				return hex.EncodeToString(sum.Sum(nil))
+			}
+			line = blank.ReplaceAllStringFunc(line, func(b string) string {
+				m := blank.FindStringSubmatch(b)
+				if m[1] == "userhash" {
+					return h("ada:" + realm)
+				}
+				ha1, a2 := h("ada:"+realm+":"+m[2]), method+":"+param("uri")
+				if sess {
+					ha1 = h(ha1 + ":" + param("nonce") + ":" + param("cnonce"))
+				}
+				if param("qop") == "auth-int" {
+					a2 += ":" + h(body)
+				}
+				return h(strings.Join([]string{ha1, param("nonce"), param("nc"), param("cnonce"), param("qop"), h(a2)}, ":"))
+			})
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// challenge asks for a nonce and returns it as old as wanted.
+func (w *wire) challenge(t *testing.T, age string) (nonce string) {
+	t.Helper()
+	if age != "" {
+		ago, err := time.ParseDuration(age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		then := noon.Add(-ago)
+		w.clock.Store(&then)
+		defer w.clock.Store(&noon)
+	}
+	r, err := http.Get("http://" + w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	list, err := durward.ParseChallenges(append(r.Header.Values("WWW-Authenticate"), r.Header.Values("Proxy-Authenticate")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		if c.Scheme == "Digest" {
+			nonce, _ = c.Param("nonce")
+		}
+	}
+	return nonce
+}
+
+var (
 	denialField = regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{26}`)
+	drawn       = regexp.MustCompile(`(nonce="|nextnonce=")[0-9A-Za-z_-]{32}"|(rspauth=")[0-9a-f]{32,64}"`)
 	dropped     = []string{"Date", "Connection"}
 )
 
-// readable renders an answer with its field lines sorted, and checks that the
-// denial id of field and body are one.
+// readable renders an answer with its field lines sorted and without what is
+// drawn at random, and checks that the denial id of field and body are one.
 func readable(t *testing.T, conn io.Reader) string {
 	t.Helper()
 	answer, err := io.ReadAll(conn)
@@ -229,8 +397,8 @@ func readable(t *testing.T, conn io.Reader) string {
 	if body != "" {
 		fmt.Fprintf(&out, "\n%s", body)
 	}
-	if id != "" && body != "" && !strings.Contains(body, `"urn:durward:denial:`+id+`"`) {
+	if id != "" && body != "" && !strings.Contains(body, id) {
 		t.Errorf("the denial id %s of the field is not that of the body %s", id, body)
 	}
-	return denialField.ReplaceAllString(out.String(), "<denial>")
+	return denialField.ReplaceAllString(drawn.ReplaceAllString(out.String(), `$1$2…"`), "<denial>")
 }

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/target"
@@ -180,6 +182,28 @@ func TestChromium(t *testing.T) {
 			b.boxes(c.box...)
 		})
 	}
+
+	// A nonce grows old under a page: its script notices nothing.
+	t.Run("a script after the nonce has grown old", func(t *testing.T) {
+		t.Parallel()
+		var late atomic.Bool
+		d := listen(t)
+		d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{NonceLife: time.Minute}), bearer()}, Realm: "e2e",
+			Now: func() time.Time {
+				if late.Load() {
+					return time.Now().Add(2 * time.Minute)
+				}
+				return time.Now()
+			}}).Handler(hello))
+		b := open(t, password)
+		b.page(d.url + "/x")
+		late.Store(true)
+		if got, want := see(b, chromedp.Evaluate[string](`fetch("/api").then(r => r.text())`, chromedp.EvalAwaitPromise)), "hello, ada\n"; got != want {
+			t.Errorf("the script got %q, want %q", got, want)
+		}
+		d.saw("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /api: STALE_NONCE by Digest SHA-256", "GET /api: ada by Digest SHA-256")
+		b.boxes("Server digest e2e")
+	})
 
 	// A person is sent to sign in and told where to come back to; in a frame and
 	// after a form there is a page to read. Nowhere does the browser ask.
