@@ -142,6 +142,10 @@ func TestPresented(t *testing.T) {
 			g, _ := w.grant(token)
 			w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 		}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
+		{name: "the current, of an ended session", moves: 1, before: func(w *world, _ store.User, token string) {
+			g, _ := w.grant(token)
+			w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+		}, n: 1, want: "SESSION_REVOKED", g: 1},
 		{name: "ended and idle too long", moves: 1, wait: week, before: func(w *world, _ store.User, token string) { w.setGrant(token, `ended_at = 1`) }, n: 1, want: "SESSION_REVOKED", g: 1},
 
 		// The person's state comes after the grant's ends and before the generation.
@@ -301,6 +305,9 @@ func TestAbsoluteEnd(t *testing.T) {
 		if want := min(time.Hour, noon.Add(24*time.Hour).Sub(w.clock.Now())); tokens.RefreshLife != want {
 			t.Fatalf("after %d: %s are left, want %s", n, tokens.RefreshLife, want)
 		}
+		if g, _ := w.grant(tokens.Refresh); g.IdleEnds.After(g.Ends) {
+			t.Fatalf("after %d: idle until %s, after the end at %s", n, g.IdleEnds, g.Ends)
+		}
 	}
 	w.clock.advance(noon.Add(24 * time.Hour).Sub(w.clock.Now()))
 	w.refused(tokens.Refresh, home, durward.RefreshExpired)
@@ -438,6 +445,10 @@ func TestBadOnesAreCounted(t *testing.T) {
 	second := w.refreshed(first.Refresh, home)
 	w.refreshed(first.Refresh, home)
 	w.clock.advance(8 * 24 * time.Hour)
+	for range 4 {
+		_, _ = w.Refresh(t.Context(), "dr_nonsense", home)
+	}
+	w.refused("dr_nonsense", home, durward.TooManyAttempts)
 	w.refused(second.Refresh, home, durward.RefreshExpired)
 }
 
