@@ -358,11 +358,12 @@ func (w *wire) challenge(t *testing.T, age string) (nonce string) {
 var (
 	denialField = regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{26}`)
 	drawn       = regexp.MustCompile(`(nonce="|nextnonce=")[0-9A-Za-z_-]{32}"|(rspauth=")[0-9a-f]{32,64}"`)
+	style       = regexp.MustCompile(`(?s)<style>.*</style>`)
 	dropped     = []string{"Date", "Connection"}
 )
 
 // readable renders an answer with its field lines sorted and without what is
-// drawn at random, and checks that the denial id of field and body are one.
+// drawn at random and without styles, and checks that the denial id of field and body are one.
 func readable(t *testing.T, conn io.Reader) string {
 	t.Helper()
 	answer, err := io.ReadAll(conn)
@@ -400,5 +401,6 @@ func readable(t *testing.T, conn io.Reader) string {
 	if id != "" && body != "" && !strings.Contains(body, id) {
 		t.Errorf("the denial id %s of the field is not that of the body %s", id, body)
 	}
-	return denialField.ReplaceAllString(drawn.ReplaceAllString(out.String(), `$1$2…"`), "<denial>")
+	shown := style.ReplaceAllString(out.String(), "<style>…</style>")
+	return denialField.ReplaceAllString(drawn.ReplaceAllString(shown, `$1$2…"`), "<denial>")
 }
