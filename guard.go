@@ -70,6 +70,10 @@ type Config struct {
 	// prohibited.
 	Proxies []netip.Prefix
 
+	// Origins are those beside PublicURL whose pages may change things with the
+	// session cookie, such as "https://app.example.com".
+	Origins []string
+
 	// Preflight answers CORS preflights, usually the handler of a CORS library.
 	// Nil: 204 without CORS fields. A preflight never reaches the protected
 	// handler.
@@ -132,6 +136,7 @@ type Guard struct {
 	c      Config   // as given, with defaults filled in
 	public *url.URL // of PublicURL, or nil
 	login  *url.URL // of LoginURL, or nil
+	vary   []string // what an accepted answer depends on
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -146,7 +151,11 @@ func New(c Config) (*Guard, error) {
 	if slices.Contains(c.Schemes, nil) {
 		mistake("Schemes holds a nil scheme")
 	}
+	g.vary = varyCredentials
 	for _, s := range c.Schemes {
+		if _, ok := s.(*cookie); ok {
+			g.vary = varyCookies
+		}
 		if s, ok := s.(interface{ mistakes() []string }); ok {
 			for _, text := range s.mistakes() {
 				mistake("%s", text)
@@ -187,6 +196,12 @@ func New(c Config) (*Guard, error) {
 	for code := range c.Hints {
 		if _, ok := table[code]; !ok {
 			mistake("Hints: no code %q", string(code))
+		}
+	}
+	for _, o := range c.Origins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) {
+			mistake("Origins %q: an origin as browsers write it, such as https://app.example.com", o)
 		}
 	}
 	for _, p := range c.Proxies {
@@ -242,9 +257,9 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		}
 		h := w.Header()
 		if h["Vary"] == nil {
-			h["Vary"] = varyCredentials
+			h["Vary"] = g.vary
 		} else {
-			h.Add("Vary", varyCredentials[0])
+			h.Add("Vary", g.vary[0])
 		}
 		if v.chosen >= 0 && h["Cache-Control"] == nil {
 			h["Cache-Control"] = private
@@ -255,6 +270,12 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 				h.Set("Cache-Control", "no-store")
 			}
 		}
+		if v.dead != nil {
+			v.dead.clear(h)
+		}
+		if v.unsure {
+			h.Set("Cache-Control", "no-store")
+		}
 		g.accept(r, v)
 		next.ServeHTTP(w, r)
 	})
@@ -264,6 +285,7 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 // they are full.
 var (
 	varyCredentials = []string{"Authorization, X-API-Key"}
+	varyCookies     = []string{"Authorization, Cookie, X-API-Key"}
 	private         = []string{"private"}
 )
 
@@ -337,6 +359,9 @@ type visit struct {
 	sent      Credentials // what the Authorization or Proxy-Authorization field holds
 	quoted    quotes      // which of its parameters stood in quotes
 	authInfo  string      // what the answer says in Authentication-Info
+	ambient   bool        // the credentials that are judged came by themselves
+	dead      *cookie     // to be cleared
+	unsure    bool        // ambient credentials could not be judged
 	chosen    int         // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
@@ -383,8 +408,20 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 		}
 		return r, v, noCredentials(r, v)
 	}
-	principal, err := g.c.Schemes[v.chosen].Authenticate(r)
+	scheme := g.c.Schemes[v.chosen]
+	if v.ambient {
+		if why := g.crossSite(r, v); why != "" {
+			return r, v, fmt.Errorf("%s: %w", why, CrossSite)
+		}
+	}
+	principal, err := scheme.Authenticate(r)
 	if err != nil {
+		if c, ok := scheme.(*cookie); ok && errors.Is(err, SessionExpired) {
+			v.dead = c
+		}
+		if p.Optional && v.passOver(err) {
+			return r, v, g.permit(r, v)
+		}
 		return r, v, err
 	}
 	if principal == nil {
@@ -471,7 +508,7 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 			continue
 		}
 		switch found, byItself := s.Presented(r); {
-		case found && !byItself && explicit < 0:
+		case found && !byItself && (explicit < 0 || isKey(s)):
 			explicit = i
 		case found && byItself && ambient < 0:
 			ambient = i
@@ -483,7 +520,7 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 	case len(lines) == 1:
 		return fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
 	default:
-		v.chosen = ambient
+		v.chosen, v.ambient = ambient, ambient >= 0
 	}
 	return nil
 }
@@ -601,6 +638,9 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if len(f.Allow) > 0 {
 		h.Set("Allow", strings.Join(f.Allow, ", "))
 	}
+	if v := visitOf(r.Context()); v != nil && v.guard == g && v.dead != nil {
+		v.dead.clear(h)
+	}
 	h.Set("Durward-Denial", f.ID)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP")
@@ -668,7 +708,7 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 			say = code
 		}
 		for _, c := range s.Challenges(r, say) {
-			if i == v.chosen {
+			if i == v.chosen && own == "" {
 				own = c.Scheme
 			}
 			oauth := c.Scheme == "Bearer" || c.Scheme == "DPoP"
@@ -692,11 +732,22 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 			list = append(list, c)
 		}
 	}
+	list = saidOnce(list)
 	if isScript(r) && !v.proxy {
 		list = unboxed(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
 	return own, list
+}
+
+// saidOnce leaves out a plain Bearer challenge beside one that says why: an API
+// key that came as a Bearer token is refused in the words of that scheme.
+func saidOnce(list []Challenge) []Challenge {
+	why := func(c Challenge) bool { _, ok := c.Param("error"); return c.Scheme == "Bearer" && ok }
+	if !slices.ContainsFunc(list, why) {
+		return list
+	}
+	return slices.DeleteFunc(list, func(c Challenge) bool { return c.Scheme == "Bearer" && !why(c) })
 }
 
 // decorate adds realm and what the route and the configuration say to a

@@ -1,0 +1,136 @@
+package durward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// CookieCheck judges the value of a session cookie, at most 4 KiB. It refuses by
+// an error that wraps [SessionExpired], whether the session is unknown, idle for
+// too long, past its end or signed out; any other error is [AuthUnavailable]. The
+// context is the request's.
+type CookieCheck func(ctx context.Context, value string) (*Principal, error)
+
+// maxCookie is the longest value that is looked at, in octets.
+const maxCookie = 4 << 10
+
+// Cookie returns the scheme of a session cookie with this whole, exact name, such
+// as "__Host-session". A browser sends it by itself, so a request that changes
+// something or opens a WebSocket must come from a page of this origin or of one
+// in Config.Origins; otherwise it is [CrossSite].
+//
+// A dead cookie is cleared. On optional routes whoever has one is anonymous, and
+// so is everybody whose cookie cannot be judged just now. Its challenge is that
+// of [Session].
+func Cookie(name string, check CookieCheck) Scheme { return &cookie{name, check} }
+
+type cookie struct {
+	name  string
+	check CookieCheck
+}
+
+func (c *cookie) mistakes() (all []string) {
+	if c.check == nil {
+		all = append(all, "Schemes holds Cookie with a nil check: it needs a function that finds sessions")
+	}
+	if !isToken(c.name) {
+		all = append(all, fmt.Sprintf("Cookie name %q is no token (RFC 6265 s4.1.1)", c.name))
+	}
+	return all
+}
+
+func (c *cookie) Presented(r *http.Request) (found, ambient bool) {
+	return len(r.Header["Cookie"]) > 0 && len(r.CookiesNamed(c.name)) > 0, true
+}
+
+func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
+	value := ""
+	for i, found := range r.CookiesNamed(c.name) {
+		if i > 0 && found.Value != value {
+			// One of them was planted, and nobody can tell which.
+			return nil, fmt.Errorf("two cookies of the name %s: %w", c.name, SessionExpired)
+		}
+		value = found.Value
+	}
+	if value == "" || len(value) > maxCookie {
+		return nil, fmt.Errorf("a session cookie of %d octets: %w", len(value), SessionExpired)
+	}
+	p, err := c.check(r.Context(), value)
+	if err != nil {
+		return nil, err
+	}
+	return p.as("Session"), nil
+}
+
+func (*cookie) Challenges(*http.Request, Code) []Challenge { return session{}.Challenges(nil, "") }
+
+// clear makes a browser forget the cookie.
+func (c *cookie) clear(h http.Header) {
+	gone := http.Cookie{Name: c.name, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	h.Add("Set-Cookie", gone.String())
+}
+
+// crossSite takes step 6: why a request with ambient credentials is not one that
+// a page of this origin sent, or "". Requests that change nothing may come from
+// anywhere, but for those that open a WebSocket.
+func (g *Guard) crossSite(r *http.Request, v *visit) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		if r.Header["Upgrade"] == nil {
+			return ""
+		}
+	}
+	origin := r.Header["Origin"]
+	if len(origin) > 1 {
+		return "two Origin fields"
+	}
+	if len(origin) == 1 {
+		for _, o := range g.c.Origins {
+			if origin[0] == o {
+				return ""
+			}
+		}
+	}
+	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	case site == "same-origin", site == "none": // none: a person, not a page
+		return ""
+	case site != "":
+		return fmt.Sprintf("Sec-Fetch-Site is %q", site[:min(len(site), 32)])
+	case len(origin) == 0:
+		// Browsers send one of the two with what changes something; this is none.
+		return ""
+	case g.ownOrigin(r, v, origin[0]):
+		return ""
+	}
+	return "Origin is another one"
+}
+
+// ownOrigin reports whether origin is that of this server. Without a PublicURL
+// that is what the request itself was sent to.
+func (g *Guard) ownOrigin(r *http.Request, v *visit, origin string) bool {
+	if g.public != nil {
+		return strings.EqualFold(origin, g.public.Scheme+"://"+g.public.Host)
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme != "" && (u.Scheme == "https") == v.secure && strings.EqualFold(u.Host, r.Host)
+}
+
+// passOver reports whether, on an optional route, a request whose ambient
+// credentials were refused with err goes on without them.
+func (v *visit) passOver(err error) bool {
+	var code Code
+	switch {
+	case !v.ambient:
+		return false
+	case !errors.As(err, &code):
+		v.unsure = true
+	case !errors.Is(err, SessionExpired):
+		return false
+	}
+	v.chosen, v.ambient = -1, false
+	return true
+}
