@@ -2,6 +2,7 @@ package durward
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -137,6 +138,7 @@ type Guard struct {
 	public *url.URL // of PublicURL, or nil
 	login  *url.URL // of LoginURL, or nil
 	vary   []string // what an accepted answer depends on
+	certs  bool     // certificates are taken
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -153,8 +155,11 @@ func New(c Config) (*Guard, error) {
 	}
 	g.vary = varyCredentials
 	for _, s := range c.Schemes {
-		if _, ok := s.(*cookie); ok {
+		switch s.(type) {
+		case *cookie:
 			g.vary = varyCookies
+		case *clientCert:
+			g.certs = true
 		}
 		if s, ok := s.(interface{ mistakes() []string }); ok {
 			for _, text := range s.mistakes() {
@@ -351,18 +356,19 @@ type visit struct {
 	guard     *Guard
 	policy    *Policy // nil inside Open
 	client    netip.Addr
-	secure    bool        // https at this listener or at a trusted proxy
-	loopback  bool        // from this machine, with no proxy in between
-	badHop    string      // why the forwarding fields cannot be read
-	proxy     bool        // the question is a proxy's own
-	inside    bool        // a handler of the same guard has let the request through
-	sent      Credentials // what the Authorization or Proxy-Authorization field holds
-	quoted    quotes      // which of its parameters stood in quotes
-	authInfo  string      // what the answer says in Authentication-Info
-	ambient   bool        // the credentials that are judged came by themselves
-	dead      *cookie     // to be cleared
-	unsure    bool        // ambient credentials could not be judged
-	chosen    int         // index of the scheme whose credentials are judged, or -1
+	secure    bool                // https at this listener or at a trusted proxy
+	loopback  bool                // from this machine, with no proxy in between
+	badHop    string              // why the forwarding fields cannot be read
+	proxy     bool                // the question is a proxy's own
+	inside    bool                // a handler of the same guard has let the request through
+	sent      Credentials         // what the Authorization or Proxy-Authorization field holds
+	quoted    quotes              // which of its parameters stood in quotes
+	authInfo  string              // what the answer says in Authentication-Info
+	ambient   bool                // the credentials that are judged came by themselves
+	dead      *cookie             // to be cleared
+	certs     []*x509.Certificate // of the client, its own first
+	unsure    bool                // ambient credentials could not be judged
+	chosen    int                 // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
 
@@ -437,8 +443,13 @@ func (g *Guard) arrive(r *http.Request, p *Policy) (*http.Request, *visit) {
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.client = peer.Addr().Unmap().WithZone("")
 	}
+	trusted := g.trusts(v.client)
+	var err error
+	if v.certs, err = certificates(r, trusted); err != nil {
+		v.badHop = err.Error()
+	}
 	switch {
-	case g.trusts(v.client):
+	case trusted:
 		g.readForwarded(r, v)
 	case v.client.IsLoopback():
 		v.loopback = !forwarded(r)
@@ -465,6 +476,11 @@ func (g *Guard) route(r *http.Request, v *visit) error {
 	}
 	if v.badHop != "" {
 		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
+	}
+	if g.certs {
+		if why := misdirected(r); why != "" {
+			return fmt.Errorf("%s: %w", why, MisdirectedRequest) // RFC 9110 s15.5.20
+		}
 	}
 	if v.secure || v.loopback || g.c.InsecureAllowHTTP {
 		return nil
@@ -686,6 +702,11 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 		asProxy(f)
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, v)
+	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.certs {
+		// RFC 9110 s15.5.2 wants a challenge with a 401, and there is none for a
+		// certificate.
+		g.certificateRequired(f)
+	}
 	if v.policy != nil && v.policy.Pages {
 		if f.Page, f.Location = isPage(r), g.toLogin(r, v, f.Code); f.Location != "" {
 			f.Status, f.Challenges = http.StatusSeeOther, nil

@@ -86,6 +86,7 @@ const (
 
 	AmbiguousCredentials Code = "AMBIGUOUS_CREDENTIALS" // 400: two explicit credentials
 	InvalidRequest       Code = "INVALID_REQUEST"       // 400
+	MisdirectedRequest   Code = "MISDIRECTED_REQUEST"   // 421: the connection was opened for another name
 	NotFound             Code = "NOT_FOUND"
 	MethodNotAllowed     Code = "METHOD_NOT_ALLOWED"
 	EmailTaken           Code = "EMAIL_TAKEN"
@@ -133,6 +134,9 @@ var table = map[Code]row{
 		"Send exactly one Authorization field, or one X-API-Key field, not both."},
 	InvalidRequest: {400, asksNothing, "", "Invalid request",
 		"The request is not one this server can read.", ""},
+	MisdirectedRequest: {421, asksNothing, "", "Misdirected request",
+		"The connection was opened for another host name than the request names.",
+		"Open a new connection for this host name and send the request there."},
 	InvalidToken: {401, asksAll, "invalid_token", "Invalid access token",
 		"The access token is not valid here.",
 		"Get a new access token and send the request once more; if it is refused again, sign in again."},
