@@ -2,6 +2,7 @@ package durward_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,7 +21,7 @@ func (n nowhere) reset() (w http.ResponseWriter) { clear(n.h); return n }
 
 var empty = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
-// guarded are the ways to a handler that are measured. The verifier costs
+// guarded are the ways to a handler that are measured. Verifiers and checks cost
 // nothing, so what is left is the guard. allocs is the most that one request may
 // allocate.
 var guarded = func() []struct {
@@ -30,14 +31,27 @@ var guarded = func() []struct {
 	allocs  float64
 } {
 	ada := &durward.Principal{Scheme: "Bearer", Subject: "ada", Scopes: []string{"profile", "read"}}
-	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{durward.Bearer(func(context.Context, string) (*durward.Principal, error) { return ada, nil })}})
-	if err != nil {
-		panic(err)
+	guard := func(schemes ...durward.Scheme) *durward.Guard {
+		g, err := durward.New(durward.Config{Schemes: schemes})
+		if err != nil {
+			panic(err)
+		}
+		return g
 	}
+	g := guard(durward.Bearer(func(context.Context, string) (*durward.Principal, error) { return ada, nil }))
 	token := strings.Repeat("eyJhbGciOiJFUzI1NiJ9.", 40)
 	withToken := func() *http.Request { return get(token) }
 	without := func() *http.Request { return get("") }
 	read := durward.Policy{Scopes: []string{"read"}}
+	basic := durward.Basic(durward.Remember(
+		func(context.Context, string, string) (*durward.Principal, error) { return ada, nil },
+		func(context.Context, string) (string, error) { return "1", nil }))
+	withPassword := func() *http.Request {
+		r := get("")
+		r.Header.Set("Authorization", pair("ada", "correct horse battery"))
+		return r
+	}
+	four := guard(durward.Bearer(verify), durward.Digest(durward.DigestConfig{HA1: digestUsers}), basic, durward.Session())
 	return []struct {
 		name    string
 		handler http.Handler
@@ -50,6 +64,8 @@ var guarded = func() []struct {
 		{"optional, nobody", g.Require(durward.Policy{Optional: true}, empty), without, 2},
 		{"nested", g.Handler(g.Require(read, empty)), withToken, 5},
 		{"refused", g.Handler(empty), without, 40},
+		{"refused, four schemes", four.Handler(empty), without, 90},
+		{"Basic remembered", guard(basic).Handler(empty), withPassword, 20},
 	}
 }()
 
@@ -62,6 +78,45 @@ func BenchmarkGuard(b *testing.B) {
 				c.handler.ServeHTTP(w.reset(), r)
 			}
 		})
+	}
+}
+
+// answers is a guard with Digest, by SHA-256, whose store costs nothing, and a
+// function that makes requests which it lets in, each once.
+func answers(tb testing.TB) (h http.Handler, requests func(n int) []*http.Request) {
+	ada := &durward.Principal{Scheme: "Digest", Subject: "ada"}
+	ha1, err := durward.HA1("SHA-256", "ada", "api", "secret")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := newDigestWorld(tb, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, ada, nil }})
+	return w.guard.Handler(empty), func(n int) []*http.Request {
+		client := w.client()
+		all := make([]*http.Request, n)
+		for i := range all {
+			client.nc = fmt.Sprintf("%08x", i+1)
+			all[i] = over("GET", "/x", "", client.credentials(nil))
+		}
+		return all
+	}
+}
+
+func BenchmarkDigest(b *testing.B) {
+	h, requests := answers(b)
+	var left []*http.Request
+	w := nowhere{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(left) == 0 {
+			b.StopTimer()
+			left = requests(4096)
+			b.StartTimer()
+		}
+		h.ServeHTTP(w.reset(), left[0])
+		left = left[1:]
+	}
+	if w.h["Authentication-Info"] == nil {
+		b.Fatal("the last response was not let in")
 	}
 }
 
@@ -86,11 +141,16 @@ func TestGuardAllocates(t *testing.T) {
 			t.Errorf("%s: a request allocates %v times, at most %v are wanted", c.name, got, c.allocs)
 		}
 	}
+	h, requests := answers(t)
+	left, w := requests(200), nowhere{http.Header{}}
+	if got := testing.AllocsPerRun(100, func() { h.ServeHTTP(w.reset(), left[0]); left = left[1:] }); got > 16 || w.h["Authentication-Info"] == nil {
+		t.Errorf("Digest: a request allocates %v times, at most 16 are wanted: %v", got, w.h)
+	}
 	// The handlers above are reached, or refused, as their names say.
 	for _, c := range guarded {
 		w := httptest.NewRecorder()
 		c.handler.ServeHTTP(w, c.request())
-		if want := map[bool]int{true: 401, false: 204}[c.name == "refused"]; w.Code != want {
+		if want := map[bool]int{true: 401, false: 204}[strings.HasPrefix(c.name, "refused")]; w.Code != want {
 			t.Errorf("%s: got %d, want %d", c.name, w.Code, want)
 		}
 	}

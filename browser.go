@@ -168,7 +168,7 @@ func (g *Guard) pageBody(f *Refusal) []byte {
 // loginLink is where a person can sign in, for refusals that a sign-in would
 // mend: a proxy's are not.
 func (g *Guard) loginLink(f *Refusal) template.URL {
-	if g.login == nil || table[f.Code].asks != asksAll || f.Status == http.StatusProxyAuthRequired {
+	if g.login == nil || table[f.Code].asks != asksAll || byProxy(f) {
 		return ""
 	}
 	return template.URL(g.login.String()) // an http or https URL: New saw to it

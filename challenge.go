@@ -110,7 +110,7 @@ func (q *quotes) has(i int) bool { return q[i/64]&(1<<(i%64)) != 0 }
 
 // parseCredentials is ParseCredentials, and tells which values were quoted.
 func parseCredentials(line string) (Credentials, quotes, error) {
-	p := parser{line: line}
+	p := parser{line: line, room: 10}
 	if len(line) > maxFieldOctets {
 		return Credentials{}, quotes{}, p.fail("over 1 MiB")
 	}
@@ -169,6 +169,7 @@ type parser struct {
 	index  int
 	at     int    // octet in line
 	params int    // read so far
+	room   int    // for so many parameters of a challenge at first; Digest has nine
 	quotes quotes // of the challenge being read
 }
 
@@ -300,6 +301,9 @@ func (p *parser) challenge() (Credentials, error) {
 		}
 		if quoted {
 			p.quotes.set(len(c.Params))
+		}
+		if c.Params == nil {
+			c.Params = make([]Param, 0, p.room)
 		}
 		c.Params = append(c.Params, one)
 		if err := p.endOfMember(); err != nil {
@@ -497,7 +501,7 @@ var (
 )
 
 func format(scheme, token68 string, params []Param, unquoted []string) string {
-	b := make([]byte, 0, 128)
+	b := make([]byte, 0, 256)
 	b = append(b, scheme...)
 	if token68 != "" {
 		b = append(append(b, ' '), token68...)
@@ -514,7 +518,7 @@ func appendParams(b []byte, params []Param, unquoted []string) []byte {
 			b = append(b, ", "...)
 		}
 		b = append(append(b, p.Name...), '=')
-		if slices.Contains(unquoted, strings.ToLower(p.Name)) && isToken(p.Value) {
+		if len(unquoted) > 0 && slices.Contains(unquoted, strings.ToLower(p.Name)) && isToken(p.Value) {
 			b = append(b, p.Value...)
 			continue
 		}

@@ -113,13 +113,27 @@ func digestHash(algorithm, text string) ([]byte, error) {
 type digestAlgorithm struct {
 	name string
 	size int
-	sum  func(to, text []byte) []byte
 }
 
 var digestAlgorithms = map[string]digestAlgorithm{
-	"SHA-256":     {"SHA-256", sha256.Size, func(to, text []byte) []byte { s := sha256.Sum256(text); return append(to, s[:]...) }},
-	"SHA-512-256": {"SHA-512-256", sha512.Size256, func(to, text []byte) []byte { s := sha512.Sum512_256(text); return append(to, s[:]...) }},
-	"MD5":         {"MD5", md5.Size, func(to, text []byte) []byte { s := md5.Sum(text); return append(to, s[:]...) }},
+	"SHA-256":     {"SHA-256", sha256.Size},
+	"SHA-512-256": {"SHA-512-256", sha512.Size256},
+	"MD5":         {"MD5", md5.Size},
+}
+
+// sum appends the hash of text. It is a switch and no table of functions, so that
+// what the callers hash in stays on their stacks.
+func (a digestAlgorithm) sum(to, text []byte) []byte {
+	switch a.name {
+	case "SHA-512-256":
+		s := sha512.Sum512_256(text)
+		return append(to, s[:]...)
+	case "MD5":
+		s := md5.Sum(text)
+		return append(to, s[:]...)
+	}
+	s := sha256.Sum256(text)
+	return append(to, s[:]...)
 }
 
 // appendHex appends the hash of text in lower-case hex, which is the H of RFC
@@ -203,6 +217,7 @@ func (*digest) Presented(r *http.Request) (found, ambient bool) { return present
 func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 	g := visitOf(r.Context()).guard
 	nonce := d.seal(g.c.Realm, g.c.Now())
+	all = make([]Challenge, 0, len(d.offered))
 	for _, a := range d.offered {
 		name := a.name
 		if d.c.Sess {

@@ -9,7 +9,8 @@
 // # Model
 //
 // A [Scheme] is one way of showing who one is; it challenges, finds its
-// credentials in a request and judges them. A [Guard] holds the schemes of a
+// credentials in a request and judges them: [Bearer], [Basic] and [Digest] are
+// here, [Session] says where to sign in, and an application adds its own. A [Guard] holds the schemes of a
 // service, takes each decision in one fixed order and writes every refusal. A
 // [Policy] is what a route wants beyond good credentials. What a check found is
 // a [Principal] in the request's context ([From]); what it refused is a
@@ -30,6 +31,34 @@
 //  6. The credentials are judged. The first failure names the code.
 //  7. Too weak or too old a sign-in is 401 with what is wanted (RFC 9470).
 //  8. Missing scopes, then the policy's own rule, are 403.
+//
+// # Passwords
+//
+// [Basic] sends the password in each request, so a check that is slow on purpose is
+// wrapped in [Remember], which asks it once a minute for each pair that is right
+// and forgets at once what has changed. [Digest] never sends the password; what
+// the server stores for it ([HA1]) is as good as one for whoever steals it.
+//
+// # People
+//
+// On a route with Policy.Pages a person who has to sign in is sent to the LoginURL
+// by 303 and comes back by [ReturnTo]; frames and forms get the refusal as a page.
+// Scripts and other programs get problem details all the same, and where another
+// scheme is there, no challenge at which a browser opens a password box over the
+// script's page.
+//
+// # Proxies
+//
+// Two things are called so. Peers in Config.Proxies stand before this server, and
+// their forwarding fields are believed. [Guard.Proxy] stands before a forward proxy
+// of one's own and asks for its users: 407, Proxy-Authenticate and
+// Proxy-Authorization, by Basic and Digest alone. What belongs to the origin passes
+// as it came.
+//
+// # Logs
+//
+// OnRefusal is told of each refusal with its true cause, OnAccept once of each
+// request that is let through.
 //
 // # Guarantees
 //

@@ -147,6 +147,162 @@ func ExampleGuard_Refuse() {
 	// client: 429 wait 90 seconds
 }
 
+// Basic with a check that is slow on purpose: it is asked once for a pair that is
+// right, until the person's standing changes.
+func ExampleRemember() {
+	stored := map[string]string{"ada": "secret"} // a real store keeps a hash
+	signIn := func(_ context.Context, user, password string) (*durward.Principal, error) {
+		fmt.Println("  the slow check is asked")
+		if want, ok := stored[user]; !ok || want != password {
+			return nil, fmt.Errorf("wrong user or password: %w", durward.InvalidCredentials)
+		}
+		return &durward.Principal{Subject: user}, nil
+	}
+	standing := func(_ context.Context, user string) (string, error) { return stored[user], nil }
+	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	api := durward.Protect(ok, durward.Basic(durward.Remember(signIn, standing)))
+
+	try(api, "Basic YWRhOnNlY3JldA==") // ada:secret
+	try(api, "Basic YWRhOnNlY3JldA==")
+	stored["ada"] = "another"
+	try(api, "Basic YWRhOnNlY3JldA==")
+	// Output:
+	//   the slow check is asked
+	// 200
+	// 200
+	//   the slow check is asked
+	// 401
+	//   Basic realm="restricted", charset="UTF-8"
+}
+
+func ExampleDigest() {
+	ha1, err := durward.HA1("SHA-256", "ada", "notes", "secret") // when the password is set
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	digest := durward.Digest(durward.DigestConfig{
+		HA1: func(_ context.Context, claim durward.DigestClaim) ([]byte, *durward.Principal, error) {
+			if claim.User != "ada" || claim.Algorithm != "SHA-256" {
+				return nil, nil, fmt.Errorf("nothing stored: %w", durward.InvalidCredentials)
+			}
+			return ha1, &durward.Principal{Subject: "ada"}, nil
+		},
+	})
+	guard, err := durward.New(durward.Config{Schemes: []durward.Scheme{digest}, Realm: "notes"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w := httptest.NewRecorder()
+	guard.Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "https://api.example/notes", nil))
+	challenges, err := durward.ParseChallenges(w.Header().Values("WWW-Authenticate"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, name := range []string{"realm", "qop", "algorithm", "charset"} {
+		value, _ := challenges[0].Param(name)
+		fmt.Println(name, "is", value)
+	}
+	// Output:
+	// realm is notes
+	// qop is auth
+	// algorithm is SHA-256
+	// charset is UTF-8
+}
+
+// A forward proxy asks for its own users. What the origin is sent passes.
+func ExampleGuard_Proxy() {
+	guard, err := durward.New(durward.Config{
+		Schemes: []durward.Scheme{durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
+			if user != "ada" || password != "secret" {
+				return nil, durward.InvalidCredentials
+			}
+			return &durward.Principal{Subject: user}, nil
+		})},
+		Realm: "gate",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	gate := guard.Proxy(durward.Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println(durward.From(r.Context()).Subject, "asks the origin with", r.Header)
+	}))
+	r := httptest.NewRequest("GET", "https://origin.example/", nil)
+	r.Header.Set("Authorization", "Bearer for-the-origin")
+	for _, credentials := range []string{"", "Basic YWRhOnNlY3JldA=="} {
+		if credentials != "" {
+			r.Header.Set("Proxy-Authorization", credentials)
+		}
+		w := httptest.NewRecorder()
+		gate.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Header()["Proxy-Authenticate"])
+	}
+	// Output:
+	// 407 [Basic realm="gate", charset="UTF-8"]
+	// ada asks the origin with map[Authorization:[Bearer for-the-origin]]
+	// 200 []
+}
+
+// People are sent to sign in and come back; scripts of the same page are told.
+func ExamplePolicy_pages() {
+	guard, err := durward.New(durward.Config{
+		Schemes:   []durward.Scheme{durward.Session(), durward.Bearer(lookUp)},
+		PublicURL: "https://app.example",
+		LoginURL:  "https://app.example/login",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	notes := guard.Require(durward.Policy{Pages: true}, http.NotFoundHandler())
+	for _, mode := range []string{"navigate", "cors"} {
+		r := httptest.NewRequest("GET", "https://app.example/notes?page=2", nil)
+		r.Header.Set("Sec-Fetch-Mode", mode) // as browsers do
+		w := httptest.NewRecorder()
+		notes.ServeHTTP(w, r)
+		fmt.Printf("%s %d %q\n", mode, w.Code, w.Header().Get("Location"))
+	}
+	// The sign-in page asks before it follows return_to.
+	fmt.Println(durward.ReturnTo("/notes?page=2"))
+	fmt.Println(durward.ReturnTo("https://evil.example/"))
+	fmt.Println(durward.ReturnTo("https://app.example/notes", "https://app.example"))
+	// Output:
+	// navigate 303 "https://app.example/login?return_to=%2Fnotes%3Fpage%3D2"
+	// cors 401 ""
+	// /notes?page=2
+	// /
+	// https://app.example/notes
+}
+
+// A mistake: an error of the database as it is, in the belief that any error is a
+// refusal. It is an outage, 503, and the client keeps its password. And the other
+// way round: a wrong password must wrap InvalidCredentials, or it is an outage
+// too, and nobody is ever asked for the right one.
+func ExampleBasic_mistake() {
+	passwords := map[string]string{"ada": "secret"}
+	wrong := durward.Protect(http.NotFoundHandler(), durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
+		if passwords[user] != password {
+			return nil, fmt.Errorf("wrong password") // wraps no code
+		}
+		return &durward.Principal{Subject: user}, nil
+	}))
+	right := durward.Protect(http.NotFoundHandler(), durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
+		if want, ok := passwords[user]; !ok || want != password { // and a name that nobody has, has no password
+			return nil, fmt.Errorf("wrong password: %w", durward.InvalidCredentials)
+		}
+		return &durward.Principal{Subject: user}, nil
+	}))
+	try(wrong, "Basic YWRhOm5v") // ada:no
+	try(right, "Basic YWRhOm5v")
+	// Output:
+	// 503
+	// 401
+	//   Basic realm="restricted", charset="UTF-8"
+}
+
 func ExampleParseChallenges() {
 	// Two challenges on three lines, which are one list.
 	challenges, err := durward.ParseChallenges([]string{

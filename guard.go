@@ -286,12 +286,17 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 	})
 }
 
-// The values of accepted answers' fields; nobody appends to them in place, since
-// they are full.
+// The values of answers' fields; nobody appends to them in place, since they are
+// full.
 var (
 	varyCredentials = []string{"Authorization, X-API-Key"}
 	varyCookies     = []string{"Authorization, Cookie, X-API-Key"}
+	varyRefusal     = []string{"Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP"}
 	private         = []string{"private"}
+	noStore         = []string{"no-store"}
+	noSniff         = []string{"nosniff"}
+	problemType     = []string{"application/problem+json"} // RFC 9457 s3
+	pageType        = []string{"text/html; charset=utf-8"}
 )
 
 // accept tells of a request that is let through, once.
@@ -576,8 +581,11 @@ func noCredentials(r *http.Request, v *visit) error {
 	case r.Header["Cookie"] != nil:
 		return fmt.Errorf("no credentials but cookies, none of which is taken here: %w", AuthenticationRequired)
 	}
-	return fmt.Errorf("no credentials in the request: %w", AuthenticationRequired)
+	return errNoCredentials
 }
+
+// errNoCredentials is made once: it is what the crowd of first requests gets.
+var errNoCredentials = fmt.Errorf("no credentials in the request: %w", AuthenticationRequired)
 
 // permit takes steps 9 and 10: sure enough, and allowed.
 func (g *Guard) permit(r *http.Request, v *visit) error {
@@ -639,14 +647,14 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		g.c.OnRefusal(r, f)
 	}
 	h := w.Header()
-	field := "WWW-Authenticate"
-	if f.Status == http.StatusProxyAuthRequired {
+	field := "Www-Authenticate"
+	if byProxy(f) {
 		field = "Proxy-Authenticate" // RFC 9110 s15.5.8
 	}
 	for _, c := range f.Challenges {
 		// Each challenge on its own field line: clients that read only the first
 		// scheme of a line exist.
-		h.Add(field, c.String())
+		h[field] = append(h[field], c.String())
 	}
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(f.RetryAfter))
@@ -658,22 +666,22 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		v.dead.clear(h)
 	}
 	h.Set("Durward-Denial", f.ID)
-	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP")
+	h["Cache-Control"] = noStore
+	h["Vary"], h["X-Content-Type-Options"] = varyRefusal, noSniff
 	if r.Header.Get("Origin") != "" {
 		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial")
 	}
-	body, kind := f.body(g.c.Docs), "application/problem+json"
+	var body []byte
 	if f.Page {
-		body, kind = g.pageBody(f), "text/html; charset=utf-8"
+		body, h["Content-Type"] = g.pageBody(f), pageType
 		h.Set("Content-Security-Policy", pageSecurity)
 		h.Set("Referrer-Policy", "no-referrer")
+	} else {
+		body, h["Content-Type"] = f.body(g.c.Docs), problemType
 	}
 	if f.Location != "" {
 		h.Set("Location", f.Location)
 	}
-	h.Set("Content-Type", kind)
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Del("Content-Encoding")
 	w.WriteHeader(f.Status)
@@ -720,6 +728,10 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 // whose credentials were refused.
 func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, list []Challenge) {
 	which := table[code].asks
+	if which == asksNothing && v.chosen < 0 {
+		return "", nil
+	}
+	list = make([]Challenge, 0, len(g.c.Schemes))
 	for i, s := range g.c.Schemes {
 		if v.proxy && !proxyScheme(s) {
 			continue
@@ -809,9 +821,9 @@ func sureness(p *Policy, set func(name, value string)) {
 
 // strength orders challenges: a client that takes the first scheme it knows
 // takes the strongest.
-func strength(scheme string) int {
-	return slices.Index([]string{"Basic", "Digest", "Session", "ApiKey", "Bearer", "DPoP"}, scheme)
-}
+func strength(scheme string) int { return slices.Index(weakestFirst, scheme) }
+
+var weakestFirst = []string{"Basic", "Digest", "Session", "ApiKey", "Bearer", "DPoP"}
 
 // isPreflight reports a CORS preflight (Fetch standard, CORS-preflight fetch).
 func isPreflight(r *http.Request) bool {

@@ -58,6 +58,9 @@ func asProxy(f *Refusal) {
 	f.Detail, f.Hint = proxyFields.Replace(f.Detail), proxyFields.Replace(f.Hint)
 }
 
+// byProxy reports whether a proxy asks in f for its own users' credentials.
+func byProxy(f *Refusal) bool { return f.Status == http.StatusProxyAuthRequired }
+
 var proxyFields = strings.NewReplacer(
 	"Proxy-Authorization", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Authenticate",
 	// A proxy takes neither tokens nor keys.
