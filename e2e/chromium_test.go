@@ -217,7 +217,11 @@ func TestChromium(t *testing.T) {
 		})))
 		mux.Handle("/outer", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
-			_, _ = w.Write([]byte(`<iframe src="/inner"></iframe><form method="post" action="/inner"><button>Send</button></form>`))
+			_, _ = w.Write([]byte(`<iframe src="/inner"></iframe>`))
+		})))
+		mux.Handle("/form", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte(`<form method="post" action="/sent"><button>Send</button></form>`))
 		})))
 		mux.Handle("/", g.Require(durward.Policy{Pages: true}, hello))
 		d.serve(mux)
@@ -230,13 +234,17 @@ func TestChromium(t *testing.T) {
 		}
 		b.page(d.url + "/outer")
 		frame := see(b, chromedp.Poll[string](`document.querySelector("iframe").contentDocument.querySelector("h1")?.innerText`))
+		b.page(d.url + "/form")
 		see(b, chromedp.Click("button"))
-		see(b, chromedp.WaitVisible("h1"))
-		page := see(b, chromedp.Text("body"))
+		see(b, chromedp.WaitReady("main a"))
+		page := see(b, chromedp.Evaluate[string](`document.body.innerText`))
 		if want := "Authentication required"; frame != want || !strings.Contains(page, want) || !strings.Contains(page, "Sign in") {
 			t.Errorf("the frame says %q, the page after the form %q", frame, page)
 		}
-		d.saw("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /inner: AUTHENTICATION_REQUIRED")
+		if width := see(b, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("main")).maxWidth`)); width == "none" {
+			t.Error("the browser does not take the style of the page")
+		}
+		d.saw("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /sent: AUTHENTICATION_REQUIRED")
 		b.boxes()
 	})
 

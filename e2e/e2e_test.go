@@ -78,16 +78,19 @@ func (d *door) guard(c durward.Config) *durward.Guard {
 }
 
 func (d *door) serve(h http.Handler) {
-	d.srv.Config.Handler = h
+	d.srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/favicon.ico" { // for which browsers ask when they please
+			http.NotFound(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 	d.srv.Start()
 	d.t.Cleanup(d.srv.Close)
 }
 
 // keep writes an exchange down: "GET /x: ada by Digest SHA-256".
 func (d *door) keep(r *http.Request, result string) {
-	if r.URL.Path == "/favicon.ico" {
-		return // browsers ask when they please
-	}
 	line := r.Method + " " + r.RequestURI + ": " + result
 	if field := r.Header.Get("Authorization"); field != "" {
 		line += " by "
