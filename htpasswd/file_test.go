@@ -176,6 +176,15 @@ func TestTooLong(t *testing.T) {
 			t.Errorf("%s with %d bytes: got %q, want %q", c.user, len(c.password), got, c.want)
 		}
 	}
+	// crypt's work grows with the square of what it is given.
+	given := 0
+	c := f.file.current.Load()
+	for i, h := range c.value.each {
+		c.value.each[i].matches = func(secret []byte) bool { given = max(given, len(secret)); return h.matches(secret) }
+	}
+	if got := judge(t, f, "nobody", strings.Repeat("a", 4096)); got != wrong || given > 511 || given == 0 {
+		t.Errorf("a long password: got %q after hashing %d bytes", got, given)
+	}
 	_, err := f.Check(t.Context(), "bcrypt", long+"a")
 	if err == nil || !strings.Contains(err.Error(), "72 bytes") {
 		t.Errorf("the log is told %v", err)

@@ -179,9 +179,6 @@ func lines(path string, text []byte, entry func(number int, line string) error) 
 		case len(line) > maxLine:
 			mistake("%d bytes long, at most %d are read", len(line), maxLine)
 			continue
-		case !utf8.Valid(line):
-			mistake("not in UTF-8")
-			continue
 		case bytes.HasPrefix(line, []byte("\ufeff")):
 			mistake("a byte order mark: save the file without one")
 			continue

@@ -553,3 +553,76 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// A stored hash that is read is the one that Verify judges by, and its cost has
+// one name.
+func TestStored(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	phc := hash(t, h, "right")
+	stored, err := Parse(phc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"right", "wrong", "right "} {
+		secret, err := Prepare(password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, _ := verify(t, h, phc, password); stored.Matches(secret) != ok {
+			t.Errorf("%q: Matches says %v, Verify %v", password, !ok, ok)
+		}
+	}
+	costs := map[string]bool{stored.Cost(): true}
+	if again, err := Parse(hash(t, h, "another")); err != nil || !costs[again.Cost()] || again.Memory() != 64 {
+		t.Errorf("another hash of the same cost: %+v, %v", again, err)
+	}
+	for _, c := range []Config{{Memory: 128, Time: 1, Threads: 1}, {Memory: 64, Time: 2, Threads: 1}, {Memory: 64, Time: 1, Threads: 2}} {
+		other, err := Parse(hash(t, newHasher(t, c), "right"))
+		if err != nil || costs[other.Cost()] {
+			t.Errorf("%+v: cost %q, %v", c, other.Cost(), err)
+		}
+		costs[other.Cost()] = true
+	}
+	for _, phc := range malformed {
+		if stored, err := Parse(phc); !errors.Is(err, ErrMalformed) || stored.key != nil {
+			t.Errorf("Parse(%.80q): got %+v, %v", phc, stored, err)
+		}
+	}
+}
+
+// Work of other kinds goes through the same gate, by the memory that it takes.
+func TestDo(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 4, Waiting: 1})
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		memory uint32
+		leaves int64
+	}{{0, 3}, {1, 3}, {64, 3}, {65, 2}, {256, 0}, {1 << 20, 0}} {
+		ran := false
+		err := h.Do(context.Background(), c.memory, func() {
+			ran = true
+			if !h.gate.TryAcquire(c.leaves) {
+				t.Errorf("%d KiB leave fewer than %d turns", c.memory, c.leaves)
+				return
+			}
+			defer h.gate.Release(c.leaves)
+			if h.gate.TryAcquire(1) {
+				t.Errorf("%d KiB leave more than %d turns", c.memory, c.leaves)
+				h.gate.Release(1)
+			}
+		})
+		if !ran || err != nil {
+			t.Errorf("%d KiB: ran %v, %v", c.memory, ran, err)
+		}
+	}
+	if err := h.Do(ended, 0, func() { t.Error("ran for a request that had ended") }); !errors.Is(err, context.Canceled) {
+		t.Errorf("a request that had ended: %v", err)
+	}
+	h.inside.Add(h.most)
+	if err := h.Do(context.Background(), 0, func() { t.Error("ran though the queue was full") }); !errors.Is(err, ErrBusy) {
+		t.Errorf("a full queue: %v", err)
+	}
+}
