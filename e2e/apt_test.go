@@ -27,6 +27,7 @@ func TestApt(t *testing.T) {
 	write(t, filepath.Join(repository, "flat", "Packages"), packages)
 	write(t, filepath.Join(repository, "flat", "Release"), fmt.Sprintf("Date: %s\nSHA256:\n %x %d Packages\n",
 		time.Now().UTC().Format(time.RFC1123), sha256.Sum256([]byte(packages)), len(packages)))
+	onlyBasic := []durward.Scheme{durward.Basic(aptCheck)}
 	every := func(dir, result string) (lines []string) {
 		for _, file := range []string{"InRelease", "Release", "Packages.xz", "Packages.bz2", "Packages.lzma", "Packages.gz", "Packages.lz4", "Packages.zst", "Packages"} {
 			lines = append(lines, "GET "+dir+file+": "+result+" by Basic")
@@ -35,22 +36,26 @@ func TestApt(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, dir, password string
+		schemes             []durward.Scheme
 		saw                 []string
 		status              int
 		printed, shown      string
 	}{
-		{"Basic", "flat/", "s3sam-nog:", []string{"GET /flat/InRelease: ada by Basic", "GET /flat/Release: ada by Basic",
+		{"Basic", "flat/", "s3sam-nog:", onlyBasic, []string{"GET /flat/InRelease: ada by Basic", "GET /flat/Release: ada by Basic",
 			"GET /flat/Release.gpg: ada by Basic", "GET /flat/Packages: ada by Basic"}, 0, "Reading package lists", "says hello"},
 		// It asks for every spelling of the index, each time with what was refused:
 		// one update is nine failures for a limit.
-		{"wrong", "flat/", "wrong", every("/flat/", "INVALID_CREDENTIALS"), 100, "401", "No packages found"},
+		{"wrong", "flat/", "wrong", onlyBasic, every("/flat/", "INVALID_CREDENTIALS"), 100, "401", "No packages found"},
+		// Its fault: it knows Basic alone, and sends it whatever is asked for.
+		{"Digest", "flat/", "s3sam-nog:", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true})}, every("/flat/", "UNSUPPORTED_SCHEME"),
+			100, "401", "No packages found"},
 		// It sends dot segments where the source line has them: name a folder.
-		{"dot segments", "./", "s3sam-nog:", every("/./", "INVALID_REQUEST"), 100, "400", "No packages found"},
+		{"dot segments", "./", "s3sam-nog:", onlyBasic, every("/./", "INVALID_REQUEST"), 100, "400", "No packages found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{durward.Basic(aptCheck)}, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
+			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
 			root := t.TempDir()
 			for _, dir := range []string{"etc/preferences.d", "etc/apt.conf.d", "etc/trusted.gpg.d", "etc/sources.list.d", "etc/auth.conf.d", "state/lists/partial", "cache/archives/partial"} {
 				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
