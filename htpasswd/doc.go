@@ -1,7 +1,7 @@
 // Package htpasswd keeps people in files: password files for [durward.Basic], as
 // Apache, nginx and lighttpd read them, and files of hashes for [durward.Digest].
 //
-// A password file, a line for each person, made with htpasswd -B or by [Line]:
+// A password file, a line for each person, made with htpasswd -B -C 10 or by [Line]:
 //
 //	ada:$2y$12$...
 //	grace:$argon2id$v=19$m=19456,t=2,p=1$...
@@ -31,14 +31,15 @@
 //
 // bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14 and argon2id (a PHC string) of at most
 // 256 MiB and 16 passes are read without more. SHA-1 ({SHA}) and the hashes of
-// crypt ($apr1$, $1$, $5$, $6$) are for attackers too cheap to be left in a file
+// crypt ($apr1$, $1$, $5$, $6$) cost an attacker too little to be left in a file
 // that may leak, and are read only where [Config] says so. Plain text and DES are
 // never read: nothing tells them apart, and DES looks at eight characters of a
 // password.
 //
 // htpasswd makes $apr1$ where no option says otherwise. No Go library for it is
 // developed any more; the one used here, github.com/GehirnInc/crypt, computes
-// what Apache does but has had no release since 2023. Prefer htpasswd -B.
+// what Apache does but has had no release since 2023. Prefer htpasswd -B -C 10: the
+// tool's own cost of 5 is too cheap (OWASP asks for at least 10).
 //
 // A password is brought to one spelling before it is hashed (RFC 8265 s4.2,
 // OpaqueString: Unicode NFC, every kind of space is a space). One that is longer

@@ -28,8 +28,8 @@ func temporary(lines ...string) (path string, remove func()) {
 
 func ExampleOpen() {
 	path, remove := temporary(
-		"# htpasswd -nbB ada 'correct horse battery staple'",
-		"ada:$2y$05$ymFIjKSAOg2Vpv5pVY/Ri.6X0V9dVk497u5mywSy8eSF7wm59BIRK",
+		"# htpasswd -nbB -C 10 ada 'correct horse battery staple'",
+		"ada:$2y$10$t7GS3HFMtD1F7BO.2I4jTedYsu/2oaeXHf79wg9/auYCi4YRFKWlq",
 	)
 	defer remove()
 
@@ -64,8 +64,8 @@ func ExampleOpen_mistakes() {
 	fmt.Println(strings.ReplaceAll(err.Error(), path, "users"))
 	// Output:
 	// htpasswd: users: line 1: no colon: want USER:HASH
-	// htpasswd: users: line 2: no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B
-	// htpasswd: users: line 3: a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B
+	// htpasswd: users: line 2: no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B -C 10
+	// htpasswd: users: line 3: a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B -C 10
 }
 
 // A check of one's own stands around that of the file.

@@ -75,16 +75,16 @@ func readHash(text string, c Config) (hashed, error) {
 		return readBcrypt(text)
 	case strings.HasPrefix(text, "{SHA}"):
 		if !c.InsecureSHA1 {
-			return hashed{}, errors.New("a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B")
+			return hashed{}, errors.New("a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B -C 10")
 		}
 		return readSHA1(text)
 	case strings.HasPrefix(text, "$apr1$"), strings.HasPrefix(text, "$1$"), strings.HasPrefix(text, "$5$"), strings.HasPrefix(text, "$6$"):
 		if !c.InsecureCrypt {
-			return hashed{}, errors.New("a hash of crypt, which is read only with InsecureCrypt: make a new one with htpasswd -B")
+			return hashed{}, errors.New("a hash of crypt, which is read only with InsecureCrypt: make a new one with htpasswd -B -C 10")
 		}
 		return readCrypt(text)
 	}
-	return hashed{}, errors.New("no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B")
+	return hashed{}, errors.New("no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B -C 10")
 }
 
 func readArgon2(text string) (hashed, error) {
