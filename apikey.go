@@ -42,7 +42,7 @@ func (k *apiKey) mistakes() (all []string) {
 }
 
 func (k *apiKey) Presented(r *http.Request) (found, ambient bool) {
-	return r.Header["X-Api-Key"] != nil || k.asBearer(r), false
+	return len(r.Header["X-Api-Key"]) > 0 || k.asBearer(r), false
 }
 
 // asBearer reports whether a key came as a Bearer token.
@@ -50,11 +50,17 @@ func (k *apiKey) asBearer(r *http.Request) bool {
 	return presents(r, "Bearer") && strings.HasPrefix(visitOf(r.Context()).sent.Token68, k.prefix)
 }
 
-func (k *apiKey) Authenticate(r *http.Request) (*Principal, error) {
-	key := visitOf(r.Context()).sent.Token68
-	if lines := r.Header["X-Api-Key"]; lines != nil {
-		key = strings.TrimSpace(lines[0])
+// keyIn returns the key that came in either place. That there is one place alone,
+// the guard has seen to.
+func keyIn(r *http.Request) string {
+	if lines := r.Header["X-Api-Key"]; len(lines) > 0 {
+		return strings.Trim(lines[0], " \t") // RFC 9110 s5.5
 	}
+	return visitOf(r.Context()).sent.Token68
+}
+
+func (k *apiKey) Authenticate(r *http.Request) (*Principal, error) {
+	key := keyIn(r)
 	switch {
 	case len(key) > maxAPIKey:
 		return nil, fmt.Errorf("API key of %d octets, at most %d are read: %w", len(key), maxAPIKey, InvalidAPIKey)
@@ -80,4 +86,9 @@ func (k *apiKey) Challenges(r *http.Request, code Code) []Challenge {
 	return []Challenge{own}
 }
 
-func isKey(s Scheme) bool { _, ok := s.(*apiKey); return ok }
+// isKey reports whether the credentials that s found are a key of its own, by what
+// it begins with.
+func isKey(s Scheme, r *http.Request) bool {
+	k, ok := s.(*apiKey)
+	return ok && strings.HasPrefix(keyIn(r), k.prefix)
+}

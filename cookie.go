@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -23,9 +23,9 @@ const maxCookie = 4 << 10
 // something or opens a WebSocket must come from a page of this origin or of one
 // in Config.Origins; otherwise it is [CrossSite].
 //
-// A dead cookie is cleared. On optional routes whoever has one is anonymous, and
-// so is everybody whose cookie cannot be judged just now. Its challenge is that
-// of [Session].
+// A dead cookie is cleared, if it was set with Path=/ and without Domain. On
+// optional routes whoever has one is anonymous, and so is everybody whose cookie
+// cannot be judged just now. Its challenge is that of [Session].
 func Cookie(name string, check CookieCheck) Scheme { return &cookie{name, check} }
 
 type cookie struct {
@@ -68,10 +68,13 @@ func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
 
 func (*cookie) Challenges(*http.Request, Code) []Challenge { return session{}.Challenges(nil, "") }
 
-// clear makes a browser forget the cookie.
+// clear makes a browser forget the cookie. It is said once, and before what a
+// handler sets.
 func (c *cookie) clear(h http.Header) {
 	gone := http.Cookie{Name: c.name, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	h.Add("Set-Cookie", gone.String())
+	if line := gone.String(); !slices.Contains(h["Set-Cookie"], line) {
+		h.Add("Set-Cookie", line)
+	}
 }
 
 // crossSite takes step 6: why a request with ambient credentials is not one that
@@ -89,10 +92,8 @@ func (g *Guard) crossSite(r *http.Request, v *visit) string {
 		return "two Origin fields"
 	}
 	if len(origin) == 1 {
-		for _, o := range g.c.Origins {
-			if origin[0] == o {
-				return ""
-			}
+		if slices.Contains(g.c.Origins, origin[0]) {
+			return ""
 		}
 	}
 	switch site := r.Header.Get("Sec-Fetch-Site"); {
@@ -103,20 +104,23 @@ func (g *Guard) crossSite(r *http.Request, v *visit) string {
 	case len(origin) == 0:
 		// Browsers send one of the two with what changes something; this is none.
 		return ""
-	case g.ownOrigin(r, v, origin[0]):
+	case origin[0] == g.ownOrigin(r, v):
 		return ""
 	}
 	return "Origin is another one"
 }
 
-// ownOrigin reports whether origin is that of this server. Without a PublicURL
-// that is what the request itself was sent to.
-func (g *Guard) ownOrigin(r *http.Request, v *visit, origin string) bool {
-	if g.public != nil {
-		return strings.EqualFold(origin, g.public.Scheme+"://"+g.public.Host)
+// ownOrigin is that of this server, as browsers write it (RFC 6454 s6.2). Without a
+// PublicURL that is what the request itself was sent to.
+func (g *Guard) ownOrigin(r *http.Request, v *visit) string {
+	scheme, host := "http", r.Host
+	if v.secure {
+		scheme = "https"
 	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Scheme != "" && (u.Scheme == "https") == v.secure && strings.EqualFold(u.Host, r.Host)
+	if g.public != nil {
+		scheme, host = g.public.Scheme, g.public.Host
+	}
+	return scheme + "://" + strings.ToLower(host)
 }
 
 // passOver reports whether, on an optional route, a request whose ambient
@@ -126,11 +130,9 @@ func (v *visit) passOver(err error) bool {
 	switch {
 	case !v.ambient:
 		return false
-	case !errors.As(err, &code):
-		v.unsure = true
-	case !errors.Is(err, SessionExpired):
-		return false
+	case !errors.As(err, &code), code == AuthUnavailable, code == SessionExpired:
+		v.passed, v.chosen, v.ambient = err, -1, false
+		return true
 	}
-	v.chosen, v.ambient = -1, false
-	return true
+	return false
 }

@@ -71,6 +71,12 @@ type Config struct {
 	// prohibited.
 	Proxies []netip.Prefix
 
+	// ClientCertFromProxies takes the client's certificate from the Client-Cert field
+	// of peers in Proxies (RFC 9440). Each of them must remove what clients send
+	// there: one that passes it on lets anybody be anybody. Without it, and from
+	// anybody else, handlers do not see that field.
+	ClientCertFromProxies bool
+
 	// Origins are those beside PublicURL whose pages may change things with the
 	// session cookie, such as "https://app.example.com".
 	Origins []string
@@ -139,6 +145,7 @@ type Guard struct {
 	login  *url.URL // of LoginURL, or nil
 	vary   []string // what an accepted answer depends on
 	certs  bool     // certificates are taken
+	cookie *cookie  // of Schemes, or nil
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -153,12 +160,26 @@ func New(c Config) (*Guard, error) {
 	if slices.Contains(c.Schemes, nil) {
 		mistake("Schemes holds a nil scheme")
 	}
-	g.vary = varyCredentials
+	var keys []string // prefixes
 	for _, s := range c.Schemes {
-		switch s.(type) {
+		// Where two could judge the same request, their order would decide.
+		switch s := s.(type) {
+		case *apiKey:
+			for _, prefix := range keys {
+				if strings.HasPrefix(prefix, s.prefix) || strings.HasPrefix(s.prefix, prefix) {
+					mistake("Schemes holds APIKey for %q and for %q: a key could be either's", prefix, s.prefix)
+				}
+			}
+			keys = append(keys, s.prefix)
 		case *cookie:
-			g.vary = varyCookies
+			if g.cookie != nil {
+				mistake("Schemes holds Cookie twice: a request could carry both, and nobody could say which is meant")
+			}
+			g.cookie = s
 		case *clientCert:
+			if g.certs {
+				mistake("Schemes holds ClientCert twice: give one of them all Roots and Keys")
+			}
 			g.certs = true
 		}
 		if s, ok := s.(interface{ mistakes() []string }); ok {
@@ -166,6 +187,17 @@ func New(c Config) (*Guard, error) {
 				mistake("%s", text)
 			}
 		}
+	}
+	vary := "Authorization"
+	if g.certs && c.ClientCertFromProxies {
+		vary += ", Client-Cert" // RFC 9440 s2.4
+	}
+	if g.cookie != nil {
+		vary += ", Cookie"
+	}
+	g.vary = []string{vary + ", X-API-Key"}
+	if c.ClientCertFromProxies && len(c.Proxies) == 0 {
+		mistake("ClientCertFromProxies without Proxies: nobody could be believed")
 	}
 	if c.Realm == "" {
 		g.c.Realm = "restricted"
@@ -205,7 +237,8 @@ func New(c Config) (*Guard, error) {
 	}
 	for _, o := range c.Origins {
 		u, err := url.Parse(o)
-		if err != nil || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) {
+		if err != nil || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) ||
+			u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
 			mistake("Origins %q: an origin as browsers write it, such as https://app.example.com", o)
 		}
 	}
@@ -266,7 +299,7 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		} else {
 			h.Add("Vary", g.vary[0])
 		}
-		if v.chosen >= 0 && h["Cache-Control"] == nil {
+		if (v.chosen >= 0 || v.dead) && h["Cache-Control"] == nil {
 			h["Cache-Control"] = private
 		}
 		if v.authInfo != "" {
@@ -275,10 +308,11 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 				h.Set("Cache-Control", "no-store")
 			}
 		}
-		if v.dead != nil {
-			v.dead.clear(h)
+		if v.dead {
+			g.cookie.clear(h)
 		}
-		if v.unsure {
+		if v.passed != nil && !errors.Is(v.passed, SessionExpired) {
+			// Tomorrow the same request is somebody's.
 			h.Set("Cache-Control", "no-store")
 		}
 		g.accept(r, v)
@@ -289,14 +323,12 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 // The values of answers' fields; nobody appends to them in place, since they are
 // full.
 var (
-	varyCredentials = []string{"Authorization, X-API-Key"}
-	varyCookies     = []string{"Authorization, Cookie, X-API-Key"}
-	varyRefusal     = []string{"Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP"}
-	private         = []string{"private"}
-	noStore         = []string{"no-store"}
-	noSniff         = []string{"nosniff"}
-	problemType     = []string{"application/problem+json"} // RFC 9457 s3
-	pageType        = []string{"text/html; charset=utf-8"}
+	varyRefusal = []string{"Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP"}
+	private     = []string{"private"}
+	noStore     = []string{"no-store"}
+	noSniff     = []string{"nosniff"}
+	problemType = []string{"application/problem+json"} // RFC 9457 s3
+	pageType    = []string{"text/html; charset=utf-8"}
 )
 
 // accept tells of a request that is let through, once.
@@ -315,7 +347,7 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 			g.preflight(w, r)
 			return
 		}
-		r, v := g.arrive(r, nil)
+		r, v := g.arrive(r, nil, false)
 		if err := g.route(r, v); err != nil {
 			g.turnAway(w, r, err)
 			return
@@ -326,7 +358,8 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 
 // Check judges r by p without answering. It returns the principal, nil for an
 // anonymous request that p lets through, or a complete *[Refusal] for
-// [Guard.Refuse].
+// [Guard.Refuse]. It changes nothing of r: a Client-Cert field that Require would
+// remove is still there.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
 	r, v, err := g.judge(r, &p, false)
 	if err != nil {
@@ -370,9 +403,10 @@ type visit struct {
 	quoted    quotes              // which of its parameters stood in quotes
 	authInfo  string              // what the answer says in Authentication-Info
 	ambient   bool                // the credentials that are judged came by themselves
-	dead      *cookie             // to be cleared
+	dead      bool                // the guard's cookie is to be cleared
+	passed    error               // why ambient credentials were passed over, on an optional route
+	behind    bool                // the peer is a trusted proxy
 	certs     []*x509.Certificate // of the client, its own first
-	unsure    bool                // ambient credentials could not be judged
 	chosen    int                 // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
@@ -400,13 +434,16 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 		inner.Context, inner.policy = r.Context(), p
 		r = r.WithContext(&inner)
 		if inner.inside = true; inner.principal == nil && !p.Optional {
+			if inner.passed != nil {
+				// There were credentials: an outage is one here too.
+				return r, &inner, inner.passed
+			}
 			return r, &inner, noCredentials(r, &inner)
 		}
 		return r, &inner, g.permit(r, &inner)
 	}
 
-	r, v := g.arrive(r, p)
-	v.proxy = proxy
+	r, v := g.arrive(r, p, proxy)
 	if err := g.route(r, v); err != nil {
 		return r, v, err
 	}
@@ -427,9 +464,7 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 	}
 	principal, err := scheme.Authenticate(r)
 	if err != nil {
-		if c, ok := scheme.(*cookie); ok && errors.Is(err, SessionExpired) {
-			v.dead = c
-		}
+		v.dead = scheme == Scheme(g.cookie) && errors.Is(err, SessionExpired)
 		if p.Optional && v.passOver(err) {
 			return r, v, g.permit(r, v)
 		}
@@ -443,23 +478,22 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 }
 
 // arrive works out, once, how the request came.
-func (g *Guard) arrive(r *http.Request, p *Policy) (*http.Request, *visit) {
-	v := &visit{Context: r.Context(), guard: g, policy: p, secure: r.TLS != nil, chosen: -1}
+func (g *Guard) arrive(r *http.Request, p *Policy, proxy bool) (*http.Request, *visit) {
+	v := &visit{Context: r.Context(), guard: g, policy: p, proxy: proxy, secure: r.TLS != nil, chosen: -1}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.client = peer.Addr().Unmap().WithZone("")
 	}
-	trusted := g.trusts(v.client)
-	var err error
-	if v.certs, err = certificates(r, trusted); err != nil {
-		v.badHop = err.Error()
-	}
+	v.behind = g.trusts(v.client)
+	v.arriveWithCertificates(r)
 	switch {
-	case trusted:
+	case v.behind:
 		g.readForwarded(r, v)
 	case v.client.IsLoopback():
 		v.loopback = !forwarded(r)
 	}
-	return r.WithContext(v), v
+	r = r.WithContext(v)
+	v.withoutClientCert(r)
+	return r, v
 }
 
 // straight takes step 1: the path is one that every reader reads alike.
@@ -482,7 +516,7 @@ func (g *Guard) route(r *http.Request, v *visit) error {
 	if v.badHop != "" {
 		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
 	}
-	if g.certs {
+	if g.certs && !v.proxy && !v.behind { // a proxy's connections have names of its own
 		if why := misdirected(r); why != "" {
 			return fmt.Errorf("%s: %w", why, MisdirectedRequest) // RFC 9110 s15.5.20
 		}
@@ -529,9 +563,9 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 			continue
 		}
 		switch found, byItself := s.Presented(r); {
-		case found && !byItself && (explicit < 0 || isKey(s)):
+		case found && !byItself && (explicit < 0 || isKey(s, r)):
 			explicit = i
-		case found && byItself && ambient < 0:
+		case found && byItself && (ambient < 0 || isCert(s)): // the stronger
 			ambient = i
 		}
 	}
@@ -540,6 +574,8 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 		v.chosen = explicit
 	case len(lines) == 1:
 		return fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
+	case keys == 1:
+		// Explicit, and taken by nobody: what is ambient is not looked at.
 	default:
 		v.chosen, v.ambient = ambient, ambient >= 0
 	}
@@ -662,8 +698,8 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if len(f.Allow) > 0 {
 		h.Set("Allow", strings.Join(f.Allow, ", "))
 	}
-	if v := visitOf(r.Context()); v != nil && v.guard == g && v.dead != nil {
-		v.dead.clear(h)
+	if v := visitOf(r.Context()); g.cookie != nil && (v != nil && v.guard == g && v.dead || f.Code == SessionExpired && f.Scheme == "Session") {
+		g.cookie.clear(h)
 	}
 	h.Set("Durward-Denial", f.ID)
 	h["Cache-Control"] = noStore

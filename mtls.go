@@ -2,6 +2,7 @@ package durward
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -33,10 +34,10 @@ type ClientCertConfig struct {
 // ClientCert returns the scheme of TLS client certificates (RFC 8446 s4.4.2). The
 // listener must ask for one: tls.Config.ClientAuth is tls.RequestClientCert, or
 // tls.VerifyClientCertIfGiven. Behind a proxy in Config.Proxies the certificate is
-// that of the Client-Cert field (RFC 9440); from anybody else that field is
-// removed.
+// that of the Client-Cert field, where Config.ClientCertFromProxies says so.
 //
-// A browser sends certificates by itself, so they are ambient, as cookies are.
+// A browser sends certificates by itself, so they are ambient, as cookies are, and
+// go before a cookie.
 // There is no challenge for a certificate: a route that takes nothing else answers
 // [ClientCertificateRequired] without an acceptable one. A request whose Host is
 // not the name that the connection was opened for is [MisdirectedRequest], since
@@ -100,22 +101,45 @@ func ClientCertificate(ctx context.Context) *x509.Certificate {
 	return nil
 }
 
-// maxCertificate bounds the Client-Cert field, in octets.
-const maxCertificate = 16 << 10
+func isCert(s Scheme) bool { _, ok := s.(*clientCert); return ok }
 
-// certificates returns the certificates that came with r, the client's own first.
-// A proxy that is trusted names the client's in a field; its own is no client's.
-func certificates(r *http.Request, trusted bool) ([]*x509.Certificate, error) {
-	lines := r.Header["Client-Cert"]
-	if !trusted {
-		// RFC 9440 s4: what a client says of itself there is removed.
-		delete(r.Header, "Client-Cert")
-		delete(r.Header, "Client-Cert-Chain")
-		if r.TLS != nil {
-			return r.TLS.PeerCertificates, nil
+// What a proxy may say of a client's certificate. Each is far above what there is.
+const (
+	maxCertificate = 16 << 10 // octets of a field line
+	maxChain       = 8        // certificates beside the client's own
+	maxRSA         = 8192     // bits of a key, as on connections of crypto/tls: larger ones cost more than an answer is worth
+)
+
+// arriveWithCertificates finds those that came with r. A proxy's own are no
+// client's.
+func (v *visit) arriveWithCertificates(r *http.Request) {
+	switch {
+	case v.behind && v.guard.c.ClientCertFromProxies && !v.proxy:
+		var err error
+		if v.certs, err = forwardedCertificates(r.Header); err != nil {
+			v.badHop = err.Error()
 		}
-		return nil, nil
+	case !v.behind && r.TLS != nil:
+		v.certs = r.TLS.PeerCertificates
 	}
+}
+
+// withoutClientCert takes out of r, but not out of the request it was made of, what
+// a client says of itself (RFC 9440 s4). A forward proxy leaves it in (RFC 9440
+// s2.4).
+func (v *visit) withoutClientCert(r *http.Request) {
+	if v.proxy || v.behind && v.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
+		return
+	}
+	r.Header = r.Header.Clone()
+	delete(r.Header, "Client-Cert")
+	delete(r.Header, "Client-Cert-Chain")
+}
+
+// forwardedCertificates returns the certificates in the fields of a trusted proxy,
+// the client's own first.
+func forwardedCertificates(h http.Header) ([]*x509.Certificate, error) {
+	lines := h["Client-Cert"]
 	if len(lines) == 0 {
 		return nil, nil
 	}
@@ -127,11 +151,11 @@ func certificates(r *http.Request, trusted bool) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("Client-Cert from a trusted proxy cannot be read: %w", err)
 	}
 	all := []*x509.Certificate{cert}
-	for _, line := range r.Header["Client-Cert-Chain"] {
-		if len(line) > maxCertificate || len(all) > 8 {
-			return nil, errors.New("Client-Cert-Chain from a trusted proxy is too long")
-		}
+	for _, line := range h["Client-Cert-Chain"] {
 		for member := range strings.SplitSeq(line, ",") {
+			if len(line) > maxCertificate || len(all) > maxChain {
+				return nil, errors.New("Client-Cert-Chain from a trusted proxy is too long")
+			}
 			if cert, err = byteSequence(strings.Trim(member, " \t")); err != nil {
 				return nil, fmt.Errorf("Client-Cert-Chain from a trusted proxy cannot be read: %w", err)
 			}
@@ -142,15 +166,20 @@ func certificates(r *http.Request, trusted bool) ([]*x509.Certificate, error) {
 }
 
 // byteSequence reads a certificate in DER between colons (RFC 9440 s2.1, RFC 9651
-// s4.2.7).
+// s4.2.7), in the one spelling that it has.
 func byteSequence(text string) (*x509.Certificate, error) {
-	inner, ok := strings.CutPrefix(text, ":")
-	if inner, ok2 := strings.CutSuffix(inner, ":"); ok && ok2 {
-		if der, err := base64.StdEncoding.Strict().DecodeString(inner); err == nil {
-			return x509.ParseCertificate(der)
-		}
+	der, err := base64.StdEncoding.DecodeString(strings.Trim(text, ":"))
+	if err != nil || text != ":"+base64.StdEncoding.EncodeToString(der)+":" {
+		return nil, errors.New("not a byte sequence")
 	}
-	return nil, errors.New("not a byte sequence")
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
+		return nil, fmt.Errorf("an RSA key of %d bits, at most %d are read", key.N.BitLen(), maxRSA)
+	}
+	return cert, nil
 }
 
 // misdirected says why the Host of r is not what its connection was opened for,
@@ -179,10 +208,14 @@ func hostOf(host string) string {
 }
 
 // certificateRequired turns the refusal of a route that takes certificates alone
-// into what says so.
+// into what says so. No certificate steps up.
 func (g *Guard) certificateRequired(f *Refusal) {
-	row := table[ClientCertificateRequired]
-	f.Code, f.Status, f.Detail, f.Hint = ClientCertificateRequired, row.status, row.detail, row.hint
+	code := ClientCertificateRequired
+	if f.Code == StepUpRequired {
+		code = Forbidden
+	}
+	row := table[code]
+	f.Code, f.Status, f.Detail, f.Hint = code, row.status, row.detail, row.hint
 	if hint, ok := g.c.Hints[f.Code]; ok {
 		f.Hint = hint
 	}
