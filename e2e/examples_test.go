@@ -20,24 +20,26 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// examples builds the examples, once, into a folder that TestMain removes.
-var examples = sync.OnceValues(func() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "durward-examples"); err != nil {
-		return "", err
+// built is where the examples are built, when a test first wants one.
+var built string
+
+var build = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", built+"/", "./...")
+	cmd.Dir = "../examples"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	build := exec.Command("go", "build", "-o", dir+"/", "./...")
-	build.Dir = "../examples"
-	if out, err := build.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return dir, nil
+	return nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, _ := examples(); dir != "" {
-		_ = os.RemoveAll(dir)
+	dir, err := os.MkdirTemp("", "durward-e2e")
+	if err != nil {
+		panic(err)
 	}
+	built = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
@@ -54,8 +56,7 @@ var addresses atomic.Uint32
 // sure to find its port free.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
-	dir, err := examples()
-	if err != nil {
+	if err := build(); err != nil {
 		t.Fatal(err)
 	}
 	n, pid := addresses.Add(1), os.Getpid()
@@ -65,7 +66,7 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(dir, name), append(args, "-listen", p.address)...)
+	cmd := exec.Command(filepath.Join(built, name), append(args, "-listen", p.address)...)
 	cmd.Env, cmd.Stderr = env, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
