@@ -39,14 +39,22 @@ func (bearer) Presented(r *http.Request) (found, ambient bool) {
 
 func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
 	token := visitOf(r.Context()).sent.Token68
-	if token == "" {
-		// Bearer followed by auth-params instead of a token.
-		return nil, fmt.Errorf("Bearer without a token: %w", MalformedCredentials)
-	}
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("token of %d octets, at most %d are read: %w", len(token), maxToken, InvalidToken)
+	if err := fitToken("Bearer", token); err != nil {
+		return nil, err
 	}
 	return b.verify(r.Context(), token)
+}
+
+// fitToken refuses what no verifier needs to look at.
+func fitToken(scheme, token string) error {
+	if token == "" {
+		// The scheme followed by auth-params instead of a token.
+		return fmt.Errorf("%s without a token: %w", scheme, MalformedCredentials)
+	}
+	if len(token) > maxToken {
+		return fmt.Errorf("token of %d octets, at most %d are read: %w", len(token), maxToken, InvalidToken)
+	}
+	return nil
 }
 
 func (bearer) Challenges(_ *http.Request, code Code) []Challenge {

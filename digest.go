@@ -3,18 +3,14 @@ package durward
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/md5"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -171,12 +167,7 @@ func Digest(c DigestConfig) Scheme {
 	if c.InsecureMD5 {
 		d.offered = append(d.offered, digestAlgorithms["MD5"])
 	}
-	key := bytes.Clone(c.Key)
-	if key == nil {
-		key = make([]byte, sha256.Size)
-		_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	}
-	d.macs.New = func() any { return hmac.New(sha256.New, key) }
+	d.nonces = newNonces("digest nonce", c.Key)
 	d.counts.most = d.c.MaxNonces
 	return d
 }
@@ -184,7 +175,7 @@ func Digest(c DigestConfig) Scheme {
 type digest struct {
 	c       DigestConfig // with defaults filled in
 	offered []digestAlgorithm
-	macs    sync.Pool // of hash.Hash, keyed
+	nonces  *nonces
 	counts  nonceCounts
 }
 
@@ -201,8 +192,8 @@ func (d *digest) mistakes() (all []string) {
 	if len(d.c.QOP) == 0 {
 		mistake("QOP is empty: without one nothing protects against replay")
 	}
-	if d.c.Key != nil && len(d.c.Key) < sha256.Size {
-		mistake("Key has %d octets, at least %d are wanted", len(d.c.Key), sha256.Size)
+	if why := weakNonceKey(d.c.Key); why != "" {
+		mistake("%s", why)
 	}
 	if d.c.NonceLife < 0 || d.c.MaxBody < 0 || d.c.MaxNonces < 0 {
 		mistake("NonceLife, MaxBody and MaxNonces may not be negative")
@@ -216,7 +207,7 @@ func (*digest) Presented(r *http.Request) (found, ambient bool) { return present
 // (RFC 7616 s3.7).
 func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 	g := visitOf(r.Context()).guard
-	nonce := d.seal(g.c.Realm, g.c.Now())
+	nonce := d.nonces.seal(g.c.Realm, g.c.Now())
 	all = make([]Challenge, 0, len(d.offered))
 	for _, a := range d.offered {
 		name := a.name
@@ -263,7 +254,7 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	case a.realm != realm:
 		return nil, fmt.Errorf("Digest: the realm is not ours: %w", InvalidCredentials)
 	}
-	nonce, ok := d.open(a.nonce, realm)
+	nonce, ok := d.nonces.open(a.nonce, realm)
 	if !ok {
 		return nil, fmt.Errorf("Digest: the nonce is not one that was made here for this realm: %w", InvalidCredentials)
 	}
@@ -379,7 +370,7 @@ func (d *digest) authInfo(v *visit, a digestAnswer, algorithm digestAlgorithm, s
 	var room [64]byte
 	params := make([]Param, 0, 5)
 	if next {
-		params = append(params, Param{"nextnonce", d.seal(v.guard.c.Realm, v.guard.c.Now())})
+		params = append(params, Param{"nextnonce", d.nonces.seal(v.guard.c.Realm, v.guard.c.Now())})
 	}
 	params = append(params, Param{"qop", a.qop}, Param{"rspauth", string(a.answer(room[:0], algorithm, secret, "", nil))},
 		Param{"cnonce", a.cnonce}, Param{"nc", a.nc})
@@ -531,57 +522,6 @@ func (a *digestAnswer) answer(to []byte, algorithm digestAlgorithm, secret []byt
 	}
 	text = append(append(text, ':'), ha2...)
 	return algorithm.appendHex(to, text)
-}
-
-// A nonce says when it was made, and that it was made here for a realm:
-//
-//	base64url( milliseconds since 1970 6 | random 6 | MAC 12 )
-//
-// Nothing of it is stored until a right response has used it.
-type nonceID [12]byte // milliseconds and random
-
-func (id nonceID) made() time.Time {
-	var ms [8]byte
-	copy(ms[2:], id[:6])
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:])))
-}
-
-const nonceOctets = 24
-
-func (d *digest) seal(realm string, now time.Time) string {
-	var raw [nonceOctets]byte
-	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
-	copy(raw[:6], ms[2:])
-	_, _ = rand.Read(raw[6:12]) // crypto/rand.Read never returns an error
-	d.mac(raw[12:12], nonceID(raw[:12]), realm)
-	return base64.RawURLEncoding.EncodeToString(raw[:])
-}
-
-// open returns what a nonce says, if it was made here for this realm.
-func (d *digest) open(nonce, realm string) (id nonceID, ok bool) {
-	var raw [nonceOctets]byte
-	if len(nonce) != nonceOctets/3*4 {
-		return id, false
-	}
-	if n, err := base64.RawURLEncoding.Decode(raw[:], []byte(nonce)); err != nil || n != nonceOctets {
-		return id, false
-	}
-	var want [12]byte
-	id = nonceID(raw[:12])
-	d.mac(want[:0], id, realm)
-	return id, hmac.Equal(want[:], raw[12:])
-}
-
-// mac appends 12 octets to what has room for just them.
-func (d *digest) mac(to []byte, id nonceID, realm string) {
-	m := d.macs.Get().(hash.Hash)
-	m.Reset()
-	text := append(append(make([]byte, 0, 128), "digest nonce"...), id[:]...)
-	m.Write(append(text, realm...))
-	var sum [sha256.Size]byte
-	copy(to[:12], m.Sum(sum[:0]))
-	d.macs.Put(m)
 }
 
 // nonceCounts remembers which counts of which nonces were taken, in bounded

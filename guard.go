@@ -692,6 +692,11 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		// scheme of a line exist.
 		h[field] = append(h[field], c.String())
 	}
+	for _, s := range g.c.Schemes {
+		if d, ok := s.(*dpop); ok && d.c.Nonces && slices.ContainsFunc(f.Challenges, func(c Challenge) bool { return c.Scheme == "DPoP" }) {
+			h.Set("DPoP-Nonce", d.nonces.seal(g.c.Realm, g.c.Now())) // RFC 9449 s9
+		}
+	}
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(f.RetryAfter))
 	}

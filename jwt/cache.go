@@ -30,6 +30,7 @@ type shard struct {
 type entry struct {
 	key       *Key
 	principal durward.Principal // never handed out: copy is
+	bound     *Confirmation     // to a key of its sender, or nil
 	used      atomic.Int64      // seconds since 1970 of the last hit
 }
 

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -290,17 +291,28 @@ func (c *Claims) ahead(now time.Time) error {
 	return nil
 }
 
-// bound reports a token that is bound to a key of its sender.
-func (c *Claims) bound() error {
+// sentBy reports a token that is bound to another key than its sender has shown:
+// by the thumbprint of a DPoP proof, by a client certificate.
+func (c *Confirmation) sentBy(thumbprint string, cert *x509.Certificate) error {
 	switch {
-	case c.Confirmation == nil:
+	case c == nil && thumbprint != "":
+		return errors.New("a token that is bound to no DPoP key was sent with a proof (RFC 9449 s7.1)")
+	case c == nil:
 		return nil
-	case c.Confirmation.JKT != "":
+	case c.JKT == "" && c.X5tS256 == "":
+		return errors.New("a token bound to its sender in a way that is not known here (cnf, RFC 7800 s3.1)")
+	case c.JKT == "" && thumbprint != "":
+		return errors.New("a token that is bound to no DPoP key was sent with a proof (RFC 9449 s7.1)")
+	case c.JKT != "" && thumbprint == "":
 		return errors.New("a token bound to a DPoP key (cnf jkt) was sent as plain Bearer (RFC 9449 s7.2)")
-	case c.Confirmation.X5tS256 != "":
-		return errors.New("a token bound to a client certificate (cnf x5t#S256) was sent as plain Bearer (RFC 8705 s3)")
+	case c.JKT != thumbprint:
+		return errors.New("a token bound to another DPoP key (cnf jkt) than that of the proof (RFC 9449 s7.1)")
+	case c.X5tS256 != "" && cert == nil:
+		return errors.New("a token bound to a client certificate (cnf x5t#S256) was sent without one (RFC 8705 s3)")
+	case c.X5tS256 != "" && c.X5tS256 != Thumbprint(cert):
+		return errors.New("a token bound to another client certificate (cnf x5t#S256) than that of the connection (RFC 8705 s3)")
 	}
-	return errors.New("a token bound to its sender (cnf) was sent as plain Bearer (RFC 7800 s3.1)")
+	return nil
 }
 
 // ended reports an expired token.

@@ -96,7 +96,7 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 		problem(r.tooLong(24 * time.Hour))
 	}
 	problem(r.ahead(now))
-	problem(r.bound())
+	problem(r.Confirmation.sentBy("", nil))
 	if !r.Expires.IsZero() {
 		problem(r.ended(now, 0))
 	}

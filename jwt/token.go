@@ -37,21 +37,29 @@ type scratch struct{ spelled, decoded []byte }
 //
 //	BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
 func split(token string, s *scratch) (compact, error) {
-	var c compact
+	c, head, err := takeApart(token, s)
+	if err != nil {
+		return c, err
+	}
+	return c, c.header.parse(head)
+}
+
+// takeApart is split without a look into the header, which it returns.
+func takeApart(token string, s *scratch) (c compact, head []byte, err error) {
 	dot1 := strings.IndexByte(token, '.')
 	dot2 := strings.LastIndexByte(token, '.')
 	if dot1 < 0 || dot1 == dot2 || strings.IndexByte(token[dot1+1:dot2], '.') >= 0 {
 		switch n := strings.Count(token, ".") + 1; {
 		case strings.HasPrefix(token, "{"):
-			return c, errors.New("JSON serialization (RFC 7515 s7.2), not the compact one")
+			return c, nil, errors.New("JSON serialization (RFC 7515 s7.2), not the compact one")
 		case n == 5:
-			return c, errors.New("5 parts: an encrypted token (JWE, RFC 7516), a signed one has 3")
+			return c, nil, errors.New("5 parts: an encrypted token (JWE, RFC 7516), a signed one has 3")
 		default:
-			return c, fmt.Errorf("%d parts separated by dots, a signed token has 3 (RFC 7515 s7.1)", n)
+			return c, nil, fmt.Errorf("%d parts separated by dots, a signed token has 3 (RFC 7515 s7.1)", n)
 		}
 	}
 	if i := strings.IndexAny(token, "\r\n"); i >= 0 {
-		return c, fmt.Errorf("line break at octet %d", i)
+		return c, nil, fmt.Errorf("line break at octet %d", i)
 	}
 
 	s.spelled = append(s.spelled[:0], token...)
@@ -68,17 +76,16 @@ func split(token string, s *scratch) (compact, error) {
 		}
 		return buf[at:len(buf):len(buf)], nil
 	}
-	head, err := part("header", s.spelled[:dot1])
-	if err != nil {
-		return c, err
+	if head, err = part("header", s.spelled[:dot1]); err != nil {
+		return c, nil, err
 	}
 	if c.payload, err = part("payload", s.spelled[dot1+1:dot2]); err != nil {
-		return c, err
+		return c, nil, err
 	}
 	if c.signature, err = part("signature", s.spelled[dot2+1:]); err != nil {
-		return c, err
+		return c, nil, err
 	}
-	return c, c.header.parse(head)
+	return c, head, nil
 }
 
 // signedBy reports that key did not make the token. The algorithm is the key's,
@@ -128,27 +135,30 @@ func (h *header) parse(text []byte) error {
 
 // UnmarshalJSONFrom reads the header object.
 func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		var field *string
-		switch name {
-		case "alg":
-			field = &h.alg
-		case "typ":
-			field = &h.typ
-		case "kid":
-			field = &h.kid
-		default:
-			if why, ok := refusedMembers[name]; ok && h.bad == nil {
-				h.bad = fmt.Errorf("header has %q: %s", name, why)
-			}
-			return skip(d)
+	return readObject(d, func(name string) error { return h.member(d, name) })
+}
+
+// member reads one member of the header.
+func (h *header) member(d *jsontext.Decoder, name string) error {
+	var field *string
+	switch name {
+	case "alg":
+		field = &h.alg
+	case "typ":
+		field = &h.typ
+	case "kid":
+		field = &h.kid
+	default:
+		if why, ok := refusedMembers[name]; ok && h.bad == nil {
+			h.bad = fmt.Errorf("header has %q: %s", name, why)
 		}
-		ok, err := readString(d, field)
-		if !ok && h.bad == nil {
-			h.bad = fmt.Errorf("%s in the header is not a string", name)
-		}
-		return err
-	})
+		return skip(d)
+	}
+	ok, err := readString(d, field)
+	if !ok && h.bad == nil {
+		h.bad = fmt.Errorf("%s in the header is not a string", name)
+	}
+	return err
 }
 
 // wrongType reports a token that does not say it is an access token.

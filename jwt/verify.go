@@ -133,7 +133,17 @@ func (v *Verifier) Scheme() durward.Scheme { return durward.Bearer(v.Verify) }
 // The error wraps exactly one code: [durward.InvalidToken],
 // [durward.TokenExpired] where nothing else is wrong, what Config.Revoked
 // returned, or [durward.AuthUnavailable] where the keys cannot be had.
+//
+// A token that is bound to a client certificate (RFC 8705) must come with it, as
+// durward.ClientCertificate has it; one that is bound to a DPoP key is refused
+// here, see [Verifier.DPoP].
 func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal, error) {
+	return v.verify(ctx, token, "")
+}
+
+// verify judges a token that came with a DPoP proof of the key with a thumbprint,
+// or without one.
+func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durward.Principal, error) {
 	// Before anything is done with it that takes time by its length.
 	if len(token) > maxToken {
 		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
@@ -148,6 +158,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal
 			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), err)
 		}
 	}
+	if err := e.bound.sentBy(thumbprint, durward.ClientCertificate(ctx)); err != nil {
+		return nil, fmt.Errorf("jwt: token %s: %w: %w", hex.EncodeToString(sum[:4]), err, durward.InvalidToken)
+	}
 	// Last but for revocation, in each request: all else is well.
 	if err := ended(e.principal.Expires, now, v.c.Leeway); err != nil {
 		if !fresh {
@@ -156,6 +169,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal
 		return nil, fmt.Errorf("jwt: token %s: %w: %w", hex.EncodeToString(sum[:4]), err, durward.TokenExpired)
 	}
 	p := e.copy()
+	if thumbprint != "" {
+		p.Scheme = "DPoP"
+	}
 	if v.c.Revoked != nil {
 		if err := v.c.Revoked(p, e.key.id); err != nil {
 			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), coded(err))
@@ -264,10 +280,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err := r.ahead(now); err != nil {
 		return nil, refuse(err)
 	}
-	if err := r.bound(); err != nil {
-		return nil, refuse(err)
-	}
-	return &entry{key: key, principal: durward.Principal{
+	return &entry{key: key, bound: r.Confirmation, principal: durward.Principal{
 		Scheme: "Bearer", Subject: r.Subject, Issuer: v.c.Issuer, ClientID: r.ClientID,
 		SessionID: r.SessionID, TokenID: r.ID, ACR: r.ACR, AMR: r.AMR,
 		AuthTime: r.AuthTime, Expires: r.Expires, Scopes: r.Scopes,

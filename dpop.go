@@ -1,0 +1,135 @@
+package durward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// DPoPConfig is what the [DPoP] scheme is made of. Only Check is required.
+type DPoPConfig struct {
+	// Check judges a token and its proof and returns who they speak for. It refuses
+	// by an error that wraps [InvalidProof], [NonceRequired], or what a Bearer token
+	// is refused by; any other error is [AuthUnavailable]. Package jwt has one. The
+	// context is the request's.
+	Check func(ctx context.Context, p DPoPProof) (*Principal, error)
+
+	// Algorithms of proofs that are taken, named in the challenge. Default: ES256
+	// and EdDSA.
+	Algorithms []string
+
+	// Nonces demands a nonce of this server in each proof (RFC 9449 s9), so that none
+	// can be made ahead of time.
+	Nonces bool
+
+	// NonceLife is how long a nonce is good for; 0 is 5 minutes.
+	NonceLife time.Duration
+
+	// Key, of at least 32 octets, seals nonces. Nil draws one at random: a proof made
+	// for another start or another node then meets [NonceRequired].
+	Key []byte
+}
+
+// DPoPProof is a token and the proof that came with it.
+type DPoPProof struct {
+	Token  string // as sent, at most 8 KiB of token68 characters
+	Proof  string // the one DPoP field, as sent; at most 8 KiB
+	Method string // of the request: what htm must be
+	URL    string // of the request without query: what htu must be
+
+	// Fresh reports whether a nonce is one that is good here; nil where none is
+	// demanded.
+	Fresh func(nonce string) bool
+}
+
+// DPoP returns the scheme of RFC 9449: an access token that is bound to a key, and
+// with each request a proof of holding it. A proof is for one method and one URL,
+// that of the guard's PublicURL or, without one, of the request's own Host.
+func DPoP(c DPoPConfig) Scheme {
+	if c.Algorithms == nil {
+		c.Algorithms = []string{"ES256", "EdDSA"}
+	}
+	if c.NonceLife == 0 {
+		c.NonceLife = 5 * time.Minute
+	}
+	return &dpop{c, newNonces("DPoP nonce", c.Key)}
+}
+
+type dpop struct {
+	c      DPoPConfig // with defaults filled in
+	nonces *nonces
+}
+
+func (d *dpop) mistakes() (all []string) {
+	mistake := func(format string, args ...any) { all = append(all, fmt.Sprintf("DPoP: "+format, args...)) }
+	if d.c.Check == nil {
+		mistake("Check is nil: it needs a function that judges tokens and proofs")
+	}
+	for _, a := range d.c.Algorithms {
+		if a == "none" || strings.HasPrefix(a, "HS") || !isToken(a) { // RFC 9449 s4.2
+			mistake("algorithm %q: only asymmetric ones", a)
+		}
+	}
+	if len(d.c.Algorithms) == 0 {
+		mistake("Algorithms is empty: no proof could be right")
+	}
+	if why := weakNonceKey(d.c.Key); why != "" {
+		mistake("%s", why)
+	}
+	if d.c.NonceLife < 0 {
+		mistake("NonceLife may not be negative")
+	}
+	return all
+}
+
+func (*dpop) Presented(r *http.Request) (found, ambient bool) { return presents(r, "DPoP"), false }
+
+func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
+	v := visitOf(r.Context())
+	p := DPoPProof{Token: v.sent.Token68, Method: r.Method, URL: v.guard.target(r, v)}
+	if err := fitToken("DPoP", p.Token); err != nil {
+		return nil, err
+	}
+	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: one, and no more
+	case len(lines) != 1:
+		return nil, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
+	case len(lines[0]) > maxToken:
+		return nil, fmt.Errorf("a DPoP field of %d octets, at most %d are read: %w", len(lines[0]), maxToken, InvalidProof)
+	default:
+		p.Proof = lines[0]
+	}
+	if d.c.Nonces {
+		p.Fresh = func(nonce string) bool {
+			id, ok := d.nonces.open(nonce, v.guard.c.Realm)
+			return ok && v.guard.c.Now().Sub(id.made()) <= d.c.NonceLife
+		}
+	}
+	who, err := d.c.Check(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	if who == nil {
+		return nil, errors.New("DPoP: Check returned neither a principal nor an error")
+	}
+	return who.as("DPoP"), nil
+}
+
+func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {
+	params := append([]Param{{"algs", strings.Join(d.c.Algorithms, " ")}}, oauthParams(code)...) // RFC 9449 s7.1
+	return []Challenge{{Scheme: "DPoP", Params: params}}
+}
+
+// target is the URL of a request without its query, as its client knows it.
+func (g *Guard) target(r *http.Request, v *visit) string {
+	scheme, host := "http", r.Host
+	if v.secure {
+		scheme = "https"
+	}
+	if g.public != nil { // never from the Host field where it is known
+		scheme, host = g.public.Scheme, g.public.Host
+	}
+	return scheme + "://" + host + r.URL.EscapedPath()
+}

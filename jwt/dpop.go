@@ -1,0 +1,311 @@
+package jwt
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/durward-auth/durward"
+)
+
+// DPoPConfig is how a [Verifier] takes tokens that are bound to a key (RFC 9449).
+// The zero value is fit for use.
+type DPoPConfig struct {
+	// Algorithms of proofs: ES256, EdDSA, RS256, PS256. Default: ES256 and EdDSA.
+	Algorithms []string
+
+	// Window is how long after it was made a proof is taken: 0 is a minute. Proofs
+	// from up to 10 s ahead of our clock are taken, too.
+	Window time.Duration
+
+	// Nonces demands a nonce of this server in each proof.
+	Nonces bool
+
+	// NonceLife is how long a nonce is good for; 0 is 5 minutes.
+	NonceLife time.Duration
+
+	// NonceKey, of at least 32 octets, seals nonces; nil draws one at random.
+	NonceKey []byte
+
+	// MaxProofs bounds how many proofs are remembered against replay, each with about
+	// a hundred octets, until they are too old: 0 is 1,000,000. Past that proofs
+	// cannot be judged, which is [durward.AuthUnavailable].
+	MaxProofs int
+}
+
+// DPoP returns the DPoP scheme that takes these tokens with a proof. Tokens that
+// are bound to no DPoP key are refused in it (RFC 9449 s7.1), as those that are
+// bound are refused as Bearer tokens.
+func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
+	d := &dpop{v: v, c: c}
+	if d.c.Algorithms == nil {
+		d.c.Algorithms = []string{"ES256", "EdDSA"}
+	}
+	if d.c.Window == 0 {
+		d.c.Window = time.Minute
+	}
+	if d.c.MaxProofs == 0 {
+		d.c.MaxProofs = 1_000_000
+	}
+	return durward.DPoP(durward.DPoPConfig{
+		Check: d.check, Algorithms: d.c.Algorithms, Nonces: d.c.Nonces, NonceLife: d.c.NonceLife, Key: d.c.NonceKey,
+	})
+}
+
+type dpop struct {
+	v    *Verifier
+	c    DPoPConfig // with defaults filled in
+	seen replays
+}
+
+// check takes the checks of RFC 9449 s4.3, then those of the token. A proof is
+// spent only when everything else is well.
+func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Principal, error) {
+	refuse := func(err error) error { return fmt.Errorf("jwt: DPoP proof: %w: %w", err, durward.InvalidProof) }
+	now := d.v.c.Now()
+	proof, err := parseProof(p.Proof)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	switch {
+	case !slices.Contains(d.c.Algorithms, proof.key.alg):
+		return nil, refuse(fmt.Errorf("alg is %s, accepted are %s", proof.key.alg, strings.Join(d.c.Algorithms, ", ")))
+	case proof.method != p.Method:
+		return nil, refuse(fmt.Errorf("htm is %s, the method is %s", shown(proof.method), p.Method))
+	case !sameURL(proof.url, p.URL):
+		return nil, refuse(fmt.Errorf("htu is %s, the request is for %s", shown(proof.url), shown(p.URL)))
+	}
+	if p.Fresh != nil && !p.Fresh(proof.nonce) {
+		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not one that is good here: %w", durward.NonceRequired)
+	}
+	if age := now.Sub(proof.issued); age > d.c.Window || age < -iatSkew {
+		return nil, refuse(fmt.Errorf("made %s ago by our clock, taken are those of the last %s", rough(age), d.c.Window))
+	}
+	sum := sha256.Sum256([]byte(p.Token))
+	if subtle.ConstantTimeCompare([]byte(proof.tokenHash), []byte(base64.RawURLEncoding.EncodeToString(sum[:]))) == 0 {
+		return nil, refuse(errors.New("ath is not the hash of the token"))
+	}
+	who, err := d.v.verify(ctx, p.Token, proof.thumbprint)
+	if err != nil {
+		return nil, err
+	}
+	switch fresh, full := d.seen.spend(proof.thumbprint, proof.id, now, d.c.Window+iatSkew, d.c.MaxProofs); {
+	case full:
+		return nil, fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
+	case !fresh:
+		return nil, refuse(errors.New("it was used before"))
+	}
+	return who, nil
+}
+
+// proof is a DPoP proof whose signature is right: whoever made it holds key.
+type proof struct {
+	key             *Key
+	thumbprint      string // RFC 7638, base64url
+	id, method, url string
+	nonce           string
+	tokenHash       string // ath
+	issued          time.Time
+}
+
+// maxProofID is the longest jti of a proof, in octets.
+const maxProofID = 256
+
+// parseProof reads a proof and verifies it with the key inside it.
+func parseProof(text string) (*proof, error) {
+	var s scratch
+	head := new(proofHeader)
+	t, headText, err := takeApart(text, &s)
+	if err != nil {
+		return nil, err
+	}
+	if err := head.parse(headText); err != nil {
+		return nil, err
+	}
+	if head.bad != nil {
+		return nil, head.bad
+	}
+	if !strings.EqualFold(head.typ, "dpop+jwt") && !strings.EqualFold(head.typ, "application/dpop+jwt") {
+		return nil, fmt.Errorf("typ is %s, not \"dpop+jwt\" (RFC 9449 s4.2)", shown(head.typ))
+	}
+	if head.key == nil {
+		return nil, errors.New("jwk is missing from the header (RFC 9449 s4.2)")
+	}
+	key, err := head.key.proofKey(head.alg)
+	if err != nil {
+		return nil, fmt.Errorf("jwk: %w", err)
+	}
+	t.header = head.header
+	if err := t.signedBy(key); err != nil {
+		return nil, err
+	}
+	p := &proof{key: key}
+	sum, err := (&jose.JSONWebKey{Key: key.m.public}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	p.thumbprint = base64.RawURLEncoding.EncodeToString(sum)
+	if err := p.read(t.payload); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// proofKey returns the key of a proof: asymmetric, with nothing secret in it.
+func (j *jwk) proofKey(alg string) (*Key, error) {
+	if name := j.hasSecret(); name != "" {
+		return nil, fmt.Errorf("%s belongs to a private or symmetric key (RFC 9449 s4.3)", name)
+	}
+	if err := j.fit("verify"); err != nil {
+		return nil, err
+	}
+	if said := j.member("alg"); said != "" && said != alg {
+		return nil, fmt.Errorf("alg is %s, the header says %s", shown(said), shown(alg))
+	}
+	key, err := j.jose("kty", "crv", "x", "y", "n", "e")
+	if err != nil {
+		return nil, err
+	}
+	return newKey("proof", alg, key)
+}
+
+// proofHeader is the JOSE header of a proof: that of a token, but for the key in
+// it.
+type proofHeader struct {
+	header
+	key *jwk
+}
+
+func (h *proofHeader) parse(text []byte) error {
+	if err := json.Unmarshal(text, h); err != nil {
+		return fmt.Errorf("header is not the JSON that a proof may hold: %w", syntax(err))
+	}
+	return nil
+}
+
+// UnmarshalJSONFrom reads the header object.
+func (h *proofHeader) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return readObject(d, func(name string) error {
+		if name != "jwk" {
+			return h.member(d, name)
+		}
+		if d.PeekKind() != '{' {
+			if h.bad == nil {
+				h.bad = errors.New("jwk in the header is not an object")
+			}
+			return skip(d)
+		}
+		h.key = new(jwk)
+		return h.key.UnmarshalJSONFrom(d)
+	})
+}
+
+// read reads the claims of a proof (RFC 9449 s4.2).
+func (p *proof) read(payload []byte) error {
+	if err := json.Unmarshal(payload, p); err != nil {
+		return fmt.Errorf("payload is not the JSON that a proof may hold: %w", syntax(err))
+	}
+	for _, c := range [...]struct {
+		name string
+		ok   bool
+	}{{"jti", p.id != "" && len(p.id) <= maxProofID}, {"htm", p.method != ""}, {"htu", p.url != ""}, {"iat", !p.issued.IsZero()}} {
+		if !c.ok {
+			return fmt.Errorf("%s is missing or not of its form (RFC 9449 s4.2)", c.name)
+		}
+	}
+	return nil
+}
+
+// UnmarshalJSONFrom reads the claims; one of the wrong type is as good as missing.
+func (p *proof) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	texts := map[string]*string{"jti": &p.id, "htm": &p.method, "htu": &p.url, "nonce": &p.nonce, "ath": &p.tokenHash}
+	return readObject(d, func(name string) error {
+		if to, ok := texts[name]; ok {
+			_, err := readString(d, to)
+			return err
+		}
+		if name == "iat" {
+			var r reading
+			return r.date(d, name, &p.issued)
+		}
+		return skip(d)
+	})
+}
+
+// sameURL compares htu with the URL of the request, without query and fragment
+// and after the normalisation of RFC 3986 s6.2.2 and s6.2.3 (RFC 9449 s4.3).
+func sameURL(said, is string) bool {
+	a, errA := url.Parse(said)
+	b, errB := url.Parse(is)
+	if errA != nil || errB != nil || a.User != nil || a.Opaque != "" {
+		return false
+	}
+	return plainURL(a) == plainURL(b)
+}
+
+func plainURL(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	path := u.Path // decoded: percent-encodings of the same octets are the same
+	if path == "" {
+		path = "/"
+	}
+	return scheme + "://" + host + path
+}
+
+// replays remembers proofs until they are too old to be taken.
+type replays struct {
+	mu       sync.Mutex
+	now, old map[[sha256.Size]byte]struct{} // of this window and of the one before
+	turned   time.Time                      // when now began
+}
+
+// spend takes a proof of a key, once. full says that there is no room to remember
+// it.
+func (r *replays) spend(thumbprint, id string, now time.Time, window time.Duration, most int) (fresh, full bool) {
+	sum := sha256.Sum256([]byte(thumbprint + " " + id)) // a thumbprint has no blank
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch since := now.Sub(r.turned); {
+	case r.now == nil || since >= 2*window:
+		r.now, r.old, r.turned = make(map[[sha256.Size]byte]struct{}), nil, now
+	case since >= window:
+		r.now, r.old, r.turned = make(map[[sha256.Size]byte]struct{}), r.now, now
+	}
+	_, inNow := r.now[sum]
+	_, inOld := r.old[sum]
+	switch {
+	case inNow || inOld:
+		return false, false
+	case len(r.now)+len(r.old) >= most:
+		return false, true
+	}
+	r.now[sum] = struct{}{}
+	return true, false
+}
+
+// Thumbprint returns the x5t#S256 of a certificate: the base64url of its SHA-256
+// (RFC 8705 s3.1).
+func Thumbprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,90 @@
+package durward
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"sync"
+	"time"
+)
+
+// nonces makes nonces and knows them again without storing them. A nonce says when
+// it was made, and that it was made here, for one use and one realm:
+//
+//	base64url( milliseconds since 1970 6 | random 6 | MAC 12 )
+type nonces struct {
+	use  string
+	macs sync.Pool // of hash.Hash, keyed
+}
+
+// nonceID is what tells nonces apart: milliseconds and random.
+type nonceID [12]byte
+
+func (id nonceID) made() time.Time {
+	var ms [8]byte
+	copy(ms[2:], id[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:])))
+}
+
+const nonceOctets = 24
+
+// newNonces returns nonces of a use under a key, or under one drawn at random.
+func newNonces(use string, key []byte) *nonces {
+	key = bytes.Clone(key)
+	if key == nil {
+		key = make([]byte, sha256.Size)
+		_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	}
+	n := &nonces{use: use}
+	n.macs.New = func() any { return hmac.New(sha256.New, key) }
+	return n
+}
+
+// weakNonceKey says why nonces cannot be made with key, or "".
+func weakNonceKey(key []byte) string {
+	if key != nil && len(key) < sha256.Size {
+		return fmt.Sprintf("Key has %d octets, at least %d are wanted", len(key), sha256.Size)
+	}
+	return ""
+}
+
+func (n *nonces) seal(realm string, now time.Time) string {
+	var raw [nonceOctets]byte
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(raw[:6], ms[2:])
+	_, _ = rand.Read(raw[6:12]) // crypto/rand.Read never returns an error
+	mac := n.mac(nonceID(raw[:12]), realm)
+	copy(raw[12:], mac[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// open returns what a nonce says, if it was made here for this realm.
+func (n *nonces) open(nonce, realm string) (id nonceID, ok bool) {
+	var raw [nonceOctets]byte
+	if len(nonce) != nonceOctets/3*4 {
+		return id, false
+	}
+	if n, err := base64.RawURLEncoding.Decode(raw[:], []byte(nonce)); err != nil || n != nonceOctets {
+		return id, false
+	}
+	id = nonceID(raw[:12])
+	mac := n.mac(id, realm)
+	return id, hmac.Equal(mac[:], raw[12:])
+}
+
+func (n *nonces) mac(id nonceID, realm string) (mac [12]byte) {
+	m := n.macs.Get().(hash.Hash)
+	m.Reset()
+	text := append(append(make([]byte, 0, 128), n.use...), id[:]...)
+	m.Write(append(text, realm...))
+	var sum [sha256.Size]byte
+	copy(mac[:], m.Sum(sum[:0]))
+	n.macs.Put(m)
+	return mac
+}
