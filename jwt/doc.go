@@ -35,10 +35,13 @@
 // signature is paid for once. Its key, its end and its revocation are looked at
 // in each request all the same.
 //
+// A token that is bound to a key (cnf) is taken with what proves that its sender
+// holds it, and refused without: a DPoP proof (RFC 9449, [Verifier.DPoP]), a client
+// certificate (RFC 8705).
+//
 // # Not done here
 //
 // No encryption (RFC 7516), no unsigned or nested tokens, no JSON serialisation,
-// no detached or unencoded payloads (RFC 7797), no ES384, ES512, RS384 and kin. A
-// token bound to its sender (cnf) is refused where it comes as a plain Bearer
-// token. Nothing is asked of the issuer but its key set.
+// no detached or unencoded payloads (RFC 7797), no ES384, ES512, RS384 and kin.
+// Nothing is asked of the issuer but its key set.
 package jwt

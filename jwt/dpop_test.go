@@ -464,3 +464,40 @@ func BenchmarkDPoP(b *testing.B) {
 		}
 	}
 }
+
+// A token that is bound to a certificate is good over a connection with that
+// certificate alone.
+func TestConfirmation(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/rfc/rfc8705_mtls.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(strings.ReplaceAll(string(text[strings.Index(string(text), "-----BEGIN"):strings.Index(string(text), "-----END CERTIFICATE-----")+25]), `\n`, "\n") + "\n"))
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *cert
+	other.Raw = append([]byte{0}, cert.Raw...)
+	is, isNot := &Confirmation{X5tS256: Thumbprint(cert), JKT: ""}, &Confirmation{X5tS256: "x"}
+	both := &Confirmation{X5tS256: Thumbprint(cert), JKT: "k"}
+	for _, c := range []struct {
+		name       string
+		bound      *Confirmation
+		thumbprint string
+		cert       *x509.Certificate
+		ok         bool
+	}{
+		{"bound to nothing", nil, "", nil, true}, {"bound to nothing, with a certificate", nil, "", cert, true}, {"bound to nothing, with a proof", nil, "k", nil, false},
+		{"its certificate", is, "", cert, true}, {"no certificate", is, "", nil, false}, {"another certificate", is, "", &other, false},
+		{"bound to another", isNot, "", cert, false}, {"its certificate and a proof", is, "k", cert, false},
+		{"both", both, "k", cert, true}, {"both, without the proof", both, "", cert, false}, {"both, without the certificate", both, "k", nil, false},
+		{"both, another proof", both, "l", cert, false}, {"both, another certificate", both, "k", &other, false},
+		{"in a way that is not known", &Confirmation{}, "k", cert, false}, {"in a way that is not known, as Bearer", &Confirmation{}, "", nil, false},
+	} {
+		if err := c.bound.sentBy(c.thumbprint, c.cert); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -271,6 +271,7 @@ var (
 	notes, login http.Handler
 	guard        *durward.Guard
 	schemes      []durward.Scheme
+	verifier     *jwt.Verifier
 	response     *http.Response
 	w            http.ResponseWriter
 	r            *http.Request
