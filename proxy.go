@@ -58,11 +58,11 @@ func asProxy(f *Refusal) {
 	f.Detail, f.Hint = proxyFields.Replace(f.Detail), proxyFields.Replace(f.Hint)
 }
 
-// byProxy reports whether a proxy asks in f for its own users' credentials.
-func byProxy(f *Refusal) bool { return f.Status == http.StatusProxyAuthRequired }
-
 var proxyFields = strings.NewReplacer(
 	"Proxy-Authorization", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Authenticate",
 	// A proxy takes neither tokens nor keys.
 	"; for a token: Authorization: Bearer TOKEN", "", ", or one X-API-Key field, not both", "",
 	"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
+
+// byProxy reports whether a proxy asks in f for its own users' credentials.
+func byProxy(f *Refusal) bool { return f.Status == http.StatusProxyAuthRequired }

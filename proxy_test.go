@@ -2,6 +2,8 @@ package durward_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -186,6 +188,15 @@ func TestProxyPasses(t *testing.T) {
 		if h := w.Header(); h["Vary"] != nil || h["Cache-Control"] != nil {
 			t.Errorf("%s: the origin's answer gets the fields %v", c.name, h)
 		}
+	}
+	// The connection was opened for the proxy, the request is for an origin.
+	certified := config
+	certified.Schemes = []durward.Scheme{durward.Basic(rightPair), durward.ClientCert(durward.ClientCertConfig{
+		Roots: x509.NewCertPool(), Check: func(context.Context, *x509.Certificate) (*durward.Principal, error) { return nil, durward.Forbidden }})}
+	tunnel := toProxy("GET", "https://origin.example/x", pair("ada", "secret"))
+	tunnel.TLS = &tls.ConnectionState{ServerName: "gate.example", HandshakeComplete: true}
+	if w := serve(newGuard(t, certified).Proxy(durward.Policy{}, passes), tunnel); w.Code != 200 {
+		t.Errorf("a guard that takes certificates too: got %d %s", w.Code, w.Body)
 	}
 	// Plain http, where it is allowed.
 	config.InsecureAllowHTTP, config.Now = true, func() time.Time { return noon }
