@@ -113,6 +113,7 @@ func TestBasicMalformed(t *testing.T) {
 		{"NUL", pair("ada", "a\x00"), "control"},
 		{"line feed in the name", pair("a\nda", "x"), "control"},
 		{"tab", pair("ada", "\t"), "control"},
+		{"last C0 control", pair("ada", "\x1f"), "control"},
 		{"DEL", pair("ada", "\x7f"), "control"},
 		{"C1 control", pair("ada", "\u0085"), "control"},
 		{"last C1 control", pair("ada", "\u009f"), "control"},
