@@ -389,6 +389,11 @@ func TestRememberState(t *testing.T) {
 	if p, err := check(t.Context(), "ada", "secret"); p != nil || !errors.Is(err, durward.AccountDisabled) {
 		t.Errorf("disabled: got %v, %v", p, err)
 	}
+	a.stateErr, a.checkErr = nil, nil
+	before = a.counts()
+	if p, err := check(t.Context(), "ada", "secret"); p == nil || err != nil || a.counts() != before+1 {
+		t.Errorf("enabled again: got %v, %v, asked %d times, want once", p, err, a.counts()-before)
+	}
 	// Any other error is an outage, remembered or not, and no check is asked.
 	a.stateErr, a.checkErr = errors.New("disk full"), nil
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Basic(check)}})
@@ -439,7 +444,7 @@ func TestRememberTogether(t *testing.T) {
 				all.Go(func() {
 					p, err := check(t.Context(), "ada", password)
 					switch {
-					case err == nil && p.Subject == "ada":
+					case err == nil && p.Subject == "ada" && p.Scopes[0] == "read":
 						right.Add(1)
 						p.Scopes[0] = "write" // is nobody else's
 					case p == nil && errors.Is(err, durward.InvalidCredentials):

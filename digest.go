@@ -416,7 +416,7 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 		if octets += len(p.Name) + len(p.Value); octets > maxToken {
 			return digestAnswer{}, fmt.Errorf("Digest credentials of more than %d octets: %w", maxToken, MalformedCredentials)
 		}
-		if slices.ContainsFunc(params[:i], func(o Param) bool { return strings.EqualFold(o.Name, name) }) {
+		if named(params[:i], name) {
 			return bad("A parameter of the Digest credentials is there twice.", "parameter %d is there twice", i)
 		}
 		if slices.Contains(mustQuote, name) && !quoted.has(i) || slices.Contains(mustNotQuote, name) && quoted.has(i) {
@@ -477,6 +477,16 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	}
 	a.count = binary.BigEndian.Uint32(count)
 	return a, nil
+}
+
+// named reports whether one of params has this name, a token, in whatever case.
+func named(params []Param, name string) bool {
+	for _, p := range params {
+		if len(p.Name) == len(name) && strings.EqualFold(p.Name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // extendedValue decodes the ext-value of username* (RFC 8187 s3.2.1), which must
