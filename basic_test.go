@@ -430,6 +430,42 @@ func TestRememberCopies(t *testing.T) {
 	}
 }
 
+// A check that breaks the rules opens nothing: what it says beside an error, or
+// without a principal, is not remembered, and what it changes afterwards in what
+// it returned changes nothing that is.
+func TestRememberOddChecks(t *testing.T) {
+	t.Parallel()
+	own := &durward.Principal{Subject: "ada", Scopes: []string{"read"}}
+	for _, c := range []struct {
+		name string
+		p    *durward.Principal
+		err  error
+		want int // times that the check is asked
+	}{
+		{"a principal and an error", own, durward.InvalidCredentials, 2},
+		{"neither", nil, nil, 2},
+		{"its own principal", own, nil, 1},
+	} {
+		asked := 0
+		check := durward.Remember(func(context.Context, string, string) (*durward.Principal, error) {
+			asked++
+			return c.p, c.err
+		}, func(context.Context, string) (string, error) { return "", nil })
+		for range 2 {
+			p, err := check(t.Context(), "ada", "secret")
+			if !errors.Is(err, c.err) || (p == nil) != (c.p == nil) || p != nil && (p.Subject != "ada" || p.Scopes[0] != "read") {
+				t.Errorf("%s: got %+v, %v", c.name, p, err)
+			}
+			if c.want == 1 {
+				own.Subject, own.Scopes[0] = "eve", "write"
+			}
+		}
+		if asked != c.want {
+			t.Errorf("%s: asked %d times, want %d", c.name, asked, c.want)
+		}
+	}
+}
+
 // The same pair at the same moment is asked for once, right or wrong.
 func TestRememberTogether(t *testing.T) {
 	t.Parallel()
