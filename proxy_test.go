@@ -235,7 +235,7 @@ func TestProxyDigest(t *testing.T) {
 	t.Parallel()
 	var now atomic.Int64
 	now.Store(noon.UnixNano())
-	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: digestUsers})}, Now: func() time.Time { return time.Unix(0, now.Load()) }})
+	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Basic(rightPair), durward.Digest(durward.DigestConfig{HA1: digestUsers})}, Now: func() time.Time { return time.Unix(0, now.Load()) }})
 	h := g.Proxy(durward.Policy{}, passes)
 	client := func(method, target, uri string) (*http.Request, digestClient) {
 		c := asked(t, serve(h, toProxy(method, target)), "Proxy-Authenticate")[0]
@@ -277,8 +277,12 @@ func TestProxyDigest(t *testing.T) {
 	if w := serve(h, r); w.Code != 200 {
 		t.Fatalf("got %d", w.Code)
 	}
+	r.Header.Set("Sec-Fetch-Mode", "cors") // the box of a proxy is the browser's own affair
 	w := serve(h, r)
 	wants(t, "replay", w, 407, durward.StaleNonce)
+	if got := asked(t, w, "Proxy-Authenticate"); len(got) != 2 || got[1].Scheme != "Basic" {
+		t.Errorf("replay: got the challenges %v, want Digest and Basic", got)
+	}
 	if got := value(asked(t, w, "Proxy-Authenticate")[0], "stale"); got != "true" {
 		t.Errorf("replay: stale=%q", got)
 	}
@@ -296,6 +300,8 @@ func TestProxyDigest(t *testing.T) {
 	r, d = client("GET", "https://origin.example/x", "/x")
 	r.Header.Set("Proxy-Authorization", d.credentials(nil))
 	wants(t, "the proxy's at the origin", serve(both, r), 401, durward.AuthenticationRequired)
+	r.Header = http.Header{"Authorization": r.Header["Proxy-Authorization"]}
+	wants(t, "the origin form of an absolute target, at no proxy", serve(both, r), 400, durward.InvalidRequest)
 }
 
 // Guards of a proxy and of an origin nest: each asks its own question, and no
