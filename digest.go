@@ -28,6 +28,9 @@ type DigestConfig struct {
 	// the password itself. An error that wraps [InvalidCredentials] says that
 	// nobody has the name; the same work is done then. Any other error refuses or
 	// is an outage, as a scheme's. The context is the request's.
+	//
+	// It is asked before the response is judged. What only the right password may
+	// learn, such as that the account is locked, is for Policy.Allow to say.
 	HA1 func(ctx context.Context, claim DigestClaim) (ha1 []byte, p *Principal, err error)
 
 	// Judged, if set, is told of each response whether it was right, so that

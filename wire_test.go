@@ -124,6 +124,8 @@ func checkPassword(_ context.Context, user, sent string) (*durward.Principal, er
 		return nil, errors.New("dial tcp 10.0.0.7:5432: connection refused")
 	case user == "busy":
 		return nil, fmt.Errorf("eleventh try: %w", durward.TooManyAttempts)
+	case user == "locked" && sent == password:
+		return nil, fmt.Errorf("locked by an administrator: %w", durward.AccountDisabled)
 	case user != "ada" || sent != password:
 		return nil, fmt.Errorf("user %q: %w", user, durward.InvalidCredentials)
 	}
@@ -338,7 +340,14 @@ func (w *wire) challenge(t *testing.T, age string) (nonce string) {
 		w.clock.Store(&then)
 		defer w.clock.Store(&noon)
 	}
-	r, err := http.Get("http://" + w.address)
+	ask, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"Authorization", "Proxy-Authorization"} {
+		ask.Header.Set(field, "Other dGhhdCBub2JvZHkgdGFrZXM=") // optional routes, too, have to answer with a challenge
+	}
+	r, err := http.DefaultClient.Do(ask)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -149,8 +148,7 @@ func TestForwardProxy(t *testing.T) {
 				d.srv.StartTLS()
 				t.Cleanup(d.srv.Close)
 				d.url = d.srv.URL
-				ca := write(t, filepath.Join(t.TempDir(), "ca"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.srv.Certificate().Raw})))
-				args = append(args, "--cacert", ca)
+				args = append(args, "--cacert", d.certificate())
 			} else {
 				d.serve(origin)
 			}
