@@ -87,56 +87,59 @@ func (r *reading) problem(format string, args ...any) {
 
 // UnmarshalJSONFrom reads the claims set.
 func (r *reading) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		if i := slices.Index(required[:], name); i >= 0 {
-			r.seen |= 1 << i
+	return readObject(d, func(name string) error { return r.member(d, name) })
+}
+
+// member reads one claim.
+func (r *reading) member(d *jsontext.Decoder, name string) error {
+	if i := slices.Index(required[:], name); i >= 0 {
+		r.seen |= 1 << i
+	}
+	switch name {
+	case "iss":
+		ok, err := readString(d, &r.Issuer)
+		if !ok {
+			r.iss = errors.New("iss is not a string")
 		}
-		switch name {
-		case "iss":
-			ok, err := readString(d, &r.Issuer)
-			if !ok {
-				r.iss = errors.New("iss is not a string")
-			}
+		return err
+	case "sub":
+		return r.name(d, name, &r.Subject)
+	case "client_id":
+		return r.name(d, name, &r.ClientID)
+	case "jti":
+		return r.name(d, name, &r.ID)
+	case "sid":
+		return r.name(d, name, &r.SessionID)
+	case "acr":
+		return r.name(d, name, &r.ACR)
+	case "scope":
+		return r.scope(d)
+	case "aud":
+		if d.PeekKind() == '"' {
+			r.Audience = make([]string, 1)
+			return r.name(d, name, &r.Audience[0])
+		}
+		if err := r.strings(d, name, &r.Audience); err != nil {
 			return err
-		case "sub":
-			return r.name(d, name, &r.Subject)
-		case "client_id":
-			return r.name(d, name, &r.ClientID)
-		case "jti":
-			return r.name(d, name, &r.ID)
-		case "sid":
-			return r.name(d, name, &r.SessionID)
-		case "acr":
-			return r.name(d, name, &r.ACR)
-		case "scope":
-			return r.scope(d)
-		case "aud":
-			if d.PeekKind() == '"' {
-				r.Audience = make([]string, 1)
-				return r.name(d, name, &r.Audience[0])
-			}
-			if err := r.strings(d, name, &r.Audience); err != nil {
-				return err
-			}
-			if len(r.Audience) == 0 {
-				r.problem("aud names nobody")
-			}
-			return nil
-		case "amr":
-			return r.strings(d, name, &r.AMR)
-		case "exp":
-			return r.date(d, name, &r.Expires)
-		case "nbf":
-			return r.date(d, name, &r.NotBefore)
-		case "iat":
-			return r.date(d, name, &r.IssuedAt)
-		case "auth_time":
-			return r.date(d, name, &r.AuthTime)
-		case "cnf":
-			return r.confirmation(d)
 		}
-		return skip(d)
-	})
+		if len(r.Audience) == 0 {
+			r.problem("aud names nobody")
+		}
+		return nil
+	case "amr":
+		return r.strings(d, name, &r.AMR)
+	case "exp":
+		return r.date(d, name, &r.Expires)
+	case "nbf":
+		return r.date(d, name, &r.NotBefore)
+	case "iat":
+		return r.date(d, name, &r.IssuedAt)
+	case "auth_time":
+		return r.date(d, name, &r.AuthTime)
+	case "cnf":
+		return r.confirmation(d)
+	}
+	return skip(d)
 }
 
 // name reads a string that identifies something: never empty, and without

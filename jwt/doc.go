@@ -43,5 +43,6 @@
 //
 // No encryption (RFC 7516), no unsigned or nested tokens, no JSON serialisation,
 // no detached or unencoded payloads (RFC 7797), no ES384, ES512, RS384 and kin.
-// Nothing is asked of the issuer but its key set.
+// Of a JWT nothing is asked of the issuer but its key set; an [Introspector] asks
+// about tokens that are none (RFC 7662).
 package jwt

@@ -31,8 +31,13 @@ const (
 // RemoteConfig is what [RemoteKeys] are made of.
 type RemoteConfig struct {
 	// URL is where the issuer publishes its JWK Set (RFC 7517 s5, RFC 8414 s2
-	// jwks_uri): https, or http on loopback. Required.
+	// jwks_uri): https, or http on loopback. Required, or Issuer.
 	URL string
+
+	// Issuer, in place of URL, has the issuer's metadata say where its JWK Set is:
+	// what OpenID Connect Discovery s4 or RFC 8414 s3 publishes, whose issuer must be
+	// this one to the letter.
+	Issuer string
 
 	// Client makes the requests; nil is a client of its own with the default
 	// transport. Its Transport and Jar are used; redirects are followed within the
@@ -54,6 +59,7 @@ type RemoteConfig struct {
 type RemoteKeys struct {
 	c      RemoteConfig
 	client http.Client
+	at     atomic.Pointer[string]    // where the set is; nil until the issuer has said
 	set    atomic.Pointer[remoteSet] // the last good one; nil before
 
 	mu       sync.Mutex // guards what follows; never held during a fetch
@@ -82,25 +88,21 @@ type fetch struct {
 func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
-	u, err := url.Parse(c.URL)
+	name, text := "key set", c.URL
 	switch {
+	case c.URL == "" && c.Issuer == "":
+		mistake("no URL of the key set: give the issuer's jwks_uri, or the Issuer")
+	case c.URL != "" && c.Issuer != "":
+		mistake("URL and Issuer: give one of them")
 	case c.URL == "":
-		mistake("no URL of the key set: give the issuer's jwks_uri")
-	case err != nil:
-		mistake("the URL of the key set cannot be read: %w", errors.Unwrap(err))
-	default:
-		if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
-			mistake("key set %q: give an absolute https URL", u.Redacted())
-		} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-			// Whoever can change the document can sign tokens.
-			mistake("key set %q: http is taken on loopback only, use https", u.Redacted())
-		}
-		if u.User != nil {
-			mistake("key set %q: a URL with user or password is not taken", u.Redacted())
-		}
-		if u.Fragment != "" {
-			mistake("key set %q: a fragment is never sent, leave it out", u.Redacted())
-		}
+		name, text = "issuer", c.Issuer
+	}
+	u, why := fetchable(name, text)
+	if len(errs) == 0 && why != nil {
+		errs = append(errs, why)
+	}
+	if u != nil && c.URL == "" && u.RawQuery != "" {
+		mistake("issuer %q: an issuer has no query (RFC 8414 s2)", u.Redacted())
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -111,11 +113,45 @@ func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &RemoteKeys{c: c}
-	if c.Client != nil {
-		r.client = *c.Client
+	r := &RemoteKeys{c: c, client: stayingClient(c.Client)}
+	if c.URL != "" {
+		r.at.Store(&c.URL)
 	}
-	r.client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+	return r, nil
+}
+
+// fetchable returns a URL that may be fetched, or an error that names every
+// mistake in it.
+func fetchable(name, text string) (*url.URL, error) {
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: the URL of the %s cannot be read: %w", name, errors.Unwrap(err))
+	}
+	if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+		mistake("%s %q: give an absolute https URL", name, u.Redacted())
+	} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		// Whoever can change the answer can sign tokens, or call any token good.
+		mistake("%s %q: http is taken on loopback only, use https", name, u.Redacted())
+	}
+	if u.User != nil {
+		mistake("%s %q: a URL with user or password is not taken", name, u.Redacted())
+	}
+	if u.Fragment != "" {
+		mistake("%s %q: a fragment is never sent, leave it out", name, u.Redacted())
+	}
+	return u, errors.Join(errs...)
+}
+
+// stayingClient is c, or a client of its own, that follows redirects within an
+// origin only.
+func stayingClient(c *http.Client) (staying http.Client) {
+	if c != nil {
+		staying = *c
+	}
+	staying.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		u := via[0].URL
 		if !strings.EqualFold(req.URL.Scheme, u.Scheme) || !strings.EqualFold(req.URL.Hostname(), u.Hostname()) || port(req.URL) != port(u) {
 			return fmt.Errorf("redirected to another origin, %s://%s", req.URL.Scheme, req.URL.Host)
 		}
@@ -124,7 +160,7 @@ func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 		}
 		return nil
 	}
-	return r, nil
+	return staying
 }
 
 func isLoopback(host string) bool {
@@ -163,7 +199,7 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		case <-f.done:
 		case <-ctx.Done():
 			// Not its cause: that may wrap a code, and this is an outage.
-			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.c.URL, ctx.Err(), durward.AuthUnavailable)
+			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.name(), ctx.Err(), durward.AuthUnavailable)
 		}
 		failed = f.err
 	}
@@ -178,9 +214,9 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 	}
 	if failed != nil {
 		// Perhaps the key is new and we cannot know: this is no fault of the token.
-		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.c.URL, rough(now.Sub(began)), failed, durward.AuthUnavailable)
+		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.name(), rough(now.Sub(began)), failed, durward.AuthUnavailable)
 	}
-	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.c.URL, rough(now.Sub(set.fetched)), durward.InvalidToken)
+	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.name(), rough(now.Sub(set.fetched)), durward.InvalidToken)
 	if len(set.skipped) > 0 {
 		err = fmt.Errorf("%w (passed over: %s)", err, cutAt(errors.Join(set.skipped...).Error(), 512))
 	}
@@ -242,19 +278,43 @@ func (r *RemoteKeys) run(f *fetch, now time.Time) {
 
 	switch {
 	case err != nil && was == nil:
-		r.c.Log.Error("key set cannot be fetched", "url", r.c.URL, "error", err, "last_good_serves_for", keepFor)
+		r.c.Log.Error("key set cannot be fetched", "url", r.name(), "error", err, "last_good_serves_for", keepFor)
 	case err == nil && was != nil:
-		r.c.Log.Info("key set is fetched again", "url", r.c.URL)
+		r.c.Log.Info("key set is fetched again", "url", r.name())
 	}
 	if err == nil && (old == nil || old.etag == "" || old.etag != set.etag) {
 		for _, why := range set.skipped {
-			r.c.Log.Warn("key of the set passed over", "url", r.c.URL, "error", why)
+			r.c.Log.Warn("key of the set passed over", "url", r.name(), "error", why)
 		}
 	}
 }
 
-func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (*remoteSet, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.c.URL, nil)
+// name is what the key set is called in errors and logs.
+func (r *RemoteKeys) name() string {
+	if r.c.URL != "" {
+		return r.c.URL
+	}
+	return "of " + r.c.Issuer
+}
+
+func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (set *remoteSet, err error) {
+	at := r.at.Load()
+	if at == nil {
+		found, err := discover(ctx, &r.client, r.c.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		at, old = &found, nil
+		r.at.Store(at)
+	}
+	if r.c.URL == "" {
+		defer func() {
+			if err != nil {
+				r.at.Store(nil) // perhaps it has moved
+			}
+		}()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, *at, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +327,7 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 		return nil, err
 	}
 	defer resp.Body.Close()
-	set := &remoteSet{fetched: now, refresh: now.Add(freshness(resp.Header)), etag: resp.Header.Get("ETag")}
+	set = &remoteSet{fetched: now, refresh: now.Add(freshness(resp.Header)), etag: resp.Header.Get("ETag")}
 	if resp.StatusCode == http.StatusNotModified && old != nil && old.etag != "" {
 		set.byID, set.skipped, set.etag = old.byID, old.skipped, old.etag
 		return set, nil

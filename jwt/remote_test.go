@@ -834,7 +834,7 @@ func TestRedirectsStayInTheOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		to := httptest.NewRequest("GET", test.to, nil)
-		if err := r.client.CheckRedirect(to, make([]*http.Request, 1)); (err == nil) != test.want {
+		if err := r.client.CheckRedirect(to, []*http.Request{httptest.NewRequest("GET", test.from, nil)}); (err == nil) != test.want {
 			t.Errorf("%s to %s: got %v", test.from, test.to, err)
 		}
 	}

@@ -259,6 +259,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -291,7 +292,7 @@ var (
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
-	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog") {
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog", "os") {
 		exported[p.ImportPath] = p.Export
 	}
 	set := token.NewFileSet()

@@ -1,0 +1,114 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxMetadata is the largest document about an issuer that is read, in octets.
+const maxMetadata = 256 << 10
+
+// discover asks an issuer where its key set is. It looks where OpenID Connect
+// Discovery s4 puts the answer, then where RFC 8414 s3.1 does.
+func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI string, err error) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return "", err
+	}
+	places := []string{strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"}
+	inserted := *u
+	inserted.RawPath, inserted.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
+	places = append(places, inserted.String())
+	var errs []error
+	for _, place := range places {
+		m, err := fetchMetadata(ctx, client, place)
+		if err == nil {
+			err = m.fit(issuer)
+		}
+		if err == nil {
+			return m.jwksURI, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", place, err))
+	}
+	return "", fmt.Errorf("the issuer's metadata cannot be had: %w", errors.Join(errs...))
+}
+
+// metadata is what of the metadata of an issuer matters here (RFC 8414 s2).
+type metadata struct{ issuer, jwksURI string }
+
+func fetchMetadata(ctx context.Context, client *http.Client, place string) (*metadata, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("answered %s", cut(resp.Status))
+	}
+	body, err := readBounded(resp.Body, maxMetadata)
+	if err != nil {
+		return nil, err
+	}
+	m := new(metadata)
+	if err := json.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("not the JSON of metadata: %w", syntax(err))
+	}
+	return m, nil
+}
+
+// readBounded reads a body to its end, or says that it is too long.
+func readBounded(body io.Reader, most int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(body, most+1))
+	if err == nil && int64(len(text)) > most {
+		return nil, fmt.Errorf("over %d octets", most)
+	}
+	return text, err
+}
+
+// UnmarshalJSONFrom reads the document.
+func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return readObject(d, func(name string) error {
+		var err error
+		switch name {
+		case "issuer":
+			_, err = readString(d, &m.issuer)
+		case "jwks_uri":
+			_, err = readString(d, &m.jwksURI)
+		default:
+			err = skip(d)
+		}
+		return err
+	})
+}
+
+// fit reports metadata of another issuer, or that leads nowhere one may go.
+func (m *metadata) fit(issuer string) error {
+	// RFC 8414 s3.3: identical, or one issuer could speak for another.
+	if m.issuer != issuer {
+		return fmt.Errorf("it is of issuer %s", shown(m.issuer))
+	}
+	if m.jwksURI == "" {
+		return errors.New("it has no jwks_uri")
+	}
+	keys, err := fetchable("key set", m.jwksURI)
+	if err != nil {
+		return err
+	}
+	if of, err := url.Parse(issuer); err != nil || isLoopback(keys.Hostname()) && !isLoopback(of.Hostname()) {
+		return errors.New("its jwks_uri is on this machine, the issuer is not")
+	}
+	return nil
+}

@@ -1,0 +1,474 @@
+package jwt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+// asked is an introspection endpoint and what it was asked.
+type asked struct {
+	*httptest.Server
+	n      atomic.Int64
+	answer atomic.Pointer[http.HandlerFunc]
+}
+
+func introspects(t testing.TB, body string) *asked {
+	t.Helper()
+	a := new(asked)
+	a.says(body)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.n.Add(1)
+		(*a.answer.Load())(w, r)
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *asked) does(f http.HandlerFunc) { a.answer.Store(&f) }
+
+func (a *asked) says(body string) {
+	a.does(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+		io.WriteString(w, body)
+	})
+}
+
+func introspector(t testing.TB, a *asked, h *hand, change func(*IntrospectorConfig)) *Introspector {
+	t.Helper()
+	c := IntrospectorConfig{URL: a.URL, Audience: []string{service}, ClientID: "api", ClientSecret: "s", Now: h.now}
+	if change != nil {
+		change(&c)
+	}
+	i, err := NewIntrospector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+const active = `{"active":true,"sub":"ada","aud":"` + service + `","scope":"read write","client_id":"app","username":"ada","exp":1772367300,"iat":1772366400,"sid":"s1","jti":"t1"}`
+
+func TestIntrospection(t *testing.T) {
+	t.Parallel()
+	a, h := introspects(t, ""), new(hand)
+	a.does(func(w http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		if r.Method != "POST" || r.FormValue("token") != "opaque+/=" || r.FormValue("token_type_hint") != "access_token" || r.URL.RawQuery != "" || id != "a%3App" || secret != "p%26s" {
+			t.Errorf("asked by %s %v, as %s %s", r.Method, r.Form, id, secret)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, active)
+	})
+	i := introspector(t, a, h, func(c *IntrospectorConfig) { c.ClientID, c.ClientSecret = "a:pp", "p&s" })
+	for range 3 {
+		p, err := i.Verify(t.Context(), "opaque+/=")
+		if err != nil || p.Subject != "ada" || p.ClientID != "app" || !p.HasScope("read", "write") || p.SessionID != "s1" || p.TokenID != "t1" || !p.Expires.Equal(noon.Add(15*time.Minute)) || p.Scheme != "Bearer" {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		p.Scopes[0] = "admin" // is the caller's own
+	}
+	if a.n.Load() != 1 {
+		t.Errorf("asked %d times for one token", a.n.Load())
+	}
+}
+
+// What each answer means for the token.
+func TestIntrospectionAnswers(t *testing.T) {
+	t.Parallel()
+	with := func(from, to string) string { return strings.Replace(active, from, to, 1) }
+	for _, c := range []struct {
+		name, body string
+		code       durward.Code // empty for good
+	}{
+		{"good", active, ""},
+		{"list of audiences", with(`"`+service+`"`, `["x","`+service+`"]`), ""},
+		{"no exp", with(`"exp":1772367300,`, ""), ""},
+		{"a client for itself", with(`"sub":"ada",`, ""), ""},
+		{"unknown members", with(`"sid"`, `"ext":{"a":[1]},"sid"`), ""},
+
+		{"inactive", `{"active":false}`, durward.InvalidToken},
+		{"inactive with claims", with("true", "false"), durward.InvalidToken},
+		{"of another service", with(service, "https://other.example"), durward.InvalidToken},
+		{"no aud", with(`"aud":"`+service+`",`, ""), durward.InvalidToken},
+		{"for nobody", `{"active":true,"aud":"` + service + `"}`, durward.InvalidToken},
+		{"expired", with("1772367300", "1772366400"), durward.InvalidToken},
+		{"not yet", with(`"iat":1772366400`, `"nbf":1772366500`), durward.InvalidToken},
+		{"issued ahead", with("1772366400", "1772366500"), durward.InvalidToken},
+		{"sub that is a number", with(`"ada"`, "7"), durward.InvalidToken},
+		{"scope that is a list", with(`"read write"`, `["read"]`), durward.InvalidToken},
+		{"exp that is a string", with("1772367300", `"soon"`), durward.InvalidToken},
+		{"iss that is no string", with(`"sid"`, `"iss":7,"sid"`), durward.InvalidToken},
+		{"bound to a DPoP key", with(`"sid"`, `"cnf":{"jkt":"k"},"sid"`), durward.InvalidToken},
+		{"bound to a certificate", with(`"sid"`, `"cnf":{"x5t#S256":"k"},"sid"`), durward.InvalidToken},
+		{"bound to nobody knows what", with(`"sid"`, `"cnf":{},"sid"`), durward.InvalidToken},
+
+		{"no active", `{"sub":"ada"}`, durward.AuthUnavailable},
+		{"active that is a string", with("true", `"true"`), durward.AuthUnavailable},
+		{"Active", with(`"active"`, `"Active"`), durward.AuthUnavailable},
+		{"active twice", with(`"sid"`, `"active":false,"sid"`), durward.AuthUnavailable},
+		{"list", `[true]`, durward.AuthUnavailable},
+		{"nothing", "", durward.AuthUnavailable},
+		{"cut short", active[:40], durward.AuthUnavailable},
+		{"something after it", active + "{}", durward.AuthUnavailable},
+		{"invalid UTF-8", with(`"ada"`, "\"\xff\""), durward.AuthUnavailable},
+		{"far too long", `{"active":true,"x":"` + strings.Repeat("x", maxIntrospection) + `"}`, durward.AuthUnavailable},
+		{"deep", `{"active":true,"x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`, durward.AuthUnavailable},
+	} {
+		p, err := introspector(t, introspects(t, c.body), new(hand), nil).Verify(t.Context(), "token")
+		if c.code == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if !errors.Is(err, c.code) || codesIn(err) != 1 || p != nil {
+			t.Errorf("%s: %v, %v, want %s", c.name, p, err, c.code)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+	}{
+		{"401, which is about our own credentials", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }},
+		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }},
+		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
+		{"no JSON", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, active) }},
+		{"redirect to another origin", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://localhost:1/", 307) }},
+		{"connection cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+	} {
+		a := introspects(t, "")
+		a.does(c.answer)
+		i := introspector(t, a, new(hand), nil)
+		for range 2 { // an outage is not remembered
+			if p, err := i.Verify(t.Context(), "token"); !errors.Is(err, durward.AuthUnavailable) || p != nil {
+				t.Errorf("%s: %v, %v", c.name, p, err)
+			}
+		}
+		if a.n.Load() != 2 {
+			t.Errorf("%s: asked %d times", c.name, a.n.Load())
+		}
+	}
+	a := introspects(t, with(`"aud":"`+service+`",`, ""))
+	if _, err := introspector(t, a, new(hand), func(c *IntrospectorConfig) { c.AnyAudience = true }).Verify(t.Context(), "token"); err != nil {
+		t.Errorf("no aud, where that is taken: %v", err)
+	}
+	named := with(`"sid"`, `"iss":"`+issuer+`","sid"`)
+	for body, ok := range map[string]bool{named: true, active: false, strings.Replace(named, issuer, issuer+"/", 1): false} {
+		p, err := introspector(t, introspects(t, body), new(hand), func(c *IntrospectorConfig) { c.Issuer = issuer }).Verify(t.Context(), "token")
+		if (err == nil) != ok || ok && p.Issuer != issuer {
+			t.Errorf("%s: %+v, %v", body, p, err)
+		}
+	}
+	if _, err := introspector(t, introspects(t, active), new(hand), nil).Verify(t.Context(), strings.Repeat("t", maxToken+1)); !errors.Is(err, durward.InvalidToken) {
+		t.Errorf("too long: %v", err)
+	}
+}
+
+func TestIntrospectionIsRememberedForAMoment(t *testing.T) {
+	t.Parallel()
+	a, h := introspects(t, active), new(hand)
+	i := introspector(t, a, h, nil)
+	verify := func(want durward.Code) {
+		t.Helper()
+		if _, err := i.Verify(t.Context(), "token"); want == "" && err != nil || want != "" && !errors.Is(err, want) {
+			t.Fatalf("got %v, want %s", err, want)
+		}
+	}
+	verify("")
+	a.says(`{"active":false}`) // revoked
+	h.forward(10*time.Second - 1)
+	verify("")
+	h.forward(1)
+	verify(durward.InvalidToken)
+	h.forward(9 * time.Second)
+	verify(durward.InvalidToken)
+	if a.n.Load() != 2 {
+		t.Errorf("asked %d times", a.n.Load())
+	}
+	// What is remembered does not outlive the token.
+	a.says(strings.Replace(active, "1772367300", "1772366425", 1))
+	h.forward(time.Second)
+	verify("")
+	h.forward(5 * time.Second)
+	verify(durward.TokenExpired)
+	// Nor does a clock that goes back prolong it.
+	a.says(active)
+	h.forward(10 * time.Second)
+	verify("")
+	a.says(`{"active":false}`)
+	h.forward(-time.Minute)
+	verify(durward.InvalidToken)
+
+	never := introspector(t, a, h, func(c *IntrospectorConfig) { c.CacheFor = -1 })
+	before := a.n.Load()
+	for range 3 {
+		_, _ = never.Verify(t.Context(), "token") // what counts is who was asked
+	}
+	if n := a.n.Load() - before; n != 3 {
+		t.Errorf("without memory: asked %d times", n)
+	}
+}
+
+// Many requests with one token are one question; one that goes away takes no
+// answer from the others. Many tokens are a bounded number at once.
+func TestIntrospectionAtOnce(t *testing.T) {
+	t.Parallel()
+	a, h := introspects(t, ""), new(hand)
+	release := make(chan struct{})
+	var under, most atomic.Int64
+	a.does(func(w http.ResponseWriter, _ *http.Request) {
+		n := under.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-release
+		under.Add(-1)
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, active)
+	})
+	i := introspector(t, a, h, func(c *IntrospectorConfig) { c.AtOnce, c.CacheSize, c.Timeout = 4, 20, time.Minute })
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := i.Verify(ctx, "one")
+		first <- err
+	}()
+	for a.n.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	var all sync.WaitGroup
+	var good atomic.Int64
+	for range 50 {
+		all.Go(func() {
+			if _, err := i.Verify(t.Context(), "one"); err == nil {
+				good.Add(1)
+			}
+		})
+	}
+	cancel()
+	if err := <-first; !errors.Is(err, durward.AuthUnavailable) {
+		t.Errorf("who went away: %v", err)
+	}
+	for n := range 19 {
+		all.Go(func() {
+			if _, err := i.Verify(t.Context(), fmt.Sprint("other ", n)); err == nil {
+				good.Add(1)
+			}
+		})
+	}
+	for full := false; !full; {
+		i.mu.Lock()
+		full = len(i.known) == 20
+		i.mu.Unlock()
+	}
+	if _, err := i.Verify(t.Context(), "one too many"); !errors.Is(err, durward.AuthUnavailable) {
+		t.Errorf("one more than fit: %v", err)
+	}
+	close(release)
+	all.Wait()
+	if good.Load() != 69 || a.n.Load() != 20 || most.Load() > 4 {
+		t.Errorf("%d were let in, %d questions, %d at once", good.Load(), a.n.Load(), most.Load())
+	}
+	for n := range 100 {
+		if _, err := i.Verify(t.Context(), fmt.Sprint("later ", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(i.known) > 20 {
+		t.Errorf("%d are remembered", len(i.known))
+	}
+}
+
+func TestIntrospectorConfiguration(t *testing.T) {
+	t.Parallel()
+	_, err := NewIntrospector(IntrospectorConfig{URL: "http://issuer.example/introspect#x", Audience: []string{""}, Timeout: -1})
+	for _, want := range []string{"http is taken on loopback only", "fragment", "Audience", "ClientID or Authorize", "negative"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
+		}
+	}
+	a := introspects(t, active)
+	i := introspector(t, a, new(hand), func(c *IntrospectorConfig) {
+		c.ClientID, c.Authorize = "", func(r *http.Request) error { r.Header.Set("Authorization", "Bearer own"); return nil }
+	})
+	a.does(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer own" {
+			t.Errorf("Authorization: %s", r.Header.Get("Authorization"))
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, active)
+	})
+	if _, err := i.Verify(t.Context(), "token"); err != nil {
+		t.Error(err)
+	}
+	i.c.Authorize = func(*http.Request) error { return errors.New("no key") }
+	if _, err := i.Verify(t.Context(), "another"); !errors.Is(err, durward.AuthUnavailable) {
+		t.Error(err)
+	}
+}
+
+// Where an issuer says its key set is, and what it may not say.
+func TestDiscovery(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	keys := publish(t, serving(t, k))
+	var document, path atomic.Pointer[string]
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != *path.Load() {
+			http.NotFound(w, r)
+			return
+		}
+		io.WriteString(w, *document.Load())
+	}))
+	t.Cleanup(srv.Close)
+	set := func(at, text string) { path.Store(&at); document.Store(&text) }
+	for _, c := range []struct {
+		name, issuer, at, document string
+		ok                         bool
+	}{
+		{"OpenID Connect", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"KEYS","x":{}}`, true},
+		{"OAuth", srv.URL, "/.well-known/oauth-authorization-server", `{"issuer":"ISSUER","jwks_uri":"KEYS"}`, true},
+		{"OpenID Connect, with a path", srv.URL + "/a/b", "/a/b/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"KEYS"}`, true},
+		{"OAuth, with a path", srv.URL + "/a/b", "/.well-known/oauth-authorization-server/a/b", `{"issuer":"ISSUER","jwks_uri":"KEYS"}`, true},
+		{"issuer that ends in a slash", srv.URL + "/", "/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"KEYS"}`, true},
+
+		{"another issuer", srv.URL, "/.well-known/openid-configuration", `{"issuer":"https://other.example","jwks_uri":"KEYS"}`, false},
+		{"a slash more", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER/","jwks_uri":"KEYS"}`, false},
+		{"no issuer", srv.URL, "/.well-known/openid-configuration", `{"jwks_uri":"KEYS"}`, false},
+		{"no jwks_uri", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER"}`, false},
+		{"jwks_uri in the clear", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"http://issuer.example/keys"}`, false},
+		{"jwks_uri that is a file", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}`, false},
+		{"jwks_uri twice", srv.URL, "/.well-known/openid-configuration", `{"issuer":"ISSUER","jwks_uri":"KEYS","jwks_uri":"KEYS"}`, false},
+		{"no JSON", srv.URL, "/.well-known/openid-configuration", `<html>`, false},
+		{"far too long", srv.URL, "/.well-known/openid-configuration", `{"x":"` + strings.Repeat("x", maxMetadata) + `"}`, false},
+		{"nothing there", srv.URL, "/elsewhere", "", false},
+	} {
+		set(c.at, strings.NewReplacer("ISSUER", c.issuer, "KEYS", keys.URL).Replace(c.document))
+		r, err := NewRemoteKeys(RemoteConfig{Issuer: c.issuer, Now: new(hand).now})
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		key, err := r.Key(t.Context(), k.ID())
+		if (err == nil) != c.ok || c.ok && key == nil || !c.ok && !errors.Is(err, durward.AuthUnavailable) {
+			t.Errorf("%s: %v, %v", c.name, key, err)
+		}
+	}
+	// Metadata of an issuer elsewhere that leads to this machine.
+	if err := (&metadata{issuer: issuer, jwksURI: keys.URL}).fit(issuer); err == nil {
+		t.Error("an issuer elsewhere leads to this machine")
+	}
+	for want, c := range map[string]RemoteConfig{
+		"give one of them": {URL: "https://a.example/keys", Issuer: "https://a.example"}, "no query": {Issuer: "https://a.example?x"},
+		"loopback only": {Issuer: "http://a.example"}, "fragment": {Issuer: "https://a.example#x"},
+	} {
+		if _, err := NewRemoteKeys(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
+		}
+	}
+
+	// An issuer that moves its keys is asked again.
+	h := new(hand)
+	set("/.well-known/openid-configuration", `{"issuer":"`+srv.URL+`","jwks_uri":"`+keys.URL+`"}`)
+	r, err := NewRemoteKeys(RemoteConfig{Issuer: srv.URL, Now: h.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Key(t.Context(), k.ID()); err != nil {
+		t.Fatal(err)
+	}
+	second := generate(t, "ES256")
+	moved := publish(t, serving(t, second))
+	keys.now(away)
+	set("/.well-known/openid-configuration", `{"issuer":"`+srv.URL+`","jwks_uri":"`+moved.URL+`"}`)
+	for range 3 {
+		h.forward(11 * time.Second)
+		_, err = r.Key(t.Context(), second.ID())
+	}
+	if err != nil {
+		t.Errorf("after the keys have moved: %v", err)
+	}
+}
+
+func TestIssuers(t *testing.T) {
+	t.Parallel()
+	a, b := generate(t, "ES256"), generate(t, "EdDSA")
+	first := verifier(t, Config{}, a.Public())
+	keys, err := NewKeys(b.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := New(Config{Issuer: "https://other.example", Audience: []string{service}, Keys: keys, Now: first.c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewIssuers(first, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(iss string, k *PrivateKey) string {
+		c := example()
+		c.Issuer = iss
+		return sign(t, k, c)
+	}
+	for _, c := range []struct {
+		name, token string
+		ok          bool
+	}{
+		{"the first", of(issuer, a), true}, {"the other", of("https://other.example", b), true},
+		{"a key of the first with iss of the other", of("https://other.example", a), false},
+		{"a key of the other with iss of the first", of(issuer, b), false},
+		{"an issuer nobody knows", of("https://third.example", a), false},
+		{"no iss", forge(t, a, headerOf(a, ""), `{"sub":"x"}`), false},
+		{"iss twice", forge(t, a, headerOf(a, ""), `{"iss":"`+issuer+`","iss":"https://other.example"}`), false},
+		{"no JSON", forge(t, a, headerOf(a, ""), `x`), false},
+		{"no token", "x", false}, {"too long", strings.Repeat("x", maxToken+1), false},
+	} {
+		p, err := s.Verify(t.Context(), c.token)
+		if (err == nil) != c.ok || (p == nil) == c.ok || !c.ok && !errors.Is(err, durward.InvalidToken) {
+			t.Errorf("%s: %v, %v", c.name, p, err)
+		}
+	}
+	for want, list := range map[string][]*Verifier{"no verifier": nil, "two verifiers": {first, first}, "nil Verifier": {nil}} {
+		if _, err := NewIssuers(list...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
+		}
+	}
+}
+
+// FuzzIntrospection: no answer panics, and none is good that does not say so.
+func FuzzIntrospection(f *testing.F) {
+	for _, seed := range []string{active, `{"active":false}`, `{"active":true,"aud":[],"cnf":{"jkt":""}}`, `{"active":null}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		a := introspects(t, body)
+		i := introspector(t, a, new(hand), nil)
+		p, err := i.Verify(t.Context(), "token")
+		if err == nil && (p.Subject == "" || !strings.Contains(body, "true")) {
+			t.Fatalf("%q: %+v", body, p)
+		}
+		if err != nil && (p != nil || codesIn(err) != 1) {
+			t.Fatalf("%q: %v, %v", body, p, err)
+		}
+	})
+}
+
+func BenchmarkIntrospection(b *testing.B) {
+	i := introspector(b, introspects(b, active), new(hand), nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := i.Verify(context.Background(), "token"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
