@@ -259,7 +259,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -273,6 +272,7 @@ var (
 	guard        *durward.Guard
 	schemes      []durward.Scheme
 	verifier     *jwt.Verifier
+	secret       string
 	response     *http.Response
 	w            http.ResponseWriter
 	r            *http.Request
@@ -292,7 +292,7 @@ var (
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
-	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog", "os") {
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog") {
 		exported[p.ImportPath] = p.Export
 	}
 	set := token.NewFileSet()
