@@ -100,10 +100,10 @@ func ReturnTo(target string, origins ...string) string {
 		}
 	}
 	u, err := url.Parse(target)
-	if err != nil || u.User != nil || u.Opaque != "" || crookedPath(&http.Request{URL: u}) != "" {
+	if err != nil || crookedPath(&http.Request{URL: u}) != "" {
 		return home
 	}
-	if u.Scheme == "" && u.Host == "" && !strings.HasPrefix(target, "//") {
+	if u.Scheme == "" && !strings.HasPrefix(target, "//") {
 		return target // its path begins with a slash: others are crooked
 	}
 	for _, origin := range origins {

@@ -305,6 +305,7 @@ func TestReturnTo(t *testing.T) {
 	for _, target := range []string{
 		"", " ", "x", "?a", "#a", ".", "..", "../x", "*",
 		"//evil.com", "//evil.com/x", "///evil.com", "////evil.com/x", "/\\evil.com", "\\/evil.com", "\\\\evil.com", "\\evil.com", "/x\\..\\..", "/\\/evil.com",
+		"/x?a\\b", "/x#\\",
 		"/\t/evil.com", "/\r\n/evil.com", "\t//evil.com", "/\n//evil.com", " //evil.com", "/ /evil.com", "/x\r\nSet-Cookie: a=b", "/x\x00", "/x\x7f", "//evil.com\t",
 		"/%09/evil.com", "/%0d%0aSet-Cookie:a=b", "/%00", "/%2f/evil.com", "/%2fevil.com", "/%5cevil.com", "/%5c%5cevil.com", "%2f%2fevil.com", "/%252fevil.com", "/%zz",
 		"/./x", "/../x", "/.", "/..", "/x/../..//evil.com", "/.//evil.com", "/%2e%2e/x", "/%2E/x", "/x/.%2e/y", "/..;/x", "/x//y",
@@ -327,9 +328,9 @@ func TestReturnTo(t *testing.T) {
 		{"https://[::1]:8443/x", "https://[::1]:8443", "https://[::1]:8443/x"},
 		{"/x", "", "/x"},
 		// What is no origin opens nothing.
-		{"//evil.com/x", "", "/"}, {"//evil.com/x", "/", "/"}, {"https://evil.com/x", "https://", "/"}, {"https://evil.com/x", "https:", "/"}, {"https://evil.com/x", "https", "/"},
+		{"//evil.com/x", "", "/"}, {"//evil.com/x", "/", "/"}, {"https://evil.com/x", "https://", "/"}, {"https:///evil.com/x", "https://", "/"}, {"https:///evil.com/x", "https:", "/"}, {"https://evil.com/x", "https:", "/"}, {"https://evil.com/x", "https", "/"},
 		{"javascript://app.example.com/x", "javascript://app.example.com", "/"},
-		{app + "/x/y", app + "/x", "/"}, {app + "/x", app + "?a", "/"}, {app + "/x", app + "#a", "/"}, {"https://a@app.example.com/", "https://a@app.example.com", "/"},
+		{app + "/x/y", app + "/x", "/"}, {app + "/x", app + "?a", "/"}, {app + "/x", app + "#a", "/"}, {"https://a@app.example.com/", "https://a@app.example.com", "/"}, {app + "/x", "https://a@app.example.com", "/"},
 		{app + "/x", "app.example.com", "/"}, {app + "/x", "*", "/"}, {app + "/x", "https://%zz", "/"},
 	} {
 		if got := durward.ReturnTo(c.target, c.origin); got != c.want {
