@@ -27,6 +27,7 @@ var (
 	ErrNotFound    = errors.New("store: no such row")
 	ErrEmailTaken  = errors.New("store: the address has an account")
 	ErrChanged     = errors.New("store: changed since it was read")
+	ErrTooMany     = errors.New("store: as many as there may be")
 	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed
 	ErrNewer       = errors.New("store: the database was made by a newer program")
 	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps

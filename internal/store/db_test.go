@@ -130,7 +130,7 @@ func signIn(t testing.TB, db *DB, userID, sessionID, grant string) {
 // after a deed was not touched by it.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants revocations keys places notifications events denials") {
+	for _, table := range strings.Fields("meta users sessions grants revocations keys places notifications events denials api_keys") {
 		rows, err := db.readers.QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -186,6 +186,10 @@ func furnish(t testing.TB, db *DB) {
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
 	must(t, err)
 	must(t, db.Beat(ctx, noon))
+	must(t, db.CreateAPIKey(ctx, anAPIKey("api-1", "ada"), 10, anEvent(EventAPIKeyCreated, "ada")))
+	gone := anAPIKey("api-0", "ada")
+	gone.ExpiresAt = noon.Add(time.Second)
+	must(t, db.CreateAPIKey(ctx, gone, 10, anEvent(EventAPIKeyCreated, "ada")))
 }
 
 // aDeed is one exported deed with arguments that do something to a furnished
@@ -454,6 +458,48 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.ForgetKey(ctx, a.ID, a.Event)
 		}),
+
+		deedOf("CreateAPIKey", true, struct {
+			Key   APIKey
+			Event Event
+		}{anAPIKey("api-9", "ada"), anEvent(EventAPIKeyCreated, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Key   APIKey
+			Event Event
+		}) error {
+			return db.CreateAPIKey(ctx, a.Key, 10, a.Event)
+		}),
+		deedOf("RotateAPIKey", true, struct {
+			Old   string
+			Key   APIKey
+			Event Event
+		}{"api-1", anAPIKey("api-9", "ada"), anEvent(EventAPIKeyRotated, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Old   string
+			Key   APIKey
+			Event Event
+		}) error {
+			return db.RotateAPIKey(ctx, a.Old, a.Key, a.Event)
+		}),
+		deedOf("RevokeAPIKey", true, struct {
+			ID, UserID string
+			Event      Event
+		}{"api-1", "ada", anEvent(EventAPIKeyRevoked, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, UserID string
+			Event      Event
+		}) error {
+			return db.RevokeAPIKey(ctx, a.ID, a.UserID, a.Event)
+		}),
+		deedOf("APIKeyByID", false, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.APIKeyByID(ctx, a.ID)) }),
+		deedOf("APIKeyByPublicID", false, struct{ PublicID string }{"pub-api-1"}, func(ctx context.Context, db *DB, a struct{ PublicID string }) error {
+			_, _, err := db.APIKeyByPublicID(ctx, a.PublicID)
+			return err
+		}),
+		deedOf("APIKeys", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
+			return errOf(db.APIKeys(ctx, a.UserID, a.After, 10))
+		}),
+		deedOf("UseAPIKeys", true, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+			return db.UseAPIKeys(ctx, map[string]time.Time{a.ID: noon})
+		}),
+		deedOf("PurgeAPIKeys", true, noon.Add(time.Minute), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeAPIKeys(ctx, before) }),
 
 		deedOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
 			return db.AddDenials(ctx, a.Denials)
@@ -994,7 +1040,7 @@ func TestOpenNewer(t *testing.T) {
 		return err
 	}))
 	problems, err := db.Check(t.Context())
-	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], "version 2") {
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], fmt.Sprintf("version %d", schemaVersion+1)) {
 		t.Errorf("Check: %q, %v, want the version alone", problems, err)
 	}
 	must(t, db.Close())
@@ -1004,7 +1050,7 @@ func TestOpenNewer(t *testing.T) {
 	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrUnavailable) || got != nil {
 		t.Fatalf("got %v, %v, want ErrNewer", got, err)
 	}
-	for _, want := range []string{"schema 2", "knows 1", "newer program"} {
+	for _, want := range []string{fmt.Sprintf("schema %d", schemaVersion+1), fmt.Sprintf("knows %d", schemaVersion), "newer program"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}

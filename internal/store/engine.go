@@ -24,7 +24,7 @@ import (
 var sqliteMigrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // The statements around a deed. Each deed has a savepoint of its own inside the
 // batch's transaction, so that one that fails leaves its neighbours whole.
@@ -142,7 +142,7 @@ func classify(err error) error {
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrEmailTaken), errors.Is(err, ErrUnavailable), errors.Is(err, ErrText), errors.Is(err, errPanicked),
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrEmailTaken), errors.Is(err, ErrUnavailable), errors.Is(err, ErrText), errors.Is(err, ErrChanged), errors.Is(err, ErrTooMany), errors.Is(err, errPanicked),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT:

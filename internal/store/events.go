@@ -23,6 +23,9 @@ const (
 	EventTokenIssued       = "token_issued"
 	EventKeyCreated        = "key_created"
 	EventKeyState          = "key_state"
+	EventAPIKeyCreated     = "api_key_created"
+	EventAPIKeyRotated     = "api_key_rotated"
+	EventAPIKeyRevoked     = "api_key_revoked"
 )
 
 // Event is a row of the security log: who, what, from where, with what outcome.

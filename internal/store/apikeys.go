@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// APIKey is what is kept of a key that a program signs in with: never the key.
+type APIKey struct {
+	ID         string // sorts by time
+	UserID     string
+	Name       string
+	PublicID   string   // the part of the key that may be shown; unique
+	Hash       [32]byte // SHA-256 of the key
+	Scopes     []string
+	SessionID  string // session it was made in; empty for none
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero for no end
+	RevokedAt  time.Time // zero while it is not revoked
+	LastUsedAt time.Time // to the minute; zero for never
+}
+
+const apiKeyColumns = `api_keys.id, api_keys.user_id, api_keys.name, api_keys.public_id, api_keys.hash, api_keys.scope, api_keys.session_id,
+	api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at`
+
+// into lists where the columns of a key go; done turns what engines cannot hold.
+func (k *APIKey) into() (fields []any, done func()) {
+	var hash []byte
+	var scope string
+	var times [4]int64
+	return []any{&k.ID, &k.UserID, &k.Name, &k.PublicID, &hash, &scope, &k.SessionID, &times[0], &times[1], &times[2], &times[3]}, func() {
+		// A hash of another length is no key's: it stays zero but for what there is.
+		copy(k.Hash[:], hash)
+		k.Scopes = strings.Fields(scope)
+		k.CreatedAt, k.ExpiresAt, k.RevokedAt, k.LastUsedAt = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3])
+	}
+}
+
+func scanAPIKey(row scanner) (APIKey, error) {
+	var k APIKey
+	fields, done := k.into()
+	if err := row.Scan(fields...); err != nil {
+		return APIKey{}, classify(err)
+	}
+	done()
+	return k, nil
+}
+
+// CreateAPIKey adds a key and tells its person. ErrChanged means that the person
+// has been locked, or the session that the key is made in has ended, since that
+// was judged; ErrTooMany that the person has most live keys already.
+func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		var live int
+		if err := tx.row(`SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
+			k.UserID, micros(k.CreatedAt)).Scan(&live); err != nil {
+			return err
+		}
+		if live >= most {
+			return ErrTooMany
+		}
+		return tx.insertAPIKey(k, e)
+	})
+}
+
+// RotateAPIKey puts k in the place of a live key of the same person, which is
+// dead from then on. It returns ErrNotFound where the person has no such key, and
+// ErrChanged as CreateAPIKey does.
+func (db *DB) RotateAPIKey(ctx context.Context, old string, k APIKey, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3)`,
+			old, k.UserID, micros(k.CreatedAt))
+		if err != nil || n == 0 {
+			return orNotFound(err)
+		}
+		return tx.insertAPIKey(k, e)
+	})
+}
+
+func (t *tx) insertAPIKey(k APIKey, e Event) error {
+	u, err := t.user(k.UserID)
+	if err != nil {
+		return err
+	}
+	if !u.LockedAt.IsZero() {
+		return ErrChanged
+	}
+	if k.SessionID != "" {
+		var live int
+		if err := t.row(`SELECT count(*) FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0`, k.SessionID, k.UserID).Scan(&live); err != nil {
+			return err
+		}
+		if live == 0 {
+			return ErrChanged
+		}
+	}
+	if _, err := t.exec(`INSERT INTO api_keys (id, user_id, name, public_id, hash, scope, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		k.ID, k.UserID, k.Name, k.PublicID, k.Hash[:], strings.Join(k.Scopes, " "), k.SessionID, micros(k.CreatedAt), micros(k.ExpiresAt)); err != nil {
+		return err
+	}
+	if err := t.notify(k.UserID, "key_created", e); err != nil {
+		return err
+	}
+	return t.event(e)
+}
+
+// RevokeAPIKey ends a key of a person for good. It returns ErrNotFound where the
+// person has no such key, or it was revoked before.
+func (db *DB) RevokeAPIKey(ctx context.Context, id, userID string, e Event) error {
+	if err := text(id, userID); err != nil {
+		return ErrNotFound
+	}
+	return db.do(ctx, func(tx *tx) error {
+		if n, err := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0`, id, userID, micros(e.At)); err != nil || n == 0 {
+			return orNotFound(err)
+		}
+		return tx.event(e)
+	})
+}
+
+// APIKeyByID returns a key, dead or alive, or ErrNotFound.
+func (db *DB) APIKeyByID(ctx context.Context, id string) (APIKey, error) {
+	if err := text(id); err != nil {
+		return APIKey{}, ErrNotFound
+	}
+	return scanAPIKey(db.reader(ctx).row(`SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id))
+}
+
+// APIKeyByPublicID returns a key, dead or alive, and its person, or ErrNotFound.
+func (db *DB) APIKeyByPublicID(ctx context.Context, publicID string) (k APIKey, u User, err error) {
+	if err := text(publicID); err != nil {
+		return APIKey{}, User{}, ErrNotFound
+	}
+	ofKey, keyDone := k.into()
+	ofUser, userDone := u.into()
+	if err := db.reader(ctx).row(`SELECT `+apiKeyColumns+`, `+userColumns+` FROM api_keys JOIN users ON users.id = api_keys.user_id WHERE api_keys.public_id = $1`,
+		publicID).Scan(append(ofKey, ofUser...)...); err != nil {
+		return APIKey{}, User{}, classify(err)
+	}
+	keyDone()
+	userDone()
+	return k, u, nil
+}
+
+// APIKeys returns a page of the keys that are not revoked, newest first, from
+// after the one named: of one person, or of everybody where userID is empty.
+func (db *DB) APIKeys(ctx context.Context, userID, after string, limit int) ([]APIKey, error) {
+	if err := text(userID, after); err != nil {
+		return nil, err
+	}
+	const page = ` AND revoked_at = 0 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`
+	query := `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE user_id = $1` + page
+	if userID == "" {
+		query = `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE $1 = ''` + page
+	}
+	rows, err := db.reader(ctx).rows(query, userID, after, limit)
+	return collect(rows, err, scanAPIKey)
+}
+
+// UseAPIKeys notes when keys, named by id, were last used.
+func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
+	return db.do(ctx, func(tx *tx) error {
+		for id, at := range used {
+			if _, err := tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(at)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// PurgeAPIKeys forgets keys that were revoked, or whose end was, before a moment.
+func (db *DB) PurgeAPIKeys(ctx context.Context, before time.Time) error {
+	return db.do(ctx, func(tx *tx) error {
+		_, err := tx.exec(`DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(before))
+		return err
+	})
+}
