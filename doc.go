@@ -9,12 +9,14 @@
 // # Model
 //
 // A [Scheme] is one way of showing who one is; it challenges, finds its
-// credentials in a request and judges them: [Bearer], [Basic] and [Digest] are
-// here, [Session] says where to sign in, and an application adds its own. A [Guard] holds the schemes of a
+// credentials in a request and judges them. A [Guard] holds the schemes of a
 // service, takes each decision in one fixed order and writes every refusal. A
 // [Policy] is what a route wants beyond good credentials. What a check found is
 // a [Principal] in the request's context ([From]); what it refused is a
 // [Refusal], whose [Code] is one of a closed list.
+//
+// The schemes here are [Bearer], [DPoP], [Basic], [Digest], [APIKey], [Cookie] and
+// [ClientCert]; [Session] only says where to sign in. An application adds its own.
 //
 // The order of a decision is:
 //
