@@ -259,9 +259,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/htpasswd"
 	"github.com/durward-auth/durward/jwt"
 )
@@ -292,7 +294,7 @@ var (
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
-	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "database/sql", "log", "log/slog") {
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "./durwardtest", "database/sql", "log", "log/slog", "testing") {
 		exported[p.ImportPath] = p.Export
 	}
 	set := token.NewFileSet()
