@@ -144,7 +144,9 @@ func TestIntrospectionAnswers(t *testing.T) {
 		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }},
 		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
 		{"no JSON", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, active) }},
-		{"redirect to another origin", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://localhost:1/", http.StatusTemporaryRedirect) }},
+		{"redirect to another origin", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://localhost:1/", http.StatusTemporaryRedirect)
+		}},
 		{"connection cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 	} {
 		a := introspects(t, "")
