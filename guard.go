@@ -811,6 +811,8 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 		list = unboxed(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
+	// Two schemes may say the same: tokens of two issuers, a cookie and the sign-in.
+	list = slices.CompactFunc(list, func(a, b Challenge) bool { return a.Scheme == b.Scheme && slices.Equal(a.Params, b.Params) })
 	return own, list
 }
 

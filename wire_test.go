@@ -161,11 +161,21 @@ var guards = map[string]durward.Config{
 	"documented": {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api", PublicURL: "https://api.example.com", InsecureAllowHTTP: true,
 		Docs: "https://auth.example.com/errors", Metadata: "https://api.example.com/.well-known/oauth-protected-resource",
 		Hints: map[durward.Code]string{durward.TokenExpired: "Refresh it at POST /api/auth/refresh and send the new one."}},
+	"keys":    {Schemes: []durward.Scheme{durward.APIKey("dk_", checkKey)}, Realm: "api"},
+	"cookies": cookies,
+	// With a trusted proxy that hands on certificates, ClientCert is added.
+	"certificates": {Realm: "api", Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ClientCertFromProxies: true},
+	"seven schemes": {Schemes: []durward.Scheme{durward.Session(), durward.Basic(checkPassword), durward.APIKey("dk_", checkKey), durward.Cookie(cookieName, checkSession),
+		durward.Bearer(verify), digest(durward.DigestConfig{})}, Realm: realm, PublicURL: "https://api.example.com", LoginURL: "https://auth.example.com/login",
+		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ClientCertFromProxies: true},
 	"two schemes": {Schemes: []durward.Scheme{durward.Session(), durward.Bearer(verify)}, Realm: "api", LoginURL: "https://auth.example.com/login"},
 	"sign-in":     {Schemes: []durward.Scheme{durward.Session()}, Realm: "auth", LoginURL: "https://auth.example.com/login"},
 	"public":      {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api", PublicURL: "https://api.example.com"},
 	"proxied":     {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: "api", Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 }
+
+var cookies = durward.Config{Schemes: []durward.Scheme{durward.Cookie(cookieName, checkSession), durward.Bearer(verify)}, Realm: "api",
+	PublicURL: "https://api.example.com", LoginURL: "https://auth.example.com/login", Origins: []string{"https://app.example.com"}}
 
 var routes = map[string]durward.Policy{
 	"plain":                   {},
@@ -204,6 +214,7 @@ type wire struct {
 	address string
 	clock   atomic.Pointer[time.Time]
 	nonce   string // of the Digest response that was sent last
+	people  *issuer
 }
 
 func newWire(t *testing.T, guard, route string) *wire {
@@ -214,6 +225,10 @@ func newWire(t *testing.T, guard, route string) *wire {
 	}
 	w := new(wire)
 	w.clock.Store(&noon)
+	if config.ClientCertFromProxies {
+		w.people = newAuthority(t, "people")
+		config.Schemes = append(slices.Clone(config.Schemes), durward.ClientCert(durward.ClientCertConfig{Roots: pool(w.people), Check: byName}))
+	}
 	config.Now = func() time.Time { return *w.clock.Load() }
 	g, err := durward.New(config)
 	if err != nil {
@@ -269,12 +284,14 @@ func (w *wire) exchange(t *testing.T, raw string) string {
 }
 
 var (
-	blank  = regexp.MustCompile(`\{\{(nonce|same|userhash|response)(?: ([^}]*))?\}\}`)
+	blank  = regexp.MustCompile(`\{\{(nonce|same|userhash|response|certificate|stranger)(?: ([^}]*))?\}\}`)
 	hashes = map[string]func() hash.Hash{"": md5.New, "MD5": md5.New, "SHA-256": sha256.New, "SHA-512-256": sha512.New512_256}
 )
 
-// fill works out what a client of Digest does:
+// fill works out what a client of Digest and a proxy of clients with certificates do:
 //
+//	{{certificate ada}} the field of a certificate of this name by the guard's authority
+//	{{stranger ada}}    and of one that signs itself
 //	{{nonce}}           a nonce from a challenge of this guard
 //	{{nonce 6m}}        one that is 6 minutes old
 //	{{same}}            the one that was sent last
@@ -292,6 +309,10 @@ func (w *wire) fill(t *testing.T, raw []byte) string {
 			return w.nonce
 		case "same":
 			return w.nonce
+		case "certificate":
+			return field(w.people.issue(t, newKey(t), m[2], nil).Certificate[0])
+		case "stranger":
+			return field((*issuer)(nil).issue(t, newKey(t), m[2], nil).Certificate[0])
 		}
 		return b
 	})
