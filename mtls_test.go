@@ -740,13 +740,14 @@ func TestClientCertFieldOfStrangers(t *testing.T) {
 	cert := ca.issue(t, newKey(t), "ada", nil)
 	certs := durward.ClientCert(durward.ClientCertConfig{Roots: pool(ca), Check: byName})
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	const byAddress = "a proxy that is believed for addresses alone"
 	for _, c := range []struct {
 		name   string
 		config durward.Config
 		peer   string
 	}{
 		{"no proxies", durward.Config{}, "10.0.0.7:1"},
-		{"a proxy that is believed for addresses alone", durward.Config{Proxies: proxies}, "10.0.0.7:1"},
+		{byAddress, durward.Config{Proxies: proxies}, "10.0.0.7:1"},
 		{"a stranger", durward.Config{Proxies: proxies, ClientCertFromProxies: true}, "192.0.2.1:1"},
 		{"loopback", durward.Config{Proxies: proxies, ClientCertFromProxies: true}, "127.0.0.1:1"},
 		{"no address", durward.Config{Proxies: proxies, ClientCertFromProxies: true}, "@"},
@@ -756,6 +757,10 @@ func TestClientCertFieldOfStrangers(t *testing.T) {
 			g := newGuard(t, c.config)
 			sent := func() *http.Request {
 				r := bearing(tls.Certificate{})
+				if c.name == byAddress { // its own certificate is no client's
+					r = bearing(cert)
+					r.TLS.ServerName = "backend.internal"
+				}
 				r.RemoteAddr = c.peer
 				r.Header = fields("Client-Cert", field(cert.Certificate[0]), "Client-Cert-Chain", field(ca.cert.Raw), "X-Other", "1", "X-Forwarded-Proto", "https")
 				return r
