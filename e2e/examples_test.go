@@ -42,55 +42,78 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// process is a running example.
+// process is a program that listens on an address of its own.
 type process struct {
 	address string
 	t       *testing.T
 	log     string // file of its standard error
+
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
 var addresses atomic.Uint32
 
-// start runs an example on an address of its own out of 127.0.0.0/8, where it is
-// sure to find its port free.
+// settle finds an address out of 127.0.0.0/8, where a process is sure to find its
+// port free.
+func settle(t *testing.T) *process {
+	n, pid := addresses.Add(1), os.Getpid()
+	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:3128", 1+pid/256%250, pid%256, 1+n)}
+}
+
+// start runs an example.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	n, pid := addresses.Add(1), os.Getpid()
-	p := &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:3128", 1+pid/256%250, pid%256, 1+n)}
-	log, err := os.Create(p.log)
+	p := settle(t)
+	cmd := exec.Command(filepath.Join(built, name), append(args, "-listen", p.address)...)
+	cmd.Env = env
+	p.start(cmd)
+	return p
+}
+
+// start starts the process, again if it was stopped, and waits until it listens.
+func (p *process) start(cmd *exec.Cmd) {
+	p.t.Helper()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(built, name), append(args, "-listen", p.address)...)
-	cmd.Env, cmd.Stderr = env, log
+	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	p.cmd, p.ended = cmd, ended
+	p.t.Cleanup(p.stop)
 	for deadline := time.Now().Add(patience); ; {
 		conn, err := net.Dial("tcp", p.address)
 		if err == nil {
 			conn.Close()
-			return p
+			return
 		}
 		select {
 		case <-ended:
-			t.Fatalf("%s ended: %s", name, p.logged())
+			p.t.Fatalf("%s ended: %s", cmd.Path, p.logged())
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", name, err)
+			p.t.Fatalf("%s does not listen: %v", cmd.Path, err)
 		}
 	}
 }
 
-// logged is what the example wrote to its log.
+// stop ends the process; one that has ended it leaves alone.
+func (p *process) stop() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// logged is what the process wrote to its log.
 func (p *process) logged() string {
 	p.t.Helper()
 	text, err := os.ReadFile(p.log)
