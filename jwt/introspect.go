@@ -283,7 +283,7 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusBadRequest {
 		// RFC 7662 s2.3: 401 is about this service's credentials, not about the token.
 		return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
 	}
@@ -298,6 +298,14 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 	if err := json.Unmarshal(body, answer); err != nil {
 		return nil, fmt.Errorf("the issuer's answer is not the JSON it may be: %w", syntax(err))
 	}
+	if resp.StatusCode == http.StatusBadRequest {
+		// Some issuers say by the word of RFC 7009 s2.2.1, where RFC 7662 s2.2 has them
+		// say inactive, that they never introspect such a token.
+		if answer.refused != "unsupported_token_type" {
+			return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
+		}
+		answer.active = new(bool)
+	}
 	if answer.active == nil {
 		return nil, errors.New("the issuer's answer has no active of true or false (RFC 7662 s2.2)")
 	}
@@ -308,12 +316,17 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 // token, none of which must be there.
 type introspection struct {
 	reading
-	active *bool
+	active  *bool
+	refused string // error of an answer that is none
 }
 
 // UnmarshalJSONFrom reads an answer.
 func (n *introspection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
+		if name == "error" {
+			_, err := readString(d, &n.refused)
+			return err
+		}
 		if name != "active" {
 			return n.member(d, name)
 		}

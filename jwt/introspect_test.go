@@ -142,6 +142,16 @@ func TestIntrospectionAnswers(t *testing.T) {
 	}{
 		{"401, which is about our own credentials", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }},
 		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }},
+		{"400", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(400)
+			io.WriteString(w, `{"error":"invalid_request","active":true,"sub":"ada","aud":"`+service+`"}`)
+		}},
+		{"unsupported_token_type by another status", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(500)
+			io.WriteString(w, `{"error":"unsupported_token_type"}`)
+		}},
 		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
 		{"no JSON", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, active) }},
 		{"redirect to another origin", func(w http.ResponseWriter, r *http.Request) {
@@ -161,7 +171,21 @@ func TestIntrospectionAnswers(t *testing.T) {
 			t.Errorf("%s: asked %d times", c.name, a.n.Load())
 		}
 	}
-	a := introspects(t, with(`"aud":"`+service+`",`, ""))
+	// The issuer says of the token's form that it never introspects it: that is about
+	// the token, and no outage.
+	a := introspects(t, "")
+	a.does(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(400)
+		io.WriteString(w, `{"error":"unsupported_token_type",`+active[1:])
+	})
+	i := introspector(t, a, new(hand), nil)
+	for range 2 {
+		if p, err := i.Verify(t.Context(), "token"); !errors.Is(err, durward.InvalidToken) || p != nil || a.n.Load() != 1 {
+			t.Errorf("unsupported_token_type: %v, %v, asked %d times", p, err, a.n.Load())
+		}
+	}
+	a = introspects(t, with(`"aud":"`+service+`",`, ""))
 	if _, err := introspector(t, a, new(hand), func(c *IntrospectorConfig) { c.AnyAudience = true }).Verify(t.Context(), "token"); err != nil {
 		t.Errorf("no aud, where that is taken: %v", err)
 	}

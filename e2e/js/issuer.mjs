@@ -12,6 +12,7 @@ const provider = new Provider(`http://${c.address}`, {
   jwks: c.jwks,
   clients: c.clients.map((client) => ({ ...client, redirect_uris: [], response_types: [], id_token_signed_response_alg: 'ES256' })),
   scopes: ['read', 'write'],
+  ttl: { ClientCredentials: 3600 },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
