@@ -2,9 +2,12 @@ package durward_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -51,6 +54,18 @@ var guarded = func() []struct {
 		r.Header.Set("Authorization", pair("ada", "correct horse battery"))
 		return r
 	}
+	key := func() *http.Request {
+		r := get("")
+		r.Header.Set("X-API-Key", "dk_4f7c2a9e1b8d4c6f9a0e3b5d7c1f2a8e")
+		return r
+	}
+	session := func() *http.Request {
+		return holding("theme=dark; " + cookieName + "=4f7c2a9e1b8d4c6f9a0e3b5d7c1f2a8e; lang=en")
+	}
+	keys := durward.APIKey("dk_", func(context.Context, string) (*durward.Principal, error) { return ada, nil })
+	sessions := durward.Cookie(cookieName, func(context.Context, string) (*durward.Principal, error) { return ada, nil })
+	seven := guard(durward.Bearer(verify), durward.Digest(durward.DigestConfig{HA1: digestUsers}), basic, durward.Session(), keys, sessions,
+		durward.ClientCert(durward.ClientCertConfig{Roots: x509.NewCertPool(), Check: byName}))
 	four := guard(durward.Bearer(verify), durward.Digest(durward.DigestConfig{HA1: digestUsers}), basic, durward.Session())
 	return []struct {
 		name    string
@@ -65,6 +80,11 @@ var guarded = func() []struct {
 		{"nested", g.Handler(g.Require(read, empty)), withToken, 5},
 		{"refused", g.Handler(empty), without, 40},
 		{"refused, four schemes", four.Handler(empty), without, 90},
+		{"refused, seven schemes", seven.Handler(empty), without, 95},
+		{"optional, seven schemes, nobody", seven.Require(durward.Policy{Optional: true}, empty), without, 2},
+		{"API key", guard(keys).Handler(empty), key, 2},
+		{"API key as Bearer, seven schemes", seven.Handler(empty), func() *http.Request { return get("dk_4f7c2a9e1b8d4c6f9a0e3b5d7c1f2a8e") }, 2},
+		{"cookie", guard(sessions).Handler(empty), session, 10},
 		{"Basic remembered", guard(basic).Handler(empty), withPassword, 20},
 	}
 }()
@@ -117,6 +137,45 @@ func BenchmarkDigest(b *testing.B) {
 	}
 	if w.h["Authentication-Info"] == nil {
 		b.Fatal("the last response was not let in")
+	}
+}
+
+// A certificate is judged anew in each request: two signatures of P-256, where an
+// authority stands between.
+func BenchmarkClientCert(b *testing.B) {
+	ca := newAuthority(b, "people")
+	between := ca.authority(b, "between", nil)
+	ada := &durward.Principal{Scheme: "ClientCert", Subject: "ada"}
+	check := func(context.Context, *x509.Certificate) (*durward.Principal, error) { return ada, nil }
+	direct := ca.issue(b, newKey(b), "ada", nil)
+	deep := chain(between.issue(b, newKey(b), "ada", nil), between.cert)
+	byRoots := durward.ClientCertConfig{Roots: pool(ca), Check: check}
+	forwarded := bearing(deep)
+	forwarded.TLS = nil
+	forwarded.RemoteAddr = "10.0.0.7:1"
+	forwarded.Header = fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.9", "Client-Cert", field(deep.Certificate[0]), "Client-Cert-Chain", field(between.cert.Raw))
+	for _, c := range []struct {
+		name    string
+		config  durward.ClientCertConfig
+		request *http.Request
+	}{
+		{"pinned key", durward.ClientCertConfig{Keys: [][sha256.Size]byte{keyHash(direct)}, Check: check}, bearing(direct)},
+		{"root", byRoots, bearing(direct)},
+		{"root and one between", byRoots, bearing(deep)},
+		{"root and one between, from a proxy", byRoots, forwarded},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			g := newGuard(b, durward.Config{Schemes: []durward.Scheme{durward.ClientCert(c.config)}, ClientCertFromProxies: true, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+			h := g.Handler(empty)
+			if w := serve(h, c.request); w.Code != 204 {
+				b.Fatalf("got %d %s", w.Code, w.Body)
+			}
+			w := nowhere{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(w.reset(), c.request)
+			}
+		})
 	}
 }
 

@@ -190,11 +190,11 @@ func misdirected(r *http.Request) string {
 	}
 	host := strings.ToLower(strings.TrimSuffix(hostOf(r.Host), "."))
 	name := strings.ToLower(r.TLS.ServerName)
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && name == "" {
-		return "" // RFC 6066 s3: an address is never named
-	}
 	if host == name {
 		return ""
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && name == "" {
+		return "" // RFC 6066 s3: an address is never named
 	}
 	return fmt.Sprintf("the connection was opened for %q", name)
 }
