@@ -41,6 +41,15 @@
 // and forgets at once what has changed. [Digest] never sends the password; what
 // the server stores for it ([HA1]) is as good as one for whoever steals it.
 //
+// # Keys, cookies and certificates
+//
+// An [APIKey] comes in X-API-Key or as a Bearer token; what it begins with says that
+// it is one. A [Cookie] and a [ClientCert] are ambient: a browser sends them whatever
+// page asks, so a request with one that changes something must come from a page of
+// this origin or of Config.Origins. Explicit credentials beside them win, and if
+// they are refused nothing stands in. A certificate goes before a cookie. A route
+// that takes certificates alone answers 403, since there is no challenge for one.
+//
 // # People
 //
 // On a route with Policy.Pages a person who has to sign in is sent to the LoginURL

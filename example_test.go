@@ -2,6 +2,8 @@ package durward_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -301,6 +303,66 @@ func ExampleBasic_mistake() {
 	// 503
 	// 401
 	//   Basic realm="restricted", charset="UTF-8"
+}
+
+func ExampleAPIKey() {
+	api := durward.Protect(http.NotFoundHandler(), durward.Bearer(lookUp), durward.APIKey("dk_", func(_ context.Context, key string) (*durward.Principal, error) {
+		return nil, fmt.Errorf("in no table: %w", durward.InvalidAPIKey)
+	}))
+	try(api, "Bearer dk_0a1b2c") // a key, for what it begins with
+	try(api, "Bearer no-token")
+	// Output:
+	// 401
+	//   Bearer realm="restricted", error="invalid_token", error_description="The API key is not valid here."
+	//   ApiKey realm="restricted", field="X-API-Key"
+	// 401
+	//   Bearer realm="restricted", error="invalid_token", error_description="The access token is not valid here."
+	//   ApiKey realm="restricted", field="X-API-Key"
+}
+
+// The same cookie, sent by a page of this origin, by a page of another, and by a
+// program.
+func ExampleCookie() {
+	notes := durward.Protect(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), durward.Cookie("__Host-session",
+		func(_ context.Context, value string) (*durward.Principal, error) {
+			return &durward.Principal{Subject: "ada"}, nil // a real one looks for the session
+		}))
+	for _, site := range []string{"same-origin", "cross-site", ""} {
+		r := httptest.NewRequest("POST", "https://api.example/notes", nil)
+		r.Header.Set("Cookie", "__Host-session=4f7c")
+		if site != "" {
+			r.Header.Set("Sec-Fetch-Site", site) // as browsers do
+		}
+		w := httptest.NewRecorder()
+		notes.ServeHTTP(w, r)
+		fmt.Printf("%q %d\n", site, w.Code)
+	}
+	// Output:
+	// "same-origin" 200
+	// "cross-site" 403
+	// "" 200
+}
+
+// A listener that asks for certificates, and a client that has none.
+func ExampleClientCert() {
+	roots := x509.NewCertPool() // add the authority that signs clients' certificates
+	s := httptest.NewUnstartedServer(durward.Protect(http.NotFoundHandler(), durward.ClientCert(durward.ClientCertConfig{
+		Roots: roots,
+		Check: func(_ context.Context, c *x509.Certificate) (*durward.Principal, error) {
+			return &durward.Principal{Subject: c.Subject.CommonName}, nil
+		},
+	})))
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, ClientCAs: roots}
+	s.StartTLS()
+	defer s.Close()
+	res, err := s.Client().Get(s.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer res.Body.Close()
+	fmt.Println(res.StatusCode, res.Header["Www-Authenticate"]) // there is no challenge for a certificate
+	// Output: 403 []
 }
 
 func ExampleParseChallenges() {

@@ -92,8 +92,8 @@ func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 func (*clientCert) Challenges(*http.Request, Code) []Challenge { return nil }
 
 // ClientCertificate returns the certificate that the client of the request with
-// this context proved to hold, on its connection or to a trusted proxy, or nil. It
-// may be anybody's: nothing of it was judged but that the client has its key.
+// this context proved to hold, on its connection or, with
+// Config.ClientCertFromProxies, to a trusted proxy; or nil. It may be anybody's: nothing of it was judged but that the client has its key.
 func ClientCertificate(ctx context.Context) *x509.Certificate {
 	if v := visitOf(ctx); v != nil && len(v.certs) > 0 {
 		return v.certs[0]

@@ -252,6 +252,8 @@ const around = `package documented
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -276,10 +278,14 @@ var (
 	verifier     *jwt.Verifier
 	secret       string
 	response     *http.Response
+	roots        *x509.CertPool
 	w            http.ResponseWriter
 	r            *http.Request
 	db           interface {
 		OwnerOf(ctx context.Context, token string) (string, error)
+	}
+	sessions interface {
+		Find(ctx context.Context, value string) (*durward.Principal, error)
 	}
 	people interface {
 		SignIn(ctx context.Context, user, password string) (*durward.Principal, error)
