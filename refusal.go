@@ -349,50 +349,57 @@ func (f *Refusal) oauthError() string {
 	return ""
 }
 
-// problem is the body of a refusal (RFC 9457 s3.1).
-type problem struct {
-	Type     string `json:"type"`
-	Title    string `json:"title"`
-	Status   int    `json:"status"`
-	Code     Code   `json:"code"`
-	Error    string `json:"error,omitempty"`
-	Detail   string `json:"detail"`
-	Hint     string `json:"hint,omitempty"`
-	Instance string `json:"instance"`
+// body renders the problem details (RFC 9457 s3.1). docs is the base of the
+// explanation pages, or empty. It is written out by hand, since it is most of what
+// a flood of refusals would cost.
+func (f *Refusal) body(docs string) []byte {
+	kind, title := "about:blank", http.StatusText(f.Status) // RFC 9457 s4.2.1
+	if docs != "" {
+		kind, title = docs+"/"+string(f.Code), table[f.Code].title
+	}
+	b := make([]byte, 0, 512)
+	text := func(name, value string) {
+		b = append(append(append(b, '"'), name...), `":`...)
+		b = append(appendText(b, value), ',')
+	}
+	b = append(b, '{')
+	text("type", kind)
+	text("title", title)
+	b = append(strconv.AppendInt(append(b, `"status":`...), int64(f.Status), 10), ',')
+	text("code", string(f.Code))
+	if e := f.oauthError(); e != "" {
+		text("error", e)
+	}
+	text("detail", f.Detail)
+	if f.Hint != "" {
+		text("hint", f.Hint)
+	}
+	text("instance", "urn:durward:denial:"+f.ID)
+	for _, name := range slices.Sorted(maps.Keys(f.Members)) {
+		b = append(appendJSON(append(appendText(b, name), ':'), f.Members[name]), ',')
+	}
+	return append(b[:len(b)-1], "}\n"...)
 }
 
-// body renders the problem details. docs is the base of the explanation pages,
-// or empty.
-func (f *Refusal) body(docs string) []byte {
-	p := problem{
-		Type: "about:blank", Title: http.StatusText(f.Status), // RFC 9457 s4.2.1
-		Status: f.Status, Code: f.Code, Error: f.oauthError(),
-		Detail: f.Detail, Hint: f.Hint, Instance: "urn:durward:denial:" + f.ID,
-	}
-	if docs != "" {
-		p.Type, p.Title = docs+"/"+string(f.Code), table[f.Code].title
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(p) // strings and a number: cannot fail
-	if len(f.Members) == 0 {
-		return b.Bytes()
-	}
-	b.Truncate(b.Len() - len("}\n"))
-	for _, name := range slices.Sorted(maps.Keys(f.Members)) {
-		b.WriteByte(',')
-		_ = e.Encode(name)
-		b.Truncate(b.Len() - 1)
-		b.WriteByte(':')
-		if e.Encode(f.Members[name]) == nil {
-			b.Truncate(b.Len() - 1)
-		} else {
-			b.WriteString("null")
+// appendText appends a string as JSON.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return appendJSON(b, s)
 		}
 	}
-	b.WriteString("}\n")
-	return b.Bytes()
+	return append(append(append(b, '"'), s...), '"')
+}
+
+// appendJSON appends a value as JSON; what has none is null.
+func appendJSON(b []byte, value any) []byte {
+	to := bytes.NewBuffer(b)
+	e := json.NewEncoder(to)
+	e.SetEscapeHTML(false)
+	if e.Encode(value) != nil {
+		return append(b, "null"...)
+	}
+	return bytes.TrimSuffix(to.Bytes(), []byte{'\n'})
 }
 
 // retryAfter renders a duration as delay-seconds, rounded up so that a client
