@@ -31,6 +31,7 @@ type verbs struct {
 	Serve   serveVerb   `cmd:"" help:"Run the server."`
 	User    userVerbs   `cmd:"" help:"Look after people: add, list, show, passwd, lock, unlock."`
 	Token   tokenVerbs  `cmd:"" help:"Look at access tokens, verify and issue them."`
+	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Look after API keys: add, list, revoke."`
 	Why     whyVerb     `cmd:"" help:"Say the true cause of one refusal of this server."`
 	Key     keyVerbs    `cmd:"" help:"List and rotate signing keys."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Look after the database."`

@@ -63,6 +63,31 @@ func TestNoSecretLeaves(t *testing.T) {
 	quiet("GET", "/api/notifications", access, "")
 	quiet("GET", "/api/auth/sessions", access, "")
 	quiet("PATCH", "/api/profile", access, `{"name":"A. Lovelace"}`)
+	key := func(name string, a answer) (id, key string) {
+		id, key = a.member("id"), a.member("key")
+		if len(key) != 61 {
+			t.Fatalf("%s: %d", name, a.status)
+		}
+		secrets[name], secrets[name+", its secret part"], secrets[name+", without its checksum"] = key, key[12:], key[12:55]
+		return id, key
+	}
+	id, made := key("made key", p.ask("POST", "/api/keys", access, `{"name":"Nightly"}`))
+	quiet("GET", "/api/profile", made, "")
+	quiet("GET", "/api/keys", made, "")
+	quiet("POST", "/api/keys", made, `{"name":"of a key"}`)
+	quiet("GET", "/api/profile?api_key="+made, "", "")
+	quiet("GET", "/api/keys/"+made, made, "")
+	quiet("DELETE", "/api/keys/"+made, access, "")
+	_, rotated := key("rotated key", p.ask("POST", "/api/keys/"+id+"/rotate", access, ""))
+	quiet("GET", "/api/profile", made, "")
+	quiet("GET", "/api/profile", rotated[:60], "")
+	quiet("GET", "/api/profile", rotated[:12]+made[12:], "")
+	added, _, status := command(t, "", "apikey", "add", "ada@example.com", "--name", "Shell", "--data", dir)
+	if added = strings.TrimSpace(added); status != 0 || len(added) != 61 {
+		t.Fatalf("apikey add: %d", status)
+	}
+	secrets["key of the shell"], secrets["key of the shell, its secret part"] = added, added[12:]
+	quiet("GET", "/api/profile", added, "")
 	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q}`, wrong))
 	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"nobody@example.com","password":%q}`, wrong))
 	quiet("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q`, malformed))
@@ -107,7 +132,7 @@ func TestNoSecretLeaves(t *testing.T) {
 		res.Body.Close()
 	}
 
-	for _, verb := range [][]string{{"user", "list"}, {"user", "show", "ada@example.com", "--json"}, {"key", "list", "--json"}, {"config", "show"}, {"db", "check"}} {
+	for _, verb := range [][]string{{"user", "list"}, {"user", "show", "ada@example.com", "--json"}, {"key", "list", "--json"}, {"apikey", "list"}, {"apikey", "list", "--json"}, {"apikey", "revoke", added}, {"apikey", "revoke", added[:11]}, {"config", "show"}, {"db", "check"}} {
 		stdout, stderr, _ := command(t, "", append(verb, "--data", dir)...)
 		printed.WriteString(stdout + stderr)
 	}

@@ -74,7 +74,7 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 		return nil, err
 	}
 	s.people, err = account.New(account.Config{
-		DB: s.db, Hasher: hasher, Limits: s.limiter, Revoked: s.list, TokenTTL: l.Tokens.AccessTTL, Log: log,
+		DB: s.db, Hasher: hasher, Limits: s.limiter, Revoked: s.list, BadKeys: limits.NewRate(badKeys, nil), TokenTTL: l.Tokens.AccessTTL, Log: log,
 		Passwords: account.PasswordRules{MinLength: l.Passwords.MinLength, MaxLength: l.Passwords.MaxLength, Blocklist: l.Passwords.Blocklist},
 	})
 	if err != nil {
@@ -90,6 +90,9 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 // badRefreshes is how many refresh tokens that never were one network may send
 // in a minute.
 const badRefreshes = 30
+
+// badKeys is the same of API keys.
+const badKeys = 30
 
 func (l *loaded) limits() limits.Config {
 	return limits.Config{

@@ -24,12 +24,14 @@ import (
 	"github.com/durward-auth/durward/internal/store"
 )
 
-// Config is what the rules need. All but Passwords, Now and Log are required.
+// Config is what the rules need. All but BadKeys, Passwords, Now and Log are
+// required.
 type Config struct {
 	DB      *store.DB
 	Hasher  *pwhash.Hasher
 	Limits  *limits.Limiter
 	Revoked *revocation.List
+	BadKeys *limits.Rate // API keys of one network that were never made; nil is no limit
 
 	// TokenTTL is the life of access tokens: how long a revocation must be
 	// remembered.
@@ -44,6 +46,7 @@ type Config struct {
 type People struct {
 	Config
 	refused *refusedSignIns
+	keyUses keyUses
 }
 
 // New returns the rules, or an error that names every mistake in c.

@@ -90,23 +90,32 @@ func (s *refusedSignIns) take() []store.Event {
 	return events
 }
 
-// Run writes refused sign-ins to the security log once a second until ctx ends,
-// and what is left then.
+// Run writes refused sign-ins to the security log and the last use of keys once a
+// second until ctx ends, and what is left then. Once an hour it forgets keys that
+// are dead for long.
 func (p *People) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var purged time.Time
 	for ended := false; !ended; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			ended = true
 		}
+		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		if events := p.refused.take(); len(events) > 0 {
-			write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			if err := p.DB.AddEvents(write, events); err != nil {
 				p.Log.Error("refused sign-ins could not be written to the security log", "events", len(events), "error", err)
 			}
-			cancel()
 		}
+		p.writeKeyUses(write)
+		if now := p.Now(); now.Sub(purged) > time.Hour && !ended {
+			purged = now
+			if err := p.DB.PurgeAPIKeys(write, now.Add(-keysKept)); err != nil {
+				p.Log.Warn("dead keys could not be removed", "error", err)
+			}
+		}
+		cancel()
 	}
 }

@@ -305,18 +305,19 @@ func stillOf(scope string, u store.User) string {
 // amr (RFC 8176): there is no session, and no token to revoke.
 func (i *Issuer) Direct(u store.User, amr []string) *durward.Principal {
 	return &durward.Principal{
-		Subject: u.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: strings.Fields(scopeOf(u)),
+		Subject: u.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: account.ScopesOf(u),
 		ACR: "urn:durward:acr:1fa", AMR: amr, AuthTime: i.c.Now(),
 	}
 }
 
-// scopeOf is what a first-party sign-in of u may do.
-func scopeOf(u store.User) string {
-	if u.Admin {
-		return "profile admin"
-	}
-	return "profile"
+// Keyed is somebody who came with an API key: its scopes, no sign-in to renew and
+// no session. ClientID is the part of the key that may be shown.
+func (i *Issuer) Keyed(k store.APIKey) *durward.Principal {
+	return &durward.Principal{Subject: k.UserID, Issuer: i.c.URL, ClientID: account.KeyShown(k), Scopes: k.Scopes, Expires: k.ExpiresAt}
 }
+
+// scopeOf is what a first-party sign-in of u may do.
+func scopeOf(u store.User) string { return strings.Join(account.ScopesOf(u), " ") }
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {

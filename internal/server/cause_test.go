@@ -34,7 +34,7 @@ func TestCauses(t *testing.T) {
 	}{
 		{"GET", "/api/profile", "", nil, "no credentials in the request"},
 		{"GET", "/api/profile", "", header("Cookie", "a=b"), "no credentials but cookies, none of which is taken here"},
-		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "no credentials but an X-API-Key field, which is not taken here"},
+		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "account: an API key of another length: never made"},
 		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is none of the accepted"},
 		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is wanted, granted is ""`},
 		{"GET", "/nowhere", "", nil, "no such path"},
@@ -49,6 +49,7 @@ func TestCauses(t *testing.T) {
 		{"POST", "/api/auth/register", `{}`, nil, "registration is off"},
 		{"GET", "/api/notifications?limit=x", "", bearer, "parameter limit is no number in its range"},
 		{"DELETE", "/api/auth/sessions/none", "", bearer, "this person has no live session of that id"},
+		{"DELETE", "/api/keys/none", "", bearer, "this person has no live key of that id"},
 	} {
 		t.Run(c.method+" "+c.target+" "+c.cause, func(t *testing.T) {
 			w := w.in(t)

@@ -51,7 +51,7 @@ func (d *Denials) add(r *http.Request, f *durward.Refusal) {
 		cause = strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ")
 	}
 	row := store.Denial{
-		ID: f.ID, Code: string(f.Code), Status: f.Status, At: d.now(), Method: shown(r.Method, 20), Path: shown(r.URL.Path, 200),
+		ID: f.ID, Code: string(f.Code), Status: f.Status, At: d.now(), Method: shown(r.Method, 20), Path: shown(account.WithoutKeys(r.URL.Path), 200),
 		Scheme: f.Scheme, Cause: shown(cause, 500), RequestID: requestID(r.Context()),
 		Network: account.From{Addr: durward.ClientAddr(r.Context())}.Network(),
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/account"
 	"github.com/durward-auth/durward/internal/store"
 )
@@ -39,6 +40,9 @@ var doors = map[string][]door{
 	"/api/notifications":        {{"GET", "/api/notifications", ``, true, 200, false}},
 	"/api/auth/sessions":        {{"GET", "/api/auth/sessions", ``, true, 200, false}},
 	"/api/auth/sessions/{id}":   {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
+	"/api/keys":                 {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
+	"/api/keys/{id}":            {{"DELETE", "/api/keys/none", ``, true, 404, false}},
+	"/api/keys/{id}/rotate":     {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
 	"/.well-known/jwks.json":    {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
 	"/openapi.json":             {{"GET", "/openapi.json", ``, false, 200, true}},
 	"/errors/":                  {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
@@ -46,6 +50,12 @@ var doors = map[string][]door{
 	"/healthz":                  {{"GET", "/healthz", ``, false, 200, false}},
 	"/readyz":                   {{"GET", "/readyz", ``, false, 200, false}},
 }
+
+// justSignedIn is the doors that want a sign-in of a moment ago.
+var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
+
+// inField begins what goes into X-API-Key instead of Authorization.
+const inField = "X-API-Key: "
 
 // routesOf reads routes.go: patterns and their methods.
 func routesOf(t *testing.T) map[string][]string {
@@ -123,7 +133,7 @@ func TestEveryRoute(t *testing.T) {
 		}
 		return u
 	}
-	add("root@example.com", true)
+	root := add("root@example.com", true)
 	bob := add("bob@example.com", false)
 	signIn := func(email string) tokenAnswer {
 		return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword}))
@@ -136,8 +146,34 @@ func TestEveryRoute(t *testing.T) {
 		return token
 	}
 
+	key := func(u store.User, n account.NewKey) string {
+		_, key, err := w.people.CreateKey(ctx, &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}, n, account.From{Actor: "operator"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key.Reveal()
+	}
+	keys := struct{ good, ended, revoked, locked, admins, roots string }{
+		good: key(w.ada, account.NewKey{Name: "good"}), ended: key(w.ada, account.NewKey{Name: "ended", Life: time.Minute}),
+		revoked: key(w.ada, account.NewKey{Name: "revoked"}), locked: key(bob, account.NewKey{Name: "of bob"}),
+		admins: key(root, account.NewKey{Name: "another scope", Scopes: []string{"admin"}}), roots: key(root, account.NewKey{Name: "all", Scopes: []string{"admin", "profile"}}),
+	}
+	for _, k := range w.keysOf(w.ada) {
+		if k.Name == "revoked" {
+			if err := w.people.RevokeKey(ctx, w.ada.ID, k.ID, "", account.From{Actor: "operator"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	expired := w.signIn().AccessToken
-	w.clock.advance(16 * time.Minute)
+	w.clock.advance(15 * time.Minute)
+	var stale []string // one for each door: signing out ends one
+	for _, list := range doors {
+		for range list {
+			stale = append(stale, w.signIn().AccessToken)
+		}
+	}
+	w.clock.advance(fresh + time.Second)
 	revoked := w.signIn()
 	if r := w.do("POST", "/api/auth/logout", revoked.AccessToken, nil); r.StatusCode != 204 {
 		t.Fatal(r.Status)
@@ -155,26 +191,51 @@ func TestEveryRoute(t *testing.T) {
 		value  func() string // of Authorization; empty for none
 		status int           // 0 is let in
 		code   string
+		later  string // code at doors that want a sign-in of a moment ago, where it is another
 	}{
-		{"none", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED"},
-		{"garbage", func() string { return "Bearer garbage" }, 401, "INVALID_TOKEN"},
-		{"signature changed", func() string { return "Bearer " + cut }, 401, "INVALID_TOKEN"},
-		{"of another server", func() string { return "Bearer " + stranger }, 401, "INVALID_TOKEN"},
-		{"a refresh token", func() string { return "Bearer " + signed.RefreshToken }, 401, "INVALID_TOKEN"},
-		{"expired", func() string { return "Bearer " + expired }, 401, "TOKEN_EXPIRED"},
-		{"revoked", func() string { return "Bearer " + revoked.AccessToken }, 401, "TOKEN_REVOKED"},
-		{"of somebody locked", func() string { return "Bearer " + locked }, 401, "TOKEN_REVOKED"},
-		{"Basic", func() string { return "Basic YWRhOmFkYQ==" }, 401, "UNSUPPORTED_SCHEME"},
-		{"a token alone", func() string { return signed.AccessToken }, 401, "MALFORMED_CREDENTIALS"},
-		{"two tokens", func() string { return "Bearer a, Bearer b" }, 400, "AMBIGUOUS_CREDENTIALS"},
-		{"without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE"},
-		{"with another scope", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE"},
-		{"good", func() string { return "Bearer " + w.signIn().AccessToken }, 0, ""},
-		{"good, of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, ""},
+		{"none", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED", ""},
+		{"garbage", func() string { return "Bearer garbage" }, 401, "INVALID_TOKEN", ""},
+		{"signature changed", func() string { return "Bearer " + cut }, 401, "INVALID_TOKEN", ""},
+		{"of another server", func() string { return "Bearer " + stranger }, 401, "INVALID_TOKEN", ""},
+		{"a refresh token", func() string { return "Bearer " + signed.RefreshToken }, 401, "INVALID_TOKEN", ""},
+		{"expired", func() string { return "Bearer " + expired }, 401, "TOKEN_EXPIRED", ""},
+		{"revoked", func() string { return "Bearer " + revoked.AccessToken }, 401, "TOKEN_REVOKED", ""},
+		{"of somebody locked", func() string { return "Bearer " + locked }, 401, "TOKEN_REVOKED", ""},
+		{"Basic", func() string { return "Basic YWRhOmFkYQ==" }, 401, "UNSUPPORTED_SCHEME", ""},
+		{"a token alone", func() string { return signed.AccessToken }, 401, "MALFORMED_CREDENTIALS", ""},
+		{"two tokens", func() string { return "Bearer a, Bearer b" }, 400, "AMBIGUOUS_CREDENTIALS", ""},
+		{"without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"with another scope", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"signed in a while ago", func() string { token := stale[0]; stale = stale[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
+		{"good", func() string { return "Bearer " + w.signIn().AccessToken }, 0, "", ""},
+		{"good, of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, "", ""},
+	}
+	for _, k := range []struct {
+		name, key   string
+		status      int
+		code, later string
+	}{
+		{"key", keys.good, 0, "", "FORBIDDEN"},
+		{"key of an administrator", keys.roots, 0, "", "FORBIDDEN"},
+		{"key with another scope", keys.admins, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"key that has ended", keys.ended, 401, "INVALID_API_KEY", ""},
+		{"revoked key", keys.revoked, 401, "INVALID_API_KEY", ""},
+		{"key of somebody locked", keys.locked, 401, "INVALID_API_KEY", ""},
+		{"key of which a part is another's", keys.good[:30] + keys.roots[30:], 401, "INVALID_API_KEY", ""},
+	} {
+		for _, how := range []string{"Bearer ", inField} {
+			kind := kinds[0]
+			kind.name, kind.value = k.name+" "+how, func() string { return how + k.key }
+			kind.status, kind.code, kind.later = k.status, k.code, k.later
+			kinds = append(kinds, kind)
+		}
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(doors)) {
 		for _, d := range doors[pattern] {
 			for _, kind := range kinds {
+				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
+					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
+				}
 				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
 					w := w.in(t)
 					r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
@@ -185,8 +246,11 @@ func TestEveryRoute(t *testing.T) {
 						r.Header.Set("Content-Type", "application/json")
 					}
 					r.Header.Set("Origin", "https://api.example.com.evil.example")
-					if value := kind.value(); value != "" {
-						r.Header.Set("Authorization", value)
+					key, isKey := strings.CutPrefix(kind.value(), inField)
+					if isKey {
+						r.Header.Set("X-API-Key", key)
+					} else if key != "" {
+						r.Header.Set("Authorization", key)
 					}
 					got := w.send(r)
 					switch {
@@ -196,7 +260,7 @@ func TestEveryRoute(t *testing.T) {
 						t.Errorf("got %s %s, want %d", got.Status, got.body, d.status)
 					}
 					// RFC 9110 s15.5.2, and what no 403 of ours has but for a scope.
-					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
+					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
 					// A page of another origin reads nothing but public keys, and never with
@@ -311,7 +375,7 @@ func TestNothingElseIsServed(t *testing.T) {
 			continue
 		}
 		for _, more := range []string{"/x.css", "/", "x", ".json", "/a.js"} {
-			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && strings.HasPrefix(path+more, "/api/auth/sessions/")) {
+			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/keys/"))) {
 				t.Errorf("%s: %s", path+more, got.Status)
 			}
 		}

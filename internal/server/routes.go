@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -35,6 +36,9 @@ func (s *Server) routes() http.Handler {
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
 	handle("/api/auth/sessions", route{"GET": s.signedIn(s.sessions)})
 	handle("/api/auth/sessions/{id}", route{"DELETE": s.signedIn(s.endSession)})
+	handle("/api/keys", route{"GET": s.signedIn(s.keys), "POST": s.justSignedIn(s.createKey)})
+	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
+	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})
 
 	// For other software and for people who look.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
@@ -88,9 +92,17 @@ type endpoint func(http.ResponseWriter, *http.Request) error
 // open serves e to anybody; its refusals name where to sign in.
 func (s *Server) open(e endpoint) http.Handler { return s.rendered(s.signIn, e) }
 
-// signedIn serves e to requests with a good access token.
+// signedIn serves e to requests with a good access token or key.
 func (s *Server) signedIn(e endpoint) http.Handler {
 	return s.api.Require(durward.Policy{Scopes: []string{"profile"}}, s.rendered(s.api, e))
+}
+
+// fresh is how old a sign-in may be that changes how one signs in.
+const fresh = 5 * time.Minute
+
+// justSignedIn serves e to who has signed in a moment ago. A key never has.
+func (s *Server) justSignedIn(e endpoint) http.Handler {
+	return s.api.Require(durward.Policy{Scopes: []string{"profile"}, MaxAge: fresh}, s.rendered(s.api, e))
 }
 
 func (s *Server) rendered(g *durward.Guard, e endpoint) http.Handler {

@@ -86,7 +86,7 @@ func New(c Config) (*Server, error) {
 			durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
 		},
 	}
-	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme()}
+	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme(), s.apiKeys()}
 	if c.Basic {
 		guard.Schemes = append(guard.Schemes, s.basic())
 	}

@@ -90,6 +90,7 @@ type settings struct {
 	registration bool
 	basic        bool
 	grace        time.Duration
+	badKeys      int // a minute and network; 0 is no limit
 	tweak        func(*oauth.Config)
 }
 
@@ -124,7 +125,11 @@ func newWorld(t *testing.T, set settings) *world {
 	w.issuer, err = oauth.New(ctx, config)
 	must(err)
 	must(w.issuer.Start(ctx))
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
+	var badKeys *limits.Rate
+	if set.badKeys > 0 {
+		badKeys = limits.NewRate(set.badKeys, w.clock.Now)
+	}
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)
 	feed := FollowStore(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {

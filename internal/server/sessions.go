@@ -71,19 +71,26 @@ const (
 	maxPageSize = 200
 )
 
+// pageOf says which page of a list is asked for.
+func pageOf(r *http.Request) (limit int, after string, err error) {
+	query := r.URL.Query()
+	limit = pageSize
+	if text := query.Get("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPageSize {
+			return 0, "", &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}, Err: errors.New("parameter limit is no number in its range")}
+		}
+	}
+	return limit, query.Get("after"), nil
+}
+
 // notifications is GET /api/notifications.
 func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
-	limit := pageSize
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPageSize {
-			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}, Err: errors.New("parameter limit is no number in its range")}
-		}
-		limit = n
+	limit, after, err := pageOf(r)
+	if err != nil {
+		return err
 	}
 	p := durward.From(r.Context())
-	rows, err := s.c.People.Notifications(r.Context(), p.Subject, query.Get("after"), limit+1)
+	rows, err := s.c.People.Notifications(r.Context(), p.Subject, after, limit+1)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,111 @@
+package account
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"hash/crc32"
+	"math/big"
+	"regexp"
+	"strings"
+)
+
+// The form of an API key:
+//
+//	dk_ SSSSSSSS _ BBBBBBB…43 KKKKKK
+//	    |          |          |
+//	    |          |          CRC-32 of all before it, 6 characters
+//	    |          32 random octets, 43 characters
+//	    public id, 8 characters
+//
+// Each part is a number to the base 62 (0-9, a-z, A-Z), the most significant
+// digit first, filled up with zeros to the least number of digits that its
+// largest value needs. So a key has one length and one spelling, scanners find
+// one that leaked, and a typing error is seen without a look-up.
+const (
+	// KeyPrefix is what every API key begins with.
+	KeyPrefix = "dk_"
+
+	publicDigits = 8
+	secretDigits = 43 // 62^42 < 2^256 < 62^43
+	sumDigits    = 6  // 62^5 < 2^32 < 62^6
+
+	// shownKey is how much of a key may be shown: its prefix and public id.
+	shownKey = len(KeyPrefix) + publicDigits
+	keyBody  = shownKey + 1 + secretDigits
+	keyChars = keyBody + sumDigits
+)
+
+// keyText is a key in its parts.
+type keyText struct {
+	publicID string
+	secret   [32]byte
+}
+
+// newKeyText draws a key.
+func newKeyText() keyText {
+	var k keyText
+	_, _ = rand.Read(k.secret[:]) // crypto/rand.Read never returns an error
+	n, err := rand.Int(rand.Reader, new(big.Int).Exp(big.NewInt(62), big.NewInt(publicDigits), nil))
+	if err != nil {
+		panic(err) // as above
+	}
+	k.publicID = base62(n, publicDigits)
+	return k
+}
+
+// text is the key as its owner gets it.
+func (k keyText) text() string {
+	body := KeyPrefix + k.publicID + "_" + base62(new(big.Int).SetBytes(k.secret[:]), secretDigits)
+	return body + keySum(body)
+}
+
+func keySum(body string) string {
+	return base62(big.NewInt(int64(crc32.ChecksumIEEE([]byte(body)))), sumDigits)
+}
+
+func base62(n *big.Int, digits int) string {
+	text := n.Text(62)
+	return strings.Repeat("0", digits-len(text)) + text
+}
+
+func isBase62(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z')
+	})
+}
+
+// parseKeyText reads a key. Its errors hold nothing of what was sent.
+func parseKeyText(s string) (keyText, error) {
+	var k keyText
+	switch {
+	case len(s) != keyChars:
+		return k, errors.New("an API key of another length")
+	case s[:len(KeyPrefix)] != KeyPrefix || s[shownKey] != '_' || !isBase62(s[len(KeyPrefix):shownKey]) || !isBase62(s[shownKey+1:]):
+		return k, errors.New("an API key of another form")
+	case keySum(s[:keyBody]) != s[keyBody:]:
+		return k, errors.New("the checksum of the API key does not fit")
+	}
+	n, ok := new(big.Int).SetString(s[shownKey+1:keyBody], 62)
+	if !ok || n.BitLen() > 8*len(k.secret) {
+		return k, errors.New("an API key beyond 256 bits")
+	}
+	n.FillBytes(k.secret[:])
+	k.publicID = s[len(KeyPrefix):shownKey]
+	return k, nil
+}
+
+// hash is what is kept of the key. It has 256 random bits, so there is nothing
+// to guess and no need of a slow hash.
+func (k keyText) hash() [32]byte { return sha256.Sum256([]byte(k.text())) }
+
+var keysIn = regexp.MustCompile(`(dk_[0-9A-Za-z]{8})_[0-9A-Za-z]+`)
+
+// WithoutKeys takes the secret part of API keys out of a text, such as a path
+// that somebody has put one into.
+func WithoutKeys(s string) string {
+	if !strings.Contains(s, KeyPrefix) {
+		return s
+	}
+	return keysIn.ReplaceAllString(s, "${1}_[redacted]")
+}

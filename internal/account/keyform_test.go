@@ -1,0 +1,115 @@
+package account
+
+import (
+	"crypto/sha256"
+	"math/big"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A key that is known, made outside of this program: its secret is the SHA-256 of
+// nothing, its checksum the CRC-32 of gzip and PNG.
+const aKey = "dk_4fKq81Zx_RZwTDmWjELXeEmMEb0eIIegKayGGUPNsuJweEPhlXi502OQ2n"
+
+func TestKeyText(t *testing.T) {
+	t.Parallel()
+	shape := regexp.MustCompile(`^dk_[0-9A-Za-z]{8}_[0-9A-Za-z]{43}[0-9A-Za-z]{6}$`)
+	seen := make(map[string]bool)
+	for range 200 {
+		k := newKeyText()
+		text := k.text()
+		if !shape.MatchString(text) || len(text) != keyChars || seen[text] || seen[k.publicID] {
+			t.Fatalf("a key of the wrong form, or a second time: %d characters", len(text))
+		}
+		seen[text], seen[k.publicID] = true, true
+		if got, err := parseKeyText(text); err != nil || got != k {
+			t.Fatalf("read back: %v", err)
+		}
+		if k.hash() != sha256.Sum256([]byte(text)) {
+			t.Error("the hash is not the SHA-256 of the key")
+		}
+	}
+	if k, err := parseKeyText(aKey); err != nil || k.publicID != "4fKq81Zx" || k.secret != sha256.Sum256(nil) {
+		t.Errorf("the known key: %v", err)
+	}
+	// The smallest and the largest have the same length.
+	ends := []keyText{{publicID: "00000000"}, {publicID: "ZZZZZZZZ"}}
+	for i := range ends[1].secret {
+		ends[1].secret[i] = 0xff
+	}
+	for _, k := range ends {
+		if got, err := parseKeyText(k.text()); err != nil || got != k {
+			t.Errorf("%s: %v", k.publicID, err)
+		}
+	}
+}
+
+func TestKeyTextRefused(t *testing.T) {
+	t.Parallel()
+	// One above the largest secret, with a checksum that fits.
+	beyond := KeyPrefix + "00000000_" + base62(new(big.Int).Lsh(big.NewInt(1), 256), secretDigits)
+	beyond += keySum(beyond)
+	signed := KeyPrefix + "00000000_-" + strings.Repeat("0", secretDigits-1)
+	signed += keySum(signed)
+	good := newKeyText().text()
+	if _, err := parseKeyText(good); err != nil {
+		t.Fatal(err)
+	}
+	bad := []string{"", "dk_", good[:len(good)-1], good + "0", strings.ToUpper(good), strings.ToLower(good), " " + good[1:], good[1:] + " ",
+		"dr" + good[2:], strings.Replace(good, "_", "-", 2), beyond, signed, strings.Repeat("0", keyChars), strings.Repeat("é", keyChars/2) + "0"}
+	for i := range good { // each character, another digit and the same in another script
+		other := byte('0')
+		if good[i] == other {
+			other = '1'
+		}
+		bad = append(bad, good[:i]+string(other)+good[i+1:], good[:i]+"а"+good[i+1:])
+		if i+1 < len(good) && good[i] != good[i+1] { // two that changed places
+			bad = append(bad, good[:i]+good[i+1:i+2]+good[i:i+1]+good[i+2:])
+		}
+	}
+	for _, s := range bad {
+		k, err := parseKeyText(s)
+		if err == nil || k != (keyText{}) {
+			t.Errorf("%q was taken for a key", s)
+		} else if len(s) > 8 && strings.Contains(err.Error(), s[3:8]) {
+			t.Errorf("the error repeats what was sent: %v", err)
+		}
+	}
+}
+
+func TestWithoutKeys(t *testing.T) {
+	t.Parallel()
+	key := newKeyText().text()
+	for s, want := range map[string]string{
+		"/api/keys/" + key:             "/api/keys/" + key[:shownKey] + "_[redacted]",
+		key + "/" + key[:30] + "/x":    key[:shownKey] + "_[redacted]/" + key[:shownKey] + "_[redacted]/x",
+		"/api/keys/" + key[:shownKey]:  "/api/keys/" + key[:shownKey],
+		"/api/profile":                 "/api/profile",
+		"/dk_":                         "/dk_",
+		"/" + strings.ToUpper(key)[3:]: "/" + strings.ToUpper(key)[3:],
+	} {
+		if got := WithoutKeys(s); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// What is read as a key is written as the same key, and nothing else is.
+func FuzzKeyText(f *testing.F) {
+	for _, s := range []string{newKeyText().text(), keyText{publicID: "00000000"}.text(), "dk_", "", aKey, strings.Repeat("Z", keyChars)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := parseKeyText(s)
+		switch {
+		case err == nil && k.text() != s:
+			t.Errorf("%q was read, and is written %q", s, k.text())
+		case err != nil && k != (keyText{}):
+			t.Errorf("%q: an error and a value", s)
+		}
+		if err == nil && strings.Contains(WithoutKeys(s), s[shownKey+1:]) {
+			t.Errorf("%q is left by WithoutKeys", s)
+		}
+	})
+}
