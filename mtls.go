@@ -73,6 +73,8 @@ func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 		}
 	case s.c.Roots == nil:
 		return unfit(errors.New("its key is none of those that are taken"))
+	case len(v.certs) > 1+maxChain:
+		return unfit(fmt.Errorf("%d certificates beside it, at most %d are tried", len(v.certs)-1, maxChain))
 	default:
 		between := x509.NewCertPool()
 		for _, c := range v.certs[1:] {
@@ -103,11 +105,12 @@ func ClientCertificate(ctx context.Context) *x509.Certificate {
 
 func isCert(s Scheme) bool { _, ok := s.(*clientCert); return ok }
 
-// What a proxy may say of a client's certificate. Each is far above what there is.
+// What a certificate may cost before anybody is known. Each is far above what there
+// is.
 const (
-	maxCertificate = 16 << 10 // octets of a field line
+	maxCertificate = 16 << 10 // octets of a proxy's field line
 	maxChain       = 8        // certificates beside the client's own
-	maxRSA         = 8192     // bits of a key, as on connections of crypto/tls: larger ones cost more than an answer is worth
+	maxRSA         = 8192     // bits of a key in a proxy's field, as crypto/tls has it on connections
 )
 
 // arriveWithCertificates finds those that came with r. A proxy's own are no

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -151,6 +152,7 @@ func newTLSServer(t testing.TB, h http.Handler) *tlsServer {
 	})
 	s := &tlsServer{httptest.NewUnstartedServer(h), pool(ca), ca}
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{own}, ClientAuth: tls.RequestClientCert, Time: func() time.Time { return noon }}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail on purpose
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -501,6 +503,78 @@ func TestClientCertResumption(t *testing.T) {
 			get(403)
 		}
 		transport.CloseIdleConnections()
+	}
+}
+
+// Certificates that are made to cost are refused, by the handshake or at once after
+// it: the client chose them, and nobody knows the client yet.
+func TestCostlyCertificates(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, "people")
+	key := newKey(t)
+	good := ca.issue(t, key, "ada", nil)
+	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.ClientCert(durward.ClientCertConfig{Roots: pool(ca), Check: byName})}})
+	s := newTLSServer(t, g.Handler(hello))
+	// Authorities of one name that sign each other: each might be the next.
+	ring := make([]*issuer, 8)
+	for i := range ring {
+		ring[i] = newAuthority(t, "ring")
+	}
+	crossed := func(n int) (all []*x509.Certificate) {
+		for i := range n {
+			by, of := ring[i%8], ring[(i/8+i+1)%8]
+			c := by.issue(t, of.key, "ring", func(c *x509.Certificate) {
+				c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, x509.KeyUsageCertSign, nil
+			})
+			all = append(all, c.Leaf)
+		}
+		return all
+	}
+	decoys := func(n int) tls.Certificate { return chain(ring[0].issue(t, key, "ada", nil), crossed(n)...) }
+	modulus := new(big.Int).SetBit(big.NewInt(1), 16383, 1)
+	der, err := x509.CreateCertificate(rand.Reader, good.Leaf, ca.cert, &rsa.PublicKey{N: modulus, E: 65537}, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	huge, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		cert tls.Certificate
+		want int // or 0 for a handshake that fails
+	}{
+		{"a few that do not matter", chain(good, crossed(8)...), 200},
+		{"one too many", chain(good, crossed(9)...), 403},
+		{"a ring", decoys(8), 403},
+		{"a long ring", decoys(300), 403},
+		{"longer than a handshake", decoys(900), 0},
+		{"an RSA key of 16384 bits along", chain(good, huge), 0},
+	} {
+		client := s.client(t, &c.cert)
+		began := time.Now()
+		const rounds = 5
+		for range rounds {
+			res, err := client.Do(request(t, "GET", "https://api.example/x"))
+			if (err != nil) != (c.want == 0) {
+				t.Fatalf("%s: %v, want %d", c.name, err, c.want)
+			}
+			if err != nil {
+				continue
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != c.want {
+				t.Errorf("%s: got %s, want %d", c.name, res.Status, c.want)
+			}
+		}
+		each := time.Since(began) / rounds
+		if t.Logf("%s: %s", c.name, each); each > time.Second {
+			t.Errorf("%s: a request takes %s", c.name, each)
+		}
 	}
 }
 
