@@ -120,6 +120,8 @@ func (g *Guard) ownOrigin(r *http.Request, v *visit) string {
 	if g.public != nil {
 		scheme, host = g.public.Scheme, g.public.Host
 	}
+	// The port that goes without saying is not written.
+	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
 	return scheme + "://" + strings.ToLower(host)
 }
 

@@ -342,6 +342,9 @@ func TestCrossSiteBehindProxy(t *testing.T) {
 		{"the public URL decides", "https://www.example", "https", "https://www.example", 200},
 		{"and not the Host", "https://www.example", "https", "https://api.example", 403},
 		{"in capitals", "https://WWW.example", "https", "https://www.example", 200},
+		{"with the port that goes without saying", "https://www.example:443", "https", "https://www.example", 200},
+		{"with another port", "https://www.example:8443", "https", "https://www.example:8443", 200},
+		{"with another's port", "https://www.example:80", "https", "https://www.example", 403},
 	} {
 		g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Cookie(cookieName, checkSession)}, PublicURL: c.public,
 			Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, InsecureAllowHTTP: true})
