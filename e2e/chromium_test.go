@@ -26,17 +26,24 @@ type tab struct {
 	asked []string // each time the box opened: "Server basic e2e"
 }
 
+// launch starts a headless Chromium with a home and a folder for its profiles.
+func launch(t *testing.T, home, profiles string) context.Context {
+	t.Helper()
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(profiles),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+home))...)
+	t.Cleanup(cancel)
+	browser, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	return browser
+}
+
 // browse returns tabs of one headless Chromium, each with a profile of its own.
 func browse(t *testing.T) (open func(t *testing.T, password string, options ...chromedp.CreateBrowserContextOption) *tab) {
 	t.Helper()
 	need(t, "chromium")
 	dir := t.TempDir()
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(dir),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+dir))...)
-	t.Cleanup(cancel)
-	browser, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
+	browser := launch(t, dir, dir)
 	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatal(err)
 	}

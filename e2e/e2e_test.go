@@ -80,15 +80,20 @@ func (d *door) guard(c durward.Config) *durward.Guard {
 }
 
 func (d *door) serve(h http.Handler) {
-	d.srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/favicon.ico" { // for which browsers ask when they please
+	d.srv.Config.Handler = withoutIcon(h)
+	d.srv.Start()
+	d.t.Cleanup(d.srv.Close)
+}
+
+// withoutIcon is h for all but the icon, for which browsers ask when they please.
+func withoutIcon(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/favicon.ico" {
 			http.NotFound(w, r)
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
-	d.srv.Start()
-	d.t.Cleanup(d.srv.Close)
 }
 
 // keep writes an exchange down: "GET /x: ada by Digest SHA-256".

@@ -1,0 +1,393 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/jwt"
+)
+
+// certificates returns the scheme that takes the clients of an authority by their
+// common name.
+func certificates(ca *durwardtest.CA) durward.Scheme {
+	return durward.ClientCert(durward.ClientCertConfig{Roots: ca.Pool, Check: func(_ context.Context, c *x509.Certificate) (*durward.Principal, error) {
+		return &durward.Principal{Subject: c.Subject.CommonName}, nil
+	}})
+}
+
+// serveTLS is serve over TLS, for the name localhost and for the address, where
+// clients are asked for a certificate.
+func (d *door) serveTLS(ca *durwardtest.CA, h http.Handler) {
+	d.srv.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Server("localhost", "127.0.0.1")}, ClientAuth: tls.RequestClientCert}
+	d.srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that Chromium opens and does not use
+	d.srv.EnableHTTP2 = true
+	d.srv.Config.Handler = withoutIcon(h)
+	d.srv.StartTLS()
+	d.t.Cleanup(d.srv.Close)
+	d.url = strings.Replace(d.srv.URL, "127.0.0.1", "localhost", 1)
+}
+
+// inPEM is certificates in PEM, and the key of the first after them.
+func inPEM(t *testing.T, certs ...tls.Certificate) string {
+	t.Helper()
+	var text bytes.Buffer
+	for _, c := range certs {
+		if err := pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if key := certs[0].PrivateKey; key != nil {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pem.Encode(&text, &pem.Block{Type: "PRIVATE KEY", Bytes: der}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text.String()
+}
+
+// file is inPEM in a file.
+func file(t *testing.T, certs ...tls.Certificate) string {
+	t.Helper()
+	return write(t, filepath.Join(t.TempDir(), "pem"), inPEM(t, certs...))
+}
+
+// authority is the file of an authority's certificate.
+func authority(t *testing.T, ca *durwardtest.CA) string {
+	t.Helper()
+	return file(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}})
+}
+
+// signedBy makes a client certificate that parent signed, which is no authority,
+// or that signed itself.
+func signedBy(t *testing.T, parent *tls.Certificate, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if parent == nil {
+		parent = &tls.Certificate{Leaf: template, PrivateKey: key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent.Leaf, key.Public(), parent.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// stranger is a certificate that a client shows, and what it is.
+type stranger struct {
+	name  string
+	certs []tls.Certificate
+}
+
+// strangers are certificates that nobody takes.
+func strangers(t *testing.T, ca *durwardtest.CA) []stranger {
+	client := ca.Client(user, nil)
+	return []stranger{
+		{"none", nil},
+		{"of another authority of the same name", []tls.Certificate{durwardtest.NewCA(t).Client(user, nil)}},
+		{"expired", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}},
+		{"early", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })}},
+		{"for servers", []tls.Certificate{ca.Server(user)}},
+		{"signed by itself", []tls.Certificate{signedBy(t, nil, user)}},
+		{"signed by a client", []tls.Certificate{signedBy(t, &client, user), client}},
+	}
+}
+
+// curl shows certificates to a listener.
+func TestCurlCertificate(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	ca := durwardtest.NewCA(t)
+	ask := func(t *testing.T, want, url string, certs []tls.Certificate, args ...string) {
+		t.Helper()
+		args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", authority(t, ca), url)
+		if certs != nil {
+			args = append(args, "--cert", file(t, certs...))
+		}
+		printed, status := client{}.run(t, "curl", args...)
+		has(t, printed, status, 0, want)
+	}
+	ada := []tls.Certificate{ca.Client(user, nil)}
+
+	t.Run("good", func(t *testing.T) {
+		t.Parallel()
+		d := listen(t)
+		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+		ask(t, "hello, ada\n 200", d.url+"/x", ada)
+		ask(t, "hello, ada\n 200", d.url+"/x", ada, "--http1.1")
+		d.saw("GET /x: ada", "GET /x: ada")
+	})
+	for _, s := range strangers(t, ca) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+			ask(t, " 403", d.url+"/x", s.certs)
+			d.saw("GET /x: CLIENT_CERTIFICATE_REQUIRED")
+		})
+	}
+
+	// The name in Host is the one that the connection was opened for, or none was.
+	t.Run("names", func(t *testing.T) {
+		t.Parallel()
+		d := listen(t)
+		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+		host := strings.TrimPrefix(d.url, "https://")
+		_, port, _ := net.SplitHostPort(host)
+		for _, spelled := range []string{"LocalHost", "localhost.", "127.0.0.1"} {
+			ask(t, "hello, ada\n 200", strings.Replace(d.url, "localhost", spelled, 1)+"/x", ada, "--resolve", "localhost.:"+port+":127.0.0.1")
+		}
+		ask(t, " 421", d.url+"/x", ada, "-H", "Host: other.example")
+		ask(t, " 421", d.url+"/x", ada, "-H", "Host: sub."+host)
+		ask(t, " 421", d.srv.URL+"/x", ada, "-H", "Host: "+host)
+		ask(t, " 421", d.url+"/x", ada, "-H", "Host: other.example", "--http1.1")
+		d.saw("GET /x: ada", "GET /x: ada", "GET /x: ada", "GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST",
+			"GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST")
+	})
+
+	t.Run("bound token", func(t *testing.T) {
+		t.Parallel()
+		issuer := durwardtest.NewIssuer(t)
+		d := listen(t)
+		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}}).Handler(hello))
+		bound := func(to tls.Certificate) []string {
+			return []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) {
+				c.Subject, c.Confirmation = "robot", &jwt.Confirmation{X5tS256: jwt.Thumbprint(to.Leaf)}
+			})}
+		}
+		ask(t, "hello, robot\n 200", d.url+"/x", ada, bound(ada[0])...)
+		ask(t, " 401", d.url+"/x", []tls.Certificate{ca.Client(user, nil)}, bound(ada[0])...)
+		ask(t, " 401", d.url+"/x", nil, bound(ada[0])...)
+		d.saw("GET /x: robot by Bearer", "GET /x: INVALID_TOKEN by Bearer", "GET /x: INVALID_TOKEN by Bearer")
+	})
+}
+
+// Chromium shows the certificate of its profile without a question.
+func TestChromiumCertificate(t *testing.T) {
+	t.Parallel()
+	need(t, "chromium", "certutil", "pk12util", "openssl")
+	ca := durwardtest.NewCA(t)
+	for _, c := range []struct {
+		name  string
+		cert  *tls.Certificate
+		reads string
+		saw   []string
+	}{
+		{"good", new(ca.Client(user, nil)), "hello, ada", []string{"GET /x: ada", "GET /x: ada"}},
+		{"expired", new(ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), "CLIENT_CERTIFICATE_REQUIRED",
+			[]string{"GET /x: CLIENT_CERTIFICATE_REQUIRED", "GET /x: CLIENT_CERTIFICATE_REQUIRED"}},
+		{"none", nil, "CLIENT_CERTIFICATE_REQUIRED", []string{"GET /x: CLIENT_CERTIFICATE_REQUIRED", "GET /x: CLIENT_CERTIFICATE_REQUIRED"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := listen(t)
+			d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}, Realm: "e2e"}).Handler(hello))
+			home := t.TempDir()
+			at := filepath.Join(home, ".pki", "nssdb")
+			if err := os.MkdirAll(at, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			run := func(program string, args ...string) {
+				t.Helper()
+				printed, status := client{}.run(t, program, args...)
+				has(t, printed, status, 0)
+			}
+			run("certutil", "-N", "-d", "sql:"+at, "--empty-password")
+			run("certutil", "-A", "-d", "sql:"+at, "-n", "ca", "-t", "C,,", "-i", authority(t, ca))
+			if c.cert != nil {
+				p12 := filepath.Join(home, "p12")
+				run("openssl", "pkcs12", "-export", "-in", file(t, *c.cert), "-out", p12, "-passout", "pass:", "-name", user)
+				run("pk12util", "-i", p12, "-d", "sql:"+at, "-W", "")
+			}
+			// What a policy of an administrator would say, of this profile alone.
+			profile := filepath.Join(home, "profile", "Default")
+			if err := os.MkdirAll(profile, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(profile, "Preferences"), fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
+				fmt.Sprintf(`{"pattern":%q,"filter":{}}`, d.url)))
+			ctx, cancel := context.WithTimeout(launch(t, home, filepath.Dir(profile)), patience)
+			t.Cleanup(cancel)
+			b := &tab{ctx: ctx, t: t}
+			if got := b.page(d.url + "/x"); !strings.Contains(got, c.reads) {
+				t.Errorf("the page says %q, want %q", got, c.reads)
+			}
+			if got := see(b, chromedp.Evaluate[string](`fetch("/x").then(r => r.text())`, chromedp.EvalAwaitPromise)); !strings.Contains(got, c.reads) {
+				t.Errorf("the script got %q, want %q", got, c.reads)
+			}
+			d.saw(c.saw...)
+		})
+	}
+}
+
+// haproxy is its configuration: the certificate in DER is the byte sequence of RFC
+// 9440 as it stands. Its verdict on it is passed over; the guard has its own.
+const haproxy = `
+global
+	maxconn 64
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 30s
+	timeout server 30s
+	option forwardfor
+frontend clients
+	bind {{address}} ssl crt {{dir}}/server ca-file {{dir}}/ca verify optional ca-ignore-err all crt-ignore-err all
+	http-request del-header Client-Cert
+	http-request del-header Client-Cert-Chain
+	http-request set-header Client-Cert :%[ssl_c_der,base64]: if { ssl_c_used }
+	http-request set-header X-Forwarded-Proto https
+	default_backend api
+backend api
+	server api {{upstream}} source {{host}}
+`
+
+// nginx is its configuration. It has no variable with the certificate as RFC 9440
+// wants it ($ssl_client_escaped_cert is PEM, encoded for URLs): three lines of njs
+// make one.
+const (
+	nginx = `
+daemon off;
+master_process off;
+pid {{dir}}/pid;
+error_log stderr;
+load_module /usr/lib/nginx/modules/ngx_http_js_module.so;
+events {}
+http {
+	access_log off;
+	client_body_temp_path {{dir}}/1; proxy_temp_path {{dir}}/2; fastcgi_temp_path {{dir}}/3; uwsgi_temp_path {{dir}}/4; scgi_temp_path {{dir}}/5;
+	js_import certificate from {{dir}}/certificate.js;
+	js_set $client_cert certificate.field;
+	server {
+		listen {{address}} ssl;
+		ssl_certificate {{dir}}/server;
+		ssl_certificate_key {{dir}}/server;
+		ssl_verify_client optional_no_ca;
+		location / {
+			proxy_pass http://{{upstream}};
+			proxy_bind {{host}};
+			proxy_set_header Host $http_host;
+			proxy_set_header Client-Cert $client_cert;
+			proxy_set_header Client-Cert-Chain "";
+			proxy_set_header X-Forwarded-For $remote_addr;
+			proxy_set_header X-Forwarded-Proto https;
+		}
+	}
+}
+`
+	nginxScript = `
+function field(r) {
+	const pem = r.variables.ssl_client_raw_cert;
+	return pem ? ':' + pem.replace(/-----[A-Z ]+-----|\s/g, '') + ':' : '';
+}
+export default { field };
+`
+)
+
+// A proxy takes the TLS off and says by which certificate a client came (RFC
+// 9440); what clients say of themselves nobody hears.
+func TestCertificateThroughProxy(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		program, configuration string
+		args                   []string
+		refusals               map[string]string // of its own, by the name of the certificate
+	}{
+		{"haproxy", haproxy, []string{"-q", "-db", "-f"}, nil},
+		{"nginx", nginx, []string{"-c"}, map[string]string{"expired": " 400", "early": " 400", "for servers": " 400"}},
+	} {
+		t.Run(c.program, func(t *testing.T) {
+			t.Parallel()
+			need(t, "curl", c.program)
+			ca, issuer := durwardtest.NewCA(t), durwardtest.NewIssuer(t)
+			p, d := settle(t), listen(t)
+			host, _, err := net.SplitHostPort(p.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The proxy calls from an address of its own, which tells it from everybody else
+			// on this machine.
+			d.serve(d.guard(durward.Config{
+				Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}, PublicURL: "https://" + p.address,
+				Proxies: []netip.Prefix{netip.MustParsePrefix(host + "/32")}, ClientCertFromProxies: true,
+			}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprintf(w, "hello, %s with %d fields", durward.From(r.Context()).Subject, len(r.Header["Client-Cert"])+len(r.Header["Client-Cert-Chain"]))
+			})))
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "server"), inPEM(t, ca.Server(host)))
+			write(t, filepath.Join(dir, "ca"), inPEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
+			write(t, filepath.Join(dir, "certificate.js"), nginxScript)
+			configuration := write(t, filepath.Join(dir, "configuration"), strings.NewReplacer("{{dir}}", dir, "{{address}}", p.address,
+				"{{host}}", host, "{{upstream}}", strings.TrimPrefix(d.url, "http://")).Replace(c.configuration))
+			p.start(exec.Command(c.program, append(c.args, configuration)...))
+
+			ask := func(what, want, url string, certs []tls.Certificate, args ...string) {
+				t.Helper()
+				args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", filepath.Join(dir, "ca"), url+"/x")
+				if certs != nil {
+					args = append(args, "--cert", file(t, certs...))
+				}
+				printed, status := client{}.run(t, "curl", args...)
+				if status != 0 || !strings.HasSuffix(printed, want) {
+					t.Errorf("%s: status %d, %s; want %s", what, status, printed, want)
+				}
+			}
+			through := "https://" + p.address
+			ada := []tls.Certificate{ca.Client(user, nil)}
+			forged := []string{"-H", "Client-Cert: :" + base64.StdEncoding.EncodeToString(ada[0].Certificate[0]) + ":",
+				"-H", "Client-Cert-Chain: :" + base64.StdEncoding.EncodeToString(ca.Cert.Raw) + ":"}
+			bound := []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) {
+				c.Subject, c.Confirmation = "robot", &jwt.Confirmation{X5tS256: jwt.Thumbprint(ada[0].Leaf)}
+			})}
+			free := []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) { c.Subject = "robot" })}
+
+			ask("a certificate", "hello, ada with 1 fields 200", through, ada)
+			ask("a certificate, and fields that the client made", "hello, eve with 1 fields 200", through, []tls.Certificate{ca.Client("eve", nil)}, forged...)
+			ask("fields that the client made", " 401", through, nil, forged...)
+			ask("fields that the client made, beside a token", "hello, robot with 0 fields 200", through, nil, append(free, forged...)...)
+			ask("fields that the client made, past the proxy", " 401", d.url, nil, forged...)
+			ask("fields that the client made, beside a token, past the proxy", "hello, robot with 0 fields 200", d.url, nil, append(free, forged...)...)
+			for _, s := range strangers(t, ca) {
+				ask("a certificate "+s.name, cmp.Or(c.refusals[s.name], " 401"), through, s.certs)
+			}
+			ask("a bound token with its certificate", "hello, robot with 1 fields 200", through, ada, bound...)
+			ask("a bound token with another", " 401", through, []tls.Certificate{ca.Client(user, nil)}, bound...)
+			ask("a bound token with none", " 401", through, nil, bound...)
+			ask("a bound token with a field that the client made", " 401", through, nil, append(bound, forged...)...)
+			ask("a bound token with a field that the client made, past the proxy", " 401", d.url, nil, append(bound, forged...)...)
+		})
+	}
+}
