@@ -57,7 +57,7 @@ func (c *clock) advance(d time.Duration) {
 // house is the rules over a real file, with one person.
 type house struct {
 	*People
-	t     *testing.T
+	t     testing.TB
 	clock *clock
 	path  string
 	ada   store.User
@@ -67,7 +67,7 @@ type house struct {
 // cheap is a cost for tests that are not about the cost.
 var cheap = pwhash.Config{Memory: 64, Time: 1}
 
-func newHouse(t *testing.T, change ...func(*Config)) *house {
+func newHouse(t testing.TB, change ...func(*Config)) *house {
 	t.Helper()
 	h := &house{
 		t: t, path: filepath.Join(t.TempDir(), "durward.db"), logs: new(bytes.Buffer),
@@ -95,14 +95,14 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	return h
 }
 
-func newHasher(t *testing.T, c pwhash.Config) *pwhash.Hasher {
+func newHasher(t testing.TB, c pwhash.Config) *pwhash.Hasher {
 	t.Helper()
 	h, err := pwhash.New(c)
 	must(t, err)
 	return h
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

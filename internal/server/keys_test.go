@@ -429,6 +429,9 @@ func TestKeyScopes(t *testing.T) {
 	w.change(`UPDATE users SET admin = 1 WHERE id = ?`, w.ada.ID)
 	strong := w.key(signIn(adaEmail), object{"scopes": []string{"admin", "profile"}})
 	w.refused(w.do("POST", "/api/keys/"+strong.ID+"/rotate", ada, nil), 403, "FORBIDDEN")
+	if p := w.refused(w.do("POST", "/api/keys", ada, object{"name": "n", "scopes": []string{"admin"}}), 400, "INVALID_REQUEST"); p["member"] != "scopes" {
+		t.Errorf("more than its maker has, though the owner has it: %v", p)
+	}
 	if got := scopes(strong.Key); len(got) != 2 {
 		t.Errorf("a rotation that was refused left %v", got)
 	}
