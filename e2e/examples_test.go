@@ -15,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -254,36 +258,63 @@ func TestExamples(t *testing.T) {
 			t.Errorf("%q is in the log", secret)
 		}
 	})
-	t.Run("bearer", func(t *testing.T) {
-		t.Parallel()
-		key, err := jwt.GenerateKey("ES256")
-		if err != nil {
-			t.Fatal(err)
-		}
-		set, err := jwt.MarshalKeySet([]*jwt.Key{key.Public()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mux := http.NewServeMux()
-		issuer := httptest.NewServer(mux)
-		defer issuer.Close()
-		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/jwk-set+json")
-			_, _ = w.Write(set)
-		})
-		made := func(scopes ...string) string {
-			now := time.Now()
-			token, err := key.Sign(jwt.Claims{Issuer: issuer.URL, Audience: []string{"notes"}, Subject: "ada", ClientID: "e2e", ID: "1", Scopes: scopes,
-				IssuedAt: now, Expires: now.Add(time.Minute)})
-			if err != nil {
-				t.Fatal(err)
+	for _, name := range []string{"bearer", "chi", "gin", "echo"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			issuer := durwardtest.NewIssuer(t)
+			p := start(t, nil, name, "-issuer", issuer.URL, "-audience", durwardtest.Audience)
+			token := func(scopes ...string) string { return issuer.Token(func(c *jwt.Claims) { c.Scopes = scopes }) }
+			notes := p.address + "/notes"
+			curl(t, p, "the notes of ada\n 200", "--oauth2-bearer", token(), notes)
+			curl(t, p, "\"code\":\"AUTHENTICATION_REQUIRED\"", notes)
+			curl(t, p, " 401", "-d", "a", notes)
+			curl(t, p, " 401", "--oauth2-bearer", token("write")+"x", "-d", "a", notes)
+			curl(t, p, "\"required_scopes\":[\"write\"]", "--oauth2-bearer", token("read"), "-d", "a", notes)
+			curl(t, p, " 403", "--oauth2-bearer", token("read"), "-d", "a", notes)
+			curl(t, p, " 204", "--oauth2-bearer", token("write"), "-d", "a", notes)
+			issuer.SetAway(true)
+			away := start(t, nil, name, "-issuer", issuer.URL, "-audience", durwardtest.Audience)
+			curl(t, away, " 503", "--oauth2-bearer", token(), away.address+"/notes")
+			if name != "bearer" {
+				curl(t, p, "ok\n 200", p.address+"/healthz")
 			}
-			return token
+		})
+	}
+	// Clients of Connect and of gRPC find in a refusal what it says.
+	t.Run("connect", func(t *testing.T) {
+		t.Parallel()
+		issuer := durwardtest.NewIssuer(t)
+		p := start(t, nil, "connect", "-issuer", issuer.URL, "-audience", durwardtest.Audience)
+		token := func(scopes ...string) string { return issuer.Token(func(c *jwt.Claims) { c.Scopes = scopes }) }
+		curl(t, p, `"the notes of ada" 200`, "--oauth2-bearer", token(), "-H", "Content-Type: application/json", "-d", "{}", p.address+"/notes.v1.NotesService/Read")
+		issuer.SetAway(true)
+		away := start(t, nil, "connect", "-issuer", issuer.URL, "-audience", durwardtest.Audience)
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		defer transport.CloseIdleConnections()
+		for protocol, options := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()}} {
+			for _, c := range []struct {
+				at            *process
+				method, token string
+				code          connect.Code // 0 for good
+			}{
+				{p, "Read", token(), 0},
+				{p, "Write", token("write"), 0},
+				{p, "Read", "", connect.CodeUnauthenticated},
+				{p, "Read", token() + "x", connect.CodeUnauthenticated},
+				{p, "Write", token("read"), connect.CodePermissionDenied},
+				{away, "Read", token(), connect.CodeUnavailable},
+			} {
+				call := connect.NewClient[emptypb.Empty, emptypb.Empty](&http.Client{Transport: transport}, "http://"+c.at.address+"/notes.v1.NotesService/"+c.method, options...)
+				request := connect.NewRequest(new(emptypb.Empty))
+				if c.token != "" {
+					request.Header().Set("Authorization", "Bearer "+c.token)
+				}
+				_, err := call.CallUnary(t.Context(), request)
+				if c.code == 0 && err != nil || c.code != 0 && connect.CodeOf(err) != c.code {
+					t.Errorf("%s, %s: %v, want %s", protocol, c.method, err, c.code)
+				}
+			}
 		}
-		p := start(t, nil, "bearer", "-issuer", issuer.URL, "-audience", "notes")
-		curl(t, p, "the notes of ada\n 200", "--oauth2-bearer", made(), p.address+"/notes")
-		curl(t, p, " 403", "--oauth2-bearer", made("read"), "-d", "a", p.address+"/notes")
-		curl(t, p, " 204", "--oauth2-bearer", made("write"), "-d", "a", p.address+"/notes")
-		curl(t, p, " 401", "--oauth2-bearer", made()+"x", p.address+"/notes")
 	})
 }
