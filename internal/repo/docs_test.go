@@ -195,8 +195,27 @@ func TestOperations(t *testing.T) {
 		return printed
 	}
 
+	key := strings.TrimSpace(sh.run(block{}, "durward apikey add ada@example.com --name Nightly --data "+data))
+	withKey := func(want int) {
+		t.Helper()
+		r, err := http.NewRequest("GET", url+"/api/profile", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-API-Key", key)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("a key of before: %s, want %d", answer.Status, want)
+		}
+	}
+
 	start()
 	held := signIn()
+	withKey(200)
 	do("Backup")
 	if info, err := os.Stat(filepath.Join(backup, "durward.db")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup: %v %v", info, err)
@@ -206,6 +225,7 @@ func TestOperations(t *testing.T) {
 	}
 	do("Restore")
 	spent(held)
+	withKey(401)
 	held = signIn()
 	do("When both were stolen")
 	spent(held)

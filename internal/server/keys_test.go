@@ -335,6 +335,27 @@ func TestKeyMakesNoKey(t *testing.T) {
 	}
 }
 
+// Whoever sends the password with the request has just proved who it is: with no
+// session to end, the key is made all the same.
+func TestKeyByPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{basic: true})
+	ask := func(password string) reply {
+		r, err := http.NewRequest("POST", w.url+"/api/keys", strings.NewReader(`{"name":"by password"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.SetBasicAuth(adaEmail, password)
+		return w.send(r)
+	}
+	w.keyWorks(w.made(ask(adaPassword)).Key)
+	w.refused(ask("not the right one"), 401, "INVALID_CREDENTIALS")
+	if keys := w.keysOf(w.ada); len(keys) != 1 || keys[0].SessionID != "" {
+		t.Errorf("keys: %+v", keys)
+	}
+}
+
 // What changes how one signs in wants a sign-in of a moment ago; looking does not.
 func TestKeysWantAFreshSignIn(t *testing.T) {
 	t.Parallel()
