@@ -58,6 +58,11 @@
 // scheme is there, no challenge at which a browser opens a password box over the
 // script's page.
 //
+// # Requests that last
+//
+// On a route with Policy.Stream the request's context ends when the credentials do:
+// when they expire, and within a second of when their scheme calls them revoked.
+//
 // # Proxies
 //
 // Two things are called so. Peers in Config.Proxies stand before this server, and

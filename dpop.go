@@ -14,7 +14,9 @@ type DPoPConfig struct {
 	// Check judges a token and its proof and returns who they speak for. It refuses
 	// by an error that wraps [InvalidProof], [NonceRequired], or what a Bearer token
 	// is refused by; any other error is [AuthUnavailable]. Package jwt has one. The
-	// context is the request's.
+	// context is the request's. Where [Rechecking] is true of it, the proof is the one
+	// that let the request in: its age, its nonce and that it was used before are no
+	// longer asked for.
 	Check func(ctx context.Context, p DPoPProof) (*Principal, error)
 
 	// Algorithms of proofs that are taken, named in the challenge. Default: ES256

@@ -81,6 +81,12 @@ type Config struct {
 	// session cookie, such as "https://app.example.com".
 	Origins []string
 
+	// Strongest returns the strongest authentication context class that a person can
+	// sign in with. Where a policy's ACR wants a stronger one, the refusal is
+	// EnrolmentRequired instead of a step-up that nobody could make. It is asked for
+	// requests that would be told to step up, and no others. Nil: that is not known.
+	Strongest func(context.Context, *Principal) (acr string, err error)
+
 	// Preflight answers CORS preflights, usually the handler of a CORS library.
 	// Nil: 204 without CORS fields. A preflight never reaches the protected
 	// handler.
@@ -130,6 +136,15 @@ type Policy struct {
 	// refusal is a page to read. Scripts and other programs get the problem details
 	// all the same.
 	Pages bool
+
+	// Stream is for routes whose requests last, such as WebSockets and event streams:
+	// the request's context ends when the credentials do, because they expire or
+	// because their scheme, asked again each second (see [Rechecked]), says that they
+	// were revoked. context.Cause tells why. The handler must end with its context,
+	// a hijacked connection included. While nobody can tell, a stream goes on for a
+	// minute. It ends when the handler returns, so a handler that hands a connection
+	// on waits for it.
+	Stream bool
 
 	// Allow decides what the fields above cannot, after them. Its error is
 	// treated as a scheme's: a [Code] refuses, any other is AuthUnavailable. The
@@ -316,6 +331,11 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 			h.Set("Cache-Control", "no-store")
 		}
 		g.accept(r, v)
+		if p.Stream && v.principal != nil && !v.streams {
+			var stop func()
+			r, stop = g.stream(r, v)
+			defer stop()
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -356,9 +376,24 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 	})
 }
 
+// SameOrigin refuses, by an error that wraps [CrossSite], a request that changes
+// something and that a browser sent for a page of another origin. It is for
+// handlers inside [Guard.Open] that give, take or end a session cookie themselves:
+// on guarded routes the guard asks it whenever the cookie is what counts.
+func (g *Guard) SameOrigin(r *http.Request) error {
+	v := visitOf(r.Context())
+	if v == nil || v.guard != g {
+		_, v = g.arrive(r, nil, false)
+	}
+	if why := g.crossSite(r, v); why != "" {
+		return fmt.Errorf("%s: %w", why, CrossSite)
+	}
+	return nil
+}
+
 // Check judges r by p without answering. It returns the principal, nil for an
 // anonymous request that p lets through, or a complete *[Refusal] for
-// [Guard.Refuse]. It changes nothing of r: a Client-Cert field that Require would
+// [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a Client-Cert field that Require would
 // remove is still there.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
 	r, v, err := g.judge(r, &p, false)
@@ -399,6 +434,8 @@ type visit struct {
 	badHop    string              // why the forwarding fields cannot be read
 	proxy     bool                // the question is a proxy's own
 	inside    bool                // a handler of the same guard has let the request through
+	streams   bool                // its context ends with the credentials
+	again     bool                // the credentials are judged anew while the request lasts
 	sent      Credentials         // what the Authorization or Proxy-Authorization field holds
 	quoted    quotes              // which of its parameters stood in quotes
 	authInfo  string              // what the answer says in Authentication-Info
@@ -632,6 +669,14 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 				// No sign-in stands behind these credentials, so none can be renewed.
 				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
 			}
+			if g.c.Strongest != nil && !reaches(p, who.ACR) {
+				switch acr, err := g.c.Strongest(r.Context(), who); {
+				case err != nil:
+					return err
+				case !reaches(p, acr):
+					return fmt.Errorf("%s, and this person can reach no more than %q: %w", why, acr, EnrolmentRequired)
+				}
+			}
 			return fmt.Errorf("%s: %w", why, StepUpRequired)
 		}
 		if !who.HasScope(p.Scopes...) {
@@ -648,7 +693,7 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 
 // unsure says why the sign-in behind who is too weak or too old for p, or "".
 func (g *Guard) unsure(p *Policy, who *Principal) string {
-	if len(p.ACR) > 0 && !slices.ContainsFunc(p.ACR, func(want string) bool { return atLeast(who.ACR, want) }) {
+	if !reaches(p, who.ACR) {
 		return fmt.Sprintf("acr %q, wanted one of %q", who.ACR, p.ACR)
 	}
 	if p.MaxAge > 0 {
@@ -660,6 +705,11 @@ func (g *Guard) unsure(p *Policy, who *Principal) string {
 		}
 	}
 	return ""
+}
+
+// reaches reports whether acr is what p wants, or stronger.
+func reaches(p *Policy, acr string) bool {
+	return len(p.ACR) == 0 || slices.ContainsFunc(p.ACR, func(want string) bool { return atLeast(acr, want) })
 }
 
 // acrLadder is Durward's own order of strength, weakest first.

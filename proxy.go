@@ -36,6 +36,11 @@ func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 		r.Header = r.Header.Clone()
 		r.Header.Del("Proxy-Authorization") // RFC 9110 s11.7.2
 		g.accept(r, v)
+		if p.Stream && v.principal != nil && !v.streams {
+			var stop func()
+			r, stop = g.stream(r, v)
+			defer stop()
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -402,6 +403,41 @@ func TestDPoPNonces(t *testing.T) {
 	if w := send(dpopGuard(t, v, DPoPConfig{}), "DPoP", c.token, with("any")); w.Code != 200 || w.Header().Get("DPoP-Nonce") != "" {
 		t.Errorf("without nonces: %d %v", w.Code, w.Header())
 	}
+}
+
+// A stream is let in by one proof and goes on after the proof is too old to be used
+// again; it ends when its token is revoked.
+func TestDPoPStream(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		now := func() time.Time { return noon.Add(time.Minute + time.Since(began)) }
+		var revoked atomic.Bool
+		v := verifier(t, Config{Now: now, Revoked: func(p *durward.Principal, _ string) error {
+			if revoked.Load() {
+				return durward.TokenRevoked
+			}
+			return nil
+		}}, k.Public())
+		g, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.DPoP(DPoPConfig{Window: 10 * time.Second})}, PublicURL: service, InsecureAllowHTTP: true, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := g.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			fmt.Fprint(w, context.Cause(r.Context()))
+		}))
+		c := newHolder(t, "ES256", k)
+		time.AfterFunc(40*time.Second, func() { revoked.Store(true) })
+		proof := c.proof(nil)
+		w := send(h, "DPoP", c.token, proof)
+		if lasted := time.Since(began); w.Code != 200 || lasted < 40*time.Second || lasted > 41*time.Second || !strings.Contains(w.Body.String(), string(durward.TokenRevoked)) {
+			t.Errorf("%d after %s: %s", w.Code, lasted, w.Body)
+		}
+		revoked.Store(false)
+		answered(t, "the proof again", send(h, "DPoP", c.token, proof), 401, durward.InvalidProof, "invalid_dpop_proof")
+	})
 }
 
 func TestDPoPConfig(t *testing.T) {

@@ -291,6 +291,7 @@ import (
 )
 
 var (
+	events       <-chan string
 	mux          *http.ServeMux
 	notes, login http.Handler
 	guard        *durward.Guard
