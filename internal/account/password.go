@@ -154,19 +154,7 @@ func (p *People) ChangePassword(ctx context.Context, userID, current, newPasswor
 	if err := p.Passwords.check("new", newPassword, u.EmailKey); err != nil {
 		return err
 	}
-	if err := p.judge(ctx, &u, true, u.EmailKey, current, from); err != nil {
-		if errors.Is(err, durward.InvalidCredentials) && p.Limits.Blocked(u.EmailKey, from.Addr) && keep != "" {
-			event := from.event(store.EventSessionEnded, "too many wrong passwords", p.Now())
-			event.UserID, event.SessionID = u.ID, keep
-			revoked, endErr := p.DB.EndSession(ctx, keep, u.ID, "wrong passwords", p.revokedUntil(p.Now()), event, "")
-			p.push(revoked)
-			if endErr != nil {
-				return endErr
-			}
-		}
-		return err
-	}
-	if err := locked(u); err != nil {
+	if err := p.prove(ctx, &u, current, keep, from); err != nil {
 		return err
 	}
 	err = p.setPassword(ctx, u, "new", newPassword, keep, u.PasswordChangedAt, store.EventPasswordChanged, from)

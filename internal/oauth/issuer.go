@@ -49,6 +49,9 @@ type Config struct {
 	RefreshGrace    time.Duration // default 30 s
 	Leeway          time.Duration // after exp, 0 to 60 s; default 0
 
+	SessionIdle     time.Duration // of a cookie that is not used; default 30 min
+	SessionAbsolute time.Duration // of a cookie's session, since the sign-in; default 12 h
+
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -106,6 +109,8 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	fill(&c.RefreshTTL, 7*24*time.Hour, "the life of refresh tokens", time.Second)
 	fill(&c.RefreshAbsolute, 30*24*time.Hour, "the absolute life of refresh tokens", time.Second)
 	fill(&c.RefreshGrace, 30*time.Second, "the refresh grace", time.Millisecond)
+	fill(&c.SessionIdle, 30*time.Minute, "the idle time of a cookie session", time.Second)
+	fill(&c.SessionAbsolute, 12*time.Hour, "the life of a cookie session", time.Second)
 	if c.Leeway < 0 || c.Leeway > mostLeeway {
 		mistake("the leeway is %s, from 0 to %s", c.Leeway, mostLeeway)
 	}
@@ -193,26 +198,38 @@ type Tokens struct {
 func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, from account.From) (Tokens, error) {
 	now := i.c.Now()
 	k := i.ring.Load().newest()
-	ends := now.Add(i.c.RefreshAbsolute)
-	s := store.Session{
-		ID: newID(), UserID: u.ID, ClientID: FirstParty, Scope: scopeOf(u), CreatedAt: now, EndsAt: ends,
-		AuthTime: now, ACR: "urn:durward:acr:1fa", AMR: amr,
-		Network: from.Network(), Device: from.Device(), Agent: from.Browser(),
-	}
+	s := i.newSession(u, amr, now.Add(i.c.RefreshAbsolute), now, from)
 	g := store.Grant{
 		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
 		Salt: newSalt(), Key: k.number, Network: s.Network, Agent: s.Agent,
-		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), ends), Ends: ends,
+		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}
-	event := store.Event{ID: newID(), Kind: store.EventSignedIn, At: now, UserID: u.ID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
-	_, err := i.c.DB.CreateSession(ctx, s, g, event, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
-	if errors.Is(err, store.ErrChanged) || errors.Is(err, store.ErrNotFound) {
-		return Tokens{}, fmt.Errorf("oauth: locked, removed or with another password since it was judged: %w: %w", err, durward.InvalidCredentials)
-	}
+	_, err := i.c.DB.CreateSession(ctx, s, g, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
 	if err != nil {
-		return Tokens{}, err
+		return Tokens{}, changedSince(err)
 	}
 	return i.tokens(g, s, 0, now)
+}
+
+// newSession is a sign-in of now.
+func (i *Issuer) newSession(u store.User, amr []string, ends, now time.Time, from account.From) store.Session {
+	return store.Session{
+		ID: newID(), UserID: u.ID, ClientID: FirstParty, Scope: scopeOf(u), CreatedAt: now, EndsAt: ends,
+		AuthTime: now, ACR: oneFactor, AMR: amr,
+		Network: from.Network(), Device: from.Device(), Agent: from.Browser(),
+	}
+}
+
+func signedIn(s store.Session) store.Event {
+	return store.Event{ID: newID(), Kind: store.EventSignedIn, At: s.CreatedAt, UserID: s.UserID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
+}
+
+// changedSince says what a deed means that found somebody else's right to it gone.
+func changedSince(err error) error {
+	if errors.Is(err, store.ErrChanged) || errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("oauth: locked, removed or with another password since it was judged: %w: %w", err, durward.InvalidCredentials)
+	}
+	return err
 }
 
 // tokens signs a fresh access token beside refresh token n of a grant.
@@ -221,23 +238,39 @@ func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time)
 	if err != nil {
 		return Tokens{}, err
 	}
-	// NumericDate has whole seconds: the token ends no later than it says.
-	issued := now.Truncate(time.Second)
-	access, err := i.signer.Load().Sign(jwt.Claims{
-		Issuer: i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
-		Expires: issued.Add(i.c.AccessTTL), IssuedAt: issued, ID: newID(),
-		ClientID: g.ClientID, Scopes: strings.Fields(g.Scope), SessionID: s.ID,
-		// Under a clock that was put back the sign-in lies ahead, which no token may say.
-		AuthTime: earlier(s.AuthTime, issued), ACR: s.ACR, AMR: s.AMR,
-	})
+	access, life, err := i.access(s, g.ClientID, g.Scope, time.Time{}, now)
 	if err != nil {
 		return Tokens{}, err
 	}
 	return Tokens{
-		Access: access, AccessLife: issued.Add(i.c.AccessTTL).Sub(now),
+		Access: access, AccessLife: life,
 		Refresh: refresh, RefreshLife: earlier(g.IdleEnds, g.Ends).Sub(now),
 		Scope: g.Scope, Session: s.ID, Subject: s.UserID,
 	}, nil
+}
+
+// access signs an access token of a session. It ends at ends at the latest, where
+// that is not zero.
+func (i *Issuer) access(s store.Session, clientID, scope string, ends, now time.Time) (token string, life time.Duration, err error) {
+	// NumericDate has whole seconds: the token ends no later than it says.
+	issued := now.Truncate(time.Second)
+	expires := issued.Add(i.c.AccessTTL)
+	if !ends.IsZero() {
+		if expires = earlier(expires, ends.Truncate(time.Second)); !expires.After(issued) {
+			return "", 0, fmt.Errorf("oauth: session %s ends within a second: %w", s.ID, durward.SessionExpired)
+		}
+	}
+	token, err = i.signer.Load().Sign(jwt.Claims{
+		Issuer: i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
+		Expires: expires, IssuedAt: issued, ID: newID(),
+		ClientID: clientID, Scopes: strings.Fields(scope), SessionID: s.ID,
+		// Under a clock that was put back the sign-in lies ahead, which no token may say.
+		AuthTime: earlier(s.AuthTime, issued), ACR: s.ACR, AMR: s.AMR,
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	return token, expires.Sub(now), nil
 }
 
 // operatorClient is the client of tokens that the operator makes by hand.
@@ -306,7 +339,7 @@ func stillOf(scope string, u store.User) string {
 func (i *Issuer) Direct(u store.User, amr []string) *durward.Principal {
 	return &durward.Principal{
 		Subject: u.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: account.ScopesOf(u),
-		ACR: "urn:durward:acr:1fa", AMR: amr, AuthTime: i.c.Now(),
+		ACR: oneFactor, AMR: amr, AuthTime: i.c.Now(),
 	}
 }
 

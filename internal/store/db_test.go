@@ -126,11 +126,28 @@ func signIn(t testing.TB, db *DB, userID, sessionID, grant string) {
 	must(t, err)
 }
 
+func aCookie(name, sessionID string) Cookie {
+	return Cookie{
+		Hash: []byte(name + "\x00\xff"), SessionID: sessionID, Scope: "profile", AuthTime: noon, ACR: "aal1", AMR: []string{"pwd"},
+		CreatedAt: noon, UsedAt: noon, IdleEnds: noon.Add(30 * time.Minute),
+	}
+}
+
+func signInWithCookie(t testing.TB, db *DB, userID, sessionID, cookie string) {
+	t.Helper()
+	_, err := db.CreateCookieSession(t.Context(), aSession(sessionID, userID), aCookie(cookie, sessionID), anEvent(EventSignedIn, userID), home, noon, Replaced{})
+	must(t, err)
+}
+
+func aProof(sessionID string) Proof {
+	return Proof{SessionID: sessionID, UserID: "ada", At: noon.Add(time.Minute), ACR: "aal2", AMR: []string{"pwd", "otp"}, PasswordChangedAt: noon}
+}
+
 // contents is every row of every table, sorted: what is the same before and
 // after a deed was not touched by it.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants revocations keys places notifications events denials api_keys") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys") {
 		rows, err := db.readers.QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -177,6 +194,7 @@ func furnish(t testing.TB, db *DB) {
 		signIn(t, db, "ada", "session-"+s, "grant-"+s)
 	}
 	signIn(t, db, "bob", "session-4", "grant-4")
+	signInWithCookie(t, db, "ada", "session-5", "cookie-5")
 	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
 	_, err := db.Revoke(ctx, "jti", "token-1", later)
 	must(t, err)
@@ -416,6 +434,52 @@ func allDeeds() []aDeed {
 			Event  Event
 		}) error {
 			return errOf(db.EndGrant(ctx, aGrantID("grant-1"), a.Reason, later, a.Event))
+		}),
+
+		deedOf("CreateCookieSession", true, struct {
+			Session Session
+			Cookie  Cookie
+			Event   Event
+			Place   Place
+			Old     Replaced
+		}{aSession("session-9", "ada"), aCookie("cookie-9", "session-9"), anEvent(EventSignedIn, "ada"), home, Replaced{aCookie("cookie-5", "").Hash, "01ENDED", EventSignedOut, "signed_out", later}}, func(ctx context.Context, db *DB, a struct {
+			Session Session
+			Cookie  Cookie
+			Event   Event
+			Place   Place
+			Old     Replaced
+		}) error {
+			return errOf(db.CreateCookieSession(ctx, a.Session, a.Cookie, a.Event, a.Place, noon, a.Old))
+		}),
+		deedOf("CookieByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			_, _, _, err := db.CookieByHash(ctx, aCookie("cookie-5", "").Hash)
+			return err
+		}),
+		deedOf("UseCookie", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return db.UseCookie(ctx, aCookie("cookie-5", "").Hash, noon.Add(time.Minute), noon, noon.Add(31*time.Minute))
+		}),
+		deedOf("ProveWithGrant", true, struct {
+			Proof    Proof
+			ClientID string
+			Event    Event
+		}{aProof("session-1"), "durward", anEvent(EventSteppedUp, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Proof    Proof
+			ClientID string
+			Event    Event
+		}) error {
+			_, _, err := db.ProveWithGrant(ctx, a.Proof, a.ClientID, a.Event)
+			return err
+		}),
+		deedOf("ProveWithCookie", true, struct {
+			Proof  Proof
+			Cookie Cookie
+			Event  Event
+		}{aProof("session-5"), aCookie("cookie-9", "session-5"), anEvent(EventSteppedUp, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Proof  Proof
+			Cookie Cookie
+			Event  Event
+		}) error {
+			return db.ProveWithCookie(ctx, a.Proof, aCookie("cookie-5", "").Hash, noon.Add(90*time.Second), a.Cookie, a.Event)
 		}),
 
 		deedOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {

@@ -17,6 +17,7 @@ const (
 	EventSignInRefused     = "sign_in_refused"
 	EventSignedOut         = "signed_out"
 	EventSessionEnded      = "session_ended"
+	EventSteppedUp         = "stepped_up"
 	EventRefreshAnswerLost = "refresh_answer_lost"
 	EventRefreshTheft      = "refresh_theft"
 	EventStoreWentBack     = "store_went_back"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -29,6 +30,25 @@ const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.sco
 	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent,
 	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
 
+// into lists where the columns of a grant go; done turns times and id.
+func (g *Grant) into() (fields []any, done func() error) {
+	var id string
+	var times [8]int64
+	return []any{&id, &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
+			&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &times[4], &times[5], &times[6], &times[7], &g.EndReason}, func() error {
+			for i := range g.Moved {
+				g.Moved[i] = moment(times[i])
+			}
+			g.CreatedAt, g.IdleEnds, g.Ends, g.EndedAt = moment(times[4]), moment(times[5]), moment(times[6]), moment(times[7])
+			octets, err := hex.DecodeString(id)
+			if err != nil || len(octets) != len(g.ID) {
+				return fmt.Errorf("store: grant %q: no id", id)
+			}
+			copy(g.ID[:], octets)
+			return nil
+		}
+}
+
 func grantID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 func (t *tx) insertGrant(g Grant) error {
@@ -40,10 +60,7 @@ func (t *tx) insertGrant(g Grant) error {
 
 // GrantByID returns a grant with its session and its person, or ErrNotFound.
 func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u User, err error) {
-	var hexID string
-	var times [8]int64
-	fields := []any{&hexID, &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
-		&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &times[4], &times[5], &times[6], &times[7], &g.EndReason}
+	fields, done := g.into()
 	ofSession, sessionDone := s.into()
 	ofUser, userDone := u.into()
 	err = db.reader(ctx).row(`SELECT `+grantColumns+`, `+sessionColumns+`, `+userColumns+`
@@ -52,11 +69,9 @@ func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u
 	if err != nil {
 		return Grant{}, Session{}, User{}, classify(err)
 	}
-	g.ID = id
-	for i := range g.Moved {
-		g.Moved[i] = moment(times[i])
+	if err := done(); err != nil {
+		return Grant{}, Session{}, User{}, err
 	}
-	g.CreatedAt, g.IdleEnds, g.Ends, g.EndedAt = moment(times[4]), moment(times[5]), moment(times[6]), moment(times[7])
 	sessionDone()
 	userDone()
 	return g, s, u, nil

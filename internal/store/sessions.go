@@ -24,7 +24,7 @@ type Session struct {
 // SessionRow is a session as it is listed.
 type SessionRow struct {
 	Session
-	LastUsedAt time.Time // of its last refresh, or its beginning
+	LastUsedAt time.Time // of its last refresh, the last use of its cookie, or its beginning
 }
 
 // Place is where and with what somebody signs in.
@@ -56,34 +56,39 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 		return false, err
 	}
 	err = db.do(ctx, func(tx *tx) error {
-		var locked, changed int64
-		if err := tx.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`, s.UserID).Scan(&locked, &changed); err != nil {
+		if newPlace, err = tx.createSession(s, e, p, was); err != nil {
 			return err
 		}
-		// Whoever was locked since ended all sessions there were; so did whoever
-		// changed the password.
-		if locked != 0 || changed != micros(was) {
-			return ErrChanged
-		}
-		if _, err := tx.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-			s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent); err != nil {
-			return err
-		}
-		if err := tx.insertGrant(g); err != nil {
-			return err
-		}
-		if newPlace, err = tx.place(s.UserID, p, s.CreatedAt); err != nil {
-			return err
-		}
-		if newPlace {
-			if err := tx.notify(s.UserID, "new_place", e); err != nil {
-				return err
-			}
-		}
-		return tx.event(e)
+		return tx.insertGrant(g)
 	})
 	return orNothing(newPlace, err)
+}
+
+// createSession begins a session that nobody holds a key of yet.
+func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace bool, err error) {
+	var locked, changed int64
+	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`, s.UserID).Scan(&locked, &changed); err != nil {
+		return false, err
+	}
+	// Whoever was locked since ended all sessions there were; so did whoever
+	// changed the password.
+	if locked != 0 || changed != micros(was) {
+		return false, ErrChanged
+	}
+	if _, err := t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent); err != nil {
+		return false, err
+	}
+	if newPlace, err = t.place(s.UserID, p, s.CreatedAt); err != nil {
+		return false, err
+	}
+	if newPlace {
+		if err := t.notify(s.UserID, "new_place", e); err != nil {
+			return false, err
+		}
+	}
+	return newPlace, t.event(e)
 }
 
 // place notes that somebody signed in at p and reports whether that is new.
@@ -99,21 +104,22 @@ func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error)
 	return known > 0 && here == 0, err
 }
 
-// Sessions lists a person's live sessions, newest first.
+// Sessions lists a person's live sessions, newest first: those of which somebody
+// holds a live grant or cookie.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
-	rows, err := db.reader(ctx).rows(`SELECT `+sessionColumns+`, coalesce(max(grants.moved_0), 0)
-		FROM sessions LEFT JOIN grants ON grants.session_id = sessions.id AND grants.ended_at = 0
-		WHERE sessions.user_id = $1 AND sessions.ended_at = 0 AND sessions.ends_at > $2 AND (grants.id IS NULL OR grants.idle_ends > $2)
-		GROUP BY `+sessionColumns+` ORDER BY sessions.created_at DESC, sessions.id DESC LIMIT 1000`, userID, micros(now))
+	const liveGrants, liveCookies = `FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $2`, `FROM cookies WHERE session_id = sessions.id AND idle_ends > $2`
+	rows, err := db.reader(ctx).rows(`SELECT `+sessionColumns+`, coalesce((SELECT max(moved_0) `+liveGrants+`), 0), coalesce((SELECT max(used_at) `+liveCookies+`), 0)
+		FROM sessions WHERE user_id = $1 AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
+		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
 	return collect(rows, err, func(row scanner) (SessionRow, error) {
 		var s SessionRow
-		var last int64
+		var moved, used int64
 		fields, done := s.into()
-		if err := row.Scan(append(fields, &last)...); err != nil {
+		if err := row.Scan(append(fields, &moved, &used)...); err != nil {
 			return s, err
 		}
 		done()
-		if s.LastUsedAt = moment(last); last == 0 {
+		if s.LastUsedAt = moment(max(moved, used)); s.LastUsedAt.IsZero() {
 			s.LastUsedAt = s.CreatedAt
 		}
 		return s, nil
