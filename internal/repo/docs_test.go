@@ -308,6 +308,7 @@ var (
 	sessions interface {
 		Find(ctx context.Context, value string) (*durward.Principal, error)
 	}
+	parse  func(token string) (subject string, err error)
 	people interface {
 		SignIn(ctx context.Context, user, password string) (*durward.Principal, error)
 		Stored(ctx context.Context, user string) (string, error)
