@@ -51,6 +51,8 @@ func TestDiskFull(t *testing.T) {
 	tokens := p.signIn("ada@example.com", testPassword)
 	access, refresh := tokens.member("access_token"), tokens.member("refresh_token")
 
+	key := p.ask("POST", "/api/keys", access, `{"name":"Nightly"}`).member("key")
+
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
 	requests := []struct{ path, body string }{
@@ -88,8 +90,10 @@ func TestDiskFull(t *testing.T) {
 	if failures < 10 {
 		t.Fatal("the disk does not become full")
 	}
-	if a := p.ask("GET", "/api/profile", access, ""); a.status != 200 {
-		t.Errorf("reading on a full disk: %d %s", a.status, a.body)
+	for _, credentials := range []string{access, key} {
+		if a := p.ask("GET", "/api/profile", credentials, ""); a.status != 200 {
+			t.Errorf("reading on a full disk: %d %s", a.status, a.body)
+		}
 	}
 	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
 		t.Errorf("healthz on a full disk: %d %s", a.status, a.body)
