@@ -288,7 +288,7 @@ func FuzzClaims(f *testing.F) {
 		}
 		p, err := v.Verify(t.Context(), token)
 		if c.Confirmation != nil {
-			if !errors.Is(err, durward.InvalidToken) || !strings.Contains(err.Error(), "was sent as plain Bearer") {
+			if !errors.Is(err, durward.InvalidToken) || !strings.Contains(err.Error(), "a token bound to ") {
 				t.Fatalf("%+v: got %+v, %v, want it refused as bound", c, p, err)
 			}
 			return
