@@ -19,8 +19,8 @@ type DPoPConfig struct {
 	// longer asked for.
 	Check func(ctx context.Context, p DPoPProof) (*Principal, error)
 
-	// Algorithms of proofs that are taken, named in the challenge. Default: ES256
-	// and EdDSA.
+	// Algorithms of proofs that are taken, named in the challenge. Default: ES256,
+	// EdDSA and Ed25519.
 	Algorithms []string
 
 	// Nonces demands a nonce of this server in each proof (RFC 9449 s9), so that none
@@ -52,7 +52,7 @@ type DPoPProof struct {
 // that of the guard's PublicURL or, without one, of the request's own Host.
 func DPoP(c DPoPConfig) Scheme {
 	if c.Algorithms == nil {
-		c.Algorithms = []string{"ES256", "EdDSA"}
+		c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
 	if c.NonceLife == 0 {
 		c.NonceLife = 5 * time.Minute

@@ -25,7 +25,8 @@ import (
 // DPoPConfig is how a [Verifier] takes tokens that are bound to a key (RFC 9449).
 // The zero value is fit for use.
 type DPoPConfig struct {
-	// Algorithms of proofs: ES256, EdDSA, RS256, PS256. Default: ES256 and EdDSA.
+	// Algorithms of proofs: ES256, EdDSA, Ed25519, RS256, PS256. Default: ES256, EdDSA
+	// and Ed25519.
 	Algorithms []string
 
 	// Window is how long after it was made a proof is taken: 0 is a minute. Proofs
@@ -53,7 +54,7 @@ type DPoPConfig struct {
 func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 	d := &dpop{v: v, c: c}
 	if d.c.Algorithms == nil {
-		d.c.Algorithms = []string{"ES256", "EdDSA"}
+		d.c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
 	if d.c.Window == 0 {
 		d.c.Window = time.Minute

@@ -168,8 +168,8 @@ func TestDPoP(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
 	v := verifier(t, Config{}, k.Public())
-	h := dpopGuard(t, v, DPoPConfig{Algorithms: []string{"ES256", "EdDSA", "RS256", "PS256"}})
-	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
+	h := dpopGuard(t, v, DPoPConfig{Algorithms: []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"}})
+	for _, alg := range []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"} {
 		c := newHolder(t, alg, k)
 		for range 2 { // the second from what is remembered of the token
 			if w := send(h, "dpop", c.token, c.proof(nil)); w.Code != 200 || w.Body.String() != "DPoP" {
@@ -256,7 +256,7 @@ func TestDPoPRefused(t *testing.T) {
 			}
 			continue
 		}
-		answered(t, r.name, w, 401, r.code, `DPoP realm="restricted", algs="ES256 EdDSA", error="invalid_dpop_proof"`)
+		answered(t, r.name, w, 401, r.code, `DPoP realm="restricted", algs="ES256 EdDSA Ed25519", error="invalid_dpop_proof"`)
 	}
 	good := c.proof(nil)
 	cut := good[:len(good)-1]
@@ -290,7 +290,7 @@ func TestDPoPRefused(t *testing.T) {
 		{"expired", sign(t, k, expired), durward.TokenExpired},
 		{"no token", "e30.e30.e30", durward.InvalidToken},
 	} {
-		answered(t, r.name, send(h, "DPoP", r.token, c.proof(withToken(r.token))), 401, r.code, `DPoP realm="restricted", algs="ES256 EdDSA", error="invalid_token"`)
+		answered(t, r.name, send(h, "DPoP", r.token, c.proof(withToken(r.token))), 401, r.code, `DPoP realm="restricted", algs="ES256 EdDSA Ed25519", error="invalid_token"`)
 	}
 	answered(t, "no token at all", send(h, "DPoP", "a=b", c.proof(nil)), 401, durward.MalformedCredentials, "DPoP")
 }

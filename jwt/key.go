@@ -22,9 +22,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// algorithms are those that this package knows (RFC 7518 s3.1, RFC 8037 s3.1).
-// EdDSA is Ed25519 alone.
-var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
+// algorithms are those that this package knows (RFC 7518 s3.1, RFC 8037 s3.1, RFC
+// 9864 s2.2). EdDSA is Ed25519 alone, under the older of its two names; a key has
+// one of them.
+var algorithms = []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256", "HS256"}
 
 const (
 	minSecret  = 32   // octets: RFC 7518 s3.2, a key of the size of the hash or larger
@@ -82,7 +83,7 @@ func (k *Key) verify(input, signature []byte) bool {
 		sum := sha256.Sum256(input)
 		asn1, ok := derSignature(der[:0], signature)
 		return ok && ecdsa.VerifyASN1(k.m.public.(*ecdsa.PublicKey), sum[:], asn1)
-	case "EdDSA":
+	case "EdDSA", "Ed25519":
 		return ed25519.Verify(k.m.public.(ed25519.PublicKey), input, signature)
 	case "RS256":
 		sum := sha256.Sum256(input)
@@ -169,7 +170,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 			return nil, fmt.Errorf("not a point of P-256: %w", err)
 		}
 	case ed25519.PublicKey:
-		fits = []string{"EdDSA"}
+		fits = []string{"EdDSA", "Ed25519"}
 		if err := goodEd25519(p); err != nil {
 			return nil, err
 		}
@@ -308,9 +309,9 @@ type PrivateKey struct {
 	header string         // encoded header and its dot, the same in every token
 }
 
-// GenerateKey makes a key for an algorithm: ES256, EdDSA (Ed25519), RS256 or
-// PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of RFC 7638,
-// for HS256 a random one.
+// GenerateKey makes a key for an algorithm: ES256, EdDSA or Ed25519 (two names of
+// one), RS256 or PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of
+// RFC 7638, for HS256 a random one.
 func GenerateKey(alg string) (*PrivateKey, error) {
 	switch alg {
 	case "ES256":
@@ -319,7 +320,7 @@ func GenerateKey(alg string) (*PrivateKey, error) {
 			return nil, fmt.Errorf("jwt: %w", err)
 		}
 		return newPrivateKey("", alg, key)
-	case "EdDSA":
+	case "EdDSA", "Ed25519":
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("jwt: %w", err)
@@ -444,7 +445,7 @@ func (k *PrivateKey) sign(input []byte) ([]byte, error) {
 		r.FillBytes(signature[:32])
 		s.FillBytes(signature[32:])
 		return signature, nil
-	case "EdDSA":
+	case "EdDSA", "Ed25519":
 		return (*k.signer).Sign(nil, input, crypto.Hash(0))
 	case "RS256":
 		sum := sha256.Sum256(input)

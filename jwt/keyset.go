@@ -109,7 +109,7 @@ func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
 // or a symmetric one, is in the wrong place, and what else is true of the set
 // nobody knows.
 //
-// A key without alg has that of its type: ES256, EdDSA, and RS256 for RSA. A key
+// A key without alg has that of its type: ES256, EdDSA for Ed25519, and RS256 for RSA. A key
 // without kid has the thumbprint of RFC 7638.
 func ParseKeySet(jwks []byte) ([]*Key, error) {
 	keys, skipped, err := parseKeySet(jwks)

@@ -24,7 +24,7 @@ type Config struct {
 	Audience []string
 
 	// Algorithms are those accepted, each only with a key that is for it: ES256,
-	// EdDSA, RS256, PS256, HS256. Default: ES256 and EdDSA.
+	// EdDSA, Ed25519, RS256, PS256, HS256. Default: ES256, EdDSA and Ed25519.
 	Algorithms []string
 
 	// Keys are the issuer's, and no other issuer's. Required.
@@ -70,7 +70,7 @@ func New(c Config) (*Verifier, error) {
 	}
 	c.Audience = slices.Clone(c.Audience)
 	if len(c.Algorithms) == 0 {
-		c.Algorithms = []string{"ES256", "EdDSA"}
+		c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
 	c.Algorithms = slices.Clone(c.Algorithms)
 	for _, a := range c.Algorithms {
@@ -109,7 +109,7 @@ func New(c Config) (*Verifier, error) {
 }
 
 // Bearer returns the scheme that takes the access tokens of issuer, signed with
-// ES256 or EdDSA by the keys at its /.well-known/jwks.json and meant for
+// ES256 or Ed25519 by the keys at its /.well-known/jwks.json and meant for
 // audience. It panics on a mistake, as [regexp.MustCompile] does; [New] and
 // [NewRemoteKeys] report mistakes and have more to set.
 func Bearer(issuer, audience string) durward.Scheme {

@@ -893,7 +893,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"ES256", "EdDSA"}, v.c.Algorithms); d != "" {
+	if d := cmp.Diff([]string{"ES256", "EdDSA", "Ed25519"}, v.c.Algorithms); d != "" {
 		t.Errorf("default algorithms (-want +got):\n%s", d)
 	}
 	// An accepted algorithm is fixed by configuration even where a key is for another.
@@ -903,7 +903,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	}
 	token := sign(t, k, example())
 	_, err = v.Verify(t.Context(), token)
-	refused(t, token, err, durward.InvalidToken, `alg is "RS256", accepted are ES256, EdDSA`)
+	refused(t, token, err, durward.InvalidToken, `alg is "RS256", accepted are ES256, EdDSA, Ed25519`)
 }
 
 // A verifier does not change with the lists that it was made of.
@@ -1041,5 +1041,25 @@ func TestSignWrites(t *testing.T) {
 	want = `{"iss":"https://auth.example.com","sub":"s","aud":"a","exp":1772370000,"iat":1772366400,"jti":"j","client_id":"c"}`
 	if err != nil || string(payload) != want {
 		t.Errorf("got  %s, %v\nwant %s", payload, err, want)
+	}
+}
+
+// Of the two names of Ed25519 (RFC 9864 s2.2) a key has one, and takes no other.
+func TestNamesOfEd25519(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]string{"Ed25519": "EdDSA", "EdDSA": "Ed25519"} {
+		k := generate(t, name)
+		renamed, err := newKey(k.ID(), other, k.Public().m.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := sign(t, k, example())
+		if _, err := verifier(t, Config{}, k.Public()).Verify(t.Context(), token); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, err = verifier(t, Config{}, renamed).Verify(t.Context(), token)
+		refused(t, token, err, durward.InvalidToken, "is for "+other)
+		_, err = verifier(t, Config{Algorithms: []string{other}}, k.Public()).Verify(t.Context(), token)
+		refused(t, token, err, durward.InvalidToken, "accepted are "+other)
 	}
 }

@@ -69,7 +69,7 @@ await say('other key', stranger);
 
 const ath = createHash('sha256').update(c.token).digest('base64url');
 const prove = (claims, header) => new SignJWT({ htm: 'GET', htu: c.api, ath, nonce, jti: webcrypto.randomUUID(), iat: Math.floor(Date.now() / 1000), ...claims })
-  .setProtectedHeader({ typ: 'dpop+jwt', alg: c.key.crv === 'Ed25519' ? 'EdDSA' : 'ES256', jwk: mine.publicJWK, ...header }).sign(mine.privateKey);
+  .setProtectedHeader({ typ: 'dpop+jwt', alg: c.key.alg, jwk: mine.publicJWK, ...header }).sign(mine.privateKey);
 await say('jose', handle, await prove({}));
 await say('jose, query', handle, await prove({ htu: c.api + '?a=b' }));
 await say('jose, POST', handle, await prove({ htm: 'POST' }));
