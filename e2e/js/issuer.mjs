@@ -4,8 +4,6 @@
 import { readFileSync } from 'node:fs';
 import Provider, { errors } from 'oidc-provider';
 
-URL.parse ??= (text) => (URL.canParse(text) ? new URL(text) : null); // which Debian 12's Node.js lacks
-
 const c = JSON.parse(readFileSync(0, 'utf8'));
 const [host, port] = c.address.split(':');
 const provider = new Provider(`http://${c.address}`, {
