@@ -86,6 +86,15 @@ type Config struct {
 		Leeway time.Duration `toml:"leeway"`
 	} `toml:"tokens"`
 
+	Sessions struct {
+		// Life of a session in a browser (a cookie) that is not used. Use is written
+		// down at most once a minute, so an end may come up to a minute sooner.
+		Idle time.Duration `toml:"idle"`
+
+		// Life of such a session since the sign-in, however often it is used.
+		Absolute time.Duration `toml:"absolute"`
+	} `toml:"sessions"`
+
 	Limits struct {
 		// Failures of one account from one network until it is blocked there.
 		AccountFailures int `toml:"account_failures"`
@@ -136,6 +145,7 @@ func defaults() *Config {
 	c := &Config{Listen: "127.0.0.1:8401", DataDir: "./durward-data", Registration: "off"}
 	c.Tokens.AccessTTL, c.Tokens.RefreshTTL, c.Tokens.RefreshAbsolute, c.Tokens.RefreshGrace = 15*time.Minute, 168*time.Hour, 720*time.Hour, 30*time.Second
 	c.Tokens.Algorithm = "ES256"
+	c.Sessions.Idle, c.Sessions.Absolute = 30*time.Minute, 12*time.Hour
 	c.Limits.AccountFailures, c.Limits.AccountWindow, c.Limits.AccountBlock = 5, 15*time.Minute, time.Hour
 	c.Limits.NetworkFailures, c.Limits.NetworkFailuresHour = 10, 100
 	c.Passwords.Argon2Memory, c.Passwords.Argon2Time, c.Passwords.MinLength, c.Passwords.MaxLength = 19456, 2, 15, 256
@@ -146,11 +156,9 @@ func defaults() *Config {
 // absent are keys that are looked for and that this version does not have, and
 // what to know about that.
 var absent = map[string]string{
-	"redis.url":         "is no key of this version: it counts failures in memory",
-	"smtp.url":          "is no key of this version: it sends no mail",
-	"metrics.listen":    "is no key of this version: it has no metrics",
-	"sessions.idle":     "is no key of this version: it has no cookie sessions, tokens.refresh_ttl ends an idle sign-in",
-	"sessions.absolute": "is no key of this version: it has no cookie sessions, tokens.refresh_absolute ends a sign-in",
+	"redis.url":      "is no key of this version: it counts failures in memory",
+	"smtp.url":       "is no key of this version: it sends no mail",
+	"metrics.listen": "is no key of this version: it has no metrics",
 }
 
 //go:embed config.go

@@ -68,7 +68,7 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 		URL: l.issuer(), Audience: l.Tokens.Audience, DB: s.db, Master: master, Revoked: s.list,
 		Rate: limits.NewRate(badRefreshes, nil), Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 		AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
-		RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, Log: log,
+		RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, SessionIdle: l.Sessions.Idle, SessionAbsolute: l.Sessions.Absolute, Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ var doors = map[string][]door{
 	"/api/auth/login":           {{"POST", "/api/auth/login", `{}`, false, 400, false}},
 	"/api/auth/refresh":         {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
 	"/api/auth/logout":          {{"POST", "/api/auth/logout", ``, false, 204, false}},
+	"/api/auth/token":           {{"POST", "/api/auth/token", ``, true, 403, false}},
+	"/api/auth/step-up":         {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
 	"/api/auth/password/change": {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
 	"/api/profile":              {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
 	"/api/notifications":        {{"GET", "/api/notifications", ``, true, 200, false}},
@@ -382,6 +384,125 @@ func TestNothingElseIsServed(t *testing.T) {
 		for _, method := range []string{"TRACE", "PROPFIND", "PUT"} {
 			if got := w.do(method, path, token, nil); got.StatusCode != 405 || got.Header.Get("Allow") == "" {
 				t.Errorf("%s %s: %s", method, path, got.Status)
+			}
+		}
+	}
+}
+
+// Every route answers a session cookie as it should: a good one of this origin's
+// pages opens what a token opens, a dead one nothing, a foreign page changes nothing.
+func TestEveryRouteByCookie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	ctx := context.Background()
+	bob, err := w.people.Add(ctx, account.NewPerson{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, account.From{Actor: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := w.cookieOf(adaEmail)
+	w.clock.advance(31 * time.Minute)
+	locked := w.cookieOf("bob@example.com")
+	if err := w.people.Lock(ctx, bob.ID, account.From{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	out := w.cookieOf(adaEmail)
+	if r := w.byCookie("POST", "/api/auth/logout", out, nil); r.StatusCode != 204 {
+		t.Fatal(r.Status)
+	}
+	stranger := newWorld(t, settings{}).cookieOf(adaEmail)
+	var stale []string // alive, signed in ten minutes ago; a sign-out ends one
+	for range 50 {
+		stale = append(stale, sessionCookie+"="+w.cookieOf(adaEmail))
+	}
+	w.clock.advance(10 * time.Minute)
+	good := func() string { return sessionCookie + "=" + w.cookieOf(adaEmail) }
+	plain := func(value string) func() string { return func() string { return value } }
+	const own = "http://127.0.0.1:8401"
+	always := []string{"GET", "POST", "PATCH", "DELETE"}
+	changing := always[1:]
+	for _, kind := range []struct {
+		name   string
+		cookie func() string
+		fields map[string]string
+		status int // 0 is let in
+		code   string
+		at     []string // methods that it is refused at
+		clears bool
+		fresh  bool // good at doors that want a sign-in of a moment ago
+	}{
+		{"good", good, nil, 0, "", nil, false, true},
+		{"good, from a page of this origin", good, map[string]string{"Origin": own}, 0, "", nil, false, true},
+		{"good, from a page of this origin, as a browser says", good, map[string]string{"Origin": own, "Sec-Fetch-Site": "same-origin"}, 0, "", nil, false, true},
+		{"good, a while ago", func() string { cookie := stale[0]; stale = stale[1:]; return cookie }, nil, 0, "", nil, false, false},
+		{"good, from a foreign page", good, map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a foreign page of an old browser", good, map[string]string{"Origin": own + ".evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a page without an origin", good, map[string]string{"Origin": "null"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a sibling", good, map[string]string{"Sec-Fetch-Site": "same-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from two origins", good, map[string]string{"Origin": own + ", https://evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, with a bad token beside", good, map[string]string{"Authorization": "Bearer x"}, 401, "INVALID_TOKEN", always, false, true},
+		{"good, with a bad key beside", good, map[string]string{"X-API-Key": "dk_x"}, 401, "INVALID_API_KEY", always, false, true},
+		{"dead, with a good token beside", plain(sessionCookie + "=" + out), map[string]string{"Authorization": ""}, 0, "", nil, false, true},
+		{"signed out", plain(sessionCookie + "=" + out), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"idle too long", plain(sessionCookie + "=" + idle), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"of somebody locked", plain(sessionCookie + "=" + locked), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"of another server", plain(sessionCookie + "=" + stranger), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"chosen by the client", plain(sessionCookie + "=" + strings.Repeat("A", 43)), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"no cookie of ours", plain(sessionCookie + "=x"), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"empty", plain(sessionCookie + "="), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"two, one good", func() string { return good() + "; " + sessionCookie + "=" + out }, nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"another spelling of the name", func() string { return strings.ToLower(good()) }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
+		{"another name", func() string { return strings.TrimPrefix(good(), "__Host-") }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
+	} {
+		for _, pattern := range slices.Sorted(maps.Keys(doors)) {
+			for _, d := range doors[pattern] {
+				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
+					w := w.in(t)
+					r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d.body != "" {
+						r.Header.Set("Content-Type", "application/json")
+					}
+					for name, value := range kind.fields {
+						if name == "Authorization" && value == "" {
+							value = "Bearer " + w.signIn().AccessToken
+						}
+						r.Header.Set(name, value)
+					}
+					r.Header.Set("Cookie", kind.cookie())
+					got := w.send(r)
+					refused := d.guarded && slices.Contains(kind.at, d.method)
+					byToken := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+					want := d.status
+					if pattern == "/api/auth/token" && !byToken {
+						want = 200 // what is refused to a token
+					}
+					switch {
+					case refused:
+						w.refused(got, kind.status, kind.code)
+					case pattern == "/api/auth/logout" && kind.code == "CROSS_SITE":
+						w.refused(got, 403, "CROSS_SITE")
+					case justSignedIn[d.method+" "+pattern] && !kind.fresh:
+						w.refused(got, 401, "STEP_UP_REQUIRED")
+					case got.StatusCode != want:
+						t.Errorf("got %s %s, want %d", got.Status, got.body, want)
+					}
+					// A dead cookie is cleared, as the sign-out clears any; nothing else is set.
+					clears := kind.clears && refused || pattern == "/api/auth/logout" && strings.HasPrefix(r.Header.Get("Cookie"), sessionCookie) && kind.code != "CROSS_SITE" && !byToken
+					if set := strings.Join(got.Header["Set-Cookie"], "|"); clears != (set == sessionCookie+"=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax") || !clears && set != "" {
+						t.Errorf("Set-Cookie: %q, want it cleared: %v", set, clears)
+					}
+					if got.Header.Get("Access-Control-Allow-Credentials") != "" {
+						t.Errorf("a foreign origin is allowed: %v", got.Header)
+					}
+					if cache := got.Header.Get("Cache-Control"); !d.public && cache != "no-store" {
+						t.Errorf("Cache-Control: %s", cache)
+					}
+					if d.guarded && !strings.Contains(strings.Join(got.Header.Values("Vary"), ","), "Cookie") {
+						t.Errorf("Vary: %v", got.Header.Values("Vary"))
+					}
+				})
 			}
 		}
 	}

@@ -67,12 +67,12 @@ func (w *world) keyDead(key string) {
 	w.t.Helper()
 	r := w.withKey("GET", "/api/profile", key)
 	p := w.refused(r, 401, "INVALID_API_KEY")
-	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); got != `Bearer realm="127.0.0.1"|ApiKey realm="127.0.0.1", field="X-API-Key"` {
+	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); got != `Bearer realm="127.0.0.1"|ApiKey realm="127.0.0.1", field="X-API-Key"|Session realm="127.0.0.1", login="http://127.0.0.1:8401/login"` {
 		w.t.Fatalf("challenges: %s", got)
 	}
 	bearer := w.do("GET", "/api/profile", key, nil)
 	other := w.refused(bearer, 401, "INVALID_API_KEY")
-	if got := bearer.Header.Values("WWW-Authenticate"); len(got) != 2 || !strings.Contains(got[0], `error="invalid_token"`) {
+	if got := bearer.Header.Values("WWW-Authenticate"); len(got) != 3 || !strings.Contains(got[0], `error="invalid_token"`) {
 		w.t.Fatalf("challenges as Bearer: %q", got)
 	}
 	if p["detail"] != other["detail"] || p["hint"] != other["hint"] {

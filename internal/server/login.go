@@ -18,8 +18,8 @@ type tokenAnswer struct {
 	AccessToken      string `json:"access_token"`
 	TokenType        string `json:"token_type"`
 	ExpiresIn        int64  `json:"expires_in"`
-	RefreshToken     string `json:"refresh_token"`
-	RefreshExpiresIn int64  `json:"refresh_expires_in"`
+	RefreshToken     string `json:"refresh_token,omitzero"`
+	RefreshExpiresIn int64  `json:"refresh_expires_in,omitzero"`
 	Scope            string `json:"scope"`
 }
 
@@ -42,8 +42,9 @@ func from(r *http.Request) account.From {
 // login is POST /api/auth/login.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[struct {
-		Email    string `json:"email"`
-		Password string `json:"password"`
+		Email      string `json:"email"`
+		Password   string `json:"password"`
+		UseCookies bool   `json:"use_cookies"`
 	}](w, r)
 	if err != nil {
 		return err
@@ -51,9 +52,18 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if err := present(field{"email", in.Email}, field{"password", in.Password}); err != nil {
 		return err
 	}
+	if in.UseCookies {
+		// A foreign page must not sign anybody in, as whomever it likes (RFC 9700 s4.7).
+		if err := s.signIn.SameOrigin(r); err != nil {
+			return err
+		}
+	}
 	u, err := s.c.People.Authenticate(r.Context(), in.Email, in.Password, from(r))
 	if err != nil {
 		return err
+	}
+	if in.UseCookies {
+		return s.loginWithCookie(w, r, u)
 	}
 	t, err := s.c.Issuer.SignIn(r.Context(), u, []string{"pwd"}, from(r))
 	if err != nil {

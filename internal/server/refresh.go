@@ -66,6 +66,12 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
+	if in.RefreshToken == "" && r.Header["Authorization"] == nil {
+		// What is sent on purpose is what is meant; a cookie comes by itself.
+		if err := s.logoutCookie(w, r, in.Everywhere); err != nil {
+			return err
+		}
+	}
 	if session != "" {
 		if err := s.c.People.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
 			return err

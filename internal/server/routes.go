@@ -29,6 +29,8 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/login", route{"POST": s.open(s.login)})
 	handle("/api/auth/refresh", route{"POST": s.open(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
+	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
+	handle("/api/auth/step-up", route{"POST": s.signedIn(s.stepUp)})
 	handle("/api/auth/password/change", route{"POST": s.signedIn(s.changePassword)})
 
 	// Oneself.

@@ -83,10 +83,13 @@ func New(c Config) (*Server, error) {
 			durward.TokenRevoked:           "Sign in again at POST /api/auth/login.",
 			durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
 			durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
+			durward.SessionExpired:         "Sign in again at POST /api/auth/login.",
+			durward.StepUpRequired:         "Show the password again at POST /api/auth/step-up and repeat the request.",
 			durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
 		},
 	}
-	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme(), s.apiKeys()}
+	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme(), s.apiKeys(), s.cookies()}
+	guard.Strongest = c.Issuer.Strongest
 	if c.Basic {
 		guard.Schemes = append(guard.Schemes, s.basic())
 	}
