@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,28 +91,27 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // ask asks at a door with a token and returns the status, and who was greeted or
 // the code of the refusal.
-func ask(t *testing.T, d *door, token string) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url+"/x", nil)
+func ask(ctx context.Context, d *door, token string) string {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/x", nil)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		return err.Error()
 	}
 	if resp.StatusCode == http.StatusOK {
 		return "200 " + strings.TrimSpace(string(body))
 	}
 	var problem struct{ Code string }
 	if err := json.Unmarshal(body, &problem); err != nil {
-		t.Fatal(err)
+		return fmt.Sprint(resp.StatusCode, " ", err)
 	}
 	return fmt.Sprint(resp.StatusCode, " ", problem.Code)
 }
@@ -120,7 +121,7 @@ const welcome = "200 hello, robot"
 // asks compares what a door answers to a token.
 func asks(t *testing.T, what string, d *door, token, want string) {
 	t.Helper()
-	if got := ask(t, d, token); got != want {
+	if got := ask(t.Context(), d, token); got != want {
 		t.Errorf("%s: %s, want %s", what, got, want)
 	}
 }
@@ -129,7 +130,7 @@ func asks(t *testing.T, what string, d *door, token, want string) {
 func becomes(t *testing.T, what string, d *door, token, until, want string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		switch got := ask(t, d, token); {
+		switch got := ask(t.Context(), d, token); {
 		case got == want:
 			return
 		case got != until || time.Now().After(deadline):
@@ -208,6 +209,30 @@ func TestOIDCProvider(t *testing.T) {
 	i.serve(second, first)
 	fresh := i.token(forJWT)
 	asks(t, "a JWT of the new key", byKeys, fresh, welcome)
+
+	// Whoever asks with it all the while notices nothing of what follows.
+	var others sync.WaitGroup
+	end, asked := make(chan struct{}), new(atomic.Int64)
+	for range 4 {
+		others.Go(func() {
+			for asked.Add(1) < 20_000 {
+				if got := ask(context.WithoutCancel(t.Context()), byKeys, fresh); got != welcome {
+					t.Errorf("a JWT of the new key, meanwhile: %s", got)
+					return
+				}
+				select {
+				case <-end:
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+	}
+	defer func() {
+		close(end)
+		others.Wait()
+		t.Logf("%d requests meanwhile", asked.Load())
+	}()
 	asks(t, "a JWT of the old key", byKeys, old, welcome)
 	i.stop()
 	i.serve(second)
