@@ -62,7 +62,7 @@ var addresses atomic.Uint32
 // port free.
 func settle(t *testing.T) *process {
 	n, pid := addresses.Add(1), os.Getpid()
-	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:3128", 1+pid/256%250, pid%256, 1+n)}
+	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:%d", 1+pid/256%250, pid%256, 1+n%250, 3128+n/250)}
 }
 
 // start runs an example.
