@@ -160,3 +160,18 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	}
 	return answerTokens(w, t)
 }
+
+// renewCookie gives another cookie to somebody who has just changed their password:
+// whoever holds a copy of the old one is out within half a minute. The password is
+// changed by then, so that it cannot be done is no refusal.
+func (s *Server) renewCookie(w http.ResponseWriter, r *http.Request, p *durward.Principal, value string) {
+	u, err := s.c.People.ByID(r.Context(), p.Subject)
+	if err == nil {
+		value, err = s.c.Issuer.StepUpCookie(r.Context(), u, p, value, []string{"pwd"}, from(r))
+	}
+	if err != nil {
+		s.c.Log.Error("a password was changed, the cookie could not be", "session", p.SessionID, "error", err)
+		return
+	}
+	giveCookie(w, value)
+}

@@ -392,10 +392,17 @@ func TestCookieEndsWithItsSession(t *testing.T) {
 	}
 	// One's own password is changed by the session that stays.
 	cookie, other := w.cookieOf(adaEmail), w.cookieOf(adaEmail)
-	if r := w.byCookie("POST", "/api/auth/password/change", cookie, object{"current": adaPassword, "new": "another long enough password"}); r.StatusCode != 204 {
-		t.Errorf("%s %s", r.Status, r.body)
+	r := w.byCookie("POST", "/api/auth/password/change", cookie, object{"current": adaPassword, "new": "another long enough password"})
+	if r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 || !cookieLine.MatchString(r.Header["Set-Cookie"][0]) {
+		t.Fatalf("%s %s %v", r.Status, r.body, r.Header)
 	}
+	// It has another cookie then: a stolen copy of the old one ends.
+	fresh := cookieLine.FindStringSubmatch(r.Header["Set-Cookie"][0])[1]
+	w.cookieWorks(fresh)
 	w.cookieWorks(cookie)
+	w.clock.advance(31 * time.Second)
+	w.cookieDead(cookie)
+	w.cookieWorks(fresh)
 	w.cookieDead(other)
 }
 

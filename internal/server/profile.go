@@ -76,5 +76,8 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err := s.c.People.ChangePassword(r.Context(), p.Subject, in.Current, in.New, p.SessionID, from(r)); err != nil {
 		return goneOwner(err)
 	}
+	if value, ok := judgedCookie(r); ok {
+		s.renewCookie(w, r, p, value)
+	}
 	return noContent(w)
 }
