@@ -149,3 +149,27 @@ func Example() {
 	}
 	_ = test
 }
+
+// A service that takes the tokens of a Durward server.
+func TestServer(t *testing.T) {
+	t.Parallel()
+	const password = "plenty of words in a row"
+	auth := durwardtest.NewServer(t)
+	id := auth.AddPerson("ada@example.com", password, false)
+	access, refresh := auth.SignIn("ada@example.com", password)
+	api := httptest.NewServer(durward.Protect(who, jwt.Bearer(auth.URL, auth.URL)))
+	defer api.Close()
+	if status, body := ask(t, http.DefaultClient, api.URL, access); status != 200 || body != id {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, _ := ask(t, http.DefaultClient, api.URL, refresh); status != 401 {
+		t.Errorf("a refresh token opens the door: %d", status)
+	}
+	auth.Lock(id)
+	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 401 {
+		t.Errorf("locked: %d %s", status, body)
+	}
+}

@@ -1,6 +1,6 @@
 // Package durwardtest is for the tests of those who guard their services with
-// durward: an issuer whose tokens they take, and certificates. What it starts
-// listens on loopback and ends with the test.
+// durward: an issuer whose tokens they take, a whole server, and certificates. What
+// it starts listens on loopback and ends with the test.
 package durwardtest
 
 import (

@@ -67,7 +67,7 @@ func (v apikeyAdd) Run(e *environment) (err error) {
 	}
 	// The operator gives what the person may, and no more.
 	maker := &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}
-	k, key, err := s.people.CreateKey(e, maker, n, operator)
+	k, key, err := s.People.CreateKey(e, maker, n, operator)
 	if errors.Is(err, store.ErrChanged) {
 		return refused("durward user unlock lets them in again.", "%s is locked", u.Email)
 	} else if err != nil {
@@ -106,13 +106,13 @@ func (v apikeyList) Run(e *environment) (err error) {
 	items := []shownKey{}
 	for after, more := "", true; more; {
 		const page = 500
-		keys, err := s.people.Keys(e, whose, after, page)
+		keys, err := s.People.Keys(e, whose, after, page)
 		if err != nil {
 			return err
 		}
 		for _, k := range keys {
 			if _, known := emails[k.UserID]; !known {
-				u, err := s.people.ByID(e, k.UserID)
+				u, err := s.People.ByID(e, k.UserID)
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
@@ -160,14 +160,14 @@ func (v apikeyRevoke) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	k, err := s.people.RevokeAnyKey(e, v.ID, operator)
+	k, err := s.People.RevokeAnyKey(e, v.ID, operator)
 	if errors.Is(err, store.ErrNotFound) {
 		return refused("durward apikey list shows what there is.", "there is no key %q that is not revoked", v.ID)
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
-		u, err := s.people.ByID(e, k.UserID)
+		u, err := s.People.ByID(e, k.UserID)
 		if err != nil {
 			return err
 		}

@@ -44,15 +44,15 @@ func (v serveVerb) demo(e *environment, s *system) error {
 		{Email: demoEmail, Name: "Ada", Password: demoPassword},
 		{Email: demoAdmin, Name: "Root", Password: generated, Admin: true},
 	} {
-		u, err := s.people.ByEmail(e, p.Email)
+		u, err := s.People.ByEmail(e, p.Email)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			if others, err := s.db.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
+			if others, err := s.DB.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
 				e.say("warning: %s has people of its own; the demo adds %s to them, whose password everybody knows", s.config.DataDir, p.Email)
 			}
-			_, err = s.people.Add(e, p, store.EventUserAdded, operator)
+			_, err = s.People.Add(e, p, store.EventUserAdded, operator)
 		case err == nil && p.Admin: // of an earlier demo: its password is known to nobody here
-			err = s.people.SetPassword(e, u, p.Password, operator)
+			err = s.People.SetPassword(e, u, p.Password, operator)
 		}
 		if err != nil {
 			return err

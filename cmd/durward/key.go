@@ -79,11 +79,11 @@ func (v keyRotate) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	if err := s.issuer.Rotate(e, v.Now); err != nil {
+	if err := s.Issuer.Rotate(e, v.Now); err != nil {
 		return err
 	}
 	if v.JSON {
-		keys, err := s.db.Keys(e, store.UseSigning)
+		keys, err := s.DB.Keys(e, store.UseSigning)
 		if err != nil {
 			return err
 		}

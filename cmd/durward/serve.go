@@ -14,7 +14,7 @@ import (
 	"os/signal"
 	"reflect"
 	"strings"
-	"sync"
+
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -82,19 +82,14 @@ func (v serveVerb) Run(e *environment) (err error) {
 	if l.PublicURL == "" {
 		l.PublicURL = "http://" + reachable(listener.Addr())
 	}
-	if err := s.issuer.Start(ctx); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	denials := server.NewDenials(s.db, log, time.Now)
 	var current atomic.Pointer[server.Server]
 	configure := func(l *loaded) error {
 		proxies, err := l.proxies()
 		if err != nil {
 			return err
 		}
-		next, err := server.New(server.Config{
-			DB: s.db, People: s.people, Issuer: s.issuer, Revocations: s.follower, Denials: denials, PublicURL: l.PublicURL,
-			Registration: l.Registration == "open", Basic: l.Basic, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
+		next, err := s.Server(server.Config{
+			PublicURL: l.PublicURL, Registration: l.Registration == "open", Basic: l.Basic, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
 		})
 		if err == nil {
 			current.Store(next)
@@ -108,7 +103,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		if err := v.demo(e, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-	} else if people, err := s.db.Users(ctx, "", 1); err == nil && len(people) == 0 && l.Registration == "off" {
+	} else if people, err := s.DB.Users(ctx, "", 1); err == nil && len(people) == 0 && l.Registration == "off" {
 		log.Info("nobody has an account yet: durward user add EMAIL --password-stdin makes one")
 	}
 
@@ -117,11 +112,11 @@ func (v serveVerb) Run(e *environment) (err error) {
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	var background sync.WaitGroup
-	for _, run := range []func(context.Context){s.follower.Run, s.issuer.Run, s.people.Run, denials.Run} {
-		background.Go(func() { run(ctx) })
+	wait, err := s.Run(ctx)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
-	defer background.Wait()
+	defer wait()
 	defer stop()
 
 	web := newListener(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
@@ -244,7 +239,7 @@ func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, le
 		restart = append(restart, setting.Key)
 		setting.value.Set(was.value)
 	}
-	if err := errors.Join(s.limiter.Set(fresh.limits()), configure(fresh)); err != nil {
+	if err := errors.Join(s.Limiter.Set(fresh.limits()), configure(fresh)); err != nil {
 		log.Error("the new configuration is bad, the old one stays", "mistake", err)
 		return old
 	}

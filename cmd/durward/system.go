@@ -8,33 +8,25 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/durward-auth/durward/internal/account"
 	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/node"
 	"github.com/durward-auth/durward/internal/oauth"
 	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/internal/revocation"
 	"github.com/durward-auth/durward/internal/seal"
-	"github.com/durward-auth/durward/internal/server"
 	"github.com/durward-auth/durward/internal/store"
 )
 
-// system is the parts that a configuration makes: the store and the rules over
-// it.
+// system is the node that a configuration makes.
 type system struct {
-	config   *loaded
-	db       *store.DB
-	list     *revocation.List
-	follower *revocation.Follower
-	limiter  *limits.Limiter
-	people   *account.People
-	issuer   *oauth.Issuer
+	*node.Node
+	config *loaded
 }
 
 // openSystem opens the data of a configuration, making them with create where
 // there are none. The caller closes it.
-func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (s *system, err error) {
+func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (*system, error) {
 	isNew, err := l.prepare(create)
 	if err != nil {
 		return nil, err
@@ -43,56 +35,25 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 	if err != nil {
 		return nil, &exitError{exitUnreachable, err, ""}
 	}
-	db, err := store.Open(ctx, store.Config{Path: l.databasePath(), Log: log})
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	s = &system{config: l, db: db, list: revocation.NewList(nil)}
-	hasher, err := pwhash.New(pwhash.Config{Memory: uint32(l.Passwords.Argon2Memory), Time: uint32(l.Passwords.Argon2Time)}) // ranges checked by load
-	if err != nil {
-		return nil, err
-	}
-	if s.limiter, err = limits.New(l.limits()); err != nil {
-		return nil, err
-	}
 	secret, err := l.sharedSecret()
 	if err != nil {
 		return nil, err
 	}
-	s.issuer, err = oauth.New(ctx, oauth.Config{
-		URL: l.issuer(), Audience: l.Tokens.Audience, DB: s.db, Master: master, Revoked: s.list,
-		Rate: limits.NewRate(badRefreshes, nil), Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
-		AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
-		RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, SessionIdle: l.Sessions.Idle, SessionAbsolute: l.Sessions.Absolute, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.people, err = account.New(account.Config{
-		DB: s.db, Hasher: hasher, Limits: s.limiter, Revoked: s.list, BadKeys: limits.NewRate(badKeys, nil), TokenTTL: l.Tokens.AccessTTL, Log: log,
+	n, err := node.Open(ctx, node.Config{
+		Database: l.databasePath(), Master: master, Log: log, Limits: l.limits(),
+		Issuer: oauth.Config{
+			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
+			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
+			RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, SessionIdle: l.Sessions.Idle, SessionAbsolute: l.Sessions.Absolute,
+		},
+		Hashes:    pwhash.Config{Memory: uint32(l.Passwords.Argon2Memory), Time: uint32(l.Passwords.Argon2Time)}, // ranges checked by load
 		Passwords: account.PasswordRules{MinLength: l.Passwords.MinLength, MaxLength: l.Passwords.MaxLength, Blocklist: l.Passwords.Blocklist},
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.follower, err = revocation.NewFollower(revocation.FollowerConfig{List: s.list, Poll: server.FollowStore(s.db, time.Now), Log: log})
-	if err != nil {
-		return nil, err
-	}
-	return s, s.follower.Load(ctx)
+	return &system{n, l}, nil
 }
-
-// badRefreshes is how many refresh tokens that never were one network may send
-// in a minute.
-const badRefreshes = 30
-
-// badKeys is the same of API keys.
-const badKeys = 30
 
 func (l *loaded) limits() limits.Config {
 	return limits.Config{
@@ -156,4 +117,4 @@ func (p place) openStore(e *environment) (*store.DB, error) {
 	return store.Open(e, store.Config{Path: l.databasePath()})
 }
 
-func (s *system) close(err *error) { *err = errors.Join(*err, s.db.Close()) }
+func (s *system) close(err *error) { *err = errors.Join(*err, s.Close()) }

@@ -132,7 +132,7 @@ func (v tokenVerify) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	p, err := s.issuer.Verifier().Verify(e, token)
+	p, err := s.Issuer.Verifier().Verify(e, token)
 	var code durward.Code
 	if errors.As(err, &code) {
 		return refused("durward token inspect shows what it says.", "%s: %s", code, strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+string(code)), "jwt: "))
@@ -162,14 +162,14 @@ func (v tokenIssue) Run(e *environment) (err error) {
 	}
 	defer s.close(&err)
 	subject := v.Sub
-	if u, err := s.people.ByEmail(e, v.Sub); err == nil {
+	if u, err := s.People.ByEmail(e, v.Sub); err == nil {
 		subject = u.ID
 	}
 	var scopes []string
 	for _, scope := range v.Scope {
 		scopes = append(scopes, strings.Fields(scope)...)
 	}
-	token, claims, err := s.issuer.Issue(e, subject, scopes, v.TTL)
+	token, claims, err := s.Issuer.Issue(e, subject, scopes, v.TTL)
 	if errors.Is(err, store.ErrUnavailable) {
 		return err
 	} else if err != nil { // of what was asked for

@@ -30,9 +30,9 @@ type who struct {
 }
 
 func (w who) find(e *environment, s *system) (store.User, error) {
-	u, err := s.people.ByID(e, w.Person)
+	u, err := s.People.ByID(e, w.Person)
 	if errors.Is(err, store.ErrNotFound) {
-		u, err = s.people.ByEmail(e, w.Person)
+		u, err = s.People.ByEmail(e, w.Person)
 	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, durward.InvalidRequest) {
 		return u, refused("durward user list shows who there is.", "nobody has the address or id %q", w.Person)
@@ -95,7 +95,7 @@ func (v userAdd) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	u, err := s.people.Add(e, account.NewPerson{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
+	u, err := s.People.Add(e, account.NewPerson{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
 	if errors.Is(err, durward.EmailTaken) {
 		return refused("durward user passwd sets another password.", "%s has an account", v.Email)
 	} else if err != nil {
@@ -159,7 +159,7 @@ func (v userList) Run(e *environment) (err error) {
 	people := []person{}
 	for after, more := "", true; more; {
 		const page = 500
-		users, err := s.db.Users(e, after, page)
+		users, err := s.DB.Users(e, after, page)
 		if err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (v userShow) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	sessions, err := s.people.Sessions(e, u.ID)
+	sessions, err := s.People.Sessions(e, u.ID)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (v userShow) Run(e *environment) (err error) {
 
 // changed prints a person as they are after a deed: said names their address.
 func (o output) changed(e *environment, s *system, id, said string) error {
-	u, err := s.people.ByID(e, id)
+	u, err := s.People.ByID(e, id)
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (v userPasswd) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.people.SetPassword(e, u, password, operator); err != nil {
+	if err := s.People.SetPassword(e, u, password, operator); err != nil {
 		return err
 	}
 	return v.changed(e, s, u.ID, "%s has a new password; all their sessions have ended\n")
@@ -278,7 +278,7 @@ func (v userLock) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.people.Lock(e, u.ID, operator); err != nil {
+	if err := s.People.Lock(e, u.ID, operator); err != nil {
 		return err
 	}
 	return v.changed(e, s, u.ID, "%s is locked; all their sessions have ended\n")
@@ -300,7 +300,7 @@ func (v userUnlock) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.people.Unlock(e, u.ID, operator); err != nil {
+	if err := s.People.Unlock(e, u.ID, operator); err != nil {
 		return err
 	}
 	return v.changed(e, s, u.ID, "%s may sign in again\n")

@@ -166,6 +166,9 @@ func (i *Issuer) Start(ctx context.Context) (err error) {
 	return err
 }
 
+// AccessTTL is the life of access tokens.
+func (i *Issuer) AccessTTL() time.Duration { return i.c.AccessTTL }
+
 // Verifier judges the issuer's own tokens.
 func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
 

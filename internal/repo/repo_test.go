@@ -28,14 +28,15 @@ const module = "github.com/durward-auth/durward"
 // layers are the packages, each in its layer. Imports point down; edges names
 // those allowed inside a layer.
 var layers = map[string]int{
-	"cmd/durward":     4,
-	"internal/server": 3,
-	"internal/oauth":  2, "internal/account": 2,
+	"cmd/durward":   4,
+	"internal/node": 4, "internal/server": 3,
+	"internal/oauth": 2, "internal/account": 2,
 	"internal/store": 1, "internal/limits": 1, "internal/revocation": 1,
 	"": 0, "jwt": 0, "htpasswd": 0, "internal/pwhash": 0, "internal/seal": 0,
 }
 
 var edges = map[string][]string{
+	"cmd/durward":    {"internal/node"},
 	"jwt":            {""},
 	"htpasswd":       {"", "internal/pwhash"},
 	"internal/oauth": {"internal/account"},

@@ -1,0 +1,116 @@
+// Package node wires the parts of one running server: the store, the rules over
+// it, the list of what was revoked, and the HTTP in front. It decides nothing
+// itself.
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/durward-auth/durward/internal/account"
+	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/oauth"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/server"
+	"github.com/durward-auth/durward/internal/store"
+)
+
+// Config is what a node is made of. Database, Master and Issuer.URL are required;
+// the parts' own standards hold for what is left zero.
+type Config struct {
+	Database  string // SQLite file
+	Master    *seal.Master
+	Issuer    oauth.Config // its DB, Master, Revoked, Rate and Log are the node's
+	Hashes    pwhash.Config
+	Limits    limits.Config
+	Passwords account.PasswordRules
+	Log       *slog.Logger
+}
+
+// Node is the parts of one server over one database.
+type Node struct {
+	DB      *store.DB
+	People  *account.People
+	Issuer  *oauth.Issuer
+	Limiter *limits.Limiter
+
+	revocations *revocation.Follower
+	denials     *server.Denials
+}
+
+// What one network may send in a minute that never was one of ours.
+const (
+	badRefreshes = 30 // refresh tokens
+	badKeys      = 30 // API keys
+)
+
+// Open opens a database and makes the parts over it. Nothing runs yet; the caller
+// closes it.
+func Open(ctx context.Context, c Config) (n *Node, err error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	db, err := store.Open(ctx, store.Config{Path: c.Database, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n, err = nil, errors.Join(err, db.Close())
+		}
+	}()
+	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, time.Now)}
+	hasher, err := pwhash.New(c.Hashes)
+	if err != nil {
+		return nil, err
+	}
+	if n.Limiter, err = limits.New(c.Limits); err != nil {
+		return nil, err
+	}
+	list := revocation.NewList(nil)
+	issuer := c.Issuer
+	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Log = db, c.Master, list, limits.NewRate(badRefreshes, nil), c.Log
+	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
+		return nil, err
+	}
+	n.People, err = account.New(account.Config{
+		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: limits.NewRate(badKeys, nil), TokenTTL: n.Issuer.AccessTTL(),
+		Passwords: c.Passwords, Log: c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, time.Now), Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	return n, n.revocations.Load(ctx)
+}
+
+// Close closes the database.
+func (n *Node) Close() error { return n.DB.Close() }
+
+// Server returns the HTTP of the node. DB, People, Issuer, Revocations and Denials
+// of c are the node's.
+func (n *Node) Server(c server.Config) (*server.Server, error) {
+	c.DB, c.People, c.Issuer, c.Revocations, c.Denials = n.DB, n.People, n.Issuer, n.revocations, n.denials
+	return server.New(c)
+}
+
+// Run says that the node is up, begins what goes on behind the requests and
+// returns; wait waits for its end, after that of ctx.
+func (n *Node) Run(ctx context.Context) (wait func(), err error) {
+	if err := n.Issuer.Start(ctx); err != nil {
+		return nil, err
+	}
+	var background sync.WaitGroup
+	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run} {
+		background.Go(func() { run(ctx) })
+	}
+	return background.Wait, nil
+}
