@@ -63,6 +63,38 @@ func TestNoSecretLeaves(t *testing.T) {
 	quiet("GET", "/api/notifications", access, "")
 	quiet("GET", "/api/auth/sessions", access, "")
 	quiet("PATCH", "/api/profile", access, `{"name":"A. Lovelace"}`)
+	cookie := func(name string, a answer) string {
+		value, _, _ := strings.Cut(strings.TrimPrefix(a.header.Get("Set-Cookie"), "__Host-durward="), ";")
+		if a.status != 200 || len(value) != 43 {
+			t.Fatalf("%s: %d %s", name, a.status, a.body)
+		}
+		secrets[name] = value
+		return value
+	}
+	byCookie := func(method, path, value, body string) answer {
+		withCookie := roundTripper(func(r *http.Request) (*http.Response, error) {
+			r.Header.Set("Cookie", "__Host-durward="+value)
+			return http.DefaultTransport.RoundTrip(r)
+		})
+		a, err := ask(&http.Client{Transport: withCookie}, p.url, method, path, "", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	inBrowser := cookie("session cookie", p.ask("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q,"use_cookies":true}`, password)))
+	for _, path := range []string{"/api/profile", "/api/auth/sessions", "/nothing"} {
+		a := byCookie("GET", path, inBrowser, "")
+		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
+	}
+	secrets["token for the cookie"] = byCookie("POST", "/api/auth/token", inBrowser, "").member("access_token")
+	stepped := cookie("session cookie after a step-up", byCookie("POST", "/api/auth/step-up", inBrowser, fmt.Sprintf(`{"password":%q}`, password)))
+	for range 2 { // alive, and dead
+		a := byCookie("POST", "/api/auth/logout", stepped, "")
+		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
+		a = byCookie("GET", "/api/profile", stepped, "")
+		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
+	}
 	key := func(name string, a answer) (id, key string) {
 		id, key = a.member("id"), a.member("key")
 		if len(key) != 61 {
@@ -210,3 +242,7 @@ func quietRefresh(p *process, token string) answer {
 	p.t.Helper()
 	return p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, token))
 }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

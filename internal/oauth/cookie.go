@@ -41,9 +41,10 @@ func newCookie() string {
 // cookieHash is what a cookie is kept and found as. The store's epoch is in it, so
 // that a restored copy revives no cookie.
 func (i *Issuer) cookieHash(value string) ([]byte, error) {
-	// Strict: the last character of another spelling would be the same octets.
+	// Strict, and of one length: another last character, or a line break, which the
+	// decoder passes over, would be another spelling of the same octets.
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil || len(raw) != cookieOctets {
+	if err != nil || len(raw) != cookieOctets || len(value) != base64.RawURLEncoding.EncodedLen(cookieOctets) {
 		return nil, fmt.Errorf("oauth: not of the form of a session cookie: %w", durward.SessionExpired)
 	}
 	h := sha256.New()

@@ -133,7 +133,7 @@ var explanations = []explanation{
 	{durward.CrossSite, "Cross-site request refused",
 		"A page of another site sent a request that a browser decorated with the session cookie. It was not done.",
 		"Send it from a page of this site, or with an access token instead of the cookie.",
-		"If the page is yours, name its origin in the configuration.",
+		"If the page is yours, name its origin among those of the guard. This server takes its own pages alone.",
 		"HTTP/1.1 403 Forbidden", []clause{{"Fetch standard, Origin header", "https://fetch.spec.whatwg.org/#origin-header"}}},
 	{durward.AccountDisabled, "Account disabled",
 		"The password was right and the account is locked.",
