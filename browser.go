@@ -40,6 +40,14 @@ func isScript(r *http.Request) bool {
 	return mode != "" && mode != "navigate" || r.Header.Get("X-Requested-With") != ""
 }
 
+// exposed are the fields by which a script finds out why it was refused.
+const exposed = "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial"
+
+// ExposedFields are the fields that scripts of other origins must be able to read to
+// act on a refusal, for the configuration of a CORS handler
+// (Access-Control-Expose-Headers, Fetch standard). Refusals expose them themselves.
+func ExposedFields() []string { return strings.Split(exposed, ", ") }
+
 // unboxed leaves out the challenges at which a browser opens its own box, where
 // another is there. At a stale nonce it opens none: it answers again with what its
 // user typed before (RFC 7616 s3.3), and without the challenge could not.

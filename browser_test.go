@@ -404,3 +404,14 @@ func FuzzReturnTo(f *testing.F) {
 		}
 	})
 }
+
+// What a CORS handler is told to expose is what a refusal exposes.
+func TestExposedFields(t *testing.T) {
+	t.Parallel()
+	r := get("")
+	r.Header.Set("Origin", "https://app.example")
+	got := serve(newGuard(t, durward.Config{}).Handler(hello), r).Header().Get("Access-Control-Expose-Headers")
+	if want := strings.Join(durward.ExposedFields(), ", "); got != want || !strings.Contains(got, "WWW-Authenticate") {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -760,7 +760,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h["Cache-Control"] = noStore
 	h["Vary"], h["X-Content-Type-Options"] = varyRefusal, noSniff
 	if r.Header.Get("Origin") != "" {
-		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial")
+		h.Set("Access-Control-Expose-Headers", exposed)
 	}
 	var body []byte
 	if f.Page {

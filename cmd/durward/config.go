@@ -53,6 +53,12 @@ type Config struct {
 	// stand in `data_dir`. Best given as DURWARD_MASTER_KEY_FILE.
 	MasterKey seal.Secret `toml:"master_key"`
 
+	CORS struct {
+		// Origins of other pages whose scripts may call the API and read what it answers,
+		// such as https://app.example.com. None by default.
+		Origins []string `toml:"origins"`
+	} `toml:"cors"`
+
 	Database struct {
 		// Where things are kept: `sqlite:PATH`. Default: durward.db in `data_dir`.
 		URL string `toml:"url"`

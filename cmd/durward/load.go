@@ -22,6 +22,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/seal"
 )
 
@@ -54,7 +55,7 @@ func (s *setting) secret() bool { return s.value.Type() == reflect.TypeFor[seal.
 
 // reloads reports whether a running server takes a new value at SIGHUP.
 func (s *setting) reloads() bool {
-	return s.Key == "registration" || s.Key == "trusted_proxies" || s.Key == "log.level" || strings.HasPrefix(s.Key, "limits.")
+	return s.Key == "registration" || s.Key == "trusted_proxies" || s.Key == "log.level" || strings.HasPrefix(s.Key, "limits.") || s.Key == "cors.origins"
 }
 
 // variable is the setting's name in the environment.
@@ -537,6 +538,10 @@ func (l *loaded) check() (mistakes []error) {
 	}
 	if _, err := l.proxies(); err != nil {
 		mistake("trusted_proxies", "%s", err)
+	}
+	// The guard knows what an origin is.
+	if _, err := durward.New(durward.Config{Schemes: []durward.Scheme{durward.Session()}, Origins: l.CORS.Origins}); err != nil {
+		mistake("cors.origins", "holds what is no origin as browsers write it, such as https://app.example.com: %s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "durward: "), "\ndurward: ", "; "))
 	}
 	oneOf("registration", l.Registration, "off", "open")
 	if l.MasterKey != "" {

@@ -53,7 +53,9 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "application/jwk-set+json")
 	h.Set("Cache-Control", "public, max-age=300, stale-while-revalidate=3600")
 	h.Set("ETag", etag)
-	h.Set("Access-Control-Allow-Origin", "*") // public keys are for everybody
+	if h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*") // public keys are for everybody
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	if unchanged(r, etag) {
 		w.WriteHeader(http.StatusNotModified)

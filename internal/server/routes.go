@@ -53,7 +53,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.signIn.Refuse(w, r, fmt.Errorf("no such path: %w", durward.NotFound))
 	})
-	return s.outermost(s.signIn.Open(s.onlyHTTPS(mux)))
+	return s.outermost(s.signIn.Open(s.onlyHTTPS(readable(s.c.Origins, mux))))
 }
 
 // onlyHTTPS tells browsers to come by https alone, for a year, where the public

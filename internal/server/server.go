@@ -31,9 +31,10 @@ type Config struct {
 	Revocations *revocation.Follower
 	Denials     *Denials
 
-	PublicURL         string // origin that links and challenges name
-	Registration      bool   // anybody may make an account
-	Basic             bool   // address and password are taken with each request, too
+	PublicURL         string   // origin that links and challenges name
+	Registration      bool     // anybody may make an account
+	Basic             bool     // address and password are taken with each request, too
+	Origins           []string // of other pages whose scripts may call the API
 	Proxies           []netip.Prefix
 	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
 
@@ -75,7 +76,7 @@ func New(c Config) (*Server, error) {
 	origin := strings.TrimRight(c.PublicURL, "/")
 	guard := durward.Config{
 		Realm: s.realm, PublicURL: origin, LoginURL: origin + "/login", Docs: origin + "/errors",
-		Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: c.Denials.add,
+		Origins: c.Origins, Preflight: crossOrigin(c.Origins), Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: c.Denials.add,
 		Hints: map[durward.Code]string{
 			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
 			durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
