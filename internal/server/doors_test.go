@@ -47,6 +47,7 @@ var doors = map[string][]door{
 	"/api/keys/{id}/rotate":     {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
 	"/.well-known/jwks.json":    {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
 	"/openapi.json":             {{"GET", "/openapi.json", ``, false, 200, true}},
+	"/{$}":                      {{"GET", "/", ``, false, 200, true}},
 	"/errors/":                  {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
 	"/static/durward.css":       {{"GET", "/static/durward.css", ``, false, 200, true}},
 	"/healthz":                  {{"GET", "/healthz", ``, false, 200, false}},
@@ -366,7 +367,7 @@ func TestNothingElseIsServed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
 	token := w.signIn().AccessToken
-	for _, path := range []string{"/", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
 		"/api/admin/users", "/api/admin/events", "/api/revocations", "/static/", "/templates/error.html", "/openapi.yaml"} {
 		for _, method := range []string{"GET", "POST"} {
 			w.refused(w.do(method, path, token, nil), 404, "NOT_FOUND")

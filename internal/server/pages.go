@@ -25,6 +25,11 @@ var templates = sync.OnceValue(func() *template.Template {
 // staticFiles is GET /static/durward.css.
 func staticFiles() http.Handler { return fixed("text/css; charset=utf-8", stylesheet) }
 
+// front is GET /.
+func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
+	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, strings.TrimRight(s.c.PublicURL, "/")})
+}
+
 // errorPage is GET /errors/ and GET /errors/{code}.
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	name := strings.TrimPrefix(r.URL.Path, "/errors/")

@@ -73,7 +73,7 @@ func TestFieldsOfPages(t *testing.T) {
 		"http is let in from anywhere":  {open, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
 		"a public URL of http":          {http1, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, ""},
 	} {
-		for _, path := range []string{"/errors/", "/errors/TOKEN_EXPIRED", "/static/durward.css", "/api/profile", "/nothing", "/.well-known/jwks.json"} {
+		for _, path := range []string{"/", "/errors/", "/errors/TOKEN_EXPIRED", "/static/durward.css", "/api/profile", "/nothing", "/.well-known/jwks.json"} {
 			r, err := http.NewRequest("GET", c.w.url+path, nil)
 			if err != nil {
 				t.Fatal(err)

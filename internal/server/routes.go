@@ -45,6 +45,7 @@ func (s *Server) routes() http.Handler {
 	// For other software and for people who look.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
 	handle("/openapi.json", route{"GET": openAPI()})
+	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
 	handle("/static/durward.css", route{"GET": staticFiles()})
 	handle("/healthz", route{"GET": s.open(s.healthz)})
