@@ -560,6 +560,8 @@ func (l *loaded) check() (mistakes []error) {
 	between("tokens.refresh_ttl", l.Tokens.RefreshTTL, time.Second, 10*365*24*time.Hour)
 	between("tokens.refresh_absolute", l.Tokens.RefreshAbsolute, time.Second, 10*365*24*time.Hour)
 	between("tokens.refresh_grace", l.Tokens.RefreshGrace, time.Millisecond, 10*time.Minute)
+	between("sessions.idle", l.Sessions.Idle, time.Second, 10*365*24*time.Hour)
+	between("sessions.absolute", l.Sessions.Absolute, time.Second, 10*365*24*time.Hour)
 	between("tokens.leeway", l.Tokens.Leeway, 0, time.Minute)
 	oneOf("tokens.algorithm", l.Tokens.Algorithm, "ES256", "EdDSA", "RS256", "PS256", "HS256")
 	switch secret, err := l.sharedSecret(); {
