@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -260,6 +262,11 @@ func TestCookieEnds(t *testing.T) {
 	exact := w.cookieOf(adaEmail)
 	w.clock.advance(30 * time.Minute)
 	w.cookieDead(exact)
+	// What has ended is not listed either.
+	var page list[session]
+	if r := w.do("GET", "/api/auth/sessions", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
+		t.Errorf("sessions: %s", r.body)
+	}
 
 	steady := w.cookieOf(adaEmail)
 	for began := w.clock.Now(); w.clock.Now().Sub(began) < 12*time.Hour-20*time.Minute; w.clock.advance(20 * time.Minute) {
@@ -469,9 +476,11 @@ func TestStepUpByToken(t *testing.T) {
 	if up.RefreshToken != second.RefreshToken {
 		t.Error("the grant moved: a lost answer would sign the client out")
 	}
-	if r := w.do("POST", "/api/keys", up.AccessToken, object{"name": "k", "scopes": []string{"profile"}}); r.StatusCode != 201 {
+	var key struct{ Key string }
+	if r := w.do("POST", "/api/keys", up.AccessToken, object{"name": "k", "scopes": []string{"profile"}}); r.StatusCode != 201 || json.Unmarshal(r.body, &key) != nil {
 		t.Errorf("after it: %s %s", r.Status, r.body)
 	}
+	w.refused(w.do("POST", "/api/auth/step-up", key.Key, object{"password": adaPassword}), 403, "FORBIDDEN")
 	// The old token has its old rights, and a refresh renews nothing.
 	w.refused(w.do("POST", "/api/keys", second.AccessToken, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
 	w.clock.advance(6 * time.Minute)
@@ -625,4 +634,66 @@ func TestCookieUseNotWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.cookieWorks(cookie)
+}
+
+// A stream of the server's own guard ends within a second or two of its session,
+// whatever ends that, and is no use that would keep it alive.
+func TestStreamEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	streams := httptest.NewServer(w.server.outermost(w.server.api.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(rw, "open")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+		fmt.Fprint(rw, context.Cause(r.Context()))
+	}))))
+	defer streams.Close()
+	open := func(field, value string) (end <-chan string) {
+		t.Helper()
+		r, err := http.NewRequest("GET", streams.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(field, value)
+		res, err := streams.Client().Do(r)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%v %v", res, err)
+		}
+		lines := bufio.NewReader(res.Body)
+		if _, err := lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan string, 1)
+		go func() {
+			defer res.Body.Close()
+			rest, _ := io.ReadAll(lines)
+			ended <- string(rest)
+		}()
+		return ended
+	}
+	ends := func(what string, end <-chan string, code durward.Code) {
+		t.Helper()
+		select {
+		case why := <-end:
+			if !strings.Contains(why, string(code)) {
+				t.Errorf("%s: ended with %q, want %s", what, why, code)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: the stream goes on", what)
+		}
+	}
+	cookie, s := w.cookieOf(adaEmail), w.signIn()
+	byCookie, byToken := open("Cookie", sessionCookie+"="+cookie), open("Authorization", "Bearer "+s.AccessToken)
+	w.byCookie("POST", "/api/auth/logout", cookie, nil)
+	ends("sign-out by cookie", byCookie, durward.SessionExpired)
+	w.do("POST", "/api/auth/logout", s.AccessToken, nil)
+	ends("sign-out by token", byToken, durward.TokenRevoked)
+
+	idle := w.cookieOf(adaEmail)
+	byCookie = open("Cookie", sessionCookie+"="+idle)
+	w.clock.advance(20 * time.Minute)
+	began := time.Now()
+	w.eventually("it is asked again", func() bool { return time.Since(began) > 1500*time.Millisecond })
+	w.clock.advance(11 * time.Minute)
+	ends("idle", byCookie, durward.SessionExpired)
 }
