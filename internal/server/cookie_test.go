@@ -648,6 +648,7 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 		fmt.Fprint(rw, context.Cause(r.Context()))
 	}))))
 	defer streams.Close()
+	defer streams.CloseClientConnections() // of a stream that should have ended
 	open := func(field, value string) (end <-chan string) {
 		t.Helper()
 		r, err := http.NewRequest("GET", streams.URL, nil)
