@@ -222,13 +222,32 @@ func (v userShow) Run(e *environment) (err error) {
 	return w.Flush()
 }
 
-// changed prints a person as they are after a deed: said names their address.
-func (o output) changed(e *environment, s *system, id, said string) error {
-	u, err := s.People.ByID(e, id)
+// onPerson is a deed of the operator to one person.
+type onPerson struct {
+	place
+	output
+	who
+}
+
+// do does the deed and prints the person as they are after it: said names their
+// address.
+func (v onPerson) do(e *environment, said string, deed func(*system, store.User) error) (err error) {
+	s, err := v.open(e, false)
 	if err != nil {
 		return err
 	}
-	if o.JSON {
+	defer s.close(&err)
+	u, err := v.find(e, s)
+	if err != nil {
+		return err
+	}
+	if err := deed(s, u); err != nil {
+		return err
+	}
+	if u, err = s.People.ByID(e, u.ID); err != nil {
+		return err
+	}
+	if v.JSON {
 		return e.json(shownUser(u))
 	}
 	fmt.Fprintf(e.stdout, said, u.Email)
@@ -236,72 +255,28 @@ func (o output) changed(e *environment, s *system, id, said string) error {
 }
 
 type userPasswd struct {
-	place
 	newPassword
-	output
-	who
+	onPerson
 }
 
-func (v userPasswd) Run(e *environment) (err error) {
+func (v userPasswd) Run(e *environment) error {
 	password, err := v.read(e)
 	if err != nil {
 		return err
 	}
-	s, err := v.open(e, false)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
-	u, err := v.find(e, s)
-	if err != nil {
-		return err
-	}
-	if err := s.People.SetPassword(e, u, password, operator); err != nil {
-		return err
-	}
-	return v.changed(e, s, u.ID, "%s has a new password; all their sessions have ended\n")
+	return v.do(e, "%s has a new password; all their sessions have ended\n", func(s *system, u store.User) error {
+		return s.People.SetPassword(e, u, password, operator)
+	})
 }
 
-type userLock struct {
-	place
-	output
-	who
+type userLock struct{ onPerson }
+
+func (v userLock) Run(e *environment) error {
+	return v.do(e, "%s is locked; all their sessions have ended\n", func(s *system, u store.User) error { return s.People.Lock(e, u.ID, operator) })
 }
 
-func (v userLock) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
-	u, err := v.find(e, s)
-	if err != nil {
-		return err
-	}
-	if err := s.People.Lock(e, u.ID, operator); err != nil {
-		return err
-	}
-	return v.changed(e, s, u.ID, "%s is locked; all their sessions have ended\n")
-}
+type userUnlock struct{ onPerson }
 
-type userUnlock struct {
-	place
-	output
-	who
-}
-
-func (v userUnlock) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
-	u, err := v.find(e, s)
-	if err != nil {
-		return err
-	}
-	if err := s.People.Unlock(e, u.ID, operator); err != nil {
-		return err
-	}
-	return v.changed(e, s, u.ID, "%s may sign in again\n")
+func (v userUnlock) Run(e *environment) error {
+	return v.do(e, "%s may sign in again\n", func(s *system, u store.User) error { return s.People.Unlock(e, u.ID, operator) })
 }
