@@ -19,6 +19,11 @@ type DPoPConfig struct {
 	// longer asked for.
 	Check func(ctx context.Context, p DPoPProof) (*Principal, error)
 
+	// CheckKey judges a proof that comes without a token, with which a client asks for
+	// one (RFC 9449 s5), and returns the key that it proves to hold. It refuses as
+	// Check does. [Guard.HeldKey] asks it; nil where no tokens are given.
+	CheckKey func(ctx context.Context, p DPoPProof) (*HeldKey, error)
+
 	// Algorithms of proofs that are taken, named in the challenge. Default: ES256,
 	// EdDSA and Ed25519.
 	Algorithms []string
@@ -37,7 +42,7 @@ type DPoPConfig struct {
 
 // DPoPProof is a token and the proof that came with it.
 type DPoPProof struct {
-	Token  string // as sent, at most 8 KiB of token68 characters
+	Token  string // as sent, at most 8 KiB of token68 characters; empty for a proof alone
 	Proof  string // the one DPoP field, as sent; at most 8 KiB
 	Method string // of the request: what htm must be
 	URL    string // of the request without query: what htu must be
@@ -45,6 +50,18 @@ type DPoPProof struct {
 	// Fresh reports whether a nonce is one that is good here; nil where none is
 	// demanded.
 	Fresh func(nonce string) bool
+}
+
+// HeldKey is a key that a client has proved to hold.
+type HeldKey struct {
+	// Thumbprint is that of RFC 7638 with SHA-256, in base64url: the jkt of a token
+	// that is bound to the key (RFC 9449 s6.1).
+	Thumbprint string
+
+	// Spend takes the proof, which it does once, and is called when all else is well:
+	// proofs of strangers then fill no memory. It refuses a proof that was spent before
+	// by an error that wraps [InvalidProof].
+	Spend func() error
 }
 
 // DPoP returns the scheme of RFC 9449: an access token that is bound to a key, and
@@ -91,15 +108,32 @@ func (*dpop) Presented(r *http.Request) (found, ambient bool) { return presents(
 
 func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
 	v := visitOf(r.Context())
-	p := DPoPProof{Token: v.sent.Token68, Method: r.Method, URL: v.guard.target(r, v)}
-	if err := fitToken("DPoP", p.Token); err != nil {
+	if err := fitToken("DPoP", v.sent.Token68); err != nil {
 		return nil, err
 	}
+	p, err := d.proof(r, v)
+	if err != nil {
+		return nil, err
+	}
+	p.Token = v.sent.Token68
+	who, err := d.c.Check(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	if who == nil {
+		return nil, errors.New("DPoP: Check returned neither a principal nor an error")
+	}
+	return who.as("DPoP"), nil
+}
+
+// proof reads the proof of a request.
+func (d *dpop) proof(r *http.Request, v *visit) (DPoPProof, error) {
+	p := DPoPProof{Method: r.Method, URL: v.guard.target(r, v)}
 	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: one, and no more
 	case len(lines) != 1:
-		return nil, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
+		return DPoPProof{}, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
 	case len(lines[0]) > maxToken:
-		return nil, fmt.Errorf("a DPoP field of %d octets, at most %d are read: %w", len(lines[0]), maxToken, InvalidProof)
+		return DPoPProof{}, fmt.Errorf("a DPoP field of %d octets, at most %d are read: %w", len(lines[0]), maxToken, InvalidProof)
 	default:
 		p.Proof = lines[0]
 	}
@@ -109,14 +143,32 @@ func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
 			return ok && v.guard.c.Now().Sub(id.made()) <= d.c.NonceLife
 		}
 	}
-	who, err := d.c.Check(r.Context(), p)
-	if err != nil {
-		return nil, err
+	return p, nil
+}
+
+// HeldKey judges the DPoP proof of a request that asks for a token, where it has a
+// DPoP field: without one there is no key to bind a token to, and HeldKey returns
+// nil without an error. It refuses by an error that wraps [InvalidProof] or
+// [NonceRequired], for [Guard.Refuse] of a guard that has this scheme. It is for
+// handlers inside [Guard.Open]; a guard without the scheme DPoP, or with one that
+// has no CheckKey, finds no key.
+func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
+	if len(r.Header["Dpop"]) == 0 {
+		return nil, nil
 	}
-	if who == nil {
-		return nil, errors.New("DPoP: Check returned neither a principal nor an error")
+	r, v := g.arrive(r, nil, false)
+	for _, s := range g.c.Schemes {
+		d, ok := s.(*dpop)
+		if !ok || d.c.CheckKey == nil {
+			continue
+		}
+		p, err := d.proof(r, v)
+		if err != nil {
+			return nil, err
+		}
+		return d.c.CheckKey(r.Context(), p)
 	}
-	return who.as("DPoP"), nil
+	return nil, nil
 }
 
 func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {

@@ -828,8 +828,8 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 			continue
 		}
 		say := AuthenticationRequired
-		if i == v.chosen || which == asksOAuth {
-			say = code
+		if _, ok := s.(*dpop); i == v.chosen || which == asksOAuth || ok && (code == InvalidProof || code == NonceRequired) {
+			say = code // a proof is this scheme's, with a token or alone (RFC 9449 s8)
 		}
 		for _, c := range s.Challenges(r, say) {
 			if i == v.chosen && own == "" {

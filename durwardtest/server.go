@@ -30,7 +30,8 @@ type Server struct {
 	node *node.Node
 }
 
-// NewServer starts a server with open registration.
+// NewServer starts a server with open registration, which takes passwords with each
+// request and binds tokens to keys (DPoP).
 func NewServer(t testing.TB) *Server {
 	t.Helper()
 	must := func(err error) {
@@ -50,7 +51,7 @@ func NewServer(t testing.TB) *Server {
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)
-	s, err := n.Server(server.Config{PublicURL: srv.URL, Registration: true, Basic: true})
+	s, err := n.Server(server.Config{PublicURL: srv.URL, Registration: true, Basic: true, DPoP: true})
 	must(err)
 	handler.Store(s)
 	wait, err := n.Run(ctx)

@@ -63,7 +63,7 @@ func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 		d.c.MaxProofs = 1_000_000
 	}
 	return durward.DPoP(durward.DPoPConfig{
-		Check: d.check, Algorithms: d.c.Algorithms, Nonces: d.c.Nonces, NonceLife: d.c.NonceLife, Key: d.c.NonceKey,
+		Check: d.check, CheckKey: d.heldKey, Algorithms: d.c.Algorithms, Nonces: d.c.Nonces, NonceLife: d.c.NonceLife, Key: d.c.NonceKey,
 	})
 }
 
@@ -76,46 +76,91 @@ type dpop struct {
 // check takes the checks of RFC 9449 s4.3, then those of the token. A proof is
 // spent only when everything else is well.
 func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Principal, error) {
-	refuse := func(err error) error { return fmt.Errorf("jwt: DPoP proof: %w: %w", err, durward.InvalidProof) }
-	now := d.v.c.Now()
-	proof, err := parseProof(p.Proof)
+	proof, err := d.judge(ctx, p)
 	if err != nil {
-		return nil, refuse(err)
-	}
-	switch {
-	case !slices.Contains(d.c.Algorithms, proof.key.alg):
-		return nil, refuse(fmt.Errorf("alg is %s, accepted are %s", proof.key.alg, strings.Join(d.c.Algorithms, ", ")))
-	case proof.method != p.Method:
-		return nil, refuse(fmt.Errorf("htm is %s, the method is %s", shown(proof.method), p.Method))
-	case !sameURL(proof.url, p.URL):
-		return nil, refuse(fmt.Errorf("htu is %s, the request is for %s", shown(proof.url), shown(p.URL)))
-	}
-	// A stream's token is judged again; its proof was spent when the stream began.
-	again := durward.Rechecking(ctx)
-	if p.Fresh != nil && !again && !p.Fresh(proof.nonce) {
-		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not one that is good here: %w", durward.NonceRequired)
-	}
-	if age := now.Sub(proof.issued); !again && (age > d.c.Window || age < -iatSkew) {
-		return nil, refuse(fmt.Errorf("made %s ago by our clock, taken are those of the last %s", rough(age), d.c.Window))
+		return nil, err
 	}
 	sum := sha256.Sum256([]byte(p.Token))
 	if subtle.ConstantTimeCompare([]byte(proof.tokenHash), []byte(base64.RawURLEncoding.EncodeToString(sum[:]))) == 0 {
-		return nil, refuse(errors.New("ath is not the hash of the token"))
+		return nil, badProof(errors.New("ath is not the hash of the token"))
 	}
 	who, err := d.v.verify(ctx, p.Token, proof.thumbprint)
 	if err != nil {
 		return nil, err
 	}
-	if again {
-		return who, nil
+	// A stream's token is judged again; its proof was spent when the stream began.
+	if !durward.Rechecking(ctx) {
+		if err := d.spend(proof); err != nil {
+			return nil, err
+		}
+	}
+	return who, nil
+}
+
+// heldKey takes the checks of a proof that comes without a token.
+func (d *dpop) heldKey(ctx context.Context, p durward.DPoPProof) (*durward.HeldKey, error) {
+	proof, err := d.judge(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if proof.tokenHash != "" {
+		return nil, badProof(errors.New("ath is there and no token: the proof was made to go with one (RFC 9449 s4.2)"))
+	}
+	return &durward.HeldKey{Thumbprint: proof.thumbprint, Spend: func() error { return d.spend(proof) }}, nil
+}
+
+func badProof(err error) error {
+	return fmt.Errorf("jwt: DPoP proof: %w: %w", err, durward.InvalidProof)
+}
+
+// judge takes the checks of RFC 9449 s4.3 but for those that want a token.
+func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
+	proof, err := parseProof(p.Proof)
+	if err != nil {
+		return nil, badProof(err)
+	}
+	switch {
+	case !slices.Contains(d.c.Algorithms, proof.key.alg):
+		return nil, badProof(fmt.Errorf("alg is %s, accepted are %s", proof.key.alg, strings.Join(d.c.Algorithms, ", ")))
+	case proof.method != p.Method:
+		return nil, badProof(fmt.Errorf("htm is %s, the method is %s", shown(proof.method), p.Method))
+	case !sameURL(proof.url, p.URL):
+		return nil, badProof(fmt.Errorf("htu is %s, the request is for %s", shown(proof.url), shown(p.URL)))
+	}
+	if durward.Rechecking(ctx) {
+		return proof, nil // it was fresh when it was spent
+	}
+	if p.Fresh != nil && !p.Fresh(proof.nonce) {
+		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not one that is good here: %w", durward.NonceRequired)
+	}
+	if err := d.inTime(proof, d.v.c.Now()); err != nil {
+		return nil, err
+	}
+	return proof, nil
+}
+
+func (d *dpop) inTime(proof *proof, now time.Time) error {
+	if age := now.Sub(proof.issued); age > d.c.Window || age < -iatSkew {
+		return badProof(fmt.Errorf("made %s ago by our clock, taken are those of the last %s", rough(age), d.c.Window))
+	}
+	return nil
+}
+
+// spend takes a proof that was judged, once. Its age is asked for again: what is
+// remembered of it is forgotten when nobody could be judged by it any more, and
+// somebody judged long ago may come to it late.
+func (d *dpop) spend(proof *proof) error {
+	now := d.v.c.Now()
+	if err := d.inTime(proof, now); err != nil {
+		return err
 	}
 	switch fresh, full := d.seen.spend(proof.thumbprint, proof.id, now, d.c.Window+iatSkew, d.c.MaxProofs); {
 	case full:
-		return nil, fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
+		return fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
 	case !fresh:
-		return nil, refuse(errors.New("it was used before"))
+		return badProof(errors.New("it was used before"))
 	}
-	return who, nil
+	return nil
 }
 
 // proof is a DPoP proof whose signature is right: whoever made it holds key.

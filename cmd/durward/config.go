@@ -49,6 +49,12 @@ type Config struct {
 	// it would need something stored that is as good as the password.
 	Basic bool `toml:"basic"`
 
+	// Whether access and refresh tokens are bound to a key where a client proves at the
+	// sign-in to hold one (DPoP, RFC 9449). A bound token is worth nothing without a
+	// fresh proof in each request. Clients that send no proof get Bearer tokens. While
+	// this is off, bound tokens of an earlier start are not taken.
+	DPoP bool `toml:"dpop"`
+
 	// The master key in its written form, 64 hexadecimal digits, where it does not
 	// stand in `data_dir`. Best given as DURWARD_MASTER_KEY_FILE.
 	MasterKey seal.Secret `toml:"master_key"`

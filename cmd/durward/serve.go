@@ -89,7 +89,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 			return err
 		}
 		next, err := s.Server(server.Config{
-			PublicURL: l.PublicURL, Registration: l.Registration == "open", Basic: l.Basic, Origins: l.CORS.Origins, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
+			PublicURL: l.PublicURL, Registration: l.Registration == "open", Basic: l.Basic, DPoP: l.DPoP, Origins: l.CORS.Origins, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
 		})
 		if err == nil {
 			current.Store(next)

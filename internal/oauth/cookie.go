@@ -178,7 +178,7 @@ func (i *Issuer) CookieToken(ctx context.Context, value string) (Tokens, error) 
 // accessAlone signs an access token that ends at ends at the latest.
 func (i *Issuer) accessAlone(s store.Session, clientID, scope string, ends time.Time) (Tokens, error) {
 	now := i.c.Now()
-	access, life, err := i.access(s, clientID, scope, ends, now)
+	access, life, err := i.access(s, clientID, scope, "", ends, now)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -189,7 +189,7 @@ func (i *Issuer) accessAlone(s store.Session, clientID, scope string, ends time.
 // proved anew who they are by the methods amr: its session's auth_time, acr and amr
 // are those of now on, and a refresh does not renew them. The grant goes on: the
 // answer has its current refresh token, which is spent by nothing here, and none
-// where the session has a cookie instead. It refuses with TokenRevoked where the
+// where the session has a cookie instead. What was bound to a key stays bound to it. It refuses with TokenRevoked where the
 // session has ended, and with InvalidCredentials where the person was locked, or
 // the password changed, since u was read.
 func (i *Issuer) StepUp(ctx context.Context, u store.User, p *durward.Principal, amr []string, from account.From) (Tokens, error) {

@@ -193,18 +193,30 @@ type Tokens struct {
 	RefreshLife      time.Duration // the smaller of what is left until the idle and the absolute end
 	Scope            string
 	Session, Subject string
+	Bound            bool // to a DPoP key: the access token is of the type DPoP, not Bearer
 }
 
 // SignIn begins a session for u, who has just proved who they are by the methods
 // amr (RFC 8176), and gives its first tokens. It refuses with InvalidCredentials
 // where the person was locked, or the password changed, since u was read.
-func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, from account.From) (Tokens, error) {
+//
+// With a key, nil is none, all that is ever given for this sign-in is bound to it,
+// its refresh tokens too, since the client is a public one (RFC 9449 s5). A proof
+// that was spent before is refused with InvalidProof.
+func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, key *durward.HeldKey, from account.From) (Tokens, error) {
+	jkt := ""
+	if key != nil {
+		if err := key.Spend(); err != nil {
+			return Tokens{}, err
+		}
+		jkt = key.Thumbprint
+	}
 	now := i.c.Now()
 	k := i.ring.Load().newest()
 	s := i.newSession(u, amr, now.Add(i.c.RefreshAbsolute), now, from)
 	g := store.Grant{
 		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
-		Salt: newSalt(), Key: k.number, Network: s.Network, Agent: s.Agent,
+		Salt: newSalt(), Key: k.number, Network: s.Network, Agent: s.Agent, JKT: jkt,
 		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}
 	_, err := i.c.DB.CreateSession(ctx, s, g, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
@@ -241,20 +253,20 @@ func (i *Issuer) tokens(g store.Grant, s store.Session, n uint32, now time.Time)
 	if err != nil {
 		return Tokens{}, err
 	}
-	access, life, err := i.access(s, g.ClientID, g.Scope, time.Time{}, now)
+	access, life, err := i.access(s, g.ClientID, g.Scope, g.JKT, time.Time{}, now)
 	if err != nil {
 		return Tokens{}, err
 	}
 	return Tokens{
 		Access: access, AccessLife: life,
 		Refresh: refresh, RefreshLife: earlier(g.IdleEnds, g.Ends).Sub(now),
-		Scope: g.Scope, Session: s.ID, Subject: s.UserID,
+		Scope: g.Scope, Session: s.ID, Subject: s.UserID, Bound: g.JKT != "",
 	}, nil
 }
 
-// access signs an access token of a session. It ends at ends at the latest, where
-// that is not zero.
-func (i *Issuer) access(s store.Session, clientID, scope string, ends, now time.Time) (token string, life time.Duration, err error) {
+// access signs an access token of a session, bound to the DPoP key of a thumbprint
+// where that is not empty. It ends at ends at the latest, where that is not zero.
+func (i *Issuer) access(s store.Session, clientID, scope, jkt string, ends, now time.Time) (token string, life time.Duration, err error) {
 	// NumericDate has whole seconds: the token ends no later than it says.
 	issued := now.Truncate(time.Second)
 	expires := issued.Add(i.c.AccessTTL)
@@ -263,8 +275,13 @@ func (i *Issuer) access(s store.Session, clientID, scope string, ends, now time.
 			return "", 0, fmt.Errorf("oauth: session %s ends within a second: %w", s.ID, durward.SessionExpired)
 		}
 	}
+	var bound *jwt.Confirmation
+	if jkt != "" {
+		bound = &jwt.Confirmation{JKT: jkt} // RFC 9449 s6.1
+	}
 	token, err = i.signer.Load().Sign(jwt.Claims{
-		Issuer: i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
+		Confirmation: bound,
+		Issuer:       i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
 		Expires: expires, IssuedAt: issued, ID: newID(),
 		ClientID: clientID, Scopes: strings.Fields(scope), SessionID: s.ID,
 		// Under a clock that was put back the sign-in lies ahead, which no token may say.

@@ -161,7 +161,7 @@ func (w *world) person() store.User {
 
 func (w *world) signIn(u store.User) Tokens {
 	w.t.Helper()
-	t, err := w.SignIn(context.Background(), u, []string{"pwd"}, home)
+	t, err := w.SignIn(context.Background(), u, []string{"pwd"}, nil, home)
 	w.must(err)
 	return t
 }
@@ -169,7 +169,7 @@ func (w *world) signIn(u store.User) Tokens {
 // refreshed wants a refresh to succeed.
 func (w *world) refreshed(token string, from account.From) Tokens {
 	w.t.Helper()
-	t, err := w.Refresh(context.Background(), token, from)
+	t, err := w.Refresh(context.Background(), token, nil, from)
 	w.must(err)
 	return t
 }
@@ -177,7 +177,7 @@ func (w *world) refreshed(token string, from account.From) Tokens {
 // refused wants a refresh to be refused with a code, and to give nothing.
 func (w *world) refused(token string, from account.From, want durward.Code) {
 	w.t.Helper()
-	t, err := w.Refresh(context.Background(), token, from)
+	t, err := w.Refresh(context.Background(), token, nil, from)
 	if codeOf(err) != want || t != (Tokens{}) {
 		w.t.Fatalf("Refresh: %v and tokens of session %q, want %s and none", err, t.Session, want)
 	}
@@ -290,7 +290,7 @@ func TestSignIn(t *testing.T) {
 	// Locked after the password was judged.
 	_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: newID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
 	w.must(err)
-	if got, err := w.SignIn(t.Context(), u, []string{"pwd"}, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
+	if got, err := w.SignIn(t.Context(), u, []string{"pwd"}, nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
 		t.Errorf("SignIn of somebody locked: %v", err)
 	}
 }
@@ -397,7 +397,7 @@ func TestStoreFails(t *testing.T) {
 		if what == "theft" {
 			from = elsewhere
 		}
-		tokens, err := w.Refresh(t.Context(), at.token, from)
+		tokens, err := w.Refresh(t.Context(), at.token, nil, from)
 		if codeOf(err) != "no code" || tokens != (Tokens{}) {
 			t.Errorf("%s that cannot be written: %v, want an error without a code", what, err)
 		}
@@ -409,9 +409,9 @@ func TestStoreFails(t *testing.T) {
 
 	spare := w.JWKS()
 	w.must(w.db.Close())
-	tokens, err := w.Refresh(t.Context(), second.Refresh, home)
+	tokens, err := w.Refresh(t.Context(), second.Refresh, nil, home)
 	check("Refresh", err, tokens != (Tokens{}))
-	tokens, err = w.SignIn(t.Context(), u, nil, home)
+	tokens, err = w.SignIn(t.Context(), u, nil, nil, home)
 	check("SignIn", err, tokens != (Tokens{}))
 	token, c, err := w.Issue(t.Context(), u.ID, nil, time.Minute)
 	check("Issue", err, token != "" || c.ID != "")

@@ -441,13 +441,13 @@ func TestManyMakeTheKeys(t *testing.T) {
 		t.Errorf("keys %v", s)
 	}
 	u := w.person()
-	tokens, err := issuers[0].SignIn(t.Context(), u, nil, home)
+	tokens, err := issuers[0].SignIn(t.Context(), u, nil, nil, home)
 	w.must(err)
 	for _, i := range issuers[1:] {
 		if _, err := i.Verifier().Verify(t.Context(), tokens.Access); err != nil {
 			t.Error(err)
 		}
-		if tokens, err = i.Refresh(t.Context(), tokens.Refresh, home); err != nil {
+		if tokens, err = i.Refresh(t.Context(), tokens.Refresh, nil, home); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -108,9 +108,11 @@ const (
 
 // Refresh judges a refresh token and answers with the next, or with the same
 // again where an answer may have been lost. It refuses with RefreshInvalid,
-// RefreshExpired or SessionRevoked; the move is durable when it returns.
-func (i *Issuer) Refresh(ctx context.Context, token string, from account.From) (Tokens, error) {
-	t, err := i.refresh(ctx, token, from)
+// RefreshExpired or SessionRevoked; the move is durable when it returns. key is the
+// one that the client has proved to hold, nil is none: a grant that is bound to
+// another is refused with InvalidProof and stays as it is.
+func (i *Issuer) Refresh(ctx context.Context, token string, key *durward.HeldKey, from account.From) (Tokens, error) {
+	t, err := i.refresh(ctx, token, key, from)
 	if errors.Is(err, errGarbage) && i.c.Rate != nil {
 		// Only bad ones are counted and only they are turned away: a good token
 		// never waits for somebody else's bad ones.
@@ -124,21 +126,33 @@ func (i *Issuer) Refresh(ctx context.Context, token string, from account.From) (
 // errGarbage marks a token that was never one of ours.
 var errGarbage = fmt.Errorf("never issued: %w", durward.RefreshInvalid)
 
-func (i *Issuer) refresh(ctx context.Context, token string, from account.From) (Tokens, error) {
+func (i *Issuer) refresh(ctx context.Context, token string, key *durward.HeldKey, from account.From) (Tokens, error) {
 	p, k, err := i.presented(token)
 	if err != nil {
 		return Tokens{}, err
 	}
 	// Somebody else may move the grant between reading and moving; each such
 	// move makes this token older, so that a few rounds decide.
-	for range graceGenerations + 2 {
+	for round := range graceGenerations + 2 {
 		g, s, u, err := i.granted(ctx, p, k)
 		if err != nil {
 			return Tokens{}, err
 		}
 		now := i.c.Now()
-		if err := ended(g, s, u, now); err != nil {
+		if err := ended(g, s, now); err != nil {
 			return Tokens{}, err
+		}
+		if err := boundTo(g, key); err != nil {
+			return Tokens{}, err
+		}
+		if !u.LockedAt.IsZero() {
+			return Tokens{}, fmt.Errorf("oauth: %s is locked: %w", u.ID, durward.SessionRevoked)
+		}
+		if key != nil && round == 0 {
+			// Whatever the token turns out to be, its proof is used up.
+			if err := key.Spend(); err != nil {
+				return Tokens{}, err
+			}
 		}
 		g.Scope = stillOf(g.Scope, u)
 		t, again, err := i.decide(ctx, g, s, p.n, now, from)
@@ -190,7 +204,7 @@ func (i *Issuer) granted(ctx context.Context, p refreshParts, k refreshKey) (sto
 }
 
 // ended says why a grant cannot be refreshed any more, without an alarm.
-func ended(g store.Grant, s store.Session, u store.User, now time.Time) error {
+func ended(g store.Grant, s store.Session, now time.Time) error {
 	switch {
 	case !g.EndedAt.IsZero():
 		return fmt.Errorf("oauth: the grant ended %s ago (%s): %w", now.Sub(g.EndedAt).Truncate(time.Second), g.EndReason, durward.SessionRevoked)
@@ -203,8 +217,21 @@ func ended(g store.Grant, s store.Session, u store.User, now time.Time) error {
 	case g.Generation == math.MaxUint32:
 		// One more would be token 0 again, which was spent at the beginning.
 		return fmt.Errorf("oauth: the grant moved as often as it can: %w", durward.RefreshExpired)
-	case !u.LockedAt.IsZero():
-		return fmt.Errorf("oauth: %s is locked: %w", u.ID, durward.SessionRevoked)
+	}
+	return nil
+}
+
+// boundTo refuses whoever has not proved to hold the key that a grant is bound to
+// (RFC 9449 s5). A grant that is bound to none takes any key, and stays unbound: a
+// thief of a Bearer token must not make it theirs alone.
+func boundTo(g store.Grant, key *durward.HeldKey) error {
+	switch {
+	case g.JKT == "":
+		return nil
+	case key == nil:
+		return fmt.Errorf("oauth: grant %x is bound to a DPoP key and no proof came: %w", g.ID, durward.InvalidProof)
+	case key.Thumbprint != g.JKT:
+		return fmt.Errorf("oauth: grant %x is bound to the DPoP key %s, the proof is of %s: %w", g.ID, g.JKT, key.Thumbprint, durward.InvalidProof)
 	}
 	return nil
 }
@@ -271,6 +298,11 @@ func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n u
 				t, err = i.tokens(g, s, g.Generation, now)
 				return t, false, err
 			}
+		}
+		if back == 1 && !elsewhere && g.JKT != "" {
+			// Whoever asks holds the key, so nobody else could have used the answer.
+			t, err = i.tokens(g, s, g.Generation, now)
+			return t, false, err
 		}
 		if back == 1 && !elsewhere {
 			// The current token was never shown: its answer was lost for longer than

@@ -174,7 +174,7 @@ func TestPresented(t *testing.T) {
 			before, _ := w.grant(first.Refresh)
 			told := len(w.told(u))
 
-			tokens, err := w.Refresh(t.Context(), w.nth(first.Refresh, row.n), row.from)
+			tokens, err := w.Refresh(t.Context(), w.nth(first.Refresh, row.n), nil, row.from)
 			g, s := w.grant(first.Refresh)
 			if row.want == moved || row.want == again {
 				w.must(err)
@@ -365,7 +365,7 @@ func TestForged(t *testing.T) {
 	}
 	before := w.rows("grants")
 	for name, token := range bad {
-		tokens, err := w.Refresh(t.Context(), token, home)
+		tokens, err := w.Refresh(t.Context(), token, nil, home)
 		if codeOf(err) != durward.RefreshInvalid || tokens != (Tokens{}) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -446,7 +446,7 @@ func TestBadOnesAreCounted(t *testing.T) {
 	w.refreshed(first.Refresh, home)
 	w.clock.advance(8 * 24 * time.Hour)
 	for range 4 {
-		_, _ = w.Refresh(t.Context(), "dr_nonsense", home)
+		_, _ = w.Refresh(t.Context(), "dr_nonsense", nil, home)
 	}
 	w.refused("dr_nonsense", home, durward.TooManyAttempts)
 	w.refused(second.Refresh, home, durward.RefreshExpired)
@@ -540,7 +540,7 @@ func TestManyRefreshOneToken(t *testing.T) {
 		wg.Go(func() {
 			<-start
 			var err error
-			if answers[n], err = w.Refresh(context.Background(), first.Refresh, home); err != nil {
+			if answers[n], err = w.Refresh(context.Background(), first.Refresh, nil, home); err != nil {
 				t.Error(err)
 			}
 		})
@@ -629,7 +629,7 @@ func TestRefreshModel(t *testing.T) {
 			default:
 				want = durward.SessionRevoked
 			}
-			tokens, err := w.Refresh(context.Background(), m.tokens[n], from)
+			tokens, err := w.Refresh(context.Background(), m.tokens[n], nil, from)
 			if codeOf(err) != want {
 				t.Fatalf("token %d of a grant at %d: %v, want %s", n, g, err, want)
 			}
@@ -658,7 +658,7 @@ func TestRefreshModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"sign in": func(t *rapid.T) {
 				u := rapid.SampledFrom(users).Draw(t, "user")
-				tokens, err := w.SignIn(context.Background(), u, []string{"pwd"}, home)
+				tokens, err := w.SignIn(context.Background(), u, []string{"pwd"}, nil, home)
 				if err != nil {
 					t.Fatal(err)
 				}

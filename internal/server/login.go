@@ -24,8 +24,12 @@ type tokenAnswer struct {
 }
 
 func answerTokens(w http.ResponseWriter, t oauth.Tokens) error {
+	kind := "Bearer"
+	if t.Bound {
+		kind = "DPoP" // RFC 9449 s5
+	}
 	return answer(w, http.StatusOK, tokenAnswer{
-		AccessToken: t.Access, TokenType: "Bearer", ExpiresIn: seconds(t.AccessLife),
+		AccessToken: t.Access, TokenType: kind, ExpiresIn: seconds(t.AccessLife),
 		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshLife), Scope: t.Scope,
 	})
 }
@@ -40,7 +44,7 @@ func from(r *http.Request) account.From {
 }
 
 // login is POST /api/auth/login.
-func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
 	in, err := decode[struct {
 		Email      string `json:"email"`
 		Password   string `json:"password"`
@@ -53,6 +57,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.UseCookies {
+		if key != nil {
+			// Dropping the binding in silence would be worse.
+			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "A cookie is bound to no key.",
+				Hint: "Leave out use_cookies or the DPoP field.", Members: map[string]any{"member": "use_cookies"}, Err: errors.New("use_cookies with a DPoP proof")}
+		}
 		// A foreign page must not sign anybody in, as whomever it likes (RFC 9700 s4.7).
 		if err := s.signIn.SameOrigin(r); err != nil {
 			return err
@@ -65,7 +74,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if in.UseCookies {
 		return s.loginWithCookie(w, r, u)
 	}
-	t, err := s.c.Issuer.SignIn(r.Context(), u, []string{"pwd"}, from(r))
+	t, err := s.c.Issuer.SignIn(r.Context(), u, []string{"pwd"}, key, from(r))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 // refresh is POST /api/auth/refresh. Its own 401 is the only answer that signs a
 // client out.
-func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
 	in, err := decode[struct {
 		RefreshToken string `json:"refresh_token"`
 	}](w, r)
@@ -21,7 +22,11 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err := present(field{"refresh_token", in.RefreshToken}); err != nil {
 		return err
 	}
-	t, err := s.c.Issuer.Refresh(r.Context(), in.RefreshToken, from(r))
+	t, err := s.c.Issuer.Refresh(r.Context(), in.RefreshToken, key, from(r))
+	if s.proofs == nil && errors.Is(err, durward.InvalidProof) {
+		// Proofs were taken once and are no longer: nothing but a sign-in helps.
+		return fmt.Errorf("%v, and none are taken (dpop is off): %w", err, durward.RefreshInvalid)
+	}
 	if err != nil {
 		return err
 	}
@@ -54,8 +59,9 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if session == "" {
-		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-			// A token that ended still says whose session it was.
+		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
+			// A token that ended still says whose session it was. A proof is not asked
+			// for: whoever has the token may end it, and most of all who lost the key.
 			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
 			var code durward.Code
 			switch {

@@ -26,8 +26,8 @@ func (s *Server) routes() http.Handler {
 
 	// Signing in and staying in.
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
-	handle("/api/auth/login", route{"POST": s.open(s.login)})
-	handle("/api/auth/refresh", route{"POST": s.open(s.refresh)})
+	handle("/api/auth/login", route{"POST": s.proven(s.login)})
+	handle("/api/auth/refresh", route{"POST": s.proven(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
 	handle("/api/auth/step-up", route{"POST": s.signedIn(s.stepUp)})
@@ -94,6 +94,29 @@ type endpoint func(http.ResponseWriter, *http.Request) error
 
 // open serves e to anybody; its refusals name where to sign in.
 func (s *Server) open(e endpoint) http.Handler { return s.rendered(s.signIn, e) }
+
+// proven serves e to anybody, with the key that a DPoP proof shows, where one came
+// and they are taken. The proof is judged before the body is read: it costs one
+// signature, and a client that has yet to hear of a nonce makes nobody hash a
+// password twice.
+func (s *Server) proven(e func(http.ResponseWriter, *http.Request, *durward.HeldKey) error) http.Handler {
+	if s.proofs == nil {
+		return s.open(func(w http.ResponseWriter, r *http.Request) error { return e(w, r, nil) })
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key, err := s.proofs.HeldKey(r)
+		if err == nil {
+			err = e(w, r, key)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, durward.InvalidProof), errors.Is(err, durward.NonceRequired):
+			s.proofs.Refuse(w, r, err)
+		default:
+			s.signIn.Refuse(w, r, asRefusal(err))
+		}
+	})
+}
 
 // signedIn serves e to requests with a good access token or key.
 func (s *Server) signedIn(e endpoint) http.Handler {

@@ -20,6 +20,7 @@ import (
 	"github.com/durward-auth/durward/internal/oauth"
 	"github.com/durward-auth/durward/internal/revocation"
 	"github.com/durward-auth/durward/internal/store"
+	"github.com/durward-auth/durward/jwt"
 )
 
 // Config is what the server is made of. DB, People, Issuer, Revocations, Denials
@@ -34,6 +35,7 @@ type Config struct {
 	PublicURL         string   // origin that links and challenges name
 	Registration      bool     // anybody may make an account
 	Basic             bool     // address and password are taken with each request, too
+	DPoP              bool     // tokens are bound to a key where a client proves to hold one (RFC 9449)
 	Origins           []string // of other pages whose scripts may call the API
 	Proxies           []netip.Prefix
 	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
@@ -49,6 +51,7 @@ type Server struct {
 	realm    string
 	api      *durward.Guard // routes that want an access token
 	signIn   *durward.Guard // sign-in and refresh, whose challenge is Session
+	proofs   *durward.Guard // the same where a DPoP proof was refused; nil where none are taken
 	handler  http.Handler
 	stopping atomic.Bool
 }
@@ -90,6 +93,13 @@ func New(c Config) (*Server, error) {
 		},
 	}
 	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme(), s.apiKeys(), s.cookies()}
+	var proofs durward.Scheme // one for all routes: a proof passes once, wherever it is shown
+	if c.DPoP {
+		// The key of nonces is drawn: what was shown to another node, or before a
+		// restart, is not taken here, though nobody here has seen it.
+		proofs = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true})
+		guard.Schemes = append(guard.Schemes, proofs)
+	}
 	guard.Strongest = c.Issuer.Strongest
 	if c.Basic {
 		guard.Schemes = append(guard.Schemes, s.basic())
@@ -100,6 +110,12 @@ func New(c Config) (*Server, error) {
 	guard.Schemes = []durward.Scheme{durward.Session()}
 	if s.signIn, err = durward.New(guard); err != nil {
 		return nil, err
+	}
+	if c.DPoP {
+		guard.Schemes = append(guard.Schemes, proofs)
+		if s.proofs, err = durward.New(guard); err != nil {
+			return nil, err
+		}
 	}
 	s.handler = s.routes()
 	return s, nil

@@ -89,6 +89,7 @@ type settings struct {
 	dir          string
 	registration bool
 	basic        bool
+	dpop         bool
 	origins      []string
 	grace        time.Duration
 	badKeys      int // a minute and network; 0 is no limit
@@ -141,7 +142,7 @@ func newWorld(t *testing.T, set settings) *world {
 	must(err)
 	must(follower.Load(ctx))
 	denials := NewDenials(w.db, log, w.clock.Now)
-	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, Origins: set.origins, Now: w.clock.Now, Log: log})
+	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
 	must(err)
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {

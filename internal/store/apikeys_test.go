@@ -76,6 +76,32 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// A grant of before there were bound ones is bound to nothing, and one that is made
+// after says to what it is.
+func TestUpgradeOfGrants(t *testing.T) {
+	t.Parallel()
+	path := aDatabaseOf(t, 3,
+		`INSERT INTO users VALUES ('ada', 'Ada@Example.com', 'ada@example.com', 'Ada', '$argon2id$ada', 1, 1, 1, 0)`,
+		`INSERT INTO sessions VALUES ('session-1', 'ada', 'durward', 'profile', 1, 9, 0, '', 1, 'a', 'pwd', 'n', 'd', 'a')`,
+		`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
+			VALUES ('`+grantID(aGrantID("grant-1"))+`', 'session-1', 'durward', 'profile', 7, x'00', 1, 'n', 'a', 1, 8, 9)`)
+	db := openFile(t, path)
+	got, s, u, err := db.GrantByID(t.Context(), aGrantID("grant-1"))
+	if err != nil || got.JKT != "" || got.Generation != 7 || s.ID != "session-1" || u.ID != "ada" {
+		t.Errorf("got %+v of %s and %s, %v, want the grant of before, bound to nothing", got, s.ID, u.ID, err)
+	}
+	moved, err := db.RotateRefresh(t.Context(), aMove("grant-1", 7, 8))
+	if err != nil || !moved {
+		t.Errorf("moved: %t, %v", moved, err)
+	}
+	addUser(t, db, "bob")
+	signIn(t, db, "bob", "session-2", "grant-2")
+	if got, _, _, err := db.GrantByID(t.Context(), aGrantID("grant-2")); err != nil || got.JKT != aGrant("grant-2", "").JKT {
+		t.Errorf("bound to %q, %v", got.JKT, err)
+	}
+	clean(t, db)
+}
+
 // What is written is what is read, by every way to it.
 func TestAPIKeyIsKept(t *testing.T) {
 	t.Parallel()

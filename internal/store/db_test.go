@@ -77,7 +77,7 @@ func aGrantID(name string) (id [16]byte) {
 func aGrant(name, sessionID string) Grant {
 	return Grant{
 		ID: aGrantID(name), SessionID: sessionID, ClientID: "durward", Scope: "openid", Generation: 1, Salt: []byte("salt\x00\xff" + name), Key: 3,
-		Network: "192.0.2.0/24", Agent: "Firefox", CreatedAt: noon, IdleEnds: noon.Add(7 * 24 * time.Hour), Ends: noon.Add(30 * 24 * time.Hour),
+		Network: "192.0.2.0/24", Agent: "Firefox", JKT: "thumbprint of " + name, CreatedAt: noon, IdleEnds: noon.Add(7 * 24 * time.Hour), Ends: noon.Add(30 * 24 * time.Hour),
 	}
 }
 

@@ -20,6 +20,7 @@ type Grant struct {
 	Moved          [4]time.Time // when it came to its generation, to the one before, and so on
 	Replays        int          // answers given again in this generation
 	Network, Agent string       // of the last refresh
+	JKT            string       // thumbprint of the DPoP key that it is bound to (RFC 9449 s5); empty where to none
 	CreatedAt      time.Time
 	IdleEnds, Ends time.Time
 	EndedAt        time.Time // zero while it lives
@@ -27,7 +28,7 @@ type Grant struct {
 }
 
 const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.scope, grants.generation, grants.salt, grants.key_number,
-	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent,
+	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent, grants.jkt,
 	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
 
 // into lists where the columns of a grant go; done turns times and id.
@@ -35,7 +36,7 @@ func (g *Grant) into() (fields []any, done func() error) {
 	var id string
 	var times [8]int64
 	return []any{&id, &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
-			&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &times[4], &times[5], &times[6], &times[7], &g.EndReason}, func() error {
+			&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &g.JKT, &times[4], &times[5], &times[6], &times[7], &g.EndReason}, func() error {
 			for i := range g.Moved {
 				g.Moved[i] = moment(times[i])
 			}
@@ -52,9 +53,9 @@ func (g *Grant) into() (fields []any, done func() error) {
 func grantID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 func (t *tx) insertGrant(g Grant) error {
-	_, err := t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends))
+	_, err := t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, jkt, created_at, idle_ends, ends)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, g.JKT, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends))
 	return err
 }
 
