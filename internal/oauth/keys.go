@@ -317,10 +317,10 @@ func (i *Issuer) Run(ctx context.Context) {
 		if n%60 == 0 {
 			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx))
 		}
-		err = errors.Join(err, i.ReadKeys(ctx))
 		if n%5 == 0 {
 			err = errors.Join(err, i.c.DB.Beat(ctx, i.c.Now()))
 		}
+		err = errors.Join(err, i.ReadKeys(ctx))
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
