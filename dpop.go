@@ -156,7 +156,10 @@ func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 	if len(r.Header["Dpop"]) == 0 {
 		return nil, nil
 	}
-	r, v := g.arrive(r, nil, false)
+	v := visitOf(r.Context())
+	if v == nil || v.guard != g {
+		r, v = g.arrive(r, nil, false)
+	}
 	for _, s := range g.c.Schemes {
 		d, ok := s.(*dpop)
 		if !ok || d.c.CheckKey == nil {
@@ -166,7 +169,14 @@ func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		return d.c.CheckKey(r.Context(), p)
+		key, err := d.c.CheckKey(r.Context(), p)
+		if err != nil {
+			return nil, err
+		}
+		if key == nil { // which would be a Bearer token for who asked for a bound one
+			return nil, errors.New("DPoP: CheckKey returned neither a key nor an error")
+		}
+		return key, nil
 	}
 	return nil, nil
 }

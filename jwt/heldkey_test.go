@@ -101,6 +101,11 @@ func TestHeldKey(t *testing.T) {
 	none, _ := giver(t, v.Scheme(), durward.DPoP(durward.DPoPConfig{Check: func(context.Context, durward.DPoPProof) (*durward.Principal, error) {
 		return nil, errors.New("never asked")
 	}}))
+	silent, _ := giver(t, durward.DPoP(durward.DPoPConfig{
+		Check:    func(context.Context, durward.DPoPProof) (*durward.Principal, error) { return nil, durward.InvalidToken },
+		CheckKey: func(context.Context, durward.DPoPProof) (*durward.HeldKey, error) { return nil, nil },
+	}))
+	answered(t, "neither key nor error", ask(silent, "x"), 503, durward.AuthUnavailable, "")
 	if w := ask(none, "x"); w.Code != 200 || w.Body.String() != "no key" {
 		t.Errorf("without CheckKey: %d %s", w.Code, w.Body)
 	}

@@ -328,6 +328,40 @@ func TestServePlain(t *testing.T) {
 	}
 }
 
+// The key dpop decides whether a proof is looked at.
+func TestServeBindsTokens(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addPerson(t, dir, "ada@example.com", "correct horse battery staple")
+	for _, on := range []bool{false, true} {
+		p := serve(t, program([]string{fmt.Sprintf("DURWARD_DPOP=%t", on)}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+		r, err := http.NewRequest("POST", p.url+"/api/auth/login", strings.NewReader(`{"email":"ada@example.com","password":"correct horse battery staple"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("DPoP", "no proof")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		want := `"token_type":"Bearer"`
+		if on {
+			want = `"code":"INVALID_PROOF"`
+		}
+		if !strings.Contains(string(body), want) || (res.Header.Get("DPoP-Nonce") != "") != on {
+			t.Errorf("dpop %t: %s %v %s", on, res.Status, res.Header, body)
+		}
+		if status := p.stop(); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	}
+}
+
 // What the shell does to a person reaches the running server.
 func TestShellReachesServer(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -113,6 +114,8 @@ func New(c Config) (*Server, error) {
 	}
 	if c.DPoP {
 		guard.Schemes = append(guard.Schemes, proofs)
+		guard.Hints = maps.Clone(guard.Hints)
+		guard.Hints[durward.InvalidProof] = "Make a new proof for this method and this URL, without ath; a refresh wants the key of the sign-in."
 		if s.proofs, err = durward.New(guard); err != nil {
 			return nil, err
 		}
