@@ -393,8 +393,8 @@ func (g *Guard) SameOrigin(r *http.Request) error {
 
 // Check judges r by p without answering. It returns the principal, nil for an
 // anonymous request that p lets through, or a complete *[Refusal] for
-// [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a Client-Cert field that Require would
-// remove is still there.
+// [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a
+// Client-Cert field that Require would remove is still there.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
 	r, v, err := g.judge(r, &p, false)
 	if err != nil {

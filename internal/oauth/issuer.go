@@ -293,6 +293,10 @@ func (i *Issuer) access(s store.Session, clientID, scope, jkt string, ends, now 
 	return token, expires.Sub(now), nil
 }
 
+// sessionsKept is how long a session is remembered after its absolute end: whoever
+// comes with its token is told that it ended, and why stands in the log.
+const sessionsKept = 7 * 24 * time.Hour
+
 // operatorClient is the client of tokens that the operator makes by hand.
 const operatorClient = "durward-cli"
 

@@ -315,7 +315,7 @@ func (i *Issuer) Run(ctx context.Context) {
 		}
 		var err error
 		if n%60 == 0 {
-			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx))
+			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx), i.c.DB.PurgeSessions(ctx, i.c.Now().Add(-sessionsKept)))
 		}
 		if n%5 == 0 {
 			err = errors.Join(err, i.c.DB.Beat(ctx, i.c.Now()))

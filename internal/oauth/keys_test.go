@@ -481,3 +481,30 @@ func TestRun(t *testing.T) {
 		t.Errorf("the last sign of life is of %s, want %s", out.DownAt, want)
 	}
 }
+
+// Sessions that ended a week ago are forgotten by what runs behind the requests.
+func TestRunForgetsSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ada := w.person()
+	w.signIn(ada)
+	sessions := func() int {
+		rows, err := w.db.Sessions(t.Context(), ada.ID, time.Time{})
+		w.must(err)
+		return len(rows)
+	}
+	if n := sessions(); n != 1 {
+		t.Fatalf("%d sessions", n)
+	}
+	w.clock.advance(w.c.RefreshAbsolute + sessionsKept + time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Run(ctx) }()
+	for deadline := time.Now().Add(20 * time.Second); sessions() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still there")
+		}
+	}
+	cancel()
+	<-done
+}

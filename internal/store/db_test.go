@@ -489,6 +489,9 @@ func allDeeds() []aDeed {
 			_, _, err := db.Revocations(ctx, 0, noon)
 			return err
 		}),
+		deedOf("PurgeSessions", true, struct{ Before time.Time }{noon.AddDate(10, 0, 0)}, func(ctx context.Context, db *DB, a struct{ Before time.Time }) error {
+			return db.PurgeSessions(ctx, a.Before)
+		}),
 		deedOf("PurgeRevocations", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeRevocations(ctx) }),
 
 		deedOf("Keys", false, struct{ Use string }{UseSigning}, func(ctx context.Context, db *DB, a struct{ Use string }) error { return errOf(db.Keys(ctx, a.Use)) }),
@@ -1375,4 +1378,52 @@ func TestRevocationsAreKept(t *testing.T) {
 	if want := []string{"counted a day ago", "counts"}; !slices.Equal(kept, want) {
 		t.Errorf("kept %q, want %q", kept, want)
 	}
+}
+
+// Sessions that ended long ago are forgotten with all that was theirs, a bounded
+// number at a time, and none that lives.
+func TestPurgeSessions(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	addUser(t, db, "ada")
+	for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {
+		s := aSession(id, "ada")
+		s.EndsAt = noon.Add(ends)
+		_, err := db.CreateSession(t.Context(), s, aGrant("grant of "+id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada").PasswordChangedAt)
+		must(t, err)
+	}
+	before := contents(t, db)
+	must(t, db.PurgeSessions(t.Context(), noon.Add(time.Hour))) // that moment is not before it
+	if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+		t.Errorf("changed (-before +after):\n%s", diff)
+	}
+	must(t, db.PurgeSessions(t.Context(), noon.Add(2*time.Hour)))
+	for id, want := range map[string]error{"long-ended": ErrNotFound, "just-ended": nil, "living": nil} {
+		if _, _, _, err := db.GrantByID(t.Context(), aGrantID("grant of "+id)); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", id, err, want)
+		}
+	}
+	for n := range purgedAtOnce + 5 {
+		must(t, db.do(t.Context(), func(tx *tx) error {
+			_, err := tx.exec(`INSERT INTO sessions SELECT $1, user_id, client_id, scope, created_at, $2, ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
+				fmt.Sprint("old ", n), n)
+			return err
+		}))
+	}
+	left := func() (n int) {
+		must(t, db.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n))
+		return n
+	}
+	for _, want := range []int{2 + 5, 2} {
+		must(t, db.PurgeSessions(t.Context(), noon))
+		if n := left(); n != want {
+			t.Errorf("%d sessions are left, want %d", n, want)
+		}
+	}
+	var plan string
+	must(t, db.readers.QueryRowContext(t.Context(), `EXPLAIN QUERY PLAN SELECT id FROM sessions WHERE ends_at < 1 ORDER BY ends_at LIMIT 1`).Scan(new(any), new(any), new(any), &plan))
+	if !strings.Contains(plan, "sessions_by_end") {
+		t.Errorf("all sessions are read to find those that ended: %s", plan)
+	}
+	clean(t, db)
 }

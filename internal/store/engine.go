@@ -24,7 +24,7 @@ import (
 var sqliteMigrations embed.FS
 
 // schemaVersion is the number of the newest migration.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // The statements around a deed. Each deed has a savepoint of its own inside the
 // batch's transaction, so that one that fails leaves its neighbours whole.

@@ -199,3 +199,15 @@ func (t *tx) endSession(id, reason string, at, until time.Time, revoked []Revoca
 	}
 	return append(revoked, r), nil
 }
+
+// purgedAtOnce bounds how long others wait for one sweep.
+const purgedAtOnce = 1000
+
+// PurgeSessions forgets sessions whose absolute end was before a moment, with their
+// grants and cookies: at most a thousand at a time, the oldest first.
+func (db *DB) PurgeSessions(ctx context.Context, before time.Time) error {
+	return db.do(ctx, func(tx *tx) error {
+		_, err := tx.exec(`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(before), purgedAtOnce)
+		return err
+	})
+}
