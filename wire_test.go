@@ -153,6 +153,9 @@ var guards = map[string]durward.Config{
 	"digest": {Schemes: []durward.Scheme{digest(durward.DigestConfig{})}, Realm: realm},
 	"digest, all of it": {Schemes: []durward.Scheme{digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true, UserHash: true,
 		QOP: []string{"auth", "auth-int"}, MaxBody: 16})}, Realm: realm},
+	"dpop": {Schemes: []durward.Scheme{durward.Bearer(verify), durward.DPoP(durward.DPoPConfig{Check: checkProof, Nonces: true})}, Realm: realm},
+	"one factor": {Schemes: []durward.Scheme{durward.Bearer(verify)}, Realm: realm,
+		Strongest: func(context.Context, *durward.Principal) (string, error) { return "urn:durward:acr:1fa", nil }},
 	"digest, sess": {Schemes: []durward.Scheme{digest(durward.DigestConfig{Sess: true})}, Realm: realm},
 	"all schemes": {Schemes: []durward.Scheme{durward.Session(), durward.Basic(checkPassword), durward.Bearer(verify), digest(durward.DigestConfig{InsecureMD5: true})},
 		Realm: realm, PublicURL: "https://api.example.com", LoginURL: "https://auth.example.com/login"},
@@ -198,15 +201,35 @@ var proxyRoutes = map[string]durward.Policy{
 	"proxy for some": {Allow: func(*http.Request, *durward.Principal) error { return durward.Forbidden }},
 }
 
+// checkProof takes the proof "proof" with a nonce that is good behind its dot, and
+// then whatever token verify takes.
+func checkProof(ctx context.Context, p durward.DPoPProof) (*durward.Principal, error) {
+	name, nonce, _ := strings.Cut(p.Proof, ".")
+	switch {
+	case name != "proof":
+		return nil, fmt.Errorf("not signed by its key: %w", durward.InvalidProof)
+	case !p.Fresh(nonce):
+		return nil, fmt.Errorf("no good nonce: %w", durward.NonceRequired)
+	}
+	return verify(ctx, p.Token)
+}
+
 // refusals are handlers that refuse by themselves.
 var refusals = map[string]error{
-	"login wrong":   durward.InvalidCredentials,
-	"login blocked": &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: 3599*time.Second + 1},
-	"login owed":    &durward.Refusal{Code: durward.MFARequired, Members: map[string]any{"mfa_token": "m1", "methods": []string{"totp"}}},
-	"refresh":       fmt.Errorf("spent token used again: %w", durward.SessionRevoked),
-	"method":        &durward.Refusal{Code: durward.MethodNotAllowed, Allow: []string{"GET", "HEAD"}},
-	"missing":       durward.NotFound,
-	"broken":        errors.New("disk full"),
+	"login wrong":     durward.InvalidCredentials,
+	"login blocked":   &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: 3599*time.Second + 1},
+	"login owed":      &durward.Refusal{Code: durward.MFARequired, Members: map[string]any{"mfa_token": "m1", "methods": []string{"totp"}}},
+	"refresh":         fmt.Errorf("spent token used again: %w", durward.SessionRevoked),
+	"refresh unknown": fmt.Errorf("never issued: %w", durward.RefreshInvalid),
+	"refresh late":    fmt.Errorf("not refreshed for too long: %w", durward.RefreshExpired),
+	"mail unproven":   durward.EmailUnverified,
+	"password old":    durward.PasswordChangeRequired,
+	"address taken":   durward.EmailTaken,
+	"kind of body":    durward.UnsupportedMediaType,
+	"panic":           &durward.Refusal{Code: durward.Internal, Err: errors.New("index out of range")},
+	"method":          &durward.Refusal{Code: durward.MethodNotAllowed, Allow: []string{"GET", "HEAD"}},
+	"missing":         durward.NotFound,
+	"broken":          errors.New("disk full"),
 }
 
 // wire is a listener behind a guard.
@@ -382,11 +405,15 @@ func (w *wire) challenge(t *testing.T, age string) (nonce string) {
 			nonce, _ = c.Param("nonce")
 		}
 	}
+	if fresh := r.Header.Get("DPoP-Nonce"); fresh != "" {
+		return fresh
+	}
 	return nonce
 }
 
 var (
 	denialField = regexp.MustCompile(`[0-9A-HJKMNP-TV-Z]{26}`)
+	nonceField  = regexp.MustCompile(`(Dpop-Nonce: )[0-9A-Za-z_-]{32}`)
 	drawn       = regexp.MustCompile(`(nonce="|nextnonce=")[0-9A-Za-z_-]{32}"|(rspauth=")[0-9a-f]{32,64}"`)
 	style       = regexp.MustCompile(`(?s)<style>.*</style>`)
 	dropped     = []string{"Date", "Connection"}
@@ -432,5 +459,6 @@ func readable(t *testing.T, conn io.Reader) string {
 		t.Errorf("the denial id %s of the field is not that of the body %s", id, body)
 	}
 	shown := style.ReplaceAllString(out.String(), "<style>…</style>")
-	return denialField.ReplaceAllString(drawn.ReplaceAllString(shown, `$1$2…"`), "<denial>")
+	shown = nonceField.ReplaceAllString(drawn.ReplaceAllString(shown, `$1$2…"`), "$1…")
+	return denialField.ReplaceAllString(shown, "<denial>")
 }
