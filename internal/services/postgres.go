@@ -1,0 +1,139 @@
+package services
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Postgres is a cluster of its own.
+type Postgres struct {
+	service
+	bin  string
+	last atomic.Int64 // number of the last database made
+}
+
+// NewPostgres starts a cluster for one test, which may kill it. Settings are as
+// in postgresql.conf: "fsync=off". It is safe by default, as a user's is.
+func NewPostgres(t testing.TB, settings ...string) *Postgres {
+	t.Helper()
+	p, err := startPostgres(t, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+var shared struct {
+	sync.Mutex
+	cluster *Postgres
+}
+
+// Database makes an empty database in a cluster that all tests of this process
+// share, and drops it with the test. It returns its address, a postgres:// URL.
+func Database(t testing.TB) string {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.cluster == nil {
+		// What is lost when the machine stops is of no use to anybody.
+		p, err := startPostgres(t, []string{"fsync=off", "full_page_writes=off"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.cluster = p // ends with the process
+	}
+	return shared.cluster.Database(t)
+}
+
+func startPostgres(t testing.TB, settings []string) (*Postgres, error) {
+	t.Helper()
+	postgres := newest("/usr/lib/postgresql/*/bin/postgres")
+	if postgres == "" {
+		Missing(t, "PostgreSQL (package postgresql)")
+	}
+	as, err := account("postgres")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := folder("postgres", as)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{bin: filepath.Dir(postgres)}
+	data := filepath.Join(dir, "data")
+	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", "durward", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb.Dir = dir
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("services: initdb: %w\n%s", err, out)
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	p.service = service{name: "postgres", dir: dir, port: port, as: as}
+	p.command = []string{postgres, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
+		"-c", "unix_socket_directories=" + dir, "-c", "max_connections=300", "-c", "logging_collector=off"}
+	for _, s := range settings {
+		p.command = append(p.command, "-c", s)
+	}
+	p.ready = func(ctx context.Context) error {
+		out, err := p.sql(ctx, "postgres", "SELECT 1")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return p, p.start(ctx)
+}
+
+// Database makes an empty database, dropped with the test, and returns its
+// address.
+func (p *Postgres) Database(t testing.TB) string {
+	t.Helper()
+	name := "durward_" + strconv.FormatInt(p.last.Add(1), 10)
+	p.SQL(t, "postgres", "CREATE DATABASE "+name)
+	t.Cleanup(func() {
+		// The cluster may be down: then it goes with its folder.
+		_, _ = p.sql(context.Background(), "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
+	})
+	return p.URL(name)
+}
+
+// Addr is where the cluster listens.
+func (p *Postgres) Addr() string { return "127.0.0.1:" + strconv.Itoa(p.port) }
+
+// URL is the address of a database.
+func (p *Postgres) URL(database string) string {
+	return "postgres://durward@" + p.Addr() + "/" + database + "?sslmode=disable"
+}
+
+// SQL runs statements in a database by psql and returns what it prints, a line
+// for each row.
+func (p *Postgres) SQL(t testing.TB, database, statements string) string {
+	t.Helper()
+	out, err := p.sql(t.Context(), database, statements)
+	if err != nil {
+		t.Fatalf("services: psql: %v\n%s", err, out)
+	}
+	return out
+}
+
+func (p *Postgres) sql(ctx context.Context, database, statements string) (string, error) {
+	psql := exec.CommandContext(ctx, filepath.Join(p.bin, "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "durward", "-d", database, "-c", statements)
+	psql.WaitDelay = time.Second
+	out, err := psql.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}

@@ -1,0 +1,252 @@
+// Package services starts the real services that tests run against: Postgres and
+// Redis from the system's packages, each on a free port of loopback with a folder
+// of its own. Nothing outlives the test process, however that ends.
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Missing ends a test whose service is not installed: loudly skipped on a desk,
+// failed in continuous integration, where it is to be there.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s is not installed", what)
+	}
+	t.Skipf("SKIPPED, NOT TESTED: %s is not installed", what)
+}
+
+// service is a process in a folder, with an address that it keeps from one start
+// to the next.
+type service struct {
+	name    string
+	dir     string // removed at the end
+	port    int
+	command []string
+	ready   func(context.Context) error
+	as      *syscall.Credential
+
+	mu    sync.Mutex
+	guard *exec.Cmd // a shell that stops the service when this process is gone
+	held  io.Closer // the guard's standard input
+}
+
+// guardScript runs "$@", writes down its process id, and ends it when standard
+// input closes, which it does when the test process is gone. $0 is the folder,
+// removed then if KEEP is empty.
+const guardScript = `"$@" >>"$0/log" 2>&1 </dev/null & pid=$!
+echo $pid >"$0/pid.new" && mv "$0/pid.new" "$0/pid"
+cat >/dev/null
+kill -QUIT $pid 2>/dev/null; kill -TERM $pid 2>/dev/null
+n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+kill -9 $pid 2>/dev/null
+[ -n "$KEEP" ] || rm -rf "$0"`
+
+// start starts the service and returns when it answers.
+func (s *service) start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guard != nil {
+		return fmt.Errorf("services: %s runs already", s.name)
+	}
+	_ = os.Remove(filepath.Join(s.dir, "pid"))
+	guard := exec.Command("sh", append([]string{"-c", guardScript, s.dir}, s.command...)...)
+	guard.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
+	guard.Dir = s.dir
+	stdin, err := guard.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := guard.Start(); err != nil {
+		return err
+	}
+	s.guard, s.held = guard, stdin
+	for {
+		pid := s.pid()
+		if pid > 0 {
+			if err = s.ready(ctx); err == nil {
+				return nil
+			}
+			if syscall.Kill(pid, 0) != nil {
+				err = errors.New("it has ended")
+			}
+		}
+		if ctx.Err() != nil || err != nil && pid > 0 && syscall.Kill(pid, 0) != nil {
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.end(true)
+			return fmt.Errorf("services: %s does not answer: %v\n%s", s.name, err, tail(string(text)))
+		}
+		time.Sleep(5 * time.Millisecond) // between two questions
+	}
+}
+
+// tail is the end of a log.
+func tail(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+}
+
+// pid is the process id of the service, 0 while it has none.
+func (s *service) pid() int {
+	text, err := os.ReadFile(filepath.Join(s.dir, "pid"))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+// end ends the service's guard, which ends the service. s.mu is held.
+func (s *service) end(keep bool) {
+	if s.guard == nil {
+		return
+	}
+	if keep {
+		// The guard would remove the folder.
+		_ = s.guard.Process.Signal(syscall.SIGKILL)
+	}
+	_ = s.held.Close()
+	_ = s.guard.Wait()
+	s.guard = nil
+}
+
+// Kill ends the service at once, as kill -9 does, and returns when it is gone.
+func (s *service) Kill(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pid := s.pid()
+	if s.guard == nil || pid == 0 {
+		t.Fatalf("services: %s does not run", s.name)
+	}
+	s.end(true)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	for syscall.Kill(pid, 0) == nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Start starts the service again where it was.
+func (s *service) Start(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := s.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Pause makes the service hang: it keeps its connections and answers nothing.
+func (s *service) Pause(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *service) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+
+// signal reaches the service and its children.
+func (s *service) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	for _, pid := range family(s.pid()) {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatalf("services: %s: %v", s.name, err)
+		}
+	}
+}
+
+// family is a process and its children.
+func family(pid int) []int {
+	all := []int{pid}
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, child := range strings.Fields(string(children)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// stop ends the service for good and removes its folder.
+func (s *service) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guard != nil {
+		for _, pid := range family(s.pid()) {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	}
+	s.end(false)
+	_ = os.RemoveAll(s.dir)
+}
+
+// freePort is a port that nobody listens on just now.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// folder makes a folder that the account as can enter.
+func folder(name string, as *syscall.Credential) (string, error) {
+	dir, err := os.MkdirTemp("", "durward-"+name+"-")
+	if err != nil {
+		return "", err
+	}
+	if as != nil {
+		err = os.Chown(dir, int(as.Uid), int(as.Gid))
+	}
+	return dir, err
+}
+
+// account is the credential of a system account, where this process may take it:
+// some services refuse to run as root.
+func account(name string) (*syscall.Credential, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// newest is the last of the files that match a pattern, empty for none.
+func newest(pattern string) string {
+	found, _ := filepath.Glob(pattern)
+	if len(found) == 0 {
+		return ""
+	}
+	slices.SortFunc(found, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(a) - len(b)
+		}
+		return strings.Compare(a, b)
+	})
+	return found[len(found)-1]
+}
