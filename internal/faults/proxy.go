@@ -1,0 +1,218 @@
+// Package faults stands between a program and a service that it needs, and makes
+// what lies between them fail: slow, cut, silent, an answer lost on its way. It is
+// for tests against real programs and real services.
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Proxy passes connections on to one address. It is safe for concurrent use. What
+// is set holds for connections that are open as well as for those that come.
+type Proxy struct {
+	target   string
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and made anew with each change of what is below
+	closed  bool
+	refuses bool
+	hangs   bool
+	delay   time.Duration
+	loses   func(answer []byte) bool
+	pairs   map[*pair]struct{}
+
+	lost atomic.Int64
+}
+
+// NewProxy listens on a free port of loopback for connections to target, until the
+// test ends.
+func NewProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{target: target, listener: l, changed: make(chan struct{}), pairs: make(map[*pair]struct{})}
+	p.running.Go(p.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.set(func() { p.closed = true })
+		p.Cut()
+		p.running.Wait()
+	})
+	return p
+}
+
+// Addr is where the proxy listens.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Delay holds back whatever the service says by d; 0 is no more.
+func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
+
+// Hang keeps every connection and lets nothing through, in neither direction.
+func (p *Proxy) Hang() { p.set(func() { p.hangs = true }) }
+
+// Refuse cuts every connection, and those that come.
+func (p *Proxy) Refuse() {
+	p.set(func() { p.refuses = true })
+	p.Cut()
+}
+
+// Lose drops each answer that matches, once the service has given it, and cuts its
+// connection: what was asked for is done, and the program is not told. match gets
+// what one read of the service's side gave. nil is none.
+func (p *Proxy) Lose(match func(answer []byte) bool) { p.set(func() { p.loses = match }) }
+
+// Lost is how many answers were dropped.
+func (p *Proxy) Lost() int { return int(p.lost.Load()) }
+
+// Heal ends all that was set. What hung goes on where it was.
+func (p *Proxy) Heal() {
+	p.set(func() { p.refuses, p.hangs, p.delay, p.loses = false, false, 0, nil })
+}
+
+// Cut ends every connection there is, without a farewell.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pair := range p.pairs {
+		pair.cut()
+	}
+}
+
+// Connections is how many connections there are.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pairs)
+}
+
+func (p *Proxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *Proxy) accept() {
+	for {
+		program, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		} else if err != nil {
+			continue
+		}
+		p.running.Go(func() { p.serve(program) })
+	}
+}
+
+// pair is a connection of the program and the one to the service that it is passed
+// on to.
+type pair struct {
+	program, service net.Conn
+	ended            chan struct{}
+	once             sync.Once
+}
+
+func (c *pair) cut() {
+	c.once.Do(func() {
+		close(c.ended)
+		for _, conn := range []net.Conn{c.program, c.service} {
+			_ = conn.(*net.TCPConn).SetLinger(0) // a reset, not an orderly end
+			_ = conn.Close()
+		}
+	})
+}
+
+func (p *Proxy) serve(program net.Conn) {
+	p.mu.Lock()
+	refuses := p.refuses || p.closed
+	p.mu.Unlock()
+	if refuses {
+		_ = program.Close()
+		return
+	}
+	service, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	if err != nil {
+		_ = program.Close()
+		return
+	}
+	c := &pair{program: program, service: service, ended: make(chan struct{})}
+	p.mu.Lock()
+	p.pairs[c] = struct{}{}
+	if p.refuses || p.closed {
+		c.cut()
+	}
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.pass(c, program, service, false) })
+	both.Go(func() { p.pass(c, service, program, true) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.pairs, c)
+	p.mu.Unlock()
+}
+
+// pass carries what comes from one side to the other.
+func (p *Proxy) pass(c *pair, from, to net.Conn, answers bool) {
+	defer c.cut()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if !p.let(c, buffer[:n], answers) {
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// let waits until data may go on, and reports whether it may at all.
+func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
+	came := time.Now()
+	for {
+		p.mu.Lock()
+		changed, hangs, delay, loses := p.changed, p.hangs, p.delay, p.loses
+		p.mu.Unlock()
+		if answers && loses != nil && loses(data) {
+			p.lost.Add(1)
+			return false
+		}
+		var until <-chan time.Time
+		switch rest := delay - time.Since(came); {
+		case hangs:
+		case !answers || rest <= 0:
+			return true
+		default:
+			until = time.After(rest)
+		}
+		select {
+		case <-until:
+		case <-changed:
+		case <-c.ended:
+			return false
+		}
+	}
+}
+
+// Committed matches the answer with which Postgres says that a transaction was
+// committed: CommandComplete with the tag COMMIT
+// (https://www.postgresql.org/docs/15/protocol-message-formats.html).
+func Committed(answer []byte) bool {
+	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
+}
