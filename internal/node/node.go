@@ -25,10 +25,11 @@ import (
 type Config struct {
 	Database  string // SQLite file
 	Master    *seal.Master
-	Issuer    oauth.Config // its DB, Master, Revoked, Rate and Log are the node's
+	Issuer    oauth.Config // its DB, Master, Revoked, Rate, Now and Log are the node's
 	Hashes    pwhash.Config
 	Limits    limits.Config
 	Passwords account.PasswordRules
+	Now       func() time.Time // the one clock of all parts; nil is time.Now
 	Log       *slog.Logger
 }
 
@@ -55,7 +56,10 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	db, err := store.Open(ctx, store.Config{Path: c.Database, Log: c.Log})
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	db, err := store.Open(ctx, store.Config{Path: c.Database, Now: c.Now, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -64,28 +68,29 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 			n, err = nil, errors.Join(err, db.Close())
 		}
 	}()
-	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, time.Now)}
+	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, c.Now)}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
 	}
+	c.Limits.Now = c.Now
 	if n.Limiter, err = limits.New(c.Limits); err != nil {
 		return nil, err
 	}
-	list := revocation.NewList(nil)
+	list := revocation.NewList(c.Now)
 	issuer := c.Issuer
-	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Log = db, c.Master, list, limits.NewRate(badRefreshes, nil), c.Log
+	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, limits.NewRate(badRefreshes, c.Now), c.Now, c.Log
 	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
 		return nil, err
 	}
 	n.People, err = account.New(account.Config{
-		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: limits.NewRate(badKeys, nil), TokenTTL: n.Issuer.AccessTTL(),
-		Passwords: c.Passwords, Log: c.Log,
+		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: limits.NewRate(badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
+		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, time.Now), Log: c.Log})
+	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, c.Now), Now: c.Now, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}

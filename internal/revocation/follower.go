@@ -123,7 +123,7 @@ func (f *Follower) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		f.poll(ctx)
+		f.Poll(ctx)
 	}
 }
 
@@ -162,8 +162,8 @@ func (f *Follower) Err() error {
 	return fmt.Errorf("revocation: list is %s old and no poll has ended since", age.Round(time.Second))
 }
 
-// poll reads what is new once.
-func (f *Follower) poll(ctx context.Context) {
+// Poll reads what is new once, as Run does each interval. Err says how it went.
+func (f *Follower) Poll(ctx context.Context) {
 	f.pollMu.Lock()
 	defer f.pollMu.Unlock()
 	began := f.c.Now()

@@ -211,16 +211,16 @@ func TestLateCommitsAreNotLost(t *testing.T) {
 	f.mustLoad(t)
 	src.write("late", 59*time.Second)
 	src.write("early", 0)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "early", "late early")
 	k.advance(30 * time.Second)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "early", "late early")
 	if q := src.last(); q.after != 2 || q.overlap < time.Minute || !q.deadline {
 		t.Errorf("asked %+v, want what is above 2 and the last minute, within a bounded time", q)
 	}
 	k.advance(29 * time.Second)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "late early", "late early")
 }
 
@@ -231,20 +231,20 @@ func TestOverlapReachesBackOverAnOutage(t *testing.T) {
 	f.mustLoad(t)
 	src.write("late", 10*time.Minute)
 	src.write("early", 0)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	src.fail(errors.New("away"))
 	for range 20 {
 		k.advance(30 * time.Second)
-		f.poll(t.Context())
+		f.Poll(t.Context())
 	}
 	f.knows(t, "early", "late early")
 	src.fail(nil)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if q := src.last(); q.overlap != 11*time.Minute {
 		t.Errorf("after ten minutes away %s were read again, want 11m", q.overlap)
 	}
 	f.knows(t, "late early", "late early")
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if q := src.last(); q.overlap != time.Minute {
 		t.Errorf("afterwards %s are read again, want 1m", q.overlap)
 	}
@@ -265,7 +265,7 @@ func TestEpochChange(t *testing.T) {
 	src.write("y", 0)
 	k.advance(5 * time.Minute)
 	before := src.polls()
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "old0 old9 x y", "old0 old9 x y z")
 	if q := src.last(); src.polls() != before+2 || q.after != 0 || q.deadline {
 		t.Errorf("after the change %d polls, the last %+v; want a second one that reads all", src.polls()-before, q)
@@ -273,14 +273,14 @@ func TestEpochChange(t *testing.T) {
 	// From now on by the numbers of the new epoch, which are lower.
 	src.write("z", 0)
 	k.advance(2 * time.Minute)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if q := src.last(); q.after != 2 || src.polls() != before+3 {
 		t.Errorf("asked %+v, want what is above 2", q)
 	}
 	f.knows(t, "x y z", "x y z")
 	// The old ones end like all others.
 	k.advance(time.Hour)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "", "old0 old9 x y z")
 }
 
@@ -302,12 +302,12 @@ func TestEpochChangeWhileTheLoadFails(t *testing.T) {
 		}
 		return poll(ctx, after, overlap)
 	}
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if f.Age() != 10*time.Minute || !errors.Is(f.Err(), away) {
 		t.Errorf("a poll counts whose load failed: %s old, %v", f.Age(), f.Err())
 	}
 	f.c.Poll = poll
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	f.knows(t, "old x y", "old x y")
 	if f.Age() != 0 || f.Err() != nil {
 		t.Errorf("after the load: %s old, %v", f.Age(), f.Err())
@@ -329,7 +329,7 @@ func TestFailureAndRecovery(t *testing.T) {
 	src.fail(away)
 	for second := 1; second <= 30; second++ {
 		k.advance(time.Second)
-		f.poll(t.Context())
+		f.Poll(t.Context())
 		if got, want := f.Age(), time.Duration(second)*time.Second; got != want {
 			t.Fatalf("%s old, want %s", got, want)
 		}
@@ -344,7 +344,7 @@ func TestFailureAndRecovery(t *testing.T) {
 	}
 	src.write("b", 0)
 	src.fail(nil)
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if f.Err() != nil || f.Age() != 0 {
 		t.Errorf("after recovery: %v, %s old", f.Err(), f.Age())
 	}
@@ -374,7 +374,7 @@ func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
 	if f.Age() != 3*time.Second {
 		t.Errorf("after a load of 3s: %s old", f.Age())
 	}
-	f.poll(t.Context())
+	f.Poll(t.Context())
 	if f.Age() != 3*time.Second {
 		t.Errorf("after a poll of 3s: %s old", f.Age())
 	}
@@ -518,7 +518,7 @@ func TestFollowerFromMany(t *testing.T) {
 		wg.Go(func() {
 			for i := range 50 {
 				src.write(fmt.Sprint(w, "-", i), 0)
-				f.poll(t.Context())
+				f.Poll(t.Context())
 				if !f.c.List.Revoked(Session, fmt.Sprint(w, "-", i)) {
 					t.Errorf("entry %d of %d is not known after a poll", i, w)
 				}
@@ -570,7 +570,7 @@ func TestNothingIsLost(t *testing.T) {
 			},
 			"poll": func(t *rapid.T) {
 				src.fail(nil)
-				f.poll(context.Background())
+				f.Poll(context.Background())
 				if err := f.Err(); err != nil {
 					t.Fatalf("after a good poll: %v", err)
 				}
