@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type keyVerbs struct {
 	List   keyList   `cmd:"" help:"List signing keys and where they are in their life."`
 	Rotate keyRotate `cmd:"" help:"Make a new signing key. The oldest pending one signs as soon as every verifier can know it."`
+	Retire keyRetire `cmd:"" help:"Retire a signing key in order, or with --now at once: one that was stolen."`
 }
 
 type keyList struct {
@@ -95,4 +97,87 @@ func (v keyRotate) Run(e *environment) (err error) {
 		fmt.Fprintln(e.stdout, "a new key is pending; the oldest pending one signs within an hour")
 	}
 	return nil
+}
+
+type keyRetire struct {
+	place
+	output
+	KID string `arg:"" name:"kid" help:"Key, or how it begins, where that is one key alone. One that begins with - goes behind --."`
+	Now bool   `help:"The key was stolen: all access tokens that it signed are dead within a second, the spare signs, clients refresh, nobody signs in again."`
+}
+
+func (v keyRetire) Run(e *environment) (err error) {
+	s, err := v.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	keys, err := s.DB.Keys(e, store.UseSigning)
+	if err != nil {
+		return err
+	}
+	keyID, err := wholeKID(keys, v.KID)
+	if err != nil {
+		return err
+	}
+	r, err := s.Issuer.Retire(e, keyID, v.Now)
+	if err != nil {
+		return err
+	}
+	published, known := r.PublishedFor(time.Now())
+	if v.JSON {
+		return e.json(struct {
+			ID      string    `json:"kid"`
+			State   string    `json:"state"`
+			Revoked bool      `json:"revoked"`          // all that it signed
+			Signs   string    `json:"signs"`            // kid that signs now
+			Since   time.Time `json:"signs_published"`  // since when verifiers can have it
+			Known   bool      `json:"signs_known"`      // by every verifier that reads the key set once an hour
+			Next    string    `json:"next,omitzero"`    // kid that will sign
+			Takes   time.Time `json:"next_at,omitzero"` // when it takes over, at the earliest
+		}{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, known, r.Next.ID, r.Takes})
+	}
+	switch {
+	case r.Revoked:
+		fmt.Fprintf(e.stdout, "%s is gone: all access tokens that it signed are dead, on a running server within a second\n", r.Key.ID)
+	case r.State == store.KeyGone:
+		fmt.Fprintf(e.stdout, "%s is gone: it was a spare and had signed nothing\n", r.Key.ID)
+	case r.State == store.KeyActive:
+		fmt.Fprintf(e.stdout, "%s signs until every verifier can know its successor: %s takes over after %s\n", r.Key.ID, r.Next.ID, r.Takes.Format(time.RFC3339))
+	default:
+		fmt.Fprintf(e.stdout, "%s signs no more; it verifies what it signed until that has ended\n", r.Key.ID)
+	}
+	if r.Key.State != store.KeyActive || r.State == store.KeyActive {
+		return nil // what signs is what signed before
+	}
+	fmt.Fprintf(e.stdout, "%s signs from now on; clients refresh, nobody signs in again\n", r.Signs.ID)
+	if known {
+		fmt.Fprintf(e.stdout, "it has been in the key set for %s: verifiers elsewhere know it\n", published.Truncate(time.Minute))
+	} else {
+		fmt.Fprintf(e.stdout, "it has been in the key set for %s only: a verifier elsewhere that has not read the set since refuses its tokens until it does\n", published.Truncate(time.Second))
+	}
+	if v.Now {
+		fmt.Fprintln(e.stdout, "verifiers elsewhere that neither follow /api/revocations nor introspect take tokens of the old key until they read the key set anew")
+	}
+	return nil
+}
+
+// wholeKID returns the id of the one key that begins with what was given.
+func wholeKID(keys []store.Key, given string) (string, error) {
+	var found []string
+	for _, k := range keys {
+		if k.ID == given {
+			return given, nil
+		}
+		if given != "" && strings.HasPrefix(k.ID, given) {
+			found = append(found, k.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return given, nil // the rule says that there is none
+	case 1:
+		return found[0], nil
+	}
+	return "", refused("Give more of it; durward key list shows what there is.", "%d keys begin with %q: %s", len(found), given, strings.Join(found, ", "))
 }

@@ -33,7 +33,7 @@ type verbs struct {
 	Token   tokenVerbs  `cmd:"" help:"Look at access tokens, verify and issue them."`
 	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Look after API keys: add, list, revoke."`
 	Why     whyVerb     `cmd:"" help:"Say the true cause of one refusal of this server."`
-	Key     keyVerbs    `cmd:"" help:"List and rotate signing keys."`
+	Key     keyVerbs    `cmd:"" help:"Look after signing keys: list, rotate, retire."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Look after the database."`
 	Config  configVerbs `cmd:"" help:"Check, show and describe the configuration."`
 	Version versionVerb `cmd:"" help:"Print the version."`

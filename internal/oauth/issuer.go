@@ -140,7 +140,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	}
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer: c.URL, Audience: c.Audience, Algorithms: algorithms,
-		Keys: i.keys, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: i.isRevoked, Now: c.Now,
+		Keys: verifyingKeys{i}, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: i.isRevoked, Now: c.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -279,7 +279,11 @@ func (i *Issuer) access(s store.Session, clientID, scope, jkt string, ends, now 
 	if jkt != "" {
 		bound = &jwt.Confirmation{JKT: jkt} // RFC 9449 s6.1
 	}
-	token, err = i.signer.Load().Sign(jwt.Claims{
+	signer, err := i.signing()
+	if err != nil {
+		return "", 0, err
+	}
+	token, err = signer.Sign(jwt.Claims{
 		Confirmation: bound,
 		Issuer:       i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
 		Expires: expires, IssuedAt: issued, ID: newID(),
@@ -312,7 +316,11 @@ func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, lif
 		Issuer: i.c.URL, Subject: subject, Audience: i.c.Audience, Expires: now.Add(life), IssuedAt: now,
 		ID: newID(), ClientID: operatorClient, Scopes: scopes,
 	}
-	token, err := i.signer.Load().Sign(c)
+	signer, err := i.signing()
+	if err != nil {
+		return "", jwt.Claims{}, err
+	}
+	token, err := signer.Sign(c)
 	if err != nil {
 		return "", jwt.Claims{}, err
 	}

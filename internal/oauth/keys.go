@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/revocation"
 	"github.com/durward-auth/durward/internal/seal"
 	"github.com/durward-auth/durward/internal/store"
 	"github.com/durward-auth/durward/jwt"
@@ -294,8 +296,204 @@ func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 	if next == "" {
 		return nil
 	}
-	return i.c.DB.PromoteKey(ctx, next, active, now, i.keyEvent(store.EventKeyState, next, store.KeyActive))
+	err = i.c.DB.PromoteKey(ctx, next, active, now, i.keyEvent(store.EventKeyState, next, store.KeyActive))
+	if errors.Is(err, store.ErrChanged) {
+		return nil // somebody else was first
+	}
+	return err
 }
+
+// Retired is what became of a signing key that was to be retired.
+type Retired struct {
+	Key     store.Key // as it was found
+	State   string    // as it is now; KeyActive while it waits for its successor
+	Revoked bool      // all that it signed is dead
+	Signs   store.Key // what signs now
+	Next    store.Key // where Key is still active: what will take over
+	Takes   time.Time // and when, at the earliest
+}
+
+// PublishedFor reports since when verifiers elsewhere can know the key that signs
+// now, and whether that is long enough for all of them to know it.
+func (r Retired) PublishedFor(now time.Time) (time.Duration, bool) {
+	d := now.Sub(r.Signs.CreatedAt)
+	return d, d >= publishBefore
+}
+
+// Retire retires a signing key in order: an active one signs until its successor
+// has been published for long enough and then verifies what it signed, a spare
+// that never signed is given up. No token dies of it.
+//
+// With now the key is given up at once, as one that was stolen: all that it signed
+// is dead, the spare signs, and a new spare is made. Refresh tokens are not signed
+// with it, so that nobody signs in again.
+//
+// What cannot be done is refused with a [durward.Refusal] that says why.
+func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, error) {
+	// Another process may change the keys between reading and writing.
+	for range retireRounds {
+		r, err := i.retire(ctx, keyID, now)
+		if errors.Is(err, store.ErrChanged) {
+			continue
+		}
+		if err != nil {
+			return Retired{}, err
+		}
+		return r, i.ReadKeys(ctx)
+	}
+	return Retired{}, errors.New("oauth: the signing keys changed faster than they could be read")
+}
+
+const retireRounds = 5
+
+func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, error) {
+	cannot := func(detail, hint string) (Retired, error) {
+		return Retired{}, &durward.Refusal{Code: durward.InvalidRequest, Detail: detail, Hint: hint}
+	}
+	if i.c.Algorithm == "HS256" {
+		return cannot("With tokens.algorithm HS256 the one key is tokens.shared_secret.", "Change it there and restart: every access token of before is refused then, and clients refresh.")
+	}
+	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	if err != nil {
+		return Retired{}, err
+	}
+	var key, active store.Key
+	var spares []store.Key // oldest first
+	for _, row := range rows {
+		if row.ID == keyID {
+			key = row
+		}
+		switch row.State {
+		case store.KeyActive:
+			active = row
+		case store.KeyPending:
+			spares = append(spares, row)
+		}
+	}
+	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: active}
+	g := store.GivenUp{ID: key.ID, State: key.State, At: i.c.Now()}
+	event := i.keyEvent(store.EventKeyState, key.ID, store.KeyGone)
+	if now {
+		g.Until = g.At.Add(verifyAfter)
+		event.Kind = store.EventKeyWithdrawn
+	}
+	event.Actor = "operator"
+	events := []store.Event{event}
+	add := func(state string) (store.Key, error) {
+		k, err := i.newSigningKey(state)
+		if err == nil {
+			g.Add = append(g.Add, k)
+			events = append(events, i.keyEvent(store.EventKeyCreated, k.ID, state))
+		}
+		return k, err
+	}
+
+	switch {
+	case key.ID == "":
+		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "durward key list shows what there is.")
+	case key.State == store.KeyGone:
+		return cannot(fmt.Sprintf("The key %s is gone already: nothing that it signed is taken.", keyID), "durward key list shows what there is.")
+	case key.State == store.KeyRetiring && !now:
+		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when the last token that it can have signed has ended.", keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
+			"With --now all that it signed is dead at once.")
+	case key.State == store.KeyPending && !now && len(spares) == 1:
+		return cannot(fmt.Sprintf("The key %s is the only spare: without it the next key would be one that verifiers elsewhere do not know.", keyID),
+			"durward key rotate makes another spare first; with --now this one is gone at once and a new one is made.")
+	case key.State == store.KeyActive && !now:
+		return i.retireInOrder(ctx, r, spares)
+	case key.State == store.KeyActive && len(spares) > 0:
+		r.Signs = spares[0]
+		g.Next = r.Signs.ID
+		events = append(events, i.keyEvent(store.EventKeyState, r.Signs.ID, store.KeyActive))
+		spares = spares[1:]
+	case key.State == store.KeyActive: // somebody took the spare out of the database
+		if r.Signs, err = add(store.KeyActive); err != nil {
+			return Retired{}, err
+		}
+	case key.State == store.KeyPending:
+		spares = slices.DeleteFunc(spares, func(k store.Key) bool { return k.ID == keyID })
+	}
+	if len(spares) == 0 {
+		if _, err := add(store.KeyPending); err != nil {
+			return Retired{}, err
+		}
+	}
+	revoked, err := i.c.DB.GiveUpKey(ctx, g, events...)
+	if err != nil {
+		return Retired{}, err
+	}
+	i.push(revoked)
+	return r, nil
+}
+
+// retireInOrder has a spare take over from the active key as soon as every
+// verifier can know it, and sees that there is a spare after that.
+func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key) (Retired, error) {
+	for len(spares) < 2 {
+		spare, err := i.newSigningKey(store.KeyPending)
+		if err != nil {
+			return Retired{}, err
+		}
+		if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, store.KeyPending)); err != nil {
+			return Retired{}, err
+		}
+		spares = append(spares, spare)
+	}
+	if err := i.promote(ctx, publishBefore); err != nil {
+		return Retired{}, err
+	}
+	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	if err != nil {
+		return Retired{}, err
+	}
+	for _, row := range rows {
+		if row.ID == r.Key.ID {
+			r.State = row.State
+		}
+		if row.State == store.KeyActive {
+			r.Signs = row
+		}
+	}
+	if r.State == store.KeyActive { // Tend goes on from here
+		r.Next, r.Takes = spares[0], spares[0].CreatedAt.Add(publishBefore)
+	}
+	return r, nil
+}
+
+// verifyingKeys is the keys that tokens are verified with. A key that was withdrawn
+// is in it no more, but is told from one that never was, so that its tokens are
+// refused as what they are.
+type verifyingKeys struct{ i *Issuer }
+
+func (k verifyingKeys) Key(ctx context.Context, keyID string) (*jwt.Key, error) {
+	key, err := k.i.keys.Key(ctx, keyID)
+	if err != nil && k.i.c.Revoked.Revoked(revocation.SigningKey, keyID) {
+		return nil, fmt.Errorf("signing key %q was withdrawn: %w", keyID, durward.TokenRevoked)
+	}
+	return key, err
+}
+
+// signing returns the key that signs. One that was withdrawn a moment ago signs no
+// more, though the keys have not been read anew since: its tokens would be dead
+// when they arrive.
+func (i *Issuer) signing() (*jwt.PrivateKey, error) {
+	key := i.signer.Load()
+	if !i.c.Revoked.Revoked(revocation.SigningKey, key.ID()) {
+		return key, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readKeysTime)
+	defer cancel()
+	if err := i.ReadKeys(ctx); err != nil {
+		return nil, err
+	}
+	if key = i.signer.Load(); i.c.Revoked.Revoked(revocation.SigningKey, key.ID()) {
+		return nil, fmt.Errorf("oauth: signing key %s was withdrawn, and no other signs yet", key.ID())
+	}
+	return key, nil
+}
+
+// readKeysTime bounds a reading of the keys that a request waits for.
+const readKeysTime = 5 * time.Second
 
 func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
 	return store.Event{ID: newID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}

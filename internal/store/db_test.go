@@ -525,6 +525,18 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.ForgetKey(ctx, a.ID, a.Event)
 		}),
+		deedOf("GiveUpKey", true, struct {
+			ID, State, Next string
+			Add             Key
+			Event           Event
+		}{"key-active", KeyActive, "key-pending", aKey("key-9", UseSigning, KeyPending, 0), anEvent(EventKeyWithdrawn, "")}, func(ctx context.Context, db *DB, a struct {
+			ID, State, Next string
+			Add             Key
+			Event           Event
+		}) error {
+			_, err := db.GiveUpKey(ctx, GivenUp{ID: a.ID, State: a.State, Next: a.Next, Add: []Key{a.Add}, At: noon, Until: noon.Add(time.Hour)}, a.Event)
+			return err
+		}),
 
 		deedOf("CreateAPIKey", true, struct {
 			Key   APIKey

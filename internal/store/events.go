@@ -24,6 +24,7 @@ const (
 	EventTokenIssued       = "token_issued"
 	EventKeyCreated        = "key_created"
 	EventKeyState          = "key_state"
+	EventKeyWithdrawn      = "key_withdrawn"
 	EventAPIKeyCreated     = "api_key_created"
 	EventAPIKeyRotated     = "api_key_rotated"
 	EventAPIKeyRevoked     = "api_key_revoked"

@@ -81,11 +81,68 @@ func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Ev
 		if err != nil || n == 0 {
 			return err // somebody else was first
 		}
-		if _, err := tx.exec(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1`, old, KeyRetiring, micros(at)); err != nil {
+		n, err = tx.changed(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1 AND state = $4`, old, KeyRetiring, micros(at), KeyActive)
+		if err != nil {
 			return err
+		}
+		if old != "" && n == 0 {
+			return ErrChanged // it was given up meanwhile, and has a successor
 		}
 		return tx.event(e)
 	})
+}
+
+// GivenUp is a signing key that is given up at once, with what takes its place.
+type GivenUp struct {
+	ID    string
+	State string // in which it was found
+	Next  string // pending key that signs from now on; empty is none
+	Add   []Key  // new keys
+	At    time.Time
+	Until time.Time // when its last token has ended; zero revokes none
+}
+
+// GiveUpKey forgets a key and its secret, and declares all that it signed dead.
+// ErrChanged means that it, or the next one, is no more in the state in which it
+// was found.
+func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) (revoked []Revocation, err error) {
+	err = db.do(ctx, func(tx *tx) error {
+		revoked = nil
+		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1 AND state = $5`, g.ID, KeyGone, []byte{}, micros(g.At), g.State)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrChanged
+		}
+		if g.Next != "" {
+			if n, err = tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, g.Next, KeyActive, micros(g.At), KeyPending); err != nil {
+				return err
+			}
+			if n == 0 {
+				return ErrChanged
+			}
+		}
+		for _, k := range g.Add {
+			if err := tx.insertKey(k); err != nil {
+				return err
+			}
+		}
+		if !g.Until.IsZero() {
+			r, err := tx.revoke("kid", g.ID, g.At, g.Until)
+			if err != nil {
+				return err
+			}
+			revoked = append(revoked, r)
+		}
+		for _, e := range events {
+			if err := tx.event(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return orNothing(revoked, err)
 }
 
 // ForgetKey gives up a key that verifies nothing any more, and its secret.
