@@ -254,3 +254,27 @@ func TestRetireTogether(t *testing.T) {
 		}
 	}
 }
+
+// What was judged of keys that have changed since is not done, no half of it either.
+func TestGiveUpKeyThatChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	first, spare := w.signs(), w.states()[store.KeyPending][0]
+	for _, g := range []store.GivenUp{
+		{ID: first, State: store.KeyRetiring},
+		{ID: "nonsense", State: store.KeyActive},
+		{ID: first, State: store.KeyActive, Next: "nonsense"},
+		{ID: spare, State: store.KeyPending, Next: first},
+	} {
+		g.At, g.Until = noon, noon.Add(time.Hour)
+		if revoked, err := w.db.GiveUpKey(t.Context(), g); !errors.Is(err, store.ErrChanged) || revoked != nil {
+			t.Errorf("%+v: %v %v", g, revoked, err)
+		}
+	}
+	if s := w.states(); !slices.Equal(s[store.KeyActive], []string{first}) || !slices.Equal(s[store.KeyPending], []string{spare}) || len(s) != 2 {
+		t.Errorf("keys %v", s)
+	}
+	if rows, _, err := w.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
+		t.Errorf("revocations %v %v", rows, err)
+	}
+}
