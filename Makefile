@@ -18,7 +18,7 @@ test: packages lint
 	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo)
 	go test $(PLAIN)
 	cd examples && go build ./...
-	cd e2e && go test ./...
+	cd e2e && go test . && go test -parallel 6 ./nodes
 
 .PHONY: packages
 packages:

@@ -114,6 +114,26 @@ func (f *fleet) during(do func()) {
 	f.judge()
 }
 
+// busy waits until the fleet has sent some more requests.
+func (f *fleet) busy(requests int) {
+	f.h.t.Helper()
+	count := func() (sum int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, n := range f.counts {
+			sum += n
+		}
+		return sum
+	}
+	before := count()
+	f.h.eventually(func() error {
+		if n := count() - before; n < requests {
+			return fmt.Errorf("%d requests, want %d", n, requests)
+		}
+		return nil
+	})
+}
+
 // judge fails the test where there was a violation.
 func (f *fleet) judge() {
 	f.h.t.Helper()

@@ -320,11 +320,14 @@ func (h *house) people(count int) (addresses []string) {
 	h.t.Helper()
 	for i := range count {
 		address := fmt.Sprintf("person-%d@example.com", i)
-		h.nodes[0].verb(password+"\n", "user", "add", address, "--password-stdin")
+		h.newest().verb(password+"\n", "user", "add", address, "--password-stdin")
 		addresses = append(addresses, address)
 	}
 	return addresses
 }
+
+// newest is the node that was added last: its program knows the schema.
+func (h *house) newest() *node { return h.nodes[len(h.nodes)-1] }
 
 // sessions is how many sessions of a person are alive.
 func (h *house) sessions(address string) int {
@@ -332,7 +335,7 @@ func (h *house) sessions(address string) int {
 	var shown struct {
 		Sessions []json.RawMessage `json:"sessions"`
 	}
-	if err := json.Unmarshal([]byte(h.nodes[0].verb("", "user", "show", address, "--json")), &shown); err != nil {
+	if err := json.Unmarshal([]byte(h.newest().verb("", "user", "show", address, "--json")), &shown); err != nil {
 		h.t.Fatal(err)
 	}
 	return len(shown.Sessions)
@@ -390,12 +393,20 @@ func (a answer) String() string {
 // ask sends a request with a JSON body, where there is one, and an access token or
 // API key, where there is one.
 func ask(client *http.Client, n *node, method, path, token, body string) (a answer, err error) {
+	return askAs(client, "", n, method, path, token, body)
+}
+
+// askAs is ask by a program of a name.
+func askAs(client *http.Client, agent string, n *node, method, path, token, body string) (a answer, err error) {
 	r, err := http.NewRequest(method, n.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if agent != "" {
+		r.Header.Set("User-Agent", agent)
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -420,4 +431,45 @@ func from(t *testing.T, address string) *http.Client {
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// session is what a sign-in gave.
+type session struct{ access, refresh string }
+
+func (h *house) signIn(n *node, person string) session {
+	h.t.Helper()
+	a := h.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, person, password))
+	if a.status != 200 {
+		h.t.Fatalf("sign-in of %s at %s: %d %s", person, n.name, a.status, a.body)
+	}
+	return session{a.member("access_token"), a.member("refresh_token")}
+}
+
+// ask sends a request that must be answered.
+func (h *house) ask(n *node, method, path, token, body string) answer {
+	h.t.Helper()
+	a, err := ask(http.DefaultClient, n, method, path, token, body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return a
+}
+
+// refused asks until a token is refused as revoked, and returns how long after a
+// moment the last request was sent that was still let in; 0 where none was.
+func (h *house) refused(n *node, token string, since time.Time) (took time.Duration) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		a := h.ask(n, "GET", "/api/profile", token, "")
+		switch {
+		case a.status == 200:
+			took = max(took, a.sent.Sub(since))
+		case a.status == 401 && a.member("code") == "TOKEN_REVOKED":
+			return took
+		default:
+			h.t.Fatalf("node %s: %d %s, want 200 or 401 TOKEN_REVOKED", n.name, a.status, a.body)
+		}
+	}
+	h.t.Fatalf("node %s never refuses the token", n.name)
+	return 0
 }

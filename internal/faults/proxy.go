@@ -216,3 +216,9 @@ func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
 func Committed(answer []byte) bool {
 	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
 }
+
+// Listening matches the answer with which Postgres begins to tell of notifications:
+// who loses it polls.
+func Listening(answer []byte) bool {
+	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bLISTEN\x00"))
+}
