@@ -204,7 +204,7 @@ var errNeverAKey = fmt.Errorf("never made: %w", durward.InvalidAPIKey)
 func (p *People) AuthenticateKey(ctx context.Context, key string, from From) (store.APIKey, error) {
 	k, err := p.judgeKey(ctx, key)
 	if errors.Is(err, errNeverAKey) && p.BadKeys != nil {
-		if wait, ok := p.BadKeys.Bad(from.Addr); !ok {
+		if wait, ok := p.BadKeys.Bad(ctx, from.Addr); !ok {
 			return store.APIKey{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}

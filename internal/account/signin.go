@@ -57,7 +57,7 @@ func (p *People) Standing(ctx context.Context, email string, from From) (string,
 		return "", fmt.Errorf("account: no such account: %w", durward.InvalidCredentials)
 	case err != nil:
 		return "", err
-	case p.Limits.Blocked(u.EmailKey, from.Addr):
+	case p.Limits.Blocked(ctx, u.EmailKey, from.Addr):
 		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
 	}
 	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil

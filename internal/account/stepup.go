@@ -26,7 +26,7 @@ func (p *People) Prove(ctx context.Context, userID, sessionID, password string, 
 // nothing: the request is refused until it is over.
 func (p *People) prove(ctx context.Context, u *store.User, password, sessionID string, from From) error {
 	err := p.judge(ctx, u, true, u.EmailKey, password, from)
-	if errors.Is(err, durward.InvalidCredentials) && p.Limits.Blocked(u.EmailKey, from.Addr) && sessionID != "" {
+	if errors.Is(err, durward.InvalidCredentials) && p.Limits.Blocked(ctx, u.EmailKey, from.Addr) && sessionID != "" {
 		event := from.event(store.EventSessionEnded, "too many wrong passwords", p.Now())
 		event.UserID, event.SessionID = u.ID, sessionID
 		revoked, endErr := p.DB.EndSession(ctx, sessionID, u.ID, "wrong passwords", p.revokedUntil(p.Now()), event, "")

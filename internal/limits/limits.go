@@ -11,6 +11,12 @@
 // so addresses are counted by network (IPv4 address, IPv6 /64, and at higher
 // limits /56 and /48), and one network can fill only its own share of the
 // memory.
+//
+// A Limiter counts in the memory of its process, always. With a [Shared] it counts
+// in Redis as well, in sum over all nodes, and what Redis says decides. What this
+// node has counted is part of what Redis has, so that both say the same for as long
+// as Redis has lost nothing; when it is away, or was and has come back empty, this
+// node still knows what it has seen itself.
 package limits
 
 import (
@@ -37,6 +43,8 @@ type Config struct {
 	NetworkUnlimited    bool
 
 	Now func() time.Time
+
+	Shared *Shared // counts for all nodes; nil is this process alone. Set does not change it
 }
 
 // An IPv6 customer is often given a /56 or /48: those count too, at higher
@@ -77,6 +85,7 @@ type Limiter struct {
 	c      Config
 	bounds bounds
 	secret [32]byte // of the hashes of wrong secrets
+	shared *Shared  // nil where this process counts alone
 
 	mu       sync.Mutex
 	networks map[netip.Prefix]*networkCount
@@ -139,8 +148,12 @@ func New(c Config) (*Limiter, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	l := &Limiter{c: c, bounds: standard, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
-	_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
+	l := &Limiter{c: c, bounds: standard, shared: c.Shared, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
+	if c.Shared != nil {
+		l.secret = c.Shared.secret // all nodes know a wrong secret again
+	} else {
+		_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
+	}
 	return l, nil
 }
 
@@ -196,6 +209,7 @@ type Attempt struct {
 	l       *Limiter
 	account string
 	network netip.Prefix
+	lease   string // in Redis, "" for none
 	once    sync.Once
 }
 
@@ -205,6 +219,31 @@ type Attempt struct {
 // ErrBusy.
 func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*Attempt, error) {
 	n := network(addr)
+	a, err := l.begin(ctx, account, n)
+	if l.shared == nil {
+		return a, err
+	}
+	var here, all *Blocked
+	if errors.As(err, &here) {
+		// In sum it may be refused for longer.
+		if _, err := l.ask(ctx, &Attempt{account: account, network: n}, ""); errors.As(err, &all) && all.RetryAfter > here.RetryAfter {
+			return nil, all
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// What waits now waits for tries of other nodes: those of this one were waited
+	// for already.
+	if err := l.reserve(ctx, a); err != nil {
+		a.Cancel()
+		return nil, err
+	}
+	return a, nil
+}
+
+// begin is Begin within the memory of this process.
+func (l *Limiter) begin(ctx context.Context, account string, n netip.Prefix) (*Attempt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -272,11 +311,13 @@ func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
 }
 
 // Blocked reports whether the account is blocked for this network just now.
-func (l *Limiter) Blocked(account string, addr netip.Addr) bool {
+func (l *Limiter) Blocked(ctx context.Context, account string, addr netip.Addr) bool {
+	n := network(addr)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.known(account, network(addr))
-	return c != nil && l.c.Now().Before(c.blocked)
+	known, now := l.known(account, n), l.c.Now()
+	blocked := known != nil && now.Before(known.blocked)
+	l.mu.Unlock()
+	return blocked || l.shared != nil && l.shared.blocked(ctx, account, n, now)
 }
 
 // blocked returns the longer of the account's block and the networks'.
@@ -330,55 +371,83 @@ func after(times []time.Time, moment time.Time) []time.Time {
 
 // decide ends an attempt.
 func (a *Attempt) decide(how func(c *accountCount, now time.Time)) {
-	a.once.Do(func() {
-		l := a.l
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		c := l.known(a.account, a.network) // there: an entry under way is not dropped
-		c.underWay--
-		for _, p := range wider(a.network) {
-			l.networks[p].underWay--
-		}
-		how(c, l.c.Now())
-		close(l.decided)
-		l.decided = make(chan struct{})
-	})
+	l := a.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.known(a.account, a.network) // there: an entry under way is not dropped
+	c.underWay--
+	for _, p := range wider(a.network) {
+		l.networks[p].underWay--
+	}
+	how(c, l.c.Now())
+	close(l.decided)
+	l.decided = make(chan struct{})
 }
 
 // Cancel says that the secret was not judged. Nothing is counted.
-func (a *Attempt) Cancel() { a.decide(func(*accountCount, time.Time) {}) }
+func (a *Attempt) Cancel() {
+	a.once.Do(func() {
+		a.tell(outcome{kind: cancelled})
+		a.decide(func(*accountCount, time.Time) {})
+	})
+}
 
 // Succeed says that the secret was right. The account's own failures from this
 // network are forgotten, and nobody else's.
 func (a *Attempt) Succeed() {
-	a.decide(func(c *accountCount, now time.Time) { c.failures, c.recent = nil, [3][16]byte{} })
+	a.once.Do(func() {
+		a.tell(outcome{kind: succeeded})
+		a.decide(func(c *accountCount, now time.Time) { c.failures, c.recent = nil, [3][16]byte{} })
+	})
 }
 
 // Fail says that the secret was wrong. secret is kept as a keyed hash, to know
 // it again.
 func (a *Attempt) Fail(secret string) {
-	mac := hmac.New(sha256.New, a.l.secret[:])
-	mac.Write([]byte(a.account + "\x00" + secret))
-	var hash [16]byte
-	copy(hash[:], mac.Sum(nil))
-	a.decide(func(c *accountCount, now time.Time) {
-		if slices.Contains(c.recent[:], hash) {
-			return
-		}
-		c.recent = [3][16]byte{hash, c.recent[0], c.recent[1]}
-		c.failures = append(c.failures, now)
-		if len(c.failures) >= a.l.c.AccountFailures {
-			c.blocked = now.Add(a.l.c.AccountBlock)
-			c.failures, c.recent = nil, [3][16]byte{}
-		}
-		for _, p := range wider(a.network) {
-			count := a.l.networks[p]
-			if most := a.l.c.NetworkFailuresHour * factor(p); len(count.failures) >= most {
-				count.failures = count.failures[len(count.failures)-most+1:] // as many as the limit asks about
-			}
-			count.failures = append(count.failures, now)
-		}
+	a.once.Do(func() {
+		mac := hmac.New(sha256.New, a.l.secret[:])
+		mac.Write([]byte(a.account + "\x00" + secret))
+		var hash [16]byte
+		copy(hash[:], mac.Sum(nil))
+		said := a.tell(outcome{kind: failed, secret: hash})
+		a.decide(func(c *accountCount, now time.Time) { a.l.failed(c, a.network, hash, said, now) })
 	})
+}
+
+// failed counts a failure. said is what Redis said of it, nil where it was not
+// asked or gave no answer. l.mu is held.
+func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *verdict, now time.Time) {
+	if slices.Contains(c.recent[:], hash) || said != nil && !said.counted {
+		return
+	}
+	c.recent = [3][16]byte{hash, c.recent[0], c.recent[1]}
+	c.failures = append(c.failures, now)
+	if len(c.failures) >= l.c.AccountFailures {
+		l.block(c, now.Add(l.c.AccountBlock))
+	}
+	if said != nil {
+		l.learnBlock(c, said.blocked, now)
+	}
+	for _, p := range wider(n) {
+		count := l.networks[p]
+		if most := l.c.NetworkFailuresHour * factor(p); len(count.failures) >= most {
+			count.failures = count.failures[len(count.failures)-most+1:] // as many as the limit asks about
+		}
+		count.failures = append(count.failures, now)
+	}
+}
+
+// learnBlock blocks an account for as long as Redis says.
+func (l *Limiter) learnBlock(c *accountCount, until, now time.Time) {
+	if until.After(now) && until.After(c.blocked) {
+		l.block(c, until)
+	}
+}
+
+// block blocks an account.
+func (*Limiter) block(c *accountCount, until time.Time) {
+	c.blocked = until
+	c.failures, c.recent = nil, [3][16]byte{}
 }
 
 // known returns the count of an account from a network, or nil.
@@ -538,45 +607,4 @@ func (l *Limiter) sweep(now time.Time) {
 			delete(l.networks, p)
 		}
 	}
-}
-
-// Rate bounds how often one network may send what is plainly bad, such as
-// refresh tokens that were never issued. Only bad ones are counted and only they
-// are turned away.
-type Rate struct {
-	aMinute  int
-	networks int // how many are counted in a minute
-	now      func() time.Time
-
-	mu     sync.Mutex
-	minute int64
-	counts map[netip.Prefix]int
-}
-
-// NewRate returns a Rate of so many bad ones a minute and network.
-func NewRate(aMinute int, now func() time.Time) *Rate {
-	if now == nil {
-		now = time.Now
-	}
-	return &Rate{aMinute: aMinute, networks: standard.networks, now: now, counts: make(map[netip.Prefix]int)}
-}
-
-// Bad counts a bad one. Where there were too many it returns false and how long
-// to wait.
-func (r *Rate) Bad(addr netip.Addr) (wait time.Duration, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
-	if minute := now.Unix() / 60; minute != r.minute {
-		r.minute = minute
-		clear(r.counts)
-	}
-	n := network(addr)
-	if r.counts[n] >= r.aMinute {
-		return time.Unix((r.minute+1)*60, 0).Sub(now), false
-	}
-	if _, counted := r.counts[n]; counted || len(r.counts) < r.networks {
-		r.counts[n]++
-	}
-	return 0, true
 }

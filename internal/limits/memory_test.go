@@ -37,70 +37,74 @@ func consistent(t testing.TB, l *Limiter) {
 // not a block, nor what counts towards one.
 func TestFloodOfNetworks(t *testing.T) {
 	t.Parallel()
-	l, k := newLimiter(t)
-	l.bounds = small
-	for range 5 {
-		fails(t, l, "ada", elsewhere)
-	}
-	for range 4 {
+	inBoth(t, func(t *testing.T, in place) {
+		l, k := newLimiter(t, in)
+		l.bounds = small
+		for range 5 {
+			fails(t, l, "ada", elsewhere)
+		}
+		for range 4 {
+			fails(t, l, "bob", elsewhere)
+		}
+		for n := range 20 * small.networks {
+			failsWith(t, l, "somebody", numbered(n), "wrong")
+		}
+		consistent(t, l)
+		if len(l.networks) != small.networks {
+			t.Errorf("%d networks are kept, want as many as may be", len(l.networks))
+		}
 		fails(t, l, "bob", elsewhere)
-	}
-	for n := range 20 * small.networks {
-		failsWith(t, l, "somebody", numbered(n), "wrong")
-	}
-	consistent(t, l)
-	if len(l.networks) != small.networks {
-		t.Errorf("%d networks are kept, want as many as may be", len(l.networks))
-	}
-	fails(t, l, "bob", elsewhere)
-	if !l.Blocked("ada", elsewhere) || !l.Blocked("bob", elsewhere) {
-		t.Error("a flood from elsewhere forgets a block, or failures")
-	}
-	k.advance(2 * time.Hour)
-	if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 1 {
-		t.Errorf("after two hours %d accounts and %d networks are left", l.accounts, len(l.networks))
-	}
+		if !l.Blocked(ctx, "ada", elsewhere) || !l.Blocked(ctx, "bob", elsewhere) {
+			t.Error("a flood from elsewhere forgets a block, or failures")
+		}
+		k.advance(2 * time.Hour)
+		if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 1 {
+			t.Errorf("after two hours %d accounts and %d networks are left", l.accounts, len(l.networks))
+		}
+	})
 }
 
 // Where a network has no room for another account, what goes is what least is
 // known about.
 func TestLeastKnownGoes(t *testing.T) {
 	t.Parallel()
-	l, k := newLimiter(t, unlimitedNetworks)
-	l.bounds = small
-	for range 5 {
-		fails(t, l, "old block", here)
-	}
-	k.advance(time.Hour)
-	for range 5 {
-		fails(t, l, "blocked", here)
-	}
-	for range 4 {
-		fails(t, l, "four", here)
-	}
-	for n := 3; n < small.ofNetwork; n++ {
-		fails(t, l, fmt.Sprint("once ", n), here)
-	}
-	under, err := l.Begin(ctx, "under way", here) // drops one that has failed less than the others
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range 30 * small.ofNetwork {
-		fails(t, l, fmt.Sprint("flood ", n), here)
-	}
-	accounts := l.networks[network(here)].accounts
-	if accounts["blocked"] == nil || accounts["four"] == nil || accounts["under way"] == nil || accounts["old block"] != nil || len(accounts) != small.ofNetwork {
-		t.Errorf("kept: blocked %v, four %v, under way %v, old block %v; %d in all", accounts["blocked"] != nil, accounts["four"] != nil, accounts["under way"] != nil, accounts["old block"] != nil, len(accounts))
-	}
-	under.Fail("x")
-	consistent(t, l)
+	inBoth(t, func(t *testing.T, in place) {
+		l, k := newLimiter(t, in, unlimitedNetworks)
+		l.bounds = small
+		for range 5 {
+			fails(t, l, "old block", here)
+		}
+		k.advance(time.Hour)
+		for range 5 {
+			fails(t, l, "blocked", here)
+		}
+		for range 4 {
+			fails(t, l, "four", here)
+		}
+		for n := 3; n < small.ofNetwork; n++ {
+			fails(t, l, fmt.Sprint("once ", n), here)
+		}
+		under, err := l.Begin(ctx, "under way", here) // drops one that has failed less than the others
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 30 * small.ofNetwork {
+			fails(t, l, fmt.Sprint("flood ", n), here)
+		}
+		accounts := l.networks[network(here)].accounts
+		if accounts["blocked"] == nil || accounts["four"] == nil || accounts["under way"] == nil || accounts["old block"] != nil || len(accounts) != small.ofNetwork {
+			t.Errorf("kept: blocked %v, four %v, under way %v, old block %v; %d in all", accounts["blocked"] != nil, accounts["four"] != nil, accounts["under way"] != nil, accounts["old block"] != nil, len(accounts))
+		}
+		under.Fail("x")
+		consistent(t, l)
+	})
 }
 
 // Where nothing can be forgotten, because all is under way, the next try is told
 // to come again.
 func TestAllUnderWay(t *testing.T) {
 	t.Parallel()
-	l, _ := newLimiter(t, unlimitedNetworks)
+	l, _ := newLimiter(t, memory, unlimitedNetworks)
 	l.bounds = small
 	var attempts []*Attempt
 	begin := func(account string, addr netip.Addr) error {
@@ -136,97 +140,103 @@ func TestAllUnderWay(t *testing.T) {
 // As many tries may wait for others as there is room for; the next is told so.
 func TestTooManyWait(t *testing.T) {
 	t.Parallel()
-	l, _ := newLimiter(t)
-	l.bounds = small
-	var first []*Attempt
-	for range 5 {
-		a, err := l.Begin(ctx, "ada", here)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first = append(first, a)
-	}
-	var wg sync.WaitGroup
-	for range small.waiting {
-		wg.Go(func() {
-			if a, err := l.Begin(ctx, "ada", here); err == nil {
-				a.Succeed()
-			} else {
-				t.Errorf("one that waits: %v", err)
+	inBoth(t, func(t *testing.T, in place) {
+		l, _ := newLimiter(t, in)
+		l.bounds = small
+		var first []*Attempt
+		for range 5 {
+			a, err := l.Begin(ctx, "ada", here)
+			if err != nil {
+				t.Fatal(err)
 			}
-		})
-	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		l.mu.Lock()
-		waiting := l.waiting
-		l.mu.Unlock()
-		if waiting == small.waiting {
-			break
+			first = append(first, a)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d wait", waiting)
+		var wg sync.WaitGroup
+		for range small.waiting {
+			wg.Go(func() {
+				if a, err := l.Begin(ctx, "ada", here); err == nil {
+					a.Succeed()
+				} else {
+					t.Errorf("one that waits: %v", err)
+				}
+			})
 		}
-		time.Sleep(time.Millisecond)
-	}
-	if _, err := l.Begin(ctx, "ada", here); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v, want ErrBusy", err)
-	}
-	if a, err := l.Begin(ctx, "bob", elsewhere); err != nil { // who need not wait is let through
-		t.Errorf("somebody else: %v", err)
-	} else {
-		a.Cancel()
-	}
-	for _, a := range first {
-		a.Succeed()
-	}
-	wg.Wait()
-	consistent(t, l)
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			l.mu.Lock()
+			waiting := l.waiting
+			l.mu.Unlock()
+			if waiting == small.waiting {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d wait", waiting)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := l.Begin(ctx, "ada", here); !errors.Is(err, ErrBusy) {
+			t.Errorf("one too many: %v, want ErrBusy", err)
+		}
+		if a, err := l.Begin(ctx, "bob", elsewhere); err != nil { // who need not wait is let through
+			t.Errorf("somebody else: %v", err)
+		} else {
+			a.Cancel()
+		}
+		for _, a := range first {
+			a.Succeed()
+		}
+		wg.Wait()
+		consistent(t, l)
+	})
 }
 
 // Limits that are lowered under what was counted already hold nobody up.
 func TestSetLower(t *testing.T) {
 	t.Parallel()
-	l, k := newLimiter(t)
-	for range 3 {
+	inBoth(t, func(t *testing.T, in place) {
+		l, k := newLimiter(t, in)
+		for range 3 {
+			fails(t, l, "ada", here)
+		}
+		if err := l.Set(Config{AccountFailures: 2, NetworkFailures: 4, Now: k.Now}); err != nil {
+			t.Fatal(err)
+		}
+		if wait := refused(t, l, "ada", here); wait != 0 {
+			t.Errorf("refused for %s before a failure under the new limit", wait)
+		}
 		fails(t, l, "ada", here)
-	}
-	if err := l.Set(Config{AccountFailures: 2, NetworkFailures: 4, Now: k.Now}); err != nil {
-		t.Fatal(err)
-	}
-	if wait := refused(t, l, "ada", here); wait != 0 {
-		t.Errorf("refused for %s before a failure under the new limit", wait)
-	}
-	fails(t, l, "ada", here)
-	if wait := refused(t, l, "ada", here); wait != time.Hour {
-		t.Errorf("refused for %s, want 1h", wait)
-	}
-	if wait := refused(t, l, "bob", here); wait != time.Minute {
-		t.Errorf("four failures of the network: refused for %s, want 1m", wait)
-	}
+		if wait := refused(t, l, "ada", here); wait != time.Hour {
+			t.Errorf("refused for %s, want 1h", wait)
+		}
+		if wait := refused(t, l, "bob", here); wait != time.Minute {
+			t.Errorf("four failures of the network: refused for %s, want 1m", wait)
+		}
+	})
 }
 
 // A network that is counted goes on being counted where there is no room for
 // others.
 func TestRateFull(t *testing.T) {
 	t.Parallel()
-	r := NewRate(3, func() time.Time { return time.Unix(1_800_000_030, 0) })
-	r.networks = small.networks
-	for range 2 {
-		r.Bad(here)
-	}
-	for n := range small.networks + 10 {
-		if wait, ok := r.Bad(numbered(n)); !ok || wait != 0 {
-			t.Fatalf("network %d: %s %v", n, wait, ok)
+	inBoth(t, func(t *testing.T, in place) {
+		r := NewRate(RateConfig{Name: "test", AMinute: 3, Shared: in.shared(t), Now: func() time.Time { return time.Unix(1_800_000_030, 0) }})
+		r.networks = small.networks
+		for range 2 {
+			r.Bad(ctx, here)
 		}
-	}
-	for n, want := range []bool{true, false} {
-		if wait, ok := r.Bad(here); ok != want || !ok && wait != 30*time.Second {
-			t.Errorf("bad one %d: %s %v, want %v", n+3, wait, ok, want)
+		for n := range small.networks + 10 {
+			if wait, ok := r.Bad(ctx, numbered(n)); !ok || wait != 0 {
+				t.Fatalf("network %d: %s %v", n, wait, ok)
+			}
 		}
-	}
-	if len(r.counts) != small.networks {
-		t.Errorf("%d networks are kept", len(r.counts))
-	}
+		for n, want := range []bool{true, false} {
+			if wait, ok := r.Bad(ctx, here); ok != want || !ok && wait != 30*time.Second {
+				t.Errorf("bad one %d: %s %v, want %v", n+3, wait, ok, want)
+			}
+		}
+		if len(r.counts) != small.networks {
+			t.Errorf("%d networks are kept", len(r.counts))
+		}
+	})
 }
 
 // What a million accounts cost, of one network and of as many. Run it with
@@ -246,7 +256,7 @@ func BenchmarkMillionAccounts(b *testing.B) {
 				var before, after runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&before)
-				l, _ := newLimiter(b, unlimitedNetworks)
+				l, _ := newLimiter(b, memory, unlimitedNetworks)
 				for n := range 1_000_000 {
 					failsWith(b, l, fmt.Sprintf("somebody-%07d@example.com", n), c.addr(n), "wrong")
 				}

@@ -60,79 +60,79 @@ func within(times []time.Time, now time.Time, window time.Duration) (n int) {
 // or refused, and for as long, as the model says.
 func TestWholeModel(t *testing.T) {
 	t.Parallel()
-	const aMinute, anHour = 2, 6
-	rapid.Check(t, func(t *rapid.T) {
-		k := &clock{now: time.Unix(1_800_000_000, 0)}
-		l, err := New(Config{Now: k.Now, NetworkFailures: aMinute, NetworkFailuresHour: anHour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		networks := map[string][]time.Time{}
-		accounts := map[string][]time.Time{}
-		blocked := map[string]time.Time{}
-		secret := 0
+	inBoth(t, func(t *testing.T, in place) {
+		const aMinute, anHour = 2, 6
+		rapid.Check(t, func(t *rapid.T) {
+			k := &clock{now: time.Unix(1_800_000_000, 0)}
+			nodes := in.nodes(t, Config{Now: k.Now, NetworkFailures: aMinute, NetworkFailuresHour: anHour})
+			networks := map[string][]time.Time{}
+			accounts := map[string][]time.Time{}
+			blocked := map[string]time.Time{}
+			secret := 0
 
-		// wait tries every moment at which something changes.
-		wait := func(account string, addr netip.Addr, now time.Time) time.Duration {
-			moments := []time.Time{now}
-			for p := range modelPrefixes(addr) {
-				for _, at := range networks[p] {
-					moments = append(moments, at.Add(time.Minute), at.Add(time.Hour))
+			// wait tries every moment at which something changes.
+			wait := func(account string, addr netip.Addr, now time.Time) time.Duration {
+				moments := []time.Time{now}
+				for p := range modelPrefixes(addr) {
+					for _, at := range networks[p] {
+						moments = append(moments, at.Add(time.Minute), at.Add(time.Hour))
+					}
 				}
+				best := time.Duration(-1)
+				for _, m := range moments {
+					free := !m.Before(now)
+					for p, factor := range modelPrefixes(addr) {
+						free = free && within(networks[p], m, time.Minute) < aMinute*factor && within(networks[p], m, time.Hour) < anHour*factor
+					}
+					if d := m.Sub(now); free && (best < 0 || d < best) {
+						best = d
+					}
+				}
+				return max(best, blocked[account+narrowest(addr)].Sub(now), 0)
 			}
-			best := time.Duration(-1)
-			for _, m := range moments {
-				free := !m.Before(now)
-				for p, factor := range modelPrefixes(addr) {
-					free = free && within(networks[p], m, time.Minute) < aMinute*factor && within(networks[p], m, time.Hour) < anHour*factor
-				}
-				if d := m.Sub(now); free && (best < 0 || d < best) {
-					best = d
-				}
-			}
-			return max(best, blocked[account+narrowest(addr)].Sub(now), 0)
-		}
 
-		t.Repeat(map[string]func(*rapid.T){
-			"seconds": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
-			"minutes": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
-			"tries": func(t *rapid.T) {
-				for range rapid.IntRange(1, 8).Draw(t, "times") {
-					account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
-					addr := rapid.SampledFrom(modelAddrs).Draw(t, "addr")
-					now, key := k.Now(), account+narrowest(addr)
-					want := wait(account, addr, now)
-					a, err := l.Begin(ctx, account, addr)
-					var b *Blocked
-					if err != nil && !errors.As(err, &b) || (b == nil) != (want == 0) || b != nil && b.RetryAfter != want {
-						t.Fatalf("%s from %s: got %v, want a wait of %s", account, addr, err, want)
-					}
-					if got := l.Blocked(account, addr); got != blocked[key].After(now) {
-						t.Fatalf("Blocked(%s, %s): got %v", account, addr, got)
-					}
-					if err != nil {
-						continue
-					}
-					switch rapid.IntRange(0, 9).Draw(t, "outcome") {
-					case 0:
-						a.Succeed()
-						delete(accounts, key)
-					case 1:
-						a.Cancel()
-					default:
-						secret++
-						a.Fail(fmt.Sprint(secret))
-						for p := range modelPrefixes(addr) {
-							networks[p] = append(networks[p], now)
+			t.Repeat(map[string]func(*rapid.T){
+				"seconds": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
+				"minutes": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
+				"tries": func(t *rapid.T) {
+					for range rapid.IntRange(1, 8).Draw(t, "times") {
+						account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
+						addr := rapid.SampledFrom(modelAddrs).Draw(t, "addr")
+						now, key := k.Now(), account+narrowest(addr)
+						want := wait(account, addr, now)
+						l := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")]
+						a, err := l.Begin(ctx, account, addr)
+						var b *Blocked
+						if err != nil && !errors.As(err, &b) || (b == nil) != (want == 0) || b != nil && b.RetryAfter != want {
+							t.Fatalf("%s from %s: got %v, want a wait of %s", account, addr, err, want)
 						}
-						accounts[key] = append(accounts[key], now)
-						if within(accounts[key], now, 15*time.Minute) == 5 {
-							blocked[key] = now.Add(time.Hour)
+						if got := l.Blocked(ctx, account, addr); got != blocked[key].After(now) {
+							t.Fatalf("Blocked(%s, %s): got %v", account, addr, got)
+						}
+						if err != nil {
+							continue
+						}
+						switch rapid.IntRange(0, 9).Draw(t, "outcome") {
+						case 0:
+							a.Succeed()
 							delete(accounts, key)
+						case 1:
+							a.Cancel()
+						default:
+							secret++
+							a.Fail(fmt.Sprint(secret))
+							for p := range modelPrefixes(addr) {
+								networks[p] = append(networks[p], now)
+							}
+							accounts[key] = append(accounts[key], now)
+							if within(accounts[key], now, 15*time.Minute) == 5 {
+								blocked[key] = now.Add(time.Hour)
+								delete(accounts, key)
+							}
 						}
 					}
-				}
-			},
+				},
+			})
 		})
 	})
 }
@@ -141,53 +141,54 @@ func TestWholeModel(t *testing.T) {
 // failures are judged than the limits allow, and no block is shorter.
 func TestClockPutBack(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		k := &clock{now: time.Unix(1_800_000_000, 0)}
-		l, err := New(Config{Now: k.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		now := time.Unix(0, 0) // true time
-		var network []time.Time
-		accounts := map[string][]time.Time{}
-		secret := 0
-		t.Repeat(map[string]func(*rapid.T){
-			"time goes on": func(t *rapid.T) {
-				d := time.Duration(rapid.IntRange(1, 4000).Draw(t, "s")) * time.Second
-				now = now.Add(d)
-				k.advance(d)
-			},
-			"clock is put back": func(t *rapid.T) {
-				k.advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
-			},
-			"tries": func(t *rapid.T) {
-				for range rapid.IntRange(1, 30).Draw(t, "times") {
-					account := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
-					a, err := l.Begin(ctx, account, here)
-					if err != nil {
-						continue
+	inBoth(t, func(t *testing.T, in place) {
+		rapid.Check(t, func(t *rapid.T) {
+			k := &clock{now: time.Unix(1_800_000_000, 0)}
+			nodes := in.nodes(t, Config{Now: k.Now})
+			now := time.Unix(0, 0) // true time
+			var network []time.Time
+			accounts := map[string][]time.Time{}
+			secret := 0
+			t.Repeat(map[string]func(*rapid.T){
+				"time goes on": func(t *rapid.T) {
+					d := time.Duration(rapid.IntRange(1, 4000).Draw(t, "s")) * time.Second
+					now = now.Add(d)
+					k.advance(d)
+				},
+				"clock is put back": func(t *rapid.T) {
+					k.advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
+				},
+				"tries": func(t *rapid.T) {
+					for range rapid.IntRange(1, 30).Draw(t, "times") {
+						account := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
+						a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, account, here)
+						if err != nil {
+							continue
+						}
+						secret++
+						a.Fail(fmt.Sprint(secret))
+						network, accounts[account] = append(network, now), append(accounts[account], now)
 					}
-					secret++
-					a.Fail(fmt.Sprint(secret))
-					network, accounts[account] = append(network, now), append(accounts[account], now)
-				}
-			},
-			"": func(t *rapid.T) {
-				if n := within(network, now, time.Minute); n > 10 {
-					t.Fatalf("%d failures of the network in a minute", n)
-				}
-				if n := within(network, now, time.Hour); n > 100 {
-					t.Fatalf("%d failures of the network in an hour", n)
-				}
-				for account, times := range accounts {
-					if n := within(times, now, 15*time.Minute); n > 5 {
-						t.Fatalf("%d failures of %s in 15 minutes", n, account)
+				},
+				"": func(t *rapid.T) {
+					if n := within(network, now, time.Minute); n > 10 {
+						t.Fatalf("%d failures of the network in a minute", n)
 					}
+					if n := within(network, now, time.Hour); n > 100 {
+						t.Fatalf("%d failures of the network in an hour", n)
+					}
+					for account, times := range accounts {
+						if n := within(times, now, 15*time.Minute); n > 5 {
+							t.Fatalf("%d failures of %s in 15 minutes", n, account)
+						}
+					}
+				},
+			})
+			for _, l := range nodes {
+				if l.accounts > 4 || len(l.networks) > 1 {
+					t.Fatalf("%d accounts, %d networks", l.accounts, len(l.networks))
 				}
-			},
+			}
 		})
-		if l.accounts > 4 || len(l.networks) > 1 {
-			t.Fatalf("%d accounts, %d networks", l.accounts, len(l.networks))
-		}
 	})
 }

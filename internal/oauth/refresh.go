@@ -116,7 +116,7 @@ func (i *Issuer) Refresh(ctx context.Context, token string, key *durward.HeldKey
 	if errors.Is(err, errGarbage) && i.c.Rate != nil {
 		// Only bad ones are counted and only they are turned away: a good token
 		// never waits for somebody else's bad ones.
-		if wait, ok := i.c.Rate.Bad(from.Addr); !ok {
+		if wait, ok := i.c.Rate.Bad(ctx, from.Addr); !ok {
 			return Tokens{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}

@@ -435,7 +435,7 @@ func TestDatabaseHoldsNoToken(t *testing.T) {
 func TestBadOnesAreCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.c.Rate = limits.NewRate(3, w.clock.Now)
+	w.c.Rate = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
 	first := w.signIn(w.person())
 	for range 3 {
 		w.refused("dr_nonsense", home, durward.RefreshInvalid)

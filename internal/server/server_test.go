@@ -129,7 +129,7 @@ func newWorld(t *testing.T, set settings) *world {
 	must(w.issuer.Start(ctx))
 	var badKeys *limits.Rate
 	if set.badKeys > 0 {
-		badKeys = limits.NewRate(set.badKeys, w.clock.Now)
+		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", AMinute: set.badKeys, Now: w.clock.Now})
 	}
 	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -16,9 +17,39 @@ import (
 type Redis struct{ service }
 
 // NewRedis starts a server for one test, which may kill it. It keeps nothing on
-// the disk.
-func NewRedis(t testing.TB) *Redis {
+// the disk. settings are arguments of the server.
+func NewRedis(t testing.TB, settings ...string) *Redis {
 	t.Helper()
+	r, err := newRedis(t, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+var sharedRedis struct {
+	once sync.Once
+	r    *Redis
+	err  error
+}
+
+// SharedRedis is a server that the tests of this process share: nobody stops it or
+// empties it.
+func SharedRedis(t testing.TB) *Redis {
+	t.Helper()
+	s := &sharedRedis
+	s.once.Do(func() { s.r, s.err = newRedis(t, nil) }) // it ends with the process
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	if s.r == nil {
+		Missing(t, "Redis (package redis-server)")
+	}
+	return s.r
+}
+
+func newRedis(t testing.TB, settings []string) (*Redis, error) {
 	program := ""
 	for _, name := range []string{"valkey-server", "redis-server"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -30,15 +61,15 @@ func NewRedis(t testing.TB) *Redis {
 	}
 	dir, err := folder("redis", nil)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	r := &Redis{service{name: "redis", dir: dir, port: port, command: []string{
+	r := &Redis{service{name: "redis", dir: dir, port: port, command: append([]string{
 		program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appendonly", "no",
-	}}}
+	}, settings...)}}
 	r.ready = func(ctx context.Context) error {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", r.Addr())
 		if err != nil {
@@ -48,14 +79,14 @@ func NewRedis(t testing.TB) *Redis {
 		_ = conn.SetDeadline(time.Now().Add(time.Second))
 		fmt.Fprint(conn, "PING\r\n")
 		line, err := bufio.NewReader(conn).ReadString('\n')
-		if err == nil && !strings.HasPrefix(line, "+PONG") {
+		if err == nil && !strings.HasPrefix(line, "+PONG") && !strings.HasPrefix(line, "-NOAUTH") {
 			err = fmt.Errorf("it says %q", line)
 		}
 		return err
 	}
-	t.Cleanup(r.stop)
-	r.Start(t)
-	return r
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return r, r.start(ctx)
 }
 
 // Addr is where the server listens.

@@ -1,0 +1,72 @@
+-- A try begins, or is refused, or waits. See shared.go for the keys.
+local field, now, lease, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local most, window, unlimited, room, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8]), tonumber(ARGV[9])
+local clock = now_of_server()
+
+local s = read(redis.call('HGET', KEYS[1], field), now, window, clock, life)
+local wait, why, last = s.b - now, 0, 0
+if wait < 0 then wait = 0 end
+local networks = {}
+for i = 2, #KEYS, 2 do
+  local minute, hour = tonumber(ARGV[10 + i - 2]), tonumber(ARGV[11 + i - 2])
+  local first = redis.call('LINDEX', KEYS[i], 0)
+  while first and tonumber(first) <= now - HOUR do
+    redis.call('LPOP', KEYS[i])
+    first = redis.call('LINDEX', KEYS[i], 0)
+  end
+  local n = redis.call('LLEN', KEYS[i])
+  networks[#networks + 1] = {n = n, minute = minute, hour = hour}
+  if not unlimited then
+    for _, limit in ipairs({{hour, HOUR}, {minute, MINUTE}}) do
+      if n >= limit[1] then
+        local w = tonumber(redis.call('LINDEX', KEYS[i], -limit[1])) + limit[2] - now
+        if w > wait then wait, why = w, i / 2 end
+      end
+    end
+  end
+end
+if wait > 0 then return {'blocked', wait, why, s.b, s.ok} end
+if lease == '' then return {'ok', 0, 0, s.b, s.ok} end -- that was the question
+
+-- Where none is under way there is nothing to wait for.
+local under = count(s.l)
+if under > 0 and #s.f + under >= most then return {'wait', 0, 0, s.b, s.ok} end
+for i = 3, #KEYS, 2 do
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', clock)
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '(' .. (clock + life), '+inf')
+  if not unlimited then
+    local c, n = redis.call('ZCARD', KEYS[i]), networks[(i - 1) / 2]
+    if c > 0 then
+      if n.n + c >= n.hour then return {'wait', 0, 0, s.b, s.ok} end
+      local k = n.minute - c -- as many failures in a minute are too many
+      if k <= 0 or n.n >= k and tonumber(redis.call('LINDEX', KEYS[i - 1], -k)) > now - MINUTE then
+        return {'wait', 0, 0, s.b, s.ok}
+      end
+    end
+  end
+end
+
+if redis.call('HEXISTS', KEYS[1], field) == 0 and redis.call('HLEN', KEYS[1]) >= room then
+  -- What least is known about goes, of some.
+  local victim, least
+  local some = redis.call('HRANDFIELD', KEYS[1], 16, 'WITHVALUES')
+  for j = 1, #some, 2 do
+    local v = read(some[j + 1], now, window, clock, life)
+    if count(v.l) == 0 then
+      local weight = #v.f
+      if v.b > now then weight = 1048576 end
+      if not least or weight < least then victim, least = some[j], weight end
+      if weight == 0 and v.ok <= now - window then redis.call('HDEL', KEYS[1], some[j]) end
+    end
+  end
+  if not victim then return {'busy', 0, 0, s.b, s.ok} end
+  redis.call('HDEL', KEYS[1], victim)
+end
+s.l[lease] = clock + life
+redis.call('HSET', KEYS[1], field, cmsgpack.pack(s))
+redis.call('PEXPIRE', KEYS[1], keep)
+for i = 3, #KEYS, 2 do
+  redis.call('ZADD', KEYS[i], clock + life, lease)
+  redis.call('PEXPIRE', KEYS[i], life)
+end
+return {'ok', 0, 0, s.b, s.ok}

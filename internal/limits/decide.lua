@@ -1,0 +1,38 @@
+-- A try ends: it was cancelled, right or wrong. See shared.go for the keys.
+local field, now, lease, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local most, window, kind, secret, keep, block = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local clock = now_of_server()
+
+local s = read(redis.call('HGET', KEYS[1], field), now, window, clock, life)
+s.l[lease] = nil
+for i = 3, #KEYS, 2 do redis.call('ZREM', KEYS[i], lease) end
+local counted = 0
+if kind == 'succeeded' then
+  -- Other nodes hold failures of their own: they learn that those are forgotten.
+  if #s.f > 0 and now > s.ok then s.ok = now end
+  s.f, s.r = {}, {}
+elseif kind == 'failed' then
+  local again = false
+  for _, r in ipairs(s.r) do again = again or r == secret end
+  if not again then
+    counted = 1
+    s.r = {secret, s.r[1], s.r[2]}
+    local latest = s.f[#s.f]
+    s.f[#s.f + 1] = latest and latest > now and latest or now
+    if #s.f >= most then s.b, s.f, s.r = now + block, {}, {} end
+    for i = 2, #KEYS, 2 do
+      local newest = redis.call('LINDEX', KEYS[i], -1)
+      local at = newest and tonumber(newest) > now and newest or ARGV[2] -- in order, whoever's clock it is
+      redis.call('RPUSH', KEYS[i], at)
+      redis.call('LTRIM', KEYS[i], -tonumber(ARGV[12 + i - 2]), -1) -- as many as the limit asks about
+      redis.call('PEXPIRE', KEYS[i], keep)
+    end
+  end
+end
+if #s.f == 0 and s.b <= now and count(s.l) == 0 and s.ok <= now - window then
+  redis.call('HDEL', KEYS[1], field)
+else
+  redis.call('HSET', KEYS[1], field, cmsgpack.pack(s))
+  redis.call('PEXPIRE', KEYS[1], keep)
+end
+return {counted, s.b}
