@@ -70,6 +70,14 @@ type Config struct {
 		URL string `toml:"url"`
 	} `toml:"database"`
 
+	Redis struct {
+		// Redis or Valkey that the nodes share, so that limits hold in sum over all of
+		// them, a client may take its DPoP nonces from one to another, and revocations
+		// are pushed: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// over
+		// TLS. It may be away: then each node counts alone.
+		URL seal.Secret `toml:"url"`
+	} `toml:"redis"`
+
 	Tokens struct {
 		// Life of access tokens.
 		AccessTTL time.Duration `toml:"access_ttl"`
@@ -168,7 +176,6 @@ func defaults() *Config {
 // absent are keys that are looked for and that this version does not have, and
 // what to know about that.
 var absent = map[string]string{
-	"redis.url":      "is no key of this version: it counts failures in memory",
 	"smtp.url":       "is no key of this version: it sends no mail",
 	"metrics.listen": "is no key of this version: it has no metrics",
 }

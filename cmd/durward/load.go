@@ -24,6 +24,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/valkey"
 )
 
 // setting is one key of the configuration: its value and where that came from.
@@ -553,6 +554,11 @@ func (l *loaded) check() (mistakes []error) {
 		if path, ok := strings.CutPrefix(l.Database.URL, "sqlite:"); !ok || path == "" {
 			scheme, _, _ := strings.Cut(l.Database.URL, ":") // what follows may hold a password
 			mistake("database.url", "begins with %q, want sqlite:PATH, the one database that this version speaks to", scheme)
+		}
+	}
+	if l.Redis.URL != "" {
+		if err := valkey.Check(l.Redis.URL.Reveal()); err != nil {
+			mistake("redis.url", "%s", err)
 		}
 	}
 

@@ -40,7 +40,7 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: l.databasePath(), Master: master, Log: log, Limits: l.limits(),
+		Database: l.databasePath(), Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
 		Issuer: oauth.Config{
 			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
@@ -102,6 +102,7 @@ func (p place) open(e *environment, create bool) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.Redis.URL = "" // a verb counts nothing
 	return openSystem(e, l, create, slog.New(slog.DiscardHandler))
 }
 

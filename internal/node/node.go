@@ -24,6 +24,7 @@ import (
 // the parts' own standards hold for what is left zero.
 type Config struct {
 	Database  string // SQLite file
+	Redis     string // URL of the Redis or Valkey that the nodes share; "" is none
 	Master    *seal.Master
 	Issuer    oauth.Config // its DB, Master, Revoked, Rate, Now and Log are the node's
 	Hashes    pwhash.Config
@@ -42,6 +43,7 @@ type Node struct {
 
 	revocations *revocation.Follower
 	denials     *server.Denials
+	together    *together // nil without Redis
 }
 
 // What one network may send in a minute that never was one of ours.
@@ -63,28 +65,33 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var shared *together
 	defer func() {
 		if err != nil {
+			shared.close()
 			n, err = nil, errors.Join(err, db.Close())
 		}
 	}()
-	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, c.Now)}
+	if shared, err = connect(c); err != nil {
+		return nil, err
+	}
+	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, c.Now), together: shared}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
 	}
-	c.Limits.Now = c.Now
+	c.Limits.Now, c.Limits.Shared = c.Now, n.together.counters()
 	if n.Limiter, err = limits.New(c.Limits); err != nil {
 		return nil, err
 	}
 	list := revocation.NewList(c.Now)
 	issuer := c.Issuer
-	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, limits.NewRate(badRefreshes, c.Now), c.Now, c.Log
+	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
 	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
 		return nil, err
 	}
 	n.People, err = account.New(account.Config{
-		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: limits.NewRate(badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
+		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: n.rate("keys", badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
 		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
@@ -97,13 +104,22 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	return n, n.revocations.Load(ctx)
 }
 
+// rate bounds what is plainly bad, of each network.
+func (n *Node) rate(name string, aMinute int, now func() time.Time) *limits.Rate {
+	return limits.NewRate(limits.RateConfig{Name: name, AMinute: aMinute, Shared: n.together.counters(), Now: now})
+}
+
 // Close closes the database.
-func (n *Node) Close() error { return n.DB.Close() }
+func (n *Node) Close() error {
+	n.together.close()
+	return n.DB.Close()
+}
 
 // Server returns the HTTP of the node. DB, People, Issuer, Revocations and Denials
 // of c are the node's.
 func (n *Node) Server(c server.Config) (*server.Server, error) {
 	c.DB, c.People, c.Issuer, c.Revocations, c.Denials = n.DB, n.People, n.Issuer, n.revocations, n.denials
+	n.together.serve(&c)
 	return server.New(c)
 }
 

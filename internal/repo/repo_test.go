@@ -31,15 +31,16 @@ var layers = map[string]int{
 	"cmd/durward":   4,
 	"internal/node": 4, "internal/server": 3,
 	"internal/oauth": 2, "internal/account": 2,
-	"internal/store": 1, "internal/limits": 1, "internal/revocation": 1,
+	"internal/store": 1, "internal/limits": 1, "internal/valkey": 1, "internal/revocation": 1,
 	"": 0, "jwt": 0, "htpasswd": 0, "internal/pwhash": 0, "internal/seal": 0,
 }
 
 var edges = map[string][]string{
-	"cmd/durward":    {"internal/node"},
-	"jwt":            {""},
-	"htpasswd":       {"", "internal/pwhash"},
-	"internal/oauth": {"internal/account"},
+	"cmd/durward":     {"internal/node"},
+	"jwt":             {""},
+	"htpasswd":        {"", "internal/pwhash"},
+	"internal/oauth":  {"internal/account"},
+	"internal/limits": {"internal/valkey"},
 }
 
 // outside are packages that may import anything and that nothing imports.

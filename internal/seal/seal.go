@@ -38,8 +38,9 @@ const (
 
 	// Info strings of HKDF. What follows the first is a label, so that no label
 	// makes the second.
-	labelInfo = "durward seal 1 label "
-	idInfo    = "durward seal 1 key id"
+	labelInfo  = "durward seal 1 label "
+	idInfo     = "durward seal 1 key id"
+	deriveInfo = "durward seal 1 derived "
 )
 
 // ErrWrongKey means that a secret does not open: it was sealed with another
@@ -97,6 +98,19 @@ func (m *Master) KeyID() string {
 		return "none"
 	}
 	return hex.EncodeToString(id)
+}
+
+// Derive returns a key of 32 octets for a use that is not sealing, the same for all
+// who hold the master key. label names the use and is a constant of the program.
+func (m *Master) Derive(label string) ([]byte, error) {
+	if m == nil || len(m.key) != keySize || label == "" {
+		return nil, errors.New("seal: a key is derived from a master key, under a label")
+	}
+	key, err := hkdf.Key(sha256.New, m.key, nil, deriveInfo+label, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return key, nil
 }
 
 // aead is the cipher of a label. Sealing is rare enough to derive it each time.

@@ -22,7 +22,9 @@ type readiness struct {
 }
 
 // readyz is GET /readyz: new requests may come. What is wrong goes to the log;
-// here stands only where to look.
+// here stands only where to look. A node without what it can do without is degraded
+// and takes requests all the same: one that said no would take all nodes out of
+// service at once.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.stopping.Load() {
 		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"})
@@ -31,17 +33,20 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if ping != nil {
 		s.c.Log.Error("the database does not answer", "error", ping)
 	}
-	checks := []check{
-		{"database", ping == nil},
-		{"revocations", s.c.Revocations.Err() == nil},
-		{"store_history", !s.c.Issuer.WentBack()},
-	}
-	for _, c := range checks {
-		if !c.OK {
-			return answer(w, http.StatusServiceUnavailable, readiness{Status: "degraded", Checks: checks})
+	ready, status := readiness{Status: "ready"}, http.StatusOK
+	look := func(name string, ok bool, otherwise int) {
+		ready.Checks = append(ready.Checks, check{name, ok})
+		if !ok {
+			ready.Status, status = "degraded", max(status, otherwise)
 		}
 	}
-	return answer(w, http.StatusOK, readiness{Status: "ready", Checks: checks})
+	look("database", ping == nil, http.StatusServiceUnavailable)
+	look("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
+	look("store_history", !s.c.Issuer.WentBack(), http.StatusServiceUnavailable)
+	if s.c.Redis != nil {
+		look("redis", s.c.Redis() == nil, http.StatusOK)
+	}
+	return answer(w, status, ready)
 }
 
 // jwks is GET /.well-known/jwks.json (RFC 7517 s5).

@@ -41,6 +41,8 @@ type Config struct {
 	Proxies           []netip.Prefix
 	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
 
+	Redis func() error // nil while Redis answers; a nil func where there is none to ask
+
 	Log *slog.Logger
 	Now func() time.Time
 }

@@ -126,7 +126,10 @@ func parse(text string) (o valkey.ClientOption, err error) {
 
 // New returns a Client that begins to connect, or an error that says what is wrong
 // with c. It does not wait for the server. The caller closes it.
-func New(c Config) (*Client, error) {
+func New(c Config) (*Client, error) { return start(c, nil) }
+
+// start is New; change may change how to connect.
+func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	options, err := parse(c.URL)
 	if err == nil && (c.Timeout < 0 || c.Probe < 0) {
 		err = errors.New("a time may not be negative")
@@ -154,6 +157,9 @@ func New(c Config) (*Client, error) {
 	options.Dialer.Timeout = max(time.Second, c.Timeout)
 	options.Dialer.KeepAlive = time.Second
 	options.ConnWriteTimeout = max(time.Second, c.Timeout)
+	if change != nil {
+		change(&options)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{
 		c: c, options: options, marker: fmt.Sprintf("durward:marker:%016x", rand.Uint64()), since: time.Now(),

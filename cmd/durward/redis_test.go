@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/internal/services"
+)
+
+// Two nodes with one master key and one Redis count failures together; Redis that is
+// away, at start and later, keeps no node from its work.
+func TestServeWithRedis(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	r.Kill(t)
+	env := []string{"DURWARD_REDIS_URL=" + r.URL(), "DURWARD_MASTER_KEY=" + strings.Repeat("5a7c", 16), "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	var nodes []*process
+	for n := range 2 {
+		nodes = append(nodes, serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), fmt.Sprint("node", n)))))
+	}
+	ready := func(want string) {
+		t.Helper()
+		for n, p := range nodes {
+			for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				a := p.ask("GET", "/readyz", "", "")
+				if a.status != http.StatusOK {
+					t.Fatalf("node %d: readyz is %d %s, want 200 with or without Redis", n, a.status, a.body)
+				}
+				if strings.Contains(string(a.body), want) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("node %d: readyz is %s, want %s", n, a.body, want)
+				}
+			}
+		}
+	}
+	guess := func(node int, account string) int {
+		t.Helper()
+		return nodes[node].ask("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":"wrong %d"}`, account, time.Now().UnixNano())).status
+	}
+	ready(`"status":"degraded"`)
+	ready(`{"name":"redis","ok":false}`)
+	if status := guess(0, "ada@example.com"); status != http.StatusUnauthorized {
+		t.Errorf("without Redis: %d, want 401", status)
+	}
+	r.Start(t)
+	ready(`{"name":"redis","ok":true}`)
+	ready(`"status":"ready"`)
+	// On a machine that is busy Redis may be too slow for a moment, which is said, and
+	// another person is guessed at.
+	silent := func() int {
+		return strings.Count(nodes[0].stderr.String()+nodes[1].stderr.String(), "Redis does not answer")
+	}
+	account := ""
+	for round := 0; account == ""; round++ {
+		account = fmt.Sprintf("bob%d@example.com", round)
+		ready(`{"name":"redis","ok":true}`)
+		was := silent()
+		for n := range 7 {
+			want := http.StatusUnauthorized
+			if n >= 5 {
+				want = http.StatusTooManyRequests
+			}
+			if status := guess(n%2, account); status != want {
+				if silent() == was || round == 5 {
+					t.Fatalf("guess %d: %d, want %d", n+1, status, want)
+				}
+				account = ""
+				break
+			}
+		}
+	}
+	r.Kill(t)
+	ready(`{"name":"redis","ok":false}`)
+	for n := range nodes {
+		if status := guess(n, account); status != http.StatusTooManyRequests {
+			t.Errorf("node %d forgets a block when Redis dies: %d", n, status)
+		}
+	}
+	for n, p := range nodes {
+		if status := p.stop(); status != 0 {
+			t.Errorf("node %d ends with %d: %s", n, status, p.stderr)
+		}
+		if text := p.stderr.String(); strings.Count(text, "Redis does not answer") < 2 || !strings.Contains(text, "Redis answers") {
+			t.Errorf("node %d says:\n%s", n, text)
+		}
+	}
+}
