@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net/netip"
 	"strconv"
 	"time"
@@ -147,7 +146,9 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 			a.lease = lease
 			return nil
 		}
-		if err := l.pause(ctx, pause/2+mathrand.N(pause/2)); err != nil {
+		var dice [1]byte // nodes that wait for one another ask at different moments
+		_, _ = rand.Read(dice[:])
+		if err := l.pause(ctx, pause/2+pause*time.Duration(dice[0])/512); err != nil {
 			return err
 		}
 	}

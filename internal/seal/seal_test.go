@@ -2,6 +2,8 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -440,6 +442,40 @@ func BenchmarkUnseal(b *testing.B) {
 	for b.Loop() {
 		if _, err := m.Unseal("label", "row", sealed); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A derived key is the same for all who hold the master key, and another one for
+// each label and for sealing.
+func TestDerive(t *testing.T) {
+	t.Parallel()
+	a, err := Parse(Secret(strings.Repeat("5a7c", 16)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Parse(Secret(strings.Repeat("5a7d", 16)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{a.KeyID(): true, string(a.key): true}
+	for _, m := range []*Master{a, b} {
+		for _, label := range []string{"one", "two"} {
+			key, err := m.Derive(label)
+			again, _ := m.Derive(label)
+			if err != nil || len(key) != 32 || string(key) != string(again) || seen[string(key)] {
+				t.Errorf("%s: %x and %x, %v", label, key, again, err)
+			}
+			seen[string(key)] = true
+		}
+	}
+	sealing, err := hkdf.Key(sha256.New, a.key, nil, labelInfo+"one", 32)
+	if err != nil || seen[string(sealing)] {
+		t.Errorf("a derived key is one that seals: %v", err)
+	}
+	for _, bad := range []func() ([]byte, error){func() ([]byte, error) { return new(Master).Derive("one") }, func() ([]byte, error) { return a.Derive("") }} {
+		if key, err := bad(); err == nil || key != nil {
+			t.Errorf("%x, %v", key, err)
 		}
 	}
 }

@@ -13,11 +13,11 @@ package valkey
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -162,7 +162,7 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{
-		c: c, options: options, marker: fmt.Sprintf("durward:marker:%016x", rand.Uint64()), since: time.Now(),
+		c: c, options: options, marker: "durward:marker:" + rand.Text(), since: time.Now(),
 		stop: stop, done: make(chan struct{}), changed: make(chan struct{}), err: errNotYet,
 	}
 	go client.run(ctx)
@@ -292,7 +292,6 @@ func (c *Client) run(ctx context.Context) {
 		if err != nil {
 			wait /= 4
 		}
-		wait += rand.N(wait/4 + 1)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
