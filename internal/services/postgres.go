@@ -42,6 +42,20 @@ var shared struct {
 // share, and drops it with the test. It returns its address, a postgres:// URL.
 func Database(t testing.TB) string {
 	t.Helper()
+	return sharedCluster(t).Database(t)
+}
+
+// Kept makes an empty database as Database does, which stays until the process
+// ends.
+func Kept(t testing.TB, name string) string {
+	t.Helper()
+	p := sharedCluster(t)
+	p.SQL(t, "postgres", "CREATE DATABASE "+name)
+	return p.URL(name)
+}
+
+func sharedCluster(t testing.TB) *Postgres {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.cluster == nil {
@@ -52,7 +66,7 @@ func Database(t testing.TB) string {
 		}
 		shared.cluster = p // ends with the process
 	}
-	return shared.cluster.Database(t)
+	return shared.cluster
 }
 
 func startPostgres(t testing.TB, settings []string) (*Postgres, error) {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,6 +54,9 @@ func scanAPIKey(row scanner) (APIKey, error) {
 // was judged; ErrTooMany that the person has most live keys already.
 func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
+		if err := tx.lockUser(k.UserID); err != nil {
+			return err
+		}
 		var live int
 		if err := tx.row(`SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
 			k.UserID, micros(k.CreatedAt)).Scan(&live); err != nil {
@@ -69,6 +74,9 @@ func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) err
 // ErrChanged as CreateAPIKey does.
 func (db *DB) RotateAPIKey(ctx context.Context, old string, k APIKey, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
+		if err := tx.lockUser(k.UserID); err != nil {
+			return err
+		}
 		n, err := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3)`,
 			old, k.UserID, micros(k.CreatedAt))
 		if err != nil || n == 0 {
@@ -154,15 +162,14 @@ func (db *DB) APIKeys(ctx context.Context, userID, after string, limit int) ([]A
 	if userID == "" {
 		query = `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE $1 = ''` + page
 	}
-	rows, err := db.reader(ctx).rows(query, userID, after, limit)
-	return collect(rows, err, scanAPIKey)
+	return collect(db.reader(ctx), scanAPIKey, query, userID, after, limit)
 }
 
 // UseAPIKeys notes when keys, named by id, were last used.
 func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
-		for id, at := range used {
-			if _, err := tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(at)); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(used)) { // in one order, or two nodes would wait for each other
+			if _, err := tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(used[id])); err != nil {
 				return err
 			}
 		}

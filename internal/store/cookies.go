@@ -73,29 +73,27 @@ func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Ev
 	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
 		return nil, err
 	}
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) (err error) {
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		if _, err := tx.createSession(s, e, p, was); err != nil {
-			return err
+			return nil, err
 		}
 		if err := tx.insertCookie(c); err != nil || len(r.Hash) == 0 {
-			return err
+			return nil, err
 		}
 		ended := e
 		ended.ID, ended.Kind, ended.Outcome = r.EventID, r.Kind, r.Reason
 		err = tx.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
-			WHERE cookies.hash = $1 AND sessions.ended_at = 0`, r.Hash).Scan(&ended.SessionID, &ended.UserID)
+			WHERE cookies.hash = $1 AND sessions.ended_at = 0`+tx.locked("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
 		if errors.Is(classify(err), ErrNotFound) {
-			return nil
+			return nil, nil
 		} else if err != nil {
-			return err
+			return nil, err
 		}
 		if revoked, err = tx.endSession(ended.SessionID, r.Reason, e.At, r.Until, nil); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.event(ended)
+		return revoked, tx.event(ended)
 	})
-	return orNothing(revoked, err)
 }
 
 // UseCookie writes down that a current cookie was used, and until when it lives
@@ -121,12 +119,8 @@ type Proof struct {
 // ended, and ErrChanged where the person has been locked since, or has another
 // password.
 func (t *tx) prove(p Proof) error {
-	var locked, changed int64
-	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`, p.UserID).Scan(&locked, &changed); err != nil {
+	if err := t.unchanged(p.UserID, p.PasswordChangedAt); err != nil {
 		return err
-	}
-	if locked != 0 || changed != micros(p.PasswordChangedAt) {
-		return ErrChanged
 	}
 	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3`,
 		p.SessionID, p.UserID, micros(p.At), p.ACR, strings.Join(p.AMR, " "))
@@ -140,44 +134,45 @@ func (t *tx) prove(p Proof) error {
 // grant that a client holds of it. Where it holds none the grant is zero, and the
 // session is said to end with its last cookie. It returns ErrNotFound where there is
 // no such cookie either.
-func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Event) (s Session, g Grant, err error) {
-	err = db.do(ctx, func(tx *tx) error {
+func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Event) (Session, Grant, error) {
+	type proven struct {
+		s Session
+		g Grant
+	}
+	is, err := made(ctx, db, func(tx *tx) (is proven, err error) {
 		if err := tx.prove(p); err != nil {
-			return err
+			return is, err
 		}
-		fields, done := s.into()
+		fields, done := is.s.into()
 		if err := tx.row(`SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, p.SessionID).Scan(fields...); err != nil {
-			return err
+			return is, err
 		}
 		done()
-		grant, grantDone := g.into()
-		err := tx.row(`SELECT `+grantColumns+` FROM grants WHERE session_id = $1 AND client_id = $2 AND ended_at = 0 AND idle_ends > $3
+		grant, grantDone := is.g.into()
+		err = tx.row(`SELECT `+grantColumns+` FROM grants WHERE session_id = $1 AND client_id = $2 AND ended_at = 0 AND idle_ends > $3
 			ORDER BY created_at DESC LIMIT 1`, p.SessionID, clientID, micros(p.At)).Scan(grant...)
 		switch {
 		case errors.Is(classify(err), ErrNotFound):
-			g = Grant{}
+			is.g = Grant{}
 			var ends int64
 			err = tx.row(`SELECT coalesce(max(idle_ends), 0) FROM cookies WHERE session_id = $1 AND idle_ends > $2`, p.SessionID, micros(p.At)).Scan(&ends)
 			if err == nil && ends == 0 {
 				err = ErrNotFound
 			}
 			if err != nil {
-				return err
+				return is, err
 			}
-			s.EndsAt = moment(min(ends, micros(s.EndsAt)))
+			is.s.EndsAt = moment(min(ends, micros(is.s.EndsAt)))
 		case err != nil:
-			return err
+			return is, err
 		default:
 			if err := grantDone(); err != nil {
-				return err
+				return is, err
 			}
 		}
-		return tx.event(e)
+		return is, tx.event(e)
 	})
-	if err != nil {
-		return Session{}, Grant{}, err
-	}
-	return s, g, nil
+	return is.s, is.g, err
 }
 
 // ProveWithCookie notes a proof and gives the session another cookie. The one that

@@ -10,32 +10,34 @@ import (
 // nothing back.
 func TestUseCookie(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	addUser(t, db, "ada")
-	signInWithCookie(t, db, "ada", "session-1", "a")
-	hash := aCookie("a", "").Hash
-	use := func(at, since, ends time.Duration) {
-		t.Helper()
-		must(t, db.UseCookie(t.Context(), hash, noon.Add(at), noon.Add(since), noon.Add(ends)))
-	}
-	holds := func(what string, used, ends time.Duration) {
-		t.Helper()
-		c, s, u, err := db.CookieByHash(t.Context(), hash)
-		must(t, err)
-		if !c.UsedAt.Equal(noon.Add(used)) || !c.IdleEnds.Equal(noon.Add(ends)) || s.ID != "session-1" || u.ID != "ada" {
-			t.Errorf("%s: used at %s, ends at %s, of %s, %s", what, c.UsedAt, c.IdleEnds, s.ID, u.ID)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		addUser(t, db, "ada")
+		signInWithCookie(t, db, "ada", "session-1", "a")
+		hash := aCookie("a", "").Hash
+		use := func(at, since, ends time.Duration) {
+			t.Helper()
+			must(t, db.UseCookie(t.Context(), hash, noon.Add(at), noon.Add(since), noon.Add(ends)))
 		}
-	}
-	use(time.Minute, 0, 31*time.Minute)
-	holds("a use", time.Minute, 31*time.Minute)
-	use(90*time.Second, 30*time.Second, 40*time.Minute)
-	holds("another within the minute", time.Minute, 31*time.Minute)
-	use(31*time.Minute, 30*time.Minute, 61*time.Minute)
-	holds("one at its end", time.Minute, 31*time.Minute)
-	must(t, db.ProveWithCookie(t.Context(), aProofOf("session-1", 2*time.Minute), hash, noon.Add(150*time.Second), aCookie("b", "session-1"), anEvent(EventSteppedUp, "ada")))
-	holds("replaced", time.Minute, 150*time.Second)
-	use(140*time.Second, 130*time.Second, 40*time.Minute)
-	holds("used when replaced", time.Minute, 150*time.Second)
+		holds := func(what string, used, ends time.Duration) {
+			t.Helper()
+			c, s, u, err := db.CookieByHash(t.Context(), hash)
+			must(t, err)
+			if !c.UsedAt.Equal(noon.Add(used)) || !c.IdleEnds.Equal(noon.Add(ends)) || s.ID != "session-1" || u.ID != "ada" {
+				t.Errorf("%s: used at %s, ends at %s, of %s, %s", what, c.UsedAt, c.IdleEnds, s.ID, u.ID)
+			}
+		}
+		use(time.Minute, 0, 31*time.Minute)
+		holds("a use", time.Minute, 31*time.Minute)
+		use(90*time.Second, 30*time.Second, 40*time.Minute)
+		holds("another within the minute", time.Minute, 31*time.Minute)
+		use(31*time.Minute, 30*time.Minute, 61*time.Minute)
+		holds("one at its end", time.Minute, 31*time.Minute)
+		must(t, db.ProveWithCookie(t.Context(), aProofOf("session-1", 2*time.Minute), hash, noon.Add(150*time.Second), aCookie("b", "session-1"), anEvent(EventSteppedUp, "ada")))
+		holds("replaced", time.Minute, 150*time.Second)
+		use(140*time.Second, 130*time.Second, 40*time.Minute)
+		holds("used when replaced", time.Minute, 150*time.Second)
+	})
 }
 
 func aProofOf(sessionID string, at time.Duration) Proof {
@@ -47,37 +49,39 @@ func aProofOf(sessionID string, at time.Duration) Proof {
 // A proof counts for a live session of the person who was judged, and for no other.
 func TestProve(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(p *Proof)
-		want   error
-	}{
-		"good":                     {func(*Proof) {}, nil},
-		"of another person":        {func(p *Proof) { p.UserID = "bob" }, ErrNotFound},
-		"of nobody":                {func(p *Proof) { p.UserID = "eve" }, ErrNotFound},
-		"another password since":   {func(p *Proof) { p.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
-		"after the absolute end":   {func(p *Proof) { p.At = noon.Add(12 * time.Hour) }, ErrNotFound},
-		"after the cookie's end":   {func(p *Proof) { p.At = noon.Add(30 * time.Minute) }, ErrNotFound},
-		"of a session never begun": {func(p *Proof) { p.SessionID = "session-9" }, ErrNotFound},
-	} {
-		db := openNew(t)
-		addUser(t, db, "ada")
-		addUser(t, db, "bob")
-		signInWithCookie(t, db, "ada", "session-1", "a")
-		p := aProof("session-1")
-		c.change(&p)
-		before := contents(t, db)
-		for how, err := range map[string]error{
-			"token":  errOfProof(db.ProveWithGrant(t.Context(), p, "durward", anEvent(EventSteppedUp, "ada"))),
-			"cookie": db.ProveWithCookie(t.Context(), p, aCookie("a", "").Hash, p.At.Add(time.Second), aCookie("b", p.SessionID), anEvent(EventSteppedUp, "ada")),
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		for name, c := range map[string]struct {
+			change func(p *Proof)
+			want   error
+		}{
+			"good":                     {func(*Proof) {}, nil},
+			"of another person":        {func(p *Proof) { p.UserID = "bob" }, ErrNotFound},
+			"of nobody":                {func(p *Proof) { p.UserID = "eve" }, ErrNotFound},
+			"another password since":   {func(p *Proof) { p.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
+			"after the absolute end":   {func(p *Proof) { p.At = noon.Add(12 * time.Hour) }, ErrNotFound},
+			"after the cookie's end":   {func(p *Proof) { p.At = noon.Add(30 * time.Minute) }, ErrNotFound},
+			"of a session never begun": {func(p *Proof) { p.SessionID = "session-9" }, ErrNotFound},
 		} {
-			if !errors.Is(err, c.want) || c.want == nil && err != nil {
-				t.Errorf("%s, by %s: %v, want %v", name, how, err, c.want)
+			db := openAt(t, fresh(t))
+			addUser(t, db, "ada")
+			addUser(t, db, "bob")
+			signInWithCookie(t, db, "ada", "session-1", "a")
+			p := aProof("session-1")
+			c.change(&p)
+			before := contents(t, db)
+			for how, err := range map[string]error{
+				"token":  errOfProof(db.ProveWithGrant(t.Context(), p, "durward", anEvent(EventSteppedUp, "ada"))),
+				"cookie": db.ProveWithCookie(t.Context(), p, aCookie("a", "").Hash, p.At.Add(time.Second), aCookie("b", p.SessionID), anEvent(EventSteppedUp, "ada")),
+			} {
+				if !errors.Is(err, c.want) || c.want == nil && err != nil {
+					t.Errorf("%s, by %s: %v, want %v", name, how, err, c.want)
+				}
+			}
+			if same := len(before) == len(contents(t, db)); same != (c.want != nil) {
+				t.Errorf("%s: something was written: %v", name, !same)
 			}
 		}
-		if same := len(before) == len(contents(t, db)); same != (c.want != nil) {
-			t.Errorf("%s: something was written: %v", name, !same)
-		}
-	}
+	})
 }
 
 func errOfProof(_ Session, _ Grant, err error) error { return err }

@@ -1,22 +1,19 @@
 // Package store is all SQL of the server: one concrete type whose methods are
 // deeds, each one transaction. The text of a query stands in the method that
-// runs it and is the same for every engine; engine.go holds what differs. Times
+// runs it and is the same for every engine; engine.go, sqlite.go and postgres.go
+// hold what differs. Times
 // are whole microseconds since 1970, 0 for none; ids are made by the caller.
 //
-// A deed is durable when its method returns. Deeds that wait at the same time
-// are committed together, so that many cost one write to the disk.
+// A deed is durable when its method returns.
 package store
 
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -28,8 +25,11 @@ var (
 	ErrEmailTaken  = errors.New("store: the address has an account")
 	ErrChanged     = errors.New("store: changed since it was read")
 	ErrTooMany     = errors.New("store: as many as there may be")
-	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed
+	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed, unless the error says that this cannot be told
 	ErrNewer       = errors.New("store: the database was made by a newer program")
+	ErrOlder       = errors.New("store: the database was made by an older program")
+	ErrForeign     = errors.New("store: the database is another program's")
+	ErrSchema      = errors.New("store: the schema of the database is not as any version left it")
 	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
 
@@ -38,61 +38,72 @@ var (
 
 // Config says which database.
 type Config struct {
-	Path string // SQLite file, made with mode 0600 if missing
-	Now  func() time.Time
-	Log  *slog.Logger
+	// URL is sqlite:PATH, a file that is made with mode 0600 if missing, or
+	// postgres://USER@HOST/DATABASE.
+	URL string
+
+	// KeepSchema refuses a schema of an older program rather than bring it to this
+	// one's.
+	KeepSchema bool
+
+	// Now overrules the clock of the database; nil does not.
+	Now func() time.Time
+
+	// Local is the clock of this machine, by which the time of a database server is
+	// reckoned between two questions; nil is time.Now.
+	Local func() time.Time
+
+	Log *slog.Logger
 }
 
 // DB is one database. It is safe for concurrent use.
 type DB struct {
-	now     func() time.Time
-	log     *slog.Logger
-	readers *sql.DB
-	writer  *sql.DB
-	reading statements
-	epoch   string
-
-	deeds   chan *deed
-	closing chan struct{} // closed by Close
-	closed  chan struct{} // closed when the writer has ended
-	once    sync.Once
+	engine engine
+	now    func() time.Time
+	epoch  string
 }
 
 // Open opens a database, makes it where there is none, and brings its schema to
-// this program's version.
+// this program's version. An *OpenError says what to do about a database that
+// cannot be used.
 func Open(ctx context.Context, c Config) (*DB, error) {
-	if c.Path == "" {
-		return nil, errors.New("store: no path")
-	}
-	db := &DB{now: c.Now, log: c.Log, deeds: make(chan *deed), closing: make(chan struct{}), closed: make(chan struct{})}
-	if db.now == nil {
-		db.now = time.Now
-	}
-	if db.log == nil {
-		db.log = slog.New(slog.DiscardHandler)
-	}
-	var err error
-	if db.writer, db.readers, err = openEngine(ctx, c.Path); err != nil {
+	e, err := openEngine(ctx, c.whole())
+	if err != nil {
 		return nil, err
 	}
-	db.reading = statements{prepare: db.readers.PrepareContext}
-	if err := migrate(ctx, db.writer, db.log); err != nil {
-		return nil, errors.Join(err, db.writer.Close(), db.readers.Close())
+	if _, err := migrate(ctx, e, c.whole()); err != nil {
+		return nil, errors.Join(err, e.close())
 	}
-	go db.write()
+	db := &DB{engine: e, now: e.now}
 	if err := db.makeEpoch(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// Close commits what waits and closes the database.
-func (db *DB) Close() error {
-	db.once.Do(func() { close(db.closing) })
-	<-db.closed
-	db.reading.close()
-	return errors.Join(db.readers.Close(), db.writer.Close())
+// whole is c with what was left out.
+func (c Config) whole() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Local == nil {
+		c.Local = time.Now
+	}
+	return c
 }
+
+// Close finishes what was begun and closes the database.
+func (db *DB) Close() error { return db.engine.close() }
+
+// Now is the time that all nodes of this database agree on: the database server's,
+// or this machine's where the database is a file. It does not ask: while the
+// server is away it goes on by this machine's clock.
+func (db *DB) Now() time.Time { return db.now() }
+
+// Follow calls wake after revocations and changes of keys by any node, and whenever
+// some may have been missed. It returns when ctx ends. On a file it never calls:
+// there is one node, and the poll of others' writing.
+func (db *DB) Follow(ctx context.Context, wake func()) { db.engine.follow(ctx, wake) }
 
 // Ping reports whether the database can be read, and whether it takes a write.
 func (db *DB) Ping(ctx context.Context) error {
@@ -102,148 +113,27 @@ func (db *DB) Ping(ctx context.Context) error {
 	})
 }
 
-// deed is one piece of writing and where its answer goes.
-type deed struct {
-	ctx  context.Context
-	work func(*tx) error
-	err  error
-	done chan struct{}
-}
+// do runs work as one deed: it is durable when do returns, and an error means that
+// nothing of it was done. work may run more than once, so it hands on what it makes
+// by made, not by variables of its own.
+func (db *DB) do(ctx context.Context, work func(*tx) error) error { return db.engine.do(ctx, work) }
 
-// do runs work in the next batch and returns when it is durable. An error means
-// that nothing of it was.
-func (db *DB) do(ctx context.Context, work func(*tx) error) error {
-	d := &deed{ctx: ctx, work: work, done: make(chan struct{})}
-	select {
-	case db.deeds <- d:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-db.closing:
-		return fmt.Errorf("%w: closed", ErrUnavailable)
-	}
-	// Once taken, a deed ends soon, and whether it was done must be known.
-	<-d.done
-	return d.err
-}
-
-// orNothing keeps what a deed made before it failed from its caller.
-func orNothing[T any](made T, err error) (T, error) {
+// made runs work as one deed and returns what it made, or nothing beside an error.
+func made[T any](ctx context.Context, db *DB, work func(*tx) (T, error)) (T, error) {
+	var last T
+	err := db.do(ctx, func(tx *tx) (err error) {
+		last, err = work(tx)
+		return err
+	})
 	if err != nil {
 		var nothing T
 		return nothing, err
 	}
-	return made, nil
+	return last, nil
 }
 
-// maxBatch bounds the deeds of one commit.
-const maxBatch = 512
-
-// write is the one writer: it takes what waits, does it, commits, and answers.
-func (db *DB) write() {
-	defer close(db.closed)
-	var conn *batchConn
-	defer func() { conn.close() }()
-	batch := make([]*deed, 0, maxBatch)
-	for {
-		select {
-		case d := <-db.deeds:
-			batch = append(batch[:0], d)
-		case <-db.closing:
-			return
-		}
-		var err error
-		if conn == nil {
-			conn, err = newBatchConn(db.writer)
-		}
-		if err == nil {
-			batch, err = conn.run(batch, db.deeds, db.log)
-		}
-		for _, d := range batch {
-			if err != nil {
-				d.err = classify(err)
-			}
-			close(d.done)
-		}
-		if err != nil {
-			// Begin anew on another connection: what is wrong may pass.
-			conn.close()
-			conn = nil
-		}
-	}
-}
-
-// batchConn is the writer's connection with its prepared statements.
-type batchConn struct {
-	conn       *sql.Conn
-	statements statements
-}
-
-func newBatchConn(pool *sql.DB) (*batchConn, error) {
-	conn, err := pool.Conn(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	return &batchConn{conn: conn, statements: statements{prepare: conn.PrepareContext}}, nil
-}
-
-func (b *batchConn) close() {
-	if b == nil {
-		return
-	}
-	b.statements.close()
-	// The pool would lend the same connection again, in whatever state it is.
-	_ = b.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = b.conn.Close()
-}
-
-// run does the deeds of batch and whatever else comes while they are done. An
-// error means that nothing was committed; a deed's own error is in the deed.
-func (b *batchConn) run(batch []*deed, more <-chan *deed, log *slog.Logger) ([]*deed, error) {
-	tx := &tx{ctx: context.Background(), statements: &b.statements}
-	if _, err := tx.exec(beginBatch); err != nil {
-		return batch, err
-	}
-	failed := func(err error) ([]*deed, error) {
-		if _, rollback := tx.exec(rollbackBatch); rollback != nil {
-			log.Error("a batch could not be rolled back", "error", rollback)
-		}
-		return batch, err
-	}
-	for next := 0; ; next++ {
-		if next == len(batch) {
-			if len(batch) == maxBatch {
-				break
-			}
-			select {
-			case d := <-more:
-				batch = append(batch, d)
-			default:
-			}
-			if next == len(batch) {
-				break
-			}
-		}
-		d := batch[next]
-		if d.err = d.ctx.Err(); d.err != nil {
-			continue
-		}
-		if _, err := tx.exec(beginDeed); err != nil {
-			return failed(err)
-		}
-		if d.err = classify(safely(d.work, tx, log)); d.err != nil {
-			if _, err := tx.exec(rollbackDeed); err != nil {
-				return failed(err)
-			}
-		}
-		if _, err := tx.exec(commitDeed); err != nil {
-			return failed(err)
-		}
-	}
-	if _, err := tx.exec(commitBatch); err != nil {
-		return failed(err)
-	}
-	return batch, nil
-}
+// reader returns a tx for reading outside a deed.
+func (db *DB) reader(ctx context.Context) *tx { return db.engine.reader(ctx) }
 
 // safely keeps one deed's panic from taking its neighbours along.
 func safely(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
@@ -256,31 +146,47 @@ func safely(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
 	return work(tx)
 }
 
-// tx is what a deed works with.
+// tx is what a deed works with, and what is read by outside one.
 type tx struct {
-	ctx        context.Context
-	statements *statements
+	ctx context.Context
+	on  connection
+
+	// others says that other deeds are done at the same time, here or on another
+	// node. What is read to be acted upon is locked then.
+	others bool
+
+	// try runs a piece of reading, and again where its connection was lost; nil
+	// runs it once.
+	try func(context.Context, func(context.Context) error) error
+
+	// evidence is a query, and its arguments, that finds a row once this is
+	// committed; nil while there is none.
+	evidence []any
 }
 
-// prepared returns the statement of a query whose arguments are fit for every
-// engine.
-func (t *tx) prepared(query string, args []any) (*sql.Stmt, error) {
+// connection takes queries by their text.
+type connection interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// fit refuses arguments that are not fit for every engine.
+func fit(args []any) error {
 	for _, a := range args {
 		if s, ok := a.(string); ok {
 			if err := text(s); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return t.statements.get(t.ctx, query)
+	return nil
 }
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	s, err := t.prepared(query, args)
-	if err != nil {
+	if err := fit(args); err != nil {
 		return nil, err
 	}
-	return s.ExecContext(t.ctx, args...)
+	return t.on.ExecContext(t.ctx, query, args...)
 }
 
 // changed runs a statement and returns how many rows it changed.
@@ -292,89 +198,79 @@ func (t *tx) changed(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-func (t *tx) row(query string, args ...any) scanner {
-	s, err := t.prepared(query, args)
-	if err != nil {
-		return failedRow{err}
+// query runs a query and gives its rows to read.
+func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
+	if err := fit(args); err != nil {
+		return err
 	}
-	return s.QueryRowContext(t.ctx, args...)
+	once := func(ctx context.Context) error {
+		rows, err := t.on.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if err := read(rows); err != nil {
+			return err
+		}
+		return errors.Join(rows.Err(), rows.Close())
+	}
+	if t.try == nil {
+		return once(t.ctx)
+	}
+	return t.try(t.ctx, once)
 }
 
-func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
-	s, err := t.prepared(query, args)
-	if err != nil {
-		return nil, err
-	}
-	return s.QueryContext(t.ctx, args...)
+// row is the first row of a query, which is asked when it is scanned.
+func (t *tx) row(query string, args ...any) scanner { return row{t, query, args} }
+
+type row struct {
+	t     *tx
+	query string
+	args  []any
 }
 
-// reader returns a tx for reading outside a deed.
-func (db *DB) reader(ctx context.Context) *tx { return &tx{ctx: ctx, statements: &db.reading} }
+func (r row) Scan(into ...any) error {
+	return r.t.query(r.query, r.args, func(rows *sql.Rows) error {
+		if !rows.Next() {
+			if err := rows.Err(); err != nil {
+				return err
+			}
+			return sql.ErrNoRows
+		}
+		return rows.Scan(into...)
+	})
+}
 
 type scanner interface{ Scan(...any) error }
 
-type failedRow struct{ err error }
-
-func (f failedRow) Scan(...any) error { return f.err }
-
 // collect reads all rows of a query.
-func collect[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
+func collect[T any](t *tx, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	err = t.query(query, args, func(rows *sql.Rows) (err error) {
+		all, err = scanAll(rows, scan)
+		return err
+	})
 	if err != nil {
-		return nil, classify(err)
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, classify(err)
-		}
-		all = append(all, one)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, classify(err)
 	}
 	return all, nil
 }
 
-// statements prepares each query once.
-type statements struct {
-	prepare func(context.Context, string) (*sql.Stmt, error)
-	mu      sync.RWMutex
-	byText  map[string]*sql.Stmt
+func scanAll[T any](rows *sql.Rows, scan func(scanner) (T, error)) (all []T, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
 }
 
-func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
-	s.mu.RLock()
-	stmt := s.byText[query]
-	s.mu.RUnlock()
-	if stmt != nil {
-		return stmt, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if stmt := s.byText[query]; stmt != nil {
-		return stmt, nil
-	}
-	stmt, err := s.prepare(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	if s.byText == nil {
-		s.byText = make(map[string]*sql.Stmt)
-	}
-	s.byText[query] = stmt
-	return stmt, nil
-}
-
-func (s *statements) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stmt := range s.byText {
-		_ = stmt.Close()
-	}
-	s.byText = nil
-}
+// proves notes a query that finds a row if this deed was done, and none if it was
+// not: how its outcome is found out where the database was restarted in the middle
+// of it.
+func (t *tx) proves(query string, args ...any) { t.evidence = append([]any{query}, args...) }
 
 // text refuses what engines treat differently: one takes NUL and invalid UTF-8
 // silently, another refuses them in the middle of a transaction.

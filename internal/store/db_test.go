@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // noon is when these tests happen.
@@ -24,12 +27,12 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 123456000, time.UTC)
 // later is when what is revoked in them could last concern a token.
 var later = noon.Add(2 * time.Hour)
 
-// openFile opens the database of a path and closes it with the test.
-func openFile(t testing.TB, path string) *DB {
+// openAt opens the database of an address and closes it with the test.
+func openAt(t testing.TB, address string) *DB {
 	t.Helper()
-	db, err := Open(t.Context(), Config{Path: path, Now: func() time.Time { return noon }})
+	db, err := Open(t.Context(), Config{URL: address, Now: func() time.Time { return noon }})
 	if err != nil {
-		t.Fatalf("Open(%q): %v", path, err)
+		t.Fatalf("Open(%q): %v", address, err)
 	}
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -39,9 +42,55 @@ func openFile(t testing.TB, path string) *DB {
 	return db
 }
 
-func openNew(t testing.TB) *DB {
+// aFile is the address of an SQLite database that is not there yet.
+func aFile(t testing.TB) string {
 	t.Helper()
-	return openFile(t, filepath.Join(t.TempDir(), "durward.db"))
+	return "sqlite:" + filepath.Join(t.TempDir(), "durward.db")
+}
+
+// used are databases of a server that tests are done with, made empty again: to make
+// one anew takes half a second.
+var used struct {
+	sync.Mutex
+	addresses []string
+	made      int
+}
+
+// aDatabase is the address of a Postgres database without any rows.
+func aDatabase(t testing.TB) string {
+	t.Helper()
+	used.Lock()
+	defer used.Unlock()
+	var address string
+	if n := len(used.addresses); n > 0 {
+		address, used.addresses = used.addresses[n-1], used.addresses[:n-1]
+	} else {
+		used.made++
+		address = services.Kept(t, fmt.Sprint("store_", used.made))
+	}
+	t.Cleanup(func() {
+		conn, err := pgx.Connect(context.Background(), address)
+		must(t, err)
+		defer conn.Close(context.Background())
+		_, err = conn.Exec(context.Background(), `DO $$ BEGIN IF to_regclass('meta') IS NOT NULL THEN
+			TRUNCATE meta, users, sessions, grants, cookies, revocations, keys, places, notifications, events, denials, api_keys RESTART IDENTITY; END IF; END $$`)
+		must(t, err)
+		used.Lock()
+		defer used.Unlock()
+		used.addresses = append(used.addresses, address)
+	})
+	return address
+}
+
+// onBoth runs a test on each engine; fresh is the address of an empty database.
+func onBoth(t *testing.T, test func(t *testing.T, fresh func(testing.TB) string)) {
+	t.Helper()
+	for name, fresh := range map[string]func(testing.TB) string{"sqlite": aFile, "postgres": aDatabase} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fresh)
+		})
+	}
 }
 
 var lastEvent atomic.Int64
@@ -148,7 +197,7 @@ func aProof(sessionID string) Proof {
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
 	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys") {
-		rows, err := db.readers.QueryContext(context.Background(), `SELECT * FROM `+table)
+		rows, err := db.engine.pool().QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
 		must(t, err)
@@ -172,7 +221,7 @@ func contents(t testing.TB, db *DB) (lines []string) {
 
 func count(t testing.TB, db *DB, query string, args ...any) (n int) {
 	t.Helper()
-	must(t, db.readers.QueryRowContext(context.Background(), query, args...).Scan(&n))
+	must(t, db.engine.pool().QueryRowContext(context.Background(), query, args...).Scan(&n))
 	return n
 }
 
@@ -613,11 +662,11 @@ func errOf[T any](v T, err error) error {
 var errBeside = errors.New("an error and a value")
 
 // each runs a test for every deed, on a furnished database of its own.
-func each(t *testing.T, test func(t *testing.T, db *DB, d aDeed)) {
+func each(t *testing.T, fresh func(testing.TB) string, test func(t *testing.T, db *DB, d aDeed)) {
 	for _, d := range allDeeds() {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			db := openNew(t)
+			db := openAt(t, fresh(t))
 			furnish(t, db)
 			test(t, db, d)
 		})
@@ -627,7 +676,7 @@ func each(t *testing.T, test func(t *testing.T, db *DB, d aDeed)) {
 // A deed that is missing from allDeeds is missing from half the tests.
 func TestEveryDeedIsListed(t *testing.T) {
 	t.Parallel()
-	listed := map[string]bool{"Close": true, "Epoch": true}
+	listed := map[string]bool{"Close": true, "Epoch": true, "Now": true, "Follow": true}
 	for _, d := range allDeeds() {
 		listed[d.name] = true
 	}
@@ -642,16 +691,18 @@ func TestEveryDeedIsListed(t *testing.T) {
 // none.
 func TestDeedsDoSomething(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
-		before := contents(t, db)
-		if err := d.run(t.Context(), db); err != nil {
-			t.Fatalf("got %v, want no error", err)
-		}
-		same := slices.Equal(before, contents(t, db))
-		if writes := d.writes && d.name != "Ping"; same == writes {
-			t.Errorf("contents changed: %v, want %v", !same, writes)
-		}
-		clean(t, db)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			before := contents(t, db)
+			if err := d.run(t.Context(), db); err != nil {
+				t.Fatalf("got %v, want no error", err)
+			}
+			same := slices.Equal(before, contents(t, db))
+			if writes := d.writes && d.name != "Ping"; same == writes {
+				t.Errorf("contents changed: %v, want %v", !same, writes)
+			}
+			clean(t, db)
+		})
 	})
 }
 
@@ -659,21 +710,23 @@ func TestDeedsDoSomething(t *testing.T) {
 // gaps, and nothing is half done.
 func TestDeedsAreWhole(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
-		if d.collides == nil {
-			return
-		}
-		taken := anEvent(EventSignedIn, "ada")
-		taken.ID = eventTaken
-		must(t, db.AddEvents(t.Context(), []Event{taken}))
-		before := contents(t, db)
-		err := d.collides(t.Context(), db)
-		if err == nil || errors.Is(err, errBeside) || !isUnique(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrEmailTaken) {
-			t.Errorf("with an event that is there already: %v, want the violation of its key and nothing else", err)
-		}
-		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-			t.Errorf("a deed that failed left (-before +after):\n%s", diff)
-		}
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			if d.collides == nil {
+				return
+			}
+			taken := anEvent(EventSignedIn, "ada")
+			taken.ID = eventTaken
+			must(t, db.AddEvents(t.Context(), []Event{taken}))
+			before := contents(t, db)
+			err := d.collides(t.Context(), db)
+			if err == nil || errors.Is(err, errBeside) || !isUnique(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrEmailTaken) {
+				t.Errorf("with an event that is there already: %v, want the violation of its key and nothing else", err)
+			}
+			if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+				t.Errorf("a deed that failed left (-before +after):\n%s", diff)
+			}
+		})
 	})
 }
 
@@ -681,22 +734,24 @@ func TestDeedsAreWhole(t *testing.T) {
 // comes in.
 func TestDeedsRefuseUnfitText(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
-		before := contents(t, db)
-		for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
-			for field, run := range d.hostile(unfit) {
-				err := run(t.Context(), db)
-				if !errors.Is(err, ErrText) && !errors.Is(err, ErrNotFound) {
-					t.Errorf("%s = %q: %v, want ErrText or ErrNotFound", field, unfit, err)
-				}
-				if errors.Is(err, ErrUnavailable) {
-					t.Errorf("%s = %q: %v, which is no outage", field, unfit, err)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			before := contents(t, db)
+			for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
+				for field, run := range d.hostile(unfit) {
+					err := run(t.Context(), db)
+					if !errors.Is(err, ErrText) && !errors.Is(err, ErrNotFound) {
+						t.Errorf("%s = %q: %v, want ErrText or ErrNotFound", field, unfit, err)
+					}
+					if errors.Is(err, ErrUnavailable) {
+						t.Errorf("%s = %q: %v, which is no outage", field, unfit, err)
+					}
 				}
 			}
-		}
-		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-			t.Errorf("unfit text left (-before +after):\n%s", diff)
-		}
+			if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+				t.Errorf("unfit text left (-before +after):\n%s", diff)
+			}
+		})
 	})
 }
 
@@ -704,34 +759,38 @@ func TestDeedsRefuseUnfitText(t *testing.T) {
 // for it.
 func TestDeedsOfACallerThatHasGone(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
-		before := contents(t, db)
-		cancelled, cancel := context.WithCancel(t.Context())
-		cancel()
-		past, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
-		defer cancel()
-		for range 20 { // the writer may take it or not
-			for _, ctx := range []context.Context{cancelled, past} {
-				if err := d.run(ctx, db); !errors.Is(err, ctx.Err()) || errors.Is(err, ErrUnavailable) {
-					t.Fatalf("got %v, want %v and no outage", err, ctx.Err())
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			before := contents(t, db)
+			cancelled, cancel := context.WithCancel(t.Context())
+			cancel()
+			past, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+			defer cancel()
+			for range 20 { // the writer may take it or not
+				for _, ctx := range []context.Context{cancelled, past} {
+					if err := d.run(ctx, db); !errors.Is(err, ctx.Err()) || errors.Is(err, ErrUnavailable) {
+						t.Fatalf("got %v, want %v and no outage", err, ctx.Err())
+					}
 				}
 			}
-		}
-		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-			t.Errorf("it left (-before +after):\n%s", diff)
-		}
+			if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+				t.Errorf("it left (-before +after):\n%s", diff)
+			}
+		})
 	})
 }
 
 func TestDeedsOfAClosedDatabase(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
-		must(t, d.run(t.Context(), db)) // its statements are prepared
-		must(t, db.Close())
-		must(t, db.Close())
-		if err := d.run(t.Context(), db); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("got %v, want ErrUnavailable", err)
-		}
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			must(t, d.run(t.Context(), db)) // its statements are prepared
+			must(t, db.Close())
+			must(t, db.Close())
+			if err := d.run(t.Context(), db); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v, want ErrUnavailable", err)
+			}
+		})
 	})
 }
 
@@ -739,33 +798,55 @@ func TestDeedsOfAClosedDatabase(t *testing.T) {
 // reads; it passes without the database being opened again.
 func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, db *DB, d aDeed) {
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+			writable := takesNoWrites(t, db)
+			before := contents(t, db)
+			err := d.run(t.Context(), db)
+			if d.writes && !errors.Is(err, ErrUnavailable) || !d.writes && err != nil {
+				t.Errorf("got %v, want ErrUnavailable of a deed that writes: %v", err, d.writes)
+			}
+			if errors.Is(err, ErrNotFound) || errors.Is(err, ErrText) || errors.Is(err, errBeside) {
+				t.Errorf("got %v, want nothing but ErrUnavailable", err)
+			}
+			if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+				t.Errorf("it left (-before +after):\n%s", diff)
+			}
+			writable()
+			if err := d.run(t.Context(), db); err != nil {
+				t.Errorf("when it takes writes again: %v", err)
+			}
+		})
+	})
+}
+
+// takesNoWrites makes a database refuse all writing, until the function is called.
+func takesNoWrites(t *testing.T, db *DB) (writable func()) {
+	t.Helper()
+	e, ok := db.engine.(*postgresEngine)
+	if !ok {
 		must(t, db.do(t.Context(), func(tx *tx) error {
 			_, err := tx.exec("PRAGMA query_only = ON")
 			return err
 		}))
-		before := contents(t, db)
-		err := d.run(t.Context(), db)
-		if d.writes && !errors.Is(err, ErrUnavailable) || !d.writes && err != nil {
-			t.Errorf("got %v, want ErrUnavailable of a deed that writes: %v", err, d.writes)
-		}
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrText) || errors.Is(err, errBeside) {
-			t.Errorf("got %v, want nothing but ErrUnavailable", err)
-		}
-		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-			t.Errorf("it left (-before +after):\n%s", diff)
-		}
-		if err := d.run(t.Context(), db); err != nil {
-			t.Errorf("when it takes writes again: %v", err)
-		}
-	})
+		return func() {} // the connection is given up after the first failure
+	}
+	set := func(to string) {
+		conn, err := e.writing.Conn(t.Context())
+		must(t, err)
+		_, err = raw(t.Context(), conn, "BEGIN READ WRITE; ALTER DATABASE "+e.config.Database+" SET default_transaction_read_only = "+to+"; COMMIT")
+		must(t, errors.Join(err, conn.Close()))
+		e.writers.Reset() // it counts for new connections
+	}
+	set("on")
+	return func() { set("off") }
 }
 
 // A deed that fails, that leaves, or that panics takes no other along, whichever
-// stands beside it in the batch.
+// stands beside it in the batch of SQLite.
 func TestBatchIsolation(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
+	db := openAt(t, aFile(t))
 	set := func(name string, err error) func(*tx) error {
 		return func(tx *tx) error { return errors.Join(tx.setMeta(name, name), err) }
 	}
@@ -796,11 +877,7 @@ func TestBatchIsolation(t *testing.T) {
 		}, ErrEmailTaken, false},
 		{"goes past its savepoint", here, func(tx *tx) error {
 			_ = tx.setMeta("goes past its savepoint", "1")
-			rows, err := tx.rows(`SELECT name, value FROM meta`)
-			if err != nil {
-				return err
-			}
-			_, err = collect(rows, nil, func(scanner) (int, error) { panic("with rows open") })
+			_, err := collect(tx, func(scanner) (int, error) { panic("with rows open") }, `SELECT name, value FROM meta`)
 			return err
 		}, errPanicked, false},
 		{"last", here, set("last", nil), nil, true},
@@ -816,7 +893,7 @@ func TestBatchIsolation(t *testing.T) {
 	for i, d := range deeds {
 		wg.Go(func() {
 			q := &deed{ctx: d.ctx, work: d.work, done: make(chan struct{})}
-			db.deeds <- q
+			db.engine.(*sqliteEngine).deeds <- q
 			<-q.done
 			errs[i] = q.err
 		})
@@ -841,15 +918,17 @@ func TestBatchIsolation(t *testing.T) {
 // the caller waits for the answer.
 func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	err := db.do(ctx, func(tx *tx) error {
-		cancel()
-		return tx.setMeta("taken", "1")
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		ctx, cancel := context.WithCancel(t.Context())
+		err := db.do(ctx, func(tx *tx) error {
+			cancel()
+			return tx.setMeta("taken", "1")
+		})
+		if n := count(t, db, `SELECT count(*) FROM meta WHERE name = 'taken'`); err != nil || n != 1 {
+			t.Errorf("got %v and %d rows, want no error and one row", err, n)
+		}
 	})
-	if n := count(t, db, `SELECT count(*) FROM meta WHERE name = 'taken'`); err != nil || n != 1 {
-		t.Errorf("got %v and %d rows, want no error and one row", err, n)
-	}
 }
 
 // What is wrong with one batch is over with the next: a batch that cannot be
@@ -864,7 +943,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := openNew(t)
+			db := openAt(t, aFile(t))
 			before := contents(t, db)
 			held, hold := make(chan struct{}), make(chan struct{})
 			var wg sync.WaitGroup
@@ -885,7 +964,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 			wg.Go(func() {
 				q := &deed{ctx: t.Context(), work: func(tx *tx) error { return tx.setMeta("neighbour", "1") }, done: make(chan struct{})}
 				close(hold)
-				db.deeds <- q
+				db.engine.(*sqliteEngine).deeds <- q
 				<-q.done
 				neighbour = q.err
 			})
@@ -912,66 +991,70 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 // Many that wait are done in few commits, each once and in full batches.
 func TestManyDeedsAtOnce(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	const many = 3 * maxBatch
-	var wg sync.WaitGroup
-	for i := range many {
-		wg.Go(func() {
-			if _, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("token-%d", i), later); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	list, _, err := db.Revocations(t.Context(), 0, noon)
-	must(t, err)
-	if len(list) != many {
-		t.Errorf("%d revocations, want %d", len(list), many)
-	}
-	for i, r := range list {
-		if r.Seq != int64(i+1) {
-			t.Fatalf("revocation %d has number %d", i+1, r.Seq)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		const many = 3 * maxBatch
+		var wg sync.WaitGroup
+		for i := range many {
+			wg.Go(func() {
+				if _, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("token-%d", i), later); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	}
+		wg.Wait()
+		list, _, err := db.Revocations(t.Context(), 0, noon)
+		must(t, err)
+		if len(list) != many {
+			t.Errorf("%d revocations, want %d", len(list), many)
+		}
+		for i, r := range list {
+			if r.Seq != int64(i+1) {
+				t.Fatalf("revocation %d has number %d", i+1, r.Seq)
+			}
+		}
+	})
 }
 
 // Close lets what was taken finish and refuses the rest; no caller is left
 // waiting.
 func TestCloseWhileDeedsAreDone(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "durward.db")
-	db := openFile(t, path)
-	var told atomic.Int64
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			for n := 0; ; n++ {
-				_, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("%d-%d", i, n), later)
-				if errors.Is(err, ErrUnavailable) {
-					return
-				} else if err != nil {
-					t.Error(err)
-					return
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		path := fresh(t)
+		db := openAt(t, path)
+		var told atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				for n := 0; ; n++ {
+					_, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("%d-%d", i, n), later)
+					if errors.Is(err, ErrUnavailable) {
+						return
+					} else if err != nil {
+						t.Error(err)
+						return
+					}
+					if told.Add(1) == 100 {
+						go db.Close()
+					}
 				}
-				if told.Add(1) == 100 {
-					go db.Close()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	must(t, db.Close())
-	again := openFile(t, path)
-	if n := count(t, again, `SELECT count(*) FROM revocations`); int64(n) != told.Load() {
-		t.Errorf("%d deeds are there, %d were answered", n, told.Load())
-	}
-	clean(t, again)
+			})
+		}
+		wg.Wait()
+		must(t, db.Close())
+		again := openAt(t, path)
+		if n := count(t, again, `SELECT count(*) FROM revocations`); int64(n) != told.Load() {
+			t.Errorf("%d deeds are there, %d were answered", n, told.Load())
+		}
+		clean(t, again)
+	})
 }
 
 func TestOpenRefusesNoPath(t *testing.T) {
 	t.Parallel()
-	if db, err := Open(t.Context(), Config{}); err == nil || db != nil || !strings.Contains(err.Error(), "no path") {
-		t.Errorf("got %v, %v, want an error that says that there is no path", db, err)
+	if db, err := Open(t.Context(), Config{}); err == nil || db != nil || !strings.Contains(err.Error(), "no address") {
+		t.Errorf("got %v, %v, want an error that says that there is no address", db, err)
 	}
 }
 
@@ -979,9 +1062,11 @@ func TestOpenWithACallerThatHasGone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if db, err := Open(ctx, Config{Path: filepath.Join(t.TempDir(), "durward.db")}); !errors.Is(err, context.Canceled) || db != nil {
-		t.Errorf("got %v, %v, want the caller's own error", db, err)
-	}
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		if db, err := Open(ctx, Config{URL: fresh(t)}); !errors.Is(err, context.Canceled) || db != nil {
+			t.Errorf("got %v, %v, want the caller's own error", db, err)
+		}
+	})
 }
 
 // The database holds secrets: nobody else reads it, whatever the umask, nor what
@@ -989,7 +1074,7 @@ func TestOpenWithACallerThatHasGone(t *testing.T) {
 func TestFileMode(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "durward.db")
-	db := openFile(t, path)
+	db := openAt(t, "sqlite:"+path)
 	addUser(t, db, "ada")
 	if _, err := db.UserByID(t.Context(), "ada"); err != nil {
 		t.Fatal(err)
@@ -1015,7 +1100,7 @@ func TestPaths(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			path := filepath.Join(dir, name)
-			db := openFile(t, path)
+			db := openAt(t, "sqlite:"+path)
 			addUser(t, db, "ada")
 			if mode := journalMode(t, db); mode != "wal" {
 				t.Errorf("journal mode %q, want wal", mode)
@@ -1026,7 +1111,7 @@ func TestPaths(t *testing.T) {
 			if len(entries) != 1 || entries[0].Name() != name {
 				t.Errorf("the folder holds %v, want %q alone", entries, name)
 			}
-			if _, err := openFile(t, path).UserByID(t.Context(), "ada"); err != nil {
+			if _, err := openAt(t, "sqlite:"+path).UserByID(t.Context(), "ada"); err != nil {
 				t.Errorf("opened again: %v", err)
 			}
 		})
@@ -1035,19 +1120,19 @@ func TestPaths(t *testing.T) {
 
 func journalMode(t *testing.T, db *DB) (mode string) {
 	t.Helper()
-	must(t, db.readers.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
+	must(t, db.engine.pool().QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
 	return mode
 }
 
 // Every connection is set as durability and references need it.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
+	db := openAt(t, aFile(t))
 	must(t, db.do(t.Context(), func(tx *tx) error {
 		return settings(tx.row, map[string]string{"synchronous": "2", "foreign_keys": "1", "journal_mode": "wal", "query_only": "0", "trusted_schema": "0", "busy_timeout": "5000"})
 	}))
 	must(t, settings(db.reader(t.Context()).row, map[string]string{"foreign_keys": "1", "query_only": "1", "trusted_schema": "0", "busy_timeout": "5000"}))
-	if _, err := db.readers.ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
+	if _, err := db.engine.pool().ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
 		t.Error("a connection for reading takes a write")
 	}
 }
@@ -1084,7 +1169,7 @@ func TestOpenRefusals(t *testing.T) {
 			must(t, os.Mkdir(dir, 0o700))
 			path := filepath.Join(dir, "durward.db")
 			tt.make(t, path)
-			db, err := Open(t.Context(), Config{Path: path})
+			db, err := Open(t.Context(), Config{URL: "sqlite:" + path})
 			if err == nil || db != nil {
 				t.Fatalf("got %v, %v, want an error", db, err)
 			}
@@ -1102,7 +1187,7 @@ func TestOpenRefusals(t *testing.T) {
 		t.Parallel()
 		path := filepath.Join(t.TempDir(), "durward.db")
 		must(t, os.WriteFile(path, garbage, 0o600))
-		_, _ = Open(t.Context(), Config{Path: path})
+		_, _ = Open(t.Context(), Config{URL: "sqlite:" + path})
 		if after, err := os.ReadFile(path); err != nil || string(after) != string(garbage) {
 			t.Errorf("the file was changed (%v)", err)
 		}
@@ -1113,7 +1198,7 @@ func TestOpenRefusals(t *testing.T) {
 func TestOpenNewer(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "durward.db")
-	db := openFile(t, path)
+	db := openAt(t, "sqlite:"+path)
 	must(t, db.do(t.Context(), func(tx *tx) error {
 		_, err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, schemaVersion+1)
 		return err
@@ -1125,7 +1210,7 @@ func TestOpenNewer(t *testing.T) {
 	must(t, db.Close())
 	before, err := os.ReadFile(path)
 	must(t, err)
-	got, err := Open(t.Context(), Config{Path: path})
+	got, err := Open(t.Context(), Config{URL: "sqlite:" + path})
 	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrUnavailable) || got != nil {
 		t.Fatalf("got %v, %v, want ErrNewer", got, err)
 	}
@@ -1142,93 +1227,110 @@ func TestOpenNewer(t *testing.T) {
 // The newest migration and the number that is compared are the same.
 func TestSchemaVersion(t *testing.T) {
 	t.Parallel()
-	files, err := sqliteMigrations.ReadDir("migrations/sqlite")
-	must(t, err)
-	if newest := files[len(files)-1].Name(); !strings.HasPrefix(newest, fmt.Sprintf("%04d_", schemaVersion)) || len(files) != schemaVersion {
-		t.Errorf("%d migrations, the newest is %s, want %d", len(files), newest, schemaVersion)
-	}
-	db := openNew(t)
-	if v, err := schemaOf(t.Context(), db.readers); err != nil || v != schemaVersion {
-		t.Errorf("a new database is of version %d, %v", v, err)
-	}
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		names := make(map[string][]string)
+		for _, engine := range []string{"sqlite", "postgres"} {
+			files, err := migrationFiles.ReadDir("migrations/" + engine)
+			must(t, err)
+			for _, f := range files {
+				names[engine] = append(names[engine], f.Name())
+			}
+		}
+		if diff := cmp.Diff(names["sqlite"], names["postgres"]); diff != "" {
+			t.Errorf("the engines have other migrations (-sqlite +postgres):\n%s", diff)
+		}
+		if newest := names["sqlite"][len(names["sqlite"])-1]; !strings.HasPrefix(newest, fmt.Sprintf("%04d_", schemaVersion)) || len(names["sqlite"]) != schemaVersion {
+			t.Errorf("%d migrations, the newest is %s, want %d", len(names["sqlite"]), newest, schemaVersion)
+		}
+		db := openAt(t, fresh(t))
+		if v, err := db.schema(t.Context()); err != nil || v != schemaVersion {
+			t.Errorf("a new database is of version %d, %v", v, err)
+		}
+	})
 }
 
 func TestMeta(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "durward.db")
-	db := openFile(t, path)
-	epoch := db.Epoch()
-	if len(epoch) < 26 {
-		t.Errorf("epoch %q is short", epoch)
-	}
-	if other := openNew(t).Epoch(); other == epoch {
-		t.Errorf("two databases have the epoch %s", epoch)
-	}
-	must(t, db.Ping(t.Context()))
-	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
-	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
-	must(t, db.Close())
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		path := fresh(t)
+		db := openAt(t, path)
+		epoch := db.Epoch()
+		if len(epoch) < 26 {
+			t.Errorf("epoch %q is short", epoch)
+		}
+		if other := openAt(t, fresh(t)).Epoch(); other == epoch {
+			t.Errorf("two databases have the epoch %s", epoch)
+		}
+		must(t, db.Ping(t.Context()))
+		must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+		must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+		must(t, db.Close())
 
-	db = openFile(t, path)
-	if got := db.Epoch(); got != epoch {
-		t.Errorf("epoch %s after it was opened again, want %s", got, epoch)
-	}
-	err := db.Issuer(t.Context(), "https://other.example.com")
-	if err == nil || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "https://auth.example.com") || !strings.Contains(err.Error(), "https://other.example.com") {
-		t.Errorf("another issuer: %v, want an error that names both", err)
-	}
-	must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+		db = openAt(t, path)
+		if got := db.Epoch(); got != epoch {
+			t.Errorf("epoch %s after it was opened again, want %s", got, epoch)
+		}
+		err := db.Issuer(t.Context(), "https://other.example.com")
+		if err == nil || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "https://auth.example.com") || !strings.Contains(err.Error(), "https://other.example.com") {
+			t.Errorf("another issuer: %v, want an error that names both", err)
+		}
+		must(t, db.Issuer(t.Context(), "https://auth.example.com"))
+	})
 }
 
 // Of two that bind a new database at once, one wins and the other is refused.
 func TestIssuerRace(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	var won atomic.Int64
-	var wg sync.WaitGroup
-	for i := range 10 {
-		wg.Go(func() {
-			if err := db.Issuer(context.Background(), fmt.Sprintf("https://%d.example.com", i)); err == nil {
-				won.Add(1)
-			} else if !strings.Contains(err.Error(), "belongs to the issuer") {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if won.Load() != 1 {
-		t.Errorf("%d issuers bound the database, want 1", won.Load())
-	}
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		var won atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if err := db.Issuer(context.Background(), fmt.Sprintf("https://%d.example.com", i)); err == nil {
+					won.Add(1)
+				} else if !strings.Contains(err.Error(), "belongs to the issuer") {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%d issuers bound the database, want 1", won.Load())
+		}
+	})
 }
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
-	steps := []struct {
-		beat, start time.Time
-		want        Outage
-	}{
-		{start: at(0), want: Outage{UpAt: at(0)}},
-		{start: at(5), want: Outage{DownAt: at(0), UpAt: at(5)}},
-		{beat: at(7)},
-		{beat: at(8)},
-		{start: at(20), want: Outage{DownAt: at(8), UpAt: at(20)}},
-		{start: at(21), want: Outage{DownAt: at(20), UpAt: at(21)}},
-	}
-	for i, s := range steps {
-		if !s.beat.IsZero() {
-			must(t, db.Beat(t.Context(), s.beat))
-			continue
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+		steps := []struct {
+			beat, start time.Time
+			want        Outage
+		}{
+			{start: at(0), want: Outage{UpAt: at(0)}},
+			{start: at(5), want: Outage{DownAt: at(0), UpAt: at(5)}},
+			{beat: at(7)},
+			{beat: at(8)},
+			{start: at(20), want: Outage{DownAt: at(8), UpAt: at(20)}},
+			{start: at(21), want: Outage{DownAt: at(20), UpAt: at(21)}},
 		}
-		if got, err := db.Start(t.Context(), s.start); err != nil || got != s.want {
-			t.Errorf("step %d: Start(%v) = %v, %v, want %v", i, s.start, got, err, s.want)
+		for i, s := range steps {
+			if !s.beat.IsZero() {
+				must(t, db.Beat(t.Context(), s.beat))
+				continue
+			}
+			if got, err := db.Start(t.Context(), s.start); err != nil || got != s.want {
+				t.Errorf("step %d: Start(%v) = %v, %v, want %v", i, s.start, got, err, s.want)
+			}
 		}
-	}
-	must(t, db.do(t.Context(), func(tx *tx) error { return tx.setMeta("alive_at", "yesterday") }))
-	if _, err := db.Start(t.Context(), at(30)); err == nil || !strings.Contains(err.Error(), "alive_at") {
-		t.Errorf("with a sign of life that is no time: %v, want an error that names it", err)
-	}
+		must(t, db.do(t.Context(), func(tx *tx) error { return tx.setMeta("alive_at", "yesterday") }))
+		if _, err := db.Start(t.Context(), at(30)); err == nil || !strings.Contains(err.Error(), "alive_at") {
+			t.Errorf("with a sign of life that is no time: %v, want an error that names it", err)
+		}
+	})
 }
 
 func TestMomentsAreKept(t *testing.T) {
@@ -1247,28 +1349,32 @@ func FuzzText(f *testing.F) {
 	for _, seed := range []string{"", "Ada", "a\x00", "\xff", "é", "\xed\xa0\x80", "\U0010ffff", "\u202e", "' OR 1=1 --", "$1"} {
 		f.Add(seed)
 	}
-	db := openNew(f)
-	addUser(f, db, "ada")
+	both := []*DB{openAt(f, aFile(f)), openAt(f, services.Database(f))}
+	for _, db := range both {
+		addUser(f, db, "ada")
+	}
 	f.Fuzz(func(t *testing.T, s string) {
-		// What is taken comes back byte for byte, and what is not leaves the
-		// name as it was.
-		before, err := db.UserByID(context.Background(), "ada")
-		must(t, err)
-		got, err := db.SetName(context.Background(), "ada", s)
-		switch {
-		case err == nil && got.Name != s:
-			t.Errorf("SetName(%q) = %q", s, got.Name)
-		case err != nil && !errors.Is(err, ErrText):
-			t.Errorf("SetName(%q): %v", s, err)
-		case (err == nil) != (text(s) == nil):
-			t.Errorf("SetName(%q): %v, but text says %v", s, err, text(s))
-		}
-		want := s
-		if err != nil {
-			want = before.Name
-		}
-		if after, err := db.UserByID(context.Background(), "ada"); err != nil || after.Name != want {
-			t.Errorf("read after SetName(%q): %q, %v, want %q", s, after.Name, err, want)
+		for _, db := range both {
+			// What is taken comes back byte for byte, and what is not leaves the
+			// name as it was.
+			before, err := db.UserByID(context.Background(), "ada")
+			must(t, err)
+			got, err := db.SetName(context.Background(), "ada", s)
+			switch {
+			case err == nil && got.Name != s:
+				t.Errorf("SetName(%q) = %q", s, got.Name)
+			case err != nil && !errors.Is(err, ErrText):
+				t.Errorf("SetName(%q): %v", s, err)
+			case (err == nil) != (text(s) == nil):
+				t.Errorf("SetName(%q): %v, but text says %v", s, err, text(s))
+			}
+			want := s
+			if err != nil {
+				want = before.Name
+			}
+			if after, err := db.UserByID(context.Background(), "ada"); err != nil || after.Name != want {
+				t.Errorf("read after SetName(%q): %q, %v, want %q", s, after.Name, err, want)
+			}
 		}
 	})
 }
@@ -1277,29 +1383,31 @@ func FuzzText(f *testing.F) {
 // connection is not lost to others.
 func TestReaderThatLeaves(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	for range 12 {
-		ctx, cancel := context.WithCancel(t.Context())
-		read := make(chan error, 1)
-		go func() {
-			var n int
-			read <- classify(db.reader(ctx).row(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n WHERE i > $1`, 1).Scan(&n))
-		}()
-		for db.readers.Stats().InUse == 0 {
-			select {
-			case err := <-read:
-				t.Fatalf("the reading ended: %v", err)
-			case <-time.After(time.Millisecond):
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		for range 12 {
+			ctx, cancel := context.WithCancel(t.Context())
+			read := make(chan error, 1)
+			go func() {
+				var n int
+				read <- classify(db.reader(ctx).row(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n WHERE i > $1`, 1).Scan(&n))
+			}()
+			for db.engine.pool().Stats().InUse == 0 {
+				select {
+				case err := <-read:
+					t.Fatalf("the reading ended: %v", err)
+				case <-time.After(time.Millisecond):
+				}
+			}
+			cancel()
+			if err := <-read; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+				t.Fatalf("got %v, want the caller's own error", err)
 			}
 		}
-		cancel()
-		if err := <-read; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
-			t.Fatalf("got %v, want the caller's own error", err)
+		if _, err := db.Keys(t.Context(), UseSigning); err != nil {
+			t.Errorf("the next reader: %v", err)
 		}
-	}
-	if _, err := db.Keys(t.Context(), UseSigning); err != nil {
-		t.Errorf("the next reader: %v", err)
-	}
+	})
 }
 
 // lines collects what is logged.
@@ -1317,7 +1425,7 @@ func (l *lines) Write(p []byte) (int, error) {
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
 	var log lines
-	db, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "durward.db"), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	db, err := Open(t.Context(), Config{URL: aFile(t), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	must(t, err)
 	err = db.do(t.Context(), func(*tx) error { panic("secret-value") })
 	must(t, db.Close())
@@ -1332,110 +1440,118 @@ func TestPanicIsLogged(t *testing.T) {
 // What was judged before the account changed is not done after it.
 func TestChangedSinceItWasRead(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	furnish(t, db)
-	ctx := t.Context()
-	begin := func(id string, was time.Time) error {
-		return errOf(db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, was))
-	}
-	change := func(was time.Time) error {
-		e := anEvent(EventPasswordChanged, "ada")
-		e.At = noon.Add(time.Hour)
-		return errOf(db.ChangePassword(ctx, "ada", "$argon2id$newer", "", was, later, e))
-	}
-	must(t, change(noon.Add(time.Nanosecond))) // the same microsecond
-	before := contents(t, db)
-	for name, err := range map[string]error{
-		"sign-in by the old password": begin("late-1", noon),
-		"change after the change":     change(noon),
-		"change a microsecond beside": change(noon.Add(time.Hour + time.Microsecond)),
-	} {
-		if !errors.Is(err, ErrChanged) {
-			t.Errorf("%s: %v, want ErrChanged", name, err)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		furnish(t, db)
+		ctx := t.Context()
+		begin := func(id string, was time.Time) error {
+			return errOf(db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, was))
 		}
-	}
-	if err := errOf(db.ChangePassword(ctx, "nobody", "$argon2id$newer", "", noon, later, anEvent(EventPasswordChanged, ""))); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a person who is not: %v, want ErrNotFound", err)
-	}
-	if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-		t.Errorf("something was done (-before +after):\n%s", diff)
-	}
-	must(t, begin("now", noon.Add(time.Hour)))
-	must(t, change(time.Time{})) // the operator's deed asks for none
-	must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
-	if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
-		t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
-	}
+		change := func(was time.Time) error {
+			e := anEvent(EventPasswordChanged, "ada")
+			e.At = noon.Add(time.Hour)
+			return errOf(db.ChangePassword(ctx, "ada", "$argon2id$newer", "", was, later, e))
+		}
+		must(t, change(noon.Add(time.Nanosecond))) // the same microsecond
+		before := contents(t, db)
+		for name, err := range map[string]error{
+			"sign-in by the old password": begin("late-1", noon),
+			"change after the change":     change(noon),
+			"change a microsecond beside": change(noon.Add(time.Hour + time.Microsecond)),
+		} {
+			if !errors.Is(err, ErrChanged) {
+				t.Errorf("%s: %v, want ErrChanged", name, err)
+			}
+		}
+		if err := errOf(db.ChangePassword(ctx, "nobody", "$argon2id$newer", "", noon, later, anEvent(EventPasswordChanged, ""))); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a person who is not: %v, want ErrNotFound", err)
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("something was done (-before +after):\n%s", diff)
+		}
+		must(t, begin("now", noon.Add(time.Hour)))
+		must(t, change(time.Time{})) // the operator's deed asks for none
+		must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
+		if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
+			t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
+		}
+	})
 }
 
 // A revocation that counts no longer is kept for a day more: the clock may be
 // ahead, and set back.
 func TestRevocationsAreKept(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
-	for value, end := range until {
-		_, err := db.Revoke(t.Context(), "jti", value, end)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
+		for value, end := range until {
+			_, err := db.Revoke(t.Context(), "jti", value, end)
+			must(t, err)
+		}
+		must(t, db.PurgeRevocations(t.Context()))
+		db.now = func() time.Time { return noon.Add(-48 * time.Hour) }
+		list, _, err := db.Revocations(t.Context(), 0, noon)
 		must(t, err)
-	}
-	must(t, db.PurgeRevocations(t.Context()))
-	db.now = func() time.Time { return noon.Add(-48 * time.Hour) }
-	list, _, err := db.Revocations(t.Context(), 0, noon)
-	must(t, err)
-	var kept []string
-	for _, r := range list {
-		kept = append(kept, r.Value)
-	}
-	slices.Sort(kept)
-	if want := []string{"counted a day ago", "counts"}; !slices.Equal(kept, want) {
-		t.Errorf("kept %q, want %q", kept, want)
-	}
+		var kept []string
+		for _, r := range list {
+			kept = append(kept, r.Value)
+		}
+		slices.Sort(kept)
+		if want := []string{"counted a day ago", "counts"}; !slices.Equal(kept, want) {
+			t.Errorf("kept %q, want %q", kept, want)
+		}
+	})
 }
 
 // Sessions that ended long ago are forgotten with all that was theirs, a bounded
 // number at a time, and none that lives.
 func TestPurgeSessions(t *testing.T) {
 	t.Parallel()
-	db := openNew(t)
-	addUser(t, db, "ada")
-	for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {
-		s := aSession(id, "ada")
-		s.EndsAt = noon.Add(ends)
-		_, err := db.CreateSession(t.Context(), s, aGrant("grant of "+id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada").PasswordChangedAt)
-		must(t, err)
-	}
-	before := contents(t, db)
-	must(t, db.PurgeSessions(t.Context(), noon.Add(time.Hour))) // that moment is not before it
-	if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-		t.Errorf("changed (-before +after):\n%s", diff)
-	}
-	must(t, db.PurgeSessions(t.Context(), noon.Add(2*time.Hour)))
-	for id, want := range map[string]error{"long-ended": ErrNotFound, "just-ended": nil, "living": nil} {
-		if _, _, _, err := db.GrantByID(t.Context(), aGrantID("grant of "+id)); !errors.Is(err, want) {
-			t.Errorf("%s: got %v, want %v", id, err, want)
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		db := openAt(t, fresh(t))
+		addUser(t, db, "ada")
+		for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {
+			s := aSession(id, "ada")
+			s.EndsAt = noon.Add(ends)
+			_, err := db.CreateSession(t.Context(), s, aGrant("grant of "+id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada").PasswordChangedAt)
+			must(t, err)
 		}
-	}
-	for n := range purgedAtOnce + 5 {
-		must(t, db.do(t.Context(), func(tx *tx) error {
-			_, err := tx.exec(`INSERT INTO sessions SELECT $1, user_id, client_id, scope, created_at, $2, ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
-				fmt.Sprint("old ", n), n)
-			return err
-		}))
-	}
-	left := func() (n int) {
-		must(t, db.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n))
-		return n
-	}
-	for _, want := range []int{2 + 5, 2} {
-		must(t, db.PurgeSessions(t.Context(), noon))
-		if n := left(); n != want {
-			t.Errorf("%d sessions are left, want %d", n, want)
+		before := contents(t, db)
+		must(t, db.PurgeSessions(t.Context(), noon.Add(time.Hour))) // that moment is not before it
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("changed (-before +after):\n%s", diff)
 		}
-	}
-	var plan string
-	must(t, db.readers.QueryRowContext(t.Context(), `EXPLAIN QUERY PLAN SELECT id FROM sessions WHERE ends_at < 1 ORDER BY ends_at LIMIT 1`).Scan(new(any), new(any), new(any), &plan))
-	if !strings.Contains(plan, "sessions_by_end") {
-		t.Errorf("all sessions are read to find those that ended: %s", plan)
-	}
-	clean(t, db)
+		must(t, db.PurgeSessions(t.Context(), noon.Add(2*time.Hour)))
+		for id, want := range map[string]error{"long-ended": ErrNotFound, "just-ended": nil, "living": nil} {
+			if _, _, _, err := db.GrantByID(t.Context(), aGrantID("grant of "+id)); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", id, err, want)
+			}
+		}
+		for n := range purgedAtOnce + 5 {
+			must(t, db.do(t.Context(), func(tx *tx) error {
+				_, err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
+					fmt.Sprint("old ", n), n)
+				return err
+			}))
+		}
+		left := func() (n int) {
+			must(t, db.engine.pool().QueryRowContext(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n))
+			return n
+		}
+		for _, want := range []int{2 + 5, 2} {
+			must(t, db.PurgeSessions(t.Context(), noon))
+			if n := left(); n != want {
+				t.Errorf("%d sessions are left, want %d", n, want)
+			}
+		}
+		if _, ok := db.engine.(*sqliteEngine); ok {
+			var plan string
+			must(t, db.engine.pool().QueryRowContext(t.Context(), `EXPLAIN QUERY PLAN SELECT id FROM sessions WHERE ends_at < 1 ORDER BY ends_at LIMIT 1`).Scan(new(any), new(any), new(any), &plan))
+			if !strings.Contains(plan, "sessions_by_end") {
+				t.Errorf("all sessions are read to find those that ended: %s", plan)
+			}
+		}
+		clean(t, db)
+	})
 }

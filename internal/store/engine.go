@@ -8,144 +8,208 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// This file holds all that differs between database engines; SQL elsewhere is
-// the same for each.
+// engine is what differs between databases. SQL elsewhere is the same for each.
+type engine interface {
+	// do runs work in a transaction of its own and returns when it is durable. An
+	// error means that nothing of it was done, but for the one that says that this
+	// cannot be told. work may be run several times; what an earlier run did is
+	// undone then.
+	do(ctx context.Context, work func(*tx) error) error
 
-//go:embed migrations/sqlite/*.sql
-var sqliteMigrations embed.FS
+	// reader is for reading outside a deed, pool the connections it reads by.
+	reader(ctx context.Context) *tx
+	pool() *sql.DB
 
-// schemaVersion is the number of the newest migration.
+	// now is the time that all nodes of the database agree on.
+	now() time.Time
+
+	// follow calls wake after each deed of any node that others want to know of,
+	// and whenever some may have been missed. It returns when ctx ends.
+	follow(ctx context.Context, wake func())
+
+	// migrations runs use on a connection that may take its time, with what the
+	// runner of migrations needs to know.
+	migrations(use func(*sql.DB, migrations) error) error
+
+	// integrity asks the engine to check what it keeps.
+	integrity(ctx context.Context) (problems []string, err error)
+
+	close() error
+}
+
+// migrations are those of one engine.
+type migrations struct {
+	dialect goose.Dialect
+	dir     string
+	tables  string // lists the tables that there are
+	locker  lock.SessionLocker
+}
+
+//go:embed migrations
+var migrationFiles embed.FS
+
+// schemaVersion is the number of the newest migration, the same for each engine.
 const schemaVersion = 5
 
-// The statements around a deed. Each deed has a savepoint of its own inside the
-// batch's transaction, so that one that fails leaves its neighbours whole.
 const (
-	beginBatch      = "BEGIN IMMEDIATE"
-	commitBatch     = "COMMIT"
-	rollbackBatch   = "ROLLBACK"
-	beginDeed       = "SAVEPOINT deed"
-	commitDeed      = "RELEASE deed"
-	rollbackDeed    = "ROLLBACK TO deed"
-	existsTableText = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1"
+	sqliteTables   = `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name`
+	postgresTables = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name`
 )
 
-// dsn names the file and what every connection to it is set to.
-// synchronous=FULL: a commit is on the disk before its answer leaves.
-func dsn(path string, readOnly bool) string {
-	q := url.Values{"_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
-		"journal_size_limit(67108864)", "wal_autocheckpoint(1000)", "trusted_schema(OFF)", "cache_size(-4096)",
-	}}
-	if readOnly {
-		q.Add("_pragma", "query_only(ON)")
-	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+// OpenError is why a database cannot be used as it is, and what to do about it.
+type OpenError struct {
+	Hint string
+	err  error
 }
 
-// openEngine opens the connections of one file: one that writes, a few that
-// read.
-func openEngine(ctx context.Context, path string) (writer, readers *sql.DB, err error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	// The driver would make the file readable by everybody.
-	f, err := os.OpenFile(abs, os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, nil, fmt.Errorf("store: %s cannot be written to (owner and mode are wrong, or the disk is read-only): %w: %w", path, ErrUnavailable, err)
-	} else if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	if err := f.Close(); err != nil {
-		return nil, nil, err
-	}
-	if writer, err = sql.Open("sqlite", dsn(abs, false)); err != nil {
-		return nil, nil, err
-	}
-	writer.SetMaxOpenConns(1)
-	if readers, err = sql.Open("sqlite", dsn(abs, true)); err != nil {
-		return nil, nil, errors.Join(err, writer.Close())
-	}
-	readers.SetMaxOpenConns(4)
-	readers.SetMaxIdleConns(4)
-	if err := writer.PingContext(ctx); err != nil {
-		if damaged(err) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		return nil, nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), writer.Close(), readers.Close())
-	}
-	return writer, readers, nil
-}
+func (e *OpenError) Error() string { return e.err.Error() }
+func (e *OpenError) Unwrap() error { return e.err }
 
-// migrate brings the schema to this program's version. It asks for the version
-// first, since the runner costs more than the rest of a start.
-func migrate(ctx context.Context, db *sql.DB, log *slog.Logger) error {
-	version, err := schemaOf(ctx, db)
+// openEngine opens the database of an address.
+func openEngine(ctx context.Context, c Config) (engine, error) {
+	scheme, rest, _ := strings.Cut(c.URL, ":")
 	switch {
-	case err != nil:
-		return err
-	case version == schemaVersion:
-		return nil
-	case version > schemaVersion:
-		return fmt.Errorf("%w: schema %d, this program knows %d: start the newer program again, or restore the backup made before it", ErrNewer, version, schemaVersion)
+	case c.URL == "":
+		return nil, errors.New("store: no address of a database")
+	case scheme == "sqlite" && rest != "":
+		return openSQLite(ctx, rest, c)
+	case scheme == "postgres", scheme == "postgresql":
+		return openPostgres(ctx, c)
 	}
-	dir, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	// What follows the scheme may hold a password.
+	return nil, fmt.Errorf("store: the address of the database begins with %q, want sqlite:PATH or postgres://", scheme)
+}
+
+// Migrate brings the schema of a database to this program's version, making it
+// where there is none, and returns the versions before and after.
+func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
+	c = c.whole()
+	c.KeepSchema = false
+	e, err := openEngine(ctx, c)
+	if err != nil {
+		return 0, 0, err
+	}
+	from, err = migrate(ctx, e, c)
+	return from, schemaVersion, errors.Join(err, e.close())
+}
+
+// migrate brings the schema to this program's version and returns which one it was
+// of. It asks for the version first, since the runner costs more than the rest of
+// a start.
+func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
+	err = e.migrations(func(db *sql.DB, m migrations) error {
+		// Several that start at once stand in each other's way where the engine has no
+		// lock for it: whoever comes second finds the work done when it looks again.
+		for try := 0; ; try++ {
+			version, ours, err := schemaOf(ctx, db, m.tables)
+			if try == 0 {
+				from = version
+			}
+			switch {
+			case err != nil:
+				return err
+			case len(ours) > 0:
+				return &OpenError{"Name an empty database, or the right one, in database.url.",
+					fmt.Errorf("%w: it has no schema of Durward's, but the tables %s", ErrForeign, strings.Join(ours, ", "))}
+			case version == schemaVersion:
+				return nil
+			case version > schemaVersion:
+				return &OpenError{"Start the newer program again, or restore the backup made before it.",
+					fmt.Errorf("%w: schema %d, this program knows %d", ErrNewer, version, schemaVersion)}
+			case c.KeepSchema:
+				return &OpenError{"durward db migrate brings it up to date; make a backup first.",
+					fmt.Errorf("%w: schema %d, this program wants %d, and database.migrate is false", ErrOlder, version, schemaVersion)}
+			}
+			if err = up(ctx, db, m, c.Log); err == nil || ctx.Err() != nil {
+				return err
+			}
+			if now, _, again := schemaOf(ctx, db, m.tables); try == maxTries || again != nil || now == version && !busy(err) {
+				return err
+			}
+			pause(ctx, try)
+		}
+	})
+	return from, err
+}
+
+// up applies what migrations are missing.
+func up(ctx context.Context, db *sql.DB, m migrations, log *slog.Logger) error {
+	dir, err := fs.Sub(migrationFiles, m.dir)
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithLogger(goose.NopLogger()))
+	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
+	if m.locker != nil {
+		options = append(options, goose.WithSessionLocker(m.locker))
+	}
+	p, err := goose.NewProvider(m.dialect, db, dir, options...)
 	if err != nil {
 		return fmt.Errorf("store: migrations: %w", err)
 	}
 	done, err := p.Up(ctx)
-	if err != nil {
-		return fmt.Errorf("store: migrations: %w", err)
+	var partial *goose.PartialError
+	switch {
+	case errors.As(err, &partial):
+		return &OpenError{"Nothing of that migration was done. If it was begun by hand, or by a program that was broken off, restore the last backup.",
+			fmt.Errorf("%w: migration %d cannot be applied: %w", ErrSchema, partial.Failed.Source.Version, classify(partial.Err))}
+	case err != nil:
+		return fmt.Errorf("store: migrations: %w", classify(err))
 	}
 	for _, m := range done {
-		log.Debug("migrated", "version", m.Source.Version)
+		log.Info("the schema of the database was brought forward", "version", m.Source.Version)
 	}
 	return nil
 }
 
 // schemaOf returns the version of the newest migration that was applied, 0 for
-// an empty database.
-func schemaOf(ctx context.Context, db *sql.DB) (version int64, err error) {
-	var tables int
-	if err := db.QueryRowContext(ctx, existsTableText, "goose_db_version").Scan(&tables); err != nil {
-		return 0, classify(err)
+// an empty database, and the tables of one that is not ours.
+func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, foreign []string, err error) {
+	rows, err := db.QueryContext(ctx, tables)
+	if err != nil {
+		return 0, nil, classify(err)
 	}
-	if tables == 0 {
-		return 0, nil
+	names, err := scanAll(rows, func(row scanner) (name string, err error) {
+		err = row.Scan(&name)
+		return name, err
+	})
+	if err != nil || len(names) == 0 {
+		return 0, nil, classify(err)
+	}
+	if !slices.Contains(names, "goose_db_version") {
+		return 0, names, nil
 	}
 	var newest sql.NullInt64
-	if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied = 1").Scan(&newest); err != nil {
-		return 0, classify(err)
+	if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&newest); err != nil {
+		return 0, nil, classify(err)
 	}
-	return newest.Int64, nil
+	if newest.Int64 > 0 && !slices.Contains(names, "meta") {
+		return 0, names, nil // it is somebody else's runner of migrations
+	}
+	return newest.Int64, nil, nil
 }
 
 // classify gives errors the names that callers know. What has a name keeps it,
 // and that a caller's own context has ended says nothing about the database.
 func classify(err error) error {
-	var e *sqlite.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrEmailTaken), errors.Is(err, ErrUnavailable), errors.Is(err, ErrText), errors.Is(err, ErrChanged), errors.Is(err, ErrTooMany), errors.Is(err, errPanicked),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case slices.ContainsFunc(named, func(name error) bool { return errors.Is(err, name) }):
 		return err
-	case errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT:
+	case isConstraint(err):
 		return err // a rule of the schema, not a fault of the disk
 	}
 	if damaged(err) {
@@ -154,48 +218,63 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// damaged reports whether SQLite says that the file is not a whole database.
-func damaged(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
+var named = []error{ErrNotFound, ErrEmailTaken, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
+
+// isConstraint reports the violation of a rule of the schema.
+func isConstraint(err error) bool {
+	var lite *sqlite.Error
+	var pg *pgconn.PgError
+	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_CONSTRAINT ||
+		errors.As(err, &pg) && strings.HasPrefix(pg.Code, "23")
 }
 
 // isUnique reports the violation of a unique index or primary key.
 func isUnique(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+	var lite *sqlite.Error
+	var pg *pgconn.PgError
+	return errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) ||
+		errors.As(err, &pg) && pg.Code == "23505"
 }
 
-// integrity asks the engine to check its own file.
-func integrity(ctx context.Context, db *sql.DB) (problems []string, err error) {
-	for _, q := range []string{"PRAGMA integrity_check", "PRAGMA foreign_key_check"} {
-		rows, err := db.QueryContext(ctx, q)
-		if err != nil {
-			return nil, classify(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		for rows.Next() {
-			values := make([]any, len(columns))
-			for i := range values {
-				values[i] = new(sql.NullString)
-			}
-			if err := rows.Scan(values...); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			first := values[0].(*sql.NullString).String
-			switch {
-			case len(columns) == 1 && first != "ok":
-				problems = append(problems, first)
-			case len(columns) > 1:
-				problems = append(problems, fmt.Sprintf("a row of %s refers to a row of %s that is not there", first, values[2].(*sql.NullString).String))
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return nil, classify(err)
-		}
+// damaged reports that the engine says that what it keeps is not whole.
+func damaged(err error) bool {
+	var lite *sqlite.Error
+	var pg *pgconn.PgError
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB) ||
+		errors.As(err, &pg) && (pg.Code == "XX001" || pg.Code == "XX002")
+}
+
+// busy reports that somebody else holds what a migration wants.
+func busy(err error) bool {
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
+}
+
+// locked ends a query whose rows of a table stay as they are until the deed has
+// ended. Rows are locked in one order: of the person, of the session, of what the
+// session holds.
+func (t *tx) locked(table string) string {
+	if !t.others {
+		return ""
 	}
-	return problems, nil
+	return " FOR NO KEY UPDATE OF " + table
+}
+
+// alone keeps every other deed of the same name out until this one has ended, on
+// whichever node.
+func (t *tx) alone(name string) error {
+	if !t.others {
+		return nil
+	}
+	_, err := t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "durward:"+name)
+	return err
+}
+
+// tell wakes the other nodes once this is committed.
+func (t *tx) tell() error {
+	if !t.others {
+		return nil
+	}
+	_, err := t.exec(`SELECT pg_notify($1, '')`, channel)
+	return err
 }

@@ -45,13 +45,14 @@ type Event struct {
 	Detail    string
 }
 
-// event writes e down in the transaction of its deed.
+// event writes e down in the transaction of its deed, and is the evidence of it.
 func (t *tx) event(e Event) error {
 	if err := text(e.Detail, e.Outcome, e.Device, e.Network); err != nil {
 		return err
 	}
 	_, err := t.exec(`INSERT INTO events (id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		e.ID, e.Kind, micros(e.At), e.UserID, e.Actor, e.SessionID, e.Outcome, e.Network, e.Device, e.DenialID, e.Detail)
+	t.proves(`SELECT 1 FROM events WHERE id = $1`, e.ID)
 	return err
 }
 
@@ -78,12 +79,11 @@ func (db *DB) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	rows, err := db.reader(ctx).rows(`SELECT id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail FROM events
-		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) ORDER BY id DESC LIMIT $3`, f.Kind, f.UserID, f.Limit)
-	return collect(rows, err, func(row scanner) (e Event, err error) {
+	return collect(db.reader(ctx), func(row scanner) (e Event, err error) {
 		var at int64
 		err = row.Scan(&e.ID, &e.Kind, &at, &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail)
 		e.At = moment(at)
 		return e, err
-	})
+	}, `SELECT id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail FROM events
+		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) ORDER BY id DESC LIMIT $3`, f.Kind, f.UserID, f.Limit)
 }

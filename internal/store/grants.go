@@ -93,47 +93,50 @@ func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err erro
 	if err := text(r.Network, r.Agent); err != nil {
 		return false, err
 	}
-	err = db.do(ctx, func(tx *tx) error {
+	return made(ctx, db, func(tx *tx) (bool, error) {
+		tx.proves(`SELECT 1 FROM grants WHERE id = $1 AND (generation = $2 AND moved_0 = $3 OR generation = $2 + 1 AND moved_1 = $3
+			OR generation = $2 + 2 AND moved_2 = $3 OR generation = $2 + 3 AND moved_3 = $3)`, grantID(r.GrantID), int64(r.To), micros(r.At))
 		n, err := tx.changed(`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
 			replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
 			grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent)
-		moved = n == 1
-		return err
+		return n == 1, err
 	})
-	return moved && err == nil, err
 }
 
 // CountReplay counts an answer that is given again and returns how many that
 // makes in this generation. It returns ErrNotFound where the grant moved.
 func (db *DB) CountReplay(ctx context.Context, id [16]byte, generation uint32) (count int, err error) {
-	err = db.do(ctx, func(tx *tx) error {
-		return tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
+	return made(ctx, db, func(tx *tx) (count int, err error) {
+		err = tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
 			grantID(id), generation).Scan(&count)
+		return count, err
 	})
-	return orNothing(count, err)
 }
 
 // EndGrant ends a grant, and its session where that holds no other.
 func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until time.Time, e Event) ([]Revocation, error) {
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) error {
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		var sessionID string
-		err := tx.row(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0 RETURNING session_id`, grantID(id), micros(e.At), reason).Scan(&sessionID)
+		// The session first: whoever ends a session locks it before its grants.
+		err = tx.row(`SELECT sessions.id FROM grants JOIN sessions ON sessions.id = grants.session_id WHERE grants.id = $1`+tx.locked("sessions"), grantID(id)).Scan(&sessionID)
 		if errors.Is(classify(err), ErrNotFound) {
-			return nil // somebody else was first
+			return nil, nil
 		} else if err != nil {
-			return err
+			return nil, err
+		}
+		n, err := tx.changed(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, grantID(id), micros(e.At), reason)
+		if err != nil || n == 0 {
+			return nil, err // somebody else was first
 		}
 		var live int
 		if err := tx.row(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID).Scan(&live); err != nil {
-			return err
+			return nil, err
 		}
 		if live == 0 {
 			if revoked, err = tx.endSession(sessionID, reason, e.At, until, nil); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return tx.event(e)
+		return revoked, tx.event(e)
 	})
-	return orNothing(revoked, err)
 }

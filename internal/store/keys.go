@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -32,19 +33,18 @@ type Key struct {
 
 // Keys returns the keys of one use, oldest first.
 func (db *DB) Keys(ctx context.Context, use string) ([]Key, error) {
-	rows, err := db.reader(ctx).rows(`SELECT id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at FROM keys WHERE use_for = $1 ORDER BY created_at, id`, use)
-	return collect(rows, err, func(row scanner) (k Key, err error) {
+	return collect(db.reader(ctx), func(row scanner) (k Key, err error) {
 		var times [3]int64
 		err = row.Scan(&k.ID, &k.Use, &k.Algorithm, &k.State, &k.Number, &k.Sealed, &times[0], &times[1], &times[2])
 		k.CreatedAt, k.ActivatedAt, k.RetiredAt = moment(times[0]), moment(times[1]), moment(times[2])
 		return k, err
-	})
+	}, `SELECT id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at FROM keys WHERE use_for = $1 ORDER BY created_at, id`, use)
 }
 
 func (t *tx) insertKey(k Key) error {
 	_, err := t.exec(`INSERT INTO keys (id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		k.ID, k.Use, k.Algorithm, k.State, k.Number, k.Sealed, micros(k.CreatedAt), micros(k.ActivatedAt), micros(k.RetiredAt))
-	return err
+	return errors.Join(err, t.tell())
 }
 
 // AddKey adds a key.
@@ -61,6 +61,9 @@ func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
 // processes that start at once, one adds its own.
 func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	return db.do(ctx, func(tx *tx) error {
+		if err := tx.alone("keys"); err != nil {
+			return err
+		}
 		var n int
 		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = $1`, keys[0].Use).Scan(&n); err != nil || n > 0 {
 			return err
@@ -74,12 +77,24 @@ func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	})
 }
 
-// PromoteKey makes a pending key the active one and retires the one that was.
+// PromoteKey makes a pending key the active one and retires the one that was. Where
+// the key is pending no longer, nothing changes; ErrChanged says that another than
+// old is active by now.
 func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
+		if err := tx.alone("keys"); err != nil {
+			return err
+		}
+		var others int
+		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = (SELECT use_for FROM keys WHERE id = $1) AND state = $2 AND id <> $3`, id, KeyActive, old).Scan(&others); err != nil {
+			return err
+		}
 		n, err := tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, id, KeyActive, micros(at), KeyPending)
 		if err != nil || n == 0 {
 			return err // somebody else was first
+		}
+		if others > 0 {
+			return ErrChanged // another signs by now
 		}
 		n, err = tx.changed(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1 AND state = $4`, old, KeyRetiring, micros(at), KeyActive)
 		if err != nil {
@@ -87,6 +102,9 @@ func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Ev
 		}
 		if old != "" && n == 0 {
 			return ErrChanged // it was given up meanwhile, and has a successor
+		}
+		if err := tx.tell(); err != nil {
+			return err
 		}
 		return tx.event(e)
 	})
@@ -105,44 +123,45 @@ type GivenUp struct {
 // GiveUpKey forgets a key and its secret, and declares all that it signed dead.
 // ErrChanged means that it, or the next one, is no more in the state in which it
 // was found.
-func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) (revoked []Revocation, err error) {
-	err = db.do(ctx, func(tx *tx) error {
-		revoked = nil
+func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) ([]Revocation, error) {
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		if err := tx.alone("keys"); err != nil {
+			return nil, err
+		}
 		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1 AND state = $5`, g.ID, KeyGone, []byte{}, micros(g.At), g.State)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if n == 0 {
-			return ErrChanged
+			return nil, ErrChanged
 		}
 		if g.Next != "" {
 			if n, err = tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, g.Next, KeyActive, micros(g.At), KeyPending); err != nil {
-				return err
+				return nil, err
 			}
 			if n == 0 {
-				return ErrChanged
+				return nil, ErrChanged
 			}
 		}
 		for _, k := range g.Add {
 			if err := tx.insertKey(k); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if !g.Until.IsZero() {
 			r, err := tx.revoke("kid", g.ID, g.At, g.Until)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			revoked = append(revoked, r)
 		}
 		for _, e := range events {
 			if err := tx.event(e); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return nil
+		return revoked, tx.tell()
 	})
-	return orNothing(revoked, err)
 }
 
 // ForgetKey gives up a key that verifies nothing any more, and its secret.
@@ -150,6 +169,9 @@ func (db *DB) ForgetKey(ctx context.Context, id string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3 WHERE id = $1 AND state = $4`, id, KeyGone, []byte{}, KeyRetiring)
 		if err != nil || n == 0 {
+			return err
+		}
+		if err := tx.tell(); err != nil {
 			return err
 		}
 		return tx.event(e)

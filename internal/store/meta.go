@@ -22,18 +22,22 @@ func (t *tx) setMeta(name, value string) error {
 	return err
 }
 
+// firstMeta sets a value where there is none, and returns the one that there is
+// then: of several at once, one sets it.
+func (t *tx) firstMeta(name, value string) (string, error) {
+	if _, err := t.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, value); err != nil {
+		return "", err
+	}
+	return t.meta(name)
+}
+
 // makeEpoch reads the epoch, drawing it where the database is new.
 func (db *DB) makeEpoch(ctx context.Context) (err error) {
 	if db.epoch, err = db.reader(ctx).meta("epoch"); err != nil || db.epoch != "" {
 		return classify(err)
 	}
-	return db.do(ctx, func(tx *tx) (err error) {
-		if db.epoch, err = tx.meta("epoch"); err != nil || db.epoch != "" {
-			return err
-		}
-		db.epoch = rand.Text()
-		return tx.setMeta("epoch", db.epoch)
-	})
+	db.epoch, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("epoch", rand.Text()) })
+	return err
 }
 
 // Epoch is drawn when a database is made and anew when it is restored from a
@@ -51,14 +55,7 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 		return classify(err)
 	}
 	if known == "" {
-		err = db.do(ctx, func(tx *tx) (err error) {
-			if known, err = tx.meta("issuer"); err != nil || known != "" {
-				return err
-			}
-			known = issuer
-			return tx.setMeta("issuer", issuer)
-		})
-		if err != nil {
+		if known, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("issuer", issuer) }); err != nil {
 			return err
 		}
 	}
@@ -83,31 +80,39 @@ func (db *DB) Beat(ctx context.Context, at time.Time) error {
 // A move of a grant is a sign of life too, so that the sign before a crash is
 // never older than what the crash may have kept from being answered.
 func (db *DB) Start(ctx context.Context, at time.Time) (Outage, error) {
-	out := Outage{UpAt: at}
-	err := db.do(ctx, func(tx *tx) error {
+	return made(ctx, db, func(tx *tx) (Outage, error) {
+		out := Outage{UpAt: at}
+		if err := tx.alone("start"); err != nil {
+			return out, err
+		}
 		value, err := tx.meta("alive_at")
 		if err != nil {
-			return err
+			return out, err
 		}
 		if value != "" {
 			us, err := strconv.ParseInt(value, 10, 64)
 			if err != nil {
-				return fmt.Errorf("store: alive_at: %w", err)
+				return out, fmt.Errorf("store: alive_at: %w", err)
 			}
 			out.DownAt = moment(us)
 		}
-		return tx.setMeta("alive_at", strconv.FormatInt(micros(at), 10))
+		return out, tx.setMeta("alive_at", strconv.FormatInt(micros(at), 10))
 	})
-	return orNothing(out, err)
+}
+
+// schema is the version of the newest migration that was applied.
+func (db *DB) schema(ctx context.Context) (version int64, err error) {
+	err = db.reader(ctx).row("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
+	return version, classify(err)
 }
 
 // Check looks for damage: of the file, of references between rows, of the
 // schema. No problems is a nil slice.
 func (db *DB) Check(ctx context.Context) (problems []string, err error) {
-	if problems, err = integrity(ctx, db.readers); err != nil {
+	if problems, err = db.engine.integrity(ctx); err != nil {
 		return nil, err
 	}
-	version, err := schemaOf(ctx, db.readers)
+	version, err := db.schema(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -26,13 +26,12 @@ func (db *DB) Notifications(ctx context.Context, userID, after string, limit int
 	if err := text(after); err != nil {
 		return nil, err
 	}
-	rows, err := db.reader(ctx).rows(`SELECT id, user_id, kind, at, device, network, read FROM notifications
-		WHERE user_id = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`, userID, after, limit)
-	return collect(rows, err, func(row scanner) (n Notification, err error) {
+	return collect(db.reader(ctx), func(row scanner) (n Notification, err error) {
 		var at int64
 		var read int
 		err = row.Scan(&n.ID, &n.UserID, &n.Kind, &at, &n.Device, &n.Network, &read)
 		n.At, n.Read = moment(at), read != 0
 		return n, err
-	})
+	}, `SELECT id, user_id, kind, at, device, network, read FROM notifications
+		WHERE user_id = $1 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`, userID, after, limit)
 }

@@ -14,8 +14,11 @@ type Revocation struct {
 
 func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error) {
 	r := Revocation{Kind: kind, Value: value, At: at, Until: until}
-	err := t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq)
-	return r, err
+	if err := t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq); err != nil {
+		return Revocation{}, err
+	}
+	t.proves(`SELECT 1 FROM revocations WHERE seq = $1 AND kind = $2 AND value = $3 AND at = $4`, r.Seq, kind, value, micros(at))
+	return r, t.tell()
 }
 
 // Revoke declares one thing dead.
@@ -23,11 +26,7 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 	if err := text(kind, value); err != nil {
 		return Revocation{}, err
 	}
-	err = db.do(ctx, func(tx *tx) error {
-		r, err = tx.revoke(kind, value, db.now(), until)
-		return err
-	})
-	return orNothing(r, err)
+	return made(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until) })
 }
 
 // Revocations returns what was numbered after seq, and again all since the
@@ -35,14 +34,13 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 // alone would lose what commits late. What no token can be concerned by any more
 // is left out. The epoch changes when the database is another's past.
 func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, epoch string, err error) {
-	rows, err := db.reader(ctx).rows(`SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
-		after, micros(since), micros(db.now()))
-	list, err = collect(rows, err, func(row scanner) (r Revocation, err error) {
+	list, err = collect(db.reader(ctx), func(row scanner) (r Revocation, err error) {
 		var at, until int64
 		err = row.Scan(&r.Seq, &r.Kind, &r.Value, &at, &until)
 		r.At, r.Until = moment(at), moment(until)
 		return r, err
-	})
+	}, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+		after, micros(since), micros(db.now()))
 	return list, db.epoch, err
 }
 

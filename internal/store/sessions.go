@@ -55,25 +55,21 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
 		return false, err
 	}
-	err = db.do(ctx, func(tx *tx) error {
-		if newPlace, err = tx.createSession(s, e, p, was); err != nil {
-			return err
+	return made(ctx, db, func(tx *tx) (bool, error) {
+		newPlace, err := tx.createSession(s, e, p, was)
+		if err != nil {
+			return false, err
 		}
-		return tx.insertGrant(g)
+		return newPlace, tx.insertGrant(g)
 	})
-	return orNothing(newPlace, err)
 }
 
 // createSession begins a session that nobody holds a key of yet.
 func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace bool, err error) {
-	var locked, changed int64
-	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`, s.UserID).Scan(&locked, &changed); err != nil {
-		return false, err
-	}
 	// Whoever was locked since ended all sessions there were; so did whoever
 	// changed the password.
-	if locked != 0 || changed != micros(was) {
-		return false, ErrChanged
+	if err := t.unchanged(s.UserID, was); err != nil {
+		return false, err
 	}
 	if _, err := t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
@@ -108,10 +104,7 @@ func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error)
 // holds a live grant or cookie.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
 	const liveGrants, liveCookies = `FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $2`, `FROM cookies WHERE session_id = sessions.id AND idle_ends > $2`
-	rows, err := db.reader(ctx).rows(`SELECT `+sessionColumns+`, coalesce((SELECT max(moved_0) `+liveGrants+`), 0), coalesce((SELECT max(used_at) `+liveCookies+`), 0)
-		FROM sessions WHERE user_id = $1 AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
-		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
-	return collect(rows, err, func(row scanner) (SessionRow, error) {
+	return collect(db.reader(ctx), func(row scanner) (SessionRow, error) {
 		var s SessionRow
 		var moved, used int64
 		fields, done := s.into()
@@ -123,7 +116,9 @@ func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]Ses
 			s.LastUsedAt = s.CreatedAt
 		}
 		return s, nil
-	})
+	}, `SELECT `+sessionColumns+`, coalesce((SELECT max(moved_0) `+liveGrants+`), 0), coalesce((SELECT max(used_at) `+liveCookies+`), 0)
+		FROM sessions WHERE user_id = $1 AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
+		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
 }
 
 // EndSession ends one session of a person and its grants. It returns ErrNotFound
@@ -134,23 +129,21 @@ func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until t
 	if err := text(id, userID); err != nil {
 		return nil, ErrNotFound
 	}
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) (err error) {
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		var ended int64
-		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`, id, userID).Scan(&ended); err != nil || ended != 0 {
-			return err
+		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`+tx.locked("sessions"), id, userID).Scan(&ended); err != nil || ended != 0 {
+			return nil, err
 		}
-		if revoked, err = tx.endSession(id, reason, e.At, until, revoked); err != nil {
-			return err
+		if revoked, err = tx.endSession(id, reason, e.At, until, nil); err != nil {
+			return nil, err
 		}
 		if tell != "" {
 			if err := tx.notify(userID, tell, e); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		return tx.event(e)
+		return revoked, tx.event(e)
 	})
-	return orNothing(revoked, err)
 }
 
 // EndSessions ends all sessions of a person but except.
@@ -158,22 +151,22 @@ func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, un
 	if err := text(userID, except); err != nil {
 		return nil, ErrNotFound
 	}
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) (err error) {
-		if revoked, err = tx.endSessions(userID, except, reason, e.At, until); err != nil {
-			return err
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		if err := tx.lockUser(userID); err != nil {
+			return nil, err
 		}
-		return tx.event(e)
+		if revoked, err = tx.endSessions(userID, except, reason, e.At, until); err != nil {
+			return nil, err
+		}
+		return revoked, tx.event(e)
 	})
-	return orNothing(revoked, err)
 }
 
 func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation, err error) {
-	rows, err := t.rows(`SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2`, userID, except)
-	ids, err := collect(rows, err, func(row scanner) (id string, err error) {
+	ids, err := collect(t, func(row scanner) (id string, err error) {
 		err = row.Scan(&id)
 		return id, err
-	})
+	}, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.locked("sessions"), userID, except)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -85,8 +86,7 @@ func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error
 	if err := text(after); err != nil {
 		return nil, err
 	}
-	rows, err := db.reader(ctx).rows(`SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
-	return collect(rows, err, scanUser)
+	return collect(db.reader(ctx), scanUser, `SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
 }
 
 // SetName changes a person's name and returns the person.
@@ -94,15 +94,12 @@ func (db *DB) SetName(ctx context.Context, id, name string) (User, error) {
 	if err := text(id, name); err != nil {
 		return User{}, err
 	}
-	var u User
-	err := db.do(ctx, func(tx *tx) (err error) {
+	return made(ctx, db, func(tx *tx) (User, error) {
 		if n, err := tx.changed(`UPDATE users SET name = $2 WHERE id = $1`, id, name); err != nil || n == 0 {
-			return orNotFound(err)
+			return User{}, orNotFound(err)
 		}
-		u, err = tx.user(id)
-		return err
+		return tx.user(id)
 	})
-	return orNothing(u, err)
 }
 
 func orNotFound(err error) error {
@@ -110,6 +107,31 @@ func orNotFound(err error) error {
 		return ErrNotFound
 	}
 	return err
+}
+
+// lockUser keeps a person as they are until the deed has ended; whoever is nobody
+// is none to keep.
+func (t *tx) lockUser(id string) error {
+	var locked string
+	err := t.row(`SELECT id FROM users WHERE id = $1`+t.locked("users"), id).Scan(&locked)
+	if errors.Is(classify(err), ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// unchanged keeps a person as they were judged until the deed has ended. It returns
+// ErrChanged where the person has been locked since, or has a password of another
+// time than was, and ErrNotFound where there is nobody.
+func (t *tx) unchanged(id string, was time.Time) error {
+	var locked, changed int64
+	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`+t.locked("users"), id).Scan(&locked, &changed); err != nil {
+		return err
+	}
+	if locked != 0 || changed != micros(was) {
+		return ErrChanged
+	}
+	return nil
 }
 
 // SetPasswordHash stores the same password under a newer hash, unless it was
@@ -129,27 +151,25 @@ func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, un
 	if err := text(id, hash, keep); err != nil {
 		return nil, err
 	}
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) (err error) {
-		n, err := tx.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND ($4 = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		n, err := tx.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND (CAST($4 AS BIGINT) = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if n == 0 {
 			if _, err := tx.user(id); err != nil {
-				return err
+				return nil, err
 			}
-			return ErrChanged
+			return nil, ErrChanged
 		}
 		if revoked, err = tx.endSessions(id, keep, e.Kind, e.At, until); err != nil {
-			return err
+			return nil, err
 		}
 		if err := tx.notify(id, "password_changed", e); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.event(e)
+		return revoked, tx.event(e)
 	})
-	return orNothing(revoked, err)
 }
 
 // LockUser keeps a person from signing in and ends all their sessions.
@@ -157,17 +177,15 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 	if err := text(id); err != nil {
 		return nil, ErrNotFound
 	}
-	var revoked []Revocation
-	err := db.do(ctx, func(tx *tx) (err error) {
+	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		if n, err := tx.changed(`UPDATE users SET locked_at = $2 WHERE id = $1`, id, micros(e.At)); err != nil || n == 0 {
-			return orNotFound(err)
+			return nil, orNotFound(err)
 		}
 		if revoked, err = tx.endSessions(id, "", e.Kind, e.At, until); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.event(e)
+		return revoked, tx.event(e)
 	})
-	return orNothing(revoked, err)
 }
 
 // UnlockUser lets a person sign in again.

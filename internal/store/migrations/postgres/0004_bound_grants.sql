@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- The thumbprint of the DPoP key that a grant is bound to, empty where to none.
+ALTER TABLE grants ADD COLUMN jkt TEXT COLLATE "C" NOT NULL DEFAULT '';

@@ -1,0 +1,342 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+// sqliteEngine is one file. One connection writes: it commits what waits together,
+// so that many deeds cost one write to the disk. A few read.
+type sqliteEngine struct {
+	clock   func() time.Time
+	log     *slog.Logger
+	readers *sql.DB
+	writer  *sql.DB
+	reading statements
+
+	deeds   chan *deed
+	closing chan struct{} // closed by close
+	closed  chan struct{} // closed when the writer has ended
+	once    sync.Once
+}
+
+// dsn names the file and what every connection to it is set to.
+// synchronous=FULL: a commit is on the disk before its answer leaves.
+func dsn(path string, readOnly bool) string {
+	q := url.Values{"_pragma": {
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		"journal_size_limit(67108864)", "wal_autocheckpoint(1000)", "trusted_schema(OFF)", "cache_size(-4096)",
+	}}
+	if readOnly {
+		q.Add("_pragma", "query_only(ON)")
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// openSQLite opens the connections of one file, made with mode 0600 if missing.
+func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	// The driver would make the file readable by everybody.
+	f, err := os.OpenFile(abs, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("store: %s cannot be written to (owner and mode are wrong, or the disk is read-only): %w: %w", path, ErrUnavailable, err)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	e := &sqliteEngine{clock: c.Now, log: c.Log, deeds: make(chan *deed), closing: make(chan struct{}), closed: make(chan struct{})}
+	if e.clock == nil {
+		e.clock = time.Now
+	}
+	if e.writer, err = sql.Open("sqlite", dsn(abs, false)); err != nil {
+		return nil, err
+	}
+	e.writer.SetMaxOpenConns(1)
+	if e.readers, err = sql.Open("sqlite", dsn(abs, true)); err != nil {
+		return nil, errors.Join(err, e.writer.Close())
+	}
+	e.readers.SetMaxOpenConns(4)
+	e.readers.SetMaxIdleConns(4)
+	e.reading = statements{prepare: e.readers.PrepareContext}
+	if err := e.writer.PingContext(ctx); err != nil {
+		if damaged(err) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), e.writer.Close(), e.readers.Close())
+	}
+	go e.write()
+	return e, nil
+}
+
+// close commits what waits and closes the file.
+func (e *sqliteEngine) close() error {
+	e.once.Do(func() { close(e.closing) })
+	<-e.closed
+	e.reading.close()
+	return errors.Join(e.readers.Close(), e.writer.Close())
+}
+
+func (e *sqliteEngine) now() time.Time { return e.clock() }
+
+func (e *sqliteEngine) pool() *sql.DB { return e.readers }
+
+func (e *sqliteEngine) reader(ctx context.Context) *tx { return &tx{ctx: ctx, on: &e.reading} }
+
+// follow has nothing to say: whoever writes to the file by another process is
+// found by the poll.
+func (e *sqliteEngine) follow(ctx context.Context, _ func()) { <-ctx.Done() }
+
+func (e *sqliteEngine) migrations(use func(*sql.DB, migrations) error) error {
+	return use(e.writer, migrations{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", tables: sqliteTables})
+}
+
+// The statements around a deed. Each deed has a savepoint of its own inside the
+// batch's transaction, so that one that fails leaves its neighbours whole.
+const (
+	beginBatch    = "BEGIN IMMEDIATE"
+	commitBatch   = "COMMIT"
+	rollbackBatch = "ROLLBACK"
+	beginDeed     = "SAVEPOINT deed"
+	commitDeed    = "RELEASE deed"
+	rollbackDeed  = "ROLLBACK TO deed"
+)
+
+// deed is one piece of writing and where its answer goes.
+type deed struct {
+	ctx  context.Context
+	work func(*tx) error
+	err  error
+	done chan struct{}
+}
+
+// do runs work in the next batch and returns when it is durable. An error means
+// that nothing of it was.
+func (e *sqliteEngine) do(ctx context.Context, work func(*tx) error) error {
+	d := &deed{ctx: ctx, work: work, done: make(chan struct{})}
+	select {
+	case e.deeds <- d:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.closing:
+		return fmt.Errorf("%w: closed", ErrUnavailable)
+	}
+	// Once taken, a deed ends soon, and whether it was done must be known.
+	<-d.done
+	return d.err
+}
+
+// maxBatch bounds the deeds of one commit.
+const maxBatch = 512
+
+// write is the one writer: it takes what waits, does it, commits, and answers.
+func (e *sqliteEngine) write() {
+	defer close(e.closed)
+	var conn *batchConn
+	defer func() { conn.close() }()
+	batch := make([]*deed, 0, maxBatch)
+	for {
+		select {
+		case d := <-e.deeds:
+			batch = append(batch[:0], d)
+		case <-e.closing:
+			return
+		}
+		var err error
+		if conn == nil {
+			conn, err = newBatchConn(e.writer)
+		}
+		if err == nil {
+			batch, err = conn.run(batch, e.deeds, e.log)
+		}
+		for _, d := range batch {
+			if err != nil {
+				d.err = classify(err)
+			}
+			close(d.done)
+		}
+		if err != nil {
+			// Begin anew on another connection: what is wrong may pass.
+			conn.close()
+			conn = nil
+		}
+	}
+}
+
+// batchConn is the writer's connection with its prepared statements.
+type batchConn struct {
+	conn       *sql.Conn
+	statements statements
+}
+
+func newBatchConn(pool *sql.DB) (*batchConn, error) {
+	conn, err := pool.Conn(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &batchConn{conn: conn, statements: statements{prepare: conn.PrepareContext}}, nil
+}
+
+func (b *batchConn) close() {
+	if b == nil {
+		return
+	}
+	b.statements.close()
+	// The pool would lend the same connection again, in whatever state it is.
+	_ = b.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = b.conn.Close()
+}
+
+// run does the deeds of batch and whatever else comes while they are done. An
+// error means that nothing was committed; a deed's own error is in the deed.
+func (b *batchConn) run(batch []*deed, more <-chan *deed, log *slog.Logger) ([]*deed, error) {
+	tx := &tx{ctx: context.Background(), on: &b.statements}
+	if _, err := tx.exec(beginBatch); err != nil {
+		return batch, err
+	}
+	failed := func(err error) ([]*deed, error) {
+		if _, rollback := tx.exec(rollbackBatch); rollback != nil {
+			log.Error("a batch could not be rolled back", "error", rollback)
+		}
+		return batch, err
+	}
+	for next := 0; ; next++ {
+		if next == len(batch) {
+			if len(batch) == maxBatch {
+				break
+			}
+			select {
+			case d := <-more:
+				batch = append(batch, d)
+			default:
+			}
+			if next == len(batch) {
+				break
+			}
+		}
+		d := batch[next]
+		if d.err = d.ctx.Err(); d.err != nil {
+			continue
+		}
+		if _, err := tx.exec(beginDeed); err != nil {
+			return failed(err)
+		}
+		if d.err = classify(safely(d.work, tx, log)); d.err != nil {
+			if _, err := tx.exec(rollbackDeed); err != nil {
+				return failed(err)
+			}
+		}
+		if _, err := tx.exec(commitDeed); err != nil {
+			return failed(err)
+		}
+	}
+	if _, err := tx.exec(commitBatch); err != nil {
+		return failed(err)
+	}
+	return batch, nil
+}
+
+// statements prepares each query once.
+type statements struct {
+	prepare func(context.Context, string) (*sql.Stmt, error)
+	mu      sync.RWMutex
+	byText  map[string]*sql.Stmt
+}
+
+func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
+	s.mu.RLock()
+	stmt := s.byText[query]
+	s.mu.RUnlock()
+	if stmt != nil {
+		return stmt, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stmt := s.byText[query]; stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := s.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if s.byText == nil {
+		s.byText = make(map[string]*sql.Stmt)
+	}
+	s.byText[query] = stmt
+	return stmt, nil
+}
+
+func (s *statements) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	stmt, err := s.get(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+func (s *statements) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := s.get(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+func (s *statements) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stmt := range s.byText {
+		_ = stmt.Close()
+	}
+	s.byText = nil
+}
+
+// integrity asks the engine to check its own file.
+func (e *sqliteEngine) integrity(ctx context.Context) (problems []string, err error) {
+	for _, q := range []string{"PRAGMA integrity_check", "PRAGMA foreign_key_check"} {
+		rows, err := e.readers.QueryContext(ctx, q)
+		if err != nil {
+			return nil, classify(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		for rows.Next() {
+			values := make([]any, len(columns))
+			for i := range values {
+				values[i] = new(sql.NullString)
+			}
+			if err := rows.Scan(values...); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			first := values[0].(*sql.NullString).String
+			switch {
+			case len(columns) == 1 && first != "ok":
+				problems = append(problems, first)
+			case len(columns) > 1:
+				problems = append(problems, fmt.Sprintf("a row of %s refers to a row of %s that is not there", first, values[2].(*sql.NullString).String))
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, classify(err)
+		}
+	}
+	return problems, nil
+}
