@@ -47,7 +47,7 @@ func NewServer(t testing.TB) *Server {
 	must(err)
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Config{
-		Database: filepath.Join(dir, "durward.db"), Master: master, Issuer: oauth.Config{URL: srv.URL},
+		Database: "sqlite:" + filepath.Join(dir, "durward.db"), Master: master, Issuer: oauth.Config{URL: srv.URL},
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)

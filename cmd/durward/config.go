@@ -66,8 +66,16 @@ type Config struct {
 	} `toml:"cors"`
 
 	Database struct {
-		// Where things are kept: `sqlite:PATH`. Default: durward.db in `data_dir`.
-		URL string `toml:"url"`
+		// Where things are kept: `sqlite:PATH`, or `postgres://USER:PASSWORD@HOST/DATABASE`
+		// (PostgreSQL 13 or newer) where several nodes share one database. Default:
+		// durward.db in `data_dir`. An address with a password is best given as
+		// DURWARD_DATABASE_URL_FILE. TLS is as the address says: `?sslmode=verify-full`
+		// anywhere but on this machine.
+		URL databaseURL `toml:"url"`
+
+		// Whether a start brings the schema of an older version to this one's. With
+		// `false` it refuses, and `durward db migrate` does it.
+		Migrate bool `toml:"migrate"`
 	} `toml:"database"`
 
 	Redis struct {
@@ -163,6 +171,7 @@ type Config struct {
 // defaults is the configuration of somebody who configured nothing.
 func defaults() *Config {
 	c := &Config{Listen: "127.0.0.1:8401", DataDir: "./durward-data", Registration: "off"}
+	c.Database.Migrate = true
 	c.Tokens.AccessTTL, c.Tokens.RefreshTTL, c.Tokens.RefreshAbsolute, c.Tokens.RefreshGrace = 15*time.Minute, 168*time.Hour, 720*time.Hour, 30*time.Second
 	c.Tokens.Algorithm = "ES256"
 	c.Sessions.Idle, c.Sessions.Absolute = 30*time.Minute, 12*time.Hour

@@ -3,13 +3,41 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/durward-auth/durward/internal/store"
 )
 
 type dbVerbs struct {
-	Check dbCheck `cmd:"" help:"Look for damage: of the file, of references, of the schema."`
+	Migrate dbMigrate `cmd:"" help:"Bring the schema to this program's version, as a start does unless database.migrate is false."`
+	Check   dbCheck   `cmd:"" help:"Look for damage: of the file, of references, of the schema."`
+}
+
+type dbMigrate struct {
+	place
+	output
+}
+
+func (v dbMigrate) Run(e *environment) error {
+	l, err := v.load(e)
+	if err != nil {
+		return err
+	}
+	if _, err := l.prepare(e, false); err != nil {
+		return err
+	}
+	from, to, err := store.Migrate(e, l.store())
+	if err != nil {
+		return err
+	}
+	if v.JSON {
+		return e.json(map[string]any{"database": l.databaseName(), "from": from, "to": to})
+	}
+	if from == to {
+		fmt.Fprintf(e.stdout, "%s: the schema is of version %d already\n", l.databaseName(), to)
+	} else {
+		fmt.Fprintf(e.stdout, "%s: the schema was of version %d and is of version %d now\n", l.databaseName(), from, to)
+	}
+	return nil
 }
 
 type dbCheck struct {
@@ -22,11 +50,11 @@ func (v dbCheck) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := l.prepare(false); err != nil {
+	if _, err := l.prepare(e, false); err != nil {
 		return err
 	}
 	var problems []string
-	db, err := store.Open(e, store.Config{Path: l.databasePath(), Log: slog.New(slog.DiscardHandler)})
+	db, err := store.Open(e, l.store())
 	if errors.Is(err, store.ErrDamaged) {
 		problems = []string{err.Error()}
 	} else if err != nil {
@@ -38,7 +66,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	}
 	if v.JSON {
-		if err := e.json(map[string]any{"path": l.databasePath(), "problems": append([]string{}, problems...)}); err != nil {
+		if err := e.json(map[string]any{"path": l.databaseName(), "problems": append([]string{}, problems...)}); err != nil {
 			return err
 		}
 	} else {
@@ -47,10 +75,10 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	}
 	if len(problems) > 0 {
-		return refused("Stop the server, keep the file, and restore the last backup.", "%s: %d things are wrong", l.databasePath(), len(problems))
+		return refused("Stop the server, keep the file, and restore the last backup.", "%s: %d things are wrong", l.databaseName(), len(problems))
 	}
 	if !v.JSON {
-		fmt.Fprintf(e.stdout, "%s: integrity, references and schema are good\n", l.databasePath())
+		fmt.Fprintf(e.stdout, "%s: integrity, references and schema are good\n", l.databaseName())
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/store"
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
@@ -52,7 +53,62 @@ func settings(c *Config) []*setting {
 	return all
 }
 
-func (s *setting) secret() bool { return s.value.Type() == reflect.TypeFor[seal.Secret]() }
+// databaseURL is the address of a database, which may hold a password. It prints
+// without it.
+type databaseURL string
+
+// shown is u without what may be a password: that of the user, and every value behind
+// the question mark.
+func (u databaseURL) shown() string {
+	if u.file() {
+		return string(u)
+	}
+	parsed, err := url.Parse(string(u))
+	if err != nil || parsed.Host == "" || parsed.Opaque != "" {
+		scheme, _, _ := strings.Cut(string(u), ":")
+		return scheme + ":" + masked
+	}
+	scheme, user := parsed.Scheme+"://", ""
+	if parsed.User != nil {
+		user = url.User(parsed.User.Username()).String()
+		if _, has := parsed.User.Password(); has {
+			user += ":" + masked
+		}
+		user += "@"
+	}
+	shown := scheme + user + parsed.Host + parsed.EscapedPath()
+	for i, name := range slices.Sorted(maps.Keys(parsed.Query())) {
+		value := masked
+		if slices.Contains(plainParameters, name) {
+			value = url.QueryEscape(parsed.Query().Get(name))
+		}
+		shown += string("?&"[min(i, 1)]) + url.QueryEscape(name) + "=" + value
+	}
+	return shown
+}
+
+// plainParameters of a database's address hold no secret.
+var plainParameters = []string{"application_name", "connect_timeout", "dbname", "host", "port", "search_path", "sslmode", "sslrootcert", "target_session_attrs", "user"}
+
+// masked stands where a secret is.
+var masked = seal.Secret("x").String()
+
+func (u databaseURL) String() string   { return u.shown() }
+func (u databaseURL) GoString() string { return u.shown() }
+
+// file reports whether u names an SQLite file.
+func (u databaseURL) file() bool { return strings.HasPrefix(string(u), "sqlite:") }
+
+// secret reports whether a setting may be a secret, which then may stand in a file of
+// its own, and holdsSecret whether its value is one.
+func (s *setting) secret() bool {
+	return s.value.Type() == reflect.TypeFor[seal.Secret]() || s.value.Type() == reflect.TypeFor[databaseURL]()
+}
+
+func (s *setting) holdsSecret() bool {
+	u, ok := s.value.Interface().(databaseURL)
+	return s.secret() && (!ok || u.shown() != string(u))
+}
 
 // reloads reports whether a running server takes a new value at SIGHUP.
 func (s *setting) reloads() bool {
@@ -77,6 +133,8 @@ func (s *setting) kind() string {
 		return "List"
 	case seal.Secret:
 		return "Secret"
+	case databaseURL:
+		return "Address"
 	}
 	return "Text"
 }
@@ -278,7 +336,7 @@ func (l *loaded) readFile(path string) []error {
 	}
 	mistakes := l.readTOML(path, text)
 	for _, s := range l.settings {
-		if s.secret() && strings.HasPrefix(s.From, path+":") && info.Mode().Perm()&0o077 != 0 {
+		if s.holdsSecret() && strings.HasPrefix(s.From, path+":") && info.Mode().Perm()&0o077 != 0 {
 			l.warnings = append(l.warnings, fmt.Sprintf("%s holds the secret %s and others can read it: chmod 600 %s", path, s.Key, quote(path)))
 		}
 	}
@@ -551,9 +609,16 @@ func (l *loaded) check() (mistakes []error) {
 		}
 	}
 	if l.Database.URL != "" {
-		if path, ok := strings.CutPrefix(l.Database.URL, "sqlite:"); !ok || path == "" {
-			scheme, _, _ := strings.Cut(l.Database.URL, ":") // what follows may hold a password
-			mistake("database.url", "begins with %q, want sqlite:PATH, the one database that this version speaks to", scheme)
+		scheme, rest, _ := strings.Cut(string(l.Database.URL), ":") // what follows may hold a password
+		switch {
+		case scheme == "postgres" || scheme == "postgresql":
+			if u, err := url.Parse(string(l.Database.URL)); err != nil || !strings.HasPrefix(rest, "//") {
+				mistake("database.url", "cannot be read as an address: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, and what has a special meaning there as %%XX")
+			} else if strings.Trim(u.Path, "/") == "" {
+				mistake("database.url", "names no database: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+			}
+		case scheme != "sqlite" || rest == "":
+			mistake("database.url", "begins with %q, want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
 		}
 	}
 	if l.Redis.URL != "" {
@@ -667,12 +732,28 @@ func (l *loaded) issuer() string {
 	return firstOf(l.Config.Issuer, strings.TrimSuffix(l.PublicURL, "/"), "http://127.0.0.1:8401")
 }
 
-// databasePath is the file of the database.
-func (l *loaded) databasePath() string {
-	if path, ok := strings.CutPrefix(l.Database.URL, "sqlite:"); ok {
+// databaseURL is the address of the database.
+func (l *loaded) databaseURL() string {
+	return firstOf(string(l.Database.URL), "sqlite:"+filepath.Join(l.DataDir, "durward.db"))
+}
+
+// store is how the database is opened.
+func (l *loaded) store() store.Config {
+	return store.Config{URL: l.databaseURL(), KeepSchema: !l.Database.Migrate}
+}
+
+// databaseFile is the file of the database, where it is one.
+func (l *loaded) databaseFile() (path string, ok bool) {
+	return strings.CutPrefix(l.databaseURL(), "sqlite:")
+}
+
+// databaseName is the database as people are told of it: the path of a file, or an
+// address without its password.
+func (l *loaded) databaseName() string {
+	if path, ok := l.databaseFile(); ok {
 		return path
 	}
-	return filepath.Join(l.DataDir, "durward.db")
+	return databaseURL(l.databaseURL()).shown()
 }
 
 // masterKeyPath is where the master key stands unless master_key is set.

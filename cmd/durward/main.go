@@ -206,11 +206,14 @@ func report(e *environment, machine bool, err error) int {
 	text := err.Error()
 	var exit *exitError
 	var refusal *durward.Refusal
+	var open *store.OpenError
 	switch {
 	case errors.As(err, &exit):
 		status, hint = exit.status, exit.hint
 	case errors.As(err, &refusal) && refusal.Detail != "":
 		text, hint = refusal.Detail, refusal.Hint
+	case errors.As(err, &open):
+		status, hint = exitUnreachable, open.Hint
 	case errors.Is(err, seal.ErrWrongKey):
 		status = exitUnreachable
 	case errors.Is(err, store.ErrDamaged):

@@ -196,8 +196,8 @@ func (l *loaded) warn(log *slog.Logger) {
 	if info, err := os.Stat(l.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
 		log.Warn(fmt.Sprintf("others can write to the data folder %s and exchange what is in it: chmod 700 %s", l.DataDir, quote(l.DataDir)))
 	}
-	path := l.databasePath()
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+	path, file := l.databaseFile()
+	if info, err := os.Stat(path); file && err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn(fmt.Sprintf("others can read the database %s: chmod 600 %s", path, quote(path)))
 	}
 }

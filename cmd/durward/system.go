@@ -27,7 +27,7 @@ type system struct {
 // openSystem opens the data of a configuration, making them with create where
 // there are none. The caller closes it.
 func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (*system, error) {
-	isNew, err := l.prepare(create)
+	isNew, err := l.prepare(ctx, create)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: l.databasePath(), Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
+		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
 		Issuer: oauth.Config{
 			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
@@ -63,19 +63,27 @@ func (l *loaded) limits() limits.Config {
 }
 
 // prepare sees that the database is there, or with create that it can be made.
-func (l *loaded) prepare(create bool) (isNew bool, err error) {
-	path := l.databasePath()
-	_, err = os.Stat(path)
+func (l *loaded) prepare(ctx context.Context, create bool) (isNew bool, err error) {
+	folders := []string{l.DataDir}
+	path, file := l.databaseFile()
+	if file {
+		folders = append(folders, filepath.Dir(path))
+		_, err = os.Stat(path)
+	} else if isNew, err = store.Empty(ctx, l.store()); isNew {
+		err = fs.ErrNotExist
+	}
 	switch {
 	case err == nil:
 		return false, nil
+	case !file && !isNew:
+		return false, err
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be used: %w", err), "Name a folder with --data DIR."}
 	case !create:
-		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", path),
+		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", l.databaseName()),
 			"Say which data folder with --data DIR; durward serve and durward user add make one."}
 	}
-	for _, dir := range []string{l.DataDir, filepath.Dir(path)} {
+	for _, dir := range folders {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be made: %w", err), "Choose another with --data DIR."}
 		}
@@ -112,10 +120,10 @@ func (p place) openStore(e *environment) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.prepare(false); err != nil {
+	if _, err := l.prepare(e, false); err != nil {
 		return nil, err
 	}
-	return store.Open(e, store.Config{Path: l.databasePath()})
+	return store.Open(e, l.store())
 }
 
 func (s *system) close(err *error) { *err = errors.Join(*err, s.Close()) }

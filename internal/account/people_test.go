@@ -75,7 +75,7 @@ func newHouse(t testing.TB, change ...func(*Config)) *house {
 	}
 	var err error
 	c := Config{Revoked: revocation.NewList(h.clock.Now), TokenTTL: 15 * time.Minute, Now: h.clock.Now, Log: slog.New(slog.NewTextHandler(h.logs, nil))}
-	c.DB, err = store.Open(t.Context(), store.Config{Path: h.path, Now: h.clock.Now})
+	c.DB, err = store.Open(t.Context(), store.Config{URL: "sqlite:" + h.path, Now: h.clock.Now})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := c.DB.Close(); err != nil {

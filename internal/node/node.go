@@ -23,15 +23,18 @@ import (
 // Config is what a node is made of. Database, Master and Issuer.URL are required;
 // the parts' own standards hold for what is left zero.
 type Config struct {
-	Database  string // SQLite file
+	Database  string // its address: sqlite:PATH or postgres://…
 	Redis     string // URL of the Redis or Valkey that the nodes share; "" is none
 	Master    *seal.Master
 	Issuer    oauth.Config // its DB, Master, Revoked, Rate, Now and Log are the node's
 	Hashes    pwhash.Config
 	Limits    limits.Config
 	Passwords account.PasswordRules
-	Now       func() time.Time // the one clock of all parts; nil is time.Now
+	Now       func() time.Time // the one clock of all parts; nil is that of the database, on which its nodes agree
 	Log       *slog.Logger
+
+	KeepSchema bool             // refuse a schema of an older program
+	Local      func() time.Time // the clock of this machine, where it is another's; nil is time.Now
 }
 
 // Node is the parts of one server over one database.
@@ -58,13 +61,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	db, err := store.Open(ctx, store.Config{Path: c.Database, Now: c.Now, Log: c.Log})
+	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, Now: c.Now, Local: c.Local, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
+	c.Now = db.Now
 	var shared *together
 	defer func() {
 		if err != nil {
@@ -115,10 +116,10 @@ func (n *Node) Close() error {
 	return n.DB.Close()
 }
 
-// Server returns the HTTP of the node. DB, People, Issuer, Revocations and Denials
-// of c are the node's.
+// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Denials and
+// Now of c are the node's.
 func (n *Node) Server(c server.Config) (*server.Server, error) {
-	c.DB, c.People, c.Issuer, c.Revocations, c.Denials = n.DB, n.People, n.Issuer, n.revocations, n.denials
+	c.DB, c.People, c.Issuer, c.Revocations, c.Denials, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.denials, n.DB.Now
 	n.together.serve(&c)
 	return server.New(c)
 }
@@ -130,8 +131,33 @@ func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 		return nil, err
 	}
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run} {
+	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run, n.follow} {
 		background.Go(func() { run(ctx) })
 	}
 	return background.Wait, nil
+}
+
+// follow reads revocations and signing keys at once when another node has changed
+// some. What it misses is found by the polls.
+func (n *Node) follow(ctx context.Context) {
+	news := make(chan struct{}, 1)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-news:
+				_ = n.Issuer.ReadKeys(ctx) // its own poll tells of failures
+			}
+		}
+	})
+	n.DB.Follow(ctx, func() {
+		n.revocations.Wake()
+		select {
+		case news <- struct{}{}:
+		default: // one is due already
+		}
+	})
 }

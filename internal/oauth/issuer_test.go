@@ -106,7 +106,7 @@ func (w *world) tryOpen() (err error) {
 	ctx := context.Background()
 	master, err := seal.Open(filepath.Join(w.dir, "master.key"), true)
 	w.must(err)
-	w.db, err = store.Open(ctx, store.Config{Path: w.path(), Now: w.clock.Now})
+	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + w.path(), Now: w.clock.Now})
 	w.must(err)
 	w.list = revocation.NewList(w.clock.Now)
 	c := Config{

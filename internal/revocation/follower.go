@@ -43,7 +43,8 @@ type FollowerConfig struct {
 
 // Follower keeps a List up with a feed. It is safe for concurrent use.
 type Follower struct {
-	c FollowerConfig
+	c    FollowerConfig
+	news chan struct{} // holds one wake that no poll has begun after
 
 	pollMu sync.Mutex // held during a poll: they do not overtake each other
 	last   int64      // highest Seq seen in this epoch
@@ -95,7 +96,7 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Follower{c: c}, nil
+	return &Follower{c: c, news: make(chan struct{}, 1)}, nil
 }
 
 // Load reads the whole feed. A node must not say that it is ready, nor verify a
@@ -112,7 +113,16 @@ func (f *Follower) Load(ctx context.Context) error {
 	return nil
 }
 
-// Run polls until ctx ends, and returns then. It loads first where Load has not.
+// Wake makes Run poll at once, because there may be something new. It does not wait;
+// many wakes during one poll make one more.
+func (f *Follower) Wake() {
+	select {
+	case f.news <- struct{}{}:
+	default:
+	}
+}
+
+// Run polls until ctx ends, and returns then: at each interval, and when woken. It loads first where Load has not.
 // A failing feed is asked again at the same pace: it is one small query.
 func (f *Follower) Run(ctx context.Context) {
 	tick := time.NewTicker(f.c.Interval) // drops ticks while a poll is slow
@@ -122,6 +132,7 @@ func (f *Follower) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-f.news:
 		}
 		f.Poll(ctx)
 	}

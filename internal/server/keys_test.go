@@ -483,7 +483,7 @@ func TestDeadKeys(t *testing.T) {
 	w.keyWorks(forever.Key)
 
 	// The shell has a database handle of its own.
-	shell, err := store.Open(ctx, store.Config{Path: filepath.Join(w.dir, "durward.db"), Now: w.clock.Now})
+	shell, err := store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(w.dir, "durward.db"), Now: w.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func newWorld(t *testing.T, set settings) *world {
 		}
 	}
 	var err error
-	w.db, err = store.Open(ctx, store.Config{Path: filepath.Join(set.dir, "durward.db"), Now: w.clock.Now, Log: log})
+	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(set.dir, "durward.db"), Now: w.clock.Now, Log: log})
 	must(err)
 	master, err := seal.Open(filepath.Join(set.dir, "master.key"), true)
 	must(err)

@@ -104,6 +104,22 @@ func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
 	return from, schemaVersion, errors.Join(err, e.close())
 }
 
+// Empty reports whether a database holds nothing yet, so that Open would make it
+// Durward's.
+func Empty(ctx context.Context, c Config) (empty bool, err error) {
+	e, err := openEngine(ctx, c.whole())
+	if err != nil {
+		return false, err
+	}
+	err = e.migrations(func(db *sql.DB, m migrations) error {
+		version, foreign, err := schemaOf(ctx, db, m.tables)
+		empty = version == 0 && len(foreign) == 0
+		return err
+	})
+	err = errors.Join(err, e.close())
+	return empty && err == nil, err
+}
+
 // migrate brings the schema to this program's version and returns which one it was
 // of. It asks for the version first, since the runner costs more than the rest of
 // a start.

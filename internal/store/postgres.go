@@ -2,13 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -246,7 +247,10 @@ func again(err error) bool {
 // pause waits a moment before try is followed by another, at random so that those who
 // met do not meet again.
 func pause(ctx context.Context, try int) {
-	t := time.NewTimer(time.Duration(1+rand.IntN(20<<min(try, 5))) * time.Millisecond)
+	var random [2]byte
+	_, _ = rand.Read(random[:]) // never fails
+	longest := 20 * time.Millisecond << min(try, 5)
+	t := time.NewTimer(longest * time.Duration(1+binary.BigEndian.Uint16(random[:])) / (1 << 16))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
