@@ -100,6 +100,9 @@ const (
 // it changes, what is remembered of the user is void at once. It is asked in
 // each request, so it must be fast. An error that wraps a [Code] is left to
 // check to say, and nothing is remembered; any other is [AuthUnavailable].
+//
+// Principal.AsOf is when check was asked. On a route with Policy.Freshness it is
+// asked anew where that was longer ago.
 func Remember(check PasswordCheck, state func(ctx context.Context, user string) (string, error)) PasswordCheck {
 	if check == nil || state == nil {
 		return nil // which New reports
@@ -160,7 +163,7 @@ func (m *memory) authenticate(ctx context.Context, user, password string) (*Prin
 		now := m.now()
 		m.mu.Lock()
 		if kept, ok := m.kept[sum]; ok {
-			if known && kept.state == state && now.Before(kept.until) && !now.Before(kept.until.Add(-rememberFor)) {
+			if known && kept.state == state && now.Before(kept.until) && !now.Before(kept.until.Add(-rememberFor)) && FreshEnough(ctx, now.Sub(kept.principal.AsOf)) {
 				m.mu.Unlock()
 				return kept.principal.clone(), nil
 			}
@@ -191,12 +194,17 @@ func (m *memory) authenticate(ctx context.Context, user, password string) (*Prin
 
 // ask asks the check for all who wait for its answer.
 func (m *memory) ask(ctx context.Context, a *asking, sum [sha256.Size]byte, user, password string) (*Principal, error) {
+	began := m.now()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.asked, sum)
 		if a.err == nil && a.principal != nil && a.known {
-			m.keep(sum, remembered{a.principal.clone(), a.state, m.now().Add(rememberFor)})
+			kept := a.principal.clone()
+			if kept.AsOf.IsZero() {
+				kept.AsOf = began
+			}
+			m.keep(sum, remembered{kept, a.state, m.now().Add(rememberFor)})
 		}
 		close(a.done)
 	}()

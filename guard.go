@@ -146,6 +146,14 @@ type Policy struct {
 	// on waits for it.
 	Stream bool
 
+	// Freshness is how old the news may be that the credentials were not revoked, by
+	// Principal.AsOf; 0 is as old as the scheme takes. Older than that nobody can tell,
+	// so the answer is AuthUnavailable, and a stream ends. A scheme that remembers is
+	// asked anew where it can be (see [Remember], [Rechecked]). A token of a verifier
+	// that is told of no revocations is known to be good as of when it was issued, and
+	// no longer.
+	Freshness time.Duration
+
 	// Allow decides what the fields above cannot, after them. Its error is
 	// treated as a scheme's: a [Code] refuses, any other is AuthUnavailable. The
 	// principal is nil for an anonymous request.
@@ -422,6 +430,14 @@ func ClientAddr(ctx context.Context) netip.Addr {
 	return netip.Addr{}
 }
 
+// FreshEnough reports whether the route with this context takes news of an age, by
+// its Policy.Freshness. A check that remembers what it was told asks anew where it
+// does not. Outside a guard every age will do.
+func FreshEnough(ctx context.Context, age time.Duration) bool {
+	v := visitOf(ctx)
+	return v == nil || v.policy == nil || v.policy.Freshness <= 0 || age <= v.policy.Freshness
+}
+
 // visit is what one guard knows of one request. It stands in the context.
 // It is the context, so that carrying it costs one allocation.
 type visit struct {
@@ -477,6 +493,13 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 			}
 			return r, &inner, noCredentials(r, &inner)
 		}
+		if err := g.renewed(r, &inner); err != nil {
+			if p.Optional && inner.passOver(err) {
+				inner.principal = nil
+				return r, &inner, g.permit(r, &inner)
+			}
+			return r, &inner, err
+		}
 		return r, &inner, g.permit(r, &inner)
 	}
 
@@ -500,6 +523,9 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 		}
 	}
 	principal, err := scheme.Authenticate(r)
+	if err == nil {
+		err = g.stale(p, principal)
+	}
 	if err != nil {
 		v.dead = scheme == Scheme(g.cookie) && errors.Is(err, SessionExpired)
 		if p.Optional && v.passOver(err) {
@@ -659,6 +685,39 @@ func noCredentials(r *http.Request, v *visit) error {
 
 // errNoCredentials is made once: it is what the crowd of first requests gets.
 var errNoCredentials = fmt.Errorf("no credentials in the request: %w", AuthenticationRequired)
+
+// stale says that what is known of who is older than p takes, or nil. It wraps no
+// code: that it cannot be told just now is an outage.
+func (g *Guard) stale(p *Policy, who *Principal) error {
+	if p.Freshness <= 0 || who == nil || who.AsOf.IsZero() {
+		return nil
+	}
+	if age := g.c.Now().Sub(who.AsOf); age > p.Freshness {
+		return fmt.Errorf("that the credentials were not revoked was known %s ago, at most %s is wanted", age.Truncate(time.Millisecond), p.Freshness)
+	}
+	return nil
+}
+
+// renewed is stale for somebody whom a handler outside has let in, by another policy:
+// where the scheme can be asked again, it is.
+func (g *Guard) renewed(r *http.Request, v *visit) error {
+	err := g.stale(v.policy, v.principal)
+	if err == nil {
+		return nil
+	}
+	s, ok := g.c.Schemes[v.chosen].(Rechecked)
+	if !ok {
+		return err
+	}
+	who, err := v.ask(v.Context, s, r)
+	if err == nil {
+		err = g.stale(v.policy, who)
+	}
+	if err == nil {
+		v.principal = who
+	}
+	return err
+}
 
 // permit takes steps 9 and 10: sure enough, and allowed.
 func (g *Guard) permit(r *http.Request, v *visit) error {

@@ -18,6 +18,7 @@ type Principal struct {
 	AMR       []string  // authentication methods, RFC 8176 names
 	AuthTime  time.Time // when the person last signed in; zero if unknown
 	Expires   time.Time // when the credentials end; zero if they do not
+	AsOf      time.Time // as of when it is known that they were not revoked; zero: asked for this request
 	Scopes    []string  // what the credentials allow; nil is nothing
 	User      any       // the application's own record, set by its verifier
 }

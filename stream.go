@@ -34,6 +34,43 @@ func Rechecking(ctx context.Context) bool {
 	return v != nil && v.again
 }
 
+// Recheck asks once more, of a request that g let through and that is still under
+// way, what it was let in by: whether the credentials are good, and whether they
+// satisfy the policy still. It is for handlers that wait and then answer; the error
+// is for [Guard.Refuse]. Digest cannot be asked again, and is not.
+func (g *Guard) Recheck(r *http.Request) error {
+	v := visitOf(r.Context())
+	if v == nil || v.guard != g || v.policy == nil || v.principal == nil {
+		return nil
+	}
+	again := *v
+	if s, ok := g.c.Schemes[v.chosen].(Rechecked); ok {
+		who, err := again.ask(r.Context(), s, r)
+		if err == nil {
+			err = g.stale(v.policy, who)
+		}
+		if err != nil {
+			return err
+		}
+		again.principal = who
+	}
+	if expires := again.principal.Expires; !expires.IsZero() && !g.c.Now().Before(expires) {
+		return fmt.Errorf("the credentials expired while the request waited: %w", TokenExpired)
+	}
+	again.Context = r.Context()
+	return g.permit(r.WithContext(&again), &again)
+}
+
+// ask asks s again about r, which v was let through with. What it is asked about is a
+// copy.
+func (v *visit) ask(ctx context.Context, s Rechecked, r *http.Request) (*Principal, error) {
+	again := *v
+	again.Context, again.again = ctx, true
+	asked := r.Clone(&again)
+	asked.Body = http.NoBody
+	return recheck(s, asked)
+}
+
 // unsureFor is how long a stream goes on while it cannot be told whether its
 // credentials are still good.
 const unsureFor = time.Minute
@@ -81,6 +118,11 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 	every := time.NewTicker(s.Recheck())
 	defer every.Stop()
 	told := time.Now() // when it was last known that they are good, by a clock that nobody sets
+	policy := visitOf(asked.Context()).policy
+	unsure := unsureFor
+	if policy.Freshness > 0 {
+		unsure = min(unsure, policy.Freshness)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,6 +130,12 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		case <-every.C:
 		}
 		p, err := recheck(s, asked)
+		if err == nil {
+			if old := w.guard.stale(policy, p); old != nil {
+				w.end(fmt.Errorf("the credentials of a stream: %w: %w", old, AuthUnavailable))
+				return
+			}
+		}
 		now := w.guard.c.Now()
 		var code Code
 		switch {
@@ -106,7 +154,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		case errors.As(err, &code) && code != AuthUnavailable && code != TooManyAttempts:
 			w.end(fmt.Errorf("the credentials of a stream are good no longer: %w", err))
 			return
-		case time.Since(told) >= unsureFor:
+		case time.Since(told) >= unsure:
 			w.end(fmt.Errorf("for %s nobody could tell whether the credentials of a stream are good: %w", time.Since(told).Truncate(time.Second), err))
 			return
 		}

@@ -88,7 +88,7 @@ func setting(comment []byte, name, standard string) string {
 
 // tokens is what the wire tests' verifier says of each token.
 var tokens = map[string]error{
-	"good": nil, "weak": nil, "stale": nil, "client": nil,
+	"good": nil, "weak": nil, "stale": nil, "client": nil, "heard": nil, "unheard": nil,
 	"expired": fmt.Errorf("expired 3s ago: %w", durward.TokenExpired),
 	"revoked": fmt.Errorf("session s1 was ended: %w", durward.TokenRevoked),
 	"forged":  fmt.Errorf("signature does not verify: %w", durward.InvalidToken),
@@ -111,6 +111,10 @@ func verify(_ context.Context, token string) (*durward.Principal, error) {
 		p.AuthTime = noon.Add(-time.Hour)
 	case "client":
 		p.ACR, p.AuthTime = "", time.Time{}
+	case "heard":
+		p.AsOf = noon.Add(-10 * time.Second)
+	case "unheard":
+		p.AsOf = noon.Add(-10*time.Second - 1)
 	}
 	return p, nil
 }
@@ -187,6 +191,7 @@ var routes = map[string]durward.Policy{
 	"write":                   {Scopes: []string{"profile", "write"}},
 	"strong":                  {ACR: []string{"urn:durward:acr:2fa"}},
 	"fresh":                   {MaxAge: 5 * time.Minute},
+	"freshness":               {Freshness: 10 * time.Second},
 	"strong, fresh and write": {ACR: []string{"phr", "urn:durward:acr:2fa"}, MaxAge: 5 * time.Minute, Scopes: []string{"write"}},
 	"forbidden": {Allow: func(_ *http.Request, p *durward.Principal) error {
 		return fmt.Errorf("%s may not: %w", p.Subject, durward.Forbidden)

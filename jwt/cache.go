@@ -31,6 +31,7 @@ type entry struct {
 	key       *Key
 	principal durward.Principal // never handed out: copy is
 	bound     *Confirmation     // to a key of its sender, or nil
+	issued    time.Time         // iat
 	used      atomic.Int64      // seconds since 1970 of the last hit
 }
 

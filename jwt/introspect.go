@@ -45,7 +45,7 @@ type IntrospectorConfig struct {
 
 	// CacheFor is how long an answer may be used again, and so how long after its
 	// revocation a token may still be taken: 0 is 10 s, a negative duration is not at
-	// all.
+	// all. Routes with durward.Policy.Freshness ask sooner where they want it.
 	CacheFor time.Duration
 
 	// CacheSize is how many answers are remembered; 0 is 10,000.
@@ -165,7 +165,7 @@ func (i *Introspector) verdict(ctx context.Context, sum [sha256.Size]byte, token
 	now := i.c.Now()
 	i.mu.Lock()
 	v := i.known[sum]
-	if v == nil || !v.until.IsZero() && (!now.Before(v.until) || now.Before(v.until.Add(-i.c.CacheFor))) {
+	if v == nil || !v.until.IsZero() && (!now.Before(v.until) || now.Before(v.until.Add(-i.c.CacheFor)) || !durward.FreshEnough(ctx, now.Sub(v.principal.AsOf))) {
 		if delete(i.known, sum); !i.room(now) {
 			i.mu.Unlock()
 			return nil, fmt.Errorf("%d tokens wait for the issuer's answer already: %w", i.c.CacheSize, durward.AuthUnavailable)
@@ -234,6 +234,7 @@ const maxIntrospection = 64 << 10
 // question asks for one token. keep reports whether it was answered: an outage is
 // not remembered.
 func (i *Introspector) question(ctx context.Context, token string, v *verdict) (keep bool) {
+	asked := i.c.Now()
 	answer, err := i.post(ctx, token)
 	if err != nil {
 		v.err = fmt.Errorf("introspection: %w: %w", err, durward.AuthUnavailable)
@@ -254,6 +255,7 @@ func (i *Introspector) question(ctx context.Context, token string, v *verdict) (
 	v.principal = durward.Principal{
 		Scheme: "Bearer", Subject: subject, Issuer: issuer, ClientID: answer.ClientID, SessionID: answer.SessionID, TokenID: answer.ID,
 		ACR: answer.ACR, AMR: answer.AMR, AuthTime: answer.AuthTime, Expires: answer.Expires, Scopes: answer.Scopes,
+		AsOf: asked,
 	}
 	v.bound, v.expires = answer.Confirmation, answer.Expires
 	return true

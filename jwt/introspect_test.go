@@ -498,3 +498,30 @@ func BenchmarkIntrospection(b *testing.B) {
 		}
 	}
 }
+
+// A route that wants fresh news asks the issuer sooner.
+func TestIntrospectionFreshness(t *testing.T) {
+	t.Parallel()
+	a, h := introspects(t, active), new(hand)
+	i := introspector(t, a, h, func(c *IntrospectorConfig) { c.CacheFor = time.Minute })
+	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{i.Scheme()}, Now: h.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for n, step := range []struct {
+		wait  time.Duration
+		want  time.Duration
+		asked int64
+	}{{0, 0, 1}, {10 * time.Second, 10 * time.Second, 1}, {time.Second, 0, 1}, {0, 10 * time.Second, 2}, {time.Second, 10 * time.Second, 2}} {
+		h.forward(step.wait)
+		r := httptest.NewRequest("GET", "http://127.0.0.1/", nil)
+		r.RemoteAddr = "127.0.0.1:4711"
+		r.Header.Set("Authorization", "Bearer opaque")
+		w := httptest.NewRecorder()
+		g.Require(durward.Policy{Freshness: step.want}, next).ServeHTTP(w, r)
+		if w.Code != 200 || a.n.Load() != step.asked {
+			t.Errorf("step %d: %d, asked %d times, want %d", n, w.Code, a.n.Load(), step.asked)
+		}
+	}
+}

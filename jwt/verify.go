@@ -47,6 +47,19 @@ type Config struct {
 	// answer from memory. Nil: nothing is ever revoked.
 	Revoked func(p *durward.Principal, keyID string) error
 
+	// RevokedAsOf is the moment as of which Revoked knows everything; zero is that it
+	// knows nothing yet. It is Principal.AsOf, by which routes with
+	// durward.Policy.Freshness judge. Nil: nobody knows, so that a token is known to be
+	// good as of when it was issued alone.
+	RevokedAsOf func() time.Time
+
+	// MaxStale is how long ago RevokedAsOf may be before no token is taken any more,
+	// which is [durward.AuthUnavailable]: the life of the issuer's access tokens, after
+	// which all that were alive at the last news have ended, and the list says nothing
+	// of those that came since. A token that lives longer does not lengthen it.
+	// Default 15 min; with RevokedAsOf alone.
+	MaxStale time.Duration
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -91,6 +104,15 @@ func New(c Config) (*Verifier, error) {
 	}
 	if c.MaxLifetime < 0 {
 		mistake("MaxLifetime is %s, it must be positive", c.MaxLifetime)
+	}
+	if c.RevokedAsOf != nil && c.Revoked == nil {
+		mistake("RevokedAsOf without Revoked: give both, or neither")
+	}
+	if c.MaxStale == 0 {
+		c.MaxStale = 15 * time.Minute
+	}
+	if c.MaxStale < 0 {
+		mistake("MaxStale is %s, it must be positive", c.MaxStale)
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 10_000
@@ -172,10 +194,24 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 	if thumbprint != "" {
 		p.Scheme = "DPoP"
 	}
+	p.AsOf = e.issued
+	if v.c.RevokedAsOf != nil {
+		// Asked before Revoked is: what is known as of then, Revoked knows.
+		asOf := v.c.RevokedAsOf()
+		if age := now.Sub(asOf); age > v.c.MaxStale {
+			return nil, fmt.Errorf("jwt: token %s: the list of what was revoked is of %s ago, at most %s: %w", hex.EncodeToString(sum[:4]), age.Truncate(time.Second), v.c.MaxStale, durward.AuthUnavailable)
+		}
+		if asOf.After(p.AsOf) {
+			p.AsOf = asOf
+		}
+	}
 	if v.c.Revoked != nil {
 		if err := v.c.Revoked(p, e.key.id); err != nil {
 			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), coded(err))
 		}
+	}
+	if p.AsOf.After(now) {
+		p.AsOf = now // iat of an issuer whose clock is ahead
 	}
 	if fresh {
 		v.cache.put(sum, e, now)
@@ -280,7 +316,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err := r.ahead(now); err != nil {
 		return nil, refuse(err)
 	}
-	return &entry{key: key, bound: r.Confirmation, principal: durward.Principal{
+	return &entry{key: key, bound: r.Confirmation, issued: r.IssuedAt, principal: durward.Principal{
 		Scheme: "Bearer", Subject: r.Subject, Issuer: v.c.Issuer, ClientID: r.ClientID,
 		SessionID: r.SessionID, TokenID: r.ID, ACR: r.ACR, AMR: r.AMR,
 		AuthTime: r.AuthTime, Expires: r.Expires, Scopes: r.Scopes,

@@ -1063,3 +1063,53 @@ func TestNamesOfEd25519(t *testing.T) {
 		refused(t, token, err, durward.InvalidToken, "accepted are "+other)
 	}
 }
+
+// A verifier knows that a token was not revoked as of its last news, or as of when
+// the token was issued.
+func TestAsOf(t *testing.T) {
+	t.Parallel()
+	key := generate(t, "ES256")
+	token := forge(t, key, headerOf(key, ""), payloadWith("", ""))
+	none := func(*durward.Principal, string) error { return nil }
+	for _, c := range []struct {
+		name string
+		now  time.Duration // since iat
+		news func() time.Time
+		want time.Duration // since iat
+		code durward.Code
+	}{
+		{"no news at all", 5 * time.Minute, nil, 0, ""},
+		{"news of now", 5 * time.Minute, func() time.Time { return noon.Add(5 * time.Minute) }, 5 * time.Minute, ""},
+		{"older news", 5 * time.Minute, func() time.Time { return noon.Add(time.Minute) }, time.Minute, ""},
+		{"news from before the token", 5 * time.Minute, func() time.Time { return noon.Add(-time.Minute) }, 0, ""},
+		{"news of another clock", 5 * time.Minute, func() time.Time { return noon.Add(6 * time.Minute) }, 5 * time.Minute, ""},
+		{"issued ahead", -5 * time.Second, nil, -5 * time.Second, ""},
+		{"too long ago", 5 * time.Minute, func() time.Time { return noon.Add(-10*time.Minute - 1) }, 0, durward.AuthUnavailable},
+		{"just not too long ago", 5 * time.Minute, func() time.Time { return noon.Add(-10 * time.Minute) }, 0, ""},
+		{"nothing was ever heard", 5 * time.Minute, func() time.Time { return time.Time{} }, 0, durward.AuthUnavailable},
+	} {
+		for _, size := range []int{-1, 10} {
+			v := verifier(t, Config{Now: func() time.Time { return noon.Add(c.now) }, Revoked: none, RevokedAsOf: c.news, CacheSize: size}, key.Public())
+			for range 2 { // new, and remembered
+				p, err := v.Verify(t.Context(), token)
+				if c.code != "" {
+					if refused(t, token, err, c.code, "at most 15m0s"); p != nil {
+						t.Errorf("%s: a principal with an error", c.name)
+					}
+					continue
+				}
+				if err != nil || !p.AsOf.Equal(noon.Add(c.want)) {
+					t.Errorf("%s: %v, %v; want %s", c.name, p, err, noon.Add(c.want))
+				}
+			}
+		}
+	}
+	keys, err := NewKeys(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = New(Config{Issuer: issuer, Audience: []string{service}, Keys: keys, RevokedAsOf: time.Now, MaxStale: -1})
+	if err == nil || !strings.Contains(err.Error(), "RevokedAsOf without Revoked") || !strings.Contains(err.Error(), "MaxStale is -1ns") {
+		t.Errorf("mistakes: %v", err)
+	}
+}
