@@ -122,6 +122,7 @@ func TestVerify(t *testing.T) {
 			want := &durward.Principal{
 				Scheme: "Bearer", Subject: c.Subject, Issuer: c.Issuer, ClientID: c.ClientID, SessionID: c.SessionID,
 				TokenID: c.ID, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime, Expires: c.Expires, Scopes: c.Scopes,
+				AsOf: c.IssuedAt,
 			}
 			for range 2 { // the second time from memory
 				got, err := v.Verify(t.Context(), token)

@@ -26,7 +26,7 @@ type Config struct {
 	Database  string // its address: sqlite:PATH or postgres://…
 	Redis     string // URL of the Redis or Valkey that the nodes share; "" is none
 	Master    *seal.Master
-	Issuer    oauth.Config // its DB, Master, Revoked, Rate, Now and Log are the node's
+	Issuer    oauth.Config // its DB, Master, Revoked, RevokedAsOf, Rate, Now and Log are the node's
 	Hashes    pwhash.Config
 	Limits    limits.Config
 	Passwords account.PasswordRules
@@ -86,8 +86,13 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return nil, err
 	}
 	list := revocation.NewList(c.Now)
+	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, c.Now), Now: c.Now, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
 	issuer := c.Issuer
 	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
+	issuer.RevokedAsOf = n.revocations.AsOf
 	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
 		return nil, err
 	}
@@ -95,10 +100,6 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: n.rate("keys", badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
 		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, c.Now), Now: c.Now, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,13 @@ type Config struct {
 	DB      *store.DB
 	Master  *seal.Master // seals keys at rest
 	Revoked *revocation.List
-	Rate    *limits.Rate // bad refresh tokens of one network; nil is no limit
+
+	// RevokedAsOf is as of when Revoked knows everything: the follower's AsOf. Where
+	// that is longer ago than an access token lives, none is taken any more. Nil:
+	// nobody knows, and routes that want fresh news take new tokens alone.
+	RevokedAsOf func() time.Time
+
+	Rate *limits.Rate // bad refresh tokens of one network; nil is no limit
 
 	// Algorithm of new signing keys: ES256 (default), EdDSA, RS256, PS256, or
 	// HS256 with SharedSecret, which then is the one key.
@@ -141,6 +147,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer: c.URL, Audience: c.Audience, Algorithms: algorithms,
 		Keys: verifyingKeys{i}, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: i.isRevoked, Now: c.Now,
+		RevokedAsOf: c.RevokedAsOf, MaxStale: max(c.AccessTTL, leastStale),
 	})
 	if err != nil {
 		return nil, err
@@ -156,7 +163,8 @@ var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
 const (
 	longestLife  = 24 * time.Hour // of a token that the operator makes, and what a verifier takes at most
 	mostLeeway   = time.Minute
-	marginClocks = time.Hour // for clocks that differ
+	leastStale   = time.Minute // a hiccup of the database is no outage, however short tokens live
+	marginClocks = time.Hour   // for clocks that differ
 )
 
 // Start says that this node begins to answer. A refresh whose answer was lost

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,6 +51,8 @@ type Follower struct {
 	last   int64      // highest Seq seen in this epoch
 	epoch  string
 	polled time.Time // the clock at the last good poll, without its monotonic reading
+
+	asOf atomic.Pointer[time.Time] // fresh, for who asks in each request; nil before the first good poll
 
 	mu     sync.Mutex
 	loaded bool
@@ -144,6 +147,15 @@ func (f *Follower) Age() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.age(f.c.Now())
+}
+
+// AsOf is when the last good poll began: what had been seen by then is in the list.
+// It is zero before the first.
+func (f *Follower) AsOf() time.Time {
+	if t := f.asOf.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 // age is Age. f.mu is held.
@@ -246,6 +258,7 @@ func (f *Follower) done(ctx context.Context, began time.Time, err error) {
 	f.err = err
 	if err == nil {
 		f.loaded, f.fresh = true, began
+		f.asOf.Store(&began)
 	}
 	f.mu.Unlock()
 	switch {

@@ -126,9 +126,14 @@ func (s *Server) signedIn(e endpoint) http.Handler {
 // fresh is how old a sign-in may be that changes how one signs in.
 const fresh = 5 * time.Minute
 
+// news is how old the news of revocations may be for what changes how one signs in:
+// a token that was stolen and revoked must not make itself a key while this node
+// cannot hear of it.
+const news = 10 * time.Second
+
 // justSignedIn serves e to who has signed in a moment ago. A key never has.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
-	return s.api.Require(durward.Policy{Scopes: []string{"profile"}, MaxAge: fresh}, s.rendered(s.api, e))
+	return s.api.Require(durward.Policy{Scopes: []string{"profile"}, MaxAge: fresh, Freshness: news}, s.rendered(s.api, e))
 }
 
 func (s *Server) rendered(g *durward.Guard, e endpoint) http.Handler {
