@@ -193,7 +193,10 @@ func TestFreshnessOfAStream(t *testing.T) {
 		var cause error
 		began := time.Now()
 		askOnce(g.Require(durward.Policy{Freshness: 10 * time.Second, Stream: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			<-r.Context().Done()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Minute):
+			}
 			cause = context.Cause(r.Context())
 		})), false)
 		if lasted := time.Since(began); lasted != 11*time.Second || !errors.Is(cause, durward.AuthUnavailable) {
