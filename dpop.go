@@ -1,11 +1,13 @@
 package durward
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +40,13 @@ type DPoPConfig struct {
 	// Key, of at least 32 octets, seals nonces. Nil draws one at random: a proof made
 	// for another start or another node then meets [NonceRequired].
 	Key []byte
+
+	// SharedKey returns the key, of at least 32 octets, of nonces that other servers take
+	// as well, so that a client may go from one to another; nil is that there is none
+	// just now, or without a SharedKey ever. While there is one, new nonces are sealed
+	// with it; those of Key stay good here. Whoever shares nonces must share what was
+	// spent, too: see [DPoPProof.Shared].
+	SharedKey func() []byte
 }
 
 // DPoPProof is a token and the proof that came with it.
@@ -50,6 +59,11 @@ type DPoPProof struct {
 	// Fresh reports whether a nonce is one that is good here; nil where none is
 	// demanded.
 	Fresh func(nonce string) bool
+
+	// Shared returns the key, as SharedKey gave it, of a nonce that other servers take as
+	// well: a proof with it may have been used there. It is nil for other nonces; Shared
+	// is nil where none is shared.
+	Shared func(nonce string) []byte
 }
 
 // HeldKey is a key that a client has proved to hold.
@@ -74,12 +88,45 @@ func DPoP(c DPoPConfig) Scheme {
 	if c.NonceLife == 0 {
 		c.NonceLife = 5 * time.Minute
 	}
-	return &dpop{c, newNonces("DPoP nonce", c.Key)}
+	return &dpop{c: c, own: newNonces("DPoP nonce", c.Key)}
 }
 
 type dpop struct {
 	c      DPoPConfig // with defaults filled in
-	nonces *nonces
+	own    *nonces    // of this server alone
+	shared atomic.Pointer[sharedNonces]
+}
+
+// sharedNonces are nonces under a key that several servers have.
+type sharedNonces struct {
+	*nonces
+	key []byte
+}
+
+// sharing returns the nonces that are shared just now, nil for none.
+func (d *dpop) sharing() *sharedNonces {
+	if d.c.SharedKey == nil {
+		return nil
+	}
+	key := d.c.SharedKey()
+	if weakNonceKey(key) != "" || key == nil {
+		return nil
+	}
+	s := d.shared.Load()
+	if s == nil || !bytes.Equal(s.key, key) {
+		s = &sharedNonces{newNonces("shared DPoP nonce", key), bytes.Clone(key)}
+		d.shared.Store(s)
+	}
+	return s
+}
+
+// nonce makes a nonce.
+func (d *dpop) nonce(g *Guard) string {
+	n := d.own
+	if s := d.sharing(); s != nil {
+		n = s.nonces
+	}
+	return n.seal(g.c.Realm, g.c.Now())
 }
 
 func (d *dpop) mistakes() (all []string) {
@@ -97,6 +144,9 @@ func (d *dpop) mistakes() (all []string) {
 	}
 	if why := weakNonceKey(d.c.Key); why != "" {
 		mistake("%s", why)
+	}
+	if d.c.SharedKey != nil && !d.c.Nonces {
+		mistake("SharedKey is of use with Nonces alone")
 	}
 	if d.c.NonceLife < 0 {
 		mistake("NonceLife may not be negative")
@@ -138,9 +188,19 @@ func (d *dpop) proof(r *http.Request, v *visit) (DPoPProof, error) {
 		p.Proof = lines[0]
 	}
 	if d.c.Nonces {
-		p.Fresh = func(nonce string) bool {
-			id, ok := d.nonces.open(nonce, v.guard.c.Realm)
+		good := func(n *nonces, nonce string) bool {
+			id, ok := n.open(nonce, v.guard.c.Realm)
 			return ok && v.guard.c.Now().Sub(id.made()) <= d.c.NonceLife
+		}
+		p.Fresh = func(nonce string) bool { return good(d.own, nonce) }
+		if shared := d.sharing(); shared != nil {
+			p.Fresh = func(nonce string) bool { return good(d.own, nonce) || good(shared.nonces, nonce) }
+			p.Shared = func(nonce string) []byte {
+				if good(shared.nonces, nonce) {
+					return shared.key
+				}
+				return nil
+			}
 		}
 	}
 	return p, nil

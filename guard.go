@@ -803,7 +803,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	for _, s := range g.c.Schemes {
 		if d, ok := s.(*dpop); ok && d.c.Nonces && slices.ContainsFunc(f.Challenges, func(c Challenge) bool { return c.Scheme == "DPoP" }) {
-			h.Set("DPoP-Nonce", d.nonces.seal(g.c.Realm, g.c.Now())) // RFC 9449 s9
+			h.Set("DPoP-Nonce", d.nonce(g)) // RFC 9449 s9
 		}
 	}
 	if f.RetryAfter > 0 {

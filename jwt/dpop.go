@@ -46,6 +46,24 @@ type DPoPConfig struct {
 	// a hundred octets, until they are too old: 0 is 1,000,000. Past that proofs
 	// cannot be judged, which is [durward.AuthUnavailable].
 	MaxProofs int
+
+	// Shared is what several servers have in common, so that a client may go from one
+	// to another without a new nonce; nil is one server alone. It wants Nonces.
+	Shared SharedProofs
+}
+
+// SharedProofs is a memory of proofs that several servers share, which may be away:
+// then each goes on with nonces of its own.
+type SharedProofs interface {
+	// Key returns the key, of at least 32 octets, of the nonces that all of them take. It
+	// is another one after the memory has lost something, and nil while it is away.
+	Key() []byte
+
+	// Spend remembers a proof for that long and reports whether it is new. key is that
+	// of its nonce, as Key gave it. An error says that this is not known, as it is where
+	// the key is another one by now: the proof is answered with
+	// [durward.NonceRequired], and the client makes another.
+	Spend(ctx context.Context, key []byte, id string, life time.Duration) (isNew bool, err error)
 }
 
 // DPoP returns the DPoP scheme that takes these tokens with a proof. Tokens that
@@ -62,9 +80,13 @@ func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 	if d.c.MaxProofs == 0 {
 		d.c.MaxProofs = 1_000_000
 	}
-	return durward.DPoP(durward.DPoPConfig{
+	config := durward.DPoPConfig{
 		Check: d.check, CheckKey: d.heldKey, Algorithms: d.c.Algorithms, Nonces: d.c.Nonces, NonceLife: d.c.NonceLife, Key: d.c.NonceKey,
-	})
+	}
+	if d.c.Shared != nil {
+		config.SharedKey = d.c.Shared.Key
+	}
+	return durward.DPoP(config)
 }
 
 type dpop struct {
@@ -90,7 +112,7 @@ func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Princip
 	}
 	// A stream's token is judged again; its proof was spent when the stream began.
 	if !durward.Rechecking(ctx) {
-		if err := d.spend(proof); err != nil {
+		if err := d.spend(ctx, proof); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +128,7 @@ func (d *dpop) heldKey(ctx context.Context, p durward.DPoPProof) (*durward.HeldK
 	if proof.tokenHash != "" {
 		return nil, badProof(errors.New("ath is there and no token: the proof was made to go with one (RFC 9449 s4.2)"))
 	}
-	return &durward.HeldKey{Thumbprint: proof.thumbprint, Spend: func() error { return d.spend(proof) }}, nil
+	return &durward.HeldKey{Thumbprint: proof.thumbprint, Spend: func() error { return d.spend(ctx, proof) }}, nil
 }
 
 func badProof(err error) error {
@@ -136,6 +158,9 @@ func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 	if err := d.inTime(proof, d.v.c.Now()); err != nil {
 		return nil, err
 	}
+	if p.Shared != nil {
+		proof.shared = p.Shared(proof.nonce)
+	}
 	return proof, nil
 }
 
@@ -149,16 +174,28 @@ func (d *dpop) inTime(proof *proof, now time.Time) error {
 // spend takes a proof that was judged, once. Its age is asked for again: what is
 // remembered of it is forgotten when nobody could be judged by it any more, and
 // somebody judged long ago may come to it late.
-func (d *dpop) spend(proof *proof) error {
+func (d *dpop) spend(ctx context.Context, proof *proof) error {
 	now := d.v.c.Now()
 	if err := d.inTime(proof, now); err != nil {
 		return err
 	}
-	switch fresh, full := d.seen.spend(proof.thumbprint, proof.id, now, d.c.Window+iatSkew, d.c.MaxProofs); {
+	sum := sha256.Sum256([]byte(proof.thumbprint + " " + proof.id)) // a thumbprint has no blank
+	switch fresh, full := d.seen.spend(sum, now, d.c.Window+iatSkew, d.c.MaxProofs); {
 	case full:
 		return fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
 	case !fresh:
 		return badProof(errors.New("it was used before"))
+	}
+	// No other server takes a nonce of ours alone, so that its proofs were used here or
+	// not at all. One of all servers may have been used elsewhere.
+	if proof.shared == nil {
+		return nil
+	}
+	switch isNew, err := d.c.Shared.Spend(ctx, proof.shared, base64.RawURLEncoding.EncodeToString(sum[:]), d.c.Window+iatSkew); {
+	case err != nil:
+		return fmt.Errorf("jwt: DPoP proof: whether another server has seen it is not known: %w: %w", err, durward.NonceRequired)
+	case !isNew:
+		return badProof(errors.New("it was used before, at another server"))
 	}
 	return nil
 }
@@ -171,6 +208,7 @@ type proof struct {
 	nonce           string
 	tokenHash       string // ath
 	issued          time.Time
+	shared          []byte // the key of its nonce where other servers take that, too
 }
 
 // maxProofID is the longest jti of a proof, in octets.
@@ -330,10 +368,9 @@ type replays struct {
 	turned   time.Time                      // when now began
 }
 
-// spend takes a proof of a key, once. full says that there is no room to remember
-// it.
-func (r *replays) spend(thumbprint, id string, now time.Time, window time.Duration, most int) (fresh, full bool) {
-	sum := sha256.Sum256([]byte(thumbprint + " " + id)) // a thumbprint has no blank
+// spend takes a proof, by its hash, once. full says that there is no room to
+// remember it.
+func (r *replays) spend(sum [sha256.Size]byte, now time.Time, window time.Duration, most int) (fresh, full bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch since := now.Sub(r.turned); {

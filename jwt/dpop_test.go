@@ -1,12 +1,14 @@
 package jwt
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -340,20 +342,20 @@ func TestDPoPMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	var r replays
 	for i := range 10 {
-		if fresh, full := r.spend("k", fmt.Sprint(i), noon, time.Minute, 10); !fresh || full {
+		if fresh, full := r.spend(sha256.Sum256(fmt.Append(nil, i)), noon, time.Minute, 10); !fresh || full {
 			t.Fatalf("proof %d: %v %v", i, fresh, full)
 		}
 	}
-	if fresh, full := r.spend("k", "one more", noon, time.Minute, 10); fresh || !full {
+	if fresh, full := r.spend(sha256.Sum256([]byte("one more")), noon, time.Minute, 10); fresh || !full {
 		t.Errorf("one more than fit: %v %v", fresh, full)
 	}
-	if fresh, full := r.spend("k", "0", noon, time.Minute, 10); fresh || full {
+	if fresh, full := r.spend(sha256.Sum256([]byte("0")), noon, time.Minute, 10); fresh || full {
 		t.Errorf("a known one: %v %v", fresh, full)
 	}
-	if fresh, _ := r.spend("k", "0", noon.Add(time.Minute), time.Minute, 100); fresh {
+	if fresh, _ := r.spend(sha256.Sum256([]byte("0")), noon.Add(time.Minute), time.Minute, 100); fresh {
 		t.Error("forgotten a window later")
 	}
-	if fresh, _ := r.spend("k", "0", noon.Add(3*time.Minute), time.Minute, 100); !fresh {
+	if fresh, _ := r.spend(sha256.Sum256([]byte("0")), noon.Add(3*time.Minute), time.Minute, 100); !fresh {
 		t.Error("remembered three windows later")
 	}
 	k := generate(t, "ES256")
@@ -405,6 +407,108 @@ func TestDPoPNonces(t *testing.T) {
 	}
 }
 
+// commonProofs is what servers of one test share.
+type commonProofs struct {
+	mu   sync.Mutex
+	key  []byte // nil is away
+	seen map[string]bool
+	life time.Duration
+}
+
+func (p *commonProofs) Key() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.key
+}
+
+func (p *commonProofs) set(key []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.key = key
+}
+
+func (p *commonProofs) Spend(_ context.Context, key []byte, id string, life time.Duration) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !bytes.Equal(p.key, key) {
+		return false, errors.New("another key by now")
+	}
+	isNew := !p.seen[id]
+	p.seen[id], p.life = true, life
+	return isNew, nil
+}
+
+// lost is one that loses what it knows just before it is asked.
+type lost struct{ *commonProofs }
+
+func (p lost) Spend(ctx context.Context, key []byte, id string, life time.Duration) (bool, error) {
+	p.set(bytes.Repeat([]byte{3}, 32))
+	return p.commonProofs.Spend(ctx, key, id, life)
+}
+
+// Servers that share proofs take each other's nonces, and a proof passes once in all
+// of them; without what they share each goes on with nonces that no other takes.
+func TestDPoPShared(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	common := &commonProofs{key: bytes.Repeat([]byte{1}, 32), seen: map[string]bool{}}
+	node := func(shared SharedProofs) http.Handler {
+		return dpopGuard(t, verifier(t, Config{}, k.Public()), DPoPConfig{Nonces: true, Shared: shared})
+	}
+	a, b := node(common), node(common)
+	c := newHolder(t, "ES256", k)
+	with := func(nonce string) string { return c.proof(func(_, c map[string]any) { c["nonce"] = nonce }) }
+	nonceOf := func(h http.Handler) string {
+		return send(h, "DPoP", c.token, c.proof(nil)).Header().Get("DPoP-Nonce")
+	}
+	passes := func(name string, h http.Handler, proof string) {
+		t.Helper()
+		if w := send(h, "DPoP", c.token, proof); w.Code != 200 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	refused := func(name string, h http.Handler, proof string) {
+		t.Helper()
+		answered(t, name, send(h, "DPoP", c.token, proof), 401, durward.NonceRequired, `error="use_dpop_nonce"`)
+	}
+	used := func(name string, h http.Handler, proof string) {
+		t.Helper()
+		answered(t, name, send(h, "DPoP", c.token, proof), 401, durward.InvalidProof, `error="invalid_dpop_proof"`)
+	}
+	shared := nonceOf(a)
+	once := with(shared)
+	passes("at a", a, once)
+	if common.life < time.Minute {
+		t.Errorf("remembered for %s, a proof is taken for a minute and more", common.life)
+	}
+	used("the same at b", b, once)
+	used("the same at a", a, once)
+	passes("another with the same nonce at b", b, with(shared))
+
+	common.set(nil) // away
+	refused("a shared nonce, and nobody to ask", b, with(shared))
+	refused("a proof that was used, and nobody to ask", b, once)
+	own := nonceOf(b)
+	alone := with(own)
+	passes("a nonce of b alone", b, alone)
+	used("the same at b", b, alone)
+	refused("the same at a", a, alone)
+	common.set(bytes.Repeat([]byte{2}, 32)) // back, and everything is lost
+	refused("the same at a when it is back", a, alone)
+	used("the same at b when it is back", b, alone)
+	refused("a proof of before the loss", b, once)
+	passes("a nonce of b alone stays good", b, with(own))
+	refused("but not at a", a, with(own))
+	shared = nonceOf(a)
+	passes("a nonce of now", b, with(shared))
+
+	late := node(lost{common})
+	refused("what is lost between the nonce and the proof", late, with(shared))
+	common.set([]byte("short")) // no key
+	refused("a nonce under no key", a, with(shared))
+	passes("its own", a, with(nonceOf(a)))
+}
+
 // A stream is let in by one proof and goes on after the proof is too old to be used
 // again; it ends when its token is revoked.
 func TestDPoPStream(t *testing.T) {
@@ -446,6 +550,7 @@ func TestDPoPConfig(t *testing.T) {
 	for want, c := range map[string]DPoPConfig{
 		`algorithm "HS256"`: {Algorithms: []string{"HS256"}}, `algorithm "none"`: {Algorithms: []string{"none"}}, "Algorithms is empty": {Algorithms: []string{}},
 		"Key has 31 octets": {NonceKey: make([]byte, 31)}, "NonceLife": {NonceLife: -1},
+		"SharedKey is of use with Nonces": {Shared: new(commonProofs)},
 	} {
 		if _, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.DPoP(c)}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %s", err, want)

@@ -6,11 +6,12 @@ import (
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
-// together is what the nodes of one installation share in Redis: counters. Nil is a
-// node without Redis.
+// together is what the nodes of one installation share in Redis: counters and
+// DPoP proofs. Nil is a node without Redis.
 type together struct {
 	redis  *valkey.Client
 	shared *limits.Shared
+	proofs *limits.Proofs
 }
 
 // connect makes what is shared. It waits for no server.
@@ -18,19 +19,34 @@ func connect(c Config) (*together, error) {
 	if c.Redis == "" {
 		return nil, nil
 	}
-	key, err := c.Master.Derive("limits in redis")
-	if err != nil {
-		return nil, err
-	}
 	t := new(together)
+	var err error
 	if t.redis, err = valkey.New(valkey.Config{URL: c.Redis, Log: c.Log}); err != nil {
 		return nil, err
 	}
-	if t.shared, err = limits.NewShared(t.redis, key); err != nil {
+	if err := t.fill(c); err != nil {
 		t.redis.Close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// fill makes the parts over the connection, each under a key of its own, which all
+// nodes with one master key have.
+func (t *together) fill(c Config) error {
+	counters, err := c.Master.Derive("limits in redis")
+	if err != nil {
+		return err
+	}
+	proofs, err := c.Master.Derive("proofs in redis")
+	if err != nil {
+		return err
+	}
+	if t.shared, err = limits.NewShared(t.redis, counters); err != nil {
+		return err
+	}
+	t.proofs, err = limits.NewProofs(t.redis, proofs)
+	return err
 }
 
 func (t *together) close() {
@@ -50,6 +66,6 @@ func (t *together) counters() *limits.Shared {
 // serve gives a server what is shared.
 func (t *together) serve(c *server.Config) {
 	if t != nil {
-		c.Redis = t.redis.Err
+		c.Redis, c.Proofs = t.redis.Err, t.proofs
 	}
 }

@@ -41,7 +41,8 @@ type Config struct {
 	Proxies           []netip.Prefix
 	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
 
-	Redis func() error // nil while Redis answers; a nil func where there is none to ask
+	Proofs jwt.SharedProofs // what was spent at other nodes; nil is one node alone
+	Redis  func() error     // nil while Redis answers; a nil func where there is none to ask
 
 	Log *slog.Logger
 	Now func() time.Time
@@ -99,8 +100,9 @@ func New(c Config) (*Server, error) {
 	var proofs durward.Scheme // one for all routes: a proof passes once, wherever it is shown
 	if c.DPoP {
 		// The key of nonces is drawn: what was shown to another node, or before a
-		// restart, is not taken here, though nobody here has seen it.
-		proofs = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true})
+		// restart, is not taken here, though nobody here has seen it. It is if both know
+		// what the other has seen.
+		proofs = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
 		guard.Schemes = append(guard.Schemes, proofs)
 	}
 	guard.Strongest = c.Issuer.Strongest
