@@ -167,7 +167,7 @@ func (p *People) revokedUntil(now time.Time) time.Time {
 // holds before the answer leaves.
 func (p *People) push(revoked []store.Revocation) {
 	for _, r := range revoked {
-		p.Revoked.Add(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
+		p.Revoked.Announce(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
 	}
 }
 

@@ -86,7 +86,12 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return nil, err
 	}
 	list := revocation.NewList(c.Now)
-	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: server.FollowStore(db, c.Now), Now: c.Now, Log: c.Log})
+	feed := server.FollowStore(db, c.Now)
+	push, err := n.together.revocations(c, list, feed)
+	if err != nil {
+		return nil, err
+	}
+	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: feed, Shared: push, Now: c.Now, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +137,7 @@ func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 		return nil, err
 	}
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run, n.follow} {
+	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run, n.follow, n.together.run} {
 		background.Go(func() { run(ctx) })
 	}
 	return background.Wait, nil

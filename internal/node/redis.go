@@ -1,17 +1,22 @@
 package node
 
 import (
+	"context"
+	"time"
+
 	"github.com/durward-auth/durward/internal/limits"
+	"github.com/durward-auth/durward/internal/revocation"
 	"github.com/durward-auth/durward/internal/server"
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
-// together is what the nodes of one installation share in Redis: counters and
-// DPoP proofs. Nil is a node without Redis.
+// together is what the nodes of one installation share in Redis: counters,
+// DPoP proofs, a push of revocations. Nil is a node without Redis.
 type together struct {
 	redis  *valkey.Client
 	shared *limits.Shared
 	proofs *limits.Proofs
+	push   *revocation.Shared
 }
 
 // connect makes what is shared. It waits for no server.
@@ -61,6 +66,33 @@ func (t *together) counters() *limits.Shared {
 		return nil
 	}
 	return t.shared
+}
+
+// feed is where revocations are read.
+type feed = func(context.Context, int64, time.Duration) ([]revocation.Entry, string, error)
+
+// revocations makes what spreads revocations.
+func (t *together) revocations(c Config, list *revocation.List, from feed) (*revocation.Shared, error) {
+	if t == nil {
+		return nil, nil
+	}
+	key, err := c.Master.Derive("revocations in redis")
+	if err != nil {
+		return nil, err
+	}
+	all := func(ctx context.Context) ([]revocation.Entry, error) {
+		entries, _, err := from(ctx, 0, 0)
+		return entries, err
+	}
+	t.push, err = revocation.NewShared(revocation.SharedConfig{Redis: t.redis, Key: key, List: list, All: all, Now: c.Now, Log: c.Log})
+	return t.push, err
+}
+
+// run spreads and hears revocations until ctx ends.
+func (t *together) run(ctx context.Context) {
+	if t != nil {
+		t.push.Run(ctx)
+	}
 }
 
 // serve gives a server what is shared.

@@ -362,7 +362,7 @@ func (i *Issuer) revokedUntil(now time.Time) time.Time {
 
 func (i *Issuer) push(revoked []store.Revocation) {
 	for _, r := range revoked {
-		i.c.Revoked.Add(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
+		i.c.Revoked.Announce(revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
 	}
 }
 

@@ -40,7 +40,7 @@ var edges = map[string][]string{
 	"jwt":             {""},
 	"htpasswd":        {"", "internal/pwhash"},
 	"internal/oauth":  {"internal/account"},
-	"internal/limits": {"internal/valkey"},
+	"internal/limits": {"internal/valkey"}, "internal/revocation": {"internal/valkey"},
 }
 
 // outside are packages that may import anything and that nothing imports.

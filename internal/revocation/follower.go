@@ -38,6 +38,9 @@ type FollowerConfig struct {
 	// MaxAge is how old the last good poll may be before Err says so; 0 is 5 s.
 	MaxAge time.Duration
 
+	// Shared is told what was read that the list did not hold; nil is nobody.
+	Shared *Shared
+
 	Log *slog.Logger     // changes of state alone; nil is slog.Default
 	Now func() time.Time // nil is time.Now
 }
@@ -242,10 +245,14 @@ func (f *Follower) load(ctx context.Context) error {
 
 // take merges entries and remembers how far the feed was read.
 func (f *Follower) take(entries []Entry) {
-	f.c.List.Add(entries...)
 	for _, e := range entries {
 		f.last = max(f.last, e.Seq)
 	}
+	if f.c.Shared == nil {
+		f.c.List.Add(entries...)
+		return
+	}
+	f.c.Shared.seen(f.c.List.add(entries, entries[:0]))
 }
 
 // done notes how a poll ended and logs it if that is news.

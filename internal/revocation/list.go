@@ -51,6 +51,7 @@ type List struct {
 	high maphash.Seed
 	low  maphash.Seed
 
+	tell  func([]Entry)         // what this node revokes; set before use, nil is nobody
 	table atomic.Pointer[table] // nil while the list is empty
 
 	mu     sync.Mutex // held by whoever writes: the fields below, and slots
@@ -116,19 +117,34 @@ func (l *List) Revoked(k Kind, value string) bool {
 // Add adds entries. One that is held already keeps the later of both ends; one
 // that has ended is passed over. What is added is seen by every look-up that
 // begins after Add has returned.
-func (l *List) Add(entries ...Entry) {
+func (l *List) Add(entries ...Entry) { l.add(entries, nil) }
+
+// Announce adds what this node has revoked itself, and tells the other nodes, where
+// there is a way to.
+func (l *List) Announce(entries ...Entry) {
+	l.Add(entries...)
+	if l.tell != nil && len(entries) > 0 {
+		l.tell(entries)
+	}
+}
+
+// add is Add. It appends to fresh, if that is not nil, what was not held yet or not
+// for as long; fresh may be the beginning of entries.
+func (l *List) add(entries, fresh []Entry) []Entry {
 	if len(entries) == 0 {
-		return
+		return fresh
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	for _, e := range entries {
 		l.sweepSlots(now, sweepAdd)
-		if until := seconds(e.Until); before(now, until) {
-			l.put(l.hashHigh(e.Kind, e.Value), l.hashLow(e.Value), until)
+		until := seconds(e.Until)
+		if before(now, until) && l.put(l.hashHigh(e.Kind, e.Value), l.hashLow(e.Value), until) && fresh != nil {
+			fresh = append(fresh, e)
 		}
 	}
+	return fresh
 }
 
 // Len returns how many entries are held. Those that have ended are among them
@@ -146,8 +162,8 @@ func (l *List) sweep(n int) {
 	l.sweepSlots(l.now(), n)
 }
 
-// put holds one entry. l.mu is held.
-func (l *List) put(high uint64, low, until uint32) {
+// put holds one entry and reports whether that is news. l.mu is held.
+func (l *List) put(high uint64, low, until uint32) bool {
 	t := l.table.Load()
 	if t == nil || 4*(l.used+1) > 3*len(t.slots) {
 		t = l.rebuild(l.live + 1)
@@ -166,16 +182,17 @@ func (l *List) put(high uint64, low, until uint32) {
 			grave.high.Store(high) // before rest: see slot
 			grave.rest.Store(rest)
 			l.live++
-			return
+			return true
 		case held == 0:
 			if grave == nil {
 				grave = s
 			}
 		case s.high.Load() == high && uint32(held>>32) == low:
-			if until > uint32(held) {
-				s.rest.Store(rest)
+			if until <= uint32(held) {
+				return false
 			}
-			return
+			s.rest.Store(rest)
+			return true
 		}
 	}
 }
