@@ -9,10 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/internal/faults"
 )
 
 // members is how many clients a fleet has.
 const members = 12
+
+// longest is how long a node may take for an answer, whatever is slow or away.
+const longest = 30 * time.Second
 
 // round is one fault: it breaks something, waits, and mends it.
 type round func(h *house, f *fleet, number int)
@@ -47,6 +52,9 @@ func suffer(t *testing.T, p plan, count int, lossy bool, fault round) {
 		if now > 2*first[j]+32 {
 			t.Errorf("node %s takes %d MiB after %d rounds, it took %d after the first", n.name, now, count, first[j])
 		}
+	}
+	if f.slowest > longest {
+		t.Errorf("an answer came after %s, want %s at most", f.slowest, longest)
 	}
 	t.Logf("%d rounds%s: %s", count, memory, f.report())
 	h.compareGoroutines()
@@ -131,17 +139,187 @@ func (h *house) compareGoroutines() {
 // pause is a moment somewhere up to most, so that faults meet everything.
 func pause(most time.Duration) { time.Sleep(rand.N(most)) }
 
+// shared is two nodes over Postgres and Redis.
+var shared = plan{nodes: 2, postgres: true, redis: true}
+
 // A node is killed under load, and started again.
 func TestNodeKilled(t *testing.T) {
 	t.Parallel()
-	suffer(t, plan{nodes: 1}, rounds(100), true, func(h *house, f *fleet, i int) {
+	for name, p := range map[string]plan{"SQLite": {nodes: 1}, "Postgres": shared} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			suffer(t, p, rounds(100), true, func(h *house, f *fleet, i int) {
+				pause(200 * time.Millisecond)
+				n := h.nodes[i%len(h.nodes)]
+				n.kill()
+				pause(100 * time.Millisecond)
+				n.start()
+				pause(100 * time.Millisecond)
+			})
+		})
+	}
+}
+
+// Redis is killed, and comes back empty: nothing is refused for that, and what is
+// revoked meanwhile is refused in time.
+func TestRedisKilled(t *testing.T) {
+	t.Parallel()
+	suffer(t, shared, rounds(100), false, func(h *house, f *fleet, i int) {
+		pause(100 * time.Millisecond)
+		h.redis.Kill(t)
+		f.none503(func() { f.busy(100) })
+		h.redis.Start(t)
 		pause(200 * time.Millisecond)
-		n := h.nodes[i%len(h.nodes)]
-		n.kill()
-		pause(100 * time.Millisecond)
-		n.start()
-		pause(100 * time.Millisecond)
 	})
+}
+
+// Redis hangs rather than dies.
+func TestRedisHangs(t *testing.T) {
+	t.Parallel()
+	suffer(t, shared, rounds(50), false, func(h *house, f *fleet, i int) {
+		pause(100 * time.Millisecond)
+		h.redis.Pause(t)
+		f.none503(func() { f.busy(100) })
+		pause(2 * time.Second)
+		h.redis.Resume(t)
+		pause(200 * time.Millisecond)
+	})
+}
+
+// Postgres is killed with all its processes, and comes back.
+func TestPostgresKilled(t *testing.T) {
+	t.Parallel()
+	suffer(t, shared, rounds(100), false, func(h *house, f *fleet, i int) {
+		pause(200 * time.Millisecond)
+		back := f.away()
+		h.postgres.Kill(t)
+		h.unavailable(f)
+		pause(200 * time.Millisecond)
+		h.postgres.Start(t)
+		back()
+		f.busy(100)
+	})
+}
+
+// Postgres hangs rather than dies, and so does the network before it.
+func TestPostgresHangs(t *testing.T) {
+	t.Parallel()
+	suffer(t, shared, rounds(30), false, func(h *house, f *fleet, i int) {
+		back := f.away()
+		if i%2 == 0 {
+			h.postgres.Pause(t)
+			h.unavailable(f)
+			h.healthy()
+			h.postgres.Resume(t)
+		} else {
+			for _, n := range h.nodes {
+				n.database.Hang()
+			}
+			h.unavailable(f)
+			h.healthy()
+			for _, n := range h.nodes {
+				n.database.Cut()
+				n.database.Heal()
+			}
+		}
+		h.ready()
+		back()
+		f.busy(100)
+	})
+}
+
+// The connection is cut between a COMMIT and its answer, again and again: what was
+// done is found out, and nobody notices.
+func TestCommitLost(t *testing.T) {
+	t.Parallel()
+	lost := 0
+	suffer(t, plan{nodes: 2, postgres: true}, rounds(100), false, func(h *house, f *fleet, i int) {
+		for _, n := range h.nodes {
+			n.database.Lose(func(answer []byte) bool { return faults.Committed(answer) && rand.N(4) == 0 })
+		}
+		f.none503(func() { f.busy(200) })
+		lost = 0
+		for _, n := range h.nodes {
+			lost += n.database.Lost()
+			n.database.Heal()
+		}
+	})
+	if lost < rounds(100) {
+		t.Errorf("%d answers were lost", lost)
+	}
+	t.Logf("%d answers to COMMIT were lost", lost)
+}
+
+// Every connection to Postgres is cut, at any moment.
+func TestConnectionsCut(t *testing.T) {
+	t.Parallel()
+	suffer(t, plan{nodes: 2, postgres: true}, rounds(100), false, func(h *house, f *fleet, i int) {
+		for range 5 {
+			pause(100 * time.Millisecond)
+			for _, n := range h.nodes {
+				n.database.Cut()
+			}
+		}
+		f.busy(50)
+	})
+}
+
+// Every answer of Postgres is late.
+func TestPostgresSlow(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []time.Duration{time.Second, 10 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			t.Parallel()
+			suffer(t, shared, rounds(10), false, func(h *house, f *fleet, i int) {
+				back := f.away()
+				for _, n := range h.nodes {
+					n.database.Delay(delay)
+				}
+				for range 10 {
+					h.healthy()
+					pause(time.Second)
+				}
+				for _, n := range h.nodes {
+					n.database.Heal()
+				}
+				h.ready()
+				back()
+				f.busy(100)
+			})
+		})
+	}
+}
+
+// healthy demands that each node says at once that it is there, whatever is away.
+func (h *house) healthy() {
+	h.t.Helper()
+	for _, n := range h.nodes {
+		if a := h.ask(n, "GET", "/healthz", "", ""); a.status != 200 || a.took > 2*time.Second {
+			h.t.Errorf("healthz of node %s: %d after %s", n.name, a.status, a.took)
+		}
+	}
+}
+
+// unanswered is how many answers were those of an outage.
+func (f *fleet) unanswered() (count int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for what, n := range f.counts {
+		if strings.HasSuffix(what, "503 AUTH_UNAVAILABLE") {
+			count += n
+		}
+	}
+	return count
+}
+
+// none503 demands that nobody is turned away while do runs.
+func (f *fleet) none503(do func()) {
+	f.h.t.Helper()
+	before := f.unanswered()
+	do()
+	if n := f.unanswered() - before; n > 0 {
+		f.h.t.Errorf("%d requests were answered 503", n)
+	}
 }
 
 // smallDisk mounts a file system of a size and returns its folder.
@@ -200,20 +378,11 @@ func TestDatabaseLocked(t *testing.T) {
 // unavailable waits until the fleet meets the fault.
 func (h *house) unavailable(f *fleet) {
 	h.t.Helper()
-	count := func() (n int) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for what, m := range f.counts {
-			if strings.HasSuffix(what, "503 AUTH_UNAVAILABLE") {
-				n += m
-			}
-		}
-		return n
-	}
-	before := count()
+	before := f.unanswered()
 	h.eventually(func() error {
-		if count() < before+5 {
-			return fmt.Errorf("the fault does not show: %d answers of 503", count()-before)
+		f.judge()
+		if n := f.unanswered() - before; n < 5 {
+			return fmt.Errorf("the fault does not show: %d answers of 503\n%s", n, f.report())
 		}
 		return nil
 	})
