@@ -319,6 +319,13 @@ func (f *fleet) none503(do func()) {
 	do()
 	if n := f.unanswered() - before; n > 0 {
 		f.h.t.Errorf("%d requests were answered 503", n)
+		for _, n := range f.h.nodes {
+			for line := range strings.Lines(n.stderr.String()) {
+				if os.Getenv("DEBUGLOG") != "" || strings.Contains(line, "code=AUTH_UNAVAILABLE") || strings.Contains(line, "level=ERROR") || strings.Contains(line, "a COMMIT was lost") && strings.Contains(line, "cannot be told") || strings.Contains(line, "status=503") {
+					f.h.t.Logf("node %s: %s", n.name, line)
+				}
+			}
+		}
 	}
 }
 

@@ -415,11 +415,11 @@ func TestLimitsInSum(t *testing.T) {
 	for i := range rounds(30) {
 		person := fmt.Sprintf("person-%d@example.com", i)
 		for j := range 5 {
-			if a := try(h.nodes[(i+j)%2], person, "wrong"); a.status != 401 || a.member("code") != "INVALID_CREDENTIALS" {
+			if a := try(h.nodes[(i+j)%2], person, fmt.Sprint("wrong ", j)); a.status != 401 || a.member("code") != "INVALID_CREDENTIALS" {
 				t.Fatalf("wrong password %d: %d %s", j+1, a.status, a.body)
 			}
 		}
-		for j, with := range []string{"wrong", "wrong", password, password} {
+		for j, with := range []string{"wrong too", "wrong again", password, password} {
 			a := try(h.nodes[j%2], person, with)
 			if a.status != 429 || a.member("code") != "TOO_MANY_ATTEMPTS" || a.header.Get("Retry-After") == "" {
 				t.Errorf("try %d at node %s: %d %s", 6+j, h.nodes[j%2].name, a.status, a.body)
@@ -434,7 +434,7 @@ func TestLimitsInSum(t *testing.T) {
 	client := from(t, "127.0.0.1")
 	for i := range cap(results) {
 		all.Go(func() {
-			a, err := ask(client, h.nodes[i%2], "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":"wrong"}`, person))
+			a, err := ask(client, h.nodes[i%2], "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":"wrong %d"}`, person, i))
 			if err != nil {
 				t.Error(err)
 			}

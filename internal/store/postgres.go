@@ -311,9 +311,11 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	if errors.As(err, &said) && !doubtful(said.Code) {
 		return err // the server says that it did not
 	}
-	if errors.Is(err, errNotCommitted) || pgconn.SafeToRetry(err) {
+	if errors.Is(err, errNotCommitted) {
 		return err
 	}
+	// Whether it was sent is not asked of the driver: it says "conn closed", safe to
+	// begin again, also where the connection was lost while the answer was awaited.
 	return e.outcome(xid, sent, t.evidence, err)
 }
 
