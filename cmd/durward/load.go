@@ -618,6 +618,9 @@ func (l *loaded) check() (mistakes []error) {
 				mistake("database.url", "names no database: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 			}
 		case scheme != "sqlite" || rest == "":
+			if rest == "" {
+				scheme = "" // it is none, but all there is
+			}
 			mistake("database.url", "begins with %q, want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
 		}
 	}

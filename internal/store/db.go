@@ -159,9 +159,9 @@ type tx struct {
 	// runs it once.
 	try func(context.Context, func(context.Context) error) error
 
-	// evidence is a query, and its arguments, that finds a row once this is
-	// committed; nil while there is none.
-	evidence []any
+	// evidence finds a row once this is committed; its text is empty while there is
+	// none.
+	evidence query
 }
 
 // connection takes queries by their text.
@@ -270,7 +270,7 @@ func scanAll[T any](rows *sql.Rows, scan func(scanner) (T, error)) (all []T, err
 // proves notes a query that finds a row if this deed was done, and none if it was
 // not: how its outcome is found out where the database was restarted in the middle
 // of it.
-func (t *tx) proves(query string, args ...any) { t.evidence = append([]any{query}, args...) }
+func (t *tx) proves(text string, args ...any) { t.evidence = query{text, args} }
 
 // text refuses what engines treat differently: one takes NUL and invalid UTF-8
 // silently, another refuses them in the middle of a transaction.

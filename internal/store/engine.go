@@ -27,6 +27,10 @@ type engine interface {
 	// undone then.
 	do(ctx context.Context, work func(*tx) error) error
 
+	// move does a deed of one statement that changes a row at most once, as do does,
+	// and reports whether it did. done is a query that finds a row where it did.
+	move(ctx context.Context, statement, done query) (bool, error)
+
 	// reader is for reading outside a deed, pool the connections it reads by.
 	reader(ctx context.Context) *tx
 	pool() *sql.DB
@@ -46,6 +50,12 @@ type engine interface {
 	integrity(ctx context.Context) (problems []string, err error)
 
 	close() error
+}
+
+// query is the text of a query and its arguments.
+type query struct {
+	text string
+	args []any
 }
 
 // migrations are those of one engine.
@@ -86,6 +96,9 @@ func openEngine(ctx context.Context, c Config) (engine, error) {
 		return openSQLite(ctx, rest, c)
 	case scheme == "postgres", scheme == "postgresql":
 		return openPostgres(ctx, c)
+	}
+	if !strings.Contains(c.URL, "://") {
+		return nil, errors.New("store: the address of the database is none: want sqlite:PATH or postgres://USER@HOST/DATABASE")
 	}
 	// What follows the scheme may hold a password.
 	return nil, fmt.Errorf("store: the address of the database begins with %q, want sqlite:PATH or postgres://", scheme)

@@ -93,14 +93,12 @@ func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err erro
 	if err := text(r.Network, r.Agent); err != nil {
 		return false, err
 	}
-	return made(ctx, db, func(tx *tx) (bool, error) {
-		tx.proves(`SELECT 1 FROM grants WHERE id = $1 AND (generation = $2 AND moved_0 = $3 OR generation = $2 + 1 AND moved_1 = $3
-			OR generation = $2 + 2 AND moved_2 = $3 OR generation = $2 + 3 AND moved_3 = $3)`, grantID(r.GrantID), int64(r.To), micros(r.At))
-		n, err := tx.changed(`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
-			replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
-			grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent)
-		return n == 1, err
-	})
+	return db.engine.move(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
+		replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
+		[]any{grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent}},
+		query{`SELECT 1 FROM grants WHERE id = $1 AND (generation = $2 AND moved_0 = $3 OR generation = $2 + 1 AND moved_1 = $3
+			OR generation = $2 + 2 AND moved_2 = $3 OR generation = $2 + 3 AND moved_3 = $3)`,
+			[]any{grantID(r.GrantID), int64(r.To), micros(r.At)}})
 }
 
 // CountReplay counts an answer that is given again and returns how many that

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -173,7 +174,7 @@ func (e *postgresEngine) unreachable(ctx context.Context, err error) error {
 			hint = "The server starts or stops: try again in a moment."
 		}
 	}
-	return &OpenError{hint, fmt.Errorf("the database %s at %s cannot be used: %w", e.config.Database, where, classify(err))}
+	return &OpenError{hint, fmt.Errorf("the database %s at %s cannot be used: %w", e.config.Database, where, classify(ours(err)))}
 }
 
 func (e *postgresEngine) close() error {
@@ -215,17 +216,19 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 	}
 }
 
-// lost reports that a connection that there was is none any more, so that another
-// may do. A server that cannot be reached is not asked again at once.
+// lost reports that a connection was cut, so that another may do. A server that
+// cannot be reached is not asked again at once.
 func lost(err error) bool {
 	var refused *pgconn.ConnectError
 	var said *pgconn.PgError
 	switch {
-	case err == nil, errors.As(err, &refused), errors.Is(err, sql.ErrNoRows), errors.Is(err, ErrText),
+	case err == nil, errors.Is(err, sql.ErrNoRows), errors.Is(err, ErrText),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.As(err, &said):
 		return ending(said.Code)
+	case errors.As(err, &refused):
+		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn), pgconn.Timeout(err):
 		return true
 	}
@@ -283,6 +286,56 @@ func (e *postgresEngine) do(ctx context.Context, work func(*tx) error) error {
 	}
 }
 
+// move implements engine: the statement commits by itself. Where its answer was lost
+// it is run again, which changes nothing if it was done, and the row is the evidence.
+func (e *postgresEngine) move(caller context.Context, statement, done query) (moved bool, err error) {
+	if err := fit(statement.args); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), deedTime)
+	defer cancel()
+	for try := 0; ; try++ {
+		moved, err = e.moveOnce(caller, ctx, statement, done, try > 0)
+		switch {
+		case err == nil:
+			return moved, nil
+		case try < maxTries && ctx.Err() == nil && (again(err) || lost(err)):
+			e.writers.Reset()
+			pause(ctx, try)
+		case caller.Err() == nil && ctx.Err() != nil:
+			return false, fmt.Errorf("%w: no answer within %s, and whether it was done cannot be told", ErrUnavailable, deedTime)
+		default:
+			return false, classify(err)
+		}
+	}
+}
+
+func (e *postgresEngine) moveOnce(caller, ctx context.Context, statement, done query, doubt bool) (moved bool, err error) {
+	if doubt {
+		caller = ctx // what was begun is seen to its end
+	} else if err := caller.Err(); err != nil {
+		return false, err
+	}
+	conn, err := e.connection(caller)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close() }()
+	r, err := conn.ExecContext(ctx, statement.text, statement.args...)
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	if err != nil || n > 0 || !doubt {
+		return n > 0, err
+	}
+	var found int
+	if err := conn.QueryRowContext(ctx, done.text, done.args...).Scan(&found); !errors.Is(err, sql.ErrNoRows) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
 // once runs work in one transaction. Where it returns an error, nothing was done; or
 // the error is ErrUnavailable and says that this cannot be told.
 func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error) (err error) {
@@ -333,7 +386,15 @@ func (e *postgresEngine) connection(caller context.Context) (*sql.Conn, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: no connection was free or could be made within %s", ErrUnavailable, waitTime)
 	}
-	return nil, err
+	return nil, ours(err)
+}
+
+// ours keeps a deadline that this package set from being taken for the caller's.
+func ours(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %v", ErrUnavailable, err)
+	}
+	return err
 }
 
 // raw runs statements of fixed text in one round trip and returns their results.
@@ -392,7 +453,7 @@ func (lostCommit) SafeToRetry() bool { return true }
 // what it had not written down and gives them anew, so after a restart "committed"
 // may speak of another transaction: then the rows themselves are the evidence. A
 // connection that is older than the COMMIT proves that there was no restart.
-func (e *postgresEngine) outcome(xid string, sent time.Time, evidence []any, cause error) error {
+func (e *postgresEngine) outcome(xid string, sent time.Time, evidence query, cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), outcomeTime)
 	defer cancel()
 	var last error
@@ -415,7 +476,7 @@ func (e *postgresEngine) outcome(xid string, sent time.Time, evidence []any, cau
 }
 
 // ask asks once what became of a transaction.
-func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, evidence []any) (done, known bool, err error) {
+func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, evidence query) (done, known bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, waitTime)
 	defer cancel()
 	conn, err := e.writers.Acquire(bounded)
@@ -441,10 +502,10 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 		return false, false, nil
 	case !restarted:
 		return true, true, nil
-	case evidence == nil:
+	case evidence.text == "":
 		return false, false, errors.New("store: the server may have been restarted, and the deed leaves no evidence")
 	}
-	rows, err := conn.Query(bounded, evidence[0].(string), evidence[1:]...)
+	rows, err := conn.Query(bounded, evidence.text, evidence.args...)
 	if err != nil {
 		return false, false, err
 	}

@@ -142,6 +142,15 @@ func (e *sqliteEngine) do(ctx context.Context, work func(*tx) error) error {
 	return d.err
 }
 
+func (e *sqliteEngine) move(ctx context.Context, statement, _ query) (moved bool, err error) {
+	err = e.do(ctx, func(tx *tx) error {
+		n, err := tx.changed(statement.text, statement.args...)
+		moved = n == 1
+		return err
+	})
+	return moved && err == nil, err
+}
+
 // maxBatch bounds the deeds of one commit.
 const maxBatch = 512
 

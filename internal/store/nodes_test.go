@@ -1,0 +1,449 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/internal/services"
+)
+
+// atOnce runs do for each number at the same time and returns the errors.
+func atOnce(n int, do func(i int) error) []error {
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for i := range n {
+		all.Go(func() {
+			<-begin
+			errs[i] = do(i)
+		})
+	}
+	close(begin)
+	all.Wait()
+	return errs
+}
+
+// Many programs that start at once on a database that is empty make it one between
+// them.
+func TestTenOpensAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dbs := make([]*DB, 10)
+			for i, err := range atOnce(len(dbs), func(i int) (err error) {
+				dbs[i], err = Open(context.Background(), Config{URL: address})
+				return err
+			}) {
+				if err != nil {
+					t.Fatalf("start %d: %v", i, err)
+				}
+			}
+			for _, db := range dbs {
+				if db.Epoch() != dbs[0].Epoch() || db.Epoch() == "" {
+					t.Errorf("epochs %q and %q", db.Epoch(), dbs[0].Epoch())
+				}
+			}
+			if v, err := dbs[0].schema(t.Context()); err != nil || v != schemaVersion {
+				t.Errorf("schema %d, %v", v, err)
+			}
+			clean(t, dbs[0])
+			for _, db := range dbs {
+				must(t, db.Close())
+			}
+		})
+	}
+}
+
+// twoNodes opens one database twice, as two nodes do.
+func twoNodes(t *testing.T, fresh func(testing.TB) string) [2]*DB {
+	t.Helper()
+	address := fresh(t)
+	return [2]*DB{openAt(t, address), openAt(t, address)}
+}
+
+// Of what two nodes do at once, one does what can be done once.
+func TestOneWinner(t *testing.T) {
+	t.Parallel()
+	const tries = 12
+	for name, race := range map[string]struct {
+		prepare func(t *testing.T, db *DB)
+		do      func(ctx context.Context, db *DB, i int) (won bool, err error)
+		want    int
+		loser   error // of those that did not win; nil is none
+	}{
+		"RotateRefresh": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				r := aMove("grant-1", 1, 2)
+				r.At = r.At.Add(time.Duration(i) * time.Millisecond)
+				return db.RotateRefresh(ctx, r)
+			}, want: 1},
+		"Issuer": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.Issuer(ctx, fmt.Sprintf("https://%d.example.com", i))
+				return err == nil, nil
+			}, want: 1},
+		"AddKeyIfNone": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				k := aKey(fmt.Sprint("key-", i), UseRefresh, KeyActive, 1)
+				if err := db.AddKeyIfNone(ctx, k); err != nil {
+					return false, err
+				}
+				keys, err := db.Keys(ctx, UseRefresh)
+				return err == nil && len(keys) == 1 && keys[0].ID == k.ID, err
+			}, want: 1},
+		"PromoteKey": {
+			prepare: func(t *testing.T, db *DB) {
+				for i := range tries {
+					must(t, db.AddKey(t.Context(), aKey(fmt.Sprint("next-", i), UseSigning, KeyPending, 0), anEvent(EventKeyCreated, "")))
+				}
+			},
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.PromoteKey(ctx, fmt.Sprint("next-", i), "key-active", noon, anEvent(EventKeyState, ""))
+				return err == nil, err
+			}, want: 1, loser: ErrChanged},
+		"GiveUpKey": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				_, err := db.GiveUpKey(ctx, GivenUp{ID: "key-active", State: KeyActive, Next: "key-pending", At: noon, Until: later}, anEvent(EventKeyWithdrawn, ""))
+				return err == nil, err
+			}, want: 1, loser: ErrChanged},
+		"CreateUser": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				u := aUser(fmt.Sprint("user-", i))
+				u.EmailKey = "carol@example.com"
+				err := db.CreateUser(ctx, u, anEvent(EventRegistered, u.ID))
+				return err == nil, err
+			}, want: 1, loser: ErrEmailTaken},
+		"CreateAPIKey": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.CreateAPIKey(ctx, anAPIKey(fmt.Sprint("key-", i), "ada"), 4, anEvent(EventAPIKeyCreated, "ada"))
+				return err == nil, err
+			}, want: 2, loser: ErrTooMany}, // there are two
+		"RotateAPIKey": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.RotateAPIKey(ctx, "api-1", anAPIKey(fmt.Sprint("key-", i), "ada"), anEvent(EventAPIKeyRotated, "ada"))
+				return err == nil, err
+			}, want: 1, loser: ErrNotFound},
+		"ChangePassword": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				e := anEvent(EventPasswordChanged, "ada")
+				e.At = noon.Add(time.Duration(i+1) * time.Second)
+				_, err := db.ChangePassword(ctx, "ada", "$argon2id$new", "", noon, later, e)
+				return err == nil, err
+			}, want: 1, loser: ErrChanged},
+		"EndSession": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				revoked, err := db.EndSession(ctx, "session-1", "ada", "signed_out", later, anEvent(EventSignedOut, "ada"), "")
+				return len(revoked) == 1, err
+			}, want: 1},
+		"EndSessions": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				revoked, err := db.EndSessions(ctx, "ada", "", "signed_out", later, anEvent(EventSignedOut, "ada"))
+				return len(revoked) > 0, err
+			}, want: 1},
+		"EndGrant": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				revoked, err := db.EndGrant(ctx, aGrantID("grant-1"), "theft", later, anEvent(EventRefreshTheft, "ada"))
+				return len(revoked) == 1, err
+			}, want: 1},
+		"new place": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				id := fmt.Sprint("new-", i)
+				return db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), Place{"203.0.113.0/24", "curl"}, noon)
+			}, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+				nodes := twoNodes(t, fresh)
+				furnish(t, nodes[0])
+				if race.prepare != nil {
+					race.prepare(t, nodes[0])
+				}
+				won := make([]bool, tries)
+				errs := atOnce(tries, func(i int) (err error) {
+					won[i], err = race.do(context.Background(), nodes[i%2], i)
+					return err
+				})
+				winners := 0
+				for i, err := range errs {
+					switch {
+					case won[i] && err == nil:
+						winners++
+					case !errors.Is(err, race.loser) || race.loser == nil && err != nil:
+						t.Errorf("try %d: %v, want %v", i, err, race.loser)
+					}
+				}
+				if winners != race.want {
+					t.Errorf("%d won, want %d", winners, race.want)
+				}
+				clean(t, nodes[0])
+			})
+		})
+	}
+}
+
+// No session outlives what ends all of a person's: whoever signs in on one node while
+// the other locks the person, or changes the password, is refused, or is signed out.
+func TestSignInWhileAllSessionsEnd(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(ctx context.Context, db *DB) error{
+		"LockUser": func(ctx context.Context, db *DB) error {
+			return errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada")))
+		},
+		"ChangePassword": func(ctx context.Context, db *DB) error {
+			e := anEvent(EventPasswordChanged, "ada")
+			e.At = noon.Add(time.Hour)
+			return errOf(db.ChangePassword(ctx, "ada", "$argon2id$new", "", noon, later, e))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+				nodes := twoNodes(t, fresh)
+				addUser(t, nodes[0], "ada")
+				for i, err := range atOnce(16, func(i int) error {
+					if i == 8 {
+						return end(context.Background(), nodes[0])
+					}
+					id := fmt.Sprint("session-", i)
+					if i%2 == 0 {
+						_, err := nodes[1].CreateCookieSession(context.Background(), aSession(id, "ada"), aCookie(id, id), anEvent(EventSignedIn, "ada"), home, noon, Replaced{})
+						return err
+					}
+					return errOf(nodes[1].CreateSession(context.Background(), aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, noon))
+				}) {
+					if err != nil && (!errors.Is(err, ErrChanged) || i == 8) {
+						t.Errorf("%d: %v", i, err)
+					}
+				}
+				if n := count(t, nodes[0], `SELECT count(*) FROM sessions WHERE ended_at = 0`); n != 0 {
+					t.Errorf("%d sessions live on", n)
+				}
+				if all, dead := count(t, nodes[0], `SELECT count(*) FROM sessions`), count(t, nodes[0], `SELECT count(DISTINCT value) FROM revocations`); all != dead {
+					t.Errorf("%d sessions, %d revocations", all, dead)
+				}
+			})
+		})
+	}
+}
+
+// A session dies with the last of its grants, whichever nodes end them.
+func TestLastGrantsEndAtOnce(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		nodes := twoNodes(t, fresh)
+		addUser(t, nodes[0], "ada")
+		for round := range 10 {
+			id := fmt.Sprint("session-", round)
+			signIn(t, nodes[0], "ada", id, id+" a")
+			must(t, nodes[0].do(t.Context(), func(tx *tx) error { return tx.insertGrant(aGrant(id+" b", id)) }))
+			revoked := make([][]Revocation, 2)
+			for _, err := range atOnce(2, func(i int) (err error) {
+				revoked[i], err = nodes[i].EndGrant(context.Background(), aGrantID(id+string(" a b"[2*i:2*i+2])), "signed_out", later, anEvent(EventSignedOut, "ada"))
+				return err
+			}) {
+				must(t, err)
+			}
+			if len(revoked[0])+len(revoked[1]) != 1 {
+				t.Fatalf("round %d: revoked %v", round, revoked)
+			}
+		}
+	})
+}
+
+// Whoever ends sessions and whoever ends their grants do not stand in each other's way
+// for good, in whichever order they come.
+func TestEndsOfEveryKindAtOnce(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		nodes := twoNodes(t, fresh)
+		furnish(t, nodes[0])
+		ctx := context.Background()
+		for i, err := range atOnce(40, func(i int) error {
+			db, n := nodes[i%2], fmt.Sprint(1+i/10%3)
+			switch i % 10 {
+			case 0:
+				return errOf(db.EndSession(ctx, "session-"+n, "ada", "signed_out", later, anEvent(EventSignedOut, "ada"), "session_ended"))
+			case 1:
+				return errOf(db.EndGrant(ctx, aGrantID("grant-"+n), "theft", later, anEvent(EventRefreshTheft, "ada")))
+			case 2:
+				return errOf(db.EndSessions(ctx, "ada", "session-"+n, "signed_out", later, anEvent(EventSignedOut, "ada")))
+			case 3:
+				_, err := db.RotateRefresh(ctx, aMove("grant-"+n, 1, 2))
+				return err
+			case 4:
+				_, _, err := db.ProveWithGrant(ctx, aProof("session-"+n), "durward", anEvent(EventSteppedUp, "ada"))
+				if errors.Is(err, ErrNotFound) {
+					err = nil
+				}
+				return err
+			case 5:
+				return db.UseAPIKeys(ctx, map[string]time.Time{"api-1": noon.Add(time.Duration(i)), "api-0": noon})
+			case 6:
+				return db.PurgeSessions(ctx, noon)
+			case 7:
+				k := anAPIKey(fmt.Sprint("new-", i), "ada")
+				k.SessionID = ""
+				return db.CreateAPIKey(ctx, k, 100, anEvent(EventAPIKeyCreated, "ada"))
+			case 8:
+				id := fmt.Sprint("new-", i)
+				return errOf(db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, noon))
+			}
+			return db.PurgeAPIKeys(ctx, noon)
+		}) {
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		clean(t, nodes[0])
+	})
+}
+
+// What takes its number early and is committed late is found by who reads the last
+// minute again, though it has seen higher numbers.
+func TestRevocationThatCommitsLate(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+		nodes := twoNodes(t, fresh)
+		ctx := t.Context()
+		held, release := make(chan Revocation), make(chan struct{})
+		var late error
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			late = nodes[0].do(context.Background(), func(tx *tx) error {
+				r, err := tx.revoke("jti", "late", noon, later)
+				held <- r
+				<-release
+				return err
+			})
+		})
+		first := <-held
+		second := make(chan Revocation, 1)
+		writing.Go(func() {
+			r, err := nodes[1].Revoke(context.Background(), "jti", "early", later)
+			if err != nil {
+				t.Error(err)
+			}
+			second <- r
+		})
+		if _, file := nodes[1].engine.(*sqliteEngine); !file {
+			// It waits for nobody, and is seen while the first is not.
+			r := <-second
+			list, _, err := nodes[1].Revocations(ctx, 0, noon.Add(-time.Minute))
+			if err != nil || len(list) != 1 || list[0].Seq != r.Seq || r.Seq <= first.Seq {
+				t.Errorf("%v, %v while %v is held", list, err, first)
+			}
+			second <- r
+		}
+		close(release)
+		writing.Wait()
+		must(t, late)
+		list, _, err := nodes[1].Revocations(ctx, (<-second).Seq, noon.Add(-time.Minute))
+		must(t, err)
+		var values []string
+		for _, r := range list {
+			values = append(values, r.Value)
+		}
+		if slices.Sort(values); !slices.Equal(values, []string{"early", "late"}) {
+			t.Errorf("%v are seen after both", values)
+		}
+	})
+}
+
+// A database that is not what this program can use is refused with the reason and a
+// hint, and is left as it was.
+func TestOpenOfWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil []string
+		keep  bool
+		want  error
+		says  []string
+		hint  string
+	}{
+		"another program's":            {[]string{`DROP TABLE goose_db_version`}, false, ErrForeign, []string{"api_keys", "users"}, "empty database"},
+		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
+		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, schemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", schemaVersion+1), fmt.Sprint("knows ", schemaVersion)}, "newer program"},
+		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, schemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", schemaVersion-1)}, "restore the last backup"},
+		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, schemaVersion), `DROP INDEX sessions_by_end`}, true, ErrOlder, []string{fmt.Sprint("schema ", schemaVersion-1)}, "durward db migrate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for engine, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+				db := openAt(t, address)
+				must(t, db.Close())
+				e, err := openEngine(t.Context(), Config{URL: address}.whole())
+				must(t, err)
+				look := func() (all string) {
+					must(t, e.migrations(func(db *sql.DB, m migrations) error {
+						rows, err := db.QueryContext(context.Background(), m.tables)
+						must(t, err)
+						names, err := scanAll(rows, func(row scanner) (name string, err error) {
+							err = row.Scan(&name)
+							return name, err
+						})
+						must(t, err)
+						for _, name := range names {
+							var n int
+							must(t, db.QueryRowContext(context.Background(), `SELECT count(*) FROM `+name).Scan(&n))
+							all += fmt.Sprintf("%s %d\n", name, n)
+						}
+						return nil
+					}))
+					return all
+				}
+				must(t, e.migrations(func(db *sql.DB, _ migrations) error {
+					for _, s := range c.spoil {
+						_, err := db.ExecContext(t.Context(), s)
+						must(t, err)
+					}
+					return nil
+				}))
+				before := look()
+				got, err := Open(t.Context(), Config{URL: address, KeepSchema: c.keep})
+				var open *OpenError
+				if got != nil || !errors.Is(err, c.want) || errors.Is(err, ErrUnavailable) && c.want != ErrSchema || !errors.As(err, &open) || !strings.Contains(open.Hint, c.hint) {
+					t.Errorf("%s: %v, %v (%+v), want %v with a hint of %q", engine, got, err, open, c.want, c.hint)
+				} else {
+					for _, want := range c.says {
+						if !strings.Contains(err.Error(), want) {
+							t.Errorf("%s: %q does not say %q", engine, err, want)
+						}
+					}
+				}
+				if after := look(); after != before {
+					t.Errorf("%s: there was\n%sand is\n%s", engine, before, after)
+				}
+				must(t, e.close())
+				if c.keep {
+					from, to, err := Migrate(t.Context(), Config{URL: address, KeepSchema: true})
+					if err != nil || from != schemaVersion-1 || to != schemaVersion {
+						t.Errorf("%s: migrated from %d to %d, %v", engine, from, to, err)
+					}
+					clean(t, openAt(t, address))
+				}
+			}
+		})
+	}
+}
+
+// Empty says whether a start would make a database Durward's.
+func TestEmpty(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+		for _, want := range []bool{true, false} {
+			if empty, err := Empty(t.Context(), Config{URL: address}); err != nil || empty != want {
+				t.Errorf("%s: %v, %v, want %v", name, empty, err, want)
+			}
+			must(t, openAt(t, address).Close())
+		}
+	}
+}
