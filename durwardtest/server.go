@@ -34,6 +34,13 @@ type Server struct {
 // request and binds tokens to keys (DPoP).
 func NewServer(t testing.TB) *Server {
 	t.Helper()
+	return NewServerOn(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"))
+}
+
+// NewServerOn starts a server as NewServer does, on the database of an address, such as
+// postgres://USER@HOST/DATABASE. It is empty, or of a server of the same test.
+func NewServerOn(t testing.TB, database string) *Server {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -47,7 +54,7 @@ func NewServer(t testing.TB) *Server {
 	must(err)
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Config{
-		Database: "sqlite:" + filepath.Join(dir, "durward.db"), Master: master, Issuer: oauth.Config{URL: srv.URL},
+		Database: database, Master: master, Issuer: oauth.Config{URL: srv.URL},
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"net"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // beDurward in the environment makes the test binary the program itself, so that
@@ -23,4 +26,23 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
+}
+
+// Scripts over a database server: testdata/script/postgres/*.txtar.
+func TestScriptsOfPostgres(t *testing.T) {
+	t.Parallel()
+	address := services.Database(t)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := closed.Addr().String()
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/script/postgres", RequireExplicitExec: true, RequireUniqueNames: true, Setup: func(e *testscript.Env) error {
+		e.Setenv("POSTGRES", address)
+		e.Setenv("NOBODY", nobody)
+		return nil
+	}})
 }

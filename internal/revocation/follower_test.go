@@ -443,6 +443,40 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// Who is woken polls at once, once for many wakes, and goes on at its pace; a wake
+// before it runs is not lost.
+func TestWake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := &feed{now: time.Now, epoch: "first"}
+		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: src.poll, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Wake()
+		f.Wake()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go f.Run(ctx)
+		synctest.Wait()
+		if n := src.polls(); n != 1 {
+			t.Errorf("%d polls for two wakes before it ran, want 1", n)
+		}
+		src.write("a", 0)
+		f.Wake()
+		synctest.Wait() // no time passes
+		f.knows(t, "a", "a")
+		if n := src.polls(); n != 2 {
+			t.Errorf("%d polls after a wake, want 2", n)
+		}
+		time.Sleep(800 * time.Millisecond)
+		synctest.Wait()
+		if n := src.polls(); n != 4 {
+			t.Errorf("%d polls after two intervals more, want 4", n)
+		}
+	})
+}
+
 // A poll that hangs is given up, and the next one may succeed; one that hangs
 // when the context ends is no failure of the feed.
 func TestPollThatHangs(t *testing.T) {
