@@ -416,3 +416,44 @@ func remove(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// The answer to a refresh is lost, and with it the database, for longer than the
+// grace: whoever comes back with the token that they hold goes on.
+func TestOutageOutlastsGrace(t *testing.T) {
+	t.Parallel()
+	const grace = 2 * time.Second
+	h := newHouse(t, plan{nodes: 2, postgres: true, env: []string{"DURWARD_TOKENS_REFRESH_GRACE=" + grace.String()}})
+	h.people(1)
+	for i := range rounds(20) {
+		n := h.nodes[i%2]
+		s := h.signIn(n, "person-0@example.com")
+		before := n.database.Lost()
+		n.database.Lose(func(answer []byte) bool {
+			if !faults.Committed(answer) {
+				return false
+			}
+			for _, n := range h.nodes {
+				n.database.Refuse()
+			}
+			return true
+		})
+		body := fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)
+		if a := h.ask(n, "POST", "/api/auth/refresh", "", body); a.status != 503 || n.database.Lost() == before {
+			t.Fatalf("round %d: %d %s, %d answers lost", i, a.status, a.body, n.database.Lost()-before)
+		}
+		time.Sleep(2 * grace) // how long the outage lasts
+		for _, n := range h.nodes {
+			n.database.Heal()
+		}
+		var a answer
+		h.eventually(func() error {
+			if a = h.ask(h.nodes[(i+1)%2], "POST", "/api/auth/refresh", "", body); a.status == 503 {
+				return fmt.Errorf("refresh: %s", a)
+			}
+			return nil
+		})
+		if _, generation, _ := generation(a.member("refresh_token")); a.status != 200 || generation != 1 {
+			t.Errorf("round %d: %d %s, want token 1", i, a.status, a.body)
+		}
+	}
+}

@@ -69,7 +69,7 @@ type Issuer struct {
 	keys      *jwt.Keys              // what tokens are verified with
 	published atomic.Pointer[[]byte] // the JWKS document
 	signer    atomic.Pointer[jwt.PrivateKey]
-	outage    store.Outage
+	outage    atomic.Pointer[store.Outage] // the last; its UpAt is zero while it lasts
 
 	mu       sync.Mutex                 // held while keys are read anew
 	opened   map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
@@ -169,8 +169,11 @@ const (
 
 // Start says that this node begins to answer. A refresh whose answer was lost
 // while no node was up is then known for what it is.
-func (i *Issuer) Start(ctx context.Context) (err error) {
-	i.outage, err = i.c.DB.Start(ctx, i.c.Now())
+func (i *Issuer) Start(ctx context.Context) error {
+	outage, err := i.c.DB.Start(ctx, i.c.Now())
+	if err == nil {
+		i.outage.Store(&outage)
+	}
 	return err
 }
 

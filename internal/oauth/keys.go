@@ -505,12 +505,14 @@ func (i *Issuer) Run(ctx context.Context) {
 	beat := time.NewTicker(time.Second)
 	defer beat.Stop()
 	failing := false
+	reached := i.c.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-beat.C:
 		}
+		began := i.c.Now()
 		var err error
 		if n%60 == 0 {
 			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx), i.c.DB.PurgeSessions(ctx, i.c.Now().Add(-sessionsKept)))
@@ -519,6 +521,12 @@ func (i *Issuer) Run(ctx context.Context) {
 			err = errors.Join(err, i.c.DB.Beat(ctx, i.c.Now()))
 		}
 		err = errors.Join(err, i.ReadKeys(ctx))
+		if away := errors.Is(err, store.ErrUnavailable); away || err == nil {
+			i.noteOutage(away, reached)
+			if !away {
+				reached = began
+			}
+		}
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
@@ -527,5 +535,21 @@ func (i *Issuer) Run(ctx context.Context) {
 				i.c.Log.Info("signing keys are followed again")
 			}
 		}
+	}
+}
+
+// noteOutage notes that the database is away since it was last reached, or that it
+// is back.
+func (i *Issuer) noteOutage(away bool, reached time.Time) {
+	last := i.outage.Load()
+	lasts := last != nil && last.UpAt.IsZero()
+	switch {
+	case away && !lasts && last != nil && reached.Sub(last.UpAt) < i.c.RefreshGrace:
+		// The grace that the last one gave anew had not ended: both are one.
+		i.outage.Store(&store.Outage{DownAt: last.DownAt})
+	case away && !lasts:
+		i.outage.Store(&store.Outage{DownAt: reached})
+	case !away && lasts:
+		i.outage.Store(&store.Outage{DownAt: last.DownAt, UpAt: i.c.Now()})
 	}
 }

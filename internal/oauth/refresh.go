@@ -321,13 +321,19 @@ func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n u
 }
 
 // sinceSuperseded is how long a token has been superseded while a node was up to
-// answer: an outage does not eat the grace, which begins anew after it.
+// answer, and reached the database: an outage does not eat the grace, which begins
+// anew after it.
 func (i *Issuer) sinceSuperseded(at, now time.Time) time.Duration {
 	if at.IsZero() {
 		return i.c.RefreshGrace
 	}
-	if up := i.outage.UpAt; at.Before(up) && i.outage.DownAt.Sub(at) < i.c.RefreshGrace {
-		return now.Sub(up)
+	if o := i.outage.Load(); o != nil && o.DownAt.Sub(at) < i.c.RefreshGrace {
+		switch {
+		case o.UpAt.IsZero(): // it lasts, or ends with this very answer
+			return 0
+		case at.Before(o.UpAt):
+			return now.Sub(o.UpAt)
+		}
 	}
 	return now.Sub(at)
 }

@@ -507,6 +507,54 @@ func TestGraceAndOutage(t *testing.T) {
 	}
 }
 
+// Nor does it run while the node is up and cannot reach the database.
+func TestGraceWhileDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		after   time.Duration
+		away    bool          // else it is back
+		reached time.Duration // how long before it was last reached
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step // after the move
+		after time.Duration
+		works bool
+	}{
+		{"while it lasts", []step{{time.Second, true, 2 * time.Second}}, time.Hour, true},
+		{"at its end", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 0, true},
+		{"a moment before the new grace ends", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 30*time.Second - time.Microsecond, true},
+		{"when it has ended", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 30 * time.Second, false},
+		{"the grace had ended before", []step{{31 * time.Second, true, time.Second}, {time.Hour, false, 0}}, 0, false},
+		{"away still after the grace had ended before", []step{{31 * time.Second, true, time.Second}}, 0, false},
+		{"noticed twice", []step{{time.Second, true, 2 * time.Second}, {time.Hour, true, time.Hour}, {time.Second, false, 0}}, 0, true},
+		{"away twice in a row", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}, {29 * time.Second, true, 0}, {time.Hour, false, 0}}, 29 * time.Second, true},
+		{"away again when the new grace had ended", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}, {30 * time.Second, true, 0}, {time.Hour, false, 0}}, 0, false},
+		{"never away", []step{{time.Second, false, 0}}, 29 * time.Second, false},
+	} {
+		w := newWorld(t, nil)
+		first := w.signIn(w.person())
+		w.clock.advance(time.Hour) // beyond what the start gives
+		first = w.refreshed(first.Refresh, home)
+		second := w.refreshed(first.Refresh, home)
+		for _, s := range c.steps {
+			w.clock.advance(s.after)
+			w.noteOutage(s.away, w.clock.Now().Add(-s.reached))
+		}
+		w.clock.advance(c.after)
+		if c.works {
+			if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
+				t.Errorf("%s: another successor", c.name)
+			}
+		} else {
+			w.refused(first.Refresh, home, durward.RefreshInvalid)
+		}
+		if t.Failed() {
+			t.Fatal(c.name)
+		}
+	}
+}
+
 // What moved or ended between reading and deciding is judged again.
 func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
 	t.Parallel()

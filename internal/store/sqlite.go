@@ -167,12 +167,16 @@ func (e *sqliteEngine) write() {
 		case <-e.closing:
 			return
 		}
+		began := time.Now()
 		var err error
 		if conn == nil {
 			conn, err = newBatchConn(e.writer)
 		}
 		if err == nil {
 			batch, err = conn.run(batch, e.deeds, e.log)
+		}
+		if err != nil && time.Since(began) > longFailure {
+			batch = waiting(batch, e.deeds)
 		}
 		for _, d := range batch {
 			if err != nil {
@@ -184,6 +188,22 @@ func (e *sqliteEngine) write() {
 			// Begin anew on another connection: what is wrong may pass.
 			conn.close()
 			conn = nil
+		}
+	}
+}
+
+// longFailure is how long a failure takes that those who wait meanwhile share:
+// each would wait as long again, behind the others, for the same.
+const longFailure = time.Second
+
+// waiting adds to batch all that waits.
+func waiting(batch []*deed, more <-chan *deed) []*deed {
+	for {
+		select {
+		case d := <-more:
+			batch = append(batch, d)
+		default:
+			return batch
 		}
 	}
 }
