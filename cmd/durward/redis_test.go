@@ -1,14 +1,22 @@
 package main
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/valkey-io/valkey-go"
+
 	"github.com/durward-auth/durward/internal/services"
+	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
 // Two nodes with one master key and one Redis count failures together; Redis that is
@@ -89,5 +97,76 @@ func TestServeWithRedis(t *testing.T) {
 		if text := p.stderr.String(); strings.Count(text, "Redis does not answer") < 2 || !strings.Contains(text, "Redis answers") {
 			t.Errorf("node %d says:\n%s", n, text)
 		}
+	}
+}
+
+// Two nodes over one Postgres and one Redis: what is signed out at one is dead at the
+// other within a second, and other software finds it in Redis, also after a loss.
+func TestSignedOutAtBothNodes(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	env := []string{"DURWARD_REDIS_URL=" + r.URL(), "DURWARD_DATABASE_URL=" + services.Database(t), "DURWARD_MASTER_KEY=" + strings.Repeat("5a7c", 16), "DURWARD_REGISTRATION=open"}
+	var nodes []*process
+	for n := range 2 {
+		nodes = append(nodes, serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), fmt.Sprint("node", n)))))
+	}
+	if a := nodes[0].ask("POST", "/api/auth/register", "", `{"email":"ada@example.com","password":"`+testPassword+`"}`); a.status != http.StatusCreated {
+		t.Fatalf("register: %d %s", a.status, a.body)
+	}
+	client, err := connection.New(connection.Config{URL: r.URL(), Timeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	there := func(key string) {
+		t.Helper()
+		eventually(t, func() error {
+			return client.With(t.Context(), func(ctx context.Context, c valkey.Client) error {
+				left, err := c.Do(ctx, c.B().Pttl().Key(key).Build()).AsInt64()
+				if err == nil && left <= 0 {
+					err = fmt.Errorf("%s is not there", key)
+				}
+				return err
+			})
+		})
+	}
+	var took []time.Duration
+	var keys []string
+	for n := range 20 {
+		from, to := nodes[n%2], nodes[1-n%2]
+		token := from.signIn("ada@example.com", testPassword).member("access_token")
+		if a := to.ask("GET", "/api/profile", token, ""); a.status != http.StatusOK {
+			t.Fatalf("round %d: a token of the other node: %d %s", n, a.status, a.body)
+		}
+		if a := from.ask("POST", "/api/auth/logout", token, ""); a.status != http.StatusNoContent {
+			t.Fatalf("round %d: logout: %d %s", n, a.status, a.body)
+		}
+		began := time.Now()
+		eventually(t, func() error {
+			if a := to.ask("GET", "/api/profile", token, ""); a.status != http.StatusUnauthorized || a.member("code") != "TOKEN_REVOKED" {
+				return fmt.Errorf("round %d: %d %s", n, a.status, a.body)
+			}
+			return nil
+		})
+		took = append(took, time.Since(began))
+		var claims struct{ SID string }
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+		if err == nil {
+			err = json.Unmarshal(payload, &claims)
+		}
+		if err != nil || claims.SID == "" {
+			t.Fatalf("%s: %v", payload, err)
+		}
+		keys = append(keys, "revoked:sid:"+claims.SID)
+	}
+	slices.Sort(took)
+	t.Logf("dead at the other node: median %s, worst %s of %d", took[len(took)/2], took[len(took)-1], len(took))
+	for _, key := range keys {
+		there(key)
+	}
+	r.Kill(t)
+	r.Start(t)
+	for _, key := range keys {
+		there(key)
 	}
 }
