@@ -46,6 +46,7 @@ mutations:
 
 # Long counts: hundreds of crash rounds, minutes of fuzzing.
 soak: build
+	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \

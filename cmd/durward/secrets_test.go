@@ -31,15 +31,17 @@ func TestNoSecretLeaves(t *testing.T) {
 		apiKey    = "Mk-api-key-4720"
 		inHeader  = "Mk-forwarded-secret-4721"
 		malformed = "Mk-in-a-malformed-body-4722"
+		inRedis   = "Mk-password-of-redis-4723"
 		shared    = "4d6b2d7368617265642d7365637265742d343732332d343732332d343732332d"
 	)
 	secrets := map[string]string{
 		"password": password, "second password": second, "wrong password": wrong, "token in the query": inQuery,
 		"token without scheme": inField, "opaque token": opaque, "Basic password": basic, "cookie": inCookie, "API key": apiKey,
-		"custom field": inHeader, "malformed body": malformed,
+		"custom field": inHeader, "malformed body": malformed, "password of Redis": inRedis,
 	}
 	addPerson(t, dir, "ada@example.com", password)
-	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0",
+		"DURWARD_REDIS_URL=redis://durward:" + inRedis + "@127.0.0.1:1"} // where nobody listens
 	p := serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	var printed bytes.Buffer // what nothing secret may be in
 	quiet := func(method, path, token, body string) answer {

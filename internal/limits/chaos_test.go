@@ -1,0 +1,116 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/durward-auth/durward/internal/services"
+	connection "github.com/durward-auth/durward/internal/valkey"
+)
+
+// Redis dies, hangs or forgets in the middle of an attack on two nodes, again and
+// again: each node judges no more than it would alone, all tries come to an end soon,
+// and while nothing fails the nodes count together.
+func TestRedisFailsUnderAttack(t *testing.T) {
+	t.Parallel()
+	rounds := 12
+	if os.Getenv("SOAK") != "" {
+		rounds = 240
+	}
+	r := services.NewRedis(t)
+	// Each node has a connection of its own, with the time-outs of a node.
+	key := make([]byte, 32)
+	var nodes []*Limiter
+	var links []*connection.Client
+	for range 2 {
+		link := connectWith(t, connection.Config{URL: r.URL(), Probe: 100 * time.Millisecond})
+		shared, err := NewShared(link, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := New(Config{NetworkUnlimited: true, Shared: shared})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes, links = append(nodes, l), append(links, link)
+	}
+	flush := connect(t, r)
+	counts := map[string]int{}
+	for round := range rounds {
+		for _, link := range links {
+			waitUp(t, link, true)
+		}
+		account, began := fmt.Sprint("account ", round), time.Now()
+		var mu sync.Mutex
+		var judged [2]int
+		slowest := time.Duration(0)
+		var attack sync.WaitGroup
+		for guesser := range 16 {
+			node := guesser % 2
+			attack.Go(func() {
+				for n := range 50 {
+					began := time.Now()
+					try, err := nodes[node].Begin(ctx, account, here)
+					mu.Lock()
+					slowest = max(slowest, time.Since(began))
+					mu.Unlock()
+					var blocked *Blocked
+					if errors.As(err, &blocked) {
+						return
+					}
+					if err != nil {
+						t.Errorf("round %d: %v", round, err)
+						return
+					}
+					mu.Lock()
+					judged[node]++
+					mu.Unlock()
+					time.Sleep(time.Millisecond) // the hash
+					try.Fail(fmt.Sprint("secret ", guesser, n))
+				}
+				t.Errorf("round %d: never blocked", round)
+			})
+		}
+		fault := []string{"none", "killed", "hung", "emptied"}[round%4]
+		time.Sleep(time.Duration(round%7) * time.Millisecond) // into the middle
+		switch fault {
+		case "killed":
+			r.Kill(t)
+			time.Sleep(50 * time.Millisecond)
+			r.Start(t)
+		case "hung":
+			r.Pause(t)
+			time.Sleep(300 * time.Millisecond)
+			r.Resume(t)
+		case "emptied":
+			_ = flush.With(ctx, func(ctx context.Context, c valkey.Client) error { return c.Do(ctx, c.B().Flushall().Build()).Error() })
+		}
+		attack.Wait()
+		counts[fault]++
+		if judged[0] > 5 || judged[1] > 5 {
+			t.Errorf("round %d, Redis %s: %d and %d judged, a node alone judges 5", round, fault, judged[0], judged[1])
+		}
+		stayed := true
+		for _, link := range links {
+			up, since := link.Up()
+			stayed = stayed && up && since.Before(began)
+		}
+		if fault == "none" && stayed && judged[0]+judged[1] != 5 {
+			t.Errorf("round %d: %d and %d judged with nothing wrong, want 5 in sum", round, judged[0], judged[1])
+		}
+		if slowest > leaseLife/2 {
+			t.Errorf("round %d, Redis %s: a try waited %s", round, fault, slowest)
+		}
+		if testing.Verbose() {
+			t.Logf("round %d, Redis %s: judged %v, the slowest try waited %s", round, fault, judged, slowest.Round(time.Millisecond))
+		}
+	}
+	t.Logf("rounds: %v", counts)
+}
