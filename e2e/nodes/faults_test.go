@@ -329,10 +329,15 @@ func (f *fleet) none503(do func()) {
 	}
 }
 
-// smallDisk mounts a file system of a size and returns its folder.
+// smallDisk mounts a file system of a size, which anybody may enter, and returns
+// its folder.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "durward-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(dir) })
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size+",mode=755", "none", dir).CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, NOT TESTED: a small disk cannot be mounted here: %s", out)
 	}
@@ -344,17 +349,31 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// The disk under SQLite becomes full, and has room again.
+// The disk under the database becomes full, and has room again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, "24m")
-	suffer(t, plan{nodes: 1, disk: disk}, rounds(30), false, func(h *house, f *fleet, i int) {
-		filler := filepath.Join(disk, "filler")
-		fill(t, filler)
-		h.unavailable(f)
-		pause(200 * time.Millisecond)
-		remove(t, filler)
-	})
+	for name, p := range map[string]struct {
+		plan
+		size string
+	}{"SQLite": {plan{nodes: 1}, "24m"}, "Postgres": {plan{nodes: 2, postgres: true}, "192m"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p.disk = smallDisk(t, p.size)
+			suffer(t, p.plan, rounds(30), false, func(h *house, f *fleet, i int) {
+				filler := filepath.Join(p.disk, "filler")
+				back := func() {}
+				if p.postgres {
+					back = f.away() // a Postgres that cannot write down what it did starts anew
+				}
+				fill(t, filler)
+				h.unavailable(f)
+				pause(200 * time.Millisecond)
+				remove(t, filler)
+				h.ready()
+				back()
+			})
+		})
+	}
 }
 
 // Another process holds the lock of the SQLite file for longer than writers wait.

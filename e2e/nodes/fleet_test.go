@@ -64,6 +64,7 @@ type member struct {
 	refresh  string // empty while signed out
 	previous string // what refresh is the successor of, until it was asked for again
 	leaving  bool   // a sign-out was sent and has no answer yet
+	doubt    bool   // refresh was sent and has no answer: it may have a successor
 	next     map[string]string
 }
 
@@ -282,6 +283,8 @@ func (m *member) call() {
 func (m *member) renew(token string) {
 	if a, ok := m.f.ask(m.any(), "refresh", "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, token)); ok {
 		m.take(token, a)
+	} else {
+		m.doubt = true
 	}
 }
 
@@ -294,6 +297,10 @@ func (m *member) take(token string, a answer) {
 	successor := a.member("refresh_token")
 	grant, n, err := generation(token)
 	grant2, n2, err2 := generation(successor)
+	if m.doubt && token == m.previous && n2 == n+2 {
+		// What came after the one that is held, whose answer was lost.
+		token, n = m.refresh, n+1
+	}
 	known := m.next[token]
 	switch {
 	case err != nil || err2 != nil || grant2 != grant || n2 != n+1:
@@ -302,6 +309,9 @@ func (m *member) take(token string, a answer) {
 		m.f.violation("member %d: token %d of grant %s has two successors", m.number, n, grant)
 	}
 	m.next[token] = successor
+	if successor != m.refresh {
+		m.doubt = false
+	}
 	m.access, m.refresh, m.previous = a.member("access_token"), successor, token
 }
 
@@ -332,6 +342,7 @@ func (m *member) together() {
 	}
 	all.Wait()
 	close(answers)
+	m.doubt = m.doubt || len(answers) == 0
 	for a := range answers {
 		m.take(token, a)
 	}
@@ -351,7 +362,7 @@ func (m *member) signOut() {
 	m.f.mu.Lock()
 	m.f.dead = append(m.f.dead, deadToken{m.access, m.refresh, a.sent.Add(a.took)})
 	m.f.mu.Unlock()
-	m.access, m.refresh, m.previous, m.leaving = "", "", "", false
+	m.access, m.refresh, m.previous, m.leaving, m.doubt = "", "", "", false, false
 }
 
 // probe presents a token that was revoked: one of the last, mostly.

@@ -101,7 +101,11 @@ func newHouse(t *testing.T, p plan) *house {
 		"DURWARD_PASSWORDS_ARGON2_MEMORY=64", "DURWARD_LIMITS_NETWORK_FAILURES=0",
 	}, p.env...)}
 	if p.postgres {
-		h.postgres = services.NewPostgres(t)
+		if p.disk == "" {
+			h.postgres = services.NewPostgres(t)
+		} else {
+			h.postgres = services.NewPostgresIn(t, p.disk, "max_wal_size=32MB", "min_wal_size=32MB")
+		}
 		url := h.postgres.Database(t)
 		h.database = url[strings.LastIndex(url, "/")+1 : strings.Index(url, "?")]
 	} else {
@@ -335,9 +339,13 @@ func (h *house) sessions(address string) int {
 	var shown struct {
 		Sessions []json.RawMessage `json:"sessions"`
 	}
-	if err := json.Unmarshal([]byte(h.newest().verb("", "user", "show", address, "--json")), &shown); err != nil {
-		h.t.Fatal(err)
-	}
+	h.eventually(func() error {
+		printed, status := h.newest().tryVerb("", "user", "show", address, "--json")
+		if status != 0 {
+			return fmt.Errorf("user show: status %d\n%s", status, printed)
+		}
+		return json.Unmarshal([]byte(printed), &shown)
+	})
 	return len(shown.Sessions)
 }
 

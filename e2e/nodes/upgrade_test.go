@@ -53,15 +53,7 @@ func TestRollingUpgrade(t *testing.T) {
 	old := h.newNode(first)
 	old.start()
 	f := newFleet(t, h, members)
-	version := func() string {
-		t.Helper()
-		out, err := exec.Command("sqlite3", "-readonly", h.sqlite, "SELECT max(version_id) FROM goose_db_version").CombinedOutput()
-		if err != nil {
-			t.Fatalf("sqlite3: %v %s", err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	if got := version(); got != "1" {
+	if got := h.schema(); got != "1" {
 		t.Fatalf("the first program's schema is of version %s", got)
 	}
 	f.during(f.settle) // the old one alone
@@ -70,7 +62,7 @@ func TestRollingUpgrade(t *testing.T) {
 	h.nodes = alone // the fleet knows of one
 	f.during(func() { today.start() })
 	h.nodes = append(alone[:1:1], today)
-	if got := version(); got == "1" {
+	if got := h.schema(); got == "1" {
 		t.Fatal("today's program did not bring the schema up to date")
 	}
 	f.during(func() { f.busy(1000) }) // both, each request at either
@@ -88,6 +80,47 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Errorf("the first program on today's schema: %v\n%s", err, last(old.stderr.String(), 3))
 	}
 	t.Log(f.report())
+}
+
+// schema is the version of the newest migration of the SQLite file.
+func (h *house) schema() string {
+	h.t.Helper()
+	out, err := exec.Command("sqlite3", "-readonly", h.sqlite, "SELECT max(version_id) FROM goose_db_version").CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("sqlite3: %v %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Today's program leaves an older schema alone where it is told to, and says what
+// to do: the first one goes on with it. Once it was brought up to date, people go
+// on with what they hold.
+func TestSchemaIsKept(t *testing.T) {
+	t.Parallel()
+	first := firstProgram(t)
+	h := newHouse(t, plan{})
+	old := h.newNode(first)
+	old.start()
+	h.people(1)
+	s := h.signIn(old, "person-0@example.com")
+	today := h.newNode(h.program)
+	today.env = append(today.env, "DURWARD_DATABASE_MIGRATE=false")
+	err := today.tryStart()
+	if err == nil {
+		t.Fatal("it starts on a schema that it does not know")
+	}
+	if status := today.cmd.ProcessState.ExitCode(); status != 3 || !strings.Contains(today.stderr.String(), "durward db migrate") || h.schema() != "1" {
+		t.Errorf("status %d, want 3; schema %s, want 1\n%s", status, h.schema(), today.stderr)
+	}
+	if a := h.ask(old, "GET", "/api/profile", s.access, ""); a.status != 200 {
+		t.Errorf("the first program: %d %s", a.status, a.body)
+	}
+	old.stop()
+	today.verb("", "db", "migrate")
+	today.start()
+	if a := h.ask(today, "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)); a.status != 200 {
+		t.Errorf("refresh: %d %s", a.status, a.body)
+	}
 }
 
 // across does at one node what the other must know at once, and within a second

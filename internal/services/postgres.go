@@ -25,7 +25,14 @@ type Postgres struct {
 // in postgresql.conf: "fsync=off". It is safe by default, as a user's is.
 func NewPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
-	p, err := startPostgres(t, settings)
+	return NewPostgresIn(t, "", settings...)
+}
+
+// NewPostgresIn is NewPostgres with the cluster below a folder that anybody may
+// enter: on a disk of its own, for example.
+func NewPostgresIn(t testing.TB, parent string, settings ...string) *Postgres {
+	t.Helper()
+	p, err := startPostgres(t, parent, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +67,7 @@ func sharedCluster(t testing.TB) *Postgres {
 	defer shared.Unlock()
 	if shared.cluster == nil {
 		// What is lost when the machine stops is of no use to anybody.
-		p, err := startPostgres(t, []string{"fsync=off", "full_page_writes=off"})
+		p, err := startPostgres(t, "", []string{"fsync=off", "full_page_writes=off"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +76,7 @@ func sharedCluster(t testing.TB) *Postgres {
 	return shared.cluster
 }
 
-func startPostgres(t testing.TB, settings []string) (*Postgres, error) {
+func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, error) {
 	t.Helper()
 	postgres := newest("/usr/lib/postgresql/*/bin/postgres")
 	if postgres == "" {
@@ -79,7 +86,7 @@ func startPostgres(t testing.TB, settings []string) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := folder("postgres", as)
+	dir, err := folder(parent, "postgres", as)
 	if err != nil {
 		return nil, err
 	}

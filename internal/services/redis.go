@@ -59,7 +59,7 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 	if program == "" {
 		Missing(t, "Redis (package redis-server)")
 	}
-	dir, err := folder("redis", nil)
+	dir, err := folder("", "redis", nil)
 	if err != nil {
 		return nil, err
 	}

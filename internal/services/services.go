@@ -203,9 +203,10 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// folder makes a folder that the account as can enter.
-func folder(name string, as *syscall.Credential) (string, error) {
-	dir, err := os.MkdirTemp("", "durward-"+name+"-")
+// folder makes a folder that the account as can enter, below parent, or where
+// temporary files are.
+func folder(parent, name string, as *syscall.Credential) (string, error) {
+	dir, err := os.MkdirTemp(parent, "durward-"+name+"-")
 	if err != nil {
 		return "", err
 	}
