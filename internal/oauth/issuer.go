@@ -170,7 +170,7 @@ const (
 // Start says that this node begins to answer. A refresh whose answer was lost
 // while no node was up is then known for what it is.
 func (i *Issuer) Start(ctx context.Context) error {
-	outage, err := i.c.DB.Start(ctx, i.c.Now())
+	outage, err := i.c.DB.Start(ctx, i.c.Now(), i.c.RefreshGrace)
 	if err == nil {
 		i.outage.Store(&outage)
 	}

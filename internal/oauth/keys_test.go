@@ -475,7 +475,7 @@ func TestRun(t *testing.T) {
 	}
 	cancel()
 	<-done
-	out, err := w.db.Start(t.Context(), w.clock.Now())
+	out, err := w.db.Start(t.Context(), w.clock.Now(), 0)
 	w.must(err)
 	if want := noon.Add(time.Minute); !out.DownAt.Equal(want) {
 		t.Errorf("the last sign of life is of %s, want %s", out.DownAt, want)

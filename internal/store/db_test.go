@@ -375,7 +375,7 @@ func allDeeds() []aDeed {
 		}),
 		deedOf("Beat", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error { return db.Beat(ctx, at) }),
 		deedOf("Start", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error {
-			return errOf(db.Start(ctx, at))
+			return errOf(db.Start(ctx, at, time.Minute))
 		}),
 
 		deedOf("CreateUser", true, struct {
@@ -1311,23 +1311,29 @@ func TestOutage(t *testing.T) {
 			want        Outage
 		}{
 			{start: at(0), want: Outage{UpAt: at(0)}},
-			{start: at(5), want: Outage{DownAt: at(0), UpAt: at(5)}},
+			{beat: at(4)},
+			{start: at(5), want: Outage{DownAt: at(4), UpAt: at(5)}},
 			{beat: at(7)},
 			{beat: at(8)},
 			{start: at(20), want: Outage{DownAt: at(8), UpAt: at(20)}},
-			{start: at(21), want: Outage{DownAt: at(20), UpAt: at(21)}},
+			// What begins within two minutes of the last start is the same outage still.
+			{start: at(21), want: Outage{DownAt: at(8), UpAt: at(21)}},
+			{beat: at(22)},
+			{start: at(30), want: Outage{DownAt: at(8), UpAt: at(30)}},
+			{beat: at(32)},
+			{start: at(33), want: Outage{DownAt: at(32), UpAt: at(33)}},
 		}
 		for i, s := range steps {
 			if !s.beat.IsZero() {
 				must(t, db.Beat(t.Context(), s.beat))
 				continue
 			}
-			if got, err := db.Start(t.Context(), s.start); err != nil || got != s.want {
+			if got, err := db.Start(t.Context(), s.start, 2*time.Minute); err != nil || got != s.want {
 				t.Errorf("step %d: Start(%v) = %v, %v, want %v", i, s.start, got, err, s.want)
 			}
 		}
 		must(t, db.do(t.Context(), func(tx *tx) error { return tx.setMeta("alive_at", "yesterday") }))
-		if _, err := db.Start(t.Context(), at(30)); err == nil || !strings.Contains(err.Error(), "alive_at") {
+		if _, err := db.Start(t.Context(), at(30), 0); err == nil || !strings.Contains(err.Error(), "alive_at") {
 			t.Errorf("with a sign of life that is no time: %v, want an error that names it", err)
 		}
 	})

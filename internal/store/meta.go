@@ -73,30 +73,28 @@ type Outage struct {
 
 // Beat leaves a sign of life.
 func (db *DB) Beat(ctx context.Context, at time.Time) error {
-	return db.do(ctx, func(tx *tx) error { return tx.setMeta("alive_at", strconv.FormatInt(micros(at), 10)) })
+	return db.do(ctx, func(tx *tx) error { return tx.setMetaTime("alive_at", at) })
 }
 
 // Start leaves the first sign of life and returns the outage that ends with it.
 // A move of a grant is a sign of life too, so that the sign before a crash is
-// never older than what the crash may have kept from being answered.
-func (db *DB) Start(ctx context.Context, at time.Time) (Outage, error) {
+// never older than what the crash may have kept from being answered. An outage
+// that begins less than a while after the last one ended is one with it: a server
+// that crashes as it starts, or the second of two that start after each other, has
+// not been up for anybody to come back to.
+func (db *DB) Start(ctx context.Context, at time.Time, while time.Duration) (Outage, error) {
 	return made(ctx, db, func(tx *tx) (Outage, error) {
-		out := Outage{UpAt: at}
+		out, before := Outage{UpAt: at}, Outage{}
 		if err := tx.alone("start"); err != nil {
 			return out, err
 		}
-		value, err := tx.meta("alive_at")
-		if err != nil {
+		if err := errors.Join(tx.metaTime("alive_at", &out.DownAt), tx.metaTime("down_at", &before.DownAt), tx.metaTime("up_at", &before.UpAt)); err != nil {
 			return out, err
 		}
-		if value != "" {
-			us, err := strconv.ParseInt(value, 10, 64)
-			if err != nil {
-				return out, fmt.Errorf("store: alive_at: %w", err)
-			}
-			out.DownAt = moment(us)
+		if !before.UpAt.IsZero() && out.DownAt.Sub(before.UpAt) < while {
+			out.DownAt = before.DownAt
 		}
-		return out, tx.setMeta("alive_at", strconv.FormatInt(micros(at), 10))
+		return out, errors.Join(tx.setMetaTime("alive_at", at), tx.setMetaTime("down_at", out.DownAt), tx.setMetaTime("up_at", at))
 	})
 }
 
@@ -104,6 +102,23 @@ func (db *DB) Start(ctx context.Context, at time.Time) (Outage, error) {
 func (db *DB) schema(ctx context.Context) (version int64, err error) {
 	err = db.reader(ctx).row("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
 	return version, classify(err)
+}
+
+func (t *tx) metaTime(name string, into *time.Time) error {
+	value, err := t.meta(name)
+	if err != nil || value == "" {
+		return err
+	}
+	us, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return fmt.Errorf("store: %s: %w", name, err)
+	}
+	*into = moment(us)
+	return nil
+}
+
+func (t *tx) setMetaTime(name string, at time.Time) error {
+	return t.setMeta(name, strconv.FormatInt(micros(at), 10))
 }
 
 // Check looks for damage: of the file, of references between rows, of the
