@@ -5,7 +5,7 @@
 
 # What the race detector slows down too much: the SQLite driver is ten times
 # slower under it. These run without it.
-PLAIN = ./internal/store/... ./internal/repo/...
+PLAIN = ./internal/store/... ./internal/repo/... ./internal/node
 
 run: build
 	.build/durward serve --demo --data .build/demo
@@ -15,7 +15,7 @@ build:
 	go build -buildvcs=false -o .build/durward ./cmd/durward
 
 test: packages lint
-	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo)
+	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test $(PLAIN)
 	cd examples && go build ./...
 	cd e2e && go test . && go test -parallel 6 ./nodes
@@ -48,6 +48,7 @@ mutations:
 soak: build
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
+	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./internal/node
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2m "./$$(dirname $$f)" || exit 1; \

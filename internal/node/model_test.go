@@ -33,6 +33,9 @@ const (
 	revokedFor  = accessLife + time.Minute + time.Hour
 	revokedKept = 24 * time.Hour
 
+	// What a signing key signed is of no use after so long, whoever signed it.
+	keyWithdrawnFor = 24*time.Hour + time.Minute + time.Hour
+
 	sessionsKept = 7 * 24 * time.Hour // after their absolute end
 )
 
@@ -131,8 +134,9 @@ type model struct {
 	now         func() time.Time
 	people      []*modelPerson
 	revocations []*modelRevocation
-	alive       time.Time            // last sign of life that a node left
-	gone        map[string]time.Time // signing keys that are no more, and when they ceased to sign
+	alive       time.Time                   // last sign of life that a node left
+	gone        map[string]time.Time        // signing keys that are no more, and when they ceased to sign
+	withdrawn   map[string]*modelRevocation // stolen ones
 }
 
 func (m *model) sessions() (all []*modelSession) {
@@ -232,7 +236,7 @@ func (m *model) started(others bool, down time.Time) {
 				// The grace had not run out when the last node ended: it begins anew.
 				d.must = now.Add(refreshGrace)
 			}
-			if d.may.After(earlier(m.alive, down)) {
+			if d.may.After(earlier(m.alive, down)) || m.alive.After(now) { // a sign from the future says nothing
 				d.may = later(d.may, now.Add(refreshGrace))
 			}
 			g.grace[n] = d
@@ -330,7 +334,19 @@ func (m *model) verified(a *modelAccess, at *peer) (all []durward.Code) {
 	now := m.now()
 	ok := durward.Code("")
 	retired, gone := m.gone[a.kid]
+	stolen := m.withdrawn[a.kid]
 	switch {
+	case stolen != nil && a.bound:
+		return []durward.Code{durward.InvalidToken, durward.TokenRevoked}
+	case stolen != nil:
+		all = append(all, durward.InvalidToken, durward.TokenRevoked)
+		switch {
+		case !now.Before(a.expires):
+			return append(all, durward.TokenExpired)
+		case !at.keys[a.kid] || stolen.known[at] && now.Before(stolen.until):
+			return all
+		}
+		return append(all, ok)
 	case a.bound, gone && !at.keys[a.kid]:
 		// It came without a proof of its key; or what signed it verifies no more.
 		// The latter is soon enough only where a clock was put back, or the signer

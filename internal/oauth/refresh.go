@@ -332,7 +332,9 @@ func (i *Issuer) sinceSuperseded(at, now time.Time) time.Duration {
 		case o.UpAt.IsZero(): // it lasts, or ends with this very answer
 			return 0
 		case at.Before(o.UpAt):
-			return now.Sub(o.UpAt)
+			if !now.Before(o.UpAt) { // else the clock was put back, and it says nothing
+				return now.Sub(o.UpAt)
+			}
 		}
 	}
 	return now.Sub(at)

@@ -1310,7 +1310,7 @@ func TestOutage(t *testing.T) {
 			beat, start time.Time
 			want        Outage
 		}{
-			{start: at(0), want: Outage{UpAt: at(0)}},
+			{start: at(0), want: Outage{DownAt: at(0), UpAt: at(0)}},
 			{beat: at(4)},
 			{start: at(5), want: Outage{DownAt: at(4), UpAt: at(5)}},
 			{beat: at(7)},
@@ -1322,6 +1322,8 @@ func TestOutage(t *testing.T) {
 			{start: at(30), want: Outage{DownAt: at(8), UpAt: at(30)}},
 			{beat: at(32)},
 			{start: at(33), want: Outage{DownAt: at(32), UpAt: at(33)}},
+			// A sign of life from the future says nothing.
+			{start: at(3), want: Outage{UpAt: at(3)}},
 		}
 		for i, s := range steps {
 			if !s.beat.IsZero() {

@@ -67,7 +67,7 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 
 // Outage is the time before a start in which no node was up.
 type Outage struct {
-	DownAt time.Time // last sign of life before; zero if there was none
+	DownAt time.Time // last sign of life before; UpAt if there was none, zero if it cannot be told
 	UpAt   time.Time
 }
 
@@ -91,8 +91,14 @@ func (db *DB) Start(ctx context.Context, at time.Time, while time.Duration) (Out
 		if err := errors.Join(tx.metaTime("alive_at", &out.DownAt), tx.metaTime("down_at", &before.DownAt), tx.metaTime("up_at", &before.UpAt)); err != nil {
 			return out, err
 		}
-		if !before.UpAt.IsZero() && out.DownAt.Sub(before.UpAt) < while {
+		if out.DownAt.IsZero() {
+			out.DownAt = at
+		}
+		if up := out.DownAt.Sub(before.UpAt); !before.UpAt.IsZero() && up >= 0 && up < while {
 			out.DownAt = before.DownAt
+		}
+		if out.DownAt.After(at) {
+			out.DownAt = time.Time{} // left by a clock that was put back since: it says nothing
 		}
 		return out, errors.Join(tx.setMetaTime("alive_at", at), tx.setMetaTime("down_at", out.DownAt), tx.setMetaTime("up_at", at))
 	})
