@@ -19,13 +19,15 @@ func main() {
 	binary := flag.String("durward", "../.build/durward", "the program")
 	dir := flag.String("dir", "", "folder for data, on the disk to measure; default a temporary one")
 	seconds := flag.Float64("seconds", 5, "length of each measurement over HTTP")
+	sessions := flag.Int("sessions", 200_000, "sessions of the filled databases; 10 million need 20 GB and half an hour")
+	only := flag.Bool("only-sessions", false, "measure the filled databases alone")
 	flag.Parse()
 	testing.Init()
 	// Short enough that the Digest responses made ahead last.
 	if err := flag.Set("test.benchtime", "200ms"); err != nil {
 		panic(err)
 	}
-	if err := run(*binary, *dir, time.Duration(*seconds*float64(time.Second))); err != nil {
+	if err := run(*binary, *dir, *sessions, *only, time.Duration(*seconds*float64(time.Second))); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -34,7 +36,7 @@ func main() {
 // row is a line of the table.
 type row struct{ what, figure, limit, ratio, aim string }
 
-func run(binary, dir string, length time.Duration) error {
+func run(binary, dir string, sessions int, only bool, length time.Duration) error {
 	if _, err := os.Stat(binary); err != nil {
 		return fmt.Errorf("%w: make build makes it", err)
 	}
@@ -46,14 +48,21 @@ func run(binary, dir string, length time.Duration) error {
 		defer os.RemoveAll(dir)
 	}
 	var rows []row
-	for _, measure := range []func() ([]row, error){
+	filled := func() ([]row, error) { return many(binary, dir, sessions, length) }
+	measures := []func() ([]row, error){
 		cached,
 		uncached,
 		schemes,
 		func() ([]row, error) { return refreshes(binary, dir, length) },
+		func() ([]row, error) { return onPostgres(binary, dir, length) },
 		func() ([]row, error) { return signIns(binary, dir, length) },
 		func() ([]row, error) { return start(binary, dir) },
-	} {
+		filled,
+	}
+	if only {
+		measures = measures[len(measures)-1:]
+	}
+	for _, measure := range measures {
 		more, err := measure()
 		if err != nil {
 			return err

@@ -29,7 +29,7 @@ import (
 const (
 	email    = "ada@example.com"
 	password = "plenty of words in a row"
-	clients  = 16
+	clients  = 32
 )
 
 // server is a durward serve that runs.
@@ -38,11 +38,14 @@ type server struct {
 	url string
 }
 
-// begin starts plain serve on a data folder, and returns how long it took from
-// there to the first answer.
-func begin(binary, data string) (*server, time.Duration, error) {
+// begin starts plain serve on a data folder, and on a database elsewhere where one
+// is named, and returns how long it took from there to the first answer.
+func begin(binary, data string, database ...string) (*server, time.Duration, error) {
 	cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	for _, url := range database {
+		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+url)
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -76,14 +79,20 @@ func (s *server) end() error {
 // folder makes a data folder with one person in it.
 func folder(binary, dir, name string) (string, error) {
 	data := filepath.Join(dir, name)
+	return data, addPerson(binary, data)
+}
+
+func addPerson(binary, data string, database ...string) error {
 	cmd := exec.Command(binary, "user", "add", email, "--password-stdin", "--data", data)
 	cmd.Env = []string{}
-	cmd.Stdin = strings.NewReader(password)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("user add: %w: %s", err, out)
+	for _, url := range database {
+		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+url)
 	}
-	return data, nil
+	cmd.Stdin = strings.NewReader(password)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("user add: %w: %s", err, out)
+	}
+	return nil
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * clients}}
@@ -148,7 +157,7 @@ func signedIn(s *server) ([]string, error) {
 }
 
 // refreshes measures refreshes over HTTP, each durable before its answer, beside
-// three limits: the raw statement in commits of sixteen, the raw fsync, and a
+// three limits: the raw statement in commits of as many as there are clients, the raw fsync, and a
 // handler that answers 204 to the same client.
 func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	data, err := folder(binary, dir, "refresh")
@@ -179,13 +188,6 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	if err := filler.end(); err != nil {
 		return nil, err
 	}
-	refresh := func(i int) error {
-		tokens, err := post(s.url+"/api/auth/refresh", map[string]string{"refresh_token": held[i]})
-		if err == nil {
-			held[i] = tokens["refresh_token"].(string)
-		}
-		return err
-	}
 	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNoContent)
@@ -200,7 +202,7 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	}
 	var over, group, alone, sync204 []float64
 	for range 3 {
-		r, err := rate(clients, length/3, refresh)
+		r, err := rate(clients, length/3, func(c int) error { return refresh(s, &held[c]) })
 		if err != nil {
 			return nil, err
 		}
@@ -238,27 +240,15 @@ func groupCommit(data string, length time.Duration) (float64, error) {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	ctx := context.Background()
+	ids, err := grantIDs(db)
+	if err != nil {
+		return 0, err
+	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	rows, err := conn.QueryContext(ctx, `SELECT id FROM grants LIMIT $1`, clients)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	var ids []string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return 0, err
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil || len(ids) != clients {
-		return 0, fmt.Errorf("%d grants: %w", len(ids), err)
-	}
 	var failed error
 	prepare := func(text string) *sql.Stmt {
 		stmt, err := conn.PrepareContext(ctx, text)
@@ -266,8 +256,7 @@ func groupCommit(data string, length time.Duration) (float64, error) {
 		return stmt
 	}
 	start, commit := prepare("BEGIN IMMEDIATE"), prepare("COMMIT")
-	move := prepare(`UPDATE grants SET generation = generation + 1, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $2,
-		replays = 0, idle_ends = $3, network = $4, agent = $5 WHERE id = $1 AND ended_at = 0`)
+	moves := prepare(move)
 	if failed != nil {
 		return 0, failed
 	}
@@ -277,7 +266,7 @@ func groupCommit(data string, length time.Duration) (float64, error) {
 		}
 		now := time.Now()
 		for _, id := range ids {
-			if _, err := move.Exec(id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24", "Go program"); err != nil {
+			if _, err := moves.Exec(id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24", "Go program"); err != nil {
 				return err
 			}
 		}
