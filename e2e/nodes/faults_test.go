@@ -77,12 +77,17 @@ func (f *fleet) settle() {
 
 // rest is how many descriptors each node has open while nobody asks anything.
 func (h *house) rest(f *fleet) []int {
+	h.t.Helper()
 	f.http.CloseIdleConnections()
 	counts := make([]int, len(h.nodes))
 	for i, n := range h.nodes {
+		same := 0 // how often in a row the count was the same
 		h.eventually(func() error {
 			was := counts[i]
 			if counts[i] = n.descriptors(); counts[i] != was {
+				same = 0
+			}
+			if same++; same < 50 {
 				return fmt.Errorf("node %s has %d descriptors open, a moment ago it had %d", n.name, counts[i], was)
 			}
 			return nil
@@ -91,22 +96,23 @@ func (h *house) rest(f *fleet) []int {
 	return counts
 }
 
-// slack is how many descriptors or goroutines more are no leak: a pool may have
-// grown by some connections.
-const slack = 12
+const (
+	// pools is how many connections a node may keep once it needed them: 24 to
+	// Postgres, some to Redis.
+	pools = 30
+
+	// slack is how many goroutines more are no leak: of clients and connections.
+	slack = 12
+)
 
 // leaks demands that the nodes have no more open than before, once nobody asks
 // anything.
 func (h *house) leaks(f *fleet, before []int) {
 	h.t.Helper()
-	f.http.CloseIdleConnections()
-	for i, n := range h.nodes {
-		h.eventually(func() error {
-			if open := n.descriptors(); open > before[i]+slack {
-				return fmt.Errorf("node %s has %d descriptors open, %d before the faults", n.name, open, before[i])
-			}
-			return nil
-		})
+	for i, open := range h.rest(f) {
+		if open > before[i]+pools {
+			h.t.Errorf("node %s has %d descriptors open, %d before the faults", h.nodes[i].name, open, before[i])
+		}
 	}
 }
 
@@ -130,7 +136,7 @@ func (h *house) compareGoroutines() {
 	fresh := n.goroutines()
 	for i, count := range counts {
 		if count > fresh+slack {
-			h.t.Errorf("node %s has %d goroutines, a fresh one %d", h.nodes[i].name, count, fresh)
+			h.t.Errorf("node %s has %d goroutines, a fresh one %d\n%s", h.nodes[i].name, count, fresh, h.nodes[i].stderr)
 		}
 	}
 	h.t.Logf("goroutines: %d, of a fresh node %d", counts, fresh)

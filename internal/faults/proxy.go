@@ -5,6 +5,7 @@ package faults
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
@@ -210,11 +211,35 @@ func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
 	}
 }
 
-// Committed matches the answer with which Postgres says that a transaction was
-// committed: CommandComplete with the tag COMMIT
+// Committed matches the answer with which Postgres says that something was
+// committed: CommandComplete with the tag COMMIT, or that of a statement that
+// changes rows, followed by ReadyForQuery outside a transaction
 // (https://www.postgresql.org/docs/15/protocol-message-formats.html).
 func Committed(answer []byte) bool {
-	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
+	changed := false
+	for len(answer) >= 5 {
+		kind, length := answer[0], int(binary.BigEndian.Uint32(answer[1:]))
+		if length < 4 || length >= len(answer) {
+			return false
+		}
+		body := answer[5 : 1+length]
+		answer = answer[1+length:]
+		switch kind {
+		case 'C':
+			verb, _, _ := bytes.Cut(bytes.TrimRight(body, "\x00"), []byte(" "))
+			switch string(verb) {
+			case "COMMIT":
+				return true
+			case "INSERT", "UPDATE", "DELETE":
+				changed = true
+			}
+		case 'Z':
+			if changed && string(body) == "I" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Listening matches the answer with which Postgres begins to tell of notifications:

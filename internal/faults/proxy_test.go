@@ -154,23 +154,31 @@ func TestCommitted(t *testing.T) {
 	p := NewProxy(t, postgres.Addr())
 	postgres.SQL(t, "postgres", "CREATE TABLE kept (n int)")
 	p.Lose(Committed)
-	if out, err := psql(t, p, "INSERT INTO kept VALUES (1)"); err != nil {
-		t.Errorf("without COMMIT: %v %s", err, out)
+	if out, err := psql(t, p, "SELECT count(*) FROM kept", "BEGIN", "INSERT INTO kept VALUES (1)", "ROLLBACK"); err != nil || p.Lost() != 0 {
+		t.Errorf("nothing is committed: %v %s, %d lost", err, out, p.Lost())
 	}
-	if out, err := psql(t, p, "BEGIN; INSERT INTO kept VALUES (2); COMMIT"); err == nil || p.Lost() != 1 {
-		t.Errorf("with COMMIT: %v %s, %d lost", err, out, p.Lost())
+	if out, err := psql(t, p, "BEGIN", "INSERT INTO kept VALUES (2)", "COMMIT"); err == nil || p.Lost() != 1 {
+		t.Errorf("a transaction: %v %s, %d lost", err, out, p.Lost())
 	}
-	if got := postgres.SQL(t, "postgres", "SELECT sum(n) FROM kept"); got != "3" {
-		t.Errorf("the rows make %s, want 3", got)
+	if out, err := psql(t, p, "INSERT INTO kept VALUES (4)"); err == nil || p.Lost() != 2 {
+		t.Errorf("a statement by itself: %v %s, %d lost", err, out, p.Lost())
+	}
+	if got := postgres.SQL(t, "postgres", "SELECT sum(n) FROM kept"); got != "6" {
+		t.Errorf("the rows make %s, want 6", got)
 	}
 }
 
-func psql(t *testing.T, p *Proxy, statements string) (string, error) {
+// psql runs statements, each by itself.
+func psql(t *testing.T, p *Proxy, statements ...string) (string, error) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(p.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", host, "-p", port, "-U", "durward", "-d", "postgres", "-c", statements).CombinedOutput()
+	args := []string{"-XAtq", "-v", "ON_ERROR_STOP=1", "-h", host, "-p", port, "-U", "durward", "-d", "postgres"}
+	for _, s := range statements {
+		args = append(args, "-c", s)
+	}
+	out, err := exec.CommandContext(t.Context(), "psql", args...).CombinedOutput()
 	return string(out), err
 }
