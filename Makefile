@@ -48,6 +48,7 @@ mutations:
 soak: build
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
+	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
 	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./internal/node
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \

@@ -107,6 +107,8 @@ func (db *DB) CountReplay(ctx context.Context, id [16]byte, generation uint32) (
 	return made(ctx, db, func(tx *tx) (count int, err error) {
 		err = tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
 			grantID(id), generation).Scan(&count)
+		// Another's that counts for this one is no harm.
+		tx.proves(`SELECT 1 FROM grants WHERE id = $1 AND (generation <> $2 OR replays >= $3)`, grantID(id), int64(generation), count)
 		return count, err
 	})
 }
