@@ -196,6 +196,7 @@ func (m *model) endAll(p *modelPerson, keep *modelSession, at *peer) {
 
 // polled says that a node has read the feed.
 func (m *model) polled(at *peer) {
+	at.fresh = m.now()
 	for _, r := range m.revocations {
 		if !r.forgotten && m.now().Before(r.until) {
 			r.known[at] = true
@@ -329,8 +330,17 @@ func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from acc
 	return nil
 }
 
-// verified says how a node may judge an access token.
-func (m *model) verified(a *modelAccess, at *peer) (all []durward.Code) {
+// verified says how a node may judge an access token. A list of revocations that is
+// older than a token lives serves nobody.
+func (m *model) verified(a *modelAccess, at *peer) []durward.Code {
+	all := m.judged(a, at)
+	if m.now().Sub(at.fresh) > accessLife {
+		all = append(slices.DeleteFunc(all, func(c durward.Code) bool { return c == "" }), durward.AuthUnavailable)
+	}
+	return all
+}
+
+func (m *model) judged(a *modelAccess, at *peer) (all []durward.Code) {
 	now := m.now()
 	ok := durward.Code("")
 	retired, gone := m.gone[a.kid]
