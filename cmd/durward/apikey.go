@@ -47,7 +47,7 @@ type apikeyAdd struct {
 }
 
 func (v apikeyAdd) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ type apikeyList struct {
 }
 
 func (v apikeyList) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, reading)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (v apikeyRevoke) Run(e *environment) (err error) {
 	if account.WithoutKeys(v.ID) != v.ID {
 		return &exitError{exitUsage, errors.New("that is a whole key, and everybody on the machine can read the arguments"), "Give its id, or its first 11 characters. The key may be seen by others now: revoke it."}
 	}
-	s, err := v.open(e, false)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}

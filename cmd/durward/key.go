@@ -76,7 +76,7 @@ type keyRotate struct {
 }
 
 func (v keyRotate) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ type keyRetire struct {
 }
 
 func (v keyRetire) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}

@@ -742,8 +742,11 @@ func (l *loaded) databaseURL() string {
 
 // store is how the database is opened.
 func (l *loaded) store() store.Config {
-	return store.Config{URL: l.databaseURL(), KeepSchema: !l.Database.Migrate}
+	return store.Config{URL: l.databaseURL(), KeepSchema: !l.Database.Migrate, Mark: l.markPath()}
 }
+
+// markPath is where this node keeps how far the history of the database is.
+func (l *loaded) markPath() string { return filepath.Join(l.DataDir, "durward.mark") }
 
 // databaseFile is the file of the database, where it is one.
 func (l *loaded) databaseFile() (path string, ok bool) {

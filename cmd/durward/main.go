@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -200,6 +201,9 @@ func firstWords(command string) string {
 	return strings.Join(words, " ")
 }
 
+// wanting is what can be reached, and is not what it has to be.
+var wanting = []error{store.ErrWentBack, store.ErrInUse, store.ErrNotEmpty, store.ErrNotBackup, store.ErrDiffers, fs.ErrExist}
+
 // report prints what was wrong, then a hint, and returns the status.
 func report(e *environment, machine bool, err error) int {
 	status, hint := exitRefused, ""
@@ -214,6 +218,9 @@ func report(e *environment, machine bool, err error) int {
 		text, hint = refusal.Detail, refusal.Hint
 	case errors.As(err, &open):
 		status, hint = exitUnreachable, open.Hint
+		if slices.ContainsFunc(wanting, func(e error) bool { return errors.Is(err, e) }) {
+			status = exitRefused
+		}
 	case errors.Is(err, seal.ErrWrongKey):
 		status = exitUnreachable
 	case errors.Is(err, store.ErrDamaged):

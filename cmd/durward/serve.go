@@ -19,13 +19,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/durward-auth/durward/internal/oauth"
 	"github.com/durward-auth/durward/internal/server"
+	"github.com/durward-auth/durward/internal/store"
 )
 
 type serveVerb struct {
 	place
 	Listen string `help:"Address to listen on; port 0 picks a free one." placeholder:"ADDR"`
 	Demo   bool   `help:"Show a full round: two people to sign in as, open registration, everything in a temporary folder (or in --data)."`
+
+	AcceptRollback bool `help:"Begin a new epoch with a database that went back: everybody signs in again, API keys and signing keys end. Where it did not go back this does nothing."`
+	KeepSessions   bool `help:"With --accept-rollback: keep sessions and keys. What was revoked in the time that the database lost is alive again."`
 }
 
 // What a client may take of the server before it has said who it is.
@@ -63,7 +68,15 @@ func (v serveVerb) Run(e *environment) (err error) {
 
 	ctx, stop := context.WithCancel(e)
 	defer stop()
-	s, err := openSystem(ctx, l, true, log)
+	if v.KeepSessions && !v.AcceptRollback {
+		return &exitError{exitUsage, errors.New("--keep-sessions says how to accept a rollback"), "Give --accept-rollback too, or neither."}
+	}
+	if v.AcceptRollback {
+		if err := v.accept(ctx, l, log); err != nil {
+			return err
+		}
+	}
+	s, err := openSystem(ctx, l, creating, log)
 	if err != nil {
 		return err
 	}
@@ -150,6 +163,27 @@ func (v serveVerb) Run(e *environment) (err error) {
 	if err := web.Shutdown(drain); err != nil {
 		log.Warn("not all requests could finish", "error", err)
 		return web.Close()
+	}
+	return nil
+}
+
+// accept begins a new epoch where the database went back.
+func (v serveVerb) accept(ctx context.Context, l *loaded, log *slog.Logger) error {
+	if _, err := l.prepare(ctx, true); err != nil {
+		return err
+	}
+	c := l.store()
+	c.Log = log
+	ended, wentBack, err := store.AcceptRollback(ctx, c, oauth.NewEpoch(v.KeepSessions, time.Now()))
+	if err != nil {
+		return err
+	}
+	if !wentBack {
+		log.Info("the database did not go back: there is nothing to accept")
+		return nil
+	}
+	for _, line := range endedLines(ended, v.KeepSessions, l.Tokens.Algorithm) {
+		log.Warn(line)
 	}
 	return nil
 }

@@ -24,12 +24,25 @@ type system struct {
 	config *loaded
 }
 
-// openSystem opens the data of a configuration, making them with create where
-// there are none. The caller closes it.
-func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (*system, error) {
-	isNew, err := l.prepare(ctx, create)
+// use is what a verb opens the data for.
+type use int
+
+const (
+	reading  use = iota // also of a database that went back
+	writing             // which refuses that
+	creating            // writing, and making what is not there
+)
+
+// openSystem opens the data of a configuration. The caller closes it.
+func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*system, error) {
+	isNew, err := l.prepare(ctx, u == creating)
 	if err != nil {
 		return nil, err
+	}
+	if isNew {
+		if err := store.MayBeNew(l.store()); err != nil {
+			return nil, err
+		}
 	}
 	master, err := l.master(isNew)
 	if err != nil {
@@ -40,7 +53,7 @@ func openSystem(ctx context.Context, l *loaded, create bool, log *slog.Logger) (
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
+		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate, Mark: l.markPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
 		Issuer: oauth.Config{
 			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
@@ -105,16 +118,16 @@ var operator = account.From{Actor: "operator"}
 
 // open opens the system for a verb. What goes wrong is said by the verb's error,
 // so the log is silent.
-func (p place) open(e *environment, create bool) (*system, error) {
+func (p place) open(e *environment, u use) (*system, error) {
 	l, err := p.load(e)
 	if err != nil {
 		return nil, err
 	}
 	l.Redis.URL = "" // a verb counts nothing
-	return openSystem(e, l, create, slog.New(slog.DiscardHandler))
+	return openSystem(e, l, u, slog.New(slog.DiscardHandler))
 }
 
-// openStore opens the database alone, for verbs that need no key.
+// openStore opens the database alone, for verbs that read and need no key.
 func (p place) openStore(e *environment) (*store.DB, error) {
 	l, err := p.load(e)
 	if err != nil {
@@ -123,7 +136,13 @@ func (p place) openStore(e *environment) (*store.DB, error) {
 	if _, err := l.prepare(e, false); err != nil {
 		return nil, err
 	}
-	return store.Open(e, l.store())
+	c := l.store()
+	c.WentBack = true
+	return store.Open(e, c)
 }
 
-func (s *system) close(err *error) { *err = errors.Join(*err, s.Close()) }
+// close closes the system. What a verb revoked is in the history from then on.
+func (s *system) close(err *error) {
+	_ = s.DB.KeepMark(context.Background()) // a server writes it down too, within a second
+	*err = errors.Join(*err, s.Close())
+}

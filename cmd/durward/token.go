@@ -127,7 +127,7 @@ func (v tokenVerify) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := v.open(e, false)
+	s, err := v.open(e, reading)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ type tokenIssue struct {
 }
 
 func (v tokenIssue) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (v userAdd) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := v.open(e, true)
+	s, err := v.open(e, creating)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ type userList struct {
 }
 
 func (v userList) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, reading)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ type userShow struct {
 }
 
 func (v userShow) Run(e *environment) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, reading)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ type onPerson struct {
 // do does the deed and prints the person as they are after it: said names their
 // address.
 func (v onPerson) do(e *environment, said string, deed func(*system, store.User) error) (err error) {
-	s, err := v.open(e, false)
+	s, err := v.open(e, reading)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	Log       *slog.Logger
 
 	KeepSchema bool             // refuse a schema of an older program
+	Mark       string           // file in which the node keeps how far the history of the database is; "" is none
+	WentBack   bool             // open a database that went back all the same, for reading
 	Local      func() time.Time // the clock of this machine, where it is another's; nil is time.Now
 }
 
@@ -61,7 +63,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, Now: c.Now, Local: c.Local, Log: c.Log})
+	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, Mark: c.Mark, WentBack: c.WentBack, Now: c.Now, Local: c.Local, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (i *Issuer) cookieHash(value string) ([]byte, error) {
 		return nil, fmt.Errorf("oauth: not of the form of a session cookie: %w", durward.SessionExpired)
 	}
 	h := sha256.New()
-	_, _ = io.WriteString(h, "durward session cookie\x00"+i.c.DB.Epoch()+"\x00")
+	_, _ = io.WriteString(h, "durward session cookie\x00"+i.c.DB.SessionEpoch()+"\x00")
 	h.Write(raw)
 	return h.Sum(nil), nil
 }

@@ -51,8 +51,8 @@ func (r *ring) key(number uint8) (refreshKey, bool) {
 	return refreshKey{}, false
 }
 
-// makeKeys fills an empty database: one refresh key, one signing key and its
-// spare. Of several processes that start at once, one makes them.
+// makeKeys fills an empty database, or one whose keys ended with its epoch: one
+// refresh key, one signing key and its spare. Of several processes that start at once, one makes them.
 func (i *Issuer) makeKeys(ctx context.Context) error {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // crypto/rand.Read never returns an error
@@ -69,7 +69,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 		return nil
 	}
 	keys, err := i.c.DB.Keys(ctx, store.UseSigning)
-	if err != nil || len(keys) > 0 {
+	if err != nil || slices.ContainsFunc(keys, func(k store.Key) bool { return k.State != store.KeyGone }) {
 		return err
 	}
 	active, err := i.newSigningKey(store.KeyActive)
@@ -189,7 +189,7 @@ func (i *Issuer) readRing(ctx context.Context) error {
 		// The epoch is mixed in, so that a restored database honours no token of
 		// the time that it forgot.
 		mixed := hmac.New(sha256.New, secret)
-		mixed.Write([]byte("epoch " + i.c.DB.Epoch()))
+		mixed.Write([]byte("epoch " + i.c.DB.SessionEpoch()))
 		fresh.keys = append(fresh.keys, refreshKey{number: row.Number, secret: mixed.Sum(nil)})
 	}
 	if len(fresh.keys) == 0 {
@@ -199,10 +199,14 @@ func (i *Issuer) readRing(ctx context.Context) error {
 	return nil
 }
 
-// wrongMaster says what to do when a key does not open.
 func (i *Issuer) wrongMaster(what string, err error) error {
+	return wrongMaster(i.c.Master, what, err)
+}
+
+// wrongMaster says what to do when a key does not open.
+func wrongMaster(master *seal.Master, what string, err error) error {
 	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("oauth: %s in the database was sealed with another master key than %s: put the right key file back, or restore database and key file of the same server: %w", what, i.c.Master.KeyID(), err)
+		return fmt.Errorf("oauth: %s in the database was sealed with another master key than %s: put the right key file back, or restore database and key file of the same server: %w", what, master.KeyID(), err)
 	}
 	return fmt.Errorf("oauth: %s: %w", what, err)
 }
@@ -499,6 +503,17 @@ func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
 	return store.Event{ID: newID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
 }
 
+// keepMark writes down how far the history of the database is. One that went back
+// under this node goes on being served, by what the node knows in memory; that is
+// said, and it does not start again with it.
+func (i *Issuer) keepMark(ctx context.Context) error {
+	err := i.c.DB.KeepMark(ctx)
+	if errors.Is(err, store.ErrWentBack) {
+		i.wentBack.Store(true)
+	}
+	return err
+}
+
 // Run keeps the keys as the database has them and moves them along, and tells
 // the database that this node is up, until ctx ends.
 func (i *Issuer) Run(ctx context.Context) {
@@ -527,12 +542,13 @@ func (i *Issuer) Run(ctx context.Context) {
 				reached = began
 			}
 		}
+		err = errors.Join(err, i.keepMark(ctx))
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {
-				i.c.Log.Error("signing keys cannot be followed", "error", err)
+				i.c.Log.Error("keys and history of the database cannot be followed", "error", err)
 			} else {
-				i.c.Log.Info("signing keys are followed again")
+				i.c.Log.Info("keys and history of the database are followed again")
 			}
 		}
 	}

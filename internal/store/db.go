@@ -53,14 +53,27 @@ type Config struct {
 	// reckoned between two questions; nil is time.Now.
 	Local func() time.Time
 
+	// Mark is the file in which this node keeps how far the history of the database
+	// is, so that one that went back is refused with ErrWentBack. Empty keeps none.
+	Mark string
+
+	// WentBack opens a database that went back all the same, and leaves the file as
+	// it is.
+	WentBack bool
+
 	Log *slog.Logger
+
+	alone   bool // refuse a database that somebody else has open with ErrInUse, and keep others out
+	scratch bool // a file that is thrown away where it does not become whole
 }
 
 // DB is one database. It is safe for concurrent use.
 type DB struct {
-	engine engine
-	now    func() time.Time
-	epoch  string
+	engine       engine
+	now          func() time.Time
+	epoch        string
+	sessionEpoch string
+	history      history
 }
 
 // Open opens a database, makes it where there is none, and brings its schema to
@@ -71,12 +84,24 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	db := &DB{engine: e, now: e.now}
+	if !c.WentBack {
+		db.history.path = c.Mark
+	}
+	// Before anything is changed.
+	if err := db.history.compare(ctx, e); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
 	if _, err := migrate(ctx, e, c.whole()); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
-	db := &DB{engine: e, now: e.now}
 	if err := db.makeEpoch(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	if db.history.last.epoch != db.epoch {
+		if err := db.KeepMark(ctx); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
 	return db, nil
 }

@@ -113,7 +113,11 @@ func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	from, err = migrate(ctx, e, c)
+	// Before anything is changed.
+	h := history{path: c.Mark}
+	if err = h.compare(ctx, e); err == nil {
+		from, err = migrate(ctx, e, c)
+	}
 	return from, schemaVersion, errors.Join(err, e.close())
 }
 

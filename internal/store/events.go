@@ -25,6 +25,7 @@ const (
 	EventKeyCreated        = "key_created"
 	EventKeyState          = "key_state"
 	EventKeyWithdrawn      = "key_withdrawn"
+	EventEpochBegun        = "epoch_begun"
 	EventAPIKeyCreated     = "api_key_created"
 	EventAPIKeyRotated     = "api_key_rotated"
 	EventAPIKeyRevoked     = "api_key_revoked"

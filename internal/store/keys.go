@@ -57,7 +57,8 @@ func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
 	})
 }
 
-// AddKeyIfNone adds keys where there are none of the first one's use: of several
+// AddKeyIfNone adds keys where there are none of the first one's use, but for
+// those that are gone: of several
 // processes that start at once, one adds its own.
 func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	return db.do(ctx, func(tx *tx) error {
@@ -65,7 +66,7 @@ func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 			return err
 		}
 		var n int
-		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = $1`, keys[0].Use).Scan(&n); err != nil || n > 0 {
+		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = $1 AND state <> $2`, keys[0].Use, KeyGone).Scan(&n); err != nil || n > 0 {
 			return err
 		}
 		for _, k := range keys {

@@ -33,16 +33,27 @@ func (t *tx) firstMeta(name, value string) (string, error) {
 
 // makeEpoch reads the epoch, drawing it where the database is new.
 func (db *DB) makeEpoch(ctx context.Context) (err error) {
-	if db.epoch, err = db.reader(ctx).meta("epoch"); err != nil || db.epoch != "" {
+	if db.epoch, err = db.reader(ctx).meta(metaEpoch); err != nil {
 		return classify(err)
 	}
-	db.epoch, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("epoch", rand.Text()) })
-	return err
+	if db.epoch == "" {
+		if db.epoch, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta(metaEpoch, rand.Text()) }); err != nil {
+			return err
+		}
+	}
+	if db.sessionEpoch, err = db.reader(ctx).meta(metaSessionEpoch); db.sessionEpoch == "" {
+		db.sessionEpoch = db.epoch
+	}
+	return classify(err)
 }
 
 // Epoch is drawn when a database is made and anew when it is restored from a
 // copy: what counts on the past that was lost must not go on.
 func (db *DB) Epoch() string { return db.epoch }
+
+// SessionEpoch is mixed with the secrets of sessions: a session of another one is
+// none. It is the epoch, unless sessions were kept when that began.
+func (db *DB) SessionEpoch() string { return db.sessionEpoch }
 
 // Issuer binds the database to one issuer: the first to come. It refuses any
 // other, since its tokens would be other tokens.
@@ -136,6 +147,15 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 	version, err := db.schema(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range references {
+		var n int64
+		if err := db.reader(ctx).row(`SELECT count(*) FROM ` + r.table + ` WHERE NOT EXISTS (SELECT 1 FROM ` + r.to + ` WHERE ` + r.to + `.id = ` + r.table + `.` + r.column + `)`).Scan(&n); err != nil {
+			return nil, classify(err)
+		}
+		if n > 0 {
+			problems = append(problems, fmt.Sprintf("%d rows of %s refer to rows of %s that are not there", n, r.table, r.to))
+		}
 	}
 	if version != schemaVersion {
 		problems = append(problems, fmt.Sprintf("the schema is of version %d, this program's is %d", version, schemaVersion))

@@ -38,6 +38,8 @@ type postgresEngine struct {
 	reading *sql.DB // over readers
 	clock   serverClock
 
+	alone *pgx.Conn // holds the lock that keeps others out; nil where that was not asked for
+
 	stop       context.CancelFunc
 	background sync.WaitGroup
 }
@@ -81,6 +83,11 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	e.stop = stop
 	if err := e.clock.ask(ctx, e.reading, askedAtOnce); err != nil {
 		return nil, errors.Join(e.unreachable(ctx, err), e.close())
+	}
+	if c.alone {
+		if err := e.keepOthersOut(ctx); err != nil {
+			return nil, errors.Join(err, e.close())
+		}
 	}
 	e.background.Go(func() { e.clock.run(background, e.reading) })
 	return e, nil
@@ -181,9 +188,35 @@ func (e *postgresEngine) close() error {
 	e.stop()
 	e.background.Wait()
 	err := errors.Join(e.reading.Close(), e.writing.Close())
+	if e.alone != nil {
+		ending, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err = errors.Join(err, e.alone.Close(ending))
+	}
 	e.writers.Close()
 	e.readers.Close()
 	return err
+}
+
+// inUse is the lock that each node holds shared for as long as it runs, and whoever
+// wants the database for itself alone.
+const inUse = "hashtextextended('durward:in use', 0)"
+
+// keepOthersOut takes the lock for this engine alone, until it is closed.
+func (e *postgresEngine) keepOthersOut(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, e.config.Copy())
+	if err != nil {
+		return e.unreachable(ctx, err)
+	}
+	e.alone = conn
+	var got bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+inUse+")").Scan(&got); err != nil {
+		return classify(err)
+	}
+	if !got {
+		return &OpenError{"Stop all nodes that work with it.", ErrInUse}
+	}
+	return nil
 }
 
 func (e *postgresEngine) now() time.Time { return e.clock.now() }
@@ -586,6 +619,13 @@ func (e *postgresEngine) listen(ctx context.Context, wake func()) error {
 		return do(ctx)
 	}
 	if err := bounded(func(ctx context.Context) error {
+		var got bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock_shared("+inUse+")").Scan(&got); err != nil {
+			return err
+		}
+		if !got {
+			return fmt.Errorf("%w: it is restored or copied", ErrInUse)
+		}
 		_, err := conn.Exec(ctx, "LISTEN "+channel)
 		return err
 	}); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"time"
 )
 
@@ -49,10 +50,28 @@ func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (li
 const revocationsKept = 24 * time.Hour
 
 // PurgeRevocations forgets what no token can be concerned by any more, by a clock
-// a day behind.
+// a day behind. The highest number that was forgotten is kept, so that a database
+// does not look as if it had gone back.
 func (db *DB) PurgeRevocations(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`DELETE FROM revocations WHERE until <= $1`, micros(db.now().Add(-revocationsKept)))
+		if err := tx.alone("purge"); err != nil {
+			return err
+		}
+		before := micros(db.now().Add(-revocationsKept))
+		var last int64
+		if err := tx.row(`SELECT coalesce(max(seq), 0) FROM revocations WHERE until <= $1`, before).Scan(&last); err != nil || last == 0 {
+			return err
+		}
+		purged, err := tx.purged()
+		if err != nil {
+			return err
+		}
+		if last > purged {
+			if err := tx.setMeta(metaPurged, strconv.FormatInt(last, 10)); err != nil {
+				return err
+			}
+		}
+		_, err = tx.exec(`DELETE FROM revocations WHERE until <= $1 AND seq <= $2`, before, last)
 		return err
 	})
 }

@@ -34,9 +34,19 @@ type sqliteEngine struct {
 
 // dsn names the file and what every connection to it is set to.
 // synchronous=FULL: a commit is on the disk before its answer leaves.
-func dsn(path string, readOnly bool) string {
+//
+// Without a write-ahead log and in exclusive locking, a connection holds the file from
+// its first lock to its end, and does not get there while another connection is open.
+func dsn(path string, readOnly bool, c Config) string {
+	wait, locking, journal, sync := "5000", "NORMAL", "WAL", "FULL"
+	if c.alone {
+		wait, locking, journal = "500", "EXCLUSIVE", "DELETE"
+	}
+	if c.scratch {
+		locking, journal, sync = "EXCLUSIVE", "OFF", "OFF"
+	}
 	q := url.Values{"_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		"busy_timeout(" + wait + ")", "locking_mode(" + locking + ")", "journal_mode(" + journal + ")", "synchronous(" + sync + ")", "foreign_keys(ON)",
 		"journal_size_limit(67108864)", "wal_autocheckpoint(1000)", "trusted_schema(OFF)", "cache_size(-4096)",
 	}}
 	if readOnly {
@@ -65,19 +75,26 @@ func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, erro
 	if e.clock == nil {
 		e.clock = time.Now
 	}
-	if e.writer, err = sql.Open("sqlite", dsn(abs, false)); err != nil {
+	if e.writer, err = sql.Open("sqlite", dsn(abs, false, c)); err != nil {
 		return nil, err
 	}
 	e.writer.SetMaxOpenConns(1)
-	if e.readers, err = sql.Open("sqlite", dsn(abs, true)); err != nil {
+	if e.readers, err = sql.Open("sqlite", dsn(abs, true, c)); err != nil {
 		return nil, errors.Join(err, e.writer.Close())
 	}
 	e.readers.SetMaxOpenConns(4)
 	e.readers.SetMaxIdleConns(4)
 	e.reading = statements{prepare: e.readers.PrepareContext}
-	if err := e.writer.PingContext(ctx); err != nil {
-		if damaged(err) {
+	err = e.writer.PingContext(ctx)
+	if err == nil && c.alone {
+		_, err = e.writer.ExecContext(ctx, "BEGIN EXCLUSIVE; COMMIT")
+	}
+	if err != nil {
+		switch {
+		case damaged(err):
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		case c.alone && busy(err):
+			err = &OpenError{"Stop the server, and whatever else has the file open.", fmt.Errorf("%w: %w", ErrInUse, err)}
 		}
 		return nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), e.writer.Close(), e.readers.Close())
 	}
@@ -338,34 +355,8 @@ func (s *statements) close() {
 
 // integrity asks the engine to check its own file.
 func (e *sqliteEngine) integrity(ctx context.Context) (problems []string, err error) {
-	for _, q := range []string{"PRAGMA integrity_check", "PRAGMA foreign_key_check"} {
-		rows, err := e.readers.QueryContext(ctx, q)
-		if err != nil {
-			return nil, classify(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		for rows.Next() {
-			values := make([]any, len(columns))
-			for i := range values {
-				values[i] = new(sql.NullString)
-			}
-			if err := rows.Scan(values...); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
-			first := values[0].(*sql.NullString).String
-			switch {
-			case len(columns) == 1 && first != "ok":
-				problems = append(problems, first)
-			case len(columns) > 1:
-				problems = append(problems, fmt.Sprintf("a row of %s refers to a row of %s that is not there", first, values[2].(*sql.NullString).String))
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return nil, classify(err)
-		}
-	}
-	return problems, nil
+	return collect(e.reader(ctx), func(row scanner) (problem string, err error) {
+		err = row.Scan(&problem)
+		return problem, err
+	}, `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`)
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// An older copy in the place of the database: it is not served until the operator
+// accepts that. Then everybody signs in again, and what was revoked in the time that
+// was lost stays dead; or, if they want it so, all go on.
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		t.Run(map[bool]string{false: "ends", true: "keeps"}[keep], func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			addPerson(t, dir, "ada@example.com", testPassword)
+			serving := func(args ...string) *process {
+				return serve(t, program(nil, append([]string{"serve", "--listen", "127.0.0.1:0", "--data", dir}, args...)...))
+			}
+			p := serving()
+			kept := p.signIn("ada@example.com", testPassword)
+			revoked := p.signIn("ada@example.com", testPassword)
+			key, stderr, status := command(t, "", "apikey", "add", "ada@example.com", "--name", "N", "--data", dir)
+			if status != 0 {
+				t.Fatal(stderr)
+			}
+			key = strings.TrimSpace(key)
+			p.stop()
+			path := filepath.Join(dir, "durward.db")
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			p = serving()
+			if a := p.ask("POST", "/api/auth/logout", revoked.member("access_token"), ""); a.status != 204 {
+				t.Fatalf("logout: %d %s", a.status, a.body)
+			}
+			late := p.signIn("ada@example.com", testPassword)
+			p.ask("POST", "/api/auth/logout", late.member("access_token"), "")
+			if _, stderr, status := command(t, "", "apikey", "revoke", key[:11], "--data", dir); status != 0 {
+				t.Fatal(stderr)
+			}
+			p.stop()
+			if err := os.WriteFile(path, old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+
+			if _, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir); status != 1 || !strings.Contains(stderr, "the database went back") || !strings.Contains(stderr, "--accept-rollback") {
+				t.Fatalf("an older copy: %d %s", status, stderr)
+			}
+			accept := []string{"--accept-rollback"}
+			want := map[string]int{"of before": 401, "revoked": 401, "late": 401, "key": 401}
+			wantRefresh := "REFRESH_INVALID"
+			if keep {
+				accept = append(accept, "--keep-sessions")
+				want, wantRefresh = map[string]int{"of before": 200, "revoked": 200, "late": 200, "key": 200}, ""
+			}
+			p = serving(accept...)
+			for name, token := range map[string]string{"of before": kept.member("access_token"), "revoked": revoked.member("access_token"), "late": late.member("access_token"), "key": key} {
+				if a := p.ask("GET", "/api/profile", token, ""); a.status != want[name] {
+					t.Errorf("%s: %d %s", name, a.status, a.body)
+				}
+			}
+			for range 2 {
+				a := p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, kept.member("refresh_token")))
+				if a.member("code") != wantRefresh {
+					t.Errorf("refresh: %d %s", a.status, a.body)
+				}
+			}
+			if a := p.ask("GET", "/api/profile", p.signIn("ada@example.com", testPassword).member("access_token"), ""); a.status != 200 {
+				t.Errorf("signed in again: %d %s", a.status, a.body)
+			}
+			if strings.Contains(p.stderr.String(), "theft") {
+				t.Errorf("somebody is accused:\n%s", p.stderr)
+			}
+			p.logged("A new epoch has begun")
+			p.stop()
+			// It is accepted once for all, and the word does not harm a second time.
+			serving().stop()
+			p = serving("--accept-rollback")
+			p.logged("there is nothing to accept")
+			p.stop()
+		})
+	}
+}
