@@ -65,7 +65,9 @@ func rowsOf(t testing.TB, address string) []string {
 	db, err := Open(context.Background(), Config{URL: address})
 	must(t, err)
 	defer func() { must(t, db.Close()) }()
-	return slices.DeleteFunc(contents(t, db), func(line string) bool { return strings.Contains(line, "past_epochs") || strings.Contains(line, "session_epoch") })
+	return slices.DeleteFunc(contents(t, db), func(line string) bool {
+		return strings.Contains(line, "past_epochs") || strings.Contains(line, "session_epoch")
+	})
 }
 
 // every runs a test for each pair of engines.
