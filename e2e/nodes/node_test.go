@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -199,12 +200,17 @@ func (n *node) tryStart() error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	ended, ready := make(chan struct{}), make(chan struct{})
-	n.cmd, n.ended = cmd, ended
+	// The node dies with the thread that started it: with this process, however that
+	// ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, ready, ended := make(chan error), make(chan struct{}), make(chan struct{})
 	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if strings.HasPrefix(lines.Text(), "durward: listening on ") {
 				close(ready)
@@ -213,6 +219,10 @@ func (n *node) tryStart() error {
 		_ = cmd.Wait()
 		close(ended)
 	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	n.cmd, n.ended = cmd, ended
 	n.h.t.Cleanup(func() {
 		_ = cmd.Process.Kill() // where the test has not ended it
 		<-ended
