@@ -54,6 +54,10 @@ type deadToken struct {
 	revoked         time.Time // when the sign-out was answered
 }
 
+// ended says that the token may soon end by itself: an access token lives 15
+// minutes.
+func (d deadToken) ended() bool { return time.Since(d.revoked) > 10*time.Minute }
+
 // member is one client.
 type member struct {
 	f        *fleet
@@ -379,6 +383,9 @@ func (f *fleet) probe(n *node, rng *rand.Rand) {
 	}
 	d := f.dead[i]
 	f.mu.Unlock()
+	if d.ended() {
+		return
+	}
 	f.present(n, d)
 	if rng.IntN(4) == 0 {
 		a, ok := f.ask(n, "refresh of a dead session", "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, d.refresh))
@@ -430,7 +437,7 @@ func (f *fleet) goesOn() {
 	}
 	for _, d := range f.dead {
 		for _, n := range f.h.nodes {
-			if time.Since(d.revoked) > bound {
+			if time.Since(d.revoked) > bound && !d.ended() {
 				f.present(n, d)
 			}
 		}

@@ -313,8 +313,8 @@ func (n *node) verb(stdin string, args ...string) string {
 
 func (n *node) tryVerb(stdin string, args ...string) (printed string, status int) {
 	n.h.t.Helper()
-	cmd := exec.Command(n.program, append(args, "--data", n.dir)...)
-	cmd.Env = append(append([]string(nil), n.h.env...), n.env...)
+	cmd := exec.Command(n.program, args...)
+	cmd.Env = append(append([]string{"DURWARD_DATA_DIR=" + n.dir}, n.h.env...), n.env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -392,7 +392,7 @@ func TestKeysFollowed(t *testing.T) {
 					}
 				}
 
-				a.verb("", "key", "retire", "--now", before)
+				a.verb("", "key", "retire", "--now", "--", before) // it may begin with a dash
 				done = time.Now()
 				took := h.refused(b, s.access, done)
 				h.refused(a, s.access, done)
