@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/account"
 	"github.com/durward-auth/durward/internal/limits"
 	"github.com/durward-auth/durward/internal/node"
@@ -64,6 +65,7 @@ func NewServerOn(t testing.TB, database string) *Server {
 	wait, err := n.Run(ctx)
 	must(err)
 	t.Cleanup(func() {
+		s.Drain()
 		srv.Close()
 		stop()
 		wait()
@@ -87,6 +89,25 @@ func (s *Server) AddPerson(email, password string, admin bool) (id string) {
 	}
 	return u.ID
 }
+
+// AddKey makes an API key of a person with these scopes and returns it. One with the
+// scope revocations, which an administrator may have, is what package api follows
+// revocations with.
+func (s *Server) AddKey(id string, scopes ...string) string {
+	s.t.Helper()
+	u, err := s.node.People.ByID(context.Background(), id)
+	if err != nil {
+		s.t.Fatalf("durwardtest: %v", err)
+	}
+	_, key, err := s.node.People.CreateKey(context.Background(), &durward.Principal{Subject: id, Scopes: account.ScopesOf(u)}, account.NewKey{Name: "test", Scopes: scopes}, operator)
+	if err != nil {
+		s.t.Fatalf("durwardtest: %v", err)
+	}
+	return key.Reveal()
+}
+
+// Waiting is how many requests wait for a revocation.
+func (s *Server) Waiting() int { return s.node.Waiting() }
 
 // Lock locks a person out: every token of theirs is dead when it returns.
 func (s *Server) Lock(id string) {

@@ -63,7 +63,7 @@ func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewK
 	if err != nil {
 		return store.APIKey{}, "", err
 	}
-	most := stillOf(maker.Scopes, u)
+	most := givable(stillOf(maker.Scopes, u))
 	for i, s := range scopes {
 		if !slices.Contains(most, s) {
 			return store.APIKey{}, "", mistake("scopes", "A key cannot have a scope that its maker lacks.", "You have: "+strings.Join(most, " ")+".")
@@ -107,7 +107,8 @@ func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id str
 		return store.APIKey{}, "", err
 	}
 	scopes := stillOf(old.Scopes, u)
-	if len(scopes) == 0 || !maker.HasScope(scopes...) {
+	may := durward.Principal{Scopes: givable(maker.Scopes)}
+	if len(scopes) == 0 || !may.HasScope(scopes...) {
 		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another.",
 			Err: fmt.Errorf("account: key %s has scope %q, left are %q, the maker has %q", id, old.Scopes, scopes, maker.Scopes)}
 	}
@@ -185,9 +186,19 @@ func changedSince(err error) error {
 	return err
 }
 
+// givable is what somebody with scopes may give to a key: an administrator, who may
+// end any session, may let a program hear of all that end. No sign-in has that scope:
+// it is for programs alone.
+func givable(scopes []string) []string {
+	if slices.Contains(scopes, "admin") {
+		return append(slices.Clone(scopes), "revocations")
+	}
+	return scopes
+}
+
 // stillOf is what of scopes u may do now.
 func stillOf(scopes []string, u store.User) []string {
-	may := ScopesOf(u)
+	may := givable(ScopesOf(u))
 	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !slices.Contains(may, s) })
 }
 

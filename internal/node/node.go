@@ -47,6 +47,7 @@ type Node struct {
 	Limiter *limits.Limiter
 
 	revocations *revocation.Follower
+	feed        *server.Feed
 	denials     *server.Denials
 	together    *together // nil without Redis
 }
@@ -78,7 +79,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if shared, err = connect(c); err != nil {
 		return nil, err
 	}
-	n = &Node{DB: db, denials: server.NewDenials(db, c.Log, c.Now), together: shared}
+	n = &Node{DB: db, feed: server.NewFeed(db, c.Now), denials: server.NewDenials(db, c.Log, c.Now), together: shared}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
@@ -88,12 +89,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return nil, err
 	}
 	list := revocation.NewList(c.Now)
-	feed := server.FollowStore(db, c.Now)
-	push, err := n.together.revocations(c, list, feed)
+	push, err := n.together.revocations(c, list, n.feed.Poll)
 	if err != nil {
 		return nil, err
 	}
-	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: feed, Shared: push, Now: c.Now, Log: c.Log})
+	n.revocations, err = revocation.NewFollower(revocation.FollowerConfig{List: list, Poll: n.feed.Poll, Shared: push, Now: c.Now, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +124,13 @@ func (n *Node) Close() error {
 	return n.DB.Close()
 }
 
-// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Denials and
-// Now of c are the node's.
+// Waiting is how many requests wait for a revocation.
+func (n *Node) Waiting() int { return n.feed.Waiting() }
+
+// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Feed, Denials
+// and Now of c are the node's.
 func (n *Node) Server(c server.Config) (*server.Server, error) {
-	c.DB, c.People, c.Issuer, c.Revocations, c.Denials, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.denials, n.DB.Now
+	c.DB, c.People, c.Issuer, c.Revocations, c.Feed, c.Denials, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.feed, n.denials, n.DB.Now
 	n.together.serve(&c)
 	return server.New(c)
 }

@@ -146,7 +146,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	}
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer: c.URL, Audience: c.Audience, Algorithms: algorithms,
-		Keys: verifyingKeys{i}, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: i.isRevoked, Now: c.Now,
+		Keys: verifyingKeys{i}, Leeway: c.Leeway, MaxLifetime: longestLife, Revoked: c.Revoked.Check, Now: c.Now,
 		RevokedAsOf: c.RevokedAsOf, MaxStale: max(c.AccessTTL, leastStale),
 	})
 	if err != nil {
@@ -182,19 +182,6 @@ func (i *Issuer) AccessTTL() time.Duration { return i.c.AccessTTL }
 
 // Verifier judges the issuer's own tokens.
 func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
-
-// isRevoked asks the list for all that a token can be revoked by.
-func (i *Issuer) isRevoked(p *durward.Principal, keyID string) error {
-	switch {
-	case i.c.Revoked.Revoked(revocation.Session, p.SessionID):
-		return fmt.Errorf("session %s was ended: %w", p.SessionID, durward.TokenRevoked)
-	case i.c.Revoked.Revoked(revocation.Token, p.TokenID):
-		return fmt.Errorf("token %s was revoked: %w", p.TokenID, durward.TokenRevoked)
-	case i.c.Revoked.Revoked(revocation.SigningKey, keyID):
-		return fmt.Errorf("signing key %s was withdrawn: %w", keyID, durward.TokenRevoked)
-	}
-	return nil
-}
 
 // Tokens is what a sign-in or a refresh gives.
 type Tokens struct {

@@ -29,7 +29,7 @@ const module = "github.com/durward-auth/durward"
 // those allowed inside a layer.
 var layers = map[string]int{
 	"cmd/durward":   4,
-	"internal/node": 4, "internal/server": 3,
+	"internal/node": 4, "internal/server": 3, "api": 3,
 	"internal/oauth": 2, "internal/account": 2,
 	"internal/store": 1, "internal/limits": 1, "internal/valkey": 1, "internal/revocation": 1,
 	"": 0, "jwt": 0, "htpasswd": 0, "internal/pwhash": 0, "internal/seal": 0,
@@ -37,6 +37,7 @@ var layers = map[string]int{
 
 var edges = map[string][]string{
 	"cmd/durward":     {"internal/node"},
+	"internal/server": {"api"},
 	"jwt":             {""},
 	"htpasswd":        {"", "internal/pwhash"},
 	"internal/oauth":  {"internal/account"},
@@ -129,7 +130,7 @@ func TestWhoMayImport(t *testing.T) {
 	}{
 		{"database/sql", []string{"internal/store"}},
 		{"modernc.org/sqlite", []string{"internal/store"}},
-		{"net/http", []string{"", "jwt", "internal/server", "cmd/durward"}},
+		{"net/http", []string{"", "jwt", "api", "internal/server", "cmd/durward"}},
 		{"math/rand", nil}, {"math/rand/v2", nil},
 		{"unsafe", nil}, {"encoding/gob", nil},
 		{"net/http/pprof", nil}, {"expvar", nil}, // they put themselves on http.DefaultServeMux

@@ -102,7 +102,9 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Follower{c: c, news: make(chan struct{}, 1)}, nil
+	f := &Follower{c: c, news: make(chan struct{}, 1)}
+	c.List.wake = f.Wake
+	return f, nil
 }
 
 // Load reads the whole feed. A node must not say that it is ready, nor verify a
@@ -128,19 +130,31 @@ func (f *Follower) Wake() {
 	}
 }
 
-// Run polls until ctx ends, and returns then: at each interval, and when woken. It loads first where Load has not.
-// A failing feed is asked again at the same pace: it is one small query.
+// calm is the least time from one poll to the next, however often it is woken: each
+// reads the last minute again.
+const calm = 50 * time.Millisecond
+
+// Run polls until ctx ends, and returns then: at each interval, and when woken. It
+// loads first where Load has not. A failing feed is asked again at the same pace: it is
+// one small query.
 func (f *Follower) Run(ctx context.Context) {
 	tick := time.NewTicker(f.c.Interval) // drops ticks while a poll is slow
 	defer tick.Stop()
+	var ended time.Time // the last poll
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-f.news:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(calm - time.Since(ended)):
+			}
 		}
 		f.Poll(ctx)
+		ended = time.Now()
 	}
 }
 

@@ -13,11 +13,14 @@
 package revocation
 
 import (
+	"fmt"
 	"hash/maphash"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // Kind is what is revoked. Kinds that this program does not know are kept like
@@ -52,6 +55,7 @@ type List struct {
 	low  maphash.Seed
 
 	tell  func([]Entry)         // what this node revokes; set before use, nil is nobody
+	wake  func()                // a follower's Wake, after that; set before use, nil is none
 	table atomic.Pointer[table] // nil while the list is empty
 
 	mu     sync.Mutex // held by whoever writes: the fields below, and slots
@@ -114,6 +118,21 @@ func (l *List) Revoked(k Kind, value string) bool {
 	}
 }
 
+// Check says whether an access token was revoked, with its session or its signing key
+// or alone: nil, or an error that wraps durward.TokenRevoked. p is who the token
+// speaks for, keyID its kid.
+func (l *List) Check(p *durward.Principal, keyID string) error {
+	switch {
+	case l.Revoked(Session, p.SessionID):
+		return fmt.Errorf("session %s was ended: %w", p.SessionID, durward.TokenRevoked)
+	case l.Revoked(Token, p.TokenID):
+		return fmt.Errorf("token %s was revoked: %w", p.TokenID, durward.TokenRevoked)
+	case l.Revoked(SigningKey, keyID):
+		return fmt.Errorf("signing key %s was withdrawn: %w", keyID, durward.TokenRevoked)
+	}
+	return nil
+}
+
 // Add adds entries. One that is held already keeps the later of both ends; one
 // that has ended is passed over. What is added is seen by every look-up that
 // begins after Add has returned.
@@ -125,6 +144,9 @@ func (l *List) Announce(entries ...Entry) {
 	l.Add(entries...)
 	if l.tell != nil && len(entries) > 0 {
 		l.tell(entries)
+	}
+	if l.wake != nil {
+		l.wake() // who follows this node's feed hears of it now
 	}
 }
 

@@ -44,6 +44,7 @@ func (s *Server) routes() http.Handler {
 
 	// For other software and for people who look.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
+	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
 	handle("/openapi.json", route{"GET": openAPI()})
 	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
@@ -121,6 +122,11 @@ func (s *Server) proven(e func(http.ResponseWriter, *http.Request, *durward.Held
 // signedIn serves e to requests with a good access token or key.
 func (s *Server) signedIn(e endpoint) http.Handler {
 	return s.api.Require(durward.Policy{Scopes: []string{"profile"}}, s.rendered(s.api, e))
+}
+
+// forPrograms serves e to programs that an administrator has let hear of what ends.
+func (s *Server) forPrograms(e endpoint) http.Handler {
+	return s.api.Require(durward.Policy{Scopes: []string{"revocations"}}, s.rendered(s.api, e))
 }
 
 // fresh is how old a sign-in may be that changes how one signs in.

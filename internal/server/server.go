@@ -4,7 +4,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,13 +23,14 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// Config is what the server is made of. DB, People, Issuer, Revocations, Denials
-// and PublicURL are required.
+// Config is what the server is made of. DB, People, Issuer, Revocations, Feed,
+// Denials and PublicURL are required.
 type Config struct {
 	DB          *store.DB
 	People      *account.People
 	Issuer      *oauth.Issuer
-	Revocations *revocation.Follower
+	Revocations *revocation.Follower // polls Feed
+	Feed        *Feed
 	Denials     *Denials
 
 	PublicURL         string   // origin that links and challenges name
@@ -63,8 +63,8 @@ type Server struct {
 // New returns the server, or an error that names every mistake in c.
 func New(c Config) (*Server, error) {
 	var errs []error
-	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Denials == nil {
-		errs = append(errs, errors.New("server: database, people, issuer, revocations and denials are required"))
+	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Feed == nil || c.Denials == nil {
+		errs = append(errs, errors.New("server: database, people, issuer, revocations, their feed and denials are required"))
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
@@ -131,17 +131,9 @@ func New(c Config) (*Server, error) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Drain makes readiness say no, so that nobody sends new requests.
-func (s *Server) Drain() { s.stopping.Store(true) }
-
-// FollowStore is the source of revocations that a follower polls: the database.
-func FollowStore(db *store.DB, now func() time.Time) func(context.Context, int64, time.Duration) ([]revocation.Entry, string, error) {
-	return func(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {
-		rows, epoch, err := db.Revocations(ctx, after, now().Add(-overlap))
-		entries := make([]revocation.Entry, len(rows))
-		for i, r := range rows {
-			entries[i] = revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
-		}
-		return entries, epoch, err
-	}
+// Drain makes readiness say no, so that nobody sends new requests, and answers who
+// waits for revocations.
+func (s *Server) Drain() {
+	s.stopping.Store(true)
+	s.c.Feed.close()
 }

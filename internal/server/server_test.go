@@ -134,16 +134,16 @@ func newWorld(t *testing.T, set settings) *world {
 	}
 	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)
-	feed := FollowStore(w.db, w.clock.Now)
+	feed := NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {
 		defer w.polls.Add(1)
-		return feed(ctx, after, overlap)
+		return feed.Poll(ctx, after, overlap)
 	}
 	follower, err := revocation.NewFollower(revocation.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
 	must(err)
 	must(follower.Load(ctx))
 	denials := NewDenials(w.db, log, w.clock.Now)
-	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
+	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, Feed: feed, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
 	must(err)
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {

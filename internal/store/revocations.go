@@ -35,14 +35,22 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 // alone would lose what commits late. What no token can be concerned by any more
 // is left out. The epoch changes when the database is another's past.
 func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, epoch string, err error) {
-	list, err = collect(db.reader(ctx), func(row scanner) (r Revocation, err error) {
-		var at, until int64
-		err = row.Scan(&r.Seq, &r.Kind, &r.Value, &at, &until)
-		r.At, r.Until = moment(at), moment(until)
-		return r, err
-	}, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+	list, err = collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
 		after, micros(since), micros(db.now()))
 	return list, db.epoch, err
+}
+
+// RevocationsAfter returns what was numbered after seq, by number, up to limit.
+func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) (list []Revocation, err error) {
+	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
+		seq, micros(db.now()), limit)
+}
+
+func scanRevocation(row scanner) (r Revocation, err error) {
+	var at, until int64
+	err = row.Scan(&r.Seq, &r.Kind, &r.Value, &at, &until)
+	r.At, r.Until = moment(at), moment(until)
+	return r, err
 }
 
 // revocationsKept is how much longer than it counts a revocation is kept: a

@@ -1,0 +1,4 @@
+package api
+
+// ReadPage is readPage, for the fuzz target.
+var ReadPage = readPage
