@@ -46,6 +46,7 @@ var doors = map[string][]door{
 	"/api/keys/{id}":            {{"DELETE", "/api/keys/none", ``, true, 404, false}},
 	"/api/keys/{id}/rotate":     {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
 	"/.well-known/jwks.json":    {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
+	"/api/revocations":          {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
 	"/openapi.json":             {{"GET", "/openapi.json", ``, false, 200, true}},
 	"/{$}":                      {{"GET", "/", ``, false, 200, true}},
 	"/errors/":                  {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
@@ -57,8 +58,13 @@ var doors = map[string][]door{
 // justSignedIn is the doors that want a sign-in of a moment ago.
 var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
 
+// forPrograms is the doors that want the scope revocations, and nothing else.
+var forPrograms = map[string]bool{"GET /api/revocations": true}
+
 // inField begins what goes into X-API-Key instead of Authorization.
 const inField = "X-API-Key: "
+
+const nameOfFeedKey = "key for revocations"
 
 // routesOf reads routes.go: patterns and their methods.
 func routesOf(t *testing.T) map[string][]string {
@@ -156,7 +162,8 @@ func TestEveryRoute(t *testing.T) {
 		}
 		return key.Reveal()
 	}
-	keys := struct{ good, ended, revoked, locked, admins, roots string }{
+	keys := struct{ good, ended, revoked, locked, admins, roots, feed string }{
+		feed: key(root, account.NewKey{Name: "feed", Scopes: []string{"revocations"}}),
 		good: key(w.ada, account.NewKey{Name: "good"}), ended: key(w.ada, account.NewKey{Name: "ended", Life: time.Minute}),
 		revoked: key(w.ada, account.NewKey{Name: "revoked"}), locked: key(bob, account.NewKey{Name: "of bob"}),
 		admins: key(root, account.NewKey{Name: "another scope", Scopes: []string{"admin"}}), roots: key(root, account.NewKey{Name: "all", Scopes: []string{"admin", "profile"}}),
@@ -221,6 +228,7 @@ func TestEveryRoute(t *testing.T) {
 		{"key", keys.good, 0, "", "FORBIDDEN"},
 		{"key of an administrator", keys.roots, 0, "", "FORBIDDEN"},
 		{"key with another scope", keys.admins, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{nameOfFeedKey, keys.feed, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
 		{"key that has ended", keys.ended, 401, "INVALID_API_KEY", ""},
 		{"revoked key", keys.revoked, 401, "INVALID_API_KEY", ""},
 		{"key of somebody locked", keys.locked, 401, "INVALID_API_KEY", ""},
@@ -238,6 +246,14 @@ func TestEveryRoute(t *testing.T) {
 			for _, kind := range kinds {
 				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
 					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
+				}
+				if forPrograms[d.method+" "+pattern] {
+					switch {
+					case strings.HasPrefix(kind.name, nameOfFeedKey):
+						kind.status, kind.code = 0, ""
+					case kind.status == 0:
+						kind.status, kind.code = 403, "INSUFFICIENT_SCOPE"
+					}
 				}
 				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
 					w := w.in(t)
@@ -368,7 +384,7 @@ func TestNothingElseIsServed(t *testing.T) {
 	w := newWorld(t, settings{})
 	token := w.signIn().AccessToken
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
-		"/api/admin/users", "/api/admin/events", "/api/revocations", "/static/", "/templates/error.html", "/openapi.yaml"} {
+		"/api/admin/users", "/api/admin/events", "/static/", "/templates/error.html", "/openapi.yaml"} {
 		for _, method := range []string{"GET", "POST"} {
 			w.refused(w.do(method, path, token, nil), 404, "NOT_FOUND")
 		}
@@ -486,6 +502,8 @@ func TestEveryRouteByCookie(t *testing.T) {
 						w.refused(got, 403, "CROSS_SITE")
 					case justSignedIn[d.method+" "+pattern] && !kind.fresh:
 						w.refused(got, 401, "STEP_UP_REQUIRED")
+					case forPrograms[d.method+" "+pattern]:
+						w.refused(got, 403, "INSUFFICIENT_SCOPE")
 					case got.StatusCode != want:
 						t.Errorf("got %s %s, want %d", got.Status, got.body, want)
 					}
