@@ -285,6 +285,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/htpasswd"
 	"github.com/durward-auth/durward/jwt"
@@ -297,7 +298,9 @@ var (
 	guard        *durward.Guard
 	schemes      []durward.Scheme
 	verifier     *jwt.Verifier
-	secret       string
+	keys         *jwt.RemoteKeys
+	secret, key  string
+	ctx          context.Context
 	response     *http.Response
 	roots        *x509.CertPool
 	w            http.ResponseWriter
@@ -322,7 +325,7 @@ var (
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
-	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "./durwardtest", "database/sql", "log", "log/slog", "testing") {
+	for _, p := range list(t, "-export", "-deps", ".", "./jwt", "./htpasswd", "./api", "./durwardtest", "database/sql", "log", "log/slog", "testing") {
 		exported[p.ImportPath] = p.Export
 	}
 	set := token.NewFileSet()

@@ -289,3 +289,30 @@ func TestFeedInPages(t *testing.T) {
 		}
 	}
 }
+
+// An administrator gives a key the scope that lets a program follow, nobody else does,
+// no sign-in has it, and it goes with the right to give it.
+func TestWhoGivesTheFeed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	_, _, admin := w.feedKey()
+	want := object{"name": "feed", "scopes": []string{"revocations"}}
+	w.refused(w.do("POST", "/api/keys", w.signIn().AccessToken, want), 400, "INVALID_REQUEST")
+	root := w.tokens(w.do("POST", "/api/auth/login", "", object{"email": admin.Email, "password": adaPassword}))
+	if root.Scope != "profile admin" {
+		t.Errorf("a sign-in has the scope %q", root.Scope)
+	}
+	made := w.do("POST", "/api/keys", root.AccessToken, want)
+	var k apiKey
+	if err := json.Unmarshal(made.body, &k); err != nil || made.StatusCode != 201 {
+		t.Fatalf("%s %s", made.Status, made.body)
+	}
+	rotated := w.do("POST", "/api/keys/"+k.ID+"/rotate", root.AccessToken, nil)
+	if err := json.Unmarshal(rotated.body, &k); err != nil || rotated.StatusCode != 201 {
+		t.Fatalf("%s %s", rotated.Status, rotated.body)
+	}
+	if r, _ := w.feed(k.Key, "", ""); r.StatusCode != 200 {
+		t.Errorf("%s %s", r.Status, r.body)
+	}
+	w.refused(w.do("GET", "/api/profile", k.Key, nil), 403, "INSUFFICIENT_SCOPE")
+}
