@@ -443,7 +443,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// Who is woken polls at once, once for many wakes, and goes on at its pace; a wake
+// Who is woken polls at once, but for calm after another poll, once for many wakes,
+// and goes on at its pace; a wake
 // before it runs is not lost.
 func TestWake(t *testing.T) {
 	t.Parallel()
@@ -464,7 +465,10 @@ func TestWake(t *testing.T) {
 		}
 		src.write("a", 0)
 		f.Wake()
-		synctest.Wait() // no time passes
+		synctest.Wait() // no time passes: the poll before has only just ended
+		f.knows(t, "", "a")
+		time.Sleep(calm)
+		synctest.Wait()
 		f.knows(t, "a", "a")
 		if n := src.polls(); n != 2 {
 			t.Errorf("%d polls after a wake, want 2", n)
