@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -84,6 +85,10 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 
 func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 	key, err := jwt.GenerateKey(i.c.Algorithm)
+	// Its name is typed at the command line, where one that begins with a dash is a flag.
+	for err == nil && strings.HasPrefix(key.ID(), "-") {
+		key, err = jwt.GenerateKey(i.c.Algorithm)
+	}
 	if err != nil {
 		return store.Key{}, err
 	}
