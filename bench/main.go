@@ -53,6 +53,7 @@ func run(binary, dir string, sessions int, only bool, length time.Duration) erro
 		cached,
 		uncached,
 		schemes,
+		revocations,
 		func() ([]row, error) { return refreshes(binary, dir, length) },
 		func() ([]row, error) { return onPostgres(binary, dir, length) },
 		func() ([]row, error) { return signIns(binary, dir, length) },

@@ -492,3 +492,33 @@ func FuzzList(f *testing.F) {
 		}
 	})
 }
+
+// A million revocations: what each costs, and a look-up among them. Cold is a token
+// that is not in the processor's cache, which is what a service sees.
+func BenchmarkMillion(b *testing.B) {
+	const many = 1_000_000
+	until := time.Now().Add(time.Hour)
+	name := func(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	asked := make([]string, 1<<16)
+	for i := range asked {
+		asked[i] = name(i * 31 % (2 * many)) // revoked and not
+	}
+	before := heap()
+	l := NewList(nil)
+	for i := range many {
+		l.Add(Entry{Kind: Session, Value: name(i), Until: until})
+	}
+	octets := float64(heap()-before) / many
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		l.Revoked(Session, asked[i&(1<<16-1)])
+	}
+	b.ReportMetric(octets, "B/entry")
+	runtime.KeepAlive(l)
+}

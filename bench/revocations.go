@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/durward-auth/durward/internal/revocation"
+)
+
+// revocations measures the list of what was revoked with a million entries.
+func revocations() ([]row, error) {
+	const many = 1_000_000
+	name := func(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	held := make(map[string]struct{})
+	live, dead := make([]string, 1<<16), make([]string, 1<<16)
+	for i := range live {
+		live[i], dead[i] = name(many+i*31%many), name(i*31%many)
+	}
+	before := heap()
+	l := revocation.NewList(nil)
+	until := time.Now().Add(time.Hour)
+	for i := range many {
+		l.Add(revocation.Entry{Kind: revocation.Session, Value: name(i), Until: until})
+	}
+	octets := float64(heap()-before) / many
+	for i := range many {
+		held[name(i)] = struct{}{}
+	}
+	var rows []row
+	for _, c := range []struct {
+		what  string
+		asked []string
+		want  bool
+	}{{"a live token", live, false}, {"a revoked one", dead, true}} {
+		i, wrong := 0, 0
+		ours, allocations := perCall(func() {
+			if l.Revoked(revocation.Session, c.asked[i&(1<<16-1)]) != c.want {
+				wrong++
+			}
+			i++
+		})
+		plain, _ := perCall(func() {
+			if _, ok := held[c.asked[i&(1<<16-1)]]; ok != c.want {
+				wrong++
+			}
+			i++
+		})
+		if wrong > 0 {
+			return nil, fmt.Errorf("%d look-ups of %s were answered wrongly", wrong, c.what)
+		}
+		rows = append(rows, row{"look-up of " + c.what + " among a million revocations", fmt.Sprintf("%s, %d allocations", rounded(ours), allocations),
+			"Go map of the names " + rounded(plain), fmt.Sprintf("%.2f", float64(ours)/float64(plain)), "100 ns"})
+	}
+	return append(rows,
+		row{"memory of a million revocations", fmt.Sprintf("%.0f bytes each", octets), "", "", "100 bytes"},
+	), nil
+}
