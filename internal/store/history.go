@@ -102,6 +102,10 @@ func readMark(path string) (m mark, found bool, err error) {
 
 // write replaces the file, whole or not at all.
 func (m mark) write(path string) (err error) {
+	// The folder of a node whose data is elsewhere may not be there yet.
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*.tmp") // mode 0600
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
