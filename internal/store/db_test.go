@@ -538,6 +538,9 @@ func allDeeds() []aDeed {
 			_, _, err := db.Revocations(ctx, 0, noon)
 			return err
 		}),
+		deedOf("RevocationsAfter", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return errOf(db.RevocationsAfter(ctx, 0, 10))
+		}),
 		deedOf("PurgeSessions", true, struct{ Before time.Time }{noon.AddDate(10, 0, 0)}, func(ctx context.Context, db *DB, a struct{ Before time.Time }) error {
 			return db.PurgeSessions(ctx, a.Before)
 		}),
