@@ -208,14 +208,17 @@ func up(ctx context.Context, db *sql.DB, m migrations, log *slog.Logger) error {
 // schemaOf returns the version of the newest migration that was applied, 0 for
 // an empty database, and the tables of one that is not ours.
 func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, foreign []string, err error) {
-	rows, err := db.QueryContext(ctx, tables)
-	if err != nil {
-		return 0, nil, classify(err)
+	list := func() ([]string, error) {
+		rows, err := db.QueryContext(ctx, tables)
+		if err != nil {
+			return nil, err
+		}
+		return scanAll(rows, func(row scanner) (name string, err error) {
+			err = row.Scan(&name)
+			return name, err
+		})
 	}
-	names, err := scanAll(rows, func(row scanner) (name string, err error) {
-		err = row.Scan(&name)
-		return name, err
-	})
+	names, err := list()
 	if err != nil || len(names) == 0 {
 		return 0, nil, classify(err)
 	}
@@ -227,7 +230,13 @@ func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, fo
 		return 0, nil, classify(err)
 	}
 	if newest.Int64 > 0 && !slices.Contains(names, "meta") {
-		return 0, names, nil // it is somebody else's runner of migrations
+		// Another node may have made its tables since these were listed.
+		if names, err = list(); err != nil {
+			return 0, nil, classify(err)
+		}
+		if !slices.Contains(names, "meta") {
+			return 0, names, nil // it is somebody else's runner of migrations
+		}
 	}
 	return newest.Int64, nil, nil
 }
