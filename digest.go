@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -133,6 +134,17 @@ func (a digestAlgorithm) sum(to, text []byte) []byte {
 	}
 	s := sha256.Sum256(text)
 	return append(to, s[:]...)
+}
+
+// new returns a hash to write to.
+func (a digestAlgorithm) new() hash.Hash {
+	switch a.name {
+	case "SHA-512-256":
+		return sha512.New512_256()
+	case "MD5":
+		return md5.New()
+	}
+	return sha256.New()
 }
 
 // appendHex appends the hash of text in lower-case hex, which is the H of RFC
@@ -284,6 +296,7 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 		if body, err = d.readBody(r); err != nil {
 			return nil, err
 		}
+		body = algorithm.appendHex(nil, body)
 	}
 	var room [64]byte
 	secret := a.secret(room[:0], algorithm, ha1)
@@ -519,13 +532,14 @@ func (a *digestAnswer) secret(to []byte, algorithm digestAlgorithm, ha1 []byte) 
 	return algorithm.appendHex(to, text)
 }
 
-// answer appends the response that secret gives (RFC 7616 s3.4.1, s3.4.3). With
-// an empty method it is the server's own, rspauth (s3.5).
+// answer appends the response that secret gives (RFC 7616 s3.4.1, s3.4.3). body is the
+// hash of the body in hex, for auth-int. With an empty method it is the server's own,
+// rspauth (s3.5).
 func (a *digestAnswer) answer(to []byte, algorithm digestAlgorithm, secret []byte, method string, body []byte) []byte {
 	text := append(make([]byte, 0, 512), method...)
 	text = append(append(text, ':'), a.uri...)
 	if a.qop == "auth-int" {
-		text = algorithm.appendHex(append(text, ':'), body)
+		text = append(append(text, ':'), body...)
 	}
 	var room [64]byte
 	ha2 := algorithm.appendHex(room[:0], text)

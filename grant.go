@@ -1,0 +1,491 @@
+package durward
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxAnswer bounds the octets that are read of an authorization server's answer.
+const maxAnswer = 1 << 20
+
+// server is a Durward server as a client sees it.
+type server struct {
+	base   *url.URL
+	client *http.Client
+	prove  func(ProofRequest) (string, error)
+	now    func() time.Time
+}
+
+func newServer(c TokensConfig) (*server, error) {
+	base, err := url.Parse(strings.TrimRight(c.Server, "/"))
+	if err != nil || originOf(base) == "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
+		return nil, fmt.Errorf("%q is no URL of a server, such as https://auth.example.com", c.Server)
+	}
+	s := &server{base: base, client: tokenClient(c.Client), prove: c.Prove, now: c.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// tokenClient is a client that follows no redirect: what it sends is for one server.
+func tokenClient(c *http.Client) *http.Client {
+	own := &http.Client{Timeout: 30 * time.Second}
+	if c != nil {
+		*own = *c
+	}
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return own
+}
+
+// SignIn signs a person in at the Durward server c.Server with their address and
+// password. The token goes into c.Store, where there is one, and is returned. With
+// c.Prove it is bound to that key. A wrong password is an error that wraps
+// [InvalidCredentials].
+func SignIn(ctx context.Context, c TokensConfig, email, password string) (Token, error) {
+	s, err := privateServer(c)
+	if err != nil {
+		return Token{}, err
+	}
+	t, err := s.post(ctx, "/api/auth/login", map[string]string{"email": email, "password": password}, "")
+	if err != nil {
+		return Token{}, err
+	}
+	return t, c.store(ctx, t)
+}
+
+// StepUpWithPassword shows a person's password again at the Durward server c.Server, as
+// [Transport.OnStepUp] may have to. The new token takes the place of the one in c.Store.
+func StepUpWithPassword(ctx context.Context, c TokensConfig, password string) (Token, error) {
+	s, err := privateServer(c)
+	if err != nil {
+		return Token{}, err
+	}
+	if c.Store == nil {
+		return Token{}, errors.New("durward: there is no Store to take the token from")
+	}
+	old, err := c.Store.Load(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	t, err := s.post(ctx, "/api/auth/step-up", map[string]string{"password": password}, old.Access)
+	if err != nil {
+		return Token{}, err
+	}
+	return t, c.store(ctx, t)
+}
+
+// SignOut ends the sign-in whose token is in c.Store at the Durward server c.Server and
+// empties the store. Where the server does not answer nothing changes.
+func SignOut(ctx context.Context, c TokensConfig) error {
+	s, err := privateServer(c)
+	if err != nil {
+		return err
+	}
+	if c.Store == nil {
+		return errors.New("durward: there is no Store to take the token from")
+	}
+	return c.Store.Update(ctx, func(ctx context.Context, t Token) (Token, error) {
+		if t.Refresh == "" {
+			return Token{}, nil
+		}
+		resp, err := s.send(ctx, "/api/auth/logout", map[string]string{"refresh_token": t.Refresh}, "", "")
+		if err != nil {
+			return Token{}, err
+		}
+		defer resp.Body.Close()
+		return Token{}, Refused(resp)
+	})
+}
+
+func (c TokensConfig) store(ctx context.Context, t Token) error {
+	if c.Store == nil {
+		return nil
+	}
+	return c.Store.Update(ctx, func(context.Context, Token) (Token, error) { return t, nil })
+}
+
+// privateServer is the server of c, where nobody can read what is sent to it.
+func privateServer(c TokensConfig) (*server, error) {
+	s, err := newServer(c)
+	if err == nil && !c.InsecureHTTP && !confidential(originOf(s.base)) {
+		err = fmt.Errorf("%s: over plain http everybody on the way can read what is sent: use https, or say InsecureHTTP", c.Server)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("durward: Server: %w", err)
+	}
+	return s, nil
+}
+
+// refresh is Next of a Durward server. Only its own 401 signs out (contract of
+// POST /api/auth/refresh).
+func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
+	if old.Refresh == "" {
+		return Token{}, fmt.Errorf("%w: there is no refresh token", ErrSignedOut)
+	}
+	t, err := s.post(ctx, "/api/auth/refresh", map[string]string{"refresh_token": old.Refresh}, "")
+	for _, code := range []Code{RefreshInvalid, RefreshExpired, SessionRevoked} {
+		if errors.Is(err, code) {
+			return Token{}, fmt.Errorf("%w: %w", ErrSignedOut, err)
+		}
+	}
+	return t, err
+}
+
+// post sends one of the server's own requests and reads the token that it answers with.
+func (s *server) post(ctx context.Context, path string, body map[string]string, access string) (Token, error) {
+	asked := s.now()
+	resp, err := s.send(ctx, path, body, access, "")
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && s.prove != nil && asksNonce(resp) {
+		nonce := resp.Header.Get("DPoP-Nonce")
+		drop(resp)
+		resp, err = s.send(ctx, path, body, access, nonce) // RFC 9449 s8
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Token{}, Refused(resp)
+	}
+	return readToken(resp, asked)
+}
+
+func (s *server) send(ctx context.Context, path string, body map[string]string, access, nonce string) (*http.Response, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return grantRequest{
+		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, access: access, nonce: nonce,
+	}.send(ctx)
+}
+
+// grantRequest is a request to an authorization server.
+type grantRequest struct {
+	client        *http.Client
+	url           *url.URL
+	contentType   string
+	body          []byte
+	authorization string // of the client; empty for none
+	prove         func(ProofRequest) (string, error)
+	access, nonce string
+}
+
+func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url.String(), bytes.NewReader(g.body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", g.contentType)
+	r.Header.Set("Accept", "application/json")
+	scheme := "Bearer "
+	if g.prove != nil {
+		proof, err := g.prove(ProofRequest{Method: r.Method, URL: g.url.String(), Token: g.access, Nonce: g.nonce})
+		if err != nil {
+			return nil, fmt.Errorf("durward: DPoP proof: %w", err)
+		}
+		r.Header["Dpop"], scheme = []string{proof}, "DPoP "
+	}
+	switch {
+	case g.access != "":
+		r.Header.Set("Authorization", scheme+g.access)
+	case g.authorization != "":
+		r.Header.Set("Authorization", g.authorization)
+	}
+	return g.client.Do(r)
+}
+
+func drop(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	_ = resp.Body.Close()
+}
+
+// asksNonce reports whether a refusal wants a proof with the nonce that it brings
+// (RFC 9449 s8): by its challenge, or at a token endpoint by its body.
+func asksNonce(resp *http.Response) bool {
+	if resp.Header.Get("DPoP-Nonce") == "" {
+		return false
+	}
+	challenges, _ := ParseChallenges(resp.Header["Www-Authenticate"])
+	return slices.ContainsFunc(challenges, func(c Challenge) bool {
+		reason, _ := c.Param("error")
+		return reason == "use_dpop_nonce"
+	})
+}
+
+// tokenAnswer is RFC 6749 s5.1 with refresh_expires_in of Durward.
+type tokenAnswer struct {
+	Access         string      `json:"access_token"`
+	Type           string      `json:"token_type"`
+	ExpiresIn      json.Number `json:"expires_in"` // some servers send a string
+	Refresh        string      `json:"refresh_token"`
+	RefreshExpires json.Number `json:"refresh_expires_in"`
+	Scope          string      `json:"scope"`
+}
+
+// readToken reads a token that was asked for at a moment.
+func readToken(resp *http.Response, asked time.Time) (Token, error) {
+	var a tokenAnswer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&a); err != nil {
+		return Token{}, fmt.Errorf("durward: the answer of %s is no token: %w", resp.Request.URL.Redacted(), err)
+	}
+	t := Token{Access: a.Access, Type: a.Type, Received: asked, Refresh: a.Refresh, Scope: a.Scope}
+	bound := strings.EqualFold(a.Type, "DPoP")
+	if a.Access == "" || !bound && !strings.EqualFold(a.Type, "Bearer") {
+		return Token{}, fmt.Errorf("durward: the answer of %s holds no Bearer or DPoP token", resp.Request.URL.Redacted())
+	}
+	if (Credentials{Scheme: "Bearer", Token68: a.Access}).Valid() != nil || len(a.Access) > maxToken {
+		return Token{}, fmt.Errorf("durward: the access token of %s cannot be sent", resp.Request.URL.Redacted())
+	}
+	t.Expires, t.RefreshExpires = after(asked, a.ExpiresIn), after(asked, a.RefreshExpires)
+	return t, nil
+}
+
+// after is a moment so many seconds after another; zero where nobody said how many.
+func after(asked time.Time, seconds json.Number) time.Time {
+	n, err := strconv.ParseFloat(string(seconds), 64)
+	if err != nil || n <= 0 || n > 10*365*86400 {
+		return time.Time{}
+	}
+	return asked.Add(time.Duration(n * float64(time.Second)))
+}
+
+// OAuth gets tokens at the token endpoint of an authorization server (RFC 6749).
+// TokenURL and ClientID are required. Its methods are for [TokensConfig.Next].
+type OAuth struct {
+	TokenURL string
+	ClientID string
+
+	// Secret of a confidential client. It is sent by Basic (RFC 6749 s2.3.1), or in the
+	// body with SecretInBody.
+	Secret       string
+	SecretInBody bool
+
+	Scopes    []string
+	Resources []string   // RFC 8707
+	Params    url.Values // sent with each request
+
+	Prove        func(ProofRequest) (string, error) // as in TokensConfig
+	Client       *http.Client                       // nil is one with a time-out of 30 s
+	InsecureHTTP bool                               // take a TokenURL over plain http from beyond loopback
+	Now          func() time.Time
+}
+
+// Refresh gets the token after old with its refresh token (RFC 6749 s6).
+func (o OAuth) Refresh(ctx context.Context, old Token) (Token, error) {
+	if old.Refresh == "" {
+		return Token{}, fmt.Errorf("%w: there is no refresh token", ErrSignedOut)
+	}
+	t, err := o.post(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.Refresh}})
+	if err == nil && t.Refresh == "" {
+		t.Refresh, t.RefreshExpires = old.Refresh, old.RefreshExpires // RFC 6749 s6: it may stay the same
+	}
+	if err == nil && t.Scope == "" {
+		t.Scope = old.Scope // RFC 6749 s5.1
+	}
+	return t, err
+}
+
+// ClientCredentials gets a token for the client itself (RFC 6749 s4.4).
+func (o OAuth) ClientCredentials(ctx context.Context, _ Token) (Token, error) {
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(o.Scopes) > 0 {
+		form.Set("scope", strings.Join(o.Scopes, " "))
+	}
+	return o.post(ctx, form)
+}
+
+func (o OAuth) post(ctx context.Context, form url.Values) (Token, error) {
+	u, err := url.Parse(o.TokenURL)
+	if err != nil || originOf(u) == "" {
+		return Token{}, fmt.Errorf("durward: OAuth: TokenURL %q is no URL", o.TokenURL)
+	}
+	if !o.InsecureHTTP && !confidential(originOf(u)) {
+		return Token{}, fmt.Errorf("durward: OAuth: TokenURL %s: over plain http everybody on the way can read tokens", o.TokenURL)
+	}
+	for name, values := range o.Params {
+		form[name] = values
+	}
+	if len(o.Resources) > 0 {
+		form["resource"] = o.Resources
+	}
+	authorization := ""
+	switch {
+	case o.Secret == "":
+		form.Set("client_id", o.ClientID)
+	case o.SecretInBody:
+		form.Set("client_id", o.ClientID)
+		form.Set("client_secret", o.Secret)
+	default: // RFC 6749 s2.3.1: both are form-encoded first
+		authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(o.ClientID)+":"+url.QueryEscape(o.Secret)))
+	}
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
+	nonce := ""
+	for tries := 0; ; tries++ {
+		asked := now()
+		resp, err := grantRequest{
+			client: tokenClient(o.Client), url: u, contentType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
+			authorization: authorization, prove: o.Prove, nonce: nonce,
+		}.send(ctx)
+		if err != nil {
+			return Token{}, err
+		}
+		if resp.StatusCode == http.StatusOK {
+			defer resp.Body.Close()
+			return readToken(resp, asked)
+		}
+		err = o.refused(resp)
+		again := tries == 0 && o.Prove != nil && resp.Header.Get("DPoP-Nonce") != "" && (asksNonce(resp) || isOAuthError(err, "use_dpop_nonce"))
+		nonce = resp.Header.Get("DPoP-Nonce")
+		drop(resp)
+		if !again { // RFC 9449 s8: once with the nonce
+			return Token{}, err
+		}
+	}
+}
+
+// oauthError is RFC 6749 s5.2.
+type oauthError struct {
+	Status      int    `json:"-"`
+	Name        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// Error says what the server said, cut.
+func (e *oauthError) Error() string {
+	text := fmt.Sprintf("durward: the authorization server refuses (%d): %s", e.Status, e.Name)
+	if e.Description != "" {
+		text += ": " + printable(e.Description)
+	}
+	return text
+}
+
+func isOAuthError(err error, name string) bool {
+	e, ok := errors.AsType[*oauthError](err)
+	return ok && e.Name == name
+}
+
+// refused reads a token endpoint's refusal. A grant that is not good signs out; what is
+// wrong with the client or the request does not, since the grant may be good.
+func (o OAuth) refused(resp *http.Response) error {
+	e := &oauthError{Status: resp.StatusCode}
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(e)
+	switch {
+	case e.Name == "invalid_grant" && (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusUnauthorized):
+		return fmt.Errorf("%w: %w", ErrSignedOut, e)
+	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
+		return &RetryError{After: waitAsked(resp), Err: e}
+	}
+	return e
+}
+
+// waitAsked is how long a response asks to wait (RFC 9110 s10.2.3).
+func waitAsked(resp *http.Response) time.Duration {
+	text := resp.Header.Get("Retry-After")
+	if n, err := strconv.Atoi(text); err == nil && n >= 0 && n < 1<<31 {
+		return time.Duration(n) * time.Second
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	from := time.Now()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		from = date // the server's clock, not ours
+	}
+	return max(at.Sub(from), 0)
+}
+
+// ResponseError is a refusal as a client reads it. It wraps Code where that is one of
+// Durward's, and is a [*RetryError] underneath where the server asks to come back.
+type ResponseError struct {
+	Status     int
+	Code       Code   // of Durward's problem details; empty from others
+	Detail     string // what the server says to people, cut; it chose the text
+	Hint       string
+	Denial     string      // id by which the operator finds the cause
+	Challenges []Challenge // of WWW-Authenticate or Proxy-Authenticate
+	RetryAfter time.Duration
+}
+
+// Error says what the server wants.
+func (e *ResponseError) Error() string {
+	text := fmt.Sprintf("durward: %d %s", e.Status, http.StatusText(e.Status))
+	if e.Code != "" {
+		text += " (" + string(e.Code) + ")"
+	}
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	if len(e.Challenges) > 0 {
+		text += "; it wants " + schemesOf(e.Challenges)
+	}
+	if e.Denial != "" {
+		text += "; denial " + e.Denial
+	}
+	return text
+}
+
+// Unwrap returns the code, and where the server asks to come back later a
+// [*RetryError].
+func (e *ResponseError) Unwrap() []error {
+	var all []error
+	if e.Code != "" {
+		all = append(all, e.Code)
+	}
+	if e.Status == http.StatusTooManyRequests || e.Status >= 500 {
+		all = append(all, &RetryError{After: e.RetryAfter, Err: errors.New(http.StatusText(e.Status))})
+	}
+	return all
+}
+
+// Refused reads what a response that is no success says about why: challenges, and
+// Durward's problem details where they are there. It reads the body, and returns nil
+// for a status below 400.
+func Refused(resp *http.Response) error {
+	if resp.StatusCode < http.StatusBadRequest {
+		return nil
+	}
+	e := &ResponseError{Status: resp.StatusCode, RetryAfter: waitAsked(resp), Denial: printable(resp.Header.Get("Durward-Denial"))}
+	e.Challenges, _ = ParseChallenges(resp.Header[challengeField(resp.StatusCode)])
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+		var p struct{ Code, Detail, Hint string }
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err == nil {
+			if _, ours := table[Code(p.Code)]; ours {
+				e.Code = Code(p.Code)
+			}
+			e.Detail, e.Hint = printable(p.Detail), printable(p.Hint)
+		}
+	}
+	return e
+}
+
+// printable is text that somebody else chose, fit for a terminal: cut, without control
+// characters.
+func printable(s string) string {
+	const most = 500
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if isControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "�"))
+}

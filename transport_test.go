@@ -1,0 +1,79 @@
+package durward
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// guarded is a server behind a guard of schemes, on loopback.
+func guarded(t testing.TB, c Config, p Policy) *httptest.Server {
+	t.Helper()
+	if c.Realm == "" {
+		c.Realm = "test"
+	}
+	g, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(g.Require(p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %s", From(r.Context()).Scheme, From(r.Context()).Subject, body)
+	})))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func adaOnly(_ context.Context, user, password string) (*Principal, error) {
+	if user != "ada" || password != "secret" {
+		return nil, fmt.Errorf("test: %w", InvalidCredentials)
+	}
+	return &Principal{Subject: "ada"}, nil
+}
+
+func adaHA1(_ context.Context, c DigestClaim) ([]byte, *Principal, error) {
+	if c.User != "ada" {
+		return nil, nil, InvalidCredentials
+	}
+	ha1, err := HA1(c.Algorithm, "ada", c.Realm, "secret")
+	return ha1, &Principal{Subject: "ada"}, err
+}
+
+func TestTransportPasswords(t *testing.T) {
+	t.Parallel()
+	for name, scheme := range map[string]Scheme{
+		"basic":          Basic(adaOnly),
+		"digest":         Digest(DigestConfig{HA1: adaHA1}),
+		"digest sess":    Digest(DigestConfig{HA1: adaHA1, Sess: true}),
+		"digest 512":     Digest(DigestConfig{HA1: adaHA1, SHA512256: true}),
+		"digest int":     Digest(DigestConfig{HA1: adaHA1, QOP: []string{"auth-int"}}),
+		"digest shortly": Digest(DigestConfig{HA1: adaHA1, NonceLife: time.Millisecond}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := guarded(t, Config{Schemes: []Scheme{scheme}}, Policy{})
+			c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+			for range 3 {
+				resp, err := c.Post(s.URL+"/a/b", "text/plain", strings.NewReader("hello"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != 200 || !strings.HasSuffix(string(body), "ada hello") {
+					t.Errorf("%d %s %v", resp.StatusCode, body, resp.Header)
+				}
+			}
+			c = Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
+			resp, err := c.Get(s.URL)
+			if err != nil || resp.StatusCode != 401 {
+				t.Errorf("wrong password: %v %v", resp, err)
+			}
+		})
+	}
+}
