@@ -156,6 +156,9 @@ func Tokens(c TokensConfig) Source {
 		}
 		t.origins = append(t.origins, origin)
 	}
+	if (c.Server == "") == (c.Next == nil) {
+		t.wrong = append(t.wrong, "one of Server and Next is wanted")
+	}
 	if c.Server != "" {
 		server, err := newServer(c)
 		if err != nil {
@@ -204,9 +207,6 @@ func (t *tokens) mistakes() (all []string) {
 	all = slices.Clone(t.wrong)
 	if len(t.origins) == 0 && len(all) == 0 {
 		all = append(all, "Origins is empty: nobody would get a token")
-	}
-	if (t.c.Next == nil) == (t.server == nil) && len(t.wrong) == 0 {
-		all = append(all, "one of Server and Next is wanted")
 	}
 	for _, origin := range t.origins {
 		if !t.c.InsecureHTTP && !confidential(origin) {
@@ -388,11 +388,7 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 			got = stored // another process was first
 			return stored, nil
 		default:
-			old := stored
-			if old.Access == "" && old.Refresh == "" && h != nil {
-				old = h.Token // somebody emptied the store
-			}
-			if next, err = t.c.Next(ctx, old); err != nil {
+			if next, err = t.c.Next(ctx, stored); err != nil {
 				if errors.Is(err, ErrSignedOut) {
 					out = err
 					return Token{}, nil
