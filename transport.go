@@ -89,6 +89,10 @@ func Client(sources ...Source) *http.Client {
 	return &http.Client{Transport: t}
 }
 
+// CheckSources says what is wrong with sources, which a [Transport] would say at its
+// first request. It names every mistake.
+func CheckSources(sources ...Source) error { return (&Transport{Sources: sources}).prepare() }
+
 // source is what the sources of this package are beyond a [Source].
 type source interface {
 	mistakes() []string

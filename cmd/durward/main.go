@@ -33,6 +33,9 @@ type verbs struct {
 	User    userVerbs   `cmd:"" help:"Look after people: add, list, show, passwd, lock, unlock."`
 	Token   tokenVerbs  `cmd:"" help:"Look at access tokens, verify and issue them."`
 	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Look after API keys: add, list, revoke."`
+	Login   loginVerb   `cmd:"" help:"Sign in at a Durward server, for fetch."`
+	Fetch   fetchVerb   `cmd:"" help:"Call a protected URL with the sign-in that is for it."`
+	Logout  logoutVerb  `cmd:"" help:"Sign out of a Durward server."`
 	Why     whyVerb     `cmd:"" help:"Say the true cause of one refusal of this server."`
 	Key     keyVerbs    `cmd:"" help:"Look after signing keys: list, rotate, retire."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Look after the database."`
@@ -237,7 +240,7 @@ func report(e *environment, machine bool, err error) int {
 		return status
 	}
 	for line := range strings.Lines(text) {
-		e.say("%s", strings.TrimRight(line, "\n"))
+		e.say("%s", strings.TrimPrefix(strings.TrimRight(line, "\n"), "durward: "))
 	}
 	if hint != "" {
 		e.say("hint: %s", hint)

@@ -32,7 +32,7 @@ var layers = map[string]int{
 	"internal/node": 4, "internal/server": 3, "api": 3,
 	"internal/oauth": 2, "internal/account": 2,
 	"internal/store": 1, "internal/limits": 1, "internal/valkey": 1, "internal/revocation": 1,
-	"": 0, "jwt": 0, "htpasswd": 0, "internal/pwhash": 0, "internal/seal": 0,
+	"": 0, "jwt": 0, "htpasswd": 0, "oauth2source": 0, "internal/pwhash": 0, "internal/seal": 0,
 }
 
 var edges = map[string][]string{

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/durward-auth/durward"
+)
+
+type loginVerb struct {
+	kept
+	URL           string   `arg:"" help:"Durward server to sign in at."`
+	Email         string   `help:"E-mail address; asked for otherwise." placeholder:"EMAIL"`
+	PasswordStdin bool     `help:"Read the password from standard input; one line end at its end is dropped."`
+	Origin        []string `help:"Another origin that gets the tokens, such as https://api.example.com; may be said several times." placeholder:"ORIGIN"`
+}
+
+func (v loginVerb) Run(e *environment) error {
+	u, server, err := address(v.URL)
+	if err != nil {
+		return err
+	}
+	if u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+		return &exitError{exitUsage, fmt.Errorf("%s is more than a server", v.URL), "Write scheme, host and port alone: " + server}
+	}
+	s, err := v.at(e, server)
+	if err != nil {
+		return err
+	}
+	s.Origins = []string{server}
+	for _, text := range v.Origin {
+		_, origin, err := address(text)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(s.Origins, origin) {
+			s.Origins = append(s.Origins, origin)
+		}
+	}
+	if err := durward.CheckSources(durward.Tokens(s.config())); err != nil {
+		return &exitError{exitUsage, err, "Tokens and passwords go by https, or to this machine."}
+	}
+	email, password, err := v.ask(e, server)
+	if err != nil {
+		return err
+	}
+	s.Email = email
+	if _, err := durward.SignIn(e, s.config(), email, password); err != nil {
+		if said, ok := errors.AsType[*durward.ResponseError](err); ok && said.Code == "" {
+			return refused("Is that a Durward server?", "%v", err)
+		}
+		return clientError(err)
+	}
+	if err := s.write(); err != nil {
+		return &exitError{exitUnreachable, fmt.Errorf("the sign-in cannot be kept: %w", err), "Name another folder with --sessions DIR."}
+	}
+	fmt.Fprintf(e.stdout, "signed in at %s as %s\n", server, visible(email))
+	return nil
+}
+
+// ask asks for what was not given. A password is never taken from the arguments, which
+// everybody on the machine can read.
+func (v loginVerb) ask(e *environment, server string) (email, password string, err error) {
+	if v.PasswordStdin {
+		if v.Email == "" {
+			return "", "", &exitError{exitUsage, errors.New("--password-stdin wants --email"), "durward login " + server + " --email EMAIL --password-stdin"}
+		}
+		text, err := io.ReadAll(io.LimitReader(e.stdin, maxSecret+1))
+		return v.Email, withoutLineEnd(string(text)), err
+	}
+	f, ok := e.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", "", &exitError{exitUsage, errors.New("there is no terminal to ask for the password at"), "Send it to standard input and say --email EMAIL --password-stdin."}
+	}
+	email = v.Email
+	if email == "" {
+		fmt.Fprintf(e.stderr, "E-mail address at %s: ", server)
+		if email, err = readLine(f); err != nil {
+			return "", "", err
+		}
+	}
+	fmt.Fprintf(e.stderr, "Password of %s: ", visible(email))
+	text, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(e.stderr)
+	return email, string(text), err
+}
+
+// readLine reads one line and nothing of the next.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for one := make([]byte, 1); len(line) < maxSecret; {
+		n, err := r.Read(one)
+		if n == 1 && one[0] == '\n' || errors.Is(err, io.EOF) {
+			return strings.TrimRight(string(line), "\r"), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		line = append(line, one[:n]...)
+	}
+	return "", errors.New("the line does not end")
+}
+
+type logoutVerb struct {
+	kept
+	URL string `arg:"" help:"Durward server to sign out of."`
+}
+
+func (v logoutVerb) Run(e *environment) error {
+	_, server, err := address(v.URL)
+	if err != nil {
+		return err
+	}
+	s, err := v.at(e, server)
+	if err != nil {
+		return err
+	}
+	if err := s.read(); errors.Is(err, os.ErrNotExist) {
+		e.say("there is no sign-in at %s", server)
+		return nil
+	} else if err != nil {
+		return &exitError{exitUnreachable, err, "Remove " + s.dir + "; the sign-in at the server ends by itself."}
+	}
+	if err := durward.SignOut(e, s.config()); err != nil {
+		return clientError(err)
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return &exitError{exitUnreachable, err, ""}
+	}
+	fmt.Fprintf(e.stdout, "signed out of %s\n", server)
+	return nil
+}
+
+// clientError says what another server's refusal means for the one at the terminal.
+func clientError(err error) error {
+	said, ok := errors.AsType[*durward.ResponseError](err)
+	switch {
+	case errors.Is(err, durward.ErrSignedOut):
+		return &exitError{exitRefused, err, "durward login signs in again."}
+	case !ok:
+		return &exitError{exitUnreachable, err, "Does the server run, and is the URL right?"}
+	case errors.Is(err, durward.InvalidCredentials):
+		return &exitError{exitRefused, err, "Is the address right, and the keyboard?"}
+	case said.RetryAfter > 0:
+		return &exitError{exitRefused, err, fmt.Sprintf("Try again in %s.", said.RetryAfter)}
+	}
+	return &exitError{exitRefused, err, said.Hint}
+}
