@@ -112,8 +112,10 @@ func (x *exchange) findProxy() error {
 	if err != nil || proxy == nil || proxy.User != nil {
 		return err
 	}
-	absolute := *x.r.URL
-	absolute.Fragment = ""
-	x.proxy = side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", method: x.r.Method, target: absolute.String()}}
+	host := x.r.Host
+	if host == "" {
+		host = x.r.URL.Host
+	}
+	x.proxy = side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", method: x.r.Method, target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
 	return nil
 }

@@ -1,0 +1,554 @@
+package durward
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// answers are what a client is to do with each code of the contract, where the first
+// credentials meet it and the next ones are good: how often it sends, and whether it
+// asks for another token or for more of the person.
+var answers = map[Code]struct {
+	sends, renewals, stepUps int
+}{
+	InvalidToken: {2, 1, 0}, TokenExpired: {2, 1, 0}, TokenRevoked: {2, 1, 0},
+	InvalidAPIKey:  {2, 1, 0}, // as Bearer it is invalid_token
+	StepUpRequired: {2, 0, 1}, InsufficientScope: {2, 0, 1},
+
+	// Refused for good, or not for what the credentials are: the caller gets it.
+	AuthenticationRequired: {1, 0, 0}, UnsupportedScheme: {1, 0, 0}, MalformedCredentials: {1, 0, 0}, InvalidCredentials: {1, 0, 0},
+	SessionExpired: {1, 0, 0}, RefreshInvalid: {1, 0, 0}, RefreshExpired: {1, 0, 0}, SessionRevoked: {1, 0, 0}, MFARequired: {1, 0, 0},
+	StaleNonce: {1, 0, 0}, InvalidProof: {1, 0, 0}, NonceRequired: {1, 0, 0}, // of other schemes
+	AmbiguousCredentials: {1, 0, 0}, InvalidRequest: {1, 0, 0}, MisdirectedRequest: {1, 0, 0},
+	Forbidden: {1, 0, 0}, CrossSite: {1, 0, 0}, EnrolmentRequired: {1, 0, 0}, AccountDisabled: {1, 0, 0}, EmailUnverified: {1, 0, 0},
+	PasswordChangeRequired: {1, 0, 0}, ClientCertificateRequired: {1, 0, 0}, InsecureTransport: {1, 0, 0},
+	NotFound: {1, 0, 0}, MethodNotAllowed: {1, 0, 0}, EmailTaken: {1, 0, 0}, BodyTooLarge: {1, 0, 0}, UnsupportedMediaType: {1, 0, 0}, Internal: {1, 0, 0},
+
+	// An outage, a limit: the credentials are kept.
+	TooManyAttempts: {1, 0, 0}, AuthUnavailable: {1, 0, 0},
+}
+
+// counting is a source of tokens "token-0", "token-1" and so on.
+func counting(t *testing.T, origin string, renewals *atomic.Int64) (Source, *MemoryStore) {
+	t.Helper()
+	store := &MemoryStore{token: Token{Access: "token-0", Type: "Bearer", Refresh: "r"}}
+	return Tokens(TokensConfig{Origins: []string{origin}, Store: store, Next: func(context.Context, Token) (Token, error) {
+		return Token{Access: fmt.Sprintf("token-%d", renewals.Add(1)), Type: "Bearer", Refresh: "r"}, nil
+	}}), store
+}
+
+// Guard and Transport against each other, over every code there is.
+func TestTransportContract(t *testing.T) {
+	t.Parallel()
+	for code := range table {
+		if code == ProxyAuthenticationRequired {
+			continue // by TestTransportProxy
+		}
+		want, ok := answers[code]
+		if !ok {
+			t.Errorf("what does a client do with %s?", code)
+			continue
+		}
+		for _, always := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s always %t", code, always), func(t *testing.T) {
+				t.Parallel()
+				var seen atomic.Int64
+				var p Policy
+				more := false // is what is wanted, beyond good credentials
+				switch code {
+				case InsufficientScope:
+					p.Scopes, more = []string{"write"}, true
+				case StepUpRequired:
+					p.ACR, more = []string{"aal2"}, true
+				}
+				verify := func(_ context.Context, token string) (*Principal, error) {
+					n := seen.Add(1)
+					switch {
+					case more && token == "stronger" && !always:
+						return &Principal{Subject: "ada", Scopes: []string{"write"}, ACR: "aal2"}, nil
+					case !more && (always || n == 1):
+						return nil, fmt.Errorf("test: %w", code)
+					}
+					return &Principal{Subject: "ada", ACR: "aal1"}, nil
+				}
+				s := guarded(t, Config{Schemes: []Scheme{Bearer(verify)}}, p)
+				var renewals, stepUps atomic.Int64
+				source, store := counting(t, s.URL, &renewals)
+				tr := &Transport{Sources: []Source{source}, OnStepUp: func(ctx context.Context, u StepUp) error {
+					stepUps.Add(1)
+					if code == InsufficientScope && !slices.Equal(u.Scopes, []string{"write"}) || code == StepUpRequired && !slices.Equal(u.ACRValues, []string{"aal2"}) {
+						t.Errorf("asked for %+v", u)
+					}
+					return store.Update(ctx, func(context.Context, Token) (Token, error) { return Token{Access: "stronger", Type: "Bearer"}, nil })
+				}}
+				resp, err := (&http.Client{Transport: tr}).Post(s.URL+"/x", "text/plain", strings.NewReader("body"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				body, _ := io.ReadAll(resp.Body)
+				status := code.Status()
+				if want.sends == 2 && !always {
+					status = 200
+				}
+				if resp.StatusCode != status {
+					t.Errorf("status %d, want %d: %s", resp.StatusCode, status, body)
+				}
+				if status == 200 && !strings.HasSuffix(string(body), "body") {
+					t.Errorf("the body came as %q", body)
+				}
+				if int(seen.Load()) != want.sends || int(renewals.Load()) != want.renewals || int(stepUps.Load()) != want.stepUps {
+					t.Errorf("%d sends, %d renewals, %d step-ups; want %+v", seen.Load(), renewals.Load(), stepUps.Load(), want)
+				}
+				if want.renewals == 0 && want.stepUps == 0 {
+					if kept, err := store.Load(t.Context()); err != nil || kept.Access != "token-0" {
+						t.Errorf("the token was thrown away: %v, %v", kept.Access, err)
+					}
+				}
+				if status != 200 && resp.Header.Get("Durward-Denial") != "" {
+					resp.Body = io.NopCloser(strings.NewReader(string(body)))
+					if err := Refused(resp); !errors.Is(err, code) {
+						t.Errorf("Refused says %v, want %s", err, code)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What was refused is not sent again, in this request or in those after it.
+func TestTransportRefusedPassword(t *testing.T) {
+	t.Parallel()
+	for name, scheme := range map[string]func(*atomic.Int64) Scheme{
+		"Basic": func(tries *atomic.Int64) Scheme {
+			return Basic(func(ctx context.Context, user, password string) (*Principal, error) {
+				tries.Add(1)
+				return adaOnly(ctx, user, password)
+			})
+		},
+		"Digest": func(tries *atomic.Int64) Scheme {
+			return Digest(DigestConfig{HA1: adaHA1, Judged: func(context.Context, DigestClaim, bool) { tries.Add(1) }})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var tries atomic.Int64
+			s := guarded(t, Config{Schemes: []Scheme{scheme(&tries)}}, Policy{})
+			c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
+			for range 3 {
+				resp, err := c.Get(s.URL + "/a")
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != 401 {
+					t.Errorf("status %d", resp.StatusCode)
+				}
+			}
+			if tries.Load() != 1 {
+				t.Errorf("the wrong password was sent %d times", tries.Load())
+			}
+		})
+	}
+}
+
+// A nonce that has gone stale is answered anew, without asking anybody.
+func TestTransportStale(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s := guarded(t, Config{Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}, Now: now}, Policy{})
+	c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+	for range 3 {
+		resp, err := c.Get(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+		ahead.Add(int64(time.Hour))
+	}
+}
+
+// askingWith is a server that asks with challenges of its own and notes what it is sent.
+func askingWith(t *testing.T, challenges ...string) (s *httptest.Server, sent func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, r.Header.Get("Authorization"))
+		w.Header()["Www-Authenticate"] = challenges
+		w.WriteHeader(401)
+	}))
+	t.Cleanup(s.Close)
+	return s, func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(all) }
+}
+
+// The strongest that can be answered is answered, and nothing weaker after it.
+func TestTransportStrength(t *testing.T) {
+	t.Parallel()
+	const basic, md5 = `Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=MD5`
+	const sha256, sha512 = `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-512-256`
+	for name, test := range map[string]struct {
+		challenges []string
+		change     func(*PasswordConfig)
+		want       string // part of the first answer; empty for none
+	}{
+		"all":                       {[]string{basic, md5, sha256, sha512}, nil, "algorithm=SHA-512-256"},
+		"in one line":               {[]string{basic + ", " + md5 + ", " + sha256}, nil, "algorithm=SHA-256"},
+		"MD5 is not answered":       {[]string{md5}, nil, ""},
+		"MD5 where it is asked for": {[]string{md5, basic}, func(c *PasswordConfig) { c.InsecureMD5 = true }, "algorithm=MD5"},
+		"Basic instead of MD5":      {[]string{md5, basic}, nil, "Basic "},
+		"no Basic":                  {[]string{basic}, func(c *PasswordConfig) { c.NoBasic = true }, ""},
+		"another realm":             {[]string{basic}, func(c *PasswordConfig) { c.Realm = "s" }, ""},
+		"no qop":                    {[]string{`Digest realm="r", nonce="n", algorithm=SHA-256`}, nil, ""},
+		"an unknown algorithm":      {[]string{`Digest realm="r", nonce="n", qop="auth", algorithm=SHA-999`}, nil, ""},
+		"an unknown scheme":         {[]string{`Negotiate`, basic}, nil, "Basic "},
+		"nonsense first":            {[]string{`"`, basic}, nil, ""},
+		"nonsense last":             {[]string{basic, `"`}, nil, "Basic "},
+		"a colon in the name":       {[]string{basic}, func(c *PasswordConfig) { c.User = "a:b" }, ""},
+		"no challenge":              {nil, nil, ""},
+		"Session alone":             {[]string{`Session realm="r", login="/login"`}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, sent := askingWith(t, test.challenges...)
+			c := PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}
+			if test.change != nil {
+				test.change(&c)
+			}
+			resp, err := Client(Password(c)).Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			all := sent()
+			switch {
+			case test.want == "" && len(all) != 1:
+				t.Errorf("sent %q", all)
+			case test.want != "" && (len(all) < 2 || !strings.Contains(all[1], test.want)):
+				t.Errorf("sent %q, want %q", all, test.want)
+			}
+		})
+	}
+	t.Run("weaker than last time", func(t *testing.T) {
+		t.Parallel()
+		var guards []*Guard
+		for _, scheme := range []Scheme{Digest(DigestConfig{HA1: adaHA1}), Basic(adaOnly)} {
+			g, err := New(Config{Realm: "r", Schemes: []Scheme{scheme}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			guards = append(guards, g)
+		}
+		var asks atomic.Int64
+		var leaked atomic.Bool
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			leaked.Store(leaked.Load() || strings.HasPrefix(r.Header.Get("Authorization"), "Basic"))
+			guards[asks.Load()].Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+		}))
+		defer s.Close()
+		c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+		for i, want := range []int{200, 401} {
+			resp, err := c.Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("request %d: %d, want %d", i, resp.StatusCode, want)
+			}
+			asks.Store(1)
+		}
+		if leaked.Load() {
+			t.Error("the password was sent in the clear after it had been hidden")
+		}
+	})
+}
+
+// Credentials go to the origins that they are for and nowhere else.
+func TestTransportOrigins(t *testing.T) {
+	t.Parallel()
+	elsewhere, sentElsewhere := askingWith(t, `Basic realm="r"`, `Bearer realm="r", error="invalid_token"`)
+	var home *httptest.Server
+	home = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/away":
+			http.Redirect(w, r, elsewhere.URL+"/x", http.StatusTemporaryRedirect)
+		case "/loop":
+			http.Redirect(w, r, home.URL+"/loop", http.StatusFound)
+		default:
+			w.WriteHeader(204)
+		}
+	}))
+	defer home.Close()
+	var renewals atomic.Int64
+	tokens, _ := counting(t, home.URL, &renewals)
+	for name, source := range map[string]Source{
+		"key": Key(KeyConfig{Origin: home.URL, Key: "dk_secret"}), "bearer key": Key(KeyConfig{Origin: home.URL, Key: "dk_secret", AsBearer: true}),
+		"tokens": tokens, "password": Password(PasswordConfig{Origin: home.URL, User: "ada", Password: "secret"}),
+	} {
+		c := Client(source)
+		for _, u := range []string{home.URL + "/away", elsewhere.URL, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)} {
+			resp, err := c.Get(u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 401 {
+				t.Errorf("%s: %s: %d", name, u, resp.StatusCode)
+			}
+		}
+		if _, err := c.Get(home.URL + "/loop"); err == nil {
+			t.Errorf("%s: a loop of redirects ends in no error", name)
+		}
+	}
+	for _, sent := range sentElsewhere() {
+		if sent != "" {
+			t.Errorf("another origin got %q", sent)
+		}
+	}
+	if renewals.Load() != 0 {
+		t.Errorf("another origin's challenge caused %d renewals", renewals.Load())
+	}
+}
+
+// A request whose maker has put credentials in is left alone.
+func TestTransportOwnCredentials(t *testing.T) {
+	t.Parallel()
+	s, sent := askingWith(t, `Basic realm="r"`)
+	r, err := http.NewRequest("GET", s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer mine")
+	resp, err := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := sent(); !slices.Equal(got, []string{"Bearer mine"}) {
+		t.Errorf("sent %q", got)
+	}
+}
+
+// failingBody fails half-way.
+type failingBody struct{ read int }
+
+func (f *failingBody) Read(p []byte) (int, error) {
+	if f.read++; f.read > 3 {
+		return 0, errors.New("the disk is gone")
+	}
+	return copy(p, "part"), nil
+}
+
+// A body that fails, or cannot be had again, is not replayed.
+func TestTransportBodies(t *testing.T) {
+	t.Parallel()
+	s := guarded(t, Config{Schemes: []Scheme{Basic(adaOnly)}}, Policy{})
+	c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+	resp, err := c.Post(s.URL, "text/plain", io.LimitReader(strings.NewReader("once"), 10))
+	if err != nil || resp.StatusCode != 401 {
+		t.Errorf("a body without GetBody: %v %v, want the 401", resp, err)
+	}
+	if _, err := c.Post(s.URL, "text/plain", new(failingBody)); err == nil || !strings.Contains(err.Error(), "the disk is gone") {
+		t.Errorf("a body that fails: %v", err)
+	}
+	r, err := http.NewRequest("POST", s.URL, strings.NewReader("first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone for good") }
+	if _, err := c.Do(r); err == nil || !strings.Contains(err.Error(), "gone for good") {
+		t.Errorf("a body that cannot be had again: %v", err)
+	}
+}
+
+// Hostile challenges end, in bounded time.
+func TestTransportHostileChallenges(t *testing.T) {
+	t.Parallel()
+	many := make([]string, 200)
+	for i := range many {
+		many[i] = fmt.Sprintf(`Digest realm="%d", nonce="n", qop="auth", algorithm=SHA-256`, i)
+	}
+	for name, challenges := range map[string][]string{
+		"many":           many,
+		"long":           {`Digest realm="` + strings.Repeat("a", 500<<10) + `", nonce="n", qop="auth", algorithm=SHA-256`},
+		"commas":         {strings.Repeat(",", 500<<10)},
+		"always stale":   {`Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256, stale=true`},
+		"always a nonce": {`DPoP realm="r", error="use_dpop_nonce"`, `Bearer realm="r", error="invalid_token"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, sent := askingWith(t, challenges...)
+			var renewals atomic.Int64
+			tokens, _ := counting(t, s.URL, &renewals)
+			for _, source := range []Source{tokens, Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})} {
+				before := len(sent())
+				resp, err := (&http.Client{Transport: &Transport{
+					Base: &http.Transport{MaxResponseHeaderBytes: 2 << 20, DisableKeepAlives: true}, Sources: []Source{source}},
+				}).Get(s.URL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if n := len(sent()) - before; resp.StatusCode != 401 || n > maxSends {
+					t.Errorf("%d after %d sends", resp.StatusCode, n)
+				}
+			}
+		})
+	}
+}
+
+// forwardProxy is a proxy behind the guard, for plain requests and tunnels.
+func forwardProxy(t *testing.T, scheme Scheme) string {
+	t.Helper()
+	g, err := New(Config{Realm: "proxy", Schemes: []Scheme{scheme}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(g.Proxy(Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			r.RequestURI = ""
+			resp, err := new(http.Transport).RoundTrip(r)
+			if err != nil {
+				w.WriteHeader(502)
+				return
+			}
+			defer resp.Body.Close()
+			for name, values := range resp.Header {
+				w.Header()[name] = values
+			}
+			w.WriteHeader(resp.StatusCode)
+			_, _ = io.Copy(w, resp.Body)
+			return
+		}
+		to, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(502)
+			return
+		}
+		defer to.Close()
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(to, bufio.NewReader(buffered)) }()
+		_, _ = io.Copy(conn, to)
+	})))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// A proxy asks for itself, the origin behind it too, by plain requests and by tunnels.
+func TestTransportProxy(t *testing.T) {
+	t.Parallel()
+	for name, scheme := range map[string]Scheme{"Basic": Basic(adaOnly), "Digest": Digest(DigestConfig{HA1: adaHA1})} {
+		for _, secure := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s tls %t", name, secure), func(t *testing.T) {
+				t.Parallel()
+				proxy, err := url.Parse(forwardProxy(t, scheme))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var leaked atomic.Bool
+				g, err := New(Config{Realm: "origin", Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}, InsecureAllowHTTP: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				origin := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					leaked.Store(leaked.Load() || r.Header["Proxy-Authorization"] != nil)
+					g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") })).ServeHTTP(w, r)
+				}))
+				if secure {
+					origin.StartTLS()
+				} else {
+					origin.Start()
+				}
+				defer origin.Close()
+				base := &http.Transport{Proxy: http.ProxyURL(proxy)}
+				if secure {
+					base.TLSClientConfig = origin.Client().Transport.(*http.Transport).TLSClientConfig
+				}
+				client := func(password string) *http.Client {
+					return &http.Client{Transport: &Transport{Base: base,
+						Sources:      []Source{Password(PasswordConfig{Origin: origin.URL, User: "ada", Password: "secret"})},
+						ProxySources: []Source{Password(PasswordConfig{Origin: proxy.String(), User: "ada", Password: password})}}}
+				}
+				c := client("secret")
+				for range 3 {
+					resp, err := c.Post(origin.URL+"/a?b", "text/plain", strings.NewReader("body"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp.Body.Close()
+					if resp.StatusCode != 200 {
+						t.Fatalf("status %d %v", resp.StatusCode, resp.Header)
+					}
+					c.CloseIdleConnections() // so that each asks for a tunnel
+				}
+				if leaked.Load() {
+					t.Error("the origin saw the proxy's credentials")
+				}
+				resp, err := client("wrong").Get(origin.URL)
+				switch {
+				case secure && (err == nil || !strings.Contains(err.Error(), `(407): it wants `+name)):
+					t.Errorf("a wrong password: %v", err)
+				case !secure && (err != nil || resp.StatusCode != 407):
+					t.Errorf("a wrong password: %v %v", resp, err)
+				}
+			})
+		}
+	}
+}
+
+// A hundred who wait on an endpoint that fails cause one call, and all hear of it.
+func TestTransportOneFailure(t *testing.T) {
+	t.Parallel()
+	s := guarded(t, Config{Schemes: []Scheme{Bearer(func(context.Context, string) (*Principal, error) { return &Principal{Subject: "ada"}, nil })}}, Policy{})
+	var calls atomic.Int64
+	release := make(chan struct{})
+	c := Client(Tokens(TokensConfig{Origins: []string{s.URL}, Next: func(ctx context.Context, _ Token) (Token, error) {
+		calls.Add(1)
+		<-release
+		return Token{}, &RetryError{After: time.Hour, Err: errors.New("out of order")}
+	}}))
+	var all sync.WaitGroup
+	var heard atomic.Int64
+	for range 100 {
+		all.Go(func() {
+			_, err := c.Get(s.URL)
+			if err != nil && strings.Contains(err.Error(), "out of order") {
+				heard.Add(1)
+			}
+		})
+	}
+	for calls.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	all.Wait()
+	if calls.Load() != 1 || heard.Load() != 100 {
+		t.Errorf("%d calls, %d heard of the failure", calls.Load(), heard.Load())
+	}
+}
