@@ -186,7 +186,7 @@ type tokens struct {
 	failed  error      // of the last one
 	retry   time.Time  // no other before this
 	pause   time.Duration
-	unsaved *Token            // that Save or the store has not taken yet
+	unsaved *successor        // that Save or the store has not taken yet
 	nonces  map[string]string // by origin, what it last asked for in DPoP proofs
 }
 
@@ -195,6 +195,9 @@ type heldToken struct {
 	Token
 	ahead time.Time // when it is renewed though it has not ended; zero for never
 }
+
+// successor is a new token and the one that was given up for it.
+type successor struct{ before, token Token }
 
 // flight is one renewal, for all who wait.
 type flight struct {
@@ -382,8 +385,8 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 		t.mu.Unlock()
 		next := stored
 		switch {
-		case unsaved != nil:
-			next = *unsaved // which follows what is stored
+		case unsaved != nil && unsaved.before.Access == stored.Access && unsaved.before.Refresh == stored.Refresh:
+			next = unsaved.token
 		case stored.fresh(t.now()) && stored.Access != refused && (h == nil || stored.Access != h.Access):
 			got = stored // another process was first
 			return stored, nil
@@ -399,7 +402,7 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 				return Token{}, errors.New("durward: Next returned neither a token nor an error")
 			}
 			t.mu.Lock()
-			t.unsaved = &next
+			t.unsaved = &successor{stored, next}
 			t.mu.Unlock()
 		}
 		if t.c.Save != nil {

@@ -1,0 +1,190 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+)
+
+func open(t testing.TB, c Config) *Store {
+	t.Helper()
+	if c.Name == "" {
+		c.Name = t.Name()
+	}
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func set(t testing.TB, s *Store, token durward.Token) {
+	t.Helper()
+	if err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) { return token, nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What one stores another loads, sealed or not.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	server := services.NewRedis(t)
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret)
+	for name, secret := range map[string][]byte{"plain": nil, "sealed": secret} {
+		c := Config{URL: server.URL(), Name: name, Secret: secret}
+		a, b := open(t, c), open(t, c)
+		if got, err := a.Load(t.Context()); err != nil || got != (durward.Token{}) {
+			t.Errorf("%s: an empty store holds %v, %v", name, got, err)
+		}
+		want := durward.Token{Access: "secret access", Refresh: "secret refresh", Type: "Bearer", Expires: time.Now().Add(time.Hour).Truncate(time.Second).UTC()}
+		set(t, a, want)
+		got, err := b.Load(t.Context())
+		if err != nil || got.Access != want.Access || got.Refresh != want.Refresh || !got.Expires.Equal(want.Expires) {
+			t.Errorf("%s: %#v, %v", name, got, err)
+		}
+		raw, err := a.run(t.Context(), read, []string{a.token})
+		if err != nil || strings.Contains(raw[0], "secret") != (secret == nil) {
+			t.Errorf("%s: the server holds %q, %v", name, raw, err)
+		}
+		if secret != nil {
+			if _, err := open(t, Config{URL: server.URL(), Name: name, Secret: make([]byte, 32)}).Load(t.Context()); err == nil {
+				t.Error("another secret opens the token")
+			}
+		}
+		set(t, b, durward.Token{})
+		if got, err := a.Load(t.Context()); err != nil || got != (durward.Token{}) {
+			t.Errorf("%s: an emptied store holds %v, %v", name, got, err)
+		}
+	}
+}
+
+// One changes at a time, and all changes are kept.
+func TestStoreTogether(t *testing.T) {
+	t.Parallel()
+	server := services.NewRedis(t)
+	var all sync.WaitGroup
+	const stores, each = 4, 10
+	for range stores {
+		s := open(t, Config{URL: server.URL(), Name: "together"})
+		for range each {
+			all.Go(func() {
+				err := s.Update(context.Background(), func(_ context.Context, old durward.Token) (durward.Token, error) {
+					return durward.Token{Access: old.Access + "x"}, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	got, err := open(t, Config{URL: server.URL(), Name: "together"}).Load(t.Context())
+	if err != nil || len(got.Access) != stores*each {
+		t.Errorf("%d changes of %d, %v", len(got.Access), stores*each, err)
+	}
+}
+
+// Whoever lost the lease changes nothing, and does not take it again.
+func TestStoreLeaseLost(t *testing.T) {
+	t.Parallel()
+	server := services.NewRedis(t)
+	c := Config{URL: server.URL(), Name: "lost", Lease: time.Second}
+	slow, fast := open(t, c), open(t, c)
+	set(t, fast, durward.Token{Access: "first"})
+	err := slow.Update(t.Context(), func(ctx context.Context, old durward.Token) (durward.Token, error) {
+		// As if the lease had ended while this process was stopped.
+		if _, err := fast.run(ctx, release, []string{slow.lock}, must(fast.run(ctx, read, []string{slow.lock}))[0]); err != nil {
+			t.Error(err)
+		}
+		set(t, fast, durward.Token{Access: "second"})
+		time.Sleep(600 * time.Millisecond) // the lease is kept each quarter of a second
+		return durward.Token{Access: "late"}, nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "lease") {
+		t.Errorf("a late change: %v", err)
+	}
+	if got, err := fast.Load(t.Context()); err != nil || got.Access != "second" {
+		t.Errorf("the store holds %q, %v", got.Access, err)
+	}
+}
+
+func must(answer []string, err error) []string {
+	if err != nil || len(answer) == 0 {
+		panic(fmt.Sprint(answer, err))
+	}
+	return answer
+}
+
+// A change that fails changes nothing and frees the lock at once; a long one keeps it.
+func TestStoreFails(t *testing.T) {
+	t.Parallel()
+	server := services.NewRedis(t)
+	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: time.Second})
+	set(t, s, durward.Token{Access: "kept"})
+	broken := errors.New("broken")
+	if err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
+		return durward.Token{Access: "lost"}, broken
+	}); !errors.Is(err, broken) {
+		t.Errorf("%v, want the change's own error", err)
+	}
+	if got, err := s.Load(t.Context()); err != nil || got.Access != "kept" {
+		t.Errorf("%q, %v", got.Access, err)
+	}
+	err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
+		time.Sleep(1500 * time.Millisecond) // longer than the lease
+		return durward.Token{Access: "slow"}, nil
+	})
+	if err != nil {
+		t.Errorf("a change that takes longer than the lease: %v", err)
+	}
+}
+
+// A server that is away is an error in bounded time, and no empty store.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	server := services.NewRedis(t)
+	s := open(t, Config{URL: server.URL(), Name: "away"})
+	set(t, s, durward.Token{Access: "kept"})
+	server.Pause(t)
+	began := time.Now()
+	if _, err := s.Load(t.Context()); err == nil {
+		t.Error("a hung server answers")
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	server.Resume(t)
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got, err := s.Load(t.Context())
+		if err == nil && got.Access == "kept" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("back again: %q, %v", got.Access, err)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{URL: "http://user:marked@host", Secret: []byte("short"), Lease: time.Millisecond})
+	for _, want := range []string{"URL", "Name", "Secret", "Lease"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing of %s: %v", want, err)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), "marked") {
+		t.Errorf("a password is shown: %v", err)
+	}
+}
