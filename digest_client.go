@@ -115,7 +115,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	if cnonce == "" {
 		cnonce = newCnonce()
 	}
-	answer := digestAnswer{uri: a.target, nonce: nonce, nc: fmt.Sprintf("%08x", count), cnonce: cnonce, qop: d.qop}
+	answer := digestAnswer{uri: a.sentTarget(), nonce: nonce, nc: fmt.Sprintf("%08x", count), cnonce: cnonce, qop: d.qop}
 	var body []byte
 	if d.qop == "auth-int" {
 		var err error
@@ -123,7 +123,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 			return "", err
 		}
 	}
-	response := string(answer.answer(nil, d.algorithm, secret, a.method, body))
+	response := string(answer.answer(nil, d.algorithm, secret, a.r.Method, body))
 	done.count, done.nonce = count, nonce
 	params := make([]Param, 0, 12)
 	switch {
@@ -134,7 +134,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	default:
 		params = append(params, Param{"username*", "UTF-8''" + extendedOctets(d.user)}) // RFC 8187 s3.2
 	}
-	params = append(params, Param{"realm", d.realm}, Param{"nonce", nonce}, Param{"uri", a.target}, Param{"response", response})
+	params = append(params, Param{"realm", d.realm}, Param{"nonce", nonce}, Param{"uri", answer.uri}, Param{"response", response})
 	if d.named != "" {
 		params = append(params, Param{"algorithm", d.named})
 	}
@@ -208,7 +208,7 @@ func (d *digestClient) learn(a *attempt, done *answered, lines []string) error {
 		d.mu.Lock()
 		secret, current := d.secret, d.nonce == done.nonce
 		d.mu.Unlock()
-		answer := digestAnswer{uri: a.target, nonce: done.nonce, nc: nc, cnonce: cnonce, qop: "auth"}
+		answer := digestAnswer{uri: a.sentTarget(), nonce: done.nonce, nc: nc, cnonce: cnonce, qop: "auth"}
 		if current && subtle.ConstantTimeCompare(answer.answer(nil, d.algorithm, secret, "", nil), []byte(strings.ToLower(proof))) == 0 {
 			return errForged
 		}

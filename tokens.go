@@ -281,7 +281,7 @@ func (t *tokens) put(a *attempt, h *heldToken) error {
 	}
 	u := *a.r.URL
 	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment, u.User = "", false, "", "", nil // RFC 9449 s4.2: htu
-	proof, err := t.c.Prove(ProofRequest{Method: a.method, URL: u.String(), Token: h.Access, Nonce: t.nonce(a.origin)})
+	proof, err := t.c.Prove(ProofRequest{Method: a.r.Method, URL: u.String(), Token: h.Access, Nonce: t.nonce(a.origin)})
 	if err != nil {
 		return fmt.Errorf("durward: DPoP proof: %w", err)
 	}

@@ -120,7 +120,7 @@ func asSource(s Source) source {
 
 // authorize is Authorize of the sources of this package.
 func authorize(s source, r *http.Request, offered []Challenge) error {
-	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization", method: r.Method, target: r.URL.RequestURI(), path: pathOf(r.URL)}, offered)
+	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}, offered)
 }
 
 // attempt is one sending of a request, as one side sees it that may ask for
@@ -129,11 +129,18 @@ type attempt struct {
 	r      *http.Request // copy that is sent
 	origin string        // whose credentials are wanted
 	field  string        // for them
-	method string        // as sent
-	target string        // request target, as sent
+	target string        // request target as sent, where it is not that of r
 	path   string        // by which protection spaces are told apart; empty to a proxy
 	from   source        // that has answered; nil for none
 	state  any           // what from keeps of it
+}
+
+// sentTarget is the request target as it is sent.
+func (a *attempt) sentTarget() string {
+	if a.target != "" {
+		return a.target
+	}
+	return a.r.URL.RequestURI()
 }
 
 // Bounds of one request.
@@ -221,7 +228,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x := exchange{t: t, r: r, base: t.base}
-	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization", method: r.Method, target: r.URL.RequestURI(), path: pathOf(r.URL)}}
+	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}}
 	if shows, ok := t.byOrigin[x.origin.at.origin]; ok {
 		x.base = shows
 	}
@@ -256,7 +263,7 @@ type exchange struct {
 type side struct {
 	sources []source
 	at      attempt
-	sent    []string // what the field was, each time
+	refused []string // what was sent and refused
 	once    [4]bool  // what was done and is not done again
 }
 
@@ -359,7 +366,6 @@ func (s *side) ahead(r *http.Request) error {
 		case err == nil:
 			a.from = one
 			s.at = a
-			s.sent = append(s.sent, shown(r, a.field))
 			return nil
 		case !errors.Is(err, ErrNoAnswer):
 			return err
@@ -396,6 +402,7 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 	if resp.StatusCode == http.StatusForbidden || own(s, x.r.URL) {
 		return nil, nil
 	}
+	s.refused = append(s.refused, shown(r, s.at.field))
 	slices.SortStableFunc(challenges, func(a, b Challenge) int { return challengeStrength(b) - challengeStrength(a) })
 	for _, c := range challenges {
 		if !s.mayAnswer(c) {
@@ -409,13 +416,12 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 			a := s.at
 			a.r = next
 			err = one.answer(&a, []Challenge{c})
-			if err == nil && slices.Contains(s.sent, shown(next, a.field)) {
+			if err == nil && slices.Contains(s.refused, shown(next, a.field)) {
 				err = ErrNoAnswer // RFC 9110 s15.5.2: what was refused is not sent again
 			}
 			if err == nil {
 				a.from = one
 				s.at = a
-				s.sent = append(s.sent, shown(next, a.field))
 				return next, nil
 			}
 			closeBody(next)

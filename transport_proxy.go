@@ -52,7 +52,7 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 // tunnel is the side of a proxy that is asked to CONNECT.
 func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, header http.Header) side {
 	r := (&http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target, Header: header}).WithContext(ctx)
-	return side{sources: t.proxies, at: attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization", method: http.MethodConnect, target: target}}
+	return side{sources: t.proxies, at: attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization", target: target}}
 }
 
 // proxyRefusal is a 407 to CONNECT.
@@ -116,6 +116,6 @@ func (x *exchange) findProxy() error {
 	if host == "" {
 		host = x.r.URL.Host
 	}
-	x.proxy = side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", method: x.r.Method, target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
+	x.proxy = side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
 	return nil
 }
