@@ -190,7 +190,7 @@ func TestTransportProcesses(t *testing.T) {
 				for _, p := range pair {
 					good, _ := p.said()
 					deadline := time.Now().Add(60 * time.Second)
-					for now := good; now < good+3; now, _ = p.said() {
+					for reached := good; reached < good+3; reached, _ = p.said() {
 						if time.Now().After(deadline) {
 							_, bad := p.said()
 							t.Fatalf("round %d: a process gets through no more: %q", round, bad)

@@ -302,6 +302,15 @@ var (
 	secret, key  string
 	ctx          context.Context
 	response     *http.Response
+	resp         *http.Response
+	client       *http.Client
+	store        durward.TokenStore
+	config       durward.TokensConfig
+	password     string
+	path, token  string
+	refresh      func(token string) (string, error)
+	signOut      func()
+	askPassword  func() string
 	roots        *x509.CertPool
 	w            http.ResponseWriter
 	r            *http.Request
@@ -330,7 +339,7 @@ func TestGoOfDocuments(t *testing.T) {
 	}
 	set := token.NewFileSet()
 	config := types.Config{Importer: importer.ForCompiler(set, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) })}
-	for _, doc := range []string{"README.md", "docs/library.md"} {
+	for _, doc := range []string{"README.md", "docs/library.md", "docs/client.md"} {
 		blocks := 0
 		for _, b := range blocksOf(t, filepath.Join(root, doc)) {
 			if b.language != "go" {

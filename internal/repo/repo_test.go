@@ -30,7 +30,7 @@ const module = "github.com/durward-auth/durward"
 var layers = map[string]int{
 	"cmd/durward":   4,
 	"internal/node": 4, "internal/server": 3, "api": 3,
-	"internal/oauth": 2, "internal/account": 2,
+	"internal/oauth": 2, "internal/account": 2, "tokenstore/redis": 2,
 	"internal/store": 1, "internal/limits": 1, "internal/valkey": 1, "internal/revocation": 1,
 	"": 0, "jwt": 0, "htpasswd": 0, "oauth2source": 0, "internal/pwhash": 0, "internal/seal": 0,
 }
@@ -39,7 +39,7 @@ var edges = map[string][]string{
 	"cmd/durward":     {"internal/node"},
 	"internal/server": {"api"},
 	"jwt":             {""},
-	"htpasswd":        {"", "internal/pwhash"},
+	"htpasswd":        {"", "internal/pwhash"}, "oauth2source": {""},
 	"internal/oauth":  {"internal/account"},
 	"internal/limits": {"internal/valkey"}, "internal/revocation": {"internal/valkey"},
 }
@@ -130,7 +130,7 @@ func TestWhoMayImport(t *testing.T) {
 	}{
 		{"database/sql", []string{"internal/store"}},
 		{"modernc.org/sqlite", []string{"internal/store"}},
-		{"net/http", []string{"", "jwt", "api", "internal/server", "cmd/durward"}},
+		{"net/http", []string{"", "jwt", "api", "oauth2source", "internal/server", "cmd/durward"}},
 		{"math/rand", nil}, {"math/rand/v2", nil},
 		{"unsafe", nil}, {"encoding/gob", nil},
 		{"net/http/pprof", nil}, {"expvar", nil}, // they put themselves on http.DefaultServeMux
@@ -193,8 +193,19 @@ func TestWhoRefuses(t *testing.T) {
 	t.Parallel()
 	refusing := []string{"StatusUnauthorized", "StatusForbidden", "StatusProxyAuthRequired"}
 	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true}
+	// A client reads refusals, and has nothing to write one to.
+	readers := map[string]bool{"transport.go": true, "transport_proxy.go": true, "password.go": true, "grant.go": true, "cmd/durward/fetch.go": true}
 	sources(t, func(name string, file *ast.File, set *token.FileSet) {
 		if writers[name] {
+			return
+		}
+		if readers[name] {
+			ast.Inspect(file, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "ResponseWriter" {
+					t.Errorf("%s names %s: a client writes no answer", set.Position(n.Pos()), s.Sel.Name)
+				}
+				return true
+			})
 			return
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
