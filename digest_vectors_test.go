@@ -38,7 +38,7 @@ func TestDigestVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := digestAnswer{realm: v.Realm, nonce: v.Nonce, uri: v.URI, algorithm: v.Algorithm, cnonce: v.CNonce, qop: v.QOP, nc: v.NC}
-		got := string(a.answer(nil, algorithm, a.secret(nil, algorithm, ha1), v.Method, []byte(v.Body)))
+		got := string(a.answer(nil, algorithm, a.secret(nil, algorithm, ha1), v.Method, algorithm.appendHex(nil, []byte(v.Body))))
 		if got != v.Response {
 			t.Errorf("%s: %s %s %q: response %s, want %s", v.Origin, v.Algorithm, v.QOP, v.Body, got, v.Response)
 		}
