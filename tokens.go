@@ -194,6 +194,7 @@ type tokens struct {
 type heldToken struct {
 	Token
 	ahead time.Time // when it is renewed though it has not ended; zero for never
+	field []string  // Authorization, the same in each request
 }
 
 // successor is a new token and the one that was given up for it.
@@ -272,8 +273,8 @@ func (h *heldToken) bound() bool { return strings.EqualFold(h.Type, "DPoP") }
 
 // put puts a token, and a proof where it is bound, into an attempt.
 func (t *tokens) put(a *attempt, h *heldToken) error {
+	a.r.Header["Authorization"] = h.field
 	if !h.bound() {
-		a.r.Header["Authorization"] = []string{"Bearer " + h.Access}
 		return nil
 	}
 	if t.c.Prove == nil {
@@ -285,7 +286,6 @@ func (t *tokens) put(a *attempt, h *heldToken) error {
 	if err != nil {
 		return fmt.Errorf("durward: DPoP proof: %w", err)
 	}
-	a.r.Header["Authorization"] = []string{"DPoP " + h.Access}
 	a.r.Header["Dpop"] = []string{proof}
 	return nil
 }
@@ -436,7 +436,10 @@ func (t *tokens) land(f *flight, next Token, err error) {
 	tell := false
 	switch {
 	case err == nil:
-		f.held = &heldToken{Token: next, ahead: aheadOf(next)}
+		f.held = &heldToken{Token: next, ahead: aheadOf(next), field: []string{"Bearer " + next.Access}}
+		if f.held.bound() {
+			f.held.field[0] = "DPoP " + next.Access
+		}
 		t.held, t.out, t.failed, t.retry, t.pause = f.held, nil, nil, time.Time{}, 0
 	case errors.Is(err, ErrSignedOut):
 		tell = t.out == nil

@@ -227,7 +227,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	x := exchange{t: t, r: r, base: t.base}
+	x := &exchange{t: t, r: r, base: t.base}
 	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}}
 	if shows, ok := t.byOrigin[x.origin.at.origin]; ok {
 		x.base = shows
@@ -278,11 +278,13 @@ const (
 // run sends the request until nothing is left to answer.
 func (x *exchange) run() (*http.Response, error) {
 	r := x.copy()
-	for _, s := range []*side{&x.origin, &x.proxy} {
-		if err := s.ahead(r); err != nil {
-			closeBody(r)
-			return nil, err
-		}
+	err := x.origin.ahead(r)
+	if err == nil {
+		err = x.proxy.ahead(r)
+	}
+	if err != nil {
+		closeBody(r)
+		return nil, err
 	}
 	for sends := 1; ; sends++ {
 		resp, err := x.base.RoundTrip(r)
@@ -298,14 +300,9 @@ func (x *exchange) run() (*http.Response, error) {
 			}
 			continue
 		}
-		for _, s := range []*side{&x.origin, &x.proxy} {
-			if s.at.from == nil {
-				continue
-			}
-			if err := s.at.from.observe(&s.at, resp); err != nil {
-				_ = resp.Body.Close()
-				return nil, err
-			}
+		if err := errors.Join(x.origin.observe(resp), x.proxy.observe(resp)); err != nil {
+			_ = resp.Body.Close()
+			return nil, err
 		}
 		if sends == maxSends {
 			return resp, nil
@@ -359,20 +356,25 @@ func (x *exchange) again(last *http.Request) (*http.Request, error) {
 
 // ahead puts credentials into r before anything was asked.
 func (s *side) ahead(r *http.Request) error {
+	s.at.r = r
 	for _, one := range s.sources {
-		a := s.at
-		a.r = r
-		switch err := one.answer(&a, nil); {
+		switch err := one.answer(&s.at, nil); {
 		case err == nil:
-			a.from = one
-			s.at = a
+			s.at.from = one
 			return nil
-		case !errors.Is(err, ErrNoAnswer):
+		case err != ErrNoAnswer && !errors.Is(err, ErrNoAnswer):
 			return err
 		}
 	}
-	s.at.r = r
 	return nil
+}
+
+// observe shows the response to the source that has answered.
+func (s *side) observe(resp *http.Response) error {
+	if s.at.from == nil {
+		return nil
+	}
+	return s.at.from.observe(&s.at, resp)
 }
 
 // shown is the credentials of r, by which it is known that they are the same again.
