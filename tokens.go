@@ -209,7 +209,7 @@ type flight struct {
 
 func (t *tokens) mistakes() (all []string) {
 	all = slices.Clone(t.wrong)
-	if len(t.origins) == 0 && len(all) == 0 {
+	if len(t.c.Origins) == 0 && t.c.Server == "" {
 		all = append(all, "Origins is empty: nobody would get a token")
 	}
 	for _, origin := range t.origins {

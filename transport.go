@@ -558,7 +558,10 @@ func parseOrigin(text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q is no URL", text)
 	}
-	if u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+	if u.User != nil {
+		return "", errors.New("holds a user name: that belongs into User, and a password into no URL")
+	}
+	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("%q is more than an origin: scheme, host and port alone", text)
 	}
 	origin := originOf(u)

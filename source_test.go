@@ -1,0 +1,309 @@
+package durward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// askedOver is a base that asks for credentials and notes what it was sent.
+type askedOver struct {
+	challenge string
+	sent      []string
+}
+
+func (a *askedOver) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.sent = append(a.sent, r.Header.Get("Authorization")+r.Header.Get("X-API-Key"))
+	return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {a.challenge}}, Body: http.NoBody, Request: r}, nil
+}
+
+// What can be read on its way is not sent over plain http, unless that is asked for.
+func TestTransportPlainHTTP(t *testing.T) {
+	t.Parallel()
+	const far = "http://files.example.com"
+	for _, insecure := range []bool{false, true} {
+		base := &askedOver{challenge: `Basic realm="r"`}
+		tr := &Transport{Base: base, Sources: []Source{Password(PasswordConfig{Origin: far, User: "ada", Password: "secret", InsecureBasic: insecure})}}
+		r, err := http.NewRequest("GET", far+"/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tr.RoundTrip(r); err != nil {
+			t.Fatal(err)
+		}
+		if sent := len(base.sent) > 1; sent != insecure {
+			t.Errorf("InsecureBasic %t: sent %q", insecure, base.sent)
+		}
+		next := func(context.Context, Token) (Token, error) { return Token{}, nil }
+		for name, source := range map[string]Source{
+			"a key":  Key(KeyConfig{Origin: far, Key: "k", InsecureHTTP: insecure}),
+			"tokens": Tokens(TokensConfig{Origins: []string{far}, Next: next, InsecureHTTP: insecure}),
+			"server": Tokens(TokensConfig{Server: far, InsecureHTTP: insecure}),
+		} {
+			if err := CheckSources(source); (err == nil) != insecure {
+				t.Errorf("%s over plain http, insecure %t: %v", name, insecure, err)
+			}
+		}
+	}
+	if _, err := SignIn(t.Context(), TokensConfig{Server: far}, "ada", "secret"); err == nil || !strings.Contains(err.Error(), "plain http") {
+		t.Errorf("SignIn over plain http: %v", err)
+	}
+	if _, err := (OAuth{TokenURL: far + "/token", ClientID: "c", Secret: "s"}).ClientCredentials(t.Context(), Token{}); err == nil || !strings.Contains(err.Error(), "plain http") {
+		t.Errorf("OAuth over plain http: %v", err)
+	}
+}
+
+// All mistakes of a configuration are told together.
+func TestTransportMistakes(t *testing.T) {
+	t.Parallel()
+	tr := &Transport{Base: &askedOver{}, ProxySources: []Source{Password(PasswordConfig{Origin: "proxy"})}, Sources: []Source{
+		nil, Password(PasswordConfig{Origin: "https://h/path", User: "a\x00"}), Password(PasswordConfig{Origin: "https://user:marked@h"}),
+		Key(KeyConfig{Origin: "ftp://h", Key: "a b"}), Tokens(TokensConfig{}), Certificate(CertificateConfig{Origin: "http://localhost"}),
+	}}
+	r, err := http.NewRequest("POST", "https://h", io.NopCloser(strings.NewReader("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tr.RoundTrip(r)
+	for _, want := range []string{"source 0 is nil", "more than an origin", "control characters", "belongs into User", "ftp://h", "Key is empty or holds", "one of Server and Next", "Origins is empty", "by https alone", "Get is nil", "want an *http.Transport", `proxy source 0: Origin: "proxy"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing of %q in %v", want, err)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), "marked") {
+		t.Errorf("a password is shown: %v", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("Client does not panic")
+		}
+	}()
+	Client(nil)
+}
+
+// A server that does not know the password cannot pass for one that does.
+func TestTransportForgedServer(t *testing.T) {
+	t.Parallel()
+	for name, forge := range map[string]func(string) string{
+		"its own":     func(info string) string { return info },
+		"another's":   func(info string) string { return strings.Replace(info, `rspauth="`, `rspauth="0`, 1) },
+		"for another": func(info string) string { return strings.Replace(info, `cnonce="`, `cnonce="0`, 1) }, // says nothing of this one
+		"nonsense":    func(string) string { return `"` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, err := New(Config{Realm: "r", Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				rec := httptest.NewRecorder()
+				g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(rec, r)
+				for n, v := range rec.Header() {
+					w.Header()[n] = v
+				}
+				if info := rec.Header().Get("Authentication-Info"); info != "" {
+					w.Header().Set("Authentication-Info", forge(info))
+				}
+				w.WriteHeader(rec.Code)
+			}))
+			defer s.Close()
+			resp, err := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Get(s.URL)
+			if forged := errors.Is(err, errForged); forged != (name == "another's") {
+				t.Errorf("%v %v", resp, err)
+			}
+		})
+	}
+}
+
+// Only the authorization server's own word signs out.
+func TestTransportSignedOut(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		out    bool
+	}{
+		"REFRESH_INVALID":  {401, `{"code":"REFRESH_INVALID"}`, true},
+		"REFRESH_EXPIRED":  {401, `{"code":"REFRESH_EXPIRED"}`, true},
+		"SESSION_REVOKED":  {401, `{"code":"SESSION_REVOKED"}`, true},
+		"another 401":      {401, `{"code":"AUTHENTICATION_REQUIRED"}`, false},
+		"a proxy's 401":    {401, `<html>`, false},
+		"a proxy's 403":    {403, `<html>`, false},
+		"an unknown code":  {401, `{"code":"SOMETHING"}`, false},
+		"not found":        {404, ``, false},
+		"too many":         {429, `{"code":"TOO_MANY_ATTEMPTS"}`, false},
+		"an outage":        {503, `{"code":"AUTH_UNAVAILABLE"}`, false},
+		"no token":         {200, `{}`, false},
+		"a page":           {200, `<html>`, false},
+		"a MAC token":      {200, `{"access_token":"a","token_type":"MAC"}`, false},
+		"a broken token":   {200, `{"access_token":"a\nb","token_type":"Bearer"}`, false},
+		"a redirect":       {307, ``, false},
+		"a page by the MB": {200, strings.Repeat("x", 3<<20), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int64
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/api/auth/refresh" {
+					t.Errorf("asked for %s", r.URL)
+				}
+				calls.Add(1)
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			}))
+			defer s.Close()
+			store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "dr_secret", Received: time.Now().Add(-time.Hour), Expires: time.Now().Add(-time.Minute)}}
+			var told atomic.Int64
+			c := Client(Tokens(TokensConfig{Server: s.URL, Store: store, OnSignedOut: func(error) { told.Add(1) }}))
+			for range 3 {
+				if _, err := c.Get(s.URL + "/api/profile"); err == nil || errors.Is(err, ErrSignedOut) != test.out {
+					t.Errorf("error %v", err)
+				} else if strings.Contains(err.Error(), "secret") {
+					t.Errorf("the error holds a token: %v", err)
+				}
+			}
+			left, err := store.Load(t.Context())
+			if err != nil || (left.Refresh == "") != test.out {
+				t.Errorf("left is %v, %v", left, err)
+			}
+			if calls.Load() != 1 || (told.Load() == 1) != test.out {
+				t.Errorf("%d calls, told %d times", calls.Load(), told.Load())
+			}
+		})
+	}
+}
+
+// Requests to the endpoints that sign in and refresh are sent once: their refusals are
+// about what they say.
+func TestTransportServersOwnEndpoints(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="r", error="invalid_token"`)
+		w.WriteHeader(401)
+	}))
+	defer s.Close()
+	store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "r"}}
+	resp, err := Client(Tokens(TokensConfig{Server: s.URL, Store: store})).Post(s.URL+"/api/auth/password/change", "application/json", strings.NewReader("{}"))
+	if err != nil || resp.StatusCode != 401 || calls.Load() != 1 {
+		t.Errorf("%v %v after %d requests", resp, err, calls.Load())
+	}
+}
+
+// A token file is its owner's alone, and is whole or not there.
+func TestFileStore(t *testing.T) {
+	t.Parallel()
+	f := FileStore{Path: filepath.Join(t.TempDir(), "new", "token.json")}
+	if got, err := f.Load(t.Context()); err != nil || got != (Token{}) {
+		t.Errorf("no file: %v, %v", got, err)
+	}
+	put := func(token Token) error {
+		return f.Update(t.Context(), func(context.Context, Token) (Token, error) { return token, nil })
+	}
+	if err := put(Token{Access: "secret", Refresh: "more"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Load(t.Context()); err != nil || got.Access != "secret" || got.Refresh != "more" {
+		t.Errorf("%#v, %v", got, err)
+	}
+	for _, path := range []string{f.Path, filepath.Dir(f.Path)} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(f.Path)); err != nil || len(left) != 2 { // and the lock
+		t.Errorf("files %v, %v", left, err)
+	}
+	broken := errors.New("broken")
+	if err := f.Update(t.Context(), func(context.Context, Token) (Token, error) { return Token{Access: "lost"}, broken }); !errors.Is(err, broken) {
+		t.Errorf("a change that fails: %v", err)
+	}
+	if err := os.Chmod(f.Path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a file that others can read: %v", err)
+	}
+	for _, text := range []string{"{", "null and more", strings.Repeat("x", maxStored+1)} {
+		if err := os.Remove(f.Path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no token") {
+			t.Errorf("%.10q: %v", text, err)
+		}
+	}
+	if err := os.Remove(f.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(Token{Access: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(Token{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(f.Path); !os.IsNotExist(err) {
+		t.Errorf("an emptied store: %v", err)
+	}
+}
+
+// A token is printed by no verb.
+func TestTokenIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	token := Token{Access: "marked", Refresh: "marked"}
+	if text := fmt.Sprintf("%v %+v %#v %s %q", token, token, token, token, token); strings.Contains(text, "marked") {
+		t.Error(text)
+	}
+}
+
+// FuzzTransport answers any challenges: it ends, sends no more than it may, and nothing
+// that breaks a field.
+func FuzzTransport(f *testing.F) {
+	for _, seed := range []string{`Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`, `Digest realm="r\"", nonce="n", qop="auth-int", algorithm=MD5-sess, opaque="", userhash=true, stale=true`,
+		`Bearer realm="r", error="invalid_token"`, `DPoP error="use_dpop_nonce"`, `Basic, Digest ,, Bearer a==`} {
+		f.Add(seed, `nextnonce="n2", rspauth="0", qop=auth, cnonce="c", nc=00000001`)
+	}
+	f.Fuzz(func(t *testing.T, challenge, info string) {
+		sends := 0
+		base := roundTripper(func(r *http.Request) (*http.Response, error) {
+			sends++
+			for _, v := range r.Header["Authorization"] {
+				if strings.ContainsAny(v, "\r\n\x00") {
+					t.Errorf("sent %q", v)
+				}
+			}
+			return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {challenge}, "Authentication-Info": {info}}, Body: http.NoBody, Request: r}, nil
+		})
+		tr := &Transport{Base: base, Sources: []Source{
+			Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret", InsecureMD5: true}),
+			Tokens(TokensConfig{Origins: []string{"https://h"}, Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "Bearer"}, nil }}),
+		}}
+		r, err := http.NewRequest("POST", "https://h/a", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(r)
+		if err == nil && resp.StatusCode != 401 || sends > maxSends {
+			t.Errorf("%v, %v after %d sends", resp, err, sends)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
