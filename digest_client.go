@@ -19,6 +19,7 @@ import (
 type digestClient struct {
 	user      string // name or its hash, as sent
 	userhash  bool
+	extended  bool // the server knows username*
 	realm     string
 	opaque    string
 	hasOpaque bool
@@ -54,6 +55,8 @@ func newDigestClient(c Challenge, p PasswordConfig) (*digestClient, error) {
 	d.realm, _ = c.Param("realm")
 	d.opaque, d.hasOpaque = c.Param("opaque")
 	d.nonce, _ = c.Param("nonce")
+	charset, _ := c.Param("charset")
+	d.extended = strings.EqualFold(charset, "UTF-8") // RFC 7616 s3.3
 	offered, _ := c.Param("qop")
 	for _, q := range strings.FieldsFunc(strings.ToLower(offered), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
 		if q == "auth" || q == "auth-int" && d.qop == "" {
@@ -129,7 +132,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	switch {
 	case d.userhash:
 		params = append(params, Param{"username", d.user}, Param{"userhash", "true"})
-	case isASCII(d.user):
+	case isASCII(d.user) || !d.extended: // servers of before RFC 7616 know username alone
 		params = append(params, Param{"username", d.user})
 	default:
 		params = append(params, Param{"username*", "UTF-8''" + extendedOctets(d.user)}) // RFC 8187 s3.2

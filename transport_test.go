@@ -75,3 +75,28 @@ func TestTransportPasswords(t *testing.T) {
 		})
 	}
 }
+
+// A name beyond ASCII goes by RFC 8187 where the server says that it knows UTF-8, and
+// as it is where it says nothing: servers of before RFC 7616 know no username*.
+func TestTransportUserBeyondASCII(t *testing.T) {
+	t.Parallel()
+	for charset, want := range map[string]Param{
+		`, charset="UTF-8"`: {"username*", "UTF-8''J%C3%BCrgen"},
+		`, charset=utf-8`:   {"username*", "UTF-8''J%C3%BCrgen"},
+		``:                  {"username", "Jürgen"},
+	} {
+		offered, err := ParseChallenges([]string{`Digest realm="notes", nonce="n", qop="auth", algorithm=SHA-256` + charset})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("GET", "https://files.example.com/x", nil)
+		p := Password(PasswordConfig{Origin: "https://files.example.com", User: "Jürgen", Password: "secret"})
+		if err := p.Authorize(r, offered); err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseCredentials(r.Header.Get("Authorization"))
+		if err != nil || c.Params[0] != want {
+			t.Errorf("charset %q: %v %v, want %v", charset, c, err, want)
+		}
+	}
+}
