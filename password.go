@@ -313,6 +313,9 @@ func (p *password) learn(a *attempt, sent string, challenges []Challenge) error 
 			scheme, _, _ := strings.Cut(sent, " ")
 			if strings.EqualFold(scheme, c.Scheme) && !p.older(c) {
 				p.judge(&answered{space: s, fresh: true}, []string{c.String()})
+				p.mu.Lock()
+				p.spaces = nil // nor does the next CONNECT bring it
+				p.mu.Unlock()
 				continue
 			}
 		}

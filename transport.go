@@ -290,11 +290,11 @@ func (x *exchange) run() (*http.Response, error) {
 		resp, err := x.base.RoundTrip(r)
 		if err != nil {
 			refused, asked := errors.AsType[*proxyRefusal](err)
-			if !asked || sends == maxSends || !refused.again || x.proxy.once[renewed] || !x.replayable() {
+			if !asked || sends == maxSends || !refused.again || x.proxy.once[refused.reason] || !x.replayable() {
 				return nil, err
 			}
 			// Nothing was sent: the tunnel was refused. Its credentials are ready now.
-			x.proxy.once[renewed] = true
+			x.proxy.once[refused.reason] = true
 			if r, err = x.again(r); err != nil {
 				return nil, err
 			}
@@ -350,6 +350,23 @@ func (x *exchange) again(last *http.Request) (*http.Request, error) {
 			return nil, fmt.Errorf("durward: the request cannot be sent again: its body: %w", err)
 		}
 		r.Body = body
+	}
+	return r, nil
+}
+
+// after is again for an answer to one side. What the origin refuses the proxy has passed
+// on, so that the proxy wants an answer of its own to the next one: a count of a nonce is
+// not sent twice (RFC 7616 s3.4). The origin has seen nothing of what the proxy refuses.
+func (x *exchange) after(last *http.Request, s *side) (*http.Request, error) {
+	r, err := x.again(last)
+	if err != nil || s == &x.proxy || x.proxy.at.from == nil {
+		return r, err
+	}
+	delete(r.Header, x.proxy.at.field)
+	x.proxy.at.from = nil
+	if err := x.proxy.ahead(r); err != nil {
+		closeBody(r)
+		return nil, err
 	}
 	return r, nil
 }
@@ -411,7 +428,7 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 			continue
 		}
 		for _, one := range s.sources {
-			next, err := x.again(r)
+			next, err := x.after(r, s)
 			if err != nil {
 				return nil, err
 			}
@@ -492,7 +509,7 @@ func (x *exchange) stepUp(r *http.Request, c Challenge) (*http.Request, error) {
 			t.reload()
 		}
 	}
-	next, err := x.again(r)
+	next, err := x.after(r, s)
 	if err != nil {
 		return nil, err
 	}

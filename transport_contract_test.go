@@ -418,13 +418,15 @@ func TestTransportHostileChallenges(t *testing.T) {
 }
 
 // forwardProxy is a proxy behind the guard, for plain requests and tunnels.
-func forwardProxy(t *testing.T, scheme Scheme) string {
+func forwardProxy(t *testing.T, scheme Scheme) (address string, sent func() []string) {
 	t.Helper()
+	var mu sync.Mutex
+	var fields []string
 	g, err := New(Config{Realm: "proxy", Schemes: []Scheme{scheme}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(g.Proxy(Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	guarded := g.Proxy(Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
 			r.RequestURI = ""
 			resp, err := new(http.Transport).RoundTrip(r)
@@ -455,9 +457,22 @@ func forwardProxy(t *testing.T, scheme Scheme) string {
 		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
 		go func() { _, _ = io.Copy(to, bufio.NewReader(buffered)) }()
 		_, _ = io.Copy(conn, to)
-	})))
+	}))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if field := r.Header.Get("Proxy-Authorization"); field != "" {
+			mu.Lock()
+			fields = append(fields, field)
+			mu.Unlock()
+		}
+		guarded.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Close)
-	return s.URL
+	return s.URL, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		defer func() { fields = nil }()
+		return fields
+	}
 }
 
 // A proxy asks for itself, the origin behind it too, by plain requests and by tunnels.
@@ -467,7 +482,8 @@ func TestTransportProxy(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s tls %t", name, secure), func(t *testing.T) {
 				t.Parallel()
-				proxy, err := url.Parse(forwardProxy(t, scheme))
+				address, sent := forwardProxy(t, scheme)
+				proxy, err := url.Parse(address)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -510,12 +526,25 @@ func TestTransportProxy(t *testing.T) {
 				if leaked.Load() {
 					t.Error("the origin saw the proxy's credentials")
 				}
-				resp, err := client("wrong").Get(origin.URL)
-				switch {
-				case secure && (err == nil || !strings.Contains(err.Error(), `(407): it wants `+name)):
-					t.Errorf("a wrong password: %v", err)
-				case !secure && (err != nil || resp.StatusCode != 407):
-					t.Errorf("a wrong password: %v %v", resp, err)
+				fields := sent()
+				slices.Sort(fields)
+				// The origin's refusal is of a request that the proxy has passed on: a count
+				// of its nonce is not sent twice.
+				if different := len(slices.Compact(slices.Clone(fields))); name == "Digest" && different != len(fields) || len(fields) == 0 {
+					t.Errorf("the proxy was sent %d answers, of which %d are different", len(fields), different)
+				}
+				c = client("wrong")
+				for range 3 {
+					resp, err := c.Get(origin.URL)
+					switch {
+					case secure && (err == nil || !strings.Contains(err.Error(), `(407): it wants `+name)):
+						t.Errorf("a wrong password: %v", err)
+					case !secure && (err != nil || resp.StatusCode != 407):
+						t.Errorf("a wrong password: %v %v", resp, err)
+					}
+				}
+				if fields := sent(); len(fields) != 1 {
+					t.Errorf("a wrong password was sent %d times", len(fields))
 				}
 			})
 		}

@@ -59,6 +59,7 @@ func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, h
 type proxyRefusal struct {
 	challenges []Challenge
 	again      bool // the next CONNECT will have an answer
+	reason     int  // unstale where credentials were sent, else renewed
 }
 
 // Error says what the proxy wants.
@@ -86,14 +87,18 @@ func schemesOf(challenges []Challenge) string {
 // has it.
 func (t *Transport) tunnelRefused(ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response) error {
 	challenges, _ := ParseChallenges(resp.Header["Proxy-Authenticate"])
-	refused := &proxyRefusal{challenges: challenges}
+	refused := &proxyRefusal{challenges: challenges, reason: renewed}
+	sent := connect.Header.Get("Proxy-Authorization")
+	if sent != "" {
+		refused.reason = unstale
+	}
 	s := t.tunnel(ctx, proxy, connect.Host, make(http.Header))
 	for _, one := range s.sources {
 		p, ok := one.(*password)
 		if !ok {
 			continue
 		}
-		if err := p.learn(&s.at, connect.Header.Get("Proxy-Authorization"), challenges); err == nil {
+		if err := p.learn(&s.at, sent, challenges); err == nil {
 			refused.again = true
 			break
 		} else if !errors.Is(err, ErrNoAnswer) {

@@ -161,7 +161,7 @@ func (e entry) String() string {
 		}
 		text += fmt.Sprintf(" Digest %s %s %d", algorithm, name, n)
 	default:
-		text += " " + c.Scheme
+		text += " " + e.raw
 	}
 	return text
 }
