@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -157,7 +159,9 @@ func TestTransportSquid(t *testing.T) {
 func newSecureNotes(t *testing.T) (string, *x509.CertPool, *notes) {
 	t.Helper()
 	n := newNotes(t)
-	secure := httptest.NewTLSServer(n.srv.Config.Handler)
+	secure := httptest.NewUnstartedServer(n.srv.Config.Handler)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of tunnels that are opened and not used
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.Certificate())

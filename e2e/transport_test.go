@@ -202,13 +202,15 @@ func (p *peer) saw(want ...string) []entry {
 	if !slices.Equal(got, want) {
 		p.t.Errorf("the server saw\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
-	counted(p.t, all)
+	for _, gap := range counted(p.t, all) {
+		p.t.Error(gap)
+	}
 	return all
 }
 
-// counted checks that no answer was sent twice, that each nonce was counted from one on
-// and that each answer had a cnonce of its own (RFC 7616 s3.4).
-func counted(t *testing.T, all []entry) {
+// counted checks that no answer was sent twice, and that each had a cnonce of its own (RFC
+// 7616 s3.4). It returns the nonces whose counts have gaps.
+func counted(t *testing.T, all []entry) (gaps []string) {
 	t.Helper()
 	counts, most, cnonces := map[string]map[uint64]bool{}, map[string]uint64{}, map[string]bool{}
 	for _, e := range all {
@@ -237,9 +239,10 @@ func counted(t *testing.T, all []entry) {
 	}
 	for nonce, seen := range counts {
 		if uint64(len(seen)) != most[nonce] {
-			t.Errorf("nonce %s was counted to %d in %d answers", nonce, most[nonce], len(seen))
+			gaps = append(gaps, fmt.Sprintf("nonce %s was counted to %d in %d answers", nonce, most[nonce], len(seen)))
 		}
 	}
+	return gaps
 }
 
 // notes is what stands behind the peers: it says what reached it.
