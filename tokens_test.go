@@ -30,7 +30,6 @@ type authority struct {
 	failures  int
 	calls     map[int]int               // refreshes by generation
 	seen      map[string]map[string]int // by request, what it was sent with
-	bodies    map[string]string         // of requests that cannot be sent twice
 }
 
 const tokenLife = 15 * time.Minute

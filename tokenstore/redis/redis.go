@@ -50,10 +50,10 @@ type Store struct {
 func New(c Config) (*Store, error) {
 	var all []error
 	if c.Name == "" {
-		all = append(all, errors.New("Name is empty"))
+		all = append(all, errors.New("an empty Name"))
 	}
 	if c.Lease < 0 || c.Lease > 0 && c.Lease < time.Second {
-		all = append(all, fmt.Errorf("Lease of %s: at least a second is wanted", c.Lease))
+		all = append(all, fmt.Errorf("a Lease of %s: at least a second is wanted", c.Lease))
 	}
 	s := &Store{lease: c.Lease, token: "durward:token:{" + c.Name + "}", lock: "durward:token:{" + c.Name + "}:lock"}
 	if s.lease == 0 {
@@ -62,7 +62,7 @@ func New(c Config) (*Store, error) {
 	if c.Secret != nil {
 		block, err := aes.NewCipher(c.Secret)
 		if err != nil || len(c.Secret) != 32 {
-			all = append(all, fmt.Errorf("Secret of %d octets, 32 are wanted", len(c.Secret)))
+			all = append(all, fmt.Errorf("a Secret of %d octets, 32 are wanted", len(c.Secret)))
 		} else if s.seal, err = cipher.NewGCM(block); err != nil {
 			all = append(all, err)
 		}
