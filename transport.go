@@ -264,6 +264,7 @@ type side struct {
 	sources []source
 	at      attempt
 	refused []string // what was sent and refused
+	scopes  []string // of the challenges that were answered
 	once    [4]bool  // what was done and is not done again
 }
 
@@ -441,6 +442,9 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 			if err == nil {
 				a.from = one
 				s.at = a
+				if scope, ok := c.Param("scope"); ok {
+					s.scopes = append(s.scopes, scope)
+				}
 				return next, nil
 			}
 			closeBody(next)
@@ -463,6 +467,11 @@ func (s *side) mayAnswer(c Challenge) bool {
 		what = renewed
 	case reason == "use_dpop_nonce": // RFC 9449 s9
 		what = newNonce
+	case reason == "insufficient_scope": // image registries say so by 401: a source may have a token for that scope
+		if scope, _ := c.Param("scope"); slices.Contains(s.scopes, scope) {
+			return false // which is what was got
+		}
+		what = steppedUp
 	case reason != "":
 		return false
 	case strings.EqualFold(stale, "true"): // RFC 7616 s3.3

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -97,6 +98,63 @@ func TestTransportUserBeyondASCII(t *testing.T) {
 		c, err := ParseCredentials(r.Header.Get("Authorization"))
 		if err != nil || c.Params[0] != want {
 			t.Errorf("charset %q: %v %v, want %v", charset, c, err, want)
+		}
+	}
+}
+
+// scoped is a source that has a token for any scope.
+type scoped struct {
+	origin string
+	asked  []string
+}
+
+func (s *scoped) Authorize(r *http.Request, offered []Challenge) error {
+	if originOf(r.URL) != s.origin {
+		return ErrNoAnswer
+	}
+	scope := "none"
+	if offered != nil {
+		scope, _ = offered[0].Param("scope")
+		s.asked = append(s.asked, scope)
+	}
+	r.Header.Set("Authorization", "Bearer for-"+scope)
+	return nil
+}
+
+// A 401 that wants more scope is for the sources, once: image registries do not know the
+// 403 of RFC 6750 s3.1.
+func TestTransportScopeBy401(t *testing.T) {
+	t.Parallel()
+	for _, wanted := range []string{"push", "never", "same"} {
+		sends := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			sends++
+			if r.Header.Get("Authorization") != "Bearer for-push" || wanted != "push" {
+				scope := wanted
+				if wanted == "never" {
+					scope += fmt.Sprint(sends) // another each time
+				}
+				challenge := `Bearer realm="x", scope="` + scope + `"`
+				if wanted != "same" || sends > 1 {
+					challenge += `, error="insufficient_scope"`
+				}
+				w.Header().Set("WWW-Authenticate", challenge)
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		}))
+		defer s.Close()
+		u, err := url.Parse(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := &scoped{origin: originOf(u)}
+		resp, err := Client(source).Get(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if want := map[string]int{"push": 200, "never": 401, "same": 401}[wanted]; resp.StatusCode != want || sends != 2 || len(source.asked) != 1 {
+			t.Errorf("%s: %d after %d sendings, asked for %q", wanted, resp.StatusCode, sends, source.asked)
 		}
 	}
 }
