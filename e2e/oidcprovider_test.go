@@ -21,7 +21,8 @@ import (
 // issuer is oidc-provider as a process: an issuer that other people wrote.
 type issuer struct {
 	*process
-	url string
+	url    string
+	nonces bool // its token endpoint wants them
 }
 
 // The audiences of its tokens, by their form, and its clients.
@@ -32,7 +33,8 @@ const (
 )
 
 var (
-	robot  = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret", "grant_types": []string{"client_credentials"}}
+	robot  = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret", "grant_types": []string{"client_credentials", "refresh_token"}}
+	phone  = map[string]any{"client_id": "phone", "token_endpoint_auth_method": "none", "grant_types": []string{"refresh_token"}}
 	itself = map[string]any{"client_id": "opaque api", "client_secret": "the API's +own", "grant_types": []string{}}
 )
 
@@ -41,7 +43,7 @@ var (
 func (i *issuer) serve(keys ...json.RawMessage) {
 	i.t.Helper()
 	args, stdin := script(i.t, "issuer.mjs", map[string]any{
-		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, itself},
+		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, itself}, "nonces": i.nonces,
 		"resources": map[string]string{forJWT: "jwt", forOpaque: "opaque", forNeighbor: "opaque"},
 	})
 	cmd := exec.Command("node", args...)

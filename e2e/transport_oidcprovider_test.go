@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+)
+
+// signIn signs ada in at a client and returns her refresh token.
+func (i *issuer) signIn(client, jkt string) string {
+	i.t.Helper()
+	body, err := json.Marshal(map[string]string{"account": user, "client_id": client, "resource": forJWT, "jkt": jkt})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	resp, err := http.Post(i.url+"/sign-in", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	token, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		i.t.Fatalf("sign-in: %s %s %v; its log:\n%s", resp.Status, token, err, i.logged())
+	}
+	return string(token)
+}
+
+// granted compares what its token endpoint has done.
+func (i *issuer) granted(want ...string) {
+	i.t.Helper()
+	var got []string
+	for line := range strings.Lines(i.logged()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "granted ") || strings.HasPrefix(line, "refused ") {
+			got = append(got, line)
+		}
+	}
+	if !slices.Equal(got, want) {
+		i.t.Errorf("the issuer has\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// held is a store with a refresh token.
+func held(t *testing.T, refresh string) *durward.MemoryStore {
+	t.Helper()
+	store := new(durward.MemoryStore)
+	err := store.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
+		return durward.Token{Refresh: refresh}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// takes is a verifier of the issuer's JWTs.
+func (i *issuer) takes(now func() time.Time) *jwt.Verifier {
+	i.t.Helper()
+	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	v, err := jwt.New(jwt.Config{Issuer: i.url, Audience: []string{forJWT}, Keys: keys, Now: now})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return v
+}
+
+// oidc-provider rotates refresh tokens, and takes a spent one for theft: each is shown
+// once, by fifty who want it at once too, and an outage signs nobody out.
+func TestTransportOIDCProvider(t *testing.T) {
+	t.Parallel()
+	needScripts(t)
+	for _, client := range []string{"robot", "phone"} {
+		t.Run(client, func(t *testing.T) {
+			t.Parallel()
+			_, signs := privateKey(t, "ES256")
+			i := &issuer{process: settle(t)}
+			i.url = "http://" + i.address
+			i.serve(signs)
+			v := i.takes(nil)
+			d := listen(t)
+			d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Realm: "notes"}).Require(durward.Policy{Scopes: []string{"read"}}, hello))
+
+			var now clock
+			var out atomic.Int64
+			store := held(t, i.signIn(client, ""))
+			oauth := durward.OAuth{TokenURL: i.url + "/token", ClientID: client, Resources: []string{forJWT}, Now: now.now}
+			if client == "robot" {
+				oauth.Secret = robot["client_secret"].(string)
+			}
+			c := clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(durward.TokensConfig{
+				Origins: []string{d.url}, Next: oauth.Refresh, Store: store, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+			})}})
+			race := func(want func(string, error) bool) {
+				t.Helper()
+				var all sync.WaitGroup
+				for range 50 {
+					all.Go(func() {
+						if got, err := send(c, "POST", d.url+"/x", "a body"); !want(got, err) {
+							t.Errorf("%q, %v", got, err)
+						}
+					})
+				}
+				all.Wait()
+			}
+			good := func(got string, err error) bool {
+				return err == nil && got == "200 hello, ada; you sent \"a body\"\n"
+			}
+			granted := "granted refresh_token " + client
+			race(good)
+			i.granted(granted)
+			now.advance(11 * time.Minute) // the token has ended
+			race(good)
+			i.granted(granted, granted)
+			now.advance(595 * time.Second) // it is to be renewed ahead, and still taken
+			old, err := store.Load(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			race(good)
+			for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+				token, err := store.Load(t.Context())
+				if err != nil || time.Now().After(deadline) {
+					t.Fatalf("not renewed ahead: %v", err)
+				}
+				if token.Access != old.Access {
+					break
+				}
+			}
+			i.granted(granted, granted, granted)
+
+			// The sign-in ends, of which all hear, and the issuer once.
+			form := map[string][]string{"token": {stored(t, store).Refresh}, "client_id": {client}}
+			if client == "robot" {
+				i.post("/token/revocation", form)
+			} else if resp, err := http.PostForm(i.url+"/token/revocation", form); err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp, err)
+			}
+			now.advance(11 * time.Minute)
+			race(func(_ string, err error) bool { return errors.Is(err, durward.ErrSignedOut) })
+			i.granted(granted, granted, granted, "refused refresh_token invalid_grant")
+			if out.Load() != 1 || stored(t, store).Access != "" {
+				t.Errorf("told %d times that it is over; the store holds %v", out.Load(), stored(t, store))
+			}
+
+			// While it is away nothing is thrown away.
+			store2 := held(t, i.signIn(client, ""))
+			c = clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(durward.TokensConfig{
+				Origins: []string{d.url}, Next: oauth.Refresh, Store: store2, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+			})}})
+			race(good)
+			i.stop()
+			now.advance(11 * time.Minute)
+			race(func(_ string, err error) bool { return err != nil && !errors.Is(err, durward.ErrSignedOut) })
+			if out.Load() != 1 || stored(t, store2).Refresh == "" {
+				t.Errorf("told %d times that it is over; the store holds %v", out.Load(), stored(t, store2))
+			}
+		})
+	}
+}
+
+func stored(t *testing.T, s durward.TokenStore) durward.Token {
+	t.Helper()
+	token, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// oidc-provider binds tokens to a key, by client credentials and by refresh, and wants a
+// nonce of its own in each proof; so does the API.
+func TestTransportOIDCProviderDPoP(t *testing.T) {
+	t.Parallel()
+	needScripts(t)
+	for _, alg := range []string{"ES256", "EdDSA"} {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			_, signs := privateKey(t, "ES256")
+			key, _ := privateKey(t, alg)
+			i := &issuer{process: settle(t), nonces: true}
+			i.url = "http://" + i.address
+			i.serve(signs)
+			var want []string
+			for _, grant := range []string{"client_credentials", "refresh_token"} {
+				d := proofs(t, i.takes(nil))
+				oauth := durward.OAuth{TokenURL: i.url + "/token", ClientID: "robot", Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT}, Prove: key.Prove}
+				config, subject := durward.TokensConfig{Origins: []string{d.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
+				if grant == "refresh_token" {
+					oauth.ClientID, oauth.Secret, subject = "phone", "", user
+					config.Next, config.Store = oauth.Refresh, held(t, i.signIn("phone", key.ID()))
+				}
+				c := clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(config)}})
+				for range 3 {
+					gets(t, c, "POST", d.url+"/x", "a body", fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
+				}
+				good := "POST /x: " + subject + " by DPoP"
+				d.saw("POST /x: NONCE_REQUIRED by DPoP", good, good, good)
+				want = append(want, "refused "+grant+" use_dpop_nonce", "granted "+grant+" "+oauth.ClientID)
+				i.granted(want...)
+			}
+		})
+	}
+}
