@@ -1,0 +1,255 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	client "github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/jwt"
+)
+
+const nginx = `
+daemon off;
+master_process off;
+pid {{dir}}/pid;
+error_log {{dir}}/errors;
+events {}
+http {
+	client_body_temp_path {{dir}}/1; proxy_temp_path {{dir}}/2; fastcgi_temp_path {{dir}}/3; uwsgi_temp_path {{dir}}/4; scgi_temp_path {{dir}}/5;
+	log_format wire '$request_method $uri $status';
+	access_log {{dir}}/access wire;
+	server {
+		listen {{address}} ssl http2;
+		ssl_certificate {{dir}}/server;
+		ssl_certificate_key {{dir}}/server;
+		location / {
+			proxy_pass {{upstream}};
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Forwarded-For $remote_addr;
+			proxy_set_header X-Forwarded-Proto https;
+		}
+	}
+}
+`
+
+// gateway is an nginx that ends the TLS of a node.
+type gateway struct {
+	t            *testing.T
+	dir, address string
+	read         int // lines of its log that were compared
+}
+
+// start starts it before a node and waits until it listens.
+func (g *gateway) start(ca *durwardtest.CA, n *node) {
+	g.t.Helper()
+	host, _, _ := net.SplitHostPort(g.address)
+	cert := ca.Server(host)
+	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var text bytes.Buffer
+	for kind, octets := range map[string][]byte{"CERTIFICATE": cert.Certificate[0], "PRIVATE KEY": der} {
+		if err := pem.Encode(&text, &pem.Block{Type: kind, Bytes: octets}); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	configuration := strings.NewReplacer("{{dir}}", g.dir, "{{address}}", g.address, "{{upstream}}", n.url).Replace(nginx)
+	path := filepath.Join(g.dir, "configuration")
+	if err := errors.Join(os.WriteFile(filepath.Join(g.dir, "server"), text.Bytes(), 0o600), os.WriteFile(path, []byte(configuration), 0o600)); err != nil {
+		g.t.Fatal(err)
+	}
+	cmd := exec.Command("nginx", "-c", path)
+	if err := cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	n.h.eventually(func() error {
+		conn, err := net.Dial("tcp", g.address)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
+}
+
+// asked is what was asked since it was last looked at, each kind of request with how
+// often, once there are so many of one kind: a line is written after the answer was read.
+func (g *gateway) asked(kind string, atLeast int) map[string]int {
+	g.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(filepath.Join(g.dir, "access"))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")[g.read:]
+		got := map[string]int{}
+		for _, line := range lines {
+			got[line]++
+		}
+		if got[kind] >= atLeast || time.Now().After(end) {
+			g.read += len(lines)
+			return got
+		}
+	}
+}
+
+// saw compares what was asked; the last of it is of a kind.
+func (g *gateway) saw(last string, want map[string]int) {
+	g.t.Helper()
+	if got := g.asked(last, want[last]); fmt.Sprint(got) != fmt.Sprint(want) {
+		g.t.Errorf("the server was asked %v, want %v", got, want)
+	}
+}
+
+// A whole server behind nginx and fifty at once who use one sign-in there: one refresh
+// for all, with Bearer tokens and with tokens that are bound to a key, and when it is
+// over all hear of it and the server is left alone.
+func TestTransportServer(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("nginx"); err != nil {
+		services.Missing(t, "nginx")
+	}
+	for _, bound := range []bool{false, true} {
+		t.Run(map[bool]string{false: "Bearer", true: "DPoP"}[bound], func(t *testing.T) {
+			t.Parallel()
+			ca := durwardtest.NewCA(t)
+			number, pid := addresses.Add(1), os.Getpid()
+			g := &gateway{t: t, dir: t.TempDir(), address: fmt.Sprintf("127.%d.%d.%d:8402", 1+pid/256%250, pid%256, 1+number%250)}
+			url := "https://" + g.address
+			h := newHouse(t, plan{nodes: 1, env: []string{"DURWARD_PUBLIC_URL=" + url, "DURWARD_ISSUER=" + url, "DURWARD_TRUSTED_PROXIES=127.0.0.0/8", "DURWARD_DPOP=true"}})
+			address := h.people(1)[0]
+			g.start(ca, h.nodes[0])
+
+			var ahead, over atomic.Int64
+			base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}, ForceAttemptHTTP2: true}
+			config := client.TokensConfig{
+				Server: url, Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")}, Client: &http.Client{Transport: base, Timeout: patience},
+				Now:         func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+				OnSignedOut: func(error) { over.Add(1) },
+			}
+			scheme := "Bearer"
+			if bound {
+				key, err := jwt.GenerateKey("ES256")
+				if err != nil {
+					t.Fatal(err)
+				}
+				config.Prove, scheme = key.Prove, "DPoP"
+			}
+			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err, client.InvalidCredentials) {
+				t.Errorf("a wrong password: %v", err)
+			}
+			token, err := client.SignIn(t.Context(), config, address, password)
+			if err != nil || token.Type != scheme {
+				t.Fatalf("%v, a %s token", err, token.Type)
+			}
+			nonce := map[bool]int{true: 1}[bound] // a new proof for the nonce, where the server wants one
+			merge := func(all map[string]int, key string, n int) map[string]int {
+				if n > 0 {
+					all[key] += n
+				}
+				return all
+			}
+			g.saw("POST /api/auth/login 200", merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+2*nonce))
+
+			asks := func(c *http.Client) (string, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url+"/api/profile", strings.NewReader(`{"name":"Ada"}`))
+				if err != nil {
+					return "", err
+				}
+				r.Header.Set("Content-Type", "application/json")
+				resp, err := c.Do(r)
+				if err != nil {
+					return "", err
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				if err == nil && resp.StatusCode == 200 && !bytes.Contains(body, []byte(`"Ada"`)) {
+					err = fmt.Errorf("the answer is %s", body)
+				}
+				return fmt.Sprint(resp.StatusCode), err
+			}
+			const many = 50
+			race := func(c *http.Client, good func(string, error) bool) {
+				t.Helper()
+				var all sync.WaitGroup
+				for range many {
+					all.Go(func() {
+						if got, err := asks(c); !good(got, err) {
+							t.Errorf("%s, %v", got, err)
+						}
+					})
+				}
+				all.Wait()
+			}
+			taken := func(got string, err error) bool { return err == nil && got == "200" }
+			c := &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
+			if got, err := asks(c); !taken(got, err) {
+				t.Fatalf("%s, %v", got, err)
+			}
+			g.saw("PATCH /api/profile 200", merge(map[string]int{"PATCH /api/profile 200": 1}, "PATCH /api/profile 401", nonce))
+			race(c, taken)
+			g.saw("PATCH /api/profile 200", map[string]int{"PATCH /api/profile 200": many})
+
+			// The token ends, by this machine's clock.
+			for range 3 {
+				ahead.Add(int64(time.Hour))
+				race(c, taken)
+				g.saw("PATCH /api/profile 200", merge(map[string]int{"PATCH /api/profile 200": many, "POST /api/auth/refresh 200": 1}, "POST /api/auth/refresh 401", nonce))
+			}
+
+			// It is refused though it has not ended: one refresh for all who were refused.
+			err = config.Store.Update(t.Context(), func(_ context.Context, stored client.Token) (client.Token, error) {
+				if slices.Contains([]string{token.Access, ""}, stored.Access) || stored.Refresh == token.Refresh || stored.Type != scheme {
+					t.Error("the store does not hold the new token")
+				}
+				stored.Access = stored.Access[:len(stored.Access)-8] + "AAAAAAAA"
+				return stored, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c = &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
+			race(c, taken)
+			got := g.asked("PATCH /api/profile 200", many)
+			if got["PATCH /api/profile 200"] != many || got["POST /api/auth/refresh 200"] != 1 || got["POST /api/auth/refresh 401"] != nonce ||
+				got["PATCH /api/profile 401"] < 1 || got["PATCH /api/profile 401"] > (1+nonce)*many || len(got) != 3+nonce {
+				t.Errorf("the server was asked %v", got)
+			}
+
+			// Signed out elsewhere: the token is dead before its end, and all hear why.
+			if err := client.SignOut(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			g.saw("POST /api/auth/logout 204", map[string]int{"POST /api/auth/logout 204": 1})
+			race(c, func(_ string, err error) bool { return errors.Is(err, client.ErrSignedOut) })
+			if over.Load() != 1 {
+				t.Errorf("told %d times that it is over", over.Load())
+			}
+			if stored, err := config.Store.Load(t.Context()); err != nil || stored.Access != "" {
+				t.Errorf("the store holds %v, %v", stored, err)
+			}
+		})
+	}
+}
