@@ -284,8 +284,6 @@ func newNotes(t *testing.T) *notes {
 	return n
 }
 
-func (n *notes) address() string { return n.srv.Listener.Addr().String() }
-
 // saw compares what reached it.
 func (n *notes) saw(t *testing.T, want ...string) {
 	t.Helper()
