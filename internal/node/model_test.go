@@ -97,13 +97,32 @@ type modelGrant struct {
 // deadline is the end of a grace: before must the token works, from may on it does
 // not. Between them the rules leave it open, where a node cannot know whether
 // another was up.
-type deadline struct{ must, may time.Time }
+//
+// What was spent under a clock that was put back to before the start of a node, a
+// node cannot tell from what was spent before it: from that moment on, for a grace,
+// it may work again.
+//
+// A grace that an outage made begin anew did so at anew: of a clock that was put back
+// to before that, the rules say nothing.
+type deadline struct {
+	must, may, anew time.Time
+	from            []time.Time
+}
+
+func (d deadline) sure(now time.Time) bool { return now.Before(d.must) && !now.Before(d.anew) }
+
+func (d deadline) open(now time.Time) bool {
+	return now.Before(d.may) || slices.ContainsFunc(d.from, func(start time.Time) bool {
+		return !now.Before(start) && now.Before(start.Add(refreshGrace))
+	})
+}
 
 type modelCookie struct {
 	value    string
 	used     time.Time // the latest
 	auth     time.Time // its rights are those of this proof
 	replaced time.Time // zero while it is current
+	swept    bool      // after it had ended
 }
 
 type modelAccess struct {
@@ -135,6 +154,8 @@ type model struct {
 	people      []*modelPerson
 	revocations []*modelRevocation
 	alive       time.Time                   // last sign of life that a node left
+	starts      []time.Time                 // of nodes
+	unsure      bool                        // the clock was put back since the last sign of life
 	gone        map[string]time.Time        // signing keys that are no more, and when they ceased to sign
 	withdrawn   map[string]*modelRevocation // stolen ones
 }
@@ -233,17 +254,17 @@ func (m *model) started(others bool, down time.Time) {
 	now := m.now()
 	for _, g := range m.grants() {
 		for n, d := range g.grace {
-			if !others && d.must.After(down) {
+			if !others && !m.unsure && d.must.After(down) && !down.Before(d.anew) {
 				// The grace had not run out when the last node ended: it begins anew.
-				d.must = now.Add(refreshGrace)
+				d.must, d.anew = now.Add(refreshGrace), now
 			}
-			if d.may.After(earlier(m.alive, down)) || m.alive.After(now) { // a sign from the future says nothing
+			if d.may.After(earlier(m.alive, down)) || m.alive.After(now) || m.unsure { // a sign from the future says nothing
 				d.may = later(d.may, now.Add(refreshGrace))
 			}
 			g.grace[n] = d
 		}
 	}
-	m.alive = now
+	m.alive, m.unsure, m.starts = now, false, append(m.starts, now)
 }
 
 // refresh says what token n of g may be answered with.
@@ -279,10 +300,10 @@ func (m *model) refresh(g *modelGrant, n int, key string, from account.From) []a
 	}
 	d := g.grace[n]
 	var all []answer
-	if now.Before(d.may) && (g.fewest < 5 || !m.counts(g)) {
+	if d.open(now) && (g.fewest < 5 || !m.counts(g)) {
 		all = append(all, again)
 	}
-	if !now.Before(d.must) || g.most >= 5 && m.counts(g) {
+	if !d.sure(now) || g.most >= 5 && m.counts(g) {
 		all = append(all, lost...)
 	}
 	return all
@@ -295,10 +316,15 @@ func (m *model) counts(g *modelGrant) bool { return m.now().Sub(g.came[g.at]).Ab
 func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from account.From, at *peer) error {
 	now := m.now()
 	step := func(to int) {
-		g.grace[to-1] = deadline{now.Add(refreshGrace), now.Add(refreshGrace)}
+		d := deadline{must: now.Add(refreshGrace), may: now.Add(refreshGrace)}
+		for _, start := range m.starts {
+			if now.Before(start) {
+				d.from = append(d.from, start)
+			}
+		}
+		g.grace[to-1] = d
 		g.came = append(g.came[:to], now)
 		g.at, g.from, g.idle, g.fewest, g.most = to, from, earlier(now.Add(refreshLife), g.session.ends), 0, 0
-		m.alive = later(m.alive, now)
 	}
 	switch {
 	case a == moved:
@@ -312,9 +338,9 @@ func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from acc
 	case a == again && n == g.at+1:
 		step(n)
 	case a == again:
-		if m.counts(g) && now.Before(g.grace[n].may) {
+		if m.counts(g) && g.grace[n].open(now) {
 			g.most++
-			if now.Before(g.grace[n].must) {
+			if g.grace[n].sure(now) {
 				g.fewest++
 			}
 		}
@@ -390,7 +416,7 @@ func (m *model) judged(a *modelAccess, at *peer) (all []durward.Code) {
 func (m *model) cookie(c *modelCookie, s *modelSession) (may, mayNot bool) {
 	now := m.now()
 	switch idle := c.used.Add(cookieIdle); {
-	case s.dead != nil || s.purged || !now.Before(s.ends) || !now.Before(idle):
+	case s.dead != nil || s.purged || c.swept || !now.Before(s.ends) || !now.Before(idle):
 		return false, true
 	case !c.replaced.IsZero() && !now.Before(c.replaced.Add(replacedGrace)):
 		return false, true

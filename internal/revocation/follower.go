@@ -53,7 +53,7 @@ type Follower struct {
 	pollMu sync.Mutex // held during a poll: they do not overtake each other
 	last   int64      // highest Seq seen in this epoch
 	epoch  string
-	polled time.Time // the clock at the last good poll, without its monotonic reading
+	polled time.Time // the clock at the last good poll, or the latest since by which entries were swept, without its monotonic reading
 
 	asOf atomic.Pointer[time.Time] // fresh, for who asks in each request; nil before the first good poll
 
@@ -114,6 +114,9 @@ func (f *Follower) Load(ctx context.Context) error {
 	defer f.pollMu.Unlock()
 	began := f.c.Now()
 	err := f.load(ctx)
+	if err == nil {
+		f.polled = began.Round(0)
+	}
 	f.done(ctx, began, err)
 	if err != nil {
 		return fmt.Errorf("revocation: cannot load the list: %w", err)
@@ -212,6 +215,9 @@ func (f *Follower) Poll(ctx context.Context) {
 	f.mu.Unlock()
 	// A clock that was ahead may have let entries end that count again now that it
 	// is set back: all of the feed is read.
+	if swept := f.c.List.takeSwept(); swept.After(f.polled) {
+		f.polled = swept
+	}
 	setBack := began.Round(0).Before(f.polled)
 	var err error
 	if loaded && !setBack {

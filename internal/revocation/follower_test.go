@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -389,6 +390,37 @@ func TestClockSetBack(t *testing.T) {
 	if f.Age() != 0 || f.Err() != nil {
 		t.Errorf("%s old, %v", f.Age(), f.Err())
 	}
+}
+
+// What ended by a clock that was ahead counts again when that is put back: also where
+// no poll had yet seen it ahead, but the first load or a sweep had.
+func TestClockThatWasAheadBetweenPolls(t *testing.T) {
+	t.Parallel()
+	f, src, k := follow(t)
+	src.write("a", 0)
+	k.advance(2 * time.Hour)
+	src.write("b", 0)
+	f.mustLoad(t)
+	f.knows(t, "b", "a b")
+	k.advance(-110 * time.Minute)
+	f.Poll(t.Context())
+	f.knows(t, "a b", "a b")
+
+	f, src, k = follow(t)
+	src.write("a", 0)
+	k.advance(5 * time.Minute)
+	f.mustLoad(t)
+	k.advance(2 * time.Hour)
+	for n := range smallest { // looks at every slot
+		f.c.List.Add(Entry{Kind: Session, Value: strconv.Itoa(n), Until: k.Now().Add(time.Hour)})
+	}
+	k.advance(-110 * time.Minute)
+	f.knows(t, "", "a")
+	src.fail(errors.New("away"))
+	f.Poll(t.Context())
+	src.fail(nil)
+	f.Poll(t.Context())
+	f.knows(t, "a", "a")
 }
 
 // Run loads where nobody has, polls at its pace, and ends with its context.

@@ -62,6 +62,7 @@ type List struct {
 	live   int        // entries held
 	used   int        // slots that were ever taken: entries and graves
 	cursor int        // the slot that the sweep looks at next
+	swept  time.Time  // the latest clock by which an entry had ended and was swept
 }
 
 // table is an open-addressed hash table with linear probing. Readers walk it
@@ -177,6 +178,15 @@ func (l *List) Len() int {
 	return l.live
 }
 
+// takeSwept returns swept, and begins it anew.
+func (l *List) takeSwept() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	swept := l.swept
+	l.swept = time.Time{}
+	return swept
+}
+
 // sweep takes out entries that have ended, looking at up to n slots.
 func (l *List) sweep(n int) {
 	l.mu.Lock()
@@ -259,6 +269,9 @@ func (l *List) sweepSlots(now time.Time, n int) {
 		if rest := s.rest.Load(); rest != 0 && !before(now, uint32(rest)) {
 			s.rest.Store(0)
 			l.live--
+			if now.After(l.swept) {
+				l.swept = now.Round(0)
+			}
 		}
 	}
 	switch {
