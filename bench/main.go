@@ -19,7 +19,7 @@ func main() {
 	binary := flag.String("durward", "../.build/durward", "the program")
 	dir := flag.String("dir", "", "folder for data, on the disk to measure; default a temporary one")
 	seconds := flag.Float64("seconds", 5, "length of each measurement over HTTP")
-	sessions := flag.Int("sessions", 200_000, "sessions of the filled databases; 10 million need 20 GB and half an hour")
+	sessions := flag.Int("sessions", 200_000, "sessions of the filled databases; 10 million take ten minutes")
 	only := flag.Bool("only-sessions", false, "measure the filled databases alone")
 	flag.Parse()
 	testing.Init()

@@ -274,7 +274,7 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 		return nil, err
 	}
 	rows = append(rows, row{"sign-ins over HTTP, " + what, fmt.Sprintf("%.1f/s", signIn), "", "", ""},
-		row{"start to first answer, " + what, rounded(starting), "", "", "60 ms"},
+		row{"start to first answer, " + what, rounded(starting), "", "", ""},
 		row{"memory after all that, " + what, fmt.Sprintf("%.1f MB", float64(memory)/1000*1.024), "", "", ""},
 		row{"filling it, " + what, filling.Round(time.Second).String(), "", "", ""})
 	if wal != "" {
@@ -283,7 +283,7 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 			return nil, err
 		}
 		rows = append(rows, row{"largest WAL under refreshes, " + what, mib(under), "", "", "64 MiB"},
-			row{"the same, with a reader that does not end, " + what, mib(held), "after it ended " + mib(after), "", "64 MiB after"})
+			row{"the same, with a reader that does not end, " + what, mib(held), "after it ended " + mib(after), "", "64 MiB after it"})
 	}
 	return rows, nil
 }
