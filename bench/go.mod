@@ -5,8 +5,10 @@ go 1.26.0
 require (
 	github.com/abbot/go-http-auth v0.4.0
 	github.com/durward-auth/durward v0.0.0
+	github.com/icholy/digest v1.2.0
 	github.com/jackc/pgx/v5 v5.12.0
 	golang.org/x/crypto v0.59.0
+	golang.org/x/oauth2 v0.38.0
 	modernc.org/sqlite v1.62.0
 )
 

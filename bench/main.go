@@ -57,6 +57,7 @@ func run(binary, dir string, sessions int, only bool, length time.Duration) erro
 		func() ([]row, error) { return refreshes(binary, dir, length) },
 		func() ([]row, error) { return onPostgres(binary, dir, length) },
 		func() ([]row, error) { return signIns(binary, dir, length) },
+		transports,
 		func() ([]row, error) { return start(binary, dir) },
 		filled,
 	}
