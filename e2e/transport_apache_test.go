@@ -115,8 +115,8 @@ func TestTransportApache(t *testing.T) {
 					reached++
 				}
 			}
-			if len(n.log) != reached {
-				t.Errorf("behind it there was seen %v, want %d requests", n.log, reached)
+			if got := n.reached(); got != reached {
+				t.Errorf("%d requests were seen behind it, want %d", got, reached)
 			}
 		})
 	}
@@ -144,8 +144,8 @@ func TestTransportApacheStale(t *testing.T) {
 	}
 	all := p.seen(1 + posts + stale)
 	counted(t, all)
-	if stale < want || len(n.log) != posts || len(all) != 1+posts+stale {
-		t.Errorf("%d requests with %d stale nonces were sent as %d and reached what is behind %d times", posts, stale, len(all), len(n.log))
+	if stale < want || n.reached() != posts || len(all) != 1+posts+stale {
+		t.Errorf("%d requests with %d stale nonces were sent as %d and reached what is behind %d times", posts, stale, len(all), n.reached())
 	}
 	for i, e := range all[1:] {
 		if e.status == "401" && (i+2 >= len(all) || all[i+2].status != "200") {

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ type tokenServer struct {
 	*door
 	key  *ecdsa.PrivateKey
 	cert []byte
-	life time.Duration
+	life atomic.Int64 // seconds
 }
 
 func newTokenServer(t *testing.T) *tokenServer {
@@ -55,7 +56,8 @@ func newTokenServer(t *testing.T) *tokenServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &tokenServer{door: listen(t), key: key, cert: der, life: time.Hour}
+	s := &tokenServer{door: listen(t), key: key, cert: der}
+	s.life.Store(3600)
 	s.serve(s.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "tokens"}).Handler(http.HandlerFunc(s.give)))
 	return s
 }
@@ -76,7 +78,7 @@ func (s *tokenServer) give(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	head, err1 := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(s.cert)}})
 	claims, err2 := json.Marshal(map[string]any{"iss": "tokens", "sub": user, "aud": r.FormValue("service"), "jti": rand.Text(),
-		"iat": now.Unix() - 120, "nbf": now.Unix() - 120, "exp": now.Add(s.life).Unix(), "access": all})
+		"iat": now.Unix() - 120, "nbf": now.Unix() - 120, "exp": now.Unix() + s.life.Load(), "access": all})
 	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(claims)
 	sum := sha256.Sum256([]byte(text))
 	a, b, err3 := ecdsa.Sign(rand.Reader, s.key, sum[:])
@@ -87,7 +89,7 @@ func (s *tokenServer) give(w http.ResponseWriter, r *http.Request) {
 	signature := b.FillBytes(append(a.FillBytes(make([]byte, 32)), make([]byte, 32)...)[32:])
 	signature = append(a.FillBytes(make([]byte, 32)), signature...)
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, text+"."+base64.RawURLEncoding.EncodeToString(signature), int(s.life.Seconds()))
+	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, text+"."+base64.RawURLEncoding.EncodeToString(signature), s.life.Load())
 }
 
 // imageTokens is a source for a registry of container images, whose challenge names what a
@@ -289,10 +291,10 @@ func TestTransportRegistry(t *testing.T) {
 		pull+"AUTHENTICATION_REQUIRED", pull+"ada by Basic", push+"ada by Basic")
 
 	// A token that has ended is replaced once.
-	tokens.life = -2 * time.Minute
+	tokens.life.Store(-120) // past the leeway
 	gets(t, c2, "GET", p.url+"/v2/", "", "401")
 	expect("a token that has ended", []string{"GET /v2/ 401", "GET /v2/ 401 Bearer", "GET /v2/ 401 Bearer"}, ping+"ada by Basic", ping+"ada by Basic")
-	tokens.life = time.Hour
+	tokens.life.Store(3600)
 	gets(t, c2, "GET", p.url+"/v2/", "", "200 {}")
 	expect("the next token", []string{"GET /v2/ 401 Bearer", "GET /v2/ 200 Bearer"}, ping+"ada by Basic")
 

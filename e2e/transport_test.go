@@ -284,6 +284,13 @@ func newNotes(t *testing.T) *notes {
 	return n
 }
 
+// reached is how many requests reached it.
+func (n *notes) reached() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.log)
+}
+
 // saw compares what reached it.
 func (n *notes) saw(t *testing.T, want ...string) {
 	t.Helper()
