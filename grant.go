@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type server struct {
 	client *http.Client
 	prove  func(ProofRequest) (string, error)
 	now    func() time.Time
+	nonce  atomic.Pointer[string] // for the next proof (RFC 9449 s8.2); nil where none was given
 }
 
 func newServer(c TokensConfig) (*server, error) {
@@ -100,7 +102,7 @@ func SignOut(ctx context.Context, c TokensConfig) error {
 		if t.Refresh == "" {
 			return Token{}, nil
 		}
-		resp, err := s.send(ctx, "/api/auth/logout", map[string]string{"refresh_token": t.Refresh}, "", "")
+		resp, err := s.send(ctx, "/api/auth/logout", map[string]string{"refresh_token": t.Refresh}, "")
 		if err != nil {
 			return Token{}, err
 		}
@@ -146,11 +148,10 @@ func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
 // post sends one of the server's own requests and reads the token that it answers with.
 func (s *server) post(ctx context.Context, path string, body map[string]string, access string) (Token, error) {
 	asked := s.now()
-	resp, err := s.send(ctx, path, body, access, "")
+	resp, err := s.send(ctx, path, body, access)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && s.prove != nil && asksNonce(resp) {
-		nonce := resp.Header.Get("DPoP-Nonce")
 		drop(resp)
-		resp, err = s.send(ctx, path, body, access, nonce) // RFC 9449 s8
+		resp, err = s.send(ctx, path, body, access) // RFC 9449 s8: once, with the nonce that came
 	}
 	if err != nil {
 		return Token{}, err
@@ -162,14 +163,24 @@ func (s *server) post(ctx context.Context, path string, body map[string]string, 
 	return readToken(resp, asked)
 }
 
-func (s *server) send(ctx context.Context, path string, body map[string]string, access, nonce string) (*http.Response, error) {
+func (s *server) send(ctx context.Context, path string, body map[string]string, access string) (*http.Response, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	return grantRequest{
+	nonce := ""
+	if given := s.nonce.Load(); given != nil {
+		nonce = *given
+	}
+	resp, err := grantRequest{
 		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, access: access, nonce: nonce,
 	}.send(ctx)
+	if err == nil {
+		if next := resp.Header.Get("DPoP-Nonce"); next != "" {
+			s.nonce.Store(&next)
+		}
+	}
+	return resp, err
 }
 
 // grantRequest is a request to an authorization server.
