@@ -62,7 +62,10 @@ func (e *environment) variable(name string) string {
 // could send credentials elsewhere.
 func address(text string) (u *url.URL, origin string, err error) {
 	wrong := func(why string) error {
-		return &exitError{exitUsage, fmt.Errorf("%q %s", text, why), "Write it as https://HOST/PATH."}
+		if strings.Contains(text, "@") {
+			text = "the URL" // which may hold a password
+		}
+		return &exitError{exitUsage, fmt.Errorf("%s %s", text, why), "Write it as https://HOST/PATH."}
 	}
 	if u, err = url.Parse(text); err != nil {
 		return nil, "", wrong("is no URL")

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Sign in, fetch, refresh, sign out, at a real server.
+func TestLoginFetchLogout(t *testing.T) {
+	t.Parallel()
+	dir, sessions := t.TempDir(), filepath.Join(t.TempDir(), "sessions")
+	addPerson(t, dir, "ada@example.com", testPassword)
+	p := serve(t, program([]string{"DURWARD_TOKENS_ACCESS_TTL=2s"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+
+	out, stderr, status := command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile")
+	if status != exitRefused || !strings.Contains(out, "AUTHENTICATION_REQUIRED") || !strings.Contains(stderr, "it wants Bearer") {
+		t.Errorf("nobody: %d %s %s", status, out, stderr)
+	}
+	_, stderr, status = command(t, "not the password at all\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
+	if status != exitRefused || !strings.Contains(stderr, "INVALID_CREDENTIALS") {
+		t.Errorf("wrong password: %d %s", status, stderr)
+	}
+	out, stderr, status = command(t, testPassword+"\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
+	if status != exitDone || out != "signed in at "+p.url+" as ada@example.com\n" {
+		t.Fatalf("login: %d %s %s", status, out, stderr)
+	}
+	err := filepath.Walk(sessions, func(path string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %s", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	out, stderr, status = command(t, "", "fetch", "-v", "-i", "--sessions", sessions, p.url+"/api/profile")
+	if status != exitDone || !strings.Contains(out, "HTTP/1.1 200 OK") || !strings.Contains(out, `"email":"ada@example.com"`) || !strings.Contains(stderr, "> Authorization: Bearer …") {
+		t.Errorf("fetch: %d %s %s", status, out, stderr)
+	}
+	if strings.Contains(stderr, "eyJ") || strings.Contains(stderr, "dr_") {
+		t.Errorf("a token is shown: %s", stderr)
+	}
+
+	// Many at once, after the end of the access token: one refresh, no theft.
+	time.Sleep(2100 * time.Millisecond) // its life is over
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if out, stderr, status := command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile"); status != exitDone {
+				t.Errorf("together: %d %s %s", status, out, stderr)
+			}
+		})
+	}
+	all.Wait()
+	out, _, status = command(t, "", "fetch", "--sessions", sessions, "-d", `{"name":"Countess"}`, "-X", "PATCH", p.url+"/api/profile")
+	if status != exitDone || !strings.Contains(out, "Countess") {
+		t.Errorf("PATCH: %d %s", status, out)
+	}
+	body := filepath.Join(t.TempDir(), "body")
+	if out, stderr, status := command(t, "", "fetch", "--sessions", sessions, "-o", body, p.url+"/api/notifications"); status != exitDone || out != "" {
+		t.Errorf("-o: %d %s %s", status, out, stderr)
+	}
+	if text, err := os.ReadFile(body); err != nil || !strings.Contains(string(text), `"items"`) {
+		t.Errorf("the file holds %s, %v", text, err)
+	}
+	out, stderr, status = command(t, "", "logout", p.url, "--sessions", sessions)
+	if status != exitDone || out != "signed out of "+p.url+"\n" {
+		t.Errorf("logout: %d %s %s", status, out, stderr)
+	}
+	if _, stderr, status = command(t, "", "logout", p.url, "--sessions", sessions); status != exitDone || !strings.Contains(stderr, "no sign-in") {
+		t.Errorf("again: %d %s", status, stderr)
+	}
+	if _, _, status = command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile"); status != exitRefused {
+		t.Errorf("after it: %d", status)
+	}
+}
+
+// Nothing secret is taken from the arguments, and nothing goes where it can be read.
+func TestFetchRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args   []string
+		status int
+		says   string
+	}{
+		"a field of credentials": {[]string{"fetch", "-H", "Authorization: Bearer x", "https://h"}, exitUsage, "everybody on the machine"},
+		"a user in the URL":      {[]string{"fetch", "https://ada:marked@h"}, exitUsage, "user name"},
+		"no URL":                 {[]string{"fetch", "h"}, exitUsage, "no http or https URL"},
+		"no field":               {[]string{"fetch", "-H", "nonsense", "https://h"}, exitUsage, "no field"},
+		"a server over http":     {[]string{"login", "http://far.example.com", "--email", "a", "--password-stdin"}, exitUsage, "everybody on the way"},
+		"more than a server":     {[]string{"login", "https://h/path", "--email", "a", "--password-stdin"}, exitUsage, "more than a server"},
+		"no terminal":            {[]string{"login", "https://h", "--email", "a"}, exitUsage, "no terminal"},
+		"no sign-in there":       {[]string{"fetch", "--session", "https://s", "https://h"}, exitRefused, "no sign-in"},
+		"nobody listens":         {[]string{"fetch", "http://127.0.0.1:1/"}, exitUnreachable, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, stderr, status := command(t, "", append(test.args, "--sessions", t.TempDir())...)
+			if status != test.status || !strings.Contains(stderr, test.says) || strings.Contains(stderr, "marked") {
+				t.Errorf("%d %s", status, stderr)
+			}
+		})
+	}
+}
+
+// fetch answers Digest and Basic, and shows what a server wants.
+func TestFetchPassword(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != "ada" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="files", charset="UTF-8"`)
+			w.WriteHeader(401)
+		}
+	}))
+	defer s.Close()
+	_, stderr, status := command(t, "secret\n", "fetch", "-v", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir())
+	if status != exitDone || !strings.Contains(stderr, "challenge: Basic") || !strings.Contains(stderr, "realm = files") || strings.Contains(stderr, "YWRh") {
+		t.Errorf("%d %s", status, stderr)
+	}
+	if _, stderr, status = command(t, "wrong\n", "fetch", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitRefused || !strings.Contains(stderr, `it wants Basic (realm "files")`) {
+		t.Errorf("%d %s", status, stderr)
+	}
+}

@@ -1,0 +1,128 @@
+package oauth2source_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/oauth2source"
+)
+
+// endpoint is a token endpoint that answers with what it is told to.
+func endpoint(t *testing.T, status int, retry, answer string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if retry != "" {
+			w.Header().Set("Retry-After", retry)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func refresh(url string) func(context.Context, durward.Token) (durward.Token, error) {
+	return oauth2source.Refresh(&oauth2.Config{ClientID: "c", ClientSecret: "marked", Endpoint: oauth2.Endpoint{TokenURL: url, AuthStyle: oauth2.AuthStyleInHeader}})
+}
+
+// A refusal says what it means for the sign-in, and nothing of what it holds.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status        int
+		retry, answer string
+		out           bool
+		after         time.Duration // -1 where nothing says to come back
+	}{
+		"invalid_grant":  {400, "", `{"error":"invalid_grant","error_description":"marked"}`, true, -1},
+		"invalid_client": {401, "", `{"error":"invalid_client"}`, false, -1},
+		"outage":         {503, "20", `marked`, false, 20 * time.Second},
+		"too many":       {429, "", `{}`, false, 0},
+		"a date":         {503, "Wed, 21 Oct 2015 07:28:00 GMT", ``, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := refresh(endpoint(t, test.status, test.retry, test.answer))(t.Context(), durward.Token{Refresh: "marked"})
+			if err == nil || got != (durward.Token{}) || errors.Is(err, durward.ErrSignedOut) != test.out || strings.Contains(err.Error(), "marked") {
+				t.Errorf("%v, %v", got, err)
+			}
+			again, ok := errors.AsType[*durward.RetryError](err)
+			if ok != (test.after >= 0) || ok && again.After != test.after {
+				t.Errorf("to come back: %v", again)
+			}
+		})
+	}
+	if _, err := refresh("http://127.0.0.1:1")(t.Context(), durward.Token{}); !errors.Is(err, durward.ErrSignedOut) {
+		t.Errorf("without a refresh token: %v", err)
+	}
+	if _, err := refresh("http://127.0.0.1:1")(t.Context(), durward.Token{Refresh: "r"}); err == nil || errors.Is(err, durward.ErrSignedOut) {
+		t.Errorf("a server that is not there: %v", err)
+	}
+}
+
+// A token keeps what the answer leaves out, and ends by expires_in.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	old := durward.Token{Refresh: "first", RefreshExpires: time.Now().Add(time.Hour), Scope: "read"}
+	got, err := refresh(endpoint(t, 200, "", `{"access_token":"a","token_type":"bearer","expires_in":60}`))(t.Context(), old)
+	if err != nil || got.Access != "a" || got.Type != "Bearer" || got.Refresh != "first" || got.RefreshExpires != old.RefreshExpires || got.Scope != "read" {
+		t.Errorf("%#v, %v", got, err)
+	}
+	if life := got.Expires.Sub(got.Received); life != time.Minute {
+		t.Errorf("it lives for %s", life)
+	}
+	got, err = refresh(endpoint(t, 200, "", `{"access_token":"a","token_type":"Bearer","refresh_token":"second","scope":"read write"}`))(t.Context(), old)
+	if err != nil || got.Refresh != "second" || !got.RefreshExpires.IsZero() || got.Scope != "read write" || !got.Expires.IsZero() {
+		t.Errorf("%#v, %v", got, err)
+	}
+}
+
+// With the source in a Transport a 401 gets the next token, once.
+func TestTransportOAuth2(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	n := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Path == "/token" {
+			n++
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer","expires_in":3600}`, n)
+			return
+		}
+		if r.Header.Get("Authorization") != "Bearer token-2" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="r", error="invalid_token"`)
+			w.WriteHeader(401)
+		}
+	}))
+	defer s.Close()
+	client := durward.Client(durward.Tokens(durward.TokensConfig{Origins: []string{s.URL},
+		Next: oauth2source.ClientCredentials(&clientcredentials.Config{ClientID: "c", ClientSecret: "s", TokenURL: s.URL + "/token", AuthStyle: oauth2.AuthStyleInHeader})}))
+	for range 3 {
+		resp, err := client.Get(s.URL + "/api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d tokens, want 2", n)
+	}
+}
