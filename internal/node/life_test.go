@@ -713,13 +713,13 @@ func (w *world) replay() {
 // replayQuickly shows one of the last tokens within the grace of them all.
 func (w *world) replayQuickly() {
 	g := w.anyGrant()
-	for range rapid.IntRange(1, 6).Draw(w.T, "moves") {
+	for range draw(w, "moves", []int{5, 4, 3, 2, 6}) {
 		if a, _ := w.present(w.anyPeer(), g, g.at, g.key, home); a != moved {
 			return
 		}
 		w.advance(w.duration("then", 0, 4*time.Second))
 	}
-	w.present(w.anyPeer(), g, rapid.IntRange(max(0, g.at-6), g.at).Draw(w.T, "n"), g.key, draw(w, "from", places))
+	w.present(w.anyPeer(), g, max(0, g.at-draw(w, "back", []int{5, 4, 3, 2, 1, 6})), g.key, draw(w, "from", places))
 }
 
 // spray shows the current token at all nodes at once: one successor comes of it.
@@ -772,6 +772,15 @@ func (w *world) race() {
 	var all sync.WaitGroup
 	all.Go(func() { next, errNext = p.Issuer.Refresh(ctx, g.tokens[n], held(g.key), home) })
 	all.Go(func() { late, errLate = other.Issuer.SignIn(ctx, u, []string{"pwd"}, nil, home) })
+	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, g.session.access[len(g.session.access)-1].token)
+	w.must(err)
+	var stepped oauth.Tokens
+	var errStep error
+	if w.now().Truncate(time.Second).Equal(g.session.auth.Truncate(time.Second)) { // so that the refresh beside it says the same
+		all.Go(func() { stepped, errStep = other.Issuer.StepUp(ctx, u, principal, []string{"pwd"}, home) })
+	} else {
+		errStep = durward.TokenRevoked
+	}
 	all.Go(func() { cookie, errCookie = p.Issuer.SignInCookie(ctx, u, []string{"pwd"}, "", home) })
 	all.Go(func() {
 		switch deed {
@@ -801,6 +810,11 @@ func (w *world) race() {
 		bad = "" // nothing about the person changed
 	}
 	w.wants("sign-in beside an end", errLate, "", bad)
+	w.wants("step-up beside an end", errStep, "", bad, durward.TokenRevoked)
+	if errStep == nil {
+		g.session.auth = w.now()
+		w.addAccess(g.session, stepped, g.key != "", g.session.auth, other)
+	}
 	w.wants("sign-in for a cookie beside an end", errCookie, "", bad)
 	if errLate == nil {
 		w.addSession(who, late, "", other)
