@@ -61,10 +61,11 @@ func onPostgres(binary, dir string, length time.Duration) (rows []row, err error
 		if err != nil {
 			return err
 		}
-		if err := addPerson(binary, data, alone); err != nil {
+		other := data + "-raw" // a folder knows the database that it belongs to
+		if err := addPerson(binary, other, alone); err != nil {
 			return err
 		}
-		filler, _, err := begin(binary, data, alone)
+		filler, _, err := begin(binary, other, alone)
 		if err != nil {
 			return err
 		}
