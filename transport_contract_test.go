@@ -129,6 +129,95 @@ func TestTransportContract(t *testing.T) {
 	}
 }
 
+// The same over every other scheme: each code is met by the first credentials, or by all.
+func TestTransportContractOfSchemes(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]struct {
+		scheme func(judge func() (*Principal, error)) Scheme
+		source func(t *testing.T, origin string, renewals *atomic.Int64) Source
+		again  map[Code]int // renewals of what is sent once more; other codes end it
+	}{
+		"Basic": {
+			func(judge func() (*Principal, error)) Scheme {
+				return Basic(func(context.Context, string, string) (*Principal, error) { return judge() })
+			},
+			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
+				return Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
+			}, nil,
+		},
+		"Digest": {
+			func(judge func() (*Principal, error)) Scheme {
+				return Digest(DigestConfig{HA1: func(ctx context.Context, c DigestClaim) ([]byte, *Principal, error) {
+					if _, err := judge(); err != nil {
+						return nil, nil, err
+					}
+					return adaHA1(ctx, c)
+				}})
+			},
+			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
+				return Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
+			}, map[Code]int{StaleNonce: 0},
+		},
+		"APIKey": {
+			func(judge func() (*Principal, error)) Scheme {
+				return APIKey("dk_", func(context.Context, string) (*Principal, error) { return judge() })
+			},
+			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
+				return Key(KeyConfig{Origin: origin, Key: "dk_key"})
+			}, nil,
+		},
+		"DPoP": {
+			func(judge func() (*Principal, error)) Scheme {
+				return DPoP(DPoPConfig{Nonces: true, Check: func(context.Context, DPoPProof) (*Principal, error) { return judge() }})
+			},
+			func(t *testing.T, origin string, renewals *atomic.Int64) Source {
+				proofs := 0
+				return Tokens(TokensConfig{Origins: []string{origin}, Store: &MemoryStore{token: Token{Access: "token-0", Type: "DPoP", Refresh: "r"}},
+					Prove: func(r ProofRequest) (string, error) {
+						if proofs++; proofs > 1 && r.Nonce == "" {
+							t.Error("the nonce that was given is not in the next proof")
+						}
+						return fmt.Sprint("proof-", proofs), nil
+					},
+					Next: func(context.Context, Token) (Token, error) {
+						return Token{Access: fmt.Sprintf("token-%d", renewals.Add(1)), Type: "DPoP", Refresh: "r"}, nil
+					}})
+			}, map[Code]int{InvalidToken: 1, TokenExpired: 1, TokenRevoked: 1, InvalidAPIKey: 1, NonceRequired: 0},
+		},
+	} {
+		for code := range answers {
+			for _, always := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %s always %t", name, code, always), func(t *testing.T) {
+					t.Parallel()
+					var judged, renewals atomic.Int64
+					s := guarded(t, Config{Schemes: []Scheme{kind.scheme(func() (*Principal, error) {
+						if n := judged.Add(1); always || n == 1 {
+							return nil, fmt.Errorf("test: %w", code)
+						}
+						return &Principal{Subject: "ada"}, nil
+					})}}, Policy{})
+					resp, err := Client(kind.source(t, s.URL, &renewals)).Post(s.URL+"/x", "text/plain", strings.NewReader("body"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					renewed, again := kind.again[code]
+					sends, status := int64(1), code.Status()
+					if again {
+						sends = 2
+						if !always {
+							status = 200
+						}
+					}
+					if judged.Load() != sends || renewals.Load() != int64(renewed) || resp.StatusCode != status {
+						t.Errorf("judged %d times, %d renewals, status %d; want %d, %d, %d", judged.Load(), renewals.Load(), resp.StatusCode, sends, renewed, status)
+					}
+				})
+			}
+		}
+	}
+}
+
 // What was refused is not sent again, in this request or in those after it.
 func TestTransportRefusedPassword(t *testing.T) {
 	t.Parallel()
