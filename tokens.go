@@ -78,7 +78,8 @@ type TokensConfig struct {
 	// and it is called again with the same token before the next one is asked for.
 	Save func(ctx context.Context, t Token) error
 
-	// OnSignedOut is told once when the authorization server ends the sign-in.
+	// OnSignedOut is told once when the authorization server ends the sign-in, before
+	// those are who wait for a token.
 	OnSignedOut func(err error)
 
 	// Prove makes DPoP proofs (RFC 9449 s4); package jwt has one. Nil takes Bearer tokens
@@ -456,10 +457,10 @@ func (t *tokens) land(f *flight, next Token, err error) {
 		f.err = err
 	}
 	t.mu.Unlock()
-	close(f.done)
 	if tell && t.c.OnSignedOut != nil {
 		t.c.OnSignedOut(err)
 	}
+	close(f.done)
 }
 
 // aheadOf draws when a token is renewed ahead: evenly between 70 and 90 % of its life.
