@@ -8,43 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/durward-auth/durward/internal/faults"
 )
-
-// smallDisk mounts a file system of a few MiB and returns its folder.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "none", dir).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: a small disk cannot be mounted here: %s", out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %s", out)
-		}
-	})
-	return dir
-}
-
-// fill leaves no room on a disk.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 64 << 10; size > 0; size /= 2 {
-		for err = nil; err == nil; {
-			_, err = f.Write(make([]byte, size))
-		}
-	}
-}
 
 // A full disk is an outage: 503, never 401. Tokens that are there go on being
 // verified, nothing is half-written, and all goes on once there is room.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t)
+	disk := faults.SmallDisk(t, "4m")
 	dir := filepath.Join(disk, "data")
 	addPerson(t, dir, "ada@example.com", testPassword)
 	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
@@ -54,7 +26,7 @@ func TestDiskFull(t *testing.T) {
 	key := p.ask("POST", "/api/keys", access, `{"name":"Nightly"}`).member("key")
 
 	filler := filepath.Join(disk, "filler")
-	fill(t, filler)
+	faults.Fill(t, filler)
 	requests := []struct{ path, body string }{
 		{"/api/auth/login", `{"email":"ada@example.com","password":"` + testPassword + `"}`},
 		{"/api/auth/refresh", ""},
@@ -126,7 +98,7 @@ func TestDiskFull(t *testing.T) {
 // On a read-only disk the server does not start, and says why.
 func TestDiskReadOnly(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t)
+	disk := faults.SmallDisk(t, "4m")
 	dir := filepath.Join(disk, "data")
 	addPerson(t, dir, "ada@example.com", testPassword)
 	if out, err := exec.Command("mount", "-o", "remount,ro", disk).CombinedOutput(); err != nil {

@@ -48,7 +48,19 @@ func TestLoginFetchLogout(t *testing.T) {
 	}
 
 	// Many at once, after the end of the access token: one refresh, no theft.
-	time.Sleep(2100 * time.Millisecond) // its life is over
+	_, server, err := address(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := kept{Sessions: sessions}.at(nil, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := s.config().Store.Load(t.Context())
+	if err != nil || held.Expires.IsZero() {
+		t.Fatalf("the token that is kept: %v, %v", held, err)
+	}
+	time.Sleep(time.Until(held.Expires))
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -335,26 +335,6 @@ func (f *fleet) none503(do func()) {
 	}
 }
 
-// smallDisk mounts a file system of a size, which anybody may enter, and returns
-// its folder.
-func smallDisk(t *testing.T, size string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "durward-disk-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(dir) })
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size+",mode=755", "none", dir).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: a small disk cannot be mounted here: %s", out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %s", out)
-		}
-	})
-	return dir
-}
-
 // The disk under the database becomes full, and has room again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
@@ -364,14 +344,14 @@ func TestDiskFull(t *testing.T) {
 	}{"SQLite": {plan{nodes: 1}, "24m"}, "Postgres": {plan{nodes: 2, postgres: true}, "192m"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p.disk = smallDisk(t, p.size)
+			p.disk = faults.SmallDisk(t, p.size)
 			suffer(t, p.plan, rounds(30), false, func(h *house, f *fleet, i int) {
 				filler := filepath.Join(p.disk, "filler")
 				back := func() {}
 				if p.postgres {
 					back = f.away() // a Postgres that cannot write down what it did starts anew
 				}
-				fill(t, filler)
+				faults.Fill(t, filler)
 				h.unavailable(f)
 				pause(200 * time.Millisecond)
 				remove(t, filler)
@@ -418,21 +398,6 @@ func (h *house) unavailable(f *fleet) {
 		}
 		return nil
 	})
-}
-
-// fill leaves no room on a disk.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 64 << 10; size > 0; size /= 2 {
-		for err = nil; err == nil; {
-			_, err = f.Write(make([]byte, size))
-		}
-	}
 }
 
 func remove(t *testing.T, path string) {
