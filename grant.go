@@ -60,7 +60,7 @@ func SignIn(ctx context.Context, c TokensConfig, email, password string) (Token,
 	if err != nil {
 		return Token{}, err
 	}
-	t, err := s.post(ctx, "/api/auth/login", map[string]string{"email": email, "password": password}, "")
+	t, err := s.post(ctx, "/api/auth/login", map[string]string{"email": email, "password": password}, Token{})
 	if err != nil {
 		return Token{}, err
 	}
@@ -81,7 +81,7 @@ func StepUpWithPassword(ctx context.Context, c TokensConfig, password string) (T
 	if err != nil {
 		return Token{}, err
 	}
-	t, err := s.post(ctx, "/api/auth/step-up", map[string]string{"password": password}, old.Access)
+	t, err := s.post(ctx, "/api/auth/step-up", map[string]string{"password": password}, old)
 	if err != nil {
 		return Token{}, err
 	}
@@ -102,7 +102,7 @@ func SignOut(ctx context.Context, c TokensConfig) error {
 		if t.Refresh == "" {
 			return Token{}, nil
 		}
-		resp, err := s.send(ctx, "/api/auth/logout", map[string]string{"refresh_token": t.Refresh}, "")
+		resp, err := s.send(ctx, "/api/auth/logout", map[string]string{"refresh_token": t.Refresh}, Token{})
 		if err != nil {
 			return Token{}, err
 		}
@@ -136,7 +136,7 @@ func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
 	if old.Refresh == "" {
 		return Token{}, fmt.Errorf("%w: there is no refresh token", ErrSignedOut)
 	}
-	t, err := s.post(ctx, "/api/auth/refresh", map[string]string{"refresh_token": old.Refresh}, "")
+	t, err := s.post(ctx, "/api/auth/refresh", map[string]string{"refresh_token": old.Refresh}, Token{})
 	for _, code := range []Code{RefreshInvalid, RefreshExpired, SessionRevoked} {
 		if errors.Is(err, code) {
 			return Token{}, fmt.Errorf("%w: %w", ErrSignedOut, err)
@@ -146,12 +146,12 @@ func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
 }
 
 // post sends one of the server's own requests and reads the token that it answers with.
-func (s *server) post(ctx context.Context, path string, body map[string]string, access string) (Token, error) {
+func (s *server) post(ctx context.Context, path string, body map[string]string, with Token) (Token, error) {
 	asked := s.now()
-	resp, err := s.send(ctx, path, body, access)
+	resp, err := s.send(ctx, path, body, with)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && s.prove != nil && asksNonce(resp) {
 		drop(resp)
-		resp, err = s.send(ctx, path, body, access) // RFC 9449 s8: once, with the nonce that came
+		resp, err = s.send(ctx, path, body, with) // RFC 9449 s8: once, with the nonce that came
 	}
 	if err != nil {
 		return Token{}, err
@@ -163,7 +163,7 @@ func (s *server) post(ctx context.Context, path string, body map[string]string, 
 	return readToken(resp, asked)
 }
 
-func (s *server) send(ctx context.Context, path string, body map[string]string, access string) (*http.Response, error) {
+func (s *server) send(ctx context.Context, path string, body map[string]string, with Token) (*http.Response, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (s *server) send(ctx context.Context, path string, body map[string]string, 
 		nonce = *given
 	}
 	resp, err := grantRequest{
-		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, access: access, nonce: nonce,
+		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, with: with, nonce: nonce,
 	}.send(ctx)
 	if err == nil {
 		if next := resp.Header.Get("DPoP-Nonce"); next != "" {
@@ -191,7 +191,8 @@ type grantRequest struct {
 	body          []byte
 	authorization string // of the client; empty for none
 	prove         func(ProofRequest) (string, error)
-	access, nonce string
+	with          Token // sent with it; the zero Token for none
+	nonce         string
 }
 
 func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
@@ -201,17 +202,18 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	}
 	r.Header.Set("Content-Type", g.contentType)
 	r.Header.Set("Accept", "application/json")
-	scheme := "Bearer "
 	if g.prove != nil {
-		proof, err := g.prove(ProofRequest{Method: r.Method, URL: g.url.String(), Token: g.access, Nonce: g.nonce})
+		proof, err := g.prove(ProofRequest{Method: r.Method, URL: g.url.String(), Token: g.with.Access, Nonce: g.nonce})
 		if err != nil {
 			return nil, fmt.Errorf("durward: DPoP proof: %w", err)
 		}
-		r.Header["Dpop"], scheme = []string{proof}, "DPoP "
+		r.Header["Dpop"] = []string{proof}
 	}
 	switch {
-	case g.access != "":
-		r.Header.Set("Authorization", scheme+g.access)
+	case strings.EqualFold(g.with.Type, "DPoP"):
+		r.Header.Set("Authorization", "DPoP "+g.with.Access)
+	case g.with.Access != "":
+		r.Header.Set("Authorization", "Bearer "+g.with.Access)
 	case g.authorization != "":
 		r.Header.Set("Authorization", g.authorization)
 	}

@@ -203,6 +203,26 @@ func TestTransportServersOwnEndpoints(t *testing.T) {
 	}
 }
 
+// A step-up goes by the scheme of the token that is held, whether or not the client could
+// prove a key.
+func TestTransportStepUpScheme(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"Bearer", "DPoP"} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if got := r.Header.Get("Authorization"); got != scheme+" first" || r.URL.Path != "/api/auth/step-up" {
+				t.Errorf("%s with %q", r.URL.Path, got)
+			}
+			fmt.Fprintf(w, `{"access_token":"second","token_type":%q}`, scheme)
+		}))
+		defer s.Close()
+		store := &MemoryStore{token: Token{Access: "first", Type: scheme}}
+		c := TokensConfig{Server: s.URL, Store: store, Prove: func(ProofRequest) (string, error) { return "proof", nil }}
+		if got, err := StepUpWithPassword(t.Context(), c, "secret"); err != nil || got.Access != "second" || store.token.Access != "second" {
+			t.Errorf("%s: %v, %v", scheme, got, err)
+		}
+	}
+}
+
 // A token file is its owner's alone, and is whole or not there.
 func TestFileStore(t *testing.T) {
 	t.Parallel()
