@@ -232,10 +232,11 @@ func (v dbCheck) Run(e *environment) (err error) {
 		return err
 	}
 	var problems []string
+	hint := "Stop the server, keep the file, and restore the last backup."
 	c := l.store()
 	db, err := store.Open(e, c)
-	if errors.Is(err, store.ErrWentBack) {
-		problems = append(problems, err.Error())
+	if open := new(store.OpenError); errors.Is(err, store.ErrWentBack) && errors.As(err, &open) {
+		problems, hint = append(problems, err.Error()), open.Hint
 		c.WentBack = true
 		db, err = store.Open(e, c)
 	}
@@ -268,7 +269,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	}
 	if len(problems) > 0 {
-		return refused("Stop the server, keep the file, and restore the last backup.", "%s: %d things are wrong", l.databaseName(), len(problems))
+		return refused(hint, "%s: %d things are wrong", l.databaseName(), len(problems))
 	}
 	if !v.JSON {
 		fmt.Fprintf(e.stdout, "%s: integrity, references, schema and keys are good\n", l.databaseName())

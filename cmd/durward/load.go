@@ -612,7 +612,9 @@ func (l *loaded) check() (mistakes []error) {
 		scheme, rest, _ := strings.Cut(string(l.Database.URL), ":") // what follows may hold a password
 		switch {
 		case scheme == "postgres" || scheme == "postgresql":
-			if u, err := url.Parse(string(l.Database.URL)); err != nil || !strings.HasPrefix(rest, "//") {
+			// A password with a slash in it would end the host, and what follows would
+			// pass for the name of the database, which is no secret.
+			if u, err := url.Parse(string(l.Database.URL)); err != nil || !strings.HasPrefix(rest, "//") || strings.ContainsAny(strings.Trim(u.EscapedPath(), "/"), "/@") {
 				mistake("database.url", "cannot be read as an address: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, and what has a special meaning there as %%XX")
 			} else if strings.Trim(u.Path, "/") == "" {
 				mistake("database.url", "names no database: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")

@@ -205,7 +205,7 @@ func firstWords(command string) string {
 }
 
 // wanting is what can be reached, and is not what it has to be.
-var wanting = []error{store.ErrWentBack, store.ErrInUse, store.ErrNotEmpty, store.ErrNotBackup, store.ErrDiffers, fs.ErrExist}
+var wanting = []error{store.ErrWentBack, store.ErrOtherIssuer, store.ErrInUse, store.ErrNotEmpty, store.ErrNotBackup, store.ErrDiffers, fs.ErrExist}
 
 // report prints what was wrong, then a hint, and returns the status.
 func report(e *environment, machine bool, err error) int {
@@ -240,7 +240,7 @@ func report(e *environment, machine bool, err error) int {
 		return status
 	}
 	for line := range strings.Lines(text) {
-		e.say("%s", strings.TrimPrefix(strings.TrimRight(line, "\n"), "durward: "))
+		e.say("%s", strings.TrimPrefix(strings.TrimSpace(line), "durward: "))
 	}
 	if hint != "" {
 		e.say("hint: %s", hint)

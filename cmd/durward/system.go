@@ -46,7 +46,11 @@ func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*syste
 	}
 	master, err := l.master(isNew)
 	if err != nil {
-		return nil, &exitError{exitUnreachable, err, ""}
+		hint := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			hint = "Does the server get its key from elsewhere, by DURWARD_MASTER_KEY_FILE? Then every verb wants that too."
+		}
+		return nil, &exitError{exitUnreachable, err, hint}
 	}
 	secret, err := l.sharedSecret()
 	if err != nil {

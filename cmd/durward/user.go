@@ -232,7 +232,7 @@ type onPerson struct {
 // do does the deed and prints the person as they are after it: said names their
 // address.
 func (v onPerson) do(e *environment, said string, deed func(*system, store.User) error) (err error) {
-	s, err := v.open(e, reading)
+	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}

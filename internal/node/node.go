@@ -110,7 +110,12 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return n, n.revocations.Load(ctx)
+	if err = n.revocations.Load(ctx); err != nil {
+		return nil, err
+	}
+	// Not before: who is refused, of another issuer or without the key, works with
+	// another database when that is mended, and has no mark of this one.
+	return n, db.KeepMark(ctx)
 }
 
 // rate bounds what is plainly bad, of each network.

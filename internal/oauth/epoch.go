@@ -53,14 +53,18 @@ func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems
 		if err != nil {
 			return nil, err
 		}
-		active := 0
+		alive, active := 0, 0
 		for _, k := range keys {
+			if k.State != store.KeyGone {
+				alive++
+			}
 			if k.State == store.KeyActive {
 				active++
 			}
 		}
-		// With a shared secret there are no signing keys.
-		if len(keys) > 0 && active == 0 || use == store.UseSigning && active > 1 {
+		// With a shared secret there are no signing keys, and a new epoch ends them
+		// all: the next start makes new ones.
+		if alive > 0 && active == 0 || use == store.UseSigning && active > 1 {
 			problems = append(problems, fmt.Sprintf("%d %s keys are active", active, use))
 		}
 	}

@@ -28,6 +28,7 @@ var (
 	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed, unless the error says that this cannot be told
 	ErrNewer       = errors.New("store: the database was made by a newer program")
 	ErrOlder       = errors.New("store: the database was made by an older program")
+	ErrOtherIssuer = errors.New("store: this database belongs to the issuer")
 	ErrForeign     = errors.New("store: the database is another program's")
 	ErrSchema      = errors.New("store: the schema of the database is not as any version left it")
 	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps
@@ -97,11 +98,6 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	}
 	if err := db.makeEpoch(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
-	}
-	if db.history.last.epoch != db.epoch {
-		if err := db.KeepMark(ctx); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
 	}
 	return db, nil
 }

@@ -56,7 +56,7 @@ func (db *DB) Epoch() string { return db.epoch }
 func (db *DB) SessionEpoch() string { return db.sessionEpoch }
 
 // Issuer binds the database to one issuer: the first to come. It refuses any
-// other, since its tokens would be other tokens.
+// other with ErrOtherIssuer, since its tokens would be other tokens.
 func (db *DB) Issuer(ctx context.Context, issuer string) error {
 	if err := text(issuer); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 		}
 	}
 	if known != issuer {
-		return fmt.Errorf("store: this database belongs to the issuer %s, not to %s: set issuer to the former, or use another database", known, issuer)
+		return &OpenError{"Was the configuration left out (--config FILE)? Else set issuer to the former, or use another database.", fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer)}
 	}
 	return nil
 }
