@@ -114,3 +114,67 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 	}
 	t.Logf("rounds: %v", counts)
 }
+
+// Tries that were under way when Redis was lost, whether it had heard of them or not,
+// hold nobody up once it is back.
+func TestNobodyWaitsForWhatWasLost(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("known to Redis %v", known), func(t *testing.T) {
+			t.Parallel()
+			r := services.NewRedis(t)
+			link := connectWith(t, connection.Config{URL: r.URL(), Probe: 100 * time.Millisecond})
+			a, b, _ := twoNodes(t, link)
+			var background sync.WaitGroup
+			running, stop := context.WithCancel(ctx)
+			defer background.Wait()
+			defer stop()
+			background.Go(func() { a.shared.Run(running) })
+			if try, err := a.Begin(ctx, "bob", here); err != nil { // Redis knows the scripts from now on
+				t.Fatal(err)
+			} else {
+				try.Succeed()
+			}
+			var tries []*Attempt
+			begin := func() {
+				var all sync.WaitGroup
+				var mu sync.Mutex
+				for range 4 {
+					all.Go(func() {
+						try, err := a.Begin(ctx, "ada", here)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						tries = append(tries, try)
+					})
+				}
+				all.Wait()
+			}
+			if known {
+				begin()
+			}
+			r.Pause(t)
+			if !known {
+				begin()
+			}
+			waitUp(t, link, false)
+			for _, try := range tries {
+				try.Succeed()
+			}
+			r.Resume(t)
+			waitUp(t, link, true)
+			began := time.Now()
+			for range 4 {
+				try, err := b.Begin(ctx, "ada", here)
+				if err != nil { // it waited long
+					t.Fatal(err)
+				}
+				defer try.Succeed()
+			}
+			t.Logf("four tries waited %s", time.Since(began).Round(time.Millisecond))
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/durward-auth/durward/internal/valkey"
@@ -33,14 +34,84 @@ type Shared struct {
 	redis  *valkey.Client
 	secret [32]byte
 	lease  time.Duration // leaseLife
+	wake   chan struct{} // holds one that owed has grown
+
+	mu   sync.Mutex
+	owed []call // release what Redis could not be told the end of
 }
+
+// call is the keys and arguments of a script.
+type call struct{ keys, args []string }
 
 // NewShared returns a Shared. key is that of all nodes, of at least 32 octets.
 func NewShared(redis *valkey.Client, key []byte) (*Shared, error) {
 	if redis == nil || len(key) < sha256.Size {
 		return nil, errors.New("limits: a connection and a key of 32 octets are required")
 	}
-	return &Shared{redis: redis, secret: sha256.Sum256(key), lease: leaseLife}, nil
+	return &Shared{redis: redis, secret: sha256.Sum256(key), lease: leaseLife, wake: make(chan struct{}, 1)}, nil
+}
+
+// Run gives back, when Redis is there again, the places of tries that ended while it
+// was not, until ctx ends. Without it they end with their leases, and whoever is as
+// close to a limit waits for them.
+func (s *Shared) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed := s.redis.Changed()
+		if up, _ := s.redis.Up(); up {
+			s.release(ctx)
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-s.wake:
+		}
+	}
+}
+
+const (
+	// mostOwed bounds what is remembered. What is more ends with its lease.
+	mostOwed = 1024
+
+	// afterwards is how much later than its return Redis is told: one that hung first
+	// takes what was sent to it meanwhile, and a try may be about to begin there.
+	afterwards = 100 * time.Millisecond
+)
+
+// owe remembers a release.
+func (s *Shared) owe(c call) {
+	s.mu.Lock()
+	if len(s.owed) < mostOwed {
+		s.owed = append(s.owed, c)
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// release gives back what is owed. What it cannot, it owes still.
+func (s *Shared) release(ctx context.Context) {
+	s.mu.Lock()
+	owed := s.owed
+	s.owed = nil
+	s.mu.Unlock()
+	if len(owed) == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(afterwards):
+	}
+	for i, c := range owed {
+		if _, err := s.redis.Run(ctx, decideScript, c.keys, c.args...); err != nil {
+			s.mu.Lock()
+			s.owed = append(s.owed, owed[i:]...)
+			s.owed = s.owed[:min(len(s.owed), mostOwed)]
+			s.mu.Unlock()
+			return
+		}
+	}
 }
 
 // leaseLife is how long a try holds its place if nobody decides it, because its
@@ -72,6 +143,9 @@ type outcome struct {
 	kind   string
 	secret [16]byte // the hash of a wrong one
 }
+
+// kindArg is where the kind of an outcome stands among the arguments of decide.lua.
+const kindArg = 6
 
 const (
 	cancelled = "cancelled"
@@ -122,17 +196,19 @@ func (c *Config) limitsOf(n netip.Prefix) (all []string) {
 	return all
 }
 
-// Waiting for tries of other nodes is asking again, ever less often.
+// Waiting for tries of other nodes is asking again, ever less often, and not for as
+// long as the lease of a node that is gone.
 const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = 80 * time.Millisecond
+	firstPause  = 5 * time.Millisecond
+	lastPause   = 80 * time.Millisecond
+	longestWait = 10 * time.Second
 )
 
 // reserve asks Redis whether a try that this node lets through may begin. It
 // returns a *Blocked where not and waits for tries of other nodes. Where Redis gives
 // no answer, what this node knows is enough.
 func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
-	lease := rand.Text()
+	lease, began := rand.Text(), time.Now()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		switch word, err := l.ask(ctx, a, lease); {
 		case err != nil:
@@ -140,8 +216,10 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 				a.lease = lease
 			}
 			return err
-		case word == "busy":
+		case word == "busy", word == "wait" && time.Since(began) > longestWait:
 			return ErrBusy
+		case word == "away":
+			return nil
 		case word != "wait":
 			a.lease = lease
 			return nil
@@ -154,9 +232,9 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 	}
 }
 
-// ask asks Redis once: its answer is ok, wait, busy, or nothing where none came. The
-// error is ctx's, or a *Blocked. Without a lease the question is only whether the
-// try is refused, and the answer else is ok.
+// ask asks Redis once: its answer is ok, wait, busy; away where it was not asked, or
+// nothing where no answer came. The error is ctx's, or a *Blocked. Without a lease the
+// question is only whether the try is refused, and the answer else is ok.
 func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word string, err error) {
 	l.mu.Lock()
 	c, room, now := l.c, l.bounds.ofNetwork, l.c.Now()
@@ -170,10 +248,12 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), unlimited, whole(int64(room)), whole(c.keep().Milliseconds()),
 	}, c.limitsOf(a.network)...)
 	answer, err := l.shared.redis.Run(ctx, beginScript, l.shared.keys(a.network), args...)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return "", ctx.Err()
-	}
-	if err != nil || len(answer) != 5 {
+	case err == valkey.ErrDown:
+		return "away", nil
+	case err != nil || len(answer) != 5:
 		return "", nil
 	}
 	word, err = answer[0].ToString()
@@ -253,8 +333,13 @@ func (a *Attempt) tell(o outcome) *verdict {
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), o.kind, string(o.secret[:]), whole(c.keep().Milliseconds()),
 		whole(c.AccountBlock.Microseconds()),
 	}, c.limitsOf(a.network)...)
+	keys := l.shared.keys(a.network)
 	// Whoever asked may be gone; what was judged is counted all the same.
-	answer, err := l.shared.redis.Run(context.Background(), decideScript, l.shared.keys(a.network), args...)
+	answer, err := l.shared.redis.Run(context.Background(), decideScript, keys, args...)
+	if err != nil && a.lease != "" {
+		args[kindArg] = cancelled // it may have been counted
+		l.shared.owe(call{keys, args})
+	}
 	if err != nil || len(answer) != 2 {
 		return nil
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/durward-auth/durward/internal/limits"
@@ -88,11 +89,16 @@ func (t *together) revocations(c Config, list *revocation.List, from feed) (*rev
 	return t.push, err
 }
 
-// run spreads and hears revocations until ctx ends.
+// run spreads and hears revocations, and keeps what is counted in order, until ctx
+// ends.
 func (t *together) run(ctx context.Context) {
-	if t != nil {
-		t.push.Run(ctx)
+	if t == nil {
+		return
 	}
+	var all sync.WaitGroup
+	all.Go(func() { t.shared.Run(ctx) })
+	t.push.Run(ctx)
+	all.Wait()
 }
 
 // serve gives a server what is shared.

@@ -230,6 +230,7 @@ func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...stri
 // With calls do with the connection, if the server answers, and with a context
 // that ends after Config.Timeout. An error of do that is not the end of ctx opens
 // the circuit: those who come next get ErrDown at once, until a probe is answered.
+// An error that is ErrDown, and does not only wrap it, says that do was not called.
 func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Client) error) error {
 	c.mu.Lock()
 	client, up := c.client, c.up
