@@ -19,8 +19,8 @@ import (
 
 // Bounds on what is read of an answer.
 const (
-	maxPage    = 16 << 20 // octets of a page of revocations
-	maxItems   = 10_000   // entries of one
+	maxPage    = 32 << 20 // octets of a page of revocations
+	maxItems   = 100_000  // entries of one
 	maxName    = 2 << 10  // octets of a kind, a value or an epoch
 	maxProblem = 64 << 10 // octets of a refusal
 	slack      = 15 * time.Second

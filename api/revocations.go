@@ -99,7 +99,7 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 func (r *Revocations) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		r.asked, r.unchanged, r.heard = 0, false, time.Time{}
+		r.asked = 0
 		r.follower.Poll(ctx)
 		pause := leastPause
 		switch {
@@ -152,6 +152,7 @@ const overlap = time.Minute
 // poll reads what is new, page by page, or the whole list. What to ask for next the
 // server has said, so after counts for nothing else.
 func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration) ([]revocation.Entry, string, error) {
+	r.heard, r.unchanged = time.Time{}, false // also where a poll asks twice, and the second time in vain
 	next, etag, wait := r.next, r.etag, r.c.Wait
 	if after == 0 && back == overlap {
 		// A load. A later poll of an empty list reaches back further, to the one before.
@@ -183,7 +184,7 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 			r.next, r.etag, r.epoch, r.heard, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0
 			return entries, epoch, nil
 		}
-		if len(entries) >= 10*maxItems {
+		if len(entries) >= maxItems {
 			// A long list is taken as it comes, so that it need not be held twice.
 			r.list.Add(entries...)
 			entries = entries[:0]

@@ -31,7 +31,9 @@ type front struct {
 	to     atomic.Pointer[httputil.ReverseProxy]
 	key    atomic.Pointer[string]
 	status atomic.Int64 // answered in its place; 0 is none, 1 cuts the connection
+	whole  atomic.Bool  // only to who asks for everything
 	asked  atomic.Int64
+	denied atomic.Int64 // how often status was the answer
 }
 
 func newFront(t *testing.T) *front {
@@ -39,7 +41,14 @@ func newFront(t *testing.T) *front {
 	f := new(front)
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.asked.Add(1)
-		switch status := int(f.status.Load()); status {
+		status := int(f.status.Load())
+		if f.whole.Load() && r.URL.Query().Get("after") != "0" {
+			status = 0
+		}
+		if status != 0 {
+			f.denied.Add(1)
+		}
+		switch status {
 		case 0:
 			f.to.Load().ServeHTTP(w, r)
 		case 1:
@@ -214,6 +223,32 @@ func TestAnotherEpoch(t *testing.T) {
 	if status := ask(t, "GET", adas.URL, ada); status != 401 {
 		t.Errorf("of the first, after: %d", status)
 	}
+}
+
+// While all of another epoch cannot be read, no news is fresh, and nobody is hammered.
+func TestAnotherEpochCannotBeRead(t *testing.T) {
+	t.Parallel()
+	first, second, f := durwardtest.NewServer(t), durwardtest.NewServer(t), newFront(t)
+	f.shows(t, first)
+	for _, s := range []*durwardtest.Server{first, second} {
+		s.AddPerson("ada@example.com", password, false)
+		token, _ := s.SignIn("ada@example.com", password)
+		ask(t, "POST", s.URL+"/api/auth/logout", token)
+	}
+	r := follow(t, f, time.Second)
+	until(t, "of the first", func() bool { return r.Len() == 1 })
+	f.whole.Store(true)
+	f.status.Store(500)
+	f.shows(t, second)
+	f.CloseClientConnections()
+	until(t, "the first failure", func() bool { return f.denied.Load() > 1 })
+	asOf, asked, began := r.AsOf(), f.asked.Load(), time.Now()
+	time.Sleep(2 * time.Second)
+	if n := f.asked.Load() - asked; !r.AsOf().Equal(asOf) || n > 12 {
+		t.Errorf("in %s of failures: %d questions, and the list is said to be %s younger", time.Since(began), n, r.AsOf().Sub(asOf))
+	}
+	f.status.Store(0)
+	until(t, "of the second", func() bool { return r.AsOf().After(began) })
 }
 
 // A quiet feed is asked once for each wait, a broken one at a slackening pace.

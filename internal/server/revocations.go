@@ -24,7 +24,7 @@ import (
 const (
 	maxWait      = 30 * time.Second // well under the listener's time for an answer
 	maxWaiting   = 20_000           // requests that wait; who comes beyond is answered at once
-	pageOfFeed   = 5_000            // entries in an answer
+	pageOfFeed   = 5_000            // entries in an answer, of those that are settled
 	feedKept     = 5 * time.Minute  // how long an entry that everybody has seen is kept in memory
 	feedMost     = 100_000          // and how many are
 	loadsAtOnce  = 4                // answers that are read from the database
@@ -54,6 +54,7 @@ type Feed struct {
 	base    int64         // all up to this number are settled and not in entries
 	entries []seenEntry   // by number
 	settled int64         // at least base
+	asOf    time.Time     // when the last poll began: what could be seen then is here
 	etag    string        // of what is not settled
 	changed chan struct{} // closed when something new is there
 }
@@ -110,6 +111,7 @@ func (f *Feed) take(entries []revocation.Entry, epoch string, whole bool, began 
 			fresh = true
 		}
 	}
+	f.asOf = began
 	first, _ := slices.BinarySearchFunc(f.entries, f.settled+1, bySeq)
 	for _, e := range f.entries[first:] {
 		if e.Seq != f.settled+1 && began.Sub(e.seen) < settledAfter {
@@ -147,16 +149,19 @@ func (f *Feed) tag(after int64) string {
 // look is what there is after a number at one moment.
 type look struct {
 	page    api.RevocationPage
+	asOf    time.Time       // when it was complete
 	etag    string          // of the page, and of what there is after its Next
 	held    string          // etag of what there is after the number
 	inside  bool            // it is all in memory: else page is empty
 	changed <-chan struct{} // closed when there is more
 }
 
+// after looks for what there is after a number. What is not settled is never cut: who
+// took a part of it and went on from there would miss what comes late before that.
 func (f *Feed) after(seq int64) look {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := look{etag: f.etag, held: f.etag, changed: f.changed, inside: f.loaded && seq >= f.base}
+	l := look{asOf: f.asOf, etag: f.etag, held: f.etag, changed: f.changed, inside: f.loaded && seq >= f.base}
 	l.page = api.RevocationPage{Epoch: f.epoch, Next: f.settled, Items: []api.Revocation{}}
 	if !l.inside {
 		return l
@@ -166,9 +171,10 @@ func (f *Feed) after(seq int64) look {
 	}
 	first, _ := slices.BinarySearchFunc(f.entries, seq+1, bySeq)
 	rest := f.entries[first:]
-	if len(rest) > pageOfFeed {
-		rest = rest[:pageOfFeed]
-		l.page.More, l.page.Next, l.etag = true, rest[pageOfFeed-1].Seq, ""
+	settled, _ := slices.BinarySearchFunc(rest, f.settled+1, bySeq)
+	if n := min(settled, pageOfFeed); n > 0 && len(rest) > pageOfFeed {
+		rest = rest[:n]
+		l.page.More, l.page.Next, l.etag = true, rest[n-1].Seq, ""
 	}
 	for _, e := range rest {
 		l.page.Items = append(l.page.Items, api.Revocation{Seq: e.Seq, Kind: string(e.Kind), Value: e.Value, At: e.At.UTC(), Until: e.Until.UTC()})
@@ -176,7 +182,8 @@ func (f *Feed) after(seq int64) look {
 	return l
 }
 
-// read fills l from the database: what is after seq and not in memory any more.
+// read fills l from the database: what is after seq and not in memory any more. It goes
+// no further than what is settled; the rest is in memory.
 func (f *Feed) read(ctx context.Context, seq int64, l *look) error {
 	select {
 	case f.loads <- struct{}{}:
@@ -184,15 +191,18 @@ func (f *Feed) read(ctx context.Context, seq int64, l *look) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	rows, err := f.db.RevocationsAfter(ctx, seq, pageOfFeed+1)
+	rows, err := f.db.RevocationsAfter(ctx, seq, pageOfFeed)
 	if err != nil {
 		return err
 	}
-	if len(rows) > pageOfFeed {
-		rows = rows[:pageOfFeed]
-		l.page.More, l.page.Next, l.etag = true, rows[pageOfFeed-1].Seq, ""
+	l.page.More, l.etag = true, ""
+	if len(rows) == pageOfFeed {
+		l.page.Next = min(l.page.Next, rows[pageOfFeed-1].Seq)
 	}
 	for _, r := range rows {
+		if r.Seq > l.page.Next {
+			break
+		}
 		l.page.Items = append(l.page.Items, api.Revocation{Seq: r.Seq, Kind: r.Kind, Value: r.Value, At: r.At.UTC(), Until: r.Until.UTC()})
 	}
 	return nil
@@ -253,8 +263,7 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	h := w.Header()
-	asOf := s.c.Revocations.AsOf()
-	h.Set(api.AsOfField, strconv.FormatFloat(asOf.Sub(arrived).Seconds(), 'f', 3, 64))
+	h.Set(api.AsOfField, strconv.FormatFloat(l.asOf.Sub(arrived).Seconds(), 'f', 3, 64))
 	if !l.inside {
 		if err := f.read(r.Context(), after, &l); err != nil {
 			return err

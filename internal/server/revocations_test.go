@@ -245,6 +245,65 @@ func TestLateNumbers(t *testing.T) {
 	}
 }
 
+// Who takes a long list page by page is given what comes late between two pages too.
+func TestLateBetweenPages(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	f := NewFeed(nil, func() time.Time { return start })
+	var entries []revocation.Entry
+	entry := func(seq int64) revocation.Entry {
+		return revocation.Entry{Seq: seq, Kind: revocation.Session, Value: fmt.Sprint(seq), At: start, Until: start.Add(time.Hour)}
+	}
+	const late, many = 7, 3*pageOfFeed + 20
+	for seq := int64(1); seq <= many; seq++ {
+		if seq != late {
+			entries = append(entries, entry(seq))
+		}
+	}
+	f.take(entries, "e", true, start)
+	told := make(map[int64]bool)
+	ask := func(after int64) api.RevocationPage {
+		l := f.after(after)
+		if !l.inside || l.page.More && l.page.Next <= after {
+			t.Fatalf("after %d: %+v", after, l)
+		}
+		for _, e := range l.page.Items {
+			told[e.Seq] = true
+		}
+		return l.page
+	}
+	page := ask(0)
+	f.take([]revocation.Entry{entry(late)}, "e", false, start.Add(time.Second))
+	for page.More {
+		page = ask(page.Next)
+	}
+	ask(page.Next)
+	if len(told) != many || !told[late] {
+		t.Errorf("%d of %d were told, the late one %v", len(told), many, told[late])
+	}
+	// Once nothing can come late any more, pages are short.
+	if n := len(f.after(0).page.Items); n != pageOfFeed {
+		t.Errorf("a page of %d, want %d", n, pageOfFeed)
+	}
+}
+
+// An answer says that it is complete as of the poll that it was filled by, and not of
+// one that came while it was on its way.
+func TestAsOf(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	f := NewFeed(nil, func() time.Time { return start })
+	for second := range 3 {
+		began := start.Add(time.Duration(second) * time.Second)
+		f.take([]revocation.Entry{{Seq: int64(second + 1), Kind: revocation.Session, Value: "s", At: began, Until: start.Add(time.Hour)}}, "e", second == 0, began)
+		l := f.after(0)
+		f.take(nil, "e", false, began.Add(time.Millisecond))
+		if !l.asOf.Equal(began) || len(l.page.Items) != second+1 {
+			t.Errorf("%d items as of %s, want %d as of %s", len(l.page.Items), l.asOf, second+1, began)
+		}
+	}
+}
+
 // A long list comes in pages, out of the database, and whole.
 func TestFeedInPages(t *testing.T) {
 	t.Parallel()
