@@ -221,7 +221,7 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 }
 
 func drop(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	_, _ = io.CopyN(io.Discard, resp.Body, maxRefusal)
 	_ = resp.Body.Close()
 }
 

@@ -1,6 +1,7 @@
 package durward
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -145,8 +146,8 @@ func (a *attempt) sentTarget() string {
 
 // Bounds of one request.
 const (
-	maxSends = 6         // whatever is answered
-	maxDrain = 256 << 10 // octets of a refusal, so that its connection can be used again
+	maxSends   = 6         // whatever is answered
+	maxRefusal = 256 << 10 // octets of a refusal that are read, so that its connection can be used again
 )
 
 // prepare looks for mistakes and makes what is made once.
@@ -312,7 +313,6 @@ func (x *exchange) run() (*http.Response, error) {
 		if next == nil && err == nil {
 			return resp, nil
 		}
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 		_ = resp.Body.Close()
 		if err != nil {
 			return nil, err
@@ -416,11 +416,13 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 	}
 	// What stands before a mistake is as good as without it.
 	challenges, _ := ParseChallenges(lines)
-	if wanted := moreWanted(resp.StatusCode, challenges); wanted != nil {
-		return x.stepUp(r, *wanted)
-	}
-	if resp.StatusCode == http.StatusForbidden || own(s, x.r.URL) {
+	wanted := moreWanted(resp.StatusCode, challenges)
+	if wanted == nil && (resp.StatusCode == http.StatusForbidden || own(s, x.r.URL)) {
 		return nil, nil
+	}
+	setAside(resp)
+	if wanted != nil {
+		return x.stepUp(r, *wanted)
 	}
 	s.refused = append(s.refused, shown(r, s.at.field))
 	slices.SortStableFunc(challenges, func(a, b Challenge) int { return challengeStrength(b) - challengeStrength(a) })
@@ -454,6 +456,17 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, 
 		}
 	}
 	return nil, nil
+}
+
+// setAside reads the body of a refusal, of which the caller reads the same should it
+// stand. What a source asks for meanwhile may have to wait for its connection.
+func setAside(resp *http.Response) {
+	body := resp.Body
+	read, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a body that failed fails again
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), body), body}
 }
 
 // mayAnswer counts what is done once. A challenge without a reason is answered where

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // guarded is a server behind a guard of schemes, on loopback.
@@ -156,5 +157,66 @@ func TestTransportScopeBy401(t *testing.T) {
 		if want := map[string]int{"push": 200, "never": 401, "same": 401}[wanted]; resp.StatusCode != want || sends != 2 || len(source.asked) != 1 {
 			t.Errorf("%s: %d after %d sendings, asked for %q", wanted, resp.StatusCode, sends, source.asked)
 		}
+	}
+}
+
+// A source may ask by the connection that brought the refusal, and where the refusal
+// stands the caller reads all of it.
+func TestTransportOneConnection(t *testing.T) {
+	t.Parallel()
+	refusal := strings.Repeat("no. ", 1<<18)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/token" || r.Header.Get("Authorization") == "Bearer second":
+		default:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="x", error="invalid_token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			text := refusal
+			if r.URL.Path == "/x" {
+				text = text[:100<<10]
+			}
+			_, _ = io.WriteString(w, text)
+		}
+	}))
+	t.Cleanup(s.Close)
+	base := &http.Transport{MaxConnsPerHost: 1}
+	t.Cleanup(base.CloseIdleConnections)
+	names := []string{"first", "second", "third"}
+	transport := &Transport{Base: base, Sources: []Source{Tokens(TokensConfig{
+		Origins: []string{s.URL},
+		Next: func(ctx context.Context, old Token) (Token, error) {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/token", nil)
+			if err != nil {
+				return Token{}, err
+			}
+			if old.Access == "first" {
+				resp, err := base.RoundTrip(r)
+				if err != nil {
+					return Token{}, err
+				}
+				resp.Body.Close()
+			}
+			next := Token{Access: names[0], Type: "Bearer"}
+			names = names[1:]
+			return next, nil
+		},
+	})}}
+	c := &http.Client{Transport: transport, Timeout: time.Minute}
+	resp, err := c.Get(s.URL + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("got %s", resp.Status)
+	}
+	plain := &http.Client{Transport: &Transport{Sources: []Source{Key(KeyConfig{Origin: s.URL, Key: "k", AsBearer: true})}}}
+	resp, err = plain.Get(s.URL + "/stands")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != refusal {
+		t.Errorf("read %d octets of the refusal, want %d: %v", len(body), len(refusal), err)
 	}
 }
