@@ -44,7 +44,8 @@ type Entry struct {
 }
 
 // List is the set of what is revoked. It is safe for concurrent use; look-ups
-// take no lock and allocate nothing.
+// take no lock, allocate nothing and ask no clock: an entry counts until the first
+// change or poll after its end.
 //
 // Values are kept as 96 bits of a hash under keys drawn at start, which nobody
 // outside can aim at. With a million entries the chance that a look-up takes one
@@ -57,6 +58,7 @@ type List struct {
 	tell  func([]Entry)         // what this node revokes; set before use, nil is nobody
 	wake  func()                // a follower's Wake, after that; set before use, nil is none
 	table atomic.Pointer[table] // nil while the list is empty
+	clock atomic.Int64          // Unix seconds, as of the last change or sweep
 
 	mu     sync.Mutex // held by whoever writes: the fields below, and slots
 	live   int        // entries held
@@ -110,9 +112,9 @@ func (l *List) Revoked(k Kind, value string) bool {
 		case 0:
 			return false
 		case high:
-			// Only what is probably revoked costs the second hash and the clock.
+			// Only what is probably revoked costs the second hash.
 			rest := s.rest.Load()
-			if uint32(rest>>32) == l.hashLow(value) && before(l.now(), uint32(rest)) {
+			if uint32(rest>>32) == l.hashLow(value) && l.clock.Load() < int64(uint32(rest)) {
 				return true
 			}
 		}
@@ -159,7 +161,7 @@ func (l *List) add(entries, fresh []Entry) []Entry {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
+	now := l.look()
 	for _, e := range entries {
 		l.sweepSlots(now, sweepAdd)
 		until := seconds(e.Until)
@@ -191,7 +193,14 @@ func (l *List) takeSwept() time.Time {
 func (l *List) sweep(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweepSlots(l.now(), n)
+	l.sweepSlots(l.look(), n)
+}
+
+// look is the time, from now on for all. l.mu is held.
+func (l *List) look() time.Time {
+	now := l.now()
+	l.clock.Store(now.Unix())
+	return now
 }
 
 // put holds one entry and reports whether that is news. l.mu is held.
