@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/internal/limits"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -54,28 +55,28 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// house is the rules over a real file, with one person.
+// house is the rules over a real database, with one person.
 type house struct {
 	*People
-	t     testing.TB
-	clock *clock
-	path  string
-	ada   store.User
-	logs  *bytes.Buffer // read after what writes has ended
+	t       testing.TB
+	clock   *clock
+	address string
+	ada     store.User
+	logs    *bytes.Buffer // read after what writes has ended
 }
 
 // cheap is a cost for tests that are not about the cost.
 var cheap = pwhash.Config{Memory: 64, Time: 1}
 
-func newHouse(t testing.TB, change ...func(*Config)) *house {
+func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house {
 	t.Helper()
 	h := &house{
-		t: t, path: filepath.Join(t.TempDir(), "durward.db"), logs: new(bytes.Buffer),
+		t: t, address: on(t), logs: new(bytes.Buffer),
 		clock: &clock{now: time.Date(2026, 3, 4, 12, 0, 0, 123456789, time.UTC)},
 	}
 	var err error
 	c := Config{Revoked: revocation.NewList(h.clock.Now), TokenTTL: 15 * time.Minute, Now: h.clock.Now, Log: slog.New(slog.NewTextHandler(h.logs, nil))}
-	c.DB, err = store.Open(t.Context(), store.Config{URL: "sqlite:" + h.path, Now: h.clock.Now})
+	c.DB, err = store.Open(t.Context(), store.Config{URL: h.address, Now: h.clock.Now})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := c.DB.Close(); err != nil {
@@ -190,7 +191,11 @@ func (h *house) events(kind string) []store.Event {
 // set writes what no rule would let into the database.
 func (h *house) set(query string, args ...any) {
 	h.t.Helper()
-	db, err := sql.Open("sqlite", h.path)
+	driver, address := "pgx", h.address
+	if path, is := strings.CutPrefix(address, "sqlite:"); is {
+		driver, address = "sqlite", path
+	}
+	db, err := sql.Open(driver, address)
 	must(h.t, err)
 	defer db.Close()
 	_, err = db.Exec(query, args...)
@@ -208,7 +213,7 @@ func TestNew(t *testing.T) {
 			t.Errorf("not said: %s\n%v", want, err)
 		}
 	}
-	h := newHouse(t)
+	h := newHouse(t, services.File)
 	c := h.Config
 	c.Now, c.Log = nil, nil
 	p, err := New(c)
@@ -225,7 +230,7 @@ func TestNew(t *testing.T) {
 // nothing.
 func TestAddRefuses(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, services.File)
 	good := NewPerson{Email: "grace@example.com", Name: "Grace", Password: other}
 	for _, c := range []struct {
 		why, member string
@@ -282,122 +287,130 @@ func TestAddRefuses(t *testing.T) {
 // One address is one account, however it is spelled and whoever is first.
 func TestAddTaken(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	for _, same := range []string{adaEmail, " ADA@Example.COM ", "ａda@example.com", "ada@example。com"[:len("ada@example")] + ".com"} {
-		_, err := h.Add(t.Context(), NewPerson{Email: same, Password: other}, store.EventRegistered, here)
-		if refused(t, same, err, durward.EmailTaken); !errors.Is(err, store.ErrEmailTaken) {
-			t.Errorf("%s: %v", same, err)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for _, same := range []string{adaEmail, " ADA@Example.COM ", "ａda@example.com", "ada@example。com"[:len("ada@example")] + ".com"} {
+			_, err := h.Add(t.Context(), NewPerson{Email: same, Password: other}, store.EventRegistered, here)
+			if refused(t, same, err, durward.EmailTaken); !errors.Is(err, store.ErrEmailTaken) {
+				t.Errorf("%s: %v", same, err)
+			}
+			if u, err := h.ByEmail(t.Context(), same); err != nil || u.ID != h.ada.ID {
+				t.Errorf("ByEmail(%q): %q %v", same, u.ID, err)
+			}
 		}
-		if u, err := h.ByEmail(t.Context(), same); err != nil || u.ID != h.ada.ID {
-			t.Errorf("ByEmail(%q): %q %v", same, u.ID, err)
+		if _, err := h.ByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("ByEmail of nobody: %v", err)
 		}
-	}
-	if _, err := h.ByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("ByEmail of nobody: %v", err)
-	}
-	if _, err := h.ByEmail(t.Context(), "nothing"); codeOf(err) != durward.InvalidRequest {
-		t.Errorf("ByEmail of no address: %v", err)
-	}
-	var wg sync.WaitGroup
-	errs := make(chan error, 8)
-	for i := range 8 {
-		wg.Go(func() {
-			_, err := h.Add(context.Background(), NewPerson{Email: []string{"race@example.com", "RACE@example.com"}[i%2], Password: other}, store.EventRegistered, here)
-			errs <- err
-		})
-	}
-	wg.Wait()
-	close(errs)
-	made := 0
-	for err := range errs {
-		if err == nil {
-			made++
-		} else {
-			refused(t, "race", err, durward.EmailTaken)
+		if _, err := h.ByEmail(t.Context(), "nothing"); codeOf(err) != durward.InvalidRequest {
+			t.Errorf("ByEmail of no address: %v", err)
 		}
-	}
-	if events := h.events(store.EventRegistered); made != 1 || len(events) != 1 {
-		t.Errorf("eight claims at once: %d accounts, %d events", made, len(events))
-	}
+		var wg sync.WaitGroup
+		errs := make(chan error, 8)
+		for i := range 8 {
+			wg.Go(func() {
+				_, err := h.Add(context.Background(), NewPerson{Email: []string{"race@example.com", "RACE@example.com"}[i%2], Password: other}, store.EventRegistered, here)
+				errs <- err
+			})
+		}
+		wg.Wait()
+		close(errs)
+		made := 0
+		for err := range errs {
+			if err == nil {
+				made++
+			} else {
+				refused(t, "race", err, durward.EmailTaken)
+			}
+		}
+		if events := h.events(store.EventRegistered); made != 1 || len(events) != 1 {
+			t.Errorf("eight claims at once: %d accounts, %d events", made, len(events))
+		}
+	})
 }
 
 func TestSetName(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	for _, name := range []string{"Ada Lovelace", "", strings.Repeat("é", maxName)} {
-		if u, err := h.SetName(t.Context(), h.ada.ID, "  "+name+"\n"); err != nil || u.Name != name {
-			t.Errorf("SetName(%q): %q %v", name, u.Name, err)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for _, name := range []string{"Ada Lovelace", "", strings.Repeat("é", maxName)} {
+			if u, err := h.SetName(t.Context(), h.ada.ID, "  "+name+"\n"); err != nil || u.Name != name {
+				t.Errorf("SetName(%q): %q %v", name, u.Name, err)
+			}
 		}
-	}
-	for _, name := range []string{strings.Repeat("é", maxName+1), "a\tb", "a\u2028b", "\xff"} {
-		u, err := h.SetName(t.Context(), h.ada.ID, name)
-		if refused(t, fmt.Sprintf("SetName(%q)", name), err, durward.InvalidRequest); u != (store.User{}) {
-			t.Errorf("SetName(%q): a person beside the error", name)
+		for _, name := range []string{strings.Repeat("é", maxName+1), "a\tb", "a\u2028b", "\xff"} {
+			u, err := h.SetName(t.Context(), h.ada.ID, name)
+			if refused(t, fmt.Sprintf("SetName(%q)", name), err, durward.InvalidRequest); u != (store.User{}) {
+				t.Errorf("SetName(%q): a person beside the error", name)
+			}
 		}
-	}
-	if _, err := h.SetName(t.Context(), "nobody", "x"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("nobody's name: %v", err)
-	}
+		if _, err := h.SetName(t.Context(), "nobody", "x"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("nobody's name: %v", err)
+		}
+	})
 }
 
 // A lock ends all sessions before it returns, and nobody else's.
 func TestLock(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
-	must(t, err)
-	first, second, his := h.session(h.ada), h.session(h.ada), h.session(bob)
-	must(t, h.Lock(t.Context(), h.ada.ID, From{Actor: "operator"}))
-	if h.alive(h.ada, first) || h.alive(h.ada, second) || !h.alive(bob, his) {
-		t.Error("a lock ends the sessions of the person, and no others")
-	}
-	refused(t, "right password of a locked account", h.try(adaEmail, adaPassword, here), durward.AccountDisabled)
-	refused(t, "wrong password of a locked account", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
-	refused(t, "change of a locked account's password", h.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, second, here), durward.AccountDisabled)
-	must(t, h.Unlock(t.Context(), h.ada.ID, From{Actor: "operator"}))
-	must(t, h.try(adaEmail, adaPassword, here))
-	if h.alive(h.ada, first) {
-		t.Error("what a lock ended comes back")
-	}
-	for kind, events := range map[string][]store.Event{store.EventUserLocked: h.events(store.EventUserLocked), store.EventUserUnlocked: h.events(store.EventUserUnlocked)} {
-		if len(events) != 1 || events[0].UserID != h.ada.ID || events[0].Actor != "operator" {
-			t.Errorf("%s: %+v", kind, events)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
+		must(t, err)
+		first, second, his := h.session(h.ada), h.session(h.ada), h.session(bob)
+		must(t, h.Lock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		if h.alive(h.ada, first) || h.alive(h.ada, second) || !h.alive(bob, his) {
+			t.Error("a lock ends the sessions of the person, and no others")
 		}
-	}
-	// Remembered for as long as the last token can live.
-	h.clock.advance(15*time.Minute + time.Minute + time.Hour - time.Second)
-	if !h.Revoked.Revoked(revocation.Session, first) {
-		t.Error("a revocation is forgotten too early")
-	}
-	for _, err := range []error{h.Lock(t.Context(), "nobody", here), h.Unlock(t.Context(), "nobody", here)} {
-		if !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("nobody: %v", err)
+		refused(t, "right password of a locked account", h.try(adaEmail, adaPassword, here), durward.AccountDisabled)
+		refused(t, "wrong password of a locked account", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
+		refused(t, "change of a locked account's password", h.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, second, here), durward.AccountDisabled)
+		must(t, h.Unlock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		must(t, h.try(adaEmail, adaPassword, here))
+		if h.alive(h.ada, first) {
+			t.Error("what a lock ended comes back")
 		}
-	}
+		for kind, events := range map[string][]store.Event{store.EventUserLocked: h.events(store.EventUserLocked), store.EventUserUnlocked: h.events(store.EventUserUnlocked)} {
+			if len(events) != 1 || events[0].UserID != h.ada.ID || events[0].Actor != "operator" {
+				t.Errorf("%s: %+v", kind, events)
+			}
+		}
+		// Remembered for as long as the last token can live.
+		h.clock.advance(15*time.Minute + time.Minute + time.Hour - time.Second)
+		if !h.Revoked.Revoked(revocation.Session, first) {
+			t.Error("a revocation is forgotten too early")
+		}
+		for _, err := range []error{h.Lock(t.Context(), "nobody", here), h.Unlock(t.Context(), "nobody", here)} {
+			if !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("nobody: %v", err)
+			}
+		}
+	})
 }
 
 // A store that does not answer is an outage, never a refusal.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	id := h.session(h.ada)
-	must(t, h.DB.Close())
-	ctx := t.Context()
-	_, added := h.Add(ctx, NewPerson{Email: "bob@example.com", Password: other}, store.EventRegistered, here)
-	_, named := h.SetName(ctx, h.ada.ID, "x")
-	_, byID := h.ByID(ctx, h.ada.ID)
-	_, sessions := h.Sessions(ctx, h.ada.ID)
-	_, told := h.Notifications(ctx, h.ada.ID, "", 10)
-	for what, err := range map[string]error{
-		"Add": added, "SetName": named, "ByID": byID, "Sessions": sessions, "Notifications": told,
-		"Authenticate": h.try(adaEmail, adaPassword, here), "Authenticate nobody": h.try("nobody@example.com", adaPassword, here),
-		"ChangePassword": h.ChangePassword(ctx, h.ada.ID, adaPassword, other, id, here), "SetPassword": h.SetPassword(ctx, h.ada, other, here),
-		"Lock": h.Lock(ctx, h.ada.ID, here), "Unlock": h.Unlock(ctx, h.ada.ID, here),
-		"EndSession": h.EndSession(ctx, h.ada.ID, id, store.EventSessionEnded, here),
-		"SignOut":    h.SignOut(ctx, h.ada.ID, id, false, here), "SignOut everywhere": h.SignOut(ctx, h.ada.ID, id, true, here),
-	} {
-		if code := codeOf(err); err == nil || code != "" || errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s: got %v (code %q), want an error without a code", what, err, code)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		id := h.session(h.ada)
+		must(t, h.DB.Close())
+		ctx := t.Context()
+		_, added := h.Add(ctx, NewPerson{Email: "bob@example.com", Password: other}, store.EventRegistered, here)
+		_, named := h.SetName(ctx, h.ada.ID, "x")
+		_, byID := h.ByID(ctx, h.ada.ID)
+		_, sessions := h.Sessions(ctx, h.ada.ID)
+		_, told := h.Notifications(ctx, h.ada.ID, "", 10)
+		for what, err := range map[string]error{
+			"Add": added, "SetName": named, "ByID": byID, "Sessions": sessions, "Notifications": told,
+			"Authenticate": h.try(adaEmail, adaPassword, here), "Authenticate nobody": h.try("nobody@example.com", adaPassword, here),
+			"ChangePassword": h.ChangePassword(ctx, h.ada.ID, adaPassword, other, id, here), "SetPassword": h.SetPassword(ctx, h.ada, other, here),
+			"Lock": h.Lock(ctx, h.ada.ID, here), "Unlock": h.Unlock(ctx, h.ada.ID, here),
+			"EndSession": h.EndSession(ctx, h.ada.ID, id, store.EventSessionEnded, here),
+			"SignOut":    h.SignOut(ctx, h.ada.ID, id, false, here), "SignOut everywhere": h.SignOut(ctx, h.ada.ID, id, true, here),
+		} {
+			if code := codeOf(err); err == nil || code != "" || errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%s: got %v (code %q), want an error without a code", what, err, code)
+			}
 		}
-	}
+	})
 }

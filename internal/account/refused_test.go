@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -65,49 +66,51 @@ func TestFloodIsSummed(t *testing.T) {
 // Run writes them while it runs, and what is left when it ends.
 func TestRefusedAreWritten(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		h.Run(ctx)
-	}()
-	for range 3 {
-		_ = h.try(adaEmail, h.wrong(), here)
-	}
-	for deadline := time.Now().Add(20 * time.Second); len(h.events(store.EventSignInRefused)) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing is written")
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			h.Run(ctx)
+		}()
+		for range 3 {
+			_ = h.try(adaEmail, h.wrong(), here)
 		}
-	}
-	for range 4 {
-		_ = h.try(adaEmail, h.wrong(), here)
-	}
-	_ = h.try("nobody@example.com", h.wrong(), here)
-	cancel()
-	<-ended
-	times := map[string]int{}
-	for _, e := range h.events(store.EventSignInRefused) {
-		n := 1
-		if e.Detail != "" {
-			if _, err := fmt.Sscanf(e.Detail, "%d times", &n); err != nil {
-				t.Errorf("detail %q", e.Detail)
+		for deadline := time.Now().Add(20 * time.Second); len(h.events(store.EventSignInRefused)) == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing is written")
 			}
 		}
-		times[e.Outcome+" "+e.UserID] += n
-		if e.Network != "192.0.2.0/24" || e.Device != "curl" || !e.At.Equal(h.clock.Now().Truncate(time.Microsecond)) {
-			t.Errorf("%+v", e)
+		for range 4 {
+			_ = h.try(adaEmail, h.wrong(), here)
 		}
-	}
-	if times["wrong password "+h.ada.ID] != 5 || times["too many attempts "+h.ada.ID] != 2 || times["no such account "] != 1 || len(times) != 3 {
-		t.Errorf("written: %v", times)
-	}
+		_ = h.try("nobody@example.com", h.wrong(), here)
+		cancel()
+		<-ended
+		times := map[string]int{}
+		for _, e := range h.events(store.EventSignInRefused) {
+			n := 1
+			if e.Detail != "" {
+				if _, err := fmt.Sscanf(e.Detail, "%d times", &n); err != nil {
+					t.Errorf("detail %q", e.Detail)
+				}
+			}
+			times[e.Outcome+" "+e.UserID] += n
+			if e.Network != "192.0.2.0/24" || e.Device != "curl" || !e.At.Equal(h.clock.Now().Truncate(time.Microsecond)) {
+				t.Errorf("%+v", e)
+			}
+		}
+		if times["wrong password "+h.ada.ID] != 5 || times["too many attempts "+h.ada.ID] != 2 || times["no such account "] != 1 || len(times) != 3 {
+			t.Errorf("written: %v", times)
+		}
+	})
 }
 
 // What cannot be written is said in the log, without names or secrets.
 func TestRefusedCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, services.File)
 	_ = h.try(adaEmail, "not the right one", here)
 	must(t, h.DB.Close())
 	ctx, cancel := context.WithCancel(t.Context())

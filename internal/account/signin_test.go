@@ -12,6 +12,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/limits"
 	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -26,7 +27,7 @@ func quietNetworks(c *Config) {
 // The same work and the same code, whatever is wrong.
 func TestSameWork(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, quietNetworks)
+	h := newHouse(t, services.File, quietNetworks)
 	for _, name := range []string{"locked", "empty", "broken", "foreign"} {
 		u, err := h.Add(t.Context(), NewPerson{Email: name + "@example.com", Password: adaPassword}, store.EventUserAdded, here)
 		must(t, err)
@@ -34,11 +35,11 @@ func TestSameWork(t *testing.T) {
 		case "locked":
 			must(t, h.Lock(t.Context(), u.ID, here))
 		case "empty":
-			h.set(`UPDATE users SET password = '' WHERE id = ?`, u.ID)
+			h.set(`UPDATE users SET password = '' WHERE id = $1`, u.ID)
 		case "broken":
-			h.set(`UPDATE users SET password = '$argon2id$v=19$m=64,t=1,p=1$x' WHERE id = ?`, u.ID)
+			h.set(`UPDATE users SET password = '$argon2id$v=19$m=64,t=1,p=1$x' WHERE id = $1`, u.ID)
 		case "foreign":
-			h.set(`UPDATE users SET password = '$1$abc$def' WHERE id = ?`, u.ID)
+			h.set(`UPDATE users SET password = '$1$abc$def' WHERE id = $1`, u.ID)
 		}
 	}
 	for _, c := range []struct{ email, password string }{
@@ -88,7 +89,7 @@ func TestSameWork(t *testing.T) {
 // given.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, quietNetworks)
+	h := newHouse(t, services.File, quietNetworks)
 	const composed, decomposed = "  Caf\u00e9 mit S\u00fc\u00dfigkeiten ", "  Cafe\u0301 mit Su\u0308\u00dfigkeiten "
 	for _, set := range []string{composed, decomposed} {
 		must(t, h.SetPassword(t.Context(), h.ada, set, here))
@@ -112,41 +113,43 @@ func TestSpellings(t *testing.T) {
 // refused until the block ends, the right password too.
 func TestBlock(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	for n := range 5 {
-		if n == 3 {
-			h.clock.advance(14 * time.Minute)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for n := range 5 {
+			if n == 3 {
+				h.clock.advance(14 * time.Minute)
+			}
+			refused(t, "failure", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
 		}
-		refused(t, "failure", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
-	}
-	before := h.Hasher.Runs()
-	var first *durward.Refusal
-	for _, password := range []string{h.wrong(), adaPassword} {
-		for _, email := range []string{adaEmail, " ADA@Example.com", "ａdA@example.com"} {
-			var refusal *durward.Refusal
-			err := h.try(email, password, here)
-			if !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
-				t.Fatalf("during the block: %v, want TooManyAttempts for an hour", err)
-			}
-			if first == nil {
-				first = refusal
-			}
-			if refusal.Error() != first.Error() || refusal.Detail != first.Detail || refusal.Hint != first.Hint || len(refusal.Members) > 0 {
-				t.Errorf("one refusal differs from the other: %+v, %+v", refusal, first)
+		before := h.Hasher.Runs()
+		var first *durward.Refusal
+		for _, password := range []string{h.wrong(), adaPassword} {
+			for _, email := range []string{adaEmail, " ADA@Example.com", "ａdA@example.com"} {
+				var refusal *durward.Refusal
+				err := h.try(email, password, here)
+				if !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
+					t.Fatalf("during the block: %v, want TooManyAttempts for an hour", err)
+				}
+				if first == nil {
+					first = refusal
+				}
+				if refusal.Error() != first.Error() || refusal.Detail != first.Detail || refusal.Hint != first.Hint || len(refusal.Members) > 0 {
+					t.Errorf("one refusal differs from the other: %+v, %+v", refusal, first)
+				}
 			}
 		}
-	}
-	if runs := h.Hasher.Runs() - before; runs != 0 {
-		t.Errorf("%d hashes during a block", runs)
-	}
-	must(t, h.try(adaEmail, adaPassword, elsewhere)) // nobody is locked out
-	h.clock.advance(time.Hour - time.Second)
-	var refusal *durward.Refusal
-	if err := h.try(adaEmail, adaPassword, here); !errors.As(err, &refusal) || refusal.RetryAfter != time.Second {
-		t.Errorf("a second before the end: %v, want refused for a second", err)
-	}
-	h.clock.advance(time.Second)
-	must(t, h.try(adaEmail, adaPassword, here))
+		if runs := h.Hasher.Runs() - before; runs != 0 {
+			t.Errorf("%d hashes during a block", runs)
+		}
+		must(t, h.try(adaEmail, adaPassword, elsewhere)) // nobody is locked out
+		h.clock.advance(time.Hour - time.Second)
+		var refusal *durward.Refusal
+		if err := h.try(adaEmail, adaPassword, here); !errors.As(err, &refusal) || refusal.RetryAfter != time.Second {
+			t.Errorf("a second before the end: %v, want refused for a second", err)
+		}
+		h.clock.advance(time.Second)
+		must(t, h.try(adaEmail, adaPassword, here))
+	})
 }
 
 // Who does not exist is blocked as who does.
@@ -156,7 +159,7 @@ func TestBlockOfNobody(t *testing.T) {
 		{"nobody@example.com", "NOBODY@example.com", "nobody@EXAMPLE.com ", "ｎobody@example.com"},
 		{"no address", "NO address", " no address", "no\u00a0address"},
 	} {
-		h := newHouse(t)
+		h := newHouse(t, services.File)
 		for n := range 5 {
 			refused(t, spellings[0], h.try(spellings[n%4], h.wrong(), here), durward.InvalidCredentials)
 		}
@@ -173,7 +176,7 @@ func TestBlockOfNobody(t *testing.T) {
 // wrong password counts once.
 func TestWhatCounts(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, quietNetworks)
+	h := newHouse(t, services.File, quietNetworks)
 	bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
 	must(t, err)
 	for range 4 {
@@ -197,7 +200,7 @@ func TestWhatCounts(t *testing.T) {
 // address.
 func TestNetworkLimit(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, services.File)
 	at := func(n int) From {
 		addr := netip.MustParseAddr("2001:db8::").As16()
 		addr[15] = byte(n)
@@ -218,38 +221,40 @@ func TestNetworkLimit(t *testing.T) {
 // Raised settings reach a person at the next sign-in.
 func TestRehash(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	raised := h.Config
-	raised.Hasher = newHasher(t, pwhash.Config{Memory: 128, Time: 2})
-	p, err := New(raised)
-	must(t, err)
-	if _, err := p.Authenticate(t.Context(), adaEmail, h.wrong(), here); codeOf(err) != durward.InvalidCredentials {
-		t.Errorf("wrong: %v", err)
-	}
-	if u, err := h.ByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
-		t.Error("a wrong password was hashed")
-	}
-	got, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here)
-	must(t, err)
-	kept, err := h.ByID(t.Context(), h.ada.ID)
-	if err != nil || !strings.Contains(kept.Password, "$m=128,t=2,") || got != kept || !kept.PasswordChangedAt.Equal(h.ada.PasswordChangedAt.Truncate(time.Microsecond)) {
-		t.Errorf("after the sign-in: %+v, returned %+v, %v", kept, got, err)
-	}
-	before := raised.Hasher.Runs()
-	if _, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here); err != nil || raised.Hasher.Runs() != before+1 {
-		t.Errorf("the next sign-in: %v, %d hashes", err, raised.Hasher.Runs()-before)
-	}
-	// And a change right after it finds the password that was judged.
-	lowered, err := New(h.Config)
-	must(t, err)
-	must(t, lowered.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, "", here))
-	must(t, h.try(adaEmail, other, here))
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		raised := h.Config
+		raised.Hasher = newHasher(t, pwhash.Config{Memory: 128, Time: 2})
+		p, err := New(raised)
+		must(t, err)
+		if _, err := p.Authenticate(t.Context(), adaEmail, h.wrong(), here); codeOf(err) != durward.InvalidCredentials {
+			t.Errorf("wrong: %v", err)
+		}
+		if u, err := h.ByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
+			t.Error("a wrong password was hashed")
+		}
+		got, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here)
+		must(t, err)
+		kept, err := h.ByID(t.Context(), h.ada.ID)
+		if err != nil || !strings.Contains(kept.Password, "$m=128,t=2,") || got != kept || !kept.PasswordChangedAt.Equal(h.ada.PasswordChangedAt.Truncate(time.Microsecond)) {
+			t.Errorf("after the sign-in: %+v, returned %+v, %v", kept, got, err)
+		}
+		before := raised.Hasher.Runs()
+		if _, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here); err != nil || raised.Hasher.Runs() != before+1 {
+			t.Errorf("the next sign-in: %v, %d hashes", err, raised.Hasher.Runs()-before)
+		}
+		// And a change right after it finds the password that was judged.
+		lowered, err := New(h.Config)
+		must(t, err)
+		must(t, lowered.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, "", here))
+		must(t, h.try(adaEmail, other, here))
+	})
 }
 
 // A full gate is an outage: 503, nothing counted.
 func TestBusy(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, quietNetworks)
+	h := newHouse(t, services.File, quietNetworks)
 	slow := h.Config
 	slow.Hasher = newHasher(t, pwhash.Config{Memory: 8 << 10, Time: 2, Concurrent: 1, Waiting: 1})
 	p, err := New(slow)

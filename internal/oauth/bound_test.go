@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // held is a key that was proved to be held, whose proof can be spent once.
@@ -23,62 +25,64 @@ func held(thumbprint string) (key *durward.HeldKey, spent *int) {
 // it changes nothing, not even that a proof was spent.
 func TestBoundGrant(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	u := w.person()
-	mine := func() *durward.HeldKey { key, _ := held("mine"); return key }
-	first, err := w.SignIn(t.Context(), u, nil, mine(), home)
-	w.must(err)
-	if g, _ := w.grant(first.Refresh); g.JKT != "mine" || !first.Bound {
-		t.Errorf("bound: %t, to %q", first.Bound, g.JKT)
-	}
-	stay := func(what string) {
-		t.Helper()
-		before, session := w.grant(first.Refresh)
-		theirs, spent := held("theirs")
-		for name, key := range map[string]*durward.HeldKey{"none": nil, "another": theirs} {
-			got, err := w.Refresh(t.Context(), first.Refresh, key, home)
-			if codeOf(err) != durward.InvalidProof || got != (Tokens{}) {
-				t.Errorf("%s, key %s: %v, %+v", what, name, err, got)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		mine := func() *durward.HeldKey { key, _ := held("mine"); return key }
+		first, err := w.SignIn(t.Context(), u, nil, mine(), home)
+		w.must(err)
+		if g, _ := w.grant(first.Refresh); g.JKT != "mine" || !first.Bound {
+			t.Errorf("bound: %t, to %q", first.Bound, g.JKT)
+		}
+		stay := func(what string) {
+			t.Helper()
+			before, session := w.grant(first.Refresh)
+			theirs, spent := held("theirs")
+			for name, key := range map[string]*durward.HeldKey{"none": nil, "another": theirs} {
+				got, err := w.Refresh(t.Context(), first.Refresh, key, home)
+				if codeOf(err) != durward.InvalidProof || got != (Tokens{}) {
+					t.Errorf("%s, key %s: %v, %+v", what, name, err, got)
+				}
+			}
+			after, sessionAfter := w.grant(first.Refresh)
+			if after.Generation != before.Generation || after.Moved != before.Moved || after.Replays != before.Replays || !after.EndedAt.IsZero() || !sessionAfter.EndedAt.Equal(session.EndedAt) || *spent != 0 {
+				t.Errorf("%s: the grant is %+v, was %+v; proofs spent: %d", what, after, before, *spent)
 			}
 		}
-		after, sessionAfter := w.grant(first.Refresh)
-		if after.Generation != before.Generation || after.Moved != before.Moved || after.Replays != before.Replays || !after.EndedAt.IsZero() || !sessionAfter.EndedAt.Equal(session.EndedAt) || *spent != 0 {
-			t.Errorf("%s: the grant is %+v, was %+v; proofs spent: %d", what, after, before, *spent)
-		}
-	}
-	stay("current")
-	key, spent := held("mine")
-	second, err := w.Refresh(t.Context(), first.Refresh, key, home)
-	w.must(err)
-	if !second.Bound || *spent != 1 {
-		t.Errorf("bound: %t, spent %d times", second.Bound, *spent)
-	}
-	if got, err := w.Refresh(t.Context(), second.Refresh, key, home); codeOf(err) != durward.InvalidProof || got != (Tokens{}) {
-		t.Errorf("with a spent proof: %v", err)
-	}
-	stay("within the grace")
-	w.clock.advance(time.Hour)
-	stay("after the grace")
-	// The answer was lost for long: to the holder of the key it is given again, as
-	// often as it is asked for.
-	for range 7 {
-		again, err := w.Refresh(t.Context(), first.Refresh, mine(), home)
+		stay("current")
+		key, spent := held("mine")
+		second, err := w.Refresh(t.Context(), first.Refresh, key, home)
 		w.must(err)
-		if again.Refresh != second.Refresh || !again.Bound {
-			t.Fatalf("another token, bound: %t", again.Bound)
+		if !second.Bound || *spent != 1 {
+			t.Errorf("bound: %t, spent %d times", second.Bound, *spent)
 		}
-	}
-	third, err := w.Refresh(t.Context(), second.Refresh, mine(), home)
-	w.must(err)
-	stay("two back") // where a Bearer token would be theft
-	w.must(errOf(w.Refresh(t.Context(), third.Refresh, mine(), home)))
+		if got, err := w.Refresh(t.Context(), second.Refresh, key, home); codeOf(err) != durward.InvalidProof || got != (Tokens{}) {
+			t.Errorf("with a spent proof: %v", err)
+		}
+		stay("within the grace")
+		w.clock.advance(time.Hour)
+		stay("after the grace")
+		// The answer was lost for long: to the holder of the key it is given again, as
+		// often as it is asked for.
+		for range 7 {
+			again, err := w.Refresh(t.Context(), first.Refresh, mine(), home)
+			w.must(err)
+			if again.Refresh != second.Refresh || !again.Bound {
+				t.Fatalf("another token, bound: %t", again.Bound)
+			}
+		}
+		third, err := w.Refresh(t.Context(), second.Refresh, mine(), home)
+		w.must(err)
+		stay("two back") // where a Bearer token would be theft
+		w.must(errOf(w.Refresh(t.Context(), third.Refresh, mine(), home)))
 
-	// Who is locked learns that by the right key alone.
-	w.tamper(`UPDATE users SET locked_at = 1 WHERE id = ?`, u.ID)
-	stay("of somebody locked")
-	if _, err := w.Refresh(t.Context(), third.Refresh, mine(), home); codeOf(err) != durward.SessionRevoked {
-		t.Errorf("of somebody locked: %v", err)
-	}
+		// Who is locked learns that by the right key alone.
+		w.tamper(`UPDATE users SET locked_at = 1 WHERE id = $1`, u.ID)
+		stay("of somebody locked")
+		if _, err := w.Refresh(t.Context(), third.Refresh, mine(), home); codeOf(err) != durward.SessionRevoked {
+			t.Errorf("of somebody locked: %v", err)
+		}
+	})
 }
 
 func errOf[T any](_ T, err error) error { return err }
@@ -87,34 +91,38 @@ func errOf[T any](_ T, err error) error { return err }
 // nobody can tell about.
 func TestSignInWithASpentProof(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	u := w.person()
-	key, _ := held("mine")
-	w.must(key.Spend())
-	for want, spend := range map[durward.Code]func() error{
-		durward.InvalidProof: key.Spend,
-		"no code":            func() error { return errors.New("too many proofs") },
-	} {
-		got, err := w.SignIn(t.Context(), u, nil, &durward.HeldKey{Thumbprint: "mine", Spend: spend}, home)
-		if codeOf(err) != want || got != (Tokens{}) {
-			t.Errorf("%v, %+v, want %s", err, got, want)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		key, _ := held("mine")
+		w.must(key.Spend())
+		for want, spend := range map[durward.Code]func() error{
+			durward.InvalidProof: key.Spend,
+			"no code":            func() error { return errors.New("too many proofs") },
+		} {
+			got, err := w.SignIn(t.Context(), u, nil, &durward.HeldKey{Thumbprint: "mine", Spend: spend}, home)
+			if codeOf(err) != want || got != (Tokens{}) {
+				t.Errorf("%v, %+v, want %s", err, got, want)
+			}
 		}
-	}
-	if sessions, err := w.db.Sessions(t.Context(), u.ID, w.clock.Now()); err != nil || len(sessions) != 0 {
-		t.Errorf("%d sessions were begun, %v", len(sessions), err)
-	}
+		if sessions, err := w.db.Sessions(t.Context(), u.ID, w.clock.Now()); err != nil || len(sessions) != 0 {
+			t.Errorf("%d sessions were begun, %v", len(sessions), err)
+		}
+	})
 }
 
 // A key makes no Bearer grant its own.
 func TestUnboundGrantStaysUnbound(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	tokens := w.signIn(w.person())
-	key, spent := held("a thief's")
-	next, err := w.Refresh(t.Context(), tokens.Refresh, key, home)
-	w.must(err)
-	if g, _ := w.grant(next.Refresh); next.Bound || g.JKT != "" || *spent != 1 {
-		t.Errorf("bound: %t, to %q; spent %d times", next.Bound, g.JKT, *spent)
-	}
-	w.refreshed(next.Refresh, home)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		tokens := w.signIn(w.person())
+		key, spent := held("a thief's")
+		next, err := w.Refresh(t.Context(), tokens.Refresh, key, home)
+		w.must(err)
+		if g, _ := w.grant(next.Refresh); next.Bound || g.JKT != "" || *spent != 1 {
+			t.Errorf("bound: %t, to %q; spent %d times", next.Bound, g.JKT, *spent)
+		}
+		w.refreshed(next.Refresh, home)
+	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/internal/account"
 	"github.com/durward-auth/durward/internal/revocation"
 	"github.com/durward-auth/durward/internal/seal"
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -58,13 +59,14 @@ var (
 	elsewhere = account.From{Addr: netip.MustParseAddr("203.0.113.7"), Agent: "Mozilla/5.0 Firefox/140.0"}
 )
 
-// world is an issuer on a real file.
+// world is an issuer on a real database.
 type world struct {
-	t     testing.TB
-	dir   string
-	tweak func(*Config)
-	clock *clock
-	logs  *logged
+	t       testing.TB
+	dir     string // of the master key
+	address string
+	tweak   func(*Config)
+	clock   *clock
+	logs    *logged
 
 	db   *store.DB
 	list *revocation.List
@@ -88,9 +90,9 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-func newWorld(t testing.TB, tweak func(*Config)) *world {
+func newWorld(t testing.TB, on services.Engine, tweak func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), tweak: tweak, clock: newClock(), logs: new(logged)}
+	w := &world{t: t, dir: t.TempDir(), address: on(t), tweak: tweak, clock: newClock(), logs: new(logged)}
 	w.open()
 	t.Cleanup(func() { w.must(w.db.Close()) })
 	return w
@@ -106,7 +108,7 @@ func (w *world) tryOpen() (err error) {
 	ctx := context.Background()
 	master, err := seal.Open(filepath.Join(w.dir, "master.key"), true)
 	w.must(err)
-	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + w.path(), Now: w.clock.Now})
+	w.db, err = store.Open(ctx, store.Config{URL: w.address, Now: w.clock.Now})
 	w.must(err)
 	w.list = revocation.NewList(w.clock.Now)
 	c := Config{
@@ -129,8 +131,6 @@ func (w *world) in(t testing.TB) *world {
 	return &inner
 }
 
-func (w *world) path() string { return filepath.Join(w.dir, "durward.db") }
-
 func (w *world) must(err error) {
 	w.t.Helper()
 	if err != nil {
@@ -138,13 +138,24 @@ func (w *world) must(err error) {
 	}
 }
 
+// behind opens the database behind the store's back.
+func (w *world) behind() *sql.DB {
+	w.t.Helper()
+	driver, address := "pgx", w.address
+	if path, is := strings.CutPrefix(address, "sqlite:"); is {
+		driver, address = "sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"
+	}
+	db, err := sql.Open(driver, address)
+	w.must(err)
+	return db
+}
+
 // tamper changes the database behind the store's back.
 func (w *world) tamper(query string, args ...any) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+w.path()+"?_pragma=busy_timeout(5000)")
-	w.must(err)
+	db := w.behind()
 	defer db.Close()
-	_, err = db.ExecContext(context.Background(), query, args...)
+	_, err := db.ExecContext(context.Background(), query, args...)
 	w.must(err)
 }
 
@@ -262,118 +273,124 @@ func TestNewNamesEveryMistake(t *testing.T) {
 
 func TestSignIn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	w.clock.advance(700 * time.Millisecond)
-	u := w.person()
-	tokens := w.signIn(u)
-	p, err := w.Verifier().Verify(t.Context(), tokens.Access)
-	w.must(err)
-	if p.Subject != u.ID || p.SessionID != tokens.Session || p.ClientID != FirstParty || tokens.Subject != u.ID || tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) || !slices.Equal(p.AMR, []string{"pwd"}) {
-		t.Errorf("principal %+v of %s", p, tokens.Session)
-	}
-	// The life told is what is left until exp, which has whole seconds.
-	if left := p.Expires.Sub(w.clock.Now()); tokens.AccessLife != left || left > 15*time.Minute {
-		t.Errorf("life %s, %s are left", tokens.AccessLife, left)
-	}
-	if tokens.RefreshLife != 7*24*time.Hour || numberOf(tokens.Refresh) != 0 {
-		t.Errorf("refresh token %d for %s", numberOf(tokens.Refresh), tokens.RefreshLife)
-	}
-	admin := w.person()
-	admin.Admin = true
-	if got := w.signIn(admin).Scope; got != "profile admin" {
-		t.Errorf("scope of an administrator: %q", got)
-	}
-	if len(w.events(u, store.EventSignedIn)) != 1 {
-		t.Error("no event")
-	}
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		w.clock.advance(700 * time.Millisecond)
+		u := w.person()
+		tokens := w.signIn(u)
+		p, err := w.Verifier().Verify(t.Context(), tokens.Access)
+		w.must(err)
+		if p.Subject != u.ID || p.SessionID != tokens.Session || p.ClientID != FirstParty || tokens.Subject != u.ID || tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) || !slices.Equal(p.AMR, []string{"pwd"}) {
+			t.Errorf("principal %+v of %s", p, tokens.Session)
+		}
+		// The life told is what is left until exp, which has whole seconds.
+		if left := p.Expires.Sub(w.clock.Now()); tokens.AccessLife != left || left > 15*time.Minute {
+			t.Errorf("life %s, %s are left", tokens.AccessLife, left)
+		}
+		if tokens.RefreshLife != 7*24*time.Hour || numberOf(tokens.Refresh) != 0 {
+			t.Errorf("refresh token %d for %s", numberOf(tokens.Refresh), tokens.RefreshLife)
+		}
+		admin := w.person()
+		admin.Admin = true
+		if got := w.signIn(admin).Scope; got != "profile admin" {
+			t.Errorf("scope of an administrator: %q", got)
+		}
+		if len(w.events(u, store.EventSignedIn)) != 1 {
+			t.Error("no event")
+		}
 
-	// Locked after the password was judged.
-	_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: newID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
-	w.must(err)
-	if got, err := w.SignIn(t.Context(), u, []string{"pwd"}, nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
-		t.Errorf("SignIn of somebody locked: %v", err)
-	}
+		// Locked after the password was judged.
+		_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: newID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
+		w.must(err)
+		if got, err := w.SignIn(t.Context(), u, []string{"pwd"}, nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
+			t.Errorf("SignIn of somebody locked: %v", err)
+		}
+	})
 }
 
 func TestIssueAndRevoke(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	for _, life := range []time.Duration{0, -time.Second, time.Second - 1, 24*time.Hour + 1} {
-		if token, c, err := w.Issue(t.Context(), "robot", nil, life); err == nil || !strings.Contains(err.Error(), "from 1s to 24h") || token != "" || c.ID != "" {
-			t.Errorf("a life of %s: %v", life, err)
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		for _, life := range []time.Duration{0, -time.Second, time.Second - 1, 24*time.Hour + 1} {
+			if token, c, err := w.Issue(t.Context(), "robot", nil, life); err == nil || !strings.Contains(err.Error(), "from 1s to 24h") || token != "" || c.ID != "" {
+				t.Errorf("a life of %s: %v", life, err)
+			}
 		}
-	}
-	token, c, err := w.Issue(t.Context(), "robot", []string{"a", "b"}, 24*time.Hour)
-	w.must(err)
-	p, err := w.Verifier().Verify(t.Context(), token)
-	w.must(err)
-	if p.Subject != "robot" || p.SessionID != "" || p.TokenID != c.ID || !slices.Equal(p.Scopes, []string{"a", "b"}) {
-		t.Errorf("principal %+v", p)
-	}
-	events := w.events(store.User{ID: "robot"}, store.EventTokenIssued)
-	if len(events) != 1 || !strings.Contains(events[0].Detail, c.ID) || strings.Contains(events[0].Detail, token) {
-		t.Errorf("events %+v", events)
-	}
-
-	other, _, err := w.Issue(t.Context(), "robot", nil, time.Hour)
-	w.must(err)
-	w.must(w.Revoke(t.Context(), p))
-	// It stays dead to its end, though that is long after a usual token's.
-	for range 24 {
-		if got := w.verdict(token); got != durward.TokenRevoked {
-			t.Fatalf("revoked, at %s: %s", w.clock.Now(), got)
-		}
-		entries, _, err := w.db.Revocations(t.Context(), 0, noon)
+		token, c, err := w.Issue(t.Context(), "robot", []string{"a", "b"}, 24*time.Hour)
 		w.must(err)
-		if len(entries) != 1 || entries[0].Value != c.ID || entries[0].Kind != "jti" {
-			t.Fatalf("at %s the feed has %v", w.clock.Now(), entries)
+		p, err := w.Verifier().Verify(t.Context(), token)
+		w.must(err)
+		if p.Subject != "robot" || p.SessionID != "" || p.TokenID != c.ID || !slices.Equal(p.Scopes, []string{"a", "b"}) {
+			t.Errorf("principal %+v", p)
 		}
-		if w.clock.Now().Equal(noon) && w.verdict(other) != "no error" {
-			t.Fatal("another token died with it")
+		events := w.events(store.User{ID: "robot"}, store.EventTokenIssued)
+		if len(events) != 1 || !strings.Contains(events[0].Detail, c.ID) || strings.Contains(events[0].Detail, token) {
+			t.Errorf("events %+v", events)
 		}
-		w.must(w.db.PurgeRevocations(t.Context()))
-		w.clock.advance(time.Hour)
-		w.list.Add() // time alone sweeps nothing that counts
-	}
-	if got := w.verdict(token); got != durward.TokenExpired {
-		t.Errorf("after its end: %s", got)
-	}
-	for _, p := range []*durward.Principal{nil, {TokenID: "x"}, {Expires: noon}} {
-		if err := w.Revoke(t.Context(), p); err == nil {
-			t.Errorf("Revoke took %+v", p)
+
+		other, _, err := w.Issue(t.Context(), "robot", nil, time.Hour)
+		w.must(err)
+		w.must(w.Revoke(t.Context(), p))
+		// It stays dead to its end, though that is long after a usual token's.
+		for range 24 {
+			if got := w.verdict(token); got != durward.TokenRevoked {
+				t.Fatalf("revoked, at %s: %s", w.clock.Now(), got)
+			}
+			entries, _, err := w.db.Revocations(t.Context(), 0, noon)
+			w.must(err)
+			if len(entries) != 1 || entries[0].Value != c.ID || entries[0].Kind != "jti" {
+				t.Fatalf("at %s the feed has %v", w.clock.Now(), entries)
+			}
+			if w.clock.Now().Equal(noon) && w.verdict(other) != "no error" {
+				t.Fatal("another token died with it")
+			}
+			w.must(w.db.PurgeRevocations(t.Context()))
+			w.clock.advance(time.Hour)
+			w.list.Add() // time alone sweeps nothing that counts
 		}
-	}
+		if got := w.verdict(token); got != durward.TokenExpired {
+			t.Errorf("after its end: %s", got)
+		}
+		for _, p := range []*durward.Principal{nil, {TokenID: "x"}, {Expires: noon}} {
+			if err := w.Revoke(t.Context(), p); err == nil {
+				t.Errorf("Revoke took %+v", p)
+			}
+		}
+	})
 }
 
 // Whatever a token can be revoked by makes it dead, and nothing else does.
 func TestRevokedBy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	access := w.signIn(w.person()).Access
-	p, err := w.Verifier().Verify(t.Context(), access)
-	w.must(err)
-	values := map[revocation.Kind]string{revocation.Session: p.SessionID, revocation.Token: p.TokenID, revocation.SigningKey: w.signer.Load().ID()}
-	for kind, value := range values {
-		for other, wrong := range values {
-			if other != kind {
-				w.list.Add(revocation.Entry{Kind: kind, Value: wrong, Until: noon.Add(time.Minute)})
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		access := w.signIn(w.person()).Access
+		p, err := w.Verifier().Verify(t.Context(), access)
+		w.must(err)
+		values := map[revocation.Kind]string{revocation.Session: p.SessionID, revocation.Token: p.TokenID, revocation.SigningKey: w.signer.Load().ID()}
+		for kind, value := range values {
+			for other, wrong := range values {
+				if other != kind {
+					w.list.Add(revocation.Entry{Kind: kind, Value: wrong, Until: noon.Add(time.Minute)})
+				}
 			}
+			if got := w.verdict(access); got != "no error" {
+				t.Fatalf("before: %s", got)
+			}
+			w.list.Add(revocation.Entry{Kind: kind, Value: value, Until: w.clock.Now().Add(time.Second)})
+			if got := w.verdict(access); got != durward.TokenRevoked {
+				t.Errorf("revoked by %s: %s", kind, got)
+			}
+			w.clock.advance(2 * time.Second)
 		}
-		if got := w.verdict(access); got != "no error" {
-			t.Fatalf("before: %s", got)
-		}
-		w.list.Add(revocation.Entry{Kind: kind, Value: value, Until: w.clock.Now().Add(time.Second)})
-		if got := w.verdict(access); got != durward.TokenRevoked {
-			t.Errorf("revoked by %s: %s", kind, got)
-		}
-		w.clock.advance(2 * time.Second)
-	}
+	})
 }
 
 // What the store cannot do is not known, never refused and never done.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorld(t, services.File, nil)
 	u := w.person()
 	first := w.signIn(u)
 	second := w.refreshed(first.Refresh, home)

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // A migration that adds a table or a column adds it to what copies know.
 func TestTablesAreAll(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		address := fresh(t)
 		db := openAt(t, address)
 		query, names := `SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid`, make(map[string][]string)
@@ -72,7 +74,7 @@ func rowsOf(t testing.TB, address string) []string {
 
 // every runs a test for each pair of engines.
 func every(t *testing.T, test func(t *testing.T, from, to func(testing.TB) string)) {
-	engines := map[string]func(testing.TB) string{"sqlite": aFile, "postgres": aDatabase}
+	engines := map[string]func(testing.TB) string{"sqlite": services.File, "postgres": services.Emptied}
 	for a, from := range engines {
 		for b, to := range engines {
 			t.Run(a+" to "+b, func(t *testing.T) {
@@ -152,7 +154,7 @@ func TestInUse(t *testing.T) {
 		if _, err := r.Do(t.Context()); !errors.Is(err, ErrInUse) {
 			t.Errorf("restored under a server: %v", err)
 		}
-		if _, err := Copy(t.Context(), Config{URL: b}, Config{URL: aFile(t)}, nil); !errors.Is(err, ErrInUse) {
+		if _, err := Copy(t.Context(), Config{URL: b}, Config{URL: services.File(t)}, nil); !errors.Is(err, ErrInUse) {
 			t.Errorf("copied under a server: %v", err)
 		}
 		if _, _, err := AcceptRollback(t.Context(), Config{URL: b}, NewEpoch{}); !errors.Is(err, ErrInUse) {
@@ -261,7 +263,7 @@ func TestBackup(t *testing.T) {
 // What is not whole is found before anything is changed.
 func TestBadBackups(t *testing.T) {
 	t.Parallel()
-	a := furnished(t, aFile(t))
+	a := furnished(t, services.File(t))
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	_, err := Backup(t.Context(), Config{URL: a}, whole, false, nil)
@@ -303,7 +305,7 @@ func TestBadBackups(t *testing.T) {
 			if !errors.Is(err, ErrNotBackup) || !errors.As(err, &open) || open.Hint == "" || m.Tables != nil {
 				t.Errorf("%+v %v", m, err)
 			}
-			target := aFile(t)
+			target := services.File(t)
 			if _, err := (Restore{Backup: path, To: Config{URL: target}, Folder: t.TempDir()}).Do(t.Context()); !errors.Is(err, ErrNotBackup) {
 				t.Errorf("restored: %v", err)
 			}
@@ -324,7 +326,7 @@ func TestBadBackups(t *testing.T) {
 // A damaged file is kept, and what was backed up takes its place.
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()
-	a := furnished(t, aFile(t))
+	a := furnished(t, services.File(t))
 	path := filepath.Join(t.TempDir(), "backup")
 	_, err := Backup(t.Context(), Config{URL: a}, path, false, nil)
 	must(t, err)

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // A use is written down once, never for what has ended or was replaced, and brings
 // nothing back.
 func TestUseCookie(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signInWithCookie(t, db, "ada", "session-1", "a")
@@ -49,7 +51,7 @@ func aProofOf(sessionID string, at time.Duration) Proof {
 // A proof counts for a live session of the person who was judged, and for no other.
 func TestProve(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		for name, c := range map[string]struct {
 			change func(p *Proof)
 			want   error

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/durward-auth/durward/internal/services"
 )
@@ -40,57 +39,6 @@ func openAt(t testing.TB, address string) *DB {
 		}
 	})
 	return db
-}
-
-// aFile is the address of an SQLite database that is not there yet.
-func aFile(t testing.TB) string {
-	t.Helper()
-	return "sqlite:" + filepath.Join(t.TempDir(), "durward.db")
-}
-
-// used are databases of a server that tests are done with, made empty again: to make
-// one anew takes half a second.
-var used struct {
-	sync.Mutex
-	addresses []string
-	made      int
-}
-
-// aDatabase is the address of a Postgres database without any rows.
-func aDatabase(t testing.TB) string {
-	t.Helper()
-	used.Lock()
-	defer used.Unlock()
-	var address string
-	if n := len(used.addresses); n > 0 {
-		address, used.addresses = used.addresses[n-1], used.addresses[:n-1]
-	} else {
-		used.made++
-		address = services.Kept(t, fmt.Sprint("store_", used.made))
-	}
-	t.Cleanup(func() {
-		conn, err := pgx.Connect(context.Background(), address)
-		must(t, err)
-		defer conn.Close(context.Background())
-		_, err = conn.Exec(context.Background(), `DO $$ BEGIN IF to_regclass('meta') IS NOT NULL THEN
-			TRUNCATE meta, users, sessions, grants, cookies, revocations, keys, places, notifications, events, denials, api_keys RESTART IDENTITY; END IF; END $$`)
-		must(t, err)
-		used.Lock()
-		defer used.Unlock()
-		used.addresses = append(used.addresses, address)
-	})
-	return address
-}
-
-// onBoth runs a test on each engine; fresh is the address of an empty database.
-func onBoth(t *testing.T, test func(t *testing.T, fresh func(testing.TB) string)) {
-	t.Helper()
-	for name, fresh := range map[string]func(testing.TB) string{"sqlite": aFile, "postgres": aDatabase} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, fresh)
-		})
-	}
 }
 
 var lastEvent atomic.Int64
@@ -665,7 +613,7 @@ func errOf[T any](v T, err error) error {
 var errBeside = errors.New("an error and a value")
 
 // each runs a test for every deed, on a furnished database of its own.
-func each(t *testing.T, fresh func(testing.TB) string, test func(t *testing.T, db *DB, d aDeed)) {
+func each(t *testing.T, fresh services.Engine, test func(t *testing.T, db *DB, d aDeed)) {
 	for _, d := range allDeeds() {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -694,7 +642,7 @@ func TestEveryDeedIsListed(t *testing.T) {
 // none.
 func TestDeedsDoSomething(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			if err := d.run(t.Context(), db); err != nil {
@@ -713,7 +661,7 @@ func TestDeedsDoSomething(t *testing.T) {
 // gaps, and nothing is half done.
 func TestDeedsAreWhole(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			if d.collides == nil {
 				return
@@ -737,7 +685,7 @@ func TestDeedsAreWhole(t *testing.T) {
 // comes in.
 func TestDeedsRefuseUnfitText(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
@@ -762,7 +710,7 @@ func TestDeedsRefuseUnfitText(t *testing.T) {
 // for it.
 func TestDeedsOfACallerThatHasGone(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			cancelled, cancel := context.WithCancel(t.Context())
@@ -785,7 +733,7 @@ func TestDeedsOfACallerThatHasGone(t *testing.T) {
 
 func TestDeedsOfAClosedDatabase(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			must(t, d.run(t.Context(), db)) // its statements are prepared
 			must(t, db.Close())
@@ -801,7 +749,7 @@ func TestDeedsOfAClosedDatabase(t *testing.T) {
 // reads; it passes without the database being opened again.
 func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			writable := takesNoWrites(t, db)
 			before := contents(t, db)
@@ -849,7 +797,7 @@ func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 // stands beside it in the batch of SQLite.
 func TestBatchIsolation(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, aFile(t))
+	db := openAt(t, services.File(t))
 	set := func(name string, err error) func(*tx) error {
 		return func(tx *tx) error { return errors.Join(tx.setMeta(name, name), err) }
 	}
@@ -872,7 +820,7 @@ func TestBatchIsolation(t *testing.T) {
 		{"gone", gone, set("gone", nil), context.Canceled, false},
 		{"breaks a rule", here, func(tx *tx) error {
 			_ = tx.setMeta("breaks a rule", "1")
-			_, err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2)`, "first", "again")
+			_, err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2)`, metaEpoch, "again")
 			if !isUnique(err) {
 				t.Errorf("a row that is there: %v", err)
 			}
@@ -921,7 +869,7 @@ func TestBatchIsolation(t *testing.T) {
 // the caller waits for the answer.
 func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		err := db.do(ctx, func(tx *tx) error {
@@ -946,7 +894,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := openAt(t, aFile(t))
+			db := openAt(t, services.File(t))
 			before := contents(t, db)
 			held, hold := make(chan struct{}), make(chan struct{})
 			var wg sync.WaitGroup
@@ -994,7 +942,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 // Many that wait are done in few commits, each once and in full batches.
 func TestManyDeedsAtOnce(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		const many = 3 * maxBatch
 		var wg sync.WaitGroup
@@ -1023,7 +971,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 // waiting.
 func TestCloseWhileDeedsAreDone(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		var told atomic.Int64
@@ -1065,7 +1013,7 @@ func TestOpenWithACallerThatHasGone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		if db, err := Open(ctx, Config{URL: fresh(t)}); !errors.Is(err, context.Canceled) || db != nil {
 			t.Errorf("got %v, %v, want the caller's own error", db, err)
 		}
@@ -1130,7 +1078,7 @@ func journalMode(t *testing.T, db *DB) (mode string) {
 // Every connection is set as durability and references need it.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, aFile(t))
+	db := openAt(t, services.File(t))
 	must(t, db.do(t.Context(), func(tx *tx) error {
 		return settings(tx.row, map[string]string{"synchronous": "2", "foreign_keys": "1", "journal_mode": "wal", "query_only": "0", "trusted_schema": "0", "busy_timeout": "5000"})
 	}))
@@ -1230,7 +1178,7 @@ func TestOpenNewer(t *testing.T) {
 // The newest migration and the number that is compared are the same.
 func TestSchemaVersion(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		names := make(map[string][]string)
 		for _, engine := range []string{"sqlite", "postgres"} {
 			files, err := migrationFiles.ReadDir("migrations/" + engine)
@@ -1254,7 +1202,7 @@ func TestSchemaVersion(t *testing.T) {
 
 func TestMeta(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		epoch := db.Epoch()
@@ -1284,7 +1232,7 @@ func TestMeta(t *testing.T) {
 // Of two that bind a new database at once, one wins and the other is refused.
 func TestIssuerRace(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		var won atomic.Int64
 		var wg sync.WaitGroup
@@ -1306,7 +1254,7 @@ func TestIssuerRace(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 		steps := []struct {
@@ -1360,7 +1308,7 @@ func FuzzText(f *testing.F) {
 	for _, seed := range []string{"", "Ada", "a\x00", "\xff", "é", "\xed\xa0\x80", "\U0010ffff", "\u202e", "' OR 1=1 --", "$1"} {
 		f.Add(seed)
 	}
-	both := []*DB{openAt(f, aFile(f)), openAt(f, services.Database(f))}
+	both := []*DB{openAt(f, services.File(f)), openAt(f, services.Database(f))}
 	for _, db := range both {
 		addUser(f, db, "ada")
 	}
@@ -1394,7 +1342,7 @@ func FuzzText(f *testing.F) {
 // connection is not lost to others.
 func TestReaderThatLeaves(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		for range 12 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -1436,7 +1384,7 @@ func (l *lines) Write(p []byte) (int, error) {
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
 	var log lines
-	db, err := Open(t.Context(), Config{URL: aFile(t), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	db, err := Open(t.Context(), Config{URL: services.File(t), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	must(t, err)
 	err = db.do(t.Context(), func(*tx) error { panic("secret-value") })
 	must(t, db.Close())
@@ -1451,7 +1399,7 @@ func TestPanicIsLogged(t *testing.T) {
 // What was judged before the account changed is not done after it.
 func TestChangedSinceItWasRead(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		furnish(t, db)
 		ctx := t.Context()
@@ -1493,7 +1441,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 // ahead, and set back.
 func TestRevocationsAreKept(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
 		for value, end := range until {
@@ -1519,7 +1467,7 @@ func TestRevocationsAreKept(t *testing.T) {
 // number at a time, and none that lives.
 func TestPurgeSessions(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {

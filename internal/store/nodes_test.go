@@ -34,7 +34,7 @@ func atOnce(n int, do func(i int) error) []error {
 // them.
 func TestTenOpensAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+	for name, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dbs := make([]*DB, 10)
@@ -63,7 +63,7 @@ func TestTenOpensAtOnce(t *testing.T) {
 }
 
 // twoNodes opens one database twice, as two nodes do.
-func twoNodes(t *testing.T, fresh func(testing.TB) string) [2]*DB {
+func twoNodes(t *testing.T, fresh services.Engine) [2]*DB {
 	t.Helper()
 	address := fresh(t)
 	return [2]*DB{openAt(t, address), openAt(t, address)}
@@ -161,7 +161,7 @@ func TestOneWinner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 				nodes := twoNodes(t, fresh)
 				furnish(t, nodes[0])
 				if race.prepare != nil {
@@ -206,7 +206,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 				nodes := twoNodes(t, fresh)
 				addUser(t, nodes[0], "ada")
 				for i, err := range atOnce(16, func(i int) error {
@@ -238,7 +238,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 // A session dies with the last of its grants, whichever nodes end them.
 func TestLastGrantsEndAtOnce(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		nodes := twoNodes(t, fresh)
 		addUser(t, nodes[0], "ada")
 		for round := range 10 {
@@ -263,7 +263,7 @@ func TestLastGrantsEndAtOnce(t *testing.T) {
 // for good, in whichever order they come.
 func TestEndsOfEveryKindAtOnce(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		nodes := twoNodes(t, fresh)
 		furnish(t, nodes[0])
 		ctx := context.Background()
@@ -311,7 +311,7 @@ func TestEndsOfEveryKindAtOnce(t *testing.T) {
 // minute again, though it has seen higher numbers.
 func TestRevocationThatCommitsLate(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, fresh func(testing.TB) string) {
+	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
 		nodes := twoNodes(t, fresh)
 		ctx := t.Context()
 		held, release := make(chan Revocation), make(chan struct{})
@@ -377,7 +377,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for engine, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+			for engine, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
 				db := openAt(t, address)
 				must(t, db.Close())
 				e, err := openEngine(t.Context(), Config{URL: address}.whole())
@@ -438,7 +438,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 // Empty says whether a start would make a database Durward's.
 func TestEmpty(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]string{"sqlite": aFile(t), "postgres": services.Database(t)} {
+	for name, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
 		for _, want := range []bool{true, false} {
 			if empty, err := Empty(t.Context(), Config{URL: address}); err != nil || empty != want {
 				t.Errorf("%s: %v, %v, want %v", name, empty, err, want)

@@ -428,7 +428,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			once, twice := openAt(t, aDatabase(t)), openAt(t, services.Database(t))
+			once, twice := openAt(t, services.Emptied(t)), openAt(t, services.Database(t))
 			furnish(t, once)
 			furnish(t, twice)
 			var spoil strings.Builder
@@ -454,7 +454,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 			}
 		})
 	}
-	db := openAt(t, aDatabase(t))
+	db := openAt(t, services.Emptied(t))
 	furnish(t, db)
 	var again bool
 	list, err := made(t.Context(), db, func(tx *tx) (revoked []Revocation, err error) {
@@ -486,7 +486,7 @@ func countRows(t *testing.T, db *DB) (all string) {
 // undoes it at the COMMIT.
 func TestDeedThatGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, aDatabase(t))
+	db := openAt(t, services.Emptied(t))
 	before := contents(t, db)
 	err := db.do(t.Context(), func(tx *tx) error {
 		_ = tx.setMeta("kept", "1")

@@ -61,7 +61,7 @@ func BenchmarkRotateRefresh(b *testing.B) {
 			return err
 		}
 	}
-	benchmark("sqlite", aFile(b), deed)
+	benchmark("sqlite", services.File(b), deed)
 	p := services.NewPostgres(b)
 	address := p.Database(b)
 	benchmark("postgres", address, deed)
