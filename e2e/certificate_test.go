@@ -119,7 +119,9 @@ func strangers(t *testing.T, ca *durwardtest.CA) []stranger {
 		{"none", nil},
 		{"of another authority of the same name", []tls.Certificate{durwardtest.NewCA(t).Client(user, nil)}},
 		{"expired", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}},
-		{"early", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })}},
+		{"early", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().AddDate(0, 0, 1), time.Now().AddDate(0, 0, 2)
+		})}},
 		{"for servers", []tls.Certificate{ca.Server(user)}},
 		{"signed by itself", []tls.Certificate{signedBy(t, nil, user)}},
 		{"signed by a client", []tls.Certificate{signedBy(t, &client, user), client}},

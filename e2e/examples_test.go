@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -56,13 +56,9 @@ type process struct {
 	ended chan struct{}
 }
 
-var addresses atomic.Uint32
-
-// settle finds an address out of 127.0.0.0/8, where a process is sure to find its
-// port free.
+// settle finds an address where a process is sure to find its port free.
 func settle(t *testing.T) *process {
-	n, pid := addresses.Add(1), os.Getpid()
-	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: fmt.Sprintf("127.%d.%d.%d:%d", 1+pid/256%250, pid%256, 1+n%250, 3128+n/250)}
+	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: services.Host() + ":3128"}
 }
 
 // start runs an example.

@@ -58,7 +58,7 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("healthz beside %d held connections: %d", held, a.status)
 		}
 	}
-	if each := time.Since(began) / 20; each > time.Second {
+	if each := time.Since(began) / 20; each > headerTime/2 {
 		t.Errorf("healthz beside %d held connections takes %s", held, each)
 	}
 
@@ -97,7 +97,8 @@ func TestSlowClients(t *testing.T) {
 		}
 		all.Go(func() {
 			after, got := closedAfter(conn)
-			if after > c.limit+5*time.Second {
+			// Late on a machine that is busy, and before any longer limit cuts it off.
+			if after > c.limit+9*time.Second {
 				t.Errorf("%s: cut off after %s, the limit is %s", name, after, c.limit)
 			}
 			if strings.HasPrefix(got, "HTTP/1.1 2") {
@@ -274,20 +275,22 @@ func TestManySignInsAtOnce(t *testing.T) {
 	}
 	go func() { all.Wait(); close(done) }()
 	close(start)
+	began := time.Now()
 	var health []time.Duration
 	for running := true; running; {
 		select {
 		case <-done:
 			running = false
 		default:
-			began := time.Now()
+			asked := time.Now()
 			if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
 				t.Errorf("healthz meanwhile: %d", a.status)
 			}
-			health = append(health, time.Since(began))
+			health = append(health, time.Since(asked))
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+	whole := time.Since(began)
 	if statuses[401] == 0 || statuses[503] == 0 || statuses[401]+statuses[503] != many {
 		t.Errorf("answers by status: %v, want 401 of some and 503 of the rest", statuses)
 	}
@@ -300,8 +303,8 @@ func TestManySignInsAtOnce(t *testing.T) {
 		t.Fatalf("healthz was asked %d times meanwhile", len(health))
 	}
 	slices.Sort(health)
-	if median := health[len(health)/2]; median > 500*time.Millisecond {
-		t.Errorf("healthz took %s meanwhile (median of %d)", median, len(health))
+	if median := health[len(health)/2]; median > whole/4 { // in the queue it would wait for half of it
+		t.Errorf("healthz took %s meanwhile (median of %d); all took %s", median, len(health), whole)
 	}
 	t.Logf("answers %v; healthz %d times, median %s, longest %s; memory %d KiB, before %d", statuses, len(health), health[len(health)/2], health[len(health)-1], p.memory("VmHWM"), before)
 }

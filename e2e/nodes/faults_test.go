@@ -126,8 +126,9 @@ func (h *house) compareGoroutines() {
 	}
 	n := h.nodes[0]
 	n.start()
+	client := from(h.t, "127.0.0.1")
 	h.eventually(func() error {
-		a, err := ask(from(h.t, "127.0.0.1"), n, "GET", "/readyz", "", "")
+		a, err := ask(client, n, "GET", "/readyz", "", "")
 		if err == nil && a.status != 200 {
 			err = fmt.Errorf("readyz: %s", a)
 		}
@@ -300,7 +301,7 @@ func TestPostgresSlow(t *testing.T) {
 func (h *house) healthy() {
 	h.t.Helper()
 	for _, n := range h.nodes {
-		if a := h.ask(n, "GET", "/healthz", "", ""); a.status != 200 || a.took > 2*time.Second {
+		if a := h.ask(n, "GET", "/healthz", "", ""); a.status != 200 || a.took > 4*time.Second { // a question to the database is given up after five
 			h.t.Errorf("healthz of node %s: %d after %s", n.name, a.status, a.took)
 		}
 	}

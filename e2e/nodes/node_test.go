@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -158,16 +157,11 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// addresses numbers what was taken out of 127.0.0.0/8, where a node is sure to find
-// its port free at every start.
-var addresses atomic.Uint32
-
 // newNode makes a node that runs a program. It does not start it.
 func (h *house) newNode(program string) *node {
 	h.t.Helper()
-	number, pid := addresses.Add(1), os.Getpid()
 	n := &node{h: h, name: string(rune('A' + len(h.nodes))), program: program, dir: h.t.TempDir(), stderr: new(buffer),
-		address: fmt.Sprintf("127.%d.%d.%d:8401", 1+pid/256%250, pid%256, 1+number%250)}
+		address: services.Host() + ":8401"}
 	n.url = "http://" + n.address
 	if h.postgres != nil {
 		n.database = faults.NewProxy(h.t, h.postgres.Addr())
@@ -378,6 +372,20 @@ func (h *house) ready() {
 		h.eventually(func() error {
 			a, err := ask(http.DefaultClient, n, "GET", "/readyz", "", "")
 			if err == nil && a.status != 200 {
+				err = fmt.Errorf("readyz of node %s: %d %s", n.name, a.status, a.body)
+			}
+			return err
+		})
+	}
+}
+
+// withRedis waits until every node has its Redis.
+func (h *house) withRedis() {
+	h.t.Helper()
+	for _, n := range h.nodes {
+		h.eventually(func() error {
+			a, err := ask(http.DefaultClient, n, "GET", "/readyz", "", "")
+			if err == nil && !bytes.Contains(a.body, []byte(`{"name":"redis","ok":true}`)) {
 				err = fmt.Errorf("readyz of node %s: %d %s", n.name, a.status, a.body)
 			}
 			return err

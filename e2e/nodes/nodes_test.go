@@ -420,22 +420,44 @@ func TestLimitsInSum(t *testing.T) {
 		t.Helper()
 		return h.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, person, with))
 	}
-	for i := range rounds(30) {
-		person := fmt.Sprintf("person-%d@example.com", i)
-		for j := range 5 {
-			if a := try(h.nodes[(i+j)%2], person, fmt.Sprint("wrong ", j)); a.status != 401 || a.member("code") != "INVALID_CREDENTIALS" {
-				t.Fatalf("wrong password %d: %d %s", j+1, a.status, a.body)
-			}
+	// On a machine that is busy Redis may be too slow for a moment, which is said: then
+	// each node counts alone, and what follows is not the sum.
+	alone := func() (count int) {
+		for _, n := range h.nodes {
+			count += strings.Count(n.stderr.String(), "Redis does not answer")
 		}
-		for j, with := range []string{"wrong too", "wrong again", password, password} {
-			a := try(h.nodes[j%2], person, with)
-			if a.status != 429 || a.member("code") != "TOO_MANY_ATTEMPTS" || a.header.Get("Retry-After") == "" {
-				t.Errorf("try %d at node %s: %d %s", 6+j, h.nodes[j%2].name, a.status, a.body)
+		return count
+	}
+	together := 0
+	for i := range rounds(30) {
+		h.withRedis()
+		before := alone()
+		person := fmt.Sprintf("person-%d@example.com", i)
+		var got []answer
+		for j, with := range []string{"wrong 0", "wrong 1", "wrong 2", "wrong 3", "wrong 4", "wrong too", "wrong again", password, password} {
+			got = append(got, try(h.nodes[(i+j)%2], person, with))
+		}
+		if alone() > before {
+			t.Logf("round %d: Redis was too slow", i)
+			continue
+		}
+		together++
+		for j, a := range got {
+			switch {
+			case j < 5 && a.status == 401 && a.member("code") == "INVALID_CREDENTIALS":
+			case j >= 5 && a.status == 429 && a.member("code") == "TOO_MANY_ATTEMPTS" && a.header.Get("Retry-After") != "":
+			default:
+				t.Errorf("try %d of round %d: %d %s", j+1, i, a.status, a.body)
 			}
 		}
 	}
+	if together == 0 {
+		t.Error("Redis was too slow in every round")
+	}
 
 	// At the same instant: of a hundred, five are tried.
+	h.withRedis()
+	before := alone()
 	person := fmt.Sprintf("person-%d@example.com", rounds(30))
 	var all sync.WaitGroup
 	results := make(chan int, 100)
@@ -455,8 +477,12 @@ func TestLimitsInSum(t *testing.T) {
 	for status := range results {
 		counts[status]++
 	}
-	if counts[401] > 5 || counts[401]+counts[429] != 100 {
-		t.Errorf("a hundred wrong passwords at once: %v, want five of 401 at most and 429", counts)
+	most := 5
+	if alone() > before {
+		most *= len(h.nodes) // each counted by itself
+	}
+	if counts[401] > most || counts[401]+counts[429] != 100 {
+		t.Errorf("a hundred wrong passwords at once: %v, want %d of 401 at most and 429", counts, most)
 	}
 	t.Logf("a hundred wrong passwords at once, over two nodes: %v", counts)
 }

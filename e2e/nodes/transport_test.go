@@ -133,8 +133,7 @@ func TestTransportServer(t *testing.T) {
 		t.Run(map[bool]string{false: "Bearer", true: "DPoP"}[bound], func(t *testing.T) {
 			t.Parallel()
 			ca := durwardtest.NewCA(t)
-			number, pid := addresses.Add(1), os.Getpid()
-			g := &gateway{t: t, dir: t.TempDir(), address: fmt.Sprintf("127.%d.%d.%d:8402", 1+pid/256%250, pid%256, 1+number%250)}
+			g := &gateway{t: t, dir: t.TempDir(), address: services.Host() + ":8402"}
 			url := "https://" + g.address
 			h := newHouse(t, plan{nodes: 1, env: []string{"DURWARD_PUBLIC_URL=" + url, "DURWARD_ISSUER=" + url, "DURWARD_TRUSTED_PROXIES=127.0.0.0/8", "DURWARD_DPOP=true"}})
 			address := h.people(1)[0]

@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -130,12 +131,9 @@ func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, e
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("services: initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	p.service = service{name: "postgres", dir: dir, port: port, as: as}
-	p.command = []string{postgres, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port=" + strconv.Itoa(port),
+	host := Host()
+	p.service = service{name: "postgres", dir: dir, address: net.JoinHostPort(host, "5432"), as: as}
+	p.command = []string{postgres, "-D", data, "-c", "listen_addresses=" + host,
 		"-c", "unix_socket_directories=" + dir, "-c", "max_connections=300", "-c", "logging_collector=off"}
 	for _, s := range settings {
 		p.command = append(p.command, "-c", s)
@@ -166,7 +164,7 @@ func (p *Postgres) Database(t testing.TB) string {
 }
 
 // Addr is where the cluster listens.
-func (p *Postgres) Addr() string { return "127.0.0.1:" + strconv.Itoa(p.port) }
+func (p *Postgres) Addr() string { return p.address }
 
 // URL is the address of a database.
 func (p *Postgres) URL(database string) string {
@@ -185,7 +183,7 @@ func (p *Postgres) SQL(t testing.TB, database, statements string) string {
 }
 
 func (p *Postgres) sql(ctx context.Context, database, statements string) (string, error) {
-	psql := exec.CommandContext(ctx, filepath.Join(p.bin, "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "durward", "-d", database, "-c", statements)
+	psql := exec.CommandContext(ctx, filepath.Join(p.bin, "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", p.URL(database), "-c", statements)
 	psql.WaitDelay = time.Second
 	out, err := psql.CombinedOutput()
 	return strings.TrimSpace(string(out)), err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -63,12 +62,9 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	r := &Redis{service{name: "redis", dir: dir, port: port, command: append([]string{
-		program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appendonly", "no",
+	host := Host()
+	r := &Redis{service{name: "redis", dir: dir, address: net.JoinHostPort(host, "6379"), command: append([]string{
+		program, "--bind", host, "--port", "6379", "--dir", dir, "--save", "", "--appendonly", "no",
 	}, settings...)}}
 	r.ready = func(ctx context.Context) error {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", r.Addr())
@@ -90,7 +86,7 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 }
 
 // Addr is where the server listens.
-func (r *Redis) Addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
+func (r *Redis) Addr() string { return r.address }
 
 // URL is its address.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }

@@ -1,5 +1,5 @@
 // Package services starts the real services that tests run against: Postgres and
-// Redis from the system's packages, each on a free port of loopback with a folder
+// Redis from the system's packages, each on an address of loopback and in a folder
 // of its own. Nothing outlives the test process, however that ends.
 package services
 
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,7 +37,7 @@ func Missing(t testing.TB, what string) {
 type service struct {
 	name    string
 	dir     string // removed at the end
-	port    int
+	address string
 	command []string
 	ready   func(context.Context) error
 	as      *syscall.Credential
@@ -193,14 +193,15 @@ func (s *service) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// freePort is a port that nobody listens on just now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+var hosts atomic.Uint32
+
+// Host is an address of this machine, out of 127.0.0.0/8, that no other test has: a port
+// of it is free at every start. A port of 127.0.0.1 that was free a moment ago may be
+// given to a connection of somebody else, of those above all who try to reach what was
+// stopped there.
+func Host() string {
+	n, pid := hosts.Add(1), os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%250, pid%256, 1+n%250)
 }
 
 // folder makes a folder that the account as can enter, below parent, or where

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -220,13 +222,14 @@ func errText(err error) string {
 // refused.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir, r := t.TempDir(), services.NewRedis(t)
+	host, _, _ := net.SplitHostPort(r.Addr())
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+		IPAddresses: []net.IP{net.ParseIP(host)}, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -240,22 +243,26 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	conn, err := net.Dial("tcp", r.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	services.NewRedis(t, "--tls-port", port, "--tls-cert-file", filepath.Join(dir, "cert"), "--tls-key-file", filepath.Join(dir, "key"),
-		"--tls-ca-cert-file", filepath.Join(dir, "cert"), "--tls-auth-clients", "no")
-	c, log := fast(t, "rediss://127.0.0.1:"+port, patient)
+	defer conn.Close()
+	const port = "6380"
+	if _, err := fmt.Fprintf(conn, "CONFIG SET tls-cert-file %[1]s tls-key-file %[2]s tls-ca-cert-file %[1]s tls-auth-clients no tls-port "+port+"\r\n", filepath.Join(dir, "cert"), filepath.Join(dir, "key")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "+OK\r\n" {
+		t.Fatalf("CONFIG SET: %q, %v", line, err)
+	}
+	c, log := fast(t, "rediss://"+host+":"+port, patient)
 	until(t, "refused", func() bool { return strings.Contains(log.String(), "unknown authority") })
 	if isUp(c)() {
 		t.Error("up")
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	trusting, err := start(Config{URL: "rediss://127.0.0.1:" + port, Timeout: 10 * time.Second}, func(o *valkey.ClientOption) { o.TLSConfig.RootCAs = roots })
+	trusting, err := start(Config{URL: "rediss://" + host + ":" + port, Timeout: 10 * time.Second}, func(o *valkey.ClientOption) { o.TLSConfig.RootCAs = roots })
 	if err != nil {
 		t.Fatal(err)
 	}
