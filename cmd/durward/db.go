@@ -200,12 +200,21 @@ func (v dbMigrate) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.prepare(e, false); err != nil {
+	// A file that is not there was named wrongly. A database of a server is there, and
+	// may be empty: the right to make tables may be this verb's alone.
+	_, file := l.databaseFile()
+	isNew, err := l.prepare(e, !file)
+	if err != nil {
 		return err
 	}
 	from, to, err := store.Migrate(e, l.store())
 	if err != nil {
 		return err
+	}
+	if isNew { // its key is made with it
+		if _, err := l.master(true); err != nil {
+			return &exitError{exitUnreachable, err, ""}
+		}
 	}
 	if v.JSON {
 		return e.json(map[string]any{"database": l.databaseName(), "from": from, "to": to})
@@ -234,6 +243,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 	var problems []string
 	hint := "Stop the server, keep the file, and restore the last backup."
 	c := l.store()
+	c.KeepSchema = true // it looks
 	db, err := store.Open(e, c)
 	if open := new(store.OpenError); errors.Is(err, store.ErrWentBack) && errors.As(err, &open) {
 		problems, hint = append(problems, err.Error()), open.Hint

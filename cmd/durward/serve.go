@@ -76,7 +76,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 			return err
 		}
 	}
-	s, err := openSystem(ctx, l, creating, log)
+	s, err := openSystem(ctx, l, starting, log)
 	if err != nil {
 		return err
 	}

@@ -31,11 +31,12 @@ const (
 	reading  use = iota // also of a database that went back
 	writing             // which refuses that
 	creating            // writing, and making what is not there
+	starting            // creating, and bringing an older schema to this program's
 )
 
 // openSystem opens the data of a configuration. The caller closes it.
 func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*system, error) {
-	isNew, err := l.prepare(ctx, u == creating)
+	isNew, err := l.prepare(ctx, u >= creating)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*syste
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate, Mark: l.markPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
+		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate || u != starting && !isNew, Mark: l.markPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
 		Issuer: oauth.Config{
 			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
@@ -131,7 +132,8 @@ func (p place) open(e *environment, u use) (*system, error) {
 	return openSystem(e, l, u, slog.New(slog.DiscardHandler))
 }
 
-// openStore opens the database alone, for verbs that read and need no key.
+// openStore opens the database alone, for verbs that read and need no key. They
+// leave the schema as it is.
 func (p place) openStore(e *environment) (*store.DB, error) {
 	l, err := p.load(e)
 	if err != nil {
@@ -141,7 +143,7 @@ func (p place) openStore(e *environment) (*store.DB, error) {
 		return nil, err
 	}
 	c := l.store()
-	c.WentBack = true
+	c.WentBack, c.KeepSchema = true, true
 	return store.Open(e, c)
 }
 

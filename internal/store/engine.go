@@ -160,9 +160,11 @@ func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 			case version > schemaVersion:
 				return &OpenError{"Start the newer program again, or restore the backup made before it.",
 					fmt.Errorf("%w: schema %d, this program knows %d", ErrNewer, version, schemaVersion)}
+			case c.KeepSchema && version == 0:
+				return &OpenError{"durward db migrate makes the schema.", errors.New("store: there is nothing in the database yet")}
 			case c.KeepSchema:
-				return &OpenError{"durward db migrate brings it up to date; make a backup first.",
-					fmt.Errorf("%w: schema %d, this program wants %d, and database.migrate is false", ErrOlder, version, schemaVersion)}
+				return &OpenError{"durward db migrate brings it up to date. Make a backup first, with the program that it is of.",
+					fmt.Errorf("%w: schema %d, this program wants %d", ErrOlder, version, schemaVersion)}
 			}
 			if err = up(ctx, db, m, c.Log); err == nil || ctx.Err() != nil {
 				return err
