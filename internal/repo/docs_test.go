@@ -124,34 +124,55 @@ func TestOperations(t *testing.T) {
 	}
 	env := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64")
 	sh := newShell(t, dir, env)
-	sh.run(block{}, "echo 'plenty of words in a row' | durward user add ada@example.com --password-stdin --data "+data)
-	for _, b := range blocksOf(t, filepath.Join(root, "docs/operations.md")) {
-		if b.language == "toml" {
-			if err := os.WriteFile(filepath.Join(dir, "durward.toml"), []byte(b.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			sh.run(b, "durward config check --config durward.toml")
+	// As the operator types it, with this folder in place of the system's. The first
+	// configuration of the page is the one that all else goes by.
+	config := ""
+	here := strings.NewReplacer("sudo -u durward ", "", " -o durward -g durward", "", "/etc/durward/durward.toml", filepath.Join(dir, "0.toml"), "/var/lib/durward", data, "/backup", backup)
+	for i, b := range blocksOf(t, filepath.Join(root, "docs/operations.md")) {
+		if b.language != "toml" {
+			continue
 		}
+		path := filepath.Join(dir, fmt.Sprint(i, ".toml"))
+		if config == "" {
+			path = here.Replace("/etc/durward/durward.toml")
+			config = " --config " + path
+		}
+		if err := os.WriteFile(path, []byte(here.Replace(b.text)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sh.run(b, "durward config check --config "+path)
 	}
+	sh.run(block{}, "echo 'plenty of words in a row' | durward user add ada@example.com --password-stdin"+config)
 	var url string
 	var stop func()
 	start := func() {
-		cmd := exec.Command(filepath.Join(dir, "durward"), "serve", "--listen", "127.0.0.1:0", "--data", data)
+		cmd := exec.Command(filepath.Join(dir, "durward"), "serve", "--listen", "127.0.0.1:0", "--config", here.Replace("/etc/durward/durward.toml"))
 		cmd.Env = env
 		url, stop = serving(t, cmd)
 	}
+	ask := func(r *http.Request) *http.Response {
+		t.Helper()
+		r.Header.Set("X-Forwarded-Proto", "https") // as the proxy before it says
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
 	post := func(path, body string) (status int, answer string) {
 		t.Helper()
-		r, err := http.Post(url+path, "application/json", strings.NewReader(body))
+		r, err := http.NewRequest("POST", url+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Body.Close()
-		text, err := io.ReadAll(r.Body)
+		r.Header.Set("Content-Type", "application/json")
+		a := ask(r)
+		defer a.Body.Close()
+		text, err := io.ReadAll(a.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.StatusCode, string(text)
+		return a.StatusCode, string(text)
 	}
 	signIn := func() (refresh string) {
 		t.Helper()
@@ -168,8 +189,6 @@ func TestOperations(t *testing.T) {
 			t.Errorf("a refresh token of before: %d %s", status, answer)
 		}
 	}
-	// As the operator types it, with this folder in place of the system's.
-	here := strings.NewReplacer("sudo -u durward ", "", " -o durward -g durward", "", "/var/lib/durward", data, "/backup", backup)
 	do := func(section string) (printed string) {
 		t.Helper()
 		done := 0
@@ -195,7 +214,10 @@ func TestOperations(t *testing.T) {
 		return printed
 	}
 
-	key := strings.TrimSpace(sh.run(block{}, "durward apikey add ada@example.com --name Nightly --data "+data))
+	newKey := func() string {
+		return strings.TrimSpace(sh.run(block{}, "durward apikey add ada@example.com --name Nightly"+config))
+	}
+	key := newKey()
 	withKey := func(want int) {
 		t.Helper()
 		r, err := http.NewRequest("GET", url+"/api/profile", nil)
@@ -203,10 +225,7 @@ func TestOperations(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("X-API-Key", key)
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		answer := ask(r)
 		answer.Body.Close()
 		if answer.StatusCode != want {
 			t.Errorf("a key of before: %s, want %d", answer.Status, want)
@@ -226,9 +245,10 @@ func TestOperations(t *testing.T) {
 	do("Restore")
 	spent(held)
 	withKey(401)
-	held = signIn()
+	held, key = signIn(), newKey()
 	do("When both were stolen")
 	spent(held)
+	withKey(401)
 	signIn()
 	stop()
 }
