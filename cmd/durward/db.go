@@ -93,7 +93,7 @@ func (v dbRestore) Run(e *environment) error {
 	bar := v.bar(e)
 	done, err := store.Restore{
 		Backup: v.File, To: store.Config{URL: l.databaseURL()}, Replace: v.Replace, Folder: folder, Epoch: epoch, Progress: bar.show,
-		Kept: filepath.Join(folder, "durward.db.replaced-"+now.UTC().Format("20060102T150405Z")),
+		Kept: filepath.Join(folder, "durward.db.replaced-"+now.UTC().Format("20060102T150405.000Z")),
 		Check: func(ctx context.Context, db *store.DB) error {
 			if err := db.Issuer(ctx, l.issuer()); err != nil {
 				return &exitError{exitRefused, err, "Restore it with the configuration of its server. Nothing was changed."}

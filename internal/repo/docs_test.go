@@ -604,7 +604,7 @@ func newShell(t *testing.T, dir string, env []string) *shell {
 func (s *shell) run(b block, text string) string {
 	s.t.Helper()
 	const mark = "---- end of block: "
-	fmt.Fprintf(s.in, "%s\necho; echo '%s'$?\n", text, mark)
+	fmt.Fprintf(s.in, "%s\nended=$?; echo; echo '%s'$ended\n", text, mark)
 	if err := s.in.Flush(); err != nil {
 		s.t.Fatal(err)
 	}
