@@ -66,6 +66,10 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	if err := i.c.DB.AddKeyIfNone(ctx, k); err != nil {
 		return err
 	}
+	// Where another's with another master key came first, nothing is put beside it.
+	if err := i.readRing(ctx); err != nil {
+		return err
+	}
 	if i.c.Algorithm == "HS256" {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -473,6 +475,45 @@ func TestManyMakeTheKeys(t *testing.T) {
 			}
 			if tokens, err = i.Refresh(t.Context(), tokens.Refresh, nil, home); err != nil {
 				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Of several that begin with an empty database and master keys of their own, those
+// with one of the keys work with it, and the others say what is wrong.
+func TestManyMasterKeys(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		for round := range 20 {
+			w.tamper(`DELETE FROM keys`)
+			var wg sync.WaitGroup
+			var errs [8]error
+			start := make(chan struct{})
+			for n := range errs {
+				c := w.c
+				c.Revoked = revocation.NewList(w.clock.Now)
+				var err error
+				c.Master, err = seal.Open(filepath.Join(w.dir, fmt.Sprintf("key %d of round %d", n, round)), true)
+				w.must(err)
+				wg.Go(func() {
+					<-start
+					_, errs[n] = New(context.Background(), c)
+				})
+			}
+			close(start)
+			wg.Wait()
+			good := 0
+			for n, err := range errs {
+				if err == nil {
+					good++
+				} else if !errors.Is(err, seal.ErrWrongKey) || !strings.Contains(err.Error(), "another master key") {
+					t.Errorf("round %d, node %d: %v", round, n, err)
+				}
+			}
+			if s := w.states(); good != 1 || len(s[store.KeyActive]) != 1 {
+				t.Fatalf("round %d: %d of %d work, keys %v", round, good, len(errs), s)
 			}
 		}
 	})
