@@ -20,9 +20,10 @@ import (
 //
 // and nonces that all nodes take are under a key that is made of the nodes' common
 // one and of an epoch, which is drawn at random and kept in Redis beside the proofs.
-// A Redis that has lost the proofs has lost the epoch as well; the next one makes
-// other nonces, so that no proof of before is taken again anywhere. It is a
-// jwt.SharedProofs and safe for concurrent use.
+// A Redis that has lost the proofs has lost the epoch as well, or, where it came back
+// with an older state, is given another; the next one makes other nonces, so that no
+// proof of before is taken again anywhere. It is a jwt.SharedProofs and safe for
+// concurrent use.
 type Proofs struct {
 	redis  *valkey.Client
 	secret []byte
@@ -41,11 +42,15 @@ func NewProofs(redis *valkey.Client, key []byte) (*Proofs, error) {
 	return &Proofs{redis: redis, secret: key}, nil
 }
 
-// The epoch is kept for a day after the last proof.
+// The epoch is kept for a day after the last proof. One that is void is replaced.
 var (
-	epochScript = valkey.NewScript(`redis.call('SET', KEYS[1], ARGV[1], 'NX')
+	epochScript = valkey.NewScript(`local epoch, void = redis.call('GET', KEYS[1]), ARGV[2]
+if not epoch or epoch == void then
+  epoch = ARGV[1]
+  redis.call('SET', KEYS[1], epoch)
+end
 redis.call('PEXPIRE', KEYS[1], 86400000)
-return {redis.call('GET', KEYS[1])}`)
+return {epoch}`)
 
 	spendScript = valkey.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {-1} end
 redis.call('PEXPIRE', KEYS[1], 86400000)
@@ -71,15 +76,17 @@ func (p *Proofs) Key() []byte {
 	}
 	emptied := p.redis.Emptied()
 	p.mu.Lock()
-	key := p.key
-	if p.epoch == "" || p.emptied != emptied {
+	key, void := p.key, ""
+	if p.emptied != emptied {
+		key, void = nil, p.epoch
+	} else if p.epoch == "" {
 		key = nil
 	}
 	p.mu.Unlock()
 	if key != nil {
 		return key
 	}
-	answer, err := p.redis.Run(context.Background(), epochScript, []string{p.epochKey()}, rand.Text())
+	answer, err := p.redis.Run(context.Background(), epochScript, []string{p.epochKey()}, rand.Text(), void)
 	if err != nil || len(answer) != 1 {
 		return nil
 	}
@@ -100,8 +107,9 @@ var errForgotten = errors.New("limits: Redis has lost the proofs that were spent
 // Spend remembers a proof for all nodes and reports whether it is new. key is what
 // Key gave for its nonce.
 func (p *Proofs) Spend(ctx context.Context, key []byte, id string, life time.Duration) (isNew bool, err error) {
+	emptied := p.redis.Emptied()
 	p.mu.Lock()
-	epoch, same := p.epoch, hmac.Equal(p.key, key)
+	epoch, same := p.epoch, hmac.Equal(p.key, key) && p.emptied == emptied
 	p.mu.Unlock()
 	if epoch == "" || !same {
 		return false, errForgotten

@@ -55,7 +55,11 @@ type Config struct {
 type Client struct {
 	c       Config
 	options valkey.ClientOption
-	marker  string // a key that says that the server has kept what was written
+	marker  string // a key that says whether the server has kept what was written
+
+	// Of run alone: how often the marker was written, and the last time that this was
+	// answered.
+	writes, written int64
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -65,7 +69,7 @@ type Client struct {
 	up      bool
 	since   time.Time // of this state
 	err     error     // why it is down
-	emptied uint64    // how often the server was found without the marker
+	emptied uint64    // how often the server was found without the marker, or with an older one
 	changed chan struct{}
 }
 
@@ -193,8 +197,9 @@ func (c *Client) Err() error {
 	return fmt.Errorf("%w: %w", ErrDown, c.err)
 }
 
-// Emptied is how often the server was found to hold nothing of what it had been
-// told: 1 after the first connection, and one more for each loss.
+// Emptied is how often the server was found to have forgotten what it had been told,
+// all of it or, where it came back with what it had written to its disk before, the
+// last of it: 1 after the first connection, and one more for each loss.
 func (c *Client) Emptied() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -307,12 +312,12 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// mark writes the marker and answers whether it was there. It is a script so that a
+// mark writes the marker and answers what it was. It is a script so that a
 // probe wants the same rights as what comes after it.
-var mark = NewScript(`return {redis.call('SET', KEYS[1], '1', 'EX', '3600', 'GET') and 1 or 0}`)
+var mark = NewScript(`return {tonumber(redis.call('SET', KEYS[1], ARGV[1], 'EX', '3600', 'GET') or 0)}`)
 
 // probe asks the server, connecting first where there is no connection. emptied
-// says that it holds nothing of what was written.
+// says that it does not hold what was written last.
 func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	c.mu.Lock()
 	client := c.client
@@ -330,14 +335,17 @@ func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
 	defer cancel()
-	answer, err := mark.lua.Exec(bounded, client, []string{c.marker}, nil).AsIntSlice()
+	c.writes++
+	answer, err := mark.lua.Exec(bounded, client, []string{c.marker}, []string{strconv.FormatInt(c.writes, 10)}).AsIntSlice()
 	if err == nil && len(answer) != 1 {
 		err = fmt.Errorf("an answer of %d parts to a script", len(answer))
 	}
 	if err != nil {
 		return false, plain(err)
 	}
-	return answer[0] == 0, nil
+	emptied = answer[0] < max(c.written, 1)
+	c.written = c.writes
+	return emptied, nil
 }
 
 // set notes whether the server answers and whether it was found empty, and logs it

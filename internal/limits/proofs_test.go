@@ -1,0 +1,74 @@
+package limits
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/durward-auth/durward/internal/services"
+	connection "github.com/durward-auth/durward/internal/valkey"
+)
+
+// Redis that comes back with what it had written to its disk a while before has
+// forgotten proofs and kept the epoch: no proof of before is taken again by any node,
+// and both go on with one other epoch.
+func TestProofsOfAnOlderState(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	var nodes []*Proofs
+	var links []*connection.Client
+	for range 2 {
+		link := connectWith(t, connection.Config{URL: r.URL(), Timeout: 20 * time.Second, Probe: 20 * time.Millisecond})
+		p, err := NewProofs(link, make([]byte, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes, links = append(nodes, p), append(links, link)
+	}
+	a, b := nodes[0], nodes[1]
+	spend := func(p *Proofs, key []byte, id string) string {
+		isNew, err := p.Spend(ctx, key, id, time.Minute)
+		return fmt.Sprint(isNew, err)
+	}
+	key := a.Key()
+	if key == nil || string(b.Key()) != string(key) {
+		t.Fatal("the nodes have no key together")
+	}
+	// Each has probed since it was connected, so the state on the disk has a marker.
+	err := links[0].With(ctx, func(ctx context.Context, c valkey.Client) error {
+		return c.Do(ctx, c.B().Arbitrary("SAVE").Build()).Error()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := spend(a, key, "proof"); got != "true <nil>" {
+		t.Fatal(got)
+	}
+	if got := spend(b, key, "proof"); got != "false <nil>" {
+		t.Fatal(got)
+	}
+	time.Sleep(100 * time.Millisecond) // probes go on
+	r.Kill(t)
+	for _, link := range links {
+		waitUp(t, link, false)
+	}
+	r.Start(t)
+	for _, link := range links {
+		waitUp(t, link, true)
+	}
+	for _, id := range []string{"proof", "another proof"} {
+		if got, want := spend(b, key, id), fmt.Sprint(false, errForgotten); got != want {
+			t.Errorf("%s with a nonce of before: %s, want %s", id, got, want)
+		}
+	}
+	fresh := b.Key()
+	if fresh == nil || string(fresh) == string(key) || string(a.Key()) != string(fresh) || string(b.Key()) != string(fresh) {
+		t.Error("the nodes have no other key together")
+	}
+	if first, second := spend(a, fresh, "third proof"), spend(b, fresh, "third proof"); first != "true <nil>" || second != "false <nil>" {
+		t.Errorf("afterwards: %s, then %s", first, second)
+	}
+}
