@@ -16,9 +16,9 @@ import (
 // processes of this machine that name the same path. Its folder is made with mode 0700.
 //
 // One process at a time renews the token: it holds a lock on path + ".lock", which the
-// system gives back when the process ends, however it ends. A token is written beside
-// the file, brought to the disk, and put in its place, so that whoever reads sees the old
-// one or the new.
+// system gives back when the process ends, however it ends. A token is written to path +
+// ".new", brought to the disk, and put in its place, so that whoever reads sees the old
+// one or the new, and a machine that stops does not show a spent refresh token again.
 type FileStore struct{ Path string }
 
 // maxStored bounds a stored token.
@@ -38,7 +38,7 @@ func (f FileStore) Load(context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, fmt.Errorf("durward: token file: %w", err)
 	}
-	if open := openToOthers(info); open {
+	if openToOthers(info) {
 		return Token{}, fmt.Errorf("durward: token file %s can be read by others: chmod 600 it, and sign in anew if they may have", f.Path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxStored+1))
@@ -97,24 +97,32 @@ func (f FileStore) Update(ctx context.Context, change func(context.Context, Toke
 	return f.write(text)
 }
 
-// write puts text in the place of the file, whole or not at all.
+// write puts text in the place of the file, whole or not at all. The lock is held.
 func (f FileStore) write(text []byte) (err error) {
-	next, err := os.CreateTemp(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+"-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("durward: token file: %w", err)
-	}
+	next := f.Path + ".new"
 	defer func() {
 		if err != nil {
-			_ = os.Remove(next.Name())
+			_ = os.Remove(next)
 			err = fmt.Errorf("durward: token file: %w", err)
 		}
 	}()
-	_, err = next.Write(text)
-	if err == nil {
-		err = next.Sync()
-	}
-	if err = errors.Join(err, next.Close()); err != nil {
+	// A process that was killed may have left one. O_EXCL follows no link.
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(next.Name(), f.Path)
+	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next, f.Path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(f.Path))
 }

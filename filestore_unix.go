@@ -23,5 +23,14 @@ func tryLock(f *os.File) (held bool, err error) {
 	}
 }
 
+// syncFolder brings to the disk which files a folder holds.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
 // openToOthers reports whether group or others can read a file.
 func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }

@@ -29,5 +29,8 @@ func tryLock(f *os.File) (held bool, err error) {
 	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
+// syncFolder does nothing: a folder is not opened as a file is.
+func syncFolder(string) error { return nil }
+
 // openToOthers reports nothing: the rights of a file are in its folder's lists.
 func openToOthers(fs.FileInfo) bool { return false }

@@ -31,7 +31,10 @@ type server struct {
 
 func newServer(c TokensConfig) (*server, error) {
 	base, err := url.Parse(strings.TrimRight(c.Server, "/"))
-	if err != nil || originOf(base) == "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
+	switch {
+	case err == nil && base.User != nil:
+		return nil, errors.New("holds a user name: a password belongs into no URL")
+	case err != nil || originOf(base) == (origin{}) || base.RawQuery != "" || base.Fragment != "":
 		return nil, fmt.Errorf("%q is no URL of a server, such as https://auth.example.com", c.Server)
 	}
 	s := &server{base: base, client: tokenClient(c.Client), prove: c.Prove, now: c.Now}
@@ -121,7 +124,7 @@ func (c TokensConfig) store(ctx context.Context, t Token) error {
 // privateServer is the server of c, where nobody can read what is sent to it.
 func privateServer(c TokensConfig) (*server, error) {
 	s, err := newServer(c)
-	if err == nil && !c.InsecureHTTP && !confidential(originOf(s.base)) {
+	if err == nil && !c.InsecureHTTP && !originOf(s.base).confidential() {
 		err = fmt.Errorf("%s: over plain http everybody on the way can read what is sent: use https, or say InsecureHTTP", c.Server)
 	}
 	if err != nil {
@@ -168,19 +171,9 @@ func (s *server) send(ctx context.Context, path string, body map[string]string, 
 	if err != nil {
 		return nil, err
 	}
-	nonce := ""
-	if given := s.nonce.Load(); given != nil {
-		nonce = *given
-	}
-	resp, err := grantRequest{
-		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, with: with, nonce: nonce,
+	return grantRequest{
+		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, with: with, nonce: &s.nonce,
 	}.send(ctx)
-	if err == nil {
-		if next := resp.Header.Get("DPoP-Nonce"); next != "" {
-			s.nonce.Store(&next)
-		}
-	}
-	return resp, err
 }
 
 // grantRequest is a request to an authorization server.
@@ -191,8 +184,8 @@ type grantRequest struct {
 	body          []byte
 	authorization string // of the client; empty for none
 	prove         func(ProofRequest) (string, error)
-	with          Token // sent with it; the zero Token for none
-	nonce         string
+	with          Token                   // sent with it; the zero Token for none
+	nonce         *atomic.Pointer[string] // that the server last gave
 }
 
 func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
@@ -203,7 +196,11 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	r.Header.Set("Content-Type", g.contentType)
 	r.Header.Set("Accept", "application/json")
 	if g.prove != nil {
-		proof, err := g.prove(ProofRequest{Method: r.Method, URL: g.url.String(), Token: g.with.Access, Nonce: g.nonce})
+		nonce := ""
+		if given := g.nonce.Load(); given != nil {
+			nonce = *given
+		}
+		proof, err := g.prove(ProofRequest{Method: r.Method, URL: provedURL(g.url), Token: g.with.Access, Nonce: nonce})
 		if err != nil {
 			return nil, fmt.Errorf("durward: DPoP proof: %w", err)
 		}
@@ -217,12 +214,14 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	case g.authorization != "":
 		r.Header.Set("Authorization", g.authorization)
 	}
-	return g.client.Do(r)
-}
-
-func drop(resp *http.Response) {
-	_, _ = io.CopyN(io.Discard, resp.Body, maxRefusal)
-	_ = resp.Body.Close()
+	resp, err := g.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if next := resp.Header.Get("DPoP-Nonce"); next != "" && len(next) <= maxToken {
+		g.nonce.Store(&next)
+	}
+	return resp, nil
 }
 
 // asksNonce reports whether a refusal wants a proof with the nonce that it brings
@@ -246,6 +245,8 @@ type tokenAnswer struct {
 	Refresh        string      `json:"refresh_token"`
 	RefreshExpires json.Number `json:"refresh_expires_in"`
 	Scope          string      `json:"scope"`
+	Error          string      `json:"error"`
+	Description    string      `json:"error_description"`
 }
 
 // readToken reads a token that was asked for at a moment.
@@ -255,8 +256,10 @@ func readToken(resp *http.Response, asked time.Time) (Token, error) {
 		return Token{}, fmt.Errorf("durward: the answer of %s is no token: %w", resp.Request.URL.Redacted(), err)
 	}
 	t := Token{Access: a.Access, Type: a.Type, Received: asked, Refresh: a.Refresh, Scope: a.Scope}
-	bound := strings.EqualFold(a.Type, "DPoP")
-	if a.Access == "" || !bound && !strings.EqualFold(a.Type, "Bearer") {
+	switch {
+	case a.Access == "" && a.Error != "": // some servers refuse by 200
+		return Token{}, &oauthError{resp.StatusCode, a.Error, a.Description}
+	case a.Access == "" || a.Type == "" || !t.sendable():
 		return Token{}, fmt.Errorf("durward: the answer of %s holds no Bearer or DPoP token", resp.Request.URL.Redacted())
 	}
 	if (Credentials{Scheme: "Bearer", Token68: a.Access}).Valid() != nil || len(a.Access) > maxToken {
@@ -276,7 +279,8 @@ func after(asked time.Time, seconds json.Number) time.Time {
 }
 
 // OAuth gets tokens at the token endpoint of an authorization server (RFC 6749).
-// TokenURL and ClientID are required. Its methods are for [TokensConfig.Next].
+// TokenURL and ClientID are required, and no field is to be changed after its first use.
+// Its methods are for [TokensConfig.Next].
 type OAuth struct {
 	TokenURL string
 	ClientID string
@@ -294,10 +298,12 @@ type OAuth struct {
 	Client       *http.Client                       // nil is one with a time-out of 30 s
 	InsecureHTTP bool                               // take a TokenURL over plain http from beyond loopback
 	Now          func() time.Time
+
+	nonce atomic.Pointer[string] // for the next proof (RFC 9449 s8.2); nil where none was given
 }
 
 // Refresh gets the token after old with its refresh token (RFC 6749 s6).
-func (o OAuth) Refresh(ctx context.Context, old Token) (Token, error) {
+func (o *OAuth) Refresh(ctx context.Context, old Token) (Token, error) {
 	if old.Refresh == "" {
 		return Token{}, fmt.Errorf("%w: there is no refresh token", ErrSignedOut)
 	}
@@ -312,7 +318,7 @@ func (o OAuth) Refresh(ctx context.Context, old Token) (Token, error) {
 }
 
 // ClientCredentials gets a token for the client itself (RFC 6749 s4.4).
-func (o OAuth) ClientCredentials(ctx context.Context, _ Token) (Token, error) {
+func (o *OAuth) ClientCredentials(ctx context.Context, _ Token) (Token, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(o.Scopes) > 0 {
 		form.Set("scope", strings.Join(o.Scopes, " "))
@@ -320,12 +326,14 @@ func (o OAuth) ClientCredentials(ctx context.Context, _ Token) (Token, error) {
 	return o.post(ctx, form)
 }
 
-func (o OAuth) post(ctx context.Context, form url.Values) (Token, error) {
+func (o *OAuth) post(ctx context.Context, form url.Values) (Token, error) {
 	u, err := url.Parse(o.TokenURL)
-	if err != nil || originOf(u) == "" {
+	switch {
+	case err == nil && u.User != nil:
+		return Token{}, errors.New("durward: OAuth: TokenURL holds a user name: that is ClientID, and its password Secret")
+	case err != nil || originOf(u) == (origin{}):
 		return Token{}, fmt.Errorf("durward: OAuth: TokenURL %q is no URL", o.TokenURL)
-	}
-	if !o.InsecureHTTP && !confidential(originOf(u)) {
+	case !o.InsecureHTTP && !originOf(u).confidential():
 		return Token{}, fmt.Errorf("durward: OAuth: TokenURL %s: over plain http everybody on the way can read tokens", o.TokenURL)
 	}
 	for name, values := range o.Params {
@@ -348,12 +356,11 @@ func (o OAuth) post(ctx context.Context, form url.Values) (Token, error) {
 	if now == nil {
 		now = time.Now
 	}
-	nonce := ""
 	for tries := 0; ; tries++ {
 		asked := now()
 		resp, err := grantRequest{
 			client: tokenClient(o.Client), url: u, contentType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
-			authorization: authorization, prove: o.Prove, nonce: nonce,
+			authorization: authorization, prove: o.Prove, nonce: &o.nonce,
 		}.send(ctx)
 		if err != nil {
 			return Token{}, err
@@ -364,7 +371,6 @@ func (o OAuth) post(ctx context.Context, form url.Values) (Token, error) {
 		}
 		err = o.refused(resp)
 		again := tries == 0 && o.Prove != nil && resp.Header.Get("DPoP-Nonce") != "" && (asksNonce(resp) || isOAuthError(err, "use_dpop_nonce"))
-		nonce = resp.Header.Get("DPoP-Nonce")
 		drop(resp)
 		if !again { // RFC 9449 s8: once with the nonce
 			return Token{}, err
@@ -381,7 +387,10 @@ type oauthError struct {
 
 // Error says what the server said, cut.
 func (e *oauthError) Error() string {
-	text := fmt.Sprintf("durward: the authorization server refuses (%d): %s", e.Status, e.Name)
+	text := fmt.Sprintf("durward: the authorization server refuses (%d %s)", e.Status, http.StatusText(e.Status))
+	if e.Name != "" {
+		text += ": " + printable(e.Name)
+	}
 	if e.Description != "" {
 		text += ": " + printable(e.Description)
 	}
@@ -395,7 +404,7 @@ func isOAuthError(err error, name string) bool {
 
 // refused reads a token endpoint's refusal. A grant that is not good signs out; what is
 // wrong with the client or the request does not, since the grant may be good.
-func (o OAuth) refused(resp *http.Response) error {
+func (o *OAuth) refused(resp *http.Response) error {
 	e := &oauthError{Status: resp.StatusCode}
 	_ = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(e)
 	switch {

@@ -46,7 +46,7 @@ func Password(c PasswordConfig) Source {
 // password is one user name and password at one origin.
 type password struct {
 	c      PasswordConfig
-	origin string
+	origin origin
 	wrong  error // of Origin
 
 	mu      sync.Mutex
@@ -94,7 +94,7 @@ func (p *password) Authorize(r *http.Request, offered []Challenge) error {
 }
 
 func (p *password) answer(a *attempt, offered []Challenge) error {
-	if a.origin != p.origin || p.origin == "" {
+	if a.origin != p.origin || p.origin == (origin{}) {
 		return ErrNoAnswer
 	}
 	if offered == nil {
@@ -122,26 +122,30 @@ func (p *password) answer(a *attempt, offered []Challenge) error {
 func (p *password) ahead(a *attempt) error {
 	p.mu.Lock()
 	var found *space
+	nearest := -1
 	for _, s := range p.spaces {
-		if s.covers(a.path) {
-			found = s
-			break
+		if reach := s.reach(a.path); reach > nearest {
+			found, nearest = s, reach
 		}
 	}
 	floor := p.floor
 	p.mu.Unlock()
-	if found == nil {
-		return ErrNoAnswer
-	}
-	if found.level < floor {
+	if found == nil || found.level < floor {
 		return ErrNoAnswer
 	}
 	return p.send(a, found, false)
 }
 
-// covers reports whether a path belongs to a space. A proxy has one space.
-func (s *space) covers(path string) bool {
-	return path == "" || slices.ContainsFunc(s.under, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+// reach is the length of what a path begins with that makes it one of a space; -1 where
+// nothing does. A proxy has one space.
+func (s *space) reach(path string) int {
+	longest := -1
+	for _, prefix := range s.under {
+		if path == "" || strings.HasPrefix(path, prefix) {
+			longest = max(longest, len(prefix))
+		}
+	}
+	return longest
 }
 
 // spaceOf is the space of a challenge that can be answered here, or nil.
@@ -159,7 +163,7 @@ func (p *password) spaceOf(a *attempt, c Challenge) (*space, error) {
 	}
 	switch strings.ToLower(c.Scheme) {
 	case "basic":
-		if p.c.NoBasic || !p.c.InsecureBasic && !confidential(a.origin) || strings.Contains(p.c.User, ":") {
+		if p.c.NoBasic || !p.c.InsecureBasic && !a.origin.confidential() || strings.Contains(p.c.User, ":") {
 			return nil, nil
 		}
 		return &space{realm: realm, level: level, under: []string{folderOf(a.path)}}, nil
@@ -179,11 +183,11 @@ func folderOf(path string) string { return path[:strings.LastIndexByte(path, '/'
 
 // domainOf is the paths of this origin that a Digest challenge says that it is for; all
 // where it says none (RFC 7616 s3.3).
-func domainOf(c Challenge, origin string) (under []string) {
+func domainOf(c Challenge, of origin) (under []string) {
 	domain, _ := c.Param("domain")
 	for _, text := range strings.Fields(domain) {
 		u, err := url.Parse(text)
-		if err != nil || u.IsAbs() && originOf(u) != origin || !strings.HasPrefix(u.Path, "/") {
+		if err != nil || u.IsAbs() && originOf(u) != of || !strings.HasPrefix(u.Path, "/") {
 			continue
 		}
 		if under = append(under, pathOf(u)); len(under) == maxSpaces {
@@ -248,6 +252,9 @@ func (p *password) keep(done *answered) {
 	if len(p.spaces) > 0 && p.spaces[0] == done.space {
 		return
 	}
+	if !done.fresh && !slices.Contains(p.spaces, done.space) {
+		return // forgotten or followed by another while the answer was on its way
+	}
 	for i, s := range p.spaces {
 		if s == done.space {
 			p.spaces = slices.Delete(p.spaces, i, i+1)
@@ -311,7 +318,7 @@ func (p *password) learn(a *attempt, sent string, challenges []Challenge) error 
 		}
 		if stale, _ := c.Param("stale"); sent != "" && !strings.EqualFold(stale, "true") {
 			scheme, _, _ := strings.Cut(sent, " ")
-			if strings.EqualFold(scheme, c.Scheme) && !p.older(c) {
+			if strings.EqualFold(scheme, c.Scheme) && !p.older() {
 				p.judge(&answered{space: s, fresh: true}, []string{c.String()})
 				p.mu.Lock()
 				p.spaces = nil // nor does the next CONNECT bring it
@@ -329,7 +336,7 @@ func (p *password) learn(a *attempt, sent string, challenges []Challenge) error 
 
 // older reports whether the nonce that was used was of an earlier exchange: it was
 // counted before.
-func (p *password) older(Challenge) bool {
+func (p *password) older() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.spaces) > 0 && p.spaces[0].digest != nil && p.spaces[0].digest.used() > 1

@@ -86,7 +86,7 @@ func storeOf(t testing.TB, where string) durward.TokenStore {
 
 func sharedTokens(t testing.TB, server, where string) durward.Source {
 	return durward.Tokens(durward.TokensConfig{
-		Origins: []string{server}, Store: storeOf(t, where), Next: durward.OAuth{TokenURL: server + "/token", ClientID: "c"}.Refresh,
+		Origins: []string{server}, Store: storeOf(t, where), Next: (&durward.OAuth{TokenURL: server + "/token", ClientID: "c"}).Refresh,
 	})
 }
 

@@ -3,7 +3,6 @@ package durward
 import (
 	"crypto/tls"
 	"net/http"
-	"strings"
 )
 
 // CertificateConfig is what [Certificate] is made of.
@@ -23,7 +22,7 @@ func Certificate(c CertificateConfig) Source {
 }
 
 type certificate struct {
-	origin string
+	origin origin
 	wrong  error
 	get    func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
@@ -32,7 +31,7 @@ func (c *certificate) mistakes() (all []string) {
 	switch {
 	case c.wrong != nil:
 		all = append(all, "Origin: "+c.wrong.Error())
-	case !strings.HasPrefix(c.origin, "https:"):
+	case c.origin.scheme != "https":
 		all = append(all, "Origin: a certificate is shown by https alone")
 	}
 	if c.get == nil {
@@ -67,7 +66,7 @@ func Key(c KeyConfig) Source {
 
 type apiKeySource struct {
 	c      KeyConfig
-	origin string
+	origin origin
 	wrong  error
 }
 
@@ -75,7 +74,7 @@ func (k *apiKeySource) mistakes() (all []string) {
 	switch {
 	case k.wrong != nil:
 		all = append(all, "Origin: "+k.wrong.Error())
-	case !k.c.InsecureHTTP && !confidential(k.origin):
+	case !k.c.InsecureHTTP && !k.origin.confidential():
 		all = append(all, "Origin: over plain http everybody on the way can read the key: use https, or say InsecureHTTP")
 	}
 	if (Credentials{Scheme: "Bearer", Token68: k.c.Key}).Valid() != nil || k.c.Key == "" {
@@ -90,7 +89,7 @@ func (k *apiKeySource) Authorize(r *http.Request, offered []Challenge) error {
 
 func (k *apiKeySource) answer(a *attempt, offered []Challenge) error {
 	switch {
-	case a.origin != k.origin || k.origin == "" || offered != nil:
+	case a.origin != k.origin || k.origin == (origin{}) || offered != nil:
 		return ErrNoAnswer // what was refused has nothing to follow it
 	case !k.c.AsBearer:
 		a.r.Header["X-Api-Key"] = []string{k.c.Key}

@@ -57,7 +57,7 @@ func TestTransportPlainHTTP(t *testing.T) {
 	if _, err := SignIn(t.Context(), TokensConfig{Server: far}, "ada", "secret"); err == nil || !strings.Contains(err.Error(), "plain http") {
 		t.Errorf("SignIn over plain http: %v", err)
 	}
-	if _, err := (OAuth{TokenURL: far + "/token", ClientID: "c", Secret: "s"}).ClientCredentials(t.Context(), Token{}); err == nil || !strings.Contains(err.Error(), "plain http") {
+	if _, err := (&OAuth{TokenURL: far + "/token", ClientID: "c", Secret: "s"}).ClientCredentials(t.Context(), Token{}); err == nil || !strings.Contains(err.Error(), "plain http") {
 		t.Errorf("OAuth over plain http: %v", err)
 	}
 }

@@ -43,6 +43,11 @@ func (t Token) fresh(now time.Time) bool {
 	return t.Access != "" && (t.Expires.IsZero() || now.Before(t.Expires) || now.Before(t.Received))
 }
 
+// sendable reports whether there is a scheme for the token; none said is Bearer.
+func (t Token) sendable() bool {
+	return t.Type == "" || strings.EqualFold(t.Type, "Bearer") || strings.EqualFold(t.Type, "DPoP")
+}
+
 // TokenStore keeps a token for all processes that share it.
 type TokenStore interface {
 	// Load returns what is stored; the zero Token where nothing is.
@@ -108,6 +113,13 @@ type ProofRequest struct {
 	Nonce  string // that the server asked for; empty for none
 }
 
+// provedURL is a URL as a proof names it, htu (RFC 9449 s4.2).
+func provedURL(u *url.URL) string {
+	plain := *u
+	plain.RawQuery, plain.ForceQuery, plain.Fragment, plain.RawFragment, plain.User = "", false, "", "", nil
+	return plain.String()
+}
+
 // ErrSignedOut says that there is no token and that none can be had until somebody
 // signs in.
 var ErrSignedOut = errors.New("durward: signed out")
@@ -139,7 +151,7 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // What counts is expires_in (RFC 6749 s5.1), by this machine's clock from the moment
 // of asking, so that a clock that is wrong does no harm.
 func Tokens(c TokensConfig) Source {
-	t := &tokens{c: c, now: c.Now, nonces: make(map[string]string)}
+	t := &tokens{c: c, now: c.Now, nonces: make(map[origin]string)}
 	if t.now == nil {
 		t.now = time.Now
 	}
@@ -150,12 +162,12 @@ func Tokens(c TokensConfig) Source {
 		t.c.Store = new(MemoryStore)
 	}
 	for _, text := range c.Origins {
-		origin, err := parseOrigin(text)
+		o, err := parseOrigin(text)
 		if err != nil {
 			t.wrong = append(t.wrong, "Origins: "+err.Error())
 			continue
 		}
-		t.origins = append(t.origins, origin)
+		t.origins = append(t.origins, o)
 	}
 	if (c.Server == "") == (c.Next == nil) {
 		t.wrong = append(t.wrong, "one of Server and Next is wanted")
@@ -176,7 +188,7 @@ func Tokens(c TokensConfig) Source {
 type tokens struct {
 	c       TokensConfig // with defaults filled in
 	now     func() time.Time
-	origins []string
+	origins []origin
 	server  *server // nil where Next is the application's
 	wrong   []string
 
@@ -188,7 +200,7 @@ type tokens struct {
 	retry   time.Time  // no other before this
 	pause   time.Duration
 	unsaved *successor        // that Save or the store has not taken yet
-	nonces  map[string]string // by origin, what it last asked for in DPoP proofs
+	nonces  map[origin]string // by origin, what it last asked for in DPoP proofs
 }
 
 // heldToken is a token in use.
@@ -213,9 +225,9 @@ func (t *tokens) mistakes() (all []string) {
 	if len(t.c.Origins) == 0 && t.c.Server == "" {
 		all = append(all, "Origins is empty: nobody would get a token")
 	}
-	for _, origin := range t.origins {
-		if !t.c.InsecureHTTP && !confidential(origin) {
-			all = append(all, fmt.Sprintf("%s: over plain http everybody on the way can read tokens: use https, or say InsecureHTTP", origin))
+	for _, o := range t.origins {
+		if !t.c.InsecureHTTP && !o.confidential() {
+			all = append(all, fmt.Sprintf("%s: over plain http everybody on the way can read tokens: use https, or say InsecureHTTP", o))
 		}
 	}
 	return all
@@ -267,7 +279,7 @@ func (t *tokens) answer(a *attempt, offered []Challenge) error {
 func (t *tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.held, t.retry = nil, time.Time{}
+	t.held, t.flight, t.retry = nil, nil, time.Time{} // what is under way may be without it
 }
 
 func (h *heldToken) bound() bool { return strings.EqualFold(h.Type, "DPoP") }
@@ -276,14 +288,13 @@ func (h *heldToken) bound() bool { return strings.EqualFold(h.Type, "DPoP") }
 func (t *tokens) put(a *attempt, h *heldToken) error {
 	a.r.Header["Authorization"] = h.field
 	if !h.bound() {
+		delete(a.r.Header, "Dpop") // where the one that was refused was bound
 		return nil
 	}
 	if t.c.Prove == nil {
 		return errors.New("durward: the token is bound to a DPoP key and Prove is nil")
 	}
-	u := *a.r.URL
-	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment, u.User = "", false, "", "", nil // RFC 9449 s4.2: htu
-	proof, err := t.c.Prove(ProofRequest{Method: a.r.Method, URL: u.String(), Token: h.Access, Nonce: t.nonce(a.origin)})
+	proof, err := t.c.Prove(ProofRequest{Method: a.r.Method, URL: provedURL(a.r.URL), Token: h.Access, Nonce: t.nonce(a.origin)})
 	if err != nil {
 		return fmt.Errorf("durward: DPoP proof: %w", err)
 	}
@@ -291,10 +302,10 @@ func (t *tokens) put(a *attempt, h *heldToken) error {
 	return nil
 }
 
-func (t *tokens) nonce(origin string) string {
+func (t *tokens) nonce(of origin) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.nonces[origin]
+	return t.nonces[of]
 }
 
 // observe takes the nonce that the next proof is to have (RFC 9449 s8.2).
@@ -399,8 +410,11 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 				}
 				return Token{}, err
 			}
-			if next.Access == "" {
+			switch {
+			case next.Access == "":
 				return Token{}, errors.New("durward: Next returned neither a token nor an error")
+			case !next.sendable():
+				return Token{}, fmt.Errorf("durward: Next returned a token of type %q: Bearer and DPoP can be sent", next.Type)
 			}
 			t.mu.Lock()
 			t.unsaved = &successor{stored, next}
@@ -433,20 +447,21 @@ const (
 func (t *tokens) land(f *flight, next Token, err error) {
 	t.mu.Lock()
 	now := t.now()
-	t.flight = nil
 	tell := false
-	switch {
-	case err == nil:
+	if f.err = err; err == nil {
 		f.held = &heldToken{Token: next, ahead: aheadOf(next), field: []string{"Bearer " + next.Access}}
 		if f.held.bound() {
 			f.held.field[0] = "DPoP " + next.Access
 		}
+	}
+	switch {
+	case t.flight != f: // somebody has looked for more since it began
+	case err == nil:
 		t.held, t.out, t.failed, t.retry, t.pause = f.held, nil, nil, time.Time{}, 0
 	case errors.Is(err, ErrSignedOut):
 		tell = t.out == nil
 		t.held, t.unsaved, t.out, t.failed, t.pause = nil, nil, err, err, 0
 		t.retry = now.Add(shortestPause) // somebody may have signed in by then, in this store
-		f.err = err
 	default:
 		t.pause = min(max(2*t.pause, shortestPause), longestPause)
 		wait := t.pause
@@ -454,7 +469,9 @@ func (t *tokens) land(f *flight, next Token, err error) {
 			wait = max(wait, min(asked.After, longestWait))
 		}
 		t.failed, t.retry = err, now.Add(wait)
-		f.err = err
+	}
+	if t.flight == f {
+		t.flight = nil
 	}
 	t.mu.Unlock()
 	if tell && t.c.OnSignedOut != nil {
@@ -478,6 +495,8 @@ func aheadOf(token Token) time.Time {
 
 // MemoryStore keeps a token in this process. The zero MemoryStore is empty.
 type MemoryStore struct {
+	changing sync.Mutex // held while a token is changed, which may take long
+
 	mu    sync.Mutex
 	token Token
 }
@@ -491,11 +510,18 @@ func (m *MemoryStore) Load(context.Context) (Token, error) {
 
 // Update changes the token.
 func (m *MemoryStore) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	stored, err := m.Load(ctx)
+	if err != nil {
+		return err
+	}
+	next, err := change(ctx, stored)
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next, err := change(ctx, m.token)
-	if err == nil {
-		m.token = next
-	}
-	return err
+	m.token = next
+	return nil
 }

@@ -1,18 +1,21 @@
 package durward
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Transport is the other half of a [Guard]: an [http.RoundTripper] that answers a
@@ -45,26 +48,34 @@ type Transport struct {
 	ProxySources []Source
 
 	// OnStepUp is told that the credentials are good and not enough: the sign-in is too
-	// weak or too old (RFC 9470 s3), or a scope is missing (RFC 6750 s3.1). It returns nil
-	// where more was got, and the request is sent once more. An error ends the request.
-	// Where it is nil the caller gets the response.
+	// weak or too old (RFC 9470 s3), or a scope is missing (RFC 6750 s3.1) that no source
+	// has a token for. It returns nil where more was got, and the request is sent once
+	// more. An error ends the request. Where it is nil the caller gets the response.
+	//
+	// It is called for one request at a time: those that wait meanwhile are sent once more
+	// before it is called for them. It is not to send requests through this Transport.
 	OnStepUp func(ctx context.Context, s StepUp) error
 
 	once     sync.Once
 	mistakes error
 	base     http.RoundTripper
-	byOrigin map[string]http.RoundTripper // where a certificate is shown
+	byOrigin map[origin]http.RoundTripper // where a certificate is shown
 	direct   *http.Transport              // base, where it is one
 	own      []source                     // Sources
 	proxies  []source                     // ProxySources
+
+	stepping chan struct{} // holds one element while OnStepUp is called
+	steps    atomic.Int64  // how often it got more
 }
 
 // Source holds credentials for some origins.
 type Source interface {
 	// Authorize puts credentials into the header of r, the Transport's own copy of a
-	// request. offered is a challenge that the request was refused with as r stands, or
-	// nil before anything was asked. An error that wraps [ErrNoAnswer] says that there are
-	// no credentials here for it; any other ends the request.
+	// request; for a proxy they are Proxy-Authorization. offered is nil before anything was
+	// asked, else a challenge that the request was refused with: then what this source put
+	// in is still there to be seen, and nothing of another's. An error that wraps
+	// [ErrNoAnswer] says that there are no credentials here for it; any other ends the
+	// request.
 	Authorize(r *http.Request, offered []Challenge) error
 }
 
@@ -108,15 +119,15 @@ type source interface {
 // foreign is a source of the application.
 type foreign struct{ Source }
 
-func (foreign) mistakes() []string                       { return nil }
-func (f foreign) answer(a *attempt, c []Challenge) error { return f.Authorize(a.r, c) }
-func (foreign) observe(*attempt, *http.Response) error   { return nil }
+func (*foreign) mistakes() []string                       { return nil }
+func (f *foreign) answer(a *attempt, c []Challenge) error { return f.Authorize(a.r, c) }
+func (*foreign) observe(*attempt, *http.Response) error   { return nil }
 
 func asSource(s Source) source {
 	if own, ok := s.(source); ok {
 		return own
 	}
-	return foreign{s}
+	return &foreign{s}
 }
 
 // authorize is Authorize of the sources of this package.
@@ -128,7 +139,7 @@ func authorize(s source, r *http.Request, offered []Challenge) error {
 // credentials.
 type attempt struct {
 	r      *http.Request // copy that is sent
-	origin string        // whose credentials are wanted
+	origin origin        // whose credentials are wanted
 	field  string        // for them
 	target string        // request target as sent, where it is not that of r
 	path   string        // by which protection spaces are told apart; empty to a proxy
@@ -146,8 +157,9 @@ func (a *attempt) sentTarget() string {
 
 // Bounds of one request.
 const (
-	maxSends   = 6         // whatever is answered
-	maxRefusal = 256 << 10 // octets of a refusal that are read, so that its connection can be used again
+	maxSends     = 6           // whatever is answered
+	maxDrain     = 256 << 10   // octets that are read of a refusal
+	maxDrainTime = time.Second // and how long
 )
 
 // prepare looks for mistakes and makes what is made once.
@@ -172,6 +184,7 @@ func (t *Transport) prepare() error {
 			return own
 		}
 		t.own, t.proxies = each("source", t.Sources), each("proxy source", t.ProxySources)
+		t.stepping = make(chan struct{}, 1)
 		if t.base = t.Base; t.base == nil {
 			t.base = http.DefaultTransport
 		}
@@ -192,7 +205,7 @@ func (t *Transport) prepare() error {
 				mistake("a certificate wants an *http.Transport as Base")
 			default:
 				if t.byOrigin == nil {
-					t.byOrigin = make(map[string]http.RoundTripper)
+					t.byOrigin = make(map[origin]http.RoundTripper)
 				}
 				shows := t.direct.Clone()
 				if shows.TLSClientConfig == nil {
@@ -228,6 +241,10 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
+	if r.URL == nil {
+		closeBody(r)
+		return nil, errors.New("durward: a request without URL")
+	}
 	x := &exchange{t: t, r: r, base: t.base}
 	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}}
 	if shows, ok := t.byOrigin[x.origin.at.origin]; ok {
@@ -257,52 +274,62 @@ type exchange struct {
 	r      *http.Request // the caller's
 	base   http.RoundTripper
 	origin side
-	proxy  side // empty where there is none, or where it is asked by CONNECT
+	proxy  *side // nil where there is none, or where it is asked by CONNECT
+	steps  int64 // of the Transport when the request was last sent
 }
 
 // side is one of the two that may ask for credentials.
 type side struct {
 	sources []source
 	at      attempt
-	refused []string // what was sent and refused
-	scopes  []string // of the challenges that were answered
-	once    [4]bool  // what was done and is not done again
+	refused []http.Header // what was sent and refused
+	scopes  []string      // of the challenges that were answered
+	once    [4]bool       // what was done and is not done again
 }
 
-// What a side does once for each request.
+// What is done once for each request.
 const (
 	renewed   = iota // credentials that had ended or were revoked, got anew
 	newNonce         // a nonce that was asked for
 	unstale          // a nonce instead of a stale one
-	steppedUp        // more asked of the person
+	steppedUp        // more asked of the person, or of a source
 )
 
 // run sends the request until nothing is left to answer.
 func (x *exchange) run() (*http.Response, error) {
-	r := x.copy()
+	r := x.copy(x.r.Header)
 	err := x.origin.ahead(r)
-	if err == nil {
+	if err == nil && x.proxy != nil {
 		err = x.proxy.ahead(r)
 	}
 	if err != nil {
 		closeBody(r)
 		return nil, err
 	}
+	var tunnels [4]bool // why a CONNECT was sent again
 	for sends := 1; ; sends++ {
+		x.steps = x.t.steps.Load()
 		resp, err := x.base.RoundTrip(r)
 		if err != nil {
 			refused, asked := errors.AsType[*proxyRefusal](err)
-			if !asked || sends == maxSends || !refused.again || x.proxy.once[refused.reason] || !x.replayable() {
+			if !asked || sends == maxSends || !refused.again || tunnels[refused.reason] || !x.replayable() {
 				return nil, err
 			}
 			// Nothing was sent: the tunnel was refused. Its credentials are ready now.
-			x.proxy.once[refused.reason] = true
-			if r, err = x.again(r); err != nil {
+			tunnels[refused.reason] = true
+			if r, err = x.again(x.copy(r.Header)); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err := errors.Join(x.origin.observe(resp), x.proxy.observe(resp)); err != nil {
+		if resp == nil {
+			return nil, fmt.Errorf("durward: Base (%T) returned neither a response nor an error", x.base)
+		}
+		if resp.Body == nil {
+			resp.Body = http.NoBody
+		}
+		resp.Request = x.r // as the caller made it, and without what a source has put in
+		if err := x.observe(resp); err != nil {
 			_ = resp.Body.Close()
 			return nil, err
 		}
@@ -313,7 +340,7 @@ func (x *exchange) run() (*http.Response, error) {
 		if next == nil && err == nil {
 			return resp, nil
 		}
-		_ = resp.Body.Close()
+		drop(resp)
 		if err != nil {
 			return nil, err
 		}
@@ -321,13 +348,22 @@ func (x *exchange) run() (*http.Response, error) {
 	}
 }
 
-// copy is the request as it is sent: its header may be changed.
-func (x *exchange) copy() *http.Request {
+// drop reads the rest of a response that nobody wants, so that its connection can be
+// used again: not too much of it, and not for long.
+func drop(resp *http.Response) {
+	late := time.AfterFunc(maxDrainTime, func() { _ = resp.Body.Close() })
+	defer late.Stop()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	_ = resp.Body.Close()
+}
+
+// copy is the request with a header, which may be changed.
+func (x *exchange) copy(header http.Header) *http.Request {
 	r := new(http.Request)
 	*r = *x.r
-	r.Header = make(http.Header, len(x.r.Header)+2)
-	for name, values := range x.r.Header {
-		r.Header[name] = values
+	r.Header = make(http.Header, len(header)+2)
+	for name, values := range header {
+		r.Header[name] = values[:len(values):len(values)] // what is added to one copy is in no other
 	}
 	return r
 }
@@ -337,14 +373,8 @@ func (x *exchange) replayable() bool {
 	return x.r.Body == nil || x.r.Body == http.NoBody || x.r.GetBody != nil
 }
 
-// again is the request as it was last sent, ready to be sent once more.
-func (x *exchange) again(last *http.Request) (*http.Request, error) {
-	r := x.copy()
-	for _, field := range []string{"Authorization", "Dpop", "Proxy-Authorization", "X-Api-Key"} {
-		if v, ok := last.Header[field]; ok {
-			r.Header[field] = v
-		}
-	}
+// again gives a copy the body anew.
+func (x *exchange) again(r *http.Request) (*http.Request, error) {
 	if x.r.Body != nil && x.r.Body != http.NoBody {
 		body, err := x.r.GetBody()
 		if err != nil {
@@ -355,26 +385,9 @@ func (x *exchange) again(last *http.Request) (*http.Request, error) {
 	return r, nil
 }
 
-// after is again for an answer to one side. What the origin refuses the proxy has passed
-// on, so that the proxy wants an answer of its own to the next one: a count of a nonce is
-// not sent twice (RFC 7616 s3.4). The origin has seen nothing of what the proxy refuses.
-func (x *exchange) after(last *http.Request, s *side) (*http.Request, error) {
-	r, err := x.again(last)
-	if err != nil || s == &x.proxy || x.proxy.at.from == nil {
-		return r, err
-	}
-	delete(r.Header, x.proxy.at.field)
-	x.proxy.at.from = nil
-	if err := x.proxy.ahead(r); err != nil {
-		closeBody(r)
-		return nil, err
-	}
-	return r, nil
-}
-
 // ahead puts credentials into r before anything was asked.
 func (s *side) ahead(r *http.Request) error {
-	s.at.r = r
+	s.at.r, s.at.from = r, nil
 	for _, one := range s.sources {
 		switch err := one.answer(&s.at, nil); {
 		case err == nil:
@@ -387,128 +400,179 @@ func (s *side) ahead(r *http.Request) error {
 	return nil
 }
 
-// observe shows the response to the source that has answered.
-func (s *side) observe(resp *http.Response) error {
-	if s.at.from == nil {
-		return nil
+// observe shows a response to the sources that have answered. What the proxy refuses the
+// origin has not seen.
+func (x *exchange) observe(resp *http.Response) error {
+	if s := x.proxy; s != nil {
+		if s.at.from != nil {
+			if err := s.at.from.observe(&s.at, resp); err != nil {
+				return err
+			}
+		}
+		if resp.StatusCode == http.StatusProxyAuthRequired {
+			return nil
+		}
 	}
-	return s.at.from.observe(&s.at, resp)
-}
-
-// shown is the credentials of r, by which it is known that they are the same again.
-func shown(r *http.Request, field string) string {
-	return strings.Join(r.Header[field], "\n") + "\n" + strings.Join(r.Header["X-Api-Key"], "\n") + "\n" + strings.Join(r.Header["Dpop"], "\n")
+	if s := &x.origin; s.at.from != nil {
+		return s.at.from.observe(&s.at, resp)
+	}
+	return nil
 }
 
 // answer returns the request with what resp asks for, or nil where it is not to be
 // answered.
-func (x *exchange) answer(r *http.Request, resp *http.Response) (*http.Request, error) {
-	var s *side
-	var lines []string
+func (x *exchange) answer(r *http.Request, resp *http.Response) (next *http.Request, err error) {
+	s, who, lines := &x.origin, "server", resp.Header["Www-Authenticate"]
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		s, lines = &x.origin, resp.Header["Www-Authenticate"]
 	case http.StatusProxyAuthRequired:
-		s, lines = &x.proxy, resp.Header["Proxy-Authenticate"]
+		s, who, lines = x.proxy, "proxy", resp.Header["Proxy-Authenticate"]
+	default:
+		return nil, nil
 	}
-	if s == nil || len(s.sources) == 0 || len(lines) == 0 || !x.replayable() {
+	if s == nil || len(s.sources) == 0 || len(lines) == 0 || !x.replayable() || own(s, x.r.URL) {
 		return nil, nil
 	}
 	// What stands before a mistake is as good as without it.
 	challenges, _ := ParseChallenges(lines)
-	wanted := moreWanted(resp.StatusCode, challenges)
-	if wanted == nil && (resp.StatusCode == http.StatusForbidden || own(s, x.r.URL)) {
+	more := moreWanted(challenges)
+	switch {
+	case more != nil && (resp.StatusCode == http.StatusForbidden || !lacksScope(*more)):
+		next, err = x.stepUp(r, *more)
+	case resp.StatusCode == http.StatusForbidden:
 		return nil, nil
+	default:
+		// Image registries want more scope by 401: a source may have a token for it.
+		if next, err = x.another(s, r, challenges); next == nil && err == nil && more != nil {
+			next, err = x.stepUp(r, *more)
+		}
 	}
-	setAside(resp)
-	if wanted != nil {
-		return x.stepUp(r, *wanted)
+	if err != nil && x.r.Context().Err() == nil {
+		err = fmt.Errorf("durward: the %s wants %s: %w", who, schemesOf(challenges), err)
 	}
-	s.refused = append(s.refused, shown(r, s.at.field))
+	if next == nil || err != nil {
+		return nil, err
+	}
+	return x.again(next)
+}
+
+// another returns the request with an answer to the strongest of the challenges that a
+// source can answer, or nil.
+func (x *exchange) another(s *side, last *http.Request, challenges []Challenge) (*http.Request, error) {
+	s.refused = append(s.refused, last.Header)
 	slices.SortStableFunc(challenges, func(a, b Challenge) int { return challengeStrength(b) - challengeStrength(a) })
 	for _, c := range challenges {
-		if !s.mayAnswer(c) {
+		what, may := s.mayAnswer(c)
+		if !may {
 			continue
 		}
 		for _, one := range s.sources {
-			next, err := x.after(r, s)
+			a := s.at
+			if one != a.from {
+				a.state = nil
+			}
+			a.r = x.without(last, s, one)
+			err := one.answer(&a, []Challenge{c})
+			if err == nil && slices.ContainsFunc(s.refused, func(h http.Header) bool { return s.same(h, a.r.Header) }) {
+				err = ErrNoAnswer // RFC 9110 s15.5.2: what was refused is not sent again
+			}
+			if errors.Is(err, ErrNoAnswer) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
-			a := s.at
-			a.r = next
-			err = one.answer(&a, []Challenge{c})
-			if err == nil && slices.Contains(s.refused, shown(next, a.field)) {
-				err = ErrNoAnswer // RFC 9110 s15.5.2: what was refused is not sent again
+			if what >= 0 {
+				s.once[what] = true
 			}
-			if err == nil {
-				a.from = one
-				s.at = a
-				if scope, ok := c.Param("scope"); ok {
-					s.scopes = append(s.scopes, scope)
-				}
-				return next, nil
+			if scope, ok := c.Param("scope"); ok {
+				s.scopes = append(s.scopes, scope)
 			}
-			closeBody(next)
-			if !errors.Is(err, ErrNoAnswer) {
-				return nil, err
-			}
+			a.from = one
+			s.at = a
+			return a.r, x.renewProxy(s, a.r)
 		}
 	}
 	return nil, nil
 }
 
-// setAside reads the body of a refusal, of which the caller reads the same should it
-// stand. What a source asks for meanwhile may have to wait for its connection.
-func setAside(resp *http.Response) {
-	body := resp.Body
-	read, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a body that failed fails again
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(read), body), body}
+// without is the request as it was last sent, without what another source than one has
+// answered to a side: that was refused. What the origin was sent stays where it is the
+// proxy that refuses.
+func (x *exchange) without(last *http.Request, s *side, one source) *http.Request {
+	switch {
+	case s.at.from == one:
+		return x.copy(last.Header)
+	case s == x.proxy:
+		r := x.copy(last.Header)
+		delete(r.Header, s.at.field)
+		return r
+	}
+	return x.copy(x.r.Header)
 }
 
-// mayAnswer counts what is done once. A challenge without a reason is answered where
-// it is new or the credentials are.
-func (s *side) mayAnswer(c Challenge) bool {
+// renewProxy gives a request that is for the origin another answer to the proxy, which has
+// passed on the one that the origin refused: a count of a nonce is not sent twice
+// (RFC 7616 s3.4).
+func (x *exchange) renewProxy(s *side, r *http.Request) error {
+	if s == x.proxy || x.proxy == nil || x.proxy.at.from == nil {
+		return nil
+	}
+	delete(r.Header, x.proxy.at.field)
+	return x.proxy.ahead(r)
+}
+
+// same reports whether two headers hold the same for one side.
+func (s *side) same(a, b http.Header) bool {
+	for _, h := range []*http.Header{&a, &b} {
+		if s.at.field != "Proxy-Authorization" {
+			*h = maps.Clone(*h)
+			delete(*h, "Proxy-Authorization")
+		}
+	}
+	return maps.EqualFunc(a, b, slices.Equal)
+}
+
+// mayAnswer reports whether a challenge is to be answered, and what is done by it that is
+// done once; -1 for nothing. One without a reason is answered where it is new or the
+// credentials are.
+func (s *side) mayAnswer(c Challenge) (what int, may bool) {
 	reason, _ := c.Param("error")
 	stale, _ := c.Param("stale")
-	what := -1
 	switch {
 	case reason == "invalid_token":
 		what = renewed
 	case reason == "use_dpop_nonce": // RFC 9449 s9
 		what = newNonce
-	case reason == "insufficient_scope": // image registries say so by 401: a source may have a token for that scope
+	case reason == "insufficient_scope":
 		if scope, _ := c.Param("scope"); slices.Contains(s.scopes, scope) {
-			return false // which is what was got
+			return 0, false // which is what was got
 		}
 		what = steppedUp
 	case reason != "":
-		return false
+		return 0, false
 	case strings.EqualFold(stale, "true"): // RFC 7616 s3.3
 		what = unstale
+	default:
+		return -1, true
 	}
-	if what >= 0 {
-		if s.once[what] {
-			return false
-		}
-		s.once[what] = true
-	}
-	return true
+	return what, !s.once[what]
 }
 
-// moreWanted is the challenge that says that the credentials are good and not enough.
-func moreWanted(status int, challenges []Challenge) *Challenge {
+// moreWanted is the challenge that says that the credentials are good and not enough
+// (RFC 9470 s3, RFC 6750 s3.1).
+func moreWanted(challenges []Challenge) *Challenge {
 	for i, c := range challenges {
-		reason, _ := c.Param("error")
-		if status == http.StatusUnauthorized && reason == "insufficient_user_authentication" || // RFC 9470 s3
-			status == http.StatusForbidden && reason == "insufficient_scope" { // RFC 6750 s3.1
+		if reason, _ := c.Param("error"); reason == "insufficient_user_authentication" || lacksScope(c) {
 			return &challenges[i]
 		}
 	}
 	return nil
+}
+
+func lacksScope(c Challenge) bool {
+	reason, _ := c.Param("error")
+	return reason == "insufficient_scope"
 }
 
 // stepUp asks for more, and then sends what is there now.
@@ -517,29 +581,34 @@ func (x *exchange) stepUp(r *http.Request, c Challenge) (*http.Request, error) {
 	if x.t.OnStepUp == nil || s.once[steppedUp] {
 		return nil, nil
 	}
-	s.once[steppedUp] = true
-	want := StepUp{Request: x.r, Challenge: c}
-	acr, _ := c.Param("acr_values")
-	scope, _ := c.Param("scope")
-	want.ACRValues, want.Scopes = strings.Fields(acr), strings.Fields(scope)
-	want.MaxAge, _ = c.Param("max_age")
-	if err := x.t.OnStepUp(x.r.Context(), want); err != nil {
-		return nil, fmt.Errorf("durward: more is wanted than these credentials: %w", err)
+	select {
+	case x.t.stepping <- struct{}{}:
+		defer func() { <-x.t.stepping }()
+	case <-x.r.Context().Done():
+		return nil, x.r.Context().Err()
 	}
-	for _, one := range s.sources {
-		if t, ok := one.(interface{ reload() }); ok {
-			t.reload()
+	if x.t.steps.Load() == x.steps { // else another request has got more meanwhile
+		s.once[steppedUp] = true
+		want := StepUp{Request: x.r, Challenge: c}
+		acr, _ := c.Param("acr_values")
+		scope, _ := c.Param("scope")
+		want.ACRValues, want.Scopes = strings.Fields(acr), strings.Fields(scope)
+		want.MaxAge, _ = c.Param("max_age")
+		if err := x.t.OnStepUp(x.r.Context(), want); err != nil {
+			return nil, fmt.Errorf("more than these credentials: %w", err)
+		}
+		x.t.steps.Add(1)
+		for _, one := range s.sources {
+			if t, ok := one.(interface{ reload() }); ok {
+				t.reload()
+			}
 		}
 	}
-	next, err := x.after(r, s)
-	if err != nil {
-		return nil, err
-	}
+	next := x.without(r, s, nil)
 	if err := s.ahead(next); err != nil {
-		closeBody(next)
 		return nil, err
 	}
-	return next, nil
+	return next, x.renewProxy(s, next)
 }
 
 // own reports whether a request is to the endpoints that a source itself signs in and
@@ -573,58 +642,60 @@ func challengeStrength(c Challenge) int {
 
 var weakestHash = []string{"MD5", "SHA-256", "SHA-512-256"}
 
-// originOf is scheme, host and port of a URL in one spelling (RFC 9110 s4.3.1), or
-// empty where it has none.
-func originOf(u *url.URL) string {
-	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
-	if host == "" || scheme != "http" && scheme != "https" {
-		return ""
+// origin is scheme, host and port in one spelling (RFC 9110 s4.3.1); the zero origin is
+// none.
+type origin struct{ scheme, host, port string }
+
+// String is the origin with its port.
+func (o origin) String() string { return o.scheme + "://" + net.JoinHostPort(o.host, o.port) }
+
+// originOf is the origin of a URL, or none where it has none.
+func originOf(u *url.URL) origin {
+	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()}
+	switch {
+	case o.host == "":
+		return origin{}
+	case o.port != "":
+	case o.scheme == "https":
+		o.port = "443"
+	case o.scheme == "http":
+		o.port = "80"
 	}
-	if port == "" {
-		if port = "443"; scheme == "http" {
-			port = "80"
-		}
+	if o.scheme != "http" && o.scheme != "https" {
+		return origin{}
 	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return scheme + "://" + host + ":" + port
+	return o
 }
 
 // parseOrigin reads an origin of a configuration: scheme, host and port alone.
-func parseOrigin(text string) (string, error) {
+func parseOrigin(text string) (origin, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("%q is no URL", text)
+		return origin{}, fmt.Errorf("%q is no URL", text)
 	}
 	if u.User != nil {
-		return "", errors.New("holds a user name: that belongs into User, and a password into no URL")
+		return origin{}, errors.New("holds a user name: that belongs into User, and a password into no URL")
 	}
 	if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%q is more than an origin: scheme, host and port alone", text)
+		return origin{}, fmt.Errorf("%q is more than an origin: scheme, host and port alone", text)
 	}
-	origin := originOf(u)
-	if origin == "" {
-		return "", fmt.Errorf("%q is no origin, such as https://api.example.com", text)
+	o := originOf(u)
+	if o == (origin{}) {
+		return origin{}, fmt.Errorf("%q is no origin, such as https://api.example.com", text)
 	}
-	return origin, nil
+	return o, nil
 }
 
 // confidential reports whether what is sent to an origin cannot be read on its way: it goes
 // by TLS, or does not leave the machine.
-func confidential(origin string) bool {
-	u, err := url.Parse(origin)
-	if err != nil {
-		return false
-	}
-	if u.Scheme == "https" {
+func (o origin) confidential() bool {
+	if o.scheme == "https" {
 		return true
 	}
-	host := u.Hostname()
-	if addr, err := netip.ParseAddr(host); err == nil {
+	if addr, err := netip.ParseAddr(o.host); err == nil {
 		return addr.Unmap().IsLoopback()
 	}
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761 s6.3
+	return o.host == "localhost" || strings.HasSuffix(o.host, ".localhost") // RFC 6761 s6.3
 }
 
 // pathOf is the path by which protection spaces are told apart.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // throughProxy returns a copy of h that answers the proxy where a tunnel is asked for.
@@ -69,18 +70,29 @@ func (e *proxyRefusal) Error() string {
 
 // schemesOf names the schemes of challenges for people.
 func schemesOf(challenges []Challenge) string {
-	text := ""
-	for _, c := range challenges {
-		if text != "" {
-			text += " or "
+	const most = 8
+	var all []string
+	for i, c := range challenges {
+		if i == most {
+			all = append(all, fmt.Sprintf("one of %d others", len(challenges)-most))
+			break
 		}
-		realm, _ := c.Param("realm")
-		text += fmt.Sprintf("%s (realm %q)", c.Scheme, realm)
+		var said []string
+		for _, name := range []string{"realm", "algorithm", "error", "scope"} {
+			if value, ok := c.Param(name); ok {
+				said = append(said, fmt.Sprintf("%s %q", name, printable(value)))
+			}
+		}
+		text := printable(c.Scheme)
+		if len(said) > 0 {
+			text += " (" + strings.Join(said, ", ") + ")"
+		}
+		all = append(all, text)
 	}
-	if text == "" {
+	if len(all) == 0 {
 		return "what it does not say"
 	}
-	return text
+	return strings.Join(all, " or ")
 }
 
 // tunnelRefused lets a source learn what the proxy asked for, so that the next CONNECT
@@ -121,6 +133,6 @@ func (x *exchange) findProxy() error {
 	if host == "" {
 		host = x.r.URL.Host
 	}
-	x.proxy = side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
+	x.proxy = &side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
 	return nil
 }

@@ -105,7 +105,7 @@ func TestTransportUserBeyondASCII(t *testing.T) {
 
 // scoped is a source that has a token for any scope.
 type scoped struct {
-	origin string
+	origin origin
 	asked  []string
 }
 

@@ -91,7 +91,7 @@ func waiters(n int) (calls int64, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer s.Close()
-	c := durward.Client(durward.Tokens(durward.TokensConfig{Origins: []string{s.URL}, Next: durward.OAuth{TokenURL: s.URL, ClientID: "c"}.ClientCredentials}))
+	c := durward.Client(durward.Tokens(durward.TokensConfig{Origins: []string{s.URL}, Next: (&durward.OAuth{TokenURL: s.URL, ClientID: "c"}).ClientCredentials}))
 	var all sync.WaitGroup
 	var heard atomic.Int64
 	for range n {
