@@ -118,7 +118,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	if cnonce == "" {
 		cnonce = newCnonce()
 	}
-	answer := digestAnswer{uri: a.sentTarget(), nonce: nonce, nc: fmt.Sprintf("%08x", count), cnonce: cnonce, qop: d.qop}
+	answer := digestAnswer{uri: a.target(), nonce: nonce, nc: fmt.Sprintf("%08x", count), cnonce: cnonce, qop: d.qop}
 	var body []byte
 	if d.qop == "auth-int" {
 		var err error
@@ -211,7 +211,7 @@ func (d *digestClient) learn(a *attempt, done *answered, lines []string) error {
 		d.mu.Lock()
 		secret, current := d.secret, d.nonce == done.nonce
 		d.mu.Unlock()
-		answer := digestAnswer{uri: a.sentTarget(), nonce: done.nonce, nc: nc, cnonce: cnonce, qop: "auth"}
+		answer := digestAnswer{uri: a.target(), nonce: done.nonce, nc: nc, cnonce: cnonce, qop: "auth"}
 		if current && subtle.ConstantTimeCompare(answer.answer(nil, d.algorithm, secret, "", nil), []byte(strings.ToLower(proof))) == 0 {
 			return errForged
 		}

@@ -124,7 +124,7 @@ func (p *password) ahead(a *attempt) error {
 	var found *space
 	nearest := -1
 	for _, s := range p.spaces {
-		if reach := s.reach(a.path); reach > nearest {
+		if reach := s.reach(a.path()); reach > nearest {
 			found, nearest = s, reach
 		}
 	}
@@ -137,7 +137,7 @@ func (p *password) ahead(a *attempt) error {
 }
 
 // reach is the length of what a path begins with that makes it one of a space; -1 where
-// nothing does. A proxy has one space.
+// nothing does.
 func (s *space) reach(path string) int {
 	longest := -1
 	for _, prefix := range s.under {
@@ -166,7 +166,7 @@ func (p *password) spaceOf(a *attempt, c Challenge) (*space, error) {
 		if p.c.NoBasic || !p.c.InsecureBasic && !a.origin.confidential() || strings.Contains(p.c.User, ":") {
 			return nil, nil
 		}
-		return &space{realm: realm, level: level, under: []string{folderOf(a.path)}}, nil
+		return &space{realm: realm, level: level, under: []string{folderOf(a.path())}}, nil
 	case "digest":
 		d, err := newDigestClient(c, p.c)
 		if d == nil || err != nil {
@@ -223,7 +223,7 @@ func (p *password) observe(a *attempt, resp *http.Response) error {
 		return nil
 	}
 	status, field := http.StatusUnauthorized, "Authentication-Info"
-	if a.field == "Proxy-Authorization" {
+	if a.toProxy() {
 		status, field = http.StatusProxyAuthRequired, "Proxy-Authentication-Info"
 	}
 	if resp.StatusCode == status {

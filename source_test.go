@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -279,6 +280,151 @@ func TestFileStore(t *testing.T) {
 	}
 	if _, err := os.Stat(f.Path); !os.IsNotExist(err) {
 		t.Errorf("an emptied store: %v", err)
+	}
+}
+
+// What a process left that was killed while it wrote is neither in the way nor kept.
+func TestFileStoreLeft(t *testing.T) {
+	t.Parallel()
+	f := FileStore{Path: filepath.Join(t.TempDir(), "token.json")}
+	aim := filepath.Join(t.TempDir(), "aim")
+	for name, leave := range map[string]func() error{
+		"a file": func() error { return os.WriteFile(f.Path+".new", []byte("half a tok"), 0o644) },
+		"a link": func() error { return os.Symlink(aim, f.Path+".new") },
+	} {
+		if err := leave(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Update(t.Context(), func(context.Context, Token) (Token, error) { return Token{Access: name}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Load(t.Context()); err != nil || got.Access != name {
+			t.Errorf("%s: %v, %v", name, got.Access, err)
+		}
+		if left, err := os.ReadDir(filepath.Dir(f.Path)); err != nil || len(left) != 2 { // and the lock
+			t.Errorf("%s: files %v, %v", name, left, err)
+		}
+	}
+	if _, err := os.Stat(aim); !os.IsNotExist(err) {
+		t.Errorf("a token went where a link led: %v", err)
+	}
+}
+
+// A token can be read while the next one is got.
+func TestMemoryStoreLoadsMeanwhile(t *testing.T) {
+	t.Parallel()
+	m := &MemoryStore{token: Token{Access: "old"}}
+	err := m.Update(t.Context(), func(ctx context.Context, _ Token) (Token, error) {
+		read := make(chan Token)
+		go func() {
+			token, _ := m.Load(ctx)
+			read <- token
+		}()
+		select {
+		case token := <-read:
+			return Token{Access: token.Access + " and new"}, nil
+		case <-time.After(30 * time.Second):
+			return Token{}, errors.New("Load waits for Update")
+		}
+	})
+	if got, _ := m.Load(t.Context()); err != nil || got.Access != "old and new" {
+		t.Errorf("%q, %v", got.Access, err)
+	}
+}
+
+// A token endpoint that wants nonces in proofs is asked twice the first time, and once
+// from then on.
+func TestOAuthKeepsNonce(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(http.ResponseWriter){
+		"by its body": func(w http.ResponseWriter) { w.WriteHeader(400); fmt.Fprint(w, `{"error":"use_dpop_nonce"}`) },
+		"by its challenge": func(w http.ResponseWriter) {
+			w.Header().Set("WWW-Authenticate", `DPoP error="use_dpop_nonce"`)
+			w.WriteHeader(401)
+		},
+	} {
+		var proofs []ProofRequest
+		granted := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			nonce := func() string { return fmt.Sprint("nonce-", granted/2) } // another one every two tokens
+			if r.Header.Get("DPoP") != nonce() {
+				w.Header().Set("DPoP-Nonce", nonce())
+				ask(w)
+				return
+			}
+			granted++
+			w.Header().Set("DPoP-Nonce", nonce()) // RFC 9449 s8.2: for the next proof
+			fmt.Fprint(w, `{"access_token":"a","token_type":"DPoP","refresh_token":"r"}`)
+		}))
+		defer s.Close()
+		o := &OAuth{TokenURL: s.URL + "/token?tenant=a", ClientID: "c", Prove: func(p ProofRequest) (string, error) {
+			proofs = append(proofs, p)
+			return p.Nonce, nil
+		}}
+		for range 4 {
+			if _, err := o.Refresh(t.Context(), Token{Refresh: "r"}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		var got []string
+		for _, p := range proofs {
+			got = append(got, p.Nonce)
+			if p.URL != s.URL+"/token" { // RFC 9449 s4.2: without query
+				t.Errorf("%s: a proof for %s", name, p.URL)
+			}
+		}
+		if want := []string{"", "nonce-0", "nonce-0", "nonce-1", "nonce-1"}; !slices.Equal(got, want) {
+			t.Errorf("%s: proofs with %q, want %q", name, got, want)
+		}
+	}
+}
+
+// What a token endpoint says is told in words that are cut and cannot move a terminal's
+// cursor; what stands in its URL is told to nobody.
+func TestOAuthErrors(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   string
+	}{
+		"by 200":   {200, `{"error":"bad_refresh_token","error_description":"It is old."}`, "(200 OK): bad_refresh_token: It is old."},
+		"a page":   {503, `<html>`, "(503 Service Unavailable)"},
+		"terminal": {400, `{"error":"\u001b[2J"}`, "(400 Bad Request):  [2J"},
+		"long":     {400, `{"error":"` + strings.Repeat("x", 100_000) + `"}`, "xxx…"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		}))
+		defer s.Close()
+		_, err := (&OAuth{TokenURL: s.URL, ClientID: "c"}).Refresh(t.Context(), Token{Refresh: "r"})
+		if text := fmt.Sprint(err); !strings.Contains(text, test.want) || len(text) > 2000 || strings.Contains(text, "\x1b") {
+			t.Errorf("%s: %.2000q", name, text)
+		}
+	}
+	for _, at := range []string{"https://ada:marked@h/token", "http://ada:marked@far.example.com", "https://ada:marked@h?q"} {
+		_, err := (&OAuth{TokenURL: at, ClientID: "c"}).Refresh(t.Context(), Token{Refresh: "r"})
+		for _, err := range []error{err, CheckSources(Tokens(TokensConfig{Server: at}))} {
+			if err == nil || strings.Contains(err.Error(), "marked") {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+}
+
+// A token that has no scheme to go by is not sent.
+func TestTransportTokenOfAnotherType(t *testing.T) {
+	t.Parallel()
+	base := &askedOver{}
+	tr := &Transport{Base: base, Sources: []Source{Tokens(TokensConfig{Origins: []string{"https://h"},
+		Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "MAC"}, nil }})}}
+	r, err := http.NewRequest("GET", "https://h", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.RoundTrip(r); err == nil || !strings.Contains(err.Error(), `"MAC"`) || len(base.sent) > 0 {
+		t.Errorf("%v, sent %q", err, base.sent)
 	}
 }
 

@@ -132,7 +132,7 @@ func asSource(s Source) source {
 
 // authorize is Authorize of the sources of this package.
 func authorize(s source, r *http.Request, offered []Challenge) error {
-	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}, offered)
+	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
 }
 
 // attempt is one sending of a request, as one side sees it that may ask for
@@ -141,18 +141,32 @@ type attempt struct {
 	r      *http.Request // copy that is sent
 	origin origin        // whose credentials are wanted
 	field  string        // for them
-	target string        // request target as sent, where it is not that of r
-	path   string        // by which protection spaces are told apart; empty to a proxy
 	from   source        // that has answered; nil for none
 	state  any           // what from keeps of it
 }
 
-// sentTarget is the request target as it is sent.
-func (a *attempt) sentTarget() string {
-	if a.target != "" {
-		return a.target
+// toProxy reports whether the credentials are for the proxy.
+func (a *attempt) toProxy() bool { return a.field == "Proxy-Authorization" }
+
+// target is the request target as it is sent.
+func (a *attempt) target() string {
+	if !a.toProxy() || a.r.Method == http.MethodConnect {
+		return a.r.URL.RequestURI()
 	}
-	return a.r.URL.RequestURI()
+	host := a.r.Host
+	if host == "" {
+		host = a.r.URL.Host
+	}
+	return a.r.URL.Scheme + "://" + host + a.r.URL.RequestURI()
+}
+
+// path is that by which protection spaces are told apart; empty to a proxy, which has
+// one.
+func (a *attempt) path() string {
+	if a.toProxy() {
+		return ""
+	}
+	return pathOf(a.r.URL)
 }
 
 // Bounds of one request.
@@ -246,7 +260,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("durward: a request without URL")
 	}
 	x := &exchange{t: t, r: r, base: t.base}
-	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization", path: pathOf(r.URL)}}
+	x.origin = side{sources: t.own, at: attempt{origin: originOf(r.URL), field: "Authorization"}}
 	if shows, ok := t.byOrigin[x.origin.at.origin]; ok {
 		x.base = shows
 	}
@@ -525,7 +539,7 @@ func (x *exchange) renewProxy(s *side, r *http.Request) error {
 // same reports whether two headers hold the same for one side.
 func (s *side) same(a, b http.Header) bool {
 	for _, h := range []*http.Header{&a, &b} {
-		if s.at.field != "Proxy-Authorization" {
+		if !s.at.toProxy() {
 			*h = maps.Clone(*h)
 			delete(*h, "Proxy-Authorization")
 		}

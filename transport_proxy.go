@@ -53,7 +53,7 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 // tunnel is the side of a proxy that is asked to CONNECT.
 func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, header http.Header) side {
 	r := (&http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target, Header: header}).WithContext(ctx)
-	return side{sources: t.proxies, at: attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization", target: target}}
+	return side{sources: t.proxies, at: attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization"}}
 }
 
 // proxyRefusal is a 407 to CONNECT.
@@ -129,10 +129,6 @@ func (x *exchange) findProxy() error {
 	if err != nil || proxy == nil || proxy.User != nil {
 		return err
 	}
-	host := x.r.Host
-	if host == "" {
-		host = x.r.URL.Host
-	}
-	x.proxy = &side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization", target: x.r.URL.Scheme + "://" + host + x.r.URL.RequestURI()}}
+	x.proxy = &side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization"}}
 	return nil
 }
