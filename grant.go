@@ -224,6 +224,12 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	return resp, nil
 }
 
+// drop gives back the connection of a response that nobody reads.
+func drop(resp *http.Response) {
+	setAside(resp)
+	_ = resp.Body.Close()
+}
+
 // asksNonce reports whether a refusal wants a proof with the nonce that it brings
 // (RFC 9449 s8): by its challenge, or at a token endpoint by its body.
 func asksNonce(resp *http.Response) bool {

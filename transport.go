@@ -1,6 +1,7 @@
 package durward
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -171,9 +172,9 @@ func (a *attempt) path() string {
 
 // Bounds of one request.
 const (
-	maxSends     = 6           // whatever is answered
-	maxDrain     = 256 << 10   // octets that are read of a refusal
-	maxDrainTime = time.Second // and how long
+	maxSends       = 6           // whatever is answered
+	maxRefusal     = 256 << 10   // octets of a refusal that are read, so that its connection can be used again
+	maxRefusalTime = time.Second // and how long that may take
 )
 
 // prepare looks for mistakes and makes what is made once.
@@ -354,21 +355,12 @@ func (x *exchange) run() (*http.Response, error) {
 		if next == nil && err == nil {
 			return resp, nil
 		}
-		drop(resp)
+		_ = resp.Body.Close()
 		if err != nil {
 			return nil, err
 		}
 		r = next
 	}
-}
-
-// drop reads the rest of a response that nobody wants, so that its connection can be
-// used again: not too much of it, and not for long.
-func drop(resp *http.Response) {
-	late := time.AfterFunc(maxDrainTime, func() { _ = resp.Body.Close() })
-	defer late.Stop()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-	_ = resp.Body.Close()
 }
 
 // copy is the request with a header, which may be changed.
@@ -450,11 +442,13 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (next *http.Requ
 	// What stands before a mistake is as good as without it.
 	challenges, _ := ParseChallenges(lines)
 	more := moreWanted(challenges)
+	if more == nil && resp.StatusCode == http.StatusForbidden {
+		return nil, nil
+	}
+	setAside(resp)
 	switch {
 	case more != nil && (resp.StatusCode == http.StatusForbidden || !lacksScope(*more)):
 		next, err = x.stepUp(r, *more)
-	case resp.StatusCode == http.StatusForbidden:
-		return nil, nil
 	default:
 		// Image registries want more scope by 401: a source may have a token for it.
 		if next, err = x.another(s, r, challenges); next == nil && err == nil && more != nil {
@@ -468,6 +462,35 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (next *http.Requ
 		return nil, err
 	}
 	return x.again(next)
+}
+
+// setAside reads the body of a refusal, of which the caller reads the same should it
+// stand: what a source asks for meanwhile may have to wait for its connection.
+func setAside(resp *http.Response) {
+	body := resp.Body
+	a := &aside{Closer: body, done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		begins, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a body that failed fails again
+		a.all = io.MultiReader(bytes.NewReader(begins), body)
+	}()
+	resp.Body = a
+	select {
+	case <-a.done:
+	case <-time.After(maxRefusalTime): // what does not end holds nobody up
+	}
+}
+
+// aside is a body of which the first part is read ahead.
+type aside struct {
+	io.Closer
+	done chan struct{} // closed when that part was read
+	all  io.Reader     // from then on
+}
+
+func (a *aside) Read(p []byte) (int, error) {
+	<-a.done
+	return a.all.Read(p)
 }
 
 // another returns the request with an answer to the strongest of the challenges that a
