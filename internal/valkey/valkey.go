@@ -63,6 +63,7 @@ type Client struct {
 
 	stop context.CancelFunc
 	done chan struct{}
+	busy chan struct{} // holds one for each call under way
 
 	mu      sync.Mutex
 	client  valkey.Client // nil until the first connection
@@ -72,6 +73,10 @@ type Client struct {
 	emptied uint64    // how often the server was found without the marker, or with an older one
 	changed chan struct{}
 }
+
+// mostCalls is how many are under way at once. The library keeps a queue of 1024, and
+// who finds it full waits there for as long as the server hangs.
+const mostCalls = 512
 
 // Standards of Config.
 const (
@@ -167,7 +172,7 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{
 		c: c, options: options, marker: "durward:marker:" + rand.Text(), since: time.Now(),
-		stop: stop, done: make(chan struct{}), changed: make(chan struct{}), err: errNotYet,
+		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, mostCalls), changed: make(chan struct{}), err: errNotYet,
 	}
 	go client.run(ctx)
 	return client, nil
@@ -237,18 +242,32 @@ func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...stri
 // the circuit: those who come next get ErrDown at once, until a probe is answered.
 // An error that is ErrDown, and does not only wrap it, says that do was not called.
 func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Client) error) error {
+	if up, _ := c.Up(); !up {
+		return ErrDown
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
+	defer cancel()
+	select {
+	case c.busy <- struct{}{}:
+		defer func() { <-c.busy }()
+	case <-bounded.Done():
+		return c.failed(ctx, bounded.Err())
+	}
+	// Those before may have found out.
 	c.mu.Lock()
 	client, up := c.client, c.up
 	c.mu.Unlock()
 	if !up {
 		return ErrDown
 	}
-	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
-	defer cancel()
-	err := do(bounded, client)
-	if err == nil {
-		return nil
+	if err := do(bounded, client); err != nil {
+		return c.failed(ctx, err)
 	}
+	return nil
+}
+
+// failed opens the circuit, unless whoever asked has gone.
+func (c *Client) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

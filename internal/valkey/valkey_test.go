@@ -162,6 +162,37 @@ func TestHangs(t *testing.T) {
 	r.Resume(t)
 }
 
+// However many ask a server that hangs, each waits for its time-out and no longer.
+func TestHangsForMany(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	c, _ := fast(t, r.URL(), func(c *Config) { c.Probe = time.Minute }) // no probe finds out first
+	until(t, "up", isUp(c))
+	r.Pause(t)
+	defer r.Resume(t)
+	const many = 5000
+	took := make(chan time.Duration, many)
+	start := make(chan struct{})
+	for range many {
+		go func() {
+			<-start
+			began := time.Now()
+			if err := ask(c); !errors.Is(err, ErrDown) {
+				t.Errorf("%v, want ErrDown", err)
+			}
+			took <- time.Since(began)
+		}()
+	}
+	close(start)
+	slowest := time.Duration(0)
+	for range many {
+		slowest = max(slowest, <-took)
+	}
+	if slowest > 10*standardTimeout {
+		t.Errorf("the slowest of %d waited %s, want %s", many, slowest, standardTimeout)
+	}
+}
+
 // A probe closes the circuit again.
 func TestGoesOn(t *testing.T) {
 	t.Parallel()
