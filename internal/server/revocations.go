@@ -24,7 +24,7 @@ import (
 const (
 	maxWait      = 30 * time.Second // well under the listener's time for an answer
 	maxWaiting   = 20_000           // requests that wait; who comes beyond is answered at once
-	pageOfFeed   = 5_000            // entries in an answer, of those that are settled
+	pageOfFeed   = 5_000            // entries in an answer, of those that are settled, and rows read at once
 	feedKept     = 5 * time.Minute  // how long an entry that everybody has seen is kept in memory
 	feedMost     = 100_000          // and how many are
 	loadsAtOnce  = 4                // answers that are read from the database
@@ -72,16 +72,30 @@ func NewFeed(db *store.DB, now func() time.Time) *Feed {
 
 // Poll reads the database, as revocation.FollowerConfig.Poll wants it.
 func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {
-	began := f.now()
-	rows, epoch, err := f.db.Revocations(ctx, after, began.Add(-overlap))
-	if err != nil {
-		return nil, "", err
+	began, whole := f.now(), after == 0
+	var entries []revocation.Entry
+	for more := true; more; {
+		var rows []store.Revocation
+		var err error
+		if whole {
+			// However long the list is, no question takes long. What commits late before a
+			// page that was read already is what the overlap of the next poll is for.
+			rows, err = f.db.RevocationsAfter(ctx, after, pageOfFeed)
+		} else {
+			rows, _, err = f.db.Revocations(ctx, after, began.Add(-overlap))
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		for _, r := range rows {
+			entries = append(entries, revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
+		}
+		if more = whole && len(rows) == pageOfFeed; more {
+			after = rows[pageOfFeed-1].Seq
+		}
 	}
-	entries := make([]revocation.Entry, len(rows))
-	for i, r := range rows {
-		entries[i] = revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
-	}
-	f.take(entries, epoch, after == 0, began)
+	epoch := f.db.Epoch()
+	f.take(entries, epoch, whole, began)
 	return entries, epoch, nil
 }
 

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/internal/account"
 	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/internal/store"
 )
 
@@ -346,6 +349,28 @@ func TestFeedInPages(t *testing.T) {
 		if len(seen) != many {
 			t.Errorf("old %v: %d of %d", old, len(seen), many)
 		}
+	}
+}
+
+// A node that starts with a long list reads it with questions that are each short.
+func TestLongListIsRead(t *testing.T) {
+	t.Parallel()
+	address := services.Database(t) + "&statement_timeout=150ms"
+	db, err := store.Open(t.Context(), store.Config{URL: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const many = 300_000
+	out, err := exec.Command("psql", "-Xq", strings.TrimSuffix(address, "&statement_timeout=150ms"), "-c", fmt.Sprintf(`INSERT INTO revocations (kind, value, at, until)
+		SELECT 'sid', 'session ' || i, 0, 9000000000000000 FROM generate_series(1, %d) i`, many)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("psql: %v\n%s", err, out)
+	}
+	f := NewFeed(db, time.Now)
+	entries, _, err := f.Poll(t.Context(), 0, time.Minute)
+	if err != nil || len(entries) != many || entries[many-1].Value != fmt.Sprint("session ", many) {
+		t.Errorf("%d of %d, %v", len(entries), many, err)
 	}
 }
 
