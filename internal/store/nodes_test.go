@@ -190,20 +190,56 @@ func TestOneWinner(t *testing.T) {
 	}
 }
 
+// endingAll is what ends all sessions of ada.
+var endingAll = map[string]func(ctx context.Context, db *DB) error{
+	"LockUser": func(ctx context.Context, db *DB) error {
+		return errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada")))
+	},
+	"ChangePassword": func(ctx context.Context, db *DB) error {
+		e := anEvent(EventPasswordChanged, "ada")
+		e.At = noon.Add(time.Hour)
+		return errOf(db.ChangePassword(ctx, "ada", "$argon2id$new", "", noon, later, e))
+	},
+}
+
+// A sign-in that has judged the person and is not through yet keeps them as they are:
+// what ends all sessions comes after it.
+func TestSignInKeepsThePerson(t *testing.T) {
+	t.Parallel()
+	for name, end := range endingAll {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+				nodes := twoNodes(t, fresh)
+				addUser(t, nodes[0], "ada")
+				ended := make(chan error, 1)
+				must(t, nodes[1].do(t.Context(), func(tx *tx) error {
+					if _, err := tx.createSession(aSession("session-slow", "ada"), anEvent(EventSignedIn, "ada"), home, noon); err != nil {
+						return err
+					}
+					go func() { ended <- end(context.Background(), nodes[0]) }()
+					select {
+					case err := <-ended:
+						t.Errorf("all sessions ended while one began: %v", err)
+						ended <- err
+					case <-time.After(300 * time.Millisecond):
+					}
+					return nil
+				}))
+				must(t, <-ended)
+				if n := count(t, nodes[0], `SELECT count(*) FROM sessions WHERE ended_at = 0`); n != 0 {
+					t.Errorf("%d sessions live on", n)
+				}
+			})
+		})
+	}
+}
+
 // No session outlives what ends all of a person's: whoever signs in on one node while
 // the other locks the person, or changes the password, is refused, or is signed out.
 func TestSignInWhileAllSessionsEnd(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(ctx context.Context, db *DB) error{
-		"LockUser": func(ctx context.Context, db *DB) error {
-			return errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada")))
-		},
-		"ChangePassword": func(ctx context.Context, db *DB) error {
-			e := anEvent(EventPasswordChanged, "ada")
-			e.At = noon.Add(time.Hour)
-			return errOf(db.ChangePassword(ctx, "ada", "$argon2id$new", "", noon, later, e))
-		},
-	} {
+	for name, end := range endingAll {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
