@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -78,13 +77,13 @@ func failed(err error) error {
 		return err
 	}
 	// What stands in the body is for nobody's log.
-	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %q", said.Response.StatusCode, said.ErrorCode)
+	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %.200q", said.Response.StatusCode, said.ErrorCode)
 	switch status := said.Response.StatusCode; {
 	case said.ErrorCode == "invalid_grant": // RFC 6749 s5.2
 		return fmt.Errorf("%w: %w", durward.ErrSignedOut, plain)
 	case status == http.StatusTooManyRequests || status >= 500:
-		seconds, _ := strconv.Atoi(said.Response.Header.Get("Retry-After"))
-		return &durward.RetryError{After: time.Duration(max(seconds, 0)) * time.Second, Err: plain}
+		again, _ := errors.AsType[*durward.RetryError](durward.Refused(said.Response)) // there is one for these
+		return &durward.RetryError{After: again.After, Err: plain}
 	}
 	return plain
 }

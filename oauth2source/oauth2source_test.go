@@ -51,12 +51,14 @@ func TestRefusals(t *testing.T) {
 		"invalid_client": {401, "", `{"error":"invalid_client"}`, false, -1},
 		"outage":         {503, "20", `marked`, false, 20 * time.Second},
 		"too many":       {429, "", `{}`, false, 0},
-		"a date":         {503, "Wed, 21 Oct 2015 07:28:00 GMT", ``, false, 0},
+		"a past date":    {503, "Wed, 21 Oct 2015 07:28:00 GMT", ``, false, 0},
+		"nonsense":       {503, "99999999999999999999", ``, false, 0},
+		"a long code":    {400, "", `{"error":"` + strings.Repeat("long", 10_000) + `"}`, false, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := refresh(endpoint(t, test.status, test.retry, test.answer))(t.Context(), durward.Token{Refresh: "marked"})
-			if err == nil || got != (durward.Token{}) || errors.Is(err, durward.ErrSignedOut) != test.out || strings.Contains(err.Error(), "marked") {
+			if err == nil || got != (durward.Token{}) || errors.Is(err, durward.ErrSignedOut) != test.out || strings.Contains(err.Error(), "marked") || len(err.Error()) > 500 {
 				t.Errorf("%v, %v", got, err)
 			}
 			again, ok := errors.AsType[*durward.RetryError](err)

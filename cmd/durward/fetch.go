@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/durward-auth/durward"
 )
 
@@ -93,12 +91,19 @@ func (v fetchVerb) source(e *environment, origin string) (durward.Source, error)
 		}
 		return source, nil
 	}
+	server := ""
+	if v.Session != "" {
+		var err error
+		if _, server, err = address(v.Session); err != nil {
+			return nil, err
+		}
+	}
 	all, err := v.all(e)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range all {
-		if v.Session != "" && s.Server != strings.TrimRight(v.Session, "/") {
+		if server != "" && s.Server != server {
 			continue
 		}
 		if slices.Contains(s.Origins, origin) {
@@ -108,25 +113,21 @@ func (v fetchVerb) source(e *environment, origin string) (durward.Source, error)
 			return durward.Tokens(s.config()), nil
 		}
 	}
-	if v.Session != "" {
-		return nil, refused("durward login "+v.Session+" --origin "+origin, "there is no sign-in at %s that is for %s", v.Session, origin)
+	if server != "" {
+		return nil, refused("durward login "+server+" --origin "+origin, "there is no sign-in at %s that is for %s", server, origin)
 	}
 	return nil, nil
 }
 
 func (v fetchVerb) password(e *environment) (string, error) {
 	if v.PasswordStdin {
-		text, err := io.ReadAll(io.LimitReader(e.stdin, maxSecret+1))
-		return withoutLineEnd(string(text)), err
+		return e.secretFromStdin()
 	}
-	f, ok := e.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", &exitError{exitUsage, errors.New("there is no terminal to ask for the password at"), "Send it to standard input and say --password-stdin."}
+	f, err := e.terminal("Send it to standard input and say --password-stdin.")
+	if err != nil {
+		return "", err
 	}
-	fmt.Fprintf(e.stderr, "Password of %s: ", visible(v.User))
-	text, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(e.stderr)
-	return string(text), err
+	return e.askSecret(f, fmt.Sprintf("Password of %s: ", visible(v.User)))
 }
 
 // request is what the flags say.
@@ -163,8 +164,12 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 		if name = strings.TrimSpace(name); !ok || name == "" {
 			return nil, &exitError{exitUsage, fmt.Errorf("%q is no field", name), "Write -H 'Name: value'."}
 		}
-		if strings.EqualFold(name, "Authorization") || strings.EqualFold(name, "Cookie") || strings.EqualFold(name, "X-API-Key") {
+		switch http.CanonicalHeaderKey(name) {
+		case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key":
 			return nil, &exitError{exitUsage, fmt.Errorf("%s is not taken from the command line, which everybody on the machine can read", name), "durward login signs in; -u NAME answers Basic and Digest."}
+		case "Host": // which package net/http has beside the header
+			r.Host = strings.TrimSpace(value)
+			continue
 		}
 		r.Header.Add(name, strings.TrimSpace(value))
 	}

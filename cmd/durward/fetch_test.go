@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -93,6 +94,70 @@ func TestLoginFetchLogout(t *testing.T) {
 	}
 }
 
+// At a terminal the address and the password are asked for, and the password is not
+// shown.
+func TestLoginAtTerminal(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("script"); err != nil {
+		missing(t, "script")
+	}
+	dir, sessions := t.TempDir(), t.TempDir()
+	addPerson(t, dir, "ada@example.com", testPassword)
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	login := program(nil, "login", p.url, "--sessions", sessions)
+	cmd := exec.Command("script", "-qec", "tty; exec "+strings.Join(login.Args, " "), filepath.Join(t.TempDir(), "typescript"))
+	cmd.Env = login.Env
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var shown strings.Builder
+	answers := map[string]string{"E-mail address at " + p.url + ": ": "ada@example.com\n", "Password of ada@example.com: ": testPassword + "\n"}
+	for one := make([]byte, 1); ; {
+		if _, err := stdout.Read(one); err != nil {
+			break
+		}
+		shown.Write(one)
+		for prompt, answer := range answers {
+			if strings.HasSuffix(shown.String(), prompt) {
+				delete(answers, prompt)
+				if strings.HasPrefix(prompt, "Password") {
+					tty, _, _ := strings.Cut(shown.String(), "\r\n")
+					hidden(t, tty)
+				}
+				if _, err := stdin.Write([]byte(answer)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(shown.String(), "signed in at "+p.url+" as ada@example.com") || strings.Contains(shown.String(), testPassword) {
+		t.Errorf("%v: %q", err, shown.String())
+	}
+}
+
+// hidden waits until a terminal does not show what is typed.
+func hidden(t *testing.T, tty string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		says, err := exec.Command("stty", "-F", tty, "-a").CombinedOutput()
+		if strings.Contains(string(says), " -echo ") {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Errorf("%s still shows what is typed: %v %s", tty, err, says)
+			return
+		}
+	}
+}
+
 // Nothing secret is taken from the arguments, and nothing goes where it can be read.
 func TestFetchRefuses(t *testing.T) {
 	t.Parallel()
@@ -101,15 +166,18 @@ func TestFetchRefuses(t *testing.T) {
 		status int
 		says   string
 	}{
-		"a field of credentials": {[]string{"fetch", "-H", "Authorization: Bearer x", "https://h"}, exitUsage, "everybody on the machine"},
-		"a user in the URL":      {[]string{"fetch", "https://ada:marked@h"}, exitUsage, "user name"},
-		"no URL":                 {[]string{"fetch", "h"}, exitUsage, "no http or https URL"},
-		"no field":               {[]string{"fetch", "-H", "nonsense", "https://h"}, exitUsage, "no field"},
-		"a server over http":     {[]string{"login", "http://far.example.com", "--email", "a", "--password-stdin"}, exitUsage, "everybody on the way"},
-		"more than a server":     {[]string{"login", "https://h/path", "--email", "a", "--password-stdin"}, exitUsage, "more than a server"},
-		"no terminal":            {[]string{"login", "https://h", "--email", "a"}, exitUsage, "no terminal"},
-		"no sign-in there":       {[]string{"fetch", "--session", "https://s", "https://h"}, exitRefused, "no sign-in"},
-		"nobody listens":         {[]string{"fetch", "http://127.0.0.1:1/"}, exitUnreachable, "refused"},
+		"a field of credentials":        {[]string{"fetch", "-H", "Authorization: Bearer x", "https://h"}, exitUsage, "everybody on the machine"},
+		"a proxy's credentials":         {[]string{"fetch", "-H", "Proxy-Authorization: Basic x", "https://h"}, exitUsage, "everybody on the machine"},
+		"a sign-in in another spelling": {[]string{"fetch", "--session", "HTTPS://S:443/", "https://H:443"}, exitRefused, "no sign-in at https://s that is for https://h\n"},
+		"a sign-in with a user name":    {[]string{"fetch", "--session", "https://ada:marked@s", "https://h"}, exitUsage, "user name"},
+		"a user in the URL":             {[]string{"fetch", "https://ada:marked@h"}, exitUsage, "user name"},
+		"no URL":                        {[]string{"fetch", "h"}, exitUsage, "no http or https URL"},
+		"no field":                      {[]string{"fetch", "-H", "nonsense", "https://h"}, exitUsage, "no field"},
+		"a server over http":            {[]string{"login", "http://far.example.com", "--email", "a", "--password-stdin"}, exitUsage, "everybody on the way"},
+		"more than a server":            {[]string{"login", "https://h/path", "--email", "a", "--password-stdin"}, exitUsage, "more than a server"},
+		"no terminal":                   {[]string{"login", "https://h", "--email", "a"}, exitUsage, "no terminal"},
+		"no sign-in there":              {[]string{"fetch", "--session", "https://s", "https://h"}, exitRefused, "no sign-in"},
+		"nobody listens":                {[]string{"fetch", "http://127.0.0.1:1/"}, exitUnreachable, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -125,17 +193,23 @@ func TestFetchRefuses(t *testing.T) {
 func TestFetchPassword(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "files.example.com" {
+			t.Errorf("Host: %s", r.Host)
+		}
 		if user, password, ok := r.BasicAuth(); !ok || user != "ada" || password != "secret" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="files", charset="UTF-8"`)
 			w.WriteHeader(401)
 		}
 	}))
 	defer s.Close()
-	_, stderr, status := command(t, "secret\n", "fetch", "-v", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir())
+	_, stderr, status := command(t, "secret\n", "fetch", "-v", "-H", "Host: files.example.com", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir())
 	if status != exitDone || !strings.Contains(stderr, "challenge: Basic") || !strings.Contains(stderr, "realm = files") || strings.Contains(stderr, "YWRh") {
 		t.Errorf("%d %s", status, stderr)
 	}
-	if _, stderr, status = command(t, "wrong\n", "fetch", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitRefused || !strings.Contains(stderr, `it wants Basic (realm "files")`) {
+	if _, stderr, status = command(t, "wrong\n", "fetch", "-H", "host:files.example.com", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitRefused || !strings.Contains(stderr, `it wants Basic (realm "files")`) {
+		t.Errorf("%d %s", status, stderr)
+	}
+	if _, stderr, status = command(t, strings.Repeat("x", maxSecret+1), "fetch", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitUsage || !strings.Contains(stderr, "no password") {
 		t.Errorf("%d %s", status, stderr)
 	}
 }

@@ -3,12 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/durward-auth/durward"
 )
@@ -64,19 +60,18 @@ func (v loginVerb) Run(e *environment) error {
 	return nil
 }
 
-// ask asks for what was not given. A password is never taken from the arguments, which
-// everybody on the machine can read.
+// ask asks for what was not given.
 func (v loginVerb) ask(e *environment, server string) (email, password string, err error) {
 	if v.PasswordStdin {
 		if v.Email == "" {
 			return "", "", &exitError{exitUsage, errors.New("--password-stdin wants --email"), "durward login " + server + " --email EMAIL --password-stdin"}
 		}
-		text, err := io.ReadAll(io.LimitReader(e.stdin, maxSecret+1))
-		return v.Email, withoutLineEnd(string(text)), err
+		password, err = e.secretFromStdin()
+		return v.Email, password, err
 	}
-	f, ok := e.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", "", &exitError{exitUsage, errors.New("there is no terminal to ask for the password at"), "Send it to standard input and say --email EMAIL --password-stdin."}
+	f, err := e.terminal("Send it to standard input and say --email EMAIL --password-stdin.")
+	if err != nil {
+		return "", "", err
 	}
 	email = v.Email
 	if email == "" {
@@ -85,26 +80,8 @@ func (v loginVerb) ask(e *environment, server string) (email, password string, e
 			return "", "", err
 		}
 	}
-	fmt.Fprintf(e.stderr, "Password of %s: ", visible(email))
-	text, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(e.stderr)
-	return email, string(text), err
-}
-
-// readLine reads one line and nothing of the next.
-func readLine(r io.Reader) (string, error) {
-	var line []byte
-	for one := make([]byte, 1); len(line) < maxSecret; {
-		n, err := r.Read(one)
-		if n == 1 && one[0] == '\n' || errors.Is(err, io.EOF) {
-			return strings.TrimRight(string(line), "\r"), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		line = append(line, one[:n]...)
-	}
-	return "", errors.New("the line does not end")
+	password, err = e.askSecret(f, fmt.Sprintf("Password of %s: ", visible(email)))
+	return email, password, err
 }
 
 type logoutVerb struct {

@@ -59,7 +59,7 @@ func (e *environment) variable(name string) string {
 }
 
 // address reads the URL of a request or a server, of which everything is looked at that
-// could send credentials elsewhere.
+// could send credentials elsewhere. The origin has one spelling.
 func address(text string) (u *url.URL, origin string, err error) {
 	wrong := func(why string) error {
 		if strings.Contains(text, "@") {
@@ -76,7 +76,8 @@ func address(text string) (u *url.URL, origin string, err error) {
 	case u.User != nil: // contract: no credentials in URLs
 		return nil, "", wrong("holds a user name: it would stand in logs and in the list of processes")
 	}
-	return u, u.Scheme + "://" + strings.ToLower(u.Host), nil
+	host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+	return u, u.Scheme + "://" + host, nil
 }
 
 // at is the folder of the sign-in at a server.

@@ -3,12 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/account"
@@ -48,27 +44,17 @@ type newPassword struct {
 
 func (n newPassword) read(e *environment) (string, error) {
 	if n.PasswordStdin {
-		text, err := io.ReadAll(io.LimitReader(e.stdin, maxSecret+1))
-		if err != nil {
-			return "", err
-		}
-		return withoutLineEnd(string(text)), nil
+		return e.secretFromStdin()
 	}
-	f, ok := e.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", &exitError{exitUsage, errors.New("there is no terminal to ask for the password at"), "Send it to standard input and say --password-stdin."}
-	}
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(e.stderr, prompt)
-		text, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(e.stderr)
-		return string(text), err
-	}
-	first, err := ask("New password: ")
+	f, err := e.terminal("Send it to standard input and say --password-stdin.")
 	if err != nil {
 		return "", err
 	}
-	if again, err := ask("Once more: "); err != nil {
+	first, err := e.askSecret(f, "New password: ")
+	if err != nil {
+		return "", err
+	}
+	if again, err := e.askSecret(f, "Once more: "); err != nil {
 		return "", err
 	} else if again != first {
 		return "", refused("Begin again.", "the two are not the same")

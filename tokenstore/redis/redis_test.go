@@ -129,7 +129,7 @@ func must(answer []string, err error) []string {
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
-	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: time.Second})
+	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: 3 * time.Second})
 	set(t, s, durward.Token{Access: "kept"})
 	broken := errors.New("broken")
 	if err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
@@ -141,7 +141,7 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("%q, %v", got.Access, err)
 	}
 	err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
-		time.Sleep(1500 * time.Millisecond) // longer than the lease
+		time.Sleep(3500 * time.Millisecond) // longer than the lease
 		return durward.Token{Access: "slow"}, nil
 	})
 	if err != nil {
