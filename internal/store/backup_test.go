@@ -167,6 +167,23 @@ func TestInUse(t *testing.T) {
 	})
 }
 
+// A node or a verb that is started while a database is restored or copied does not
+// begin with it.
+func TestStartedMeanwhile(t *testing.T) {
+	t.Parallel()
+	address := furnished(t, services.Emptied(t))
+	alone, err := openEngine(t.Context(), Config{URL: address, alone: true}.whole())
+	must(t, err)
+	var open *OpenError
+	if db, err := Open(t.Context(), Config{URL: address}); !errors.Is(err, ErrInUse) || !errors.As(err, &open) || open.Hint == "" || db != nil {
+		t.Errorf("opened meanwhile: %v", err)
+	}
+	must(t, alone.close())
+	db, err := Open(t.Context(), Config{URL: address})
+	must(t, err)
+	must(t, db.Close())
+}
+
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	every(t, func(t *testing.T, from, to func(testing.TB) string) {

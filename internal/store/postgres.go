@@ -84,10 +84,12 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	if err := e.clock.ask(ctx, e.reading, askedAtOnce); err != nil {
 		return nil, errors.Join(e.unreachable(ctx, err), e.close())
 	}
+	keep := e.seeNobodyAlone
 	if c.alone {
-		if err := e.keepOthersOut(ctx); err != nil {
-			return nil, errors.Join(err, e.close())
-		}
+		keep = e.keepOthersOut
+	}
+	if err := keep(ctx); err != nil {
+		return nil, errors.Join(err, e.close())
 	}
 	e.background.Go(func() { e.clock.run(background, e.reading) })
 	return e, nil
@@ -219,6 +221,20 @@ func (e *postgresEngine) keepOthersOut(ctx context.Context) error {
 	return nil
 }
 
+// seeNobodyAlone refuses a database that somebody has for themselves: it is restored or
+// copied, and what was written to it now would be lost.
+func (e *postgresEngine) seeNobodyAlone(ctx context.Context) error {
+	var got bool
+	err := e.reader(ctx).row("SELECT pg_try_advisory_xact_lock_shared(" + inUse + ")").Scan(&got)
+	if err != nil {
+		return classify(err)
+	}
+	if !got {
+		return &OpenError{"Wait until that has ended.", fmt.Errorf("%w: it is restored or copied", ErrInUse)}
+	}
+	return nil
+}
+
 func (e *postgresEngine) now() time.Time { return e.clock.now() }
 
 func (e *postgresEngine) pool() *sql.DB { return e.reading }
@@ -228,12 +244,12 @@ func (e *postgresEngine) reader(ctx context.Context) *tx {
 }
 
 // read runs a piece of reading, and again where the connection was lost under it.
-// It ends in bounded time.
+// It ends in bounded time, however often it is begun.
 func (e *postgresEngine) read(ctx context.Context, once func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, deedTime)
+	defer cancel()
 	for try := 0; ; try++ {
-		bounded, cancel := context.WithTimeout(ctx, deedTime)
 		err := once(bounded)
-		cancel()
 		switch {
 		case err == nil:
 			return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -380,6 +381,25 @@ func TestAllConnectionsInUse(t *testing.T) {
 	close(release)
 	all.Wait()
 	must(t, db.Beat(t.Context(), noon))
+}
+
+// Reading whose connection is lost again and again, each time late, ends in the time
+// of one.
+func TestReadingEnds(t *testing.T) {
+	t.Parallel()
+	db, _ := openLogged(t, services.Database(t))
+	began := time.Now()
+	err := db.engine.(*postgresEngine).read(t.Context(), func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Second):
+			return io.ErrUnexpectedEOF
+		}
+	})
+	if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > 2*deedTime {
+		t.Errorf("%v after %s, want an outage after %s", err, took, deedTime)
+	}
 }
 
 // Two deeds that wait for each other are both done: one of them is begun again.
