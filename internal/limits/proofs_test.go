@@ -3,6 +3,7 @@ package limits
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,7 +38,21 @@ func TestProofsOfAnOlderState(t *testing.T) {
 	if key == nil || string(b.Key()) != string(key) {
 		t.Fatal("the nodes have no key together")
 	}
-	// Each has probed since it was connected, so the state on the disk has a marker.
+	// written is how often each connection has left its marker.
+	written := func() (numbers []int64) {
+		err := links[0].With(ctx, func(ctx context.Context, c valkey.Client) error {
+			keys, err := c.Do(ctx, c.B().Keys().Pattern("durward:marker:*").Build()).AsStrSlice()
+			if err == nil {
+				numbers, err = c.Do(ctx, c.B().Mget().Key(slices.Sorted(slices.Values(keys))...).Build()).AsIntSlice()
+			}
+			return err
+		})
+		if err != nil || len(numbers) != 2 {
+			t.Fatalf("markers %v, %v", numbers, err)
+		}
+		return numbers
+	}
+	saved := written()
 	err := links[0].With(ctx, func(ctx context.Context, c valkey.Client) error {
 		return c.Do(ctx, c.B().Arbitrary("SAVE").Build()).Error()
 	})
@@ -50,7 +65,10 @@ func TestProofsOfAnOlderState(t *testing.T) {
 	if got := spend(b, key, "proof"); got != "false <nil>" {
 		t.Fatal(got)
 	}
-	time.Sleep(100 * time.Millisecond) // probes go on
+	// Each has been told of a later one.
+	for now := saved; now[0] < saved[0]+5 || now[1] < saved[1]+5; now = written() {
+		time.Sleep(time.Millisecond)
+	}
 	r.Kill(t)
 	for _, link := range links {
 		waitUp(t, link, false)
