@@ -193,6 +193,9 @@ func (e *postgresEngine) close() error {
 	if e.alone != nil {
 		ending, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
+		// The server takes a moment to notice that a connection has ended, and whoever
+		// starts next is refused until then.
+		_, _ = e.alone.Exec(ending, "SELECT pg_advisory_unlock_all()")
 		err = errors.Join(err, e.alone.Close(ending))
 	}
 	e.writers.Close()
