@@ -133,6 +133,9 @@ func (v dbCopy) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if why := databaseURL(v.To).wrong(); why != "" {
+		return &exitError{exitUsage, errors.New("--to " + why), "durward db copy --help shows what there is."}
+	}
 	if u, err := url.Parse(v.To); err == nil && u.User != nil {
 		if _, has := u.User.Password(); has {
 			return &exitError{exitUsage, errors.New("that address holds a password, and everybody on the machine can read the arguments"), "Leave it out and set PGPASSWORD or PGPASSFILE. The password may be seen by others now: change it."}

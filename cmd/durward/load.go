@@ -87,6 +87,31 @@ func (u databaseURL) shown() string {
 	return shown
 }
 
+// wrong says what keeps u from being an address, without what may be a password.
+func (u databaseURL) wrong() string {
+	scheme, rest, found := strings.Cut(string(u), ":")
+	switch {
+	case scheme == "postgres" || scheme == "postgresql":
+		parsed, err := url.Parse(string(u))
+		switch {
+		// A slash in a password would end the host, and what follows would pass for the
+		// name of the database, which is no secret.
+		case err != nil || !strings.HasPrefix(rest, "//") || strings.ContainsAny(strings.Trim(parsed.EscapedPath(), "/"), "/@"):
+			return "cannot be read as an address: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, and what has a special meaning there as %XX"
+		case strings.Trim(parsed.Path, "/") == "":
+			return "names no database: write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+		}
+		return ""
+	case !found: // it is none, but all there is
+		scheme = ""
+	case scheme == "sqlite" && rest == "":
+		return "names no file: write sqlite:PATH"
+	case scheme == "sqlite":
+		return ""
+	}
+	return fmt.Sprintf("begins with %q, want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
+}
+
 // plainParameters of a database's address hold no secret.
 var plainParameters = []string{"application_name", "connect_timeout", "dbname", "host", "port", "search_path", "sslmode", "sslrootcert", "target_session_attrs", "user"}
 
@@ -609,21 +634,8 @@ func (l *loaded) check() (mistakes []error) {
 		}
 	}
 	if l.Database.URL != "" {
-		scheme, rest, _ := strings.Cut(string(l.Database.URL), ":") // what follows may hold a password
-		switch {
-		case scheme == "postgres" || scheme == "postgresql":
-			// A password with a slash in it would end the host, and what follows would
-			// pass for the name of the database, which is no secret.
-			if u, err := url.Parse(string(l.Database.URL)); err != nil || !strings.HasPrefix(rest, "//") || strings.ContainsAny(strings.Trim(u.EscapedPath(), "/"), "/@") {
-				mistake("database.url", "cannot be read as an address: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, and what has a special meaning there as %%XX")
-			} else if strings.Trim(u.Path, "/") == "" {
-				mistake("database.url", "names no database: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-			}
-		case scheme != "sqlite" || rest == "":
-			if rest == "" {
-				scheme = "" // it is none, but all there is
-			}
-			mistake("database.url", "begins with %q, want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
+		if why := l.Database.URL.wrong(); why != "" {
+			mistake("database.url", "%s", why)
 		}
 	}
 	if l.Redis.URL != "" {

@@ -194,11 +194,18 @@ func up(ctx context.Context, db *sql.DB, m migrations, log *slog.Logger) error {
 	}
 	done, err := p.Up(ctx)
 	var partial *goose.PartialError
-	switch {
-	case errors.As(err, &partial):
+	switch errors.As(err, &partial); {
+	case err == nil:
+	case forbidden(err):
+		return &OpenError{"The user of the database has to own it: createdb NAME --owner USER, or ALTER DATABASE. Or let another one make the tables, by durward db migrate.",
+			fmt.Errorf("store: the schema cannot be made: %w", classify(err))}
+	case partial != nil && rejected(partial.Err):
 		return &OpenError{"Nothing of that migration was done. If it was begun by hand, or by a program that was broken off, restore the last backup.",
-			fmt.Errorf("%w: migration %d cannot be applied: %w", ErrSchema, partial.Failed.Source.Version, classify(partial.Err))}
-	case err != nil:
+			fmt.Errorf("%w: migration %d cannot be applied: %w", ErrSchema, partial.Failed.Source.Version, partial.Err)}
+	case partial != nil: // the disk, the network, somebody else
+		return &OpenError{"Nothing of that migration was done, and the database is as it was. Mend that and try again.",
+			fmt.Errorf("store: migration %d cannot be applied: %w", partial.Failed.Source.Version, classify(partial.Err))}
+	default:
 		return fmt.Errorf("store: migrations: %w", classify(err))
 	}
 	for _, m := range done {
@@ -286,6 +293,19 @@ func damaged(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB) ||
 		errors.As(err, &pg) && (pg.Code == "XX001" || pg.Code == "XX002")
+}
+
+// forbidden reports that the user of the database server may not do something.
+func forbidden(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501"
+}
+
+// rejected reports that a statement cannot be done on what is there.
+func rejected(err error) bool {
+	var lite *sqlite.Error
+	var pg *pgconn.PgError
+	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_ERROR || errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }
 
 // busy reports that somebody else holds what a migration wants.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/durward-auth/durward/internal/services"
 )
 
@@ -446,7 +448,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 				before := look()
 				got, err := Open(t.Context(), Config{URL: address, KeepSchema: c.keep})
 				var open *OpenError
-				if got != nil || !errors.Is(err, c.want) || errors.Is(err, ErrUnavailable) && c.want != ErrSchema || !errors.As(err, &open) || !strings.Contains(open.Hint, c.hint) {
+				if got != nil || !errors.Is(err, c.want) || errors.Is(err, ErrUnavailable) || !errors.As(err, &open) || !strings.Contains(open.Hint, c.hint) {
 					t.Errorf("%s: %v, %v (%+v), want %v with a hint of %q", engine, got, err, open, c.want, c.hint)
 				} else {
 					for _, want := range c.says {
@@ -469,6 +471,46 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A migration that something stands in the way of is no damage: nobody is told to
+// restore a backup.
+func TestMigrationHindered(t *testing.T) {
+	t.Parallel()
+	address := services.Database(t)
+	must(t, openAt(t, address).Close())
+	holder, err := pgx.Connect(t.Context(), address)
+	must(t, err)
+	defer holder.Close(context.Background())
+	run := func(statement string) {
+		t.Helper()
+		_, err := holder.Exec(t.Context(), statement)
+		must(t, err)
+	}
+	run(fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, schemaVersion))
+	run(`DROP INDEX sessions_by_end`)
+	run(`BEGIN`)
+	run(`LOCK TABLE sessions`)
+	opened := make(chan error)
+	go func() {
+		_, err := Open(context.Background(), Config{URL: address})
+		opened <- err
+	}()
+	for waiting := true; waiting; { // until the statement that waits for the lock is broken off
+		select {
+		case err = <-opened:
+			waiting = false
+		case <-time.After(10 * time.Millisecond):
+			run(`SELECT pg_stat_clear_snapshot()`)
+			run(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+		}
+	}
+	var open *OpenError
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrSchema) || !errors.As(err, &open) || strings.Contains(open.Hint, "backup") {
+		t.Errorf("%v (%+v)", err, open)
+	}
+	run(`COMMIT`)
+	clean(t, openAt(t, address))
 }
 
 // Empty says whether a start would make a database Durward's.
