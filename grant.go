@@ -64,10 +64,13 @@ func SignIn(ctx context.Context, c TokensConfig, email, password string) (Token,
 		return Token{}, err
 	}
 	t, err := s.post(ctx, "/api/auth/login", map[string]string{"email": email, "password": password}, Token{})
-	if err != nil {
+	if err != nil || c.Store == nil {
+		return t, err
+	}
+	if err := c.Store.Update(ctx, func(context.Context, Token) (Token, error) { return t, nil }); err != nil {
 		return Token{}, err
 	}
-	return t, c.store(ctx, t)
+	return t, nil
 }
 
 // StepUpWithPassword shows a person's password again at the Durward server c.Server, as
@@ -80,15 +83,15 @@ func StepUpWithPassword(ctx context.Context, c TokensConfig, password string) (T
 	if c.Store == nil {
 		return Token{}, errors.New("durward: there is no Store to take the token from")
 	}
-	old, err := c.Store.Load(ctx)
+	var next Token
+	err = c.Store.Update(ctx, func(ctx context.Context, old Token) (Token, error) { // no refresh between asking and storing
+		next, err = s.post(ctx, "/api/auth/step-up", map[string]string{"password": password}, old)
+		return next, err
+	})
 	if err != nil {
 		return Token{}, err
 	}
-	t, err := s.post(ctx, "/api/auth/step-up", map[string]string{"password": password}, old)
-	if err != nil {
-		return Token{}, err
-	}
-	return t, c.store(ctx, t)
+	return next, nil
 }
 
 // SignOut ends the sign-in whose token is in c.Store at the Durward server c.Server and
@@ -112,13 +115,6 @@ func SignOut(ctx context.Context, c TokensConfig) error {
 		defer resp.Body.Close()
 		return Token{}, Refused(resp)
 	})
-}
-
-func (c TokensConfig) store(ctx context.Context, t Token) error {
-	if c.Store == nil {
-		return nil
-	}
-	return c.Store.Update(ctx, func(context.Context, Token) (Token, error) { return t, nil })
 }
 
 // privateServer is the server of c, where nobody can read what is sent to it.

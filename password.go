@@ -328,6 +328,7 @@ func (p *password) learn(a *attempt, sent string, challenges []Challenge) error 
 		}
 		p.mu.Lock()
 		p.spaces = []*space{s} // a proxy has one
+		p.floor = max(p.floor, s.level)
 		p.mu.Unlock()
 		return nil
 	}

@@ -224,6 +224,41 @@ func TestTransportStepUpScheme(t *testing.T) {
 	}
 }
 
+// A refresh does not come between a step-up and the store: it would be undone, and the
+// refresh token that it got lost.
+func TestTransportStepUpStores(t *testing.T) {
+	t.Parallel()
+	store := &MemoryStore{token: Token{Access: "first", Type: "Bearer", Refresh: "r-1"}}
+	done := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			defer close(done)
+			err := store.Update(t.Context(), func(_ context.Context, stored Token) (Token, error) {
+				if stored.Access != "second" {
+					t.Errorf("a refresh began with %q", stored.Access)
+				}
+				return Token{Access: "third", Refresh: "r-2"}, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(100 * time.Millisecond):
+		}
+		fmt.Fprint(w, `{"access_token":"second","token_type":"Bearer","refresh_token":"r-1"}`)
+	}))
+	defer s.Close()
+	if _, err := StepUpWithPassword(t.Context(), TokensConfig{Server: s.URL, Store: store}, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if got, err := store.Load(t.Context()); err != nil || got.Refresh != "r-2" {
+		t.Errorf("left is %q, %v", got.Refresh, err)
+	}
+}
+
 // A token file is its owner's alone, and is whole or not there.
 func TestFileStore(t *testing.T) {
 	t.Parallel()

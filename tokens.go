@@ -70,7 +70,8 @@ type TokensConfig struct {
 	Server string
 
 	// Next gets the token after old, which is the zero Token where there is none:
-	// [OAuth.Refresh] and [OAuth.ClientCredentials] do. An error that wraps
+	// [OAuth.Refresh] and [OAuth.ClientCredentials] do. Received is filled in where it is
+	// left out. An error that wraps
 	// [ErrSignedOut] says that there will be none until somebody signs in. Any other
 	// changes nothing, and is asked again later; a [*RetryError] says when.
 	Next func(ctx context.Context, old Token) (Token, error)
@@ -403,6 +404,7 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 			got = stored // another process was first
 			return stored, nil
 		default:
+			asked := t.now()
 			if next, err = t.c.Next(ctx, stored); err != nil {
 				if errors.Is(err, ErrSignedOut) {
 					out = err
@@ -415,6 +417,9 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 				return Token{}, errors.New("durward: Next returned neither a token nor an error")
 			case !next.sendable():
 				return Token{}, fmt.Errorf("durward: Next returned a token of type %q: Bearer and DPoP can be sent", next.Type)
+			}
+			if next.Received.IsZero() {
+				next.Received = asked // by which its life is known
 			}
 			t.mu.Lock()
 			t.unsaved = &successor{stored, next}
@@ -484,7 +489,7 @@ func (t *tokens) land(f *flight, next Token, err error) {
 // Zero where its life is not known.
 func aheadOf(token Token) time.Time {
 	life := token.Expires.Sub(token.Received)
-	if token.Expires.IsZero() || life <= 0 {
+	if token.Received.IsZero() || token.Expires.IsZero() || life <= 0 {
 		return time.Time{}
 	}
 	var raw [8]byte

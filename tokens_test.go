@@ -229,3 +229,26 @@ func together(t *testing.T, seed uint64) {
 		t.Errorf("only %d generations: the test tests nothing", a.n)
 	}
 }
+
+// A token of which nobody says when it came is renewed once in its life, as any other.
+func TestTransportTokenWithoutReceived(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		stored := Token{Access: "0", Type: "Bearer", Expires: time.Now().Add(time.Hour)}
+		source := Tokens(TokensConfig{Origins: []string{"https://h"}, Store: &MemoryStore{token: stored}, Next: func(context.Context, Token) (Token, error) {
+			calls++
+			return Token{Access: strconv.Itoa(calls), Type: "Bearer", Expires: time.Now().Add(time.Hour)}, nil
+		}}).(*tokens)
+		for range 20 * 6 { // twenty hours
+			if _, err := source.get(t.Context(), ""); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			time.Sleep(10 * time.Minute)
+		}
+		if calls < 19 || calls > 20*60/42 { // an hour at first, then 42 to 60 minutes each
+			t.Errorf("%d renewals in twenty hours", calls)
+		}
+	})
+}

@@ -45,7 +45,8 @@ type Transport struct {
 	Sources []Source
 
 	// ProxySources hold the credentials for the forward proxy that Base goes through.
-	// Their origin is the proxy's.
+	// Their origin is the proxy's. Where a tunnel is refused those of [Password] answer; a
+	// source of the application is asked before alone.
 	ProxySources []Source
 
 	// OnStepUp is told that the credentials are good and not enough: the sign-in is too

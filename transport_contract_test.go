@@ -640,6 +640,40 @@ func TestTransportProxy(t *testing.T) {
 	}
 }
 
+// A proxy that asked for Digest and then asks for Basic does not get the password, by
+// tunnels too.
+func TestTransportProxyWeaker(t *testing.T) {
+	t.Parallel()
+	var refusing, basic atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Proxy-Authorization"), "Basic") {
+			basic.Add(1)
+		}
+		if refusing.Load() == 0 && r.Header.Get("Proxy-Authorization") != "" {
+			w.WriteHeader(http.StatusBadGateway) // signed in, and there is nothing behind it
+			return
+		}
+		w.Header().Set("Proxy-Authenticate", []string{`Digest realm="p", nonce="n", qop="auth", algorithm=SHA-256`, `Basic realm="q"`}[refusing.Load()])
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &Transport{Base: &http.Transport{Proxy: http.ProxyURL(at)},
+		ProxySources: []Source{Password(PasswordConfig{Origin: proxy.URL, User: "ada", Password: "secret"})}}}
+	for _, want := range []string{"Bad Gateway", `it wants Basic (realm "q")`} {
+		if _, err := c.Get("https://far.example.com"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		refusing.Store(1)
+	}
+	if basic.Load() > 0 {
+		t.Error("the password went by Basic after Digest")
+	}
+}
+
 // A hundred who wait on an endpoint that fails cause one call, and all hear of it.
 func TestTransportOneFailure(t *testing.T) {
 	t.Parallel()
