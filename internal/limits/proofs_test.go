@@ -66,7 +66,7 @@ func TestProofsOfAnOlderState(t *testing.T) {
 		t.Fatal(got)
 	}
 	// Each has been told of a later one.
-	for now := saved; now[0] < saved[0]+5 || now[1] < saved[1]+5; now = written() {
+	for later := saved; later[0] < saved[0]+5 || later[1] < saved[1]+5; later = written() {
 		time.Sleep(time.Millisecond)
 	}
 	r.Kill(t)
