@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +25,7 @@ type server struct {
 	client *http.Client
 	prove  func(ProofRequest) (string, error)
 	now    func() time.Time
-	nonce  atomic.Pointer[string] // for the next proof (RFC 9449 s8.2); nil where none was given
+	proofs proofs
 }
 
 func newServer(c TokensConfig) (*server, error) {
@@ -148,10 +147,6 @@ func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
 func (s *server) post(ctx context.Context, path string, body map[string]string, with Token) (Token, error) {
 	asked := s.now()
 	resp, err := s.send(ctx, path, body, with)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized && s.prove != nil && asksNonce(resp) {
-		drop(resp)
-		resp, err = s.send(ctx, path, body, with) // RFC 9449 s8: once, with the nonce that came
-	}
 	if err != nil {
 		return Token{}, err
 	}
@@ -168,7 +163,7 @@ func (s *server) send(ctx context.Context, path string, body map[string]string, 
 		return nil, err
 	}
 	return grantRequest{
-		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, with: with, nonce: &s.nonce,
+		client: s.client, url: s.base.JoinPath(path), contentType: "application/json", body: text, prove: s.prove, with: with, proofs: &s.proofs,
 	}.send(ctx)
 }
 
@@ -180,11 +175,30 @@ type grantRequest struct {
 	body          []byte
 	authorization string // of the client; empty for none
 	prove         func(ProofRequest) (string, error)
-	with          Token                   // sent with it; the zero Token for none
-	nonce         *atomic.Pointer[string] // that the server last gave
+	with          Token   // sent with it; the zero Token for none
+	proofs        *proofs // that the server wants
 }
 
+// send sends the request, and once more for each of the reasons for which another proof
+// may be taken.
 func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
+	var done []string
+	for {
+		resp, err := g.once(ctx)
+		if err != nil || g.prove == nil {
+			return resp, err
+		}
+		g.proofs.learn(resp)
+		reason := reasonOf(resp)
+		if slices.Contains(done, reason) || !g.proofs.better(reason) {
+			return resp, nil
+		}
+		done = append(done, reason)
+		drop(resp)
+	}
+}
+
+func (g grantRequest) once(ctx context.Context) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url.String(), bytes.NewReader(g.body))
 	if err != nil {
 		return nil, err
@@ -192,11 +206,7 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	r.Header.Set("Content-Type", g.contentType)
 	r.Header.Set("Accept", "application/json")
 	if g.prove != nil {
-		nonce := ""
-		if given := g.nonce.Load(); given != nil {
-			nonce = *given
-		}
-		proof, err := g.prove(ProofRequest{Method: r.Method, URL: provedURL(g.url), Token: g.with.Access, Nonce: nonce})
+		proof, err := g.prove(g.proofs.request(r.Method, g.url, g.with.Access))
 		if err != nil {
 			return nil, fmt.Errorf("durward: DPoP proof: %w", err)
 		}
@@ -210,14 +220,7 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 	case g.authorization != "":
 		r.Header.Set("Authorization", g.authorization)
 	}
-	resp, err := g.client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	if next := resp.Header.Get("DPoP-Nonce"); next != "" && len(next) <= maxToken {
-		g.nonce.Store(&next)
-	}
-	return resp, nil
+	return g.client.Do(r)
 }
 
 // drop gives back the connection of a response that nobody reads.
@@ -226,17 +229,27 @@ func drop(resp *http.Response) {
 	_ = resp.Body.Close()
 }
 
-// asksNonce reports whether a refusal wants a proof with the nonce that it brings
-// (RFC 9449 s8): by its challenge, or at a token endpoint by its body.
-func asksNonce(resp *http.Response) bool {
-	if resp.Header.Get("DPoP-Nonce") == "" {
-		return false
+// reasonOf is the error by which a request was refused: that of a challenge
+// (RFC 9449 s7.1), or of a token endpoint's answer, which stays to be read (s5, s8).
+// Empty where there is none.
+func reasonOf(resp *http.Response) string {
+	if resp.StatusCode < http.StatusBadRequest {
+		return ""
 	}
 	challenges, _ := ParseChallenges(resp.Header["Www-Authenticate"])
-	return slices.ContainsFunc(challenges, func(c Challenge) bool {
-		reason, _ := c.Param("error")
-		return reason == "use_dpop_nonce"
-	})
+	for _, c := range challenges {
+		if reason, _ := c.Param("error"); strings.EqualFold(c.Scheme, "DPoP") && reason != "" {
+			return reason
+		}
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // a body that failed fails again
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
+	var e oauthError
+	_ = json.Unmarshal(body, &e)
+	return e.Name
 }
 
 // tokenAnswer is RFC 6749 s5.1 with refresh_expires_in of Durward.
@@ -301,7 +314,7 @@ type OAuth struct {
 	InsecureHTTP bool                               // take a TokenURL over plain http from beyond loopback
 	Now          func() time.Time
 
-	nonce atomic.Pointer[string] // for the next proof (RFC 9449 s8.2); nil where none was given
+	proofs proofs
 }
 
 // Refresh gets the token after old with its refresh token (RFC 6749 s6).
@@ -358,26 +371,19 @@ func (o *OAuth) post(ctx context.Context, form url.Values) (Token, error) {
 	if now == nil {
 		now = time.Now
 	}
-	for tries := 0; ; tries++ {
-		asked := now()
-		resp, err := grantRequest{
-			client: tokenClient(o.Client), url: u, contentType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
-			authorization: authorization, prove: o.Prove, nonce: &o.nonce,
-		}.send(ctx)
-		if err != nil {
-			return Token{}, err
-		}
-		if resp.StatusCode == http.StatusOK {
-			defer resp.Body.Close()
-			return readToken(resp, asked)
-		}
-		err = o.refused(resp)
-		again := tries == 0 && o.Prove != nil && resp.Header.Get("DPoP-Nonce") != "" && (asksNonce(resp) || isOAuthError(err, "use_dpop_nonce"))
-		drop(resp)
-		if !again { // RFC 9449 s8: once with the nonce
-			return Token{}, err
-		}
+	asked := now()
+	resp, err := grantRequest{
+		client: tokenClient(o.Client), url: u, contentType: "application/x-www-form-urlencoded", body: []byte(form.Encode()),
+		authorization: authorization, prove: o.Prove, proofs: &o.proofs,
+	}.send(ctx)
+	if err != nil {
+		return Token{}, err
 	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Token{}, o.refused(resp)
+	}
+	return readToken(resp, asked)
 }
 
 // oauthError is RFC 6749 s5.2.
@@ -397,11 +403,6 @@ func (e *oauthError) Error() string {
 		text += ": " + printable(e.Description)
 	}
 	return text
-}
-
-func isOAuthError(err error, name string) bool {
-	e, ok := errors.AsType[*oauthError](err)
-	return ok && e.Name == name
 }
 
 // refused reads a token endpoint's refusal. A grant that is not good signs out; what is

@@ -508,3 +508,44 @@ func FuzzTransport(f *testing.F) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A proof that is refused whatever its date is made anew once, and not at all where the
+// clocks agree.
+func TestTransportRefusedProof(t *testing.T) {
+	t.Parallel()
+	for ahead, want := range map[time.Duration]int64{0: 1, time.Second: 1, time.Hour: 2, -time.Hour: 2} {
+		var sent atomic.Int64
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			sent.Add(1)
+			w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+			if r.URL.Path == "/token" {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, `{"error":"invalid_dpop_proof"}`)
+				return
+			}
+			w.Header().Set("WWW-Authenticate", `DPoP error="invalid_dpop_proof"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+		t.Cleanup(s.Close)
+		var last ProofRequest
+		prove := func(p ProofRequest) (string, error) { last = p; return fmt.Sprint("proof of ", p.Issued.Unix()), nil }
+		resp, err := Client(Tokens(TokensConfig{
+			Origins: []string{s.URL}, Prove: prove,
+			Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "DPoP"}, nil },
+		})).Get(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if n := sent.Swap(0); resp.StatusCode != http.StatusUnauthorized || n != want {
+			t.Errorf("a clock %s ahead: %s after %d requests, want %d", ahead, resp.Status, n, want)
+		}
+		if want == 2 && time.Until(last.Issued.Add(-ahead)).Abs() > time.Minute || want == 1 && !last.Issued.IsZero() {
+			t.Errorf("a clock %s ahead: a proof of %s", ahead, last.Issued)
+		}
+		_, err = (&OAuth{TokenURL: s.URL + "/token", ClientID: "c", Prove: prove}).Refresh(t.Context(), Token{Refresh: "r"})
+		if err == nil || !strings.Contains(err.Error(), "invalid_dpop_proof") || sent.Load() != want {
+			t.Errorf("a clock %s ahead: %v after %d requests, want %d", ahead, err, sent.Load(), want)
+		}
+	}
+}

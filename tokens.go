@@ -106,21 +106,6 @@ type TokensConfig struct {
 	Now func() time.Time
 }
 
-// ProofRequest is what a DPoP proof is for (RFC 9449 s4.2).
-type ProofRequest struct {
-	Method string
-	URL    string // without query and fragment
-	Token  string // access token that it goes with; empty for none
-	Nonce  string // that the server asked for; empty for none
-}
-
-// provedURL is a URL as a proof names it, htu (RFC 9449 s4.2).
-func provedURL(u *url.URL) string {
-	plain := *u
-	plain.RawQuery, plain.ForceQuery, plain.Fragment, plain.RawFragment, plain.User = "", false, "", "", nil
-	return plain.String()
-}
-
 // ErrSignedOut says that there is no token and that none can be had until somebody
 // signs in.
 var ErrSignedOut = errors.New("durward: signed out")
@@ -152,7 +137,7 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // What counts is expires_in (RFC 6749 s5.1), by this machine's clock from the moment
 // of asking, so that a clock that is wrong does no harm.
 func Tokens(c TokensConfig) Source {
-	t := &tokens{c: c, now: c.Now, nonces: make(map[origin]string)}
+	t := &tokens{c: c, now: c.Now, proofs: make(map[origin]*proofs)}
 	if t.now == nil {
 		t.now = time.Now
 	}
@@ -182,6 +167,9 @@ func Tokens(c TokensConfig) Source {
 			t.origins = append(t.origins, originOf(server.base))
 		}
 	}
+	for _, o := range t.origins {
+		t.proofs[o] = new(proofs)
+	}
 	return t
 }
 
@@ -190,7 +178,8 @@ type tokens struct {
 	c       TokensConfig // with defaults filled in
 	now     func() time.Time
 	origins []origin
-	server  *server // nil where Next is the application's
+	proofs  map[origin]*proofs // of origins
+	server  *server            // nil where Next is the application's
 	wrong   []string
 
 	mu      sync.Mutex
@@ -200,8 +189,7 @@ type tokens struct {
 	failed  error      // of the last one
 	retry   time.Time  // no other before this
 	pause   time.Duration
-	unsaved *successor        // that Save or the store has not taken yet
-	nonces  map[origin]string // by origin, what it last asked for in DPoP proofs
+	unsaved *successor // that Save or the store has not taken yet
 }
 
 // heldToken is a token in use.
@@ -260,7 +248,7 @@ func (t *tokens) answer(a *attempt, offered []Challenge) error {
 		case before == nil: // it was not asked ahead
 		case reason == "invalid_token":
 			refused = before.Access
-		case reason == "use_dpop_nonce" && t.nonce(a.origin) != "": // which observe has read
+		case bound && t.proofs[a.origin].better(reason): // by what observe has read
 		default:
 			return ErrNoAnswer
 		}
@@ -295,7 +283,7 @@ func (t *tokens) put(a *attempt, h *heldToken) error {
 	if t.c.Prove == nil {
 		return errors.New("durward: the token is bound to a DPoP key and Prove is nil")
 	}
-	proof, err := t.c.Prove(ProofRequest{Method: a.r.Method, URL: provedURL(a.r.URL), Token: h.Access, Nonce: t.nonce(a.origin)})
+	proof, err := t.c.Prove(t.proofs[a.origin].request(a.r.Method, a.r.URL, h.Access))
 	if err != nil {
 		return fmt.Errorf("durward: DPoP proof: %w", err)
 	}
@@ -303,19 +291,8 @@ func (t *tokens) put(a *attempt, h *heldToken) error {
 	return nil
 }
 
-func (t *tokens) nonce(of origin) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.nonces[of]
-}
-
-// observe takes the nonce that the next proof is to have (RFC 9449 s8.2).
 func (t *tokens) observe(a *attempt, resp *http.Response) error {
-	if nonce := resp.Header["Dpop-Nonce"]; len(nonce) == 1 && len(nonce[0]) <= maxToken && nonce[0] != "" {
-		t.mu.Lock()
-		t.nonces[a.origin] = nonce[0]
-		t.mu.Unlock()
-	}
+	t.proofs[a.origin].learn(resp)
 	return nil
 }
 

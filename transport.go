@@ -300,13 +300,14 @@ type side struct {
 	at      attempt
 	refused []http.Header // what was sent and refused
 	scopes  []string      // of the challenges that were answered
-	once    [4]bool       // what was done and is not done again
+	once    [5]bool       // what was done and is not done again
 }
 
 // What is done once for each request.
 const (
 	renewed   = iota // credentials that had ended or were revoked, got anew
 	newNonce         // a nonce that was asked for
+	newProof         // a proof by the server's clock
 	unstale          // a nonce instead of a stale one
 	steppedUp        // more asked of the person, or of a source
 )
@@ -322,7 +323,7 @@ func (x *exchange) run() (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	var tunnels [4]bool // why a CONNECT was sent again
+	var tunnels [5]bool // why a CONNECT was sent again
 	for sends := 1; ; sends++ {
 		x.steps = x.t.steps.Load()
 		resp, err := x.base.RoundTrip(r)
@@ -582,6 +583,8 @@ func (s *side) mayAnswer(c Challenge) (what int, may bool) {
 		what = renewed
 	case reason == "use_dpop_nonce": // RFC 9449 s9
 		what = newNonce
+	case reason == "invalid_dpop_proof":
+		what = newProof
 	case reason == "insufficient_scope":
 		if scope, _ := c.Param("scope"); slices.Contains(s.scopes, scope) {
 			return 0, false // which is what was got

@@ -24,6 +24,9 @@ func (k *PrivateKey) Prove(r durward.ProofRequest) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("jwt: proof: %w", err)
 	}
+	if r.Issued.IsZero() {
+		r.Issued = time.Now()
+	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never returns an error
 	claims := struct {
@@ -33,7 +36,7 @@ func (k *PrivateKey) Prove(r durward.ProofRequest) (string, error) {
 		Issued int64  `json:"iat"`
 		Token  string `json:"ath,omitempty"`
 		Nonce  string `json:"nonce,omitempty"`
-	}{ID: base64.RawURLEncoding.EncodeToString(id[:]), Method: r.Method, URL: r.URL, Issued: time.Now().Unix(), Nonce: r.Nonce}
+	}{ID: base64.RawURLEncoding.EncodeToString(id[:]), Method: r.Method, URL: r.URL, Issued: r.Issued.Unix(), Nonce: r.Nonce}
 	if r.Token != "" {
 		sum := sha256.Sum256([]byte(r.Token))
 		claims.Token = base64.RawURLEncoding.EncodeToString(sum[:])

@@ -97,3 +97,70 @@ func mustURL(t *testing.T, text string) *url.URL {
 	}
 	return u
 }
+
+// wrongClock is what a machine meets whose clock is behind by some time: dates ahead of
+// its own, and proofs that are old where they are made.
+type wrongClock struct {
+	behind time.Duration
+	key    *jwt.PrivateKey
+	sent   int
+}
+
+func (c *wrongClock) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.sent++
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	resp.Header.Set("Date", at.Add(c.behind).UTC().Format(http.TimeFormat))
+	return resp, err
+}
+
+func (c *wrongClock) prove(r durward.ProofRequest) (string, error) {
+	if r.Issued.IsZero() {
+		r.Issued = time.Now()
+	}
+	r.Issued = r.Issued.Add(-c.behind)
+	return c.key.Prove(r)
+}
+
+// A client whose clock is wrong signs in, calls and refreshes with proofs by the server's
+// clock, and goes on when its own was set right.
+func TestTransportWrongClock(t *testing.T) {
+	t.Parallel()
+	s := durwardtest.NewServer(t)
+	s.AddPerson("ada@example.com", "correct horse battery staple", false)
+	for _, behind := range []time.Duration{time.Hour, -time.Hour, 30 * 365 * 24 * time.Hour} {
+		key, err := jwt.GenerateKey("ES256")
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock := &wrongClock{behind: behind, key: key}
+		c := durward.TokensConfig{Server: s.URL, Store: new(durward.MemoryStore), Prove: clock.prove, Client: &http.Client{Transport: clock}}
+		if _, err := durward.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple"); err != nil {
+			t.Fatalf("%s: %v", behind, err)
+		}
+		client := &http.Client{Transport: &durward.Transport{Base: clock, Sources: []durward.Source{durward.Tokens(c)}}}
+		get := func(what string, most int) {
+			t.Helper()
+			clock.sent = 0
+			resp, err := client.Get(s.URL + "/api/profile")
+			if err != nil {
+				t.Fatalf("%s, %s: %v", behind, what, err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || clock.sent > most {
+				t.Errorf("%s, %s: %s after %d requests, want 200 after %d", behind, what, resp.Status, clock.sent, most)
+			}
+		}
+		get("the first", 3) // a nonce and a date are wanted
+		get("the next", 1)
+		if _, err := durward.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+			t.Errorf("%s: step-up: %v", behind, err)
+		}
+		clock.behind = 0
+		get("set right", 2)
+		get("the next after that", 1)
+	}
+}

@@ -1,0 +1,77 @@
+package durward
+
+import (
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// ProofRequest is what a DPoP proof is for (RFC 9449 s4.2).
+type ProofRequest struct {
+	Method string
+	URL    string    // without query and fragment
+	Token  string    // access token that it goes with; empty for none
+	Nonce  string    // that the server asked for; empty for none
+	Issued time.Time // when, by the clock of a server that took ours for wrong; else zero, which is now
+}
+
+// proofs is what one server wants of DPoP proofs.
+type proofs struct {
+	mu    sync.Mutex
+	nonce string        // that it last gave (RFC 9449 s8.2)
+	date  time.Duration // how far ahead of this machine's clock it was at its last refusal
+	ahead time.Duration // how far proofs are dated ahead
+}
+
+// request is what a proof for the server is to be made of.
+func (p *proofs) request(method string, u *url.URL, token string) ProofRequest {
+	plain := *u // RFC 9449 s4.2: htu
+	plain.RawQuery, plain.ForceQuery, plain.Fragment, plain.RawFragment, plain.User = "", false, "", "", nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := ProofRequest{Method: method, URL: plain.String(), Token: token, Nonce: p.nonce}
+	if p.ahead != 0 {
+		r.Issued = time.Now().Add(p.ahead)
+	}
+	return r
+}
+
+// anyClock is how far two clocks are apart before one counts as wrong.
+const anyClock = 5 * time.Second
+
+// learn reads what a response says about proofs.
+func (p *proofs) learn(resp *http.Response) {
+	nonce := resp.Header["Dpop-Nonce"]
+	given := len(nonce) == 1 && nonce[0] != "" && len(nonce[0]) <= maxToken
+	if !given && resp.StatusCode < http.StatusBadRequest {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if given {
+		p.nonce = nonce[0]
+	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.StatusCode >= http.StatusBadRequest {
+		p.date = time.Until(at)
+	}
+}
+
+// better reports whether another proof may be taken where one was refused for a reason,
+// after learn has read the response. A proof is dated anew only by the server that
+// refused it, whose own business its date is.
+func (p *proofs) better(reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch reason {
+	case "use_dpop_nonce": // RFC 9449 s8, s9
+		return p.nonce != ""
+	case "invalid_dpop_proof":
+		before := p.ahead
+		if p.ahead = p.date; p.ahead.Abs() < anyClock {
+			p.ahead = 0
+		}
+		return p.ahead != 0 || before != 0
+	}
+	return false
+}
