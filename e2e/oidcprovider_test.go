@@ -191,7 +191,11 @@ func TestOIDCProvider(t *testing.T) {
 	old, opaque := i.token(forJWT), i.token(forOpaque)
 	asks(t, "a JWT", byKeys, old, welcome)
 	asks(t, "a JWT of a key of nobody's", byKeys, foreign, "401 INVALID_TOKEN")
-	asks(t, "a JWT with another payload", byKeys, old[:len(old)-90]+"A"+old[len(old)-89:], "401 INVALID_TOKEN")
+	another := "A"
+	if old[len(old)-90] == 'A' {
+		another = "B"
+	}
+	asks(t, "a JWT with another payload", byKeys, old[:len(old)-90]+another+old[len(old)-89:], "401 INVALID_TOKEN")
 	asks(t, "an opaque token where JWTs are taken", byKeys, opaque, "401 INVALID_TOKEN")
 	asks(t, "an opaque token", byAsking, opaque, welcome)
 	asks(t, "an opaque token cut", byAsking, opaque[:len(opaque)-1], "401 INVALID_TOKEN")

@@ -189,7 +189,11 @@ func TestCookieNewAtSignIn(t *testing.T) {
 		if r := w.byCookie("GET", "/api/profile", bobs, nil); json.Unmarshal(r.body, &me) != nil || me.Email != "bob@example.com" {
 			t.Errorf("whose cookie: %s", r.body)
 		}
-		for _, planted := range []string{strings.Repeat("A", 43), "x", first, bobs[:42] + "A"} {
+		nearly := bobs[:42] + "A"
+		if nearly == bobs {
+			nearly = bobs[:42] + "E"
+		}
+		for _, planted := range []string{strings.Repeat("A", 43), "x", first, nearly} {
 			if got := w.given(signIn("bob@example.com", adaPassword, planted)); got == planted {
 				t.Errorf("%q was adopted", planted)
 			}
