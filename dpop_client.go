@@ -37,8 +37,8 @@ func (p *proofs) request(method string, u *url.URL, token string) ProofRequest {
 	return r
 }
 
-// anyClock is how far two clocks are apart before one counts as wrong.
-const anyClock = 5 * time.Second
+// leastSkew is how far two clocks are apart before one counts as wrong.
+const leastSkew = 5 * time.Second
 
 // learn reads what a response says about proofs.
 func (p *proofs) learn(resp *http.Response) {
@@ -57,10 +57,10 @@ func (p *proofs) learn(resp *http.Response) {
 	}
 }
 
-// better reports whether another proof may be taken where one was refused for a reason,
-// after learn has read the response. A proof is dated anew only by the server that
-// refused it, whose own business its date is.
-func (p *proofs) better(reason string) bool {
+// mend does what a server wants that refused a proof for a reason, and reports whether
+// the next may be taken. learn has read the response. Only the server that refused a proof
+// says what its clock is, and only for proofs that are its own.
+func (p *proofs) mend(reason string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch reason {
@@ -68,7 +68,7 @@ func (p *proofs) better(reason string) bool {
 		return p.nonce != ""
 	case "invalid_dpop_proof":
 		before := p.ahead
-		if p.ahead = p.date; p.ahead.Abs() < anyClock {
+		if p.ahead = p.date; p.ahead.Abs() < leastSkew {
 			p.ahead = 0
 		}
 		return p.ahead != 0 || before != 0

@@ -190,11 +190,11 @@ func (g grantRequest) send(ctx context.Context) (*http.Response, error) {
 		}
 		g.proofs.learn(resp)
 		reason := reasonOf(resp)
-		if slices.Contains(done, reason) || !g.proofs.better(reason) {
+		if slices.Contains(done, reason) || !g.proofs.mend(reason) {
 			return resp, nil
 		}
 		done = append(done, reason)
-		drop(resp)
+		_ = resp.Body.Close()
 	}
 }
 
@@ -223,12 +223,6 @@ func (g grantRequest) once(ctx context.Context) (*http.Response, error) {
 	return g.client.Do(r)
 }
 
-// drop gives back the connection of a response that nobody reads.
-func drop(resp *http.Response) {
-	setAside(resp)
-	_ = resp.Body.Close()
-}
-
 // reasonOf is the error by which a request was refused: that of a challenge
 // (RFC 9449 s7.1), or of a token endpoint's answer, which stays to be read (s5, s8).
 // Empty where there is none.
@@ -236,17 +230,13 @@ func reasonOf(resp *http.Response) string {
 	if resp.StatusCode < http.StatusBadRequest {
 		return ""
 	}
+	body := setAside(resp)
 	challenges, _ := ParseChallenges(resp.Header["Www-Authenticate"])
 	for _, c := range challenges {
 		if reason, _ := c.Param("error"); strings.EqualFold(c.Scheme, "DPoP") && reason != "" {
 			return reason
 		}
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // a body that failed fails again
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 	var e oauthError
 	_ = json.Unmarshal(body, &e)
 	return e.Name

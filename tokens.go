@@ -248,7 +248,7 @@ func (t *tokens) answer(a *attempt, offered []Challenge) error {
 		case before == nil: // it was not asked ahead
 		case reason == "invalid_token":
 			refused = before.Access
-		case bound && t.proofs[a.origin].better(reason): // by what observe has read
+		case bound && t.proofs[a.origin].mend(reason): // by what observe has read
 		default:
 			return ErrNoAnswer
 		}

@@ -300,7 +300,7 @@ type side struct {
 	at      attempt
 	refused []http.Header // what was sent and refused
 	scopes  []string      // of the challenges that were answered
-	once    [5]bool       // what was done and is not done again
+	once    [onces]bool   // what was done and is not done again
 }
 
 // What is done once for each request.
@@ -310,6 +310,7 @@ const (
 	newProof         // a proof by the server's clock
 	unstale          // a nonce instead of a stale one
 	steppedUp        // more asked of the person, or of a source
+	onces            // how many there are
 )
 
 // run sends the request until nothing is left to answer.
@@ -323,7 +324,7 @@ func (x *exchange) run() (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	var tunnels [5]bool // why a CONNECT was sent again
+	var tunnels [onces]bool // why a CONNECT was sent again
 	for sends := 1; ; sends++ {
 		x.steps = x.t.steps.Load()
 		resp, err := x.base.RoundTrip(r)
@@ -467,27 +468,31 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (next *http.Requ
 }
 
 // setAside reads the body of a refusal, of which the caller reads the same should it
-// stand: what a source asks for meanwhile may have to wait for its connection.
-func setAside(resp *http.Response) {
+// stand: what a source asks for meanwhile may have to wait for its connection. It
+// returns what it has read; nothing of a body that does not end in time.
+func setAside(resp *http.Response) []byte {
 	body := resp.Body
 	a := &aside{Closer: body, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		begins, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a body that failed fails again
-		a.all = io.MultiReader(bytes.NewReader(begins), body)
+		a.begins, _ = io.ReadAll(io.LimitReader(body, maxRefusal)) // a body that failed fails again
+		a.all = io.MultiReader(bytes.NewReader(a.begins), body)
 	}()
 	resp.Body = a
 	select {
 	case <-a.done:
+		return a.begins
 	case <-time.After(maxRefusalTime): // what does not end holds nobody up
+		return nil
 	}
 }
 
 // aside is a body of which the first part is read ahead.
 type aside struct {
 	io.Closer
-	done chan struct{} // closed when that part was read
-	all  io.Reader     // from then on
+	done   chan struct{} // closed when that part was read: the fields below are set
+	begins []byte        // that part
+	all    io.Reader     // it and the rest
 }
 
 func (a *aside) Read(p []byte) (int, error) {
@@ -614,6 +619,33 @@ func moreWanted(challenges []Challenge) *Challenge {
 func lacksScope(c Challenge) bool {
 	reason, _ := c.Param("error")
 	return reason == "insufficient_scope"
+}
+
+// schemesOf names the schemes of challenges for people.
+func schemesOf(challenges []Challenge) string {
+	const most = 8
+	var all []string
+	for i, c := range challenges {
+		if i == most {
+			all = append(all, fmt.Sprintf("one of %d others", len(challenges)-most))
+			break
+		}
+		var said []string
+		for _, name := range []string{"realm", "algorithm", "error", "scope"} {
+			if value, ok := c.Param(name); ok {
+				said = append(said, fmt.Sprintf("%s %q", name, printable(value)))
+			}
+		}
+		text := printable(c.Scheme)
+		if len(said) > 0 {
+			text += " (" + strings.Join(said, ", ") + ")"
+		}
+		all = append(all, text)
+	}
+	if len(all) == 0 {
+		return "what it does not say"
+	}
+	return strings.Join(all, " or ")
 }
 
 // stepUp asks for more, and then sends what is there now.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 // throughProxy returns a copy of h that answers the proxy where a tunnel is asked for.
@@ -66,33 +65,6 @@ type proxyRefusal struct {
 // Error says what the proxy wants.
 func (e *proxyRefusal) Error() string {
 	return fmt.Sprintf("durward: the proxy refuses the tunnel (407): it wants %s", schemesOf(e.challenges))
-}
-
-// schemesOf names the schemes of challenges for people.
-func schemesOf(challenges []Challenge) string {
-	const most = 8
-	var all []string
-	for i, c := range challenges {
-		if i == most {
-			all = append(all, fmt.Sprintf("one of %d others", len(challenges)-most))
-			break
-		}
-		var said []string
-		for _, name := range []string{"realm", "algorithm", "error", "scope"} {
-			if value, ok := c.Param(name); ok {
-				said = append(said, fmt.Sprintf("%s %q", name, printable(value)))
-			}
-		}
-		text := printable(c.Scheme)
-		if len(said) > 0 {
-			text += " (" + strings.Join(said, ", ") + ")"
-		}
-		all = append(all, text)
-	}
-	if len(all) == 0 {
-		return "what it does not say"
-	}
-	return strings.Join(all, " or ")
 }
 
 // tunnelRefused lets a source learn what the proxy asked for, so that the next CONNECT

@@ -66,7 +66,11 @@ func TestProofsOfAnOlderState(t *testing.T) {
 		t.Fatal(got)
 	}
 	// Each has been told of a later one.
+	deadline := time.Now().Add(20 * time.Second)
 	for later := saved; later[0] < saved[0]+5 || later[1] < saved[1]+5; later = written() {
+		if time.Now().After(deadline) {
+			t.Fatalf("markers %v, and %v when they were saved", later, saved)
+		}
 		time.Sleep(time.Millisecond)
 	}
 	r.Kill(t)

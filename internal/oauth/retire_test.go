@@ -99,7 +99,7 @@ func TestRetireNowElsewhere(t *testing.T) {
 		if _, err := other.Verifier().Verify(t.Context(), tokens.Access); err != nil {
 			t.Fatalf("the other process cannot know yet: %v", err)
 		}
-		rows, _, err := w.db.Revocations(t.Context(), 0, time.Time{})
+		rows, err := w.db.Revocations(t.Context(), 0, time.Time{})
 		w.must(err)
 		if len(rows) != 1 || rows[0].Kind != string(revocation.SigningKey) || rows[0].Value != stolen || !rows[0].Until.Equal(noon.Add(verifyAfter)) {
 			t.Fatalf("revocations %+v", rows)
@@ -155,7 +155,7 @@ func TestRetireInOrder(t *testing.T) {
 		if r.State != store.KeyRetiring || r.Signs.ID == spare || w.signs() != r.Signs.ID || len(w.states()[store.KeyPending]) != 1 {
 			t.Errorf("its successor was known to everybody: %+v, %v", r, w.states())
 		}
-		if rows, _, err := w.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
+		if rows, err := w.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
 			t.Errorf("revocations %v %v", rows, err)
 		}
 	})
@@ -289,7 +289,7 @@ func TestGiveUpKeyThatChanged(t *testing.T) {
 		if s := w.states(); !slices.Equal(s[store.KeyActive], []string{first}) || !slices.Equal(s[store.KeyPending], []string{spare}) || len(s) != 2 {
 			t.Errorf("keys %v", s)
 		}
-		if rows, _, err := w.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
+		if rows, err := w.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
 			t.Errorf("revocations %v %v", rows, err)
 		}
 	})

@@ -72,31 +72,38 @@ func NewFeed(db *store.DB, now func() time.Time) *Feed {
 
 // Poll reads the database, as revocation.FollowerConfig.Poll wants it.
 func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration) ([]revocation.Entry, string, error) {
-	began, whole := f.now(), after == 0
-	var entries []revocation.Entry
-	for more := true; more; {
-		var rows []store.Revocation
-		var err error
-		if whole {
-			// However long the list is, no question takes long. What commits late before a
-			// page that was read already is what the overlap of the next poll is for.
-			rows, err = f.db.RevocationsAfter(ctx, after, pageOfFeed)
-		} else {
-			rows, _, err = f.db.Revocations(ctx, after, began.Add(-overlap))
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		for _, r := range rows {
-			entries = append(entries, revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
-		}
-		if more = whole && len(rows) == pageOfFeed; more {
-			after = rows[pageOfFeed-1].Seq
-		}
+	began := f.now()
+	rows, err := f.rows(ctx, after, began.Add(-overlap))
+	if err != nil {
+		return nil, "", err
+	}
+	entries := make([]revocation.Entry, len(rows))
+	for i, r := range rows {
+		entries[i] = revocation.Entry{Seq: r.Seq, Kind: revocation.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
 	}
 	epoch := f.db.Epoch()
-	f.take(entries, epoch, whole, began)
+	f.take(entries, epoch, after == 0, began)
 	return entries, epoch, nil
+}
+
+// rows reads what is after a number, and all since the moment given. The whole list,
+// after none, is read page by page, so that no question takes long; what commits late
+// before a page that was read already is what the overlap of the next poll is for.
+func (f *Feed) rows(ctx context.Context, after int64, since time.Time) ([]store.Revocation, error) {
+	if after > 0 {
+		return f.db.Revocations(ctx, after, since)
+	}
+	var all []store.Revocation
+	for {
+		page, err := f.db.RevocationsAfter(ctx, after, pageOfFeed)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(page) < pageOfFeed {
+			return all, nil
+		}
+		after = page[len(page)-1].Seq
+	}
 }
 
 // take merges what a poll that began at began has read; whole is that it was all

@@ -483,7 +483,7 @@ func allDeeds() []aDeed {
 			return errOf(db.Revoke(ctx, a.Kind, a.Value, later))
 		}),
 		deedOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
-			_, _, err := db.Revocations(ctx, 0, noon)
+			_, err := db.Revocations(ctx, 0, noon)
 			return err
 		}),
 		deedOf("RevocationsAfter", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
@@ -954,7 +954,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		list, _, err := db.Revocations(t.Context(), 0, noon)
+		list, err := db.Revocations(t.Context(), 0, noon)
 		must(t, err)
 		if len(list) != many {
 			t.Errorf("%d revocations, want %d", len(list), many)
@@ -1450,7 +1450,7 @@ func TestRevocationsAreKept(t *testing.T) {
 		}
 		must(t, db.PurgeRevocations(t.Context()))
 		db.now = func() time.Time { return noon.Add(-48 * time.Hour) }
-		list, _, err := db.Revocations(t.Context(), 0, noon)
+		list, err := db.Revocations(t.Context(), 0, noon)
 		must(t, err)
 		var kept []string
 		for _, r := range list {

@@ -193,8 +193,8 @@ func up(ctx context.Context, db *sql.DB, m migrations, log *slog.Logger) error {
 		return fmt.Errorf("store: migrations: %w", err)
 	}
 	done, err := p.Up(ctx)
-	var partial *goose.PartialError
-	switch errors.As(err, &partial); {
+	partial, _ := errors.AsType[*goose.PartialError](err)
+	switch {
 	case err == nil:
 	case forbidden(err):
 		return &OpenError{"The user of the database has to own it: createdb NAME --owner USER, or ALTER DATABASE. Or let another one make the tables, by durward db migrate.",

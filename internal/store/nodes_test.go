@@ -375,7 +375,7 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 		if _, file := nodes[1].engine.(*sqliteEngine); !file {
 			// It waits for nobody, and is seen while the first is not.
 			r := <-second
-			list, _, err := nodes[1].Revocations(ctx, 0, noon.Add(-time.Minute))
+			list, err := nodes[1].Revocations(ctx, 0, noon.Add(-time.Minute))
 			if err != nil || len(list) != 1 || list[0].Seq != r.Seq || r.Seq <= first.Seq {
 				t.Errorf("%v, %v while %v is held", list, err, first)
 			}
@@ -384,7 +384,7 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 		close(release)
 		writing.Wait()
 		must(t, late)
-		list, _, err := nodes[1].Revocations(ctx, (<-second).Seq, noon.Add(-time.Minute))
+		list, err := nodes[1].Revocations(ctx, (<-second).Seq, noon.Add(-time.Minute))
 		must(t, err)
 		var values []string
 		for _, r := range list {

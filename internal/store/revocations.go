@@ -33,11 +33,10 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 // Revocations returns what was numbered after seq, and again all since the
 // moment given: a number is taken before it can be seen, so a reader of numbers
 // alone would lose what commits late. What no token can be concerned by any more
-// is left out. The epoch changes when the database is another's past.
-func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, epoch string, err error) {
-	list, err = collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+// is left out.
+func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, err error) {
+	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
 		after, micros(since), micros(db.now()))
-	return list, db.epoch, err
 }
 
 // RevocationsAfter returns what was numbered after seq, by number, up to limit.
