@@ -445,7 +445,7 @@ func (e *ResponseError) Error() string {
 		text += " (" + string(e.Code) + ")"
 	}
 	if e.Detail != "" {
-		text += ": " + e.Detail
+		text += ": " + strings.TrimSuffix(e.Detail, ".")
 	}
 	if len(e.Challenges) > 0 {
 		text += "; it wants " + schemesOf(e.Challenges)
