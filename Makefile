@@ -5,17 +5,21 @@
 
 # What the race detector slows down too much: the SQLite driver is ten times
 # slower under it. These run without it.
-PLAIN = ./internal/store/... ./internal/repo/... ./internal/node
+PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node
+
+# The packages of the library and of the server, of all their modules.
+PACKAGES = ./... ./htpasswd/... ./oauth2source/... ./tokenstore/redis/... ./internal/pwhash/... ./internal/valkey/... ./server/...
+MODULES = . htpasswd oauth2source tokenstore/redis internal/pwhash internal/valkey server bench e2e examples
 
 run: build
 	.build/durward serve --demo --data .build/demo
 
 build:
 	@mkdir -p .build
-	go build -buildvcs=false -o .build/durward ./cmd/durward
+	go build -buildvcs=false -o .build/durward ./server/cmd/durward
 
 test: packages lint
-	go test -race $$(go list ./... | grep -v -e /internal/store -e /internal/repo -e /internal/node)
+	go test -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test $(PLAIN)
 	cd examples && go build ./...
 	cd e2e && go test . && go test -parallel 6 ./nodes
@@ -29,8 +33,8 @@ packages:
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }
 	@mkdir -p .build
-	cd tools && go mod tidy -diff && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
-	@for module in . bench e2e examples; do \
+	cd tools && export GOWORK=off && go mod tidy -diff && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for module in $(MODULES); do \
 		echo "lint $$module"; \
 		(cd $$module && go mod tidy -diff && go vet ./... && $(CURDIR)/.build/staticcheck ./...) || exit 1; \
 	done
@@ -42,15 +46,15 @@ bench: build
 # Each patch in testdata/mutations takes one security check out; a test must turn
 # red. Minutes.
 mutations:
-	MUTATIONS=1 go test -count=1 -run 'TestMutations$$' -v -timeout 60m ./internal/repo
+	MUTATIONS=1 go test -count=1 -run 'TestMutations$$' -v -timeout 60m ./server/internal/repo
 
 # Long counts: hundreds of crash rounds, minutes of fuzzing.
 soak: build
-	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./internal/limits
-	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./cmd/durward
+	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./server/internal/limits
+	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward
 	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
-	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./internal/node
-	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m .
+	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./server/internal/node
+	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m . ./tokenstore/redis
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2m "./$$(dirname $$f)" || exit 1; \

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/revoked"
 )
 
 // Config is what [Revocations] are made of. URL and Token are required, as in
@@ -44,9 +44,9 @@ const (
 type Revocations struct {
 	c      Config
 	client *Client
-	list   *revocation.List
+	list   *revoked.List
 
-	follower *revocation.Follower
+	follower *revoked.Follower
 	asOf     atomic.Pointer[time.Time]
 
 	// Of the poll under way; polls come one after another.
@@ -80,8 +80,8 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	r := &Revocations{c: c, client: client, list: revocation.NewList(nil)}
-	r.follower, err = revocation.NewFollower(revocation.FollowerConfig{
+	r := &Revocations{c: c, client: client, list: revoked.NewList(nil)}
+	r.follower, err = revoked.NewFollower(revoked.FollowerConfig{
 		List: r.list, Poll: r.poll, Interval: c.Wait, Overlap: overlap, Timeout: c.Wait + slack, MaxAge: c.Wait + slack, Log: c.Log,
 	})
 	if err != nil {
@@ -151,7 +151,7 @@ const overlap = time.Minute
 
 // poll reads what is new, page by page, or the whole list. What to ask for next the
 // server has said, so after counts for nothing else.
-func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration) ([]revocation.Entry, string, error) {
+func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration) ([]revoked.Entry, string, error) {
 	r.heard, r.unchanged = time.Time{}, false // also where a poll asks twice, and the second time in vain
 	next, etag, wait := r.next, r.etag, r.c.Wait
 	if after == 0 && back == overlap {
@@ -159,7 +159,7 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 		next, etag, wait = 0, "", 0
 	}
 	epoch := ""
-	var entries []revocation.Entry
+	var entries []revoked.Entry
 	for {
 		n, err := r.client.Revocations(ctx, next, wait, etag)
 		if err != nil {
@@ -178,7 +178,7 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 		}
 		epoch, next = n.Page.Epoch, n.Page.Next
 		for _, e := range n.Page.Items {
-			entries = append(entries, revocation.Entry{Seq: e.Seq, Kind: revocation.Kind(e.Kind), Value: e.Value, At: e.At, Until: e.Until})
+			entries = append(entries, revoked.Entry{Seq: e.Seq, Kind: revoked.Kind(e.Kind), Value: e.Value, At: e.At, Until: e.Until})
 		}
 		if !n.Page.More {
 			r.next, r.etag, r.epoch, r.heard, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0

@@ -1,4 +1,5 @@
-module github.com/durward-auth/durward/bench
+// The path is below server so that the benchmarks may fill a store, which is internal there.
+module github.com/durward-auth/durward/server/bench
 
 go 1.26.0
 
@@ -13,6 +14,7 @@ require (
 )
 
 require (
+	github.com/durward-auth/durward/server v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
 	github.com/go-json-experiment/json v1.27.2 // indirect
@@ -26,7 +28,6 @@ require (
 	github.com/pressly/goose/v3 v3.29.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
-	github.com/valkey-io/valkey-go v1.0.79 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.25.0 // indirect
@@ -38,3 +39,15 @@ require (
 )
 
 replace github.com/durward-auth/durward => ../
+
+replace github.com/durward-auth/durward/server => ../server/
+
+replace github.com/durward-auth/durward/htpasswd => ../htpasswd/
+
+replace github.com/durward-auth/durward/internal/pwhash => ../internal/pwhash/
+
+replace github.com/durward-auth/durward/internal/valkey => ../internal/valkey/
+
+replace github.com/durward-auth/durward/oauth2source => ../oauth2source/
+
+replace github.com/durward-auth/durward/tokenstore/redis => ../tokenstore/redis/

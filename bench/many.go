@@ -20,9 +20,9 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/durward-auth/durward/internal/seal"
 	"github.com/durward-auth/durward/internal/services"
-	"github.com/durward-auth/durward/internal/store"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // withPostgres runs work beside a cluster of its own, as the package of the system

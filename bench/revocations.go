@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/durward-auth/durward/internal/revocation"
+	"github.com/durward-auth/durward/internal/revoked"
 )
 
 // revocations measures the list of what was revoked with a million entries.
@@ -24,10 +24,10 @@ func revocations() ([]row, error) {
 		live[i], dead[i] = name(many+i*31%many), name(i*31%many)
 	}
 	before := heap()
-	l := revocation.NewList(nil)
+	l := revoked.NewList(nil)
 	until := time.Now().Add(time.Hour)
 	for i := range many {
-		l.Add(revocation.Entry{Kind: revocation.Session, Value: name(i), Until: until})
+		l.Add(revoked.Entry{Kind: revoked.Session, Value: name(i), Until: until})
 	}
 	octets := float64(heap()-before) / many
 	for i := range many {
@@ -41,7 +41,7 @@ func revocations() ([]row, error) {
 	}{{"a live token", live, false}, {"a revoked one", dead, true}} {
 		i, wrong := 0, 0
 		ours, allocations := perCall(func() {
-			if l.Revoked(revocation.Session, c.asked[i&(1<<16-1)]) != c.want {
+			if l.Revoked(revoked.Session, c.asked[i&(1<<16-1)]) != c.want {
 				wrong++
 			}
 			i++

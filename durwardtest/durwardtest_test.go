@@ -1,27 +1,16 @@
 package durwardtest_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
@@ -159,150 +148,4 @@ func Example() {
 		fmt.Println(w.Code) // 404: the token is good, the page is not there
 	}
 	_ = test
-}
-
-// A client of another library's making has its tokens bound to its key, here and at
-// a service that takes them.
-func TestServerBinds(t *testing.T) {
-	t.Parallel()
-	const password = "plenty of words in a row"
-	auth := durwardtest.NewServer(t)
-	id := auth.AddPerson("ada@example.com", password, false)
-	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{URL: auth.URL + "/.well-known/jwks.json"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := jwt.New(jwt.Config{Issuer: auth.URL, Audience: []string{auth.URL}, Keys: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := httptest.NewServer(durward.Protect(who, v.DPoP(jwt.DPoPConfig{Nonces: true}), v.Scheme()))
-	defer api.Close()
-
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{EmbedJWK: true}).WithType("dpop+jwt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// ask sends a request with a proof, and once more with the nonce that it is told.
-	ask := func(method, url, token string, body any) (status int, answer []byte) {
-		t.Helper()
-		nonce := ""
-		for range 2 {
-			claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": url, "iat": time.Now().Unix(), "nonce": nonce}
-			if token != "" {
-				sum := sha256.Sum256([]byte(token))
-				claims["ath"] = base64.RawURLEncoding.EncodeToString(sum[:])
-			}
-			text, err := json.Marshal(claims)
-			if err != nil {
-				t.Fatal(err)
-			}
-			signed, err := signer.Sign(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			proof, err := signed.CompactSerialize()
-			if err != nil {
-				t.Fatal(err)
-			}
-			sent, err := json.Marshal(body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := http.NewRequest(method, url, bytes.NewReader(sent))
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Content-Type", "application/json")
-			r.Header.Set("DPoP", proof)
-			if token != "" {
-				r.Header.Set("Authorization", "DPoP "+token)
-			}
-			res, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer, err = io.ReadAll(res.Body)
-			if err := errors.Join(err, res.Body.Close()); err != nil {
-				t.Fatal(err)
-			}
-			if status, nonce = res.StatusCode, res.Header.Get("DPoP-Nonce"); status != 401 || !bytes.Contains(answer, []byte("NONCE_REQUIRED")) {
-				break
-			}
-		}
-		return status, answer
-	}
-	var tokens struct {
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-		Type    string `json:"token_type"`
-	}
-	for _, step := range []struct {
-		path string
-		body map[string]string
-	}{
-		{"/api/auth/login", map[string]string{"email": "ada@example.com", "password": password}},
-		{"/api/auth/refresh", nil},
-	} {
-		if step.body == nil {
-			step.body = map[string]string{"refresh_token": tokens.Refresh}
-		}
-		if status, answer := ask("POST", auth.URL+step.path, "", step.body); status != 200 || json.Unmarshal(answer, &tokens) != nil || tokens.Type != "DPoP" {
-			t.Fatalf("%s: %d %s", step.path, status, answer)
-		}
-		for _, url := range []string{auth.URL + "/api/profile", api.URL + "/"} {
-			if status, answer := ask("GET", url, tokens.Access, nil); status != 200 || !bytes.Contains(answer, []byte(id)) {
-				t.Errorf("%s: %d %s", url, status, answer)
-			}
-		}
-	}
-	// Without the key both tokens are worth nothing.
-	bearer, err := http.NewRequest("GET", auth.URL+"/api/profile", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bearer.Header.Set("Authorization", "Bearer "+tokens.Access)
-	for name, send := range map[string]func() (*http.Response, error){
-		"access token": func() (*http.Response, error) { return http.DefaultClient.Do(bearer) },
-		"refresh token": func() (*http.Response, error) {
-			return http.Post(auth.URL+"/api/auth/refresh", "application/json", strings.NewReader(`{"refresh_token":"`+tokens.Refresh+`"}`))
-		},
-	} {
-		res, err := send()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		if res.StatusCode != 401 {
-			t.Errorf("the %s alone: %s", name, res.Status)
-		}
-	}
-}
-
-// A service that takes the tokens of a Durward server.
-func TestServer(t *testing.T) {
-	t.Parallel()
-	const password = "plenty of words in a row"
-	auth := durwardtest.NewServer(t)
-	id := auth.AddPerson("ada@example.com", password, false)
-	access, refresh := auth.SignIn("ada@example.com", password)
-	api := httptest.NewServer(durward.Protect(who, jwt.Bearer(auth.URL, auth.URL)))
-	defer api.Close()
-	if status, body := ask(t, http.DefaultClient, api.URL, access); status != 200 || body != id {
-		t.Errorf("%d %s", status, body)
-	}
-	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 200 {
-		t.Errorf("%d %s", status, body)
-	}
-	if status, _ := ask(t, http.DefaultClient, api.URL, refresh); status != 401 {
-		t.Errorf("a refresh token opens the door: %d", status)
-	}
-	auth.Lock(id)
-	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 401 {
-		t.Errorf("locked: %d %s", status, body)
-	}
 }

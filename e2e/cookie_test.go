@@ -17,7 +17,7 @@ import (
 func demo(t *testing.T) (url string) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "durward")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/durward")
+	build := exec.Command("go", "build", "-o", binary, "./server/cmd/durward")
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)

@@ -2,19 +2,22 @@ module github.com/durward-auth/durward/e2e
 
 go 1.26.0
 
-replace github.com/durward-auth/durward => ..
+replace github.com/durward-auth/durward => ../
 
 require (
 	connectrpc.com/connect v1.21.1
 	github.com/chromedp/cdproto v0.159.2
 	github.com/chromedp/chromedp v0.23.0
-	github.com/durward-auth/durward v0.0.0-00010101000000-000000000000
+	github.com/durward-auth/durward v0.0.0
 	github.com/icholy/digest v1.2.0
 	golang.org/x/net v0.62.0
 	google.golang.org/protobuf v1.36.12
 )
 
 require (
+	github.com/durward-auth/durward/internal/pwhash v0.0.0 // indirect
+	github.com/durward-auth/durward/internal/valkey v0.0.0 // indirect
+	github.com/durward-auth/durward/server v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
 	github.com/go-json-experiment/json v1.27.2 // indirect
@@ -41,3 +44,15 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 	modernc.org/sqlite v1.62.0 // indirect
 )
+
+replace github.com/durward-auth/durward/server => ../server/
+
+replace github.com/durward-auth/durward/htpasswd => ../htpasswd/
+
+replace github.com/durward-auth/durward/internal/pwhash => ../internal/pwhash/
+
+replace github.com/durward-auth/durward/internal/valkey => ../internal/valkey/
+
+replace github.com/durward-auth/durward/oauth2source => ../oauth2source/
+
+replace github.com/durward-auth/durward/tokenstore/redis => ../tokenstore/redis/

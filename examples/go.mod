@@ -2,11 +2,11 @@ module github.com/durward-auth/durward/examples
 
 go 1.26.0
 
-replace github.com/durward-auth/durward => ..
+replace github.com/durward-auth/durward => ../
 
 require (
 	connectrpc.com/connect v1.21.1
-	github.com/durward-auth/durward v0.0.0-00010101000000-000000000000
+	github.com/durward-auth/durward v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/labstack/echo/v5 v5.4.4
@@ -18,6 +18,8 @@ require (
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
+	github.com/durward-auth/durward/internal/valkey v0.0.0 // indirect
+	github.com/durward-auth/durward/tokenstore/redis v0.0.0
 	github.com/gabriel-vasile/mimetype v1.4.12 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
@@ -46,3 +48,15 @@ require (
 	golang.org/x/sys v0.50.0 // indirect
 	golang.org/x/text v0.44.0 // indirect
 )
+
+replace github.com/durward-auth/durward/server => ../server/
+
+replace github.com/durward-auth/durward/htpasswd => ../htpasswd/
+
+replace github.com/durward-auth/durward/internal/pwhash => ../internal/pwhash/
+
+replace github.com/durward-auth/durward/internal/valkey => ../internal/valkey/
+
+replace github.com/durward-auth/durward/oauth2source => ../oauth2source/
+
+replace github.com/durward-auth/durward/tokenstore/redis => ../tokenstore/redis/

@@ -47,7 +47,7 @@ var built string
 // the SQLite driver is too slow to be killed in the middle of much.
 var durward = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built, "durward")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/durward")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./server/cmd/durward")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

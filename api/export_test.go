@@ -1,4 +1,0 @@
-package api
-
-// ReadPage is readPage, for the fuzz target.
-var ReadPage = readPage

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/servertest"
+)
+
+// Against the real server: sign in, call, refresh, step up, sign out, with Bearer tokens
+// and with tokens that are bound to a key.
+func TestTransportTokens(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []string{"", "ES256", "EdDSA"} {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			s := servertest.New(t)
+			s.AddPerson("ada@example.com", "correct horse battery staple", false)
+			var clock struct {
+				sync.Mutex
+				ahead time.Duration
+			}
+			c := durward.TokensConfig{
+				Server: s.URL, Store: durward.FileStore{Path: filepath.Join(t.TempDir(), "session", "token.json")},
+				Now: func() time.Time { clock.Lock(); defer clock.Unlock(); return time.Now().Add(clock.ahead) },
+			}
+			if alg != "" {
+				key, err := jwt.GenerateKey(alg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Prove = key.Prove
+			}
+			client := durward.Client(durward.Tokens(c))
+			if _, err := client.Get(s.URL + "/api/profile"); err == nil {
+				t.Error("before the sign-in: no error")
+			}
+			first, err := durward.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bound := first.Type == "DPoP"; bound != (alg != "") {
+				t.Errorf("a token of type %s", first.Type)
+			}
+			client = durward.Client(durward.Tokens(c))
+			get := func(want int) {
+				t.Helper()
+				resp, err := client.Get(s.URL + "/api/profile")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if body, _ := io.ReadAll(resp.Body); resp.StatusCode != want {
+					t.Errorf("%d %s", resp.StatusCode, body)
+				}
+			}
+			get(200)
+			clock.Lock()
+			clock.ahead = 16 * time.Minute // by the client's clock the access token has ended
+			clock.Unlock()
+			get(200)
+			second, err := c.Store.Load(context.Background())
+			if err != nil || second.Access == first.Access || second.Refresh == first.Refresh {
+				t.Errorf("not refreshed: %v", err)
+			}
+			if _, err := durward.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+				t.Errorf("step-up: %v", err)
+			}
+			get(200)
+			if err := durward.SignOut(t.Context(), c); err != nil {
+				t.Errorf("sign-out: %v", err)
+			}
+			if left, err := c.Store.Load(context.Background()); err != nil || left != (durward.Token{}) {
+				t.Errorf("left after the sign-out: %v", err)
+			}
+			resp, err := client.Do(&http.Request{Method: "GET", URL: mustURL(t, s.URL+"/api/profile")})
+			if err == nil {
+				t.Errorf("after the sign-out: %d", resp.StatusCode)
+			}
+		})
+	}
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// wrongClock is what a machine meets whose clock is behind by some time: dates ahead of
+// its own, and proofs that are old where they are made.
+type wrongClock struct {
+	behind time.Duration
+	key    *jwt.PrivateKey
+	sent   int
+}
+
+func (c *wrongClock) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.sent++
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	resp.Header.Set("Date", at.Add(c.behind).UTC().Format(http.TimeFormat))
+	return resp, err
+}
+
+func (c *wrongClock) prove(r durward.ProofRequest) (string, error) {
+	if r.Issued.IsZero() {
+		r.Issued = time.Now()
+	}
+	r.Issued = r.Issued.Add(-c.behind)
+	return c.key.Prove(r)
+}
+
+// A client whose clock is wrong signs in, calls and refreshes with proofs by the server's
+// clock, and goes on when its own was set right.
+func TestTransportWrongClock(t *testing.T) {
+	t.Parallel()
+	s := servertest.New(t)
+	s.AddPerson("ada@example.com", "correct horse battery staple", false)
+	for _, behind := range []time.Duration{time.Hour, -time.Hour, 30 * 365 * 24 * time.Hour} {
+		key, err := jwt.GenerateKey("ES256")
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock := &wrongClock{behind: behind, key: key}
+		c := durward.TokensConfig{Server: s.URL, Store: new(durward.MemoryStore), Prove: clock.prove, Client: &http.Client{Transport: clock}}
+		if _, err := durward.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple"); err != nil {
+			t.Fatalf("%s: %v", behind, err)
+		}
+		client := &http.Client{Transport: &durward.Transport{Base: clock, Sources: []durward.Source{durward.Tokens(c)}}}
+		get := func(what string, most int) {
+			t.Helper()
+			clock.sent = 0
+			resp, err := client.Get(s.URL + "/api/profile")
+			if err != nil {
+				t.Fatalf("%s, %s: %v", behind, what, err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || clock.sent > most {
+				t.Errorf("%s, %s: %s after %d requests, want 200 after %d", behind, what, resp.Status, clock.sent, most)
+			}
+		}
+		get("the first", 3) // a nonce and a date are wanted
+		get("the next", 1)
+		if _, err := durward.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+			t.Errorf("%s: step-up: %v", behind, err)
+		}
+		clock.behind = 0
+		get("set right", 2)
+		get("the next after that", 1)
+	}
+}

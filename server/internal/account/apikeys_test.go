@@ -1,0 +1,145 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// adas is somebody who may make keys for Ada.
+func (h *house) adas() *durward.Principal {
+	return &durward.Principal{Subject: h.ada.ID, Scopes: []string{"profile"}}
+}
+
+// A key of a public id that there is, with another random part and a checksum
+// that fits, is no key.
+func TestForgedKey(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File)
+	k, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
+	must(t, err)
+	right, err := parseKeyText(key.Reveal())
+	must(t, err)
+	if got, err := h.AuthenticateKey(t.Context(), right.text(), here); err != nil || got.ID != k.ID {
+		t.Fatalf("the key itself: %v", err)
+	}
+	for _, change := range []func(*keyText){
+		func(k *keyText) { k.secret[0] ^= 1 }, func(k *keyText) { k.secret[31] ^= 1 }, func(k *keyText) { k.secret = [32]byte{} },
+		func(k *keyText) { k.publicID = "00000000" },
+	} {
+		forged := right
+		change(&forged)
+		got, err := h.AuthenticateKey(t.Context(), forged.text(), here)
+		refused(t, "a forged key", err, durward.InvalidAPIKey)
+		if got.ID != "" || !errors.Is(err, errNeverAKey) {
+			t.Errorf("got %v beside the error %v", got, err)
+		}
+	}
+}
+
+// A key that is made while its maker's session ends, or the person is locked, is
+// not made.
+func TestKeyOfASessionThatEnds(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		maker := h.adas()
+		maker.SessionID = h.session(h.ada)
+		old, _, err := h.CreateKey(t.Context(), maker, NewKey{Name: "Nightly"}, here)
+		must(t, err)
+		try := func(what string) {
+			t.Helper()
+			_, key, err := h.CreateKey(t.Context(), maker, NewKey{Name: "late"}, here)
+			refused(t, what, err, durward.TokenRevoked)
+			_, rotated, err := h.RotateKey(t.Context(), maker, old.ID, here)
+			refused(t, what+", rotated", err, durward.TokenRevoked)
+			if key != "" || rotated != "" {
+				t.Errorf("%s: a key beside the error", what)
+			}
+		}
+		must(t, h.EndSession(t.Context(), h.ada.ID, maker.SessionID, store.EventSessionEnded, here))
+		try("a session that has ended")
+		maker.SessionID = ""
+		must(t, h.Lock(t.Context(), h.ada.ID, here))
+		try("somebody locked")
+		keys, err := h.Keys(t.Context(), h.ada.ID, "", 10)
+		if err != nil || len(keys) != 1 || keys[0].ID != old.ID {
+			t.Errorf("keys: %+v, %v, want the old one", keys, err)
+		}
+	})
+}
+
+// What is held of the last use when the server ends is written down; keys that
+// are dead for long are forgotten while it runs.
+func TestKeysInTheBackground(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		ending, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "ending", Life: time.Hour}, here)
+		must(t, err)
+		forever, _, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "forever"}, here)
+		must(t, err)
+		h.clock.advance(time.Minute)
+		used := h.Now().Truncate(time.Microsecond)
+		_, err = h.AuthenticateKey(t.Context(), key.Reveal(), here)
+		must(t, err)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		h.Run(ended)
+		if k, err := h.DB.APIKeyByID(t.Context(), ending.ID); err != nil || !k.LastUsedAt.Equal(used) {
+			t.Errorf("last used %v, %v, want %v", k.LastUsedAt, err, used)
+		}
+
+		h.clock.advance(time.Hour + keysKept)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { h.Run(ctx) })
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if _, err := h.DB.APIKeyByID(t.Context(), ending.ID); errors.Is(err, store.ErrNotFound) {
+				break
+			} else if err != nil || time.Now().After(deadline) {
+				t.Errorf("a key dead for a month is still there (%v)", err)
+				break
+			}
+		}
+		stop()
+		running.Wait()
+		if _, err := h.DB.APIKeyByID(t.Context(), forever.ID); err != nil {
+			t.Errorf("a live key was forgotten: %v", err)
+		}
+	})
+}
+
+// What a request with a key costs: each reads the key and its person from the
+// database.
+func BenchmarkAuthenticateKey(b *testing.B) {
+	h := newHouse(b, services.File)
+	_, key, err := h.CreateKey(b.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
+	must(b, err)
+	for name, text := range map[string]string{"good": key.Reveal(), "mistyped": key.Reveal()[:55] + "000000", "unknown": newKeyText().text()} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := h.AuthenticateKey(b.Context(), text, here); (err == nil) != (name == "good") {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(name+" at once", func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := h.AuthenticateKey(b.Context(), text, here); (err == nil) != (name == "good") {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,246 @@
+package account
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+func rules(t testing.TB, r PasswordRules) *PasswordRules {
+	t.Helper()
+	if err := r.complete(); err != nil {
+		t.Fatal(err)
+	}
+	return &r
+}
+
+func TestPasswordRules(t *testing.T) {
+	t.Parallel()
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte("the operator's own\r\n\n  Twelve Blanks  \nzw\u00f6lf boxk\u00e4mpfer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := rules(t, PasswordRules{Blocklist: list})
+	for _, c := range []struct{ password, address, want string }{
+		{strings.Repeat("é", 14), adaEmail, "too short"},
+		{strings.Repeat("e\u0301", 14), adaEmail, "too short"}, // 28 code points, 14 characters after NFC
+		{strings.Repeat("🔑", 14), adaEmail, "too short"},
+		{strings.Repeat("e\u0301", 15), adaEmail, ""},
+		{strings.Repeat("ab", 128), adaEmail, ""},
+		{strings.Repeat("ab", 128) + "a", adaEmail, "too long"},
+		{strings.Repeat("🔑", 256), adaEmail, ""},
+		{strings.Repeat("e\u0301", 256), adaEmail, ""},
+		{"               ", adaEmail, ""}, // no rule about composition
+		{"passwordpassword", adaEmail, "most common"},
+		{"PassWordPassWord", adaEmail, "most common"},
+		{"ｐａｓｓｗｏｒｄpassword", adaEmail, "most common"},
+		{"passwordpassword!", adaEmail, ""}, // whole passwords are compared
+		{"The Operator's Own", adaEmail, "most common"},
+		{"the operator's own two", adaEmail, ""},
+		{"  twelve blanks  ", adaEmail, "most common"},
+		{"Zwo\u0308lf Boxka\u0308mpfer", adaEmail, "most common"},
+		{"I am ADA@Example.com", adaEmail, "e-mail address"},
+		{"I am ａｄａ@example.com", adaEmail, "e-mail address"},
+		{"my STRAßE@example.com", "strasse@example.com", "e-mail address"}, // folded as addresses are
+		{"adaadaadaadaada", adaEmail, "e-mail address"},
+		{"AdaADAadaAdaAdaAda", adaEmail, "e-mail address"},
+		{"adaadaadaadaadaa", adaEmail, ""},
+		{"ada likes long sentences", adaEmail, ""},
+		{"aaaaaaaaaaaaaaaaa", "a@b.example", "e-mail address"},
+		{"a password with an a", "a@b.example", ""}, // one letter forbids nothing
+		{"it is a@b.example", "a@b.example", "e-mail address"},
+		{"a sentence that is long", "", ""},
+		{"a sentence that is long", "@example.com", ""},
+		{"some @example.com text", "@example.com", "e-mail address"},
+		{"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n", adaEmail, ""}, // refused by the hash, by its own name
+	} {
+		err := r.check("password", c.password, c.address)
+		if c.want == "" && err != nil || c.want != "" && (codeOf(err) != durward.InvalidRequest || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%q for %s: got %v, want %q", c.password, c.address, err, c.want)
+		}
+	}
+	short := rules(t, PasswordRules{MinLength: 8})
+	for password, ok := range map[string]bool{"8 chars!": true, "7 chars": false, "12345678": false, "zxcvbnm1": false} {
+		if err := short.check("password", password, adaEmail); (err == nil) != ok {
+			t.Errorf("%q with eight characters: %v", password, err)
+		}
+	}
+}
+
+func TestPasswordRulesMistakes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	long := filepath.Join(dir, "long line")
+	if err := os.WriteFile(long, []byte(strings.Repeat("x", 1<<17)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	huge := filepath.Join(dir, "huge") // a hole, not octets
+	f, err := os.Create(huge)
+	if err == nil {
+		err = errors.Join(f.Truncate(maxBlocklist+1), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		rules PasswordRules
+		want  string
+	}{
+		{PasswordRules{MinLength: 7}, "the shortest is 8 or more"},
+		{PasswordRules{MinLength: -1}, "the shortest is 8 or more"},
+		{PasswordRules{MaxLength: 63}, "the longest from 64"},
+		{PasswordRules{MaxLength: 1025}, "to 1024"},
+		{PasswordRules{MinLength: 100, MaxLength: 99}, "from 100 to 99"},
+		{PasswordRules{Blocklist: filepath.Join(dir, "none")}, "no such file"},
+		{PasswordRules{Blocklist: dir}, "is a directory"},
+		{PasswordRules{Blocklist: long}, "too long"},
+		{PasswordRules{Blocklist: huge}, "is over 256 MiB"},
+	} {
+		if err := c.rules.complete(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got %v, want %q", c.rules, err, c.want)
+		}
+	}
+}
+
+// Whatever is typed, the rules answer without a panic, in words of their own,
+// and never take what is too short, too long or the address itself.
+func FuzzPasswordRules(f *testing.F) {
+	for _, p := range []string{"", "short", adaPassword, strings.Repeat("e\u0301", 15), strings.Repeat("ada", 5), "\xff\xfe", "I am ada@example.com!", strings.Repeat("\u1e9e", 300), "\r\n"} {
+		for _, a := range []string{"", "@", "a@b.example", adaEmail, "\xff@x"} {
+			f.Add(p, a)
+		}
+	}
+	r := rules(f, PasswordRules{})
+	f.Fuzz(func(t *testing.T, password, address string) {
+		address = emailKey(address)
+		err := r.check("password", password, address)
+		if err != nil {
+			var refusal *durward.Refusal
+			if !errors.As(err, &refusal) || refusal.Code != durward.InvalidRequest || refusal.Members["member"] != "password" || len(refusal.Detail+refusal.Hint) > 200 {
+				t.Fatalf("check(%q, %q): %v", password, address, err)
+			}
+			return
+		}
+		n := utf8.RuneCountInString(norm.NFC.String(password))
+		if n < 15 || n > 256 || r.blocked[strings.ToLower(password)] || address != "" && strings.Contains(password, address) {
+			t.Fatalf("check(%q, %q) takes it", password, address)
+		}
+	})
+}
+
+func TestChangePassword(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		ctx := t.Context()
+		keep, end := h.session(h.ada), h.session(h.ada)
+		before := h.Hasher.Runs()
+		refused(t, "short", h.ChangePassword(ctx, h.ada.ID, h.wrong(), "short", keep, here), durward.InvalidRequest)
+		refused(t, "the address", h.ChangePassword(ctx, h.ada.ID, h.wrong(), "I am ada@example.com", keep, here), durward.InvalidRequest)
+		if runs := h.Hasher.Runs() - before; runs != 0 {
+			t.Errorf("%d hashes for a password that cannot be set", runs)
+		}
+		refused(t, "wrong", h.ChangePassword(ctx, h.ada.ID, h.wrong(), other, keep, here), durward.InvalidCredentials)
+		refused(t, "a line", h.ChangePassword(ctx, h.ada.ID, adaPassword, "a quite different\nsentence", keep, here), durward.InvalidRequest)
+		if !h.alive(h.ada, end) {
+			t.Error("a change that failed ended a session")
+		}
+		must(t, h.try(adaEmail, adaPassword, here))
+
+		h.clock.advance(time.Minute)
+		must(t, h.ChangePassword(ctx, h.ada.ID, adaPassword, other, keep, here))
+		if !h.alive(h.ada, keep) || h.alive(h.ada, end) {
+			t.Error("the own session stays, all others end")
+		}
+		refused(t, "the old one", h.try(adaEmail, adaPassword, here), durward.InvalidCredentials)
+		must(t, h.try(adaEmail, other, here))
+		if u, err := h.ByID(ctx, h.ada.ID); err != nil || !u.PasswordChangedAt.Equal(h.clock.Now().Truncate(time.Microsecond)) {
+			t.Errorf("changed at %s, %v", u.PasswordChangedAt, err)
+		}
+		if events := h.events(store.EventPasswordChanged); len(events) != 1 || events[0].UserID != h.ada.ID || events[0].SessionID != keep {
+			t.Errorf("events: %+v", events)
+		}
+		if told, err := h.Notifications(ctx, h.ada.ID, "", 10); err != nil || len(told) != 1 || told[0].Kind != "password_changed" {
+			t.Errorf("told: %+v %v", told, err)
+		}
+		if err := h.ChangePassword(ctx, "nobody", adaPassword, other, keep, here); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("nobody: %v", err)
+		}
+	})
+}
+
+// Guessing the current password is guessing: it counts with sign-ins, and the
+// guess that blocks the account ends the session.
+func TestChangePasswordGuessed(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		id, another := h.session(h.ada), h.session(h.ada)
+		for n := range 5 {
+			if !h.alive(h.ada, id) {
+				t.Errorf("ended after %d failures", n)
+			}
+			if n == 2 {
+				refused(t, "a sign-in between", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
+				continue
+			}
+			refused(t, fmt.Sprint("failure ", n), h.ChangePassword(t.Context(), h.ada.ID, h.wrong(), other, id, here), durward.InvalidCredentials)
+		}
+		if h.alive(h.ada, id) || !h.alive(h.ada, another) {
+			t.Error("five failures end the session that guesses, and no other")
+		}
+		refused(t, "the sixth", h.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, another, here), durward.TooManyAttempts)
+		if !h.alive(h.ada, another) {
+			t.Error("a session that guessed nothing ended with the block")
+		}
+		refused(t, "sign-in", h.try(adaEmail, adaPassword, here), durward.TooManyAttempts)
+		if events := h.events(store.EventSessionEnded); len(events) != 1 || events[0].SessionID != id || events[0].Outcome != "too many wrong passwords" {
+			t.Errorf("events: %+v", events)
+		}
+	})
+}
+
+// A change that was judged by a password that is no more changes nothing: the
+// operator's reset wins over who knows the old password.
+func TestChangeAfterReset(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		id := h.session(h.ada)
+		// The clock is first read when the current password has been judged.
+		c := h.Config
+		var reset sync.Once
+		c.Now = func() time.Time {
+			reset.Do(func() {
+				h.clock.advance(time.Second)
+				must(t, h.SetPassword(t.Context(), h.ada, other, From{Actor: "operator"}))
+				if h.alive(h.ada, id) {
+					t.Error("the operator's reset leaves a session")
+				}
+			})
+			return h.clock.Now()
+		}
+		late, err := New(c)
+		must(t, err)
+		err = late.ChangePassword(t.Context(), h.ada.ID, adaPassword, "the thief's own sentence", id, here)
+		if refused(t, "a change after the reset", err, durward.InvalidCredentials); !errors.Is(err, store.ErrChanged) {
+			t.Errorf("got %v, want ErrChanged", err)
+		}
+		must(t, h.try(adaEmail, other, here))
+		if events := h.events(store.EventPasswordSet); len(events) != 1 || events[0].Actor != "operator" || events[0].UserID != h.ada.ID {
+			t.Errorf("events: %+v", events)
+		}
+	})
+}

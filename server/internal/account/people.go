@@ -1,0 +1,192 @@
+// Package account holds the rules about people: who may have an account, what a
+// password must be, when a sign-in is refused, and what ends with a password or
+// a lock. It knows no HTTP and writes no SQL.
+//
+// A rule that refuses returns an error that wraps a durward.Code; any other
+// error means that the answer is not known just now.
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Config is what the rules need. All but BadKeys, Passwords, Now and Log are
+// required.
+type Config struct {
+	DB      *store.DB
+	Hasher  *pwhash.Hasher
+	Limits  *limits.Limiter
+	Revoked *revoked.List
+	BadKeys *limits.Rate // API keys of one network that were never made; nil is no limit
+
+	// TokenTTL is the life of access tokens: how long a revocation must be
+	// remembered.
+	TokenTTL time.Duration
+
+	Passwords PasswordRules
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// People is the rules over one database.
+type People struct {
+	Config
+	refused *refusedSignIns
+	keyUses keyUses
+}
+
+// New returns the rules, or an error that names every mistake in c.
+func New(c Config) (*People, error) {
+	var errs []error
+	need := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New("account: "+what))
+		}
+	}
+	need(c.DB != nil, "no database")
+	need(c.Hasher != nil, "no password hasher")
+	need(c.Limits != nil, "no limits")
+	need(c.Revoked != nil, "no revocation list")
+	need(c.TokenTTL > 0, "the life of access tokens must be positive")
+	if err := c.Passwords.complete(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &People{Config: c, refused: newRefusedSignIns()}, nil
+}
+
+// maxName is the longest name of a person, in characters.
+const maxName = 100
+
+// NewPerson is what an account is made from.
+type NewPerson struct {
+	Email    string
+	Name     string
+	Password string
+	Admin    bool
+}
+
+// Add makes an account. It refuses with InvalidRequest, which names the member
+// that is wrong, or EmailTaken. kind is the event it is written down as.
+func (p *People) Add(ctx context.Context, n NewPerson, kind string, from From) (store.User, error) {
+	email, key, err := canonicalEmail(n.Email)
+	if err != nil {
+		return store.User{}, err
+	}
+	name, err := cleanName(n.Name)
+	if err != nil {
+		return store.User{}, err
+	}
+	hash, err := p.hashNew(ctx, "password", n.Password, key)
+	if err != nil {
+		return store.User{}, err
+	}
+	now := p.Now().Truncate(time.Microsecond) // as the store keeps it
+	u := store.User{ID: newID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin, CreatedAt: now, PasswordChangedAt: now}
+	event := from.event(kind, "ok", now)
+	event.UserID = u.ID
+	if err := p.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
+		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
+	} else if err != nil {
+		return store.User{}, err
+	}
+	return u, nil
+}
+
+// ByID returns the person, or an error that wraps store.ErrNotFound.
+func (p *People) ByID(ctx context.Context, id string) (store.User, error) {
+	return p.DB.UserByID(ctx, id)
+}
+
+// ByEmail returns the person with an address, however it is spelled, or an error
+// that wraps store.ErrNotFound.
+func (p *People) ByEmail(ctx context.Context, email string) (store.User, error) {
+	_, key, err := canonicalEmail(email)
+	if err != nil {
+		return store.User{}, err
+	}
+	return p.DB.UserByEmailKey(ctx, key)
+}
+
+// SetName changes a person's name.
+func (p *People) SetName(ctx context.Context, id, name string) (store.User, error) {
+	name, err := cleanName(name)
+	if err != nil {
+		return store.User{}, err
+	}
+	return p.DB.SetName(ctx, id, name)
+}
+
+// Lock ends all sessions of a person and keeps new ones from beginning.
+func (p *People) Lock(ctx context.Context, id string, from From) error {
+	now := p.Now()
+	event := from.event(store.EventUserLocked, "ok", now)
+	event.UserID = id
+	revoked, err := p.DB.LockUser(ctx, id, p.revokedUntil(now), event)
+	p.push(revoked)
+	return err
+}
+
+// Unlock lets a person sign in again.
+func (p *People) Unlock(ctx context.Context, id string, from From) error {
+	event := from.event(store.EventUserUnlocked, "ok", p.Now())
+	event.UserID = id
+	return p.DB.UnlockUser(ctx, id, event)
+}
+
+// revokedUntil is how long a revocation made now must be remembered: until the
+// last token it could concern has ended, a minute of leeway and an hour's margin
+// for clocks.
+func (p *People) revokedUntil(now time.Time) time.Time {
+	return now.Add(p.TokenTTL + time.Minute + time.Hour)
+}
+
+// push tells this process's list of what the database already knows, so that it
+// holds before the answer leaves.
+func (p *People) push(written []store.Revocation) {
+	for _, r := range written {
+		p.Revoked.Announce(revoked.Entry{Seq: r.Seq, Kind: revoked.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
+	}
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// mistake is a refusal of one member of a request. Neither sentence repeats what
+// was sent.
+func mistake(member, detail, hint string) error {
+	return &durward.Refusal{Code: durward.InvalidRequest, Detail: detail, Hint: hint,
+		Members: map[string]any{"member": member}, Err: fmt.Errorf("member %s: %s", member, detail)}
+}
+
+func cleanName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if utf8.RuneCountInString(name) > maxName {
+		return "", mistake("name", "The name is too long.", fmt.Sprintf("At most %d characters.", maxName))
+	}
+	if strings.ContainsFunc(name, unprintable) {
+		return "", mistake("name", "The name holds characters that cannot be shown.", "Leave out control and formatting characters.")
+	}
+	return name, nil
+}

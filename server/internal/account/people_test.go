@@ -1,0 +1,416 @@
+package account
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+const (
+	adaEmail    = "ada@example.com"
+	adaPassword = "correct horse battery staple"
+	other       = "a quite different sentence"
+)
+
+var (
+	here      = From{Addr: netip.MustParseAddr("192.0.2.7"), Agent: "curl/8.5.0"}
+	elsewhere = From{Addr: netip.MustParseAddr("198.51.100.7"), Agent: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
+)
+
+// clock is a clock that only the test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// house is the rules over a real database, with one person.
+type house struct {
+	*People
+	t       testing.TB
+	clock   *clock
+	address string
+	ada     store.User
+	logs    *bytes.Buffer // read after what writes has ended
+}
+
+// cheap is a cost for tests that are not about the cost.
+var cheap = pwhash.Config{Memory: 64, Time: 1}
+
+func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house {
+	t.Helper()
+	h := &house{
+		t: t, address: on(t), logs: new(bytes.Buffer),
+		clock: &clock{now: time.Date(2026, 3, 4, 12, 0, 0, 123456789, time.UTC)},
+	}
+	var err error
+	c := Config{Revoked: revoked.NewList(h.clock.Now), TokenTTL: 15 * time.Minute, Now: h.clock.Now, Log: slog.New(slog.NewTextHandler(h.logs, nil))}
+	c.DB, err = store.Open(t.Context(), store.Config{URL: h.address, Now: h.clock.Now})
+	must(t, err)
+	t.Cleanup(func() {
+		if err := c.DB.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Hasher = newHasher(t, cheap)
+	c.Limits, err = limits.New(limits.Config{Now: h.clock.Now})
+	must(t, err)
+	for _, f := range change {
+		f(&c)
+	}
+	h.People, err = New(c)
+	must(t, err)
+	h.ada, err = h.Add(t.Context(), NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, From{Actor: "operator"})
+	must(t, err)
+	return h
+}
+
+func newHasher(t testing.TB, c pwhash.Config) *pwhash.Hasher {
+	t.Helper()
+	h, err := pwhash.New(c)
+	must(t, err)
+	return h
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// codeOf is the code that an error wraps, or "" for none.
+func codeOf(err error) durward.Code {
+	var code durward.Code
+	if errors.As(err, &code) {
+		return code
+	}
+	var refusal *durward.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Code
+	}
+	return ""
+}
+
+// refused checks that err has a code.
+func refused(t *testing.T, what string, err error, want durward.Code) {
+	t.Helper()
+	if got := codeOf(err); err == nil || got != want {
+		t.Errorf("%s: got %v (code %q), want %s", what, err, got, want)
+	}
+}
+
+// try signs in and returns the error alone.
+func (h *house) try(email, password string, from From) error {
+	h.t.Helper()
+	u, err := h.Authenticate(h.t.Context(), email, password, from)
+	if (err == nil) != (u.ID == h.ada.ID) || err != nil && u != (store.User{}) {
+		h.t.Errorf("Authenticate(%q): got person %q beside %v", email, u.ID, err)
+	}
+	return err
+}
+
+var wrongs atomic.Int64
+
+// wrong is a wrong password that was never tried before.
+func (h *house) wrong() string {
+	return fmt.Sprintf("not the right one, number %d", wrongs.Add(1))
+}
+
+// session begins a session of a person and returns its id.
+func (h *house) session(u store.User) string {
+	h.t.Helper()
+	now := h.clock.Now()
+	s := store.Session{ID: newID(), UserID: u.ID, ClientID: "durward", Scope: "profile", CreatedAt: now, EndsAt: now.Add(time.Hour), AuthTime: now, Network: here.Network(), Device: here.Device(), Agent: here.Browser()}
+	g := store.Grant{SessionID: s.ID, ClientID: "durward", Scope: "profile", Salt: []byte("salt"), CreatedAt: now, IdleEnds: s.EndsAt, Ends: s.EndsAt}
+	copy(g.ID[:], strings.ReplaceAll(s.ID, "-", "")[16:])
+	e := here.event(store.EventSignedIn, "ok", now)
+	e.UserID, e.SessionID = u.ID, s.ID
+	u, err := h.ByID(h.t.Context(), u.ID)
+	must(h.t, err)
+	_, err = h.DB.CreateSession(h.t.Context(), s, g, e, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
+	must(h.t, err)
+	return s.ID
+}
+
+// alive says whether a session lives: in the database and, for its tokens, in
+// the list of revocations.
+func (h *house) alive(u store.User, id string) bool {
+	h.t.Helper()
+	rows, err := h.Sessions(h.t.Context(), u.ID)
+	must(h.t, err)
+	listed := false
+	for _, row := range rows {
+		listed = listed || row.ID == id
+	}
+	if revoked := h.Revoked.Revoked(revoked.Session, id); listed == revoked {
+		h.t.Errorf("session %s: listed %v, revoked %v", id, listed, revoked)
+	}
+	return listed
+}
+
+// events returns the person's events of a kind, newest first.
+func (h *house) events(kind string) []store.Event {
+	h.t.Helper()
+	events, err := h.DB.Events(h.t.Context(), store.EventFilter{Kind: kind, Limit: 5000})
+	must(h.t, err)
+	return events
+}
+
+// set writes what no rule would let into the database.
+func (h *house) set(query string, args ...any) {
+	h.t.Helper()
+	driver, address := "pgx", h.address
+	if path, is := strings.CutPrefix(address, "sqlite:"); is {
+		driver, address = "sqlite", path
+	}
+	db, err := sql.Open(driver, address)
+	must(h.t, err)
+	defer db.Close()
+	_, err = db.Exec(query, args...)
+	must(h.t, err)
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{TokenTTL: -1, Passwords: PasswordRules{MinLength: 7}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"no database", "no password hasher", "no limits", "no revocation list", "must be positive", "from 7 to 256"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("not said: %s\n%v", want, err)
+		}
+	}
+	h := newHouse(t, services.File)
+	c := h.Config
+	c.Now, c.Log = nil, nil
+	p, err := New(c)
+	if err != nil || p.Now == nil || p.Log == nil {
+		t.Errorf("without clock and log: %v", err)
+	}
+	c.Passwords = PasswordRules{Blocklist: filepath.Join(t.TempDir(), "none")}
+	if p, err := New(c); p != nil || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("list that is not there: %v %v", p, err)
+	}
+}
+
+// Every refusal names its member, repeats nothing that was sent and makes
+// nothing.
+func TestAddRefuses(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File)
+	good := NewPerson{Email: "grace@example.com", Name: "Grace", Password: other}
+	for _, c := range []struct {
+		why, member string
+		change      func(*NewPerson)
+	}{
+		{"no address", "email", func(n *NewPerson) { n.Email = " " }},
+		{"no address at all", "email", func(n *NewPerson) { n.Email = "mk-grace" }},
+		{"two addresses", "email", func(n *NewPerson) { n.Email = "mk-a@b@example.com" }},
+		{"long address", "email", func(n *NewPerson) { n.Email = strings.Repeat("g", 243) + "@example.com" }},
+		{"address not in UTF-8", "email", func(n *NewPerson) { n.Email = "mk-\xff@example.com" }},
+		{"long name", "name", func(n *NewPerson) { n.Name = "mk-" + strings.Repeat("g", 98) }},
+		{"name with a line", "name", func(n *NewPerson) { n.Name = "mk-Grace\nHopper" }},
+		{"name turned round", "name", func(n *NewPerson) { n.Name = "mk-Grace\u202eHopper" }},
+		{"name with NUL", "name", func(n *NewPerson) { n.Name = "mk-Grace\x00" }},
+		{"name not in UTF-8", "name", func(n *NewPerson) { n.Name = "mk-\xff" }},
+		{"no password", "password", func(n *NewPerson) { n.Password = "" }},
+		{"short password", "password", func(n *NewPerson) { n.Password = "mk-45678901234" }},
+		{"long password", "password", func(n *NewPerson) { n.Password = "mk-" + strings.Repeat("x", 254) }},
+		{"common password", "password", func(n *NewPerson) { n.Password = "CorrectHorseBatteryStaple" }},
+		{"password with the address", "password", func(n *NewPerson) { n.Password = "mk-Grace@Example.com" }},
+		{"password with a line", "password", func(n *NewPerson) { n.Password = "mk-a quite different\nsentence" }},
+		{"password not in UTF-8", "password", func(n *NewPerson) { n.Password = "mk-a quite different\xff sentence" }},
+	} {
+		n := good
+		c.change(&n)
+		u, err := h.Add(t.Context(), n, store.EventRegistered, here)
+		refused(t, c.why, err, durward.InvalidRequest)
+		var refusal *durward.Refusal
+		if !errors.As(err, &refusal) || refusal.Members["member"] != c.member || refusal.Detail == "" || refusal.Hint == "" || u != (store.User{}) {
+			t.Errorf("%s: got %+v beside person %q, want member %s, a detail and a hint", c.why, refusal, u.ID, c.member)
+		}
+		if refusal != nil && strings.Contains(strings.ToLower(err.Error()+refusal.Detail+refusal.Hint), "mk-") {
+			t.Errorf("%s: what was sent is repeated: %v, %+v", c.why, err, refusal)
+		}
+	}
+	if people, err := h.DB.Users(t.Context(), "", 10); err != nil || len(people) != 1 {
+		t.Errorf("%d people, %v; want Ada alone", len(people), err)
+	}
+	if n := len(h.events(store.EventRegistered)); n != 0 {
+		t.Errorf("%d events of people who are not", n)
+	}
+	if runs := h.Hasher.Runs(); runs != 1 {
+		t.Errorf("%d hashes were made, want that of Ada alone", runs)
+	}
+	u, err := h.Add(t.Context(), good, store.EventRegistered, here)
+	if err != nil || u.Email != good.Email || u.Name != "Grace" || u.Admin || !u.LockedAt.IsZero() || u.CreatedAt != h.clock.Now().Truncate(time.Microsecond) {
+		t.Errorf("with nothing wrong: %+v %v", u, err)
+	}
+	if events := h.events(store.EventRegistered); len(events) != 1 || events[0].UserID != u.ID || events[0].Network != "192.0.2.0/24" || events[0].Device != "curl" {
+		t.Errorf("events: %+v", events)
+	}
+}
+
+// One address is one account, however it is spelled and whoever is first.
+func TestAddTaken(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for _, same := range []string{adaEmail, " ADA@Example.COM ", "ａda@example.com", "ada@example。com"[:len("ada@example")] + ".com"} {
+			_, err := h.Add(t.Context(), NewPerson{Email: same, Password: other}, store.EventRegistered, here)
+			if refused(t, same, err, durward.EmailTaken); !errors.Is(err, store.ErrEmailTaken) {
+				t.Errorf("%s: %v", same, err)
+			}
+			if u, err := h.ByEmail(t.Context(), same); err != nil || u.ID != h.ada.ID {
+				t.Errorf("ByEmail(%q): %q %v", same, u.ID, err)
+			}
+		}
+		if _, err := h.ByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("ByEmail of nobody: %v", err)
+		}
+		if _, err := h.ByEmail(t.Context(), "nothing"); codeOf(err) != durward.InvalidRequest {
+			t.Errorf("ByEmail of no address: %v", err)
+		}
+		var wg sync.WaitGroup
+		errs := make(chan error, 8)
+		for i := range 8 {
+			wg.Go(func() {
+				_, err := h.Add(context.Background(), NewPerson{Email: []string{"race@example.com", "RACE@example.com"}[i%2], Password: other}, store.EventRegistered, here)
+				errs <- err
+			})
+		}
+		wg.Wait()
+		close(errs)
+		made := 0
+		for err := range errs {
+			if err == nil {
+				made++
+			} else {
+				refused(t, "race", err, durward.EmailTaken)
+			}
+		}
+		if events := h.events(store.EventRegistered); made != 1 || len(events) != 1 {
+			t.Errorf("eight claims at once: %d accounts, %d events", made, len(events))
+		}
+	})
+}
+
+func TestSetName(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for _, name := range []string{"Ada Lovelace", "", strings.Repeat("é", maxName)} {
+			if u, err := h.SetName(t.Context(), h.ada.ID, "  "+name+"\n"); err != nil || u.Name != name {
+				t.Errorf("SetName(%q): %q %v", name, u.Name, err)
+			}
+		}
+		for _, name := range []string{strings.Repeat("é", maxName+1), "a\tb", "a\u2028b", "\xff"} {
+			u, err := h.SetName(t.Context(), h.ada.ID, name)
+			if refused(t, fmt.Sprintf("SetName(%q)", name), err, durward.InvalidRequest); u != (store.User{}) {
+				t.Errorf("SetName(%q): a person beside the error", name)
+			}
+		}
+		if _, err := h.SetName(t.Context(), "nobody", "x"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("nobody's name: %v", err)
+		}
+	})
+}
+
+// A lock ends all sessions before it returns, and nobody else's.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
+		must(t, err)
+		first, second, his := h.session(h.ada), h.session(h.ada), h.session(bob)
+		must(t, h.Lock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		if h.alive(h.ada, first) || h.alive(h.ada, second) || !h.alive(bob, his) {
+			t.Error("a lock ends the sessions of the person, and no others")
+		}
+		refused(t, "right password of a locked account", h.try(adaEmail, adaPassword, here), durward.AccountDisabled)
+		refused(t, "wrong password of a locked account", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
+		refused(t, "change of a locked account's password", h.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, second, here), durward.AccountDisabled)
+		must(t, h.Unlock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		must(t, h.try(adaEmail, adaPassword, here))
+		if h.alive(h.ada, first) {
+			t.Error("what a lock ended comes back")
+		}
+		for kind, events := range map[string][]store.Event{store.EventUserLocked: h.events(store.EventUserLocked), store.EventUserUnlocked: h.events(store.EventUserUnlocked)} {
+			if len(events) != 1 || events[0].UserID != h.ada.ID || events[0].Actor != "operator" {
+				t.Errorf("%s: %+v", kind, events)
+			}
+		}
+		// Remembered for as long as the last token can live.
+		h.clock.advance(15*time.Minute + time.Minute + time.Hour - time.Second)
+		if !h.Revoked.Revoked(revoked.Session, first) {
+			t.Error("a revocation is forgotten too early")
+		}
+		for _, err := range []error{h.Lock(t.Context(), "nobody", here), h.Unlock(t.Context(), "nobody", here)} {
+			if !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("nobody: %v", err)
+			}
+		}
+	})
+}
+
+// A store that does not answer is an outage, never a refusal.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		id := h.session(h.ada)
+		must(t, h.DB.Close())
+		ctx := t.Context()
+		_, added := h.Add(ctx, NewPerson{Email: "bob@example.com", Password: other}, store.EventRegistered, here)
+		_, named := h.SetName(ctx, h.ada.ID, "x")
+		_, byID := h.ByID(ctx, h.ada.ID)
+		_, sessions := h.Sessions(ctx, h.ada.ID)
+		_, told := h.Notifications(ctx, h.ada.ID, "", 10)
+		for what, err := range map[string]error{
+			"Add": added, "SetName": named, "ByID": byID, "Sessions": sessions, "Notifications": told,
+			"Authenticate": h.try(adaEmail, adaPassword, here), "Authenticate nobody": h.try("nobody@example.com", adaPassword, here),
+			"ChangePassword": h.ChangePassword(ctx, h.ada.ID, adaPassword, other, id, here), "SetPassword": h.SetPassword(ctx, h.ada, other, here),
+			"Lock": h.Lock(ctx, h.ada.ID, here), "Unlock": h.Unlock(ctx, h.ada.ID, here),
+			"EndSession": h.EndSession(ctx, h.ada.ID, id, store.EventSessionEnded, here),
+			"SignOut":    h.SignOut(ctx, h.ada.ID, id, false, here), "SignOut everywhere": h.SignOut(ctx, h.ada.ID, id, true, here),
+		} {
+			if code := codeOf(err); err == nil || code != "" || errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%s: got %v (code %q), want an error without a code", what, err, code)
+			}
+		}
+	})
+}

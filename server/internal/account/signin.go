@@ -1,0 +1,119 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Authenticate judges an address and a password. It returns the person, or an
+// error that wraps InvalidCredentials whichever was wrong, AccountDisabled after
+// the right password of a locked account, or TooManyAttempts. For an address
+// that nobody has, the same work is done.
+func (p *People) Authenticate(ctx context.Context, email, password string, from From) (store.User, error) {
+	_, key, err := canonicalEmail(email)
+	if err != nil {
+		// Nobody has such an address; it is counted and hashed like one that
+		// somebody could have.
+		key = emailKey(email)
+		if len(key) > maxEmail {
+			key = key[:maxEmail]
+		}
+	}
+	var u store.User
+	known := false
+	if err == nil {
+		u, err = p.DB.UserByEmailKey(ctx, key)
+		switch {
+		case err == nil:
+			known = true
+		case !errors.Is(err, store.ErrNotFound):
+			return store.User{}, err
+		}
+	}
+	if err := p.judge(ctx, &u, known, key, password, from); err != nil {
+		return store.User{}, err
+	}
+	if err := locked(u); err != nil {
+		return store.User{}, err
+	}
+	return u, nil
+}
+
+// Standing is what the right of a person to sign in by password rests on: it
+// changes with the password and with everything else of the account that counts.
+// It refuses with TooManyAttempts where Authenticate would, and is
+// InvalidCredentials where nobody has the address.
+func (p *People) Standing(ctx context.Context, email string, from From) (string, error) {
+	u, err := p.ByEmail(ctx, email)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, durward.InvalidRequest):
+		return "", fmt.Errorf("account: no such account: %w", durward.InvalidCredentials)
+	case err != nil:
+		return "", err
+	case p.Limits.Blocked(ctx, u.EmailKey, from.Addr):
+		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
+	}
+	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
+}
+
+// locked refuses a person whose account is locked. It is asked after the right
+// password only.
+func locked(u store.User) error {
+	if u.LockedAt.IsZero() {
+		return nil
+	}
+	return fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+}
+
+// judge checks one password within the limits. u is the zero User where known is
+// false, and gets the newer hash where one was made; key is what failures are
+// counted under.
+func (p *People) judge(ctx context.Context, u *store.User, known bool, key, password string, from From) error {
+	attempt, err := p.Limits.Begin(ctx, key, from.Addr)
+	if err != nil {
+		var blocked *limits.Blocked
+		if errors.As(err, &blocked) {
+			p.refused.add(key, u.ID, "too many attempts", from, p.Now())
+			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w", err)}
+		}
+		return err
+	}
+	defer attempt.Cancel() // where nothing below has decided
+
+	right, rehash, err := p.Hasher.Verify(ctx, u.Password, password)
+	switch {
+	case errors.Is(err, pwhash.ErrMalformed): // right is false, after the same work
+		p.Log.Error("a stored password cannot be read: set a new one", "user", u.ID, "error", err)
+	case err != nil:
+		return busy(err)
+	}
+	if !right || !known {
+		attempt.Fail(password)
+		why := "wrong password"
+		if !known {
+			why = "no such account"
+		}
+		p.refused.add(key, u.ID, why, from, p.Now())
+		return fmt.Errorf("account: %s: %w", why, durward.InvalidCredentials)
+	}
+	attempt.Succeed()
+	if rehash {
+		hash, err := p.Hasher.Hash(ctx, password)
+		if err == nil {
+			err = p.DB.SetPasswordHash(ctx, u.ID, u.Password, hash)
+		}
+		if err != nil { // the next sign-in tries again
+			p.Log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
+			return nil
+		}
+		u.Password = hash
+	}
+	return nil
+}

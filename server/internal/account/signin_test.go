@@ -1,0 +1,298 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+func quietNetworks(c *Config) {
+	l, err := limits.New(limits.Config{Now: c.Now, NetworkUnlimited: true})
+	if err != nil {
+		panic(err)
+	}
+	c.Limits = l
+}
+
+// The same work and the same code, whatever is wrong.
+func TestSameWork(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File, quietNetworks)
+	for _, name := range []string{"locked", "empty", "broken", "foreign"} {
+		u, err := h.Add(t.Context(), NewPerson{Email: name + "@example.com", Password: adaPassword}, store.EventUserAdded, here)
+		must(t, err)
+		switch name {
+		case "locked":
+			must(t, h.Lock(t.Context(), u.ID, here))
+		case "empty":
+			h.set(`UPDATE users SET password = '' WHERE id = $1`, u.ID)
+		case "broken":
+			h.set(`UPDATE users SET password = '$argon2id$v=19$m=64,t=1,p=1$x' WHERE id = $1`, u.ID)
+		case "foreign":
+			h.set(`UPDATE users SET password = '$1$abc$def' WHERE id = $1`, u.ID)
+		}
+	}
+	for _, c := range []struct{ email, password string }{
+		{adaEmail, "not the right one"},
+		{adaEmail, ""},
+		{adaEmail, "\xff"},
+		{adaEmail, strings.Repeat("x", 1<<20)},
+		{adaEmail, "durward: no password"}, // what is hashed for nobody
+		{"nobody@example.com", adaPassword},
+		{"nobody@example.com", "durward: no password"},
+		{"", adaPassword},
+		{"no address", adaPassword},
+		{"ada@example.com@example.com", adaPassword},
+		{strings.Repeat("ä", 1<<15) + "@example.com", adaPassword},
+		{adaEmail + "\x00", adaPassword},
+		{"' OR 1=1 --", adaPassword},
+		{"locked@example.com", "not the right one"},
+		{"empty@example.com", adaPassword},
+		{"empty@example.com", ""},
+		{"empty@example.com", "durward: no password"},
+		{"broken@example.com", adaPassword},
+		{"broken@example.com", "durward: no password"},
+		{"foreign@example.com", adaPassword},
+	} {
+		before := h.Hasher.Runs()
+		err := h.try(c.email, c.password, here)
+		refused(t, c.email, err, durward.InvalidCredentials)
+		if runs := h.Hasher.Runs() - before; runs != 1 {
+			t.Errorf("%.40q: %d hashes, want 1", c.email, runs)
+		}
+		var refusal *durward.Refusal
+		if errors.As(err, &refusal) {
+			t.Errorf("%.40q: words of its own for the client: %+v", c.email, refusal)
+		}
+	}
+	if logs := h.logs.String(); strings.Count(logs, "cannot be read") != 3 || strings.Contains(logs, "correct horse") {
+		t.Errorf("the operator is told of stored passwords that cannot be read:\n%s", logs)
+	}
+	before := h.Hasher.Runs()
+	must(t, h.try(adaEmail, adaPassword, elsewhere)) // five failures from here
+	if runs := h.Hasher.Runs() - before; runs != 1 {
+		t.Errorf("right password: %d hashes, want 1", runs)
+	}
+}
+
+// A password is one whatever system it is typed on, and is otherwise kept as
+// given.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File, quietNetworks)
+	const composed, decomposed = "  Caf\u00e9 mit S\u00fc\u00dfigkeiten ", "  Cafe\u0301 mit Su\u0308\u00dfigkeiten "
+	for _, set := range []string{composed, decomposed} {
+		must(t, h.SetPassword(t.Context(), h.ada, set, here))
+		for _, right := range []string{composed, decomposed, strings.ReplaceAll(composed, " ", "\u00a0")} {
+			if err := h.try(adaEmail, right, here); err != nil {
+				t.Errorf("set %q, typed %q: %v", set, right, err)
+			}
+		}
+		for _, wrong := range []string{strings.TrimSpace(composed), strings.ToLower(composed), composed + " ", strings.ReplaceAll(composed, "ß", "ss")} {
+			refused(t, wrong, h.try(adaEmail, wrong, here), durward.InvalidCredentials)
+		}
+		must(t, h.try(" ADA@example.com\n", composed, here))
+	}
+	// As long as one may be, in the spelling that takes most room.
+	long := strings.Repeat("\u0390", 256) // three times as long when taken apart
+	must(t, h.SetPassword(t.Context(), h.ada, long, here))
+	must(t, h.try(adaEmail, strings.Repeat("\u03b9\u0308\u0301", 256), here))
+}
+
+// Four failures and another: the fifth answers like the first, the sixth is
+// refused until the block ends, the right password too.
+func TestBlock(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		for n := range 5 {
+			if n == 3 {
+				h.clock.advance(14 * time.Minute)
+			}
+			refused(t, "failure", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
+		}
+		before := h.Hasher.Runs()
+		var first *durward.Refusal
+		for _, password := range []string{h.wrong(), adaPassword} {
+			for _, email := range []string{adaEmail, " ADA@Example.com", "ａdA@example.com"} {
+				var refusal *durward.Refusal
+				err := h.try(email, password, here)
+				if !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
+					t.Fatalf("during the block: %v, want TooManyAttempts for an hour", err)
+				}
+				if first == nil {
+					first = refusal
+				}
+				if refusal.Error() != first.Error() || refusal.Detail != first.Detail || refusal.Hint != first.Hint || len(refusal.Members) > 0 {
+					t.Errorf("one refusal differs from the other: %+v, %+v", refusal, first)
+				}
+			}
+		}
+		if runs := h.Hasher.Runs() - before; runs != 0 {
+			t.Errorf("%d hashes during a block", runs)
+		}
+		must(t, h.try(adaEmail, adaPassword, elsewhere)) // nobody is locked out
+		h.clock.advance(time.Hour - time.Second)
+		var refusal *durward.Refusal
+		if err := h.try(adaEmail, adaPassword, here); !errors.As(err, &refusal) || refusal.RetryAfter != time.Second {
+			t.Errorf("a second before the end: %v, want refused for a second", err)
+		}
+		h.clock.advance(time.Second)
+		must(t, h.try(adaEmail, adaPassword, here))
+	})
+}
+
+// Who does not exist is blocked as who does.
+func TestBlockOfNobody(t *testing.T) {
+	t.Parallel()
+	for _, spellings := range [][]string{
+		{"nobody@example.com", "NOBODY@example.com", "nobody@EXAMPLE.com ", "ｎobody@example.com"},
+		{"no address", "NO address", " no address", "no\u00a0address"},
+	} {
+		h := newHouse(t, services.File)
+		for n := range 5 {
+			refused(t, spellings[0], h.try(spellings[n%4], h.wrong(), here), durward.InvalidCredentials)
+		}
+		for _, s := range spellings {
+			var refusal *durward.Refusal
+			if err := h.try(s, h.wrong(), here); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
+				t.Errorf("%q: %v, want TooManyAttempts for an hour", s, err)
+			}
+		}
+	}
+}
+
+// A success forgets the failures of its own account and network, and the same
+// wrong password counts once.
+func TestWhatCounts(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File, quietNetworks)
+	bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
+	must(t, err)
+	for range 4 {
+		for _, email := range []string{adaEmail, bob.Email} {
+			refused(t, email, h.try(email, h.wrong(), here), durward.InvalidCredentials)
+		}
+		refused(t, "elsewhere", h.try(adaEmail, h.wrong(), elsewhere), durward.InvalidCredentials)
+	}
+	must(t, h.try(adaEmail, adaPassword, here))
+	for range 20 {
+		refused(t, "last year's password", h.try(adaEmail, "last year's password", here), durward.InvalidCredentials)
+	}
+	must(t, h.try(adaEmail, adaPassword, here))
+	for from, email := range map[From]string{here: bob.Email, elsewhere: adaEmail} {
+		refused(t, email, h.try(email, h.wrong(), from), durward.InvalidCredentials)
+		refused(t, email, h.try(email, h.wrong(), from), durward.TooManyAttempts)
+	}
+}
+
+// A network that guesses at many accounts is refused, one IPv6 /64 as one
+// address.
+func TestNetworkLimit(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File)
+	at := func(n int) From {
+		addr := netip.MustParseAddr("2001:db8::").As16()
+		addr[15] = byte(n)
+		return From{Addr: netip.AddrFrom16(addr)}
+	}
+	for n := range 10 {
+		refused(t, "failure", h.try(strings.Repeat("x", n+1)+"@example.com", "the same password", at(n)), durward.InvalidCredentials)
+	}
+	var refusal *durward.Refusal
+	if err := h.try(adaEmail, adaPassword, at(77)); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Minute {
+		t.Errorf("the eleventh: %v, want TooManyAttempts for a minute", err)
+	}
+	must(t, h.try(adaEmail, adaPassword, here))
+	h.clock.advance(time.Minute)
+	must(t, h.try(adaEmail, adaPassword, at(77)))
+}
+
+// Raised settings reach a person at the next sign-in.
+func TestRehash(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		h := newHouse(t, on)
+		raised := h.Config
+		raised.Hasher = newHasher(t, pwhash.Config{Memory: 128, Time: 2})
+		p, err := New(raised)
+		must(t, err)
+		if _, err := p.Authenticate(t.Context(), adaEmail, h.wrong(), here); codeOf(err) != durward.InvalidCredentials {
+			t.Errorf("wrong: %v", err)
+		}
+		if u, err := h.ByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
+			t.Error("a wrong password was hashed")
+		}
+		got, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here)
+		must(t, err)
+		kept, err := h.ByID(t.Context(), h.ada.ID)
+		if err != nil || !strings.Contains(kept.Password, "$m=128,t=2,") || got != kept || !kept.PasswordChangedAt.Equal(h.ada.PasswordChangedAt.Truncate(time.Microsecond)) {
+			t.Errorf("after the sign-in: %+v, returned %+v, %v", kept, got, err)
+		}
+		before := raised.Hasher.Runs()
+		if _, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here); err != nil || raised.Hasher.Runs() != before+1 {
+			t.Errorf("the next sign-in: %v, %d hashes", err, raised.Hasher.Runs()-before)
+		}
+		// And a change right after it finds the password that was judged.
+		lowered, err := New(h.Config)
+		must(t, err)
+		must(t, lowered.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, "", here))
+		must(t, h.try(adaEmail, other, here))
+	})
+}
+
+// A full gate is an outage: 503, nothing counted.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, services.File, quietNetworks)
+	slow := h.Config
+	slow.Hasher = newHasher(t, pwhash.Config{Memory: 8 << 10, Time: 2, Concurrent: 1, Waiting: 1})
+	p, err := New(slow)
+	must(t, err)
+	codes := make(chan durward.Code, 12)
+	var wg sync.WaitGroup
+	for n := range cap(codes) {
+		wg.Go(func() {
+			_, err := p.Authenticate(context.Background(), strings.Repeat("x", n+1)+"@example.com", "not the right one", here)
+			codes <- codeOf(err)
+		})
+	}
+	wg.Wait()
+	close(codes)
+	counts := map[durward.Code]int{}
+	for code := range codes {
+		counts[code]++
+	}
+	if counts[durward.AuthUnavailable] == 0 || counts[durward.InvalidCredentials] == 0 || len(counts) != 2 {
+		t.Errorf("twelve at once through a gate of two: %v", counts)
+	}
+	// A try that was not judged does not count, nor does it stay under way.
+	bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	for n := range cap(codes) {
+		for range 5 { // those that were judged have failed once
+			_, err := h.Authenticate(bounded, strings.Repeat("x", n+1)+"@example.com", h.wrong(), here)
+			if code := codeOf(err); code != durward.InvalidCredentials && code != durward.TooManyAttempts {
+				t.Fatalf("after the flood: %v", err)
+			}
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 7 {
+		if _, err := h.Authenticate(ended, adaEmail, "not the right one", here); err == nil || codeOf(err) != "" {
+			t.Fatalf("with a context that has ended: %v, want an error without a code", err)
+		}
+	}
+	must(t, h.try(adaEmail, adaPassword, here))
+}

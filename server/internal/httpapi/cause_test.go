@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// The cause that the operator reads is the true one, and says more than the code
+// beside it.
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	token := w.signIn().AccessToken
+	scopeless, _, err := w.issuer.Issue(context.Background(), w.ada.ID, nil, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Add(name, value) }
+	}
+	bearer := header("Authorization", "Bearer "+token)
+	for _, c := range []struct {
+		method, target, body string
+		change               func(*http.Request)
+		cause                string
+	}{
+		{"GET", "/api/profile", "", nil, "no credentials in the request"},
+		{"GET", "/api/profile", "", header("Cookie", "a=b"), "no credentials but cookies, none of which is taken here"},
+		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "account: an API key of another length: never made"},
+		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is none of the accepted"},
+		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is wanted, granted is ""`},
+		{"GET", "/nowhere", "", nil, "no such path"},
+		{"GET", "/errors/NONE", "", nil, "no page of that code"},
+		{"PUT", "/api/profile", "", nil, "the path takes GET, PATCH, HEAD only"},
+		{"POST", "/api/auth/login", `{}`, nil, "member email is missing or empty"},
+		{"POST", "/api/auth/login", `{"emial":"x"}`, nil, "JSON: no member emial is known"},
+		{"POST", "/api/auth/login", `{"email":1}`, nil, "JSON: member email is of another type"},
+		{"POST", "/api/auth/login", `{"email":"a","email":"b"}`, nil, "JSON: member email twice"},
+		{"POST", "/api/auth/login", `[]`, nil, "JSON: not an object"},
+		{"POST", "/api/auth/login", `{}`, func(r *http.Request) { r.Header.Del("Content-Type") }, "0 Content-Type fields"},
+		{"POST", "/api/auth/register", `{}`, nil, "registration is off"},
+		{"GET", "/api/notifications?limit=x", "", bearer, "parameter limit is no number in its range"},
+		{"DELETE", "/api/auth/sessions/none", "", bearer, "this person has no live session of that id"},
+		{"DELETE", "/api/keys/none", "", bearer, "this person has no live key of that id"},
+	} {
+		t.Run(c.method+" "+c.target+" "+c.cause, func(t *testing.T) {
+			w := w.in(t)
+			w.clock.advance(time.Second) // a network's causes of one second are bounded
+			r, err := http.NewRequest(c.method, w.url+c.target, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.body != "" {
+				r.Header.Set("Content-Type", "application/json")
+			}
+			if c.change != nil {
+				c.change(r)
+			}
+			id := w.send(r).Header.Get("Durward-Denial")
+			var d store.Denial
+			w.eventually("the cause of "+id+" is written down", func() bool {
+				d, err = w.db.DenialByID(context.Background(), id)
+				return err == nil
+			})
+			if d.Cause != c.cause {
+				t.Errorf("cause %q, want %q", d.Cause, c.cause)
+			}
+		})
+	}
+}
+
+// A body that says it is too large is refused before it is sent: who waits for
+// 100 is not told to go on (RFC 9110 s10.1.1).
+func TestTooLargeUnsent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", maxBody+1)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
+		t.Errorf("answered %q (%v), want 413 at once", line, err)
+	}
+}
+
+// A client that has a representation already is told so, in every form that
+// RFC 9110 s13.1.2 knows.
+func TestIfNoneMatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	for _, path := range []string{"/.well-known/jwks.json", "/openapi.json", "/static/durward.css"} {
+		etag := w.do("GET", path, "", nil).Header.Get("ETag")
+		for value, want := range map[string]int{
+			etag: 304, "W/" + etag: 304, `"a", ` + etag: 304, "*": 304, `"a" , W/` + etag + `,"b"`: 304,
+			`"a"`: 200, "": 200, strings.Trim(etag, `"`): 200,
+		} {
+			r, err := http.NewRequest("GET", w.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("If-None-Match", value)
+			if got := w.send(r); got.StatusCode != want || got.Header.Get("ETag") != etag || want == 304 && len(got.body) > 0 {
+				t.Errorf("%s, If-None-Match %s: %s, want %d", path, value, got.Status, want)
+			}
+		}
+	}
+}
+
+// A moment is the same wherever it is told.
+func TestSameMoment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	w.clock.advance(123456789 * time.Nanosecond)
+	created := w.do("POST", "/api/auth/register", "", object{"email": "bob@example.com", "password": adaPassword})
+	signed := w.tokens(w.do("POST", "/api/auth/login", "", object{"email": "bob@example.com", "password": adaPassword}))
+	if again := w.do("GET", "/api/profile", signed.AccessToken, nil); string(created.body) != string(again.body) {
+		t.Errorf("registered as %s\nread as %s", created.body, again.body)
+	}
+}

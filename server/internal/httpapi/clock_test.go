@@ -1,0 +1,52 @@
+package httpapi
+
+import (
+	"testing"
+	"time"
+)
+
+// polled waits until the list has been read, and swept, by the clock as it
+// stands.
+func (w *world) polled() {
+	w.t.Helper()
+	began := w.polls.Load()
+	w.eventually("the list is polled", func() bool { return w.polls.Load() >= began+3 })
+}
+
+// A clock that jumps ahead and back, or back and ahead, revives nothing that was
+// revoked and keeps nobody out once it is right again.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{-time.Hour, time.Hour, 2 * time.Hour, 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, settings{})
+			out, in := w.signIn(), w.signIn()
+			if r := w.do("POST", "/api/auth/logout", out.AccessToken, nil); r.StatusCode != 204 {
+				t.Fatal(r.Status)
+			}
+			for range 5 {
+				w.do("POST", "/api/auth/login", "", object{"email": "nobody@example.com", "password": randomPassword()})
+			}
+			w.clock.advance(5 * time.Minute)
+			w.polled()
+			w.dead(out.AccessToken, "TOKEN_REVOKED")
+			w.clock.advance(jump)
+			w.polled()
+			if jump <= 24*time.Hour {
+				if err := w.db.PurgeRevocations(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := w.do("GET", "/api/profile", out.AccessToken, nil); r.StatusCode != 401 {
+				t.Errorf("with the wrong clock: %s", r.Status)
+			}
+			w.clock.advance(-jump)
+			w.polled()
+			w.dead(out.AccessToken, "TOKEN_REVOKED")
+			w.works(in.AccessToken)
+			w.tokens(w.refreshWith(in.RefreshToken))
+			w.works(w.signIn().AccessToken)
+		})
+	}
+}

@@ -1,0 +1,704 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// byCookie sends a request as a browser does that has signed in; fields stand in
+// pairs.
+func (w *world) byCookie(method, path, cookie string, body any, fields ...string) reply {
+	w.t.Helper()
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	r, err := http.NewRequest(method, w.url+path, bytes.NewReader(text))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if cookie != "" {
+		r.Header.Set("Cookie", sessionCookie+"="+cookie)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	return w.send(r)
+}
+
+var cookieLine = regexp.MustCompile(`^__Host-durward=([A-Za-z0-9_-]{43}); Path=/; HttpOnly; Secure; SameSite=Lax$`)
+
+// given is the cookie that an answer gives, which must give one and no token.
+func (w *world) given(r reply) string {
+	w.t.Helper()
+	lines := r.Header["Set-Cookie"]
+	if r.StatusCode != 200 || len(lines) != 1 || !cookieLine.MatchString(lines[0]) {
+		w.t.Fatalf("no cookie: %s %q\n%s", r.Status, lines, r.body)
+	}
+	value := cookieLine.FindStringSubmatch(lines[0])[1]
+	if bytes.Contains(r.body, []byte("token")) || bytes.Contains(r.body, []byte(value)) {
+		w.t.Fatalf("something to steal in the body: %s", r.body)
+	}
+	return value
+}
+
+func (w *world) cookieOf(email string) string {
+	w.t.Helper()
+	return w.given(w.byCookie("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword, "use_cookies": true}))
+}
+
+func (w *world) cookieWorks(cookie string) {
+	w.t.Helper()
+	if r := w.byCookie("GET", "/api/profile", cookie, nil); r.StatusCode != 200 {
+		w.t.Fatalf("the cookie should work: %s %s", r.Status, r.body)
+	}
+}
+
+func (w *world) cookieDead(cookie string) {
+	w.t.Helper()
+	r := w.byCookie("GET", "/api/profile", cookie, nil)
+	w.refused(r, 401, "SESSION_EXPIRED")
+	if set := r.Header["Set-Cookie"]; len(set) != 1 || !strings.HasPrefix(set[0], sessionCookie+"=; Path=/; Max-Age=0; ") {
+		w.t.Fatalf("a dead cookie is cleared: %q", set)
+	}
+	if challenges := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); !strings.Contains(challenges, `Session realm="127.0.0.1", login="http://127.0.0.1:8401/login"`) || strings.Contains(challenges, "error=") {
+		w.t.Fatalf("challenges of a dead cookie: %s", challenges)
+	}
+}
+
+func TestCookieRound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	r := w.byCookie("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword, "use_cookies": true})
+	cookie := w.given(r)
+	var me profile
+	if json.Unmarshal(r.body, &me) != nil || me.Email != adaEmail || !slices.Equal(me.Scopes, []string{"profile"}) {
+		t.Errorf("the account: %s", r.body)
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(cookie); err != nil || len(raw) != 32 {
+		t.Errorf("%d octets, %v; want 256 bits", len(raw), err)
+	}
+	w.cookieWorks(cookie)
+	if r := w.byCookie("PATCH", "/api/profile", cookie, object{"name": "Ada Lovelace"}, "Origin", "http://127.0.0.1:8401"); r.StatusCode != 200 {
+		t.Errorf("a change: %s %s", r.Status, r.body)
+	}
+	var page list[session]
+	if r := w.byCookie("GET", "/api/auth/sessions", cookie, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
+		t.Errorf("sessions: %s", r.body)
+	}
+	w.clock.advance(10 * time.Minute)
+	w.cookieWorks(cookie)
+	if r := w.byCookie("GET", "/api/auth/sessions", cookie, nil); json.Unmarshal(r.body, &page) != nil || !page.Items[0].LastUsedAt.Equal(w.clock.Now()) {
+		t.Errorf("last use: %s", r.body)
+	}
+	r = w.byCookie("POST", "/api/auth/logout", cookie, nil, "Origin", "http://127.0.0.1:8401")
+	if r.StatusCode != 204 || fmt.Sprint(r.Header["Set-Cookie"]) != "[__Host-durward=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax]" || r.Header["Clear-Site-Data"] != nil {
+		t.Errorf("sign-out: %s %v", r.Status, r.Header)
+	}
+	w.cookieDead(cookie)
+	if r := w.byCookie("POST", "/api/auth/logout", cookie, nil); r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 {
+		t.Errorf("again, with the dead one: %s %v", r.Status, r.Header)
+	}
+	if r := w.byCookie("POST", "/api/auth/logout", "never", nil); r.StatusCode != 204 {
+		t.Errorf("with one that never was: %s", r.Status)
+	}
+	if strings.Contains(w.logs.String(), cookie) {
+		t.Error("the cookie is in the log")
+	}
+}
+
+// The database has the hash of the cookie under its epoch, and not the cookie.
+func TestCookieAtRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	raw, err := base64.RawURLEncoding.DecodeString(cookie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var hash []byte
+	if err := db.QueryRow(`SELECT hash FROM cookies`).Scan(&hash); err != nil || len(hash) != 32 {
+		t.Fatalf("%d octets, %v", len(hash), err)
+	}
+	if bytes.Contains(hash, raw[:8]) {
+		t.Error("the cookie itself is stored")
+	}
+	// As after a restore: another epoch, the same rows.
+	if _, err := db.Exec(`UPDATE meta SET value = 'ANOTHER' WHERE name = 'epoch'`); err != nil {
+		t.Fatal(err)
+	}
+	w.cookieWorks(cookie) // this process knows its own
+	newWorld(t, settings{dir: w.dir}).cookieDead(cookie)
+}
+
+// Two people, one browser; a cookie that was there before; one that the client made
+// up: at a sign-in there is a new one, and what was is dead.
+func TestCookieNewAtSignIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	w.do("POST", "/api/auth/register", "", object{"email": "bob@example.com", "password": adaPassword})
+	first := w.cookieOf(adaEmail)
+	signIn := func(email, password, cookie string) reply {
+		return w.byCookie("POST", "/api/auth/login", cookie, object{"email": email, "password": password, "use_cookies": true})
+	}
+	w.refused(signIn(adaEmail, "wrong "+adaPassword, first), 401, "INVALID_CREDENTIALS")
+	w.cookieWorks(first) // nothing ends before somebody has signed in
+	if r := signIn(adaEmail, adaPassword, first); true {
+		second := w.given(r)
+		if second == first {
+			t.Error("the same cookie again")
+		}
+		w.cookieDead(first)
+		w.cookieWorks(second)
+		bobs := w.given(signIn("bob@example.com", adaPassword, second))
+		w.cookieDead(second)
+		var me profile
+		if r := w.byCookie("GET", "/api/profile", bobs, nil); json.Unmarshal(r.body, &me) != nil || me.Email != "bob@example.com" {
+			t.Errorf("whose cookie: %s", r.body)
+		}
+		nearly := bobs[:42] + "A"
+		if nearly == bobs {
+			nearly = bobs[:42] + "E"
+		}
+		for _, planted := range []string{strings.Repeat("A", 43), "x", first, nearly} {
+			if got := w.given(signIn("bob@example.com", adaPassword, planted)); got == planted {
+				t.Errorf("%q was adopted", planted)
+			}
+			w.cookieWorks(bobs)
+		}
+		// A sign-in for tokens has nothing to do with a cookie that comes along.
+		w.tokens(w.byCookie("POST", "/api/auth/login", bobs, object{"email": "bob@example.com", "password": adaPassword}))
+		w.cookieWorks(bobs)
+	}
+	if events := w.events(store.EventSignedOut); len(events) != 2 || events[0].Outcome != "signed in anew" || events[0].UserID == events[1].UserID && events[0].SessionID == events[1].SessionID {
+		t.Errorf("events: %+v", events)
+	}
+}
+
+// A page of another origin signs nobody in, out, or anything else.
+func TestForeignPageWithCookie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	credentials := object{"email": adaEmail, "password": adaPassword, "use_cookies": true}
+	for _, foreign := range [][]string{
+		{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Origin", "http://127.0.0.1:8401.evil.example"}, {"Origin", "https://127.0.0.1:8401"},
+		{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Sec-Fetch-Site", "cross-site", "Origin", "http://127.0.0.1:8401"},
+	} {
+		for _, refused := range []reply{
+			w.byCookie("POST", "/api/auth/login", "", credentials, foreign...),
+			w.byCookie("POST", "/api/auth/login", cookie, credentials, foreign...),
+			w.byCookie("POST", "/api/auth/logout", cookie, nil, foreign...),
+			w.byCookie("POST", "/api/auth/token", cookie, nil, foreign...),
+			w.byCookie("POST", "/api/auth/step-up", cookie, object{"password": adaPassword}, foreign...),
+			w.byCookie("POST", "/api/auth/password/change", cookie, object{"current": adaPassword, "new": "another long enough password"}, foreign...),
+			w.byCookie("PATCH", "/api/profile", cookie, object{"name": "Eve"}, foreign...),
+		} {
+			w.refused(refused, 403, "CROSS_SITE")
+			if refused.Header["Set-Cookie"] != nil {
+				t.Errorf("%v: %q", foreign, refused.Header["Set-Cookie"])
+			}
+		}
+	}
+	// What a form can send is no JSON, and a link changes nothing.
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
+		r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(`{"email":"`+adaEmail+`","password":"`+adaPassword+`","use_cookies":true}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", kind)
+		if got := w.send(r); got.StatusCode != 415 || got.Header["Set-Cookie"] != nil {
+			t.Errorf("%s: %s", kind, got.Status)
+		}
+	}
+	w.refused(w.byCookie("GET", "/api/auth/logout", cookie, nil, "X-HTTP-Method-Override", "POST"), 405, "METHOD_NOT_ALLOWED")
+	w.cookieWorks(cookie)
+	if r := w.byCookie("POST", "/api/auth/logout", cookie, nil, "Sec-Fetch-Site", "same-origin"); r.StatusCode != 204 {
+		t.Errorf("from its own page: %s", r.Status)
+	}
+}
+
+// The ends to the second: idle, and absolute under steady use.
+func TestCookieEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	idle := w.cookieOf(adaEmail)
+	w.clock.advance(30*time.Minute - time.Second)
+	w.cookieWorks(idle) // T-1 s, which is a use
+	w.clock.advance(30*time.Minute - time.Second)
+	w.cookieWorks(idle)
+	w.clock.advance(30*time.Minute + time.Second)
+	w.cookieDead(idle)
+
+	exact := w.cookieOf(adaEmail)
+	w.clock.advance(30 * time.Minute)
+	w.cookieDead(exact)
+	// What has ended is not listed either.
+	var page list[session]
+	if r := w.do("GET", "/api/auth/sessions", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
+		t.Errorf("sessions: %s", r.body)
+	}
+
+	steady := w.cookieOf(adaEmail)
+	for began := w.clock.Now(); w.clock.Now().Sub(began) < 12*time.Hour-20*time.Minute; w.clock.advance(20 * time.Minute) {
+		w.cookieWorks(steady)
+		if r := w.byCookie("POST", "/api/auth/token", steady, nil); r.StatusCode != 200 {
+			t.Fatal(r.Status)
+		}
+	}
+	w.cookieWorks(steady)
+	w.clock.advance(20*time.Minute - time.Second)
+	w.cookieWorks(steady) // T-1 s
+	w.clock.advance(2 * time.Second)
+	w.cookieDead(steady)
+}
+
+// Whatever the pattern of use, a session ends when a plain model says that it does.
+func TestCookieEndsModel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{tweak: func(c *oauth.Config) { c.SessionIdle, c.SessionAbsolute = 10*time.Minute, time.Hour }})
+	ctx := context.Background()
+	random := rand.New(rand.NewPCG(1, 2))
+	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
+	alive, dead := 0, 0
+	for range 60 {
+		value, err := w.issuer.SignInCookie(ctx, w.ada, []string{"pwd"}, "", account.From{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := w.clock.Now()
+		written := began // the last use that is written down
+		for {
+			w.clock.advance(steps[random.IntN(len(steps))])
+			now := w.clock.Now()
+			want := now.Before(written.Add(10*time.Minute)) && now.Before(began.Add(time.Hour))
+			use := random.IntN(4) > 0
+			p, err := w.issuer.Cookie(ctx, value, use)
+			if want != (err == nil) || err != nil && !errors.Is(err, durward.SessionExpired) {
+				t.Fatalf("%s after the sign-in, %s after the last use: %v, want it alive: %v", now.Sub(began), now.Sub(written), err, want)
+			}
+			if !want {
+				dead++
+				break
+			}
+			alive++
+			if use && now.Sub(written) >= 20*time.Second { // a thirtieth of the idle time
+				written = now
+			}
+			ends := written.Add(10 * time.Minute)
+			if absolute := began.Add(time.Hour); ends.After(absolute) {
+				ends = absolute
+			}
+			if !p.Expires.Equal(ends) {
+				t.Fatalf("it is said to end at %s, want %s", p.Expires, ends)
+			}
+		}
+	}
+	if alive < 100 || dead != 60 {
+		t.Errorf("%d alive, %d dead: nothing was tried", alive, dead)
+	}
+}
+
+// Use is written down once a minute, however much there is of it.
+func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`CREATE TABLE writes (at INTEGER) STRICT; CREATE TRIGGER counted AFTER UPDATE ON cookies BEGIN INSERT INTO writes VALUES (new.used_at); END`); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 * 60 / 5 { // ten minutes, a request each five seconds
+		w.clock.advance(5 * time.Second)
+		w.cookieWorks(cookie)
+	}
+	var writes int
+	if err := db.QueryRow(`SELECT count(*) FROM writes`).Scan(&writes); err != nil || writes != 10 {
+		t.Errorf("%d writes in ten minutes, %v; want 10", writes, err)
+	}
+}
+
+// Whatever ends a session ends its cookie and its access tokens.
+func TestCookieEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	for name, end := range map[string]func(cookie, session string){
+		"sign-out": func(cookie, _ string) { w.byCookie("POST", "/api/auth/logout", cookie, nil) },
+		"sign-out by its access token": func(cookie, _ string) {
+			w.do("POST", "/api/auth/logout", w.cookieToken(cookie), nil)
+		},
+		"sign-out everywhere": func(string, string) {
+			w.do("POST", "/api/auth/logout", w.signIn().AccessToken, object{"everywhere": true})
+		},
+		"from another session": func(_, session string) {
+			if r := w.do("DELETE", "/api/auth/sessions/"+session, w.signIn().AccessToken, nil); r.StatusCode != 204 {
+				t.Errorf("DELETE: %s", r.Status)
+			}
+		},
+		"password set": func(string, string) {
+			if err := w.people.SetPassword(context.Background(), w.ada, adaPassword, account.From{Actor: "operator"}); err != nil {
+				t.Error(err)
+			}
+		},
+		"lock": func(string, string) {
+			for _, err := range []error{w.people.Lock(context.Background(), w.ada.ID, account.From{Actor: "operator"}), w.people.Unlock(context.Background(), w.ada.ID, account.From{Actor: "operator"})} {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		"another cookie": func(cookie, _ string) {
+			w.given(w.byCookie("POST", "/api/auth/login", cookie, object{"email": adaEmail, "password": adaPassword, "use_cookies": true}))
+		},
+	} {
+		cookie := w.cookieOf(adaEmail)
+		token := w.cookieToken(cookie)
+		in, err := jwt.Inspect(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.works(token)
+		end(cookie, in.Claims.SessionID)
+		t.Log(name)
+		w.cookieDead(cookie)
+		w.dead(token, "TOKEN_REVOKED")
+		w.refused(w.byCookie("POST", "/api/auth/token", cookie, nil), 401, "SESSION_EXPIRED")
+	}
+	// One's own password is changed by the session that stays.
+	cookie, other := w.cookieOf(adaEmail), w.cookieOf(adaEmail)
+	r := w.byCookie("POST", "/api/auth/password/change", cookie, object{"current": adaPassword, "new": "another long enough password"})
+	if r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 || !cookieLine.MatchString(r.Header["Set-Cookie"][0]) {
+		t.Fatalf("%s %s %v", r.Status, r.body, r.Header)
+	}
+	// It has another cookie then: a stolen copy of the old one ends.
+	fresh := cookieLine.FindStringSubmatch(r.Header["Set-Cookie"][0])[1]
+	w.cookieWorks(fresh)
+	w.cookieWorks(cookie)
+	w.clock.advance(31 * time.Second)
+	w.cookieDead(cookie)
+	w.cookieWorks(fresh)
+	w.cookieDead(other)
+}
+
+func (w *world) cookieToken(cookie string) string {
+	w.t.Helper()
+	r := w.byCookie("POST", "/api/auth/token", cookie, nil)
+	var got map[string]any
+	if r.StatusCode != 200 || json.Unmarshal(r.body, &got) != nil || len(got) != 4 || got["token_type"] != "Bearer" || got["scope"] != "profile" || r.Header["Set-Cookie"] != nil {
+		w.t.Fatalf("an access token alone is wanted: %s %s", r.Status, r.body)
+	}
+	return got["access_token"].(string)
+}
+
+// An access token for a cookie is of its session, has its rights, and ends no later.
+func TestCookieToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	signedIn := w.clock.Now()
+	for w.clock.Now().Sub(signedIn) < 12*time.Hour-5*time.Minute {
+		w.clock.advance(5 * time.Minute)
+		in, err := jwt.Inspect(w.cookieToken(cookie))
+		if err != nil {
+			t.Fatal(err)
+		}
+		life := min(15*time.Minute, signedIn.Add(12*time.Hour).Sub(w.clock.Now()))
+		if c := in.Claims; !c.AuthTime.Equal(signedIn) || !slices.Equal(c.AMR, []string{"pwd"}) || c.ClientID != "durward" || c.SessionID == "" || c.Expires.Sub(c.IssuedAt) != life {
+			t.Fatalf("claims after %s: %+v", w.clock.Now().Sub(signedIn), c)
+		}
+	}
+	// Nobody makes a token of fifteen minutes last for ever.
+	s := w.signIn()
+	w.refused(w.do("POST", "/api/auth/token", s.AccessToken, nil), 403, "FORBIDDEN")
+	w.refused(w.byCookie("POST", "/api/auth/token", w.cookieOf(adaEmail), nil, "Authorization", "Bearer "+s.AccessToken), 403, "FORBIDDEN")
+	w.refused(w.byCookie("POST", "/api/auth/token", w.cookieOf(adaEmail), object{"scope": "admin"}), 400, "INVALID_REQUEST")
+}
+
+// Stepping up renews auth_time for who shows the password, and nothing else does.
+func TestStepUpByToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	claims := func(token string) jwt.Claims {
+		t.Helper()
+		in, err := jwt.Inspect(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in.Claims
+	}
+	first := w.signIn()
+	signedIn := w.clock.Now()
+	w.clock.advance(10 * time.Minute)
+	second := w.tokens(w.refreshWith(first.RefreshToken))
+	if at := claims(second.AccessToken).AuthTime; !at.Equal(signedIn) {
+		t.Errorf("a refresh: auth_time %s, want %s", at, signedIn)
+	}
+	r := w.do("POST", "/api/keys", second.AccessToken, object{"name": "k", "scopes": []string{"profile"}})
+	w.refused(r, 401, "STEP_UP_REQUIRED")
+	up := w.tokens(w.do("POST", "/api/auth/step-up", second.AccessToken, object{"password": adaPassword}))
+	stepped := w.clock.Now()
+	if c := claims(up.AccessToken); !c.AuthTime.Equal(stepped) || c.SessionID != claims(first.AccessToken).SessionID || c.ACR != "urn:durward:acr:1fa" || !slices.Equal(c.AMR, []string{"pwd"}) {
+		t.Errorf("claims: %+v", c)
+	}
+	if up.RefreshToken != second.RefreshToken {
+		t.Error("the grant moved: a lost answer would sign the client out")
+	}
+	var key struct{ Key string }
+	if r := w.do("POST", "/api/keys", up.AccessToken, object{"name": "k", "scopes": []string{"profile"}}); r.StatusCode != 201 || json.Unmarshal(r.body, &key) != nil {
+		t.Errorf("after it: %s %s", r.Status, r.body)
+	}
+	w.refused(w.do("POST", "/api/auth/step-up", key.Key, object{"password": adaPassword}), 403, "FORBIDDEN")
+	// The old token has its old rights, and a refresh renews nothing.
+	w.refused(w.do("POST", "/api/keys", second.AccessToken, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
+	w.clock.advance(6 * time.Minute)
+	third := w.tokens(w.refreshWith(up.RefreshToken))
+	if at := claims(third.AccessToken).AuthTime; !at.Equal(stepped) {
+		t.Errorf("a refresh: auth_time %s, want %s", at, stepped)
+	}
+	w.refused(w.do("POST", "/api/keys", third.AccessToken, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
+	if events := w.events(store.EventSteppedUp); len(events) != 1 || events[0].UserID != w.ada.ID {
+		t.Errorf("events: %+v", events)
+	}
+	// Whoever has no session has no sign-in to renew.
+	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.refused(w.do("POST", "/api/auth/step-up", issued, object{"password": adaPassword}), 403, "FORBIDDEN")
+	// A token of a cookie's session steps up by itself, without a refresh token.
+	cookie := w.cookieOf(adaEmail)
+	token := w.cookieToken(cookie)
+	w.clock.advance(10 * time.Minute)
+	r = w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword})
+	var alone tokenAnswer
+	if r.StatusCode != 200 || json.Unmarshal(r.body, &alone) != nil || alone.RefreshToken != "" || !claims(alone.AccessToken).AuthTime.Equal(w.clock.Now()) {
+		t.Errorf("%s %s", r.Status, r.body)
+	}
+	w.refused(w.byCookie("POST", "/api/keys", cookie, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
+}
+
+func TestStepUpByCookie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	old := w.cookieOf(adaEmail)
+	w.clock.advance(10 * time.Minute)
+	key := func(cookie string) reply {
+		return w.byCookie("POST", "/api/keys", cookie, object{"name": "k", "scopes": []string{"profile"}})
+	}
+	w.refused(key(old), 401, "STEP_UP_REQUIRED")
+	w.refused(w.byCookie("POST", "/api/auth/step-up", old, object{"password": "wrong"}), 401, "INVALID_CREDENTIALS")
+	w.refused(key(old), 401, "STEP_UP_REQUIRED")
+	fresh := w.given(w.byCookie("POST", "/api/auth/step-up", old, object{"password": adaPassword}))
+	if r := key(fresh); r.StatusCode != 201 {
+		t.Errorf("after it: %s %s", r.Status, r.body)
+	}
+	// The old one lives half a minute, with its old rights, and slides no further.
+	w.cookieWorks(old)
+	w.refused(key(old), 401, "STEP_UP_REQUIRED")
+	w.clock.advance(29 * time.Second)
+	w.cookieWorks(old)
+	w.clock.advance(2 * time.Second)
+	w.cookieDead(old)
+	w.cookieWorks(fresh)
+	var page list[session]
+	if r := w.byCookie("GET", "/api/auth/sessions", fresh, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 {
+		t.Errorf("it is one session: %s", r.body)
+	}
+	if r := w.byCookie("POST", "/api/auth/logout", old, nil); r.StatusCode != 204 {
+		t.Error(r.Status)
+	}
+	w.cookieDead(fresh)
+}
+
+// Guesses at a step-up count with those of the sign-in, and five end the session.
+func TestStepUpGuessing(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"token", "cookie"} {
+		w := newWorld(t, settings{})
+		s, cookie, bystander := w.signIn(), w.cookieOf(adaEmail), w.cookieOf(adaEmail)
+		guess := func() reply {
+			if by == "token" {
+				return w.do("POST", "/api/auth/step-up", s.AccessToken, object{"password": randomPassword()})
+			}
+			return w.byCookie("POST", "/api/auth/step-up", cookie, object{"password": randomPassword()})
+		}
+		for range 5 {
+			w.refused(guess(), 401, "INVALID_CREDENTIALS")
+		}
+		if by == "token" {
+			w.refused(guess(), 401, "TOKEN_REVOKED")
+			w.cookieWorks(cookie)
+		} else {
+			w.refused(guess(), 401, "SESSION_EXPIRED")
+			w.works(s.AccessToken)
+		}
+		w.cookieWorks(bystander)
+		w.refused(w.byCookie("POST", "/api/auth/step-up", bystander, object{"password": adaPassword}), 429, "TOO_MANY_ATTEMPTS")
+		w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}), 429, "TOO_MANY_ATTEMPTS")
+		w.cookieWorks(bystander)
+	}
+}
+
+// Where a second factor is wanted, people are told to set one up, and what is no
+// person that it is not allowed.
+func TestEnrolmentRequired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	strict := httptest.NewServer(w.server.outermost(w.server.api.Require(durward.Policy{ACR: []string{"urn:durward:acr:2fa"}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))))
+	defer strict.Close()
+	cookie, token := w.cookieOf(adaEmail), w.signIn().AccessToken
+	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := *w
+	there.url = strict.URL
+	there.refused(there.byCookie("GET", "/", cookie, nil), 403, "ENROLMENT_REQUIRED")
+	there.refused(there.do("GET", "/", token, nil), 403, "ENROLMENT_REQUIRED")
+	there.refused(there.do("GET", "/", issued, nil), 403, "FORBIDDEN")
+}
+
+// A store that is away is never a dead session.
+func TestCookieOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	if err := w.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []reply{
+		w.byCookie("GET", "/api/profile", cookie, nil),
+		w.byCookie("POST", "/api/auth/token", cookie, nil),
+		w.byCookie("POST", "/api/auth/step-up", cookie, object{"password": adaPassword}),
+		w.byCookie("POST", "/api/auth/logout", cookie, nil),
+		w.byCookie("POST", "/api/auth/login", cookie, object{"email": adaEmail, "password": adaPassword, "use_cookies": true}),
+	} {
+		w.refused(r, 503, "AUTH_UNAVAILABLE")
+		if r.Header["Set-Cookie"] != nil || r.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v", r.Request.URL.Path, r.Header)
+		}
+	}
+}
+
+// An old cookie stays good while a cookie that is written down cannot be: a database
+// that takes no writes is an outage too, not an end.
+func TestCookieUseNotWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	cookie := w.cookieOf(adaEmail)
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`CREATE TRIGGER no BEFORE UPDATE ON cookies BEGIN SELECT RAISE(FAIL, 'disk'); END`); err != nil {
+		t.Fatal(err)
+	}
+	w.cookieWorks(cookie)
+	w.clock.advance(2 * time.Minute)
+	w.refused(w.byCookie("GET", "/api/profile", cookie, nil), 503, "AUTH_UNAVAILABLE")
+	if _, err := db.Exec(`DROP TRIGGER no`); err != nil {
+		t.Fatal(err)
+	}
+	w.cookieWorks(cookie)
+}
+
+// A stream of the server's own guard ends within a second or two of its session,
+// whatever ends that, and is no use that would keep it alive.
+func TestStreamEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	streams := httptest.NewServer(w.server.outermost(w.server.api.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(rw, "open")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+		fmt.Fprint(rw, context.Cause(r.Context()))
+	}))))
+	defer streams.Close()
+	defer streams.CloseClientConnections() // of a stream that should have ended
+	open := func(field, value string) (end <-chan string) {
+		t.Helper()
+		r, err := http.NewRequest("GET", streams.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(field, value)
+		res, err := streams.Client().Do(r)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%v %v", res, err)
+		}
+		lines := bufio.NewReader(res.Body)
+		if _, err := lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan string, 1)
+		go func() {
+			defer res.Body.Close()
+			rest, _ := io.ReadAll(lines)
+			ended <- string(rest)
+		}()
+		return ended
+	}
+	ends := func(what string, end <-chan string, code durward.Code) {
+		t.Helper()
+		select {
+		case why := <-end:
+			if !strings.Contains(why, string(code)) {
+				t.Errorf("%s: ended with %q, want %s", what, why, code)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: the stream goes on", what)
+		}
+	}
+	cookie, s := w.cookieOf(adaEmail), w.signIn()
+	byCookie, byToken := open("Cookie", sessionCookie+"="+cookie), open("Authorization", "Bearer "+s.AccessToken)
+	w.byCookie("POST", "/api/auth/logout", cookie, nil)
+	ends("sign-out by cookie", byCookie, durward.SessionExpired)
+	w.do("POST", "/api/auth/logout", s.AccessToken, nil)
+	ends("sign-out by token", byToken, durward.TokenRevoked)
+
+	idle := w.cookieOf(adaEmail)
+	byCookie = open("Cookie", sessionCookie+"="+idle)
+	w.clock.advance(20 * time.Minute)
+	began := time.Now()
+	w.eventually("it is asked again", func() bool { return time.Since(began) > 1500*time.Millisecond })
+	w.clock.advance(11 * time.Minute)
+	ends("idle", byCookie, durward.SessionExpired)
+}

@@ -1,0 +1,528 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// door is one method of one URL and how it answers.
+type door struct {
+	method, path string
+	body         string // of each request; empty for none
+	guarded      bool   // wants an access token with the scope profile
+	status       int    // to whoever is let in
+	public       bool   // may be kept by caches
+}
+
+// doors is every route, by its pattern in routes.go.
+var doors = map[string][]door{
+	"/api/auth/register":        {{"POST", "/api/auth/register", `{}`, false, 400, false}},
+	"/api/auth/login":           {{"POST", "/api/auth/login", `{}`, false, 400, false}},
+	"/api/auth/refresh":         {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
+	"/api/auth/logout":          {{"POST", "/api/auth/logout", ``, false, 204, false}},
+	"/api/auth/token":           {{"POST", "/api/auth/token", ``, true, 403, false}},
+	"/api/auth/step-up":         {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
+	"/api/auth/password/change": {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
+	"/api/profile":              {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
+	"/api/notifications":        {{"GET", "/api/notifications", ``, true, 200, false}},
+	"/api/auth/sessions":        {{"GET", "/api/auth/sessions", ``, true, 200, false}},
+	"/api/auth/sessions/{id}":   {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
+	"/api/keys":                 {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
+	"/api/keys/{id}":            {{"DELETE", "/api/keys/none", ``, true, 404, false}},
+	"/api/keys/{id}/rotate":     {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
+	"/.well-known/jwks.json":    {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
+	"/api/revocations":          {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
+	"/openapi.json":             {{"GET", "/openapi.json", ``, false, 200, true}},
+	"/{$}":                      {{"GET", "/", ``, false, 200, true}},
+	"/errors/":                  {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
+	"/static/durward.css":       {{"GET", "/static/durward.css", ``, false, 200, true}},
+	"/healthz":                  {{"GET", "/healthz", ``, false, 200, false}},
+	"/readyz":                   {{"GET", "/readyz", ``, false, 200, false}},
+}
+
+// justSignedIn is the doors that want a sign-in of a moment ago.
+var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
+
+// forPrograms is the doors that want the scope revocations, and nothing else.
+var forPrograms = map[string]bool{"GET /api/revocations": true}
+
+// inField begins what goes into X-API-Key instead of Authorization.
+const inField = "X-API-Key: "
+
+const nameOfFeedKey = "key for revocations"
+
+// routesOf reads routes.go: patterns and their methods.
+func routesOf(t *testing.T) map[string][]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "routes.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := make(map[string][]string)
+	text := func(e ast.Expr) string {
+		l, ok := e.(*ast.BasicLit)
+		if !ok {
+			t.Fatalf("a pattern or method of routes.go is no literal: %v", e)
+		}
+		s, err := strconv.Unquote(l.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) != 2 {
+			return true
+		}
+		switch f := call.Fun.(type) {
+		case *ast.Ident:
+			if f.Name != "handle" {
+				return true
+			}
+			pattern := text(call.Args[0])
+			for _, e := range call.Args[1].(*ast.CompositeLit).Elts {
+				routes[pattern] = append(routes[pattern], text(e.(*ast.KeyValueExpr).Key))
+			}
+		case *ast.SelectorExpr:
+			// The helper itself and the catch-all are the only other registrations.
+			if f.Sel.Name == "Handle" || f.Sel.Name == "HandleFunc" {
+				if l, ok := call.Args[0].(*ast.BasicLit); ok && l.Value != `"/"` {
+					t.Errorf("routes.go registers %s beside handle", l.Value)
+				}
+			}
+		}
+		return true
+	})
+	return routes
+}
+
+// Every route answers every kind of credentials as it should: nobody gets in
+// with what is no key, and nobody is kept out of what is open. A route that is
+// not in the table fails.
+func TestEveryRoute(t *testing.T) {
+	t.Parallel()
+	table := make(map[string][]string)
+	for pattern, list := range doors {
+		for _, d := range list {
+			table[pattern] = append(table[pattern], d.method)
+		}
+	}
+	for pattern, methods := range routesOf(t) {
+		if got := slices.Sorted(slices.Values(table[pattern])); !slices.Equal(got, slices.Sorted(slices.Values(methods))) {
+			t.Errorf("%s takes %v in routes.go, the table of this test has %v", pattern, methods, got)
+		}
+		delete(table, pattern)
+	}
+	for pattern := range table {
+		t.Errorf("%s is no route", pattern)
+	}
+
+	w := newWorld(t, settings{registration: true})
+	ctx := context.Background()
+	add := func(email string, admin bool) store.User {
+		u, err := w.people.Add(ctx, account.NewPerson{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, account.From{Actor: "operator"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	root := add("root@example.com", true)
+	bob := add("bob@example.com", false)
+	signIn := func(email string) tokenAnswer {
+		return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword}))
+	}
+	issue := func(scopes ...string) string {
+		token, _, err := w.issuer.Issue(ctx, w.ada.ID, scopes, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+
+	key := func(u store.User, n account.NewKey) string {
+		_, key, err := w.people.CreateKey(ctx, &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}, n, account.From{Actor: "operator"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key.Reveal()
+	}
+	keys := struct{ good, ended, revoked, locked, admins, roots, feed string }{
+		feed: key(root, account.NewKey{Name: "feed", Scopes: []string{"revocations"}}),
+		good: key(w.ada, account.NewKey{Name: "good"}), ended: key(w.ada, account.NewKey{Name: "ended", Life: time.Minute}),
+		revoked: key(w.ada, account.NewKey{Name: "revoked"}), locked: key(bob, account.NewKey{Name: "of bob"}),
+		admins: key(root, account.NewKey{Name: "another scope", Scopes: []string{"admin"}}), roots: key(root, account.NewKey{Name: "all", Scopes: []string{"admin", "profile"}}),
+	}
+	for _, k := range w.keysOf(w.ada) {
+		if k.Name == "revoked" {
+			if err := w.people.RevokeKey(ctx, w.ada.ID, k.ID, "", account.From{Actor: "operator"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expired := w.signIn().AccessToken
+	w.clock.advance(15 * time.Minute)
+	var stale []string // one for each door: signing out ends one
+	for _, list := range doors {
+		for range list {
+			stale = append(stale, w.signIn().AccessToken)
+		}
+	}
+	w.clock.advance(fresh + time.Second)
+	revoked := w.signIn()
+	if r := w.do("POST", "/api/auth/logout", revoked.AccessToken, nil); r.StatusCode != 204 {
+		t.Fatal(r.Status)
+	}
+	locked := signIn("bob@example.com").AccessToken
+	if err := w.people.Lock(ctx, bob.ID, account.From{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	stranger := newWorld(t, settings{}).signIn().AccessToken // the same issuer's name, other keys
+	signed := w.signIn()
+	cut := signed.AccessToken[:len(signed.AccessToken)-4] + "AAAA"
+
+	kinds := []struct {
+		name   string
+		value  func() string // of Authorization; empty for none
+		status int           // 0 is let in
+		code   string
+		later  string // code at doors that want a sign-in of a moment ago, where it is another
+	}{
+		{"none", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED", ""},
+		{"garbage", func() string { return "Bearer garbage" }, 401, "INVALID_TOKEN", ""},
+		{"signature changed", func() string { return "Bearer " + cut }, 401, "INVALID_TOKEN", ""},
+		{"of another server", func() string { return "Bearer " + stranger }, 401, "INVALID_TOKEN", ""},
+		{"a refresh token", func() string { return "Bearer " + signed.RefreshToken }, 401, "INVALID_TOKEN", ""},
+		{"expired", func() string { return "Bearer " + expired }, 401, "TOKEN_EXPIRED", ""},
+		{"revoked", func() string { return "Bearer " + revoked.AccessToken }, 401, "TOKEN_REVOKED", ""},
+		{"of somebody locked", func() string { return "Bearer " + locked }, 401, "TOKEN_REVOKED", ""},
+		{"Basic", func() string { return "Basic YWRhOmFkYQ==" }, 401, "UNSUPPORTED_SCHEME", ""},
+		{"a token alone", func() string { return signed.AccessToken }, 401, "MALFORMED_CREDENTIALS", ""},
+		{"two tokens", func() string { return "Bearer a, Bearer b" }, 400, "AMBIGUOUS_CREDENTIALS", ""},
+		{"without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"with another scope", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"signed in a while ago", func() string { token := stale[0]; stale = stale[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
+		{"good", func() string { return "Bearer " + w.signIn().AccessToken }, 0, "", ""},
+		{"good, of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, "", ""},
+	}
+	for _, k := range []struct {
+		name, key   string
+		status      int
+		code, later string
+	}{
+		{"key", keys.good, 0, "", "FORBIDDEN"},
+		{"key of an administrator", keys.roots, 0, "", "FORBIDDEN"},
+		{"key with another scope", keys.admins, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{nameOfFeedKey, keys.feed, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"key that has ended", keys.ended, 401, "INVALID_API_KEY", ""},
+		{"revoked key", keys.revoked, 401, "INVALID_API_KEY", ""},
+		{"key of somebody locked", keys.locked, 401, "INVALID_API_KEY", ""},
+		{"key of which a part is another's", keys.good[:30] + keys.roots[30:], 401, "INVALID_API_KEY", ""},
+	} {
+		for _, how := range []string{"Bearer ", inField} {
+			kind := kinds[0]
+			kind.name, kind.value = k.name+" "+how, func() string { return how + k.key }
+			kind.status, kind.code, kind.later = k.status, k.code, k.later
+			kinds = append(kinds, kind)
+		}
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(doors)) {
+		for _, d := range doors[pattern] {
+			for _, kind := range kinds {
+				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
+					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
+				}
+				if forPrograms[d.method+" "+pattern] {
+					switch {
+					case strings.HasPrefix(kind.name, nameOfFeedKey):
+						kind.status, kind.code = 0, ""
+					case kind.status == 0:
+						kind.status, kind.code = 403, "INSUFFICIENT_SCOPE"
+					}
+				}
+				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
+					w := w.in(t)
+					r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d.body != "" {
+						r.Header.Set("Content-Type", "application/json")
+					}
+					r.Header.Set("Origin", "https://api.example.com.evil.example")
+					key, isKey := strings.CutPrefix(kind.value(), inField)
+					if isKey {
+						r.Header.Set("X-API-Key", key)
+					} else if key != "" {
+						r.Header.Set("Authorization", key)
+					}
+					got := w.send(r)
+					switch {
+					case d.guarded && kind.status != 0:
+						w.refused(got, kind.status, kind.code)
+					case got.StatusCode != d.status:
+						t.Errorf("got %s %s, want %d", got.Status, got.body, d.status)
+					}
+					// RFC 9110 s15.5.2, and what no 403 of ours has but for a scope.
+					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
+						t.Errorf("%s with the challenge %q", got.Status, challenge)
+					}
+					// A page of another origin reads nothing but public keys, and never with
+					// credentials.
+					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && pattern == "/.well-known/jwks.json") || got.Header.Get("Access-Control-Allow-Credentials") != "" {
+						t.Errorf("a foreign origin is allowed: %v", got.Header)
+					}
+					if cache := got.Header.Get("Cache-Control"); d.public && !strings.HasPrefix(cache, "public, ") || !d.public && cache != "no-store" {
+						t.Errorf("Cache-Control: %s", cache)
+					}
+					if d.guarded && !strings.Contains(strings.Join(got.Header.Values("Vary"), ","), "Authorization") {
+						t.Errorf("Vary: %v", got.Header.Values("Vary"))
+					}
+					if got.Header.Get("X-Content-Type-Options") != "nosniff" && len(got.body) > 0 {
+						t.Errorf("no nosniff: %v", got.Header)
+					}
+				})
+			}
+		}
+	}
+	w.tokens(w.refreshWith(signed.RefreshToken)) // none of it cost the session anything
+}
+
+// One person's tokens give that person's, whatever else the request names.
+func TestOneselfAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	for n := range 3 {
+		email := fmt.Sprintf("person%d@example.com", n)
+		if r := w.do("POST", "/api/auth/register", "", object{"email": email, "password": adaPassword}); r.StatusCode != 201 {
+			t.Fatalf("%s %s", r.Status, r.body)
+		}
+		s := w.tokens(w.do("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword}))
+		for _, query := range []string{"", "?id=" + w.ada.ID, "?user=" + w.ada.ID + "&sub=" + w.ada.ID, "?email=" + adaEmail} {
+			var me profile
+			if r := w.do("GET", "/api/profile"+query, s.AccessToken, nil); json.Unmarshal(r.body, &me) != nil || me.Email != email {
+				t.Errorf("%s: profile of %s: %s", query, email, r.body)
+			}
+			var page list[session]
+			if r := w.do("GET", "/api/auth/sessions"+query, s.AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 {
+				t.Errorf("%s: sessions of %s: %s", query, email, r.body)
+			}
+		}
+	}
+}
+
+// Members by which a client would make itself more than it is are no members.
+func TestMembersTooMany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	s := w.signIn()
+	for _, member := range []string{"admin", "role", "id", "scopes", "scope", "email_verified", "locked", "created_at", "user_id", "session_id"} {
+		for _, value := range []any{true, "admin", w.ada.ID} {
+			w.refused(w.do("POST", "/api/auth/register", "", object{"email": "eve@example.com", "password": adaPassword, member: value}), 400, "INVALID_REQUEST")
+			w.refused(w.do("PATCH", "/api/profile", s.AccessToken, object{"name": "Eve", member: value}), 400, "INVALID_REQUEST")
+			w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword, member: value}), 400, "INVALID_REQUEST")
+			w.refused(w.do("POST", "/api/auth/refresh", "", object{"refresh_token": s.RefreshToken, member: value}), 400, "INVALID_REQUEST")
+		}
+	}
+	w.refused(w.do("PATCH", "/api/profile", s.AccessToken, object{"name": "Eve", "email": "eve@example.com"}), 400, "INVALID_REQUEST")
+	var me profile
+	if r := w.do("GET", "/api/profile", s.AccessToken, nil); json.Unmarshal(r.body, &me) != nil || me.Name != "Ada" || !slices.Equal(me.Scopes, []string{"profile"}) {
+		t.Errorf("profile after all that: %s", r.body)
+	}
+}
+
+// The key set is what verifiers need and no more.
+func TestKeySetIsPublic(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	r := w.do("GET", "/.well-known/jwks.json", "", nil)
+	if got := r.Header.Get("Content-Type"); got != "application/jwk-set+json" {
+		t.Errorf("Content-Type: %s", got)
+	}
+	if got := r.Header.Get("Cache-Control"); !strings.Contains(got, "max-age=") || r.Header.Get("ETag") == "" {
+		t.Errorf("how long it may be kept: %s, ETag %s", got, r.Header.Get("ETag"))
+	}
+	var set struct{ Keys []map[string]any }
+	if err := json.Unmarshal(r.body, &set); err != nil || len(set.Keys) < 2 {
+		t.Fatalf("%v, %d keys, want the signing one and a spare: %s", err, len(set.Keys), r.body)
+	}
+	public := []string{"alg", "crv", "kid", "kty", "use", "x", "y"}
+	for _, key := range set.Keys {
+		if got := slices.Sorted(maps.Keys(key)); !slices.Equal(got, public) {
+			t.Errorf("members of a key: %v, want %v", got, public)
+		}
+	}
+	again, err := http.NewRequest("GET", w.url+"/.well-known/jwks.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Header.Set("If-None-Match", r.Header.Get("ETag"))
+	if got := w.send(again); got.StatusCode != 304 || len(got.body) > 0 {
+		t.Errorf("asked again: %s", got.Status)
+	}
+}
+
+// What helps the developer of a server is not served, and nothing a client says
+// makes it.
+func TestNothingElseIsServed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	token := w.signIn().AccessToken
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
+		"/api/admin/users", "/api/admin/events", "/static/", "/templates/error.html", "/openapi.yaml"} {
+		for _, method := range []string{"GET", "POST"} {
+			w.refused(w.do(method, path, token, nil), 404, "NOT_FOUND")
+		}
+	}
+	for path := range doors {
+		if strings.Contains(path, "{") || strings.HasSuffix(path, "/") {
+			continue
+		}
+		for _, more := range []string{"/x.css", "/", "x", ".json", "/a.js"} {
+			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/keys/"))) {
+				t.Errorf("%s: %s", path+more, got.Status)
+			}
+		}
+		for _, method := range []string{"TRACE", "PROPFIND", "PUT"} {
+			if got := w.do(method, path, token, nil); got.StatusCode != 405 || got.Header.Get("Allow") == "" {
+				t.Errorf("%s %s: %s", method, path, got.Status)
+			}
+		}
+	}
+}
+
+// Every route answers a session cookie as it should: a good one of this origin's
+// pages opens what a token opens, a dead one nothing, a foreign page changes nothing.
+func TestEveryRouteByCookie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{registration: true})
+	ctx := context.Background()
+	bob, err := w.people.Add(ctx, account.NewPerson{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, account.From{Actor: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := w.cookieOf(adaEmail)
+	w.clock.advance(31 * time.Minute)
+	locked := w.cookieOf("bob@example.com")
+	if err := w.people.Lock(ctx, bob.ID, account.From{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	out := w.cookieOf(adaEmail)
+	if r := w.byCookie("POST", "/api/auth/logout", out, nil); r.StatusCode != 204 {
+		t.Fatal(r.Status)
+	}
+	stranger := newWorld(t, settings{}).cookieOf(adaEmail)
+	var stale []string // alive, signed in ten minutes ago; a sign-out ends one
+	for range 50 {
+		stale = append(stale, sessionCookie+"="+w.cookieOf(adaEmail))
+	}
+	w.clock.advance(10 * time.Minute)
+	good := func() string { return sessionCookie + "=" + w.cookieOf(adaEmail) }
+	plain := func(value string) func() string { return func() string { return value } }
+	const own = "http://127.0.0.1:8401"
+	always := []string{"GET", "POST", "PATCH", "DELETE"}
+	changing := always[1:]
+	for _, kind := range []struct {
+		name   string
+		cookie func() string
+		fields map[string]string
+		status int // 0 is let in
+		code   string
+		at     []string // methods that it is refused at
+		clears bool
+		fresh  bool // good at doors that want a sign-in of a moment ago
+	}{
+		{"good", good, nil, 0, "", nil, false, true},
+		{"good, from a page of this origin", good, map[string]string{"Origin": own}, 0, "", nil, false, true},
+		{"good, from a page of this origin, as a browser says", good, map[string]string{"Origin": own, "Sec-Fetch-Site": "same-origin"}, 0, "", nil, false, true},
+		{"good, a while ago", func() string { cookie := stale[0]; stale = stale[1:]; return cookie }, nil, 0, "", nil, false, false},
+		{"good, from a foreign page", good, map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a foreign page of an old browser", good, map[string]string{"Origin": own + ".evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a page without an origin", good, map[string]string{"Origin": "null"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from a sibling", good, map[string]string{"Sec-Fetch-Site": "same-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, from two origins", good, map[string]string{"Origin": own + ", https://evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"good, with a bad token beside", good, map[string]string{"Authorization": "Bearer x"}, 401, "INVALID_TOKEN", always, false, true},
+		{"good, with a bad key beside", good, map[string]string{"X-API-Key": "dk_x"}, 401, "INVALID_API_KEY", always, false, true},
+		{"dead, with a good token beside", plain(sessionCookie + "=" + out), map[string]string{"Authorization": ""}, 0, "", nil, false, true},
+		{"signed out", plain(sessionCookie + "=" + out), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"idle too long", plain(sessionCookie + "=" + idle), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"of somebody locked", plain(sessionCookie + "=" + locked), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"of another server", plain(sessionCookie + "=" + stranger), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"chosen by the client", plain(sessionCookie + "=" + strings.Repeat("A", 43)), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"no cookie of ours", plain(sessionCookie + "=x"), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"empty", plain(sessionCookie + "="), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"two, one good", func() string { return good() + "; " + sessionCookie + "=" + out }, nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"another spelling of the name", func() string { return strings.ToLower(good()) }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
+		{"another name", func() string { return strings.TrimPrefix(good(), "__Host-") }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
+	} {
+		for _, pattern := range slices.Sorted(maps.Keys(doors)) {
+			for _, d := range doors[pattern] {
+				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
+					w := w.in(t)
+					r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d.body != "" {
+						r.Header.Set("Content-Type", "application/json")
+					}
+					for name, value := range kind.fields {
+						if name == "Authorization" && value == "" {
+							value = "Bearer " + w.signIn().AccessToken
+						}
+						r.Header.Set(name, value)
+					}
+					r.Header.Set("Cookie", kind.cookie())
+					got := w.send(r)
+					refused := d.guarded && slices.Contains(kind.at, d.method)
+					byToken := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+					want := d.status
+					if pattern == "/api/auth/token" && !byToken {
+						want = 200 // what is refused to a token
+					}
+					switch {
+					case refused:
+						w.refused(got, kind.status, kind.code)
+					case pattern == "/api/auth/logout" && kind.code == "CROSS_SITE":
+						w.refused(got, 403, "CROSS_SITE")
+					case justSignedIn[d.method+" "+pattern] && !kind.fresh:
+						w.refused(got, 401, "STEP_UP_REQUIRED")
+					case forPrograms[d.method+" "+pattern]:
+						w.refused(got, 403, "INSUFFICIENT_SCOPE")
+					case got.StatusCode != want:
+						t.Errorf("got %s %s, want %d", got.Status, got.body, want)
+					}
+					// A dead cookie is cleared, as the sign-out clears any; nothing else is set.
+					clears := kind.clears && refused || pattern == "/api/auth/logout" && strings.HasPrefix(r.Header.Get("Cookie"), sessionCookie) && kind.code != "CROSS_SITE" && !byToken
+					if set := strings.Join(got.Header["Set-Cookie"], "|"); clears != (set == sessionCookie+"=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax") || !clears && set != "" {
+						t.Errorf("Set-Cookie: %q, want it cleared: %v", set, clears)
+					}
+					if got.Header.Get("Access-Control-Allow-Credentials") != "" {
+						t.Errorf("a foreign origin is allowed: %v", got.Header)
+					}
+					if cache := got.Header.Get("Cache-Control"); !d.public && cache != "no-store" {
+						t.Errorf("Cache-Control: %s", cache)
+					}
+					if d.guarded && !strings.Contains(strings.Join(got.Header.Values("Vary"), ","), "Cookie") {
+						t.Errorf("Vary: %v", got.Header.Values("Vary"))
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package httpapi
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/oauth"
+)
+
+// While this node does not hear of revocations, routes that change how one signs in
+// answer 503 after ten seconds, and the others once the tokens of the last news have
+// all ended. Nobody is told 401.
+func TestNewsOfRevocationsStop(t *testing.T) {
+	t.Parallel()
+	var silentSince atomic.Pointer[time.Time]
+	w := newWorld(t, settings{tweak: func(c *oauth.Config) {
+		now := c.Now
+		c.RevokedAsOf = func() time.Time {
+			if t := silentSince.Load(); t != nil {
+				return *t
+			}
+			return now()
+		}
+	}})
+	token := w.signIn().AccessToken
+	start := w.clock.Now()
+	makeKey := func() reply { return w.do("POST", "/api/keys", token, object{"name": "k"}) }
+	w.clock.advance(11 * time.Second)
+	if r := makeKey(); r.StatusCode != 201 {
+		t.Fatalf("with news of now: %s %s", r.Status, r.body)
+	}
+	silentSince.Store(&start)
+	w.refused(makeKey(), 503, "AUTH_UNAVAILABLE")
+	if r := w.do("GET", "/api/profile", token, nil); r.StatusCode != 200 {
+		t.Errorf("the last list does not serve: %s %s", r.Status, r.body)
+	}
+	later := w.signIn().AccessToken // it was good a moment ago, whatever the list knows
+	if r := w.do("POST", "/api/keys", later, object{"name": "later"}); r.StatusCode != 201 {
+		t.Errorf("a token of now: %s %s", r.Status, r.body)
+	}
+	w.clock.advance(15*time.Minute - 11*time.Second)
+	later = w.signIn().AccessToken
+	if r := w.do("GET", "/api/profile", later, nil); r.StatusCode != 200 {
+		t.Errorf("after an access token's life: %s %s", r.Status, r.body)
+	}
+	w.clock.advance(time.Second)
+	w.refused(w.do("GET", "/api/profile", later, nil), 503, "AUTH_UNAVAILABLE")
+	silentSince.Store(nil)
+	if r := w.do("GET", "/api/profile", later, nil); r.StatusCode != 200 {
+		t.Errorf("with news again: %s %s", r.Status, r.body)
+	}
+}

@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+)
+
+// healthz is GET /healthz: the process answers.
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
+	return answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+type check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+}
+
+type readiness struct {
+	Status string  `json:"status"`
+	Checks []check `json:"checks,omitempty"`
+}
+
+// readyz is GET /readyz: new requests may come. What is wrong goes to the log;
+// here stands only where to look. A node without what it can do without is degraded
+// and takes requests all the same: one that said no would take all nodes out of
+// service at once.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	if s.stopping.Load() {
+		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"})
+	}
+	ping := s.c.DB.Ping(r.Context())
+	if ping != nil {
+		s.c.Log.Error("the database does not answer", "error", ping)
+	}
+	ready, status := readiness{Status: "ready"}, http.StatusOK
+	look := func(name string, ok bool, otherwise int) {
+		ready.Checks = append(ready.Checks, check{name, ok})
+		if !ok {
+			ready.Status, status = "degraded", max(status, otherwise)
+		}
+	}
+	look("database", ping == nil, http.StatusServiceUnavailable)
+	look("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
+	look("store_history", !s.c.Issuer.WentBack(), http.StatusServiceUnavailable)
+	if s.c.Redis != nil {
+		look("redis", s.c.Redis() == nil, http.StatusOK)
+	}
+	return answer(w, status, ready)
+}
+
+// jwks is GET /.well-known/jwks.json (RFC 7517 s5).
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error {
+	set := s.c.Issuer.JWKS()
+	sum := sha256.Sum256(set)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	h := w.Header()
+	h.Set("Content-Type", "application/jwk-set+json")
+	h.Set("Cache-Control", "public, max-age=300, stale-while-revalidate=3600")
+	h.Set("ETag", etag)
+	if h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*") // public keys are for everybody
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	if unchanged(r, etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	_, _ = w.Write(set)
+	return nil
+}

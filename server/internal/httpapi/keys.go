@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// apiKeys is the scheme by which programs send a key with each request.
+func (s *Server) apiKeys() durward.Scheme {
+	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
+		k, err := s.c.People.AuthenticateKey(ctx, key, account.From{Addr: durward.ClientAddr(ctx)})
+		if err != nil {
+			return nil, err
+		}
+		return s.c.Issuer.Keyed(k), nil
+	})
+}
+
+type apiKey struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Prefix     string    `json:"prefix"`
+	Scopes     []string  `json:"scopes"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+	Key        string    `json:"key,omitzero"` // once, when it is made
+}
+
+func apiKeyOf(k store.APIKey) apiKey {
+	return apiKey{ID: k.ID, Name: k.Name, Prefix: account.KeyShown(k), Scopes: k.Scopes, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt}
+}
+
+// made answers with a new key, which is shown this once.
+func made(w http.ResponseWriter, k store.APIKey, key seal.Secret) error {
+	shown := apiKeyOf(k)
+	shown.Key = key.Reveal()
+	return answer(w, http.StatusCreated, shown)
+}
+
+// keys is GET /api/keys.
+func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
+	limit, after, err := pageOf(r)
+	if err != nil {
+		return err
+	}
+	rows, err := s.c.People.Keys(r.Context(), durward.From(r.Context()).Subject, after, limit+1)
+	if err != nil {
+		return err
+	}
+	page := list[apiKey]{Items: make([]apiKey, 0, min(len(rows), limit))}
+	for _, row := range rows[:min(len(rows), limit)] {
+		page.Items = append(page.Items, apiKeyOf(row))
+	}
+	if len(rows) > limit {
+		page.Next = rows[limit-1].ID
+	}
+	return answer(w, http.StatusOK, page)
+}
+
+// createKey is POST /api/keys.
+func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[struct {
+		Name      string   `json:"name"`
+		Scopes    []string `json:"scopes"`
+		ExpiresIn *int64   `json:"expires_in"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if err := present(field{"name", in.Name}); err != nil {
+		return err
+	}
+	n := account.NewKey{Name: in.Name, Scopes: in.Scopes}
+	if in.ExpiresIn != nil {
+		n.Life = life(*in.ExpiresIn)
+	}
+	k, key, err := s.c.People.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
+	if err != nil {
+		return goneOwner(err)
+	}
+	return made(w, k, key)
+}
+
+// life turns seconds into a duration that is as far out of bounds as they are:
+// none is no life, and what a duration cannot hold is one that is too long.
+func life(seconds int64) time.Duration {
+	switch {
+	case seconds <= 0:
+		return -1
+	case seconds > int64(math.MaxInt64/time.Second):
+		return math.MaxInt64
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// deleteKey is DELETE /api/keys/{id}. Another person's key is not found.
+func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	if err := s.c.People.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r)); err != nil {
+		return noSuchKey(err)
+	}
+	return noContent(w)
+}
+
+// rotateKey is POST /api/keys/{id}/rotate.
+func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
+	k, key, err := s.c.People.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
+	if err != nil {
+		return noSuchKey(err)
+	}
+	return made(w, k, key)
+}
+
+func noSuchKey(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("this person has no live key of that id: %w", durward.NotFound)
+	}
+	return err
+}

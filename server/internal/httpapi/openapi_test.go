@@ -1,0 +1,131 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+	"github.com/oasdiff/yaml"
+)
+
+var openAPIRouter = sync.OnceValues(func() (routers.Router, error) {
+	document, err := openapi3.NewLoader().LoadFromData(openAPIDocument)
+	if err != nil {
+		return nil, err
+	}
+	if err := document.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder)
+	return legacy.NewRouter(document)
+})
+
+func TestOpenAPIDocument(t *testing.T) {
+	t.Parallel()
+	if _, err := openAPIRouter(); err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := yaml.YAMLToJSON(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(append(made, '\n'), openAPIDocument) {
+		t.Error("openapi.json is not made from openapi.yaml: go generate ./internal/server")
+	}
+}
+
+// validated checks each answer against the document: its status must be listed,
+// its fields and its body as described.
+func validated(t testing.TB, base http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		res, err := base.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			return nil, errors.Join(err, res.Body.Close())
+		}
+		if err := res.Body.Close(); err != nil {
+			return nil, err
+		}
+		res.Body = io.NopCloser(bytes.NewReader(body))
+		if err := asDescribed(r, res, body); err != nil {
+			t.Errorf("%s %s is answered otherwise than openapi.yaml says: %v\n%s", r.Method, r.URL.Path, err, body)
+		}
+		return res, nil
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func asDescribed(r *http.Request, res *http.Response, body []byte) error {
+	router, err := openAPIRouter()
+	if err != nil {
+		return err
+	}
+	asked := r.Clone(context.Background())
+	asked.URL.Host, asked.URL.Scheme, asked.Host = "", "", ""
+	route, params, err := router.FindRoute(asked)
+	if err != nil || strings.HasSuffix(r.URL.Path, "/") && !strings.HasSuffix(route.Path, "/") {
+		return nil // no operation of the API: what is answered there is tested by hand
+	}
+	input := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: asked, PathParams: params, Route: route},
+		Status:                 res.StatusCode, Header: res.Header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	}
+	input.SetBodyBytes(body)
+	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
+		return err
+	}
+	if described := route.Operation.Responses.Status(res.StatusCode); described != nil {
+		if len(described.Value.Content) == 0 && len(body) > 0 {
+			return errors.New("a body where none is described")
+		}
+	}
+	return nil
+}
+
+// The check must see what is wrong.
+func TestValidatorSees(t *testing.T) {
+	t.Parallel()
+	const good = `{"id":"a","email":"b","name":"c","created_at":"2026-01-02T03:04:05Z","scopes":[]}`
+	for name, c := range map[string]struct {
+		status           int
+		kind, body, want string
+	}{
+		"good":            {200, "application/json", good, ""},
+		"member too many": {200, "application/json", strings.Replace(good, `{`, `{"password":"x",`, 1), "password"},
+		"member missing":  {200, "application/json", strings.Replace(good, `"email":"b",`, ``, 1), "email"},
+		"type":            {200, "application/json", strings.Replace(good, `[]`, `"x"`, 1), "scopes"},
+		"content type":    {200, "text/plain", good, "content"},
+		"status":          {299, "application/json", good, "status"},
+		"no challenge":    {401, "application/problem+json", `{"type":"a","title":"b","status":401,"code":"INVALID_TOKEN","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "Www-Authenticate"},
+		"code not listed": {500, "application/problem+json", `{"type":"a","title":"b","status":500,"code":"WHAT","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "code"},
+		"no retry after":  {503, "application/problem+json", `{"type":"a","title":"b","status":503,"code":"INTERNAL","detail":"c","instance":"urn:durward:denial:01ARZ3NDEKTSV4RRFFQ69G5FAV"}`, "Retry-After"},
+	} {
+		r, _ := http.NewRequest("GET", "http://127.0.0.1/api/profile", nil)
+		res := &http.Response{StatusCode: c.status, Header: http.Header{"Content-Type": {c.kind}, "Cache-Control": {"no-store"}, "Durward-Denial": {"01ARZ3NDEKTSV4RRFFQ69G5FAV"}}}
+		err := asDescribed(r, res, []byte(c.body))
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(c.want)) {
+			t.Errorf("%s: %v; want an error about %q", name, err, c.want)
+		}
+	}
+}

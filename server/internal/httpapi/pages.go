@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/durward-auth/durward"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed static/durward.css
+var stylesheet []byte
+
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.ParseFS(templateFiles, "templates/*.html"))
+})
+
+// staticFiles is GET /static/durward.css.
+func staticFiles() http.Handler { return fixed("text/css; charset=utf-8", stylesheet) }
+
+// front is GET /.
+func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
+	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, strings.TrimRight(s.c.PublicURL, "/")})
+}
+
+// errorPage is GET /errors/ and GET /errors/{code}.
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
+	name := strings.TrimPrefix(r.URL.Path, "/errors/")
+	if name == "" {
+		return page(w, "errors.html", explanations)
+	}
+	for _, e := range explanations {
+		if string(e.Code) == name {
+			return page(w, "error.html", e)
+		}
+	}
+	return fmt.Errorf("no page of that code: %w", durward.NotFound)
+}
+
+// page renders a template as a whole before the first octet leaves.
+func page(w http.ResponseWriter, name string, data any) error {
+	var b bytes.Buffer
+	if err := templates().ExecuteTemplate(&b, name, data); err != nil {
+		return &durward.Refusal{Code: durward.Internal, Err: err}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(b.Bytes())
+	return nil
+}

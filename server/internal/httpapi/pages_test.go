@@ -1,0 +1,102 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/durward-auth/durward"
+)
+
+// Every code that the API can name has a page, and the index has them all.
+func TestEveryCodeHasAPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	index := w.do("GET", "/errors/", "", nil)
+	described := string(openAPIDocument)
+	for _, e := range explanations {
+		if e.Status() == 503 && e.Code != durward.AuthUnavailable {
+			t.Errorf("%s is no code", e.Code)
+		}
+		if e.Means == "" || e.Client == "" || e.Operator == "" || e.Example == "" || len(e.Clauses) == 0 {
+			t.Errorf("%s: the page has a gap", e.Code)
+		}
+		if !strings.Contains(described, `"`+string(e.Code)+`"`) {
+			t.Errorf("%s is not in openapi.yaml", e.Code)
+		}
+		if !strings.Contains(string(index.body), `href="/errors/`+string(e.Code)+`"`) {
+			t.Errorf("%s is not in the index", e.Code)
+		}
+		if !strings.Contains(string(index.body), "<code>"+string(e.Code)+"</code>") {
+			t.Errorf("%s cannot be found in the index by its name", e.Code)
+		}
+		r := w.do("GET", "/errors/"+string(e.Code), "", nil)
+		if r.StatusCode != 200 || !strings.Contains(string(r.body), "<h1>"+e.Title+"</h1>") || !strings.Contains(string(r.body), "<html lang=") {
+			t.Errorf("%s: %s\n%s", e.Code, r.Status, r.body)
+		}
+		csp := r.Header.Get("Content-Security-Policy")
+		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") || r.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: fields of a page: %v", e.Code, r.Header)
+		}
+		if strings.Contains(string(r.body), "<script") || strings.Contains(string(r.body), "style=") {
+			t.Errorf("%s: script or style in the page", e.Code)
+		}
+	}
+	if css := w.do("GET", "/static/durward.css", "", nil); css.StatusCode != 200 || css.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("stylesheet: %s %v", css.Status, css.Header)
+	}
+	for _, path := range []string{"/errors/NONE", "/errors/token_expired", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css"} {
+		w.refused(w.do("GET", path, "", nil), 404, "NOT_FOUND")
+	}
+}
+
+// Every page says what a browser may do with it, and by https alone how it is to
+// come: not over plain http, and not where the public URL is none.
+func TestFieldsOfPages(t *testing.T) {
+	t.Parallel()
+	plain := newWorld(t, settings{})
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	proxied := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies = "https://auth.example.com", proxies })
+	open := plain.reconfigured(func(c *Config) {
+		c.PublicURL, c.Proxies, c.InsecureAllowHTTP = "https://auth.example.com", proxies, true
+	})
+	http1 := plain.reconfigured(func(c *Config) { c.Proxies = proxies })
+	for name, c := range map[string]struct {
+		w      *world
+		fields http.Header
+		want   string
+	}{
+		"behind a proxy that has https": {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, "max-age=31536000"},
+		"behind it by http":             {proxied, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
+		"from this machine":             {proxied, http.Header{}, ""},
+		"http is let in from anywhere":  {open, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"http"}}, ""},
+		"a public URL of http":          {http1, http.Header{"X-Forwarded-For": {"203.0.113.9"}, "X-Forwarded-Proto": {"https"}}, ""},
+	} {
+		for _, path := range []string{"/", "/errors/", "/errors/TOKEN_EXPIRED", "/static/durward.css", "/api/profile", "/nothing", "/.well-known/jwks.json"} {
+			r, err := http.NewRequest("GET", c.w.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header = c.fields.Clone()
+			got := c.w.send(r)
+			if hsts := got.Header.Get("Strict-Transport-Security"); hsts != c.want {
+				t.Errorf("%s, %s: Strict-Transport-Security is %q, want %q", name, path, hsts, c.want)
+			}
+			if got.StatusCode == 403 || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+				continue
+			}
+			for field, want := range map[string]string{
+				"Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+				"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
+			} {
+				if got.Header.Get(field) != want {
+					t.Errorf("%s, %s: %s is %q, want %q", name, path, field, got.Header.Get(field), want)
+				}
+			}
+			if body := string(got.body); strings.Contains(body, "<script") || strings.Contains(body, "style=") || strings.Contains(body, " onclick") {
+				t.Errorf("%s: script or style in the page", path)
+			}
+		}
+	}
+}

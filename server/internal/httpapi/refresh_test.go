@@ -1,0 +1,196 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/oauth"
+)
+
+func TestRefreshGivenAgainWithinTheGrace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{grace: 10 * time.Second})
+	first := w.signIn()
+	second := w.tokens(w.refreshWith(first.RefreshToken))
+	w.clock.advance(2 * time.Second)
+	again := w.tokens(w.refreshWith(first.RefreshToken))
+	if again.RefreshToken != second.RefreshToken {
+		t.Errorf("a lost answer is given again: got %s, want %s", again.RefreshToken, second.RefreshToken)
+	}
+	if again.AccessToken == second.AccessToken {
+		t.Error("the access token given again is not a fresh one")
+	}
+	w.works(again.AccessToken)
+	w.works(second.AccessToken)
+	w.tokens(w.refreshWith(second.RefreshToken))
+}
+
+// A lost answer asked for too late ends the session, without an alarm.
+func TestRefreshAnswerLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{grace: 10 * time.Second})
+	first := w.signIn()
+	second := w.tokens(w.refreshWith(first.RefreshToken))
+	w.clock.advance(10 * time.Second)
+	w.refused(w.refreshWith(first.RefreshToken), 401, "REFRESH_INVALID")
+	w.dead(second.AccessToken, "TOKEN_REVOKED")
+	w.refused(w.refreshWith(second.RefreshToken), 401, "SESSION_REVOKED")
+	if len(w.events("refresh_answer_lost")) != 1 || len(w.events("refresh_theft")) != 0 {
+		t.Errorf("events: %v %v", w.events("refresh_answer_lost"), w.events("refresh_theft"))
+	}
+	var told list[notification]
+	if r := w.do("GET", "/api/notifications", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 0 {
+		t.Errorf("nobody stole anything: %s", r.body)
+	}
+}
+
+func TestRefreshTheft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{grace: 10 * time.Second})
+	sibling := w.signIn()
+	first := w.signIn()
+	second := w.tokens(w.refreshWith(first.RefreshToken))
+	third := w.tokens(w.refreshWith(second.RefreshToken))
+	w.clock.advance(10 * time.Second)
+	w.refused(w.refreshWith(first.RefreshToken), 401, "SESSION_REVOKED")
+	for _, s := range []tokenAnswer{first, second, third} {
+		w.dead(s.AccessToken, "TOKEN_REVOKED")
+		w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
+	}
+	if n := len(w.events("refresh_theft")); n != 1 {
+		t.Errorf("%d events of one theft", n)
+	}
+	w.works(sibling.AccessToken)
+	w.tokens(w.refreshWith(sibling.RefreshToken))
+	var told list[notification]
+	if r := w.do("GET", "/api/notifications", sibling.AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 1 || told.Items[0].Kind != "session_ended_by_theft" {
+		t.Errorf("the person is told once: %s", r.body)
+	}
+}
+
+// The grace is bounded in number too, past the moment of the race itself.
+func TestRefreshGraceIsBoundedInNumber(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{grace: time.Minute})
+	first := w.signIn()
+	w.tokens(w.refreshWith(first.RefreshToken))
+	w.clock.advance(2 * time.Second)
+	for range 5 {
+		w.tokens(w.refreshWith(first.RefreshToken))
+	}
+	w.refused(w.refreshWith(first.RefreshToken), 401, "REFRESH_INVALID")
+}
+
+func TestRefreshFromElsewhereIsTheft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	first := w.signIn()
+	w.tokens(w.refreshWith(first.RefreshToken))
+	// The same network with another browser is the same person's other tool.
+	r, _ := http.NewRequest("POST", w.url+"/api/auth/refresh", strings.NewReader(`{"refresh_token":"`+first.RefreshToken+`"}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "Mozilla/5.0 Firefox/140.0")
+	w.tokens(w.send(r))
+}
+
+func TestRefreshEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{tweak: func(c *oauth.Config) { c.RefreshTTL, c.RefreshAbsolute = 7*24*time.Hour, 10*24*time.Hour }})
+	s := w.signIn()
+	w.clock.advance(6 * 24 * time.Hour)
+	s = w.tokens(w.refreshWith(s.RefreshToken))
+	if s.RefreshExpiresIn != 4*24*3600 {
+		t.Errorf("refresh_expires_in %d is not what is left until the absolute end", s.RefreshExpiresIn)
+	}
+	w.clock.advance(4 * 24 * time.Hour)
+	w.refused(w.refreshWith(s.RefreshToken), 401, "REFRESH_EXPIRED")
+
+	s = w.signIn()
+	w.clock.advance(7 * 24 * time.Hour)
+	w.refused(w.refreshWith(s.RefreshToken), 401, "REFRESH_EXPIRED")
+}
+
+func TestRefreshGarbage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	s := w.signIn()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(s.RefreshToken, "dr_"))
+	if err != nil || len(raw) != 48 {
+		t.Fatalf("form of %s: %v", s.RefreshToken, err)
+	}
+	bad := []string{"x", "dr_", s.AccessToken, s.RefreshToken + "A", s.RefreshToken[:len(s.RefreshToken)-1], s.RefreshToken + "=", "DR_" + s.RefreshToken[3:], " " + s.RefreshToken, s.RefreshToken[:10] + "\n" + s.RefreshToken[11:]}
+	for i := range raw {
+		flipped := append([]byte(nil), raw...)
+		flipped[i] ^= 1
+		bad = append(bad, "dr_"+base64.RawURLEncoding.EncodeToString(flipped))
+	}
+	for _, token := range bad {
+		r := w.refreshWith(token)
+		if r.StatusCode == 429 { // the limit on bad ones
+			continue
+		}
+		w.refused(r, 401, "REFRESH_INVALID")
+	}
+	// A good one never pays for bad ones.
+	w.tokens(w.refreshWith(s.RefreshToken))
+	// A refresh token is no access token, nor the reverse.
+	w.refused(w.do("GET", "/api/profile", s.RefreshToken, nil), 401, "INVALID_TOKEN")
+}
+
+func TestManyAtOnceRefreshOneToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	first := w.signIn()
+	const many = 200
+	answers := make([]tokenAnswer, many)
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range many {
+		wg.Go(func() {
+			<-start
+			answers[i] = w.tokens(w.refreshWith(first.RefreshToken))
+		})
+	}
+	close(start)
+	wg.Wait()
+	for i, a := range answers {
+		if a.RefreshToken != answers[0].RefreshToken {
+			t.Fatalf("answer %d has another successor", i)
+		}
+	}
+	w.works(answers[many-1].AccessToken)
+	// One move: the successor is token 1.
+	raw, _ := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(answers[0].RefreshToken, "dr_"))
+	if n := fmt.Sprintf("%x", raw[18:22]); n != "00000001" {
+		t.Errorf("after one round the grant stands at %s", n)
+	}
+}
+
+// The clock of the grace does not run while the server is down.
+func TestGraceOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld(t, settings{dir: dir, grace: 10 * time.Second})
+	first := w.signIn()
+	second := w.tokens(w.refreshWith(first.RefreshToken))
+	if err := w.db.Beat(context.Background(), w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	down := w.clock.Now()
+
+	later := newWorld(t, settings{dir: dir, grace: 10 * time.Second, tweak: func(c *oauth.Config) {
+		started := down.Add(time.Hour)
+		c.Now = func() time.Time { return started.Add(5 * time.Second) }
+	}})
+	again := later.tokens(later.refreshWith(first.RefreshToken))
+	if again.RefreshToken != second.RefreshToken {
+		t.Error("the answer lost before the outage is not given again after it")
+	}
+}

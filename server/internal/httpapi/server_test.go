@@ -1,0 +1,301 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+const (
+	adaEmail    = "ada@example.com"
+	adaPassword = "correct horse battery staple"
+)
+
+// clock is a clock that only the test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// world is a whole server on a real file and a real listener, with one person.
+type world struct {
+	t      *testing.T
+	clock  *clock
+	dir    string
+	url    string
+	db     *store.DB
+	people *account.People
+	issuer *oauth.Issuer
+	hasher *pwhash.Hasher
+	server *Server
+	list   *revoked.List
+	client *http.Client
+	ada    store.User
+	logs   *lockedBuffer
+	polls  *atomic.Int64 // of the feed of revocations
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// settings change the world before it starts.
+type settings struct {
+	dir          string
+	registration bool
+	basic        bool
+	dpop         bool
+	origins      []string
+	grace        time.Duration
+	badKeys      int // a minute and network; 0 is no limit
+	tweak        func(*oauth.Config)
+}
+
+func newWorld(t *testing.T, set settings) *world {
+	t.Helper()
+	if set.dir == "" {
+		set.dir = t.TempDir()
+	}
+	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Second)}, dir: set.dir, logs: new(lockedBuffer), polls: new(atomic.Int64)}
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(set.dir, "durward.db"), Now: w.clock.Now, Log: log})
+	must(err)
+	master, err := seal.Open(filepath.Join(set.dir, "master.key"), true)
+	must(err)
+	w.hasher, err = pwhash.New(pwhash.Config{Memory: 64, Time: 1, Waiting: 1000})
+	must(err)
+	limiter, err := limits.New(limits.Config{Now: w.clock.Now})
+	must(err)
+	w.list = revoked.NewList(w.clock.Now)
+	config := oauth.Config{URL: "http://127.0.0.1:8401", DB: w.db, Master: master, Revoked: w.list, RefreshGrace: set.grace, Now: w.clock.Now, Log: log}
+	config.RevokedAsOf = w.clock.Now // it leaps, and the follower polls by another
+	if set.tweak != nil {
+		set.tweak(&config)
+	}
+	w.issuer, err = oauth.New(ctx, config)
+	must(err)
+	must(w.issuer.Start(ctx))
+	var badKeys *limits.Rate
+	if set.badKeys > 0 {
+		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", AMinute: set.badKeys, Now: w.clock.Now})
+	}
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
+	must(err)
+	feed := NewFeed(w.db, w.clock.Now)
+	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
+		defer w.polls.Add(1)
+		return feed.Poll(ctx, after, overlap)
+	}
+	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
+	must(err)
+	must(follower.Load(ctx))
+	denials := NewDenials(w.db, log, w.clock.Now)
+	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, Feed: feed, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
+	must(err)
+	var background sync.WaitGroup
+	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {
+		background.Go(func() { run(ctx) })
+	}
+	w.ada, err = w.people.ByEmail(ctx, adaEmail)
+	if err != nil {
+		w.ada, err = w.people.Add(ctx, account.NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, account.From{Actor: "operator"})
+		must(err)
+	}
+	listener := httptest.NewServer(w.server)
+	w.url = listener.URL
+	w.client = &http.Client{Transport: validated(t, http.DefaultTransport.(*http.Transport).Clone()), Timeout: 30 * time.Second}
+	t.Cleanup(func() {
+		listener.Close()
+		cancel()
+		background.Wait()
+		if err := w.db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// in is the same world, failing another test.
+func (w *world) in(t *testing.T) *world {
+	inner := *w
+	inner.t = t
+	return &inner
+}
+
+// reply is an answer read whole.
+type reply struct {
+	*http.Response
+	body []byte
+}
+
+// do sends one request with a JSON body, if any, and an access token, if any.
+func (w *world) do(method, path, token string, body any) reply {
+	w.t.Helper()
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	r, err := http.NewRequest(method, w.url+path, reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return w.send(r)
+}
+
+func (w *world) send(r *http.Request) reply {
+	w.t.Helper()
+	if r.UserAgent() == "" {
+		r.Header.Set("User-Agent", "curl/7.88.1")
+	}
+	res, err := w.client.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return reply{res, data}
+}
+
+type object = map[string]any
+
+// tokens reads a token answer, which must be one.
+func (w *world) tokens(r reply) tokenAnswer {
+	w.t.Helper()
+	var t tokenAnswer
+	if r.StatusCode != 200 || json.Unmarshal(r.body, &t) != nil || t.AccessToken == "" || t.RefreshToken == "" {
+		w.t.Fatalf("no token answer: %s\n%s", r.Status, r.body)
+	}
+	return t
+}
+
+// refused reads a refusal and checks the parts that each has.
+func (w *world) refused(r reply, status int, code string) object {
+	w.t.Helper()
+	var p object
+	if err := json.Unmarshal(r.body, &p); err != nil || r.StatusCode != status || p["code"] != code {
+		w.t.Fatalf("got %s %s\nwant %d %s", r.Status, r.body, status, code)
+	}
+	if (status == 401) != (r.Header.Get("WWW-Authenticate") != "") && code != "INSUFFICIENT_SCOPE" && code != "AMBIGUOUS_CREDENTIALS" {
+		w.t.Fatalf("%s: WWW-Authenticate is %q", code, r.Header.Values("WWW-Authenticate"))
+	}
+	if r.Header.Get("Durward-Denial") == "" || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/problem+json" {
+		w.t.Fatalf("%s: fields of a refusal are missing: %v", code, r.Header)
+	}
+	return p
+}
+
+func (w *world) signIn() tokenAnswer {
+	w.t.Helper()
+	return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}))
+}
+
+func (w *world) refreshWith(token string) reply {
+	w.t.Helper()
+	return w.do("POST", "/api/auth/refresh", "", object{"refresh_token": token})
+}
+
+// works demands that an access token is accepted, dead that it is not.
+func (w *world) works(token string) {
+	w.t.Helper()
+	if r := w.do("GET", "/api/profile", token, nil); r.StatusCode != 200 {
+		w.t.Fatalf("the token should work: %s %s", r.Status, r.body)
+	}
+}
+
+func (w *world) dead(token, code string) {
+	w.t.Helper()
+	r := w.do("GET", "/api/profile", token, nil)
+	w.refused(r, 401, code)
+	if got := r.Header.Get("WWW-Authenticate"); !strings.Contains(got, `error="invalid_token"`) {
+		w.t.Fatalf("challenge of a dead token: %s", got)
+	}
+}
+
+// eventually waits for what another goroutine does; it asks again at once and
+// gives up after a long time.
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func (w *world) events(kind string) []store.Event {
+	w.t.Helper()
+	events, err := w.db.Events(context.Background(), store.EventFilter{Kind: kind, Limit: 100})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return events
+}
+
+func randomPassword() string { return fmt.Sprintf("wrong %s", rand.Text()) }

@@ -1,0 +1,123 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/node"
+	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+const issuer = "http://127.0.0.1:8401"
+
+// start starts a node on a machine whose clock is off by shift, and returns where it
+// listens.
+func start(t *testing.T, database string, master *seal.Master, shift time.Duration) (*node.Node, string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n, err := node.Open(ctx, node.Config{
+		Database: database, Master: master, Issuer: oauth.Config{URL: issuer}, Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
+		Local: func() time.Time { return time.Now().Add(shift) },
+	})
+	must(err)
+	s, err := n.Server(httpapi.Config{PublicURL: issuer})
+	must(err)
+	wait, err := n.Run(ctx)
+	must(err)
+	web := httptest.NewServer(s)
+	t.Cleanup(func() {
+		web.Close()
+		stop()
+		wait()
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n, web.URL
+}
+
+// Two nodes whose clocks are three minutes apart take each other's tokens, and what is
+// ended on one is dead on the other within a second.
+func TestNodesWhoseClocksDiffer(t *testing.T) {
+	t.Parallel()
+	database := services.Database(t)
+	master, err := seal.Open(t.TempDir()+"/master.key", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, ahead := start(t, database, master, 90*time.Second)
+	_, behind := start(t, database, master, -90*time.Second)
+	const email, password = "ada@example.com", "correct horse battery staple"
+	u, err := a.People.Add(t.Context(), account.NewPerson{Email: email, Password: password}, store.EventUserAdded, account.From{Actor: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type tokens struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}
+	post := func(where, path string, body any) (got tokens) {
+		t.Helper()
+		text, _ := json.Marshal(body)
+		res, err := http.Post(where+path, "application/json", bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		answer, _ := io.ReadAll(res.Body)
+		if err := json.Unmarshal(answer, &got); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s%s: %s: %s", where, path, res.Status, answer)
+		}
+		return got
+	}
+	status := func(where, token string) int {
+		t.Helper()
+		r, _ := http.NewRequest("GET", where+"/api/profile", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		return res.StatusCode
+	}
+	held := post(ahead, "/api/auth/login", map[string]string{"email": email, "password": password})
+	for i, where := range []string{behind, ahead, behind, ahead} {
+		for _, other := range []string{ahead, behind} {
+			if got := status(other, held.Access); got != http.StatusOK {
+				t.Errorf("refresh %d: a token is answered %d by %s", i, got, other)
+			}
+		}
+		held = post(where, "/api/auth/refresh", map[string]string{"refresh_token": held.Refresh})
+	}
+	if err := a.People.Lock(t.Context(), u.ID, account.From{Actor: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for status(behind, held.Access) == http.StatusOK {
+		if time.Since(began) > time.Second {
+			t.Fatal("the token lives on the other node for over a second")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("dead on the other node after %s", time.Since(began))
+}

@@ -1,0 +1,174 @@
+package oauth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+func (w *world) cookieOf(u store.User) string {
+	w.t.Helper()
+	value, err := w.SignInCookie(context.Background(), u, []string{"pwd"}, "", home)
+	w.must(err)
+	return value
+}
+
+// A cookie has one spelling; every other value is a session that is over, never
+// anything else.
+func FuzzCookie(f *testing.F) {
+	w := newWorld(f, services.File, nil)
+	real := w.cookieOf(w.person())
+	last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", real[42])
+	for _, seed := range []string{real, "", real[:42], real + "=", real + "A", real[:20] + "\n" + real[20:], real[:20] + "\r" + real[21:], strings.ToUpper(real), strings.Repeat("A", 43), strings.Repeat("_", 43),
+		real[:42] + string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last^1])} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		p, err := w.Cookie(context.Background(), value, false)
+		switch {
+		case value == real:
+			if err != nil || p.Subject == "" {
+				t.Errorf("the cookie itself: %v", err)
+			}
+		case err == nil || codeOf(err) != durward.SessionExpired || p != nil:
+			t.Errorf("%q: %v, %v", value, p, err)
+		}
+		if hash, err := w.cookieHash(value); err == nil {
+			raw, _ := base64.RawURLEncoding.DecodeString(value)
+			if len(hash) != 32 || base64.RawURLEncoding.EncodeToString(raw) != value {
+				t.Errorf("%q is read", value)
+			}
+		}
+	})
+}
+
+// Many step-ups and uses of one cookie at once: nobody is signed out, and each
+// cookie that was given works.
+func TestCookieRaces(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		value := w.cookieOf(u)
+		w.clock.advance(10 * time.Minute)
+		p, err := w.Cookie(context.Background(), value, true)
+		w.must(err)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var given []string
+		for range 20 {
+			wg.Go(func() {
+				fresh, err := w.StepUpCookie(context.Background(), u, p, value, []string{"pwd"}, home)
+				if err != nil {
+					t.Errorf("step-up: %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				given = append(given, fresh)
+			})
+			wg.Go(func() {
+				if _, err := w.Cookie(context.Background(), value, true); err != nil {
+					t.Errorf("use: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		w.clock.advance(31 * time.Second)
+		if _, err := w.Cookie(context.Background(), value, true); !errors.Is(err, durward.SessionExpired) {
+			t.Errorf("the old one after its half minute: %v", err)
+		}
+		for _, fresh := range given {
+			p, err := w.Cookie(context.Background(), fresh, true)
+			w.must(err)
+			if want := w.clock.Now().Add(-31 * time.Second); !p.AuthTime.Equal(want) {
+				t.Errorf("auth_time %s, want %s", p.AuthTime, want)
+			}
+		}
+		if rows, err := w.db.Sessions(context.Background(), u.ID, w.clock.Now()); err != nil || len(rows) != 1 {
+			t.Errorf("%d sessions, %v; want the one", len(rows), err)
+		}
+	})
+}
+
+// Whoever was judged before the password changed, or the lock fell, or the session
+// ended, steps up no more.
+func TestStepUpChangedSince(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		ctx := context.Background()
+		for name, c := range map[string]struct {
+			between func(w *world, u store.User, session string) error
+			cookie  durward.Code
+			token   durward.Code
+		}{
+			"password": {func(w *world, u store.User, _ string) error {
+				_, err := w.db.ChangePassword(ctx, u.ID, "other", "", time.Time{}, w.clock.Now().Add(time.Hour), store.Event{ID: newID(), Kind: store.EventPasswordSet, At: w.clock.Now().Add(time.Second)})
+				return err
+			}, durward.SessionExpired, durward.InvalidCredentials},
+			"session": {func(w *world, u store.User, session string) error {
+				_, err := w.db.EndSession(ctx, session, u.ID, "x", w.clock.Now().Add(time.Hour), store.Event{ID: newID(), Kind: store.EventSessionEnded, At: w.clock.Now()}, "")
+				return err
+			}, durward.SessionExpired, durward.TokenRevoked},
+		} {
+			w := newWorld(t, on, nil)
+			u := w.person()
+			value := w.cookieOf(u)
+			p, err := w.Cookie(ctx, value, true)
+			w.must(err)
+			s := w.signIn(u)
+			w.must(c.between(w, u, p.SessionID))
+			if _, err := w.StepUpCookie(ctx, u, p, value, []string{"pwd"}, home); codeOf(err) != c.cookie {
+				t.Errorf("%s: by cookie: %v, want %s", name, err, c.cookie)
+			}
+			session := p.SessionID
+			if name == "password" {
+				session = s.Session
+			}
+			if _, err := w.StepUp(ctx, u, &durward.Principal{Subject: u.ID, SessionID: session, ClientID: FirstParty}, []string{"pwd"}, home); codeOf(err) != c.token {
+				t.Errorf("%s: by token: %v, want %s", name, err, c.token)
+			}
+		}
+	})
+}
+
+// A session of which nobody holds a live key any more cannot be lengthened by a
+// token that is left of it.
+func TestStepUpOfAnIdleSession(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, func(c *Config) { c.SessionIdle = 5 * time.Minute })
+		u := w.person()
+		p, err := w.Cookie(context.Background(), w.cookieOf(u), true)
+		w.must(err)
+		p.Scopes = []string{"profile"}
+		w.clock.advance(4 * time.Minute)
+		up, err := w.StepUp(context.Background(), u, p, []string{"pwd"}, home)
+		w.must(err)
+		if up.Refresh != "" || up.AccessLife > time.Minute {
+			t.Errorf("a token of %s, want it to end with the cookie, in a minute", up.AccessLife)
+		}
+		w.clock.advance(2 * time.Minute)
+		if _, err := w.StepUp(context.Background(), u, p, []string{"pwd"}, home); codeOf(err) != durward.TokenRevoked {
+			t.Errorf("after its end: %v", err)
+		}
+	})
+}
+
+func BenchmarkCookie(b *testing.B) {
+	w := newWorld(b, services.File, nil)
+	value := w.cookieOf(w.person())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Cookie(context.Background(), value, true); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,871 @@
+package oauth
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// altered is a token with its octets changed.
+func altered(token string, change func(raw []byte)) string {
+	raw, err := base64.RawURLEncoding.DecodeString(token[len(refreshPrefix):])
+	if err != nil {
+		panic(err)
+	}
+	change(raw)
+	return refreshPrefix + base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// setGrant changes columns of the grant of a token.
+func (w *world) setGrant(token, columns string, args ...any) {
+	w.t.Helper()
+	g, _ := w.grant(token)
+	w.tamper(`UPDATE grants SET `+columns+` WHERE id = '`+hex.EncodeToString(g.ID[:])+`'`, args...)
+}
+
+// TestPresented has a row for each line of what a presented token may be. The
+// owner signs in and refreshes moves times, each after between; then, after
+// wait, token n is presented.
+func TestPresented(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		const (
+			grace = 30 * time.Second
+			again = "again" // the current token, the grant unmoved
+			moved = "moved" // the next token
+		)
+		const week = 7 * 24 * time.Hour
+		replayed := func(n uint32, times int) func(*world, store.User, string) {
+			return func(w *world, _ store.User, token string) {
+				for range times {
+					w.refreshed(w.nth(token, n), home)
+				}
+			}
+		}
+		shared := newWorld(t, on, nil) // to open one for each row takes longer than all else
+		for _, row := range []struct {
+			name    string
+			moves   int
+			between time.Duration
+			wait    time.Duration
+			before  func(*world, store.User, string) // done at last
+			n       uint32
+			from    account.From
+			want    string
+			g       uint32 // generation after it
+			ended   string // reason that grant and session ended, then
+			event   string
+			told    bool
+		}{
+			{name: "the first", n: 0, want: moved, g: 1},
+			{name: "the current", moves: 3, n: 3, want: moved, g: 4},
+			{name: "the current, from elsewhere", moves: 3, n: 3, from: elsewhere, want: moved, g: 4},
+			{name: "the current, a moment before the idle end", moves: 1, wait: week - time.Microsecond, n: 1, want: moved, g: 2},
+
+			{name: "the last, at once", moves: 1, n: 0, want: again, g: 1},
+			{name: "the last, a moment before the grace ends", moves: 1, wait: grace - time.Microsecond, n: 0, want: again, g: 1},
+			{name: "four back within the grace", moves: 4, between: 7 * time.Second, wait: 8 * time.Second, n: 0, want: again, g: 4},
+			{name: "three back", moves: 4, between: time.Second, wait: time.Second, n: 1, want: again, g: 4},
+			{name: "two back", moves: 4, between: time.Second, wait: time.Second, n: 2, want: again, g: 4},
+			{name: "the last, from another network", moves: 1, wait: 2 * time.Second, n: 0, from: cafe, want: again, g: 1},
+			{name: "the last, from another agent", moves: 1, wait: 2 * time.Second, n: 0, from: homeFox, want: again, g: 1},
+			{name: "the last, a fifth time", moves: 1, wait: 2 * time.Second, before: replayed(0, 4), n: 0, want: again, g: 1},
+			{name: "the last, after twenty of the same moment", moves: 1, before: func(w *world, u store.User, token string) {
+				replayed(0, 20)(w, u, token)
+				w.clock.advance(2 * time.Second)
+			}, n: 0, want: again, g: 1},
+			{name: "the last, counted anew in each generation", moves: 1, wait: 2 * time.Second, before: func(w *world, u store.User, token string) {
+				replayed(0, 5)(w, u, token)
+				w.refreshed(w.nth(token, 1), home)
+				w.clock.advance(2 * time.Second)
+				replayed(1, 4)(w, u, token)
+			}, n: 1, want: again, g: 2},
+
+			{name: "the last, when the grace has ended", moves: 1, wait: grace, n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
+			{name: "the last, days later", moves: 3, wait: 5 * 24 * time.Hour, n: 2, want: "REFRESH_INVALID", g: 3, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
+			{name: "the last, late, from another network", moves: 1, wait: time.Minute, n: 0, from: cafe, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
+			{name: "the last, a sixth time", moves: 1, wait: 2 * time.Second, before: replayed(0, 5), n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
+			{name: "the last, a sixth time, under a clock put back", moves: 1, before: func(w *world, u store.User, token string) {
+				w.clock.advance(-time.Hour)
+				replayed(0, 5)(w, u, token)
+			}, n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
+
+			{name: "two back, when the grace has ended", moves: 2, between: 20 * time.Second, wait: 10 * time.Second, n: 0, want: "SESSION_REVOKED", g: 2, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "four back, when the grace has ended", moves: 4, between: 7 * time.Second, wait: 9 * time.Second, n: 0, want: "SESSION_REVOKED", g: 4, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "five back, at once", moves: 5, n: 0, want: "SESSION_REVOKED", g: 5, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "long ago", moves: 12, between: time.Hour, n: 3, want: "SESSION_REVOKED", g: 12, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "two back, a sixth time", moves: 2, wait: 2 * time.Second, before: replayed(0, 5), n: 0, want: "SESSION_REVOKED", g: 2, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "the last, at once, from another network and agent", moves: 1, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 1, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+			{name: "the last, late, from another network and agent", moves: 1, wait: time.Hour, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 1, ended: store.EventRefreshTheft, event: store.EventRefreshTheft, told: true},
+
+			{name: "one ahead", moves: 2, n: 3, want: again, g: 3, event: store.EventStoreWentBack},
+			{name: "two ahead", moves: 2, n: 4, want: "REFRESH_INVALID", g: 2, ended: store.EventStoreWentBack, event: store.EventStoreWentBack},
+			{name: "as far ahead as can be", n: math.MaxUint32, want: "REFRESH_INVALID", g: 0, ended: store.EventStoreWentBack, event: store.EventStoreWentBack},
+
+			{name: "to the last number", before: func(w *world, _ store.User, token string) {
+				w.setGrant(token, `generation = $1`, int64(math.MaxUint32-1))
+			}, n: math.MaxUint32 - 1, want: moved, g: math.MaxUint32},
+			{name: "past the last number", before: func(w *world, _ store.User, token string) {
+				w.setGrant(token, `generation = $1`, int64(math.MaxUint32))
+			}, n: math.MaxUint32, want: "REFRESH_EXPIRED", g: math.MaxUint32},
+
+			// An end is no alarm, whatever is presented.
+			{name: "the current, idle too long", moves: 1, wait: week, n: 1, want: "REFRESH_EXPIRED", g: 1},
+			{name: "spent, idle too long", moves: 3, wait: week, n: 0, from: elsewhere, want: "REFRESH_EXPIRED", g: 3},
+			{name: "past the absolute end", moves: 1, before: func(w *world, _ store.User, token string) {
+				w.setGrant(token, `idle_ends = $1, ends = $2`, w.clock.Now().Add(week).UnixMicro(), w.clock.Now().UnixMicro())
+			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
+			{name: "past the session's end", moves: 1, before: func(w *world, _ store.User, token string) {
+				g, _ := w.grant(token)
+				w.tamper(`UPDATE sessions SET ends_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
+			{name: "of an ended grant", moves: 3, before: func(w *world, _ store.User, token string) {
+				w.setGrant(token, `ended_at = $1, end_reason = 'by hand'`, w.clock.Now().UnixMicro())
+			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
+			{name: "of an ended session", moves: 3, before: func(w *world, _ store.User, token string) {
+				g, _ := w.grant(token)
+				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
+			{name: "the current, of an ended session", moves: 1, before: func(w *world, _ store.User, token string) {
+				g, _ := w.grant(token)
+				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+			}, n: 1, want: "SESSION_REVOKED", g: 1},
+			{name: "ended and idle too long", moves: 1, wait: week, before: func(w *world, _ store.User, token string) { w.setGrant(token, `ended_at = 1`) }, n: 1, want: "SESSION_REVOKED", g: 1},
+
+			// The person's state comes after the grant's ends and before the generation.
+			{name: "of somebody locked", moves: 1, before: lock, n: 1, want: "SESSION_REVOKED", g: 1},
+			{name: "spent, of somebody locked", moves: 3, before: lock, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
+			{name: "idle too long, of somebody locked", moves: 1, wait: week, before: lock, n: 1, want: "REFRESH_EXPIRED", g: 1},
+		} {
+			t.Run(row.name, func(t *testing.T) {
+				w := shared.in(t)
+				w.wentBack.Store(false)
+				u := w.person()
+				sibling := w.signIn(u)
+				first := w.signIn(u)
+				last := first
+				for range row.moves {
+					w.clock.advance(row.between)
+					last = w.refreshed(last.Refresh, home)
+				}
+				w.clock.advance(row.wait)
+				if row.before != nil {
+					row.before(w, u, first.Refresh)
+				}
+				if row.from == (account.From{}) {
+					row.from = home
+				}
+				before, _ := w.grant(first.Refresh)
+				told := len(w.told(u))
+
+				tokens, err := w.Refresh(t.Context(), w.nth(first.Refresh, row.n), nil, row.from)
+				g, s := w.grant(first.Refresh)
+				if row.want == moved || row.want == again {
+					w.must(err)
+					if got := numberOf(tokens.Refresh); got != row.g || tokens.Session != s.ID || tokens.Scope != "profile" || w.verdict(tokens.Access) != "no error" {
+						t.Errorf("token %d of session %s, access token %s", got, tokens.Session, w.verdict(tokens.Access))
+					}
+					if left := earlier(g.IdleEnds, g.Ends).Sub(w.clock.Now()); tokens.RefreshLife != left {
+						t.Errorf("life told %s, left %s", tokens.RefreshLife, left)
+					}
+					if prolonged := !g.IdleEnds.Equal(before.IdleEnds); g.Generation == before.Generation && prolonged {
+						t.Error("what was given again was prolonged")
+					}
+				} else if codeOf(err) != durward.Code(row.want) || tokens != (Tokens{}) {
+					t.Errorf("answer %v and tokens of session %q, want %s", err, tokens.Session, row.want)
+				}
+				if g.Generation != row.g || !g.Ends.Equal(before.Ends) {
+					t.Errorf("generation %d, absolute end %s", g.Generation, g.Ends)
+				}
+				if row.want == moved && (g.Network != row.from.Network() || g.Agent != row.from.Browser()) {
+					t.Errorf("last seen in %s with %s", g.Network, g.Agent)
+				}
+				if before.EndedAt.IsZero() && g.EndReason != row.ended || row.ended != "" && (s.EndReason != row.ended || g.EndedAt.IsZero() || s.EndedAt.IsZero()) {
+					t.Errorf("grant ended for %q, session for %q, want %q", g.EndReason, s.EndReason, row.ended)
+				}
+				if dead := w.list.Revoked(revoked.Session, last.Session); dead != (row.ended != "") {
+					t.Errorf("the session is revoked: %t", dead)
+				}
+				events := map[string]int{row.event: 1}
+				for _, kind := range []string{store.EventRefreshAnswerLost, store.EventRefreshTheft, store.EventStoreWentBack} {
+					if got := len(w.events(u, kind)); got != events[kind] {
+						t.Errorf("%d events %s", got, kind)
+					}
+				}
+				if got := w.told(u)[:len(w.told(u))-told]; row.told != slices.Equal(got, []string{"session_ended_by_theft"}) || !row.told && len(got) > 0 {
+					t.Errorf("the person was told %v", got)
+				}
+				if w.WentBack() != (row.event == store.EventStoreWentBack) {
+					t.Errorf("WentBack is %t", w.WentBack())
+				}
+				// Once dead, dead for each token, without a second alarm.
+				if row.ended != "" {
+					for _, n := range []uint32{0, row.g, row.g + 1, row.g + 2} {
+						w.refused(w.nth(first.Refresh, n), elsewhere, durward.SessionRevoked)
+					}
+					if got := len(w.events(u, row.event)); got != 1 {
+						t.Errorf("%d events in the end", got)
+					}
+				}
+				// The sibling lives, unless time or a lock ended it.
+				if g, s := w.grant(sibling.Refresh); !g.EndedAt.IsZero() || !s.EndedAt.IsZero() {
+					t.Error("the sibling session ended too")
+				} else if locked, err := w.db.UserByID(t.Context(), u.ID); err == nil && locked.LockedAt.IsZero() && w.clock.Now().Before(g.IdleEnds) {
+					w.refreshed(sibling.Refresh, home)
+				}
+			})
+		}
+	})
+}
+
+func lock(w *world, u store.User, _ string) {
+	w.tamper(`UPDATE users SET locked_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), u.ID)
+}
+
+// Another grant of the same session lives on when a lost answer ends one, and
+// dies with it of theft.
+func TestSiblingGrants(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		for _, theft := range []bool{false, true} {
+			w := newWorld(t, on, nil)
+			first := w.signIn(w.person())
+			second := w.refreshed(first.Refresh, home)
+			w.tamper(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
+				SELECT 'ffffffffffffffffffffffffffffffff', session_id, client_id, scope, 0, salt, key_number, network, agent, created_at, idle_ends, ends FROM grants`)
+			other, err := w.refreshToken(store.Grant{ID: [16]byte(slices.Repeat([]byte{0xff}, 16)), Salt: func() []byte { g, _ := w.grant(first.Refresh); return g.Salt }(), Key: 1}, 0)
+			w.must(err)
+			w.clock.advance(time.Minute)
+			if theft {
+				w.refused(first.Refresh, elsewhere, durward.SessionRevoked)
+				w.refused(other, home, durward.SessionRevoked)
+			} else {
+				w.refused(first.Refresh, home, durward.RefreshInvalid)
+				w.refreshed(other, home)
+			}
+			if dead := w.verdict(second.Access) == durward.TokenRevoked; dead != theft {
+				t.Errorf("theft %t: access token of the session: %s", theft, w.verdict(second.Access))
+			}
+		}
+	})
+}
+
+// A right that was taken away is gone at the next refresh; one that was given
+// comes with the next sign-in.
+func TestScopeIsDecidedAnew(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		w.tamper(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
+		u.Admin = true
+		tokens := w.signIn(u)
+		if tokens = w.refreshed(tokens.Refresh, home); tokens.Scope != "profile admin" {
+			t.Fatalf("scope %q", tokens.Scope)
+		}
+		w.tamper(`UPDATE users SET admin = 0 WHERE id = $1`, u.ID)
+		spent := tokens.Refresh
+		for _, token := range []string{spent, spent} { // a move, then the same again
+			tokens = w.refreshed(token, home)
+			p, err := w.Verifier().Verify(t.Context(), tokens.Access)
+			w.must(err)
+			if tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) {
+				t.Errorf("scope %q, in the token %v", tokens.Scope, p.Scopes)
+			}
+		}
+		u.Admin = false
+		low := w.signIn(u)
+		w.tamper(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
+		if got := w.refreshed(low.Refresh, home).Scope; got != "profile" {
+			t.Errorf("scope %q was not signed in for", got)
+		}
+	})
+}
+
+// A thousand refreshes prolong nothing beyond the absolute end.
+func TestAbsoluteEnd(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, func(c *Config) { c.RefreshTTL, c.RefreshAbsolute = time.Hour, 24*time.Hour })
+		tokens := w.signIn(w.person())
+		const moves = 200
+		for n := range moves {
+			w.clock.advance(24 * time.Hour / (moves + 1))
+			tokens = w.refreshed(tokens.Refresh, home)
+			if want := min(time.Hour, noon.Add(24*time.Hour).Sub(w.clock.Now())); tokens.RefreshLife != want {
+				t.Fatalf("after %d: %s are left, want %s", n, tokens.RefreshLife, want)
+			}
+			if g, _ := w.grant(tokens.Refresh); g.IdleEnds.After(g.Ends) {
+				t.Fatalf("after %d: idle until %s, after the end at %s", n, g.IdleEnds, g.Ends)
+			}
+		}
+		w.clock.advance(noon.Add(24 * time.Hour).Sub(w.clock.Now()))
+		w.refused(tokens.Refresh, home, durward.RefreshExpired)
+	})
+}
+
+func TestForged(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		w.clock.advance(time.Second)
+		w.addRefreshKey(2) // so that the ring has another key to name
+		other := w.signIn(u).Refresh
+		w.must(w.ReadKeys(t.Context()))
+		token := w.refreshed(w.signIn(u).Refresh, home).Refresh
+		g, _ := w.grant(token)
+		gOther, _ := w.grant(other)
+		if g.Key != 2 || gOther.Key != 1 {
+			t.Fatalf("keys %d and %d", g.Key, gOther.Key)
+		}
+		forged := func(key refreshKey, n uint32, salt []byte) string {
+			return altered(token, func(raw []byte) {
+				raw[1] = key.number
+				raw[18], raw[19], raw[20], raw[21] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+				copy(raw[22:24], key.check(raw[:22]))
+				copy(raw[24:], key.mac(raw[:22], salt))
+			})
+		}
+		k1, _ := w.ring.Load().key(1)
+		k2, _ := w.ring.Load().key(2)
+		var sealed []byte
+		rows, err := w.db.Keys(t.Context(), store.UseRefresh)
+		w.must(err)
+		sealed = rows[1].Sealed
+
+		bad := map[string]string{
+			"empty": "", "the prefix": "dr_", "four longer": token + "AAAA", "longer": token + "A", "padded": token + "=", "shorter": token[:len(token)-1], "four shorter": token[:len(token)-4],
+			"another prefix": "DR_" + token[3:], "blank before": " " + token, "blank for its last": token[:len(token)-1] + " ",
+			"standard alphabet": token[:20] + "+/" + token[22:], "line break": token[:20] + "\n" + token[21:], "line breaks beside": token[:62] + "\r\n" + token[64:], "NUL": token[:20] + "\x00" + token[21:],
+			"another version":                             altered(token, func(raw []byte) { raw[0] = 2 }),
+			"another key of the ring, with its MAC":       forged(k1, 1, g.Salt),
+			"another grant's salt":                        forged(k2, 1, gOther.Salt),
+			"stolen key, no salt":                         forged(k2, 1, nil),
+			"stolen key, salt of zeroes":                  forged(k2, 1, make([]byte, 32)),
+			"stolen database, a key of zeroes":            forged(refreshKey{2, make([]byte, 32)}, 1, g.Salt),
+			"stolen database, the sealed key":             forged(refreshKey{2, sealed}, 1, g.Salt),
+			"stolen key without the epoch":                forged(refreshKey{2, slices.Repeat([]byte{2}, 32)}, 1, g.Salt),
+			"check octets right, MAC of another number":   altered(token, func(raw []byte) { raw[21] = 2; copy(raw[22:24], k2.check(raw[:22])) }),
+			"check octets right, grant of another number": altered(token, func(raw []byte) { raw[17] ^= 1; copy(raw[22:24], k2.check(raw[:22])) }),
+			"an access token":                             w.signIn(u).Access,
+		}
+		for i := range refreshOctets {
+			for _, bit := range []byte{1, 0x80} {
+				bad[fmt.Sprintf("octet %d with bit %x", i, bit)] = altered(token, func(raw []byte) { raw[i] ^= bit })
+			}
+		}
+		before := w.rows("grants")
+		for name, token := range bad {
+			tokens, err := w.Refresh(t.Context(), token, nil, home)
+			if codeOf(err) != durward.RefreshInvalid || tokens != (Tokens{}) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if user, session, err := w.RefreshSession(t.Context(), token); codeOf(err) != durward.RefreshInvalid || user != "" || session != "" {
+				t.Errorf("%s, to sign out: %v", name, err)
+			}
+			if err != nil && len(token) > 10 && strings.Contains(err.Error(), token[3:]) {
+				t.Errorf("%s: the error shows the token", name)
+			}
+		}
+		if got := w.rows("grants"); got != before {
+			t.Errorf("forged tokens changed a grant:\n%s\n%s", before, got)
+		}
+		if w.WentBack() || len(w.events(u, store.EventRefreshTheft)) > 0 {
+			t.Error("forged tokens raised an alarm")
+		}
+		// Key and database together do forge: that is what the pieces above lacked.
+		w.refreshed(forged(k2, 1, g.Salt), home)
+	})
+}
+
+// rows is all that a table holds.
+func (w *world) rows(table string) string {
+	w.t.Helper()
+	db := w.behind()
+	defer db.Close()
+	rows, err := db.QueryContext(context.Background(), `SELECT id, generation, replays, ended_at, moved_0, network, agent FROM `+table+` ORDER BY id`)
+	w.must(err)
+	defer rows.Close()
+	var all strings.Builder
+	for rows.Next() {
+		var id, network, agent string
+		var n [4]int64
+		w.must(rows.Scan(&id, &n[0], &n[1], &n[2], &n[3], &network, &agent))
+		fmt.Fprintln(&all, id, n, network, agent)
+	}
+	w.must(rows.Err())
+	return all.String()
+}
+
+// A copy of the database holds no token and nothing to make one with.
+func TestDatabaseHoldsNoToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, services.File, nil)
+	tokens := w.signIn(w.person())
+	p, err := parseRefresh(tokens.Refresh)
+	w.must(err)
+	k, _ := w.ring.Load().key(p.key)
+	for _, secret := range []string{tokens.Refresh[3:], tokens.Access, string(p.raw[22:]), string(k.secret)} {
+		for _, column := range []string{"salt", "id", "network"} {
+			var n int
+			db := w.behind()
+			w.must(db.QueryRowContext(t.Context(), `SELECT count(*) FROM grants WHERE instr(hex(`+column+`), hex($1)) > 0`, []byte(secret)).Scan(&n))
+			w.must(db.Close())
+			if n != 0 {
+				t.Errorf("a secret stands in grants.%s", column)
+			}
+		}
+	}
+	if logs := w.logs.String(); strings.Contains(logs, tokens.Refresh[3:]) || strings.Contains(logs, tokens.Access) {
+		t.Error("a token stands in the log")
+	}
+}
+
+// Bad tokens are slowed down, good and spent ones never are.
+func TestBadOnesAreCounted(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		w.c.Rate = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
+		first := w.signIn(w.person())
+		for range 3 {
+			w.refused("dr_nonsense", home, durward.RefreshInvalid)
+		}
+		w.refused("dr_nonsense", home, durward.TooManyAttempts)
+		w.refused("dr_nonsense", cafe, durward.RefreshInvalid)
+		second := w.refreshed(first.Refresh, home)
+		w.refreshed(first.Refresh, home)
+		w.clock.advance(8 * 24 * time.Hour)
+		for range 4 {
+			_, _ = w.Refresh(t.Context(), "dr_nonsense", nil, home)
+		}
+		w.refused("dr_nonsense", home, durward.TooManyAttempts)
+		w.refused(second.Refresh, home, durward.RefreshExpired)
+	})
+}
+
+func TestRefreshSession(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		u := w.person()
+		first := w.signIn(u)
+		second := w.refreshed(first.Refresh, home)
+		w.clock.advance(time.Hour)
+		w.refused(first.Refresh, home, durward.RefreshInvalid) // the grant is dead now
+		for _, token := range []string{first.Refresh, second.Refresh} {
+			user, session, err := w.RefreshSession(t.Context(), token)
+			if err != nil || user != u.ID || session != first.Session {
+				t.Errorf("token %d is of %s, session %s: %v", numberOf(token), user, session, err)
+			}
+		}
+	})
+}
+
+// The grace does not run while no node is up, and begins anew after.
+func TestGraceAndOutage(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		for _, c := range []struct {
+			name                string
+			before, down, after time.Duration // from the move to the last sign of life, the outage, and up again
+			crashed             bool          // the last sign of life is older than the move
+			works               bool
+		}{
+			{"asked at once", 0, time.Hour, 0, false, true},
+			{"asked a moment before the new grace ends", 29 * time.Second, time.Hour, 30*time.Second - time.Microsecond, false, true},
+			{"asked when it has ended", 29 * time.Second, time.Hour, 30 * time.Second, false, false},
+			{"the grace had ended before the outage", 30 * time.Second, time.Hour, 0, false, false},
+			{"a crash between move and beat", 0, time.Hour, 10 * time.Second, true, true},
+			{"a short outage", 20 * time.Second, time.Second, 20 * time.Second, false, true},
+		} {
+			w := newWorld(t, on, nil)
+			first := w.signIn(w.person())
+			w.must(w.db.Beat(t.Context(), w.clock.Now()))
+			w.clock.advance(time.Second)
+			second := w.refreshed(first.Refresh, home)
+			w.clock.advance(c.before)
+			if !c.crashed {
+				w.must(w.db.Beat(t.Context(), w.clock.Now()))
+			}
+			w.must(w.db.Close())
+			w.clock.advance(c.down)
+			w.open()
+			w.clock.advance(c.after)
+			if c.works {
+				if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
+					t.Errorf("%s: another successor", c.name)
+				}
+			} else {
+				w.refused(first.Refresh, home, durward.RefreshInvalid)
+			}
+		}
+	})
+}
+
+// Nor does it run while the node is up and cannot reach the database.
+func TestGraceWhileDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		after   time.Duration
+		away    bool          // else it is back
+		reached time.Duration // how long before it was last reached
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step // after the move
+		after time.Duration
+		works bool
+	}{
+		{"while it lasts", []step{{time.Second, true, 2 * time.Second}}, time.Hour, true},
+		{"at its end", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 0, true},
+		{"a moment before the new grace ends", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 30*time.Second - time.Microsecond, true},
+		{"when it has ended", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}}, 30 * time.Second, false},
+		{"the grace had ended before", []step{{31 * time.Second, true, time.Second}, {time.Hour, false, 0}}, 0, false},
+		{"away still after the grace had ended before", []step{{31 * time.Second, true, time.Second}}, 0, false},
+		{"noticed twice", []step{{time.Second, true, 2 * time.Second}, {time.Hour, true, time.Hour}, {time.Second, false, 0}}, 0, true},
+		{"away twice in a row", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}, {29 * time.Second, true, 0}, {time.Hour, false, 0}}, 29 * time.Second, true},
+		{"away again when the new grace had ended", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}, {30 * time.Second, true, 0}, {time.Hour, false, 0}}, 0, false},
+		{"never away", []step{{time.Second, false, 0}}, 29 * time.Second, false},
+	} {
+		w := newWorld(t, services.File, nil)
+		first := w.signIn(w.person())
+		w.clock.advance(time.Hour) // beyond what the start gives
+		first = w.refreshed(first.Refresh, home)
+		second := w.refreshed(first.Refresh, home)
+		for _, s := range c.steps {
+			w.clock.advance(s.after)
+			w.noteOutage(s.away, w.clock.Now().Add(-s.reached))
+		}
+		w.clock.advance(c.after)
+		if c.works {
+			if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
+				t.Errorf("%s: another successor", c.name)
+			}
+		} else {
+			w.refused(first.Refresh, home, durward.RefreshInvalid)
+		}
+		if t.Failed() {
+			t.Fatal(c.name)
+		}
+	}
+}
+
+// What moved or ended between reading and deciding is judged again.
+func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		first := w.signIn(w.person())
+		second := w.refreshed(first.Refresh, home)
+		w.clock.advance(2 * time.Second)
+		g, s := w.grant(first.Refresh)
+		third := w.refreshed(second.Refresh, home)
+		now := w.clock.Now()
+		if t2, again, err := w.decide(t.Context(), g, s, 1, now, home); !again || err != nil || t2 != (Tokens{}) {
+			t.Errorf("a move of what moved: again %t, %v", again, err)
+		}
+		if t2, again, err := w.decide(t.Context(), g, s, 0, now, home); !again || err != nil || t2 != (Tokens{}) {
+			t.Errorf("a replay of what moved: again %t, %v", again, err)
+		}
+		if got := w.refreshed(second.Refresh, home).Refresh; got != third.Refresh {
+			t.Error("another successor")
+		}
+	})
+}
+
+func TestManyRefreshOneToken(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		first := w.signIn(w.person())
+		const many = 200
+		answers := make([]Tokens, many)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for n := range many {
+			wg.Go(func() {
+				<-start
+				var err error
+				if answers[n], err = w.Refresh(context.Background(), first.Refresh, nil, home); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		access := make(map[string]bool)
+		for _, a := range answers {
+			access[a.Access] = true
+			if a.Refresh != answers[0].Refresh || w.verdict(a.Access) != "no error" {
+				t.Fatalf("token %d, access token %s", numberOf(a.Refresh), w.verdict(a.Access))
+			}
+		}
+		if g, _ := w.grant(first.Refresh); g.Generation != 1 || len(access) != many {
+			t.Errorf("generation %d, %d access tokens", g.Generation, len(access))
+		}
+	})
+}
+
+// model is what lifecycle says of one grant, in the plainest words.
+type model struct {
+	user, session string
+	tokens        []string          // as they were given; the last is current
+	spent         map[int]time.Time // when each was
+	idleEnds      time.Time
+	ends          time.Time
+	ended         bool
+	replays       int
+	network       string
+	agent         string
+	held          int // the token that the honest client holds
+}
+
+// Sign-ins, refreshes, replays, time, locks, sign-outs and restarts in any order
+// do what the model says.
+func TestRefreshModel(t *testing.T) {
+	t.Parallel()
+	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+		w := newWorld(t, on, nil)
+		var down, up time.Time
+		up = w.clock.Now()
+		rapid.Check(t, func(t *rapid.T) {
+			grants := map[string]*model{}
+			users := []store.User{w.person(), w.person()}
+			pick := func(t *rapid.T) *model {
+				keys := slices.Sorted(maps.Keys(grants))
+				if len(keys) == 0 {
+					t.Skip()
+				}
+				return grants[rapid.SampledFrom(keys).Draw(t, "grant")]
+			}
+			end := func(session string) {
+				grants[session].ended = true
+			}
+			// present shows token n of m and returns whether it worked.
+			present := func(t *rapid.T, m *model, n int, from account.From) bool {
+				now := w.clock.Now()
+				g := len(m.tokens) - 1
+				var want durward.Code = "no error"
+				token := g
+				sinceSpent := func() time.Duration {
+					at := m.spent[n]
+					if at.Before(up) && down.Sub(at) < 30*time.Second {
+						return now.Sub(up)
+					}
+					return now.Sub(at)
+				}
+				away := m.network != from.Network() && m.agent != from.Browser()
+				switch {
+				case m.ended:
+					want = durward.SessionRevoked
+				case !now.Before(m.idleEnds) || !now.Before(m.ends):
+					want = durward.RefreshExpired
+				case n == g:
+					token = g + 1
+				case g-n <= 4 && sinceSpent() < 30*time.Second && !away:
+					if now.Sub(m.spent[g-1]) >= time.Second {
+						m.replays++
+					}
+					if m.replays > 5 && now.Sub(m.spent[g-1]) >= time.Second {
+						want = durward.SessionRevoked
+						if g-n == 1 {
+							want = durward.RefreshInvalid
+						}
+					}
+				case g-n == 1 && !away:
+					want = durward.RefreshInvalid
+				default:
+					want = durward.SessionRevoked
+				}
+				tokens, err := w.Refresh(context.Background(), m.tokens[n], nil, from)
+				if codeOf(err) != want {
+					t.Fatalf("token %d of a grant at %d: %v, want %s", n, g, err, want)
+				}
+				if want != "no error" {
+					if want != durward.RefreshExpired {
+						end(m.session)
+					}
+					return false
+				}
+				if at, ok := m.spent[n]; ok && now.Sub(at) >= 30*time.Second && now.Sub(up) >= 30*time.Second {
+					t.Fatalf("token %d, spent at %s, works at %s", n, at, now)
+				}
+				if got := int(numberOf(tokens.Refresh)); got != token {
+					t.Fatalf("token %d of a grant at %d brought token %d", n, g, got)
+				}
+				if token == g+1 {
+					m.tokens = append(m.tokens, tokens.Refresh)
+					m.spent[g], m.replays, m.network, m.agent = now, 0, from.Network(), from.Browser()
+					m.idleEnds = now.Add(7 * 24 * time.Hour)
+				} else if tokens.Refresh != m.tokens[g] {
+					t.Fatal("two current successors")
+				}
+				return true
+			}
+			froms := rapid.SampledFrom([]account.From{home, home, home, cafe, homeFox, elsewhere})
+			t.Repeat(map[string]func(*rapid.T){
+				"sign in": func(t *rapid.T) {
+					u := rapid.SampledFrom(users).Draw(t, "user")
+					tokens, err := w.SignIn(context.Background(), u, []string{"pwd"}, nil, home)
+					if err != nil {
+						t.Fatal(err)
+					}
+					now := w.clock.Now()
+					grants[tokens.Session] = &model{user: u.ID, session: tokens.Session, tokens: []string{tokens.Refresh}, spent: map[int]time.Time{},
+						idleEnds: now.Add(7 * 24 * time.Hour), ends: now.Add(30 * 24 * time.Hour), network: home.Network(), agent: home.Browser()}
+				},
+				"refresh": func(t *rapid.T) {
+					m := pick(t)
+					if m.held = min(m.held, len(m.tokens)-1); present(t, m, m.held, home) {
+						m.held = len(m.tokens) - 1
+					}
+				},
+				"lose the answer, then try again": func(t *rapid.T) {
+					m := pick(t)
+					m.held = len(m.tokens) - 1
+					if !present(t, m, m.held, home) {
+						return
+					}
+					tries := rapid.IntRange(1, 5).Draw(t, "tries")
+					for range tries {
+						w.clock.advance(time.Duration(rapid.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
+						if !present(t, m, m.held, home) {
+							t.Fatal("an honest client was signed out")
+						}
+					}
+					m.held = len(m.tokens) - 1
+				},
+				"replay": func(t *rapid.T) {
+					m := pick(t)
+					present(t, m, rapid.IntRange(0, len(m.tokens)-1).Draw(t, "n"), froms.Draw(t, "from"))
+				},
+				"seconds": func(t *rapid.T) {
+					w.clock.advance(time.Duration(rapid.IntRange(0, 45_000).Draw(t, "ms")) * time.Millisecond)
+				},
+				"days": func(t *rapid.T) {
+					w.clock.advance(time.Duration(rapid.IntRange(1, 8*24).Draw(t, "hours")) * time.Hour)
+				},
+				"lock and unlock": func(t *rapid.T) {
+					u := rapid.SampledFrom(users).Draw(t, "user")
+					event := func() store.Event { return store.Event{ID: newID(), Kind: "lock", At: w.clock.Now(), UserID: u.ID} }
+					if _, err := w.db.LockUser(context.Background(), u.ID, w.clock.Now(), event()); err != nil {
+						t.Fatal(err)
+					}
+					for _, m := range grants {
+						m.ended = m.ended || m.user == u.ID
+					}
+					if err := w.db.UnlockUser(context.Background(), u.ID, event()); err != nil {
+						t.Fatal(err)
+					}
+				},
+				"sign out": func(t *rapid.T) {
+					m := pick(t)
+					if _, err := w.db.EndSession(context.Background(), m.session, m.user, "signed out", w.clock.Now(), store.Event{ID: newID(), Kind: "end", At: w.clock.Now()}, ""); err != nil {
+						t.Fatal(err)
+					}
+					end(m.session)
+				},
+				"restart": func(t *rapid.T) {
+					if err := w.db.Beat(context.Background(), w.clock.Now()); err != nil {
+						t.Fatal(err)
+					}
+					down = w.clock.Now()
+					if err := w.db.Close(); err != nil {
+						t.Fatal(err)
+					}
+					w.clock.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "down")) * time.Second)
+					up = w.clock.Now()
+					if err := w.tryOpen(); err != nil {
+						t.Fatal(err)
+					}
+				},
+			})
+		})
+	})
+}
+
+// What parses is written in the one form that it was read from.
+func FuzzParseRefresh(f *testing.F) {
+	w := newWorld(f, services.File, nil)
+	token := w.signIn(w.person()).Refresh
+	for _, seed := range []string{token, "", "dr_", token[:66], token + "=", token[:20] + "\n" + token[21:], altered(token, func(raw []byte) { raw[0] = 0 }), "dr_" + strings.Repeat("-", 64), "dr_" + strings.Repeat("_", 64)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		p, err := parseRefresh(token)
+		if err != nil {
+			if _, _, err := w.presented(token); codeOf(err) != durward.RefreshInvalid {
+				t.Errorf("%q is refused with %v", token, err)
+			}
+			return
+		}
+		if got := refreshPrefix + base64.RawURLEncoding.EncodeToString(p.raw[:]); got != token {
+			t.Errorf("%q is read as %q", token, got)
+		}
+		// Reading keeps all that a token says.
+		again, err := w.refreshToken(store.Grant{ID: p.grant, Key: 1, Salt: nil}, p.n)
+		if err != nil || p.raw[0] != refreshVersion || p.raw[1] != p.key || again[3+3:3+29] != token[3+3:3+29] {
+			t.Errorf("%q is of grant %x, number %d: %q, %v", token, p.grant, p.n, again, err)
+		}
+	})
+}
+
+func BenchmarkSignIn(b *testing.B) {
+	w := newWorld(b, services.File, nil)
+	u := w.person()
+	b.ReportAllocs()
+	for b.Loop() {
+		w.signIn(u)
+	}
+}
+
+func BenchmarkRefresh(b *testing.B) {
+	b.Run("move", func(b *testing.B) {
+		w := newWorld(b, services.File, nil)
+		token := w.signIn(w.person()).Refresh
+		b.ReportAllocs()
+		for b.Loop() {
+			token = w.refreshed(token, home).Refresh
+		}
+	})
+	b.Run("replay", func(b *testing.B) {
+		w := newWorld(b, services.File, nil)
+		token := w.signIn(w.person()).Refresh
+		w.refreshed(token, home)
+		b.ReportAllocs()
+		for b.Loop() {
+			w.refreshed(token, home)
+		}
+	})
+	b.Run("moves by 64 clients", func(b *testing.B) {
+		w := newWorld(b, services.File, nil)
+		u := w.person()
+		b.SetParallelism(32)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			token := w.signIn(u).Refresh
+			for pb.Next() {
+				token = w.refreshed(token, home).Refresh
+			}
+		})
+	})
+}

@@ -1,0 +1,265 @@
+package redis_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/tokenstore/redis"
+)
+
+// shortLife is how long the access tokens of these tests live.
+const shortLife = 300 * time.Millisecond
+
+// rotating is an authorization server whose refresh tokens rotate, and an API. It
+// counts the refreshes of each generation and knows a lost answer as Durward does.
+type rotating struct {
+	mu      sync.Mutex
+	n       int
+	expires time.Time
+	calls   []int // by generation
+	lost    int   // answers given again
+	wrong   []string
+}
+
+func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if r.URL.Path != "/token" {
+		// As a real one does, it takes a token that another process has followed by the next;
+		// one that is not the newest would be refused twice by chance.
+		n, err := strconv.Atoi(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer access-"))
+		if err != nil || n > s.n || n < s.n-5 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="r", error="invalid_token"`)
+			w.WriteHeader(401)
+		}
+		return
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(r.PostFormValue("refresh_token"), "refresh-"))
+	switch {
+	case err == nil && n == s.n:
+		s.n++
+		s.expires = now.Add(shortLife)
+		s.calls = append(s.calls, 1)
+	case err == nil && n == s.n-1: // a lost answer: it is given again, with a fresh access token
+		s.expires = now.Add(shortLife)
+		s.calls[n]++
+		s.lost++
+	default:
+		s.wrong = append(s.wrong, fmt.Sprintf("refresh token %d at generation %d", n, s.n))
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"error":"invalid_grant"}`)
+		return
+	}
+	// What was decided takes a while to reach the client, which may be gone by then.
+	s.mu.Unlock()
+	time.Sleep(100 * time.Millisecond)
+	s.mu.Lock()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"access_token": fmt.Sprintf("access-%d", s.n), "token_type": "Bearer",
+		"expires_in": max(time.Until(s.expires).Seconds(), 0.001), "refresh_token": fmt.Sprintf("refresh-%d", s.n)}) // a client that is gone hears nothing
+}
+
+// storeOf opens the store that a process is told of.
+func storeOf(t testing.TB, where string) durward.TokenStore {
+	if path, ok := strings.CutPrefix(where, "file:"); ok {
+		return durward.FileStore{Path: path}
+	}
+	s, err := redis.New(redis.Config{URL: where, Name: "processes", Lease: 3 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func sharedTokens(t testing.TB, server, where string) durward.Source {
+	return durward.Tokens(durward.TokensConfig{
+		Origins: []string{server}, Store: storeOf(t, where), Next: (&durward.OAuth{TokenURL: server + "/token", ClientID: "c"}).Refresh,
+	})
+}
+
+// TestTransportProcess is one of the processes, when it is told so: it asks the API
+// again and again and says each time what came of it.
+func TestTransportProcess(t *testing.T) {
+	server, where, ok := strings.Cut(os.Getenv("TRANSPORT_PROCESS"), " ")
+	if !ok {
+		t.Skip("a part of TestTransportProcesses")
+	}
+	client := durward.Client(sharedTokens(t, server, where))
+	for {
+		resp, err := client.Get(server + "/api")
+		switch {
+		case err != nil:
+			fmt.Printf("said error %v\n", err)
+		default:
+			resp.Body.Close()
+			fmt.Printf("said %d\n", resp.StatusCode)
+		}
+		time.Sleep(5 * time.Millisecond) // between two requests
+	}
+}
+
+// process starts one and counts what it says.
+type process struct {
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	good int
+	bad  []string
+}
+
+func start(t *testing.T, server, where string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], "-test.run=^TestTransportProcess$", "-test.timeout=10m")}
+	p.cmd.Env = append(os.Environ(), "TRANSPORT_PROCESS="+server+" "+where)
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			p.mu.Lock()
+			switch said, ok := strings.CutPrefix(lines.Text(), "said "); {
+			case said == "200":
+				p.good++
+			case ok:
+				p.bad = append(p.bad, said)
+			}
+			p.mu.Unlock()
+		}
+	}()
+	return p
+}
+
+func (p *process) said() (good int, bad []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.good, p.bad
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// Two processes on one store refresh once for each generation, though either is killed
+// at any moment.
+func TestTransportProcesses(t *testing.T) {
+	t.Parallel()
+	rounds := 10
+	if n, err := strconv.Atoi(os.Getenv("TRANSPORT_ROUNDS")); err == nil {
+		rounds = n
+	}
+	for name, where := range map[string]func(*testing.T) string{
+		"file":  func(t *testing.T) string { return "file:" + filepath.Join(t.TempDir(), "token.json") },
+		"redis": func(t *testing.T) string { return services.NewRedis(t).URL() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			where := where(t)
+			server := &rotating{expires: time.Now().Add(shortLife)}
+			s := httptest.NewServer(server)
+			defer s.Close()
+			first := durward.Token{Access: "access-0", Type: "Bearer", Refresh: "refresh-0", Received: time.Now(), Expires: server.expires}
+			if err := storeOf(t, where).Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) { return first, nil }); err != nil {
+				t.Fatal(err)
+			}
+			pair := []*process{start(t, s.URL, where), start(t, s.URL, where)}
+			defer func() {
+				for _, p := range pair {
+					p.kill()
+				}
+			}()
+			kills := 0
+			for round := range rounds {
+				// Both get through, in this generation or a later one.
+				for _, p := range pair {
+					good, _ := p.said()
+					deadline := time.Now().Add(60 * time.Second)
+					for reached := good; reached < good+3; reached, _ = p.said() {
+						if time.Now().After(deadline) {
+							_, bad := p.said()
+							t.Fatalf("round %d: a process gets through no more: %q", round, bad)
+						}
+						time.Sleep(time.Millisecond)
+					}
+				}
+				i := round % 2
+				time.Sleep(time.Duration(round*37%300) * time.Millisecond) // some other moment of a token's life
+				_, bad := pair[i].said()
+				pair[i].kill()
+				kills++
+				for _, text := range bad {
+					t.Errorf("round %d: a process saw %s", round, text)
+				}
+				pair[i] = start(t, s.URL, where)
+			}
+			for _, p := range pair {
+				_, bad := p.said()
+				for _, text := range bad {
+					t.Errorf("a process saw %s", text)
+				}
+			}
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			for _, w := range server.wrong {
+				t.Error(w)
+			}
+			if server.lost > kills {
+				t.Errorf("%d answers were asked for again, and %d processes killed", server.lost, kills)
+			}
+			for n, calls := range server.calls {
+				if calls > 2 {
+					t.Errorf("generation %d was refreshed %d times", n, calls)
+				}
+			}
+			if len(server.calls) < rounds/2 {
+				t.Errorf("%d generations: the test tests nothing", len(server.calls))
+			}
+			t.Logf("%d rounds, %d generations, %d refreshes asked for again after a kill", rounds, len(server.calls), server.lost)
+		})
+	}
+}
+
+// A waiter's own end is its own, whatever the store does meanwhile.
+func TestTransportStoreWaits(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "token.json")
+	held, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = durward.FileStore{Path: path}.Update(context.Background(), func(context.Context, durward.Token) (durward.Token, error) {
+			close(held)
+			<-release
+			return durward.Token{Access: "a", Type: "Bearer"}, nil
+		})
+	}()
+	<-held
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := durward.FileStore{Path: path}.Update(ctx, func(context.Context, durward.Token) (durward.Token, error) {
+		t.Error("two change at once")
+		return durward.Token{}, nil
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want the end of the context", err)
+	}
+	close(release)
+}
