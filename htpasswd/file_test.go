@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -29,13 +30,24 @@ func write(t testing.TB, text string) string {
 	return path
 }
 
-// replace puts a file in the place of another, by a rename.
+// replace renames a new file to path.
 func replace(t testing.TB, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	overwrite(t, path+".new", text)
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+}
+
+// overwrite writes a file in place. Its modification time is the test's time, which is virtual in
+// a synctest bubble.
+func overwrite(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -176,12 +188,9 @@ func TestTooLong(t *testing.T) {
 			t.Errorf("%s with %d bytes: got %q, want %q", c.user, len(c.password), got, c.want)
 		}
 	}
-	// crypt's work grows with the square of what it is given.
+	// The work of crypt grows with the square of the secret's length.
 	given := 0
-	c := f.file.current.Load()
-	for i, h := range c.value.each {
-		c.value.each[i].matches = func(secret []byte) bool { given = max(given, len(secret)); return h.matches(secret) }
-	}
+	onHash(f, func(_ hashed, secret []byte) { given = max(given, len(secret)) })
 	if got := judge(t, f, "nobody", strings.Repeat("a", 4096)); got != wrong || given > 511 || given == 0 {
 		t.Errorf("a long password: got %q after hashing %d bytes", got, given)
 	}
@@ -204,26 +213,32 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// counted makes the hashes of a file count themselves by cost.
-func counted(t testing.TB, f *File) map[string]int {
-	t.Helper()
-	counts := make(map[string]int)
-	c := f.file.current.Load()
-	count := func(h hashed) hashed {
+// onHash calls before each time that one of f's hashes is computed. It stops the file's clock:
+// a reload would replace the hashes that it changed.
+func onHash(f *File, before func(h hashed, secret []byte)) {
+	stopped := f.file.since
+	f.file.now = func() time.Time { return stopped }
+	observe := func(h hashed) hashed {
 		matches := h.matches
 		h.matches = func(secret []byte) bool {
-			counts[h.cost]++
+			before(h, secret)
 			return matches(secret)
 		}
 		return h
 	}
-	for name, h := range c.value.users {
-		c.value.users[name] = count(h)
+	p := f.file.current.Load().value
+	for name, h := range p.users {
+		p.users[name] = observe(h)
 	}
-	for i, h := range c.value.each {
-		c.value.each[i] = count(h)
+	for i, h := range p.each {
+		p.each[i] = observe(h)
 	}
-	c.until = time.Now().Add(time.Hour)
+}
+
+// counted returns the number of hashes that f computes from now on, by cost.
+func counted(f *File) map[string]int {
+	counts := make(map[string]int)
+	onHash(f, func(h hashed, _ []byte) { counts[h.cost]++ })
 	return counts
 }
 
@@ -232,7 +247,7 @@ func TestSameWork(t *testing.T) {
 	t.Parallel()
 	users := []string{"bcrypt", "sha1", "apr1", "md5", "argon2id"}
 	f := open(t, some(t, users...), everything)
-	counts := counted(t, f)
+	counts := counted(f)
 	want := make(map[string]int)
 	for _, h := range f.file.current.Load().value.users {
 		want[h.cost] = 1
@@ -251,7 +266,7 @@ func TestSameWork(t *testing.T) {
 	}
 
 	empty := open(t, "# nobody yet\n", Config{})
-	counts = counted(t, empty)
+	counts = counted(empty)
 	if got := judge(t, empty, "nobody", horse); got != wrong || !maps.Equal(counts, map[string]int{nobody.cost: 1}) {
 		t.Errorf("a file without people: got %q after %v", got, counts)
 	}
@@ -264,54 +279,42 @@ func TestSameWork(t *testing.T) {
 	}
 }
 
-// When all turns are taken and the queue is full, nobody is judged.
+// When all turns are taken and the queue is full, a check fails at once and computes no hash.
 func TestBusy(t *testing.T) {
 	t.Parallel()
-	f := open(t, some(t, "bcrypt"), Config{Concurrent: 1, Waiting: 1})
-	counts := counted(t, f)
-	working, release := make(chan struct{}), make(chan struct{})
-	done := make(chan error, 2)
-	go func() { done <- f.hasher.Do(context.Background(), 0, func() { close(working); <-release }) }()
-	<-working
-	waiting, cancel := context.WithCancel(t.Context())
-	go func() {
-		err := error(pwhash.ErrBusy)
-		for errors.Is(err, pwhash.ErrBusy) { // the queue may be full of those who look, below
-			_, err = f.Check(waiting, "bcrypt", horse)
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t, some(t, "bcrypt"), Config{Concurrent: 1, Waiting: 1})
+		counts := counted(f)
+		release := make(chan struct{})
+		working := make(chan error, 1)
+		go func() { working <- f.hasher.Do(t.Context(), 0, func() { <-release }) }()
+		synctest.Wait()
+		waitingContext, cancel := context.WithCancel(t.Context())
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := f.Check(waitingContext, "bcrypt", horse)
+			waiting <- err
+		}()
+		synctest.Wait()
+		_, err := f.Check(t.Context(), "bcrypt", horse)
+		if !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, pwhash.ErrBusy) {
+			t.Errorf("queue full: got %v, want %s", err, durward.AuthUnavailable)
 		}
-		done <- err
-	}()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		_, err := f.Check(canceled(), "bcrypt", horse)
-		if errors.Is(err, durward.AuthUnavailable) && errors.Is(err, pwhash.ErrBusy) {
-			break
+		cancel()
+		if err := <-waiting; !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled while waiting: got %v, want %v", err, context.Canceled)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the queue is full: got %v, want %s", err, durward.AuthUnavailable)
+		if len(counts) != 0 {
+			t.Errorf("hashes computed while busy: got %v, want none", counts)
 		}
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("who gave up waiting: got %v", err)
-	}
-	close(release)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if len(counts) != 0 {
-		t.Errorf("hashes were computed: %v", counts)
-	}
-	if got := judge(t, f, "bcrypt", horse); got != "" {
-		t.Errorf("afterwards: got %s", got)
-	}
-}
-
-func canceled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+		close(release)
+		if err := <-working; err != nil {
+			t.Errorf("working: got %v, want no error", err)
+		}
+		if got := judge(t, f, "bcrypt", horse); got != "" {
+			t.Errorf("queue empty again: got %s, want no error", got)
+		}
+	})
 }
 
 const (

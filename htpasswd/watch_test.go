@@ -8,15 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/durward-auth/durward"
 )
 
-// within asks until it is so, and fails where who asks a second after the call is
-// still told otherwise: by then an old credential must be dead.
+// within polls for a second of virtual time: by then an old credential must no longer work.
 func within(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -34,229 +35,233 @@ func within(t *testing.T, what string, so func() bool) {
 // though they are remembered; so is a file that is bad, which heals.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	first := "ada:" + good + "\ngrace:" + good + "\n"
-	second := "ada:$2y$05$Zx/F8kLmge7Vel6nSx04b.j.21nn3DYFY2SXZc/e/.ZtSuKfCTvg.\n"
-	f := open(t, first, Config{})
-	path := f.file.path
-	check := durward.Remember(f.Check, f.State)
-	says := func(user, password string) string {
-		_, err := check(t.Context(), user, password)
-		var code durward.Code
-		switch {
-		case err == nil:
-			return ""
-		case errors.As(err, &code):
-			return string(code)
+	synctest.Test(t, func(t *testing.T) {
+		first := "ada:" + good + "\ngrace:" + good + "\n"
+		second := "ada:$2y$05$Zx/F8kLmge7Vel6nSx04b.j.21nn3DYFY2SXZc/e/.ZtSuKfCTvg.\n"
+		f := open(t, first, Config{})
+		path := f.file.path
+		check := durward.Remember(f.Check, f.State)
+		says := func(user, password string) string {
+			_, err := check(t.Context(), user, password)
+			var code durward.Code
+			switch {
+			case err == nil:
+				return ""
+			case errors.As(err, &code):
+				return string(code)
+			}
+			return "outage"
 		}
-		return "outage"
-	}
-	want := func(when, user, password, want string) {
-		t.Helper()
-		if got := says(user, password); got != want {
-			t.Fatalf("%s: %s: got %q, want %q", when, user, got, want)
+		want := func(when, user, password, want string) {
+			t.Helper()
+			if got := says(user, password); got != want {
+				t.Fatalf("%s: %s: got %q, want %q", when, user, got, want)
+			}
 		}
-	}
-	want("at first", "ada", horse, "")
-	want("at first", "grace", horse, "")
+		want("at first", "ada", horse, "")
+		want("at first", "grace", horse, "")
 
-	replace(t, path, second)
-	within(t, "a change", func() bool { return says("ada", horse) == wrong })
-	want("after the change", "grace", horse, wrong)
-	want("after the change", "ada", "pässword", "")
+		replace(t, path, second)
+		within(t, "a change", func() bool { return says("ada", horse) == wrong })
+		want("after the change", "grace", horse, wrong)
+		want("after the change", "ada", "pässword", "")
 
-	if err := os.WriteFile(path, []byte(first), 0o600); err != nil { // in place
-		t.Fatal(err)
-	}
-	within(t, "a change in place", func() bool { return says("ada", horse) == "" })
-	want("after the change in place", "ada", "pässword", wrong)
+		overwrite(t, path, first)
+		within(t, "a change in place", func() bool { return says("ada", horse) == "" })
+		want("after the change in place", "ada", "pässword", wrong)
 
-	replace(t, path, first+"eve:hunter2\n")
-	within(t, "a bad file", func() bool { return says("ada", horse) == "outage" })
-	want("a bad file", "nobody", horse, "outage")
-	_, err := f.Check(t.Context(), "ada", horse)
-	if err == nil || !strings.Contains(err.Error(), path+": line 3: ") || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("a bad file: the log is told %v", err)
-	}
-	if state, err := f.State(t.Context(), "ada"); state != "" || err == nil || errors.As(err, new(durward.Code)) {
-		t.Errorf("a bad file: State is %q, %v", state, err)
-	}
-	replace(t, path, first)
-	within(t, "a mended file", func() bool { return says("ada", horse) == "" })
+		replace(t, path, first+"eve:hunter2\n")
+		within(t, "a bad file", func() bool { return says("ada", horse) == "outage" })
+		want("a bad file", "nobody", horse, "outage")
+		_, err := f.Check(t.Context(), "ada", horse)
+		if err == nil || !strings.Contains(err.Error(), path+": line 3: ") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a bad file: the log is told %v", err)
+		}
+		if state, err := f.State(t.Context(), "ada"); state != "" || err == nil || errors.As(err, new(durward.Code)) {
+			t.Errorf("a bad file: State is %q, %v", state, err)
+		}
+		replace(t, path, first)
+		within(t, "a mended file", func() bool { return says("ada", horse) == "" })
 
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	within(t, "no file", func() bool { return says("ada", horse) == "outage" })
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(lookEvery)
-	want("a pipe", "ada", horse, "outage")
-	replace(t, path, first)
-	within(t, "a file again", func() bool { return says("ada", horse) == "" })
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "no file", func() bool { return says("ada", horse) == "outage" })
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lookEvery)
+		want("a pipe", "ada", horse, "outage")
+		replace(t, path, first)
+		within(t, "a file again", func() bool { return says("ada", horse) == "" })
 
-	if err := os.Chmod(path, 0o602); err != nil {
-		t.Fatal(err)
-	}
-	within(t, "a file that everybody may write", func() bool { return says("ada", horse) == "outage" })
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	within(t, "its mode again", func() bool { return says("ada", horse) == "" })
+		if err := os.Chmod(path, 0o602); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "a file that everybody may write", func() bool { return says("ada", horse) == "outage" })
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "its mode again", func() bool { return says("ada", horse) == "" })
+	})
 }
 
 // The same for a file for Digest, found by name or by its hash.
 func TestReloadDigest(t *testing.T) {
 	t.Parallel()
-	line, err := DigestLine("SHA-256", "ada", "notes", "old")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := openDigest(t, line+"\n", DigestConfig{})
-	path := f.file.path
-	hash, err := durward.UserHash("SHA-256", "ada", "notes")
-	if err != nil {
-		t.Fatal(err)
-	}
-	says := func() (all [2]string) {
-		for i, claim := range []durward.DigestClaim{{User: "ada", Realm: "notes", Algorithm: "SHA-256"}, {UserHash: hash, Realm: "notes", Algorithm: "SHA-256"}} {
-			ha1, _, err := f.HA1(t.Context(), claim)
-			var code durward.Code
-			switch {
-			case err == nil:
-				all[i] = fmt.Sprintf("%x", ha1[:4])
-			case errors.As(err, &code):
-				all[i] = string(code)
-			default:
-				all[i] = "outage"
-			}
+	synctest.Test(t, func(t *testing.T) {
+		line, err := DigestLine("SHA-256", "ada", "notes", "old")
+		if err != nil {
+			t.Fatal(err)
 		}
-		return all
-	}
-	both := func(s string) [2]string { return [2]string{s, s} }
-	first := line[len("ada:notes:"):][:8]
-	if got := says(); got != both(first) {
-		t.Fatalf("at first: got %q, want %s", got, first)
-	}
-	line, err = DigestLine("SHA-256", "ada", "notes", "new")
-	if err != nil {
-		t.Fatal(err)
-	}
-	replace(t, path, line)
-	within(t, "a change", func() bool { return says() == both(line[len("ada:notes:"):][:8]) })
-	if err := os.Chmod(path, 0o640); err != nil {
-		t.Fatal(err)
-	}
-	within(t, "a file that others may read", func() bool { return says() == both("outage") })
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	replace(t, path, "# nobody\n")
-	within(t, "a person who is gone", func() bool { return says() == both(wrong) })
+		f := openDigest(t, line+"\n", DigestConfig{})
+		path := f.file.path
+		hash, err := durward.UserHash("SHA-256", "ada", "notes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		says := func() (all [2]string) {
+			for i, claim := range []durward.DigestClaim{{User: "ada", Realm: "notes", Algorithm: "SHA-256"}, {UserHash: hash, Realm: "notes", Algorithm: "SHA-256"}} {
+				ha1, _, err := f.HA1(t.Context(), claim)
+				var code durward.Code
+				switch {
+				case err == nil:
+					all[i] = fmt.Sprintf("%x", ha1[:4])
+				case errors.As(err, &code):
+					all[i] = string(code)
+				default:
+					all[i] = "outage"
+				}
+			}
+			return all
+		}
+		both := func(s string) [2]string { return [2]string{s, s} }
+		first := line[len("ada:notes:"):][:8]
+		if got := says(); got != both(first) {
+			t.Fatalf("at first: got %q, want %s", got, first)
+		}
+		line, err = DigestLine("SHA-256", "ada", "notes", "new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, path, line)
+		within(t, "a change", func() bool { return says() == both(line[len("ada:notes:"):][:8]) })
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "a file that others may read", func() bool { return says() == both("outage") })
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace(t, path, "# nobody\n")
+		within(t, "a person who is gone", func() bool { return says() == both(wrong) })
+	})
 }
 
 // A file that is looked at is not read, unless it changed; and looked at no more
 // than twice a second.
 func TestLooks(t *testing.T) {
 	t.Parallel()
-	path := write(t, "1")
-	reads := 0
-	w, err := watch(path, func(text []byte, _ os.FileInfo) (string, error) { reads++; return string(text), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	w.now = func() time.Time { return now }
-	load := func(after time.Duration, want string, wantReads int) {
-		t.Helper()
-		now = now.Add(after)
-		if got, err := w.load(t.Context()); err != nil || got != want || reads != wantReads {
-			t.Fatalf("got %q, %v after %d reads, want %q after %d", got, err, reads, want, wantReads)
-		}
-	}
-	written := func(text string, at time.Time) {
-		t.Helper()
-		replace(t, path, text)
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	start := now
-	written("2", start.Add(-time.Hour))
-	load(lookEvery-time.Millisecond, "1", 1) // not looked at yet
-	load(time.Millisecond, "2", 2)           // an old time is a change too, as of a file moved here
-
-	// It may change again within one tick of the file's time.
-	load(lookEvery, "2", 3)
-	load(lookEvery, "2", 4)
-	load(lookEvery, "2", 5)
-	load(lookEvery, "2", 6)
-	load(lookEvery, "2", 6) // at rest for long enough: no longer read
-	load(time.Hour, "2", 6)
-
-	// Of the same inode, size and time: seen while it is fresh.
-	written("3", now)
-	load(lookEvery, "3", 7)
-	at := now.Add(-lookEvery)
-	if err := os.WriteFile(path, []byte("4"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(path, at, at); err != nil {
-		t.Fatal(err)
-	}
-	load(lookEvery, "4", 8)
-	load(time.Hour, "4", 8)
-	load(time.Hour, "4", 8)
-
-	// Another inode of the same size and time, and another mode, are changes.
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	written("4", info.ModTime())
-	load(time.Hour, "4", 9)
-	load(time.Hour, "4", 9)
-	if err := os.Chmod(path, 0o640); err != nil {
-		t.Fatal(err)
-	}
-	load(time.Hour, "4", 10)
-	load(time.Hour, "4", 10)
-
-	// Half written: taken over when it is at rest.
-	now = now.Add(lookEvery)
-	written("5", now.Add(-atRest+time.Millisecond))
-	load(0, "4", 10)
-	load(atRest-time.Millisecond, "4", 10) // not looked at yet
-	load(time.Millisecond, "5", 11)
-
-	// One that is written all the time is taken over after a while.
-	now = now.Add(time.Hour)
-	began := now
-	for {
-		written("6", now)
-		got, err := w.load(t.Context())
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, "1")
+		reads := 0
+		w, err := watch(path, func(text []byte, _ os.FileInfo) (string, error) { reads++; return string(text), nil })
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got == "6" {
-			break
+		now := time.Now()
+		w.now = func() time.Time { return now }
+		load := func(after time.Duration, want string, wantReads int) {
+			t.Helper()
+			now = now.Add(after)
+			if got, err := w.load(t.Context()); err != nil || got != want || reads != wantReads {
+				t.Fatalf("got %q, %v after %d reads, want %q after %d", got, err, reads, want, wantReads)
+			}
 		}
-		if now.Sub(began) > waitRest {
-			t.Fatalf("a file without rest is not taken over after %v", now.Sub(began))
+		written := func(text string, at time.Time) {
+			t.Helper()
+			replace(t, path, text)
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
 		}
-		now = now.Add(atRest / 2)
-	}
-	if now.Sub(began) < waitRest-atRest {
-		t.Errorf("a file without rest was taken over after %v", now.Sub(began))
-	}
+		start := now
+		written("2", start.Add(-time.Hour))
+		load(lookEvery-time.Millisecond, "1", 1) // not looked at yet
+		load(time.Millisecond, "2", 2)           // an old time is a change too, as of a file moved here
 
-	// A time that is ahead is no reason to wait.
-	now = now.Add(time.Hour)
-	written("7", now.Add(24*time.Hour))
-	got, err := w.load(t.Context())
-	if got != "7" || err != nil {
-		t.Errorf("a time that is ahead: got %q, %v", got, err)
-	}
+		// It may change again within one tick of the file's time.
+		load(lookEvery, "2", 3)
+		load(lookEvery, "2", 4)
+		load(lookEvery, "2", 5)
+		load(lookEvery, "2", 6)
+		load(lookEvery, "2", 6) // at rest for long enough: no longer read
+		load(time.Hour, "2", 6)
+
+		// Of the same inode, size and time: seen while it is fresh.
+		written("3", now)
+		load(lookEvery, "3", 7)
+		at := now.Add(-lookEvery)
+		if err := os.WriteFile(path, []byte("4"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		load(lookEvery, "4", 8)
+		load(time.Hour, "4", 8)
+		load(time.Hour, "4", 8)
+
+		// Another inode of the same size and time, and another mode, are changes.
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written("4", info.ModTime())
+		load(time.Hour, "4", 9)
+		load(time.Hour, "4", 9)
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		load(time.Hour, "4", 10)
+		load(time.Hour, "4", 10)
+
+		// Half written: taken over when it is at rest.
+		now = now.Add(lookEvery)
+		written("5", now.Add(-atRest+time.Millisecond))
+		load(0, "4", 10)
+		load(atRest-time.Millisecond, "4", 10) // not looked at yet
+		load(time.Millisecond, "5", 11)
+
+		// One that is written all the time is taken over after a while.
+		now = now.Add(time.Hour)
+		began := now
+		for {
+			written("6", now)
+			got, err := w.load(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got == "6" {
+				break
+			}
+			if now.Sub(began) > waitRest {
+				t.Fatalf("a file without rest is not taken over after %v", now.Sub(began))
+			}
+			now = now.Add(atRest / 2)
+		}
+		if now.Sub(began) < waitRest-atRest {
+			t.Errorf("a file without rest was taken over after %v", now.Sub(began))
+		}
+
+		// A time that is ahead is no reason to wait.
+		now = now.Add(time.Hour)
+		written("7", now.Add(24*time.Hour))
+		got, err := w.load(t.Context())
+		if got != "7" || err != nil {
+			t.Errorf("a time that is ahead: got %q, %v", got, err)
+		}
+	})
 }
 
 // A file that cannot be had is tried again at each look, though nothing of it
@@ -340,12 +345,14 @@ func TestLookGivesUp(t *testing.T) {
 	}
 }
 
-// While a file is replaced all the time, in place and by rename, everybody is
-// judged by one of its contents.
+// While a file is replaced again and again, every check reads one complete content of it.
 func TestReloadRace(t *testing.T) {
 	t.Parallel()
 	texts := []string{"ada:" + sha1of + "\n", "# another\nada:" + sha1of + "\ngrace:" + sha1of + "\n"}
 	f := open(t, texts[0], Config{InsecureSHA1: true, Waiting: 1 << 20})
+	var clock atomic.Int64 // steps of lookEvery: every load reads the file
+	start := time.Now()
+	f.file.now = func() time.Time { return start.Add(time.Duration(clock.Add(1)) * lookEvery) }
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -353,27 +360,26 @@ func TestReloadRace(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
+			default:
 			}
 			path := filepath.Join(filepath.Dir(f.file.path), "next")
 			if os.WriteFile(path, []byte(texts[i%2]), 0o600) != nil || os.Rename(path, f.file.path) != nil {
-				t.Error("the file could not be replaced")
+				t.Error("cannot replace the file")
 				return
 			}
 		}
 	}()
 	var workers sync.WaitGroup
-	end := time.Now().Add(1500 * time.Millisecond)
 	for range 4 {
 		workers.Go(func() {
-			for time.Now().Before(end) {
-				who, err := f.Check(t.Context(), "ada", horse)
-				if err != nil || who.Subject != "ada" {
-					t.Errorf("got %+v, %v", who, err)
+			for range 250 {
+				p, err := f.Check(t.Context(), "ada", horse)
+				if err != nil || p.Subject != "ada" {
+					t.Errorf("Check: got %+v, %v, want ada", p, err)
 					return
 				}
 				if state, err := f.State(t.Context(), "ada"); err != nil || state != sha1of {
-					t.Errorf("State: got %q, %v", state, err)
+					t.Errorf("State: got %q, %v, want %q", state, err, sha1of)
 					return
 				}
 			}
