@@ -4,19 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
-	"github.com/durward-auth/durward/internal/revoked"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -32,6 +27,16 @@ func (w *world) feedKey() (key, id string, admin store.User) {
 		w.t.Fatal(err)
 	}
 	return secret.Reveal(), k.ID, admin
+}
+
+// feedPage returns the feed's page after a number, without a request.
+func (w *world) feedPage(after int64) revocation.Page {
+	w.t.Helper()
+	page, err := w.server.c.Feed.Get(w.t.Context(), revocation.Query{After: after})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return page
 }
 
 // feed asks for revocations.
@@ -176,143 +181,12 @@ func TestWaitEndsWithTheServer(t *testing.T) {
 	}
 }
 
-// The feed gives every number once it is seen, however late; what is told again is
-// told while something could still come before it, and no longer.
-func TestLateNumbers(t *testing.T) {
-	t.Parallel()
-	db, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "d.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	start := time.Now()
-	f := NewFeed(db, func() time.Time { return start })
-	entry := func(seq int64, at time.Duration) revoked.Entry {
-		return revoked.Entry{Seq: seq, Kind: revoked.Session, Value: fmt.Sprint(seq), At: start.Add(at), Until: start.Add(time.Hour)}
-	}
-	items := func(after int64) (seqs []int64, next int64) {
-		l := f.after(after)
-		if !l.inside {
-			t.Fatalf("what comes after %d is not in memory", after)
-		}
-		for _, e := range l.page.Items {
-			seqs = append(seqs, e.Seq)
-		}
-		return seqs, l.page.Next
-	}
-	check := func(what string, after int64, want []int64, wantNext int64) {
-		t.Helper()
-		if got, next := items(after); !slices.Equal(got, want) || next != wantNext {
-			t.Errorf("%s: after %d: %v next %d, want %v next %d", what, after, got, next, want, wantNext)
-		}
-	}
-	f.take([]revoked.Entry{entry(3, -time.Hour), entry(7, -2*time.Minute)}, "e", true, start)
-	check("loaded", 7, nil, 7)
-	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start)
-	check("a gap", 7, []int64{8, 10}, 8)
-	tag := f.after(8).held
-	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second))
-	if f.after(8).held != tag {
-		t.Error("nothing came, and the ETag is another")
-	}
-	changed := f.after(8).changed
-	f.take([]revoked.Entry{entry(9, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second+1))
-	select {
-	case <-changed:
-	default:
-		t.Error("nobody is told of what came late")
-	}
-	if f.after(8).held == tag {
-		t.Error("something came late, and the ETag is the same")
-	}
-	check("filled", 8, []int64{9, 10}, 10)
-	f.take([]revoked.Entry{entry(12, time.Minute)}, "e", false, start.Add(time.Minute))
-	check("another gap", 10, []int64{12}, 10)
-	f.take(nil, "e", false, start.Add(2*time.Minute-1))
-	check("not yet", 10, []int64{12}, 10)
-	f.take(nil, "e", false, start.Add(2*time.Minute))
-	check("nothing can come in it", 10, []int64{12}, 12)
-	f.take(nil, "e", false, start.Add(10*time.Minute))
-	if f.after(7).inside || !f.after(12).inside {
-		t.Error("what everybody has seen for long is kept")
-	}
-	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", false, start.Add(10*time.Minute))
-	if f.after(12).page.Epoch != "e" {
-		t.Error("part of another epoch is taken for all of it")
-	}
-	tag = f.after(12).held
-	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", true, start.Add(10*time.Minute))
-	check("another epoch", 0, []int64{1}, 1)
-	if f.after(1).held == tag {
-		t.Error("the ETag is the same in another epoch")
-	}
-}
-
-// Who takes a long list page by page is given what comes late between two pages too.
-func TestLateBetweenPages(t *testing.T) {
-	t.Parallel()
-	start := time.Now()
-	f := NewFeed(nil, func() time.Time { return start })
-	var entries []revoked.Entry
-	entry := func(seq int64) revoked.Entry {
-		return revoked.Entry{Seq: seq, Kind: revoked.Session, Value: fmt.Sprint(seq), At: start, Until: start.Add(time.Hour)}
-	}
-	const late, many = 7, 3*pageOfFeed + 20
-	for seq := int64(1); seq <= many; seq++ {
-		if seq != late {
-			entries = append(entries, entry(seq))
-		}
-	}
-	f.take(entries, "e", true, start)
-	told := make(map[int64]bool)
-	ask := func(after int64) api.RevocationPage {
-		l := f.after(after)
-		if !l.inside || l.page.More && l.page.Next <= after {
-			t.Fatalf("after %d: %+v", after, l)
-		}
-		for _, e := range l.page.Items {
-			told[e.Seq] = true
-		}
-		return l.page
-	}
-	page := ask(0)
-	f.take([]revoked.Entry{entry(late)}, "e", false, start.Add(time.Second))
-	for page.More {
-		page = ask(page.Next)
-	}
-	ask(page.Next)
-	if len(told) != many || !told[late] {
-		t.Errorf("%d of %d were told, the late one %v", len(told), many, told[late])
-	}
-	// Once nothing can come late any more, pages are short.
-	if n := len(f.after(0).page.Items); n != pageOfFeed {
-		t.Errorf("a page of %d, want %d", n, pageOfFeed)
-	}
-}
-
-// An answer says that it is complete as of the poll that it was filled by, and not of
-// one that came while it was on its way.
-func TestAsOf(t *testing.T) {
-	t.Parallel()
-	start := time.Now()
-	f := NewFeed(nil, func() time.Time { return start })
-	for second := range 3 {
-		began := start.Add(time.Duration(second) * time.Second)
-		f.take([]revoked.Entry{{Seq: int64(second + 1), Kind: revoked.Session, Value: "s", At: began, Until: start.Add(time.Hour)}}, "e", second == 0, began)
-		l := f.after(0)
-		f.take(nil, "e", false, began.Add(time.Millisecond))
-		if !l.asOf.Equal(began) || len(l.page.Items) != second+1 {
-			t.Errorf("%d items as of %s, want %d as of %s", len(l.page.Items), l.asOf, second+1, began)
-		}
-	}
-}
-
 // A long list comes in pages, out of the database, and whole.
 func TestFeedInPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
 	key, _, _ := w.feedKey()
-	const many = pageOfFeed + 20
+	const many, pageSize = 5_020, 5_000
 	var writing sync.WaitGroup
 	for first := range 20 { // at once, so that they share their commits
 		writing.Go(func() {
@@ -326,19 +200,19 @@ func TestFeedInPages(t *testing.T) {
 	writing.Wait()
 	for _, old := range []bool{false, true} { // in memory, and not any more
 		if old {
-			w.clock.advance(feedKept + 2*time.Minute)
-			for w.server.c.Feed.after(0).inside || w.server.c.Revocations.Err() != nil {
+			w.clock.advance(7 * time.Minute)
+			for w.feedPage(0).InMemory || w.server.c.Revocations.Err() != nil {
 				time.Sleep(time.Millisecond)
 			}
 		} else {
-			for len(w.server.c.Feed.after(0).page.Items) < pageOfFeed || w.server.c.Feed.after(pageOfFeed).page.Next < many {
+			for len(w.feedPage(0).Entries) < pageSize || w.feedPage(pageSize).Next < many {
 				time.Sleep(time.Millisecond)
 			}
 		}
 		seen := make(map[string]bool)
 		for after, more := int64(0), true; more; {
 			r, page := w.feed(key, fmt.Sprintf("?after=%d", after), "")
-			if r.StatusCode != 200 || len(page.Items) > pageOfFeed || page.More && page.Next <= after {
+			if r.StatusCode != 200 || len(page.Items) > pageSize || page.More && page.Next <= after {
 				t.Fatalf("%s, %d items, next %d after %d", r.Status, len(page.Items), page.Next, after)
 			}
 			for _, e := range page.Items {
@@ -349,28 +223,6 @@ func TestFeedInPages(t *testing.T) {
 		if len(seen) != many {
 			t.Errorf("old %v: %d of %d", old, len(seen), many)
 		}
-	}
-}
-
-// A node that starts with a long list reads it with questions that are each short.
-func TestLongListIsRead(t *testing.T) {
-	t.Parallel()
-	address := services.Database(t) + "&statement_timeout=150ms"
-	db, err := store.Open(t.Context(), store.Config{URL: address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	const many = 300_000
-	out, err := exec.Command("psql", "-Xq", strings.TrimSuffix(address, "&statement_timeout=150ms"), "-c", fmt.Sprintf(`INSERT INTO revocations (kind, value, at, until)
-		SELECT 'sid', 'session ' || i, 0, 9000000000000000 FROM generate_series(1, %d) i`, many)).CombinedOutput()
-	if err != nil {
-		t.Fatalf("psql: %v\n%s", err, out)
-	}
-	f := NewFeed(db, time.Now)
-	entries, _, err := f.Poll(t.Context(), 0, time.Minute)
-	if err != nil || len(entries) != many || entries[many-1].Value != fmt.Sprint("session ", many) {
-		t.Errorf("%d of %d, %v", len(entries), many, err)
 	}
 }
 

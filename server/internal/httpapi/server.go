@@ -20,6 +20,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -30,7 +31,7 @@ type Config struct {
 	People      *account.People
 	Issuer      *oauth.Issuer
 	Revocations *revoked.Follower // polls Feed
-	Feed        *Feed
+	Feed        *revocation.Feed
 	Denials     *Denials
 
 	PublicURL         string   // origin that links and challenges name
@@ -135,5 +136,5 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // waits for revocations.
 func (s *Server) Drain() {
 	s.stopping.Store(true)
-	s.c.Feed.close()
+	s.c.Feed.Close()
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -134,7 +135,7 @@ func newWorld(t *testing.T, set settings) *world {
 	}
 	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)
-	feed := NewFeed(w.db, w.clock.Now)
+	feed := revocation.NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
 		defer w.polls.Add(1)
 		return feed.Poll(ctx, after, overlap)

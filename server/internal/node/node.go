@@ -16,6 +16,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -47,7 +48,7 @@ type Node struct {
 	Limiter *limits.Limiter
 
 	revocations *revoked.Follower
-	feed        *httpapi.Feed
+	feed        *revocation.Feed
 	denials     *httpapi.Denials
 	together    *together // nil without Redis
 }
@@ -79,7 +80,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if shared, err = connect(c); err != nil {
 		return nil, err
 	}
-	n = &Node{DB: db, feed: httpapi.NewFeed(db, c.Now), denials: httpapi.NewDenials(db, c.Log, c.Now), together: shared}
+	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), denials: httpapi.NewDenials(db, c.Log, c.Now), together: shared}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ var edges = map[string][]string{
 	"htpasswd":                {"", "internal/pwhash"}, "oauth2source": {""},
 	"server/internal/oauth":      {"server/internal/account"},
 	"server/internal/limits":     {"internal/valkey"},
-	"server/internal/revocation": {"internal/valkey", "internal/revoked"},
+	"server/internal/revocation": {"internal/valkey", "internal/revoked", "server/internal/store"},
 }
 
 // outside are packages that may import anything and that nothing imports.

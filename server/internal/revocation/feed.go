@@ -1,0 +1,311 @@
+package revocation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Bounds of a Feed.
+const (
+	maxWaiting   = 20_000          // waiting requests; further ones are answered at once
+	pageSize     = 5_000           // settled entries in a page, and rows read at once
+	entryKept    = 5 * time.Minute // how long a settled entry stays in memory
+	maxEntries   = 100_000         // settled entries in memory
+	maxReads     = 4               // pages that are read from the database at the same time
+	settledAfter = time.Minute     // no transaction commits later than this: the overlap of the polls
+)
+
+// Feed holds the revocations that this node has read lately, for the clients of
+// GET /api/revocations. The node's follower fills it with each Poll, so a waiting client causes
+// no database query.
+//
+// A number is taken when an entry is written and becomes visible when its transaction commits,
+// so a lower number can appear after a higher one. Entries behind a gap in the numbers are not
+// settled until no transaction can fill the gap any more. Page.Next is the last settled number:
+// a client that continues from there receives every entry, late or not, and receives the
+// entries behind a gap again as long as the gap exists.
+//
+// It is safe for concurrent use.
+type Feed struct {
+	db      *store.DB
+	now     func() time.Time
+	reads   chan struct{} // semaphore of maxReads
+	waiting atomic.Int64
+	closed  chan struct{}
+	once    sync.Once
+
+	mu      sync.Mutex
+	loaded  bool
+	epoch   string
+	base    int64       // all entries up to this number are settled and not in entries
+	entries []seenEntry // by number
+	settled int64       // last settled number, at least base
+	asOf    time.Time   // start of the last poll: entries holds what was visible then
+	etag    string      // version of the entries that are not settled
+	changed chan struct{}
+}
+
+// seenEntry is an entry and the time at which this node first read it.
+type seenEntry struct {
+	revoked.Entry
+	seen time.Time
+}
+
+// NewFeed returns a feed of db. It is empty until the first Poll.
+func NewFeed(db *store.DB, now func() time.Time) *Feed {
+	return &Feed{
+		db:      db,
+		now:     now,
+		reads:   make(chan struct{}, maxReads),
+		closed:  make(chan struct{}),
+		changed: make(chan struct{}),
+	}
+}
+
+// Poll reads the database, as revoked.FollowerConfig.Poll requires.
+func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
+	began := f.now()
+	rows, err := f.rows(ctx, after, began.Add(-overlap))
+	if err != nil {
+		return nil, "", err
+	}
+	entries := make([]revoked.Entry, len(rows))
+	for i, r := range rows {
+		entries[i] = entryOf(r)
+	}
+	epoch := f.db.Epoch()
+	f.take(entries, epoch, after == 0, began)
+	return entries, epoch, nil
+}
+
+func entryOf(r store.Revocation) revoked.Entry {
+	return revoked.Entry{Seq: r.Seq, Kind: revoked.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
+}
+
+// rows reads the entries after a number and those since a time. With after 0 it reads the whole
+// list page by page, so that each query is short. The overlap of the next poll finds an entry
+// that commits late before a page that was already read.
+func (f *Feed) rows(ctx context.Context, after int64, since time.Time) ([]store.Revocation, error) {
+	if after > 0 {
+		return f.db.Revocations(ctx, after, since)
+	}
+	var all []store.Revocation
+	for {
+		page, err := f.db.RevocationsAfter(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(page) < pageSize {
+			return all, nil
+		}
+		after = page[len(page)-1].Seq
+	}
+}
+
+// take merges the entries of a poll that started at began; they are in order of their numbers.
+// whole says that they are the whole list.
+func (f *Feed) take(entries []revoked.Entry, epoch string, whole bool, began time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fresh := false
+	if epoch != f.epoch || !f.loaded {
+		if !whole {
+			return // the follower reads the whole list of the new epoch next
+		}
+		f.epoch, f.loaded, f.base, f.settled, f.entries, fresh = epoch, true, 0, 0, nil, true
+		for len(entries) > 0 && entries[0].At.Before(began.Add(-settledAfter)) {
+			f.base, entries = entries[0].Seq, entries[1:]
+		}
+		f.settled = f.base
+	}
+	for _, e := range entries {
+		if e.Seq <= f.base {
+			continue
+		}
+		i, found := slices.BinarySearchFunc(f.entries, e.Seq, bySeq)
+		if !found {
+			f.entries = slices.Insert(f.entries, i, seenEntry{e, began})
+			fresh = true
+		}
+	}
+	f.asOf = began
+	first, _ := slices.BinarySearchFunc(f.entries, f.settled+1, bySeq)
+	for _, e := range f.entries[first:] {
+		if e.Seq != f.settled+1 && began.Sub(e.seen) < settledAfter {
+			break
+		}
+		f.settled = e.Seq
+	}
+	drop := 0
+	for drop < len(f.entries) && f.entries[drop].Seq <= f.settled &&
+		(len(f.entries)-drop > maxEntries || began.Sub(f.entries[drop].seen) > entryKept) {
+		f.base = f.entries[drop].Seq
+		drop++
+	}
+	f.entries = slices.Delete(f.entries, 0, drop)
+	f.etag = f.version(f.settled)
+	if fresh {
+		close(f.changed)
+		f.changed = make(chan struct{})
+	}
+}
+
+func bySeq(e seenEntry, seq int64) int { return int(max(min(e.Seq-seq, 1), -1)) }
+
+// version returns an ETag of the epoch and of the numbers after seq. f.mu is held.
+func (f *Feed) version(seq int64) string {
+	h := sha256.New()
+	h.Write([]byte(f.epoch))
+	first, _ := slices.BinarySearchFunc(f.entries, seq+1, bySeq)
+	for _, e := range f.entries[first:] {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(e.Seq)))
+	}
+	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12]) + `"`
+}
+
+// Page holds the entries after one number at one moment.
+type Page struct {
+	Epoch   string
+	Next    int64 // continue after this number
+	More    bool  // there are further entries after Next
+	Entries []revoked.Entry
+
+	AsOf     time.Time // the page is complete as of this time
+	ETag     string    // version of the entries after Next; empty if More
+	Version  string    // version of the entries after the number that was asked for
+	InMemory bool      // no query was needed; else Version is not compared
+	Waited   bool      // the credentials of the request were checked a while ago
+	Closing  bool      // the wait ended because the server stops
+
+	changed <-chan struct{} // closed at the next change
+}
+
+// after returns the page after a number; if it is not in memory, without entries. Unsettled
+// entries are never cut: a client that continued after a part of them would miss an entry that
+// commits late before that point.
+func (f *Feed) after(seq int64) Page {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := Page{
+		Epoch:    f.epoch,
+		Next:     f.settled,
+		AsOf:     f.asOf,
+		ETag:     f.etag,
+		Version:  f.etag,
+		InMemory: f.loaded && seq >= f.base,
+		changed:  f.changed,
+	}
+	if !p.InMemory {
+		return p
+	}
+	if seq != f.settled {
+		p.Version = f.version(seq)
+	}
+	first, _ := slices.BinarySearchFunc(f.entries, seq+1, bySeq)
+	rest := f.entries[first:]
+	settled, _ := slices.BinarySearchFunc(rest, f.settled+1, bySeq)
+	if n := min(settled, pageSize); n > 0 && len(rest) > pageSize {
+		rest = rest[:n]
+		p.More, p.Next, p.ETag = true, rest[n-1].Seq, ""
+	}
+	for _, e := range rest {
+		p.Entries = append(p.Entries, e.Entry)
+	}
+	return p
+}
+
+// Query is a request for the entries after a number.
+type Query struct {
+	After int64
+	Wait  time.Duration // how long to wait for a page that the client does not have yet
+
+	// Has reports whether the client has the entries of a version. Nil means that the client
+	// named no version.
+	Has func(version string) bool
+
+	// Check is called before each look at the feed, if it is not nil. Its error ends the query.
+	Check func() error
+}
+
+// Get returns the page of q. It waits while there is nothing new for the client, at most q.Wait.
+// If ctx ends first, the error is its cause.
+func (f *Feed) Get(ctx context.Context, q Query) (Page, error) {
+	if f.waiting.Add(1) > maxWaiting {
+		q.Wait = 0
+	}
+	defer f.waiting.Add(-1)
+	timer := time.NewTimer(q.Wait)
+	defer timer.Stop()
+	waited, closing := false, false
+	for over := q.Wait == 0; ; {
+		if q.Check != nil {
+			if err := q.Check(); err != nil {
+				return Page{}, err
+			}
+		}
+		p := f.after(q.After)
+		p.Waited, p.Closing = waited, closing
+		if over || !p.InMemory || q.news(p) {
+			return p, nil
+		}
+		waited = true
+		select {
+		case <-p.changed:
+		case <-timer.C:
+			over = true
+		case <-f.closed:
+			over, closing = true, true
+		case <-ctx.Done():
+			return Page{}, context.Cause(ctx)
+		}
+	}
+}
+
+// news reports whether p is new for the client.
+func (q Query) news(p Page) bool {
+	if q.Has == nil {
+		return len(p.Entries) > 0
+	}
+	return !q.Has(p.Version)
+}
+
+// Read fills p, which is not in memory, with the entries after a number from the database. It
+// reads settled entries alone; the client finds the others in memory with its next request.
+func (f *Feed) Read(ctx context.Context, seq int64, p *Page) error {
+	select {
+	case f.reads <- struct{}{}:
+		defer func() { <-f.reads }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	rows, err := f.db.RevocationsAfter(ctx, seq, pageSize)
+	if err != nil {
+		return err
+	}
+	p.More, p.ETag = true, ""
+	if len(rows) == pageSize {
+		p.Next = min(p.Next, rows[pageSize-1].Seq)
+	}
+	for _, r := range rows {
+		if r.Seq > p.Next {
+			break
+		}
+		p.Entries = append(p.Entries, entryOf(r))
+	}
+	return nil
+}
+
+// Waiting returns the number of open Get calls.
+func (f *Feed) Waiting() int { return int(f.waiting.Load()) }
+
+// Close ends all waits.
+func (f *Feed) Close() { f.once.Do(func() { close(f.closed) }) }
