@@ -1,14 +1,12 @@
-// Package repo holds tests about the repository itself: which way imports point,
-// who writes a refusal, whether the documents tell the truth.
+// Package repo tests the repository itself: the layers of packages, the one place that writes
+// refusals, and the commands, names and links in documents.
 package repo
 
 import (
-	"encoding/json"
 	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -20,133 +18,8 @@ import (
 	"testing"
 )
 
-// root is the repository.
+// root is the repository's root folder, seen from this package.
 const root = "../../.."
-
-const module = "github.com/durward-auth/durward"
-
-// layers are the packages, each in its layer. Imports point down; edges names
-// those allowed inside a layer.
-var layers = map[string]int{
-	"server/cmd/durward":   4,
-	"server/internal/node": 4, "server/internal/httpapi": 3, "api": 3,
-	"server/internal/oauth": 2, "server/internal/account": 2, "tokenstore/redis": 2,
-	"server/internal/store": 1, "server/internal/limits": 1, "internal/valkey": 1, "server/internal/revocation": 1, "internal/revoked": 1,
-	"": 0, "jwt": 0, "htpasswd": 0, "oauth2source": 0, "internal/pwhash": 0, "server/internal/seal": 0,
-}
-
-var edges = map[string][]string{
-	"server/cmd/durward":      {"server/internal/node"},
-	"server/internal/httpapi": {"api"},
-	"jwt":                     {""},
-	"htpasswd":                {"", "internal/pwhash"}, "oauth2source": {""},
-	"server/internal/oauth":      {"server/internal/account"},
-	"server/internal/limits":     {"internal/valkey"},
-	"server/internal/revocation": {"internal/valkey", "internal/revoked", "server/internal/store"},
-}
-
-// outside are packages that may import anything and that nothing imports.
-var outside = []string{"internal/faults", "server/internal/repo", "internal/services", "durwardtest", "server/servertest"}
-
-// everywhere matches the packages of the library and of the server.
-var everywhere = []string{"./...", "./server/...", "./htpasswd/...", "./oauth2source/...", "./tokenstore/redis/...", "./internal/pwhash/...", "./internal/valkey/..."}
-
-type listed struct {
-	ImportPath string
-	Imports    []string
-	Standard   bool
-	Deps       []string
-	Export     string // file of export data, where -export asks for it
-}
-
-func list(t *testing.T, args ...string) (all []listed) {
-	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Standard,Deps,Export"}, args...)...)
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p listed
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return all
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, p)
-	}
-}
-
-// Imports point down.
-func TestLayers(t *testing.T) {
-	t.Parallel()
-	name := func(path string) (string, bool) {
-		if path == module {
-			return "", true
-		}
-		return strings.CutPrefix(path, module+"/")
-	}
-	for _, p := range list(t, everywhere...) {
-		from, _ := name(p.ImportPath)
-		if slices.ContainsFunc(p.Imports, func(i string) bool { to, ours := name(i); return ours && slices.Contains(outside, to) }) {
-			t.Errorf("%q imports a package that is for tests alone: %q", from, p.Imports)
-		}
-		if slices.Contains(outside, from) {
-			continue
-		}
-		layer, ok := layers[from]
-		if !ok {
-			t.Errorf("package %q is in no layer", from)
-			continue
-		}
-		for _, i := range p.Imports {
-			to, ours := name(i)
-			if !ours {
-				continue
-			}
-			below, ok := layers[to]
-			if !ok || below > layer || below == layer && !slices.Contains(edges[from], to) {
-				t.Errorf("%q imports %q, which is not below it", from, to)
-			}
-		}
-	}
-}
-
-// The library needs the standard library alone, and only the store knows a
-// database, only the HTTP packages HTTP.
-func TestWhoMayImport(t *testing.T) {
-	t.Parallel()
-	standard := make(map[string]bool)
-	for _, p := range list(t, "std") {
-		standard[p.ImportPath] = true
-	}
-	for _, p := range list(t, ".") {
-		for _, dep := range p.Deps {
-			if !standard[dep] && dep != module {
-				t.Errorf("package durward depends on %s", dep)
-			}
-		}
-	}
-	for _, rule := range []struct {
-		what string
-		who  []string
-	}{
-		{"database/sql", []string{"server/internal/store"}},
-		{"modernc.org/sqlite", []string{"server/internal/store"}},
-		{"net/http", []string{"", "jwt", "api", "oauth2source", "server/internal/httpapi", "server/cmd/durward"}},
-		{"math/rand", nil}, {"math/rand/v2", nil},
-		{"unsafe", nil}, {"encoding/gob", nil},
-		{"net/http/pprof", nil}, {"expvar", nil}, // they put themselves on http.DefaultServeMux
-	} {
-		for _, p := range list(t, everywhere...) {
-			from := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
-			if slices.Contains(p.Imports, rule.what) && !slices.Contains(rule.who, from) && !slices.Contains(outside, from) {
-				t.Errorf("%q imports %s", from, rule.what)
-			}
-		}
-	}
-}
 
 // sources calls f with every Go file that is part of the product.
 func sources(t *testing.T, f func(name string, file *ast.File, set *token.FileSet)) {
