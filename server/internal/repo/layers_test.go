@@ -54,7 +54,8 @@ var libraryImports = map[string][]string{
 	"tokenstore/redis": {"durward", "client", "internal/valkey"},
 }
 
-// testOnly lists packages for tests. They may import any package, and no other package imports them.
+// testOnly lists packages for tests. They may import any package, and no other package imports
+// them.
 var testOnly = []string{
 	"durwardtest", "internal/faults", "internal/services",
 	"server/internal/repo", "server/internal/testkit", "server/servertest",

@@ -17,8 +17,8 @@ import (
 
 const ledger = "docs/security-cases.md"
 
-// The ledger of security cases says the truth: it has every case once, in order,
-// none without a test or a reason, and each test that it names exists.
+// TestLedger checks the ledger of security cases: it lists each case once and in order, each row
+// names a test or a reason, and each named test exists.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, ledger))
@@ -47,7 +47,7 @@ func TestLedger(t *testing.T) {
 		}
 		n, err := strconv.Atoi(cells[0])
 		if err != nil {
-			t.Errorf("%s: %q is no number", at, cells[0])
+			t.Errorf("%s: case number %q is not a number", at, cells[0])
 		}
 		numbers = append(numbers, n)
 		tiers[cells[1]]++
@@ -59,35 +59,36 @@ func TestLedger(t *testing.T) {
 			}
 		}
 		named += in
-		if reason := reasons.FindStringSubmatch(cells[3]); in == 0 && (reason == nil || len(strings.TrimSpace(reason[1])) < 4) {
-			t.Errorf("%s: case %d has neither a test nor a reason: %q", at, n, cells[3])
+		reason := reasons.FindStringSubmatch(cells[3])
+		if in == 0 && (reason == nil || len(strings.TrimSpace(reason[1])) < 4) {
+			t.Errorf("%s: case %d names no test and no reason: %q", at, n, cells[3])
 		}
 	}
 	if want := declared(t, string(text)); !slices.Equal(numbers, want) {
-		t.Errorf("the rows are of the cases\n%v\nthe list at the top of the page has\n%v", numbers, want)
+		t.Errorf("case numbers of the rows: got\n%v\nwant, as at the top of the page,\n%v", numbers, want)
 	}
 	if want := map[string]int{"1": 125, "2": 116}; !maps.Equal(tiers, want) {
 		t.Errorf("cases by tier: %v, want %v", tiers, want)
 	}
 	if named < 150 {
-		t.Errorf("%d tests named: was the ledger read?", named)
+		t.Errorf("found %d named tests, want at least 150: the test does not read the rows", named)
 	}
 }
 
 var (
-	// reference is a test as the ledger names it.
+	// reference matches a test's name in a document: `package TestName` or `package TestName/row`.
 	reference = regexp.MustCompile("`([a-z0-9/]+ (?:Test|Fuzz)[A-Za-z0-9_]*(?:/[^`]+)?)`")
-	// reasons are how a row without a test begins.
+	// reasons matches the last column of a row without a test.
 	reasons = regexp.MustCompile(`^(?:Not built|Not held yet|Decided): (.*)`)
 )
 
-// declared is the list of numbers at the top of the ledger.
+// declared returns the case numbers that the top of the ledger lists.
 func declared(t *testing.T, text string) (numbers []int) {
 	t.Helper()
 	_, list, found := strings.Cut(text, "\nNumbers: ")
 	list, _, ended := strings.Cut(list, "\n\n")
 	if !found || !ended {
-		t.Fatal("the ledger has no list of numbers")
+		t.Fatal("the ledger has no list \"Numbers: …\"")
 	}
 	for _, part := range strings.Fields(list) {
 		first, last, isRange := strings.Cut(part, "-")
@@ -97,21 +98,21 @@ func declared(t *testing.T, text string) (numbers []int) {
 		from, err := strconv.Atoi(first)
 		to, err2 := strconv.Atoi(last)
 		if err != nil || err2 != nil || to < from {
-			t.Fatalf("%q is no number and no range", part)
+			t.Fatalf("list of case numbers: %q is neither a number nor a range", part)
 		}
 		for n := from; n <= to; n++ {
 			numbers = append(numbers, n)
 		}
 	}
 	if len(numbers) != 241 {
-		t.Fatalf("%d numbers at the top of the ledger, want 241", len(numbers))
+		t.Fatalf("list of case numbers: got %d, want 241", len(numbers))
 	}
 	return numbers
 }
 
-// allTests returns every test and fuzz target as the ledger names it, with the
-// scripts and wire files that a test runs, and with the names that stand in it
-// as text, which its subtests may have.
+// allTests returns the names of all tests and fuzz targets in the form "package TestName". It adds
+// "package TestName/row" for each script or wire file that a test runs and for each string literal
+// in a test, because a subtest may have that name.
 func allTests(t *testing.T) map[string]bool {
 	t.Helper()
 	all := make(map[string]bool)
@@ -142,7 +143,10 @@ func allTests(t *testing.T) map[string]bool {
 			})
 		}
 	})
-	scripts := map[string]string{"server/cmd/durward/testdata/script": "server/cmd/durward TestScripts", "testdata/wire": "durward TestWire"}
+	scripts := map[string]string{
+		"server/cmd/durward/testdata/script": "server/cmd/durward TestScripts",
+		"testdata/wire":                      "durward TestWire",
+	}
 	files(t, ".txtar", func(name string, _ []byte) {
 		if test, ok := scripts[filepath.ToSlash(filepath.Dir(name))]; ok {
 			all[test+"/"+strings.TrimSuffix(filepath.Base(name), ".txtar")] = true
@@ -151,9 +155,10 @@ func allTests(t *testing.T) map[string]bool {
 	return all
 }
 
-// isTest reports whether go test would run f: it takes what a test takes.
+// isTest reports whether go test runs f: its name and its parameter are those of a test.
 func isTest(f *ast.FuncDecl) bool {
-	if !strings.HasPrefix(f.Name.Name, "Test") && !strings.HasPrefix(f.Name.Name, "Fuzz") || len(f.Type.Params.List) != 1 {
+	name := f.Name.Name
+	if !strings.HasPrefix(name, "Test") && !strings.HasPrefix(name, "Fuzz") || len(f.Type.Params.List) != 1 {
 		return false
 	}
 	star, ok := f.Type.Params.List[0].Type.(*ast.StarExpr)

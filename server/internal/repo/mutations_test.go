@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// A mutation takes one security check out. What stands above its diff says which,
-// and in a line "test: PACKAGE [REGEXP]" what must turn red.
+// mutation is a patch that removes one security check. Above its diff stand a sentence that names
+// the check and a line "test: PACKAGE [REGEXP]" with the tests of which at least one must fail.
 type mutation struct {
-	path         string // of the patch, absolute
-	subject      string
-	pkg, pattern string
+	path         string // absolute
+	subject      string // the first line
+	pkg, pattern string // of the tests
 }
 
 var testLine = regexp.MustCompile(`(?m)^test: (\S+)(?: (\S+))?$`)
@@ -35,7 +35,7 @@ func mutations(t *testing.T) (all []mutation) {
 		test := testLine.FindStringSubmatch(head)
 		subject, _, _ := strings.Cut(head, "\n")
 		if !ok || test == nil || subject == "" {
-			t.Errorf("%s: a sentence, a line \"test: PACKAGE [REGEXP]\" and a diff are wanted", path)
+			t.Errorf("%s: want a sentence, a line \"test: PACKAGE [REGEXP]\" and a diff", path)
 			continue
 		}
 		if path, err = filepath.Abs(path); err != nil {
@@ -44,12 +44,12 @@ func mutations(t *testing.T) (all []mutation) {
 		all = append(all, mutation{path, subject, test[1], test[2]})
 	}
 	if len(all) == 0 {
-		t.Fatal("no mutations")
+		t.Fatal("found no mutations")
 	}
 	return all
 }
 
-// Every mutation still fits the code.
+// TestMutationsFit checks that each patch applies to the code.
 func TestMutationsFit(t *testing.T) {
 	t.Parallel()
 	for _, m := range mutations(t) {
@@ -61,11 +61,11 @@ func TestMutationsFit(t *testing.T) {
 	}
 }
 
-// Every mutation turns a test red: what it takes out is held by a test. It takes
-// minutes and runs where MUTATIONS is set, which make mutations does.
+// TestMutations applies each patch to a copy of the repository and checks that a test fails. It
+// takes minutes and runs only with the environment variable MUTATIONS, which make mutations sets.
 func TestMutations(t *testing.T) {
 	if os.Getenv("MUTATIONS") == "" {
-		t.Skip("make mutations runs these")
+		t.Skip("only make mutations runs this test")
 	}
 	dir := checkout(t)
 	run := func(name string, args ...string) ([]byte, error) {
@@ -83,16 +83,16 @@ func TestMutations(t *testing.T) {
 					t.Fatalf("%s", out)
 				}
 			}()
-			// A mutant that does not compile proves nothing.
+			// A compile error would look like a failing test.
 			if out, err := run("go", "vet", m.pkg); err != nil {
 				t.Fatalf("go vet: %s", out)
 			}
 			out, err := run("go", "test", "-count=1", "-short", "-timeout=120s", "-run", m.pattern, m.pkg)
 			switch {
 			case err == nil:
-				t.Errorf("survived: %s", m.subject)
+				t.Errorf("all tests pass with this check removed: %s", m.subject)
 			case !bytes.Contains(out, []byte("--- FAIL")) && !bytes.Contains(out, []byte("panic:")):
-				t.Errorf("%s: neither green nor red:\n%s", m.subject, out)
+				t.Errorf("%s: the tests did not run to their end:\n%s", m.subject, out)
 			}
 		})
 	}

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -21,12 +20,14 @@ import (
 // root is the repository's root folder, seen from this package.
 const root = "../../.."
 
-// sources calls f with every Go file that is part of the product.
+// sources parses the Go files of the library, the adapters, the server and the examples, tests
+// apart, and calls f with each.
 func sources(t *testing.T, f func(name string, file *ast.File, set *token.FileSet)) {
 	t.Helper()
 	set := token.NewFileSet()
 	files(t, ".go", func(name string, text []byte) {
-		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "tools/") || strings.HasPrefix(name, "bench/") || strings.HasPrefix(name, "e2e/") {
+		dir, _, _ := strings.Cut(name, "/")
+		if strings.HasSuffix(name, "_test.go") || slices.Contains([]string{"tools", "bench", "e2e"}, dir) {
 			return
 		}
 		file, err := parser.ParseFile(set, name, text, parser.ParseComments)
@@ -37,7 +38,7 @@ func sources(t *testing.T, f func(name string, file *ast.File, set *token.FileSe
 	})
 }
 
-// files calls f with every file of an extension that git knows or would.
+// files calls f with each file whose name ends in extension, except those that git ignores.
 func files(t *testing.T, extension string, f func(name string, text []byte)) {
 	t.Helper()
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -61,25 +62,27 @@ func files(t *testing.T, extension string, f func(name string, text []byte)) {
 		f(name, text)
 	}
 	if n == 0 {
-		t.Fatalf("no file %s was found", extension)
+		t.Fatalf("found no %s file", extension)
 	}
 }
 
-// One piece of code writes a 401, a 403 or a 407: the guard.
+// TestWhoRefuses checks that only the guard's files write a 401, a 403 or a 407.
 func TestWhoRefuses(t *testing.T) {
 	t.Parallel()
 	refusing := []string{"StatusUnauthorized", "StatusForbidden", "StatusProxyAuthRequired"}
 	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true}
-	// A client reads refusals, and has nothing to write one to.
-	readers := map[string]bool{"transport.go": true, "transport_proxy.go": true, "password.go": true, "grant.go": true, "server/cmd/durward/fetch.go": true}
+	// The client's files read refusals. They have no ResponseWriter.
+	readers := []string{
+		"transport.go", "transport_proxy.go", "password.go", "grant.go", "client/", "server/cmd/durward/fetch.go",
+	}
 	sources(t, func(name string, file *ast.File, set *token.FileSet) {
 		if writers[name] {
 			return
 		}
-		if readers[name] {
+		if slices.ContainsFunc(readers, func(r string) bool { return strings.HasPrefix(name, r) }) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "ResponseWriter" {
-					t.Errorf("%s names %s: a client writes no answer", set.Position(n.Pos()), s.Sel.Name)
+					t.Errorf("%s: uses %s, but client code writes no responses", set.Position(n.Pos()), s.Sel.Name)
 				}
 				return true
 			})
@@ -89,24 +92,25 @@ func TestWhoRefuses(t *testing.T) {
 			switch n := n.(type) {
 			case *ast.SelectorExpr:
 				if slices.Contains(refusing, n.Sel.Name) {
-					t.Errorf("%s names %s: refusals are the guard's", set.Position(n.Pos()), n.Sel.Name)
+					t.Errorf("%s: uses %s, but only the guard writes refusals", set.Position(n.Pos()), n.Sel.Name)
 				}
 			case *ast.CallExpr:
 				called, ok := n.Fun.(*ast.SelectorExpr)
 				if ok && called.Sel.Name == "Values" {
-					return false // a client reads the field
+					return false // http.Header.Values reads the field
 				}
 				if !ok || called.Sel.Name != "WriteHeader" && called.Sel.Name != "Error" {
 					return true
 				}
 				for _, a := range n.Args {
 					if l, ok := a.(*ast.BasicLit); ok && slices.Contains([]string{"401", "403", "407"}, l.Value) {
-						t.Errorf("%s writes %s: refusals are the guard's", set.Position(n.Pos()), l.Value)
+						t.Errorf("%s: writes %s, but only the guard writes refusals", set.Position(n.Pos()), l.Value)
 					}
 				}
 			case *ast.BasicLit:
-				if text, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING && (strings.EqualFold(text, "WWW-Authenticate") || strings.EqualFold(text, "Proxy-Authenticate")) {
-					t.Errorf("%s names %s: refusals are the guard's", set.Position(n.Pos()), text)
+				text := strings.ToLower(strings.Trim(n.Value, "`\""))
+				if n.Kind == token.STRING && (text == "www-authenticate" || text == "proxy-authenticate") {
+					t.Errorf("%s: uses %s, but only the guard writes refusals", set.Position(n.Pos()), text)
 				}
 			}
 			return true
@@ -114,7 +118,7 @@ func TestWhoRefuses(t *testing.T) {
 	})
 }
 
-// Links of documents lead to files that are there and headings that are there.
+// TestLinks checks that each link in a document points to an existing file and heading.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -138,7 +142,7 @@ func TestLinks(t *testing.T) {
 			if path != "" {
 				info, err := os.Stat(at)
 				if err != nil {
-					t.Errorf("%s links to %s, which is not there", name, target)
+					t.Errorf("%s links to %s: no such file", name, target)
 					continue
 				}
 				if info.IsDir() {
@@ -155,10 +159,12 @@ func TestLinks(t *testing.T) {
 	})
 }
 
-// Code and documents speak of the product: no words of the work on it.
+// TestWords checks that code and documents hold no notes of unfinished work.
 func TestWords(t *testing.T) {
 	t.Parallel()
-	words := regexp.MustCompile(`(?i)\b(` + strings.Join([]string{"to" + "do", "fix" + "me", "x" + "xx", "for " + "now", "place" + "holder"}, "|") + `)\b|\.\./` + `shared|/` + `work/`)
+	// The parts of each word stand apart, so that this file does not hold the words itself.
+	notes := []string{"to" + "do", "fix" + "me", "x" + "xx", "for " + "now", "place" + "holder"}
+	words := regexp.MustCompile(`(?i)\b(` + strings.Join(notes, "|") + `)\b|\.\./` + `shared|/` + `work/`)
 	check := func(name string, text []byte) {
 		for i, line := range strings.Split(string(text), "\n") {
 			if m := words.FindString(line); m != "" && !strings.Contains(line, `placeholder:"`) {
@@ -171,7 +177,8 @@ func TestWords(t *testing.T) {
 	files(t, ".html", check)
 }
 
-// Every clause that code cites has the one form that can be searched for.
+// TestCitations checks that comments cite clauses in one form, "RFC 9110 s11.6.1", so that a search
+// finds all of them.
 func TestCitations(t *testing.T) {
 	t.Parallel()
 	loose := regexp.MustCompile(`RFC ?[0-9]{4}[ ,]+(section|sec\.?|§)`)
@@ -180,16 +187,17 @@ func TestCitations(t *testing.T) {
 		for _, g := range file.Comments {
 			cited += strings.Count(g.Text(), "RFC ")
 			if m := loose.FindString(g.Text()); m != "" {
-				t.Errorf("%s: %q, want RFC NNNN sN", set.Position(g.Pos()), m)
+				t.Errorf("%s: citation %q, want the form RFC NNNN sN", set.Position(g.Pos()), m)
 			}
 		}
 	})
 	if cited < 50 {
-		t.Errorf("%d clauses cited: were the comments read?", cited)
+		t.Errorf("found %d citations, want at least 50: the test does not read the comments", cited)
 	}
 }
 
-// What the library exports has a comment.
+// TestExportedIsDocumented checks that each exported function, method and type of the library has a
+// comment.
 func TestExportedIsDocumented(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"", "jwt", "htpasswd", "durwardtest"} {
@@ -215,7 +223,7 @@ func TestExportedIsDocumented(t *testing.T) {
 	}
 }
 
-// exported reports whether a receiver's type can be seen outside its package.
+// exported reports whether a receiver has an exported type.
 func exported(receiver ast.Expr) bool {
 	if star, ok := receiver.(*ast.StarExpr); ok {
 		receiver = star.X
