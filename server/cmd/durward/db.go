@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -37,12 +38,12 @@ func (v dbBackup) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.prepare(e, false); err != nil {
+	if _, err := prepare(e, l, false); err != nil {
 		return err
 	}
 	began := time.Now()
 	bar := v.bar(e)
-	m, err := store.Backup(e, l.store(), v.File, v.Force, bar.show)
+	m, err := store.Backup(e, storeConfig(l), v.File, v.Force, bar.show)
 	bar.end()
 	if err != nil {
 		return err
@@ -54,7 +55,7 @@ func (v dbBackup) Run(e *environment) error {
 	if v.JSON {
 		return e.json(map[string]any{"file": v.File, "bytes": info.Size(), "rows": m.Rows(), "manifest": m})
 	}
-	fmt.Fprintf(e.stdout, "%s: %d rows of %s, %d bytes, in %s; read again and found whole\n", v.File, m.Rows(), l.databaseName(), info.Size(), time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(e.stdout, "%s: %d rows of %s, %d bytes, in %s; read again and found whole\n", v.File, m.Rows(), l.DatabaseName(), info.Size(), time.Since(began).Round(time.Millisecond))
 	fmt.Fprintln(e.stdout, "its keys are sealed: keep the master key too, in another place")
 	return nil
 }
@@ -73,7 +74,7 @@ func (v dbRestore) Run(e *environment) error {
 		return err
 	}
 	folder := l.DataDir
-	if path, ok := l.databaseFile(); ok {
+	if path, ok := l.DatabaseURL().File(); ok {
 		folder = filepath.Dir(path)
 	}
 	for _, dir := range []string{l.DataDir, folder} {
@@ -81,21 +82,21 @@ func (v dbRestore) Run(e *environment) error {
 			return &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be made: %w", err), "Choose another with --data DIR."}
 		}
 	}
-	master, err := l.master(false)
+	master, err := masterKey(l, false)
 	if err != nil {
 		return &exitError{exitUnreachable, err, "A backup holds no master key: put the key file of its server in place first. Nothing was changed."}
 	}
 	now := time.Now()
 	epoch := oauth.NewEpoch(v.KeepSessions, now)
-	if mark := store.MarkedEpoch(l.markPath()); mark != "" {
+	if mark := store.MarkedEpoch(l.CheckpointPath()); mark != "" {
 		epoch.Past = append(epoch.Past, mark)
 	}
 	bar := v.bar(e)
 	done, err := store.Restore{
-		Backup: v.File, To: store.Config{URL: l.databaseURL()}, Replace: v.Replace, Folder: folder, Epoch: epoch, Progress: bar.show,
+		Backup: v.File, To: store.Config{URL: string(l.DatabaseURL())}, Replace: v.Replace, Folder: folder, Epoch: epoch, Progress: bar.show,
 		Kept: filepath.Join(folder, "durward.db.replaced-"+now.UTC().Format("20060102T150405.000Z")),
 		Check: func(ctx context.Context, db *store.DB) error {
-			if err := db.Issuer(ctx, l.issuer()); err != nil {
+			if err := db.Issuer(ctx, l.IssuerURL()); err != nil {
 				return &exitError{exitRefused, err, "Restore it with the configuration of its server. Nothing was changed."}
 			}
 			if err := oauth.Opens(ctx, db, master); err != nil {
@@ -109,10 +110,10 @@ func (v dbRestore) Run(e *environment) error {
 		return err
 	}
 	if v.JSON {
-		return e.json(map[string]any{"database": l.databaseName(), "manifest": done.Manifest, "epoch": done.Ended.Epoch, "kept": done.Kept, "rows": done.Rows(),
+		return e.json(map[string]any{"database": l.DatabaseName(), "manifest": done.Manifest, "epoch": done.Ended.Epoch, "kept": done.Kept, "rows": done.Rows(),
 			"sessions_ended": done.Sessions, "api_keys_ended": done.APIKeys, "signing_keys_ended": done.SigningKeys})
 	}
-	fmt.Fprintf(e.stdout, "%s is as it was on %s: %d rows\n", l.databaseName(), done.At.Format(time.RFC3339), done.Rows())
+	fmt.Fprintf(e.stdout, "%s is as it was on %s: %d rows\n", l.DatabaseName(), done.At.Format(time.RFC3339), done.Rows())
 	if done.Kept != "" {
 		fmt.Fprintf(e.stdout, "what was there before is kept in %s\n", done.Kept)
 	}
@@ -133,7 +134,7 @@ func (v dbCopy) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if why := databaseURL(v.To).wrong(); why != "" {
+	if why := config.DatabaseURL(v.To).Fault(); why != "" {
 		return &exitError{exitUsage, errors.New("--to " + why), "durward db copy --help shows what there is."}
 	}
 	if u, err := url.Parse(v.To); err == nil && u.User != nil {
@@ -141,12 +142,12 @@ func (v dbCopy) Run(e *environment) error {
 			return &exitError{exitUsage, errors.New("that address holds a password, and everybody on the machine can read the arguments"), "Leave it out and set PGPASSWORD or PGPASSFILE. The password may be seen by others now: change it."}
 		}
 	}
-	if _, err := l.prepare(e, false); err != nil {
+	if _, err := prepare(e, l, false); err != nil {
 		return err
 	}
 	began := time.Now()
 	bar := v.bar(e)
-	done, err := store.Copy(e, l.store(), store.Config{URL: v.To}, bar.show)
+	done, err := store.Copy(e, storeConfig(l), store.Config{URL: v.To}, bar.show)
 	bar.end()
 	if err != nil {
 		return err
@@ -156,9 +157,9 @@ func (v dbCopy) Run(e *environment) error {
 		rows += n
 	}
 	if v.JSON {
-		return e.json(map[string]any{"from": l.databaseName(), "to": databaseURL(v.To).shown(), "rows": rows, "tables": done.Rows, "epoch": done.Epoch, "seq": done.Seq})
+		return e.json(map[string]any{"from": l.DatabaseName(), "to": config.DatabaseURL(v.To), "rows": rows, "tables": done.Rows, "epoch": done.Epoch, "seq": done.Seq})
 	}
-	fmt.Fprintf(e.stdout, "%d rows of %s are in %s, in %s; every column was read again and compared\n", rows, l.databaseName(), databaseURL(v.To).shown(), time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(e.stdout, "%d rows of %s are in %s, in %s; every column was read again and compared\n", rows, l.DatabaseName(), config.DatabaseURL(v.To), time.Since(began).Round(time.Millisecond))
 	fmt.Fprintln(e.stdout, "nobody signs in again: set database.url to it and start the server")
 	return nil
 }
@@ -205,27 +206,27 @@ func (v dbMigrate) Run(e *environment) error {
 	}
 	// A file that is not there was named wrongly. A database of a server is there, and
 	// may be empty: the right to make tables may be this verb's alone.
-	_, file := l.databaseFile()
-	isNew, err := l.prepare(e, !file)
+	_, file := l.DatabaseURL().File()
+	isNew, err := prepare(e, l, !file)
 	if err != nil {
 		return err
 	}
-	from, to, err := store.Migrate(e, l.store())
+	from, to, err := store.Migrate(e, storeConfig(l))
 	if err != nil {
 		return err
 	}
 	if isNew { // its key is made with it
-		if _, err := l.master(true); err != nil {
+		if _, err := masterKey(l, true); err != nil {
 			return &exitError{exitUnreachable, err, ""}
 		}
 	}
 	if v.JSON {
-		return e.json(map[string]any{"database": l.databaseName(), "from": from, "to": to})
+		return e.json(map[string]any{"database": l.DatabaseName(), "from": from, "to": to})
 	}
 	if from == to {
-		fmt.Fprintf(e.stdout, "%s: the schema is of version %d already\n", l.databaseName(), to)
+		fmt.Fprintf(e.stdout, "%s: the schema is of version %d already\n", l.DatabaseName(), to)
 	} else {
-		fmt.Fprintf(e.stdout, "%s: the schema was of version %d and is of version %d now\n", l.databaseName(), from, to)
+		fmt.Fprintf(e.stdout, "%s: the schema was of version %d and is of version %d now\n", l.DatabaseName(), from, to)
 	}
 	return nil
 }
@@ -240,12 +241,12 @@ func (v dbCheck) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := l.prepare(e, false); err != nil {
+	if _, err := prepare(e, l, false); err != nil {
 		return err
 	}
 	var problems []string
 	hint := "Stop the server, keep the file, and restore the last backup."
-	c := l.store()
+	c := storeConfig(l)
 	c.KeepSchema = true // it looks
 	db, err := store.Open(e, c)
 	if open := new(store.OpenError); errors.Is(err, store.ErrWentBack) && errors.As(err, &open) {
@@ -264,7 +265,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 			found = append(found, err.Error())
 		}
 		problems = append(problems, found...)
-		if master, err := l.master(false); err != nil {
+		if master, err := masterKey(l, false); err != nil {
 			problems = append(problems, err.Error())
 		} else if found, err := oauth.CheckKeys(e, db, master); err != nil {
 			return err
@@ -273,7 +274,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	}
 	if v.JSON {
-		if err := e.json(map[string]any{"path": l.databaseName(), "problems": append([]string{}, problems...)}); err != nil {
+		if err := e.json(map[string]any{"path": l.DatabaseName(), "problems": append([]string{}, problems...)}); err != nil {
 			return err
 		}
 	} else {
@@ -282,10 +283,10 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	}
 	if len(problems) > 0 {
-		return refused(hint, "%s: %d things are wrong", l.databaseName(), len(problems))
+		return refused(hint, "%s: %d things are wrong", l.DatabaseName(), len(problems))
 	}
 	if !v.JSON {
-		fmt.Fprintf(e.stdout, "%s: integrity, references, schema and keys are good\n", l.databaseName())
+		fmt.Fprintf(e.stdout, "%s: integrity, references, schema and keys are good\n", l.DatabaseName())
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -20,19 +21,14 @@ const (
 
 // makeDemo changes a configuration to that of the demo, which keeps what was set
 // by hand.
-func (l *loaded) makeDemo() error {
+func makeDemo(l *config.Loaded) error {
 	if l.Database.URL != "" {
 		return &exitError{exitUsage, errors.New("the demo adds people whose passwords everybody knows: it takes no database.url"), "Say --data DIR, or nothing for a temporary folder."}
 	}
 	for key, value := range map[string]string{"registration": "open", "tokens.refresh_grace": "2s"} {
-		s := l.at(key)
-		if s.From != "default" {
-			continue
-		}
-		if err := s.setText(value); err != nil {
+		if err := l.SetDefault(key, value, "--demo"); err != nil {
 			return err
 		}
-		s.From = "--demo"
 	}
 	return nil
 }
@@ -48,7 +44,7 @@ func (v serveVerb) demo(e *environment, s *system) error {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			if others, err := s.DB.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
-				e.say("warning: %s has people of its own; the demo adds %s to them, whose password everybody knows", s.config.DataDir, p.Email)
+				e.say("warning: %s has people of its own; the demo adds %s to them, whose password everybody knows", s.settings.DataDir, p.Email)
 			}
 			_, err = s.People.Add(e, p, store.EventUserAdded, operator)
 		case err == nil && p.Admin: // of an earlier demo: its password is known to nobody here
@@ -58,7 +54,7 @@ func (v serveVerb) demo(e *environment, s *system) error {
 			return err
 		}
 	}
-	l := s.config
+	l := s.settings
 	dir, err := filepath.Abs(l.DataDir) // the other terminal may be elsewhere
 	if err != nil {
 		return err

@@ -209,7 +209,7 @@ func TestFetchPassword(t *testing.T) {
 	if _, stderr, status = command(t, "wrong\n", "fetch", "-H", "host:files.example.com", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitRefused || !strings.Contains(stderr, `it wants Basic (realm "files")`) {
 		t.Errorf("%d %s", status, stderr)
 	}
-	if _, stderr, status = command(t, strings.Repeat("x", maxSecret+1), "fetch", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitUsage || !strings.Contains(stderr, "no password") {
+	if _, stderr, status = command(t, strings.Repeat("x", 65<<10), "fetch", "-u", "ada", "--password-stdin", s.URL, "--sessions", t.TempDir()); status != exitUsage || !strings.Contains(stderr, "longer than 65536 octets") {
 		t.Errorf("%d %s", status, stderr)
 	}
 }

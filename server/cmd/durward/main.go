@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -49,14 +50,29 @@ type place struct {
 	Data   string `help:"Data folder." placeholder:"DIR"`
 }
 
-func (p place) load(e *environment) (*loaded, error) {
-	l, err := load(given{Config: p.Config, Data: p.Data}, e.variables)
-	if err == nil {
-		for _, w := range l.warnings {
-			e.say("warning: %s", w)
-		}
+func (p place) load(e *environment) (*config.Loaded, error) {
+	l, err := loadConfig(config.Flags{Config: p.Config, Data: p.Data}, e.variables)
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	for _, x := range l.Exposed {
+		e.say("warning: %s", exposedText(x))
+	}
+	return l, nil
+}
+
+// loadConfig reads the configuration. All mistakes are one error of status 2.
+func loadConfig(flags config.Flags, variables []string) (*config.Loaded, error) {
+	l, err := config.Load(flags, variables)
+	if err != nil {
+		return nil, &exitError{exitUsage, err, "durward config docs describes every key."}
+	}
+	return l, nil
+}
+
+// exposedText is the warning of a secret that other users can read.
+func exposedText(x config.ExposedSecret) string {
+	return fmt.Sprintf("other users can read %s, which contains %s; run: chmod 600 %s", x.Path, x.Key, quote(x.Path))
 }
 
 // output says how a verb prints.

@@ -12,13 +12,13 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"reflect"
 	"strings"
 
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -44,7 +44,7 @@ const (
 )
 
 func (v serveVerb) Run(e *environment) (err error) {
-	from := given{Config: v.Config, Listen: v.Listen, Data: v.Data}
+	from := config.Flags{Config: v.Config, Listen: v.Listen, Data: v.Data}
 	if v.Demo && v.Data == "" {
 		dir, err := os.MkdirTemp("", "durward-demo-")
 		if err != nil {
@@ -53,18 +53,18 @@ func (v serveVerb) Run(e *environment) (err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		from.Data = dir
 	}
-	l, err := load(from, e.variables)
+	l, err := loadConfig(from, e.variables)
 	if err != nil {
 		return err
 	}
 	if v.Demo {
-		if err := l.makeDemo(); err != nil {
+		if err := makeDemo(l); err != nil {
 			return err
 		}
 	}
 	var level slog.LevelVar
-	log := l.logger(e.stderr, &level)
-	l.warn(log)
+	log := logger(l, e.stderr, &level)
+	warn(l, log)
 
 	ctx, stop := context.WithCancel(e)
 	defer stop()
@@ -96,8 +96,8 @@ func (v serveVerb) Run(e *environment) (err error) {
 		l.PublicURL = "http://" + reachable(listener.Addr())
 	}
 	var current atomic.Pointer[httpapi.Server]
-	configure := func(l *loaded) error {
-		proxies, err := l.proxies()
+	configure := func(l *config.Loaded) error {
+		proxies, err := l.ProxyNetworks()
 		if err != nil {
 			return err
 		}
@@ -168,11 +168,11 @@ func (v serveVerb) Run(e *environment) (err error) {
 }
 
 // accept begins a new epoch where the database went back.
-func (v serveVerb) accept(ctx context.Context, l *loaded, log *slog.Logger) error {
-	if _, err := l.prepare(ctx, true); err != nil {
+func (v serveVerb) accept(ctx context.Context, l *config.Loaded, log *slog.Logger) error {
+	if _, err := prepare(ctx, l, true); err != nil {
 		return err
 	}
-	c := l.store()
+	c := storeConfig(l)
 	c.Log = log
 	ended, wentBack, err := store.AcceptRollback(ctx, c, oauth.NewEpoch(v.KeepSessions, time.Now()))
 	if err != nil {
@@ -207,8 +207,8 @@ func reachable(a net.Addr) string {
 }
 
 // logger writes to w as the configuration says.
-func (l *loaded) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
-	l.setLevel(level)
+func logger(l *config.Loaded, w io.Writer, level *slog.LevelVar) *slog.Logger {
+	setLevel(l, level)
 	options := &slog.HandlerOptions{Level: level}
 	if l.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
@@ -220,9 +220,9 @@ func (l *loaded) logger(w io.Writer, level *slog.LevelVar) *slog.Logger {
 // open to others, a proxy that is not believed. This server
 // speaks plain http, so where clients come by https a proxy takes that off; one
 // that is not believed gets refusals for all of them.
-func (l *loaded) warn(log *slog.Logger) {
-	for _, w := range l.warnings {
-		log.Warn(w)
+func warn(l *config.Loaded, log *slog.Logger) {
+	for _, x := range l.Exposed {
+		log.Warn(exposedText(x))
 	}
 	if strings.HasPrefix(l.PublicURL, "https:") && len(l.TrustedProxies) == 0 && !l.InsecureAllowHTTP {
 		log.Warn("public_url is https and trusted_proxies is empty: what comes through a proxy will be refused as plain http")
@@ -230,13 +230,13 @@ func (l *loaded) warn(log *slog.Logger) {
 	if info, err := os.Stat(l.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
 		log.Warn(fmt.Sprintf("others can write to the data folder %s and exchange what is in it: chmod 700 %s", l.DataDir, quote(l.DataDir)))
 	}
-	path, file := l.databaseFile()
+	path, file := l.DatabaseURL().File()
 	if info, err := os.Stat(path); file && err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn(fmt.Sprintf("others can read the database %s: chmod 600 %s", path, quote(path)))
 	}
 }
 
-func (l *loaded) setLevel(level *slog.LevelVar) {
+func setLevel(l *config.Loaded, level *slog.LevelVar) {
 	var wanted slog.Level
 	if wanted.UnmarshalText([]byte(l.Log.Level)) == nil { // load checked it
 		level.Set(wanted)
@@ -246,10 +246,10 @@ func (l *loaded) setLevel(level *slog.LevelVar) {
 // reload reads the configuration anew and applies what can change while the
 // server runs. A bad one is reported, and the old one stays; of a good one it
 // reports what a restart is needed for.
-func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, level *slog.LevelVar, configure func(*loaded) error, log *slog.Logger) *loaded {
-	fresh, err := load(from, e.variables)
+func (v serveVerb) reload(e *environment, from config.Flags, old *config.Loaded, s *system, level *slog.LevelVar, configure func(*config.Loaded) error, log *slog.Logger) *config.Loaded {
+	fresh, err := loadConfig(from, e.variables)
 	if err == nil && v.Demo {
-		err = fresh.makeDemo()
+		err = makeDemo(fresh)
 	}
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -261,25 +261,25 @@ func (v serveVerb) reload(e *environment, from given, old *loaded, s *system, le
 		fresh.PublicURL = old.PublicURL // made of the listener
 	}
 	var changed, restart []string
-	for i, setting := range fresh.settings {
-		was := old.settings[i]
-		if reflect.DeepEqual(setting.value.Interface(), was.value.Interface()) {
+	for i, setting := range fresh.Settings {
+		was := old.Settings[i]
+		if setting.Equal(was) {
 			continue
 		}
-		if setting.reloads() {
+		if setting.Reloadable() {
 			changed = append(changed, setting.Key)
 			continue
 		}
 		restart = append(restart, setting.Key)
-		setting.value.Set(was.value)
+		setting.CopyFrom(was)
 	}
-	if err := errors.Join(s.Limiter.Set(fresh.limits()), configure(fresh)); err != nil {
+	if err := errors.Join(s.Limiter.Set(limitsConfig(fresh)), configure(fresh)); err != nil {
 		log.Error("the new configuration is bad, the old one stays", "mistake", err)
 		return old
 	}
-	fresh.setLevel(level)
+	setLevel(fresh, level)
 	log.Info("configuration read anew", "changed", changed)
-	fresh.warn(log)
+	warn(fresh, log)
 	if len(restart) > 0 {
 		log.Warn("these keys changed and need a restart", "keys", restart)
 	}

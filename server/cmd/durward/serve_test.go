@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -713,40 +712,5 @@ func TestPortTaken(t *testing.T) {
 	_, stderr, status := command(t, "", "serve", "--listen", l.Addr().String(), "--data", t.TempDir())
 	if status != exitUnreachable || !strings.Contains(stderr, "address already in use") || !strings.Contains(stderr, "hint: ") {
 		t.Errorf("status %d, want %d:\n%s", status, exitUnreachable, stderr)
-	}
-}
-
-// The reference of the configuration is that of the program.
-func TestReferenceIsCurrent(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	if err := writeReference(&b); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range settings(defaults()) {
-		section := b.String()[strings.Index(b.String(), "`"+s.Key+"`")+len(s.Key):]
-		if text := strings.SplitN(section, "\n", 4); len(text) < 4 || len(text[2]) < 10 {
-			t.Errorf("%s is not described", s.Key)
-		}
-	}
-	kept, err := os.ReadFile("../../../docs/config.md")
-	if err != nil || !bytes.Equal(kept, b.Bytes()) {
-		t.Errorf("docs/config.md is not what durward config docs prints: run go run ./cmd/durward config docs > docs/config.md (%v)", err)
-	}
-}
-
-// Every setting can be set by its variable.
-func TestVariables(t *testing.T) {
-	t.Parallel()
-	var names []string
-	for _, s := range settings(defaults()) {
-		names = append(names, s.variable())
-	}
-	for _, want := range []string{"DURWARD_LISTEN", "DURWARD_PUBLIC_URL", "DURWARD_ISSUER", "DURWARD_DATA_DIR", "DURWARD_TRUSTED_PROXIES", "DURWARD_DATABASE_URL",
-		"DURWARD_REGISTRATION", "DURWARD_TOKENS_ACCESS_TTL", "DURWARD_TOKENS_REFRESH_TTL", "DURWARD_TOKENS_REFRESH_ABSOLUTE", "DURWARD_TOKENS_REFRESH_GRACE",
-		"DURWARD_LIMITS_NETWORK_FAILURES", "DURWARD_PASSWORDS_ARGON2_MEMORY"} {
-		if !slices.Contains(names, want) {
-			t.Errorf("no setting reads %s", want)
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/durward-auth/durward/server/internal/config"
 	"golang.org/x/term"
 )
 
@@ -30,20 +31,20 @@ func (e *environment) askSecret(f *os.File, prompt string) (string, error) {
 
 // secretFromStdin reads a secret from standard input; one line end at its end is dropped.
 func (e *environment) secretFromStdin() (string, error) {
-	text, err := io.ReadAll(io.LimitReader(e.stdin, maxSecret+1))
+	text, err := config.ReadSecret(e.stdin)
 	if err != nil {
-		return "", err
+		return "", &exitError{exitUsage, fmt.Errorf("cannot read the password from standard input: %w", err), ""}
 	}
-	if len(text) > maxSecret {
-		return "", &exitError{exitUsage, fmt.Errorf("standard input has over %d octets, which is no password", maxSecret), ""}
-	}
-	return withoutLineEnd(string(text)), nil
+	return text, nil
 }
+
+// maxLine is the size limit of readLine, in octets.
+const maxLine = 4096
 
 // readLine reads one line and nothing of the next.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
-	for one := make([]byte, 1); len(line) < maxSecret; {
+	for one := make([]byte, 1); len(line) < maxLine; {
 		n, err := r.Read(one)
 		if n == 1 && one[0] == '\n' || errors.Is(err, io.EOF) {
 			return strings.TrimRight(string(line), "\r"), nil

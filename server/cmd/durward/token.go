@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -39,11 +39,11 @@ func (t tokenInput) read(e *environment) (string, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	text, err := config.ReadSecret(in)
 	if err != nil {
 		return "", &exitError{exitUnreachable, err, "Name a file that holds the token, or send it to standard input."}
 	}
-	token := strings.TrimSpace(string(text))
+	token := strings.TrimSpace(text)
 	for _, scheme := range []string{"authorization:", "bearer "} { // as copied from a request
 		if len(token) > len(scheme) && strings.EqualFold(token[:len(scheme)], scheme) {
 			token = strings.TrimSpace(token[len(scheme):])

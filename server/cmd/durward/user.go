@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -203,7 +204,7 @@ func (v userShow) Run(e *environment) (err error) {
 		fmt.Fprintf(w, "locked since\t%s\n", p.LockedAt.Format(time.RFC3339))
 	}
 	for _, row := range p.Sessions {
-		fmt.Fprintf(w, "signed in\t%s, last used %s, %s, %s\n", row.CreatedAt.Format(time.RFC3339), row.LastUsedAt.Format(time.RFC3339), firstOf(row.Device, "unknown device"), firstOf(row.Network, "unknown network"))
+		fmt.Fprintf(w, "signed in\t%s, last used %s, %s, %s\n", row.CreatedAt.Format(time.RFC3339), row.LastUsedAt.Format(time.RFC3339), cmp.Or(row.Device, "unknown device"), cmp.Or(row.Network, "unknown network"))
 	}
 	return w.Flush()
 }

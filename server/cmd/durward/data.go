@@ -11,6 +11,7 @@ import (
 
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/oauth"
@@ -21,7 +22,7 @@ import (
 // system is the node that a configuration makes.
 type system struct {
 	*node.Node
-	config *loaded
+	settings *config.Loaded
 }
 
 // use is what a verb opens the data for.
@@ -35,17 +36,17 @@ const (
 )
 
 // openSystem opens the data of a configuration. The caller closes it.
-func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*system, error) {
-	isNew, err := l.prepare(ctx, u >= creating)
+func openSystem(ctx context.Context, l *config.Loaded, u use, log *slog.Logger) (*system, error) {
+	isNew, err := prepare(ctx, l, u >= creating)
 	if err != nil {
 		return nil, err
 	}
 	if isNew {
-		if err := store.MayBeNew(l.store()); err != nil {
+		if err := store.MayBeNew(storeConfig(l)); err != nil {
 			return nil, err
 		}
 	}
-	master, err := l.master(isNew)
+	master, err := masterKey(l, isNew)
 	if err != nil {
 		hint := ""
 		if errors.Is(err, fs.ErrNotExist) {
@@ -53,14 +54,14 @@ func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*syste
 		}
 		return nil, &exitError{exitUnreachable, err, hint}
 	}
-	secret, err := l.sharedSecret()
+	secret, err := l.SharedSecret()
 	if err != nil {
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: l.databaseURL(), KeepSchema: !l.Database.Migrate || u != starting && !isNew, Mark: l.markPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: l.limits(),
+		Database: string(l.DatabaseURL()), KeepSchema: !l.Database.Migrate || u != starting && !isNew, Mark: l.CheckpointPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: limitsConfig(l),
 		Issuer: oauth.Config{
-			URL: l.issuer(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
+			URL: l.IssuerURL(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
 			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
 			RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, SessionIdle: l.Sessions.Idle, SessionAbsolute: l.Sessions.Absolute,
 		},
@@ -73,21 +74,26 @@ func openSystem(ctx context.Context, l *loaded, u use, log *slog.Logger) (*syste
 	return &system{n, l}, nil
 }
 
-func (l *loaded) limits() limits.Config {
+func limitsConfig(l *config.Loaded) limits.Config {
 	return limits.Config{
 		AccountFailures: l.Limits.AccountFailures, AccountWindow: l.Limits.AccountWindow, AccountBlock: l.Limits.AccountBlock,
 		NetworkFailures: l.Limits.NetworkFailures, NetworkFailuresHour: l.Limits.NetworkFailuresHour, NetworkUnlimited: l.Limits.NetworkFailures == 0,
 	}
 }
 
+// storeConfig is how the database is opened.
+func storeConfig(l *config.Loaded) store.Config {
+	return store.Config{URL: string(l.DatabaseURL()), KeepSchema: !l.Database.Migrate, Mark: l.CheckpointPath()}
+}
+
 // prepare sees that the database is there, or with create that it can be made.
-func (l *loaded) prepare(ctx context.Context, create bool) (isNew bool, err error) {
+func prepare(ctx context.Context, l *config.Loaded, create bool) (isNew bool, err error) {
 	folders := []string{l.DataDir}
-	path, file := l.databaseFile()
+	path, file := l.DatabaseURL().File()
 	if file {
 		folders = append(folders, filepath.Dir(path))
 		_, err = os.Stat(path)
-	} else if isNew, err = store.Empty(ctx, l.store()); isNew {
+	} else if isNew, err = store.Empty(ctx, storeConfig(l)); isNew {
 		err = fs.ErrNotExist
 	}
 	switch {
@@ -98,7 +104,7 @@ func (l *loaded) prepare(ctx context.Context, create bool) (isNew bool, err erro
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be used: %w", err), "Name a folder with --data DIR."}
 	case !create:
-		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", l.databaseName()),
+		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", l.DatabaseName()),
 			"Say which data folder with --data DIR; durward serve and durward user add make one."}
 	}
 	for _, dir := range folders {
@@ -111,11 +117,11 @@ func (l *loaded) prepare(ctx context.Context, create bool) (isNew bool, err erro
 
 // master opens the master key. It is made with a new database only: what an old
 // one holds opens with its own key alone.
-func (l *loaded) master(create bool) (*seal.Master, error) {
+func masterKey(l *config.Loaded, create bool) (*seal.Master, error) {
 	if l.MasterKey != "" {
 		return seal.Parse(l.MasterKey)
 	}
-	return seal.Open(l.masterKeyPath(), create)
+	return seal.Open(l.MasterKeyPath(), create)
 }
 
 // operator is where deeds of the command line come from.
@@ -139,10 +145,10 @@ func (p place) openStore(e *environment) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.prepare(e, false); err != nil {
+	if _, err := prepare(e, l, false); err != nil {
 		return nil, err
 	}
-	c := l.store()
+	c := storeConfig(l)
 	c.WentBack, c.KeepSchema = true, true
 	return store.Open(e, c)
 }

@@ -1,0 +1,52 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// docs/config.md is the output of WriteReference, and every key has a comment.
+func TestReference(t *testing.T) {
+	t.Parallel()
+	var want bytes.Buffer
+	if err := WriteReference(&want); err != nil {
+		t.Fatal(err)
+	}
+	comments, err := comments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settingsOf(Default()) {
+		if len(comments[s.Key]) < 10 {
+			t.Errorf("the field of %s has the comment %q; want a description", s.Key, comments[s.Key])
+		}
+	}
+	got, err := os.ReadFile("../../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Error("docs/config.md is outdated; run: go run ./server/cmd/durward config docs > docs/config.md")
+	}
+}
+
+// Each setting has an environment variable of this name.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, s := range settingsOf(Default()) {
+		got = append(got, s.variable())
+	}
+	for _, want := range strings.Fields(`
+		DURWARD_LISTEN DURWARD_PUBLIC_URL DURWARD_ISSUER DURWARD_DATA_DIR DURWARD_TRUSTED_PROXIES
+		DURWARD_DATABASE_URL DURWARD_REGISTRATION DURWARD_TOKENS_ACCESS_TTL DURWARD_TOKENS_REFRESH_TTL
+		DURWARD_TOKENS_REFRESH_ABSOLUTE DURWARD_TOKENS_REFRESH_GRACE DURWARD_LIMITS_NETWORK_FAILURES
+		DURWARD_PASSWORDS_ARGON2_MEMORY`) {
+		if !slices.Contains(got, want) {
+			t.Errorf("variables: got %q; want %s among them", got, want)
+		}
+	}
+}

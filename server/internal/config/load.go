@@ -1,0 +1,159 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Loaded is a configuration that passed all checks, with the source of each setting.
+type Loaded struct {
+	*Config
+	Settings []*Setting      // in the order of Config's fields; both share the values
+	Exposed  []ExposedSecret // secrets that other users of the machine can read
+}
+
+// ExposedSecret is a secret in a file that other users of the machine can read.
+type ExposedSecret struct{ Key, Path string }
+
+// Flags holds the settings of the command line. An empty string means that the flag was not given.
+type Flags struct{ Config, Listen, Data string }
+
+// Load reads the configuration: defaults, then the file, then env (NAME=VALUE), then flags. Its
+// error joins all mistakes, one a line, each with its file and line, variable or flag.
+func Load(flags Flags, env []string) (*Loaded, error) {
+	c := Default()
+	l := &Loaded{Config: c, Settings: settingsOf(c)}
+	variables := make(map[string]string)
+	for _, e := range env {
+		if name, value, ok := strings.Cut(e, "="); ok && strings.HasPrefix(name, "DURWARD_") {
+			variables[name] = value
+		}
+	}
+	file := flags.Config
+	if file == "" {
+		file = variables["DURWARD_CONFIG"]
+	}
+	var mistakes []error
+	if file != "" {
+		mistakes = l.readFile(file)
+	}
+	mistakes = append(mistakes, l.readEnvironment(variables)...)
+	for _, flag := range []struct{ key, name, value string }{
+		{"listen", "--listen", flags.Listen},
+		{"data_dir", "--data", flags.Data},
+	} {
+		if flag.value != "" {
+			s := l.Setting(flag.key)
+			s.value.SetString(flag.value)
+			s.Source = flag.name
+		}
+	}
+	mistakes = append(mistakes, l.check()...)
+	slices.SortStableFunc(mistakes, func(a, b error) int { return lineOf(a) - lineOf(b) })
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// lineOf returns the line number in "FILE:LINE: mistake", 0 if there is none.
+func lineOf(mistake error) int {
+	_, rest, _ := strings.Cut(mistake.Error(), ":")
+	number, _, _ := strings.Cut(rest, ":")
+	n, _ := strconv.Atoi(number)
+	return n
+}
+
+// Setting returns the setting of a key, nil if there is no such key.
+func (l *Loaded) Setting(key string) *Setting {
+	for _, s := range l.Settings {
+		if s.Key == key {
+			return s
+		}
+	}
+	return nil
+}
+
+// SetDefault sets key to the text value unless the operator has set it. source is the reason that
+// Source then names.
+func (l *Loaded) SetDefault(key, value, source string) error {
+	s := l.Setting(key)
+	if s.Source != "default" {
+		return nil
+	}
+	s.Source = source
+	return s.setText(value)
+}
+
+// unknown describes an unknown key or variable and suggests the known name nearest to it.
+func unknown(name string, known []string) string {
+	trimmed := strings.TrimPrefix(name, "DURWARD_")
+	if text, ok := planned[strings.ToLower(strings.ReplaceAll(trimmed, "_", "."))]; ok {
+		return text
+	}
+	best, least := "", 1+len(trimmed)/3
+	for _, k := range known {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return "is not a known key; did you mean " + best + "?"
+	}
+	return "is not a known key"
+}
+
+// distance returns the Levenshtein distance of a and b, in octets.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// maxSecret is the size limit of ReadSecret, in octets.
+const maxSecret = 64 << 10
+
+// ReadSecret reads a secret that is all of r, at most 64 KiB. It drops one line break at the end.
+func ReadSecret(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSecret+1))
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxSecret {
+		return "", fmt.Errorf("the secret is longer than %d octets", maxSecret)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
+}
+
+// readSecretFile reads a secret from a file of its own.
+func readSecretFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return ReadSecret(f)
+}
+
+// exposed reports whether info's mode lets other users read or write the file.
+func exposed(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }

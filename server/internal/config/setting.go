@@ -1,0 +1,203 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/seal"
+)
+
+// Setting is one key of a configuration, with its value and the source of the value.
+type Setting struct {
+	Key    string // such as "tokens.access_ttl"
+	Source string // "default", "FILE:LINE", an environment variable or a flag
+
+	value reflect.Value // the field of Config
+}
+
+// settingsOf returns the settings of c in the order of the struct. They share c's fields.
+func settingsOf(c *Config) []*Setting {
+	var all []*Setting
+	var walk func(prefix string, v reflect.Value)
+	walk = func(prefix string, v reflect.Value) {
+		for i := range v.NumField() {
+			key := prefix + v.Type().Field(i).Tag.Get("toml")
+			if v.Field(i).Kind() == reflect.Struct {
+				walk(key+".", v.Field(i))
+				continue
+			}
+			all = append(all, &Setting{Key: key, value: v.Field(i), Source: "default"})
+		}
+	}
+	walk("", reflect.ValueOf(c).Elem())
+	return all
+}
+
+// Reloadable reports whether a running server applies a new value at SIGHUP.
+func (s *Setting) Reloadable() bool { return reloadable(s.Key) }
+
+// Equal reports whether s and other have the same value.
+func (s *Setting) Equal(other *Setting) bool {
+	return reflect.DeepEqual(s.value.Interface(), other.value.Interface())
+}
+
+// CopyFrom sets s to the value of other, a setting of the same key.
+func (s *Setting) CopyFrom(other *Setting) { s.value.Set(other.value) }
+
+// String returns the value as text. Secrets are masked.
+func (s *Setting) String() string {
+	switch v := s.value.Interface().(type) {
+	case time.Duration:
+		return shortDuration(v)
+	case []string:
+		return strings.Join(v, ",")
+	case seal.Secret:
+		if v == "" {
+			return ""
+		}
+		return v.String()
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// JSON returns the value for encoding/json: numbers, booleans and lists keep their type,
+// everything else is the text of String.
+func (s *Setting) JSON() any {
+	switch v := s.value.Interface().(type) {
+	case int, bool:
+		return v
+	case []string:
+		return append([]string{}, v...)
+	}
+	return s.String()
+}
+
+// mayBeSecret reports whether the value may be a secret. Such a value can also be read from a
+// file that the variable NAME_FILE names.
+func (s *Setting) mayBeSecret() bool {
+	return s.value.Type() == reflect.TypeFor[seal.Secret]() || s.value.Type() == reflect.TypeFor[DatabaseURL]()
+}
+
+// isSecret reports whether the present value is a secret.
+func (s *Setting) isSecret() bool {
+	u, ok := s.value.Interface().(DatabaseURL)
+	return s.mayBeSecret() && (!ok || u.String() != string(u))
+}
+
+// variable returns the name of the environment variable.
+func (s *Setting) variable() string {
+	return "DURWARD_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+}
+
+// kind returns the name of the type in the reference.
+func (s *Setting) kind() string {
+	switch s.value.Interface().(type) {
+	case time.Duration:
+		return "Duration"
+	case int:
+		return "Integer"
+	case bool:
+		return "`true` or `false`"
+	case []string:
+		return "List"
+	case seal.Secret:
+		return "Secret"
+	case DatabaseURL:
+		return "Address"
+	}
+	return "Text"
+}
+
+// setText parses text, the value of an environment variable or a string of the file.
+func (s *Setting) setText(text string) error {
+	switch s.value.Interface().(type) {
+	case time.Duration:
+		d, err := time.ParseDuration(text)
+		if _, number := strconv.ParseFloat(text, 64); err != nil || number == nil {
+			return errors.New("is not a duration; write a number with its unit, such as 30s, 15m or 168h")
+		}
+		s.value.SetInt(int64(d))
+	case int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return errors.New("is not an integer")
+		}
+		s.value.SetInt(int64(n))
+	case bool:
+		if text != "true" && text != "false" {
+			return errors.New("is neither true nor false")
+		}
+		s.value.SetBool(text == "true")
+	case []string:
+		var list []string
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+		s.value.Set(reflect.ValueOf(list))
+	default:
+		s.value.SetString(text)
+	}
+	return nil
+}
+
+// setTOML sets a value of the TOML file.
+func (s *Setting) setTOML(value any) error {
+	switch s.value.Interface().(type) {
+	case time.Duration:
+		text, ok := value.(string)
+		if !ok {
+			return errors.New(`is not a duration; write a string with a number and its unit, such as "30s", "15m" or "168h"`)
+		}
+		return s.setText(text)
+	case int:
+		n, ok := value.(int64)
+		if !ok || n != int64(int(n)) {
+			return errors.New("is not an integer")
+		}
+		s.value.SetInt(n)
+	case bool:
+		b, ok := value.(bool)
+		if !ok {
+			return errors.New("is neither true nor false")
+		}
+		s.value.SetBool(b)
+	case []string:
+		values, ok := value.([]any)
+		list := make([]string, len(values))
+		for i := range values {
+			if list[i], ok = values[i].(string); !ok {
+				break
+			}
+		}
+		if !ok {
+			return errors.New(`is not a list of strings; write ["one", "two"]`)
+		}
+		s.value.Set(reflect.ValueOf(list))
+	default:
+		text, ok := value.(string)
+		if !ok {
+			return errors.New("is not a string; put it in quotes")
+		}
+		s.value.SetString(text)
+	}
+	return nil
+}
+
+// shortDuration formats d without trailing zero units: 15m, not 15m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
