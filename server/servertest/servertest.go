@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"github.com/durward-auth/durward"
@@ -26,7 +25,8 @@ import (
 // and with a database in the test's folder. Its passwords are hashed cheaply and
 // its networks are not limited, so that tests are fast; all else is as it is.
 type Server struct {
-	URL string // where it listens; also its issuer and the audience of its tokens
+	URL     string       // where it listens; also its issuer and the audience of its tokens
+	Handler http.Handler // answers the requests to URL
 
 	t    testing.TB
 	node *node.Node
@@ -43,38 +43,56 @@ func New(t testing.TB) *Server {
 // postgres://USER@HOST/DATABASE. It is empty, or of a server of the same test.
 func NewOn(t testing.TB, database string) *Server {
 	t.Helper()
+	var s *Server
+	ready := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-ready
+		s.Handler.ServeHTTP(w, r)
+	}))
+	s = start(t, database, srv.URL, srv.Close)
+	close(ready)
+	return s
+}
+
+// NewAt starts a server as New does, but without a listener: the test passes the requests to url
+// to its Handler. It opens no sockets, so it works in a synctest bubble.
+func NewAt(t testing.TB, url string) *Server {
+	t.Helper()
+	return start(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"), url, func() {})
+}
+
+// start starts a server; its end calls stopListening.
+func start(t testing.TB, database, url string, stopListening func()) *Server {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("servertest: %v", err)
 		}
 	}
-	var handler atomic.Pointer[httpapi.Server]
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(w, r) }))
 	dir := t.TempDir()
 	master, err := seal.Open(filepath.Join(dir, "master.key"), true)
 	must(err)
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Config{
-		Database: database, Master: master, Issuer: oauth.Config{URL: srv.URL},
+		Database: database, Master: master, Issuer: oauth.Config{URL: url},
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)
-	s, err := n.Server(httpapi.Config{PublicURL: srv.URL, Registration: true, Basic: true, DPoP: true})
+	s, err := n.Server(httpapi.Config{PublicURL: url, Registration: true, Basic: true, DPoP: true})
 	must(err)
-	handler.Store(s)
 	wait, err := n.Run(ctx)
 	must(err)
 	t.Cleanup(func() {
 		s.Drain()
-		srv.Close()
+		stopListening()
 		stop()
 		wait()
 		if err := n.Close(); err != nil {
 			t.Errorf("servertest: %v", err)
 		}
 	})
-	return &Server{URL: srv.URL, t: t, node: n}
+	return &Server{URL: url, Handler: s, t: t, node: n}
 }
 
 // operator is where the test's own deeds come from.
@@ -125,17 +143,17 @@ func (s *Server) SignIn(email, password string) (access, refresh string) {
 	if err != nil {
 		s.t.Fatalf("servertest: %v", err)
 	}
-	res, err := http.Post(s.URL+"/api/auth/login", "application/json", bytes.NewReader(body))
-	if err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
-	defer res.Body.Close()
+	r := httptest.NewRequest("POST", s.URL+"/api/auth/login", bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.RemoteAddr = "127.0.0.1:1024"
+	w := httptest.NewRecorder()
+	s.Handler.ServeHTTP(w, r)
 	var tokens struct {
 		Access  string `json:"access_token"`
 		Refresh string `json:"refresh_token"`
 	}
-	if err := json.NewDecoder(res.Body).Decode(&tokens); err != nil || tokens.Access == "" {
-		s.t.Fatalf("servertest: the sign-in of %s was answered %s (%v)", email, res.Status, err)
+	if err := json.Unmarshal(w.Body.Bytes(), &tokens); err != nil || tokens.Access == "" {
+		s.t.Fatalf("servertest: the sign-in of %s was answered %s (%v)", email, w.Result().Status, err)
 	}
 	return tokens.Access, tokens.Refresh
 }
