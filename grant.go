@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // maxAnswer bounds the octets that are read of an authorization server's answer.
@@ -387,10 +389,10 @@ type oauthError struct {
 func (e *oauthError) Error() string {
 	text := fmt.Sprintf("durward: the authorization server refuses (%d %s)", e.Status, http.StatusText(e.Status))
 	if e.Name != "" {
-		text += ": " + printable(e.Name)
+		text += ": " + printable.Line(e.Name, maxShown)
 	}
 	if e.Description != "" {
-		text += ": " + printable(e.Description)
+		text += ": " + printable.Line(e.Description, maxShown)
 	}
 	return text
 }
@@ -476,7 +478,7 @@ func Refused(resp *http.Response) error {
 	if resp.StatusCode < http.StatusBadRequest {
 		return nil
 	}
-	e := &ResponseError{Status: resp.StatusCode, RetryAfter: waitAsked(resp), Denial: printable(resp.Header.Get("Durward-Denial"))}
+	e := &ResponseError{Status: resp.StatusCode, RetryAfter: waitAsked(resp), Denial: printable.Line(resp.Header.Get("Durward-Denial"), maxShown)}
 	e.Challenges, _ = ParseChallenges(resp.Header[challengeField(resp.StatusCode)])
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		var p struct{ Code, Detail, Hint string }
@@ -484,23 +486,11 @@ func Refused(resp *http.Response) error {
 			if _, ours := table[Code(p.Code)]; ours {
 				e.Code = Code(p.Code)
 			}
-			e.Detail, e.Hint = printable(p.Detail), printable(p.Hint)
+			e.Detail, e.Hint = printable.Line(p.Detail, maxShown), printable.Line(p.Hint, maxShown)
 		}
 	}
 	return e
 }
 
-// printable is text that somebody else chose, fit for a terminal: cut, without control
-// characters.
-func printable(s string) string {
-	const most = 500
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if isControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-}
+// maxShown is the largest number of bytes of a server's text that an error shows.
+const maxShown = 500

@@ -425,7 +425,7 @@ func TestOAuthErrors(t *testing.T) {
 	}{
 		"by 200":   {200, `{"error":"bad_refresh_token","error_description":"It is old."}`, "(200 OK): bad_refresh_token: It is old."},
 		"a page":   {503, `<html>`, "(503 Service Unavailable)"},
-		"terminal": {400, `{"error":"\u001b[2J"}`, "(400 Bad Request):  [2J"},
+		"terminal": {400, `{"error":"\u001b[2J"}`, "(400 Bad Request): ?[2J"},
 		"long":     {400, `{"error":"` + strings.Repeat("y", 100_000) + `"}`, "yyy…"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -10,13 +10,15 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/durward-auth/durward/internal/loopback"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // Transport is the other half of a [Guard]: an [http.RoundTripper] that answers a
@@ -633,10 +635,10 @@ func schemesOf(challenges []Challenge) string {
 		var said []string
 		for _, name := range []string{"realm", "algorithm", "error", "scope"} {
 			if value, ok := c.Param(name); ok {
-				said = append(said, fmt.Sprintf("%s %q", name, printable(value)))
+				said = append(said, fmt.Sprintf("%s %q", name, printable.Line(value, maxShown)))
 			}
 		}
-		text := printable(c.Scheme)
+		text := printable.Line(c.Scheme, maxShown)
 		if len(said) > 0 {
 			text += " (" + strings.Join(said, ", ") + ")"
 		}
@@ -765,10 +767,7 @@ func (o origin) confidential() bool {
 	if o.scheme == "https" {
 		return true
 	}
-	if addr, err := netip.ParseAddr(o.host); err == nil {
-		return addr.Unmap().IsLoopback()
-	}
-	return o.host == "localhost" || strings.HasSuffix(o.host, ".localhost") // RFC 6761 s6.3
+	return loopback.Host(o.host)
 }
 
 // pathOf is the path by which protection spaces are told apart.

@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/durward-auth/durward/internal/loopback"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // Bounds on what is read of an answer.
@@ -56,7 +57,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		mistake("the URL of the server cannot be read")
 	case u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		mistake("URL %q: give the server's origin, such as https://auth.example.com", u.Redacted())
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Host(u.Hostname()):
 		mistake("URL %q: http is taken on loopback only, since credentials are sent; use https", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		mistake("URL %q: an origin only, without user, path, query and fragment", u.Redacted())
@@ -73,11 +74,6 @@ func NewClient(c ClientConfig) (*Client, error) {
 	}
 	client.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // Error is a refusal by the server.
@@ -187,24 +183,9 @@ func refused(res *http.Response) error {
 		}
 	}
 	for _, text := range []*string{&e.Problem.Code, &e.Problem.Detail, &e.Problem.Hint} {
-		*text = printable(*text)
+		*text = printable.Line(*text, 200)
 	}
 	return e
-}
-
-// printable makes what a server says fit for a log: cut, and without characters that
-// could act on a terminal.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, text)
-	if runes := []rune(text); len(runes) > 200 {
-		return string(runes[:200]) + "…"
-	}
-	return text
 }
 
 func readBounded(r io.Reader, most int64) ([]byte, error) {

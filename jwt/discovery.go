@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/durward-auth/durward/internal/loopback"
 )
 
 // maxMetadata is the largest document about an issuer that is read, in octets.
@@ -107,7 +109,7 @@ func (m *metadata) fit(issuer string) error {
 	if err != nil {
 		return err
 	}
-	if of, err := url.Parse(issuer); err != nil || isLoopback(keys.Hostname()) && !isLoopback(of.Hostname()) {
+	if of, err := url.Parse(issuer); err != nil || loopback.Host(keys.Hostname()) && !loopback.Host(of.Hostname()) {
 		return errors.New("its jwks_uri is on this machine, the issuer is not")
 	}
 	return nil

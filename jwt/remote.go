@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/loopback"
 )
 
 const (
@@ -131,7 +131,7 @@ func fetchable(name, text string) (*url.URL, error) {
 	}
 	if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
 		mistake("%s %q: give an absolute https URL", name, u.Redacted())
-	} else if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+	} else if u.Scheme == "http" && !loopback.Host(u.Hostname()) {
 		// Whoever can change the answer can sign tokens, or call any token good.
 		mistake("%s %q: http is taken on loopback only, use https", name, u.Redacted())
 	}
@@ -161,11 +161,6 @@ func stayingClient(c *http.Client) (staying http.Client) {
 		return nil
 	}
 	return staying
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func port(u *url.URL) string {

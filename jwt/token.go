@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 const (
@@ -310,12 +312,7 @@ func syntax(err error) error {
 	return errors.New(cut(err.Error()))
 }
 
-// shown renders a value out of a token for the log: quoted, at most 64 octets.
+// shown returns a value of a token for a log or an error: quoted, printable, at most 64 bytes.
 func shown(s string) string { return strconv.Quote(cut(s)) }
 
-func cut(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
-}
+func cut(s string) string { return printable.Line(s, 64) }

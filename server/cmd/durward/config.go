@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
 )
 
@@ -54,7 +55,7 @@ func (v configShow) Run(e *environment) error {
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	for _, s := range l.Settings {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, visible(cmp.Or(s.String(), "-")), s.Source)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, printable.Text(cmp.Or(s.String(), "-")), s.Source)
 	}
 	return w.Flush()
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -279,7 +280,7 @@ func (v dbCheck) Run(e *environment) (err error) {
 		}
 	} else {
 		for _, p := range problems {
-			fmt.Fprintln(e.stdout, visible(p))
+			fmt.Fprintln(e.stdout, printable.Text(p))
 		}
 	}
 	if len(problems) > 0 {

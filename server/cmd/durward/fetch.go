@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 type fetchVerb struct {
@@ -127,7 +128,7 @@ func (v fetchVerb) password(e *environment) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return e.askSecret(f, fmt.Sprintf("Password of %s: ", visible(v.User)))
+	return e.askSecret(f, fmt.Sprintf("Password of %s: ", printable.Text(v.User)))
 }
 
 // request is what the flags say.
@@ -183,7 +184,7 @@ func (v fetchVerb) print(e *environment, resp *http.Response) error {
 		fmt.Fprintf(to, "%s %s\n", resp.Proto, resp.Status)
 		for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
 			for _, value := range resp.Header[name] {
-				fmt.Fprintf(to, "%s: %s\n", name, visible(value))
+				fmt.Fprintf(to, "%s: %s\n", name, printable.Text(value))
 			}
 		}
 		fmt.Fprintln(to)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 type loginVerb struct {
@@ -56,7 +57,7 @@ func (v loginVerb) Run(e *environment) error {
 	if err := s.write(); err != nil {
 		return &exitError{exitUnreachable, fmt.Errorf("the sign-in cannot be kept: %w", err), "Name another folder with --sessions DIR."}
 	}
-	fmt.Fprintf(e.stdout, "signed in at %s as %s\n", server, visible(email))
+	fmt.Fprintf(e.stdout, "signed in at %s as %s\n", server, printable.Text(email))
 	return nil
 }
 
@@ -80,7 +81,7 @@ func (v loginVerb) ask(e *environment, server string) (email, password string, e
 			return "", "", err
 		}
 	}
-	password, err = e.askSecret(f, fmt.Sprintf("Password of %s: ", visible(email)))
+	password, err = e.askSecret(f, fmt.Sprintf("Password of %s: ", printable.Text(email)))
 	return email, password, err
 }
 

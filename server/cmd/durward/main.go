@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -90,7 +91,7 @@ type environment struct {
 
 // say prints a line for the person at the terminal, beside the output.
 func (e *environment) say(format string, args ...any) {
-	fmt.Fprintf(e.stderr, "durward: %s\n", visible(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(e.stderr, "durward: %s\n", printable.Text(fmt.Sprintf(format, args...)))
 }
 
 // heard is standard output. It keeps the first error: a verb whose output was

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -85,7 +86,7 @@ func (v tokenInspect) Run(e *environment) error {
 			if err != nil {
 				return refused("", "the %s is no JSON: %w", part.name, err)
 			}
-			fmt.Fprintf(e.stdout, "%s %s\n", part.name, visible(string(pretty)))
+			fmt.Fprintf(e.stdout, "%s %s\n", part.name, printable.Text(string(pretty)))
 		}
 		for _, t := range []struct {
 			name string
@@ -96,7 +97,7 @@ func (v tokenInspect) Run(e *environment) error {
 			}
 		}
 		for _, p := range in.Problems {
-			fmt.Fprintf(e.stdout, "wrong: %s\n", visible(p))
+			fmt.Fprintf(e.stdout, "wrong: %s\n", printable.Text(p))
 		}
 		fmt.Fprintln(e.stdout, "The signature was not verified: anybody could have written this.")
 	}
@@ -104,16 +105,6 @@ func (v tokenInspect) Run(e *environment) error {
 		return refused("", "%d things are wrong with this token", len(in.Problems))
 	}
 	return nil
-}
-
-// visible keeps what somebody else wrote from steering the terminal.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }
 
 type tokenVerify struct {
@@ -143,7 +134,7 @@ func (v tokenVerify) Run(e *environment) (err error) {
 		return e.json(map[string]any{"sub": p.Subject, "iss": p.Issuer, "client_id": p.ClientID, "sid": p.SessionID, "jti": p.TokenID,
 			"scope": strings.Join(p.Scopes, " "), "acr": p.ACR, "amr": append([]string{}, p.AMR...), "exp": p.Expires.Unix()})
 	}
-	fmt.Fprintf(e.stdout, "good: %s, scope %s, until %s\n", visible(p.Subject), visible(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
+	fmt.Fprintf(e.stdout, "good: %s, scope %s, until %s\n", printable.Text(p.Subject), printable.Text(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -27,7 +28,7 @@ func (v whyVerb) Run(e *environment) (err error) {
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
 	d, err := db.DenialByID(e, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return refused("Causes are kept for seven days, a few each second for each network; the server's log has the others' count. Is --data the folder of the server that refused?", "no refusal %q is known here", visible(v.ID))
+		return refused("Causes are kept for seven days, a few each second for each network; the server's log has the others' count. Is --data the folder of the server that refused?", "no refusal %q is known here", printable.Text(v.ID))
 	} else if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (v whyVerb) Run(e *environment) (err error) {
 		{"cause", d.Cause}, {"scheme", d.Scheme}, {"subject", d.Subject}, {"network", d.Network}, {"request id", d.RequestID}, {"meaning", explained},
 	} {
 		if row[1] != "" {
-			fmt.Fprintf(w, "%s\t%s\n", row[0], visible(row[1]))
+			fmt.Fprintf(w, "%s\t%s\n", row[0], printable.Text(row[1]))
 		}
 	}
 	return w.Flush()

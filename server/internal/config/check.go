@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/internal/valkey"
 	"github.com/durward-auth/durward/server/internal/seal"
 )
@@ -130,13 +130,8 @@ func (l *Loaded) urlFault(text string, origin bool) string {
 		return "want an address without user, query and fragment"
 	case origin && u.Path != "" && u.Path != "/":
 		return "want an origin, without a path"
-	case u.Scheme == "http" && !loopback(u.Hostname()) && !l.InsecureAllowHTTP:
+	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !l.InsecureAllowHTTP:
 		return "want https, because plain http exposes passwords and tokens to the network; insecure_allow_http allows it"
 	}
 	return ""
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

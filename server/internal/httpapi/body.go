@@ -7,12 +7,12 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // maxBody is the largest body that is read.
@@ -102,20 +102,10 @@ func notOurs(err error) error {
 	return f
 }
 
-// memberName makes the last name of a JSON pointer fit to be shown: cut, and
-// without characters that could act on a terminal.
+// memberName returns the last name of a JSON pointer, safe to show in a refusal and on a page.
 func memberName(pointer string) string {
-	name := jsontext.Pointer(pointer).LastToken()
-	name = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == '<' || r == '>' {
-			return -1
-		}
-		return r
-	}, name)
-	if runes := []rune(name); len(runes) > 40 {
-		name = string(runes[:40]) + "…"
-	}
-	return name
+	name := printable.Line(jsontext.Pointer(pointer).LastToken(), 40)
+	return strings.NewReplacer("<", "?", ">", "?").Replace(name)
 }
 
 // answer writes v as JSON. What is answered to a person is nobody else's

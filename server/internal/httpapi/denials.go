@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -51,8 +52,8 @@ func (d *Denials) add(r *http.Request, f *durward.Refusal) {
 		cause = strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ")
 	}
 	row := store.Denial{
-		ID: f.ID, Code: string(f.Code), Status: f.Status, At: d.now(), Method: shown(r.Method, 20), Path: shown(account.WithoutKeys(r.URL.Path), 200),
-		Scheme: f.Scheme, Cause: shown(cause, 500), RequestID: requestID(r.Context()),
+		ID: f.ID, Code: string(f.Code), Status: f.Status, At: d.now(), Method: printable.Line(r.Method, 20), Path: printable.Line(account.WithoutKeys(r.URL.Path), 200),
+		Scheme: f.Scheme, Cause: printable.Line(cause, 500), RequestID: requestID(r.Context()),
 		Network: account.From{Addr: durward.ClientAddr(r.Context())}.Network(),
 	}
 	if p := durward.From(r.Context()); p != nil {
@@ -122,18 +123,4 @@ func (d *Denials) flush(ctx context.Context) {
 	if err := d.db.AddDenials(ctx, rows); err != nil {
 		d.log.Error("refusals could not be written down", "refusals", len(rows), "error", err)
 	}
-}
-
-// shown makes text that a client had a hand in fit for log and terminal: cut,
-// valid, without control characters.
-func shown(s string, most int) string {
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }

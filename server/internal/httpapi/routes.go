@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // route is one URL and what its methods do.
@@ -172,7 +173,7 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 				panic(p)
 			}
 			s.c.Log.Error("a handler panicked", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
-			s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", strings.ToValidUTF8(r.Pattern, ""), errors.New("see the log"))})
+			s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", printable.Line(r.Pattern, 200), errors.New("see the log"))})
 		}()
 		next.ServeHTTP(w, r)
 	})

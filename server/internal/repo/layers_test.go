@@ -34,18 +34,21 @@ var sameLayer = map[string][]string{
 	"server/internal/oauth":        {"server/internal/account"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
 	"server/internal/revocation":   {"server/internal/store"},
+	"server/internal/securitylog":  {"server/internal/store"},
 	"server/internal/store/backup": {"server/internal/store"},
 }
 
 // libraryImports lists every package of the library and of the adapter modules with the packages of
 // this repository that it may import.
 var libraryImports = map[string][]string{
-	"internal/digest":  {},
-	"durward":          {"internal/digest"},
-	"client":           {"durward", "internal/digest"},
-	"jwt":              {"durward"},
-	"internal/revoked": {"durward"},
-	"api":              {"durward", "client", "jwt", "internal/revoked"},
+	"internal/digest":    {},
+	"internal/loopback":  {},
+	"internal/printable": {},
+	"durward":            {"internal/digest", "internal/loopback", "internal/printable"},
+	"client":             {"durward", "internal/digest", "internal/loopback", "internal/printable"},
+	"jwt":                {"durward", "internal/loopback", "internal/printable"},
+	"internal/revoked":   {"durward"},
+	"api":                {"durward", "client", "jwt", "internal/loopback", "internal/printable", "internal/revoked"},
 
 	"internal/pwhash":  {},
 	"internal/valkey":  {},
