@@ -140,28 +140,30 @@ func (p *People) SetPassword(ctx context.Context, u store.User, password string,
 	return p.setPassword(ctx, u, "password", password, "", time.Time{}, store.EventPasswordSet, from)
 }
 
-// ChangePassword sets a person's own new password, after the current one. The
-// session keep stays, all others end. A wrong current password counts as a
-// failed sign-in; the one that blocks the account ends the session too. Somebody
-// else's block ends nothing: the request is refused until it is over.
-func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from From) error {
+// ChangePassword replaces a user's password after it verified the current one as Reauthenticate
+// does. It ends all sessions but keep, and returns a Proof of the user with the new password.
+func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from From) (Proof, error) {
 	u, err := p.DB.UserByID(ctx, userID)
 	if err != nil {
-		return err
+		return Proof{}, err
 	}
-	// A new password that cannot be taken is said before the current one is
-	// judged: it says nothing about the current one and costs no hash.
+	// The rules for new passwords come first: a refusal by them discloses nothing about the current
+	// password and costs no hash.
 	if err := p.Passwords.check("new", newPassword, u.EmailKey); err != nil {
-		return err
+		return Proof{}, err
 	}
-	if err := p.prove(ctx, &u, current, keep, from); err != nil {
-		return err
+	proof, err := p.reauthenticate(ctx, u, current, keep, from)
+	if err != nil {
+		return Proof{}, err
 	}
-	err = p.setPassword(ctx, u, "new", newPassword, keep, u.PasswordChangedAt, store.EventPasswordChanged, from)
+	err = p.setPassword(ctx, proof.User, "new", newPassword, keep, u.PasswordChangedAt, store.EventPasswordChanged, from)
 	if errors.Is(err, store.ErrChanged) {
-		return fmt.Errorf("account: the password was changed while the current one was judged: %w: %w", err, durward.InvalidCredentials)
+		return Proof{}, fmt.Errorf("account: the password was changed while the current one was verified: %w: %w", err, durward.InvalidCredentials)
+	} else if err != nil {
+		return Proof{}, err
 	}
-	return err
+	proof.User, err = p.DB.UserByID(ctx, userID)
+	return proof, err
 }
 
 // setPassword sets a password. was is when the one that was judged had been set,

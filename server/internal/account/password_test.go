@@ -147,20 +147,20 @@ func TestChangePassword(t *testing.T) {
 		ctx := t.Context()
 		keep, end := h.session(h.ada), h.session(h.ada)
 		before := h.Hasher.Runs()
-		refused(t, "short", h.ChangePassword(ctx, h.ada.ID, h.wrong(), "short", keep, here), durward.InvalidRequest)
-		refused(t, "the address", h.ChangePassword(ctx, h.ada.ID, h.wrong(), "I am ada@example.com", keep, here), durward.InvalidRequest)
+		refused(t, "short", h.change(ctx, h.ada.ID, h.wrong(), "short", keep, here), durward.InvalidRequest)
+		refused(t, "the address", h.change(ctx, h.ada.ID, h.wrong(), "I am ada@example.com", keep, here), durward.InvalidRequest)
 		if runs := h.Hasher.Runs() - before; runs != 0 {
 			t.Errorf("%d hashes for a password that cannot be set", runs)
 		}
-		refused(t, "wrong", h.ChangePassword(ctx, h.ada.ID, h.wrong(), other, keep, here), durward.InvalidCredentials)
-		refused(t, "a line", h.ChangePassword(ctx, h.ada.ID, adaPassword, "a quite different\nsentence", keep, here), durward.InvalidRequest)
+		refused(t, "wrong", h.change(ctx, h.ada.ID, h.wrong(), other, keep, here), durward.InvalidCredentials)
+		refused(t, "a line", h.change(ctx, h.ada.ID, adaPassword, "a quite different\nsentence", keep, here), durward.InvalidRequest)
 		if !h.alive(h.ada, end) {
 			t.Error("a change that failed ended a session")
 		}
 		must(t, h.try(adaEmail, adaPassword, here))
 
 		h.clock.advance(time.Minute)
-		must(t, h.ChangePassword(ctx, h.ada.ID, adaPassword, other, keep, here))
+		must(t, h.change(ctx, h.ada.ID, adaPassword, other, keep, here))
 		if !h.alive(h.ada, keep) || h.alive(h.ada, end) {
 			t.Error("the own session stays, all others end")
 		}
@@ -175,7 +175,7 @@ func TestChangePassword(t *testing.T) {
 		if told, err := h.Notifications(ctx, h.ada.ID, "", 10); err != nil || len(told) != 1 || told[0].Kind != "password_changed" {
 			t.Errorf("told: %+v %v", told, err)
 		}
-		if err := h.ChangePassword(ctx, "nobody", adaPassword, other, keep, here); !errors.Is(err, store.ErrNotFound) {
+		if err := h.change(ctx, "nobody", adaPassword, other, keep, here); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("nobody: %v", err)
 		}
 	})
@@ -196,12 +196,12 @@ func TestChangePasswordGuessed(t *testing.T) {
 				refused(t, "a sign-in between", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
 				continue
 			}
-			refused(t, fmt.Sprint("failure ", n), h.ChangePassword(t.Context(), h.ada.ID, h.wrong(), other, id, here), durward.InvalidCredentials)
+			refused(t, fmt.Sprint("failure ", n), h.change(t.Context(), h.ada.ID, h.wrong(), other, id, here), durward.InvalidCredentials)
 		}
 		if h.alive(h.ada, id) || !h.alive(h.ada, another) {
 			t.Error("five failures end the session that guesses, and no other")
 		}
-		refused(t, "the sixth", h.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, another, here), durward.TooManyAttempts)
+		refused(t, "the sixth", h.change(t.Context(), h.ada.ID, adaPassword, other, another, here), durward.TooManyAttempts)
 		if !h.alive(h.ada, another) {
 			t.Error("a session that guessed nothing ended with the block")
 		}
@@ -234,7 +234,7 @@ func TestChangeAfterReset(t *testing.T) {
 		}
 		late, err := New(c)
 		must(t, err)
-		err = late.ChangePassword(t.Context(), h.ada.ID, adaPassword, "the thief's own sentence", id, here)
+		_, err = late.ChangePassword(t.Context(), h.ada.ID, adaPassword, "the thief's own sentence", id, here)
 		if refused(t, "a change after the reset", err, durward.InvalidCredentials); !errors.Is(err, store.ErrChanged) {
 			t.Errorf("got %v, want ErrChanged", err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
@@ -12,11 +11,10 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Authenticate judges an address and a password. It returns the person, or an
-// error that wraps InvalidCredentials whichever was wrong, AccountDisabled after
-// the right password of a locked account, or TooManyAttempts. For an address
-// that nobody has, the same work is done.
-func (p *People) Authenticate(ctx context.Context, email, password string, from From) (store.User, error) {
+// Authenticate verifies an e-mail address and a password. Its error wraps InvalidCredentials if
+// either is wrong, AccountDisabled if the password is correct but the user is locked, or
+// TooManyAttempts. An unknown address costs the same work as a known one.
+func (p *People) Authenticate(ctx context.Context, email, password string, from From) (Proof, error) {
 	_, key, err := canonicalEmail(email)
 	if err != nil {
 		// Nobody has such an address; it is counted and hashed like one that
@@ -34,16 +32,13 @@ func (p *People) Authenticate(ctx context.Context, email, password string, from 
 		case err == nil:
 			known = true
 		case !errors.Is(err, store.ErrNotFound):
-			return store.User{}, err
+			return Proof{}, err
 		}
 	}
 	if err := p.judge(ctx, &u, known, key, password, from); err != nil {
-		return store.User{}, err
+		return Proof{}, err
 	}
-	if err := locked(u); err != nil {
-		return store.User{}, err
-	}
-	return u, nil
+	return p.passwordProof(u)
 }
 
 // Standing is what the right of a person to sign in by password rests on: it
@@ -61,15 +56,6 @@ func (p *People) Standing(ctx context.Context, email string, from From) (string,
 		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
 	}
 	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
-}
-
-// locked refuses a person whose account is locked. It is asked after the right
-// password only.
-func locked(u store.User) error {
-	if u.LockedAt.IsZero() {
-		return nil
-	}
-	return fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
 }
 
 // judge checks one password within the limits. u is the zero User where known is

@@ -8,35 +8,32 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Prove judges the password of somebody who is signed in already and is to show
-// anew who they are. It refuses as Authenticate does and counts with it; the
-// failure that blocks the account ends the session too.
-func (p *People) Prove(ctx context.Context, userID, sessionID, password string, from From) (store.User, error) {
+// Reauthenticate verifies the password of a user who is already signed in. It refuses as
+// Authenticate does and shares its failure counters. The failure that blocks the account also ends
+// the session.
+func (p *People) Reauthenticate(ctx context.Context, userID, sessionID, password string, from From) (Proof, error) {
 	u, err := p.DB.UserByID(ctx, userID)
 	if err != nil {
-		return store.User{}, err
+		return Proof{}, err
 	}
-	if err := p.prove(ctx, &u, password, sessionID, from); err != nil {
-		return store.User{}, err
-	}
-	return u, nil
+	return p.reauthenticate(ctx, u, password, sessionID, from)
 }
 
-// prove judges the password of u within a session. Somebody else's block ends
-// nothing: the request is refused until it is over.
-func (p *People) prove(ctx context.Context, u *store.User, password, sessionID string, from From) error {
-	err := p.judge(ctx, u, true, u.EmailKey, password, from)
+// reauthenticate verifies the password of u within a session. A block that began earlier ends no
+// session: the request is refused until the block is over.
+func (p *People) reauthenticate(ctx context.Context, u store.User, password, sessionID string, from From) (Proof, error) {
+	err := p.judge(ctx, &u, true, u.EmailKey, password, from)
 	if errors.Is(err, durward.InvalidCredentials) && p.Limits.Blocked(ctx, u.EmailKey, from.Addr) && sessionID != "" {
 		event := from.event(store.EventSessionEnded, "too many wrong passwords", p.Now())
 		event.UserID, event.SessionID = u.ID, sessionID
 		revoked, endErr := p.DB.EndSession(ctx, sessionID, u.ID, "wrong passwords", p.revokedUntil(p.Now()), event, "")
 		p.push(revoked)
 		if endErr != nil {
-			return endErr
+			return Proof{}, endErr
 		}
 	}
 	if err != nil {
-		return err
+		return Proof{}, err
 	}
-	return locked(*u)
+	return p.passwordProof(u)
 }

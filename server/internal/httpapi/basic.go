@@ -14,11 +14,11 @@ import (
 func (s *Server) basic() durward.Scheme {
 	at := func(ctx context.Context) account.From { return account.From{Addr: durward.ClientAddr(ctx)} }
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
-		u, err := s.c.People.Authenticate(ctx, email, password, at(ctx))
+		proof, err := s.c.People.Authenticate(ctx, email, password, at(ctx))
 		if err != nil {
 			return nil, err
 		}
-		return s.c.Issuer.Direct(u, []string{"pwd"}), nil
+		return s.c.Issuer.Direct(proof), nil
 	}
 	standing := func(ctx context.Context, email string) (string, error) {
 		return s.c.People.Standing(ctx, email, at(ctx))

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -48,16 +49,16 @@ const maxSentCookies = 4
 
 // loginWithCookie answers a sign-in with a session cookie, and nothing that a script
 // could steal. A session that the browser has already ends.
-func (s *Server) loginWithCookie(w http.ResponseWriter, r *http.Request, u store.User) error {
+func (s *Server) loginWithCookie(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
 	replaced := ""
 	if sent := sentCookies(r); len(sent) > 0 {
 		replaced = sent[0]
 	}
-	value, err := s.c.Issuer.SignInCookie(r.Context(), u, []string{"pwd"}, replaced, from(r))
+	value, err := s.c.Issuer.SignInCookie(r.Context(), proof, replaced, from(r))
 	if err != nil {
 		return err
 	}
-	return s.answerCookie(w, r, u, value)
+	return s.answerCookie(w, r, proof.User, value)
 }
 
 func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string) error {
@@ -143,18 +144,18 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 		return &durward.Refusal{Code: durward.Forbidden, Detail: "These credentials cannot step up: no sign-in stands behind them.",
 			Hint: "Sign in at POST /api/auth/login.", Err: errors.New("step-up by credentials without a session")}
 	}
-	u, err := s.c.People.Prove(r.Context(), p.Subject, p.SessionID, in.Password, from(r))
+	proof, err := s.c.People.Reauthenticate(r.Context(), p.Subject, p.SessionID, in.Password, from(r))
 	if err != nil {
 		return goneOwner(err)
 	}
 	if value, ok := judgedCookie(r); ok {
-		fresh, err := s.c.Issuer.StepUpCookie(r.Context(), u, p, value, []string{"pwd"}, from(r))
+		fresh, err := s.c.Issuer.StepUpCookie(r.Context(), proof, p, value, from(r))
 		if err != nil {
 			return err
 		}
-		return s.answerCookie(w, r, u, fresh)
+		return s.answerCookie(w, r, proof.User, fresh)
 	}
-	t, err := s.c.Issuer.StepUp(r.Context(), u, p, []string{"pwd"}, from(r))
+	t, err := s.c.Issuer.StepUp(r.Context(), proof, p, from(r))
 	if err != nil {
 		return err
 	}
@@ -164,11 +165,8 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 // renewCookie gives another cookie to somebody who has just changed their password:
 // whoever holds a copy of the old one is out within half a minute. The password is
 // changed by then, so that it cannot be done is no refusal.
-func (s *Server) renewCookie(w http.ResponseWriter, r *http.Request, p *durward.Principal, value string) {
-	u, err := s.c.People.ByID(r.Context(), p.Subject)
-	if err == nil {
-		value, err = s.c.Issuer.StepUpCookie(r.Context(), u, p, value, []string{"pwd"}, from(r))
-	}
+func (s *Server) renewCookie(w http.ResponseWriter, r *http.Request, proof account.Proof, p *durward.Principal, value string) {
+	value, err := s.c.Issuer.StepUpCookie(r.Context(), proof, p, value, from(r))
 	if err != nil {
 		s.c.Log.Error("a password was changed, the cookie could not be", "session", p.SessionID, "error", err)
 		return

@@ -295,7 +295,7 @@ func TestCookieEndsModel(t *testing.T) {
 	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
 	alive, dead := 0, 0
 	for range 60 {
-		value, err := w.issuer.SignInCookie(ctx, w.ada, []string{"pwd"}, "", account.From{})
+		value, err := w.issuer.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", account.From{})
 		if err != nil {
 			t.Fatal(err)
 		}

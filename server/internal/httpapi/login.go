@@ -67,14 +67,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 			return err
 		}
 	}
-	u, err := s.c.People.Authenticate(r.Context(), in.Email, in.Password, from(r))
+	proof, err := s.c.People.Authenticate(r.Context(), in.Email, in.Password, from(r))
 	if err != nil {
 		return err
 	}
 	if in.UseCookies {
-		return s.loginWithCookie(w, r, u)
+		return s.loginWithCookie(w, r, proof)
 	}
-	t, err := s.c.Issuer.SignIn(r.Context(), u, []string{"pwd"}, key, from(r))
+	t, err := s.c.Issuer.SignIn(r.Context(), proof, key, from(r))
 	if err != nil {
 		return err
 	}

@@ -73,11 +73,12 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := durward.From(r.Context())
-	if err := s.c.People.ChangePassword(r.Context(), p.Subject, in.Current, in.New, p.SessionID, from(r)); err != nil {
+	proof, err := s.c.People.ChangePassword(r.Context(), p.Subject, in.Current, in.New, p.SessionID, from(r))
+	if err != nil {
 		return goneOwner(err)
 	}
 	if value, ok := judgedCookie(r); ok {
-		s.renewCookie(w, r, p, value)
+		s.renewCookie(w, r, proof, p, value)
 	}
 	return noContent(w)
 }

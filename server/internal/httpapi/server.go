@@ -106,7 +106,7 @@ func New(c Config) (*Server, error) {
 		proofs = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
 		guard.Schemes = append(guard.Schemes, proofs)
 	}
-	guard.Strongest = c.Issuer.Strongest
+	guard.Strongest = c.People.StrongestACR
 	if c.Basic {
 		guard.Schemes = append(guard.Schemes, s.basic())
 	}

@@ -234,7 +234,7 @@ func TestChangedWhileJudged(t *testing.T) {
 	w := newWorld(t, settings{})
 	ctx := context.Background()
 	here := w.signIn()
-	u, err := w.people.Authenticate(ctx, adaEmail, adaPassword, account.From{})
+	proof, err := w.people.Authenticate(ctx, adaEmail, adaPassword, account.From{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,16 +243,16 @@ func TestChangedWhileJudged(t *testing.T) {
 	if r := w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": next}); r.StatusCode != 204 {
 		t.Fatalf("change: %s %s", r.Status, r.body)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, u, []string{"pwd"}, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.issuer.SignIn(ctx, proof, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
 		t.Errorf("a sign-in by the old password after the change: %+v %v, want InvalidCredentials", tokens, err)
 	}
-	if u, err = w.people.Authenticate(ctx, adaEmail, next, account.From{}); err != nil {
+	if proof, err = w.people.Authenticate(ctx, adaEmail, next, account.From{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.people.Lock(ctx, u.ID, account.From{Actor: "operator"}); err != nil {
+	if err := w.people.Lock(ctx, proof.User.ID, account.From{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, u, []string{"pwd"}, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.issuer.SignIn(ctx, proof, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
 		t.Errorf("a sign-in after the lock: %+v %v, want InvalidCredentials", tokens, err)
 	}
 }

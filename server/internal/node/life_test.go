@@ -87,11 +87,11 @@ type world struct {
 	proved  []judged
 }
 
-// judged is a person whose password was right a while ago.
+// judged is a proof of a while ago.
 type judged struct {
 	who     *modelPerson
 	changes int
-	user    store.User
+	proof   account.Proof
 }
 
 func (w *world) must(err error) {
@@ -446,15 +446,15 @@ func (w *world) addPerson(n int) {
 }
 
 // proves has a person type their password.
-func (w *world) proves(who *modelPerson, p *peer) store.User {
+func (w *world) proves(who *modelPerson, p *peer) account.Proof {
 	w.Helper()
-	u, err := p.People.Authenticate(ctx, who.email, who.password, home)
+	proof, err := p.People.Authenticate(ctx, who.email, who.password, home)
 	if who.locked {
 		w.wants("sign-in of somebody locked", err, durward.AccountDisabled)
 		w.Skip("locked")
 	}
 	w.must(err)
-	return u
+	return proof
 }
 
 // wants wants an error of one of these codes; an empty one is none.
@@ -475,9 +475,9 @@ func codeOf(err error) durward.Code {
 
 func (w *world) signIn() {
 	who, p := draw(w, "who", w.people), w.anyPeer()
-	u := w.proves(who, p)
-	w.proved = append(w.proved, judged{who, who.changes, u})
-	w.signedIn(who, u, w.anyPeer())
+	proof := w.proves(who, p)
+	w.proved = append(w.proved, judged{who, who.changes, proof})
+	w.signedIn(who, proof, w.anyPeer())
 }
 
 func held(key string) *durward.HeldKey {
@@ -489,18 +489,18 @@ func held(key string) *durward.HeldKey {
 
 var proofKeys = []string{"", "", "thumbprint-one", "thumbprint-two"}
 
-func (w *world) signedIn(who *modelPerson, u store.User, p *peer) {
+func (w *world) signedIn(who *modelPerson, proof account.Proof, p *peer) {
 	w.Helper()
 	key := draw(w, "key", proofKeys)
-	t, err := p.Issuer.SignIn(ctx, u, []string{"pwd"}, held(key), home)
+	t, err := p.Issuer.SignIn(ctx, proof, held(key), home)
 	w.must(err)
-	w.addSession(who, t, key, p)
+	w.addSession(who, proof, t, key, p)
 }
 
-func (w *world) addSession(who *modelPerson, t oauth.Tokens, key string, p *peer) {
+func (w *world) addSession(who *modelPerson, proof account.Proof, t oauth.Tokens, key string, p *peer) {
 	w.Helper()
 	now := w.now()
-	s := &modelSession{id: t.Session, who: who, made: now, ends: now.Add(refreshAbsolute), auth: now}
+	s := &modelSession{id: t.Session, who: who, made: now, ends: now.Add(refreshAbsolute), auth: proof.At}
 	s.grant = &modelGrant{session: s, key: key, tokens: []string{t.Refresh}, came: []time.Time{now}, grace: make(map[int]deadline), idle: now.Add(refreshLife), from: home}
 	for _, other := range w.sessions() {
 		if other.id == s.id {
@@ -534,18 +534,18 @@ func (w *world) addAccess(s *modelSession, t oauth.Tokens, bound bool, auth time
 // signInLate uses a right password that was judged a while ago.
 func (w *world) signInLate() {
 	j, p := draw(w, "judged", w.proved), w.anyPeer()
-	t, err := p.Issuer.SignIn(ctx, j.user, []string{"pwd"}, nil, home)
+	t, err := p.Issuer.SignIn(ctx, j.proof, nil, home)
 	if j.who.locked || j.changes != j.who.changes {
 		w.wants("sign-in of somebody changed since", err, durward.InvalidCredentials)
 		return
 	}
 	w.must(err)
-	w.addSession(j.who, t, "", p)
+	w.addSession(j.who, j.proof, t, "", p)
 }
 
 func (w *world) signInCookie() {
 	who, p := draw(w, "who", w.people), w.anyPeer()
-	u := w.proves(who, p)
+	proof := w.proves(who, p)
 	cookies, of := w.cookies()
 	var old *modelCookie
 	value := ""
@@ -554,7 +554,7 @@ func (w *world) signInCookie() {
 		value = old.value
 	}
 	p = w.anyPeer()
-	value, err := p.Issuer.SignInCookie(ctx, u, []string{"pwd"}, value, home)
+	value, err := p.Issuer.SignInCookie(ctx, proof, value, home)
 	w.must(err)
 	if old != nil {
 		w.end(of[old], p)
@@ -562,8 +562,8 @@ func (w *world) signInCookie() {
 	now := w.now()
 	principal, err := p.Issuer.Cookie(ctx, value, false)
 	w.must(err)
-	s := &modelSession{id: principal.SessionID, who: who, made: now, ends: now.Add(cookieAbsolute), auth: now}
-	s.cookies = []*modelCookie{{value: value, used: now, auth: now}}
+	s := &modelSession{id: principal.SessionID, who: who, made: now, ends: now.Add(cookieAbsolute), auth: proof.At}
+	s.cookies = []*modelCookie{{value: value, used: now, auth: proof.At}}
 	who.sessions = append(who.sessions, s)
 }
 
@@ -756,8 +756,8 @@ func (w *world) race() {
 		w.Skip("locked")
 	}
 	p, other, ender := w.anyPeer(), w.anyPeer(), w.anyPeer()
-	u := w.proves(who, p)
-	w.signedIn(who, u, p)
+	proof := w.proves(who, p)
+	w.signedIn(who, proof, p)
 	g := who.sessions[len(who.sessions)-1].grant
 	deed := rapid.SampledFrom([]string{"sign out", "everywhere", "lock", "password", "theft"}).Draw(w.T, "deed")
 	if deed == "theft" {
@@ -771,17 +771,17 @@ func (w *world) race() {
 	var errCookie error
 	var all sync.WaitGroup
 	all.Go(func() { next, errNext = p.Issuer.Refresh(ctx, g.tokens[n], held(g.key), home) })
-	all.Go(func() { late, errLate = other.Issuer.SignIn(ctx, u, []string{"pwd"}, nil, home) })
+	all.Go(func() { late, errLate = other.Issuer.SignIn(ctx, proof, nil, home) })
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, g.session.access[len(g.session.access)-1].token)
 	w.must(err)
 	var stepped oauth.Tokens
 	var errStep error
 	if w.now().Truncate(time.Second).Equal(g.session.auth.Truncate(time.Second)) { // so that the refresh beside it says the same
-		all.Go(func() { stepped, errStep = other.Issuer.StepUp(ctx, u, principal, []string{"pwd"}, home) })
+		all.Go(func() { stepped, errStep = other.Issuer.StepUp(ctx, proof, principal, home) })
 	} else {
 		errStep = durward.TokenRevoked
 	}
-	all.Go(func() { cookie, errCookie = p.Issuer.SignInCookie(ctx, u, []string{"pwd"}, "", home) })
+	all.Go(func() { cookie, errCookie = p.Issuer.SignInCookie(ctx, proof, "", home) })
 	all.Go(func() {
 		switch deed {
 		case "sign out":
@@ -791,7 +791,7 @@ func (w *world) race() {
 		case "lock":
 			errDeed = ender.People.Lock(ctx, who.id, home)
 		case "password":
-			errDeed = ender.People.SetPassword(ctx, u, password(who.changes+1), home)
+			errDeed = ender.People.SetPassword(ctx, proof.User, password(who.changes+1), home)
 		case "theft":
 			_, err := ender.Issuer.Refresh(ctx, g.tokens[0], held(g.key), elsewhere)
 			if codeOf(err) != durward.SessionRevoked {
@@ -812,18 +812,18 @@ func (w *world) race() {
 	w.wants("sign-in beside an end", errLate, "", bad)
 	w.wants("step-up beside an end", errStep, "", bad, durward.TokenRevoked)
 	if errStep == nil {
-		g.session.auth = w.now()
+		g.session.auth = proof.At
 		w.addAccess(g.session, stepped, g.key != "", g.session.auth, other)
 	}
 	w.wants("sign-in for a cookie beside an end", errCookie, "", bad)
 	if errLate == nil {
-		w.addSession(who, late, "", other)
+		w.addSession(who, proof, late, "", other)
 	}
 	if errCookie == nil {
 		id, err := w.sessionOf(p, cookie)
 		w.must(err)
-		s := &modelSession{id: id, who: who, made: w.now(), ends: w.now().Add(cookieAbsolute), auth: w.now()}
-		s.cookies = []*modelCookie{{value: cookie, used: w.now(), auth: w.now()}}
+		s := &modelSession{id: id, who: who, made: w.now(), ends: w.now().Add(cookieAbsolute), auth: proof.At}
+		s.cookies = []*modelCookie{{value: cookie, used: w.now(), auth: proof.At}}
 		who.sessions = append(who.sessions, s)
 	}
 	switch deed {
@@ -1007,8 +1007,8 @@ func (w *world) stepUpCookie() {
 	if err != nil {
 		return
 	}
-	u := w.proves(s.who, p)
-	value, err := p.Issuer.StepUpCookie(ctx, u, principal, c.value, []string{"pwd"}, home)
+	proof := w.proves(s.who, p)
+	value, err := p.Issuer.StepUpCookie(ctx, proof, principal, c.value, home)
 	w.must(err)
 	if value == c.value {
 		w.Fatal("the cookie of before")
@@ -1034,8 +1034,8 @@ func (w *world) stepUp() {
 	s, g := a.session, a.session.grant
 	principal, err := p.Issuer.Verifier().Verify(ctx, a.token)
 	w.must(err)
-	u := w.proves(s.who, p)
-	t, err := p.Issuer.StepUp(ctx, u, principal, []string{"pwd"}, home)
+	proof := w.proves(s.who, p)
+	t, err := p.Issuer.StepUp(ctx, proof, principal, home)
 	if s.dead != nil || s.purged || !w.now().Before(earlier(g.idle, s.ends)) {
 		w.wants("step-up of what has ended", err, durward.TokenRevoked)
 		return
@@ -1116,11 +1116,12 @@ func (w *world) changePassword() {
 	next := password(who.changes + 1)
 	var keep *modelSession
 	if rapid.Bool().Draw(w.T, "by the operator") {
-		u := w.proves(who, p)
-		w.must(p.People.SetPassword(ctx, u, next, home))
+		proof := w.proves(who, p)
+		w.must(p.People.SetPassword(ctx, proof.User, next, home))
 	} else {
 		keep = draw(w, "keep", who.sessions)
-		w.must(p.People.ChangePassword(ctx, who.id, who.password, next, keep.id, home))
+		_, err := p.People.ChangePassword(ctx, who.id, who.password, next, keep.id, home)
+		w.must(err)
 	}
 	who.changes++
 	who.password = next

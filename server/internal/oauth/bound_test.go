@@ -29,7 +29,7 @@ func TestBoundGrant(t *testing.T) {
 		w := newWorld(t, on, nil)
 		u := w.person()
 		mine := func() *durward.HeldKey { key, _ := held("mine"); return key }
-		first, err := w.SignIn(t.Context(), u, nil, mine(), home)
+		first, err := w.SignIn(t.Context(), w.proof(u), mine(), home)
 		w.must(err)
 		if g, _ := w.grant(first.Refresh); g.JKT != "mine" || !first.Bound {
 			t.Errorf("bound: %t, to %q", first.Bound, g.JKT)
@@ -100,7 +100,7 @@ func TestSignInWithASpentProof(t *testing.T) {
 			durward.InvalidProof: key.Spend,
 			"no code":            func() error { return errors.New("too many proofs") },
 		} {
-			got, err := w.SignIn(t.Context(), u, nil, &durward.HeldKey{Thumbprint: "mine", Spend: spend}, home)
+			got, err := w.SignIn(t.Context(), w.proof(u), &durward.HeldKey{Thumbprint: "mine", Spend: spend}, home)
 			if codeOf(err) != want || got != (Tokens{}) {
 				t.Errorf("%v, %+v, want %s", err, got, want)
 			}

@@ -53,12 +53,12 @@ func (i *Issuer) cookieHash(value string) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// SignInCookie begins a session for u as SignIn does, whose one key is the cookie
-// it returns. replaced is the cookie that the browser sent along: its session ends,
-// whoever's it is. Empty is none.
-func (i *Issuer) SignInCookie(ctx context.Context, u store.User, amr []string, replaced string, from account.From) (value string, err error) {
+// SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
+// cookie's value. replaced is the cookie that the browser sent, or empty: its session ends, whichever
+// user it belongs to.
+func (i *Issuer) SignInCookie(ctx context.Context, proof account.Proof, replaced string, from account.From) (value string, err error) {
 	now := i.c.Now()
-	s := i.newSession(u, amr, now.Add(i.c.SessionAbsolute), now, from)
+	s := newSession(proof, now.Add(i.c.SessionAbsolute), now, from)
 	value, c, err := i.makeCookie(s, now)
 	if err != nil {
 		return "", err
@@ -68,7 +68,7 @@ func (i *Issuer) SignInCookie(ctx context.Context, u store.User, amr []string, r
 		// What is no cookie of ours replaces nothing, and is never adopted.
 		old.Hash, _ = i.cookieHash(replaced)
 	}
-	revoked, err := i.c.DB.CreateCookieSession(ctx, s, c, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt, old)
+	revoked, err := i.c.DB.CreateCookieSession(ctx, s, c, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, proof.User.PasswordChangedAt, old)
 	i.push(revoked)
 	if err != nil {
 		return "", changedSince(err)
@@ -185,17 +185,15 @@ func (i *Issuer) accessAlone(s store.Session, clientID, scope string, ends time.
 	return Tokens{Access: access, AccessLife: life, Scope: scope, Session: s.ID, Subject: s.UserID}, nil
 }
 
-// StepUp renews the sign-in behind the access token of p, whose person u has just
-// proved anew who they are by the methods amr: its session's auth_time, acr and amr
-// are those of now on, and a refresh does not renew them. The grant goes on: the
-// answer has its current refresh token, which is spent by nothing here, and none
-// where the session has a cookie instead. What was bound to a key stays bound to it. It refuses with TokenRevoked where the
-// session has ended, and with InvalidCredentials where the person was locked, or
-// the password changed, since u was read.
-func (i *Issuer) StepUp(ctx context.Context, u store.User, p *durward.Principal, amr []string, from account.From) (Tokens, error) {
-	now := i.c.Now()
-	proof := i.proof(u, p, amr, now)
-	s, g, err := i.c.DB.ProveWithGrant(ctx, proof, p.ClientID, i.steppedUp(proof, from))
+// StepUp renews the sign-in of the session of p, an access token of the user in proof: the session
+// and its further tokens carry auth_time, acr and amr of proof. A refresh does not renew them. The
+// result has the grant's current refresh token, which stays unused, or none if the session has a
+// cookie. Tokens stay bound to their key. StepUp refuses with TokenRevoked if the session has ended,
+// and with InvalidCredentials if the user was locked, or the password changed, since the proof.
+func (i *Issuer) StepUp(ctx context.Context, proof account.Proof, p *durward.Principal, from account.From) (Tokens, error) {
+	now, u := i.c.Now(), proof.User
+	row := storedProof(proof, p)
+	s, g, err := i.c.DB.ProveWithGrant(ctx, row, p.ClientID, i.steppedUp(row, from))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return Tokens{}, fmt.Errorf("oauth: session %s has ended: %w", p.SessionID, durward.TokenRevoked)
@@ -208,17 +206,16 @@ func (i *Issuer) StepUp(ctx context.Context, u store.User, p *durward.Principal,
 	return i.tokens(g, s, g.Generation, now)
 }
 
-// StepUpCookie renews the sign-in behind a cookie as StepUp does, and returns the
-// cookie that has the rights of it. The old one has its old rights for half a
-// minute more.
-func (i *Issuer) StepUpCookie(ctx context.Context, u store.User, p *durward.Principal, value string, amr []string, from account.From) (string, error) {
+// StepUpCookie renews the sign-in of a cookie's session as StepUp does, and returns the value of a
+// new cookie. The old cookie keeps its old rights for cookieGrace.
+func (i *Issuer) StepUpCookie(ctx context.Context, proof account.Proof, p *durward.Principal, value string, from account.From) (string, error) {
 	_, s, _, err := i.liveCookie(ctx, value)
 	if err != nil {
 		return "", err
 	}
 	now := i.c.Now()
-	proof := i.proof(u, p, amr, now)
-	s.AuthTime, s.ACR, s.AMR, s.Scope = proof.At, proof.ACR, proof.AMR, stillOf(s.Scope, u)
+	row := storedProof(proof, p)
+	s.AuthTime, s.ACR, s.AMR, s.Scope = row.At, row.ACR, row.AMR, stillOf(s.Scope, proof.User)
 	fresh, c, err := i.makeCookie(s, now)
 	if err != nil {
 		return "", err
@@ -227,7 +224,7 @@ func (i *Issuer) StepUpCookie(ctx context.Context, u store.User, p *durward.Prin
 	if err != nil {
 		return "", err
 	}
-	err = i.c.DB.ProveWithCookie(ctx, proof, old, now.Add(cookieGrace), c, i.steppedUp(proof, from))
+	err = i.c.DB.ProveWithCookie(ctx, row, old, now.Add(cookieGrace), c, i.steppedUp(row, from))
 	if errors.Is(err, store.ErrNotFound) {
 		return "", fmt.Errorf("oauth: session %s has ended: %w", p.SessionID, durward.SessionExpired)
 	} else if err != nil {
@@ -236,19 +233,15 @@ func (i *Issuer) StepUpCookie(ctx context.Context, u store.User, p *durward.Prin
 	return fresh, nil
 }
 
-func (i *Issuer) proof(u store.User, p *durward.Principal, amr []string, now time.Time) store.Proof {
-	return store.Proof{SessionID: p.SessionID, UserID: u.ID, At: now, ACR: oneFactor, AMR: amr, PasswordChangedAt: u.PasswordChangedAt}
+// storedProof returns proof as the store keeps it for the session of p.
+func storedProof(proof account.Proof, p *durward.Principal) store.Proof {
+	return store.Proof{
+		SessionID: p.SessionID, UserID: proof.User.ID,
+		At: proof.At, ACR: proof.ACR, AMR: proof.Methods,
+		PasswordChangedAt: proof.User.PasswordChangedAt,
+	}
 }
 
 func (i *Issuer) steppedUp(p store.Proof, from account.From) store.Event {
-	return store.Event{ID: newID(), Kind: store.EventSteppedUp, At: p.At, UserID: p.UserID, SessionID: p.SessionID, Outcome: "ok", Network: from.Network(), Device: from.Device()}
-}
-
-// oneFactor is the authentication context class of a password alone.
-const oneFactor = "urn:durward:acr:1fa"
-
-// Strongest is the strongest authentication context class that the person of p can
-// sign in with: nobody has a second factor yet.
-func (i *Issuer) Strongest(context.Context, *durward.Principal) (acr string, err error) {
-	return oneFactor, nil
+	return store.Event{ID: newID(), Kind: store.EventSteppedUp, At: i.c.Now(), UserID: p.UserID, SessionID: p.SessionID, Outcome: "ok", Network: from.Network(), Device: from.Device()}
 }

@@ -16,7 +16,7 @@ import (
 
 func (w *world) cookieOf(u store.User) string {
 	w.t.Helper()
-	value, err := w.SignInCookie(context.Background(), u, []string{"pwd"}, "", home)
+	value, err := w.SignInCookie(context.Background(), w.proof(u), "", home)
 	w.must(err)
 	return value
 }
@@ -66,7 +66,7 @@ func TestCookieRaces(t *testing.T) {
 		var given []string
 		for range 20 {
 			wg.Go(func() {
-				fresh, err := w.StepUpCookie(context.Background(), u, p, value, []string{"pwd"}, home)
+				fresh, err := w.StepUpCookie(context.Background(), w.proof(u), p, value, home)
 				if err != nil {
 					t.Errorf("step-up: %v", err)
 				}
@@ -125,14 +125,14 @@ func TestStepUpChangedSince(t *testing.T) {
 			w.must(err)
 			s := w.signIn(u)
 			w.must(c.between(w, u, p.SessionID))
-			if _, err := w.StepUpCookie(ctx, u, p, value, []string{"pwd"}, home); codeOf(err) != c.cookie {
+			if _, err := w.StepUpCookie(ctx, w.proof(u), p, value, home); codeOf(err) != c.cookie {
 				t.Errorf("%s: by cookie: %v, want %s", name, err, c.cookie)
 			}
 			session := p.SessionID
 			if name == "password" {
 				session = s.Session
 			}
-			if _, err := w.StepUp(ctx, u, &durward.Principal{Subject: u.ID, SessionID: session, ClientID: FirstParty}, []string{"pwd"}, home); codeOf(err) != c.token {
+			if _, err := w.StepUp(ctx, w.proof(u), &durward.Principal{Subject: u.ID, SessionID: session, ClientID: FirstParty}, home); codeOf(err) != c.token {
 				t.Errorf("%s: by token: %v, want %s", name, err, c.token)
 			}
 		}
@@ -150,13 +150,13 @@ func TestStepUpOfAnIdleSession(t *testing.T) {
 		w.must(err)
 		p.Scopes = []string{"profile"}
 		w.clock.advance(4 * time.Minute)
-		up, err := w.StepUp(context.Background(), u, p, []string{"pwd"}, home)
+		up, err := w.StepUp(context.Background(), w.proof(u), p, home)
 		w.must(err)
 		if up.Refresh != "" || up.AccessLife > time.Minute {
 			t.Errorf("a token of %s, want it to end with the cookie, in a minute", up.AccessLife)
 		}
 		w.clock.advance(2 * time.Minute)
-		if _, err := w.StepUp(context.Background(), u, p, []string{"pwd"}, home); codeOf(err) != durward.TokenRevoked {
+		if _, err := w.StepUp(context.Background(), w.proof(u), p, home); codeOf(err) != durward.TokenRevoked {
 			t.Errorf("after its end: %v", err)
 		}
 	})

@@ -194,14 +194,12 @@ type Tokens struct {
 	Bound            bool // to a DPoP key: the access token is of the type DPoP, not Bearer
 }
 
-// SignIn begins a session for u, who has just proved who they are by the methods
-// amr (RFC 8176), and gives its first tokens. It refuses with InvalidCredentials
-// where the person was locked, or the password changed, since u was read.
+// SignIn begins a session for the user in proof and returns its first tokens. It refuses with
+// InvalidCredentials if the user was locked, or the password changed, since the proof.
 //
-// With a key, nil is none, all that is ever given for this sign-in is bound to it,
-// its refresh tokens too, since the client is a public one (RFC 9449 s5). A proof
-// that was spent before is refused with InvalidProof.
-func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, key *durward.HeldKey, from account.From) (Tokens, error) {
+// If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
+// client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
+func (i *Issuer) SignIn(ctx context.Context, proof account.Proof, key *durward.HeldKey, from account.From) (Tokens, error) {
 	jkt := ""
 	if key != nil {
 		if err := key.Spend(); err != nil {
@@ -211,24 +209,24 @@ func (i *Issuer) SignIn(ctx context.Context, u store.User, amr []string, key *du
 	}
 	now := i.c.Now()
 	k := i.ring.Load().newest()
-	s := i.newSession(u, amr, now.Add(i.c.RefreshAbsolute), now, from)
+	s := newSession(proof, now.Add(i.c.RefreshAbsolute), now, from)
 	g := store.Grant{
 		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
 		Salt: newSalt(), Key: k.number, Network: s.Network, Agent: s.Agent, JKT: jkt,
 		CreatedAt: now, IdleEnds: earlier(now.Add(i.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}
-	_, err := i.c.DB.CreateSession(ctx, s, g, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
+	_, err := i.c.DB.CreateSession(ctx, s, g, signedIn(s), store.Place{Network: s.Network, Browser: s.Agent}, proof.User.PasswordChangedAt)
 	if err != nil {
 		return Tokens{}, changedSince(err)
 	}
 	return i.tokens(g, s, 0, now)
 }
 
-// newSession is a sign-in of now.
-func (i *Issuer) newSession(u store.User, amr []string, ends, now time.Time, from account.From) store.Session {
+// newSession returns the session that a sign-in with proof begins.
+func newSession(proof account.Proof, ends, now time.Time, from account.From) store.Session {
 	return store.Session{
-		ID: newID(), UserID: u.ID, ClientID: FirstParty, Scope: scopeOf(u), CreatedAt: now, EndsAt: ends,
-		AuthTime: now, ACR: oneFactor, AMR: amr,
+		ID: newID(), UserID: proof.User.ID, ClientID: FirstParty, Scope: scopeOf(proof.User), CreatedAt: now, EndsAt: ends,
+		AuthTime: proof.At, ACR: proof.ACR, AMR: proof.Methods,
 		Network: from.Network(), Device: from.Device(), Agent: from.Browser(),
 	}
 }
@@ -364,12 +362,12 @@ func stillOf(scope string, u store.User) string {
 	return strings.Join(slices.DeleteFunc(granted, func(s string) bool { return !slices.Contains(may, s) }), " ")
 }
 
-// Direct is somebody who proves with each request who they are, by the methods
-// amr (RFC 8176): there is no session, and no token to revoke.
-func (i *Issuer) Direct(u store.User, amr []string) *durward.Principal {
+// Direct returns the principal of a user who authenticates each request: it has no session and no
+// token that could be revoked.
+func (i *Issuer) Direct(proof account.Proof) *durward.Principal {
 	return &durward.Principal{
-		Subject: u.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: account.ScopesOf(u),
-		ACR: oneFactor, AMR: amr, AuthTime: i.c.Now(),
+		Subject: proof.User.ID, Issuer: i.c.URL, ClientID: FirstParty, Scopes: account.ScopesOf(proof.User),
+		ACR: proof.ACR, AMR: proof.Methods, AuthTime: proof.At,
 	}
 }
 

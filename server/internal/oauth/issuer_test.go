@@ -170,9 +170,14 @@ func (w *world) person() store.User {
 	return u
 }
 
+// proof returns the proof of a correct password of u.
+func (w *world) proof(u store.User) account.Proof {
+	return account.Proof{User: u, Methods: []string{"pwd"}, ACR: "urn:durward:acr:1fa", At: w.clock.Now()}
+}
+
 func (w *world) signIn(u store.User) Tokens {
 	w.t.Helper()
-	t, err := w.SignIn(context.Background(), u, []string{"pwd"}, nil, home)
+	t, err := w.SignIn(context.Background(), w.proof(u), nil, home)
 	w.must(err)
 	return t
 }
@@ -302,7 +307,7 @@ func TestSignIn(t *testing.T) {
 		// Locked after the password was judged.
 		_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: newID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
 		w.must(err)
-		if got, err := w.SignIn(t.Context(), u, []string{"pwd"}, nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
+		if got, err := w.SignIn(t.Context(), w.proof(u), nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
 			t.Errorf("SignIn of somebody locked: %v", err)
 		}
 	})
@@ -428,7 +433,7 @@ func TestStoreFails(t *testing.T) {
 	w.must(w.db.Close())
 	tokens, err := w.Refresh(t.Context(), second.Refresh, nil, home)
 	check("Refresh", err, tokens != (Tokens{}))
-	tokens, err = w.SignIn(t.Context(), u, nil, nil, home)
+	tokens, err = w.SignIn(t.Context(), w.proof(u), nil, home)
 	check("SignIn", err, tokens != (Tokens{}))
 	token, c, err := w.Issue(t.Context(), u.ID, nil, time.Minute)
 	check("Issue", err, token != "" || c.ID != "")

@@ -467,7 +467,7 @@ func TestManyMakeTheKeys(t *testing.T) {
 			t.Errorf("keys %v", s)
 		}
 		u := w.person()
-		tokens, err := issuers[0].SignIn(t.Context(), u, nil, nil, home)
+		tokens, err := issuers[0].SignIn(t.Context(), w.proof(u), nil, home)
 		w.must(err)
 		for _, i := range issuers[1:] {
 			if _, err := i.Verifier().Verify(t.Context(), tokens.Access); err != nil {

@@ -725,7 +725,7 @@ func TestRefreshModel(t *testing.T) {
 			t.Repeat(map[string]func(*rapid.T){
 				"sign in": func(t *rapid.T) {
 					u := rapid.SampledFrom(users).Draw(t, "user")
-					tokens, err := w.SignIn(context.Background(), u, []string{"pwd"}, nil, home)
+					tokens, err := w.SignIn(context.Background(), w.proof(u), nil, home)
 					if err != nil {
 						t.Fatal(err)
 					}

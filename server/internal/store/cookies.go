@@ -118,12 +118,12 @@ type Proof struct {
 // prove notes p in a live session. It returns ErrNotFound where the session has
 // ended, and ErrChanged where the person has been locked since, or has another
 // password.
-func (t *tx) prove(p Proof) error {
+func (t *tx) prove(p Proof, now time.Time) error {
 	if err := t.unchanged(p.UserID, p.PasswordChangedAt); err != nil {
 		return err
 	}
-	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3`,
-		p.SessionID, p.UserID, micros(p.At), p.ACR, strings.Join(p.AMR, " "))
+	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,
+		p.SessionID, p.UserID, micros(p.At), p.ACR, strings.Join(p.AMR, " "), micros(now))
 	if err == nil && n == 0 {
 		return ErrNotFound
 	}
@@ -140,7 +140,7 @@ func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Ev
 		g Grant
 	}
 	is, err := made(ctx, db, func(tx *tx) (is proven, err error) {
-		if err := tx.prove(p); err != nil {
+		if err := tx.prove(p, e.At); err != nil {
 			return is, err
 		}
 		fields, done := is.s.into()
@@ -150,12 +150,12 @@ func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Ev
 		done()
 		grant, grantDone := is.g.into()
 		err = tx.row(`SELECT `+grantColumns+` FROM grants WHERE session_id = $1 AND client_id = $2 AND ended_at = 0 AND idle_ends > $3
-			ORDER BY created_at DESC LIMIT 1`, p.SessionID, clientID, micros(p.At)).Scan(grant...)
+			ORDER BY created_at DESC LIMIT 1`, p.SessionID, clientID, micros(e.At)).Scan(grant...)
 		switch {
 		case errors.Is(classify(err), ErrNotFound):
 			is.g = Grant{}
 			var ends int64
-			err = tx.row(`SELECT coalesce(max(idle_ends), 0) FROM cookies WHERE session_id = $1 AND idle_ends > $2`, p.SessionID, micros(p.At)).Scan(&ends)
+			err = tx.row(`SELECT coalesce(max(idle_ends), 0) FROM cookies WHERE session_id = $1 AND idle_ends > $2`, p.SessionID, micros(e.At)).Scan(&ends)
 			if err == nil && ends == 0 {
 				err = ErrNotFound
 			}
@@ -180,16 +180,16 @@ func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Ev
 // has ended.
 func (db *DB) ProveWithCookie(ctx context.Context, p Proof, old []byte, oldEnds time.Time, c Cookie, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.prove(p); err != nil {
+		if err := tx.prove(p, e.At); err != nil {
 			return err
 		}
 		// What was replaced before and has ended since is of no more use.
-		if _, err := tx.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, micros(p.At)); err != nil {
+		if _, err := tx.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, micros(e.At)); err != nil {
 			return err
 		}
 		n, err := tx.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
 			idle_ends = CASE WHEN idle_ends > $4 THEN $4 ELSE idle_ends END WHERE hash = $1 AND session_id = $2 AND idle_ends > $3`,
-			old, p.SessionID, micros(p.At), micros(oldEnds))
+			old, p.SessionID, micros(e.At), micros(oldEnds))
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}

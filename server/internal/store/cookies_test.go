@@ -35,11 +35,17 @@ func TestUseCookie(t *testing.T) {
 		holds("another within the minute", time.Minute, 31*time.Minute)
 		use(31*time.Minute, 30*time.Minute, 61*time.Minute)
 		holds("one at its end", time.Minute, 31*time.Minute)
-		must(t, db.ProveWithCookie(t.Context(), aProofOf("session-1", 2*time.Minute), hash, noon.Add(150*time.Second), aCookie("b", "session-1"), anEvent(EventSteppedUp, "ada")))
+		must(t, db.ProveWithCookie(t.Context(), aProofOf("session-1", 2*time.Minute), hash, noon.Add(150*time.Second), aCookie("b", "session-1"), steppedUpAt(noon.Add(2*time.Minute))))
 		holds("replaced", time.Minute, 150*time.Second)
 		use(140*time.Second, 130*time.Second, 40*time.Minute)
 		holds("used when replaced", time.Minute, 150*time.Second)
 	})
+}
+
+func steppedUpAt(at time.Time) Event {
+	e := anEvent(EventSteppedUp, "ada")
+	e.At = at
+	return e
 }
 
 func aProofOf(sessionID string, at time.Duration) Proof {
@@ -72,8 +78,8 @@ func TestProve(t *testing.T) {
 			c.change(&p)
 			before := contents(t, db)
 			for how, err := range map[string]error{
-				"token":  errOfProof(db.ProveWithGrant(t.Context(), p, "durward", anEvent(EventSteppedUp, "ada"))),
-				"cookie": db.ProveWithCookie(t.Context(), p, aCookie("a", "").Hash, p.At.Add(time.Second), aCookie("b", p.SessionID), anEvent(EventSteppedUp, "ada")),
+				"token":  errOfProof(db.ProveWithGrant(t.Context(), p, "durward", steppedUpAt(p.At))),
+				"cookie": db.ProveWithCookie(t.Context(), p, aCookie("a", "").Hash, p.At.Add(time.Second), aCookie("b", p.SessionID), steppedUpAt(p.At)),
 			} {
 				if !errors.Is(err, c.want) || c.want == nil && err != nil {
 					t.Errorf("%s, by %s: %v, want %v", name, how, err, c.want)

@@ -1,0 +1,38 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Proof records how and when a user proved their identity. Session rules copy it into the session
+// and its tokens.
+type Proof struct {
+	User    store.User
+	Methods []string  // authentication methods, the claim amr (RFC 8176)
+	ACR     string    // authentication context class reference, the claim acr
+	At      time.Time // when the last method was verified, the claim auth_time
+}
+
+// oneFactor is the ACR of a password alone.
+const oneFactor = "urn:durward:acr:1fa"
+
+// passwordProof returns the Proof of u, whose password was just verified. It refuses a locked user
+// with AccountDisabled. It is the only place that turns a correct password into a Proof: a check for
+// a second factor that is still owed belongs here.
+func (p *People) passwordProof(u store.User) (Proof, error) {
+	if !u.LockedAt.IsZero() {
+		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+	}
+	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: p.Now()}, nil
+}
+
+// StrongestACR returns the strongest ACR that the user of a principal can reach. Users have no
+// second factors yet.
+func (p *People) StrongestACR(context.Context, *durward.Principal) (string, error) {
+	return oneFactor, nil
+}
