@@ -135,61 +135,58 @@ func TestEmptied(t *testing.T) {
 	}
 }
 
-// A server that hangs costs one time-out, and the next nothing; when it goes on it
-// is used again.
+// A command to a server that hangs fails after Timeout; the next ones are not sent.
 func TestHangs(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	c, _ := fast(t, r.URL(), func(c *Config) { c.Probe = time.Minute }) // no probe finds out first
-	until(t, "up", isUp(c))
-	r.Pause(t)
-	began := time.Now()
-	if err := ask(c); !errors.Is(err, ErrDown) {
-		t.Errorf("%v, want ErrDown", err)
-	}
-	if took := time.Since(began); took < standardTimeout/2 || took > 2*time.Second {
-		t.Errorf("the first waits %s, want %s", took, standardTimeout)
-	}
-	began = time.Now()
-	for range 1000 {
-		if err := ask(c); !errors.Is(err, ErrDown) {
-			t.Fatalf("%v, want ErrDown", err)
-		}
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("a thousand more wait %s", took)
-	}
-	r.Resume(t)
-}
-
-// However many ask a server that hangs, each waits for its time-out and no longer.
-func TestHangsForMany(t *testing.T) {
-	t.Parallel()
-	r := services.NewRedis(t)
-	c, _ := fast(t, r.URL(), func(c *Config) { c.Probe = time.Minute }) // no probe finds out first
+	c, _ := fast(t, r.URL(), func(c *Config) { c.Probe = time.Minute }) // the command detects it, not a probe
 	until(t, "up", isUp(c))
 	r.Pause(t)
 	defer r.Resume(t)
-	const many = 5000
-	took := make(chan time.Duration, many)
+	began := time.Now()
+	if err := ask(c); !errors.Is(err, ErrDown) || err == ErrDown {
+		t.Errorf("first command: got %v, want one that wraps ErrDown: it was sent", err)
+	}
+	if took := time.Since(began); took < standardTimeout/2 {
+		t.Errorf("first command: failed after %s, want %s", took, standardTimeout)
+	}
+	for n := range 1000 {
+		if err := ask(c); err != ErrDown {
+			t.Fatalf("command %d: got %v, want ErrDown itself: it was not sent", n, err)
+		}
+	}
+}
+
+// At most maxCalls commands are sent to a server that hangs; none waits in the queue of valkey-go.
+func TestHangsForMany(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	c, _ := fast(t, r.URL(), func(c *Config) { c.Probe = time.Minute }) // the commands detect it, not a probe
+	until(t, "up", isUp(c))
+	r.Pause(t)
+	defer r.Resume(t)
+	var all sync.WaitGroup
+	var sent, most atomic.Int64
 	start := make(chan struct{})
-	for range many {
-		go func() {
+	for range 5000 {
+		all.Go(func() {
 			<-start
-			began := time.Now()
-			if err := ask(c); !errors.Is(err, ErrDown) {
-				t.Errorf("%v, want ErrDown", err)
+			err := c.With(t.Context(), func(ctx context.Context, v valkey.Client) error {
+				n := sent.Add(1)
+				defer sent.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				return v.Do(ctx, v.B().Set().Key("x").Value("1").Build()).Error()
+			})
+			if !errors.Is(err, ErrDown) {
+				t.Errorf("got %v, want ErrDown", err)
 			}
-			took <- time.Since(began)
-		}()
+		})
 	}
 	close(start)
-	slowest := time.Duration(0)
-	for range many {
-		slowest = max(slowest, <-took)
-	}
-	if slowest > 10*standardTimeout {
-		t.Errorf("the slowest of %d waited %s, want %s", many, slowest, standardTimeout)
+	all.Wait() // forever, if a command waits in a queue
+	if n := most.Load(); n > mostCalls {
+		t.Errorf("%d commands were sent at the same time, want at most %d", n, mostCalls)
 	}
 }
 

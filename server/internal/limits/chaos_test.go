@@ -20,7 +20,7 @@ import (
 // and while nothing fails the nodes count together.
 func TestRedisFailsUnderAttack(t *testing.T) {
 	t.Parallel()
-	rounds := 12
+	rounds := 8
 	if os.Getenv("SOAK") != "" {
 		rounds = 240
 	}

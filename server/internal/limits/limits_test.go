@@ -365,7 +365,7 @@ func TestFlood(t *testing.T) {
 		if n := len(l.networks[network(here)].accounts); n > small.ofNetwork {
 			t.Errorf("%d accounts of one network are kept", n)
 		}
-		for n := range 10 * small.accounts { // from as many networks
+		for n := range 4 * small.accounts { // each from another network
 			addr := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 			fails(t, l, "somebody", addr)
 		}

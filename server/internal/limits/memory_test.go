@@ -16,7 +16,7 @@ func numbered(n int) netip.Addr {
 }
 
 // small is room that a test can fill.
-var small = bounds{accounts: 1000, ofNetwork: 50, networks: 1500, waiting: 100}
+var small = bounds{accounts: 1000, ofNetwork: 50, networks: 300, waiting: 100}
 
 // consistent checks that what is counted is what is there.
 func consistent(t testing.TB, l *Limiter) {
@@ -46,7 +46,7 @@ func TestFloodOfNetworks(t *testing.T) {
 		for range 4 {
 			fails(t, l, "bob", elsewhere)
 		}
-		for n := range 20 * small.networks {
+		for n := range 10 * small.networks {
 			failsWith(t, l, "somebody", numbered(n), "wrong")
 		}
 		consistent(t, l)

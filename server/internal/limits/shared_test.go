@@ -314,18 +314,12 @@ func TestRedisHangs(t *testing.T) {
 	a, b, _ := twoNodes(t, redis, unlimitedNetworks)
 	fails(t, a, "ada", here)
 	r.Pause(t)
-	began := time.Now()
 	fails(t, a, "ada", here)
-	first := time.Since(began)
-	began = time.Now()
+	if up, _ := redis.Up(); up {
+		t.Error("first try while Redis hangs: the connection is up, want down: later tries need not wait")
+	}
 	for n := range 100 {
 		fails(t, b, fmt.Sprint("account ", n), here)
-	}
-	hundred := time.Since(began)
-	t.Logf("the first try %s, the next hundred %s", first.Round(time.Millisecond), hundred.Round(time.Microsecond))
-	// Begin finds out, and Fail is told at once.
-	if first > 2*time.Second || hundred > time.Second {
-		t.Errorf("a hung Redis: the first try took %s, the next hundred %s", first, hundred)
 	}
 	for range 3 {
 		fails(t, a, "ada", here)
