@@ -16,6 +16,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 func anAPIKey(id, userID string) APIKey {
@@ -58,7 +59,7 @@ func aDatabaseOf(t *testing.T, address string, version int64, statements ...stri
 // the start and loses nothing.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := aDatabaseOf(t, fresh(t), 1,
 			`INSERT INTO users VALUES ('ada', 'Ada@Example.com', 'ada@example.com', 'Ada', '$argon2id$ada', 1, 1, 1, 0)`,
 			`INSERT INTO sessions VALUES ('session-1', 'ada', 'durward', 'profile', 1, 9, 0, '', 1, 'a', 'pwd', 'n', 'd', 'a')`,
@@ -91,7 +92,7 @@ func TestUpgrade(t *testing.T) {
 // after says to what it is.
 func TestUpgradeOfGrants(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := aDatabaseOf(t, fresh(t), 3,
 			`INSERT INTO users VALUES ('ada', 'Ada@Example.com', 'ada@example.com', 'Ada', '$argon2id$ada', 1, 1, 1, 0)`,
 			`INSERT INTO sessions VALUES ('session-1', 'ada', 'durward', 'profile', 1, 9, 0, '', 1, 'a', 'pwd', 'n', 'd', 'a')`,
@@ -118,7 +119,7 @@ func TestUpgradeOfGrants(t *testing.T) {
 // What is written is what is read, by every way to it.
 func TestAPIKeyIsKept(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		ada := addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
@@ -153,7 +154,7 @@ func TestAPIKeyIsKept(t *testing.T) {
 
 func TestAPIKeyPages(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		addUser(t, db, "bob")
@@ -189,7 +190,7 @@ func TestAPIKeyPages(t *testing.T) {
 // A key is made only for who may still sign in, in a session that still lives.
 func TestAPIKeyOfWhoHasChanged(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		create := func(ctx context.Context, db *DB, k APIKey) error {
 			return db.CreateAPIKey(ctx, k, 10, anEvent(EventAPIKeyCreated, k.UserID))
 		}
@@ -238,7 +239,7 @@ func TestAPIKeyOfWhoHasChanged(t *testing.T) {
 // one key, one is done.
 func TestAPIKeyRaces(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
@@ -300,7 +301,7 @@ func TestAPIKeyRaces(t *testing.T) {
 // What is dead for long is forgotten, what lives is not.
 func TestPurgeAPIKeys(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")

@@ -11,13 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // A migration that adds a table or a column adds it to what copies know.
 func TestTablesAreAll(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		address := fresh(t)
 		db := openAt(t, address)
 		query, names := `SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid`, make(map[string][]string)
@@ -74,7 +74,7 @@ func rowsOf(t testing.TB, address string) []string {
 
 // every runs a test for each pair of engines.
 func every(t *testing.T, test func(t *testing.T, from, to func(testing.TB) string)) {
-	engines := map[string]func(testing.TB) string{"sqlite": services.File, "postgres": services.Emptied}
+	engines := testkit.Engines
 	for a, from := range engines {
 		for b, to := range engines {
 			t.Run(a+" to "+b, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestInUse(t *testing.T) {
 		if _, err := r.Do(t.Context()); !errors.Is(err, ErrInUse) {
 			t.Errorf("restored under a server: %v", err)
 		}
-		if _, err := Copy(t.Context(), Config{URL: b}, Config{URL: services.File(t)}, nil); !errors.Is(err, ErrInUse) {
+		if _, err := Copy(t.Context(), Config{URL: b}, Config{URL: testkit.SQLite(t)}, nil); !errors.Is(err, ErrInUse) {
 			t.Errorf("copied under a server: %v", err)
 		}
 		if _, _, err := AcceptRollback(t.Context(), Config{URL: b}, NewEpoch{}); !errors.Is(err, ErrInUse) {
@@ -171,7 +171,7 @@ func TestInUse(t *testing.T) {
 // begin with it.
 func TestStartedMeanwhile(t *testing.T) {
 	t.Parallel()
-	address := furnished(t, services.Emptied(t))
+	address := furnished(t, testkit.Postgres(t))
 	alone, err := openEngine(t.Context(), Config{URL: address, alone: true}.whole())
 	must(t, err)
 	var open *OpenError
@@ -280,7 +280,7 @@ func TestBackup(t *testing.T) {
 // What is not whole is found before anything is changed.
 func TestBadBackups(t *testing.T) {
 	t.Parallel()
-	a := furnished(t, services.File(t))
+	a := furnished(t, testkit.SQLite(t))
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	_, err := Backup(t.Context(), Config{URL: a}, whole, false, nil)
@@ -322,7 +322,7 @@ func TestBadBackups(t *testing.T) {
 			if !errors.Is(err, ErrNotBackup) || !errors.As(err, &open) || open.Hint == "" || m.Tables != nil {
 				t.Errorf("%+v %v", m, err)
 			}
-			target := services.File(t)
+			target := testkit.SQLite(t)
 			if _, err := (Restore{Backup: path, To: Config{URL: target}, Folder: t.TempDir()}).Do(t.Context()); !errors.Is(err, ErrNotBackup) {
 				t.Errorf("restored: %v", err)
 			}
@@ -343,7 +343,7 @@ func TestBadBackups(t *testing.T) {
 // A damaged file is kept, and what was backed up takes its place.
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()
-	a := furnished(t, services.File(t))
+	a := furnished(t, testkit.SQLite(t))
 	path := filepath.Join(t.TempDir(), "backup")
 	_, err := Backup(t.Context(), Config{URL: a}, path, false, nil)
 	must(t, err)

@@ -5,14 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // A use is written down once, never for what has ended or was replaced, and brings
 // nothing back.
 func TestUseCookie(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signInWithCookie(t, db, "ada", "session-1", "a")
@@ -57,7 +57,7 @@ func aProofOf(sessionID string, at time.Duration) Proof {
 // A proof counts for a live session of the person who was judged, and for no other.
 func TestProve(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for name, c := range map[string]struct {
 			change func(p *Proof)
 			want   error

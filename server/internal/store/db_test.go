@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // noon is when these tests happen.
@@ -613,7 +613,7 @@ func errOf[T any](v T, err error) error {
 var errBeside = errors.New("an error and a value")
 
 // each runs a test for every deed, on a furnished database of its own.
-func each(t *testing.T, fresh services.Engine, test func(t *testing.T, db *DB, d aDeed)) {
+func each(t *testing.T, fresh testkit.Engine, test func(t *testing.T, db *DB, d aDeed)) {
 	for _, d := range allDeeds() {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -642,7 +642,7 @@ func TestEveryDeedIsListed(t *testing.T) {
 // none.
 func TestDeedsDoSomething(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			if err := d.run(t.Context(), db); err != nil {
@@ -661,7 +661,7 @@ func TestDeedsDoSomething(t *testing.T) {
 // gaps, and nothing is half done.
 func TestDeedsAreWhole(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			if d.collides == nil {
 				return
@@ -685,7 +685,7 @@ func TestDeedsAreWhole(t *testing.T) {
 // comes in.
 func TestDeedsRefuseUnfitText(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
@@ -710,7 +710,7 @@ func TestDeedsRefuseUnfitText(t *testing.T) {
 // for it.
 func TestDeedsOfACallerThatHasGone(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			before := contents(t, db)
 			cancelled, cancel := context.WithCancel(t.Context())
@@ -733,7 +733,7 @@ func TestDeedsOfACallerThatHasGone(t *testing.T) {
 
 func TestDeedsOfAClosedDatabase(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			must(t, d.run(t.Context(), db)) // its statements are prepared
 			must(t, db.Close())
@@ -749,7 +749,7 @@ func TestDeedsOfAClosedDatabase(t *testing.T) {
 // reads; it passes without the database being opened again.
 func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
 			writable := takesNoWrites(t, db)
 			before := contents(t, db)
@@ -797,7 +797,7 @@ func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 // stands beside it in the batch of SQLite.
 func TestBatchIsolation(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, services.File(t))
+	db := openAt(t, testkit.SQLite(t))
 	set := func(name string, err error) func(*tx) error {
 		return func(tx *tx) error { return errors.Join(tx.setMeta(name, name), err) }
 	}
@@ -869,7 +869,7 @@ func TestBatchIsolation(t *testing.T) {
 // the caller waits for the answer.
 func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		err := db.do(ctx, func(tx *tx) error {
@@ -894,7 +894,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := openAt(t, services.File(t))
+			db := openAt(t, testkit.SQLite(t))
 			before := contents(t, db)
 			held, hold := make(chan struct{}), make(chan struct{})
 			var wg sync.WaitGroup
@@ -942,7 +942,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 // Many that wait are done in few commits, each once and in full batches.
 func TestManyDeedsAtOnce(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		const many = 3 * maxBatch
 		var wg sync.WaitGroup
@@ -971,7 +971,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 // waiting.
 func TestCloseWhileDeedsAreDone(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		var told atomic.Int64
@@ -1013,7 +1013,7 @@ func TestOpenWithACallerThatHasGone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		if db, err := Open(ctx, Config{URL: fresh(t)}); !errors.Is(err, context.Canceled) || db != nil {
 			t.Errorf("got %v, %v, want the caller's own error", db, err)
 		}
@@ -1078,7 +1078,7 @@ func journalMode(t *testing.T, db *DB) (mode string) {
 // Every connection is set as durability and references need it.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, services.File(t))
+	db := openAt(t, testkit.SQLite(t))
 	must(t, db.do(t.Context(), func(tx *tx) error {
 		return settings(tx.row, map[string]string{"synchronous": "2", "foreign_keys": "1", "journal_mode": "wal", "query_only": "0", "trusted_schema": "0", "busy_timeout": "5000"})
 	}))
@@ -1178,7 +1178,7 @@ func TestOpenNewer(t *testing.T) {
 // The newest migration and the number that is compared are the same.
 func TestSchemaVersion(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		names := make(map[string][]string)
 		for _, engine := range []string{"sqlite", "postgres"} {
 			files, err := migrationFiles.ReadDir("migrations/" + engine)
@@ -1202,7 +1202,7 @@ func TestSchemaVersion(t *testing.T) {
 
 func TestMeta(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		epoch := db.Epoch()
@@ -1232,7 +1232,7 @@ func TestMeta(t *testing.T) {
 // Of two that bind a new database at once, one wins and the other is refused.
 func TestIssuerRace(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		var won atomic.Int64
 		var wg sync.WaitGroup
@@ -1254,7 +1254,7 @@ func TestIssuerRace(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 		steps := []struct {
@@ -1308,7 +1308,7 @@ func FuzzText(f *testing.F) {
 	for _, seed := range []string{"", "Ada", "a\x00", "\xff", "é", "\xed\xa0\x80", "\U0010ffff", "\u202e", "' OR 1=1 --", "$1"} {
 		f.Add(seed)
 	}
-	both := []*DB{openAt(f, services.File(f)), openAt(f, services.Database(f))}
+	both := []*DB{openAt(f, testkit.SQLite(f)), openAt(f, services.Database(f))}
 	for _, db := range both {
 		addUser(f, db, "ada")
 	}
@@ -1342,7 +1342,7 @@ func FuzzText(f *testing.F) {
 // connection is not lost to others.
 func TestReaderThatLeaves(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		for range 12 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -1369,29 +1369,17 @@ func TestReaderThatLeaves(t *testing.T) {
 	})
 }
 
-// lines collects what is logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
-	var log lines
-	db, err := Open(t.Context(), Config{URL: services.File(t), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	var log testkit.Log
+	db, err := Open(t.Context(), Config{URL: testkit.SQLite(t), Log: log.Logger()})
 	must(t, err)
 	err = db.do(t.Context(), func(*tx) error { panic("secret-value") })
 	must(t, db.Close())
 	if !errors.Is(err, errPanicked) {
 		t.Errorf("got %v, want errPanicked", err)
 	}
-	if got := log.text.String(); !strings.Contains(got, "TestPanicIsLogged") || strings.Contains(got, "secret-value\n") {
+	if got := log.String(); !strings.Contains(got, "TestPanicIsLogged") || strings.Contains(got, "secret-value\n") {
 		t.Errorf("the log says %q, want where it was", got)
 	}
 }
@@ -1399,7 +1387,7 @@ func TestPanicIsLogged(t *testing.T) {
 // What was judged before the account changed is not done after it.
 func TestChangedSinceItWasRead(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		furnish(t, db)
 		ctx := t.Context()
@@ -1441,7 +1429,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 // ahead, and set back.
 func TestRevocationsAreKept(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
 		for value, end := range until {
@@ -1467,7 +1455,7 @@ func TestRevocationsAreKept(t *testing.T) {
 // number at a time, and none that lives.
 func TestPurgeSessions(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // marked opens a database with a mark.
@@ -72,7 +72,7 @@ func TestMark(t *testing.T) {
 			tamper(t, db, `DELETE FROM revocations`)
 		}, ""},
 	}
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
@@ -143,7 +143,7 @@ func TestMark(t *testing.T) {
 // A database that is another than the one that the mark is of, or none at all.
 func TestMarkOfAnother(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := filepath.Join(t.TempDir(), "durward.mark")
 		if err := MayBeNew(Config{Mark: path}); err != nil {
 			t.Errorf("the first start of all: %v", err)
@@ -184,7 +184,7 @@ func TestMarkOfAnother(t *testing.T) {
 // the next start to notice it too.
 func TestMarkWhileRunning(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := filepath.Join(t.TempDir(), "durward.mark")
 		db, err := marked(t, fresh(t), path)
 		must(t, err)
@@ -212,7 +212,7 @@ func TestMarkWhileRunning(t *testing.T) {
 // What a new epoch ends, and what it keeps.
 func TestNewEpoch(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for _, keep := range []bool{false, true} {
 			t.Run(map[bool]string{false: "ends", true: "keeps"}[keep], func(t *testing.T) {
 				t.Parallel()

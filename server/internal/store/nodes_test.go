@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // atOnce runs do for each number at the same time and returns the errors.
@@ -36,7 +37,7 @@ func atOnce(n int, do func(i int) error) []error {
 // them.
 func TestTenOpensAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
+	for name, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dbs := make([]*DB, 10)
@@ -65,7 +66,7 @@ func TestTenOpensAtOnce(t *testing.T) {
 }
 
 // twoNodes opens one database twice, as two nodes do.
-func twoNodes(t *testing.T, fresh services.Engine) [2]*DB {
+func twoNodes(t *testing.T, fresh testkit.Engine) [2]*DB {
 	t.Helper()
 	address := fresh(t)
 	return [2]*DB{openAt(t, address), openAt(t, address)}
@@ -163,7 +164,7 @@ func TestOneWinner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				furnish(t, nodes[0])
 				if race.prepare != nil {
@@ -211,7 +212,7 @@ func TestSignInKeepsThePerson(t *testing.T) {
 	for name, end := range endingAll {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				addUser(t, nodes[0], "ada")
 				ended := make(chan error, 1)
@@ -244,7 +245,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 	for name, end := range endingAll {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				addUser(t, nodes[0], "ada")
 				for i, err := range atOnce(16, func(i int) error {
@@ -276,7 +277,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 // A session dies with the last of its grants, whichever nodes end them.
 func TestLastGrantsEndAtOnce(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		addUser(t, nodes[0], "ada")
 		for round := range 10 {
@@ -301,7 +302,7 @@ func TestLastGrantsEndAtOnce(t *testing.T) {
 // for good, in whichever order they come.
 func TestEndsOfEveryKindAtOnce(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		furnish(t, nodes[0])
 		ctx := context.Background()
@@ -349,7 +350,7 @@ func TestEndsOfEveryKindAtOnce(t *testing.T) {
 // minute again, though it has seen higher numbers.
 func TestRevocationThatCommitsLate(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, fresh services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		ctx := t.Context()
 		held, release := make(chan Revocation), make(chan struct{})
@@ -415,7 +416,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for engine, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
+			for engine, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
 				db := openAt(t, address)
 				must(t, db.Close())
 				e, err := openEngine(t.Context(), Config{URL: address}.whole())
@@ -516,7 +517,7 @@ func TestMigrationHindered(t *testing.T) {
 // Empty says whether a start would make a database Durward's.
 func TestEmpty(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]string{"sqlite": services.File(t), "postgres": services.Database(t)} {
+	for name, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
 		for _, want := range []bool{true, false} {
 			if empty, err := Empty(t.Context(), Config{URL: address}); err != nil || empty != want {
 				t.Errorf("%s: %v, %v, want %v", name, empty, err, want)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,13 +19,14 @@ import (
 
 	"github.com/durward-auth/durward/internal/faults"
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // openLogged opens a database and keeps what it logs.
-func openLogged(t testing.TB, address string) (*DB, *lines) {
+func openLogged(t testing.TB, address string) (*DB, *testkit.Log) {
 	t.Helper()
-	log := new(lines)
-	db, err := Open(t.Context(), Config{URL: address, Now: func() time.Time { return noon }, Log: slog.New(slog.NewTextHandler(log, nil))})
+	log := new(testkit.Log)
+	db, err := Open(t.Context(), Config{URL: address, Now: func() time.Time { return noon }, Log: log.Logger()})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -70,8 +70,8 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 			t.Fatalf("round %d: done %d times", i, n)
 		}
 	}
-	if !strings.Contains(log.text.String(), "its outcome was found out") {
-		t.Errorf("the log says %q", &log.text)
+	if !strings.Contains(log.String(), "its outcome was found out") {
+		t.Errorf("the log says %q", log)
 	}
 	for i := range uint32(20) {
 		lost := proxy.Lost()
@@ -117,8 +117,8 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "cannot be told") || time.Since(began) > outcomeTime+waitTime {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
-	if !strings.Contains(log.text.String(), "cannot be told") {
-		t.Errorf("the log says %q", &log.text)
+	if !strings.Contains(log.String(), "cannot be told") {
+		t.Errorf("the log says %q", log)
 	}
 	proxy.Heal()
 	if _, err := db.Revoke(t.Context(), "jti", "after", later); err != nil {
@@ -447,7 +447,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			once, twice := openAt(t, services.Emptied(t)), openAt(t, services.Database(t))
+			once, twice := openAt(t, testkit.Postgres(t)), openAt(t, services.Database(t))
 			furnish(t, once)
 			furnish(t, twice)
 			var spoil strings.Builder
@@ -473,7 +473,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 			}
 		})
 	}
-	db := openAt(t, services.Emptied(t))
+	db := openAt(t, testkit.Postgres(t))
 	furnish(t, db)
 	var again bool
 	list, err := made(t.Context(), db, func(tx *tx) (revoked []Revocation, err error) {
@@ -505,7 +505,7 @@ func countRows(t *testing.T, db *DB) (all string) {
 // undoes it at the COMMIT.
 func TestDeedThatGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, services.Emptied(t))
+	db := openAt(t, testkit.Postgres(t))
 	before := contents(t, db)
 	err := db.do(t.Context(), func(tx *tx) error {
 		_ = tx.setMeta("kept", "1")
@@ -585,8 +585,8 @@ func TestPasswordIsNowhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			log := new(lines)
-			db, err := Open(t.Context(), Config{URL: c.address, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+			log := new(testkit.Log)
+			db, err := Open(t.Context(), Config{URL: c.address, Log: log.Logger()})
 			if err == nil {
 				must(t, db.Close())
 				t.Fatal("it was opened")
@@ -599,7 +599,7 @@ func TestPasswordIsNowhere(t *testing.T) {
 			if !strings.Contains(err.Error(), c.says) || !strings.Contains(hint, c.hint) {
 				t.Errorf("%v (%s), want %q and the hint %q", err, hint, c.says, c.hint)
 			}
-			for _, said := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", open), hint, log.text.String()} {
+			for _, said := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", open), hint, log.String()} {
 				if strings.Contains(said, secretWord) {
 					t.Errorf("the password is in %q", said)
 				}

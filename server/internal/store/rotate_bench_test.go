@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // clients is how many rotate at once.
@@ -61,7 +62,7 @@ func BenchmarkRotateRefresh(b *testing.B) {
 			return err
 		}
 	}
-	benchmark("sqlite", services.File(b), deed)
+	benchmark("sqlite", testkit.SQLite(b), deed)
 	p := services.NewPostgres(b)
 	address := p.Database(b)
 	benchmark("postgres", address, deed)
