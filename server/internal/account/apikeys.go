@@ -280,6 +280,30 @@ func (u *keyUses) take() map[string]time.Time {
 	return at
 }
 
+// Run stores the last use of API keys once a second until ctx ends, and a last time then. Once an
+// hour it deletes keys that ended long ago.
+func (p *People) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var purged time.Time
+	for ended := false; !ended; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ended = true
+		}
+		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		p.writeKeyUses(write)
+		if now := p.Now(); now.Sub(purged) > time.Hour && !ended {
+			purged = now
+			if err := p.DB.PurgeAPIKeys(write, now.Add(-keysKept)); err != nil {
+				p.Log.Warn("cannot delete old API keys", "error", err)
+			}
+		}
+		cancel()
+	}
+}
+
 // writeKeyUses writes down when keys were used.
 func (p *People) writeKeyUses(ctx context.Context) {
 	uses := p.keyUses.take()

@@ -21,17 +21,19 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // Config is what the rules need. All but BadKeys, Passwords, Now and Log are
 // required.
 type Config struct {
-	DB      *store.DB
-	Hasher  *pwhash.Hasher
-	Limits  *limits.Limiter
-	Revoked *revoked.List
-	BadKeys *limits.Rate // API keys of one network that were never made; nil is no limit
+	DB          *store.DB
+	Hasher      *pwhash.Hasher
+	Limits      *limits.Limiter
+	SecurityLog *securitylog.Writer // gets the refused sign-ins
+	Revoked     *revoked.List
+	BadKeys     *limits.Rate // API keys of one network that were never made; nil is no limit
 
 	// TokenTTL is the life of access tokens: how long a revocation must be
 	// remembered.
@@ -45,7 +47,6 @@ type Config struct {
 // People is the rules over one database.
 type People struct {
 	Config
-	refused *refusedSignIns
 	keyUses keyUses
 }
 
@@ -60,6 +61,7 @@ func New(c Config) (*People, error) {
 	need(c.DB != nil, "no database")
 	need(c.Hasher != nil, "no password hasher")
 	need(c.Limits != nil, "no limits")
+	need(c.SecurityLog != nil, "no security log")
 	need(c.Revoked != nil, "no revocation list")
 	need(c.TokenTTL > 0, "the life of access tokens must be positive")
 	if err := c.Passwords.complete(); err != nil {
@@ -74,7 +76,7 @@ func New(c Config) (*People, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &People{Config: c, refused: newRefusedSignIns()}, nil
+	return &People{Config: c}, nil
 }
 
 // maxName is the longest name of a person, in characters.

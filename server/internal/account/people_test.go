@@ -24,6 +24,7 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -87,6 +88,7 @@ func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house 
 	c.Hasher = newHasher(t, cheap)
 	c.Limits, err = limits.New(limits.Config{Now: h.clock.Now})
 	must(t, err)
+	c.SecurityLog = securitylog.New(c.DB, c.Log, c.Now)
 	for _, f := range change {
 		f(&c)
 	}

@@ -66,7 +66,7 @@ func (p *People) judge(ctx context.Context, u *store.User, known bool, key, pass
 	if err != nil {
 		var blocked *limits.Blocked
 		if errors.As(err, &blocked) {
-			p.refused.add(key, u.ID, "too many attempts", from, p.Now())
+			p.recordRefused(key, u.ID, "too many attempts", from)
 			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w", err)}
 		}
 		return err
@@ -86,7 +86,7 @@ func (p *People) judge(ctx context.Context, u *store.User, known bool, key, pass
 		if !known {
 			why = "no such account"
 		}
-		p.refused.add(key, u.ID, why, from, p.Now())
+		p.recordRefused(key, u.ID, why, from)
 		return fmt.Errorf("account: %s: %w", why, durward.InvalidCredentials)
 	}
 	attempt.Succeed()
@@ -102,4 +102,11 @@ func (p *People) judge(ctx context.Context, u *store.User, known bool, key, pass
 		u.Password = hash
 	}
 	return nil
+}
+
+// recordRefused records a refused sign-in in the security log.
+func (p *People) recordRefused(key, userID, reason string, from From) {
+	e := from.event(store.EventSignInRefused, reason, p.Now())
+	e.UserID = userID
+	p.SecurityLog.AddSignIn(key, e)
 }

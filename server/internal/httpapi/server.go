@@ -21,18 +21,19 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/revocation"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // Config is what the server is made of. DB, People, Issuer, Revocations, Feed,
-// Denials and PublicURL are required.
+// SecurityLog and PublicURL are required.
 type Config struct {
 	DB          *store.DB
 	People      *account.People
 	Issuer      *oauth.Issuer
 	Revocations *revoked.Follower // polls Feed
 	Feed        *revocation.Feed
-	Denials     *Denials
+	SecurityLog *securitylog.Writer // gets the refusals
 
 	PublicURL         string   // origin that links and challenges name
 	Registration      bool     // anybody may make an account
@@ -64,8 +65,8 @@ type Server struct {
 // New returns the server, or an error that names every mistake in c.
 func New(c Config) (*Server, error) {
 	var errs []error
-	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Feed == nil || c.Denials == nil {
-		errs = append(errs, errors.New("server: database, people, issuer, revocations, their feed and denials are required"))
+	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Feed == nil || c.SecurityLog == nil {
+		errs = append(errs, errors.New("server: database, people, issuer, revocations, their feed and the security log are required"))
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
@@ -84,7 +85,7 @@ func New(c Config) (*Server, error) {
 	origin := strings.TrimRight(c.PublicURL, "/")
 	guard := durward.Config{
 		Realm: s.realm, PublicURL: origin, LoginURL: origin + "/login", Docs: origin + "/errors",
-		Origins: c.Origins, Preflight: crossOrigin(c.Origins), Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: c.Denials.add,
+		Origins: c.Origins, Preflight: crossOrigin(c.Origins), Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: s.recordRefusal,
 		Hints: map[durward.Code]string{
 			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
 			durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",

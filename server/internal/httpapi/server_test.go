@@ -24,6 +24,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -52,20 +53,21 @@ func (c *clock) advance(d time.Duration) {
 
 // world is a whole server on a real file and a real listener, with one person.
 type world struct {
-	t      *testing.T
-	clock  *clock
-	dir    string
-	url    string
-	db     *store.DB
-	people *account.People
-	issuer *oauth.Issuer
-	hasher *pwhash.Hasher
-	server *Server
-	list   *revoked.List
-	client *http.Client
-	ada    store.User
-	logs   *lockedBuffer
-	polls  *atomic.Int64 // of the feed of revocations
+	t           *testing.T
+	clock       *clock
+	dir         string
+	url         string
+	db          *store.DB
+	people      *account.People
+	issuer      *oauth.Issuer
+	hasher      *pwhash.Hasher
+	server      *Server
+	list        *revoked.List
+	client      *http.Client
+	ada         store.User
+	logs        *lockedBuffer
+	securityLog *securitylog.Writer
+	polls       *atomic.Int64 // of the feed of revocations
 }
 
 type lockedBuffer struct {
@@ -129,11 +131,12 @@ func newWorld(t *testing.T, set settings) *world {
 	w.issuer, err = oauth.New(ctx, config)
 	must(err)
 	must(w.issuer.Start(ctx))
+	w.securityLog = securitylog.New(w.db, log, w.clock.Now)
 	var badKeys *limits.Rate
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", AMinute: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
 	must(err)
 	feed := revocation.NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
@@ -143,11 +146,10 @@ func newWorld(t *testing.T, set settings) *world {
 	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
 	must(err)
 	must(follower.Load(ctx))
-	denials := NewDenials(w.db, log, w.clock.Now)
-	w.server, err = New(Config{DB: w.db, Denials: denials, People: w.people, Issuer: w.issuer, Revocations: follower, Feed: feed, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
+	w.server, err = New(Config{DB: w.db, SecurityLog: w.securityLog, People: w.people, Issuer: w.issuer, Revocations: follower, Feed: feed, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
 	must(err)
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){follower.Run, denials.Run, w.people.Run, w.issuer.Run} {
+	for _, run := range []func(context.Context){follower.Run, w.securityLog.Run, w.people.Run, w.issuer.Run} {
 		background.Go(func() { run(ctx) })
 	}
 	w.ada, err = w.people.ByEmail(ctx, adaEmail)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -111,17 +110,15 @@ func TestHostileText(t *testing.T) {
 	w.refused(w.do("PATCH", "/api/profile", s.AccessToken, object{"name": strings.Repeat("a", 101)}), 400, "INVALID_REQUEST")
 	w.refused(w.do("GET", "/"+strings.Repeat("%e2%80%ae%c2%9b", 2000), "", nil), 404, "NOT_FOUND")
 	w.refused(w.do("GET", "/%1b%5b31m", "", nil), 400, "INVALID_REQUEST")
-	d := NewDenials(w.db, slog.New(slog.NewTextHandler(w.logs, nil)), w.clock.Now)
 	id := "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 	odd := httptest.NewRequest("GET", "/x", nil)
 	odd.Method, odd.URL.Path = hostile, hostile
-	d.add(odd, &durward.Refusal{Code: durward.InvalidToken, ID: id, Err: errors.New(hostile + "\nlevel=ERROR\xff")})
-	d.flush(context.Background())
-
-	row, err := w.db.DenialByID(context.Background(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.server.recordRefusal(odd, &durward.Refusal{Code: durward.InvalidToken, ID: id, Err: errors.New(hostile + "\nlevel=ERROR\xff")})
+	var row store.Denial
+	w.eventually("the refusal is recorded", func() bool {
+		row, err = w.db.DenialByID(context.Background(), id)
+		return err == nil
+	})
 	if len(row.Method) > 40 || len(row.Path) > 220 || len(row.Cause) > 520 {
 		t.Errorf("not cut: %d, %d, %d octets", len(row.Method), len(row.Path), len(row.Cause))
 	}
@@ -141,62 +138,5 @@ func TestHostileText(t *testing.T) {
 		if len(line) > 2000 {
 			t.Errorf("a line of %d octets: %.200s", len(line), line)
 		}
-	}
-}
-
-// A flood of refusals of one network costs a bounded number of rows and does not
-// hide the refusal of another.
-func TestDenialsOfAFlood(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, settings{})
-	d := NewDenials(w.db, slog.New(slog.DiscardHandler), w.clock.Now)
-	from := func(addr string) *http.Request {
-		var seen *http.Request
-		g, err := durward.New(durward.Config{Schemes: []durward.Scheme{durward.Session()}, InsecureAllowHTTP: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := httptest.NewRequest("GET", "/x", nil)
-		r.RemoteAddr = addr
-		g.Open(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r })).ServeHTTP(httptest.NewRecorder(), r)
-		return seen
-	}
-	refuse := func(r *http.Request, n int) string {
-		id := fmt.Sprintf("01%024d", n)
-		d.add(r, &durward.Refusal{Code: durward.InvalidToken, Status: 401, ID: id})
-		return id
-	}
-	kept := func(id string) bool {
-		_, err := w.db.DenialByID(context.Background(), id)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			t.Fatal(err)
-		}
-		return err == nil
-	}
-	flood := from("203.0.113.9:1")
-	var ids []string
-	for n := range 5000 {
-		ids = append(ids, refuse(flood, n))
-	}
-	other := refuse(from("198.51.100.7:1"), 5000)
-	d.flush(context.Background())
-	rows := 0
-	for _, id := range ids {
-		if kept(id) {
-			rows++
-		}
-	}
-	if rows != denialsPerNetwork || !kept(other) {
-		t.Errorf("%d rows of the flood, want %d; the other network's is kept: %v", rows, denialsPerNetwork, kept(other))
-	}
-	// Many networks, and a database that takes nothing: what waits is bounded.
-	for second := range 10 {
-		for n := range 1000 {
-			refuse(from(fmt.Sprintf("10.%d.%d.1:1", n/250, n%250)), 10_000+1000*second+n)
-		}
-		w.clock.advance(time.Second)
-	}
-	if len(d.waiting) > denialsWaiting || len(d.written) > denialsPerSecond {
-		t.Errorf("%d rows wait, %d networks are counted", len(d.waiting), len(d.written))
 	}
 }

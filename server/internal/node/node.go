@@ -18,6 +18,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -49,7 +50,7 @@ type Node struct {
 
 	revocations *revoked.Follower
 	feed        *revocation.Feed
-	denials     *httpapi.Denials
+	securityLog *securitylog.Writer
 	together    *together // nil without Redis
 }
 
@@ -80,7 +81,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if shared, err = connect(c); err != nil {
 		return nil, err
 	}
-	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), denials: httpapi.NewDenials(db, c.Log, c.Now), together: shared}
+	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), securityLog: securitylog.New(db, c.Log, c.Now), together: shared}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return nil, err
 	}
 	n.People, err = account.New(account.Config{
-		DB: db, Hasher: hasher, Limits: n.Limiter, Revoked: list, BadKeys: n.rate("keys", badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
+		DB: db, Hasher: hasher, Limits: n.Limiter, SecurityLog: n.securityLog, Revoked: list, BadKeys: n.rate("keys", badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
 		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
@@ -137,10 +138,10 @@ func (n *Node) Close() error {
 // Waiting is how many requests wait for a revocation.
 func (n *Node) Waiting() int { return n.feed.Waiting() }
 
-// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Feed, Denials
+// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Feed, SecurityLog
 // and Now of c are the node's.
 func (n *Node) Server(c httpapi.Config) (*httpapi.Server, error) {
-	c.DB, c.People, c.Issuer, c.Revocations, c.Feed, c.Denials, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.feed, n.denials, n.DB.Now
+	c.DB, c.People, c.Issuer, c.Revocations, c.Feed, c.SecurityLog, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.feed, n.securityLog, n.DB.Now
 	n.together.serve(&c)
 	return httpapi.New(c)
 }
@@ -152,7 +153,7 @@ func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 		return nil, err
 	}
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.denials.Run, n.follow, n.together.run} {
+	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.securityLog.Run, n.follow, n.together.run} {
 		background.Go(func() { run(ctx) })
 	}
 	return background.Wait, nil
