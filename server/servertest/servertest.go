@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -96,7 +97,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 }
 
 // operator is where the test's own deeds come from.
-var operator = account.From{Actor: "operator"}
+var operator = request.Info{Actor: "operator"}
 
 // AddPerson makes an account and returns its id, the sub of its tokens. Passwords
 // have at least 15 characters.

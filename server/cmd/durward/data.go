@@ -15,6 +15,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -125,7 +126,7 @@ func masterKey(l *config.Loaded, create bool) (*seal.Master, error) {
 }
 
 // operator is where deeds of the command line come from.
-var operator = account.From{Actor: "operator"}
+var operator = request.Info{Actor: "operator"}
 
 // open opens the system for a verb. What goes wrong is said by the verb's error,
 // so the log is silent.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -45,7 +46,7 @@ type NewKey struct {
 // names the member that is wrong: a key never has a scope that its maker lacks,
 // whatever the person may; with Forbidden where there are too many; with
 // TokenRevoked where the maker's session has ended or the person was locked.
-func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from From) (store.APIKey, seal.Secret, error) {
+func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from request.Info) (store.APIKey, seal.Secret, error) {
 	name, err := cleanName(n.Name)
 	switch {
 	case err != nil:
@@ -94,7 +95,7 @@ func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewK
 // the scopes that the person still has. It refuses with store.ErrNotFound where
 // the maker has no such key; with Forbidden where none of its scopes is left, or
 // the maker lacks one; with TokenRevoked as CreateKey does.
-func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id string, from From) (store.APIKey, seal.Secret, error) {
+func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id string, from request.Info) (store.APIKey, seal.Secret, error) {
 	old, err := p.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return store.APIKey{}, "", err
@@ -124,7 +125,7 @@ func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id str
 
 // RevokeKey ends a key of a person: it is dead when RevokeKey returns. It returns
 // store.ErrNotFound where the person has no such key.
-func (p *People) RevokeKey(ctx context.Context, userID, id, sessionID string, from From) error {
+func (p *People) RevokeKey(ctx context.Context, userID, id, sessionID string, from request.Info) error {
 	k, err := p.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (p *People) RevokeKey(ctx context.Context, userID, id, sessionID string, fr
 // RevokeAnyKey ends a key that is named by its id or by the part that may be
 // shown, whoever it is of: the operator's deed. It returns the key that was, or
 // store.ErrNotFound.
-func (p *People) RevokeAnyKey(ctx context.Context, name string, from From) (store.APIKey, error) {
+func (p *People) RevokeAnyKey(ctx context.Context, name string, from request.Info) (store.APIKey, error) {
 	k, err := p.DB.APIKeyByID(ctx, name)
 	if publicID, ok := strings.CutPrefix(name, KeyPrefix); ok && errors.Is(err, store.ErrNotFound) {
 		k, _, err = p.DB.APIKeyByPublicID(ctx, publicID)
@@ -164,13 +165,13 @@ func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 func (p *People) drawKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
 	text := newKeyText()
 	return store.APIKey{
-		ID: newID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
+		ID: store.NewID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
 		PublicID: text.publicID, Hash: text.hash(),
 	}, seal.Secret(text.text())
 }
 
-func keyEvent(kind string, k store.APIKey, from From) store.Event {
-	event := from.event(kind, "ok", k.CreatedAt)
+func keyEvent(kind string, k store.APIKey, from request.Info) store.Event {
+	event := from.Event(kind, "ok", k.CreatedAt)
 	event.UserID, event.SessionID, event.Detail = k.UserID, k.SessionID, "key "+KeyShown(k)
 	return event
 }
@@ -212,7 +213,7 @@ var errNeverAKey = fmt.Errorf("never made: %w", durward.InvalidAPIKey)
 //
 // Where one network sends too many that were never made, those are refused with
 // TooManyAttempts; a good one never is.
-func (p *People) AuthenticateKey(ctx context.Context, key string, from From) (store.APIKey, error) {
+func (p *People) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
 	k, err := p.judgeKey(ctx, key)
 	if errors.Is(err, errNeverAKey) && p.BadKeys != nil {
 		if wait, ok := p.BadKeys.Bad(ctx, from.Addr); !ok {

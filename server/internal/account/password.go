@@ -16,6 +16,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -136,13 +137,13 @@ func busy(err error) error {
 
 // SetPassword sets a password without asking for the old one: the operator's
 // deed. All sessions of the person end.
-func (p *People) SetPassword(ctx context.Context, u store.User, password string, from From) error {
+func (p *People) SetPassword(ctx context.Context, u store.User, password string, from request.Info) error {
 	return p.setPassword(ctx, u, "password", password, "", time.Time{}, store.EventPasswordSet, from)
 }
 
 // ChangePassword replaces a user's password after it verified the current one as Reauthenticate
 // does. It ends all sessions but keep, and returns a Proof of the user with the new password.
-func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from From) (Proof, error) {
+func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from request.Info) (Proof, error) {
 	u, err := p.DB.UserByID(ctx, userID)
 	if err != nil {
 		return Proof{}, err
@@ -168,13 +169,13 @@ func (p *People) ChangePassword(ctx context.Context, userID, current, newPasswor
 
 // setPassword sets a password. was is when the one that was judged had been set,
 // and zero where none was.
-func (p *People) setPassword(ctx context.Context, u store.User, member, password, keep string, was time.Time, kind string, from From) error {
+func (p *People) setPassword(ctx context.Context, u store.User, member, password, keep string, was time.Time, kind string, from request.Info) error {
 	hash, err := p.hashNew(ctx, member, password, u.EmailKey)
 	if err != nil {
 		return err
 	}
 	now := p.Now()
-	event := from.event(kind, "ok", now)
+	event := from.Event(kind, "ok", now)
 	event.UserID, event.SessionID = u.ID, keep
 	revoked, err := p.DB.ChangePassword(ctx, u.ID, hash, keep, was, p.revokedUntil(now), event)
 	p.push(revoked)

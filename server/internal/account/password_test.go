@@ -15,6 +15,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -225,7 +226,7 @@ func TestChangeAfterReset(t *testing.T) {
 		c.Now = func() time.Time {
 			reset.Do(func() {
 				h.clock.advance(time.Second)
-				must(t, h.SetPassword(t.Context(), h.ada, other, From{Actor: "operator"}))
+				must(t, h.SetPassword(t.Context(), h.ada, other, request.Info{Actor: "operator"}))
 				if h.alive(h.ada, id) {
 					t.Error("the operator's reset leaves a session")
 				}

@@ -15,12 +15,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -92,7 +92,7 @@ type NewPerson struct {
 
 // Add makes an account. It refuses with InvalidRequest, which names the member
 // that is wrong, or EmailTaken. kind is the event it is written down as.
-func (p *People) Add(ctx context.Context, n NewPerson, kind string, from From) (store.User, error) {
+func (p *People) Add(ctx context.Context, n NewPerson, kind string, from request.Info) (store.User, error) {
 	email, key, err := canonicalEmail(n.Email)
 	if err != nil {
 		return store.User{}, err
@@ -106,8 +106,8 @@ func (p *People) Add(ctx context.Context, n NewPerson, kind string, from From) (
 		return store.User{}, err
 	}
 	now := p.Now().Truncate(time.Microsecond) // as the store keeps it
-	u := store.User{ID: newID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin, CreatedAt: now, PasswordChangedAt: now}
-	event := from.event(kind, "ok", now)
+	u := store.User{ID: store.NewID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin, CreatedAt: now, PasswordChangedAt: now}
+	event := from.Event(kind, "ok", now)
 	event.UserID = u.ID
 	if err := p.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
 		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
@@ -142,9 +142,9 @@ func (p *People) SetName(ctx context.Context, id, name string) (store.User, erro
 }
 
 // Lock ends all sessions of a person and keeps new ones from beginning.
-func (p *People) Lock(ctx context.Context, id string, from From) error {
+func (p *People) Lock(ctx context.Context, id string, from request.Info) error {
 	now := p.Now()
-	event := from.event(store.EventUserLocked, "ok", now)
+	event := from.Event(store.EventUserLocked, "ok", now)
 	event.UserID = id
 	revoked, err := p.DB.LockUser(ctx, id, p.revokedUntil(now), event)
 	p.push(revoked)
@@ -152,8 +152,8 @@ func (p *People) Lock(ctx context.Context, id string, from From) error {
 }
 
 // Unlock lets a person sign in again.
-func (p *People) Unlock(ctx context.Context, id string, from From) error {
-	event := from.event(store.EventUserUnlocked, "ok", p.Now())
+func (p *People) Unlock(ctx context.Context, id string, from request.Info) error {
+	event := from.Event(store.EventUserUnlocked, "ok", p.Now())
 	event.UserID = id
 	return p.DB.UnlockUser(ctx, id, event)
 }
@@ -168,12 +168,8 @@ func (p *People) revokedUntil(now time.Time) time.Time {
 // push tells this process's list of what the database already knows, so that it
 // holds before the answer leaves.
 func (p *People) push(written []store.Revocation) {
-	for _, r := range written {
-		p.Revoked.Announce(revoked.Entry{Seq: r.Seq, Kind: revoked.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
-	}
+	revocation.Publish(p.Revoked, written)
 }
-
-func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // mistake is a refusal of one member of a request. Neither sentence repeats what
 // was sent.

@@ -24,6 +24,7 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -35,8 +36,8 @@ const (
 )
 
 var (
-	here      = From{Addr: netip.MustParseAddr("192.0.2.7"), Agent: "curl/8.5.0"}
-	elsewhere = From{Addr: netip.MustParseAddr("198.51.100.7"), Agent: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
+	here      = request.Info{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "curl/8.5.0"}
+	elsewhere = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
 )
 
 // clock is a clock that only the test moves.
@@ -94,7 +95,7 @@ func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house 
 	}
 	h.People, err = New(c)
 	must(t, err)
-	h.ada, err = h.Add(t.Context(), NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, From{Actor: "operator"})
+	h.ada, err = h.Add(t.Context(), NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 	must(t, err)
 	return h
 }
@@ -135,7 +136,7 @@ func refused(t *testing.T, what string, err error, want durward.Code) {
 }
 
 // try signs in and returns the error alone.
-func (h *house) try(email, password string, from From) error {
+func (h *house) try(email, password string, from request.Info) error {
 	h.t.Helper()
 	proof, err := h.Authenticate(h.t.Context(), email, password, from)
 	if u := proof.User; (err == nil) != (u.ID == h.ada.ID) || err != nil && !reflect.DeepEqual(proof, Proof{}) {
@@ -145,7 +146,7 @@ func (h *house) try(email, password string, from From) error {
 }
 
 // change changes a password and returns only the error.
-func (h *house) change(ctx context.Context, userID, current, next, keep string, from From) error {
+func (h *house) change(ctx context.Context, userID, current, next, keep string, from request.Info) error {
 	_, err := h.ChangePassword(ctx, userID, current, next, keep, from)
 	return err
 }
@@ -161,10 +162,10 @@ func (h *house) wrong() string {
 func (h *house) session(u store.User) string {
 	h.t.Helper()
 	now := h.clock.Now()
-	s := store.Session{ID: newID(), UserID: u.ID, ClientID: "durward", Scope: "profile", CreatedAt: now, EndsAt: now.Add(time.Hour), AuthTime: now, Network: here.Network(), Device: here.Device(), Agent: here.Browser()}
+	s := store.Session{ID: store.NewID(), UserID: u.ID, ClientID: "durward", Scope: "profile", CreatedAt: now, EndsAt: now.Add(time.Hour), AuthTime: now, Network: here.Network(), Device: here.Device(), Agent: here.Browser()}
 	g := store.Grant{SessionID: s.ID, ClientID: "durward", Scope: "profile", Salt: []byte("salt"), CreatedAt: now, IdleEnds: s.EndsAt, Ends: s.EndsAt}
 	copy(g.ID[:], strings.ReplaceAll(s.ID, "-", "")[16:])
-	e := here.event(store.EventSignedIn, "ok", now)
+	e := here.Event(store.EventSignedIn, "ok", now)
 	e.UserID, e.SessionID = u.ID, s.ID
 	u, err := h.ByID(h.t.Context(), u.ID)
 	must(h.t, err)
@@ -366,14 +367,14 @@ func TestLock(t *testing.T) {
 		bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
 		must(t, err)
 		first, second, his := h.session(h.ada), h.session(h.ada), h.session(bob)
-		must(t, h.Lock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		must(t, h.Lock(t.Context(), h.ada.ID, request.Info{Actor: "operator"}))
 		if h.alive(h.ada, first) || h.alive(h.ada, second) || !h.alive(bob, his) {
 			t.Error("a lock ends the sessions of the person, and no others")
 		}
 		refused(t, "right password of a locked account", h.try(adaEmail, adaPassword, here), durward.AccountDisabled)
 		refused(t, "wrong password of a locked account", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
 		refused(t, "change of a locked account's password", h.change(t.Context(), h.ada.ID, adaPassword, other, second, here), durward.AccountDisabled)
-		must(t, h.Unlock(t.Context(), h.ada.ID, From{Actor: "operator"}))
+		must(t, h.Unlock(t.Context(), h.ada.ID, request.Info{Actor: "operator"}))
 		must(t, h.try(adaEmail, adaPassword, here))
 		if h.alive(h.ada, first) {
 			t.Error("what a lock ended comes back")

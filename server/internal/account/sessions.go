@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"github.com/durward-auth/durward/server/internal/request"
 
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -14,9 +15,9 @@ func (p *People) Sessions(ctx context.Context, userID string) ([]store.SessionRo
 
 // EndSession ends one session of a person: its tokens are dead when it returns.
 // Somebody else's session is store.ErrNotFound, as one that never was.
-func (p *People) EndSession(ctx context.Context, userID, sessionID, kind string, from From) error {
+func (p *People) EndSession(ctx context.Context, userID, sessionID, kind string, from request.Info) error {
 	now := p.Now()
-	event := from.event(kind, "ok", now)
+	event := from.Event(kind, "ok", now)
 	event.UserID, event.SessionID = userID, sessionID
 	revoked, err := p.DB.EndSession(ctx, sessionID, userID, kind, p.revokedUntil(now), event, "")
 	p.push(revoked)
@@ -25,7 +26,7 @@ func (p *People) EndSession(ctx context.Context, userID, sessionID, kind string,
 
 // SignOut ends a session, or all of the person's. That there is none left to end
 // is no error; that it could not be written down is one.
-func (p *People) SignOut(ctx context.Context, userID, sessionID string, everywhere bool, from From) error {
+func (p *People) SignOut(ctx context.Context, userID, sessionID string, everywhere bool, from request.Info) error {
 	if !everywhere {
 		err := p.EndSession(ctx, userID, sessionID, store.EventSignedOut, from)
 		if errors.Is(err, store.ErrNotFound) {
@@ -34,7 +35,7 @@ func (p *People) SignOut(ctx context.Context, userID, sessionID string, everywhe
 		return err
 	}
 	now := p.Now()
-	event := from.event(store.EventSignedOut, "everywhere", now)
+	event := from.Event(store.EventSignedOut, "everywhere", now)
 	event.UserID, event.SessionID = userID, sessionID
 	revoked, err := p.DB.EndSessions(ctx, userID, "", store.EventSignedOut, p.revokedUntil(now), event)
 	p.push(revoked)

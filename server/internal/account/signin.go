@@ -8,13 +8,14 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // Authenticate verifies an e-mail address and a password. Its error wraps InvalidCredentials if
 // either is wrong, AccountDisabled if the password is correct but the user is locked, or
 // TooManyAttempts. An unknown address costs the same work as a known one.
-func (p *People) Authenticate(ctx context.Context, email, password string, from From) (Proof, error) {
+func (p *People) Authenticate(ctx context.Context, email, password string, from request.Info) (Proof, error) {
 	_, key, err := canonicalEmail(email)
 	if err != nil {
 		// Nobody has such an address; it is counted and hashed like one that
@@ -45,7 +46,7 @@ func (p *People) Authenticate(ctx context.Context, email, password string, from 
 // changes with the password and with everything else of the account that counts.
 // It refuses with TooManyAttempts where Authenticate would, and is
 // InvalidCredentials where nobody has the address.
-func (p *People) Standing(ctx context.Context, email string, from From) (string, error) {
+func (p *People) Standing(ctx context.Context, email string, from request.Info) (string, error) {
 	u, err := p.ByEmail(ctx, email)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, durward.InvalidRequest):
@@ -61,7 +62,7 @@ func (p *People) Standing(ctx context.Context, email string, from From) (string,
 // judge checks one password within the limits. u is the zero User where known is
 // false, and gets the newer hash where one was made; key is what failures are
 // counted under.
-func (p *People) judge(ctx context.Context, u *store.User, known bool, key, password string, from From) error {
+func (p *People) judge(ctx context.Context, u *store.User, known bool, key, password string, from request.Info) error {
 	attempt, err := p.Limits.Begin(ctx, key, from.Addr)
 	if err != nil {
 		var blocked *limits.Blocked
@@ -105,8 +106,8 @@ func (p *People) judge(ctx context.Context, u *store.User, known bool, key, pass
 }
 
 // recordRefused records a refused sign-in in the security log.
-func (p *People) recordRefused(key, userID, reason string, from From) {
-	e := from.event(store.EventSignInRefused, reason, p.Now())
+func (p *People) recordRefused(key, userID, reason string, from request.Info) {
+	e := from.Event(store.EventSignInRefused, reason, p.Now())
 	e.UserID = userID
 	p.SecurityLog.AddSignIn(key, e)
 }

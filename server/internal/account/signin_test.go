@@ -13,6 +13,7 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -190,7 +191,7 @@ func TestWhatCounts(t *testing.T) {
 		refused(t, "last year's password", h.try(adaEmail, "last year's password", here), durward.InvalidCredentials)
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
-	for from, email := range map[From]string{here: bob.Email, elsewhere: adaEmail} {
+	for from, email := range map[request.Info]string{here: bob.Email, elsewhere: adaEmail} {
 		refused(t, email, h.try(email, h.wrong(), from), durward.InvalidCredentials)
 		refused(t, email, h.try(email, h.wrong(), from), durward.TooManyAttempts)
 	}
@@ -201,10 +202,10 @@ func TestWhatCounts(t *testing.T) {
 func TestNetworkLimit(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, services.File)
-	at := func(n int) From {
+	at := func(n int) request.Info {
 		addr := netip.MustParseAddr("2001:db8::").As16()
 		addr[15] = byte(n)
-		return From{Addr: netip.AddrFrom16(addr)}
+		return request.Info{Addr: netip.AddrFrom16(addr)}
 	}
 	for n := range 10 {
 		refused(t, "failure", h.try(strings.Repeat("x", n+1)+"@example.com", "the same password", at(n)), durward.InvalidCredentials)

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 )
 
 // basic is the scheme by which programs that know no tokens send a person's
@@ -12,7 +12,7 @@ import (
 // those of the sign-in. A right pair is remembered for a minute, unless the
 // account changes.
 func (s *Server) basic() durward.Scheme {
-	at := func(ctx context.Context) account.From { return account.From{Addr: durward.ClientAddr(ctx)} }
+	at := func(ctx context.Context) request.Info { return request.Info{Addr: durward.ClientAddr(ctx)} }
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
 		proof, err := s.c.People.Authenticate(ctx, email, password, at(ctx))
 		if err != nil {

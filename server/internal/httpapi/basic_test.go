@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -62,7 +63,7 @@ func TestBasic(t *testing.T) {
 // a block, at once.
 func TestBasicForgets(t *testing.T) {
 	t.Parallel()
-	ctx, operator := context.Background(), account.From{Actor: "operator"}
+	ctx, operator := context.Background(), request.Info{Actor: "operator"}
 	const second = "another horse battery staple"
 	w := newWorld(t, settings{basic: true})
 	works := func(password string) {
@@ -118,7 +119,7 @@ func TestBasicUnknownAddress(t *testing.T) {
 			t.Errorf("%q: %d hashes", email, n)
 		}
 	}
-	admin, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: "plenty of words in a row", Admin: true}, store.EventUserAdded, account.From{Actor: "operator"})
+	admin, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: "plenty of words in a row", Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -295,7 +296,7 @@ func TestCookieEndsModel(t *testing.T) {
 	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
 	alive, dead := 0, 0
 	for range 60 {
-		value, err := w.issuer.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", account.From{})
+		value, err := w.issuer.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", request.Info{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -373,12 +374,12 @@ func TestCookieEndsWithItsSession(t *testing.T) {
 			}
 		},
 		"password set": func(string, string) {
-			if err := w.people.SetPassword(context.Background(), w.ada, adaPassword, account.From{Actor: "operator"}); err != nil {
+			if err := w.people.SetPassword(context.Background(), w.ada, adaPassword, request.Info{Actor: "operator"}); err != nil {
 				t.Error(err)
 			}
 		},
 		"lock": func(string, string) {
-			for _, err := range []error{w.people.Lock(context.Background(), w.ada.ID, account.From{Actor: "operator"}), w.people.Unlock(context.Background(), w.ada.ID, account.From{Actor: "operator"})} {
+			for _, err := range []error{w.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}), w.people.Unlock(context.Background(), w.ada.ID, request.Info{Actor: "operator"})} {
 				if err != nil {
 					t.Error(err)
 				}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -136,7 +137,7 @@ func TestEveryRoute(t *testing.T) {
 	w := newWorld(t, settings{registration: true})
 	ctx := context.Background()
 	add := func(email string, admin bool) store.User {
-		u, err := w.people.Add(ctx, account.NewPerson{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, account.From{Actor: "operator"})
+		u, err := w.people.Add(ctx, account.NewPerson{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, request.Info{Actor: "operator"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +157,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 
 	key := func(u store.User, n account.NewKey) string {
-		_, key, err := w.people.CreateKey(ctx, &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}, n, account.From{Actor: "operator"})
+		_, key, err := w.people.CreateKey(ctx, &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}, n, request.Info{Actor: "operator"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +171,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 	for _, k := range w.keysOf(w.ada) {
 		if k.Name == "revoked" {
-			if err := w.people.RevokeKey(ctx, w.ada.ID, k.ID, "", account.From{Actor: "operator"}); err != nil {
+			if err := w.people.RevokeKey(ctx, w.ada.ID, k.ID, "", request.Info{Actor: "operator"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -189,7 +190,7 @@ func TestEveryRoute(t *testing.T) {
 		t.Fatal(r.Status)
 	}
 	locked := signIn("bob@example.com").AccessToken
-	if err := w.people.Lock(ctx, bob.ID, account.From{Actor: "operator"}); err != nil {
+	if err := w.people.Lock(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	stranger := newWorld(t, settings{}).signIn().AccessToken // the same issuer's name, other keys
@@ -412,14 +413,14 @@ func TestEveryRouteByCookie(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{registration: true})
 	ctx := context.Background()
-	bob, err := w.people.Add(ctx, account.NewPerson{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, account.From{Actor: "operator"})
+	bob, err := w.people.Add(ctx, account.NewPerson{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	idle := w.cookieOf(adaEmail)
 	w.clock.advance(31 * time.Minute)
 	locked := w.cookieOf("bob@example.com")
-	if err := w.people.Lock(ctx, bob.ID, account.From{Actor: "operator"}); err != nil {
+	if err := w.people.Lock(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	out := w.cookieOf(adaEmail)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -17,7 +18,7 @@ import (
 // apiKeys is the scheme by which programs send a key with each request.
 func (s *Server) apiKeys() durward.Scheme {
 	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
-		k, err := s.c.People.AuthenticateKey(ctx, key, account.From{Addr: durward.ClientAddr(ctx)})
+		k, err := s.c.People.AuthenticateKey(ctx, key, request.Info{Addr: durward.ClientAddr(ctx)})
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -399,7 +400,7 @@ func (w *world) change(statement string, args ...any) {
 func TestKeyScopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
-	root, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, account.From{Actor: "operator"})
+	root, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}

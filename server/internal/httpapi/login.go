@@ -9,6 +9,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -39,8 +40,8 @@ func answerTokens(w http.ResponseWriter, t oauth.Tokens) error {
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // from says where a request came from.
-func from(r *http.Request) account.From {
-	return account.From{Addr: durward.ClientAddr(r.Context()), Agent: r.UserAgent()}
+func from(r *http.Request) request.Info {
+	return request.Info{Addr: durward.ClientAddr(r.Context()), UserAgent: r.UserAgent()}
 }
 
 // login is POST /api/auth/login.

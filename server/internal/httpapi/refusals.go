@@ -6,6 +6,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -23,7 +24,7 @@ func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
 		Path:      account.WithoutKeys(r.URL.Path),
 		Scheme:    f.Scheme,
 		Cause:     cause,
-		Network:   account.From{Addr: durward.ClientAddr(r.Context())}.Network(),
+		Network:   request.Info{Addr: durward.ClientAddr(r.Context())}.Network(),
 		RequestID: requestID(r.Context()),
 	}
 	if p := durward.From(r.Context()); p != nil {

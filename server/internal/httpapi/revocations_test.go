@@ -11,6 +11,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -18,11 +19,11 @@ import (
 // feedKey makes an administrator and a key of theirs for the feed.
 func (w *world) feedKey() (key, id string, admin store.User) {
 	w.t.Helper()
-	admin, err := w.people.Add(w.t.Context(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, account.From{Actor: "operator"})
+	admin, err := w.people.Add(w.t.Context(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	k, secret, err := w.people.CreateKey(w.t.Context(), &durward.Principal{Subject: admin.ID, Scopes: account.ScopesOf(admin)}, account.NewKey{Name: "feed", Scopes: []string{"revocations"}}, account.From{Actor: "operator"})
+	k, secret, err := w.people.CreateKey(w.t.Context(), &durward.Principal{Subject: admin.ID, Scopes: account.ScopesOf(admin)}, account.NewKey{Name: "feed", Scopes: []string{"revocations"}}, request.Info{Actor: "operator"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func TestWaitOfWhoIsGone(t *testing.T) {
 	for w.server.c.Feed.Waiting() == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	if err := w.people.RevokeKey(t.Context(), admin.ID, id, "", account.From{Actor: "operator"}); err != nil {
+	if err := w.people.RevokeKey(t.Context(), admin.ID, id, "", request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	w.do("POST", "/api/auth/logout", s.AccessToken, nil)

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -154,7 +155,7 @@ func newWorld(t *testing.T, set settings) *world {
 	}
 	w.ada, err = w.people.ByEmail(ctx, adaEmail)
 	if err != nil {
-		w.ada, err = w.people.Add(ctx, account.NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, account.From{Actor: "operator"})
+		w.ada, err = w.people.Add(ctx, account.NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 		must(err)
 	}
 	listener := httptest.NewServer(w.server)

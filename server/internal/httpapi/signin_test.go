@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 )
 
 func TestWholeRound(t *testing.T) {
@@ -167,7 +167,7 @@ func TestUnknownAddress(t *testing.T) {
 		}
 	}
 	// And so is one that is locked.
-	if err := w.people.Lock(context.Background(), w.ada.ID, account.From{Actor: "operator"}); err != nil {
+	if err := w.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	if r, runs := ask(adaEmail); strip(r) != want || runs != 1 {
@@ -182,7 +182,7 @@ func TestLockReachesEverything(t *testing.T) {
 	s := w.signIn()
 	// Another process on the same file, as the shell is: nothing is pushed.
 	other := newWorld(t, settings{dir: w.dir})
-	if err := other.people.Lock(context.Background(), w.ada.ID, account.From{Actor: "operator"}); err != nil {
+	if err := other.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
@@ -192,7 +192,7 @@ func TestLockReachesEverything(t *testing.T) {
 	t.Logf("seen after %s", time.Since(began))
 	w.dead(s.AccessToken, "TOKEN_REVOKED")
 	w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
-	if err := other.people.Unlock(context.Background(), w.ada.ID, account.From{Actor: "operator"}); err != nil {
+	if err := other.people.Unlock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	w.works(w.signIn().AccessToken)
@@ -234,7 +234,7 @@ func TestChangedWhileJudged(t *testing.T) {
 	w := newWorld(t, settings{})
 	ctx := context.Background()
 	here := w.signIn()
-	proof, err := w.people.Authenticate(ctx, adaEmail, adaPassword, account.From{})
+	proof, err := w.people.Authenticate(ctx, adaEmail, adaPassword, request.Info{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,16 +243,16 @@ func TestChangedWhileJudged(t *testing.T) {
 	if r := w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": next}); r.StatusCode != 204 {
 		t.Fatalf("change: %s %s", r.Status, r.body)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, proof, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.issuer.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
 		t.Errorf("a sign-in by the old password after the change: %+v %v, want InvalidCredentials", tokens, err)
 	}
-	if proof, err = w.people.Authenticate(ctx, adaEmail, next, account.From{}); err != nil {
+	if proof, err = w.people.Authenticate(ctx, adaEmail, next, request.Info{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.people.Lock(ctx, proof.User.ID, account.From{Actor: "operator"}); err != nil {
+	if err := w.people.Lock(ctx, proof.User.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, proof, nil, account.From{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.issuer.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
 		t.Errorf("a sign-in after the lock: %+v %v, want InvalidCredentials", tokens, err)
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -57,11 +58,11 @@ func (c *clock) Now() time.Time { return time.UnixMicro(c.at.Load()).UTC() }
 
 // Where requests come from.
 var (
-	home      = account.From{Addr: netip.MustParseAddr("192.0.2.7"), Agent: "curl/8.5.0"}
-	cafe      = account.From{Addr: netip.MustParseAddr("198.51.100.7"), Agent: "curl/8.5.0"}
-	homeFox   = account.From{Addr: netip.MustParseAddr("192.0.2.8"), Agent: "Mozilla/5.0 Firefox/140.0"}
-	elsewhere = account.From{Addr: netip.MustParseAddr("203.0.113.7"), Agent: "Mozilla/5.0 Firefox/140.0"}
-	places    = []account.From{home, home, home, cafe, homeFox, elsewhere}
+	home      = request.Info{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "curl/8.5.0"}
+	cafe      = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
+	homeFox   = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	elsewhere = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	places    = []request.Info{home, home, home, cafe, homeFox, elsewhere}
 )
 
 // peer is one of the nodes over one database.
@@ -570,7 +571,7 @@ func (w *world) signInCookie() {
 // Refreshing.
 
 // present shows token n of a grant at a node.
-func (w *world) present(p *peer, g *modelGrant, n int, key string, from account.From) (answer, oauth.Tokens) {
+func (w *world) present(p *peer, g *modelGrant, n int, key string, from request.Info) (answer, oauth.Tokens) {
 	w.Helper()
 	allowed := w.refresh(g, n, key, from)
 	t, err := p.Issuer.Refresh(ctx, g.tokens[n], held(key), from)
@@ -582,7 +583,7 @@ func (w *world) present(p *peer, g *modelGrant, n int, key string, from account.
 }
 
 // answered judges an answer and changes the model by it.
-func (w *world) answered(p *peer, g *modelGrant, n int, from account.From, t oauth.Tokens, err error, allowed []answer) answer {
+func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t oauth.Tokens, err error, allowed []answer) answer {
 	w.Helper()
 	at := g.at
 	a := answer(codeOf(err))

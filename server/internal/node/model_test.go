@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 )
 
 // What follows is the life of tokens and sessions in the plainest words, written
@@ -88,7 +88,7 @@ type modelGrant struct {
 	came    []time.Time      // when each number became current
 	grace   map[int]deadline // of the spent ones
 	idle    time.Time
-	from    account.From // of the last move
+	from    request.Info // of the last move
 	fewest  int          // answers given again in this generation that count
 	most    int
 	held    int // that the honest client holds
@@ -268,7 +268,7 @@ func (m *model) started(others bool, down time.Time) {
 }
 
 // refresh says what token n of g may be answered with.
-func (m *model) refresh(g *modelGrant, n int, key string, from account.From) []answer {
+func (m *model) refresh(g *modelGrant, n int, key string, from request.Info) []answer {
 	now, s := m.now(), g.session
 	switch {
 	case s.purged:
@@ -313,7 +313,7 @@ func (m *model) refresh(g *modelGrant, n int, key string, from account.From) []a
 func (m *model) counts(g *modelGrant) bool { return m.now().Sub(g.came[g.at]).Abs() >= time.Second }
 
 // refreshed changes what an answer changes.
-func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from account.From, at *peer) error {
+func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from request.Info, at *peer) error {
 	now := m.now()
 	step := func(to int) {
 		d := deadline{must: now.Add(refreshGrace), may: now.Add(refreshGrace)}

@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -67,7 +68,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	a, ahead := start(t, database, master, 90*time.Second)
 	_, behind := start(t, database, master, -90*time.Second)
 	const email, password = "ada@example.com", "correct horse battery staple"
-	u, err := a.People.Add(t.Context(), account.NewPerson{Email: email, Password: password}, store.EventUserAdded, account.From{Actor: "operator"})
+	u, err := a.People.Add(t.Context(), account.NewPerson{Email: email, Password: password}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 		}
 		held = post(where, "/api/auth/refresh", map[string]string{"refresh_token": held.Refresh})
 	}
-	if err := a.People.Lock(t.Context(), u.ID, account.From{Actor: "operator"}); err != nil {
+	if err := a.People.Lock(t.Context(), u.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

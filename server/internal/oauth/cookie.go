@@ -13,6 +13,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -56,14 +57,14 @@ func (i *Issuer) cookieHash(value string) ([]byte, error) {
 // SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
 // cookie's value. replaced is the cookie that the browser sent, or empty: its session ends, whichever
 // user it belongs to.
-func (i *Issuer) SignInCookie(ctx context.Context, proof account.Proof, replaced string, from account.From) (value string, err error) {
+func (i *Issuer) SignInCookie(ctx context.Context, proof account.Proof, replaced string, from request.Info) (value string, err error) {
 	now := i.c.Now()
 	s := newSession(proof, now.Add(i.c.SessionAbsolute), now, from)
 	value, c, err := i.makeCookie(s, now)
 	if err != nil {
 		return "", err
 	}
-	old := store.Replaced{EventID: newID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: i.revokedUntil(now)}
+	old := store.Replaced{EventID: store.NewID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: i.revokedUntil(now)}
 	if replaced != "" {
 		// What is no cookie of ours replaces nothing, and is never adopted.
 		old.Hash, _ = i.cookieHash(replaced)
@@ -190,7 +191,7 @@ func (i *Issuer) accessAlone(s store.Session, clientID, scope string, ends time.
 // result has the grant's current refresh token, which stays unused, or none if the session has a
 // cookie. Tokens stay bound to their key. StepUp refuses with TokenRevoked if the session has ended,
 // and with InvalidCredentials if the user was locked, or the password changed, since the proof.
-func (i *Issuer) StepUp(ctx context.Context, proof account.Proof, p *durward.Principal, from account.From) (Tokens, error) {
+func (i *Issuer) StepUp(ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info) (Tokens, error) {
 	now, u := i.c.Now(), proof.User
 	row := storedProof(proof, p)
 	s, g, err := i.c.DB.ProveWithGrant(ctx, row, p.ClientID, i.steppedUp(row, from))
@@ -208,7 +209,7 @@ func (i *Issuer) StepUp(ctx context.Context, proof account.Proof, p *durward.Pri
 
 // StepUpCookie renews the sign-in of a cookie's session as StepUp does, and returns the value of a
 // new cookie. The old cookie keeps its old rights for cookieGrace.
-func (i *Issuer) StepUpCookie(ctx context.Context, proof account.Proof, p *durward.Principal, value string, from account.From) (string, error) {
+func (i *Issuer) StepUpCookie(ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info) (string, error) {
 	_, s, _, err := i.liveCookie(ctx, value)
 	if err != nil {
 		return "", err
@@ -242,6 +243,6 @@ func storedProof(proof account.Proof, p *durward.Principal) store.Proof {
 	}
 }
 
-func (i *Issuer) steppedUp(p store.Proof, from account.From) store.Event {
-	return store.Event{ID: newID(), Kind: store.EventSteppedUp, At: i.c.Now(), UserID: p.UserID, SessionID: p.SessionID, Outcome: "ok", Network: from.Network(), Device: from.Device()}
+func (i *Issuer) steppedUp(p store.Proof, from request.Info) store.Event {
+	return store.Event{ID: store.NewID(), Kind: store.EventSteppedUp, At: i.c.Now(), UserID: p.UserID, SessionID: p.SessionID, Outcome: "ok", Network: from.Network(), Device: from.Device()}
 }

@@ -110,11 +110,11 @@ func TestStepUpChangedSince(t *testing.T) {
 			token   durward.Code
 		}{
 			"password": {func(w *world, u store.User, _ string) error {
-				_, err := w.db.ChangePassword(ctx, u.ID, "other", "", time.Time{}, w.clock.Now().Add(time.Hour), store.Event{ID: newID(), Kind: store.EventPasswordSet, At: w.clock.Now().Add(time.Second)})
+				_, err := w.db.ChangePassword(ctx, u.ID, "other", "", time.Time{}, w.clock.Now().Add(time.Hour), store.Event{ID: store.NewID(), Kind: store.EventPasswordSet, At: w.clock.Now().Add(time.Second)})
 				return err
 			}, durward.SessionExpired, durward.InvalidCredentials},
 			"session": {func(w *world, u store.User, session string) error {
-				_, err := w.db.EndSession(ctx, session, u.ID, "x", w.clock.Now().Add(time.Hour), store.Event{ID: newID(), Kind: store.EventSessionEnded, At: w.clock.Now()}, "")
+				_, err := w.db.EndSession(ctx, session, u.ID, "x", w.clock.Now().Add(time.Hour), store.Event{ID: store.NewID(), Kind: store.EventSessionEnded, At: w.clock.Now()}, "")
 				return err
 			}, durward.SessionExpired, durward.TokenRevoked},
 		} {

@@ -17,7 +17,7 @@ import (
 func NewEpoch(keep bool, now time.Time) store.NewEpoch {
 	return store.NewEpoch{
 		KeepSessions: keep, At: now, Until: now.Add(verifyAfter),
-		Event: store.Event{ID: newID(), Kind: store.EventEpochBegun, At: now, Actor: "operator", Outcome: "ok"},
+		Event: store.Event{ID: store.NewID(), Kind: store.EventEpochBegun, At: now, Actor: "operator", Outcome: "ok"},
 	}
 }
 

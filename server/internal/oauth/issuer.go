@@ -21,6 +21,8 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -199,7 +201,7 @@ type Tokens struct {
 //
 // If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
 // client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
-func (i *Issuer) SignIn(ctx context.Context, proof account.Proof, key *durward.HeldKey, from account.From) (Tokens, error) {
+func (i *Issuer) SignIn(ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	jkt := ""
 	if key != nil {
 		if err := key.Spend(); err != nil {
@@ -223,16 +225,16 @@ func (i *Issuer) SignIn(ctx context.Context, proof account.Proof, key *durward.H
 }
 
 // newSession returns the session that a sign-in with proof begins.
-func newSession(proof account.Proof, ends, now time.Time, from account.From) store.Session {
+func newSession(proof account.Proof, ends, now time.Time, from request.Info) store.Session {
 	return store.Session{
-		ID: newID(), UserID: proof.User.ID, ClientID: FirstParty, Scope: scopeOf(proof.User), CreatedAt: now, EndsAt: ends,
+		ID: store.NewID(), UserID: proof.User.ID, ClientID: FirstParty, Scope: scopeOf(proof.User), CreatedAt: now, EndsAt: ends,
 		AuthTime: proof.At, ACR: proof.ACR, AMR: proof.Methods,
 		Network: from.Network(), Device: from.Device(), Agent: from.Browser(),
 	}
 }
 
 func signedIn(s store.Session) store.Event {
-	return store.Event{ID: newID(), Kind: store.EventSignedIn, At: s.CreatedAt, UserID: s.UserID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
+	return store.Event{ID: store.NewID(), Kind: store.EventSignedIn, At: s.CreatedAt, UserID: s.UserID, SessionID: s.ID, Outcome: "ok", Network: s.Network, Device: s.Device}
 }
 
 // changedSince says what a deed means that found somebody else's right to it gone.
@@ -282,7 +284,7 @@ func (i *Issuer) access(s store.Session, clientID, scope, jkt string, ends, now 
 	token, err = signer.Sign(jwt.Claims{
 		Confirmation: bound,
 		Issuer:       i.c.URL, Subject: s.UserID, Audience: i.c.Audience,
-		Expires: expires, IssuedAt: issued, ID: newID(),
+		Expires: expires, IssuedAt: issued, ID: store.NewID(),
 		ClientID: clientID, Scopes: strings.Fields(scope), SessionID: s.ID,
 		// Under a clock that was put back the sign-in lies ahead, which no token may say.
 		AuthTime: earlier(s.AuthTime, issued), ACR: s.ACR, AMR: s.AMR,
@@ -310,7 +312,7 @@ func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, lif
 	now := i.c.Now().Truncate(time.Second)
 	c := jwt.Claims{
 		Issuer: i.c.URL, Subject: subject, Audience: i.c.Audience, Expires: now.Add(life), IssuedAt: now,
-		ID: newID(), ClientID: operatorClient, Scopes: scopes,
+		ID: store.NewID(), ClientID: operatorClient, Scopes: scopes,
 	}
 	signer, err := i.signing()
 	if err != nil {
@@ -320,7 +322,7 @@ func (i *Issuer) Issue(ctx context.Context, subject string, scopes []string, lif
 	if err != nil {
 		return "", jwt.Claims{}, err
 	}
-	event := store.Event{ID: newID(), Kind: store.EventTokenIssued, At: now, UserID: subject, Actor: "operator", Outcome: "ok", Detail: "token " + c.ID + ", scope " + strings.Join(scopes, " ")}
+	event := store.Event{ID: store.NewID(), Kind: store.EventTokenIssued, At: now, UserID: subject, Actor: "operator", Outcome: "ok", Detail: "token " + c.ID + ", scope " + strings.Join(scopes, " ")}
 	if err := i.c.DB.AddEvents(ctx, []store.Event{event}); err != nil {
 		return "", jwt.Claims{}, err
 	}
@@ -349,9 +351,7 @@ func (i *Issuer) revokedUntil(now time.Time) time.Time {
 }
 
 func (i *Issuer) push(written []store.Revocation) {
-	for _, r := range written {
-		i.c.Revoked.Announce(revoked.Entry{Seq: r.Seq, Kind: revoked.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until})
-	}
+	revocation.Publish(i.c.Revoked, written)
 }
 
 // stillOf is what is left of a granted scope that u may still do: a right that
@@ -386,5 +386,3 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return b
 }
-
-func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -53,10 +54,10 @@ func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
 // Where requests come from.
 var (
-	home      = account.From{Addr: netip.MustParseAddr("192.0.2.7"), Agent: "curl/8.5.0"}
-	cafe      = account.From{Addr: netip.MustParseAddr("198.51.100.7"), Agent: "curl/8.5.0"}
-	homeFox   = account.From{Addr: netip.MustParseAddr("192.0.2.8"), Agent: "Mozilla/5.0 Firefox/140.0"}
-	elsewhere = account.From{Addr: netip.MustParseAddr("203.0.113.7"), Agent: "Mozilla/5.0 Firefox/140.0"}
+	home      = request.Info{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "curl/8.5.0"}
+	cafe      = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
+	homeFox   = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	elsewhere = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
 )
 
 // world is an issuer on a real database.
@@ -166,7 +167,7 @@ func (w *world) person() store.User {
 	w.t.Helper()
 	n := people.Add(1)
 	u := store.User{ID: fmt.Sprintf("person-%d", n), Email: fmt.Sprintf("p%d@example.com", n), EmailKey: fmt.Sprintf("p%d@example.com", n), Password: "$argon2id$", CreatedAt: w.clock.Now(), PasswordChangedAt: w.clock.Now()}
-	w.must(w.db.CreateUser(context.Background(), u, store.Event{ID: newID(), Kind: store.EventUserAdded, At: w.clock.Now(), UserID: u.ID}))
+	w.must(w.db.CreateUser(context.Background(), u, store.Event{ID: store.NewID(), Kind: store.EventUserAdded, At: w.clock.Now(), UserID: u.ID}))
 	return u
 }
 
@@ -183,7 +184,7 @@ func (w *world) signIn(u store.User) Tokens {
 }
 
 // refreshed wants a refresh to succeed.
-func (w *world) refreshed(token string, from account.From) Tokens {
+func (w *world) refreshed(token string, from request.Info) Tokens {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
 	w.must(err)
@@ -191,7 +192,7 @@ func (w *world) refreshed(token string, from account.From) Tokens {
 }
 
 // refused wants a refresh to be refused with a code, and to give nothing.
-func (w *world) refused(token string, from account.From, want durward.Code) {
+func (w *world) refused(token string, from request.Info, want durward.Code) {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
 	if codeOf(err) != want || t != (Tokens{}) {
@@ -305,7 +306,7 @@ func TestSignIn(t *testing.T) {
 		}
 
 		// Locked after the password was judged.
-		_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: newID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
+		_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: store.NewID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
 		w.must(err)
 		if got, err := w.SignIn(t.Context(), w.proof(u), nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
 			t.Errorf("SignIn of somebody locked: %v", err)

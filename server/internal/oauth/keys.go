@@ -58,7 +58,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // crypto/rand.Read never returns an error
 	now := i.c.Now()
-	k := store.Key{ID: newID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: 1, CreatedAt: now, ActivatedAt: now}
+	k := store.Key{ID: store.NewID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: 1, CreatedAt: now, ActivatedAt: now}
 	var err error
 	if k.Sealed, err = i.c.Master.Seal(refreshLabel, k.ID, secret); err != nil {
 		return err
@@ -509,7 +509,7 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 const readKeysTime = 5 * time.Second
 
 func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
-	return store.Event{ID: newID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
+	return store.Event{ID: store.NewID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
 }
 
 // keepMark writes down how far the history of the database is. One that went back

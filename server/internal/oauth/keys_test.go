@@ -368,7 +368,7 @@ func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 // addRefreshKey puts another K into the database.
 func (w *world) addRefreshKey(number uint8) store.Key {
 	w.t.Helper()
-	k := store.Key{ID: newID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: number, CreatedAt: w.clock.Now(), ActivatedAt: w.clock.Now()}
+	k := store.Key{ID: store.NewID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: number, CreatedAt: w.clock.Now(), ActivatedAt: w.clock.Now()}
 	var err error
 	k.Sealed, err = w.c.Master.Seal(refreshLabel, k.ID, slices.Repeat([]byte{number}, 32))
 	w.must(err)

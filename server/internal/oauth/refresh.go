@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -111,7 +111,7 @@ const (
 // RefreshExpired or SessionRevoked; the move is durable when it returns. key is the
 // one that the client has proved to hold, nil is none: a grant that is bound to
 // another is refused with InvalidProof and stays as it is.
-func (i *Issuer) Refresh(ctx context.Context, token string, key *durward.HeldKey, from account.From) (Tokens, error) {
+func (i *Issuer) Refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	t, err := i.refresh(ctx, token, key, from)
 	if errors.Is(err, errGarbage) && i.c.Rate != nil {
 		// Only bad ones are counted and only they are turned away: a good token
@@ -126,7 +126,7 @@ func (i *Issuer) Refresh(ctx context.Context, token string, key *durward.HeldKey
 // errGarbage marks a token that was never one of ours.
 var errGarbage = fmt.Errorf("never issued: %w", durward.RefreshInvalid)
 
-func (i *Issuer) refresh(ctx context.Context, token string, key *durward.HeldKey, from account.From) (Tokens, error) {
+func (i *Issuer) refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	p, k, err := i.presented(token)
 	if err != nil {
 		return Tokens{}, err
@@ -238,7 +238,7 @@ func boundTo(g store.Grant, key *durward.HeldKey) error {
 
 // decide answers token n of a live grant. again is true where the grant moved
 // meanwhile.
-func (i *Issuer) decide(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from account.From) (t Tokens, again bool, err error) {
+func (i *Issuer) decide(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info) (t Tokens, again bool, err error) {
 	switch g0 := g.Generation; {
 	case n == g0:
 		return i.move(ctx, g, s, n+1, now, from)
@@ -261,7 +261,7 @@ func (i *Issuer) decide(ctx context.Context, g store.Grant, s store.Session, n u
 }
 
 // move makes to the grant's generation, durably, and answers with its token.
-func (i *Issuer) move(ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from account.From) (Tokens, bool, error) {
+func (i *Issuer) move(ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from request.Info) (Tokens, bool, error) {
 	idle := earlier(now.Add(i.c.RefreshTTL), g.Ends)
 	moved, err := i.c.DB.RotateRefresh(ctx, store.Rotate{
 		GrantID: g.ID, From: g.Generation, To: to, At: now, IdleEnds: idle, Network: from.Network(), Agent: from.Browser(),
@@ -276,7 +276,7 @@ func (i *Issuer) move(ctx context.Context, g store.Grant, s store.Session, to ui
 
 // replay answers a superseded token: with the current one again where an answer
 // was lost a moment ago, otherwise as what it is.
-func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from account.From) (t Tokens, again bool, err error) {
+func (i *Issuer) replay(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info) (t Tokens, again bool, err error) {
 	back := g.Generation - n // how many moves ago it was superseded; 1 or more
 	if back <= graceGenerations {
 		superseded := g.Moved[back-1]
@@ -341,26 +341,26 @@ func (i *Issuer) sinceSuperseded(at, now time.Time) time.Duration {
 }
 
 // theft ends the session of a token that two parties hold.
-func (i *Issuer) theft(ctx context.Context, s store.Session, n, generation uint32, now time.Time, from account.From) error {
+func (i *Issuer) theft(ctx context.Context, s store.Session, n, generation uint32, now time.Time, from request.Info) error {
 	event := i.event(store.EventRefreshTheft, fmt.Sprintf("token %d of a grant at %d", n, generation), s, now, from)
 	revoked, err := i.c.DB.EndSession(ctx, s.ID, s.UserID, store.EventRefreshTheft, i.revokedUntil(now), event, "session_ended_by_theft")
 	i.push(revoked)
 	return err
 }
 
-func (i *Issuer) endGrant(ctx context.Context, g store.Grant, s store.Session, reason, detail string, now time.Time, from account.From) error {
+func (i *Issuer) endGrant(ctx context.Context, g store.Grant, s store.Session, reason, detail string, now time.Time, from request.Info) error {
 	revoked, err := i.c.DB.EndGrant(ctx, g.ID, reason, i.revokedUntil(now), i.event(reason, detail, s, now, from))
 	i.push(revoked)
 	return err
 }
 
-func (i *Issuer) event(kind, detail string, s store.Session, now time.Time, from account.From) store.Event {
-	return store.Event{ID: newID(), Kind: kind, At: now, UserID: s.UserID, SessionID: s.ID, Outcome: "ended", Network: from.Network(), Device: from.Device(), Detail: detail}
+func (i *Issuer) event(kind, detail string, s store.Session, now time.Time, from request.Info) store.Event {
+	return store.Event{ID: store.NewID(), Kind: kind, At: now, UserID: s.UserID, SessionID: s.ID, Outcome: "ended", Network: from.Network(), Device: from.Device(), Detail: detail}
 }
 
 // note writes an event down beside the deed; that it cannot is no reason to
 // refuse.
-func (i *Issuer) note(ctx context.Context, kind, detail string, s store.Session, now time.Time, from account.From) {
+func (i *Issuer) note(ctx context.Context, kind, detail string, s store.Session, now time.Time, from request.Info) {
 	event := i.event(kind, detail, s, now, from)
 	event.Outcome = "noted"
 	if err := i.c.DB.AddEvents(ctx, []store.Event{event}); err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
-	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -67,7 +67,7 @@ func TestPresented(t *testing.T) {
 			wait    time.Duration
 			before  func(*world, store.User, string) // done at last
 			n       uint32
-			from    account.From
+			from    request.Info
 			want    string
 			g       uint32 // generation after it
 			ended   string // reason that grant and session ended, then
@@ -169,7 +169,7 @@ func TestPresented(t *testing.T) {
 				if row.before != nil {
 					row.before(w, u, first.Refresh)
 				}
-				if row.from == (account.From{}) {
+				if row.from == (request.Info{}) {
 					row.from = home
 				}
 				before, _ := w.grant(first.Refresh)
@@ -661,7 +661,7 @@ func TestRefreshModel(t *testing.T) {
 				grants[session].ended = true
 			}
 			// present shows token n of m and returns whether it worked.
-			present := func(t *rapid.T, m *model, n int, from account.From) bool {
+			present := func(t *rapid.T, m *model, n int, from request.Info) bool {
 				now := w.clock.Now()
 				g := len(m.tokens) - 1
 				var want durward.Code = "no error"
@@ -721,7 +721,7 @@ func TestRefreshModel(t *testing.T) {
 				}
 				return true
 			}
-			froms := rapid.SampledFrom([]account.From{home, home, home, cafe, homeFox, elsewhere})
+			froms := rapid.SampledFrom([]request.Info{home, home, home, cafe, homeFox, elsewhere})
 			t.Repeat(map[string]func(*rapid.T){
 				"sign in": func(t *rapid.T) {
 					u := rapid.SampledFrom(users).Draw(t, "user")
@@ -766,7 +766,9 @@ func TestRefreshModel(t *testing.T) {
 				},
 				"lock and unlock": func(t *rapid.T) {
 					u := rapid.SampledFrom(users).Draw(t, "user")
-					event := func() store.Event { return store.Event{ID: newID(), Kind: "lock", At: w.clock.Now(), UserID: u.ID} }
+					event := func() store.Event {
+						return store.Event{ID: store.NewID(), Kind: "lock", At: w.clock.Now(), UserID: u.ID}
+					}
 					if _, err := w.db.LockUser(context.Background(), u.ID, w.clock.Now(), event()); err != nil {
 						t.Fatal(err)
 					}
@@ -779,7 +781,7 @@ func TestRefreshModel(t *testing.T) {
 				},
 				"sign out": func(t *rapid.T) {
 					m := pick(t)
-					if _, err := w.db.EndSession(context.Background(), m.session, m.user, "signed out", w.clock.Now(), store.Event{ID: newID(), Kind: "end", At: w.clock.Now()}, ""); err != nil {
+					if _, err := w.db.EndSession(context.Background(), m.session, m.user, "signed out", w.clock.Now(), store.Event{ID: store.NewID(), Kind: "end", At: w.clock.Now()}, ""); err != nil {
 						t.Fatal(err)
 					}
 					end(m.session)

@@ -22,7 +22,7 @@ var serverLayers = [][]string{
 	{"server/internal/httpapi"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session", "server/internal/oauth"},
 	{
-		"server/internal/limits", "server/internal/revocation", "server/internal/securitylog",
+		"server/internal/limits", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
 	{"server/internal/explain", "server/internal/seal"},
@@ -33,6 +33,7 @@ var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
 	"server/internal/oauth":        {"server/internal/account"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
+	"server/internal/request":      {"server/internal/store"},
 	"server/internal/revocation":   {"server/internal/store"},
 	"server/internal/securitylog":  {"server/internal/store"},
 	"server/internal/store/backup": {"server/internal/store"},

@@ -1,4 +1,4 @@
-package account
+package request
 
 import (
 	"net/netip"
@@ -23,11 +23,11 @@ func TestNetwork(t *testing.T) {
 		{"fe80::1%eth0", "fe80::/48"},
 		{"fe80::1%<script>", "fe80::/48"}, // a zone is text of somebody else
 	} {
-		if got := (From{Addr: netip.MustParseAddr(c.addr)}).Network(); got != c.want {
+		if got := (Info{Addr: netip.MustParseAddr(c.addr)}).Network(); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.addr, got, c.want)
 		}
 	}
-	if got := (From{}).Network(); got != "" {
+	if got := (Info{}).Network(); got != "" {
 		t.Errorf("no address: got %q", got)
 	}
 }
@@ -63,7 +63,7 @@ func TestDevice(t *testing.T) {
 		{strings.Repeat("x", 513-len("curl/")) + "curl/", "unknown device", "unknown device"}, // past what is looked at
 		{strings.Repeat("Firefox ", 1<<17), "unknown device", "unknown device"},
 	} {
-		from := From{Agent: c.agent}
+		from := Info{UserAgent: c.agent}
 		if got := from.Browser(); got != c.browser {
 			t.Errorf("%.100q: browser %q, want %q", c.agent, got, c.browser)
 		}
@@ -96,7 +96,7 @@ func FuzzDevice(f *testing.F) {
 	}
 	ours := ourWords()
 	f.Fuzz(func(t *testing.T, agent string) {
-		from := From{Agent: agent, Addr: netip.MustParseAddr("192.0.2.1")}
+		from := Info{UserAgent: agent, Addr: netip.MustParseAddr("192.0.2.1")}
 		device := from.Device()
 		if !ours[device] || !ours[from.Browser()] {
 			t.Fatalf("%q: device %q, browser %q", agent, device, from.Browser())
@@ -104,7 +104,7 @@ func FuzzDevice(f *testing.F) {
 		if !utf8.ValidString(device) || !strings.HasPrefix(device, from.Browser()) {
 			t.Fatalf("%q: device %q of browser %q", agent, device, from.Browser())
 		}
-		if e := from.event("kind", "ok", time.Unix(1, 0)); e.Device != device || e.Network != "192.0.2.0/24" {
+		if e := from.Event("kind", "ok", time.Unix(1, 0)); e.Device != device || e.Network != "192.0.2.0/24" {
 			t.Fatalf("%q: event %+v", agent, e)
 		}
 	})
@@ -113,8 +113,8 @@ func FuzzDevice(f *testing.F) {
 func TestEvent(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	from := From{Addr: netip.MustParseAddr("2001:db8::1"), Agent: "curl/8", Actor: "operator"}
-	a, b := from.event("user_added", "ok", now), from.event("user_added", "ok", now)
+	from := Info{Addr: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/8", Actor: "operator"}
+	a, b := from.Event("user_added", "ok", now), from.Event("user_added", "ok", now)
 	if a.ID == b.ID || a.ID > b.ID {
 		t.Errorf("ids do not sort by time: %s, %s", a.ID, b.ID)
 	}
