@@ -30,20 +30,20 @@ type PasswordCheck func(ctx context.Context, user, password string) (*Principal,
 
 // Basic returns the scheme of RFC 7617: user name and password in each request.
 // Where check is slow on purpose, as a password hash is, wrap it in [Remember].
-func Basic(check PasswordCheck) Scheme { return basic{check} }
+func Basic(check PasswordCheck) Scheme { return &basic{check} }
 
 type basic struct{ check PasswordCheck }
 
-func (b basic) mistakes() []string {
+func (b *basic) mistakes() []string {
 	if b.check == nil {
 		return []string{"Schemes holds Basic(nil): it needs a function that checks passwords"}
 	}
 	return nil
 }
 
-func (basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }
+func (*basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }
 
-func (b basic) Authenticate(r *http.Request) (*Principal, error) {
+func (b *basic) Authenticate(r *http.Request) (*Principal, error) {
 	user, password, err := basicCredentials(visitOf(r.Context()).sent.Token68)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (b basic) Authenticate(r *http.Request) (*Principal, error) {
 	return p.as("Basic"), nil
 }
 
-func (basic) Challenges(*http.Request, Code) []Challenge {
+func (*basic) Challenges(*http.Request, Code) []Challenge {
 	return []Challenge{{Scheme: "Basic", Params: []Param{{"charset", "UTF-8"}}}} // RFC 7617 s2.1
 }
 

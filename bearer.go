@@ -19,25 +19,25 @@ const maxToken = 8 << 10
 // [TokenExpired], [TokenRevoked] or another [Code]; any other error is
 // [AuthUnavailable]. The context is the request's.
 func Bearer(verify func(ctx context.Context, token string) (*Principal, error)) Scheme {
-	return bearer{verify}
+	return &bearer{verify}
 }
 
 type bearer struct {
 	verify func(context.Context, string) (*Principal, error)
 }
 
-func (b bearer) mistakes() []string {
+func (b *bearer) mistakes() []string {
 	if b.verify == nil {
 		return []string{"Schemes holds Bearer(nil): it needs a function that verifies tokens"}
 	}
 	return nil
 }
 
-func (bearer) Presented(r *http.Request) (found, ambient bool) {
+func (*bearer) Presented(r *http.Request) (found, ambient bool) {
 	return presents(r, "Bearer"), false
 }
 
-func (b bearer) Authenticate(r *http.Request) (*Principal, error) {
+func (b *bearer) Authenticate(r *http.Request) (*Principal, error) {
 	token := visitOf(r.Context()).sent.Token68
 	if err := fitToken("Bearer", token); err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func fitToken(scheme, token string) error {
 	return nil
 }
 
-func (bearer) Challenges(_ *http.Request, code Code) []Challenge {
+func (*bearer) Challenges(_ *http.Request, code Code) []Challenge {
 	return []Challenge{{Scheme: "Bearer", Params: oauthParams(code)}}
 }
 

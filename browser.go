@@ -75,7 +75,7 @@ func (g *Guard) toLogin(r *http.Request, v *visit, code Code) string {
 	case StepUpRequired:
 		// Told nothing, the sign-in page sends a person who is signed in straight
 		// back, and so on for ever.
-		sureness(v.policy, query.Set)
+		sureness(&v.route.Policy, query.Set)
 	default:
 		return ""
 	}

@@ -252,7 +252,7 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !sameTarget(a.uri, r, v.proxy) { // RFC 7616 s3.4.6
+	if !sameTarget(a.uri, r, v.route.proxy) { // RFC 7616 s3.4.6
 		return nil, &Refusal{Code: InvalidRequest, Detail: "The uri of the Digest response is not the target of the request.",
 			Hint: "Make the response for the request line that is sent, with its query.", Err: errors.New("Digest: uri is not the request target")}
 	}

@@ -218,7 +218,7 @@ func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 	}
 	v := visitOf(r.Context())
 	if v == nil || v.guard != g {
-		r, v = g.arrive(r, nil, false)
+		r, v = g.arrive(r, g.every)
 	}
 	for _, s := range g.c.Schemes {
 		d, ok := s.(*dpop)

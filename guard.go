@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,6 +114,14 @@ type Config struct {
 // Policy says what a route wants beyond credentials that are good. The zero
 // Policy wants nothing more.
 type Policy struct {
+	// Schemes are those of Config.Schemes that the route accepts; nil is all of them.
+	// Refusals challenge by these alone. The route treats a request as if the guard had
+	// no other scheme: explicit credentials of another one are [UnsupportedScheme], and
+	// an ambient one (a cookie, a client certificate) is ignored. A scheme that
+	// Config.Schemes does not hold is a programming mistake and panics where the policy
+	// is given to the guard.
+	Schemes []Scheme
+
 	// Scopes are all needed (RFC 6749 s3.3).
 	Scopes []string
 
@@ -166,7 +175,7 @@ type Guard struct {
 	c      Config   // as given, with defaults filled in
 	public *url.URL // of PublicURL, or nil
 	login  *url.URL // of LoginURL, or nil
-	vary   []string // what an accepted answer depends on
+	every  *route   // of a Policy that wants nothing: accepts all schemes
 	certs  bool     // certificates are taken
 	cookie *cookie  // of Schemes, or nil
 }
@@ -211,14 +220,11 @@ func New(c Config) (*Guard, error) {
 			}
 		}
 	}
-	vary := "Authorization"
-	if g.certs && c.ClientCertFromProxies {
-		vary += ", Client-Cert" // RFC 9440 s2.4
+	all := make([]int, len(c.Schemes))
+	for i := range all {
+		all[i] = i
 	}
-	if g.cookie != nil {
-		vary += ", Cookie"
-	}
-	g.vary = []string{vary + ", X-API-Key"}
+	g.every = &route{schemes: all, vary: g.varyOn(all)}
 	if c.ClientCertFromProxies && len(c.Proxies) == 0 {
 		mistake("ClientCertFromProxies without Proxies: nobody could be believed")
 	}
@@ -303,24 +309,27 @@ func (g *Guard) Handler(next http.Handler) http.Handler { return g.Require(Polic
 // a request with credentials is private to shared caches unless next says
 // otherwise (RFC 9111 s3.5). The ResponseWriter reaches next as it is.
 //
-// Guards nest: inside a handler of the same Guard only p is judged, since who
-// is asking is known.
+// Guards nest. Inside a handler of the same Guard, client address, scheme and path
+// are known, and they are not read again. Inside a handler that Require made, the
+// principal is known too and only p is checked, unless p.Schemes makes another scheme
+// than the one outside the one that counts: its credentials are verified then.
 func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
+	to := g.route(p)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPreflight(r) {
 			g.preflight(w, r)
 			return
 		}
-		r, v, err := g.judge(r, &p, false)
+		r, v, err := g.judge(r, to)
 		if err != nil {
 			g.turnAway(w, r, err)
 			return
 		}
 		h := w.Header()
 		if h["Vary"] == nil {
-			h["Vary"] = g.vary
+			h["Vary"] = to.vary
 		} else {
-			h.Add("Vary", g.vary[0])
+			h.Add("Vary", to.vary[0])
 		}
 		if (v.chosen >= 0 || v.dead) && h["Cache-Control"] == nil {
 			h["Cache-Control"] = private
@@ -366,17 +375,29 @@ func (g *Guard) accept(r *http.Request, v *visit) {
 	}
 }
 
-// Open guards a route that asks nobody who they are, such as the sign-in
-// itself: the path, preflights and transport are judged, credentials are not
-// looked at. [ClientAddr] works inside.
-func (g *Guard) Open(next http.Handler) http.Handler {
+// Open guards a route that asks for no credentials, such as the sign-in itself: it
+// checks path and transport, answers preflights and does not look at credentials.
+// [ClientAddr] works inside. What next refuses by [Guard.Refuse] carries the
+// challenges of all schemes of the guard.
+func (g *Guard) Open(next http.Handler) http.Handler { return g.open(nil, next) }
+
+// OpenWith is Open for a next whose refusals carry the challenges of these schemes
+// alone, each of them one of Config.Schemes. The refusal of a proof that
+// [Guard.HeldKey] found has the DPoP challenge as well.
+func (g *Guard) OpenWith(next http.Handler, schemes ...Scheme) http.Handler {
+	return g.open(append([]Scheme{}, schemes...), next)
+}
+
+func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
+	to := *g.route(Policy{Schemes: schemes})
+	to.open, to.proofs = true, g.withDPoP(to.schemes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPreflight(r) {
 			g.preflight(w, r)
 			return
 		}
-		r, v := g.arrive(r, nil, false)
-		if err := g.route(r, v); err != nil {
+		r, _, err := g.enter(r, &to)
+		if err != nil {
 			g.turnAway(w, r, err)
 			return
 		}
@@ -391,7 +412,7 @@ func (g *Guard) Open(next http.Handler) http.Handler {
 func (g *Guard) SameOrigin(r *http.Request) error {
 	v := visitOf(r.Context())
 	if v == nil || v.guard != g {
-		_, v = g.arrive(r, nil, false)
+		_, v = g.arrive(r, g.every)
 	}
 	if why := g.crossSite(r, v); why != "" {
 		return fmt.Errorf("%s: %w", why, CrossSite)
@@ -404,7 +425,7 @@ func (g *Guard) SameOrigin(r *http.Request) error {
 // [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a
 // Client-Cert field that Require would remove is still there.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
-	r, v, err := g.judge(r, &p, false)
+	r, v, err := g.judge(r, g.route(p))
 	if err != nil {
 		return nil, g.refusal(r, err)
 	}
@@ -435,7 +456,7 @@ func ClientAddr(ctx context.Context) netip.Addr {
 // does not. Outside a guard every age will do.
 func FreshEnough(ctx context.Context, age time.Duration) bool {
 	v := visitOf(ctx)
-	return v == nil || v.policy == nil || v.policy.Freshness <= 0 || age <= v.policy.Freshness
+	return v == nil || v.route.Freshness <= 0 || age <= v.route.Freshness
 }
 
 // visit is what one guard knows of one request. It stands in the context.
@@ -443,12 +464,11 @@ func FreshEnough(ctx context.Context, age time.Duration) bool {
 type visit struct {
 	context.Context
 	guard     *Guard
-	policy    *Policy // nil inside Open
+	route     *route // of the innermost handler; never nil
 	client    netip.Addr
 	secure    bool                // https at this listener or at a trusted proxy
 	loopback  bool                // from this machine, with no proxy in between
 	badHop    string              // why the forwarding fields cannot be read
-	proxy     bool                // the question is a proxy's own
 	inside    bool                // a handler of the same guard has let the request through
 	streams   bool                // its context ends with the credentials
 	again     bool                // the credentials are judged anew while the request lasts
@@ -460,6 +480,7 @@ type visit struct {
 	passed    error               // why ambient credentials were passed over, on an optional route
 	behind    bool                // the peer is a trusted proxy
 	certs     []*x509.Certificate // of the client, its own first
+	among     []int               // the schemes that step 4 chose among; nil before
 	chosen    int                 // index of the scheme whose credentials are judged, or -1
 	principal *Principal
 }
@@ -478,40 +499,113 @@ func visitOf(ctx context.Context) *visit {
 	return v
 }
 
+// route is what one handler of a guard wants of requests: a Policy, made ready once.
+type route struct {
+	Policy
+	schemes []int    // accepted ones, as indices of Config.Schemes
+	proofs  []int    // inside Open: schemes with DPoP, for the refusal of a proof
+	vary    []string // the value of Vary
+	open    bool     // made by Open
+	proxy   bool     // made by Proxy: the credentials are for the proxy itself
+}
+
+// route makes p ready. It panics on a scheme that g does not have.
+func (g *Guard) route(p Policy) *route {
+	to := &route{Policy: p, schemes: g.every.schemes, vary: g.every.vary}
+	if p.Schemes == nil {
+		return to
+	}
+	if len(p.Schemes) == 0 {
+		panic("durward: Policy.Schemes is empty: name a scheme, or leave it nil for all of the guard's")
+	}
+	to.schemes = nil
+	for _, s := range p.Schemes {
+		i := g.indexOf(s)
+		if i < 0 {
+			panic(fmt.Sprintf("durward: Policy.Schemes holds a %T that Config.Schemes does not hold", s))
+		}
+		if !slices.Contains(to.schemes, i) {
+			to.schemes = append(to.schemes, i)
+		}
+	}
+	slices.Sort(to.schemes) // as Config.Schemes has them, whatever the order in p
+	to.vary = g.varyOn(to.schemes)
+	return to
+}
+
+// indexOf returns the index of s in Config.Schemes, or -1.
+func (g *Guard) indexOf(s Scheme) int {
+	if s == nil {
+		return -1
+	}
+	if !reflect.ValueOf(s).Comparable() {
+		panic(fmt.Sprintf("durward: Policy.Schemes holds a %T, which cannot be compared with those of Config.Schemes: use a pointer", s))
+	}
+	return slices.Index(g.c.Schemes, s)
+}
+
+// varyOn returns the value of Vary for a route that accepts schemes.
+func (g *Guard) varyOn(schemes []int) []string {
+	vary := "Authorization"
+	for _, i := range schemes {
+		if isCert(g.c.Schemes[i]) && g.c.ClientCertFromProxies {
+			vary += ", Client-Cert" // RFC 9440 s2.4
+		}
+	}
+	for _, i := range schemes {
+		if _, ok := g.c.Schemes[i].(*cookie); ok {
+			vary += ", Cookie"
+		}
+	}
+	return []string{vary + ", X-API-Key"}
+}
+
+// withDPoP returns schemes and those of Config.Schemes that are DPoP.
+func (g *Guard) withDPoP(schemes []int) []int {
+	all := slices.Clone(schemes)
+	for i, s := range g.c.Schemes {
+		if _, ok := s.(*dpop); ok && !slices.Contains(all, i) {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// enter takes steps 1 and 3. The request it returns carries the visit. Inside a
+// handler of this guard they are done, and only the route is new.
+func (g *Guard) enter(r *http.Request, to *route) (*http.Request, *visit, error) {
+	if v := visitOf(r.Context()); v != nil && v.guard == g && v.route.proxy == to.proxy {
+		inner := *v
+		inner.Context, inner.route, inner.inside = r.Context(), to, v.among != nil
+		return r.WithContext(&inner), &inner, nil
+	}
+	r, v := g.arrive(r, to)
+	return r, v, g.admit(r, v)
+}
+
 // judge takes the steps of a decision in their order. The request it returns
 // carries the visit.
-func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *visit, error) {
-	if v := visitOf(r.Context()); v != nil && v.guard == g && v.policy != nil && v.proxy == proxy {
-		// Inside a handler of this guard: only the policy is new.
-		inner := *v
-		inner.Context, inner.policy = r.Context(), p
-		r = r.WithContext(&inner)
-		if inner.inside = true; inner.principal == nil && !p.Optional {
-			if inner.passed != nil {
-				// There were credentials: an outage is one here too.
-				return r, &inner, inner.passed
-			}
-			return r, &inner, noCredentials(r, &inner)
-		}
-		if err := g.renewed(r, &inner); err != nil {
-			if p.Optional && inner.passOver(err) {
-				inner.principal = nil
-				return r, &inner, g.permit(r, &inner)
-			}
-			return r, &inner, err
-		}
-		return r, &inner, g.permit(r, &inner)
-	}
-
-	r, v := g.arrive(r, p, proxy)
-	if err := g.route(r, v); err != nil {
+func (g *Guard) judge(r *http.Request, to *route) (*http.Request, *visit, error) {
+	r, v, err := g.enter(r, to)
+	if err != nil {
 		return r, v, err
 	}
-	if err := g.choose(r, v); err != nil {
+	if v.inside && slices.Equal(v.among, to.schemes) {
+		return r, v, g.judgeInside(r, v)
+	}
+	chosen, ambient, err := g.choose(r, v)
+	if v.inside && err == nil && chosen >= 0 && chosen == v.chosen {
+		v.among = to.schemes
+		return r, v, g.judgeInside(r, v)
+	}
+	// What a handler outside found by other schemes does not count here.
+	v.chosen, v.ambient, v.among = chosen, ambient, to.schemes
+	v.principal, v.passed, v.dead, v.streams, v.authInfo = nil, nil, false, false, ""
+	if err != nil {
 		return r, v, err
 	}
 	if v.chosen < 0 {
-		if p.Optional {
+		if to.Optional {
 			return r, v, g.permit(r, v)
 		}
 		return r, v, noCredentials(r, v)
@@ -524,11 +618,11 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 	}
 	principal, err := scheme.Authenticate(r)
 	if err == nil {
-		err = g.stale(p, principal)
+		err = g.stale(to, principal)
 	}
 	if err != nil {
 		v.dead = scheme == Scheme(g.cookie) && errors.Is(err, SessionExpired)
-		if p.Optional && v.passOver(err) {
+		if to.Optional && v.passOver(err) {
 			return r, v, g.permit(r, v)
 		}
 		return r, v, err
@@ -540,9 +634,29 @@ func (g *Guard) judge(r *http.Request, p *Policy, proxy bool) (*http.Request, *v
 	return r, v, g.permit(r, v)
 }
 
+// judgeInside judges by the policy of a route inside another one of the same guard,
+// where the same credentials count.
+func (g *Guard) judgeInside(r *http.Request, v *visit) error {
+	if v.principal == nil && !v.route.Optional {
+		if v.passed != nil {
+			// There were credentials: an outage is one here too.
+			return v.passed
+		}
+		return noCredentials(r, v)
+	}
+	if err := g.renewed(r, v); err != nil {
+		if v.route.Optional && v.passOver(err) {
+			v.principal = nil
+			return g.permit(r, v)
+		}
+		return err
+	}
+	return g.permit(r, v)
+}
+
 // arrive works out, once, how the request came.
-func (g *Guard) arrive(r *http.Request, p *Policy, proxy bool) (*http.Request, *visit) {
-	v := &visit{Context: r.Context(), guard: g, policy: p, proxy: proxy, secure: r.TLS != nil, chosen: -1}
+func (g *Guard) arrive(r *http.Request, to *route) (*http.Request, *visit) {
+	v := &visit{Context: r.Context(), guard: g, route: to, secure: r.TLS != nil, chosen: -1}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		v.client = peer.Addr().Unmap().WithZone("")
 	}
@@ -568,10 +682,10 @@ func straight(r *http.Request) error {
 	return nil
 }
 
-// route takes steps 1 and 3: the second is that nobody is asked for a password
+// admit takes steps 1 and 3: the second is that nobody is asked for a password
 // in the clear.
-func (g *Guard) route(r *http.Request, v *visit) error {
-	if !v.proxy { // whose paths are the origins'
+func (g *Guard) admit(r *http.Request, v *visit) error {
+	if !v.route.proxy { // whose paths are the origins'
 		if err := straight(r); err != nil {
 			return err
 		}
@@ -579,7 +693,7 @@ func (g *Guard) route(r *http.Request, v *visit) error {
 	if v.badHop != "" {
 		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
 	}
-	if g.certs && !v.proxy && !v.behind { // a proxy's connections have names of its own
+	if g.certs && !v.route.proxy && !v.behind { // a proxy's connections have names of its own
 		if why := misdirected(r); why != "" {
 			return fmt.Errorf("%s: %w", why, MisdirectedRequest) // RFC 9110 s15.5.20
 		}
@@ -605,26 +719,24 @@ func (g *Guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // choose takes step 4: which scheme's credentials are presented.
-func (g *Guard) choose(r *http.Request, v *visit) error {
+func (g *Guard) choose(r *http.Request, v *visit) (chosen int, byItself bool, err error) {
 	field, keys := "Authorization", len(r.Header["X-Api-Key"])
-	if v.proxy {
+	if v.route.proxy {
 		field, keys = "Proxy-Authorization", 0 // RFC 9110 s11.7.2: the rest is the origin's
 	}
+	v.sent, v.quoted = Credentials{}, quotes{}
 	lines := r.Header[field]
 	if n := len(lines) + keys; n > 1 {
-		return fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
+		return -1, false, fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
 	}
 	if len(lines) == 1 {
-		var err error
 		if v.sent, v.quoted, err = credentialsIn(field, lines[0]); err != nil {
-			return err
+			return -1, false, err
 		}
 	}
 	explicit, ambient := -1, -1
-	for i, s := range g.c.Schemes {
-		if v.proxy && !proxyScheme(s) {
-			continue
-		}
+	for _, i := range v.route.schemes {
+		s := g.c.Schemes[i]
 		switch found, byItself := s.Presented(r); {
 		case found && !byItself && (explicit < 0 || isKey(s, r)):
 			explicit = i
@@ -634,15 +746,14 @@ func (g *Guard) choose(r *http.Request, v *visit) error {
 	}
 	switch {
 	case explicit >= 0:
-		v.chosen = explicit
+		return explicit, false, nil
 	case len(lines) == 1:
-		return fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
+		return -1, false, fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
 	case keys == 1:
 		// Explicit, and taken by nobody: what is ambient is not looked at.
-	default:
-		v.chosen, v.ambient = ambient, ambient >= 0
+		return -1, false, nil
 	}
-	return nil
+	return ambient, ambient >= 0, nil
 }
 
 // credentialsIn returns the one set of credentials that a field's line holds (RFC
@@ -664,7 +775,7 @@ func credentialsIn(field, line string) (Credentials, quotes, error) {
 
 // noCredentials is step 5.
 func noCredentials(r *http.Request, v *visit) error {
-	if v.proxy {
+	if v.route.proxy {
 		return ProxyAuthenticationRequired
 	}
 	if strings.Contains(r.URL.RawQuery, "access_token=") {
@@ -688,7 +799,7 @@ var errNoCredentials = fmt.Errorf("no credentials in the request: %w", Authentic
 
 // stale says that what is known of who is older than p takes, or nil. It wraps no
 // code: that it cannot be told just now is an outage.
-func (g *Guard) stale(p *Policy, who *Principal) error {
+func (g *Guard) stale(p *route, who *Principal) error {
 	if p.Freshness <= 0 || who == nil || who.AsOf.IsZero() {
 		return nil
 	}
@@ -701,7 +812,7 @@ func (g *Guard) stale(p *Policy, who *Principal) error {
 // renewed is stale for somebody whom a handler outside has let in, by another policy:
 // where the scheme can be asked again, it is.
 func (g *Guard) renewed(r *http.Request, v *visit) error {
-	err := g.stale(v.policy, v.principal)
+	err := g.stale(v.route, v.principal)
 	if err == nil {
 		return nil
 	}
@@ -711,7 +822,7 @@ func (g *Guard) renewed(r *http.Request, v *visit) error {
 	}
 	who, err := v.ask(v.Context, s, r)
 	if err == nil {
-		err = g.stale(v.policy, who)
+		err = g.stale(v.route, who)
 	}
 	if err == nil {
 		v.principal = who
@@ -721,10 +832,10 @@ func (g *Guard) renewed(r *http.Request, v *visit) error {
 
 // permit takes steps 9 and 10: sure enough, and allowed.
 func (g *Guard) permit(r *http.Request, v *visit) error {
-	p, who := v.policy, v.principal
+	p, who := &v.route.Policy, v.principal
 	if who != nil {
 		if why := g.unsure(p, who); why != "" {
-			if v.proxy || who.ACR == "" && who.AuthTime.IsZero() {
+			if v.route.proxy || who.ACR == "" && who.AuthTime.IsZero() {
 				// No sign-in stands behind these credentials, so none can be renewed.
 				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
 			}
@@ -853,19 +964,19 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	}
 	v := visitOf(r.Context())
 	if v == nil || v.guard != g {
-		v = &visit{Context: r.Context(), guard: g, chosen: -1}
+		v = &visit{Context: r.Context(), guard: g, route: g.every, chosen: -1}
 		r = r.WithContext(v)
 	}
-	if v.proxy {
+	if v.route.proxy {
 		asProxy(f)
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, v)
-	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.certs {
+	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(v.route) {
 		// RFC 9110 s15.5.2 wants a challenge with a 401, and there is none for a
 		// certificate.
 		g.certificateRequired(f)
 	}
-	if v.policy != nil && v.policy.Pages {
+	if v.route.Pages {
 		if f.Page, f.Location = isPage(r), g.toLogin(r, v, f.Code); f.Location != "" {
 			f.Status, f.Challenges = http.StatusSeeOther, nil
 		}
@@ -881,13 +992,15 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 	if which == asksNothing && v.chosen < 0 {
 		return "", nil
 	}
-	list = make([]Challenge, 0, len(g.c.Schemes))
-	for i, s := range g.c.Schemes {
-		if v.proxy && !proxyScheme(s) {
-			continue
-		}
+	schemes, ofProof := v.route.schemes, code == InvalidProof || code == NonceRequired
+	if ofProof && v.route.open {
+		schemes = v.route.proofs
+	}
+	list = make([]Challenge, 0, len(schemes))
+	for _, i := range schemes {
+		s := g.c.Schemes[i]
 		say := AuthenticationRequired
-		if _, ok := s.(*dpop); i == v.chosen || which == asksOAuth || ok && (code == InvalidProof || code == NonceRequired) {
+		if _, ok := s.(*dpop); i == v.chosen || which == asksOAuth || ok && ofProof {
 			say = code // a proof is this scheme's, with a token or alone (RFC 9449 s8)
 		}
 		for _, c := range s.Challenges(r, say) {
@@ -907,7 +1020,7 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 					continue
 				}
 			}
-			if c = g.decorate(c, v.policy); c.Valid() != nil {
+			if c = g.decorate(c, &v.route.Policy); c.Valid() != nil {
 				// A scheme or a policy with control characters in it costs the
 				// parameters, not the challenge: a 401 has one (RFC 9110 s15.5.2).
 				c = Challenge{Scheme: c.Scheme, Params: c.Params[:1:1]}
@@ -916,7 +1029,7 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 		}
 	}
 	list = saidOnce(list)
-	if isScript(r) && !v.proxy {
+	if isScript(r) && !v.route.proxy {
 		list = unboxed(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
@@ -941,10 +1054,10 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	params := make([]Param, 0, len(c.Params)+5)
 	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
 	code, _ := c.Param("error")
-	if p != nil && code == "insufficient_user_authentication" { // RFC 9470 s3
+	if code == "insufficient_user_authentication" { // RFC 9470 s3
 		sureness(p, func(name, value string) { params = append(params, Param{name, value}) })
 	}
-	if p != nil && len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
+	if len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
 		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")}) // RFC 6750 s3
 	}
 	switch c.Scheme {

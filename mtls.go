@@ -105,6 +105,11 @@ func ClientCertificate(ctx context.Context) *x509.Certificate {
 
 func isCert(s Scheme) bool { _, ok := s.(*clientCert); return ok }
 
+// takesCerts reports whether a route accepts client certificates.
+func (g *Guard) takesCerts(to *route) bool {
+	return slices.ContainsFunc(to.schemes, func(i int) bool { return isCert(g.c.Schemes[i]) })
+}
+
 // What a certificate may cost before anybody is known. Each is far above what there
 // is.
 const (
@@ -117,7 +122,7 @@ const (
 // client's.
 func (v *visit) arriveWithCertificates(r *http.Request) {
 	switch {
-	case v.behind && v.guard.c.ClientCertFromProxies && !v.proxy:
+	case v.behind && v.guard.c.ClientCertFromProxies && !v.route.proxy:
 		var err error
 		if v.certs, err = forwardedCertificates(r.Header); err != nil {
 			v.badHop = err.Error()
@@ -131,7 +136,7 @@ func (v *visit) arriveWithCertificates(r *http.Request) {
 // a client says of itself (RFC 9440 s4). A forward proxy leaves it in (RFC 9440
 // s2.4).
 func (v *visit) withoutClientCert(r *http.Request) {
-	if v.proxy || v.behind && v.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
+	if v.route.proxy || v.behind && v.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
 		return
 	}
 	r.Header = r.Header.Clone()

@@ -2,6 +2,7 @@ package durward
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -17,15 +18,14 @@ import (
 // any other. Plain http is refused as everywhere; a proxy that people reach over
 // it needs InsecureAllowHTTP.
 func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
-	found := false
-	for _, s := range g.c.Schemes {
-		found = found || proxyScheme(s)
-	}
-	if !found {
+	to := g.route(p)
+	to.proxy = true
+	to.schemes = slices.DeleteFunc(slices.Clone(to.schemes), func(i int) bool { return !proxyScheme(g.c.Schemes[i]) })
+	if len(to.schemes) == 0 {
 		panic("durward: Proxy needs the Basic or the Digest scheme")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, v, err := g.judge(r, &p, true)
+		r, v, err := g.judge(r, to)
 		if err != nil {
 			g.Refuse(w, r, err)
 			return
@@ -49,7 +49,7 @@ func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 // (RFC 9449 s7.1), and no client sends tokens, keys or cookies to a proxy.
 func proxyScheme(s Scheme) bool {
 	switch s.(type) {
-	case basic, *digest:
+	case *basic, *digest:
 		return true
 	}
 	return false

@@ -19,12 +19,12 @@ type Rechecked interface {
 	Recheck() (every time.Duration)
 }
 
-func (bearer) Recheck() time.Duration      { return time.Second }
+func (*bearer) Recheck() time.Duration     { return time.Second }
 func (*dpop) Recheck() time.Duration       { return time.Second }
 func (*apiKey) Recheck() time.Duration     { return time.Second }
 func (*cookie) Recheck() time.Duration     { return time.Second }
 func (*clientCert) Recheck() time.Duration { return time.Second }
-func (basic) Recheck() time.Duration       { return time.Minute } // a slow hash each time
+func (*basic) Recheck() time.Duration      { return time.Minute } // a slow hash each time
 
 // Rechecking reports whether a check is asked again about a request that was let
 // through and is still under way (see Policy.Stream). It is then no use of the
@@ -40,14 +40,14 @@ func Rechecking(ctx context.Context) bool {
 // is for [Guard.Refuse]. Digest cannot be asked again, and is not.
 func (g *Guard) Recheck(r *http.Request) error {
 	v := visitOf(r.Context())
-	if v == nil || v.guard != g || v.policy == nil || v.principal == nil {
+	if v == nil || v.guard != g || v.principal == nil {
 		return nil
 	}
 	again := *v
 	if s, ok := g.c.Schemes[v.chosen].(Rechecked); ok {
 		who, err := again.ask(r.Context(), s, r)
 		if err == nil {
-			err = g.stale(v.policy, who)
+			err = g.stale(v.route, who)
 		}
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 	every := time.NewTicker(s.Recheck())
 	defer every.Stop()
 	told := time.Now() // when it was last known that they are good, by a clock that nobody sets
-	policy := visitOf(asked.Context()).policy
+	policy := visitOf(asked.Context()).route
 	unsure := unsureFor
 	if policy.Freshness > 0 {
 		unsure = min(unsure, policy.Freshness)
