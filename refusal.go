@@ -39,6 +39,9 @@ func (c Code) Status() int {
 	return http.StatusServiceUnavailable
 }
 
+// Codes returns all codes, sorted.
+func Codes() []Code { return slices.Sorted(maps.Keys(table)) }
+
 const (
 	// Who are you? Unanswered or wrongly answered: 401.
 

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +35,7 @@ func TestTable(t *testing.T) {
 	oauth := func(e string) string {
 		return `^Bearer realm="api", error="` + e + `", error_description="[ !#-\[\]-~]+"`
 	}
-	for code, want := range map[durward.Code]struct {
+	wanted := map[durward.Code]struct {
 		status    int
 		challenge string
 	}{
@@ -74,7 +76,12 @@ func TestTable(t *testing.T) {
 		durward.BodyTooLarge:                {413, none},
 		durward.UnsupportedMediaType:        {415, none},
 		durward.Internal:                    {500, none},
-	} {
+		durward.MisdirectedRequest:          {421, none},
+	}
+	if got, want := durward.Codes(), slices.Sorted(maps.Keys(wanted)); !slices.Equal(got, want) {
+		t.Errorf("got the codes %q, want %q", got, want)
+	}
+	for code, want := range wanted {
 		g := newGuard(t, durward.Config{Docs: "https://auth.example/errors/"})
 		w := refuse(g, code)
 		wants(t, "status", w, want.status, code)
