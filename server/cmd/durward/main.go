@@ -39,6 +39,7 @@ type verbs struct {
 	Fetch   fetchVerb   `cmd:"" help:"Call a protected URL with the sign-in that is for it."`
 	Logout  logoutVerb  `cmd:"" help:"Sign out of a Durward server."`
 	Why     whyVerb     `cmd:"" help:"Say the true cause of one refusal of this server."`
+	Explain explainVerb `cmd:"" help:"Explain a code of a refusal."`
 	Key     keyVerbs    `cmd:"" help:"Look after signing keys: list, rotate, retire."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Look after the database."`
 	Config  configVerbs `cmd:"" help:"Check, show and describe the configuration."`

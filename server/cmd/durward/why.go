@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
-	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/explain"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -32,7 +32,7 @@ func (v whyVerb) Run(e *environment) (err error) {
 	} else if err != nil {
 		return err
 	}
-	explained := httpapi.Explain(d.Code)
+	explained := explain.Summary(d.Code)
 	if v.JSON {
 		return e.json(map[string]any{"id": d.ID, "code": d.Code, "status": d.Status, "at": d.At, "method": d.Method, "path": d.Path, "scheme": d.Scheme,
 			"cause": d.Cause, "network": d.Network, "subject": d.Subject, "request_id": d.RequestID, "explanation": explained})

@@ -38,7 +38,7 @@ func TestCauses(t *testing.T) {
 		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is none of the accepted"},
 		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is wanted, granted is ""`},
 		{"GET", "/nowhere", "", nil, "no such path"},
-		{"GET", "/errors/NONE", "", nil, "no page of that code"},
+		{"GET", "/errors/NONE", "", nil, "no explanation of that code"},
 		{"PUT", "/api/profile", "", nil, "the path takes GET, PATCH, HEAD only"},
 		{"POST", "/api/auth/login", `{}`, nil, "member email is missing or empty"},
 		{"POST", "/api/auth/login", `{"emial":"x"}`, nil, "JSON: no member emial is known"},

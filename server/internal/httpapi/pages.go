@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 //go:embed templates/*.html
@@ -34,14 +35,13 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	name := strings.TrimPrefix(r.URL.Path, "/errors/")
 	if name == "" {
-		return page(w, "errors.html", explanations)
+		return page(w, "errors.html", explain.Codes())
 	}
-	for _, e := range explanations {
-		if string(e.Code) == name {
-			return page(w, "error.html", e)
-		}
+	p, ok := explain.Code(name)
+	if !ok {
+		return fmt.Errorf("no explanation of that code: %w", durward.NotFound)
 	}
-	return fmt.Errorf("no page of that code: %w", durward.NotFound)
+	return page(w, "error.html", p)
 }
 
 // page renders a template as a whole before the first octet leaves.
