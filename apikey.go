@@ -47,7 +47,7 @@ func (k *apiKey) Presented(r *http.Request) (found, ambient bool) {
 
 // asBearer reports whether a key came as a Bearer token.
 func (k *apiKey) asBearer(r *http.Request) bool {
-	return presents(r, "Bearer") && strings.HasPrefix(visitOf(r.Context()).sent.Token68, k.prefix)
+	return presents(r, "Bearer") && strings.HasPrefix(stateOf(r.Context()).credentials.Token68, k.prefix)
 }
 
 // keyIn returns the key that came in either place. That there is one place alone,
@@ -56,7 +56,7 @@ func keyIn(r *http.Request) string {
 	if lines := r.Header["X-Api-Key"]; len(lines) > 0 {
 		return strings.Trim(lines[0], " \t") // RFC 9110 s5.5
 	}
-	return visitOf(r.Context()).sent.Token68
+	return stateOf(r.Context()).credentials.Token68
 }
 
 func (k *apiKey) Authenticate(r *http.Request) (*Principal, error) {

@@ -33,13 +33,13 @@ const maxHops = 64
 // peer. Each trusted proxy appends the address it saw, so the client is the
 // right-most entry that is no trusted proxy; what stands left of it, the client
 // chose itself.
-func (g *Guard) readForwarded(r *http.Request, v *visit) {
+func (g *Guard) readForwarded(r *http.Request, st *requestState) {
 	if lines := r.Header["X-Forwarded-Proto"]; len(lines) > 0 {
 		last := lines[len(lines)-1]
-		v.secure = strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
+		st.https = strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
 	} else if !forwarded(r) {
 		// The proxy's own request, such as a health check.
-		v.loopback = v.client.IsLoopback()
+		st.local = st.client.IsLoopback()
 	}
 	lines := r.Header["X-Forwarded-For"]
 	hops := 0
@@ -53,10 +53,10 @@ func (g *Guard) readForwarded(r *http.Request, v *visit) {
 			}
 			addr, ok := hopAddr(strings.TrimSpace(entry))
 			if !ok || hops == maxHops {
-				v.badHop = "X-Forwarded-For from a trusted proxy cannot be read"
+				st.forwardingErr = "X-Forwarded-For from a trusted proxy cannot be read"
 				return
 			}
-			v.client = addr
+			st.client = addr
 			if !g.trusts(addr) {
 				return
 			}
@@ -76,10 +76,10 @@ func hopAddr(s string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// crookedPath says why two readers could take the path of r for different
+// nonCanonicalPath says why two readers could take the path of r for different
 // resources, or "". The request is refused then: a check on one reading must not
 // let the other through.
-func crookedPath(r *http.Request) string {
+func nonCanonicalPath(r *http.Request) string {
 	path := r.URL.Path
 	if path == "*" && r.Method == http.MethodOptions {
 		return "" // RFC 9110 s9.3.7
@@ -96,7 +96,7 @@ func crookedPath(r *http.Request) string {
 			plain = false
 		case c == '/':
 			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') {
-				if why := crookedSegment(path[i+1:]); why != "" {
+				if why := nonCanonicalSegment(path[i+1:]); why != "" {
 					return why
 				}
 			}
@@ -115,8 +115,8 @@ func crookedPath(r *http.Request) string {
 	return ""
 }
 
-// crookedSegment judges the segment at the start of s.
-func crookedSegment(s string) string {
+// nonCanonicalSegment judges the segment at the start of s.
+func nonCanonicalSegment(s string) string {
 	if s[0] == '/' {
 		return "an empty segment in the path"
 	}

@@ -44,7 +44,7 @@ func (b *basic) mistakes() []string {
 func (*basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }
 
 func (b *basic) Authenticate(r *http.Request) (*Principal, error) {
-	user, password, err := basicCredentials(visitOf(r.Context()).sent.Token68)
+	user, password, err := basicCredentials(stateOf(r.Context()).credentials.Token68)
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +107,11 @@ func Remember(check PasswordCheck, state func(ctx context.Context, user string) 
 	if check == nil || state == nil {
 		return nil // which New reports
 	}
-	return newMemory(check, state).authenticate
+	return newPasswordCache(check, state).authenticate
 }
 
-func newMemory(check PasswordCheck, state func(context.Context, string) (string, error)) *memory {
-	m := &memory{check: check, state: state, now: time.Now, kept: make(map[[sha256.Size]byte]remembered), asked: make(map[[sha256.Size]byte]*asking)}
+func newPasswordCache(check PasswordCheck, state func(context.Context, string) (string, error)) *passwordCache {
+	m := &passwordCache{check: check, state: state, now: time.Now, entries: make(map[[sha256.Size]byte]cachedCheck), inFlight: make(map[[sha256.Size]byte]*passwordCall)}
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
 	m.macs.New = func() any {
@@ -123,25 +123,25 @@ func newMemory(check PasswordCheck, state func(context.Context, string) (string,
 }
 
 // memory is what Remember remembers.
-type memory struct {
+type passwordCache struct {
 	check PasswordCheck
 	state func(context.Context, string) (string, error)
 	now   func() time.Time
 	macs  sync.Pool // of hash.Hash, keyed
 
-	mu    sync.Mutex                       // never held while check or state is asked
-	kept  map[[sha256.Size]byte]remembered // under mu, at most maxRemembered
-	asked map[[sha256.Size]byte]*asking    // under mu: checks under way
+	mu       sync.Mutex                          // never held while check or state is asked
+	entries  map[[sha256.Size]byte]cachedCheck   // under mu, at most maxRemembered
+	inFlight map[[sha256.Size]byte]*passwordCall // under mu: checks under way
 }
 
-type remembered struct {
+type cachedCheck struct {
 	principal *Principal // never handed out: a copy is
 	state     string
 	until     time.Time
 }
 
 // asking is a check under way. Its result is set before done is closed.
-type asking struct {
+type passwordCall struct {
 	done  chan struct{}
 	state string // of the user when the check began
 	known bool   // state could be had
@@ -151,7 +151,7 @@ type asking struct {
 	gone      bool // the client that asked went away, and there is no verdict
 }
 
-func (m *memory) authenticate(ctx context.Context, user, password string) (*Principal, error) {
+func (m *passwordCache) authenticate(ctx context.Context, user, password string) (*Principal, error) {
 	sum := m.digest(user, password)
 	for {
 		state, err := m.state(ctx, user)
@@ -162,17 +162,17 @@ func (m *memory) authenticate(ctx context.Context, user, password string) (*Prin
 		}
 		now := m.now()
 		m.mu.Lock()
-		if kept, ok := m.kept[sum]; ok {
+		if kept, ok := m.entries[sum]; ok {
 			if known && kept.state == state && now.Before(kept.until) && !now.Before(kept.until.Add(-rememberFor)) && FreshEnough(ctx, now.Sub(kept.principal.AsOf)) {
 				m.mu.Unlock()
 				return kept.principal.clone(), nil
 			}
-			delete(m.kept, sum)
+			delete(m.entries, sum)
 		}
-		a := m.asked[sum]
+		a := m.inFlight[sum]
 		if a == nil {
-			a = &asking{done: make(chan struct{}), state: state, known: known, err: errors.New("durward: the password check did not return")}
-			m.asked[sum] = a
+			a = &passwordCall{done: make(chan struct{}), state: state, known: known, err: errors.New("durward: the password check did not return")}
+			m.inFlight[sum] = a
 			m.mu.Unlock()
 			return m.ask(ctx, a, sum, user, password)
 		}
@@ -193,18 +193,18 @@ func (m *memory) authenticate(ctx context.Context, user, password string) (*Prin
 }
 
 // ask asks the check for all who wait for its answer.
-func (m *memory) ask(ctx context.Context, a *asking, sum [sha256.Size]byte, user, password string) (*Principal, error) {
+func (m *passwordCache) ask(ctx context.Context, a *passwordCall, sum [sha256.Size]byte, user, password string) (*Principal, error) {
 	began := m.now()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.asked, sum)
+		delete(m.inFlight, sum)
 		if a.err == nil && a.principal != nil && a.known {
 			kept := a.principal.clone()
 			if kept.AsOf.IsZero() {
 				kept.AsOf = began
 			}
-			m.keep(sum, remembered{kept, a.state, m.now().Add(rememberFor)})
+			m.keep(sum, cachedCheck{kept, a.state, m.now().Add(rememberFor)})
 		}
 		close(a.done)
 	}()
@@ -216,27 +216,27 @@ func (m *memory) ask(ctx context.Context, a *asking, sum [sha256.Size]byte, user
 
 // keep makes room where there is none: of what has ended, then of any until an
 // eighth is free, so that not everybody who comes next looks through all.
-func (m *memory) keep(sum [sha256.Size]byte, r remembered) {
-	if len(m.kept) >= maxRemembered {
+func (m *passwordCache) keep(sum [sha256.Size]byte, r cachedCheck) {
+	if len(m.entries) >= maxRemembered {
 		now := m.now()
-		for k, old := range m.kept {
+		for k, old := range m.entries {
 			if !now.Before(old.until) {
-				delete(m.kept, k)
+				delete(m.entries, k)
 			}
 		}
-		for k := range m.kept {
-			if len(m.kept) <= maxRemembered/8*7 {
+		for k := range m.entries {
+			if len(m.entries) <= maxRemembered/8*7 {
 				break
 			}
-			delete(m.kept, k)
+			delete(m.entries, k)
 		}
 	}
-	m.kept[sum] = r
+	m.entries[sum] = r
 }
 
 // digest is a keyed hash of a pair; the length keeps pairs apart that look the
 // same when joined.
-func (m *memory) digest(user, password string) (sum [sha256.Size]byte) {
+func (m *passwordCache) digest(user, password string) (sum [sha256.Size]byte) {
 	mac := m.macs.Get().(hash.Hash)
 	b := make([]byte, 0, 8+len(user)+len(password))
 	b = binary.BigEndian.AppendUint64(b, uint64(len(user)))

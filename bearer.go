@@ -38,15 +38,15 @@ func (*bearer) Presented(r *http.Request) (found, ambient bool) {
 }
 
 func (b *bearer) Authenticate(r *http.Request) (*Principal, error) {
-	token := visitOf(r.Context()).sent.Token68
-	if err := fitToken("Bearer", token); err != nil {
+	token := stateOf(r.Context()).credentials.Token68
+	if err := checkToken("Bearer", token); err != nil {
 		return nil, err
 	}
 	return b.verify(r.Context(), token)
 }
 
-// fitToken refuses what no verifier needs to look at.
-func fitToken(scheme, token string) error {
+// checkToken refuses what no verifier needs to look at.
+func checkToken(scheme, token string) error {
 	if token == "" {
 		// The scheme followed by auth-params instead of a token.
 		return fmt.Errorf("%s without a token: %w", scheme, MalformedCredentials)
@@ -64,8 +64,8 @@ func (*bearer) Challenges(_ *http.Request, code Code) []Challenge {
 // presents reports whether the Authorization field, or the Proxy-Authorization
 // field where a proxy is asked for, holds credentials of a scheme.
 func presents(r *http.Request, scheme string) bool {
-	v := visitOf(r.Context())
-	return v != nil && strings.EqualFold(v.sent.Scheme, scheme) // RFC 9110 s11.1
+	st := stateOf(r.Context())
+	return st != nil && strings.EqualFold(st.credentials.Scheme, scheme) // RFC 9110 s11.1
 }
 
 // oauthParams returns the parameters by which a challenge of the OAuth family

@@ -19,12 +19,12 @@ func isNavigation(r *http.Request) bool {
 	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" {
 		return dest == "document"
 	}
-	return isPage(r)
+	return wantsPage(r)
 }
 
-// isPage reports whether the answer will be shown to a person as a page: also in
+// wantsPage reports whether the answer will be shown to a person as a page: also in
 // a frame, and to a form that was sent.
-func isPage(r *http.Request) bool {
+func wantsPage(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"
 	}
@@ -40,32 +40,32 @@ func isScript(r *http.Request) bool {
 	return mode != "" && mode != "navigate" || r.Header.Get("X-Requested-With") != ""
 }
 
-// exposed are the fields by which a script finds out why it was refused.
-const exposed = "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial"
+// exposedFields are the fields by which a script finds out why it was refused.
+const exposedFields = "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial"
 
 // ExposedFields are the fields that scripts of other origins must be able to read to
 // act on a refusal, for the configuration of a CORS handler
 // (Access-Control-Expose-Headers, Fetch standard). Refusals expose them themselves.
-func ExposedFields() []string { return strings.Split(exposed, ", ") }
+func ExposedFields() []string { return strings.Split(exposedFields, ", ") }
 
-// unboxed leaves out the challenges at which a browser opens its own box, where
+// withoutDialogs leaves out the challenges at which a browser opens its own box, where
 // another is there. At a stale nonce it opens none: it answers again with what its
 // user typed before (RFC 7616 s3.3), and without the challenge could not.
-func unboxed(list []Challenge) []Challenge {
-	boxed := func(c Challenge) bool {
+func withoutDialogs(list []Challenge) []Challenge {
+	opensDialog := func(c Challenge) bool {
 		_, stale := c.Param("stale")
 		return c.Scheme == "Basic" || c.Scheme == "Digest" && !stale
 	}
-	if !slices.ContainsFunc(list, func(c Challenge) bool { return !boxed(c) }) {
+	if !slices.ContainsFunc(list, func(c Challenge) bool { return !opensDialog(c) }) {
 		return list
 	}
-	return slices.DeleteFunc(list, boxed)
+	return slices.DeleteFunc(list, opensDialog)
 }
 
-// toLogin returns where a person is sent to sign in and come back, or "" where
+// loginRedirect returns where a person is sent to sign in and come back, or "" where
 // the refusal itself is the answer.
-func (g *Guard) toLogin(r *http.Request, v *visit, code Code) string {
-	if g.login == nil || v.sent.Scheme != "" || r.Header["X-Api-Key"] != nil || !isNavigation(r) {
+func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) string {
+	if g.login == nil || st.credentials.Scheme != "" || r.Header["X-Api-Key"] != nil || !isNavigation(r) {
 		return ""
 	}
 	to := *g.login
@@ -75,7 +75,7 @@ func (g *Guard) toLogin(r *http.Request, v *visit, code Code) string {
 	case StepUpRequired:
 		// Told nothing, the sign-in page sends a person who is signed in straight
 		// back, and so on for ever.
-		sureness(&v.route.Policy, query.Set)
+		stepUpParams(&st.route.Policy, query.Set)
 	default:
 		return ""
 	}
@@ -108,7 +108,7 @@ func ReturnTo(target string, origins ...string) string {
 		}
 	}
 	u, err := url.Parse(target)
-	if err != nil || crookedPath(&http.Request{URL: u}) != "" {
+	if err != nil || nonCanonicalPath(&http.Request{URL: u}) != "" {
 		return home
 	}
 	if u.Scheme == "" && !strings.HasPrefix(target, "//") {
@@ -176,7 +176,7 @@ func (g *Guard) pageBody(f *Refusal) []byte {
 // loginLink is where a person can sign in, for refusals that a sign-in would
 // mend: a proxy's are not.
 func (g *Guard) loginLink(f *Refusal) template.URL {
-	if g.login == nil || table[f.Code].asks != asksAll || byProxy(f) {
+	if g.login == nil || table[f.Code].challenges != allChallenges || byProxy(f) {
 		return ""
 	}
 	return template.URL(g.login.String()) // an http or https URL: New saw to it

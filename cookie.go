@@ -80,7 +80,7 @@ func (c *cookie) clear(h http.Header) {
 // crossSite takes step 6: why a request with ambient credentials is not one that
 // a page of this origin sent, or "". Requests that change nothing may come from
 // anywhere, but for those that open a WebSocket.
-func (g *Guard) crossSite(r *http.Request, v *visit) string {
+func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		if r.Header["Upgrade"] == nil {
@@ -104,7 +104,7 @@ func (g *Guard) crossSite(r *http.Request, v *visit) string {
 	case len(origin) == 0:
 		// Browsers send one of the two with what changes something; this is none.
 		return ""
-	case origin[0] == g.ownOrigin(r, v):
+	case origin[0] == g.ownOrigin(r, st):
 		return ""
 	}
 	return "Origin is another one"
@@ -112,9 +112,9 @@ func (g *Guard) crossSite(r *http.Request, v *visit) string {
 
 // ownOrigin is that of this server, as browsers write it (RFC 6454 s6.2). Without a
 // PublicURL that is what the request itself was sent to.
-func (g *Guard) ownOrigin(r *http.Request, v *visit) string {
+func (g *Guard) ownOrigin(r *http.Request, st *requestState) string {
 	scheme, host := "http", r.Host
-	if v.secure {
+	if st.https {
 		scheme = "https"
 	}
 	if g.public != nil {
@@ -125,15 +125,15 @@ func (g *Guard) ownOrigin(r *http.Request, v *visit) string {
 	return scheme + "://" + strings.ToLower(host)
 }
 
-// passOver reports whether, on an optional route, a request whose ambient
+// ignoreAmbient reports whether, on an optional route, a request whose ambient
 // credentials were refused with err goes on without them.
-func (v *visit) passOver(err error) bool {
+func (st *requestState) ignoreAmbient(err error) bool {
 	var code Code
 	switch {
-	case !v.ambient:
+	case !st.ambient:
 		return false
 	case !errors.As(err, &code), code == AuthUnavailable, code == SessionExpired:
-		v.passed, v.chosen, v.ambient = err, -1, false
+		st.ignoredErr, st.chosen, st.ambient = err, -1, false
 		return true
 	}
 	return false

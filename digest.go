@@ -221,7 +221,7 @@ func (*digest) Presented(r *http.Request) (found, ambient bool) { return present
 // Challenges returns one challenge for each algorithm, all with the same nonce
 // (RFC 7616 s3.7).
 func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
-	g := visitOf(r.Context()).guard
+	g := stateOf(r.Context()).guard
 	nonce := d.nonces.seal(g.c.Realm, g.c.Now())
 	all = make([]Challenge, 0, len(d.offered))
 	for _, a := range d.offered {
@@ -246,9 +246,9 @@ func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 // Authenticate judges a response (RFC 7616 s3.4). Nothing of the body is read
 // unless its nonce is one of ours.
 func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
-	v := visitOf(r.Context())
+	v := stateOf(r.Context())
 	realm, now := v.guard.c.Realm, v.guard.c.Now()
-	a, err := readDigestAnswer(v.sent.Params, v.quoted)
+	a, err := readDigestAnswer(v.credentials.Params, v.quoted)
 	if err != nil {
 		return nil, err
 	}
@@ -381,7 +381,7 @@ type readAgain struct {
 
 // authInfo returns the value of Authentication-Info (RFC 7616 s3.5). The response
 // is never read here, so its quality is auth whatever the request's.
-func (d *digest) authInfo(v *visit, a digestAnswer, algorithm digestAlgorithm, secret []byte, next bool) string {
+func (d *digest) authInfo(v *requestState, a digestAnswer, algorithm digestAlgorithm, secret []byte, next bool) string {
 	a.qop = "auth"
 	var room [64]byte
 	params := make([]Param, 0, 5)

@@ -157,15 +157,15 @@ func (d *dpop) mistakes() (all []string) {
 func (*dpop) Presented(r *http.Request) (found, ambient bool) { return presents(r, "DPoP"), false }
 
 func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
-	v := visitOf(r.Context())
-	if err := fitToken("DPoP", v.sent.Token68); err != nil {
+	st := stateOf(r.Context())
+	if err := checkToken("DPoP", st.credentials.Token68); err != nil {
 		return nil, err
 	}
-	p, err := d.proof(r, v)
+	p, err := d.proof(r, st)
 	if err != nil {
 		return nil, err
 	}
-	p.Token = v.sent.Token68
+	p.Token = st.credentials.Token68
 	who, err := d.c.Check(r.Context(), p)
 	if err != nil {
 		return nil, err
@@ -177,8 +177,8 @@ func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
 }
 
 // proof reads the proof of a request.
-func (d *dpop) proof(r *http.Request, v *visit) (DPoPProof, error) {
-	p := DPoPProof{Method: r.Method, URL: v.guard.target(r, v)}
+func (d *dpop) proof(r *http.Request, st *requestState) (DPoPProof, error) {
+	p := DPoPProof{Method: r.Method, URL: st.guard.target(r, st)}
 	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: one, and no more
 	case len(lines) != 1:
 		return DPoPProof{}, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
@@ -189,8 +189,8 @@ func (d *dpop) proof(r *http.Request, v *visit) (DPoPProof, error) {
 	}
 	if d.c.Nonces {
 		good := func(n *nonces, nonce string) bool {
-			id, ok := n.open(nonce, v.guard.c.Realm)
-			return ok && v.guard.c.Now().Sub(id.made()) <= d.c.NonceLife
+			id, ok := n.open(nonce, st.guard.c.Realm)
+			return ok && st.guard.c.Now().Sub(id.made()) <= d.c.NonceLife
 		}
 		p.Fresh = func(nonce string) bool { return good(d.own, nonce) }
 		if shared := d.sharing(); shared != nil {
@@ -216,16 +216,16 @@ func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 	if len(r.Header["Dpop"]) == 0 {
 		return nil, nil
 	}
-	v := visitOf(r.Context())
-	if v == nil || v.guard != g {
-		r, v = g.arrive(r, g.every)
+	st := stateOf(r.Context())
+	if st == nil || st.guard != g {
+		r, st = g.resolve(r, g.every)
 	}
 	for _, s := range g.c.Schemes {
 		d, ok := s.(*dpop)
 		if !ok || d.c.CheckKey == nil {
 			continue
 		}
-		p, err := d.proof(r, v)
+		p, err := d.proof(r, st)
 		if err != nil {
 			return nil, err
 		}
@@ -247,9 +247,9 @@ func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {
 }
 
 // target is the URL of a request without its query, as its client knows it.
-func (g *Guard) target(r *http.Request, v *visit) string {
+func (g *Guard) target(r *http.Request, st *requestState) string {
 	scheme, host := "http", r.Host
-	if v.secure {
+	if st.https {
 		scheme = "https"
 	}
 	if g.public != nil { // never from the Host field where it is known

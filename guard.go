@@ -320,9 +320,9 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 			g.preflight(w, r)
 			return
 		}
-		r, v, err := g.judge(r, to)
+		r, st, err := g.check(r, to)
 		if err != nil {
-			g.turnAway(w, r, err)
+			g.redirectOrRefuse(w, r, err)
 			return
 		}
 		h := w.Header()
@@ -331,26 +331,26 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		} else {
 			h.Add("Vary", to.vary[0])
 		}
-		if (v.chosen >= 0 || v.dead) && h["Cache-Control"] == nil {
+		if (st.chosen >= 0 || st.clearCookie) && h["Cache-Control"] == nil {
 			h["Cache-Control"] = private
 		}
-		if v.authInfo != "" {
-			h.Set("Authentication-Info", v.authInfo) // RFC 9110 s11.6.3
-			if strings.HasPrefix(v.authInfo, "nextnonce") {
+		if st.authInfo != "" {
+			h.Set("Authentication-Info", st.authInfo) // RFC 9110 s11.6.3
+			if strings.HasPrefix(st.authInfo, "nextnonce") {
 				h.Set("Cache-Control", "no-store")
 			}
 		}
-		if v.dead {
+		if st.clearCookie {
 			g.cookie.clear(h)
 		}
-		if v.passed != nil && !errors.Is(v.passed, SessionExpired) {
+		if st.ignoredErr != nil && !errors.Is(st.ignoredErr, SessionExpired) {
 			// Tomorrow the same request is somebody's.
 			h.Set("Cache-Control", "no-store")
 		}
-		g.accept(r, v)
-		if p.Stream && v.principal != nil && !v.streams {
+		g.reportAccept(r, st)
+		if p.Stream && st.principal != nil && !st.streaming {
 			var stop func()
-			r, stop = g.stream(r, v)
+			r, stop = g.stream(r, st)
 			defer stop()
 		}
 		next.ServeHTTP(w, r)
@@ -368,10 +368,10 @@ var (
 	pageType    = []string{"text/html; charset=utf-8"}
 )
 
-// accept tells of a request that is let through, once.
-func (g *Guard) accept(r *http.Request, v *visit) {
-	if g.c.OnAccept != nil && !v.inside {
-		g.c.OnAccept(r, v.principal)
+// reportAccept tells of a request that is let through, once.
+func (g *Guard) reportAccept(r *http.Request, st *requestState) {
+	if g.c.OnAccept != nil && !st.nested {
+		g.c.OnAccept(r, st.principal)
 	}
 }
 
@@ -398,7 +398,7 @@ func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
 		}
 		r, _, err := g.enter(r, &to)
 		if err != nil {
-			g.turnAway(w, r, err)
+			g.redirectOrRefuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -410,11 +410,11 @@ func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
 // handlers inside [Guard.Open] that give, take or end a session cookie themselves:
 // on guarded routes the guard asks it whenever the cookie is what counts.
 func (g *Guard) SameOrigin(r *http.Request) error {
-	v := visitOf(r.Context())
-	if v == nil || v.guard != g {
-		_, v = g.arrive(r, g.every)
+	st := stateOf(r.Context())
+	if st == nil || st.guard != g {
+		_, st = g.resolve(r, g.every)
 	}
-	if why := g.crossSite(r, v); why != "" {
+	if why := g.crossSite(r, st); why != "" {
 		return fmt.Errorf("%s: %w", why, CrossSite)
 	}
 	return nil
@@ -425,18 +425,18 @@ func (g *Guard) SameOrigin(r *http.Request) error {
 // [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a
 // Client-Cert field that Require would remove is still there.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
-	r, v, err := g.judge(r, g.route(p))
+	r, st, err := g.check(r, g.route(p))
 	if err != nil {
 		return nil, g.refusal(r, err)
 	}
-	return v.principal, nil
+	return st.principal, nil
 }
 
 // From returns the principal that a guard found for the request with this
 // context, or nil where nobody is known.
 func From(ctx context.Context) *Principal {
-	if v := visitOf(ctx); v != nil {
-		return v.principal
+	if st := stateOf(ctx); st != nil {
+		return st.principal
 	}
 	return nil
 }
@@ -445,8 +445,8 @@ func From(ctx context.Context) *Principal {
 // peer, or the right-most address in X-Forwarded-For that no trusted proxy has.
 // It is the zero Addr outside a guard and on listeners without addresses.
 func ClientAddr(ctx context.Context) netip.Addr {
-	if v := visitOf(ctx); v != nil {
-		return v.client
+	if st := stateOf(ctx); st != nil {
+		return st.client
 	}
 	return netip.Addr{}
 }
@@ -455,48 +455,48 @@ func ClientAddr(ctx context.Context) netip.Addr {
 // its Policy.Freshness. A check that remembers what it was told asks anew where it
 // does not. Outside a guard every age will do.
 func FreshEnough(ctx context.Context, age time.Duration) bool {
-	v := visitOf(ctx)
-	return v == nil || v.route.Freshness <= 0 || age <= v.route.Freshness
+	st := stateOf(ctx)
+	return st == nil || st.route.Freshness <= 0 || age <= st.route.Freshness
 }
 
 // visit is what one guard knows of one request. It stands in the context.
 // It is the context, so that carrying it costs one allocation.
-type visit struct {
+type requestState struct {
 	context.Context
-	guard     *Guard
-	route     *route // of the innermost handler; never nil
-	client    netip.Addr
-	secure    bool                // https at this listener or at a trusted proxy
-	loopback  bool                // from this machine, with no proxy in between
-	badHop    string              // why the forwarding fields cannot be read
-	inside    bool                // a handler of the same guard has let the request through
-	streams   bool                // its context ends with the credentials
-	again     bool                // the credentials are judged anew while the request lasts
-	sent      Credentials         // what the Authorization or Proxy-Authorization field holds
-	quoted    quotes              // which of its parameters stood in quotes
-	authInfo  string              // what the answer says in Authentication-Info
-	ambient   bool                // the credentials that are judged came by themselves
-	dead      bool                // the guard's cookie is to be cleared
-	passed    error               // why ambient credentials were passed over, on an optional route
-	behind    bool                // the peer is a trusted proxy
-	certs     []*x509.Certificate // of the client, its own first
-	among     []int               // the schemes that step 4 chose among; nil before
-	chosen    int                 // index of the scheme whose credentials are judged, or -1
-	principal *Principal
+	guard         *Guard
+	route         *route // of the innermost handler; never nil
+	client        netip.Addr
+	https         bool                // https at this listener or at a trusted proxy
+	local         bool                // from this machine, with no proxy in between
+	forwardingErr string              // why the forwarding fields cannot be read
+	nested        bool                // a handler of the same guard has let the request through
+	streaming     bool                // its context ends with the credentials
+	rechecking    bool                // the credentials are judged anew while the request lasts
+	credentials   Credentials         // what the Authorization or Proxy-Authorization field holds
+	quoted        quotes              // which of its parameters stood in quotes
+	authInfo      string              // what the answer says in Authentication-Info
+	ambient       bool                // the credentials that are judged came by themselves
+	clearCookie   bool                // the guard's cookie is to be cleared
+	ignoredErr    error               // why ambient credentials were passed over, on an optional route
+	fromProxy     bool                // the peer is a trusted proxy
+	certs         []*x509.Certificate // of the client, its own first
+	candidates    []int               // the schemes that step 4 chose among; nil before
+	chosen        int                 // index of the scheme whose credentials are judged, or -1
+	principal     *Principal
 }
 
-type visitKey struct{}
+type stateKey struct{}
 
-func (v *visit) Value(key any) any {
-	if key == (visitKey{}) {
-		return v
+func (st *requestState) Value(key any) any {
+	if key == (stateKey{}) {
+		return st
 	}
-	return v.Context.Value(key)
+	return st.Context.Value(key)
 }
 
-func visitOf(ctx context.Context) *visit {
-	v, _ := ctx.Value(visitKey{}).(*visit)
-	return v
+func stateOf(ctx context.Context) *requestState {
+	st, _ := ctx.Value(stateKey{}).(*requestState)
+	return st
 }
 
 // route is what one handler of a guard wants of requests: a Policy, made ready once.
@@ -573,143 +573,143 @@ func (g *Guard) withDPoP(schemes []int) []int {
 
 // enter takes steps 1 and 3. The request it returns carries the visit. Inside a
 // handler of this guard they are done, and only the route is new.
-func (g *Guard) enter(r *http.Request, to *route) (*http.Request, *visit, error) {
-	if v := visitOf(r.Context()); v != nil && v.guard == g && v.route.proxy == to.proxy {
-		inner := *v
-		inner.Context, inner.route, inner.inside = r.Context(), to, v.among != nil
+func (g *Guard) enter(r *http.Request, to *route) (*http.Request, *requestState, error) {
+	if st := stateOf(r.Context()); st != nil && st.guard == g && st.route.proxy == to.proxy {
+		inner := *st
+		inner.Context, inner.route, inner.nested = r.Context(), to, st.candidates != nil
 		return r.WithContext(&inner), &inner, nil
 	}
-	r, v := g.arrive(r, to)
-	return r, v, g.admit(r, v)
+	r, st := g.resolve(r, to)
+	return r, st, g.checkTransport(r, st)
 }
 
-// judge takes the steps of a decision in their order. The request it returns
+// check takes the steps of a decision in their order. The request it returns
 // carries the visit.
-func (g *Guard) judge(r *http.Request, to *route) (*http.Request, *visit, error) {
-	r, v, err := g.enter(r, to)
+func (g *Guard) check(r *http.Request, to *route) (*http.Request, *requestState, error) {
+	r, st, err := g.enter(r, to)
 	if err != nil {
-		return r, v, err
+		return r, st, err
 	}
-	if v.inside && slices.Equal(v.among, to.schemes) {
-		return r, v, g.judgeInside(r, v)
+	if st.nested && slices.Equal(st.candidates, to.schemes) {
+		return r, st, g.checkNested(r, st)
 	}
-	chosen, ambient, err := g.choose(r, v)
-	if v.inside && err == nil && chosen >= 0 && chosen == v.chosen {
-		v.among = to.schemes
-		return r, v, g.judgeInside(r, v)
+	chosen, ambient, err := g.selectScheme(r, st)
+	if st.nested && err == nil && chosen >= 0 && chosen == st.chosen {
+		st.candidates = to.schemes
+		return r, st, g.checkNested(r, st)
 	}
 	// What a handler outside found by other schemes does not count here.
-	v.chosen, v.ambient, v.among = chosen, ambient, to.schemes
-	v.principal, v.passed, v.dead, v.streams, v.authInfo = nil, nil, false, false, ""
+	st.chosen, st.ambient, st.candidates = chosen, ambient, to.schemes
+	st.principal, st.ignoredErr, st.clearCookie, st.streaming, st.authInfo = nil, nil, false, false, ""
 	if err != nil {
-		return r, v, err
+		return r, st, err
 	}
-	if v.chosen < 0 {
+	if st.chosen < 0 {
 		if to.Optional {
-			return r, v, g.permit(r, v)
+			return r, st, g.authorize(r, st)
 		}
-		return r, v, noCredentials(r, v)
+		return r, st, noCredentials(r, st)
 	}
-	scheme := g.c.Schemes[v.chosen]
-	if v.ambient {
-		if why := g.crossSite(r, v); why != "" {
-			return r, v, fmt.Errorf("%s: %w", why, CrossSite)
+	scheme := g.c.Schemes[st.chosen]
+	if st.ambient {
+		if why := g.crossSite(r, st); why != "" {
+			return r, st, fmt.Errorf("%s: %w", why, CrossSite)
 		}
 	}
 	principal, err := scheme.Authenticate(r)
 	if err == nil {
-		err = g.stale(to, principal)
+		err = g.checkFreshness(to, principal)
 	}
 	if err != nil {
-		v.dead = scheme == Scheme(g.cookie) && errors.Is(err, SessionExpired)
-		if to.Optional && v.passOver(err) {
-			return r, v, g.permit(r, v)
+		st.clearCookie = scheme == Scheme(g.cookie) && errors.Is(err, SessionExpired)
+		if to.Optional && st.ignoreAmbient(err) {
+			return r, st, g.authorize(r, st)
 		}
-		return r, v, err
+		return r, st, err
 	}
 	if principal == nil {
-		return r, v, errors.New("the scheme returned neither a principal nor an error")
+		return r, st, errors.New("the scheme returned neither a principal nor an error")
 	}
-	v.principal = principal
-	return r, v, g.permit(r, v)
+	st.principal = principal
+	return r, st, g.authorize(r, st)
 }
 
-// judgeInside judges by the policy of a route inside another one of the same guard,
+// checkNested judges by the policy of a route inside another one of the same guard,
 // where the same credentials count.
-func (g *Guard) judgeInside(r *http.Request, v *visit) error {
-	if v.principal == nil && !v.route.Optional {
-		if v.passed != nil {
+func (g *Guard) checkNested(r *http.Request, st *requestState) error {
+	if st.principal == nil && !st.route.Optional {
+		if st.ignoredErr != nil {
 			// There were credentials: an outage is one here too.
-			return v.passed
+			return st.ignoredErr
 		}
-		return noCredentials(r, v)
+		return noCredentials(r, st)
 	}
-	if err := g.renewed(r, v); err != nil {
-		if v.route.Optional && v.passOver(err) {
-			v.principal = nil
-			return g.permit(r, v)
+	if err := g.recheckFreshness(r, st); err != nil {
+		if st.route.Optional && st.ignoreAmbient(err) {
+			st.principal = nil
+			return g.authorize(r, st)
 		}
 		return err
 	}
-	return g.permit(r, v)
+	return g.authorize(r, st)
 }
 
 // arrive works out, once, how the request came.
-func (g *Guard) arrive(r *http.Request, to *route) (*http.Request, *visit) {
-	v := &visit{Context: r.Context(), guard: g, route: to, secure: r.TLS != nil, chosen: -1}
+func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestState) {
+	st := &requestState{Context: r.Context(), guard: g, route: to, https: r.TLS != nil, chosen: -1}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		v.client = peer.Addr().Unmap().WithZone("")
+		st.client = peer.Addr().Unmap().WithZone("")
 	}
-	v.behind = g.trusts(v.client)
-	v.arriveWithCertificates(r)
+	st.fromProxy = g.trusts(st.client)
+	st.readCertificates(r)
 	switch {
-	case v.behind:
-		g.readForwarded(r, v)
-	case v.client.IsLoopback():
-		v.loopback = !forwarded(r)
+	case st.fromProxy:
+		g.readForwarded(r, st)
+	case st.client.IsLoopback():
+		st.local = !forwarded(r)
 	}
-	r = r.WithContext(v)
-	v.withoutClientCert(r)
-	return r, v
+	r = r.WithContext(st)
+	st.removeClientCert(r)
+	return r, st
 }
 
-// straight takes step 1: the path is one that every reader reads alike.
-func straight(r *http.Request) error {
-	if why := crookedPath(r); why != "" {
+// checkPath takes step 1: the path is one that every reader reads alike.
+func checkPath(r *http.Request) error {
+	if why := nonCanonicalPath(r); why != "" {
 		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not in its plain form.",
 			Hint: "Send the path without empty, dot or doubly encoded segments.", Err: errors.New(why)}
 	}
 	return nil
 }
 
-// admit takes steps 1 and 3: the second is that nobody is asked for a password
+// checkTransport takes steps 1 and 3: the second is that nobody is asked for a password
 // in the clear.
-func (g *Guard) admit(r *http.Request, v *visit) error {
-	if !v.route.proxy { // whose paths are the origins'
-		if err := straight(r); err != nil {
+func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
+	if !st.route.proxy { // whose paths are the origins'
+		if err := checkPath(r); err != nil {
 			return err
 		}
 	}
-	if v.badHop != "" {
-		return fmt.Errorf("%s: %w", v.badHop, InvalidRequest)
+	if st.forwardingErr != "" {
+		return fmt.Errorf("%s: %w", st.forwardingErr, InvalidRequest)
 	}
-	if g.certs && !v.route.proxy && !v.behind { // a proxy's connections have names of its own
+	if g.certs && !st.route.proxy && !st.fromProxy { // a proxy's connections have names of its own
 		if why := misdirected(r); why != "" {
 			return fmt.Errorf("%s: %w", why, MisdirectedRequest) // RFC 9110 s15.5.20
 		}
 	}
-	if v.secure || v.loopback || g.c.InsecureAllowHTTP {
+	if st.https || st.local || g.c.InsecureAllowHTTP {
 		return nil
 	}
-	if v.client.IsLoopback() && !g.trusts(v.client) {
-		return fmt.Errorf("plain http from loopback with forwarding fields, and no trusted proxy at %s: %w", v.client, InsecureTransport)
+	if st.client.IsLoopback() && !g.trusts(st.client) {
+		return fmt.Errorf("plain http from loopback with forwarding fields, and no trusted proxy at %s: %w", st.client, InsecureTransport)
 	}
-	return fmt.Errorf("plain http from %s: %w", v.client, InsecureTransport)
+	return fmt.Errorf("plain http from %s: %w", st.client, InsecureTransport)
 }
 
-// turnAway answers a request that goes no further: a person who came by plain
+// redirectOrRefuse answers a request that goes no further: a person who came by plain
 // http is sent to the same page by https, everything else is refused.
-func (g *Guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Guard) redirectOrRefuse(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, InsecureTransport) && g.public != nil && g.public.Scheme == "https" && isNavigation(r) {
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, "https://"+g.public.Host+r.URL.RequestURI(), http.StatusPermanentRedirect)
@@ -718,24 +718,24 @@ func (g *Guard) turnAway(w http.ResponseWriter, r *http.Request, err error) {
 	g.Refuse(w, r, err)
 }
 
-// choose takes step 4: which scheme's credentials are presented.
-func (g *Guard) choose(r *http.Request, v *visit) (chosen int, byItself bool, err error) {
+// selectScheme takes step 4: which scheme's credentials are presented.
+func (g *Guard) selectScheme(r *http.Request, st *requestState) (chosen int, byItself bool, err error) {
 	field, keys := "Authorization", len(r.Header["X-Api-Key"])
-	if v.route.proxy {
+	if st.route.proxy {
 		field, keys = "Proxy-Authorization", 0 // RFC 9110 s11.7.2: the rest is the origin's
 	}
-	v.sent, v.quoted = Credentials{}, quotes{}
+	st.credentials, st.quoted = Credentials{}, quotes{}
 	lines := r.Header[field]
 	if n := len(lines) + keys; n > 1 {
 		return -1, false, fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
 	}
 	if len(lines) == 1 {
-		if v.sent, v.quoted, err = credentialsIn(field, lines[0]); err != nil {
+		if st.credentials, st.quoted, err = credentialsIn(field, lines[0]); err != nil {
 			return -1, false, err
 		}
 	}
 	explicit, ambient := -1, -1
-	for _, i := range v.route.schemes {
+	for _, i := range st.route.schemes {
 		s := g.c.Schemes[i]
 		switch found, byItself := s.Presented(r); {
 		case found && !byItself && (explicit < 0 || isKey(s, r)):
@@ -774,8 +774,8 @@ func credentialsIn(field, line string) (Credentials, quotes, error) {
 }
 
 // noCredentials is step 5.
-func noCredentials(r *http.Request, v *visit) error {
-	if v.route.proxy {
+func noCredentials(r *http.Request, st *requestState) error {
+	if st.route.proxy {
 		return ProxyAuthenticationRequired
 	}
 	if strings.Contains(r.URL.RawQuery, "access_token=") {
@@ -799,7 +799,7 @@ var errNoCredentials = fmt.Errorf("no credentials in the request: %w", Authentic
 
 // stale says that what is known of who is older than p takes, or nil. It wraps no
 // code: that it cannot be told just now is an outage.
-func (g *Guard) stale(p *route, who *Principal) error {
+func (g *Guard) checkFreshness(p *route, who *Principal) error {
 	if p.Freshness <= 0 || who == nil || who.AsOf.IsZero() {
 		return nil
 	}
@@ -809,41 +809,41 @@ func (g *Guard) stale(p *route, who *Principal) error {
 	return nil
 }
 
-// renewed is stale for somebody whom a handler outside has let in, by another policy:
+// recheckFreshness is stale for somebody whom a handler outside has let in, by another policy:
 // where the scheme can be asked again, it is.
-func (g *Guard) renewed(r *http.Request, v *visit) error {
-	err := g.stale(v.route, v.principal)
+func (g *Guard) recheckFreshness(r *http.Request, st *requestState) error {
+	err := g.checkFreshness(st.route, st.principal)
 	if err == nil {
 		return nil
 	}
-	s, ok := g.c.Schemes[v.chosen].(Rechecked)
+	s, ok := g.c.Schemes[st.chosen].(Rechecked)
 	if !ok {
 		return err
 	}
-	who, err := v.ask(v.Context, s, r)
+	who, err := st.ask(st.Context, s, r)
 	if err == nil {
-		err = g.stale(v.route, who)
+		err = g.checkFreshness(st.route, who)
 	}
 	if err == nil {
-		v.principal = who
+		st.principal = who
 	}
 	return err
 }
 
-// permit takes steps 9 and 10: sure enough, and allowed.
-func (g *Guard) permit(r *http.Request, v *visit) error {
-	p, who := &v.route.Policy, v.principal
+// authorize takes steps 9 and 10: sure enough, and allowed.
+func (g *Guard) authorize(r *http.Request, st *requestState) error {
+	p, who := &st.route.Policy, st.principal
 	if who != nil {
-		if why := g.unsure(p, who); why != "" {
-			if v.route.proxy || who.ACR == "" && who.AuthTime.IsZero() {
+		if why := g.stepUpReason(p, who); why != "" {
+			if st.route.proxy || who.ACR == "" && who.AuthTime.IsZero() {
 				// No sign-in stands behind these credentials, so none can be renewed.
 				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
 			}
-			if g.c.Strongest != nil && !reaches(p, who.ACR) {
+			if g.c.Strongest != nil && !satisfiesACR(p, who.ACR) {
 				switch acr, err := g.c.Strongest(r.Context(), who); {
 				case err != nil:
 					return err
-				case !reaches(p, acr):
+				case !satisfiesACR(p, acr):
 					return fmt.Errorf("%s, and this person can reach no more than %q: %w", why, acr, EnrolmentRequired)
 				}
 			}
@@ -861,9 +861,9 @@ func (g *Guard) permit(r *http.Request, v *visit) error {
 	return nil
 }
 
-// unsure says why the sign-in behind who is too weak or too old for p, or "".
-func (g *Guard) unsure(p *Policy, who *Principal) string {
-	if !reaches(p, who.ACR) {
+// stepUpReason says why the sign-in behind who is too weak or too old for p, or "".
+func (g *Guard) stepUpReason(p *Policy, who *Principal) string {
+	if !satisfiesACR(p, who.ACR) {
 		return fmt.Sprintf("acr %q, wanted one of %q", who.ACR, p.ACR)
 	}
 	if p.MaxAge > 0 {
@@ -877,8 +877,8 @@ func (g *Guard) unsure(p *Policy, who *Principal) string {
 	return ""
 }
 
-// reaches reports whether acr is what p wants, or stronger.
-func reaches(p *Policy, acr string) bool {
+// satisfiesACR reports whether acr is what p wants, or stronger.
+func satisfiesACR(p *Policy, acr string) bool {
 	return len(p.ACR) == 0 || slices.ContainsFunc(p.ACR, func(want string) bool { return atLeast(acr, want) })
 }
 
@@ -923,14 +923,14 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if len(f.Allow) > 0 {
 		h.Set("Allow", strings.Join(f.Allow, ", "))
 	}
-	if v := visitOf(r.Context()); g.cookie != nil && (v != nil && v.guard == g && v.dead || f.Code == SessionExpired && f.Scheme == "Session") {
+	if st := stateOf(r.Context()); g.cookie != nil && (st != nil && st.guard == g && st.clearCookie || f.Code == SessionExpired && f.Scheme == "Session") {
 		g.cookie.clear(h)
 	}
 	h.Set("Durward-Denial", f.ID)
 	h["Cache-Control"] = noStore
 	h["Vary"], h["X-Content-Type-Options"] = varyRefusal, noSniff
 	if r.Header.Get("Origin") != "" {
-		h.Set("Access-Control-Expose-Headers", exposed)
+		h.Set("Access-Control-Expose-Headers", exposedFields)
 	}
 	var body []byte
 	if f.Page {
@@ -962,22 +962,22 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 			f.Hint = hint
 		}
 	}
-	v := visitOf(r.Context())
-	if v == nil || v.guard != g {
-		v = &visit{Context: r.Context(), guard: g, route: g.every, chosen: -1}
-		r = r.WithContext(v)
+	st := stateOf(r.Context())
+	if st == nil || st.guard != g {
+		st = &requestState{Context: r.Context(), guard: g, route: g.every, chosen: -1}
+		r = r.WithContext(st)
 	}
-	if v.route.proxy {
+	if st.route.proxy {
 		asProxy(f)
 	}
-	f.Scheme, f.Challenges = g.challenges(r, f.Code, v)
-	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(v.route) {
+	f.Scheme, f.Challenges = g.challenges(r, f.Code, st)
+	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route) {
 		// RFC 9110 s15.5.2 wants a challenge with a 401, and there is none for a
 		// certificate.
 		g.certificateRequired(f)
 	}
-	if v.route.Pages {
-		if f.Page, f.Location = isPage(r), g.toLogin(r, v, f.Code); f.Location != "" {
+	if st.route.Pages {
+		if f.Page, f.Location = wantsPage(r), g.loginRedirect(r, st, f.Code); f.Location != "" {
 			f.Status, f.Challenges = http.StatusSeeOther, nil
 		}
 	}
@@ -987,40 +987,40 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 // challenges returns those that go with code, strongest first, with realm and
 // whatever the guard knows and a scheme does not; and the name of the scheme
 // whose credentials were refused.
-func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, list []Challenge) {
-	which := table[code].asks
-	if which == asksNothing && v.chosen < 0 {
+func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own string, list []Challenge) {
+	which := table[code].challenges
+	if which == noChallenge && st.chosen < 0 {
 		return "", nil
 	}
-	schemes, ofProof := v.route.schemes, code == InvalidProof || code == NonceRequired
-	if ofProof && v.route.open {
-		schemes = v.route.proofs
+	schemes, ofProof := st.route.schemes, code == InvalidProof || code == NonceRequired
+	if ofProof && st.route.open {
+		schemes = st.route.proofs
 	}
 	list = make([]Challenge, 0, len(schemes))
 	for _, i := range schemes {
 		s := g.c.Schemes[i]
 		say := AuthenticationRequired
-		if _, ok := s.(*dpop); i == v.chosen || which == asksOAuth || ok && ofProof {
+		if _, ok := s.(*dpop); i == st.chosen || which == oauthChallenges || ok && ofProof {
 			say = code // a proof is this scheme's, with a token or alone (RFC 9449 s8)
 		}
 		for _, c := range s.Challenges(r, say) {
-			if i == v.chosen && own == "" {
+			if i == st.chosen && own == "" {
 				own = c.Scheme
 			}
 			oauth := c.Scheme == "Bearer" || c.Scheme == "DPoP"
 			switch which {
-			case asksNothing:
+			case noChallenge:
 				continue
-			case asksPresent:
-				if i != v.chosen || !oauth {
+			case ownChallenge:
+				if i != st.chosen || !oauth {
 					continue
 				}
-			case asksOAuth:
+			case oauthChallenges:
 				if !oauth {
 					continue
 				}
 			}
-			if c = g.decorate(c, &v.route.Policy); c.Valid() != nil {
+			if c = g.decorate(c, &st.route.Policy); c.Valid() != nil {
 				// A scheme or a policy with control characters in it costs the
 				// parameters, not the challenge: a 401 has one (RFC 9110 s15.5.2).
 				c = Challenge{Scheme: c.Scheme, Params: c.Params[:1:1]}
@@ -1028,9 +1028,9 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 			list = append(list, c)
 		}
 	}
-	list = saidOnce(list)
-	if isScript(r) && !v.route.proxy {
-		list = unboxed(list)
+	list = dropPlainBearer(list)
+	if isScript(r) && !st.route.proxy {
+		list = withoutDialogs(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
 	// Two schemes may say the same: tokens of two issuers, a cookie and the sign-in.
@@ -1038,9 +1038,9 @@ func (g *Guard) challenges(r *http.Request, code Code, v *visit) (own string, li
 	return own, list
 }
 
-// saidOnce leaves out a plain Bearer challenge beside one that says why: an API
+// dropPlainBearer leaves out a plain Bearer challenge beside one that says why: an API
 // key that came as a Bearer token is refused in the words of that scheme.
-func saidOnce(list []Challenge) []Challenge {
+func dropPlainBearer(list []Challenge) []Challenge {
 	why := func(c Challenge) bool { _, ok := c.Param("error"); return c.Scheme == "Bearer" && ok }
 	if !slices.ContainsFunc(list, why) {
 		return list
@@ -1055,7 +1055,7 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
 	code, _ := c.Param("error")
 	if code == "insufficient_user_authentication" { // RFC 9470 s3
-		sureness(p, func(name, value string) { params = append(params, Param{name, value}) })
+		stepUpParams(p, func(name, value string) { params = append(params, Param{name, value}) })
 	}
 	if len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
 		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")}) // RFC 6750 s3
@@ -1074,8 +1074,8 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	return c
 }
 
-// sureness tells set what p wants of a sign-in, in the words of RFC 9470 s3.
-func sureness(p *Policy, set func(name, value string)) {
+// stepUpParams tells set what p wants of a sign-in, in the words of RFC 9470 s3.
+func stepUpParams(p *Policy, set func(name, value string)) {
 	if len(p.ACR) > 0 {
 		set("acr_values", strings.Join(p.ACR, " "))
 	}
@@ -1097,7 +1097,7 @@ func isPreflight(r *http.Request) bool {
 
 // preflight takes step 2, and step 1 before it.
 func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
-	if err := straight(r); err != nil {
+	if err := checkPath(r); err != nil {
 		g.Refuse(w, r, err)
 		return
 	}

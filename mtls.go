@@ -61,8 +61,8 @@ func (*clientCert) Presented(r *http.Request) (found, ambient bool) {
 }
 
 func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
-	v := visitOf(r.Context())
-	cert, now := v.certs[0], v.guard.c.Now()
+	st := stateOf(r.Context())
+	cert, now := st.certs[0], st.guard.c.Now()
 	unfit := func(why error) (*Principal, error) {
 		return nil, fmt.Errorf("client certificate %x: %w: %w", sha256.Sum256(cert.Raw), why, AuthenticationRequired)
 	}
@@ -73,11 +73,11 @@ func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 		}
 	case s.c.Roots == nil:
 		return unfit(errors.New("its key is none of those that are taken"))
-	case len(v.certs) > 1+maxChain:
-		return unfit(fmt.Errorf("%d certificates beside it, at most %d are tried", len(v.certs)-1, maxChain))
+	case len(st.certs) > 1+maxChain:
+		return unfit(fmt.Errorf("%d certificates beside it, at most %d are tried", len(st.certs)-1, maxChain))
 	default:
 		between := x509.NewCertPool()
-		for _, c := range v.certs[1:] {
+		for _, c := range st.certs[1:] {
 			between.AddCert(c)
 		}
 		if _, err := cert.Verify(x509.VerifyOptions{Roots: s.c.Roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
@@ -97,8 +97,8 @@ func (*clientCert) Challenges(*http.Request, Code) []Challenge { return nil }
 // this context proved to hold, on its connection or, with
 // Config.ClientCertFromProxies, to a trusted proxy; or nil. It may be anybody's: nothing of it was judged but that the client has its key.
 func ClientCertificate(ctx context.Context) *x509.Certificate {
-	if v := visitOf(ctx); v != nil && len(v.certs) > 0 {
-		return v.certs[0]
+	if st := stateOf(ctx); st != nil && len(st.certs) > 0 {
+		return st.certs[0]
 	}
 	return nil
 }
@@ -118,25 +118,25 @@ const (
 	maxRSA         = 8192     // bits of a key in a proxy's field, as crypto/tls has it on connections
 )
 
-// arriveWithCertificates finds those that came with r. A proxy's own are no
+// readCertificates finds those that came with r. A proxy's own are no
 // client's.
-func (v *visit) arriveWithCertificates(r *http.Request) {
+func (st *requestState) readCertificates(r *http.Request) {
 	switch {
-	case v.behind && v.guard.c.ClientCertFromProxies && !v.route.proxy:
+	case st.fromProxy && st.guard.c.ClientCertFromProxies && !st.route.proxy:
 		var err error
-		if v.certs, err = forwardedCertificates(r.Header); err != nil {
-			v.badHop = err.Error()
+		if st.certs, err = forwardedCertificates(r.Header); err != nil {
+			st.forwardingErr = err.Error()
 		}
-	case !v.behind && r.TLS != nil:
-		v.certs = r.TLS.PeerCertificates
+	case !st.fromProxy && r.TLS != nil:
+		st.certs = r.TLS.PeerCertificates
 	}
 }
 
-// withoutClientCert takes out of r, but not out of the request it was made of, what
+// removeClientCert takes out of r, but not out of the request it was made of, what
 // a client says of itself (RFC 9440 s4). A forward proxy leaves it in (RFC 9440
 // s2.4).
-func (v *visit) withoutClientCert(r *http.Request) {
-	if v.route.proxy || v.behind && v.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
+func (st *requestState) removeClientCert(r *http.Request) {
+	if st.route.proxy || st.fromProxy && st.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
 		return
 	}
 	r.Header = r.Header.Clone()

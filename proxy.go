@@ -25,20 +25,20 @@ func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 		panic("durward: Proxy needs the Basic or the Digest scheme")
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, v, err := g.judge(r, to)
+		r, st, err := g.check(r, to)
 		if err != nil {
 			g.Refuse(w, r, err)
 			return
 		}
-		if v.authInfo != "" {
-			w.Header().Set("Proxy-Authentication-Info", v.authInfo) // RFC 9110 s11.7.3
+		if st.authInfo != "" {
+			w.Header().Set("Proxy-Authentication-Info", st.authInfo) // RFC 9110 s11.7.3
 		}
 		r.Header = r.Header.Clone()
 		r.Header.Del("Proxy-Authorization") // RFC 9110 s11.7.2
-		g.accept(r, v)
-		if p.Stream && v.principal != nil && !v.streams {
+		g.reportAccept(r, st)
+		if p.Stream && st.principal != nil && !st.streaming {
 			var stop func()
-			r, stop = g.stream(r, v)
+			r, stop = g.stream(r, st)
 			defer stop()
 		}
 		next.ServeHTTP(w, r)

@@ -101,140 +101,140 @@ const (
 )
 
 // asks says which schemes' challenges go with a refusal.
-type asks int
+type challengeRule int
 
 const (
-	asksNothing asks = iota
-	asksAll          // one challenge for each scheme the route accepts
-	asksPresent      // the scheme of the credentials alone, and only where it can carry the error
-	asksOAuth        // each scheme of the OAuth family
+	noChallenge     challengeRule = iota
+	allChallenges                 // one challenge for each scheme the route accepts
+	ownChallenge                  // the scheme of the credentials alone, and only where it can carry the error
+	oauthChallenges               // each scheme of the OAuth family
 )
 
 // row is what the table of refusals fixes for a code.
 type row struct {
-	status int
-	asks   asks
-	error  string // the OAuth error: parameter of the challenge and member of the body
-	title  string
-	detail string // what the client may read: never more than the code says
-	hint   string // what to do next
+	status     int
+	challenges challengeRule
+	error      string // the OAuth error: parameter of the challenge and member of the body
+	title      string
+	detail     string // what the client may read: never more than the code says
+	hint       string // what to do next
 }
 
 // table is the one list of refusals.
 var table = map[Code]row{
 	// RFC 6750 s3.1: a request without credentials gets no error code.
-	AuthenticationRequired: {401, asksAll, "", "Authentication required",
+	AuthenticationRequired: {401, allChallenges, "", "Authentication required",
 		"This resource needs credentials and the request carried none.",
 		"Send credentials by one of the schemes named in WWW-Authenticate."},
-	UnsupportedScheme: {401, asksAll, "", "Authentication scheme not accepted",
+	UnsupportedScheme: {401, allChallenges, "", "Authentication scheme not accepted",
 		"The Authorization field names a scheme that is not accepted here.",
 		"Use one of the schemes named in WWW-Authenticate."},
-	MalformedCredentials: {401, asksAll, "", "Malformed credentials",
+	MalformedCredentials: {401, allChallenges, "", "Malformed credentials",
 		"The Authorization field does not hold well-formed credentials.",
 		"The form is: scheme, one space, credentials; for a token: Authorization: Bearer TOKEN."},
-	AmbiguousCredentials: {400, asksOAuth, "invalid_request", "Ambiguous credentials",
+	AmbiguousCredentials: {400, oauthChallenges, "invalid_request", "Ambiguous credentials",
 		"The request carried more than one set of credentials.",
 		"Send exactly one Authorization field, or one X-API-Key field, not both."},
-	InvalidRequest: {400, asksNothing, "", "Invalid request",
+	InvalidRequest: {400, noChallenge, "", "Invalid request",
 		"The request is not one this server can read.", ""},
-	MisdirectedRequest: {421, asksNothing, "", "Misdirected request",
+	MisdirectedRequest: {421, noChallenge, "", "Misdirected request",
 		"The connection was opened for another host name than the request names.",
 		"Open a new connection for this host name and send the request there."},
-	InvalidToken: {401, asksAll, "invalid_token", "Invalid access token",
+	InvalidToken: {401, allChallenges, "invalid_token", "Invalid access token",
 		"The access token is not valid here.",
 		"Get a new access token and send the request once more; if it is refused again, sign in again."},
-	TokenExpired: {401, asksAll, "invalid_token", "Access token expired",
+	TokenExpired: {401, allChallenges, "invalid_token", "Access token expired",
 		"The access token has expired.",
 		"Refresh it and send the request once more with the new one."},
-	TokenRevoked: {401, asksAll, "invalid_token", "Access token revoked",
+	TokenRevoked: {401, allChallenges, "invalid_token", "Access token revoked",
 		"The access token or its session was revoked.",
 		"Sign in again."},
-	InvalidCredentials: {401, asksAll, "", "Invalid credentials",
+	InvalidCredentials: {401, allChallenges, "", "Invalid credentials",
 		"The user name or the password is wrong.",
 		"Check both; which of them is wrong is never said."},
-	InvalidAPIKey: {401, asksAll, "invalid_token", "Invalid API key",
+	InvalidAPIKey: {401, allChallenges, "invalid_token", "Invalid API key",
 		"The API key is not valid here.",
 		"Check that the key is whole, or make a new one."},
-	SessionExpired: {401, asksAll, "", "Session ended",
+	SessionExpired: {401, allChallenges, "", "Session ended",
 		"The session is over.",
 		"Sign in again."},
-	RefreshInvalid: {401, asksAll, "", "Refresh token not valid",
+	RefreshInvalid: {401, allChallenges, "", "Refresh token not valid",
 		"The refresh token is not one that can be used.",
 		"Sign in again."},
-	RefreshExpired: {401, asksAll, "", "Refresh token expired",
+	RefreshExpired: {401, allChallenges, "", "Refresh token expired",
 		"The refresh token has expired.",
 		"Sign in again."},
-	SessionRevoked: {401, asksAll, "", "Session revoked",
+	SessionRevoked: {401, allChallenges, "", "Session revoked",
 		"The session was ended.",
 		"Sign in again."},
-	StaleNonce: {401, asksAll, "", "Nonce no longer fresh",
+	StaleNonce: {401, allChallenges, "", "Nonce no longer fresh",
 		"The response was made with a nonce that is no longer fresh.",
 		"Answer the new challenge with the same user name and password; nobody needs to be asked."},
-	InvalidProof: {401, asksAll, "invalid_dpop_proof", "Invalid DPoP proof",
+	InvalidProof: {401, allChallenges, "invalid_dpop_proof", "Invalid DPoP proof",
 		"The DPoP proof is missing or does not fit this request.",
 		"Make a new proof for this method, this URL and this token."},
-	NonceRequired: {401, asksAll, "use_dpop_nonce", "DPoP nonce required",
+	NonceRequired: {401, allChallenges, "use_dpop_nonce", "DPoP nonce required",
 		"The DPoP proof needs a nonce from this server.",
 		"Make a new proof with the nonce in the DPoP-Nonce field and send the request once more."},
-	MFARequired: {401, asksAll, "", "Second factor required",
+	MFARequired: {401, allChallenges, "", "Second factor required",
 		"The password is right; a second factor is still owed.",
 		"Finish at POST /api/auth/login/mfa with mfa_token and one of the methods."},
 	// RFC 9470 s3.
-	StepUpRequired: {401, asksAll, "insufficient_user_authentication", "Stronger or fresher sign-in required",
+	StepUpRequired: {401, allChallenges, "insufficient_user_authentication", "Stronger or fresher sign-in required",
 		"This operation needs a stronger or more recent sign-in.",
 		"Sign in again as the challenge asks and repeat the request."},
-	EnrolmentRequired: {403, asksNothing, "", "Second factor must be set up",
+	EnrolmentRequired: {403, noChallenge, "", "Second factor must be set up",
 		"This operation needs a second factor and the account has none.",
 		"Set up a second factor, then repeat the request."},
 	// RFC 6750 s3.1.
-	InsufficientScope: {403, asksPresent, "insufficient_scope", "Insufficient scope",
+	InsufficientScope: {403, ownChallenge, "insufficient_scope", "Insufficient scope",
 		"The credentials do not allow this.",
 		"Ask for the scopes in required_scopes; the same credentials will be refused again."},
-	Forbidden: {403, asksNothing, "", "Forbidden",
+	Forbidden: {403, noChallenge, "", "Forbidden",
 		"Known, but not allowed.",
 		"Other credentials may be allowed; the same ones will be refused again."},
-	CrossSite: {403, asksNothing, "", "Cross-site request refused",
+	CrossSite: {403, noChallenge, "", "Cross-site request refused",
 		"A page of another site sent this request with the session cookie.",
 		"Send it from a page of this site, or with an access token instead of the cookie."},
-	AccountDisabled: {403, asksNothing, "", "Account disabled",
+	AccountDisabled: {403, noChallenge, "", "Account disabled",
 		"The account is locked.",
 		"Ask an administrator."},
-	EmailUnverified: {403, asksNothing, "", "E-mail address not verified",
+	EmailUnverified: {403, noChallenge, "", "E-mail address not verified",
 		"The e-mail address of the account has not been verified.",
 		"Follow the link in the verification mail."},
-	PasswordChangeRequired: {403, asksNothing, "", "Password change required",
+	PasswordChangeRequired: {403, noChallenge, "", "Password change required",
 		"The password must be changed before signing in.",
 		"Set a new password, then sign in."},
-	ClientCertificateRequired: {403, asksNothing, "", "Client certificate required",
+	ClientCertificateRequired: {403, noChallenge, "", "Client certificate required",
 		"This resource needs a client certificate and none that is acceptable came.",
 		"Connect with a client certificate."},
-	InsecureTransport: {403, asksNothing, "", "HTTPS required",
+	InsecureTransport: {403, noChallenge, "", "HTTPS required",
 		"The request came over plain http; credentials are not taken in the clear.",
 		"Use https."},
-	ProxyAuthenticationRequired: {407, asksAll, "", "Proxy authentication required",
+	ProxyAuthenticationRequired: {407, allChallenges, "", "Proxy authentication required",
 		"This proxy needs credentials and the request carried none.",
 		"Send Proxy-Authorization by one of the schemes named in Proxy-Authenticate."},
-	TooManyAttempts: {429, asksNothing, "", "Too many attempts",
+	TooManyAttempts: {429, noChallenge, "", "Too many attempts",
 		"Too many failed attempts.",
 		"Wait as long as Retry-After says."},
-	AuthUnavailable: {503, asksNothing, "", "Authentication unavailable",
+	AuthUnavailable: {503, noChallenge, "", "Authentication unavailable",
 		"Who is asking cannot be told just now.",
 		"Keep the credentials: nothing is wrong with them. Try again as Retry-After says."},
-	NotFound: {404, asksNothing, "", "Not found",
+	NotFound: {404, noChallenge, "", "Not found",
 		"There is nothing here.", ""},
-	MethodNotAllowed: {405, asksNothing, "", "Method not allowed",
+	MethodNotAllowed: {405, noChallenge, "", "Method not allowed",
 		"This resource does not take this method.",
 		"Use one of the methods in Allow."},
-	EmailTaken: {409, asksNothing, "", "E-mail address taken",
+	EmailTaken: {409, noChallenge, "", "E-mail address taken",
 		"There is an account with this e-mail address.",
 		"Sign in, or use another address."},
-	BodyTooLarge: {413, asksNothing, "", "Body too large",
+	BodyTooLarge: {413, noChallenge, "", "Body too large",
 		"The body of the request is too large.",
 		"Send at most 64 KiB."},
-	UnsupportedMediaType: {415, asksNothing, "", "Unsupported media type",
+	UnsupportedMediaType: {415, noChallenge, "", "Unsupported media type",
 		"The body of the request is not of a type that is taken here.",
 		"Send Content-Type: application/json."},
-	Internal: {500, asksNothing, "", "Internal error",
+	Internal: {500, noChallenge, "", "Internal error",
 		"Something went wrong on the server.",
 		"Give the operator the identifier in instance."},
 }

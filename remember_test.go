@@ -23,34 +23,34 @@ func steady(context.Context, string) (string, error) { return "1", nil }
 // forgotten is asked for again.
 func TestRememberIsBounded(t *testing.T) {
 	t.Parallel()
-	m := newMemory(anyPair, steady)
+	m := newPasswordCache(anyPair, steady)
 	now := time.Now()
 	m.now = func() time.Time { return now }
 	for i := range maxRemembered + 500 {
 		if p, err := m.authenticate(t.Context(), fmt.Sprint("u", i), "x"); err != nil || p.Subject != fmt.Sprint("u", i) {
 			t.Fatalf("got %v, %v", p, err)
 		}
-		if len(m.kept) > maxRemembered || len(m.asked) != 0 {
-			t.Fatalf("after %d: %d remembered, %d under way", i, len(m.kept), len(m.asked))
+		if len(m.entries) > maxRemembered || len(m.inFlight) != 0 {
+			t.Fatalf("after %d: %d remembered, %d under way", i, len(m.entries), len(m.inFlight))
 		}
 	}
-	if len(m.kept) < maxRemembered/8*7 {
-		t.Errorf("%d remembered, want most of %d", len(m.kept), maxRemembered)
+	if len(m.entries) < maxRemembered/8*7 {
+		t.Errorf("%d remembered, want most of %d", len(m.entries), maxRemembered)
 	}
-	if _, ok := m.kept[m.digest(fmt.Sprint("u", maxRemembered+499), "x")]; !ok {
+	if _, ok := m.entries[m.digest(fmt.Sprint("u", maxRemembered+499), "x")]; !ok {
 		t.Error("the newest is not remembered")
 	}
 	// What has ended goes first, and all of it.
 	now = now.Add(rememberFor / 2)
-	for i := 0; len(m.kept) < maxRemembered; i++ {
+	for i := 0; len(m.entries) < maxRemembered; i++ {
 		_, _ = m.authenticate(t.Context(), fmt.Sprint("fresh", i), "x")
 	}
 	now = now.Add(rememberFor / 2)
 	_, _ = m.authenticate(t.Context(), "last", "x")
-	if _, ok := m.kept[m.digest("fresh0", "x")]; !ok {
+	if _, ok := m.entries[m.digest("fresh0", "x")]; !ok {
 		t.Error("what had not ended was forgotten")
 	}
-	for _, kept := range m.kept {
+	for _, kept := range m.entries {
 		if !now.Before(kept.until) {
 			t.Fatal("what had ended was kept")
 		}
@@ -61,7 +61,7 @@ func TestRememberIsBounded(t *testing.T) {
 func TestRememberClockGoesBack(t *testing.T) {
 	t.Parallel()
 	asked := 0
-	m := newMemory(func(ctx context.Context, user, password string) (*Principal, error) {
+	m := newPasswordCache(func(ctx context.Context, user, password string) (*Principal, error) {
 		asked++
 		return anyPair(ctx, user, password)
 	}, steady)
@@ -118,7 +118,7 @@ func octetsOf(v reflect.Value, seen map[uintptr]bool, all *bytes.Buffer) {
 func TestRememberKeepsNoPassword(t *testing.T) {
 	t.Parallel()
 	const password = "correct horse battery"
-	m := newMemory(anyPair, steady)
+	m := newPasswordCache(anyPair, steady)
 	// One and the same hash throughout: a pool may drop what it is given.
 	mac := m.macs.Get().(hash.Hash)
 	m.macs.New = func() any { return mac }
@@ -127,12 +127,12 @@ func TestRememberKeepsNoPassword(t *testing.T) {
 		if _, err := m.authenticate(t.Context(), "ada", password); err != nil {
 			t.Fatal(err)
 		}
-		for sum = range m.kept {
+		for sum = range m.entries {
 		}
 		var all bytes.Buffer
 		seen := map[uintptr]bool{}
-		octetsOf(reflect.ValueOf(m.kept), seen, &all)
-		octetsOf(reflect.ValueOf(m.asked), seen, &all)
+		octetsOf(reflect.ValueOf(m.entries), seen, &all)
+		octetsOf(reflect.ValueOf(m.inFlight), seen, &all)
 		octetsOf(reflect.ValueOf(mac), seen, &all)
 		if !bytes.Contains(all.Bytes(), sum[:]) || !bytes.Contains(all.Bytes(), []byte("ada")) {
 			t.Fatal("what is remembered was not found, so what is not cannot be known to be absent")
@@ -143,7 +143,7 @@ func TestRememberKeepsNoPassword(t *testing.T) {
 			}
 		}
 	}
-	if newMemory(anyPair, steady).digest("ada", password) == sum {
+	if newPasswordCache(anyPair, steady).digest("ada", password) == sum {
 		t.Error("two memories share a key")
 	}
 	if m.digest("ada", password) != sum || m.digest("adac", password[1:]) == sum {

@@ -30,8 +30,8 @@ func (*basic) Recheck() time.Duration      { return time.Minute } // a slow hash
 // through and is still under way (see Policy.Stream). It is then no use of the
 // credentials: it must not lengthen an idle time.
 func Rechecking(ctx context.Context) bool {
-	v := visitOf(ctx)
-	return v != nil && v.again
+	st := stateOf(ctx)
+	return st != nil && st.rechecking
 }
 
 // Recheck asks once more, of a request that g let through and that is still under
@@ -39,15 +39,15 @@ func Rechecking(ctx context.Context) bool {
 // satisfy the policy still. It is for handlers that wait and then answer; the error
 // is for [Guard.Refuse]. Digest cannot be asked again, and is not.
 func (g *Guard) Recheck(r *http.Request) error {
-	v := visitOf(r.Context())
-	if v == nil || v.guard != g || v.principal == nil {
+	st := stateOf(r.Context())
+	if st == nil || st.guard != g || st.principal == nil {
 		return nil
 	}
-	again := *v
-	if s, ok := g.c.Schemes[v.chosen].(Rechecked); ok {
+	again := *st
+	if s, ok := g.c.Schemes[st.chosen].(Rechecked); ok {
 		who, err := again.ask(r.Context(), s, r)
 		if err == nil {
-			err = g.stale(v.route, who)
+			err = g.checkFreshness(st.route, who)
 		}
 		if err != nil {
 			return err
@@ -58,44 +58,44 @@ func (g *Guard) Recheck(r *http.Request) error {
 		return fmt.Errorf("the credentials expired while the request waited: %w", TokenExpired)
 	}
 	again.Context = r.Context()
-	return g.permit(r.WithContext(&again), &again)
+	return g.authorize(r.WithContext(&again), &again)
 }
 
 // ask asks s again about r, which v was let through with. What it is asked about is a
 // copy.
-func (v *visit) ask(ctx context.Context, s Rechecked, r *http.Request) (*Principal, error) {
-	again := *v
-	again.Context, again.again = ctx, true
+func (st *requestState) ask(ctx context.Context, s Rechecked, r *http.Request) (*Principal, error) {
+	again := *st
+	again.Context, again.rechecking = ctx, true
 	asked := r.Clone(&again)
 	asked.Body = http.NoBody
 	return recheck(s, asked)
 }
 
-// unsureFor is how long a stream goes on while it cannot be told whether its
+// outageTolerance is how long a stream goes on while it cannot be told whether its
 // credentials are still good.
-const unsureFor = time.Minute
+const outageTolerance = time.Minute
 
-// recheckTime is how long one answer to that is waited for.
-const recheckTime = 10 * time.Second
+// recheckTimeout is how long one answer to that is waited for.
+const recheckTimeout = 10 * time.Second
 
 // stream returns r with a context that ends when the credentials that v was let
 // through with do. stop, called when the handler has returned, ends the watch.
-func (g *Guard) stream(r *http.Request, v *visit) (_ *http.Request, stop func()) {
-	v.streams = true
+func (g *Guard) stream(r *http.Request, st *requestState) (_ *http.Request, stop func()) {
+	st.streaming = true
 	ctx, end := context.WithCancelCause(r.Context())
 	left := time.Duration(math.MaxInt64) // for credentials without an end
-	if expires := v.principal.Expires; !expires.IsZero() {
+	if expires := st.principal.Expires; !expires.IsZero() {
 		left = expires.Sub(g.c.Now())
 	}
 	watch := &streamWatch{guard: g, end: end}
 	watch.expiry = time.AfterFunc(left, watch.expired)
-	if s, ok := g.c.Schemes[v.chosen].(Rechecked); ok {
+	if s, ok := g.c.Schemes[st.chosen].(Rechecked); ok {
 		// A copy, made before the handler has r: nothing it does to r is seen there.
-		again := *v
-		again.Context, again.again = ctx, true
+		again := *st
+		again.Context, again.rechecking = ctx, true
 		asked := r.Clone(&again)
 		asked.Body = http.NoBody
-		go watch.run(ctx, s, asked, v.principal.Expires)
+		go watch.run(ctx, s, asked, st.principal.Expires)
 	}
 	return r.WithContext(ctx), func() {
 		watch.expiry.Stop()
@@ -117,11 +117,11 @@ func (w *streamWatch) expired() {
 func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request, expires time.Time) {
 	every := time.NewTicker(s.Recheck())
 	defer every.Stop()
-	told := time.Now() // when it was last known that they are good, by a clock that nobody sets
-	policy := visitOf(asked.Context()).route
-	unsure := unsureFor
+	lastGood := time.Now() // when it was last known that they are good, by a clock that nobody sets
+	policy := stateOf(asked.Context()).route
+	tolerance := outageTolerance
 	if policy.Freshness > 0 {
-		unsure = min(unsure, policy.Freshness)
+		tolerance = min(tolerance, policy.Freshness)
 	}
 	for {
 		select {
@@ -131,7 +131,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		}
 		p, err := recheck(s, asked)
 		if err == nil {
-			if old := w.guard.stale(policy, p); old != nil {
+			if old := w.guard.checkFreshness(policy, p); old != nil {
 				w.end(fmt.Errorf("the credentials of a stream: %w: %w", old, AuthUnavailable))
 				return
 			}
@@ -142,7 +142,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			told = time.Now()
+			lastGood = time.Now()
 			if !p.Expires.Equal(expires) {
 				// A session that slid on by other requests.
 				if expires = p.Expires; expires.IsZero() {
@@ -154,8 +154,8 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		case errors.As(err, &code) && code != AuthUnavailable && code != TooManyAttempts:
 			w.end(fmt.Errorf("the credentials of a stream are good no longer: %w", err))
 			return
-		case time.Since(told) >= unsure:
-			w.end(fmt.Errorf("for %s nobody could tell whether the credentials of a stream are good: %w", time.Since(told).Truncate(time.Second), err))
+		case time.Since(lastGood) >= tolerance:
+			w.end(fmt.Errorf("for %s nobody could tell whether the credentials of a stream are good: %w", time.Since(lastGood).Truncate(time.Second), err))
 			return
 		}
 		if !expires.IsZero() && !now.Before(expires) {
@@ -169,16 +169,16 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 // recheck asks a scheme once, for a while. Nothing stands above it that would catch
 // a panic.
 func recheck(s Scheme, asked *http.Request) (p *Principal, err error) {
-	v := *visitOf(asked.Context())
-	ctx, cancel := context.WithTimeout(v.Context, recheckTime)
+	st := *stateOf(asked.Context())
+	ctx, cancel := context.WithTimeout(st.Context, recheckTimeout)
 	defer cancel()
 	defer func() {
 		if caught := recover(); caught != nil {
 			p, err = nil, errors.New("the scheme panicked")
 		}
 	}()
-	v.Context = ctx
-	p, err = s.Authenticate(asked.WithContext(&v))
+	st.Context = ctx
+	p, err = s.Authenticate(asked.WithContext(&st))
 	if err == nil && p == nil {
 		err = errors.New("the scheme returned neither a principal nor an error")
 	}
