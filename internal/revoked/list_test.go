@@ -9,15 +9,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"pgregory.net/rapid"
 )
 
-// noon is when these tests begin.
+// noon is the start of these tests.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// clock is a clock that only the test moves.
+// clock is a virtual clock.
 type clock struct{ at atomic.Int64 } // Unix nanoseconds
 
 func newClock() *clock {
@@ -31,11 +30,12 @@ func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
 var kinds = []Kind{Token, Session, SigningKey, "client", ""}
 
-func slots(l *List) int {
-	if t := l.table.Load(); t != nil {
-		return len(t.slots)
+// stored returns the number of entries in the maps of l.
+func stored(l *List) (n int) {
+	for i := range l.shards {
+		n += len(l.shards[i].ends)
 	}
-	return 0
+	return n
 }
 
 func TestKindsDoNotMix(t *testing.T) {
@@ -45,25 +45,24 @@ func TestKindsDoNotMix(t *testing.T) {
 		l.Add(Entry{Kind: kind, Value: "same", Until: noon.Add(time.Hour)})
 		for _, asked := range kinds {
 			if got, want := l.Revoked(asked, "same"), asked == kind; got != want {
-				t.Errorf("of %q revoked, %q asked: got %v, want %v", kind, asked, got, want)
+				t.Errorf("%q revoked, look-up of %q: got %v, want %v", kind, asked, got, want)
 			}
 		}
 		if l.Revoked(kind, "other") || l.Revoked(kind, "") || l.Revoked(kind, "same\x00") {
-			t.Errorf("%q: a value is revoked that nobody revoked", kind)
+			t.Errorf("%q: another value: got true, want false", kind)
 		}
 	}
-	// All kinds of one value are as many entries.
+	// Each kind of one value is an entry.
 	l := NewList(newClock().Now)
 	for _, kind := range kinds {
 		l.Add(Entry{Kind: kind, Value: "same", Until: noon.Add(time.Hour)})
 	}
 	if l.Len() != len(kinds) {
-		t.Errorf("%d entries, want %d", l.Len(), len(kinds))
+		t.Errorf("one value of each kind: got %d entries, want %d", l.Len(), len(kinds))
 	}
 }
 
-// An entry counts before Until, and never less than that, and no more once anybody has
-// looked at the clock.
+// An entry counts before Until, and no longer after the next change or sweep.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -72,18 +71,18 @@ func TestEnd(t *testing.T) {
 		after time.Duration // from noon
 		want  bool
 	}{
-		{"at once", time.Minute, 0, true},
-		{"last moment", time.Minute, time.Minute - 1, true},
-		{"end", time.Minute, time.Minute, false},
-		{"long past", time.Minute, 1000 * time.Hour, false},
-		{"part of a second, last moment", 1500 * time.Millisecond, 1500*time.Millisecond - 1, true},
-		{"part of a second, at the latest", 1500 * time.Millisecond, 2 * time.Second, false},
-		{"less than a second", 1, 0, true},
-		{"ends now", 0, 0, false},
-		{"ended", -time.Nanosecond, 0, false},
-		{"ended long ago", -10 * time.Hour, 0, false},
-		{"long", 70 * 365 * 24 * time.Hour, 69 * 365 * 24 * time.Hour, true},
-		{"past what a slot can hold", 250 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour, true},
+		{"now", time.Minute, 0, true},
+		{"last moment before the end", time.Minute, time.Minute - 1, true},
+		{"at the end", time.Minute, time.Minute, false},
+		{"long after the end", time.Minute, 1000 * time.Hour, false},
+		{"end between seconds: last moment", 1500 * time.Millisecond, 1500*time.Millisecond - 1, true},
+		{"end between seconds: next full second", 1500 * time.Millisecond, 2 * time.Second, false},
+		{"end within this second", 1, 0, true},
+		{"end is now", 0, 0, false},
+		{"end is past", -time.Nanosecond, 0, false},
+		{"end is long past", -10 * time.Hour, 0, false},
+		{"70 years", 70 * 365 * 24 * time.Hour, 69 * 365 * 24 * time.Hour, true},
+		{"end past the range of uint32", 250 * 365 * 24 * time.Hour, 30 * 365 * 24 * time.Hour, true},
 	} {
 		k := newClock()
 		l := NewList(k.Now)
@@ -96,16 +95,16 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-func TestNilClockIsTheRealOne(t *testing.T) {
+func TestNilNow(t *testing.T) {
 	t.Parallel()
 	l := NewList(nil)
 	l.Add(Entry{Kind: Token, Value: "alive", Until: time.Now().Add(time.Hour)}, Entry{Kind: Token, Value: "ended", Until: time.Now().Add(-time.Hour)})
 	if !l.Revoked(Token, "alive") || l.Revoked(Token, "ended") || l.Len() != 1 {
-		t.Errorf("alive %v, ended %v, %d entries", l.Revoked(Token, "alive"), l.Revoked(Token, "ended"), l.Len())
+		t.Errorf("alive and ended entry: got %v and %v, %d entries, want true and false, 1 entry", l.Revoked(Token, "alive"), l.Revoked(Token, "ended"), l.Len())
 	}
 }
 
-func TestLaterEndHolds(t *testing.T) {
+func TestLaterEnd(t *testing.T) {
 	t.Parallel()
 	k := newClock()
 	l := NewList(k.Now)
@@ -113,49 +112,41 @@ func TestLaterEndHolds(t *testing.T) {
 		l.Add(Entry{Kind: Session, Value: "s", Until: noon.Add(minutes * time.Minute)})
 	}
 	if l.Len() != 1 {
-		t.Errorf("one session is %d entries", l.Len())
+		t.Errorf("one session with four ends: got %d entries, want 1", l.Len())
 	}
 	k.advance(30*time.Minute - 1)
 	if !l.Revoked(Session, "s") {
-		t.Error("the latest of the ends does not hold")
+		t.Error("just before the latest end: got false, want true")
 	}
 	k.advance(1)
 	l.sweep(0)
 	if l.Revoked(Session, "s") {
-		t.Error("revoked past the latest of the ends")
+		t.Error("at the latest end: got true, want false")
 	}
 }
 
-// 200,000 entries are all found, as many others are not, and they take what the
-// package comment says: a million in less than a hundred megabytes.
+// All of 200,000 entries are found and no others; when they have ended the list is empty.
 func TestManyEntries(t *testing.T) {
 	t.Parallel()
 	const many = 200_000
 	k := newClock()
 	l := NewList(k.Now)
-	name := func(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
 	for i := range many {
-		l.Add(Entry{Seq: int64(i), Kind: kinds[i%3], Value: name(i), Until: noon.Add(time.Hour)})
-		if n := slots(l); i > 100 && n > 4*i { // 64 octets each
-			t.Fatalf("%d slots for %d entries", n, i)
-		}
+		l.Add(Entry{Seq: int64(i), Kind: kinds[i%3], Value: uuid(i), Until: noon.Add(time.Hour)})
 	}
-	if l.Len() != many {
-		t.Fatalf("%d entries held, want %d", l.Len(), many)
-	}
-	if octets := uint64(slots(l)) * uint64(unsafe.Sizeof(slot{})); octets*5 > 100e6 {
-		t.Errorf("%d entries take %d octets, so a million take more than 100 MB", many, octets)
+	if l.Len() != many || stored(l) != many {
+		t.Fatalf("got Len %d and %d entries, want %d", l.Len(), stored(l), many)
 	}
 	for i := range many {
-		if !l.Revoked(kinds[i%3], name(i)) {
-			t.Fatalf("%s %s is revoked and not found", kinds[i%3], name(i))
+		if !l.Revoked(kinds[i%3], uuid(i)) {
+			t.Fatalf("%s %s: got false, want true", kinds[i%3], uuid(i))
 		}
-		// A value for another would be a chance of 2^-75 for all of these together.
-		if l.Revoked(kinds[(i+1)%3], name(i)) || l.Revoked(kinds[i%3], name(many+i)) {
-			t.Fatalf("something is revoked near %s that nobody revoked", name(i))
+		// The probability of a collision is 2^-75 for all of these together.
+		if l.Revoked(kinds[(i+1)%3], uuid(i)) || l.Revoked(kinds[i%3], uuid(many+i)) {
+			t.Fatalf("%s as another kind, or another value: got true, want false", uuid(i))
 		}
 	}
-	// What has ended is swept bit by bit, and its memory is given back.
+	// Each sweep removes a part of the ended entries.
 	k.advance(2 * time.Hour)
 	for sweeps := 0; l.Len() > 0; sweeps++ {
 		if sweeps > 1000 {
@@ -163,85 +154,95 @@ func TestManyEntries(t *testing.T) {
 		}
 		l.sweep(sweepPoll)
 	}
-	if n := slots(l); n != 0 {
-		t.Errorf("an empty list has %d slots", n)
+	if n := stored(l); n != 0 {
+		t.Errorf("empty list: got %d entries in the maps, want 0", n)
 	}
-	if l.Revoked(Token, name(0)) {
-		t.Error("found in an empty list")
+	if l.Revoked(Token, uuid(0)) {
+		t.Error("look-up in an empty list: got true, want false")
 	}
 }
 
-// One entry that lasts does not hold the memory of those that ended around it.
-func TestTableShrinksAroundWhatLasts(t *testing.T) {
-	t.Parallel()
+func uuid(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
+
+// heap returns the live bytes of the heap.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// An entry takes at most 100 bytes, and one remaining entry does not keep the memory of the others.
+func TestMemory(t *testing.T) { // not parallel: other tests allocate
+	const many = 200_000
 	k := newClock()
+	before := heap()
 	l := NewList(k.Now)
-	for i := range 20_000 {
-		l.Add(Entry{Kind: Token, Value: fmt.Sprint(i), Until: noon.Add(time.Minute)})
+	for i := range many {
+		l.Add(Entry{Kind: Token, Value: uuid(i), Until: noon.Add(time.Minute)})
 	}
 	l.Add(Entry{Kind: Token, Value: "lasting", Until: noon.Add(24 * time.Hour)})
-	before := slots(l)
+	if each := (heap() - before) / many; each > 100 {
+		t.Errorf("%d entries: got %d bytes each, want at most 100", many, each)
+	}
 	k.advance(time.Hour)
-	for range 100 {
+	for range len(l.shards) {
 		l.sweep(sweepPoll)
 	}
-	if l.Len() != 1 || slots(l) != smallest {
-		t.Errorf("one entry of %d is left in %d slots of %d", l.Len(), slots(l), before)
+	if l.Len() != 1 || !l.Revoked(Token, "lasting") {
+		t.Errorf("after the end of all others: got %d entries, lasting %v, want 1 and true", l.Len(), l.Revoked(Token, "lasting"))
 	}
-	if !l.Revoked(Token, "lasting") {
-		t.Error("what lasts is lost")
+	if left := heap() - before; left > many {
+		t.Errorf("after the end of all others: the list takes %d bytes", left)
 	}
+	runtime.KeepAlive(l)
 }
 
-// Two values that share the 64 bits that choose their slot are told apart by the
-// other 32.
+// Values are distinguished by each of the 96 bits of their keys.
 func TestAllBitsOfTheHashCount(t *testing.T) {
 	t.Parallel()
 	l := NewList(newClock().Now)
 	until := seconds(noon.Add(time.Hour))
-	high, low := l.hashHigh(Token, "a"), l.hashLow("a")
-	for bit := range 32 {
-		l.put(high, low^1<<bit, until)
+	x := l.key(Token, "a")
+	for bit := range 96 {
+		other := x
+		other[bit/32] ^= 1 << (bit % 32)
+		l.put(other, until)
 		if l.Revoked(Token, "a") {
-			t.Fatalf("another value is taken for this one, which differs in bit %d", bit)
+			t.Fatalf("key that differs in bit %d: got true, want false", bit)
 		}
 	}
-	l.put(high+1, low, until)
-	if l.Revoked(Token, "a") {
-		t.Fatal("another value is taken for this one, which differs in the slot")
-	}
 	l.Add(Entry{Kind: Token, Value: "a", Until: noon.Add(time.Hour)})
-	if !l.Revoked(Token, "a") || l.Len() != 34 {
-		t.Errorf("behind 33 others: found %v, %d entries", l.Revoked(Token, "a"), l.Len())
+	if !l.Revoked(Token, "a") || l.Len() != 97 {
+		t.Errorf("beside 96 similar keys: got %v and %d entries, want true and 97", l.Revoked(Token, "a"), l.Len())
 	}
 }
 
-// Where as many end as come, the list stays small without any sweep but that of
-// Add.
+// If as many entries end as are added, the sweep of Add alone keeps the list small.
 func TestChurnStaysSmall(t *testing.T) {
 	t.Parallel()
 	const live = 1000
 	k := newClock()
 	l := NewList(k.Now)
-	most, width := 0, 0
+	most := 0
 	for i := range 100 * live {
 		k.advance(time.Second)
 		l.Add(Entry{Kind: Token, Value: fmt.Sprint(i), Until: k.Now().Add(live * time.Second)})
-		most, width = max(most, l.Len()), max(width, slots(l))
+		most = max(most, l.Len())
 		if i >= live && !l.Revoked(Token, fmt.Sprint(i-live+1)) {
-			t.Fatalf("entry %d was forgotten before its end", i-live+1)
+			t.Fatalf("entry %d before its end: got false, want true", i-live+1)
 		}
 		if i >= live && l.Revoked(Token, fmt.Sprint(i-live)) {
-			t.Fatalf("entry %d counts past its end", i-live)
+			t.Fatalf("entry %d after its end: got true, want false", i-live)
 		}
 	}
-	if most > 2*live || width > 8*live {
-		t.Errorf("%d live entries became %d in %d slots", live, most, width)
+	if most > 2*live {
+		t.Errorf("%d entries that count: got up to %d stored, want at most %d", live, most, 2*live)
 	}
 }
 
-// Look-ups meet every change of the table: growth, sweeps, graves taken again.
-// What is revoked for good is found at each moment, what never was never is.
+// Look-ups during additions and sweeps find each entry that was added and has not ended, and no
+// other.
 func TestLookUpsDuringChanges(t *testing.T) {
 	t.Parallel()
 	const lasting, rounds, burst = 300, 60, 500
@@ -257,11 +258,11 @@ func TestLookUpsDuringChanges(t *testing.T) {
 				n := i % lasting
 				known := added[n].Load() // before the look-up
 				if got := l.Revoked(Session, fmt.Sprint("lasting ", n)); known && !got {
-					t.Errorf("lasting %d was revoked and is not found", n)
+					t.Errorf("lasting %d: got false, want true", n)
 					return
 				}
 				if l.Revoked(Session, fmt.Sprint("never ", i)) || l.Revoked(Token, fmt.Sprint("lasting ", n)) {
-					t.Errorf("found what nobody revoked, round %d", i)
+					t.Errorf("round %d, value that was not added: got true, want false", i)
 					return
 				}
 				looks.Add(1)
@@ -291,15 +292,15 @@ func TestLookUpsDuringChanges(t *testing.T) {
 	readers.Wait()
 	for n := range lasting {
 		if !l.Revoked(Session, fmt.Sprint("lasting ", n)) {
-			t.Errorf("lasting %d is not found", n)
+			t.Errorf("at the end, lasting %d: got false, want true", n)
 		}
 	}
 	if looks.Load() == 0 {
-		t.Error("nobody looked anything up meanwhile")
+		t.Error("no look-up ran during the changes")
 	}
 }
 
-// Many who add the same find it once.
+// Goroutines that add the same entry store it once.
 func TestSameEntryFromMany(t *testing.T) {
 	t.Parallel()
 	l := NewList(newClock().Now)
@@ -310,18 +311,18 @@ func TestSameEntryFromMany(t *testing.T) {
 				e := Entry{Kind: Session, Value: fmt.Sprint(i), Until: noon.Add(time.Hour)}
 				l.Add(e)
 				if !l.Revoked(e.Kind, e.Value) {
-					t.Errorf("%s is not found after it was added", e.Value)
+					t.Errorf("%s after Add: got false, want true", e.Value)
 				}
 			}
 		})
 	}
 	wg.Wait()
 	if l.Len() != 500 {
-		t.Errorf("%d entries, want 500", l.Len())
+		t.Errorf("got %d entries, want 500", l.Len())
 	}
 }
 
-// lookUps are the questions of the allocation test and the benchmark.
+// lookUps are the cases of the allocation test and the benchmark.
 var lookUps = []struct {
 	name  string
 	kind  Kind
@@ -335,7 +336,7 @@ var lookUps = []struct {
 	{"another kind", "client", "client 77", true},
 }
 
-func filled() *List {
+func filledList() *List {
 	l := NewList(newClock().Now)
 	for i := range 1000 {
 		until := noon.Add(time.Hour)
@@ -345,20 +346,20 @@ func filled() *List {
 	return l
 }
 
-func TestLookUpAllocatesNothing(t *testing.T) { // not parallel: allocations of others would count
-	l := filled()
+func TestLookUpAllocatesNothing(t *testing.T) { // not parallel: other tests allocate
+	l := filledList()
 	for _, c := range lookUps {
 		if got := l.Revoked(c.kind, c.value); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 		if n := testing.AllocsPerRun(100, func() { l.Revoked(c.kind, c.value) }); n != 0 {
-			t.Errorf("%s: %g allocations for each look-up", c.name, n)
+			t.Errorf("%s: got %g allocations for each look-up, want 0", c.name, n)
 		}
 	}
 }
 
 func BenchmarkRevoked(b *testing.B) {
-	l := filled()
+	l := filledList()
 	for _, c := range lookUps {
 		b.Run(strings.ReplaceAll(c.name, " ", "_"), func(b *testing.B) {
 			b.ReportAllocs()
@@ -389,8 +390,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
-// A list is a map from kind and value to the latest end, whatever is done to it
-// in whatever order.
+// A list behaves like a map from kind and value to the latest end.
 func TestListIsAMap(t *testing.T) {
 	t.Parallel()
 	type name struct {
@@ -404,7 +404,7 @@ func TestListIsAMap(t *testing.T) {
 		names := rapid.Custom(func(t *rapid.T) name {
 			return name{rapid.SampledFrom(kinds).Draw(t, "kind"), fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "value"))}
 		})
-		second := func(t time.Time) time.Time { // as the list rounds
+		second := func(t time.Time) time.Time { // rounds as the list does
 			if t.Nanosecond() > 0 {
 				return t.Truncate(time.Second).Add(time.Second)
 			}
@@ -427,7 +427,7 @@ func TestListIsAMap(t *testing.T) {
 				k.advance(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
 				l.sweep(0)
 			},
-			"sweep": func(t *rapid.T) { l.sweep(rapid.IntRange(1, sweepPoll).Draw(t, "slots")) },
+			"sweep": func(t *rapid.T) { l.sweep(rapid.IntRange(1, sweepPoll).Draw(t, "entries")) },
 			"": func(t *rapid.T) {
 				live := 0
 				for n, until := range model {
@@ -440,33 +440,22 @@ func TestListIsAMap(t *testing.T) {
 					}
 				}
 				if l.Revoked(Token, "never") || l.Len() < live || l.Len() > len(model) {
-					t.Fatalf("%d entries held, %d are live of %d", l.Len(), live, len(model))
+					t.Fatalf("got %d entries, %d of the %d that were added count; never added: %v", l.Len(), live, len(model), l.Revoked(Token, "never"))
 				}
-				// The numbers that the table goes by are those of its slots.
-				used, held := 0, 0
-				if table := l.table.Load(); table != nil {
-					for i := range table.slots {
-						if table.slots[i].high.Load() != 0 {
-							used++
-						}
-						if table.slots[i].rest.Load() != 0 {
-							held++
-						}
-					}
-					if 4*used > 3*len(table.slots) {
-						t.Fatalf("%d of %d slots are taken", used, len(table.slots))
-					}
+				if n := stored(l); n != l.Len() {
+					t.Fatalf("Len: got %d, want %d", l.Len(), n)
 				}
-				if used != l.used || held != l.live {
-					t.Fatalf("%d slots taken and %d live, counted %d and %d", used, held, l.used, l.live)
+				for i := range l.shards {
+					if ends := l.shards[i].ends; ends != nil && len(ends) == 0 {
+						t.Fatalf("shard %d: got an empty map, want nil", i)
+					}
 				}
 			},
 		})
 	})
 }
 
-// Whatever the name and the end, what was added is found until then, and no
-// other kind of it.
+// An entry with any value and end is found until then, and no other kind or value.
 func FuzzList(f *testing.F) {
 	f.Add("jti", "0190a2c4-7d3e-7000-8000-000000000000", int64(60))
 	f.Add("sid", "", int64(1))
@@ -482,49 +471,19 @@ func FuzzList(f *testing.F) {
 			t.Fatalf("%q %q for %d s: got %v, want %v", kind, value, life, got, want)
 		}
 		if l.Revoked(Kind(kind+"x"), value) || l.Revoked(Kind(kind), value+"x") {
-			t.Fatalf("%q %q: another is revoked with it", kind, value)
+			t.Fatalf("%q %q: another kind or value: got true, want false", kind, value)
 		}
 		if life <= 0 || life > 1<<31 {
 			return
 		}
 		k.advance(time.Duration(life-1) * time.Second)
 		if !l.Revoked(Kind(kind), value) {
-			t.Fatalf("%q %q for %d s: not found a second before", kind, value, life)
+			t.Fatalf("%q %q for %d s, a second before the end: got false, want true", kind, value, life)
 		}
 		k.advance(time.Second)
-		l.sweep(smallest)
-		if l.Revoked(Kind(kind), value) || l.Len() != 0 || slots(l) != 0 {
-			t.Fatalf("%q %q for %d s: held past the end", kind, value, life)
+		l.sweep(sweepPoll)
+		if l.Revoked(Kind(kind), value) || l.Len() != 0 || stored(l) != 0 {
+			t.Fatalf("%q %q for %d s, at the end: got %d entries, want 0", kind, value, life, stored(l))
 		}
 	})
-}
-
-// A million revocations: what each costs, and a look-up among them, of revoked ones
-// and of others.
-func BenchmarkMillion(b *testing.B) {
-	const many = 1_000_000
-	until := time.Now().Add(time.Hour)
-	name := func(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	asked := make([]string, 1<<16)
-	for i := range asked {
-		asked[i] = name(i * 31 % (2 * many)) // revoked and not
-	}
-	before := heap()
-	l := NewList(nil)
-	for i := range many {
-		l.Add(Entry{Kind: Session, Value: name(i), Until: until})
-	}
-	octets := float64(heap()-before) / many
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		l.Revoked(Session, asked[i&(1<<16-1)])
-	}
-	b.ReportMetric(octets, "B/entry")
-	runtime.KeepAlive(l)
 }
