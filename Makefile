@@ -54,7 +54,7 @@ soak: build
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward
 	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
 	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./server/internal/node
-	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m . ./tokenstore/redis
+	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m ./client ./tokenstore/redis
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 2m "./$$(dirname $$f)" || exit 1; \

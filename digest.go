@@ -3,23 +3,20 @@ package durward
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	rfc7616 "github.com/durward-auth/durward/internal/digest"
 )
 
 // DigestConfig is what the [Digest] scheme is made of. Only HA1 is required.
@@ -88,70 +85,13 @@ type DigestClaim struct {
 // "SHA-256", "SHA-512-256" or "MD5": what a server stores for [Digest]. A user
 // name with a colon in it is an error, since it would be another's.
 func HA1(algorithm, user, realm, password string) ([]byte, error) {
-	if strings.Contains(user, ":") {
-		return nil, errors.New("durward: a user name with a colon cannot be told from another's")
-	}
-	return digestHash(algorithm, user+":"+realm+":"+password)
+	return rfc7616.HA1(algorithm, user, realm, password)
 }
 
 // UserHash returns the hash by which a client may hide a user's name (RFC 7616
 // s3.4.4), as it stands in a [DigestClaim].
 func UserHash(algorithm, user, realm string) (string, error) {
-	sum, err := digestHash(algorithm, user+":"+realm)
-	return hex.EncodeToString(sum), err
-}
-
-func digestHash(algorithm, text string) ([]byte, error) {
-	a, ok := digestAlgorithms[algorithm]
-	if !ok {
-		return nil, fmt.Errorf("durward: %q is no algorithm of Digest: SHA-256, SHA-512-256 or MD5", algorithm)
-	}
-	return a.sum(make([]byte, 0, a.size), []byte(text)), nil
-}
-
-// digestAlgorithm is one hash that Digest knows.
-type digestAlgorithm struct {
-	name string
-	size int
-}
-
-var digestAlgorithms = map[string]digestAlgorithm{
-	"SHA-256":     {"SHA-256", sha256.Size},
-	"SHA-512-256": {"SHA-512-256", sha512.Size256},
-	"MD5":         {"MD5", md5.Size},
-}
-
-// sum appends the hash of text. It is a switch and no table of functions, so that
-// what the callers hash in stays on their stacks.
-func (a digestAlgorithm) sum(to, text []byte) []byte {
-	switch a.name {
-	case "SHA-512-256":
-		s := sha512.Sum512_256(text)
-		return append(to, s[:]...)
-	case "MD5":
-		s := md5.Sum(text)
-		return append(to, s[:]...)
-	}
-	s := sha256.Sum256(text)
-	return append(to, s[:]...)
-}
-
-// new returns a hash to write to.
-func (a digestAlgorithm) new() hash.Hash {
-	switch a.name {
-	case "SHA-512-256":
-		return sha512.New512_256()
-	case "MD5":
-		return md5.New()
-	}
-	return sha256.New()
-}
-
-// appendHex appends the hash of text in lower-case hex, which is the H of RFC
-// 7616 s3.3.
-func (a digestAlgorithm) appendHex(to, text []byte) []byte {
-	var room [64]byte
-	return hex.AppendEncode(to, a.sum(room[:0], text))
+	return rfc7616.UserHash(algorithm, user, realm)
 }
 
 // Digest returns the scheme of RFC 7616. SHA-256 is always offered; MD5 and
@@ -175,12 +115,12 @@ func Digest(c DigestConfig) Scheme {
 		d.c.MaxNonces = 10_000
 	}
 	// Strongest first (RFC 7616 s3.7); MD5 last.
-	d.offered = []digestAlgorithm{digestAlgorithms["SHA-256"]}
+	d.offered = []rfc7616.Algorithm{rfc7616.Named("SHA-256")}
 	if c.SHA512256 {
-		d.offered = append(d.offered, digestAlgorithms["SHA-512-256"])
+		d.offered = append(d.offered, rfc7616.Named("SHA-512-256"))
 	}
 	if c.InsecureMD5 {
-		d.offered = append(d.offered, digestAlgorithms["MD5"])
+		d.offered = append(d.offered, rfc7616.Named("MD5"))
 	}
 	d.nonces = newNonces("digest nonce", c.Key)
 	d.counts.most = d.c.MaxNonces
@@ -189,7 +129,7 @@ func Digest(c DigestConfig) Scheme {
 
 type digest struct {
 	c       DigestConfig // with defaults filled in
-	offered []digestAlgorithm
+	offered []rfc7616.Algorithm
 	nonces  *nonces
 	counts  nonceCounts
 }
@@ -225,7 +165,7 @@ func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 	nonce := d.nonces.seal(g.c.Realm, g.c.Now())
 	all = make([]Challenge, 0, len(d.offered))
 	for _, a := range d.offered {
-		name := a.name
+		name := a.Name
 		if d.c.Sess {
 			name += "-sess"
 		}
@@ -252,7 +192,7 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !sameTarget(a.uri, r, v.route.proxy) { // RFC 7616 s3.4.6
+	if !sameTarget(a.URI, r, v.route.proxy) { // RFC 7616 s3.4.6
 		return nil, &Refusal{Code: InvalidRequest, Detail: "The uri of the Digest response is not the target of the request.",
 			Hint: "Make the response for the request line that is sent, with its query.", Err: errors.New("Digest: uri is not the request target")}
 	}
@@ -260,21 +200,21 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	switch {
 	case !ok:
 		return nil, unfit("The Digest response is made with an algorithm that was not offered.", "algorithm %q was not offered", a.algorithm)
-	case a.qop == "":
+	case a.QOP == "":
 		return nil, unfit("The Digest response has no qop.", "no qop: the form of RFC 2069")
-	case !slices.Contains(d.c.QOP, a.qop):
-		return nil, unfit("The Digest response has a qop that was not offered.", "qop %q was not offered", a.qop)
+	case !slices.Contains(d.c.QOP, a.QOP):
+		return nil, unfit("The Digest response has a qop that was not offered.", "qop %q was not offered", a.QOP)
 	case a.userHash && !d.c.UserHash:
 		return nil, unfit("The Digest response hides the user name, which was not offered.", "userhash was not offered")
 	case a.realm != realm:
 		return nil, fmt.Errorf("Digest: the realm is not ours: %w", InvalidCredentials)
 	}
-	nonce, ok := d.nonces.open(a.nonce, realm)
+	nonce, ok := d.nonces.open(a.Nonce, realm)
 	if !ok {
 		return nil, fmt.Errorf("Digest: the nonce is not one that was made here for this realm: %w", InvalidCredentials)
 	}
 
-	claim := DigestClaim{User: a.user, Realm: realm, Algorithm: algorithm.name}
+	claim := DigestClaim{User: a.user, Realm: realm, Algorithm: algorithm.Name}
 	if a.userHash {
 		claim.User, claim.UserHash = "", a.user
 	}
@@ -283,25 +223,25 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	switch {
 	case unknown:
 		// The same work for a name that nobody has: no secret gives this hash.
-		ha1, _ = digestHash(algorithm.name, a.nonce)
+		ha1, _ = rfc7616.Hash(algorithm.Name, a.Nonce)
 	case err != nil:
 		return nil, err
 	case p == nil:
 		return nil, errors.New("Digest: HA1 returned neither a principal nor an error")
-	case len(ha1) != algorithm.size:
-		return nil, fmt.Errorf("Digest: HA1 returned %d octets for %s, which has %d", len(ha1), algorithm.name, algorithm.size)
+	case len(ha1) != algorithm.Size:
+		return nil, fmt.Errorf("Digest: HA1 returned %d octets for %s, which has %d", len(ha1), algorithm.Name, algorithm.Size)
 	}
 	var body []byte
-	if a.qop == "auth-int" {
+	if a.QOP == "auth-int" {
 		if body, err = d.readBody(r); err != nil {
 			return nil, err
 		}
-		body = algorithm.appendHex(nil, body)
+		body = algorithm.AppendHex(nil, body)
 	}
 	var room [64]byte
-	secret := a.secret(room[:0], algorithm, ha1)
+	secret := rfc7616.AppendSecret(room[:0], algorithm, d.c.Sess, ha1, a.Nonce, a.CNonce)
 	var want [64]byte
-	right := subtle.ConstantTimeCompare(a.answer(want[:0], algorithm, secret, r.Method, body), []byte(a.response)) == 1 && !unknown
+	right := subtle.ConstantTimeCompare(a.AppendResponse(want[:0], algorithm, secret, r.Method, body), []byte(a.response)) == 1 && !unknown
 	if d.c.Judged != nil {
 		d.c.Judged(r.Context(), claim, right)
 	}
@@ -333,17 +273,9 @@ func unfit(detail, format string, args ...any) error {
 
 // algorithm returns what a response was made with, if it was offered. A response
 // that names none was made with MD5 (RFC 7616 s3.4).
-func (d *digest) algorithm(name string) (digestAlgorithm, bool) {
-	if name == "" {
-		name = "MD5"
-	}
-	plain, sess := strings.CutSuffix(strings.ToUpper(name), "-SESS")
-	for _, a := range d.offered {
-		if a.name == plain && sess == d.c.Sess {
-			return a, true
-		}
-	}
-	return digestAlgorithm{}, false
+func (d *digest) algorithm(name string) (a rfc7616.Algorithm, ok bool) {
+	a, sess := rfc7616.Parse(name)
+	return a, sess == d.c.Sess && slices.Contains(d.offered, a)
 }
 
 // sameTarget reports whether uri is the target of the request, octet by octet.
@@ -381,24 +313,27 @@ type readAgain struct {
 
 // authInfo returns the value of Authentication-Info (RFC 7616 s3.5). The response
 // is never read here, so its quality is auth whatever the request's.
-func (d *digest) authInfo(v *requestState, a digestAnswer, algorithm digestAlgorithm, secret []byte, next bool) string {
-	a.qop = "auth"
+func (d *digest) authInfo(v *requestState, a digestAnswer, algorithm rfc7616.Algorithm, secret []byte, next bool) string {
+	a.QOP = "auth"
 	var room [64]byte
 	params := make([]Param, 0, 5)
 	if next {
 		params = append(params, Param{"nextnonce", d.nonces.seal(v.guard.c.Realm, v.guard.c.Now())})
 	}
-	params = append(params, Param{"qop", a.qop}, Param{"rspauth", string(a.answer(room[:0], algorithm, secret, "", nil))},
-		Param{"cnonce", a.cnonce}, Param{"nc", a.nc})
+	params = append(params, Param{"qop", a.QOP}, Param{"rspauth", string(a.AppendResponse(room[:0], algorithm, secret, "", nil))},
+		Param{"cnonce", a.CNonce}, Param{"nc", a.NC})
 	return string(appendParams(make([]byte, 0, 192), params, authInfoTokens))
 }
 
 // digestAnswer is the credentials of Digest taken apart (RFC 7616 s3.4).
 type digestAnswer struct {
-	user                                                    string // or its hash
-	userHash                                                bool
-	realm, nonce, uri, response, algorithm, cnonce, qop, nc string
-	count                                                   uint32 // nc
+	rfc7616.Parts
+	user      string // or its hash
+	userHash  bool
+	realm     string
+	response  string
+	algorithm string
+	count     uint32 // NC
 }
 
 // maxDigestParams is far more than any client sends.
@@ -448,19 +383,19 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 		case "realm":
 			a.realm = p.Value
 		case "nonce":
-			a.nonce = p.Value
+			a.Nonce = p.Value
 		case "uri":
-			a.uri = p.Value
+			a.URI = p.Value
 		case "response":
 			a.response = p.Value
 		case "algorithm":
 			a.algorithm = p.Value
 		case "cnonce":
-			a.cnonce = p.Value
+			a.CNonce = p.Value
 		case "qop":
-			a.qop = strings.ToLower(p.Value)
+			a.QOP = strings.ToLower(p.Value)
 		case "nc":
-			a.nc = p.Value
+			a.NC = p.Value
 		}
 	}
 	a.userHash = strings.EqualFold(hashed, "true")
@@ -470,7 +405,7 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	case extended != "" && a.userHash:
 		return bad("The Digest credentials have userhash and username*.", "userhash with username*") // RFC 7616 s3.4.4
 	case extended != "":
-		if a.user = extendedValue(extended); a.user == "" {
+		if a.user = rfc7616.DecodeName(extended); a.user == "" {
 			return bad("The username* of the Digest credentials cannot be read.", "username* is not UTF-8 by RFC 8187")
 		}
 	case !utf8.ValidString(a.user):
@@ -479,16 +414,16 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	if a.userHash {
 		a.user = strings.ToLower(a.user)
 	}
-	for _, f := range [...]struct{ name, value string }{{"username", a.user}, {"nonce", a.nonce}, {"uri", a.uri}, {"response", a.response}} {
+	for _, f := range [...]struct{ name, value string }{{"username", a.user}, {"nonce", a.Nonce}, {"uri", a.URI}, {"response", a.response}} {
 		if f.value == "" {
 			return digestAnswer{}, unfit("The Digest credentials lack the parameter "+f.name+".", "no %s", f.name)
 		}
 	}
-	if a.qop == "" {
+	if a.QOP == "" {
 		return a, nil // which is judged with the other things that were not offered
 	}
-	count, err := hex.DecodeString(a.nc) // RFC 7616 s3.4: 8LHEX
-	if err != nil || len(count) != 4 || a.cnonce == "" {
+	count, err := hex.DecodeString(a.NC) // RFC 7616 s3.4: 8LHEX
+	if err != nil || len(count) != 4 || a.CNonce == "" {
 		return digestAnswer{}, unfit("The Digest credentials lack nc or cnonce, or nc is not eight hex digits.", "nc or cnonce is not of its form")
 	}
 	a.count = binary.BigEndian.Uint32(count)
@@ -503,52 +438,6 @@ func named(params []Param, name string) bool {
 		}
 	}
 	return false
-}
-
-// extendedValue decodes the ext-value of username* (RFC 8187 s3.2.1), which must
-// be UTF-8, or returns "".
-func extendedValue(text string) string {
-	charset, rest, ok := strings.Cut(text, "'")
-	_, encoded, ok2 := strings.Cut(rest, "'")
-	if !ok || !ok2 || !strings.EqualFold(charset, "UTF-8") {
-		return ""
-	}
-	value, err := url.PathUnescape(encoded)
-	if err != nil || !utf8.ValidString(value) || strings.ContainsFunc(value, isControl) {
-		return ""
-	}
-	return value
-}
-
-// secret appends the hash of A1 (RFC 7616 s3.4.2): what is stored, or for -sess a
-// key of this nonce and this client nonce.
-func (a *digestAnswer) secret(to []byte, algorithm digestAlgorithm, ha1 []byte) []byte {
-	if !strings.HasSuffix(strings.ToLower(a.algorithm), "-sess") {
-		return hex.AppendEncode(to, ha1)
-	}
-	text := hex.AppendEncode(make([]byte, 0, 256), ha1)
-	text = append(append(text, ':'), a.nonce...)
-	text = append(append(text, ':'), a.cnonce...)
-	return algorithm.appendHex(to, text)
-}
-
-// answer appends the response that secret gives (RFC 7616 s3.4.1, s3.4.3). body is the
-// hash of the body in hex, for auth-int. With an empty method it is the server's own,
-// rspauth (s3.5).
-func (a *digestAnswer) answer(to []byte, algorithm digestAlgorithm, secret []byte, method string, body []byte) []byte {
-	text := append(make([]byte, 0, 512), method...)
-	text = append(append(text, ':'), a.uri...)
-	if a.qop == "auth-int" {
-		text = append(append(text, ':'), body...)
-	}
-	var room [64]byte
-	ha2 := algorithm.appendHex(room[:0], text)
-	text = append(text[:0], secret...)
-	for _, part := range [...]string{a.nonce, a.nc, a.cnonce, a.qop} {
-		text = append(append(text, ':'), part...)
-	}
-	text = append(append(text, ':'), ha2...)
-	return algorithm.appendHex(to, text)
 }
 
 // nonceCounts remembers which counts of which nonces were taken, in bounded

@@ -12,7 +12,7 @@ import (
 	"github.com/icholy/digest"
 	"golang.org/x/oauth2"
 
-	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
 // answers is a server without a network: it answers 204, and asks for Digest where the
@@ -32,10 +32,10 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 // good, beside those of others in the same run.
 func transports() ([]row, error) {
 	const origin = "https://api.example.com"
-	tokens := durward.Tokens(durward.TokensConfig{Origins: []string{origin}, Next: func(context.Context, durward.Token) (durward.Token, error) {
-		return durward.Token{Access: "token", Type: "Bearer", Received: time.Now(), Expires: time.Now().Add(time.Hour)}, nil
+	tokens := durwardclient.Tokens(durwardclient.TokensConfig{Origins: []string{origin}, Next: func(context.Context, durwardclient.Token) (durwardclient.Token, error) {
+		return durwardclient.Token{Access: "token", Type: "Bearer", Received: time.Now(), Expires: time.Now().Add(time.Hour)}, nil
 	}})
-	password := durward.Password(durward.PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
+	password := durwardclient.Password(durwardclient.PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
 	r, err := http.NewRequest("GET", origin+"/api/profile", nil)
 	if err != nil {
 		return nil, err
@@ -58,9 +58,9 @@ func transports() ([]row, error) {
 		asks             bool
 		ours, theirs     http.RoundTripper
 	}{
-		{"client: a request with a good token", "1 µs", "oauth2.Transport", false, &durward.Transport{Base: answers{}, Sources: []durward.Source{tokens}},
+		{"client: a request with a good token", "1 µs", "oauth2.Transport", false, &durwardclient.Transport{Base: answers{}, Sources: []durwardclient.Source{tokens}},
 			&oauth2.Transport{Base: answers{}, Source: oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "token"})}},
-		{"client: a request with Digest SHA-256", "", "icholy/digest", true, &durward.Transport{Base: answers{true}, Sources: []durward.Source{password}},
+		{"client: a request with Digest SHA-256", "", "icholy/digest", true, &durwardclient.Transport{Base: answers{true}, Sources: []durwardclient.Source{password}},
 			&digest.Transport{Username: "ada", Password: "secret", Transport: answers{true}}},
 	} {
 		each, n, err := cost(pair.asks, pair.ours)
@@ -91,7 +91,7 @@ func waiters(n int) (calls int64, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer s.Close()
-	c := durward.Client(durward.Tokens(durward.TokensConfig{Origins: []string{s.URL}, Next: (&durward.OAuth{TokenURL: s.URL, ClientID: "c"}).ClientCredentials}))
+	c := durwardclient.New(durwardclient.Tokens(durwardclient.TokensConfig{Origins: []string{s.URL}, Next: (&durwardclient.OAuth{TokenURL: s.URL, ClientID: "c"}).ClientCredentials}))
 	var all sync.WaitGroup
 	var heard atomic.Int64
 	for range n {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/servertest"
 )
@@ -28,8 +29,8 @@ func TestTransportTokens(t *testing.T) {
 				sync.Mutex
 				ahead time.Duration
 			}
-			c := durward.TokensConfig{
-				Server: s.URL, Store: durward.FileStore{Path: filepath.Join(t.TempDir(), "session", "token.json")},
+			c := durwardclient.TokensConfig{
+				Server: s.URL, Store: durwardclient.FileStore{Path: filepath.Join(t.TempDir(), "session", "token.json")},
 				Now: func() time.Time { clock.Lock(); defer clock.Unlock(); return time.Now().Add(clock.ahead) },
 			}
 			if alg != "" {
@@ -39,18 +40,18 @@ func TestTransportTokens(t *testing.T) {
 				}
 				c.Prove = key.Prove
 			}
-			client := durward.Client(durward.Tokens(c))
+			client := durwardclient.New(durwardclient.Tokens(c))
 			if _, err := client.Get(s.URL + "/api/profile"); err == nil {
 				t.Error("before the sign-in: no error")
 			}
-			first, err := durward.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple")
+			first, err := durwardclient.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if bound := first.Type == "DPoP"; bound != (alg != "") {
 				t.Errorf("a token of type %s", first.Type)
 			}
-			client = durward.Client(durward.Tokens(c))
+			client = durwardclient.New(durwardclient.Tokens(c))
 			get := func(want int) {
 				t.Helper()
 				resp, err := client.Get(s.URL + "/api/profile")
@@ -71,14 +72,14 @@ func TestTransportTokens(t *testing.T) {
 			if err != nil || second.Access == first.Access || second.Refresh == first.Refresh {
 				t.Errorf("not refreshed: %v", err)
 			}
-			if _, err := durward.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+			if _, err := durwardclient.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
 				t.Errorf("step-up: %v", err)
 			}
 			get(200)
-			if err := durward.SignOut(t.Context(), c); err != nil {
+			if err := durwardclient.SignOut(t.Context(), c); err != nil {
 				t.Errorf("sign-out: %v", err)
 			}
-			if left, err := c.Store.Load(context.Background()); err != nil || left != (durward.Token{}) {
+			if left, err := c.Store.Load(context.Background()); err != nil || left != (durwardclient.Token{}) {
 				t.Errorf("left after the sign-out: %v", err)
 			}
 			resp, err := client.Do(&http.Request{Method: "GET", URL: mustURL(t, s.URL+"/api/profile")})
@@ -137,11 +138,11 @@ func TestTransportWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		clock := &wrongClock{behind: behind, key: key}
-		c := durward.TokensConfig{Server: s.URL, Store: new(durward.MemoryStore), Prove: clock.prove, Client: &http.Client{Transport: clock}}
-		if _, err := durward.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple"); err != nil {
+		c := durwardclient.TokensConfig{Server: s.URL, Store: new(durwardclient.MemoryStore), Prove: clock.prove, Client: &http.Client{Transport: clock}}
+		if _, err := durwardclient.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple"); err != nil {
 			t.Fatalf("%s: %v", behind, err)
 		}
-		client := &http.Client{Transport: &durward.Transport{Base: clock, Sources: []durward.Source{durward.Tokens(c)}}}
+		client := &http.Client{Transport: &durwardclient.Transport{Base: clock, Sources: []durwardclient.Source{durwardclient.Tokens(c)}}}
 		get := func(what string, most int) {
 			t.Helper()
 			clock.sent = 0
@@ -156,7 +157,7 @@ func TestTransportWrongClock(t *testing.T) {
 		}
 		get("the first", 3) // a nonce and a date are wanted
 		get("the next", 1)
-		if _, err := durward.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+		if _, err := durwardclient.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
 			t.Errorf("%s: step-up: %v", behind, err)
 		}
 		clock.behind = 0

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
 const apache = `
@@ -75,33 +75,33 @@ func TestTransportApache(t *testing.T) {
 	refused := request{"GET", "/x", "", "401"}
 	for _, c := range []struct {
 		name, method string
-		change       func(*durward.PasswordConfig)
+		change       func(*durwardclient.PasswordConfig)
 		requests     []request
 		saw          []string
 	}{
 		{"Basic", apacheBasic, nil, []request{hello, {"POST", "/y?a=b", "a body", "200 notes: a body"}, hello},
 			[]string{"GET /x 401", "GET /x 200 Basic " + account, "POST /y?a=b 200 Basic " + account, "GET /x 200 Basic " + account}},
-		{"Basic, wrong", apacheBasic, func(c *durward.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{refused}, 3),
+		{"Basic, wrong", apacheBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{refused}, 3),
 			[]string{"GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401", "GET /x 401"}},
-		{"Digest", apacheDigest + "AuthDigestNonceLifetime 3000", func(c *durward.PasswordConfig) { c.InsecureMD5 = true },
+		{"Digest", apacheDigest + "AuthDigestNonceLifetime 3000", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
 			[]request{hello, {"POST", "/y?a=b%20c", "a body", "200 notes: a body"}, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest MD5 ada 1", "POST /y?a=b%20c 200 Digest MD5 ada 2", "GET /x 200 Digest MD5 ada 3"}},
-		{"Digest, a nonce for each answer", apacheDigest + "AuthDigestNonceLifetime 20", func(c *durward.PasswordConfig) { c.InsecureMD5 = true },
+		{"Digest, a nonce for each answer", apacheDigest + "AuthDigestNonceLifetime 20", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
 			slices.Repeat([]request{{"GET", "/file", "", "200 notes: "}}, 3),
 			append([]string{"GET /file 401"}, repeated(3, "GET /file 200 Digest MD5 ada 1")...)},
-		{"Digest, wrong", apacheDigest, func(c *durward.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{refused}, 3),
+		{"Digest, wrong", apacheDigest, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{refused}, 3),
 			[]string{"GET /x 401", "GET /x 401 Digest MD5 ada 1", "GET /x 401", "GET /x 401"}},
 		{"Digest, MD5 not wanted", apacheDigest, nil, []request{refused}, []string{"GET /x 401"}},
-		{"Digest for some paths", apacheDigest + "AuthDigestDomain /files/ /more/", func(c *durward.PasswordConfig) { c.InsecureMD5 = true },
+		{"Digest for some paths", apacheDigest + "AuthDigestDomain /files/ /more/", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
 			[]request{{"GET", "/files/x", "", "404"}, {"GET", "/more/x", "", "404"}, {"GET", "/other/x", "", "200 notes: "}},
 			[]string{"GET /files/x 401", "GET /files/x 404 Digest MD5 ada 1", "GET /more/x 404 Digest MD5 ada 2", "GET /other/x 401", "GET /other/x 200 Digest MD5 ada 1"}},
-		{"a name beyond ASCII", apacheDigest, func(c *durward.PasswordConfig) { c.InsecureMD5, c.User = true, "Jürgen" }, []request{hello, hello},
+		{"a name beyond ASCII", apacheDigest, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.User = true, "Jürgen" }, []request{hello, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest MD5 Jürgen 1", "GET /x 200 Digest MD5 Jürgen 2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p, n := newApache(t, c.method)
-			config := durward.PasswordConfig{Origin: p.url, User: user, Password: password}
+			config := durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}
 			if c.change != nil {
 				c.change(&config)
 			}
@@ -127,7 +127,7 @@ func TestTransportApache(t *testing.T) {
 func TestTransportApacheStale(t *testing.T) {
 	t.Parallel()
 	p, n := newApache(t, apacheDigest+"AuthDigestNonceLifetime 1")
-	c := byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
+	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
 	const want = 3
 	posts, stale := 0, 0
 	for deadline := time.Now().Add(patience); stale < want && time.Now().Before(deadline); {
@@ -159,7 +159,7 @@ func TestTransportApacheStale(t *testing.T) {
 func TestTransportApacheCrowd(t *testing.T) {
 	t.Parallel()
 	p, _ := newApache(t, apacheDigest+"AuthDigestNonceLifetime 20")
-	c := byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
+	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
 	gets(t, c, "GET", p.url+"/file", "", "200 notes: ")
 	crowd(t, c, 12, 5, "GET", p.url+"/file")
 	all := p.seen(62)
@@ -183,7 +183,7 @@ func TestTransportApacheRedirect(t *testing.T) {
 	away := newNotes(t)
 	p, n := newApache(t, apacheDigest)
 	n.away = away.url
-	c := byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
+	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
 	for range 2 {
 		gets(t, c, "POST", p.url+"/away", "a body", "200 notes: a body")
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
 const lighttpd = `
@@ -57,7 +57,7 @@ func TestTransportLighttpd(t *testing.T) {
 	hello := request{"GET", "/x", "", "200 notes: "}
 	for _, c := range []struct {
 		name, backend, method string
-		change                func(*durward.PasswordConfig)
+		change                func(*durwardclient.PasswordConfig)
 		requests              []request
 		saw                   []string
 		behind                []string
@@ -68,33 +68,33 @@ func TestTransportLighttpd(t *testing.T) {
 		{"Basic, a body", "plain", lighttpdBasic, nil, []request{{"POST", "/x", "a body", "200 notes: a body"}, {"PUT", "/y?a=b", "another", "200 notes: another"}},
 			[]string{"POST /x 401", "POST /x 200 Basic " + account, "PUT /y?a=b 200 Basic " + account},
 			[]string{"POST /x 6 Authorization: Basic", "PUT /y 7 Authorization: Basic"}},
-		{"Basic, wrong", "plain", lighttpdBasic, func(c *durward.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
+		{"Basic, wrong", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
 			[]string{"GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401", "GET /x 401"}, nil},
-		{"Basic, not wanted", "plain", lighttpdBasic, func(c *durward.PasswordConfig) { c.NoBasic = true }, []request{{"GET", "/x", "", "401"}},
+		{"Basic, not wanted", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.NoBasic = true }, []request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
-		{"Basic, another realm", "plain", lighttpdBasic, func(c *durward.PasswordConfig) { c.Realm = "other" }, []request{{"GET", "/x", "", "401"}},
+		{"Basic, another realm", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Realm = "other" }, []request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
 		{"SHA-256", "htdigest", lighttpdSHA256, nil, []request{hello, {"POST", "/y?a=b%20c", "a body", "200 notes: a body"}, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 ada 1", "POST /y?a=b%20c 200 Digest SHA-256 ada 2", "GET /x 200 Digest SHA-256 ada 3"},
 			[]string{"GET /x 0 Authorization: Digest", "POST /y 6 Authorization: Digest", "GET /x 0 Authorization: Digest"}},
-		{"SHA-256, wrong", "htdigest", lighttpdSHA256, func(c *durward.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
+		{"SHA-256, wrong", "htdigest", lighttpdSHA256, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
 			[]string{"GET /x 401", "GET /x 401 Digest SHA-256 ada 1", "GET /x 401", "GET /x 401"}, nil},
-		{"MD5", "htdigest", lighttpdMD5, func(c *durward.PasswordConfig) { c.InsecureMD5 = true }, []request{hello, hello},
+		{"MD5", "htdigest", lighttpdMD5, func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true }, []request{hello, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest MD5 ada 1", "GET /x 200 Digest MD5 ada 2"},
 			repeated(2, "GET /x 0 Authorization: Digest")},
 		{"MD5, not wanted", "htdigest", lighttpdMD5, nil, []request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
-		{"the stronger of two", "htdigest", lighttpdBoth, func(c *durward.PasswordConfig) { c.InsecureMD5 = true }, []request{hello},
+		{"the stronger of two", "htdigest", lighttpdBoth, func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true }, []request{hello},
 			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 ada 1"}, repeated(1, "GET /x 0 Authorization: Digest")},
-		{"both, wrong", "htdigest", lighttpdBoth, func(c *durward.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 2),
+		{"both, wrong", "htdigest", lighttpdBoth, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 2),
 			[]string{"GET /x 401", "GET /x 401 Digest SHA-256 ada 1", "GET /x 401"}, nil},
-		{"a name beyond ASCII", "htdigest", lighttpdSHA256, func(c *durward.PasswordConfig) { c.User = "Jürgen" }, []request{hello},
+		{"a name beyond ASCII", "htdigest", lighttpdSHA256, func(c *durwardclient.PasswordConfig) { c.User = "Jürgen" }, []request{hello},
 			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 UTF-8''J%C3%BCrgen 1"}, repeated(1, "GET /x 0 Authorization: Digest")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p, n := newLighttpd(t, c.backend, c.method)
-			config := durward.PasswordConfig{Origin: p.url, User: user, Password: password}
+			config := durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}
 			if c.change != nil {
 				c.change(&config)
 			}
@@ -113,7 +113,7 @@ func TestTransportLighttpd(t *testing.T) {
 func TestTransportLighttpdCrowd(t *testing.T) {
 	t.Parallel()
 	p, n := newLighttpd(t, "htdigest", lighttpdBoth)
-	c := byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password})
+	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password})
 	gets(t, c, "GET", p.url+"/x", "", "200 notes: ")
 	crowd(t, c, 20, 5, "POST", p.url+"/y")
 	all := p.seen(102)
@@ -143,7 +143,7 @@ func TestTransportLighttpdRedirect(t *testing.T) {
 			away := newNotes(t)
 			p, n := newLighttpd(t, c.backend, c.method)
 			n.away = away.url
-			gets(t, byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password}), "POST", p.url+"/away", "a body", "200 notes: a body")
+			gets(t, byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}), "POST", p.url+"/away", "a body", "200 notes: a body")
 			p.saw("POST /away 401", "POST /away 307 "+c.with)
 			n.saw(t, "POST /away 6 Authorization: "+strings.Fields(c.with)[0])
 			away.saw(t, "POST /x 6")
@@ -174,7 +174,7 @@ func TestTransportLighttpdStale(t *testing.T) {
 	set("+0")
 	p, _ := newLighttpd(t, "htdigest", lighttpdSHA256,
 		"LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+ahead, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
-	c := byPassword(t, durward.PasswordConfig{Origin: p.url, User: user, Password: password})
+	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password})
 	advance := func(text string, seconds time.Duration) {
 		t.Helper()
 		set(text)

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/durwardtest"
 )
 
@@ -72,7 +72,7 @@ func TestTransportNginx(t *testing.T) {
 			away := newNotes(t)
 			n.away = away.url
 			by := func(pass string) *http.Client {
-				return clientOf(t, &durward.Transport{Base: base, Sources: []durward.Source{durward.Password(durward.PasswordConfig{Origin: p.url, User: user, Password: pass})}})
+				return clientOf(t, &durwardclient.Transport{Base: base, Sources: []durwardclient.Source{durwardclient.Password(durwardclient.PasswordConfig{Origin: p.url, User: user, Password: pass})}})
 			}
 			c, wrong := by(password), by("wrong")
 			for range 3 {
@@ -102,7 +102,7 @@ func TestTransportNginxCertificate(t *testing.T) {
 	shown.Store(&first)
 	var asked atomic.Int64
 	base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}, ForceAttemptHTTP2: true}
-	c := clientOf(t, &durward.Transport{Base: base, Sources: []durward.Source{durward.Certificate(durward.CertificateConfig{
+	c := clientOf(t, &durwardclient.Transport{Base: base, Sources: []durwardclient.Source{durwardclient.Certificate(durwardclient.CertificateConfig{
 		Origin: p.url, Get: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { asked.Add(1); return shown.Load(), nil },
 	})}})
 	gets(t, c, "POST", other.url+"/x", "a body", "200 notes: a body")
@@ -127,5 +127,5 @@ func TestTransportNginxCertificate(t *testing.T) {
 	other.saw(append([]string{"POST /x 200", "POST /x 200"}, repeated(10, "POST /y 200")...)...)
 
 	// Without a certificate the caller gets what the server says.
-	gets(t, clientOf(t, &durward.Transport{Base: base}), "POST", p.url+"/x", "a body", "403")
+	gets(t, clientOf(t, &durwardclient.Transport{Base: base}), "POST", p.url+"/x", "a body", "403")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -52,11 +53,11 @@ func (i *issuer) granted(want ...string) {
 }
 
 // held is a store with a refresh token.
-func held(t *testing.T, refresh string) *durward.MemoryStore {
+func held(t *testing.T, refresh string) *durwardclient.MemoryStore {
 	t.Helper()
-	store := new(durward.MemoryStore)
-	err := store.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
-		return durward.Token{Refresh: refresh}, nil
+	store := new(durwardclient.MemoryStore)
+	err := store.Update(t.Context(), func(context.Context, durwardclient.Token) (durwardclient.Token, error) {
+		return durwardclient.Token{Refresh: refresh}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,11 +98,11 @@ func TestTransportOIDCProvider(t *testing.T) {
 			var now clock
 			var out atomic.Int64
 			store := held(t, i.signIn(client, ""))
-			oauth := durward.OAuth{TokenURL: i.url + "/token", ClientID: client, Resources: []string{forJWT}, Now: now.now}
+			oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: client, Resources: []string{forJWT}, Now: now.now}
 			if client == "robot" {
 				oauth.Secret = robot["client_secret"].(string)
 			}
-			c := clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(durward.TokensConfig{
+			c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
 				Origins: []string{d.url}, Next: oauth.Refresh, Store: store, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race := func(want func(string, error) bool) {
@@ -150,7 +151,7 @@ func TestTransportOIDCProvider(t *testing.T) {
 				t.Fatal(resp, err)
 			}
 			now.advance(11 * time.Minute)
-			race(func(_ string, err error) bool { return errors.Is(err, durward.ErrSignedOut) })
+			race(func(_ string, err error) bool { return errors.Is(err, durwardclient.ErrSignedOut) })
 			i.granted(granted, granted, granted, "refused refresh_token invalid_grant")
 			if out.Load() != 1 || stored(t, store).Access != "" {
 				t.Errorf("told %d times that it is over; the store holds %v", out.Load(), stored(t, store))
@@ -158,13 +159,13 @@ func TestTransportOIDCProvider(t *testing.T) {
 
 			// While it is away nothing is thrown away.
 			store2 := held(t, i.signIn(client, ""))
-			c = clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(durward.TokensConfig{
+			c = clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
 				Origins: []string{d.url}, Next: oauth.Refresh, Store: store2, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race(good)
 			i.stop()
 			now.advance(11 * time.Minute)
-			race(func(_ string, err error) bool { return err != nil && !errors.Is(err, durward.ErrSignedOut) })
+			race(func(_ string, err error) bool { return err != nil && !errors.Is(err, durwardclient.ErrSignedOut) })
 			if out.Load() != 1 || stored(t, store2).Refresh == "" {
 				t.Errorf("told %d times that it is over; the store holds %v", out.Load(), stored(t, store2))
 			}
@@ -172,7 +173,7 @@ func TestTransportOIDCProvider(t *testing.T) {
 	}
 }
 
-func stored(t *testing.T, s durward.TokenStore) durward.Token {
+func stored(t *testing.T, s durwardclient.TokenStore) durwardclient.Token {
 	t.Helper()
 	token, err := s.Load(t.Context())
 	if err != nil {
@@ -197,13 +198,13 @@ func TestTransportOIDCProviderDPoP(t *testing.T) {
 			var want []string
 			for _, grant := range []string{"client_credentials", "refresh_token"} {
 				d := proofs(t, i.takes(nil))
-				oauth := durward.OAuth{TokenURL: i.url + "/token", ClientID: "robot", Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT}, Prove: key.Prove}
-				config, subject := durward.TokensConfig{Origins: []string{d.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
+				oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: "robot", Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT}, Prove: key.Prove}
+				config, subject := durwardclient.TokensConfig{Origins: []string{d.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
 				if grant == "refresh_token" {
 					oauth.ClientID, oauth.Secret, subject = "phone", "", user
 					config.Next, config.Store = oauth.Refresh, held(t, i.signIn("phone", key.ID()))
 				}
-				c := clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Tokens(config)}})
+				c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(config)}})
 				for range 3 {
 					gets(t, c, "POST", d.url+"/x", "a body", fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
 				}

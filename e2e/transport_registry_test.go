@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
 const registry = `
@@ -107,7 +108,7 @@ type imageTokens struct {
 
 func (i *imageTokens) Authorize(r *http.Request, offered []durward.Challenge) error {
 	if "http://"+r.URL.Host != i.Registry {
-		return durward.ErrNoAnswer
+		return durwardclient.ErrNoAnswer
 	}
 	at := r.URL.Path[:strings.LastIndex(r.URL.Path, "/")]
 	i.mu.Lock()
@@ -117,7 +118,7 @@ func (i *imageTokens) Authorize(r *http.Request, offered []durward.Challenge) er
 		realm, _ := offered[0].Param("realm")
 		service, _ := offered[0].Param("service")
 		if !strings.EqualFold(offered[0].Scheme, "Bearer") || realm != i.Server || service != i.Service {
-			return durward.ErrNoAnswer
+			return durwardclient.ErrNoAnswer
 		}
 		scope, _ := offered[0].Param("scope")
 		var err error
@@ -132,7 +133,7 @@ func (i *imageTokens) Authorize(r *http.Request, offered []durward.Challenge) er
 		i.mu.Unlock()
 	}
 	if token == "" {
-		return durward.ErrNoAnswer
+		return durwardclient.ErrNoAnswer
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	return nil
@@ -149,7 +150,7 @@ func (i *imageTokens) get(ctx context.Context, scope string) (string, error) {
 	}
 	defer resp.Body.Close()
 	var answer struct{ Token string }
-	if err := durward.Refused(resp); err != nil {
+	if err := durwardclient.CheckResponse(resp); err != nil {
 		return "", err
 	}
 	return answer.Token, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer)
@@ -194,9 +195,9 @@ func TestTransportRegistry(t *testing.T) {
 	p.run(nil, "docker-registry", "serve", p.write("configuration", registry, "{{tokens}}", tokens.url))
 	sent := &recorder{RoundTripper: new(http.Transport)}
 	source := func(server string) *imageTokens {
-		return &imageTokens{Registry: p.url, Service: "images", Server: server, Client: byPassword(t, durward.PasswordConfig{Origin: tokens.url, User: user, Password: password})}
+		return &imageTokens{Registry: p.url, Service: "images", Server: server, Client: byPassword(t, durwardclient.PasswordConfig{Origin: tokens.url, User: user, Password: password})}
 	}
-	c := clientOf(t, &durward.Transport{Base: sent, Sources: []durward.Source{source(tokens.url + "/token")}})
+	c := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source(tokens.url + "/token")}})
 	expect := func(what string, want []string, asked ...string) {
 		t.Helper()
 		if got := sent.take(); !slices.Equal(got, want) {
@@ -283,7 +284,7 @@ func TestTransportRegistry(t *testing.T) {
 	expect("the tag", []string{"GET /v2/ada/notes/tags/list 200 Bearer"})
 
 	// More than the token is for: one with the scope that is asked for takes its place.
-	c2 := clientOf(t, &durward.Transport{Base: sent, Sources: []durward.Source{source(tokens.url + "/token")}})
+	c2 := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source(tokens.url + "/token")}})
 	image(c2, "GET", "/v2/ada/notes/manifests/one", "200 "+manifest)
 	image(c2, "PUT", "/v2/ada/notes/manifests/two", "201 ")
 	at := "/v2/ada/notes/manifests/"
@@ -305,7 +306,7 @@ func TestTransportRegistry(t *testing.T) {
 		"GET /token?scope=repository%3Aeve%2Fnotes%3Apull&service=images: ada by Basic")
 
 	// A token server that the configuration does not name hears nothing.
-	other := clientOf(t, &durward.Transport{Base: sent, Sources: []durward.Source{source("http://" + filepath.Base(p.address) + "/token")}})
+	other := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source("http://" + filepath.Base(p.address) + "/token")}})
 	gets(t, other, "GET", p.url+"/v2/", "", "401")
 	expect("another token server", []string{"GET /v2/ 401"})
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
 // squid is its configuration. A nonce is taken three times.
@@ -72,11 +73,11 @@ func newSquid(t *testing.T, methods string) *peer {
 func (p *peer) proxy(*http.Request) (*url.URL, error) { return url.Parse(p.url) }
 
 // through is a client that goes through p with a password.
-func (p *peer) through(roots *x509.CertPool, c durward.PasswordConfig, sources ...durward.Source) *http.Client {
+func (p *peer) through(roots *x509.CertPool, c durwardclient.PasswordConfig, sources ...durwardclient.Source) *http.Client {
 	c.Origin, c.User = p.url, user
-	return clientOf(p.t, &durward.Transport{
+	return clientOf(p.t, &durwardclient.Transport{
 		Base:    &http.Transport{Proxy: p.proxy, TLSClientConfig: &tls.Config{RootCAs: roots}},
-		Sources: sources, ProxySources: []durward.Source{durward.Password(c)},
+		Sources: sources, ProxySources: []durwardclient.Source{durwardclient.Password(c)},
 	})
 }
 
@@ -87,35 +88,35 @@ func TestTransportSquid(t *testing.T) {
 	for _, c := range []struct {
 		name, methods string
 		tunnel        bool
-		config        durward.PasswordConfig
+		config        durwardclient.PasswordConfig
 		requests      int
 		want          string // status, or what the error says
 		saw           []string
 	}{
-		{"Basic", squidBasic, false, durward.PasswordConfig{Password: password}, 5, "200",
+		{"Basic", squidBasic, false, durwardclient.PasswordConfig{Password: password}, 5, "200",
 			append([]string{"POST 407"}, repeated(5, "POST 200 Basic "+account)...)},
-		{"Basic, wrong", squidBasic, false, durward.PasswordConfig{Password: "wrong"}, 3, "407",
+		{"Basic, wrong", squidBasic, false, durwardclient.PasswordConfig{Password: "wrong"}, 3, "407",
 			[]string{"POST 407", "POST 407 Basic ada:wrong", "POST 407", "POST 407"}},
-		{"Digest", squidDigest, false, durward.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"Digest", squidDigest, false, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"POST 407", "POST 200" + digest + "1", "POST 200" + digest + "2"}},
-		{"Digest, wrong", squidDigest, false, durward.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
+		{"Digest, wrong", squidDigest, false, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
 			[]string{"POST 407", "POST 407" + digest + "1", "POST 407", "POST 407"}},
-		{"Digest, MD5 not wanted", squidDigest, false, durward.PasswordConfig{Password: password}, 1, "407", []string{"POST 407"}},
-		{"the stronger of two", squidBasic + squidDigest, false, durward.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"Digest, MD5 not wanted", squidDigest, false, durwardclient.PasswordConfig{Password: password}, 1, "407", []string{"POST 407"}},
+		{"the stronger of two", squidBasic + squidDigest, false, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"POST 407", "POST 200" + digest + "1", "POST 200" + digest + "2"}},
-		{"both, wrong", squidBasic + squidDigest, false, durward.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
+		{"both, wrong", squidBasic + squidDigest, false, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
 			[]string{"POST 407", "POST 407" + digest + "1", "POST 407"}},
-		{"tunnel, Basic", squidBasic, true, durward.PasswordConfig{Password: password}, 5, "200",
+		{"tunnel, Basic", squidBasic, true, durwardclient.PasswordConfig{Password: password}, 5, "200",
 			append([]string{"CONNECT 407"}, repeated(5, "CONNECT 200 Basic "+account)...)},
-		{"tunnel, Basic, wrong", squidBasic, true, durward.PasswordConfig{Password: "wrong"}, 3, "407",
+		{"tunnel, Basic, wrong", squidBasic, true, durwardclient.PasswordConfig{Password: "wrong"}, 3, "407",
 			[]string{"CONNECT 407", "CONNECT 407 Basic ada:wrong", "CONNECT 407", "CONNECT 407"}},
-		{"tunnel, Digest", squidDigest, true, durward.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"tunnel, Digest", squidDigest, true, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"CONNECT 407", "CONNECT 200" + digest + "1", "CONNECT 200" + digest + "2"}},
-		{"tunnel, Digest, wrong", squidDigest, true, durward.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
+		{"tunnel, Digest, wrong", squidDigest, true, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
 			[]string{"CONNECT 407", "CONNECT 407" + digest + "1", "CONNECT 407", "CONNECT 407"}},
-		{"tunnel, the stronger of two", squidBasic + squidDigest, true, durward.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"tunnel, the stronger of two", squidBasic + squidDigest, true, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"CONNECT 407", "CONNECT 200" + digest + "1", "CONNECT 200" + digest + "2"}},
-		{"tunnel, both, wrong", squidBasic + squidDigest, true, durward.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
+		{"tunnel, both, wrong", squidBasic + squidDigest, true, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
 			[]string{"CONNECT 407", "CONNECT 407" + digest + "1", "CONNECT 407"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -181,7 +182,7 @@ func TestTransportSquidStale(t *testing.T) {
 			if tunnel {
 				at, roots, behind = newSecureNotes(t)
 			}
-			c := p.through(roots, durward.PasswordConfig{Password: password, InsecureMD5: true})
+			c := p.through(roots, durwardclient.PasswordConfig{Password: password, InsecureMD5: true})
 			for range 12 {
 				gets(t, c, "POST", at+"/x", "a body", "200 notes: a body")
 				c.CloseIdleConnections()
@@ -215,7 +216,7 @@ func TestTransportSquidCrowd(t *testing.T) {
 			p, n := newSquid(t, strings.Replace(squidDigest, "nonce_max_count 3", count, 1)), newNotes(t)
 			p.last = n.url + "/last"
 			at, roots, behind := newSecureNotes(t)
-			c := p.through(roots, durward.PasswordConfig{Password: password, InsecureMD5: true})
+			c := p.through(roots, durwardclient.PasswordConfig{Password: password, InsecureMD5: true})
 			crowd(t, c, 8, 3, "POST", at+"/x")
 			c.CloseIdleConnections()
 			counted(t, p.seen(9))
@@ -241,7 +242,7 @@ func TestTransportSquidBoth(t *testing.T) {
 		guarded.ServeHTTP(w, r)
 	}))
 	p.last = d.url + "/last"
-	c := p.through(nil, durward.PasswordConfig{Password: password, InsecureMD5: true}, durward.Password(durward.PasswordConfig{Origin: d.url, User: user, Password: password}))
+	c := p.through(nil, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, durwardclient.Password(durwardclient.PasswordConfig{Origin: d.url, User: user, Password: password}))
 	for range 2 {
 		gets(t, c, "POST", d.url+"/x", "a body", "200 hello, ada; you sent \"a body\"\n")
 	}

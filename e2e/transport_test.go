@@ -23,9 +23,10 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	durwardclient "github.com/durward-auth/durward/client"
 )
 
-// In the tests of durward.Transport the other end is what other people wrote. What was
+// In the tests of durwardclient.Transport the other end is what other people wrote. What was
 // sent is read in the server's own log.
 
 // peer is such a server. Its log has a line for each request: method, target, version or
@@ -302,7 +303,7 @@ func (n *notes) saw(t *testing.T, want ...string) {
 }
 
 // clientOf is a client on connections of its own.
-func clientOf(t *testing.T, transport *durward.Transport) *http.Client {
+func clientOf(t *testing.T, transport *durwardclient.Transport) *http.Client {
 	t.Helper()
 	if transport.Base == nil {
 		transport.Base = new(http.Transport)
@@ -313,9 +314,9 @@ func clientOf(t *testing.T, transport *durward.Transport) *http.Client {
 }
 
 // byPassword is a client with one password.
-func byPassword(t *testing.T, c durward.PasswordConfig) *http.Client {
+func byPassword(t *testing.T, c durwardclient.PasswordConfig) *http.Client {
 	t.Helper()
-	return clientOf(t, &durward.Transport{Sources: []durward.Source{durward.Password(c)}})
+	return clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Password(c)}})
 }
 
 // send sends a request and returns status and body.

@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Prove makes a DPoP proof with k (RFC 9449 s4.2), for [durward.TokensConfig]. Each is
+// Prove makes a DPoP proof with k (RFC 9449 s4.2), for the Prove field of client.TokensConfig. Each is
 // for one request.
 func (k *PrivateKey) Prove(r durward.ProofRequest) (string, error) {
 	if k.signer == nil {

@@ -1,11 +1,11 @@
 // Package oauth2source lets configurations of golang.org/x/oauth2 get the tokens of a
-// [durward.Tokens] source, which then looks at each 401, refreshes once for all who
+// [client.Tokens] source, which then looks at each 401, refreshes once for all who
 // wait, and keeps the refresh token that rotates:
 //
-//	tokens := durward.Tokens(durward.TokensConfig{
+//	tokens := client.Tokens(client.TokensConfig{
 //		Origins: []string{"https://api.example.com"},
 //		Next:    oauth2source.Refresh(config),
-//		Store:   durward.FileStore{Path: path},
+//		Store:   client.FileStore{Path: path},
 //	})
 package oauth2source
 
@@ -19,20 +19,20 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 )
 
-// Refresh returns a [durward.TokensConfig.Next] that uses the refresh token of the token
+// Refresh returns a [client.TokensConfig.Next] that uses the refresh token of the token
 // before. The HTTP client is that of the context ([oauth2.HTTPClient]), as there.
-func Refresh(c *oauth2.Config) func(ctx context.Context, old durward.Token) (durward.Token, error) {
-	return func(ctx context.Context, old durward.Token) (durward.Token, error) {
+func Refresh(c *oauth2.Config) func(ctx context.Context, old client.Token) (client.Token, error) {
+	return func(ctx context.Context, old client.Token) (client.Token, error) {
 		if old.Refresh == "" {
-			return durward.Token{}, fmt.Errorf("oauth2source: there is no refresh token: %w", durward.ErrSignedOut)
+			return client.Token{}, fmt.Errorf("oauth2source: there is no refresh token: %w", client.ErrSignedOut)
 		}
 		asked := time.Now()
 		t, err := c.TokenSource(ctx, &oauth2.Token{RefreshToken: old.Refresh}).Token()
 		if err != nil {
-			return durward.Token{}, failed(err)
+			return client.Token{}, failed(err)
 		}
 		next := Token(t, asked)
 		if next.Scope == "" {
@@ -45,24 +45,24 @@ func Refresh(c *oauth2.Config) func(ctx context.Context, old durward.Token) (dur
 	}
 }
 
-// ClientCredentials returns a [durward.TokensConfig.Next] that gets tokens for the client
+// ClientCredentials returns a [client.TokensConfig.Next] that gets tokens for the client
 // itself.
-func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, old durward.Token) (durward.Token, error) {
-	return func(ctx context.Context, _ durward.Token) (durward.Token, error) {
+func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, old client.Token) (client.Token, error) {
+	return func(ctx context.Context, _ client.Token) (client.Token, error) {
 		asked := time.Now()
 		t, err := c.Token(ctx)
 		if err != nil {
-			return durward.Token{}, failed(err)
+			return client.Token{}, failed(err)
 		}
 		return Token(t, asked), nil
 	}
 }
 
-// Token returns what t is as a [durward.Token] that was asked for at a moment, such as
+// Token returns what t is as a [client.Token] that was asked for at a moment, such as
 // the first one of [oauth2.Config.Exchange]. Its end is counted by expires_in from then
 // on, where the server said it.
-func Token(t *oauth2.Token, asked time.Time) durward.Token {
-	next := durward.Token{Access: t.AccessToken, Type: t.Type(), Received: asked, Expires: t.Expiry, Refresh: t.RefreshToken}
+func Token(t *oauth2.Token, asked time.Time) client.Token {
+	next := client.Token{Access: t.AccessToken, Type: t.Type(), Received: asked, Expires: t.Expiry, Refresh: t.RefreshToken}
 	if t.ExpiresIn > 0 {
 		next.Expires = asked.Add(time.Duration(t.ExpiresIn) * time.Second)
 	}
@@ -80,10 +80,10 @@ func failed(err error) error {
 	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %.200q", said.Response.StatusCode, said.ErrorCode)
 	switch status := said.Response.StatusCode; {
 	case said.ErrorCode == "invalid_grant": // RFC 6749 s5.2
-		return fmt.Errorf("%w: %w", durward.ErrSignedOut, plain)
+		return fmt.Errorf("%w: %w", client.ErrSignedOut, plain)
 	case status == http.StatusTooManyRequests || status >= 500:
-		again, _ := errors.AsType[*durward.RetryError](durward.Refused(said.Response)) // there is one for these
-		return &durward.RetryError{After: again.After, Err: plain}
+		again, _ := errors.AsType[*client.RetryError](client.CheckResponse(said.Response)) // there is one for these
+		return &client.RetryError{After: again.After, Err: plain}
 	}
 	return plain
 }

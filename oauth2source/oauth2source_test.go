@@ -15,7 +15,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/oauth2source"
 )
 
@@ -34,7 +34,7 @@ func endpoint(t *testing.T, status int, retry, answer string) string {
 	return s.URL
 }
 
-func refresh(url string) func(context.Context, durward.Token) (durward.Token, error) {
+func refresh(url string) func(context.Context, client.Token) (client.Token, error) {
 	return oauth2source.Refresh(&oauth2.Config{ClientID: "c", ClientSecret: "marked", Endpoint: oauth2.Endpoint{TokenURL: url, AuthStyle: oauth2.AuthStyleInHeader}})
 }
 
@@ -57,20 +57,20 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := refresh(endpoint(t, test.status, test.retry, test.answer))(t.Context(), durward.Token{Refresh: "marked"})
-			if err == nil || got != (durward.Token{}) || errors.Is(err, durward.ErrSignedOut) != test.out || strings.Contains(err.Error(), "marked") || len(err.Error()) > 500 {
+			got, err := refresh(endpoint(t, test.status, test.retry, test.answer))(t.Context(), client.Token{Refresh: "marked"})
+			if err == nil || got != (client.Token{}) || errors.Is(err, client.ErrSignedOut) != test.out || strings.Contains(err.Error(), "marked") || len(err.Error()) > 500 {
 				t.Errorf("%v, %v", got, err)
 			}
-			again, ok := errors.AsType[*durward.RetryError](err)
+			again, ok := errors.AsType[*client.RetryError](err)
 			if ok != (test.after >= 0) || ok && again.After != test.after {
 				t.Errorf("to come back: %v", again)
 			}
 		})
 	}
-	if _, err := refresh("http://127.0.0.1:1")(t.Context(), durward.Token{}); !errors.Is(err, durward.ErrSignedOut) {
+	if _, err := refresh("http://127.0.0.1:1")(t.Context(), client.Token{}); !errors.Is(err, client.ErrSignedOut) {
 		t.Errorf("without a refresh token: %v", err)
 	}
-	if _, err := refresh("http://127.0.0.1:1")(t.Context(), durward.Token{Refresh: "r"}); err == nil || errors.Is(err, durward.ErrSignedOut) {
+	if _, err := refresh("http://127.0.0.1:1")(t.Context(), client.Token{Refresh: "r"}); err == nil || errors.Is(err, client.ErrSignedOut) {
 		t.Errorf("a server that is not there: %v", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 // A token keeps what the answer leaves out, and ends by expires_in.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
-	old := durward.Token{Refresh: "first", RefreshExpires: time.Now().Add(time.Hour), Scope: "read"}
+	old := client.Token{Refresh: "first", RefreshExpires: time.Now().Add(time.Hour), Scope: "read"}
 	got, err := refresh(endpoint(t, 200, "", `{"access_token":"a","token_type":"bearer","expires_in":60}`))(t.Context(), old)
 	if err != nil || got.Access != "a" || got.Type != "Bearer" || got.Refresh != "first" || got.RefreshExpires != old.RefreshExpires || got.Scope != "read" {
 		t.Errorf("%#v, %v", got, err)
@@ -112,10 +112,10 @@ func TestTransportOAuth2(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	client := durward.Client(durward.Tokens(durward.TokensConfig{Origins: []string{s.URL},
+	c := client.New(client.Tokens(client.TokensConfig{Origins: []string{s.URL},
 		Next: oauth2source.ClientCredentials(&clientcredentials.Config{ClientID: "c", ClientSecret: "s", TokenURL: s.URL + "/token", AuthStyle: oauth2.AuthStyleInHeader})}))
 	for range 3 {
-		resp, err := client.Get(s.URL + "/api")
+		resp, err := c.Get(s.URL + "/api")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,8 @@ import (
 	"testing"
 	"time"
 
-	client "github.com/durward-auth/durward"
+	library "github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/jwt"
@@ -154,7 +155,7 @@ func TestTransportServer(t *testing.T) {
 				}
 				config.Prove, scheme = key.Prove, "DPoP"
 			}
-			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err, client.InvalidCredentials) {
+			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err, library.InvalidCredentials) {
 				t.Errorf("a wrong password: %v", err)
 			}
 			token, err := client.SignIn(t.Context(), config, address, password)

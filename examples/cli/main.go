@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 )
 
 func main() {
@@ -27,27 +27,27 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	config := durward.TokensConfig{Server: *server, Store: durward.FileStore{Path: filepath.Join(dir, "notes", "token.json")}}
+	config := client.TokensConfig{Server: *server, Store: client.FileStore{Path: filepath.Join(dir, "notes", "token.json")}}
 
 	if *login != "" {
 		password, err := io.ReadAll(os.Stdin)
 		if err != nil {
 			log.Fatal(err)
 		}
-		if _, err := durward.SignIn(context.Background(), config, *login, strings.TrimRight(string(password), "\r\n")); err != nil {
+		if _, err := client.SignIn(context.Background(), config, *login, strings.TrimRight(string(password), "\r\n")); err != nil {
 			log.Fatal(err)
 		}
 		return
 	}
 
-	resp, err := durward.Client(durward.Tokens(config)).Get(*server + "/api/profile")
-	if errors.Is(err, durward.ErrSignedOut) {
+	resp, err := client.New(client.Tokens(config)).Get(*server + "/api/profile")
+	if errors.Is(err, client.ErrSignedOut) {
 		log.Fatal("nobody is signed in: use -login")
 	} else if err != nil {
 		log.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if err := durward.Refused(resp); err != nil {
+	if err := client.CheckResponse(resp); err != nil {
 		log.Fatal(err)
 	}
 	profile, err := io.ReadAll(resp.Body)

@@ -12,13 +12,13 @@ import (
 	"net/http"
 	"os"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/tokenstore/redis"
 )
 
 func main() {
 	token := flag.String("token", "", "token endpoint")
-	client := flag.String("client", "", "client id")
+	clientID := flag.String("client", "", "client id")
 	secretFile := flag.String("secret", "secret", "file with the client secret")
 	redisURL := flag.String("redis", "redis://127.0.0.1:6379", "Redis or Valkey that the instances share")
 	api := flag.String("api", "", "URL to call")
@@ -36,15 +36,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	oauth := durward.OAuth{TokenURL: *token, ClientID: *client, Secret: string(bytes.TrimSpace(secret))}
-	resp, err := durward.Client(durward.Tokens(durward.TokensConfig{
+	oauth := client.OAuth{TokenURL: *token, ClientID: *clientID, Secret: string(bytes.TrimSpace(secret))}
+	resp, err := client.New(client.Tokens(client.TokensConfig{
 		Origins: []string{r.URL.Scheme + "://" + r.URL.Host}, Next: oauth.ClientCredentials, Store: store,
 	})).Do(r)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if err := durward.Refused(resp); err != nil {
+	if err := client.CheckResponse(resp); err != nil {
 		log.Fatal(err)
 	}
 	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {

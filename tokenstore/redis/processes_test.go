@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/tokenstore/redis"
 )
@@ -77,9 +77,9 @@ func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // storeOf opens the store that a process is told of.
-func storeOf(t testing.TB, where string) durward.TokenStore {
+func storeOf(t testing.TB, where string) client.TokenStore {
 	if path, ok := strings.CutPrefix(where, "file:"); ok {
-		return durward.FileStore{Path: path}
+		return client.FileStore{Path: path}
 	}
 	s, err := redis.New(redis.Config{URL: where, Name: "processes", Lease: 3 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -88,9 +88,9 @@ func storeOf(t testing.TB, where string) durward.TokenStore {
 	return s
 }
 
-func sharedTokens(t testing.TB, server, where string) durward.Source {
-	return durward.Tokens(durward.TokensConfig{
-		Origins: []string{server}, Store: storeOf(t, where), Next: (&durward.OAuth{TokenURL: server + "/token", ClientID: "c"}).Refresh,
+func sharedTokens(t testing.TB, server, where string) client.Source {
+	return client.Tokens(client.TokensConfig{
+		Origins: []string{server}, Store: storeOf(t, where), Next: (&client.OAuth{TokenURL: server + "/token", ClientID: "c"}).Refresh,
 	})
 }
 
@@ -101,9 +101,9 @@ func TestTransportProcess(t *testing.T) {
 	if !ok {
 		t.Skip("a part of TestTransportProcesses")
 	}
-	client := durward.Client(sharedTokens(t, server, where))
+	c := client.New(sharedTokens(t, server, where))
 	for {
-		resp, err := client.Get(server + "/api")
+		resp, err := c.Get(server + "/api")
 		switch {
 		case err != nil:
 			fmt.Printf("said error %v\n", err)
@@ -178,8 +178,8 @@ func TestTransportProcesses(t *testing.T) {
 			server := &rotating{expires: time.Now().Add(shortLife)}
 			s := httptest.NewServer(server)
 			defer s.Close()
-			first := durward.Token{Access: "access-0", Type: "Bearer", Refresh: "refresh-0", Received: time.Now(), Expires: server.expires}
-			if err := storeOf(t, where).Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) { return first, nil }); err != nil {
+			first := client.Token{Access: "access-0", Type: "Bearer", Refresh: "refresh-0", Received: time.Now(), Expires: server.expires}
+			if err := storeOf(t, where).Update(t.Context(), func(context.Context, client.Token) (client.Token, error) { return first, nil }); err != nil {
 				t.Fatal(err)
 			}
 			pair := []*process{start(t, s.URL, where), start(t, s.URL, where)}
@@ -245,18 +245,18 @@ func TestTransportStoreWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token.json")
 	held, release := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = durward.FileStore{Path: path}.Update(context.Background(), func(context.Context, durward.Token) (durward.Token, error) {
+		_ = client.FileStore{Path: path}.Update(context.Background(), func(context.Context, client.Token) (client.Token, error) {
 			close(held)
 			<-release
-			return durward.Token{Access: "a", Type: "Bearer"}, nil
+			return client.Token{Access: "a", Type: "Bearer"}, nil
 		})
 	}()
 	<-held
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := durward.FileStore{Path: path}.Update(ctx, func(context.Context, durward.Token) (durward.Token, error) {
+	err := client.FileStore{Path: path}.Update(ctx, func(context.Context, client.Token) (client.Token, error) {
 		t.Error("two change at once")
-		return durward.Token{}, nil
+		return client.Token{}, nil
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want the end of the context", err)

@@ -1,4 +1,4 @@
-// Package redis keeps a token of [durward.Tokens] in Redis or Valkey, so that processes
+// Package redis keeps a token of [client.Tokens] in Redis or Valkey, so that processes
 // on several machines share one sign-in and one refresh.
 package redis
 
@@ -13,7 +13,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
@@ -38,7 +38,7 @@ type Config struct {
 	Log *slog.Logger // of the connection; nil is slog.Default
 }
 
-// Store is a [durward.TokenStore]. It is safe for concurrent use.
+// Store is a [client.TokenStore]. It is safe for concurrent use.
 type Store struct {
 	client      *valkey.Client
 	seal        cipher.AEAD // nil where the token is not sealed
@@ -98,25 +98,25 @@ if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1],
 )
 
 // Load returns the token; the zero Token where there is none.
-func (s *Store) Load(ctx context.Context) (durward.Token, error) {
+func (s *Store) Load(ctx context.Context) (client.Token, error) {
 	var answer []string
 	err := s.patiently(ctx, func() (err error) { answer, err = s.run(ctx, read, []string{s.token}); return err })
 	if err != nil || len(answer) == 0 {
-		return durward.Token{}, wrong(err)
+		return client.Token{}, wrong(err)
 	}
 	text := []byte(answer[0])
 	if s.seal != nil {
 		n := s.seal.NonceSize()
 		if len(text) < n {
-			return durward.Token{}, fmt.Errorf("redis: token store: %s is not sealed", s.token)
+			return client.Token{}, fmt.Errorf("redis: token store: %s is not sealed", s.token)
 		}
 		if text, err = s.seal.Open(nil, text[:n], text[n:], []byte(s.token)); err != nil {
-			return durward.Token{}, fmt.Errorf("redis: token store: %s was sealed with another Secret", s.token)
+			return client.Token{}, fmt.Errorf("redis: token store: %s was sealed with another Secret", s.token)
 		}
 	}
-	var t durward.Token
+	var t client.Token
 	if err := json.Unmarshal(text, &t); err != nil {
-		return durward.Token{}, fmt.Errorf("redis: token store: %s holds no token", s.token)
+		return client.Token{}, fmt.Errorf("redis: token store: %s holds no token", s.token)
 	}
 	return t, nil
 }
@@ -165,7 +165,7 @@ func (s *Store) patiently(ctx context.Context, ask func() error) error {
 // Update changes the token while no other process does. A process that is gone keeps
 // the others waiting for Config.Lease; one that lost its lease meanwhile changes
 // nothing.
-func (s *Store) Update(ctx context.Context, change func(context.Context, durward.Token) (durward.Token, error)) error {
+func (s *Store) Update(ctx context.Context, change func(context.Context, client.Token) (client.Token, error)) error {
 	id := rand.Text()
 	lease := fmt.Sprint(s.lease.Milliseconds())
 	for {
@@ -215,7 +215,7 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, durward
 		return err
 	}
 	text := []byte{}
-	if next != (durward.Token{}) {
+	if next != (client.Token{}) {
 		if text, err = json.Marshal(next); err != nil {
 			return wrong(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/services"
 )
 
@@ -27,9 +27,9 @@ func open(t testing.TB, c Config) *Store {
 	return s
 }
 
-func set(t testing.TB, s *Store, token durward.Token) {
+func set(t testing.TB, s *Store, token client.Token) {
 	t.Helper()
-	if err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) { return token, nil }); err != nil {
+	if err := s.Update(t.Context(), func(context.Context, client.Token) (client.Token, error) { return token, nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -43,10 +43,10 @@ func TestStore(t *testing.T) {
 	for name, secret := range map[string][]byte{"plain": nil, "sealed": secret} {
 		c := Config{URL: server.URL(), Name: name, Secret: secret}
 		a, b := open(t, c), open(t, c)
-		if got, err := a.Load(t.Context()); err != nil || got != (durward.Token{}) {
+		if got, err := a.Load(t.Context()); err != nil || got != (client.Token{}) {
 			t.Errorf("%s: an empty store holds %v, %v", name, got, err)
 		}
-		want := durward.Token{Access: "secret access", Refresh: "secret refresh", Type: "Bearer", Expires: time.Now().Add(time.Hour).Truncate(time.Second).UTC()}
+		want := client.Token{Access: "secret access", Refresh: "secret refresh", Type: "Bearer", Expires: time.Now().Add(time.Hour).Truncate(time.Second).UTC()}
 		set(t, a, want)
 		got, err := b.Load(t.Context())
 		if err != nil || got.Access != want.Access || got.Refresh != want.Refresh || !got.Expires.Equal(want.Expires) {
@@ -61,8 +61,8 @@ func TestStore(t *testing.T) {
 				t.Error("another secret opens the token")
 			}
 		}
-		set(t, b, durward.Token{})
-		if got, err := a.Load(t.Context()); err != nil || got != (durward.Token{}) {
+		set(t, b, client.Token{})
+		if got, err := a.Load(t.Context()); err != nil || got != (client.Token{}) {
 			t.Errorf("%s: an emptied store holds %v, %v", name, got, err)
 		}
 	}
@@ -78,8 +78,8 @@ func TestStoreTogether(t *testing.T) {
 		s := open(t, Config{URL: server.URL(), Name: "together"})
 		for range each {
 			all.Go(func() {
-				err := s.Update(context.Background(), func(_ context.Context, old durward.Token) (durward.Token, error) {
-					return durward.Token{Access: old.Access + "x"}, nil
+				err := s.Update(context.Background(), func(_ context.Context, old client.Token) (client.Token, error) {
+					return client.Token{Access: old.Access + "x"}, nil
 				})
 				if err != nil {
 					t.Error(err)
@@ -100,15 +100,15 @@ func TestStoreLeaseLost(t *testing.T) {
 	server := services.NewRedis(t)
 	c := Config{URL: server.URL(), Name: "lost", Lease: time.Second}
 	slow, fast := open(t, c), open(t, c)
-	set(t, fast, durward.Token{Access: "first"})
-	err := slow.Update(t.Context(), func(ctx context.Context, old durward.Token) (durward.Token, error) {
+	set(t, fast, client.Token{Access: "first"})
+	err := slow.Update(t.Context(), func(ctx context.Context, old client.Token) (client.Token, error) {
 		// As if the lease had ended while this process was stopped.
 		if _, err := fast.run(ctx, release, []string{slow.lock}, must(fast.run(ctx, read, []string{slow.lock}))[0]); err != nil {
 			t.Error(err)
 		}
-		set(t, fast, durward.Token{Access: "second"})
+		set(t, fast, client.Token{Access: "second"})
 		time.Sleep(600 * time.Millisecond) // the lease is kept each quarter of a second
-		return durward.Token{Access: "late"}, nil
+		return client.Token{Access: "late"}, nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "lease") {
 		t.Errorf("a late change: %v", err)
@@ -130,19 +130,19 @@ func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
 	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: 3 * time.Second})
-	set(t, s, durward.Token{Access: "kept"})
+	set(t, s, client.Token{Access: "kept"})
 	broken := errors.New("broken")
-	if err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
-		return durward.Token{Access: "lost"}, broken
+	if err := s.Update(t.Context(), func(context.Context, client.Token) (client.Token, error) {
+		return client.Token{Access: "lost"}, broken
 	}); !errors.Is(err, broken) {
 		t.Errorf("%v, want the change's own error", err)
 	}
 	if got, err := s.Load(t.Context()); err != nil || got.Access != "kept" {
 		t.Errorf("%q, %v", got.Access, err)
 	}
-	err := s.Update(t.Context(), func(context.Context, durward.Token) (durward.Token, error) {
+	err := s.Update(t.Context(), func(context.Context, client.Token) (client.Token, error) {
 		time.Sleep(3500 * time.Millisecond) // longer than the lease
-		return durward.Token{Access: "slow"}, nil
+		return client.Token{Access: "slow"}, nil
 	})
 	if err != nil {
 		t.Errorf("a change that takes longer than the lease: %v", err)
@@ -154,7 +154,7 @@ func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
 	s := open(t, Config{URL: server.URL(), Name: "away"})
-	set(t, s, durward.Token{Access: "kept"})
+	set(t, s, client.Token{Access: "kept"})
 	server.Pause(t)
 	began := time.Now()
 	if _, err := s.Load(t.Context()); err == nil {

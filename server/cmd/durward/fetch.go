@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/printable"
 )
 
@@ -45,18 +46,18 @@ func (v fetchVerb) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	transport := &durward.Transport{Base: http.DefaultTransport}
+	transport := &client.Transport{Base: http.DefaultTransport}
 	if source != nil {
-		transport.Sources = []durward.Source{source}
+		transport.Sources = []client.Source{source}
 	}
 	if v.Verbose {
 		transport.Base = watched{e, transport.Base}
 	}
-	client := &http.Client{Transport: transport, Timeout: v.MaxTime}
+	c := &http.Client{Transport: transport, Timeout: v.MaxTime}
 	if !v.Location {
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
-	resp, err := client.Do(r.WithContext(e))
+	resp, err := c.Do(r.WithContext(e))
 	if err != nil {
 		return clientError(err)
 	}
@@ -71,7 +72,7 @@ func (v fetchVerb) Run(e *environment) (err error) {
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), resp.Body))
 		said := *resp
 		said.Body = io.NopCloser(bytes.NewReader(body))
-		refusal = clientError(durward.Refused(&said))
+		refusal = clientError(client.CheckResponse(&said))
 	}
 	if err := v.print(e, resp); err != nil {
 		return err
@@ -80,14 +81,14 @@ func (v fetchVerb) Run(e *environment) (err error) {
 }
 
 // source is the credentials for an origin: a password, or the sign-in that is for it.
-func (v fetchVerb) source(e *environment, origin string) (durward.Source, error) {
+func (v fetchVerb) source(e *environment, origin string) (client.Source, error) {
 	if v.User != "" {
 		password, err := v.password(e)
 		if err != nil {
 			return nil, err
 		}
-		source := durward.Password(durward.PasswordConfig{Origin: origin, User: v.User, Password: password})
-		if err := durward.CheckSources(source); err != nil {
+		source := client.Password(client.PasswordConfig{Origin: origin, User: v.User, Password: password})
+		if err := client.CheckSources(source); err != nil {
 			return nil, &exitError{exitUsage, err, ""}
 		}
 		return source, nil
@@ -111,7 +112,7 @@ func (v fetchVerb) source(e *environment, origin string) (durward.Source, error)
 			if v.Verbose {
 				e.say("* the sign-in of %s at %s", s.Email, s.Server)
 			}
-			return durward.Tokens(s.config()), nil
+			return client.Tokens(s.config()), nil
 		}
 	}
 	if server != "" {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/printable"
 )
 
@@ -40,7 +41,7 @@ func (v loginVerb) Run(e *environment) error {
 			s.Origins = append(s.Origins, origin)
 		}
 	}
-	if err := durward.CheckSources(durward.Tokens(s.config())); err != nil {
+	if err := client.CheckSources(client.Tokens(s.config())); err != nil {
 		return &exitError{exitUsage, err, "Tokens and passwords go by https, or to this machine."}
 	}
 	email, password, err := v.ask(e, server)
@@ -48,8 +49,8 @@ func (v loginVerb) Run(e *environment) error {
 		return err
 	}
 	s.Email = email
-	if _, err := durward.SignIn(e, s.config(), email, password); err != nil {
-		if said, ok := errors.AsType[*durward.ResponseError](err); ok && said.Code == "" {
+	if _, err := client.SignIn(e, s.config(), email, password); err != nil {
+		if said, ok := errors.AsType[*client.ResponseError](err); ok && said.Code == "" {
 			return refused("Is that a Durward server?", "%v", err)
 		}
 		return clientError(err)
@@ -105,7 +106,7 @@ func (v logoutVerb) Run(e *environment) error {
 	} else if err != nil {
 		return &exitError{exitUnreachable, err, "Remove " + s.dir + "; the sign-in at the server ends by itself."}
 	}
-	if err := durward.SignOut(e, s.config()); err != nil {
+	if err := client.SignOut(e, s.config()); err != nil {
 		return clientError(err)
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
@@ -117,9 +118,9 @@ func (v logoutVerb) Run(e *environment) error {
 
 // clientError says what another server's refusal means for the one at the terminal.
 func clientError(err error) error {
-	said, ok := errors.AsType[*durward.ResponseError](err)
+	said, ok := errors.AsType[*client.ResponseError](err)
 	switch {
-	case errors.Is(err, durward.ErrSignedOut):
+	case errors.Is(err, client.ErrSignedOut):
 		return &exitError{exitRefused, err, "durward login signs in again."}
 	case !ok:
 		return &exitError{exitUnreachable, err, "Does the server run, and is the URL right?"}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 )
 
 // kept says where the sign-ins of this user of the machine are.
@@ -29,8 +29,8 @@ type signIn struct {
 }
 
 // config is what the client makes of a sign-in.
-func (s *signIn) config() durward.TokensConfig {
-	return durward.TokensConfig{Server: s.Server, Origins: s.Origins, Store: durward.FileStore{Path: filepath.Join(s.dir, "token.json")}}
+func (s *signIn) config() client.TokensConfig {
+	return client.TokensConfig{Server: s.Server, Origins: s.Origins, Store: client.FileStore{Path: filepath.Join(s.dir, "token.json")}}
 }
 
 func (s *signIn) file() string { return filepath.Join(s.dir, "session.json") }

@@ -38,6 +38,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/htpasswd"
 	"github.com/durward-auth/durward/jwt"
@@ -56,9 +57,9 @@ var (
 	ctx          context.Context
 	response     *http.Response
 	resp         *http.Response
-	client       *http.Client
-	store        durward.TokenStore
-	config       durward.TokensConfig
+	c            *http.Client
+	store        client.TokenStore
+	config       client.TokensConfig
 	password     string
 	path, token  string
 	refresh      func(token string) (string, error)
@@ -88,7 +89,7 @@ func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
 	packages := []string{
-		".", "./jwt", "./htpasswd", "./api", "./durwardtest", "./server/servertest",
+		".", "./client", "./jwt", "./htpasswd", "./api", "./durwardtest", "./server/servertest",
 		"database/sql", "log", "log/slog", "testing",
 	}
 	for _, p := range list(t, append([]string{"-export", "-deps"}, packages...)...) {

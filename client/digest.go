@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"crypto/rand"
@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/digest"
 )
 
 // digestClient answers challenges with one nonce after another. It is safe for
@@ -23,7 +25,7 @@ type digestClient struct {
 	realm     string
 	opaque    string
 	hasOpaque bool
-	algorithm digestAlgorithm
+	algorithm digest.Algorithm
 	named     string // algorithm as the server spells it; empty where it names none
 	qop       string
 	ha1       []byte
@@ -35,22 +37,12 @@ type digestClient struct {
 	count  uint32
 }
 
-// clientAlgorithm is the algorithm that a challenge names; MD5 where it names none
-// (RFC 7616 s3.3).
-func clientAlgorithm(name string) (a digestAlgorithm, sess bool) {
-	if name == "" {
-		name = "MD5"
-	}
-	plain, sess := strings.CutSuffix(strings.ToUpper(name), "-SESS")
-	return digestAlgorithms[plain], sess
-}
-
 // newDigestClient reads a challenge. It returns nil where it cannot be answered or may
 // not: an unknown algorithm, MD5, no quality of protection.
-func newDigestClient(c Challenge, p PasswordConfig) (*digestClient, error) {
+func newDigestClient(c durward.Challenge, p PasswordConfig) (*digestClient, error) {
 	d := &digestClient{user: p.User}
 	d.named, _ = c.Param("algorithm")
-	a, sess := clientAlgorithm(d.named)
+	a, sess := digest.Parse(d.named)
 	d.algorithm = a
 	d.realm, _ = c.Param("realm")
 	d.opaque, d.hasOpaque = c.Param("opaque")
@@ -65,19 +57,19 @@ func newDigestClient(c Challenge, p PasswordConfig) (*digestClient, error) {
 	}
 	// Without qop an answer can be replayed and a password guessed by whoever chose the
 	// nonce (RFC 2069).
-	if a.name == "" || a.name == "MD5" && !p.InsecureMD5 || d.qop == "" || d.nonce == "" {
+	if a.Name == "" || a.Name == "MD5" && !p.InsecureMD5 || d.qop == "" || d.nonce == "" {
 		return nil, nil
 	}
 	if len(d.nonce)+len(d.realm)+len(d.opaque) > maxToken {
 		return nil, nil
 	}
 	var err error
-	if d.ha1, err = HA1(a.name, p.User, d.realm, p.Password); err != nil {
+	if d.ha1, err = digest.HA1(a.Name, p.User, d.realm, p.Password); err != nil {
 		return nil, err
 	}
 	if hidden, _ := c.Param("userhash"); strings.EqualFold(hidden, "true") { // RFC 7616 s3.4.4
 		d.userhash = true
-		if d.user, err = UserHash(a.name, p.User, d.realm); err != nil {
+		if d.user, err = digest.UserHash(a.Name, p.User, d.realm); err != nil {
 			return nil, err
 		}
 	}
@@ -88,12 +80,10 @@ func newDigestClient(c Challenge, p PasswordConfig) (*digestClient, error) {
 // begin makes what belongs to one nonce.
 func (d *digestClient) begin(nonce string, sess bool) {
 	d.nonce, d.count, d.cnonce = nonce, 0, ""
-	d.secret = hex.AppendEncode(nil, d.ha1)
 	if sess {
 		d.cnonce = newCnonce()
-		text := append(append(append(append(slices.Clone(d.secret), ':'), nonce...), ':'), d.cnonce...)
-		d.secret = d.algorithm.appendHex(nil, text) // RFC 7616 s3.4.2
 	}
+	d.secret = digest.AppendSecret(nil, d.algorithm, sess, d.ha1, nonce, d.cnonce)
 }
 
 func newCnonce() string {
@@ -118,7 +108,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	if cnonce == "" {
 		cnonce = newCnonce()
 	}
-	answer := digestAnswer{uri: a.target(), nonce: nonce, nc: fmt.Sprintf("%08x", count), cnonce: cnonce, qop: d.qop}
+	parts := digest.Parts{URI: a.target(), Nonce: nonce, NC: fmt.Sprintf("%08x", count), CNonce: cnonce, QOP: d.qop}
 	var body []byte
 	if d.qop == "auth-int" {
 		var err error
@@ -126,26 +116,33 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 			return "", err
 		}
 	}
-	response := string(answer.answer(nil, d.algorithm, secret, a.r.Method, body))
+	response := string(parts.AppendResponse(nil, d.algorithm, secret, a.r.Method, body))
 	done.count, done.nonce = count, nonce
-	params := make([]Param, 0, 12)
+	params := make([]durward.Param, 0, 12)
+	add := func(name, value string) { params = append(params, durward.Param{Name: name, Value: value}) }
 	switch {
 	case d.userhash:
-		params = append(params, Param{"username", d.user}, Param{"userhash", "true"})
+		add("username", d.user)
+		add("userhash", "true")
 	case isASCII(d.user) || !d.extended: // servers of before RFC 7616 know username alone
-		params = append(params, Param{"username", d.user})
+		add("username", d.user)
 	default:
-		params = append(params, Param{"username*", "UTF-8''" + extendedOctets(d.user)}) // RFC 8187 s3.2
+		add("username*", digest.EncodeName(d.user)) // RFC 8187 s3.2
 	}
-	params = append(params, Param{"realm", d.realm}, Param{"nonce", nonce}, Param{"uri", answer.uri}, Param{"response", response})
+	add("realm", d.realm)
+	add("nonce", nonce)
+	add("uri", parts.URI)
+	add("response", response)
 	if d.named != "" {
-		params = append(params, Param{"algorithm", d.named})
+		add("algorithm", d.named)
 	}
 	if d.hasOpaque {
-		params = append(params, Param{"opaque", d.opaque})
+		add("opaque", d.opaque)
 	}
-	params = append(params, Param{"qop", d.qop}, Param{"nc", answer.nc}, Param{"cnonce", cnonce})
-	c := Credentials{Scheme: "Digest", Params: params}
+	add("qop", d.qop)
+	add("nc", parts.NC)
+	add("cnonce", cnonce)
+	c := durward.Credentials{Scheme: "Digest", Params: params}
 	if err := c.Valid(); err != nil {
 		return "", err
 	}
@@ -154,7 +151,7 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 
 // bodyHash is the hash of the body that will be sent (RFC 7616 s3.4.3), in hex.
 func (d *digestClient) bodyHash(a *attempt) ([]byte, error) {
-	h := d.algorithm.new()
+	h := d.algorithm.New()
 	if a.r.Body != nil && a.r.Body != http.NoBody {
 		if a.r.GetBody == nil {
 			return nil, fmt.Errorf("durward: Digest auth-int wants a body that can be read twice: %w", ErrNoAnswer)
@@ -180,39 +177,25 @@ func isASCII(s string) bool {
 	return true
 }
 
-// extendedOctets encodes the value of an ext-value (RFC 8187 s3.2.1).
-func extendedOctets(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', strings.IndexByte("!#$&+-.^_`|~", c) >= 0:
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}
-
 // errForged says that whoever answered does not know the password.
 var errForged = errors.New("durward: the server shows by rspauth that it does not know the password (RFC 7616 s3.5): what it answers is not to be trusted")
 
 // learn takes what a server says of itself and of its next nonce (RFC 7616 s3.5).
 func (d *digestClient) learn(a *attempt, done *answered, lines []string) error {
-	params, err := ParseAuthInfo(lines)
+	params, err := durward.ParseAuthInfo(lines)
 	if err != nil {
 		return nil // no part of what was asked for
 	}
-	sent, _ := ParseCredentials(a.r.Header.Get(a.field))
+	sent, _ := durward.ParseCredentials(a.r.Header.Get(a.field))
 	cnonce, _ := sent.Param("cnonce")
 	nc, _ := sent.Param("nc")
-	said := func(name string) string { v, _ := param(params, name); return v }
+	said := func(name string) string { v, _ := durward.Challenge{Params: params}.Param(name); return v }
 	if proof := said("rspauth"); proof != "" && said("qop") == "auth" && said("cnonce") == cnonce && said("nc") == nc {
 		d.mu.Lock()
 		secret, current := d.secret, d.nonce == done.nonce
 		d.mu.Unlock()
-		answer := digestAnswer{uri: a.target(), nonce: done.nonce, nc: nc, cnonce: cnonce, qop: "auth"}
-		if current && subtle.ConstantTimeCompare(answer.answer(nil, d.algorithm, secret, "", nil), []byte(strings.ToLower(proof))) == 0 {
+		parts := digest.Parts{URI: a.target(), Nonce: done.nonce, NC: nc, CNonce: cnonce, QOP: "auth"}
+		if current && subtle.ConstantTimeCompare(parts.AppendResponse(nil, d.algorithm, secret, "", nil), []byte(strings.ToLower(proof))) == 0 {
 			return errForged
 		}
 	}

@@ -1,20 +1,17 @@
-package durward
+package client
 
 import (
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
-// ProofRequest is what a DPoP proof is for (RFC 9449 s4.2).
-type ProofRequest struct {
-	Method string
-	URL    string    // without query and fragment
-	Token  string    // access token that it goes with; empty for none
-	Nonce  string    // that the server asked for; empty for none
-	Issued time.Time // when, by the clock of a server that took ours for wrong; else zero, which is now
-}
+// maxToken is the longest token, nonce or group of Digest parameters that the client accepts from a
+// server, in bytes.
+const maxToken = 8 << 10
 
 // proofs is what one server wants of DPoP proofs.
 type proofs struct {
@@ -25,12 +22,12 @@ type proofs struct {
 }
 
 // request is what a proof for the server is to be made of.
-func (p *proofs) request(method string, u *url.URL, token string) ProofRequest {
+func (p *proofs) request(method string, u *url.URL, token string) durward.ProofRequest {
 	plain := *u // RFC 9449 s4.2: htu
 	plain.RawQuery, plain.ForceQuery, plain.Fragment, plain.RawFragment, plain.User = "", false, "", "", nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := ProofRequest{Method: method, URL: plain.String(), Token: token, Nonce: p.nonce}
+	r := durward.ProofRequest{Method: method, URL: plain.String(), Token: token, Nonce: p.nonce}
 	if p.ahead != 0 {
 		r.Issued = time.Now().Add(p.ahead)
 	}

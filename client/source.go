@@ -1,8 +1,10 @@
-package durward
+package client
 
 import (
 	"crypto/tls"
 	"net/http"
+
+	"github.com/durward-auth/durward"
 )
 
 // CertificateConfig is what [Certificate] is made of.
@@ -40,9 +42,9 @@ func (c *certificate) mistakes() (all []string) {
 	return all
 }
 
-func (c *certificate) Authorize(*http.Request, []Challenge) error { return ErrNoAnswer }
-func (c *certificate) answer(*attempt, []Challenge) error         { return ErrNoAnswer }
-func (c *certificate) observe(*attempt, *http.Response) error     { return nil }
+func (c *certificate) Authorize(*http.Request, []durward.Challenge) error { return ErrNoAnswer }
+func (c *certificate) answer(*attempt, []durward.Challenge) error         { return ErrNoAnswer }
+func (c *certificate) observe(*attempt, *http.Response) error             { return nil }
 
 // KeyConfig is what [Key] is made of. Origin and Key are required.
 type KeyConfig struct {
@@ -77,17 +79,17 @@ func (k *apiKeySource) mistakes() (all []string) {
 	case !k.c.InsecureHTTP && !k.origin.confidential():
 		all = append(all, "Origin: over plain http everybody on the way can read the key: use https, or say InsecureHTTP")
 	}
-	if (Credentials{Scheme: "Bearer", Token68: k.c.Key}).Valid() != nil || k.c.Key == "" {
+	if (durward.Credentials{Scheme: "Bearer", Token68: k.c.Key}).Valid() != nil || k.c.Key == "" {
 		all = append(all, "Key is empty or holds what no key holds")
 	}
 	return all
 }
 
-func (k *apiKeySource) Authorize(r *http.Request, offered []Challenge) error {
+func (k *apiKeySource) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return authorize(k, r, offered)
 }
 
-func (k *apiKeySource) answer(a *attempt, offered []Challenge) error {
+func (k *apiKeySource) answer(a *attempt, offered []durward.Challenge) error {
 	switch {
 	case a.origin != k.origin || k.origin == (origin{}) || offered != nil:
 		return ErrNoAnswer // what was refused has nothing to follow it

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // Token is what a client holds of an authorization server: an access token and what it
@@ -90,7 +92,7 @@ type TokensConfig struct {
 
 	// Prove makes DPoP proofs (RFC 9449 s4); package jwt has one. Nil takes Bearer tokens
 	// alone.
-	Prove func(ProofRequest) (string, error)
+	Prove func(durward.ProofRequest) (string, error)
 
 	// Client sends the requests of Server; nil is one with a time-out of 30 s. It is not
 	// to have this source.
@@ -222,7 +224,7 @@ func (t *tokens) mistakes() (all []string) {
 	return all
 }
 
-func (t *tokens) Authorize(r *http.Request, offered []Challenge) error {
+func (t *tokens) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return authorize(t, r, offered)
 }
 
@@ -231,7 +233,7 @@ func (t *tokens) own(u *url.URL) bool {
 	return t.server != nil && originOf(u) == originOf(t.server.base) && strings.HasPrefix(u.Path, t.server.base.Path+"/api/auth/")
 }
 
-func (t *tokens) answer(a *attempt, offered []Challenge) error {
+func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 	if !slices.Contains(t.origins, a.origin) || a.field != "Authorization" {
 		return ErrNoAnswer
 	}

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"bufio"
@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // seen is a server that notes the fields of each request in which credentials go.
@@ -53,7 +55,7 @@ func refuse(challenges ...string) func(int, http.ResponseWriter, *http.Request) 
 // byCookie is a source of an application, by value and of a type that cannot be compared.
 type byCookie struct{ next func() string }
 
-func (b byCookie) Authorize(r *http.Request, offered []Challenge) error {
+func (b byCookie) Authorize(r *http.Request, offered []durward.Challenge) error {
 	if offered != nil && offered[0].Scheme != "Session" {
 		return ErrNoAnswer
 	}
@@ -77,7 +79,7 @@ func TestTransportOneAnswerAtATime(t *testing.T) {
 		}, []string{"X-API-Key: dk_a", ada}},
 		"a bound token, then a password": {[]string{`DPoP realm="r", error="invalid_request"`, `Basic realm="r"`}, func(o string) []Source {
 			return []Source{Tokens(TokensConfig{Origins: []string{o}, Store: &MemoryStore{token: Token{Access: "a", Type: "DPoP"}},
-				Prove: func(ProofRequest) (string, error) { return "p", nil },
+				Prove: func(durward.ProofRequest) (string, error) { return "p", nil },
 				Next:  func(context.Context, Token) (Token, error) { return Token{}, errors.New("asked") }}),
 				Password(PasswordConfig{Origin: o, User: "ada", Password: "secret"})}
 		}, []string{"Authorization: DPoP a, DPoP: p", ada}},
@@ -91,7 +93,7 @@ func TestTransportOneAnswerAtATime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, sent := seen(t, refuse(test.challenges...))
-			resp, err := Client(test.sources(url)...).Get(url)
+			resp, err := New(test.sources(url)...).Get(url)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +115,7 @@ func TestTransportReasonTwice(t *testing.T) {
 	})
 	var renewals atomic.Int64
 	source, _ := counting(t, url, &renewals)
-	resp, err := Client(source).Get(url)
+	resp, err := New(source).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +366,7 @@ func (c *closes) Close() error { c.closed.Store(true); return nil }
 func TestTransportRequestOfResponse(t *testing.T) {
 	t.Parallel()
 	url, sent := seen(t, func(int, http.ResponseWriter, *http.Request) {})
-	resp, err := Client(Key(KeyConfig{Origin: url, Key: "dk_a", AsBearer: true})).Get(url)
+	resp, err := New(Key(KeyConfig{Origin: url, Key: "dk_a", AsBearer: true})).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,11 +410,11 @@ func (d digested) attempt(path string) *attempt {
 }
 
 // step answers, and observes the response.
-func (d digested) step(a *attempt, offered *Challenge, status int, fields ...string) {
+func (d digested) step(a *attempt, offered *durward.Challenge, status int, fields ...string) {
 	d.Helper()
-	var challenges []Challenge
+	var challenges []durward.Challenge
 	if offered != nil {
-		challenges = []Challenge{*offered}
+		challenges = []durward.Challenge{*offered}
 	}
 	err := d.answer(a, challenges)
 	if err == nil && status > 0 {
@@ -423,18 +425,18 @@ func (d digested) step(a *attempt, offered *Challenge, status int, fields ...str
 	}
 }
 
-func asksDigest(params ...Param) *Challenge {
-	return &Challenge{Scheme: "Digest", Params: append(params, Param{"qop", "auth"}, Param{"algorithm", "SHA-256"})}
+func asksDigest(params ...durward.Param) *durward.Challenge {
+	return &durward.Challenge{Scheme: "Digest", Params: append(params, durward.Param{Name: "qop", Value: "auth"}, durward.Param{Name: "algorithm", Value: "SHA-256"})}
 }
 
 // An answer that comes late brings no nonce back that was given up meanwhile.
 func TestTransportLateAnswer(t *testing.T) {
 	t.Parallel()
 	d := digested{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
-	d.step(d.attempt("/1"), asksDigest(Param{"realm", "r"}, Param{"nonce", "old"}), 200)
+	d.step(d.attempt("/1"), asksDigest(durward.Param{Name: "realm", Value: "r"}, durward.Param{Name: "nonce", Value: "old"}), 200)
 	slow, second := d.attempt("/slow"), d.attempt("/2")
 	d.step(slow, nil, 0)
-	stale := asksDigest(Param{"realm", "r"}, Param{"nonce", "new"}, Param{"stale", "true"})
+	stale := asksDigest(durward.Param{Name: "realm", Value: "r"}, durward.Param{Name: "nonce", Value: "new"}, durward.Param{Name: "stale", Value: "true"})
 	d.step(second, nil, 401, stale.String())
 	d.step(second, stale, 200)
 	if err := d.observe(slow, &http.Response{StatusCode: 200}); err != nil {
@@ -450,8 +452,8 @@ func TestTransportLateAnswer(t *testing.T) {
 func TestTransportNearestSpace(t *testing.T) {
 	t.Parallel()
 	d := digested{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
-	d.step(d.attempt("/inner/a"), asksDigest(Param{"realm", "inner"}, Param{"nonce", "i"}, Param{"domain", "/inner/"}), 200)
-	d.step(d.attempt("/a"), asksDigest(Param{"realm", "all"}, Param{"nonce", "a"}), 200)
+	d.step(d.attempt("/inner/a"), asksDigest(durward.Param{Name: "realm", Value: "inner"}, durward.Param{Name: "nonce", Value: "i"}, durward.Param{Name: "domain", Value: "/inner/"}), 200)
+	d.step(d.attempt("/a"), asksDigest(durward.Param{Name: "realm", Value: "all"}, durward.Param{Name: "nonce", Value: "a"}), 200)
 	for path, realm := range map[string]string{"/inner/b": "inner", "/b": "all", "/inner": "all"} {
 		a := d.attempt(path)
 		if d.step(a, nil, 0); !strings.Contains(a.r.Header.Get("Authorization"), `realm="`+realm+`"`) {
@@ -465,7 +467,7 @@ func TestTransportNearestSpace(t *testing.T) {
 func TestTransportRoughServer(t *testing.T) {
 	t.Parallel()
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10) // 1 MiB
-	g, err := New(Config{Realm: "r", Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}})
+	g, err := durward.New(durward.Config{Realm: "r", Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: adaHA1})}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -562,7 +564,7 @@ func TestTransportRefusalCut(t *testing.T) {
 		}
 	}()
 	url := "http://" + l.Addr().String()
-	resp, err := Client(Password(PasswordConfig{Origin: url, User: "ada", Password: "secret"})).Post(url, "text/plain", strings.NewReader("x"))
+	resp, err := New(Password(PasswordConfig{Origin: url, User: "ada", Password: "secret"})).Post(url, "text/plain", strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"context"

@@ -1,10 +1,12 @@
-package durward
+package client
 
 import (
 	"context"
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // nothing is a server that answers at once.
@@ -20,7 +22,7 @@ func BenchmarkTransport(b *testing.B) {
 	const origin = "https://api.example.com"
 	store := &MemoryStore{token: Token{Access: "token", Type: "Bearer", Received: time.Now(), Expires: time.Now().Add(time.Hour)}}
 	digest := Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"}).(*password)
-	d, err := newDigestClient(Challenge{Scheme: "Digest", Params: []Param{{"realm", "r"}, {"nonce", "n"}, {"qop", "auth"}, {"algorithm", "SHA-256"}}}, digest.c)
+	d, err := newDigestClient(durward.Challenge{Scheme: "Digest", Params: []durward.Param{{Name: "realm", Value: "r"}, {Name: "nonce", Value: "n"}, {Name: "qop", Value: "auth"}, {Name: "algorithm", Value: "SHA-256"}}}, digest.c)
 	if err != nil {
 		b.Fatal(err)
 	}

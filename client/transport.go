@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/digest"
 	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/internal/printable"
 )
@@ -80,7 +82,7 @@ type Source interface {
 	// in is still there to be seen, and nothing of another's. An error that wraps
 	// [ErrNoAnswer] says that there are no credentials here for it; any other ends the
 	// request.
-	Authorize(r *http.Request, offered []Challenge) error
+	Authorize(r *http.Request, offered []durward.Challenge) error
 }
 
 // ErrNoAnswer says that a [Source] has no credentials for a request.
@@ -88,16 +90,16 @@ var ErrNoAnswer = errors.New("durward: no credentials for this request")
 
 // StepUp is what a server wants beyond the credentials that it was shown.
 type StepUp struct {
-	Request   *http.Request // that was refused; not to be changed
-	Challenge Challenge     // as sent
-	ACRValues []string      // acr_values, the most wanted first (RFC 9470 s3)
-	MaxAge    string        // max_age in seconds; empty where any age will do
-	Scopes    []string      // scope: all that is needed; empty where scopes are enough
+	Request   *http.Request     // that was refused; not to be changed
+	Challenge durward.Challenge // as sent
+	ACRValues []string          // acr_values, the most wanted first (RFC 9470 s3)
+	MaxAge    string            // max_age in seconds; empty where any age will do
+	Scopes    []string          // scope: all that is needed; empty where scopes are enough
 }
 
-// Client returns a client whose requests get the credentials of sources. It panics on
+// New returns a client whose requests get the credentials of sources. It panics on
 // a mistake in them, as [Protect] does.
-func Client(sources ...Source) *http.Client {
+func New(sources ...Source) *http.Client {
 	t := &Transport{Sources: sources}
 	if err := t.prepare(); err != nil {
 		panic(err)
@@ -114,7 +116,7 @@ type source interface {
 	mistakes() []string
 
 	// answer puts credentials into the field a.field of a.r.
-	answer(a *attempt, offered []Challenge) error
+	answer(a *attempt, offered []durward.Challenge) error
 
 	// observe sees the response to what the source has answered with.
 	observe(a *attempt, resp *http.Response) error
@@ -123,9 +125,9 @@ type source interface {
 // foreign is a source of the application.
 type foreign struct{ Source }
 
-func (*foreign) mistakes() []string                       { return nil }
-func (f *foreign) answer(a *attempt, c []Challenge) error { return f.Authorize(a.r, c) }
-func (*foreign) observe(*attempt, *http.Response) error   { return nil }
+func (*foreign) mistakes() []string                               { return nil }
+func (f *foreign) answer(a *attempt, c []durward.Challenge) error { return f.Authorize(a.r, c) }
+func (*foreign) observe(*attempt, *http.Response) error           { return nil }
 
 func asSource(s Source) source {
 	if own, ok := s.(source); ok {
@@ -135,7 +137,7 @@ func asSource(s Source) source {
 }
 
 // authorize is Authorize of the sources of this package.
-func authorize(s source, r *http.Request, offered []Challenge) error {
+func authorize(s source, r *http.Request, offered []durward.Challenge) error {
 	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
 }
 
@@ -445,7 +447,7 @@ func (x *exchange) answer(r *http.Request, resp *http.Response) (next *http.Requ
 		return nil, nil
 	}
 	// What stands before a mistake is as good as without it.
-	challenges, _ := ParseChallenges(lines)
+	challenges, _ := durward.ParseChallenges(lines)
 	more := moreWanted(challenges)
 	if more == nil && resp.StatusCode == http.StatusForbidden {
 		return nil, nil
@@ -504,9 +506,9 @@ func (a *aside) Read(p []byte) (int, error) {
 
 // another returns the request with an answer to the strongest of the challenges that a
 // source can answer, or nil.
-func (x *exchange) another(s *side, last *http.Request, challenges []Challenge) (*http.Request, error) {
+func (x *exchange) another(s *side, last *http.Request, challenges []durward.Challenge) (*http.Request, error) {
 	s.refused = append(s.refused, last.Header)
-	slices.SortStableFunc(challenges, func(a, b Challenge) int { return challengeStrength(b) - challengeStrength(a) })
+	slices.SortStableFunc(challenges, func(a, b durward.Challenge) int { return challengeStrength(b) - challengeStrength(a) })
 	for _, c := range challenges {
 		what, may := s.mayAnswer(c)
 		if !may {
@@ -518,7 +520,7 @@ func (x *exchange) another(s *side, last *http.Request, challenges []Challenge) 
 				a.state = nil
 			}
 			a.r = x.without(last, s, one)
-			err := one.answer(&a, []Challenge{c})
+			err := one.answer(&a, []durward.Challenge{c})
 			if err == nil && slices.ContainsFunc(s.refused, func(h http.Header) bool { return s.same(h, a.r.Header) }) {
 				err = ErrNoAnswer // RFC 9110 s15.5.2: what was refused is not sent again
 			}
@@ -582,7 +584,7 @@ func (s *side) same(a, b http.Header) bool {
 // mayAnswer reports whether a challenge is to be answered, and what is done by it that is
 // done once; -1 for nothing. One without a reason is answered where it is new or the
 // credentials are.
-func (s *side) mayAnswer(c Challenge) (what int, may bool) {
+func (s *side) mayAnswer(c durward.Challenge) (what int, may bool) {
 	reason, _ := c.Param("error")
 	stale, _ := c.Param("stale")
 	switch {
@@ -609,7 +611,7 @@ func (s *side) mayAnswer(c Challenge) (what int, may bool) {
 
 // moreWanted is the challenge that says that the credentials are good and not enough
 // (RFC 9470 s3, RFC 6750 s3.1).
-func moreWanted(challenges []Challenge) *Challenge {
+func moreWanted(challenges []durward.Challenge) *durward.Challenge {
 	for i, c := range challenges {
 		if reason, _ := c.Param("error"); reason == "insufficient_user_authentication" || lacksScope(c) {
 			return &challenges[i]
@@ -618,13 +620,13 @@ func moreWanted(challenges []Challenge) *Challenge {
 	return nil
 }
 
-func lacksScope(c Challenge) bool {
+func lacksScope(c durward.Challenge) bool {
 	reason, _ := c.Param("error")
 	return reason == "insufficient_scope"
 }
 
 // schemesOf names the schemes of challenges for people.
-func schemesOf(challenges []Challenge) string {
+func schemesOf(challenges []durward.Challenge) string {
 	const most = 8
 	var all []string
 	for i, c := range challenges {
@@ -651,7 +653,7 @@ func schemesOf(challenges []Challenge) string {
 }
 
 // stepUp asks for more, and then sends what is there now.
-func (x *exchange) stepUp(r *http.Request, c Challenge) (*http.Request, error) {
+func (x *exchange) stepUp(r *http.Request, c durward.Challenge) (*http.Request, error) {
 	s := &x.origin
 	if x.t.OnStepUp == nil || s.once[steppedUp] {
 		return nil, nil
@@ -699,7 +701,7 @@ func own(s *side, u *url.URL) bool {
 
 // challengeStrength orders challenges. A scheme that only an application knows stands
 // between those that send a password and those that send a token.
-func challengeStrength(c Challenge) int {
+func challengeStrength(c durward.Challenge) int {
 	for i, scheme := range weakestFirst {
 		if !strings.EqualFold(scheme, c.Scheme) {
 			continue
@@ -707,13 +709,15 @@ func challengeStrength(c Challenge) int {
 		level := 10 * i
 		if scheme == "Digest" {
 			name, _ := c.Param("algorithm")
-			a, _ := clientAlgorithm(name)
-			level += slices.Index(weakestHash, a.name)
+			a, _ := digest.Parse(name)
+			level += slices.Index(weakestHash, a.Name)
 		}
 		return level
 	}
 	return 10 * slices.Index(weakestFirst, "Session")
 }
+
+var weakestFirst = []string{"Basic", "Digest", "Session", "ApiKey", "Bearer", "DPoP"}
 
 var weakestHash = []string{"MD5", "SHA-256", "SHA-512-256"}
 

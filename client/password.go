@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"encoding/base64"
@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/durward-auth/durward"
 )
 
 // PasswordConfig is what [Password] is made of. Origin, User and Password are required.
@@ -82,18 +85,18 @@ func (p *password) mistakes() (all []string) {
 		all = append(all, "neither User nor Password")
 	}
 	for _, s := range []struct{ name, value string }{{"User", p.c.User}, {"Password", p.c.Password}} {
-		if !utf8.ValidString(s.value) || strings.ContainsFunc(s.value, isControl) { // RFC 7617 s2
+		if !utf8.ValidString(s.value) || strings.ContainsFunc(s.value, unicode.IsControl) { // RFC 7617 s2
 			all = append(all, s.name+" holds control characters or is not UTF-8")
 		}
 	}
 	return all
 }
 
-func (p *password) Authorize(r *http.Request, offered []Challenge) error {
+func (p *password) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return authorize(p, r, offered)
 }
 
-func (p *password) answer(a *attempt, offered []Challenge) error {
+func (p *password) answer(a *attempt, offered []durward.Challenge) error {
 	if a.origin != p.origin || p.origin == (origin{}) {
 		return ErrNoAnswer
 	}
@@ -149,7 +152,7 @@ func (s *space) reach(path string) int {
 }
 
 // spaceOf is the space of a challenge that can be answered here, or nil.
-func (p *password) spaceOf(a *attempt, c Challenge) (*space, error) {
+func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 	realm, _ := c.Param("realm")
 	p.mu.Lock()
 	refused, floor := slices.Contains(p.refused, realm), p.floor
@@ -183,7 +186,7 @@ func folderOf(path string) string { return path[:strings.LastIndexByte(path, '/'
 
 // domainOf is the paths of this origin that a Digest challenge says that it is for; all
 // where it says none (RFC 7616 s3.3).
-func domainOf(c Challenge, of origin) (under []string) {
+func domainOf(c durward.Challenge, of origin) (under []string) {
 	domain, _ := c.Param("domain")
 	for _, text := range strings.Fields(domain) {
 		u, err := url.Parse(text)
@@ -278,7 +281,7 @@ func (p *password) keep(done *answered) {
 // judge forgets a space whose answer was refused, and never tries the realm again where
 // it was the password that was.
 func (p *password) judge(done *answered, lines []string) {
-	challenges, _ := ParseChallenges(lines)
+	challenges, _ := durward.ParseChallenges(lines)
 	same, stale := false, false
 	for _, c := range challenges {
 		realm, _ := c.Param("realm")
@@ -306,8 +309,8 @@ func (d *answered) scheme() string {
 
 // learn takes a proxy's refusal of CONNECT, which was sent with the credentials given,
 // so that the next one has an answer.
-func (p *password) learn(a *attempt, sent string, challenges []Challenge) error {
-	slices.SortStableFunc(challenges, func(x, y Challenge) int { return challengeStrength(y) - challengeStrength(x) })
+func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge) error {
+	slices.SortStableFunc(challenges, func(x, y durward.Challenge) int { return challengeStrength(y) - challengeStrength(x) })
 	for _, c := range challenges {
 		s, err := p.spaceOf(a, c)
 		if err != nil {

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // askedOver is a base that asks for credentials and notes what it was sent.
@@ -88,7 +90,7 @@ func TestTransportMistakes(t *testing.T) {
 			t.Error("Client does not panic")
 		}
 	}()
-	Client(nil)
+	New(nil)
 }
 
 // A server that does not know the password cannot pass for one that does.
@@ -102,7 +104,7 @@ func TestTransportForgedServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, err := New(Config{Realm: "r", Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}})
+			g, err := durward.New(durward.Config{Realm: "r", Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: adaHA1})}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +120,7 @@ func TestTransportForgedServer(t *testing.T) {
 				w.WriteHeader(rec.Code)
 			}))
 			defer s.Close()
-			resp, err := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Get(s.URL)
+			resp, err := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Get(s.URL)
 			if forged := errors.Is(err, errForged); forged != (name == "another's") {
 				t.Errorf("%v %v", resp, err)
 			}
@@ -167,7 +169,7 @@ func TestTransportSignedOut(t *testing.T) {
 			defer s.Close()
 			store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "dr_secret", Received: time.Now().Add(-time.Hour), Expires: time.Now().Add(-time.Minute)}}
 			var told atomic.Int64
-			c := Client(Tokens(TokensConfig{Server: s.URL, Store: store, OnSignedOut: func(error) { told.Add(1) }}))
+			c := New(Tokens(TokensConfig{Server: s.URL, Store: store, OnSignedOut: func(error) { told.Add(1) }}))
 			for range 3 {
 				if _, err := c.Get(s.URL + "/api/profile"); err == nil || errors.Is(err, ErrSignedOut) != test.out {
 					t.Errorf("error %v", err)
@@ -198,7 +200,7 @@ func TestTransportServersOwnEndpoints(t *testing.T) {
 	}))
 	defer s.Close()
 	store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "r"}}
-	resp, err := Client(Tokens(TokensConfig{Server: s.URL, Store: store})).Post(s.URL+"/api/auth/password/change", "application/json", strings.NewReader("{}"))
+	resp, err := New(Tokens(TokensConfig{Server: s.URL, Store: store})).Post(s.URL+"/api/auth/password/change", "application/json", strings.NewReader("{}"))
 	if err != nil || resp.StatusCode != 401 || calls.Load() != 1 {
 		t.Errorf("%v %v after %d requests", resp, err, calls.Load())
 	}
@@ -217,7 +219,7 @@ func TestTransportStepUpScheme(t *testing.T) {
 		}))
 		defer s.Close()
 		store := &MemoryStore{token: Token{Access: "first", Type: scheme}}
-		c := TokensConfig{Server: s.URL, Store: store, Prove: func(ProofRequest) (string, error) { return "proof", nil }}
+		c := TokensConfig{Server: s.URL, Store: store, Prove: func(durward.ProofRequest) (string, error) { return "proof", nil }}
 		if got, err := StepUpWithPassword(t.Context(), c, "secret"); err != nil || got.Access != "second" || store.token.Access != "second" {
 			t.Errorf("%s: %v, %v", scheme, got, err)
 		}
@@ -378,7 +380,7 @@ func TestOAuthKeepsNonce(t *testing.T) {
 			w.WriteHeader(401)
 		},
 	} {
-		var proofs []ProofRequest
+		var proofs []durward.ProofRequest
 		granted := 0
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			nonce := func() string { return fmt.Sprint("nonce-", granted/2) } // another one every two tokens
@@ -392,7 +394,7 @@ func TestOAuthKeepsNonce(t *testing.T) {
 			fmt.Fprint(w, `{"access_token":"a","token_type":"DPoP","refresh_token":"r"}`)
 		}))
 		defer s.Close()
-		o := &OAuth{TokenURL: s.URL + "/token?tenant=a", ClientID: "c", Prove: func(p ProofRequest) (string, error) {
+		o := &OAuth{TokenURL: s.URL + "/token?tenant=a", ClientID: "c", Prove: func(p durward.ProofRequest) (string, error) {
 			proofs = append(proofs, p)
 			return p.Nonce, nil
 		}}
@@ -527,9 +529,12 @@ func TestTransportRefusedProof(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}))
 		t.Cleanup(s.Close)
-		var last ProofRequest
-		prove := func(p ProofRequest) (string, error) { last = p; return fmt.Sprint("proof of ", p.Issued.Unix()), nil }
-		resp, err := Client(Tokens(TokensConfig{
+		var last durward.ProofRequest
+		prove := func(p durward.ProofRequest) (string, error) {
+			last = p
+			return fmt.Sprint("proof of ", p.Issued.Unix()), nil
+		}
+		resp, err := New(Tokens(TokensConfig{
 			Origins: []string{s.URL}, Prove: prove,
 			Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "DPoP"}, nil },
 		})).Get(s.URL)

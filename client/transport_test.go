@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"context"
@@ -10,54 +10,56 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // guarded is a server behind a guard of schemes, on loopback.
-func guarded(t testing.TB, c Config, p Policy) *httptest.Server {
+func guarded(t testing.TB, c durward.Config, p durward.Policy) *httptest.Server {
 	t.Helper()
 	if c.Realm == "" {
 		c.Realm = "test"
 	}
-	g, err := New(c)
+	g, err := durward.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := httptest.NewServer(g.Require(p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%s %s %s", From(r.Context()).Scheme, From(r.Context()).Subject, body)
+		fmt.Fprintf(w, "%s %s %s", durward.From(r.Context()).Scheme, durward.From(r.Context()).Subject, body)
 	})))
 	t.Cleanup(s.Close)
 	return s
 }
 
-func adaOnly(_ context.Context, user, password string) (*Principal, error) {
+func adaOnly(_ context.Context, user, password string) (*durward.Principal, error) {
 	if user != "ada" || password != "secret" {
-		return nil, fmt.Errorf("test: %w", InvalidCredentials)
+		return nil, fmt.Errorf("test: %w", durward.InvalidCredentials)
 	}
-	return &Principal{Subject: "ada"}, nil
+	return &durward.Principal{Subject: "ada"}, nil
 }
 
-func adaHA1(_ context.Context, c DigestClaim) ([]byte, *Principal, error) {
+func adaHA1(_ context.Context, c durward.DigestClaim) ([]byte, *durward.Principal, error) {
 	if c.User != "ada" {
-		return nil, nil, InvalidCredentials
+		return nil, nil, durward.InvalidCredentials
 	}
-	ha1, err := HA1(c.Algorithm, "ada", c.Realm, "secret")
-	return ha1, &Principal{Subject: "ada"}, err
+	ha1, err := durward.HA1(c.Algorithm, "ada", c.Realm, "secret")
+	return ha1, &durward.Principal{Subject: "ada"}, err
 }
 
 func TestTransportPasswords(t *testing.T) {
 	t.Parallel()
-	for name, scheme := range map[string]Scheme{
-		"basic":       Basic(adaOnly),
-		"digest":      Digest(DigestConfig{HA1: adaHA1}),
-		"digest sess": Digest(DigestConfig{HA1: adaHA1, Sess: true}),
-		"digest 512":  Digest(DigestConfig{HA1: adaHA1, SHA512256: true}),
-		"digest int":  Digest(DigestConfig{HA1: adaHA1, QOP: []string{"auth-int"}}),
+	for name, scheme := range map[string]durward.Scheme{
+		"basic":       durward.Basic(adaOnly),
+		"digest":      durward.Digest(durward.DigestConfig{HA1: adaHA1}),
+		"digest sess": durward.Digest(durward.DigestConfig{HA1: adaHA1, Sess: true}),
+		"digest 512":  durward.Digest(durward.DigestConfig{HA1: adaHA1, SHA512256: true}),
+		"digest int":  durward.Digest(durward.DigestConfig{HA1: adaHA1, QOP: []string{"auth-int"}}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := guarded(t, Config{Schemes: []Scheme{scheme}}, Policy{})
-			c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+			s := guarded(t, durward.Config{Schemes: []durward.Scheme{scheme}}, durward.Policy{})
+			c := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
 			for range 3 {
 				resp, err := c.Post(s.URL+"/a/b", "text/plain", strings.NewReader("hello"))
 				if err != nil {
@@ -69,7 +71,7 @@ func TestTransportPasswords(t *testing.T) {
 					t.Errorf("%d %s %v", resp.StatusCode, body, resp.Header)
 				}
 			}
-			c = Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
+			c = New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
 			resp, err := c.Get(s.URL)
 			if err != nil || resp.StatusCode != 401 {
 				t.Errorf("wrong password: %v %v", resp, err)
@@ -82,12 +84,12 @@ func TestTransportPasswords(t *testing.T) {
 // as it is where it says nothing: servers of before RFC 7616 know no username*.
 func TestTransportUserBeyondASCII(t *testing.T) {
 	t.Parallel()
-	for charset, want := range map[string]Param{
-		`, charset="UTF-8"`: {"username*", "UTF-8''J%C3%BCrgen"},
-		`, charset=utf-8`:   {"username*", "UTF-8''J%C3%BCrgen"},
-		``:                  {"username", "Jürgen"},
+	for charset, want := range map[string]durward.Param{
+		`, charset="UTF-8"`: {Name: "username*", Value: "UTF-8''J%C3%BCrgen"},
+		`, charset=utf-8`:   {Name: "username*", Value: "UTF-8''J%C3%BCrgen"},
+		``:                  {Name: "username", Value: "Jürgen"},
 	} {
-		offered, err := ParseChallenges([]string{`Digest realm="notes", nonce="n", qop="auth", algorithm=SHA-256` + charset})
+		offered, err := durward.ParseChallenges([]string{`Digest realm="notes", nonce="n", qop="auth", algorithm=SHA-256` + charset})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +98,7 @@ func TestTransportUserBeyondASCII(t *testing.T) {
 		if err := p.Authorize(r, offered); err != nil {
 			t.Fatal(err)
 		}
-		c, err := ParseCredentials(r.Header.Get("Authorization"))
+		c, err := durward.ParseCredentials(r.Header.Get("Authorization"))
 		if err != nil || c.Params[0] != want {
 			t.Errorf("charset %q: %v %v, want %v", charset, c, err, want)
 		}
@@ -109,7 +111,7 @@ type scoped struct {
 	asked  []string
 }
 
-func (s *scoped) Authorize(r *http.Request, offered []Challenge) error {
+func (s *scoped) Authorize(r *http.Request, offered []durward.Challenge) error {
 	if originOf(r.URL) != s.origin {
 		return ErrNoAnswer
 	}
@@ -149,7 +151,7 @@ func TestTransportScopeBy401(t *testing.T) {
 			t.Fatal(err)
 		}
 		source := &scoped{origin: originOf(u)}
-		resp, err := Client(source).Get(s.URL)
+		resp, err := New(source).Get(s.URL)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"bufio"
@@ -16,29 +16,31 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
 )
 
 // answers are what a client is to do with each code of the contract, where the first
 // credentials meet it and the next ones are good: how often it sends, and whether it
 // asks for another token or for more of the person.
-var answers = map[Code]struct {
+var answers = map[durward.Code]struct {
 	sends, renewals, stepUps int
 }{
-	InvalidToken: {2, 1, 0}, TokenExpired: {2, 1, 0}, TokenRevoked: {2, 1, 0},
-	InvalidAPIKey:  {2, 1, 0}, // as Bearer it is invalid_token
-	StepUpRequired: {2, 0, 1}, InsufficientScope: {2, 0, 1},
+	durward.InvalidToken: {2, 1, 0}, durward.TokenExpired: {2, 1, 0}, durward.TokenRevoked: {2, 1, 0},
+	durward.InvalidAPIKey:  {2, 1, 0}, // as Bearer it is invalid_token
+	durward.StepUpRequired: {2, 0, 1}, durward.InsufficientScope: {2, 0, 1},
 
 	// Refused for good, or not for what the credentials are: the caller gets it.
-	AuthenticationRequired: {1, 0, 0}, UnsupportedScheme: {1, 0, 0}, MalformedCredentials: {1, 0, 0}, InvalidCredentials: {1, 0, 0},
-	SessionExpired: {1, 0, 0}, RefreshInvalid: {1, 0, 0}, RefreshExpired: {1, 0, 0}, SessionRevoked: {1, 0, 0}, MFARequired: {1, 0, 0},
-	StaleNonce: {1, 0, 0}, InvalidProof: {1, 0, 0}, NonceRequired: {1, 0, 0}, // of other schemes
-	AmbiguousCredentials: {1, 0, 0}, InvalidRequest: {1, 0, 0}, MisdirectedRequest: {1, 0, 0},
-	Forbidden: {1, 0, 0}, CrossSite: {1, 0, 0}, EnrolmentRequired: {1, 0, 0}, AccountDisabled: {1, 0, 0}, EmailUnverified: {1, 0, 0},
-	PasswordChangeRequired: {1, 0, 0}, ClientCertificateRequired: {1, 0, 0}, InsecureTransport: {1, 0, 0},
-	NotFound: {1, 0, 0}, MethodNotAllowed: {1, 0, 0}, EmailTaken: {1, 0, 0}, BodyTooLarge: {1, 0, 0}, UnsupportedMediaType: {1, 0, 0}, Internal: {1, 0, 0},
+	durward.AuthenticationRequired: {1, 0, 0}, durward.UnsupportedScheme: {1, 0, 0}, durward.MalformedCredentials: {1, 0, 0}, durward.InvalidCredentials: {1, 0, 0},
+	durward.SessionExpired: {1, 0, 0}, durward.RefreshInvalid: {1, 0, 0}, durward.RefreshExpired: {1, 0, 0}, durward.SessionRevoked: {1, 0, 0}, durward.MFARequired: {1, 0, 0},
+	durward.StaleNonce: {1, 0, 0}, durward.InvalidProof: {1, 0, 0}, durward.NonceRequired: {1, 0, 0}, // of other schemes
+	durward.AmbiguousCredentials: {1, 0, 0}, durward.InvalidRequest: {1, 0, 0}, durward.MisdirectedRequest: {1, 0, 0},
+	durward.Forbidden: {1, 0, 0}, durward.CrossSite: {1, 0, 0}, durward.EnrolmentRequired: {1, 0, 0}, durward.AccountDisabled: {1, 0, 0}, durward.EmailUnverified: {1, 0, 0},
+	durward.PasswordChangeRequired: {1, 0, 0}, durward.ClientCertificateRequired: {1, 0, 0}, durward.InsecureTransport: {1, 0, 0},
+	durward.NotFound: {1, 0, 0}, durward.MethodNotAllowed: {1, 0, 0}, durward.EmailTaken: {1, 0, 0}, durward.BodyTooLarge: {1, 0, 0}, durward.UnsupportedMediaType: {1, 0, 0}, durward.Internal: {1, 0, 0},
 
 	// An outage, a limit: the credentials are kept.
-	TooManyAttempts: {1, 0, 0}, AuthUnavailable: {1, 0, 0},
+	durward.TooManyAttempts: {1, 0, 0}, durward.AuthUnavailable: {1, 0, 0},
 }
 
 // counting is a source of tokens "token-0", "token-1" and so on.
@@ -53,8 +55,8 @@ func counting(t *testing.T, origin string, renewals *atomic.Int64) (Source, *Mem
 // Guard and Transport against each other, over every code there is.
 func TestTransportContract(t *testing.T) {
 	t.Parallel()
-	for code := range table {
-		if code == ProxyAuthenticationRequired {
+	for _, code := range durward.Codes() {
+		if code == durward.ProxyAuthenticationRequired {
 			continue // by TestTransportProxy
 		}
 		want, ok := answers[code]
@@ -66,30 +68,30 @@ func TestTransportContract(t *testing.T) {
 			t.Run(fmt.Sprintf("%s always %t", code, always), func(t *testing.T) {
 				t.Parallel()
 				var seen atomic.Int64
-				var p Policy
+				var p durward.Policy
 				more := false // is what is wanted, beyond good credentials
 				switch code {
-				case InsufficientScope:
+				case durward.InsufficientScope:
 					p.Scopes, more = []string{"write"}, true
-				case StepUpRequired:
+				case durward.StepUpRequired:
 					p.ACR, more = []string{"aal2"}, true
 				}
-				verify := func(_ context.Context, token string) (*Principal, error) {
+				verify := func(_ context.Context, token string) (*durward.Principal, error) {
 					n := seen.Add(1)
 					switch {
 					case more && token == "stronger" && !always:
-						return &Principal{Subject: "ada", Scopes: []string{"write"}, ACR: "aal2"}, nil
+						return &durward.Principal{Subject: "ada", Scopes: []string{"write"}, ACR: "aal2"}, nil
 					case !more && (always || n == 1):
 						return nil, fmt.Errorf("test: %w", code)
 					}
-					return &Principal{Subject: "ada", ACR: "aal1"}, nil
+					return &durward.Principal{Subject: "ada", ACR: "aal1"}, nil
 				}
-				s := guarded(t, Config{Schemes: []Scheme{Bearer(verify)}}, p)
+				s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Bearer(verify)}}, p)
 				var renewals, stepUps atomic.Int64
 				source, store := counting(t, s.URL, &renewals)
 				tr := &Transport{Sources: []Source{source}, OnStepUp: func(ctx context.Context, u StepUp) error {
 					stepUps.Add(1)
-					if code == InsufficientScope && !slices.Equal(u.Scopes, []string{"write"}) || code == StepUpRequired && !slices.Equal(u.ACRValues, []string{"aal2"}) {
+					if code == durward.InsufficientScope && !slices.Equal(u.Scopes, []string{"write"}) || code == durward.StepUpRequired && !slices.Equal(u.ACRValues, []string{"aal2"}) {
 						t.Errorf("asked for %+v", u)
 					}
 					return store.Update(ctx, func(context.Context, Token) (Token, error) { return Token{Access: "stronger", Type: "Bearer"}, nil })
@@ -120,7 +122,7 @@ func TestTransportContract(t *testing.T) {
 				}
 				if status != 200 && resp.Header.Get("Durward-Denial") != "" {
 					resp.Body = io.NopCloser(strings.NewReader(string(body)))
-					if err := Refused(resp); !errors.Is(err, code) {
+					if err := CheckResponse(resp); !errors.Is(err, code) {
 						t.Errorf("Refused says %v, want %s", err, code)
 					}
 				}
@@ -133,21 +135,21 @@ func TestTransportContract(t *testing.T) {
 func TestTransportContractOfSchemes(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]struct {
-		scheme func(judge func() (*Principal, error)) Scheme
+		scheme func(judge func() (*durward.Principal, error)) durward.Scheme
 		source func(t *testing.T, origin string, renewals *atomic.Int64) Source
-		again  map[Code]int // renewals of what is sent once more; other codes end it
+		again  map[durward.Code]int // renewals of what is sent once more; other codes end it
 	}{
 		"Basic": {
-			func(judge func() (*Principal, error)) Scheme {
-				return Basic(func(context.Context, string, string) (*Principal, error) { return judge() })
+			func(judge func() (*durward.Principal, error)) durward.Scheme {
+				return durward.Basic(func(context.Context, string, string) (*durward.Principal, error) { return judge() })
 			},
 			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
 				return Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
 			}, nil,
 		},
 		"Digest": {
-			func(judge func() (*Principal, error)) Scheme {
-				return Digest(DigestConfig{HA1: func(ctx context.Context, c DigestClaim) ([]byte, *Principal, error) {
+			func(judge func() (*durward.Principal, error)) durward.Scheme {
+				return durward.Digest(durward.DigestConfig{HA1: func(ctx context.Context, c durward.DigestClaim) ([]byte, *durward.Principal, error) {
 					if _, err := judge(); err != nil {
 						return nil, nil, err
 					}
@@ -156,24 +158,24 @@ func TestTransportContractOfSchemes(t *testing.T) {
 			},
 			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
 				return Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"})
-			}, map[Code]int{StaleNonce: 0},
+			}, map[durward.Code]int{durward.StaleNonce: 0},
 		},
 		"APIKey": {
-			func(judge func() (*Principal, error)) Scheme {
-				return APIKey("dk_", func(context.Context, string) (*Principal, error) { return judge() })
+			func(judge func() (*durward.Principal, error)) durward.Scheme {
+				return durward.APIKey("dk_", func(context.Context, string) (*durward.Principal, error) { return judge() })
 			},
 			func(_ *testing.T, origin string, _ *atomic.Int64) Source {
 				return Key(KeyConfig{Origin: origin, Key: "dk_key"})
 			}, nil,
 		},
 		"DPoP": {
-			func(judge func() (*Principal, error)) Scheme {
-				return DPoP(DPoPConfig{Nonces: true, Check: func(context.Context, DPoPProof) (*Principal, error) { return judge() }})
+			func(judge func() (*durward.Principal, error)) durward.Scheme {
+				return durward.DPoP(durward.DPoPConfig{Nonces: true, Check: func(context.Context, durward.DPoPProof) (*durward.Principal, error) { return judge() }})
 			},
 			func(t *testing.T, origin string, renewals *atomic.Int64) Source {
 				proofs := 0
 				return Tokens(TokensConfig{Origins: []string{origin}, Store: &MemoryStore{token: Token{Access: "token-0", Type: "DPoP", Refresh: "r"}},
-					Prove: func(r ProofRequest) (string, error) {
+					Prove: func(r durward.ProofRequest) (string, error) {
 						if proofs++; proofs > 1 && r.Nonce == "" {
 							t.Error("the nonce that was given is not in the next proof")
 						}
@@ -182,7 +184,7 @@ func TestTransportContractOfSchemes(t *testing.T) {
 					Next: func(context.Context, Token) (Token, error) {
 						return Token{Access: fmt.Sprintf("token-%d", renewals.Add(1)), Type: "DPoP", Refresh: "r"}, nil
 					}})
-			}, map[Code]int{InvalidToken: 1, TokenExpired: 1, TokenRevoked: 1, InvalidAPIKey: 1, NonceRequired: 0},
+			}, map[durward.Code]int{durward.InvalidToken: 1, durward.TokenExpired: 1, durward.TokenRevoked: 1, durward.InvalidAPIKey: 1, durward.NonceRequired: 0},
 		},
 	} {
 		for code := range answers {
@@ -190,13 +192,13 @@ func TestTransportContractOfSchemes(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s always %t", name, code, always), func(t *testing.T) {
 					t.Parallel()
 					var judged, renewals atomic.Int64
-					s := guarded(t, Config{Schemes: []Scheme{kind.scheme(func() (*Principal, error) {
+					s := guarded(t, durward.Config{Schemes: []durward.Scheme{kind.scheme(func() (*durward.Principal, error) {
 						if n := judged.Add(1); always || n == 1 {
 							return nil, fmt.Errorf("test: %w", code)
 						}
-						return &Principal{Subject: "ada"}, nil
-					})}}, Policy{})
-					resp, err := Client(kind.source(t, s.URL, &renewals)).Post(s.URL+"/x", "text/plain", strings.NewReader("body"))
+						return &durward.Principal{Subject: "ada"}, nil
+					})}}, durward.Policy{})
+					resp, err := New(kind.source(t, s.URL, &renewals)).Post(s.URL+"/x", "text/plain", strings.NewReader("body"))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -221,22 +223,22 @@ func TestTransportContractOfSchemes(t *testing.T) {
 // What was refused is not sent again, in this request or in those after it.
 func TestTransportRefusedPassword(t *testing.T) {
 	t.Parallel()
-	for name, scheme := range map[string]func(*atomic.Int64) Scheme{
-		"Basic": func(tries *atomic.Int64) Scheme {
-			return Basic(func(ctx context.Context, user, password string) (*Principal, error) {
+	for name, scheme := range map[string]func(*atomic.Int64) durward.Scheme{
+		"Basic": func(tries *atomic.Int64) durward.Scheme {
+			return durward.Basic(func(ctx context.Context, user, password string) (*durward.Principal, error) {
 				tries.Add(1)
 				return adaOnly(ctx, user, password)
 			})
 		},
-		"Digest": func(tries *atomic.Int64) Scheme {
-			return Digest(DigestConfig{HA1: adaHA1, Judged: func(context.Context, DigestClaim, bool) { tries.Add(1) }})
+		"Digest": func(tries *atomic.Int64) durward.Scheme {
+			return durward.Digest(durward.DigestConfig{HA1: adaHA1, Judged: func(context.Context, durward.DigestClaim, bool) { tries.Add(1) }})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var tries atomic.Int64
-			s := guarded(t, Config{Schemes: []Scheme{scheme(&tries)}}, Policy{})
-			c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
+			s := guarded(t, durward.Config{Schemes: []durward.Scheme{scheme(&tries)}}, durward.Policy{})
+			c := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "wrong"}))
 			for range 3 {
 				resp, err := c.Get(s.URL + "/a")
 				if err != nil {
@@ -259,8 +261,8 @@ func TestTransportStale(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	s := guarded(t, Config{Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}, Now: now}, Policy{})
-	c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+	s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: adaHA1})}, Now: now}, durward.Policy{})
+	c := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
 	for range 3 {
 		resp, err := c.Get(s.URL)
 		if err != nil {
@@ -323,7 +325,7 @@ func TestTransportStrength(t *testing.T) {
 			if test.change != nil {
 				test.change(&c)
 			}
-			resp, err := Client(Password(c)).Get(s.URL)
+			resp, err := New(Password(c)).Get(s.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,9 +341,9 @@ func TestTransportStrength(t *testing.T) {
 	}
 	t.Run("weaker than last time", func(t *testing.T) {
 		t.Parallel()
-		var guards []*Guard
-		for _, scheme := range []Scheme{Digest(DigestConfig{HA1: adaHA1}), Basic(adaOnly)} {
-			g, err := New(Config{Realm: "r", Schemes: []Scheme{scheme}})
+		var guards []*durward.Guard
+		for _, scheme := range []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: adaHA1}), durward.Basic(adaOnly)} {
+			g, err := durward.New(durward.Config{Realm: "r", Schemes: []durward.Scheme{scheme}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,7 +356,7 @@ func TestTransportStrength(t *testing.T) {
 			guards[asks.Load()].Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
 		}))
 		defer s.Close()
-		c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+		c := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
 		for i, want := range []int{200, 401} {
 			resp, err := c.Get(s.URL)
 			if err != nil {
@@ -394,7 +396,7 @@ func TestTransportOrigins(t *testing.T) {
 		"key": Key(KeyConfig{Origin: home.URL, Key: "dk_secret"}), "bearer key": Key(KeyConfig{Origin: home.URL, Key: "dk_secret", AsBearer: true}),
 		"tokens": tokens, "password": Password(PasswordConfig{Origin: home.URL, User: "ada", Password: "secret"}),
 	} {
-		c := Client(source)
+		c := New(source)
 		for _, u := range []string{home.URL + "/away", elsewhere.URL, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)} {
 			resp, err := c.Get(u)
 			if err != nil {
@@ -428,7 +430,7 @@ func TestTransportOwnCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer mine")
-	resp, err := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Do(r)
+	resp, err := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"})).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -451,8 +453,8 @@ func (f *failingBody) Read(p []byte) (int, error) {
 // A body that fails, or cannot be had again, is not replayed.
 func TestTransportBodies(t *testing.T) {
 	t.Parallel()
-	s := guarded(t, Config{Schemes: []Scheme{Basic(adaOnly)}}, Policy{})
-	c := Client(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
+	s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Basic(adaOnly)}}, durward.Policy{})
+	c := New(Password(PasswordConfig{Origin: s.URL, User: "ada", Password: "secret"}))
 	resp, err := c.Post(s.URL, "text/plain", io.LimitReader(strings.NewReader("once"), 10))
 	if err != nil || resp.StatusCode != 401 {
 		t.Errorf("a body without GetBody: %v %v, want the 401", resp, err)
@@ -507,15 +509,15 @@ func TestTransportHostileChallenges(t *testing.T) {
 }
 
 // forwardProxy is a proxy behind the guard, for plain requests and tunnels.
-func forwardProxy(t *testing.T, scheme Scheme) (address string, sent func() []string) {
+func forwardProxy(t *testing.T, scheme durward.Scheme) (address string, sent func() []string) {
 	t.Helper()
 	var mu sync.Mutex
 	var fields []string
-	g, err := New(Config{Realm: "proxy", Schemes: []Scheme{scheme}})
+	g, err := durward.New(durward.Config{Realm: "proxy", Schemes: []durward.Scheme{scheme}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	guarded := g.Proxy(Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	guarded := g.Proxy(durward.Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
 			r.RequestURI = ""
 			resp, err := new(http.Transport).RoundTrip(r)
@@ -567,7 +569,7 @@ func forwardProxy(t *testing.T, scheme Scheme) (address string, sent func() []st
 // A proxy asks for itself, the origin behind it too, by plain requests and by tunnels.
 func TestTransportProxy(t *testing.T) {
 	t.Parallel()
-	for name, scheme := range map[string]Scheme{"Basic": Basic(adaOnly), "Digest": Digest(DigestConfig{HA1: adaHA1})} {
+	for name, scheme := range map[string]durward.Scheme{"Basic": durward.Basic(adaOnly), "Digest": durward.Digest(durward.DigestConfig{HA1: adaHA1})} {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s tls %t", name, secure), func(t *testing.T) {
 				t.Parallel()
@@ -577,7 +579,7 @@ func TestTransportProxy(t *testing.T) {
 					t.Fatal(err)
 				}
 				var leaked atomic.Bool
-				g, err := New(Config{Realm: "origin", Schemes: []Scheme{Digest(DigestConfig{HA1: adaHA1})}, InsecureAllowHTTP: true})
+				g, err := durward.New(durward.Config{Realm: "origin", Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: adaHA1})}, InsecureAllowHTTP: true})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -677,10 +679,12 @@ func TestTransportProxyWeaker(t *testing.T) {
 // A hundred who wait on an endpoint that fails cause one call, and all hear of it.
 func TestTransportOneFailure(t *testing.T) {
 	t.Parallel()
-	s := guarded(t, Config{Schemes: []Scheme{Bearer(func(context.Context, string) (*Principal, error) { return &Principal{Subject: "ada"}, nil })}}, Policy{})
+	s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Bearer(func(context.Context, string) (*durward.Principal, error) {
+		return &durward.Principal{Subject: "ada"}, nil
+	})}}, durward.Policy{})
 	var calls atomic.Int64
 	release := make(chan struct{})
-	c := Client(Tokens(TokensConfig{Origins: []string{s.URL}, Next: func(ctx context.Context, _ Token) (Token, error) {
+	c := New(Tokens(TokensConfig{Origins: []string{s.URL}, Next: func(ctx context.Context, _ Token) (Token, error) {
 		calls.Add(1)
 		<-release
 		return Token{}, &RetryError{After: time.Hour, Err: errors.New("out of order")}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package durward
+package client
 
 import (
 	"errors"

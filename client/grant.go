@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
 )
 
@@ -25,7 +26,7 @@ const maxAnswer = 1 << 20
 type server struct {
 	base   *url.URL
 	client *http.Client
-	prove  func(ProofRequest) (string, error)
+	prove  func(durward.ProofRequest) (string, error)
 	now    func() time.Time
 	proofs proofs
 }
@@ -114,7 +115,7 @@ func SignOut(ctx context.Context, c TokensConfig) error {
 			return Token{}, err
 		}
 		defer resp.Body.Close()
-		return Token{}, Refused(resp)
+		return Token{}, CheckResponse(resp)
 	})
 }
 
@@ -137,7 +138,7 @@ func (s *server) refresh(ctx context.Context, old Token) (Token, error) {
 		return Token{}, fmt.Errorf("%w: there is no refresh token", ErrSignedOut)
 	}
 	t, err := s.post(ctx, "/api/auth/refresh", map[string]string{"refresh_token": old.Refresh}, Token{})
-	for _, code := range []Code{RefreshInvalid, RefreshExpired, SessionRevoked} {
+	for _, code := range []durward.Code{durward.RefreshInvalid, durward.RefreshExpired, durward.SessionRevoked} {
 		if errors.Is(err, code) {
 			return Token{}, fmt.Errorf("%w: %w", ErrSignedOut, err)
 		}
@@ -154,7 +155,7 @@ func (s *server) post(ctx context.Context, path string, body map[string]string, 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return Token{}, Refused(resp)
+		return Token{}, CheckResponse(resp)
 	}
 	return readToken(resp, asked)
 }
@@ -176,7 +177,7 @@ type grantRequest struct {
 	contentType   string
 	body          []byte
 	authorization string // of the client; empty for none
-	prove         func(ProofRequest) (string, error)
+	prove         func(durward.ProofRequest) (string, error)
 	with          Token   // sent with it; the zero Token for none
 	proofs        *proofs // that the server wants
 }
@@ -233,7 +234,7 @@ func reasonOf(resp *http.Response) string {
 		return ""
 	}
 	body := setAside(resp)
-	challenges, _ := ParseChallenges(resp.Header["Www-Authenticate"])
+	challenges, _ := durward.ParseChallenges(resp.Header["Www-Authenticate"])
 	for _, c := range challenges {
 		if reason, _ := c.Param("error"); strings.EqualFold(c.Scheme, "DPoP") && reason != "" {
 			return reason
@@ -269,7 +270,7 @@ func readToken(resp *http.Response, asked time.Time) (Token, error) {
 	case a.Access == "" || a.Type == "" || !t.sendable():
 		return Token{}, fmt.Errorf("durward: the answer of %s holds no Bearer or DPoP token", resp.Request.URL.Redacted())
 	}
-	if (Credentials{Scheme: "Bearer", Token68: a.Access}).Valid() != nil || len(a.Access) > maxToken {
+	if (durward.Credentials{Scheme: "Bearer", Token68: a.Access}).Valid() != nil || len(a.Access) > maxToken {
 		return Token{}, fmt.Errorf("durward: the access token of %s cannot be sent", resp.Request.URL.Redacted())
 	}
 	t.Expires, t.RefreshExpires = after(asked, a.ExpiresIn), after(asked, a.RefreshExpires)
@@ -301,9 +302,9 @@ type OAuth struct {
 	Resources []string   // RFC 8707
 	Params    url.Values // sent with each request
 
-	Prove        func(ProofRequest) (string, error) // as in TokensConfig
-	Client       *http.Client                       // nil is one with a time-out of 30 s
-	InsecureHTTP bool                               // take a TokenURL over plain http from beyond loopback
+	Prove        func(durward.ProofRequest) (string, error) // as in TokensConfig
+	Client       *http.Client                               // nil is one with a time-out of 30 s
+	InsecureHTTP bool                                       // take a TokenURL over plain http from beyond loopback
 	Now          func() time.Time
 
 	proofs proofs
@@ -432,11 +433,11 @@ func waitAsked(resp *http.Response) time.Duration {
 // Durward's, and is a [*RetryError] underneath where the server asks to come back.
 type ResponseError struct {
 	Status     int
-	Code       Code   // of Durward's problem details; empty from others
-	Detail     string // what the server says to people, cut; it chose the text
+	Code       durward.Code // of Durward's problem details; empty from others
+	Detail     string       // what the server says to people, cut; it chose the text
 	Hint       string
-	Denial     string      // id by which the operator finds the cause
-	Challenges []Challenge // of WWW-Authenticate or Proxy-Authenticate
+	Denial     string              // id by which the operator finds the cause
+	Challenges []durward.Challenge // of WWW-Authenticate or Proxy-Authenticate
 	RetryAfter time.Duration
 }
 
@@ -471,20 +472,20 @@ func (e *ResponseError) Unwrap() []error {
 	return all
 }
 
-// Refused reads what a response that is no success says about why: challenges, and
+// CheckResponse reads what a response that is no success says about why: challenges, and
 // Durward's problem details where they are there. It reads the body, and returns nil
 // for a status below 400.
-func Refused(resp *http.Response) error {
+func CheckResponse(resp *http.Response) error {
 	if resp.StatusCode < http.StatusBadRequest {
 		return nil
 	}
 	e := &ResponseError{Status: resp.StatusCode, RetryAfter: waitAsked(resp), Denial: printable.Line(resp.Header.Get("Durward-Denial"), maxShown)}
-	e.Challenges, _ = ParseChallenges(resp.Header[challengeField(resp.StatusCode)])
+	e.Challenges, _ = durward.ParseChallenges(resp.Header[challengeField(resp.StatusCode)])
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		var p struct{ Code, Detail, Hint string }
 		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err == nil {
-			if _, ours := table[Code(p.Code)]; ours {
-				e.Code = Code(p.Code)
+			if code := durward.Code(p.Code); slices.Contains(durward.Codes(), code) {
+				e.Code = code
 			}
 			e.Detail, e.Hint = printable.Line(p.Detail, maxShown), printable.Line(p.Hint, maxShown)
 		}

@@ -1,4 +1,4 @@
-package durward
+package client
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/durward-auth/durward"
 )
 
 // throughProxy returns a copy of h that answers the proxy where a tunnel is asked for.
@@ -57,7 +59,7 @@ func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, h
 
 // proxyRefusal is a 407 to CONNECT.
 type proxyRefusal struct {
-	challenges []Challenge
+	challenges []durward.Challenge
 	again      bool // the next CONNECT will have an answer
 	reason     int  // unstale where credentials were sent, else renewed
 }
@@ -70,7 +72,7 @@ func (e *proxyRefusal) Error() string {
 // tunnelRefused lets a source learn what the proxy asked for, so that the next CONNECT
 // has it.
 func (t *Transport) tunnelRefused(ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response) error {
-	challenges, _ := ParseChallenges(resp.Header["Proxy-Authenticate"])
+	challenges, _ := durward.ParseChallenges(resp.Header["Proxy-Authenticate"])
 	refused := &proxyRefusal{challenges: challenges, reason: renewed}
 	sent := connect.Header.Get("Proxy-Authorization")
 	if sent != "" {
