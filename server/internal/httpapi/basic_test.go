@@ -41,7 +41,7 @@ func TestBasic(t *testing.T) {
 	w := newWorld(t, settings{basic: true})
 	r := w.withPassword(adaEmail, "not the right one")
 	w.refused(r, 401, "INVALID_CREDENTIALS")
-	want := `Bearer realm="127.0.0.1"|ApiKey realm="127.0.0.1", field="X-API-Key"|Session realm="127.0.0.1", login="http://127.0.0.1:8401/login"|Basic realm="127.0.0.1", charset="UTF-8"`
+	want := `Bearer realm="127.0.0.1"|ApiKey realm="127.0.0.1", field="X-API-Key"|Session realm="127.0.0.1"|Basic realm="127.0.0.1", charset="UTF-8"`
 	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); got != want {
 		t.Errorf("challenges %s, want %s", got, want)
 	}

@@ -130,3 +130,33 @@ func noContent(w http.ResponseWriter) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// hasBody reports whether a request that may do without a body has one. Reading
+// a chunked body to find out would eat its first octet, so that is put back.
+func hasBody(r *http.Request) bool {
+	if r.ContentLength >= 0 {
+		return r.ContentLength > 0
+	}
+	var first [1]byte
+	if _, err := io.ReadFull(r.Body, first[:]); err != nil {
+		return false
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(strings.NewReader(string(first[:])), r.Body), r.Body}
+	return true
+}
+
+type field struct{ name, value string }
+
+// present refuses a request that lacks one of the members it must have.
+func present(fields ...field) error {
+	for _, f := range fields {
+		if f.value == "" {
+			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The member " + f.name + " is missing or empty.",
+				Hint: "See /openapi.json for the shape of the body.", Members: map[string]any{"member": f.name}, Err: fmt.Errorf("member %s is missing or empty", f.name)}
+		}
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -90,6 +91,43 @@ func TestFieldsOfPages(t *testing.T) {
 			}
 			if body := string(got.body); strings.Contains(body, "<script") || strings.Contains(body, "style=") || strings.Contains(body, " onclick") {
 				t.Errorf("%s: script or style in the page", path)
+			}
+		}
+	}
+}
+
+// A page that a challenge or a redirect names exists.
+func TestChallengesNamePages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{basic: true, dpop: true})
+	w.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	named := regexp.MustCompile(`(?:login|resource_metadata)="[^"/]*//[^"/]*([^"]*)"`)
+	for name, c := range map[string]struct{ method, path, dest, body string }{
+		"program without credentials: challenge":     {"GET", "/api/profile", "", ""},
+		"sign-in with a wrong password: challenge":   {"POST", "/api/auth/login", "", `{"email":"x","password":"y"}`},
+		"refresh with an unknown token: challenge":   {"POST", "/api/auth/refresh", "", `{"refresh_token":"z"}`},
+		"navigation of a browser: challenge, no 303": {"GET", "/api/profile", "document", ""},
+		"navigation to an unknown path: no 303":      {"GET", "/nothing", "document", ""},
+	} {
+		r, err := http.NewRequest(c.method, w.url+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		if c.dest != "" {
+			r.Header.Set("Sec-Fetch-Dest", c.dest)
+			r.Header.Set("Sec-Fetch-Mode", "navigate")
+			r.Header.Set("Accept", "text/html")
+		}
+		got := w.send(r)
+		if got.StatusCode < 400 {
+			t.Errorf("%s: %s to %q, want a refusal", name, got.Status, got.Header.Get("Location"))
+		}
+		for _, challenge := range got.Header.Values("WWW-Authenticate") {
+			for _, m := range named.FindAllStringSubmatch(challenge, -1) {
+				if page := w.do("GET", m[1], "", nil); page.StatusCode != 200 {
+					t.Errorf("%s: challenge %q names %s, which answers %s", name, challenge, m[1], page.Status)
+				}
 			}
 		}
 	}

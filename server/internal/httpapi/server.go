@@ -84,7 +84,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{c: c, realm: public.Hostname()}
 	origin := strings.TrimRight(c.PublicURL, "/")
 	guard := durward.Config{
-		Realm: s.realm, PublicURL: origin, LoginURL: origin + "/login", Docs: origin + "/errors",
+		Realm: s.realm, PublicURL: origin, Docs: origin + "/errors",
 		Origins: c.Origins, Preflight: crossOrigin(c.Origins), Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: s.recordRefusal,
 		Hints: map[durward.Code]string{
 			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",

@@ -4,19 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/store"
 )
-
-// list is a page of items; next names where the following page begins and is
-// absent on the last.
-type list[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"`
-}
 
 type session struct {
 	ID         string    `json:"id"`
@@ -55,51 +47,4 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return noContent(w)
-}
-
-type notification struct {
-	ID      string    `json:"id"`
-	Kind    string    `json:"kind"`
-	At      time.Time `json:"at"`
-	Device  string    `json:"device"`
-	Network string    `json:"network"`
-	Read    bool      `json:"read"`
-}
-
-const (
-	pageSize    = 50
-	maxPageSize = 200
-)
-
-// pageOf says which page of a list is asked for.
-func pageOf(r *http.Request) (limit int, after string, err error) {
-	query := r.URL.Query()
-	limit = pageSize
-	if text := query.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPageSize {
-			return 0, "", &durward.Refusal{Code: durward.InvalidRequest, Detail: "The parameter limit is not a number from 1 to " + strconv.Itoa(maxPageSize) + ".", Members: map[string]any{"member": "limit"}, Err: errors.New("parameter limit is no number in its range")}
-		}
-	}
-	return limit, query.Get("after"), nil
-}
-
-// notifications is GET /api/notifications.
-func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
-	limit, after, err := pageOf(r)
-	if err != nil {
-		return err
-	}
-	p := durward.From(r.Context())
-	rows, err := s.c.People.Notifications(r.Context(), p.Subject, after, limit+1)
-	if err != nil {
-		return err
-	}
-	page := list[notification]{Items: make([]notification, 0, min(len(rows), limit))}
-	for _, row := range rows[:min(len(rows), limit)] {
-		page.Items = append(page.Items, notification{ID: row.ID, Kind: row.Kind, At: row.At.UTC(), Device: row.Device, Network: row.Network, Read: row.Read})
-	}
-	if len(rows) > limit {
-		page.Next = rows[limit-1].ID
-	}
-	return answer(w, http.StatusOK, page)
 }

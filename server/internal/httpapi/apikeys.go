@@ -1,30 +1,15 @@
 package httpapi
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
-
-// apiKeys is the scheme by which programs send a key with each request.
-func (s *Server) apiKeys() durward.Scheme {
-	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
-		k, err := s.c.People.AuthenticateKey(ctx, key, request.Info{Addr: durward.ClientAddr(ctx)})
-		if err != nil {
-			return nil, err
-		}
-		return s.c.Issuer.Keyed(k), nil
-	})
-}
 
 type apiKey struct {
 	ID         string    `json:"id"`
@@ -120,11 +105,4 @@ func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 		return noSuchKey(err)
 	}
 	return made(w, k, key)
-}
-
-func noSuchKey(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("this person has no live key of that id: %w", durward.NotFound)
-	}
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 )
 
@@ -24,4 +25,22 @@ func (s *Server) basic() durward.Scheme {
 		return s.c.People.Standing(ctx, email, at(ctx))
 	}
 	return durward.Basic(durward.Remember(check, standing))
+}
+
+// apiKeys is the scheme by which programs send a key with each request.
+func (s *Server) apiKeys() durward.Scheme {
+	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
+		k, err := s.c.People.AuthenticateKey(ctx, key, request.Info{Addr: durward.ClientAddr(ctx)})
+		if err != nil {
+			return nil, err
+		}
+		return s.c.Issuer.Keyed(k), nil
+	})
+}
+
+// cookies is the scheme of people who signed in with use_cookies.
+func (s *Server) cookies() durward.Scheme {
+	return durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
+		return s.c.Issuer.Cookie(ctx, value, !durward.Rechecking(ctx))
+	})
 }
