@@ -13,15 +13,15 @@ import (
 )
 
 type apikeyVerbs struct {
-	Add    apikeyAdd    `cmd:"" help:"Make an API key for a person and print it, this once."`
-	List   apikeyList   `cmd:"" help:"List API keys: how each begins, never the key."`
-	Revoke apikeyRevoke `cmd:"" help:"Revoke an API key: it is dead at once, on a running server too."`
+	Add    apikeyAdd    `cmd:"" help:"Create an API key for a user and print it. It cannot be shown again."`
+	List   apikeyList   `cmd:"" help:"List API keys, with their first characters only."`
+	Revoke apikeyRevoke `cmd:"" help:"Revoke an API key, on a running server too."`
 }
 
-// shownKey is an API key as printed for machines.
-type shownKey struct {
+// apikeyJSON is an API key in JSON output.
+type apikeyJSON struct {
 	ID         string    `json:"id"`
-	Person     string    `json:"person"` // id
+	Person     string    `json:"person"` // user id
 	Email      string    `json:"email"`
 	Name       string    `json:"name"`
 	Prefix     string    `json:"prefix"`
@@ -29,21 +29,30 @@ type shownKey struct {
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
-	Key        string    `json:"key,omitzero"` // of add alone
+	Key        string    `json:"key,omitzero"` // the whole key, from add only
 }
 
-func shownKeyOf(k store.APIKey, email string) shownKey {
-	return shownKey{ID: k.ID, Person: k.UserID, Email: email, Name: k.Name, Prefix: account.KeyShown(k), Scopes: k.Scopes,
-		CreatedAt: k.CreatedAt.UTC(), ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt}
+func apikeyJSONOf(k store.APIKey, email string) apikeyJSON {
+	return apikeyJSON{
+		ID:         k.ID,
+		Person:     k.UserID,
+		Email:      email,
+		Name:       k.Name,
+		Prefix:     account.KeyShown(k),
+		Scopes:     k.Scopes,
+		CreatedAt:  k.CreatedAt.UTC(),
+		ExpiresAt:  k.ExpiresAt,
+		LastUsedAt: k.LastUsedAt,
+	}
 }
 
 type apikeyAdd struct {
-	place
+	location
 	output
-	who
-	Name  string         `required:"" help:"What the key is for." placeholder:"N"`
-	Scope []string       `help:"Scopes, separated by commas or blanks; profile without it." sep:"," placeholder:"S"`
-	TTL   *time.Duration `name:"ttl" help:"Life of the key, such as 720h; without it the key has no end." placeholder:"D"`
+	userArgument
+	Name  string         `required:"" help:"Name that describes the use of the key." placeholder:"N"`
+	Scope []string       `help:"Scopes, separated by commas or spaces. Default: profile." sep:"," placeholder:"S"`
+	TTL   *time.Duration `name:"ttl" help:"Lifetime of the key, such as 720h. Default: the key does not expire." placeholder:"D"`
 }
 
 func (v apikeyAdd) Run(e *environment) (err error) {
@@ -59,33 +68,33 @@ func (v apikeyAdd) Run(e *environment) (err error) {
 	n := account.NewKey{Name: v.Name}
 	if v.TTL != nil {
 		if n.Life = *v.TTL; n.Life == 0 {
-			n.Life = -1 // no life, where the rule's zero is no end
+			n.Life = -1 // an invalid lifetime: 0 would mean no expiry
 		}
 	}
 	for _, scope := range v.Scope {
 		n.Scopes = append(n.Scopes, strings.Fields(scope)...)
 	}
-	// The operator gives what the person may, and no more.
+	// The key can have no scope that its user lacks.
 	maker := &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}
 	k, key, err := s.People.CreateKey(e, maker, n, operator)
 	if errors.Is(err, store.ErrChanged) {
-		return refused("durward user unlock lets them in again.", "%s is locked", u.Email)
+		return refused("Unlock the user with durward user unlock.", "%s is locked", u.Email)
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
-		shown := shownKeyOf(k, u.Email)
-		shown.Key = key.Reveal()
-		return e.json(shown)
+		j := apikeyJSONOf(k, u.Email)
+		j.Key = key.Reveal()
+		return e.json(j)
 	}
 	fmt.Fprintln(e.stdout, key.Reveal())
 	return nil
 }
 
 type apikeyList struct {
-	place
+	location
 	output
-	Person string `arg:"" optional:"" placeholder:"EMAIL" help:"E-mail address, or id; everybody's without it."`
+	User string `arg:"" optional:"" placeholder:"EMAIL" help:"E-mail address or id. Default: the keys of all users."`
 }
 
 func (v apikeyList) Run(e *environment) (err error) {
@@ -95,18 +104,18 @@ func (v apikeyList) Run(e *environment) (err error) {
 	}
 	defer s.close(&err)
 	emails := make(map[string]string)
-	whose := ""
-	if v.Person != "" {
-		u, err := (who{v.Person}).find(e, s)
+	userID := ""
+	if v.User != "" {
+		u, err := (userArgument{v.User}).find(e, s)
 		if err != nil {
 			return err
 		}
-		whose, emails[u.ID] = u.ID, u.Email
+		userID, emails[u.ID] = u.ID, u.Email
 	}
-	items := []shownKey{}
+	items := []apikeyJSON{}
 	for after, more := "", true; more; {
 		const page = 500
-		keys, err := s.People.Keys(e, whose, after, page)
+		keys, err := s.People.Keys(e, userID, after, page)
 		if err != nil {
 			return err
 		}
@@ -118,7 +127,7 @@ func (v apikeyList) Run(e *environment) (err error) {
 				}
 				emails[k.UserID] = u.Email
 			}
-			items = append(items, shownKeyOf(k, emails[k.UserID]))
+			items = append(items, apikeyJSONOf(k, emails[k.UserID]))
 			after = k.ID
 		}
 		more = len(keys) == page
@@ -127,33 +136,27 @@ func (v apikeyList) Run(e *environment) (err error) {
 		return e.json(map[string]any{"items": items})
 	}
 	if len(items) == 0 {
-		e.say("there are none; durward apikey add makes one")
+		e.note("there are no API keys; create one with: durward apikey add EMAIL --name NAME")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KEY\tPERSON\tNAME\tSCOPES\tMADE\tENDS\tLAST USED\tID")
-	moment := func(t time.Time, never string) string {
-		if t.IsZero() {
-			return never
-		}
-		return t.Format(time.RFC3339)
-	}
+	fmt.Fprintln(w, "KEY\tUSER\tNAME\tSCOPES\tCREATED\tEXPIRES\tLAST USED\tID")
 	for _, k := range items {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Prefix, k.Email, k.Name, strings.Join(k.Scopes, ","), k.CreatedAt.Format(time.DateOnly),
-			moment(k.ExpiresAt, "-"), moment(k.LastUsedAt, "never"), k.ID)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Prefix, k.Email, k.Name, strings.Join(k.Scopes, ","),
+			k.CreatedAt.Format(time.DateOnly), timeOr(k.ExpiresAt, "-"), timeOr(k.LastUsedAt, "never"), k.ID)
 	}
 	return w.Flush()
 }
 
 type apikeyRevoke struct {
-	place
+	location
 	output
-	ID string `arg:"" help:"Id of the key, or how it begins (dk_ and 8 characters)."`
+	ID string `arg:"" help:"Id of the key, or its first 11 characters (dk_ and 8 more)."`
 }
 
 func (v apikeyRevoke) Run(e *environment) (err error) {
 	if account.WithoutKeys(v.ID) != v.ID {
-		return &exitError{exitUsage, errors.New("that is a whole key, and everybody on the machine can read the arguments"), "Give its id, or its first 11 characters. The key may be seen by others now: revoke it."}
+		return &exitError{exitUsage, errors.New("the argument is a whole key, and every user of the machine can read command line arguments"), "Give its id or its first 11 characters. Revoke this key: other users may have read it."}
 	}
 	s, err := v.open(e, writing)
 	if err != nil {
@@ -162,7 +165,7 @@ func (v apikeyRevoke) Run(e *environment) (err error) {
 	defer s.close(&err)
 	k, err := s.People.RevokeAnyKey(e, v.ID, operator)
 	if errors.Is(err, store.ErrNotFound) {
-		return refused("durward apikey list shows what there is.", "there is no key %q that is not revoked", v.ID)
+		return refused("durward apikey list shows all keys.", "there is no active API key %q", v.ID)
 	} else if err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (v apikeyRevoke) Run(e *environment) (err error) {
 		if err != nil {
 			return err
 		}
-		return e.json(shownKeyOf(k, u.Email))
+		return e.json(apikeyJSONOf(k, u.Email))
 	}
 	fmt.Fprintf(e.stdout, "%s (%s) is revoked\n", account.KeyShown(k), k.Name)
 	return nil

@@ -106,7 +106,7 @@ func TestBackupUnderLoad(t *testing.T) {
 				t.Errorf("another issuer: %d %s", status, out)
 			}
 			out, status = verb(freshEnv, "", "db", "restore", backup, "--data", fresh)
-			if status != 0 || !strings.Contains(out, "everybody signs in again") {
+			if status != 0 || !strings.Contains(out, "All users have to sign in again") {
 				t.Fatalf("restore: %d %s", status, out)
 			}
 			if out, status := verb(freshEnv, "", "db", "restore", backup, "--data", fresh); status != 1 || !strings.Contains(out, "--replace") {

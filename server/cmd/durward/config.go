@@ -10,13 +10,13 @@ import (
 )
 
 type configVerbs struct {
-	Check configCheck `cmd:"" help:"Report every mistake of the configuration, each with its place."`
-	Show  configShow  `cmd:"" help:"Print what holds and where it came from; secrets are masked."`
-	Docs  configDocs  `cmd:"" help:"Print the reference of all keys, in Markdown."`
+	Check configCheck `cmd:"" help:"Report all mistakes in the configuration, with file and line."`
+	Show  configShow  `cmd:"" help:"Print the effective value and the source of every key; secrets are masked."`
+	Docs  configDocs  `cmd:"" help:"Print the manual of all keys (Markdown)."`
 }
 
 type configCheck struct {
-	place
+	location
 	output
 }
 
@@ -32,12 +32,12 @@ func (v configCheck) Run(e *environment) error {
 }
 
 type configShow struct {
-	place
+	location
 	output
 }
 
 func (v configShow) Run(e *environment) error {
-	l, err := v.load(e)
+	c, err := v.load(e)
 	if err != nil {
 		return err
 	}
@@ -48,13 +48,13 @@ func (v configShow) Run(e *environment) error {
 			From  string `json:"from"`
 		}
 		var items []item
-		for _, s := range l.Settings {
+		for _, s := range c.Settings {
 			items = append(items, item{s.Key, s.JSON(), s.Source})
 		}
 		return e.json(map[string]any{"items": items})
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	for _, s := range l.Settings {
+	for _, s := range c.Settings {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, printable.Text(cmp.Or(s.String(), "-")), s.Source)
 	}
 	return w.Flush()

@@ -113,7 +113,7 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	stdout, stderr, status := command(t, "", "user", "show", "ada@example.com", "--json", "--data", dir)
-	var shown person
+	var shown userJSON
 	if err := json.Unmarshal([]byte(stdout), &shown); err != nil || status != 0 {
 		t.Fatalf("user show: %v %d %s", err, status, stderr)
 	}

@@ -20,142 +20,204 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// system is the node that a configuration makes.
-type system struct {
-	*node.Node
-	settings *config.Loaded
+// location is the flags of verbs that work on the data of a server.
+type location struct {
+	Config string `help:"Configuration file (TOML)." placeholder:"FILE"`
+	Data   string `help:"Data folder. Default: ./durward-data." placeholder:"DIR"`
 }
 
-// use is what a verb opens the data for.
-type use int
+// load reads the configuration and prints its warnings.
+func (l location) load(e *environment) (*config.Loaded, error) {
+	c, err := loadConfig(config.Flags{Config: l.Config, Data: l.Data}, e.variables)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range c.Exposed {
+		e.note("warning: %s", exposedText(x))
+	}
+	return c, nil
+}
+
+// loadConfig reads the configuration. Its error has status 2.
+func loadConfig(flags config.Flags, variables []string) (*config.Loaded, error) {
+	c, err := config.Load(flags, variables)
+	if err != nil {
+		return nil, &exitError{exitUsage, err, "durward config docs describes every key."}
+	}
+	return c, nil
+}
+
+// exposedText returns the warning about a secret that other users can read.
+func exposedText(x config.ExposedSecret) string {
+	return fmt.Sprintf("other users can read %s, which contains %s; run: chmod 600 %s", x.Path, x.Key, shellQuote(x.Path))
+}
+
+// storeConfig returns the settings of the database.
+func storeConfig(c *config.Loaded) store.Config {
+	return store.Config{URL: string(c.DatabaseURL()), KeepSchema: !c.Database.Migrate, Mark: c.CheckpointPath()}
+}
+
+// limitsConfig returns the limits on failed attempts.
+func limitsConfig(c *config.Loaded) limits.Config {
+	return limits.Config{
+		AccountFailures:     c.Limits.AccountFailures,
+		AccountWindow:       c.Limits.AccountWindow,
+		AccountBlock:        c.Limits.AccountBlock,
+		NetworkFailures:     c.Limits.NetworkFailures,
+		NetworkFailuresHour: c.Limits.NetworkFailuresHour,
+		NetworkUnlimited:    c.Limits.NetworkFailures == 0,
+	}
+}
+
+// system is a node and the configuration it was opened with.
+type system struct {
+	*node.Node
+	config *config.Loaded
+}
+
+// access is the use of the data by a verb. Each value includes those before it.
+type access int
 
 const (
-	reading  use = iota // also of a database that went back
-	writing             // which refuses that
-	creating            // writing, and making what is not there
-	starting            // creating, and bringing an older schema to this program's
+	reading  access = iota
+	writing         // refuses a database that was rolled back
+	creating        // creates a missing database
+	starting        // migrates the schema of an older version
 )
 
-// openSystem opens the data of a configuration. The caller closes it.
-func openSystem(ctx context.Context, l *config.Loaded, u use, log *slog.Logger) (*system, error) {
-	isNew, err := prepare(ctx, l, u >= creating)
+// openSystem opens the data. The caller closes the system.
+func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logger) (*system, error) {
+	isNew, err := checkDatabase(ctx, c, a >= creating)
 	if err != nil {
 		return nil, err
 	}
 	if isNew {
-		if err := store.MayBeNew(storeConfig(l)); err != nil {
+		if err := store.MayBeNew(storeConfig(c)); err != nil {
 			return nil, err
 		}
 	}
-	master, err := masterKey(l, isNew)
+	master, err := masterKey(c, isNew)
 	if err != nil {
 		hint := ""
 		if errors.Is(err, fs.ErrNotExist) {
-			hint = "Does the server get its key from elsewhere, by DURWARD_MASTER_KEY_FILE? Then every verb wants that too."
+			hint = "If the server gets its key from DURWARD_MASTER_KEY_FILE, set this variable for every verb too."
 		}
 		return nil, &exitError{exitUnreachable, err, hint}
 	}
-	secret, err := l.SharedSecret()
+	secret, err := c.SharedSecret()
 	if err != nil {
 		return nil, err
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database: string(l.DatabaseURL()), KeepSchema: !l.Database.Migrate || u != starting && !isNew, Mark: l.CheckpointPath(), WentBack: u == reading, Redis: l.Redis.URL.Reveal(), Master: master, Log: log, Limits: limitsConfig(l),
+		Database:   string(c.DatabaseURL()),
+		KeepSchema: !c.Database.Migrate || a != starting && !isNew,
+		Mark:       c.CheckpointPath(),
+		WentBack:   a == reading,
+		Redis:      c.Redis.URL.Reveal(),
+		Master:     master,
+		Log:        log,
+		Limits:     limitsConfig(c),
 		Issuer: oauth.Config{
-			URL: l.IssuerURL(), Audience: l.Tokens.Audience, Algorithm: l.Tokens.Algorithm, SharedSecret: secret,
-			AccessTTL: l.Tokens.AccessTTL, RefreshTTL: l.Tokens.RefreshTTL, RefreshAbsolute: l.Tokens.RefreshAbsolute,
-			RefreshGrace: l.Tokens.RefreshGrace, Leeway: l.Tokens.Leeway, SessionIdle: l.Sessions.Idle, SessionAbsolute: l.Sessions.Absolute,
+			URL:             c.IssuerURL(),
+			Audience:        c.Tokens.Audience,
+			Algorithm:       c.Tokens.Algorithm,
+			SharedSecret:    secret,
+			AccessTTL:       c.Tokens.AccessTTL,
+			RefreshTTL:      c.Tokens.RefreshTTL,
+			RefreshAbsolute: c.Tokens.RefreshAbsolute,
+			RefreshGrace:    c.Tokens.RefreshGrace,
+			Leeway:          c.Tokens.Leeway,
+			SessionIdle:     c.Sessions.Idle,
+			SessionAbsolute: c.Sessions.Absolute,
 		},
-		Hashes:    pwhash.Config{Memory: uint32(l.Passwords.Argon2Memory), Time: uint32(l.Passwords.Argon2Time)}, // ranges checked by load
-		Passwords: account.PasswordRules{MinLength: l.Passwords.MinLength, MaxLength: l.Passwords.MaxLength, Blocklist: l.Passwords.Blocklist},
+		Hashes: pwhash.Config{ // config checked the ranges
+			Memory: uint32(c.Passwords.Argon2Memory),
+			Time:   uint32(c.Passwords.Argon2Time),
+		},
+		Passwords: account.PasswordRules{
+			MinLength: c.Passwords.MinLength,
+			MaxLength: c.Passwords.MaxLength,
+			Blocklist: c.Passwords.Blocklist,
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &system{n, l}, nil
+	return &system{n, c}, nil
 }
 
-func limitsConfig(l *config.Loaded) limits.Config {
-	return limits.Config{
-		AccountFailures: l.Limits.AccountFailures, AccountWindow: l.Limits.AccountWindow, AccountBlock: l.Limits.AccountBlock,
-		NetworkFailures: l.Limits.NetworkFailures, NetworkFailuresHour: l.Limits.NetworkFailuresHour, NetworkUnlimited: l.Limits.NetworkFailures == 0,
-	}
-}
-
-// storeConfig is how the database is opened.
-func storeConfig(l *config.Loaded) store.Config {
-	return store.Config{URL: string(l.DatabaseURL()), KeepSchema: !l.Database.Migrate, Mark: l.CheckpointPath()}
-}
-
-// prepare sees that the database is there, or with create that it can be made.
-func prepare(ctx context.Context, l *config.Loaded, create bool) (isNew bool, err error) {
-	folders := []string{l.DataDir}
-	path, file := l.DatabaseURL().File()
-	if file {
+// checkDatabase checks that the database exists. If it does not, create makes its folders and
+// checkDatabase reports isNew; without create it is an error.
+func checkDatabase(ctx context.Context, c *config.Loaded, create bool) (isNew bool, err error) {
+	folders := []string{c.DataDir}
+	path, isFile := c.DatabaseURL().File()
+	if isFile {
 		folders = append(folders, filepath.Dir(path))
 		_, err = os.Stat(path)
-	} else if isNew, err = store.Empty(ctx, storeConfig(l)); isNew {
+	} else if isNew, err = store.Empty(ctx, storeConfig(c)); isNew {
 		err = fs.ErrNotExist
 	}
 	switch {
 	case err == nil:
 		return false, nil
-	case !file && !isNew:
+	case !isFile && !isNew:
 		return false, err
 	case !errors.Is(err, fs.ErrNotExist):
-		return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be used: %w", err), "Name a folder with --data DIR."}
+		return false, &exitError{exitUnreachable, fmt.Errorf("cannot use the data folder: %w", err), "Name another folder with --data DIR."}
 	case !create:
-		return false, &exitError{exitUnreachable, fmt.Errorf("there is no database at %s", l.DatabaseName()),
-			"Say which data folder with --data DIR; durward serve and durward user add make one."}
+		return false, &exitError{
+			exitUnreachable, fmt.Errorf("there is no database at %s", c.DatabaseName()),
+			"Name the data folder with --data DIR. durward serve and durward user add create a database.",
+		}
 	}
 	for _, dir := range folders {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return false, &exitError{exitUnreachable, fmt.Errorf("the data folder cannot be made: %w", err), "Choose another with --data DIR."}
+			return false, &exitError{exitUnreachable, fmt.Errorf("cannot create the data folder: %w", err), "Name another folder with --data DIR."}
 		}
 	}
 	return true, nil
 }
 
-// master opens the master key. It is made with a new database only: what an old
-// one holds opens with its own key alone.
-func masterKey(l *config.Loaded, create bool) (*seal.Master, error) {
-	if l.MasterKey != "" {
-		return seal.Parse(l.MasterKey)
+// masterKey opens the master key. create makes a missing key file; use it for a new database only,
+// because an existing database is sealed with the key it was created with.
+func masterKey(c *config.Loaded, create bool) (*seal.Master, error) {
+	if c.MasterKey != "" {
+		return seal.Parse(c.MasterKey)
 	}
-	return seal.Open(l.MasterKeyPath(), create)
+	return seal.Open(c.MasterKeyPath(), create)
 }
 
-// operator is where deeds of the command line come from.
+// operator is the origin of changes that the command line makes.
 var operator = request.Info{Actor: "operator"}
 
-// open opens the system for a verb. What goes wrong is said by the verb's error,
-// so the log is silent.
-func (p place) open(e *environment, u use) (*system, error) {
-	l, err := p.load(e)
+// open opens the data for a verb other than serve. It logs nothing, because the verb reports its
+// errors, and it does not connect to Redis, because a verb counts no attempts.
+func (l location) open(e *environment, a access) (*system, error) {
+	c, err := l.load(e)
 	if err != nil {
 		return nil, err
 	}
-	l.Redis.URL = "" // a verb counts nothing
-	return openSystem(e, l, u, slog.New(slog.DiscardHandler))
+	c.Redis.URL = ""
+	return openSystem(e, c, a, slog.New(slog.DiscardHandler))
 }
 
-// openStore opens the database alone, for verbs that read and need no key. They
-// leave the schema as it is.
-func (p place) openStore(e *environment) (*store.DB, error) {
-	l, err := p.load(e)
+// openStore opens the database for reading, for verbs that need no master key.
+func (l location) openStore(e *environment) (*store.DB, error) {
+	c, err := l.load(e)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := prepare(e, l, false); err != nil {
+	if _, err := checkDatabase(e, c, false); err != nil {
 		return nil, err
 	}
-	c := storeConfig(l)
-	c.WentBack, c.KeepSchema = true, true
-	return store.Open(e, c)
+	s := storeConfig(c)
+	s.WentBack, s.KeepSchema = true, true
+	return store.Open(e, s)
 }
 
-// close closes the system. What a verb revoked is in the history from then on.
+// close closes the system and adds its error to *err. It stores the checkpoint first, so that a
+// later rollback to before the verb's change is detected.
 func (s *system) close(err *error) {
-	_ = s.DB.KeepMark(context.Background()) // a server writes it down too, within a second
+	_ = s.DB.KeepMark(context.Background()) // best effort: a running server stores it within a second too
 	*err = errors.Join(*err, s.Close())
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -12,29 +11,26 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// The people of the demo. The administrator's password is drawn at each start.
+// Users of the demo. The administrator gets a new random password at each start.
 const (
 	demoEmail    = "ada@example.com"
 	demoPassword = "correct horse battery staple"
 	demoAdmin    = "root@example.com"
 )
 
-// makeDemo changes a configuration to that of the demo, which keeps what was set
-// by hand.
-func makeDemo(l *config.Loaded) error {
-	if l.Database.URL != "" {
-		return &exitError{exitUsage, errors.New("the demo adds people whose passwords everybody knows: it takes no database.url"), "Say --data DIR, or nothing for a temporary folder."}
-	}
-	for key, value := range map[string]string{"registration": "open", "tokens.refresh_grace": "2s"} {
-		if err := l.SetDefault(key, value, "--demo"); err != nil {
-			return err
+// setDemoDefaults sets the demo's values of keys that the operator has not set.
+func setDemoDefaults(c *config.Loaded) error {
+	if c.Database.URL != "" {
+		return &exitError{
+			exitUsage, errors.New("--demo cannot be used with database.url: it adds users whose passwords are public"),
+			"Name a folder with --data DIR, or omit it for a temporary folder.",
 		}
 	}
-	return nil
+	return errors.Join(c.SetDefault("registration", "open", "--demo"), c.SetDefault("tokens.refresh_grace", "2s", "--demo"))
 }
 
-// demo adds the demo's people and prints the lines of a full round.
-func (v serveVerb) demo(e *environment, s *system) error {
+// addDemoUsers adds the users of the demo and prints the curl commands of a full round.
+func addDemoUsers(e *environment, s *system) error {
 	generated := strings.ToLower(rand.Text())
 	for _, p := range []account.NewPerson{
 		{Email: demoEmail, Name: "Ada", Password: demoPassword},
@@ -44,59 +40,60 @@ func (v serveVerb) demo(e *environment, s *system) error {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			if others, err := s.DB.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
-				e.say("warning: %s has people of its own; the demo adds %s to them, whose password everybody knows", s.settings.DataDir, p.Email)
+				e.note("warning: the database in %s has users already; the demo adds %s, whose password is public", s.config.DataDir, p.Email)
 			}
 			_, err = s.People.Add(e, p, store.EventUserAdded, operator)
-		case err == nil && p.Admin: // of an earlier demo: its password is known to nobody here
+		case err == nil && p.Admin: // the password of an earlier demo is unknown
 			err = s.People.SetPassword(e, u, p.Password, operator)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	l := s.settings
-	dir, err := filepath.Abs(l.DataDir) // the other terminal may be elsewhere
+	return printDemo(e, s.config, generated)
+}
+
+// printDemo prints the curl commands. They work in a shell with another current folder.
+func printDemo(e *environment, c *config.Loaded, adminPassword string) error {
+	dir, err := filepath.Abs(c.DataDir)
 	if err != nil {
 		return err
 	}
-	file := func(name string) string { return quote(filepath.Join(dir, name)) }
+	signedIn, refreshed := shellQuote(filepath.Join(dir, "signed-in.json")), shellQuote(filepath.Join(dir, "refreshed.json"))
 	member := func(name, file string) string {
 		return `$(sed 's/.*"` + name + `":"\([^"]*\)".*/\1/' ` + file + `)`
 	}
-	body := `-H 'Content-Type: application/json'`
-	fmt.Fprintf(e.stdout, `# Durward, a demonstration. %[1]s / %[2]s may sign in;
-# %[3]s / %[4]s is an administrator. Paste these lines in another terminal:
-
-# refused: 401, its challenge, and a body that says what to do
-curl -i %[5]s/api/profile
-
-# sign in
-curl -s %[6]s -d '{"email":"%[1]s","password":"%[2]s"}' %[5]s/api/auth/login | tee %[7]s
-
-# call
-curl -i -H "Authorization: Bearer %[8]s" %[5]s/api/profile
-
-# refresh: a new pair of tokens
-curl -s %[6]s -d "{\"refresh_token\":\"%[9]s\"}" %[5]s/api/auth/refresh | tee %[10]s
-
-# sign out: the tokens are dead at once
-curl -i -X POST -H "Authorization: Bearer %[11]s" %[5]s/api/auth/logout
-curl -i -H "Authorization: Bearer %[11]s" %[5]s/api/profile
-
-# why was that refused? With the Durward-Denial of the answer:
-#   durward why --data %[12]s 01...
-
-`, demoEmail, demoPassword, demoAdmin, generated, l.PublicURL, body, file("signed-in.json"), member("access_token", file("signed-in.json")),
-		member("refresh_token", file("signed-in.json")), file("refreshed.json"), member("access_token", file("refreshed.json")), quote(dir))
-	return nil
+	_, err = strings.NewReplacer(
+		"{USER}", demoEmail, "{PASSWORD}", demoPassword, "{ADMIN}", demoAdmin, "{ADMIN_PASSWORD}", adminPassword,
+		"{URL}", c.PublicURL, "{JSON}", `-H 'Content-Type: application/json'`, "{DATA}", shellQuote(dir),
+		"{SIGNED_IN}", signedIn, "{REFRESHED}", refreshed,
+		"{ACCESS}", member("access_token", signedIn), "{REFRESH}", member("refresh_token", signedIn),
+		"{ACCESS2}", member("access_token", refreshed),
+	).WriteString(e.stdout, demoText)
+	return err
 }
 
-// quote makes a path one word for a shell.
-func quote(path string) string {
-	if !strings.ContainsFunc(path, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-", r))
-	}) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}
+const demoText = `# Durward demo. Users: {USER} / {PASSWORD}
+# and the administrator {ADMIN} / {ADMIN_PASSWORD} .
+# Paste these lines into another terminal, one at a time.
+
+# 1. Without credentials: 401 with a challenge, and a body that says what to do.
+curl -i {URL}/api/profile
+
+# 2. Sign in.
+curl -s {JSON} -d '{"email":"{USER}","password":"{PASSWORD}"}' {URL}/api/auth/login | tee {SIGNED_IN}
+
+# 3. Call the API.
+curl -i -H "Authorization: Bearer {ACCESS}" {URL}/api/profile
+
+# 4. Refresh: a new pair of tokens.
+curl -s {JSON} -d "{\"refresh_token\":\"{REFRESH}\"}" {URL}/api/auth/refresh | tee {REFRESHED}
+
+# 5. Sign out. The tokens are invalid at once: the second line gets a 401.
+curl -i -X POST -H "Authorization: Bearer {ACCESS2}" {URL}/api/auth/logout
+curl -i -H "Authorization: Bearer {ACCESS2}" {URL}/api/profile
+
+# 6. Ask why. Use the Durward-Denial field of that response.
+#   durward why --data {DATA} 01...
+
+`

@@ -18,23 +18,23 @@ import (
 )
 
 type fetchVerb struct {
-	kept
-	URL           string        `arg:"" help:"What to fetch."`
-	Method        string        `short:"X" help:"Method; POST where there is data, else GET." placeholder:"M"`
-	Header        []string      `short:"H" sep:"none" help:"A field to send, 'Name: value'." placeholder:"FIELD"`
-	Data          *string       `short:"d" help:"Body to send; @FILE reads it from a file, @- from standard input." placeholder:"DATA"`
-	Output        string        `short:"o" help:"File to write the body to." placeholder:"FILE"`
-	Include       bool          `short:"i" help:"Print status and fields before the body."`
-	Verbose       bool          `short:"v" help:"Show on standard error what is sent, what comes back and which challenges are in it; never a secret."`
-	Location      bool          `short:"L" help:"Follow redirects; no credentials go to another origin."`
-	User          string        `short:"u" help:"Answer Basic and Digest challenges as this user; the password is asked for, or read with --password-stdin." placeholder:"NAME"`
-	PasswordStdin bool          `help:"Read that password from standard input."`
-	Session       string        `help:"Use the sign-in at this server, whatever the URL is among its origins." placeholder:"SERVER"`
-	MaxTime       time.Duration `help:"Give up after this time." default:"5m"`
+	signInFolder
+	URL           string        `arg:"" help:"URL to request."`
+	Method        string        `short:"X" help:"Request method. Default: POST with --data, GET without." placeholder:"M"`
+	Header        []string      `short:"H" sep:"none" help:"Header field to send, 'Name: value'. Can be repeated." placeholder:"FIELD"`
+	Data          *string       `short:"d" help:"Request body. @FILE reads it from a file, @- from standard input." placeholder:"DATA"`
+	Output        string        `short:"o" help:"File for the response body. Default: standard output." placeholder:"FILE"`
+	Include       bool          `short:"i" help:"Print the status line and the header before the body."`
+	Verbose       bool          `short:"v" help:"Print requests, responses and challenges to standard error, without secrets."`
+	Location      bool          `short:"L" help:"Follow redirects. Other origins get no credentials."`
+	User          string        `short:"u" help:"User name for Basic and Digest challenges. The password is read from a prompt or with --password-stdin." placeholder:"NAME"`
+	PasswordStdin bool          `help:"Read the password of --user from standard input."`
+	Session       string        `help:"Use the sign-in at this server. Default: the first one that is valid for the URL's origin." placeholder:"SERVER"`
+	MaxTime       time.Duration `help:"Time limit of the whole request." default:"5m"`
 }
 
 func (v fetchVerb) Run(e *environment) (err error) {
-	_, origin, err := address(v.URL)
+	_, origin, err := parseAddress(v.URL)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (v fetchVerb) Run(e *environment) (err error) {
 		transport.Sources = []client.Source{source}
 	}
 	if v.Verbose {
-		transport.Base = watched{e, transport.Base}
+		transport.Base = verboseTransport{e, transport.Base}
 	}
 	c := &http.Client{Transport: transport, Timeout: v.MaxTime}
 	if !v.Location {
@@ -64,15 +64,15 @@ func (v fetchVerb) Run(e *environment) (err error) {
 	defer resp.Body.Close()
 	var refusal error
 	if resp.StatusCode >= http.StatusBadRequest {
-		// What it says is shown to the person; the body goes where it was asked for.
+		// The body is printed, and its refusal is reported.
 		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 		if err != nil {
-			return &exitError{exitUnreachable, fmt.Errorf("the answer broke off: %w", err), ""}
+			return &exitError{exitUnreachable, fmt.Errorf("cannot read the response: %w", err), ""}
 		}
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), resp.Body))
-		said := *resp
-		said.Body = io.NopCloser(bytes.NewReader(body))
-		refusal = clientError(client.CheckResponse(&said))
+		copied := *resp
+		copied.Body = io.NopCloser(bytes.NewReader(body))
+		refusal = clientError(client.CheckResponse(&copied))
 	}
 	if err := v.print(e, resp); err != nil {
 		return err
@@ -80,7 +80,8 @@ func (v fetchVerb) Run(e *environment) (err error) {
 	return refusal
 }
 
-// source is the credentials for an origin: a password, or the sign-in that is for it.
+// source returns the credentials for an origin: the password of --user, or a stored sign-in. It is
+// nil if there are none.
 func (v fetchVerb) source(e *environment, origin string) (client.Source, error) {
 	if v.User != "" {
 		password, err := v.password(e)
@@ -96,7 +97,7 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 	server := ""
 	if v.Session != "" {
 		var err error
-		if _, server, err = address(v.Session); err != nil {
+		if _, server, err = parseAddress(v.Session); err != nil {
 			return nil, err
 		}
 	}
@@ -110,13 +111,13 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 		}
 		if slices.Contains(s.Origins, origin) {
 			if v.Verbose {
-				e.say("* the sign-in of %s at %s", s.Email, s.Server)
+				e.note("* using the sign-in of %s at %s", s.Email, s.Server)
 			}
 			return client.Tokens(s.config()), nil
 		}
 	}
 	if server != "" {
-		return nil, refused("durward login "+server+" --origin "+origin, "there is no sign-in at %s that is for %s", server, origin)
+		return nil, refused("Run durward login "+server+" --origin "+origin, "there is no sign-in at %s for %s", server, origin)
 	}
 	return nil, nil
 }
@@ -125,14 +126,14 @@ func (v fetchVerb) password(e *environment) (string, error) {
 	if v.PasswordStdin {
 		return e.secretFromStdin()
 	}
-	f, err := e.terminal("Send it to standard input and say --password-stdin.")
+	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
 	if err != nil {
 		return "", err
 	}
 	return e.askSecret(f, fmt.Sprintf("Password of %s: ", printable.Text(v.User)))
 }
 
-// request is what the flags say.
+// request builds the request that the flags describe.
 func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	method := v.Method
 	var body []byte
@@ -146,7 +147,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 				body, err = os.ReadFile(name)
 			}
 			if err != nil {
-				return nil, &exitError{exitUsage, fmt.Errorf("the data cannot be read: %w", err), ""}
+				return nil, &exitError{exitUsage, fmt.Errorf("cannot read the request body: %w", err), ""}
 			}
 		}
 		if method == "" {
@@ -164,12 +165,12 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	for _, field := range v.Header {
 		name, value, ok := strings.Cut(field, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return nil, &exitError{exitUsage, fmt.Errorf("%q is no field", name), "Write -H 'Name: value'."}
+			return nil, &exitError{exitUsage, fmt.Errorf("%q is not a header field", name), "Write -H 'Name: value'."}
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key":
-			return nil, &exitError{exitUsage, fmt.Errorf("%s is not taken from the command line, which everybody on the machine can read", name), "durward login signs in; -u NAME answers Basic and Digest."}
-		case "Host": // which package net/http has beside the header
+			return nil, &exitError{exitUsage, fmt.Errorf("%s may not be given as an argument, because every user of the machine can read arguments", name), "Sign in with durward login, or use --user NAME for Basic and Digest."}
+		case "Host": // net/http keeps it outside the header
 			r.Host = strings.TrimSpace(value)
 			continue
 		}
@@ -178,7 +179,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	return r, nil
 }
 
-// print writes the answer where it was asked for.
+// print writes the response to --output or standard output.
 func (v fetchVerb) print(e *environment, resp *http.Response) error {
 	to := e.stdout
 	if v.Include {
@@ -202,19 +203,19 @@ func (v fetchVerb) print(e *environment, resp *http.Response) error {
 		return nil
 	}
 	if _, err := io.Copy(to, resp.Body); err != nil {
-		return &exitError{exitUnreachable, fmt.Errorf("the answer broke off: %w", err), ""}
+		return &exitError{exitUnreachable, fmt.Errorf("cannot read the response: %w", err), ""}
 	}
 	return nil
 }
 
-// watched shows what goes over the wire, without what is secret in it.
-type watched struct {
+// verboseTransport prints requests and responses to standard error. Secrets are left out.
+type verboseTransport struct {
 	e *environment
 	http.RoundTripper
 }
 
-func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
-	w.e.say("> %s %s", r.Method, r.URL.Redacted())
+func (t verboseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.e.note("> %s %s", r.Method, r.URL.Redacted())
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		for _, value := range r.Header[name] {
 			switch name {
@@ -224,31 +225,31 @@ func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
 			case "Dpop", "X-Api-Key", "Cookie":
 				value = "…"
 			}
-			w.e.say("> %s: %s", name, value)
+			t.e.note("> %s: %s", name, value)
 		}
 	}
-	resp, err := w.RoundTripper.RoundTrip(r)
+	resp, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
-	w.e.say("< %s", resp.Status)
+	t.e.note("< %s", resp.Status)
 	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
 		if name == "Www-Authenticate" || name == "Set-Cookie" {
 			continue
 		}
 		for _, value := range resp.Header[name] {
-			w.e.say("< %s: %s", name, value)
+			t.e.note("< %s: %s", name, value)
 		}
 	}
 	challenges, err := durward.ParseChallenges(resp.Header["Www-Authenticate"])
 	for _, c := range challenges {
-		w.e.say("< challenge: %s", c.Scheme)
+		t.e.note("< challenge: %s", c.Scheme)
 		for _, p := range c.Params {
-			w.e.say("<   %s = %s", p.Name, p.Value)
+			t.e.note("<   %s = %s", p.Name, p.Value)
 		}
 	}
 	if err != nil {
-		w.e.say("< WWW-Authenticate cannot be read: %v", err)
+		t.e.note("< invalid WWW-Authenticate: %v", err)
 	}
 	return resp, nil
 }

@@ -49,11 +49,11 @@ func TestLoginFetchLogout(t *testing.T) {
 	}
 
 	// Many at once, after the end of the access token: one refresh, no theft.
-	_, server, err := address(p.url)
+	_, server, err := parseAddress(p.url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := kept{Sessions: sessions}.at(nil, server)
+	s, err := signInFolder{Sessions: sessions}.at(nil, server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,32 +158,33 @@ func hidden(t *testing.T, tty string) {
 	}
 }
 
-// Nothing secret is taken from the arguments, and nothing goes where it can be read.
+// login and fetch refuse secrets in arguments and unsafe URLs, and print no secret.
 func TestFetchRefuses(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
+	for _, c := range []struct {
+		name   string
 		args   []string
 		status int
-		says   string
+		want   string // in standard error
 	}{
-		"a field of credentials":        {[]string{"fetch", "-H", "Authorization: Bearer x", "https://h"}, exitUsage, "everybody on the machine"},
-		"a proxy's credentials":         {[]string{"fetch", "-H", "Proxy-Authorization: Basic x", "https://h"}, exitUsage, "everybody on the machine"},
-		"a sign-in in another spelling": {[]string{"fetch", "--session", "HTTPS://S:443/", "https://H:443"}, exitRefused, "no sign-in at https://s that is for https://h\n"},
-		"a sign-in with a user name":    {[]string{"fetch", "--session", "https://ada:marked@s", "https://h"}, exitUsage, "user name"},
-		"a user in the URL":             {[]string{"fetch", "https://ada:marked@h"}, exitUsage, "user name"},
-		"no URL":                        {[]string{"fetch", "h"}, exitUsage, "no http or https URL"},
-		"no field":                      {[]string{"fetch", "-H", "nonsense", "https://h"}, exitUsage, "no field"},
-		"a server over http":            {[]string{"login", "http://far.example.com", "--email", "a", "--password-stdin"}, exitUsage, "everybody on the way"},
-		"more than a server":            {[]string{"login", "https://h/path", "--email", "a", "--password-stdin"}, exitUsage, "more than a server"},
-		"no terminal":                   {[]string{"login", "https://h", "--email", "a"}, exitUsage, "no terminal"},
-		"no sign-in there":              {[]string{"fetch", "--session", "https://s", "https://h"}, exitRefused, "no sign-in"},
-		"nobody listens":                {[]string{"fetch", "http://127.0.0.1:1/"}, exitUnreachable, "refused"},
+		{"Authorization field: refused", []string{"fetch", "-H", "Authorization: Bearer x", "https://h"}, exitUsage, "every user of the machine"},
+		{"Proxy-Authorization field: refused", []string{"fetch", "-H", "Proxy-Authorization: Basic x", "https://h"}, exitUsage, "every user of the machine"},
+		{"unknown session in capitals: canonical origins", []string{"fetch", "--session", "HTTPS://S:443/", "https://H:443"}, exitRefused, "no sign-in at https://s for https://h\n"},
+		{"session URL with user: refused", []string{"fetch", "--session", "https://ada:marked@s", "https://h"}, exitUsage, "user name"},
+		{"URL with user: refused", []string{"fetch", "https://ada:marked@h"}, exitUsage, "user name"},
+		{"URL without scheme: refused", []string{"fetch", "h"}, exitUsage, "not an http or https URL"},
+		{"field without colon: refused", []string{"fetch", "-H", "nonsense", "https://h"}, exitUsage, "not a header field"},
+		{"login over http to another machine: refused", []string{"login", "http://far.example.com", "--email", "a", "--password-stdin"}, exitUsage, "Use https"},
+		{"login URL with path: refused", []string{"login", "https://h/path", "--email", "a", "--password-stdin"}, exitUsage, "more than a server"},
+		{"login without terminal: refused", []string{"login", "https://h", "--email", "a"}, exitUsage, "not a terminal"},
+		{"unknown session: refused", []string{"fetch", "--session", "https://s", "https://h"}, exitRefused, "no sign-in"},
+		{"closed port: status 3", []string{"fetch", "http://127.0.0.1:1/"}, exitUnreachable, "refused"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, stderr, status := command(t, "", append(test.args, "--sessions", t.TempDir())...)
-			if status != test.status || !strings.Contains(stderr, test.says) || strings.Contains(stderr, "marked") {
-				t.Errorf("%d %s", status, stderr)
+			_, stderr, status := command(t, "", append(c.args, "--sessions", t.TempDir())...)
+			if status != c.status || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "marked") {
+				t.Errorf("%q: status %d, want %d with %q and without \"marked\":\n%s", c.args, status, c.status, c.want, stderr)
 			}
 		})
 	}

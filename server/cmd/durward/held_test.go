@@ -135,7 +135,7 @@ func TestEachLimitOfTheListener(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newListener(c.handler, nil)
+			s := newHTTPServer(c.handler, nil)
 			if *c.limit(s) != c.stated {
 				t.Fatalf("the limit is %s, want %s", *c.limit(s), c.stated)
 			}

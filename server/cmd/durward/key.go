@@ -11,13 +11,13 @@ import (
 )
 
 type keyVerbs struct {
-	List   keyList   `cmd:"" help:"List signing keys and where they are in their life."`
-	Rotate keyRotate `cmd:"" help:"Make a new signing key. The oldest pending one signs as soon as every verifier can know it."`
-	Retire keyRetire `cmd:"" help:"Retire a signing key in order, or with --now at once: one that was stolen."`
+	List   keyList   `cmd:"" help:"List signing keys and their states."`
+	Rotate keyRotate `cmd:"" help:"Create a new signing key. The oldest pending key becomes active once all verifiers can have read it."`
+	Retire keyRetire `cmd:"" help:"Retire a signing key after its successor took over, or at once with --now if it was stolen."`
 }
 
 type keyList struct {
-	place
+	location
 	output
 }
 
@@ -35,24 +35,26 @@ func (v keyList) Run(e *environment) (err error) {
 		return printKeys(e, keys)
 	}
 	if len(keys) == 0 {
-		e.say("there are none: tokens are signed with tokens.shared_secret")
+		e.note("there are no signing keys: tokens are signed with tokens.shared_secret")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KID\tALG\tSTATE\tMADE\tSIGNS SINCE\tUNTIL")
-	day := func(t time.Time) string {
-		if t.IsZero() {
-			return "-"
-		}
-		return t.Format(time.RFC3339)
-	}
+	fmt.Fprintln(w, "KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL")
 	for _, k := range keys {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, day(k.CreatedAt), day(k.ActivatedAt), day(k.RetiredAt))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-"))
 	}
 	return w.Flush()
 }
 
-// printKeys prints keys for machines.
+// timeOr formats t for a table, or returns none if t is zero.
+func timeOr(t time.Time, none string) string {
+	if t.IsZero() {
+		return none
+	}
+	return t.Format(time.RFC3339)
+}
+
+// printKeys prints keys as JSON.
 func printKeys(e *environment, keys []store.Key) error {
 	type item struct {
 		ID          string    `json:"kid"`
@@ -70,9 +72,9 @@ func printKeys(e *environment, keys []store.Key) error {
 }
 
 type keyRotate struct {
-	place
+	location
 	output
-	Now bool `help:"Let the oldest pending key sign at once: for verifiers elsewhere its first tokens are unknown until they read the key set again."`
+	Now bool `help:"Activate the oldest pending key at once. Other verifiers refuse its tokens until they read the key set again."`
 }
 
 func (v keyRotate) Run(e *environment) (err error) {
@@ -92,18 +94,18 @@ func (v keyRotate) Run(e *environment) (err error) {
 		return printKeys(e, keys)
 	}
 	if v.Now {
-		fmt.Fprintln(e.stdout, "another key signs from now on; a running server follows within a second")
+		fmt.Fprintln(e.stdout, "another key is active; a running server uses it within a second")
 	} else {
-		fmt.Fprintln(e.stdout, "a new key is pending; the oldest pending one signs within an hour")
+		fmt.Fprintln(e.stdout, "created a pending key; the oldest pending key becomes active within an hour")
 	}
 	return nil
 }
 
 type keyRetire struct {
-	place
+	location
 	output
-	KID string `arg:"" name:"kid" help:"Key, or how it begins, where that is one key alone. One that begins with - goes behind --."`
-	Now bool   `help:"The key was stolen: all access tokens that it signed are dead within a second, the spare signs, clients refresh, nobody signs in again."`
+	KID string `arg:"" name:"kid" help:"Key id, or its first characters if no other key begins with them. Put -- before an id that begins with -."`
+	Now bool   `help:"End the key at once, for a stolen key: all access tokens that it signed are revoked within a second and clients refresh them. Users stay signed in."`
 }
 
 func (v keyRetire) Run(e *environment) (err error) {
@@ -116,7 +118,7 @@ func (v keyRetire) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	keyID, err := wholeKID(keys, v.KID)
+	keyID, err := completeKID(keys, v.KID)
 	if err != nil {
 		return err
 	}
@@ -129,41 +131,43 @@ func (v keyRetire) Run(e *environment) (err error) {
 		return e.json(struct {
 			ID      string    `json:"kid"`
 			State   string    `json:"state"`
-			Revoked bool      `json:"revoked"`          // all that it signed
-			Signs   string    `json:"signs"`            // kid that signs now
-			Since   time.Time `json:"signs_published"`  // since when verifiers can have it
-			Known   bool      `json:"signs_known"`      // by every verifier that reads the key set once an hour
-			Next    string    `json:"next,omitzero"`    // kid that will sign
-			Takes   time.Time `json:"next_at,omitzero"` // when it takes over, at the earliest
+			Revoked bool      `json:"revoked"`          // the tokens that the key signed
+			Signs   string    `json:"signs"`            // kid of the active key
+			Since   time.Time `json:"signs_published"`  // when the active key entered the key set
+			Known   bool      `json:"signs_known"`      // to every verifier that reads the key set once an hour
+			Next    string    `json:"next,omitzero"`    // kid of the successor
+			Takes   time.Time `json:"next_at,omitzero"` // it becomes active then or later
 		}{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, known, r.Next.ID, r.Takes})
 	}
 	switch {
 	case r.Revoked:
-		fmt.Fprintf(e.stdout, "%s is gone: all access tokens that it signed are dead, on a running server within a second\n", r.Key.ID)
+		fmt.Fprintf(e.stdout, "%s has ended; all access tokens that it signed are revoked, on a running server within a second\n", r.Key.ID)
 	case r.State == store.KeyGone:
-		fmt.Fprintf(e.stdout, "%s is gone: it was a spare and had signed nothing\n", r.Key.ID)
+		fmt.Fprintf(e.stdout, "%s has ended; it was pending and had signed no token\n", r.Key.ID)
 	case r.State == store.KeyActive:
-		fmt.Fprintf(e.stdout, "%s signs until every verifier can know its successor: %s takes over after %s\n", r.Key.ID, r.Next.ID, r.Takes.Format(time.RFC3339))
+		fmt.Fprintf(e.stdout, "%s stays active until all verifiers can have read its successor %s, which takes over after %s\n",
+			r.Key.ID, r.Next.ID, r.Takes.Format(time.RFC3339))
 	default:
-		fmt.Fprintf(e.stdout, "%s signs no more; it verifies what it signed until that has ended\n", r.Key.ID)
+		fmt.Fprintf(e.stdout, "%s signs no more tokens; it verifies those it signed until they expire\n", r.Key.ID)
 	}
 	if r.Key.State != store.KeyActive || r.State == store.KeyActive {
-		return nil // what signs is what signed before
+		return nil // the active key is the same as before
 	}
-	fmt.Fprintf(e.stdout, "%s signs from now on; clients refresh, nobody signs in again\n", r.Signs.ID)
+	fmt.Fprintf(e.stdout, "%s is active; clients refresh their tokens and users stay signed in\n", r.Signs.ID)
 	if known {
-		fmt.Fprintf(e.stdout, "it has been in the key set for %s: verifiers elsewhere know it\n", published.Truncate(time.Minute))
+		fmt.Fprintf(e.stdout, "it has been in the key set for %s, so other verifiers know it\n", published.Truncate(time.Minute))
 	} else {
-		fmt.Fprintf(e.stdout, "it has been in the key set for %s only: a verifier elsewhere that has not read the set since refuses its tokens until it does\n", published.Truncate(time.Second))
+		fmt.Fprintf(e.stdout, "it has been in the key set for only %s; other verifiers refuse its tokens until they read the key set again\n", published.Truncate(time.Second))
 	}
 	if v.Now {
-		fmt.Fprintln(e.stdout, "verifiers elsewhere that neither follow /api/revocations nor introspect take tokens of the old key until they read the key set anew")
+		fmt.Fprintln(e.stdout, "other verifiers that neither follow /api/revocations nor use introspection accept tokens of the old key until they read the key set again")
 	}
 	return nil
 }
 
-// wholeKID returns the id of the one key that begins with what was given.
-func wholeKID(keys []store.Key, given string) (string, error) {
+// completeKID returns the id of the only key that begins with given. If there is none it returns
+// given; the issuer then reports the error.
+func completeKID(keys []store.Key, given string) (string, error) {
 	var found []string
 	for _, k := range keys {
 		if k.ID == given {
@@ -175,9 +179,9 @@ func wholeKID(keys []store.Key, given string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return given, nil // the rule says that there is none
+		return given, nil
 	case 1:
 		return found[0], nil
 	}
-	return "", refused("Give more of it; durward key list shows what there is.", "%d keys begin with %q: %s", len(found), given, strings.Join(found, ", "))
+	return "", refused("Give more characters of the id; durward key list shows all keys.", "%d keys begin with %q: %s", len(found), given, strings.Join(found, ", "))
 }

@@ -78,12 +78,12 @@ func TestRollback(t *testing.T) {
 			if strings.Contains(p.stderr.String(), "theft") {
 				t.Errorf("somebody is accused:\n%s", p.stderr)
 			}
-			p.logged("A new epoch has begun")
+			p.logged("Began a new epoch")
 			p.stop()
 			// It is accepted once for all, and the word does not harm a second time.
 			serving().stop()
 			p = serving("--accept-rollback")
-			p.logged("there is nothing to accept")
+			p.logged("--accept-rollback had no effect")
 			p.stop()
 		})
 	}

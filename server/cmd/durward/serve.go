@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,102 +24,104 @@ import (
 )
 
 type serveVerb struct {
-	place
-	Listen string `help:"Address to listen on; port 0 picks a free one." placeholder:"ADDR"`
-	Demo   bool   `help:"Show a full round: two people to sign in as, open registration, everything in a temporary folder (or in --data)."`
+	location
+	Listen string `help:"Address to listen on; port 0 picks a free port." placeholder:"ADDR"`
+	Demo   bool   `help:"Run a demonstration: two users, open registration, data in a temporary folder (or in --data)."`
 
-	AcceptRollback bool `help:"Begin a new epoch with a database that went back: everybody signs in again, API keys and signing keys end. Where it did not go back this does nothing."`
-	KeepSessions   bool `help:"With --accept-rollback: keep sessions and keys. What was revoked in the time that the database lost is alive again."`
+	AcceptRollback bool `help:"Start although the database was rolled back: all sessions, API keys and signing keys end. Without a rollback this has no effect."`
+	KeepSessions   bool `help:"With --accept-rollback: keep sessions and keys. Revocations that the database lost are undone."`
 }
 
-// What a client may take of the server before it has said who it is.
+// Limits on one client connection, and on the shutdown.
 const (
 	headerTime = 5 * time.Second
 	bodyTime   = 15 * time.Second
-	answerTime = 60 * time.Second // a password may wait for its turn
+	answerTime = 60 * time.Second // a password may wait for its turn to be hashed
 	idleTime   = 2 * time.Minute
 	headerSize = 32 << 10
 	drainTime  = 10 * time.Second
 )
 
 func (v serveVerb) Run(e *environment) (err error) {
-	from := config.Flags{Config: v.Config, Listen: v.Listen, Data: v.Data}
+	flags := config.Flags{Config: v.Config, Listen: v.Listen, Data: v.Data}
 	if v.Demo && v.Data == "" {
 		dir, err := os.MkdirTemp("", "durward-demo-")
 		if err != nil {
-			return &exitError{exitUnreachable, err, "Choose a folder with --data DIR."}
+			return &exitError{exitUnreachable, err, "Name a folder with --data DIR."}
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		from.Data = dir
+		flags.Data = dir
 	}
-	l, err := loadConfig(from, e.variables)
+	c, err := v.readConfig(e, flags)
 	if err != nil {
 		return err
 	}
-	if v.Demo {
-		if err := makeDemo(l); err != nil {
-			return err
-		}
-	}
 	var level slog.LevelVar
-	log := logger(l, e.stderr, &level)
-	warn(l, log)
+	log := newLogger(c, e.stderr, &level)
+	logWarnings(c, log)
 
 	ctx, stop := context.WithCancel(e)
 	defer stop()
 	if v.KeepSessions && !v.AcceptRollback {
-		return &exitError{exitUsage, errors.New("--keep-sessions says how to accept a rollback"), "Give --accept-rollback too, or neither."}
+		return &exitError{exitUsage, errors.New("--keep-sessions requires --accept-rollback"), "Give both flags or neither."}
 	}
 	if v.AcceptRollback {
-		if err := v.accept(ctx, l, log); err != nil {
+		if err := v.acceptRollback(ctx, c, log); err != nil {
 			return err
 		}
 	}
-	s, err := openSystem(ctx, l, starting, log)
+	s, err := openSystem(ctx, c, starting, log)
 	if err != nil {
 		return err
 	}
 	defer s.close(&err)
-	listener, err := net.Listen("tcp", l.Listen)
+	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		hint := "Choose an address of this machine with --listen ADDR."
+		hint := "Name an address of this machine with --listen ADDR."
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
-			hint = "Is another server there? --listen 127.0.0.1:0 picks a free port."
+			hint = "Another program uses this port. --listen 127.0.0.1:0 picks a free port."
 		case errors.Is(err, syscall.EACCES):
-			hint = "Ports below 1024 need a right that this user lacks; --listen 127.0.0.1:0 picks a free port."
+			hint = "This user may not listen on ports below 1024. --listen 127.0.0.1:0 picks a free port."
 		}
 		return &exitError{exitUnreachable, fmt.Errorf("cannot listen: %w", err), hint}
 	}
-	if l.PublicURL == "" {
-		l.PublicURL = "http://" + reachable(listener.Addr())
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + localAddress(listener.Addr())
 	}
 	var current atomic.Pointer[httpapi.Server]
-	configure := func(l *config.Loaded) error {
-		proxies, err := l.ProxyNetworks()
+	configure := func(c *config.Loaded) error {
+		proxies, err := c.ProxyNetworks()
 		if err != nil {
 			return err
 		}
 		next, err := s.Server(httpapi.Config{
-			PublicURL: l.PublicURL, Registration: l.Registration == "open", Basic: l.Basic, DPoP: l.DPoP, Origins: l.CORS.Origins, Proxies: proxies, InsecureAllowHTTP: l.InsecureAllowHTTP, Log: log,
+			PublicURL:         c.PublicURL,
+			Registration:      c.Registration == "open",
+			Basic:             c.Basic,
+			DPoP:              c.DPoP,
+			Origins:           c.CORS.Origins,
+			Proxies:           proxies,
+			InsecureAllowHTTP: c.InsecureAllowHTTP,
+			Log:               log,
 		})
 		if err == nil {
 			current.Store(next)
 		}
 		return err
 	}
-	if err := configure(l); err != nil {
+	if err := configure(c); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	if v.Demo {
-		if err := v.demo(e, s); err != nil {
+		if err := addDemoUsers(e, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-	} else if people, err := s.DB.Users(ctx, "", 1); err == nil && len(people) == 0 && l.Registration == "off" {
-		log.Info("nobody has an account yet: durward user add EMAIL --password-stdin makes one")
+	} else if users, err := s.DB.Users(ctx, "", 1); err == nil && len(users) == 0 && c.Registration == "off" {
+		log.Info("there are no users yet; add one with: durward user add EMAIL --password-stdin")
 	}
 
-	// Signals are heard before the line that says that the server is there.
+	// Before the line that reports the server as ready, so that no signal is lost after it.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -132,11 +133,12 @@ func (v serveVerb) Run(e *environment) (err error) {
 	defer wait()
 	defer stop()
 
-	web := newListener(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
+	web := newHTTPServer(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
 		slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
-	fmt.Fprintf(e.stdout, "durward: listening on http://%s\n", reachable(listener.Addr()))
+	fmt.Fprintf(e.stdout, "durward: listening on http://%s\n", localAddress(listener.Addr()))
 
 	for {
 		select {
@@ -145,143 +147,151 @@ func (v serveVerb) Run(e *environment) (err error) {
 		case <-e.Done():
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				l = v.reload(e, from, l, s, &level, configure, log)
+				c = v.reload(e, flags, c, s, &level, configure, log)
 				continue
 			}
 		}
 		break
 	}
-	log.Info("stopping: open requests may finish", "within", drainTime)
+	log.Info("stopping; open requests may finish", "within", drainTime)
 	current.Load().Drain()
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	go func() {
-		for range signals { // a second one does not wait
+		for range signals { // a second signal ends the wait
 			cancel()
 		}
 	}()
 	if err := web.Shutdown(drain); err != nil {
-		log.Warn("not all requests could finish", "error", err)
+		log.Warn("some requests did not finish", "error", err)
 		return web.Close()
 	}
 	return nil
 }
 
-// accept begins a new epoch where the database went back.
-func (v serveVerb) accept(ctx context.Context, l *config.Loaded, log *slog.Logger) error {
-	if _, err := prepare(ctx, l, true); err != nil {
+// readConfig reads the configuration, with the defaults of the demo if it runs.
+func (v serveVerb) readConfig(e *environment, flags config.Flags) (*config.Loaded, error) {
+	c, err := loadConfig(flags, e.variables)
+	if err == nil && v.Demo {
+		err = setDemoDefaults(c)
+	}
+	return c, err
+}
+
+// acceptRollback begins a new epoch of the database's history if the database was rolled back.
+func (v serveVerb) acceptRollback(ctx context.Context, c *config.Loaded, log *slog.Logger) error {
+	if _, err := checkDatabase(ctx, c, true); err != nil {
 		return err
 	}
-	c := storeConfig(l)
-	c.Log = log
-	ended, wentBack, err := store.AcceptRollback(ctx, c, oauth.NewEpoch(v.KeepSessions, time.Now()))
+	s := storeConfig(c)
+	s.Log = log
+	ended, wentBack, err := store.AcceptRollback(ctx, s, oauth.NewEpoch(v.KeepSessions, time.Now()))
 	if err != nil {
 		return err
 	}
 	if !wentBack {
-		log.Info("the database did not go back: there is nothing to accept")
+		log.Info("the database was not rolled back; --accept-rollback had no effect")
 		return nil
 	}
-	for _, line := range endedLines(ended, v.KeepSessions, l.Tokens.Algorithm) {
+	for _, line := range epochReport(ended, v.KeepSessions, c.Tokens.Algorithm) {
 		log.Warn(line)
 	}
 	return nil
 }
 
-// newListener is the HTTP server with all that bounds a client.
-func newListener(h http.Handler, errorLog *log.Logger) *http.Server {
+// newHTTPServer returns the HTTP server with the limits on connections.
+func newHTTPServer(h http.Handler, errorLog *log.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: headerSize, ErrorLog: errorLog,
+		Handler:           h,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       bodyTime,
+		WriteTimeout:      answerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerSize,
+		ErrorLog:          errorLog,
 	}
 }
 
-// reachable is where a listener can be reached from this machine.
-func reachable(a net.Addr) string {
+// localAddress returns the address by which programs of this machine reach a listener.
+func localAddress(a net.Addr) string {
 	addr, err := netip.ParseAddrPort(a.String())
 	if err == nil && addr.Addr().IsUnspecified() {
-		host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		return netip.AddrPortFrom(host, addr.Port()).String()
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port()).String()
 	}
 	return a.String()
 }
 
-// logger writes to w as the configuration says.
-func logger(l *config.Loaded, w io.Writer, level *slog.LevelVar) *slog.Logger {
-	setLevel(l, level)
+// newLogger returns a logger to w in the configured format. Its level is level.
+func newLogger(c *config.Loaded, w io.Writer, level *slog.LevelVar) *slog.Logger {
+	setLevel(c, level)
 	options := &slog.HandlerOptions{Level: level}
-	if l.Log.Format == "json" {
+	if c.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// warn says what is odd about a configuration that can be served: files that are
-// open to others, a proxy that is not believed. This server
-// speaks plain http, so where clients come by https a proxy takes that off; one
-// that is not believed gets refusals for all of them.
-func warn(l *config.Loaded, log *slog.Logger) {
-	for _, x := range l.Exposed {
+func setLevel(c *config.Loaded, level *slog.LevelVar) {
+	var configured slog.Level
+	if configured.UnmarshalText([]byte(c.Log.Level)) == nil { // config accepts valid levels only
+		level.Set(configured)
+	}
+}
+
+// logWarnings logs settings and file modes that are valid and dangerous.
+func logWarnings(c *config.Loaded, log *slog.Logger) {
+	for _, x := range c.Exposed {
 		log.Warn(exposedText(x))
 	}
-	if strings.HasPrefix(l.PublicURL, "https:") && len(l.TrustedProxies) == 0 && !l.InsecureAllowHTTP {
-		log.Warn("public_url is https and trusted_proxies is empty: what comes through a proxy will be refused as plain http")
+	// This server speaks plain HTTP. A proxy in front of it removes TLS and says so in
+	// X-Forwarded-Proto. The server believes only trusted_proxies.
+	if strings.HasPrefix(c.PublicURL, "https:") && len(c.TrustedProxies) == 0 && !c.InsecureAllowHTTP {
+		log.Warn("public_url is https and trusted_proxies is empty: requests through a proxy will be refused as plain http")
 	}
-	if info, err := os.Stat(l.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
-		log.Warn(fmt.Sprintf("others can write to the data folder %s and exchange what is in it: chmod 700 %s", l.DataDir, quote(l.DataDir)))
+	if info, err := os.Stat(c.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
+		log.Warn(fmt.Sprintf("other users can write to the data folder %s and replace its files; run: chmod 700 %s", c.DataDir, shellQuote(c.DataDir)))
 	}
-	path, file := l.DatabaseURL().File()
-	if info, err := os.Stat(path); file && err == nil && info.Mode().Perm()&0o077 != 0 {
-		log.Warn(fmt.Sprintf("others can read the database %s: chmod 600 %s", path, quote(path)))
-	}
-}
-
-func setLevel(l *config.Loaded, level *slog.LevelVar) {
-	var wanted slog.Level
-	if wanted.UnmarshalText([]byte(l.Log.Level)) == nil { // load checked it
-		level.Set(wanted)
+	path, isFile := c.DatabaseURL().File()
+	if info, err := os.Stat(path); isFile && err == nil && info.Mode().Perm()&0o077 != 0 {
+		log.Warn(fmt.Sprintf("other users can read the database %s; run: chmod 600 %s", path, shellQuote(path)))
 	}
 }
 
-// reload reads the configuration anew and applies what can change while the
-// server runs. A bad one is reported, and the old one stays; of a good one it
-// reports what a restart is needed for.
-func (v serveVerb) reload(e *environment, from config.Flags, old *config.Loaded, s *system, level *slog.LevelVar, configure func(*config.Loaded) error, log *slog.Logger) *config.Loaded {
-	fresh, err := loadConfig(from, e.variables)
-	if err == nil && v.Demo {
-		err = makeDemo(fresh)
-	}
+// reload reads the configuration again and returns the one that is in force afterwards: old if the
+// new one is invalid. It logs every changed key that needs a restart and keeps its old value.
+func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded, s *system, level *slog.LevelVar,
+	configure func(*config.Loaded) error, log *slog.Logger) *config.Loaded {
+	fresh, err := v.readConfig(e, flags)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			log.Error("the new configuration is bad, the old one stays", "mistake", strings.TrimSpace(line))
+			log.Error("the new configuration is invalid; the old one stays in force", "mistake", strings.TrimSpace(line))
 		}
 		return old
 	}
 	if fresh.PublicURL == "" {
-		fresh.PublicURL = old.PublicURL // made of the listener
+		fresh.PublicURL = old.PublicURL // the listener's address
 	}
 	var changed, restart []string
 	for i, setting := range fresh.Settings {
-		was := old.Settings[i]
-		if setting.Equal(was) {
-			continue
-		}
-		if setting.Reloadable() {
+		before := old.Settings[i]
+		switch {
+		case setting.Equal(before):
+		case setting.Reloadable():
 			changed = append(changed, setting.Key)
-			continue
+		default:
+			restart = append(restart, setting.Key)
+			setting.CopyFrom(before)
 		}
-		restart = append(restart, setting.Key)
-		setting.CopyFrom(was)
 	}
 	if err := errors.Join(s.Limiter.Set(limitsConfig(fresh)), configure(fresh)); err != nil {
-		log.Error("the new configuration is bad, the old one stays", "mistake", err)
+		log.Error("the new configuration is invalid; the old one stays in force", "mistake", err)
 		return old
 	}
 	setLevel(fresh, level)
-	log.Info("configuration read anew", "changed", changed)
-	warn(fresh, log)
+	log.Info("configuration reloaded", "changed", changed)
+	logWarnings(fresh, log)
 	if len(restart) > 0 {
-		log.Warn("these keys changed and need a restart", "keys", restart)
+		log.Warn("these changed keys need a restart", "keys", restart)
 	}
 	return fresh
 }

@@ -455,7 +455,7 @@ func TestReload(t *testing.T) {
 	}
 	write("registration = \"sometimes\"\nlisten = 1\n")
 	hangUp()
-	p.logged("the old one stays")
+	p.logged("the old one stays in force")
 	p.logged("want one of: off, open")
 	if got := register(); got != 403 {
 		t.Errorf("register after a bad configuration: %d, want 403", got)
@@ -644,13 +644,13 @@ func TestOpenFiles(t *testing.T) {
 		}
 	}
 	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
-	p.logged("exchange what is in it: chmod 700 " + dir)
-	p.logged("others can read the database " + dir + "/durward.db: chmod 600 ")
+	p.logged("replace its files; run: chmod 700 " + dir)
+	p.logged("other users can read the database " + dir + "/durward.db; run: chmod 600 ")
 	p.stop()
 
 	// The demo says that it adds somebody to people who are real.
 	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0", "--data", dir))
-	p.logged("has people of its own; the demo adds ada@example.com")
+	p.logged("has users already; the demo adds ada@example.com")
 	p.stop()
 	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0"))
 	p.stop()

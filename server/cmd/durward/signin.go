@@ -8,81 +8,75 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/client"
 )
 
-// kept says where the sign-ins of this user of the machine are.
-type kept struct {
-	Sessions string `help:"Folder of the sign-ins. Default: durward/sessions in the user's configuration folder." placeholder:"DIR"`
+// signInFolder is the flag of verbs that use stored sign-ins.
+type signInFolder struct {
+	Sessions string `help:"Folder of the stored sign-ins. Default: durward/sessions in your configuration folder." placeholder:"DIR"`
 }
 
-// signIn is one sign-in at a server: a folder with what it is for and its token.
+// signIn is a stored sign-in at one server: a folder with session.json (this struct) and token.json.
 type signIn struct {
 	dir string
 
 	Server  string   `json:"server"`
 	Email   string   `json:"email"`
-	Origins []string `json:"origins"` // that get its tokens, the server's among them
+	Origins []string `json:"origins"` // that receive the tokens; includes the server's
 }
 
-// config is what the client makes of a sign-in.
+// config returns the client's configuration for this sign-in.
 func (s *signIn) config() client.TokensConfig {
-	return client.TokensConfig{Server: s.Server, Origins: s.Origins, Store: client.FileStore{Path: filepath.Join(s.dir, "token.json")}}
+	return client.TokensConfig{
+		Server:  s.Server,
+		Origins: s.Origins,
+		Store:   client.FileStore{Path: filepath.Join(s.dir, "token.json")},
+	}
 }
 
 func (s *signIn) file() string { return filepath.Join(s.dir, "session.json") }
 
-// folder is where the sign-ins are.
-func (k kept) folder(e *environment) (string, error) {
-	if k.Sessions != "" {
-		return k.Sessions, nil
+// path returns the folder of all sign-ins.
+func (f signInFolder) path(e *environment) (string, error) {
+	if f.Sessions != "" {
+		return f.Sessions, nil
 	}
 	for _, v := range []struct{ name, below string }{{"XDG_CONFIG_HOME", ""}, {"HOME", ".config"}} {
 		if dir := e.variable(v.name); filepath.IsAbs(dir) {
 			return filepath.Join(dir, v.below, "durward", "sessions"), nil
 		}
 	}
-	return "", &exitError{exitUsage, errors.New("there is no folder for sign-ins: neither HOME nor XDG_CONFIG_HOME is set"), "Name one with --sessions DIR."}
+	return "", &exitError{exitUsage, errors.New("cannot find your configuration folder: neither HOME nor XDG_CONFIG_HOME is set"), "Name a folder with --sessions DIR."}
 }
 
-// variable is a variable of the environment.
-func (e *environment) variable(name string) string {
-	for _, v := range slices.Backward(e.variables) {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
-}
-
-// address reads the URL of a request or a server, of which everything is looked at that
-// could send credentials elsewhere. The origin has one spelling.
-func address(text string) (u *url.URL, origin string, err error) {
-	wrong := func(why string) error {
+// parseAddress parses the URL of a request or a server. It refuses URLs that contain credentials.
+// origin is in lower case and without a default port.
+func parseAddress(text string) (u *url.URL, origin string, err error) {
+	wrong := func(fault string) error {
 		if strings.Contains(text, "@") {
-			text = "the URL" // which may hold a password
+			text = "the URL" // it may contain a password
 		}
-		return &exitError{exitUsage, fmt.Errorf("%s %s", text, why), "Write it as https://HOST/PATH."}
+		return &exitError{exitUsage, fmt.Errorf("%s %s", text, fault), "Write it as https://HOST/PATH."}
 	}
 	if u, err = url.Parse(text); err != nil {
-		return nil, "", wrong("is no URL")
+		return nil, "", wrong("is not a URL")
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, "", wrong("is no http or https URL")
-	case u.User != nil: // contract: no credentials in URLs
-		return nil, "", wrong("holds a user name: it would stand in logs and in the list of processes")
+		return nil, "", wrong("is not an http or https URL")
+	case u.User != nil:
+		return nil, "", wrong("contains a user name, which logs and the list of processes would show")
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
 	return u, u.Scheme + "://" + host, nil
 }
 
-// at is the folder of the sign-in at a server.
-func (k kept) at(e *environment, server string) (*signIn, error) {
-	folder, err := k.folder(e)
+// at returns the sign-in at a server, which need not exist.
+func (f signInFolder) at(e *environment, server string) (*signIn, error) {
+	folder, err := f.path(e)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +84,7 @@ func (k kept) at(e *environment, server string) (*signIn, error) {
 	return &signIn{dir: filepath.Join(folder, name), Server: server}, nil
 }
 
-// read reads a sign-in.
+// read loads the sign-in from its folder.
 func (s *signIn) read() error {
 	text, err := os.ReadFile(s.file())
 	if err == nil {
@@ -99,7 +93,7 @@ func (s *signIn) read() error {
 	return err
 }
 
-// write keeps a sign-in.
+// write stores the sign-in in its folder.
 func (s *signIn) write() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
@@ -111,9 +105,9 @@ func (s *signIn) write() error {
 	return os.WriteFile(s.file(), append(text, '\n'), 0o600)
 }
 
-// all are the sign-ins there are.
-func (k kept) all(e *environment) (found []*signIn, err error) {
-	folder, err := k.folder(e)
+// all returns the stored sign-ins. It skips and reports damaged ones.
+func (f signInFolder) all(e *environment) (found []*signIn, err error) {
+	folder, err := f.path(e)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +115,7 @@ func (k kept) all(e *environment) (found []*signIn, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
-		return nil, &exitError{exitUnreachable, fmt.Errorf("the sign-ins cannot be read: %w", err), "Name another folder with --sessions DIR."}
+		return nil, &exitError{exitUnreachable, fmt.Errorf("cannot read the stored sign-ins: %w", err), "Name another folder with --sessions DIR."}
 	}
 	for _, entry := range entries {
 		s := &signIn{dir: filepath.Join(folder, entry.Name())}
@@ -129,8 +123,24 @@ func (k kept) all(e *environment) (found []*signIn, err error) {
 		case err == nil:
 			found = append(found, s)
 		case !errors.Is(err, fs.ErrNotExist):
-			e.say("warning: %s is no sign-in: %v", s.file(), err)
+			e.note("warning: ignored the damaged sign-in %s: %v", s.file(), err)
 		}
 	}
 	return found, nil
+}
+
+// clientError adds the exit status and a hint to an error of the client.
+func clientError(err error) error {
+	refusal, ok := errors.AsType[*client.ResponseError](err)
+	switch {
+	case errors.Is(err, client.ErrSignedOut):
+		return &exitError{exitRefused, err, "Sign in again with durward login."}
+	case !ok:
+		return &exitError{exitUnreachable, err, "Check that the server runs and that the URL is right."}
+	case errors.Is(err, durward.InvalidCredentials):
+		return &exitError{exitRefused, err, "Check the e-mail address and the password."}
+	case refusal.RetryAfter > 0:
+		return &exitError{exitRefused, err, fmt.Sprintf("Try again in %s.", refusal.RetryAfter)}
+	}
+	return &exitError{exitRefused, err, refusal.Hint}
 }

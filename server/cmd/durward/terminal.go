@@ -1,27 +1,82 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
-	"github.com/durward-auth/durward/server/internal/config"
 	"golang.org/x/term"
+
+	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/config"
 )
 
-// terminal is where somebody can be asked. A secret is never taken from the arguments,
-// which everybody on the machine can read.
-func (e *environment) terminal(otherwise string) (*os.File, error) {
+// environment is a process's context, standard streams and environment variables.
+type environment struct {
+	context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	variables      []string // NAME=VALUE
+}
+
+// output is the flag of verbs that can print JSON.
+type output struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// note prints one message to standard error.
+func (e *environment) note(format string, args ...any) {
+	fmt.Fprintf(e.stderr, "durward: %s\n", printable.Text(fmt.Sprintf(format, args...)))
+}
+
+// json prints v as indented JSON to standard output.
+func (e *environment) json(v any) error {
+	out := json.NewEncoder(e.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+// variable returns the value of an environment variable, "" if it is not set.
+func (e *environment) variable(name string) string {
+	for _, v := range slices.Backward(e.variables) {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// checkedWriter keeps the first error of w, so that a verb fails if its output was lost.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// terminal returns standard input if it is a terminal. alternative is the hint if it is not.
+// Secrets are never read from arguments, which every user of the machine can read.
+func (e *environment) terminal(alternative string) (*os.File, error) {
 	f, ok := e.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil, &exitError{exitUsage, errors.New("there is no terminal to ask for the password at"), otherwise}
+		return nil, &exitError{exitUsage, errors.New("cannot ask for the password: standard input is not a terminal"), alternative}
 	}
 	return f, nil
 }
 
-// askSecret asks at a terminal for what is not shown there.
+// askSecret prompts at a terminal and reads a line without echo.
 func (e *environment) askSecret(f *os.File, prompt string) (string, error) {
 	fmt.Fprint(e.stderr, prompt)
 	text, err := term.ReadPassword(int(f.Fd()))
@@ -29,7 +84,7 @@ func (e *environment) askSecret(f *os.File, prompt string) (string, error) {
 	return string(text), err
 }
 
-// secretFromStdin reads a secret from standard input; one line end at its end is dropped.
+// secretFromStdin reads a secret that is all of standard input. It drops one line break at the end.
 func (e *environment) secretFromStdin() (string, error) {
 	text, err := config.ReadSecret(e.stdin)
 	if err != nil {
@@ -41,7 +96,7 @@ func (e *environment) secretFromStdin() (string, error) {
 // maxLine is the size limit of readLine, in octets.
 const maxLine = 4096
 
-// readLine reads one line and nothing of the next.
+// readLine reads one line octet by octet, so that the rest stays unread for term.ReadPassword.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for one := make([]byte, 1); len(line) < maxLine; {
@@ -54,5 +109,16 @@ func readLine(r io.Reader) (string, error) {
 		}
 		line = append(line, one[:n]...)
 	}
-	return "", errors.New("the line does not end")
+	return "", fmt.Errorf("the line is longer than %d octets", maxLine)
+}
+
+// shellQuote returns path as one word of a POSIX shell.
+func shellQuote(path string) string {
+	special := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-", r))
+	}
+	if !strings.ContainsFunc(path, special) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

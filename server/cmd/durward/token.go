@@ -16,33 +16,33 @@ import (
 )
 
 type tokenVerbs struct {
-	Inspect tokenInspect `cmd:"" help:"Show what an access token says, and what is wrong with it, without verifying who made it."`
-	Verify  tokenVerify  `cmd:"" help:"Judge an access token as this server would, revocations included."`
-	Issue   tokenIssue   `cmd:"" help:"Make an access token."`
+	Inspect tokenInspect `cmd:"" help:"Show the header, the claims and the faults of an access token. The signature is not verified."`
+	Verify  tokenVerify  `cmd:"" help:"Verify an access token as this server does, including revocation."`
+	Issue   tokenIssue   `cmd:"" help:"Issue an access token."`
 }
 
-// tokenInput is where a token is read from: never from the arguments, which
-// everybody on the machine can read.
+// tokenInput is the argument that names a file with a token. A token is never read from arguments,
+// which every user of the machine can read.
 type tokenInput struct {
-	File string `arg:"" optional:"" default:"-" help:"File that holds the token; - is standard input."`
+	File string `arg:"" optional:"" default:"-" help:"File that contains the token; - is standard input."`
 }
 
 func (t tokenInput) read(e *environment) (string, error) {
 	if strings.Count(t.File, ".") == 2 && len(t.File) > 60 {
-		return "", &exitError{exitUsage, errors.New("that is a token, not the name of a file"), "Others on this machine can read arguments: send it to standard input, and take it for known."}
+		return "", &exitError{exitUsage, errors.New("the argument is a token, not the name of a file"), "Send the token to standard input. Treat this one as leaked: every user of the machine can read command line arguments."}
 	}
 	in := e.stdin
 	if t.File != "-" {
 		f, err := os.Open(t.File)
 		if err != nil {
-			return "", &exitError{exitUnreachable, err, "Name a file that holds the token, or send it to standard input."}
+			return "", &exitError{exitUnreachable, err, "Name a file that contains the token, or send it to standard input."}
 		}
 		defer f.Close()
 		in = f
 	}
 	text, err := config.ReadSecret(in)
 	if err != nil {
-		return "", &exitError{exitUnreachable, err, "Name a file that holds the token, or send it to standard input."}
+		return "", &exitError{exitUnreachable, err, "Name a file that contains the token, or send it to standard input."}
 	}
 	token := strings.TrimSpace(text)
 	for _, scheme := range []string{"authorization:", "bearer "} { // as copied from a request
@@ -51,7 +51,7 @@ func (t tokenInput) read(e *environment) (string, error) {
 		}
 	}
 	if token == "" {
-		return "", &exitError{exitUsage, errors.New("no token was sent"), "For example: durward token inspect < token.txt"}
+		return "", &exitError{exitUsage, errors.New("the input contains no token"), "For example: durward token inspect < token.txt"}
 	}
 	return token, nil
 }
@@ -68,7 +68,7 @@ func (v tokenInspect) Run(e *environment) error {
 	}
 	in, err := jwt.Inspect(token)
 	if err != nil {
-		return refused("An access token of Durward has three parts with dots between them; refresh tokens begin with dr_ and say nothing.", "%s", strings.TrimPrefix(err.Error(), "jwt: "))
+		return refused("An access token of Durward is a JWT: three parts separated by dots. A refresh token begins with dr_ and contains no claims.", "%s", strings.TrimPrefix(err.Error(), "jwt: "))
 	}
 	if v.JSON {
 		if in.Problems == nil {
@@ -84,31 +84,31 @@ func (v tokenInspect) Run(e *environment) error {
 		}{{"header", in.Header}, {"payload", in.Payload}} {
 			pretty, err := json.MarshalIndent(json.RawMessage(part.text), "", "  ")
 			if err != nil {
-				return refused("", "the %s is no JSON: %w", part.name, err)
+				return refused("", "the %s is not JSON: %w", part.name, err)
 			}
 			fmt.Fprintf(e.stdout, "%s %s\n", part.name, printable.Text(string(pretty)))
 		}
 		for _, t := range []struct {
 			name string
 			at   time.Time
-		}{{"issued", in.Claims.IssuedAt}, {"signed in", in.Claims.AuthTime}, {"ends", in.Claims.Expires}} {
+		}{{"issued", in.Claims.IssuedAt}, {"signed in", in.Claims.AuthTime}, {"expires", in.Claims.Expires}} {
 			if !t.at.IsZero() {
 				fmt.Fprintf(e.stdout, "%s %s\n", t.name, t.at.UTC().Format(time.RFC3339))
 			}
 		}
 		for _, p := range in.Problems {
-			fmt.Fprintf(e.stdout, "wrong: %s\n", printable.Text(p))
+			fmt.Fprintf(e.stdout, "fault: %s\n", printable.Text(p))
 		}
-		fmt.Fprintln(e.stdout, "The signature was not verified: anybody could have written this.")
+		fmt.Fprintln(e.stdout, "The signature was not verified. Any program could have written this token.")
 	}
 	if len(in.Problems) > 0 {
-		return refused("", "%d things are wrong with this token", len(in.Problems))
+		return refused("", "the token is not valid; faults found: %d", len(in.Problems))
 	}
 	return nil
 }
 
 type tokenVerify struct {
-	place
+	location
 	tokenInput
 	output
 }
@@ -126,24 +126,33 @@ func (v tokenVerify) Run(e *environment) (err error) {
 	p, err := s.Issuer.Verifier().Verify(e, token)
 	var code durward.Code
 	if errors.As(err, &code) {
-		return refused("durward token inspect shows what it says.", "%s: %s", code, strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+string(code)), "jwt: "))
+		return refused("durward token inspect shows the claims of the token.", "%s: %s", code, strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+string(code)), "jwt: "))
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
-		return e.json(map[string]any{"sub": p.Subject, "iss": p.Issuer, "client_id": p.ClientID, "sid": p.SessionID, "jti": p.TokenID,
-			"scope": strings.Join(p.Scopes, " "), "acr": p.ACR, "amr": append([]string{}, p.AMR...), "exp": p.Expires.Unix()})
+		return e.json(map[string]any{
+			"sub":       p.Subject,
+			"iss":       p.Issuer,
+			"client_id": p.ClientID,
+			"sid":       p.SessionID,
+			"jti":       p.TokenID,
+			"scope":     strings.Join(p.Scopes, " "),
+			"acr":       p.ACR,
+			"amr":       append([]string{}, p.AMR...),
+			"exp":       p.Expires.Unix(),
+		})
 	}
-	fmt.Fprintf(e.stdout, "good: %s, scope %s, until %s\n", printable.Text(p.Subject), printable.Text(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
+	fmt.Fprintf(e.stdout, "valid: subject %s, scope %s, expires %s\n", printable.Text(p.Subject), printable.Text(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
 	return nil
 }
 
 type tokenIssue struct {
-	place
+	location
 	output
-	Sub   string        `required:"" help:"Subject: an e-mail address or id of a person here, or any other name." placeholder:"SUBJECT"`
-	Scope []string      `help:"Scopes, separated by commas or blanks." sep:"," placeholder:"SCOPE"`
-	TTL   time.Duration `name:"ttl" help:"Life of the token, up to 24h." default:"15m"`
+	Sub   string        `required:"" help:"Subject: the e-mail address or id of a user, or any other name." placeholder:"SUBJECT"`
+	Scope []string      `help:"Scopes, separated by commas or spaces." sep:"," placeholder:"SCOPE"`
+	TTL   time.Duration `name:"ttl" help:"Lifetime of the token, up to 24h." default:"15m"`
 }
 
 func (v tokenIssue) Run(e *environment) (err error) {
@@ -163,12 +172,19 @@ func (v tokenIssue) Run(e *environment) (err error) {
 	token, claims, err := s.Issuer.Issue(e, subject, scopes, v.TTL)
 	if errors.Is(err, store.ErrUnavailable) {
 		return err
-	} else if err != nil { // of what was asked for
+	} else if err != nil { // an invalid flag
 		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "oauth: "), "jwt: ")
-		return &exitError{exitUsage, errors.New(text), "durward token issue --help shows what there is."}
+		return &exitError{exitUsage, errors.New(text), "Run durward token issue --help for usage."}
 	}
 	if v.JSON {
-		return e.json(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(claims.Expires.Sub(claims.IssuedAt).Seconds()), "scope": strings.Join(scopes, " "), "sub": subject, "jti": claims.ID})
+		return e.json(map[string]any{
+			"access_token": token,
+			"token_type":   "Bearer",
+			"expires_in":   int(claims.Expires.Sub(claims.IssuedAt).Seconds()),
+			"scope":        strings.Join(scopes, " "),
+			"sub":          subject,
+			"jti":          claims.ID,
+		})
 	}
 	fmt.Fprintln(e.stdout, token)
 	return nil

@@ -13,41 +13,41 @@ import (
 )
 
 type userVerbs struct {
-	Add    userAdd    `cmd:"" help:"Add a person. Works without a running server, and makes the database where there is none."`
-	List   userList   `cmd:"" help:"List people."`
-	Show   userShow   `cmd:"" help:"Show a person and where they are signed in."`
-	Passwd userPasswd `cmd:"" help:"Set a person's password; all their sessions end."`
-	Lock   userLock   `cmd:"" help:"Keep a person out: all their sessions end, within a second on a running server."`
-	Unlock userUnlock `cmd:"" help:"Let a person in again."`
+	Add    userAdd    `cmd:"" help:"Add a user. No server has to run; a missing database is created."`
+	List   userList   `cmd:"" help:"List users."`
+	Show   userShow   `cmd:"" help:"Show a user and their sessions."`
+	Passwd userPasswd `cmd:"" help:"Set a user's password and end all their sessions."`
+	Lock   userLock   `cmd:"" help:"Lock a user and end all their sessions, on a running server within a second."`
+	Unlock userUnlock `cmd:"" help:"Unlock a user."`
 }
 
-// who names a person.
-type who struct {
-	Person string `arg:"" placeholder:"EMAIL" help:"E-mail address, or id."`
+// userArgument is the argument that names a user.
+type userArgument struct {
+	User string `arg:"" placeholder:"EMAIL" help:"E-mail address or id."`
 }
 
-func (w who) find(e *environment, s *system) (store.User, error) {
-	u, err := s.People.ByID(e, w.Person)
+func (a userArgument) find(e *environment, s *system) (store.User, error) {
+	u, err := s.People.ByID(e, a.User)
 	if errors.Is(err, store.ErrNotFound) {
-		u, err = s.People.ByEmail(e, w.Person)
+		u, err = s.People.ByEmail(e, a.User)
 	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, durward.InvalidRequest) {
-		return u, refused("durward user list shows who there is.", "nobody has the address or id %q", w.Person)
+		return u, refused("durward user list shows all users.", "there is no user with the address or id %q", a.User)
 	}
 	return u, err
 }
 
-// newPassword is where a new password comes from: never from the arguments,
-// which everybody on the machine can read.
+// newPassword is the flag of verbs that set a password. Without it they prompt. Passwords are never
+// read from arguments, which every user of the machine can read.
 type newPassword struct {
-	PasswordStdin bool `help:"Read the password from standard input; one line end at its end is dropped."`
+	PasswordStdin bool `help:"Read the password from standard input. One line break at the end is dropped."`
 }
 
 func (n newPassword) read(e *environment) (string, error) {
 	if n.PasswordStdin {
 		return e.secretFromStdin()
 	}
-	f, err := e.terminal("Send it to standard input and say --password-stdin.")
+	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
 	if err != nil {
 		return "", err
 	}
@@ -55,21 +55,21 @@ func (n newPassword) read(e *environment) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if again, err := e.askSecret(f, "Once more: "); err != nil {
+	if again, err := e.askSecret(f, "New password again: "); err != nil {
 		return "", err
 	} else if again != first {
-		return "", refused("Begin again.", "the two are not the same")
+		return "", refused("Try again.", "the two passwords differ")
 	}
 	return first, nil
 }
 
 type userAdd struct {
-	place
+	location
 	newPassword
 	output
 	Email string `arg:"" help:"E-mail address."`
-	Name  string `help:"Name, as it is shown." placeholder:"N"`
-	Admin bool   `help:"May administrate."`
+	Name  string `help:"Display name." placeholder:"N"`
+	Admin bool   `help:"Make the user an administrator."`
 }
 
 func (v userAdd) Run(e *environment) (err error) {
@@ -84,29 +84,29 @@ func (v userAdd) Run(e *environment) (err error) {
 	defer s.close(&err)
 	u, err := s.People.Add(e, account.NewPerson{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
 	if errors.Is(err, durward.EmailTaken) {
-		return refused("durward user passwd sets another password.", "%s has an account", v.Email)
+		return refused("durward user passwd sets a new password.", "%s has an account already", v.Email)
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
-		return e.json(shownUser(u))
+		return e.json(userJSONOf(u))
 	}
 	fmt.Fprintf(e.stdout, "added %s (%s)\n", u.Email, u.ID)
 	return nil
 }
 
-// person is a user as printed for machines.
-type person struct {
-	ID        string     `json:"id"`
-	Email     string     `json:"email"`
-	Name      string     `json:"name"`
-	Admin     bool       `json:"admin"`
-	CreatedAt time.Time  `json:"created_at"`
-	LockedAt  *time.Time `json:"locked_at,omitempty"`
-	Sessions  []signedIn `json:"sessions,omitempty"`
+// userJSON is a user in JSON output.
+type userJSON struct {
+	ID        string        `json:"id"`
+	Email     string        `json:"email"`
+	Name      string        `json:"name"`
+	Admin     bool          `json:"admin"`
+	CreatedAt time.Time     `json:"created_at"`
+	LockedAt  *time.Time    `json:"locked_at,omitempty"`
+	Sessions  []sessionJSON `json:"sessions,omitempty"`
 }
 
-type signedIn struct {
+type sessionJSON struct {
 	ID         string    `json:"id"`
 	CreatedAt  time.Time `json:"created_at"`
 	LastUsedAt time.Time `json:"last_used_at"`
@@ -114,26 +114,26 @@ type signedIn struct {
 	Network    string    `json:"network"`
 }
 
-func shownUser(u store.User) person {
-	p := person{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt}
+func userJSONOf(u store.User) userJSON {
+	j := userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt}
 	if !u.LockedAt.IsZero() {
-		p.LockedAt = &u.LockedAt
+		j.LockedAt = &u.LockedAt
 	}
-	return p
+	return j
 }
 
-func (p person) state() string {
+func (j userJSON) state() string {
 	switch {
-	case p.LockedAt != nil:
+	case j.LockedAt != nil:
 		return "locked"
-	case p.Admin:
+	case j.Admin:
 		return "admin"
 	}
 	return ""
 }
 
 type userList struct {
-	place
+	location
 	output
 }
 
@@ -143,7 +143,7 @@ func (v userList) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	people := []person{}
+	items := []userJSON{}
 	for after, more := "", true; more; {
 		const page = 500
 		users, err := s.DB.Users(e, after, page)
@@ -151,30 +151,30 @@ func (v userList) Run(e *environment) (err error) {
 			return err
 		}
 		for _, u := range users {
-			people = append(people, shownUser(u))
+			items = append(items, userJSONOf(u))
 			after = u.EmailKey
 		}
 		more = len(users) == page
 	}
 	if v.JSON {
-		return e.json(map[string]any{"items": people})
+		return e.json(map[string]any{"items": items})
 	}
-	if len(people) == 0 {
-		e.say("there is nobody yet; durward user add adds somebody")
+	if len(items) == 0 {
+		e.note("there are no users; add one with: durward user add EMAIL")
 		return nil
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "EMAIL\tNAME\tSTATE\tSINCE\tID")
-	for _, p := range people {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Email, p.Name, p.state(), p.CreatedAt.Format(time.DateOnly), p.ID)
+	for _, j := range items {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", j.Email, j.Name, j.state(), j.CreatedAt.Format(time.DateOnly), j.ID)
 	}
 	return w.Flush()
 }
 
 type userShow struct {
-	place
+	location
 	output
-	who
+	userArgument
 }
 
 func (v userShow) Run(e *environment) (err error) {
@@ -191,34 +191,34 @@ func (v userShow) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	p := shownUser(u)
+	j := userJSONOf(u)
 	for _, row := range sessions {
-		p.Sessions = append(p.Sessions, signedIn{row.ID, row.CreatedAt, row.LastUsedAt, row.Device, row.Network})
+		j.Sessions = append(j.Sessions, sessionJSON{row.ID, row.CreatedAt, row.LastUsedAt, row.Device, row.Network})
 	}
 	if v.JSON {
-		return e.json(p)
+		return e.json(j)
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "email\t%s\nname\t%s\nid\t%s\nsince\t%s\nadmin\t%t\n", p.Email, p.Name, p.ID, p.CreatedAt.Format(time.RFC3339), p.Admin)
-	if p.LockedAt != nil {
-		fmt.Fprintf(w, "locked since\t%s\n", p.LockedAt.Format(time.RFC3339))
+	fmt.Fprintf(w, "email\t%s\nname\t%s\nid\t%s\nsince\t%s\nadmin\t%t\n", j.Email, j.Name, j.ID, j.CreatedAt.Format(time.RFC3339), j.Admin)
+	if j.LockedAt != nil {
+		fmt.Fprintf(w, "locked since\t%s\n", j.LockedAt.Format(time.RFC3339))
 	}
-	for _, row := range p.Sessions {
-		fmt.Fprintf(w, "signed in\t%s, last used %s, %s, %s\n", row.CreatedAt.Format(time.RFC3339), row.LastUsedAt.Format(time.RFC3339), cmp.Or(row.Device, "unknown device"), cmp.Or(row.Network, "unknown network"))
+	for _, row := range j.Sessions {
+		fmt.Fprintf(w, "signed in\t%s, last used %s, %s, %s\n", row.CreatedAt.Format(time.RFC3339),
+			row.LastUsedAt.Format(time.RFC3339), cmp.Or(row.Device, "unknown device"), cmp.Or(row.Network, "unknown network"))
 	}
 	return w.Flush()
 }
 
-// onPerson is a deed of the operator to one person.
-type onPerson struct {
-	place
+// userCommand is a verb that changes one user.
+type userCommand struct {
+	location
 	output
-	who
+	userArgument
 }
 
-// do does the deed and prints the person as they are after it: said names their
-// address.
-func (v onPerson) do(e *environment, said string, deed func(*system, store.User) error) (err error) {
+// run executes change and prints the changed user: as JSON, or done, a format with the address.
+func (v userCommand) run(e *environment, done string, change func(*system, store.User) error) (err error) {
 	s, err := v.open(e, writing)
 	if err != nil {
 		return err
@@ -228,22 +228,22 @@ func (v onPerson) do(e *environment, said string, deed func(*system, store.User)
 	if err != nil {
 		return err
 	}
-	if err := deed(s, u); err != nil {
+	if err := change(s, u); err != nil {
 		return err
 	}
 	if u, err = s.People.ByID(e, u.ID); err != nil {
 		return err
 	}
 	if v.JSON {
-		return e.json(shownUser(u))
+		return e.json(userJSONOf(u))
 	}
-	fmt.Fprintf(e.stdout, said, u.Email)
+	fmt.Fprintf(e.stdout, done+"\n", u.Email)
 	return nil
 }
 
 type userPasswd struct {
 	newPassword
-	onPerson
+	userCommand
 }
 
 func (v userPasswd) Run(e *environment) error {
@@ -251,19 +251,23 @@ func (v userPasswd) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	return v.do(e, "%s has a new password; all their sessions have ended\n", func(s *system, u store.User) error {
+	return v.run(e, "%s has a new password; all their sessions ended", func(s *system, u store.User) error {
 		return s.People.SetPassword(e, u, password, operator)
 	})
 }
 
-type userLock struct{ onPerson }
+type userLock struct{ userCommand }
 
 func (v userLock) Run(e *environment) error {
-	return v.do(e, "%s is locked; all their sessions have ended\n", func(s *system, u store.User) error { return s.People.Lock(e, u.ID, operator) })
+	return v.run(e, "%s is locked; all their sessions ended", func(s *system, u store.User) error {
+		return s.People.Lock(e, u.ID, operator)
+	})
 }
 
-type userUnlock struct{ onPerson }
+type userUnlock struct{ userCommand }
 
 func (v userUnlock) Run(e *environment) error {
-	return v.do(e, "%s may sign in again\n", func(s *system, u store.User) error { return s.People.Unlock(e, u.ID, operator) })
+	return v.run(e, "%s is unlocked", func(s *system, u store.User) error {
+		return s.People.Unlock(e, u.ID, operator)
+	})
 }

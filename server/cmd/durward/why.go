@@ -13,9 +13,9 @@ import (
 )
 
 type whyVerb struct {
-	place
+	location
 	output
-	ID string `arg:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the answer, or the end of instance in its body."`
+	ID string `arg:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
 }
 
 func (v whyVerb) Run(e *environment) (err error) {
@@ -28,19 +28,39 @@ func (v whyVerb) Run(e *environment) (err error) {
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
 	d, err := db.DenialByID(e, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return refused("Causes are kept for seven days, a few each second for each network; the server's log has the others' count. Is --data the folder of the server that refused?", "no refusal %q is known here", printable.Text(v.ID))
+		return refused("Name the data folder of the server that refused with --data DIR. Refusals are kept for seven days; if one network causes many in a second, only some are kept.",
+			"found no refusal %q", v.ID)
 	} else if err != nil {
 		return err
 	}
 	explained := explain.Summary(d.Code)
 	if v.JSON {
-		return e.json(map[string]any{"id": d.ID, "code": d.Code, "status": d.Status, "at": d.At, "method": d.Method, "path": d.Path, "scheme": d.Scheme,
-			"cause": d.Cause, "network": d.Network, "subject": d.Subject, "request_id": d.RequestID, "explanation": explained})
+		return e.json(map[string]any{
+			"id":          d.ID,
+			"code":        d.Code,
+			"status":      d.Status,
+			"at":          d.At,
+			"method":      d.Method,
+			"path":        d.Path,
+			"scheme":      d.Scheme,
+			"cause":       d.Cause,
+			"network":     d.Network,
+			"subject":     d.Subject,
+			"request_id":  d.RequestID,
+			"explanation": explained,
+		})
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"refused", d.At.Format(time.RFC3339)}, {"answer", fmt.Sprintf("%d %s", d.Status, d.Code)}, {"request", d.Method + " " + d.Path},
-		{"cause", d.Cause}, {"scheme", d.Scheme}, {"subject", d.Subject}, {"network", d.Network}, {"request id", d.RequestID}, {"meaning", explained},
+		{"refused", d.At.Format(time.RFC3339)},
+		{"response", fmt.Sprintf("%d %s", d.Status, d.Code)},
+		{"request", d.Method + " " + d.Path},
+		{"cause", d.Cause},
+		{"scheme", d.Scheme},
+		{"subject", d.Subject},
+		{"network", d.Network},
+		{"request id", d.RequestID},
+		{"meaning", explained},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], printable.Text(row[1]))

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Exit statuses.
+const (
+	exitDone        = 0
+	exitRefused     = 1 // the request was refused, or a check found faults
+	exitUsage       = 2 // wrong command line or configuration
+	exitUnreachable = 3 // a file, database or server that is needed cannot be used
+)
+
+// exitError is an error with an exit status. hint tells the user what to do; "" is no hint.
+type exitError struct {
+	status int
+	err    error
+	hint   string
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// refused returns an exitError of status 1.
+func refused(hint, format string, args ...any) error {
+	return &exitError{exitRefused, fmt.Errorf(format, args...), hint}
+}
+
+// unsuitable lists the errors of a database or file that can be read and must not be used: status
+// 1, not 3.
+var unsuitable = []error{
+	store.ErrWentBack, store.ErrOtherIssuer, store.ErrInUse, store.ErrNotEmpty,
+	store.ErrNotBackup, store.ErrDiffers, fs.ErrExist,
+}
+
+// report prints err and its hint to standard error and returns the exit status.
+func report(e *environment, asJSON bool, err error) int {
+	status, hint := exitRefused, ""
+	text := err.Error()
+	var exit *exitError
+	var refusal *durward.Refusal
+	var open *store.OpenError
+	switch {
+	case errors.As(err, &exit):
+		status, hint = exit.status, exit.hint
+	case errors.As(err, &refusal) && refusal.Detail != "":
+		text, hint = refusal.Detail, refusal.Hint
+	case errors.As(err, &open):
+		status, hint = exitUnreachable, open.Hint
+		if slices.ContainsFunc(unsuitable, func(e error) bool { return errors.Is(err, e) }) {
+			status = exitRefused
+		}
+	case errors.Is(err, seal.ErrWrongKey):
+		status = exitUnreachable
+	case errors.Is(err, store.ErrDamaged):
+		status, hint = exitUnreachable, "If this is the right file, keep a copy of it and restore the last backup."
+	case errors.Is(err, store.ErrUnavailable):
+		status, hint = exitUnreachable, "Is the disk full or read-only, or the folder somebody else's?"
+	case errors.Is(err, store.ErrNewer):
+		status = exitUnreachable
+	}
+	if asJSON {
+		out := json.NewEncoder(e.stderr)
+		out.SetEscapeHTML(false)
+		_ = out.Encode(map[string]any{"error": text, "hint": hint, "status": status}) // the status still reports the failure
+		return status
+	}
+	for line := range strings.Lines(text) {
+		e.note("%s", strings.TrimPrefix(strings.TrimSpace(line), "durward: "))
+	}
+	if hint != "" {
+		e.note("hint: %s", hint)
+	}
+	return status
+}

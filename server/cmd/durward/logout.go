@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/durward-auth/durward/client"
+)
+
+type logoutVerb struct {
+	signInFolder
+	URL string `arg:"" help:"Durward server to sign out of."`
+}
+
+func (v logoutVerb) Run(e *environment) error {
+	_, server, err := parseAddress(v.URL)
+	if err != nil {
+		return err
+	}
+	s, err := v.at(e, server)
+	if err != nil {
+		return err
+	}
+	if err := s.read(); errors.Is(err, fs.ErrNotExist) {
+		e.note("there is no sign-in at %s", server)
+		return nil
+	} else if err != nil {
+		return &exitError{exitUnreachable, err, "Delete the folder " + s.dir + ". The session at the server ends when it expires."}
+	}
+	if err := client.SignOut(e, s.config()); err != nil {
+		return clientError(err)
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return &exitError{exitUnreachable, err, ""}
+	}
+	fmt.Fprintf(e.stdout, "signed out of %s\n", server)
+	return nil
+}
