@@ -18,6 +18,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // location is the flags of verbs that work on the data of a server.
@@ -54,7 +55,11 @@ func exposedText(x config.ExposedSecret) string {
 
 // storeConfig returns the settings of the database.
 func storeConfig(c *config.Loaded) store.Config {
-	return store.Config{URL: string(c.DatabaseURL()), KeepSchema: !c.Database.Migrate, Mark: c.CheckpointPath()}
+	return store.Config{
+		URL:          string(c.DatabaseURL()),
+		KeepSchema:   !c.Database.Migrate,
+		CheckHistory: backup.NewCheckpoint(c.CheckpointPath()).Check,
+	}
 }
 
 // limitsConfig returns the limits on failed attempts.
@@ -92,7 +97,7 @@ func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logge
 		return nil, err
 	}
 	if isNew {
-		if err := store.MayBeNew(storeConfig(c)); err != nil {
+		if err := backup.NewCheckpoint(c.CheckpointPath()).CheckNew(); err != nil {
 			return nil, err
 		}
 	}
@@ -108,11 +113,14 @@ func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	var checkpoint *backup.Checkpoint // nil for reading, so that a rolled-back database can be inspected
+	if a != reading {
+		checkpoint = backup.NewCheckpoint(c.CheckpointPath())
+	}
 	n, err := node.Open(ctx, node.Config{
 		Database:   string(c.DatabaseURL()),
 		KeepSchema: !c.Database.Migrate || a != starting && !isNew,
-		Mark:       c.CheckpointPath(),
-		WentBack:   a == reading,
+		Checkpoint: checkpoint,
 		Redis:      c.Redis.URL.Reveal(),
 		Master:     master,
 		Log:        log,
@@ -211,13 +219,13 @@ func (l location) openStore(e *environment) (*store.DB, error) {
 		return nil, err
 	}
 	s := storeConfig(c)
-	s.WentBack, s.KeepSchema = true, true
+	s.CheckHistory, s.KeepSchema = nil, true
 	return store.Open(e, s)
 }
 
 // close closes the system and adds its error to *err. It stores the checkpoint first, so that a
 // later rollback to before the verb's change is detected.
 func (s *system) close(err *error) {
-	_ = s.DB.KeepMark(context.Background()) // best effort: a running server stores it within a second too
+	_ = s.SaveCheckpoint(context.Background()) // best effort: a running server stores it within a second too
 	*err = errors.Join(*err, s.Close())
 }

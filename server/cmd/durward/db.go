@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 type dbVerbs struct {
@@ -44,7 +45,7 @@ func (v dbBackup) Run(e *environment) error {
 	}
 	began := time.Now()
 	bar := v.progressBar(e)
-	m, err := store.Backup(e, storeConfig(c), v.File, v.Force, bar.show)
+	m, err := backup.Write(e, storeConfig(c), v.File, v.Force, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
@@ -90,11 +91,11 @@ func (v dbRestore) Run(e *environment) error {
 	}
 	now := time.Now()
 	epoch := oauth.NewEpoch(v.KeepSessions, now)
-	if mark := store.MarkedEpoch(c.CheckpointPath()); mark != "" {
-		epoch.Past = append(epoch.Past, mark)
+	if past := backup.NewCheckpoint(c.CheckpointPath()).Epoch(); past != "" {
+		epoch.Past = append(epoch.Past, past)
 	}
 	bar := v.progressBar(e)
-	done, err := store.Restore{
+	done, err := backup.Restore(e, backup.RestoreConfig{
 		Backup:   v.File,
 		To:       store.Config{URL: string(c.DatabaseURL())},
 		Replace:  v.Replace,
@@ -111,7 +112,7 @@ func (v dbRestore) Run(e *environment) error {
 			}
 			return nil
 		},
-	}.Do(e)
+	})
 	bar.clear()
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (v dbCopy) Run(e *environment) error {
 	}
 	began := time.Now()
 	bar := v.progressBar(e)
-	done, err := store.Copy(e, storeConfig(c), store.Config{URL: v.To}, bar.show)
+	done, err := backup.Copy(e, storeConfig(c), store.Config{URL: v.To}, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
@@ -205,7 +206,7 @@ func (o output) progressBar(e *environment) *progressBar {
 	return new(progressBar)
 }
 
-func (b *progressBar) show(p store.Progress) {
+func (b *progressBar) show(p backup.Progress) {
 	if b.w == nil || time.Since(b.last) < 100*time.Millisecond {
 		return
 	}
@@ -302,9 +303,9 @@ func findProblems(ctx context.Context, c *config.Loaded) (problems []string, hin
 	s := storeConfig(c)
 	s.KeepSchema = true // the check changes nothing
 	db, err := store.Open(ctx, s)
-	if open := new(store.OpenError); errors.Is(err, store.ErrWentBack) && errors.As(err, &open) {
+	if open := new(store.OpenError); errors.Is(err, backup.ErrRollback) && errors.As(err, &open) {
 		problems, hint = append(problems, err.Error()), open.Hint
-		s.WentBack = true
+		s.CheckHistory = nil
 		db, err = store.Open(ctx, s)
 	}
 	switch {

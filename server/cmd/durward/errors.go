@@ -11,6 +11,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // Exit statuses.
@@ -39,8 +40,8 @@ func refused(hint, format string, args ...any) error {
 // unsuitable lists the errors of a database or file that can be read and must not be used: status
 // 1, not 3.
 var unsuitable = []error{
-	store.ErrWentBack, store.ErrOtherIssuer, store.ErrInUse, store.ErrNotEmpty,
-	store.ErrNotBackup, store.ErrDiffers, fs.ErrExist,
+	backup.ErrRollback, store.ErrOtherIssuer, store.ErrInUse, backup.ErrNotEmpty,
+	backup.ErrNotBackup, backup.ErrDiffers, fs.ErrExist,
 }
 
 // report prints err and its hint to standard error and returns the exit status.

@@ -50,7 +50,7 @@ func TestRollback(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			if _, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir); status != 1 || !strings.Contains(stderr, "the database went back") || !strings.Contains(stderr, "--accept-rollback") {
+			if _, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir); status != 1 || !strings.Contains(stderr, "the database was rolled back") || !strings.Contains(stderr, "--accept-rollback") {
 				t.Fatalf("an older copy: %d %s", status, stderr)
 			}
 			accept := []string{"--accept-rollback"}

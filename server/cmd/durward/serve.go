@@ -20,7 +20,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/oauth"
-	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 type serveVerb struct {
@@ -185,11 +185,11 @@ func (v serveVerb) acceptRollback(ctx context.Context, c *config.Loaded, log *sl
 	}
 	s := storeConfig(c)
 	s.Log = log
-	ended, wentBack, err := store.AcceptRollback(ctx, s, oauth.NewEpoch(v.KeepSessions, time.Now()))
+	ended, rollback, err := backup.AcceptRollback(ctx, s, backup.NewCheckpoint(c.CheckpointPath()), oauth.NewEpoch(v.KeepSessions, time.Now()))
 	if err != nil {
 		return err
 	}
-	if !wentBack {
+	if !rollback {
 		log.Info("the database was not rolled back; --accept-rollback had no effect")
 		return nil
 	}

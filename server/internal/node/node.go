@@ -20,6 +20,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // Config is what a node is made of. Database, Master and Issuer.URL are required;
@@ -35,10 +36,9 @@ type Config struct {
 	Now       func() time.Time // the one clock of all parts; nil is that of the database, on which its nodes agree
 	Log       *slog.Logger
 
-	KeepSchema bool             // refuse a schema of an older program
-	Mark       string           // file in which the node keeps how far the history of the database is; "" is none
-	WentBack   bool             // open a database that went back all the same, for reading
-	Local      func() time.Time // the clock of this machine, where it is another's; nil is time.Now
+	KeepSchema bool               // refuse a schema of an older program
+	Checkpoint *backup.Checkpoint // refuses a database that was rolled back; nil: none is refused
+	Local      func() time.Time   // the clock of this machine, where it is another's; nil is time.Now
 }
 
 // Node is the parts of one server over one database.
@@ -50,6 +50,7 @@ type Node struct {
 
 	revocations *revoked.Follower
 	feed        *revocation.Feed
+	checkpoint  *backup.Checkpoint
 	securityLog *securitylog.Writer
 	together    *together // nil without Redis
 }
@@ -66,7 +67,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, Mark: c.Mark, WentBack: c.WentBack, Now: c.Now, Local: c.Local, Log: c.Log})
+	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, CheckHistory: c.Checkpoint.Check, Now: c.Now, Local: c.Local, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if shared, err = connect(c); err != nil {
 		return nil, err
 	}
-	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), securityLog: securitylog.New(db, c.Log, c.Now), together: shared}
+	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), checkpoint: c.Checkpoint, securityLog: securitylog.New(db, c.Log, c.Now), together: shared}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
@@ -104,6 +105,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return nil, err
 	}
 	issuer := c.Issuer
+	issuer.Checkpoint = c.Checkpoint
 	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
 	issuer.RevokedAsOf = n.revocations.AsOf
 	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
@@ -119,10 +121,13 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err = n.revocations.Load(ctx); err != nil {
 		return nil, err
 	}
-	// Not before: who is refused, of another issuer or without the key, works with
-	// another database when that is mended, and has no mark of this one.
-	return n, db.KeepMark(ctx)
+	// Only now: a node that is refused, for another issuer or without the key, may use another
+	// database after its configuration was corrected.
+	return n, n.SaveCheckpoint(ctx)
 }
+
+// SaveCheckpoint records the position of the database.
+func (n *Node) SaveCheckpoint(ctx context.Context) error { return n.checkpoint.Save(ctx, n.DB) }
 
 // rate bounds what is plainly bad, of each network.
 func (n *Node) rate(name string, aMinute int, now func() time.Time) *limits.Rate {

@@ -25,6 +25,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // FirstParty is the client that the server's own sign-in gives tokens to.
@@ -35,9 +36,10 @@ type Config struct {
 	URL      string   // iss of every token
 	Audience []string // aud of every token; default URL
 
-	DB      *store.DB
-	Master  *seal.Master // seals keys at rest
-	Revoked *revoked.List
+	DB         *store.DB
+	Checkpoint *backup.Checkpoint // detects a rollback of DB; nil: none
+	Master     *seal.Master       // seals keys at rest
+	Revoked    *revoked.List
 
 	// RevokedAsOf is as of when Revoked knows everything: the follower's AsOf. Where
 	// that is longer ago than an access token lives, none is taken any more. Nil:

@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // Life of a signing key: pending (published, so that every verifier knows it
@@ -512,12 +513,12 @@ func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
 	return store.Event{ID: store.NewID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
 }
 
-// keepMark writes down how far the history of the database is. One that went back
-// under this node goes on being served, by what the node knows in memory; that is
-// said, and it does not start again with it.
-func (i *Issuer) keepMark(ctx context.Context) error {
-	err := i.c.DB.KeepMark(ctx)
-	if errors.Is(err, store.ErrWentBack) {
+// saveCheckpoint records the position of the database. If the database was rolled back while this node
+// runs, the node continues with what it has in memory and reports the rollback; it does not start
+// again with that database.
+func (i *Issuer) saveCheckpoint(ctx context.Context) error {
+	err := i.c.Checkpoint.Save(ctx, i.c.DB)
+	if errors.Is(err, backup.ErrRollback) {
 		i.wentBack.Store(true)
 	}
 	return err
@@ -551,7 +552,7 @@ func (i *Issuer) Run(ctx context.Context) {
 				reached = began
 			}
 		}
-		err = errors.Join(err, i.keepMark(ctx))
+		err = errors.Join(err, i.saveCheckpoint(ctx))
 		if (err != nil) != failing && ctx.Err() == nil {
 			failing = err != nil
 			if failing {

@@ -32,17 +32,17 @@ func aDatabaseOf(t *testing.T, address string, version int64, statements ...stri
 	if strings.HasPrefix(address, "postgres:") {
 		address = services.Database(t) // one without tables
 	}
-	e, err := openEngine(t.Context(), Config{URL: address}.whole())
+	e, err := openEngine(t.Context(), Config{URL: address}.withDefaults())
 	must(t, err)
-	must(t, e.migrations(func(db *sql.DB, m migrations) error {
-		dir, err := fs.Sub(migrationFiles, m.dir)
+	must(t, e.maintain(func(db *sql.DB, d dialect) error {
+		dir, err := fs.Sub(migrationFiles, d.migrations)
 		must(t, err)
-		p, err := goose.NewProvider(m.dialect, db, dir, goose.WithLogger(goose.NopLogger()))
+		p, err := goose.NewProvider(d.goose, db, dir, goose.WithLogger(goose.NopLogger()))
 		must(t, err)
 		_, err = p.UpTo(t.Context(), version)
 		must(t, err)
 		for _, s := range statements {
-			if m.dialect == goose.DialectPostgres {
+			if d.goose == goose.DialectPostgres {
 				s = strings.ReplaceAll(s, "x'00'", "'\\x00'")
 			}
 			if _, err := db.ExecContext(t.Context(), s); err != nil {
@@ -66,8 +66,8 @@ func TestUpgrade(t *testing.T) {
 			`INSERT INTO meta VALUES ('epoch', 'as it was')`)
 		for range 2 { // the second time there is nothing left to do
 			db := openAt(t, path)
-			if version, err := db.schema(t.Context()); err != nil || version != schemaVersion {
-				t.Fatalf("schema %d, %v, want %d", version, err, schemaVersion)
+			if version, err := db.schema(t.Context()); err != nil || version != SchemaVersion {
+				t.Fatalf("schema %d, %v, want %d", version, err, SchemaVersion)
 			}
 			if db.Epoch() != "as it was" {
 				t.Errorf("epoch %q: it is another database now", db.Epoch())

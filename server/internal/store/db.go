@@ -32,6 +32,7 @@ var (
 	ErrForeign     = errors.New("store: the database is another program's")
 	ErrSchema      = errors.New("store: the schema of the database is not as any version left it")
 	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps
+	ErrInUse       = errors.New("store: the database is in use")
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
 
 	errPanicked = errors.New("store: a deed panicked")
@@ -54,18 +55,14 @@ type Config struct {
 	// reckoned between two questions; nil is time.Now.
 	Local func() time.Time
 
-	// Mark is the file in which this node keeps how far the history of the database
-	// is, so that one that went back is refused with ErrWentBack. Empty keeps none.
-	Mark string
-
-	// WentBack opens a database that went back all the same, and leaves the file as
-	// it is.
-	WentBack bool
+	// CheckHistory refuses a database by an error, before its schema is changed. It is called with a
+	// function that returns the database's position, with the checksum of revocation seq, and is nil
+	// for no check. Package backup has one that detects a rollback.
+	CheckHistory func(position func(seq int64) (Position, error)) error
 
 	Log *slog.Logger
 
-	alone   bool // refuse a database that somebody else has open with ErrInUse, and keep others out
-	scratch bool // a file that is thrown away where it does not become whole
+	exclusive, scratch bool // see Access
 }
 
 // DB is one database. It is safe for concurrent use.
@@ -74,26 +71,22 @@ type DB struct {
 	now          func() time.Time
 	epoch        string
 	sessionEpoch string
-	history      history
 }
 
 // Open opens a database, makes it where there is none, and brings its schema to
 // this program's version. An *OpenError says what to do about a database that
 // cannot be used.
 func Open(ctx context.Context, c Config) (*DB, error) {
-	e, err := openEngine(ctx, c.whole())
+	c = c.withDefaults()
+	e, err := openEngine(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	db := &DB{engine: e, now: e.now}
-	if !c.WentBack {
-		db.history.path = c.Mark
-	}
-	// Before anything is changed.
-	if err := db.history.compare(ctx, e); err != nil {
+	if err := c.checkHistory(ctx, e); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
-	if _, err := migrate(ctx, e, c.whole()); err != nil {
+	if _, err := migrate(ctx, e, c); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	if err := db.makeEpoch(ctx); err != nil {
@@ -102,8 +95,17 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	return db, nil
 }
 
-// whole is c with what was left out.
-func (c Config) whole() Config {
+// checkHistory calls CheckHistory if it is set.
+func (c Config) checkHistory(ctx context.Context, e engine) error {
+	if c.CheckHistory == nil {
+		return nil
+	}
+	r := Raw{engine: e}
+	return c.CheckHistory(func(seq int64) (Position, error) { return r.Position(ctx, seq) })
+}
+
+// withDefaults returns c with defaults for the fields that are not set.
+func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -145,7 +146,7 @@ func aProof(sessionID string) Proof {
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
 	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys") {
-		rows, err := db.engine.pool().QueryContext(context.Background(), `SELECT * FROM `+table)
+		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
 		must(t, err)
@@ -167,9 +168,17 @@ func contents(t testing.TB, db *DB) (lines []string) {
 	return lines
 }
 
+// pool returns the connections for reading.
+func pool(db *DB) *sql.DB {
+	if e, ok := db.engine.(*sqliteEngine); ok {
+		return e.readers
+	}
+	return db.engine.(*postgresEngine).reading
+}
+
 func count(t testing.TB, db *DB, query string, args ...any) (n int) {
 	t.Helper()
-	must(t, db.engine.pool().QueryRowContext(context.Background(), query, args...).Scan(&n))
+	must(t, pool(db).QueryRowContext(context.Background(), query, args...).Scan(&n))
 	return n
 }
 
@@ -598,6 +607,7 @@ func allDeeds() []aDeed {
 		deedOf("Notifications", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
 			return errOf(db.Notifications(ctx, a.UserID, a.After, 10))
 		}),
+		deedOf("Position", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Position(ctx, 1)) }),
 		deedOf("Check", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Check(ctx)) }),
 	}
 }
@@ -627,7 +637,7 @@ func each(t *testing.T, fresh testkit.Engine, test func(t *testing.T, db *DB, d 
 // A deed that is missing from allDeeds is missing from half the tests.
 func TestEveryDeedIsListed(t *testing.T) {
 	t.Parallel()
-	listed := map[string]bool{"Close": true, "Epoch": true, "SessionEpoch": true, "KeepMark": true, "Now": true, "Follow": true}
+	listed := map[string]bool{"Close": true, "Epoch": true, "SessionEpoch": true, "Now": true, "Follow": true}
 	for _, d := range allDeeds() {
 		listed[d.name] = true
 	}
@@ -1071,7 +1081,7 @@ func TestPaths(t *testing.T) {
 
 func journalMode(t *testing.T, db *DB) (mode string) {
 	t.Helper()
-	must(t, db.engine.pool().QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
+	must(t, pool(db).QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&mode))
 	return mode
 }
 
@@ -1083,7 +1093,7 @@ func TestSettings(t *testing.T) {
 		return settings(tx.row, map[string]string{"synchronous": "2", "foreign_keys": "1", "journal_mode": "wal", "query_only": "0", "trusted_schema": "0", "busy_timeout": "5000"})
 	}))
 	must(t, settings(db.reader(t.Context()).row, map[string]string{"foreign_keys": "1", "query_only": "1", "trusted_schema": "0", "busy_timeout": "5000"}))
-	if _, err := db.engine.pool().ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
+	if _, err := pool(db).ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
 		t.Error("a connection for reading takes a write")
 	}
 }
@@ -1151,11 +1161,11 @@ func TestOpenNewer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "durward.db")
 	db := openAt(t, "sqlite:"+path)
 	must(t, db.do(t.Context(), func(tx *tx) error {
-		_, err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, schemaVersion+1)
+		_, err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, SchemaVersion+1)
 		return err
 	}))
 	problems, err := db.Check(t.Context())
-	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], fmt.Sprintf("version %d", schemaVersion+1)) {
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], fmt.Sprintf("version %d", SchemaVersion+1)) {
 		t.Errorf("Check: %q, %v, want the version alone", problems, err)
 	}
 	must(t, db.Close())
@@ -1165,7 +1175,7 @@ func TestOpenNewer(t *testing.T) {
 	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrUnavailable) || got != nil {
 		t.Fatalf("got %v, %v, want ErrNewer", got, err)
 	}
-	for _, want := range []string{fmt.Sprintf("schema %d", schemaVersion+1), fmt.Sprintf("knows %d", schemaVersion), "newer program"} {
+	for _, want := range []string{fmt.Sprintf("schema %d", SchemaVersion+1), fmt.Sprintf("knows %d", SchemaVersion), "newer program"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
@@ -1190,11 +1200,11 @@ func TestSchemaVersion(t *testing.T) {
 		if diff := cmp.Diff(names["sqlite"], names["postgres"]); diff != "" {
 			t.Errorf("the engines have other migrations (-sqlite +postgres):\n%s", diff)
 		}
-		if newest := names["sqlite"][len(names["sqlite"])-1]; !strings.HasPrefix(newest, fmt.Sprintf("%04d_", schemaVersion)) || len(names["sqlite"]) != schemaVersion {
-			t.Errorf("%d migrations, the newest is %s, want %d", len(names["sqlite"]), newest, schemaVersion)
+		if newest := names["sqlite"][len(names["sqlite"])-1]; !strings.HasPrefix(newest, fmt.Sprintf("%04d_", SchemaVersion)) || len(names["sqlite"]) != SchemaVersion {
+			t.Errorf("%d migrations, the newest is %s, want %d", len(names["sqlite"]), newest, SchemaVersion)
 		}
 		db := openAt(t, fresh(t))
-		if v, err := db.schema(t.Context()); err != nil || v != schemaVersion {
+		if v, err := db.schema(t.Context()); err != nil || v != SchemaVersion {
 			t.Errorf("a new database is of version %d, %v", v, err)
 		}
 	})
@@ -1351,7 +1361,7 @@ func TestReaderThatLeaves(t *testing.T) {
 				var n int
 				read <- classify(db.reader(ctx).row(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT count(*) FROM n WHERE i > $1`, 1).Scan(&n))
 			}()
-			for db.engine.pool().Stats().InUse == 0 {
+			for pool(db).Stats().InUse == 0 {
 				select {
 				case err := <-read:
 					t.Fatalf("the reading ended: %v", err)
@@ -1483,7 +1493,7 @@ func TestPurgeSessions(t *testing.T) {
 			}))
 		}
 		left := func() (n int) {
-			must(t, db.engine.pool().QueryRowContext(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n))
+			must(t, pool(db).QueryRowContext(t.Context(), `SELECT count(*) FROM sessions`).Scan(&n))
 			return n
 		}
 		for _, want := range []int{2 + 5, 2} {
@@ -1494,7 +1504,7 @@ func TestPurgeSessions(t *testing.T) {
 		}
 		if _, ok := db.engine.(*sqliteEngine); ok {
 			var plan string
-			must(t, db.engine.pool().QueryRowContext(t.Context(), `EXPLAIN QUERY PLAN SELECT id FROM sessions WHERE ends_at < 1 ORDER BY ends_at LIMIT 1`).Scan(new(any), new(any), new(any), &plan))
+			must(t, pool(db).QueryRowContext(t.Context(), `EXPLAIN QUERY PLAN SELECT id FROM sessions WHERE ends_at < 1 ORDER BY ends_at LIMIT 1`).Scan(new(any), new(any), new(any), &plan))
 			if !strings.Contains(plan, "sessions_by_end") {
 				t.Errorf("all sessions are read to find those that ended: %s", plan)
 			}

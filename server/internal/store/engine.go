@@ -31,9 +31,8 @@ type engine interface {
 	// and reports whether it did. done is a query that finds a row where it did.
 	move(ctx context.Context, statement, done query) (bool, error)
 
-	// reader is for reading outside a deed, pool the connections it reads by.
+	// reader returns a tx for reading outside a transaction.
 	reader(ctx context.Context) *tx
-	pool() *sql.DB
 
 	// now is the time that all nodes of the database agree on.
 	now() time.Time
@@ -42,9 +41,8 @@ type engine interface {
 	// and whenever some may have been missed. It returns when ctx ends.
 	follow(ctx context.Context, wake func())
 
-	// migrations runs use on a connection that may take its time, with what the
-	// runner of migrations needs to know.
-	migrations(use func(*sql.DB, migrations) error) error
+	// maintain calls use with a connection whose statements have no time limit.
+	maintain(use func(*sql.DB, dialect) error) error
 
 	// integrity asks the engine to check what it keeps.
 	integrity(ctx context.Context) (problems []string, err error)
@@ -58,33 +56,36 @@ type query struct {
 	args []any
 }
 
-// migrations are those of one engine.
-type migrations struct {
-	dialect goose.Dialect
-	dir     string
-	tables  string // lists the tables that there are
-	locker  lock.SessionLocker
+// dialect holds what migrations and work on whole tables need of an engine.
+type dialect struct {
+	name       string // "sqlite", "postgres"
+	goose      goose.Dialect
+	migrations string             // folder of migrationFiles
+	locker     lock.SessionLocker // nil if the engine needs none
+	tables     string             // query that lists the names of all tables
+
+	begin     string
+	beginRead string // a transaction that reads the database as it is at one moment
+
+	insert            func(context.Context, *sql.Conn, Table, *Rows) error
+	clear             func(context.Context, *sql.Conn) error // deletes all rows of all tables
+	setLastRevocation func(context.Context, *sql.Conn, int64) error
 }
 
 //go:embed migrations
 var migrationFiles embed.FS
 
-// schemaVersion is the number of the newest migration, the same for each engine.
-const schemaVersion = 5
+// SchemaVersion is the number of the newest migration, the same for each engine.
+const SchemaVersion = 5
 
-const (
-	sqliteTables   = `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name`
-	postgresTables = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name`
-)
-
-// OpenError is why a database cannot be used as it is, and what to do about it.
+// OpenError is an error that names a remedy.
 type OpenError struct {
-	Hint string
-	err  error
+	Hint string // what to do about it
+	Err  error
 }
 
-func (e *OpenError) Error() string { return e.err.Error() }
-func (e *OpenError) Unwrap() error { return e.err }
+func (e *OpenError) Error() string { return e.Err.Error() }
+func (e *OpenError) Unwrap() error { return e.Err }
 
 // openEngine opens the database of an address.
 func openEngine(ctx context.Context, c Config) (engine, error) {
@@ -107,29 +108,27 @@ func openEngine(ctx context.Context, c Config) (engine, error) {
 // Migrate brings the schema of a database to this program's version, making it
 // where there is none, and returns the versions before and after.
 func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
-	c = c.whole()
+	c = c.withDefaults()
 	c.KeepSchema = false
 	e, err := openEngine(ctx, c)
 	if err != nil {
 		return 0, 0, err
 	}
-	// Before anything is changed.
-	h := history{path: c.Mark}
-	if err = h.compare(ctx, e); err == nil {
+	if err = c.checkHistory(ctx, e); err == nil {
 		from, err = migrate(ctx, e, c)
 	}
-	return from, schemaVersion, errors.Join(err, e.close())
+	return from, SchemaVersion, errors.Join(err, e.close())
 }
 
 // Empty reports whether a database holds nothing yet, so that Open would make it
 // Durward's.
 func Empty(ctx context.Context, c Config) (empty bool, err error) {
-	e, err := openEngine(ctx, c.whole())
+	e, err := openEngine(ctx, c.withDefaults())
 	if err != nil {
 		return false, err
 	}
-	err = e.migrations(func(db *sql.DB, m migrations) error {
-		version, foreign, err := schemaOf(ctx, db, m.tables)
+	err = e.maintain(func(db *sql.DB, d dialect) error {
+		version, foreign, err := schemaOf(ctx, db, d.tables)
 		empty = version == 0 && len(foreign) == 0
 		return err
 	})
@@ -141,35 +140,34 @@ func Empty(ctx context.Context, c Config) (empty bool, err error) {
 // of. It asks for the version first, since the runner costs more than the rest of
 // a start.
 func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
-	err = e.migrations(func(db *sql.DB, m migrations) error {
+	err = e.maintain(func(db *sql.DB, d dialect) error {
 		// Several that start at once stand in each other's way where the engine has no
 		// lock for it: whoever comes second finds the work done when it looks again.
 		for try := 0; ; try++ {
-			version, ours, err := schemaOf(ctx, db, m.tables)
+			version, foreign, err := schemaOf(ctx, db, d.tables)
 			if try == 0 {
 				from = version
 			}
 			switch {
 			case err != nil:
 				return err
-			case len(ours) > 0:
-				return &OpenError{"Name an empty database, or the right one, in database.url.",
-					fmt.Errorf("%w: it has no schema of Durward's, but the tables %s", ErrForeign, strings.Join(ours, ", "))}
-			case version == schemaVersion:
+			case len(foreign) > 0:
+				return foreignError(foreign)
+			case version == SchemaVersion:
 				return nil
-			case version > schemaVersion:
+			case version > SchemaVersion:
 				return &OpenError{"Start the newer program again, or restore the backup made before it.",
-					fmt.Errorf("%w: schema %d, this program knows %d", ErrNewer, version, schemaVersion)}
+					fmt.Errorf("%w: schema %d, this program knows %d", ErrNewer, version, SchemaVersion)}
 			case c.KeepSchema && version == 0:
 				return &OpenError{"durward db migrate makes the schema.", errors.New("store: there is nothing in the database yet")}
 			case c.KeepSchema:
 				return &OpenError{"durward db migrate brings it up to date. Make a backup first, with the program that it is of.",
-					fmt.Errorf("%w: schema %d, this program wants %d", ErrOlder, version, schemaVersion)}
+					fmt.Errorf("%w: schema %d, this program wants %d", ErrOlder, version, SchemaVersion)}
 			}
-			if err = up(ctx, db, m, c.Log); err == nil || ctx.Err() != nil {
+			if err = up(ctx, db, d, c.Log); err == nil || ctx.Err() != nil {
 				return err
 			}
-			if now, _, again := schemaOf(ctx, db, m.tables); try == maxTries || again != nil || now == version && !busy(err) {
+			if now, _, again := schemaOf(ctx, db, d.tables); try == maxTries || again != nil || now == version && !busy(err) {
 				return err
 			}
 			pause(ctx, try)
@@ -178,17 +176,22 @@ func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 	return from, err
 }
 
-// up applies what migrations are missing.
-func up(ctx context.Context, db *sql.DB, m migrations, log *slog.Logger) error {
-	dir, err := fs.Sub(migrationFiles, m.dir)
+func foreignError(tables []string) error {
+	return &OpenError{"Name an empty database, or the right one, in database.url.",
+		fmt.Errorf("%w: it has no Durward schema, but the tables %s", ErrForeign, strings.Join(tables, ", "))}
+}
+
+// up applies the missing migrations.
+func up(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error {
+	dir, err := fs.Sub(migrationFiles, d.migrations)
 	if err != nil {
 		return err
 	}
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
-	if m.locker != nil {
-		options = append(options, goose.WithSessionLocker(m.locker))
+	if d.locker != nil {
+		options = append(options, goose.WithSessionLocker(d.locker))
 	}
-	p, err := goose.NewProvider(m.dialect, db, dir, options...)
+	p, err := goose.NewProvider(d.goose, db, dir, options...)
 	if err != nil {
 		return fmt.Errorf("store: migrations: %w", err)
 	}

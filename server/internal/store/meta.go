@@ -157,8 +157,8 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 			problems = append(problems, fmt.Sprintf("%d rows of %s refer to rows of %s that are not there", n, r.table, r.to))
 		}
 	}
-	if version != schemaVersion {
-		problems = append(problems, fmt.Sprintf("the schema is of version %d, this program's is %d", version, schemaVersion))
+	if version != SchemaVersion {
+		problems = append(problems, fmt.Sprintf("the schema is of version %d, this program's is %d", version, SchemaVersion))
 	}
 	return problems, nil
 }

@@ -54,7 +54,7 @@ func TestTenOpensAtOnce(t *testing.T) {
 					t.Errorf("epochs %q and %q", db.Epoch(), dbs[0].Epoch())
 				}
 			}
-			if v, err := dbs[0].schema(t.Context()); err != nil || v != schemaVersion {
+			if v, err := dbs[0].schema(t.Context()); err != nil || v != SchemaVersion {
 				t.Errorf("schema %d, %v", v, err)
 			}
 			clean(t, dbs[0])
@@ -410,20 +410,20 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	}{
 		"another program's":            {[]string{`DROP TABLE goose_db_version`}, false, ErrForeign, []string{"api_keys", "users"}, "empty database"},
 		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
-		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, schemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", schemaVersion+1), fmt.Sprint("knows ", schemaVersion)}, "newer program"},
-		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, schemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", schemaVersion-1)}, "restore the last backup"},
-		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, schemaVersion), `DROP INDEX sessions_by_end`}, true, ErrOlder, []string{fmt.Sprint("schema ", schemaVersion-1)}, "durward db migrate"},
+		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("knows ", SchemaVersion)}, "newer program"},
+		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, SchemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", SchemaVersion-1)}, "restore the last backup"},
+		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `DROP INDEX sessions_by_end`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for engine, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
 				db := openAt(t, address)
 				must(t, db.Close())
-				e, err := openEngine(t.Context(), Config{URL: address}.whole())
+				e, err := openEngine(t.Context(), Config{URL: address}.withDefaults())
 				must(t, err)
 				look := func() (all string) {
-					must(t, e.migrations(func(db *sql.DB, m migrations) error {
-						rows, err := db.QueryContext(context.Background(), m.tables)
+					must(t, e.maintain(func(db *sql.DB, d dialect) error {
+						rows, err := db.QueryContext(context.Background(), d.tables)
 						must(t, err)
 						names, err := scanAll(rows, func(row scanner) (name string, err error) {
 							err = row.Scan(&name)
@@ -439,7 +439,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 					}))
 					return all
 				}
-				must(t, e.migrations(func(db *sql.DB, _ migrations) error {
+				must(t, e.maintain(func(db *sql.DB, _ dialect) error {
 					for _, s := range c.spoil {
 						_, err := db.ExecContext(t.Context(), s)
 						must(t, err)
@@ -464,7 +464,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 				must(t, e.close())
 				if c.keep {
 					from, to, err := Migrate(t.Context(), Config{URL: address, KeepSchema: true})
-					if err != nil || from != schemaVersion-1 || to != schemaVersion {
+					if err != nil || from != SchemaVersion-1 || to != SchemaVersion {
 						t.Errorf("%s: migrated from %d to %d, %v", engine, from, to, err)
 					}
 					clean(t, openAt(t, address))
@@ -488,7 +488,7 @@ func TestMigrationHindered(t *testing.T) {
 		_, err := holder.Exec(t.Context(), statement)
 		must(t, err)
 	}
-	run(fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, schemaVersion))
+	run(fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion))
 	run(`DROP INDEX sessions_by_end`)
 	run(`BEGIN`)
 	run(`LOCK TABLE sessions`)

@@ -85,7 +85,7 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 		return nil, errors.Join(e.unreachable(ctx, err), e.close())
 	}
 	keep := e.seeNobodyAlone
-	if c.alone {
+	if c.exclusive {
 		keep = e.keepOthersOut
 	}
 	if err := keep(ctx); err != nil {
@@ -239,8 +239,6 @@ func (e *postgresEngine) seeNobodyAlone(ctx context.Context) error {
 }
 
 func (e *postgresEngine) now() time.Time { return e.clock.now() }
-
-func (e *postgresEngine) pool() *sql.DB { return e.reading }
 
 func (e *postgresEngine) reader(ctx context.Context) *tx {
 	return &tx{ctx: ctx, on: e.reading, try: e.read}
@@ -567,8 +565,7 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 	return done, rows.Err() == nil, rows.Err()
 }
 
-// migrations gives use a connection whose statements may take their time.
-func (e *postgresEngine) migrations(use func(*sql.DB, migrations) error) error {
+func (e *postgresEngine) maintain(use func(*sql.DB, dialect) error) error {
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return err
@@ -576,8 +573,45 @@ func (e *postgresEngine) migrations(use func(*sql.DB, migrations) error) error {
 	c := e.config.Copy()
 	c.RuntimeParams["statement_timeout"], c.RuntimeParams["lock_timeout"], c.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0", "0"
 	db := stdlib.OpenDB(*c)
-	err = use(db, migrations{dialect: goose.DialectPostgres, dir: "migrations/postgres", tables: postgresTables, locker: locker})
+	err = use(db, dialect{
+		name:              "postgres",
+		goose:             goose.DialectPostgres,
+		migrations:        "migrations/postgres",
+		tables:            `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name`,
+		locker:            locker,
+		begin:             "BEGIN",
+		beginRead:         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		insert:            insertPostgres,
+		clear:             clearPostgres,
+		setLastRevocation: setLastRevocationPostgres,
+	})
 	return errors.Join(err, db.Close())
+}
+
+// insertPostgres adds rows by COPY.
+func insertPostgres(ctx context.Context, conn *sql.Conn, into Table, rows *Rows) error {
+	return conn.Raw(func(c any) error {
+		_, err := c.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{into.Name}, strings.Fields(into.Columns), rows)
+		return errors.Join(err, rows.Err())
+	})
+}
+
+func clearPostgres(ctx context.Context, conn *sql.Conn) error {
+	var names []string
+	for _, t := range Tables {
+		names = append(names, t.Name)
+	}
+	_, err := conn.ExecContext(ctx, "TRUNCATE "+strings.Join(names, ", "))
+	return err
+}
+
+func setLastRevocationPostgres(ctx context.Context, conn *sql.Conn, last int64) (err error) {
+	if last == 0 {
+		_, err = conn.ExecContext(ctx, "ALTER TABLE revocations ALTER COLUMN seq RESTART")
+	} else {
+		_, err = conn.ExecContext(ctx, "SELECT setval(pg_get_serial_sequence('revocations', 'seq'), $1)", last)
+	}
+	return err
 }
 
 // integrity asks for what the server itself has noticed: damaged pages, indexes that

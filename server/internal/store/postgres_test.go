@@ -546,7 +546,7 @@ func TestSettingsOfPostgres(t *testing.T) {
 	if got := is(db.reader(t.Context()), "transaction_read_only"); got != "on" {
 		t.Errorf("a connection for reading takes writes")
 	}
-	if _, err := db.engine.pool().ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
+	if _, err := pool(db).ExecContext(t.Context(), `UPDATE meta SET value = ''`); err == nil {
 		t.Error("a connection for reading takes a write")
 	}
 }

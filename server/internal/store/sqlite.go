@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +41,7 @@ type sqliteEngine struct {
 // its first lock to its end, and does not get there while another connection is open.
 func dsn(path string, readOnly bool, c Config) string {
 	wait, locking, journal, sync := "5000", "NORMAL", "WAL", "FULL"
-	if c.alone {
+	if c.exclusive {
 		wait, locking, journal = "500", "EXCLUSIVE", "DELETE"
 	}
 	if c.scratch {
@@ -86,14 +88,14 @@ func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, erro
 	e.readers.SetMaxIdleConns(4)
 	e.reading = statements{prepare: e.readers.PrepareContext}
 	err = e.writer.PingContext(ctx)
-	if err == nil && c.alone {
+	if err == nil && c.exclusive {
 		_, err = e.writer.ExecContext(ctx, "BEGIN EXCLUSIVE; COMMIT")
 	}
 	if err != nil {
 		switch {
 		case damaged(err):
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		case c.alone && busy(err):
+		case c.exclusive && busy(err):
 			err = &OpenError{"Stop the server, and whatever else has the file open.", fmt.Errorf("%w: %w", ErrInUse, err)}
 		}
 		return nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), e.writer.Close(), e.readers.Close())
@@ -112,16 +114,65 @@ func (e *sqliteEngine) close() error {
 
 func (e *sqliteEngine) now() time.Time { return e.clock() }
 
-func (e *sqliteEngine) pool() *sql.DB { return e.readers }
-
 func (e *sqliteEngine) reader(ctx context.Context) *tx { return &tx{ctx: ctx, on: &e.reading} }
 
 // follow has nothing to say: whoever writes to the file by another process is
 // found by the poll.
 func (e *sqliteEngine) follow(ctx context.Context, _ func()) { <-ctx.Done() }
 
-func (e *sqliteEngine) migrations(use func(*sql.DB, migrations) error) error {
-	return use(e.writer, migrations{dialect: goose.DialectSQLite3, dir: "migrations/sqlite", tables: sqliteTables})
+func (e *sqliteEngine) maintain(use func(*sql.DB, dialect) error) error {
+	return use(e.writer, sqliteDialect)
+}
+
+var sqliteDialect = dialect{
+	name:              "sqlite",
+	goose:             goose.DialectSQLite3,
+	migrations:        "migrations/sqlite",
+	tables:            `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name`,
+	begin:             beginBatch,
+	beginRead:         "BEGIN",
+	insert:            insertSQLite,
+	clear:             clearSQLite,
+	setLastRevocation: setLastRevocationSQLite,
+}
+
+// insertSQLite adds rows by one prepared statement.
+func insertSQLite(ctx context.Context, conn *sql.Conn, into Table, rows *Rows) error {
+	columns := strings.Fields(into.Columns)
+	parameters := make([]string, len(columns))
+	for i := range parameters {
+		parameters[i] = fmt.Sprintf("$%d", i+1)
+	}
+	insert, err := conn.PrepareContext(ctx, "INSERT INTO "+into.Name+" ("+strings.Join(columns, ", ")+") VALUES ("+strings.Join(parameters, ", ")+")")
+	if err != nil {
+		return err
+	}
+	defer insert.Close()
+	for rows.Next() {
+		if _, err := insert.ExecContext(ctx, rows.values...); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func clearSQLite(ctx context.Context, conn *sql.Conn) error {
+	for _, t := range slices.Backward(Tables) {
+		if _, err := conn.ExecContext(ctx, "DELETE FROM "+t.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setLastRevocationSQLite replaces the row of sqlite_sequence. The row exists once revocations has
+// had a row.
+func setLastRevocationSQLite(ctx context.Context, conn *sql.Conn, last int64) error {
+	if _, err := conn.ExecContext(ctx, "DELETE FROM sqlite_sequence WHERE name = 'revocations'"); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, "INSERT INTO sqlite_sequence (name, seq) VALUES ('revocations', $1)", last)
+	return err
 }
 
 // The statements around a deed. Each deed has a savepoint of its own inside the
