@@ -16,42 +16,39 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// DigestConfig is what a [DigestFile] is made of. Only Path is required.
+// DigestConfig configures a [DigestFile]. Only Path is required.
 type DigestConfig struct {
-	// Path is the file. Lines are USER:REALM:HASH, as htdigest and lighttpd have
-	// them; empty ones and those that begin with # are passed over. Whoever reads
-	// the file can sign in as anybody in it, so it must be its owner's alone.
+	// Path is the file. Its lines are USER:REALM:HASH, as those of htdigest and lighttpd; empty
+	// lines and lines that start with # are ignored. A hash is as good as a password for signing
+	// in, so only the owner may have permissions for the file.
 	Path string
 
-	// Algorithm is what a hash of 64 digits was made by: "SHA-256", which is also
-	// the default, or "SHA-512-256". Their hashes look alike, so it cannot be told
-	// from the file.
+	// Algorithm is the algorithm of hashes with 64 digits: "SHA-256", which is the default, or
+	// "SHA-512-256". The two look alike, so the file cannot tell.
 	Algorithm string
 
-	// InsecureMD5 reads hashes of 32 digits, which are MD5's and which htdigest
-	// makes. [durward.DigestConfig] has its own switch to offer MD5 to clients.
+	// InsecureMD5 accepts hashes with 32 digits. They are MD5, and htdigest makes no others. To
+	// offer MD5 to clients, set the field of the same purpose in [durward.DigestConfig] too.
 	InsecureMD5 bool
 }
 
-// DigestFile is a file of what Digest computes with. It is safe for concurrent
-// use.
+// DigestFile is a file of hashes for Digest. It is safe for concurrent use.
 type DigestFile struct {
 	file *watched[digests]
 }
 
-// OpenDigest reads a file for Digest. Its error names every mistake of c, or of
-// the file.
+// OpenDigest reads a file for Digest. The error lists every mistake in c, or in the file.
 func OpenDigest(c DigestConfig) (*DigestFile, error) {
 	switch c.Algorithm {
 	case "":
 		c.Algorithm = "SHA-256"
 	case "SHA-256", "SHA-512-256":
 	default:
-		return nil, fmt.Errorf("htpasswd: Algorithm %q: SHA-256 or SHA-512-256", c.Algorithm)
+		return nil, fmt.Errorf("htpasswd: Algorithm is %q, want SHA-256 or SHA-512-256", c.Algorithm)
 	}
 	file, err := watch(c.Path, func(text []byte, info fs.FileInfo) (digests, error) {
 		if info.Mode().Perm()&0o077 != 0 {
-			return digests{}, fmt.Errorf("htpasswd: others than its owner may read or write %s, and what is in it signs in like a password: chmod 600 %[1]s", c.Path)
+			return digests{}, fmt.Errorf("htpasswd: other users of the system have permissions for %s, whose hashes are as good as passwords; run chmod 600 %[1]s", c.Path)
 		}
 		return readDigests(text, c)
 	})
@@ -61,7 +58,7 @@ func OpenDigest(c DigestConfig) (*DigestFile, error) {
 	return &DigestFile{file}, nil
 }
 
-// digests is what a file for Digest says.
+// digests is the content of a file for Digest.
 type digests struct {
 	byName map[digestKey]digestUser
 	byHash map[digestKey]digestUser
@@ -69,7 +66,7 @@ type digests struct {
 
 type digestKey struct {
 	algorithm, realm string
-	name             string // or its hash
+	name             string // or its hash (RFC 7616 s3.4.4)
 }
 
 type digestUser struct {
@@ -92,24 +89,24 @@ func readDigests(text []byte, c DigestConfig) (digests, error) {
 			return err
 		}
 		if !norm.NFC.IsNormalString(name) { // RFC 7616 s4
-			return errors.New("the user name is not in Unicode NFC, in which clients hash it: make the line anew")
+			return errors.New("the user name is not in Unicode NFC, as clients hash it; create the line with DigestLine")
 		}
 		ha1, err := hex.DecodeString(parts[2])
 		if err != nil {
-			return errors.New("the hash is not in hexadecimal digits") // err has one of them
+			return errors.New("the hash is not in hexadecimal digits") // the error of DecodeString contains a digit
 		}
 		algorithm := c.Algorithm
 		switch {
 		case len(ha1) == md5.Size && c.InsecureMD5:
 			algorithm = "MD5"
 		case len(ha1) == md5.Size:
-			return errors.New("an MD5 hash, which is read only with InsecureMD5: make one by SHA-256")
+			return errors.New("MD5 hash without the option InsecureMD5; create a SHA-256 hash")
 		case len(ha1) != sha256.Size:
-			return fmt.Errorf("a hash of %d digits, want 64", len(parts[2]))
+			return fmt.Errorf("hash of %d digits, want 64", len(parts[2]))
 		}
 		key, user := digestKey{algorithm, realm, name}, digestUser{name, ha1}
 		if _, twice := d.byName[key]; twice {
-			return errors.New("this user name is on a line before, for the same realm and algorithm")
+			return errors.New("duplicate user name for this realm and algorithm")
 		}
 		hash, err := durward.UserHash(algorithm, name, realm)
 		if err != nil {
@@ -126,10 +123,10 @@ func readDigests(text []byte, c DigestConfig) (digests, error) {
 	return d, nil
 }
 
-// HA1 finds what is stored of a user for a realm and an algorithm, by name or by
-// the hash of the name. It is fit for [durward.DigestConfig]: the error wraps
-// [durward.InvalidCredentials] where the file has no such line; any other says
-// that the file cannot be read or what is wrong with it.
+// HA1 returns the stored hash of a user for a realm and an algorithm. It finds the user by name or
+// by the hash of the name. Use it as HA1 of [durward.DigestConfig]: the error wraps
+// [durward.InvalidCredentials] if the file has no such line. Any other error means that the file
+// cannot be read or has a mistake.
 func (f *DigestFile) HA1(ctx context.Context, claim durward.DigestClaim) (ha1 []byte, p *durward.Principal, err error) {
 	d, err := f.file.load(ctx)
 	if err != nil {
@@ -141,14 +138,14 @@ func (f *DigestFile) HA1(ctx context.Context, claim durward.DigestClaim) (ha1 []
 	}
 	user, known := index[digestKey{claim.Algorithm, claim.Realm, name}]
 	if !known {
-		return nil, nil, fmt.Errorf("htpasswd: no hash by %s of this user for this realm: %w", claim.Algorithm, durward.InvalidCredentials)
+		return nil, nil, fmt.Errorf("htpasswd: no %s hash of this user for this realm: %w", claim.Algorithm, durward.InvalidCredentials)
 	}
 	return bytes.Clone(user.ha1), &durward.Principal{Subject: user.name}, nil
 }
 
-// DigestLine returns a line of a file for Digest, by "SHA-256", "SHA-512-256" or
-// "MD5". The realm is the guard's. User name and password are brought to NFC, as
-// clients do (RFC 7616 s4).
+// DigestLine returns a line of a file for Digest. The algorithm is "SHA-256", "SHA-512-256" or
+// "MD5", the realm that of the guard. User name and password are converted to NFC, as clients do
+// (RFC 7616 s4).
 func DigestLine(algorithm, user, realm, password string) (string, error) {
 	user, password = norm.NFC.String(user), norm.NFC.String(password)
 	if err := checkNew(user); err != nil {

@@ -20,15 +20,15 @@ func openDigest(t testing.TB, text string, c DigestConfig) *DigestFile {
 	return f
 }
 
-// What Apache's htdigest, lighttpd's recipe and openssl wrote is what Digest
-// computes, and is found by name and by the hash of the name.
+// The files of Apache's htdigest, of lighttpd's recipe and of openssl have the hashes that Digest
+// computes. They are found by name and by the hash of the name.
 func TestRecordedDigest(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		file      string
 		config    DigestConfig
 		algorithm string
-		people    [][3]string // user, realm, password
+		users     [][3]string // user, realm, password
 	}{
 		{"apache.htdigest", DigestConfig{InsecureMD5: true}, "MD5", [][3]string{{"Mufasa", "notes", "Circle of Life"}, {"josé", "notes", "pässword"}, {"Mufasa", "other", "another"}}},
 		{"sha256.htdigest", DigestConfig{}, "SHA-256", [][3]string{{"Mufasa", "notes", "Circle of Life"}, {"josé", "notes", "pässword"}}},
@@ -36,7 +36,7 @@ func TestRecordedDigest(t *testing.T) {
 		{"sha512-256.htdigest", DigestConfig{Algorithm: "SHA-512-256"}, "SHA-512-256", [][3]string{{"Mufasa", "notes", "Circle of Life"}}},
 	} {
 		f := openDigest(t, recorded(t, c.file), c.config)
-		for _, who := range c.people {
+		for _, who := range c.users {
 			user, realm, password := who[0], who[1], who[2]
 			want, err := durward.HA1(c.algorithm, user, realm, password)
 			if err != nil {
@@ -54,7 +54,7 @@ func TestRecordedDigest(t *testing.T) {
 					t.Errorf("%s: %+v: got %x, %+v, %v, want %x", c.file, claim, ha1, p, err, want)
 					continue
 				}
-				clear(ha1) // what is handed out is a copy
+				clear(ha1) // HA1 returns a copy
 			}
 			line, err := DigestLine(c.algorithm, user, realm, password)
 			if err != nil || !strings.Contains(recorded(t, c.file), "\n"+line+"\n") {
@@ -68,18 +68,18 @@ func TestRecordedDigest(t *testing.T) {
 		for _, claim := range []durward.DigestClaim{
 			{}, {User: "nobody", Realm: "notes", Algorithm: c.algorithm}, {User: "mufasa", Realm: "notes", Algorithm: c.algorithm},
 			{User: "Mufasa", Realm: "third", Algorithm: c.algorithm}, {User: "Mufasa", Realm: "notes", Algorithm: "SHA-1"}, {User: "Mufasa", Realm: "notes"},
-			{User: user, Realm: "notes", Algorithm: c.algorithm},                          // a hash is no name
-			{UserHash: "Mufasa", Realm: "notes", Algorithm: c.algorithm},                  // a name is no hash
-			{UserHash: user, Realm: "other", Algorithm: c.algorithm},                      // of another realm
+			{User: user, Realm: "notes", Algorithm: c.algorithm},                          // hash as a name
+			{UserHash: "Mufasa", Realm: "notes", Algorithm: c.algorithm},                  // name as a hash
+			{UserHash: user, Realm: "other", Algorithm: c.algorithm},                      // hash for another realm
 			{UserHash: strings.ToUpper(user), Realm: "notes", Algorithm: c.algorithm},     // DigestClaim has lower case
-			{User: "Mufasa", UserHash: "nobody", Realm: "notes", Algorithm: c.algorithm},  // the hash stands for the name
-			{User: "Mufasa:notes", Realm: "Circle of Life", Algorithm: c.algorithm},       // other cuts
-			{User: "Mufasa", Realm: "notes:7d894304c4d1f22c", Algorithm: "MD5-sess"},      // no algorithm
-			{User: "Mufasa", Realm: "notes", Algorithm: strings.ToLower(c.algorithm)},     // no algorithm
-			{User: "Mufasa", Realm: "notes", Algorithm: other(c.algorithm)},               // by none of the file
-			{UserHash: user[:len(user)-1] + "g", Realm: "notes", Algorithm: c.algorithm},  // nobody's
-			{UserHash: user + user, Realm: "notes", Algorithm: c.algorithm},               // nobody's
-			{UserHash: user, Realm: "notes", Algorithm: other(c.algorithm), User: "josé"}, // by none of the file
+			{User: "Mufasa", UserHash: "nobody", Realm: "notes", Algorithm: c.algorithm},  // UserHash takes precedence
+			{User: "Mufasa:notes", Realm: "Circle of Life", Algorithm: c.algorithm},       // other split between name and realm
+			{User: "Mufasa", Realm: "notes:7d894304c4d1f22c", Algorithm: "MD5-sess"},      // unknown algorithm
+			{User: "Mufasa", Realm: "notes", Algorithm: strings.ToLower(c.algorithm)},     // unknown algorithm
+			{User: "Mufasa", Realm: "notes", Algorithm: other(c.algorithm)},               // algorithm without hashes
+			{UserHash: user[:len(user)-1] + "g", Realm: "notes", Algorithm: c.algorithm},  // unknown hash
+			{UserHash: user + user, Realm: "notes", Algorithm: c.algorithm},               // unknown hash
+			{UserHash: user, Realm: "notes", Algorithm: other(c.algorithm), User: "josé"}, // algorithm without hashes
 		} {
 			ha1, p, err := f.HA1(t.Context(), claim)
 			if ha1 != nil || p != nil || !errors.Is(err, durward.InvalidCredentials) {
@@ -96,7 +96,7 @@ func other(algorithm string) string {
 	return "SHA-256"
 }
 
-// One file may hold a person for several realms and algorithms.
+// A file can have a user for several realms and algorithms.
 func TestSeveralAlgorithms(t *testing.T) {
 	t.Parallel()
 	f := openDigest(t, recorded(t, "apache.htdigest")+recorded(t, "sha256.htdigest"), DigestConfig{InsecureMD5: true})
@@ -131,7 +131,7 @@ var hostileDigest = []struct{ line, says string }{
 	{"jose\u0301:notes:" + sha256of, "NFC"},
 	{strings.Repeat("a", 256) + ":notes:" + sha256of, "user name of 256"},
 	{"Mufasa:" + strings.Repeat("a", 256) + ":" + sha256of, "realm of 256"},
-	{"Scar:notes:" + sha256of, "on a line before"},
+	{"Scar:notes:" + sha256of, "duplicate user name"},
 }
 
 func TestDigestMistakes(t *testing.T) {
@@ -164,7 +164,7 @@ func TestDigestMistakes(t *testing.T) {
 	}
 }
 
-// What stands in the file signs in like a password: nobody else may read it.
+// Other users of the system must not have permissions for the file.
 func TestDigestMode(t *testing.T) {
 	t.Parallel()
 	path := write(t, recorded(t, "sha256.htdigest"))

@@ -1,12 +1,12 @@
-// Package htpasswd keeps people in files: password files for [durward.Basic], as
-// Apache, nginx and lighttpd read them, and files of hashes for [durward.Digest].
+// Package htpasswd reads users from files: password files of Apache, nginx and lighttpd for
+// [durward.Basic], and htdigest files for [durward.Digest].
 //
-// A password file, a line for each person, made with htpasswd -B -C 10 or by [Line]:
+// A password file has a line for each user, made with htpasswd -B -C 10 or by [Line]:
 //
 //	ada:$2y$12$...
 //	grace:$argon2id$v=19$m=19456,t=2,p=1$...
 //
-// and the guard in front of an API:
+// A guard for an API with the users of the file:
 //
 //	users, err := htpasswd.Open(htpasswd.Config{Path: "/etc/notes/users"})
 //	if err != nil {
@@ -14,60 +14,50 @@
 //	}
 //	api := durward.Protect(mux, users.Basic())
 //
-// # Model
+// # Reloading
 //
-// A [File] is a password file and judges passwords; a [DigestFile] hands out what
-// Digest computes with. Both are read whole and looked at again at most twice a
-// second, when a request comes: a change of size, time, mode or inode is read
-// anew. A person who is gone, and a password that was changed, are dead within a
-// second, also where [durward.Remember] remembers them ([File.Basic] does).
+// A [File] checks passwords, a [DigestFile] returns the hashes that Digest computes with. Both read the
+// whole file. Requests check it for changes at most twice a second, and read it again if its size,
+// modification time, mode or inode has changed. A removed user and an old password are refused within
+// a second, even if [durward.Remember] remembers the password, as [File.Basic] does.
 //
-// The file is best replaced as a whole, by a rename. One that was written less
-// than a tenth of a second ago may be half written, as htpasswd leaves it for a
-// moment: it is taken over when it has been at rest that long, or after three
-// tenths of a second.
+// Replace the file as a whole, by renaming a new one. A file that was modified less than a tenth of a
+// second ago may be half written, as htpasswd leaves it for a moment. It is read when it has been
+// unchanged for that time, or after three tenths of a second.
 //
 // # Hashes
 //
-// bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14 and argon2id (a PHC string) of at most
-// 256 MiB and 16 passes are read without more. SHA-1 ({SHA}) and the hashes of
-// crypt ($apr1$, $1$, $5$, $6$) cost an attacker too little to be left in a file
-// that may leak, and are read only where [Config] says so. Plain text and DES are
-// never read: nothing tells them apart, and DES looks at eight characters of a
-// password.
+// Always accepted: bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14, and argon2id (a PHC string) with at most
+// 256 MiB and 16 passes. SHA-1 ({SHA}) and crypt ($apr1$, $1$, $5$, $6$) need an option of [Config],
+// because they are cheap to attack if the file leaks. Plain text and DES are never accepted: they look
+// alike, and DES uses only eight characters of a password.
 //
-// htpasswd makes $apr1$ where no option says otherwise. No Go library for it is
-// developed any more; the one used here, github.com/GehirnInc/crypt, computes
-// what Apache does but has had no release since 2023. Prefer htpasswd -B -C 10: the
-// tool's own cost of 5 is too cheap (OWASP asks for at least 10).
+// By default htpasswd makes $apr1$. The Go library for it, github.com/GehirnInc/crypt, computes the same
+// as Apache but has had no release since 2023. Prefer htpasswd -B -C 10; without -C the cost of 5 is
+// too low (OWASP asks for at least 10).
 //
-// A password is brought to one spelling before it is hashed (RFC 8265 s4.2,
-// OpaqueString: Unicode NFC, every kind of space is a space). One that is longer
-// than its hash can hold is refused, never cut: 72 bytes for bcrypt, 511 for the
-// hashes of crypt. User names are compared in NFC, and otherwise byte for byte.
+// A password is normalized before it is hashed (RFC 8265 s4.2, OpaqueString: Unicode NFC, every kind
+// of space becomes a space). A password that is too long for its hash is refused, never cut: the limit
+// is 72 bytes for bcrypt and 511 for crypt. User names are compared byte by byte in NFC.
 //
 // # Guarantees
 //
-// Every check computes one hash of each kind and cost that stands in the file,
-// the person's own among them, whether the name exists or not and whether the
-// password is right or not. So the time of an answer tells nothing, also while
-// hashes of several costs stand side by side; but it is the sum of all of them, so
-// a file should be brought to one cost. A file without people costs what a new
-// hash of [Line] costs. At most 16 costs may stand in a file.
+// Every check computes one hash of each kind and cost in the file, including the user's own. So the
+// response time does not reveal whether the user exists or the password is correct. It is the sum of
+// all hashes, so use one cost in a file. A file without users takes the time of a hash by [Line]. A
+// file may have 16 costs.
 //
-// No more hashes are computed at once than [Config] allows; who finds the queue
-// full gets [durward.AuthUnavailable], and no work was done.
+// [Config] limits the number of hashes at the same time. If the queue is full, the error is
+// [durward.AuthUnavailable], and no hash was computed.
 //
-// A file that cannot be read, or that has a mistake, is an error without a
-// [durward.Code], so that it is a 503 and never a 401; it heals when the file does.
-// All mistakes of a file are reported together, each with its line, and nothing
-// that stands in the file is repeated. The size of a file (16 MiB), of a line
-// (1024 bytes) and the number of its lines (100,000 people) are bounded.
+// If the file cannot be read or has a mistake, the error has no [durward.Code], so that the response is
+// 503, not 401. It ends when the file is repaired. The error lists all mistakes, each with its line
+// number, and contains no content of the file. Limits: 16 MiB for the file, 1024 bytes for a line,
+// 100,000 users.
 //
-// # Not done here
+// # Limits of the package
 //
-// Failures are not counted: wrap [File.Check], or set Judged of
-// [durward.DigestConfig], and refuse with [durward.TooManyAttempts]. Files are not
-// written; [Line] and [DigestLine] return what is to be written. Groups and DBM
-// files are not read.
+// Failures are not counted: wrap [File.Check], or set Judged of [durward.DigestConfig], and refuse with
+// [durward.TooManyAttempts]. The package does not write files; [Line] and [DigestLine] return lines.
+// It does not read groups and DBM files.
 package htpasswd

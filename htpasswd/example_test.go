@@ -13,7 +13,7 @@ import (
 	"github.com/durward-auth/durward/htpasswd"
 )
 
-// temporary makes a file for an example.
+// temporary creates a file for an example.
 func temporary(lines ...string) (path string, remove func()) {
 	dir, err := os.MkdirTemp("", "htpasswd")
 	if err != nil {
@@ -55,7 +55,7 @@ func ExampleOpen() {
 	// 401 [Basic realm="restricted", charset="UTF-8"]
 }
 
-// All mistakes of a file are told together, and nothing that stands in it.
+// The error lists all mistakes of a file, without any content of the file.
 func ExampleOpen_mistakes() {
 	path, remove := temporary("ada", "grace:hunter2", "joan:{SHA}q/eq1kOINtvlJqojGr3i0O73TUI=")
 	defer remove()
@@ -63,12 +63,12 @@ func ExampleOpen_mistakes() {
 	_, err := htpasswd.Open(htpasswd.Config{Path: path})
 	fmt.Println(strings.ReplaceAll(err.Error(), path, "users"))
 	// Output:
-	// htpasswd: users: line 1: no colon: want USER:HASH
-	// htpasswd: users: line 2: no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B -C 10
-	// htpasswd: users: line 3: a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B -C 10
+	// htpasswd: users: line 1: no colon; want USER:HASH
+	// htpasswd: users: line 2: unsupported hash (plain text and DES crypt are never read); create one with htpasswd -B -C 10
+	// htpasswd: users: line 3: SHA-1 hash without the option InsecureSHA1; create another hash with htpasswd -B -C 10
 }
 
-// A check of one's own stands around that of the file.
+// Wrap Check to count failures or to add scopes.
 func ExampleFile_Check() {
 	line, err := htpasswd.Line("ada", "correct horse battery staple")
 	if err != nil {
@@ -85,7 +85,7 @@ func ExampleFile_Check() {
 	check := func(ctx context.Context, user, password string) (*durward.Principal, error) {
 		p, err := users.Check(ctx, user, password)
 		if err != nil {
-			return nil, err // count it here
+			return nil, err // count the failure here
 		}
 		p.Scopes = []string{"read"}
 		return p, nil
@@ -110,7 +110,7 @@ func ExampleOpenDigest() {
 		return
 	}
 	guard, err := durward.New(durward.Config{
-		Realm:   "notes", // that of the file
+		Realm:   "notes", // the realm of the file
 		Schemes: []durward.Scheme{durward.Digest(durward.DigestConfig{HA1: users.HA1, UserHash: true})},
 	})
 	if err != nil {

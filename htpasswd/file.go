@@ -14,31 +14,30 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 )
 
-// maxCosts bounds how many hashes a check computes.
+// maxCosts limits the number of hashes that one check computes.
 const maxCosts = 16
 
-// Config is what a [File] is made of. Only Path is required.
+// Config configures a [File]. Only Path is required.
 type Config struct {
-	// Path is the file. Lines are USER:HASH; empty ones and those that begin with #
-	// are passed over. Others than its owner and group must not be able to write
-	// it. It should not be readable by others either.
+	// Path is the file. Its lines are USER:HASH; empty lines and lines that start with # are
+	// ignored. Only its owner and group may have write permission. Other users should not have read
+	// permission either.
 	Path string
 
-	// Concurrent is how many passwords are checked at once; 0 is one for each
-	// processor. A check whose argon2id takes more than 19 MiB counts for as many
-	// as it takes.
+	// Concurrent is the number of passwords that are checked at the same time; 0 means one for each
+	// processor. A check with an argon2id hash of more than 19 MiB counts as several, in proportion
+	// to its memory.
 	Concurrent int
 
-	// Waiting is how many may wait for their turn; 0 is 64.
+	// Waiting is the number of checks that may wait; 0 means 64.
 	Waiting int
 
-	// InsecureSHA1 reads {SHA}: one round of SHA-1 without salt, of which a stolen
-	// file gives up nearly all passwords.
+	// InsecureSHA1 accepts {SHA}: one round of SHA-1 without salt. Whoever steals the file recovers
+	// nearly all passwords.
 	InsecureSHA1 bool
 
-	// InsecureCrypt reads $apr1$ and $1$ (a thousand rounds of MD5), $5$ and $6$
-	// (1000 to 1,000,000 rounds of SHA-2), which cost an attacker far less than
-	// bcrypt does.
+	// InsecureCrypt accepts $apr1$ and $1$ (a thousand rounds of MD5), $5$ and $6$ (1000 to
+	// 1,000,000 rounds of SHA-2). They are much cheaper to attack than bcrypt.
 	InsecureCrypt bool
 }
 
@@ -48,7 +47,7 @@ type File struct {
 	hasher *pwhash.Hasher
 }
 
-// Open reads a password file. Its error names every mistake of c, or of the file.
+// Open reads a password file. The error lists every mistake in c, or in the file.
 func Open(c Config) (*File, error) {
 	hasher, err := pwhash.New(pwhash.Config{Concurrent: c.Concurrent, Waiting: c.Waiting})
 	if err != nil {
@@ -56,7 +55,7 @@ func Open(c Config) (*File, error) {
 	}
 	file, err := watch(c.Path, func(text []byte, info fs.FileInfo) (passwords, error) {
 		if info.Mode().Perm()&0o002 != 0 {
-			return passwords{}, fmt.Errorf("htpasswd: %s can be written by everybody: chmod o-w %[1]s", c.Path)
+			return passwords{}, fmt.Errorf("htpasswd: %s is writable by all users of the system; run chmod o-w %[1]s", c.Path)
 		}
 		return readPasswords(text, c)
 	})
@@ -66,18 +65,18 @@ func Open(c Config) (*File, error) {
 	return &File{file, hasher}, nil
 }
 
-// passwords is what a password file says.
+// passwords is the content of a password file.
 type passwords struct {
 	users map[string]hashed // by name in NFC
 
-	// each has one hash of each cost. It is computed where the user has none of
-	// that cost, and what comes of it is thrown away.
+	// each has one hash of each cost. A check computes those that the user does not have, too, and
+	// ignores their results.
 	each   []hashed
-	memory uint32 // KiB of the largest
+	memory uint32 // KiB of the largest hash
 }
 
-// nobody is what a hash of Line costs.
-var nobody = func() hashed {
+// unknownUser has the cost of a hash that Line makes.
+var unknownUser = func() hashed {
 	h, err := readArgon2("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
 	if err != nil {
 		panic(err)
@@ -88,9 +87,9 @@ var nobody = func() hashed {
 func readPasswords(text []byte, c Config) (passwords, error) {
 	p := passwords{users: make(map[string]hashed)}
 	err := lines(c.Path, text, func(_ int, line string) error {
-		name, stored, ok := strings.Cut(line, ":") // the first colon: a user name has none
+		name, stored, ok := strings.Cut(line, ":") // at the first colon: user names have none
 		if !ok {
-			return errors.New("no colon: want USER:HASH")
+			return errors.New("no colon; want USER:HASH")
 		}
 		name = norm.NFC.String(name)
 		if err := checkName("user name", name); err != nil {
@@ -101,11 +100,11 @@ func readPasswords(text []byte, c Config) (passwords, error) {
 			return err
 		}
 		if _, twice := p.users[name]; twice {
-			return errors.New("this user name is on a line before")
+			return errors.New("duplicate user name")
 		}
 		if !slices.ContainsFunc(p.each, func(other hashed) bool { return other.cost == h.cost }) {
 			if len(p.each) == maxCosts {
-				return fmt.Errorf("hashes of more than %d costs, each of which every check computes: make new ones of one cost", maxCosts)
+				return fmt.Errorf("hashes of more than %d costs; every check computes one of each: create hashes of one cost", maxCosts)
 			}
 			p.each = append(p.each, h)
 			p.memory = max(p.memory, h.memory)
@@ -117,16 +116,15 @@ func readPasswords(text []byte, c Config) (passwords, error) {
 		return passwords{}, err
 	}
 	if len(p.each) == 0 {
-		p.each, p.memory = []hashed{nobody}, nobody.memory
+		p.each, p.memory = []hashed{unknownUser}, unknownUser.memory
 	}
 	return p, nil
 }
 
-// Check judges a user name and a password. It is a [durward.PasswordCheck]: the
-// error wraps [durward.InvalidCredentials] whichever was wrong, and
-// [durward.AuthUnavailable] where too many are waiting; any other says that the
-// file cannot be read or what is wrong with it. The subject of the principal is
-// the name as it stands in the file, in NFC.
+// Check verifies a user name and a password. It is a [durward.PasswordCheck]: the error wraps
+// [durward.InvalidCredentials] if either is wrong, and [durward.AuthUnavailable] if too many checks
+// are waiting. Any other error means that the file cannot be read or has a mistake. The principal's
+// subject is the user name of the file, in NFC.
 func (f *File) Check(ctx context.Context, user, password string) (*durward.Principal, error) {
 	p, err := f.file.load(ctx)
 	if err != nil {
@@ -158,16 +156,15 @@ func (f *File) Check(ctx context.Context, user, password string) (*durward.Princ
 	case forbidden != nil:
 		return nil, fmt.Errorf("htpasswd: %w: %w", forbidden, durward.InvalidCredentials)
 	case !right && len(secret) > own.holds:
-		return nil, fmt.Errorf("htpasswd: the password is longer than the %d bytes that the user's hash holds: %w", own.holds, durward.InvalidCredentials)
+		return nil, fmt.Errorf("htpasswd: the password is longer than %d bytes, the limit of the user's hash: %w", own.holds, durward.InvalidCredentials)
 	case !right:
 		return nil, fmt.Errorf("htpasswd: wrong password: %w", durward.InvalidCredentials)
 	}
 	return &durward.Principal{Subject: user}, nil
 }
 
-// State returns the stored hash of a user, which [durward.Remember] asks for: what
-// is remembered is void when the hash changes. For a name that nobody has the
-// error wraps [durward.InvalidCredentials].
+// State returns the stored hash of a user. [durward.Remember] uses it to discard a remembered
+// password when the hash changes. For an unknown user the error wraps [durward.InvalidCredentials].
 func (f *File) State(ctx context.Context, user string) (string, error) {
 	p, err := f.file.load(ctx)
 	if err != nil {
@@ -180,14 +177,14 @@ func (f *File) State(ctx context.Context, user string) (string, error) {
 	return own.text, nil
 }
 
-// Basic returns the scheme of RFC 7617 over the file. A right password is hashed
-// once a minute, and remembered in between as [durward.Remember] does.
+// Basic returns the scheme of RFC 7617 with the users of the file. It remembers a correct password
+// for a minute, as [durward.Remember] does, so that it is not hashed for each request.
 func (f *File) Basic() durward.Scheme {
 	return durward.Basic(durward.Remember(f.Check, f.State))
 }
 
-// Line returns a line of a password file for a user and a password, hashed by
-// argon2id. The error says what a user name or a password may not be.
+// Line returns a line of a password file, with an argon2id hash. The error explains which user
+// names or passwords are not allowed.
 func Line(user, password string) (string, error) {
 	user = norm.NFC.String(user)
 	if err := checkNew(user); err != nil {
@@ -204,13 +201,13 @@ func Line(user, password string) (string, error) {
 	return user + ":" + hash, nil
 }
 
-// checkNew says what is wrong with a name that is to be written to a file.
+// checkNew checks a user name for a new line of a file.
 func checkNew(user string) error {
 	if err := checkName("user name", user); err != nil {
 		return fmt.Errorf("htpasswd: %w", err)
 	}
 	if strings.HasPrefix(user, "#") || strings.HasPrefix(user, "\ufeff") {
-		return errors.New("htpasswd: a user name that begins with # or a byte order mark cannot stand in a file")
+		return errors.New("htpasswd: the user name begins with # or a byte order mark")
 	}
 	return nil
 }

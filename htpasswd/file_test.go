@@ -19,10 +19,10 @@ import (
 
 const horse = "correct horse battery staple"
 
-// everything reads every hash that can be read.
+// everything accepts every kind of hash.
 var everything = Config{InsecureSHA1: true, InsecureCrypt: true}
 
-// write makes a file that is its owner's alone.
+// write creates a file with permissions for its owner only.
 func write(t testing.TB, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "users")
@@ -71,7 +71,7 @@ func open(t testing.TB, text string, c Config) *File {
 	return f
 }
 
-// judge is what Check says: "", or the code, or "outage".
+// judge returns "" if Check succeeds, else the code, or "outage" for an error without a code.
 func judge(t testing.TB, f *File, user, password string) string {
 	t.Helper()
 	p, err := f.Check(t.Context(), user, password)
@@ -89,8 +89,7 @@ func judge(t testing.TB, f *File, user, password string) string {
 
 var wrong = string(durward.InvalidCredentials)
 
-// The hashes that Apache's htpasswd, openssl and argon2 made open with their
-// passwords and with no other.
+// Hashes by Apache's htpasswd, openssl and argon2 match their passwords and no others.
 func TestRecorded(t *testing.T) {
 	t.Parallel()
 	f := open(t, recorded(t, "apache.htpasswd"), everything)
@@ -107,8 +106,8 @@ func TestRecorded(t *testing.T) {
 	}
 	for user, password := range passwords {
 		alone := open(t, user+":"+p.users[user].text, everything)
-		if who, err := alone.Check(t.Context(), user, password); err != nil || who.Subject != user {
-			t.Errorf("%s: got %+v, %v", user, who, err)
+		if p, err := alone.Check(t.Context(), user, password); err != nil || p.Subject != user {
+			t.Errorf("%s: got %+v, %v", user, p, err)
 		}
 		for _, other := range []string{password + "a", password[1:], strings.ToUpper(password), "", p.users[user].text} {
 			if got := judge(t, alone, user, other); got != wrong {
@@ -126,7 +125,7 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// some is what is recorded of these users.
+// some returns the recorded lines of these users.
 func some(t testing.TB, users ...string) string {
 	t.Helper()
 	var text strings.Builder
@@ -141,15 +140,15 @@ func some(t testing.TB, users ...string) string {
 	return text.String()
 }
 
-// One name and one password have one spelling (RFC 8265 s4.2).
+// User names and passwords are normalized (RFC 8265 s4.2).
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	f := open(t, some(t, "josé"), everything)
 	for _, user := range []string{"josé", "jose\u0301"} {
 		for _, password := range []string{"pässword", "pa\u0308ssword"} {
-			who, err := f.Check(t.Context(), user, password)
-			if err != nil || who.Subject != "josé" {
-				t.Errorf("%+q, %+q: got %+v, %v", user, password, who, err)
+			p, err := f.Check(t.Context(), user, password)
+			if err != nil || p.Subject != "josé" {
+				t.Errorf("%+q, %+q: got %+v, %v", user, password, p, err)
 			}
 			if state, err := f.State(t.Context(), user); err != nil || !strings.HasPrefix(state, "$2y$05$") {
 				t.Errorf("State(%+q): got %q, %v", user, state, err)
@@ -162,8 +161,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// What bcrypt would cut off counts, and what the hashes of crypt would take long
-// over is refused; the work is the same.
+// Bytes that bcrypt would ignore count, and a password that is too long for crypt is refused after
+// the same work.
 func TestTooLong(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a", 72)
@@ -185,31 +184,31 @@ func TestTooLong(t *testing.T) {
 		{"crypt", strings.Repeat("a", 511), ""}, {"crypt", strings.Repeat("a", 512), wrong}, {"crypt", strings.Repeat("a", 510), wrong},
 	} {
 		if got := judge(t, f, c.user, c.password); got != c.want {
-			t.Errorf("%s with %d bytes: got %q, want %q", c.user, len(c.password), got, c.want)
+			t.Errorf("%s, %d bytes: got %q, want %q", c.user, len(c.password), got, c.want)
 		}
 	}
 	// The work of crypt grows with the square of the secret's length.
 	given := 0
 	onHash(f, func(_ hashed, secret []byte) { given = max(given, len(secret)) })
 	if got := judge(t, f, "nobody", strings.Repeat("a", 4096)); got != wrong || given > 511 || given == 0 {
-		t.Errorf("a long password: got %q after hashing %d bytes", got, given)
+		t.Errorf("4096 bytes: got %q after hashing a secret of %d bytes, want at most 511", got, given)
 	}
 	_, err := f.Check(t.Context(), "bcrypt", long+"a")
 	if err == nil || !strings.Contains(err.Error(), "72 bytes") {
-		t.Errorf("the log is told %v", err)
+		t.Errorf("log: got %v", err)
 	}
-	// What is hashed in place of a long password opens nothing.
+	// The stand-in for a long password matches no hash.
 	line, err := Line("dummy", string(dummySecret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	dummy := open(t, line, Config{})
 	if got := judge(t, dummy, "dummy", "pass\x00word"); got != wrong {
-		t.Errorf("a forbidden password opened the hash of its stand-in: %q", got)
+		t.Errorf("password that is not allowed, hash of the stand-in: got %q, want a refusal", got)
 	}
 	h := hashed{holds: 4, matches: func(secret []byte) bool { return string(secret) == string(dummySecret) }}
 	if h.opens([]byte("12345")) {
-		t.Error("a long password opened the hash of its stand-in")
+		t.Error("password that is too long, hash of the stand-in: got true, want false")
 	}
 }
 
@@ -242,7 +241,7 @@ func counted(f *File) map[string]int {
 	return counts
 }
 
-// Every check is the same work, whoever asks and whatever is wrong.
+// Every check computes the same hashes, for known and unknown users, correct and wrong passwords.
 func TestSameWork(t *testing.T) {
 	t.Parallel()
 	users := []string{"bcrypt", "sha1", "apr1", "md5", "argon2id"}
@@ -253,7 +252,7 @@ func TestSameWork(t *testing.T) {
 		want[h.cost] = 1
 	}
 	if len(want) != len(users) {
-		t.Fatalf("%d costs in the file: %v", len(want), want)
+		t.Fatalf("got %d costs in the file: %v", len(want), want)
 	}
 	for _, user := range append(users, "nobody", "", "a:b") {
 		for _, password := range []string{horse, "wrong", "", "pass\x00word", strings.Repeat("x", 73), strings.Repeat("x", 600), strings.Repeat("x", pwhash.MaxPassword+1), "\xff"} {
@@ -265,17 +264,17 @@ func TestSameWork(t *testing.T) {
 		}
 	}
 
-	empty := open(t, "# nobody yet\n", Config{})
+	empty := open(t, "# no users yet\n", Config{})
 	counts = counted(empty)
-	if got := judge(t, empty, "nobody", horse); got != wrong || !maps.Equal(counts, map[string]int{nobody.cost: 1}) {
-		t.Errorf("a file without people: got %q after %v", got, counts)
+	if got := judge(t, empty, "nobody", horse); got != wrong || !maps.Equal(counts, map[string]int{unknownUser.cost: 1}) {
+		t.Errorf("file without users: got %q after %v", got, counts)
 	}
 	line, err := Line("ada", horse)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h, err := readHash(line[len("ada:"):], Config{}); err != nil || h.cost != nobody.cost {
-		t.Errorf("Line costs %q, %v; nobody costs %q", h.cost, err, nobody.cost)
+	if h, err := readHash(line[len("ada:"):], Config{}); err != nil || h.cost != unknownUser.cost {
+		t.Errorf("Line: got cost %q, %v, want %q", h.cost, err, unknownUser.cost)
 	}
 }
 
@@ -327,8 +326,7 @@ const (
 	sha6   = "$6$ZmnWuqlY1nztx.06$W3QTqMxYYRMn65VCqcL1kqL1Epy.ELYuKLCJ/j3FJKxrVCRX0wDmNZtW2bU8uLwtO5/rWP5hBqPrwjl85kU2L1"
 )
 
-// Lines that are refused, with what is said of them. None of it may hold
-// anything of the line.
+// Lines that are refused, with a part of the error. The error contains no part of the line.
 var hostile = []struct{ line, says string }{
 	{"ada", "no colon"},
 	{"hunter2hunter2", "no colon"},
@@ -337,15 +335,15 @@ var hostile = []struct{ line, says string }{
 	{"ada:hunter2hunter2", "plain text"},
 	{"ada:UazqbqmqrFWjo", "DES crypt"}, // htpasswd -nbd
 	{"ada:" + good + ":extra", "bcrypt"},
-	{"ada: " + good, "no hash that is read"},
+	{"ada: " + good, "unsupported hash"},
 	{"ada:" + good + " ", "bcrypt"},
 	{"ada:" + good + "a", "bcrypt"},
 	{"ada:" + good[:59], "bcrypt"},
 	{"ada:$2x$04" + good[6:], "bcrypt"},
 	{"ada:$2$04" + good[6:], "bcrypt"},
-	{"ada:$2y$03" + good[6:], "cost 03, from 4 to 14"},
-	{"ada:$2y$15" + good[6:], "cost 15, from 4 to 14"},
-	{"ada:$2y$31" + good[6:], "cost 31, from 4 to 14"},
+	{"ada:$2y$03" + good[6:], "cost 03, want 4 to 14"},
+	{"ada:$2y$15" + good[6:], "cost 15, want 4 to 14"},
+	{"ada:$2y$31" + good[6:], "cost 31, want 4 to 14"},
 	{"ada:$2y$4$" + good[7:] + "a", "bcrypt"},
 	{"ada:$2y$-1" + good[6:], "bcrypt"},
 	{"ada:" + strings.Replace(argon, "m=64", "m=262145", 1), "memory of 262145 KiB"},
@@ -355,24 +353,24 @@ var hostile = []struct{ line, says string }{
 	{"ada:" + strings.Replace(argon, "argon2id", "argon2i", 1), "another algorithm"},
 	{"ada:" + argon[:len(argon)-1], "base64"},
 	{"ada:" + strings.TrimSuffix(sha1of, "="), "SHA-1"},
-	{"ada:" + strings.Replace(sha1of, "I=", "J=", 1), "SHA-1"}, // loose bits at the end
+	{"ada:" + strings.Replace(sha1of, "I=", "J=", 1), "SHA-1"}, // unused bits at the end
 	{"ada:{SHA}" + strings.Repeat("A", 40), "SHA-1"},
-	{"ada:{SSHA}" + strings.Repeat("A", 40), "no hash that is read"},
+	{"ada:{SSHA}" + strings.Repeat("A", 40), "unsupported hash"},
 	{"ada:" + strings.Replace(sha5, "$5$", "$5$rounds=999$", 1), "999 rounds"},
 	{"ada:" + strings.Replace(sha5, "$5$", "$5$rounds=1000001$", 1), "1000001 rounds"},
 	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=999999999$", 1), "999999999 rounds"},
-	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=05000$", 1), "of the form"},
-	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=99999999999$", 1), "of the form"},
-	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=-1$", 1), "of the form"},
-	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=5000,rounds=5000$", 1), "of the form"},
-	{"ada:" + strings.Replace(sha6, "$6$", "$5$", 1), "of the form"},
-	{"ada:$6$" + strings.Repeat("s", 17) + sha6[19:], "of the form"},
-	{"ada:$6$$" + sha6[20:], "of the form"},
-	{"ada:$1$" + strings.Repeat("s", 9) + md5of[11:], "of the form"},
-	{"ada:$apr1$$" + apr1of[15:], "of the form"},
-	{"ada:$apr1$salt$", "of the form"},
-	{"ada:$md5,rounds=4294967295$salt$$" + md5of[12:], "no hash that is read"},
-	{"ada:$y$j9T$salt$hash", "no hash that is read"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=05000$", 1), "malformed crypt"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=99999999999$", 1), "malformed crypt"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=-1$", 1), "malformed crypt"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$6$rounds=5000,rounds=5000$", 1), "malformed crypt"},
+	{"ada:" + strings.Replace(sha6, "$6$", "$5$", 1), "malformed crypt"},
+	{"ada:$6$" + strings.Repeat("s", 17) + sha6[19:], "malformed crypt"},
+	{"ada:$6$$" + sha6[20:], "malformed crypt"},
+	{"ada:$1$" + strings.Repeat("s", 9) + md5of[11:], "malformed crypt"},
+	{"ada:$apr1$$" + apr1of[15:], "malformed crypt"},
+	{"ada:$apr1$salt$", "malformed crypt"},
+	{"ada:$md5,rounds=4294967295$salt$$" + md5of[12:], "unsupported hash"},
+	{"ada:$y$j9T$salt$hash", "unsupported hash"},
 	{"ad\x01a:" + good, "control character"},
 	{"ad\u0085a:" + good, "control character"},
 	{"ada\r:" + good, "control character"},
@@ -380,7 +378,7 @@ var hostile = []struct{ line, says string }{
 	{"\ufeffada:" + good, "byte order mark"},
 	{strings.Repeat("a", 256) + ":" + good, "user name of 256 bytes"},
 	{"ada:" + strings.Repeat("x", 1021), "1025 bytes long"},
-	{"grace:" + good, "on a line before"},
+	{"grace:" + good, "duplicate user name"},
 }
 
 func TestMistakes(t *testing.T) {
@@ -403,24 +401,24 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 
-	// All together, each with its line.
+	// The error lists all mistakes, each with its line number.
 	config := everything
 	config.Path = write(t, "a:hunter2\r\nb:"+good+"\r\n\nc\nb:"+good+"\n")
 	_, err := Open(config)
-	for _, want := range []string{"line 1: no hash that is read", "line 4: no colon", "line 5: this user name"} {
+	for _, want := range []string{"line 1: unsupported hash", "line 4: no colon", "line 5: duplicate user name"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("three mistakes: got %v, want %q in it", err, want)
+			t.Errorf("three mistakes: got %v, want an error with %q", err, want)
 		}
 	}
 	config.Path = write(t, strings.Repeat("x\n", 1000))
 	_, err = Open(config)
-	if err == nil || strings.Count(err.Error(), "\n") != maxSaid || !strings.Contains(err.Error(), "980 more mistakes") {
+	if err == nil || strings.Count(err.Error(), "\n") != maxReported || !strings.Contains(err.Error(), "980 more mistakes") {
 		t.Errorf("a thousand mistakes: got %v", err)
 	}
 }
 
-// leaks returns a piece of a line that a text repeats: whatever of 10 characters
-// is in both, but for the form that is wanted of argon2id.
+// leaks returns 10 characters that are in both text and line, or "". The form of argon2id that the
+// error asks for does not count.
 func leaks(text, line string) string {
 	text, _, _ = strings.Cut(text, "; want $argon2id$")
 	for i := 0; i+10 <= len(line); i++ {
@@ -431,7 +429,7 @@ func leaks(text, line string) string {
 	return ""
 }
 
-// What is not safe is read only where it is asked for by name.
+// Insecure hashes are accepted only with their option.
 func TestInsecure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -471,7 +469,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	fails(Config{}, "Path is empty")
-	fails(Config{Path: t.TempDir()}, "no regular file")
+	fails(Config{Path: t.TempDir()}, "not a regular file")
 	fails(Config{Path: filepath.Join(t.TempDir(), "none")}, "no such file")
 	fails(Config{Path: write(t, ""), Concurrent: -1, Waiting: -1}, "waiting")
 
@@ -481,7 +479,7 @@ func TestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(Config{Path: path}); err != nil {
-		t.Errorf("a file of the largest size: %v", err)
+		t.Errorf("file of the maximum size: got %v, want no error", err)
 	}
 
 	var many strings.Builder
@@ -489,16 +487,16 @@ func TestBounds(t *testing.T) {
 		fmt.Fprintf(&many, "%d:%s\n", i, sha1of)
 	}
 	if _, err := Open(Config{Path: write(t, many.String()), InsecureSHA1: true}); err != nil {
-		t.Errorf("as many people as are read: %v", err)
+		t.Errorf("maximum number of users: got %v, want no error", err)
 	}
-	fails(Config{Path: write(t, many.String()+"more:"+good), InsecureSHA1: true}, "line 100001: more than 100000 people")
+	fails(Config{Path: write(t, many.String()+"more:"+good), InsecureSHA1: true}, "line 100001: more than 100000 users")
 
 	var costs strings.Builder
 	for i := range maxCosts {
 		fmt.Fprintf(&costs, "%d:%s\n", i, strings.Replace(argon, "m=64", fmt.Sprintf("m=%d", 64+i), 1))
 	}
 	if _, err := Open(Config{Path: write(t, costs.String())}); err != nil {
-		t.Errorf("as many costs as are read: %v", err)
+		t.Errorf("maximum number of costs: got %v, want no error", err)
 	}
 	fails(Config{Path: write(t, costs.String()+"more:"+good)}, "line 17: hashes of more than 16 costs")
 
@@ -511,7 +509,7 @@ func TestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(Config{Path: path}); err != nil {
-		t.Errorf("a file that a group may write: %v", err)
+		t.Errorf("writable by the group: got %v, want no error", err)
 	}
 }
 

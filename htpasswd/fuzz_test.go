@@ -17,13 +17,13 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// mistaken fails unless err is fit for a log: lines with a number each, and
-// nothing of the file.
+// mistaken fails unless err is safe to log: each line names the file, and no line has content of
+// the file.
 func mistaken(t *testing.T, err error, text []byte) {
 	t.Helper()
 	said := err.Error()
 	if len(said) > 16<<10 || !utf8.ValidString(said) || strings.ContainsAny(said, "\r\x00\x1b") || errors.As(err, new(durward.Code)) {
-		t.Fatalf("%q: the error is %q", text, said)
+		t.Fatalf("%q: got the error %q", text, said)
 	}
 	for line := range strings.Lines(said) {
 		if !strings.HasPrefix(line, "htpasswd: FILE: ") {
@@ -44,9 +44,9 @@ func names(t *testing.T, what, name string) {
 	}
 }
 
-// What is read of a password file has names that can be sent, hashes of bounded
-// cost in their one spelling, and one hash of each cost; written again line by
-// line it is read as the same. What is not read is told by line.
+// A password file that is accepted has valid user names, hashes of limited cost in their only
+// spelling, and one hash of each cost. Its users written to a new file are accepted again. The
+// error for any other file names its lines.
 func FuzzPasswords(f *testing.F) {
 	f.Add([]byte(recorded(f, "apache.htpasswd")))
 	f.Add([]byte("\n#\r\na:" + sha1of + "\r\n"))
@@ -84,7 +84,7 @@ func FuzzPasswords(f *testing.F) {
 			fmt.Fprintf(&again, "%s:%s\n", name, h.text)
 		}
 		if len(p.users) == 0 {
-			costs[nobody.cost] = true
+			costs[unknownUser.cost] = true
 		}
 		if len(p.each) != len(costs) || len(p.each) > maxCosts {
 			t.Fatalf("%q: %d hashes for %d costs", text, len(p.each), len(costs))
@@ -93,7 +93,7 @@ func FuzzPasswords(f *testing.F) {
 		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(p.users)), slices.Sorted(maps.Keys(q.users))) {
 			t.Fatalf("%q: read again as %q: %v", text, again.String(), err)
 		}
-		// Less is read where less is allowed, and never more.
+		// Without the options fewer hashes are accepted, never others.
 		if _, err := readPasswords(text, Config{Path: "FILE"}); err == nil {
 			for name, h := range p.users {
 				if !strings.HasPrefix(h.text, "$2") && !strings.HasPrefix(h.text, "$argon2id$") {
@@ -104,8 +104,8 @@ func FuzzPasswords(f *testing.F) {
 	})
 }
 
-// What is read of a file for Digest is found by name and by the hash of the name,
-// and only with the length of its algorithm.
+// A file for Digest that is accepted is found by name and by the hash of the name, with hashes of
+// the length of their algorithm.
 func FuzzDigests(f *testing.F) {
 	for _, file := range []string{"apache.htdigest", "sha256.htdigest", "sha512-256.htdigest"} {
 		f.Add([]byte(recorded(f, file)), true)

@@ -19,7 +19,7 @@ import (
 	"github.com/durward-auth/durward/htpasswd"
 )
 
-// write makes a file that is its owner's alone, or puts another in its place.
+// write creates or replaces a file with permissions for its owner only.
 func write(t testing.TB, path string, lines ...string) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
@@ -39,7 +39,7 @@ func line(t testing.TB, user, password string) string {
 	return line
 }
 
-// curl asks with the real one, and returns the status and what was written.
+// curl sends a request with curl and returns body and status.
 func curl(t *testing.T, url string, args ...string) string {
 	t.Helper()
 	args = append([]string{"--disable", "--silent", "--show-error", "--max-time", "20", "--noproxy", "*", "--write-out", " %{http_code}"}, append(args, url)...)
@@ -57,7 +57,7 @@ func curl(t *testing.T, url string, args ...string) string {
 	return string(out)
 }
 
-// causes are what guards tell the log.
+// causes collects the errors of refusals.
 type causes struct {
 	mu  sync.Mutex
 	all []string
@@ -75,22 +75,22 @@ func (c *causes) text() string {
 	return strings.Join(c.all, "\n")
 }
 
-func serve(t *testing.T, told *causes, schemes ...durward.Scheme) string {
+func serve(t *testing.T, refused *causes, schemes ...durward.Scheme) string {
 	t.Helper()
-	guard, err := durward.New(durward.Config{Schemes: schemes, Realm: "notes", OnRefusal: told.add})
+	guard, err := durward.New(durward.Config{Schemes: schemes, Realm: "notes", OnRefusal: refused.add})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := httptest.NewServer(guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who := durward.From(r.Context())
-		fmt.Fprintf(w, "%s %s", who.Scheme, who.Subject)
+		p := durward.From(r.Context())
+		fmt.Fprintf(w, "%s %s", p.Scheme, p.Subject)
 	})))
 	t.Cleanup(s.Close)
 	return s.URL + "/"
 }
 
-// until asks until the answer is there, and fails where who asks a second after
-// the call still gets another.
+// until sends requests until the answer ends with want. It fails if a request that starts more than
+// a second after the call gets another answer.
 func until(t *testing.T, want string, ask func() string) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -113,8 +113,8 @@ func TestBasicWithCurl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told causes
-	url := serve(t, &told, users.Basic())
+	var refused causes
+	url := serve(t, &refused, users.Basic())
 	as := func(credentials string) string { return curl(t, url, "--user", credentials) }
 	for _, c := range []struct{ credentials, want string }{
 		{"ada:old: password", "Basic ada 200"}, {"ada:old: password", "Basic ada 200"}, {"josé:pässword", "Basic josé 200"}, {"jose\u0301:pa\u0308ssword", "Basic josé 200"},
@@ -137,10 +137,10 @@ func TestBasicWithCurl(t *testing.T) {
 	write(t, path, "ada:hunter2hunter2")
 	until(t, " 503", func() string { return as("ada:new password") })
 	if got := as("ada:new password"); !strings.Contains(got, "AUTH_UNAVAILABLE") || strings.Contains(got, path) || strings.Contains(got, "line") {
-		t.Errorf("a bad file: the client is told %s", got)
+		t.Errorf("file with a mistake: response %s", got)
 	}
-	if log := told.text(); !strings.Contains(log, path+": line 1: ") || strings.Contains(log, "hunter2") || strings.Contains(log, "password wrong") || strings.Contains(log, "old: password") {
-		t.Errorf("the log is told %s", log)
+	if log := refused.text(); !strings.Contains(log, path+": line 1: ") || strings.Contains(log, "hunter2") || strings.Contains(log, "password wrong") || strings.Contains(log, "old: password") {
+		t.Errorf("log: got %s", log)
 	}
 	write(t, path, line(t, "ada", "new password"))
 	until(t, "Basic ada 200", func() string { return as("ada:new password") })
@@ -162,10 +162,10 @@ func TestDigestWithCurl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told causes
-	sha256 := serve(t, &told, durward.Digest(durward.DigestConfig{HA1: users.HA1}))
+	var refused causes
+	sha256 := serve(t, &refused, durward.Digest(durward.DigestConfig{HA1: users.HA1}))
 	var hid atomic.Bool
-	hidden := serve(t, &told, durward.Digest(durward.DigestConfig{UserHash: true, HA1: func(ctx context.Context, claim durward.DigestClaim) ([]byte, *durward.Principal, error) {
+	hidden := serve(t, &refused, durward.Digest(durward.DigestConfig{UserHash: true, HA1: func(ctx context.Context, claim durward.DigestClaim) ([]byte, *durward.Principal, error) {
 		hid.Store(claim.UserHash != "" && claim.User == "")
 		return users.HA1(ctx, claim)
 	}}))
@@ -173,14 +173,14 @@ func TestDigestWithCurl(t *testing.T) {
 	for _, c := range []struct{ url, credentials, want string }{
 		{sha256, "ada:old password", "Digest ada 200"}, {hidden, "ada:old password", "Digest ada 200"},
 		{sha256, "ada:new password", " 401"}, {hidden, "ada:new password", " 401"}, {sha256, "nobody:old password", " 401"}, {hidden, "nobody:old password", " 401"},
-		{sha256, "grace:of Debian's curl", " 401"}, // has no hash by SHA-256
+		{sha256, "grace:of Debian's curl", " 401"}, // no SHA-256 hash
 	} {
 		if got := as(c.url, c.credentials); !strings.HasSuffix(got, c.want) {
 			t.Errorf("%s: got %s, want %s", c.credentials, got, c.want)
 		}
 	}
 	if !hid.Load() {
-		t.Error("curl did not hide the name")
+		t.Error("curl: got the user name, want its hash")
 	}
 	write(t, path, digest("SHA-256", "ada", "new password"))
 	until(t, "Digest ada 200", func() string { return as(hidden, "ada:new password") })
@@ -191,13 +191,13 @@ func TestDigestWithCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, " 503", func() string { return as(sha256, "ada:new password") })
-	if log := told.text(); !strings.Contains(log, "chmod 600 "+path) || strings.Contains(log, "password ") {
-		t.Errorf("the log is told %s", log)
+	if log := refused.text(); !strings.Contains(log, "chmod 600 "+path) || strings.Contains(log, "password ") {
+		t.Errorf("log: got %s", log)
 	}
 }
 
-// BenchmarkBasic is a request with a right password, which is remembered, through
-// the guard: the file is looked at twice a second, the hash computed once a minute.
+// BenchmarkBasic sends a correct password, which is remembered, through the guard: the file is
+// checked twice a second, the hash is computed once a minute.
 func BenchmarkBasic(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "users")
 	write(b, path, line(b, "ada", "correct horse battery staple"))
@@ -218,7 +218,7 @@ func BenchmarkBasic(b *testing.B) {
 	}
 }
 
-// BenchmarkBasicWrong is a request with a wrong password: a hash each.
+// BenchmarkBasicWrong sends wrong passwords: one hash each.
 func BenchmarkBasicWrong(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "users")
 	write(b, path, line(b, "ada", "correct horse battery staple"))

@@ -19,31 +19,30 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 )
 
-// What a stored hash may cost and what may be hashed by it. A line of the file
-// must not decide how long a check takes: a cost of 14 is about a second, and so
-// are a million rounds.
+// Limits of stored hashes and of passwords. Without them a line of the file determines how long a
+// check takes: a bcrypt cost of 14 takes about a second, and so do a million rounds.
 const (
 	minBcrypt, maxBcrypt = 4, 14
-	minRounds, maxRounds = 1000, 1_000_000 // below the least, implementations differ
-	defaultRounds        = 5000            // where a hash names none
+	minRounds, maxRounds = 1000, 1_000_000 // with fewer rounds implementations differ
+	defaultRounds        = 5000            // if the hash does not name its rounds
 
-	// bcrypt reads no more than 72 bytes. The work of crypt grows with the square
-	// of the password; libxcrypt has the same limit.
+	// bcrypt uses only the first 72 bytes. The work of crypt grows with the square of the
+	// password's length; libxcrypt has the same limit.
 	bcryptHolds = 72
 	cryptHolds  = 511
 )
 
 // hashed is a stored hash.
 type hashed struct {
-	text    string // as it stands in the file
-	cost    string // kind and cost: hashes of equal cost are equal work
+	text    string // the hash in the file
+	cost    string // kind and cost: hashes of equal cost take equal work
 	memory  uint32 // KiB
-	holds   int    // bytes of password
+	holds   int    // longest password in bytes
 	matches func(secret []byte) bool
 }
 
-// opens reports whether the hash was made from secret. The work is the same
-// whether it was or not, and where secret is longer than the hash can hold.
+// opens reports whether the hash was made from secret. It takes the same work for a wrong secret
+// and for one that is too long.
 func (h hashed) opens(secret []byte) bool {
 	fits := len(secret) <= h.holds
 	if !fits {
@@ -52,11 +51,11 @@ func (h hashed) opens(secret []byte) bool {
 	return h.matches(secret) && fits
 }
 
-// dummySecret is hashed in place of a password that no hash can hold. What comes
-// of it is thrown away.
+// dummySecret is hashed in place of a password that is not allowed or too long. The result is
+// ignored.
 var dummySecret = []byte("durward: no password")
 
-// The forms of hashes, one spelling each.
+// The accepted forms of hashes; each hash has one spelling.
 var (
 	bcryptForm = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 	md5Form    = regexp.MustCompile(`^\$(apr1|1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}$`)
@@ -64,7 +63,7 @@ var (
 	sha512Form = regexp.MustCompile(`^\$(6)\$(?:rounds=([1-9][0-9]{0,9})\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}$`)
 )
 
-// readHash reads a stored hash. Its error holds nothing of it.
+// readHash reads a stored hash. The error contains no part of it.
 func readHash(text string, c Config) (hashed, error) {
 	switch {
 	case text == "":
@@ -75,16 +74,16 @@ func readHash(text string, c Config) (hashed, error) {
 		return readBcrypt(text)
 	case strings.HasPrefix(text, "{SHA}"):
 		if !c.InsecureSHA1 {
-			return hashed{}, errors.New("a SHA-1 hash, which is read only with InsecureSHA1: make a new one with htpasswd -B -C 10")
+			return hashed{}, errors.New("SHA-1 hash without the option InsecureSHA1; create another hash with htpasswd -B -C 10")
 		}
 		return readSHA1(text)
 	case strings.HasPrefix(text, "$apr1$"), strings.HasPrefix(text, "$1$"), strings.HasPrefix(text, "$5$"), strings.HasPrefix(text, "$6$"):
 		if !c.InsecureCrypt {
-			return hashed{}, errors.New("a hash of crypt, which is read only with InsecureCrypt: make a new one with htpasswd -B -C 10")
+			return hashed{}, errors.New("crypt hash without the option InsecureCrypt; create another hash with htpasswd -B -C 10")
 		}
 		return readCrypt(text)
 	}
-	return hashed{}, errors.New("no hash that is read here (plain text and DES crypt never are): make one with htpasswd -B -C 10")
+	return hashed{}, errors.New("unsupported hash (plain text and DES crypt are never read); create one with htpasswd -B -C 10")
 }
 
 func readArgon2(text string) (hashed, error) {
@@ -98,11 +97,11 @@ func readArgon2(text string) (hashed, error) {
 func readBcrypt(text string) (hashed, error) {
 	form := bcryptForm.FindStringSubmatch(text)
 	if form == nil {
-		return hashed{}, errors.New("not a bcrypt hash of the form $2y$COST$ and 53 characters")
+		return hashed{}, errors.New("malformed bcrypt hash; want $2y$COST$ and 53 characters")
 	}
 	cost, err := strconv.Atoi(form[1])
 	if err != nil || cost < minBcrypt || cost > maxBcrypt {
-		return hashed{}, fmt.Errorf("a bcrypt hash of cost %s, from %d to %d are read", form[1], minBcrypt, maxBcrypt)
+		return hashed{}, fmt.Errorf("bcrypt hash of cost %s, want %d to %d", form[1], minBcrypt, maxBcrypt)
 	}
 	return hashed{text, "bcrypt " + form[1], 0, bcryptHolds, func(secret []byte) bool {
 		return bcrypt.CompareHashAndPassword([]byte(text), secret) == nil
@@ -113,7 +112,7 @@ func readSHA1(text string) (hashed, error) {
 	encoded := strings.TrimPrefix(text, "{SHA}")
 	want, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(want) != sha1.Size || base64.StdEncoding.EncodeToString(want) != encoded {
-		return hashed{}, errors.New("not a SHA-1 hash of the form {SHA} and 28 characters of base64")
+		return hashed{}, errors.New("malformed SHA-1 hash; want {SHA} and 28 characters of base64")
 	}
 	return hashed{text, "SHA-1", 0, pwhash.MaxPassword, func(secret []byte) bool {
 		got := sha1.Sum(secret)
@@ -122,7 +121,7 @@ func readSHA1(text string) (hashed, error) {
 }
 
 func readCrypt(text string) (hashed, error) {
-	malformed := errors.New("not a hash of crypt of the form $ID$SALT$HASH or $ID$rounds=N$SALT$HASH")
+	malformed := errors.New("malformed crypt hash; want $ID$SALT$HASH or $ID$rounds=N$SALT$HASH")
 	if form := md5Form.FindStringSubmatch(text); form != nil {
 		if form[1] == "apr1" {
 			return hashed{text, "apr1", 0, cryptHolds, func(secret []byte) bool {
@@ -142,18 +141,18 @@ func readCrypt(text string) (hashed, error) {
 	if form[2] != "" {
 		n, err := strconv.Atoi(form[2])
 		if err != nil || n < minRounds || n > maxRounds {
-			return hashed{}, fmt.Errorf("a hash of crypt with %s rounds, from %d to %d are read", form[2], minRounds, maxRounds)
+			return hashed{}, fmt.Errorf("crypt hash with %s rounds, want %d to %d", form[2], minRounds, maxRounds)
 		}
 		rounds = n
 	}
 	return library(text, fmt.Sprintf("sha-crypt %s, %d rounds", form[1], rounds), shacrypt.Decode)
 }
 
-// library reads a hash of crypt whose form and cost were checked.
+// library decodes a crypt hash. The caller has checked its form and cost.
 func library(text, cost string, decode func(string) (algorithm.Digest, error)) (hashed, error) {
 	digest, err := decode(text)
-	if err != nil { // whose text may hold the hash
-		return hashed{}, errors.New("a hash of crypt that cannot be read")
+	if err != nil { // err may contain the hash
+		return hashed{}, errors.New("malformed crypt hash")
 	}
 	return hashed{text, cost, 0, cryptHolds, digest.MatchBytes}, nil
 }

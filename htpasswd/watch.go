@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	lookEvery = time.Second / 2      // how often the file is looked at, at most
-	atRest    = time.Second / 10     // a file written later than this ago may be half written
-	waitRest  = 3 * time.Second / 10 // how long a file that does not come to rest is waited for
-	mayDiffer = 2 * time.Second      // how long a file system may give two contents one time
-	maxFile   = 16 << 20             // bytes
-	maxUsers  = 100_000              // lines that are not comments
-	maxLine   = 1024                 // bytes
-	maxName   = 255                  // bytes of a user name or realm
-	maxSaid   = 20                   // mistakes of a file that are reported one by one
+	checkInterval = time.Second / 2      // the shortest time between two checks of the file
+	atRest        = time.Second / 10     // a file modified less than this ago may be half written
+	waitRest      = 3 * time.Second / 10 // how long to wait for a file to be at rest
+	mayDiffer     = 2 * time.Second      // how long the modification time of a file system may stay the same
+	maxFile       = 16 << 20             // bytes
+	maxUsers      = 100_000              // lines that are not comments
+	maxLine       = 1024                 // bytes
+	maxName       = 255                  // bytes of a user name or realm
+	maxReported   = 20                   // mistakes in a file that are reported one by one
 )
 
-// watched is a file that is read anew when it has changed. T is what was read.
+// watched is a file that is read again when it has changed. T is its parsed content.
 type watched[T any] struct {
 	path  string
 	parse func(text []byte, info fs.FileInfo) (T, error)
@@ -36,19 +36,18 @@ type watched[T any] struct {
 
 	current atomic.Pointer[contents[T]]
 
-	// looking holds the right to look at the file. Who finds another looking waits
-	// for what it sees, or until its request ends.
+	// looking is a semaphore of one: its holder checks the file. Other requests wait for the
+	// result, or until they end.
 	looking chan struct{}
 
-	// Held by who looks.
+	// The holder of looking owns these fields.
 
-	info    fs.FileInfo // of what was read last; nil if it could not be
+	info    fs.FileInfo // of the last successful read; else nil
 	since   time.Time   // when info was first seen
-	changed time.Time   // when a change was first seen that was not at rest; zero if none
+	changed time.Time   // when a change was first seen that was not at rest; zero: none
 }
 
-// contents is what was read, or why it could not be, and until when that is good
-// without another look.
+// contents is the result of reading the file, and the time until which it is used without a check.
 type contents[T any] struct {
 	value T
 	err   error
@@ -59,7 +58,7 @@ type contents[T any] struct {
 func watch[T any](path string, parse func([]byte, fs.FileInfo) (T, error)) (*watched[T], error) {
 	w := &watched[T]{path: path, parse: parse, now: time.Now, looking: make(chan struct{}, 1)}
 	if path == "" {
-		return nil, errors.New("htpasswd: Path is empty: it names the file")
+		return nil, errors.New("htpasswd: Path is empty")
 	}
 	c := w.look(nil)
 	if c.err != nil {
@@ -69,7 +68,7 @@ func watch[T any](path string, parse func([]byte, fs.FileInfo) (T, error)) (*wat
 	return w, nil
 }
 
-// load returns what stands in the file.
+// load returns the content of the file.
 func (w *watched[T]) load(ctx context.Context) (value T, err error) {
 	c := w.current.Load()
 	if !w.now().Before(c.until) {
@@ -87,14 +86,14 @@ func (w *watched[T]) load(ctx context.Context) (value T, err error) {
 	return c.value, c.err
 }
 
-// look looks at the file, and reads it if it may differ from what was read last.
+// look checks the file, and reads it if it may differ from the last read.
 func (w *watched[T]) look(last *contents[T]) *contents[T] {
 	now := w.now()
 	info, err := os.Stat(w.path)
 	if err != nil {
 		return w.failed(now, err)
 	}
-	next := &contents[T]{until: now.Add(lookEvery)}
+	next := &contents[T]{until: now.Add(checkInterval)}
 	if w.info != nil && same(w.info, info) {
 		w.changed = time.Time{}
 		if now.Sub(w.since) > mayDiffer {
@@ -102,7 +101,7 @@ func (w *watched[T]) look(last *contents[T]) *contents[T] {
 			return next
 		}
 	} else if last != nil && last.err == nil {
-		// Half a file must not send people away who are in the other half.
+		// A half-written file lacks users of its other half: use the last content.
 		if w.changed.IsZero() {
 			w.changed = now
 		}
@@ -126,19 +125,19 @@ func (w *watched[T]) look(last *contents[T]) *contents[T] {
 	return next
 }
 
-// failed is a file that could not be read. It is tried again at the next look.
+// failed returns an error as contents. The next check tries again.
 func (w *watched[T]) failed(now time.Time, err error) *contents[T] {
 	w.info, w.changed = nil, time.Time{}
-	return &contents[T]{err: fmt.Errorf("htpasswd: %w", err), until: now.Add(lookEvery)}
+	return &contents[T]{err: fmt.Errorf("htpasswd: %w", err), until: now.Add(checkInterval)}
 }
 
 func same(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
-// read returns the file with what it was when it was opened.
+// read returns the content of the file and its FileInfo at the time of opening.
 func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(w.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe in the file's place holds nobody up
+	f, err := os.OpenFile(w.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: opening a named pipe does not block
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,7 +147,7 @@ func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is no regular file", w.path)
+		return nil, nil, fmt.Errorf("%s is not a regular file", w.path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -160,13 +159,13 @@ func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
 	return text, info, nil
 }
 
-// lines calls entry with each line that is no comment and not empty. What entry
-// returns is a mistake of that line; all of them are returned together.
+// lines calls entry with each line that is neither a comment nor empty. It returns the errors of
+// entry together, each with its line number.
 func lines(path string, text []byte, entry func(number int, line string) error) error {
 	var mistakes []error
 	count, users, number := 0, 0, 0
 	mistake := func(format string, args ...any) {
-		if count++; count <= maxSaid {
+		if count++; count <= maxReported {
 			mistakes = append(mistakes, fmt.Errorf("htpasswd: %s: line %d: "+format, append([]any{path, number}, args...)...))
 		}
 	}
@@ -177,33 +176,33 @@ func lines(path string, text []byte, entry func(number int, line string) error) 
 		case len(line) == 0 || line[0] == '#':
 			continue
 		case len(line) > maxLine:
-			mistake("%d bytes long, at most %d are read", len(line), maxLine)
+			mistake("%d bytes long, want at most %d", len(line), maxLine)
 			continue
 		case bytes.HasPrefix(line, []byte("\ufeff")):
-			mistake("a byte order mark: save the file without one")
+			mistake("byte order mark; save the file without one")
 			continue
 		}
 		if users++; users > maxUsers {
-			mistake("more than %d people", maxUsers)
+			mistake("more than %d users", maxUsers)
 			break
 		}
 		if err := entry(number, string(line)); err != nil {
 			mistake("%w", err)
 		}
 	}
-	if count > maxSaid {
-		mistakes = append(mistakes, fmt.Errorf("htpasswd: %s: %d more mistakes", path, count-maxSaid))
+	if count > maxReported {
+		mistakes = append(mistakes, fmt.Errorf("htpasswd: %s: %d more mistakes", path, count-maxReported))
 	}
 	return errors.Join(mistakes...)
 }
 
-// checkName says what is wrong with a user name, or with a realm.
+// checkName validates a user name or a realm.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("the %s is empty", what)
 	case len(name) > maxName:
-		return fmt.Errorf("a %s of %d bytes, at most %d are read", what, len(name), maxName)
+		return fmt.Errorf("%s of %d bytes, want at most %d", what, len(name), maxName)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("the %s is not in UTF-8", what)
 	case strings.Contains(name, ":"): // RFC 7617 s2

@@ -18,21 +18,21 @@ import (
 )
 
 // within polls for a second of virtual time: by then an old credential must no longer work.
-func within(t *testing.T, what string, so func() bool) {
+func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		asked := time.Now()
-		if so() {
+		if ok() {
 			return
 		}
 		if asked.Sub(start) > time.Second {
-			t.Fatalf("%s: not within a second", what)
+			t.Fatalf("%s: not detected within a second", what)
 		}
 	}
 }
 
-// A password that was changed and a person who is gone are dead within a second,
-// though they are remembered; so is a file that is bad, which heals.
+// A changed password and a removed user are refused within a second, although correct passwords are
+// remembered. A file with a mistake fails until it is repaired.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -58,55 +58,55 @@ func TestReload(t *testing.T) {
 				t.Fatalf("%s: %s: got %q, want %q", when, user, got, want)
 			}
 		}
-		want("at first", "ada", horse, "")
-		want("at first", "grace", horse, "")
+		want("first content", "ada", horse, "")
+		want("first content", "grace", horse, "")
 
 		replace(t, path, second)
-		within(t, "a change", func() bool { return says("ada", horse) == wrong })
-		want("after the change", "grace", horse, wrong)
-		want("after the change", "ada", "pässword", "")
+		within(t, "replaced", func() bool { return says("ada", horse) == wrong })
+		want("second content", "grace", horse, wrong)
+		want("second content", "ada", "pässword", "")
 
 		overwrite(t, path, first)
-		within(t, "a change in place", func() bool { return says("ada", horse) == "" })
-		want("after the change in place", "ada", "pässword", wrong)
+		within(t, "changed in place", func() bool { return says("ada", horse) == "" })
+		want("content changed in place", "ada", "pässword", wrong)
 
 		replace(t, path, first+"eve:hunter2\n")
-		within(t, "a bad file", func() bool { return says("ada", horse) == "outage" })
-		want("a bad file", "nobody", horse, "outage")
+		within(t, "file with a mistake", func() bool { return says("ada", horse) == "outage" })
+		want("file with a mistake", "nobody", horse, "outage")
 		_, err := f.Check(t.Context(), "ada", horse)
 		if err == nil || !strings.Contains(err.Error(), path+": line 3: ") || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("a bad file: the log is told %v", err)
+			t.Errorf("file with a mistake: got %v", err)
 		}
 		if state, err := f.State(t.Context(), "ada"); state != "" || err == nil || errors.As(err, new(durward.Code)) {
-			t.Errorf("a bad file: State is %q, %v", state, err)
+			t.Errorf("file with a mistake: State: got %q, %v", state, err)
 		}
 		replace(t, path, first)
-		within(t, "a mended file", func() bool { return says("ada", horse) == "" })
+		within(t, "repaired file", func() bool { return says("ada", horse) == "" })
 
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		within(t, "no file", func() bool { return says("ada", horse) == "outage" })
+		within(t, "file removed", func() bool { return says("ada", horse) == "outage" })
 		if err := syscall.Mkfifo(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(lookEvery)
-		want("a pipe", "ada", horse, "outage")
+		time.Sleep(checkInterval)
+		want("named pipe", "ada", horse, "outage")
 		replace(t, path, first)
-		within(t, "a file again", func() bool { return says("ada", horse) == "" })
+		within(t, "file restored", func() bool { return says("ada", horse) == "" })
 
 		if err := os.Chmod(path, 0o602); err != nil {
 			t.Fatal(err)
 		}
-		within(t, "a file that everybody may write", func() bool { return says("ada", horse) == "outage" })
+		within(t, "writable by all users", func() bool { return says("ada", horse) == "outage" })
 		if err := os.Chmod(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		within(t, "its mode again", func() bool { return says("ada", horse) == "" })
+		within(t, "mode restored", func() bool { return says("ada", horse) == "" })
 	})
 }
 
-// The same for a file for Digest, found by name or by its hash.
+// The same holds for a file for Digest, by name and by the hash of the name.
 func TestReloadDigest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,28 +138,27 @@ func TestReloadDigest(t *testing.T) {
 		both := func(s string) [2]string { return [2]string{s, s} }
 		first := line[len("ada:notes:"):][:8]
 		if got := says(); got != both(first) {
-			t.Fatalf("at first: got %q, want %s", got, first)
+			t.Fatalf("first content: got %q, want %s", got, first)
 		}
 		line, err = DigestLine("SHA-256", "ada", "notes", "new")
 		if err != nil {
 			t.Fatal(err)
 		}
 		replace(t, path, line)
-		within(t, "a change", func() bool { return says() == both(line[len("ada:notes:"):][:8]) })
+		within(t, "replaced", func() bool { return says() == both(line[len("ada:notes:"):][:8]) })
 		if err := os.Chmod(path, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		within(t, "a file that others may read", func() bool { return says() == both("outage") })
+		within(t, "readable by other users", func() bool { return says() == both("outage") })
 		if err := os.Chmod(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		replace(t, path, "# nobody\n")
-		within(t, "a person who is gone", func() bool { return says() == both(wrong) })
+		replace(t, path, "# empty\n")
+		within(t, "user removed", func() bool { return says() == both(wrong) })
 	})
 }
 
-// A file that is looked at is not read, unless it changed; and looked at no more
-// than twice a second.
+// The file is checked at most twice a second, and read only if it has changed.
 func TestLooks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -187,32 +186,32 @@ func TestLooks(t *testing.T) {
 		}
 		start := now
 		written("2", start.Add(-time.Hour))
-		load(lookEvery-time.Millisecond, "1", 1) // not looked at yet
-		load(time.Millisecond, "2", 2)           // an old time is a change too, as of a file moved here
+		load(checkInterval-time.Millisecond, "1", 1) // not checked yet
+		load(time.Millisecond, "2", 2)               // an older modification time is a change too
 
-		// It may change again within one tick of the file's time.
-		load(lookEvery, "2", 3)
-		load(lookEvery, "2", 4)
-		load(lookEvery, "2", 5)
-		load(lookEvery, "2", 6)
-		load(lookEvery, "2", 6) // at rest for long enough: no longer read
+		// The file can change again within one tick of its modification time.
+		load(checkInterval, "2", 3)
+		load(checkInterval, "2", 4)
+		load(checkInterval, "2", 5)
+		load(checkInterval, "2", 6)
+		load(checkInterval, "2", 6) // unchanged for long enough: not read
 		load(time.Hour, "2", 6)
 
-		// Of the same inode, size and time: seen while it is fresh.
+		// A change that keeps inode, size and time is detected while the file is new.
 		written("3", now)
-		load(lookEvery, "3", 7)
-		at := now.Add(-lookEvery)
+		load(checkInterval, "3", 7)
+		at := now.Add(-checkInterval)
 		if err := os.WriteFile(path, []byte("4"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chtimes(path, at, at); err != nil {
 			t.Fatal(err)
 		}
-		load(lookEvery, "4", 8)
+		load(checkInterval, "4", 8)
 		load(time.Hour, "4", 8)
 		load(time.Hour, "4", 8)
 
-		// Another inode of the same size and time, and another mode, are changes.
+		// Another inode with the same size and time, and another mode, are changes.
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -226,14 +225,14 @@ func TestLooks(t *testing.T) {
 		load(time.Hour, "4", 10)
 		load(time.Hour, "4", 10)
 
-		// Half written: taken over when it is at rest.
-		now = now.Add(lookEvery)
+		// A file that may be half written is read when it is at rest.
+		now = now.Add(checkInterval)
 		written("5", now.Add(-atRest+time.Millisecond))
 		load(0, "4", 10)
-		load(atRest-time.Millisecond, "4", 10) // not looked at yet
+		load(atRest-time.Millisecond, "4", 10) // not checked yet
 		load(time.Millisecond, "5", 11)
 
-		// One that is written all the time is taken over after a while.
+		// A file that is modified again and again is read after waitRest.
 		now = now.Add(time.Hour)
 		began := now
 		for {
@@ -246,26 +245,26 @@ func TestLooks(t *testing.T) {
 				break
 			}
 			if now.Sub(began) > waitRest {
-				t.Fatalf("a file without rest is not taken over after %v", now.Sub(began))
+				t.Fatalf("file that is modified again and again: not read after %v", now.Sub(began))
 			}
 			now = now.Add(atRest / 2)
 		}
 		if now.Sub(began) < waitRest-atRest {
-			t.Errorf("a file without rest was taken over after %v", now.Sub(began))
+			t.Errorf("file that is modified again and again: already read after %v", now.Sub(began))
 		}
 
-		// A time that is ahead is no reason to wait.
+		// A modification time in the future does not delay the read.
 		now = now.Add(time.Hour)
 		written("7", now.Add(24*time.Hour))
 		got, err := w.load(t.Context())
 		if got != "7" || err != nil {
-			t.Errorf("a time that is ahead: got %q, %v", got, err)
+			t.Errorf("modification time in the future: got %q, %v, want 7", got, err)
 		}
 	})
 }
 
-// A file that cannot be had is tried again at each look, though nothing of it
-// changed; one with a mistake is read again only when it did.
+// A file that cannot be read is tried again at each check, even if nothing has changed. One with a
+// mistake is read again only after a change.
 func TestHeals(t *testing.T) {
 	t.Parallel()
 	path := write(t, "1")
@@ -307,23 +306,23 @@ func TestHeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Hour)
-	for range 2 { // the second time it is at rest
+	for range 2 { // at the second load it is at rest
 		_, _ = w.load(t.Context())
 		now = now.Add(time.Hour)
 	}
 	before := reads
 	for range 5 {
 		if got, err := w.load(t.Context()); got != "" || !errors.Is(err, bad) {
-			t.Errorf("a bad file: got %q, %v", got, err)
+			t.Errorf("file with a mistake: got %q, %v", got, err)
 		}
 		now = now.Add(time.Hour)
 	}
 	if reads != before {
-		t.Errorf("a bad file was read %d times more", reads-before)
+		t.Errorf("file with a mistake: read %d more times without a change", reads-before)
 	}
 }
 
-// Who waits for another's look goes when its request ends.
+// A request that waits for the check of another request ends with its context.
 func TestLookGivesUp(t *testing.T) {
 	t.Parallel()
 	w, err := watch(write(t, "1"), func(text []byte, _ os.FileInfo) (string, error) { return string(text), nil })
@@ -332,16 +331,16 @@ func TestLookGivesUp(t *testing.T) {
 	}
 	later := time.Now().Add(time.Hour)
 	w.now = func() time.Time { return later }
-	w.looking <- struct{}{} // somebody looks
+	w.looking <- struct{}{} // as a request that checks the file
 	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("the client is gone")
+	gone := errors.New("request canceled")
 	cancel(gone)
 	if got, err := w.load(ctx); got != "" || !errors.Is(err, gone) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	<-w.looking
 	if got, err := w.load(t.Context()); got != "1" || err != nil {
-		t.Errorf("nobody looks: got %q, %v", got, err)
+		t.Errorf("after the other request: got %q, %v, want 1", got, err)
 	}
 }
 
@@ -350,9 +349,9 @@ func TestReloadRace(t *testing.T) {
 	t.Parallel()
 	texts := []string{"ada:" + sha1of + "\n", "# another\nada:" + sha1of + "\ngrace:" + sha1of + "\n"}
 	f := open(t, texts[0], Config{InsecureSHA1: true, Waiting: 1 << 20})
-	var clock atomic.Int64 // steps of lookEvery: every load reads the file
+	var clock atomic.Int64 // steps of checkInterval: every load reads the file
 	start := time.Now()
-	f.file.now = func() time.Time { return start.Add(time.Duration(clock.Add(1)) * lookEvery) }
+	f.file.now = func() time.Time { return start.Add(time.Duration(clock.Add(1)) * checkInterval) }
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

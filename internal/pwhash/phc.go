@@ -11,8 +11,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// params is the cost of a hash, and the lengths of its parts in bytes. Two
-// hashes with equal params cost an attacker the same.
+// params is the cost of a hash and the lengths of its parts in bytes. Hashes with equal params take
+// equal work.
 type params struct {
 	memory    uint32 // KiB
 	time      uint32
@@ -20,15 +20,15 @@ type params struct {
 	salt, key uint32
 }
 
-// What a hash may cost. The bounds hold for configuration and for stored hashes
-// alike: an imported row must not decide how much memory the server takes.
+// Limits of the cost, for configuration and for stored hashes: an imported hash must not determine
+// how much memory the server takes.
 const (
 	maxMemory        = 256 << 10 // KiB
 	maxTime          = 16
 	maxThreads       = 16
 	minSalt, maxSalt = 8, 64
 	minKey, maxKey   = 16, 64
-	maxPHC           = 256 // longer than any that the bounds above allow
+	maxPHC           = 256 // longer than any hash within these limits
 	prefix           = "$argon2id$v=19$"
 	wantForm         = "$argon2id$v=19$m=KiB,t=PASSES,p=LANES$SALT$HASH"
 	maxDigits        = len("262144")
@@ -55,16 +55,14 @@ func (p params) check() error {
 	return errors.Join(errs...)
 }
 
-// PHC strings have base64 without padding; only the one canonical spelling is
-// read.
+// PHC strings have base64 without padding; only the canonical spelling is accepted.
 var b64 = base64.RawStdEncoding.Strict()
 
 func format(p params, salt, key []byte) string {
 	return fmt.Sprintf("%sm=%d,t=%d,p=%d$%s$%s", prefix, p.memory, p.time, p.threads, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// parse reads a PHC string. It reads one spelling only: what it accepts, format
-// gives back byte for byte.
+// parse reads a PHC string in its only spelling: format returns the same bytes.
 func parse(phc string) (p params, salt, key []byte, err error) {
 	fail := func(why string) (params, []byte, []byte, error) {
 		return params{}, nil, nil, fmt.Errorf("%w: %s; want %s", ErrMalformed, why, wantForm)
@@ -94,7 +92,7 @@ func parse(phc string) (p params, salt, key []byte, err error) {
 			return fail("parameter " + name + " is no number, or too large")
 		}
 	}
-	if n[2] > maxThreads { // before it is cut to its type
+	if n[2] > maxThreads { // before the conversion to uint8
 		return fail(fmt.Sprintf("%d threads, want 1 to %d", n[2], maxThreads))
 	}
 	if salt, err = decode(parts[1]); err != nil {
@@ -110,14 +108,13 @@ func parse(phc string) (p params, salt, key []byte, err error) {
 	return p, salt, key, nil
 }
 
-// Stored is a stored hash, read and found to be within bounds.
+// Stored is a parsed hash with a cost within the limits.
 type Stored struct {
 	params    params
 	salt, key []byte
 }
 
-// Parse reads a PHC string. An error wraps ErrMalformed and holds nothing of the
-// salt or the hash.
+// Parse reads a PHC string. The error wraps ErrMalformed and contains no part of salt and hash.
 func Parse(phc string) (Stored, error) {
 	p, salt, key, err := parse(phc)
 	if err != nil {
@@ -126,17 +123,17 @@ func Parse(phc string) (Stored, error) {
 	return Stored{p, salt, key}, nil
 }
 
-// Cost names what the hash costs: equal names are equal work.
+// Cost returns a name of the cost: hashes with equal names take equal work.
 func (s Stored) Cost() string {
 	p := s.params
 	return fmt.Sprintf("argon2id m=%d,t=%d,p=%d,%d", p.memory, p.time, p.threads, p.key)
 }
 
-// Memory is the KiB that Matches takes.
+// Memory returns the KiB that Matches takes.
 func (s Stored) Memory() uint32 { return s.params.memory }
 
-// Matches reports whether the hash was made from secret, a password as Prepare
-// returns it. It knows no gate: see Hasher.Do.
+// Matches reports whether the hash was made from secret, a password from Prepare. The caller limits
+// the number of calls at the same time, with Hasher.Do.
 func (s Stored) Matches(secret []byte) bool {
 	p := s.params
 	return subtle.ConstantTimeCompare(argon2.IDKey(secret, s.salt, p.time, p.memory, p.threads, p.key), s.key) == 1
@@ -152,7 +149,7 @@ func number(s string) (uint32, bool) {
 }
 
 func decode(s string) ([]byte, error) {
-	// The decoder skips line breaks, which would be a second spelling.
+	// The decoder ignores line breaks, which would allow a second spelling.
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, base64.CorruptInputError(0)
 	}

@@ -1,22 +1,20 @@
 // Package pwhash hashes and checks passwords with argon2id (RFC 9106).
 //
-// A password is first brought to one spelling by the OpaqueString profile
-// (RFC 8265 s4.2: Unicode NFC, every kind of space is a space), so that the same
-// password typed on two systems is the same password. Nothing is cut off or
-// trimmed. Hashes are PHC strings:
+// A password is first normalized by the OpaqueString profile (RFC 8265 s4.2: Unicode NFC, every
+// kind of space becomes a space), so that it is the same password on every system. It is never cut
+// or trimmed. Hashes are PHC strings:
 //
 //	$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH
 //
-// A person who does not exist, a hash that is malformed and a password that no
-// hash can hold cost the same work as a wrong password, so that the time of the
-// answer tells nothing.
+// An unknown user, a malformed hash and a password that is not allowed take the same work as a
+// wrong password. So the response time reveals none of them.
 //
-// All hashing goes through one gate, first come first served: a flood of
-// sign-ins costs a bounded amount of memory, and whoever finds the gate's queue
-// full is told so at once. A hash that has begun is not interrupted.
+// A [Hasher] computes a limited number of hashes at the same time, in the order of the calls, so
+// that a flood of sign-ins uses a limited amount of memory. If its queue is full, a call fails at
+// once. A hash that has started is not interrupted.
 //
-// An attacker chooses the password, up to MaxPassword bytes. Whoever can write
-// to the database chooses the stored hash; its cost is bounded before any work.
+// An attacker chooses the password, up to MaxPassword bytes. A person with write access to the
+// database chooses the stored hash; its cost is limited before any work.
 package pwhash
 
 import (
@@ -34,45 +32,44 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-// MaxPassword is the longest password in bytes of UTF-8, before normalisation:
-// 1024 characters of four bytes, in a spelling that NFC makes a third as long. A
-// longer one is refused before any work.
+// MaxPassword is the maximum length of a password in bytes of UTF-8, before normalization: 1024
+// characters of four bytes, in a spelling that NFC shortens to a third. A longer password is
+// refused before any work.
 const MaxPassword = 3 * 4 * 1024
 
-// Lengths of the salts and hashes made here, in bytes (RFC 9106 s3.1: 16 bytes
-// of salt are recommended; s4: a tag of 256 bits).
+// Lengths of salts and hashes made here, in bytes (RFC 9106 s3.1 recommends 16 bytes of salt, s4 a
+// tag of 256 bits).
 const (
 	saltLength = 16
 	keyLength  = 32
 )
 
 var (
-	// ErrForbidden means that the new password can never be used: ask for another
-	// one. The text around it says why and holds nothing of the password.
+	// ErrForbidden means that the password is not allowed: ask for another one. The wrapping error
+	// explains why and contains no part of the password.
 	ErrForbidden = errors.New("pwhash: password cannot be used")
 
-	// ErrBusy means that the queue is full: answer 503 and let the client come
-	// again. No work was done.
+	// ErrBusy means that the queue is full: answer 503, so that the client retries. No work was
+	// done.
 	ErrBusy = errors.New("pwhash: too many passwords are being checked")
 
-	// ErrMalformed means that a stored hash is none that this package reads, or
-	// costs more than it allows. No password opens it: set a new one.
+	// ErrMalformed means that a stored hash has another form or a higher cost than this package
+	// accepts. It matches no password: set a new one.
 	ErrMalformed = errors.New("pwhash: malformed password hash")
 )
 
-// Config is the cost of new hashes and the width of the gate.
+// Config configures the cost of new hashes and the number of hashes at the same time.
 type Config struct {
-	Memory  uint32 // KiB for each hash; 0 is 19456 (OWASP's minimum with Time 2); from 8 x Threads (RFC 9106 s3.1) to 262144
-	Time    uint32 // passes; 0 is 2; up to 16
-	Threads uint8  // lanes; 0 is 1; up to 16
+	Memory  uint32 // KiB for each hash; 0 means 19456 (OWASP's minimum with Time 2); 8 x Threads (RFC 9106 s3.1) to 262144
+	Time    uint32 // passes; 0 means 2; up to 16
+	Threads uint8  // lanes; 0 means 1; up to 16
 
-	// Concurrent is how many hashes are computed at once; 0 is GOMAXPROCS. A
-	// stored hash that takes more than Memory counts for as many as it takes, so
-	// that memory stays under Concurrent x Memory, or that of one hash if it alone
-	// takes more.
+	// Concurrent is the number of hashes computed at the same time; 0 means GOMAXPROCS. A stored
+	// hash that takes more than Memory counts as several, in proportion. So all hashes together
+	// take at most Concurrent x Memory, or the memory of one larger hash.
 	Concurrent int
 
-	// Waiting is how many callers may wait for their turn; 0 is 64.
+	// Waiting is the number of calls that may wait; 0 means 64.
 	Waiting int
 }
 
@@ -80,13 +77,13 @@ type Config struct {
 type Hasher struct {
 	params     params
 	concurrent int64
-	most       int64 // callers inside, at work or waiting
+	most       int64 // calls that run or wait
 	gate       *semaphore.Weighted
 	inside     atomic.Int64
 	runs       atomic.Uint64
 }
 
-// New returns a Hasher, or an error that names every mistake in c.
+// New returns a Hasher. The error lists every mistake in c.
 func New(c Config) (*Hasher, error) {
 	if c.Memory == 0 {
 		c.Memory = 19456
@@ -122,8 +119,8 @@ func New(c Config) (*Hasher, error) {
 	}, nil
 }
 
-// Hash returns the PHC string of a new password. It fails with ErrForbidden,
-// ErrBusy, or the context's error if that ends while waiting.
+// Hash returns the PHC string of a new password. The error is ErrForbidden, ErrBusy, or that of ctx
+// if it ends while waiting.
 func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err error) {
 	secret, err := Prepare(password)
 	if err != nil {
@@ -138,21 +135,19 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 	return format(h.params, salt, key), nil
 }
 
-// What is hashed where there is nothing to compare with. Constants, so that
-// start-up costs no hash; that they are known helps nobody, since their result
-// is thrown away.
+// Verify hashes these if it has no hash or no valid password. They are constants so that start-up
+// computes no hash. They need not be secret: the result is ignored.
 var (
 	dummySecret = []byte("durward: no password")
 	dummySalt   = []byte("durward: no salt")
 )
 
-// Verify says whether password is the one that phc was made from, and whether a
-// right one should be hashed anew because phc has another cost than Config.
+// Verify reports whether phc was made from password, and whether a correct password should be
+// hashed again because the cost of phc differs from Config.
 //
-// An empty phc is a person who does not exist: the work of the current cost is
-// done and ok is false. The same goes for a phc that is malformed, with an error
-// that wraps ErrMalformed for the log. Other errors are ErrBusy and the
-// context's; nothing was judged then.
+// An empty phc stands for an unknown user: Verify does the work of the current cost and ok is
+// false. The same holds for a malformed phc, with an error that wraps ErrMalformed for the log.
+// Other errors are ErrBusy and that of ctx; then the password was not checked.
 func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash bool, err error) {
 	p, salt, want := h.params, dummySalt, []byte(nil)
 	var malformed error
@@ -175,15 +170,15 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash b
 	if malformed != nil {
 		return false, false, malformed
 	}
-	// A nil want is the dummy's: lengths differ and nothing is equal to it.
+	// A nil want is that of the dummy: its length differs, so got is not equal to it.
 	ok = subtle.ConstantTimeCompare(got, want) == 1 && forbidden == nil
 	return ok, ok && p != h.params, nil
 }
 
-// Runs counts the hashes computed so far.
+// Runs returns the number of hashes computed so far.
 func (h *Hasher) Runs() uint64 { return h.runs.Load() }
 
-// run computes one hash behind the gate.
+// run computes one hash within the limits.
 func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) (key []byte, err error) {
 	err = h.Do(ctx, p.memory, func() {
 		h.runs.Add(1)
@@ -192,8 +187,8 @@ func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) (key []
 	return key, err
 }
 
-// Do runs work behind the gate, for hashes of other kinds; memory is the KiB that
-// it takes. An error is ErrBusy or the context's, and then work did not run.
+// Do runs work within the limits, for other kinds of hashes; memory is the KiB that work takes. The
+// error is ErrBusy or that of ctx; then work did not run.
 func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
 	defer h.inside.Add(-1)
 	if h.inside.Add(1) > h.most {
@@ -209,8 +204,7 @@ func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
 	return nil
 }
 
-// Prepare brings a password to its one spelling, or says by ErrForbidden why it
-// has none.
+// Prepare normalizes a password. The error wraps ErrForbidden.
 func Prepare(password string) ([]byte, error) {
 	switch {
 	case len(password) > MaxPassword:

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// cheap is a cost for tests that are not about the cost.
+// cheap is a low cost for tests of other things.
 var cheap = Config{Memory: 64, Time: 1, Threads: 1}
 
 func newHasher(t testing.TB, c Config) *Hasher {
@@ -71,7 +71,7 @@ func vectors(t testing.TB) []vector {
 	}
 	var usable []vector
 	for _, v := range file.Tests {
-		if v.Secret == "" { // the library offers neither secret nor associated data
+		if v.Secret == "" { // x/crypto/argon2 supports neither secret nor associated data
 			usable = append(usable, v)
 		}
 	}
@@ -105,7 +105,7 @@ func TestVectors(t *testing.T) {
 		if got := format(want, salt, tag); got != v.PHC {
 			t.Errorf("format: got %q, want %q", got, v.PHC)
 		}
-		// A password with a NUL can be in a vector, not in a form.
+		// The vectors contain passwords with a NUL; forms do not.
 		ok, rehash := verify(t, newHasher(t, Config{}), v.PHC, string(password))
 		if want := !bytes.Contains(password, []byte{0}); ok != want {
 			t.Errorf("Verify(%q, %q): got %v, want %v", v.PHC, password, ok, want)
@@ -133,7 +133,7 @@ func TestRoundTrip(t *testing.T) {
 		if ok, rehash := verify(t, h, phc, password); !ok || rehash {
 			t.Errorf("Verify(%q, %q): got %v %v, want true false", phc, password, ok, rehash)
 		}
-		// Nothing is cut off, trimmed or folded.
+		// Passwords are not cut, trimmed or case-folded.
 		for _, other := range []string{password[:len(password)-1], password[1:], password + " ", " " + password, password + "a", strings.ToUpper(password) + "A"} {
 			if ok, rehash := verify(t, h, phc, other); ok || rehash {
 				t.Errorf("Verify(hash of %q, %q): got %v %v, want false false", password, other, ok, rehash)
@@ -142,7 +142,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// One password has one hash, however a system spells it (RFC 8265 s4.2).
+// A password has one hash in all its spellings (RFC 8265 s4.2).
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap)
@@ -161,7 +161,7 @@ func TestSpellings(t *testing.T) {
 			}
 		}
 	}
-	// What only looks alike is another password: OpaqueString is NFC, not NFKC.
+	// A compatibility character is another password: OpaqueString is NFC, not NFKC.
 	phc := hash(t, h, "ﬁne")
 	if ok, _ := verify(t, h, phc, "fine"); ok {
 		t.Error(`Verify(hash of "ﬁne" with a ligature, "fine"): got true, want false`)
@@ -203,7 +203,7 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// Not even what is hashed in place of a forbidden password opens a hash.
+// The stand-in for a password that is not allowed matches no hash.
 func TestDummyOpensNothing(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap)
@@ -220,8 +220,7 @@ func TestDummyOpensNothing(t *testing.T) {
 	}
 }
 
-// A wrong password costs what the stored hash costs, a person who does not exist
-// what a new one costs.
+// A wrong password takes the work of the stored hash, an unknown user that of a new hash.
 func TestRehash(t *testing.T) {
 	t.Parallel()
 	now := newHasher(t, Config{Memory: 128, Time: 2, Threads: 2})
@@ -279,31 +278,31 @@ var malformed = []string{
 	"$argon2id$v=19$m=٦٤,t=1,p=1" + goodTail,
 	"$argon2id$v=19$m=,t=1,p=1" + goodTail,
 	"$argon2id$v=19$m=7,t=1,p=1" + goodTail,          // RFC 9106 s3.1: 8 x p
-	"$argon2id$v=19$m=64,t=1,p=9" + goodTail,         // 72 wanted
+	"$argon2id$v=19$m=64,t=1,p=9" + goodTail,         // at least 72 KiB for 9 lanes
 	"$argon2id$v=19$m=4194304,t=1,p=1" + goodTail,    // 4 GiB
 	"$argon2id$v=19$m=262145,t=1,p=1" + goodTail,     // one more than allowed
-	"$argon2id$v=19$m=4294967360,t=1,p=1" + goodTail, // 64 after 32 bits
+	"$argon2id$v=19$m=4294967360,t=1,p=1" + goodTail, // 64 if cut to 32 bits
 	"$argon2id$v=19$m=64,t=0,p=1" + goodTail,
 	"$argon2id$v=19$m=64,t=17,p=1" + goodTail,
 	"$argon2id$v=19$m=64,t=1,p=0" + goodTail,
 	"$argon2id$v=19$m=1024,t=1,p=17" + goodTail,
-	"$argon2id$v=19$m=64,t=1,p=257" + goodTail, // 1 after 8 bits
+	"$argon2id$v=19$m=64,t=1,p=257" + goodTail, // 1 if cut to 8 bits
 	"$argon2id$v=19$m=64,t=1,p=1$$" + key32,
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$",
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16,
 	"$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Ng$" + key32,                         // 7 bytes of salt
-	"$argon2id$v=19$m=64,t=1,p=1$" + strings.Repeat("AAAA", 22) + "$" + key32, // 66
+	"$argon2id$v=19$m=64,t=1,p=1$" + strings.Repeat("AAAA", 22) + "$" + key32, // 66 bytes of salt
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.Repeat("AAAA", 5), // 15 bytes of hash
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.Repeat("AAAA", 22),
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "==$" + key32,
-	"$argon2id$v=19$m=64,t=1,p=1$" + salt16[:21] + "h$" + key32, // loose bits at the end
+	"$argon2id$v=19$m=64,t=1,p=1$" + salt16[:21] + "h$" + key32, // unused bits at the end
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.ReplaceAll(key32, "+", "-"),
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + key32[:10] + "\n" + key32[10:],
 	good + strings.Repeat("A", 1<<20),
 }
 
-// A hash that is malformed opens for nobody, says so to the log, and costs what
-// a wrong password costs.
+// A malformed hash matches no password, is reported for the log, and takes the work of a wrong
+// password.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap)
@@ -341,15 +340,15 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// The gate lets Concurrent in, lets Waiting wait in order, and turns away the
-// rest; who gives up leaves.
+// Concurrent calls run, Waiting calls wait in order, the others fail; a call leaves the queue with
+// its context.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 2, Waiting: 3})
 		phc := hash(t, h, "right")
 		background := context.Background()
-		// The gate is held from outside, as if two hashes were being computed.
+		// The test takes the places of two hashes.
 		h.inside.Add(2)
 		if err := h.gate.Acquire(background, 2); err != nil {
 			t.Fatal(err)
@@ -370,10 +369,10 @@ func TestGate(t *testing.T) {
 		wait(background, "a")
 		wait(impatient, "b")
 		wait(background, "c")
-		wait(background, "d") // the fourth finds the queue full
+		wait(background, "d") // the queue is full
 		giveUp()
 		synctest.Wait()
-		wait(background, "e") // in the place that b left
+		wait(background, "e") // b's place is free
 		if h.Runs() != before {
 			t.Errorf("%d hashes behind a closed gate", h.Runs()-before)
 		}
@@ -381,7 +380,7 @@ func TestGate(t *testing.T) {
 			t.Errorf("Hash with a full queue: got %v, want ErrBusy", err)
 		}
 		h.inside.Add(-2)
-		for range 2 { // one at a time, so that the order is seen
+		for range 2 { // one at a time, to observe the order
 			h.gate.Release(1)
 			synctest.Wait()
 		}
@@ -395,11 +394,11 @@ func TestGate(t *testing.T) {
 	})
 }
 
-// A stored hash that takes more memory than Config says takes as many places.
+// A stored hash with more memory than Config counts as several.
 func TestGateWeighs(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 4})
-	big := hash(t, newHasher(t, Config{Memory: 192, Time: 1}), "right") // three places
+	big := hash(t, newHasher(t, Config{Memory: 192, Time: 1}), "right") // counts as three
 	if err := h.gate.Acquire(context.Background(), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +411,7 @@ func TestGateWeighs(t *testing.T) {
 	if ok, _, err := h.Verify(context.Background(), big, "right"); !ok || err != nil {
 		t.Errorf("with three places free: got %v %v, want true", ok, err)
 	}
-	// More than all places is all places, not for ever.
+	// A hash that counts more than Concurrent takes all places and runs.
 	h.gate.Release(1)
 	huge := hash(t, newHasher(t, Config{Memory: 1024, Time: 1}), "right")
 	if ok, _ := verify(t, h, huge, "right"); !ok {
@@ -442,7 +441,7 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-// What parse accepts is within bounds and has one spelling; what it refuses says
+// A hash that parse accepts is within the limits and has one spelling; any other error wraps
 // ErrMalformed.
 func FuzzParse(f *testing.F) {
 	f.Add(good)
@@ -469,8 +468,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Preparing never panics, gives valid text, and gives the same again when
-// applied to its own result.
+// Prepare never panics, returns valid text, and applied to its result returns the same.
 func FuzzPrepare(f *testing.F) {
 	f.Add("correct horse battery staple")
 	f.Add("pa\u0308ssword")
@@ -498,8 +496,7 @@ func FuzzPrepare(f *testing.F) {
 	})
 }
 
-// Verify beside the hash alone: their ratio is what everything around the hash
-// costs.
+// The ratio to the hash alone is the overhead of Verify.
 func BenchmarkVerify(b *testing.B) {
 	h := newHasher(b, Config{})
 	phc := hash(b, h, "correct horse battery staple")
@@ -554,8 +551,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// A stored hash that is read is the one that Verify judges by, and its cost has
-// one name.
+// Stored matches the same passwords as Verify, and its cost has one name.
 func TestStored(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap)
@@ -591,7 +587,7 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// Work of other kinds goes through the same gate, by the memory that it takes.
+// Other work counts by its memory too.
 func TestDo(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 4, Waiting: 1})
