@@ -17,17 +17,17 @@ import (
 // apt reads a repository with the credentials of its auth.conf.
 func TestApt(t *testing.T) {
 	t.Parallel()
-	need(t, "apt-get", "apt-cache")
+	needPrograms(t, "apt-get", "apt-cache")
 	repository := t.TempDir()
 	if err := os.Mkdir(filepath.Join(repository, "flat"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	packages := "Package: greeting\nVersion: 1.0\nArchitecture: all\nMaintainer: Ada <ada@example.com>\nFilename: flat/greeting_1.0_all.deb\n" +
 		"Size: 1\nSHA256: " + strings.Repeat("0", 64) + "\nDescription: says hello\n"
-	write(t, filepath.Join(repository, "flat", "Packages"), packages)
-	write(t, filepath.Join(repository, "flat", "Release"), fmt.Sprintf("Date: %s\nSHA256:\n %x %d Packages\n",
+	writeFile(t, filepath.Join(repository, "flat", "Packages"), packages)
+	writeFile(t, filepath.Join(repository, "flat", "Release"), fmt.Sprintf("Date: %s\nSHA256:\n %x %d Packages\n",
 		time.Now().UTC().Format(time.RFC1123), sha256.Sum256([]byte(packages)), len(packages)))
-	onlyBasic := []durward.Scheme{durward.Basic(aptCheck)}
+	onlyBasic := []durward.Scheme{durward.Basic(checkAptPassword)}
 	every := func(dir, result string) (lines []string) {
 		for _, file := range []string{"InRelease", "Release", "Packages.xz", "Packages.bz2", "Packages.lzma", "Packages.gz", "Packages.lz4", "Packages.zst", "Packages"} {
 			lines = append(lines, "GET "+dir+file+": "+result+" by Basic")
@@ -37,7 +37,7 @@ func TestApt(t *testing.T) {
 	for _, c := range []struct {
 		name, dir, password string
 		schemes             []durward.Scheme
-		saw                 []string
+		requests            []string
 		status              int
 		printed, shown      string
 	}{
@@ -54,18 +54,18 @@ func TestApt(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
 			root := t.TempDir()
 			for _, dir := range []string{"etc/preferences.d", "etc/apt.conf.d", "etc/trusted.gpg.d", "etc/sources.list.d", "etc/auth.conf.d", "state/lists/partial", "cache/archives/partial"} {
 				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
-			write(t, filepath.Join(root, "etc/sources.list"), "deb [trusted=yes] "+d.url+" "+c.dir+"\n")
-			write(t, filepath.Join(root, "etc/auth.conf"), "machine "+d.url+" login "+user+" password "+c.password+"\n")
-			write(t, filepath.Join(root, "status"), "")
-			conf := write(t, filepath.Join(root, "apt.conf"), `
+			writeFile(t, filepath.Join(root, "etc/sources.list"), "deb [trusted=yes] "+srv.url+" "+c.dir+"\n")
+			writeFile(t, filepath.Join(root, "etc/auth.conf"), "machine "+srv.url+" login "+user+" password "+c.password+"\n")
+			writeFile(t, filepath.Join(root, "status"), "")
+			conf := writeFile(t, filepath.Join(root, "apt.conf"), `
 Dir::Etc "`+root+`/etc";
 Dir::State "`+root+`/state";
 Dir::State::status "`+root+`/status";
@@ -75,20 +75,20 @@ Acquire::Languages "none";
 Acquire::http::Proxy "DIRECT";
 Acquire::Retries "0";
 `)
-			here := client{dir: root, env: []string{"APT_CONFIG=" + conf}}
+			here := command{dir: root, env: []string{"APT_CONFIG=" + conf}}
 			printed, status := here.run(t, "apt-get", "update", "--error-on=any")
-			has(t, printed, status, c.status, c.printed)
-			d.saw(c.saw...)
+			wantOutput(t, printed, status, c.status, c.printed)
+			srv.wantRequests(c.requests...)
 			printed, status = here.run(t, "apt-cache", "show", "greeting")
-			has(t, printed, status, c.status, c.shown)
+			wantOutput(t, printed, status, c.status, c.shown)
 		})
 	}
 }
 
 // aptCheck wants a password without blanks: auth.conf has no way to write one.
-func aptCheck(ctx context.Context, name, pass string) (*durward.Principal, error) {
+func checkAptPassword(ctx context.Context, name, pass string) (*durward.Principal, error) {
 	if pass == "s3sam-nog:" {
 		pass = password
 	}
-	return check(ctx, name, pass)
+	return checkPassword(ctx, name, pass)
 }

@@ -43,18 +43,18 @@ func certificates(ca *durwardtest.CA) durward.Scheme {
 
 // serveTLS is serve over TLS, for the name localhost and for the address, where
 // clients are asked for a certificate.
-func (d *door) serveTLS(ca *durwardtest.CA, h http.Handler) {
-	d.srv.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Server("localhost", "127.0.0.1")}, ClientAuth: tls.RequestClientCert}
-	d.srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that Chromium opens and does not use
-	d.srv.EnableHTTP2 = true
-	d.srv.Config.Handler = withoutIcon(h)
-	d.srv.StartTLS()
-	d.t.Cleanup(d.srv.Close)
-	d.url = strings.Replace(d.srv.URL, "127.0.0.1", "localhost", 1)
+func (srv *server) serveTLS(ca *durwardtest.CA, h http.Handler) {
+	srv.http.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Server("localhost", "127.0.0.1")}, ClientAuth: tls.RequestClientCert}
+	srv.http.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that Chromium opens and does not use
+	srv.http.EnableHTTP2 = true
+	srv.http.Config.Handler = withoutIcon(h)
+	srv.http.StartTLS()
+	srv.t.Cleanup(srv.http.Close)
+	srv.url = strings.Replace(srv.http.URL, "127.0.0.1", "localhost", 1)
 }
 
 // inPEM is certificates in PEM, and the key of the first after them.
-func inPEM(t *testing.T, certs ...tls.Certificate) string {
+func encodePEM(t *testing.T, certs ...tls.Certificate) string {
 	t.Helper()
 	var text bytes.Buffer
 	for _, c := range certs {
@@ -75,15 +75,15 @@ func inPEM(t *testing.T, certs ...tls.Certificate) string {
 }
 
 // file is inPEM in a file.
-func file(t *testing.T, certs ...tls.Certificate) string {
+func pemFile(t *testing.T, certs ...tls.Certificate) string {
 	t.Helper()
-	return write(t, filepath.Join(t.TempDir(), "pem"), inPEM(t, certs...))
+	return writeFile(t, filepath.Join(t.TempDir(), "pem"), encodePEM(t, certs...))
 }
 
 // authority is the file of an authority's certificate.
-func authority(t *testing.T, ca *durwardtest.CA) string {
+func caFile(t *testing.T, ca *durwardtest.CA) string {
 	t.Helper()
-	return file(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}})
+	return pemFile(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}})
 }
 
 // signedBy makes a client certificate that parent signed, which is no authority,
@@ -107,15 +107,15 @@ func signedBy(t *testing.T, parent *tls.Certificate, name string) tls.Certificat
 }
 
 // stranger is a certificate that a client shows, and what it is.
-type stranger struct {
+type badCertificate struct {
 	name  string
 	certs []tls.Certificate
 }
 
 // strangers are certificates that nobody takes.
-func strangers(t *testing.T, ca *durwardtest.CA) []stranger {
+func badCertificates(t *testing.T, ca *durwardtest.CA) []badCertificate {
 	client := ca.Client(user, nil)
-	return []stranger{
+	return []badCertificate{
 		{"none", nil},
 		{"of another authority of the same name", []tls.Certificate{durwardtest.NewCA(t).Client(user, nil)}},
 		{"expired", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}},
@@ -131,82 +131,82 @@ func strangers(t *testing.T, ca *durwardtest.CA) []stranger {
 // curl shows certificates to a listener.
 func TestCurlCertificate(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	ca := durwardtest.NewCA(t)
 	ask := func(t *testing.T, want, url string, certs []tls.Certificate, args ...string) {
 		t.Helper()
-		args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", authority(t, ca), url)
+		args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", caFile(t, ca), url)
 		if certs != nil {
-			args = append(args, "--cert", file(t, certs...))
+			args = append(args, "--cert", pemFile(t, certs...))
 		}
-		printed, status := client{}.run(t, "curl", args...)
-		has(t, printed, status, 0, want)
+		printed, status := command{}.run(t, "curl", args...)
+		wantOutput(t, printed, status, 0, want)
 	}
 	ada := []tls.Certificate{ca.Client(user, nil)}
 
 	t.Run("good", func(t *testing.T) {
 		t.Parallel()
-		d := listen(t)
-		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
-		ask(t, "hello, ada\n 200", d.url+"/x", ada)
-		ask(t, "hello, ada\n 200", d.url+"/x", ada, "--http1.1")
-		d.saw("GET /x: ada", "GET /x: ada")
+		srv := newServer(t)
+		srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+		ask(t, "hello, ada\n 200", srv.url+"/x", ada)
+		ask(t, "hello, ada\n 200", srv.url+"/x", ada, "--http1.1")
+		srv.wantRequests("GET /x: ada", "GET /x: ada")
 	})
-	for _, s := range strangers(t, ca) {
+	for _, s := range badCertificates(t, ca) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
-			ask(t, " 403", d.url+"/x", s.certs)
-			d.saw("GET /x: CLIENT_CERTIFICATE_REQUIRED")
+			srv := newServer(t)
+			srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+			ask(t, " 403", srv.url+"/x", s.certs)
+			srv.wantRequests("GET /x: CLIENT_CERTIFICATE_REQUIRED")
 		})
 	}
 
 	// The name in Host is the one that the connection was opened for, or none was.
 	t.Run("names", func(t *testing.T) {
 		t.Parallel()
-		d := listen(t)
-		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
-		host := strings.TrimPrefix(d.url, "https://")
+		srv := newServer(t)
+		srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}}).Handler(hello))
+		host := strings.TrimPrefix(srv.url, "https://")
 		_, port, _ := net.SplitHostPort(host)
 		for _, spelled := range []string{"LocalHost", "localhost.", "127.0.0.1"} {
-			ask(t, "hello, ada\n 200", strings.Replace(d.url, "localhost", spelled, 1)+"/x", ada, "--resolve", "localhost.:"+port+":127.0.0.1")
+			ask(t, "hello, ada\n 200", strings.Replace(srv.url, "localhost", spelled, 1)+"/x", ada, "--resolve", "localhost.:"+port+":127.0.0.1")
 		}
-		ask(t, " 421", d.url+"/x", ada, "-H", "Host: other.example")
-		ask(t, " 421", d.url+"/x", ada, "-H", "Host: sub."+host)
-		ask(t, " 421", d.srv.URL+"/x", ada, "-H", "Host: "+host)
-		ask(t, " 421", d.url+"/x", ada, "-H", "Host: other.example", "--http1.1")
-		d.saw("GET /x: ada", "GET /x: ada", "GET /x: ada", "GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST",
+		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: other.example")
+		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: sub."+host)
+		ask(t, " 421", srv.http.URL+"/x", ada, "-H", "Host: "+host)
+		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: other.example", "--http1.1")
+		srv.wantRequests("GET /x: ada", "GET /x: ada", "GET /x: ada", "GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST",
 			"GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST")
 	})
 
 	t.Run("bound token", func(t *testing.T) {
 		t.Parallel()
 		issuer := durwardtest.NewIssuer(t)
-		d := listen(t)
-		d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}}).Handler(hello))
+		srv := newServer(t)
+		srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}}).Handler(hello))
 		bound := func(to tls.Certificate) []string {
 			return []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) {
 				c.Subject, c.Confirmation = "robot", &jwt.Confirmation{X5tS256: jwt.Thumbprint(to.Leaf)}
 			})}
 		}
-		ask(t, "hello, robot\n 200", d.url+"/x", ada, bound(ada[0])...)
-		ask(t, " 401", d.url+"/x", []tls.Certificate{ca.Client(user, nil)}, bound(ada[0])...)
-		ask(t, " 401", d.url+"/x", nil, bound(ada[0])...)
-		d.saw("GET /x: robot by Bearer", "GET /x: INVALID_TOKEN by Bearer", "GET /x: INVALID_TOKEN by Bearer")
+		ask(t, "hello, robot\n 200", srv.url+"/x", ada, bound(ada[0])...)
+		ask(t, " 401", srv.url+"/x", []tls.Certificate{ca.Client(user, nil)}, bound(ada[0])...)
+		ask(t, " 401", srv.url+"/x", nil, bound(ada[0])...)
+		srv.wantRequests("GET /x: robot by Bearer", "GET /x: INVALID_TOKEN by Bearer", "GET /x: INVALID_TOKEN by Bearer")
 	})
 }
 
 // Chromium shows the certificate of its profile without a question.
 func TestChromiumCertificate(t *testing.T) {
 	t.Parallel()
-	need(t, "chromium", "certutil", "pk12util", "openssl")
+	needPrograms(t, "chromium", "certutil", "pk12util", "openssl")
 	ca := durwardtest.NewCA(t)
 	for _, c := range []struct {
-		name  string
-		cert  *tls.Certificate
-		reads string
-		saw   []string
+		name     string
+		cert     *tls.Certificate
+		reads    string
+		requests []string
 	}{
 		{"good", new(ca.Client(user, nil)), "hello, ada", []string{"GET /x: ada", "GET /x: ada"}},
 		{"expired", new(ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), "CLIENT_CERTIFICATE_REQUIRED",
@@ -215,8 +215,8 @@ func TestChromiumCertificate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serveTLS(ca, d.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}, Realm: "e2e"}).Handler(hello))
+			srv := newServer(t)
+			srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}, Realm: "e2e"}).Handler(hello))
 			home := t.TempDir()
 			at := filepath.Join(home, ".pki", "nssdb")
 			if err := os.MkdirAll(at, 0o700); err != nil {
@@ -224,14 +224,14 @@ func TestChromiumCertificate(t *testing.T) {
 			}
 			run := func(program string, args ...string) {
 				t.Helper()
-				printed, status := client{}.run(t, program, args...)
-				has(t, printed, status, 0)
+				printed, status := command{}.run(t, program, args...)
+				wantOutput(t, printed, status, 0)
 			}
 			run("certutil", "-N", "-d", "sql:"+at, "--empty-password")
-			run("certutil", "-A", "-d", "sql:"+at, "-n", "ca", "-t", "C,,", "-i", authority(t, ca))
+			run("certutil", "-A", "-d", "sql:"+at, "-n", "ca", "-t", "C,,", "-i", caFile(t, ca))
 			if c.cert != nil {
 				p12 := filepath.Join(home, "p12")
-				run("openssl", "pkcs12", "-export", "-in", file(t, *c.cert), "-out", p12, "-passout", "pass:", "-name", user)
+				run("openssl", "pkcs12", "-export", "-in", pemFile(t, *c.cert), "-out", p12, "-passout", "pass:", "-name", user)
 				run("pk12util", "-i", p12, "-d", "sql:"+at, "-W", "")
 			}
 			// What a policy of an administrator would say, of this profile alone.
@@ -239,18 +239,18 @@ func TestChromiumCertificate(t *testing.T) {
 			if err := os.MkdirAll(profile, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			write(t, filepath.Join(profile, "Preferences"), fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
-				fmt.Sprintf(`{"pattern":%q,"filter":{}}`, d.url)))
-			ctx, cancel := context.WithTimeout(launch(t, home, filepath.Dir(profile)), patience)
+			writeFile(t, filepath.Join(profile, "Preferences"), fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
+				fmt.Sprintf(`{"pattern":%q,"filter":{}}`, srv.url)))
+			ctx, cancel := context.WithTimeout(launch(t, home, filepath.Dir(profile)), runTimeout)
 			t.Cleanup(cancel)
 			b := &tab{ctx: ctx, t: t}
-			if got := b.page(d.url + "/x"); !strings.Contains(got, c.reads) {
+			if got := b.page(srv.url + "/x"); !strings.Contains(got, c.reads) {
 				t.Errorf("the page says %q, want %q", got, c.reads)
 			}
-			if got := see(b, chromedp.Evaluate[string](`fetch("/x").then(r => r.text())`, chromedp.EvalAwaitPromise)); !strings.Contains(got, c.reads) {
+			if got := do(b, chromedp.Evaluate[string](`fetch("/x").then(r => r.text())`, chromedp.EvalAwaitPromise)); !strings.Contains(got, c.reads) {
 				t.Errorf("the script got %q, want %q", got, c.reads)
 			}
-			d.saw(c.saw...)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }
@@ -333,36 +333,36 @@ func TestCertificateThroughProxy(t *testing.T) {
 	} {
 		t.Run(c.program, func(t *testing.T) {
 			t.Parallel()
-			need(t, "curl", c.program)
+			needPrograms(t, "curl", c.program)
 			ca, issuer := durwardtest.NewCA(t), durwardtest.NewIssuer(t)
-			p, d := settle(t), listen(t)
+			p, srv := newProcess(t), newServer(t)
 			host, _, err := net.SplitHostPort(p.address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			// The proxy calls from an address of its own, which tells it from everybody else
 			// on this machine.
-			d.serve(d.guard(durward.Config{
+			srv.serve(srv.guard(durward.Config{
 				Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}, PublicURL: "https://" + p.address,
 				Proxies: []netip.Prefix{netip.MustParsePrefix(host + "/32")}, ClientCertFromProxies: true,
 			}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprintf(w, "hello, %s with %d fields", durward.From(r.Context()).Subject, len(r.Header["Client-Cert"])+len(r.Header["Client-Cert-Chain"]))
 			})))
 			dir := t.TempDir()
-			write(t, filepath.Join(dir, "server"), inPEM(t, ca.Server(host)))
-			write(t, filepath.Join(dir, "ca"), inPEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
-			write(t, filepath.Join(dir, "certificate.js"), nginxScript)
-			configuration := write(t, filepath.Join(dir, "configuration"), strings.NewReplacer("{{dir}}", dir, "{{address}}", p.address,
-				"{{host}}", host, "{{upstream}}", strings.TrimPrefix(d.url, "http://")).Replace(c.configuration))
+			writeFile(t, filepath.Join(dir, "server"), encodePEM(t, ca.Server(host)))
+			writeFile(t, filepath.Join(dir, "ca"), encodePEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
+			writeFile(t, filepath.Join(dir, "certificate.js"), nginxScript)
+			configuration := writeFile(t, filepath.Join(dir, "configuration"), strings.NewReplacer("{{dir}}", dir, "{{address}}", p.address,
+				"{{host}}", host, "{{upstream}}", strings.TrimPrefix(srv.url, "http://")).Replace(c.configuration))
 			p.start(exec.Command(c.program, append(c.args, configuration)...))
 
 			ask := func(what, want, url string, certs []tls.Certificate, args ...string) {
 				t.Helper()
 				args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", filepath.Join(dir, "ca"), url+"/x")
 				if certs != nil {
-					args = append(args, "--cert", file(t, certs...))
+					args = append(args, "--cert", pemFile(t, certs...))
 				}
-				printed, status := client{}.run(t, "curl", args...)
+				printed, status := command{}.run(t, "curl", args...)
 				if status != 0 || !strings.HasSuffix(printed, want) {
 					t.Errorf("%s: status %d, %s; want %s", what, status, printed, want)
 				}
@@ -380,16 +380,16 @@ func TestCertificateThroughProxy(t *testing.T) {
 			ask("a certificate, and fields that the client made", "hello, eve with 1 fields 200", through, []tls.Certificate{ca.Client("eve", nil)}, forged...)
 			ask("fields that the client made", " 401", through, nil, forged...)
 			ask("fields that the client made, beside a token", "hello, robot with 0 fields 200", through, nil, append(free, forged...)...)
-			ask("fields that the client made, past the proxy", " 401", d.url, nil, forged...)
-			ask("fields that the client made, beside a token, past the proxy", "hello, robot with 0 fields 200", d.url, nil, append(free, forged...)...)
-			for _, s := range strangers(t, ca) {
+			ask("fields that the client made, past the proxy", " 401", srv.url, nil, forged...)
+			ask("fields that the client made, beside a token, past the proxy", "hello, robot with 0 fields 200", srv.url, nil, append(free, forged...)...)
+			for _, s := range badCertificates(t, ca) {
 				ask("a certificate "+s.name, cmp.Or(c.refusals[s.name], " 401"), through, s.certs)
 			}
 			ask("a bound token with its certificate", "hello, robot with 1 fields 200", through, ada, bound...)
 			ask("a bound token with another", " 401", through, []tls.Certificate{ca.Client(user, nil)}, bound...)
 			ask("a bound token with none", " 401", through, nil, bound...)
 			ask("a bound token with a field that the client made", " 401", through, nil, append(bound, forged...)...)
-			ask("a bound token with a field that the client made, past the proxy", " 401", d.url, nil, append(bound, forged...)...)
+			ask("a bound token with a field that the client made, past the proxy", " 401", srv.url, nil, append(bound, forged...)...)
 		})
 	}
 }

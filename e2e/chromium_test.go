@@ -41,7 +41,7 @@ func launch(t *testing.T, home, profiles string) context.Context {
 // browse returns tabs of one headless Chromium, each with a profile of its own.
 func browse(t *testing.T) (open func(t *testing.T, password string, options ...chromedp.CreateBrowserContextOption) *tab) {
 	t.Helper()
-	need(t, "chromium")
+	needPrograms(t, "chromium")
 	dir := t.TempDir()
 	browser := launch(t, dir, dir)
 	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
@@ -74,7 +74,7 @@ func browse(t *testing.T) (open func(t *testing.T, password string, options ...c
 					AuthChallengeResponse: b.answer(e.AuthChallenge, password)})
 			}
 		}()
-		b.ctx, cancel = context.WithTimeout(ctx, patience)
+		b.ctx, cancel = context.WithTimeout(ctx, runTimeout)
 		t.Cleanup(cancel)
 		return b
 	}
@@ -95,7 +95,7 @@ func (b *tab) answer(c *fetch.AuthChallenge, password string) *fetch.AuthChallen
 }
 
 // see runs an action in the tab and returns what it found.
-func see[T any](b *tab, a chromedp.Action[T]) T {
+func do[T any](b *tab, a chromedp.Action[T]) T {
 	b.t.Helper()
 	found, err := chromedp.Run(b.ctx, a)
 	if err != nil {
@@ -107,12 +107,12 @@ func see[T any](b *tab, a chromedp.Action[T]) T {
 // page opens a page and returns what a person reads there.
 func (b *tab) page(url string) string {
 	b.t.Helper()
-	see(b, chromedp.Navigate(url))
-	return see(b, chromedp.Text("body"))
+	do(b, chromedp.Navigate(url))
+	return do(b, chromedp.Text("body"))
 }
 
 // boxes compares how often the browser asked for a password, and for what.
-func (b *tab) boxes(want ...string) {
+func (b *tab) wantDialogs(want ...string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +129,7 @@ func TestChromium(t *testing.T) {
 		name     string
 		schemes  []durward.Scheme
 		password string
-		saw      []string
+		requests []string
 		box      []string
 		reads    string
 	}{
@@ -145,26 +145,26 @@ func TestChromium(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
 			b := open(t, c.password)
-			if got := b.page(d.url + "/x"); !strings.Contains(got, c.reads) {
+			if got := b.page(srv.url + "/x"); !strings.Contains(got, c.reads) {
 				t.Errorf("the page says %q, want %q", got, c.reads)
 			}
-			b.page(d.url + "/y")
-			d.saw(c.saw...)
-			b.boxes(c.box...)
+			b.page(srv.url + "/y")
+			srv.wantRequests(c.requests...)
+			b.wantDialogs(c.box...)
 		})
 	}
 
 	// What a page's script gets, and whether the browser opens its box over it.
 	script := `fetch("/api").then(async r => r.status + " " + r.headers.get("WWW-Authenticate") + " " + (await r.json()).code)`
 	for _, c := range []struct {
-		name    string
-		schemes []durward.Scheme
-		saw     []string
-		box     []string
-		gets    string
+		name     string
+		schemes  []durward.Scheme
+		requests []string
+		box      []string
+		gets     string
 	}{
 		{"a script where another scheme is", []durward.Scheme{basic(), digest(durward.DigestConfig{}), bearer()},
 			[]string{"GET /api: AUTHENTICATION_REQUIRED"}, nil, `401 Bearer realm="e2e" AUTHENTICATION_REQUIRED`},
@@ -174,19 +174,19 @@ func TestChromium(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			g := d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"})
+			srv := newServer(t)
+			g := srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"})
 			mux := http.NewServeMux()
 			mux.Handle("/", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("a page")) })))
 			mux.Handle("/api", g.Handler(hello))
-			d.serve(mux)
+			srv.serve(mux)
 			b := open(t, "wrong")
-			b.page(d.url + "/")
-			if got := see(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); got != c.gets {
+			b.page(srv.url + "/")
+			if got := do(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); got != c.gets {
 				t.Errorf("the script got %q, want %q", got, c.gets)
 			}
-			d.saw(c.saw...)
-			b.boxes(c.box...)
+			srv.wantRequests(c.requests...)
+			b.wantDialogs(c.box...)
 		})
 	}
 
@@ -194,8 +194,8 @@ func TestChromium(t *testing.T) {
 	t.Run("a script after the nonce has grown old", func(t *testing.T) {
 		t.Parallel()
 		var late atomic.Bool
-		d := listen(t)
-		d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{NonceLife: time.Minute}), bearer()}, Realm: "e2e",
+		srv := newServer(t)
+		srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{NonceLife: time.Minute}), bearer()}, Realm: "e2e",
 			Now: func() time.Time {
 				if late.Load() {
 					return time.Now().Add(2 * time.Minute)
@@ -203,21 +203,21 @@ func TestChromium(t *testing.T) {
 				return time.Now()
 			}}).Handler(hello))
 		b := open(t, password)
-		b.page(d.url + "/x")
+		b.page(srv.url + "/x")
 		late.Store(true)
-		if got, want := see(b, chromedp.Evaluate[string](`fetch("/api").then(r => r.text())`, chromedp.EvalAwaitPromise)), "hello, ada\n"; got != want {
+		if got, want := do(b, chromedp.Evaluate[string](`fetch("/api").then(r => r.text())`, chromedp.EvalAwaitPromise)), "hello, ada\n"; got != want {
 			t.Errorf("the script got %q, want %q", got, want)
 		}
-		d.saw("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /api: STALE_NONCE by Digest SHA-256", "GET /api: ada by Digest SHA-256")
-		b.boxes("Server digest e2e")
+		srv.wantRequests("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /api: STALE_NONCE by Digest SHA-256", "GET /api: ada by Digest SHA-256")
+		b.wantDialogs("Server digest e2e")
 	})
 
 	// A person is sent to sign in and told where to come back to; in a frame and
 	// after a form there is a page to read. Nowhere does the browser ask.
 	t.Run("pages", func(t *testing.T) {
 		t.Parallel()
-		d := listen(t)
-		g := d.guard(durward.Config{Schemes: []durward.Scheme{bearer(), durward.Session()}, Realm: "e2e", PublicURL: d.url, LoginURL: d.url + "/login"})
+		srv := newServer(t)
+		g := srv.guard(durward.Config{Schemes: []durward.Scheme{bearer(), durward.Session()}, Realm: "e2e", PublicURL: srv.url, LoginURL: srv.url + "/login"})
 		mux := http.NewServeMux()
 		mux.Handle("/login", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("come back to " + durward.ReturnTo(r.URL.Query().Get("return_to"))))
@@ -231,43 +231,43 @@ func TestChromium(t *testing.T) {
 			_, _ = w.Write([]byte(`<form method="post" action="/sent"><button>Send</button></form>`))
 		})))
 		mux.Handle("/", g.Require(durward.Policy{Pages: true}, hello))
-		d.serve(mux)
+		srv.serve(mux)
 		b := open(t, password)
-		if got, want := b.page(d.url+"/notes?tag=a%20b"), "come back to /notes?tag=a%20b"; got != want {
+		if got, want := b.page(srv.url+"/notes?tag=a%20b"), "come back to /notes?tag=a%20b"; got != want {
 			t.Errorf("the page says %q, want %q", got, want)
 		}
-		if at, want := see(b, chromedp.Location()), d.url+"/login?return_to=%2Fnotes%3Ftag%3Da%2520b"; at != want {
+		if at, want := do(b, chromedp.Location()), srv.url+"/login?return_to=%2Fnotes%3Ftag%3Da%2520b"; at != want {
 			t.Errorf("the browser is at %s, want %s", at, want)
 		}
-		b.page(d.url + "/outer")
-		frame := see(b, chromedp.Poll[string](`document.querySelector("iframe").contentDocument.querySelector("h1")?.innerText`))
-		b.page(d.url + "/form")
-		see(b, chromedp.Click("button"))
-		see(b, chromedp.WaitReady("main a"))
-		page := see(b, chromedp.Evaluate[string](`document.body.innerText`))
+		b.page(srv.url + "/outer")
+		frame := do(b, chromedp.Poll[string](`document.querySelector("iframe").contentDocument.querySelector("h1")?.innerText`))
+		b.page(srv.url + "/form")
+		do(b, chromedp.Click("button"))
+		do(b, chromedp.WaitReady("main a"))
+		page := do(b, chromedp.Evaluate[string](`document.body.innerText`))
 		if want := "Authentication required"; frame != want || !strings.Contains(page, want) || !strings.Contains(page, "Sign in") {
 			t.Errorf("the frame says %q, the page after the form %q", frame, page)
 		}
-		if width := see(b, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("main")).maxWidth`)); width == "none" {
+		if width := do(b, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("main")).maxWidth`)); width == "none" {
 			t.Error("the browser does not take the style of the page")
 		}
-		d.saw("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /sent: AUTHENTICATION_REQUIRED")
-		b.boxes()
+		srv.wantRequests("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /sent: AUTHENTICATION_REQUIRED")
+		b.wantDialogs()
 	})
 
 	// The box of a proxy.
 	t.Run("proxy", func(t *testing.T) {
 		t.Parallel()
-		d := listen(t)
-		d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "e2e"}).Handler(hello))
+		srv := newServer(t)
+		srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "e2e"}).Handler(hello))
 		proxy := start(t, []string{"PROXY_PASSWORD=" + password}, "forward-proxy", "-anywhere")
 		b := open(t, password, func(p *target.CreateBrowserContextParams) {
 			p.ProxyServer, p.ProxyBypassList = "http://"+proxy.address, "<-loopback>"
 		})
-		if got := b.page(d.url + "/x"); strings.TrimSpace(got) != "hello, ada" {
+		if got := b.page(srv.url + "/x"); strings.TrimSpace(got) != "hello, ada" {
 			t.Errorf("the page says %q", got)
 		}
-		d.saw("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic")
-		b.boxes("Proxy digest proxy", "Server basic e2e")
+		srv.wantRequests("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic")
+		b.wantDialogs("Proxy digest proxy", "Server basic e2e")
 	})
 }

@@ -56,7 +56,7 @@ func TestChromiumCookie(t *testing.T) {
 			b := tabs(t, "")
 			script := func(text string) string {
 				t.Helper()
-				return see(b, chromedp.Evaluate[string](text, chromedp.EvalAwaitPromise))
+				return do(b, chromedp.Evaluate[string](text, chromedp.EvalAwaitPromise))
 			}
 			wants := func(what, got, want string) {
 				t.Helper()
@@ -85,9 +85,9 @@ func TestChromiumCookie(t *testing.T) {
 				at := strings.Replace(foreign.URL, "127.0.0.1", from, 1)
 				for _, path := range []string{"/api/auth/logout", "/api/auth/token", "/api/auth/login", "/api/auth/password/change", "/api/auth/step-up"} {
 					b.page(at + path)
-					see(b, chromedp.Evaluate[any](`document.forms[0].submit()`))
-					see(b, chromedp.WaitVisible("pre"))
-					answer := see(b, chromedp.Text("body"))
+					do(b, chromedp.Evaluate[any](`document.forms[0].submit()`))
+					do(b, chromedp.WaitVisible("pre"))
+					answer := do(b, chromedp.Text("body"))
 					switch {
 					case path == "/api/auth/logout" || path == "/api/auth/login":
 						// Its body is no JSON, whoever sends it.

@@ -17,17 +17,17 @@ const account = user + ":" + password
 
 func TestCurl(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	many := func() []durward.Scheme {
 		return []durward.Scheme{basic(), digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true})}
 	}
 	for _, c := range []struct {
-		name    string
-		schemes []durward.Scheme
-		args    []string
-		saw     []string
-		status  int
-		printed string
+		name     string
+		schemes  []durward.Scheme
+		args     []string
+		requests []string
+		status   int
+		printed  string
 	}{
 		{"Basic", many(), []string{"--basic", "-u", account},
 			[]string{"GET /x: ada by Basic"}, 0, "hello, ada"},
@@ -70,11 +70,11 @@ func TestCurl(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
-			printed, status := client{}.run(t, "curl", append(c.args, "-sS", "--noproxy", "*", d.url+"/x")...)
-			has(t, printed, status, c.status, c.printed)
-			d.saw(c.saw...)
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			printed, status := command{}.run(t, "curl", append(c.args, "-sS", "--noproxy", "*", srv.url+"/x")...)
+			wantOutput(t, printed, status, c.status, c.printed)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }
@@ -83,10 +83,10 @@ func TestCurl(t *testing.T) {
 // question.
 func TestCurlStaleNonce(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	var late atomic.Bool
-	d := listen(t)
-	g := d.guard(durward.Config{
+	srv := newServer(t)
+	g := srv.guard(durward.Config{
 		Schemes: []durward.Scheme{digest(durward.DigestConfig{NonceLife: time.Minute})},
 		Now: func() time.Time {
 			if late.Load() {
@@ -99,10 +99,10 @@ func TestCurlStaleNonce(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/old", http.RedirectHandler("/new", http.StatusFound))
 	mux.Handle("/new", hello)
-	d.serve(g.Handler(mux))
-	printed, status := client{}.run(t, "curl", "-sSL", "--noproxy", "*", "--digest", "-u", account, d.url+"/old")
-	has(t, printed, status, 0, "hello, ada\n")
-	d.saw("GET /old: AUTHENTICATION_REQUIRED", "GET /old: ada by Digest SHA-256",
+	srv.serve(g.Handler(mux))
+	printed, status := command{}.run(t, "curl", "-sSL", "--noproxy", "*", "--digest", "-u", account, srv.url+"/old")
+	wantOutput(t, printed, status, 0, "hello, ada\n")
+	srv.wantRequests("GET /old: AUTHENTICATION_REQUIRED", "GET /old: ada by Digest SHA-256",
 		"GET /new: STALE_NONCE by Digest SHA-256", "GET /new: ada by Digest SHA-256")
 }
 
@@ -110,12 +110,12 @@ func TestCurlStaleNonce(t *testing.T) {
 // credentials are right.
 func TestCurlUpload(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
-	file := write(t, filepath.Join(t.TempDir(), "upload"), strings.Repeat("octets, ", 400_000))
+	needPrograms(t, "curl")
+	file := writeFile(t, filepath.Join(t.TempDir(), "upload"), strings.Repeat("octets, ", 400_000))
 	const none, right, wrong = "PUT /x: AUTHENTICATION_REQUIRED", "PUT /x: ada by Digest SHA-256", "PUT /x: INVALID_CREDENTIALS by Digest SHA-256"
 	for _, c := range []struct {
 		version, how, password string
-		saw                    []string
+		requests               []string
 		status                 int
 		printed                string
 	}{
@@ -130,25 +130,25 @@ func TestCurlUpload(t *testing.T) {
 	} {
 		t.Run(c.version+" "+c.how+" "+c.password, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			g := d.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(durward.DigestConfig{})}, Realm: "e2e"})
-			d.srv.Config.Handler = g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			srv := newServer(t)
+			g := srv.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(durward.DigestConfig{})}, Realm: "e2e"})
+			srv.http.Config.Handler = g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				n, err := io.Copy(io.Discard, r.Body)
 				if err != nil {
 					t.Error(err)
 				}
 				fmt.Fprintf(w, "%s put %d octets\n", durward.From(r.Context()).Subject, n)
 			}))
-			d.srv.EnableHTTP2 = c.version == "2"
-			d.srv.StartTLS()
-			t.Cleanup(d.srv.Close)
-			printed, status := client{}.run(t, "curl", "-sS", "--noproxy", "*", "--cacert", d.certificate(), c.how, "-u", user+":"+c.password,
-				"-T", file, "-w", "HTTP %{http_version} %{http_code}", d.srv.URL+"/x")
+			srv.http.EnableHTTP2 = c.version == "2"
+			srv.http.StartTLS()
+			t.Cleanup(srv.http.Close)
+			printed, status := command{}.run(t, "curl", "-sS", "--noproxy", "*", "--cacert", srv.certificate(), c.how, "-u", user+":"+c.password,
+				"-T", file, "-w", "HTTP %{http_version} %{http_code}", srv.http.URL+"/x")
 			if c.status < 0 {
 				c.status = status
 			}
-			has(t, printed, status, c.status, c.printed)
-			d.saw(c.saw...)
+			wantOutput(t, printed, status, c.status, c.printed)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }

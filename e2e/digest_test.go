@@ -28,7 +28,7 @@ func TestGoClient(t *testing.T) {
 		algorithm string // picked; empty is the client's own choice
 		method    string
 		password  string
-		saw       []string
+		requests  []string
 		answer    string
 	}{
 		{"its own choice", all, "", "GET", password,
@@ -48,8 +48,8 @@ func TestGoClient(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(c.config)}, Realm: "e2e"}).Handler(hello))
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(c.config)}, Realm: "e2e"}).Handler(hello))
 			transport := &icholy.Transport{Username: user, Password: c.password}
 			if c.algorithm != "" {
 				transport.FindChallenge = func(h http.Header) (*icholy.Challenge, error) {
@@ -65,11 +65,11 @@ func TestGoClient(t *testing.T) {
 			if c.method == http.MethodPost {
 				body = strings.NewReader("a body")
 			}
-			r, err := http.NewRequestWithContext(t.Context(), c.method, d.url+"/x?a=b%20c", body)
+			r, err := http.NewRequestWithContext(t.Context(), c.method, srv.url+"/x?a=b%20c", body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := (&http.Client{Transport: transport, Timeout: patience}).Do(r)
+			answer, err := (&http.Client{Transport: transport, Timeout: runTimeout}).Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestGoClient(t *testing.T) {
 			if got := answer.Status[:4] + string(text); !strings.HasPrefix(got, c.answer) {
 				t.Errorf("got %q, want %q", got, c.answer)
 			}
-			d.saw(c.saw...)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }

@@ -1,7 +1,6 @@
-// Package e2e drives clients that other people wrote against a real listener
-// that package durward guards. Each test says what the server saw and what the
-// client printed. What a client cannot do is asserted as well, so that it is
-// noticed when the client learns it; docs/library.md has the table.
+// Package e2e tests clients of other projects against a real listener guarded by package durward. Each
+// test compares the requests that the server received and the output of the client. It also asserts
+// what a client cannot do, so that the test fails once a new version can; docs/library.md has the table.
 package e2e
 
 import (
@@ -26,41 +25,41 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// The one person of these tests, and a token of hers. The password has what
-// clients get wrong: colons, blanks, letters beyond ASCII.
+// The only account, and its token. The password holds characters that clients handle wrongly: a colon,
+// a space, a letter outside ASCII.
 const (
 	user     = "ada"
 	password = "säkert: nog"
 	token    = "eyJ.token~of-ada"
 )
 
-// door is a listener on loopback that keeps what was asked there and how that
-// ended.
-type door struct {
-	url string
-	t   *testing.T
-	srv *httptest.Server
+// server is a listener on loopback that records each request and the guard's decision.
+type server struct {
+	url  string
+	t    *testing.T
+	http *httptest.Server
 
 	mu  sync.Mutex
-	log []string
+	log []string // lines of record
 }
 
-func listen(t *testing.T) *door {
-	d := &door{t: t, srv: httptest.NewUnstartedServer(nil)}
-	d.url = "http://" + d.srv.Listener.Addr().String()
-	return d
+// newServer returns a server with its address; serve starts it.
+func newServer(t *testing.T) *server {
+	srv := &server{t: t, http: httptest.NewUnstartedServer(nil)}
+	srv.url = "http://" + srv.http.Listener.Addr().String()
+	return srv
 }
 
-// guard returns a guard whose decisions the door keeps.
-func (d *door) guard(c durward.Config) *durward.Guard {
-	d.t.Helper()
+// guard returns a guard that records its decisions in srv.
+func (srv *server) guard(c durward.Config) *durward.Guard {
+	srv.t.Helper()
 	accept := c.OnAccept
 	c.OnAccept = func(r *http.Request, p *durward.Principal) {
-		who := "anonymous"
+		subject := "anonymous"
 		if !p.Anonymous() {
-			who = p.Subject
+			subject = p.Subject
 		}
-		d.keep(r, who)
+		srv.record(r, subject)
 		if accept != nil {
 			accept(r, p)
 		}
@@ -70,22 +69,23 @@ func (d *door) guard(c durward.Config) *durward.Guard {
 		if f.Status != f.Code.Status() {
 			result = fmt.Sprint(f.Status, " ", f.Code)
 		}
-		d.keep(r, result)
+		srv.record(r, result)
 	}
 	g, err := durward.New(c)
 	if err != nil {
-		d.t.Fatal(err)
+		srv.t.Fatal(err)
 	}
 	return g
 }
 
-func (d *door) serve(h http.Handler) {
-	d.srv.Config.Handler = withoutIcon(h)
-	d.srv.Start()
-	d.t.Cleanup(d.srv.Close)
+// serve starts the listener with h.
+func (srv *server) serve(h http.Handler) {
+	srv.http.Config.Handler = withoutIcon(h)
+	srv.http.Start()
+	srv.t.Cleanup(srv.http.Close)
 }
 
-// withoutIcon is h for all but the icon, for which browsers ask when they please.
+// withoutIcon answers requests for the icon itself, because browsers request it at any time.
 func withoutIcon(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/favicon.ico" {
@@ -96,14 +96,14 @@ func withoutIcon(h http.Handler) http.Handler {
 	})
 }
 
-// keep writes an exchange down: "GET /x: ada by Digest SHA-256".
-func (d *door) keep(r *http.Request, result string) {
+// record adds a line for an exchange: "GET /x: ada by Digest SHA-256".
+func (srv *server) record(r *http.Request, result string) {
 	line := r.Method + " " + r.RequestURI + ": " + result
 	if field := r.Header.Get("Authorization"); field != "" {
 		line += " by "
 		c, err := durward.ParseCredentials(field)
 		if err != nil {
-			line += "what cannot be read"
+			line += "malformed credentials"
 		}
 		line += c.Scheme
 		for _, name := range []string{"algorithm", "qop", "userhash"} {
@@ -118,40 +118,41 @@ func (d *door) keep(r *http.Request, result string) {
 			}
 		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.log = append(d.log, line)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	srv.log = append(srv.log, line)
 }
 
-// saw compares all that was asked at the door.
-func (d *door) saw(want ...string) {
-	d.t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !slices.Equal(d.log, want) {
-		d.t.Errorf("the server saw\n\t%s\nwant\n\t%s", strings.Join(d.log, "\n\t"), strings.Join(want, "\n\t"))
+// wantRequests compares the recorded lines with want.
+func (srv *server) wantRequests(want ...string) {
+	srv.t.Helper()
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if !slices.Equal(srv.log, want) {
+		srv.t.Errorf("the server received\n\t%s\nwant\n\t%s", strings.Join(srv.log, "\n\t"), strings.Join(want, "\n\t"))
 	}
 }
 
-// check is a password check with one account.
-func check(_ context.Context, name, pass string) (*durward.Principal, error) {
+// checkPassword accepts the one account.
+func checkPassword(_ context.Context, name, pass string) (*durward.Principal, error) {
 	if name != user || pass != password {
 		return nil, fmt.Errorf("user %q: %w", name, durward.InvalidCredentials)
 	}
 	return &durward.Principal{Subject: user}, nil
 }
 
-func verify(_ context.Context, sent string) (*durward.Principal, error) {
+// verifyToken accepts the one token.
+func verifyToken(_ context.Context, sent string) (*durward.Principal, error) {
 	if sent != token {
-		return nil, fmt.Errorf("not the one token there is: %w", durward.InvalidToken)
+		return nil, fmt.Errorf("unknown token: %w", durward.InvalidToken)
 	}
 	return &durward.Principal{Scheme: "Bearer", Subject: user}, nil
 }
 
-func basic() durward.Scheme  { return durward.Basic(check) }
-func bearer() durward.Scheme { return durward.Bearer(verify) }
+func basic() durward.Scheme  { return durward.Basic(checkPassword) }
+func bearer() durward.Scheme { return durward.Bearer(verifyToken) }
 
-// digest returns the Digest scheme with one account.
+// digest returns the Digest scheme with the one account.
 func digest(c durward.DigestConfig) durward.Scheme {
 	c.HA1 = func(_ context.Context, claim durward.DigestClaim) ([]byte, *durward.Principal, error) {
 		hidden, err := durward.UserHash(claim.Algorithm, user, claim.Realm)
@@ -167,7 +168,7 @@ func digest(c durward.DigestConfig) durward.Scheme {
 	return durward.Digest(c)
 }
 
-// hello greets who is asking and says what it was sent.
+// hello responds with the subject and the body of the request.
 var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -181,8 +182,8 @@ var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w)
 })
 
-// need skips where a program is not installed, and fails where it has to be.
-func need(t *testing.T, programs ...string) {
+// needPrograms skips the test if a program is not installed; with CI set, the test fails.
+func needPrograms(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err == nil {
@@ -195,24 +196,23 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
-// patience is how long a client may take. Some loop for ever on a challenge.
-const patience = 30 * time.Second
+// runTimeout limits the run of a client. Some clients loop endlessly on a challenge.
+const runTimeout = 30 * time.Second
 
-// client is one run of a program.
-type client struct {
-	dir   string   // where it runs and what it has for a home; empty is a new folder
-	env   []string // beyond PATH and HOME
+// command describes one run of a program.
+type command struct {
+	dir   string   // working and home folder; a new one if empty
+	env   []string // in addition to PATH and HOME
 	stdin string
 }
 
-// run runs a program to its end and returns what it printed, on both streams, and
-// its exit status.
-func (c client) run(t *testing.T, program string, args ...string) (printed string, status int) {
+// run runs a program to its end and returns its output, of both streams, and its exit status.
+func (c command) run(t *testing.T, program string, args ...string) (printed string, status int) {
 	t.Helper()
 	if c.dir == "" {
 		c.dir = t.TempDir()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), runTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.WaitDelay = time.Second
@@ -228,21 +228,21 @@ func (c client) run(t *testing.T, program string, args ...string) (printed strin
 	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// has fails where the client did not print something or ended otherwise.
-func has(t *testing.T, printed string, status int, wantStatus int, want ...string) {
+// wantOutput compares the exit status and checks that the output contains each string of want.
+func wantOutput(t *testing.T, printed string, status int, wantStatus int, want ...string) {
 	t.Helper()
 	if status != wantStatus {
-		t.Errorf("exit status %d, want %d; it printed:\n%s", status, wantStatus, printed)
+		t.Errorf("exit status: got %d, want %d; output:\n%s", status, wantStatus, printed)
 	}
 	for _, w := range want {
 		if !strings.Contains(printed, w) {
-			t.Errorf("it did not print %q but:\n%s", w, printed)
+			t.Errorf("output: got\n%s\nwant it to contain %q", printed, w)
 		}
 	}
 }
 
-// write makes a file in dir and returns its path.
-func write(t *testing.T, path, text string) string {
+// writeFile writes a file and returns its path.
+func writeFile(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -250,17 +250,17 @@ func write(t *testing.T, path, text string) string {
 	return path
 }
 
-// certificate is a file with the certificate of a door that speaks TLS.
-func (d *door) certificate() string {
-	d.t.Helper()
-	return write(d.t, filepath.Join(d.t.TempDir(), "ca"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.srv.Certificate().Raw})))
+// certificate writes the TLS certificate of srv to a file and returns its path.
+func (srv *server) certificate() string {
+	srv.t.Helper()
+	return writeFile(srv.t, filepath.Join(srv.t.TempDir(), "ca"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.http.Certificate().Raw})))
 }
 
-// hostPort is the address of a door without its scheme.
-func hostPort(d *door) (host, port string) {
-	host, port, err := net.SplitHostPort(strings.TrimPrefix(d.url, "http://"))
+// hostPort returns the address of srv.
+func hostPort(srv *server) (host, port string) {
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(srv.url, "http://"))
 	if err != nil {
-		d.t.Fatal(err)
+		srv.t.Fatal(err)
 	}
 	return host, port
 }

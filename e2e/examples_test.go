@@ -24,10 +24,10 @@ import (
 )
 
 // built is where the examples are built, when a test first wants one.
-var built string
+var buildDir string
 
 var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", built+"/", "./...")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", buildDir+"/", "./...")
 	cmd.Dir = "../examples"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	built = dir
+	buildDir = dir
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -57,7 +57,7 @@ type process struct {
 }
 
 // settle finds an address where a process is sure to find its port free.
-func settle(t *testing.T) *process {
+func newProcess(t *testing.T) *process {
 	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: services.Host() + ":3128"}
 }
 
@@ -67,8 +67,8 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	p := settle(t)
-	cmd := exec.Command(filepath.Join(built, name), append(args, "-listen", p.address)...)
+	p := newProcess(t)
+	cmd := exec.Command(filepath.Join(buildDir, name), append(args, "-listen", p.address)...)
 	cmd.Env = env
 	p.start(cmd)
 	return p
@@ -90,7 +90,7 @@ func (p *process) start(cmd *exec.Cmd) {
 	go func() { _ = cmd.Wait(); close(ended) }()
 	p.cmd, p.ended = cmd, ended
 	p.t.Cleanup(p.stop)
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(runTimeout); ; {
 		conn, err := net.Dial("tcp", p.address)
 		if err == nil {
 			conn.Close()
@@ -98,7 +98,7 @@ func (p *process) start(cmd *exec.Cmd) {
 		}
 		select {
 		case <-ended:
-			p.t.Fatalf("%s ended: %s", cmd.Path, p.logged())
+			p.t.Fatalf("%s ended: %s", cmd.Path, p.logText())
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -114,7 +114,7 @@ func (p *process) stop() {
 }
 
 // logged is what the process wrote to its log.
-func (p *process) logged() string {
+func (p *process) logText() string {
 	p.t.Helper()
 	text, err := os.ReadFile(p.log)
 	if err != nil {
@@ -127,7 +127,7 @@ func (p *process) logged() string {
 // wants a password too.
 func TestForwardProxy(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	const proxyUser = user + ":open: sesame"
 	for _, c := range []struct {
 		name    string
@@ -157,8 +157,8 @@ func TestForwardProxy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			guarded := d.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "origin"}).Handler(hello)
+			srv := newServer(t)
+			guarded := srv.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "origin"}).Handler(hello)
 			origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if _, ok := r.Header["Proxy-Authorization"]; ok {
 					t.Error("the origin got the proxy's credentials")
@@ -167,19 +167,19 @@ func TestForwardProxy(t *testing.T) {
 			})
 			args := append(c.args, "-sS", "--noproxy", "", "-u", account)
 			if c.secure {
-				d.srv.Config.Handler = origin
-				d.srv.StartTLS()
-				t.Cleanup(d.srv.Close)
-				d.url = d.srv.URL
-				args = append(args, "--cacert", d.certificate())
+				srv.http.Config.Handler = origin
+				srv.http.StartTLS()
+				t.Cleanup(srv.http.Close)
+				srv.url = srv.http.URL
+				args = append(args, "--cacert", srv.certificate())
 			} else {
-				d.serve(origin)
+				srv.serve(origin)
 			}
 			proxy := start(t, []string{"PROXY_PASSWORD=open: sesame"}, "forward-proxy", "-anywhere")
-			printed, status := client{}.run(t, "curl", append(args, "-x", "http://"+proxy.address, d.url+"/x")...)
-			has(t, printed, status, c.status, c.printed)
+			printed, status := command{}.run(t, "curl", append(args, "-x", "http://"+proxy.address, srv.url+"/x")...)
+			wantOutput(t, printed, status, c.status, c.printed)
 			var logged []string
-			for line := range strings.Lines(strings.ReplaceAll(proxy.logged(), d.srv.Listener.Addr().String(), "origin")) {
+			for line := range strings.Lines(strings.ReplaceAll(proxy.logText(), srv.http.Listener.Addr().String(), "origin")) {
 				line = strings.TrimSpace(line[len("2006/01/02 15:04:05 "):])
 				what, _, _ := strings.Cut(line, ": ") // the cause
 				logged = append(logged, what)
@@ -188,9 +188,9 @@ func TestForwardProxy(t *testing.T) {
 				t.Errorf("the proxy logged\n%s\nwant\n%s", got, want)
 			}
 			if c.reached {
-				d.saw("GET /x: ada by Basic")
+				srv.wantRequests("GET /x: ada by Basic")
 			} else {
-				d.saw()
+				srv.wantRequests()
 			}
 		})
 	}
@@ -199,7 +199,7 @@ func TestForwardProxy(t *testing.T) {
 // Without -anywhere nobody reaches the proxy's own machine, with any password.
 func TestForwardProxyReachesNoNeighbour(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	origin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the neighbour was reached") }))
 	defer origin.Close()
 	proxy := start(t, []string{"PROXY_PASSWORD=open"}, "forward-proxy")
@@ -211,7 +211,7 @@ func TestForwardProxyReachesNoNeighbour(t *testing.T) {
 			if tunnel {
 				args = append(args, "--proxytunnel")
 			}
-			if printed, _ := (client{}).run(t, "curl", append(args, "http://"+target+"/")...); !strings.HasSuffix(printed, map[bool]string{false: "502 000", true: "000 502"}[tunnel]) {
+			if printed, _ := (command{}).run(t, "curl", append(args, "http://"+target+"/")...); !strings.HasSuffix(printed, map[bool]string{false: "502 000", true: "000 502"}[tunnel]) {
 				t.Errorf("%s, tunnel %t: %s", target, tunnel, printed)
 			}
 		}
@@ -221,11 +221,11 @@ func TestForwardProxyReachesNoNeighbour(t *testing.T) {
 // The other examples do what their comments say.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	need(t, "curl")
+	needPrograms(t, "curl")
 	curl := func(t *testing.T, p *process, want string, args ...string) {
 		t.Helper()
-		printed, status := client{}.run(t, "curl", append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}")...)
-		has(t, printed, status, 0, want)
+		printed, status := command{}.run(t, "curl", append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}")...)
+		wantOutput(t, printed, status, 0, want)
 	}
 	t.Run("basic", func(t *testing.T) {
 		t.Parallel()
@@ -243,7 +243,7 @@ func TestExamples(t *testing.T) {
 		curl(t, p, "hello, ada\n 200", "--oauth2-bearer", "t0ken", p.address)
 		curl(t, p, " 401", "--basic", "-u", "eve:", p.address)
 		curl(t, p, " 401", "--oauth2-bearer", "other", p.address)
-		log := p.logged()
+		log := p.logText()
 		for _, want := range []string{"subject=ada scheme=Digest", "subject=ada scheme=Basic", "subject=ada scheme=Bearer",
 			"code=AUTHENTICATION_REQUIRED scheme=\"\"", "code=INVALID_CREDENTIALS scheme=Basic", "code=INVALID_TOKEN scheme=Bearer"} {
 			if !strings.Contains(log, want) {

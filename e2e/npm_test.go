@@ -23,7 +23,7 @@ import (
 // in the source tree. oidc-provider is of version 8, the last that runs on Debian
 // 12's Node.js.
 var install = sync.OnceValue(func() error {
-	dir := filepath.Join(built, "js")
+	dir := filepath.Join(buildDir, "js")
 	if err := os.CopyFS(dir, os.DirFS("js")); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func needScripts(t *testing.T) {
 			t.Fatalf("%s is not installed: apt-get install --no-install-recommends nodejs npm", p)
 		}
 	}
-	need(t, "node", "npm")
+	needPrograms(t, "node", "npm")
 	if err := install(); err != nil && os.Getenv("CI") != "" {
 		t.Fatal(err)
 	} else if err != nil {
@@ -60,20 +60,20 @@ func script(t *testing.T, name string, input any) (args []string, stdin string) 
 		t.Fatal(err)
 	}
 	// jose wants the global that Debian 12's Node.js has behind this flag.
-	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(built, "js", name)}, string(text)
+	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(buildDir, "js", name)}, string(text)
 }
 
 // runScript runs one and returns the lines that it printed.
 func runScript(t *testing.T, name string, input any) []string {
 	t.Helper()
 	args, stdin := script(t, name, input)
-	printed, status := client{stdin: stdin}.run(t, "node", args...)
-	has(t, printed, status, 0)
+	printed, status := command{stdin: stdin}.run(t, "node", args...)
+	wantOutput(t, printed, status, 0)
 	return strings.Split(strings.TrimSuffix(printed, "\n"), "\n")
 }
 
 // compare compares lines that a script printed.
-func compare(t *testing.T, got, want []string) {
+func wantLines(t *testing.T, got, want []string) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
 		var g, w string
@@ -124,8 +124,8 @@ func TestJose(t *testing.T) {
 		keys = append(keys, key.Public())
 		want = append(want, alg+" ada read write", "ERR_JWT_CLAIM_VALIDATION_FAILED")
 	}
-	stranger, _ := privateKey(t, "ES256")
-	token, err := stranger.Sign(jwt.Claims{Issuer: issuer, Audience: []string{audience}, Subject: user, ClientID: "e2e", ID: "1",
+	badCertificate, _ := privateKey(t, "ES256")
+	token, err := badCertificate.Sign(jwt.Claims{Issuer: issuer, Audience: []string{audience}, Subject: user, ClientID: "e2e", ID: "1",
 		IssuedAt: time.Now(), Expires: time.Now().Add(time.Minute)})
 	if err != nil {
 		t.Fatal(err)
@@ -137,15 +137,15 @@ func TestJose(t *testing.T) {
 	}
 	published := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(set) }))
 	defer published.Close()
-	compare(t, runScript(t, "verify.mjs", map[string]any{"keys": published.URL, "issuer": issuer, "audience": audience, "tokens": tokens}), want)
+	wantLines(t, runScript(t, "verify.mjs", map[string]any{"keys": published.URL, "issuer": issuer, "audience": audience, "tokens": tokens}), want)
 }
 
 // proofs is the door of an API that takes DPoP with nonces, and Bearer.
-func proofs(t *testing.T, v *jwt.Verifier) *door {
+func newDPoPServer(t *testing.T, v *jwt.Verifier) *server {
 	t.Helper()
-	d := listen(t)
-	d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme(), v.DPoP(jwt.DPoPConfig{Nonces: true})}, Realm: "notes", PublicURL: d.url}).Handler(hello))
-	return d
+	srv := newServer(t)
+	srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme(), v.DPoP(jwt.DPoPConfig{Nonces: true})}, Realm: "notes", PublicURL: srv.url}).Handler(hello))
+	return srv
 }
 
 // What oauth4webapi reads in the challenges of a refused proof, and of none.
@@ -164,15 +164,15 @@ var (
 	byJose = []string{"jose 200 hello, %s", "jose, query 200 hello, %s", "jose, POST 401  " + badProof, "jose, elsewhere 401  " + badProof,
 		"jose, no ath 401  " + badProof, "jose, other ath 401  " + badProof, "jose, old 401  " + badProof, "jose, typ 401  " + badProof,
 		"jose, no nonce 401 " + wantNonce, "jose, own nonce 401 " + wantNonce, "jose, key 401  " + badProof}
-	sawOAuth4webapi = []string{"GET /x: NONCE_REQUIRED by DPoP", "GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP",
+	requestsOAuth4webapi = []string{"GET /x: NONCE_REQUIRED by DPoP", "GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP",
 		"GET /x: INVALID_TOKEN by Bearer", "GET /x: NONCE_REQUIRED by DPoP", "GET /x: INVALID_TOKEN by DPoP"}
-	sawJose = []string{"GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
+	requestsJose = []string{"GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
 		"GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
 		"GET /x: NONCE_REQUIRED by DPoP", "GET /x: NONCE_REQUIRED by DPoP", "GET /x: INVALID_PROOF by DPoP"}
 )
 
 // as is lines with a subject filled in.
-func as(subject string, lists ...[]string) (lines []string) {
+func withSubject(subject string, lists ...[]string) (lines []string) {
 	for _, line := range slices.Concat(lists...) {
 		lines = append(lines, strings.ReplaceAll(line, "%s", subject))
 	}
@@ -197,10 +197,10 @@ func TestDPoPClients(t *testing.T) {
 			}
 			key, jwk := privateKey(t, alg)
 			_, other := privateKey(t, alg)
-			d := proofs(t, v)
-			compare(t, runScript(t, "dpop.mjs", map[string]any{"api": d.url + "/x", "key": jwk, "other": other,
-				"token": issuer.Token(func(c *jwt.Claims) { c.Subject, c.Confirmation = user, &jwt.Confirmation{JKT: key.ID()} })}), as(user, byOAuth4webapi, byJose))
-			d.saw(as(user, sawOAuth4webapi, sawJose)...)
+			srv := newDPoPServer(t, v)
+			wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other,
+				"token": issuer.Token(func(c *jwt.Claims) { c.Subject, c.Confirmation = user, &jwt.Confirmation{JKT: key.ID()} })}), withSubject(user, byOAuth4webapi, byJose))
+			srv.wantRequests(withSubject(user, requestsOAuth4webapi, requestsJose)...)
 		})
 	}
 }

@@ -18,32 +18,33 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// issuer is oidc-provider as a process: an issuer that other people wrote.
+// issuer is a running oidc-provider, an issuer of another project.
 type issuer struct {
 	*process
 	url    string
-	nonces bool // its token endpoint wants them
+	nonces bool // whether its token endpoint requires nonces
 }
 
-// The audiences of its tokens, by their form, and its clients.
+// The audiences, named after the form of their tokens.
 const (
 	forJWT      = "https://jwt.example.com"
 	forOpaque   = "https://opaque.example.com"
-	forNeighbor = "https://neighbour.example.com" // opaque, too
+	forNeighbor = "https://neighbour.example.com" // opaque as well
 )
 
+// The clients of the issuer.
 var (
-	robot  = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret", "grant_types": []string{"client_credentials", "refresh_token"}}
-	phone  = map[string]any{"client_id": "phone", "token_endpoint_auth_method": "none", "grant_types": []string{"refresh_token"}}
-	itself = map[string]any{"client_id": "opaque api", "client_secret": "the API's +own", "grant_types": []string{}}
+	robot     = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret", "grant_types": []string{"client_credentials", "refresh_token"}}
+	phone     = map[string]any{"client_id": "phone", "token_endpoint_auth_method": "none", "grant_types": []string{"refresh_token"}}
+	apiClient = map[string]any{"client_id": "opaque api", "client_secret": "the API's +own", "grant_types": []string{}}
 )
 
-// serve starts the issuer, or starts it again on the same port. It signs with the
-// first of keys and publishes all.
+// serve starts the issuer, or restarts it on the same port. It signs with the first of keys and
+// publishes all.
 func (i *issuer) serve(keys ...json.RawMessage) {
 	i.t.Helper()
 	args, stdin := script(i.t, "issuer.mjs", map[string]any{
-		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, itself}, "nonces": i.nonces,
+		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, apiClient}, "nonces": i.nonces,
 		"resources": map[string]string{forJWT: "jwt", forOpaque: "opaque", forNeighbor: "opaque"},
 	})
 	cmd := exec.Command("node", args...)
@@ -51,7 +52,7 @@ func (i *issuer) serve(keys ...json.RawMessage) {
 	i.start(cmd)
 }
 
-// post sends a form to an endpoint as the robot and returns the body.
+// post sends a form as the client robot and returns the body of the response.
 func (i *issuer) post(path string, form url.Values) []byte {
 	i.t.Helper()
 	r, err := http.NewRequestWithContext(i.t.Context(), http.MethodPost, i.url+path, strings.NewReader(form.Encode()))
@@ -67,12 +68,12 @@ func (i *issuer) post(path string, form url.Values) []byte {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		i.t.Fatalf("%s: %s %s %v; its log:\n%s", path, resp.Status, body, err, i.logged())
+		i.t.Fatalf("%s: %s %s %v; its log:\n%s", path, resp.Status, body, err, i.logText())
 	}
 	return body
 }
 
-// token gets an access token for an audience.
+// token requests an access token for an audience.
 func (i *issuer) token(audience string) string {
 	i.t.Helper()
 	var answer struct {
@@ -85,16 +86,16 @@ func (i *issuer) token(audience string) string {
 	return answer.Token
 }
 
-// clock is one that a test sets ahead.
+// clock returns the real time plus an offset that the test sets.
 type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+func (c *clock) now() time.Time            { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(srv time.Duration) { c.ahead.Add(int64(srv)) }
 
-// ask asks at a door with a token and returns the status, and who was greeted or
-// the code of the refusal.
-func ask(ctx context.Context, d *door, token string) string {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/x", nil)
+// ask sends a request with a token and returns the status with the body, or with the code of a
+// refusal.
+func ask(ctx context.Context, srv *server, token string) string {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.url+"/x", nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -120,19 +121,19 @@ func ask(ctx context.Context, d *door, token string) string {
 
 const welcome = "200 hello, robot"
 
-// asks compares what a door answers to a token.
-func asks(t *testing.T, what string, d *door, token, want string) {
+// wantAnswer sends a request with a token and compares the result of ask.
+func wantAnswer(t *testing.T, what string, srv *server, token, want string) {
 	t.Helper()
-	if got := ask(t.Context(), d, token); got != want {
+	if got := ask(t.Context(), srv, token); got != want {
 		t.Errorf("%s: %s, want %s", what, got, want)
 	}
 }
 
-// becomes waits for an answer, which every answer before it must be one of.
-func becomes(t *testing.T, what string, d *door, token, until, want string) {
+// waitForAnswer repeats ask until it returns want. Until then it must return until.
+func waitForAnswer(t *testing.T, what string, srv *server, token, until, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		switch got := ask(t.Context(), d, token); {
+	for deadline := time.Now().Add(runTimeout); ; time.Sleep(10 * time.Millisecond) {
+		switch got := ask(t.Context(), srv, token); {
 		case got == want:
 			return
 		case got != until || time.Now().After(deadline):
@@ -141,14 +142,14 @@ func becomes(t *testing.T, what string, d *door, token, until, want string) {
 	}
 }
 
-// oidc-provider gives out JWTs for one API and opaque tokens for another. Its keys
-// roll, its tokens are revoked, and it goes away.
+// TestOIDCProvider verifies tokens of oidc-provider, JWTs for one API and opaque ones for another,
+// while its keys rotate, its tokens are revoked, and the issuer is down.
 func TestOIDCProvider(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
 	_, first := privateKey(t, "ES256")
 	_, second := privateKey(t, "ES256")
-	i := &issuer{process: settle(t)}
+	i := &issuer{process: newProcess(t)}
 	i.url = "http://" + i.address
 
 	var c clock
@@ -162,68 +163,68 @@ func TestOIDCProvider(t *testing.T) {
 	}
 	introspector := func(secret string) *jwt.Introspector {
 		in, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: i.url + "/token/introspection", Issuer: i.url, Audience: []string{forOpaque},
-			ClientID: itself["client_id"].(string), ClientSecret: secret, Now: c.now})
+			ClientID: apiClient["client_id"].(string), ClientSecret: secret, Now: c.now})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return in
 	}
-	door := func(s durward.Scheme) *door {
-		d := listen(t)
-		d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{s}, Realm: "notes", Now: c.now}).
+	guardedBy := func(s durward.Scheme) *server {
+		srv := newServer(t)
+		srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{s}, Realm: "notes", Now: c.now}).
 			Require(durward.Policy{Scopes: []string{"read"}}, hello))
-		return d
+		return srv
 	}
-	byKeys, byAsking := door(v.Scheme()), door(introspector(itself["client_secret"].(string)).Scheme())
+	byKeys, byIntrospection := guardedBy(v.Scheme()), guardedBy(introspector(apiClient["client_secret"].(string)).Scheme())
 
-	// Nothing is known of an issuer that has not come up yet.
+	// The issuer has not started yet.
 	unknown, _ := privateKey(t, "ES256")
 	foreign, err := unknown.Sign(jwt.Claims{Issuer: i.url, Audience: []string{forJWT}, Subject: "robot", ClientID: "robot", ID: "1",
 		Scopes: []string{"read"}, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	asks(t, "a JWT before the issuer is up", byKeys, foreign, "503 AUTH_UNAVAILABLE")
-	asks(t, "an opaque token before the issuer is up", byAsking, "any", "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "a JWT before the issuer is up", byKeys, foreign, "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "an opaque token before the issuer is up", byIntrospection, "any", "503 AUTH_UNAVAILABLE")
 
 	i.serve(first)
 	c.advance(11 * time.Second) // past the pause between fetches
 	old, opaque := i.token(forJWT), i.token(forOpaque)
-	asks(t, "a JWT", byKeys, old, welcome)
-	asks(t, "a JWT of a key of nobody's", byKeys, foreign, "401 INVALID_TOKEN")
+	wantAnswer(t, "a JWT", byKeys, old, welcome)
+	wantAnswer(t, "a JWT with an unpublished key", byKeys, foreign, "401 INVALID_TOKEN")
 	another := "A"
 	if old[len(old)-90] == 'A' {
 		another = "B"
 	}
-	asks(t, "a JWT with another payload", byKeys, old[:len(old)-90]+another+old[len(old)-89:], "401 INVALID_TOKEN")
-	asks(t, "an opaque token where JWTs are taken", byKeys, opaque, "401 INVALID_TOKEN")
-	asks(t, "an opaque token", byAsking, opaque, welcome)
-	asks(t, "an opaque token cut", byAsking, opaque[:len(opaque)-1], "401 INVALID_TOKEN")
-	asks(t, "an opaque token of the neighbour", byAsking, i.token(forNeighbor), "401 INVALID_TOKEN")
-	asks(t, "a JWT where opaque tokens are taken", byAsking, old, "401 INVALID_TOKEN")
-	asks(t, "where the API's own secret is wrong", door(introspector("other").Scheme()), opaque, "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "a JWT with another payload", byKeys, old[:len(old)-90]+another+old[len(old)-89:], "401 INVALID_TOKEN")
+	wantAnswer(t, "an opaque token at the API for JWTs", byKeys, opaque, "401 INVALID_TOKEN")
+	wantAnswer(t, "an opaque token", byIntrospection, opaque, welcome)
+	wantAnswer(t, "an opaque token cut", byIntrospection, opaque[:len(opaque)-1], "401 INVALID_TOKEN")
+	wantAnswer(t, "an opaque token for another audience", byIntrospection, i.token(forNeighbor), "401 INVALID_TOKEN")
+	wantAnswer(t, "a JWT at the API for opaque tokens", byIntrospection, old, "401 INVALID_TOKEN")
+	wantAnswer(t, "an API with a wrong secret", guardedBy(introspector("other").Scheme()), opaque, "503 AUTH_UNAVAILABLE")
 
-	// Revoked: dead when the answer that is remembered ends.
+	// A revoked token is accepted until the cached introspection expires.
 	i.post("/token/revocation", url.Values{"token": {opaque}})
-	asks(t, "a revoked token, remembered", byAsking, opaque, welcome)
+	wantAnswer(t, "a revoked token, cached", byIntrospection, opaque, welcome)
 	c.advance(11 * time.Second)
-	asks(t, "a revoked token", byAsking, opaque, "401 INVALID_TOKEN")
+	wantAnswer(t, "a revoked token", byIntrospection, opaque, "401 INVALID_TOKEN")
 
-	// A new key signs: its tokens are taken at once, those of the old one until it is
-	// withdrawn and our set is due for a fetch.
+	// With a new key, its tokens are accepted at once. Those of the old key are accepted until the
+	// issuer withdraws it and the verifier fetches the key set again.
 	i.stop()
 	i.serve(second, first)
 	fresh := i.token(forJWT)
-	asks(t, "a JWT of the new key", byKeys, fresh, welcome)
+	wantAnswer(t, "a JWT of the new key", byKeys, fresh, welcome)
 
-	// Whoever asks with it all the while notices nothing of what follows.
+	// Requests with the new key's token must succeed during all that follows.
 	var others sync.WaitGroup
 	end, asked := make(chan struct{}), new(atomic.Int64)
 	for range 4 {
 		others.Go(func() {
 			for asked.Add(1) < 20_000 {
 				if got := ask(context.WithoutCancel(t.Context()), byKeys, fresh); got != welcome {
-					t.Errorf("a JWT of the new key, meanwhile: %s", got)
+					t.Errorf("a JWT of the new key, in the background: got %s", got)
 					return
 				}
 				select {
@@ -237,45 +238,45 @@ func TestOIDCProvider(t *testing.T) {
 	defer func() {
 		close(end)
 		others.Wait()
-		t.Logf("%d requests meanwhile", asked.Load())
+		t.Logf("%d requests in the background", asked.Load())
 	}()
-	asks(t, "a JWT of the old key", byKeys, old, welcome)
+	wantAnswer(t, "a JWT of the old key", byKeys, old, welcome)
 	i.stop()
 	i.serve(second)
-	asks(t, "a JWT of the withdrawn key, of which nobody told us", byKeys, old, welcome)
+	wantAnswer(t, "a JWT of the withdrawn key, before the next fetch", byKeys, old, welcome)
 	c.advance(16 * time.Minute)
-	becomes(t, "a JWT of the withdrawn key", byKeys, old, welcome, "401 INVALID_TOKEN")
-	asks(t, "a JWT of the new key", byKeys, fresh, welcome)
+	waitForAnswer(t, "a JWT of the withdrawn key", byKeys, old, welcome, "401 INVALID_TOKEN")
+	wantAnswer(t, "a JWT of the new key", byKeys, fresh, welcome)
 
-	// Away: what is known goes on, what is not is nobody's fault.
+	// While the issuer is down, cached keys and introspections are used; all else is 503.
 	opaque = i.token(forOpaque)
-	asks(t, "an opaque token", byAsking, opaque, welcome)
+	wantAnswer(t, "an opaque token", byIntrospection, opaque, welcome)
 	i.stop()
 	c.advance(5 * time.Second)
-	asks(t, "a JWT while the issuer is away", byKeys, fresh, welcome)
-	asks(t, "an opaque token that is remembered", byAsking, opaque, welcome)
+	wantAnswer(t, "a JWT while the issuer is down", byKeys, fresh, welcome)
+	wantAnswer(t, "a cached opaque token", byIntrospection, opaque, welcome)
 	c.advance(16 * time.Minute)
-	asks(t, "a JWT while the issuer is away for long", byKeys, fresh, welcome)
-	asks(t, "a JWT of an unknown key", byKeys, foreign, "503 AUTH_UNAVAILABLE")
-	asks(t, "an opaque token", byAsking, opaque, "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "a JWT while the issuer is down for long", byKeys, fresh, welcome)
+	wantAnswer(t, "a JWT of an unknown key", byKeys, foreign, "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "an opaque token", byIntrospection, opaque, "503 AUTH_UNAVAILABLE")
 
-	// Back: all as before.
+	// The issuer is back.
 	i.serve(second)
 	c.advance(11 * time.Second)
-	asks(t, "a JWT", byKeys, fresh, welcome)
-	asks(t, "a JWT of an unknown key", byKeys, foreign, "401 INVALID_TOKEN")
-	asks(t, "an opaque token of the store that is gone", byAsking, opaque, "401 INVALID_TOKEN")
-	asks(t, "an opaque token", byAsking, i.token(forOpaque), welcome)
+	wantAnswer(t, "a JWT", byKeys, fresh, welcome)
+	wantAnswer(t, "a JWT of an unknown key", byKeys, foreign, "401 INVALID_TOKEN")
+	wantAnswer(t, "an opaque token of the earlier process", byIntrospection, opaque, "401 INVALID_TOKEN")
+	wantAnswer(t, "an opaque token", byIntrospection, i.token(forOpaque), welcome)
 }
 
-// A token of oidc-provider that is bound to a key, got and used by oauth4webapi.
+// TestOIDCProviderDPoP lets oauth4webapi request a token bound to a key at oidc-provider, and use it.
 func TestOIDCProviderDPoP(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
 	_, signs := privateKey(t, "ES256")
 	_, jwk := privateKey(t, "ES256")
 	_, other := privateKey(t, "ES256")
-	i := &issuer{process: settle(t)}
+	i := &issuer{process: newProcess(t)}
 	i.url = "http://" + i.address
 	i.serve(signs)
 	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url})
@@ -286,8 +287,8 @@ func TestOIDCProviderDPoP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := proofs(t, v)
-	compare(t, runScript(t, "dpop.mjs", map[string]any{"api": d.url + "/x", "key": jwk, "other": other, "issuer": i.url, "client": robot, "resource": forJWT}),
-		as("robot", []string{"token dpop read"}, byOAuth4webapi, byJose))
-	d.saw(as("robot", sawOAuth4webapi, sawJose)...)
+	srv := newDPoPServer(t, v)
+	wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other, "issuer": i.url, "client": robot, "resource": forJWT}),
+		withSubject("robot", []string{"token dpop read"}, byOAuth4webapi, byJose))
+	srv.wantRequests(withSubject("robot", requestsOAuth4webapi, requestsJose)...)
 }

@@ -14,7 +14,7 @@ const python = "/usr/bin/python3"
 // needModule is need for a module of Python.
 func needModule(t *testing.T, module string) {
 	t.Helper()
-	need(t, python)
+	needPrograms(t, python)
 	if exec.Command(python, "-c", "import "+module).Run() == nil {
 		return
 	}
@@ -72,7 +72,7 @@ func TestPython(t *testing.T) {
 		name, module, script, how string
 		schemes                   []durward.Scheme
 		password                  string
-		saw                       []string
+		requests                  []string
 		printed                   string
 	}{
 		{"requests, Basic", "requests", requestsScript, "Basic", []durward.Scheme{basic()}, password,
@@ -114,11 +114,11 @@ func TestPython(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			needModule(t, c.module)
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
-			printed, status := client{}.run(t, python, "-c", c.script, c.how, d.url+"/x", user, c.password)
-			has(t, printed, status, 0, c.printed)
-			d.saw(c.saw...)
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			printed, status := command{}.run(t, python, "-c", c.script, c.how, srv.url+"/x", user, c.password)
+			wantOutput(t, printed, status, 0, c.printed)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }

@@ -16,18 +16,18 @@ import (
 // endpoint's URL, as registries have it.
 func TestSkopeo(t *testing.T) {
 	t.Parallel()
-	need(t, "skopeo")
+	needPrograms(t, "skopeo")
 	const kind = "application/vnd.oci.image.manifest.v1+json"
 	config := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"config":{}}`
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%x","size":%d},"layers":[]}`,
 		kind, sha256.Sum256([]byte(config)), len(config))
 	const ping, notes, asked = "GET /v2/: ", "GET /v2/notes/manifests/one: ", "GET /token?account=ada&scope=repository%3Anotes%3Apull: "
 	for _, c := range []struct {
-		name    string
-		args    []string
-		saw     []string
-		status  int
-		printed string
+		name     string
+		args     []string
+		requests []string
+		status   int
+		printed  string
 	}{
 		{"token", []string{"--registry-token", token},
 			[]string{ping + "AUTHENTICATION_REQUIRED", notes + "ada by Bearer"}, 0, `"schemaVersion":2`},
@@ -40,9 +40,9 @@ func TestSkopeo(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			registry := d.guard(durward.Config{Schemes: []durward.Scheme{bearer()}, Realm: d.url + "/token"})
-			tokens := d.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "tokens"})
+			srv := newServer(t)
+			registry := srv.guard(durward.Config{Schemes: []durward.Scheme{bearer()}, Realm: srv.url + "/token"})
+			tokens := srv.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "tokens"})
 			mux := http.NewServeMux()
 			mux.Handle("/v2/", registry.Handler(http.NotFoundHandler()))
 			mux.Handle("GET /v2/notes/manifests/one", registry.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,14 +53,14 @@ func TestSkopeo(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				fmt.Fprintf(w, `{"token":%q}`, token)
 			})))
-			d.serve(mux)
-			host, port := hostPort(d)
+			srv.serve(mux)
+			host, port := hostPort(srv)
 			dir := t.TempDir()
-			policy := write(t, filepath.Join(dir, "policy.json"), `{"default":[{"type":"insecureAcceptAnything"}]}`)
+			policy := writeFile(t, filepath.Join(dir, "policy.json"), `{"default":[{"type":"insecureAcceptAnything"}]}`)
 			args := append([]string{"--policy", policy, "inspect", "--raw", "--tls-verify=false", "--retry-times=0"}, c.args...)
-			printed, status := client{dir: dir, env: []string{"XDG_RUNTIME_DIR=" + dir}}.run(t, "skopeo", append(args, "docker://"+host+":"+port+"/notes:one")...)
-			has(t, printed, status, c.status, c.printed)
-			d.saw(c.saw...)
+			printed, status := command{dir: dir, env: []string{"XDG_RUNTIME_DIR=" + dir}}.run(t, "skopeo", append(args, "docker://"+host+":"+port+"/notes:one")...)
+			wantOutput(t, printed, status, c.status, c.printed)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }

@@ -46,7 +46,7 @@ const (
 // newApache starts one before some notes.
 func newApache(t *testing.T, method string) (*peer, *notes) {
 	t.Helper()
-	need(t, "apache2", "openssl")
+	needPrograms(t, "apache2", "openssl")
 	p, n := newPeer(t), newNotes(t)
 	p.write("passwords", apr1(t, user, password))
 	md5, _, _ := strings.Cut(htdigest(user, "notes", password), "\n")
@@ -110,7 +110,7 @@ func TestTransportApache(t *testing.T) {
 				gets(t, asks, r.method, p.url+r.path, r.body, r.want)
 			}
 			reached := 0
-			for _, e := range p.saw(c.saw...) {
+			for _, e := range p.wantRequests(c.saw...) {
 				if e.status == "200" && e.request != "GET /file" {
 					reached++
 				}
@@ -130,7 +130,7 @@ func TestTransportApacheStale(t *testing.T) {
 	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password, InsecureMD5: true})
 	const want = 3
 	posts, stale := 0, 0
-	for deadline := time.Now().Add(patience); stale < want && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(runTimeout); stale < want && time.Now().Before(deadline); {
 		gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")
 		posts++
 		lives := time.NewTimer(1300 * time.Millisecond) // the nonce is to end
@@ -187,7 +187,7 @@ func TestTransportApacheRedirect(t *testing.T) {
 	for range 2 {
 		gets(t, c, "POST", p.url+"/away", "a body", "200 notes: a body")
 	}
-	p.saw("POST /away 401", "POST /away 307 Digest MD5 ada 1", "POST /away 307 Digest MD5 ada 2")
-	n.saw(t, "POST /away 6 Authorization: Digest", "POST /away 6 Authorization: Digest")
-	away.saw(t, "POST /x 6", "POST /x 6")
+	p.wantRequests("POST /away 401", "POST /away 307 Digest MD5 ada 1", "POST /away 307 Digest MD5 ada 2")
+	n.wantRequests(t, "POST /away 6 Authorization: Digest", "POST /away 6 Authorization: Digest")
+	away.wantRequests(t, "POST /x 6", "POST /x 6")
 }

@@ -33,9 +33,9 @@ proxy.server = ("" => ((
 // newLighttpd starts one before some notes.
 func newLighttpd(t *testing.T, backend, method string, env ...string) (*peer, *notes) {
 	t.Helper()
-	need(t, "lighttpd")
+	needPrograms(t, "lighttpd")
 	p, n := newPeer(t), newNotes(t)
-	host, port := hostPort(&door{t: t, url: n.url})
+	host, port := hostPort(&server{t: t, url: n.url})
 	p.write("plain", user+":"+password+"\n")
 	p.write("htdigest", htdigest(user, "notes", password)+htdigest("Jürgen", "notes", password))
 	p.run(env, "lighttpd", "-D", "-f", p.write("configuration", lighttpd,
@@ -102,8 +102,8 @@ func TestTransportLighttpd(t *testing.T) {
 			for _, r := range c.requests {
 				gets(t, asks, r.method, p.url+r.path, r.body, r.want)
 			}
-			p.saw(c.saw...)
-			n.saw(t, c.behind...)
+			p.wantRequests(c.saw...)
+			n.wantRequests(t, c.behind...)
 		})
 	}
 }
@@ -144,9 +144,9 @@ func TestTransportLighttpdRedirect(t *testing.T) {
 			p, n := newLighttpd(t, c.backend, c.method)
 			n.away = away.url
 			gets(t, byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}), "POST", p.url+"/away", "a body", "200 notes: a body")
-			p.saw("POST /away 401", "POST /away 307 "+c.with)
-			n.saw(t, "POST /away 6 Authorization: "+strings.Fields(c.with)[0])
-			away.saw(t, "POST /x 6")
+			p.wantRequests("POST /away 401", "POST /away 307 "+c.with)
+			n.wantRequests(t, "POST /away 6 Authorization: "+strings.Fields(c.with)[0])
+			away.wantRequests(t, "POST /x 6")
 		})
 	}
 }
@@ -158,7 +158,7 @@ func TestTransportLighttpdStale(t *testing.T) {
 	t.Parallel()
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	if err != nil || len(libraries) == 0 {
-		need(t, "libfaketime")
+		needPrograms(t, "libfaketime")
 	}
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
@@ -178,7 +178,7 @@ func TestTransportLighttpdStale(t *testing.T) {
 	advance := func(text string, seconds time.Duration) {
 		t.Helper()
 		set(text)
-		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(runTimeout); ; time.Sleep(50 * time.Millisecond) {
 			resp, err := p.client.Get(p.url + "/tick")
 			if err != nil {
 				t.Fatal(err)
@@ -208,7 +208,7 @@ func TestTransportLighttpdStale(t *testing.T) {
 	for range 2 {
 		gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")
 	}
-	p.saw("GET /x 401", "GET /x 200 Digest SHA-256 ada 1", "GET /x 200 Digest SHA-256 ada 2",
+	p.wantRequests("GET /x 401", "GET /x 200 Digest SHA-256 ada 1", "GET /x 200 Digest SHA-256 ada 2",
 		"POST /x 200 Digest SHA-256 ada 3", "POST /x 200 Digest SHA-256 ada 1", "POST /x 200 Digest SHA-256 ada 2",
 		"POST /x 401 Digest SHA-256 ada 3", "POST /x 200 Digest SHA-256 ada 1", "POST /x 200 Digest SHA-256 ada 2")
 }

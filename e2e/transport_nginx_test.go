@@ -37,14 +37,14 @@ http {
 // TLS where there is an authority, and then it asks for a certificate in each handshake.
 func newNginx(t *testing.T, ca *durwardtest.CA, logs, method string) (*peer, *notes) {
 	t.Helper()
-	need(t, "nginx", "openssl")
+	needPrograms(t, "nginx", "openssl")
 	p, n := newPeer(t), newNotes(t)
 	p.write("passwords", apr1(t, user, password))
 	secure := ""
 	if ca != nil {
 		host, _, _ := strings.Cut(p.address, ":")
-		p.write("server", inPEM(t, ca.Server(host)))
-		p.write("ca", inPEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
+		p.write("server", encodePEM(t, ca.Server(host)))
+		p.write("ca", encodePEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
 		secure = "ssl http2; ssl_certificate {{dir}}/server; ssl_certificate_key {{dir}}/server; ssl_verify_client optional; ssl_client_certificate {{dir}}/ca"
 		p.url = "https://" + p.address
 		p.last = p.url + "/last"
@@ -83,8 +83,8 @@ func TestTransportNginx(t *testing.T) {
 				gets(t, wrong, "GET", p.url+"/x", "", "401")
 			}
 			good := " 200 Basic " + account
-			p.saw("POST /x 401", "POST /x"+good, "POST /x"+good, "POST /x"+good, "POST /away 307 Basic "+account, "GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401")
-			away.saw(t, "POST /x 6")
+			p.wantRequests("POST /x 401", "POST /x"+good, "POST /x"+good, "POST /x"+good, "POST /away 307 Basic "+account, "GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401")
+			away.wantRequests(t, "POST /x 6")
 		})
 	}
 }
@@ -122,9 +122,9 @@ func TestTransportNginxCertificate(t *testing.T) {
 	}
 	all.Wait()
 	const cn = " Certificate CN=ada"
-	p.saw(append([]string{"POST /x 200" + cn, "POST /away 307" + cn}, repeated(10, "POST /y 200"+cn+"-renewed")...)...)
-	m.saw(t, append([]string{"POST /x 6", "POST /x 6"}, repeated(10, "POST /y 6")...)...)
-	other.saw(append([]string{"POST /x 200", "POST /x 200"}, repeated(10, "POST /y 200")...)...)
+	p.wantRequests(append([]string{"POST /x 200" + cn, "POST /away 307" + cn}, repeated(10, "POST /y 200"+cn+"-renewed")...)...)
+	m.wantRequests(t, append([]string{"POST /x 6", "POST /x 6"}, repeated(10, "POST /y 6")...)...)
+	other.wantRequests(append([]string{"POST /x 200", "POST /x 200"}, repeated(10, "POST /y 200")...)...)
 
 	// Without a certificate the caller gets what the server says.
 	gets(t, clientOf(t, &durwardclient.Transport{Base: base}), "POST", p.url+"/x", "a body", "403")

@@ -33,7 +33,7 @@ func (i *issuer) signIn(client, jkt string) string {
 	defer resp.Body.Close()
 	token, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		i.t.Fatalf("sign-in: %s %s %v; its log:\n%s", resp.Status, token, err, i.logged())
+		i.t.Fatalf("sign-in: %s %s %v; its log:\n%s", resp.Status, token, err, i.logText())
 	}
 	return string(token)
 }
@@ -42,7 +42,7 @@ func (i *issuer) signIn(client, jkt string) string {
 func (i *issuer) granted(want ...string) {
 	i.t.Helper()
 	var got []string
-	for line := range strings.Lines(i.logged()) {
+	for line := range strings.Lines(i.logText()) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "granted ") || strings.HasPrefix(line, "refused ") {
 			got = append(got, line)
 		}
@@ -88,12 +88,12 @@ func TestTransportOIDCProvider(t *testing.T) {
 		t.Run(client, func(t *testing.T) {
 			t.Parallel()
 			_, signs := privateKey(t, "ES256")
-			i := &issuer{process: settle(t)}
+			i := &issuer{process: newProcess(t)}
 			i.url = "http://" + i.address
 			i.serve(signs)
 			v := i.takes(nil)
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Realm: "notes"}).Require(durward.Policy{Scopes: []string{"read"}}, hello))
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Realm: "notes"}).Require(durward.Policy{Scopes: []string{"read"}}, hello))
 
 			var now clock
 			var out atomic.Int64
@@ -103,14 +103,14 @@ func TestTransportOIDCProvider(t *testing.T) {
 				oauth.Secret = robot["client_secret"].(string)
 			}
 			c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
-				Origins: []string{d.url}, Next: oauth.Refresh, Store: store, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race := func(want func(string, error) bool) {
 				t.Helper()
 				var all sync.WaitGroup
 				for range 50 {
 					all.Go(func() {
-						if got, err := send(c, "POST", d.url+"/x", "a body"); !want(got, err) {
+						if got, err := send(c, "POST", srv.url+"/x", "a body"); !want(got, err) {
 							t.Errorf("%q, %v", got, err)
 						}
 					})
@@ -132,7 +132,7 @@ func TestTransportOIDCProvider(t *testing.T) {
 				t.Fatal(err)
 			}
 			race(good)
-			for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(runTimeout); ; time.Sleep(10 * time.Millisecond) {
 				token, err := store.Load(t.Context())
 				if err != nil || time.Now().After(deadline) {
 					t.Fatalf("not renewed ahead: %v", err)
@@ -160,7 +160,7 @@ func TestTransportOIDCProvider(t *testing.T) {
 			// While it is away nothing is thrown away.
 			store2 := held(t, i.signIn(client, ""))
 			c = clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
-				Origins: []string{d.url}, Next: oauth.Refresh, Store: store2, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store2, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race(good)
 			i.stop()
@@ -192,24 +192,24 @@ func TestTransportOIDCProviderDPoP(t *testing.T) {
 			t.Parallel()
 			_, signs := privateKey(t, "ES256")
 			key, _ := privateKey(t, alg)
-			i := &issuer{process: settle(t), nonces: true}
+			i := &issuer{process: newProcess(t), nonces: true}
 			i.url = "http://" + i.address
 			i.serve(signs)
 			var want []string
 			for _, grant := range []string{"client_credentials", "refresh_token"} {
-				d := proofs(t, i.takes(nil))
+				srv := newDPoPServer(t, i.takes(nil))
 				oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: "robot", Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT}, Prove: key.Prove}
-				config, subject := durwardclient.TokensConfig{Origins: []string{d.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
+				config, subject := durwardclient.TokensConfig{Origins: []string{srv.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
 				if grant == "refresh_token" {
 					oauth.ClientID, oauth.Secret, subject = "phone", "", user
 					config.Next, config.Store = oauth.Refresh, held(t, i.signIn("phone", key.ID()))
 				}
 				c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(config)}})
 				for range 3 {
-					gets(t, c, "POST", d.url+"/x", "a body", fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
+					gets(t, c, "POST", srv.url+"/x", "a body", fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
 				}
 				good := "POST /x: " + subject + " by DPoP"
-				d.saw("POST /x: NONCE_REQUIRED by DPoP", good, good, good)
+				srv.wantRequests("POST /x: NONCE_REQUIRED by DPoP", good, good, good)
 				want = append(want, "refused "+grant+" use_dpop_nonce", "granted "+grant+" "+oauth.ClientID)
 				i.granted(want...)
 			}

@@ -39,7 +39,7 @@ auth: {token: {realm: "{{tokens}}/token", service: images, issuer: tokens, rootc
 // tokenServer gives out tokens for a registry, against Basic (the registry's token
 // specification: JWTs with the claim access).
 type tokenServer struct {
-	*door
+	*server
 	key  *ecdsa.PrivateKey
 	cert []byte
 	life atomic.Int64 // seconds
@@ -57,7 +57,7 @@ func newTokenServer(t *testing.T) *tokenServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &tokenServer{door: listen(t), key: key, cert: der}
+	s := &tokenServer{server: newServer(t), key: key, cert: der}
 	s.life.Store(3600)
 	s.serve(s.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "tokens"}).Handler(http.HandlerFunc(s.give)))
 	return s
@@ -189,9 +189,9 @@ func (r *recorder) take() []string {
 // is done there, got at another server by Basic.
 func TestTransportRegistry(t *testing.T) {
 	t.Parallel()
-	need(t, "docker-registry")
+	needPrograms(t, "docker-registry")
 	tokens, p := newTokenServer(t), newPeer(t)
-	p.write("signer", inPEM(t, tls.Certificate{Certificate: [][]byte{tokens.cert}}))
+	p.write("signer", encodePEM(t, tls.Certificate{Certificate: [][]byte{tokens.cert}}))
 	p.run(nil, "docker-registry", "serve", p.write("configuration", registry, "{{tokens}}", tokens.url))
 	sent := &recorder{RoundTripper: new(http.Transport)}
 	source := func(server string) *imageTokens {
@@ -208,7 +208,7 @@ func TestTransportRegistry(t *testing.T) {
 			tokens.log[i] = strings.Replace(line, "push%2Cpull", "pull%2Cpush", 1) // the registry names them in either order
 		}
 		tokens.mu.Unlock()
-		tokens.saw(asked...)
+		tokens.wantRequests(asked...)
 		tokens.mu.Lock()
 		tokens.log = nil
 		tokens.mu.Unlock()

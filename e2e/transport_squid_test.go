@@ -54,7 +54,7 @@ const (
 // newSquid starts one.
 func newSquid(t *testing.T, methods string) *peer {
 	t.Helper()
-	need(t, "squid", "openssl")
+	needPrograms(t, "squid", "openssl")
 	p := newPeer(t)
 	p.write("passwords", apr1(t, user, password))
 	md5, _, _ := strings.Cut(htdigest(user, "proxy", password), "\n")
@@ -151,7 +151,7 @@ func TestTransportSquid(t *testing.T) {
 			if strings.Join(saw, "\n") != strings.Join(c.saw, "\n") {
 				t.Errorf("the proxy saw\n\t%s\nwant\n\t%s", strings.Join(saw, "\n\t"), strings.Join(c.saw, "\n\t"))
 			}
-			behind.saw(t, repeated(want, "POST /x 6")...)
+			behind.wantRequests(t, repeated(want, "POST /x 6")...)
 		})
 	}
 }
@@ -160,7 +160,7 @@ func TestTransportSquid(t *testing.T) {
 func newSecureNotes(t *testing.T) (string, *x509.CertPool, *notes) {
 	t.Helper()
 	n := newNotes(t)
-	secure := httptest.NewUnstartedServer(n.srv.Config.Handler)
+	secure := httptest.NewUnstartedServer(n.http.Config.Handler)
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of tunnels that are opened and not used
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
@@ -202,7 +202,7 @@ func TestTransportSquidStale(t *testing.T) {
 			if len(nonces) < 4 || len(all) != 13+stale || (stale == 0) == tunnel {
 				t.Errorf("%d requests with %d nonces, %d of them stale: %v", len(all), len(nonces), stale, all)
 			}
-			behind.saw(t, repeated(12, "POST /x 6")...)
+			behind.wantRequests(t, repeated(12, "POST /x 6")...)
 		})
 	}
 }
@@ -232,22 +232,22 @@ func TestTransportSquidCrowd(t *testing.T) {
 func TestTransportSquidBoth(t *testing.T) {
 	t.Parallel()
 	p := newSquid(t, squidDigest)
-	d := listen(t)
-	guarded := d.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{})}, Realm: "notes"}).Handler(hello)
+	srv := newServer(t)
+	guarded := srv.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{})}, Realm: "notes"}).Handler(hello)
 	var told sync.Map
-	d.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header["Proxy-Authorization"] != nil {
 			told.Store(r.URL.Path, true)
 		}
 		guarded.ServeHTTP(w, r)
 	}))
-	p.last = d.url + "/last"
-	c := p.through(nil, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, durwardclient.Password(durwardclient.PasswordConfig{Origin: d.url, User: user, Password: password}))
+	p.last = srv.url + "/last"
+	c := p.through(nil, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, durwardclient.Password(durwardclient.PasswordConfig{Origin: srv.url, User: user, Password: password}))
 	for range 2 {
-		gets(t, c, "POST", d.url+"/x", "a body", "200 hello, ada; you sent \"a body\"\n")
+		gets(t, c, "POST", srv.url+"/x", "a body", "200 hello, ada; you sent \"a body\"\n")
 	}
-	x := "POST " + d.url + "/x "
-	p.saw(x+"407", x+"401 Digest  ada 1", x+"200 Digest  ada 2", x+"200 Digest  ada 1") // which has said the next nonce
-	d.saw("POST /x: AUTHENTICATION_REQUIRED", "POST /x: ada by Digest SHA-256", "POST /x: ada by Digest SHA-256")
+	x := "POST " + srv.url + "/x "
+	p.wantRequests(x+"407", x+"401 Digest  ada 1", x+"200 Digest  ada 2", x+"200 Digest  ada 1") // which has said the next nonce
+	srv.wantRequests("POST /x: AUTHENTICATION_REQUIRED", "POST /x: ada by Digest SHA-256", "POST /x: ada by Digest SHA-256")
 	told.Range(func(path, _ any) bool { t.Errorf("%s: the server was told the proxy's credentials", path); return true })
 }

@@ -45,7 +45,7 @@ type peer struct {
 // tests run as root: these servers run as root under no circumstances.
 func newPeer(t *testing.T) *peer {
 	t.Helper()
-	p := &peer{process: settle(t), dir: t.TempDir(), client: &http.Client{Timeout: patience, Transport: new(http.Transport)}}
+	p := &peer{process: newProcess(t), dir: t.TempDir(), client: &http.Client{Timeout: runTimeout, Transport: new(http.Transport)}}
 	t.Cleanup(p.client.CloseIdleConnections)
 	p.url, p.access = "http://"+p.address, filepath.Join(p.dir, "access")
 	p.last = p.url + "/last"
@@ -76,7 +76,7 @@ func newPeer(t *testing.T) *peer {
 func (p *peer) write(name, text string, more ...string) string {
 	p.t.Helper()
 	host, port, _ := strings.Cut(p.address, ":")
-	path := write(p.t, filepath.Join(p.dir, name), strings.NewReplacer(append(more, "{{dir}}", p.dir, "{{address}}", p.address, "{{host}}", host, "{{port}}", port)...).Replace(text))
+	path := writeFile(p.t, filepath.Join(p.dir, name), strings.NewReplacer(append(more, "{{dir}}", p.dir, "{{address}}", p.address, "{{host}}", host, "{{port}}", port)...).Replace(text))
 	if p.as != nil {
 		if err := os.Chown(path, int(p.as.Uid), int(p.as.Gid)); err != nil {
 			p.t.Fatal(err)
@@ -176,7 +176,7 @@ func (p *peer) seen(atLeast int) []entry {
 		p.t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // lighttpd writes every four seconds
+	for deadline := time.Now().Add(runTimeout); ; time.Sleep(20 * time.Millisecond) { // lighttpd writes every four seconds
 		all := p.entries()
 		over := slices.ContainsFunc(all, func(e entry) bool { return strings.HasSuffix(e.request, "/last") })
 		all = slices.DeleteFunc(all, func(e entry) bool {
@@ -186,14 +186,14 @@ func (p *peer) seen(atLeast int) []entry {
 			return all
 		}
 		if time.Now().After(deadline) {
-			p.t.Errorf("the log has %d requests, want %d, and the last: %t; the server says:\n%s", len(all), atLeast, over, p.logged())
+			p.t.Errorf("the log has %d requests, want %d, and the last: %t; the server says:\n%s", len(all), atLeast, over, p.logText())
 			return all
 		}
 	}
 }
 
 // saw compares all that the server was asked.
-func (p *peer) saw(want ...string) []entry {
+func (p *peer) wantRequests(want ...string) []entry {
 	p.t.Helper()
 	all := p.seen(len(want))
 	got := make([]string, 0, len(all))
@@ -250,7 +250,7 @@ func counted(t *testing.T, all []entry) (gaps []string) {
 type notes struct {
 	url  string
 	away string // where /away redirects to
-	srv  *httptest.Server
+	http *httptest.Server
 
 	mu  sync.Mutex
 	log []string
@@ -258,7 +258,7 @@ type notes struct {
 
 func newNotes(t *testing.T) *notes {
 	n := new(notes)
-	n.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	n.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		line := fmt.Sprintf("%s %s %d", r.Method, r.URL.Path, len(body))
 		if err != nil {
@@ -279,9 +279,9 @@ func newNotes(t *testing.T) *notes {
 		}
 		fmt.Fprintf(w, "notes: %s", body)
 	}))
-	n.srv.Start()
-	t.Cleanup(n.srv.Close)
-	n.url = n.srv.URL
+	n.http.Start()
+	t.Cleanup(n.http.Close)
+	n.url = n.http.URL
 	return n
 }
 
@@ -293,7 +293,7 @@ func (n *notes) reached() int {
 }
 
 // saw compares what reached it.
-func (n *notes) saw(t *testing.T, want ...string) {
+func (n *notes) wantRequests(t *testing.T, want ...string) {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -308,7 +308,7 @@ func clientOf(t *testing.T, transport *durwardclient.Transport) *http.Client {
 	if transport.Base == nil {
 		transport.Base = new(http.Transport)
 	}
-	c := &http.Client{Transport: transport, Timeout: patience}
+	c := &http.Client{Transport: transport, Timeout: runTimeout}
 	t.Cleanup(c.CloseIdleConnections)
 	return c
 }
@@ -352,8 +352,8 @@ func gets(t *testing.T, c *http.Client, method, url, body, want string) {
 // apr1 is a line of a password file, which openssl hashes.
 func apr1(t *testing.T, name, pass string) string {
 	t.Helper()
-	printed, status := client{stdin: pass + "\n"}.run(t, "openssl", "passwd", "-apr1", "-stdin")
-	has(t, printed, status, 0, "$apr1$")
+	printed, status := command{stdin: pass + "\n"}.run(t, "openssl", "passwd", "-apr1", "-stdin")
+	wantOutput(t, printed, status, 0, "$apr1$")
 	return name + ":" + strings.TrimSpace(printed) + "\n"
 }
 

@@ -13,7 +13,7 @@ import (
 // cadaver puts a file into a WebDAV folder and gets it back.
 func TestWebDAV(t *testing.T) {
 	t.Parallel()
-	need(t, "cadaver")
+	needPrograms(t, "cadaver")
 	all := func(scheme string) (lines []string) {
 		lines = append(lines, "OPTIONS /: AUTHENTICATION_REQUIRED")
 		for _, request := range []string{"OPTIONS /", "PROPFIND /", "PUT /there", "GET /there"} {
@@ -25,7 +25,7 @@ func TestWebDAV(t *testing.T) {
 		name     string
 		schemes  []durward.Scheme
 		password string
-		saw      []string
+		requests []string
 		printed  string
 	}{
 		{"Basic", []durward.Scheme{basic()}, password, all("Basic"), "succeeded"},
@@ -39,16 +39,16 @@ func TestWebDAV(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			files := t.TempDir()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "dav"}).Handler(
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "dav"}).Handler(
 				&webdav.Handler{FileSystem: webdav.Dir(files), LockSystem: webdav.NewMemLS()}))
-			host, _ := hostPort(d)
-			here := client{dir: t.TempDir(), stdin: "put here there\nget there back\nquit\n"}
-			write(t, filepath.Join(here.dir, ".netrc"), "machine "+host+"\nlogin "+user+"\npassword \""+c.password+"\"\n")
-			write(t, filepath.Join(here.dir, "here"), "a file\n")
-			printed, status := here.run(t, "cadaver", d.url+"/")
-			has(t, printed, status, 0, c.printed)
-			d.saw(c.saw...)
+			host, _ := hostPort(srv)
+			here := command{dir: t.TempDir(), stdin: "put here there\nget there back\nquit\n"}
+			writeFile(t, filepath.Join(here.dir, ".netrc"), "machine "+host+"\nlogin "+user+"\npassword \""+c.password+"\"\n")
+			writeFile(t, filepath.Join(here.dir, "here"), "a file\n")
+			printed, status := here.run(t, "cadaver", srv.url+"/")
+			wantOutput(t, printed, status, 0, c.printed)
+			srv.wantRequests(c.requests...)
 			if b, err := os.ReadFile(filepath.Join(files, "there")); c.password == password && (err != nil || string(b) != "a file\n") {
 				t.Errorf("the server has %q, %v", b, err)
 			}

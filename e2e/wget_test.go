@@ -8,14 +8,14 @@ import (
 
 func TestWget(t *testing.T) {
 	t.Parallel()
-	need(t, "wget")
+	needPrograms(t, "wget")
 	for _, c := range []struct {
-		name    string
-		schemes []durward.Scheme
-		args    []string
-		saw     []string
-		status  int
-		printed string
+		name     string
+		schemes  []durward.Scheme
+		args     []string
+		requests []string
+		status   int
+		printed  string
 	}{
 		{"Basic", []durward.Scheme{basic()}, []string{"--password=" + password},
 			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic"}, 0, "hello, ada"},
@@ -33,11 +33,11 @@ func TestWget(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := listen(t)
-			d.serve(d.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
-			printed, status := client{}.run(t, "wget", append(c.args, "--no-proxy", "-nv", "-t1", "-O-", "--user="+user, d.url+"/x")...)
-			has(t, printed, status, c.status, c.printed)
-			d.saw(c.saw...)
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
+			printed, status := command{}.run(t, "wget", append(c.args, "--no-proxy", "-nv", "-t1", "-O-", "--user="+user, srv.url+"/x")...)
+			wantOutput(t, printed, status, c.status, c.printed)
+			srv.wantRequests(c.requests...)
 		})
 	}
 }
