@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// What the shell does to a key holds at the next request of a running server, and
-// a key outlives the server that was killed right after it was made.
+// A running server applies key changes of the command line at the next request. A key survives a
+// server that is killed right after it created the key.
 func TestAPIKeyOfTheShell(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	start := func() *process { return serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir)) }
 	shell := func(args ...string) string {
 		t.Helper()
@@ -25,7 +25,7 @@ func TestAPIKeyOfTheShell(t *testing.T) {
 	want := func(key string, status int, code string) {
 		t.Helper()
 		if a := p.ask("GET", "/api/profile", key, ""); a.status != status || a.member("code") != code {
-			t.Fatalf("%d %s, want %d %s", a.status, a.body, status, code)
+			t.Fatalf("profile: %d %s, want %d %s", a.status, a.body, status, code)
 		}
 	}
 	first := shell("apikey", "add", "ada@example.com", "--name", "Shell")
@@ -45,9 +45,9 @@ func TestAPIKeyOfTheShell(t *testing.T) {
 	p = start()
 	want(made, 200, "")
 	want(first, 401, "INVALID_API_KEY")
-	eventually(t, func() error { // the last use, which is written beside the request
+	eventually(t, func() error { // the server stores the last use after the response
 		if list := shell("apikey", "list", "ada@example.com"); strings.Contains(list, "never") {
-			return errors.New("the last use is not written down")
+			return errors.New("the last use is not stored")
 		}
 		return nil
 	})

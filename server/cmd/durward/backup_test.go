@@ -12,9 +12,9 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// A backup is made while clients refresh, and restored on a new host: it opens with
-// the master key, what was revoked stays dead, tokens newer than the backup are
-// refused without an alarm, and no key is in it in the clear.
+// A backup during refreshes is restored on another host. It opens with the master key only. Revoked
+// tokens stay revoked, newer tokens are refused without a theft alarm, and the backup contains no key
+// in clear text.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"sqlite", "postgres"} {
@@ -71,7 +71,7 @@ func TestBackupUnderLoad(t *testing.T) {
 			if status != 0 {
 				t.Fatalf("backup: %d %s", status, out)
 			}
-			late := p.signIn("ada@example.com", testPassword) // newer than the backup
+			late := p.signIn("ada@example.com", testPassword) // after the backup
 			close(stop)
 			all.Wait()
 			p.stop()
@@ -85,61 +85,61 @@ func TestBackupUnderLoad(t *testing.T) {
 			}
 			for _, secret := range []string{strings.TrimSpace(string(master)), `"d":"`, "PRIVATE"} {
 				if strings.Contains(string(text), secret) {
-					t.Errorf("the backup holds %q", secret)
+					t.Errorf("the backup contains %q", secret)
 				}
 			}
 
-			// Another key, then the right one.
+			// No key, another key, then the right one.
 			if out, status := verb(freshEnv, "", "db", "restore", backup, "--data", fresh); status != 3 || !strings.Contains(out, "no master key") {
-				t.Errorf("without a key: %d %s", status, out)
+				t.Errorf("restore without a key: status %d, %s", status, out)
 			}
 			if err := os.WriteFile(filepath.Join(fresh, "master.key"), []byte(strings.Repeat("0123456789abcdef", 4)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if out, status := verb(freshEnv, "", "db", "restore", backup, "--data", fresh); status != 3 || !strings.Contains(out, "another master key") || !strings.Contains(out, "Nothing was changed") {
-				t.Errorf("with another key: %d %s", status, out)
+				t.Errorf("restore with another key: status %d, %s", status, out)
 			}
 			if err := os.WriteFile(filepath.Join(fresh, "master.key"), master, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if out, status := verb(append([]string{"DURWARD_ISSUER=https://other.example.com"}, freshEnv...), "", "db", "restore", backup, "--data", fresh); status != 1 || !strings.Contains(out, "belongs to the issuer") {
-				t.Errorf("another issuer: %d %s", status, out)
+				t.Errorf("restore with another issuer: status %d, %s", status, out)
 			}
 			out, status = verb(freshEnv, "", "db", "restore", backup, "--data", fresh)
 			if status != 0 || !strings.Contains(out, "All users have to sign in again") {
 				t.Fatalf("restore: %d %s", status, out)
 			}
 			if out, status := verb(freshEnv, "", "db", "restore", backup, "--data", fresh); status != 1 || !strings.Contains(out, "--replace") {
-				t.Errorf("over it: %d %s", status, out)
+				t.Errorf("restore over a database: status %d, %s", status, out)
 			}
 
 			p = serve(t, program(freshEnv, "serve", "--listen", "127.0.0.1:0", "--data", fresh))
 			if out, status := verb(freshEnv, "", "db", "restore", backup, "--replace", "--data", fresh); status != 1 || !strings.Contains(out, "in use") {
-				t.Errorf("under a server: %d %s", status, out)
+				t.Errorf("restore while a server runs: status %d, %s", status, out)
 			}
-			for name, token := range map[string]string{"revoked": revoked.member("access_token"), "of before": access, "late": late.member("access_token")} {
+			for name, token := range map[string]string{"revoked": revoked.member("access_token"), "before the backup": access, "after the backup": late.member("access_token")} {
 				if a := p.ask("GET", "/api/profile", token, ""); a.status != 401 {
-					t.Errorf("%s: %d %s", name, a.status, a.body)
+					t.Errorf("token %s: %d %s, want 401", name, a.status, a.body)
 				}
 			}
 			for i, token := range append(held, late.member("refresh_token"), revoked.member("refresh_token")) {
 				if a := p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, token)); a.status != 401 || a.member("code") != "REFRESH_INVALID" {
-					t.Errorf("refresh token %d: %d %s", i, a.status, a.body)
+					t.Errorf("refresh token %d: %d %s, want REFRESH_INVALID", i, a.status, a.body)
 				}
 			}
 			if a := p.ask("GET", "/api/profile", p.signIn("ada@example.com", testPassword).member("access_token"), ""); a.status != 200 {
-				t.Errorf("signed in again: %d %s", a.status, a.body)
+				t.Errorf("profile after a new sign-in: %d %s, want 200", a.status, a.body)
 			}
 			if strings.Contains(p.stderr.String(), "theft") {
-				t.Errorf("somebody is accused:\n%s", p.stderr)
+				t.Errorf("the log reports theft:\n%s", p.stderr)
 			}
 			p.stop()
 			if out, status := verb(freshEnv, "", "db", "check", "--data", fresh); status != 0 {
 				t.Errorf("check: %d %s", status, out)
 			}
-			// On the old host nothing changed.
+			// The server of the backup still works.
 			serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", dir)).stop()
-			t.Logf("refreshes by client meanwhile: %v", moves)
+			t.Logf("refreshes per client: %v", moves)
 		})
 	}
 }

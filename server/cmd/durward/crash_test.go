@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// crashRounds is how often the server is killed; CRASH_ROUNDS says otherwise.
+// crashRounds is the number of kills; the variable CRASH_ROUNDS overrides it.
 const crashRounds = 20
 
-// build makes the real binary: under the race detector the database's driver is
-// too slow to be killed in the middle of much, and memory is the detector's.
+// build builds the real binary. With the race detector the database driver is too slow to be killed
+// during many writes, and memory use means nothing.
 func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "durward")
@@ -29,9 +29,8 @@ func build(t *testing.T) string {
 	return binary
 }
 
-// The server is killed while sixteen clients refresh as fast as they can. When
-// it is back, each goes on with the token it holds, whether the answer to its
-// last refresh reached it or not: no session is lost, none is doubled.
+// The server is killed while sixteen clients refresh. After a restart each client continues with the
+// token it has, also if the last response was lost. No session is lost or duplicated.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	rounds := crashRounds
@@ -40,7 +39,7 @@ func TestCrash(t *testing.T) {
 	}
 	binary := build(t)
 	dir := t.TempDir()
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	start := func() *process {
 		cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", dir)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64"}
@@ -73,7 +72,7 @@ func TestCrash(t *testing.T) {
 					switch {
 					case err != nil:
 						select {
-						case <-killed: // its answer, if there was one, is lost
+						case <-killed: // the response is lost
 						case <-time.After(patience):
 							t.Errorf("client %d: %v", i, err)
 						}
@@ -93,7 +92,7 @@ func TestCrash(t *testing.T) {
 			}
 			return nil
 		})
-		time.Sleep(rand.N(50 * time.Millisecond)) // somewhere in the middle of a commit
+		time.Sleep(rand.N(50 * time.Millisecond)) // to hit different moments of a commit
 		if err := p.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +104,7 @@ func TestCrash(t *testing.T) {
 		p = start()
 		for i := range held {
 			if a, err := refresh(i); err != nil || a.status != 200 {
-				t.Errorf("round %d: client %d cannot go on: %v %d %s", round, i, err, a.status, a.body)
+				t.Errorf("round %d: client %d cannot continue: %v %d %s", round, i, err, a.status, a.body)
 			}
 		}
 		if t.Failed() {

@@ -18,7 +18,7 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	disk := faults.SmallDisk(t, "4m")
 	dir := filepath.Join(disk, "data")
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	tokens := p.signIn("ada@example.com", testPassword)
 	access, refresh := tokens.member("access_token"), tokens.member("refresh_token")
@@ -32,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 		{"/api/auth/refresh", ""},
 	}
 	failures := 0
-	for range 300 { // the log file of the database has some room of its own left
+	for range 300 { // the write-ahead log still has some space
 		for _, r := range requests {
 			if r.path == "/api/auth/refresh" {
 				r.body = fmt.Sprintf(`{"refresh_token":%q}`, refresh)
@@ -49,7 +49,7 @@ func TestDiskFull(t *testing.T) {
 					t.Errorf("%s on a full disk: %d %v %s", r.path, a.status, a.header, a.body)
 				}
 				if strings.Contains(string(a.body), "disk") || strings.Contains(string(a.body), "SQL") {
-					t.Errorf("the answer tells of the database: %s", a.body)
+					t.Errorf("the response describes the database: %s", a.body)
 				}
 			default:
 				t.Fatalf("%s on a full disk: %d %s, want 200 or 503", r.path, a.status, a.body)
@@ -60,15 +60,15 @@ func TestDiskFull(t *testing.T) {
 		}
 	}
 	if failures < 10 {
-		t.Fatal("the disk does not become full")
+		t.Fatal("got fewer than 10 responses 503: the disk is not full")
 	}
 	for _, credentials := range []string{access, key} {
 		if a := p.ask("GET", "/api/profile", credentials, ""); a.status != 200 {
-			t.Errorf("reading on a full disk: %d %s", a.status, a.body)
+			t.Errorf("reading on a full disk: %d %s, want 200", a.status, a.body)
 		}
 	}
 	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
-		t.Errorf("healthz on a full disk: %d %s", a.status, a.body)
+		t.Errorf("healthz on a full disk: %d %s, want 200", a.status, a.body)
 	}
 
 	if err := os.Remove(filler); err != nil {
@@ -77,15 +77,15 @@ func TestDiskFull(t *testing.T) {
 	eventually(t, func() error {
 		a := p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, refresh))
 		if a.status == 503 {
-			return fmt.Errorf("with room again: %d %s", a.status, a.body)
+			return fmt.Errorf("refresh with free space again: %d %s", a.status, a.body)
 		}
 		if a.status != 200 {
-			t.Fatalf("the refresh token that was held: %d %s", a.status, a.body)
+			t.Fatalf("refresh with the last token: %d %s, want 200", a.status, a.body)
 		}
 		return nil
 	})
 	if a := p.ask("GET", "/readyz", "", ""); a.status != 200 {
-		t.Errorf("readyz with room again: %d %s", a.status, a.body)
+		t.Errorf("readyz with free space again: %d %s, want 200", a.status, a.body)
 	}
 	if status := p.stop(); status != 0 {
 		t.Errorf("status %d\n%s", status, p.stderr)
@@ -95,12 +95,12 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// On a read-only disk the server does not start, and says why.
+// On a read-only disk the server does not start and prints the cause.
 func TestDiskReadOnly(t *testing.T) {
 	t.Parallel()
 	disk := faults.SmallDisk(t, "4m")
 	dir := filepath.Join(disk, "data")
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	if out, err := exec.Command("mount", "-o", "remount,ro", disk).CombinedOutput(); err != nil {
 		t.Fatalf("remount: %s", out)
 	}
@@ -113,6 +113,6 @@ func TestDiskReadOnly(t *testing.T) {
 		t.Errorf("a new folder: status %d, want %d:\n%s", status, exitUnreachable, stderr)
 	}
 	if _, err := os.Stat(filepath.Join(disk, "other")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("something was made: %v", err)
+		t.Errorf("the failed start created a folder: %v", err)
 	}
 }

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// Sign in, fetch, refresh, sign out, at a real server.
+// login, fetch and logout with a real server.
 func TestLoginFetchLogout(t *testing.T) {
 	t.Parallel()
 	dir, sessions := t.TempDir(), filepath.Join(t.TempDir(), "sessions")
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	p := serve(t, program([]string{"DURWARD_TOKENS_ACCESS_TTL=2s"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 
 	out, stderr, status := command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile")
 	if status != exitRefused || !strings.Contains(out, "AUTHENTICATION_REQUIRED") || !strings.Contains(stderr, "it wants Bearer") {
-		t.Errorf("nobody: %d %s %s", status, out, stderr)
+		t.Errorf("fetch without a sign-in: %d %s %s", status, out, stderr)
 	}
 	_, stderr, status = command(t, "not the password at all\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
 	if status != exitRefused || !strings.Contains(stderr, "INVALID_CREDENTIALS") {
-		t.Errorf("wrong password: %d %s", status, stderr)
+		t.Errorf("login with a wrong password: %d %s", status, stderr)
 	}
 	out, stderr, status = command(t, testPassword+"\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
 	if status != exitDone || out != "signed in at "+p.url+" as ada@example.com\n" {
@@ -45,10 +45,10 @@ func TestLoginFetchLogout(t *testing.T) {
 		t.Errorf("fetch: %d %s %s", status, out, stderr)
 	}
 	if strings.Contains(stderr, "eyJ") || strings.Contains(stderr, "dr_") {
-		t.Errorf("a token is shown: %s", stderr)
+		t.Errorf("fetch -v printed a token: %s", stderr)
 	}
 
-	// Many at once, after the end of the access token: one refresh, no theft.
+	// Several processes with an expired access token: one refresh, and no theft is reported.
 	_, server, err := parseAddress(p.url)
 	if err != nil {
 		t.Fatal(err)
@@ -59,14 +59,14 @@ func TestLoginFetchLogout(t *testing.T) {
 	}
 	held, err := s.config().Store.Load(t.Context())
 	if err != nil || held.Expires.IsZero() {
-		t.Fatalf("the token that is kept: %v, %v", held, err)
+		t.Fatalf("the stored token: %v, %v", held, err)
 	}
 	time.Sleep(time.Until(held.Expires))
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			if out, stderr, status := command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile"); status != exitDone {
-				t.Errorf("together: %d %s %s", status, out, stderr)
+				t.Errorf("one of several fetches: %d %s %s", status, out, stderr)
 			}
 		})
 	}
@@ -80,29 +80,28 @@ func TestLoginFetchLogout(t *testing.T) {
 		t.Errorf("-o: %d %s %s", status, out, stderr)
 	}
 	if text, err := os.ReadFile(body); err != nil || !strings.Contains(string(text), `"items"`) {
-		t.Errorf("the file holds %s, %v", text, err)
+		t.Errorf("the file of -o contains %s, %v", text, err)
 	}
 	out, stderr, status = command(t, "", "logout", p.url, "--sessions", sessions)
 	if status != exitDone || out != "signed out of "+p.url+"\n" {
 		t.Errorf("logout: %d %s %s", status, out, stderr)
 	}
 	if _, stderr, status = command(t, "", "logout", p.url, "--sessions", sessions); status != exitDone || !strings.Contains(stderr, "no sign-in") {
-		t.Errorf("again: %d %s", status, stderr)
+		t.Errorf("second logout: %d %s", status, stderr)
 	}
 	if _, _, status = command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile"); status != exitRefused {
-		t.Errorf("after it: %d", status)
+		t.Errorf("fetch after logout: %d", status)
 	}
 }
 
-// At a terminal the address and the password are asked for, and the password is not
-// shown.
+// At a terminal login prompts for address and password, and the password is not echoed.
 func TestLoginAtTerminal(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("script"); err != nil {
 		missing(t, "script")
 	}
 	dir, sessions := t.TempDir(), t.TempDir()
-	addPerson(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "ada@example.com", testPassword)
 	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	login := program(nil, "login", p.url, "--sessions", sessions)
 	cmd := exec.Command("script", "-qec", "tty; exec "+strings.Join(login.Args, " "), filepath.Join(t.TempDir(), "typescript"))
@@ -118,19 +117,19 @@ func TestLoginAtTerminal(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var shown strings.Builder
+	var screen strings.Builder
 	answers := map[string]string{"E-mail address at " + p.url + ": ": "ada@example.com\n", "Password of ada@example.com: ": testPassword + "\n"}
 	for one := make([]byte, 1); ; {
 		if _, err := stdout.Read(one); err != nil {
 			break
 		}
-		shown.Write(one)
+		screen.Write(one)
 		for prompt, answer := range answers {
-			if strings.HasSuffix(shown.String(), prompt) {
+			if strings.HasSuffix(screen.String(), prompt) {
 				delete(answers, prompt)
 				if strings.HasPrefix(prompt, "Password") {
-					tty, _, _ := strings.Cut(shown.String(), "\r\n")
-					hidden(t, tty)
+					tty, _, _ := strings.Cut(screen.String(), "\r\n")
+					waitNoEcho(t, tty)
 				}
 				if _, err := stdin.Write([]byte(answer)); err != nil {
 					t.Error(err)
@@ -138,21 +137,21 @@ func TestLoginAtTerminal(t *testing.T) {
 			}
 		}
 	}
-	if err := cmd.Wait(); err != nil || !strings.Contains(shown.String(), "signed in at "+p.url+" as ada@example.com") || strings.Contains(shown.String(), testPassword) {
-		t.Errorf("%v: %q", err, shown.String())
+	if err := cmd.Wait(); err != nil || !strings.Contains(screen.String(), "signed in at "+p.url+" as ada@example.com") || strings.Contains(screen.String(), testPassword) {
+		t.Errorf("%v: %q", err, screen.String())
 	}
 }
 
-// hidden waits until a terminal does not show what is typed.
-func hidden(t *testing.T, tty string) {
+// waitNoEcho waits until a terminal no longer echoes input.
+func waitNoEcho(t *testing.T, tty string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		says, err := exec.Command("stty", "-F", tty, "-a").CombinedOutput()
-		if strings.Contains(string(says), " -echo ") {
+		out, err := exec.Command("stty", "-F", tty, "-a").CombinedOutput()
+		if strings.Contains(string(out), " -echo ") {
 			return
 		}
 		if err != nil || time.Now().After(deadline) {
-			t.Errorf("%s still shows what is typed: %v %s", tty, err, says)
+			t.Errorf("%s still echoes input: %v %s", tty, err, out)
 			return
 		}
 	}
@@ -190,7 +189,7 @@ func TestFetchRefuses(t *testing.T) {
 	}
 }
 
-// fetch answers Digest and Basic, and shows what a server wants.
+// fetch answers a Basic challenge and prints challenges.
 func TestFetchPassword(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

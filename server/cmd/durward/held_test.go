@@ -32,15 +32,15 @@ func (p *process) dial() net.Conn {
 	return conn
 }
 
-// closedAfter reads conn to its end and says when that came and what was read.
+// closedAfter reads conn to its end. It returns the time until then and the text.
 func closedAfter(conn net.Conn) (time.Duration, string) {
 	began := time.Now()
-	got, _ := io.ReadAll(conn) // an end is an end, whether orderly or not
+	got, _ := io.ReadAll(conn) // a reset ends it too
 	return time.Since(began), string(got)
 }
 
-// A client that is slow, or says nothing, is cut off at the stated limits, and
-// hundreds of such stop nobody else.
+// The server closes connections of slow and silent clients at the limits of serve.go. Hundreds of them
+// do not delay other clients.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
@@ -55,14 +55,14 @@ func TestSlowClients(t *testing.T) {
 	began := time.Now()
 	for range 20 {
 		if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
-			t.Errorf("healthz beside %d held connections: %d", held, a.status)
+			t.Errorf("healthz during %d slow connections: %d, want 200", held, a.status)
 		}
 	}
 	if each := time.Since(began) / 20; each > headerTime/2 {
-		t.Errorf("healthz beside %d held connections takes %s", held, each)
+		t.Errorf("healthz during %d slow connections took %s", held, each)
 	}
 
-	drip := func(conn net.Conn, octet string) { // until it is cut
+	drip := func(conn net.Conn, octet string) { // until the server closes conn
 		for {
 			if _, err := io.WriteString(conn, octet); err != nil {
 				return
@@ -75,15 +75,15 @@ func TestSlowClients(t *testing.T) {
 		start, drip string
 		limit       time.Duration
 	}{
-		"nothing at all":             {"", "", headerTime},
+		"nothing sent":               {"", "", headerTime},
 		"half a request line":        {"GET /healthz", "", headerTime},
 		"a field, octet by octet":    {"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ", "a", headerTime},
 		"field by field":             {"GET /healthz HTTP/1.1\r\nHost: a\r\n", "X-Slow: a\r\n", headerTime},
-		"a body that does not come":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", "", bodyTime},
+		"a body that stops":          {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", "", bodyTime},
 		"a body, octet by octet":     {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{", " ", bodyTime},
 		"a chunked body, by octets":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", bodyTime},
-		"a body that nobody reads":   {"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
-		"a body of a refused caller": {"PATCH /api/profile HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
+		"a body of an unknown path":  {"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
+		"a body of a refused client": {"PATCH /api/profile HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{", " ", bodyTime},
 	} {
 		conn := p.dial()
 		if _, err := io.WriteString(conn, c.start); err != nil {
@@ -97,27 +97,27 @@ func TestSlowClients(t *testing.T) {
 		}
 		all.Go(func() {
 			after, got := closedAfter(conn)
-			// Late on a machine that is busy, and before any longer limit cuts it off.
+			// A busy machine is late; the next longer limit would close the connection later.
 			if after > c.limit+9*time.Second {
-				t.Errorf("%s: cut off after %s, the limit is %s", name, after, c.limit)
+				t.Errorf("%s: closed after %s, want %s", name, after, c.limit)
 			}
 			if strings.HasPrefix(got, "HTTP/1.1 2") {
-				t.Errorf("%s: answered %s", name, got)
+				t.Errorf("%s: got the response %q, want none or an error", name, got)
 			}
 		})
 	}
 	all.Wait()
 }
 
-// The limits that are too long for a test are those stated and do something: made
-// short, they cut a connection that meets them.
+// The limits that are too long for a test have their documented values. Made shorter, they close a
+// connection.
 func TestEachLimitOfTheListener(t *testing.T) {
 	t.Parallel()
 	begun := make(chan struct{}, 1)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun <- struct{}{}
 		block := make([]byte, 1<<20)
-		for range 1 << 10 { // more than any buffer on the way holds
+		for range 1 << 10 { // more than all buffers between server and client
 			if _, err := w.Write(block); err != nil {
 				return
 			}
@@ -127,7 +127,7 @@ func TestEachLimitOfTheListener(t *testing.T) {
 	for name, c := range map[string]struct {
 		handler http.Handler
 		limit   func(*http.Server) *time.Duration
-		stated  time.Duration
+		want    time.Duration
 		send    string
 	}{
 		"idle":        {quick, func(s *http.Server) *time.Duration { return &s.IdleTimeout }, idleTime, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -136,8 +136,8 @@ func TestEachLimitOfTheListener(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newHTTPServer(c.handler, nil)
-			if *c.limit(s) != c.stated {
-				t.Fatalf("the limit is %s, want %s", *c.limit(s), c.stated)
+			if *c.limit(s) != c.want {
+				t.Fatalf("the limit is %s, want %s", *c.limit(s), c.want)
 			}
 			*c.limit(s) = 200 * time.Millisecond
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -158,11 +158,11 @@ func TestEachLimitOfTheListener(t *testing.T) {
 				<-begun
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				if err := s.Shutdown(ctx); err != nil { // returns when the handler does
-					t.Errorf("a client that does not read holds the handler: %v", err)
+				if err := s.Shutdown(ctx); err != nil { // returns after the handler
+					t.Errorf("the handler still writes to a client that does not read: %v", err)
 				}
 			} else if after, got := closedAfter(conn); after > patience || !strings.HasPrefix(got, "HTTP/1.1 200 ") {
-				t.Errorf("closed after %s: %q", after, got)
+				t.Errorf("closed after %s with %q, want a response 200 before", after, got)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -174,17 +174,17 @@ func TestEachLimitOfTheListener(t *testing.T) {
 	}
 }
 
-// Fields that are too many or too large, and what is not HTTP/1.1, are answered
-// with 4xx or cut; the memory of the server stays what it was.
+// The server responds 4xx to oversized headers and to input that is not HTTP/1.1, and uses little
+// memory for them.
 func TestFieldsTooMany(t *testing.T) {
 	t.Parallel()
 	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
 	get := "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 	for name, c := range map[string]struct {
 		request string
-		status  string // the answer begins with it; empty is none
+		status  string // of the response
 	}{
-		"at the limit":             {get + "X: " + strings.Repeat("a", headerSize-1000) + "\r\n\r\n", "200"},
+		"a field at the limit":     {get + "X: " + strings.Repeat("a", headerSize-1000) + "\r\n\r\n", "200"},
 		"one field too large":      {get + "X: " + strings.Repeat("a", headerSize+8<<10) + "\r\n\r\n", "431"},
 		"10 MB of a field":         {get + "X: " + strings.Repeat("a", 10<<20) + "\r\n\r\n", "431"},
 		"100,000 fields":           {get + strings.Repeat("X: a\r\n", 100_000) + "\r\n", "431"},
@@ -192,20 +192,20 @@ func TestFieldsTooMany(t *testing.T) {
 		"100,000 cookie fields":    {get + strings.Repeat("Cookie: a=b\r\n", 100_000) + "\r\n", "431"},
 		"a long request line":      {"GET /" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: a\r\n\r\n", "431"},
 		"a long forwarded field":   {get + "Forwarded: " + strings.Repeat("for=a,", 100_000) + "\r\n\r\n", "431"},
-		"HTTP/2 without asking":    {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\x00\x00\x00\x04\x00\x00\x00\x00\x00", 1000), "400"},
+		"HTTP/2 preface":           {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\x00\x00\x00\x04\x00\x00\x00\x00\x00", 1000), "400"},
 		"an upgrade to HTTP/2":     {get + "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", "200"},
 		"two lengths":              {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", "400"},
 		"length and encoding":      {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
 		"two hosts":                {"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"},
 		"no host":                  {"GET /healthz HTTP/1.1\r\n\r\n", "400"},
-		"a blank before the colon": {"GET /healthz HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer a\r\n\r\n", "400"},
+		"a space before the colon": {"GET /healthz HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer a\r\n\r\n", "400"},
 		"a NUL in a field":         {"GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", "400"},
-		"a chunk that is endless":  {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", "400"},
-		"a chunk's long extension": {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;" + strings.Repeat("a", 100_000) + "\r\n{\r\n0\r\n\r\n", "400"},
+		"an overlong chunk size":   {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", "400"},
+		"a long chunk extension":   {"POST /api/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;" + strings.Repeat("a", 100_000) + "\r\n{\r\n0\r\n\r\n", "400"},
 		"CONNECT":                  {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "400"},
 	} {
 		conn := p.dial()
-		go io.WriteString(conn, c.request) // the server may answer and close before it is through
+		go io.WriteString(conn, c.request) // fails if the server responds and closes early
 		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
@@ -216,14 +216,14 @@ func TestFieldsTooMany(t *testing.T) {
 		conn.Close()
 	}
 	if kib := p.memory("VmHWM"); kib > 100<<10 {
-		t.Errorf("the server has used %d KiB", kib)
+		t.Errorf("the server used %d KiB, want at most 102400", kib)
 	}
 	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
-		t.Errorf("healthz afterwards: %d", a.status)
+		t.Errorf("healthz afterwards: %d, want 200", a.status)
 	}
 }
 
-// memory reads a line of the process's status, in KiB.
+// memory returns an entry of the process's /proc status, in KiB.
 func (p *process) memory(name string) int {
 	p.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -239,9 +239,8 @@ func (p *process) memory(name string) int {
 	return kib
 }
 
-// Two hundred sign-ins at once, at the real cost of a hash: those that find no
-// place in the queue are told to come again, memory is what the hashes under way
-// take, and others are answered meanwhile.
+// Two hundred sign-ins at once, at the real cost of a hash: the server responds 503 if the queue is
+// full, its memory grows only by the running hashes, and it serves other requests meanwhile.
 func TestManySignInsAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 200
@@ -266,7 +265,7 @@ func TestManySignInsAtOnce(t *testing.T) {
 				return
 			}
 			if a.status == 503 && (a.member("code") != "AUTH_UNAVAILABLE" || a.header.Get("Retry-After") == "") {
-				t.Errorf("excess: %v %s", a.header, a.body)
+				t.Errorf("503: %v %s, want AUTH_UNAVAILABLE with Retry-After", a.header, a.body)
 			}
 			mu.Lock()
 			statuses[a.status]++
@@ -284,7 +283,7 @@ func TestManySignInsAtOnce(t *testing.T) {
 		default:
 			asked := time.Now()
 			if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
-				t.Errorf("healthz meanwhile: %d", a.status)
+				t.Errorf("healthz during the sign-ins: %d, want 200", a.status)
 			}
 			health = append(health, time.Since(asked))
 			time.Sleep(10 * time.Millisecond)
@@ -292,41 +291,40 @@ func TestManySignInsAtOnce(t *testing.T) {
 	}
 	whole := time.Since(began)
 	if statuses[401] == 0 || statuses[503] == 0 || statuses[401]+statuses[503] != many {
-		t.Errorf("answers by status: %v, want 401 of some and 503 of the rest", statuses)
+		t.Errorf("responses by status: %v, want some 401 and 503 for the rest", statuses)
 	}
-	// A hash under way takes 19 MiB, and one is under way for each core; the
-	// collector lets as much again stand.
+	// A running hash takes 19 MiB, and one runs per core. The garbage collector may keep as much
+	// again.
 	if grown, most := p.memory("VmHWM")-before, 200<<10; grown > most {
-		t.Errorf("memory grew by %d KiB, want at most %d; all at once would take %d", grown, most, many*19<<10)
+		t.Errorf("memory grew by %d KiB, want at most %d; all at once would need %d", grown, most, many*19<<10)
 	}
 	if len(health) < 3 {
-		t.Fatalf("healthz was asked %d times meanwhile", len(health))
+		t.Fatalf("sent healthz %d times during the sign-ins, want at least 3", len(health))
 	}
 	slices.Sort(health)
-	if median := health[len(health)/2]; median > whole/4 { // in the queue it would wait for half of it
-		t.Errorf("healthz took %s meanwhile (median of %d); all took %s", median, len(health), whole)
+	if median := health[len(health)/2]; median > whole/4 { // behind the queue it would take half
+		t.Errorf("healthz took %s (median of %d); all sign-ins took %s", median, len(health), whole)
 	}
-	t.Logf("answers %v; healthz %d times, median %s, longest %s; memory %d KiB, before %d", statuses, len(health), health[len(health)/2], health[len(health)-1], p.memory("VmHWM"), before)
+	t.Logf("responses %v; healthz %d times, median %s, longest %s; memory %d KiB, before %d", statuses, len(health), health[len(health)/2], health[len(health)-1], p.memory("VmHWM"), before)
 }
 
-// A first start has nobody in it: no account, no password that works anywhere,
-// no way to make oneself an administrator over HTTP. Of two demos each has a
-// password of its own.
+// A new server has no users and no default password, and no client can become an administrator over
+// HTTP. Each demo has another administrator password.
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	if !strings.HasPrefix(p.url, "http://127.0.0.1:") {
-		t.Errorf("listens on %s", p.url)
+		t.Errorf("listens on %s, want 127.0.0.1", p.url)
 	}
 	stdout, _, status := command(t, "", "user", "list", "--json", "--data", dir)
 	if status != 0 || strings.Contains(stdout, "@") {
-		t.Errorf("people of a new server: %d %s", status, stdout)
+		t.Errorf("users of a new server: status %d, %s; want none", status, stdout)
 	}
 	for _, email := range []string{"admin@example.com", "root@example.com", "ada@example.com", "admin@localhost.localdomain", "durward@example.com"} {
 		for _, password := range []string{"admin", "password", "durward", "changeme", demoPassword} {
 			if a := p.ask("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)); a.status == 200 {
-				t.Errorf("%s signs in with %s", email, password)
+				t.Errorf("%s signed in with %s on a new server", email, password)
 			}
 		}
 	}
@@ -338,7 +336,7 @@ func TestFirstStart(t *testing.T) {
 		t.Fatalf("register: %d %s", a.status, a.body)
 	}
 	if scope := open.signIn("eve@example.com", testPassword).member("scope"); scope != "profile" {
-		t.Errorf("who registers first has the scope %q", scope)
+		t.Errorf("the first registered user has the scope %q, want \"profile\"", scope)
 	}
 	var passwords []string
 	for range 2 {
@@ -346,7 +344,7 @@ func TestFirstStart(t *testing.T) {
 		_, after, _ := strings.Cut(strings.Join(demo.stdout, "\n"), "root@example.com / ")
 		password, _, _ := strings.Cut(after, " ")
 		if len(password) < 20 {
-			t.Errorf("the administrator's password has %d characters", len(password))
+			t.Errorf("the administrator's password has %d characters, want at least 20", len(password))
 		}
 		passwords = append(passwords, password)
 		if status := demo.stop(); status != 0 {
@@ -354,11 +352,11 @@ func TestFirstStart(t *testing.T) {
 		}
 	}
 	if passwords[0] == passwords[1] {
-		t.Error("two demos have one password")
+		t.Error("two demos have the same administrator password")
 	}
 }
 
-// No secret is taken from the command line, where every process can read it.
+// No verb takes a secret as a flag or argument, which every user of the machine can read.
 func TestNoSecretFlag(t *testing.T) {
 	t.Parallel()
 	parser, err := kong.New(new(verbs), kong.Name("durward"), kong.Exit(func(int) {}))
@@ -372,13 +370,13 @@ func TestNoSecretFlag(t *testing.T) {
 			flags++
 			for _, word := range []string{"password", "secret", "token", "key", "credential"} {
 				if strings.Contains(f.Name, word) && !f.IsBool() && !strings.HasSuffix(f.Name, "-file") {
-					t.Errorf("%s takes --%s as a value", n.FullPath(), f.Name)
+					t.Errorf("%s has the flag --%s with a value", n.FullPath(), f.Name)
 				}
 			}
 		}
 		for _, p := range n.Positional {
 			if slices.Contains([]string{"password", "token", "secret"}, p.Name) {
-				t.Errorf("%s takes %s from the command line", n.FullPath(), p.Name)
+				t.Errorf("%s has the argument %s", n.FullPath(), p.Name)
 			}
 		}
 		for _, c := range n.Children {
@@ -387,6 +385,6 @@ func TestNoSecretFlag(t *testing.T) {
 	}
 	walk(parser.Model.Node)
 	if flags < 10 {
-		t.Errorf("%d flags seen", flags)
+		t.Errorf("found %d flags, want at least 10", flags)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// beDurward in the environment makes the test binary the program itself, so that
-// tests run the real main as a process of its own.
+// beDurward is an environment variable that makes the test binary run main, so that tests run the
+// program in a process of its own.
 const beDurward = "BE_DURWARD"
 
 func TestMain(m *testing.M) {
@@ -21,19 +21,19 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"durward": main})
 }
 
-// Scripts of the command line: testdata/script/*.txtar.
+// Scripts of the command line in testdata/script.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
 }
 
-// Scripts over a database server: testdata/script/postgres/*.txtar.
+// Scripts with PostgreSQL in testdata/script/postgres.
 func TestScriptsOfPostgres(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/script/postgres", RequireExplicitExec: true, RequireUniqueNames: true, Setup: func(e *testscript.Env) error {
 		e.Setenv("POSTGRES", address)
-		e.Setenv("NOBODY", "127.0.0.1:1") // which no process is given by chance
+		e.Setenv("NOBODY", "127.0.0.1:1") // a port that the system never assigns
 		return nil
 	}})
 }

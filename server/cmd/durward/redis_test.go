@@ -19,8 +19,8 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// Two nodes with one master key and one Redis count failures together; Redis that is
-// away, at start and later, keeps no node from its work.
+// Two nodes with one master key and one Redis count failures together. Both work while Redis is down,
+// at the start and later.
 func TestServeWithRedis(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
@@ -59,23 +59,22 @@ func TestServeWithRedis(t *testing.T) {
 	r.Start(t)
 	ready(`{"name":"redis","ok":true}`)
 	ready(`"status":"ready"`)
-	// On a machine that is busy Redis may be too slow for a moment, which is said, and
-	// another person is guessed at.
-	silent := func() int {
+	// On a busy machine Redis may time out. The node logs it, and the test repeats with another account.
+	timeouts := func() int {
 		return strings.Count(nodes[0].stderr.String()+nodes[1].stderr.String(), "Redis does not answer")
 	}
 	account := ""
 	for round := 0; account == ""; round++ {
 		account = fmt.Sprintf("bob%d@example.com", round)
 		ready(`{"name":"redis","ok":true}`)
-		was := silent()
+		before := timeouts()
 		for n := range 7 {
 			want := http.StatusUnauthorized
 			if n >= 5 {
 				want = http.StatusTooManyRequests
 			}
 			if status := guess(n%2, account); status != want {
-				if silent() == was || round == 5 {
+				if timeouts() == before || round == 5 {
 					t.Fatalf("guess %d: %d, want %d", n+1, status, want)
 				}
 				account = ""
@@ -87,21 +86,21 @@ func TestServeWithRedis(t *testing.T) {
 	ready(`{"name":"redis","ok":false}`)
 	for n := range nodes {
 		if status := guess(n, account); status != http.StatusTooManyRequests {
-			t.Errorf("node %d forgets a block when Redis dies: %d", n, status)
+			t.Errorf("node %d: guess at a blocked account without Redis: %d, want 429", n, status)
 		}
 	}
 	for n, p := range nodes {
 		if status := p.stop(); status != 0 {
-			t.Errorf("node %d ends with %d: %s", n, status, p.stderr)
+			t.Errorf("node %d: exit status %d, want 0: %s", n, status, p.stderr)
 		}
 		if text := p.stderr.String(); strings.Count(text, "Redis does not answer") < 2 || !strings.Contains(text, "Redis answers") {
-			t.Errorf("node %d says:\n%s", n, text)
+			t.Errorf("node %d: want a report of two outages and a recovery of Redis:\n%s", n, text)
 		}
 	}
 }
 
-// Two nodes over one Postgres and one Redis: what is signed out at one is dead at the
-// other within a second, and other software finds it in Redis, also after a loss.
+// Two nodes with one PostgreSQL and one Redis: a sign-out at one node revokes the tokens at the other,
+// and other software finds the revocation in Redis, also after Redis lost its data.
 func TestSignedOutAtBothNodes(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
@@ -118,13 +117,13 @@ func TestSignedOutAtBothNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	there := func(key string) {
+	wantKey := func(key string) {
 		t.Helper()
 		eventually(t, func() error {
 			return client.With(t.Context(), func(ctx context.Context, c valkey.Client) error {
 				left, err := c.Do(ctx, c.B().Pttl().Key(key).Build()).AsInt64()
 				if err == nil && left <= 0 {
-					err = fmt.Errorf("%s is not there", key)
+					err = fmt.Errorf("Redis has no key %s", key)
 				}
 				return err
 			})
@@ -160,13 +159,13 @@ func TestSignedOutAtBothNodes(t *testing.T) {
 		keys = append(keys, "revoked:sid:"+claims.SID)
 	}
 	slices.Sort(took)
-	t.Logf("dead at the other node: median %s, worst %s of %d", took[len(took)/2], took[len(took)-1], len(took))
+	t.Logf("revoked at the other node: median %s, worst %s of %d", took[len(took)/2], took[len(took)-1], len(took))
 	for _, key := range keys {
-		there(key)
+		wantKey(key)
 	}
 	r.Kill(t)
 	r.Start(t)
 	for _, key := range keys {
-		there(key)
+		wantKey(key)
 	}
 }

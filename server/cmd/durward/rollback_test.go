@@ -8,16 +8,15 @@ import (
 	"testing"
 )
 
-// An older copy in the place of the database: it is not served until the operator
-// accepts that. Then everybody signs in again, and what was revoked in the time that
-// was lost stays dead; or, if they want it so, all go on.
+// The server refuses an older copy of its database without --accept-rollback. With it, all users sign
+// in again and revoked credentials stay revoked. With --keep-sessions too, all sessions continue.
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{false, true} {
-		t.Run(map[bool]string{false: "ends", true: "keeps"}[keep], func(t *testing.T) {
+		t.Run(map[bool]string{false: "accept: sessions end", true: "keep: sessions continue"}[keep], func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			addPerson(t, dir, "ada@example.com", testPassword)
+			addUser(t, dir, "ada@example.com", testPassword)
 			serving := func(args ...string) *process {
 				return serve(t, program(nil, append([]string{"serve", "--listen", "127.0.0.1:0", "--data", dir}, args...)...))
 			}
@@ -51,36 +50,36 @@ func TestRollback(t *testing.T) {
 			}
 
 			if _, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir); status != 1 || !strings.Contains(stderr, "the database was rolled back") || !strings.Contains(stderr, "--accept-rollback") {
-				t.Fatalf("an older copy: %d %s", status, stderr)
+				t.Fatalf("start with an older copy: status %d, %s", status, stderr)
 			}
 			accept := []string{"--accept-rollback"}
-			want := map[string]int{"of before": 401, "revoked": 401, "late": 401, "key": 401}
+			want := map[string]int{"before the copy": 401, "revoked": 401, "after the copy": 401, "key": 401}
 			wantRefresh := "REFRESH_INVALID"
 			if keep {
 				accept = append(accept, "--keep-sessions")
-				want, wantRefresh = map[string]int{"of before": 200, "revoked": 200, "late": 200, "key": 200}, ""
+				want, wantRefresh = map[string]int{"before the copy": 200, "revoked": 200, "after the copy": 200, "key": 200}, ""
 			}
 			p = serving(accept...)
-			for name, token := range map[string]string{"of before": kept.member("access_token"), "revoked": revoked.member("access_token"), "late": late.member("access_token"), "key": key} {
+			for name, token := range map[string]string{"before the copy": kept.member("access_token"), "revoked": revoked.member("access_token"), "after the copy": late.member("access_token"), "key": key} {
 				if a := p.ask("GET", "/api/profile", token, ""); a.status != want[name] {
-					t.Errorf("%s: %d %s", name, a.status, a.body)
+					t.Errorf("token %s: %d %s, want %d", name, a.status, a.body, want[name])
 				}
 			}
 			for range 2 {
 				a := p.ask("POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, kept.member("refresh_token")))
 				if a.member("code") != wantRefresh {
-					t.Errorf("refresh: %d %s", a.status, a.body)
+					t.Errorf("refresh: %d %s, want the code %q", a.status, a.body, wantRefresh)
 				}
 			}
 			if a := p.ask("GET", "/api/profile", p.signIn("ada@example.com", testPassword).member("access_token"), ""); a.status != 200 {
-				t.Errorf("signed in again: %d %s", a.status, a.body)
+				t.Errorf("profile after a new sign-in: %d %s, want 200", a.status, a.body)
 			}
 			if strings.Contains(p.stderr.String(), "theft") {
-				t.Errorf("somebody is accused:\n%s", p.stderr)
+				t.Errorf("the log reports theft:\n%s", p.stderr)
 			}
 			p.logged("Began a new epoch")
 			p.stop()
-			// It is accepted once for all, and the word does not harm a second time.
+			// The next start needs no flag, and the flag has no effect a second time.
 			serving().stop()
 			p = serving("--accept-rollback")
 			p.logged("--accept-rollback had no effect")

@@ -13,9 +13,8 @@ import (
 	"testing"
 )
 
-// The whole round with secrets that are marked: none is in the log at its most
-// talkative, in an answer where it has no place, in what the shell prints, or
-// readable in any file of the data folder.
+// A full round with known secrets. None is in the debug log, in a response that must not contain it,
+// in the output of a verb, or readable in a file of the data folder.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -39,11 +38,11 @@ func TestNoSecretLeaves(t *testing.T) {
 		"token without scheme": inField, "opaque token": opaque, "Basic password": basic, "cookie": inCookie, "API key": apiKey,
 		"custom field": inHeader, "malformed body": malformed, "password of Redis": inRedis,
 	}
-	addPerson(t, dir, "ada@example.com", password)
+	addUser(t, dir, "ada@example.com", password)
 	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0",
-		"DURWARD_REDIS_URL=redis://durward:" + inRedis + "@127.0.0.1:1"} // where nobody listens
+		"DURWARD_REDIS_URL=redis://durward:" + inRedis + "@127.0.0.1:1"} // a closed port
 	p := serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", dir))
-	var printed bytes.Buffer // what nothing secret may be in
+	var printed bytes.Buffer // all output, which must contain no secret
 	quiet := func(method, path, token, body string) answer {
 		a := p.ask(method, path, token, body)
 		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
@@ -91,7 +90,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	}
 	secrets["token for the cookie"] = byCookie("POST", "/api/auth/token", inBrowser, "").member("access_token")
 	stepped := cookie("session cookie after a step-up", byCookie("POST", "/api/auth/step-up", inBrowser, fmt.Sprintf(`{"password":%q}`, password)))
-	for range 2 { // alive, and dead
+	for range 2 { // with a valid cookie, then with an ended one
 		a := byCookie("POST", "/api/auth/logout", stepped, "")
 		fmt.Fprintf(&printed, "%v %s\n", a.header, a.body)
 		a = byCookie("GET", "/api/profile", stepped, "")
@@ -172,10 +171,10 @@ func TestNoSecretLeaves(t *testing.T) {
 	}
 	stdout, stderr, status := command(t, access, "token", "verify", "--data", dir)
 	if status != 1 {
-		t.Errorf("token verify of a dead token: %d %s", status, stderr)
+		t.Errorf("token verify of a revoked token: status %d, want 1: %s", status, stderr)
 	}
 	printed.WriteString(stdout + stderr)
-	// A key and a secret of the environment.
+	// A key and a secret in the environment.
 	show := program([]string{"DURWARD_TOKENS_ALGORITHM=HS256", "DURWARD_TOKENS_SHARED_SECRET=" + shared, "DURWARD_MASTER_KEY=" + shared}, "config", "show", "--json")
 	out, err := show.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("[redacted]")) {
@@ -195,7 +194,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	printed.WriteString(p.stderr.String())
 	printed.WriteString(strings.Join(p.stdout, "\n"))
 	if !strings.Contains(printed.String(), "TOKEN_REVOKED") || !strings.Contains(p.stderr.String(), "refused") {
-		t.Fatal("the round was not what it should be")
+		t.Fatal("the output lacks TOKEN_REVOKED and the log a refusal: the round did not run")
 	}
 
 	places := map[string][]byte{"printed": printed.Bytes()}
@@ -217,12 +216,12 @@ func TestNoSecretLeaves(t *testing.T) {
 	for name, secret := range secrets {
 		forms := [][]byte{[]byte(secret), []byte(strings.ToLower(secret)), []byte(hex.EncodeToString([]byte(secret)))}
 		if raw, err := base64.RawURLEncoding.DecodeString(secret); err == nil && len(raw) >= 24 {
-			forms = append(forms, raw[len(raw)-24:]) // the part that cannot be guessed
+			forms = append(forms, raw[len(raw)-24:]) // the random part
 		}
 		if raw, err := hex.DecodeString(secret); err == nil {
 			forms = append(forms, raw)
 		}
-		for skip := range 3 { // base64 of a text that it stands in, at any place
+		for skip := range 3 { // base64 of a longer text that contains it at any offset
 			if encoded := base64.StdEncoding.EncodeToString([]byte(secret)[skip:]); len(encoded) > 12 {
 				forms = append(forms, []byte(encoded[:len(encoded)-4]))
 			}
@@ -230,13 +229,13 @@ func TestNoSecretLeaves(t *testing.T) {
 		for place, content := range places {
 			for _, form := range forms {
 				if at := bytes.Index(content, form); at >= 0 {
-					t.Errorf("%s is in %s: %q", name, place, content[max(0, at-60):min(len(content), at+60)])
+					t.Errorf("found the secret %s in %s: %q", name, place, content[max(0, at-60):min(len(content), at+60)])
 				}
 			}
 		}
 	}
 	if strings.Contains(printed.String(), "$argon2id$") {
-		t.Error("a password hash was printed")
+		t.Error("the output contains a password hash")
 	}
 }
 
