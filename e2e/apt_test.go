@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// apt reads a repository with the credentials of its auth.conf.
+// TestApt reads a repository with the credentials of auth.conf.
 func TestApt(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "apt-get", "apt-cache")
@@ -29,7 +29,8 @@ func TestApt(t *testing.T) {
 		time.Now().UTC().Format(time.RFC1123), sha256.Sum256([]byte(packages)), len(packages)))
 	onlyBasic := []durward.Scheme{durward.Basic(checkAptPassword)}
 	every := func(dir, result string) (lines []string) {
-		for _, file := range []string{"InRelease", "Release", "Packages.xz", "Packages.bz2", "Packages.lzma", "Packages.gz", "Packages.lz4", "Packages.zst", "Packages"} {
+		for _, file := range []string{"InRelease", "Release", "Packages.xz", "Packages.bz2", "Packages.lzma",
+			"Packages.gz", "Packages.lz4", "Packages.zst", "Packages"} {
 			lines = append(lines, "GET "+dir+file+": "+result+" by Basic")
 		}
 		return lines
@@ -41,29 +42,36 @@ func TestApt(t *testing.T) {
 		status              int
 		printed, shown      string
 	}{
-		{"Basic", "flat/", "s3sam-nog:", onlyBasic, []string{"GET /flat/InRelease: ada by Basic", "GET /flat/Release: ada by Basic",
-			"GET /flat/Release.gpg: ada by Basic", "GET /flat/Packages: ada by Basic"}, 0, "Reading package lists", "says hello"},
-		// It asks for every spelling of the index, each time with what was refused:
-		// one update is nine failures for a limit.
+		{"Basic", "flat/", "s3sam-nog:", onlyBasic,
+			[]string{"GET /flat/InRelease: ada by Basic", "GET /flat/Release: ada by Basic",
+				"GET /flat/Release.gpg: ada by Basic", "GET /flat/Packages: ada by Basic"}, 0, "Reading package lists",
+			"says hello"},
+		// apt requests the index under every name, each time with the refused credentials. For a
+		// rate limit, one update is nine failures.
 		{"wrong", "flat/", "wrong", onlyBasic, every("/flat/", "INVALID_CREDENTIALS"), 100, "401", "No packages found"},
-		// Its fault: it knows Basic alone, and sends it whatever is asked for.
-		{"Digest", "flat/", "s3sam-nog:", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true})}, every("/flat/", "UNSUPPORTED_SCHEME"),
+		// A fault of apt: it supports only Basic and sends it for any challenge.
+		{"Digest", "flat/", "s3sam-nog:", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true})},
+			every("/flat/", "UNSUPPORTED_SCHEME"),
 			100, "401", "No packages found"},
-		// It sends dot segments where the source line has them: name a folder.
-		{"dot segments", "./", "s3sam-nog:", onlyBasic, every("/./", "INVALID_REQUEST"), 100, "400", "No packages found"},
+		// apt keeps dot segments of the source line, so the line must name a folder.
+		{"dot segments", "./", "s3sam-nog:", onlyBasic, every("/./", "INVALID_REQUEST"), 100, "400",
+			"No packages found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t)
-			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes,
+				Realm: "apt"}).Handler(http.FileServer(http.Dir(repository))))
 			root := t.TempDir()
-			for _, dir := range []string{"etc/preferences.d", "etc/apt.conf.d", "etc/trusted.gpg.d", "etc/sources.list.d", "etc/auth.conf.d", "state/lists/partial", "cache/archives/partial"} {
+			for _, dir := range []string{"etc/preferences.d", "etc/apt.conf.d", "etc/trusted.gpg.d",
+				"etc/sources.list.d", "etc/auth.conf.d", "state/lists/partial", "cache/archives/partial"} {
 				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
 			writeFile(t, filepath.Join(root, "etc/sources.list"), "deb [trusted=yes] "+srv.url+" "+c.dir+"\n")
-			writeFile(t, filepath.Join(root, "etc/auth.conf"), "machine "+srv.url+" login "+user+" password "+c.password+"\n")
+			writeFile(t, filepath.Join(root, "etc/auth.conf"),
+				"machine "+srv.url+" login "+user+" password "+c.password+"\n")
 			writeFile(t, filepath.Join(root, "status"), "")
 			conf := writeFile(t, filepath.Join(root, "apt.conf"), `
 Dir::Etc "`+root+`/etc";
@@ -85,7 +93,7 @@ Acquire::Retries "0";
 	}
 }
 
-// aptCheck wants a password without blanks: auth.conf has no way to write one.
+// checkAptPassword accepts a password without spaces, because auth.conf cannot contain one.
 func checkAptPassword(ctx context.Context, name, pass string) (*durward.Principal, error) {
 	if pass == "s3sam-nog:" {
 		pass = password

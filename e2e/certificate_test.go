@@ -33,19 +33,20 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// certificates returns the scheme that takes the clients of an authority by their
-// common name.
+// certificates returns the scheme that accepts client certificates of ca by their common name.
 func certificates(ca *durwardtest.CA) durward.Scheme {
-	return durward.ClientCert(durward.ClientCertConfig{Roots: ca.Pool, Check: func(_ context.Context, c *x509.Certificate) (*durward.Principal, error) {
-		return &durward.Principal{Subject: c.Subject.CommonName}, nil
-	}})
+	return durward.ClientCert(durward.ClientCertConfig{Roots: ca.Pool,
+		Check: func(_ context.Context, c *x509.Certificate) (*durward.Principal, error) {
+			return &durward.Principal{Subject: c.Subject.CommonName}, nil
+		}})
 }
 
-// serveTLS is serve over TLS, for the name localhost and for the address, where
-// clients are asked for a certificate.
+// serveTLS starts the listener with h over TLS, for the name localhost and for the address. It
+// requests client certificates.
 func (srv *server) serveTLS(ca *durwardtest.CA, h http.Handler) {
-	srv.http.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Server("localhost", "127.0.0.1")}, ClientAuth: tls.RequestClientCert}
-	srv.http.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that Chromium opens and does not use
+	srv.http.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Server("localhost", "127.0.0.1")},
+		ClientAuth: tls.RequestClientCert}
+	srv.http.Config.ErrorLog = log.New(io.Discard, "", 0) // Chromium opens connections that it does not use
 	srv.http.EnableHTTP2 = true
 	srv.http.Config.Handler = withoutIcon(h)
 	srv.http.StartTLS()
@@ -53,7 +54,7 @@ func (srv *server) serveTLS(ca *durwardtest.CA, h http.Handler) {
 	srv.url = strings.Replace(srv.http.URL, "127.0.0.1", "localhost", 1)
 }
 
-// inPEM is certificates in PEM, and the key of the first after them.
+// encodePEM returns certs in PEM, followed by the key of the first.
 func encodePEM(t *testing.T, certs ...tls.Certificate) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -74,27 +75,28 @@ func encodePEM(t *testing.T, certs ...tls.Certificate) string {
 	return text.String()
 }
 
-// file is inPEM in a file.
+// pemFile writes the result of encodePEM to a file and returns its path.
 func pemFile(t *testing.T, certs ...tls.Certificate) string {
 	t.Helper()
 	return writeFile(t, filepath.Join(t.TempDir(), "pem"), encodePEM(t, certs...))
 }
 
-// authority is the file of an authority's certificate.
+// caFile writes the certificate of ca to a file and returns its path.
 func caFile(t *testing.T, ca *durwardtest.CA) string {
 	t.Helper()
 	return pemFile(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}})
 }
 
-// signedBy makes a client certificate that parent signed, which is no authority,
-// or that signed itself.
+// signedBy returns a client certificate signed by parent, which is no certificate authority. With a
+// nil parent the certificate is self-signed.
 func signedBy(t *testing.T, parent *tls.Certificate, name string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if parent == nil {
 		parent = &tls.Certificate{Leaf: template, PrivateKey: key}
@@ -106,29 +108,30 @@ func signedBy(t *testing.T, parent *tls.Certificate, name string) tls.Certificat
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// stranger is a certificate that a client shows, and what it is.
+// badCertificate is a client certificate, with its chain, that must be refused.
 type badCertificate struct {
 	name  string
 	certs []tls.Certificate
 }
 
-// strangers are certificates that nobody takes.
+// badCertificates returns one certificate for each reason to refuse it.
 func badCertificates(t *testing.T, ca *durwardtest.CA) []badCertificate {
 	client := ca.Client(user, nil)
 	return []badCertificate{
 		{"none", nil},
 		{"of another authority of the same name", []tls.Certificate{durwardtest.NewCA(t).Client(user, nil)}},
-		{"expired", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}},
-		{"early", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) {
+		{"expired", []tls.Certificate{ca.Client(user,
+			func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })}},
+		{"not yet valid", []tls.Certificate{ca.Client(user, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().AddDate(0, 0, 1), time.Now().AddDate(0, 0, 2)
 		})}},
 		{"for servers", []tls.Certificate{ca.Server(user)}},
-		{"signed by itself", []tls.Certificate{signedBy(t, nil, user)}},
+		{"self-signed", []tls.Certificate{signedBy(t, nil, user)}},
 		{"signed by a client", []tls.Certificate{signedBy(t, &client, user), client}},
 	}
 }
 
-// curl shows certificates to a listener.
+// TestCurlCertificate sends certificates with curl.
 func TestCurlCertificate(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "curl")
@@ -162,7 +165,7 @@ func TestCurlCertificate(t *testing.T) {
 		})
 	}
 
-	// The name in Host is the one that the connection was opened for, or none was.
+	// The host of a request must be the server name of its connection, if it has one.
 	t.Run("names", func(t *testing.T) {
 		t.Parallel()
 		srv := newServer(t)
@@ -170,13 +173,15 @@ func TestCurlCertificate(t *testing.T) {
 		host := strings.TrimPrefix(srv.url, "https://")
 		_, port, _ := net.SplitHostPort(host)
 		for _, spelled := range []string{"LocalHost", "localhost.", "127.0.0.1"} {
-			ask(t, "hello, ada\n 200", strings.Replace(srv.url, "localhost", spelled, 1)+"/x", ada, "--resolve", "localhost.:"+port+":127.0.0.1")
+			ask(t, "hello, ada\n 200", strings.Replace(srv.url, "localhost", spelled, 1)+"/x", ada, "--resolve",
+				"localhost.:"+port+":127.0.0.1")
 		}
 		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: other.example")
 		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: sub."+host)
 		ask(t, " 421", srv.http.URL+"/x", ada, "-H", "Host: "+host)
 		ask(t, " 421", srv.url+"/x", ada, "-H", "Host: other.example", "--http1.1")
-		srv.wantRequests("GET /x: ada", "GET /x: ada", "GET /x: ada", "GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST",
+		srv.wantRequests("GET /x: ada", "GET /x: ada", "GET /x: ada", "GET /x: MISDIRECTED_REQUEST",
+			"GET /x: MISDIRECTED_REQUEST",
 			"GET /x: MISDIRECTED_REQUEST", "GET /x: MISDIRECTED_REQUEST")
 	})
 
@@ -184,7 +189,8 @@ func TestCurlCertificate(t *testing.T) {
 		t.Parallel()
 		issuer := durwardtest.NewIssuer(t)
 		srv := newServer(t)
-		srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}}).Handler(hello))
+		srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL,
+			durwardtest.Audience), certificates(ca)}}).Handler(hello))
 		bound := func(to tls.Certificate) []string {
 			return []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) {
 				c.Subject, c.Confirmation = "robot", &jwt.Confirmation{X5tS256: jwt.Thumbprint(to.Leaf)}
@@ -193,11 +199,13 @@ func TestCurlCertificate(t *testing.T) {
 		ask(t, "hello, robot\n 200", srv.url+"/x", ada, bound(ada[0])...)
 		ask(t, " 401", srv.url+"/x", []tls.Certificate{ca.Client(user, nil)}, bound(ada[0])...)
 		ask(t, " 401", srv.url+"/x", nil, bound(ada[0])...)
-		srv.wantRequests("GET /x: robot by Bearer", "GET /x: INVALID_TOKEN by Bearer", "GET /x: INVALID_TOKEN by Bearer")
+		srv.wantRequests("GET /x: robot by Bearer", "GET /x: INVALID_TOKEN by Bearer",
+			"GET /x: INVALID_TOKEN by Bearer")
 	})
 }
 
-// Chromium shows the certificate of its profile without a question.
+// TestChromiumCertificate sends the certificate of a Chromium profile that selects it
+// automatically.
 func TestChromiumCertificate(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "chromium", "certutil", "pk12util", "openssl")
@@ -209,14 +217,17 @@ func TestChromiumCertificate(t *testing.T) {
 		requests []string
 	}{
 		{"good", new(ca.Client(user, nil)), "hello, ada", []string{"GET /x: ada", "GET /x: ada"}},
-		{"expired", new(ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), "CLIENT_CERTIFICATE_REQUIRED",
+		{"expired", new(ca.Client(user, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })),
+			"CLIENT_CERTIFICATE_REQUIRED",
 			[]string{"GET /x: CLIENT_CERTIFICATE_REQUIRED", "GET /x: CLIENT_CERTIFICATE_REQUIRED"}},
-		{"none", nil, "CLIENT_CERTIFICATE_REQUIRED", []string{"GET /x: CLIENT_CERTIFICATE_REQUIRED", "GET /x: CLIENT_CERTIFICATE_REQUIRED"}},
+		{"none", nil, "CLIENT_CERTIFICATE_REQUIRED",
+			[]string{"GET /x: CLIENT_CERTIFICATE_REQUIRED", "GET /x: CLIENT_CERTIFICATE_REQUIRED"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t)
-			srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)}, Realm: "e2e"}).Handler(hello))
+			srv.serveTLS(ca, srv.guard(durward.Config{Schemes: []durward.Scheme{certificates(ca)},
+				Realm: "e2e"}).Handler(hello))
 			home := t.TempDir()
 			at := filepath.Join(home, ".pki", "nssdb")
 			if err := os.MkdirAll(at, 0o700); err != nil {
@@ -231,32 +242,35 @@ func TestChromiumCertificate(t *testing.T) {
 			run("certutil", "-A", "-d", "sql:"+at, "-n", "ca", "-t", "C,,", "-i", caFile(t, ca))
 			if c.cert != nil {
 				p12 := filepath.Join(home, "p12")
-				run("openssl", "pkcs12", "-export", "-in", pemFile(t, *c.cert), "-out", p12, "-passout", "pass:", "-name", user)
+				run("openssl", "pkcs12", "-export", "-in", pemFile(t, *c.cert), "-out", p12, "-passout", "pass:",
+					"-name", user)
 				run("pk12util", "-i", p12, "-d", "sql:"+at, "-W", "")
 			}
-			// What a policy of an administrator would say, of this profile alone.
+			// Like an administrator's policy, for this profile alone.
 			profile := filepath.Join(home, "profile", "Default")
 			if err := os.MkdirAll(profile, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			writeFile(t, filepath.Join(profile, "Preferences"), fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
-				fmt.Sprintf(`{"pattern":%q,"filter":{}}`, srv.url)))
+			writeFile(t, filepath.Join(profile, "Preferences"),
+				fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
+					fmt.Sprintf(`{"pattern":%q,"filter":{}}`, srv.url)))
 			ctx, cancel := context.WithTimeout(launch(t, home, filepath.Dir(profile)), runTimeout)
 			t.Cleanup(cancel)
 			b := &tab{ctx: ctx, t: t}
 			if got := b.page(srv.url + "/x"); !strings.Contains(got, c.reads) {
-				t.Errorf("the page says %q, want %q", got, c.reads)
+				t.Errorf("page: got %q, want it to contain %q", got, c.reads)
 			}
-			if got := do(b, chromedp.Evaluate[string](`fetch("/x").then(r => r.text())`, chromedp.EvalAwaitPromise)); !strings.Contains(got, c.reads) {
-				t.Errorf("the script got %q, want %q", got, c.reads)
+			if got := do(b, chromedp.Evaluate[string](`fetch("/x").then(r => r.text())`,
+				chromedp.EvalAwaitPromise)); !strings.Contains(got, c.reads) {
+				t.Errorf("script: got %q, want it to contain %q", got, c.reads)
 			}
 			srv.wantRequests(c.requests...)
 		})
 	}
 }
 
-// haproxy is its configuration: the certificate in DER is the byte sequence of RFC
-// 9440 as it stands. Its verdict on it is passed over; the guard has its own.
+// haproxy is a configuration of HAProxy. The certificate in DER is the byte sequence of RFC 9440.
+// HAProxy's own verification is ignored; the guard verifies the certificate.
 const haproxy = `
 global
 	maxconn 64
@@ -277,9 +291,8 @@ backend api
 	server api {{upstream}} source {{host}}
 `
 
-// nginx is its configuration. It has no variable with the certificate as RFC 9440
-// wants it ($ssl_client_escaped_cert is PEM, encoded for URLs): three lines of njs
-// make one.
+// nginx is a configuration of nginx. No variable of nginx has the form of RFC 9440
+// ($ssl_client_escaped_cert is URL-encoded PEM), so nginxScript, in njs, converts it.
 const (
 	nginx = `
 daemon off;
@@ -319,17 +332,18 @@ export default { field };
 `
 )
 
-// A proxy takes the TLS off and says by which certificate a client came (RFC
-// 9440); what clients say of themselves nobody hears.
+// TestCertificateThroughProxy lets a proxy terminate TLS and forward the client's certificate (RFC
+// 9440). Certificate fields sent by clients must be ignored.
 func TestCertificateThroughProxy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		program, configuration string
 		args                   []string
-		refusals               map[string]string // of its own, by the name of the certificate
+		refusals               map[string]string // the proxy's own refusals, by the name of the certificate
 	}{
 		{"haproxy", haproxy, []string{"-q", "-db", "-f"}, nil},
-		{"nginx", nginx, []string{"-c"}, map[string]string{"expired": " 400", "early": " 400", "for servers": " 400"}},
+		{"nginx", nginx, []string{"-c"}, map[string]string{"expired": " 400", "not yet valid": " 400",
+			"for servers": " 400"}},
 	} {
 		t.Run(c.program, func(t *testing.T) {
 			t.Parallel()
@@ -340,31 +354,35 @@ func TestCertificateThroughProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The proxy calls from an address of its own, which tells it from everybody else
-			// on this machine.
+			// The proxy connects from its own loopback address, so the guard can distinguish it
+			// from other clients on this machine.
 			srv.serve(srv.guard(durward.Config{
-				Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)}, PublicURL: "https://" + p.address,
-				Proxies: []netip.Prefix{netip.MustParsePrefix(host + "/32")}, ClientCertFromProxies: true,
+				Schemes:   []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)},
+				PublicURL: "https://" + p.address,
+				Proxies:   []netip.Prefix{netip.MustParsePrefix(host + "/32")}, ClientCertFromProxies: true,
 			}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				fmt.Fprintf(w, "hello, %s with %d fields", durward.From(r.Context()).Subject, len(r.Header["Client-Cert"])+len(r.Header["Client-Cert-Chain"]))
+				fmt.Fprintf(w, "hello, %s with %d fields", durward.From(r.Context()).Subject,
+					len(r.Header["Client-Cert"])+len(r.Header["Client-Cert-Chain"]))
 			})))
 			dir := t.TempDir()
 			writeFile(t, filepath.Join(dir, "server"), encodePEM(t, ca.Server(host)))
 			writeFile(t, filepath.Join(dir, "ca"), encodePEM(t, tls.Certificate{Certificate: [][]byte{ca.Cert.Raw}}))
 			writeFile(t, filepath.Join(dir, "certificate.js"), nginxScript)
-			configuration := writeFile(t, filepath.Join(dir, "configuration"), strings.NewReplacer("{{dir}}", dir, "{{address}}", p.address,
-				"{{host}}", host, "{{upstream}}", strings.TrimPrefix(srv.url, "http://")).Replace(c.configuration))
+			configuration := writeFile(t, filepath.Join(dir, "configuration"),
+				strings.NewReplacer("{{dir}}", dir, "{{address}}", p.address,
+					"{{host}}", host, "{{upstream}}", strings.TrimPrefix(srv.url, "http://")).Replace(c.configuration))
 			p.start(exec.Command(c.program, append(c.args, configuration)...))
 
 			ask := func(what, want, url string, certs []tls.Certificate, args ...string) {
 				t.Helper()
-				args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}", "--cacert", filepath.Join(dir, "ca"), url+"/x")
+				args = append(args, "-sS", "--noproxy", "*", "-w", " %{http_code}",
+					"--cacert", filepath.Join(dir, "ca"), url+"/x")
 				if certs != nil {
 					args = append(args, "--cert", pemFile(t, certs...))
 				}
 				printed, status := command{}.run(t, "curl", args...)
 				if status != 0 || !strings.HasSuffix(printed, want) {
-					t.Errorf("%s: status %d, %s; want %s", what, status, printed, want)
+					t.Errorf("%s: got status %d, output %q, want output ending in %q", what, status, printed, want)
 				}
 			}
 			through := "https://" + p.address
@@ -377,19 +395,24 @@ func TestCertificateThroughProxy(t *testing.T) {
 			free := []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) { c.Subject = "robot" })}
 
 			ask("a certificate", "hello, ada with 1 fields 200", through, ada)
-			ask("a certificate, and fields that the client made", "hello, eve with 1 fields 200", through, []tls.Certificate{ca.Client("eve", nil)}, forged...)
-			ask("fields that the client made", " 401", through, nil, forged...)
-			ask("fields that the client made, beside a token", "hello, robot with 0 fields 200", through, nil, append(free, forged...)...)
-			ask("fields that the client made, past the proxy", " 401", srv.url, nil, forged...)
-			ask("fields that the client made, beside a token, past the proxy", "hello, robot with 0 fields 200", srv.url, nil, append(free, forged...)...)
+			ask("a certificate, and fields sent by the client", "hello, eve with 1 fields 200", through,
+				[]tls.Certificate{ca.Client("eve", nil)}, forged...)
+			ask("fields sent by the client", " 401", through, nil, forged...)
+			ask("fields sent by the client, with a token", "hello, robot with 0 fields 200", through, nil,
+				append(free, forged...)...)
+			ask("fields sent by the client, not through the proxy", " 401", srv.url, nil, forged...)
+			ask("fields sent by the client, with a token, not through the proxy", "hello, robot with 0 fields 200",
+				srv.url, nil, append(free, forged...)...)
 			for _, s := range badCertificates(t, ca) {
 				ask("a certificate "+s.name, cmp.Or(c.refusals[s.name], " 401"), through, s.certs)
 			}
 			ask("a bound token with its certificate", "hello, robot with 1 fields 200", through, ada, bound...)
-			ask("a bound token with another", " 401", through, []tls.Certificate{ca.Client(user, nil)}, bound...)
-			ask("a bound token with none", " 401", through, nil, bound...)
-			ask("a bound token with a field that the client made", " 401", through, nil, append(bound, forged...)...)
-			ask("a bound token with a field that the client made, past the proxy", " 401", srv.url, nil, append(bound, forged...)...)
+			ask("a bound token with another certificate", " 401", through, []tls.Certificate{ca.Client(user, nil)},
+				bound...)
+			ask("a bound token without certificate", " 401", through, nil, bound...)
+			ask("a bound token, with a field sent by the client", " 401", through, nil, append(bound, forged...)...)
+			ask("a bound token, with a field sent by the client, not through the proxy", " 401", srv.url, nil,
+				append(bound, forged...)...)
 		})
 	}
 }

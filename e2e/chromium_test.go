@@ -17,16 +17,16 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// tab is a tab of Chromium whose password box is answered as told.
+// tab is a tab of Chromium with a scripted user at its password dialog.
 type tab struct {
 	ctx context.Context
 	t   *testing.T
 
 	mu    sync.Mutex
-	asked []string // each time the box opened: "Server basic e2e"
+	asked []string // one entry per password dialog: "Server basic e2e"
 }
 
-// launch starts a headless Chromium with a home and a folder for its profiles.
+// launch starts a headless Chromium with a home folder and a folder for profiles.
 func launch(t *testing.T, home, profiles string) context.Context {
 	t.Helper()
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
@@ -38,8 +38,10 @@ func launch(t *testing.T, home, profiles string) context.Context {
 	return browser
 }
 
-// browse returns tabs of one headless Chromium, each with a profile of its own.
-func browse(t *testing.T) (open func(t *testing.T, password string, options ...chromedp.CreateBrowserContextOption) *tab) {
+// browse starts a headless Chromium and returns a function that opens tabs, each with its own
+// profile.
+func browse(t *testing.T) (open func(t *testing.T, password string,
+	options ...chromedp.CreateBrowserContextOption) *tab) {
 	t.Helper()
 	needPrograms(t, "chromium")
 	dir := t.TempDir()
@@ -80,8 +82,7 @@ func browse(t *testing.T) (open func(t *testing.T, password string, options ...c
 	}
 }
 
-// answer is what a person does at the box: the password, and once asked again
-// for it, no more.
+// answer enters the password in the first dialog and cancels repeated ones.
 func (b *tab) answer(c *fetch.AuthChallenge, password string) *fetch.AuthChallengeResponse {
 	box := string(c.Source) + " " + c.Scheme + " " + c.Realm
 	b.mu.Lock()
@@ -91,10 +92,11 @@ func (b *tab) answer(c *fetch.AuthChallenge, password string) *fetch.AuthChallen
 	if again {
 		return &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
 	}
-	return &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: user, Password: password}
+	return &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials,
+		Username: user, Password: password}
 }
 
-// see runs an action in the tab and returns what it found.
+// do runs an action in the tab and returns its result.
 func do[T any](b *tab, a chromedp.Action[T]) T {
 	b.t.Helper()
 	found, err := chromedp.Run(b.ctx, a)
@@ -104,20 +106,20 @@ func do[T any](b *tab, a chromedp.Action[T]) T {
 	return found
 }
 
-// page opens a page and returns what a person reads there.
+// page opens a page and returns its visible text.
 func (b *tab) page(url string) string {
 	b.t.Helper()
 	do(b, chromedp.Navigate(url))
 	return do(b, chromedp.Text("body"))
 }
 
-// boxes compares how often the browser asked for a password, and for what.
+// wantDialogs compares the password dialogs that the browser opened.
 func (b *tab) wantDialogs(want ...string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !slices.Equal(b.asked, want) {
-		b.t.Errorf("the browser asked %q, want %q", b.asked, want)
+		b.t.Errorf("password dialogs: got %q, want %q", b.asked, want)
 	}
 }
 
@@ -134,13 +136,19 @@ func TestChromium(t *testing.T) {
 		reads    string
 	}{
 		{"Basic", []durward.Scheme{basic()}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic", "GET /y: ada by Basic"}, []string{"Server basic e2e"}, "hello, ada"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic", "GET /y: ada by Basic"},
+			[]string{"Server basic e2e"}, "hello, ada"},
 		{"Digest", []durward.Scheme{digest(durward.DigestConfig{})}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
-		{"Digest of three, Basic and Bearer", []durward.Scheme{basic(), bearer(), digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true})}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
+		{"Digest of three, Basic and Bearer",
+			[]durward.Scheme{basic(), bearer(), digest(durward.DigestConfig{SHA512256: true, InsecureMD5: true})},
+			password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /y: ada by Digest SHA-256"}, []string{"Server digest e2e"}, "hello, ada"},
 		{"wrong", []durward.Scheme{basic()}, "wrong",
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic", "GET /y: AUTHENTICATION_REQUIRED"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic",
+				"GET /y: AUTHENTICATION_REQUIRED"},
 			[]string{"Server basic e2e", "Server basic e2e", "Server basic e2e"}, "INVALID_CREDENTIALS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -149,7 +157,7 @@ func TestChromium(t *testing.T) {
 			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"}).Handler(hello))
 			b := open(t, c.password)
 			if got := b.page(srv.url + "/x"); !strings.Contains(got, c.reads) {
-				t.Errorf("the page says %q, want %q", got, c.reads)
+				t.Errorf("page: got %q, want %q", got, c.reads)
 			}
 			b.page(srv.url + "/y")
 			srv.wantRequests(c.requests...)
@@ -157,7 +165,7 @@ func TestChromium(t *testing.T) {
 		})
 	}
 
-	// What a page's script gets, and whether the browser opens its box over it.
+	// A request by a script must open no password dialog if another scheme is accepted.
 	script := `fetch("/api").then(async r => r.status + " " + r.headers.get("WWW-Authenticate") + " " + (await r.json()).code)`
 	for _, c := range []struct {
 		name     string
@@ -166,10 +174,11 @@ func TestChromium(t *testing.T) {
 		box      []string
 		gets     string
 	}{
-		{"a script where another scheme is", []durward.Scheme{basic(), digest(durward.DigestConfig{}), bearer()},
+		{"a script, with another scheme", []durward.Scheme{basic(), digest(durward.DigestConfig{}), bearer()},
 			[]string{"GET /api: AUTHENTICATION_REQUIRED"}, nil, `401 Bearer realm="e2e" AUTHENTICATION_REQUIRED`},
-		{"a script where none is", []durward.Scheme{basic()},
-			[]string{"GET /api: AUTHENTICATION_REQUIRED", "GET /api: INVALID_CREDENTIALS by Basic"}, []string{"Server basic e2e", "Server basic e2e"},
+		{"a script, with Basic alone", []durward.Scheme{basic()},
+			[]string{"GET /api: AUTHENTICATION_REQUIRED", "GET /api: INVALID_CREDENTIALS by Basic"},
+			[]string{"Server basic e2e", "Server basic e2e"},
 			`401 Basic realm="e2e", charset="UTF-8" INVALID_CREDENTIALS`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -177,21 +186,24 @@ func TestChromium(t *testing.T) {
 			srv := newServer(t)
 			g := srv.guard(durward.Config{Schemes: c.schemes, Realm: "e2e"})
 			mux := http.NewServeMux()
-			mux.Handle("/", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("a page")) })))
+			mux.Handle("/", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_,
+					_ = w.Write([]byte("a page"))
+			})))
 			mux.Handle("/api", g.Handler(hello))
 			srv.serve(mux)
 			b := open(t, "wrong")
 			b.page(srv.url + "/")
 			if got := do(b, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)); got != c.gets {
-				t.Errorf("the script got %q, want %q", got, c.gets)
+				t.Errorf("script: got %q, want %q", got, c.gets)
 			}
 			srv.wantRequests(c.requests...)
 			b.wantDialogs(c.box...)
 		})
 	}
 
-	// A nonce grows old under a page: its script notices nothing.
-	t.Run("a script after the nonce has grown old", func(t *testing.T) {
+	// An expired nonce is renewed without an error in the script.
+	t.Run("a script with an expired nonce", func(t *testing.T) {
 		t.Parallel()
 		var late atomic.Bool
 		srv := newServer(t)
@@ -205,19 +217,22 @@ func TestChromium(t *testing.T) {
 		b := open(t, password)
 		b.page(srv.url + "/x")
 		late.Store(true)
-		if got, want := do(b, chromedp.Evaluate[string](`fetch("/api").then(r => r.text())`, chromedp.EvalAwaitPromise)), "hello, ada\n"; got != want {
-			t.Errorf("the script got %q, want %q", got, want)
+		if got, want := do(b, chromedp.Evaluate[string](`fetch("/api").then(r => r.text())`,
+			chromedp.EvalAwaitPromise)), "hello, ada\n"; got != want {
+			t.Errorf("script: got %q, want %q", got, want)
 		}
-		srv.wantRequests("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /api: STALE_NONCE by Digest SHA-256", "GET /api: ada by Digest SHA-256")
+		srv.wantRequests("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+			"GET /api: STALE_NONCE by Digest SHA-256", "GET /api: ada by Digest SHA-256")
 		b.wantDialogs("Server digest e2e")
 	})
 
-	// A person is sent to sign in and told where to come back to; in a frame and
-	// after a form there is a page to read. Nowhere does the browser ask.
+	// A navigation is redirected to the sign-in page with the return address. A frame and a
+	// submitted form get an error page. The browser opens no password dialog.
 	t.Run("pages", func(t *testing.T) {
 		t.Parallel()
 		srv := newServer(t)
-		g := srv.guard(durward.Config{Schemes: []durward.Scheme{bearer(), durward.Session()}, Realm: "e2e", PublicURL: srv.url, LoginURL: srv.url + "/login"})
+		g := srv.guard(durward.Config{Schemes: []durward.Scheme{bearer(), durward.Session()}, Realm: "e2e",
+			PublicURL: srv.url, LoginURL: srv.url + "/login"})
 		mux := http.NewServeMux()
 		mux.Handle("/login", g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("come back to " + durward.ReturnTo(r.URL.Query().Get("return_to"))))
@@ -234,10 +249,10 @@ func TestChromium(t *testing.T) {
 		srv.serve(mux)
 		b := open(t, password)
 		if got, want := b.page(srv.url+"/notes?tag=a%20b"), "come back to /notes?tag=a%20b"; got != want {
-			t.Errorf("the page says %q, want %q", got, want)
+			t.Errorf("page: got %q, want %q", got, want)
 		}
 		if at, want := do(b, chromedp.Location()), srv.url+"/login?return_to=%2Fnotes%3Ftag%3Da%2520b"; at != want {
-			t.Errorf("the browser is at %s, want %s", at, want)
+			t.Errorf("location: got %s, want %s", at, want)
 		}
 		b.page(srv.url + "/outer")
 		frame := do(b, chromedp.Poll[string](`document.querySelector("iframe").contentDocument.querySelector("h1")?.innerText`))
@@ -245,17 +260,19 @@ func TestChromium(t *testing.T) {
 		do(b, chromedp.Click("button"))
 		do(b, chromedp.WaitReady("main a"))
 		page := do(b, chromedp.Evaluate[string](`document.body.innerText`))
-		if want := "Authentication required"; frame != want || !strings.Contains(page, want) || !strings.Contains(page, "Sign in") {
-			t.Errorf("the frame says %q, the page after the form %q", frame, page)
+		if want := "Authentication required"; frame != want || !strings.Contains(page, want) ||
+			!strings.Contains(page, "Sign in") {
+			t.Errorf("frame: got %q, page after the form: got %q, want both to contain %q", frame, page, want)
 		}
 		if width := do(b, chromedp.Evaluate[string](`getComputedStyle(document.querySelector("main")).maxWidth`)); width == "none" {
-			t.Error("the browser does not take the style of the page")
+			t.Error("max-width of main: got none, want the style of the page")
 		}
-		srv.wantRequests("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED", "POST /sent: AUTHENTICATION_REQUIRED")
+		srv.wantRequests("GET /notes?tag=a%20b: 303 AUTHENTICATION_REQUIRED", "GET /inner: AUTHENTICATION_REQUIRED",
+			"POST /sent: AUTHENTICATION_REQUIRED")
 		b.wantDialogs()
 	})
 
-	// The box of a proxy.
+	// A proxy opens its own password dialog.
 	t.Run("proxy", func(t *testing.T) {
 		t.Parallel()
 		srv := newServer(t)
@@ -265,7 +282,7 @@ func TestChromium(t *testing.T) {
 			p.ProxyServer, p.ProxyBypassList = "http://"+proxy.address, "<-loopback>"
 		})
 		if got := b.page(srv.url + "/x"); strings.TrimSpace(got) != "hello, ada" {
-			t.Errorf("the page says %q", got)
+			t.Errorf("page: got %q, want %q", got, "hello, ada")
 		}
 		srv.wantRequests("GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic")
 		b.wantDialogs("Proxy digest proxy", "Server basic e2e")

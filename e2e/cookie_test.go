@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// demo starts the real server with its demonstration and returns where it is.
+// demo starts the real server with its demonstration data and returns its URL.
 func demo(t *testing.T) (url string) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "durward")
@@ -43,9 +43,9 @@ func demo(t *testing.T) (url string) {
 	return ""
 }
 
-// A browser keeps the session cookie, sends it, shows it to no script, and forgets
-// it at the sign-out; pages of another origin can do nothing with it, not even those
-// of a neighbour to whose requests it is sent.
+// TestChromiumCookie checks that a browser stores and sends the session cookie, hides it from
+// scripts and deletes it at the sign-out. Pages of another origin must not be able to use it, even
+// if they are of the same site and the browser sends the cookie.
 func TestChromiumCookie(t *testing.T) {
 	t.Parallel()
 	tabs := browse(t)
@@ -71,7 +71,8 @@ func TestChromiumCookie(t *testing.T) {
 			wants("before", script(profile), "401 ")
 			wants("sign-in", script(login), `200 {"id":`)
 			wants("profile", script(profile), `200 {"id":`)
-			wants("what a script sees of it", script(`Promise.resolve("cookies: " + document.cookie)`)+"|", "cookies: |")
+			wants("cookies visible to scripts", script(`Promise.resolve("cookies: " + document.cookie)`)+"|",
+				"cookies: |")
 			wants("a change", script(`fetch("/api/profile", {method: "PATCH", headers: {"Content-Type": "application/json"}, body: '{"name":"Ada"}'}).then(r => r.status + "")`), "200")
 			wants("a token", script(`fetch("/api/auth/token", {method: "POST"}).then(async r => r.status + " " + Object.keys(await r.json()).sort())`), "200 access_token,expires_in,scope,token_type")
 			wants("step-up", script(`fetch("/api/auth/step-up", {method: "POST", headers: {"Content-Type": "application/json"}, body: '{"password":"correct horse battery staple"}'}).then(r => r.status + "")`), "200")
@@ -83,25 +84,27 @@ func TestChromiumCookie(t *testing.T) {
 				}))
 				defer foreign.Close()
 				at := strings.Replace(foreign.URL, "127.0.0.1", from, 1)
-				for _, path := range []string{"/api/auth/logout", "/api/auth/token", "/api/auth/login", "/api/auth/password/change", "/api/auth/step-up"} {
+				for _, path := range []string{"/api/auth/logout", "/api/auth/token", "/api/auth/login",
+					"/api/auth/password/change", "/api/auth/step-up"} {
 					b.page(at + path)
 					do(b, chromedp.Evaluate[any](`document.forms[0].submit()`))
 					do(b, chromedp.WaitVisible("pre"))
 					answer := do(b, chromedp.Text("body"))
 					switch {
 					case path == "/api/auth/logout" || path == "/api/auth/login":
-						// Its body is no JSON, whoever sends it.
+						// The body of a form is not JSON.
 						wants("a form from "+at+" to "+path, answer, `{"type":"`)
-						if !strings.Contains(answer, "UNSUPPORTED_MEDIA_TYPE") && !strings.Contains(answer, "CROSS_SITE") {
+						if !strings.Contains(answer, "UNSUPPORTED_MEDIA_TYPE") &&
+							!strings.Contains(answer, "CROSS_SITE") {
 							t.Errorf("a form to %s: %s", path, answer)
 						}
 					case from == host:
-						// The same site: the cookie is sent, and refused.
+						// Of the same site, so the cookie is sent and refused.
 						if !strings.Contains(answer, "CROSS_SITE") {
 							t.Errorf("a form from %s to %s: %s", at, path, answer)
 						}
 					default:
-						// SameSite=Lax: the cookie does not even come.
+						// SameSite=Lax, so the cookie is not sent.
 						if !strings.Contains(answer, "AUTHENTICATION_REQUIRED") {
 							t.Errorf("a form from %s to %s: %s", at, path, answer)
 						}
@@ -112,9 +115,9 @@ func TestChromiumCookie(t *testing.T) {
 				wants("a script from "+at, script(`fetch("`+server+`/api/profile", {credentials: "include"}).then(r => "read " + r.status, e => "failed")`), "failed")
 			}
 			b.page(server + "/healthz")
-			wants("after all that", script(profile), `200 {"id":`)
+			wants("after the requests of other pages", script(profile), `200 {"id":`)
 			wants("sign-out", script(`fetch("/api/auth/logout", {method: "POST"}).then(r => r.status + "")`), "204")
-			wants("after it", script(`fetch("/api/profile").then(async r => r.status + " " + (await r.json()).code)`), "401 AUTHENTICATION_REQUIRED")
+			wants("after sign-out", script(`fetch("/api/profile").then(async r => r.status + " " + (await r.json()).code)`), "401 AUTHENTICATION_REQUIRED")
 		})
 	}
 }

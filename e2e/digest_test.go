@@ -12,8 +12,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// A client in Go that computes every algorithm: it picks one of the challenges,
-// and the server takes it.
+// TestGoClient tests a Go client that supports every algorithm, with each algorithm in turn.
 func TestGoClient(t *testing.T) {
 	t.Parallel()
 	all := durward.DigestConfig{SHA512256: true, InsecureMD5: true}
@@ -25,31 +24,40 @@ func TestGoClient(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		config    durward.DigestConfig
-		algorithm string // picked; empty is the client's own choice
+		algorithm string // empty for the client's own choice
 		method    string
 		password  string
 		requests  []string
 		answer    string
 	}{
 		{"its own choice", all, "", "GET", password,
-			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-256"}, "200 hello, ada\n"},
+			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-256"},
+			"200 hello, ada\n"},
 		{"SHA-512-256", all, "SHA-512-256", "GET", password,
-			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-512-256"}, "200 hello, ada\n"},
+			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-512-256"},
+			"200 hello, ada\n"},
 		{"MD5", all, "MD5", "GET", password,
-			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest MD5"}, "200 hello, ada\n"},
+			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest MD5"},
+			"200 hello, ada\n"},
 		{"POST", all, "SHA-512-256", "POST", password,
-			[]string{"POST /x?a=b%20c: AUTHENTICATION_REQUIRED", "POST /x?a=b%20c: ada by Digest SHA-512-256"}, "200 hello, ada; you sent \"a body\"\n"},
-		{"auth-int", with(func(c *durward.DigestConfig) { c.QOP = []string{"auth-int"} }), "SHA-512-256", "POST", password,
-			[]string{"POST /x?a=b%20c: AUTHENTICATION_REQUIRED", "POST /x?a=b%20c: ada by Digest SHA-512-256 auth-int"}, "200 hello, ada; you sent \"a body\"\n"},
+			[]string{"POST /x?a=b%20c: AUTHENTICATION_REQUIRED", "POST /x?a=b%20c: ada by Digest SHA-512-256"},
+			"200 hello, ada; you sent \"a body\"\n"},
+		{"auth-int", with(func(c *durward.DigestConfig) { c.QOP = []string{"auth-int"} }), "SHA-512-256", "POST",
+			password,
+			[]string{"POST /x?a=b%20c: AUTHENTICATION_REQUIRED",
+				"POST /x?a=b%20c: ada by Digest SHA-512-256 auth-int"}, "200 hello, ada; you sent \"a body\"\n"},
 		{"userhash", with(func(c *durward.DigestConfig) { c.UserHash = true }), "SHA-512-256", "GET", password,
-			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-512-256 userhash"}, "200 hello, ada\n"},
+			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: ada by Digest SHA-512-256 userhash"},
+			"200 hello, ada\n"},
 		{"wrong", all, "SHA-512-256", "GET", "wrong",
-			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED", "GET /x?a=b%20c: INVALID_CREDENTIALS by Digest SHA-512-256"}, "401"},
+			[]string{"GET /x?a=b%20c: AUTHENTICATION_REQUIRED",
+				"GET /x?a=b%20c: INVALID_CREDENTIALS by Digest SHA-512-256"}, "401"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t)
-			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(c.config)}, Realm: "e2e"}).Handler(hello))
+			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{basic(), digest(c.config)},
+				Realm: "e2e"}).Handler(hello))
 			transport := &icholy.Transport{Username: user, Password: c.password}
 			if c.algorithm != "" {
 				transport.FindChallenge = func(h http.Header) (*icholy.Challenge, error) {

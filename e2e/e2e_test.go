@@ -1,6 +1,7 @@
-// Package e2e tests clients of other projects against a real listener guarded by package durward. Each
-// test compares the requests that the server received and the output of the client. It also asserts
-// what a client cannot do, so that the test fails once a new version can; docs/library.md has the table.
+// Package e2e tests clients of other projects against a real listener guarded by package durward.
+// Each test compares the requests that the server received and the output of the client. It also
+// asserts what a client cannot do, so that the test fails once a new version can; docs/library.md
+// has the table.
 package e2e
 
 import (
@@ -25,8 +26,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// The only account, and its token. The password holds characters that clients handle wrongly: a colon,
-// a space, a letter outside ASCII.
+// The only account, and its token. The password holds characters that clients handle wrongly: a
+// colon, a space, a letter outside ASCII.
 const (
 	user     = "ada"
 	password = "säkert: nog"
@@ -217,7 +218,8 @@ func (c command) run(t *testing.T, program string, args ...string) (printed stri
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.WaitDelay = time.Second
 	cmd.Dir, cmd.Stdin = c.dir, strings.NewReader(c.stdin)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "LC_ALL=C.UTF-8", "GIT_TERMINAL_PROMPT=0"}, c.env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "LC_ALL=C.UTF-8",
+		"GIT_TERMINAL_PROMPT=0"}, c.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
@@ -253,7 +255,8 @@ func writeFile(t *testing.T, path, text string) string {
 // certificate writes the TLS certificate of srv to a file and returns its path.
 func (srv *server) certificate() string {
 	srv.t.Helper()
-	return writeFile(srv.t, filepath.Join(srv.t.TempDir(), "ca"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.http.Certificate().Raw})))
+	return writeFile(srv.t, filepath.Join(srv.t.TempDir(), "ca"),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.http.Certificate().Raw})))
 }
 
 // hostPort returns the address of srv.

@@ -23,9 +23,10 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// built is where the examples are built, when a test first wants one.
+// buildDir is the folder of the built examples.
 var buildDir string
 
+// build builds the examples at its first call.
 var build = sync.OnceValue(func() error {
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", buildDir+"/", "./...")
 	cmd.Dir = "../examples"
@@ -46,22 +47,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// process is a program that listens on an address of its own.
+// process is a running program with its own address.
 type process struct {
 	address string
 	t       *testing.T
-	log     string // file of its standard error
+	log     string // path of its standard error
 
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
 
-// settle finds an address where a process is sure to find its port free.
+// newProcess chooses a loopback address that no other process uses, so its port is free.
 func newProcess(t *testing.T) *process {
 	return &process{t: t, log: filepath.Join(t.TempDir(), "log"), address: services.Host() + ":3128"}
 }
 
-// start runs an example.
+// start starts an example.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
 	if err := build(); err != nil {
@@ -74,7 +75,7 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 	return p
 }
 
-// start starts the process, again if it was stopped, and waits until it listens.
+// start starts or restarts the process and waits until it listens.
 func (p *process) start(cmd *exec.Cmd) {
 	p.t.Helper()
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -107,13 +108,13 @@ func (p *process) start(cmd *exec.Cmd) {
 	}
 }
 
-// stop ends the process; one that has ended it leaves alone.
+// stop ends the process if it is running.
 func (p *process) stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// logged is what the process wrote to its log.
+// logText returns the log of the process.
 func (p *process) logText() string {
 	p.t.Helper()
 	text, err := os.ReadFile(p.log)
@@ -123,34 +124,39 @@ func (p *process) logText() string {
 	return string(text)
 }
 
-// A forward proxy with passwords, as a process, between curl and an origin that
-// wants a password too.
+// TestForwardProxy runs the example of a forward proxy with passwords, between curl and an origin
+// that needs a password too.
 func TestForwardProxy(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "curl")
 	const proxyUser = user + ":open: sesame"
 	for _, c := range []struct {
 		name    string
-		secure  bool // the origin speaks TLS, so curl asks for a tunnel
+		secure  bool // whether the origin uses TLS, so that curl requests a tunnel
 		args    []string
 		logged  []string
 		reached bool
 		status  int
 		printed string
 	}{
-		{"Basic", false, []string{"--proxy-basic", "-U", proxyUser}, []string{"GET origin ada by Basic"}, true, 0, "hello, ada"},
+		{"Basic", false, []string{"--proxy-basic", "-U", proxyUser}, []string{"GET origin ada by Basic"}, true, 0,
+			"hello, ada"},
 		{"Digest", false, []string{"--proxy-digest", "-U", proxyUser},
 			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin ada by Digest"}, true, 0, "hello, ada"},
 		{"any", false, []string{"--proxy-anyauth", "-U", proxyUser},
 			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin ada by Digest"}, true, 0, "hello, ada"},
 		{"wrong", false, []string{"--proxy-digest", "-f", "-U", "ada:wrong"},
 			[]string{"GET origin PROXY_AUTHENTICATION_REQUIRED", "GET origin INVALID_CREDENTIALS"}, false, 22, "407"},
-		{"none", false, nil, []string{"GET origin PROXY_AUTHENTICATION_REQUIRED"}, false, 0, "PROXY_AUTHENTICATION_REQUIRED"},
-		{"tunnel, Basic", true, []string{"--proxy-basic", "-U", proxyUser}, []string{"CONNECT origin ada by Basic"}, true, 0, "hello, ada"},
+		{"none", false, nil, []string{"GET origin PROXY_AUTHENTICATION_REQUIRED"}, false, 0,
+			"PROXY_AUTHENTICATION_REQUIRED"},
+		{"tunnel, Basic", true, []string{"--proxy-basic", "-U", proxyUser}, []string{"CONNECT origin ada by Basic"},
+			true, 0, "hello, ada"},
 		{"tunnel, Digest", true, []string{"--proxy-digest", "-U", proxyUser},
-			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0, "hello, ada"},
+			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0,
+			"hello, ada"},
 		{"tunnel, any", true, []string{"--proxy-anyauth", "-U", proxyUser},
-			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0, "hello, ada"},
+			[]string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED", "CONNECT origin ada by Digest"}, true, 0,
+			"hello, ada"},
 		{"tunnel, wrong", true, []string{"--proxy-basic", "-U", "ada:wrong"},
 			[]string{"CONNECT origin INVALID_CREDENTIALS"}, false, 56, "407"},
 		{"tunnel, none", true, nil, []string{"CONNECT origin PROXY_AUTHENTICATION_REQUIRED"}, false, 56, "407"},
@@ -161,7 +167,7 @@ func TestForwardProxy(t *testing.T) {
 			guarded := srv.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "origin"}).Handler(hello)
 			origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if _, ok := r.Header["Proxy-Authorization"]; ok {
-					t.Error("the origin got the proxy's credentials")
+					t.Error("the origin received the proxy's credentials")
 				}
 				guarded.ServeHTTP(w, r)
 			})
@@ -179,7 +185,8 @@ func TestForwardProxy(t *testing.T) {
 			printed, status := command{}.run(t, "curl", append(args, "-x", "http://"+proxy.address, srv.url+"/x")...)
 			wantOutput(t, printed, status, c.status, c.printed)
 			var logged []string
-			for line := range strings.Lines(strings.ReplaceAll(proxy.logText(), srv.http.Listener.Addr().String(), "origin")) {
+			for line := range strings.Lines(strings.ReplaceAll(proxy.logText(), srv.http.Listener.Addr().String(),
+				"origin")) {
 				line = strings.TrimSpace(line[len("2006/01/02 15:04:05 "):])
 				what, _, _ := strings.Cut(line, ": ") // the cause
 				logged = append(logged, what)
@@ -196,29 +203,37 @@ func TestForwardProxy(t *testing.T) {
 	}
 }
 
-// Without -anywhere nobody reaches the proxy's own machine, with any password.
+// TestForwardProxyReachesNoNeighbour checks that the proxy without -anywhere refuses loopback and
+// private addresses, even with a right password.
 func TestForwardProxyReachesNoNeighbour(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "curl")
-	origin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the neighbour was reached") }))
+	origin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter,
+		*http.Request) {
+		t.Error("the proxy connected to a loopback address")
+	}))
 	defer origin.Close()
 	proxy := start(t, []string{"PROXY_PASSWORD=open"}, "forward-proxy")
 	at := origin.Listener.Addr().String()
 	_, port, _ := net.SplitHostPort(at)
-	for _, target := range []string{at, "localhost:" + port, "[::1]:" + port, "[::ffff:127.0.0.1]:" + port, "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0:" + port} {
+	for _, target := range []string{at, "localhost:" + port, "[::1]:" + port, "[::ffff:127.0.0.1]:" + port,
+		"10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0:" + port} {
 		for _, tunnel := range []bool{false, true} {
-			args := []string{"-sS", "--noproxy", "", "-x", "http://" + proxy.address, "--proxy-basic", "-U", "ada:open", "-o", "/dev/null", "-w", "%{http_code} %{http_connect}"}
+			args := []string{"-sS", "--noproxy", "", "-x", "http://" + proxy.address, "--proxy-basic", "-U",
+				"ada:open", "-o", "/dev/null", "-w", "%{http_code} %{http_connect}"}
 			if tunnel {
 				args = append(args, "--proxytunnel")
 			}
-			if printed, _ := (command{}).run(t, "curl", append(args, "http://"+target+"/")...); !strings.HasSuffix(printed, map[bool]string{false: "502 000", true: "000 502"}[tunnel]) {
+			if printed, _ := (command{}).run(t, "curl",
+				append(args, "http://"+target+"/")...); !strings.HasSuffix(printed,
+				map[bool]string{false: "502 000", true: "000 502"}[tunnel]) {
 				t.Errorf("%s, tunnel %t: %s", target, tunnel, printed)
 			}
 		}
 	}
 }
 
-// The other examples do what their comments say.
+// TestExamples runs the other examples and checks the behaviour that their comments describe.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "curl")
@@ -244,14 +259,16 @@ func TestExamples(t *testing.T) {
 		curl(t, p, " 401", "--basic", "-u", "eve:", p.address)
 		curl(t, p, " 401", "--oauth2-bearer", "other", p.address)
 		log := p.logText()
-		for _, want := range []string{"subject=ada scheme=Digest", "subject=ada scheme=Basic", "subject=ada scheme=Bearer",
-			"code=AUTHENTICATION_REQUIRED scheme=\"\"", "code=INVALID_CREDENTIALS scheme=Basic", "code=INVALID_TOKEN scheme=Bearer"} {
+		for _, want := range []string{"subject=ada scheme=Digest", "subject=ada scheme=Basic",
+			"subject=ada scheme=Bearer",
+			"code=AUTHENTICATION_REQUIRED scheme=\"\"", "code=INVALID_CREDENTIALS scheme=Basic",
+			"code=INVALID_TOKEN scheme=Bearer"} {
 			if !strings.Contains(log, want) {
-				t.Errorf("the log lacks %q:\n%s", want, log)
+				t.Errorf("log: got\n%s\nwant it to contain %q", log, want)
 			}
 		}
 		if secret := regexp.MustCompile("sesame|t0ken").FindString(log); secret != "" {
-			t.Errorf("%q is in the log", secret)
+			t.Errorf("log: contains the secret %q", secret)
 		}
 	})
 	for _, name := range []string{"bearer", "chi", "gin", "echo"} {
@@ -276,23 +293,25 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
-	// Clients of Connect and of gRPC find in a refusal what it says.
+	// Clients of Connect and of gRPC get the code of their protocol for each refusal.
 	t.Run("connect", func(t *testing.T) {
 		t.Parallel()
 		issuer := durwardtest.NewIssuer(t)
 		p := start(t, nil, "connect", "-issuer", issuer.URL, "-audience", durwardtest.Audience)
 		token := func(scopes ...string) string { return issuer.Token(func(c *jwt.Claims) { c.Scopes = scopes }) }
-		curl(t, p, `"the notes of ada" 200`, "--oauth2-bearer", token(), "-H", "Content-Type: application/json", "-d", "{}", p.address+"/notes.v1.NotesService/Read")
+		curl(t, p, `"the notes of ada" 200`, "--oauth2-bearer", token(), "-H", "Content-Type: application/json", "-d",
+			"{}", p.address+"/notes.v1.NotesService/Read")
 		issuer.SetAway(true)
 		away := start(t, nil, "connect", "-issuer", issuer.URL, "-audience", durwardtest.Audience)
 		transport := &http.Transport{Protocols: new(http.Protocols)}
 		transport.Protocols.SetUnencryptedHTTP2(true)
 		defer transport.CloseIdleConnections()
-		for protocol, options := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()}, "gRPC-Web": {connect.WithGRPCWeb()}} {
+		for protocol, options := range map[string][]connect.ClientOption{"Connect": nil, "gRPC": {connect.WithGRPC()},
+			"gRPC-Web": {connect.WithGRPCWeb()}} {
 			for _, c := range []struct {
 				at            *process
 				method, token string
-				code          connect.Code // 0 for good
+				code          connect.Code // 0 for success
 			}{
 				{p, "Read", token(), 0},
 				{p, "Write", token("write"), 0},
@@ -301,7 +320,8 @@ func TestExamples(t *testing.T) {
 				{p, "Write", token("read"), connect.CodePermissionDenied},
 				{away, "Read", token(), connect.CodeUnavailable},
 			} {
-				call := connect.NewClient[emptypb.Empty, emptypb.Empty](&http.Client{Transport: transport}, "http://"+c.at.address+"/notes.v1.NotesService/"+c.method, options...)
+				call := connect.NewClient[emptypb.Empty, emptypb.Empty](&http.Client{Transport: transport},
+					"http://"+c.at.address+"/notes.v1.NotesService/"+c.method, options...)
 				request := connect.NewRequest(new(emptypb.Empty))
 				if c.token != "" {
 					request.Header().Set("Authorization", "Bearer "+c.token)

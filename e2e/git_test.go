@@ -11,8 +11,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// git clones, and pushes, through a guard to git's own server. With a wrong
-// password it ends after one try.
+// TestGit pushes and clones through a guard to git's own server. With a wrong password git ends
+// after one attempt.
 func TestGit(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "git")
@@ -29,13 +29,14 @@ func TestGit(t *testing.T) {
 		scheme  string
 	}{
 		{"Basic", []durward.Scheme{basic()}, "Basic"},
-		// It asks for any scheme, and libcurl takes the strongest it knows.
+		// git allows any scheme, and libcurl uses the strongest one it supports.
 		{"Digest and Basic", []durward.Scheme{basic(), digest(durward.DigestConfig{})}, "Digest SHA-256"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			here := command{dir: t.TempDir(), env: []string{"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
-				"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com"}}
+			here := command{dir: t.TempDir(),
+				env: []string{"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
+					"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com"}}
 			git := func(wantStatus int, want string, args ...string) {
 				t.Helper()
 				printed, status := here.run(t, "git", args...)
@@ -43,7 +44,8 @@ func TestGit(t *testing.T) {
 			}
 			git(0, "", "init", "-q", "--bare", "-b", "main", "notes.git")
 			srv := newServer(t)
-			srv.serve(srv.guard(durward.Config{Schemes: c.schemes, Realm: "git"}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			srv.serve(srv.guard(durward.Config{Schemes: c.schemes,
+				Realm: "git"}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				(&cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + here.dir, "GIT_HTTP_EXPORT_ALL=1",
 					"REMOTE_USER=" + durward.From(r.Context()).Subject}}).ServeHTTP(w, r)
 			})))
@@ -60,8 +62,10 @@ func TestGit(t *testing.T) {
 			git(128, "could not read Username", "clone", "-q", srv.url+"/notes.git", "none")
 
 			refs, first := "GET /notes.git/info/refs?service=git-", "POST /notes.git/git-"
-			srv.wantRequests(refs+"receive-pack: AUTHENTICATION_REQUIRED", refs+"receive-pack: ada by "+c.scheme, first+"receive-pack: ada by "+c.scheme,
-				refs+"upload-pack: AUTHENTICATION_REQUIRED", refs+"upload-pack: ada by "+c.scheme, first+"upload-pack: ada by "+c.scheme, first+"upload-pack: ada by "+c.scheme,
+			srv.wantRequests(refs+"receive-pack: AUTHENTICATION_REQUIRED", refs+"receive-pack: ada by "+c.scheme,
+				first+"receive-pack: ada by "+c.scheme,
+				refs+"upload-pack: AUTHENTICATION_REQUIRED", refs+"upload-pack: ada by "+c.scheme,
+				first+"upload-pack: ada by "+c.scheme, first+"upload-pack: ada by "+c.scheme,
 				refs+"upload-pack: AUTHENTICATION_REQUIRED", refs+"upload-pack: INVALID_CREDENTIALS by "+c.scheme,
 				refs+"upload-pack: AUTHENTICATION_REQUIRED")
 		})

@@ -19,9 +19,8 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// install copies the scripts of js/ beside what they import. Nothing of it is left
-// in the source tree. oidc-provider is of version 8, the last that runs on Debian
-// 12's Node.js.
+// install copies the scripts of js/ to buildDir and installs their packages there, outside the
+// source tree. oidc-provider is version 8, the last for the Node.js of Debian 12.
 var install = sync.OnceValue(func() error {
 	dir := filepath.Join(buildDir, "js")
 	if err := os.CopyFS(dir, os.DirFS("js")); err != nil {
@@ -35,7 +34,8 @@ var install = sync.OnceValue(func() error {
 	return nil
 })
 
-// needScripts is need for Node.js and the packages that the scripts import.
+// needScripts skips the test without Node.js or the packages of the scripts; with CI set, the test
+// fails.
 func needScripts(t *testing.T) {
 	t.Helper()
 	for _, p := range []string{"node", "npm"} {
@@ -51,19 +51,20 @@ func needScripts(t *testing.T) {
 	}
 }
 
-// script is the command that runs a script of js/ with input as JSON in its
-// standard input.
+// script returns the arguments of node that run a script of js/, and its standard input: input as
+// JSON.
 func script(t *testing.T, name string, input any) (args []string, stdin string) {
 	t.Helper()
 	text, err := json.Marshal(input)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// jose wants the global that Debian 12's Node.js has behind this flag.
-	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(buildDir, "js", name)}, string(text)
+	// jose needs a global that the Node.js of Debian 12 has only with this flag.
+	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(buildDir, "js", name)},
+		string(text)
 }
 
-// runScript runs one and returns the lines that it printed.
+// runScript runs a script and returns the lines of its output.
 func runScript(t *testing.T, name string, input any) []string {
 	t.Helper()
 	args, stdin := script(t, name, input)
@@ -72,7 +73,7 @@ func runScript(t *testing.T, name string, input any) []string {
 	return strings.Split(strings.TrimSuffix(printed, "\n"), "\n")
 }
 
-// compare compares lines that a script printed.
+// wantLines compares the lines of a script's output.
 func wantLines(t *testing.T, got, want []string) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
@@ -84,12 +85,12 @@ func wantLines(t *testing.T, got, want []string) {
 			w = want[i]
 		}
 		if g != w {
-			t.Errorf("line %d:\n\t%s\nwant\n\t%s", i+1, g, w)
+			t.Errorf("line %d: got\n\t%s\nwant\n\t%s", i+1, g, w)
 		}
 	}
 }
 
-// privateKey makes a key and the JWK that a script takes it as.
+// privateKey returns a new key, also as a JWK for scripts.
 func privateKey(t *testing.T, alg string) (key *jwt.PrivateKey, jwk json.RawMessage) {
 	t.Helper()
 	key, err := jwt.GenerateKey(alg)
@@ -103,7 +104,7 @@ func privateKey(t *testing.T, alg string) (key *jwt.PrivateKey, jwk json.RawMess
 	return key, jwk
 }
 
-// jose takes our tokens by our key set.
+// TestJose verifies our tokens with jose and our key set.
 func TestJose(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
@@ -114,7 +115,8 @@ func TestJose(t *testing.T) {
 		key, _ := privateKey(t, alg)
 		for _, to := range []string{audience, "https://other.example.com"} {
 			now := time.Now()
-			token, err := key.Sign(jwt.Claims{Issuer: issuer, Audience: []string{to, "x"}, Subject: user, ClientID: "e2e", ID: "1",
+			token, err := key.Sign(jwt.Claims{Issuer: issuer, Audience: []string{to, "x"}, Subject: user,
+				ClientID: "e2e", ID: "1",
 				Scopes: []string{"read", "write"}, IssuedAt: now, Expires: now.Add(time.Minute)})
 			if err != nil {
 				t.Fatal(err)
@@ -124,8 +126,9 @@ func TestJose(t *testing.T) {
 		keys = append(keys, key.Public())
 		want = append(want, alg+" ada read write", "ERR_JWT_CLAIM_VALIDATION_FAILED")
 	}
-	badCertificate, _ := privateKey(t, "ES256")
-	token, err := badCertificate.Sign(jwt.Claims{Issuer: issuer, Audience: []string{audience}, Subject: user, ClientID: "e2e", ID: "1",
+	otherKey, _ := privateKey(t, "ES256")
+	token, err := otherKey.Sign(jwt.Claims{Issuer: issuer, Audience: []string{audience}, Subject: user,
+		ClientID: "e2e", ID: "1",
 		IssuedAt: time.Now(), Expires: time.Now().Add(time.Minute)})
 	if err != nil {
 		t.Fatal(err)
@@ -135,20 +138,25 @@ func TestJose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	published := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(set) }))
+	published := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_,
+			_ = w.Write(set)
+	}))
 	defer published.Close()
-	wantLines(t, runScript(t, "verify.mjs", map[string]any{"keys": published.URL, "issuer": issuer, "audience": audience, "tokens": tokens}), want)
+	wantLines(t, runScript(t, "verify.mjs", map[string]any{"keys": published.URL, "issuer": issuer,
+		"audience": audience, "tokens": tokens}), want)
 }
 
-// proofs is the door of an API that takes DPoP with nonces, and Bearer.
+// newDPoPServer starts an API that accepts DPoP with nonces, and Bearer.
 func newDPoPServer(t *testing.T, v *jwt.Verifier) *server {
 	t.Helper()
 	srv := newServer(t)
-	srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme(), v.DPoP(jwt.DPoPConfig{Nonces: true})}, Realm: "notes", PublicURL: srv.url}).Handler(hello))
+	srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme(), v.DPoP(jwt.DPoPConfig{Nonces: true})},
+		Realm: "notes", PublicURL: srv.url}).Handler(hello))
 	return srv
 }
 
-// What oauth4webapi reads in the challenges of a refused proof, and of none.
+// The challenges as oauth4webapi parses them.
 const (
 	badProof  = "dpop notes invalid_dpop_proof ES256 EdDSA Ed25519, bearer notes"
 	badToken  = "dpop notes invalid_token ES256 EdDSA Ed25519, bearer notes"
@@ -156,22 +164,28 @@ const (
 	asBearer  = "dpop notes ES256 EdDSA Ed25519, bearer notes invalid_token"
 )
 
-// What dpop.mjs prints and what the API saw of it: requests by oauth4webapi, then
-// those whose proof jose signed.
+// The output of dpop.mjs and the requests at the API: first those of oauth4webapi, then those with
+// a proof signed by jose.
 var (
-	byOAuth4webapi = []string{"first 401 " + wantNonce, "again 200 hello, %s", "next 200 hello, %s", "replayed 401  " + badProof, "as Bearer 401  " + asBearer,
+	byOAuth4webapi = []string{"first 401 " + wantNonce, "again 200 hello, %s", "next 200 hello, %s",
+		"replayed 401  " + badProof, "as Bearer 401  " + asBearer,
 		"other key, first 401 " + wantNonce, "other key 401  " + badToken}
-	byJose = []string{"jose 200 hello, %s", "jose, query 200 hello, %s", "jose, POST 401  " + badProof, "jose, elsewhere 401  " + badProof,
-		"jose, no ath 401  " + badProof, "jose, other ath 401  " + badProof, "jose, old 401  " + badProof, "jose, typ 401  " + badProof,
+	byJose = []string{"jose 200 hello, %s", "jose, query 200 hello, %s", "jose, POST 401  " + badProof,
+		"jose, elsewhere 401  " + badProof,
+		"jose, no ath 401  " + badProof, "jose, other ath 401  " + badProof, "jose, old 401  " + badProof,
+		"jose, typ 401  " + badProof,
 		"jose, no nonce 401 " + wantNonce, "jose, own nonce 401 " + wantNonce, "jose, key 401  " + badProof}
-	requestsOAuth4webapi = []string{"GET /x: NONCE_REQUIRED by DPoP", "GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP",
+	requestsOAuth4webapi = []string{"GET /x: NONCE_REQUIRED by DPoP", "GET /x: %s by DPoP", "GET /x: %s by DPoP",
+		"GET /x: INVALID_PROOF by DPoP",
 		"GET /x: INVALID_TOKEN by Bearer", "GET /x: NONCE_REQUIRED by DPoP", "GET /x: INVALID_TOKEN by DPoP"}
-	requestsJose = []string{"GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
-		"GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
+	requestsJose = []string{"GET /x: %s by DPoP", "GET /x: %s by DPoP", "GET /x: INVALID_PROOF by DPoP",
+		"GET /x: INVALID_PROOF by DPoP",
+		"GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP", "GET /x: INVALID_PROOF by DPoP",
+		"GET /x: INVALID_PROOF by DPoP",
 		"GET /x: NONCE_REQUIRED by DPoP", "GET /x: NONCE_REQUIRED by DPoP", "GET /x: INVALID_PROOF by DPoP"}
 )
 
-// as is lines with a subject filled in.
+// withSubject replaces %s in the lines of lists by subject.
 func withSubject(subject string, lists ...[]string) (lines []string) {
 	for _, line := range slices.Concat(lists...) {
 		lines = append(lines, strings.ReplaceAll(line, "%s", subject))
@@ -179,11 +193,11 @@ func withSubject(subject string, lists ...[]string) (lines []string) {
 	return lines
 }
 
-// oauth4webapi and jose prove that they hold the key of a token.
+// TestDPoPClients sends proofs of oauth4webapi and jose.
 func TestDPoPClients(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
-	for _, alg := range []string{"ES256", "EdDSA", "Ed25519"} { // oauth4webapi names the last two Ed25519 (RFC 9864)
+	for _, alg := range []string{"ES256", "EdDSA", "Ed25519"} { // oauth4webapi calls the last two Ed25519 (RFC 9864)
 		t.Run(alg, func(t *testing.T) {
 			t.Parallel()
 			issuer := durwardtest.NewIssuer(t)
@@ -199,7 +213,10 @@ func TestDPoPClients(t *testing.T) {
 			_, other := privateKey(t, alg)
 			srv := newDPoPServer(t, v)
 			wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other,
-				"token": issuer.Token(func(c *jwt.Claims) { c.Subject, c.Confirmation = user, &jwt.Confirmation{JKT: key.ID()} })}), withSubject(user, byOAuth4webapi, byJose))
+				"token": issuer.Token(func(c *jwt.Claims) {
+					c.Subject, c.Confirmation = user,
+						&jwt.Confirmation{JKT: key.ID()}
+				})}), withSubject(user, byOAuth4webapi, byJose))
 			srv.wantRequests(withSubject(user, requestsOAuth4webapi, requestsJose)...)
 		})
 	}

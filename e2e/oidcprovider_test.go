@@ -34,8 +34,10 @@ const (
 
 // The clients of the issuer.
 var (
-	robot     = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret", "grant_types": []string{"client_credentials", "refresh_token"}}
-	phone     = map[string]any{"client_id": "phone", "token_endpoint_auth_method": "none", "grant_types": []string{"refresh_token"}}
+	robot = map[string]any{"client_id": "robot", "client_secret": "r0bot's own: secret",
+		"grant_types": []string{"client_credentials", "refresh_token"}}
+	phone = map[string]any{"client_id": "phone", "token_endpoint_auth_method": "none",
+		"grant_types": []string{"refresh_token"}}
 	apiClient = map[string]any{"client_id": "opaque api", "client_secret": "the API's +own", "grant_types": []string{}}
 )
 
@@ -44,7 +46,8 @@ var (
 func (i *issuer) serve(keys ...json.RawMessage) {
 	i.t.Helper()
 	args, stdin := script(i.t, "issuer.mjs", map[string]any{
-		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, apiClient}, "nonces": i.nonces,
+		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, apiClient},
+		"nonces":    i.nonces,
 		"resources": map[string]string{forJWT: "jwt", forOpaque: "opaque", forNeighbor: "opaque"},
 	})
 	cmd := exec.Command("node", args...)
@@ -79,7 +82,8 @@ func (i *issuer) token(audience string) string {
 	var answer struct {
 		Token string `json:"access_token"`
 	}
-	body := i.post("/token", url.Values{"grant_type": {"client_credentials"}, "resource": {audience}, "scope": {"read"}})
+	body := i.post("/token", url.Values{"grant_type": {"client_credentials"}, "resource": {audience},
+		"scope": {"read"}})
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Token == "" {
 		i.t.Fatalf("%v: %s", err, body)
 	}
@@ -162,7 +166,8 @@ func TestOIDCProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	introspector := func(secret string) *jwt.Introspector {
-		in, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: i.url + "/token/introspection", Issuer: i.url, Audience: []string{forOpaque},
+		in, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: i.url + "/token/introspection", Issuer: i.url,
+			Audience: []string{forOpaque},
 			ClientID: apiClient["client_id"].(string), ClientSecret: secret, Now: c.now})
 		if err != nil {
 			t.Fatal(err)
@@ -175,11 +180,13 @@ func TestOIDCProvider(t *testing.T) {
 			Require(durward.Policy{Scopes: []string{"read"}}, hello))
 		return srv
 	}
-	byKeys, byIntrospection := guardedBy(v.Scheme()), guardedBy(introspector(apiClient["client_secret"].(string)).Scheme())
+	byKeys, byIntrospection := guardedBy(v.Scheme()),
+		guardedBy(introspector(apiClient["client_secret"].(string)).Scheme())
 
 	// The issuer has not started yet.
 	unknown, _ := privateKey(t, "ES256")
-	foreign, err := unknown.Sign(jwt.Claims{Issuer: i.url, Audience: []string{forJWT}, Subject: "robot", ClientID: "robot", ID: "1",
+	foreign, err := unknown.Sign(jwt.Claims{Issuer: i.url, Audience: []string{forJWT}, Subject: "robot",
+		ClientID: "robot", ID: "1",
 		Scopes: []string{"read"}, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -196,13 +203,15 @@ func TestOIDCProvider(t *testing.T) {
 	if old[len(old)-90] == 'A' {
 		another = "B"
 	}
-	wantAnswer(t, "a JWT with another payload", byKeys, old[:len(old)-90]+another+old[len(old)-89:], "401 INVALID_TOKEN")
+	wantAnswer(t, "a JWT with another payload", byKeys, old[:len(old)-90]+another+old[len(old)-89:],
+		"401 INVALID_TOKEN")
 	wantAnswer(t, "an opaque token at the API for JWTs", byKeys, opaque, "401 INVALID_TOKEN")
 	wantAnswer(t, "an opaque token", byIntrospection, opaque, welcome)
 	wantAnswer(t, "an opaque token cut", byIntrospection, opaque[:len(opaque)-1], "401 INVALID_TOKEN")
 	wantAnswer(t, "an opaque token for another audience", byIntrospection, i.token(forNeighbor), "401 INVALID_TOKEN")
 	wantAnswer(t, "a JWT at the API for opaque tokens", byIntrospection, old, "401 INVALID_TOKEN")
-	wantAnswer(t, "an API with a wrong secret", guardedBy(introspector("other").Scheme()), opaque, "503 AUTH_UNAVAILABLE")
+	wantAnswer(t, "an API with a wrong secret", guardedBy(introspector("other").Scheme()), opaque,
+		"503 AUTH_UNAVAILABLE")
 
 	// A revoked token is accepted until the cached introspection expires.
 	i.post("/token/revocation", url.Values{"token": {opaque}})
@@ -269,7 +278,8 @@ func TestOIDCProvider(t *testing.T) {
 	wantAnswer(t, "an opaque token", byIntrospection, i.token(forOpaque), welcome)
 }
 
-// TestOIDCProviderDPoP lets oauth4webapi request a token bound to a key at oidc-provider, and use it.
+// TestOIDCProviderDPoP lets oauth4webapi request a token bound to a key at oidc-provider, and use
+// it.
 func TestOIDCProviderDPoP(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
@@ -288,7 +298,8 @@ func TestOIDCProviderDPoP(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := newDPoPServer(t, v)
-	wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other, "issuer": i.url, "client": robot, "resource": forJWT}),
+	wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other,
+		"issuer": i.url, "client": robot, "resource": forJWT}),
 		withSubject("robot", []string{"token dpop read"}, byOAuth4webapi, byJose))
 	srv.wantRequests(withSubject("robot", requestsOAuth4webapi, requestsJose)...)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// python is Debian's, which has Debian's modules.
+// python is the interpreter of Debian, with the modules of Debian.
 const python = "/usr/bin/python3"
 
-// needModule is need for a module of Python.
+// needModule skips the test without a Python module; with CI set, the test fails.
 func needModule(t *testing.T, module string) {
 	t.Helper()
 	needPrograms(t, python)
@@ -32,7 +32,7 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 _, how, url, user, password = sys.argv
 s = requests.Session()
 s.trust_env = False
-# Basic takes text as Latin-1, so it gets octets; Digest takes text as UTF-8.
+# Basic encodes text as Latin-1, so it gets bytes; Digest encodes text as UTF-8.
 s.auth = HTTPDigestAuth(user, password) if how == "Digest" else HTTPBasicAuth(user, password.encode())
 for _ in range(2):
     try:
@@ -78,38 +78,60 @@ func TestPython(t *testing.T) {
 		{"requests, Basic", "requests", requestsScript, "Basic", []durward.Scheme{basic()}, password,
 			[]string{"GET /x: ada by Basic", "GET /x: ada by Basic"}, "200 hello, ada"},
 		{"requests, Digest", "requests", requestsScript, "Digest", []durward.Scheme{digest(sha256)}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
-		// Its fault: of several algorithms it takes the last, and falls over one that it does
-		// not know.
-		{"requests, MD5 beside", "requests", requestsScript, "Digest", []durward.Scheme{digest(withMD5)}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest MD5", "GET /x: ada by Digest MD5"}, "200 hello, ada"},
-		{"requests, SHA-512-256 beside", "requests", requestsScript, "Digest", []durward.Scheme{digest(durward.DigestConfig{SHA512256: true})}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
+		// A fault of requests: it uses the last of several algorithms and fails with an unknown
+		// one.
+		{"requests, with MD5 offered too", "requests", requestsScript, "Digest", []durward.Scheme{digest(withMD5)},
+			password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest MD5", "GET /x: ada by Digest MD5"},
+			"200 hello, ada"},
+		{"requests, with SHA-512-256 offered too", "requests", requestsScript, "Digest",
+			[]durward.Scheme{digest(durward.DigestConfig{SHA512256: true})}, password,
 			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"}, "TypeError"},
 		{"requests, wrong", "requests", requestsScript, "Digest", []durward.Scheme{digest(sha256)}, "wrong",
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"}, "401"},
-		{"requests, Digest and Basic", "requests", requestsScript, "Digest", []durward.Scheme{digest(sha256), basic()}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256",
+				"GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"},
+			"401"},
+		{"requests, Digest and Basic", "requests", requestsScript, "Digest",
+			[]durward.Scheme{digest(sha256), basic()}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
 		{"httpx, Basic", "httpx", httpxScript, "Basic", []durward.Scheme{basic()}, password,
 			[]string{"GET /x: ada by Basic", "GET /x: ada by Basic"}, "200 hello, ada"},
 		{"httpx, Digest", "httpx", httpxScript, "Digest", []durward.Scheme{digest(sha256)}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
-		{"httpx, MD5 beside", "httpx", httpxScript, "Digest", []durward.Scheme{digest(withMD5), basic()}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
-		{"httpx, SHA-512-256 beside", "httpx", httpxScript, "Digest", []durward.Scheme{digest(durward.DigestConfig{SHA512256: true})}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256", "GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
+		{"httpx, with MD5 offered too", "httpx", httpxScript, "Digest", []durward.Scheme{digest(withMD5), basic()},
+			password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
+		{"httpx, with SHA-512-256 offered too", "httpx", httpxScript, "Digest",
+			[]durward.Scheme{digest(durward.DigestConfig{SHA512256: true})}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Digest SHA-256",
+				"GET /x: ada by Digest SHA-256"}, "200 hello, ada"},
 		{"httpx, wrong", "httpx", httpxScript, "Digest", []durward.Scheme{digest(sha256)}, "wrong",
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"}, "401"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Digest SHA-256",
+				"GET /x: INVALID_CREDENTIALS by Digest SHA-256", "GET /x: INVALID_CREDENTIALS by Digest SHA-256"},
+			"401"},
 		{"urllib, Basic", "urllib", urllibScript, "Basic", []durward.Scheme{basic()}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic", "GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic"}, "hello, ada"},
-		// Its fault: it knows MD5 alone, and of several challenges the first.
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: ada by Basic", "GET /x: AUTHENTICATION_REQUIRED",
+				"GET /x: ada by Basic"}, "hello, ada"},
+		// A fault of urllib: it supports only MD5 and reads only the first challenge.
 		{"urllib, Digest", "urllib", urllibScript, "Digest", []durward.Scheme{digest(sha256)}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"}, "Unsupported digest authentication algorithm 'SHA-256'"},
-		{"urllib, MD5 beside", "urllib", urllibScript, "Digest", []durward.Scheme{digest(withMD5)}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"}, "Unsupported digest authentication algorithm 'SHA-256'"},
-		{"urllib, Digest and Basic", "urllib", urllibScript, "Digest", []durward.Scheme{digest(withMD5), basic()}, password,
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"}, "Unsupported digest authentication algorithm 'SHA-256'"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"},
+			"Unsupported digest authentication algorithm 'SHA-256'"},
+		{"urllib, with MD5 offered too", "urllib", urllibScript, "Digest", []durward.Scheme{digest(withMD5)}, password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"},
+			"Unsupported digest authentication algorithm 'SHA-256'"},
+		{"urllib, Digest and Basic", "urllib", urllibScript, "Digest", []durward.Scheme{digest(withMD5), basic()},
+			password,
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: AUTHENTICATION_REQUIRED"},
+			"Unsupported digest authentication algorithm 'SHA-256'"},
 		{"urllib, wrong", "urllib", urllibScript, "Basic", []durward.Scheme{basic()}, "wrong",
-			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic", "GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic"}, "HTTP Error 401: Unauthorized"},
+			[]string{"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic",
+				"GET /x: AUTHENTICATION_REQUIRED", "GET /x: INVALID_CREDENTIALS by Basic"},
+			"HTTP Error 401: Unauthorized"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

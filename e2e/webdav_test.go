@@ -10,7 +10,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// cadaver puts a file into a WebDAV folder and gets it back.
+// TestWebDAV stores a file in a WebDAV folder with cadaver and reads it back.
 func TestWebDAV(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "cadaver")
@@ -30,10 +30,12 @@ func TestWebDAV(t *testing.T) {
 	}{
 		{"Basic", []durward.Scheme{basic()}, password, all("Basic"), "succeeded"},
 		{"Digest", []durward.Scheme{digest(durward.DigestConfig{})}, password, all("Digest SHA-256"), "succeeded"},
-		{"Digest, MD5 beside", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true}), basic()}, password, all("Digest SHA-256"), "succeeded"},
+		{"Digest, with MD5 offered too", []durward.Scheme{digest(durward.DigestConfig{InsecureMD5: true}), basic()},
+			password, all("Digest SHA-256"), "succeeded"},
 		{"wrong", []durward.Scheme{basic()}, "wrong",
-			// It tries again what its .netrc says, and then asks its user.
-			[]string{"OPTIONS /: AUTHENTICATION_REQUIRED", "OPTIONS /: INVALID_CREDENTIALS by Basic", "OPTIONS /: INVALID_CREDENTIALS by Basic"},
+			// cadaver repeats the password of .netrc once, then asks its user.
+			[]string{"OPTIONS /: AUTHENTICATION_REQUIRED", "OPTIONS /: INVALID_CREDENTIALS by Basic",
+				"OPTIONS /: INVALID_CREDENTIALS by Basic"},
 			"rejected Basic challenge"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,13 +46,15 @@ func TestWebDAV(t *testing.T) {
 				&webdav.Handler{FileSystem: webdav.Dir(files), LockSystem: webdav.NewMemLS()}))
 			host, _ := hostPort(srv)
 			here := command{dir: t.TempDir(), stdin: "put here there\nget there back\nquit\n"}
-			writeFile(t, filepath.Join(here.dir, ".netrc"), "machine "+host+"\nlogin "+user+"\npassword \""+c.password+"\"\n")
+			writeFile(t, filepath.Join(here.dir, ".netrc"),
+				"machine "+host+"\nlogin "+user+"\npassword \""+c.password+"\"\n")
 			writeFile(t, filepath.Join(here.dir, "here"), "a file\n")
 			printed, status := here.run(t, "cadaver", srv.url+"/")
 			wantOutput(t, printed, status, 0, c.printed)
 			srv.wantRequests(c.requests...)
-			if b, err := os.ReadFile(filepath.Join(files, "there")); c.password == password && (err != nil || string(b) != "a file\n") {
-				t.Errorf("the server has %q, %v", b, err)
+			if b, err := os.ReadFile(filepath.Join(files, "there")); c.password == password &&
+				(err != nil || string(b) != "a file\n") {
+				t.Errorf("file on the server: got %q, %v, want %q", b, err, "a file\n")
 			}
 		})
 	}
