@@ -80,7 +80,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)
-	s, err := n.Server(httpapi.Config{PublicURL: url, Registration: true, Basic: true, DPoP: true})
+	s, err := n.Server(httpapi.Settings{PublicURL: url, Registration: true, Basic: true, DPoP: true})
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)

@@ -95,7 +95,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		if err != nil {
 			return err
 		}
-		next, err := s.Server(httpapi.Config{
+		next, err := s.Server(httpapi.Settings{
 			PublicURL:         c.PublicURL,
 			Registration:      c.Registration == "open",
 			Basic:             c.Basic,
@@ -103,7 +103,6 @@ func (v serveVerb) Run(e *environment) (err error) {
 			Origins:           c.CORS.Origins,
 			Proxies:           proxies,
 			InsecureAllowHTTP: c.InsecureAllowHTTP,
-			Log:               log,
 		})
 		if err == nil {
 			current.Store(next)

@@ -363,7 +363,7 @@ func TestKeysWantAFreshSignIn(t *testing.T) {
 	w := newWorld(t, settings{})
 	s := w.signIn()
 	k := w.key(s.AccessToken, object{})
-	w.clock.advance(fresh)
+	w.clock.advance(recentSignIn)
 	w.key(s.AccessToken, object{}) // not older than
 	w.clock.advance(time.Second)
 	token := w.tokens(w.refreshWith(s.RefreshToken)).AccessToken // a refresh is no sign-in

@@ -582,7 +582,7 @@ func TestStepUpGuessing(t *testing.T) {
 func TestEnrolmentRequired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
-	strict := httptest.NewServer(w.server.outermost(w.server.api.Require(durward.Policy{ACR: []string{"urn:durward:acr:2fa"}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))))
+	strict := httptest.NewServer(w.server.outermost(w.server.guard.Require(durward.Policy{ACR: []string{"urn:durward:acr:2fa"}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))))
 	defer strict.Close()
 	cookie, token := w.cookieOf(adaEmail), w.signIn().AccessToken
 	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile"}, time.Hour)
@@ -646,7 +646,7 @@ func TestCookieUseNotWritten(t *testing.T) {
 func TestStreamEndsWithItsSession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
-	streams := httptest.NewServer(w.server.outermost(w.server.api.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	streams := httptest.NewServer(w.server.outermost(w.server.guard.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(rw, "open")
 		_ = http.NewResponseController(rw).Flush()
 		<-r.Context().Done()

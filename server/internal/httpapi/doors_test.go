@@ -184,7 +184,7 @@ func TestEveryRoute(t *testing.T) {
 			stale = append(stale, w.signIn().AccessToken)
 		}
 	}
-	w.clock.advance(fresh + time.Second)
+	w.clock.advance(recentSignIn + time.Second)
 	revoked := w.signIn()
 	if r := w.do("POST", "/api/auth/logout", revoked.AccessToken, nil); r.StatusCode != 204 {
 		t.Fatal(r.Status)

@@ -239,7 +239,7 @@ func TestBoundRound(t *testing.T) {
 	if second.TokenType != "DPoP" || second.RefreshToken == signed.RefreshToken {
 		t.Errorf("answer of a refresh: %+v", second)
 	}
-	w.clock.advance(fresh + time.Second) // which the nonces do not outlive
+	w.clock.advance(recentSignIn + time.Second) // which the nonces do not outlive
 	body := bodyOf(object{"password": adaPassword})
 	h.refusedProof(h.proven("POST", "/api/auth/step-up", "DPoP "+second.AccessToken, body, h.proof("POST", "/api/auth/step-up", second.AccessToken)), "NONCE_REQUIRED", "use_dpop_nonce")
 	stepped := w.tokens(h.proven("POST", "/api/auth/step-up", "DPoP "+second.AccessToken, body, h.proof("POST", "/api/auth/step-up", second.AccessToken)))

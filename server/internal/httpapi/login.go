@@ -34,7 +34,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 				Hint: "Leave out use_cookies or the DPoP field.", Members: map[string]any{"member": "use_cookies"}, Err: errors.New("use_cookies with a DPoP proof")}
 		}
 		// A foreign page must not sign anybody in, as whomever it likes (RFC 9700 s4.7).
-		if err := s.signIn.SameOrigin(r); err != nil {
+		if err := s.guard.SameOrigin(r); err != nil {
 			return err
 		}
 	}

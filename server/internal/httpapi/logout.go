@@ -68,7 +68,7 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 	if len(sent) == 0 {
 		return nil
 	}
-	if err := s.signIn.SameOrigin(r); err != nil {
+	if err := s.guard.SameOrigin(r); err != nil {
 		return err
 	}
 	for _, value := range sent {

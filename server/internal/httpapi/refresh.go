@@ -21,7 +21,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.He
 		return err
 	}
 	t, err := s.c.Issuer.Refresh(r.Context(), in.RefreshToken, key, from(r))
-	if s.proofs == nil && errors.Is(err, durward.InvalidProof) {
+	if s.Schemes.DPoP == nil && errors.Is(err, durward.InvalidProof) {
 		// Proofs were taken once and are no longer: nothing but a sign-in helps.
 		return fmt.Errorf("%v, and none are taken (dpop is off): %w", err, durward.RefreshInvalid)
 	}

@@ -17,24 +17,24 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
-// route is one URL and what its methods do.
+// route holds the handlers of one URL by method.
 type route map[string]http.Handler
 
-// routes lists every URL, one line each.
+// routes returns the handler of every URL, one line each.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(path string, methods route) { mux.Handle(path, s.byMethod(methods)) }
 
-	// Signing in and staying in.
+	// Signing in and staying signed in.
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
-	handle("/api/auth/login", route{"POST": s.proven(s.login)})
-	handle("/api/auth/refresh", route{"POST": s.proven(s.refresh)})
+	handle("/api/auth/login", route{"POST": s.withProof(s.login)})
+	handle("/api/auth/refresh", route{"POST": s.withProof(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
 	handle("/api/auth/step-up", route{"POST": s.signedIn(s.stepUp)})
 	handle("/api/auth/password/change", route{"POST": s.signedIn(s.changePassword)})
 
-	// Oneself.
+	// The user's own account.
 	handle("/api/profile", route{"GET": s.signedIn(s.profile), "PATCH": s.signedIn(s.patchProfile)})
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
 	handle("/api/auth/sessions", route{"GET": s.signedIn(s.sessions)})
@@ -43,7 +43,7 @@ func (s *Server) routes() http.Handler {
 	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
 	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})
 
-	// For other software and for people who look.
+	// For other software and for browsers.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
 	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
 	handle("/openapi.json", route{"GET": openAPI()})
@@ -53,15 +53,21 @@ func (s *Server) routes() http.Handler {
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.signIn.Refuse(w, r, fmt.Errorf("no such path: %w", durward.NotFound))
-	})
-	return s.outermost(s.signIn.Open(s.onlyHTTPS(readable(s.c.Origins, mux))))
+	mux.Handle("/", s.open(func(http.ResponseWriter, *http.Request) error {
+		return fmt.Errorf("no such path: %w", durward.NotFound)
+	}))
+	return mux
 }
 
-// onlyHTTPS tells browsers to come by https alone, for a year, where the public
-// URL is https. Over plain http it must not be said (RFC 6797 s7.2): what gets
-// this far came by https, or from this machine, or is let in from anywhere.
+// guarded puts the guard, HSTS and CORS around all routes. The guard resolves path, client address
+// and scheme of a request here, once. Refusals of routes for every client name where to sign in.
+func (s *Server) guarded(routes http.Handler) http.Handler {
+	return s.guard.OpenWith(s.onlyHTTPS(readable(s.c.Origins, routes)), s.Schemes.Cookie)
+}
+
+// onlyHTTPS adds Strict-Transport-Security for a year, if the public URL is https. The field is
+// not sent over plain http (RFC 6797 s7.2): a request that arrives here came by https or from
+// this machine, unless InsecureAllowHTTP is set.
 func (s *Server) onlyHTTPS(next http.Handler) http.Handler {
 	if !strings.HasPrefix(s.c.PublicURL, "https://") || s.c.InsecureAllowHTTP {
 		return next
@@ -74,93 +80,94 @@ func (s *Server) onlyHTTPS(next http.Handler) http.Handler {
 	})
 }
 
-// byMethod answers HEAD by GET and a method that the URL does not take with what
-// it does take (RFC 9110 s15.5.6).
+// byMethod serves HEAD with the handler of GET, and refuses a method that methods does not have
+// with the list of those that it has (RFC 9110 s15.5.6).
 func (s *Server) byMethod(methods route) http.Handler {
 	allow := slices.Sorted(maps.Keys(methods))
 	if get, ok := methods["GET"]; ok {
 		methods["HEAD"] = get
 		allow = append(allow, "HEAD")
 	}
+	refuse := s.open(func(http.ResponseWriter, *http.Request) error {
+		cause := fmt.Errorf("the path takes %s only", strings.Join(allow, ", "))
+		return &durward.Refusal{Code: durward.MethodNotAllowed, Allow: allow, Err: cause}
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, ok := methods[r.Method]; ok {
 			h.ServeHTTP(w, r)
 			return
 		}
-		s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.MethodNotAllowed, Allow: allow, Err: fmt.Errorf("the path takes %s only", strings.Join(allow, ", "))})
+		refuse.ServeHTTP(w, r)
 	})
 }
 
-// endpoint answers a request or returns why it does not.
+// endpoint answers a request, or returns the reason why it does not.
 type endpoint func(http.ResponseWriter, *http.Request) error
 
-// open serves e to anybody; its refusals name where to sign in.
-func (s *Server) open(e endpoint) http.Handler { return s.rendered(s.signIn, e) }
+// open serves e to every client. An error of e is rendered as a refusal, with the challenges of
+// the route that the request is in.
+func (s *Server) open(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := e(w, r); err != nil {
+			s.guard.Refuse(w, r, asRefusal(err))
+		}
+	})
+}
 
-// proven serves e to anybody, with the key that a DPoP proof shows, where one came
-// and they are taken. The proof is judged before the body is read: it costs one
-// signature, and a client that has yet to hear of a nonce makes nobody hash a
-// password twice.
-func (s *Server) proven(e func(http.ResponseWriter, *http.Request, *durward.HeldKey) error) http.Handler {
-	if s.proofs == nil {
+// withProof serves e to every client, with the key of its DPoP proof, or nil for a request without
+// a proof. The proof is checked before the body is read: that costs one signature, and a client
+// that does not know the nonce yet causes no password hash.
+func (s *Server) withProof(e func(http.ResponseWriter, *http.Request, *durward.HeldKey) error) http.Handler {
+	if s.Schemes.DPoP == nil {
 		return s.open(func(w http.ResponseWriter, r *http.Request) error { return e(w, r, nil) })
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, err := s.proofs.HeldKey(r)
+	return s.open(func(w http.ResponseWriter, r *http.Request) error {
+		key, err := s.guard.HeldKey(r)
 		if err == nil {
 			err = e(w, r, key)
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, durward.InvalidProof), errors.Is(err, durward.NonceRequired):
-			s.proofs.Refuse(w, r, err)
-		default:
-			s.signIn.Refuse(w, r, asRefusal(err))
+		if errors.Is(err, durward.InvalidProof) {
+			hint := "Make a new proof for this method and this URL, without ath. A refresh needs the key of the sign-in."
+			return &durward.Refusal{Code: durward.InvalidProof, Hint: hint, Err: err}
 		}
+		return err
 	})
 }
 
-// signedIn serves e to requests with a good access token or key.
+// signedIn serves e to requests with valid credentials.
 func (s *Server) signedIn(e endpoint) http.Handler {
-	return s.api.Require(durward.Policy{Scopes: []string{"profile"}}, s.rendered(s.api, e))
+	return s.guard.Require(durward.Policy{Scopes: []string{"profile"}}, s.open(e))
 }
 
-// forPrograms serves e to programs that an administrator has let hear of what ends.
+// forPrograms serves e to programs whose key may follow revocations.
 func (s *Server) forPrograms(e endpoint) http.Handler {
-	return s.api.Require(durward.Policy{Scopes: []string{"revocations"}}, s.rendered(s.api, e))
+	return s.guard.Require(durward.Policy{Scopes: []string{"revocations"}}, s.open(e))
 }
 
-// fresh is how old a sign-in may be that changes how one signs in.
-const fresh = 5 * time.Minute
+const (
+	// recentSignIn is the maximum age of a sign-in that may change the ways of signing in.
+	recentSignIn = 5 * time.Minute
 
-// news is how old the news of revocations may be for what changes how one signs in:
-// a token that was stolen and revoked must not make itself a key while this node
-// cannot hear of it.
-const news = 10 * time.Second
+	// recentNews is the maximum age of the revocation list for such a change: a stolen and revoked
+	// token must not create an API key while this node does not receive revocations.
+	recentNews = 10 * time.Second
+)
 
-// justSignedIn serves e to who has signed in a moment ago. A key never has.
+// justSignedIn serves e to users who signed in a short time ago. An API key never qualifies.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
-	return s.api.Require(durward.Policy{Scopes: []string{"profile"}, MaxAge: fresh, Freshness: news}, s.rendered(s.api, e))
-}
-
-func (s *Server) rendered(g *durward.Guard, e endpoint) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := e(w, r); err != nil {
-			g.Refuse(w, r, asRefusal(err))
-		}
-	})
+	p := durward.Policy{Scopes: []string{"profile"}, MaxAge: recentSignIn, Freshness: recentNews}
+	return s.guard.Require(p, s.open(e))
 }
 
 type requestIDKey struct{}
 
-// requestID returns the identifier that ties log lines of one request together.
+// requestID returns the identifier that the log lines of one request share.
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
 }
 
-// outermost gives each request its id and turns a panic into a 500 that says
-// nothing.
+// outermost gives each request its identifier, and answers 500 without details after a panic.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, uuid.Must(uuid.NewV7()).String()))
@@ -172,8 +179,8 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.c.Log.Error("a handler panicked", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
-			s.signIn.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", printable.Line(r.Pattern, 200), errors.New("see the log"))})
+			s.c.Log.Error("panic in a handler", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
+			s.guard.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", printable.Line(r.Pattern, 200), errors.New("see the log"))})
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -4,43 +4,87 @@ import (
 	"context"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 )
 
-// basic is the scheme by which programs that know no tokens send a person's
-// address and password with each request (RFC 7617). It counts failures with
-// those of the sign-in. A right pair is remembered for a minute, unless the
-// account changes.
-func (s *Server) basic() durward.Scheme {
-	at := func(ctx context.Context) request.Info { return request.Info{Addr: durward.ClientAddr(ctx)} }
+// Schemes are the authentication schemes of one server, each for use in durward.Policy.
+type Schemes struct {
+	Bearer durward.Scheme // access tokens
+	APIKey durward.Scheme
+	Cookie durward.Scheme // session cookie; its challenge is Session
+	DPoP   durward.Scheme // nil if off
+	Basic  durward.Scheme // nil if off
+}
+
+// newSchemes returns the schemes that c asks for. There is one DPoP scheme for all routes,
+// because it remembers used proofs: a proof is accepted once, at whichever route.
+func newSchemes(c Config) Schemes {
+	s := Schemes{
+		Bearer: c.Issuer.Verifier().Scheme(),
+		APIKey: APIKeyScheme(c.People, c.Issuer),
+		Cookie: CookieScheme(c.Issuer),
+	}
+	if c.DPoP {
+		// The key of the nonces is random, so a proof that another node has accepted, or this node
+		// before a restart, is not accepted here. With c.Proofs the nodes share key and used proofs.
+		s.DPoP = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
+	}
+	if c.Basic {
+		s.Basic = BasicScheme(c.People, c.Issuer)
+	}
+	return s
+}
+
+// all returns the schemes that are on.
+func (s Schemes) all() []durward.Scheme {
+	all := []durward.Scheme{s.Bearer, s.APIKey, s.Cookie}
+	if s.DPoP != nil {
+		all = append(all, s.DPoP)
+	}
+	if s.Basic != nil {
+		all = append(all, s.Basic)
+	}
+	return all
+}
+
+// BasicScheme accepts the e-mail address and password of a user with each request (RFC 7617), for
+// programs that cannot use tokens. Failures count together with those of sign-ins. A successful
+// check is cached for a minute, until the account changes.
+func BasicScheme(people *account.People, issuer *oauth.Issuer) durward.Scheme {
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
-		proof, err := s.c.People.Authenticate(ctx, email, password, at(ctx))
+		proof, err := people.Authenticate(ctx, email, password, addressOf(ctx))
 		if err != nil {
 			return nil, err
 		}
-		return s.c.Issuer.Direct(proof), nil
+		return issuer.Direct(proof), nil
 	}
-	standing := func(ctx context.Context, email string) (string, error) {
-		return s.c.People.Standing(ctx, email, at(ctx))
+	version := func(ctx context.Context, email string) (string, error) {
+		return people.Standing(ctx, email, addressOf(ctx))
 	}
-	return durward.Basic(durward.Remember(check, standing))
+	return durward.Basic(durward.Remember(check, version))
 }
 
-// apiKeys is the scheme by which programs send a key with each request.
-func (s *Server) apiKeys() durward.Scheme {
+// APIKeyScheme accepts API keys.
+func APIKeyScheme(people *account.People, issuer *oauth.Issuer) durward.Scheme {
 	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
-		k, err := s.c.People.AuthenticateKey(ctx, key, request.Info{Addr: durward.ClientAddr(ctx)})
+		k, err := people.AuthenticateKey(ctx, key, addressOf(ctx))
 		if err != nil {
 			return nil, err
 		}
-		return s.c.Issuer.Keyed(k), nil
+		return issuer.Keyed(k), nil
 	})
 }
 
-// cookies is the scheme of people who signed in with use_cookies.
-func (s *Server) cookies() durward.Scheme {
+// CookieScheme accepts the session cookie of a sign-in with use_cookies. Checking a request again
+// does not extend the session.
+func CookieScheme(issuer *oauth.Issuer) durward.Scheme {
 	return durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
-		return s.c.Issuer.Cookie(ctx, value, !durward.Rechecking(ctx))
+		return issuer.Cookie(ctx, value, !durward.Rechecking(ctx))
 	})
 }
+
+// addressOf returns the client address of a request, without its user agent.
+func addressOf(ctx context.Context) request.Info { return request.Info{Addr: durward.ClientAddr(ctx)} }

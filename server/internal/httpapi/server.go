@@ -1,13 +1,11 @@
-// Package httpapi is Durward's HTTP: every URL of the API, and the one table that
-// turns what a rule says into what a client reads. Rules live in account and
-// oauth, SQL in store.
+// Package httpapi implements Durward's HTTP API: every URL, and the table that maps errors of the
+// rules to refusals. The rules are in account and oauth, the SQL is in store.
 package httpapi
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -25,9 +23,15 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Config is what the server is made of. DB, People, Issuer, Revocations, Feed,
-// SecurityLog and PublicURL are required.
+// Config holds the parts and the settings of a Server.
 type Config struct {
+	Parts
+	Settings
+}
+
+// Parts are the parts of the node that the server works with. DB, People, Issuer, Revocations,
+// Feed and SecurityLog are required.
+type Parts struct {
 	DB          *store.DB
 	People      *account.People
 	Issuer      *oauth.Issuer
@@ -35,42 +39,58 @@ type Config struct {
 	Feed        *revocation.Feed
 	SecurityLog *securitylog.Writer // gets the refusals
 
-	PublicURL         string   // origin that links and challenges name
-	Registration      bool     // anybody may make an account
-	Basic             bool     // address and password are taken with each request, too
-	DPoP              bool     // tokens are bound to a key where a client proves to hold one (RFC 9449)
-	Origins           []string // of other pages whose scripts may call the API
-	Proxies           []netip.Prefix
-	InsecureAllowHTTP bool // take passwords and tokens over plain http from anywhere
+	Proofs jwt.SharedProofs // DPoP proofs used at other nodes; nil for one node
+	Redis  func() error     // reports whether Redis is reachable; nil without Redis
 
-	Proofs jwt.SharedProofs // what was spent at other nodes; nil is one node alone
-	Redis  func() error     // nil while Redis answers; a nil func where there is none to ask
-
-	Log *slog.Logger
-	Now func() time.Time
+	Log *slog.Logger     // nil: no log
+	Now func() time.Time // nil: time.Now
 }
 
-// Server answers the API. It is an http.Handler. Its configuration never
-// changes: another configuration is another Server over the same parts.
+// Settings are the operator's choices. PublicURL is required.
+type Settings struct {
+	PublicURL         string         // origin for links and challenges
+	Registration      bool           // every client may create an account
+	Basic             bool           // accept e-mail address and password with each request (RFC 7617)
+	DPoP              bool           // bind tokens to the key of a client that sends a proof (RFC 9449)
+	Origins           []string       // of other sites whose scripts may call the API
+	Proxies           []netip.Prefix // trusted proxies
+	InsecureAllowHTTP bool           // accept passwords and tokens over plain http from every address
+}
+
+// Server is the API as an http.Handler. Its configuration does not change: for another
+// configuration, the caller makes another Server over the same parts.
 type Server struct {
+	Schemes Schemes // of the guard
+
 	c        Config
 	realm    string
-	api      *durward.Guard // routes that want an access token
-	signIn   *durward.Guard // sign-in and refresh, whose challenge is Session
-	proofs   *durward.Guard // the same where a DPoP proof was refused; nil where none are taken
+	guard    *durward.Guard
 	handler  http.Handler
 	stopping atomic.Bool
+}
+
+// hints are this server's hints of refusals, in place of the guard's general ones.
+var hints = map[durward.Code]string{
+	durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
+	durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
+	durward.InvalidToken:           "Refresh at POST /api/auth/refresh and send the new access token once; if it is refused again, sign in again.",
+	durward.TokenRevoked:           "Sign in again at POST /api/auth/login.",
+	durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
+	durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
+	durward.SessionExpired:         "Sign in again at POST /api/auth/login.",
+	durward.StepUpRequired:         "Send the password again to POST /api/auth/step-up and repeat the request.",
+	durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
 }
 
 // New returns the server, or an error that names every mistake in c.
 func New(c Config) (*Server, error) {
 	var errs []error
 	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Feed == nil || c.SecurityLog == nil {
-		errs = append(errs, errors.New("server: database, people, issuer, revocations, their feed and the security log are required"))
+		errs = append(errs, errors.New("httpapi: DB, People, Issuer, Revocations, Feed and SecurityLog are required"))
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
-		errs = append(errs, fmt.Errorf("server: PublicURL %q is no origin", c.PublicURL))
+		errs = append(errs, fmt.Errorf("httpapi: PublicURL %q is not an origin such as https://auth.example.com", c.PublicURL))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -81,60 +101,34 @@ func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{c: c, realm: public.Hostname()}
+	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
 	origin := strings.TrimRight(c.PublicURL, "/")
-	guard := durward.Config{
-		Realm: s.realm, PublicURL: origin, Docs: origin + "/errors",
-		Origins: c.Origins, Preflight: crossOrigin(c.Origins), Proxies: c.Proxies, InsecureAllowHTTP: c.InsecureAllowHTTP, Now: c.Now, OnRefusal: s.recordRefusal,
-		Hints: map[durward.Code]string{
-			durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
-			durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
-			durward.InvalidToken:           "Refresh at POST /api/auth/refresh and send the new access token once; if it is refused again, sign in again.",
-			durward.TokenRevoked:           "Sign in again at POST /api/auth/login.",
-			durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
-			durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
-			durward.SessionExpired:         "Sign in again at POST /api/auth/login.",
-			durward.StepUpRequired:         "Show the password again at POST /api/auth/step-up and repeat the request.",
-			durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
-		},
-	}
-	guard.Schemes = []durward.Scheme{c.Issuer.Verifier().Scheme(), s.apiKeys(), s.cookies()}
-	var proofs durward.Scheme // one for all routes: a proof passes once, wherever it is shown
-	if c.DPoP {
-		// The key of nonces is drawn: what was shown to another node, or before a
-		// restart, is not taken here, though nobody here has seen it. It is if both know
-		// what the other has seen.
-		proofs = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
-		guard.Schemes = append(guard.Schemes, proofs)
-	}
-	guard.Strongest = c.People.StrongestACR
-	if c.Basic {
-		guard.Schemes = append(guard.Schemes, s.basic())
-	}
-	if s.api, err = durward.New(guard); err != nil {
+	s.guard, err = durward.New(durward.Config{
+		Realm:             s.realm,
+		Schemes:           s.Schemes.all(),
+		PublicURL:         origin,
+		Docs:              origin + "/errors",
+		Origins:           c.Origins,
+		Preflight:         crossOrigin(c.Origins),
+		Proxies:           c.Proxies,
+		InsecureAllowHTTP: c.InsecureAllowHTTP,
+		Strongest:         c.People.StrongestACR,
+		Now:               c.Now,
+		OnRefusal:         s.recordRefusal,
+		Hints:             hints,
+	})
+	if err != nil {
 		return nil, err
 	}
-	guard.Schemes = []durward.Scheme{durward.Session()}
-	if s.signIn, err = durward.New(guard); err != nil {
-		return nil, err
-	}
-	if c.DPoP {
-		guard.Schemes = append(guard.Schemes, proofs)
-		guard.Hints = maps.Clone(guard.Hints)
-		guard.Hints[durward.InvalidProof] = "Make a new proof for this method and this URL, without ath; a refresh wants the key of the sign-in."
-		if s.proofs, err = durward.New(guard); err != nil {
-			return nil, err
-		}
-	}
-	s.handler = s.routes()
+	s.handler = s.outermost(s.guarded(s.routes()))
 	return s, nil
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Drain makes readiness say no, so that nobody sends new requests, and answers who
-// waits for revocations.
+// Drain makes the readiness check fail, so that load balancers send no new requests, and ends
+// the waits for revocations.
 func (s *Server) Drain() {
 	s.stopping.Store(true)
 	s.c.Feed.Close()

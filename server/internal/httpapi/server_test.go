@@ -147,7 +147,25 @@ func newWorld(t *testing.T, set settings) *world {
 	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
 	must(err)
 	must(follower.Load(ctx))
-	w.server, err = New(Config{DB: w.db, SecurityLog: w.securityLog, People: w.people, Issuer: w.issuer, Revocations: follower, Feed: feed, PublicURL: "http://127.0.0.1:8401", Registration: set.registration, Basic: set.basic, DPoP: set.dpop, Origins: set.origins, Now: w.clock.Now, Log: log})
+	w.server, err = New(Config{
+		Parts: Parts{
+			DB:          w.db,
+			People:      w.people,
+			Issuer:      w.issuer,
+			Revocations: follower,
+			Feed:        feed,
+			SecurityLog: w.securityLog,
+			Now:         w.clock.Now,
+			Log:         log,
+		},
+		Settings: Settings{
+			PublicURL:    "http://127.0.0.1:8401",
+			Registration: set.registration,
+			Basic:        set.basic,
+			DPoP:         set.dpop,
+			Origins:      set.origins,
+		},
+	})
 	must(err)
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context){follower.Run, w.securityLog.Run, w.people.Run, w.issuer.Run} {

@@ -52,6 +52,7 @@ type Node struct {
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
 	securityLog *securitylog.Writer
+	log         *slog.Logger
 	together    *together // nil without Redis
 }
 
@@ -82,7 +83,14 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if shared, err = connect(c); err != nil {
 		return nil, err
 	}
-	n = &Node{DB: db, feed: revocation.NewFeed(db, c.Now), checkpoint: c.Checkpoint, securityLog: securitylog.New(db, c.Log, c.Now), together: shared}
+	n = &Node{
+		DB:          db,
+		log:         c.Log,
+		feed:        revocation.NewFeed(db, c.Now),
+		checkpoint:  c.Checkpoint,
+		securityLog: securitylog.New(db, c.Log, c.Now),
+		together:    shared,
+	}
 	hasher, err := pwhash.New(c.Hashes)
 	if err != nil {
 		return nil, err
@@ -143,12 +151,20 @@ func (n *Node) Close() error {
 // Waiting is how many requests wait for a revocation.
 func (n *Node) Waiting() int { return n.feed.Waiting() }
 
-// Server returns the HTTP of the node. DB, People, Issuer, Revocations, Feed, SecurityLog
-// and Now of c are the node's.
-func (n *Node) Server(c httpapi.Config) (*httpapi.Server, error) {
-	c.DB, c.People, c.Issuer, c.Revocations, c.Feed, c.SecurityLog, c.Now = n.DB, n.People, n.Issuer, n.revocations, n.feed, n.securityLog, n.DB.Now
-	n.together.serve(&c)
-	return httpapi.New(c)
+// Server returns an HTTP server over the parts of the node.
+func (n *Node) Server(settings httpapi.Settings) (*httpapi.Server, error) {
+	parts := httpapi.Parts{
+		DB:          n.DB,
+		People:      n.People,
+		Issuer:      n.Issuer,
+		Revocations: n.revocations,
+		Feed:        n.feed,
+		SecurityLog: n.securityLog,
+		Now:         n.DB.Now,
+		Log:         n.log,
+	}
+	n.together.serve(&parts)
+	return httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 }
 
 // Run says that the node is up, begins what goes on behind the requests and

@@ -40,7 +40,7 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 		Local: func() time.Time { return time.Now().Add(shift) },
 	})
 	must(err)
-	s, err := n.Server(httpapi.Config{PublicURL: issuer})
+	s, err := n.Server(httpapi.Settings{PublicURL: issuer})
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)

@@ -103,8 +103,8 @@ func (t *together) run(ctx context.Context) {
 }
 
 // serve gives a server what is shared.
-func (t *together) serve(c *httpapi.Config) {
+func (t *together) serve(p *httpapi.Parts) {
 	if t != nil {
-		c.Redis, c.Proofs = t.redis.Err, t.proofs
+		p.Redis, p.Proofs = t.redis.Err, t.proofs
 	}
 }
