@@ -63,10 +63,8 @@ func report(e *environment, asJSON bool, err error) int {
 		}
 	case errors.Is(err, seal.ErrWrongKey):
 		status = exitUnreachable
-	case errors.Is(err, store.ErrDamaged):
-		status, hint = exitUnreachable, "If this is the right file, keep a copy of it and restore the last backup."
-	case errors.Is(err, store.ErrUnavailable):
-		status, hint = exitUnreachable, "Is the disk full or read-only, or the folder somebody else's?"
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrUnavailable):
+		status, hint = exitUnreachable, store.Hint(err)
 	case errors.Is(err, store.ErrNewer):
 		status = exitUnreachable
 	}

@@ -48,8 +48,8 @@ type postgresEngine struct {
 const channel = "durward"
 
 const (
-	mostWriters = 16
-	mostReaders = 8
+	maxWriters = 16
+	maxReaders = 8
 
 	// How long a caller waits for a connection, a deed for its statements, and the
 	// answer to the question what became of one.
@@ -71,10 +71,10 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	}
 	e := &postgresEngine{config: config.ConnConfig, log: c.Log}
 	e.clock.fixed, e.clock.local = c.Now, c.Local
-	if e.writers, err = newPool(config, mostWriters, false); err != nil {
+	if e.writers, err = newPool(config, maxWriters, false); err != nil {
 		return nil, err
 	}
-	if e.readers, err = newPool(config, mostReaders, true); err != nil {
+	if e.readers, err = newPool(config, maxReaders, true); err != nil {
 		e.writers.Close()
 		return nil, err
 	}
@@ -161,29 +161,16 @@ func newPool(config *pgxpool.Config, most int32, readOnly bool) (*pgxpool.Pool, 
 	return pool, nil
 }
 
-// unreachable says why a server cannot be used, to the person who starts a program.
+// unreachable wraps an error in connecting to the server with advice for the operator.
 func (e *postgresEngine) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	where := fmt.Sprintf("%s:%d", e.config.Host, e.config.Port)
-	hint := "Does the server run, and may this machine reach it? Are host, port and sslmode right?"
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch pg.Code {
-		case "28P01", "28000":
-			hint = "Are the user and the password right, and does pg_hba.conf let this machine in?"
-		case "3D000":
-			hint = "createdb " + e.config.Database + " makes one; durward fills it at its first start."
-		case "42501":
-			hint = "The user needs the rights to connect and to make tables in the schema that comes first in its search_path."
-		case "53300":
-			hint = fmt.Sprintf("Each node takes up to %d connections: raise max_connections, or leave fewer to others.", mostWriters+mostReaders+1)
-		case "57P03":
-			hint = "The server starts or stops: try again in a moment."
-		}
+	hint := Hint(err)
+	if hint == "" {
+		hint = "Check that the database server runs and that this machine can reach it; check host, port and sslmode."
 	}
-	return &OpenError{hint, fmt.Errorf("the database %s at %s cannot be used: %w", e.config.Database, where, classify(ours(err)))}
+	return &OpenError{hint, fmt.Errorf("cannot use the database %s at %s:%d: %w", e.config.Database, e.config.Host, e.config.Port, classify(ownDeadline(err)))}
 }
 
 func (e *postgresEngine) close() error {
@@ -257,7 +244,7 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("%w: no answer within %s", ErrUnavailable, deedTime) // not the caller's deadline
+			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, deedTime) // not the caller's deadline
 		case lost(err) && try < maxTries:
 			e.readers.Reset()
 		default:
@@ -329,7 +316,7 @@ func (e *postgresEngine) do(ctx context.Context, work func(*tx) error) error {
 			}
 			pause(bounded, try)
 		case ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
-			return fmt.Errorf("%w: no answer within %s", ErrUnavailable, deedTime) // not the caller's deadline
+			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, deedTime) // not the caller's deadline
 		default:
 			return classify(err)
 		}
@@ -353,7 +340,7 @@ func (e *postgresEngine) move(caller context.Context, statement, done query) (mo
 			e.writers.Reset()
 			pause(ctx, try)
 		case caller.Err() == nil && ctx.Err() != nil:
-			return false, fmt.Errorf("%w: no answer within %s, and whether it was done cannot be told", ErrUnavailable, deedTime)
+			return false, fmt.Errorf("%w: %w within %s, and whether it was done cannot be told", ErrUnavailable, errNoAnswer, deedTime)
 		default:
 			return false, classify(err)
 		}
@@ -436,13 +423,16 @@ func (e *postgresEngine) connection(caller context.Context) (*sql.Conn, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: no connection was free or could be made within %s", ErrUnavailable, waitTime)
 	}
-	return nil, ours(err)
+	return nil, ownDeadline(err)
 }
 
-// ours keeps a deadline that this package set from being taken for the caller's.
-func ours(err error) error {
+// errNoAnswer means that a deadline passed that this package set.
+var errNoAnswer = errors.New("no answer")
+
+// ownDeadline marks a deadline that this package set, so that it is not taken for the caller's.
+func ownDeadline(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w: %v", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w: %v", ErrUnavailable, errNoAnswer, err)
 	}
 	return err
 }

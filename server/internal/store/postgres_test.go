@@ -355,7 +355,7 @@ func TestAllConnectionsInUse(t *testing.T) {
 	db, _ := openLogged(t, services.Database(t))
 	var held, all sync.WaitGroup
 	release := make(chan struct{})
-	for range mostWriters {
+	for range maxWriters {
 		held.Add(1)
 		all.Go(func() {
 			must(t, db.do(context.Background(), func(tx *tx) error {
@@ -566,13 +566,13 @@ func TestPasswordIsNowhere(t *testing.T) {
 	p.SQL(t, "postgres", "CREATE ROLE guarded LOGIN PASSWORD 'another'; CREATE ROLE poor LOGIN")
 	good := "?sslmode=disable"
 	for name, c := range map[string]struct{ address, says, hint string }{
-		"nobody there":        {"postgres://durward:" + secretWord + "@" + nobody + "/durward" + good, "refused", "Does the server run"},
-		"wrong password":      {"postgres://guarded:" + secretWord + "@" + p.Addr() + "/postgres" + good, "password", "the user and the password"},
-		"password in a query": {"postgres://guarded@" + p.Addr() + "/postgres" + good + "&password=" + secretWord, "password", "the user and the password"},
-		"no such database":    {"postgres://durward:" + secretWord + "@" + p.Addr() + "/nowhere" + good, "nowhere", "createdb nowhere"},
+		"nobody there":        {"postgres://durward:" + secretWord + "@" + nobody + "/durward" + good, "refused", "No database server listens there"},
+		"wrong password":      {"postgres://guarded:" + secretWord + "@" + p.Addr() + "/postgres" + good, "password", "Check user and password"},
+		"password in a query": {"postgres://guarded@" + p.Addr() + "/postgres" + good + "&password=" + secretWord, "password", "Check user and password"},
+		"no such database":    {"postgres://durward:" + secretWord + "@" + p.Addr() + "/nowhere" + good, "nowhere", "createdb"},
 		"nobody of that name": {"postgres://stranger:" + secretWord + "@" + p.Addr() + "/postgres" + good, "stranger", "pg_hba.conf"},
 		"no TLS there":        {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=require", "TLS", "sslmode"},
-		"no such host":        {"postgres://durward:" + secretWord + "@no-such-host.invalid/postgres", "no-such-host", "Does the server run"},
+		"no such host":        {"postgres://durward:" + secretWord + "@no-such-host.invalid/postgres", "no-such-host", "Check that the database server runs"},
 		"no URL":              {"postgres://durward:" + secretWord + "%zz@" + p.Addr() + "/postgres", "no URL", "%XX"},
 		"no port":             {"postgres://durward:" + secretWord + "@host:port/postgres", "no URL", "%XX"},
 		"an odd mode":         {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=" + secretWord, "value is wrong", "%XX"},

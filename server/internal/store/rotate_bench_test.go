@@ -67,7 +67,7 @@ func BenchmarkRotateRefresh(b *testing.B) {
 	address := p.Database(b)
 	benchmark("postgres", address, deed)
 	benchmark("raw-postgres", address, func(ctx context.Context, db *DB) func(Rotate) error {
-		pool, err := pgxpool.New(ctx, strings.Replace(address, "?", fmt.Sprintf("?pool_max_conns=%d&", mostWriters), 1))
+		pool, err := pgxpool.New(ctx, strings.Replace(address, "?", fmt.Sprintf("?pool_max_conns=%d&", maxWriters), 1))
 		must(b, err)
 		b.Cleanup(pool.Close)
 		return func(r Rotate) error {
