@@ -34,7 +34,7 @@ func TestAPIKey(t *testing.T) {
 		none    = `ApiKey realm="api", field="X-API-Key"`
 		plain   = `Bearer realm="api"`
 		basic   = `Basic realm="api", charset="UTF-8"`
-		invalid = `Bearer realm="api", error="invalid_token", error_description="The API key is not valid here."`
+		invalid = `Bearer realm="api", error="invalid_token", error_description="The API key is not valid."`
 	)
 	long := func(n int) string { return "dk_" + strings.Repeat("x", n-3) }
 	for _, c := range []struct {
@@ -78,11 +78,11 @@ func TestAPIKey(t *testing.T) {
 		{"too long", fields("X-API-Key", long(1025)), 401, durward.InvalidAPIKey, "", lines(plain, none, basic)},
 		{"too long as Bearer", fields("Authorization", "Bearer "+long(1025)), 401, durward.InvalidAPIKey, "invalid_token", lines(invalid, none, basic)},
 		{"in both places", fields("X-API-Key", "dk_good", "Authorization", "Bearer dk_good"), 400, durward.AmbiguousCredentials, "invalid_request",
-			lines(`Bearer realm="api", error="invalid_request", error_description="The request carried more than one set of credentials."`)},
+			lines(`Bearer realm="api", error="invalid_request", error_description="The request has more than one set of credentials."`)},
 		{"beside a password", fields("X-API-Key", "dk_good", "Authorization", pair("ada", password)), 400, durward.AmbiguousCredentials, "invalid_request",
-			lines(`Bearer realm="api", error="invalid_request", error_description="The request carried more than one set of credentials."`)},
+			lines(`Bearer realm="api", error="invalid_request", error_description="The request has more than one set of credentials."`)},
 		{"twice", fields("X-API-Key", "dk_good", "X-API-Key", "dk_good"), 400, durward.AmbiguousCredentials, "invalid_request",
-			lines(`Bearer realm="api", error="invalid_request", error_description="The request carried more than one set of credentials."`)},
+			lines(`Bearer realm="api", error="invalid_request", error_description="The request has more than one set of credentials."`)},
 	} {
 		schemes := []durward.Scheme{durward.APIKey("dk_", checkKey), durward.Bearer(verify), durward.Basic(checkPassword)}
 		for _, order := range []string{"as given", "backwards"} {
@@ -167,9 +167,9 @@ func TestAPIKeyConfig(t *testing.T) {
 		{"a blank in the prefix", []durward.Scheme{key("d k")}, "prefix"},
 		{"a prefix beyond ASCII", []durward.Scheme{key("d\u00e9_")}, "prefix"},
 		{"two families", []durward.Scheme{key("dk_"), key("pk_")}, ""},
-		{"twice", []durward.Scheme{key("dk_"), key("dk_")}, "either's"},
-		{"one begins as the other", []durward.Scheme{key("dk_"), key("dk_test_")}, "either's"},
-		{"and the other way round", []durward.Scheme{key("dk_test_"), key("dk_")}, "either's"},
+		{"twice", []durward.Scheme{key("dk_"), key("dk_")}, "would match both"},
+		{"one begins as the other", []durward.Scheme{key("dk_"), key("dk_test_")}, "would match both"},
+		{"and the other way round", []durward.Scheme{key("dk_test_"), key("dk_")}, "would match both"},
 	} {
 		_, err := durward.New(durward.Config{Schemes: c.schemes})
 		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -214,7 +214,7 @@ func TestAPIKeyFamilies(t *testing.T) {
 func TestAPIKeyPolicies(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.APIKey("dk_", checkKey)}, Metadata: "https://api.example/.well-known/oauth-protected-resource"})
-	const challenge = `Bearer realm="api", error="insufficient_scope", error_description="The credentials do not allow this.", scope="read write", resource_metadata="https://api.example/.well-known/oauth-protected-resource"`
+	const challenge = `Bearer realm="api", error="insufficient_scope", error_description="The credentials do not have the required scopes.", scope="read write", resource_metadata="https://api.example/.well-known/oauth-protected-resource"`
 	for _, c := range []struct {
 		name       string
 		policy     durward.Policy

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// forwarded reports whether a proxy stands between the peer and the client.
+// forwarded reports whether r has a forwarding field, so that a proxy is between the peer and the
+// client.
 func forwarded(r *http.Request) bool {
 	for _, field := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
 		if _, ok := r.Header[field]; ok {
@@ -16,7 +17,7 @@ func forwarded(r *http.Request) bool {
 	return false
 }
 
-// trusts reports whether addr is a proxy whose forwarding fields are believed.
+// trusts reports whether addr is a trusted proxy.
 func (g *Guard) trusts(addr netip.Addr) bool {
 	for _, p := range g.c.Proxies {
 		if p.Contains(addr) {
@@ -26,19 +27,18 @@ func (g *Guard) trusts(addr netip.Addr) bool {
 	return false
 }
 
-// maxHops bounds how many entries of X-Forwarded-For are read.
+// maxHops is the number of X-Forwarded-For entries that are read.
 const maxHops = 64
 
-// readForwarded takes client address and scheme from the fields of a trusted
-// peer. Each trusted proxy appends the address it saw, so the client is the
-// right-most entry that is no trusted proxy; what stands left of it, the client
-// chose itself.
+// readForwarded reads the client's address and scheme from the fields of a trusted peer. Each
+// trusted proxy appends the address of its peer, so the client is the right-most entry that is not
+// a trusted proxy. The client itself chose the entries left of it.
 func (g *Guard) readForwarded(r *http.Request, st *requestState) {
 	if lines := r.Header["X-Forwarded-Proto"]; len(lines) > 0 {
 		last := lines[len(lines)-1]
 		st.https = strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
 	} else if !forwarded(r) {
-		// The proxy's own request, such as a health check.
+		// A request of the proxy itself, such as a health check.
 		st.local = st.client.IsLoopback()
 	}
 	lines := r.Header["X-Forwarded-For"]
@@ -53,7 +53,7 @@ func (g *Guard) readForwarded(r *http.Request, st *requestState) {
 			}
 			addr, ok := hopAddr(strings.TrimSpace(entry))
 			if !ok || hops == maxHops {
-				st.forwardingErr = "X-Forwarded-For from a trusted proxy cannot be read"
+				st.forwardingErr = "X-Forwarded-For from a trusted proxy is malformed"
 				return
 			}
 			st.client = addr
@@ -64,8 +64,7 @@ func (g *Guard) readForwarded(r *http.Request, st *requestState) {
 	}
 }
 
-// hopAddr reads one entry of X-Forwarded-For: an address, with a port where a
-// proxy adds one.
+// hopAddr parses one entry of X-Forwarded-For: an address, with a port if the proxy adds one.
 func hopAddr(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return addr.Unmap().WithZone(""), true
@@ -76,9 +75,8 @@ func hopAddr(s string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// nonCanonicalPath says why two readers could take the path of r for different
-// resources, or "". The request is refused then: a check on one reading must not
-// let the other through.
+// nonCanonicalPath returns why two servers could map the path of r to different resources, or "".
+// Such a request is refused: a check of one resource must not give access to another.
 func nonCanonicalPath(r *http.Request) string {
 	path := r.URL.Path
 	if path == "*" && r.Method == http.MethodOptions {
@@ -105,7 +103,7 @@ func nonCanonicalPath(r *http.Request) string {
 	if plain && r.URL.RawPath == "" {
 		return ""
 	}
-	// What is still encoded once decoded, a second reader may decode again.
+	// A server behind this one may decode the path a second time.
 	if hasEncoded(path) {
 		return "a doubly encoded separator or dot in the path"
 	}
@@ -115,7 +113,7 @@ func nonCanonicalPath(r *http.Request) string {
 	return ""
 }
 
-// nonCanonicalSegment judges the segment at the start of s.
+// nonCanonicalSegment checks the path segment at the start of s.
 func nonCanonicalSegment(s string) string {
 	if s[0] == '/' {
 		return "an empty segment in the path"
@@ -123,8 +121,8 @@ func nonCanonicalSegment(s string) string {
 	if end := strings.IndexByte(s, '/'); end >= 0 {
 		s = s[:end]
 	}
-	// Some servers cut path parameters off before they resolve dots; the semicolon
-	// may be encoded once more.
+	// Some servers remove path parameters before they resolve dots. The semicolon
+	// may be encoded a second time.
 	if end := strings.IndexAny(s, ";%"); end >= 0 {
 		s = s[:end]
 	}
@@ -134,7 +132,7 @@ func nonCanonicalSegment(s string) string {
 	return ""
 }
 
-// hasEncoded reports a percent-encoded dot, slash, backslash or NUL in s.
+// hasEncoded reports whether s has a percent-encoded dot, slash, backslash or NUL.
 func hasEncoded(s string) bool {
 	for i := strings.IndexByte(s, '%'); i >= 0 && i+2 < len(s); {
 		switch strings.ToLower(s[i+1 : i+3]) {

@@ -17,26 +17,25 @@ import (
 	"unicode/utf8"
 )
 
-// PasswordCheck judges a user name and a password, both in UTF-8 without control
-// characters, as the client sent them: it normalises and compares as the place
-// does that stores them. The context is the request's.
+// PasswordCheck verifies a user name and a password and returns the principal. Both are UTF-8
+// without control characters, as the client sent them: the check applies the normalization of the
+// stored accounts. The context is the request's.
 //
-// It refuses by an error that wraps [InvalidCredentials], whichever of the two
-// was wrong and with the same work for a name that nobody has, or
-// [TooManyAttempts]; people who have a second factor are refused by
-// [InvalidCredentials] too, since a password alone is not enough for them. Any
-// other error is [AuthUnavailable].
+// For a wrong user name or password it returns an error that wraps [InvalidCredentials], after the
+// same amount of work for an unknown user as for a wrong password. [TooManyAttempts] limits
+// guessing. A user with a second factor is refused with [InvalidCredentials], too, because the
+// password alone is not sufficient. Any other error is [AuthUnavailable].
 type PasswordCheck func(ctx context.Context, user, password string) (*Principal, error)
 
-// Basic returns the scheme of RFC 7617: user name and password in each request.
-// Where check is slow on purpose, as a password hash is, wrap it in [Remember].
+// Basic returns the scheme of RFC 7617: user name and password in each request. If check is
+// deliberately slow, as a password hash is, wrap it in [Remember].
 func Basic(check PasswordCheck) Scheme { return &basic{check} }
 
 type basic struct{ check PasswordCheck }
 
 func (b *basic) mistakes() []string {
 	if b.check == nil {
-		return []string{"Schemes holds Basic(nil): it needs a function that checks passwords"}
+		return []string{"Schemes holds Basic(nil): pass a function that checks passwords"}
 	}
 	return nil
 }
@@ -59,25 +58,25 @@ func (*basic) Challenges(*http.Request, Code) []Challenge {
 	return []Challenge{{Scheme: "Basic", Params: []Param{{"charset", "UTF-8"}}}} // RFC 7617 s2.1
 }
 
-// basicCredentials takes user name and password out of a token68 (RFC 7617 s2).
+// basicCredentials extracts user name and password from a token68 (RFC 7617 s2).
 func basicCredentials(token string) (user, password string, err error) {
 	if token == "" {
 		return "", "", fmt.Errorf("Basic without a token68: %w", MalformedCredentials)
 	}
 	if len(token) > maxToken {
-		return "", "", fmt.Errorf("Basic credentials of %d octets, at most %d are read: %w", len(token), maxToken, MalformedCredentials)
+		return "", "", fmt.Errorf("Basic credentials of %d octets, at most %d are allowed: %w", len(token), maxToken, MalformedCredentials)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(token)
 	if err != nil {
 		return "", "", fmt.Errorf("Basic credentials are not base64: %w", MalformedCredentials)
 	}
-	user, password, ok := strings.Cut(string(raw), ":") // the first colon: a user name has none
+	user, password, ok := strings.Cut(string(raw), ":") // at the first colon: user names have none
 	switch {
 	case !ok:
 		return "", "", fmt.Errorf("Basic credentials have no colon: %w", MalformedCredentials)
 	case !utf8.Valid(raw):
 		return "", "", &Refusal{Code: MalformedCredentials, Detail: "The user name or the password is not in UTF-8.",
-			Hint: "Encode both in UTF-8, as the challenge says.", Err: errors.New("Basic credentials are not UTF-8")}
+			Hint: "Encode both in UTF-8, as the challenge states.", Err: errors.New("Basic credentials are not UTF-8")}
 	case strings.ContainsFunc(string(raw), isControl): // RFC 7617 s2
 		return "", "", fmt.Errorf("control characters in Basic credentials: %w", MalformedCredentials)
 	}
@@ -91,21 +90,20 @@ const (
 	maxRemembered = 10_000
 )
 
-// Remember returns a check that asks check once a minute for each pair of user
-// name and password that is right. Wrong ones are always asked for, and those
-// that come at the same moment are asked for once. Of the pair only a hash is
-// kept, under a key that is drawn at random.
+// Remember returns a check that calls check at most once a minute for each correct pair of user
+// name and password. Wrong pairs are always checked; simultaneous requests with the same pair share
+// one call. Only a keyed hash of the pair is kept, under a random key.
 //
-// state returns what a user's standing is made of, such as the stored hash: when
-// it changes, what is remembered of the user is void at once. It is asked in
-// each request, so it must be fast. An error that wraps a [Code] is left to
-// check to say, and nothing is remembered; any other is [AuthUnavailable].
+// state returns a string that changes whenever a cached result of the user must be discarded, such
+// as the stored password hash. It is called for each request, so it must be fast. If it returns an
+// error that wraps a [Code], check decides and its result is not cached; any other error is
+// [AuthUnavailable].
 //
-// Principal.AsOf is when check was asked. On a route with Policy.Freshness it is
-// asked anew where that was longer ago.
+// Principal.AsOf is the time of the call. On a route with Policy.Freshness check is called again if
+// the cached result is too old.
 func Remember(check PasswordCheck, state func(ctx context.Context, user string) (string, error)) PasswordCheck {
 	if check == nil || state == nil {
-		return nil // which New reports
+		return nil // New reports it
 	}
 	return newPasswordCache(check, state).authenticate
 }
@@ -116,39 +114,39 @@ func newPasswordCache(check PasswordCheck, state func(context.Context, string) (
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
 	m.macs.New = func() any {
 		mac := hmac.New(sha256.New, key)
-		mac.Reset() // it keeps its first state from here on
+		mac.Reset() // caches the keyed state
 		return mac
 	}
 	return m
 }
 
-// memory is what Remember remembers.
+// passwordCache is the state of one Remember.
 type passwordCache struct {
 	check PasswordCheck
 	state func(context.Context, string) (string, error)
 	now   func() time.Time
 	macs  sync.Pool // of hash.Hash, keyed
 
-	mu       sync.Mutex                          // never held while check or state is asked
+	mu       sync.Mutex                          // never held during check or state
 	entries  map[[sha256.Size]byte]cachedCheck   // under mu, at most maxRemembered
-	inFlight map[[sha256.Size]byte]*passwordCall // under mu: checks under way
+	inFlight map[[sha256.Size]byte]*passwordCall // under mu: running checks
 }
 
 type cachedCheck struct {
-	principal *Principal // never handed out: a copy is
+	principal *Principal // never handed out: callers get a copy
 	state     string
 	until     time.Time
 }
 
-// asking is a check under way. Its result is set before done is closed.
+// passwordCall is a running check. Its result is set before done is closed.
 type passwordCall struct {
 	done  chan struct{}
 	state string // of the user when the check began
-	known bool   // state could be had
+	known bool   // state returned no error
 
 	principal *Principal
 	err       error
-	gone      bool // the client that asked went away, and there is no verdict
+	gone      bool // the client that started the check disconnected, and there is no result
 }
 
 func (m *passwordCache) authenticate(ctx context.Context, user, password string) (*Principal, error) {
@@ -178,7 +176,7 @@ func (m *passwordCache) authenticate(ctx context.Context, user, password string)
 		}
 		m.mu.Unlock()
 		if a.state != state || a.known != known {
-			return m.check(ctx, user, password) // the one under way may judge by what was
+			return m.check(ctx, user, password) // the running check may use the old state
 		}
 		select {
 		case <-a.done:
@@ -186,13 +184,13 @@ func (m *passwordCache) authenticate(ctx context.Context, user, password string)
 			return nil, context.Cause(ctx)
 		}
 		if a.gone {
-			continue // this client is still here
+			continue // this client is still connected
 		}
 		return a.principal.clone(), a.err
 	}
 }
 
-// ask asks the check for all who wait for its answer.
+// ask calls check on behalf of all requests that wait for its result.
 func (m *passwordCache) ask(ctx context.Context, a *passwordCall, sum [sha256.Size]byte, user, password string) (*Principal, error) {
 	began := m.now()
 	defer func() {
@@ -214,8 +212,8 @@ func (m *passwordCache) ask(ctx context.Context, a *passwordCall, sum [sha256.Si
 	return a.principal.clone(), a.err
 }
 
-// keep makes room where there is none: of what has ended, then of any until an
-// eighth is free, so that not everybody who comes next looks through all.
+// keep stores a result. If the cache is full, it removes expired results, then arbitrary ones until
+// an eighth is free, so that the next calls need not search again.
 func (m *passwordCache) keep(sum [sha256.Size]byte, r cachedCheck) {
 	if len(m.entries) >= maxRemembered {
 		now := m.now()
@@ -234,8 +232,8 @@ func (m *passwordCache) keep(sum [sha256.Size]byte, r cachedCheck) {
 	m.entries[sum] = r
 }
 
-// digest is a keyed hash of a pair; the length keeps pairs apart that look the
-// same when joined.
+// digest returns the keyed hash of a pair. The length prefix distinguishes pairs with equal
+// concatenations.
 func (m *passwordCache) digest(user, password string) (sum [sha256.Size]byte) {
 	mac := m.macs.Get().(hash.Hash)
 	b := make([]byte, 0, 8+len(user)+len(password))
@@ -243,7 +241,7 @@ func (m *passwordCache) digest(user, password string) (sum [sha256.Size]byte) {
 	b = append(append(b, user...), password...)
 	mac.Write(b)
 	mac.Sum(sum[:0])
-	mac.Reset() // its last block holds the end of the password
+	mac.Reset() // removes the end of the password from its buffer
 	clear(b)
 	m.macs.Put(mac)
 	return sum

@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// maxToken is the longest token that is looked at, in octets. A longer one is
-// refused before it is split or hashed.
+// maxToken is the maximum length of a token, in octets. A longer one is refused before it is parsed
+// or hashed.
 const maxToken = 8 << 10
 
-// Bearer returns the scheme of RFC 6750: a token in the Authorization field.
-// Tokens in the query string or in a form are not taken (RFC 9700 s4.3.2).
+// Bearer returns the scheme of RFC 6750: a token in the Authorization field. Tokens in the query
+// string or in a form are ignored (RFC 9700 s4.3.2).
 //
-// verify gets the token as sent, at most 8 KiB of token68 characters, and
-// returns who it speaks for. It refuses by an error that wraps [InvalidToken],
-// [TokenExpired], [TokenRevoked] or another [Code]; any other error is
-// [AuthUnavailable]. The context is the request's.
+// verify receives the token as sent, at most 8 KiB of token68 characters, and returns the
+// principal. It refuses with an error that wraps [InvalidToken], [TokenExpired], [TokenRevoked] or
+// another [Code]; any other error is [AuthUnavailable]. The context is the request's.
 func Bearer(verify func(ctx context.Context, token string) (*Principal, error)) Scheme {
 	return &bearer{verify}
 }
@@ -28,7 +27,7 @@ type bearer struct {
 
 func (b *bearer) mistakes() []string {
 	if b.verify == nil {
-		return []string{"Schemes holds Bearer(nil): it needs a function that verifies tokens"}
+		return []string{"Schemes holds Bearer(nil): pass a function that verifies tokens"}
 	}
 	return nil
 }
@@ -45,14 +44,14 @@ func (b *bearer) Authenticate(r *http.Request) (*Principal, error) {
 	return b.verify(r.Context(), token)
 }
 
-// checkToken refuses what no verifier needs to look at.
+// checkToken checks the form of a token before a verifier sees it.
 func checkToken(scheme, token string) error {
 	if token == "" {
-		// The scheme followed by auth-params instead of a token.
+		// The scheme is followed by auth-params instead of a token68.
 		return fmt.Errorf("%s without a token: %w", scheme, MalformedCredentials)
 	}
 	if len(token) > maxToken {
-		return fmt.Errorf("token of %d octets, at most %d are read: %w", len(token), maxToken, InvalidToken)
+		return fmt.Errorf("token of %d octets, at most %d are allowed: %w", len(token), maxToken, InvalidToken)
 	}
 	return nil
 }
@@ -61,15 +60,14 @@ func (*bearer) Challenges(_ *http.Request, code Code) []Challenge {
 	return []Challenge{{Scheme: "Bearer", Params: oauthParams(code)}}
 }
 
-// presents reports whether the Authorization field, or the Proxy-Authorization
-// field where a proxy is asked for, holds credentials of a scheme.
+// presents reports whether the credentials of the request are of a scheme.
 func presents(r *http.Request, scheme string) bool {
 	st := stateOf(r.Context())
 	return st != nil && strings.EqualFold(st.credentials.Scheme, scheme) // RFC 9110 s11.1
 }
 
-// oauthParams returns the parameters by which a challenge of the OAuth family
-// says why (RFC 6750 s3, RFC 9449 s7.1, RFC 9470 s3).
+// oauthParams returns the error parameters of a Bearer or DPoP challenge (RFC 6750 s3, RFC 9449
+// s7.1, RFC 9470 s3).
 func oauthParams(code Code) []Param {
 	row := table[code]
 	if row.error == "" {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// isNavigation reports whether a person's browser is opening a document.
+// isNavigation reports whether a browser opens r as a top-level document.
 func isNavigation(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -22,35 +22,33 @@ func isNavigation(r *http.Request) bool {
 	return wantsPage(r)
 }
 
-// wantsPage reports whether the answer will be shown to a person as a page: also in
-// a frame, and to a form that was sent.
+// wantsPage reports whether a browser shows the response to its user as a page: as a document, in a
+// frame or after a form submission.
 func wantsPage(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"
 	}
-	// A script of an old browser may want a piece of HTML.
+	// A script in a browser without Sec-Fetch fields may request HTML, too.
 	return r.Header.Get("X-Requested-With") == "" && strings.HasPrefix(r.Header.Get("Accept"), "text/html")
 }
 
-// isScript reports whether a script of a page sent the request: its browser would
-// open a password box of its own at a Basic or Digest challenge, over a page that
-// knows nothing of it.
+// isScript reports whether a script sent r. At a Basic or Digest challenge its browser would open a
+// password dialog of which the page knows nothing.
 func isScript(r *http.Request) bool {
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	return mode != "" && mode != "navigate" || r.Header.Get("X-Requested-With") != ""
 }
 
-// exposedFields are the fields by which a script finds out why it was refused.
+// exposedFields are the response fields from which a script reads why it was refused.
 const exposedFields = "WWW-Authenticate, DPoP-Nonce, Retry-After, Durward-Denial"
 
-// ExposedFields are the fields that scripts of other origins must be able to read to
-// act on a refusal, for the configuration of a CORS handler
-// (Access-Control-Expose-Headers, Fetch standard). Refusals expose them themselves.
+// ExposedFields returns the response fields that scripts of other origins must be able to read to
+// react to a refusal, for the configuration of a CORS handler (Access-Control-Expose-Headers, Fetch
+// standard). Refusals expose these fields themselves.
 func ExposedFields() []string { return strings.Split(exposedFields, ", ") }
 
-// withoutDialogs leaves out the challenges at which a browser opens its own box, where
-// another is there. At a stale nonce it opens none: it answers again with what its
-// user typed before (RFC 7616 s3.3), and without the challenge could not.
+// withoutDialogs removes the challenges at which a browser opens a password dialog, if there are
+// others. A stale Digest challenge stays: the browser answers it without a dialog (RFC 7616 s3.3).
 func withoutDialogs(list []Challenge) []Challenge {
 	opensDialog := func(c Challenge) bool {
 		_, stale := c.Param("stale")
@@ -62,8 +60,8 @@ func withoutDialogs(list []Challenge) []Challenge {
 	return slices.DeleteFunc(list, opensDialog)
 }
 
-// loginRedirect returns where a person is sent to sign in and come back, or "" where
-// the refusal itself is the answer.
+// loginRedirect returns the URL of the sign-in page to which a navigation is redirected, or "" if
+// the response is the refusal itself.
 func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) string {
 	if g.login == nil || st.credentials.Scheme != "" || r.Header["X-Api-Key"] != nil || !isNavigation(r) {
 		return ""
@@ -73,8 +71,8 @@ func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) stri
 	switch code {
 	case AuthenticationRequired, SessionExpired:
 	case StepUpRequired:
-		// Told nothing, the sign-in page sends a person who is signed in straight
-		// back, and so on for ever.
+		// Without the requirements, the sign-in page would send a signed-in user
+		// back at once, in an endless loop.
 		stepUpParams(&st.route.Policy, query.Set)
 	default:
 		return ""
@@ -82,24 +80,24 @@ func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) stri
 	back := r.URL.RequestURI()
 	switch {
 	case g.public != nil && (g.public.Scheme != to.Scheme || g.public.Host != to.Host):
-		// Never from the Host field, which the client chose.
+		// Never from the Host field: the client controls it.
 		back = g.public.Scheme + "://" + g.public.Host + back
 	case r.URL.Path == to.Path:
-		return "" // the sign-in page itself: it would lead in a circle
+		return "" // r is the sign-in page itself: this would be an endless loop
 	}
 	query.Set("return_to", back)
 	to.RawQuery = query.Encode()
 	return to.String()
 }
 
-// ReturnTo returns target, what a sign-in page was told to come back to, if that
-// is a path of the page's own origin or lies in one of origins, such as
-// "https://app.example.com"; otherwise it returns "/". Whoever made the link to
-// the page chose target, so what a browser might read otherwise than this
-// function does is not taken: control characters, blanks, backslashes, user
-// names, empty and dot segments. A URL of an origin begins with it as browsers
-// write it: in lower case, without the port that goes without saying. What is no
-// http or https origin among origins is passed over.
+// ReturnTo returns target, the return_to parameter of a sign-in page, if it is a path of the page's
+// own origin or lies in one of origins, such as "https://app.example.com"; otherwise it returns
+// "/".
+//
+// An attacker may have made the link to the sign-in page, and so target. ReturnTo therefore refuses
+// what a browser could interpret differently: control characters, blanks, backslashes, user names,
+// empty segments and dot segments. A URL must begin with its origin as browsers write it: in lower
+// case, without a default port. Entries of origins that are not http or https origins are ignored.
 func ReturnTo(target string, origins ...string) string {
 	const home = "/"
 	for _, c := range []byte(target) {
@@ -112,14 +110,14 @@ func ReturnTo(target string, origins ...string) string {
 		return home
 	}
 	if u.Scheme == "" && !strings.HasPrefix(target, "//") {
-		return target // its path begins with a slash: others are crooked
+		return target // its path begins with a slash: other paths are not canonical
 	}
 	for _, origin := range origins {
 		o, err := url.Parse(origin)
 		if err != nil || o.Scheme != "https" && o.Scheme != "http" || o.Host == "" || o.User != nil || strings.Trim(o.Path, "/") != "" || o.RawQuery != "" || o.Fragment != "" {
 			continue
 		}
-		// What follows the origin begins with a slash: the host ends there.
+		// The slash after the origin marks the end of the host.
 		if rest, ok := strings.CutPrefix(target, o.Scheme+"://"+o.Host); ok && strings.HasPrefix(rest, "/") {
 			return target
 		}
@@ -127,8 +125,8 @@ func ReturnTo(target string, origins ...string) string {
 	return home
 }
 
-// pageStyle is all that a page looks like; the policy of the page names it by its
-// hash, and nothing else may run or load.
+// pageStyle is the style sheet of a page. The page's Content-Security-Policy names it by its hash;
+// nothing else may load or run.
 const pageStyle = `
 :root { color-scheme: light dark }
 body { margin: 0; font: 1rem/1.5 system-ui, sans-serif }
@@ -146,7 +144,7 @@ var pageSecurity = func() string {
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
 }()
 
-// page is what a person sees of a refusal.
+// page is the HTML page of a refusal.
 var page = template.Must(template.New("refusal").Parse(`<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -162,10 +160,10 @@ var page = template.Must(template.New("refusal").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// pageBody renders the refusal for a person.
+// pageBody renders the refusal as an HTML page.
 func (g *Guard) pageBody(f *Refusal) []byte {
 	var b bytes.Buffer
-	// Only a writer that fails makes this fail.
+	// Execute fails only if its writer fails.
 	_ = page.Execute(&b, struct {
 		Title, Detail, ID string
 		Login             template.URL
@@ -173,11 +171,11 @@ func (g *Guard) pageBody(f *Refusal) []byte {
 	return b.Bytes()
 }
 
-// loginLink is where a person can sign in, for refusals that a sign-in would
-// mend: a proxy's are not.
+// loginLink returns the URL of the sign-in page if a sign-in can resolve the refusal, which is not
+// the case for refusals of a proxy.
 func (g *Guard) loginLink(f *Refusal) template.URL {
 	if g.login == nil || table[f.Code].challenges != allChallenges || byProxy(f) {
 		return ""
 	}
-	return template.URL(g.login.String()) // an http or https URL: New saw to it
+	return template.URL(g.login.String()) // an http or https URL: checked by New
 }

@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// CookieCheck judges the value of a session cookie, at most 4 KiB. It refuses by
-// an error that wraps [SessionExpired], whether the session is unknown, idle for
-// too long, past its end or signed out; any other error is [AuthUnavailable]. The
-// context is the request's.
+// CookieCheck verifies the value of a session cookie, which is at most 4 KiB long, and returns the
+// principal of its session. If the session is unknown, idle for too long, expired or signed out, it
+// returns an error that wraps [SessionExpired]. Any other error is [AuthUnavailable]. The context
+// is the request's.
 type CookieCheck func(ctx context.Context, value string) (*Principal, error)
 
-// maxCookie is the longest value that is looked at, in octets.
+// maxCookie is the maximum length of a cookie value, in octets.
 const maxCookie = 4 << 10
 
-// Cookie returns the scheme of a session cookie with this whole, exact name, such
-// as "__Host-session". A browser sends it by itself, so a request that changes
-// something or opens a WebSocket must come from a page of this origin or of one
-// in Config.Origins; otherwise it is [CrossSite].
+// Cookie returns the scheme of a session cookie. name is the complete name of the cookie, such as
+// "__Host-session". A browser attaches a cookie to every request, so an unsafe request or a
+// WebSocket handshake must come from a page of this origin or of one in Config.Origins; otherwise
+// it is [CrossSite].
 //
-// A dead cookie is cleared, if it was set with Path=/ and without Domain. On
-// optional routes whoever has one is anonymous, and so is everybody whose cookie
-// cannot be judged just now. Its challenge is that of [Session].
+// An expired cookie is cleared, if it was set with Path=/ and without Domain. On optional routes a
+// request with an expired cookie is anonymous, and so is one whose cookie cannot be verified
+// because of an outage. The challenge is that of [Session].
 func Cookie(name string, check CookieCheck) Scheme { return &cookie{name, check} }
 
 type cookie struct {
@@ -35,10 +35,10 @@ type cookie struct {
 
 func (c *cookie) mistakes() (all []string) {
 	if c.check == nil {
-		all = append(all, "Schemes holds Cookie with a nil check: it needs a function that finds sessions")
+		all = append(all, "Schemes holds Cookie with a nil check: pass a function that looks up sessions")
 	}
 	if !isToken(c.name) {
-		all = append(all, fmt.Sprintf("Cookie name %q is no token (RFC 6265 s4.1.1)", c.name))
+		all = append(all, fmt.Sprintf("Cookie name %q is not a token (RFC 6265 s4.1.1)", c.name))
 	}
 	return all
 }
@@ -51,13 +51,13 @@ func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
 	value := ""
 	for i, found := range r.CookiesNamed(c.name) {
 		if i > 0 && found.Value != value {
-			// One of them was planted, and nobody can tell which.
-			return nil, fmt.Errorf("two cookies of the name %s: %w", c.name, SessionExpired)
+			// An attacker may have set one of them, for example from a subdomain.
+			return nil, fmt.Errorf("two different cookies named %s: %w", c.name, SessionExpired)
 		}
 		value = found.Value
 	}
 	if value == "" || len(value) > maxCookie {
-		return nil, fmt.Errorf("a session cookie of %d octets: %w", len(value), SessionExpired)
+		return nil, fmt.Errorf("session cookie has %d octets: %w", len(value), SessionExpired)
 	}
 	p, err := c.check(r.Context(), value)
 	if err != nil {
@@ -68,8 +68,8 @@ func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
 
 func (*cookie) Challenges(*http.Request, Code) []Challenge { return session{}.Challenges(nil, "") }
 
-// clear makes a browser forget the cookie. It is said once, and before what a
-// handler sets.
+// clear makes the browser delete the cookie. The field is set at most once, and before the handler
+// runs, so that a handler can still set a new cookie.
 func (c *cookie) clear(h http.Header) {
 	gone := http.Cookie{Name: c.name, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	if line := gone.String(); !slices.Contains(h["Set-Cookie"], line) {
@@ -77,9 +77,8 @@ func (c *cookie) clear(h http.Header) {
 	}
 }
 
-// crossSite takes step 6: why a request with ambient credentials is not one that
-// a page of this origin sent, or "". Requests that change nothing may come from
-// anywhere, but for those that open a WebSocket.
+// crossSite performs step 6: it returns why the request with ambient credentials may come from a
+// page of another origin, or "". Safe methods are exempt, except for WebSocket handshakes.
 func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -97,21 +96,21 @@ func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 		}
 	}
 	switch site := r.Header.Get("Sec-Fetch-Site"); {
-	case site == "same-origin", site == "none": // none: a person, not a page
+	case site == "same-origin", site == "none": // none: started by the user, not by a page
 		return ""
 	case site != "":
 		return fmt.Sprintf("Sec-Fetch-Site is %q", site[:min(len(site), 32)])
 	case len(origin) == 0:
-		// Browsers send one of the two with what changes something; this is none.
+		// Not a browser: browsers send Origin or Sec-Fetch-Site with unsafe requests.
 		return ""
 	case origin[0] == g.ownOrigin(r, st):
 		return ""
 	}
-	return "Origin is another one"
+	return "Origin is not an accepted one"
 }
 
-// ownOrigin is that of this server, as browsers write it (RFC 6454 s6.2). Without a
-// PublicURL that is what the request itself was sent to.
+// ownOrigin returns this server's origin as browsers write it (RFC 6454 s6.2): PublicURL, or
+// without one the host and scheme of the request.
 func (g *Guard) ownOrigin(r *http.Request, st *requestState) string {
 	scheme, host := "http", r.Host
 	if st.https {
@@ -120,13 +119,13 @@ func (g *Guard) ownOrigin(r *http.Request, st *requestState) string {
 	if g.public != nil {
 		scheme, host = g.public.Scheme, g.public.Host
 	}
-	// The port that goes without saying is not written.
+	// Browsers omit the default port.
 	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
 	return scheme + "://" + strings.ToLower(host)
 }
 
-// ignoreAmbient reports whether, on an optional route, a request whose ambient
-// credentials were refused with err goes on without them.
+// ignoreAmbient reports whether a request on an optional route continues as anonymous, after its
+// ambient credentials were refused with err.
 func (st *requestState) ignoreAmbient(err error) bool {
 	var code Code
 	switch {

@@ -218,9 +218,9 @@ func TestCookieConfig(t *testing.T) {
 	}{
 		{"one", one(), ""},
 		{"no check", durward.Config{Schemes: []durward.Scheme{durward.Cookie(cookieName, nil)}}, "nil check"},
-		{"no name", durward.Config{Schemes: []durward.Scheme{durward.Cookie("", checkSession)}}, "is no token"},
-		{"a name that ends itself", durward.Config{Schemes: []durward.Scheme{durward.Cookie("a=b", checkSession)}}, "is no token"},
-		{"a name with a semicolon", durward.Config{Schemes: []durward.Scheme{durward.Cookie("a;b", checkSession)}}, "is no token"},
+		{"no name", durward.Config{Schemes: []durward.Scheme{durward.Cookie("", checkSession)}}, "is not a token"},
+		{"a name that ends itself", durward.Config{Schemes: []durward.Scheme{durward.Cookie("a=b", checkSession)}}, "is not a token"},
+		{"a name with a semicolon", durward.Config{Schemes: []durward.Scheme{durward.Cookie("a;b", checkSession)}}, "is not a token"},
 		{"two", durward.Config{Schemes: []durward.Scheme{durward.Cookie("a", checkSession), durward.Cookie("b", checkSession)}}, "Cookie twice"},
 		{"origins", one("https://app.example", "http://localhost:3000", "https://app.example:8443", "https://[2001:db8::1]:8443"), ""},
 		{"an origin with a slash", one("https://app.example/"), "Origins"},

@@ -1,94 +1,100 @@
-// Package durward is HTTP authentication for net/http: what a server answers to
-// a request that does not say who it is, and what it takes to be let in.
+// Package durward implements HTTP authentication for net/http servers. A [Guard] protects handlers:
+// it verifies credentials and writes 401, 403 and 407 responses. Package client is the other side.
 //
-// Two lines guard an API with the access tokens of an issuer:
+// Two lines protect an API with the access tokens of an issuer:
 //
 //	api := durward.Protect(mux, jwt.Bearer("https://auth.example.com", "https://api.example.com"))
 //	log.Fatal(http.ListenAndServe("localhost:8080", api)) // in a handler: durward.From(r.Context()).Subject
 //
 // # Model
 //
-// A [Scheme] is one way of showing who one is; it challenges, finds its
-// credentials in a request and judges them. A [Guard] holds the schemes of a
-// service, takes each decision in one fixed order and writes every refusal. A
-// [Policy] is what a route wants beyond good credentials. What a check found is
-// a [Principal] in the request's context ([From]); what it refused is a
-// [Refusal], whose [Code] is one of a closed list.
+// A [Scheme] implements one authentication scheme: it issues challenges, extracts credentials from
+// a request and verifies them. A [Guard] holds the schemes of a service, makes each decision in one
+// fixed order and writes every refusal. A [Policy] states what a route requires beyond valid
+// credentials, and which of the schemes it accepts. The result of a verification is a [Principal] in
+// the request's context ([From]), or a [Refusal] whose [Code] is one of a closed list ([Codes]).
 //
-// The schemes here are [Bearer], [DPoP], [Basic], [Digest], [APIKey], [Cookie] and
-// [ClientCert]; [Session] only says where to sign in. An application adds its own.
+// The schemes of this package are [Bearer], [DPoP], [Basic], [Digest], [APIKey], [Cookie] and
+// [ClientCert]; [Session] only names the sign-in page. Applications can add their own.
 //
-// The order of a decision is:
+// # Order of a decision
 //
-//  1. The path is one that every reader reads alike, or 400.
-//  2. A CORS preflight is answered; it never reaches the handler.
-//  3. Plain http is refused, or redirected for people, before anybody is asked
-//     for a password: unless it comes from loopback with no proxy in between,
-//     or a trusted proxy says that the client came by https.
-//  4. What is presented decides the scheme, never the order of configuration.
-//     Two explicit credentials are 400. Explicit ones win over ambient ones, and
-//     if they fail there is no falling back.
-//  5. Nothing presented is 401 with one challenge for each scheme, or anonymous
-//     where the policy says Optional.
-//  6. The credentials are judged. The first failure names the code.
-//  7. Too weak or too old a sign-in is 401 with what is wanted (RFC 9470).
-//  8. Missing scopes, then the policy's own rule, are 403.
+// The guard performs these steps in this order; the comments of the code refer to their numbers.
+// The first step that fails determines the response.
+//
+//  1. Path: it must be canonical, so that all servers map it to the same resource; otherwise 400.
+//     On a guard with client certificates, the connection must be for the request's host name;
+//     otherwise 421.
+//  2. Preflight: a CORS preflight is answered here and never reaches the handler.
+//  3. Transport: plain http is 403 without a challenge, so that a password is never requested over
+//     it. Permitted are requests from loopback without a forwarding field, and requests for
+//     which a trusted proxy states https. If PublicURL is https, navigations are redirected to it.
+//  4. Scheme: the credentials in the request select the scheme, never the order of configuration.
+//     Two sets of explicit credentials are 400. Explicit credentials win over ambient ones (cookie,
+//     client certificate), and if they fail there is no fallback. Credentials of a scheme that
+//     the route does not accept are 401.
+//  5. No credentials: 401 with one challenge for each accepted scheme, or an anonymous request if
+//     Policy.Optional is set.
+//  6. Cross-site: an unsafe request or a WebSocket handshake with ambient credentials must come
+//     from a page of this origin or of Config.Origins; otherwise 403.
+//  7. Limits: the check of a guessable secret may answer 429 before it verifies the secret. A secret
+//     that cannot be guessed is verified first.
+//  8. Verification: the scheme verifies the credentials; its first failing check determines the
+//     code, usually of a 401. An error without a code is 503.
+//  9. Strength: a sign-in that is too weak or too old is 401 with the requirements (RFC 9470).
+//  10. Authorization: missing scopes are 403, then Policy.Allow decides.
+//
+// Steps 7 and 8 belong to the scheme; the guard performs all others.
 //
 // # Passwords
 //
-// [Basic] sends the password in each request, so a check that is slow on purpose is
-// wrapped in [Remember], which asks it once a minute for each pair that is right
-// and forgets at once what has changed. [Digest] never sends the password; what
-// the server stores for it ([HA1]) is as good as one for whoever steals it.
+// [Basic] sends the password in each request. Wrap a deliberately slow check in [Remember], which
+// calls it once a minute for each correct pair and discards the result when the account changes.
+// [Digest] never sends the password, but its stored hash ([HA1]) is sufficient to sign in: protect
+// it like a password.
 //
-// # Keys, cookies and certificates
+// # API keys, cookies and certificates
 //
-// An [APIKey] comes in X-API-Key or as a Bearer token; what it begins with says that
-// it is one. A [Cookie] and a [ClientCert] are ambient: a browser sends them whatever
-// page asks, so a request with one that changes something must come from a page of
-// this origin or of Config.Origins. Explicit credentials beside them win, and if
-// they are refused nothing stands in. A certificate goes before a cookie. A route
-// that takes certificates alone answers 403, since there is no challenge for one.
+// An [APIKey] is sent in X-API-Key or as a Bearer token and is recognized by its prefix. A [Cookie]
+// and a [ClientCert] are ambient: a browser attaches them to requests of every page, hence step 6.
+// A certificate takes precedence over a cookie. A route that accepts only certificates answers 403,
+// because there is no challenge for them.
 //
-// # People
+// # Browsers
 //
-// On a route with Policy.Pages a person who has to sign in is sent to the LoginURL
-// by 303 and comes back by [ReturnTo]; frames and forms get the refusal as a page.
-// Scripts and other programs get problem details all the same, and where another
-// scheme is there, no challenge at which a browser opens a password box over the
-// script's page.
+// A route with Policy.Pages redirects navigations that need a sign-in to Config.LoginURL with 303;
+// [ReturnTo] checks where the sign-in page sends the user afterwards. Frames and form submissions
+// receive the refusal as an HTML page. Scripts and other programs always receive problem details.
+// Scripts receive no challenge that opens the browser's password dialog if there is another one.
 //
-// # Requests that last
+// # Long-running requests
 //
-// On a route with Policy.Stream the request's context ends when the credentials do:
-// when they expire, and within a second of when their scheme calls them revoked.
+// On a route with Policy.Stream the request's context ends when the credentials do: when they
+// expire, and within a second after their scheme reports a revocation.
 //
 // # Proxies
 //
-// Two things are called so. Peers in Config.Proxies stand before this server, and
-// their forwarding fields are believed. [Guard.Proxy] stands before a forward proxy
-// of one's own and asks for its users: 407, Proxy-Authenticate and
-// Proxy-Authorization, by Basic and Digest alone. What belongs to the origin passes
-// as it came.
+// The package distinguishes two kinds. Peers in Config.Proxies are reverse proxies in front of this
+// server; the guard reads their forwarding fields. [Guard.Proxy] protects a forward proxy and
+// authenticates its users: 407, Proxy-Authenticate and Proxy-Authorization, with Basic and Digest
+// only. Everything that belongs to the origin is passed on unchanged.
 //
 // # Logs
 //
-// OnRefusal is told of each refusal with its true cause, OnAccept once of each
-// request that is let through.
+// OnRefusal receives each refusal with its cause, OnAccept each accepted request once.
 //
 // # Guarantees
 //
-// A 401 always carries a challenge (RFC 9110 s15.5.2), each on its own field
-// line, strongest first. An outage is never a 401: an error that wraps no Code
-// is 503 with Retry-After, so that a broken database neither opens the door nor
-// signs anybody out. What the client reads and what the log gets are different
-// fields; the denial id in the Durward-Denial field ties them together. Refusals
-// are never stored by caches. The ResponseWriter is handed on as it is, so that
+// A 401 always has a challenge (RFC 9110 s15.5.2); each challenge has its own field line, strongest
+// first. An outage is never a 401: an error that wraps no Code is 503 with Retry-After, so that a
+// failing database neither grants access nor signs users out. The texts for the client and the
+// cause for the log are different fields; the denial id in the Durward-Denial field connects them.
+// Refusals have Cache-Control: no-store. Handlers receive the ResponseWriter unwrapped, so that
 // flushing, hijacking and deadlines work.
 //
-// # Not done here
+// # Limits of this package
 //
-// The package checks no signature and no password hash: that is behind the small
-// functions that schemes are made of, such as those of package jwt. It keeps no
-// sessions and no accounts. It reads no token from a query string or a form.
+// The package verifies no signatures and no password hashes: this is the task of the functions that
+// schemes are created with, such as those of package jwt. It stores no sessions and no accounts. It
+// reads no token from a query string or a form.
 package durward

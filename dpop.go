@@ -11,76 +11,74 @@ import (
 	"time"
 )
 
-// DPoPConfig is what the [DPoP] scheme is made of. Only Check is required.
+// DPoPConfig is the configuration of the [DPoP] scheme. Only Check is required.
 type DPoPConfig struct {
-	// Check judges a token and its proof and returns who they speak for. It refuses
-	// by an error that wraps [InvalidProof], [NonceRequired], or what a Bearer token
-	// is refused by; any other error is [AuthUnavailable]. Package jwt has one. The
-	// context is the request's. Where [Rechecking] is true of it, the proof is the one
-	// that let the request in: its age, its nonce and that it was used before are no
-	// longer asked for.
+	// Check verifies a token and its proof and returns the principal. It refuses with an error that
+	// wraps [InvalidProof], [NonceRequired] or a code of Bearer tokens; any other error is
+	// [AuthUnavailable]. Package jwt has an implementation. The context is the request's. If
+	// [Rechecking] reports true for it, the proof is the one that was accepted before: Check must
+	// then ignore its age, its nonce and that it was used.
 	Check func(ctx context.Context, p DPoPProof) (*Principal, error)
 
-	// CheckKey judges a proof that comes without a token, with which a client asks for
-	// one (RFC 9449 s5), and returns the key that it proves to hold. It refuses as
-	// Check does. [Guard.HeldKey] asks it; nil where no tokens are given.
+	// CheckKey verifies a proof that a client sends without a token, to request one (RFC 9449 s5),
+	// and returns the key that the proof was signed with. It refuses like Check. [Guard.HeldKey]
+	// calls it; it may be nil on servers that issue no tokens.
 	CheckKey func(ctx context.Context, p DPoPProof) (*HeldKey, error)
 
-	// Algorithms of proofs that are taken, named in the challenge. Default: ES256,
-	// EdDSA and Ed25519.
+	// Algorithms are the accepted signature algorithms of proofs; the challenge names them. The
+	// default is ES256, EdDSA and Ed25519.
 	Algorithms []string
 
-	// Nonces demands a nonce of this server in each proof (RFC 9449 s9), so that none
-	// can be made ahead of time.
+	// Nonces requires a nonce of this server in each proof (RFC 9449 s9), so that proofs cannot be
+	// created in advance.
 	Nonces bool
 
-	// NonceLife is how long a nonce is good for; 0 is 5 minutes.
+	// NonceLife is the lifetime of a nonce; the default is 5 minutes.
 	NonceLife time.Duration
 
-	// Key, of at least 32 octets, seals nonces. Nil draws one at random: a proof made
-	// for another start or another node then meets [NonceRequired].
+	// Key is the key of at least 32 octets that authenticates nonces. If it is nil, a random key is
+	// used: proofs with nonces of another node, or from before a restart, are then refused with
+	// [NonceRequired].
 	Key []byte
 
-	// SharedKey returns the key, of at least 32 octets, of nonces that other servers take
-	// as well, so that a client may go from one to another; nil is that there is none
-	// just now, or without a SharedKey ever. While there is one, new nonces are sealed
-	// with it; those of Key stay good here. Whoever shares nonces must share what was
-	// spent, too: see [DPoPProof.Shared].
+	// SharedKey returns a key of at least 32 octets for nonces that several servers accept, so that
+	// a client can change from one to another; it returns nil while there is none. While there is
+	// one, new nonces use it; nonces of Key remain valid on this server. Servers that share nonces
+	// must share used proofs, too: see [DPoPProof.Shared].
 	SharedKey func() []byte
 }
 
-// DPoPProof is a token and the proof that came with it.
+// DPoPProof is the token and the proof of a request.
 type DPoPProof struct {
-	Token  string // as sent, at most 8 KiB of token68 characters; empty for a proof alone
-	Proof  string // the one DPoP field, as sent; at most 8 KiB
-	Method string // of the request: what htm must be
-	URL    string // of the request without query: what htu must be
+	Token  string // as sent, at most 8 KiB of token68 characters; empty for a proof without a token
+	Proof  string // the DPoP field, as sent; at most 8 KiB
+	Method string // of the request: the expected htm
+	URL    string // of the request without query: the expected htu
 
-	// Fresh reports whether a nonce is one that is good here; nil where none is
-	// demanded.
+	// Fresh reports whether a nonce is valid on this server; nil if nonces are not required.
 	Fresh func(nonce string) bool
 
-	// Shared returns the key, as SharedKey gave it, of a nonce that other servers take as
-	// well: a proof with it may have been used there. It is nil for other nonces; Shared
-	// is nil where none is shared.
+	// Shared returns the key, as SharedKey returned it, of a nonce that other servers accept too: a
+	// proof with that nonce may have been used there. It returns nil for other nonces, and is nil
+	// if no nonces are shared.
 	Shared func(nonce string) []byte
 }
 
-// HeldKey is a key that a client has proved to hold.
+// HeldKey is a key that the client has proved to hold.
 type HeldKey struct {
-	// Thumbprint is that of RFC 7638 with SHA-256, in base64url: the jkt of a token
-	// that is bound to the key (RFC 9449 s6.1).
+	// Thumbprint is the key's SHA-256 thumbprint by RFC 7638, in base64url: the jkt of a token that
+	// is bound to the key (RFC 9449 s6.1).
 	Thumbprint string
 
-	// Spend takes the proof, which it does once, and is called when all else is well:
-	// proofs of strangers then fill no memory. It refuses a proof that was spent before
-	// by an error that wraps [InvalidProof].
+	// Spend marks the proof as used. Call it after all other checks, so that proofs of
+	// unauthenticated clients occupy no memory. For a proof that was used before, it returns an
+	// error that wraps [InvalidProof].
 	Spend func() error
 }
 
-// DPoP returns the scheme of RFC 9449: an access token that is bound to a key, and
-// with each request a proof of holding it. A proof is for one method and one URL,
-// that of the guard's PublicURL or, without one, of the request's own Host.
+// DPoP returns the scheme of RFC 9449: an access token that is bound to a key, and with each
+// request a proof of possession of that key. A proof is valid for one method and one URL. The URL's
+// origin is the guard's PublicURL or, without one, the request's own Host.
 func DPoP(c DPoPConfig) Scheme {
 	if c.Algorithms == nil {
 		c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
@@ -93,7 +91,7 @@ func DPoP(c DPoPConfig) Scheme {
 
 type dpop struct {
 	c      DPoPConfig // with defaults filled in
-	own    *nonces    // of this server alone
+	own    *nonces    // valid on this server only
 	shared atomic.Pointer[sharedNonces]
 }
 
@@ -103,7 +101,7 @@ type sharedNonces struct {
 	key []byte
 }
 
-// sharing returns the nonces that are shared just now, nil for none.
+// sharing returns the nonces that are shared at this moment, or nil.
 func (d *dpop) sharing() *sharedNonces {
 	if d.c.SharedKey == nil {
 		return nil
@@ -120,7 +118,7 @@ func (d *dpop) sharing() *sharedNonces {
 	return s
 }
 
-// nonce makes a nonce.
+// nonce returns a new nonce.
 func (d *dpop) nonce(g *Guard) string {
 	n := d.own
 	if s := d.sharing(); s != nil {
@@ -132,21 +130,21 @@ func (d *dpop) nonce(g *Guard) string {
 func (d *dpop) mistakes() (all []string) {
 	mistake := func(format string, args ...any) { all = append(all, fmt.Sprintf("DPoP: "+format, args...)) }
 	if d.c.Check == nil {
-		mistake("Check is nil: it needs a function that judges tokens and proofs")
+		mistake("Check is nil: pass a function that verifies tokens and proofs")
 	}
 	for _, a := range d.c.Algorithms {
 		if a == "none" || strings.HasPrefix(a, "HS") || !isToken(a) { // RFC 9449 s4.2
-			mistake("algorithm %q: only asymmetric ones", a)
+			mistake("algorithm %q is prohibited: only asymmetric ones are allowed", a)
 		}
 	}
 	if len(d.c.Algorithms) == 0 {
-		mistake("Algorithms is empty: no proof could be right")
+		mistake("Algorithms is empty: no proof would be valid")
 	}
 	if why := weakNonceKey(d.c.Key); why != "" {
 		mistake("%s", why)
 	}
 	if d.c.SharedKey != nil && !d.c.Nonces {
-		mistake("SharedKey is of use with Nonces alone")
+		mistake("SharedKey requires Nonces")
 	}
 	if d.c.NonceLife < 0 {
 		mistake("NonceLife may not be negative")
@@ -179,11 +177,11 @@ func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
 // proof reads the proof of a request.
 func (d *dpop) proof(r *http.Request, st *requestState) (DPoPProof, error) {
 	p := DPoPProof{Method: r.Method, URL: st.guard.target(r, st)}
-	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: one, and no more
+	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: exactly one
 	case len(lines) != 1:
 		return DPoPProof{}, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
 	case len(lines[0]) > maxToken:
-		return DPoPProof{}, fmt.Errorf("a DPoP field of %d octets, at most %d are read: %w", len(lines[0]), maxToken, InvalidProof)
+		return DPoPProof{}, fmt.Errorf("DPoP field of %d octets, at most %d are allowed: %w", len(lines[0]), maxToken, InvalidProof)
 	default:
 		p.Proof = lines[0]
 	}
@@ -206,12 +204,11 @@ func (d *dpop) proof(r *http.Request, st *requestState) (DPoPProof, error) {
 	return p, nil
 }
 
-// HeldKey judges the DPoP proof of a request that asks for a token, where it has a
-// DPoP field: without one there is no key to bind a token to, and HeldKey returns
-// nil without an error. It refuses by an error that wraps [InvalidProof] or
-// [NonceRequired], for [Guard.Refuse] of a guard that has this scheme. It is for
-// handlers inside [Guard.Open]; a guard without the scheme DPoP, or with one that
-// has no CheckKey, finds no key.
+// HeldKey verifies the DPoP proof of a request for a token and returns the proof's key. If the
+// request has no DPoP field, there is no key to bind a token to, and HeldKey returns nil without an
+// error. Its errors wrap [InvalidProof] or [NonceRequired] and are for [Guard.Refuse]. It is for
+// handlers inside [Guard.Open]. If the guard has no DPoP scheme with a CheckKey, HeldKey returns
+// nil.
 func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 	if len(r.Header["Dpop"]) == 0 {
 		return nil, nil
@@ -233,7 +230,7 @@ func (g *Guard) HeldKey(r *http.Request) (*HeldKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		if key == nil { // which would be a Bearer token for who asked for a bound one
+		if key == nil { // the client would receive a Bearer token although it requested a bound one
 			return nil, errors.New("DPoP: CheckKey returned neither a key nor an error")
 		}
 		return key, nil
@@ -246,13 +243,13 @@ func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {
 	return []Challenge{{Scheme: "DPoP", Params: params}}
 }
 
-// target is the URL of a request without its query, as its client knows it.
+// target returns the URL of r without its query, as the client knows it.
 func (g *Guard) target(r *http.Request, st *requestState) string {
 	scheme, host := "http", r.Host
 	if st.https {
 		scheme = "https"
 	}
-	if g.public != nil { // never from the Host field where it is known
+	if g.public != nil { // preferred: the client controls the Host field
 		scheme, host = g.public.Scheme, g.public.Host
 	}
 	return scheme + "://" + host + r.URL.EscapedPath()

@@ -78,7 +78,7 @@ func ExampleGuard_Require() {
 	// Output:
 	// 200
 	// 403
-	//   Bearer realm="notes", error="insufficient_scope", error_description="The credentials do not allow this.", scope="write"
+	//   Bearer realm="notes", error="insufficient_scope", error_description="The credentials do not have the required scopes.", scope="write"
 	// 403
 }
 
@@ -106,7 +106,7 @@ func ExampleFrom() {
 	// hello, ada - may write: false
 	// 200
 	// 401
-	//   Bearer realm="restricted", error="invalid_token", error_description="The access token is not valid here."
+	//   Bearer realm="restricted", error="invalid_token", error_description="The access token is not valid."
 }
 
 // An error that wraps no Code is an outage: the client keeps its token and tries
@@ -313,10 +313,10 @@ func ExampleAPIKey() {
 	try(api, "Bearer no-token")
 	// Output:
 	// 401
-	//   Bearer realm="restricted", error="invalid_token", error_description="The API key is not valid here."
+	//   Bearer realm="restricted", error="invalid_token", error_description="The API key is not valid."
 	//   ApiKey realm="restricted", field="X-API-Key"
 	// 401
-	//   Bearer realm="restricted", error="invalid_token", error_description="The access token is not valid here."
+	//   Bearer realm="restricted", error="invalid_token", error_description="The access token is not valid."
 	//   ApiKey realm="restricted", field="X-API-Key"
 }
 

@@ -15,169 +15,170 @@ import (
 	"time"
 )
 
-// Scheme is one way of showing who one is. [Bearer] and its siblings make them.
+// Scheme implements one authentication scheme: it extracts credentials from a request, verifies
+// them and issues challenges. [Bearer] and the other constructors of this package return one.
 //
-// Presented is asked of all schemes before any is tried, so that what is
-// presented decides, never the order of configuration. found reports whether
-// the request carries credentials of this scheme; ambient whether a browser
-// sends them by itself (a cookie, a client certificate), in which case explicit
-// ones win.
+// Presented is called for every scheme before any of them verifies, so that the credentials in the
+// request select the scheme, never the order of configuration. found reports whether the request
+// carries credentials of this scheme. ambient reports whether a browser attaches them by itself, as
+// it does with a cookie or a client certificate; explicit credentials take precedence over ambient
+// ones.
 //
-// Authenticate judges the credentials that Presented found. An error that wraps
-// a [Code] refuses; any other error means that it cannot be told just now.
+// Authenticate verifies the credentials that Presented found. An error that wraps a [Code] refuses
+// the request. Any other error means that verification failed for an internal reason; the response
+// is 503.
 //
-// Challenges returns the scheme's challenges without realm, which the guard
-// adds. code is [AuthenticationRequired] unless the refused credentials were
-// this scheme's own.
+// Challenges returns the scheme's challenges without realm, which the guard adds. code is
+// [AuthenticationRequired] unless the refused credentials were this scheme's own.
+//
+// All three are called concurrently. A scheme that a [Policy] names must be comparable, such as a
+// pointer.
 type Scheme interface {
 	Presented(r *http.Request) (found, ambient bool)
 	Authenticate(r *http.Request) (*Principal, error)
 	Challenges(r *http.Request, code Code) []Challenge
 }
 
-// Config says what a [Guard] accepts. Only Schemes is required.
+// Config is the configuration of a [Guard]. Only Schemes is required.
 type Config struct {
-	// Schemes are the accepted schemes, in any order: challenges are always sent
-	// strongest first. At least one is required.
+	// Schemes are the accepted schemes, in any order: challenges are sorted strongest
+	// first. At least one is required.
 	Schemes []Scheme
 
-	// Realm is the protection space (RFC 9110 s11.5); empty is "restricted".
-	// Printable ASCII without quotes and backslashes, which break Digest clients.
+	// Realm is the protection space (RFC 9110 s11.5) of all challenges; the default is
+	// "restricted". Permitted is printable ASCII without quotes and backslashes, which break Digest
+	// clients.
 	Realm string
 
 	// PublicURL is the origin under which clients reach this server, such as
-	// "https://api.example.com". With an https one, people who come by plain
-	// http are redirected to it.
+	// "https://api.example.com". If it is an https origin, browser navigations that arrive over
+	// plain http are redirected to it.
 	PublicURL string
 
-	// Metadata is the URL of the protected resource metadata (RFC 9728), sent as
-	// resource_metadata in Bearer and DPoP challenges.
+	// Metadata is the URL of the protected resource metadata (RFC 9728). Bearer and DPoP challenges
+	// carry it as resource_metadata. [ResourceMetadata] serves the document.
 	Metadata string
 
-	// LoginURL is where people sign in: sent in Session challenges, and where
-	// Policy.Pages sends them. If it lies on another origin than this server, they
-	// come back only with a PublicURL.
+	// LoginURL is the URL of the sign-in page. Session challenges carry it as login, and routes
+	// with Policy.Pages redirect navigations to it. Without it, challenges have no login parameter
+	// and nothing is redirected. A sign-in page on another origin can send the user back only if
+	// PublicURL is set.
 	LoginURL string
 
-	// Docs is the base of the pages that explain each code: the type of a
-	// refusal is Docs, a slash and the code. Empty: type is about:blank.
+	// Docs is the base URL of the pages that explain codes: the type of a refusal is Docs, a slash
+	// and the code. If it is empty, type is about:blank.
 	Docs string
 
-	// Hints replace the table's next step for a code, where the application
-	// knows a better one.
+	// Hints replace the hint of a code's refusals, where the application knows a better next step
+	// than the table of this package.
 	Hints map[Code]string
 
-	// Proxies are the peers whose X-Forwarded-For and X-Forwarded-Proto fields
-	// are believed. None by default. A prefix that covers every address is
-	// prohibited.
+	// Proxies are the addresses of trusted reverse proxies: the guard reads the X-Forwarded-For and
+	// X-Forwarded-Proto fields of these peers only. The default is none. A prefix that matches
+	// every address is prohibited.
 	Proxies []netip.Prefix
 
-	// ClientCertFromProxies takes the client's certificate from the Client-Cert field
-	// of peers in Proxies (RFC 9440). Each of them must remove what clients send
-	// there: one that passes it on lets anybody be anybody. Without it, and from
-	// anybody else, handlers do not see that field.
+	// ClientCertFromProxies makes the guard read the client's certificate from the Client-Cert
+	// field of peers in Proxies (RFC 9440). Each of them must remove that field from the requests
+	// of its clients: a proxy that forwards it lets every client impersonate every user. Without
+	// this option, and from other peers, the guard removes the field before handlers see it.
 	ClientCertFromProxies bool
 
-	// Origins are those beside PublicURL whose pages may change things with the
+	// Origins are the origins, besides PublicURL, whose pages may send unsafe requests with the
 	// session cookie, such as "https://app.example.com".
 	Origins []string
 
-	// Strongest returns the strongest authentication context class that a person can
-	// sign in with. Where a policy's ACR wants a stronger one, the refusal is
-	// EnrolmentRequired instead of a step-up that nobody could make. It is asked for
-	// requests that would be told to step up, and no others. Nil: that is not known.
+	// Strongest returns the strongest authentication context class that the user can reach. If a
+	// policy's ACR asks for a stronger one, the refusal is [EnrolmentRequired] instead of
+	// [StepUpRequired], which this user could not satisfy. It is called only for requests that
+	// would otherwise be answered with a step-up. Nil means unknown.
 	Strongest func(context.Context, *Principal) (acr string, err error)
 
-	// Preflight answers CORS preflights, usually the handler of a CORS library.
-	// Nil: 204 without CORS fields. A preflight never reaches the protected
-	// handler.
+	// Preflight answers CORS preflights; it is usually the handler of a CORS library. If it is nil,
+	// the answer is 204 without CORS fields. A preflight never reaches the protected handler.
 	Preflight http.Handler
 
-	// OnRefusal is told of each refusal before it is written, for logs and
-	// metrics. It must be safe for concurrent use and must not write an answer.
+	// OnRefusal is called with each refusal before it is written, for logs and metrics. It must be
+	// safe for concurrent use and must not write a response.
 	OnRefusal func(*http.Request, *Refusal)
 
-	// OnAccept is told of each request that is let through, before the handler
-	// runs, by the outermost handler of this guard; the principal is nil for an
-	// anonymous one. The same rules hold.
+	// OnAccept is called with each accepted request before its handler runs, by the outermost
+	// Require, Handler or Proxy of this guard. The principal is nil for an anonymous request. It
+	// must be safe for concurrent use and must not write a response.
 	OnAccept func(*http.Request, *Principal)
 
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; the default is time.Now.
 	Now func() time.Time
 
-	// InsecureAllowHTTP takes credentials over plain http from anywhere. Without
-	// it plain http is refused unless it comes from loopback with no proxy in
-	// between, or a trusted proxy says that the client came by https.
+	// InsecureAllowHTTP accepts credentials over plain http from every address. Without it, plain
+	// http is refused unless the peer is on loopback and no forwarding field is present, or a
+	// trusted proxy states that the client used https.
 	InsecureAllowHTTP bool
 }
 
-// Policy says what a route wants beyond credentials that are good. The zero
-// Policy wants nothing more.
+// Policy states what a route requires beyond valid credentials. The zero Policy requires nothing
+// more.
 type Policy struct {
-	// Schemes are those of Config.Schemes that the route accepts; nil is all of them.
-	// Refusals challenge by these alone. The route treats a request as if the guard had
-	// no other scheme: explicit credentials of another one are [UnsupportedScheme], and
-	// an ambient one (a cookie, a client certificate) is ignored. A scheme that
-	// Config.Schemes does not hold is a programming mistake and panics where the policy
-	// is given to the guard.
+	// Schemes are the schemes of Config.Schemes that the route accepts; nil means all. Its
+	// refusals carry the challenges of these schemes only, and a request is treated as if
+	// the guard had no other: explicit credentials of another scheme are [UnsupportedScheme],
+	// an ambient one (a cookie, a client certificate) is ignored. A scheme that is not in
+	// Config.Schemes is a programming mistake: the method that receives the policy panics.
 	Schemes []Scheme
 
-	// Scopes are all needed (RFC 6749 s3.3).
+	// Scopes are the scopes that the credentials must have, all of them (RFC 6749 s3.3).
 	Scopes []string
 
-	// ACR lists the accepted authentication context classes in order of
-	// preference (RFC 9470 s4). A stronger one of Durward's own ladder
-	// (urn:durward:acr:1fa, urn:durward:acr:2fa, phr) satisfies a weaker.
+	// ACR lists the accepted authentication context classes in order of preference (RFC 9470 s4).
+	// Within Durward's own order (urn:durward:acr:1fa, urn:durward:acr:2fa, phr), a stronger class
+	// satisfies a weaker one.
 	ACR []string
 
-	// MaxAge is how long ago the person may have signed in; 0 is no limit.
+	// MaxAge is the maximum time since the user signed in; 0 means no limit.
 	MaxAge time.Duration
 
-	// Optional lets requests without credentials through as anonymous. Bad
-	// credentials are refused all the same.
+	// Optional accepts requests without credentials as anonymous. Invalid explicit credentials are
+	// refused nevertheless. An expired session cookie makes the request anonymous and is cleared.
 	Optional bool
 
-	// Pages is for routes that people open in a browser. Who has to sign in is
-	// sent to the guard's LoginURL with return_to and comes back (see [ReturnTo]),
-	// and with acr_values and max_age where a stronger or fresher sign-in is wanted
-	// (RFC 9470 s4). return_to is the path as the guard sees it, so a guard stands
-	// outside http.StripPrefix. In frames, after forms and without a LoginURL the
-	// refusal is a page to read. Scripts and other programs get the problem details
-	// all the same.
+	// Pages is for routes that users open in a browser. A navigation that needs a sign-in is
+	// redirected to the guard's LoginURL with return_to (see [ReturnTo]), and with acr_values and
+	// max_age if a stronger or more recent sign-in is required (RFC 9470 s4). return_to is the path
+	// as the guard sees it, so a guard belongs outside http.StripPrefix. In frames, after form
+	// submissions and without a LoginURL the refusal is an HTML page. Scripts and other programs
+	// always receive problem details.
 	Pages bool
 
-	// Stream is for routes whose requests last, such as WebSockets and event streams:
-	// the request's context ends when the credentials do, because they expire or
-	// because their scheme, asked again each second (see [Rechecked]), says that they
-	// were revoked. context.Cause tells why. The handler must end with its context,
-	// a hijacked connection included. While nobody can tell, a stream goes on for a
-	// minute. It ends when the handler returns, so a handler that hands a connection
-	// on waits for it.
+	// Stream is for long-running requests such as WebSockets and event streams: the request's
+	// context ends when the credentials do, because they expire or because their scheme, asked
+	// again every second (see [Rechecked]), reports a revocation. context.Cause returns the reason.
+	// The handler must end with its context; this includes a hijacked connection. If the scheme
+	// cannot be asked, a stream continues for one minute. It ends when the handler returns, so a
+	// handler that passes a connection on has to wait for it.
 	Stream bool
 
-	// Freshness is how old the news may be that the credentials were not revoked, by
-	// Principal.AsOf; 0 is as old as the scheme takes. Older than that nobody can tell,
-	// so the answer is AuthUnavailable, and a stream ends. A scheme that remembers is
-	// asked anew where it can be (see [Remember], [Rechecked]). A token of a verifier
-	// that is told of no revocations is known to be good as of when it was issued, and
-	// no longer.
+	// Freshness is the maximum age of the knowledge that the credentials were not revoked, measured
+	// from Principal.AsOf; 0 accepts what the scheme accepts. If the knowledge is older, the
+	// response is [AuthUnavailable], and a stream ends. A scheme that caches results verifies anew
+	// where it can (see [Remember], [Rechecked]). A token whose verifier receives no revocations
+	// counts as known since it was issued.
 	Freshness time.Duration
 
-	// Allow decides what the fields above cannot, after them. Its error is
-	// treated as a scheme's: a [Code] refuses, any other is AuthUnavailable. The
-	// principal is nil for an anonymous request.
+	// Allow decides what the other fields cannot express, after them. Its error is treated like a
+	// scheme's: a [Code] refuses, any other error is [AuthUnavailable]. The principal is nil for an
+	// anonymous request.
 	Allow func(*http.Request, *Principal) error
 }
 
-// Guard stands before handlers and answers what it refuses. It is the one place
-// that writes a 401, 403 or 407. A Guard is safe for concurrent use.
+// Guard protects handlers: it verifies credentials and writes all 401, 403 and 407 responses. A
+// Guard is safe for concurrent use.
 type Guard struct {
-	c      Config   // as given, with defaults filled in
+	c      Config   // as given, with defaults
 	public *url.URL // of PublicURL, or nil
 	login  *url.URL // of LoginURL, or nil
-	every  *route   // of a Policy that wants nothing: accepts all schemes
-	certs  bool     // certificates are taken
-	cookie *cookie  // of Schemes, or nil
+	every  *route   // of the zero Policy: accepts all schemes
+	certs  bool     // Schemes holds ClientCert
+	cookie *cookie  // from Schemes, or nil
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -194,18 +195,18 @@ func New(c Config) (*Guard, error) {
 	}
 	var keys []string // prefixes
 	for _, s := range c.Schemes {
-		// Where two could judge the same request, their order would decide.
+		// Two schemes that match the same request would make the order of Schemes decide.
 		switch s := s.(type) {
 		case *apiKey:
 			for _, prefix := range keys {
 				if strings.HasPrefix(prefix, s.prefix) || strings.HasPrefix(s.prefix, prefix) {
-					mistake("Schemes holds APIKey for %q and for %q: a key could be either's", prefix, s.prefix)
+					mistake("Schemes holds APIKey for %q and for %q: a key would match both", prefix, s.prefix)
 				}
 			}
 			keys = append(keys, s.prefix)
 		case *cookie:
 			if g.cookie != nil {
-				mistake("Schemes holds Cookie twice: a request could carry both, and nobody could say which is meant")
+				mistake("Schemes holds Cookie twice: a request with both would be ambiguous")
 			}
 			g.cookie = s
 		case *clientCert:
@@ -226,7 +227,7 @@ func New(c Config) (*Guard, error) {
 	}
 	g.every = &route{schemes: all, vary: g.varyOn(all)}
 	if c.ClientCertFromProxies && len(c.Proxies) == 0 {
-		mistake("ClientCertFromProxies without Proxies: nobody could be believed")
+		mistake("ClientCertFromProxies without Proxies: the field of no peer would be read; set Proxies")
 	}
 	if c.Realm == "" {
 		g.c.Realm = "restricted"
@@ -290,9 +291,8 @@ func New(c Config) (*Guard, error) {
 	return g, nil
 }
 
-// Protect is [New] and [Guard.Handler] in one: it lets only requests with good
-// credentials of one of schemes through to next. It panics on a mistake, as
-// regexp.MustCompile does.
+// Protect combines [New] and [Guard.Handler]: it passes only requests with valid credentials of one
+// of schemes on to next. It panics on invalid arguments, like regexp.MustCompile.
 func Protect(next http.Handler, schemes ...Scheme) http.Handler {
 	g, err := New(Config{Schemes: schemes})
 	if err != nil {
@@ -301,18 +301,18 @@ func Protect(next http.Handler, schemes ...Scheme) http.Handler {
 	return g.Handler(next)
 }
 
-// Handler lets only requests with good credentials through to next.
+// Handler passes only requests with valid credentials on to next.
 func (g *Guard) Handler(next http.Handler) http.Handler { return g.Require(Policy{}, next) }
 
-// Require lets only requests that satisfy p through to next, which finds the
-// principal by [From]. CORS preflights are answered, not passed on. An answer to
-// a request with credentials is private to shared caches unless next says
-// otherwise (RFC 9111 s3.5). The ResponseWriter reaches next as it is.
+// Require passes only requests that satisfy p on to next, which gets the principal with [From].
+// CORS preflights are answered here. A response to a request with credentials is private to shared
+// caches unless next sets Cache-Control (RFC 9111 s3.5). next receives the ResponseWriter
+// unwrapped.
 //
-// Guards nest. Inside a handler of the same Guard, client address, scheme and path
-// are known, and they are not read again. Inside a handler that Require made, the
-// principal is known too and only p is checked, unless p.Schemes makes another scheme
-// than the one outside the one that counts: its credentials are verified then.
+// Guards nest. Inside a handler of the same Guard, the client's address, https and the path are
+// already resolved and are not resolved again. Inside Require, the principal is also known and only
+// p is checked, unless p.Schemes selects other credentials than the outer policy did: those are
+// then verified.
 func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 	to := g.route(p)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -344,7 +344,7 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 			g.cookie.clear(h)
 		}
 		if st.ignoredErr != nil && !errors.Is(st.ignoredErr, SessionExpired) {
-			// Tomorrow the same request is somebody's.
+			// The session store is unavailable: caches must not keep this anonymous response.
 			h.Set("Cache-Control", "no-store")
 		}
 		g.reportAccept(r, st)
@@ -357,8 +357,8 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 	})
 }
 
-// The values of answers' fields; nobody appends to them in place, since they are
-// full.
+// Values of response fields, shared by all responses. Their capacity equals their length, so that
+// appending to one copies it.
 var (
 	varyRefusal = []string{"Authorization, Cookie, Origin, Accept, Sec-Fetch-Mode, Sec-Fetch-Dest, X-Requested-With, X-API-Key, DPoP"}
 	private     = []string{"private"}
@@ -368,22 +368,20 @@ var (
 	pageType    = []string{"text/html; charset=utf-8"}
 )
 
-// reportAccept tells of a request that is let through, once.
+// reportAccept calls OnAccept, once for each request.
 func (g *Guard) reportAccept(r *http.Request, st *requestState) {
 	if g.c.OnAccept != nil && !st.nested {
 		g.c.OnAccept(r, st.principal)
 	}
 }
 
-// Open guards a route that asks for no credentials, such as the sign-in itself: it
-// checks path and transport, answers preflights and does not look at credentials.
-// [ClientAddr] works inside. What next refuses by [Guard.Refuse] carries the
-// challenges of all schemes of the guard.
+// Open protects a route that needs no credentials, such as the sign-in itself: it checks path and
+// transport, answers preflights and ignores credentials. [ClientAddr] works in next. Refusals that
+// next writes with [Guard.Refuse] carry the challenges of all schemes of the guard.
 func (g *Guard) Open(next http.Handler) http.Handler { return g.open(nil, next) }
 
-// OpenWith is Open for a next whose refusals carry the challenges of these schemes
-// alone, each of them one of Config.Schemes. The refusal of a proof that
-// [Guard.HeldKey] found has the DPoP challenge as well.
+// OpenWith is like Open, but refusals that next writes carry only the challenges of schemes, each
+// of which is in Config.Schemes. A refused DPoP proof of [Guard.HeldKey] adds the DPoP challenge.
 func (g *Guard) OpenWith(next http.Handler, schemes ...Scheme) http.Handler {
 	return g.open(append([]Scheme{}, schemes...), next)
 }
@@ -405,10 +403,10 @@ func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
 	})
 }
 
-// SameOrigin refuses, by an error that wraps [CrossSite], a request that changes
-// something and that a browser sent for a page of another origin. It is for
-// handlers inside [Guard.Open] that give, take or end a session cookie themselves:
-// on guarded routes the guard asks it whenever the cookie is what counts.
+// SameOrigin returns an error that wraps [CrossSite] if a browser sent the unsafe request r for a
+// page of another origin (step 6). It is for handlers inside [Guard.Open] that set, use or clear a
+// session cookie themselves: on routes with Require the guard performs this check whenever the
+// cookie authenticates the request.
 func (g *Guard) SameOrigin(r *http.Request) error {
 	st := stateOf(r.Context())
 	if st == nil || st.guard != g {
@@ -420,10 +418,9 @@ func (g *Guard) SameOrigin(r *http.Request) error {
 	return nil
 }
 
-// Check judges r by p without answering. It returns the principal, nil for an
-// anonymous request that p lets through, or a complete *[Refusal] for
-// [Guard.Refuse]. p.Stream means nothing here. It changes nothing of r: a
-// Client-Cert field that Require would remove is still there.
+// Check checks r against p without writing a response. It returns the principal, which is nil for
+// an accepted anonymous request, or a complete *[Refusal] for [Guard.Refuse]. p.Stream has no
+// effect. Check does not change r: a Client-Cert field that Require would remove is still present.
 func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
 	r, st, err := g.check(r, g.route(p))
 	if err != nil {
@@ -432,8 +429,8 @@ func (g *Guard) Check(r *http.Request, p Policy) (*Principal, error) {
 	return st.principal, nil
 }
 
-// From returns the principal that a guard found for the request with this
-// context, or nil where nobody is known.
+// From returns the principal that a guard authenticated for the request with this context, or nil
+// if there is none.
 func From(ctx context.Context) *Principal {
 	if st := stateOf(ctx); st != nil {
 		return st.principal
@@ -441,9 +438,9 @@ func From(ctx context.Context) *Principal {
 	return nil
 }
 
-// ClientAddr returns the client's address as the guard worked it out: the TCP
-// peer, or the right-most address in X-Forwarded-For that no trusted proxy has.
-// It is the zero Addr outside a guard and on listeners without addresses.
+// ClientAddr returns the client's address: the TCP peer, or the right-most address in
+// X-Forwarded-For that is not a trusted proxy. It is the zero Addr outside a guard and on listeners
+// without addresses.
 func ClientAddr(ctx context.Context) netip.Addr {
 	if st := stateOf(ctx); st != nil {
 		return st.client
@@ -451,37 +448,37 @@ func ClientAddr(ctx context.Context) netip.Addr {
 	return netip.Addr{}
 }
 
-// FreshEnough reports whether the route with this context takes news of an age, by
-// its Policy.Freshness. A check that remembers what it was told asks anew where it
-// does not. Outside a guard every age will do.
+// FreshEnough reports whether the Policy.Freshness of the route with this context accepts knowledge
+// of the given age. A check that caches its results verifies anew if it does not. Outside a guard
+// every age is accepted.
 func FreshEnough(ctx context.Context, age time.Duration) bool {
 	st := stateOf(ctx)
 	return st == nil || st.route.Freshness <= 0 || age <= st.route.Freshness
 }
 
-// visit is what one guard knows of one request. It stands in the context.
-// It is the context, so that carrying it costs one allocation.
+// requestState is the state that one guard keeps for one request, stored in the request's context.
+// It is a context itself, so that storing it costs one allocation.
 type requestState struct {
 	context.Context
 	guard         *Guard
 	route         *route // of the innermost handler; never nil
 	client        netip.Addr
-	https         bool                // https at this listener or at a trusted proxy
-	local         bool                // from this machine, with no proxy in between
-	forwardingErr string              // why the forwarding fields cannot be read
-	nested        bool                // a handler of the same guard has let the request through
-	streaming     bool                // its context ends with the credentials
-	rechecking    bool                // the credentials are judged anew while the request lasts
-	credentials   Credentials         // what the Authorization or Proxy-Authorization field holds
-	quoted        quotes              // which of its parameters stood in quotes
-	authInfo      string              // what the answer says in Authentication-Info
-	ambient       bool                // the credentials that are judged came by themselves
-	clearCookie   bool                // the guard's cookie is to be cleared
-	ignoredErr    error               // why ambient credentials were passed over, on an optional route
+	https         bool                // the client used https, to this listener or to a trusted proxy
+	local         bool                // the peer is on loopback and no proxy is in between
+	forwardingErr string              // why the forwarding fields are malformed, or ""
+	nested        bool                // inside a Require or Proxy handler of the same guard
+	streaming     bool                // the request's context ends with the credentials
+	rechecking    bool                // the credentials are verified again during the request
+	credentials   Credentials         // of the Authorization or Proxy-Authorization field
+	quoted        quotes              // which parameters of credentials were quoted
+	authInfo      string              // value of the Authentication-Info response field
+	ambient       bool                // the selected credentials are ambient
+	clearCookie   bool                // the response clears the session cookie
+	ignoredErr    error               // why ambient credentials were ignored, on an optional route
 	fromProxy     bool                // the peer is a trusted proxy
-	certs         []*x509.Certificate // of the client, its own first
-	candidates    []int               // the schemes that step 4 chose among; nil before
-	chosen        int                 // index of the scheme whose credentials are judged, or -1
+	certs         []*x509.Certificate // the client's certificate chain, leaf first
+	candidates    []int               // schemes that step 4 selected from; nil before
+	chosen        int                 // index of the selected scheme in Config.Schemes, or -1
 	principal     *Principal
 }
 
@@ -499,17 +496,17 @@ func stateOf(ctx context.Context) *requestState {
 	return st
 }
 
-// route is what one handler of a guard wants of requests: a Policy, made ready once.
+// route is a Policy prepared for one handler of a guard.
 type route struct {
 	Policy
-	schemes []int    // accepted ones, as indices of Config.Schemes
-	proofs  []int    // inside Open: schemes with DPoP, for the refusal of a proof
-	vary    []string // the value of Vary
-	open    bool     // made by Open
-	proxy   bool     // made by Proxy: the credentials are for the proxy itself
+	schemes []int    // accepted schemes, as indices of Config.Schemes, ascending
+	proofs  []int    // in Open: schemes and DPoP, for refused proofs
+	vary    []string // value of the Vary response field
+	open    bool     // made by Open or OpenWith
+	proxy   bool     // made by Proxy: the credentials are meant for the proxy
 }
 
-// route makes p ready. It panics on a scheme that g does not have.
+// route prepares p. It panics on a scheme that is not in Config.Schemes.
 func (g *Guard) route(p Policy) *route {
 	to := &route{Policy: p, schemes: g.every.schemes, vary: g.every.vary}
 	if p.Schemes == nil {
@@ -560,7 +557,7 @@ func (g *Guard) varyOn(schemes []int) []string {
 	return []string{vary + ", X-API-Key"}
 }
 
-// withDPoP returns schemes and those of Config.Schemes that are DPoP.
+// withDPoP returns schemes plus the DPoP schemes of the guard.
 func (g *Guard) withDPoP(schemes []int) []int {
 	all := slices.Clone(schemes)
 	for i, s := range g.c.Schemes {
@@ -571,8 +568,8 @@ func (g *Guard) withDPoP(schemes []int) []int {
 	return all
 }
 
-// enter takes steps 1 and 3. The request it returns carries the visit. Inside a
-// handler of this guard they are done, and only the route is new.
+// enter performs steps 1 and 3 and returns the request with its state. Inside a handler of the same
+// guard both steps are done, and only the route changes.
 func (g *Guard) enter(r *http.Request, to *route) (*http.Request, *requestState, error) {
 	if st := stateOf(r.Context()); st != nil && st.guard == g && st.route.proxy == to.proxy {
 		inner := *st
@@ -583,8 +580,7 @@ func (g *Guard) enter(r *http.Request, to *route) (*http.Request, *requestState,
 	return r, st, g.checkTransport(r, st)
 }
 
-// check takes the steps of a decision in their order. The request it returns
-// carries the visit.
+// check performs the steps of a decision, in their order, and returns the request with its state.
 func (g *Guard) check(r *http.Request, to *route) (*http.Request, *requestState, error) {
 	r, st, err := g.enter(r, to)
 	if err != nil {
@@ -598,7 +594,7 @@ func (g *Guard) check(r *http.Request, to *route) (*http.Request, *requestState,
 		st.candidates = to.schemes
 		return r, st, g.checkNested(r, st)
 	}
-	// What a handler outside found by other schemes does not count here.
+	// The outer route selected other credentials: its result does not apply here.
 	st.chosen, st.ambient, st.candidates = chosen, ambient, to.schemes
 	st.principal, st.ignoredErr, st.clearCookie, st.streaming, st.authInfo = nil, nil, false, false, ""
 	if err != nil {
@@ -634,12 +630,11 @@ func (g *Guard) check(r *http.Request, to *route) (*http.Request, *requestState,
 	return r, st, g.authorize(r, st)
 }
 
-// checkNested judges by the policy of a route inside another one of the same guard,
-// where the same credentials count.
+// checkNested checks the policy of a nested route for which the outer route's result applies.
 func (g *Guard) checkNested(r *http.Request, st *requestState) error {
 	if st.principal == nil && !st.route.Optional {
 		if st.ignoredErr != nil {
-			// There were credentials: an outage is one here too.
+			// The request had credentials that could not be verified: this is an outage, not a 401.
 			return st.ignoredErr
 		}
 		return noCredentials(r, st)
@@ -654,7 +649,7 @@ func (g *Guard) checkNested(r *http.Request, st *requestState) error {
 	return g.authorize(r, st)
 }
 
-// arrive works out, once, how the request came.
+// resolve determines the client's address, scheme and certificates, once for each request.
 func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestState) {
 	st := &requestState{Context: r.Context(), guard: g, route: to, https: r.TLS != nil, chosen: -1}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
@@ -673,19 +668,19 @@ func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestStat
 	return r, st
 }
 
-// checkPath takes step 1: the path is one that every reader reads alike.
+// checkPath performs step 1: it refuses a path that is not canonical.
 func checkPath(r *http.Request) error {
 	if why := nonCanonicalPath(r); why != "" {
-		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not in its plain form.",
-			Hint: "Send the path without empty, dot or doubly encoded segments.", Err: errors.New(why)}
+		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not canonical.",
+			Hint: "Send the path without empty segments, dot segments and encoded separators.", Err: errors.New(why)}
 	}
 	return nil
 }
 
-// checkTransport takes steps 1 and 3: the second is that nobody is asked for a password
-// in the clear.
+// checkTransport performs steps 1 and 3: the path is canonical, the forwarding fields are
+// well-formed, the connection is for this host, and it is secure.
 func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
-	if !st.route.proxy { // whose paths are the origins'
+	if !st.route.proxy { // a forward proxy leaves the path to the origin
 		if err := checkPath(r); err != nil {
 			return err
 		}
@@ -693,7 +688,7 @@ func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 	if st.forwardingErr != "" {
 		return fmt.Errorf("%s: %w", st.forwardingErr, InvalidRequest)
 	}
-	if g.certs && !st.route.proxy && !st.fromProxy { // a proxy's connections have names of its own
+	if g.certs && !st.route.proxy && !st.fromProxy { // a proxy's connections are for its own names
 		if why := misdirected(r); why != "" {
 			return fmt.Errorf("%s: %w", why, MisdirectedRequest) // RFC 9110 s15.5.20
 		}
@@ -707,8 +702,8 @@ func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 	return fmt.Errorf("plain http from %s: %w", st.client, InsecureTransport)
 }
 
-// redirectOrRefuse answers a request that goes no further: a person who came by plain
-// http is sent to the same page by https, everything else is refused.
+// redirectOrRefuse answers a request that failed a step. A navigation over plain http is redirected
+// to the same page over https; everything else is refused.
 func (g *Guard) redirectOrRefuse(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, InsecureTransport) && g.public != nil && g.public.Scheme == "https" && isNavigation(r) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -718,7 +713,8 @@ func (g *Guard) redirectOrRefuse(w http.ResponseWriter, r *http.Request, err err
 	g.Refuse(w, r, err)
 }
 
-// selectScheme takes step 4: which scheme's credentials are presented.
+// selectScheme performs step 4: it returns the index of the scheme whose credentials the request
+// presents, or -1 if there are none.
 func (g *Guard) selectScheme(r *http.Request, st *requestState) (chosen int, byItself bool, err error) {
 	field, keys := "Authorization", len(r.Header["X-Api-Key"])
 	if st.route.proxy {
@@ -727,7 +723,7 @@ func (g *Guard) selectScheme(r *http.Request, st *requestState) (chosen int, byI
 	st.credentials, st.quoted = Credentials{}, quotes{}
 	lines := r.Header[field]
 	if n := len(lines) + keys; n > 1 {
-		return -1, false, fmt.Errorf("%d explicit credentials: %w", n, AmbiguousCredentials)
+		return -1, false, fmt.Errorf("%d sets of explicit credentials: %w", n, AmbiguousCredentials)
 	}
 	if len(lines) == 1 {
 		if st.credentials, st.quoted, err = credentialsIn(field, lines[0]); err != nil {
@@ -740,7 +736,7 @@ func (g *Guard) selectScheme(r *http.Request, st *requestState) (chosen int, byI
 		switch found, byItself := s.Presented(r); {
 		case found && !byItself && (explicit < 0 || isKey(s, r)):
 			explicit = i
-		case found && byItself && (ambient < 0 || isCert(s)): // the stronger
+		case found && byItself && (ambient < 0 || isCert(s)): // a certificate is stronger than a cookie
 			ambient = i
 		}
 	}
@@ -748,16 +744,17 @@ func (g *Guard) selectScheme(r *http.Request, st *requestState) (chosen int, byI
 	case explicit >= 0:
 		return explicit, false, nil
 	case len(lines) == 1:
-		return -1, false, fmt.Errorf("the scheme of the %s field is none of the accepted: %w", field, UnsupportedScheme)
+		return -1, false, fmt.Errorf("the scheme of the %s field is not accepted: %w", field, UnsupportedScheme)
 	case keys == 1:
-		// Explicit, and taken by nobody: what is ambient is not looked at.
+		// An API key that no scheme accepts is explicit all the same: ambient credentials are
+		// ignored.
 		return -1, false, nil
 	}
 	return ambient, ambient >= 0, nil
 }
 
-// credentialsIn returns the one set of credentials that a field's line holds (RFC
-// 9110 s11.4), and which of its parameters are quoted.
+// credentialsIn parses the single set of credentials in a field line (RFC 9110 s11.4) and reports
+// which of its parameters are quoted.
 func credentialsIn(field, line string) (Credentials, quotes, error) {
 	c, quoted, err := parseCredentials(line)
 	if err != nil {
@@ -767,13 +764,13 @@ func credentialsIn(field, line string) (Credentials, quotes, error) {
 		return c, quoted, fmt.Errorf("the %s field: %w: %w", field, err, MalformedCredentials)
 	}
 	if c.Token68 == "" && len(c.Params) == 0 {
-		// Most often a token sent without its scheme.
+		// Usually a token that was sent without its scheme.
 		return c, quoted, fmt.Errorf("a single word in the %s field: a token without its scheme, or a scheme without credentials: %w", field, MalformedCredentials)
 	}
 	return c, quoted, nil
 }
 
-// noCredentials is step 5.
+// noCredentials is the refusal of step 5.
 func noCredentials(r *http.Request, st *requestState) error {
 	if st.route.proxy {
 		return ProxyAuthenticationRequired
@@ -781,36 +778,36 @@ func noCredentials(r *http.Request, st *requestState) error {
 	if strings.Contains(r.URL.RawQuery, "access_token=") {
 		// RFC 9700 s4.3.2: never from the URL.
 		return &Refusal{Code: AuthenticationRequired,
-			Hint: "A token in the query string is not looked at: send it as Authorization: Bearer TOKEN.",
-			Err:  errors.New("no credentials but a token in the query string")}
+			Hint: "A token in the query string is ignored. Send it as Authorization: Bearer TOKEN.",
+			Err:  errors.New("no credentials, only a token in the query string")}
 	}
-	// What came and is not credentials here is often what the client meant.
+	// The log names what was sent instead: it is often what the client meant.
 	switch {
 	case r.Header["X-Api-Key"] != nil:
-		return fmt.Errorf("no credentials but an X-API-Key field, which is not taken here: %w", AuthenticationRequired)
+		return fmt.Errorf("no credentials, only an X-API-Key field, which this route does not accept: %w", AuthenticationRequired)
 	case r.Header["Cookie"] != nil:
-		return fmt.Errorf("no credentials but cookies, none of which is taken here: %w", AuthenticationRequired)
+		return fmt.Errorf("no credentials, only cookies that this route does not accept: %w", AuthenticationRequired)
 	}
 	return errNoCredentials
 }
 
-// errNoCredentials is made once: it is what the crowd of first requests gets.
+// errNoCredentials is allocated once, since it is the most frequent refusal.
 var errNoCredentials = fmt.Errorf("no credentials in the request: %w", AuthenticationRequired)
 
-// stale says that what is known of who is older than p takes, or nil. It wraps no
-// code: that it cannot be told just now is an outage.
-func (g *Guard) checkFreshness(p *route, who *Principal) error {
-	if p.Freshness <= 0 || who == nil || who.AsOf.IsZero() {
+// checkFreshness returns an error if the knowledge that who's credentials were not revoked is older
+// than the route permits. The error wraps no code: it is an outage.
+func (g *Guard) checkFreshness(to *route, who *Principal) error {
+	if to.Freshness <= 0 || who == nil || who.AsOf.IsZero() {
 		return nil
 	}
-	if age := g.c.Now().Sub(who.AsOf); age > p.Freshness {
-		return fmt.Errorf("that the credentials were not revoked was known %s ago, at most %s is wanted", age.Truncate(time.Millisecond), p.Freshness)
+	if age := g.c.Now().Sub(who.AsOf); age > to.Freshness {
+		return fmt.Errorf("last known not revoked %s ago, at most %s is allowed", age.Truncate(time.Millisecond), to.Freshness)
 	}
 	return nil
 }
 
-// recheckFreshness is stale for somebody whom a handler outside has let in, by another policy:
-// where the scheme can be asked again, it is.
+// recheckFreshness is checkFreshness for a principal that an outer route authenticated. If the
+// scheme can verify again, it does.
 func (g *Guard) recheckFreshness(r *http.Request, st *requestState) error {
 	err := g.checkFreshness(st.route, st.principal)
 	if err == nil {
@@ -830,13 +827,13 @@ func (g *Guard) recheckFreshness(r *http.Request, st *requestState) error {
 	return err
 }
 
-// authorize takes steps 9 and 10: sure enough, and allowed.
+// authorize performs steps 9 and 10: authentication strength, scopes and Policy.Allow.
 func (g *Guard) authorize(r *http.Request, st *requestState) error {
 	p, who := &st.route.Policy, st.principal
 	if who != nil {
 		if why := g.stepUpReason(p, who); why != "" {
 			if st.route.proxy || who.ACR == "" && who.AuthTime.IsZero() {
-				// No sign-in stands behind these credentials, so none can be renewed.
+				// There is no sign-in behind these credentials that could be repeated.
 				return fmt.Errorf("%s, and these credentials cannot step up: %w", why, Forbidden)
 			}
 			if g.c.Strongest != nil && !satisfiesACR(p, who.ACR) {
@@ -844,7 +841,7 @@ func (g *Guard) authorize(r *http.Request, st *requestState) error {
 				case err != nil:
 					return err
 				case !satisfiesACR(p, acr):
-					return fmt.Errorf("%s, and this person can reach no more than %q: %w", why, acr, EnrolmentRequired)
+					return fmt.Errorf("%s, and this user can reach no more than %q: %w", why, acr, EnrolmentRequired)
 				}
 			}
 			return fmt.Errorf("%s: %w", why, StepUpRequired)
@@ -852,7 +849,7 @@ func (g *Guard) authorize(r *http.Request, st *requestState) error {
 		if !who.HasScope(p.Scopes...) {
 			return &Refusal{Code: InsufficientScope, Members: map[string]any{
 				"required_scopes": p.Scopes, "granted_scopes": append([]string{}, who.Scopes...)},
-				Err: fmt.Errorf("scope %q is wanted, granted is %q", strings.Join(p.Scopes, " "), strings.Join(who.Scopes, " "))}
+				Err: fmt.Errorf("scope %q is required, granted is %q", strings.Join(p.Scopes, " "), strings.Join(who.Scopes, " "))}
 		}
 	}
 	if p.Allow != nil {
@@ -861,28 +858,28 @@ func (g *Guard) authorize(r *http.Request, st *requestState) error {
 	return nil
 }
 
-// stepUpReason says why the sign-in behind who is too weak or too old for p, or "".
+// stepUpReason returns why the user's sign-in is too weak or too old for p, or "".
 func (g *Guard) stepUpReason(p *Policy, who *Principal) string {
 	if !satisfiesACR(p, who.ACR) {
-		return fmt.Sprintf("acr %q, wanted one of %q", who.ACR, p.ACR)
+		return fmt.Sprintf("acr is %q, required is one of %q", who.ACR, p.ACR)
 	}
 	if p.MaxAge > 0 {
 		if who.AuthTime.IsZero() {
-			return fmt.Sprintf("signed in nobody knows when, at most %s ago is wanted", p.MaxAge)
+			return fmt.Sprintf("time of sign-in unknown, at most %s ago is required", p.MaxAge)
 		}
 		if age := g.c.Now().Sub(who.AuthTime); age > p.MaxAge {
-			return fmt.Sprintf("signed in %s ago, at most %s", age.Truncate(time.Second), p.MaxAge)
+			return fmt.Sprintf("signed in %s ago, at most %s is allowed", age.Truncate(time.Second), p.MaxAge)
 		}
 	}
 	return ""
 }
 
-// satisfiesACR reports whether acr is what p wants, or stronger.
+// satisfiesACR reports whether acr is one that p accepts, or a stronger one.
 func satisfiesACR(p *Policy, acr string) bool {
 	return len(p.ACR) == 0 || slices.ContainsFunc(p.ACR, func(want string) bool { return atLeast(acr, want) })
 }
 
-// acrLadder is Durward's own order of strength, weakest first.
+// acrLadder is Durward's own order of authentication context classes, weakest first.
 var acrLadder = []string{"urn:durward:acr:1fa", "urn:durward:acr:2fa", "phr"}
 
 func atLeast(have, want string) bool {
@@ -893,10 +890,9 @@ func atLeast(have, want string) bool {
 	return w >= 0 && h > w
 }
 
-// Refuse answers r with the refusal that err says: a [Code], a *[Refusal], or
-// any other error, which is AuthUnavailable. It may be called by handlers inside
-// the guard. The client reads what the table allows; the cause goes to
-// OnRefusal. It is the one writer of refusals.
+// Refuse writes the refusal that err describes: a [Code], a *[Refusal], or any other error, which
+// is [AuthUnavailable]. Handlers inside the guard may call it. The client receives only the texts
+// of the refusal; the cause is passed to OnRefusal. All refusals of the guard are written here.
 func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := g.refusal(r, err)
 	if g.c.OnRefusal != nil {
@@ -908,8 +904,8 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		field = "Proxy-Authenticate" // RFC 9110 s15.5.8
 	}
 	for _, c := range f.Challenges {
-		// Each challenge on its own field line: clients that read only the first
-		// scheme of a line exist.
+		// Each challenge has its own field line, because some clients read only the first scheme of
+		// a line.
 		h[field] = append(h[field], c.String())
 	}
 	for _, s := range g.c.Schemes {
@@ -951,7 +947,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// refusal completes err for this request: id, sentences, challenges.
+// refusal completes err for this request: id, texts, challenges, page or redirect.
 func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	if f, ok := err.(*Refusal); ok && f != nil && f.ID != "" {
 		return f // from Check
@@ -972,8 +968,7 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, st)
 	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route) {
-		// RFC 9110 s15.5.2 wants a challenge with a 401, and there is none for a
-		// certificate.
+		// A 401 needs a challenge (RFC 9110 s15.5.2), and there is none for certificates.
 		g.certificateRequired(f)
 	}
 	if st.route.Pages {
@@ -984,9 +979,8 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	return f
 }
 
-// challenges returns those that go with code, strongest first, with realm and
-// whatever the guard knows and a scheme does not; and the name of the scheme
-// whose credentials were refused.
+// challenges returns the challenges that accompany code, strongest first, with the parameters that
+// the guard adds. own is the name of the scheme whose credentials were refused, or "".
 func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own string, list []Challenge) {
 	which := table[code].challenges
 	if which == noChallenge && st.chosen < 0 {
@@ -1001,7 +995,7 @@ func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own st
 		s := g.c.Schemes[i]
 		say := AuthenticationRequired
 		if _, ok := s.(*dpop); i == st.chosen || which == oauthChallenges || ok && ofProof {
-			say = code // a proof is this scheme's, with a token or alone (RFC 9449 s8)
+			say = code // a proof belongs to DPoP, with a token or alone (RFC 9449 s8)
 		}
 		for _, c := range s.Challenges(r, say) {
 			if i == st.chosen && own == "" {
@@ -1021,8 +1015,8 @@ func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own st
 				}
 			}
 			if c = g.decorate(c, &st.route.Policy); c.Valid() != nil {
-				// A scheme or a policy with control characters in it costs the
-				// parameters, not the challenge: a 401 has one (RFC 9110 s15.5.2).
+				// Control characters from a scheme or a policy remove the parameters, not the
+				// challenge: a 401 must have one (RFC 9110 s15.5.2).
 				c = Challenge{Scheme: c.Scheme, Params: c.Params[:1:1]}
 			}
 			list = append(list, c)
@@ -1033,13 +1027,14 @@ func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own st
 		list = withoutDialogs(list)
 	}
 	slices.SortStableFunc(list, func(a, b Challenge) int { return strength(b.Scheme) - strength(a.Scheme) })
-	// Two schemes may say the same: tokens of two issuers, a cookie and the sign-in.
+	// Two schemes may issue the same challenge: token verifiers of two issuers, or a cookie and the
+	// sign-in.
 	list = slices.CompactFunc(list, func(a, b Challenge) bool { return a.Scheme == b.Scheme && slices.Equal(a.Params, b.Params) })
 	return own, list
 }
 
-// dropPlainBearer leaves out a plain Bearer challenge beside one that says why: an API
-// key that came as a Bearer token is refused in the words of that scheme.
+// dropPlainBearer removes a Bearer challenge without error if another one has an error: the refusal
+// of an API key that was sent as a Bearer token.
 func dropPlainBearer(list []Challenge) []Challenge {
 	why := func(c Challenge) bool { _, ok := c.Param("error"); return c.Scheme == "Bearer" && ok }
 	if !slices.ContainsFunc(list, why) {
@@ -1048,8 +1043,7 @@ func dropPlainBearer(list []Challenge) []Challenge {
 	return slices.DeleteFunc(list, func(c Challenge) bool { return c.Scheme == "Bearer" && !why(c) })
 }
 
-// decorate adds realm and what the route and the configuration say to a
-// scheme's own parameters.
+// decorate adds the realm and the parameters that depend on route and configuration.
 func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	params := make([]Param, 0, len(c.Params)+5)
 	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
@@ -1074,7 +1068,8 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	return c
 }
 
-// stepUpParams tells set what p wants of a sign-in, in the words of RFC 9470 s3.
+// stepUpParams calls set with the parameters by which a step-up states its requirements (RFC 9470
+// s3).
 func stepUpParams(p *Policy, set func(name, value string)) {
 	if len(p.ACR) > 0 {
 		set("acr_values", strings.Join(p.ACR, " "))
@@ -1084,18 +1079,17 @@ func stepUpParams(p *Policy, set func(name, value string)) {
 	}
 }
 
-// strength orders challenges: a client that takes the first scheme it knows
-// takes the strongest.
+// strength orders challenges, because some clients take the first scheme that they know.
 func strength(scheme string) int { return slices.Index(weakestFirst, scheme) }
 
 var weakestFirst = []string{"Basic", "Digest", "Session", "ApiKey", "Bearer", "DPoP"}
 
-// isPreflight reports a CORS preflight (Fetch standard, CORS-preflight fetch).
+// isPreflight reports whether r is a CORS preflight (Fetch standard, CORS-preflight fetch).
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header["Origin"] != nil && r.Header["Access-Control-Request-Method"] != nil
 }
 
-// preflight takes step 2, and step 1 before it.
+// preflight performs steps 1 and 2 for a CORS preflight.
 func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
 	if err := checkPath(r); err != nil {
 		g.Refuse(w, r, err)

@@ -245,7 +245,7 @@ func TestOrder(t *testing.T) {
 			scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 			r.Header.Set("Authorization", cmp.Or(scheme, "Bearer")+" one two")
 		}, 401, durward.MalformedCredentials, "octet"},
-		{"scheme", func(r *http.Request) { r.Header.Set("Authorization", "Basic QTpC") }, 401, durward.UnsupportedScheme, "none of the accepted"},
+		{"scheme", func(r *http.Request) { r.Header.Set("Authorization", "Basic QTpC") }, 401, durward.UnsupportedScheme, "is not accepted"},
 		{"none", func(r *http.Request) { r.Header.Del("Authorization") }, 401, durward.AuthenticationRequired, ""},
 		{"verify", token("bad"), 401, durward.InvalidToken, ""},
 		{"sure", token("weak"), 401, durward.StepUpRequired, "acr"},

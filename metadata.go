@@ -7,34 +7,33 @@ import (
 	"strings"
 )
 
-// ResourceMetadata is what a protected resource says of itself (RFC 9728 s2), so
-// that a client that was refused finds who gives tokens. Serve it at its URL, and
-// name that in Config.Metadata:
+// ResourceMetadata is the metadata of a protected resource (RFC 9728 s2), from which a refused
+// client learns which authorization servers issue tokens. It is the handler of its own document.
+// Serve it at its URL and set Config.Metadata to that URL:
 //
 //	m := durward.ResourceMetadata{Resource: "https://api.example.com", AuthorizationServers: []string{"https://auth.example.com"}}
 //	mux.Handle("GET /.well-known/oauth-protected-resource", m)
 //	guard, err := durward.New(durward.Config{Metadata: m.URL(), …})
 type ResourceMetadata struct {
-	// Resource is the resource's own identifier: the URL under which clients know it.
+	// Resource is the identifier of the resource: the URL under which clients know it.
 	Resource string `json:"resource"`
 
-	// AuthorizationServers are the issuers whose tokens are taken.
+	// AuthorizationServers are the issuers whose tokens are accepted.
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 
-	ScopesSupported []string `json:"scopes_supported,omitempty"`       // scopes that may be asked for
-	Name            string   `json:"resource_name,omitempty"`          // for people
+	ScopesSupported []string `json:"scopes_supported,omitempty"`       // scopes that clients may request
+	Name            string   `json:"resource_name,omitempty"`          // for users
 	Documentation   string   `json:"resource_documentation,omitempty"` // URL, for developers
 
-	// DPoPRequired and DPoPAlgorithms say that tokens must be bound to a key, and how
-	// proofs may be signed; CertificateBound that tokens may be bound to a client
-	// certificate.
+	// DPoPRequired states that tokens must be bound to a key, and DPoPAlgorithms how proofs may be
+	// signed. CertificateBound states that tokens may be bound to a client certificate.
 	DPoPRequired     bool     `json:"dpop_bound_access_tokens_required,omitempty"`
 	DPoPAlgorithms   []string `json:"dpop_signing_alg_values_supported,omitempty"`
 	CertificateBound bool     `json:"tls_client_certificate_bound_access_tokens,omitempty"`
 }
 
-// URL is where the metadata of the resource is found: the well-known path stands
-// before the resource's own (RFC 9728 s3.1).
+// URL returns the URL of the metadata document: the well-known path, followed by the path of the
+// resource (RFC 9728 s3.1).
 func (m ResourceMetadata) URL() string {
 	u, err := url.Parse(m.Resource)
 	if err != nil {
@@ -44,14 +43,13 @@ func (m ResourceMetadata) URL() string {
 	return u.String()
 }
 
-// ServeHTTP answers with the metadata, to anybody and to scripts of any page: all
-// of it is public.
+// ServeHTTP writes the metadata document. It is public, also to scripts of other origins.
 func (m ResourceMetadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := json.Marshal(struct {
 		ResourceMetadata
 		BearerMethods []string `json:"bearer_methods_supported"`
-	}{m, []string{"header"}}) // never from the query or a form
-	if err != nil { // of no value that the fields can have
+	}{m, []string{"header"}}) // neither query string nor form
+	if err != nil { // not possible with these fields
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}

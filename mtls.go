@@ -14,44 +14,42 @@ import (
 	"strings"
 )
 
-// ClientCertConfig is what the [ClientCert] scheme is made of. Check is required,
-// and Roots or Keys.
+// ClientCertConfig is the configuration of the [ClientCert] scheme. Check is required, and Roots or
+// Keys.
 type ClientCertConfig struct {
-	// Roots are the authorities whose client certificates are taken. Each request
-	// is judged anew, whatever an earlier connection was found to be: validity,
-	// chain and the use for client authentication.
+	// Roots are the authorities whose client certificates are accepted. Validity, chain and
+	// extended key usage are verified for each request, also on a resumed connection.
 	Roots *x509.CertPool
 
-	// Keys are SHA-256 hashes of public keys (SubjectPublicKeyInfo) that are taken
-	// whoever signed their certificate, within the certificate's validity.
+	// Keys are SHA-256 hashes of public keys (SubjectPublicKeyInfo) that are accepted within the
+	// certificate's validity, whichever authority signed it.
 	Keys [][sha256.Size]byte
 
-	// Check returns who a certificate stands for, or an error: a [Code] refuses, any
-	// other is [AuthUnavailable]. The context is the request's.
+	// Check returns the principal of a verified certificate, or an error: a [Code] refuses, any
+	// other error is [AuthUnavailable]. The context is the request's.
 	Check func(ctx context.Context, cert *x509.Certificate) (*Principal, error)
 }
 
-// ClientCert returns the scheme of TLS client certificates (RFC 8446 s4.4.2). The
-// listener must ask for one: tls.Config.ClientAuth is tls.RequestClientCert, or
-// tls.VerifyClientCertIfGiven. Behind a proxy in Config.Proxies the certificate is
-// that of the Client-Cert field, where Config.ClientCertFromProxies says so.
+// ClientCert returns the scheme of TLS client certificates (RFC 8446 s4.4.2). The listener must
+// request one: tls.Config.ClientAuth is tls.RequestClientCert or tls.VerifyClientCertIfGiven.
+// Behind a proxy in Config.Proxies the certificate is read from the Client-Cert field, if
+// Config.ClientCertFromProxies is set.
 //
-// A browser sends certificates by itself, so they are ambient, as cookies are, and
-// go before a cookie.
-// There is no challenge for a certificate: a route that takes nothing else answers
-// [ClientCertificateRequired] without an acceptable one. A request whose Host is
-// not the name that the connection was opened for is [MisdirectedRequest], since
-// the certificate was asked for under another name's rules.
+// A browser sends certificates by itself, so they are ambient like cookies; a certificate takes
+// precedence over a cookie. There is no challenge for certificates: a route that accepts nothing
+// else answers [ClientCertificateRequired] to requests without a valid one. A request whose Host
+// differs from the name for which the connection was opened is [MisdirectedRequest], because the
+// certificate was requested by the rules of the other name.
 func ClientCert(c ClientCertConfig) Scheme { return &clientCert{c} }
 
 type clientCert struct{ c ClientCertConfig }
 
 func (s *clientCert) mistakes() (all []string) {
 	if s.c.Check == nil {
-		all = append(all, "ClientCert: Check is nil: it needs a function that says who a certificate stands for")
+		all = append(all, "ClientCert: Check is nil: pass a function that returns the principal of a certificate")
 	}
 	if s.c.Roots == nil && len(s.c.Keys) == 0 {
-		all = append(all, "ClientCert: neither Roots nor Keys: no certificate could be acceptable")
+		all = append(all, "ClientCert: neither Roots nor Keys: no certificate would be accepted")
 	}
 	return all
 }
@@ -63,25 +61,25 @@ func (*clientCert) Presented(r *http.Request) (found, ambient bool) {
 func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 	st := stateOf(r.Context())
 	cert, now := st.certs[0], st.guard.c.Now()
-	unfit := func(why error) (*Principal, error) {
+	refuse := func(why error) (*Principal, error) {
 		return nil, fmt.Errorf("client certificate %x: %w: %w", sha256.Sum256(cert.Raw), why, AuthenticationRequired)
 	}
 	switch {
 	case slices.Contains(s.c.Keys, sha256.Sum256(cert.RawSubjectPublicKeyInfo)):
 		if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-			return unfit(fmt.Errorf("valid from %s to %s", cert.NotBefore, cert.NotAfter))
+			return refuse(fmt.Errorf("valid from %s to %s", cert.NotBefore, cert.NotAfter))
 		}
 	case s.c.Roots == nil:
-		return unfit(errors.New("its key is none of those that are taken"))
+		return refuse(errors.New("its key is not in Keys"))
 	case len(st.certs) > 1+maxChain:
-		return unfit(fmt.Errorf("%d certificates beside it, at most %d are tried", len(st.certs)-1, maxChain))
+		return refuse(fmt.Errorf("%d certificates beside it, at most %d are used", len(st.certs)-1, maxChain))
 	default:
 		between := x509.NewCertPool()
 		for _, c := range st.certs[1:] {
 			between.AddCert(c)
 		}
 		if _, err := cert.Verify(x509.VerifyOptions{Roots: s.c.Roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-			return unfit(err)
+			return refuse(err)
 		}
 	}
 	p, err := s.c.Check(r.Context(), cert)
@@ -93,9 +91,9 @@ func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 
 func (*clientCert) Challenges(*http.Request, Code) []Challenge { return nil }
 
-// ClientCertificate returns the certificate that the client of the request with
-// this context proved to hold, on its connection or, with
-// Config.ClientCertFromProxies, to a trusted proxy; or nil. It may be anybody's: nothing of it was judged but that the client has its key.
+// ClientCertificate returns the certificate whose key the client of the request with this context
+// proved to hold, on its connection or, with Config.ClientCertFromProxies, to a trusted proxy;
+// otherwise nil. The certificate itself is not verified: any client can create one.
 func ClientCertificate(ctx context.Context) *x509.Certificate {
 	if st := stateOf(ctx); st != nil && len(st.certs) > 0 {
 		return st.certs[0]
@@ -110,16 +108,15 @@ func (g *Guard) takesCerts(to *route) bool {
 	return slices.ContainsFunc(to.schemes, func(i int) bool { return isCert(g.c.Schemes[i]) })
 }
 
-// What a certificate may cost before anybody is known. Each is far above what there
-// is.
+// Limits for certificates of unauthenticated clients, far above those in use.
 const (
 	maxCertificate = 16 << 10 // octets of a proxy's field line
-	maxChain       = 8        // certificates beside the client's own
-	maxRSA         = 8192     // bits of a key in a proxy's field, as crypto/tls has it on connections
+	maxChain       = 8        // certificates beside the leaf
+	maxRSA         = 8192     // bits of an RSA key in Client-Cert; crypto/tls has the same limit for connections
 )
 
-// readCertificates finds those that came with r. A proxy's own are no
-// client's.
+// readCertificates reads the client's certificates. The certificates of a proxy are not those of
+// its clients.
 func (st *requestState) readCertificates(r *http.Request) {
 	switch {
 	case st.fromProxy && st.guard.c.ClientCertFromProxies && !st.route.proxy:
@@ -132,9 +129,8 @@ func (st *requestState) readCertificates(r *http.Request) {
 	}
 }
 
-// removeClientCert takes out of r, but not out of the request it was made of, what
-// a client says of itself (RFC 9440 s4). A forward proxy leaves it in (RFC 9440
-// s2.4).
+// removeClientCert removes the Client-Cert fields that the client itself sent (RFC 9440 s4) from r,
+// but not from the request that r was copied from. A forward proxy leaves them (RFC 9440 s2.4).
 func (st *requestState) removeClientCert(r *http.Request) {
 	if st.route.proxy || st.fromProxy && st.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
 		return
@@ -144,19 +140,19 @@ func (st *requestState) removeClientCert(r *http.Request) {
 	delete(r.Header, "Client-Cert-Chain")
 }
 
-// forwardedCertificates returns the certificates in the fields of a trusted proxy,
-// the client's own first.
+// forwardedCertificates parses the certificate fields of a trusted proxy. The client's certificate
+// comes first.
 func forwardedCertificates(h http.Header) ([]*x509.Certificate, error) {
 	lines := h["Client-Cert"]
 	if len(lines) == 0 {
 		return nil, nil
 	}
 	if len(lines) > 1 || len(lines[0]) > maxCertificate {
-		return nil, errors.New("Client-Cert from a trusted proxy is there twice or too long")
+		return nil, errors.New("Client-Cert from a trusted proxy is repeated or too long")
 	}
 	cert, err := byteSequence(strings.Trim(lines[0], " "))
 	if err != nil {
-		return nil, fmt.Errorf("Client-Cert from a trusted proxy cannot be read: %w", err)
+		return nil, fmt.Errorf("Client-Cert from a trusted proxy is malformed: %w", err)
 	}
 	all := []*x509.Certificate{cert}
 	for _, line := range h["Client-Cert-Chain"] {
@@ -165,7 +161,7 @@ func forwardedCertificates(h http.Header) ([]*x509.Certificate, error) {
 				return nil, errors.New("Client-Cert-Chain from a trusted proxy is too long")
 			}
 			if cert, err = byteSequence(strings.Trim(member, " \t")); err != nil {
-				return nil, fmt.Errorf("Client-Cert-Chain from a trusted proxy cannot be read: %w", err)
+				return nil, fmt.Errorf("Client-Cert-Chain from a trusted proxy is malformed: %w", err)
 			}
 			all = append(all, cert)
 		}
@@ -173,8 +169,8 @@ func forwardedCertificates(h http.Header) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// byteSequence reads a certificate in DER between colons (RFC 9440 s2.1, RFC 9651
-// s4.2.7), in the one spelling that it has.
+// byteSequence parses a certificate in DER between colons (RFC 9440 s2.1, RFC 9651 s4.2.7). Only
+// the canonical base64 is accepted.
 func byteSequence(text string) (*x509.Certificate, error) {
 	der, err := base64.StdEncoding.DecodeString(strings.Trim(text, ":"))
 	if err != nil || text != ":"+base64.StdEncoding.EncodeToString(der)+":" {
@@ -185,13 +181,12 @@ func byteSequence(text string) (*x509.Certificate, error) {
 		return nil, err
 	}
 	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
-		return nil, fmt.Errorf("an RSA key of %d bits, at most %d are read", key.N.BitLen(), maxRSA)
+		return nil, fmt.Errorf("an RSA key of %d bits, at most %d are accepted", key.N.BitLen(), maxRSA)
 	}
 	return cert, nil
 }
 
-// misdirected says why the Host of r is not what its connection was opened for,
-// or "".
+// misdirected returns why the Host of r does not match the connection, or "".
 func misdirected(r *http.Request) string {
 	if r.TLS == nil {
 		return ""
@@ -202,12 +197,12 @@ func misdirected(r *http.Request) string {
 		return ""
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && name == "" {
-		return "" // RFC 6066 s3: an address is never named
+		return "" // RFC 6066 s3: addresses have no server name
 	}
 	return fmt.Sprintf("the connection was opened for %q", name)
 }
 
-// hostOf is a Host field without its port.
+// hostOf returns a Host field without its port.
 func hostOf(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		return host[:i]
@@ -215,8 +210,8 @@ func hostOf(host string) string {
 	return host
 }
 
-// certificateRequired turns the refusal of a route that takes certificates alone
-// into what says so. No certificate steps up.
+// certificateRequired turns a 401 of a route that accepts only certificates into the 403 that says
+// so. Certificates cannot step up.
 func (g *Guard) certificateRequired(f *Refusal) {
 	code := ClientCertificateRequired
 	if f.Code == StepUpRequired {

@@ -385,7 +385,7 @@ func TestClientCertAnswers(t *testing.T) {
 			lines(bearer), "no-store"},
 		{"a token with it", []durward.Scheme{durward.Bearer(verify)}, alone, explicitly(bearing(cert("bob")), "good"), "ada", nil, "private"},
 		{"a bad token with it", []durward.Scheme{durward.Bearer(verify)}, alone, explicitly(bearing(cert("bob")), "forged"), durward.InvalidToken,
-			lines(bearer + `, error="invalid_token", error_description="The access token is not valid here."`), "no-store"},
+			lines(bearer + `, error="invalid_token", error_description="The access token is not valid."`), "no-store"},
 		{"a cookie with it", []durward.Scheme{durward.Cookie(cookieName, checkSession)}, alone, cookied(bearing(cert("bob"))), "bob", nil, "private"},
 		{"a cookie with a stranger's", []durward.Scheme{durward.Cookie(cookieName, checkSession)}, alone, cookied(bearing(stranger)), durward.AuthenticationRequired, lines(`Session realm="api"`), "no-store"},
 		{"a cookie without one", []durward.Scheme{durward.Cookie(cookieName, checkSession)}, alone, cookied(bearing(tls.Certificate{})), "ada", nil, "private"},

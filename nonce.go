@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// nonces makes nonces and knows them again without storing them. A nonce says when
-// it was made, and that it was made here, for one use and one realm:
+// nonces creates and recognizes nonces without storing them. A nonce contains its time of creation
+// and a MAC for one use and one realm:
 //
 //	base64url( milliseconds since 1970 6 | random 6 | MAC 12 )
 type nonces struct {
@@ -22,7 +22,7 @@ type nonces struct {
 	macs sync.Pool // of hash.Hash, keyed
 }
 
-// nonceID is what tells nonces apart: milliseconds and random.
+// nonceID identifies a nonce: its milliseconds and random octets.
 type nonceID [12]byte
 
 func (id nonceID) made() time.Time {
@@ -33,7 +33,7 @@ func (id nonceID) made() time.Time {
 
 const nonceOctets = 24
 
-// newNonces returns nonces of a use under a key, or under one drawn at random.
+// newNonces returns the nonces of a use under a key, or under a random key if it is nil.
 func newNonces(use string, key []byte) *nonces {
 	key = bytes.Clone(key)
 	if key == nil {
@@ -45,10 +45,10 @@ func newNonces(use string, key []byte) *nonces {
 	return n
 }
 
-// weakNonceKey says why nonces cannot be made with key, or "".
+// weakNonceKey returns why key is too short, or "".
 func weakNonceKey(key []byte) string {
 	if key != nil && len(key) < sha256.Size {
-		return fmt.Sprintf("Key has %d octets, at least %d are wanted", len(key), sha256.Size)
+		return fmt.Sprintf("Key has %d octets, at least %d are required", len(key), sha256.Size)
 	}
 	return ""
 }
@@ -64,7 +64,7 @@ func (n *nonces) seal(realm string, now time.Time) string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// open returns what a nonce says, if it was made here for this realm.
+// open returns the id of a nonce if it was created with this key, for this realm.
 func (n *nonces) open(nonce, realm string) (id nonceID, ok bool) {
 	var raw [nonceOctets]byte
 	if len(nonce) != nonceOctets/3*4 {

@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// Principal is who a request was found to come from. A nil *Principal is an
-// anonymous one: its methods work and say no.
+// Principal is the authenticated user or client of a request. A nil *Principal is an anonymous one;
+// its methods work and return false or nothing.
 type Principal struct {
 	Scheme    string    // scheme of the credentials, as registered: "Bearer", "Basic", …
 	Subject   string    // stable identifier, unique within Issuer; never empty
-	Issuer    string    // who vouches for Subject: the token's iss, or empty for local checks
-	ClientID  string    // OAuth client the credentials were given to, if any
+	Issuer    string    // issuer of Subject: the token's iss, or empty for local accounts
+	ClientID  string    // OAuth client to which the credentials were issued, if any
 	SessionID string    // session the credentials belong to (sid), if any
 	TokenID   string    // the token's jti, if any
 	ACR       string    // authentication context class, as the issuer names it
 	AMR       []string  // authentication methods, RFC 8176 names
-	AuthTime  time.Time // when the person last signed in; zero if unknown
-	Expires   time.Time // when the credentials end; zero if they do not
-	AsOf      time.Time // as of when it is known that they were not revoked; zero: asked for this request
-	Scopes    []string  // what the credentials allow; nil is nothing
-	User      any       // the application's own record, set by its verifier
+	AuthTime  time.Time // time of the user's last sign-in; zero if unknown
+	Expires   time.Time // when the credentials expire; zero if they do not
+	AsOf      time.Time // when the credentials were last known not to be revoked; zero: verified for this request
+	Scopes    []string  // granted scopes
+	User      any       // the application's own record, set by its check
 }
 
-// Anonymous reports whether nobody is known to be asking.
+// Anonymous reports whether p is nil: the request is not authenticated.
 func (p *Principal) Anonymous() bool { return p == nil }
 
-// HasScope reports whether the credentials carry every one of scopes.
-// Scopes are compared octet by octet (RFC 6749 s3.3).
+// HasScope reports whether all of scopes are granted. Scopes are compared octet by octet (RFC 6749
+// s3.3).
 func (p *Principal) HasScope(scopes ...string) bool {
 	for _, s := range scopes {
 		if p == nil || !slices.Contains(p.Scopes, s) {
@@ -37,8 +37,7 @@ func (p *Principal) HasScope(scopes ...string) bool {
 	return true
 }
 
-// as returns p with the name of the scheme its credentials came in, unless it
-// has one.
+// as returns p with Scheme set to scheme, unless it is already set.
 func (p *Principal) as(scheme string) *Principal {
 	if p == nil || p.Scheme != "" {
 		return p
@@ -48,7 +47,7 @@ func (p *Principal) as(scheme string) *Principal {
 	return &named
 }
 
-// clone returns a copy that shares no list with p.
+// clone returns a copy that shares no slice with p.
 func (p *Principal) clone() *Principal {
 	if p == nil {
 		return nil

@@ -6,17 +6,14 @@ import (
 	"strings"
 )
 
-// Proxy lets only requests through to next whose Proxy-Authorization satisfies p:
-// next is a forward proxy, and who is asked for is its own user (RFC 9110
-// s11.7). Refusals are 407 with challenges in Proxy-Authenticate, of the guard's
-// Basic and Digest schemes alone; other schemes are not looked at, and
-// Authorization is the origin's and passes as it came. Proxy panics where the
-// guard has neither scheme.
+// Proxy passes only requests whose Proxy-Authorization satisfies p on to next, which is a forward
+// proxy for its own users (RFC 9110 s11.7). Refusals are 407 with challenges in Proxy-Authenticate.
+// Only the guard's Basic and Digest schemes are used; Authorization belongs to the origin and is
+// passed on. Proxy panics if the route has neither scheme.
 //
-// The credentials are consumed: next does not see Proxy-Authorization. The path
-// is the origin's too and is not judged, and a CORS preflight is a request like
-// any other. Plain http is refused as everywhere; a proxy that people reach over
-// it needs InsecureAllowHTTP.
+// The credentials are consumed: next does not see Proxy-Authorization. The path and CORS preflights
+// belong to the origin and are not checked. Plain http is refused as for every route; a proxy that
+// its users reach over plain http needs InsecureAllowHTTP.
 func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 	to := g.route(p)
 	to.proxy = true
@@ -45,8 +42,8 @@ func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 	})
 }
 
-// proxyScheme reports whether a proxy may ask by s. DPoP is never used there
-// (RFC 9449 s7.1), and no client sends tokens, keys or cookies to a proxy.
+// proxyScheme reports whether a proxy may use s. DPoP is prohibited there (RFC 9449 s7.1), and no
+// client sends tokens, API keys or cookies to a proxy.
 func proxyScheme(s Scheme) bool {
 	switch s.(type) {
 	case *basic, *digest:
@@ -55,7 +52,7 @@ func proxyScheme(s Scheme) bool {
 	return false
 }
 
-// asProxy changes a refusal of a request's own credentials into a proxy's.
+// asProxy changes a refusal of an origin's credentials into one of a proxy's.
 func asProxy(f *Refusal) {
 	if f.Status == http.StatusUnauthorized {
 		f.Status = http.StatusProxyAuthRequired // RFC 9110 s15.5.8
@@ -65,9 +62,9 @@ func asProxy(f *Refusal) {
 
 var proxyFields = strings.NewReplacer(
 	"Proxy-Authorization", "Proxy-Authorization", "Proxy-Authenticate", "Proxy-Authenticate",
-	// A proxy takes neither tokens nor keys.
-	"; for a token: Authorization: Bearer TOKEN", "", ", or one X-API-Key field, not both", "",
+	// A proxy accepts neither tokens nor API keys.
+	"; for a token: Authorization: Bearer TOKEN", "", " or one X-API-Key field, not both", "",
 	"Authorization", "Proxy-Authorization", "WWW-Authenticate", "Proxy-Authenticate")
 
-// byProxy reports whether a proxy asks in f for its own users' credentials.
+// byProxy reports whether f asks for a proxy's credentials.
 func byProxy(f *Refusal) bool { return f.Status == http.StatusProxyAuthRequired }

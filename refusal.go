@@ -13,25 +13,23 @@ import (
 	"time"
 )
 
-// Code names why a request was refused. The list is closed: each code has one
-// row in the table of refusals, which fixes its status, its challenge and what
-// the client may read.
+// Code is the reason for a refusal. The list is closed: each code has one row in the table of
+// refusals, which determines its status, its challenges and the texts that the client receives.
 //
-// A Code is an error. A check that refuses wraps one, with the cause for the
-// log around it:
+// A Code is an error. A check refuses a request by wrapping one, together with the cause for the
+// log:
 //
 //	return nil, fmt.Errorf("kid %q is in no key set: %w", kid, durward.InvalidToken)
 //
-// An error that wraps no Code is [AuthUnavailable]: a check that could not be
-// made neither opens the door nor tells the client to throw its credentials
-// away.
+// An error that wraps no Code is treated as [AuthUnavailable]: the check failed for an internal
+// reason. Access is denied, and the client keeps its credentials.
 type Code string
 
 // Error returns the code itself.
 func (c Code) Error() string { return string(c) }
 
-// Status returns the HTTP status of the code, and 503 for a Code that is not
-// on the list. A proxy's own refusals say 407 where this says 401.
+// Status returns the HTTP status of the code, and 503 for a Code that is not in the table. Where
+// this is 401, refusals by [Guard.Proxy] are 407.
 func (c Code) Status() int {
 	if row, ok := table[c]; ok {
 		return row.status
@@ -43,33 +41,33 @@ func (c Code) Status() int {
 func Codes() []Code { return slices.Sorted(maps.Keys(table)) }
 
 const (
-	// Who are you? Unanswered or wrongly answered: 401.
+	// Authentication failed or is missing: 401.
 
 	AuthenticationRequired Code = "AUTHENTICATION_REQUIRED" // no credentials
-	UnsupportedScheme      Code = "UNSUPPORTED_SCHEME"      // credentials of a scheme the route does not accept
+	UnsupportedScheme      Code = "UNSUPPORTED_SCHEME"      // credentials of a scheme that the route does not accept
 	MalformedCredentials   Code = "MALFORMED_CREDENTIALS"   // not credentials by RFC 9110 s11.4 or by their scheme
-	InvalidToken           Code = "INVALID_TOKEN"           // the token fails a check other than its end or revocation
-	TokenExpired           Code = "TOKEN_EXPIRED"           // all well but exp
+	InvalidToken           Code = "INVALID_TOKEN"           // the token fails a check other than expiry or revocation
+	TokenExpired           Code = "TOKEN_EXPIRED"           // valid except for exp
 	TokenRevoked           Code = "TOKEN_REVOKED"           // the token, its session or its key was revoked
-	InvalidCredentials     Code = "INVALID_CREDENTIALS"     // wrong user or password, never saying which
+	InvalidCredentials     Code = "INVALID_CREDENTIALS"     // wrong user or password, never stating which
 	InvalidAPIKey          Code = "INVALID_API_KEY"         // unknown, expired or revoked API key
-	SessionExpired         Code = "SESSION_EXPIRED"         // session cookie unknown or past its end
-	StaleNonce             Code = "STALE_NONCE"             // right Digest response for an old nonce
+	SessionExpired         Code = "SESSION_EXPIRED"         // session cookie unknown, expired or signed out
+	StaleNonce             Code = "STALE_NONCE"             // correct Digest response to an old nonce
 	InvalidProof           Code = "INVALID_PROOF"           // DPoP proof missing, wrong or replayed
 	NonceRequired          Code = "NONCE_REQUIRED"          // DPoP proof without a fresh server nonce
-	MFARequired            Code = "MFA_REQUIRED"            // password right, second factor owed
+	MFARequired            Code = "MFA_REQUIRED"            // password correct, second factor missing
 
-	// The refresh endpoint's own answers: only these sign a client out.
+	// Refusals of the refresh endpoint, 401: only these sign a client out.
 
 	RefreshInvalid Code = "REFRESH_INVALID"
 	RefreshExpired Code = "REFRESH_EXPIRED"
 	SessionRevoked Code = "SESSION_REVOKED"
 
-	// Are you sure enough? Known, but too old or too weak a sign-in: 401.
+	// Authenticated, but by a sign-in that is too weak or too old: 401.
 
 	StepUpRequired Code = "STEP_UP_REQUIRED"
 
-	// May you? Known, sure, not allowed: 403.
+	// Authenticated, but not allowed: 403.
 
 	InsufficientScope         Code = "INSUFFICIENT_SCOPE"
 	Forbidden                 Code = "FORBIDDEN"
@@ -81,15 +79,15 @@ const (
 	ClientCertificateRequired Code = "CLIENT_CERTIFICATE_REQUIRED"
 	InsecureTransport         Code = "INSECURE_TRANSPORT"
 
-	// The proxy's own question: 407.
+	// Authentication to a forward proxy: 407.
 
 	ProxyAuthenticationRequired Code = "PROXY_AUTHENTICATION_REQUIRED"
 
-	// Not about who is asking.
+	// Not about authentication.
 
-	AmbiguousCredentials Code = "AMBIGUOUS_CREDENTIALS" // 400: two explicit credentials
+	AmbiguousCredentials Code = "AMBIGUOUS_CREDENTIALS" // 400: two sets of explicit credentials
 	InvalidRequest       Code = "INVALID_REQUEST"       // 400
-	MisdirectedRequest   Code = "MISDIRECTED_REQUEST"   // 421: the connection was opened for another name
+	MisdirectedRequest   Code = "MISDIRECTED_REQUEST"   // 421: the connection was opened for another host name
 	NotFound             Code = "NOT_FOUND"
 	MethodNotAllowed     Code = "METHOD_NOT_ALLOWED"
 	EmailTaken           Code = "EMAIL_TAKEN"
@@ -97,181 +95,179 @@ const (
 	UnsupportedMediaType Code = "UNSUPPORTED_MEDIA_TYPE"
 	TooManyAttempts      Code = "TOO_MANY_ATTEMPTS" // 429, whether or not the account exists
 	Internal             Code = "INTERNAL"
-	AuthUnavailable      Code = "AUTH_UNAVAILABLE" // 503: who this is cannot be told just now; never a 401
+	AuthUnavailable      Code = "AUTH_UNAVAILABLE" // 503: verification failed for an internal reason; never a 401
 )
 
-// asks says which schemes' challenges go with a refusal.
+// challengeRule states which challenges accompany a refusal.
 type challengeRule int
 
 const (
 	noChallenge     challengeRule = iota
-	allChallenges                 // one challenge for each scheme the route accepts
-	ownChallenge                  // the scheme of the credentials alone, and only where it can carry the error
-	oauthChallenges               // each scheme of the OAuth family
+	allChallenges                 // one for each scheme that the route accepts
+	ownChallenge                  // that of the refused credentials, if it can carry the error
+	oauthChallenges               // Bearer and DPoP
 )
 
-// row is what the table of refusals fixes for a code.
+// row is the part of a refusal that its code determines.
 type row struct {
 	status     int
 	challenges challengeRule
-	error      string // the OAuth error: parameter of the challenge and member of the body
+	error      string // OAuth error: parameter of the challenge, member of the body
 	title      string
-	detail     string // what the client may read: never more than the code says
-	hint       string // what to do next
+	detail     string // for the client: no more than the code itself reveals
+	hint       string // for the client: what to do next
 }
 
-// table is the one list of refusals.
+// table is the list of all refusals.
 var table = map[Code]row{
 	// RFC 6750 s3.1: a request without credentials gets no error code.
 	AuthenticationRequired: {401, allChallenges, "", "Authentication required",
-		"This resource needs credentials and the request carried none.",
-		"Send credentials by one of the schemes named in WWW-Authenticate."},
+		"The request has no credentials, and this resource requires them.",
+		"Send credentials of a scheme that WWW-Authenticate names."},
 	UnsupportedScheme: {401, allChallenges, "", "Authentication scheme not accepted",
-		"The Authorization field names a scheme that is not accepted here.",
-		"Use one of the schemes named in WWW-Authenticate."},
+		"The Authorization field has a scheme that this resource does not accept.",
+		"Use a scheme that WWW-Authenticate names."},
 	MalformedCredentials: {401, allChallenges, "", "Malformed credentials",
-		"The Authorization field does not hold well-formed credentials.",
-		"The form is: scheme, one space, credentials; for a token: Authorization: Bearer TOKEN."},
+		"The Authorization field is not well-formed.",
+		"Send a scheme, one space and the credentials; for a token: Authorization: Bearer TOKEN."},
 	AmbiguousCredentials: {400, oauthChallenges, "invalid_request", "Ambiguous credentials",
-		"The request carried more than one set of credentials.",
-		"Send exactly one Authorization field, or one X-API-Key field, not both."},
+		"The request has more than one set of credentials.",
+		"Send one Authorization field or one X-API-Key field, not both."},
 	InvalidRequest: {400, noChallenge, "", "Invalid request",
-		"The request is not one this server can read.", ""},
+		"The request is not valid.", ""},
 	MisdirectedRequest: {421, noChallenge, "", "Misdirected request",
-		"The connection was opened for another host name than the request names.",
-		"Open a new connection for this host name and send the request there."},
+		"The connection was opened for another host name than that of the request.",
+		"Open a new connection to this host name and send the request again."},
 	InvalidToken: {401, allChallenges, "invalid_token", "Invalid access token",
-		"The access token is not valid here.",
-		"Get a new access token and send the request once more; if it is refused again, sign in again."},
+		"The access token is not valid.",
+		"Get a new access token and send the request once more. If it is refused again, sign in again."},
 	TokenExpired: {401, allChallenges, "invalid_token", "Access token expired",
 		"The access token has expired.",
-		"Refresh it and send the request once more with the new one."},
+		"Refresh the token and send the request again."},
 	TokenRevoked: {401, allChallenges, "invalid_token", "Access token revoked",
-		"The access token or its session was revoked.",
+		"The access token was revoked.",
 		"Sign in again."},
 	InvalidCredentials: {401, allChallenges, "", "Invalid credentials",
 		"The user name or the password is wrong.",
-		"Check both; which of them is wrong is never said."},
+		"Check both. The server never states which of them is wrong."},
 	InvalidAPIKey: {401, allChallenges, "invalid_token", "Invalid API key",
-		"The API key is not valid here.",
-		"Check that the key is whole, or make a new one."},
+		"The API key is not valid.",
+		"Check that the key is complete, or create a new one."},
 	SessionExpired: {401, allChallenges, "", "Session ended",
-		"The session is over.",
+		"The session has ended.",
 		"Sign in again."},
 	RefreshInvalid: {401, allChallenges, "", "Refresh token not valid",
-		"The refresh token is not one that can be used.",
+		"The refresh token is not valid.",
 		"Sign in again."},
 	RefreshExpired: {401, allChallenges, "", "Refresh token expired",
 		"The refresh token has expired.",
 		"Sign in again."},
 	SessionRevoked: {401, allChallenges, "", "Session revoked",
-		"The session was ended.",
+		"The session was revoked.",
 		"Sign in again."},
-	StaleNonce: {401, allChallenges, "", "Nonce no longer fresh",
-		"The response was made with a nonce that is no longer fresh.",
-		"Answer the new challenge with the same user name and password; nobody needs to be asked."},
+	StaleNonce: {401, allChallenges, "", "Stale nonce",
+		"The response is correct, but its nonce has expired.",
+		"Answer the new challenge with the same user name and password, without asking the user."},
 	InvalidProof: {401, allChallenges, "invalid_dpop_proof", "Invalid DPoP proof",
-		"The DPoP proof is missing or does not fit this request.",
-		"Make a new proof for this method, this URL and this token."},
+		"The DPoP proof is missing or not valid for this request.",
+		"Create a new proof for this method, this URL and this token."},
 	NonceRequired: {401, allChallenges, "use_dpop_nonce", "DPoP nonce required",
-		"The DPoP proof needs a nonce from this server.",
-		"Make a new proof with the nonce in the DPoP-Nonce field and send the request once more."},
+		"The DPoP proof has no fresh nonce of this server.",
+		"Create a new proof with the nonce of the DPoP-Nonce field and send the request again."},
 	MFARequired: {401, allChallenges, "", "Second factor required",
-		"The password is right; a second factor is still owed.",
-		"Finish at POST /api/auth/login/mfa with mfa_token and one of the methods."},
+		"The password is correct, but the sign-in also requires a second factor.",
+		"Send mfa_token and one of the methods to POST /api/auth/login/mfa."},
 	// RFC 9470 s3.
-	StepUpRequired: {401, allChallenges, "insufficient_user_authentication", "Stronger or fresher sign-in required",
-		"This operation needs a stronger or more recent sign-in.",
-		"Sign in again as the challenge asks and repeat the request."},
-	EnrolmentRequired: {403, noChallenge, "", "Second factor must be set up",
-		"This operation needs a second factor and the account has none.",
-		"Set up a second factor, then repeat the request."},
+	StepUpRequired: {401, allChallenges, "insufficient_user_authentication", "Stronger or more recent sign-in required",
+		"This operation requires a stronger or more recent sign-in.",
+		"Sign in again as the challenge states and send the request again."},
+	EnrolmentRequired: {403, noChallenge, "", "Second factor not set up",
+		"This operation requires a second factor, and the account has none.",
+		"Set up a second factor and send the request again."},
 	// RFC 6750 s3.1.
 	InsufficientScope: {403, ownChallenge, "insufficient_scope", "Insufficient scope",
-		"The credentials do not allow this.",
-		"Ask for the scopes in required_scopes; the same credentials will be refused again."},
+		"The credentials do not have the required scopes.",
+		"Request the scopes in required_scopes. The same credentials will be refused again."},
 	Forbidden: {403, noChallenge, "", "Forbidden",
-		"Known, but not allowed.",
-		"Other credentials may be allowed; the same ones will be refused again."},
+		"The user or client is not allowed to do this.",
+		"Other credentials may be allowed. The same credentials will be refused again."},
 	CrossSite: {403, noChallenge, "", "Cross-site request refused",
 		"A page of another site sent this request with the session cookie.",
-		"Send it from a page of this site, or with an access token instead of the cookie."},
+		"Send it from a page of this site, or use an access token instead of the cookie."},
 	AccountDisabled: {403, noChallenge, "", "Account disabled",
 		"The account is locked.",
-		"Ask an administrator."},
+		"Contact an administrator."},
 	EmailUnverified: {403, noChallenge, "", "E-mail address not verified",
-		"The e-mail address of the account has not been verified.",
-		"Follow the link in the verification mail."},
+		"The e-mail address of the account is not verified.",
+		"Open the link in the verification e-mail."},
 	PasswordChangeRequired: {403, noChallenge, "", "Password change required",
-		"The password must be changed before signing in.",
+		"The password must be changed before the next sign-in.",
 		"Set a new password, then sign in."},
 	ClientCertificateRequired: {403, noChallenge, "", "Client certificate required",
-		"This resource needs a client certificate and none that is acceptable came.",
-		"Connect with a client certificate."},
+		"This resource requires a valid client certificate.",
+		"Connect with a valid client certificate."},
 	InsecureTransport: {403, noChallenge, "", "HTTPS required",
-		"The request came over plain http; credentials are not taken in the clear.",
-		"Use https."},
+		"The request was sent over plain http, where credentials can be read by others.",
+		"Send the request over https."},
 	ProxyAuthenticationRequired: {407, allChallenges, "", "Proxy authentication required",
-		"This proxy needs credentials and the request carried none.",
-		"Send Proxy-Authorization by one of the schemes named in Proxy-Authenticate."},
+		"The request has no credentials, and this proxy requires them.",
+		"Send credentials in Proxy-Authorization, of a scheme that Proxy-Authenticate names."},
 	TooManyAttempts: {429, noChallenge, "", "Too many attempts",
-		"Too many failed attempts.",
-		"Wait as long as Retry-After says."},
+		"There were too many attempts.",
+		"Wait for the number of seconds in Retry-After."},
 	AuthUnavailable: {503, noChallenge, "", "Authentication unavailable",
-		"Who is asking cannot be told just now.",
-		"Keep the credentials: nothing is wrong with them. Try again as Retry-After says."},
+		"The credentials could not be checked because of a temporary failure.",
+		"Keep the credentials and try again after the number of seconds in Retry-After."},
 	NotFound: {404, noChallenge, "", "Not found",
-		"There is nothing here.", ""},
+		"There is no resource at this path.", ""},
 	MethodNotAllowed: {405, noChallenge, "", "Method not allowed",
-		"This resource does not take this method.",
-		"Use one of the methods in Allow."},
+		"This resource does not support this method.",
+		"Use a method that Allow names."},
 	EmailTaken: {409, noChallenge, "", "E-mail address taken",
-		"There is an account with this e-mail address.",
+		"An account with this e-mail address exists.",
 		"Sign in, or use another address."},
 	BodyTooLarge: {413, noChallenge, "", "Body too large",
 		"The body of the request is too large.",
 		"Send at most 64 KiB."},
 	UnsupportedMediaType: {415, noChallenge, "", "Unsupported media type",
-		"The body of the request is not of a type that is taken here.",
+		"The body of the request has a type that this resource does not accept.",
 		"Send Content-Type: application/json."},
 	Internal: {500, noChallenge, "", "Internal error",
-		"Something went wrong on the server.",
-		"Give the operator the identifier in instance."},
+		"The server failed to process the request.",
+		"Report the identifier in instance to the operator."},
 }
 
-// Refusal is a request refused: what the client reads, and apart from it the
-// true cause, which goes to the log alone.
+// Refusal is a refused request: the texts for the client, and apart from them the cause, which is
+// only for the log.
 //
-// It is an error, so a check may return one in place of a [Code] to say more
-// than the code does; fields left zero are filled in from the table. What
-// [Guard.Check] returns is complete.
+// It is an error, so a check may return one in place of a [Code] to give more details than the code
+// does; zero fields are filled in from the table. A Refusal that [Guard.Check] returns is complete.
 type Refusal struct {
 	Code   Code
-	Detail string // replaces the table's sentence; the client reads it
-	Hint   string // replaces the table's next step; the client reads it
+	Detail string // for the client; replaces the table's detail
+	Hint   string // for the client; replaces the table's hint
 
-	// Members are further members of the problem details (RFC 9457 s3.2). The
-	// client reads them.
+	// Members are additional members of the problem details (RFC 9457 s3.2), for the client.
 	Members map[string]any
 
-	RetryAfter time.Duration // sent in whole seconds, rounded up, with 429 and 503
-	Allow      []string      // methods, sent with 405
+	RetryAfter time.Duration // sent with 429 and 503, in whole seconds, rounded up
+	Allow      []string      // methods; sent with 405
 
-	// Err is the true cause: which check failed and by how much. It is for the
-	// log and never reaches the client. It holds no secret.
+	// Err is the cause: the check that failed and its values. It is for the log, is never sent to
+	// the client and contains no secret.
 	Err error
 
-	// The guard sets the rest.
+	// The guard sets the remaining fields.
 
 	ID         string      // denial id, a ULID
-	Status     int         // HTTP status: the code's, 407 for a proxy, 303 for a person who is sent to sign in
-	Scheme     string      // registered name of the scheme the credentials came in, if any
+	Status     int         // HTTP status: the code's, 407 for a proxy, 303 for a redirect to sign in
+	Scheme     string      // registered name of the scheme of the refused credentials, if any
 	Challenges []Challenge // as sent, strongest first
-	Location   string      // where a person is sent to sign in, with 303
-	Page       bool        // a person reads the answer, which is HTML
+	Location   string      // URL of the sign-in page, with 303
+	Page       bool        // the body is an HTML page instead of problem details
 }
 
-// Error says code and cause. It is for the log.
+// Error returns code and cause, for the log.
 func (f *Refusal) Error() string {
 	if f == nil {
 		return "nil refusal"
@@ -293,8 +289,8 @@ func (f *Refusal) Unwrap() []error {
 	return []error{f.Code, f.Err}
 }
 
-// complete copies what err says into a new Refusal and fills in what it leaves
-// open. now dates the denial id.
+// complete copies the refusal that err describes and fills in its zero fields. now dates the denial
+// id.
 func complete(err error, now time.Time) *Refusal {
 	f := new(Refusal)
 	var given *Refusal
@@ -304,7 +300,7 @@ func complete(err error, now time.Time) *Refusal {
 		f.Code, f.Err = Internal, errors.New("refused by a nil *Refusal")
 	case given != nil:
 		*f = *given
-		// The wrapping says more than the Refusal inside it.
+		// The wrapping error contains the cause and more.
 		if err != error(given) {
 			f.Err = err
 		}
@@ -313,12 +309,12 @@ func complete(err error, now time.Time) *Refusal {
 	case err == nil:
 		f.Code, f.Err = Internal, errors.New("refused without a reason")
 	default:
-		// A check that could not be made is never a 401.
+		// An internal failure is never a 401.
 		f.Code, f.Err = AuthUnavailable, err
 	}
 	row, ok := table[f.Code]
 	if !ok {
-		f.Err = errors.Join(fmt.Errorf("code %q is on no row of the table", string(f.Code)), f.Err)
+		f.Err = errors.Join(fmt.Errorf("code %q is not in the table", string(f.Code)), f.Err)
 		f.Code = AuthUnavailable
 		row = table[AuthUnavailable]
 	}
@@ -341,8 +337,7 @@ func complete(err error, now time.Time) *Refusal {
 	return f
 }
 
-// oauthError returns the error of the problem details: that of a challenge, so
-// absent where no challenge carries one.
+// oauthError returns the error parameter of the first challenge that has one, or "".
 func (f *Refusal) oauthError() string {
 	for _, c := range f.Challenges {
 		if e, ok := c.Param("error"); ok {
@@ -352,9 +347,8 @@ func (f *Refusal) oauthError() string {
 	return ""
 }
 
-// body renders the problem details (RFC 9457 s3.1). docs is the base of the
-// explanation pages, or empty. It is written out by hand, since it is most of what
-// a flood of refusals would cost.
+// body renders the problem details (RFC 9457 s3.1). docs is the base of the explanation pages, or
+// empty. The JSON is written by hand, because it is most of the cost of a refusal.
 func (f *Refusal) body(docs string) []byte {
 	kind, title := "about:blank", http.StatusText(f.Status) // RFC 9457 s4.2.1
 	if docs != "" {
@@ -394,7 +388,7 @@ func appendText(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// appendJSON appends a value as JSON; what has none is null.
+// appendJSON appends value as JSON, and null if it cannot be encoded.
 func appendJSON(b []byte, value any) []byte {
 	to := bytes.NewBuffer(b)
 	e := json.NewEncoder(to)
@@ -405,8 +399,8 @@ func appendJSON(b []byte, value any) []byte {
 	return bytes.TrimSuffix(to.Bytes(), []byte{'\n'})
 }
 
-// retryAfter renders a duration as delay-seconds, rounded up so that a client
-// that obeys is never early (RFC 9110 s10.2.3).
+// retryAfter formats a duration as delay-seconds (RFC 9110 s10.2.3), rounded up, so that a client
+// that obeys is never too early.
 func retryAfter(d time.Duration) string {
 	seconds := int64(d / time.Second)
 	if d%time.Second > 0 {
@@ -415,8 +409,7 @@ func retryAfter(d time.Duration) string {
 	return strconv.FormatInt(seconds, 10)
 }
 
-// denialID returns a ULID: 48 bits of milliseconds and 80 random bits in
-// Crockford's base 32.
+// denialID returns a ULID: 48 bits of milliseconds and 80 random bits, in Crockford's base 32.
 func denialID(now time.Time) string {
 	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	var raw [16]byte

@@ -125,7 +125,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	if got := durward.Code("NO_SUCH_CODE").Status(); got != 503 {
-		t.Errorf("the status of a code that is on no row is %d, want 503", got)
+		t.Errorf("the status of a code that is not in the table is %d, want 503", got)
 	}
 }
 
@@ -142,8 +142,8 @@ func TestRefusal(t *testing.T) {
 		fields map[string]string
 		log    []string // in Refusal.Error
 	}{
-		{"a code", durward.Forbidden, durward.Forbidden, lines("Known, but not allowed."), nil, lines("FORBIDDEN")},
-		{"a wrapped code", fmt.Errorf("%w: %w", cause, durward.Forbidden), durward.Forbidden, lines("Known, but not allowed."), nil, lines("row 7")},
+		{"a code", durward.Forbidden, durward.Forbidden, lines("The user or client is not allowed to do this."), nil, lines("FORBIDDEN")},
+		{"a wrapped code", fmt.Errorf("%w: %w", cause, durward.Forbidden), durward.Forbidden, lines("The user or client is not allowed to do this."), nil, lines("row 7")},
 		{"the words of a refusal", &durward.Refusal{Code: durward.InvalidRequest, Detail: "The member \"age\" is no number.", Hint: "Send <one>.", Err: cause}, durward.InvalidRequest,
 			lines(`"detail":"The member \"age\" is no number."`, `"hint":"Send <one>."`), nil, lines("row 7")},
 		{"a wrapped refusal", fmt.Errorf("outside: %w", &durward.Refusal{Code: durward.Forbidden, Detail: "No.", Err: cause}), durward.Forbidden, lines(`"detail":"No."`), nil, lines("outside", "row 7")},
@@ -159,7 +159,7 @@ func TestRefusal(t *testing.T) {
 		{"no error", nil, durward.Internal, nil, nil, lines("without a reason")},
 		{"a nil refusal", nothing, durward.Internal, nil, nil, lines("nil *Refusal")},
 		{"a wrapped nil refusal", fmt.Errorf("outside: %w", nothing), durward.Internal, nil, nil, lines("nil *Refusal")},
-		{"a refusal without a code", &durward.Refusal{}, durward.AuthUnavailable, nil, nil, lines(`code "" is on no row`)},
+		{"a refusal without a code", &durward.Refusal{}, durward.AuthUnavailable, nil, nil, lines(`code "" is not in the table`)},
 	} {
 		var told *durward.Refusal
 		g := newGuard(t, durward.Config{OnRefusal: func(_ *http.Request, f *durward.Refusal) { told = f }})

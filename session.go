@@ -2,13 +2,13 @@ package durward
 
 import "net/http"
 
-// Session returns the private scheme of routes that have no registered one:
-// sign-in and refresh. It takes no credentials; its challenge tells a client
-// where to sign in:
+// Session returns the private scheme of routes without a registered one, such as sign-in and
+// refresh. It accepts no credentials; its challenge names the sign-in page, if Config.LoginURL is
+// set:
 //
 //	WWW-Authenticate: Session realm="…", login="https://…/login"
 //
-// Browsers and command-line clients pass over it without harm.
+// Browsers and command-line clients ignore it.
 func Session() Scheme { return session{} }
 
 type session struct{}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Rechecked is a [Scheme] whose Authenticate may be asked again about a request
-// that is still under way: on routes with Policy.Stream it is, this often, with a
-// context for which [Rechecking] is true. Bearer tokens, DPoP tokens, API keys,
-// cookies and client certificates are asked about each second, Basic credentials
-// each minute. Digest is not: its response is good for one request.
+// Rechecked is a [Scheme] that can verify the credentials of a request again while the request is
+// in progress. On routes with Policy.Stream its Authenticate is called at the interval that Recheck
+// returns, with a context for which [Rechecking] is true. The interval is one second for Bearer
+// tokens, DPoP tokens, API keys, cookies and client certificates, and one minute for Basic. Digest
+// cannot verify again: its response is valid for one request.
 type Rechecked interface {
 	Scheme
 	Recheck() (every time.Duration)
@@ -26,18 +26,17 @@ func (*cookie) Recheck() time.Duration     { return time.Second }
 func (*clientCert) Recheck() time.Duration { return time.Second }
 func (*basic) Recheck() time.Duration      { return time.Minute } // a slow hash each time
 
-// Rechecking reports whether a check is asked again about a request that was let
-// through and is still under way (see Policy.Stream). It is then no use of the
-// credentials: it must not lengthen an idle time.
+// Rechecking reports whether a check is called again for a request that was accepted before and is
+// still in progress (see Policy.Stream). Such a call is not a use of the credentials: it must not
+// extend an idle time.
 func Rechecking(ctx context.Context) bool {
 	st := stateOf(ctx)
 	return st != nil && st.rechecking
 }
 
-// Recheck asks once more, of a request that g let through and that is still under
-// way, what it was let in by: whether the credentials are good, and whether they
-// satisfy the policy still. It is for handlers that wait and then answer; the error
-// is for [Guard.Refuse]. Digest cannot be asked again, and is not.
+// Recheck verifies again that the credentials of r, which g accepted and which is still in
+// progress, are valid and satisfy the route's policy. It is for handlers that wait before they
+// answer. Its error is for [Guard.Refuse]. Digest credentials are not verified again.
 func (g *Guard) Recheck(r *http.Request) error {
 	st := stateOf(r.Context())
 	if st == nil || st.guard != g || st.principal == nil {
@@ -61,8 +60,7 @@ func (g *Guard) Recheck(r *http.Request) error {
 	return g.authorize(r.WithContext(&again), &again)
 }
 
-// ask asks s again about r, which v was let through with. What it is asked about is a
-// copy.
+// ask verifies the credentials of r again with s, on a copy of the request and its state.
 func (st *requestState) ask(ctx context.Context, s Rechecked, r *http.Request) (*Principal, error) {
 	again := *st
 	again.Context, again.rechecking = ctx, true
@@ -71,26 +69,26 @@ func (st *requestState) ask(ctx context.Context, s Rechecked, r *http.Request) (
 	return recheck(s, asked)
 }
 
-// outageTolerance is how long a stream goes on while it cannot be told whether its
-// credentials are still good.
+// outageTolerance is the time for which a stream continues while its credentials cannot be
+// verified.
 const outageTolerance = time.Minute
 
-// recheckTimeout is how long one answer to that is waited for.
+// recheckTimeout is the timeout of one such verification.
 const recheckTimeout = 10 * time.Second
 
-// stream returns r with a context that ends when the credentials that v was let
-// through with do. stop, called when the handler has returned, ends the watch.
+// stream returns r with a context that ends when the credentials do. stop ends the watch; call it
+// when the handler has returned.
 func (g *Guard) stream(r *http.Request, st *requestState) (_ *http.Request, stop func()) {
 	st.streaming = true
 	ctx, end := context.WithCancelCause(r.Context())
-	left := time.Duration(math.MaxInt64) // for credentials without an end
+	left := time.Duration(math.MaxInt64) // for credentials that do not expire
 	if expires := st.principal.Expires; !expires.IsZero() {
 		left = expires.Sub(g.c.Now())
 	}
 	watch := &streamWatch{guard: g, end: end}
 	watch.expiry = time.AfterFunc(left, watch.expired)
 	if s, ok := g.c.Schemes[st.chosen].(Rechecked); ok {
-		// A copy, made before the handler has r: nothing it does to r is seen there.
+		// A copy from before the handler runs: changes that the handler makes to r do not affect it.
 		again := *st
 		again.Context, again.rechecking = ctx, true
 		asked := r.Clone(&again)
@@ -110,14 +108,14 @@ type streamWatch struct {
 }
 
 func (w *streamWatch) expired() {
-	w.end(fmt.Errorf("the credentials of a stream have expired: %w", TokenExpired))
+	w.end(fmt.Errorf("the credentials of the stream expired: %w", TokenExpired))
 }
 
-// run asks s again until the stream ends.
+// run verifies the credentials with s at its interval, until the stream ends.
 func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request, expires time.Time) {
 	every := time.NewTicker(s.Recheck())
 	defer every.Stop()
-	lastGood := time.Now() // when it was last known that they are good, by a clock that nobody sets
+	lastGood := time.Now() // of the last successful verification, by the monotonic clock
 	policy := stateOf(asked.Context()).route
 	tolerance := outageTolerance
 	if policy.Freshness > 0 {
@@ -132,7 +130,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		p, err := recheck(s, asked)
 		if err == nil {
 			if old := w.guard.checkFreshness(policy, p); old != nil {
-				w.end(fmt.Errorf("the credentials of a stream: %w: %w", old, AuthUnavailable))
+				w.end(fmt.Errorf("the credentials of the stream: %w: %w", old, AuthUnavailable))
 				return
 			}
 		}
@@ -144,7 +142,7 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 		case err == nil:
 			lastGood = time.Now()
 			if !p.Expires.Equal(expires) {
-				// A session that slid on by other requests.
+				// Other requests extended the session.
 				if expires = p.Expires; expires.IsZero() {
 					w.expiry.Stop()
 				} else {
@@ -152,22 +150,22 @@ func (w *streamWatch) run(ctx context.Context, s Rechecked, asked *http.Request,
 				}
 			}
 		case errors.As(err, &code) && code != AuthUnavailable && code != TooManyAttempts:
-			w.end(fmt.Errorf("the credentials of a stream are good no longer: %w", err))
+			w.end(fmt.Errorf("the credentials of the stream are no longer valid: %w", err))
 			return
 		case time.Since(lastGood) >= tolerance:
-			w.end(fmt.Errorf("for %s nobody could tell whether the credentials of a stream are good: %w", time.Since(lastGood).Truncate(time.Second), err))
+			w.end(fmt.Errorf("the credentials of the stream could not be verified for %s: %w", time.Since(lastGood).Truncate(time.Second), err))
 			return
 		}
 		if !expires.IsZero() && !now.Before(expires) {
-			// By a clock that was set ahead, of which a timer knows nothing.
+			// The system clock was set forward, which a timer does not notice.
 			w.expired()
 			return
 		}
 	}
 }
 
-// recheck asks a scheme once, for a while. Nothing stands above it that would catch
-// a panic.
+// recheck calls the scheme once, with a timeout. It recovers from a panic of the scheme, because no
+// caller above it would.
 func recheck(s Scheme, asked *http.Request) (p *Principal, err error) {
 	st := *stateOf(asked.Context())
 	ctx, cancel := context.WithTimeout(st.Context, recheckTimeout)

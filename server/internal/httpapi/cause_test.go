@@ -33,10 +33,10 @@ func TestCauses(t *testing.T) {
 		cause                string
 	}{
 		{"GET", "/api/profile", "", nil, "no credentials in the request"},
-		{"GET", "/api/profile", "", header("Cookie", "a=b"), "no credentials but cookies, none of which is taken here"},
+		{"GET", "/api/profile", "", header("Cookie", "a=b"), "no credentials, only cookies that this route does not accept"},
 		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "account: an API key of another length: never made"},
-		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is none of the accepted"},
-		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is wanted, granted is ""`},
+		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is not accepted"},
+		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is required, granted is ""`},
 		{"GET", "/nowhere", "", nil, "no such path"},
 		{"GET", "/errors/NONE", "", nil, "no explanation of that code"},
 		{"PUT", "/api/profile", "", nil, "the path takes GET, PATCH, HEAD only"},
