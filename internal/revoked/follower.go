@@ -11,88 +11,85 @@ import (
 	"time"
 )
 
-// FollowerConfig says what to follow and how. List and Poll are required.
+// FollowerConfig configures a Follower. List and Poll are required.
 type FollowerConfig struct {
 	List *List
 
-	// Poll reads the feed: all entries with a Seq above after, and those whose At
-	// lies within overlap of the feed's own clock, in any order, without those
-	// that have ended. after 0 is all there are. epoch names the feed; it is
-	// another one after the feed was restored or made anew, when numbers may have
-	// begun again.
+	// Poll reads the feed: all entries with a Seq above after, and those with At within overlap
+	// of the feed's clock, in any order, without ended ones. With after 0 it reads all entries.
+	// epoch names the feed; it changes after a restore, when numbers may start again.
 	Poll func(ctx context.Context, after int64, overlap time.Duration) (entries []Entry, epoch string, err error)
 
-	// Interval is the time from one poll to the next; 0 is 400 ms, so that a change
-	// is seen within a second even if one poll is slow or fails.
+	// Interval is the time from one poll to the next; 0 means 400 ms, so that a change is visible
+	// within a second even if one poll is slow or fails.
 	Interval time.Duration
 
-	// Overlap is how far back each poll reads again; 0 is 60 s. An entry's number
-	// is taken when it is written and seen when its transaction commits, so a
-	// lower number may appear after a higher one, but not after longer than this.
+	// Overlap is the time that each poll reads again; 0 means 60 s. An entry gets its number when
+	// it is written but is visible when its transaction commits. So a lower number can appear after
+	// a higher one, but not later than this.
 	Overlap time.Duration
 
-	// Timeout ends a poll that gets no answer; 0 is 5 s. The first load, and the
-	// load after a change of epoch, have none: they end with the context.
+	// Timeout is the time limit of a poll; 0 means 5 s. It does not apply to the first load and the
+	// load after a change of the epoch, which end with the context.
 	Timeout time.Duration
 
-	// MaxAge is how old the last good poll may be before Err says so; 0 is 5 s.
+	// MaxAge is the age of the last successful poll from which Err returns an error; 0 means 5 s.
 	MaxAge time.Duration
 
-	// OnFresh receives the entries of a poll that the list did not hold yet. It must not
-	// block. Nil: they are added to the list alone.
+	// OnFresh receives the entries of a poll that were not in the list. It must not block. It may
+	// be nil.
 	OnFresh func([]Entry)
 
-	Log *slog.Logger     // changes of state alone; nil is slog.Default
-	Now func() time.Time // nil is time.Now
+	Log *slog.Logger     // logs changes of state; nil means slog.Default
+	Now func() time.Time // nil means time.Now
 }
 
-// Follower keeps a List up with a feed. It is safe for concurrent use.
+// Follower updates a List from a feed. It is safe for concurrent use.
 type Follower struct {
 	c    FollowerConfig
-	news chan struct{} // holds one wake that no poll has begun after
+	news chan struct{} // holds a Wake until the next poll starts
 
-	pollMu sync.Mutex // held during a poll: they do not overtake each other
-	last   int64      // highest Seq seen in this epoch
+	pollMu sync.Mutex // held during a poll
+	last   int64      // highest Seq in this epoch
 	epoch  string
-	polled time.Time // the clock at the last good poll, or the latest since by which entries were swept, without its monotonic reading
+	polled time.Time // time of the last successful poll, or of the last sweep if that is later; without monotonic reading
 
-	asOf atomic.Pointer[time.Time] // fresh, for who asks in each request; nil before the first good poll
+	asOf atomic.Pointer[time.Time] // fresh, for reads by each request; nil before the first successful poll
 
 	mu     sync.Mutex
 	loaded bool
-	fresh  time.Time // when the last good poll began
+	fresh  time.Time // start of the last successful poll
 	err    error     // of the last poll
 }
 
-// NewFollower returns a Follower that has read nothing yet, or an error that
-// names every mistake in c.
+// NewFollower returns a Follower that has not read anything. The error lists every mistake in c.
 func NewFollower(c FollowerConfig) (*Follower, error) {
 	var errs []error
 	if c.List == nil {
-		errs = append(errs, errors.New("no list to fill"))
+		errs = append(errs, errors.New("List is nil"))
 	}
 	if c.Poll == nil {
-		errs = append(errs, errors.New("no feed to poll"))
+		errs = append(errs, errors.New("Poll is nil"))
 	}
 	for _, d := range []struct {
 		name     string
 		value    *time.Duration
 		standard time.Duration
 	}{
-		{"interval", &c.Interval, 400 * time.Millisecond},
-		{"overlap", &c.Overlap, time.Minute},
-		{"timeout", &c.Timeout, 5 * time.Second},
-		{"maximal age", &c.MaxAge, 5 * time.Second},
+		{"Interval", &c.Interval, 400 * time.Millisecond},
+		{"Overlap", &c.Overlap, time.Minute},
+		{"Timeout", &c.Timeout, 5 * time.Second},
+		{"MaxAge", &c.MaxAge, 5 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.standard
 		}
 		if *d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s of %s, want more than 0", d.name, *d.value))
+			errs = append(errs, fmt.Errorf("%s is %s, want more than 0", d.name, *d.value))
 		}
 	}
 	if c.MaxAge > 0 && c.MaxAge < c.Interval {
-		errs = append(errs, fmt.Errorf("maximal age of %s is shorter than the interval of %s", c.MaxAge, c.Interval))
+		errs = append(errs, fmt.Errorf("MaxAge is %s, want at least the Interval, %s", c.MaxAge, c.Interval))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("revocation: %w", err)
@@ -108,8 +105,8 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	return f, nil
 }
 
-// Load reads the whole feed. A node must not say that it is ready, nor verify a
-// token, before Load has succeeded.
+// Load reads the whole feed. A node must not report ready or verify a token before Load has
+// succeeded.
 func (f *Follower) Load(ctx context.Context) error {
 	f.pollMu.Lock()
 	defer f.pollMu.Unlock()
@@ -125,8 +122,7 @@ func (f *Follower) Load(ctx context.Context) error {
 	return nil
 }
 
-// Wake makes Run poll at once, because there may be something new. It does not wait;
-// many wakes during one poll make one more.
+// Wake makes Run poll at once. It does not wait. Several calls during one poll cause one more poll.
 func (f *Follower) Wake() {
 	select {
 	case f.news <- struct{}{}:
@@ -134,17 +130,15 @@ func (f *Follower) Wake() {
 	}
 }
 
-// calm is the least time from one poll to the next, however often it is woken: each
-// reads the last minute again.
-const calm = 50 * time.Millisecond
+// minPause is the shortest time between two polls, because each reads the last minute again.
+const minPause = 50 * time.Millisecond
 
-// Run polls until ctx ends, and returns then: at each interval, and when woken. It
-// loads first where Load has not. A failing feed is asked again at the same pace: it is
-// one small query.
+// Run polls at each interval and after each Wake until ctx ends. It loads first if Load has not
+// succeeded. After an error it keeps its pace: a poll is a small query.
 func (f *Follower) Run(ctx context.Context) {
-	tick := time.NewTicker(f.c.Interval) // drops ticks while a poll is slow
+	tick := time.NewTicker(f.c.Interval) // drops ticks during a slow poll
 	defer tick.Stop()
-	var ended time.Time // the last poll
+	var ended time.Time // end of the last poll
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,7 +148,7 @@ func (f *Follower) Run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(calm - time.Since(ended)):
+			case <-time.After(minPause - time.Since(ended)):
 			}
 		}
 		f.Poll(ctx)
@@ -162,16 +156,16 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// Age is the time since the last good poll began; before the first it is longer
-// than any limit. A route that wants fresh news compares it with what it allows.
+// Age returns the time since the start of the last successful poll; before the first it is longer
+// than any limit. Routes with a limit of freshness compare it.
 func (f *Follower) Age() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.age(f.c.Now())
 }
 
-// AsOf is when the last good poll began: what had been seen by then is in the list.
-// It is zero before the first.
+// AsOf returns the start of the last successful poll: the list contains the entries that were
+// visible then. It is zero before the first.
 func (f *Follower) AsOf() time.Time {
 	if t := f.asOf.Load(); t != nil {
 		return *t
@@ -187,8 +181,8 @@ func (f *Follower) age(now time.Time) time.Duration {
 	return max(now.Sub(f.fresh), 0)
 }
 
-// Err is nil while the list is loaded and not older than MaxAge. It is for
-// health checks and logs, never for clients.
+// Err returns nil while the list is loaded and not older than MaxAge. It is for health checks and
+// logs, not for API clients.
 func (f *Follower) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -203,10 +197,10 @@ func (f *Follower) Err() error {
 	case f.err != nil:
 		return fmt.Errorf("revocation: list is %s old: %w", age.Round(time.Second), f.err)
 	}
-	return fmt.Errorf("revocation: list is %s old and no poll has ended since", age.Round(time.Second))
+	return fmt.Errorf("revocation: list is %s old: no poll has ended since", age.Round(time.Second))
 }
 
-// Poll reads what is new once, as Run does each interval. Err says how it went.
+// Poll polls once, as Run does. Err returns its error.
 func (f *Follower) Poll(ctx context.Context) {
 	f.pollMu.Lock()
 	defer f.pollMu.Unlock()
@@ -214,8 +208,8 @@ func (f *Follower) Poll(ctx context.Context) {
 	f.mu.Lock()
 	loaded, age := f.loaded, f.age(began)
 	f.mu.Unlock()
-	// A clock that was ahead may have let entries end that count again now that it
-	// is set back: all of the feed is read.
+	// If the clock was ahead, entries may have ended too early. After it is set back they count
+	// again: read the whole feed.
 	if swept := f.c.List.takeSwept(); swept.After(f.polled) {
 		f.polled = swept
 	}
@@ -233,12 +227,12 @@ func (f *Follower) Poll(ctx context.Context) {
 	f.c.List.sweep(sweepPoll)
 }
 
-// catchUp reads what came since the last good poll, age ago. f.pollMu is held.
+// catchUp reads the entries since the last successful poll, age ago. f.pollMu is held.
 func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, f.c.Timeout)
 	defer cancel()
-	// What committed late during an outage of the feed is as late as the outage was
-	// long, so the overlap reaches back from the last good poll.
+	// A transaction may commit as late as the outage was long, so the overlap starts at the last
+	// successful poll.
 	entries, epoch, err := f.c.Poll(bounded, f.last, f.c.Overlap+age)
 	if err != nil {
 		return err
@@ -247,13 +241,12 @@ func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 	if epoch == f.epoch {
 		return nil
 	}
-	f.c.Log.Warn("the feed of revocations has begun anew, all of it is read again", "epoch", epoch, "was", f.epoch)
+	f.c.Log.Warn("the feed of revocations has another epoch, the whole list is read again", "epoch", epoch, "was", f.epoch)
 	return f.load(ctx)
 }
 
-// load reads everything. What the list holds already stays: after a restore the
-// feed may have forgotten it, and what was revoked does not revive.
-// f.pollMu is held.
+// load reads the whole feed. Entries of the list remain, because a restored feed may lack them and
+// revoked tokens must stay revoked. f.pollMu is held.
 func (f *Follower) load(ctx context.Context) error {
 	entries, epoch, err := f.c.Poll(ctx, 0, f.c.Overlap)
 	if err != nil {
@@ -264,7 +257,7 @@ func (f *Follower) load(ctx context.Context) error {
 	return nil
 }
 
-// take merges entries and remembers how far the feed was read.
+// take adds entries and records the highest number.
 func (f *Follower) take(entries []Entry) {
 	for _, e := range entries {
 		f.last = max(f.last, e.Seq)
@@ -276,10 +269,10 @@ func (f *Follower) take(entries []Entry) {
 	f.c.OnFresh(f.c.List.AddFresh(entries))
 }
 
-// done notes how a poll ended and logs it if that is news.
+// done records the result of a poll and logs a change.
 func (f *Follower) done(ctx context.Context, began time.Time, err error) {
 	if err != nil && ctx.Err() != nil {
-		return // not the feed's failure: we are stopping
+		return // the context ended: not an error of the feed
 	}
 	f.mu.Lock()
 	age, was := f.age(f.c.Now()), f.err
@@ -291,8 +284,8 @@ func (f *Follower) done(ctx context.Context, began time.Time, err error) {
 	f.mu.Unlock()
 	switch {
 	case err != nil && was == nil:
-		f.c.Log.Error("revocations cannot be read, the last list is used", "error", err)
+		f.c.Log.Error("cannot read revocations, the last list is used", "error", err)
 	case err == nil && was != nil:
-		f.c.Log.Info("revocations are read again", "after", age)
+		f.c.Log.Info("revocations can be read again", "after", age)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// feed is the table of revocations as a Follower sees it. Entries have numbers
-// in the order they were written and are seen from visible on.
+// feed is a table of revocations. Entries have numbers in the order of writing and become readable
+// at visible.
 type feed struct {
 	now func() time.Time
 
@@ -39,7 +39,7 @@ type question struct {
 	deadline bool
 }
 
-// write revokes a session for an hour; others see it after late.
+// write revokes a session for an hour; it becomes readable after late.
 func (f *feed) write(value string, late time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,7 +48,7 @@ func (f *feed) write(value string, late time.Duration) {
 	f.visible = append(f.visible, f.now().Add(late))
 }
 
-// restore is another feed under the same roof: numbers begin again.
+// restore replaces the feed: numbers start again.
 func (f *feed) restore(epoch string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,7 +81,7 @@ func (f *feed) poll(ctx context.Context, after int64, overlap time.Duration) ([]
 			found = append(found, e)
 		}
 	}
-	slices.Reverse(found) // any order will do
+	slices.Reverse(found) // the order does not matter
 	return found, f.epoch, nil
 }
 
@@ -97,7 +97,7 @@ func (f *feed) polls() int {
 	return len(f.asked)
 }
 
-// follow returns a follower of a new feed by a clock that the test moves.
+// follow returns a follower of a new feed, with a virtual clock.
 func follow(t testing.TB, change ...func(*FollowerConfig)) (*Follower, *feed, *clock) {
 	t.Helper()
 	k := newClock()
@@ -120,7 +120,7 @@ func (f *Follower) mustLoad(t testing.TB) {
 	}
 }
 
-// knows demands that exactly these sessions of all are revoked.
+// knows checks that of all sessions exactly those in want are revoked.
 func (f *Follower) knows(t testing.TB, want string, all string) {
 	t.Helper()
 	var got []string
@@ -134,7 +134,7 @@ func (f *Follower) knows(t testing.TB, want string, all string) {
 	}
 }
 
-func TestFollowerMistakesAreSaidTogether(t *testing.T) {
+func TestFollowerConfig(t *testing.T) {
 	t.Parallel()
 	poll := (&feed{}).poll
 	for _, c := range []struct {
@@ -142,10 +142,10 @@ func TestFollowerMistakesAreSaidTogether(t *testing.T) {
 		config FollowerConfig
 		want   []string
 	}{
-		{"nothing", FollowerConfig{}, []string{"no list to fill", "no feed to poll"}},
+		{"nothing", FollowerConfig{}, []string{"List is nil", "Poll is nil"}},
 		{"all", FollowerConfig{Interval: -1, Overlap: -2, Timeout: -3, MaxAge: -4},
-			[]string{"no list to fill", "no feed to poll", "interval of -1ns", "overlap of -2ns", "timeout of -3ns", "maximal age of -4ns"}},
-		{"always too old", FollowerConfig{List: NewList(nil), Poll: poll, Interval: time.Minute}, []string{"maximal age of 5s is shorter than the interval of 1m0s"}},
+			[]string{"List is nil", "Poll is nil", "Interval is -1ns", "Overlap is -2ns", "Timeout is -3ns", "MaxAge is -4ns"}},
+		{"MaxAge below the interval", FollowerConfig{List: NewList(nil), Poll: poll, Interval: time.Minute}, []string{"MaxAge is 5s, want at least the Interval, 1m0s"}},
 	} {
 		f, err := NewFollower(c.config)
 		if err == nil || f != nil {
@@ -154,11 +154,11 @@ func TestFollowerMistakesAreSaidTogether(t *testing.T) {
 		}
 		for _, want := range c.want {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %q does not say %q", c.name, err, want)
+				t.Errorf("%s: got %q, want an error with %q", c.name, err, want)
 			}
 		}
 		if n := strings.Count(err.Error(), "\n") + 1; n != len(c.want) {
-			t.Errorf("%s: %d mistakes named, want %d: %v", c.name, n, len(c.want), err)
+			t.Errorf("%s: got %d mistakes, want %d: %v", c.name, n, len(c.want), err)
 		}
 	}
 	f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: poll})
@@ -166,7 +166,7 @@ func TestFollowerMistakesAreSaidTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f.c.Interval != 400*time.Millisecond || f.c.Overlap != time.Minute || f.c.Timeout != 5*time.Second || f.c.MaxAge != 5*time.Second || f.c.Log == nil || f.c.Now == nil {
-		t.Errorf("standard values: %+v", f.c)
+		t.Errorf("defaults: got %+v", f.c)
 	}
 }
 
@@ -177,35 +177,35 @@ func TestLoad(t *testing.T) {
 		t.Errorf("before the first poll: %v", err)
 	}
 	if age := f.Age(); age != math.MaxInt64 {
-		t.Errorf("before the first poll the list is %s old", age)
+		t.Errorf("before the first poll: got age %s, want the maximum", age)
 	}
 	src.write("a", 0)
-	k.advance(30 * time.Minute) // far beyond the overlap
+	k.advance(30 * time.Minute) // far more than the overlap
 	src.write("b", 0)
 	away := errors.New("no route to host")
 	src.fail(away)
 	if err := f.Load(t.Context()); !errors.Is(err, away) {
-		t.Errorf("a load that fails: %v", err)
+		t.Errorf("load fails: got %v", err)
 	}
 	if err := f.Err(); !errors.Is(err, away) || !strings.Contains(err.Error(), "not loaded") {
-		t.Errorf("after a load that failed: %v", err)
+		t.Errorf("after a failed load: got %v", err)
 	}
 	if f.Age() != math.MaxInt64 {
-		t.Error("a load that failed counts")
+		t.Error("after a failed load: got a fresh list")
 	}
 	src.fail(nil)
 	f.mustLoad(t)
 	f.knows(t, "a b", "a b c")
 	if q := src.last(); q.after != 0 || q.deadline {
-		t.Errorf("the load asked %+v, want all there is and all the time it takes", q)
+		t.Errorf("load: got the query %+v, want all entries and no timeout", q)
 	}
 	if err := f.Err(); err != nil || f.Age() != 0 {
-		t.Errorf("after the load: %v, %s old", err, f.Age())
+		t.Errorf("after the load: got %v and age %s", err, f.Age())
 	}
 }
 
-// A number is taken when an entry is written and seen when it commits: the lower
-// may come after the higher.
+// An entry gets its number when it is written and is readable after its commit: a lower number can
+// appear after a higher one.
 func TestLateCommitsAreNotLost(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
@@ -218,14 +218,14 @@ func TestLateCommitsAreNotLost(t *testing.T) {
 	f.Poll(t.Context())
 	f.knows(t, "early", "late early")
 	if q := src.last(); q.after != 2 || q.overlap < time.Minute || !q.deadline {
-		t.Errorf("asked %+v, want what is above 2 and the last minute, within a bounded time", q)
+		t.Errorf("poll: got the query %+v, want entries above 2 and of the last minute, with a timeout", q)
 	}
 	k.advance(29 * time.Second)
 	f.Poll(t.Context())
 	f.knows(t, "late early", "late early")
 }
 
-// What committed late while the feed was away is as late as it was away.
+// After an outage of the feed the overlap is longer by the outage.
 func TestOverlapReachesBackOverAnOutage(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
@@ -233,7 +233,7 @@ func TestOverlapReachesBackOverAnOutage(t *testing.T) {
 	src.write("late", 10*time.Minute)
 	src.write("early", 0)
 	f.Poll(t.Context())
-	src.fail(errors.New("away"))
+	src.fail(errors.New("unavailable"))
 	for range 20 {
 		k.advance(30 * time.Second)
 		f.Poll(t.Context())
@@ -242,17 +242,16 @@ func TestOverlapReachesBackOverAnOutage(t *testing.T) {
 	src.fail(nil)
 	f.Poll(t.Context())
 	if q := src.last(); q.overlap != 11*time.Minute {
-		t.Errorf("after ten minutes away %s were read again, want 11m", q.overlap)
+		t.Errorf("after an outage of 10m: got an overlap of %s, want 11m", q.overlap)
 	}
 	f.knows(t, "late early", "late early")
 	f.Poll(t.Context())
 	if q := src.last(); q.overlap != time.Minute {
-		t.Errorf("afterwards %s are read again, want 1m", q.overlap)
+		t.Errorf("next poll: got an overlap of %s, want 1m", q.overlap)
 	}
 }
 
-// Another epoch has its own numbers: all is read, and what the old one revoked
-// stays revoked.
+// After a change of epoch all entries are read, and entries of the old epoch remain.
 func TestEpochChange(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
@@ -260,7 +259,7 @@ func TestEpochChange(t *testing.T) {
 		src.write(fmt.Sprint("old", i), 0)
 	}
 	f.mustLoad(t)
-	k.advance(2 * time.Minute) // nothing of now lies in the overlap
+	k.advance(2 * time.Minute) // the overlap contains no entry
 	src.restore("second")
 	src.write("x", 0)
 	src.write("y", 0)
@@ -269,17 +268,17 @@ func TestEpochChange(t *testing.T) {
 	f.Poll(t.Context())
 	f.knows(t, "old0 old9 x y", "old0 old9 x y z")
 	if q := src.last(); src.polls() != before+2 || q.after != 0 || q.deadline {
-		t.Errorf("after the change %d polls, the last %+v; want a second one that reads all", src.polls()-before, q)
+		t.Errorf("after the change: got %d polls, the last %+v, want a second one that reads all", src.polls()-before, q)
 	}
-	// From now on by the numbers of the new epoch, which are lower.
+	// The following polls use the lower numbers of the new epoch.
 	src.write("z", 0)
 	k.advance(2 * time.Minute)
 	f.Poll(t.Context())
 	if q := src.last(); q.after != 2 || src.polls() != before+3 {
-		t.Errorf("asked %+v, want what is above 2", q)
+		t.Errorf("got the query %+v, want entries above 2", q)
 	}
 	f.knows(t, "x y z", "x y z")
-	// The old ones end like all others.
+	// Entries of the old epoch end as usual.
 	k.advance(time.Hour)
 	f.Poll(t.Context())
 	f.knows(t, "", "old0 old9 x y z")
@@ -296,7 +295,7 @@ func TestEpochChangeWhileTheLoadFails(t *testing.T) {
 	k.advance(5 * time.Minute)
 	src.write("y", 0)
 	poll := src.poll
-	away := errors.New("away")
+	away := errors.New("unavailable")
 	f.c.Poll = func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
 		if after == 0 {
 			return nil, "", away
@@ -305,18 +304,18 @@ func TestEpochChangeWhileTheLoadFails(t *testing.T) {
 	}
 	f.Poll(t.Context())
 	if f.Age() != 10*time.Minute || !errors.Is(f.Err(), away) {
-		t.Errorf("a poll counts whose load failed: %s old, %v", f.Age(), f.Err())
+		t.Errorf("poll with a failed load: got age %s, %v", f.Age(), f.Err())
 	}
 	f.c.Poll = poll
 	f.Poll(t.Context())
 	f.knows(t, "old x y", "old x y")
 	if f.Age() != 0 || f.Err() != nil {
-		t.Errorf("after the load: %s old, %v", f.Age(), f.Err())
+		t.Errorf("after the load: got age %s, %v", f.Age(), f.Err())
 	}
 }
 
-// A feed that fails is an error only after MaxAge, the list serves on meanwhile,
-// and one line of the log says each change.
+// While the feed fails the list is used. Err returns an error after MaxAge, and the log has one
+// line for each change.
 func TestFailureAndRecovery(t *testing.T) {
 	t.Parallel()
 	var lines bytes.Buffer
@@ -332,7 +331,7 @@ func TestFailureAndRecovery(t *testing.T) {
 		k.advance(time.Second)
 		f.Poll(t.Context())
 		if got, want := f.Age(), time.Duration(second)*time.Second; got != want {
-			t.Fatalf("%s old, want %s", got, want)
+			t.Fatalf("got age %s, want %s", got, want)
 		}
 		err := f.Err()
 		if second <= 10 && err != nil || second > 10 && !errors.Is(err, away) {
@@ -341,27 +340,27 @@ func TestFailureAndRecovery(t *testing.T) {
 	}
 	f.knows(t, "a", "a")
 	if err := f.Err(); !strings.Contains(err.Error(), "list is 30s old") {
-		t.Errorf("the error does not say how old the list is: %v", err)
+		t.Errorf("got %v, want an error with the age of the list", err)
 	}
 	src.write("b", 0)
 	src.fail(nil)
 	f.Poll(t.Context())
 	if f.Err() != nil || f.Age() != 0 {
-		t.Errorf("after recovery: %v, %s old", f.Err(), f.Age())
+		t.Errorf("after recovery: got %v and age %s", f.Err(), f.Age())
 	}
 	f.knows(t, "a b", "a b")
 	if got := lines.String(); strings.Count(got, "\n") != 2 || strings.Count(got, "level=ERROR") != 1 || strings.Count(got, "level=INFO") != 1 || !strings.Contains(got, "no route to host") {
-		t.Errorf("the log has one line for each change:\n%s", got)
+		t.Errorf("got this log, want one line for each change:\n%s", got)
 	}
-	// Nobody polls at all: old without an error to tell.
+	// Without polls the list becomes old without an error of the feed.
 	k.advance(11 * time.Second)
 	if err := f.Err(); err == nil || !strings.Contains(err.Error(), "11s old") {
 		t.Errorf("after 11 s without a poll: %v", err)
 	}
 }
 
-// The age counts from when a poll began: what was written while it was on its way
-// it may not have seen.
+// The age starts at the beginning of a poll, because the poll may miss entries that are written
+// during it.
 func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
@@ -373,27 +372,27 @@ func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
 	}
 	f.mustLoad(t)
 	if f.Age() != 3*time.Second {
-		t.Errorf("after a load of 3s: %s old", f.Age())
+		t.Errorf("after a load of 3s: got age %s", f.Age())
 	}
 	f.Poll(t.Context())
 	if f.Age() != 3*time.Second {
-		t.Errorf("after a poll of 3s: %s old", f.Age())
+		t.Errorf("after a poll of 3s: got age %s", f.Age())
 	}
 }
 
-// A clock set back makes the list new, not of negative age.
+// After the clock was set back the age is zero, not negative.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	f, _, k := follow(t)
 	f.mustLoad(t)
 	k.advance(-time.Hour)
 	if f.Age() != 0 || f.Err() != nil {
-		t.Errorf("%s old, %v", f.Age(), f.Err())
+		t.Errorf("got age %s, %v", f.Age(), f.Err())
 	}
 }
 
-// What ended by a clock that was ahead counts again when that is put back: also where
-// no poll had yet seen it ahead, but the first load or a sweep had.
+// Entries that ended by a clock that was ahead count again after it is set back, also if only the
+// first load or a sweep used the wrong time.
 func TestClockThatWasAheadBetweenPolls(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
@@ -416,14 +415,14 @@ func TestClockThatWasAheadBetweenPolls(t *testing.T) {
 	}
 	k.advance(-110 * time.Minute)
 	f.knows(t, "", "a")
-	src.fail(errors.New("away"))
+	src.fail(errors.New("unavailable"))
 	f.Poll(t.Context())
 	src.fail(nil)
 	f.Poll(t.Context())
 	f.knows(t, "a", "a")
 }
 
-// Run loads where nobody has, polls at its pace, and ends with its context.
+// Run loads, polls at its interval, and ends with its context.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -437,15 +436,15 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); f.Run(ctx) }()
-		time.Sleep(time.Second) // of the bubble's clock
+		time.Sleep(time.Second) // virtual
 		synctest.Wait()
 		f.knows(t, "a", "a b")
 		if f.Err() != nil || src.polls() != 2 {
 			t.Errorf("after a second: %v, %d polls, want 2", f.Err(), src.polls())
 		}
-		// A change is seen within a second even if one poll fails.
+		// A change is visible within a second even if one poll fails.
 		src.write("b", 0)
-		src.fail(errors.New("away"))
+		src.fail(errors.New("unavailable"))
 		time.Sleep(400 * time.Millisecond)
 		synctest.Wait()
 		src.fail(nil)
@@ -453,11 +452,11 @@ func TestRun(t *testing.T) {
 		synctest.Wait()
 		f.knows(t, "a b", "a b")
 
-		// What has ended goes without anybody adding anything.
+		// Ended entries are removed without additions.
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if n := f.c.List.Len(); n != 0 {
-			t.Errorf("%d entries are held past their end", n)
+			t.Errorf("got %d entries after their end, want 0", n)
 		}
 
 		cancel()
@@ -465,19 +464,18 @@ func TestRun(t *testing.T) {
 		select {
 		case <-done:
 		default:
-			t.Error("Run goes on after its context has ended")
+			t.Error("Run has not returned after the end of its context")
 		}
 		polls := src.polls()
 		time.Sleep(time.Minute)
 		if src.polls() != polls {
-			t.Error("the feed is polled after the end")
+			t.Error("got a poll after the end of Run")
 		}
 	})
 }
 
-// Who is woken polls at once, but for calm after another poll, once for many wakes,
-// and goes on at its pace; a wake
-// before it runs is not lost.
+// Wake makes Run poll at once but minPause after another poll, once for several wakes; a Wake
+// before Run is not lost.
 func TestWake(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -493,28 +491,28 @@ func TestWake(t *testing.T) {
 		go f.Run(ctx)
 		synctest.Wait()
 		if n := src.polls(); n != 1 {
-			t.Errorf("%d polls for two wakes before it ran, want 1", n)
+			t.Errorf("two Wake calls before Run: got %d polls, want 1", n)
 		}
 		src.write("a", 0)
 		f.Wake()
-		synctest.Wait() // no time passes: the poll before has only just ended
+		synctest.Wait() // the last poll has just ended
 		f.knows(t, "", "a")
-		time.Sleep(calm)
+		time.Sleep(minPause)
 		synctest.Wait()
 		f.knows(t, "a", "a")
 		if n := src.polls(); n != 2 {
-			t.Errorf("%d polls after a wake, want 2", n)
+			t.Errorf("after Wake: got %d polls, want 2", n)
 		}
 		time.Sleep(800 * time.Millisecond)
 		synctest.Wait()
 		if n := src.polls(); n != 4 {
-			t.Errorf("%d polls after two intervals more, want 4", n)
+			t.Errorf("after two more intervals: got %d polls, want 4", n)
 		}
 	})
 }
 
-// A poll that hangs is given up, and the next one may succeed; one that hangs
-// when the context ends is no failure of the feed.
+// A poll that hangs fails, and the next may succeed. A poll that hangs when the context ends is not
+// an error of the feed.
 func TestPollThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -532,12 +530,12 @@ func TestPollThatHangs(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		synctest.Wait()
 		if err := f.Err(); err == nil || !strings.Contains(err.Error(), "no poll has ended since") {
-			t.Errorf("while the first poll hangs: %v", err)
+			t.Errorf("while the first poll hangs: got %v", err)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if err := f.Err(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("after a poll was given up: %v", err)
+			t.Errorf("after the timeout: got %v", err)
 		}
 		src.mu.Lock()
 		src.hangs = false
@@ -555,12 +553,12 @@ func TestPollThatHangs(t *testing.T) {
 		cancel()
 		<-done
 		if f.Err() != nil || lines.Len() != logged {
-			t.Errorf("the end of the context counts as a failure: %v\n%s", f.Err(), lines.Bytes()[logged:])
+			t.Errorf("end of the context: got %v, want no error\n%s", f.Err(), lines.Bytes()[logged:])
 		}
 	})
 }
 
-// The first load has no bound but its context.
+// Only the context ends the first load.
 func TestLoadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -578,8 +576,8 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// Everybody may ask and load while Run polls.
-func TestFollowerFromMany(t *testing.T) {
+// The methods of Follower may run at the same time.
+func TestFollowerConcurrently(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
 	f.mustLoad(t)
@@ -590,7 +588,7 @@ func TestFollowerFromMany(t *testing.T) {
 				src.write(fmt.Sprint(w, "-", i), 0)
 				f.Poll(t.Context())
 				if !f.c.List.Revoked(Session, fmt.Sprint(w, "-", i)) {
-					t.Errorf("entry %d of %d is not known after a poll", i, w)
+					t.Errorf("entry %d of %d after a poll: not in the list", i, w)
 				}
 				if i%10 == 0 {
 					if err := f.Load(t.Context()); err != nil {
@@ -609,14 +607,14 @@ func TestFollowerFromMany(t *testing.T) {
 	}
 }
 
-// Whatever happens to the feed, after a good poll the list knows all that was
-// ever seen in it, and what commits no later than the overlap is never lost.
+// After each successful poll the list contains every entry that was readable; an entry that commits
+// within the overlap is never lost.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		f, src, k := follow(t)
-		end := make(map[string]time.Time)     // of all that a reader must know
-		pending := make(map[string]time.Time) // from when it can be seen
+		end := make(map[string]time.Time)     // of all entries that the list must contain
+		pending := make(map[string]time.Time) // when the entry becomes readable
 		names, epochs := 0, 0
 		rt.Repeat(map[string]func(*rapid.T){
 			"write": func(t *rapid.T) {
@@ -627,9 +625,9 @@ func TestNothingIsLost(t *testing.T) {
 				pending[name], end[name] = k.Now().Add(late), k.Now().Add(time.Hour)
 			},
 			"wait":  func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "s")) * time.Second) },
-			"break": func(*rapid.T) { src.fail(errors.New("away")) },
+			"break": func(*rapid.T) { src.fail(errors.New("unavailable")) },
 			"restore": func(*rapid.T) {
-				// What was not read by now is forgotten with the old feed.
+				// Entries that were not read are lost with the old feed.
 				for name := range pending {
 					if !f.c.List.Revoked(Session, name) {
 						delete(pending, name)
@@ -642,14 +640,14 @@ func TestNothingIsLost(t *testing.T) {
 				src.fail(nil)
 				f.Poll(context.Background())
 				if err := f.Err(); err != nil {
-					t.Fatalf("after a good poll: %v", err)
+					t.Fatalf("after a successful poll: got %v", err)
 				}
 				for name, from := range pending {
 					if k.Now().Before(from) || !k.Now().Before(end[name]) {
 						continue
 					}
 					if !f.c.List.Revoked(Session, name) {
-						t.Fatalf("%s, seen since %s, is not known at %s; the poll asked %+v", name, from, k.Now(), src.last())
+						t.Fatalf("%s, readable since %s, now %s: not in the list; the last query was %+v", name, from, k.Now(), src.last())
 					}
 				}
 			},

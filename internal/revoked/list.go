@@ -63,7 +63,7 @@ type List struct {
 	swept  time.Time  // the latest clock by which an entry had ended and was swept
 }
 
-// shard holds the entries whose keys share their first byte. Its size is that of a cache line, so
+// shard holds the entries with one value of the low byte of key[0]. Its size is that of a cache line, so
 // that look-ups on several cores seldom write to the same one.
 type shard struct {
 	mu   sync.RWMutex   // held for writing by writers, who hold List.mu too

@@ -1,14 +1,12 @@
-// Package valkey is the connection to a Redis or Valkey server that the nodes of
-// one installation share.
+// Package valkey connects a node to the Redis or Valkey server that all nodes of an installation
+// share.
 //
-// The server may be away, at start and at any time later: what stands in it may be
-// lost, and whoever uses it goes on without it. So a [Client] is there at once,
-// connects behind the requests, and knows whether the server answers. Where it
-// does not, commands fail at once with [ErrDown]; the first that finds out waits
-// for Config.Timeout and no longer. A probe goes on asking and brings the Client
-// back.
+// The server may be down, also at start, and its data may be lost; the callers work without it. New
+// therefore returns a [Client] at once, which connects in the background. While the server does not
+// answer, commands fail at once with [ErrDown]. The first command that detects an outage waits for
+// Config.Timeout. A probe detects the end of the outage.
 //
-// One server, or the address of a primary, is spoken to; a cluster is not.
+// The server is a single one or the primary of a replicated one, not a cluster.
 package valkey
 
 import (
@@ -28,74 +26,73 @@ import (
 	"github.com/valkey-io/valkey-go"
 )
 
-// ErrDown says that the server does not answer just now.
+// ErrDown means that the server does not answer.
 var ErrDown = errors.New("valkey: the server does not answer")
 
-// errNotYet is the state before the first probe has ended.
+// errNotYet is the error before the end of the first probe.
 var errNotYet = errors.New("not connected yet")
 
-// Config says which server and how. URL is required.
+// Config configures a Client. URL is required.
 type Config struct {
-	// URL is redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], with valkey for redis if
-	// you like; rediss and valkeys are over TLS, with the roots of the system.
+	// URL is redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]. The scheme valkey means the same;
+	// rediss and valkeys use TLS with the system's root certificates.
 	URL string
 
-	// Timeout is how long a command may take; 0 is 150 ms. A server that takes longer
-	// is as good as gone, until a probe says otherwise.
+	// Timeout is the time limit of a command; 0 means 150 ms. A server that exceeds it counts as
+	// down until a probe succeeds.
 	Timeout time.Duration
 
-	// Probe is the time between two looks at the server; 0 is a second, and a quarter
-	// of it while the server does not answer.
+	// Probe is the time between two probes; 0 means a second. While the server is down it is a
+	// quarter of that.
 	Probe time.Duration
 
-	Log *slog.Logger // changes of state alone; nil is slog.Default
+	Log *slog.Logger // logs changes of state; nil means slog.Default
 }
 
-// Client is a connection that comes and goes. It is safe for concurrent use.
+// Client is a connection to a server that may be down. It is safe for concurrent use.
 type Client struct {
 	c       Config
 	options valkey.ClientOption
-	marker  string // a key that says whether the server has kept what was written
+	marker  string // key of a counter, which detects lost data
 
-	// Of run alone: how often the marker was written, and the last time that this was
-	// answered.
+	// Only run uses these: the number of writes to the marker, and the last one that succeeded.
 	writes, written int64
 
 	stop context.CancelFunc
 	done chan struct{}
-	busy chan struct{} // holds one for each call under way
+	busy chan struct{} // semaphore of maxCalls
 
 	mu      sync.Mutex
 	client  valkey.Client // nil until the first connection
 	up      bool
-	since   time.Time // of this state
-	err     error     // why it is down
-	emptied uint64    // how often the server was found without the marker, or with an older one
+	since   time.Time // start of the present state
+	err     error     // the reason, while up is false
+	emptied uint64    // how often the marker was missing or older than expected
 	changed chan struct{}
 }
 
-// mostCalls is how many are under way at once. The library keeps a queue of 1024, and
-// who finds it full waits there for as long as the server hangs.
-const mostCalls = 512
+// maxCalls is the number of calls at the same time. The queue of valkey-go has 1024 places; when it
+// is full, a call waits there for as long as the server hangs.
+const maxCalls = 512
 
-// Standards of Config.
+// Defaults of Config.
 const (
-	standardTimeout = 150 * time.Millisecond
-	standardProbe   = time.Second
+	defaultTimeout = 150 * time.Millisecond
+	defaultProbe   = time.Second
 )
 
-// Check says what is wrong with the URL of a server. It never shows what the URL
-// holds: a password may be part of it.
+// Check validates the URL of a server. The error contains no part of it, because a password may be
+// part of it.
 func Check(text string) error {
 	_, err := parse(text)
 	return err
 }
 
-// parse reads the URL of a server.
+// parse parses the URL of a server.
 func parse(text string) (o valkey.ClientOption, err error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return o, errors.New("is no URL; want redis://HOST:PORT")
+		return o, errors.New("is not a URL; want redis://HOST:PORT")
 	}
 	host, port := u.Hostname(), u.Port()
 	switch u.Scheme {
@@ -103,7 +100,7 @@ func parse(text string) (o valkey.ClientOption, err error) {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	case "redis", "valkey":
 	default:
-		return o, errors.New("begins with no scheme that is known; want redis://HOST:PORT, or rediss:// for TLS")
+		return o, errors.New("has an unknown scheme; want redis://HOST:PORT, or rediss:// for TLS")
 	}
 	if port == "" {
 		port = "6379"
@@ -111,16 +108,16 @@ func parse(text string) (o valkey.ClientOption, err error) {
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	switch {
 	case host == "" || u.Opaque != "":
-		return o, errors.New("names no host; want redis://HOST:PORT")
+		return o, errors.New("has no host; want redis://HOST:PORT")
 	case portErr != nil || number == 0:
-		return o, errors.New("has a port that is none")
+		return o, errors.New("has an invalid port")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return o, errors.New("has a query or a fragment; want redis://[USER:PASSWORD@]HOST:PORT[/DATABASE]")
 	}
 	if path := strings.TrimPrefix(u.Path, "/"); path != "" {
 		database, err := strconv.ParseUint(path, 10, 15)
 		if err != nil {
-			return o, errors.New("ends with something that is no number of a database")
+			return o, errors.New("has an invalid number of a database")
 		}
 		o.SelectDB = int(database)
 	}
@@ -128,41 +125,41 @@ func parse(text string) (o valkey.ClientOption, err error) {
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
 	if u.User != nil && o.Password == "" {
-		return o, errors.New("has a user and no password; want redis://USER:PASSWORD@HOST:PORT")
+		return o, errors.New("has a user but no password; want redis://USER:PASSWORD@HOST:PORT")
 	}
 	return o, nil
 }
 
-// New returns a Client that begins to connect, or an error that says what is wrong
-// with c. It does not wait for the server. The caller closes it.
+// New returns a Client and starts to connect. It does not wait for the server. The error explains
+// the mistake in c. The caller must call Close.
 func New(c Config) (*Client, error) { return start(c, nil) }
 
-// start is New; change may change how to connect.
+// start is New. Tests use change to modify the connection options.
 func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	options, err := parse(c.URL)
 	if err == nil && (c.Timeout < 0 || c.Probe < 0) {
-		err = errors.New("a time may not be negative")
+		err = errors.New("of a Config with a negative Timeout or Probe")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("valkey: the URL of the server %w", err)
 	}
 	if c.Timeout == 0 {
-		c.Timeout = standardTimeout
+		c.Timeout = defaultTimeout
 	}
 	if c.Probe == 0 {
-		c.Probe = standardProbe
+		c.Probe = defaultProbe
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
 	options.ClientName = "durward"
 	options.ForceSingleClient = true
-	options.DisableCache = true     // nothing is read twice
-	options.DisableRetry = true     // who asks decides what to do without an answer
-	options.AlwaysPipelining = true // a connection that is cut is noticed at once
+	options.DisableCache = true     // each key is read once
+	options.DisableRetry = true     // the caller decides what to do without an answer
+	options.AlwaysPipelining = true // detects a closed connection at once
 	options.PipelineMultiplex = -1  // one connection
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
-	// A connection over which nothing comes is given up, and another made.
+	// A connection without any data is closed and replaced.
 	options.Dialer.Timeout = max(time.Second, c.Timeout)
 	options.Dialer.KeepAlive = time.Second
 	options.ConnWriteTimeout = max(time.Second, c.Timeout)
@@ -172,27 +169,26 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{
 		c: c, options: options, marker: "durward:marker:" + rand.Text(), since: time.Now(),
-		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, mostCalls), changed: make(chan struct{}), err: errNotYet,
+		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, maxCalls), changed: make(chan struct{}), err: errNotYet,
 	}
 	go client.run(ctx)
 	return client, nil
 }
 
-// Close ends the connection and what goes on behind it.
+// Close closes the connection and waits for the background work to end.
 func (c *Client) Close() {
 	c.stop()
 	<-c.done
 }
 
-// Up reports whether the server answers, and since when that is so or not so.
+// Up reports whether the server answers, and the time of the last change of that.
 func (c *Client) Up() (up bool, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.up, c.since
 }
 
-// Err is nil while the server answers. It is for health checks and logs, never for
-// clients.
+// Err returns nil while the server answers. It is for health checks and logs, not for API clients.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,30 +198,29 @@ func (c *Client) Err() error {
 	return fmt.Errorf("%w: %w", ErrDown, c.err)
 }
 
-// Emptied is how often the server was found to have forgotten what it had been told,
-// all of it or, where it came back with what it had written to its disk before, the
-// last of it: 1 after the first connection, and one more for each loss.
+// Emptied returns how often the server was found to have lost data: all of it, or after a restart
+// from an older snapshot the last of it. It is 1 after the first connection and increases with each
+// loss.
 func (c *Client) Emptied() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.emptied
 }
 
-// Changed is closed at the next change of what Up and Emptied say.
+// Changed returns a channel that is closed at the next change of Up or Emptied.
 func (c *Client) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.changed
 }
 
-// Script is a program that the server runs in one step.
+// Script is a Lua script. The server runs it atomically.
 type Script struct{ lua *valkey.Lua }
 
-// NewScript returns a Script of the Lua that Redis and Valkey run.
+// NewScript returns a Script with this source.
 func NewScript(text string) *Script { return &Script{valkey.NewLuaScript(text)} }
 
-// Run runs a script. An error means that the answer is not known; the script may
-// have run.
+// Run runs a script. After an error the script may or may not have run.
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...string) (answer []valkey.ValkeyMessage, err error) {
 	err = c.With(ctx, func(ctx context.Context, client valkey.Client) error {
 		answer, err = s.lua.Exec(ctx, client, keys, args).ToArray()
@@ -237,10 +232,10 @@ func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...stri
 	return answer, nil
 }
 
-// With calls do with the connection, if the server answers, and with a context
-// that ends after Config.Timeout. An error of do that is not the end of ctx opens
-// the circuit: those who come next get ErrDown at once, until a probe is answered.
-// An error that is ErrDown, and does not only wrap it, says that do was not called.
+// With calls do with the connection and a context that ends after Config.Timeout, if the server is
+// up. If do fails before ctx ends, the server counts as down: further calls return ErrDown at once
+// until a probe succeeds. An error that equals ErrDown, and does not only wrap it, means that do
+// was not called.
 func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Client) error) error {
 	if up, _ := c.Up(); !up {
 		return ErrDown
@@ -253,7 +248,7 @@ func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Clien
 	case <-bounded.Done():
 		return c.failed(ctx, bounded.Err())
 	}
-	// Those before may have found out.
+	// Another call may have detected an outage meanwhile.
 	c.mu.Lock()
 	client, up := c.client, c.up
 	c.mu.Unlock()
@@ -266,7 +261,7 @@ func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Clien
 	return nil
 }
 
-// failed opens the circuit, unless whoever asked has gone.
+// failed marks the server as down, unless ctx has ended.
 func (c *Client) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -275,8 +270,8 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrDown, plain(err))
 }
 
-// Subscribe calls each with the messages of a channel until ctx ends. While the
-// server does not answer there are none, and what was sent meanwhile is lost.
+// Subscribe calls each with the messages of a channel until ctx ends. Messages sent while the
+// server is down are lost.
 func (c *Client) Subscribe(ctx context.Context, channel string, each func(message string)) {
 	for ctx.Err() == nil {
 		changed := c.Changed()
@@ -284,27 +279,27 @@ func (c *Client) Subscribe(ctx context.Context, channel string, each func(messag
 		client, up := c.client, c.up
 		c.mu.Unlock()
 		if up {
-			// It ends with the connection, or with ctx.
+			// Receive returns when the connection or ctx ends.
 			_ = client.Receive(ctx, client.B().Subscribe().Channel(channel).Build(), func(m valkey.PubSubMessage) { each(m.Message) })
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-time.After(c.c.Probe / 4): // the connection was cut, and nobody else has noticed
+		case <-time.After(c.c.Probe / 4): // the connection closed and no call has detected it
 		}
 	}
 }
 
-// plain is an error of the library without what could be secret in it: what the
-// server says is kept, and it never repeats a password.
+// plain replaces the error of a timeout by a readable one. Errors of the server never contain a
+// password.
 func plain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
+		return errors.New("timeout")
 	}
 	return err
 }
 
-// run looks at the server until ctx ends.
+// run probes the server until ctx ends.
 func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
 	for ctx.Err() == nil {
@@ -331,12 +326,12 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// mark writes the marker and answers what it was. It is a script so that a
-// probe wants the same rights as what comes after it.
+// mark writes the marker and returns its previous value. It is a script so that a probe needs the
+// same permissions as the calls.
 var mark = NewScript(`return {tonumber(redis.call('SET', KEYS[1], ARGV[1], 'EX', '3600', 'GET') or 0)}`)
 
-// probe asks the server, connecting first where there is no connection. emptied
-// says that it does not hold what was written last.
+// probe sends a probe; without a connection it connects first. emptied reports that the last write
+// was lost.
 func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	c.mu.Lock()
 	client := c.client
@@ -357,7 +352,7 @@ func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	c.writes++
 	answer, err := mark.lua.Exec(bounded, client, []string{c.marker}, []string{strconv.FormatInt(c.writes, 10)}).AsIntSlice()
 	if err == nil && len(answer) != 1 {
-		err = fmt.Errorf("an answer of %d parts to a script", len(answer))
+		err = fmt.Errorf("script returned %d values, want 1", len(answer))
 	}
 	if err != nil {
 		return false, plain(err)
@@ -367,8 +362,7 @@ func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	return emptied, nil
 }
 
-// set notes whether the server answers and whether it was found empty, and logs it
-// if that is news.
+// set records the result of a probe or call, and logs a change.
 func (c *Client) set(up, emptied bool, err error) {
 	c.mu.Lock()
 	was, before := c.up, c.err
@@ -389,6 +383,6 @@ func (c *Client) set(up, emptied bool, err error) {
 	case up && !was:
 		c.c.Log.Info("Redis answers", "server", address)
 	case !up && (was || errors.Is(before, errNotYet)):
-		c.c.Log.Warn("Redis does not answer: each node counts alone, and requests go on", "server", address, "error", err)
+		c.c.Log.Warn("Redis does not answer; each node counts alone until it does", "server", address, "error", err)
 	}
 }

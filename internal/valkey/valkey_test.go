@@ -30,7 +30,7 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// buffer is a log that may be written and read at once.
+// buffer is a log that is safe for concurrent use.
 type buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -48,7 +48,7 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// fast is a connection that looks often.
+// fast returns a client with short probes, and its log.
 func fast(t testing.TB, url string, change ...func(*Config)) (*Client, *buffer) {
 	t.Helper()
 	log := new(buffer)
@@ -70,7 +70,7 @@ func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within half a minute: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
@@ -79,16 +79,16 @@ func isUp(c *Client) func() bool { return func() bool { up, _ := c.Up(); return 
 
 func isDown(c *Client) func() bool { return func() bool { up, _ := c.Up(); return !up } }
 
-// ask is a command, and whether it was answered.
+// ask runs a command.
 func ask(c *Client) error {
 	return c.With(context.Background(), func(ctx context.Context, v valkey.Client) error {
 		return v.Do(ctx, v.B().Set().Key("x").Value("1").Build()).Error()
 	})
 }
 
-// A server that is away at start, comes, is killed, comes back empty: each is seen,
-// and said once.
-func TestComesAndGoes(t *testing.T) {
+// A server that is down at start, starts, is killed and restarts empty: each change is detected and
+// logged once.
+func TestRestarts(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	r.Kill(t)
@@ -96,27 +96,27 @@ func TestComesAndGoes(t *testing.T) {
 	until(t, "the first warning", func() bool { return strings.Contains(log.String(), "does not answer") })
 	for range 3 {
 		if err := ask(c); !errors.Is(err, ErrDown) || !errors.Is(c.Err(), ErrDown) {
-			t.Errorf("away: %v, %v; want ErrDown", err, c.Err())
+			t.Errorf("server down: got %v and %v, want ErrDown", err, c.Err())
 		}
 	}
 	r.Start(t)
 	until(t, "up", isUp(c))
 	if err := errors.Join(ask(c), c.Err()); err != nil || c.Emptied() != 1 {
-		t.Errorf("there: %v, emptied %d times, want 1", err, c.Emptied())
+		t.Errorf("server up: got %v and Emptied %d, want no error and 1", err, c.Emptied())
 	}
 	r.Kill(t)
 	until(t, "down", isDown(c))
 	r.Start(t)
 	until(t, "up again", isUp(c))
 	if err := ask(c); err != nil || c.Emptied() != 2 {
-		t.Errorf("back: %v, emptied %d times, want 2", err, c.Emptied())
+		t.Errorf("server restarted: got %v and Emptied %d, want no error and 2", err, c.Emptied())
 	}
 	if warned, told := strings.Count(log.String(), "does not answer"), strings.Count(log.String(), "Redis answers"); warned != 2 || told != 2 {
-		t.Errorf("%d warnings and %d returns, want 2 and 2:\n%s", warned, told, log)
+		t.Errorf("got %d warnings and %d recoveries in the log, want 2 and 2:\n%s", warned, told, log)
 	}
 }
 
-// A server that is emptied, and goes on answering, is known to be empty.
+// A server that loses its data without closing connections is detected.
 func TestEmptied(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
@@ -131,7 +131,7 @@ func TestEmptied(t *testing.T) {
 	until(t, "emptied", func() bool { return c.Emptied() == 2 })
 	<-changed
 	if !isUp(c)() {
-		t.Error("an emptied server is not down")
+		t.Error("emptied server: got down, want up")
 	}
 }
 
@@ -147,8 +147,8 @@ func TestHangs(t *testing.T) {
 	if err := ask(c); !errors.Is(err, ErrDown) || err == ErrDown {
 		t.Errorf("first command: got %v, want one that wraps ErrDown: it was sent", err)
 	}
-	if took := time.Since(began); took < standardTimeout/2 {
-		t.Errorf("first command: failed after %s, want %s", took, standardTimeout)
+	if took := time.Since(began); took < defaultTimeout/2 {
+		t.Errorf("first command: failed after %s, want %s", took, defaultTimeout)
 	}
 	for n := range 1000 {
 		if err := ask(c); err != ErrDown {
@@ -185,13 +185,13 @@ func TestHangsForMany(t *testing.T) {
 	}
 	close(start)
 	all.Wait() // forever, if a command waits in a queue
-	if n := most.Load(); n > mostCalls {
-		t.Errorf("%d commands were sent at the same time, want at most %d", n, mostCalls)
+	if n := most.Load(); n > maxCalls {
+		t.Errorf("%d commands were sent at the same time, want at most %d", n, maxCalls)
 	}
 }
 
-// A probe closes the circuit again.
-func TestGoesOn(t *testing.T) {
+// A probe detects that the server answers again.
+func TestAnswersAgain(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	c, _ := fast(t, r.URL())
@@ -201,12 +201,12 @@ func TestGoesOn(t *testing.T) {
 	r.Resume(t)
 	until(t, "up again", isUp(c))
 	if c.Emptied() != 1 {
-		t.Errorf("emptied %d times, want 1: a pause loses nothing", c.Emptied())
+		t.Errorf("after a pause: got Emptied %d, want 1", c.Emptied())
 	}
 }
 
-// Who asks and goes away says nothing about the server.
-func TestAskerGone(t *testing.T) {
+// A canceled context does not mark the server as down.
+func TestCanceled(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	c, _ := fast(t, r.URL(), patient)
@@ -217,24 +217,24 @@ func TestAskerGone(t *testing.T) {
 		return v.Do(ctx, v.B().Get().Key("x").Build()).Error()
 	})
 	if !errors.Is(err, context.Canceled) || !isUp(c)() {
-		t.Errorf("%v, up %v", err, isUp(c)())
+		t.Errorf("canceled context: got %v, up %v, want context.Canceled, true", err, isUp(c)())
 	}
 }
 
-// A password is sent, a wrong one is told, and neither is shown.
+// The password is sent, a wrong one is reported, and the log contains neither.
 func TestPassword(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t, "--requirepass", "s3cret-of-redis")
-	for _, good := range []bool{true, false} {
-		password := map[bool]string{true: "s3cret-of-redis", false: "n0t-the-secret"}[good]
+	for _, correct := range []bool{true, false} {
+		password := map[bool]string{true: "s3cret-of-redis", false: "n0t-the-secret"}[correct]
 		c, log := fast(t, "redis://default:"+password+"@"+r.Addr()+"/5", patient)
-		if good {
+		if correct {
 			until(t, "up", isUp(c))
 		} else {
-			until(t, "told", func() bool { return strings.Contains(log.String(), "WRONGPASS") })
+			until(t, "reported", func() bool { return strings.Contains(log.String(), "WRONGPASS") })
 		}
-		if good == isDown(c)() || strings.Contains(log.String()+errText(c.Err()), password) {
-			t.Errorf("good %v: %v\n%s", good, c.Err(), log)
+		if correct == isDown(c)() || strings.Contains(log.String()+errText(c.Err()), password) {
+			t.Errorf("correct password %v: got %v\n%s", correct, c.Err(), log)
 		}
 	}
 }
@@ -246,8 +246,7 @@ func errText(err error) string {
 	return err.Error()
 }
 
-// TLS is spoken where it is asked for, and a certificate that nobody vouches for is
-// refused.
+// rediss uses TLS and refuses a certificate of an unknown authority.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	dir, r := t.TempDir(), services.NewRedis(t)
@@ -298,29 +297,29 @@ func TestTLS(t *testing.T) {
 	until(t, "up", isUp(trusting))
 }
 
-// What is sent is heard, also after the server was away.
+// Messages arrive, also after a restart of the server.
 func TestSubscribe(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	c, _ := fast(t, r.URL(), patient)
-	var heard atomic.Int64
+	var received atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c.Subscribe(ctx, "news", func(m string) {
 			if m == "x" {
-				heard.Add(1)
+				received.Add(1)
 			}
 		})
 	}()
 	for range 2 {
-		was := heard.Load()
-		until(t, "heard", func() bool {
+		was := received.Load()
+		until(t, "message received", func() bool {
 			_ = c.With(ctx, func(ctx context.Context, v valkey.Client) error {
 				return v.Do(ctx, v.B().Publish().Channel("news").Message("x").Build()).Error()
 			})
-			return heard.Load() > was
+			return received.Load() > was
 		})
 		r.Kill(t)
 		until(t, "down", isDown(c))
@@ -330,8 +329,8 @@ func TestSubscribe(t *testing.T) {
 	<-done
 }
 
-// Nothing is left behind, whatever state the server is in.
-func TestNothingIsLeft(t *testing.T) {
+// Close ends all goroutines, whether the server answers, hangs or is down.
+func TestClose(t *testing.T) {
 	r := services.NewRedis(t)
 	before := goleak.IgnoreCurrent()
 	for _, state := range []string{"there", "hangs", "gone"} {
@@ -367,24 +366,24 @@ func TestNothingIsLeft(t *testing.T) {
 
 func TestURLs(t *testing.T) {
 	t.Parallel()
-	for _, good := range []string{
+	for _, valid := range []string{
 		"redis://localhost", "redis://127.0.0.1:6379", "redis://:secret@h/0", "valkey://u:p%40ss@[::1]:7000/15", "rediss://h:1", "valkeys://h", "redis://h/",
 	} {
-		if err := Check(good); err != nil {
-			t.Errorf("%s: %v", good, err)
+		if err := Check(valid); err != nil {
+			t.Errorf("%s: got %v, want no error", valid, err)
 		}
 	}
 	for bad, want := range map[string]string{
 		"": "scheme", "localhost:6379": "scheme", "http://h": "scheme", "redis://": "no host", "redis:6379": "no host", "redis://h:0": "port", "redis://h:99999": "port",
-		"redis://u:hunter2@h:port": "no URL", "redis://u:hunter2@h/x": "database", "redis://u:hunter2@h/-1": "database", "redis://h/1/2": "database", "redis://h/99999": "database",
-		"redis://u:hunter2@h?db=1": "query", "redis://hunter2@h": "no password", "redis://u:hunter2@h/\x00": "no URL", "redis://u:hunter2@h#x": "fragment",
+		"redis://u:hunter2@h:port": "not a URL", "redis://u:hunter2@h/x": "database", "redis://u:hunter2@h/-1": "database", "redis://h/1/2": "database", "redis://h/99999": "database",
+		"redis://u:hunter2@h?db=1": "query", "redis://hunter2@h": "no password", "redis://u:hunter2@h/\x00": "not a URL", "redis://u:hunter2@h#x": "fragment",
 	} {
 		err := Check(bad)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%q: %v, want %q", bad, err, want)
+			t.Errorf("%q: got %v, want an error with %q", bad, err, want)
 		}
 		if c, err := New(Config{URL: bad}); err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("New takes %q: %v", bad, err)
+			t.Errorf("New(%q): got %v, want an error", bad, err)
 			c.Close()
 		}
 	}
@@ -394,7 +393,7 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// No URL makes New panic, and no mistake shows what may be a password.
+// No URL makes New panic, and no error contains a password.
 func FuzzURL(f *testing.F) {
 	for _, s := range []string{"redis://u:hunter2@h:6379/3", "rediss://h", "valkey://:hunter2@[::1]", "x:hunter2@"} {
 		f.Add(s)

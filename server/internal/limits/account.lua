@@ -1,7 +1,7 @@
--- What both scripts know about an account, and their clock.
+-- The count of an account and the clock, for begin.lua and decide.lua.
 local MINUTE, HOUR = 60000000, 3600000000
 
--- Leases end by the clock of the server, in milliseconds: that of a node may be set.
+-- Leases end by the clock of the Redis server, in milliseconds: the clock of a node may be wrong.
 local function now_of_server()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -13,9 +13,9 @@ local function count(leases)
   return n
 end
 
--- f failures, oldest first; r hashes of the last wrong secrets; b blocked until;
--- ok when a right secret last ended failures; l leases and their ends. Moments are
--- microseconds, of leases milliseconds.
+-- Fields: f failures, oldest first; r hashes of the last wrong secrets; b end of the block; ok time
+-- of the last success that reset failures; l leases and their ends. Times are microseconds, except
+-- ends of leases, which are milliseconds.
 local function read(raw, now, window, clock, life)
   local s = raw and cmsgpack.unpack(raw) or {f = {}, r = {}, b = 0, ok = 0, l = {}}
   local first = 1
@@ -27,7 +27,7 @@ local function read(raw, now, window, clock, life)
   end
   if #s.f == 0 then s.r = {} end
   for id, e in pairs(s.l) do
-    -- One that ends later than a lease can was made before the clock was set back.
+    -- A lease that ends too late was made before the clock was set back.
     if e <= clock or e > clock + life then s.l[id] = nil end
   end
   return s

@@ -1,4 +1,4 @@
--- A try begins, or is refused, or waits. See shared.go for the keys.
+-- Starts a try: it is allowed, refused or has to wait. shared.go describes the keys.
 local field, now, lease, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local most, window, unlimited, room, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8]), tonumber(ARGV[9])
 local clock = now_of_server()
@@ -26,9 +26,9 @@ for i = 2, #KEYS, 2 do
   end
 end
 if wait > 0 then return {'blocked', wait, why, s.b, s.ok} end
-if lease == '' then return {'ok', 0, 0, s.b, s.ok} end -- that was the question
+if lease == '' then return {'ok', 0, 0, s.b, s.ok} end -- no lease: only the question whether it is refused
 
--- Where none is under way there is nothing to wait for.
+-- Without undecided tries there is nothing to wait for.
 local under = count(s.l)
 if under > 0 and #s.f + under >= most then return {'wait', 0, 0, s.b, s.ok} end
 for i = 3, #KEYS, 2 do
@@ -38,7 +38,7 @@ for i = 3, #KEYS, 2 do
     local c, n = redis.call('ZCARD', KEYS[i]), networks[(i - 1) / 2]
     if c > 0 then
       if n.n + c >= n.hour then return {'wait', 0, 0, s.b, s.ok} end
-      local k = n.minute - c -- as many failures in a minute are too many
+      local k = n.minute - c -- this many failures in a minute are too many
       if k <= 0 or n.n >= k and tonumber(redis.call('LINDEX', KEYS[i - 1], -k)) > now - MINUTE then
         return {'wait', 0, 0, s.b, s.ok}
       end
@@ -47,7 +47,7 @@ for i = 3, #KEYS, 2 do
 end
 
 if redis.call('HEXISTS', KEYS[1], field) == 0 and redis.call('HLEN', KEYS[1]) >= room then
-  -- What least is known about goes, of some.
+  -- Drop the account with the lowest weight in a sample.
   local victim, least
   local some = redis.call('HRANDFIELD', KEYS[1], 16, 'WITHVALUES')
   for j = 1, #some, 2 do

@@ -15,9 +15,8 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// Redis dies, hangs or forgets in the middle of an attack on two nodes, again and
-// again: each node judges no more than it would alone, all tries come to an end soon,
-// and while nothing fails the nodes count together.
+// Redis dies, hangs or loses its data during an attack on two nodes. A node alone never allows more
+// tries than its limit, every try ends soon, and without a fault the nodes count together.
 func TestRedisFailsUnderAttack(t *testing.T) {
 	t.Parallel()
 	rounds := 8
@@ -25,7 +24,7 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 		rounds = 240
 	}
 	r := services.NewRedis(t)
-	// Each node has a connection of its own, with the time-outs of a node.
+	// Each node has its own connection, with the default timeout.
 	key := make([]byte, 32)
 	var nodes []*Limiter
 	var links []*connection.Client
@@ -49,7 +48,7 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 		}
 		account, began := fmt.Sprint("account ", round), time.Now()
 		var mu sync.Mutex
-		var judged [2]int
+		var allowed [2]int
 		slowest := time.Duration(0)
 		var attack sync.WaitGroup
 		for guesser := range 16 {
@@ -70,16 +69,16 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 						return
 					}
 					mu.Lock()
-					judged[node]++
+					allowed[node]++
 					mu.Unlock()
-					time.Sleep(time.Millisecond) // the hash
+					time.Sleep(time.Millisecond) // as a hash would take
 					try.Fail(fmt.Sprint("secret ", guesser, n))
 				}
 				t.Errorf("round %d: never blocked", round)
 			})
 		}
 		fault := []string{"none", "killed", "hung", "emptied"}[round%4]
-		time.Sleep(time.Duration(round%7) * time.Millisecond) // into the middle
+		time.Sleep(time.Duration(round%7) * time.Millisecond) // at different points of the attack
 		switch fault {
 		case "killed":
 			r.Kill(t)
@@ -94,30 +93,30 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 		}
 		attack.Wait()
 		counts[fault]++
-		if judged[0] > 5 || judged[1] > 5 {
-			t.Errorf("round %d, Redis %s: %d and %d judged, a node alone judges 5", round, fault, judged[0], judged[1])
+		if allowed[0] > 5 || allowed[1] > 5 {
+			t.Errorf("round %d, Redis %s: %d and %d allowed, a node alone judges 5", round, fault, allowed[0], allowed[1])
 		}
 		stayed := true
 		for _, link := range links {
 			up, since := link.Up()
 			stayed = stayed && up && since.Before(began)
 		}
-		if fault == "none" && stayed && judged[0]+judged[1] != 5 {
-			t.Errorf("round %d: %d and %d judged with nothing wrong, want 5 in sum", round, judged[0], judged[1])
+		if fault == "none" && stayed && allowed[0]+allowed[1] != 5 {
+			t.Errorf("round %d: %d and %d allowed with nothing wrong, want 5 in sum", round, allowed[0], allowed[1])
 		}
 		if slowest > leaseLife/2 {
 			t.Errorf("round %d, Redis %s: a try waited %s", round, fault, slowest)
 		}
 		if testing.Verbose() {
-			t.Logf("round %d, Redis %s: judged %v, the slowest try waited %s", round, fault, judged, slowest.Round(time.Millisecond))
+			t.Logf("round %d, Redis %s: allowed %v, the slowest try waited %s", round, fault, allowed, slowest.Round(time.Millisecond))
 		}
 	}
 	t.Logf("rounds: %v", counts)
 }
 
-// Tries that were under way when Redis was lost, whether it had heard of them or not,
-// hold nobody up once it is back.
-func TestNobodyWaitsForWhatWasLost(t *testing.T) {
+// Undecided tries of the time before an outage do not delay others after it, whether Redis has
+// their leases or not.
+func TestUndecidedTriesBeforeOutage(t *testing.T) {
 	t.Parallel()
 	for _, known := range []bool{true, false} {
 		t.Run(fmt.Sprintf("known to Redis %v", known), func(t *testing.T) {
@@ -130,7 +129,7 @@ func TestNobodyWaitsForWhatWasLost(t *testing.T) {
 			defer background.Wait()
 			defer stop()
 			background.Go(func() { a.shared.Run(running) })
-			if try, err := a.Begin(ctx, "bob", here); err != nil { // Redis knows the scripts from now on
+			if try, err := a.Begin(ctx, "bob", here); err != nil { // Redis has the scripts from now on
 				t.Fatal(err)
 			} else {
 				try.Succeed()
@@ -169,7 +168,7 @@ func TestNobodyWaitsForWhatWasLost(t *testing.T) {
 			began := time.Now()
 			for range 4 {
 				try, err := b.Begin(ctx, "ada", here)
-				if err != nil { // it waited long
+				if err != nil { // it waited too long
 					t.Fatal(err)
 				}
 				defer try.Succeed()

@@ -1,4 +1,4 @@
--- A try ends: it was cancelled, right or wrong. See shared.go for the keys.
+-- Ends a try: it was cancelled, succeeded or failed. shared.go describes the keys.
 local field, now, lease, life = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local most, window, kind, secret, keep, block = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local clock = now_of_server()
@@ -8,7 +8,7 @@ s.l[lease] = nil
 for i = 3, #KEYS, 2 do redis.call('ZREM', KEYS[i], lease) end
 local counted = 0
 if kind == 'succeeded' then
-  -- Other nodes hold failures of their own: they learn that those are forgotten.
+  -- Other nodes have counted failures too: ok tells them to reset those.
   if #s.f > 0 and now > s.ok then s.ok = now end
   s.f, s.r = {}, {}
 elseif kind == 'failed' then
@@ -22,9 +22,9 @@ elseif kind == 'failed' then
     if #s.f >= most then s.b, s.f, s.r = now + block, {}, {} end
     for i = 2, #KEYS, 2 do
       local newest = redis.call('LINDEX', KEYS[i], -1)
-      local at = newest and tonumber(newest) > now and newest or ARGV[2] -- in order, whoever's clock it is
+      local at = newest and tonumber(newest) > now and newest or ARGV[2] -- ascending, also with clocks that differ
       redis.call('RPUSH', KEYS[i], at)
-      redis.call('LTRIM', KEYS[i], -tonumber(ARGV[12 + i - 2]), -1) -- as many as the limit asks about
+      redis.call('LTRIM', KEYS[i], -tonumber(ARGV[12 + i - 2]), -1) -- as many as the limit needs
       redis.call('PEXPIRE', KEYS[i], keep)
     end
   end

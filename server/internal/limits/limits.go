@@ -1,22 +1,18 @@
-// Package limits counts failures of guessing, so that a secret that can be
-// guessed is not.
+// Package limits limits the guessing of secrets by counting failures.
 //
-// What counts is a failure: a try whose secret was checked and was wrong. The
-// same wrong secret again, as a mail client sends that has an old password,
-// counts once. An account that does not exist is counted like one that does.
-// Check and count are one step: a try that could be one too many waits until the
-// tries under way are decided.
+// A failure is a try with a secret that was checked and was wrong. The same wrong secret again, as
+// from a mail client with an old password, counts once. Unknown accounts are counted like known
+// ones. Check and count are one step: a try waits while the undecided tries could still use up the
+// limit.
 //
-// A client chooses the account it names and, within its network, its address;
-// so addresses are counted by network (IPv4 address, IPv6 /64, and at higher
-// limits /56 and /48), and one network can fill only its own share of the
-// memory.
+// A client chooses the account and, within its network, its address. So failures are counted by
+// network (IPv4 address, IPv6 /64, and with higher limits /56 and /48), and one network uses only
+// its own share of the memory.
 //
-// A Limiter counts in the memory of its process, always. With a [Shared] it counts
-// in Redis as well, in sum over all nodes, and what Redis says decides. What this
-// node has counted is part of what Redis has, so that both say the same for as long
-// as Redis has lost nothing; when it is away, or was and has come back empty, this
-// node still knows what it has seen itself.
+// A Limiter always counts in the memory of its process. With a [Shared] it also counts in Redis,
+// for all nodes together, and the answer of Redis decides. Failures of this node are counted in
+// both, so the two agree as long as Redis loses no data. If Redis is down or restarts empty, the
+// node still knows the failures that it counted itself.
 package limits
 
 import (
@@ -25,139 +21,63 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Config is the limits; a zero field is the default.
-type Config struct {
-	AccountFailures int           // failures of one account from one network until it is blocked; default 5
-	AccountWindow   time.Duration // within which they count; default 15 min
-	AccountBlock    time.Duration // default 1 h
+// sampleSize is the number of networks that are compared before one is dropped.
+const sampleSize = 16
 
-	NetworkFailures     int // failures of one network in a minute, all accounts; default 10
-	NetworkFailuresHour int // in an hour; default 100
-	NetworkUnlimited    bool
+// ErrBusy means that too many tries are waiting: try again later.
+var ErrBusy = errors.New("limits: too many tries at the same time")
 
-	Now func() time.Time
-
-	Shared *Shared // counts for all nodes; nil is this process alone. Set does not change it
-}
-
-// An IPv6 customer is often given a /56 or /48: those count too, at higher
-// limits.
-const (
-	wideFactor   = 4  // of a /56
-	widestFactor = 16 // of a /48
-)
-
-// bounds are bounds on memory.
-type bounds struct {
-	accounts  int // counts of accounts, over all networks
-	ofNetwork int // of one network
-	networks  int // networks, of IPv6 each /64, /56 and /48
-	waiting   int // tries that wait for others
-}
-
-var standard = bounds{accounts: 100_000, ofNetwork: 1000, networks: 200_000, waiting: 1024}
-
-// looksAt is how many networks are weighed where one must go.
-const looksAt = 16
-
-// Blocked says that a try was refused and for how long more it will be.
-type Blocked struct {
-	RetryAfter time.Duration
-	Why        string // for the log
-}
-
-func (b *Blocked) Error() string {
-	return fmt.Sprintf("limits: %s, for %s more", b.Why, b.RetryAfter.Truncate(time.Second))
-}
-
-// ErrBusy says that more tries are under way than can be counted: try again.
-var ErrBusy = errors.New("limits: too many tries at once")
-
-// Limiter counts in the memory of one process. It is safe for concurrent use.
+// Limiter counts failures. It is safe for concurrent use.
 type Limiter struct {
 	c      Config
 	bounds bounds
-	secret [32]byte // of the hashes of wrong secrets
-	shared *Shared  // nil where this process counts alone
+	secret [32]byte // key of the hashes of wrong secrets
+	shared *Shared  // nil: only this process counts
 
 	mu       sync.Mutex
 	networks map[netip.Prefix]*networkCount
-	accounts int           // over all networks
-	waiting  int           // tries that wait for others
-	decided  chan struct{} // closed, and made anew, when a try is decided
+	accounts int           // in all networks
+	waiting  int           // tries that wait for the decision of others
+	decided  chan struct{} // closed and replaced when a try is decided
 	swept    time.Time
 }
 
-// accountCount is the failures of one account from one network.
+// accountCount counts the failures of one account from one network.
 type accountCount struct {
 	failures []time.Time // within the window, oldest first
 	recent   [3][16]byte // hashes of the last wrong secrets
-	blocked  time.Time   // until when
-	underWay int         // tries being judged
+	blocked  time.Time   // end of the block
+	underWay int         // undecided tries
 }
 
-// networkCount is the failures of one network over all accounts.
+// networkCount counts the failures of one network for all accounts.
 type networkCount struct {
 	failures []time.Time // within an hour, oldest first
 	underWay int
 	accounts map[string]*accountCount
 }
 
-// complete fills in the defaults. Its error names every mistake.
-func (c *Config) complete() error {
-	fill := func(v *int, standard int) {
-		if *v == 0 {
-			*v = standard
-		}
-	}
-	fillTime := func(v *time.Duration, standard time.Duration) {
-		if *v == 0 {
-			*v = standard
-		}
-	}
-	fill(&c.AccountFailures, 5)
-	fillTime(&c.AccountWindow, 15*time.Minute)
-	fillTime(&c.AccountBlock, time.Hour)
-	fill(&c.NetworkFailures, 10)
-	fill(&c.NetworkFailuresHour, 100)
-	var errs []error
-	if c.AccountFailures < 1 || c.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: 100 at most
-		errs = append(errs, fmt.Errorf("limits: %d failures of an account, from 1 to 100 make sense", c.AccountFailures))
-	}
-	if c.NetworkFailures < 1 || c.NetworkFailuresHour < 1 || c.NetworkFailuresHour > 10_000 || c.NetworkFailures > 10_000 {
-		errs = append(errs, fmt.Errorf("limits: %d failures a minute and %d an hour of a network, from 1 to 10000 make sense", c.NetworkFailures, c.NetworkFailuresHour))
-	}
-	if c.AccountWindow < 0 || c.AccountBlock < 0 {
-		errs = append(errs, errors.New("limits: a negative time"))
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return errors.Join(errs...)
-}
-
-// New returns a Limiter, or an error that names every mistake in c.
+// New returns a Limiter. The error lists every mistake in c.
 func New(c Config) (*Limiter, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
 	l := &Limiter{c: c, bounds: standard, shared: c.Shared, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
 	if c.Shared != nil {
-		l.secret = c.Shared.secret // all nodes know a wrong secret again
+		l.secret = c.Shared.secret // all nodes recognize the same wrong secrets
 	} else {
 		_, _ = rand.Read(l.secret[:]) // crypto/rand.Read never returns an error
 	}
 	return l, nil
 }
 
-// Set changes the limits. What was counted stays; blocks keep their end.
+// Set changes the limits. Counts remain; blocks keep their end.
 func (l *Limiter) Set(c Config) error {
 	if err := c.complete(); err != nil {
 		return err
@@ -165,57 +85,23 @@ func (l *Limiter) Set(c Config) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.c = c
-	close(l.decided) // who waits looks again
+	close(l.decided) // waiting tries check again
 	l.decided = make(chan struct{})
 	return nil
 }
 
-// network returns the address that failures are counted under: IPv4 whole, IPv6
-// to the /64.
-func network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	p, _ := addr.Prefix(bits) // the zero Prefix where there is no address
-	return p
-}
-
-// wider returns a network and, of IPv6, what it is part of.
-func wider(n netip.Prefix) []netip.Prefix {
-	if !n.Addr().Is6() {
-		return []netip.Prefix{n}
-	}
-	p56, _ := n.Addr().Prefix(56)
-	p48, _ := n.Addr().Prefix(48)
-	return []netip.Prefix{n, p56, p48}
-}
-
-// factor is by how much the limits of a prefix are higher.
-func factor(p netip.Prefix) int {
-	switch {
-	case p.Addr().Is6() && p.Bits() == 56:
-		return wideFactor
-	case p.Addr().Is6() && p.Bits() == 48:
-		return widestFactor
-	}
-	return 1
-}
-
-// Attempt is one try under way. Exactly one of its methods decides it; calls
-// after the first do nothing.
+// Attempt is an undecided try. The caller must call exactly one of its methods; later calls do
+// nothing.
 type Attempt struct {
 	l       *Limiter
 	account string
 	network netip.Prefix
-	lease   string // in Redis, "" for none
+	lease   string // id of its lease in Redis; "" if it has none
 	once    sync.Once
 }
 
-// Begin asks whether a secret may be tried. It returns a *Blocked where not. An
-// attempt that it returns must be decided. Where the tries under way could still
-// fail and make this one too many, it waits for them, or returns ctx's error or
+// Begin starts a try of a secret, or returns a *Blocked. The caller must decide the attempt. If the
+// undecided tries could still use up the limit, Begin waits for them; the error is that of ctx, or
 // ErrBusy.
 func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*Attempt, error) {
 	n := network(addr)
@@ -225,7 +111,7 @@ func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*
 	}
 	var here, all *Blocked
 	if errors.As(err, &here) {
-		// In sum it may be refused for longer.
+		// The sum of all nodes may refuse it for longer.
 		if _, err := l.ask(ctx, &Attempt{account: account, network: n}, ""); errors.As(err, &all) && all.RetryAfter > here.RetryAfter {
 			return nil, all
 		}
@@ -233,8 +119,7 @@ func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*
 	if err != nil {
 		return nil, err
 	}
-	// What waits now waits for tries of other nodes: those of this one were waited
-	// for already.
+	// This waits for tries of other nodes; those of this node are decided.
 	if err := l.reserve(ctx, a); err != nil {
 		a.Cancel()
 		return nil, err
@@ -242,7 +127,7 @@ func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*
 	return a, nil
 }
 
-// begin is Begin within the memory of this process.
+// begin is Begin in the memory of this process.
 func (l *Limiter) begin(ctx context.Context, account string, n netip.Prefix) (*Attempt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -272,7 +157,7 @@ func (l *Limiter) begin(ctx context.Context, account string, n netip.Prefix) (*A
 	}
 }
 
-// wait lets others go on until one of them is decided.
+// wait releases l.mu until another try is decided.
 func (l *Limiter) wait(ctx context.Context) error {
 	decided := l.decided
 	l.waiting++
@@ -288,11 +173,10 @@ func (l *Limiter) wait(ctx context.Context) error {
 	return err
 }
 
-// room reports whether one more try stays within the limits even if all that
-// are under way fail.
+// room reports whether another try stays within the limits even if all undecided tries fail.
 func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
-	// Where none is under way there is nothing to wait for: under limits that were
-	// lowered meanwhile, the next failure blocks.
+	// Without undecided tries there is nothing to wait for: if the limits were lowered meanwhile,
+	// the next failure blocks.
 	if c := l.known(account, n); c != nil && c.underWay > 0 && len(c.failures)+c.underWay >= l.c.AccountFailures {
 		return false
 	}
@@ -302,7 +186,8 @@ func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
 	for _, p := range wider(n) {
 		if count := l.networks[p]; count != nil && count.underWay > 0 {
 			inMinute := len(after(count.failures, now.Add(-time.Minute)))
-			if inMinute+count.underWay >= l.c.NetworkFailures*factor(p) || len(count.failures)+count.underWay >= l.c.NetworkFailuresHour*factor(p) {
+			aMinute, anHour := l.c.networkLimits(p)
+			if inMinute+count.underWay >= aMinute || len(count.failures)+count.underWay >= anHour {
 				return false
 			}
 		}
@@ -310,7 +195,7 @@ func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
 	return true
 }
 
-// Blocked reports whether the account is blocked for this network just now.
+// Blocked reports whether the account is blocked for this network.
 func (l *Limiter) Blocked(ctx context.Context, account string, addr netip.Addr) bool {
 	n := network(addr)
 	l.mu.Lock()
@@ -320,7 +205,7 @@ func (l *Limiter) Blocked(ctx context.Context, account string, addr netip.Addr) 
 	return blocked || l.shared != nil && l.shared.blocked(ctx, account, n, now)
 }
 
-// blocked returns the longer of the account's block and the networks'.
+// blocked returns the longer of the blocks of the account and its networks.
 func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 	var b Blocked
 	if c := l.known(account, n); c != nil {
@@ -328,13 +213,14 @@ func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 			c.recent = [3][16]byte{}
 		}
 		if wait := c.blocked.Sub(now); wait > 0 {
-			b = Blocked{wait, "the account is blocked for this network"}
+			b = accountBlocked(wait)
 		}
 	}
 	if !l.c.NetworkUnlimited {
 		for _, p := range wider(n) {
-			if wait := l.networks[p].wait(now, l.c.NetworkFailures*factor(p), l.c.NetworkFailuresHour*factor(p)); wait > b.RetryAfter {
-				b = Blocked{wait, "too many failures of network " + p.String()}
+			aMinute, anHour := l.c.networkLimits(p)
+			if wait := l.networks[p].wait(now, aMinute, anHour); wait > b.RetryAfter {
+				b = networkBlocked(wait, p)
 			}
 		}
 	}
@@ -344,7 +230,7 @@ func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 	return nil
 }
 
-// wait is how long until a network's failures fall under its limits.
+// wait returns the time until a network's failures fall below its limits.
 func (n *networkCount) wait(now time.Time, aMinute, anHour int) time.Duration {
 	if n == nil {
 		return 0
@@ -360,7 +246,7 @@ func (n *networkCount) wait(now time.Time, aMinute, anHour int) time.Duration {
 	return wait
 }
 
-// after returns the times after a moment; they stand in order.
+// after returns the times after a moment. times is in ascending order.
 func after(times []time.Time, moment time.Time) []time.Time {
 	n := 0
 	for n < len(times) && !times[n].After(moment) {
@@ -374,7 +260,7 @@ func (a *Attempt) decide(how func(c *accountCount, now time.Time)) {
 	l := a.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.known(a.account, a.network) // there: an entry under way is not dropped
+	c := l.known(a.account, a.network) // not nil: accounts with undecided tries are not dropped
 	c.underWay--
 	for _, p := range wider(a.network) {
 		l.networks[p].underWay--
@@ -384,7 +270,7 @@ func (a *Attempt) decide(how func(c *accountCount, now time.Time)) {
 	l.decided = make(chan struct{})
 }
 
-// Cancel says that the secret was not judged. Nothing is counted.
+// Cancel ends an attempt without a check of its secret. Nothing is counted.
 func (a *Attempt) Cancel() {
 	a.once.Do(func() {
 		a.tell(outcome{kind: cancelled})
@@ -392,8 +278,8 @@ func (a *Attempt) Cancel() {
 	})
 }
 
-// Succeed says that the secret was right. The account's own failures from this
-// network are forgotten, and nobody else's.
+// Succeed ends an attempt with a correct secret. The account's failures from this network are
+// reset, and no others.
 func (a *Attempt) Succeed() {
 	a.once.Do(func() {
 		a.tell(outcome{kind: succeeded})
@@ -401,8 +287,7 @@ func (a *Attempt) Succeed() {
 	})
 }
 
-// Fail says that the secret was wrong. secret is kept as a keyed hash, to know
-// it again.
+// Fail ends an attempt with a wrong secret. A keyed hash of secret is kept, to recognize it later.
 func (a *Attempt) Fail(secret string) {
 	a.once.Do(func() {
 		mac := hmac.New(sha256.New, a.l.secret[:])
@@ -414,8 +299,7 @@ func (a *Attempt) Fail(secret string) {
 	})
 }
 
-// failed counts a failure. said is what Redis said of it, nil where it was not
-// asked or gave no answer. l.mu is held.
+// failed counts a failure. said is the answer of Redis; nil: there is none. l.mu is held.
 func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *verdict, now time.Time) {
 	if slices.Contains(c.recent[:], hash) || said != nil && !said.counted {
 		return
@@ -430,14 +314,14 @@ func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *v
 	}
 	for _, p := range wider(n) {
 		count := l.networks[p]
-		if most := l.c.NetworkFailuresHour * factor(p); len(count.failures) >= most {
-			count.failures = count.failures[len(count.failures)-most+1:] // as many as the limit asks about
+		if _, anHour := l.c.networkLimits(p); len(count.failures) >= anHour {
+			count.failures = count.failures[len(count.failures)-anHour+1:] // as many as the limit needs
 		}
 		count.failures = append(count.failures, now)
 	}
 }
 
-// learnBlock blocks an account for as long as Redis says.
+// learnBlock takes over the block of an account from Redis.
 func (l *Limiter) learnBlock(c *accountCount, until, now time.Time) {
 	if until.After(now) && until.After(c.blocked) {
 		l.block(c, until)
@@ -458,8 +342,8 @@ func (l *Limiter) known(account string, n netip.Prefix) *accountCount {
 	return nil
 }
 
-// account returns the count of an account from a network, making it, and room
-// for it, where there is none.
+// account returns the count of an account from a network. It creates a new count, and drops another
+// if there is no room.
 func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error) {
 	count := l.network(n)
 	if c := count.accounts[account]; c != nil {
@@ -481,8 +365,8 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 	return c, nil
 }
 
-// network returns the count of a network, making it, and room for it, where
-// there is none.
+// network returns the count of a network. It creates a new count, and drops another if there is no
+// room.
 func (l *Limiter) network(p netip.Prefix) *networkCount {
 	n, ok := l.networks[p]
 	if !ok {
@@ -495,21 +379,20 @@ func (l *Limiter) network(p netip.Prefix) *networkCount {
 	return n
 }
 
-// aBlock weighs more than any number of failures.
-const aBlock = 1 << 20
+// blockWeight is more than any number of failures.
+const blockWeight = 1 << 20
 
-// weight is how much is known about an account. What would forget it must have
-// failed more often itself.
+// weight returns the importance of a count. An account is dropped only in favour of accounts with
+// more failures.
 func (c *accountCount) weight(now time.Time) int {
 	if now.Before(c.blocked) {
-		return aBlock
+		return blockWeight
 	}
 	return len(c.failures)
 }
 
-// lightest is an account of a network about which least is known, leaving out
-// those under way. One failure is as little as none: a flood need not be searched
-// to its end.
+// lightest returns the account of a network with the lowest weight. Accounts with undecided tries
+// do not count. It stops at a weight of 1, which makes a flood of accounts cheap.
 func (n *networkCount) lightest(now time.Time) (account string, weight int, ok bool) {
 	for a, c := range n.accounts {
 		if c.underWay > 0 {
@@ -525,8 +408,7 @@ func (n *networkCount) lightest(now time.Time) (account string, weight int, ok b
 	return account, weight, ok
 }
 
-// dropFrom forgets an account of a network: a flood of made-up accounts forgets
-// its own.
+// dropFrom drops an account of a network, so that a flood of invented accounts drops its own.
 func (l *Limiter) dropFrom(n *networkCount, now time.Time) bool {
 	account, _, ok := n.lightest(now)
 	if ok {
@@ -536,12 +418,12 @@ func (l *Limiter) dropFrom(n *networkCount, now time.Time) bool {
 	return ok
 }
 
-// dropSomewhere forgets, of some networks, the account about which least is
-// known; of equal ones that of the network that holds most.
+// dropSomewhere drops the account with the lowest weight in a sample of networks; of equal ones,
+// that of the network with most accounts.
 func (l *Limiter) dropSomewhere(now time.Time) bool {
 	var from *networkCount
 	victim, least, looked := "", 0, 0
-	for _, n := range l.networks { // in no order
+	for _, n := range l.networks { // in random order
 		account, weight, ok := n.lightest(now)
 		if !ok {
 			continue
@@ -549,7 +431,7 @@ func (l *Limiter) dropSomewhere(now time.Time) bool {
 		if from == nil || weight < least || weight == least && len(n.accounts) > len(from.accounts) {
 			from, victim, least = n, account, weight
 		}
-		if looked++; looked == looksAt {
+		if looked++; looked == sampleSize {
 			break
 		}
 	}
@@ -561,13 +443,12 @@ func (l *Limiter) dropSomewhere(now time.Time) bool {
 	return true
 }
 
-// dropNetwork forgets, of some networks, the one about which least is known.
-// Where all are under way there is one more for as long as they are: the work on
-// secrets has its own bound.
+// dropNetwork drops the network with the lowest weight in a sample. If all have undecided tries, it
+// drops none: the number of undecided tries has its own limit.
 func (l *Limiter) dropNetwork(now time.Time) {
 	var victim netip.Prefix
 	least, looked := -1, 0
-	for p, n := range l.networks { // in no order
+	for p, n := range l.networks { // in random order
 		if n.underWay > 0 {
 			continue
 		}
@@ -578,7 +459,7 @@ func (l *Limiter) dropNetwork(now time.Time) {
 		if least < 0 || weight < least {
 			victim, least = p, weight
 		}
-		if looked++; looked == looksAt {
+		if looked++; looked == sampleSize {
 			break
 		}
 	}
@@ -588,7 +469,7 @@ func (l *Limiter) dropNetwork(now time.Time) {
 	}
 }
 
-// sweep forgets, once a minute, what says nothing any more.
+// sweep drops, once a minute, the counts that no longer matter.
 func (l *Limiter) sweep(now time.Time) {
 	if since := now.Sub(l.swept); since < time.Minute && since >= 0 {
 		return

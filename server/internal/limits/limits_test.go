@@ -55,7 +55,7 @@ func unlimitedNetworks(c *Config) { c.NetworkUnlimited = true }
 
 var secrets atomic.Int64
 
-// fails tries a new wrong secret, which must be let through.
+// fails fails a try with a new secret; the try must be allowed.
 func fails(t testing.TB, l *Limiter, account string, addr netip.Addr) {
 	t.Helper()
 	failsWith(t, l, account, addr, fmt.Sprint("wrong ", secrets.Add(1)))
@@ -68,10 +68,10 @@ func failsWith(t testing.TB, l *Limiter, account string, addr netip.Addr, secret
 		t.Fatalf("a try of %s is refused: %v", account, err)
 	}
 	a.Fail(secret)
-	a.Succeed() // too late: nothing
+	a.Succeed() // a second decision does nothing
 }
 
-// refused returns for how long a try is refused; 0 is not.
+// refused returns the RetryAfter of a refusal; 0 if the try is allowed.
 func refused(t testing.TB, l *Limiter, account string, addr netip.Addr) time.Duration {
 	t.Helper()
 	a, err := l.Begin(ctx, account, addr)
@@ -92,26 +92,26 @@ func TestAccountFromOneNetwork(t *testing.T) {
 		l, k := newLimiter(t, in)
 		for n := range 5 {
 			if wait := refused(t, l, "ada", here); wait != 0 {
-				t.Fatalf("refused after %d failures", n)
+				t.Fatalf("%d failures: got a block, want none", n)
 			}
 			fails(t, l, "ada", here)
 		}
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
-			t.Errorf("after five failures: refused for %s, want 1h", wait)
+			t.Errorf("five failures: got a block of %s, want 1h", wait)
 		}
 		if !l.Blocked(ctx, "ada", here) || l.Blocked(ctx, "ada", elsewhere) || l.Blocked(ctx, "bob", here) {
-			t.Error("Blocked says otherwise")
+			t.Error("Blocked: got another result")
 		}
 		k.advance(time.Hour - time.Second)
 		if wait := refused(t, l, "ada", here); wait != time.Second {
-			t.Errorf("a second before the end: %s; tries do not lengthen a block", wait)
+			t.Errorf("a second before the end: got a block of %s, want 1s: tries do not lengthen it", wait)
 		}
 		if wait := refused(t, l, "ada", elsewhere); wait != 0 {
-			t.Errorf("another network is refused for %s", wait)
+			t.Errorf("another network: got a block of %s, want none", wait)
 		}
 		k.advance(time.Second)
 		if wait := refused(t, l, "ada", here); wait != 0 {
-			t.Errorf("at the end: refused for %s", wait)
+			t.Errorf("at the end: got a block of %s, want none", wait)
 		}
 	})
 }
@@ -125,14 +125,14 @@ func TestWindow(t *testing.T) {
 		for range 3 {
 			fails(t, l, "ada", here)
 		}
-		k.advance(time.Second) // the first has left the window
+		k.advance(time.Second) // the first leaves the window
 		fails(t, l, "ada", here)
 		if wait := refused(t, l, "ada", here); wait != 0 {
-			t.Errorf("four failures in the window: refused for %s", wait)
+			t.Errorf("four failures in the window: got a block of %s, want none", wait)
 		}
 		fails(t, l, "ada", here)
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
-			t.Errorf("five failures in the window: refused for %s", wait)
+			t.Errorf("five failures in the window: got a block of %s, want 1h", wait)
 		}
 	})
 }
@@ -147,9 +147,9 @@ func TestSameSecretCountsOnce(t *testing.T) {
 		for range 3 {
 			fails(t, l, "ada", here)
 		}
-		failsWith(t, l, "ada", here, "last year's password") // three others came between: forgotten, so counted
+		failsWith(t, l, "ada", here, "last year's password") // counts again: three other secrets came between
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
-			t.Errorf("five different failures: refused for %s", wait)
+			t.Errorf("five different failures: got a block of %s, want 1h", wait)
 		}
 	})
 }
@@ -169,11 +169,11 @@ func TestSuccessForgetsOnlyItsOwn(t *testing.T) {
 		a.Succeed()
 		fails(t, l, "ada", here)
 		if l.Blocked(ctx, "ada", here) {
-			t.Error("a success does not forget")
+			t.Error("after a success: got a block, want none")
 		}
 		fails(t, l, "bob", here)
 		if !l.Blocked(ctx, "bob", here) {
-			t.Error("somebody else's success forgets")
+			t.Error("after a success of another account: got no block")
 		}
 	})
 }
@@ -186,22 +186,22 @@ func TestNetwork(t *testing.T) {
 			fails(t, l, fmt.Sprint("account ", n), here)
 			k.advance(time.Second)
 		}
-		if wait := refused(t, l, "anybody", here); wait != 50*time.Second {
-			t.Errorf("ten failures of one network: refused for %s, want 50s", wait)
+		if wait := refused(t, l, "any", here); wait != 50*time.Second {
+			t.Errorf("ten failures of one network: got a block of %s, want 50s", wait)
 		}
-		if wait := refused(t, l, "anybody", elsewhere); wait != 0 {
-			t.Errorf("another network: %s", wait)
+		if wait := refused(t, l, "any", elsewhere); wait != 0 {
+			t.Errorf("another network: got a block of %s, want none", wait)
 		}
 		k.advance(50 * time.Second)
-		if wait := refused(t, l, "anybody", here); wait != 0 {
-			t.Errorf("when the first is a minute old: %s", wait)
+		if wait := refused(t, l, "any", here); wait != 0 {
+			t.Errorf("the first failure is a minute old: got a block of %s, want none", wait)
 		}
 		for n := 10; n < 100; n++ {
 			fails(t, l, fmt.Sprint("account ", n), here)
 			k.advance(7 * time.Second)
 		}
-		if wait := refused(t, l, "anybody", here); wait < 45*time.Minute || wait > time.Hour {
-			t.Errorf("a hundred failures in an hour: refused for %s", wait)
+		if wait := refused(t, l, "any", here); wait < 45*time.Minute || wait > time.Hour {
+			t.Errorf("a hundred failures in an hour: got a block of %s", wait)
 		}
 		off, _ := newLimiter(t, in, unlimitedNetworks)
 		for n := range 200 {
@@ -210,7 +210,7 @@ func TestNetwork(t *testing.T) {
 	})
 }
 
-// The longer wait of account and network is said.
+// The longer block of account and network counts.
 func TestLongerWait(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -222,10 +222,10 @@ func TestLongerWait(t *testing.T) {
 			fails(t, l, fmt.Sprint("account ", n), here)
 		}
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
-			t.Errorf("%s, want the account's hour", wait)
+			t.Errorf("got a block of %s, want 1h: the account's", wait)
 		}
 		if wait := refused(t, l, "bob", here); wait != time.Minute {
-			t.Errorf("%s, want the network's minute", wait)
+			t.Errorf("got a block of %s, want 1m: the network's", wait)
 		}
 	})
 }
@@ -234,19 +234,19 @@ func TestAddresses(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		l, _ := newLimiter(t, in, func(c *Config) { c.NetworkFailures, c.NetworkFailuresHour = 10, 1000 })
-		for n := range 5 { // one /64 is one network
+		for n := range 5 { // all in one /64
 			fails(t, l, "ada", netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", n+1)))
 		}
 		if !l.Blocked(ctx, "ada", netip.MustParseAddr("2001:db8::ffff")) || !l.Blocked(ctx, "ada", netip.MustParseAddr("2001:db8::1%eth0")) || l.Blocked(ctx, "ada", netip.MustParseAddr("2001:db8:0:1::1")) {
-			t.Error("IPv6 is not counted by /64")
+			t.Error("addresses of a /64: got separate counts")
 		}
 		for range 5 {
 			fails(t, l, "bob", netip.MustParseAddr("::ffff:203.0.113.9"))
 		}
 		if !l.Blocked(ctx, "bob", here) {
-			t.Error("a mapped address is not the IPv4 address")
+			t.Error("IPv4-mapped address: got a separate count")
 		}
-		// Many /64s of one /56 meet the limit of the /56.
+		// Many /64s of one /56 reach the limit of the /56.
 		wide, _ := newLimiter(t, in)
 		n := 0
 		for ; n < 1000; n++ {
@@ -257,22 +257,22 @@ func TestAddresses(t *testing.T) {
 			fails(t, wide, fmt.Sprint("account ", n), addr)
 		}
 		if n != 10*wideFactor {
-			t.Errorf("a /56 is refused after %d failures, want %d", n, 10*wideFactor)
+			t.Errorf("/56: got a block after %d failures, want %d", n, 10*wideFactor)
 		}
-		if refused(t, l, "nobody", netip.Addr{}) != 0 {
-			t.Error("no address")
+		if refused(t, l, "none", netip.Addr{}) != 0 {
+			t.Error("zero address: got a block, want none")
 		}
 	})
 }
 
-// Of a hundred wrong tries at once five are judged, of a hundred right ones all.
+// Of a hundred wrong tries at the same time five are allowed, of a hundred correct ones all.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		for _, right := range []bool{false, true} {
 			l, _ := newLimiter(t, in, func(c *Config) { c.NetworkFailures = 1000; c.NetworkFailuresHour = 1000 })
 			var mu sync.Mutex
-			judged, blocked := 0, 0
+			allowed, blocked := 0, 0
 			var wg sync.WaitGroup
 			for n := range 100 {
 				wg.Go(func() {
@@ -283,7 +283,7 @@ func TestManyAtOnce(t *testing.T) {
 						blocked++
 						return
 					}
-					judged++
+					allowed++
 					if right {
 						a.Succeed()
 					} else {
@@ -292,20 +292,20 @@ func TestManyAtOnce(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if want := map[bool]int{false: 5, true: 100}[right]; judged != want || judged+blocked != 100 {
-				t.Errorf("right %v: %d judged, %d refused; want %d judged", right, judged, blocked, want)
+			if want := map[bool]int{false: 5, true: 100}[right]; allowed != want || allowed+blocked != 100 {
+				t.Errorf("correct %v: got %d allowed and %d refused, want %d allowed", right, allowed, blocked, want)
 			}
 		}
 	})
 }
 
-// The same for a network with an account each.
+// The same for a network, with an account for each try.
 func TestManyAccountsAtOnce(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		l, _ := newLimiter(t, in)
 		var mu sync.Mutex
-		judged := 0
+		allowed := 0
 		var wg sync.WaitGroup
 		for n := range 100 {
 			wg.Go(func() {
@@ -314,14 +314,14 @@ func TestManyAccountsAtOnce(t *testing.T) {
 					return
 				}
 				mu.Lock()
-				judged++
+				allowed++
 				mu.Unlock()
 				a.Fail("x")
 			})
 		}
 		wg.Wait()
-		if judged != 10 {
-			t.Errorf("%d judged, want 10", judged)
+		if allowed != 10 {
+			t.Errorf("got %d allowed tries, want 10", allowed)
 		}
 	})
 }
@@ -344,13 +344,12 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 		}
 		first.Cancel()
 		if wait := refused(t, l, "ada", here); wait != 0 {
-			t.Errorf("a cancelled attempt counts: %s", wait)
+			t.Errorf("after Cancel: got a block of %s, want none", wait)
 		}
 	})
 }
 
-// A flood of made-up accounts costs bounded memory and forgets no block of
-// another network.
+// A flood of invented accounts uses limited memory and drops no block of another network.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -363,21 +362,21 @@ func TestFlood(t *testing.T) {
 			fails(t, l, fmt.Sprint("made up ", n), here)
 		}
 		if n := len(l.networks[network(here)].accounts); n > small.ofNetwork {
-			t.Errorf("%d accounts of one network are kept", n)
+			t.Errorf("got %d accounts of one network", n)
 		}
 		for n := range 4 * small.accounts { // each from another network
 			addr := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
-			fails(t, l, "somebody", addr)
+			fails(t, l, "someuser", addr)
 		}
 		if l.accounts > small.accounts {
-			t.Errorf("%d accounts are kept", l.accounts)
+			t.Errorf("got %d accounts", l.accounts)
 		}
 		if !l.Blocked(ctx, "ada", elsewhere) {
-			t.Error("a flood from elsewhere forgets a block")
+			t.Error("flood from other networks: the block is lost")
 		}
 		k.advance(2 * time.Hour)
 		if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 2 {
-			t.Errorf("after two hours %d accounts and %d networks are left", l.accounts, len(l.networks))
+			t.Errorf("after two hours: got %d accounts and %d networks", l.accounts, len(l.networks))
 		}
 	})
 }
@@ -391,11 +390,11 @@ func TestClockBackwards(t *testing.T) {
 		}
 		k.advance(-24 * time.Hour)
 		if refused(t, l, "ada", here) == 0 {
-			t.Error("a clock that goes back lifts the block")
+			t.Error("clock set back: the block is lost")
 		}
 		k.advance(24*time.Hour + time.Hour)
 		if refused(t, l, "ada", here) != 0 {
-			t.Error("the block outlasts the repair of the clock")
+			t.Error("clock corrected: got a block, want none")
 		}
 	})
 }
@@ -403,16 +402,16 @@ func TestClockBackwards(t *testing.T) {
 func TestConfig(t *testing.T) {
 	_, err := New(Config{AccountFailures: 1000, NetworkFailures: -1, AccountWindow: -1})
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("got no error")
 	}
-	for _, want := range []string{"failures of an account", "of a network", "negative"} {
+	for _, want := range []string{"AccountFailures is 1000", "NetworkFailures is -1", "is negative"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("not said: %s\n%v", want, err)
+			t.Errorf("got %[2]v, want an error with %[1]s", want, err)
 		}
 	}
 }
 
-// A plain model of the first row of the table, driven beside the Limiter.
+// TestModel compares the counts of accounts with a simple model.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -447,7 +446,7 @@ func TestModel(t *testing.T) {
 					}
 					a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, account, addr)
 					if blocked := now.Before(c.until); blocked != (err != nil) {
-						t.Fatalf("blocked until %s at %s: Begin says %v", c.until, now, err)
+						t.Fatalf("blocked until %s, now %s: Begin: got %v", c.until, now, err)
 					} else if blocked {
 						return
 					}
@@ -492,16 +491,16 @@ func TestRate(t *testing.T) {
 			}
 		}
 		if _, ok := r.Bad(ctx, elsewhere); !ok {
-			t.Error("another network pays")
+			t.Error("another network: got a refusal")
 		}
 		k.advance(time.Minute)
 		if _, ok := r.Bad(ctx, here); !ok {
-			t.Error("a minute later")
+			t.Error("a minute later: got a refusal")
 		}
 	})
 }
 
-// Other limits hold from the next try on; what was counted stays.
+// Set changes the limits from the next try on; counts remain.
 func TestSet(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -522,8 +521,8 @@ func TestSet(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.Set(Config{AccountFailures: -1, NetworkFailures: 99_999}); err == nil || !strings.Contains(err.Error(), "-1 failures") || !strings.Contains(err.Error(), "99999") {
-			t.Errorf("bad limits: %v, want both mistakes", err)
+		if err := l.Set(Config{AccountFailures: -1, NetworkFailures: 99_999}); err == nil || !strings.Contains(err.Error(), "AccountFailures is -1") || !strings.Contains(err.Error(), "99999") {
+			t.Errorf("invalid limits: got %v, want both mistakes", err)
 		}
 		if err := l.Set(Config{AccountFailures: 3, AccountBlock: time.Minute, Now: k.Now}); err != nil {
 			t.Fatal(err)
@@ -538,7 +537,7 @@ func TestSet(t *testing.T) {
 	})
 }
 
-// The longer of the account's and the network's wait is said, whichever it is.
+// The longer block of account and network counts, in the other order.
 func TestNetworkWaitIsLonger(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -551,12 +550,12 @@ func TestNetworkWaitIsLonger(t *testing.T) {
 			fails(t, l, fmt.Sprint("account ", n), here)
 		}
 		if wait := refused(t, l, "ada", here); wait != time.Minute {
-			t.Errorf("refused for %s, want the network's minute: the block has 30s left", wait)
+			t.Errorf("got a block of %s, want 1m: the account's block has 30s left", wait)
 		}
 	})
 }
 
-// Many /56s of one /48 meet the limit of the /48.
+// Many /56s of one /48 reach the limit of the /48.
 func TestWidest(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -570,14 +569,13 @@ func TestWidest(t *testing.T) {
 			fails(t, l, fmt.Sprint("account ", n), addr)
 		}
 		if n != 10*widestFactor {
-			t.Errorf("a /48 is refused after %d failures, want %d", n, 10*widestFactor)
+			t.Errorf("/48: got a block after %d failures, want %d", n, 10*widestFactor)
 		}
 	})
 }
 
-// Tries under way count as failures until they are decided: one that could be
-// too many for the network waits.
-func TestNetworkUnderWay(t *testing.T) {
+// Undecided tries count as failures: a try that could exceed the network's limit waits.
+func TestNetworkUndecided(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		l, _ := newLimiter(t, in)
@@ -592,13 +590,13 @@ func TestNetworkUnderWay(t *testing.T) {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		if a, err := l.Begin(ended, "one more", here); a != nil || !errors.Is(err, context.Canceled) {
-			t.Errorf("the eleventh: %v, want it to wait", err)
+			t.Errorf("eleventh try: got %v, want it to wait", err)
 		}
 		for _, a := range underWay {
 			a.Cancel()
 		}
 		if wait := refused(t, l, "one more", here); wait != 0 {
-			t.Errorf("when none failed: refused for %s", wait)
+			t.Errorf("all cancelled: got a block of %s, want none", wait)
 		}
 	})
 }

@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// numbered is an IPv6 address of its own /48.
+// numbered returns an IPv6 address in a /48 of its own.
 func numbered(n int) netip.Addr {
 	return netip.AddrFrom16([16]byte{0x20, 0x01, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 15: 1})
 }
 
-// small is room that a test can fill.
+// small is so small that a test can fill it.
 var small = bounds{accounts: 1000, ofNetwork: 50, networks: 300, waiting: 100}
 
-// consistent checks that what is counted is what is there.
+// consistent checks the numbers of accounts and networks.
 func consistent(t testing.TB, l *Limiter) {
 	t.Helper()
 	accounts := 0
 	for _, n := range l.networks {
 		accounts += len(n.accounts)
 		if n.underWay != 0 {
-			t.Errorf("%d tries under way in a network", n.underWay)
+			t.Errorf("network: got %d undecided tries, want 0", n.underWay)
 		}
 	}
 	if accounts != l.accounts || accounts > l.bounds.accounts || len(l.networks) > l.bounds.networks {
-		t.Errorf("%d accounts, counted as %d, and %d networks are kept", accounts, l.accounts, len(l.networks))
+		t.Errorf("got %d accounts, counted as %d, and %d networks", accounts, l.accounts, len(l.networks))
 	}
 }
 
-// A flood from more networks than there is room for forgets its own failures,
-// not a block, nor what counts towards one.
+// A flood from more networks than there is room for drops its own failures, but no block and no
+// failures that lead to one.
 func TestFloodOfNetworks(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -47,26 +47,25 @@ func TestFloodOfNetworks(t *testing.T) {
 			fails(t, l, "bob", elsewhere)
 		}
 		for n := range 10 * small.networks {
-			failsWith(t, l, "somebody", numbered(n), "wrong")
+			failsWith(t, l, "someuser", numbered(n), "wrong")
 		}
 		consistent(t, l)
 		if len(l.networks) != small.networks {
-			t.Errorf("%d networks are kept, want as many as may be", len(l.networks))
+			t.Errorf("got %d networks, want the maximum", len(l.networks))
 		}
 		fails(t, l, "bob", elsewhere)
 		if !l.Blocked(ctx, "ada", elsewhere) || !l.Blocked(ctx, "bob", elsewhere) {
-			t.Error("a flood from elsewhere forgets a block, or failures")
+			t.Error("flood from other networks: a block or failures are lost")
 		}
 		k.advance(2 * time.Hour)
 		if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 1 {
-			t.Errorf("after two hours %d accounts and %d networks are left", l.accounts, len(l.networks))
+			t.Errorf("after two hours: got %d accounts and %d networks", l.accounts, len(l.networks))
 		}
 	})
 }
 
-// Where a network has no room for another account, what goes is what least is
-// known about.
-func TestLeastKnownGoes(t *testing.T) {
+// A network without room for another account drops the one with the fewest failures.
+func TestFewestFailuresDropped(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		l, k := newLimiter(t, in, unlimitedNetworks)
@@ -84,7 +83,7 @@ func TestLeastKnownGoes(t *testing.T) {
 		for n := 3; n < small.ofNetwork; n++ {
 			fails(t, l, fmt.Sprint("once ", n), here)
 		}
-		under, err := l.Begin(ctx, "under way", here) // drops one that has failed less than the others
+		under, err := l.Begin(ctx, "under way", here) // drops an account with one failure
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,16 +92,15 @@ func TestLeastKnownGoes(t *testing.T) {
 		}
 		accounts := l.networks[network(here)].accounts
 		if accounts["blocked"] == nil || accounts["four"] == nil || accounts["under way"] == nil || accounts["old block"] != nil || len(accounts) != small.ofNetwork {
-			t.Errorf("kept: blocked %v, four %v, under way %v, old block %v; %d in all", accounts["blocked"] != nil, accounts["four"] != nil, accounts["under way"] != nil, accounts["old block"] != nil, len(accounts))
+			t.Errorf("present: blocked %v, four %v, under way %v, old block %v; %d in all", accounts["blocked"] != nil, accounts["four"] != nil, accounts["under way"] != nil, accounts["old block"] != nil, len(accounts))
 		}
 		under.Fail("x")
 		consistent(t, l)
 	})
 }
 
-// Where nothing can be forgotten, because all is under way, the next try is told
-// to come again.
-func TestAllUnderWay(t *testing.T) {
+// If all accounts have undecided tries, none is dropped and the next try gets ErrBusy.
+func TestAllUndecided(t *testing.T) {
 	t.Parallel()
 	l, _ := newLimiter(t, memory, unlimitedNetworks)
 	l.bounds = small
@@ -119,25 +117,25 @@ func TestAllUnderWay(t *testing.T) {
 			t.Fatalf("try %d: %v", n, err)
 		}
 	}
-	for _, addr := range []netip.Addr{numbered(0), here} { // a full network, and no room for another
+	for _, addr := range []netip.Addr{numbered(0), here} { // a full network, and a new network
 		if err := begin("one more", addr); !errors.Is(err, ErrBusy) {
 			t.Errorf("from %s: %v, want ErrBusy", addr, err)
 		}
 	}
-	if err := begin("0", numbered(0)); err != nil { // an account that has its count
-		t.Errorf("an account that is known: %v", err)
+	if err := begin("0", numbered(0)); err != nil { // an account that has a count
+		t.Errorf("account with a count: got %v, want no error", err)
 	}
 	for _, a := range attempts {
 		a.Cancel()
 	}
 	consistent(t, l)
 	if err := begin("one more", here); err != nil {
-		t.Errorf("when they are decided: %v", err)
+		t.Errorf("all decided: got %v, want no error", err)
 	}
 	attempts[len(attempts)-1].Cancel()
 }
 
-// As many tries may wait for others as there is room for; the next is told so.
+// If too many tries wait, the next one gets ErrBusy.
 func TestTooManyWait(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -157,7 +155,7 @@ func TestTooManyWait(t *testing.T) {
 				if a, err := l.Begin(ctx, "ada", here); err == nil {
 					a.Succeed()
 				} else {
-					t.Errorf("one that waits: %v", err)
+					t.Errorf("waiting try: got %v, want it to be allowed", err)
 				}
 			})
 		}
@@ -169,15 +167,15 @@ func TestTooManyWait(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%d wait", waiting)
+				t.Fatalf("got %d waiting tries", waiting)
 			}
 			time.Sleep(time.Millisecond)
 		}
 		if _, err := l.Begin(ctx, "ada", here); !errors.Is(err, ErrBusy) {
-			t.Errorf("one too many: %v, want ErrBusy", err)
+			t.Errorf("another try: got %v, want ErrBusy", err)
 		}
-		if a, err := l.Begin(ctx, "bob", elsewhere); err != nil { // who need not wait is let through
-			t.Errorf("somebody else: %v", err)
+		if a, err := l.Begin(ctx, "bob", elsewhere); err != nil { // a try that need not wait is allowed
+			t.Errorf("another account: got %v, want it to be allowed", err)
 		} else {
 			a.Cancel()
 		}
@@ -189,7 +187,7 @@ func TestTooManyWait(t *testing.T) {
 	})
 }
 
-// Limits that are lowered under what was counted already hold nobody up.
+// Limits that are lowered below the present counts do not block by themselves.
 func TestSetLower(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -201,20 +199,19 @@ func TestSetLower(t *testing.T) {
 			t.Fatal(err)
 		}
 		if wait := refused(t, l, "ada", here); wait != 0 {
-			t.Errorf("refused for %s before a failure under the new limit", wait)
+			t.Errorf("before a failure: got a block of %s, want none", wait)
 		}
 		fails(t, l, "ada", here)
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
-			t.Errorf("refused for %s, want 1h", wait)
+			t.Errorf("got a block of %s, want 1h", wait)
 		}
 		if wait := refused(t, l, "bob", here); wait != time.Minute {
-			t.Errorf("four failures of the network: refused for %s, want 1m", wait)
+			t.Errorf("four failures of the network: got a block of %s, want 1m", wait)
 		}
 	})
 }
 
-// A network that is counted goes on being counted where there is no room for
-// others.
+// A network that is counted is still counted if there is no room for others.
 func TestRateFull(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -234,13 +231,13 @@ func TestRateFull(t *testing.T) {
 			}
 		}
 		if len(r.counts) != small.networks {
-			t.Errorf("%d networks are kept", len(r.counts))
+			t.Errorf("got %d networks", len(r.counts))
 		}
 	})
 }
 
-// What a million accounts cost, of one network and of as many. Run it with
-// -benchtime 1x.
+// BenchmarkMillionAccounts measures the memory for a million accounts of one or more networks. Run
+// it with -benchtime 1x.
 func BenchmarkMillionAccounts(b *testing.B) {
 	for _, c := range []struct {
 		name string
@@ -258,7 +255,7 @@ func BenchmarkMillionAccounts(b *testing.B) {
 				runtime.ReadMemStats(&before)
 				l, _ := newLimiter(b, memory, unlimitedNetworks)
 				for n := range 1_000_000 {
-					failsWith(b, l, fmt.Sprintf("somebody-%07d@example.com", n), c.addr(n), "wrong")
+					failsWith(b, l, fmt.Sprintf("user-%07d@example.com", n), c.addr(n), "wrong")
 				}
 				runtime.GC()
 				runtime.ReadMemStats(&after)

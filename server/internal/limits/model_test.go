@@ -10,15 +10,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// addresses that share a /64, a /56, a /48 or nothing.
+// modelAddrs are addresses that share a /64, a /56, a /48 or nothing.
 var modelAddrs = []netip.Addr{
 	here, elsewhere, netip.MustParseAddr("::ffff:203.0.113.9"),
 	netip.MustParseAddr("2001:db8:1:100::1"), netip.MustParseAddr("2001:db8:1:100::2%eth0"), netip.MustParseAddr("2001:db8:1:101::1"),
 	netip.MustParseAddr("2001:db8:1:200::1"), netip.MustParseAddr("2001:db8:2::1"),
 }
 
-// modelPrefixes are what an address counts under, with by how much the limits
-// are higher: written out, not computed as the Limiter does.
+// modelPrefixes returns the networks of an address and the factor of their limits. They are written
+// out, to be independent of the Limiter.
 func modelPrefixes(a netip.Addr) map[string]int {
 	switch a.WithZone("").String() {
 	case "203.0.113.9", "::ffff:203.0.113.9":
@@ -46,7 +46,7 @@ func narrowest(a netip.Addr) string {
 	panic(a.String())
 }
 
-// within counts the times that are younger than window at now.
+// within returns the number of times in the window before now.
 func within(times []time.Time, now time.Time, window time.Duration) (n int) {
 	for _, at := range times {
 		if now.Sub(at) < window {
@@ -56,8 +56,8 @@ func within(times []time.Time, now time.Time, window time.Duration) (n int) {
 	return n
 }
 
-// Account and networks together, beside a plain model: each try is let through
-// or refused, and for as long, as the model says.
+// TestWholeModel compares accounts and networks with a simple model: whether a try is allowed, and
+// RetryAfter.
 func TestWholeModel(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
@@ -70,7 +70,7 @@ func TestWholeModel(t *testing.T) {
 			blocked := map[string]time.Time{}
 			secret := 0
 
-			// wait tries every moment at which something changes.
+			// wait examines each moment at which a failure leaves a window.
 			wait := func(account string, addr netip.Addr, now time.Time) time.Duration {
 				moments := []time.Time{now}
 				for p := range modelPrefixes(addr) {
@@ -137,8 +137,8 @@ func TestWholeModel(t *testing.T) {
 	})
 }
 
-// A clock that is put back gives nobody a free try: in true time, no more
-// failures are judged than the limits allow, and no block is shorter.
+// A clock that is set back gives no additional tries: in true time the failures stay within the
+// limits.
 func TestClockPutBack(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {

@@ -13,36 +13,34 @@ import (
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
-// Proofs is what nodes remember together of DPoP proofs: each is one key in Redis,
-// which is written once and ends by itself,
+// Proofs remembers used DPoP proofs for all nodes. Each is a key in Redis that is written once and
+// expires:
 //
 //	durward:proof:EPOCH:ID
 //
-// and nonces that all nodes take are under a key that is made of the nodes' common
-// one and of an epoch, which is drawn at random and kept in Redis beside the proofs.
-// A Redis that has lost the proofs has lost the epoch as well, or, where it came back
-// with an older state, is given another; the next one makes other nonces, so that no
-// proof of before is taken again anywhere. It is a jwt.SharedProofs and safe for
-// concurrent use.
+// The nonces that all nodes accept use a key derived from the nodes' common key and an epoch, a
+// random value beside the proofs in Redis. If Redis loses the proofs it loses the epoch too. If it
+// restarts from an older snapshot, the nodes replace the epoch. Another epoch means other nonces,
+// so no earlier proof is accepted again. Proofs is a jwt.SharedProofs and safe for concurrent use.
 type Proofs struct {
 	redis  *valkey.Client
 	secret []byte
 
 	mu      sync.Mutex
-	epoch   string // "" is none known
+	epoch   string // "" if unknown
 	key     []byte
-	emptied uint64 // what the connection said when the epoch was read
+	emptied uint64 // Emptied of redis when the epoch was read
 }
 
-// NewProofs returns a Proofs. key is that of all nodes, of at least 32 octets.
+// NewProofs returns a Proofs. All nodes have the same key of at least 32 bytes.
 func NewProofs(redis *valkey.Client, key []byte) (*Proofs, error) {
 	if redis == nil || len(key) < sha256.Size {
-		return nil, errors.New("limits: a connection and a key of 32 octets are required")
+		return nil, errors.New("limits: a connection and a key of at least 32 bytes are required")
 	}
 	return &Proofs{redis: redis, secret: key}, nil
 }
 
-// The epoch is kept for a day after the last proof. One that is void is replaced.
+// The epoch expires a day after the last proof. epochScript replaces a void one.
 var (
 	epochScript = valkey.NewScript(`local epoch, void = redis.call('GET', KEYS[1]), ARGV[2]
 if not epoch or epoch == void then
@@ -57,19 +55,19 @@ redis.call('PEXPIRE', KEYS[1], 86400000)
 return {redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0}`)
 )
 
-// mac is a hash under the common key.
+// mac returns an HMAC with the common key.
 func (p *Proofs) mac(what string) []byte {
 	m := hmac.New(sha256.New, p.secret)
 	m.Write([]byte(what))
 	return m.Sum(nil)
 }
 
-// epochKey is where the epoch stands: each installation has its own.
+// epochKey returns the Redis key of the epoch; it differs between installations.
 func (p *Proofs) epochKey() string {
 	return "durward:proofs:" + hex.EncodeToString(p.mac("epoch")[:16])
 }
 
-// Key returns the key of nonces that all nodes take, nil while Redis is away.
+// Key returns the key of the nonces that all nodes accept, or nil while Redis is down.
 func (p *Proofs) Key() []byte {
 	if up, _ := p.redis.Up(); !up {
 		return nil
@@ -101,11 +99,11 @@ func (p *Proofs) Key() []byte {
 	return key
 }
 
-// errForgotten says that Redis has lost what was spent.
-var errForgotten = errors.New("limits: Redis has lost the proofs that were spent")
+// errForgotten means that Redis has lost used proofs.
+var errForgotten = errors.New("limits: Redis has lost used DPoP proofs")
 
-// Spend remembers a proof for all nodes and reports whether it is new. key is what
-// Key gave for its nonce.
+// Spend records a proof for all nodes and reports whether it is new. key is the result of Key for
+// its nonce.
 func (p *Proofs) Spend(ctx context.Context, key []byte, id string, life time.Duration) (isNew bool, err error) {
 	emptied := p.redis.Emptied()
 	p.mu.Lock()

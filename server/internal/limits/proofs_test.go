@@ -13,10 +13,9 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// Redis that comes back with what it had written to its disk a while before has
-// forgotten proofs and kept the epoch: no proof of before is taken again by any node,
-// and both go on with one other epoch.
-func TestProofsOfAnOlderState(t *testing.T) {
+// Redis restarts from an older snapshot, with the epoch but without some proofs: no node accepts an
+// earlier proof, and all nodes use one new epoch.
+func TestProofsAfterOlderSnapshot(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	var nodes []*Proofs
@@ -36,9 +35,9 @@ func TestProofsOfAnOlderState(t *testing.T) {
 	}
 	key := a.Key()
 	if key == nil || string(b.Key()) != string(key) {
-		t.Fatal("the nodes have no key together")
+		t.Fatal("the nodes have no common key")
 	}
-	// written is how often each connection has left its marker.
+	// written returns how often each connection has written its marker.
 	written := func() (numbers []int64) {
 		err := links[0].With(ctx, func(ctx context.Context, c valkey.Client) error {
 			keys, err := c.Do(ctx, c.B().Keys().Pattern("durward:marker:*").Build()).AsStrSlice()
@@ -65,7 +64,7 @@ func TestProofsOfAnOlderState(t *testing.T) {
 	if got := spend(b, key, "proof"); got != "false <nil>" {
 		t.Fatal(got)
 	}
-	// Each has been told of a later one.
+	// Wait until each connection has written a later marker.
 	deadline := time.Now().Add(20 * time.Second)
 	for later := saved; later[0] < saved[0]+5 || later[1] < saved[1]+5; later = written() {
 		if time.Now().After(deadline) {
@@ -83,12 +82,12 @@ func TestProofsOfAnOlderState(t *testing.T) {
 	}
 	for _, id := range []string{"proof", "another proof"} {
 		if got, want := spend(b, key, id), fmt.Sprint(false, errForgotten); got != want {
-			t.Errorf("%s with a nonce of before: %s, want %s", id, got, want)
+			t.Errorf("%s with an earlier nonce: got %s, want %s", id, got, want)
 		}
 	}
 	fresh := b.Key()
 	if fresh == nil || string(fresh) == string(key) || string(a.Key()) != string(fresh) || string(b.Key()) != string(fresh) {
-		t.Error("the nodes have no other key together")
+		t.Error("the nodes have no new common key")
 	}
 	if first, second := spend(a, fresh, "third proof"), spend(b, fresh, "third proof"); first != "true <nil>" || second != "false <nil>" {
 		t.Errorf("afterwards: %s, then %s", first, second)

@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// RateConfig is what a [Rate] is made of. Name and AMinute are required.
+// RateConfig configures a [Rate]. Name and AMinute are required.
 type RateConfig struct {
-	Name    string // what is counted, in Redis: a constant of the program
-	AMinute int    // bad ones a minute and network
+	Name    string // names the counter in Redis; a constant of the program
+	AMinute int    // limit for each minute and network
 	Shared  *Shared
 	Now     func() time.Time
 }
 
-// Rate bounds how often one network may send what is plainly bad, such as
-// refresh tokens that were never issued. Only bad ones are counted and only they
-// are turned away. It is safe for concurrent use.
+// Rate limits how often one network may send obviously bad input, such as refresh tokens that were
+// never issued. Good requests are neither counted nor refused. It is safe for concurrent use.
 type Rate struct {
 	c        RateConfig
-	networks int // how many are counted in a minute
+	networks int // networks counted in a minute
 
 	mu     sync.Mutex
 	minute int64
@@ -35,15 +34,13 @@ func NewRate(c RateConfig) *Rate {
 	return &Rate{c: c, networks: standard.networks, counts: make(map[netip.Prefix]int)}
 }
 
-// Bad counts a bad one. Where there were too many it returns false and how long
-// to wait.
+// Bad counts a bad request. If the limit is exceeded it returns false and the time to wait.
 func (r *Rate) Bad(ctx context.Context, addr netip.Addr) (wait time.Duration, ok bool) {
 	n := network(addr)
 	now := r.c.Now()
 	minute := now.Unix() / 60
 	ok, counted := r.count(n, minute)
-	// What there is no room to count here is not counted in Redis either: the memory
-	// of both is bounded.
+	// A network without room in memory is not counted in Redis either: both have limited memory.
 	if ok && counted && r.c.Shared != nil {
 		ok = r.c.Shared.rate(ctx, r.c.Name, n, minute, r.c.AMinute)
 	}
@@ -53,7 +50,7 @@ func (r *Rate) Bad(ctx context.Context, addr netip.Addr) (wait time.Duration, ok
 	return 0, true
 }
 
-// count counts one in the memory of this process.
+// count counts a bad request in the memory of this process.
 func (r *Rate) count(n netip.Prefix, minute int64) (ok, counted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

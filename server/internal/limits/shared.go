@@ -17,43 +17,40 @@ import (
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
-// Shared is counting in Redis or Valkey, in sum over all nodes that have the same
-// key. Each step is one script, so that check and count are one step there, too.
-// Keys, where NETWORK and ACCOUNT are hashes under the key, so that no address and
-// no name leaves the node:
+// Shared counts in Redis or Valkey, for all nodes with the same key. Each step is a script, so that
+// check and count are one step there too. NETWORK and ACCOUNT are keyed hashes, so that no address
+// and no name leaves the node. The keys are:
 //
-//	durward:limits:NETWORK          hash: ACCOUNT -> what is known, as MessagePack; of the narrowest network
-//	durward:limits:NETWORK:failures list: moments of failures, of each network
-//	durward:limits:NETWORK:tries    sorted set: tries under way, by their end
+//	durward:limits:NETWORK          hash: ACCOUNT -> its count, as MessagePack; NETWORK is an IPv4 address or a /64
+//	durward:limits:NETWORK:failures list: times of failures
+//	durward:limits:NETWORK:tries    sorted set: leases of undecided tries, by their end
 //	durward:rate:NAME:MINUTE:NETWORK counter
 //
-// All of them end by themselves. One network holds as many accounts as in memory;
-// how many networks there are is bounded by the work of judging a secret, which
-// comes before each failure.
+// All keys expire. A network has as many accounts as in memory. The number of networks is limited
+// by the work of checking a secret before each failure.
 type Shared struct {
 	redis  *valkey.Client
 	secret [32]byte
-	lease  time.Duration // leaseLife
-	wake   chan struct{} // holds one that owed has grown
+	lease  time.Duration // leaseLife, except in tests
+	wake   chan struct{} // holds a signal after owed has grown
 
 	mu   sync.Mutex
-	owed []call // release what Redis could not be told the end of
+	owed []call // decisions that Redis has not received
 }
 
-// call is the keys and arguments of a script.
+// call holds the keys and arguments of a script.
 type call struct{ keys, args []string }
 
-// NewShared returns a Shared. key is that of all nodes, of at least 32 octets.
+// NewShared returns a Shared. All nodes have the same key of at least 32 bytes.
 func NewShared(redis *valkey.Client, key []byte) (*Shared, error) {
 	if redis == nil || len(key) < sha256.Size {
-		return nil, errors.New("limits: a connection and a key of 32 octets are required")
+		return nil, errors.New("limits: a connection and a key of at least 32 bytes are required")
 	}
 	return &Shared{redis: redis, secret: sha256.Sum256(key), lease: leaseLife, wake: make(chan struct{}, 1)}, nil
 }
 
-// Run gives back, when Redis is there again, the places of tries that ended while it
-// was not, until ctx ends. Without it they end with their leases, and whoever is as
-// close to a limit waits for them.
+// Run sends the decisions that Redis missed while it was down, until ctx ends. Without Run these
+// tries occupy their places until their leases end.
 func (s *Shared) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := s.redis.Changed()
@@ -69,18 +66,19 @@ func (s *Shared) Run(ctx context.Context) {
 }
 
 const (
-	// mostOwed bounds what is remembered. What is more ends with its lease.
-	mostOwed = 1024
+	// maxOwed limits the decisions that are kept. Others end with their leases.
+	maxOwed = 1024
 
-	// afterwards is how much later than its return Redis is told: one that hung first
-	// takes what was sent to it meanwhile, and a try may be about to begin there.
-	afterwards = 100 * time.Millisecond
+	// releaseDelay is the time from the end of an outage to the first decision. A server that hung
+	// first executes the commands that were sent to it meanwhile, and one of them may begin the
+	// try.
+	releaseDelay = 100 * time.Millisecond
 )
 
-// owe remembers a release.
+// owe keeps a decision for Run.
 func (s *Shared) owe(c call) {
 	s.mu.Lock()
-	if len(s.owed) < mostOwed {
+	if len(s.owed) < maxOwed {
 		s.owed = append(s.owed, c)
 	}
 	s.mu.Unlock()
@@ -90,7 +88,7 @@ func (s *Shared) owe(c call) {
 	}
 }
 
-// release gives back what is owed. What it cannot, it owes still.
+// release sends the decisions. It keeps those that fail.
 func (s *Shared) release(ctx context.Context) {
 	s.mu.Lock()
 	owed := s.owed
@@ -101,21 +99,21 @@ func (s *Shared) release(ctx context.Context) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(afterwards):
+	case <-time.After(releaseDelay):
 	}
 	for i, c := range owed {
 		if _, err := s.redis.Run(ctx, decideScript, c.keys, c.args...); err != nil {
 			s.mu.Lock()
 			s.owed = append(s.owed, owed[i:]...)
-			s.owed = s.owed[:min(len(s.owed), mostOwed)]
+			s.owed = s.owed[:min(len(s.owed), maxOwed)]
 			s.mu.Unlock()
 			return
 		}
 	}
 }
 
-// leaseLife is how long a try holds its place if nobody decides it, because its
-// node is gone. A try that takes longer is still counted when it fails.
+// leaseLife is how long an undecided try keeps its place after its node has failed. A try that
+// takes longer still counts when it fails.
 const leaseLife = 30 * time.Second
 
 var (
@@ -138,13 +136,13 @@ redis.call('PEXPIRE', KEYS[1], 120000)
 return {1}`)
 )
 
-// outcome is how a try ended.
+// outcome is the decision of a try.
 type outcome struct {
 	kind   string
-	secret [16]byte // the hash of a wrong one
+	secret [16]byte // hash of the wrong secret
 }
 
-// kindArg is where the kind of an outcome stands among the arguments of decide.lua.
+// kindArg is the index of the outcome's kind in the arguments of decide.lua.
 const kindArg = 6
 
 const (
@@ -153,13 +151,13 @@ const (
 	failed    = "failed"
 )
 
-// verdict is what Redis says of a failure.
+// verdict is the answer of Redis to a failure.
 type verdict struct {
-	counted bool      // it is not one of the last wrong secrets
-	blocked time.Time // until when the account is
+	counted bool      // false: the secret is one of the last wrong ones
+	blocked time.Time // end of the account's block
 }
 
-// hash names something in Redis without telling it.
+// hash returns the keyed hash of a name, by which Redis knows it.
 func (s *Shared) hash(what, name string) string {
 	mac := hmac.New(sha256.New, s.secret[:])
 	mac.Write([]byte(what + "\x00" + name))
@@ -170,8 +168,8 @@ func (s *Shared) networkKey(n netip.Prefix) string {
 	return "durward:limits:" + s.hash("network", n.String())
 }
 
-// keys are those of a try: the accounts of its network, then failures and tries of
-// each network that it counts under.
+// keys returns the keys of a try: the accounts of its network, then failures and tries of each
+// network that counts it.
 func (s *Shared) keys(n netip.Prefix) []string {
 	keys := []string{s.networkKey(n)}
 	for _, p := range wider(n) {
@@ -183,36 +181,31 @@ func (s *Shared) keys(n netip.Prefix) []string {
 
 func whole(n int64) string { return strconv.FormatInt(n, 10) }
 
-// keep is how long an account of a network is kept after its last change.
-func (c *Config) keep() time.Duration {
-	return max(c.AccountWindow, c.AccountBlock, time.Hour) + time.Minute
-}
-
-// limitsOf are the limits of each network, a minute and an hour.
+// limitsOf returns the limits of each network that counts n, as arguments of the scripts.
 func (c *Config) limitsOf(n netip.Prefix) (all []string) {
 	for _, p := range wider(n) {
-		all = append(all, whole(int64(c.NetworkFailures*factor(p))), whole(int64(c.NetworkFailuresHour*factor(p))))
+		aMinute, anHour := c.networkLimits(p)
+		all = append(all, whole(int64(aMinute)), whole(int64(anHour)))
 	}
 	return all
 }
 
-// Waiting for tries of other nodes is asking again, ever less often, and not for as
-// long as the lease of a node that is gone.
+// While it waits for tries of other nodes, a node asks again with growing pauses. It gives up
+// before the lease of a failed node ends.
 const (
 	firstPause  = 5 * time.Millisecond
 	lastPause   = 80 * time.Millisecond
 	longestWait = 10 * time.Second
 )
 
-// reserve asks Redis whether a try that this node lets through may begin. It
-// returns a *Blocked where not and waits for tries of other nodes. Where Redis gives
-// no answer, what this node knows is enough.
+// reserve asks Redis whether a try that this node allows may begin. It waits for tries of other
+// nodes, or returns a *Blocked. If Redis does not answer, the counts of this node decide.
 func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 	lease, began := rand.Text(), time.Now()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		switch word, err := l.ask(ctx, a, lease); {
 		case err != nil:
-			if ctx.Err() != nil { // whether there is a lease is not known
+			if ctx.Err() != nil { // there may be a lease
 				a.lease = lease
 			}
 			return err
@@ -224,7 +217,7 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 			a.lease = lease
 			return nil
 		}
-		var dice [1]byte // nodes that wait for one another ask at different moments
+		var dice [1]byte // nodes that wait for each other ask at different times
 		_, _ = rand.Read(dice[:])
 		if err := l.pause(ctx, pause/2+pause*time.Duration(dice[0])/512); err != nil {
 			return err
@@ -232,9 +225,9 @@ func (l *Limiter) reserve(ctx context.Context, a *Attempt) error {
 	}
 }
 
-// ask asks Redis once: its answer is ok, wait, busy; away where it was not asked, or
-// nothing where no answer came. The error is ctx's, or a *Blocked. Without a lease the
-// question is only whether the try is refused, and the answer else is ok.
+// ask asks Redis once. It returns ok, wait or busy; away if Redis was not asked; or nothing if it
+// did not answer. The error is that of ctx, or a *Blocked. Without a lease Redis only reports
+// whether the try would be refused, and reserves nothing.
 func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word string, err error) {
 	l.mu.Lock()
 	c, room, now := l.c, l.bounds.ofNetwork, l.c.Now()
@@ -257,7 +250,7 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 		return "", nil
 	}
 	word, err = answer[0].ToString()
-	var n [4]int64 // wait, which network, blocked until, right secret at
+	var n [4]int64 // wait, index of the network, end of the block, time of the last success
 	for i := range n {
 		if err == nil {
 			n[i], err = answer[i+1].AsInt64()
@@ -270,14 +263,15 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 	if word != "blocked" {
 		return word, nil
 	}
-	b := &Blocked{time.Duration(n[0]) * time.Microsecond, "the account is blocked for this network"}
+	wait := time.Duration(n[0]) * time.Microsecond
+	b := accountBlocked(wait)
 	if all := wider(a.network); n[1] > 0 && int(n[1]) <= len(all) {
-		b.Why = "too many failures of network " + all[n[1]-1].String()
+		b = networkBlocked(wait, all[n[1]-1])
 	}
-	return "", b
+	return "", &b
 }
 
-// pause waits for a moment before Redis is asked again.
+// pause waits before the next question to Redis.
 func (l *Limiter) pause(ctx context.Context, d time.Duration) error {
 	l.mu.Lock()
 	if l.waiting >= l.bounds.waiting {
@@ -301,13 +295,13 @@ func (l *Limiter) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// learn takes over what other nodes have seen of an account: a block, for when Redis
-// is gone, and a right secret, after which failures from before count no more.
+// learn takes over the results of other nodes for an account: a block, in case Redis fails, and a
+// success, which resets earlier failures.
 func (l *Limiter) learn(a *Attempt, blocked, right time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.known(a.account, a.network)
-	if c == nil { // refused, and nothing known of it here
+	if c == nil { // refused, without a count on this node
 		return
 	}
 	l.learnBlock(c, blocked, l.c.Now())
@@ -318,8 +312,8 @@ func (l *Limiter) learn(a *Attempt, blocked, right time.Time) {
 	}
 }
 
-// tell tells Redis how a try ended. It returns nil where nobody was asked or no
-// answer came: then this node decides alone.
+// tell sends the decision of a try to Redis. It returns nil if Redis was not asked or did not
+// answer; then this node decides alone.
 func (a *Attempt) tell(o outcome) *verdict {
 	l := a.l
 	l.mu.Lock()
@@ -334,10 +328,10 @@ func (a *Attempt) tell(o outcome) *verdict {
 		whole(c.AccountBlock.Microseconds()),
 	}, c.limitsOf(a.network)...)
 	keys := l.shared.keys(a.network)
-	// Whoever asked may be gone; what was judged is counted all the same.
+	// The decision counts even if the request was canceled.
 	answer, err := l.shared.redis.Run(context.Background(), decideScript, keys, args...)
 	if err != nil && a.lease != "" {
-		args[kindArg] = cancelled // it may have been counted
+		args[kindArg] = cancelled // Redis may have counted it
 		l.shared.owe(call{keys, args})
 	}
 	if err != nil || len(answer) != 2 {
@@ -348,8 +342,7 @@ func (a *Attempt) tell(o outcome) *verdict {
 	return &verdict{counted == 1, time.UnixMicro(until)}
 }
 
-// blocked reports whether an account is blocked by what Redis says; without an
-// answer it is not.
+// blocked reports whether Redis has an account as blocked; false if it does not answer.
 func (s *Shared) blocked(ctx context.Context, account string, n netip.Prefix, now time.Time) bool {
 	answer, err := s.redis.Run(ctx, blockedScript, []string{s.networkKey(n)}, s.hash("account", account))
 	if err != nil || len(answer) != 1 {
@@ -359,8 +352,8 @@ func (s *Shared) blocked(ctx context.Context, account string, n netip.Prefix, no
 	return until > now.UnixMicro()
 }
 
-// rate counts a bad one of a network in a minute and reports whether it is not one
-// too many; without an answer it is not.
+// rate counts a bad request of a network in a minute and reports whether it is within the limit;
+// true if Redis does not answer.
 func (s *Shared) rate(ctx context.Context, name string, n netip.Prefix, minute int64, most int) bool {
 	key := fmt.Sprintf("durward:rate:%s:%d:%s", name, minute, s.hash("network", n.String()))
 	answer, err := s.redis.Run(ctx, rateScript, []string{key}, whole(int64(most)))

@@ -18,13 +18,12 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// place is where a test counts: in memory alone, or in Redis too.
+// place is a place for counts: only memory, or Redis too.
 type place struct{ redis *connection.Client }
 
 var memory = place{}
 
-// shared is what a Limiter of a place counts in: each is as new as a Limiter's
-// memory, for its key is its own.
+// shared returns a new Shared without counts: its key is random.
 func (p place) shared(fatal interface{ Fatal(...any) }) *Shared {
 	if p.redis == nil {
 		return nil
@@ -38,13 +37,13 @@ func (p place) shared(fatal interface{ Fatal(...any) }) *Shared {
 	return s
 }
 
-// inBoth runs a test in memory, and then in Redis.
+// inBoth runs a test in memory and in Redis.
 func inBoth(t *testing.T, test func(t *testing.T, in place)) {
 	t.Run("memory", func(t *testing.T) { test(t, memory) })
 	t.Run("redis", func(t *testing.T) { test(t, place{connect(t, services.SharedRedis(t))}) })
 }
 
-// connect returns a connection that is up, and patient: the machine may be busy.
+// connect returns a connection that is up. Its timeout is long, for a busy machine.
 func connect(t testing.TB, r *services.Redis) *connection.Client {
 	t.Helper()
 	return connectWith(t, connection.Config{URL: r.URL(), Timeout: 20 * time.Second})
@@ -62,7 +61,7 @@ func connectWith(t testing.TB, c connection.Config) *connection.Client {
 	return client
 }
 
-// waitUp waits until a connection is up, or down.
+// waitUp waits until a connection is up or down.
 func waitUp(t testing.TB, c *connection.Client, want bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
@@ -70,13 +69,13 @@ func waitUp(t testing.TB, c *connection.Client, want bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not up %v after half a minute: %v", want, c.Err())
+			t.Fatalf("connection is not up=%v within 30 s: %v", want, c.Err())
 		}
 	}
 }
 
-// nodes are the Limiters of all nodes of a place: one in memory, two in Redis, where
-// what one has not seen itself it must learn from there.
+// nodes returns the Limiters of all nodes: one in memory, two in Redis, which learn the failures of
+// the other.
 func (p place) nodes(fatal interface{ Fatal(...any) }, c Config) (all []*Limiter) {
 	c.Shared = p.shared(fatal)
 	for range 2 {
@@ -91,7 +90,7 @@ func (p place) nodes(fatal interface{ Fatal(...any) }, c Config) (all []*Limiter
 	return all
 }
 
-// twoNodes are two nodes with one clock over one Redis.
+// twoNodes returns two nodes with one clock and one Redis.
 func twoNodes(t testing.TB, c *connection.Client, change ...func(*Config)) (a, b *Limiter, k *clock) {
 	t.Helper()
 	k = &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
@@ -103,27 +102,26 @@ func twoNodes(t testing.TB, c *connection.Client, change ...func(*Config)) (a, b
 	return nodes[0], nodes[1], k
 }
 
-// Of wrong tries on two nodes at once as many are judged as on one, of right ones
-// all.
+// Two nodes together allow as many wrong tries as one, and all correct ones.
 func TestSum(t *testing.T) {
 	t.Parallel()
 	redis := connect(t, services.SharedRedis(t))
 	for _, c := range []struct {
-		name   string
-		right  bool
-		spread bool // over accounts
-		want   int
-	}{{"one account", false, false, 5}, {"right ones", true, false, 60}, {"one network", false, true, 10}} {
+		name    string
+		correct bool
+		spread  bool // each try has another account
+		want    int
+	}{{"one account", false, false, 5}, {"correct secrets", true, false, 60}, {"one network", false, true, 10}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			// The nodes have connections of their own, as they do.
+			// The nodes share one connection here.
 			a, b, _ := twoNodes(t, redis, func(l *Config) {
 				if !c.spread {
 					l.NetworkFailures, l.NetworkFailuresHour = 1000, 1000
 				}
 			})
 			var mu sync.Mutex
-			judged := 0
+			allowed := 0
 			var wg sync.WaitGroup
 			for n := range 60 {
 				wg.Go(func() {
@@ -140,9 +138,9 @@ func TestSum(t *testing.T) {
 						return
 					}
 					mu.Lock()
-					judged++
+					allowed++
 					mu.Unlock()
-					if c.right {
+					if c.correct {
 						try.Succeed()
 					} else {
 						try.Fail(fmt.Sprint(n))
@@ -150,15 +148,14 @@ func TestSum(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if judged != c.want {
-				t.Errorf("%d judged on both nodes, want %d", judged, c.want)
+			if allowed != c.want {
+				t.Errorf("both nodes: got %d allowed tries, want %d", allowed, c.want)
 			}
 		})
 	}
 }
 
-// What one node counts the other knows: failures, a block, a wrong secret that it
-// has seen, a right one that ends failures.
+// Each node knows the failures, blocks, wrong secrets and successes of the other.
 func TestNodesKnow(t *testing.T) {
 	t.Parallel()
 	a, b, k := twoNodes(t, connect(t, services.SharedRedis(t)), unlimitedNetworks)
@@ -169,12 +166,12 @@ func TestNodesKnow(t *testing.T) {
 		fails(t, l, "ada", here)
 	}
 	if wait := refused(t, b, "ada", here); wait != 0 {
-		t.Errorf("after four different secrets: refused for %s", wait)
+		t.Errorf("four different secrets: got a block of %s, want none", wait)
 	}
 	fails(t, b, "ada", here)
 	for n, l := range []*Limiter{a, b} {
 		if wait := refused(t, l, "ada", here); wait != time.Hour || !l.Blocked(ctx, "ada", here) || l.Blocked(ctx, "ada", elsewhere) {
-			t.Errorf("node %d after five: refused for %s", n, wait)
+			t.Errorf("node %d, five different secrets: got a block of %s, want 1h", n, wait)
 		}
 	}
 	for _, l := range []*Limiter{a, a, b, b} {
@@ -191,39 +188,38 @@ func TestNodesKnow(t *testing.T) {
 		fails(t, a, "bob", here)
 	}
 	if wait := refused(t, a, "bob", here); wait != 0 {
-		t.Errorf("four failures after a right secret on the other node: refused for %s", wait)
+		t.Errorf("four failures after a success on the other node: got a block of %s, want none", wait)
 	}
 }
 
-// A node that is gone in the middle of tries holds nobody up for longer than a
-// lease.
+// The undecided tries of a failed node delay others until their leases end.
 func TestLeaseEnds(t *testing.T) {
 	t.Parallel()
 	a, b, _ := twoNodes(t, connect(t, services.SharedRedis(t)))
 	a.shared.lease = 700 * time.Millisecond
 	for range 5 {
-		if _, err := a.Begin(ctx, "ada", here); err != nil { // and never decided
+		if _, err := a.Begin(ctx, "ada", here); err != nil { // never decided
 			t.Fatal(err)
 		}
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, err := b.Begin(short, "ada", here); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("beside five under way elsewhere: %v, want it to wait", err)
+		t.Errorf("five undecided tries on the other node: got %v, want it to wait", err)
 	}
 	long, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	began := time.Now()
 	try, err := b.Begin(long, "ada", here)
 	if err != nil {
-		t.Fatalf("when the leases have ended: %v", err)
+		t.Fatalf("after the end of the leases: %v", err)
 	}
 	try.Cancel()
 	t.Logf("waited %s", time.Since(began).Round(time.Millisecond))
 }
 
-// One that waits for a try of another node goes on when that is decided, and not
-// when the lease ends.
+// A try that waits for a try of another node continues when that is decided, not when its lease
+// ends.
 func TestWaitsForTheOtherNode(t *testing.T) {
 	t.Parallel()
 	a, b, _ := twoNodes(t, connect(t, services.SharedRedis(t)))
@@ -245,7 +241,7 @@ func TestWaitsForTheOtherNode(t *testing.T) {
 	}()
 	select {
 	case err := <-got:
-		t.Fatalf("did not wait: %v", err)
+		t.Fatalf("got %v, want it to wait", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	for _, try := range under {
@@ -257,25 +253,25 @@ func TestWaitsForTheOtherNode(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(leaseLife / 2):
-		t.Error("waits still")
+		t.Error("all decided: the try still waits")
 	}
 }
 
-// Redis that dies gives nobody more tries than a node alone would, and takes no
-// block with it; when it is back, nodes count together again.
+// Without Redis a node allows no more tries than it would alone, and blocks remain; when Redis is
+// up again the nodes count together.
 func TestRedisDies(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	redis := connect(t, r)
 	a, b, k := twoNodes(t, redis, unlimitedNetworks)
 	for range 3 {
-		fails(t, a, "ada", here) // what a saw itself
+		fails(t, a, "ada", here) // counted by a
 	}
 	fails(t, b, "ada", here)
 	for _, l := range []*Limiter{a, b, a, b, a} {
 		fails(t, l, "bob", here)
 	}
-	_ = refused(t, b, "bob", here) // b has seen the block, as it would in an attack
+	_ = refused(t, b, "bob", here) // b learns of the block
 	r.Kill(t)
 	waitUp(t, redis, false)
 	for range 2 {
@@ -288,7 +284,7 @@ func TestRedisDies(t *testing.T) {
 		for n, l := range []*Limiter{a, b} {
 			for _, account := range []string{"ada", "bob"} {
 				if wait := refused(t, l, account, here); wait != time.Hour || !l.Blocked(ctx, account, here) {
-					t.Errorf("Redis is %s: node %d refuses %s for %s, want 1h", when, n, account, wait)
+					t.Errorf("Redis %s: node %d, %s: got a block of %s, want 1h", when, n, account, wait)
 				}
 			}
 		}
@@ -302,11 +298,11 @@ func TestRedisDies(t *testing.T) {
 		fails(t, l, "ada", here)
 	}
 	if wait := refused(t, b, "ada", here); wait != time.Hour {
-		t.Errorf("after its return: refused for %s, want the nodes to count together", wait)
+		t.Errorf("Redis up again: got a block of %s, want 1h: the nodes count together", wait)
 	}
 }
 
-// Redis that hangs costs one try its time-out; those after it go on at once.
+// The first try during a hang of Redis waits for the timeout; later ones do not wait.
 func TestRedisHangs(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
@@ -325,7 +321,7 @@ func TestRedisHangs(t *testing.T) {
 		fails(t, a, "ada", here)
 	}
 	if wait := refused(t, a, "ada", here); wait != time.Hour {
-		t.Errorf("refused for %s, want 1h: a failure is lost", wait)
+		t.Errorf("got a block of %s, want 1h: a failure is lost", wait)
 	}
 	r.Resume(t)
 	waitUp(t, redis, true)
@@ -333,13 +329,13 @@ func TestRedisHangs(t *testing.T) {
 		fails(t, l, "bob", here)
 	}
 	if !b.Blocked(ctx, "bob", here) {
-		t.Error("after it goes on nodes do not count together")
+		t.Error("Redis answers again: the nodes do not count together")
 	}
 }
 
-// One network fills only its share of Redis, every key ends by itself, and what
-// somebody is called or where they are is not there.
-func TestWhatRedisHolds(t *testing.T) {
+// A network uses only its share of Redis, every key expires, and no key or value contains a user
+// name or an address.
+func TestRedisContents(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	redis := connect(t, r)
@@ -355,7 +351,7 @@ func TestWhatRedisHolds(t *testing.T) {
 	for range 4 {
 		fails(t, b, "victim@example.com", six)
 	}
-	if try, err := a.Begin(ctx, "victim@example.com", six); err != nil { // under way
+	if try, err := a.Begin(ctx, "victim@example.com", six); err != nil { // undecided
 		t.Fatal(err)
 	} else {
 		defer try.Cancel()
@@ -363,7 +359,7 @@ func TestWhatRedisHolds(t *testing.T) {
 	rate := NewRate(RateConfig{Name: "keys", AMinute: 3, Shared: a.shared})
 	rate.Bad(ctx, here)
 	if !b.Blocked(ctx, "victim@example.com", here) {
-		t.Error("a flood forgets a block")
+		t.Error("flood: the block is lost")
 	}
 	err := redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
 		keys, err := c.Do(ctx, c.B().Keys().Pattern("*").Build()).AsStrSlice()
@@ -371,7 +367,7 @@ func TestWhatRedisHolds(t *testing.T) {
 			return err
 		}
 		if len(keys) < 8 {
-			t.Errorf("only %d keys", len(keys))
+			t.Errorf("got only %d keys", len(keys))
 		}
 		for _, key := range keys {
 			left, err := c.Do(ctx, c.B().Pttl().Key(key).Build()).AsInt64()
@@ -384,13 +380,13 @@ func TestWhatRedisHolds(t *testing.T) {
 			}
 			for _, secret := range []string{"example.com", "tr0ub4dor", "203.0.113", "2001:db8"} {
 				if strings.Contains(key+text, secret) {
-					t.Errorf("%s holds %s", key, secret)
+					t.Errorf("%s contains %s", key, secret)
 				}
 			}
 		}
 		accounts, err := c.Do(ctx, c.B().Hlen().Key(a.shared.networkKey(network(here))).Build()).AsInt64()
 		if accounts > 50 || accounts < 10 {
-			t.Errorf("%d accounts of one network", accounts)
+			t.Errorf("got %d accounts of one network, want 10 to 50", accounts)
 		}
 		return err
 	})
@@ -399,7 +395,7 @@ func TestWhatRedisHolds(t *testing.T) {
 	}
 }
 
-// Bad ones are counted in sum, too.
+// Bad requests of all nodes are counted together.
 func TestRateInSum(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
@@ -420,18 +416,18 @@ func TestRateInSum(t *testing.T) {
 		}
 	}
 	if _, ok := other.Bad(ctx, here); !ok {
-		t.Error("what is counted under another name")
+		t.Error("counter with another name: got a refusal")
 	}
 	r.Kill(t)
 	waitUp(t, redis, false)
-	for n := range 3 { // b has let two through itself, of the five of a node alone
+	for n := range 3 { // b has allowed two of the five that a node allows
 		if _, ok := b.Bad(ctx, elsewhere); !ok {
 			t.Errorf("without Redis, bad one %d is refused", n+1)
 		}
 	}
 }
 
-// What a try costs.
+// BenchmarkTry measures a successful try.
 func BenchmarkTry(b *testing.B) {
 	for _, in := range []struct {
 		name  string

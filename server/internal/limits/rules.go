@@ -1,0 +1,131 @@
+package limits
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The rules in this file hold for the counts in memory and in Redis.
+
+// Config configures the limits. The zero value of a field means its default.
+type Config struct {
+	AccountFailures int           // failures of one account from one network that block it; default 5
+	AccountWindow   time.Duration // failures count for this long; default 15 min
+	AccountBlock    time.Duration // length of a block; default 1 h
+
+	NetworkFailures     int // limit for one network in a minute, over all accounts; default 10
+	NetworkFailuresHour int // in an hour; default 100
+	NetworkUnlimited    bool
+
+	Now func() time.Time
+
+	Shared *Shared // counts for all nodes; nil: for this process. Set does not change it
+}
+
+// An IPv6 customer often has a /56 or a /48. These are counted too, with higher limits.
+const (
+	wideFactor   = 4  // of a /56
+	widestFactor = 16 // of a /48
+)
+
+// bounds limit the memory.
+type bounds struct {
+	accounts  int // accounts, in all networks
+	ofNetwork int // accounts in one network
+	networks  int // networks; of IPv6 each /64, /56 and /48
+	waiting   int // waiting tries
+}
+
+var standard = bounds{accounts: 100_000, ofNetwork: 1000, networks: 200_000, waiting: 1024}
+
+// complete sets the defaults. The error lists every mistake.
+func (c *Config) complete() error {
+	fill := func(v *int, standard int) {
+		if *v == 0 {
+			*v = standard
+		}
+	}
+	fillTime := func(v *time.Duration, standard time.Duration) {
+		if *v == 0 {
+			*v = standard
+		}
+	}
+	fill(&c.AccountFailures, 5)
+	fillTime(&c.AccountWindow, 15*time.Minute)
+	fillTime(&c.AccountBlock, time.Hour)
+	fill(&c.NetworkFailures, 10)
+	fill(&c.NetworkFailuresHour, 100)
+	var errs []error
+	if c.AccountFailures < 1 || c.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: at most 100
+		errs = append(errs, fmt.Errorf("limits: AccountFailures is %d, want 1 to 100", c.AccountFailures))
+	}
+	if c.NetworkFailures < 1 || c.NetworkFailuresHour < 1 || c.NetworkFailuresHour > 10_000 || c.NetworkFailures > 10_000 {
+		errs = append(errs, fmt.Errorf("limits: NetworkFailures is %d and NetworkFailuresHour %d, want 1 to 10000", c.NetworkFailures, c.NetworkFailuresHour))
+	}
+	if c.AccountWindow < 0 || c.AccountBlock < 0 {
+		errs = append(errs, errors.New("limits: AccountWindow or AccountBlock is negative"))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return errors.Join(errs...)
+}
+
+// network returns the network of an address: an IPv4 address or an IPv6 /64. It is the zero Prefix
+// for the zero Addr.
+func network(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+// wider returns a network and, for IPv6, its /56 and /48.
+func wider(n netip.Prefix) []netip.Prefix {
+	if !n.Addr().Is6() {
+		return []netip.Prefix{n}
+	}
+	p56, _ := n.Addr().Prefix(56)
+	p48, _ := n.Addr().Prefix(48)
+	return []netip.Prefix{n, p56, p48}
+}
+
+// networkLimits returns the limits of a network for a minute and for an hour.
+func (c *Config) networkLimits(p netip.Prefix) (aMinute, anHour int) {
+	factor := 1
+	switch {
+	case p.Addr().Is6() && p.Bits() == 56:
+		factor = wideFactor
+	case p.Addr().Is6() && p.Bits() == 48:
+		factor = widestFactor
+	}
+	return c.NetworkFailures * factor, c.NetworkFailuresHour * factor
+}
+
+// keep returns how long a count is kept after its last change.
+func (c *Config) keep() time.Duration {
+	return max(c.AccountWindow, c.AccountBlock, time.Hour) + time.Minute
+}
+
+// Blocked is the refusal of a try.
+type Blocked struct {
+	RetryAfter time.Duration
+	Why        string // for the log
+}
+
+func (b *Blocked) Error() string {
+	return fmt.Sprintf("limits: %s, for %s more", b.Why, b.RetryAfter.Truncate(time.Second))
+}
+
+func accountBlocked(wait time.Duration) Blocked {
+	return Blocked{wait, "the account is blocked for this network"}
+}
+
+func networkBlocked(wait time.Duration, p netip.Prefix) Blocked {
+	return Blocked{wait, "too many failures of network " + p.String()}
+}
