@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -44,6 +45,10 @@ var unsuitable = []error{
 	backup.ErrNotBackup, backup.ErrDiffers, fs.ErrExist,
 }
 
+// packagePrefix matches the package names at the start of each line of an error. They mean nothing to
+// a user.
+var packagePrefix = regexp.MustCompile(`(?m)^((durward|account|backup|client|jwt|oauth|session|issuer|seal|store): )+`)
+
 // report prints err and its hint to standard error and returns the exit status.
 func report(e *environment, asJSON bool, err error) int {
 	status, hint := exitRefused, ""
@@ -68,6 +73,7 @@ func report(e *environment, asJSON bool, err error) int {
 	case errors.Is(err, store.ErrNewer):
 		status = exitUnreachable
 	}
+	text = packagePrefix.ReplaceAllString(text, "")
 	if asJSON {
 		out := json.NewEncoder(e.stderr)
 		out.SetEscapeHTML(false)
@@ -75,7 +81,7 @@ func report(e *environment, asJSON bool, err error) int {
 		return status
 	}
 	for line := range strings.Lines(text) {
-		e.note("%s", strings.TrimPrefix(strings.TrimSpace(line), "durward: "))
+		e.note("%s", strings.TrimSpace(line))
 	}
 	if hint != "" {
 		e.note("hint: %s", hint)

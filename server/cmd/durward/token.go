@@ -68,7 +68,7 @@ func (v tokenInspect) Run(e *environment) error {
 	}
 	in, err := jwt.Inspect(token)
 	if err != nil {
-		return refused("An access token of Durward is a JWT: three parts separated by dots. A refresh token begins with dr_ and contains no claims.", "%s", strings.TrimPrefix(err.Error(), "jwt: "))
+		return refused("An access token of Durward is a JWT: three parts separated by dots. A refresh token begins with dr_ and contains no claims.", "%w", err)
 	}
 	if v.JSON {
 		if in.Problems == nil {
@@ -173,8 +173,7 @@ func (v tokenIssue) Run(e *environment) (err error) {
 	if errors.Is(err, store.ErrUnavailable) {
 		return err
 	} else if err != nil { // an invalid flag
-		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "oauth: "), "jwt: ")
-		return &exitError{exitUsage, errors.New(text), "Run durward token issue --help for usage."}
+		return &exitError{exitUsage, err, "Run durward token issue --help for usage."}
 	}
 	if v.JSON {
 		return e.json(map[string]any{
