@@ -1,10 +1,10 @@
-# make run starts a demonstration, make test runs every test. Both need Go alone;
-# make test installs the Debian packages it needs where it may.
+# make run starts a demonstration, make test runs every test. Both need only Go. On Debian, as root,
+# make test installs the packages that the tests need.
 
 .PHONY: run build test lint bench soak mutations clean
 
-# What the race detector slows down too much: the SQLite driver is ten times
-# slower under it. These run without it.
+# These packages are tested without the race detector, because it makes the SQLite driver ten times
+# slower.
 PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node
 
 # The packages of the library and of the server, of all their modules.
@@ -39,16 +39,16 @@ lint:
 		(cd $$module && go mod tidy -diff && go vet ./... && $(CURDIR)/.build/staticcheck ./...) || exit 1; \
 	done
 
-# The table of docs/performance.md, each figure beside its limit in the same run.
+# Prints the table of docs/performance.md, each figure beside its limit from the same run.
 bench: build
 	cd bench && go run . -durward ../.build/durward
 
-# Each patch in testdata/mutations takes one security check out; a test must turn
-# red. Minutes.
+# Applies each patch of testdata/mutations, which removes one security check, and expects a test to fail.
+# Takes minutes.
 mutations:
 	MUTATIONS=1 go test -count=1 -run 'TestMutations$$' -v -timeout 60m ./server/internal/repo
 
-# Long counts: hundreds of crash rounds, minutes of fuzzing.
+# Runs the long tests: hundreds of crash rounds, minutes of fuzzing per target.
 soak: build
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./server/internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward

@@ -1,7 +1,6 @@
-// Bench measures what is hot in Durward, each figure beside its limit in the
-// same run: the raw signature, the raw commit, the raw hash, a handler that
-// answers 204. It prints the table of docs/performance.md. Machines are noisy:
-// ratios count.
+// Bench measures the hot paths of Durward and prints the table of docs/performance.md. Each figure
+// stands beside its limit, measured in the same run: the raw signature, the raw statement, the raw
+// hash, or a handler that responds with 204. Machines are noisy, so compare the ratios.
 package main
 
 import (
@@ -16,14 +15,14 @@ import (
 )
 
 func main() {
-	binary := flag.String("durward", "../.build/durward", "the program")
-	dir := flag.String("dir", "", "folder for data, on the disk to measure; default a temporary one")
+	binary := flag.String("durward", "../.build/durward", "path of the program")
+	dir := flag.String("dir", "", "folder for data, on the disk to measure; a temporary folder by default")
 	seconds := flag.Float64("seconds", 5, "length of each measurement over HTTP")
-	sessions := flag.Int("sessions", 200_000, "sessions of the filled databases; 10 million take ten minutes")
-	only := flag.Bool("only-sessions", false, "measure the filled databases alone")
+	sessions := flag.Int("sessions", 200_000, "sessions in the filled databases; 10 million take ten minutes")
+	only := flag.Bool("only-sessions", false, "measure only the filled databases")
 	flag.Parse()
 	testing.Init()
-	// Short enough that the Digest responses made ahead last.
+	// Short enough for the number of prepared Digest responses.
 	if err := flag.Set("test.benchtime", "200ms"); err != nil {
 		panic(err)
 	}
@@ -38,7 +37,7 @@ type row struct{ what, figure, limit, ratio, aim string }
 
 func run(binary, dir string, sessions int, only bool, length time.Duration) error {
 	if _, err := os.Stat(binary); err != nil {
-		return fmt.Errorf("%w: make build makes it", err)
+		return fmt.Errorf("%w: run make build", err)
 	}
 	if dir == "" {
 		var err error
@@ -71,8 +70,9 @@ func run(binary, dir string, sessions int, only bool, length time.Duration) erro
 		}
 		rows = append(rows, more...)
 	}
-	fmt.Printf("%s, %d cores, %s, %s\n\n", processor(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH, runtime.Version())
-	fmt.Println("| what | figure | its limit, same run | ratio | aim |\n|---|---|---|---|---|")
+	fmt.Printf("%s, %d cores, %s, %s\n\n", processor(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH,
+		runtime.Version())
+	fmt.Println("| what | figure | limit, same run | ratio | aim |\n|---|---|---|---|---|")
 	for _, r := range rows {
 		fmt.Printf("| %s | %s | %s | %s | %s |\n", r.what, r.figure, r.limit, r.ratio, r.aim)
 	}
@@ -97,7 +97,7 @@ func median[T int | float64 | time.Duration](all []T) T {
 	return all[len(all)/2]
 }
 
-// rounded shows a time with three digits.
+// rounded formats a duration with up to four digits.
 func rounded(d time.Duration) string {
 	switch {
 	case d < 10*time.Microsecond:

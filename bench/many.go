@@ -25,8 +25,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// withPostgres runs work beside a cluster of its own, as the package of the system
-// sets it up: what is committed is on the disk.
+// withPostgres runs work with a new Postgres cluster that has the system package's settings, so
+// commits are durable. url creates a database.
 func withPostgres(work func(url func() string) error) (err error) {
 	err = errors.New("PostgreSQL did not start, or is not installed")
 	testing.Benchmark(func(b *testing.B) {
@@ -39,13 +39,13 @@ func withPostgres(work func(url func() string) error) (err error) {
 const move = `UPDATE grants SET generation = generation + 1, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $2,
 	replays = 0, idle_ends = $3, network = $4, agent = $5 WHERE id = $1 AND ended_at = 0`
 
-// onPostgres measures refreshes over HTTP on Postgres, by one node and by two,
-// beside the raw statement of as many workers, each of its own connection.
+// onPostgres measures refreshes over HTTP on Postgres with one node and with two. The limit is the
+// raw statement with as many workers, each with its own connection.
 func onPostgres(binary, dir string, length time.Duration) (rows []row, err error) {
 	err = withPostgres(func(url func() string) error {
 		shared, alone := url(), url()
 		data := filepath.Join(dir, "postgres")
-		if err := addPerson(binary, data, shared); err != nil {
+		if err := addUser(binary, data, shared); err != nil {
 			return err
 		}
 		var nodes []*server
@@ -61,8 +61,8 @@ func onPostgres(binary, dir string, length time.Duration) (rows []row, err error
 		if err != nil {
 			return err
 		}
-		other := data + "-raw" // a folder knows the database that it belongs to
-		if err := addPerson(binary, other, alone); err != nil {
+		other := data + "-raw" // a data folder belongs to one database
+		if err := addUser(binary, other, alone); err != nil {
 			return err
 		}
 		filler, _, err := begin(binary, other, alone)
@@ -94,7 +94,8 @@ func onPostgres(binary, dir string, length time.Duration) (rows []row, err error
 			}
 			r, err := rate(clients, length/3, func(c int) error {
 				now := time.Now()
-				_, err := db.Exec(move, ids[c], now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24", "Go program")
+				_, err := db.Exec(move, ids[c], now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24",
+					"Go program")
 				return err
 			})
 			if err != nil {
@@ -107,8 +108,10 @@ func onPostgres(binary, dir string, length time.Duration) (rows []row, err error
 			what    string
 			figures []float64
 		}{{"one node", one}, {"two nodes", two}} {
-			rows = append(rows, row{fmt.Sprintf("refresh over HTTP, durable, %d clients, Postgres, %s", clients, r.what),
-				fmt.Sprintf("%.0f/s", median(r.figures)), limit, fmt.Sprintf("%.2f", median(r.figures)/median(raw)), ""})
+			rows = append(rows, row{fmt.Sprintf("refresh over HTTP, durable, %d clients, Postgres, %s", clients,
+				r.what),
+				fmt.Sprintf("%.0f/s", median(r.figures)), limit, fmt.Sprintf("%.2f", median(r.figures)/median(raw)),
+				""})
 		}
 		return nil
 	})
@@ -134,7 +137,7 @@ func grantIDs(db *sql.DB) (ids []string, err error) {
 	return ids, nil
 }
 
-// refresh changes a token for the next.
+// refresh replaces a refresh token by its successor.
 func refresh(s *server, token *string) error {
 	tokens, err := post(s.url+"/api/auth/refresh", map[string]string{"refresh_token": *token})
 	if err == nil {
@@ -143,10 +146,11 @@ func refresh(s *server, token *string) error {
 	return err
 }
 
-// many measures a database of so many sessions beside an empty one.
+// many measures a database with the given number of sessions and an empty one.
 func many(binary, dir string, sessions int, length time.Duration) (rows []row, err error) {
 	path := filepath.Join(dir, "many")
-	rows, err = manyIn(binary, dir, sessions, length, "SQLite", "sqlite", "sqlite:"+filepath.Join(path, "durward.db"), "sqlite:"+filepath.Join(dir, "few", "durward.db"), filepath.Join(path, "durward.db-wal"))
+	rows, err = manyIn(binary, dir, sessions, length, "SQLite", "sqlite", "sqlite:"+filepath.Join(path, "durward.db"),
+		"sqlite:"+filepath.Join(dir, "few", "durward.db"), filepath.Join(path, "durward.db-wal"))
 	if err := errors.Join(err, os.RemoveAll(path)); err != nil {
 		return nil, err
 	}
@@ -158,25 +162,25 @@ func many(binary, dir string, sessions int, length time.Duration) (rows []row, e
 	return rows, err
 }
 
-// fillings make sessions with their grants, a tenth as many people, and a hundredth
-// that ended long ago. Numbers make ids and salts, so that tokens can be made for
-// any of them.
+// fillings are the statements that insert sessions with their grants and a tenth as many users. A
+// hundredth of the sessions ended long ago. Ids and salts are derived from numbers, so tokensOf can
+// compute the token of any session.
 var fillings = map[string][]string{
 	"sqlite": {
 		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1 / 10 + 1)
-			INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at) SELECT printf('person-%012d', i), i, i, '', '', 0, $2, $2 FROM c`,
+			INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at) SELECT printf('user-%012d', i), i, i, '', '', 0, $2, $2 FROM c`,
 		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
 			INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-			SELECT printf('%08x-0000-7000-8000-%012x', i, i), printf('person-%012d', i / 10 + 1), 'durward', 'profile', $2, CASE WHEN i <= $1 / 100 THEN 1000000 ELSE $3 END, $2, '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM c`,
+			SELECT printf('%08x-0000-7000-8000-%012x', i, i), printf('user-%012d', i / 10 + 1), 'durward', 'profile', $2, CASE WHEN i <= $1 / 100 THEN 1000000 ELSE $3 END, $2, '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM c`,
 		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
 			INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
 			SELECT printf('%032x', i), printf('%08x-0000-7000-8000-%012x', i, i), 'durward', 'profile', 0, CAST(printf('%032d', i) AS BLOB), 1, '192.0.2.0/24', 'curl', $2, $3, $3 FROM c`,
 	},
 	"pgx": {
 		`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at)
-			SELECT 'person-' || lpad(i::text, 12, '0'), i::text, i::text, '', '', 0, $2::bigint, $2::bigint FROM generate_series(1, $1::bigint / 10 + 1) i`,
+			SELECT 'user-' || lpad(i::text, 12, '0'), i::text, i::text, '', '', 0, $2::bigint, $2::bigint FROM generate_series(1, $1::bigint / 10 + 1) i`,
 		`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-			SELECT lpad(to_hex(i), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'person-' || lpad((i / 10 + 1)::text, 12, '0'), 'durward', 'profile', $2::bigint,
+			SELECT lpad(to_hex(i), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'user-' || lpad((i / 10 + 1)::text, 12, '0'), 'durward', 'profile', $2::bigint,
 			CASE WHEN i <= $1::bigint / 100 THEN 1000000 ELSE $3::bigint END, $2::bigint, '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM generate_series(1, $1::bigint) i`,
 		`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
 			SELECT lpad(to_hex(i), 32, '0'), lpad(to_hex(i), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'durward', 'profile', 0,
@@ -184,13 +188,14 @@ var fillings = map[string][]string{
 	},
 }
 
-func manyIn(binary, dir string, sessions int, length time.Duration, name, driver, filled, empty, wal string) ([]row, error) {
+func manyIn(binary, dir string, sessions int, length time.Duration, name, driver, filled, empty, wal string) ([]row,
+	error) {
 	full, few := filepath.Join(dir, "many"), filepath.Join(dir, "few")
 	if driver == "pgx" {
 		full, few = full+"-pg", few+"-pg"
 	}
 	for data, url := range map[string]string{full: filled, few: empty} {
-		if err := addPerson(binary, data, url); err != nil {
+		if err := addUser(binary, data, url); err != nil {
 			return nil, err
 		}
 	}
@@ -231,7 +236,7 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 		i := next[c]*clients + c
 		next[c]++
 		if i >= len(order) {
-			return errors.New("all sessions are refreshed: ask for more")
+			return errors.New("all sessions are refreshed; run with more -sessions")
 		}
 		token := tokens(sessions/100 + 1 + order[i])
 		at := time.Now()
@@ -252,7 +257,9 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 		fullRate = append(fullRate, r)
 	}
 	what := fmt.Sprintf("%s, %d sessions", name, sessions)
-	rows := []row{{"refresh over HTTP, " + what, fmt.Sprintf("%.0f/s", median(fullRate)), fmt.Sprintf("empty database %.0f/s", median(emptyRate)), fmt.Sprintf("%.2f", median(fullRate)/median(emptyRate)), "≥ 0.50"}}
+	rows := []row{{"refresh over HTTP, " + what, fmt.Sprintf("%.0f/s", median(fullRate)),
+		fmt.Sprintf("empty database %.0f/s", median(emptyRate)),
+		fmt.Sprintf("%.2f", median(fullRate)/median(emptyRate)), "≥ 0.50"}}
 
 	calm := slices.Max(worst)
 	clear(worst)
@@ -260,8 +267,9 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, row{"slowest refresh while ended sessions are swept, a thousand a second, " + what, rounded(slices.Max(worst)), "without " + rounded(calm), "", ""},
-		row{"one sweep of a thousand, " + what, rounded(median(sweeps)), "", "", ""})
+	rows = append(rows, row{"slowest refresh during a sweep each second, " + what, rounded(slices.Max(worst)),
+		"without " + rounded(calm), "", ""},
+		row{"one sweep of a thousand ended sessions, " + what, rounded(median(sweeps)), "", "", ""})
 
 	signIn, err := rate(clients, length, func(int) error {
 		_, err := post(big.url+"/api/auth/login", map[string]string{"email": email, "password": password})
@@ -275,16 +283,18 @@ func manyIn(binary, dir string, sessions int, length time.Duration, name, driver
 		return nil, err
 	}
 	rows = append(rows, row{"sign-ins over HTTP, " + what, fmt.Sprintf("%.1f/s", signIn), "", "", ""},
-		row{"start to first answer, " + what, rounded(starting), "", "", ""},
-		row{"memory after all that, " + what, fmt.Sprintf("%.1f MB", float64(memory)/1000*1.024), "", "", ""},
-		row{"filling it, " + what, filling.Round(time.Second).String(), "", "", ""})
+		row{"start to first response, " + what, rounded(starting), "", "", ""},
+		row{"memory of the process after these measurements, " + what,
+			fmt.Sprintf("%.1f MB", float64(memory)/1000*1.024), "", "", ""},
+		row{"filling the database, " + what, filling.Round(time.Second).String(), "", "", ""})
 	if wal != "" {
 		under, held, after, err := walSizes(db, wal, length, anyOf)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, row{"largest WAL under refreshes, " + what, mib(under), "", "", "64 MiB"},
-			row{"the same, with a reader that does not end, " + what, mib(held), "after it ended " + mib(after), "", "64 MiB after it"})
+			row{"the same, beside an open reader, " + what, mib(held), "after the reader ended " + mib(after), "",
+				"64 MiB after it ended"})
 	}
 	return rows, nil
 }
@@ -305,7 +315,7 @@ func fill(db *sql.DB, driver string, sessions int) error {
 			return fmt.Errorf("filling: %w", err)
 		}
 	}
-	if driver == "pgx" { // as its own housekeeping does in time
+	if driver == "pgx" { // like autovacuum later
 		_, err = conn.ExecContext(ctx, `VACUUM ANALYZE`)
 	} else {
 		_, err = conn.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
@@ -313,8 +323,8 @@ func fill(db *sql.DB, driver string, sessions int) error {
 	return err
 }
 
-// tokensOf returns what makes the first refresh token of the session of a number,
-// with the keys that lie in a data folder.
+// tokensOf returns a function that computes the first refresh token of the session with number i,
+// with the keys of a data folder.
 func tokensOf(db *sql.DB, data string) (func(i int) string, error) {
 	master, err := seal.Open(filepath.Join(data, "master.key"), false)
 	if err != nil {
@@ -347,8 +357,7 @@ func tokensOf(db *sql.DB, data string) (func(i int) string, error) {
 	}, nil
 }
 
-// swept sweeps ended sessions once a second while work is done, and returns how long
-// each sweep took.
+// swept sweeps ended sessions once a second during work and returns the duration of each sweep.
 func swept(url string, length time.Duration, work func() error) (took []time.Duration, err error) {
 	ctx := context.Background()
 	db, err := store.Open(ctx, store.Config{URL: url})
@@ -379,9 +388,10 @@ func swept(url string, length time.Duration, work func() error) (took []time.Dur
 	return took, errors.Join(err, failed)
 }
 
-// walSizes watches the write-ahead log under refreshes, without and with a reader
-// that goes on reading all the while, and after that has ended.
-func walSizes(db *sql.DB, wal string, length time.Duration, work func(int) error) (under, held, after int64, err error) {
+// walSizes returns the largest size of the write-ahead log during refreshes, without a reader and
+// with an open read transaction, and its size after that transaction ended.
+func walSizes(db *sql.DB, wal string, length time.Duration, work func(int) error) (under, held, after int64,
+	err error) {
 	watched := func() (largest int64, err error) {
 		stop := make(chan struct{})
 		var watcher sync.WaitGroup
@@ -420,7 +430,7 @@ func walSizes(db *sql.DB, wal string, length time.Duration, work func(int) error
 	if err := errors.Join(err, tx.Rollback()); err != nil {
 		return 0, 0, 0, err
 	}
-	// The next commits put back what waited, and cut the file.
+	// The next commits checkpoint the log and truncate the file.
 	if _, err := watched(); err != nil {
 		return 0, 0, 0, err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 )
 
-// revocations measures the list of what was revoked with a million entries.
+// revocations measures the list of revocations with a million entries.
 func revocations() ([]row, error) {
 	const many = 1_000_000
 	name := func(i int) string { return fmt.Sprintf("0190a2c4-7d3e-7000-8000-%012x", i) }
@@ -29,36 +29,37 @@ func revocations() ([]row, error) {
 	for i := range many {
 		l.Add(revoked.Entry{Kind: revoked.Session, Value: name(i), Until: until})
 	}
-	octets := float64(heap()-before) / many
+	bytesEach := float64(heap()-before) / many
 	for i := range many {
 		held[name(i)] = struct{}{}
 	}
 	var rows []row
 	for _, c := range []struct {
 		what  string
-		asked []string
+		names []string
 		want  bool
-	}{{"a live token", live, false}, {"a revoked one", dead, true}} {
+	}{{"a live token", live, false}, {"a revoked token", dead, true}} {
 		i, wrong := 0, 0
 		ours, allocations := perCall(func() {
-			if l.Revoked(revoked.Session, c.asked[i&(1<<16-1)]) != c.want {
+			if l.Revoked(revoked.Session, c.names[i&(1<<16-1)]) != c.want {
 				wrong++
 			}
 			i++
 		})
 		plain, _ := perCall(func() {
-			if _, ok := held[c.asked[i&(1<<16-1)]]; ok != c.want {
+			if _, ok := held[c.names[i&(1<<16-1)]]; ok != c.want {
 				wrong++
 			}
 			i++
 		})
 		if wrong > 0 {
-			return nil, fmt.Errorf("%d look-ups of %s were answered wrongly", wrong, c.what)
+			return nil, fmt.Errorf("look-up of %s: %d wrong results", c.what, wrong)
 		}
-		rows = append(rows, row{"look-up of " + c.what + " among a million revocations", fmt.Sprintf("%s, %d allocations", rounded(ours), allocations),
+		rows = append(rows, row{"look-up of " + c.what + " among a million revocations",
+			fmt.Sprintf("%s, %d allocations", rounded(ours), allocations),
 			"Go map of the names " + rounded(plain), fmt.Sprintf("%.2f", float64(ours)/float64(plain)), "100 ns"})
 	}
 	return append(rows,
-		row{"memory of a million revocations", fmt.Sprintf("%.0f bytes each", octets), "", "", "100 bytes"},
+		row{"memory of a million revocations", fmt.Sprintf("%.0f bytes each", bytesEach), "", "", "100 bytes"},
 	), nil
 }

@@ -29,13 +29,13 @@ var ada = &durward.Principal{Subject: "ada", Scopes: []string{"profile"}}
 
 var bare = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
-// over measures what handler costs over the bare one. Each call gets its request
-// from next, which must cost nothing to speak of.
+// over measures the cost of handler above that of the bare handler. Each call gets its request from
+// next, at negligible cost.
 func over(what, limit, aim string, status int, handler http.Handler, next func() *http.Request) ([]row, error) {
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, next())
 	if w.Code != status {
-		return nil, fmt.Errorf("%s: answered %d %s", what, w.Code, w.Body)
+		return nil, fmt.Errorf("%s: got %d %s, want %d", what, w.Code, w.Body, status)
 	}
 	with, allocations := perCall(func() { handler.ServeHTTP(nothing{make(http.Header)}, next()) })
 	r := same(nil)()
@@ -43,10 +43,11 @@ func over(what, limit, aim string, status int, handler http.Handler, next func()
 	if limit == "" {
 		limit = "bare 204 handler " + rounded(without)
 	}
-	return []row{{what, fmt.Sprintf("%s, %d allocations", rounded(with-without), allocations-before), limit, "", aim}}, nil
+	return []row{{what, fmt.Sprintf("%s, %d allocations", rounded(with-without), allocations-before), limit, "",
+		aim}}, nil
 }
 
-// same hands out one request again and again.
+// same returns a function that always returns the same request.
 func same(change func(*http.Request)) func() *http.Request {
 	r := httptest.NewRequest("GET", "/things", nil)
 	r.TLS = &tls.ConnectionState{ServerName: "example.com"}
@@ -64,7 +65,7 @@ func guarded(schemes ...durward.Scheme) (http.Handler, error) {
 	return g.Handler(bare), nil
 }
 
-// schemes measures each scheme through the guard, over the bare handler.
+// schemes measures each scheme through the guard, above the bare handler.
 func schemes() (rows []row, err error) {
 	add := func(more []row, err error) error {
 		rows = append(rows, more...)
@@ -77,9 +78,11 @@ func schemes() (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	digest := durward.Digest(durward.DigestConfig{MaxNonces: 1 << 20, HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, ada, nil }})
+	digest := durward.Digest(durward.DigestConfig{MaxNonces: 1 << 20,
+		HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, ada, nil }})
 	key := durward.APIKey("dk_", func(context.Context, string) (*durward.Principal, error) { return ada, nil })
-	cookie := durward.Cookie("__Host-session", func(context.Context, string) (*durward.Principal, error) { return ada, nil })
+	cookie := durward.Cookie("__Host-session",
+		func(context.Context, string) (*durward.Principal, error) { return ada, nil })
 	t, keys, err := token("ES256")
 	if err != nil {
 		return nil, err
@@ -93,7 +96,8 @@ func schemes() (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := add(over("Basic, remembered", "", "", 204, h, same(func(r *http.Request) { r.SetBasicAuth("ada", "correct horse battery staple") }))); err != nil {
+	if err := add(over("Basic, cached", "", "", 204, h,
+		same(func(r *http.Request) { r.SetBasicAuth("ada", "correct horse battery staple") }))); err != nil {
 		return nil, err
 	}
 	if h, err = guarded(digest); err != nil {
@@ -102,16 +106,19 @@ func schemes() (rows []row, err error) {
 	if err := add(over("Digest SHA-256", "", "2 µs", 204, h, digestClient(h, sha256Hex, "SHA-256"))); err != nil {
 		return nil, err
 	}
-	theirs := abbot.NewDigestAuthenticator("restricted", func(user, realm string) string { return md5Hex("ada:restricted:secret") })
+	theirs := abbot.NewDigestAuthenticator("restricted",
+		func(user, realm string) string { return md5Hex("ada:restricted:secret") })
 	theirs.PlainTextSecrets = false
 	peer := abbot.JustCheck(theirs, bare)
-	if err := add(over("Digest MD5 by abbot/go-http-auth, for comparison", "", "", 204, http.HandlerFunc(peer), digestClient(http.HandlerFunc(peer), md5Hex, "MD5"))); err != nil {
+	if err := add(over("Digest MD5 by abbot/go-http-auth, for comparison", "", "", 204, http.HandlerFunc(peer),
+		digestClient(http.HandlerFunc(peer), md5Hex, "MD5"))); err != nil {
 		return nil, err
 	}
 	if h, err = guarded(key); err != nil {
 		return nil, err
 	}
-	if err := add(over("API key", "", "", 204, h, same(func(r *http.Request) { r.Header.Set("X-API-Key", "dk_"+strings.Repeat("k", 58)) }))); err != nil {
+	if err := add(over("API key", "", "", 204, h,
+		same(func(r *http.Request) { r.Header.Set("X-API-Key", "dk_"+strings.Repeat("k", 58)) }))); err != nil {
 		return nil, err
 	}
 	if h, err = guarded(cookie); err != nil {
@@ -137,16 +144,18 @@ func schemes() (rows []row, err error) {
 	if err := add(over("refused: four schemes, no credentials", "", "3 µs", 401, h, same(nil))); err != nil {
 		return nil, err
 	}
-	if h, err = guarded(verifier.Scheme(), verifier.DPoP(jwt.DPoPConfig{Nonces: true}), digest, basic, key, cookie, durward.Session()); err != nil {
+	if h, err = guarded(verifier.Scheme(), verifier.DPoP(jwt.DPoPConfig{Nonces: true}), digest, basic, key, cookie,
+		durward.Session()); err != nil {
 		return nil, err
 	}
 	if err := add(over("refused: seven schemes, no credentials", "", "", 401, h, same(nil))); err != nil {
 		return nil, err
 	}
-	return rows, add(over("let in: a token seen before, seven schemes", "", "", 204, h, same(func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+t) })))
+	return rows, add(over("accepted: a cached token, seven schemes", "", "", 204, h,
+		same(func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+t) })))
 }
 
-// digestClient answers the challenge of h, and counts on with each request.
+// digestClient answers the challenge of h and increments the nonce count with each request.
 func digestClient(h http.Handler, hash func(string) string, algorithm string) func() *http.Request {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, same(nil)())
@@ -158,7 +167,7 @@ func digestClient(h http.Handler, hash func(string) string, algorithm string) fu
 	opaque, _ := list[0].Param("opaque")
 	ha1, ha2 := hash("ada:restricted:secret"), hash("GET:/things")
 	r := same(nil)()
-	// Answers are made ahead: what is measured is the server.
+	// The responses are computed beforehand, so that only the server is measured.
 	ready := make([]string, 0, 1<<19)
 	for n := range cap(ready) {
 		nc := fmt.Sprintf("%08x", n+1)
@@ -179,7 +188,8 @@ func boundByCertificate() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ada"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ada"},
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, err
@@ -200,14 +210,14 @@ func boundByCertificate() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return over("token bound to a certificate, seen before", "", "", 204, h, same(func(r *http.Request) {
+	return over("token bound to a certificate, cached", "", "", 204, h, same(func(r *http.Request) {
 		r.TLS.PeerCertificates = []*x509.Certificate{cert}
 		r.Header.Set("Authorization", "Bearer "+t)
 	}))
 }
 
-// boundByDPoP measures a token with a new proof each time, beside the raw signature
-// of the proof.
+// boundByDPoP measures a token with a new proof for each request. The limit is the raw signature of
+// the proof.
 func boundByDPoP() ([]row, error) {
 	signer, v, err := bindable()
 	if err != nil {
@@ -231,7 +241,8 @@ func boundByDPoP() ([]row, error) {
 	hash := sha256.Sum256([]byte(t))
 	proofs := make([]string, 20_000)
 	for i := range proofs {
-		payload, err := json.Marshal(map[string]any{"jti": fmt.Sprint(i), "htm": "GET", "htu": "https://example.com/things", "iat": time.Now().Unix(), "ath": enc(hash[:])})
+		payload, err := json.Marshal(map[string]any{"jti": fmt.Sprint(i), "htm": "GET",
+			"htu": "https://example.com/things", "iat": time.Now().Unix(), "ath": enc(hash[:])})
 		if err != nil {
 			return nil, err
 		}
@@ -251,7 +262,7 @@ func boundByDPoP() ([]row, error) {
 		return nil, err
 	}
 	limit, _ := perCall(check)
-	// Each proof passes once: what was spent is forgotten with its scheme.
+	// Each proof is accepted once. A new scheme has no used proofs.
 	n, h := 0, http.Handler(nil)
 	r := same(nil)()
 	next := func() *http.Request {
@@ -264,11 +275,11 @@ func boundByDPoP() ([]row, error) {
 		n++
 		return r
 	}
-	return over("token bound to a DPoP key, seen before, with a new proof", "raw signature "+rounded(limit), "", 204,
+	return over("token bound to a DPoP key, cached, with a new proof", "raw signature "+rounded(limit), "", 204,
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, r) }), next)
 }
 
-// bindable is an issuer's key and a verifier of its tokens.
+// bindable returns an issuer's key and a verifier of its tokens.
 func bindable() (*jwt.PrivateKey, *jwt.Verifier, error) {
 	key, err := jwt.GenerateKey("ES256")
 	if err != nil {
@@ -284,17 +295,19 @@ func bindable() (*jwt.PrivateKey, *jwt.Verifier, error) {
 
 func claims(bound *jwt.Confirmation) jwt.Claims {
 	now := time.Now().Truncate(time.Second)
-	return jwt.Claims{Issuer: issuer, Subject: "ada", Audience: []string{audience}, Expires: now.Add(15 * time.Minute), IssuedAt: now, ID: "t", ClientID: "c", Confirmation: bound}
+	return jwt.Claims{Issuer: issuer, Subject: "ada", Audience: []string{audience},
+		Expires: now.Add(15 * time.Minute), IssuedAt: now, ID: "t", ClientID: "c", Confirmation: bound}
 }
 
-// introspected measures an opaque token whose answer is remembered.
+// introspected measures an opaque token with a cached introspection.
 func introspected() ([]row, error) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"active":true,"sub":"ada","aud":"`+audience+`","scope":"read"}`)
 	}))
 	defer srv.Close()
-	i, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: srv.URL, Audience: []string{audience}, ClientID: "c", CacheFor: time.Hour})
+	i, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: srv.URL, Audience: []string{audience}, ClientID: "c",
+		CacheFor: time.Hour})
 	if err != nil {
 		return nil, err
 	}
@@ -302,5 +315,6 @@ func introspected() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return over("opaque token, its answer remembered", "", "", 204, h, same(func(r *http.Request) { r.Header.Set("Authorization", "Bearer opaque") }))
+	return over("opaque token, cached introspection", "", "", 204, h,
+		same(func(r *http.Request) { r.Header.Set("Authorization", "Bearer opaque") }))
 }

@@ -32,14 +32,14 @@ const (
 	clients  = 32
 )
 
-// server is a durward serve that runs.
+// server is a running durward serve.
 type server struct {
 	cmd *exec.Cmd
 	url string
 }
 
-// begin starts plain serve on a data folder, and on a database elsewhere where one
-// is named, and returns how long it took from there to the first answer.
+// begin starts durward serve on a data folder, optionally with a database URL. It returns the time
+// to the first response.
 func begin(binary, data string, database ...string) (*server, time.Duration, error) {
 	cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
@@ -76,13 +76,13 @@ func (s *server) end() error {
 	return errors.Join(s.cmd.Process.Signal(syscall.SIGTERM), s.cmd.Wait())
 }
 
-// folder makes a data folder with one person in it.
+// folder creates a data folder with one user.
 func folder(binary, dir, name string) (string, error) {
 	data := filepath.Join(dir, name)
-	return data, addPerson(binary, data)
+	return data, addUser(binary, data)
 }
 
-func addPerson(binary, data string, database ...string) error {
+func addUser(binary, data string, database ...string) error {
 	cmd := exec.Command(binary, "user", "add", email, "--password-stdin", "--data", data)
 	cmd.Env = []string{}
 	for _, url := range database {
@@ -118,8 +118,7 @@ func post(url string, body any) (map[string]any, error) {
 	return object, json.Unmarshal(answer, &object)
 }
 
-// rate runs work in so many goroutines for a time and returns how often it was
-// done in a second.
+// rate runs work in a number of goroutines for a time and returns the calls per second.
 func rate(goroutines int, length time.Duration, work func(i int) error) (float64, error) {
 	var done atomic.Int64
 	var failed atomic.Pointer[error]
@@ -156,9 +155,9 @@ func signedIn(s *server) ([]string, error) {
 	return held, nil
 }
 
-// refreshes measures refreshes over HTTP, each durable before its answer, beside
-// three limits: the raw statement in commits of as many as there are clients, the raw fsync, and a
-// handler that answers 204 to the same client.
+// refreshes measures refreshes over HTTP, each durable before its response. It has three limits:
+// the raw statement with one commit for all clients, the raw fsync, and a 204 handler with the same
+// client.
 func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	data, err := folder(binary, dir, "refresh")
 	if err != nil {
@@ -173,7 +172,7 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The limit is measured on a database of its own, with nobody else in it.
+	// The limit is measured on a separate database without other users.
 	rawData, err := folder(binary, dir, "raw")
 	if err != nil {
 		return nil, err
@@ -194,7 +193,8 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	}))
 	defer empty.Close()
 	nothing := func(int) error {
-		res, err := client.Post(empty.URL, "application/json", strings.NewReader(`{"refresh_token":"dr_AQEBog4BQ3dy7pbHzzSU9yDsAAAAAHLPBXTu6HM1JrZnVJinrc78I-6Hmbzd3-6Q"}`))
+		res, err := client.Post(empty.URL, "application/json",
+			strings.NewReader(`{"refresh_token":"dr_AQEBog4BQ3dy7pbHzzSU9yDsAAAAAHLPBXTu6HM1JrZnVJinrc78I-6Hmbzd3-6Q"}`))
 		if err != nil {
 			return err
 		}
@@ -223,17 +223,20 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 	figure := median(over)
 	return []row{
 		{fmt.Sprintf("refresh over HTTP, durable, %d clients", clients), fmt.Sprintf("%.0f/s", figure),
-			fmt.Sprintf("the raw statement, %d to a commit %.0f/s", clients, median(group)), fmt.Sprintf("%.2f", figure/median(group)), "4 000/s on two quiet cores; ≥ 0.20"},
-		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("204 handler, same client %.0f/s", median(sync204)), fmt.Sprintf("%.2f", figure/median(sync204)), ""},
-		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("fsync of 4 KiB, one after the other %.0f/s", median(alone)), fmt.Sprintf("%.2f", figure/median(alone)), ""},
+			fmt.Sprintf("the raw statement, %d per commit %.0f/s", clients, median(group)),
+			fmt.Sprintf("%.2f", figure/median(group)), "4 000/s on two quiet cores; ≥ 0.20"},
+		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("204 handler, same client %.0f/s", median(sync204)),
+			fmt.Sprintf("%.2f", figure/median(sync204)), ""},
+		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("fsync of 4 KiB, in sequence %.0f/s", median(alone)),
+			fmt.Sprintf("%.2f", figure/median(alone)), ""},
 	}, nil
 }
 
-// groupCommit is how many grants a second one connection can move durably, by the
-// statement and on the table of the server, in transactions of as many as there are
-// clients.
+// groupCommit returns the number of grants per second that one connection can rotate durably, with
+// the server's statement and table, in transactions of one grant per client.
 func groupCommit(data string, length time.Duration) (float64, error) {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "durward.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(data,
+		"durward.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 	if err != nil {
 		return 0, err
 	}
@@ -266,7 +269,8 @@ func groupCommit(data string, length time.Duration) (float64, error) {
 		}
 		now := time.Now()
 		for _, id := range ids {
-			if _, err := moves.Exec(id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24", "Go program"); err != nil {
+			if _, err := moves.Exec(id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24",
+				"Go program"); err != nil {
 				return err
 			}
 		}
@@ -276,7 +280,7 @@ func groupCommit(data string, length time.Duration) (float64, error) {
 	return batches * clients, err
 }
 
-// rawSync is how often a second 4 KiB can be written and synced.
+// rawSync returns the number of writes with fsync of 4 KiB per second.
 func rawSync(dir string, length time.Duration) (float64, error) {
 	f, err := os.Create(filepath.Join(dir, "raw.sync"))
 	if err != nil {
@@ -292,7 +296,7 @@ func rawSync(dir string, length time.Duration) (float64, error) {
 	})
 }
 
-// signIns measures sign-ins over HTTP beside the raw hash.
+// signIns measures sign-ins over HTTP. The limit is the raw hash.
 func signIns(binary, dir string, length time.Duration) ([]row, error) {
 	data, err := folder(binary, dir, "signin")
 	if err != nil {
@@ -322,11 +326,12 @@ func signIns(binary, dir string, length time.Duration) ([]row, error) {
 		hashes = append(hashes, r)
 	}
 	return []row{{fmt.Sprintf("sign-ins over HTTP, %d clients", clients), fmt.Sprintf("%.1f/s", median(over)),
-		fmt.Sprintf("raw argon2id on %d cores %.1f/s", cores, median(hashes)), fmt.Sprintf("%.2f", median(over)/median(hashes)), "≥ 0.95"}}, nil
+		fmt.Sprintf("raw argon2id on %d cores %.1f/s", cores, median(hashes)),
+		fmt.Sprintf("%.2f", median(over)/median(hashes)), "≥ 0.95"}}, nil
 }
 
-// start measures how long plain serve takes to its first answer, and its memory
-// at rest.
+// start measures the time from the start of durward serve to its first response, and its memory at
+// rest.
 func start(binary, dir string) ([]row, error) {
 	data, err := folder(binary, dir, "start")
 	if err != nil {
@@ -359,15 +364,17 @@ func start(binary, dir string) ([]row, error) {
 		}
 		process = append(process, time.Since(began))
 	}
-	limit := "durward version, start to end " + rounded(median(process))
+	limit := "durward version, whole run " + rounded(median(process))
 	return []row{
-		{"start to first answer, plain serve", rounded(median(warm)), limit, fmt.Sprintf("%.1f", float64(median(warm))/float64(median(process))), "60 ms"},
-		{"the same, empty folder: database, keys", rounded(median(cold)), limit, fmt.Sprintf("%.1f", float64(median(cold))/float64(median(process))), ""},
+		{"start to first response, plain serve", rounded(median(warm)), limit,
+			fmt.Sprintf("%.1f", float64(median(warm))/float64(median(process))), "60 ms"},
+		{"the same, empty folder: database, keys", rounded(median(cold)), limit,
+			fmt.Sprintf("%.1f", float64(median(cold))/float64(median(process))), ""},
 		{"memory at rest, plain serve", fmt.Sprintf("%.1f MB", float64(median(memory))/1000*1.024), "", "", "30 MB"},
 	}, nil
 }
 
-// resident is a process's memory in KiB.
+// resident returns the resident memory of a process in KiB.
 func resident(pid int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -25,8 +25,7 @@ const (
 	audience = "https://api.example.com"
 )
 
-// token is a signed access token as the server makes them, and the key that
-// verifies it.
+// token returns a signed access token with the claims of the server, and its key.
 func token(alg string) (string, *jwt.Keys, error) {
 	key, err := jwt.GenerateKey(alg)
 	if alg == "HS256" {
@@ -39,9 +38,11 @@ func token(alg string) (string, *jwt.Keys, error) {
 	}
 	now := time.Now().Truncate(time.Second)
 	t, err := key.Sign(jwt.Claims{
-		Issuer: issuer, Subject: "01a20e01-42e8-7066-a873-0e3f2e19d617", Audience: []string{audience}, Expires: now.Add(15 * time.Minute), IssuedAt: now,
-		ID: "01a20e01-438b-7986-b547-e7d541cad3e6", ClientID: "durward", Scopes: []string{"profile"}, SessionID: "01a20e01-4377-72d8-bd01-ed894ce9a5a7",
-		AuthTime: now, ACR: "urn:durward:acr:1fa", AMR: []string{"pwd"},
+		Issuer: issuer, Subject: "01a20e01-42e8-7066-a873-0e3f2e19d617", Audience: []string{audience},
+		Expires: now.Add(15 * time.Minute), IssuedAt: now,
+		ID: "01a20e01-438b-7986-b547-e7d541cad3e6", ClientID: "durward", Scopes: []string{"profile"},
+		SessionID: "01a20e01-4377-72d8-bd01-ed894ce9a5a7",
+		AuthTime:  now, ACR: "urn:durward:acr:1fa", AMR: []string{"pwd"},
 	})
 	if err != nil {
 		return "", nil, err
@@ -50,15 +51,14 @@ func token(alg string) (string, *jwt.Keys, error) {
 	return t, keys, err
 }
 
-// nothing is a ResponseWriter that keeps nothing.
+// nothing is a ResponseWriter that discards the response.
 type nothing struct{ h http.Header }
 
 func (n nothing) Header() http.Header         { return n.h }
 func (n nothing) Write(b []byte) (int, error) { return len(b), nil }
 func (n nothing) WriteHeader(int)             {}
 
-// perCall is the median time of one call of f over five benchmarks, and its
-// allocations.
+// perCall returns the median time of one call of f over five benchmarks, and its allocations.
 func perCall(f func()) (time.Duration, int64) {
 	var times []time.Duration
 	var allocations int64
@@ -75,7 +75,7 @@ func perCall(f func()) (time.Duration, int64) {
 	return median(times), allocations
 }
 
-// cached measures a request with a token that was seen before.
+// cached measures a request with a cached token.
 func cached() ([]row, error) {
 	t, keys, err := token("ES256")
 	if err != nil {
@@ -85,22 +85,25 @@ func cached() ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, PublicURL: audience, InsecureAllowHTTP: true})
+	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, PublicURL: audience,
+		InsecureAllowHTTP: true})
 	if err != nil {
 		return nil, err
 	}
-	return over("cached verification through the guard, over the bare handler", "", "under 1.5 µs", http.StatusNoContent, g.Handler(bare),
+	return over("cached verification through the guard, above the bare handler", "", "under 1.5 µs",
+		http.StatusNoContent, g.Handler(bare),
 		same(func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+t) }))
 }
 
-// uncached measures a token that was not seen before, and its raw signature.
+// uncached measures the verification of a new token. The limit is the raw signature.
 func uncached() (rows []row, err error) {
 	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"} {
 		t, keys, err := token(alg)
 		if err != nil {
 			return nil, err
 		}
-		v, err := jwt.New(jwt.Config{Issuer: issuer, Audience: []string{audience}, Keys: keys, Algorithms: []string{alg}, CacheSize: -1})
+		v, err := jwt.New(jwt.Config{Issuer: issuer, Audience: []string{audience}, Keys: keys,
+			Algorithms: []string{alg}, CacheSize: -1})
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +121,8 @@ func uncached() (rows []row, err error) {
 			return nil, err
 		}
 		limit, _ := perCall(check)
-		rows = append(rows, row{"uncached verification, " + alg, fmt.Sprintf("%s, %d allocations", rounded(whole), allocations),
+		rows = append(rows, row{"uncached verification, " + alg,
+			fmt.Sprintf("%s, %d allocations", rounded(whole), allocations),
 			"raw signature " + rounded(limit), fmt.Sprintf("+%s", rounded(whole-limit)), "raw + 12 µs"})
 	}
 	return rows, nil
@@ -128,7 +132,7 @@ func sha256Hex(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]by
 
 func md5Hex(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
 
-// raw is the crypto of an algorithm alone, over input.
+// raw returns a function that verifies a signature of input with the algorithm alone.
 func raw(alg string, input []byte) (func(), error) {
 	sum := sha256.Sum256(input)
 	switch alg {
@@ -162,12 +166,12 @@ func raw(alg string, input []byte) (func(), error) {
 		signature, err := rsa.SignPKCS1v15(rand.Reader, k, crypto.SHA256, sum[:])
 		return func() {
 			sum := sha256.Sum256(input)
-			_ = rsa.VerifyPKCS1v15(&k.PublicKey, crypto.SHA256, sum[:], signature) // what counts is the work
+			_ = rsa.VerifyPKCS1v15(&k.PublicKey, crypto.SHA256, sum[:], signature) // only the work counts
 		}, err
 	}
 	signature, err := rsa.SignPSS(rand.Reader, k, crypto.SHA256, sum[:], nil)
 	return func() {
 		sum := sha256.Sum256(input)
-		_ = rsa.VerifyPSS(&k.PublicKey, crypto.SHA256, sum[:], signature, nil) // what counts is the work
+		_ = rsa.VerifyPSS(&k.PublicKey, crypto.SHA256, sum[:], signature, nil) // only the work counts
 	}, err
 }

@@ -13,82 +13,84 @@ import (
 	"github.com/durward-auth/durward/internal/faults"
 )
 
-// members is how many clients a fleet has.
-const members = 12
+// workerCount is the number of workers of a group.
+const workerCount = 12
 
-// longest is how long a node may take for an answer, whatever is slow or away.
-const longest = 30 * time.Second
+// maxAnswer is the longest time to a response during any fault.
+const maxAnswer = 30 * time.Second
 
-// round is one fault: it breaks something, waits, and mends it.
-type round func(h *house, f *fleet, number int)
+// fault causes one fault, waits, and ends it. number is the number of the round.
+type fault func(cl *cluster, group *clientGroup, number int)
 
-// suffer works a fleet through a number of rounds of a fault. Before, between and
-// after them nothing may be lost; after them the nodes hold no more than before.
-func suffer(t *testing.T, p plan, count int, lossy bool, fault round) {
+// runRounds runs a client group through a number of rounds of a fault. No session may be lost at
+// any time, and after the rounds the nodes may not hold more memory, descriptors or goroutines.
+func runRounds(t *testing.T, p clusterConfig, count int, lossy bool, injectFault fault) {
 	t.Helper()
-	h := newHouse(t, p)
-	f := newFleet(t, h, members)
-	f.lossy = lossy
-	f.during(func() { f.settle() })
-	before := h.rest(f)
-	first := make([]int, len(h.nodes))
+	cl := newCluster(t, p)
+	group := newClientGroup(t, cl, workerCount)
+	group.lossy = lossy
+	group.during(func() { group.warmUp() })
+	before := cl.idleDescriptors(group)
+	first := make([]int, len(cl.nodes))
 	for i := range count {
-		f.during(func() { fault(h, f, i) })
-		f.goesOn()
+		group.during(func() { injectFault(cl, group, i) })
+		group.checkContinuity()
 		if i == 0 {
-			for j, n := range h.nodes {
+			for j, n := range cl.nodes {
 				first[j] = n.memory()
 			}
 		}
 		if t.Failed() {
-			t.Fatalf("round %d of %d\n%s", i+1, count, f.report())
+			t.Fatalf("round %d of %d\n%s", i+1, count, group.report())
 		}
 	}
-	h.leaks(f, before)
+	cl.checkDescriptors(group, before)
 	memory := ""
-	for j, n := range h.nodes {
+	for j, n := range cl.nodes {
 		now := n.memory()
 		memory += fmt.Sprintf(", node %s %d MiB (%d after the first round)", n.name, now, first[j])
 		if now > 2*first[j]+32 {
-			t.Errorf("node %s takes %d MiB after %d rounds, it took %d after the first", n.name, now, count, first[j])
+			t.Errorf("memory of node %s: got %d MiB after %d rounds, after the first it was %d", n.name, now, count,
+				first[j])
 		}
 	}
-	if f.slowest > longest {
-		t.Errorf("an answer came after %s, want %s at most", f.slowest, longest)
+	if group.slowest > maxAnswer {
+		t.Errorf("slowest response: got %s, want at most %s", group.slowest, maxAnswer)
 	}
-	t.Logf("%d rounds%s: %s", count, memory, f.report())
-	h.compareGoroutines()
+	t.Logf("%d rounds%s: %s", count, memory, group.report())
+	cl.compareGoroutines()
 }
 
-// settle waits until the fleet has done something of everything.
-func (f *fleet) settle() {
-	f.h.t.Helper()
-	f.h.eventually(func() error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, what := range []string{"call: 200", "refresh: 200", "refresh again: 200", "refresh together: 200", "sign-out: 204", "call with a dead token: 401 TOKEN_REVOKED"} {
-			if f.counts[what] < 3 {
-				return fmt.Errorf("%d of %q", f.counts[what], what)
+// warmUp waits until the group has performed each kind of action.
+func (group *clientGroup) warmUp() {
+	group.cl.t.Helper()
+	group.cl.eventually(func() error {
+		group.mu.Lock()
+		defer group.mu.Unlock()
+		for _, what := range []string{"call: 200", "refresh: 200", "refresh again: 200", "refresh together: 200",
+			"sign-out: 204", "call with a dead token: 401 TOKEN_REVOKED"} {
+			if group.counts[what] < 3 {
+				return fmt.Errorf("%d of %q", group.counts[what], what)
 			}
 		}
 		return nil
 	})
 }
 
-// rest is how many descriptors each node has open while nobody asks anything.
-func (h *house) rest(f *fleet) []int {
-	h.t.Helper()
-	f.http.CloseIdleConnections()
-	counts := make([]int, len(h.nodes))
-	for i, n := range h.nodes {
-		same := 0 // how often in a row the count was the same
-		h.eventually(func() error {
+// idleDescriptors returns the number of open descriptors of each node without requests.
+func (cl *cluster) idleDescriptors(group *clientGroup) []int {
+	cl.t.Helper()
+	group.http.CloseIdleConnections()
+	counts := make([]int, len(cl.nodes))
+	for i, n := range cl.nodes {
+		same := 0 // number of equal counts in a row
+		cl.eventually(func() error {
 			was := counts[i]
 			if counts[i] = n.descriptors(); counts[i] != was {
 				same = 0
 			}
 			if same++; same < 50 {
-				return fmt.Errorf("node %s has %d descriptors open, a moment ago it had %d", n.name, counts[i], was)
+				return fmt.Errorf("descriptors of node %s: %d, before that %d", n.name, counts[i], was)
 			}
 			return nil
 		})
@@ -97,37 +99,35 @@ func (h *house) rest(f *fleet) []int {
 }
 
 const (
-	// pools is how many connections a node may keep once it needed them: 24 to
-	// Postgres, some to Redis.
+	// pools is the number of connections that a node may keep: 24 to Postgres, some to Redis.
 	pools = 30
 
-	// slack is how many goroutines more are no leak: of clients and connections.
+	// slack is the number of further goroutines that are no leak: of clients and connections.
 	slack = 12
 )
 
-// leaks demands that the nodes have no more open than before, once nobody asks
-// anything.
-func (h *house) leaks(f *fleet, before []int) {
-	h.t.Helper()
-	for i, open := range h.rest(f) {
+// checkDescriptors checks that idle nodes have no more descriptors open than before, pools apart.
+func (cl *cluster) checkDescriptors(group *clientGroup, before []int) {
+	cl.t.Helper()
+	for i, open := range cl.idleDescriptors(group) {
 		if open > before[i]+pools {
-			h.t.Errorf("node %s has %d descriptors open, %d before the faults", h.nodes[i].name, open, before[i])
+			cl.t.Errorf("descriptors of node %s: got %d, before the faults %d", cl.nodes[i].name, open, before[i])
 		}
 	}
 }
 
-// compareGoroutines ends the nodes with a dump and compares each with one that has
-// just been started.
-func (h *house) compareGoroutines() {
-	h.t.Helper()
-	counts := make([]int, len(h.nodes))
-	for i, n := range h.nodes {
+// compareGoroutines ends the nodes and compares their numbers of goroutines with that of a fresh
+// node.
+func (cl *cluster) compareGoroutines() {
+	cl.t.Helper()
+	counts := make([]int, len(cl.nodes))
+	for i, n := range cl.nodes {
 		counts[i] = n.goroutines()
 	}
-	n := h.nodes[0]
+	n := cl.nodes[0]
 	n.start()
-	client := from(h.t, "127.0.0.1")
-	h.eventually(func() error {
+	client := clientFrom(cl.t, "127.0.0.1")
+	cl.eventually(func() error {
 		a, err := ask(client, n, "GET", "/readyz", "", "")
 		if err == nil && a.status != 200 {
 			err = fmt.Errorf("readyz: %s", a)
@@ -137,27 +137,28 @@ func (h *house) compareGoroutines() {
 	fresh := n.goroutines()
 	for i, count := range counts {
 		if count > fresh+slack {
-			h.t.Errorf("node %s has %d goroutines, a fresh one %d\n%s", h.nodes[i].name, count, fresh, h.nodes[i].stderr)
+			cl.t.Errorf("goroutines of node %s: got %d, a fresh node has %d\n%s", cl.nodes[i].name, count, fresh,
+				cl.nodes[i].stderr)
 		}
 	}
-	h.t.Logf("goroutines: %d, of a fresh node %d", counts, fresh)
+	cl.t.Logf("goroutines: %d, in a fresh node %d", counts, fresh)
 }
 
-// pause is a moment somewhere up to most, so that faults meet everything.
+// pause sleeps for a random time up to most, so that faults occur at any moment of the load.
 func pause(most time.Duration) { time.Sleep(rand.N(most)) }
 
-// shared is two nodes over Postgres and Redis.
-var shared = plan{nodes: 2, postgres: true, redis: true}
+// twoNodes has two nodes over Postgres and Redis.
+var twoNodes = clusterConfig{nodes: 2, postgres: true, redis: true}
 
-// A node is killed under load, and started again.
+// TestNodeKilled kills a node under load and starts it again.
 func TestNodeKilled(t *testing.T) {
 	t.Parallel()
-	for name, p := range map[string]plan{"SQLite": {nodes: 1}, "Postgres": shared} {
+	for name, p := range map[string]clusterConfig{"SQLite": {nodes: 1}, "Postgres": twoNodes} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			suffer(t, p, rounds(100), true, func(h *house, f *fleet, i int) {
+			runRounds(t, p, rounds(100), true, func(cl *cluster, group *clientGroup, i int) {
 				pause(200 * time.Millisecond)
-				n := h.nodes[i%len(h.nodes)]
+				n := cl.nodes[i%len(cl.nodes)]
 				n.kill()
 				pause(100 * time.Millisecond)
 				n.start()
@@ -167,151 +168,154 @@ func TestNodeKilled(t *testing.T) {
 	}
 }
 
-// Redis is killed, and comes back empty: nothing is refused for that, and what is
-// revoked meanwhile is refused in time.
+// TestRedisKilled kills Redis and starts it empty. No request may get 503, and tokens revoked
+// meanwhile must be refused in time.
 func TestRedisKilled(t *testing.T) {
 	t.Parallel()
-	suffer(t, shared, rounds(100), false, func(h *house, f *fleet, i int) {
+	runRounds(t, twoNodes, rounds(100), false, func(cl *cluster, group *clientGroup, i int) {
 		pause(100 * time.Millisecond)
-		h.redis.Kill(t)
-		f.none503(func() { f.busy(100) })
-		h.redis.Start(t)
+		cl.redis.Kill(t)
+		group.without503(func() { group.waitForRequests(100) })
+		cl.redis.Start(t)
 		pause(200 * time.Millisecond)
 	})
 }
 
-// Redis hangs rather than dies.
+// TestRedisHangs stops the process of Redis, so that it does not respond.
 func TestRedisHangs(t *testing.T) {
 	t.Parallel()
-	suffer(t, shared, rounds(50), false, func(h *house, f *fleet, i int) {
+	runRounds(t, twoNodes, rounds(50), false, func(cl *cluster, group *clientGroup, i int) {
 		pause(100 * time.Millisecond)
-		h.redis.Pause(t)
-		f.none503(func() { f.busy(100) })
+		cl.redis.Pause(t)
+		group.without503(func() { group.waitForRequests(100) })
 		pause(2 * time.Second)
-		h.redis.Resume(t)
+		cl.redis.Resume(t)
 		pause(200 * time.Millisecond)
 	})
 }
 
-// Postgres is killed with all its processes, and comes back.
+// TestPostgresKilled kills Postgres with all its processes and starts it again.
 func TestPostgresKilled(t *testing.T) {
 	t.Parallel()
-	suffer(t, shared, rounds(100), false, func(h *house, f *fleet, i int) {
+	runRounds(t, twoNodes, rounds(100), false, func(cl *cluster, group *clientGroup, i int) {
 		pause(200 * time.Millisecond)
-		back := f.away()
-		h.postgres.Kill(t)
-		h.unavailable(f)
+		back := group.startOutage()
+		cl.postgres.Kill(t)
+		cl.waitForOutage(group)
 		pause(200 * time.Millisecond)
-		h.postgres.Start(t)
+		cl.postgres.Start(t)
 		back()
-		f.busy(100)
+		group.waitForRequests(100)
 	})
 }
 
-// Postgres hangs rather than dies, and so does the network before it.
+// TestPostgresHangs stops the processes of Postgres and the proxies before it, in turn.
 func TestPostgresHangs(t *testing.T) {
 	t.Parallel()
-	suffer(t, shared, rounds(30), false, func(h *house, f *fleet, i int) {
-		back := f.away()
+	runRounds(t, twoNodes, rounds(30), false, func(cl *cluster, group *clientGroup, i int) {
+		back := group.startOutage()
 		if i%2 == 0 {
-			h.postgres.Pause(t)
-			h.unavailable(f)
-			h.healthy()
-			h.postgres.Resume(t)
+			cl.postgres.Pause(t)
+			cl.waitForOutage(group)
+			cl.checkHealthy()
+			cl.postgres.Resume(t)
 		} else {
-			for _, n := range h.nodes {
+			for _, n := range cl.nodes {
 				n.database.Hang()
 			}
-			h.unavailable(f)
-			h.healthy()
-			for _, n := range h.nodes {
+			cl.waitForOutage(group)
+			cl.checkHealthy()
+			for _, n := range cl.nodes {
 				n.database.Cut()
 				n.database.Heal()
 			}
 		}
-		h.ready()
+		cl.waitUntilReady()
 		back()
-		f.busy(100)
+		group.waitForRequests(100)
 	})
 }
 
-// The connection is cut between a COMMIT and its answer, again and again: what was
-// done is found out, and nobody notices.
+// TestCommitLost cuts connections between a COMMIT and its response. The node must determine the
+// outcome, and no client may get an error.
 func TestCommitLost(t *testing.T) {
 	t.Parallel()
 	lost := 0
-	suffer(t, plan{nodes: 2, postgres: true}, rounds(100), false, func(h *house, f *fleet, i int) {
-		for _, n := range h.nodes {
-			n.database.Lose(func(answer []byte) bool { return faults.Committed(answer) && rand.N(4) == 0 })
-		}
-		f.none503(func() { f.busy(200) })
-		lost = 0
-		for _, n := range h.nodes {
-			lost += n.database.Lost()
-			n.database.Heal()
-		}
-	})
+	runRounds(t, clusterConfig{nodes: 2, postgres: true}, rounds(100), false,
+		func(cl *cluster, group *clientGroup, i int) {
+			for _, n := range cl.nodes {
+				n.database.Lose(func(answer []byte) bool { return faults.Committed(answer) && rand.N(4) == 0 })
+			}
+			group.without503(func() { group.waitForRequests(200) })
+			lost = 0
+			for _, n := range cl.nodes {
+				lost += n.database.Lost()
+				n.database.Heal()
+			}
+		})
 	if lost < rounds(100) {
-		t.Errorf("%d answers were lost", lost)
+		t.Errorf("lost responses to COMMIT: got %d, want at least %d", lost, rounds(100))
 	}
-	t.Logf("%d answers to COMMIT were lost", lost)
+	t.Logf("%d responses to COMMIT were lost", lost)
 }
 
-// Every connection to Postgres is cut, at any moment.
+// TestConnectionsCut cuts all connections to Postgres at random moments.
 func TestConnectionsCut(t *testing.T) {
 	t.Parallel()
-	suffer(t, plan{nodes: 2, postgres: true}, rounds(100), false, func(h *house, f *fleet, i int) {
-		for range 5 {
-			pause(100 * time.Millisecond)
-			for _, n := range h.nodes {
-				n.database.Cut()
+	runRounds(t, clusterConfig{nodes: 2, postgres: true}, rounds(100), false,
+		func(cl *cluster, group *clientGroup, i int) {
+			for range 5 {
+				pause(100 * time.Millisecond)
+				for _, n := range cl.nodes {
+					n.database.Cut()
+				}
 			}
-		}
-		f.busy(50)
-	})
+			group.waitForRequests(50)
+		})
 }
 
-// Every answer of Postgres is late.
+// TestPostgresSlow delays all responses of Postgres.
 func TestPostgresSlow(t *testing.T) {
 	t.Parallel()
 	for _, delay := range []time.Duration{time.Second, 10 * time.Second} {
 		t.Run(delay.String(), func(t *testing.T) {
 			t.Parallel()
-			suffer(t, shared, rounds(10), false, func(h *house, f *fleet, i int) {
-				back := f.away()
-				for _, n := range h.nodes {
+			runRounds(t, twoNodes, rounds(10), false, func(cl *cluster, group *clientGroup, i int) {
+				back := group.startOutage()
+				for _, n := range cl.nodes {
 					n.database.Delay(delay)
 				}
 				for range 10 {
-					h.healthy()
+					cl.checkHealthy()
 					pause(time.Second)
 				}
-				for _, n := range h.nodes {
+				for _, n := range cl.nodes {
 					n.database.Heal()
 				}
-				h.ready()
+				cl.waitUntilReady()
 				back()
-				f.busy(100)
+				group.waitForRequests(100)
 			})
 		})
 	}
 }
 
-// healthy demands that each node says at once that it is there, whatever is away.
-func (h *house) healthy() {
-	h.t.Helper()
-	for _, n := range h.nodes {
-		if a := h.ask(n, "GET", "/healthz", "", ""); a.status != 200 || a.took > 4*time.Second { // a question to the database is given up after five
-			h.t.Errorf("healthz of node %s: %d after %s", n.name, a.status, a.took)
+// checkHealthy checks that /healthz of each node responds at once.
+func (cl *cluster) checkHealthy() {
+	cl.t.Helper()
+	for _, n := range cl.nodes {
+		// A request that waited for the database would take five seconds.
+		if a := cl.ask(n, "GET", "/healthz", "", ""); a.status != 200 || a.took > 4*time.Second {
+			cl.t.Errorf("healthz of node %s: got %d after %s, want 200 at once", n.name, a.status, a.took)
 		}
 	}
 }
 
-// unanswered is how many answers were those of an outage.
-func (f *fleet) unanswered() (count int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for what, n := range f.counts {
+// count503 returns the number of 503 responses.
+func (group *clientGroup) count503() (count int) {
+	group.mu.Lock()
+	defer group.mu.Unlock()
+	for what, n := range group.counts {
 		if strings.HasSuffix(what, "503 AUTH_UNAVAILABLE") {
 			count += n
 		}
@@ -319,55 +323,58 @@ func (f *fleet) unanswered() (count int) {
 	return count
 }
 
-// none503 demands that nobody is turned away while do runs.
-func (f *fleet) none503(do func()) {
-	f.h.t.Helper()
-	before := f.unanswered()
+// without503 checks that no request gets 503 while do runs.
+func (group *clientGroup) without503(do func()) {
+	group.cl.t.Helper()
+	before := group.count503()
 	do()
-	if n := f.unanswered() - before; n > 0 {
-		f.h.t.Errorf("%d requests were answered 503", n)
-		for _, n := range f.h.nodes {
+	if n := group.count503() - before; n > 0 {
+		group.cl.t.Errorf("responses of 503: got %d, want none", n)
+		for _, n := range group.cl.nodes {
 			for line := range strings.Lines(n.stderr.String()) {
-				if os.Getenv("DEBUGLOG") != "" || strings.Contains(line, "code=AUTH_UNAVAILABLE") || strings.Contains(line, "level=ERROR") || strings.Contains(line, "a COMMIT was lost") && strings.Contains(line, "cannot be told") || strings.Contains(line, "status=503") {
-					f.h.t.Logf("node %s: %s", n.name, line)
+				for _, sign := range []string{"code=AUTH_UNAVAILABLE", "level=ERROR", "status=503"} {
+					if strings.Contains(line, sign) {
+						group.cl.t.Logf("node %s: %s", n.name, line)
+						break
+					}
 				}
 			}
 		}
 	}
 }
 
-// The disk under the database becomes full, and has room again.
+// TestDiskFull fills the disk under the database, then frees it.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]struct {
-		plan
+		clusterConfig
 		size string
-	}{"SQLite": {plan{nodes: 1}, "24m"}, "Postgres": {plan{nodes: 2, postgres: true}, "192m"}} {
+	}{"SQLite": {clusterConfig{nodes: 1}, "24m"}, "Postgres": {clusterConfig{nodes: 2, postgres: true}, "192m"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p.disk = faults.SmallDisk(t, p.size)
-			suffer(t, p.plan, rounds(30), false, func(h *house, f *fleet, i int) {
+			runRounds(t, p.clusterConfig, rounds(30), false, func(cl *cluster, group *clientGroup, i int) {
 				filler := filepath.Join(p.disk, "filler")
 				back := func() {}
 				if p.postgres {
-					back = f.away() // a Postgres that cannot write down what it did starts anew
+					back = group.startOutage() // Postgres restarts when it cannot write its WAL
 				}
 				faults.Fill(t, filler)
-				h.unavailable(f)
+				cl.waitForOutage(group)
 				pause(200 * time.Millisecond)
 				remove(t, filler)
-				h.ready()
+				cl.waitUntilReady()
 				back()
 			})
 		})
 	}
 }
 
-// Another process holds the lock of the SQLite file for longer than writers wait.
+// TestDatabaseLocked holds the lock of the SQLite file for longer than writers wait.
 func TestDatabaseLocked(t *testing.T) {
 	t.Parallel()
-	suffer(t, plan{nodes: 1}, rounds(10), false, func(h *house, f *fleet, i int) {
-		shell := exec.Command("sqlite3", "-bail", h.sqlite)
+	runRounds(t, clusterConfig{nodes: 1}, rounds(10), false, func(cl *cluster, group *clientGroup, i int) {
+		shell := exec.Command("sqlite3", "-bail", cl.sqlite)
 		in, err := shell.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -378,7 +385,7 @@ func TestDatabaseLocked(t *testing.T) {
 		if _, err := fmt.Fprintln(in, ".timeout 20000\nBEGIN IMMEDIATE;"); err != nil {
 			t.Fatal(err)
 		}
-		h.unavailable(f)
+		cl.waitForOutage(group)
 		if err := in.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -388,14 +395,14 @@ func TestDatabaseLocked(t *testing.T) {
 	})
 }
 
-// unavailable waits until the fleet meets the fault.
-func (h *house) unavailable(f *fleet) {
-	h.t.Helper()
-	before := f.unanswered()
-	h.eventually(func() error {
-		f.judge()
-		if n := f.unanswered() - before; n < 5 {
-			return fmt.Errorf("the fault does not show: %d answers of 503\n%s", n, f.report())
+// waitForOutage waits until the group gets 503 responses.
+func (cl *cluster) waitForOutage(group *clientGroup) {
+	cl.t.Helper()
+	before := group.count503()
+	cl.eventually(func() error {
+		group.failOnViolations()
+		if n := group.count503() - before; n < 5 {
+			return fmt.Errorf("responses of 503: %d, want at least 5\n%s", n, group.report())
 		}
 		return nil
 	})
@@ -408,43 +415,45 @@ func remove(t *testing.T, path string) {
 	}
 }
 
-// The answer to a refresh is lost, and with it the database, for longer than the
-// grace: whoever comes back with the token that they hold goes on.
+// TestOutageOutlastsGrace loses the response to a refresh and the database for longer than the
+// grace period. Afterwards the client must be able to continue with its old token.
 func TestOutageOutlastsGrace(t *testing.T) {
 	t.Parallel()
 	const grace = 2 * time.Second
-	h := newHouse(t, plan{nodes: 2, postgres: true, env: []string{"DURWARD_TOKENS_REFRESH_GRACE=" + grace.String()}})
-	h.people(1)
+	cl := newCluster(t, clusterConfig{nodes: 2, postgres: true,
+		env: []string{"DURWARD_TOKENS_REFRESH_GRACE=" + grace.String()}})
+	cl.users(1)
 	for i := range rounds(20) {
-		n := h.nodes[i%2]
-		s := h.signIn(n, "person-0@example.com")
+		n := cl.nodes[i%2]
+		s := cl.signIn(n, "user-0@example.com")
 		before := n.database.Lost()
 		n.database.Lose(func(answer []byte) bool {
 			if !faults.Committed(answer) {
 				return false
 			}
-			for _, n := range h.nodes {
+			for _, n := range cl.nodes {
 				n.database.Refuse()
 			}
 			return true
 		})
 		body := fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)
-		if a := h.ask(n, "POST", "/api/auth/refresh", "", body); a.status != 503 || n.database.Lost() == before {
-			t.Fatalf("round %d: %d %s, %d answers lost", i, a.status, a.body, n.database.Lost()-before)
+		if a := cl.ask(n, "POST", "/api/auth/refresh", "", body); a.status != 503 || n.database.Lost() == before {
+			t.Fatalf("round %d: got %d %s with %d lost responses, want 503 with one", i, a.status, a.body,
+				n.database.Lost()-before)
 		}
-		time.Sleep(2 * grace) // how long the outage lasts
-		for _, n := range h.nodes {
+		time.Sleep(2 * grace) // the duration of the outage
+		for _, n := range cl.nodes {
 			n.database.Heal()
 		}
 		var a answer
-		h.eventually(func() error {
-			if a = h.ask(h.nodes[(i+1)%2], "POST", "/api/auth/refresh", "", body); a.status == 503 {
+		cl.eventually(func() error {
+			if a = cl.ask(cl.nodes[(i+1)%2], "POST", "/api/auth/refresh", "", body); a.status == 503 {
 				return fmt.Errorf("refresh: %s", a)
 			}
 			return nil
 		})
 		if _, generation, _ := generation(a.member("refresh_token")); a.status != 200 || generation != 1 {
-			t.Errorf("round %d: %d %s, want token 1", i, a.status, a.body)
+			t.Errorf("round %d: got %d %s, want 200 with token 1", i, a.status, a.body)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package nodes runs several real servers over one database, and makes what lies
-// between and beneath them fail. What it measures stands in docs/reliability.md.
+// Package nodes tests several real servers over one database while the network, the database, Redis
+// and the disk fail. docs/reliability.md has the results.
 package nodes
 
 import (
@@ -28,11 +28,10 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// patience is how long a test waits for what must come. It is no measure.
-const patience = 60 * time.Second
+// waitLimit limits each wait of a test. It is generous and measures nothing.
+const waitLimit = 60 * time.Second
 
-// rounds is how often something is done: a tenth of the full count, which the
-// variable SOAK asks for.
+// rounds returns full if the environment variable SOAK is set, else a tenth of it.
 func rounds(full int) int {
 	if os.Getenv("SOAK") != "" {
 		return full
@@ -40,13 +39,13 @@ func rounds(full int) int {
 	return max(1, full/10)
 }
 
-// built is the folder of the program, which is built when a test first wants it.
-var built string
+// buildDir is the folder of the built program.
+var buildDir string
 
-// durward is the path of the program, built without the race detector: under it
-// the SQLite driver is too slow to be killed in the middle of much.
+// durward builds the program at its first call and returns its path. It builds without the race
+// detector, under which SQLite is so slow that kills would rarely interrupt a write.
 var durward = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(built, "durward")
+	path := filepath.Join(buildDir, "durward")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./server/cmd/durward")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
@@ -60,35 +59,35 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	built = dir
+	buildDir = dir
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-// house is what the nodes of one test share.
-type house struct {
+// cluster holds the nodes of one test and the services that they share.
+type cluster struct {
 	t        *testing.T
 	program  string
-	env      []string // of every node and verb
+	env      []string // environment of all nodes and verbs
 	sqlite   string   // path of the database; empty on Postgres
 	postgres *services.Postgres
-	database string // its name
+	database string // name of the Postgres database
 	redis    *services.Redis
 	nodes    []*node
 }
 
-// plan says what a house has.
-type plan struct {
+// clusterConfig describes a cluster.
+type clusterConfig struct {
 	nodes    int
-	postgres bool     // else one SQLite file
-	redis    bool     // needs postgres
-	disk     string   // folder of the SQLite file, or of the cluster; empty is a new one
-	env      []string // beside what every house has
+	postgres bool     // Postgres instead of one SQLite file
+	redis    bool     // requires postgres
+	disk     string   // folder of the SQLite file or of the Postgres data; a new one if empty
+	env      []string // in addition to the common environment
 }
 
-// newHouse starts services and nodes.
-func newHouse(t *testing.T, p plan) *house {
+// newCluster starts the services and nodes.
+func newCluster(t *testing.T, p clusterConfig) *cluster {
 	t.Helper()
 	path, err := durward()
 	if err != nil {
@@ -96,40 +95,39 @@ func newHouse(t *testing.T, p plan) *house {
 	}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	h := &house{t: t, program: path, env: append([]string{
+	cl := &cluster{t: t, program: path, env: append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "DURWARD_MASTER_KEY=" + hex.EncodeToString(key),
 		"DURWARD_PASSWORDS_ARGON2_MEMORY=64", "DURWARD_LIMITS_NETWORK_FAILURES=0",
 	}, p.env...)}
 	if p.postgres {
 		if p.disk == "" {
-			h.postgres = services.NewPostgres(t)
+			cl.postgres = services.NewPostgres(t)
 		} else {
-			h.postgres = services.NewPostgresIn(t, p.disk, "max_wal_size=32MB", "min_wal_size=32MB")
+			cl.postgres = services.NewPostgresIn(t, p.disk, "max_wal_size=32MB", "min_wal_size=32MB")
 		}
-		url := h.postgres.Database(t)
-		h.database = url[strings.LastIndex(url, "/")+1 : strings.Index(url, "?")]
+		url := cl.postgres.Database(t)
+		cl.database = url[strings.LastIndex(url, "/")+1 : strings.Index(url, "?")]
 	} else {
 		if p.disk == "" {
 			p.disk = t.TempDir()
 		}
-		h.sqlite = filepath.Join(p.disk, "durward.db")
+		cl.sqlite = filepath.Join(p.disk, "durward.db")
 	}
 	if p.redis {
-		h.redis = services.NewRedis(t)
+		cl.redis = services.NewRedis(t)
 	}
 	for range p.nodes {
-		h.newNode(path).start()
+		cl.newNode(path).start()
 	}
-	return h
+	return cl
 }
 
-// node is one server, a process of its own, with proxies of its own before the
-// services.
+// node is one server process, with its own proxies before the services.
 type node struct {
-	h               *house
+	cl              *cluster
 	name            string
 	program         string
-	address         string // the same from one start to the next
+	address         string // the same after a restart
 	url             string
 	dir             string
 	env             []string
@@ -137,9 +135,10 @@ type node struct {
 
 	cmd    *exec.Cmd
 	stderr *buffer
-	ended  chan struct{} // closed when the process is gone
+	ended  chan struct{} // closed when the process has ended
 }
 
+// buffer is a buffer for concurrent use.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -157,29 +156,30 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// newNode makes a node that runs a program. It does not start it.
-func (h *house) newNode(program string) *node {
-	h.t.Helper()
-	n := &node{h: h, name: string(rune('A' + len(h.nodes))), program: program, dir: h.t.TempDir(), stderr: new(buffer),
+// newNode adds a node that runs a program, without starting it.
+func (cl *cluster) newNode(program string) *node {
+	cl.t.Helper()
+	n := &node{cl: cl, name: string(rune('A' + len(cl.nodes))), program: program, dir: cl.t.TempDir(),
+		stderr:  new(buffer),
 		address: services.Host() + ":8401"}
 	n.url = "http://" + n.address
-	if h.postgres != nil {
-		n.database = faults.NewProxy(h.t, h.postgres.Addr())
-		n.env = append(n.env, "DURWARD_DATABASE_URL=postgres://durward@"+n.database.Addr()+"/"+h.database+"?sslmode=disable")
+	if cl.postgres != nil {
+		n.database = faults.NewProxy(cl.t, cl.postgres.Addr())
+		n.env = append(n.env, "DURWARD_DATABASE_URL=postgres://durward@"+n.database.Addr()+"/"+cl.database+"?sslmode=disable")
 	} else {
-		n.env = append(n.env, "DURWARD_DATABASE_URL=sqlite:"+h.sqlite)
+		n.env = append(n.env, "DURWARD_DATABASE_URL=sqlite:"+cl.sqlite)
 	}
-	if h.redis != nil {
-		n.redis = faults.NewProxy(h.t, h.redis.Addr())
+	if cl.redis != nil {
+		n.redis = faults.NewProxy(cl.t, cl.redis.Addr())
 		n.env = append(n.env, "DURWARD_REDIS_URL=redis://"+n.redis.Addr()+"/0")
 	}
-	h.nodes = append(h.nodes, n)
+	cl.nodes = append(cl.nodes, n)
 	return n
 }
 
-// start starts the node, again if it was ended, and waits until it listens.
+// start starts or restarts the node and waits until it listens.
 func (n *node) start() {
-	t := n.h.t
+	t := n.cl.t
 	t.Helper()
 	if err := n.tryStart(); err != nil {
 		t.Fatalf("node %s does not start: %v\n%s", n.name, err, n.stderr)
@@ -188,14 +188,13 @@ func (n *node) start() {
 
 func (n *node) tryStart() error {
 	cmd := exec.Command(n.program, "serve", "--listen", n.address, "--data", n.dir)
-	cmd.Env = append(append([]string(nil), n.h.env...), n.env...)
+	cmd.Env = append(append([]string(nil), n.cl.env...), n.env...)
 	cmd.Stderr = n.stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	// The node dies with the thread that started it: with this process, however that
-	// ends.
+	// The kernel kills the node with the thread that started it, so also with this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ready, ended := make(chan error), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -217,103 +216,103 @@ func (n *node) tryStart() error {
 		return err
 	}
 	n.cmd, n.ended = cmd, ended
-	n.h.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // where the test has not ended it
+	n.cl.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails if the process has ended
 		<-ended
 	})
 	select {
 	case <-ready:
 		return nil
 	case <-ended:
-		return fmt.Errorf("it ended: %s", cmd.ProcessState)
-	case <-time.After(patience):
-		return errors.New("it does not say that it listens")
+		return fmt.Errorf("process ended: %s", cmd.ProcessState)
+	case <-time.After(waitLimit):
+		return errors.New("no line \"listening on\"")
 	}
 }
 
-// kill ends the node as kill -9 does.
+// kill ends the node with SIGKILL.
 func (n *node) kill() {
 	_ = n.cmd.Process.Kill()
 	<-n.ended
 }
 
-// stop ends the node in order.
+// stop ends the node with SIGTERM.
 func (n *node) stop() {
-	n.h.t.Helper()
+	n.cl.t.Helper()
 	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(patience):
-		n.h.t.Fatalf("node %s does not end", n.name)
+	case <-time.After(waitLimit):
+		n.cl.t.Fatalf("node %s does not end", n.name)
 	}
 	if status := n.cmd.ProcessState.ExitCode(); status != 0 {
-		n.h.t.Errorf("node %s ended with status %d\n%s", n.name, status, n.stderr)
+		n.cl.t.Errorf("node %s ended with status %d\n%s", n.name, status, n.stderr)
 	}
 }
 
-// goroutines ends the node with a dump and returns how many goroutines there were.
+// goroutines ends the node with a stack dump and returns the number of goroutines in it.
 func (n *node) goroutines() int {
-	n.h.t.Helper()
+	n.cl.t.Helper()
 	before := len(n.stderr.String())
 	if err := n.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(patience):
-		n.h.t.Fatalf("node %s does not end", n.name)
+	case <-time.After(waitLimit):
+		n.cl.t.Fatalf("node %s does not end", n.name)
 	}
 	dump := n.stderr.String()[before:]
 	count := strings.Count(dump, "\ngoroutine ")
 	if count == 0 {
-		n.h.t.Fatalf("no goroutine in the dump:\n%s", dump)
+		n.cl.t.Fatalf("no goroutine in the dump:\n%s", dump)
 	}
 	return count
 }
 
-// descriptors is how many files and connections the node has open.
+// descriptors returns the number of open files and connections of the node.
 func (n *node) descriptors() int {
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.cmd.Process.Pid))
 	if err != nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	return len(open)
 }
 
-// memory is what the node takes of the machine's memory, in MiB.
+// memory returns the resident memory of the node in MiB.
 func (n *node) memory() int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.cmd.Process.Pid))
 	if err != nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
 	if err != nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	return pages * os.Getpagesize() >> 20
 }
 
-// verb runs another verb of the program beside a node and returns what it printed.
+// verb runs another verb of the program with the node's configuration and returns its output.
 func (n *node) verb(stdin string, args ...string) string {
-	n.h.t.Helper()
+	n.cl.t.Helper()
 	out, status := n.tryVerb(stdin, args...)
 	if status != 0 {
-		n.h.t.Fatalf("durward %q: status %d\n%s", args, status, out)
+		n.cl.t.Fatalf("durward %q: status %d\n%s", args, status, out)
 	}
 	return out
 }
 
 func (n *node) tryVerb(stdin string, args ...string) (printed string, status int) {
-	n.h.t.Helper()
+	n.cl.t.Helper()
 	cmd := exec.Command(n.program, args...)
-	cmd.Env = append(append([]string{"DURWARD_DATA_DIR=" + n.dir}, n.h.env...), n.env...)
+	cmd.Env = append(append([]string{"DURWARD_DATA_DIR=" + n.dir}, n.cl.env...), n.env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); cmd.ProcessState == nil {
-		n.h.t.Fatal(err)
+		n.cl.t.Fatal(err)
 	}
 	if status = cmd.ProcessState.ExitCode(); status != 0 {
 		return out.String() + errs.String(), status
@@ -323,53 +322,53 @@ func (n *node) tryVerb(stdin string, args ...string) (printed string, status int
 
 const password = "a long enough password"
 
-// people makes people.
-func (h *house) people(count int) (addresses []string) {
-	h.t.Helper()
+// users adds users and returns their addresses.
+func (cl *cluster) users(count int) (addresses []string) {
+	cl.t.Helper()
 	for i := range count {
-		address := fmt.Sprintf("person-%d@example.com", i)
-		h.newest().verb(password+"\n", "user", "add", address, "--password-stdin")
+		address := fmt.Sprintf("user-%d@example.com", i)
+		cl.newest().verb(password+"\n", "user", "add", address, "--password-stdin")
 		addresses = append(addresses, address)
 	}
 	return addresses
 }
 
-// newest is the node that was added last: its program knows the schema.
-func (h *house) newest() *node { return h.nodes[len(h.nodes)-1] }
+// newest returns the node added last. Its program supports the current schema.
+func (cl *cluster) newest() *node { return cl.nodes[len(cl.nodes)-1] }
 
-// sessions is how many sessions of a person are alive.
-func (h *house) sessions(address string) int {
-	h.t.Helper()
-	var shown struct {
+// countSessions returns the number of live sessions of a user.
+func (cl *cluster) countSessions(address string) int {
+	cl.t.Helper()
+	var output struct {
 		Sessions []json.RawMessage `json:"sessions"`
 	}
-	h.eventually(func() error {
-		printed, status := h.newest().tryVerb("", "user", "show", address, "--json")
+	cl.eventually(func() error {
+		printed, status := cl.newest().tryVerb("", "user", "show", address, "--json")
 		if status != 0 {
 			return fmt.Errorf("user show: status %d\n%s", status, printed)
 		}
-		return json.Unmarshal([]byte(printed), &shown)
+		return json.Unmarshal([]byte(printed), &output)
 	})
-	return len(shown.Sessions)
+	return len(output.Sessions)
 }
 
-// eventually waits until f returns nil.
-func (h *house) eventually(f func() error) {
-	h.t.Helper()
+// eventually repeats check until it returns nil.
+func (cl *cluster) eventually(check func() error) {
+	cl.t.Helper()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if err = f(); err == nil {
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if err = check(); err == nil {
 			return
 		}
 	}
-	h.t.Fatal(err)
+	cl.t.Fatal(err)
 }
 
-// ready waits until every node says that all is well.
-func (h *house) ready() {
-	h.t.Helper()
-	for _, n := range h.nodes {
-		h.eventually(func() error {
+// waitUntilReady waits until /readyz of every node is 200.
+func (cl *cluster) waitUntilReady() {
+	cl.t.Helper()
+	for _, n := range cl.nodes {
+		cl.eventually(func() error {
 			a, err := ask(http.DefaultClient, n, "GET", "/readyz", "", "")
 			if err == nil && a.status != 200 {
 				err = fmt.Errorf("readyz of node %s: %d %s", n.name, a.status, a.body)
@@ -379,11 +378,11 @@ func (h *house) ready() {
 	}
 }
 
-// withRedis waits until every node has its Redis.
-func (h *house) withRedis() {
-	h.t.Helper()
-	for _, n := range h.nodes {
-		h.eventually(func() error {
+// waitForRedis waits until every node is connected to Redis.
+func (cl *cluster) waitForRedis() {
+	cl.t.Helper()
+	for _, n := range cl.nodes {
+		cl.eventually(func() error {
 			a, err := ask(http.DefaultClient, n, "GET", "/readyz", "", "")
 			if err == nil && !bytes.Contains(a.body, []byte(`{"name":"redis","ok":true}`)) {
 				err = fmt.Errorf("readyz of node %s: %d %s", n.name, a.status, a.body)
@@ -393,7 +392,7 @@ func (h *house) withRedis() {
 	}
 }
 
-// answer is what a request was answered with, and when it was sent.
+// answer is a response with the time of its request.
 type answer struct {
 	status int
 	header http.Header
@@ -402,9 +401,10 @@ type answer struct {
 	took   time.Duration
 }
 
+// member returns a string member of a JSON body, or "".
 func (a answer) member(name string) string {
 	var object map[string]any
-	_ = json.Unmarshal(a.body, &object) // what is no JSON has no members
+	_ = json.Unmarshal(a.body, &object) // a body that is not JSON has no members
 	text, _ := object[name].(string)
 	return text
 }
@@ -416,13 +416,12 @@ func (a answer) String() string {
 	return strconv.Itoa(a.status)
 }
 
-// ask sends a request with a JSON body, where there is one, and an access token or
-// API key, where there is one.
+// ask sends a request with an optional JSON body and an optional access token or API key.
 func ask(client *http.Client, n *node, method, path, token, body string) (a answer, err error) {
 	return askAs(client, "", n, method, path, token, body)
 }
 
-// askAs is ask by a program of a name.
+// askAs is like ask, with a user agent.
 func askAs(client *http.Client, agent string, n *node, method, path, token, body string) (a answer, err error) {
 	r, err := http.NewRequest(method, n.url+path, strings.NewReader(body))
 	if err != nil {
@@ -449,56 +448,55 @@ func askAs(client *http.Client, agent string, n *node, method, path, token, body
 	return a, err
 }
 
-// from is a client whose requests come from an address of its own.
-func from(t *testing.T, address string) *http.Client {
+// clientFrom returns a client that connects from the given address.
+func clientFrom(t *testing.T, address string) *http.Client {
 	transport := &http.Transport{
 		MaxIdleConnsPerHost: 64,
 		DialContext:         (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience}
+	return &http.Client{Transport: transport, Timeout: waitLimit}
 }
 
-// session is what a sign-in gave.
+// session holds the tokens of a sign-in.
 type session struct{ access, refresh string }
 
-func (h *house) signIn(n *node, person string) session {
-	h.t.Helper()
-	a := h.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, person, password))
+func (cl *cluster) signIn(n *node, user string) session {
+	cl.t.Helper()
+	a := cl.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, user, password))
 	if a.status != 200 {
-		h.t.Fatalf("sign-in of %s at %s: %d %s", person, n.name, a.status, a.body)
+		cl.t.Fatalf("sign-in of %s at %s: %d %s", user, n.name, a.status, a.body)
 	}
 	return session{a.member("access_token"), a.member("refresh_token")}
 }
 
-// ask sends a request that must be answered.
-func (h *house) ask(n *node, method, path, token, body string) answer {
-	h.t.Helper()
+// ask sends a request; the test fails without a response.
+func (cl *cluster) ask(n *node, method, path, token, body string) answer {
+	cl.t.Helper()
 	a, err := ask(http.DefaultClient, n, method, path, token, body)
 	if err != nil {
-		h.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	return a
 }
 
-// refused asks until a token is refused as revoked, and returns how long after a
-// moment the last request was sent that was still let in; 0 where none was. A
-// token whose key is gone is refused as one that no key signed until it is known
-// why, which has to come in time as well.
-func (h *house) refused(n *node, token string, since time.Time) (took time.Duration) {
-	h.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		a := h.ask(n, "GET", "/api/profile", token, "")
+// waitForRefusal sends a token until it is refused as revoked. It returns the time from since to
+// the last accepted request, 0 without one. A token of a withdrawn key may get INVALID_TOKEN for up
+// to maxDelay, until the node has read the list of revocations.
+func (cl *cluster) waitForRefusal(n *node, token string, since time.Time) (took time.Duration) {
+	cl.t.Helper()
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); {
+		a := cl.ask(n, "GET", "/api/profile", token, "")
 		switch {
 		case a.status == 200:
 			took = max(took, a.sent.Sub(since))
 		case a.status == 401 && a.member("code") == "TOKEN_REVOKED":
 			return took
-		case a.status == 401 && a.member("code") == "INVALID_TOKEN" && a.sent.Sub(since) <= bound:
+		case a.status == 401 && a.member("code") == "INVALID_TOKEN" && a.sent.Sub(since) <= maxDelay:
 		default:
-			h.t.Fatalf("node %s: %d %s, want 200 or 401 TOKEN_REVOKED", n.name, a.status, a.body)
+			cl.t.Fatalf("node %s: got %d %s, want 200 or 401 TOKEN_REVOKED", n.name, a.status, a.body)
 		}
 	}
-	h.t.Fatalf("node %s never refuses the token", n.name)
+	cl.t.Fatalf("node %s: the revoked token is still accepted after %s", n.name, waitLimit)
 	return 0
 }

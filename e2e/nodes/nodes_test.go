@@ -15,7 +15,7 @@ import (
 	"github.com/durward-auth/durward/internal/faults"
 )
 
-// claims are what an access token says.
+// claims decodes an access token.
 func claims(t *testing.T, token string) (c struct {
 	ID      string `json:"jti"`
 	Session string `json:"sid"`
@@ -23,7 +23,7 @@ func claims(t *testing.T, token string) (c struct {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		t.Fatalf("%d parts of an access token", len(parts))
+		t.Fatalf("parts of an access token: got %d, want 3", len(parts))
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err == nil {
@@ -35,7 +35,7 @@ func claims(t *testing.T, token string) (c struct {
 	return c
 }
 
-// keyOf is the name of the key that signed a token.
+// keyOf returns the kid of a token.
 func keyOf(t *testing.T, token string) string {
 	t.Helper()
 	var header struct {
@@ -52,139 +52,147 @@ func keyOf(t *testing.T, token string) string {
 	return header.Key
 }
 
-// way is how two nodes hear of each other.
-type way struct {
+// channel is a means by which two nodes learn of each other's revocations.
+type channel struct {
 	name string
-	plan
-	polled bool           // there is no push
-	harm   func(h *house) // takes the push away
+	clusterConfig
+	polled    bool              // without a push
+	breakPush func(cl *cluster) // disables the push
 }
 
-var ways = []way{
-	{"SQLite, polled", plan{}, true, nil},
-	{"Postgres, NOTIFY", plan{postgres: true}, false, nil},
-	{"Postgres, polled", plan{postgres: true}, true, func(h *house) {
-		for _, n := range h.nodes {
+var channels = []channel{
+	{"SQLite, polled", clusterConfig{}, true, nil},
+	{"Postgres, NOTIFY", clusterConfig{postgres: true}, false, nil},
+	{"Postgres, polled", clusterConfig{postgres: true}, true, func(cl *cluster) {
+		for _, n := range cl.nodes {
 			n.database.Lose(faults.Listening)
 			n.database.Cut()
 		}
 	}},
-	{"Postgres and Redis", plan{postgres: true, redis: true}, false, nil},
-	{"Postgres, Redis gone", plan{postgres: true, redis: true}, false, func(h *house) { h.redis.Kill(h.t) }},
+	{"Postgres and Redis", clusterConfig{postgres: true, redis: true}, false, nil},
+	{"Postgres, Redis gone", clusterConfig{postgres: true, redis: true}, false,
+		func(cl *cluster) { cl.redis.Kill(cl.t) }},
 }
 
-// What is ended at one node is refused at the other within a second, whichever way
-// it was ended and whichever way they hear of it.
+// TestRevokedElsewhere ends sessions at one node in each way and over each channel. The other node
+// must refuse their tokens within a second.
 func TestRevokedElsewhere(t *testing.T) {
 	t.Parallel()
-	for _, w := range ways {
+	for _, w := range channels {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
 			w.env = []string{"DURWARD_TOKENS_REFRESH_GRACE=30s"}
-			h := newHouse(t, w.plan)
-			h.people(2)
-			a, b := h.nodes[0], h.nodes[1]
-			if w.harm != nil {
-				w.harm(h)
-				h.eventually(func() error { // the database is reached again
-					answer, err := ask(http.DefaultClient, a, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"person-1@example.com","password":%q}`, password))
+			cl := newCluster(t, w.clusterConfig)
+			cl.users(2)
+			a, b := cl.nodes[0], cl.nodes[1]
+			if w.breakPush != nil {
+				w.breakPush(cl)
+				cl.eventually(func() error { // until the database is connected again
+					answer, err := ask(http.DefaultClient, a, "POST", "/api/auth/login", "",
+						fmt.Sprintf(`{"email":"user-1@example.com","password":%q}`, password))
 					if err == nil && answer.status != 200 {
 						err = fmt.Errorf("sign-in: %s", answer)
 					}
 					return err
 				})
 			}
-			thief := from(t, "127.77.0.1")
+			thief := clientFrom(t, "127.77.0.1")
 			ends := []struct {
 				name string
 				do   func(s session)
 			}{
 				{"sign-out", func(s session) {
-					if answer := h.ask(a, "POST", "/api/auth/logout", s.access, ""); answer.status != 204 {
+					if answer := cl.ask(a, "POST", "/api/auth/logout", s.access, ""); answer.status != 204 {
 						t.Fatalf("sign-out: %d %s", answer.status, answer.body)
 					}
 				}},
 				{"end of a session", func(s session) {
-					other := h.signIn(a, "person-0@example.com")
-					if answer := h.ask(a, "DELETE", "/api/auth/sessions/"+claims(t, s.access).Session, other.access, ""); answer.status != 204 {
+					other := cl.signIn(a, "user-0@example.com")
+					if answer := cl.ask(a, "DELETE", "/api/auth/sessions/"+claims(t, s.access).Session, other.access,
+						""); answer.status != 204 {
 						t.Fatalf("end of a session: %d %s", answer.status, answer.body)
 					}
 				}},
 				{"theft", func(s session) {
 					body := fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)
-					if answer := h.ask(a, "POST", "/api/auth/refresh", "", body); answer.status != 200 {
+					if answer := cl.ask(a, "POST", "/api/auth/refresh", "", body); answer.status != 200 {
 						t.Fatalf("refresh: %d %s", answer.status, answer.body)
 					}
-					if answer, err := askAs(thief, "thief/1", a, "POST", "/api/auth/refresh", "", body); err != nil || answer.member("code") != "SESSION_REVOKED" {
+					if answer, err := askAs(thief, "thief/1", a, "POST", "/api/auth/refresh", "", body); err != nil ||
+						answer.member("code") != "SESSION_REVOKED" {
 						t.Fatalf("a spent token from elsewhere: %v %d %s", err, answer.status, answer.body)
 					}
 				}},
-				{"lock by the shell", func(s session) { a.verb("", "user", "lock", "person-0@example.com") }},
+				{"lock from the shell", func(s session) { a.verb("", "user", "lock", "user-0@example.com") }},
 			}
 			count := 100
 			if w.polled {
-				count = rounds(100) // each waits for a poll
+				count = rounds(100) // fewer, because each waits for a poll
 			}
 			all := make([]time.Duration, 0, count)
 			for i := range count {
 				end := ends[i%len(ends)]
-				s := h.signIn(a, "person-0@example.com")
-				if answer := h.ask(b, "GET", "/api/profile", s.access, ""); answer.status != 200 {
+				s := cl.signIn(a, "user-0@example.com")
+				if answer := cl.ask(b, "GET", "/api/profile", s.access, ""); answer.status != 200 {
 					t.Fatalf("before the %s: %d %s", end.name, answer.status, answer.body)
 				}
 				if w.polled {
-					pause(400 * time.Millisecond) // anywhere between two polls
+					pause(400 * time.Millisecond) // to a random moment between two polls
 				}
 				end.do(s)
 				done := time.Now()
-				if answer := h.ask(a, "GET", "/api/profile", s.access, ""); end.name != "lock by the shell" && answer.status != 401 {
-					t.Errorf("%s: the node that did it answers %d %s", end.name, answer.status, answer.body)
+				if answer := cl.ask(a, "GET", "/api/profile", s.access, ""); end.name != "lock from the shell" &&
+					answer.status != 401 {
+					t.Errorf("%s: first node: got %d %s, want 401", end.name, answer.status, answer.body)
 				}
-				took := h.refused(b, s.access, done)
+				took := cl.waitForRefusal(b, s.access, done)
 				all = append(all, took)
-				if took > bound {
-					t.Errorf("%s: refused at the other node after %s", end.name, took)
+				if took > maxDelay {
+					t.Errorf("%s: other node: refused after %s, want at most %s", end.name, took, maxDelay)
 				}
-				h.refused(a, s.access, done)
-				if end.name == "lock by the shell" {
-					a.verb("", "user", "unlock", "person-0@example.com")
+				cl.waitForRefusal(a, s.access, done)
+				if end.name == "lock from the shell" {
+					a.verb("", "user", "unlock", "user-0@example.com")
 				}
 			}
 			slices.Sort(all)
-			t.Logf("refused at the other node after: median %s, worst %s of %d", all[len(all)/2].Round(100*time.Microsecond), all[len(all)-1].Round(100*time.Microsecond), len(all))
+			t.Logf("refused at the other node after: median %s, worst %s of %d",
+				all[len(all)/2].Round(100*time.Microsecond), all[len(all)-1].Round(100*time.Microsecond), len(all))
 		})
 	}
 }
 
-// A session is the same at every node from its first moment.
+// TestSessionEverywhere checks that a new session, API key or cookie works at the other node at
+// once, and that its end takes effect there.
 func TestSessionEverywhere(t *testing.T) {
 	t.Parallel()
-	for _, w := range []way{ways[0], ways[3]} {
+	for _, w := range []channel{channels[0], channels[3]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
-			h := newHouse(t, w.plan)
-			h.people(1)
+			cl := newCluster(t, w.clusterConfig)
+			cl.users(1)
 			for i := range rounds(100) {
-				a, b := h.nodes[i%2], h.nodes[(i+1)%2]
-				h.across(a, b)
-				s := h.signIn(a, "person-0@example.com")
-				made := h.ask(a, "POST", "/api/keys", s.access, fmt.Sprintf(`{"name":"key %d"}`, i))
+				a, b := cl.nodes[i%2], cl.nodes[(i+1)%2]
+				cl.checkAcross(a, b)
+				s := cl.signIn(a, "user-0@example.com")
+				made := cl.ask(a, "POST", "/api/keys", s.access, fmt.Sprintf(`{"name":"key %d"}`, i))
 				if made.status != 201 {
 					t.Fatalf("an API key: %d %s", made.status, made.body)
 				}
-				if got := h.ask(b, "GET", "/api/profile", made.member("key"), ""); got.status != 200 {
+				if got := cl.ask(b, "GET", "/api/profile", made.member("key"), ""); got.status != 200 {
 					t.Errorf("an API key at the other node: %d %s", got.status, got.body)
 				}
-				if got := h.ask(b, "DELETE", "/api/keys/"+made.member("id"), s.access, ""); got.status != 204 {
+				if got := cl.ask(b, "DELETE", "/api/keys/"+made.member("id"), s.access, ""); got.status != 204 {
 					t.Errorf("its end at the other node: %d %s", got.status, got.body)
 				}
-				if got := h.ask(a, "GET", "/api/profile", made.member("key"), ""); got.status != 401 {
+				if got := cl.ask(a, "GET", "/api/profile", made.member("key"), ""); got.status != 401 {
 					t.Errorf("an API key that was ended at the other node: %d %s", got.status, got.body)
 				}
 
-				signedIn := h.ask(a, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":"person-0@example.com","password":%q,"use_cookies":true}`, password))
+				signedIn := cl.ask(a, "POST", "/api/auth/login", "",
+					fmt.Sprintf(`{"email":"user-0@example.com","password":%q,"use_cookies":true}`, password))
 				cookie, _, _ := strings.Cut(signedIn.header.Get("Set-Cookie"), ";")
 				if !strings.HasPrefix(cookie, "__Host-durward=") {
 					t.Fatalf("no cookie: %d %v", signedIn.status, signedIn.header)
@@ -219,17 +227,18 @@ func TestSessionEverywhere(t *testing.T) {
 	}
 }
 
-// Refreshes of one session sprayed over both nodes at once have one successor.
+// TestSprayedRefresh sends one refresh token to both nodes many times at once. All must return the
+// same successor.
 func TestSprayedRefresh(t *testing.T) {
 	t.Parallel()
-	for _, w := range []way{ways[0], ways[3]} {
+	for _, w := range []channel{channels[0], channels[3]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
-			h := newHouse(t, w.plan)
-			h.people(1)
-			client := from(t, "127.0.0.1")
-			token := h.signIn(h.nodes[0], "person-0@example.com").refresh
+			cl := newCluster(t, w.clusterConfig)
+			cl.users(1)
+			client := clientFrom(t, "127.0.0.1")
+			token := cl.signIn(cl.nodes[0], "user-0@example.com").refresh
 			const at = 16
 			count := rounds(500)
 			for i := range count {
@@ -240,7 +249,8 @@ func TestSprayedRefresh(t *testing.T) {
 				for j := range answers {
 					all.Go(func() {
 						<-start
-						answers[j], errs[j] = ask(client, h.nodes[j%2], "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, token))
+						answers[j], errs[j] = ask(client, cl.nodes[j%2], "POST", "/api/auth/refresh", "",
+							fmt.Sprintf(`{"refresh_token":%q}`, token))
 					})
 				}
 				close(start)
@@ -256,13 +266,13 @@ func TestSprayedRefresh(t *testing.T) {
 					}
 					got := a.member("refresh_token")
 					if _, n, err := generation(got); err != nil || n != before+1 || next != "" && got != next {
-						t.Fatalf("round %d: token %d is followed by %d, by another than at the other node: %t, %v", i, before, n, got != next, err)
+						t.Fatalf("round %d: token %d has the successor %d, different from that of another request: %t, %v", i, before, n, got != next, err)
 					}
 					next = got
 				}
 				token = next
 			}
-			if got := h.sessions("person-0@example.com"); got != 1 {
+			if got := cl.countSessions("user-0@example.com"); got != 1 {
 				t.Errorf("%d sessions, want 1", got)
 			}
 			t.Logf("%d rounds of %d requests at once: one successor each", count, at)
@@ -270,23 +280,23 @@ func TestSprayedRefresh(t *testing.T) {
 	}
 }
 
-// A transaction that wrote a revocation and commits two seconds later, after others
-// that began later, loses it nowhere.
+// TestLateCommit holds a transaction with a revocation open for two seconds while later
+// transactions commit. Both nodes must refuse the token within a second of the commit.
 func TestLateCommit(t *testing.T) {
 	t.Parallel()
-	for _, w := range []way{ways[0], ways[1], ways[2]} {
+	for _, w := range []channel{channels[0], channels[1], channels[2]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
-			h := newHouse(t, w.plan)
-			h.people(1)
-			if w.harm != nil {
-				w.harm(h)
-				h.ready()
+			cl := newCluster(t, w.clusterConfig)
+			cl.users(1)
+			if w.breakPush != nil {
+				w.breakPush(cl)
+				cl.waitUntilReady()
 			}
 			for i := range rounds(20) {
-				s := h.signIn(h.nodes[0], "person-0@example.com")
-				shell := h.shell()
+				s := cl.signIn(cl.nodes[0], "user-0@example.com")
+				shell := cl.shell()
 				in, err := shell.StdinPipe()
 				if err != nil {
 					t.Fatal(err)
@@ -300,31 +310,31 @@ func TestLateCommit(t *testing.T) {
 				}
 				now := time.Now()
 				begin := "BEGIN;"
-				if h.postgres == nil {
+				if cl.postgres == nil {
 					begin = "BEGIN IMMEDIATE;"
 				}
 				fmt.Fprintf(in, "%s INSERT INTO revocations (kind, value, at, until) VALUES ('sid', '%s', %d, %d) RETURNING 'written';\n",
 					begin, claims(t, s.access).Session, now.UnixMicro(), now.Add(time.Hour).UnixMicro())
 				line := make([]byte, len("written"))
 				if _, err := out.Read(line); err != nil || string(line) != "written" {
-					t.Fatalf("the shell says %q: %v", line, err)
+					t.Fatalf("database shell: got %q, %v, want \"written\"", line, err)
 				}
 
-				// Others write meanwhile: on Postgres they commit first.
+				// On Postgres these transactions commit first.
 				var others sync.WaitGroup
 				for j := range 6 {
 					others.Go(func() {
 						time.Sleep(time.Duration(j) * 300 * time.Millisecond)
-						n := h.nodes[j%2]
-						other := h.signIn(n, "person-0@example.com")
-						if a := h.ask(n, "POST", "/api/auth/logout", other.access, ""); a.status != 204 {
+						n := cl.nodes[j%2]
+						other := cl.signIn(n, "user-0@example.com")
+						if a := cl.ask(n, "POST", "/api/auth/logout", other.access, ""); a.status != 204 {
 							t.Errorf("sign-out: %d %s", a.status, a.body)
 						}
 					})
 				}
-				time.Sleep(2*time.Second - time.Since(now)) // how long it is held open
-				for _, n := range h.nodes {
-					if a := h.ask(n, "GET", "/api/profile", s.access, ""); a.status != 200 {
+				time.Sleep(2*time.Second - time.Since(now)) // the transaction stays open for two seconds
+				for _, n := range cl.nodes {
+					if a := cl.ask(n, "GET", "/api/profile", s.access, ""); a.status != 200 {
 						t.Errorf("round %d, node %s, before the commit: %d %s", i, n.name, a.status, a.body)
 					}
 				}
@@ -336,8 +346,8 @@ func TestLateCommit(t *testing.T) {
 					t.Fatal(err)
 				}
 				committed := time.Now()
-				for _, n := range h.nodes {
-					if took := h.refused(n, s.access, committed); took > bound {
+				for _, n := range cl.nodes {
+					if took := cl.waitForRefusal(n, s.access, committed); took > maxDelay {
 						t.Errorf("round %d, node %s: refused %s after the commit", i, n.name, took)
 					}
 				}
@@ -347,95 +357,100 @@ func TestLateCommit(t *testing.T) {
 	}
 }
 
-// shell is a shell of the database.
-func (h *house) shell() *exec.Cmd {
-	if h.postgres == nil {
-		return exec.Command("sqlite3", "-bail", "-cmd", ".timeout 20000", h.sqlite)
+// shell returns the command of a database shell.
+func (cl *cluster) shell() *exec.Cmd {
+	if cl.postgres == nil {
+		return exec.Command("sqlite3", "-bail", "-cmd", ".timeout 20000", cl.sqlite)
 	}
-	return exec.Command("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", h.postgres.URL(h.database))
+	return exec.Command("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", cl.postgres.URL(cl.database))
 }
 
-// Keys that are rotated or withdrawn at one node are so at the other within a
-// second.
+// TestKeysFollowed rotates and withdraws signing keys at one node. The other node must follow
+// within a second.
 func TestKeysFollowed(t *testing.T) {
 	t.Parallel()
-	for _, w := range []way{ways[0], ways[1], ways[3]} {
+	for _, w := range []channel{channels[0], channels[1], channels[3]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
-			h := newHouse(t, w.plan)
-			h.people(1)
-			a, b := h.nodes[0], h.nodes[1]
+			cl := newCluster(t, w.clusterConfig)
+			cl.users(1)
+			a, b := cl.nodes[0], cl.nodes[1]
 			var rotated, retired []time.Duration
 			for range rounds(100) {
-				s := h.signIn(b, "person-0@example.com")
+				s := cl.signIn(b, "user-0@example.com")
 				before := keyOf(t, s.access)
 				a.verb("", "key", "rotate", "--now")
 				done := time.Now()
 				var signedBy string
 				for signedBy = before; signedBy == before; {
-					if time.Since(done) > patience {
-						t.Fatal("the other node never signs with the new key")
+					if time.Since(done) > waitLimit {
+						t.Fatalf("the other node does not sign with the new key within %s", waitLimit)
 					}
 					sent := time.Now()
-					signedBy = keyOf(t, h.signIn(b, "person-0@example.com").access)
+					signedBy = keyOf(t, cl.signIn(b, "user-0@example.com").access)
 					if signedBy != before {
 						rotated = append(rotated, sent.Sub(done))
 					}
 				}
-				if took := rotated[len(rotated)-1]; took > 2*bound {
-					t.Errorf("the other node signs with the new key after %s", took)
+				if took := rotated[len(rotated)-1]; took > 2*maxDelay {
+					t.Errorf("other node: signs with the new key after %s", took)
 				}
-				for _, n := range h.nodes {
-					if got := h.ask(n, "GET", "/api/profile", s.access, ""); got.status != 200 {
-						t.Errorf("node %s, a token of the key before: %d %s", n.name, got.status, got.body)
+				for _, n := range cl.nodes {
+					if got := cl.ask(n, "GET", "/api/profile", s.access, ""); got.status != 200 {
+						t.Errorf("node %s, a token of the rotated key: got %d %s, want 200", n.name, got.status,
+							got.body)
 					}
 				}
 
-				a.verb("", "key", "retire", "--now", "--", before) // it may begin with a dash
+				a.verb("", "key", "retire", "--now", "--", before) // a key id may begin with a dash
 				done = time.Now()
-				took := h.refused(b, s.access, done)
-				h.refused(a, s.access, done)
-				if retired = append(retired, took); took > bound {
-					t.Errorf("a token of a key that was withdrawn is refused at the other node after %s", took)
+				took := cl.waitForRefusal(b, s.access, done)
+				cl.waitForRefusal(a, s.access, done)
+				if retired = append(retired, took); took > maxDelay {
+					t.Errorf("other node: a token of the withdrawn key is refused after %s", took)
 				}
-				if got := h.ask(b, "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)); got.status != 200 {
-					t.Errorf("nobody signs in again for a key: %d %s", got.status, got.body)
+				if got := cl.ask(b, "POST", "/api/auth/refresh", "",
+					fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)); got.status != 200 {
+					t.Errorf("refresh after a withdrawn key: got %d %s, want 200", got.status, got.body)
 				}
 			}
-			for name, all := range map[string][]time.Duration{"signs with the new key": rotated, "refuses what a withdrawn key signed": retired} {
+			for name, all := range map[string][]time.Duration{"signs with the new key": rotated,
+				"refuses tokens of a withdrawn key": retired} {
 				slices.Sort(all)
-				t.Logf("the other node %s after: median %s, worst %s of %d", name, all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), len(all))
+				t.Logf("the other node %s after: median %s, worst %s of %d", name,
+					all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), len(all))
 			}
 		})
 	}
 }
 
-// Limits hold in sum: wrong passwords spread over the nodes are counted together.
+// TestLimitsInSum spreads wrong passwords over two nodes, which must count them together.
 func TestLimitsInSum(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, plan{nodes: 2, postgres: true, redis: true})
-	h.people(rounds(30) + 1)
-	try := func(n *node, person, with string) answer {
+	cl := newCluster(t, clusterConfig{nodes: 2, postgres: true, redis: true})
+	cl.users(rounds(30) + 1)
+	try := func(n *node, user, with string) answer {
 		t.Helper()
-		return h.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, person, with))
+		return cl.ask(n, "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, user, with))
 	}
-	// On a machine that is busy Redis may be too slow for a moment, which is said: then
-	// each node counts alone, and what follows is not the sum.
+	// On a busy machine Redis may be too slow for a moment. The node logs it and counts alone, so
+	// that round is not compared.
 	alone := func() (count int) {
-		for _, n := range h.nodes {
+		for _, n := range cl.nodes {
 			count += strings.Count(n.stderr.String(), "Redis does not answer")
 		}
 		return count
 	}
 	together := 0
 	for i := range rounds(30) {
-		h.withRedis()
+		cl.waitForRedis()
 		before := alone()
-		person := fmt.Sprintf("person-%d@example.com", i)
+		user := fmt.Sprintf("user-%d@example.com", i)
 		var got []answer
-		for j, with := range []string{"wrong 0", "wrong 1", "wrong 2", "wrong 3", "wrong 4", "wrong too", "wrong again", password, password} {
-			got = append(got, try(h.nodes[(i+j)%2], person, with))
+		for j, with := range []string{"wrong 0", "wrong 1", "wrong 2", "wrong 3", "wrong 4", "wrong 5", "wrong 6",
+			password, password} {
+			got = append(got, try(cl.nodes[(i+j)%2], user, with))
 		}
 		if alone() > before {
 			t.Logf("round %d: Redis was too slow", i)
@@ -445,9 +460,11 @@ func TestLimitsInSum(t *testing.T) {
 		for j, a := range got {
 			switch {
 			case j < 5 && a.status == 401 && a.member("code") == "INVALID_CREDENTIALS":
-			case j >= 5 && a.status == 429 && a.member("code") == "TOO_MANY_ATTEMPTS" && a.header.Get("Retry-After") != "":
+			case j >= 5 && a.status == 429 && a.member("code") == "TOO_MANY_ATTEMPTS" &&
+				a.header.Get("Retry-After") != "":
 			default:
-				t.Errorf("try %d of round %d: %d %s", j+1, i, a.status, a.body)
+				t.Errorf("attempt %d of round %d: got %d %s, want 401 up to the fifth, then 429", j+1, i, a.status,
+					a.body)
 			}
 		}
 	}
@@ -455,16 +472,17 @@ func TestLimitsInSum(t *testing.T) {
 		t.Error("Redis was too slow in every round")
 	}
 
-	// At the same instant: of a hundred, five are tried.
-	h.withRedis()
+	// Of a hundred concurrent attempts, five are checked.
+	cl.waitForRedis()
 	before := alone()
-	person := fmt.Sprintf("person-%d@example.com", rounds(30))
+	user := fmt.Sprintf("user-%d@example.com", rounds(30))
 	var all sync.WaitGroup
 	results := make(chan int, 100)
-	client := from(t, "127.0.0.1")
+	client := clientFrom(t, "127.0.0.1")
 	for i := range cap(results) {
 		all.Go(func() {
-			a, err := ask(client, h.nodes[i%2], "POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":"wrong %d"}`, person, i))
+			a, err := ask(client, cl.nodes[i%2], "POST", "/api/auth/login", "",
+				fmt.Sprintf(`{"email":%q,"password":"wrong %d"}`, user, i))
 			if err != nil {
 				t.Error(err)
 			}
@@ -479,10 +497,10 @@ func TestLimitsInSum(t *testing.T) {
 	}
 	most := 5
 	if alone() > before {
-		most *= len(h.nodes) // each counted by itself
+		most *= len(cl.nodes) // each node counted alone
 	}
 	if counts[401] > most || counts[401]+counts[429] != 100 {
-		t.Errorf("a hundred wrong passwords at once: %v, want %d of 401 at most and 429", counts, most)
+		t.Errorf("a hundred wrong passwords at once: got %v, want at most %d of 401, the rest 429", counts, most)
 	}
 	t.Logf("a hundred wrong passwords at once, over two nodes: %v", counts)
 }

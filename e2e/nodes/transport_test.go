@@ -52,14 +52,14 @@ http {
 }
 `
 
-// gateway is an nginx that ends the TLS of a node.
+// gateway is an nginx that terminates TLS before a node.
 type gateway struct {
 	t            *testing.T
 	dir, address string
-	read         int // lines of its log that were compared
+	read         int // number of compared lines of its log
 }
 
-// start starts it before a node and waits until it listens.
+// start starts nginx before a node and waits until it listens.
 func (g *gateway) start(ca *durwardtest.CA, n *node) {
 	g.t.Helper()
 	host, _, _ := net.SplitHostPort(g.address)
@@ -74,9 +74,11 @@ func (g *gateway) start(ca *durwardtest.CA, n *node) {
 			g.t.Fatal(err)
 		}
 	}
-	configuration := strings.NewReplacer("{{dir}}", g.dir, "{{address}}", g.address, "{{upstream}}", n.url).Replace(nginx)
+	configuration := strings.NewReplacer("{{dir}}", g.dir, "{{address}}", g.address, "{{upstream}}",
+		n.url).Replace(nginx)
 	path := filepath.Join(g.dir, "configuration")
-	if err := errors.Join(os.WriteFile(filepath.Join(g.dir, "server"), text.Bytes(), 0o600), os.WriteFile(path, []byte(configuration), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(g.dir, "server"), text.Bytes(), 0o600),
+		os.WriteFile(path, []byte(configuration), 0o600)); err != nil {
 		g.t.Fatal(err)
 	}
 	cmd := exec.Command("nginx", "-c", path)
@@ -84,7 +86,7 @@ func (g *gateway) start(ca *durwardtest.CA, n *node) {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	n.h.eventually(func() error {
+	n.cl.eventually(func() error {
 		conn, err := net.Dial("tcp", g.address)
 		if err == nil {
 			err = conn.Close()
@@ -93,11 +95,11 @@ func (g *gateway) start(ca *durwardtest.CA, n *node) {
 	})
 }
 
-// asked is what was asked since it was last looked at, each kind of request with how
-// often, once there are so many of one kind: a line is written after the answer was read.
-func (g *gateway) asked(kind string, atLeast int) map[string]int {
+// newRequests counts the requests of each kind since its last call. nginx logs a request after its
+// response, so newRequests waits until there are atLeast requests of one kind.
+func (g *gateway) newRequests(kind string, atLeast int) map[string]int {
 	g.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) {
 		text, err := os.ReadFile(filepath.Join(g.dir, "access"))
 		if err != nil {
 			g.t.Fatal(err)
@@ -114,17 +116,17 @@ func (g *gateway) asked(kind string, atLeast int) map[string]int {
 	}
 }
 
-// saw compares what was asked; the last of it is of a kind.
-func (g *gateway) saw(last string, want map[string]int) {
+// wantRequests compares the new requests with want. last is the kind of the last request.
+func (g *gateway) wantRequests(last string, want map[string]int) {
 	g.t.Helper()
-	if got := g.asked(last, want[last]); fmt.Sprint(got) != fmt.Sprint(want) {
-		g.t.Errorf("the server was asked %v, want %v", got, want)
+	if got := g.newRequests(last, want[last]); fmt.Sprint(got) != fmt.Sprint(want) {
+		g.t.Errorf("requests: got %v, want %v", got, want)
 	}
 }
 
-// A whole server behind nginx and fifty at once who use one sign-in there: one refresh
-// for all, with Bearer tokens and with tokens that are bound to a key, and when it is
-// over all hear of it and the server is left alone.
+// TestTransportServer sends fifty concurrent requests with one sign-in to a real server behind
+// nginx, with Bearer tokens and with tokens bound to a key. There must be one refresh for all.
+// After the sign-out every request must fail with ErrSignedOut, without a request to the server.
 func TestTransportServer(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("nginx"); err != nil {
@@ -136,14 +138,17 @@ func TestTransportServer(t *testing.T) {
 			ca := durwardtest.NewCA(t)
 			g := &gateway{t: t, dir: t.TempDir(), address: services.Host() + ":8402"}
 			url := "https://" + g.address
-			h := newHouse(t, plan{nodes: 1, env: []string{"DURWARD_PUBLIC_URL=" + url, "DURWARD_ISSUER=" + url, "DURWARD_TRUSTED_PROXIES=127.0.0.0/8", "DURWARD_DPOP=true"}})
-			address := h.people(1)[0]
-			g.start(ca, h.nodes[0])
+			cl := newCluster(t, clusterConfig{nodes: 1,
+				env: []string{"DURWARD_PUBLIC_URL=" + url, "DURWARD_ISSUER=" + url,
+					"DURWARD_TRUSTED_PROXIES=127.0.0.0/8", "DURWARD_DPOP=true"}})
+			address := cl.users(1)[0]
+			g.start(ca, cl.nodes[0])
 
 			var ahead, over atomic.Int64
 			base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}, ForceAttemptHTTP2: true}
 			config := client.TokensConfig{
-				Server: url, Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")}, Client: &http.Client{Transport: base, Timeout: patience},
+				Server: url, Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")},
+				Client:      &http.Client{Transport: base, Timeout: waitLimit},
 				Now:         func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 				OnSignedOut: func(error) { over.Add(1) },
 			}
@@ -155,26 +160,29 @@ func TestTransportServer(t *testing.T) {
 				}
 				config.Prove, scheme = key.Prove, "DPoP"
 			}
-			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err, library.InvalidCredentials) {
+			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err,
+				library.InvalidCredentials) {
 				t.Errorf("a wrong password: %v", err)
 			}
 			token, err := client.SignIn(t.Context(), config, address, password)
 			if err != nil || token.Type != scheme {
 				t.Fatalf("%v, a %s token", err, token.Type)
 			}
-			nonce := map[bool]int{true: 1}[bound] // a new proof for the nonce, where the server wants one
+			nonce := map[bool]int{true: 1}[bound] // one more request, with the server's nonce
 			merge := func(all map[string]int, key string, n int) map[string]int {
 				if n > 0 {
 					all[key] += n
 				}
 				return all
 			}
-			g.saw("POST /api/auth/login 200", merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+2*nonce))
+			g.wantRequests("POST /api/auth/login 200",
+				merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+2*nonce))
 
-			asks := func(c *http.Client) (string, error) {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+			call := func(c *http.Client) (string, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 				defer cancel()
-				r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url+"/api/profile", strings.NewReader(`{"name":"Ada"}`))
+				r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url+"/api/profile",
+					strings.NewReader(`{"name":"Ada"}`))
 				if err != nil {
 					return "", err
 				}
@@ -186,44 +194,48 @@ func TestTransportServer(t *testing.T) {
 				defer resp.Body.Close()
 				body, err := io.ReadAll(resp.Body)
 				if err == nil && resp.StatusCode == 200 && !bytes.Contains(body, []byte(`"Ada"`)) {
-					err = fmt.Errorf("the answer is %s", body)
+					err = fmt.Errorf("response body: %s", body)
 				}
 				return fmt.Sprint(resp.StatusCode), err
 			}
 			const many = 50
-			race := func(c *http.Client, good func(string, error) bool) {
+			callTogether := func(c *http.Client, good func(string, error) bool) {
 				t.Helper()
 				var all sync.WaitGroup
 				for range many {
 					all.Go(func() {
-						if got, err := asks(c); !good(got, err) {
+						if got, err := call(c); !good(got, err) {
 							t.Errorf("%s, %v", got, err)
 						}
 					})
 				}
 				all.Wait()
 			}
-			taken := func(got string, err error) bool { return err == nil && got == "200" }
+			accepted := func(got string, err error) bool { return err == nil && got == "200" }
 			c := &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
-			if got, err := asks(c); !taken(got, err) {
+			if got, err := call(c); !accepted(got, err) {
 				t.Fatalf("%s, %v", got, err)
 			}
-			g.saw("PATCH /api/profile 200", merge(map[string]int{"PATCH /api/profile 200": 1}, "PATCH /api/profile 401", nonce))
-			race(c, taken)
-			g.saw("PATCH /api/profile 200", map[string]int{"PATCH /api/profile 200": many})
+			g.wantRequests("PATCH /api/profile 200",
+				merge(map[string]int{"PATCH /api/profile 200": 1}, "PATCH /api/profile 401", nonce))
+			callTogether(c, accepted)
+			g.wantRequests("PATCH /api/profile 200", map[string]int{"PATCH /api/profile 200": many})
 
-			// The token ends, by this machine's clock. The first refresh hears of a nonce, which
-			// is kept for those after it.
+			// The token expires by the client's clock. The first refresh gets a nonce, which the
+			// later ones use.
 			for _, asked := range []int{nonce, 0, 0} {
 				ahead.Add(int64(time.Hour))
-				race(c, taken)
-				g.saw("PATCH /api/profile 200", merge(map[string]int{"PATCH /api/profile 200": many, "POST /api/auth/refresh 200": 1}, "POST /api/auth/refresh 401", asked))
+				callTogether(c, accepted)
+				g.wantRequests("PATCH /api/profile 200",
+					merge(map[string]int{"PATCH /api/profile 200": many, "POST /api/auth/refresh 200": 1},
+						"POST /api/auth/refresh 401", asked))
 			}
 
-			// It is refused though it has not ended: one refresh for all who were refused.
+			// The token is refused before it expires: one refresh for all refused requests.
 			err = config.Store.Update(t.Context(), func(_ context.Context, stored client.Token) (client.Token, error) {
-				if slices.Contains([]string{token.Access, ""}, stored.Access) || stored.Refresh == token.Refresh || stored.Type != scheme {
-					t.Error("the store does not hold the new token")
+				if slices.Contains([]string{token.Access, ""}, stored.Access) || stored.Refresh == token.Refresh ||
+					stored.Type != scheme {
+					t.Errorf("store: got a %s token, want the new %s token", stored.Type, scheme)
 				}
 				stored.Access = stored.Access[:len(stored.Access)-8] + "AAAAAAAA"
 				return stored, nil
@@ -232,24 +244,27 @@ func TestTransportServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			c = &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
-			race(c, taken)
-			got := g.asked("PATCH /api/profile 200", many)
-			if got["PATCH /api/profile 200"] != many || got["POST /api/auth/refresh 200"] != 1 || got["POST /api/auth/refresh 401"] != nonce ||
-				got["PATCH /api/profile 401"] < 1 || got["PATCH /api/profile 401"] > (1+nonce)*many || len(got) != 3+nonce {
-				t.Errorf("the server was asked %v", got)
+			callTogether(c, accepted)
+			got := g.newRequests("PATCH /api/profile 200", many)
+			if got["PATCH /api/profile 200"] != many || got["POST /api/auth/refresh 200"] != 1 ||
+				got["POST /api/auth/refresh 401"] != nonce ||
+				got["PATCH /api/profile 401"] < 1 || got["PATCH /api/profile 401"] > (1+nonce)*many ||
+				len(got) != 3+nonce {
+				t.Errorf("requests: got %v, want %d calls and one refresh", got, many)
 			}
 
-			// Signed out elsewhere: the token is dead before its end, and all hear why.
+			// After a sign-out the token is dead before it expires, and all requests fail with
+			// ErrSignedOut.
 			if err := client.SignOut(t.Context(), config); err != nil {
 				t.Fatal(err)
 			}
-			g.saw("POST /api/auth/logout 204", map[string]int{"POST /api/auth/logout 204": 1})
-			race(c, func(_ string, err error) bool { return errors.Is(err, client.ErrSignedOut) })
+			g.wantRequests("POST /api/auth/logout 204", map[string]int{"POST /api/auth/logout 204": 1})
+			callTogether(c, func(_ string, err error) bool { return errors.Is(err, client.ErrSignedOut) })
 			if over.Load() != 1 {
-				t.Errorf("told %d times that it is over", over.Load())
+				t.Errorf("calls of OnSignedOut: got %d, want 1", over.Load())
 			}
 			if stored, err := config.Store.Load(t.Context()); err != nil || stored.Access != "" {
-				t.Errorf("the store holds %v, %v", stored, err)
+				t.Errorf("store after the sign-out: got %v, %v, want no token", stored, err)
 			}
 		})
 	}

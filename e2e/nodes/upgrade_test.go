@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// past is a program of before: the one of the oldest commit that a rolling upgrade of
-// an engine can begin with.
+// past identifies an old version of the program: the oldest one from which a rolling upgrade on an
+// engine can start.
 type past struct {
 	engine string // folder of its migrations
-	file   string // what came with the commit
-	parent bool   // the commit before that
+	file   string // a file added by the commit
+	parent bool   // use the commit before that one
 }
 
 var (
-	// firstProgram is the last before the second migration came.
-	firstProgram = past{"sqlite", "internal/store/migrations/sqlite/0002*", true}
-	// firstOnPostgres is the first whose command line was tested over Postgres.
+	// firstVersion is the last one before the second migration.
+	firstVersion = past{"sqlite", "internal/store/migrations/sqlite/0002*", true}
+	// firstOnPostgres is the first one with a tested command line over Postgres.
 	firstOnPostgres = past{"postgres", "cmd/durward/testdata/script/postgres/postgres.txtar", false}
 )
 
-// program is a program and the version of the schema that it wants.
+// program is a built program with the version of its schema.
 type program struct{ path, schema string }
 
-var pastPrograms struct {
+var pastBuilds struct {
 	sync.Mutex
 	built map[past]program
 }
@@ -38,7 +38,7 @@ var pastPrograms struct {
 // build builds the program, once for all tests.
 func (p past) build(t *testing.T) program {
 	t.Helper()
-	all := &pastPrograms
+	all := &pastBuilds
 	all.Lock()
 	defer all.Unlock()
 	if built, ok := all.built[p]; ok {
@@ -47,13 +47,14 @@ func (p past) build(t *testing.T) program {
 	git := func(args ...string) string {
 		out, err := exec.Command("git", append([]string{"-C", "../.."}, args...)...).Output()
 		if err != nil {
-			t.Skipf("SKIPPED, NOT TESTED: no history of the repository is here, so a program of before cannot be built (git %s: %v)", args[0], err)
+			t.Skipf("SKIPPED, NOT TESTED: without the git history no old version can be built (git %s: %v)", args[0],
+				err)
 		}
 		return strings.TrimSpace(string(out))
 	}
 	came := strings.Fields(git("log", "--diff-filter=A", "--format=%H", "--", p.file))
 	if len(came) == 0 || git("rev-parse", "--is-shallow-repository") == "true" {
-		t.Skip("SKIPPED, NOT TESTED: the history of the repository is cut short, so a program of before cannot be built")
+		t.Skip("SKIPPED, NOT TESTED: the git history is shallow, so no old version can be built")
 	}
 	commit := came[len(came)-1]
 	if p.parent {
@@ -69,7 +70,7 @@ func (p past) build(t *testing.T) program {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no migrations in %s: %v", commit, err)
 	}
-	path := filepath.Join(built, "past-"+p.engine)
+	path := filepath.Join(buildDir, "past-"+p.engine)
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/durward")
 	build.Dir, build.Env = source, append(os.Environ(), "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -82,117 +83,120 @@ func (p past) build(t *testing.T) program {
 	return all.built[p]
 }
 
-// A program of before and today's run side by side on one database: today's brings
-// it up to date under the feet of the other, and people notice nothing. Then the
-// old one is stopped.
+// TestRollingUpgrade runs an old version and today's on one database. Today's migrates the schema
+// while the old one runs, without an error for clients. Then the old one stops.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		past
-		plan
-	}{"SQLite": {firstProgram, plan{}}, "Postgres": {firstOnPostgres, plan{postgres: true}}} {
+		clusterConfig
+	}{"SQLite": {firstVersion, clusterConfig{}}, "Postgres": {firstOnPostgres, clusterConfig{postgres: true}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			before := c.build(t)
-			h := newHouse(t, c.plan)
-			old := h.newNode(before.path)
+			cl := newCluster(t, c.clusterConfig)
+			old := cl.newNode(before.path)
 			old.start()
-			f := newFleet(t, h, members)
-			if got := h.schema(); got != before.schema {
-				t.Fatalf("the schema of the program of before is of version %s, want %s", got, before.schema)
+			group := newClientGroup(t, cl, workerCount)
+			if got := cl.schema(); got != before.schema {
+				t.Fatalf("schema of the old version: got %s, want %s", got, before.schema)
 			}
-			f.during(f.settle) // the old one alone
-			today := h.newNode(h.program)
-			alone := h.nodes[:1]
-			h.nodes = alone // the fleet knows of one
-			f.during(func() { today.start() })
-			h.nodes = append(alone[:1:1], today)
-			brought := h.schema() != before.schema
-			if c.past == firstProgram && !brought {
-				t.Fatal("today's program did not bring the schema up to date")
+			group.during(group.warmUp) // only the old version
+			today := cl.newNode(cl.program)
+			alone := cl.nodes[:1]
+			cl.nodes = alone // the group uses one node
+			group.during(func() { today.start() })
+			cl.nodes = append(alone[:1:1], today)
+			brought := cl.schema() != before.schema
+			if c.past == firstVersion && !brought {
+				t.Fatal("today's program did not migrate the schema")
 			}
-			f.during(func() { f.busy(1000) }) // both, each request at either
+			group.during(func() { group.waitForRequests(1000) }) // each request goes to either node
 			for _, pair := range [][2]*node{{old, today}, {today, old}} {
-				h.across(pair[0], pair[1])
+				cl.checkAcross(pair[0], pair[1])
 			}
-			f.goesOn()
+			group.checkContinuity()
 
-			h.nodes = []*node{today}
+			cl.nodes = []*node{today}
 			old.stop()
-			f.during(func() { f.busy(200) })
-			f.goesOn()
-			// The old program does not come back over what it does not know.
+			group.during(func() { group.waitForRequests(200) })
+			group.checkContinuity()
+			// The old version refuses to start on the new schema.
 			if brought {
 				if err := old.tryStart(); err == nil || !strings.Contains(old.stderr.String(), "newer program") {
-					t.Errorf("the program of before on today's schema: %v\n%s", err, last(old.stderr.String(), 3))
+					t.Errorf("old version on today's schema: got %v, want an error \"newer program\"\n%s", err,
+						last(old.stderr.String(), 3))
 				}
 			}
-			t.Logf("the schema was of version %s and is of version %s: %s", before.schema, h.schema(), f.report())
+			t.Logf("schema migrated from version %s to %s: %s", before.schema, cl.schema(), group.report())
 		})
 	}
 }
 
-// schema is the version of the newest migration of the database.
-func (h *house) schema() string {
-	h.t.Helper()
+// schema returns the version of the newest migration in the database.
+func (cl *cluster) schema() string {
+	cl.t.Helper()
 	const query = "SELECT max(version_id) FROM goose_db_version"
-	if h.postgres != nil {
-		return h.postgres.SQL(h.t, h.database, query)
+	if cl.postgres != nil {
+		return cl.postgres.SQL(cl.t, cl.database, query)
 	}
-	out, err := exec.Command("sqlite3", "-readonly", h.sqlite, query).CombinedOutput()
+	out, err := exec.Command("sqlite3", "-readonly", cl.sqlite, query).CombinedOutput()
 	if err != nil {
-		h.t.Fatalf("sqlite3: %v %s", err, out)
+		cl.t.Fatalf("sqlite3: %v %s", err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
 
-// Today's program leaves an older schema alone where it is told to, and says what
-// to do: the first one goes on with it. Once it was brought up to date, people go
-// on with what they hold.
+// TestSchemaIsKept starts today's program with database.migrate = false on an old schema. It must
+// exit with a hint and leave the schema unchanged, so that the old version continues. After the
+// migration clients continue with their tokens.
 func TestSchemaIsKept(t *testing.T) {
 	t.Parallel()
-	first := firstProgram.build(t).path
-	h := newHouse(t, plan{})
-	old := h.newNode(first)
+	first := firstVersion.build(t).path
+	cl := newCluster(t, clusterConfig{})
+	old := cl.newNode(first)
 	old.start()
-	h.people(1)
-	s := h.signIn(old, "person-0@example.com")
-	today := h.newNode(h.program)
+	cl.users(1)
+	s := cl.signIn(old, "user-0@example.com")
+	today := cl.newNode(cl.program)
 	today.env = append(today.env, "DURWARD_DATABASE_MIGRATE=false")
 	err := today.tryStart()
 	if err == nil {
-		t.Fatal("it starts on a schema that it does not know")
+		t.Fatal("start on an old schema: got no error")
 	}
-	if status := today.cmd.ProcessState.ExitCode(); status != 3 || !strings.Contains(today.stderr.String(), "durward db migrate") || h.schema() != "1" {
-		t.Errorf("status %d, want 3; schema %s, want 1\n%s", status, h.schema(), today.stderr)
+	if status := today.cmd.ProcessState.ExitCode(); status != 3 ||
+		!strings.Contains(today.stderr.String(), "durward db migrate") || cl.schema() != "1" {
+		t.Errorf("status %d, want 3; schema %s, want 1\n%s", status, cl.schema(), today.stderr)
 	}
-	if a := h.ask(old, "GET", "/api/profile", s.access, ""); a.status != 200 {
-		t.Errorf("the first program: %d %s", a.status, a.body)
+	if a := cl.ask(old, "GET", "/api/profile", s.access, ""); a.status != 200 {
+		t.Errorf("call to the first version: got %d %s, want 200", a.status, a.body)
 	}
 	old.stop()
 	today.verb("", "db", "migrate")
 	today.start()
-	if a := h.ask(today, "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)); a.status != 200 {
+	if a := cl.ask(today, "POST", "/api/auth/refresh", "",
+		fmt.Sprintf(`{"refresh_token":%q}`, s.refresh)); a.status != 200 {
 		t.Errorf("refresh: %d %s", a.status, a.body)
 	}
 }
 
-// across does at one node what the other must know at once, and within a second
-// what was ended.
-func (h *house) across(here, there *node) {
-	h.t.Helper()
-	s := h.signIn(here, "person-0@example.com")
-	if a := h.ask(there, "GET", "/api/profile", s.access, ""); a.status != 200 {
-		h.t.Errorf("signed in at %s, asked at %s: %d %s", here.name, there.name, a.status, a.body)
+// checkAcross signs in at one node and uses the session at the other, which must accept it at once
+// and refuse it within a second of its end.
+func (cl *cluster) checkAcross(here, there *node) {
+	cl.t.Helper()
+	s := cl.signIn(here, "user-0@example.com")
+	if a := cl.ask(there, "GET", "/api/profile", s.access, ""); a.status != 200 {
+		cl.t.Errorf("signed in at %s, called at %s: got %d %s, want 200", here.name, there.name, a.status, a.body)
 	}
-	a := h.ask(there, "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, s.refresh))
+	a := cl.ask(there, "POST", "/api/auth/refresh", "", fmt.Sprintf(`{"refresh_token":%q}`, s.refresh))
 	if a.status != 200 {
-		h.t.Fatalf("signed in at %s, refreshed at %s: %d %s", here.name, there.name, a.status, a.body)
+		cl.t.Fatalf("signed in at %s, refreshed at %s: got %d %s, want 200", here.name, there.name, a.status, a.body)
 	}
-	if a := h.ask(here, "POST", "/api/auth/logout", "", fmt.Sprintf(`{"refresh_token":%q}`, a.member("refresh_token"))); a.status != 204 {
-		h.t.Fatalf("sign-out: %d %s", a.status, a.body)
+	if a := cl.ask(here, "POST", "/api/auth/logout", "",
+		fmt.Sprintf(`{"refresh_token":%q}`, a.member("refresh_token"))); a.status != 204 {
+		cl.t.Fatalf("sign-out: %d %s", a.status, a.body)
 	}
-	if took := h.refused(there, a.member("access_token"), time.Now()); took > bound {
-		h.t.Errorf("ended at %s, refused at %s after %s", here.name, there.name, took)
+	if took := cl.waitForRefusal(there, a.member("access_token"), time.Now()); took > maxDelay {
+		cl.t.Errorf("ended at %s, refused at %s after %s", here.name, there.name, took)
 	}
 }
