@@ -19,18 +19,26 @@ type apiKey struct {
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
-	Key        string    `json:"key,omitzero"` // once, when it is made
+	Key        string    `json:"key,omitzero"` // only in the response that creates it
 }
 
 func apiKeyOf(k store.APIKey) apiKey {
-	return apiKey{ID: k.ID, Name: k.Name, Prefix: account.KeyShown(k), Scopes: k.Scopes, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt}
+	return apiKey{
+		ID:         k.ID,
+		Name:       k.Name,
+		Prefix:     account.KeyShown(k),
+		Scopes:     k.Scopes,
+		CreatedAt:  k.CreatedAt.UTC(),
+		ExpiresAt:  k.ExpiresAt,
+		LastUsedAt: k.LastUsedAt,
+	}
 }
 
-// made answers with a new key, which is shown this once.
-func made(w http.ResponseWriter, k store.APIKey, key seal.Secret) error {
-	shown := apiKeyOf(k)
-	shown.Key = key.Reveal()
-	return answer(w, http.StatusCreated, shown)
+// answerNewKey answers 201 with a new key, the only response that contains it.
+func answerNewKey(w http.ResponseWriter, k store.APIKey, key seal.Secret) error {
+	body := apiKeyOf(k)
+	body.Key = key.Reveal()
+	return answer(w, http.StatusCreated, body)
 }
 
 // keys is GET /api/keys.
@@ -63,7 +71,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := present(field{"name", in.Name}); err != nil {
+	if err := required(field{"name", in.Name}); err != nil {
 		return err
 	}
 	n := account.NewKey{Name: in.Name, Scopes: in.Scopes}
@@ -72,13 +80,13 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	}
 	k, key, err := s.c.People.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
 	if err != nil {
-		return goneOwner(err)
+		return unknownOwner(err)
 	}
-	return made(w, k, key)
+	return answerNewKey(w, k, key)
 }
 
-// life turns seconds into a duration that is as far out of bounds as they are:
-// none is no life, and what a duration cannot hold is one that is too long.
+// life converts seconds to a duration. Values that a duration cannot hold, and those below 1,
+// become durations outside the limits of a key's life, so that CreateKey refuses them.
 func life(seconds int64) time.Duration {
 	switch {
 	case seconds <= 0:
@@ -89,11 +97,11 @@ func life(seconds int64) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// deleteKey is DELETE /api/keys/{id}. Another person's key is not found.
+// deleteKey is DELETE /api/keys/{id}. The key of another user gets 404.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	if err := s.c.People.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r)); err != nil {
-		return noSuchKey(err)
+		return unknownKey(err)
 	}
 	return noContent(w)
 }
@@ -102,7 +110,7 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 	k, key, err := s.c.People.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
 	if err != nil {
-		return noSuchKey(err)
+		return unknownKey(err)
 	}
-	return made(w, k, key)
+	return answerNewKey(w, k, key)
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
-// maxBody is the largest body that is read.
+// maxBody is the maximum size of a request body in bytes.
 const maxBody = 64 << 10
 
-// decode reads the JSON object of a request: of the right type, no larger than
-// maxBody, without unknown or doubled members.
+// decode reads the JSON object in the body of a request. It refuses another media type, a body
+// over maxBody, and unknown or duplicate members.
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -31,25 +31,39 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Err: cause}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Detail: "The body of the request is encoded.", Hint: "Send it without Content-Encoding.", Err: errors.New("Content-Encoding set")}
+		return v, &durward.Refusal{
+			Code:   durward.UnsupportedMediaType,
+			Detail: "The body of the request has a content coding.",
+			Hint:   "Send it without Content-Encoding.",
+			Err:    errors.New("Content-Encoding set"),
+		}
 	}
-	if r.ContentLength > maxBody { // before a client that waits for 100 is told to send it
+	if r.ContentLength > maxBody { // refused before a client with Expect: 100-continue sends it
 		w.Header().Set("Connection", "close")
-		return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body of %d octets, at most %d are read", r.ContentLength, maxBody)}
+		return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body of %d bytes, limit is %d", r.ContentLength, maxBody)}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body over %d octets", maxBody)}
+			return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body over %d bytes", maxBody)}
 		}
-		return v, &durward.Refusal{Code: durward.InvalidRequest, Detail: "The body of the request could not be read to its end.", Err: errors.New("body cut short")}
+		return v, &durward.Refusal{
+			Code:   durward.InvalidRequest,
+			Detail: "The body of the request is incomplete.",
+			Err:    errors.New("incomplete body"),
+		}
 	}
 	if len(strings.TrimSpace(string(body))) == 0 {
-		return v, &durward.Refusal{Code: durward.InvalidRequest, Detail: "The request has no body.", Hint: "Send a JSON object.", Err: errors.New("empty body")}
+		return v, &durward.Refusal{
+			Code:   durward.InvalidRequest,
+			Detail: "The request has no body.",
+			Hint:   "Send a JSON object.",
+			Err:    errors.New("empty body"),
+		}
 	}
 	if err := json.Unmarshal(body, &v, json.RejectUnknownMembers(true)); err != nil {
-		return v, notOurs(err)
+		return v, invalidJSON(err)
 	}
 	return v, nil
 }
@@ -61,9 +75,9 @@ func orUTF8(charset string) string {
 	return charset
 }
 
-// notOurs says what is wrong with a JSON body, naming the member but never its
+// invalidJSON returns the refusal for an error of the JSON decoder. It names the member, never its
 // value.
-func notOurs(err error) error {
+func invalidJSON(err error) error {
 	f := &durward.Refusal{Code: durward.InvalidRequest}
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
@@ -73,16 +87,16 @@ func notOurs(err error) error {
 		f.Members = map[string]any{"member": member}
 		switch {
 		case errors.Is(err, json.ErrUnknownName):
-			f.Detail = "The body has a member that is not known here: " + member + "."
-			f.Hint = "Leave it out, or check its spelling; names are case-sensitive."
-			f.Err = fmt.Errorf("JSON: no member %s is known", member)
+			f.Detail = "The body has an unknown member: " + member + "."
+			f.Hint = "Check its spelling, or leave it out. Names are case-sensitive."
+			f.Err = fmt.Errorf("JSON: unknown member %s", member)
 		case member == "":
-			f.Detail, f.Hint, f.Members = "The body is not a JSON object.", "Send an object in braces.", nil
+			f.Detail, f.Hint, f.Members = "The body is not a JSON object.", "Send an object: { … }.", nil
 			f.Err = errors.New("JSON: not an object")
 		default:
-			f.Detail = "The member " + member + " is not of the right type."
+			f.Detail = "The member " + member + " has the wrong type."
 			f.Hint = "See /openapi.json for the shape of the body."
-			f.Err = fmt.Errorf("JSON: member %s is of another type", member)
+			f.Err = fmt.Errorf("JSON: wrong type of member %s", member)
 		}
 	case errors.As(err, &syntactic):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
@@ -90,11 +104,11 @@ func notOurs(err error) error {
 			f.Members = map[string]any{"member": member}
 			f.Detail = "The body has the member " + member + " twice."
 			f.Hint = "Send each member once."
-			f.Err = fmt.Errorf("JSON: member %s twice", member)
+			f.Err = fmt.Errorf("JSON: duplicate member %s", member)
 		} else {
-			f.Detail = fmt.Sprintf("The body is not valid JSON at octet %d.", syntactic.ByteOffset)
-			f.Hint = "Send one JSON object in UTF-8 and nothing after it."
-			f.Err = fmt.Errorf("JSON: syntax at octet %d", syntactic.ByteOffset)
+			f.Detail = fmt.Sprintf("The body is not valid JSON at byte %d.", syntactic.ByteOffset)
+			f.Hint = "Send one JSON object in UTF-8, without text after it."
+			f.Err = fmt.Errorf("JSON: syntax error at byte %d", syntactic.ByteOffset)
 		}
 	default:
 		f.Detail, f.Err = "The body is not valid JSON.", errors.New("JSON: not valid")
@@ -108,8 +122,8 @@ func memberName(pointer string) string {
 	return strings.NewReplacer("<", "?", ">", "?").Replace(name)
 }
 
-// answer writes v as JSON. What is answered to a person is nobody else's
-// (RFC 9111 s5.2.2.5).
+// answer writes v as JSON. No cache may store it, since most responses belong to one user (RFC 9111
+// s5.2.2.5).
 func answer(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -124,15 +138,15 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// noContent answers 204.
+// noContent writes a response with status 204.
 func noContent(w http.ResponseWriter) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// hasBody reports whether a request that may do without a body has one. Reading
-// a chunked body to find out would eat its first octet, so that is put back.
+// hasBody reports whether a request with an optional body has one. For a chunked body it reads one
+// byte and puts it back.
 func hasBody(r *http.Request) bool {
 	if r.ContentLength >= 0 {
 		return r.ContentLength > 0
@@ -150,13 +164,23 @@ func hasBody(r *http.Request) bool {
 
 type field struct{ name, value string }
 
-// present refuses a request that lacks one of the members it must have.
-func present(fields ...field) error {
+// required refuses a request in which one of the fields is missing or empty.
+func required(fields ...field) error {
 	for _, f := range fields {
 		if f.value == "" {
-			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The member " + f.name + " is missing or empty.",
-				Hint: "See /openapi.json for the shape of the body.", Members: map[string]any{"member": f.name}, Err: fmt.Errorf("member %s is missing or empty", f.name)}
+			return invalid(f.name, "The member "+f.name+" is missing or empty.", "See /openapi.json for the shape of the body.")
 		}
 	}
 	return nil
+}
+
+// invalid returns the refusal of a request whose member or parameter of this name is wrong.
+func invalid(name, detail, hint string) error {
+	return &durward.Refusal{
+		Code:    durward.InvalidRequest,
+		Detail:  detail,
+		Hint:    hint,
+		Members: map[string]any{"member": name},
+		Err:     errors.New(strings.TrimSuffix(detail, ".")),
+	}
 }

@@ -40,16 +40,16 @@ func TestCauses(t *testing.T) {
 		{"GET", "/nowhere", "", nil, "no such path"},
 		{"GET", "/errors/NONE", "", nil, "no explanation of that code"},
 		{"PUT", "/api/profile", "", nil, "the path takes GET, PATCH, HEAD only"},
-		{"POST", "/api/auth/login", `{}`, nil, "member email is missing or empty"},
-		{"POST", "/api/auth/login", `{"emial":"x"}`, nil, "JSON: no member emial is known"},
-		{"POST", "/api/auth/login", `{"email":1}`, nil, "JSON: member email is of another type"},
-		{"POST", "/api/auth/login", `{"email":"a","email":"b"}`, nil, "JSON: member email twice"},
+		{"POST", "/api/auth/login", `{}`, nil, "The member email is missing or empty"},
+		{"POST", "/api/auth/login", `{"emial":"x"}`, nil, "JSON: unknown member emial"},
+		{"POST", "/api/auth/login", `{"email":1}`, nil, "JSON: wrong type of member email"},
+		{"POST", "/api/auth/login", `{"email":"a","email":"b"}`, nil, "JSON: duplicate member email"},
 		{"POST", "/api/auth/login", `[]`, nil, "JSON: not an object"},
 		{"POST", "/api/auth/login", `{}`, func(r *http.Request) { r.Header.Del("Content-Type") }, "0 Content-Type fields"},
 		{"POST", "/api/auth/register", `{}`, nil, "registration is off"},
-		{"GET", "/api/notifications?limit=x", "", bearer, "parameter limit is no number in its range"},
-		{"DELETE", "/api/auth/sessions/none", "", bearer, "this person has no live session of that id"},
-		{"DELETE", "/api/keys/none", "", bearer, "this person has no live key of that id"},
+		{"GET", "/api/notifications?limit=x", "", bearer, "The parameter limit must be an integer from 1 to 200"},
+		{"DELETE", "/api/auth/sessions/none", "", bearer, "this user has no active session with this id"},
+		{"DELETE", "/api/keys/none", "", bearer, "this user has no active key with this id"},
 	} {
 		t.Run(c.method+" "+c.target+" "+c.cause, func(t *testing.T) {
 			w := w.in(t)

@@ -8,24 +8,33 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// sessionCookie is the whole, exact name of the one cookie there is. By its prefix
-// browsers take it with Secure and Path=/ and without Domain alone, so that no
-// neighbouring host can plant one (RFC 6265bis s4.1.3.2).
+// sessionCookie is the name of the session cookie. Browsers accept a cookie with the prefix __Host-
+// only with Secure and Path=/ and without Domain, so that no other host of the domain can set it
+// (RFC 6265bis s4.1.3.2).
 const sessionCookie = "__Host-durward"
 
-// giveCookie hands a browser its session. It lasts as long as the browser's own
-// session: when it ends is the server's to say.
-func giveCookie(w http.ResponseWriter, value string) {
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+// setCookie sets the session cookie. It has no Max-Age: the server decides when the session ends.
+func setCookie(w http.ResponseWriter, value string) { writeCookie(w, value, 0) }
+
+// clearCookie makes the browser delete the session cookie.
+func clearCookie(w http.ResponseWriter) { writeCookie(w, "", -1) }
+
+func writeCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name:     sessionCookie,
+		Value:    value,
+		Path:     "/",
+		MaxAge:   maxAge,
+		Secure:   true,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
 }
 
-// forgetCookie makes a browser forget its session, and nothing else.
-func forgetCookie(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/", MaxAge: -1, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})
-}
+// maxSentCookies is the maximum number of different session cookies that one request can end.
+const maxSentCookies = 4
 
-// sentCookies returns the different values that a request has for the session, of
-// which a browser has one.
+// sentCookies returns the different session cookies of a request. A browser sends one.
 func sentCookies(r *http.Request) (values []string) {
 	for _, c := range r.CookiesNamed(sessionCookie) {
 		if !slices.Contains(values, c.Value) && len(values) < maxSentCookies {
@@ -35,20 +44,19 @@ func sentCookies(r *http.Request) (values []string) {
 	return values
 }
 
-const maxSentCookies = 4
-
+// answerCookie answers with the profile and sets the session cookie.
 func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string) error {
 	p, err := s.c.Issuer.Cookie(r.Context(), value, false)
 	if err != nil {
 		return err
 	}
-	giveCookie(w, value)
+	setCookie(w, value)
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
 }
 
-// judgedCookie returns the cookie that the guard let the request in by, if it was
-// one.
-func judgedCookie(r *http.Request) (value string, ok bool) {
+// acceptedCookie returns the session cookie by which the guard authenticated the request, or false
+// for other credentials.
+func acceptedCookie(r *http.Request) (value string, ok bool) {
 	sent := sentCookies(r)
 	if durward.From(r.Context()).Scheme != "Session" || len(sent) != 1 {
 		return "", false

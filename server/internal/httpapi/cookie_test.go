@@ -508,7 +508,7 @@ func TestStepUpByToken(t *testing.T) {
 	token := w.cookieToken(cookie)
 	w.clock.advance(10 * time.Minute)
 	r = w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword})
-	var alone tokenAnswer
+	var alone tokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &alone) != nil || alone.RefreshToken != "" || !claims(alone.AccessToken).AuthTime.Equal(w.clock.Now()) {
 		t.Errorf("%s %s", r.Status, r.body)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// forOrigins is what the scripts of pages of other origins may do: all that the
-// API does, with tokens, keys and the session cookie, and read all that it says.
+// forOrigins returns CORS for the configured origins. Their scripts can use the whole API, with
+// tokens, keys and the session cookie, and read every field of a refusal.
 func forOrigins(origins []string) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowedOrigins:   origins,
@@ -21,15 +21,15 @@ func forOrigins(origins []string) *cors.Cors {
 	})
 }
 
-// crossOrigin answers preflights, or is nil where no origin may do anything.
+// crossOrigin returns the handler of preflights, or nil without origins.
 func crossOrigin(origins []string) http.Handler {
-	if len(origins) == 0 { // which to the library would mean all
+	if len(origins) == 0 { // rs/cors takes an empty list as all origins
 		return nil
 	}
 	return http.HandlerFunc(forOrigins(origins).HandlerFunc)
 }
 
-// readable lets the scripts of pages of origins read what next answers.
+// readable lets scripts of the origins read the responses of next.
 func readable(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next

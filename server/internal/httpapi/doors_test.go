@@ -145,7 +145,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 	root := add("root@example.com", true)
 	bob := add("bob@example.com", false)
-	signIn := func(email string) tokenAnswer {
+	signIn := func(email string) tokenResponse {
 		return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword}))
 	}
 	issue := func(scopes ...string) string {

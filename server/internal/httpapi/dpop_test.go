@@ -144,7 +144,7 @@ func (h *holder) refusedProof(r reply, code, why string) {
 	}
 }
 
-func (h *holder) signIn() tokenAnswer {
+func (h *holder) signIn() tokenResponse {
 	h.w.t.Helper()
 	t := h.w.tokens(h.proven("POST", "/api/auth/login", "", adasLogin, h.proof("POST", "/api/auth/login", "")))
 	if t.TokenType != "DPoP" {
@@ -368,7 +368,7 @@ func TestEveryRouteBound(t *testing.T) {
 		}
 	}
 	h, other := w.holder().meet(), w.holder()
-	signInAs := func(email string) tokenAnswer {
+	signInAs := func(email string) tokenResponse {
 		return w.tokens(h.proven("POST", "/api/auth/login", "", bodyOf(object{"email": email, "password": adaPassword}), h.proof("POST", "/api/auth/login", "")))
 	}
 	signed, ofOther, plain := h.signIn(), other.meet().signIn(), w.signIn()

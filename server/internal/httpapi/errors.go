@@ -8,8 +8,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// asRefusal is the one table from what rules and the store say to what a client
-// reads. What is on no row and wraps no code is AUTH_UNAVAILABLE.
+// asRefusal maps errors of the rules and of the store to refusals. An error that it does not know
+// and that wraps no code becomes AUTH_UNAVAILABLE in the guard.
 func asRefusal(err error) error {
 	var code durward.Code
 	switch {
@@ -18,22 +18,28 @@ func asRefusal(err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return &durward.Refusal{Code: durward.NotFound, Err: err}
 	case errors.Is(err, store.ErrText):
-		return &durward.Refusal{Code: durward.InvalidRequest, Detail: "The request holds text that cannot be stored.", Hint: "Leave out NUL characters and send valid UTF-8.", Err: err}
+		return &durward.Refusal{
+			Code:   durward.InvalidRequest,
+			Detail: "The request contains text that cannot be stored.",
+			Hint:   "Leave out NUL characters and send valid UTF-8.",
+			Err:    err,
+		}
 	}
 	return err
 }
 
-// goneOwner turns a token whose person is no more into what the token then is.
-func goneOwner(err error) error {
+// unknownOwner maps "not found" for the user of the credentials: their token counts as revoked.
+func unknownOwner(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("the token's person is gone: %w", durward.TokenRevoked)
+		return fmt.Errorf("the user of the token does not exist: %w", durward.TokenRevoked)
 	}
 	return err
 }
 
-func noSuchKey(err error) error {
+// unknownKey maps "not found" for an API key.
+func unknownKey(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("this person has no live key of that id: %w", durward.NotFound)
+		return fmt.Errorf("this user has no active key with this id: %w", durward.NotFound)
 	}
 	return err
 }

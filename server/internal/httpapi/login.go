@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/durward-auth/durward"
@@ -9,7 +8,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/request"
 )
 
-// from says where a request came from.
+// from returns the origin of a request, for the rules and the security log.
 func from(r *http.Request) request.Info {
 	return request.Info{Addr: durward.ClientAddr(r.Context()), UserAgent: r.UserAgent()}
 }
@@ -24,16 +23,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	if err != nil {
 		return err
 	}
-	if err := present(field{"email", in.Email}, field{"password", in.Password}); err != nil {
+	if err := required(field{"email", in.Email}, field{"password", in.Password}); err != nil {
 		return err
 	}
 	if in.UseCookies {
 		if key != nil {
-			// Dropping the binding in silence would be worse.
-			return &durward.Refusal{Code: durward.InvalidRequest, Detail: "A cookie is bound to no key.",
-				Hint: "Leave out use_cookies or the DPoP field.", Members: map[string]any{"member": "use_cookies"}, Err: errors.New("use_cookies with a DPoP proof")}
+			return invalid("use_cookies", "A session cookie cannot be bound to the key of a DPoP proof.", "Leave out use_cookies or the DPoP field.")
 		}
-		// A foreign page must not sign anybody in, as whomever it likes (RFC 9700 s4.7).
+		// A page of another site must not sign a user in to an account of its choice (RFC 9700 s4.7).
 		if err := s.guard.SameOrigin(r); err != nil {
 			return err
 		}
@@ -52,8 +49,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	return answerTokens(w, t)
 }
 
-// loginWithCookie answers a sign-in with a session cookie, and nothing that a script
-// could steal. A session that the browser has already ends.
+// loginWithCookie answers a sign-in with a session cookie and without a token that a script could
+// steal. The previous session of the browser ends.
 func (s *Server) loginWithCookie(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
 	replaced := ""
 	if sent := sentCookies(r); len(sent) > 0 {

@@ -8,9 +8,9 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// logout is POST /api/auth/logout: always 204, also for credentials that are
-// dead or were never alive, since nothing is left to end then. What cannot be
-// written down is a 503: a client must not believe a session dead that is not.
+// logout is POST /api/auth/logout. It answers 204 for expired, revoked and unknown credentials too,
+// because no session is left then. If the store fails it answers 503: the client must not take a
+// running session for ended.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		RefreshToken string `json:"refresh_token"`
@@ -35,8 +35,8 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	if session == "" {
 		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
-			// A token that ended still says whose session it was. A proof is not asked
-			// for: whoever has the token may end it, and most of all who lost the key.
+			// An expired token still names its session. A DPoP proof is not required: the holder of a
+			// token may end its session, even after losing the key.
 			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
 			var code durward.Code
 			switch {
@@ -48,7 +48,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if in.RefreshToken == "" && r.Header["Authorization"] == nil {
-		// What is sent on purpose is what is meant; a cookie comes by itself.
+		// Explicit credentials take precedence over the cookie, which browsers send automatically.
 		if err := s.logoutCookie(w, r, in.Everywhere); err != nil {
 			return err
 		}
@@ -61,8 +61,8 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w)
 }
 
-// logoutCookie ends the session of the cookie that came, dead or alive. A foreign
-// page ends nothing.
+// logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
+// refused.
 func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere bool) error {
 	sent := sentCookies(r)
 	if len(sent) == 0 {
@@ -80,9 +80,9 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 			err = s.c.People.SignOut(r.Context(), user, session, everywhere, from(r))
 		}
 		if err != nil {
-			return err // the cookie stays, since the session may
+			return err // the session may still exist, so the cookie stays
 		}
 	}
-	forgetCookie(w)
+	clearCookie(w)
 	return nil
 }

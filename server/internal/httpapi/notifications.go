@@ -29,7 +29,14 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := list[notification]{Items: make([]notification, 0, min(len(rows), limit))}
 	for _, row := range rows[:min(len(rows), limit)] {
-		page.Items = append(page.Items, notification{ID: row.ID, Kind: row.Kind, At: row.At.UTC(), Device: row.Device, Network: row.Network, Read: row.Read})
+		page.Items = append(page.Items, notification{
+			ID:      row.ID,
+			Kind:    row.Kind,
+			At:      row.At.UTC(),
+			Device:  row.Device,
+			Network: row.Network,
+			Read:    row.Read,
+		})
 	}
 	if len(rows) > limit {
 		page.Next = rows[limit-1].ID

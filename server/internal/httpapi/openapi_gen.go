@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Program openapi_gen makes openapi.json from openapi.yaml.
+// Program openapi_gen converts openapi.yaml to openapi.json.
 package main
 
 import (

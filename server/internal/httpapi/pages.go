@@ -44,7 +44,7 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	return page(w, "error.html", p)
 }
 
-// page renders a template as a whole before the first octet leaves.
+// page renders a template completely before it writes the first byte.
 func page(w http.ResponseWriter, name string, data any) error {
 	var b bytes.Buffer
 	if err := templates().ExecuteTemplate(&b, name, data); err != nil {

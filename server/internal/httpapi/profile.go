@@ -25,7 +25,7 @@ func (s *Server) profile(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	u, err := s.c.People.ByID(r.Context(), p.Subject)
 	if err != nil {
-		return goneOwner(err)
+		return unknownOwner(err)
 	}
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
 }
@@ -40,11 +40,11 @@ func (s *Server) patchProfile(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := durward.From(r.Context())
 	if in.Name == nil {
-		return present(field{"name", ""})
+		return required(field{"name", ""})
 	}
 	u, err := s.c.People.SetName(r.Context(), p.Subject, *in.Name)
 	if err != nil {
-		return goneOwner(err)
+		return unknownOwner(err)
 	}
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
 }

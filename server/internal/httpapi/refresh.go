@@ -8,8 +8,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// refresh is POST /api/auth/refresh. Its own 401 is the only answer that signs a
-// client out.
+// refresh is POST /api/auth/refresh. A client signs its user out only after a 401 of this endpoint.
 func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
 	in, err := decode[struct {
 		RefreshToken string `json:"refresh_token"`
@@ -17,13 +16,13 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.He
 	if err != nil {
 		return err
 	}
-	if err := present(field{"refresh_token", in.RefreshToken}); err != nil {
+	if err := required(field{"refresh_token", in.RefreshToken}); err != nil {
 		return err
 	}
 	t, err := s.c.Issuer.Refresh(r.Context(), in.RefreshToken, key, from(r))
 	if s.Schemes.DPoP == nil && errors.Is(err, durward.InvalidProof) {
-		// Proofs were taken once and are no longer: nothing but a sign-in helps.
-		return fmt.Errorf("%v, and none are taken (dpop is off): %w", err, durward.RefreshInvalid)
+		// The token was bound before the operator switched DPoP off: only a new sign-in helps.
+		return fmt.Errorf("%v, and DPoP is off: %w", err, durward.RefreshInvalid)
 	}
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func TestRefreshTheft(t *testing.T) {
 	third := w.tokens(w.refreshWith(second.RefreshToken))
 	w.clock.advance(10 * time.Second)
 	w.refused(w.refreshWith(first.RefreshToken), 401, "SESSION_REVOKED")
-	for _, s := range []tokenAnswer{first, second, third} {
+	for _, s := range []tokenResponse{first, second, third} {
 		w.dead(s.AccessToken, "TOKEN_REVOKED")
 		w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
 	}
@@ -149,7 +149,7 @@ func TestManyAtOnceRefreshOneToken(t *testing.T) {
 	w := newWorld(t, settings{})
 	first := w.signIn()
 	const many = 200
-	answers := make([]tokenAnswer, many)
+	answers := make([]tokenResponse, many)
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	for i := range many {

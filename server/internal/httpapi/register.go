@@ -12,7 +12,12 @@ import (
 // register is POST /api/auth/register.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if !s.c.Registration {
-		return &durward.Refusal{Code: durward.Forbidden, Detail: "Registration is off on this server.", Hint: "Ask its operator for an account.", Err: errors.New("registration is off")}
+		return &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "Registration is off on this server.",
+			Hint:   "Ask the operator for an account.",
+			Err:    errors.New("registration is off"),
+		}
 	}
 	in, err := decode[struct {
 		Email    string `json:"email"`
@@ -22,7 +27,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := present(field{"email", in.Email}, field{"password", in.Password}); err != nil {
+	if err := required(field{"email", in.Email}, field{"password", in.Password}); err != nil {
 		return err
 	}
 	u, err := s.c.People.Add(r.Context(), account.NewPerson{Email: in.Email, Name: in.Name, Password: in.Password}, store.EventRegistered, from(r))

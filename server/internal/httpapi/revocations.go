@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/revocation"
 )
@@ -78,24 +77,16 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 
 // feedParameters reads the query parameters after and wait (in seconds).
 func feedParameters(r *http.Request) (after int64, wait time.Duration, err error) {
-	refuse := func(member, detail string) error {
-		return &durward.Refusal{
-			Code:    durward.InvalidRequest,
-			Detail:  detail,
-			Members: map[string]any{"member": member},
-			Err:     fmt.Errorf("parameter %s is not in its range", member),
-		}
-	}
 	query := r.URL.Query()
 	if text := query.Get("after"); text != "" {
 		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-			return 0, 0, refuse("after", "The parameter after must be an integer of 0 or more.")
+			return 0, 0, invalid("after", "The parameter after must be an integer of 0 or more.", "")
 		}
 	}
 	if text := query.Get("wait"); text != "" {
 		seconds, err := strconv.Atoi(text)
 		if err != nil || seconds < 0 || seconds > int(maxWait/time.Second) {
-			return 0, 0, refuse("wait", fmt.Sprintf("The parameter wait must be an integer from 0 to %d.", int(maxWait/time.Second)))
+			return 0, 0, invalid("wait", fmt.Sprintf("The parameter wait must be an integer from 0 to %d.", int(maxWait/time.Second)), "")
 		}
 		wait = time.Duration(seconds) * time.Second
 	}

@@ -247,9 +247,9 @@ func (w *world) send(r *http.Request) reply {
 type object = map[string]any
 
 // tokens reads a token answer, which must be one.
-func (w *world) tokens(r reply) tokenAnswer {
+func (w *world) tokens(r reply) tokenResponse {
 	w.t.Helper()
-	var t tokenAnswer
+	var t tokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &t) != nil || t.AccessToken == "" || t.RefreshToken == "" {
 		w.t.Fatalf("no token answer: %s\n%s", r.Status, r.body)
 	}
@@ -272,7 +272,7 @@ func (w *world) refused(r reply, status int, code string) object {
 	return p
 }
 
-func (w *world) signIn() tokenAnswer {
+func (w *world) signIn() tokenResponse {
 	w.t.Helper()
 	return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}))
 }

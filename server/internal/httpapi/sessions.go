@@ -29,20 +29,23 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 	items := make([]session, 0, len(rows))
 	for _, row := range rows {
 		items = append(items, session{
-			ID: row.ID, Current: row.ID == p.SessionID, CreatedAt: row.CreatedAt.UTC(), LastUsedAt: row.LastUsedAt.UTC(),
-			Device: row.Device, Network: row.Network,
+			ID:         row.ID,
+			Current:    row.ID == p.SessionID,
+			CreatedAt:  row.CreatedAt.UTC(),
+			LastUsedAt: row.LastUsedAt.UTC(),
+			Device:     row.Device,
+			Network:    row.Network,
 		})
 	}
 	return answer(w, http.StatusOK, list[session]{Items: items})
 }
 
-// endSession is DELETE /api/auth/sessions/{id}. Another person's session is not
-// found.
+// endSession is DELETE /api/auth/sessions/{id}. The session of another user gets 404.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	err := s.c.People.EndSession(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("this person has no live session of that id: %w", durward.NotFound)
+		return fmt.Errorf("this user has no active session with this id: %w", durward.NotFound)
 	} else if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// stepUp is POST /api/auth/step-up: the person shows anew who they are. What they
-// are signed in by, a token or a cookie, is what they get anew.
+// stepUp is POST /api/auth/step-up: the user authenticates again. The response has new tokens, or a
+// new cookie if the request was authenticated by cookie.
 func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[struct {
 		Password string `json:"password"`
@@ -16,19 +16,23 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := present(field{"password", in.Password}); err != nil {
+	if err := required(field{"password", in.Password}); err != nil {
 		return err
 	}
 	p := durward.From(r.Context())
 	if p.SessionID == "" {
-		return &durward.Refusal{Code: durward.Forbidden, Detail: "These credentials cannot step up: no sign-in stands behind them.",
-			Hint: "Sign in at POST /api/auth/login.", Err: errors.New("step-up by credentials without a session")}
+		return &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "These credentials cannot step up, because they belong to no session.",
+			Hint:   "Sign in at POST /api/auth/login.",
+			Err:    errors.New("step-up with credentials without a session"),
+		}
 	}
 	proof, err := s.c.People.Reauthenticate(r.Context(), p.Subject, p.SessionID, in.Password, from(r))
 	if err != nil {
-		return goneOwner(err)
+		return unknownOwner(err)
 	}
-	if value, ok := judgedCookie(r); ok {
+	if value, ok := acceptedCookie(r); ok {
 		fresh, err := s.c.Issuer.StepUpCookie(r.Context(), proof, p, value, from(r))
 		if err != nil {
 			return err

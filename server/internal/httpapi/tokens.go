@@ -7,9 +7,9 @@ import (
 	"github.com/durward-auth/durward/server/internal/oauth"
 )
 
-// tokenAnswer is what a sign-in and a refresh give (RFC 6749 s5.1, with the life
-// of the refresh token beside).
-type tokenAnswer struct {
+// tokenResponse is the response to a sign-in and a refresh (RFC 6749 s5.1), extended by the lifetime
+// of the refresh token in seconds.
+type tokenResponse struct {
 	AccessToken      string `json:"access_token"`
 	TokenType        string `json:"token_type"`
 	ExpiresIn        int64  `json:"expires_in"`
@@ -23,12 +23,16 @@ func answerTokens(w http.ResponseWriter, t oauth.Tokens) error {
 	if t.Bound {
 		kind = "DPoP" // RFC 9449 s5
 	}
-	return answer(w, http.StatusOK, tokenAnswer{
-		AccessToken: t.Access, TokenType: kind, ExpiresIn: seconds(t.AccessLife),
-		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshLife), Scope: t.Scope,
+	return answer(w, http.StatusOK, tokenResponse{
+		AccessToken:      t.Access,
+		TokenType:        kind,
+		ExpiresIn:        seconds(t.AccessLife),
+		RefreshToken:     t.Refresh,
+		RefreshExpiresIn: seconds(t.RefreshLife),
+		Scope:            t.Scope,
 	})
 }
 
-// seconds rounds to whole seconds: a life of 15 minutes is 900, though the token
-// was dated to the second it was made in.
+// seconds rounds up to whole seconds. The issue time of a token is rounded down to the second, and a
+// lifetime of 15 minutes must still be reported as 900.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

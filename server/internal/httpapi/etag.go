@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// unchanged reports whether the client has the representation with etag
-// already (RFC 9110 s13.1.2: a list, compared weakly, or an asterisk).
+// unchanged reports whether If-None-Match contains etag: in a list, compared weakly, or as an
+// asterisk (RFC 9110 s13.1.2).
 func unchanged(r *http.Request, etag string) bool {
 	for _, line := range r.Header["If-None-Match"] {
 		for tag := range strings.SplitSeq(line, ",") {
@@ -20,13 +20,18 @@ func unchanged(r *http.Request, etag string) bool {
 	return false
 }
 
-// fixed serves content that is part of the program.
-func fixed(kind string, content []byte) http.Handler {
+// etagOf returns the ETag of content.
+func etagOf(content []byte) string {
 	sum := sha256.Sum256(content)
-	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}
+
+// fixed serves content that is embedded in the program.
+func fixed(mediaType string, content []byte) http.Handler {
+	etag := etagOf(content)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Type", kind)
+		h.Set("Content-Type", mediaType)
 		h.Set("Cache-Control", "public, max-age=300")
 		h.Set("ETag", etag)
 		h.Set("X-Content-Type-Options", "nosniff")
