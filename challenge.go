@@ -9,9 +9,9 @@ import (
 // Challenge is one challenge of a WWW-Authenticate or Proxy-Authenticate field
 // (RFC 9110 s11.3): a scheme with a token68, with parameters, or alone.
 type Challenge struct {
-	Scheme  string  // as spelled; compared without regard to case
-	Token68 string  // with its trailing equals signs; empty where Params are
-	Params  []Param // in order, repetition kept
+	Scheme  string  // name as sent; compared case-insensitively
+	Token68 string  // with trailing equals signs; empty if Params is set
+	Params  []Param // in order, repetitions included
 }
 
 // Credentials are the value of an Authorization or Proxy-Authorization field
@@ -22,16 +22,14 @@ type Credentials struct {
 	Params  []Param
 }
 
-// Param is one auth-param (RFC 9110 s11.2). Name is as spelled. Value is octets,
-// with quoting undone; who sent it chose it.
+// Param is one auth-param (RFC 9110 s11.2). Name is as sent. Value is a sequence of octets,
+// unquoted; the sender controls it.
 type Param struct{ Name, Value string }
 
-// Param returns the value of the first parameter with this name, in whatever
-// case.
+// Param returns the value of the first parameter with this name, compared case-insensitively.
 func (c Challenge) Param(name string) (value string, ok bool) { return param(c.Params, name) }
 
-// Param returns the value of the first parameter with this name, in whatever
-// case.
+// Param returns the value of the first parameter with this name, compared case-insensitively.
 func (c Credentials) Param(name string) (value string, ok bool) { return param(c.Params, name) }
 
 func param(params []Param, name string) (string, bool) {
@@ -43,21 +41,20 @@ func param(params []Param, name string) (string, bool) {
 	return "", false
 }
 
-// SyntaxError says where field lines leave the grammar of RFC 9110 s11. It never
-// repeats what stands there, which may be a secret.
+// SyntaxError is a violation of the grammar of RFC 9110 s11 in field lines. It never quotes the
+// lines, which may contain a secret.
 type SyntaxError struct {
 	Line   int // index of the field line
 	Offset int // octet in that line
 	Reason string
 }
 
-// Error says where and why.
+// Error returns position and reason.
 func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("field line %d, octet %d: %s", e.Line, e.Offset, e.Reason)
 }
 
-// Bounds on what is parsed, so that what comes back is never out of proportion
-// to what came in.
+// Limits of the parser, so that the size of its result stays in proportion to the input.
 const (
 	maxFieldOctets = 1 << 20 // all lines together
 	maxParams      = 256     // of one challenge
@@ -65,12 +62,10 @@ const (
 	maxChallenges  = 256
 )
 
-// ParseChallenges parses the lines of a WWW-Authenticate or Proxy-Authenticate
-// field. The lines are one list (RFC 9110 s5.3), so a challenge may begin on one
-// and end on another. No lines and empty list members are no error. On a
-// [*SyntaxError] the challenges completed before it are returned with it. More
-// than 1 MiB in all, 256 challenges, 256 parameters of one, or 1024 of all are
-// errors.
+// ParseChallenges parses the lines of a WWW-Authenticate or Proxy-Authenticate field. The lines are
+// one list (RFC 9110 s5.3), so a challenge may begin on one and end on another. It accepts no lines
+// and empty list members. With a [*SyntaxError] it returns the challenges completed before it. More
+// than 1 MiB in all, 256 challenges, 256 parameters of one, or 1024 of all are errors.
 func ParseChallenges(lines []string) ([]Challenge, error) {
 	p, err := newParser(lines)
 	if err != nil {
@@ -93,22 +88,21 @@ func ParseChallenges(lines []string) ([]Challenge, error) {
 	}
 }
 
-// ParseCredentials parses the value of an Authorization or Proxy-Authorization
-// field: exactly one set of credentials. A scheme alone is no error; whether it
-// means anything is the scheme's business. The parts of a token68 share memory
-// with line.
+// ParseCredentials parses the value of an Authorization or Proxy-Authorization field: exactly one
+// set of credentials. A scheme alone is accepted; whether it is valid depends on the scheme.
+// Token68 shares memory with line.
 func ParseCredentials(line string) (Credentials, error) {
 	c, _, err := parseCredentials(line)
 	return c, err
 }
 
-// quotes says which parameters of credentials stood in quotes.
+// quotes records which parameters of credentials were quoted.
 type quotes [maxParams / 64]uint64
 
 func (q *quotes) set(i int)      { q[i/64] |= 1 << (i % 64) }
 func (q *quotes) has(i int) bool { return q[i/64]&(1<<(i%64)) != 0 }
 
-// parseCredentials is ParseCredentials, and tells which values were quoted.
+// parseCredentials is ParseCredentials that also reports which values were quoted.
 func parseCredentials(line string) (Credentials, quotes, error) {
 	p := parser{line: line, room: 10}
 	if len(line) > maxFieldOctets {
@@ -165,11 +159,11 @@ func ParseAuthInfo(lines []string) ([]Param, error) {
 // parser reads field lines as if they were joined by ", ".
 type parser struct {
 	lines  []string
-	line   string // lines[index], what is being read
+	line   string // lines[index], the line being read
 	index  int
 	at     int    // octet in line
 	params int    // read so far
-	room   int    // for so many parameters of a challenge at first; Digest has nine
+	room   int    // initial capacity for parameters of a challenge; Digest has nine
 	quotes quotes // of the challenge being read
 }
 
@@ -190,7 +184,7 @@ func newParser(lines []string) (*parser, error) {
 
 func (p *parser) fail(reason string) error { return &SyntaxError{p.index, p.at, reason} }
 
-// position is a place to go back to.
+// position is a place to return to.
 type position struct{ index, at int }
 
 func (p *parser) position() position { return position{p.index, p.at} }
@@ -202,7 +196,7 @@ func (p *parser) back(to position) {
 	p.index, p.at = to.index, to.at
 }
 
-// eol reports the end of the line, which is where a comma stands in the list.
+// eol reports the end of a line, which separates list members like a comma.
 func (p *parser) eol() bool { return p.at >= len(p.line) }
 
 // end reports the end of the last line.
@@ -240,7 +234,7 @@ func (p *parser) skipEmpty() {
 	}
 }
 
-// endOfMember demands that a list member ends here.
+// endOfMember returns an error unless a list member ends here.
 func (p *parser) endOfMember() error {
 	if p.blank(); !p.eol() && p.line[p.at] != ',' {
 		return p.fail("a comma or the end of the line is wanted")
@@ -265,7 +259,7 @@ func (p *parser) challenge() (Credentials, error) {
 	if c.Scheme = p.token(); c.Scheme == "" {
 		return c, p.fail("a scheme is wanted")
 	}
-	if p.peek() != ' ' { // RFC 9110 s11.3: 1*SP, so HTAB does not do
+	if p.peek() != ' ' { // RFC 9110 s11.3: 1*SP, so HTAB is an error
 		return c, p.endOfMember()
 	}
 	for p.peek() == ' ' {
@@ -274,11 +268,11 @@ func (p *parser) challenge() (Credentials, error) {
 	if c.Token68 = p.token68(); c.Token68 != "" {
 		return c, nil
 	}
-	p.blank() // what follows 1*SP may be a list that begins empty, so OWS and a comma
+	p.blank() // after 1*SP, a list with an empty first member: OWS and a comma
 	afterScheme := p.position()
 	for {
-		// What ends a parameter may end the challenge too: only a name with an
-		// equals sign goes on with it, a name alone is the next scheme.
+		// The comma may end the challenge, too: only a name with an
+		// equals sign continues it; a name alone is the next scheme.
 		end := p.position()
 		p.skipEmpty()
 		name := p.token()
@@ -315,7 +309,7 @@ func (p *parser) challenge() (Credentials, error) {
 // token68 reads a token68 (RFC 9110 s11.2) if one makes up the rest of the list
 // member; otherwise it stays where it is.
 func (p *parser) token68() string {
-	// These loops see every octet of every access token.
+	// Hot: these loops read every octet of every access token.
 	start, line, at := p.at, p.line, p.at
 	for ; at+4 <= len(line); at += 4 {
 		if four := line[at : at+4]; !(token68Chars[four[0]] && token68Chars[four[1]] && token68Chars[four[2]] && token68Chars[four[3]]) {
@@ -398,11 +392,10 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// isText reports what a quoted string may hold, quoted or not: HTAB, SP, VCHAR
-// and obs-text.
+// isText reports whether c may be in a quoted string, escaped or not: HTAB, SP, VCHAR and obs-text.
 func isText(b byte) bool { return b == '\t' || b >= 0x20 && b != 0x7f }
 
-// isTchar reports a character of a token (RFC 9110 s5.6.2).
+// isTchar reports whether c may be in a token (RFC 9110 s5.6.2).
 func isTchar(b byte) bool { return tchars[b] }
 
 var (
@@ -427,11 +420,11 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// Valid reports what keeps c from being sent: a scheme or name that is no token,
-// a value with control characters, a token68 beside parameters.
+// Valid returns an error if c cannot be sent: a scheme or name that is not a token, a value with
+// control characters, or a token68 beside parameters.
 func (c Challenge) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
 
-// Valid reports what keeps c from being sent, as for a [Challenge].
+// Valid returns an error if c cannot be sent, as for a [Challenge].
 func (c Credentials) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
 
 func valid(scheme, token68 string, params []Param) error {
@@ -465,9 +458,8 @@ func valid(scheme, token68 string, params []Param) error {
 	return nil
 }
 
-// String returns c as one list member of a field line; what it returns parses
-// back to c. A Challenge that is not [Challenge.Valid] gives the empty string,
-// so that nothing can split a header.
+// String returns c as one list member of a field line, which parses back to c. For an invalid c
+// (see [Challenge.Valid]) it returns "", so that no value can split a header.
 func (c Challenge) String() string {
 	if c.Valid() != nil {
 		return ""
@@ -491,8 +483,8 @@ func (c Credentials) String() string {
 	return format(c.Scheme, c.Token68, c.Params, unquoted)
 }
 
-// Digest wants some values as tokens and the others quoted; clients and servers
-// exist that read no other form.
+// The parameters of Digest that are sent as tokens; all others are quoted. Some clients and servers
+// accept no other form.
 var (
 	none                    []string
 	digestChallengeTokens   = []string{"algorithm", "stale", "charset", "userhash"}       // RFC 7616 s3.3

@@ -19,87 +19,85 @@ import (
 	rfc7616 "github.com/durward-auth/durward/internal/digest"
 )
 
-// DigestConfig is what the [Digest] scheme is made of. Only HA1 is required.
+// DigestConfig is the configuration of the [Digest] scheme. Only HA1 is required.
 type DigestConfig struct {
-	// HA1 returns what is stored of a user for a realm and an algorithm, as [HA1]
-	// makes it, and who that is. Whoever has it can sign in: it is a secret like
-	// the password itself. An error that wraps [InvalidCredentials] says that
-	// nobody has the name; the same work is done then. Any other error refuses or
-	// is an outage, as a scheme's. The context is the request's.
+	// HA1 returns the stored hash of a user for a realm and an algorithm, as the function [HA1]
+	// computes it, and the user's principal. The hash is sufficient to sign in: protect it like a
+	// password. For an unknown user it returns an error that wraps [InvalidCredentials]; the guard
+	// then performs the same work as for a known one. Any other error refuses or is an outage, as
+	// for a scheme. The context is the request's.
 	//
-	// It is asked before the response is judged. What only the right password may
-	// learn, such as that the account is locked, is for Policy.Allow to say.
+	// HA1 is called before the response is verified. Use Policy.Allow for conditions that only a
+	// client with the correct password may learn, such as that the account is locked.
 	HA1 func(ctx context.Context, claim DigestClaim) (ha1 []byte, p *Principal, err error)
 
-	// Judged, if set, is told of each response whether it was right, so that
-	// wrong ones can be counted; HA1 then refuses with [TooManyAttempts].
+	// Judged, if it is set, is called with the result of each verification, so that wrong responses
+	// can be counted; HA1 then refuses with [TooManyAttempts].
 	Judged func(ctx context.Context, claim DigestClaim, right bool)
 
-	// SHA512256 offers SHA-512-256 (FIPS 180-4) after SHA-256. Few clients compute
-	// it rightly.
+	// SHA512256 offers SHA-512-256 (FIPS 180-4) after SHA-256. Few clients compute it correctly.
 	SHA512256 bool
 
-	// InsecureMD5 offers MD5 last, for clients that know nothing else.
+	// InsecureMD5 offers MD5 last, for clients that support nothing else.
 	InsecureMD5 bool
 
-	// Sess offers the -sess variant of each algorithm in place of the plain one.
+	// Sess offers the -sess variant of each algorithm instead of the plain one.
 	Sess bool
 
-	// QOP is the offered qualities of protection: "auth", "auth-int", or both.
-	// Default: "auth". With auth-int the body of a request is read before its
-	// handler runs, and what does not fit in MaxBody is 413.
+	// QOP lists the offered qualities of protection: "auth", "auth-int", or both. The default is
+	// "auth". With auth-int the body of a request is read before its handler runs, and a body
+	// longer than MaxBody is 413.
 	QOP []string
 
-	// MaxBody is how many octets of a body are read for auth-int; 0 is 64 KiB.
+	// MaxBody is the maximum length of a body for auth-int, in octets; the default is 64 KiB.
 	MaxBody int64
 
-	// UserHash tells clients that they may hide the name (RFC 7616 s3.4.4). HA1
-	// must then find users by DigestClaim.UserHash.
+	// UserHash permits clients to hide the user name (RFC 7616 s3.4.4). HA1 must then find users by
+	// DigestClaim.UserHash.
 	UserHash bool
 
-	// NonceLife is how long a nonce is good for; 0 is 5 minutes. Many clients give
-	// up at a stale nonce, so it is not to be short.
+	// NonceLife is the lifetime of a nonce; the default is 5 minutes. Do not make it short: many
+	// clients do not react to a stale nonce.
 	NonceLife time.Duration
 
-	// Key, of at least 32 octets, seals nonces. Nil draws one at random, and nonces
-	// of an earlier start are then unknown. Guards that share a key take each
-	// other's nonces but do not know of each other's counts.
+	// Key is the key of at least 32 octets that authenticates nonces. If it is nil, a random key is
+	// used, and nonces from before a restart are unknown. Guards with the same key accept each
+	// other's nonces but do not share their counts.
 	Key []byte
 
-	// MaxNonces bounds how many nonces have their counts remembered; 0 is 10,000.
-	// Past that the oldest are stale before their time. Only right responses take
-	// a place.
+	// MaxNonces is the number of nonces whose counts are kept in memory; the default is 10,000.
+	// Above it, the oldest nonces become stale early. Only correct responses occupy an entry.
 	MaxNonces int
 }
 
-// DigestClaim is who a Digest response says it is from. The client chose User
-// and UserHash.
+// DigestClaim is the user that a Digest response claims to come from. The client controls User and
+// UserHash.
 type DigestClaim struct {
-	User      string // the name, in UTF-8; empty where UserHash stands for it
+	User      string // user name, in UTF-8; empty if UserHash is set
 	UserHash  string // lower-case hex of the hash of user ":" realm, or empty
-	Realm     string // the guard's own
-	Algorithm string // what HA1 is wanted by: "SHA-256", "SHA-512-256" or "MD5"
+	Realm     string // the guard's realm
+	Algorithm string // algorithm of the requested HA1: "SHA-256", "SHA-512-256" or "MD5"
 }
 
-// HA1 returns the hash of user ":" realm ":" password (RFC 7616 s3.4.2) by
-// "SHA-256", "SHA-512-256" or "MD5": what a server stores for [Digest]. A user
-// name with a colon in it is an error, since it would be another's.
+// HA1 returns the hash of user ":" realm ":" password (RFC 7616 s3.4.2) that a server stores for
+// [Digest]. algorithm is "SHA-256", "SHA-512-256" or "MD5". A user name with a colon is an error,
+// because its hash could equal that of another user.
 func HA1(algorithm, user, realm, password string) ([]byte, error) {
 	return rfc7616.HA1(algorithm, user, realm, password)
 }
 
-// UserHash returns the hash by which a client may hide a user's name (RFC 7616
-// s3.4.4), as it stands in a [DigestClaim].
+// UserHash returns the hash by which a client may hide a user's name (RFC 7616 s3.4.4), as in
+// [DigestClaim].
 func UserHash(algorithm, user, realm string) (string, error) {
 	return rfc7616.UserHash(algorithm, user, realm)
 }
 
-// Digest returns the scheme of RFC 7616. SHA-256 is always offered; MD5 and
-// SHA-512-256 where the configuration asks for them, after it.
+// Digest returns the scheme of RFC 7616. SHA-256 is always offered first; MD5 and SHA-512-256 only
+// if they are configured.
 //
-// Nonces are sealed, not stored: they say when and for which realm they were
-// made. A count of a nonce is taken once; counts may come out of order by up to
-// 127. Answers to right responses carry Authentication-Info.
+// Nonces are not stored: they contain their time and realm under a MAC. Each count of a nonce is
+// accepted once; counts may arrive out of order by up to 127. Responses to correct credentials have
+// an Authentication-Info field.
 func Digest(c DigestConfig) Scheme {
 	d := &digest{c: c}
 	if d.c.QOP == nil {
@@ -137,15 +135,15 @@ type digest struct {
 func (d *digest) mistakes() (all []string) {
 	mistake := func(format string, args ...any) { all = append(all, fmt.Sprintf("Digest: "+format, args...)) }
 	if d.c.HA1 == nil {
-		mistake("HA1 is nil: it needs a function that finds what is stored of a user")
+		mistake("HA1 is nil: pass a function that returns the stored hash of a user")
 	}
 	for i, q := range d.c.QOP {
 		if q != "auth" && q != "auth-int" || slices.Contains(d.c.QOP[:i], q) {
-			mistake("QOP %q: only auth and auth-int, each once", q)
+			mistake("QOP %q: allowed are auth and auth-int, each once", q)
 		}
 	}
 	if len(d.c.QOP) == 0 {
-		mistake("QOP is empty: without one nothing protects against replay")
+		mistake("QOP is empty: without one there is no protection against replay")
 	}
 	if why := weakNonceKey(d.c.Key); why != "" {
 		mistake("%s", why)
@@ -183,35 +181,35 @@ func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 	return all
 }
 
-// Authenticate judges a response (RFC 7616 s3.4). Nothing of the body is read
-// unless its nonce is one of ours.
+// Authenticate verifies a response (RFC 7616 s3.4). It reads the body only if the nonce is
+// authentic.
 func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
-	v := stateOf(r.Context())
-	realm, now := v.guard.c.Realm, v.guard.c.Now()
-	a, err := readDigestAnswer(v.credentials.Params, v.quoted)
+	st := stateOf(r.Context())
+	realm, now := st.guard.c.Realm, st.guard.c.Now()
+	a, err := readDigestAnswer(st.credentials.Params, st.quoted)
 	if err != nil {
 		return nil, err
 	}
-	if !sameTarget(a.URI, r, v.route.proxy) { // RFC 7616 s3.4.6
+	if !sameTarget(a.URI, r, st.route.proxy) { // RFC 7616 s3.4.6
 		return nil, &Refusal{Code: InvalidRequest, Detail: "The uri of the Digest response is not the target of the request.",
-			Hint: "Make the response for the request line that is sent, with its query.", Err: errors.New("Digest: uri is not the request target")}
+			Hint: "Compute the response for the target of the request line, with its query.", Err: errors.New("Digest: uri is not the request target")}
 	}
 	algorithm, ok := d.algorithm(a.algorithm)
 	switch {
 	case !ok:
-		return nil, unfit("The Digest response is made with an algorithm that was not offered.", "algorithm %q was not offered", a.algorithm)
+		return nil, malformedDigest("The Digest response uses an algorithm that was not offered.", "algorithm %q was not offered", a.algorithm)
 	case a.QOP == "":
-		return nil, unfit("The Digest response has no qop.", "no qop: the form of RFC 2069")
+		return nil, malformedDigest("The Digest response has no qop.", "no qop: the form of RFC 2069")
 	case !slices.Contains(d.c.QOP, a.QOP):
-		return nil, unfit("The Digest response has a qop that was not offered.", "qop %q was not offered", a.QOP)
+		return nil, malformedDigest("The Digest response has a qop that was not offered.", "qop %q was not offered", a.QOP)
 	case a.userHash && !d.c.UserHash:
-		return nil, unfit("The Digest response hides the user name, which was not offered.", "userhash was not offered")
+		return nil, malformedDigest("The Digest response hides the user name, which was not offered.", "userhash was not offered")
 	case a.realm != realm:
-		return nil, fmt.Errorf("Digest: the realm is not ours: %w", InvalidCredentials)
+		return nil, fmt.Errorf("Digest: wrong realm: %w", InvalidCredentials)
 	}
 	nonce, ok := d.nonces.open(a.Nonce, realm)
 	if !ok {
-		return nil, fmt.Errorf("Digest: the nonce is not one that was made here for this realm: %w", InvalidCredentials)
+		return nil, fmt.Errorf("Digest: the nonce is not authentic for this server and realm: %w", InvalidCredentials)
 	}
 
 	claim := DigestClaim{User: a.user, Realm: realm, Algorithm: algorithm.Name}
@@ -222,7 +220,7 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	unknown := errors.Is(err, InvalidCredentials)
 	switch {
 	case unknown:
-		// The same work for a name that nobody has: no secret gives this hash.
+		// Unknown user: do the same work, with a hash that matches no response.
 		ha1, _ = rfc7616.Hash(algorithm.Name, a.Nonce)
 	case err != nil:
 		return nil, err
@@ -253,40 +251,40 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, fmt.Errorf("Digest: %s: %w", why, InvalidCredentials)
 	}
 
-	// RFC 7616 s3.3: stale is for a response that is right but for its nonce.
+	// RFC 7616 s3.3: stale means that only the nonce of the response is wrong.
 	age := now.Sub(nonce.made())
 	if age > d.c.NonceLife {
-		return nil, fmt.Errorf("Digest: the nonce is %s old, it was good for %s: %w", age.Truncate(time.Second), d.c.NonceLife, StaleNonce)
+		return nil, fmt.Errorf("Digest: the nonce is %s old, at most %s is allowed: %w", age.Truncate(time.Second), d.c.NonceLife, StaleNonce)
 	}
 	if why := d.counts.take(nonce, a.count, now.Add(-d.c.NonceLife)); why != "" {
 		return nil, fmt.Errorf("Digest: %s: %w", why, StaleNonce)
 	}
-	v.authInfo = d.authInfo(v, a, algorithm, secret, age > d.c.NonceLife/2)
+	st.authInfo = d.authInfo(st, a, algorithm, secret, age > d.c.NonceLife/2)
 	return p.as("Digest"), nil
 }
 
-// unfit refuses a response that a client made in a way that cannot be judged.
-func unfit(detail, format string, args ...any) error {
-	return &Refusal{Code: MalformedCredentials, Detail: detail, Hint: "Answer the challenge in WWW-Authenticate as RFC 7616 s3.4 says.",
+// malformedDigest refuses a response that cannot be verified.
+func malformedDigest(detail, format string, args ...any) error {
+	return &Refusal{Code: MalformedCredentials, Detail: detail, Hint: "Answer the challenge in WWW-Authenticate as RFC 7616 s3.4 describes.",
 		Err: fmt.Errorf("Digest: "+format, args...)}
 }
 
-// algorithm returns what a response was made with, if it was offered. A response
-// that names none was made with MD5 (RFC 7616 s3.4).
+// algorithm returns the algorithm of a response and whether it was offered. Without a name it is
+// MD5 (RFC 7616 s3.4).
 func (d *digest) algorithm(name string) (a rfc7616.Algorithm, ok bool) {
 	a, sess := rfc7616.Parse(name)
 	return a, sess == d.c.Sess && slices.Contains(d.offered, a)
 }
 
-// sameTarget reports whether uri is the target of the request, octet by octet.
-// Clients of a proxy name the origin form of the absolute target.
+// sameTarget reports whether uri equals the request target, octet by octet. Clients of a proxy may
+// send the origin form of the absolute target.
 func sameTarget(uri string, r *http.Request, proxy bool) bool {
 	return uri == r.RequestURI || proxy && r.Method != http.MethodConnect && uri == r.URL.RequestURI()
 }
 
-// readBody reads the body of a request and puts it back for the handler.
+// readBody reads the body and replaces it by a buffer for the handler.
 func (d *digest) readBody(r *http.Request) ([]byte, error) {
-	tooLarge := &Refusal{Code: BodyTooLarge, Hint: fmt.Sprintf("Send at most %d octets, or answer with qop=auth.", d.c.MaxBody),
+	tooLarge := &Refusal{Code: BodyTooLarge, Hint: fmt.Sprintf("Send at most %d octets, or use qop=auth.", d.c.MaxBody),
 		Err: fmt.Errorf("Digest auth-int: a body of more than %d octets", d.c.MaxBody)}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
@@ -305,27 +303,27 @@ func (d *digest) readBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// readAgain is a body that was read, to be read by the handler.
+// readAgain is a body that is buffered for the handler.
 type readAgain struct {
 	io.Reader
 	io.Closer
 }
 
-// authInfo returns the value of Authentication-Info (RFC 7616 s3.5). The response
-// is never read here, so its quality is auth whatever the request's.
-func (d *digest) authInfo(v *requestState, a digestAnswer, algorithm rfc7616.Algorithm, secret []byte, next bool) string {
+// authInfo returns the value of Authentication-Info (RFC 7616 s3.5). The quality is always auth,
+// because the body of the response is not read.
+func (d *digest) authInfo(st *requestState, a digestAnswer, algorithm rfc7616.Algorithm, secret []byte, next bool) string {
 	a.QOP = "auth"
 	var room [64]byte
 	params := make([]Param, 0, 5)
 	if next {
-		params = append(params, Param{"nextnonce", d.nonces.seal(v.guard.c.Realm, v.guard.c.Now())})
+		params = append(params, Param{"nextnonce", d.nonces.seal(st.guard.c.Realm, st.guard.c.Now())})
 	}
 	params = append(params, Param{"qop", a.QOP}, Param{"rspauth", string(a.AppendResponse(room[:0], algorithm, secret, "", nil))},
 		Param{"cnonce", a.CNonce}, Param{"nc", a.NC})
 	return string(appendParams(make([]byte, 0, 192), params, authInfoTokens))
 }
 
-// digestAnswer is the credentials of Digest taken apart (RFC 7616 s3.4).
+// digestAnswer is the parsed credentials of Digest (RFC 7616 s3.4).
 type digestAnswer struct {
 	rfc7616.Parts
 	user      string // or its hash
@@ -336,18 +334,18 @@ type digestAnswer struct {
 	count     uint32 // NC
 }
 
-// maxDigestParams is far more than any client sends.
+// maxDigestParams is far above the number that any client sends.
 const maxDigestParams = 32
 
-// mustQuote and mustNotQuote are the forms of RFC 7616 s3.4. It wants qop and
-// algorithm unquoted too, but widely used clients quote them.
+// mustQuote and mustNotQuote follow RFC 7616 s3.4. It also requires qop and algorithm unquoted, but
+// widely used clients quote them.
 var (
 	mustQuote    = []string{"username", "realm", "nonce", "uri", "response", "cnonce", "opaque"}
 	mustNotQuote = []string{"nc", "userhash", "username*"}
 )
 
-// readDigestAnswer takes credentials apart. Doubled and wrongly quoted parameters
-// are 400; what is missing or of the wrong form is 401.
+// readDigestAnswer parses credentials. Repeated and wrongly quoted parameters are 400; missing and
+// malformed ones are 401.
 func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error) {
 	bad := func(detail, format string, args ...any) (digestAnswer, error) {
 		return digestAnswer{}, &Refusal{Code: InvalidRequest, Detail: detail, Hint: "See RFC 7616 s3.4 for the form of the credentials.",
@@ -357,7 +355,7 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 		return a, fmt.Errorf("Digest without parameters: %w", MalformedCredentials)
 	}
 	if len(params) > maxDigestParams {
-		return bad("The Digest credentials have too many parameters.", "%d parameters, at most %d are read", len(params), maxDigestParams)
+		return bad("The Digest credentials have too many parameters.", "%d parameters, at most %d are allowed", len(params), maxDigestParams)
 	}
 	var extended string
 	var hashed string
@@ -368,10 +366,10 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 			return digestAnswer{}, fmt.Errorf("Digest credentials of more than %d octets: %w", maxToken, MalformedCredentials)
 		}
 		if named(params[:i], name) {
-			return bad("A parameter of the Digest credentials is there twice.", "parameter %d is there twice", i)
+			return bad("A parameter of the Digest credentials is repeated.", "parameter %d is repeated", i)
 		}
 		if slices.Contains(mustQuote, name) && !quoted.has(i) || slices.Contains(mustNotQuote, name) && quoted.has(i) {
-			return bad("A parameter of the Digest credentials is quoted where it may not be, or not quoted where it must be.", "%s is wrongly quoted", name)
+			return bad("A parameter of the Digest credentials is quoted although it must not be, or unquoted although it must be quoted.", "%s is wrongly quoted", name)
 		}
 		switch name {
 		case "username":
@@ -406,31 +404,31 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 		return bad("The Digest credentials have userhash and username*.", "userhash with username*") // RFC 7616 s3.4.4
 	case extended != "":
 		if a.user = rfc7616.DecodeName(extended); a.user == "" {
-			return bad("The username* of the Digest credentials cannot be read.", "username* is not UTF-8 by RFC 8187")
+			return bad("The username* of the Digest credentials is malformed.", "username* is not UTF-8 by RFC 8187")
 		}
 	case !utf8.ValidString(a.user):
-		return digestAnswer{}, unfit("The user name is not in UTF-8.", "username is not UTF-8")
+		return digestAnswer{}, malformedDigest("The user name is not in UTF-8.", "username is not UTF-8")
 	}
 	if a.userHash {
 		a.user = strings.ToLower(a.user)
 	}
 	for _, f := range [...]struct{ name, value string }{{"username", a.user}, {"nonce", a.Nonce}, {"uri", a.URI}, {"response", a.response}} {
 		if f.value == "" {
-			return digestAnswer{}, unfit("The Digest credentials lack the parameter "+f.name+".", "no %s", f.name)
+			return digestAnswer{}, malformedDigest("The Digest credentials lack the parameter "+f.name+".", "no %s", f.name)
 		}
 	}
 	if a.QOP == "" {
-		return a, nil // which is judged with the other things that were not offered
+		return a, nil // Authenticate refuses it
 	}
 	count, err := hex.DecodeString(a.NC) // RFC 7616 s3.4: 8LHEX
 	if err != nil || len(count) != 4 || a.CNonce == "" {
-		return digestAnswer{}, unfit("The Digest credentials lack nc or cnonce, or nc is not eight hex digits.", "nc or cnonce is not of its form")
+		return digestAnswer{}, malformedDigest("The Digest credentials lack nc or cnonce, or nc is not eight hex digits.", "nc or cnonce is malformed")
 	}
 	a.count = binary.BigEndian.Uint32(count)
 	return a, nil
 }
 
-// named reports whether one of params has this name, a token, in whatever case.
+// named reports whether params has a parameter of this name, in any case.
 func named(params []Param, name string) bool {
 	for _, p := range params {
 		if len(p.Name) == len(name) && strings.EqualFold(p.Name, name) {
@@ -440,25 +438,23 @@ func named(params []Param, name string) bool {
 	return false
 }
 
-// nonceCounts remembers which counts of which nonces were taken, in bounded
-// memory.
+// nonceCounts stores which counts of which nonces were used, in bounded memory.
 type nonceCounts struct {
 	most int
 
 	mu    sync.Mutex
 	taken map[nonceID]*window
-	floor time.Time // nonces made until then and not in taken are stale
+	floor time.Time // nonces created until then and not in taken are stale
 }
 
-// window is the counts taken of one nonce: the highest, and which of the 127
-// below it.
+// window is the used counts of one nonce: the highest, and a bit for each of the 127 below it.
 type window struct {
 	highest uint32
 	below   [2]uint64 // bit i is highest-i
 }
 
-// take takes a count of a nonce, once. It says why it may not be taken, or "".
-// Nonces made before gone are past their life.
+// take marks a count of a nonce as used. It returns why it may not be used, or "". Nonces created
+// before gone have expired.
 func (c *nonceCounts) take(id nonceID, count uint32, gone time.Time) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -468,7 +464,7 @@ func (c *nonceCounts) take(id nonceID, count uint32, gone time.Time) string {
 	w := c.taken[id]
 	if w == nil {
 		if !id.made().After(c.floor) {
-			return "the counts of this nonce are no longer known"
+			return "the counts of this nonce are no longer stored"
 		}
 		if c.taken == nil {
 			c.taken = make(map[nonceID]*window)
@@ -476,7 +472,7 @@ func (c *nonceCounts) take(id nonceID, count uint32, gone time.Time) string {
 		if len(c.taken) >= c.most {
 			c.shrink(gone)
 			if !id.made().After(c.floor) {
-				return "the counts of this nonce are no longer known"
+				return "the counts of this nonce are no longer stored"
 			}
 		}
 		c.taken[id] = &window{highest: count, below: [2]uint64{1, 0}}
@@ -498,7 +494,7 @@ func (c *nonceCounts) take(id nonceID, count uint32, gone time.Time) string {
 	return ""
 }
 
-// shift moves the window up and marks its new highest count.
+// shift moves the window up and marks the new highest count.
 func (w *window) shift(by uint32) {
 	switch {
 	case by >= 128:
@@ -511,8 +507,8 @@ func (w *window) shift(by uint32) {
 	w.below[0] |= 1
 }
 
-// shrink forgets nonces that are past their life, and where that is not enough
-// the older half, which is stale from then on.
+// shrink removes expired nonces and, if that is not enough, the older half, which is stale from
+// then on.
 func (c *nonceCounts) shrink(gone time.Time) {
 	times := make([]time.Time, 0, len(c.taken))
 	for id := range c.taken {
@@ -530,7 +526,7 @@ func (c *nonceCounts) shrink(gone time.Time) {
 	}
 }
 
-// upTo is how many of sorted times are not after t.
+// upTo returns how many of the sorted times are not after t.
 func upTo(times []time.Time, t time.Time) int {
 	n, _ := slices.BinarySearchFunc(times, t, func(a, b time.Time) int {
 		if a.After(b) {
