@@ -9,13 +9,12 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// cache remembers verified tokens by their SHA-256: who they speak for and by
-// which key. It is bounded, empty until used, and has no goroutine.
+// cache holds verified tokens by their SHA-256. It has a fixed maximum size, is empty until used,
+// and has no goroutine.
 //
-// It is a map of our own, in shards, and not a library: nothing is ever read
-// from it but by exact key, an entry's end is judged by who reads it, and a
-// library's user pays for what the library links. Measured beside otter v2.4
-// with 10,000 entries: a hit 25 ns against 66, and 1.5 MB less in the binary.
+// It is a sharded map of this package, not a library: it needs only exact look-ups, and the caller
+// checks expiry. Compared with otter v2.4 at 10,000 entries, a hit takes 25 ns instead of 66, and
+// the binary is 1.5 MB smaller.
 type cache struct {
 	perShard int
 	shards   [16]shard
@@ -23,16 +22,16 @@ type cache struct {
 
 type shard struct {
 	mu sync.RWMutex
-	m  map[[sha256.Size]byte]*entry // under mu; nil until the first put
+	m  map[[sha256.Size]byte]*entry // guarded by mu; nil until the first put
 }
 
-// entry is a verified token. All but used is immutable.
+// entry is a verified token. It is immutable except for used.
 type entry struct {
 	key       *Key
-	principal durward.Principal // never handed out: copy is
-	bound     *Confirmation     // to a key of its sender, or nil
+	principal durward.Principal // not returned to callers: see copy
+	bound     *Confirmation     // nil if the token is not bound to a key
 	issued    time.Time         // iat
-	used      atomic.Int64      // seconds since 1970 of the last hit
+	used      atomic.Int64      // Unix seconds of the last hit
 }
 
 func newCache(size int) *cache {
@@ -43,7 +42,7 @@ func newCache(size int) *cache {
 
 func (c *cache) shard(sum [sha256.Size]byte) *shard { return &c.shards[sum[0]%uint8(len(c.shards))] }
 
-// get returns the entry, or nil. A nil cache has none.
+// get returns the entry of a token, or nil. c may be nil.
 func (c *cache) get(sum [sha256.Size]byte, now time.Time) *entry {
 	if c == nil {
 		return nil
@@ -59,13 +58,12 @@ func (c *cache) get(sum [sha256.Size]byte, now time.Time) *entry {
 }
 
 func (e *entry) touch(now time.Time) {
-	if at := now.Unix(); e.used.Load() != at { // no write, no contention, most of the time
+	if at := now.Unix(); e.used.Load() != at { // usually no write, so no contention
 		e.used.Store(at)
 	}
 }
 
-// put remembers e. Where its shard is full, the entry that has not been used the
-// longest of a few makes room.
+// put adds e. If its shard is full, the least recently used of a few entries is dropped.
 func (c *cache) put(sum [sha256.Size]byte, e *entry, now time.Time) {
 	const few = 8
 	if c == nil {
@@ -82,7 +80,7 @@ func (c *cache) put(sum [sha256.Size]byte, e *entry, now time.Time) {
 		var victim [sha256.Size]byte
 		var oldest *entry
 		n := 0
-		for k, o := range s.m { // begins at a random place
+		for k, o := range s.m { // starts at a random entry
 			if oldest == nil || o.used.Load() < oldest.used.Load() || o.principal.Expires.Before(now) {
 				victim, oldest = k, o
 			}
@@ -95,7 +93,7 @@ func (c *cache) put(sum [sha256.Size]byte, e *entry, now time.Time) {
 	s.m[sum] = e
 }
 
-// drop forgets a token.
+// drop removes a token.
 func (c *cache) drop(sum [sha256.Size]byte) {
 	if c == nil {
 		return
@@ -106,15 +104,13 @@ func (c *cache) drop(sum [sha256.Size]byte) {
 	s.mu.Unlock()
 }
 
-// handout is a principal with room for its lists, so that a copy is one
-// allocation.
+// handout is a principal with the memory of its lists, so that a copy is one allocation.
 type handout struct {
 	p    durward.Principal
 	list [8]string
 }
 
-// copy returns a principal that shares no memory with the entry that could be
-// written to.
+// copy returns a principal that shares no writable memory with the entry.
 func (e *entry) copy() *durward.Principal {
 	h := &handout{p: e.principal}
 	room := h.list[:0:len(h.list)]

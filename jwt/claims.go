@@ -14,25 +14,25 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Claims is what an access token says (RFC 9068 s2.2). Times have whole seconds
-// where a token is made; where one is read they may have fractions.
+// Claims holds the claims of an access token (RFC 9068 s2.2). Sign writes times in whole seconds;
+// tokens of other issuers may have fractions.
 type Claims struct {
-	Issuer    string    // iss: who vouches for the rest
-	Subject   string    // sub: who the token speaks for, unique within Issuer
-	Audience  []string  // aud: whom it is meant for; one is written as a string
-	Expires   time.Time // exp: when it ends
-	NotBefore time.Time // nbf: when it begins; zero is at once
-	IssuedAt  time.Time // iat
+	Issuer    string    // iss
+	Subject   string    // sub: the user or client, unique within Issuer
+	Audience  []string  // aud: the services; a single one is written as a string
+	Expires   time.Time // exp: when the token expires
+	NotBefore time.Time // nbf: when the token becomes valid; zero: at once
+	IssuedAt  time.Time // iat: when the token was issued
 	ID        string    // jti
-	ClientID  string    // client_id: the OAuth client it was given to
+	ClientID  string    // client_id: the OAuth client that received the token
 
-	Scopes    []string  // scope: one string on the wire, separated by spaces (RFC 6749 s3.3)
-	SessionID string    // sid: the session it belongs to
-	AuthTime  time.Time // auth_time: when the person last signed in; zero if unknown
+	Scopes    []string  // scope: one string in the token, separated by spaces (RFC 6749 s3.3)
+	SessionID string    // sid: the session of the token
+	AuthTime  time.Time // auth_time: when the user last signed in; zero if unknown
 	ACR       string    // acr: authentication context class
 	AMR       []string  // amr: authentication methods, RFC 8176 names
 
-	Confirmation *Confirmation // cnf: the key whose holder alone may use the token
+	Confirmation *Confirmation // cnf: the key that the sender of the token must hold
 }
 
 // Confirmation binds a token to a key of its sender (RFC 7800 s3.1).
@@ -41,26 +41,26 @@ type Confirmation struct {
 	JKT     string // jkt: RFC 7638 thumbprint of a DPoP key (RFC 9449 s6.1)
 }
 
-// maxNumericDate is the last second of the year 9999, in seconds since 1970.
+// maxNumericDate is the last second of the year 9999 in Unix time.
 const maxNumericDate = 253402300799
 
-// iatSkew is how far ahead of our clock a token may have been issued.
+// iatSkew is the accepted difference between the clocks of issuer and service.
 const iatSkew = 10 * time.Second
 
-// reading is claims being read out of a payload.
+// reading holds the state of parsing the claims of a payload.
 type reading struct {
 	Claims
 	all  bool    // keep every problem, not only the first
-	bad  []error // claims that are missing or not of their type
-	iss  error   // the same for iss, which is judged before the signature
-	seen uint16  // required claims that were there, whatever their type
+	bad  []error // claims that are missing or have the wrong type
+	iss  error   // the same for iss, which is checked before the signature
+	seen uint16  // bit set of the required claims that are present
 }
 
-// Required claims (RFC 9068 s2.2), in the order of complaint.
+// Required claims (RFC 9068 s2.2), in the order in which errors name them.
 var required = [...]string{"sub", "client_id", "jti", "aud", "exp", "iat"}
 
-// read reads a payload. The error says why it is no JSON object; claims of the
-// wrong type are left in r.bad.
+// read parses a payload. It returns an error if the payload is not a JSON object; claims of a wrong
+// type are recorded in r.bad.
 func (r *reading) read(payload []byte) error {
 	if err := json.Unmarshal(payload, r); err != nil {
 		return fmt.Errorf("payload is not the JSON that a token may hold: %w", syntax(err))
@@ -90,7 +90,7 @@ func (r *reading) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error { return r.member(d, name) })
 }
 
-// member reads one claim.
+// member parses one claim.
 func (r *reading) member(d *jsontext.Decoder, name string) error {
 	if i := slices.Index(required[:], name); i >= 0 {
 		r.seen |= 1 << i
@@ -142,9 +142,9 @@ func (r *reading) member(d *jsontext.Decoder, name string) error {
 	return skip(d)
 }
 
-// name reads a string that identifies something: never empty, and without
-// control characters, which no reader down the line treats alike (a NUL ends a
-// string in some databases, a line break ends a header field).
+// name parses an identifier. It must not be empty or have control characters, because software
+// behind this package treats those differently: NUL ends a string in some databases, and a line
+// break ends a header field.
 func (r *reading) name(d *jsontext.Decoder, name string, to *string) error {
 	ok, err := readString(d, to)
 	switch {
@@ -169,7 +169,7 @@ func hasControl(s string) bool {
 	return false
 }
 
-// strings reads a list of strings.
+// strings parses a list of strings.
 func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error {
 	if d.PeekKind() != '[' {
 		r.problem("%s is not a list of strings", name)
@@ -196,8 +196,8 @@ func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error 
 	return err
 }
 
-// scope reads the list of scopes (RFC 9068 s2.2.3, RFC 8693 s4.2). No scope at
-// all is an empty string, which some issuers write.
+// scope parses the scopes (RFC 9068 s2.2.3, RFC 8693 s4.2). Some issuers write an empty string for
+// no scopes.
 func (r *reading) scope(d *jsontext.Decoder) error {
 	var s string
 	ok, err := readString(d, &s)
@@ -226,8 +226,7 @@ func isScope(s string) bool {
 	return s != ""
 }
 
-// date reads a NumericDate: seconds since 1970, perhaps with a fraction (RFC
-// 7519 s2).
+// date parses a NumericDate: seconds since 1970, possibly with a fraction (RFC 7519 s2).
 func (r *reading) date(d *jsontext.Decoder, name string, to *time.Time) error {
 	if d.PeekKind() != '0' {
 		r.problem("%s is not a number (RFC 7519 s2)", name)
@@ -272,7 +271,7 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 	})
 }
 
-// tooLong reports a token that lives longer than any may.
+// tooLong returns an error if the lifetime is longer than most.
 func (c *Claims) tooLong(most time.Duration) error {
 	if life := c.Expires.Sub(c.IssuedAt); life > most {
 		return fmt.Errorf("lives %s from iat to exp, at most %s is taken", life, most)
@@ -280,8 +279,8 @@ func (c *Claims) tooLong(most time.Duration) error {
 	return nil
 }
 
-// ahead reports a token whose time has not come, allowing for clocks that differ
-// by iatSkew (RFC 7519 s4.1.5).
+// ahead returns an error if the token is not valid yet. Clocks may differ by iatSkew (RFC 7519
+// s4.1.5).
 func (c *Claims) ahead(now time.Time) error {
 	for _, t := range [...]struct {
 		name string
@@ -294,8 +293,8 @@ func (c *Claims) ahead(now time.Time) error {
 	return nil
 }
 
-// sentBy reports a token that is bound to another key than its sender has shown:
-// by the thumbprint of a DPoP proof, by a client certificate.
+// sentBy returns an error if the token is bound to another key than the sender's: that of the DPoP
+// proof, or that of the client certificate.
 func (c *Confirmation) sentBy(thumbprint string, cert *x509.Certificate) error {
 	switch {
 	case c == nil && thumbprint != "":
@@ -318,7 +317,7 @@ func (c *Confirmation) sentBy(thumbprint string, cert *x509.Certificate) error {
 	return nil
 }
 
-// ended reports an expired token.
+// ended returns an error if the token has expired.
 func (c *Claims) ended(now time.Time, leeway time.Duration) error {
 	return ended(c.Expires, now, leeway)
 }
@@ -334,7 +333,7 @@ func ended(exp, now time.Time, leeway time.Duration) error {
 	return fmt.Errorf("expired %s ago by our clock", rough(now.Sub(exp)))
 }
 
-// rough rounds a duration to what a person reads.
+// rough rounds a duration for an error text.
 func rough(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d.Round(time.Millisecond)
@@ -342,7 +341,7 @@ func rough(d time.Duration) time.Duration {
 	return d.Round(time.Second)
 }
 
-// check reports everything for which no token may be made of c.
+// check returns all mistakes in claims that are to be signed.
 func (c *Claims) check() error {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
@@ -421,7 +420,7 @@ func (c *Claims) append(b []byte) ([]byte, error) {
 	}
 	date := func(name string, t time.Time) {
 		if !t.IsZero() {
-			// Rounded down: a token ends no later than its maker meant.
+			// Rounded down, so that a token does not live longer than intended.
 			b = strconv.AppendInt(append(b, name...), t.Unix(), 10)
 		}
 	}
@@ -437,7 +436,7 @@ func (c *Claims) append(b []byte) ([]byte, error) {
 	date(`,"iat":`, c.IssuedAt)
 	text(`,"jti":`, c.ID)
 	text(`,"client_id":`, c.ClientID)
-	for i, s := range c.Scopes { // nothing in a scope needs escaping
+	for i, s := range c.Scopes { // characters of a scope need no escaping
 		if i == 0 {
 			b = append(b, `,"scope":"`...)
 		} else {

@@ -15,11 +15,11 @@ import (
 	"github.com/durward-auth/durward/internal/loopback"
 )
 
-// maxMetadata is the largest document about an issuer that is read, in octets.
+// maxMetadata is the maximum size of the metadata document, in bytes.
 const maxMetadata = 256 << 10
 
-// discover asks an issuer where its key set is. It looks where OpenID Connect
-// Discovery s4 puts the answer, then where RFC 8414 s3.1 does.
+// discover returns the URL of an issuer's key set. It reads the metadata at the location of OpenID
+// Connect Discovery s4, then at that of RFC 8414 s3.1.
 func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI string, err error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -43,7 +43,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 	return "", fmt.Errorf("the issuer's metadata cannot be had: %w", errors.Join(errs...))
 }
 
-// metadata is what of the metadata of an issuer matters here (RFC 8414 s2).
+// metadata holds the members of an issuer's metadata that this package uses (RFC 8414 s2).
 type metadata struct{ issuer, jwksURI string }
 
 func fetchMetadata(ctx context.Context, client *http.Client, place string) (*metadata, error) {
@@ -71,7 +71,7 @@ func fetchMetadata(ctx context.Context, client *http.Client, place string) (*met
 	return m, nil
 }
 
-// readBounded reads a body to its end, or says that it is too long.
+// readBounded reads a body of at most most bytes.
 func readBounded(body io.Reader, most int64) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(body, most+1))
 	if err == nil && int64(len(text)) > most {
@@ -96,9 +96,10 @@ func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// fit reports metadata of another issuer, or that leads nowhere one may go.
+// fit returns an error if the metadata belongs to another issuer, or if the URL of its key set is
+// not allowed.
 func (m *metadata) fit(issuer string) error {
-	// RFC 8414 s3.3: identical, or one issuer could speak for another.
+	// RFC 8414 s3.3: identical. Otherwise an issuer could issue tokens in the name of another.
 	if m.issuer != issuer {
 		return fmt.Errorf("it is of issuer %s", shown(m.issuer))
 	}

@@ -22,53 +22,50 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// DPoPConfig is how a [Verifier] takes tokens that are bound to a key (RFC 9449).
-// The zero value is fit for use.
+// DPoPConfig configures DPoP (RFC 9449). The zero value is ready for use.
 type DPoPConfig struct {
-	// Algorithms of proofs: ES256, EdDSA, Ed25519, RS256, PS256. Default: ES256, EdDSA
-	// and Ed25519.
+	// Algorithms lists the accepted algorithms of proofs: ES256, EdDSA, Ed25519, RS256, PS256.
+	// Default: ES256, EdDSA and Ed25519.
 	Algorithms []string
 
-	// Window is how long after it was made a proof is taken: 0 is a minute. Proofs
-	// from up to 10 s ahead of our clock are taken, too.
+	// Window is the maximum age of a proof; 0 means a minute. A proof may be up to 10 s in the
+	// future.
 	Window time.Duration
 
-	// Nonces demands a nonce of this server in each proof.
+	// Nonces requires a nonce of this server in each proof.
 	Nonces bool
 
-	// NonceLife is how long a nonce is good for; 0 is 5 minutes.
+	// NonceLife is the lifetime of a nonce; 0 means 5 minutes.
 	NonceLife time.Duration
 
-	// NonceKey, of at least 32 octets, seals nonces; nil draws one at random.
+	// NonceKey encrypts nonces. It has at least 32 bytes; nil means a random key.
 	NonceKey []byte
 
-	// MaxProofs bounds how many proofs are remembered against replay, each with about
-	// a hundred octets, until they are too old: 0 is 1,000,000. Past that proofs
-	// cannot be judged, which is [durward.AuthUnavailable].
+	// MaxProofs is the number of proofs that are remembered to detect replays, about a hundred
+	// bytes each; 0 means 1,000,000. If it is exceeded, further proofs get
+	// [durward.AuthUnavailable] until old ones expire.
 	MaxProofs int
 
-	// Shared is what several servers have in common, so that a client may go from one
-	// to another without a new nonce; nil is one server alone. It wants Nonces.
+	// Shared is the memory of several servers, so that a client can change the server without a new
+	// nonce. It requires Nonces. Nil means that this server is alone.
 	Shared SharedProofs
 }
 
-// SharedProofs is a memory of proofs that several servers share, which may be away:
-// then each goes on with nonces of its own.
+// SharedProofs is a memory of proofs that several servers share. It may be unavailable; then each
+// server uses its own nonces.
 type SharedProofs interface {
-	// Key returns the key, of at least 32 octets, of the nonces that all of them take. It
-	// is another one after the memory has lost something, and nil while it is away.
+	// Key returns the key of the nonces that all servers accept, of at least 32 bytes. It changes
+	// after the memory has lost data, and is nil while the memory is unavailable.
 	Key() []byte
 
-	// Spend remembers a proof for that long and reports whether it is new. key is that
-	// of its nonce, as Key gave it. An error says that this is not known, as it is where
-	// the key is another one by now: the proof is answered with
-	// [durward.NonceRequired], and the client makes another.
+	// Spend records a proof for the time life and reports whether it is new. key is the result of
+	// Key for its nonce. It returns an error if the memory is unavailable or its key has changed;
+	// then the response is [durward.NonceRequired], and the client makes another proof.
 	Spend(ctx context.Context, key []byte, id string, life time.Duration) (isNew bool, err error)
 }
 
-// DPoP returns the DPoP scheme that takes these tokens with a proof. Tokens that
-// are bound to no DPoP key are refused in it (RFC 9449 s7.1), as those that are
-// bound are refused as Bearer tokens.
+// DPoP returns a scheme that accepts the tokens of v with a proof. It refuses tokens that are not
+// bound to a DPoP key (RFC 9449 s7.1), as the Bearer scheme refuses those that are.
 func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 	d := &dpop{v: v, c: c}
 	if d.c.Algorithms == nil {
@@ -91,12 +88,12 @@ func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 
 type dpop struct {
 	v    *Verifier
-	c    DPoPConfig // with defaults filled in
+	c    DPoPConfig // with defaults
 	seen replays
 }
 
-// check takes the checks of RFC 9449 s4.3, then those of the token. A proof is
-// spent only when everything else is well.
+// check makes the checks of RFC 9449 s4.3, then those of the token. The proof is marked as used
+// after all other checks.
 func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Principal, error) {
 	proof, err := d.judge(ctx, p)
 	if err != nil {
@@ -110,7 +107,7 @@ func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Princip
 	if err != nil {
 		return nil, err
 	}
-	// A stream's token is judged again; its proof was spent when the stream began.
+	// When the token of a stream is checked again, its proof has already been used.
 	if !durward.Rechecking(ctx) {
 		if err := d.spend(ctx, proof); err != nil {
 			return nil, err
@@ -119,7 +116,7 @@ func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Princip
 	return who, nil
 }
 
-// heldKey takes the checks of a proof that comes without a token.
+// heldKey checks a proof without a token.
 func (d *dpop) heldKey(ctx context.Context, p durward.DPoPProof) (*durward.HeldKey, error) {
 	proof, err := d.judge(ctx, p)
 	if err != nil {
@@ -135,7 +132,7 @@ func badProof(err error) error {
 	return fmt.Errorf("jwt: DPoP proof: %w: %w", err, durward.InvalidProof)
 }
 
-// judge takes the checks of RFC 9449 s4.3 but for those that want a token.
+// judge makes the checks of RFC 9449 s4.3 that do not concern the token.
 func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 	proof, err := parseProof(p.Proof)
 	if err != nil {
@@ -150,7 +147,7 @@ func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 		return nil, badProof(fmt.Errorf("htu is %s, the request is for %s", shown(proof.url), shown(p.URL)))
 	}
 	if durward.Rechecking(ctx) {
-		return proof, nil // it was fresh when it was spent
+		return proof, nil // its age was checked at the start of the stream
 	}
 	if p.Fresh != nil && !p.Fresh(proof.nonce) {
 		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not one that is good here: %w", durward.NonceRequired)
@@ -171,23 +168,22 @@ func (d *dpop) inTime(proof *proof, now time.Time) error {
 	return nil
 }
 
-// spend takes a proof that was judged, once. Its age is asked for again: what is
-// remembered of it is forgotten when nobody could be judged by it any more, and
-// somebody judged long ago may come to it late.
+// spend marks a verified proof as used. It checks the age again: the record of the proof expires
+// with the age limit, and this call may be later than the first check.
 func (d *dpop) spend(ctx context.Context, proof *proof) error {
 	now := d.v.c.Now()
 	if err := d.inTime(proof, now); err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(proof.thumbprint + " " + proof.id)) // a thumbprint has no blank
+	sum := sha256.Sum256([]byte(proof.thumbprint + " " + proof.id)) // a thumbprint contains no space
 	switch fresh, full := d.seen.spend(sum, now, d.c.Window+iatSkew, d.c.MaxProofs); {
 	case full:
 		return fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
 	case !fresh:
 		return badProof(errors.New("it was used before"))
 	}
-	// No other server takes a nonce of ours alone, so that its proofs were used here or
-	// not at all. One of all servers may have been used elsewhere.
+	// Only this server accepts its own nonces, so only it can have seen the proof. A nonce of all
+	// servers may have been used at another one.
 	if proof.shared == nil {
 		return nil
 	}
@@ -200,21 +196,21 @@ func (d *dpop) spend(ctx context.Context, proof *proof) error {
 	return nil
 }
 
-// proof is a DPoP proof whose signature is right: whoever made it holds key.
+// proof is a DPoP proof with a verified signature: its sender holds key.
 type proof struct {
 	key             *Key
-	thumbprint      string // RFC 7638, base64url
+	thumbprint      string // RFC 7638, in base64url
 	id, method, url string
 	nonce           string
 	tokenHash       string // ath
 	issued          time.Time
-	shared          []byte // the key of its nonce where other servers take that, too
+	shared          []byte // the key of its nonce if all servers accept it; else nil
 }
 
-// maxProofID is the longest jti of a proof, in octets.
+// maxProofID is the maximum length of the jti of a proof, in bytes.
 const maxProofID = 256
 
-// parseProof reads a proof and verifies it with the key inside it.
+// parseProof parses a proof and verifies it with the key that it contains.
 func parseProof(text string) (*proof, error) {
 	var s scratch
 	head := new(proofHeader)
@@ -254,7 +250,7 @@ func parseProof(text string) (*proof, error) {
 	return p, nil
 }
 
-// proofKey returns the key of a proof: asymmetric, with nothing secret in it.
+// proofKey returns the key of a proof: an asymmetric public key.
 func (j *jwk) proofKey(alg string) (*Key, error) {
 	if name := j.hasSecret(); name != "" {
 		return nil, fmt.Errorf("%s belongs to a private or symmetric key (RFC 9449 s4.3)", name)
@@ -272,8 +268,7 @@ func (j *jwk) proofKey(alg string) (*Key, error) {
 	return newKey("proof", alg, key)
 }
 
-// proofHeader is the JOSE header of a proof: that of a token, but for the key in
-// it.
+// proofHeader is the JOSE header of a proof: that of a token, and the key.
 type proofHeader struct {
 	header
 	key *jwk
@@ -286,7 +281,7 @@ func (h *proofHeader) parse(text []byte) error {
 	return nil
 }
 
-// UnmarshalJSONFrom reads the header object.
+// UnmarshalJSONFrom parses the header object.
 func (h *proofHeader) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
 		if name != "jwk" {
@@ -303,7 +298,7 @@ func (h *proofHeader) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// read reads the claims of a proof (RFC 9449 s4.2).
+// read parses the claims of a proof (RFC 9449 s4.2).
 func (p *proof) read(payload []byte) error {
 	if err := json.Unmarshal(payload, p); err != nil {
 		return fmt.Errorf("payload is not the JSON that a proof may hold: %w", syntax(err))
@@ -319,7 +314,7 @@ func (p *proof) read(payload []byte) error {
 	return nil
 }
 
-// UnmarshalJSONFrom reads the claims; one of the wrong type is as good as missing.
+// UnmarshalJSONFrom parses the claims; one of the wrong type counts as missing.
 func (p *proof) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	texts := map[string]*string{"jti": &p.id, "htm": &p.method, "htu": &p.url, "nonce": &p.nonce, "ath": &p.tokenHash}
 	return readObject(d, func(name string) error {
@@ -335,8 +330,8 @@ func (p *proof) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// sameURL compares htu with the URL of the request, without query and fragment
-// and after the normalisation of RFC 3986 s6.2.2 and s6.2.3 (RFC 9449 s4.3).
+// sameURL compares htu with the URL of the request, without query and fragment and with the
+// normalization of RFC 3986 s6.2.2 and s6.2.3 (RFC 9449 s4.3).
 func sameURL(said, is string) bool {
 	a, errA := url.Parse(said)
 	b, errB := url.Parse(is)
@@ -354,22 +349,21 @@ func plainURL(u *url.URL) string {
 	case "http":
 		host = strings.TrimSuffix(host, ":80")
 	}
-	path := u.Path // decoded: percent-encodings of the same octets are the same
+	path := u.Path // decoded: different percent-encodings of the same bytes are equal
 	if path == "" {
 		path = "/"
 	}
 	return scheme + "://" + host + path
 }
 
-// replays remembers proofs until they are too old to be taken.
+// replays records used proofs until they are too old to be accepted.
 type replays struct {
 	mu       sync.Mutex
-	now, old map[[sha256.Size]byte]struct{} // of this window and of the one before
-	turned   time.Time                      // when now began
+	now, old map[[sha256.Size]byte]struct{} // of this window and of the previous one
+	turned   time.Time                      // start of now
 }
 
-// spend takes a proof, by its hash, once. full says that there is no room to
-// remember it.
+// spend records the hash of a proof. full reports that there is no room for it.
 func (r *replays) spend(sum [sha256.Size]byte, now time.Time, window time.Duration, most int) (fresh, full bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -391,8 +385,7 @@ func (r *replays) spend(sum [sha256.Size]byte, now time.Time, window time.Durati
 	return true, false
 }
 
-// Thumbprint returns the x5t#S256 of a certificate: the base64url of its SHA-256
-// (RFC 8705 s3.1).
+// Thumbprint returns the x5t#S256 of a certificate: its SHA-256 in base64url (RFC 8705 s3.1).
 func Thumbprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])

@@ -550,7 +550,7 @@ func TestDPoPConfig(t *testing.T) {
 	for want, c := range map[string]DPoPConfig{
 		`algorithm "HS256"`: {Algorithms: []string{"HS256"}}, `algorithm "none"`: {Algorithms: []string{"none"}}, "Algorithms is empty": {Algorithms: []string{}},
 		"Key has 31 octets": {NonceKey: make([]byte, 31)}, "NonceLife": {NonceLife: -1},
-		"SharedKey is of use with Nonces": {Shared: new(commonProofs)},
+		"SharedKey requires Nonces": {Shared: new(commonProofs)},
 	} {
 		if _, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.DPoP(c)}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %s", err, want)

@@ -9,9 +9,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// VerifyEnded judges a token as [Verifier.Verify] does, but takes one that has
-// ended or was revoked: it says whose session a token was, for signing out of
-// it. It opens no door.
+// VerifyEnded verifies a token as [Verifier.Verify] does, but accepts expired and revoked tokens.
+// Use it only for sign-out, to learn the session of the token.
 func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Principal, error) {
 	if len(token) > maxToken {
 		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)

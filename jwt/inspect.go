@@ -11,24 +11,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxInspect is the longest text that [Inspect] reads, in octets.
+// maxInspect is the maximum length of the text that [Inspect] reads, in bytes.
 const maxInspect = 64 << 10
 
-// Inspection is what a token says, believed by nobody.
+// Inspection is the unverified content of a token.
 type Inspection struct {
-	Header  []byte // JSON, as it stood
-	Payload []byte // JSON, as it stood
-	Claims  Claims // what of the payload could be read
+	Header  []byte // JSON, unchanged
+	Payload []byte // JSON, unchanged
+	Claims  Claims // the claims that could be parsed
 
-	// Problems are sentences on what a [Verifier] refuses the token for, apart
-	// from signature, issuer and audience; none means that nothing else stands
-	// in the way now.
+	// Problems lists the reasons why a [Verifier] would refuse the token now, apart from signature,
+	// issuer and audience. Each is a sentence.
 	Problems []string
 }
 
-// Inspect reads a token without verifying it: whoever made it, everything in it
-// may be a lie. It is for people who look at a token, never for a decision. The
-// error says why there is nothing to look at.
+// Inspect parses a token without verifying it, so an attacker can have chosen everything in it. Use
+// it to display tokens, never for a decision. The error explains why the text is not a token.
 func Inspect(token string) (*Inspection, error) { return inspect(token, time.Now()) }
 
 func inspect(token string, now time.Time) (*Inspection, error) {
@@ -103,7 +101,7 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 	return in, nil
 }
 
-// part decodes one part, forgiving spellings that a verifier does not.
+// part decodes one part, in spellings that a verifier refuses too.
 func (in *Inspection) part(name, text string) ([]byte, error) {
 	b, err := b64.DecodeString(text)
 	if err == nil && !strings.ContainsAny(text, "\r\n") {

@@ -20,74 +20,71 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// IntrospectorConfig is what an [Introspector] is made of. URL, Audience, and one
-// of ClientID and Authorize are required.
+// IntrospectorConfig configures an [Introspector]. URL, Audience, and one of ClientID and Authorize
+// are required.
 type IntrospectorConfig struct {
-	// URL is the issuer's introspection endpoint (RFC 7662 s2): https, or http on
-	// loopback.
+	// URL is the introspection endpoint of the issuer (RFC 7662 s2): https, or http on loopback.
 	URL string
 
-	// Issuer, if set, is the exact iss that answers must have; it is the Issuer of
-	// principals.
+	// Issuer is the exact iss of answers, and the Issuer of principals. Optional.
 	Issuer string
 
-	// Audience is the names of this service: aud must have one of them. An answer
-	// without aud is taken only where AnyAudience says so.
+	// Audience lists the names of this service; the aud of an answer must contain one of them.
+	// AnyAudience accepts answers without aud.
 	Audience    []string
 	AnyAudience bool
 
-	// ClientID and ClientSecret are sent by Basic, as RFC 6749 s2.3.1 encodes them.
+	// ClientID and ClientSecret are sent by Basic, encoded as RFC 6749 s2.3.1 requires.
 	ClientID     string
 	ClientSecret string
 
-	// Authorize, in their place, adds this service's own credentials to a request.
+	// Authorize adds the credentials of this service to a request, in place of ClientID and
+	// ClientSecret.
 	Authorize func(*http.Request) error
 
-	// CacheFor is how long an answer may be used again, and so how long after its
-	// revocation a token may still be taken: 0 is 10 s, a negative duration is not at
-	// all. Routes with durward.Policy.Freshness ask sooner where they want it.
+	// CacheFor is the time for which an answer is used again, and so the longest time for which a
+	// revoked token is still accepted; 0 means 10 s, a negative value disables the cache. Routes
+	// with a shorter durward.Policy.Freshness ask earlier.
 	CacheFor time.Duration
 
-	// CacheSize is how many answers are remembered; 0 is 10,000.
+	// CacheSize is the number of cached answers; 0 means 10,000.
 	CacheSize int
 
-	// AtOnce is how many questions are under way at the most, 0 is 32; further tokens
-	// wait for their turn, and no longer than Timeout.
+	// AtOnce is the number of requests to the issuer at the same time; 0 means 32. Further tokens
+	// wait, at most Timeout.
 	AtOnce int
 
-	// Timeout is for one question; 0 is 5 s.
+	// Timeout is the time limit of a request to the issuer; 0 means 5 s.
 	Timeout time.Duration
 
 	Client *http.Client     // as in RemoteConfig
-	Now    func() time.Time // nil is time.Now
+	Now    func() time.Time // nil means time.Now
 }
 
-// Introspector judges opaque tokens by asking their issuer (RFC 7662). Answers are
-// remembered for a moment, and a token that comes many times at once is asked for
-// once. That the issuer cannot be asked, or does not know this service, is
-// [durward.AuthUnavailable], never a refusal of the token.
+// Introspector verifies opaque tokens by asking their issuer (RFC 7662). Answers are cached for a
+// short time, and concurrent requests with one token share a question. If the issuer does not
+// answer or refuses the credentials of this service, the code is [durward.AuthUnavailable], not
+// that of an invalid token.
 type Introspector struct {
-	c      IntrospectorConfig // with defaults filled in
+	c      IntrospectorConfig // with defaults
 	client http.Client
 	turn   chan struct{}
 
-	mu    sync.Mutex // never held while the issuer is asked
+	mu    sync.Mutex // not held while the issuer is asked
 	known map[[sha256.Size]byte]*verdict
 }
 
-// verdict is what the issuer says of a token. All but done is set before done is
-// closed.
+// verdict is the issuer's answer for a token. All fields but done are set before done is closed.
 type verdict struct {
 	done      chan struct{}
-	until     time.Time // when it has to be asked anew; zero while it is asked
+	until     time.Time // when it expires; zero until the answer
 	principal durward.Principal
 	bound     *Confirmation
 	expires   time.Time
 	err       error
 }
 
-// NewIntrospector returns an introspector, or an error that names every mistake
-// in c.
+// NewIntrospector returns an introspector. The error lists every mistake in c.
 func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
@@ -128,13 +125,12 @@ func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	}, nil
 }
 
-// Scheme returns the Bearer scheme that takes these tokens.
+// Scheme returns the Bearer scheme for tokens of the issuer.
 func (i *Introspector) Scheme() durward.Scheme { return durward.Bearer(i.Verify) }
 
-// Verify judges a token as it was sent and returns who it speaks for; the
-// principal is the caller's to keep. The error wraps [durward.InvalidToken], also
-// for a token that has ended, since the issuer does not say why one is inactive;
-// [durward.TokenExpired] where a remembered answer knew its end; or
+// Verify verifies a token and returns its principal, which the caller may modify. The error wraps
+// [durward.InvalidToken], also for an expired token, because the issuer does not explain why a
+// token is inactive; [durward.TokenExpired] if a cached answer has expired with its token; or
 // [durward.AuthUnavailable].
 func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Principal, error) {
 	if len(token) > maxToken {
@@ -160,7 +156,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Princ
 	return &p, nil
 }
 
-// verdict returns what the issuer says of a token, now or a moment ago.
+// verdict returns a new or cached answer.
 func (i *Introspector) verdict(ctx context.Context, sum [sha256.Size]byte, token string) (*verdict, error) {
 	now := i.c.Now()
 	i.mu.Lock()
@@ -172,7 +168,7 @@ func (i *Introspector) verdict(ctx context.Context, sum [sha256.Size]byte, token
 		}
 		v = &verdict{done: make(chan struct{})}
 		i.known[sum] = v
-		// The question outlives the request that began it: others wait for it.
+		// Other requests may wait for the answer, so it does not end with this request.
 		go i.ask(context.WithoutCancel(ctx), sum, token, v)
 	}
 	i.mu.Unlock()
@@ -184,8 +180,8 @@ func (i *Introspector) verdict(ctx context.Context, sum [sha256.Size]byte, token
 	}
 }
 
-// room makes room for one more answer: of what has to be asked anew, else of any
-// that is not being asked. It reports whether there is some.
+// room makes room for an answer. It drops an expired one, or any that is not being asked for. It
+// reports whether there is room.
 func (i *Introspector) room(now time.Time) bool {
 	if len(i.known) < i.c.CacheSize {
 		return true
@@ -206,7 +202,7 @@ func (i *Introspector) room(now time.Time) bool {
 	return len(i.known) < i.c.CacheSize
 }
 
-// ask asks the issuer and tells all who wait.
+// ask asks the issuer and publishes the answer to all waiting requests.
 func (i *Introspector) ask(ctx context.Context, sum [sha256.Size]byte, token string, v *verdict) {
 	ctx, cancel := context.WithTimeout(ctx, i.c.Timeout)
 	defer cancel()
@@ -228,11 +224,10 @@ func (i *Introspector) ask(ctx context.Context, sum [sha256.Size]byte, token str
 	close(v.done)
 }
 
-// maxIntrospection is the largest answer that is read, in octets.
+// maxIntrospection is the maximum size of an answer, in bytes.
 const maxIntrospection = 64 << 10
 
-// question asks for one token. keep reports whether it was answered: an outage is
-// not remembered.
+// question asks about one token. keep reports whether the issuer answered: outages are not cached.
 func (i *Introspector) question(ctx context.Context, token string, v *verdict) (keep bool) {
 	asked := i.c.Now()
 	answer, err := i.post(ctx, token)
@@ -246,7 +241,7 @@ func (i *Introspector) question(ctx context.Context, token string, v *verdict) (
 	}
 	subject := answer.Subject
 	if subject == "" {
-		subject = answer.ClientID // a client that speaks for itself (RFC 7662 s2.2)
+		subject = answer.ClientID // client credentials: the client is the subject (RFC 7662 s2.2)
 	}
 	issuer := answer.Issuer
 	if i.c.Issuer != "" {
@@ -280,13 +275,13 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 	if err != nil {
 		var of *url.Error
 		if errors.As(err, &of) {
-			err = of.Err // without the URL, which may have a secret in its query
+			err = of.Err // without the URL: its query may contain a secret
 		}
 		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusBadRequest {
-		// RFC 7662 s2.3: 401 is about this service's credentials, not about the token.
+		// RFC 7662 s2.3: 401 refers to the credentials of this service, not to the token.
 		return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
 	}
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -301,8 +296,8 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 		return nil, fmt.Errorf("the issuer's answer is not the JSON it may be: %w", syntax(err))
 	}
 	if resp.StatusCode == http.StatusBadRequest {
-		// Some issuers say by the word of RFC 7009 s2.2.1, where RFC 7662 s2.2 has them
-		// say inactive, that they never introspect such a token.
+		// For token types that they never introspect, some issuers answer with the error of RFC
+		// 7009 s2.2.1 instead of the inactive of RFC 7662 s2.2.
 		if answer.refused != "unsupported_token_type" {
 			return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
 		}
@@ -314,15 +309,14 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 	return answer, nil
 }
 
-// introspection is an answer (RFC 7662 s2.2): active, and claims like those of a
-// token, none of which must be there.
+// introspection is an answer (RFC 7662 s2.2): active, and the claims of a token, all optional.
 type introspection struct {
 	reading
 	active  *bool
-	refused string // error of an answer that is none
+	refused string // error member of an error response
 }
 
-// UnmarshalJSONFrom reads an answer.
+// UnmarshalJSONFrom parses an answer.
 func (n *introspection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
 		if name == "error" {
@@ -344,7 +338,7 @@ func (n *introspection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// fit says why the token is not good here.
+// fit returns an error if the token is not valid for this service.
 func (n *introspection) fit(c *IntrospectorConfig) error {
 	now := c.Now()
 	switch {

@@ -11,12 +11,11 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Issuers is verifiers of several issuers for one service. A token is judged by
-// the one verifier whose issuer it names, and by that one's keys alone (RFC 8725
-// s3.8).
+// Issuers combines the verifiers of several issuers for one service. The iss of a token selects the
+// verifier, and only that verifier's keys are used (RFC 8725 s3.8).
 type Issuers struct{ of map[string]*Verifier }
 
-// NewIssuers returns the verifiers as one. Two of one issuer are an error.
+// NewIssuers combines verifiers. Two verifiers of one issuer are an error.
 func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 	s := &Issuers{of: make(map[string]*Verifier, len(verifiers))}
 	var errs []error
@@ -39,11 +38,11 @@ func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 	return s, nil
 }
 
-// Scheme returns the Bearer scheme that takes the tokens of all these issuers.
+// Scheme returns the Bearer scheme for the tokens of all these issuers.
 func (s *Issuers) Scheme() durward.Scheme { return durward.Bearer(s.Verify) }
 
-// Verify judges a token by the verifier of its issuer, as [Verifier.Verify] does. A
-// token of no known issuer is [durward.InvalidToken].
+// Verify verifies a token with the verifier of its issuer, as [Verifier.Verify] does. The error for
+// an unknown issuer wraps [durward.InvalidToken].
 func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal, error) {
 	if len(token) > maxToken {
 		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
@@ -65,11 +64,10 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 	return v.Verify(ctx, token)
 }
 
-// issuerName is iss, read out of a payload that nobody has vouched for: it chooses
-// who is to judge, nothing else.
+// issuerName is the unverified iss of a payload. It is used only to select the verifier.
 type issuerName string
 
-// UnmarshalJSONFrom reads iss and passes over the rest.
+// UnmarshalJSONFrom parses iss and ignores the other claims.
 func (n *issuerName) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
 		if name != "iss" {

@@ -22,57 +22,54 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// algorithms are those that this package knows (RFC 7518 s3.1, RFC 8037 s3.1, RFC
-// 9864 s2.2). EdDSA is Ed25519 alone, under the older of its two names; a key has
-// one of them.
+// algorithms lists the supported algorithms (RFC 7518 s3.1, RFC 8037 s3.1, RFC 9864 s2.2). EdDSA is
+// the older name of Ed25519; a key has one of the two.
 var algorithms = []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256", "HS256"}
 
 const (
-	minSecret  = 32   // octets: RFC 7518 s3.2, a key of the size of the hash or larger
+	minSecret  = 32   // bytes: RFC 7518 s3.2, at least the size of the hash
 	minModulus = 2048 // bits: RFC 7518 s3.3
-	maxModulus = 4096 // bits: a larger one costs more to verify with than an answer is worth, and go-jose reads none
-	maxKeyID   = 256  // octets of a kid
+	maxModulus = 4096 // bits: verification with larger keys is too slow, and go-jose does not parse them
+	maxKeyID   = 256  // bytes of a kid
 )
 
-// Key verifies what the [PrivateKey] of the same ID signed. It fixes the one
-// algorithm that it is used with (RFC 8725 s3.1). It is immutable; two keys are
-// the same for a [Verifier] only if they are the same pointer.
+// Key verifies signatures of the [PrivateKey] with the same ID. It is used with one algorithm only
+// (RFC 8725 s3.1). It is immutable. A [Verifier] treats two keys as the same only if their pointers
+// are equal.
 //
-// Of an HS256 key it holds the secret, and shows it to nobody.
+// An HS256 Key contains the secret; no method returns or prints it.
 type Key struct {
 	id, alg string
 	m       *material
 }
 
-// material is what a key is made of. It stands behind a pointer, and what is
-// secret in it behind another: of a struct with a key in an unexported field fmt
-// prints what one pointer leads to, by verbs such as %s.
+// material is the key itself. It is behind a pointer, and secrets are behind a second one, because
+// fmt prints unexported fields through one pointer with verbs such as %s.
 type material struct {
 	public any        // *ecdsa.PublicKey, ed25519.PublicKey or *rsa.PublicKey; nil for HS256
 	secret *[]byte    // HS256
-	macs   *sync.Pool // of hash.Hash, HMAC states with secret in them
+	macs   *sync.Pool // of hash.Hash: HMAC states, which contain the secret
 }
 
 // ID returns the kid.
 func (k *Key) ID() string { return k.id }
 
-// Algorithm returns the name by RFC 7518, such as "ES256".
+// Algorithm returns the name in RFC 7518, such as "ES256".
 func (k *Key) Algorithm() string { return k.alg }
 
-// String names the key. It shows nothing secret, and neither does any other way
-// of printing it.
+// String returns a name for logs. Neither it nor any other way of printing shows the secret.
 func (k Key) String() string { return fmt.Sprintf("%s key %q", k.alg, k.id) }
 
-// Format prints what String does, whatever the verb.
+// Format prints the result of String for all verbs.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
-// LogValue logs what String says.
+// LogValue returns the result of String.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalJSON writes what String says. [MarshalKeySet] writes a key for others.
+// MarshalJSON writes the result of String. Use [MarshalKeySet] to publish keys.
 func (k Key) MarshalJSON() ([]byte, error) { return jsontext.AppendQuote(nil, k.String()) }
 
-// verify reports whether signature is one over input by this key.
+// verify reports whether signature is valid for input.
 func (k *Key) verify(input, signature []byte) bool {
 	if k.m == nil {
 		return false
@@ -98,12 +95,12 @@ func (k *Key) verify(input, signature []byte) bool {
 	return false
 }
 
-// RFC 7518 s3.5: the salt has the length of the hash, no other.
+// RFC 7518 s3.5: the salt has the length of the hash.
 var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 
-// derSignature turns the 64 octets R || S of JWS (RFC 7518 s3.4) into the ASN.1
-// that crypto/ecdsa reads. It refuses any other length, and zero; that R and S
-// are under the order of the curve is checked there.
+// derSignature converts the 64 bytes R || S of JWS (RFC 7518 s3.4) to the ASN.1 that crypto/ecdsa
+// expects. It refuses other lengths and zero; crypto/ecdsa checks that R and S are below the order
+// of the curve.
 func derSignature(b, signature []byte) ([]byte, bool) {
 	if len(signature) != 64 {
 		return nil, false
@@ -142,7 +139,7 @@ type hasher interface {
 	Reset()
 }
 
-// equal reports whether two keys verify the same under the same name.
+// equal reports whether two keys have the same id, algorithm and key material.
 func (k *Key) equal(o *Key) bool {
 	if k.id != o.id || k.alg != o.alg || k.m == nil || o.m == nil {
 		return false
@@ -154,9 +151,8 @@ func (k *Key) equal(o *Key) bool {
 	return ok && p.Equal(o.m.public)
 }
 
-// newKey makes a verification key of public, or says why it is not one to trust.
-// An empty id becomes the RFC 7638 thumbprint, an empty alg what the type of the
-// key stands for: RS256 for an RSA key.
+// newKey returns the verification key of public, or an error if it is not secure. An empty id
+// becomes the thumbprint of RFC 7638, an empty alg the default of the key's type, RS256 for RSA.
 func newKey(id, alg string, public any) (*Key, error) {
 	var fits []string
 	switch p := public.(type) {
@@ -165,7 +161,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 		if p.Curve != elliptic.P256() {
 			return nil, fmt.Errorf("curve %s, only P-256 is taken", p.Curve.Params().Name)
 		}
-		// Refuses points off the curve (RFC 8725 s3.4).
+		// ECDH refuses points that are not on the curve (RFC 8725 s3.4).
 		if _, err := p.ECDH(); err != nil {
 			return nil, fmt.Errorf("not a point of P-256: %w", err)
 		}
@@ -211,7 +207,7 @@ func goodID(id string) error {
 	return nil
 }
 
-// goodRSA refuses keys that do not keep their secret.
+// goodRSA returns an error for insecure keys.
 func goodRSA(p *rsa.PublicKey) error {
 	bits := p.N.BitLen()
 	switch {
@@ -219,9 +215,8 @@ func goodRSA(p *rsa.PublicKey) error {
 		return fmt.Errorf("RSA key of %d bits, at least %d are wanted (RFC 7518 s3.3)", bits, minModulus)
 	case p.N.Bit(0) == 0:
 		return errors.New("RSA modulus is even")
-	// With 1 anybody signs; small ones forgive padding mistakes of the signer
-	// (NIST FIPS 186-5 s5.1: over 2^16, odd).
-	// crypto/rsa verifies with none of more than 31 bits.
+	// With exponent 1 everyone can sign; small exponents tolerate padding mistakes of the signer
+	// (NIST FIPS 186-5 s5.1: over 2^16, odd). crypto/rsa supports at most 31 bits.
 	case p.E < 65537 || p.E&1 == 0 || p.E > 1<<31-1:
 		return fmt.Errorf("RSA public exponent %d, an odd one from 65537 to 2147483647 is wanted", p.E)
 	case isROCA(p.N):
@@ -230,9 +225,9 @@ func goodRSA(p *rsa.PublicKey) error {
 	return nil
 }
 
-// isROCA reports whether n looks like the product of primes that a faulty
-// library drew from the powers of 65537: it is then such a power modulo each of
-// the first primes, which a random number is once in 2^27 or less.
+// isROCA reports whether n was probably generated by the library of CVE-2017-15361. Its primes come
+// from powers of 65537, so n is such a power modulo each of the first primes; for a random number
+// the probability is at most 2^-27.
 func isROCA(n *big.Int) bool {
 	var m big.Int
 	for _, p := range [...]int64{
@@ -265,8 +260,8 @@ var (
 	}()
 )
 
-// goodEd25519 refuses keys that are no point of the curve, and the few points of
-// small order, for which a signature can be made without a secret.
+// goodEd25519 refuses keys that are not points of the curve, and the points of small order, for
+// which signatures can be made without a secret.
 func goodEd25519(p ed25519.PublicKey) error {
 	if len(p) != ed25519.PublicKeySize {
 		return fmt.Errorf("Ed25519 key of %d octets, it has %d (RFC 8037 s2)", len(p), ed25519.PublicKeySize)
@@ -301,17 +296,17 @@ func goodEd25519(p ed25519.PublicKey) error {
 	return nil
 }
 
-// PrivateKey signs access tokens. It is immutable and safe for use by many at
-// once. No way of printing it shows the secret; [PrivateKey.MarshalJWK] does.
+// PrivateKey signs access tokens. It is immutable and safe for concurrent use. Printing it does not
+// show the secret; [PrivateKey.MarshalJWK] returns it.
 type PrivateKey struct {
 	key    *Key
 	signer *crypto.Signer // *ecdsa.PrivateKey, ed25519.PrivateKey or *rsa.PrivateKey; nil for HS256
-	header string         // encoded header and its dot, the same in every token
+	header string         // encoded header with its dot, the same in all tokens
 }
 
-// GenerateKey makes a key for an algorithm: ES256, EdDSA or Ed25519 (two names of
-// one), RS256 or PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of
-// RFC 7638, for HS256 a random one.
+// GenerateKey generates a key for an algorithm: ES256, EdDSA or Ed25519 (two names of the same),
+// RS256 or PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of RFC 7638, for HS256 a
+// random one.
 func GenerateKey(alg string) (*PrivateKey, error) {
 	switch alg {
 	case "ES256":
@@ -340,8 +335,8 @@ func GenerateKey(alg string) (*PrivateKey, error) {
 	return nil, fmt.Errorf("jwt: algorithm %q is not one of %s", cut(alg), strings.Join(algorithms, ", "))
 }
 
-// SharedSecret returns the HS256 key of a secret of at least 32 octets (RFC 7518
-// s3.2). Whoever verifies with it can sign with it too; prefer a key pair.
+// SharedSecret returns the HS256 key of a secret with at least 32 bytes (RFC 7518 s3.2). Every
+// service that verifies with it can also sign; prefer a key pair.
 func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 	if len(secretOctets) < minSecret {
 		return nil, fmt.Errorf("jwt: shared secret of %d octets, at least %d are wanted (RFC 7518 s3.2): draw them at random", len(secretOctets), minSecret)
@@ -355,7 +350,7 @@ func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 }
 
 func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
-	// newKey wants the pointer types that the standard library uses.
+	// newKey requires the pointer types of the standard library.
 	public, err := newKey(id, alg, key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("jwt: private key: %w", err)
@@ -364,7 +359,7 @@ func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
 }
 
 func withHeader(k *PrivateKey) (*PrivateKey, error) {
-	// RFC 9068 s2.1. Neither alg nor typ needs escaping.
+	// RFC 9068 s2.1. alg and typ need no escaping.
 	text := []byte(`{"alg":"` + k.key.alg + `","typ":"at+jwt","kid":`)
 	text, err := jsontext.AppendQuote(text, k.key.id)
 	if err != nil {
@@ -377,14 +372,13 @@ func withHeader(k *PrivateKey) (*PrivateKey, error) {
 // ID returns the kid.
 func (k *PrivateKey) ID() string { return k.key.id }
 
-// Algorithm returns the name by RFC 7518, such as "ES256".
+// Algorithm returns the name in RFC 7518, such as "ES256".
 func (k *PrivateKey) Algorithm() string { return k.key.alg }
 
-// Public returns the key that verifies what this one signs: the same pointer
-// each time.
+// Public returns the verification key: the same pointer in each call.
 func (k *PrivateKey) Public() *Key { return k.key }
 
-// String names the key and shows nothing secret.
+// String returns a name for logs, without the secret.
 func (k PrivateKey) String() string {
 	if k.key == nil {
 		return "no private key"
@@ -392,20 +386,20 @@ func (k PrivateKey) String() string {
 	return "private " + k.key.String()
 }
 
-// Format prints what String does, whatever the verb.
+// Format prints the result of String for all verbs.
 func (k PrivateKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
-// LogValue logs what String says.
+// LogValue returns the result of String.
 func (k PrivateKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalJSON writes what String says. [PrivateKey.MarshalJWK] writes the key.
+// MarshalJSON writes the result of String. [PrivateKey.MarshalJWK] writes the key.
 func (k PrivateKey) MarshalJSON() ([]byte, error) { return jsontext.AppendQuote(nil, k.String()) }
 
-// encoders holds memory for tokens being made.
+// encoders holds buffers for encoding tokens.
 var encoders = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
-// Sign makes an access token (RFC 9068 s2). It refuses claims that a [Verifier]
-// would refuse, and says all that is wrong with them.
+// Sign returns an access token (RFC 9068 s2). It returns an error with all mistakes if a [Verifier]
+// would refuse the claims.
 func (k *PrivateKey) Sign(c Claims) (string, error) {
 	if err := c.check(); err != nil {
 		return "", err
@@ -416,7 +410,7 @@ func (k *PrivateKey) Sign(c Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	size := len(k.header) + base64.RawURLEncoding.EncodedLen(len(claims)) + 1 + 342 // the signature of a key of 2048 bits; a larger one grows it
+	size := len(k.header) + base64.RawURLEncoding.EncodedLen(len(claims)) + 1 + 342 // for a 2048-bit key; append grows it for a larger one
 	token := make([]byte, 0, len(claims)+size)
 	token = append(token, k.header...)
 	token = base64.RawURLEncoding.AppendEncode(token, claims)

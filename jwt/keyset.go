@@ -22,27 +22,25 @@ import (
 )
 
 const (
-	maxKeySet = 1 << 20 // octets of a JWK Set that are read
-	maxKeys   = 100     // keys in one
+	maxKeySet = 1 << 20 // maximum bytes of a JWK Set
+	maxKeys   = 100     // maximum keys of a JWK Set
 )
 
-// KeySet finds the keys of one issuer by their kid. [Keys] and [RemoteKeys]
-// implement it.
+// KeySet finds the keys of one issuer by their kid. [Keys] and [RemoteKeys] implement it.
 type KeySet interface {
-	// Key returns the key with this kid, the same pointer for as long as the key
-	// is the same. It answers for a key it knows without waiting. The error wraps
-	// durward.InvalidToken where the issuer has no such key; where that cannot be
-	// told just now it does not.
+	// Key returns the key with this kid: the same pointer while the key is unchanged. For a known
+	// key it does not wait. The error wraps durward.InvalidToken if the issuer has no such key. Any
+	// other error means that the key set is unavailable.
 	Key(ctx context.Context, kid string) (*Key, error)
 }
 
-// Keys is a set of keys in memory. It is swapped as a whole, so that no reader
-// ever sees half a change.
+// Keys is a set of keys in memory. Set replaces it as a whole, so that readers see either the old
+// or the new set.
 type Keys struct {
 	byID atomic.Pointer[map[string]*Key]
 }
 
-// NewKeys returns a set of keys; none is allowed.
+// NewKeys returns a set of keys, which may be empty.
 func NewKeys(keys ...*Key) (*Keys, error) {
 	s := new(Keys)
 	if err := s.Set(keys...); err != nil {
@@ -51,8 +49,8 @@ func NewKeys(keys ...*Key) (*Keys, error) {
 	return s, nil
 }
 
-// Set replaces all keys. A key that is left out verifies nothing from now on. On
-// an error the set stays as it was.
+// Set replaces all keys. Tokens of a removed key are no longer valid. After an error the set is
+// unchanged.
 func (s *Keys) Set(keys ...*Key) error {
 	old := s.byID.Load()
 	m, err := index(keys, old)
@@ -73,8 +71,8 @@ func (s *Keys) Key(_ context.Context, kid string) (*Key, error) {
 	return nil, fmt.Errorf("no key %s in the set: %w", shown(kid), durward.InvalidToken)
 }
 
-// index maps keys by their kid. A key that was in old stays the same pointer, so
-// that tokens verified with it stay verified.
+// index maps keys by their kid. A key that is in old keeps its pointer, so that cached tokens
+// remain valid.
 func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
 	m := make(map[string]*Key, len(keys))
 	for i, k := range keys {
@@ -87,7 +85,7 @@ func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
 			}
 		}
 		if o, ok := m[k.id]; ok && !o.equal(k) {
-			// Which of them a token means could be anybody's guess.
+			// The kid of a token would be ambiguous.
 			return nil, fmt.Errorf("jwt: two keys of the set have the kid %s", shown(k.id))
 		}
 		m[k.id] = k
@@ -95,22 +93,19 @@ func index(keys []*Key, old *map[string]*Key) (map[string]*Key, error) {
 	return m, nil
 }
 
-// ParseKeySet reads a JWK Set (RFC 7517 s5) of at most 1 MiB and 100 keys.
+// ParseKeySet parses a JWK Set (RFC 7517 s5) of at most 1 MiB and 100 keys.
 //
-// A key is passed over where it is not one for these signatures: another kty,
-// curve, alg or use, or key_ops without verify. So is one that is not safe: RSA
-// under 2048 or over 4096 bits, with a public exponent under 65537 or with the
-// fingerprint of ROCA, a point that is not on its curve or of small order. Where
-// nothing is left of a set that has keys, the error says why each was passed
-// over.
+// It skips keys for other purposes: another kty, curve, alg or use, or key_ops without verify. It
+// also skips insecure keys: RSA with less than 2048 or more than 4096 bits, with a public exponent
+// below 65537 or with the fingerprint of ROCA; points that are not on their curve or have small
+// order. If it skips all keys, the error lists the reasons.
 //
-// The whole set is refused where it is not the JSON of a JWK Set, has doubled
-// names, two keys of the same kid, or a secret in it: the private part of a key,
-// or a symmetric one, is in the wrong place, and what else is true of the set
-// nobody knows.
+// It refuses the whole set if it is not a JWK Set, has duplicate names or two keys with one kid, or
+// contains a secret: the private part of a key, or a symmetric key. A published secret means that
+// the set cannot be trusted.
 //
-// A key without alg has that of its type: ES256, EdDSA for Ed25519, and RS256 for RSA. A key
-// without kid has the thumbprint of RFC 7638.
+// A key without alg gets that of its type: ES256, EdDSA for Ed25519, RS256 for RSA. A key without
+// kid gets the thumbprint of RFC 7638.
 func ParseKeySet(jwks []byte) ([]*Key, error) {
 	keys, skipped, err := parseKeySet(jwks)
 	if err != nil {
@@ -122,7 +117,7 @@ func ParseKeySet(jwks []byte) ([]*Key, error) {
 	return keys, nil
 }
 
-// parseKeySet also says which keys were passed over, and why.
+// parseKeySet also returns the reasons for skipped keys.
 func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 	if len(jwks) > maxKeySet {
 		return nil, nil, fmt.Errorf("jwt: key set of %d octets, at most %d are read", len(jwks), maxKeySet)
@@ -151,7 +146,7 @@ func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// The same key twice is one key.
+	// Duplicates of a key are one key.
 	return slices.DeleteFunc(keys, func(k *Key) bool {
 		first := byID[k.id]
 		delete(byID, k.id)
@@ -159,9 +154,8 @@ func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 	}), skipped, nil
 }
 
-// MarshalKeySet writes a JWK Set (RFC 7517 s5) of the public members of keys,
-// each with alg, use "sig" and kid. HS256 keys have no public members and are
-// left out.
+// MarshalKeySet returns a JWK Set (RFC 7517 s5) with the public members of keys, each with alg, use
+// "sig" and kid. It omits HS256 keys, which have no public members.
 func MarshalKeySet(keys []*Key) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for i, k := range keys {
@@ -180,10 +174,9 @@ func MarshalKeySet(keys []*Key) ([]byte, error) {
 	return b, nil
 }
 
-// ParsePrivateKey reads a private key from a JWK (RFC 7517 s4), such as
-// [PrivateKey.MarshalJWK] writes: an EC P-256, Ed25519 or RSA key with its
-// private part, or a symmetric key (RFC 7518 s6.4) of at least 256 bits with a
-// kid. The same rules of strength hold as in [ParseKeySet].
+// ParsePrivateKey parses a private key in JWK format (RFC 7517 s4), as [PrivateKey.MarshalJWK]
+// writes it: an EC P-256, Ed25519 or RSA key with its private part, or a symmetric key (RFC 7518
+// s6.4) of at least 256 bits with a kid. It makes the same security checks as [ParseKeySet].
 func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	if len(text) > maxKeySet {
 		return nil, fmt.Errorf("jwt: private key of %d octets, at most %d are read", len(text), maxKeySet)
@@ -218,7 +211,7 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 		if key.Curve != elliptic.P256() {
 			return nil, fmt.Errorf("jwt: private key: curve %s, only P-256 is taken", key.Curve.Params().Name)
 		}
-		// A pair that does not belong together would sign what nobody can verify.
+		// If the parts do not match, no service can verify the signatures.
 		d, _ := b64.DecodeString(j.member("d"))
 		whole, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
 		if err != nil || !whole.PublicKey.Equal(&key.PublicKey) {
@@ -237,8 +230,8 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	return nil, errors.New("jwt: private key: not an EC P-256, Ed25519 or RSA key with its private part")
 }
 
-// MarshalJWK writes the key with its secret as a JWK (RFC 7517 s4), to be sealed
-// before it is stored.
+// MarshalJWK returns the key with its secret as a JWK (RFC 7517 s4). Encrypt it before you store
+// it.
 func (k *PrivateKey) MarshalJWK() ([]byte, error) {
 	j := jose.JSONWebKey{KeyID: k.key.id, Algorithm: k.key.alg, Use: "sig"}
 	if k.signer != nil {
@@ -253,14 +246,13 @@ func (k *PrivateKey) MarshalJWK() ([]byte, error) {
 	return b, nil
 }
 
-// jwkSet is a JWK Set being read. Members other than keys are ignored (RFC 7517
-// s5).
+// jwkSet is a JWK Set. Members other than keys are ignored (RFC 7517 s5).
 type jwkSet struct {
 	found bool
 	keys  []jwk
 }
 
-// UnmarshalJSONFrom reads the set.
+// UnmarshalJSONFrom parses the set.
 func (s *jwkSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
 		if name != "keys" {
@@ -288,21 +280,21 @@ func (s *jwkSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// jwk is the members of a JWK that matter here.
+// jwk holds the members of a JWK that this package uses.
 type jwk struct {
-	names, values []string // of those members that are strings
-	odd           string   // a member that is not of its type
+	names, values []string // of the string members
+	odd           string   // a member of a wrong type
 	hasOps        bool
 	ops           []string // key_ops
 }
 
-// keyMembers are the members that are read: those that say what a key is for and
-// those that it is made of (RFC 7517 s4, RFC 7518 s6, RFC 8037 s2).
+// keyMembers lists the string members that are parsed: purpose and content of a key (RFC 7517 s4,
+// RFC 7518 s6, RFC 8037 s2).
 var keyMembers = []string{"kty", "use", "alg", "kid", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-// UnmarshalJSONFrom reads a JWK.
+// UnmarshalJSONFrom parses a JWK.
 func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error {
 		if name == "key_ops" {
@@ -310,7 +302,7 @@ func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 			return j.readOps(d)
 		}
 		if !slices.Contains(keyMembers, name) {
-			return skip(d) // x5c and x5u too: nothing but the key itself is taken
+			return skip(d) // including x5c and x5u: only the key itself is used
 		}
 		var value string
 		ok, err := readString(d, &value)
@@ -355,7 +347,7 @@ func (j *jwk) member(name string) string {
 	return ""
 }
 
-// hasSecret names a member that belongs to a private or symmetric key.
+// hasSecret returns a member that only private and symmetric keys have, or "".
 func (j *jwk) hasSecret() string {
 	for _, name := range secretMembers {
 		if slices.Contains(j.names, name) {
@@ -365,8 +357,7 @@ func (j *jwk) hasSecret() string {
 	return ""
 }
 
-// fit reports a key that is not for making or checking signatures; op is "sign"
-// or "verify".
+// fit returns an error if the key is not for signatures; op is "sign" or "verify".
 func (j *jwk) fit(op string) error {
 	if j.odd != "" {
 		return fmt.Errorf("%s is not of its type (RFC 7517 s4)", j.odd)
@@ -383,7 +374,7 @@ func (j *jwk) fit(op string) error {
 	return nil
 }
 
-// public returns the verification key, or why there is none.
+// public returns the verification key.
 func (j *jwk) public() (*Key, error) {
 	if err := j.fit("verify"); err != nil {
 		return nil, err
@@ -398,13 +389,13 @@ func (j *jwk) public() (*Key, error) {
 	return newKey(j.member("kid"), j.member("alg"), key)
 }
 
-// canonical decodes a member of a key: base64url in its one spelling, not empty.
+// canonical decodes a member of a key: canonical base64url, not empty.
 func canonical(text string) ([]byte, bool) {
 	b, err := b64.DecodeString(text)
-	return b, err == nil && len(b) > 0 && !strings.ContainsAny(text, "\r\n") // b64 passes over those
+	return b, err == nil && len(b) > 0 && !strings.ContainsAny(text, "\r\n") // b64 ignores line breaks
 }
 
-// jose has the named members read as a key.
+// jose parses the named members as a key.
 func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 	text := []byte{'{'}
 	for i, name := range j.names {

@@ -14,8 +14,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Prove makes a DPoP proof with k (RFC 9449 s4.2), for the Prove field of client.TokensConfig. Each is
-// for one request.
+// Prove returns a DPoP proof (RFC 9449 s4.2) for one request. Use it as the Prove field of
+// client.TokensConfig.
 func (k *PrivateKey) Prove(r durward.ProofRequest) (string, error) {
 	if k.signer == nil {
 		return "", errors.New("jwt: a proof wants a key pair, not a shared secret (RFC 9449 s4.2)")
@@ -45,7 +45,7 @@ func (k *PrivateKey) Prove(r durward.ProofRequest) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("jwt: proof: %w", err)
 	}
-	// Neither typ nor alg needs escaping.
+	// typ and alg need no escaping.
 	header := append(append([]byte(`{"typ":"dpop+jwt","alg":"`+k.key.alg+`","jwk":`), jwk...), '}')
 	text := base64.RawURLEncoding.AppendEncode(nil, header)
 	text = base64.RawURLEncoding.AppendEncode(append(text, '.'), payload)

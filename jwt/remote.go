@@ -19,72 +19,68 @@ import (
 )
 
 const (
-	fetchTimeout = 5 * time.Second  // for one fetch, redirects and body included
-	fetchPause   = 10 * time.Second // from the start of one fetch to that of the next, whatever is asked
-	keepFor      = 24 * time.Hour   // how long the last good set serves while the issuer is away
+	fetchTimeout = 5 * time.Second  // for one fetch with redirects and body
+	fetchPause   = 10 * time.Second // from the start of one fetch to that of the next
+	keepFor      = 24 * time.Hour   // how long the last set is used while the issuer is unavailable
 	maxRedirects = 3
 
-	// Bounds of what Cache-Control says, and what holds where it says nothing.
+	// Limits of Cache-Control, and the default without it.
 	minFresh, maxFresh, defaultFresh = time.Minute, time.Hour, 15 * time.Minute
 )
 
-// RemoteConfig is what [RemoteKeys] are made of.
+// RemoteConfig configures [RemoteKeys].
 type RemoteConfig struct {
-	// URL is where the issuer publishes its JWK Set (RFC 7517 s5, RFC 8414 s2
-	// jwks_uri): https, or http on loopback. Required, or Issuer.
+	// URL is the location of the issuer's JWK Set (RFC 7517 s5; jwks_uri in RFC 8414 s2): https, or
+	// http on loopback. Either URL or Issuer is required.
 	URL string
 
-	// Issuer, in place of URL, has the issuer's metadata say where its JWK Set is:
-	// what OpenID Connect Discovery s4 or RFC 8414 s3 publishes, whose issuer must be
-	// this one to the letter.
+	// Issuer finds the JWK Set by the issuer's metadata (OpenID Connect Discovery s4 or RFC 8414
+	// s3). The issuer in the metadata must be exactly this one.
 	Issuer string
 
-	// Client makes the requests; nil is a client of its own with the default
-	// transport. Its Transport and Jar are used; redirects are followed within the
-	// origin of URL only, and 5 s bound a fetch, whatever it says.
+	// Client makes the requests; nil means a client with the default transport. Only its Transport
+	// and Jar are used: redirects are followed within the origin of URL, and the timeout is 5 s.
 	Client *http.Client
 
-	Now func() time.Time // nil is time.Now
-	Log *slog.Logger     // fetches that fail, keys that are passed over; nil is silence
+	Now func() time.Time // nil means time.Now
+	Log *slog.Logger     // failed fetches and skipped keys; nil disables logging
 }
 
-// RemoteKeys are the keys that an issuer publishes, fetched when first needed
-// and kept fresh as they are used.
+// RemoteKeys fetches the keys of an issuer when they are first needed, and again as Cache-Control
+// requires.
 //
-// A token with a kid that is not in the set causes one fetch, and there is at
-// most one in 10 s, whatever tokens come. A known key is answered for at once;
-// where its set has grown old by Cache-Control (at least a minute, at most an
-// hour) it is fetched anew meanwhile. While the issuer is away the last good set
-// serves for 24 h.
+// A known key is returned at once; an old set is fetched again in the background, after a minute at
+// the earliest and an hour at the latest. A token with an unknown kid causes a fetch, but at most
+// one in 10 s for all tokens. While the issuer is unavailable the last set is used for 24 h.
 type RemoteKeys struct {
 	c      RemoteConfig
 	client http.Client
-	at     atomic.Pointer[string]    // where the set is; nil until the issuer has said
-	set    atomic.Pointer[remoteSet] // the last good one; nil before
+	at     atomic.Pointer[string]    // location of the set; nil until discovered
+	set    atomic.Pointer[remoteSet] // last fetched set; nil before
 
-	mu       sync.Mutex // guards what follows; never held during a fetch
-	fetching *fetch     // under way, or nil
-	began    time.Time  // the start of the last fetch
-	failed   error      // why the last finished fetch failed, or nil
+	mu       sync.Mutex // guards the fields below; not held during a fetch
+	fetching *fetch     // present fetch, or nil
+	began    time.Time  // start of the last fetch
+	failed   error      // error of the last finished fetch, or nil
 }
 
-// remoteSet is a set as fetched. It is immutable.
+// remoteSet is a fetched set. It is immutable.
 type remoteSet struct {
 	byID    map[string]*Key
-	skipped []error   // why keys of the document were passed over
+	skipped []error   // reasons for skipped keys
 	etag    string    // for If-None-Match
-	fetched time.Time // when it was known to be the issuer's
-	refresh time.Time // when it is due to be fetched anew
+	fetched time.Time // when the issuer last confirmed it
+	refresh time.Time // when to fetch it again
 }
 
-// fetch is one under way. err is set before done is closed.
+// fetch is a fetch in progress. err is set before done is closed.
 type fetch struct {
 	done chan struct{}
 	err  error
 }
 
-// NewRemoteKeys returns the keys published at c.URL, or an error that names
-// every mistake in c. Nothing is fetched yet.
+// NewRemoteKeys returns the keys at c.URL without fetching them. The error lists every mistake in
+// c.
 func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
@@ -120,8 +116,7 @@ func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	return r, nil
 }
 
-// fetchable returns a URL that may be fetched, or an error that names every
-// mistake in it.
+// fetchable parses a URL to fetch. The error lists every mistake in it.
 func fetchable(name, text string) (*url.URL, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
@@ -132,7 +127,7 @@ func fetchable(name, text string) (*url.URL, error) {
 	if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
 		mistake("%s %q: give an absolute https URL", name, u.Redacted())
 	} else if u.Scheme == "http" && !loopback.Host(u.Hostname()) {
-		// Whoever can change the answer can sign tokens, or call any token good.
+		// An attacker who can modify the response can sign tokens.
 		mistake("%s %q: http is taken on loopback only, use https", name, u.Redacted())
 	}
 	if u.User != nil {
@@ -144,8 +139,7 @@ func fetchable(name, text string) (*url.URL, error) {
 	return u, errors.Join(errs...)
 }
 
-// stayingClient is c, or a client of its own, that follows redirects within an
-// origin only.
+// stayingClient returns a copy of c that follows redirects within an origin only. c may be nil.
 func stayingClient(c *http.Client) (staying http.Client) {
 	if c != nil {
 		staying = *c
@@ -173,16 +167,15 @@ func port(u *url.URL) string {
 	return "80"
 }
 
-// Key returns the key with this kid. Where the set does not have it, Key waits
-// for a fetch; ctx ends the wait and not the fetch. The error wraps
-// durward.InvalidToken where a fetch that succeeded in the last 10 s did not
-// have the key, and durward.AuthUnavailable where the set cannot be had.
+// Key returns the key with this kid. If the set does not contain it, Key waits for a fetch; ctx
+// ends the wait, not the fetch. The error wraps durward.InvalidToken if a successful fetch of the
+// last 10 s did not contain the key, and durward.AuthUnavailable if the set is unavailable.
 func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 	now := r.c.Now()
 	if set := r.usable(now); set != nil {
 		if k, ok := set.byID[kid]; ok {
 			if !now.Before(set.refresh) {
-				r.begin(now) // nobody waits for it
+				r.begin(now) // in the background
 			}
 			return k, nil
 		}
@@ -193,7 +186,7 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			// Not its cause: that may wrap a code, and this is an outage.
+			// Not the cause of ctx, which may wrap another code.
 			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.name(), ctx.Err(), durward.AuthUnavailable)
 		}
 		failed = f.err
@@ -205,10 +198,10 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		}
 	}
 	if failed == nil && set == nil {
-		failed = errors.New("the last set is too old to serve") // our clock moved
+		failed = errors.New("the last set is too old to serve") // the clock was changed
 	}
 	if failed != nil {
-		// Perhaps the key is new and we cannot know: this is no fault of the token.
+		// The key may be new, so the token may be valid.
 		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.name(), rough(now.Sub(began)), failed, durward.AuthUnavailable)
 	}
 	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.name(), rough(now.Sub(set.fetched)), durward.InvalidToken)
@@ -225,7 +218,7 @@ func cutAt(s string, n int) string {
 	return strings.ReplaceAll(s, "\n", "; ")
 }
 
-// usable returns the last good set unless it is too old to serve.
+// usable returns the last set unless it is too old.
 func (r *RemoteKeys) usable(now time.Time) *remoteSet {
 	set := r.set.Load()
 	if set == nil || now.Sub(set.fetched) > keepFor {
@@ -234,8 +227,8 @@ func (r *RemoteKeys) usable(now time.Time) *remoteSet {
 	return set
 }
 
-// begin returns the fetch under way, or starts one where the last began long
-// enough ago. f is nil where it did not; failed and began are then of the last.
+// begin returns the fetch in progress, or starts one if the last started long enough ago. Otherwise
+// f is nil, and began and failed describe the last fetch.
 func (r *RemoteKeys) begin(now time.Time) (f *fetch, began time.Time, failed error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -260,7 +253,7 @@ func (r *RemoteKeys) run(f *fetch, now time.Time) {
 	case err == nil:
 		r.set.Store(set)
 	case old != nil:
-		// Not at each request: the pause, then again.
+		// Wait for the pause before the next background fetch.
 		late := *old
 		late.refresh = now.Add(fetchPause)
 		r.set.Store(&late)
@@ -284,7 +277,7 @@ func (r *RemoteKeys) run(f *fetch, now time.Time) {
 	}
 }
 
-// name is what the key set is called in errors and logs.
+// name returns the name of the key set for errors and logs.
 func (r *RemoteKeys) name() string {
 	if r.c.URL != "" {
 		return r.c.URL
@@ -305,7 +298,7 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 	if r.c.URL == "" {
 		defer func() {
 			if err != nil {
-				r.at.Store(nil) // perhaps it has moved
+				r.at.Store(nil) // the location may have changed
 			}
 		}()
 	}
@@ -334,7 +327,7 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	// Refuses a body over the limit, too.
+	// parseKeySet refuses a body over the limit too.
 	keys, skipped, err := parseKeySet(body)
 	if err != nil {
 		return nil, err
@@ -350,8 +343,8 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 	return set, nil
 }
 
-// freshness is how long an answer may be used before it is fetched anew (RFC
-// 9111 s4.2.1), within our bounds.
+// freshness returns how long a response may be used before it is fetched again (RFC 9111 s4.2.1),
+// within the limits.
 func freshness(h http.Header) time.Duration {
 	fresh := defaultFresh
 	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
@@ -360,7 +353,7 @@ func freshness(h http.Header) time.Duration {
 		case "no-store", "no-cache":
 			return minFresh
 		case "max-age":
-			// RFC 9111 s1.2.2: what overflows is as good as infinite.
+			// RFC 9111 s1.2.2: a number that overflows counts as infinite.
 			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
 			if err != nil && !errors.Is(err, strconv.ErrRange) {
 				return minFresh

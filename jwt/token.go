@@ -14,28 +14,27 @@ import (
 )
 
 const (
-	maxToken   = 8 << 10 // octets of a token that are looked at
-	maxDepth   = 16      // nesting of JSON in a token
-	maxMembers = 128     // members of one JSON object in a token, elements of one array
+	maxToken   = 8 << 10 // maximum bytes of a token
+	maxDepth   = 16      // maximum nesting of JSON in a token
+	maxMembers = 128     // maximum members of a JSON object or elements of an array in a token
 )
 
-// b64 decodes base64url without padding and with zero trailing bits (RFC 7515
-// s2, RFC 4648 s3.5). It passes over CR and LF: split refuses those first.
+// b64 decodes base64url without padding and with zero trailing bits (RFC 7515 s2, RFC 4648 s3.5).
+// It ignores CR and LF: split refuses those first.
 var b64 = base64.RawURLEncoding.Strict()
 
-// compact is a token in JWS Compact Serialization taken apart (RFC 7515 s7.1).
+// compact is a parsed token in JWS Compact Serialization (RFC 7515 s7.1).
 type compact struct {
 	header    header
 	payload   []byte // decoded
 	signature []byte // decoded
-	input     []byte // what was signed: header and payload as they were spelled
+	input     []byte // signed bytes: header and payload, encoded
 }
 
-// scratch is memory for taking one token apart. What compact holds lives in it.
+// scratch is the memory for parsing one token. The fields of compact refer to it.
 type scratch struct{ spelled, decoded []byte }
 
-// split takes a token apart and reads its header. The error says what is wrong
-// with its form.
+// split parses the three parts of a token and its header:
 //
 //	BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
 func split(token string, s *scratch) (compact, error) {
@@ -46,7 +45,7 @@ func split(token string, s *scratch) (compact, error) {
 	return c, c.header.parse(head)
 }
 
-// takeApart is split without a look into the header, which it returns.
+// takeApart decodes the parts without parsing the header, which it returns.
 func takeApart(token string, s *scratch) (c compact, head []byte, err error) {
 	dot1 := strings.IndexByte(token, '.')
 	dot2 := strings.LastIndexByte(token, '.')
@@ -90,8 +89,8 @@ func takeApart(token string, s *scratch) (c compact, head []byte, err error) {
 	return c, head, nil
 }
 
-// signedBy reports that key did not make the token. The algorithm is the key's,
-// and the token must say the same (RFC 8725 s3.1).
+// signedBy returns an error if the signature is not by key. The algorithm is the key's, and the
+// header must name the same (RFC 8725 s3.1).
 func (t *compact) signedBy(key *Key) error {
 	if key.alg != t.header.alg {
 		return fmt.Errorf("key %s is for %s, the token says %s (RFC 8725 s3.1)", shown(key.id), key.alg, shown(t.header.alg))
@@ -102,15 +101,14 @@ func (t *compact) signedBy(key *Key) error {
 	return nil
 }
 
-// header is the JOSE header (RFC 7515 s4). Members that are not known here are
-// ignored, as RFC 7515 s4 demands; those that would change what a token means,
-// or bring their own key, are refused.
+// header is the JOSE header (RFC 7515 s4). Unknown members are ignored, as RFC 7515 s4 requires;
+// members that change the meaning of a token or bring a key are refused.
 type header struct {
 	alg, typ, kid string
-	bad           error // the first member of the wrong type or refused outright
+	bad           error // first member with a wrong type or that is refused
 }
 
-// refusedMembers are header members with which no token is taken, and why.
+// refusedMembers maps refused header members to the reason.
 var refusedMembers = map[string]string{
 	"jwk": "a key inside the token is never trusted (RFC 8725 s3.10)",
 	"jku": "a key set named by the token is never fetched (RFC 8725 s3.10)",
@@ -135,12 +133,12 @@ func (h *header) parse(text []byte) error {
 	return h.bad
 }
 
-// UnmarshalJSONFrom reads the header object.
+// UnmarshalJSONFrom parses the header object.
 func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return readObject(d, func(name string) error { return h.member(d, name) })
 }
 
-// member reads one member of the header.
+// member parses one member of the header.
 func (h *header) member(d *jsontext.Decoder, name string) error {
 	var field *string
 	switch name {
@@ -163,10 +161,10 @@ func (h *header) member(d *jsontext.Decoder, name string) error {
 	return err
 }
 
-// wrongType reports a token that does not say it is an access token.
+// wrongType returns an error if typ is not that of an access token.
 func (h *header) wrongType() error {
-	// RFC 9068 s4: "at+jwt" or "application/at+jwt". RFC 7515 s4.1.9: media types
-	// are compared without regard to case.
+	// RFC 9068 s4: "at+jwt" or "application/at+jwt". RFC 7515 s4.1.9: media types are
+	// case-insensitive.
 	if strings.EqualFold(h.typ, "at+jwt") || strings.EqualFold(h.typ, "application/at+jwt") {
 		return nil
 	}
@@ -178,9 +176,8 @@ func (h *header) wrongType() error {
 
 var errNotObject = errors.New("not a JSON object")
 
-// readObject reads an object and calls member for each name; member reads the
-// value. Doubled names, whatever their spelling, and invalid UTF-8 are errors of
-// the decoder (RFC 8725 s3.7, RFC 7519 s4).
+// readObject parses an object and calls member for each name; member parses the value. The decoder
+// refuses duplicate names in all spellings and invalid UTF-8 (RFC 8725 s3.7, RFC 7519 s4).
 func readObject(d *jsontext.Decoder, member func(name string) error) error {
 	if d.PeekKind() != '{' {
 		if err := skip(d); err != nil {
@@ -207,8 +204,7 @@ func readObject(d *jsontext.Decoder, member func(name string) error) error {
 	return err
 }
 
-// intern returns the string that a JSON string stands for, without allocating
-// for the names that tokens have.
+// intern returns the value of a JSON string, without allocation for common names.
 func intern(raw []byte) string {
 	switch string(raw) {
 	case `"alg"`:
@@ -249,20 +245,19 @@ func intern(raw []byte) string {
 	return unquoted(raw)
 }
 
-// unquoted returns what a JSON string that the decoder has passed stands for.
+// unquoted returns the value of a valid JSON string.
 func unquoted(raw []byte) string {
 	inner := raw[1 : len(raw)-1]
 	for _, c := range inner {
 		if c == '\\' {
-			b, _ := jsontext.AppendUnquote(nil, raw) // passed by the decoder
+			b, _ := jsontext.AppendUnquote(nil, raw) // the decoder has validated raw
 			return string(b)
 		}
 	}
 	return string(inner)
 }
 
-// readString reads a string. ok is false where the value is of another type,
-// which is then skipped.
+// readString parses a string. If the value has another type, it is skipped and ok is false.
 func readString(d *jsontext.Decoder, to *string) (ok bool, err error) {
 	if d.PeekKind() != '"' {
 		return false, skip(d)
@@ -275,7 +270,7 @@ func readString(d *jsontext.Decoder, to *string) (ok bool, err error) {
 	return true, nil
 }
 
-// skip reads one value of any type, of bounded depth and width.
+// skip parses a value of any type with limited depth and width.
 func skip(d *jsontext.Decoder) error {
 	base := d.StackDepth()
 	for {
@@ -291,7 +286,7 @@ func skip(d *jsontext.Decoder) error {
 		}
 		kind, n := d.StackIndex(depth)
 		if kind == '{' {
-			n /= 2 // it counts names and values
+			n /= 2 // length counts names and values
 		}
 		if n > maxMembers {
 			return fmt.Errorf("more than %d members or elements in one place", maxMembers)
@@ -299,7 +294,7 @@ func skip(d *jsontext.Decoder) error {
 	}
 }
 
-// syntax reduces an error of the JSON decoder to what may be logged.
+// syntax reduces an error of the JSON decoder to a text that is safe to log.
 func syntax(err error) error {
 	var se *jsontext.SyntacticError
 	if errors.As(err, &se) {

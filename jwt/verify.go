@@ -14,64 +14,60 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Config is what a [Verifier] is made of.
+// Config configures a [Verifier].
 type Config struct {
 	// Issuer is the exact iss of the tokens. Required.
 	Issuer string
 
-	// Audience is the names of this service: a token is taken if one of them is in
-	// its aud, octet by octet. Required.
+	// Audience lists the names of this service. The aud of a token must contain one of them
+	// exactly. Required.
 	Audience []string
 
-	// Algorithms are those accepted, each only with a key that is for it: ES256,
-	// EdDSA, Ed25519, RS256, PS256, HS256. Default: ES256, EdDSA and Ed25519.
+	// Algorithms lists the accepted algorithms: ES256, EdDSA, Ed25519, RS256, PS256, HS256. A key
+	// is used with its own algorithm only. Default: ES256, EdDSA and Ed25519.
 	Algorithms []string
 
-	// Keys are the issuer's, and no other issuer's. Required.
+	// Keys holds the keys of the issuer, and of no other issuer. Required.
 	Keys KeySet
 
-	// Leeway is how long after exp a token is still taken: 0 to 60 s, default 0.
+	// Leeway is the time for which a token is accepted after exp: 0 to 60 s, default 0.
 	Leeway time.Duration
 
-	// MaxLifetime is the longest life, exp less iat, that a token may have.
-	// Default 24 h.
+	// MaxLifetime is the longest accepted lifetime, exp minus iat. Default 24 h.
 	MaxLifetime time.Duration
 
-	// CacheSize is how many verified tokens are remembered, each with about half a
-	// kilobyte. 0 is 10,000; a negative number switches remembering off.
+	// CacheSize is the number of verified tokens in the cache, about half a kilobyte each. 0 means
+	// 10,000; a negative number disables the cache.
 	CacheSize int
 
-	// Revoked says whether a token, its session or its key was revoked: nil is
-	// no, otherwise an error that wraps [durward.TokenRevoked]. One that wraps no
-	// code is [durward.AuthUnavailable]. It is asked for each request, so it must
-	// answer from memory. Nil: nothing is ever revoked.
+	// Revoked returns nil, or an error if the token, its session or its key is revoked. That error
+	// wraps [durward.TokenRevoked]; an error without a code becomes [durward.AuthUnavailable]. It
+	// is called for each request, so it must answer from memory. If Revoked is nil, no token is
+	// ever revoked.
 	Revoked func(p *durward.Principal, keyID string) error
 
-	// RevokedAsOf is the moment as of which Revoked knows everything; zero is that it
-	// knows nothing yet. It is Principal.AsOf, by which routes with
-	// durward.Policy.Freshness judge. Nil: nobody knows, so that a token is known to be
-	// good as of when it was issued alone.
+	// RevokedAsOf returns the time up to which Revoked knows all revocations; zero means that it
+	// knows none yet. It becomes Principal.AsOf, which routes with durward.Policy.Freshness
+	// require. If RevokedAsOf is nil, AsOf is the time of issue.
 	RevokedAsOf func() time.Time
 
-	// MaxStale is how long ago RevokedAsOf may be before no token is taken any more,
-	// which is [durward.AuthUnavailable]: the life of the issuer's access tokens, after
-	// which all that were alive at the last news have ended, and the list says nothing
-	// of those that came since. A token that lives longer does not lengthen it.
-	// Default 15 min; with RevokedAsOf alone.
+	// MaxStale is the age of RevokedAsOf from which every token gets [durward.AuthUnavailable]. It
+	// is the lifetime of the issuer's access tokens: after that, the list lacks revocations of all
+	// valid tokens. Tokens with a longer lifetime do not extend it. Default 15 min; only with
+	// RevokedAsOf.
 	MaxStale time.Duration
 
-	// Now is the clock; nil is time.Now.
+	// Now returns the time; nil means time.Now.
 	Now func() time.Time
 }
 
-// Verifier judges the access tokens of one issuer that are meant for one
-// service. It is safe for use by many at once.
+// Verifier verifies the access tokens of one issuer for one service. It is safe for concurrent use.
 type Verifier struct {
 	c     Config
-	cache *cache // nil where switched off
+	cache *cache // nil if disabled
 }
 
-// New returns a verifier, or an error that names every mistake in c.
+// New returns a verifier. The error lists every mistake in c.
 func New(c Config) (*Verifier, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
@@ -130,10 +126,10 @@ func New(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// Bearer returns the scheme that takes the access tokens of issuer, signed with
-// ES256 or Ed25519 by the keys at its /.well-known/jwks.json and meant for
-// audience. It panics on a mistake, as [regexp.MustCompile] does; [New] and
-// [NewRemoteKeys] report mistakes and have more to set.
+// Bearer returns a scheme that accepts the access tokens of issuer for audience. They are signed
+// with ES256 or Ed25519; the keys are at /.well-known/jwks.json of the issuer. Bearer panics on a
+// mistake in its arguments, like [regexp.MustCompile]. [New] and [NewRemoteKeys] return errors and
+// have more options.
 func Bearer(issuer, audience string) durward.Scheme {
 	keys, err := NewRemoteKeys(RemoteConfig{URL: strings.TrimSuffix(issuer, "/") + "/.well-known/jwks.json"})
 	if err != nil {
@@ -146,27 +142,26 @@ func Bearer(issuer, audience string) durward.Scheme {
 	return v.Scheme()
 }
 
-// Scheme returns the Bearer scheme that takes these tokens.
+// Scheme returns the Bearer scheme for the tokens of v.
 func (v *Verifier) Scheme() durward.Scheme { return durward.Bearer(v.Verify) }
 
-// Verify judges a token as it was sent and returns who it speaks for; the
-// principal is the caller's to keep and to change.
+// Verify verifies a token and returns its principal. The caller may modify the principal.
 //
-// The error wraps exactly one code: [durward.InvalidToken],
-// [durward.TokenExpired] where nothing else is wrong, what Config.Revoked
-// returned, or [durward.AuthUnavailable] where the keys cannot be had.
+// The error wraps exactly one code: [durward.InvalidToken]; [durward.TokenExpired] if the token is
+// only expired; the code of Config.Revoked; or [durward.AuthUnavailable] if the keys cannot be
+// fetched.
 //
-// A token that is bound to a client certificate (RFC 8705) must come with it, as
-// durward.ClientCertificate has it; one that is bound to a DPoP key is refused
-// here, see [Verifier.DPoP].
+// A token that is bound to a client certificate (RFC 8705) must arrive on a connection with that
+// certificate, as durward.ClientCertificate returns it. A token that is bound to a DPoP key is
+// refused; see [Verifier.DPoP].
 func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal, error) {
 	return v.verify(ctx, token, "")
 }
 
-// verify judges a token that came with a DPoP proof of the key with a thumbprint,
-// or without one.
+// verify verifies a token. thumbprint is that of the DPoP proof's key; "" if the request has no
+// proof.
 func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durward.Principal, error) {
-	// Before anything is done with it that takes time by its length.
+	// Check the size before any work that depends on it.
 	if len(token) > maxToken {
 		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
 	}
@@ -183,7 +178,7 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 	if err := e.bound.sentBy(thumbprint, durward.ClientCertificate(ctx)); err != nil {
 		return nil, fmt.Errorf("jwt: token %s: %w: %w", hex.EncodeToString(sum[:4]), err, durward.InvalidToken)
 	}
-	// Last but for revocation, in each request: all else is well.
+	// Each request checks expiry and revocation, as the last checks.
 	if err := ended(e.principal.Expires, now, v.c.Leeway); err != nil {
 		if !fresh {
 			v.cache.drop(sum)
@@ -196,7 +191,7 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 	}
 	p.AsOf = e.issued
 	if v.c.RevokedAsOf != nil {
-		// Asked before Revoked is: what is known as of then, Revoked knows.
+		// Before the call of Revoked, which then knows everything up to asOf.
 		asOf := v.c.RevokedAsOf()
 		if age := now.Sub(asOf); age > v.c.MaxStale {
 			return nil, fmt.Errorf("jwt: token %s: the list of what was revoked is of %s ago, at most %s: %w", hex.EncodeToString(sum[:4]), age.Truncate(time.Second), v.c.MaxStale, durward.AuthUnavailable)
@@ -211,7 +206,7 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 		}
 	}
 	if p.AsOf.After(now) {
-		p.AsOf = now // iat of an issuer whose clock is ahead
+		p.AsOf = now // the clock of the issuer is ahead
 	}
 	if fresh {
 		v.cache.put(sum, e, now)
@@ -229,8 +224,7 @@ func digest(token string) [sha256.Size]byte {
 	return sum
 }
 
-// remembered returns the entry of a token that was verified before and whose key
-// is still the issuer's, or nil.
+// remembered returns the cached entry of a token if its key is still in the key set, else nil.
 func (v *Verifier) remembered(ctx context.Context, sum [sha256.Size]byte, now time.Time) *entry {
 	e := v.cache.get(sum, now)
 	if e == nil {
@@ -243,7 +237,7 @@ func (v *Verifier) remembered(ctx context.Context, sum [sha256.Size]byte, now ti
 	return e
 }
 
-// coded returns err with the code of an outage where it has none.
+// coded adds AuthUnavailable to an error without a code.
 func coded(err error) error {
 	var code durward.Code
 	if errors.As(err, &code) {
@@ -252,7 +246,7 @@ func coded(err error) error {
 	return fmt.Errorf("%w: %w", err, durward.AuthUnavailable)
 }
 
-// working is memory for judging one token.
+// working is the memory for verifying one token.
 type working struct {
 	scratch
 	reading
@@ -260,8 +254,7 @@ type working struct {
 
 var workings = sync.Pool{New: func() any { return new(working) }}
 
-// judge takes every check but exp and revocation, in the one order that makes
-// the first failure the cause.
+// judge makes all checks except expiry and revocation, in the order of the package comment.
 func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*entry, error) {
 	w := workings.Get().(*working)
 	defer func() {
@@ -274,8 +267,8 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err != nil {
 		return nil, refuse(err)
 	}
-	// Nothing of the payload is believed before the signature, but iss is judged
-	// before it, so it is read here.
+	// iss is checked before the signature, so the payload is parsed here. No other claim is used
+	// before the signature is verified.
 	r := &w.reading
 	if err := r.read(t.payload); err != nil {
 		return nil, refuse(err)
@@ -289,7 +282,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if r.iss != nil {
 		return nil, refuse(r.iss)
 	}
-	// RFC 9068 s4: exactly.
+	// RFC 9068 s4: iss must match exactly.
 	if r.Issuer != v.c.Issuer {
 		return nil, refuse(fmt.Errorf("iss is %s, keys are held for %s", shown(r.Issuer), shown(v.c.Issuer)))
 	}
