@@ -14,9 +14,9 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -76,7 +76,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	must(err)
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Config{
-		Database: database, Master: master, Issuer: oauth.Config{URL: url},
+		Database: database, Master: master, Issuer: issuer.Config{URL: url},
 		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 	})
 	must(err)
@@ -103,7 +103,7 @@ var operator = request.Info{Actor: "operator"}
 // have at least 15 characters.
 func (s *Server) AddPerson(email, password string, admin bool) (id string) {
 	s.t.Helper()
-	u, err := s.node.People.Add(context.Background(), account.NewPerson{Email: email, Password: password, Admin: admin}, store.EventUserAdded, operator)
+	u, err := s.node.Accounts.Add(context.Background(), account.NewUser{Email: email, Password: password, Admin: admin}, store.EventUserAdded, operator)
 	if err != nil {
 		s.t.Fatalf("servertest: %v", err)
 	}
@@ -115,11 +115,11 @@ func (s *Server) AddPerson(email, password string, admin bool) (id string) {
 // revocations with.
 func (s *Server) AddKey(id string, scopes ...string) string {
 	s.t.Helper()
-	u, err := s.node.People.ByID(context.Background(), id)
+	u, err := s.node.DB.UserByID(context.Background(), id)
 	if err != nil {
 		s.t.Fatalf("servertest: %v", err)
 	}
-	_, key, err := s.node.People.CreateKey(context.Background(), &durward.Principal{Subject: id, Scopes: account.ScopesOf(u)}, account.NewKey{Name: "test", Scopes: scopes}, operator)
+	_, key, err := s.node.Accounts.CreateKey(context.Background(), &durward.Principal{Subject: id, Scopes: account.ScopesOf(u)}, account.NewKey{Name: "test", Scopes: scopes}, operator)
 	if err != nil {
 		s.t.Fatalf("servertest: %v", err)
 	}
@@ -132,7 +132,7 @@ func (s *Server) Waiting() int { return s.node.Waiting() }
 // Lock locks a person out: every token of theirs is dead when it returns.
 func (s *Server) Lock(id string) {
 	s.t.Helper()
-	if err := s.node.People.Lock(context.Background(), id, operator); err != nil {
+	if err := s.node.Sessions.LockUser(context.Background(), id, operator); err != nil {
 		s.t.Fatalf("servertest: %v", err)
 	}
 }

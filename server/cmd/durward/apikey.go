@@ -76,7 +76,7 @@ func (v apikeyAdd) Run(e *environment) (err error) {
 	}
 	// The key can have no scope that its user lacks.
 	maker := &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}
-	k, key, err := s.People.CreateKey(e, maker, n, operator)
+	k, key, err := s.Accounts.CreateKey(e, maker, n, operator)
 	if errors.Is(err, store.ErrChanged) {
 		return refused("Unlock the user with durward user unlock.", "%s is locked", u.Email)
 	} else if err != nil {
@@ -115,13 +115,13 @@ func (v apikeyList) Run(e *environment) (err error) {
 	items := []apikeyJSON{}
 	for after, more := "", true; more; {
 		const page = 500
-		keys, err := s.People.Keys(e, userID, after, page)
+		keys, err := s.DB.APIKeys(e, userID, after, page)
 		if err != nil {
 			return err
 		}
 		for _, k := range keys {
 			if _, known := emails[k.UserID]; !known {
-				u, err := s.People.ByID(e, k.UserID)
+				u, err := s.DB.UserByID(e, k.UserID)
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
@@ -163,14 +163,14 @@ func (v apikeyRevoke) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	k, err := s.People.RevokeAnyKey(e, v.ID, operator)
+	k, err := s.Accounts.RevokeAnyKey(e, v.ID, operator)
 	if errors.Is(err, store.ErrNotFound) {
 		return refused("durward apikey list shows all keys.", "there is no active API key %q", v.ID)
 	} else if err != nil {
 		return err
 	}
 	if v.JSON {
-		u, err := s.People.ByID(e, k.UserID)
+		u, err := s.DB.UserByID(e, k.UserID)
 		if err != nil {
 			return err
 		}

@@ -12,11 +12,12 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
@@ -125,18 +126,20 @@ func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logge
 		Master:     master,
 		Log:        log,
 		Limits:     limitsConfig(c),
-		Issuer: oauth.Config{
-			URL:             c.IssuerURL(),
-			Audience:        c.Tokens.Audience,
-			Algorithm:       c.Tokens.Algorithm,
-			SharedSecret:    secret,
-			AccessTTL:       c.Tokens.AccessTTL,
+		Issuer: issuer.Config{
+			URL:          c.IssuerURL(),
+			Audience:     c.Tokens.Audience,
+			Algorithm:    c.Tokens.Algorithm,
+			SharedSecret: secret,
+			AccessTTL:    c.Tokens.AccessTTL,
+			Leeway:       c.Tokens.Leeway,
+		},
+		Sessions: session.Config{
 			RefreshTTL:      c.Tokens.RefreshTTL,
 			RefreshAbsolute: c.Tokens.RefreshAbsolute,
 			RefreshGrace:    c.Tokens.RefreshGrace,
-			Leeway:          c.Tokens.Leeway,
-			SessionIdle:     c.Sessions.Idle,
-			SessionAbsolute: c.Sessions.Absolute,
+			CookieIdle:      c.Sessions.Idle,
+			CookieAbsolute:  c.Sessions.Absolute,
 		},
 		Hashes: pwhash.Config{ // config checked the ranges
 			Memory: uint32(c.Passwords.Argon2Memory),

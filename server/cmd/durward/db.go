@@ -15,7 +15,7 @@ import (
 
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
-	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
@@ -90,7 +90,7 @@ func (v dbRestore) Run(e *environment) error {
 		return &exitError{exitUnreachable, err, "A backup contains no master key. First copy the key file of the backup's server to this place. Nothing was changed."}
 	}
 	now := time.Now()
-	epoch := oauth.NewEpoch(v.KeepSessions, now)
+	epoch := issuer.NewEpoch(v.KeepSessions, now)
 	if past := backup.NewCheckpoint(c.CheckpointPath()).Epoch(); past != "" {
 		epoch.Past = append(epoch.Past, past)
 	}
@@ -107,7 +107,7 @@ func (v dbRestore) Run(e *environment) error {
 			if err := db.Issuer(ctx, c.IssuerURL()); err != nil {
 				return &exitError{exitRefused, err, "Restore with the configuration of the backup's server. Nothing was changed."}
 			}
-			if err := oauth.Opens(ctx, db, master); err != nil {
+			if err := issuer.Opens(ctx, db, master); err != nil {
 				return &exitError{exitUnreachable, err, "First copy the key file of the backup's server to this place. Nothing was changed."}
 			}
 			return nil
@@ -324,7 +324,7 @@ func findProblems(ctx context.Context, c *config.Loaded) (problems []string, hin
 	if err != nil {
 		return append(problems, err.Error()), hint, nil
 	}
-	found, err = oauth.CheckKeys(ctx, db, master)
+	found, err = issuer.CheckKeys(ctx, db, master)
 	return append(problems, found...), hint, err
 }
 

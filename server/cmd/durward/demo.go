@@ -32,19 +32,19 @@ func setDemoDefaults(c *config.Loaded) error {
 // addDemoUsers adds the users of the demo and prints the curl commands of a full round.
 func addDemoUsers(e *environment, s *system) error {
 	generated := strings.ToLower(rand.Text())
-	for _, p := range []account.NewPerson{
+	for _, p := range []account.NewUser{
 		{Email: demoEmail, Name: "Ada", Password: demoPassword},
 		{Email: demoAdmin, Name: "Root", Password: generated, Admin: true},
 	} {
-		u, err := s.People.ByEmail(e, p.Email)
+		u, err := s.Accounts.ByEmail(e, p.Email)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			if others, err := s.DB.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
 				e.note("warning: the database in %s has users already; the demo adds %s, whose password is public", s.config.DataDir, p.Email)
 			}
-			_, err = s.People.Add(e, p, store.EventUserAdded, operator)
+			_, err = s.Accounts.Add(e, p, store.EventUserAdded, operator)
 		case err == nil && p.Admin: // the password of an earlier demo is unknown
-			err = s.People.SetPassword(e, u, p.Password, operator)
+			err = s.Sessions.SetPassword(e, u, p.Password, operator)
 		}
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ import (
 
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
-	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
@@ -184,7 +184,7 @@ func (v serveVerb) acceptRollback(ctx context.Context, c *config.Loaded, log *sl
 	}
 	s := storeConfig(c)
 	s.Log = log
-	ended, rollback, err := backup.AcceptRollback(ctx, s, backup.NewCheckpoint(c.CheckpointPath()), oauth.NewEpoch(v.KeepSessions, time.Now()))
+	ended, rollback, err := backup.AcceptRollback(ctx, s, backup.NewCheckpoint(c.CheckpointPath()), issuer.NewEpoch(v.KeepSessions, time.Now()))
 	if err != nil {
 		return err
 	}

@@ -162,7 +162,7 @@ func (v tokenIssue) Run(e *environment) (err error) {
 	}
 	defer s.close(&err)
 	subject := v.Sub
-	if u, err := s.People.ByEmail(e, v.Sub); err == nil {
+	if u, err := s.Accounts.ByEmail(e, v.Sub); err == nil {
 		subject = u.ID
 	}
 	var scopes []string

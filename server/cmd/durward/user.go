@@ -27,9 +27,9 @@ type userArgument struct {
 }
 
 func (a userArgument) find(e *environment, s *system) (store.User, error) {
-	u, err := s.People.ByID(e, a.User)
+	u, err := s.DB.UserByID(e, a.User)
 	if errors.Is(err, store.ErrNotFound) {
-		u, err = s.People.ByEmail(e, a.User)
+		u, err = s.Accounts.ByEmail(e, a.User)
 	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, durward.InvalidRequest) {
 		return u, refused("durward user list shows all users.", "there is no user with the address or id %q", a.User)
@@ -82,7 +82,7 @@ func (v userAdd) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	u, err := s.People.Add(e, account.NewPerson{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
+	u, err := s.Accounts.Add(e, account.NewUser{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
 	if errors.Is(err, durward.EmailTaken) {
 		return refused("durward user passwd sets a new password.", "%s has an account already", v.Email)
 	} else if err != nil {
@@ -187,7 +187,7 @@ func (v userShow) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	sessions, err := s.People.Sessions(e, u.ID)
+	sessions, err := s.Sessions.List(e, u.ID)
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (v userCommand) run(e *environment, done string, change func(*system, store
 	if err := change(s, u); err != nil {
 		return err
 	}
-	if u, err = s.People.ByID(e, u.ID); err != nil {
+	if u, err = s.DB.UserByID(e, u.ID); err != nil {
 		return err
 	}
 	if v.JSON {
@@ -252,7 +252,7 @@ func (v userPasswd) Run(e *environment) error {
 		return err
 	}
 	return v.run(e, "%s has a new password; all their sessions ended", func(s *system, u store.User) error {
-		return s.People.SetPassword(e, u, password, operator)
+		return s.Sessions.SetPassword(e, u, password, operator)
 	})
 }
 
@@ -260,7 +260,7 @@ type userLock struct{ userCommand }
 
 func (v userLock) Run(e *environment) error {
 	return v.run(e, "%s is locked; all their sessions ended", func(s *system, u store.User) error {
-		return s.People.Lock(e, u.ID, operator)
+		return s.Sessions.LockUser(e, u.ID, operator)
 	})
 }
 
@@ -268,6 +268,6 @@ type userUnlock struct{ userCommand }
 
 func (v userUnlock) Run(e *environment) error {
 	return v.run(e, "%s is unlocked", func(s *system, u store.User) error {
-		return s.People.Unlock(e, u.ID, operator)
+		return s.Accounts.Unlock(e, u.ID, operator)
 	})
 }

@@ -16,15 +16,6 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// ScopesOf is what a person may do, and so the most that a sign-in or a key of
-// theirs may.
-func ScopesOf(u store.User) []string {
-	if u.Admin {
-		return []string{"profile", "admin"}
-	}
-	return []string{"profile"}
-}
-
 // Bounds on API keys.
 const (
 	maxKeys    = 100                       // live ones of a person
@@ -46,7 +37,7 @@ type NewKey struct {
 // names the member that is wrong: a key never has a scope that its maker lacks,
 // whatever the person may; with Forbidden where there are too many; with
 // TokenRevoked where the maker's session has ended or the person was locked.
-func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from request.Info) (store.APIKey, seal.Secret, error) {
+func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from request.Info) (store.APIKey, seal.Secret, error) {
 	name, err := cleanName(n.Name)
 	switch {
 	case err != nil:
@@ -60,11 +51,11 @@ func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewK
 	if scopes == nil {
 		scopes = []string{"profile"}
 	}
-	u, err := p.DB.UserByID(ctx, maker.Subject)
+	u, err := m.DB.UserByID(ctx, maker.Subject)
 	if err != nil {
 		return store.APIKey{}, "", err
 	}
-	most := givable(stillOf(maker.Scopes, u))
+	most := givable(StillGranted(maker.Scopes, u))
 	for i, s := range scopes {
 		if !slices.Contains(most, s) {
 			return store.APIKey{}, "", mistake("scopes", "A key cannot have a scope that its maker lacks.", "You have: "+strings.Join(most, " ")+".")
@@ -76,15 +67,15 @@ func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewK
 	if len(scopes) == 0 {
 		return store.APIKey{}, "", mistake("scopes", "A key without a scope could do nothing.", "Leave the member out for the scope profile.")
 	}
-	now := p.Now().Truncate(time.Microsecond)
-	k, key := p.drawKey(maker, now)
+	now := m.Now().Truncate(time.Microsecond)
+	k, key := m.drawKey(maker, now)
 	k.Name, k.Scopes = name, scopes
 	if n.Life > 0 {
 		k.ExpiresAt = now.Add(n.Life)
 	}
 	event := keyEvent(store.EventAPIKeyCreated, k, from)
 	event.Detail += ", scope " + strings.Join(k.Scopes, " ")
-	if err := changedSince(p.DB.CreateAPIKey(ctx, k, maxKeys, event)); err != nil {
+	if err := refuseKey(m.DB.CreateAPIKey(ctx, k, maxKeys, event)); err != nil {
 		return store.APIKey{}, "", err
 	}
 	return k, key, nil
@@ -95,29 +86,29 @@ func (p *People) CreateKey(ctx context.Context, maker *durward.Principal, n NewK
 // the scopes that the person still has. It refuses with store.ErrNotFound where
 // the maker has no such key; with Forbidden where none of its scopes is left, or
 // the maker lacks one; with TokenRevoked as CreateKey does.
-func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id string, from request.Info) (store.APIKey, seal.Secret, error) {
-	old, err := p.DB.APIKeyByID(ctx, id)
+func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id string, from request.Info) (store.APIKey, seal.Secret, error) {
+	old, err := m.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return store.APIKey{}, "", err
 	}
 	if old.UserID != maker.Subject {
 		return store.APIKey{}, "", fmt.Errorf("account: key %s is somebody else's: %w", id, store.ErrNotFound)
 	}
-	u, err := p.DB.UserByID(ctx, maker.Subject)
+	u, err := m.DB.UserByID(ctx, maker.Subject)
 	if err != nil {
 		return store.APIKey{}, "", err
 	}
-	scopes := stillOf(old.Scopes, u)
+	scopes := StillGranted(old.Scopes, u)
 	may := durward.Principal{Scopes: givable(maker.Scopes)}
 	if len(scopes) == 0 || !may.HasScope(scopes...) {
 		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another.",
 			Err: fmt.Errorf("account: key %s has scope %q, left are %q, the maker has %q", id, old.Scopes, scopes, maker.Scopes)}
 	}
-	k, key := p.drawKey(maker, p.Now().Truncate(time.Microsecond))
+	k, key := m.drawKey(maker, m.Now().Truncate(time.Microsecond))
 	k.Name, k.Scopes, k.ExpiresAt = old.Name, scopes, old.ExpiresAt
 	event := keyEvent(store.EventAPIKeyRotated, k, from)
 	event.Detail += ", in place of " + KeyShown(old)
-	if err := changedSince(p.DB.RotateAPIKey(ctx, id, k, event)); err != nil {
+	if err := refuseKey(m.DB.RotateAPIKey(ctx, id, k, event)); err != nil {
 		return store.APIKey{}, "", err
 	}
 	return k, key, nil
@@ -125,26 +116,26 @@ func (p *People) RotateKey(ctx context.Context, maker *durward.Principal, id str
 
 // RevokeKey ends a key of a person: it is dead when RevokeKey returns. It returns
 // store.ErrNotFound where the person has no such key.
-func (p *People) RevokeKey(ctx context.Context, userID, id, sessionID string, from request.Info) error {
-	k, err := p.DB.APIKeyByID(ctx, id)
+func (m *Manager) RevokeKey(ctx context.Context, userID, id, sessionID string, from request.Info) error {
+	k, err := m.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return err
 	}
 	event := keyEvent(store.EventAPIKeyRevoked, k, from)
-	event.UserID, event.SessionID, event.At = userID, sessionID, p.Now()
-	return p.DB.RevokeAPIKey(ctx, id, userID, event)
+	event.UserID, event.SessionID, event.At = userID, sessionID, m.Now()
+	return m.DB.RevokeAPIKey(ctx, id, userID, event)
 }
 
 // RevokeAnyKey ends a key that is named by its id or by the part that may be
 // shown, whoever it is of: the operator's deed. It returns the key that was, or
 // store.ErrNotFound.
-func (p *People) RevokeAnyKey(ctx context.Context, name string, from request.Info) (store.APIKey, error) {
-	k, err := p.DB.APIKeyByID(ctx, name)
+func (m *Manager) RevokeAnyKey(ctx context.Context, name string, from request.Info) (store.APIKey, error) {
+	k, err := m.DB.APIKeyByID(ctx, name)
 	if publicID, ok := strings.CutPrefix(name, KeyPrefix); ok && errors.Is(err, store.ErrNotFound) {
-		k, _, err = p.DB.APIKeyByPublicID(ctx, publicID)
+		k, _, err = m.DB.APIKeyByPublicID(ctx, publicID)
 	}
 	if err == nil {
-		err = p.RevokeKey(ctx, k.UserID, k.ID, "", from)
+		err = m.RevokeKey(ctx, k.UserID, k.ID, "", from)
 	}
 	if err != nil {
 		return store.APIKey{}, err
@@ -152,17 +143,11 @@ func (p *People) RevokeAnyKey(ctx context.Context, name string, from request.Inf
 	return k, nil
 }
 
-// Keys returns a page of a person's keys that are not revoked, newest first, from
-// after the one named; of everybody's where userID is empty.
-func (p *People) Keys(ctx context.Context, userID, after string, limit int) ([]store.APIKey, error) {
-	return p.DB.APIKeys(ctx, userID, after, limit)
-}
-
 // KeyShown is the part of a key that may be shown, by which its owner knows it.
 func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 
 // drawKey makes a key of the maker's.
-func (p *People) drawKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
+func (m *Manager) drawKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
 	text := newKeyText()
 	return store.APIKey{
 		ID: store.NewID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
@@ -176,31 +161,18 @@ func keyEvent(kind string, k store.APIKey, from request.Info) store.Event {
 	return event
 }
 
-// changedSince says what a deed's refusal means to whoever makes a key.
-func changedSince(err error) error {
-	switch {
-	case errors.Is(err, store.ErrChanged):
-		return fmt.Errorf("account: locked or signed out since the credentials were judged: %w: %w", err, durward.TokenRevoked)
-	case errors.Is(err, store.ErrTooMany):
-		return &durward.Refusal{Code: durward.Forbidden, Detail: fmt.Sprintf("There are %d keys already.", maxKeys), Hint: "Revoke one that is not used any more.", Err: fmt.Errorf("account: %w", err)}
+// refuseKey refuses with TokenRevoked if the user or the session of the maker changed since the
+// credentials were verified, and with Forbidden if the user has too many keys.
+func refuseKey(err error) error {
+	if errors.Is(err, store.ErrTooMany) {
+		return &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: fmt.Sprintf("There are %d keys already.", maxKeys),
+			Hint:   "Revoke one that is not used any more.",
+			Err:    fmt.Errorf("account: %w", err),
+		}
 	}
-	return err
-}
-
-// givable is what somebody with scopes may give to a key: an administrator, who may
-// end any session, may let a program hear of all that end. No sign-in has that scope:
-// it is for programs alone.
-func givable(scopes []string) []string {
-	if slices.Contains(scopes, "admin") {
-		return append(slices.Clone(scopes), "revocations")
-	}
-	return scopes
-}
-
-// stillOf is what of scopes u may do now.
-func stillOf(scopes []string, u store.User) []string {
-	may := givable(ScopesOf(u))
-	return slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !slices.Contains(may, s) })
+	return RefuseChanged(err, durward.TokenRevoked)
 }
 
 // errNeverAKey marks a key that was never one of ours.
@@ -213,29 +185,29 @@ var errNeverAKey = fmt.Errorf("never made: %w", durward.InvalidAPIKey)
 //
 // Where one network sends too many that were never made, those are refused with
 // TooManyAttempts; a good one never is.
-func (p *People) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
-	k, err := p.judgeKey(ctx, key)
-	if errors.Is(err, errNeverAKey) && p.BadKeys != nil {
-		if wait, ok := p.BadKeys.Bad(ctx, from.Addr); !ok {
+func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
+	k, err := m.judgeKey(ctx, key)
+	if errors.Is(err, errNeverAKey) && m.BadKeys != nil {
+		if wait, ok := m.BadKeys.Bad(ctx, from.Addr); !ok {
 			return store.APIKey{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}
 	return k, err
 }
 
-func (p *People) judgeKey(ctx context.Context, key string) (store.APIKey, error) {
+func (m *Manager) judgeKey(ctx context.Context, key string) (store.APIKey, error) {
 	text, err := parseKeyText(key)
 	if err != nil {
 		return store.APIKey{}, fmt.Errorf("account: %w: %w", err, errNeverAKey)
 	}
-	k, u, err := p.DB.APIKeyByPublicID(ctx, text.publicID)
+	k, u, err := m.DB.APIKeyByPublicID(ctx, text.publicID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.APIKey{}, err
 	}
 	// An unknown public id is compared too, with a hash that no key has.
 	hash := text.hash()
 	same := subtle.ConstantTimeCompare(hash[:], k.Hash[:]) == 1
-	now := p.Now()
+	now := m.Now()
 	switch {
 	case err != nil:
 		return store.APIKey{}, fmt.Errorf("account: no key %s: %w", KeyPrefix+text.publicID, errNeverAKey)
@@ -249,9 +221,9 @@ func (p *People) judgeKey(ctx context.Context, key string) (store.APIKey, error)
 		return store.APIKey{}, fmt.Errorf("account: key %s is of %s, who is locked: %w", k.ID, u.ID, durward.InvalidAPIKey)
 	}
 	if now.Sub(k.LastUsedAt) >= keyUseStep {
-		p.keyUses.add(k.ID, now)
+		m.keyUses.add(k.ID, now)
 	}
-	k.Scopes = stillOf(k.Scopes, u)
+	k.Scopes = StillGranted(k.Scopes, u)
 	return k, nil
 }
 
@@ -283,7 +255,7 @@ func (u *keyUses) take() map[string]time.Time {
 
 // Run stores the last use of API keys once a second until ctx ends, and a last time then. Once an
 // hour it deletes keys that ended long ago.
-func (p *People) Run(ctx context.Context) {
+func (m *Manager) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var purged time.Time
@@ -294,11 +266,11 @@ func (p *People) Run(ctx context.Context) {
 			ended = true
 		}
 		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		p.writeKeyUses(write)
-		if now := p.Now(); now.Sub(purged) > time.Hour && !ended {
+		m.writeKeyUses(write)
+		if now := m.Now(); now.Sub(purged) > time.Hour && !ended {
 			purged = now
-			if err := p.DB.PurgeAPIKeys(write, now.Add(-keysKept)); err != nil {
-				p.Log.Warn("cannot delete old API keys", "error", err)
+			if err := m.DB.PurgeAPIKeys(write, now.Add(-keysKept)); err != nil {
+				m.Log.Warn("cannot delete old API keys", "error", err)
 			}
 		}
 		cancel()
@@ -306,12 +278,12 @@ func (p *People) Run(ctx context.Context) {
 }
 
 // writeKeyUses writes down when keys were used.
-func (p *People) writeKeyUses(ctx context.Context) {
-	uses := p.keyUses.take()
+func (m *Manager) writeKeyUses(ctx context.Context) {
+	uses := m.keyUses.take()
 	if len(uses) == 0 {
 		return
 	}
-	if err := p.DB.UseAPIKeys(ctx, uses); err != nil {
-		p.Log.Warn("the last use of keys could not be written down", "keys", len(uses), "error", err)
+	if err := m.DB.UseAPIKeys(ctx, uses); err != nil {
+		m.Log.Warn("the last use of keys could not be written down", "keys", len(uses), "error", err)
 	}
 }

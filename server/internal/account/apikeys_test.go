@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // adas is somebody who may make keys for Ada.
-func (h *house) adas() *durward.Principal {
+func (h *env) adas() *durward.Principal {
 	return &durward.Principal{Subject: h.ada.ID, Scopes: []string{"profile"}}
 }
 
@@ -21,7 +21,7 @@ func (h *house) adas() *durward.Principal {
 // that fits, is no key.
 func TestForgedKey(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File)
+	h := newEnv(t, testkit.SQLite)
 	k, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
 	must(t, err)
 	right, err := parseKeyText(key.Reveal())
@@ -47,8 +47,8 @@ func TestForgedKey(t *testing.T) {
 // not made.
 func TestKeyOfASessionThatEnds(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		maker := h.adas()
 		maker.SessionID = h.session(h.ada)
 		old, _, err := h.CreateKey(t.Context(), maker, NewKey{Name: "Nightly"}, here)
@@ -63,12 +63,14 @@ func TestKeyOfASessionThatEnds(t *testing.T) {
 				t.Errorf("%s: a key beside the error", what)
 			}
 		}
-		must(t, h.EndSession(t.Context(), h.ada.ID, maker.SessionID, store.EventSessionEnded, here))
+		ended := here.Event(store.EventSessionEnded, "ok", h.clock.Now())
+		_, err = h.DB.EndSession(t.Context(), maker.SessionID, h.ada.ID, "test", h.clock.Now(), ended, "")
+		must(t, err)
 		try("a session that has ended")
 		maker.SessionID = ""
-		must(t, h.Lock(t.Context(), h.ada.ID, here))
+		must(t, h.lock(h.ada.ID))
 		try("somebody locked")
-		keys, err := h.Keys(t.Context(), h.ada.ID, "", 10)
+		keys, err := h.DB.APIKeys(t.Context(), h.ada.ID, "", 10)
 		if err != nil || len(keys) != 1 || keys[0].ID != old.ID {
 			t.Errorf("keys: %+v, %v, want the old one", keys, err)
 		}
@@ -79,13 +81,13 @@ func TestKeyOfASessionThatEnds(t *testing.T) {
 // are dead for long are forgotten while it runs.
 func TestKeysInTheBackground(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		ending, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "ending", Life: time.Hour}, here)
 		must(t, err)
 		forever, _, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "forever"}, here)
 		must(t, err)
-		h.clock.advance(time.Minute)
+		h.clock.Advance(time.Minute)
 		used := h.Now().Truncate(time.Microsecond)
 		_, err = h.AuthenticateKey(t.Context(), key.Reveal(), here)
 		must(t, err)
@@ -96,7 +98,7 @@ func TestKeysInTheBackground(t *testing.T) {
 			t.Errorf("last used %v, %v, want %v", k.LastUsedAt, err, used)
 		}
 
-		h.clock.advance(time.Hour + keysKept)
+		h.clock.Advance(time.Hour + keysKept)
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { h.Run(ctx) })
@@ -119,7 +121,7 @@ func TestKeysInTheBackground(t *testing.T) {
 // What a request with a key costs: each reads the key and its person from the
 // database.
 func BenchmarkAuthenticateKey(b *testing.B) {
-	h := newHouse(b, services.File)
+	h := newEnv(b, testkit.SQLite)
 	_, key, err := h.CreateKey(b.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
 	must(b, err)
 	for name, text := range map[string]string{"good": key.Reveal(), "mistyped": key.Reveal()[:55] + "000000", "unknown": newKeyText().text()} {

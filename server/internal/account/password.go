@@ -9,14 +9,12 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -115,69 +113,28 @@ func containsAddress(password, address string) bool {
 	return strings.Contains(folded, address) || local != "" && strings.ReplaceAll(folded, local, "") == ""
 }
 
-// hashNew checks a new password by the rules and hashes it.
-func (p *People) hashNew(ctx context.Context, member, password, emailKey string) (string, error) {
-	if err := p.Passwords.check(member, password, emailKey); err != nil {
+// CheckNewPassword refuses a new password of u that breaks the rules. The refusal names member, the
+// member of the request that has the password.
+func (m *Manager) CheckNewPassword(u store.User, member, password string) error {
+	return m.Passwords.check(member, password, u.EmailKey)
+}
+
+// HashNewPassword checks a new password of u as CheckNewPassword does and returns its hash.
+func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, password string) (string, error) {
+	if err := m.CheckNewPassword(u, member, password); err != nil {
 		return "", err
 	}
-	hash, err := p.Hasher.Hash(ctx, password)
+	hash, err := m.Hasher.Hash(ctx, password)
 	if errors.Is(err, pwhash.ErrForbidden) {
 		return "", mistake(member, "The password holds characters that cannot be typed everywhere.", "Leave out control characters.")
 	}
-	return hash, busy(err)
+	return hash, unavailable(err)
 }
 
-// busy turns a full gate into the answer of an outage.
-func busy(err error) error {
+// unavailable turns a full queue of password hashes into AuthUnavailable.
+func unavailable(err error) error {
 	if errors.Is(err, pwhash.ErrBusy) {
 		return &durward.Refusal{Code: durward.AuthUnavailable, Err: err}
 	}
-	return err
-}
-
-// SetPassword sets a password without asking for the old one: the operator's
-// deed. All sessions of the person end.
-func (p *People) SetPassword(ctx context.Context, u store.User, password string, from request.Info) error {
-	return p.setPassword(ctx, u, "password", password, "", time.Time{}, store.EventPasswordSet, from)
-}
-
-// ChangePassword replaces a user's password after it verified the current one as Reauthenticate
-// does. It ends all sessions but keep, and returns a Proof of the user with the new password.
-func (p *People) ChangePassword(ctx context.Context, userID, current, newPassword, keep string, from request.Info) (Proof, error) {
-	u, err := p.DB.UserByID(ctx, userID)
-	if err != nil {
-		return Proof{}, err
-	}
-	// The rules for new passwords come first: a refusal by them discloses nothing about the current
-	// password and costs no hash.
-	if err := p.Passwords.check("new", newPassword, u.EmailKey); err != nil {
-		return Proof{}, err
-	}
-	proof, err := p.reauthenticate(ctx, u, current, keep, from)
-	if err != nil {
-		return Proof{}, err
-	}
-	err = p.setPassword(ctx, proof.User, "new", newPassword, keep, u.PasswordChangedAt, store.EventPasswordChanged, from)
-	if errors.Is(err, store.ErrChanged) {
-		return Proof{}, fmt.Errorf("account: the password was changed while the current one was verified: %w: %w", err, durward.InvalidCredentials)
-	} else if err != nil {
-		return Proof{}, err
-	}
-	proof.User, err = p.DB.UserByID(ctx, userID)
-	return proof, err
-}
-
-// setPassword sets a password. was is when the one that was judged had been set,
-// and zero where none was.
-func (p *People) setPassword(ctx context.Context, u store.User, member, password, keep string, was time.Time, kind string, from request.Info) error {
-	hash, err := p.hashNew(ctx, member, password, u.EmailKey)
-	if err != nil {
-		return err
-	}
-	now := p.Now()
-	event := from.Event(kind, "ok", now)
-	event.UserID, event.SessionID = u.ID, keep
-	revoked, err := p.DB.ChangePassword(ctx, u.ID, hash, keep, was, p.revokedUntil(now), event)
-	p.push(revoked)
 	return err
 }

@@ -2,21 +2,15 @@ package account
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/services"
-	"github.com/durward-auth/durward/server/internal/request"
-	"github.com/durward-auth/durward/server/internal/store"
 )
 
 func rules(t testing.TB, r PasswordRules) *PasswordRules {
@@ -137,111 +131,6 @@ func FuzzPasswordRules(f *testing.F) {
 		n := utf8.RuneCountInString(norm.NFC.String(password))
 		if n < 15 || n > 256 || r.blocked[strings.ToLower(password)] || address != "" && strings.Contains(password, address) {
 			t.Fatalf("check(%q, %q) takes it", password, address)
-		}
-	})
-}
-
-func TestChangePassword(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
-		ctx := t.Context()
-		keep, end := h.session(h.ada), h.session(h.ada)
-		before := h.Hasher.Runs()
-		refused(t, "short", h.change(ctx, h.ada.ID, h.wrong(), "short", keep, here), durward.InvalidRequest)
-		refused(t, "the address", h.change(ctx, h.ada.ID, h.wrong(), "I am ada@example.com", keep, here), durward.InvalidRequest)
-		if runs := h.Hasher.Runs() - before; runs != 0 {
-			t.Errorf("%d hashes for a password that cannot be set", runs)
-		}
-		refused(t, "wrong", h.change(ctx, h.ada.ID, h.wrong(), other, keep, here), durward.InvalidCredentials)
-		refused(t, "a line", h.change(ctx, h.ada.ID, adaPassword, "a quite different\nsentence", keep, here), durward.InvalidRequest)
-		if !h.alive(h.ada, end) {
-			t.Error("a change that failed ended a session")
-		}
-		must(t, h.try(adaEmail, adaPassword, here))
-
-		h.clock.advance(time.Minute)
-		must(t, h.change(ctx, h.ada.ID, adaPassword, other, keep, here))
-		if !h.alive(h.ada, keep) || h.alive(h.ada, end) {
-			t.Error("the own session stays, all others end")
-		}
-		refused(t, "the old one", h.try(adaEmail, adaPassword, here), durward.InvalidCredentials)
-		must(t, h.try(adaEmail, other, here))
-		if u, err := h.ByID(ctx, h.ada.ID); err != nil || !u.PasswordChangedAt.Equal(h.clock.Now().Truncate(time.Microsecond)) {
-			t.Errorf("changed at %s, %v", u.PasswordChangedAt, err)
-		}
-		if events := h.events(store.EventPasswordChanged); len(events) != 1 || events[0].UserID != h.ada.ID || events[0].SessionID != keep {
-			t.Errorf("events: %+v", events)
-		}
-		if told, err := h.Notifications(ctx, h.ada.ID, "", 10); err != nil || len(told) != 1 || told[0].Kind != "password_changed" {
-			t.Errorf("told: %+v %v", told, err)
-		}
-		if err := h.change(ctx, "nobody", adaPassword, other, keep, here); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("nobody: %v", err)
-		}
-	})
-}
-
-// Guessing the current password is guessing: it counts with sign-ins, and the
-// guess that blocks the account ends the session.
-func TestChangePasswordGuessed(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
-		id, another := h.session(h.ada), h.session(h.ada)
-		for n := range 5 {
-			if !h.alive(h.ada, id) {
-				t.Errorf("ended after %d failures", n)
-			}
-			if n == 2 {
-				refused(t, "a sign-in between", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
-				continue
-			}
-			refused(t, fmt.Sprint("failure ", n), h.change(t.Context(), h.ada.ID, h.wrong(), other, id, here), durward.InvalidCredentials)
-		}
-		if h.alive(h.ada, id) || !h.alive(h.ada, another) {
-			t.Error("five failures end the session that guesses, and no other")
-		}
-		refused(t, "the sixth", h.change(t.Context(), h.ada.ID, adaPassword, other, another, here), durward.TooManyAttempts)
-		if !h.alive(h.ada, another) {
-			t.Error("a session that guessed nothing ended with the block")
-		}
-		refused(t, "sign-in", h.try(adaEmail, adaPassword, here), durward.TooManyAttempts)
-		if events := h.events(store.EventSessionEnded); len(events) != 1 || events[0].SessionID != id || events[0].Outcome != "too many wrong passwords" {
-			t.Errorf("events: %+v", events)
-		}
-	})
-}
-
-// A change that was judged by a password that is no more changes nothing: the
-// operator's reset wins over who knows the old password.
-func TestChangeAfterReset(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
-		id := h.session(h.ada)
-		// The clock is first read when the current password has been judged.
-		c := h.Config
-		var reset sync.Once
-		c.Now = func() time.Time {
-			reset.Do(func() {
-				h.clock.advance(time.Second)
-				must(t, h.SetPassword(t.Context(), h.ada, other, request.Info{Actor: "operator"}))
-				if h.alive(h.ada, id) {
-					t.Error("the operator's reset leaves a session")
-				}
-			})
-			return h.clock.Now()
-		}
-		late, err := New(c)
-		must(t, err)
-		_, err = late.ChangePassword(t.Context(), h.ada.ID, adaPassword, "the thief's own sentence", id, here)
-		if refused(t, "a change after the reset", err, durward.InvalidCredentials); !errors.Is(err, store.ErrChanged) {
-			t.Errorf("got %v, want ErrChanged", err)
-		}
-		must(t, h.try(adaEmail, other, here))
-		if events := h.events(store.EventPasswordSet); len(events) != 1 || events[0].Actor != "operator" || events[0].UserID != h.ada.ID {
-			t.Errorf("events: %+v", events)
 		}
 	})
 }

@@ -17,10 +17,8 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
-	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -32,12 +30,7 @@ type Config struct {
 	Hasher      *pwhash.Hasher
 	Limits      *limits.Limiter
 	SecurityLog *securitylog.Writer // gets the refused sign-ins
-	Revoked     *revoked.List
-	BadKeys     *limits.Rate // API keys of one network that were never made; nil is no limit
-
-	// TokenTTL is the life of access tokens: how long a revocation must be
-	// remembered.
-	TokenTTL time.Duration
+	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
 
 	Passwords PasswordRules
 	Now       func() time.Time
@@ -45,13 +38,13 @@ type Config struct {
 }
 
 // People is the rules over one database.
-type People struct {
+type Manager struct {
 	Config
 	keyUses keyUses
 }
 
 // New returns the rules, or an error that names every mistake in c.
-func New(c Config) (*People, error) {
+func New(c Config) (*Manager, error) {
 	var errs []error
 	need := func(ok bool, what string) {
 		if !ok {
@@ -62,8 +55,6 @@ func New(c Config) (*People, error) {
 	need(c.Hasher != nil, "no password hasher")
 	need(c.Limits != nil, "no limits")
 	need(c.SecurityLog != nil, "no security log")
-	need(c.Revoked != nil, "no revocation list")
-	need(c.TokenTTL > 0, "the life of access tokens must be positive")
 	if err := c.Passwords.complete(); err != nil {
 		errs = append(errs, err)
 	}
@@ -76,14 +67,14 @@ func New(c Config) (*People, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &People{Config: c}, nil
+	return &Manager{Config: c}, nil
 }
 
 // maxName is the longest name of a person, in characters.
 const maxName = 100
 
-// NewPerson is what an account is made from.
-type NewPerson struct {
+// NewUser is what an account is made from.
+type NewUser struct {
 	Email    string
 	Name     string
 	Password string
@@ -92,7 +83,7 @@ type NewPerson struct {
 
 // Add makes an account. It refuses with InvalidRequest, which names the member
 // that is wrong, or EmailTaken. kind is the event it is written down as.
-func (p *People) Add(ctx context.Context, n NewPerson, kind string, from request.Info) (store.User, error) {
+func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.Info) (store.User, error) {
 	email, key, err := canonicalEmail(n.Email)
 	if err != nil {
 		return store.User{}, err
@@ -101,15 +92,15 @@ func (p *People) Add(ctx context.Context, n NewPerson, kind string, from request
 	if err != nil {
 		return store.User{}, err
 	}
-	hash, err := p.hashNew(ctx, "password", n.Password, key)
+	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password)
 	if err != nil {
 		return store.User{}, err
 	}
-	now := p.Now().Truncate(time.Microsecond) // as the store keeps it
+	now := m.Now().Truncate(time.Microsecond) // as the store keeps it
 	u := store.User{ID: store.NewID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin, CreatedAt: now, PasswordChangedAt: now}
 	event := from.Event(kind, "ok", now)
 	event.UserID = u.ID
-	if err := p.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
+	if err := m.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
 		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
 	} else if err != nil {
 		return store.User{}, err
@@ -117,58 +108,30 @@ func (p *People) Add(ctx context.Context, n NewPerson, kind string, from request
 	return u, nil
 }
 
-// ByID returns the person, or an error that wraps store.ErrNotFound.
-func (p *People) ByID(ctx context.Context, id string) (store.User, error) {
-	return p.DB.UserByID(ctx, id)
-}
-
 // ByEmail returns the person with an address, however it is spelled, or an error
 // that wraps store.ErrNotFound.
-func (p *People) ByEmail(ctx context.Context, email string) (store.User, error) {
+func (m *Manager) ByEmail(ctx context.Context, email string) (store.User, error) {
 	_, key, err := canonicalEmail(email)
 	if err != nil {
 		return store.User{}, err
 	}
-	return p.DB.UserByEmailKey(ctx, key)
+	return m.DB.UserByEmailKey(ctx, key)
 }
 
 // SetName changes a person's name.
-func (p *People) SetName(ctx context.Context, id, name string) (store.User, error) {
+func (m *Manager) SetName(ctx context.Context, id, name string) (store.User, error) {
 	name, err := cleanName(name)
 	if err != nil {
 		return store.User{}, err
 	}
-	return p.DB.SetName(ctx, id, name)
-}
-
-// Lock ends all sessions of a person and keeps new ones from beginning.
-func (p *People) Lock(ctx context.Context, id string, from request.Info) error {
-	now := p.Now()
-	event := from.Event(store.EventUserLocked, "ok", now)
-	event.UserID = id
-	revoked, err := p.DB.LockUser(ctx, id, p.revokedUntil(now), event)
-	p.push(revoked)
-	return err
+	return m.DB.SetName(ctx, id, name)
 }
 
 // Unlock lets a person sign in again.
-func (p *People) Unlock(ctx context.Context, id string, from request.Info) error {
-	event := from.Event(store.EventUserUnlocked, "ok", p.Now())
+func (m *Manager) Unlock(ctx context.Context, id string, from request.Info) error {
+	event := from.Event(store.EventUserUnlocked, "ok", m.Now())
 	event.UserID = id
-	return p.DB.UnlockUser(ctx, id, event)
-}
-
-// revokedUntil is how long a revocation made now must be remembered: until the
-// last token it could concern has ended, a minute of leeway and an hour's margin
-// for clocks.
-func (p *People) revokedUntil(now time.Time) time.Time {
-	return now.Add(p.TokenTTL + time.Minute + time.Hour)
-}
-
-// push tells this process's list of what the database already knows, so that it
-// holds before the answer leaves.
-func (p *People) push(written []store.Revocation) {
-	revocation.Publish(p.Revoked, written)
+	return m.DB.UnlockUser(ctx, id, event)
 }
 
 // mistake is a refusal of one member of a request. Neither sentence repeats what

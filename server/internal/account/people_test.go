@@ -1,12 +1,10 @@
 package account
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,12 +19,11 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/internal/revoked"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 const (
@@ -40,45 +37,27 @@ var (
 	elsewhere = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
 )
 
-// clock is a clock that only the test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// house is the rules over a real database, with one person.
-type house struct {
-	*People
+// env is a Manager over a real database with one user.
+type env struct {
+	*Manager
 	t       testing.TB
-	clock   *clock
+	clock   *testkit.Clock
 	address string
 	ada     store.User
-	logs    *bytes.Buffer // read after what writes has ended
+	logs    *testkit.Log
 }
 
 // cheap is a cost for tests that are not about the cost.
 var cheap = pwhash.Config{Memory: 64, Time: 1}
 
-func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house {
+func newEnv(t testing.TB, engine testkit.Engine, change ...func(*Config)) *env {
 	t.Helper()
-	h := &house{
-		t: t, address: on(t), logs: new(bytes.Buffer),
-		clock: &clock{now: time.Date(2026, 3, 4, 12, 0, 0, 123456789, time.UTC)},
+	h := &env{
+		t: t, address: engine(t), logs: new(testkit.Log),
+		clock: testkit.NewClock(time.Date(2026, 3, 4, 12, 0, 0, 123456789, time.UTC)),
 	}
 	var err error
-	c := Config{Revoked: revoked.NewList(h.clock.Now), TokenTTL: 15 * time.Minute, Now: h.clock.Now, Log: slog.New(slog.NewTextHandler(h.logs, nil))}
+	c := Config{Now: h.clock.Now, Log: h.logs.Logger()}
 	c.DB, err = store.Open(t.Context(), store.Config{URL: h.address, Now: h.clock.Now})
 	must(t, err)
 	t.Cleanup(func() {
@@ -93,9 +72,9 @@ func newHouse(t testing.TB, on services.Engine, change ...func(*Config)) *house 
 	for _, f := range change {
 		f(&c)
 	}
-	h.People, err = New(c)
+	h.Manager, err = New(c)
 	must(t, err)
-	h.ada, err = h.Add(t.Context(), NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
+	h.ada, err = h.Add(t.Context(), NewUser{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 	must(t, err)
 	return h
 }
@@ -136,7 +115,7 @@ func refused(t *testing.T, what string, err error, want durward.Code) {
 }
 
 // try signs in and returns the error alone.
-func (h *house) try(email, password string, from request.Info) error {
+func (h *env) try(email, password string, from request.Info) error {
 	h.t.Helper()
 	proof, err := h.Authenticate(h.t.Context(), email, password, from)
 	if u := proof.User; (err == nil) != (u.ID == h.ada.ID) || err != nil && !reflect.DeepEqual(proof, Proof{}) {
@@ -145,21 +124,15 @@ func (h *house) try(email, password string, from request.Info) error {
 	return err
 }
 
-// change changes a password and returns only the error.
-func (h *house) change(ctx context.Context, userID, current, next, keep string, from request.Info) error {
-	_, err := h.ChangePassword(ctx, userID, current, next, keep, from)
-	return err
-}
-
 var wrongs atomic.Int64
 
 // wrong is a wrong password that was never tried before.
-func (h *house) wrong() string {
+func (h *env) wrong() string {
 	return fmt.Sprintf("not the right one, number %d", wrongs.Add(1))
 }
 
 // session begins a session of a person and returns its id.
-func (h *house) session(u store.User) string {
+func (h *env) session(u store.User) string {
 	h.t.Helper()
 	now := h.clock.Now()
 	s := store.Session{ID: store.NewID(), UserID: u.ID, ClientID: "durward", Scope: "profile", CreatedAt: now, EndsAt: now.Add(time.Hour), AuthTime: now, Network: here.Network(), Device: here.Device(), Agent: here.Browser()}
@@ -167,31 +140,31 @@ func (h *house) session(u store.User) string {
 	copy(g.ID[:], strings.ReplaceAll(s.ID, "-", "")[16:])
 	e := here.Event(store.EventSignedIn, "ok", now)
 	e.UserID, e.SessionID = u.ID, s.ID
-	u, err := h.ByID(h.t.Context(), u.ID)
+	u, err := h.DB.UserByID(h.t.Context(), u.ID)
 	must(h.t, err)
 	_, err = h.DB.CreateSession(h.t.Context(), s, g, e, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
 	must(h.t, err)
 	return s.ID
 }
 
-// alive says whether a session lives: in the database and, for its tokens, in
-// the list of revocations.
-func (h *house) alive(u store.User, id string) bool {
+// lock locks a user as session.Manager.LockUser does.
+func (h *env) lock(userID string) error {
+	_, err := h.DB.LockUser(h.t.Context(), userID, h.clock.Now(), here.Event(store.EventUserLocked, "ok", h.clock.Now()))
+	return err
+}
+
+// setPassword sets the password of h.ada.
+func (h *env) setPassword(password string) {
 	h.t.Helper()
-	rows, err := h.Sessions(h.t.Context(), u.ID)
+	hash, err := h.HashNewPassword(h.t.Context(), h.ada, "password", password)
 	must(h.t, err)
-	listed := false
-	for _, row := range rows {
-		listed = listed || row.ID == id
-	}
-	if revoked := h.Revoked.Revoked(revoked.Session, id); listed == revoked {
-		h.t.Errorf("session %s: listed %v, revoked %v", id, listed, revoked)
-	}
-	return listed
+	now := h.clock.Now()
+	_, err = h.DB.ChangePassword(h.t.Context(), h.ada.ID, hash, "", time.Time{}, now, here.Event(store.EventPasswordSet, "ok", now))
+	must(h.t, err)
 }
 
 // events returns the person's events of a kind, newest first.
-func (h *house) events(kind string) []store.Event {
+func (h *env) events(kind string) []store.Event {
 	h.t.Helper()
 	events, err := h.DB.Events(h.t.Context(), store.EventFilter{Kind: kind, Limit: 5000})
 	must(h.t, err)
@@ -199,7 +172,7 @@ func (h *house) events(kind string) []store.Event {
 }
 
 // set writes what no rule would let into the database.
-func (h *house) set(query string, args ...any) {
+func (h *env) set(query string, args ...any) {
 	h.t.Helper()
 	driver, address := "pgx", h.address
 	if path, is := strings.CutPrefix(address, "sqlite:"); is {
@@ -214,16 +187,16 @@ func (h *house) set(query string, args ...any) {
 
 func TestNew(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{TokenTTL: -1, Passwords: PasswordRules{MinLength: 7}})
+	_, err := New(Config{Passwords: PasswordRules{MinLength: 7}})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"no database", "no password hasher", "no limits", "no revocation list", "must be positive", "from 7 to 256"} {
+	for _, want := range []string{"no database", "no password hasher", "no limits", "from 7 to 256"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("not said: %s\n%v", want, err)
 		}
 	}
-	h := newHouse(t, services.File)
+	h := newEnv(t, testkit.SQLite)
 	c := h.Config
 	c.Now, c.Log = nil, nil
 	p, err := New(c)
@@ -240,29 +213,29 @@ func TestNew(t *testing.T) {
 // nothing.
 func TestAddRefuses(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File)
-	good := NewPerson{Email: "grace@example.com", Name: "Grace", Password: other}
+	h := newEnv(t, testkit.SQLite)
+	good := NewUser{Email: "grace@example.com", Name: "Grace", Password: other}
 	for _, c := range []struct {
 		why, member string
-		change      func(*NewPerson)
+		change      func(*NewUser)
 	}{
-		{"no address", "email", func(n *NewPerson) { n.Email = " " }},
-		{"no address at all", "email", func(n *NewPerson) { n.Email = "mk-grace" }},
-		{"two addresses", "email", func(n *NewPerson) { n.Email = "mk-a@b@example.com" }},
-		{"long address", "email", func(n *NewPerson) { n.Email = strings.Repeat("g", 243) + "@example.com" }},
-		{"address not in UTF-8", "email", func(n *NewPerson) { n.Email = "mk-\xff@example.com" }},
-		{"long name", "name", func(n *NewPerson) { n.Name = "mk-" + strings.Repeat("g", 98) }},
-		{"name with a line", "name", func(n *NewPerson) { n.Name = "mk-Grace\nHopper" }},
-		{"name turned round", "name", func(n *NewPerson) { n.Name = "mk-Grace\u202eHopper" }},
-		{"name with NUL", "name", func(n *NewPerson) { n.Name = "mk-Grace\x00" }},
-		{"name not in UTF-8", "name", func(n *NewPerson) { n.Name = "mk-\xff" }},
-		{"no password", "password", func(n *NewPerson) { n.Password = "" }},
-		{"short password", "password", func(n *NewPerson) { n.Password = "mk-45678901234" }},
-		{"long password", "password", func(n *NewPerson) { n.Password = "mk-" + strings.Repeat("x", 254) }},
-		{"common password", "password", func(n *NewPerson) { n.Password = "CorrectHorseBatteryStaple" }},
-		{"password with the address", "password", func(n *NewPerson) { n.Password = "mk-Grace@Example.com" }},
-		{"password with a line", "password", func(n *NewPerson) { n.Password = "mk-a quite different\nsentence" }},
-		{"password not in UTF-8", "password", func(n *NewPerson) { n.Password = "mk-a quite different\xff sentence" }},
+		{"no address", "email", func(n *NewUser) { n.Email = " " }},
+		{"no address at all", "email", func(n *NewUser) { n.Email = "mk-grace" }},
+		{"two addresses", "email", func(n *NewUser) { n.Email = "mk-a@b@example.com" }},
+		{"long address", "email", func(n *NewUser) { n.Email = strings.Repeat("g", 243) + "@example.com" }},
+		{"address not in UTF-8", "email", func(n *NewUser) { n.Email = "mk-\xff@example.com" }},
+		{"long name", "name", func(n *NewUser) { n.Name = "mk-" + strings.Repeat("g", 98) }},
+		{"name with a line", "name", func(n *NewUser) { n.Name = "mk-Grace\nHopper" }},
+		{"name turned round", "name", func(n *NewUser) { n.Name = "mk-Grace\u202eHopper" }},
+		{"name with NUL", "name", func(n *NewUser) { n.Name = "mk-Grace\x00" }},
+		{"name not in UTF-8", "name", func(n *NewUser) { n.Name = "mk-\xff" }},
+		{"no password", "password", func(n *NewUser) { n.Password = "" }},
+		{"short password", "password", func(n *NewUser) { n.Password = "mk-45678901234" }},
+		{"long password", "password", func(n *NewUser) { n.Password = "mk-" + strings.Repeat("x", 254) }},
+		{"common password", "password", func(n *NewUser) { n.Password = "CorrectHorseBatteryStaple" }},
+		{"password with the address", "password", func(n *NewUser) { n.Password = "mk-Grace@Example.com" }},
+		{"password with a line", "password", func(n *NewUser) { n.Password = "mk-a quite different\nsentence" }},
+		{"password not in UTF-8", "password", func(n *NewUser) { n.Password = "mk-a quite different\xff sentence" }},
 	} {
 		n := good
 		c.change(&n)
@@ -297,10 +270,10 @@ func TestAddRefuses(t *testing.T) {
 // One address is one account, however it is spelled and whoever is first.
 func TestAddTaken(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		for _, same := range []string{adaEmail, " ADA@Example.COM ", "ａda@example.com", "ada@example。com"[:len("ada@example")] + ".com"} {
-			_, err := h.Add(t.Context(), NewPerson{Email: same, Password: other}, store.EventRegistered, here)
+			_, err := h.Add(t.Context(), NewUser{Email: same, Password: other}, store.EventRegistered, here)
 			if refused(t, same, err, durward.EmailTaken); !errors.Is(err, store.ErrEmailTaken) {
 				t.Errorf("%s: %v", same, err)
 			}
@@ -318,7 +291,7 @@ func TestAddTaken(t *testing.T) {
 		errs := make(chan error, 8)
 		for i := range 8 {
 			wg.Go(func() {
-				_, err := h.Add(context.Background(), NewPerson{Email: []string{"race@example.com", "RACE@example.com"}[i%2], Password: other}, store.EventRegistered, here)
+				_, err := h.Add(context.Background(), NewUser{Email: []string{"race@example.com", "RACE@example.com"}[i%2], Password: other}, store.EventRegistered, here)
 				errs <- err
 			})
 		}
@@ -340,8 +313,8 @@ func TestAddTaken(t *testing.T) {
 
 func TestSetName(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		for _, name := range []string{"Ada Lovelace", "", strings.Repeat("é", maxName)} {
 			if u, err := h.SetName(t.Context(), h.ada.ID, "  "+name+"\n"); err != nil || u.Name != name {
 				t.Errorf("SetName(%q): %q %v", name, u.Name, err)
@@ -359,67 +332,30 @@ func TestSetName(t *testing.T) {
 	})
 }
 
-// A lock ends all sessions before it returns, and nobody else's.
-func TestLock(t *testing.T) {
+// While the store is unavailable, no method refuses.
+func TestStoreUnavailable(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
-		bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
-		must(t, err)
-		first, second, his := h.session(h.ada), h.session(h.ada), h.session(bob)
-		must(t, h.Lock(t.Context(), h.ada.ID, request.Info{Actor: "operator"}))
-		if h.alive(h.ada, first) || h.alive(h.ada, second) || !h.alive(bob, his) {
-			t.Error("a lock ends the sessions of the person, and no others")
-		}
-		refused(t, "right password of a locked account", h.try(adaEmail, adaPassword, here), durward.AccountDisabled)
-		refused(t, "wrong password of a locked account", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
-		refused(t, "change of a locked account's password", h.change(t.Context(), h.ada.ID, adaPassword, other, second, here), durward.AccountDisabled)
-		must(t, h.Unlock(t.Context(), h.ada.ID, request.Info{Actor: "operator"}))
-		must(t, h.try(adaEmail, adaPassword, here))
-		if h.alive(h.ada, first) {
-			t.Error("what a lock ended comes back")
-		}
-		for kind, events := range map[string][]store.Event{store.EventUserLocked: h.events(store.EventUserLocked), store.EventUserUnlocked: h.events(store.EventUserUnlocked)} {
-			if len(events) != 1 || events[0].UserID != h.ada.ID || events[0].Actor != "operator" {
-				t.Errorf("%s: %+v", kind, events)
-			}
-		}
-		// Remembered for as long as the last token can live.
-		h.clock.advance(15*time.Minute + time.Minute + time.Hour - time.Second)
-		if !h.Revoked.Revoked(revoked.Session, first) {
-			t.Error("a revocation is forgotten too early")
-		}
-		for _, err := range []error{h.Lock(t.Context(), "nobody", here), h.Unlock(t.Context(), "nobody", here)} {
-			if !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("nobody: %v", err)
-			}
-		}
-	})
-}
-
-// A store that does not answer is an outage, never a refusal.
-func TestStoreAway(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
-		id := h.session(h.ada)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		must(t, h.DB.Close())
 		ctx := t.Context()
-		_, added := h.Add(ctx, NewPerson{Email: "bob@example.com", Password: other}, store.EventRegistered, here)
+		_, added := h.Add(ctx, NewUser{Email: "bob@example.com", Password: other}, store.EventRegistered, here)
 		_, named := h.SetName(ctx, h.ada.ID, "x")
-		_, byID := h.ByID(ctx, h.ada.ID)
-		_, sessions := h.Sessions(ctx, h.ada.ID)
-		_, told := h.Notifications(ctx, h.ada.ID, "", 10)
-		for what, err := range map[string]error{
-			"Add": added, "SetName": named, "ByID": byID, "Sessions": sessions, "Notifications": told,
-			"Authenticate": h.try(adaEmail, adaPassword, here), "Authenticate nobody": h.try("nobody@example.com", adaPassword, here),
-			"ChangePassword": h.change(ctx, h.ada.ID, adaPassword, other, id, here), "SetPassword": h.SetPassword(ctx, h.ada, other, here),
-			"Lock": h.Lock(ctx, h.ada.ID, here), "Unlock": h.Unlock(ctx, h.ada.ID, here),
-			"EndSession": h.EndSession(ctx, h.ada.ID, id, store.EventSessionEnded, here),
-			"SignOut":    h.SignOut(ctx, h.ada.ID, id, false, here), "SignOut everywhere": h.SignOut(ctx, h.ada.ID, id, true, here),
+		_, byEmail := h.ByEmail(ctx, adaEmail)
+		_, version := h.CredentialVersion(ctx, adaEmail, here)
+		_, again := h.Reauthenticate(ctx, h.ada.ID, adaPassword, here)
+		for method, err := range map[string]error{
+			"Add":                       added,
+			"SetName":                   named,
+			"ByEmail":                   byEmail,
+			"CredentialVersion":         version,
+			"Reauthenticate":            again,
+			"Authenticate":              h.try(adaEmail, adaPassword, here),
+			"Authenticate unknown user": h.try("nobody@example.com", adaPassword, here),
+			"Unlock":                    h.Unlock(ctx, h.ada.ID, here),
 		} {
 			if code := codeOf(err); err == nil || code != "" || errors.Is(err, store.ErrNotFound) {
-				t.Errorf("%s: got %v (code %q), want an error without a code", what, err, code)
+				t.Errorf("%s: got %v (code %q), want an error without a code", method, err, code)
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,15 +25,24 @@ const oneFactor = "urn:durward:acr:1fa"
 // passwordProof returns the Proof of u, whose password was just verified. It refuses a locked user
 // with AccountDisabled. It is the only place that turns a correct password into a Proof: a check for
 // a second factor that is still owed belongs here.
-func (p *People) passwordProof(u store.User) (Proof, error) {
+func (m *Manager) passwordProof(u store.User) (Proof, error) {
 	if !u.LockedAt.IsZero() {
 		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
 	}
-	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: p.Now()}, nil
+	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: m.Now()}, nil
 }
 
 // StrongestACR returns the strongest ACR that the user of a principal can reach. Users have no
 // second factors yet.
-func (p *People) StrongestACR(context.Context, *durward.Principal) (string, error) {
+func (m *Manager) StrongestACR(context.Context, *durward.Principal) (string, error) {
 	return oneFactor, nil
+}
+
+// RefuseChanged refuses with code if err says that the user or the session changed after the
+// credentials were verified. It returns any other error unchanged.
+func RefuseChanged(err error, code durward.Code) error {
+	if errors.Is(err, store.ErrChanged) {
+		return fmt.Errorf("account: locked, signed out or given another password since the credentials were verified: %w: %w", err, code)
+	}
+	return err
 }

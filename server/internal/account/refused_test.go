@@ -6,15 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // The security log gets refused sign-ins while it runs, and the last of them when it ends.
 func TestRefusedAreWritten(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

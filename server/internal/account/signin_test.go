@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -11,10 +12,10 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 func quietNetworks(c *Config) {
@@ -28,13 +29,13 @@ func quietNetworks(c *Config) {
 // The same work and the same code, whatever is wrong.
 func TestSameWork(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File, quietNetworks)
+	h := newEnv(t, testkit.SQLite, quietNetworks)
 	for _, name := range []string{"locked", "empty", "broken", "foreign"} {
-		u, err := h.Add(t.Context(), NewPerson{Email: name + "@example.com", Password: adaPassword}, store.EventUserAdded, here)
+		u, err := h.Add(t.Context(), NewUser{Email: name + "@example.com", Password: adaPassword}, store.EventUserAdded, here)
 		must(t, err)
 		switch name {
 		case "locked":
-			must(t, h.Lock(t.Context(), u.ID, here))
+			must(t, h.lock(u.ID))
 		case "empty":
 			h.set(`UPDATE users SET password = '' WHERE id = $1`, u.ID)
 		case "broken":
@@ -90,10 +91,10 @@ func TestSameWork(t *testing.T) {
 // given.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File, quietNetworks)
+	h := newEnv(t, testkit.SQLite, quietNetworks)
 	const composed, decomposed = "  Caf\u00e9 mit S\u00fc\u00dfigkeiten ", "  Cafe\u0301 mit Su\u0308\u00dfigkeiten "
 	for _, set := range []string{composed, decomposed} {
-		must(t, h.SetPassword(t.Context(), h.ada, set, here))
+		h.setPassword(set)
 		for _, right := range []string{composed, decomposed, strings.ReplaceAll(composed, " ", "\u00a0")} {
 			if err := h.try(adaEmail, right, here); err != nil {
 				t.Errorf("set %q, typed %q: %v", set, right, err)
@@ -106,7 +107,7 @@ func TestSpellings(t *testing.T) {
 	}
 	// As long as one may be, in the spelling that takes most room.
 	long := strings.Repeat("\u0390", 256) // three times as long when taken apart
-	must(t, h.SetPassword(t.Context(), h.ada, long, here))
+	h.setPassword(long)
 	must(t, h.try(adaEmail, strings.Repeat("\u03b9\u0308\u0301", 256), here))
 }
 
@@ -114,11 +115,11 @@ func TestSpellings(t *testing.T) {
 // refused until the block ends, the right password too.
 func TestBlock(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		for n := range 5 {
 			if n == 3 {
-				h.clock.advance(14 * time.Minute)
+				h.clock.Advance(14 * time.Minute)
 			}
 			refused(t, "failure", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
 		}
@@ -143,12 +144,12 @@ func TestBlock(t *testing.T) {
 			t.Errorf("%d hashes during a block", runs)
 		}
 		must(t, h.try(adaEmail, adaPassword, elsewhere)) // nobody is locked out
-		h.clock.advance(time.Hour - time.Second)
+		h.clock.Advance(time.Hour - time.Second)
 		var refusal *durward.Refusal
 		if err := h.try(adaEmail, adaPassword, here); !errors.As(err, &refusal) || refusal.RetryAfter != time.Second {
 			t.Errorf("a second before the end: %v, want refused for a second", err)
 		}
-		h.clock.advance(time.Second)
+		h.clock.Advance(time.Second)
 		must(t, h.try(adaEmail, adaPassword, here))
 	})
 }
@@ -160,7 +161,7 @@ func TestBlockOfNobody(t *testing.T) {
 		{"nobody@example.com", "NOBODY@example.com", "nobody@EXAMPLE.com ", "ｎobody@example.com"},
 		{"no address", "NO address", " no address", "no\u00a0address"},
 	} {
-		h := newHouse(t, services.File)
+		h := newEnv(t, testkit.SQLite)
 		for n := range 5 {
 			refused(t, spellings[0], h.try(spellings[n%4], h.wrong(), here), durward.InvalidCredentials)
 		}
@@ -177,8 +178,8 @@ func TestBlockOfNobody(t *testing.T) {
 // wrong password counts once.
 func TestWhatCounts(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File, quietNetworks)
-	bob, err := h.Add(t.Context(), NewPerson{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
+	h := newEnv(t, testkit.SQLite, quietNetworks)
+	bob, err := h.Add(t.Context(), NewUser{Email: "bob@example.com", Password: other}, store.EventUserAdded, here)
 	must(t, err)
 	for range 4 {
 		for _, email := range []string{adaEmail, bob.Email} {
@@ -201,7 +202,7 @@ func TestWhatCounts(t *testing.T) {
 // address.
 func TestNetworkLimit(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File)
+	h := newEnv(t, testkit.SQLite)
 	at := func(n int) request.Info {
 		addr := netip.MustParseAddr("2001:db8::").As16()
 		addr[15] = byte(n)
@@ -215,15 +216,15 @@ func TestNetworkLimit(t *testing.T) {
 		t.Errorf("the eleventh: %v, want TooManyAttempts for a minute", err)
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
-	h.clock.advance(time.Minute)
+	h.clock.Advance(time.Minute)
 	must(t, h.try(adaEmail, adaPassword, at(77)))
 }
 
 // Raised settings reach a person at the next sign-in.
 func TestRehash(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		h := newHouse(t, on)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
 		raised := h.Config
 		raised.Hasher = newHasher(t, pwhash.Config{Memory: 128, Time: 2})
 		p, err := New(raised)
@@ -231,12 +232,12 @@ func TestRehash(t *testing.T) {
 		if _, err := p.Authenticate(t.Context(), adaEmail, h.wrong(), here); codeOf(err) != durward.InvalidCredentials {
 			t.Errorf("wrong: %v", err)
 		}
-		if u, err := h.ByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
+		if u, err := h.DB.UserByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
 			t.Error("a wrong password was hashed")
 		}
 		got, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here)
 		must(t, err)
-		kept, err := h.ByID(t.Context(), h.ada.ID)
+		kept, err := h.DB.UserByID(t.Context(), h.ada.ID)
 		if err != nil || !strings.Contains(kept.Password, "$m=128,t=2,") || got.User != kept || !kept.PasswordChangedAt.Equal(h.ada.PasswordChangedAt.Truncate(time.Microsecond)) {
 			t.Errorf("after the sign-in: %+v, returned %+v, %v", kept, got, err)
 		}
@@ -244,19 +245,20 @@ func TestRehash(t *testing.T) {
 		if _, err := p.Authenticate(t.Context(), adaEmail, adaPassword, here); err != nil || raised.Hasher.Runs() != before+1 {
 			t.Errorf("the next sign-in: %v, %d hashes", err, raised.Hasher.Runs()-before)
 		}
-		// And a change right after it finds the password that was judged.
+		// The proof has the hash of the time after the sign-in.
 		lowered, err := New(h.Config)
 		must(t, err)
-		_, err = lowered.ChangePassword(t.Context(), h.ada.ID, adaPassword, other, "", here)
-		must(t, err)
-		must(t, h.try(adaEmail, other, here))
+		proof, err := lowered.Reauthenticate(t.Context(), h.ada.ID, adaPassword, here)
+		if must(t, err); proof.User.Password == kept.Password {
+			t.Error("got the hash of before the sign-in")
+		}
 	})
 }
 
 // A full gate is an outage: 503, nothing counted.
 func TestBusy(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, services.File, quietNetworks)
+	h := newEnv(t, testkit.SQLite, quietNetworks)
 	slow := h.Config
 	slow.Hasher = newHasher(t, pwhash.Config{Memory: 8 << 10, Time: 2, Concurrent: 1, Waiting: 1})
 	p, err := New(slow)
@@ -297,4 +299,30 @@ func TestBusy(t *testing.T) {
 		}
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
+}
+
+// Reauthenticate shares the counters of sign-ins and marks the failure that blocks the account.
+func TestReauthenticate(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine)
+		proof, err := h.Reauthenticate(t.Context(), h.ada.ID, adaPassword, here)
+		if err != nil || proof.User.ID != h.ada.ID || !proof.At.Equal(h.clock.Now()) || proof.ACR != oneFactor || len(proof.Methods) != 1 || proof.Methods[0] != "pwd" {
+			t.Errorf("correct password: got %+v, %v", proof, err)
+		}
+		for n := 1; n <= 5; n++ {
+			_, err := h.Reauthenticate(t.Context(), h.ada.ID, h.wrong(), here)
+			if refused(t, fmt.Sprint("failure ", n), err, durward.InvalidCredentials); errors.Is(err, ErrBlocked) != (n == 5) {
+				t.Errorf("failure %d: got %v, want ErrBlocked %t", n, err, n == 5)
+			}
+		}
+		_, err = h.Reauthenticate(t.Context(), h.ada.ID, adaPassword, here)
+		if refused(t, "correct password of a blocked account", err, durward.TooManyAttempts); errors.Is(err, ErrBlocked) {
+			t.Errorf("correct password of a blocked account: got %v, want no ErrBlocked", err)
+		}
+		refused(t, "sign-in", h.try(adaEmail, adaPassword, here), durward.TooManyAttempts)
+		if _, err := h.Reauthenticate(t.Context(), "nobody", adaPassword, here); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("unknown user: got %v, want ErrNotFound", err)
+		}
+	})
 }

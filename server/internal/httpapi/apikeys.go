@@ -47,7 +47,7 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := s.c.People.Keys(r.Context(), durward.From(r.Context()).Subject, after, limit+1)
+	rows, err := s.c.DB.APIKeys(r.Context(), durward.From(r.Context()).Subject, after, limit+1)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	if in.ExpiresIn != nil {
 		n.Life = life(*in.ExpiresIn)
 	}
-	k, key, err := s.c.People.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
+	k, key, err := s.c.Accounts.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
 	if err != nil {
 		return unknownOwner(err)
 	}
@@ -100,7 +100,7 @@ func life(seconds int64) time.Duration {
 // deleteKey is DELETE /api/keys/{id}. The key of another user gets 404.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	if err := s.c.People.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r)); err != nil {
+	if err := s.c.Accounts.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r)); err != nil {
 		return unknownKey(err)
 	}
 	return noContent(w)
@@ -108,7 +108,7 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 
 // rotateKey is POST /api/keys/{id}/rotate.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
-	k, key, err := s.c.People.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
+	k, key, err := s.c.Accounts.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
 	if err != nil {
 		return unknownKey(err)
 	}

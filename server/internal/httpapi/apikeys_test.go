@@ -83,7 +83,7 @@ func (w *world) keyDead(key string) {
 
 func (w *world) keysOf(u store.User) []store.APIKey {
 	w.t.Helper()
-	keys, err := w.people.Keys(context.Background(), u.ID, "", 1000)
+	keys, err := w.db.APIKeys(context.Background(), u.ID, "", 1000)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -400,7 +400,7 @@ func (w *world) change(statement string, args ...any) {
 func TestKeyScopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
-	root, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
+	root, err := w.people.Add(context.Background(), account.NewUser{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,13 +77,13 @@ func TestBasicForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.people.SetPassword(ctx, ada, second, operator); err != nil {
+	if err := w.sessions.SetPassword(ctx, ada, second, operator); err != nil {
 		t.Fatal(err)
 	}
 	w.refused(w.withPassword(adaEmail, adaPassword), 401, "INVALID_CREDENTIALS")
 	works(second)
 
-	if err := w.people.Lock(ctx, ada.ID, operator); err != nil {
+	if err := w.sessions.LockUser(ctx, ada.ID, operator); err != nil {
 		t.Fatal(err)
 	}
 	w.refused(w.withPassword(adaEmail, second), 403, "ACCOUNT_DISABLED")
@@ -119,7 +119,7 @@ func TestBasicUnknownAddress(t *testing.T) {
 			t.Errorf("%q: %d hashes", email, n)
 		}
 	}
-	admin, err := w.people.Add(context.Background(), account.NewPerson{Email: "root@example.com", Password: "plenty of words in a row", Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
+	admin, err := w.people.Add(context.Background(), account.NewUser{Email: "root@example.com", Password: "plenty of words in a row", Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func sentCookies(r *http.Request) (values []string) {
 
 // answerCookie answers with the profile and sets the session cookie.
 func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string) error {
-	p, err := s.c.Issuer.Cookie(r.Context(), value, false)
+	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
 	if err != nil {
 		return err
 	}

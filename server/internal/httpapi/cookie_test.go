@@ -23,8 +23,9 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -111,7 +112,7 @@ func TestCookieRound(t *testing.T) {
 	if r := w.byCookie("PATCH", "/api/profile", cookie, object{"name": "Ada Lovelace"}, "Origin", "http://127.0.0.1:8401"); r.StatusCode != 200 {
 		t.Errorf("a change: %s %s", r.Status, r.body)
 	}
-	var page list[session]
+	var page list[sessionItem]
 	if r := w.byCookie("GET", "/api/auth/sessions", cookie, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
 		t.Errorf("sessions: %s", r.body)
 	}
@@ -268,7 +269,7 @@ func TestCookieEnds(t *testing.T) {
 	w.clock.advance(30 * time.Minute)
 	w.cookieDead(exact)
 	// What has ended is not listed either.
-	var page list[session]
+	var page list[sessionItem]
 	if r := w.do("GET", "/api/auth/sessions", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
 		t.Errorf("sessions: %s", r.body)
 	}
@@ -290,13 +291,13 @@ func TestCookieEnds(t *testing.T) {
 // Whatever the pattern of use, a session ends when a plain model says that it does.
 func TestCookieEndsModel(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{tweak: func(c *oauth.Config) { c.SessionIdle, c.SessionAbsolute = 10*time.Minute, time.Hour }})
+	w := newWorld(t, settings{tweak: func(_ *issuer.Config, c *session.Config) { c.CookieIdle, c.CookieAbsolute = 10*time.Minute, time.Hour }})
 	ctx := context.Background()
 	random := rand.New(rand.NewPCG(1, 2))
 	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
 	alive, dead := 0, 0
 	for range 60 {
-		value, err := w.issuer.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", request.Info{})
+		value, err := w.sessions.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", request.Info{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +308,7 @@ func TestCookieEndsModel(t *testing.T) {
 			now := w.clock.Now()
 			want := now.Before(written.Add(10*time.Minute)) && now.Before(began.Add(time.Hour))
 			use := random.IntN(4) > 0
-			p, err := w.issuer.Cookie(ctx, value, use)
+			p, err := w.sessions.AuthenticateCookie(ctx, value, use)
 			if want != (err == nil) || err != nil && !errors.Is(err, durward.SessionExpired) {
 				t.Fatalf("%s after the sign-in, %s after the last use: %v, want it alive: %v", now.Sub(began), now.Sub(written), err, want)
 			}
@@ -374,12 +375,12 @@ func TestCookieEndsWithItsSession(t *testing.T) {
 			}
 		},
 		"password set": func(string, string) {
-			if err := w.people.SetPassword(context.Background(), w.ada, adaPassword, request.Info{Actor: "operator"}); err != nil {
+			if err := w.sessions.SetPassword(context.Background(), w.ada, adaPassword, request.Info{Actor: "operator"}); err != nil {
 				t.Error(err)
 			}
 		},
 		"lock": func(string, string) {
-			for _, err := range []error{w.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}), w.people.Unlock(context.Background(), w.ada.ID, request.Info{Actor: "operator"})} {
+			for _, err := range []error{w.sessions.LockUser(context.Background(), w.ada.ID, request.Info{Actor: "operator"}), w.people.Unlock(context.Background(), w.ada.ID, request.Info{Actor: "operator"})} {
 				if err != nil {
 					t.Error(err)
 				}
@@ -538,7 +539,7 @@ func TestStepUpByCookie(t *testing.T) {
 	w.clock.advance(2 * time.Second)
 	w.cookieDead(old)
 	w.cookieWorks(fresh)
-	var page list[session]
+	var page list[sessionItem]
 	if r := w.byCookie("GET", "/api/auth/sessions", fresh, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 {
 		t.Errorf("it is one session: %s", r.body)
 	}

@@ -137,7 +137,7 @@ func TestEveryRoute(t *testing.T) {
 	w := newWorld(t, settings{registration: true})
 	ctx := context.Background()
 	add := func(email string, admin bool) store.User {
-		u, err := w.people.Add(ctx, account.NewPerson{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, request.Info{Actor: "operator"})
+		u, err := w.people.Add(ctx, account.NewUser{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, request.Info{Actor: "operator"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestEveryRoute(t *testing.T) {
 		t.Fatal(r.Status)
 	}
 	locked := signIn("bob@example.com").AccessToken
-	if err := w.people.Lock(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := w.sessions.LockUser(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	stranger := newWorld(t, settings{}).signIn().AccessToken // the same issuer's name, other keys
@@ -319,7 +319,7 @@ func TestOneselfAlone(t *testing.T) {
 			if r := w.do("GET", "/api/profile"+query, s.AccessToken, nil); json.Unmarshal(r.body, &me) != nil || me.Email != email {
 				t.Errorf("%s: profile of %s: %s", query, email, r.body)
 			}
-			var page list[session]
+			var page list[sessionItem]
 			if r := w.do("GET", "/api/auth/sessions"+query, s.AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 {
 				t.Errorf("%s: sessions of %s: %s", query, email, r.body)
 			}
@@ -413,14 +413,14 @@ func TestEveryRouteByCookie(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{registration: true})
 	ctx := context.Background()
-	bob, err := w.people.Add(ctx, account.NewPerson{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
+	bob, err := w.people.Add(ctx, account.NewUser{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	idle := w.cookieOf(adaEmail)
 	w.clock.advance(31 * time.Minute)
 	locked := w.cookieOf("bob@example.com")
-	if err := w.people.Lock(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := w.sessions.LockUser(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	out := w.cookieOf(adaEmail)

@@ -363,7 +363,7 @@ func TestEveryRouteBound(t *testing.T) {
 	w := newWorld(t, settings{dpop: true, registration: true})
 	ctx := context.Background()
 	for _, email := range []string{"bob@example.com", "eve@example.com"} {
-		if _, err := w.people.Add(ctx, account.NewPerson{Email: email, Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"}); err != nil {
+		if _, err := w.people.Add(ctx, account.NewUser{Email: email, Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -386,7 +386,7 @@ func TestEveryRouteBound(t *testing.T) {
 		return token
 	}
 	locked := lock("bob@example.com", func(u store.User) {
-		if err := w.people.Lock(ctx, u.ID, request.Info{Actor: "operator"}); err != nil {
+		if err := w.sessions.LockUser(ctx, u.ID, request.Info{Actor: "operator"}); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -1,11 +1,11 @@
 package httpapi
 
 import (
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/session"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/durward-auth/durward/server/internal/oauth"
 )
 
 // While this node does not hear of revocations, routes that change how one signs in
@@ -14,7 +14,7 @@ import (
 func TestNewsOfRevocationsStop(t *testing.T) {
 	t.Parallel()
 	var silentSince atomic.Pointer[time.Time]
-	w := newWorld(t, settings{tweak: func(c *oauth.Config) {
+	w := newWorld(t, settings{tweak: func(c *issuer.Config, _ *session.Config) {
 		now := c.Now
 		c.RevokedAsOf = func() time.Time {
 			if t := silentSince.Load(); t != nil {

@@ -39,7 +39,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	}
 	add("database", ping == nil, http.StatusServiceUnavailable)
 	add("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
-	add("store_history", !s.c.Issuer.WentBack(), http.StatusServiceUnavailable)
+	add("store_history", !s.c.Sessions.RolledBack(), http.StatusServiceUnavailable)
 	if s.c.Redis != nil {
 		add("redis", s.c.Redis() == nil, http.StatusOK)
 	}

@@ -35,14 +35,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 			return err
 		}
 	}
-	proof, err := s.c.People.Authenticate(r.Context(), in.Email, in.Password, from(r))
+	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, from(r))
 	if err != nil {
 		return err
 	}
 	if in.UseCookies {
 		return s.loginWithCookie(w, r, proof)
 	}
-	t, err := s.c.Issuer.SignIn(r.Context(), proof, key, from(r))
+	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, from(r))
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (s *Server) loginWithCookie(w http.ResponseWriter, r *http.Request, proof a
 	if sent := sentCookies(r); len(sent) > 0 {
 		replaced = sent[0]
 	}
-	value, err := s.c.Issuer.SignInCookie(r.Context(), proof, replaced, from(r))
+	value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, from(r))
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	var user, session string
 	if in.RefreshToken != "" {
 		var err error
-		user, session, err = s.c.Issuer.RefreshSession(r.Context(), in.RefreshToken)
+		user, session, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
 		if err != nil && !errors.Is(err, durward.RefreshInvalid) {
 			return err
 		}
@@ -54,7 +54,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if session != "" {
-		if err := s.c.People.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
+		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
 			return err
 		}
 	}
@@ -72,12 +72,12 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 		return err
 	}
 	for _, value := range sent {
-		user, session, err := s.c.Issuer.CookieSession(r.Context(), value)
+		user, session, err := s.c.Sessions.SessionOfCookie(r.Context(), value)
 		if errors.Is(err, durward.SessionExpired) {
 			continue
 		}
 		if err == nil {
-			err = s.c.People.SignOut(r.Context(), user, session, everywhere, from(r))
+			err = s.c.Sessions.SignOut(r.Context(), user, session, everywhere, from(r))
 		}
 		if err != nil {
 			return err // the session may still exist, so the cookie stays

@@ -23,7 +23,7 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := durward.From(r.Context())
-	rows, err := s.c.People.Notifications(r.Context(), p.Subject, after, limit+1)
+	rows, err := s.c.DB.Notifications(r.Context(), p.Subject, after, limit+1)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func profileOf(u store.User, scopes []string) profile {
 // profile is GET /api/profile.
 func (s *Server) profile(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	u, err := s.c.People.ByID(r.Context(), p.Subject)
+	u, err := s.c.DB.UserByID(r.Context(), p.Subject)
 	if err != nil {
 		return unknownOwner(err)
 	}
@@ -42,7 +42,7 @@ func (s *Server) patchProfile(w http.ResponseWriter, r *http.Request) error {
 	if in.Name == nil {
 		return required(field{"name", ""})
 	}
-	u, err := s.c.People.SetName(r.Context(), p.Subject, *in.Name)
+	u, err := s.c.Accounts.SetName(r.Context(), p.Subject, *in.Name)
 	if err != nil {
 		return unknownOwner(err)
 	}

@@ -19,7 +19,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.He
 	if err := required(field{"refresh_token", in.RefreshToken}); err != nil {
 		return err
 	}
-	t, err := s.c.Issuer.Refresh(r.Context(), in.RefreshToken, key, from(r))
+	t, err := s.c.Sessions.Refresh(r.Context(), in.RefreshToken, key, from(r))
 	if s.Schemes.DPoP == nil && errors.Is(err, durward.InvalidProof) {
 		// The token was bound before the operator switched DPoP off: only a new sign-in helps.
 		return fmt.Errorf("%v, and DPoP is off: %w", err, durward.RefreshInvalid)

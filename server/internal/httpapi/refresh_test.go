@@ -5,13 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/session"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/durward-auth/durward/server/internal/oauth"
 )
 
 func TestRefreshGivenAgainWithinTheGrace(t *testing.T) {
@@ -102,7 +102,9 @@ func TestRefreshFromElsewhereIsTheft(t *testing.T) {
 
 func TestRefreshEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{tweak: func(c *oauth.Config) { c.RefreshTTL, c.RefreshAbsolute = 7*24*time.Hour, 10*24*time.Hour }})
+	w := newWorld(t, settings{tweak: func(_ *issuer.Config, c *session.Config) {
+		c.RefreshTTL, c.RefreshAbsolute = 7*24*time.Hour, 10*24*time.Hour
+	}})
 	s := w.signIn()
 	w.clock.advance(6 * 24 * time.Hour)
 	s = w.tokens(w.refreshWith(s.RefreshToken))
@@ -185,9 +187,10 @@ func TestGraceOutlastsAnOutage(t *testing.T) {
 	}
 	down := w.clock.Now()
 
-	later := newWorld(t, settings{dir: dir, grace: 10 * time.Second, tweak: func(c *oauth.Config) {
+	later := newWorld(t, settings{dir: dir, grace: 10 * time.Second, tweak: func(keys *issuer.Config, c *session.Config) {
 		started := down.Add(time.Hour)
 		c.Now = func() time.Time { return started.Add(5 * time.Second) }
+		keys.Now = c.Now
 	}})
 	again := later.tokens(later.refreshWith(first.RefreshToken))
 	if again.RefreshToken != second.RefreshToken {

@@ -30,7 +30,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err := required(field{"email", in.Email}, field{"password", in.Password}); err != nil {
 		return err
 	}
-	u, err := s.c.People.Add(r.Context(), account.NewPerson{Email: in.Email, Name: in.Name, Password: in.Password}, store.EventRegistered, from(r))
+	u, err := s.c.Accounts.Add(r.Context(), account.NewUser{Email: in.Email, Name: in.Name, Password: in.Password}, store.EventRegistered, from(r))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // feedKey makes an administrator and a key of theirs for the feed.
 func (w *world) feedKey() (key, id string, admin store.User) {
 	w.t.Helper()
-	admin, err := w.people.Add(w.t.Context(), account.NewPerson{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
+	admin, err := w.people.Add(w.t.Context(), account.NewUser{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

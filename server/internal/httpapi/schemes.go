@@ -6,8 +6,8 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 // Schemes are the authentication schemes of one server, each for use in durward.Policy.
@@ -24,8 +24,8 @@ type Schemes struct {
 func newSchemes(c Config) Schemes {
 	s := Schemes{
 		Bearer: c.Issuer.Verifier().Scheme(),
-		APIKey: APIKeyScheme(c.People, c.Issuer),
-		Cookie: CookieScheme(c.Issuer),
+		APIKey: APIKeyScheme(c.Accounts, c.Sessions),
+		Cookie: CookieScheme(c.Sessions),
 	}
 	if c.DPoP {
 		// The key of the nonces is random, so a proof that another node has accepted, or this node
@@ -33,7 +33,7 @@ func newSchemes(c Config) Schemes {
 		s.DPoP = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
 	}
 	if c.Basic {
-		s.Basic = BasicScheme(c.People, c.Issuer)
+		s.Basic = BasicScheme(c.Accounts, c.Sessions)
 	}
 	return s
 }
@@ -53,36 +53,36 @@ func (s Schemes) all() []durward.Scheme {
 // BasicScheme accepts the e-mail address and password of a user with each request (RFC 7617), for
 // programs that cannot use tokens. Failures count together with those of sign-ins. A successful
 // check is cached for a minute, until the account changes.
-func BasicScheme(people *account.People, issuer *oauth.Issuer) durward.Scheme {
+func BasicScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
-		proof, err := people.Authenticate(ctx, email, password, addressOf(ctx))
+		proof, err := accounts.Authenticate(ctx, email, password, addressOf(ctx))
 		if err != nil {
 			return nil, err
 		}
-		return issuer.Direct(proof), nil
+		return sessions.DirectPrincipal(proof), nil
 	}
 	version := func(ctx context.Context, email string) (string, error) {
-		return people.Standing(ctx, email, addressOf(ctx))
+		return accounts.CredentialVersion(ctx, email, addressOf(ctx))
 	}
 	return durward.Basic(durward.Remember(check, version))
 }
 
 // APIKeyScheme accepts API keys.
-func APIKeyScheme(people *account.People, issuer *oauth.Issuer) durward.Scheme {
+func APIKeyScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
 	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
-		k, err := people.AuthenticateKey(ctx, key, addressOf(ctx))
+		k, err := accounts.AuthenticateKey(ctx, key, addressOf(ctx))
 		if err != nil {
 			return nil, err
 		}
-		return issuer.Keyed(k), nil
+		return sessions.KeyPrincipal(k), nil
 	})
 }
 
 // CookieScheme accepts the session cookie of a sign-in with use_cookies. Checking a request again
 // does not extend the session.
-func CookieScheme(issuer *oauth.Issuer) durward.Scheme {
+func CookieScheme(sessions *session.Manager) durward.Scheme {
 	return durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
-		return issuer.Cookie(ctx, value, !durward.Rechecking(ctx))
+		return sessions.AuthenticateCookie(ctx, value, !durward.Rechecking(ctx))
 	})
 }
 

@@ -17,9 +17,10 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/oauth"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/securitylog"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -29,12 +30,13 @@ type Config struct {
 	Settings
 }
 
-// Parts are the parts of the node that the server works with. DB, People, Issuer, Revocations,
+// Parts are the parts of the node that the server works with. DB, Accounts, Issuer, Sessions, Revocations,
 // Feed and SecurityLog are required.
 type Parts struct {
 	DB          *store.DB
-	People      *account.People
-	Issuer      *oauth.Issuer
+	Accounts    *account.Manager
+	Issuer      *issuer.Issuer
+	Sessions    *session.Manager
 	Revocations *revoked.Follower // polls Feed
 	Feed        *revocation.Feed
 	SecurityLog *securitylog.Writer // gets the refusals
@@ -85,8 +87,8 @@ var hints = map[durward.Code]string{
 // New returns the server, or an error that names every mistake in c.
 func New(c Config) (*Server, error) {
 	var errs []error
-	if c.DB == nil || c.People == nil || c.Issuer == nil || c.Revocations == nil || c.Feed == nil || c.SecurityLog == nil {
-		errs = append(errs, errors.New("httpapi: DB, People, Issuer, Revocations, Feed and SecurityLog are required"))
+	if c.DB == nil || c.Accounts == nil || c.Issuer == nil || c.Sessions == nil || c.Revocations == nil || c.Feed == nil || c.SecurityLog == nil {
+		errs = append(errs, errors.New("httpapi: DB, Accounts, Issuer, Sessions, Revocations, Feed and SecurityLog are required"))
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
@@ -112,7 +114,7 @@ func New(c Config) (*Server, error) {
 		Preflight:         crossOrigin(c.Origins),
 		Proxies:           c.Proxies,
 		InsecureAllowHTTP: c.InsecureAllowHTTP,
-		Strongest:         c.People.StrongestACR,
+		Strongest:         c.Accounts.StrongestACR,
 		Now:               c.Now,
 		OnRefusal:         s.recordRefusal,
 		Hints:             hints,

@@ -20,12 +20,13 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -59,8 +60,9 @@ type world struct {
 	dir         string
 	url         string
 	db          *store.DB
-	people      *account.People
-	issuer      *oauth.Issuer
+	people      *account.Manager
+	issuer      *issuer.Issuer
+	sessions    *session.Manager
 	hasher      *pwhash.Hasher
 	server      *Server
 	list        *revoked.List
@@ -97,7 +99,7 @@ type settings struct {
 	origins      []string
 	grace        time.Duration
 	badKeys      int // a minute and network; 0 is no limit
-	tweak        func(*oauth.Config)
+	tweak        func(*issuer.Config, *session.Config)
 }
 
 func newWorld(t *testing.T, set settings) *world {
@@ -124,21 +126,25 @@ func newWorld(t *testing.T, set settings) *world {
 	limiter, err := limits.New(limits.Config{Now: w.clock.Now})
 	must(err)
 	w.list = revoked.NewList(w.clock.Now)
-	config := oauth.Config{URL: "http://127.0.0.1:8401", DB: w.db, Master: master, Revoked: w.list, RefreshGrace: set.grace, Now: w.clock.Now, Log: log}
+	config := issuer.Config{URL: "http://127.0.0.1:8401", DB: w.db, Master: master, Revoked: w.list, Now: w.clock.Now, Log: log}
 	config.RevokedAsOf = w.clock.Now // it leaps, and the follower polls by another
+	held := session.Config{DB: w.db, Revoked: w.list, RefreshGrace: set.grace, Now: w.clock.Now, Log: log}
 	if set.tweak != nil {
-		set.tweak(&config)
+		set.tweak(&config, &held)
 	}
-	w.issuer, err = oauth.New(ctx, config)
+	w.issuer, err = issuer.New(ctx, config)
 	must(err)
-	must(w.issuer.Start(ctx))
 	w.securityLog = securitylog.New(w.db, log, w.clock.Now)
 	var badKeys *limits.Rate
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", AMinute: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Revoked: w.list, TokenTTL: 15 * time.Minute, Now: w.clock.Now, Log: log})
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Now: w.clock.Now, Log: log})
 	must(err)
+	held.Accounts, held.Issuer = w.people, w.issuer
+	w.sessions, err = session.New(held)
+	must(err)
+	must(w.sessions.Start(ctx))
 	feed := revocation.NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
 		defer w.polls.Add(1)
@@ -150,8 +156,9 @@ func newWorld(t *testing.T, set settings) *world {
 	w.server, err = New(Config{
 		Parts: Parts{
 			DB:          w.db,
-			People:      w.people,
+			Accounts:    w.people,
 			Issuer:      w.issuer,
+			Sessions:    w.sessions,
 			Revocations: follower,
 			Feed:        feed,
 			SecurityLog: w.securityLog,
@@ -168,12 +175,12 @@ func newWorld(t *testing.T, set settings) *world {
 	})
 	must(err)
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){follower.Run, w.securityLog.Run, w.people.Run, w.issuer.Run} {
+	for _, run := range []func(context.Context){follower.Run, w.securityLog.Run, w.people.Run, w.issuer.Run, w.sessions.Run} {
 		background.Go(func() { run(ctx) })
 	}
 	w.ada, err = w.people.ByEmail(ctx, adaEmail)
 	if err != nil {
-		w.ada, err = w.people.Add(ctx, account.NewPerson{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
+		w.ada, err = w.people.Add(ctx, account.NewUser{Email: adaEmail, Name: "Ada", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 		must(err)
 	}
 	listener := httptest.NewServer(w.server)

@@ -10,7 +10,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-type session struct {
+type sessionItem struct {
 	ID         string    `json:"id"`
 	Current    bool      `json:"current"`
 	CreatedAt  time.Time `json:"created_at"`
@@ -22,13 +22,13 @@ type session struct {
 // sessions is GET /api/auth/sessions.
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	rows, err := s.c.People.Sessions(r.Context(), p.Subject)
+	rows, err := s.c.Sessions.List(r.Context(), p.Subject)
 	if err != nil {
 		return err
 	}
-	items := make([]session, 0, len(rows))
+	items := make([]sessionItem, 0, len(rows))
 	for _, row := range rows {
-		items = append(items, session{
+		items = append(items, sessionItem{
 			ID:         row.ID,
 			Current:    row.ID == p.SessionID,
 			CreatedAt:  row.CreatedAt.UTC(),
@@ -37,13 +37,13 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 			Network:    row.Network,
 		})
 	}
-	return answer(w, http.StatusOK, list[session]{Items: items})
+	return answer(w, http.StatusOK, list[sessionItem]{Items: items})
 }
 
 // endSession is DELETE /api/auth/sessions/{id}. The session of another user gets 404.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	err := s.c.People.EndSession(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
+	err := s.c.Sessions.End(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
 	if errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("this user has no active session with this id: %w", durward.NotFound)
 	} else if err != nil {

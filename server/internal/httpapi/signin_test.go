@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 func TestWholeRound(t *testing.T) {
@@ -167,7 +167,7 @@ func TestUnknownAddress(t *testing.T) {
 		}
 	}
 	// And so is one that is locked.
-	if err := w.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := w.sessions.LockUser(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	if r, runs := ask(adaEmail); strip(r) != want || runs != 1 {
@@ -182,7 +182,7 @@ func TestLockReachesEverything(t *testing.T) {
 	s := w.signIn()
 	// Another process on the same file, as the shell is: nothing is pushed.
 	other := newWorld(t, settings{dir: w.dir})
-	if err := other.people.Lock(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := other.sessions.LockUser(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
@@ -243,16 +243,16 @@ func TestChangedWhileJudged(t *testing.T) {
 	if r := w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": next}); r.StatusCode != 204 {
 		t.Fatalf("change: %s %s", r.Status, r.body)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.sessions.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (session.Tokens{}) {
 		t.Errorf("a sign-in by the old password after the change: %+v %v, want InvalidCredentials", tokens, err)
 	}
 	if proof, err = w.people.Authenticate(ctx, adaEmail, next, request.Info{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.people.Lock(ctx, proof.User.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := w.sessions.LockUser(ctx, proof.User.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
-	if tokens, err := w.issuer.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (oauth.Tokens{}) {
+	if tokens, err := w.sessions.SignIn(ctx, proof, nil, request.Info{}); !errors.Is(err, durward.InvalidCredentials) || tokens != (session.Tokens{}) {
 		t.Errorf("a sign-in after the lock: %+v %v, want InvalidCredentials", tokens, err)
 	}
 }
@@ -336,11 +336,11 @@ func TestSessions(t *testing.T) {
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 	there := w.tokens(w.send(r))
 
-	var page list[session]
+	var page list[sessionItem]
 	if r := w.do("GET", "/api/auth/sessions", here.AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 2 {
 		t.Fatalf("sessions: %s", r.body)
 	}
-	var other session
+	var other sessionItem
 	for _, s := range page.Items {
 		if !s.Current {
 			other = s

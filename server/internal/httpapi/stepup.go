@@ -28,18 +28,18 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 			Err:    errors.New("step-up with credentials without a session"),
 		}
 	}
-	proof, err := s.c.People.Reauthenticate(r.Context(), p.Subject, p.SessionID, in.Password, from(r))
+	proof, err := s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
 	if err != nil {
 		return unknownOwner(err)
 	}
 	if value, ok := acceptedCookie(r); ok {
-		fresh, err := s.c.Issuer.StepUpCookie(r.Context(), proof, p, value, from(r))
+		fresh, err := s.c.Sessions.StepUpCookie(r.Context(), proof, p, value, from(r))
 		if err != nil {
 			return err
 		}
 		return s.answerCookie(w, r, proof.User, fresh)
 	}
-	t, err := s.c.Issuer.StepUp(r.Context(), proof, p, from(r))
+	t, err := s.c.Sessions.StepUp(r.Context(), proof, p, from(r))
 	if err != nil {
 		return err
 	}

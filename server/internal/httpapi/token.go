@@ -24,7 +24,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 			Err:    errors.New("credentials other than a session cookie"),
 		}
 	}
-	t, err := s.c.Issuer.CookieToken(r.Context(), value)
+	t, err := s.c.Sessions.CookieToken(r.Context(), value)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,9 @@
 package httpapi
 
 import (
+	"github.com/durward-auth/durward/server/internal/session"
 	"net/http"
 	"time"
-
-	"github.com/durward-auth/durward/server/internal/oauth"
 )
 
 // tokenResponse is the response to a sign-in and a refresh (RFC 6749 s5.1), extended by the lifetime
@@ -18,7 +17,7 @@ type tokenResponse struct {
 	Scope            string `json:"scope"`
 }
 
-func answerTokens(w http.ResponseWriter, t oauth.Tokens) error {
+func answerTokens(w http.ResponseWriter, t session.Tokens) error {
 	kind := "Bearer"
 	if t.Bound {
 		kind = "DPoP" // RFC 9449 s5

@@ -43,7 +43,7 @@ func TestEachDeedIsWritten(t *testing.T) {
 		}},
 		{store.EventSessionEnded, "ok", true, func() {
 			s := w.tokens(login("a quite different sentence"))
-			var page list[session]
+			var page list[sessionItem]
 			if err := json.Unmarshal(w.do("GET", "/api/auth/sessions", s.AccessToken, nil).body, &page); err != nil {
 				t.Fatal(err)
 			}

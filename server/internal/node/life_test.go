@@ -24,12 +24,14 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -159,7 +161,7 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 	w := &world{
 		T: t, clock: c, raw: raw, model: &model{now: c.Now, gone: make(map[string]time.Time), withdrawn: make(map[string]*modelRevocation)},
 		config: Config{
-			Database: database, Master: master, Now: c.Now, Issuer: oauth.Config{URL: "https://auth.example.com"},
+			Database: database, Master: master, Now: c.Now, Issuer: issuer.Config{URL: "https://auth.example.com"},
 			Hashes: pwhash.Config{Memory: 8, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 		},
 	}
@@ -281,7 +283,7 @@ func (w *world) startAfter(p *peer, others bool, down time.Time) {
 	w.Helper()
 	n, err := Open(ctx, w.config)
 	w.must(err)
-	w.must(n.Issuer.Start(ctx))
+	w.must(n.Sessions.Start(ctx))
 	p.Node = n
 	w.readKeys(p)
 	w.polled(p)
@@ -355,7 +357,7 @@ func (w *world) tickOne() { w.tick(w.anyPeer()) }
 
 func (w *world) keepHouse() {
 	p := w.anyPeer()
-	w.must(errors.Join(p.Issuer.Tend(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, w.now().Add(-sessionsKept)), p.Issuer.ReadKeys(ctx)))
+	w.must(errors.Join(p.Issuer.RotateDue(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, w.now().Add(-sessionsKept)), p.Issuer.ReadKeys(ctx)))
 	w.readKeys(p)
 	w.purge()
 }
@@ -434,13 +436,13 @@ func (w *world) blackout() {
 	}
 }
 
-// People.
+// Accounts.
 
 func password(n int) string { return fmt.Sprintf("plenty of words in a row %d", n) }
 
 func (w *world) addPerson(n int) {
 	p := &modelPerson{email: fmt.Sprintf("p%d@example.com", n), password: password(0)}
-	u, err := w.up()[0].People.Add(ctx, account.NewPerson{Email: p.email, Password: p.password}, store.EventUserAdded, home)
+	u, err := w.up()[0].Accounts.Add(ctx, account.NewUser{Email: p.email, Password: p.password}, store.EventUserAdded, home)
 	w.must(err)
 	p.id = u.ID
 	w.people = append(w.people, p)
@@ -449,7 +451,7 @@ func (w *world) addPerson(n int) {
 // proves has a person type their password.
 func (w *world) proves(who *modelPerson, p *peer) account.Proof {
 	w.Helper()
-	proof, err := p.People.Authenticate(ctx, who.email, who.password, home)
+	proof, err := p.Accounts.Authenticate(ctx, who.email, who.password, home)
 	if who.locked {
 		w.wants("sign-in of somebody locked", err, durward.AccountDisabled)
 		w.Skip("locked")
@@ -493,12 +495,12 @@ var proofKeys = []string{"", "", "thumbprint-one", "thumbprint-two"}
 func (w *world) signedIn(who *modelPerson, proof account.Proof, p *peer) {
 	w.Helper()
 	key := draw(w, "key", proofKeys)
-	t, err := p.Issuer.SignIn(ctx, proof, held(key), home)
+	t, err := p.Sessions.SignIn(ctx, proof, held(key), home)
 	w.must(err)
 	w.addSession(who, proof, t, key, p)
 }
 
-func (w *world) addSession(who *modelPerson, proof account.Proof, t oauth.Tokens, key string, p *peer) {
+func (w *world) addSession(who *modelPerson, proof account.Proof, t session.Tokens, key string, p *peer) {
 	w.Helper()
 	now := w.now()
 	s := &modelSession{id: t.Session, who: who, made: now, ends: now.Add(refreshAbsolute), auth: proof.At}
@@ -513,7 +515,7 @@ func (w *world) addSession(who *modelPerson, proof account.Proof, t oauth.Tokens
 }
 
 // addAccess notes an access token that a session was given.
-func (w *world) addAccess(s *modelSession, t oauth.Tokens, bound bool, auth time.Time, p *peer) {
+func (w *world) addAccess(s *modelSession, t session.Tokens, bound bool, auth time.Time, p *peer) {
 	w.Helper()
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, t.Access)
 	w.must(err)
@@ -535,7 +537,7 @@ func (w *world) addAccess(s *modelSession, t oauth.Tokens, bound bool, auth time
 // signInLate uses a right password that was judged a while ago.
 func (w *world) signInLate() {
 	j, p := draw(w, "judged", w.proved), w.anyPeer()
-	t, err := p.Issuer.SignIn(ctx, j.proof, nil, home)
+	t, err := p.Sessions.SignIn(ctx, j.proof, nil, home)
 	if j.who.locked || j.changes != j.who.changes {
 		w.wants("sign-in of somebody changed since", err, durward.InvalidCredentials)
 		return
@@ -555,13 +557,13 @@ func (w *world) signInCookie() {
 		value = old.value
 	}
 	p = w.anyPeer()
-	value, err := p.Issuer.SignInCookie(ctx, proof, value, home)
+	value, err := p.Sessions.SignInCookie(ctx, proof, value, home)
 	w.must(err)
 	if old != nil {
 		w.end(of[old], p)
 	}
 	now := w.now()
-	principal, err := p.Issuer.Cookie(ctx, value, false)
+	principal, err := p.Sessions.AuthenticateCookie(ctx, value, false)
 	w.must(err)
 	s := &modelSession{id: principal.SessionID, who: who, made: now, ends: now.Add(cookieAbsolute), auth: proof.At}
 	s.cookies = []*modelCookie{{value: value, used: now, auth: proof.At}}
@@ -571,10 +573,10 @@ func (w *world) signInCookie() {
 // Refreshing.
 
 // present shows token n of a grant at a node.
-func (w *world) present(p *peer, g *modelGrant, n int, key string, from request.Info) (answer, oauth.Tokens) {
+func (w *world) present(p *peer, g *modelGrant, n int, key string, from request.Info) (answer, session.Tokens) {
 	w.Helper()
 	allowed := w.refresh(g, n, key, from)
-	t, err := p.Issuer.Refresh(ctx, g.tokens[n], held(key), from)
+	t, err := p.Sessions.Refresh(ctx, g.tokens[n], held(key), from)
 	a := w.answered(p, g, n, from, t, err, allowed)
 	if s := g.session; err == nil {
 		w.verify(s.access[len(s.access)-1], p)
@@ -583,7 +585,7 @@ func (w *world) present(p *peer, g *modelGrant, n int, key string, from request.
 }
 
 // answered judges an answer and changes the model by it.
-func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t oauth.Tokens, err error, allowed []answer) answer {
+func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t session.Tokens, err error, allowed []answer) answer {
 	w.Helper()
 	at := g.at
 	a := answer(codeOf(err))
@@ -592,7 +594,7 @@ func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t oau
 		a = moved
 	case err == nil:
 		a = again
-	case t != (oauth.Tokens{}):
+	case t != (session.Tokens{}):
 		w.Fatal("tokens beside an error")
 	case slices.Contains(allowed, garbage) && (a == invalid || a == answer(durward.TooManyAttempts)):
 		a = garbage
@@ -731,13 +733,13 @@ func (w *world) spray() {
 		w.Skip("dead")
 	}
 	many := rapid.IntRange(2, 8).Draw(w.T, "many")
-	answers := make([]oauth.Tokens, many)
+	answers := make([]session.Tokens, many)
 	errs := make([]error, many)
 	nodes := make([]*peer, many)
 	var all sync.WaitGroup
 	for i := range many {
 		nodes[i] = w.anyPeer()
-		all.Go(func() { answers[i], errs[i] = nodes[i].Issuer.Refresh(ctx, g.tokens[n], held(key), home) })
+		all.Go(func() { answers[i], errs[i] = nodes[i].Sessions.Refresh(ctx, g.tokens[n], held(key), home) })
 	}
 	all.Wait()
 	w.answered(nodes[0], g, n, home, answers[0], errs[0], []answer{moved})
@@ -766,35 +768,35 @@ func (w *world) race() {
 	}
 	n := g.at
 	w.advance(time.Millisecond)
-	var late, next oauth.Tokens
+	var late, next session.Tokens
 	var errLate, errNext, errDeed error
 	var cookie string
 	var errCookie error
 	var all sync.WaitGroup
-	all.Go(func() { next, errNext = p.Issuer.Refresh(ctx, g.tokens[n], held(g.key), home) })
-	all.Go(func() { late, errLate = other.Issuer.SignIn(ctx, proof, nil, home) })
+	all.Go(func() { next, errNext = p.Sessions.Refresh(ctx, g.tokens[n], held(g.key), home) })
+	all.Go(func() { late, errLate = other.Sessions.SignIn(ctx, proof, nil, home) })
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, g.session.access[len(g.session.access)-1].token)
 	w.must(err)
-	var stepped oauth.Tokens
+	var stepped session.Tokens
 	var errStep error
 	if w.now().Truncate(time.Second).Equal(g.session.auth.Truncate(time.Second)) { // so that the refresh beside it says the same
-		all.Go(func() { stepped, errStep = other.Issuer.StepUp(ctx, proof, principal, home) })
+		all.Go(func() { stepped, errStep = other.Sessions.StepUp(ctx, proof, principal, home) })
 	} else {
 		errStep = durward.TokenRevoked
 	}
-	all.Go(func() { cookie, errCookie = p.Issuer.SignInCookie(ctx, proof, "", home) })
+	all.Go(func() { cookie, errCookie = p.Sessions.SignInCookie(ctx, proof, "", home) })
 	all.Go(func() {
 		switch deed {
 		case "sign out":
-			errDeed = ender.People.SignOut(ctx, who.id, g.session.id, false, home)
+			errDeed = ender.Sessions.SignOut(ctx, who.id, g.session.id, false, home)
 		case "everywhere":
-			errDeed = ender.People.SignOut(ctx, who.id, g.session.id, true, home)
+			errDeed = ender.Sessions.SignOut(ctx, who.id, g.session.id, true, home)
 		case "lock":
-			errDeed = ender.People.Lock(ctx, who.id, home)
+			errDeed = ender.Sessions.LockUser(ctx, who.id, home)
 		case "password":
-			errDeed = ender.People.SetPassword(ctx, proof.User, password(who.changes+1), home)
+			errDeed = ender.Sessions.SetPassword(ctx, proof.User, password(who.changes+1), home)
 		case "theft":
-			_, err := ender.Issuer.Refresh(ctx, g.tokens[0], held(g.key), elsewhere)
+			_, err := ender.Sessions.Refresh(ctx, g.tokens[0], held(g.key), elsewhere)
 			if codeOf(err) != durward.SessionRevoked {
 				errDeed = fmt.Errorf("theft is answered with %w", err)
 			}
@@ -837,7 +839,7 @@ func (w *world) race() {
 		w.endAll(who, nil, ender)
 	case "everywhere":
 		// Those that began meanwhile ended with the others, or began after.
-		listed, err := ender.People.Sessions(ctx, who.id)
+		listed, err := ender.Sessions.List(ctx, who.id)
 		w.must(err)
 		for _, s := range who.sessions {
 			if s == g.session || !slices.ContainsFunc(listed, func(row store.SessionRow) bool { return row.ID == s.id }) {
@@ -859,7 +861,7 @@ func (w *world) race() {
 }
 
 func (w *world) sessionOf(p *peer, cookie string) (string, error) {
-	_, id, err := p.Issuer.CookieSession(ctx, cookie)
+	_, id, err := p.Sessions.SessionOfCookie(ctx, cookie)
 	return id, err
 }
 
@@ -931,9 +933,14 @@ func (w *world) revokeToken() {
 	if err != nil { // its key is gone
 		w.Skip(err)
 	}
-	w.must(p.Issuer.Revoke(ctx, principal))
+	until := a.expires.Add(time.Minute + time.Hour)
+	_, err = p.DB.Revoke(ctx, string(revoked.Token), principal.TokenID, until)
+	w.must(err)
+	p.revocations.Poll(ctx)
+	w.must(p.revocations.Err())
 	r := w.revoke(p)
-	r.until = a.expires.Add(time.Minute + time.Hour)
+	r.until = until
+	w.polled(p)
 	if !w.now().Before(r.until) {
 		clear(r.known)
 	}
@@ -953,7 +960,7 @@ func (w *world) useCookie() {
 		w.pass(draw(w, "for", []time.Duration{30 * time.Second, time.Minute, 20 * time.Minute}))
 	}
 	may, mayNot := w.cookie(c, s)
-	principal, err := p.Issuer.Cookie(ctx, c.value, use)
+	principal, err := p.Sessions.AuthenticateCookie(ctx, c.value, use)
 	w.taken("cookie", err, may, mayNot)
 	if err != nil {
 		return
@@ -965,7 +972,7 @@ func (w *world) useCookie() {
 		c.used = later(c.used, w.now())
 	}
 	if rapid.Bool().Draw(w.T, "token") && s.ends.Sub(w.now()) > 2*time.Second && principal.Expires.Sub(w.now()) > 2*time.Second {
-		t, err := p.Issuer.CookieToken(ctx, c.value)
+		t, err := p.Sessions.CookieToken(ctx, c.value)
 		w.must(err)
 		if t.Refresh != "" {
 			w.Fatal("a cookie gave a refresh token")
@@ -1003,13 +1010,13 @@ func (w *world) stepUpCookie() {
 	c := w.anyCookie(cookies, of)
 	s, p := of[c], w.anyPeer()
 	may, mayNot := w.cookie(c, s)
-	principal, err := p.Issuer.Cookie(ctx, c.value, false)
+	principal, err := p.Sessions.AuthenticateCookie(ctx, c.value, false)
 	w.taken("cookie", err, may, mayNot)
 	if err != nil {
 		return
 	}
 	proof := w.proves(s.who, p)
-	value, err := p.Issuer.StepUpCookie(ctx, proof, principal, c.value, home)
+	value, err := p.Sessions.StepUpCookie(ctx, proof, principal, c.value, home)
 	w.must(err)
 	if value == c.value {
 		w.Fatal("the cookie of before")
@@ -1036,7 +1043,7 @@ func (w *world) stepUp() {
 	principal, err := p.Issuer.Verifier().Verify(ctx, a.token)
 	w.must(err)
 	proof := w.proves(s.who, p)
-	t, err := p.Issuer.StepUp(ctx, proof, principal, home)
+	t, err := p.Sessions.StepUp(ctx, proof, principal, home)
 	if s.dead != nil || s.purged || !w.now().Before(earlier(g.idle, s.ends)) {
 		w.wants("step-up of what has ended", err, durward.TokenRevoked)
 		return
@@ -1060,9 +1067,9 @@ func (w *world) signOut() {
 	user, id := "", ""
 	var err error
 	if s.grant != nil {
-		user, id, err = p.Issuer.RefreshSession(ctx, draw(w, "token", s.grant.tokens))
+		user, id, err = p.Sessions.SessionOfRefreshToken(ctx, draw(w, "token", s.grant.tokens))
 	} else {
-		user, id, err = p.Issuer.CookieSession(ctx, draw(w, "cookie", s.cookies).value)
+		user, id, err = p.Sessions.SessionOfCookie(ctx, draw(w, "cookie", s.cookies).value)
 		if codeOf(err) == durward.SessionExpired { // a replaced one that was swept
 			w.Skip(err)
 		}
@@ -1072,7 +1079,7 @@ func (w *world) signOut() {
 		w.Fatalf("a token of %s, session %s, is said to be of %s, %s", s.who.id, s.id, user, id)
 	}
 	everywhere := rapid.IntRange(0, 5).Draw(w.T, "everywhere") == 0
-	w.must(p.People.SignOut(ctx, user, id, everywhere, home))
+	w.must(p.Sessions.SignOut(ctx, user, id, everywhere, home))
 	if everywhere {
 		w.endAll(s.who, nil, p)
 	} else {
@@ -1082,7 +1089,7 @@ func (w *world) signOut() {
 
 func (w *world) endOne() {
 	s, who, p := draw(w, "session", w.sessions()), draw(w, "who", w.people), w.anyPeer()
-	err := p.People.EndSession(ctx, who.id, s.id, store.EventSessionEnded, home)
+	err := p.Sessions.End(ctx, who.id, s.id, store.EventSessionEnded, home)
 	if who != s.who || s.purged {
 		if !errors.Is(err, store.ErrNotFound) {
 			w.Fatalf("somebody else's session: %v", err)
@@ -1096,14 +1103,14 @@ func (w *world) endOne() {
 func (w *world) lockOrUnlock() {
 	who, p := draw(w, "who", w.people), w.anyPeer()
 	if who.locked {
-		w.must(p.People.Unlock(ctx, who.id, home))
+		w.must(p.Accounts.Unlock(ctx, who.id, home))
 		who.locked = false
 		return
 	}
 	if rapid.IntRange(0, 2).Draw(w.T, "lock") > 0 {
 		w.Skip("not now")
 	}
-	w.must(p.People.Lock(ctx, who.id, home))
+	w.must(p.Sessions.LockUser(ctx, who.id, home))
 	who.locked = true
 	w.proved = slices.DeleteFunc(w.proved, func(j judged) bool { return j.who == who && rapid.Bool().Draw(w.T, "forget") })
 	w.endAll(who, nil, p)
@@ -1118,10 +1125,10 @@ func (w *world) changePassword() {
 	var keep *modelSession
 	if rapid.Bool().Draw(w.T, "by the operator") {
 		proof := w.proves(who, p)
-		w.must(p.People.SetPassword(ctx, proof.User, next, home))
+		w.must(p.Sessions.SetPassword(ctx, proof.User, next, home))
 	} else {
 		keep = draw(w, "keep", who.sessions)
-		_, err := p.People.ChangePassword(ctx, who.id, who.password, next, keep.id, home)
+		_, err := p.Sessions.ChangePassword(ctx, &durward.Principal{Subject: who.id, SessionID: keep.id}, who.password, next, "", home)
 		w.must(err)
 	}
 	who.changes++
@@ -1138,7 +1145,7 @@ func (w *world) makeKey() {
 	}
 	maker, err := p.Issuer.Verifier().Verify(ctx, a.token)
 	w.must(err)
-	k, text, err := p.People.CreateKey(ctx, maker, account.NewKey{Name: "robot"}, home)
+	k, text, err := p.Accounts.CreateKey(ctx, maker, account.NewKey{Name: "robot"}, home)
 	if a.session.dead != nil || a.session.purged || a.session.who.locked {
 		w.wants("key of a session that has ended", err, durward.TokenRevoked)
 		return
@@ -1150,7 +1157,7 @@ func (w *world) makeKey() {
 func (w *world) useKeys() {
 	who := draw(w, "who", w.people)
 	for _, k := range who.keys {
-		got, err := w.anyPeer().People.AuthenticateKey(ctx, k.text, home)
+		got, err := w.anyPeer().Accounts.AuthenticateKey(ctx, k.text, home)
 		if k.revoked || who.locked {
 			w.wants("dead key", err, durward.InvalidAPIKey)
 			continue
@@ -1165,7 +1172,7 @@ func (w *world) useKeys() {
 func (w *world) endKey() {
 	who := draw(w, "who", w.people)
 	k := draw(w, "key", who.keys)
-	err := w.anyPeer().People.RevokeKey(ctx, who.id, k.id, "", home)
+	err := w.anyPeer().Accounts.RevokeKey(ctx, who.id, k.id, "", home)
 	if k.revoked {
 		if !errors.Is(err, store.ErrNotFound) {
 			w.Fatalf("a key that was revoked: %v", err)
@@ -1186,7 +1193,7 @@ func (w *world) list() {
 func (w *world) lists(who *modelPerson, p *peer) {
 	w.Helper()
 	must, may := w.listed(who)
-	rows, err := p.People.Sessions(ctx, who.id)
+	rows, err := p.Sessions.List(ctx, who.id)
 	w.must(err)
 	for _, row := range rows {
 		if !may[row.ID] {
@@ -1214,7 +1221,7 @@ func (w *world) audit() {
 	w.must(w.raw.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM grants)`).Scan(&sessions, &grants))
 	for _, who := range w.people {
 		w.lists(who, p)
-		told, err := p.People.Notifications(ctx, who.id, "", 1000)
+		told, err := p.DB.Notifications(ctx, who.id, "", 1000)
 		w.must(err)
 		thefts := 0
 		for _, n := range told {

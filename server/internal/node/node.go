@@ -14,11 +14,12 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
@@ -29,7 +30,8 @@ type Config struct {
 	Database  string // its address: sqlite:PATH or postgres://…
 	Redis     string // URL of the Redis or Valkey that the nodes share; "" is none
 	Master    *seal.Master
-	Issuer    oauth.Config // its DB, Master, Revoked, RevokedAsOf, Rate, Now and Log are the node's
+	Issuer    issuer.Config  // the node sets DB, Master, Revoked, RevokedAsOf, Now and Log
+	Sessions  session.Config // the node sets DB, Checkpoint, Accounts, Issuer, Revoked, BadTokens, Now and Log
 	Hashes    pwhash.Config
 	Limits    limits.Config
 	Passwords account.PasswordRules
@@ -43,10 +45,11 @@ type Config struct {
 
 // Node is the parts of one server over one database.
 type Node struct {
-	DB      *store.DB
-	People  *account.People
-	Issuer  *oauth.Issuer
-	Limiter *limits.Limiter
+	DB       *store.DB
+	Accounts *account.Manager
+	Issuer   *issuer.Issuer
+	Sessions *session.Manager
+	Limiter  *limits.Limiter
 
 	revocations *revoked.Follower
 	feed        *revocation.Feed
@@ -112,18 +115,22 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	issuer := c.Issuer
-	issuer.Checkpoint = c.Checkpoint
-	issuer.DB, issuer.Master, issuer.Revoked, issuer.Rate, issuer.Now, issuer.Log = db, c.Master, list, n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
-	issuer.RevokedAsOf = n.revocations.AsOf
-	if n.Issuer, err = oauth.New(ctx, issuer); err != nil {
+	keys := c.Issuer
+	keys.DB, keys.Master, keys.Revoked, keys.RevokedAsOf, keys.Now, keys.Log = db, c.Master, list, n.revocations.AsOf, c.Now, c.Log
+	if n.Issuer, err = issuer.New(ctx, keys); err != nil {
 		return nil, err
 	}
-	n.People, err = account.New(account.Config{
-		DB: db, Hasher: hasher, Limits: n.Limiter, SecurityLog: n.securityLog, Revoked: list, BadKeys: n.rate("keys", badKeys, c.Now), TokenTTL: n.Issuer.AccessTTL(),
+	n.Accounts, err = account.New(account.Config{
+		DB: db, Hasher: hasher, Limits: n.Limiter, SecurityLog: n.securityLog, BadKeys: n.rate("keys", badKeys, c.Now),
 		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	sessions := c.Sessions
+	sessions.DB, sessions.Checkpoint, sessions.Accounts, sessions.Issuer, sessions.Revoked = db, c.Checkpoint, n.Accounts, n.Issuer, list
+	sessions.BadTokens, sessions.Now, sessions.Log = n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
+	if n.Sessions, err = session.New(sessions); err != nil {
 		return nil, err
 	}
 	if err = n.revocations.Load(ctx); err != nil {
@@ -155,8 +162,9 @@ func (n *Node) Waiting() int { return n.feed.Waiting() }
 func (n *Node) Server(settings httpapi.Settings) (*httpapi.Server, error) {
 	parts := httpapi.Parts{
 		DB:          n.DB,
-		People:      n.People,
+		Accounts:    n.Accounts,
 		Issuer:      n.Issuer,
+		Sessions:    n.Sessions,
 		Revocations: n.revocations,
 		Feed:        n.feed,
 		SecurityLog: n.securityLog,
@@ -170,11 +178,11 @@ func (n *Node) Server(settings httpapi.Settings) (*httpapi.Server, error) {
 // Run says that the node is up, begins what goes on behind the requests and
 // returns; wait waits for its end, after that of ctx.
 func (n *Node) Run(ctx context.Context) (wait func(), err error) {
-	if err := n.Issuer.Start(ctx); err != nil {
+	if err := n.Sessions.Start(ctx); err != nil {
 		return nil, err
 	}
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.People.Run, n.securityLog.Run, n.follow, n.together.run} {
+	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.Sessions.Run, n.Accounts.Run, n.securityLog.Run, n.follow, n.together.run} {
 		background.Go(func() { run(ctx) })
 	}
 	return background.Wait, nil

@@ -14,15 +14,15 @@ import (
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
-	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-const issuer = "http://127.0.0.1:8401"
+const issuerURL = "http://127.0.0.1:8401"
 
 // start starts a node on a machine whose clock is off by shift, and returns where it
 // listens.
@@ -36,11 +36,11 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Config{
-		Database: database, Master: master, Issuer: oauth.Config{URL: issuer}, Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
+		Database: database, Master: master, Issuer: issuer.Config{URL: issuerURL}, Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
 		Local: func() time.Time { return time.Now().Add(shift) },
 	})
 	must(err)
-	s, err := n.Server(httpapi.Settings{PublicURL: issuer})
+	s, err := n.Server(httpapi.Settings{PublicURL: issuerURL})
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)
@@ -68,7 +68,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	a, ahead := start(t, database, master, 90*time.Second)
 	_, behind := start(t, database, master, -90*time.Second)
 	const email, password = "ada@example.com", "correct horse battery staple"
-	u, err := a.People.Add(t.Context(), account.NewPerson{Email: email, Password: password}, store.EventUserAdded, request.Info{Actor: "operator"})
+	u, err := a.Accounts.Add(t.Context(), account.NewUser{Email: email, Password: password}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 		}
 		held = post(where, "/api/auth/refresh", map[string]string{"refresh_token": held.Refresh})
 	}
-	if err := a.People.Lock(t.Context(), u.ID, request.Info{Actor: "operator"}); err != nil {
+	if err := a.Sessions.LockUser(t.Context(), u.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -20,7 +20,7 @@ const module = "github.com/durward-auth/durward"
 var serverLayers = [][]string{
 	{"server/cmd/durward", "server/internal/config", "server/internal/node"},
 	{"server/internal/httpapi"},
-	{"server/internal/account", "server/internal/issuer", "server/internal/session", "server/internal/oauth"},
+	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
 		"server/internal/limits", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
@@ -31,7 +31,6 @@ var serverLayers = [][]string{
 // sameLayer lists the imports allowed between server packages of one layer.
 var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
-	"server/internal/oauth":        {"server/internal/account"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
 	"server/internal/request":      {"server/internal/store"},
 	"server/internal/revocation":   {"server/internal/store"},

@@ -175,30 +175,41 @@ func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Ev
 	return is.s, is.g, err
 }
 
-// ProveWithCookie notes a proof and gives the session another cookie. The one that
-// was shown ends at oldEnds at the latest. It returns ErrNotFound where that cookie
-// has ended.
-func (db *DB) ProveWithCookie(ctx context.Context, p Proof, old []byte, oldEnds time.Time, c Cookie, e Event) error {
-	return db.do(ctx, func(tx *tx) error {
-		if err := tx.prove(p, e.At); err != nil {
-			return err
-		}
-		// What was replaced before and has ended since is of no more use.
-		if _, err := tx.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, micros(e.At)); err != nil {
-			return err
-		}
-		n, err := tx.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
-			idle_ends = CASE WHEN idle_ends > $4 THEN $4 ELSE idle_ends END WHERE hash = $1 AND session_id = $2 AND idle_ends > $3`,
-			old, p.SessionID, micros(e.At), micros(oldEnds))
-		if err == nil && n == 0 {
-			err = ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		if err := tx.insertCookie(c); err != nil {
-			return err
-		}
-		return tx.event(e)
-	})
+// CookieRenewal replaces a session's cookie after a proof.
+type CookieRenewal struct {
+	Proof   Proof
+	Old     []byte    // hash of the cookie that the client sent
+	OldEnds time.Time // when it ends at the latest
+	New     Cookie
+	Event   Event
+}
+
+// ProveWithCookie stores a proof and gives the session another cookie. It returns ErrNotFound if the
+// session or its old cookie has ended.
+func (db *DB) ProveWithCookie(ctx context.Context, r CookieRenewal) error {
+	return db.do(ctx, func(tx *tx) error { return tx.renewCookie(r) })
+}
+
+func (t *tx) renewCookie(r CookieRenewal) error {
+	p, now := r.Proof, micros(r.Event.At)
+	if err := t.prove(p, r.Event.At); err != nil {
+		return err
+	}
+	// Cookies that were replaced earlier and have ended since are no longer needed.
+	if _, err := t.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, now); err != nil {
+		return err
+	}
+	n, err := t.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
+		idle_ends = CASE WHEN idle_ends > $4 THEN $4 ELSE idle_ends END WHERE hash = $1 AND session_id = $2 AND idle_ends > $3`,
+		r.Old, p.SessionID, now, micros(r.OldEnds))
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.insertCookie(r.New); err != nil {
+		return err
+	}
+	return t.event(r.Event)
 }

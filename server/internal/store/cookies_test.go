@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
@@ -35,10 +37,70 @@ func TestUseCookie(t *testing.T) {
 		holds("another within the minute", time.Minute, 31*time.Minute)
 		use(31*time.Minute, 30*time.Minute, 61*time.Minute)
 		holds("one at its end", time.Minute, 31*time.Minute)
-		must(t, db.ProveWithCookie(t.Context(), aProofOf("session-1", 2*time.Minute), hash, noon.Add(150*time.Second), aCookie("b", "session-1"), steppedUpAt(noon.Add(2*time.Minute))))
+		must(t, db.ProveWithCookie(t.Context(), CookieRenewal{
+			Proof: aProofOf("session-1", 2*time.Minute), Old: hash, OldEnds: noon.Add(150 * time.Second),
+			New: aCookie("b", "session-1"), Event: steppedUpAt(noon.Add(2 * time.Minute)),
+		}))
 		holds("replaced", time.Minute, 150*time.Second)
 		use(140*time.Second, 130*time.Second, 40*time.Minute)
 		holds("used when replaced", time.Minute, 150*time.Second)
+	})
+}
+
+// aRenewal returns the replacement of a session's cookie old by fresh, a minute after noon.
+func aRenewal(sessionID, old, fresh string) CookieRenewal {
+	return CookieRenewal{
+		Proof: aProof(sessionID), Old: aCookie(old, "").Hash, OldEnds: noon.Add(90 * time.Second),
+		New: aCookie(fresh, sessionID), Event: anEvent(EventSteppedUp, "ada"),
+	}
+}
+
+// A password and the cookie of its session change together: if the cookie cannot be replaced, the
+// password and the other sessions stay as they are.
+func TestChangePasswordWithCookie(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+		for name, c := range map[string]struct {
+			change func(db *DB, r *CookieRenewal)
+			want   error
+		}{
+			"live cookie: both change":              {func(*DB, *CookieRenewal) {}, nil},
+			"cookie of another session: nothing":    {func(_ *DB, r *CookieRenewal) { r.Old = aCookie("b", "").Hash }, ErrNotFound},
+			"cookie idle for too long: nothing":     {func(_ *DB, r *CookieRenewal) { r.Event.At = noon.Add(30 * time.Minute) }, ErrNotFound},
+			"password changed since: nothing":       {func(_ *DB, r *CookieRenewal) { r.Proof.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
+			"user is removed or another's: nothing": {func(_ *DB, r *CookieRenewal) { r.Proof.UserID = "bob" }, ErrNotFound},
+			"session signed out since: nothing": {func(db *DB, _ *CookieRenewal) {
+				must(t, errOf(db.EndSession(t.Context(), "session-1", "ada", "signed_out", later, anEvent(EventSignedOut, "ada"), "")))
+			}, ErrNotFound},
+		} {
+			db := openAt(t, fresh(t))
+			addUser(t, db, "ada")
+			addUser(t, db, "bob")
+			signInWithCookie(t, db, "ada", "session-1", "a")
+			signInWithCookie(t, db, "ada", "session-2", "b")
+			r := aRenewal("session-1", "a", "c")
+			c.change(db, &r)
+			before := contents(t, db)
+			changed := anEvent(EventPasswordChanged, "ada")
+			changed.At = noon.Add(time.Minute)
+			revoked, err := db.ChangePasswordWithCookie(t.Context(), "$argon2id$new", later, changed, r)
+			if !errors.Is(err, c.want) || c.want == nil && err != nil {
+				t.Errorf("%s: got %v, want %v", name, err, c.want)
+			}
+			if c.want != nil {
+				if diff := cmp.Diff(before, contents(t, db)); diff != "" || revoked != nil {
+					t.Errorf("%s: got revocations %v and changes (-before +after):\n%s", name, revoked, diff)
+				}
+				continue
+			}
+			u, err := db.UserByID(t.Context(), "ada")
+			must(t, err)
+			_, s, _, err := db.CookieByHash(t.Context(), r.New.Hash)
+			must(t, err)
+			if u.Password != "$argon2id$new" || s.ID != "session-1" || len(revoked) != 1 || revoked[0].Value != "session-2" {
+				t.Errorf("%s: got password %s, session %s, revocations %v", name, u.Password, s.ID, revoked)
+			}
+		}
 	})
 }
 
@@ -78,8 +140,10 @@ func TestProve(t *testing.T) {
 			c.change(&p)
 			before := contents(t, db)
 			for how, err := range map[string]error{
-				"token":  errOfProof(db.ProveWithGrant(t.Context(), p, "durward", steppedUpAt(p.At))),
-				"cookie": db.ProveWithCookie(t.Context(), p, aCookie("a", "").Hash, p.At.Add(time.Second), aCookie("b", p.SessionID), steppedUpAt(p.At)),
+				"token": errOfProof(db.ProveWithGrant(t.Context(), p, "durward", steppedUpAt(p.At))),
+				"cookie": db.ProveWithCookie(t.Context(), CookieRenewal{
+					Proof: p, Old: aCookie("a", "").Hash, OldEnds: p.At.Add(time.Second), New: aCookie("b", p.SessionID), Event: steppedUpAt(p.At),
+				}),
 			} {
 				if !errors.Is(err, c.want) || c.want == nil && err != nil {
 					t.Errorf("%s, by %s: %v, want %v", name, how, err, c.want)

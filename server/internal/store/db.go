@@ -136,6 +136,12 @@ func (db *DB) Ping(ctx context.Context) error {
 	})
 }
 
+// Reachable reads one row, and returns an error if the database does not answer.
+func (db *DB) Reachable(ctx context.Context) error {
+	_, err := db.reader(ctx).meta(metaEpoch)
+	return classify(err)
+}
+
 // do runs work as one deed: it is durable when do returns, and an error means that
 // nothing of it was done. work may run more than once, so it hands on what it makes
 // by made, not by variables of its own.

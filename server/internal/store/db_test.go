@@ -326,6 +326,7 @@ func unfitAt(v reflect.Value, want int, n *int, unfit string) {
 func allDeeds() []aDeed {
 	type byUser struct{ UserID string }
 	return []aDeed{
+		deedOf("Reachable", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Reachable(ctx) }),
 		deedOf("Ping", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Ping(ctx) }),
 		deedOf("Issuer", true, struct{ Issuer string }{"https://auth.example.com"}, func(ctx context.Context, db *DB, a struct{ Issuer string }) error {
 			return db.Issuer(ctx, a.Issuer)
@@ -365,6 +366,17 @@ func allDeeds() []aDeed {
 			Event          Event
 		}) error {
 			return errOf(db.ChangePassword(ctx, a.ID, a.Hash, a.Keep, noon, later, a.Event))
+		}),
+		deedOf("ChangePasswordWithCookie", true, struct {
+			Hash    string
+			Event   Event
+			Renewal CookieRenewal
+		}{"$argon2id$new", anEvent(EventPasswordChanged, "ada"), aRenewal("session-5", "cookie-5", "cookie-9")}, func(ctx context.Context, db *DB, a struct {
+			Hash    string
+			Event   Event
+			Renewal CookieRenewal
+		}) error {
+			return errOf(db.ChangePasswordWithCookie(ctx, a.Hash, later, a.Event, a.Renewal))
 		}),
 		deedOf("LockUser", true, struct {
 			ID    string
@@ -476,16 +488,8 @@ func allDeeds() []aDeed {
 			_, _, err := db.ProveWithGrant(ctx, a.Proof, a.ClientID, a.Event)
 			return err
 		}),
-		deedOf("ProveWithCookie", true, struct {
-			Proof  Proof
-			Cookie Cookie
-			Event  Event
-		}{aProof("session-5"), aCookie("cookie-9", "session-5"), anEvent(EventSteppedUp, "ada")}, func(ctx context.Context, db *DB, a struct {
-			Proof  Proof
-			Cookie Cookie
-			Event  Event
-		}) error {
-			return db.ProveWithCookie(ctx, a.Proof, aCookie("cookie-5", "").Hash, noon.Add(90*time.Second), a.Cookie, a.Event)
+		deedOf("ProveWithCookie", true, aRenewal("session-5", "cookie-5", "cookie-9"), func(ctx context.Context, db *DB, r CookieRenewal) error {
+			return db.ProveWithCookie(ctx, r)
 		}),
 
 		deedOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {

@@ -151,25 +151,44 @@ func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, un
 	if err := text(id, hash, keep); err != nil {
 		return nil, err
 	}
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		n, err := tx.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND (CAST($4 AS BIGINT) = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
+	return made(ctx, db, func(tx *tx) ([]Revocation, error) { return tx.changePassword(id, hash, keep, was, until, e) })
+}
+
+// ChangePasswordWithCookie changes a password as ChangePassword does, and replaces the cookie of the
+// session that stays as ProveWithCookie does: both or, if it returns an error, neither.
+func (db *DB) ChangePasswordWithCookie(
+	ctx context.Context, hash string, until time.Time, e Event, r CookieRenewal,
+) ([]Revocation, error) {
+	return made(ctx, db, func(tx *tx) ([]Revocation, error) {
+		r := r // the transaction may run more than once
+		revoked, err := tx.changePassword(r.Proof.UserID, hash, r.Proof.SessionID, r.Proof.PasswordChangedAt, until, e)
 		if err != nil {
 			return nil, err
 		}
-		if n == 0 {
-			if _, err := tx.user(id); err != nil {
-				return nil, err
-			}
-			return nil, ErrChanged
-		}
-		if revoked, err = tx.endSessions(id, keep, e.Kind, e.At, until); err != nil {
-			return nil, err
-		}
-		if err := tx.notify(id, "password_changed", e); err != nil {
-			return nil, err
-		}
-		return revoked, tx.event(e)
+		r.Proof.PasswordChangedAt = e.At
+		return revoked, tx.renewCookie(r)
 	})
+}
+
+func (t *tx) changePassword(id, hash, keep string, was, until time.Time, e Event) ([]Revocation, error) {
+	n, err := t.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND (CAST($4 AS BIGINT) = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		if _, err := t.user(id); err != nil {
+			return nil, err
+		}
+		return nil, ErrChanged
+	}
+	revoked, err := t.endSessions(id, keep, e.Kind, e.At, until)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.notify(id, "password_changed", e); err != nil {
+		return nil, err
+	}
+	return revoked, t.event(e)
 }
 
 // LockUser keeps a person from signing in and ends all their sessions.

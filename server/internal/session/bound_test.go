@@ -1,4 +1,4 @@
-package oauth
+package session
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/durward-auth/durward"
 
-	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // held is a key that was proved to be held, whose proof can be spent once.
@@ -25,8 +25,8 @@ func held(thumbprint string) (key *durward.HeldKey, spent *int) {
 // it changes nothing, not even that a proof was spent.
 func TestBoundGrant(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
 		mine := func() *durward.HeldKey { key, _ := held("mine"); return key }
 		first, err := w.SignIn(t.Context(), w.proof(u), mine(), home)
@@ -60,7 +60,7 @@ func TestBoundGrant(t *testing.T) {
 			t.Errorf("with a spent proof: %v", err)
 		}
 		stay("within the grace")
-		w.clock.advance(time.Hour)
+		w.clock.Advance(time.Hour)
 		stay("after the grace")
 		// The answer was lost for long: to the holder of the key it is given again, as
 		// often as it is asked for.
@@ -91,8 +91,8 @@ func errOf[T any](_ T, err error) error { return err }
 // nobody can tell about.
 func TestSignInWithASpentProof(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
 		key, _ := held("mine")
 		w.must(key.Spend())
@@ -114,8 +114,8 @@ func TestSignInWithASpentProof(t *testing.T) {
 // A key makes no Bearer grant its own.
 func TestUnboundGrantStaysUnbound(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		tokens := w.signIn(w.person())
 		key, spent := held("a thief's")
 		next, err := w.Refresh(t.Context(), tokens.Refresh, key, home)

@@ -1,34 +1,35 @@
-package oauth
+package session
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// TestMain has the model checked a few hundred deeds long: each waits for the
-// disk. More is asked for with -rapid.checks.
+// TestMain limits the model test to 12 runs, since each of its transactions waits for the disk. The
+// flag -rapid.checks asks for more.
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "12"); err != nil {
 		panic(err)
@@ -37,20 +38,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// noon is when these tests begin.
+// noon is the time at which tests begin.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-
-// clock is a clock that only the test moves.
-type clock struct{ at atomic.Int64 } // Unix nanoseconds
-
-func newClock() *clock {
-	c := new(clock)
-	c.at.Store(noon.UnixNano())
-	return c
-}
-
-func (c *clock) Now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
-func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
 // Where requests come from.
 var (
@@ -58,81 +47,81 @@ var (
 	cafe      = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
 	homeFox   = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
 	elsewhere = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	operator  = request.Info{Actor: "operator"}
 )
 
-// world is an issuer on a real database.
-type world struct {
+// env is a Manager over a real database.
+type env struct {
 	t       testing.TB
 	dir     string // of the master key
 	address string
-	tweak   func(*Config)
-	clock   *clock
-	logs    *logged
+	change  func(*Config)
+	clock   *testkit.Clock
+	logs    *testkit.Log
 
-	db   *store.DB
-	list *revoked.List
-	*Issuer
+	db       *store.DB
+	master   *seal.Master
+	list     *revoked.List
+	hasher   *pwhash.Hasher
+	accounts *account.Manager
+	issuer   *issuer.Issuer
+	*Manager
 }
 
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func newWorld(t testing.TB, on services.Engine, tweak func(*Config)) *world {
+func newEnv(t testing.TB, engine testkit.Engine, change func(*Config)) *env {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), address: on(t), tweak: tweak, clock: newClock(), logs: new(logged)}
+	w := &env{t: t, dir: t.TempDir(), address: engine(t), change: change, clock: testkit.NewClock(noon), logs: new(testkit.Log)}
 	w.open()
 	t.Cleanup(func() { w.must(w.db.Close()) })
 	return w
 }
 
-// open opens the database and starts the issuer, as a process does.
-func (w *world) open() {
+// open opens the database and makes the Manager, as a process does at its start.
+func (w *env) open() {
 	w.t.Helper()
 	w.must(w.tryOpen())
 }
 
-func (w *world) tryOpen() (err error) {
+func (w *env) tryOpen() (err error) {
 	ctx := context.Background()
-	master, err := seal.Open(filepath.Join(w.dir, "master.key"), true)
+	w.master, err = seal.Open(filepath.Join(w.dir, "master.key"), true)
 	w.must(err)
 	w.db, err = store.Open(ctx, store.Config{URL: w.address, Now: w.clock.Now})
 	w.must(err)
 	w.list = revoked.NewList(w.clock.Now)
-	c := Config{
-		URL: "https://auth.example.com", DB: w.db, Master: master, Revoked: w.list, Now: w.clock.Now,
-		Log: slog.New(slog.NewTextHandler(w.logs, nil)),
-	}
-	if w.tweak != nil {
-		w.tweak(&c)
-	}
-	if w.Issuer, err = New(ctx, c); err != nil {
+	w.hasher, err = pwhash.New(pwhash.Config{Memory: 64, Time: 1})
+	w.must(err)
+	limiter, err := limits.New(limits.Config{Now: w.clock.Now})
+	w.must(err)
+	log := w.logs.Logger()
+	w.accounts, err = account.New(account.Config{
+		DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: securitylog.New(w.db, log, w.clock.Now),
+		Now: w.clock.Now, Log: log,
+	})
+	w.must(err)
+	w.issuer, err = issuer.New(ctx, issuer.Config{
+		URL: "https://auth.example.com", DB: w.db, Master: w.master, Revoked: w.list, Now: w.clock.Now, Log: log,
+	})
+	if err != nil {
 		return err
 	}
+	c := Config{DB: w.db, Accounts: w.accounts, Issuer: w.issuer, Revoked: w.list, Now: w.clock.Now, Log: log}
+	if w.change != nil {
+		w.change(&c)
+	}
+	w.Manager, err = New(c)
+	w.must(err)
 	return w.Start(ctx)
 }
 
-// in is the same world, failing another test.
-func (w *world) in(t testing.TB) *world {
+// in returns the same environment for another test.
+func (w *env) in(t testing.TB) *env {
 	inner := *w
 	inner.t = t
 	return &inner
 }
 
-func (w *world) must(err error) {
+func (w *env) must(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
@@ -140,7 +129,7 @@ func (w *world) must(err error) {
 }
 
 // behind opens the database behind the store's back.
-func (w *world) behind() *sql.DB {
+func (w *env) behind() *sql.DB {
 	w.t.Helper()
 	driver, address := "pgx", w.address
 	if path, is := strings.CutPrefix(address, "sqlite:"); is {
@@ -152,7 +141,7 @@ func (w *world) behind() *sql.DB {
 }
 
 // tamper changes the database behind the store's back.
-func (w *world) tamper(query string, args ...any) {
+func (w *env) tamper(query string, args ...any) {
 	w.t.Helper()
 	db := w.behind()
 	defer db.Close()
@@ -163,7 +152,7 @@ func (w *world) tamper(query string, args ...any) {
 var people atomic.Int64
 
 // person adds somebody.
-func (w *world) person() store.User {
+func (w *env) person() store.User {
 	w.t.Helper()
 	n := people.Add(1)
 	u := store.User{ID: fmt.Sprintf("person-%d", n), Email: fmt.Sprintf("p%d@example.com", n), EmailKey: fmt.Sprintf("p%d@example.com", n), Password: "$argon2id$", CreatedAt: w.clock.Now(), PasswordChangedAt: w.clock.Now()}
@@ -172,11 +161,11 @@ func (w *world) person() store.User {
 }
 
 // proof returns the proof of a correct password of u.
-func (w *world) proof(u store.User) account.Proof {
+func (w *env) proof(u store.User) account.Proof {
 	return account.Proof{User: u, Methods: []string{"pwd"}, ACR: "urn:durward:acr:1fa", At: w.clock.Now()}
 }
 
-func (w *world) signIn(u store.User) Tokens {
+func (w *env) signIn(u store.User) Tokens {
 	w.t.Helper()
 	t, err := w.SignIn(context.Background(), w.proof(u), nil, home)
 	w.must(err)
@@ -184,7 +173,7 @@ func (w *world) signIn(u store.User) Tokens {
 }
 
 // refreshed wants a refresh to succeed.
-func (w *world) refreshed(token string, from request.Info) Tokens {
+func (w *env) refreshed(token string, from request.Info) Tokens {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
 	w.must(err)
@@ -192,7 +181,7 @@ func (w *world) refreshed(token string, from request.Info) Tokens {
 }
 
 // refused wants a refresh to be refused with a code, and to give nothing.
-func (w *world) refused(token string, from request.Info, want durward.Code) {
+func (w *env) refused(token string, from request.Info, want durward.Code) {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
 	if codeOf(err) != want || t != (Tokens{}) {
@@ -213,7 +202,7 @@ func codeOf(err error) durward.Code {
 }
 
 // grant reads the grant of a token.
-func (w *world) grant(token string) (store.Grant, store.Session) {
+func (w *env) grant(token string) (store.Grant, store.Session) {
 	w.t.Helper()
 	p, err := parseRefresh(token)
 	w.must(err)
@@ -223,7 +212,7 @@ func (w *world) grant(token string) (store.Grant, store.Session) {
 }
 
 // nth is token n of the grant that a token is of.
-func (w *world) nth(token string, n uint32) string {
+func (w *env) nth(token string, n uint32) string {
 	w.t.Helper()
 	g, _ := w.grant(token)
 	derived, err := w.refreshToken(g, n)
@@ -239,14 +228,14 @@ func numberOf(token string) uint32 {
 	return p.n
 }
 
-func (w *world) events(u store.User, kind string) []store.Event {
+func (w *env) events(u store.User, kind string) []store.Event {
 	w.t.Helper()
 	events, err := w.db.Events(context.Background(), store.EventFilter{Kind: kind, UserID: u.ID})
 	w.must(err)
 	return events
 }
 
-func (w *world) told(u store.User) (kinds []string) {
+func (w *env) told(u store.User) (kinds []string) {
 	w.t.Helper()
 	list, err := w.db.Notifications(context.Background(), u.ID, "", 100)
 	w.must(err)
@@ -257,34 +246,19 @@ func (w *world) told(u store.User) (kinds []string) {
 }
 
 // verdict is what the verifier says of an access token.
-func (w *world) verdict(access string) durward.Code {
-	_, err := w.Verifier().Verify(context.Background(), access)
+func (w *env) verdict(access string) durward.Code {
+	_, err := w.issuer.Verifier().Verify(context.Background(), access)
 	return codeOf(err)
-}
-
-func TestNewNamesEveryMistake(t *testing.T) {
-	t.Parallel()
-	_, err := New(t.Context(), Config{
-		Algorithm: "none", SharedSecret: make([]byte, 32), AccessTTL: 25 * time.Hour, RefreshTTL: -1, RefreshAbsolute: time.Millisecond, RefreshGrace: time.Microsecond, Leeway: 61 * time.Second,
-	})
-	if err == nil {
-		t.Fatal("New took it")
-	}
-	for _, want := range []string{"no issuer URL", "database, master key and revocation list", `"none"`, "of no use to any other algorithm", "25h0m0s, at most", "life of refresh tokens is -1ns", "absolute life", "grace is 1µs", "leeway is 1m1s"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the mistake %q is not named in:\n%v", want, err)
-		}
-	}
 }
 
 func TestSignIn(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
-		w.clock.advance(700 * time.Millisecond)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		w.clock.Advance(700 * time.Millisecond)
 		u := w.person()
 		tokens := w.signIn(u)
-		p, err := w.Verifier().Verify(t.Context(), tokens.Access)
+		p, err := w.issuer.Verifier().Verify(t.Context(), tokens.Access)
 		w.must(err)
 		if p.Subject != u.ID || p.SessionID != tokens.Session || p.ClientID != FirstParty || tokens.Subject != u.ID || tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) || !slices.Equal(p.AMR, []string{"pwd"}) {
 			t.Errorf("principal %+v of %s", p, tokens.Session)
@@ -314,94 +288,13 @@ func TestSignIn(t *testing.T) {
 	})
 }
 
-func TestIssueAndRevoke(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
-		for _, life := range []time.Duration{0, -time.Second, time.Second - 1, 24*time.Hour + 1} {
-			if token, c, err := w.Issue(t.Context(), "robot", nil, life); err == nil || !strings.Contains(err.Error(), "from 1s to 24h") || token != "" || c.ID != "" {
-				t.Errorf("a life of %s: %v", life, err)
-			}
-		}
-		token, c, err := w.Issue(t.Context(), "robot", []string{"a", "b"}, 24*time.Hour)
-		w.must(err)
-		p, err := w.Verifier().Verify(t.Context(), token)
-		w.must(err)
-		if p.Subject != "robot" || p.SessionID != "" || p.TokenID != c.ID || !slices.Equal(p.Scopes, []string{"a", "b"}) {
-			t.Errorf("principal %+v", p)
-		}
-		events := w.events(store.User{ID: "robot"}, store.EventTokenIssued)
-		if len(events) != 1 || !strings.Contains(events[0].Detail, c.ID) || strings.Contains(events[0].Detail, token) {
-			t.Errorf("events %+v", events)
-		}
-
-		other, _, err := w.Issue(t.Context(), "robot", nil, time.Hour)
-		w.must(err)
-		w.must(w.Revoke(t.Context(), p))
-		// It stays dead to its end, though that is long after a usual token's.
-		for range 24 {
-			if got := w.verdict(token); got != durward.TokenRevoked {
-				t.Fatalf("revoked, at %s: %s", w.clock.Now(), got)
-			}
-			entries, err := w.db.Revocations(t.Context(), 0, noon)
-			w.must(err)
-			if len(entries) != 1 || entries[0].Value != c.ID || entries[0].Kind != "jti" {
-				t.Fatalf("at %s the feed has %v", w.clock.Now(), entries)
-			}
-			if w.clock.Now().Equal(noon) && w.verdict(other) != "no error" {
-				t.Fatal("another token died with it")
-			}
-			w.must(w.db.PurgeRevocations(t.Context()))
-			w.clock.advance(time.Hour)
-			w.list.Add() // time alone sweeps nothing that counts
-		}
-		if got := w.verdict(token); got != durward.TokenExpired {
-			t.Errorf("after its end: %s", got)
-		}
-		for _, p := range []*durward.Principal{nil, {TokenID: "x"}, {Expires: noon}} {
-			if err := w.Revoke(t.Context(), p); err == nil {
-				t.Errorf("Revoke took %+v", p)
-			}
-		}
-	})
-}
-
-// Whatever a token can be revoked by makes it dead, and nothing else does.
-func TestRevokedBy(t *testing.T) {
-	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
-		access := w.signIn(w.person()).Access
-		p, err := w.Verifier().Verify(t.Context(), access)
-		w.must(err)
-		values := map[revoked.Kind]string{revoked.Session: p.SessionID, revoked.Token: p.TokenID, revoked.SigningKey: w.signer.Load().ID()}
-		for kind, value := range values {
-			for other, wrong := range values {
-				if other != kind {
-					w.list.Add(revoked.Entry{Kind: kind, Value: wrong, Until: noon.Add(time.Minute)})
-				}
-			}
-			if got := w.verdict(access); got != "no error" {
-				t.Fatalf("before: %s", got)
-			}
-			w.list.Add(revoked.Entry{Kind: kind, Value: value, Until: w.clock.Now().Add(time.Second)})
-			if got := w.verdict(access); got != durward.TokenRevoked {
-				t.Errorf("revoked by %s: %s", kind, got)
-			}
-			w.clock.advance(2 * time.Second)
-		}
-	})
-}
-
 // What the store cannot do is not known, never refused and never done.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.File, nil)
+	w := newEnv(t, testkit.SQLite, nil)
 	u := w.person()
 	first := w.signIn(u)
 	second := w.refreshed(first.Refresh, home)
-	p, err := w.Verifier().Verify(t.Context(), second.Access)
-	w.must(err)
 	check := func(deed string, err error, given bool) {
 		t.Helper()
 		if codeOf(err) != "no code" || !errors.Is(err, store.ErrUnavailable) || given {
@@ -415,7 +308,7 @@ func TestStoreFails(t *testing.T) {
 		token string
 		wait  time.Duration
 	}{"move": {second.Refresh, 0}, "counted replay": {first.Refresh, 2 * time.Second}, "lost answer": {first.Refresh, time.Minute}, "theft": {w.nth(first.Refresh, 0), time.Minute}, "the store's future": {w.nth(first.Refresh, 9), 0}} {
-		w.clock.advance(at.wait)
+		w.clock.Advance(at.wait)
 		from := home
 		if what == "theft" {
 			from = elsewhere
@@ -424,26 +317,19 @@ func TestStoreFails(t *testing.T) {
 		if codeOf(err) != "no code" || tokens != (Tokens{}) {
 			t.Errorf("%s that cannot be written: %v, want an error without a code", what, err)
 		}
-		w.clock.advance(-at.wait)
+		w.clock.Advance(-at.wait)
 	}
 	if got := w.verdict(second.Access); got != "no error" {
 		t.Errorf("what could not be ended is said to be: %s", got)
 	}
 
-	spare := w.JWKS()
 	w.must(w.db.Close())
 	tokens, err := w.Refresh(t.Context(), second.Refresh, nil, home)
 	check("Refresh", err, tokens != (Tokens{}))
 	tokens, err = w.SignIn(t.Context(), w.proof(u), nil, home)
 	check("SignIn", err, tokens != (Tokens{}))
-	token, c, err := w.Issue(t.Context(), u.ID, nil, time.Minute)
-	check("Issue", err, token != "" || c.ID != "")
-	user, session, err := w.RefreshSession(t.Context(), second.Refresh)
-	check("RefreshSession", err, user != "" || session != "")
-	check("Revoke", w.Revoke(t.Context(), p), w.list.Revoked(revoked.Token, p.TokenID))
-	check("Rotate", w.Rotate(t.Context(), true), false)
-	check("Tend", w.Tend(t.Context()), false)
-	check("ReadKeys", w.ReadKeys(t.Context()), !bytes.Equal(spare, w.JWKS()))
+	user, session, err := w.SessionOfRefreshToken(t.Context(), second.Refresh)
+	check("SessionOfRefreshToken", err, user != "" || session != "")
 	check("Start", w.Start(t.Context()), false)
 	// The keys are still known: what was issued is still judged.
 	if got := w.verdict(second.Access); got != "no error" {
@@ -452,8 +338,116 @@ func TestStoreFails(t *testing.T) {
 	// Garbage is refused without the store.
 	for _, bad := range []string{"x", altered(second.Refresh, func(raw []byte) { raw[22] ^= 1 }), altered(second.Refresh, func(raw []byte) { raw[1] = 9 })} {
 		w.refused(bad, home, durward.RefreshInvalid)
-		if _, _, err := w.RefreshSession(t.Context(), bad); codeOf(err) != durward.RefreshInvalid {
-			t.Errorf("RefreshSession of garbage: %v", err)
+		if _, _, err := w.SessionOfRefreshToken(t.Context(), bad); codeOf(err) != durward.RefreshInvalid {
+			t.Errorf("SessionOfRefreshToken of garbage: %v", err)
 		}
 	}
+}
+
+func TestNewNamesEveryMistake(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{RefreshTTL: -1, RefreshAbsolute: time.Millisecond, RefreshGrace: time.Microsecond, CookieIdle: time.Millisecond, CookieAbsolute: -1})
+	if err == nil {
+		t.Fatal("New: no error")
+	}
+	for _, want := range []string{
+		"database, accounts, issuer and revocation list", "life of refresh tokens is -1ns", "absolute life", "grace is 1µs",
+		"idle time of a cookie session is 1ms", "life of a cookie session is -1ns",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("New: got %v, want %q in it", err, want)
+		}
+	}
+}
+
+// addRefreshKey puts another K into the database.
+func (w *env) addRefreshKey(number uint8) store.Key {
+	w.t.Helper()
+	k := store.Key{ID: store.NewID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: number, CreatedAt: w.clock.Now(), ActivatedAt: w.clock.Now()}
+	var err error
+	k.Sealed, err = w.master.Seal("refresh key", k.ID, slices.Repeat([]byte{number}, 32))
+	w.must(err)
+	w.must(w.db.AddKey(context.Background(), k, store.Event{ID: store.NewID(), Kind: store.EventKeyCreated, At: w.clock.Now()}))
+	return k
+}
+
+func TestRefreshKeysFollowTheDatabase(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		u := w.person()
+		old := w.signIn(u)
+		w.clock.Advance(time.Second)
+		w.addRefreshKey(2)
+		w.must(w.issuer.ReadKeys(t.Context()))
+		young := w.signIn(u)
+		if g, _ := w.grant(young.Refresh); g.Key != 2 {
+			t.Errorf("a new sign-in under key %d, not under the newest", g.Key)
+		}
+		// Nobody is signed out by a new key.
+		old = w.refreshed(old.Refresh, home)
+		young = w.refreshed(young.Refresh, home)
+		// One is dropped as another comes: as many as before, but others.
+		w.tamper(`UPDATE keys SET state = 'gone', sealed = $1 WHERE use_for = 'refresh' AND number = 1`, []byte{})
+		w.clock.Advance(time.Second)
+		w.addRefreshKey(3)
+		w.must(w.issuer.ReadKeys(t.Context()))
+		w.refused(old.Refresh, home, durward.RefreshInvalid)
+		w.refreshed(young.Refresh, home)
+		if g, _ := w.grant(w.signIn(u).Refresh); g.Key != 3 {
+			t.Errorf("a new sign-in under key %d", g.Key)
+		}
+	})
+}
+
+// A database that was put back to a copy has another epoch: no refresh token of
+// the time before works, nobody is accused.
+func TestEpoch(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		u := w.person()
+		before := w.signIn(u)
+		w.must(w.db.Close())
+		w.open()
+		again := w.refreshed(before.Refresh, home)
+		w.must(w.db.Close())
+		w.tamper(`UPDATE meta SET value = 'ANOTHEREPOCH' WHERE name = 'epoch'`)
+		w.open()
+		w.refused(again.Refresh, home, durward.RefreshInvalid)
+		w.refused(before.Refresh, home, durward.RefreshInvalid)
+		w.refreshed(w.signIn(u).Refresh, home)
+		if len(w.events(u, store.EventRefreshTheft)) != 0 {
+			t.Error("a restore looks like theft")
+		}
+	})
+}
+
+// Sessions that ended a week ago are forgotten by what runs behind the requests.
+func TestRunForgetsSessions(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada := w.person()
+		w.signIn(ada)
+		sessions := func() int {
+			rows, err := w.db.Sessions(t.Context(), ada.ID, time.Time{})
+			w.must(err)
+			return len(rows)
+		}
+		if n := sessions(); n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		w.clock.Advance(w.c.RefreshAbsolute + endedKept + time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx) }()
+		for deadline := time.Now().Add(20 * time.Second); sessions() > 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it is still there")
+			}
+		}
+		cancel()
+		<-done
+	})
 }

@@ -1,10 +1,8 @@
-package oauth
+package issuer
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,9 +13,9 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
-	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // Life of a signing key: pending (published, so that every verifier knows it
@@ -28,30 +26,13 @@ const (
 	signingLife   = 90 * 24 * time.Hour     // then the spare takes over
 
 	// Any key may have signed a token of the operator's in its last moment.
-	verifyAfter = longestLife + mostLeeway + marginClocks
+	verifyAfter = longestLife + maxLeeway + clockMargin
 )
 
 const (
 	signingLabel = "signing key"
 	refreshLabel = "refresh key"
 )
-
-// ring is the refresh keys, newest last.
-type ring struct {
-	keys []refreshKey
-	rows []string // ids of the rows that they were read from
-}
-
-func (r *ring) newest() refreshKey { return r.keys[len(r.keys)-1] }
-
-func (r *ring) key(number uint8) (refreshKey, bool) {
-	for _, k := range r.keys {
-		if k.number == number {
-			return k, true
-		}
-	}
-	return refreshKey{}, false
-}
 
 // makeKeys fills an empty database, or one whose keys ended with its epoch: one
 // refresh key, one signing key and its spare. Of several processes that start at once, one makes them.
@@ -85,7 +66,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	if err := i.c.DB.AddKeyIfNone(ctx, active); err != nil {
 		return err
 	}
-	return i.Tend(ctx)
+	return i.RotateDue(ctx)
 }
 
 func (i *Issuer) newSigningKey(state string) (store.Key, error) {
@@ -147,10 +128,10 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		if !ok {
 			jwk, err := i.c.Master.Unseal(signingLabel, row.ID, row.Sealed)
 			if err != nil {
-				return i.wrongMaster("signing key "+row.ID, err)
+				return wrongMaster(i.c.Master, "signing key "+row.ID, err)
 			}
 			if key, err = jwt.ParsePrivateKey(jwk); err != nil {
-				return fmt.Errorf("oauth: signing key %s: %w", row.ID, err)
+				return fmt.Errorf("issuer: signing key %s: %w", row.ID, err)
 			}
 		}
 		opened[row.ID] = key
@@ -160,7 +141,7 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		}
 	}
 	if signer == nil {
-		return errors.New("oauth: the database holds no active signing key: restore it, or make one with durward key rotate --now")
+		return errors.New("issuer: the database holds no active signing key: restore it, or make one with durward key rotate --now")
 	}
 	// What was read counts as known only once it is published.
 	if !maps.Equal(opened, i.opened) {
@@ -178,47 +159,12 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	return nil
 }
 
-func (i *Issuer) readRing(ctx context.Context) error {
-	rows, err := i.c.DB.Keys(ctx, store.UseRefresh)
-	if err != nil {
-		return err
-	}
-	rows = slices.DeleteFunc(rows, func(row store.Key) bool { return row.State == store.KeyGone })
-	fresh := new(ring)
-	for _, row := range rows {
-		fresh.rows = append(fresh.rows, row.ID)
-	}
-	if old := i.ring.Load(); old != nil && slices.Equal(old.rows, fresh.rows) {
-		return nil
-	}
-	for _, row := range rows {
-		secret, err := i.c.Master.Unseal(refreshLabel, row.ID, row.Sealed)
-		if err != nil {
-			return i.wrongMaster("refresh key "+row.ID, err)
-		}
-		// The epoch is mixed in, so that a restored database honours no token of
-		// the time that it forgot.
-		mixed := hmac.New(sha256.New, secret)
-		mixed.Write([]byte("epoch " + i.c.DB.SessionEpoch()))
-		fresh.keys = append(fresh.keys, refreshKey{number: row.Number, secret: mixed.Sum(nil)})
-	}
-	if len(fresh.keys) == 0 {
-		return errors.New("oauth: the database holds no refresh key")
-	}
-	i.ring.Store(fresh)
-	return nil
-}
-
-func (i *Issuer) wrongMaster(what string, err error) error {
-	return wrongMaster(i.c.Master, what, err)
-}
-
 // wrongMaster says what to do when a key does not open.
 func wrongMaster(master *seal.Master, what string, err error) error {
 	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("oauth: %s in the database was sealed with another master key than %s: put the right key file back, or restore database and key file of the same server: %w", what, master.KeyID(), err)
+		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s: put the right key file back, or restore database and key file of the same server: %w", what, master.KeyID(), err)
 	}
-	return fmt.Errorf("oauth: %s: %w", what, err)
+	return fmt.Errorf("issuer: %s: %w", what, err)
 }
 
 // JWKS is the public keys as served (RFC 7517 s5).
@@ -228,7 +174,7 @@ func (i *Issuer) JWKS() []byte { return *i.published.Load() }
 // every verifier can know it, or at once with now.
 func (i *Issuer) Rotate(ctx context.Context, now bool) error {
 	if i.c.Algorithm == "HS256" {
-		return errors.New("oauth: with tokens.algorithm HS256 the one key is tokens.shared_secret: change it there and restart")
+		return errors.New("issuer: with tokens.algorithm HS256 the one key is tokens.shared_secret: change it there and restart")
 	}
 	spare, err := i.newSigningKey(store.KeyPending)
 	if err != nil {
@@ -245,9 +191,9 @@ func (i *Issuer) Rotate(ctx context.Context, now bool) error {
 	return i.ReadKeys(ctx)
 }
 
-// Tend moves the keys along: promotes what is due, retires what has been
+// RotateDue moves the keys along: promotes what is due, retires what has been
 // promoted over, forgets what verifies nothing any more, and keeps a spare.
-func (i *Issuer) Tend(ctx context.Context) error {
+func (i *Issuer) RotateDue(ctx context.Context) error {
 	if i.c.Algorithm == "HS256" {
 		return nil
 	}
@@ -355,7 +301,7 @@ func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, e
 		}
 		return r, i.ReadKeys(ctx)
 	}
-	return Retired{}, errors.New("oauth: the signing keys changed faster than they could be read")
+	return Retired{}, errors.New("issuer: the signing keys changed faster than they could be read")
 }
 
 const retireRounds = 5
@@ -436,7 +382,7 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 	if err != nil {
 		return Retired{}, err
 	}
-	i.push(revoked)
+	revocation.Publish(i.c.Revoked, revoked)
 	return r, nil
 }
 
@@ -468,7 +414,7 @@ func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Ke
 			r.Signs = row
 		}
 	}
-	if r.State == store.KeyActive { // Tend goes on from here
+	if r.State == store.KeyActive { // RotateDue goes on from here
 		r.Next, r.Takes = spares[0], spares[0].CreatedAt.Add(publishBefore)
 	}
 	return r, nil
@@ -501,7 +447,7 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 		return nil, err
 	}
 	if key = i.signer.Load(); i.c.Revoked.Revoked(revoked.SigningKey, key.ID()) {
-		return nil, fmt.Errorf("oauth: signing key %s was withdrawn, and no other signs yet", key.ID())
+		return nil, fmt.Errorf("issuer: signing key %s was withdrawn, and no other signs yet", key.ID())
 	}
 	return key, nil
 }
@@ -511,71 +457,4 @@ const readKeysTime = 5 * time.Second
 
 func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
 	return store.Event{ID: store.NewID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
-}
-
-// saveCheckpoint records the position of the database. If the database was rolled back while this node
-// runs, the node continues with what it has in memory and reports the rollback; it does not start
-// again with that database.
-func (i *Issuer) saveCheckpoint(ctx context.Context) error {
-	err := i.c.Checkpoint.Save(ctx, i.c.DB)
-	if errors.Is(err, backup.ErrRollback) {
-		i.wentBack.Store(true)
-	}
-	return err
-}
-
-// Run keeps the keys as the database has them and moves them along, and tells
-// the database that this node is up, until ctx ends.
-func (i *Issuer) Run(ctx context.Context) {
-	beat := time.NewTicker(time.Second)
-	defer beat.Stop()
-	failing := false
-	reached := i.c.Now()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-beat.C:
-		}
-		began := i.c.Now()
-		var err error
-		if n%60 == 0 {
-			err = errors.Join(i.Tend(ctx), i.c.DB.PurgeRevocations(ctx), i.c.DB.PurgeSessions(ctx, i.c.Now().Add(-sessionsKept)))
-		}
-		if n%5 == 0 {
-			err = errors.Join(err, i.c.DB.Beat(ctx, i.c.Now()))
-		}
-		err = errors.Join(err, i.ReadKeys(ctx))
-		if away := errors.Is(err, store.ErrUnavailable); away || err == nil {
-			i.noteOutage(away, reached)
-			if !away {
-				reached = began
-			}
-		}
-		err = errors.Join(err, i.saveCheckpoint(ctx))
-		if (err != nil) != failing && ctx.Err() == nil {
-			failing = err != nil
-			if failing {
-				i.c.Log.Error("keys and history of the database cannot be followed", "error", err)
-			} else {
-				i.c.Log.Info("keys and history of the database are followed again")
-			}
-		}
-	}
-}
-
-// noteOutage notes that the database is away since it was last reached, or that it
-// is back.
-func (i *Issuer) noteOutage(away bool, reached time.Time) {
-	last := i.outage.Load()
-	lasts := last != nil && last.UpAt.IsZero()
-	switch {
-	case away && !lasts && last != nil && reached.Sub(last.UpAt) < i.c.RefreshGrace:
-		// The grace that the last one gave anew had not ended: both are one.
-		i.outage.Store(&store.Outage{DownAt: last.DownAt})
-	case away && !lasts:
-		i.outage.Store(&store.Outage{DownAt: reached})
-	case !away && lasts:
-		i.outage.Store(&store.Outage{DownAt: last.DownAt, UpAt: i.c.Now()})
-	}
 }

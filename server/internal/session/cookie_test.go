@@ -1,4 +1,4 @@
-package oauth
+package session
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-func (w *world) cookieOf(u store.User) string {
+func (w *env) cookieOf(u store.User) string {
 	w.t.Helper()
 	value, err := w.SignInCookie(context.Background(), w.proof(u), "", home)
 	w.must(err)
@@ -24,7 +24,7 @@ func (w *world) cookieOf(u store.User) string {
 // A cookie has one spelling; every other value is a session that is over, never
 // anything else.
 func FuzzCookie(f *testing.F) {
-	w := newWorld(f, services.File, nil)
+	w := newEnv(f, testkit.SQLite, nil)
 	real := w.cookieOf(w.person())
 	last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", real[42])
 	for _, seed := range []string{real, "", real[:42], real + "=", real + "A", real[:20] + "\n" + real[20:], real[:20] + "\r" + real[21:], strings.ToUpper(real), strings.Repeat("A", 43), strings.Repeat("_", 43),
@@ -32,7 +32,7 @@ func FuzzCookie(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		p, err := w.Cookie(context.Background(), value, false)
+		p, err := w.AuthenticateCookie(context.Background(), value, false)
 		switch {
 		case value == real:
 			if err != nil || p.Subject == "" {
@@ -54,12 +54,12 @@ func FuzzCookie(f *testing.F) {
 // cookie that was given works.
 func TestCookieRaces(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
 		value := w.cookieOf(u)
-		w.clock.advance(10 * time.Minute)
-		p, err := w.Cookie(context.Background(), value, true)
+		w.clock.Advance(10 * time.Minute)
+		p, err := w.AuthenticateCookie(context.Background(), value, true)
 		w.must(err)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -75,18 +75,18 @@ func TestCookieRaces(t *testing.T) {
 				given = append(given, fresh)
 			})
 			wg.Go(func() {
-				if _, err := w.Cookie(context.Background(), value, true); err != nil {
+				if _, err := w.AuthenticateCookie(context.Background(), value, true); err != nil {
 					t.Errorf("use: %v", err)
 				}
 			})
 		}
 		wg.Wait()
-		w.clock.advance(31 * time.Second)
-		if _, err := w.Cookie(context.Background(), value, true); !errors.Is(err, durward.SessionExpired) {
+		w.clock.Advance(31 * time.Second)
+		if _, err := w.AuthenticateCookie(context.Background(), value, true); !errors.Is(err, durward.SessionExpired) {
 			t.Errorf("the old one after its half minute: %v", err)
 		}
 		for _, fresh := range given {
-			p, err := w.Cookie(context.Background(), fresh, true)
+			p, err := w.AuthenticateCookie(context.Background(), fresh, true)
 			w.must(err)
 			if want := w.clock.Now().Add(-31 * time.Second); !p.AuthTime.Equal(want) {
 				t.Errorf("auth_time %s, want %s", p.AuthTime, want)
@@ -102,26 +102,26 @@ func TestCookieRaces(t *testing.T) {
 // ended, steps up no more.
 func TestStepUpChangedSince(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		ctx := context.Background()
 		for name, c := range map[string]struct {
-			between func(w *world, u store.User, session string) error
+			between func(w *env, u store.User, session string) error
 			cookie  durward.Code
 			token   durward.Code
 		}{
-			"password": {func(w *world, u store.User, _ string) error {
+			"password": {func(w *env, u store.User, _ string) error {
 				_, err := w.db.ChangePassword(ctx, u.ID, "other", "", time.Time{}, w.clock.Now().Add(time.Hour), store.Event{ID: store.NewID(), Kind: store.EventPasswordSet, At: w.clock.Now().Add(time.Second)})
 				return err
 			}, durward.SessionExpired, durward.InvalidCredentials},
-			"session": {func(w *world, u store.User, session string) error {
+			"session": {func(w *env, u store.User, session string) error {
 				_, err := w.db.EndSession(ctx, session, u.ID, "x", w.clock.Now().Add(time.Hour), store.Event{ID: store.NewID(), Kind: store.EventSessionEnded, At: w.clock.Now()}, "")
 				return err
 			}, durward.SessionExpired, durward.TokenRevoked},
 		} {
-			w := newWorld(t, on, nil)
+			w := newEnv(t, engine, nil)
 			u := w.person()
 			value := w.cookieOf(u)
-			p, err := w.Cookie(ctx, value, true)
+			p, err := w.AuthenticateCookie(ctx, value, true)
 			w.must(err)
 			s := w.signIn(u)
 			w.must(c.between(w, u, p.SessionID))
@@ -143,19 +143,19 @@ func TestStepUpChangedSince(t *testing.T) {
 // token that is left of it.
 func TestStepUpOfAnIdleSession(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, func(c *Config) { c.SessionIdle = 5 * time.Minute })
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, func(c *Config) { c.CookieIdle = 5 * time.Minute })
 		u := w.person()
-		p, err := w.Cookie(context.Background(), w.cookieOf(u), true)
+		p, err := w.AuthenticateCookie(context.Background(), w.cookieOf(u), true)
 		w.must(err)
 		p.Scopes = []string{"profile"}
-		w.clock.advance(4 * time.Minute)
+		w.clock.Advance(4 * time.Minute)
 		up, err := w.StepUp(context.Background(), w.proof(u), p, home)
 		w.must(err)
 		if up.Refresh != "" || up.AccessLife > time.Minute {
 			t.Errorf("a token of %s, want it to end with the cookie, in a minute", up.AccessLife)
 		}
-		w.clock.advance(2 * time.Minute)
+		w.clock.Advance(2 * time.Minute)
 		if _, err := w.StepUp(context.Background(), w.proof(u), p, home); codeOf(err) != durward.TokenRevoked {
 			t.Errorf("after its end: %v", err)
 		}
@@ -163,11 +163,11 @@ func TestStepUpOfAnIdleSession(t *testing.T) {
 }
 
 func BenchmarkCookie(b *testing.B) {
-	w := newWorld(b, services.File, nil)
+	w := newEnv(b, testkit.SQLite, nil)
 	value := w.cookieOf(w.person())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.Cookie(context.Background(), value, true); err != nil {
+		if _, err := w.AuthenticateCookie(context.Background(), value, true); err != nil {
 			b.Fatal(err)
 		}
 	}

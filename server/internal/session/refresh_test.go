@@ -1,7 +1,9 @@
-package oauth
+package session
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -17,10 +19,10 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
-	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // altered is a token with its octets changed.
@@ -34,7 +36,7 @@ func altered(token string, change func(raw []byte)) string {
 }
 
 // setGrant changes columns of the grant of a token.
-func (w *world) setGrant(token, columns string, args ...any) {
+func (w *env) setGrant(token, columns string, args ...any) {
 	w.t.Helper()
 	g, _ := w.grant(token)
 	w.tamper(`UPDATE grants SET `+columns+` WHERE id = '`+hex.EncodeToString(g.ID[:])+`'`, args...)
@@ -45,27 +47,27 @@ func (w *world) setGrant(token, columns string, args ...any) {
 // wait, token n is presented.
 func TestPresented(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		const (
 			grace = 30 * time.Second
 			again = "again" // the current token, the grant unmoved
 			moved = "moved" // the next token
 		)
 		const week = 7 * 24 * time.Hour
-		replayed := func(n uint32, times int) func(*world, store.User, string) {
-			return func(w *world, _ store.User, token string) {
+		replayed := func(n uint32, times int) func(*env, store.User, string) {
+			return func(w *env, _ store.User, token string) {
 				for range times {
 					w.refreshed(w.nth(token, n), home)
 				}
 			}
 		}
-		shared := newWorld(t, on, nil) // to open one for each row takes longer than all else
+		shared := newEnv(t, engine, nil) // to open one for each row takes longer than all else
 		for _, row := range []struct {
 			name    string
 			moves   int
 			between time.Duration
 			wait    time.Duration
-			before  func(*world, store.User, string) // done at last
+			before  func(*env, store.User, string) // done at last
 			n       uint32
 			from    request.Info
 			want    string
@@ -87,14 +89,14 @@ func TestPresented(t *testing.T) {
 			{name: "the last, from another network", moves: 1, wait: 2 * time.Second, n: 0, from: cafe, want: again, g: 1},
 			{name: "the last, from another agent", moves: 1, wait: 2 * time.Second, n: 0, from: homeFox, want: again, g: 1},
 			{name: "the last, a fifth time", moves: 1, wait: 2 * time.Second, before: replayed(0, 4), n: 0, want: again, g: 1},
-			{name: "the last, after twenty of the same moment", moves: 1, before: func(w *world, u store.User, token string) {
+			{name: "the last, after twenty of the same moment", moves: 1, before: func(w *env, u store.User, token string) {
 				replayed(0, 20)(w, u, token)
-				w.clock.advance(2 * time.Second)
+				w.clock.Advance(2 * time.Second)
 			}, n: 0, want: again, g: 1},
-			{name: "the last, counted anew in each generation", moves: 1, wait: 2 * time.Second, before: func(w *world, u store.User, token string) {
+			{name: "the last, counted anew in each generation", moves: 1, wait: 2 * time.Second, before: func(w *env, u store.User, token string) {
 				replayed(0, 5)(w, u, token)
 				w.refreshed(w.nth(token, 1), home)
-				w.clock.advance(2 * time.Second)
+				w.clock.Advance(2 * time.Second)
 				replayed(1, 4)(w, u, token)
 			}, n: 1, want: again, g: 2},
 
@@ -102,8 +104,8 @@ func TestPresented(t *testing.T) {
 			{name: "the last, days later", moves: 3, wait: 5 * 24 * time.Hour, n: 2, want: "REFRESH_INVALID", g: 3, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
 			{name: "the last, late, from another network", moves: 1, wait: time.Minute, n: 0, from: cafe, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
 			{name: "the last, a sixth time", moves: 1, wait: 2 * time.Second, before: replayed(0, 5), n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
-			{name: "the last, a sixth time, under a clock put back", moves: 1, before: func(w *world, u store.User, token string) {
-				w.clock.advance(-time.Hour)
+			{name: "the last, a sixth time, under a clock put back", moves: 1, before: func(w *env, u store.User, token string) {
+				w.clock.Advance(-time.Hour)
 				replayed(0, 5)(w, u, token)
 			}, n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
 
@@ -119,35 +121,35 @@ func TestPresented(t *testing.T) {
 			{name: "two ahead", moves: 2, n: 4, want: "REFRESH_INVALID", g: 2, ended: store.EventStoreWentBack, event: store.EventStoreWentBack},
 			{name: "as far ahead as can be", n: math.MaxUint32, want: "REFRESH_INVALID", g: 0, ended: store.EventStoreWentBack, event: store.EventStoreWentBack},
 
-			{name: "to the last number", before: func(w *world, _ store.User, token string) {
+			{name: "to the last number", before: func(w *env, _ store.User, token string) {
 				w.setGrant(token, `generation = $1`, int64(math.MaxUint32-1))
 			}, n: math.MaxUint32 - 1, want: moved, g: math.MaxUint32},
-			{name: "past the last number", before: func(w *world, _ store.User, token string) {
+			{name: "past the last number", before: func(w *env, _ store.User, token string) {
 				w.setGrant(token, `generation = $1`, int64(math.MaxUint32))
 			}, n: math.MaxUint32, want: "REFRESH_EXPIRED", g: math.MaxUint32},
 
 			// An end is no alarm, whatever is presented.
 			{name: "the current, idle too long", moves: 1, wait: week, n: 1, want: "REFRESH_EXPIRED", g: 1},
 			{name: "spent, idle too long", moves: 3, wait: week, n: 0, from: elsewhere, want: "REFRESH_EXPIRED", g: 3},
-			{name: "past the absolute end", moves: 1, before: func(w *world, _ store.User, token string) {
+			{name: "past the absolute end", moves: 1, before: func(w *env, _ store.User, token string) {
 				w.setGrant(token, `idle_ends = $1, ends = $2`, w.clock.Now().Add(week).UnixMicro(), w.clock.Now().UnixMicro())
 			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
-			{name: "past the session's end", moves: 1, before: func(w *world, _ store.User, token string) {
+			{name: "past the session's end", moves: 1, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
 				w.tamper(`UPDATE sessions SET ends_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
-			{name: "of an ended grant", moves: 3, before: func(w *world, _ store.User, token string) {
+			{name: "of an ended grant", moves: 3, before: func(w *env, _ store.User, token string) {
 				w.setGrant(token, `ended_at = $1, end_reason = 'by hand'`, w.clock.Now().UnixMicro())
 			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
-			{name: "of an ended session", moves: 3, before: func(w *world, _ store.User, token string) {
+			{name: "of an ended session", moves: 3, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
 				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
-			{name: "the current, of an ended session", moves: 1, before: func(w *world, _ store.User, token string) {
+			{name: "the current, of an ended session", moves: 1, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
 				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 1, want: "SESSION_REVOKED", g: 1},
-			{name: "ended and idle too long", moves: 1, wait: week, before: func(w *world, _ store.User, token string) { w.setGrant(token, `ended_at = 1`) }, n: 1, want: "SESSION_REVOKED", g: 1},
+			{name: "ended and idle too long", moves: 1, wait: week, before: func(w *env, _ store.User, token string) { w.setGrant(token, `ended_at = 1`) }, n: 1, want: "SESSION_REVOKED", g: 1},
 
 			// The person's state comes after the grant's ends and before the generation.
 			{name: "of somebody locked", moves: 1, before: lock, n: 1, want: "SESSION_REVOKED", g: 1},
@@ -156,16 +158,16 @@ func TestPresented(t *testing.T) {
 		} {
 			t.Run(row.name, func(t *testing.T) {
 				w := shared.in(t)
-				w.wentBack.Store(false)
+				w.rolledBack.Store(false)
 				u := w.person()
 				sibling := w.signIn(u)
 				first := w.signIn(u)
 				last := first
 				for range row.moves {
-					w.clock.advance(row.between)
+					w.clock.Advance(row.between)
 					last = w.refreshed(last.Refresh, home)
 				}
-				w.clock.advance(row.wait)
+				w.clock.Advance(row.wait)
 				if row.before != nil {
 					row.before(w, u, first.Refresh)
 				}
@@ -212,8 +214,8 @@ func TestPresented(t *testing.T) {
 				if got := w.told(u)[:len(w.told(u))-told]; row.told != slices.Equal(got, []string{"session_ended_by_theft"}) || !row.told && len(got) > 0 {
 					t.Errorf("the person was told %v", got)
 				}
-				if w.WentBack() != (row.event == store.EventStoreWentBack) {
-					t.Errorf("WentBack is %t", w.WentBack())
+				if w.RolledBack() != (row.event == store.EventStoreWentBack) {
+					t.Errorf("RolledBack: got %t", w.RolledBack())
 				}
 				// Once dead, dead for each token, without a second alarm.
 				if row.ended != "" {
@@ -235,7 +237,7 @@ func TestPresented(t *testing.T) {
 	})
 }
 
-func lock(w *world, u store.User, _ string) {
+func lock(w *env, u store.User, _ string) {
 	w.tamper(`UPDATE users SET locked_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), u.ID)
 }
 
@@ -243,16 +245,16 @@ func lock(w *world, u store.User, _ string) {
 // dies with it of theft.
 func TestSiblingGrants(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		for _, theft := range []bool{false, true} {
-			w := newWorld(t, on, nil)
+			w := newEnv(t, engine, nil)
 			first := w.signIn(w.person())
 			second := w.refreshed(first.Refresh, home)
 			w.tamper(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
 				SELECT 'ffffffffffffffffffffffffffffffff', session_id, client_id, scope, 0, salt, key_number, network, agent, created_at, idle_ends, ends FROM grants`)
 			other, err := w.refreshToken(store.Grant{ID: [16]byte(slices.Repeat([]byte{0xff}, 16)), Salt: func() []byte { g, _ := w.grant(first.Refresh); return g.Salt }(), Key: 1}, 0)
 			w.must(err)
-			w.clock.advance(time.Minute)
+			w.clock.Advance(time.Minute)
 			if theft {
 				w.refused(first.Refresh, elsewhere, durward.SessionRevoked)
 				w.refused(other, home, durward.SessionRevoked)
@@ -271,8 +273,8 @@ func TestSiblingGrants(t *testing.T) {
 // comes with the next sign-in.
 func TestScopeIsDecidedAnew(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
 		w.tamper(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
 		u.Admin = true
@@ -284,7 +286,7 @@ func TestScopeIsDecidedAnew(t *testing.T) {
 		spent := tokens.Refresh
 		for _, token := range []string{spent, spent} { // a move, then the same again
 			tokens = w.refreshed(token, home)
-			p, err := w.Verifier().Verify(t.Context(), tokens.Access)
+			p, err := w.issuer.Verifier().Verify(t.Context(), tokens.Access)
 			w.must(err)
 			if tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) {
 				t.Errorf("scope %q, in the token %v", tokens.Scope, p.Scopes)
@@ -302,12 +304,12 @@ func TestScopeIsDecidedAnew(t *testing.T) {
 // A thousand refreshes prolong nothing beyond the absolute end.
 func TestAbsoluteEnd(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, func(c *Config) { c.RefreshTTL, c.RefreshAbsolute = time.Hour, 24*time.Hour })
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, func(c *Config) { c.RefreshTTL, c.RefreshAbsolute = time.Hour, 24*time.Hour })
 		tokens := w.signIn(w.person())
 		const moves = 200
 		for n := range moves {
-			w.clock.advance(24 * time.Hour / (moves + 1))
+			w.clock.Advance(24 * time.Hour / (moves + 1))
 			tokens = w.refreshed(tokens.Refresh, home)
 			if want := min(time.Hour, noon.Add(24*time.Hour).Sub(w.clock.Now())); tokens.RefreshLife != want {
 				t.Fatalf("after %d: %s are left, want %s", n, tokens.RefreshLife, want)
@@ -316,36 +318,46 @@ func TestAbsoluteEnd(t *testing.T) {
 				t.Fatalf("after %d: idle until %s, after the end at %s", n, g.IdleEnds, g.Ends)
 			}
 		}
-		w.clock.advance(noon.Add(24 * time.Hour).Sub(w.clock.Now()))
+		w.clock.Advance(noon.Add(24 * time.Hour).Sub(w.clock.Now()))
 		w.refused(tokens.Refresh, home, durward.RefreshExpired)
 	})
 }
 
 func TestForged(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
-		w.clock.advance(time.Second)
+		w.clock.Advance(time.Second)
 		w.addRefreshKey(2) // so that the ring has another key to name
 		other := w.signIn(u).Refresh
-		w.must(w.ReadKeys(t.Context()))
+		w.must(w.issuer.ReadKeys(t.Context()))
 		token := w.refreshed(w.signIn(u).Refresh, home).Refresh
 		g, _ := w.grant(token)
 		gOther, _ := w.grant(other)
 		if g.Key != 2 || gOther.Key != 1 {
 			t.Fatalf("keys %d and %d", g.Key, gOther.Key)
 		}
-		forged := func(key refreshKey, n uint32, salt []byte) string {
+		type macFunc = func(parts ...[]byte) []byte
+		forged := func(number uint8, mac macFunc, n uint32, salt []byte) string {
 			return altered(token, func(raw []byte) {
-				raw[1] = key.number
+				raw[1] = number
 				raw[18], raw[19], raw[20], raw[21] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
-				copy(raw[22:24], key.check(raw[:22]))
-				copy(raw[24:], key.mac(raw[:22], salt))
+				copy(raw[22:24], mac(raw[:22]))
+				copy(raw[24:], mac(raw[:22], salt))
 			})
 		}
-		k1, _ := w.ring.Load().key(1)
-		k2, _ := w.ring.Load().key(2)
+		macWith := func(secret []byte) macFunc {
+			return func(parts ...[]byte) []byte {
+				h := hmac.New(sha256.New, secret)
+				for _, p := range parts {
+					h.Write(p)
+				}
+				return h.Sum(nil)
+			}
+		}
+		k1, _ := w.issuer.RefreshKey(1)
+		k2, _ := w.issuer.RefreshKey(2)
 		var sealed []byte
 		rows, err := w.db.Keys(t.Context(), store.UseRefresh)
 		w.must(err)
@@ -356,15 +368,15 @@ func TestForged(t *testing.T) {
 			"another prefix": "DR_" + token[3:], "blank before": " " + token, "blank for its last": token[:len(token)-1] + " ",
 			"standard alphabet": token[:20] + "+/" + token[22:], "line break": token[:20] + "\n" + token[21:], "line breaks beside": token[:62] + "\r\n" + token[64:], "NUL": token[:20] + "\x00" + token[21:],
 			"another version":                             altered(token, func(raw []byte) { raw[0] = 2 }),
-			"another key of the ring, with its MAC":       forged(k1, 1, g.Salt),
-			"another grant's salt":                        forged(k2, 1, gOther.Salt),
-			"stolen key, no salt":                         forged(k2, 1, nil),
-			"stolen key, salt of zeroes":                  forged(k2, 1, make([]byte, 32)),
-			"stolen database, a key of zeroes":            forged(refreshKey{2, make([]byte, 32)}, 1, g.Salt),
-			"stolen database, the sealed key":             forged(refreshKey{2, sealed}, 1, g.Salt),
-			"stolen key without the epoch":                forged(refreshKey{2, slices.Repeat([]byte{2}, 32)}, 1, g.Salt),
-			"check octets right, MAC of another number":   altered(token, func(raw []byte) { raw[21] = 2; copy(raw[22:24], k2.check(raw[:22])) }),
-			"check octets right, grant of another number": altered(token, func(raw []byte) { raw[17] ^= 1; copy(raw[22:24], k2.check(raw[:22])) }),
+			"another key of the ring, with its MAC":       forged(1, k1.MAC, 1, g.Salt),
+			"another grant's salt":                        forged(2, k2.MAC, 1, gOther.Salt),
+			"stolen key, no salt":                         forged(2, k2.MAC, 1, nil),
+			"stolen key, salt of zeroes":                  forged(2, k2.MAC, 1, make([]byte, 32)),
+			"stolen database, a key of zeroes":            forged(2, macWith(make([]byte, 32)), 1, g.Salt),
+			"stolen database, the sealed key":             forged(2, macWith(sealed), 1, g.Salt),
+			"stolen key without the epoch":                forged(2, macWith(slices.Repeat([]byte{2}, 32)), 1, g.Salt),
+			"check octets right, MAC of another number":   altered(token, func(raw []byte) { raw[21] = 2; copy(raw[22:24], k2.MAC(raw[:22])[:2]) }),
+			"check octets right, grant of another number": altered(token, func(raw []byte) { raw[17] ^= 1; copy(raw[22:24], k2.MAC(raw[:22])[:2]) }),
 			"an access token":                             w.signIn(u).Access,
 		}
 		for i := range refreshOctets {
@@ -378,7 +390,7 @@ func TestForged(t *testing.T) {
 			if codeOf(err) != durward.RefreshInvalid || tokens != (Tokens{}) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if user, session, err := w.RefreshSession(t.Context(), token); codeOf(err) != durward.RefreshInvalid || user != "" || session != "" {
+			if user, session, err := w.SessionOfRefreshToken(t.Context(), token); codeOf(err) != durward.RefreshInvalid || user != "" || session != "" {
 				t.Errorf("%s, to sign out: %v", name, err)
 			}
 			if err != nil && len(token) > 10 && strings.Contains(err.Error(), token[3:]) {
@@ -388,16 +400,16 @@ func TestForged(t *testing.T) {
 		if got := w.rows("grants"); got != before {
 			t.Errorf("forged tokens changed a grant:\n%s\n%s", before, got)
 		}
-		if w.WentBack() || len(w.events(u, store.EventRefreshTheft)) > 0 {
+		if w.RolledBack() || len(w.events(u, store.EventRefreshTheft)) > 0 {
 			t.Error("forged tokens raised an alarm")
 		}
 		// Key and database together do forge: that is what the pieces above lacked.
-		w.refreshed(forged(k2, 1, g.Salt), home)
+		w.refreshed(forged(2, k2.MAC, 1, g.Salt), home)
 	})
 }
 
 // rows is all that a table holds.
-func (w *world) rows(table string) string {
+func (w *env) rows(table string) string {
 	w.t.Helper()
 	db := w.behind()
 	defer db.Close()
@@ -418,12 +430,12 @@ func (w *world) rows(table string) string {
 // A copy of the database holds no token and nothing to make one with.
 func TestDatabaseHoldsNoToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, services.File, nil)
+	w := newEnv(t, testkit.SQLite, nil)
 	tokens := w.signIn(w.person())
 	p, err := parseRefresh(tokens.Refresh)
 	w.must(err)
-	k, _ := w.ring.Load().key(p.key)
-	for _, secret := range []string{tokens.Refresh[3:], tokens.Access, string(p.raw[22:]), string(k.secret)} {
+	k, _ := w.issuer.RefreshKey(p.key)
+	for _, secret := range []string{tokens.Refresh[3:], tokens.Access, string(p.raw[22:]), string(k.MAC(p.raw[:22]))} {
 		for _, column := range []string{"salt", "id", "network"} {
 			var n int
 			db := w.behind()
@@ -442,9 +454,9 @@ func TestDatabaseHoldsNoToken(t *testing.T) {
 // Bad tokens are slowed down, good and spent ones never are.
 func TestBadOnesAreCounted(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
-		w.c.Rate = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		w.c.BadTokens = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
 		first := w.signIn(w.person())
 		for range 3 {
 			w.refused("dr_nonsense", home, durward.RefreshInvalid)
@@ -453,7 +465,7 @@ func TestBadOnesAreCounted(t *testing.T) {
 		w.refused("dr_nonsense", cafe, durward.RefreshInvalid)
 		second := w.refreshed(first.Refresh, home)
 		w.refreshed(first.Refresh, home)
-		w.clock.advance(8 * 24 * time.Hour)
+		w.clock.Advance(8 * 24 * time.Hour)
 		for range 4 {
 			_, _ = w.Refresh(t.Context(), "dr_nonsense", nil, home)
 		}
@@ -462,17 +474,17 @@ func TestBadOnesAreCounted(t *testing.T) {
 	})
 }
 
-func TestRefreshSession(t *testing.T) {
+func TestSessionOfRefreshToken(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		u := w.person()
 		first := w.signIn(u)
 		second := w.refreshed(first.Refresh, home)
-		w.clock.advance(time.Hour)
+		w.clock.Advance(time.Hour)
 		w.refused(first.Refresh, home, durward.RefreshInvalid) // the grant is dead now
 		for _, token := range []string{first.Refresh, second.Refresh} {
-			user, session, err := w.RefreshSession(t.Context(), token)
+			user, session, err := w.SessionOfRefreshToken(t.Context(), token)
 			if err != nil || user != u.ID || session != first.Session {
 				t.Errorf("token %d is of %s, session %s: %v", numberOf(token), user, session, err)
 			}
@@ -483,7 +495,7 @@ func TestRefreshSession(t *testing.T) {
 // The grace does not run while no node is up, and begins anew after.
 func TestGraceAndOutage(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		for _, c := range []struct {
 			name                string
 			before, down, after time.Duration // from the move to the last sign of life, the outage, and up again
@@ -497,19 +509,19 @@ func TestGraceAndOutage(t *testing.T) {
 			{"a crash between move and beat", 0, time.Hour, 10 * time.Second, true, true},
 			{"a short outage", 20 * time.Second, time.Second, 20 * time.Second, false, true},
 		} {
-			w := newWorld(t, on, nil)
+			w := newEnv(t, engine, nil)
 			first := w.signIn(w.person())
 			w.must(w.db.Beat(t.Context(), w.clock.Now()))
-			w.clock.advance(time.Second)
+			w.clock.Advance(time.Second)
 			second := w.refreshed(first.Refresh, home)
-			w.clock.advance(c.before)
+			w.clock.Advance(c.before)
 			if !c.crashed {
 				w.must(w.db.Beat(t.Context(), w.clock.Now()))
 			}
 			w.must(w.db.Close())
-			w.clock.advance(c.down)
+			w.clock.Advance(c.down)
 			w.open()
-			w.clock.advance(c.after)
+			w.clock.Advance(c.after)
 			if c.works {
 				if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
 					t.Errorf("%s: another successor", c.name)
@@ -546,16 +558,16 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 		{"away again when the new grace had ended", []step{{time.Second, true, 2 * time.Second}, {time.Hour, false, 0}, {30 * time.Second, true, 0}, {time.Hour, false, 0}}, 0, false},
 		{"never away", []step{{time.Second, false, 0}}, 29 * time.Second, false},
 	} {
-		w := newWorld(t, services.File, nil)
+		w := newEnv(t, testkit.SQLite, nil)
 		first := w.signIn(w.person())
-		w.clock.advance(time.Hour) // beyond what the start gives
+		w.clock.Advance(time.Hour) // beyond what the start gives
 		first = w.refreshed(first.Refresh, home)
 		second := w.refreshed(first.Refresh, home)
 		for _, s := range c.steps {
-			w.clock.advance(s.after)
-			w.noteOutage(s.away, w.clock.Now().Add(-s.reached))
+			w.clock.Advance(s.after)
+			w.recordOutage(s.away, w.clock.Now().Add(-s.reached))
 		}
-		w.clock.advance(c.after)
+		w.clock.Advance(c.after)
 		if c.works {
 			if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
 				t.Errorf("%s: another successor", c.name)
@@ -572,11 +584,11 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 // What moved or ended between reading and deciding is judged again.
 func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		first := w.signIn(w.person())
 		second := w.refreshed(first.Refresh, home)
-		w.clock.advance(2 * time.Second)
+		w.clock.Advance(2 * time.Second)
 		g, s := w.grant(first.Refresh)
 		third := w.refreshed(second.Refresh, home)
 		now := w.clock.Now()
@@ -594,8 +606,8 @@ func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
 
 func TestManyRefreshOneToken(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		first := w.signIn(w.person())
 		const many = 200
 		answers := make([]Tokens, many)
@@ -643,8 +655,8 @@ type model struct {
 // do what the model says.
 func TestRefreshModel(t *testing.T) {
 	t.Parallel()
-	services.OnBoth(t, func(t *testing.T, on services.Engine) {
-		w := newWorld(t, on, nil)
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
 		var down, up time.Time
 		up = w.clock.Now()
 		rapid.Check(t, func(t *rapid.T) {
@@ -747,7 +759,7 @@ func TestRefreshModel(t *testing.T) {
 					}
 					tries := rapid.IntRange(1, 5).Draw(t, "tries")
 					for range tries {
-						w.clock.advance(time.Duration(rapid.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
+						w.clock.Advance(time.Duration(rapid.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
 						if !present(t, m, m.held, home) {
 							t.Fatal("an honest client was signed out")
 						}
@@ -759,10 +771,10 @@ func TestRefreshModel(t *testing.T) {
 					present(t, m, rapid.IntRange(0, len(m.tokens)-1).Draw(t, "n"), froms.Draw(t, "from"))
 				},
 				"seconds": func(t *rapid.T) {
-					w.clock.advance(time.Duration(rapid.IntRange(0, 45_000).Draw(t, "ms")) * time.Millisecond)
+					w.clock.Advance(time.Duration(rapid.IntRange(0, 45_000).Draw(t, "ms")) * time.Millisecond)
 				},
 				"days": func(t *rapid.T) {
-					w.clock.advance(time.Duration(rapid.IntRange(1, 8*24).Draw(t, "hours")) * time.Hour)
+					w.clock.Advance(time.Duration(rapid.IntRange(1, 8*24).Draw(t, "hours")) * time.Hour)
 				},
 				"lock and unlock": func(t *rapid.T) {
 					u := rapid.SampledFrom(users).Draw(t, "user")
@@ -794,7 +806,7 @@ func TestRefreshModel(t *testing.T) {
 					if err := w.db.Close(); err != nil {
 						t.Fatal(err)
 					}
-					w.clock.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "down")) * time.Second)
+					w.clock.Advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "down")) * time.Second)
 					up = w.clock.Now()
 					if err := w.tryOpen(); err != nil {
 						t.Fatal(err)
@@ -807,7 +819,7 @@ func TestRefreshModel(t *testing.T) {
 
 // What parses is written in the one form that it was read from.
 func FuzzParseRefresh(f *testing.F) {
-	w := newWorld(f, services.File, nil)
+	w := newEnv(f, testkit.SQLite, nil)
 	token := w.signIn(w.person()).Refresh
 	for _, seed := range []string{token, "", "dr_", token[:66], token + "=", token[:20] + "\n" + token[21:], altered(token, func(raw []byte) { raw[0] = 0 }), "dr_" + strings.Repeat("-", 64), "dr_" + strings.Repeat("_", 64)} {
 		f.Add(seed)
@@ -832,7 +844,7 @@ func FuzzParseRefresh(f *testing.F) {
 }
 
 func BenchmarkSignIn(b *testing.B) {
-	w := newWorld(b, services.File, nil)
+	w := newEnv(b, testkit.SQLite, nil)
 	u := w.person()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -842,7 +854,7 @@ func BenchmarkSignIn(b *testing.B) {
 
 func BenchmarkRefresh(b *testing.B) {
 	b.Run("move", func(b *testing.B) {
-		w := newWorld(b, services.File, nil)
+		w := newEnv(b, testkit.SQLite, nil)
 		token := w.signIn(w.person()).Refresh
 		b.ReportAllocs()
 		for b.Loop() {
@@ -850,7 +862,7 @@ func BenchmarkRefresh(b *testing.B) {
 		}
 	})
 	b.Run("replay", func(b *testing.B) {
-		w := newWorld(b, services.File, nil)
+		w := newEnv(b, testkit.SQLite, nil)
 		token := w.signIn(w.person()).Refresh
 		w.refreshed(token, home)
 		b.ReportAllocs()
@@ -859,7 +871,7 @@ func BenchmarkRefresh(b *testing.B) {
 		}
 	})
 	b.Run("moves by 64 clients", func(b *testing.B) {
-		w := newWorld(b, services.File, nil)
+		w := newEnv(b, testkit.SQLite, nil)
 		u := w.person()
 		b.SetParallelism(32)
 		b.ReportAllocs()

@@ -1,0 +1,185 @@
+// Package issuer makes the access tokens of the server and the keys that sign and verify them. It
+// imports neither HTTP nor SQL.
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Config configures an Issuer. URL, DB, Master and Revoked are required.
+type Config struct {
+	URL      string   // iss of every token
+	Audience []string // aud of every token; default URL
+
+	DB      *store.DB
+	Master  *seal.Master // seals keys at rest
+	Revoked *revoked.List
+
+	// RevokedAsOf returns the time as of which Revoked is complete: the follower's AsOf. If that is
+	// longer ago than the life of an access token, all tokens are refused. If RevokedAsOf is nil,
+	// routes with a Freshness accept only tokens younger than it.
+	RevokedAsOf func() time.Time
+
+	// Algorithm of new signing keys: ES256 (default), EdDSA, RS256, PS256, or HS256. HS256 has one
+	// key, SharedSecret.
+	Algorithm    string
+	SharedSecret []byte
+
+	AccessTTL time.Duration // default 15 min
+	Leeway    time.Duration // after exp, 0 to 60 s; default 0
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Issuer signs and verifies access tokens. It is safe for concurrent use.
+type Issuer struct {
+	c         Config
+	verifier  *jwt.Verifier
+	keys      *jwt.Keys              // public keys that verify tokens
+	published atomic.Pointer[[]byte] // the JWKS document
+	signer    atomic.Pointer[jwt.PrivateKey]
+	ring      atomic.Pointer[ring] // refresh keys
+
+	mu     sync.Mutex                 // held while keys are read from the database
+	opened map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
+}
+
+// New reads the keys, or makes them if the database has none, and returns the issuer. Its error names
+// every mistake in c.
+func New(ctx context.Context, c Config) (*Issuer, error) {
+	var errs []error
+	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("issuer: "+format, args...)) }
+	if c.URL == "" {
+		mistake("no issuer URL")
+	}
+	if c.DB == nil || c.Master == nil || c.Revoked == nil {
+		mistake("database, master key and revocation list are required")
+	}
+	if len(c.Audience) == 0 {
+		c.Audience = []string{c.URL}
+	}
+	if c.Algorithm == "" {
+		c.Algorithm = "ES256"
+	}
+	if !slices.Contains(algorithms, c.Algorithm) {
+		mistake("algorithm %q is not one of %s", c.Algorithm, strings.Join(algorithms, ", "))
+	}
+	if (c.Algorithm == "HS256") != (c.SharedSecret != nil) {
+		mistake("HS256 needs a shared secret, and no other algorithm takes one")
+	}
+	if c.AccessTTL == 0 {
+		c.AccessTTL = 15 * time.Minute
+	}
+	if c.AccessTTL < time.Second || c.AccessTTL > longestLife {
+		mistake("the life of access tokens is %s, want 1s to %s", c.AccessTTL, longestLife)
+	}
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		mistake("the leeway is %s, want 0s to %s", c.Leeway, maxLeeway)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+
+	i := &Issuer{c: c, opened: make(map[string]*jwt.PrivateKey)}
+	var err error
+	if err := c.DB.Issuer(ctx, c.URL); err != nil {
+		return nil, err
+	}
+	if i.keys, err = jwt.NewKeys(); err != nil {
+		return nil, err
+	}
+	if err := i.makeKeys(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.ReadKeys(ctx); err != nil {
+		return nil, err
+	}
+	i.verifier, err = jwt.New(jwt.Config{
+		Issuer:      c.URL,
+		Audience:    c.Audience,
+		Algorithms:  algorithms,
+		Keys:        verifyingKeys{i},
+		Leeway:      c.Leeway,
+		MaxLifetime: longestLife,
+		Revoked:     c.Revoked.Check,
+		Now:         c.Now,
+		RevokedAsOf: c.RevokedAsOf,
+		MaxStale:    max(c.AccessTTL, leastStale),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// algorithms are those of new signing keys. A token must have the algorithm of its key, so keys made
+// under an earlier setting verify until they are gone.
+var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256", "HS256"}
+
+// Limits on the time in which a token can be valid after it was signed.
+const (
+	longestLife = 24 * time.Hour // of a token made by the operator; verifiers refuse longer lives
+	maxLeeway   = time.Minute
+	clockMargin = time.Hour   // for differences between clocks
+	leastStale  = time.Minute // a short failure of the database refuses no token, however short tokens live
+)
+
+// URL returns the issuer's URL, the claim iss.
+func (i *Issuer) URL() string { return i.c.URL }
+
+// Verifier returns the verifier of the issuer's own tokens.
+func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
+
+// TokensEnd returns the time from which no token of a session is valid that was signed up to now.
+// Revocations of sessions are kept until then.
+func (i *Issuer) TokensEnd(now time.Time) time.Time {
+	return now.Add(i.c.AccessTTL + maxLeeway + clockMargin)
+}
+
+// Run reads the keys every second and rotates them every minute until ctx ends.
+func (i *Issuer) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var err error
+		if n%60 == 0 {
+			err = i.RotateDue(ctx)
+		}
+		err = errors.Join(err, i.ReadKeys(ctx))
+		if (err != nil) == failing || ctx.Err() != nil {
+			continue
+		}
+		failing = err != nil
+		if failing {
+			i.c.Log.Error("cannot read or rotate the keys in the database; retrying every second", "error", err)
+		} else {
+			i.c.Log.Info("reading the keys in the database works again")
+		}
+	}
+}

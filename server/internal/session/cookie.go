@@ -1,0 +1,171 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// cookieOctets is the length of a session cookie: 256 random bits, sent in base64url. The database
+// holds its hash only.
+const cookieOctets = 32
+
+const (
+	// cookieGrace is how long a replaced cookie still works with its old rights, so that requests
+	// sent together with the one that replaced it are not signed out.
+	cookieGrace = 30 * time.Second
+
+	// The last use of a cookie is stored at most once per useStep, or usesPerIdle times per idle
+	// time if that is shorter.
+	useStep     = time.Minute
+	usesPerIdle = 30
+)
+
+// cookieHash returns the hash of a cookie in the database. It includes the epoch, so that a restored
+// database accepts no cookie from the time that it lost.
+func (m *Manager) cookieHash(value string) ([]byte, error) {
+	// The checks allow one spelling per cookie: Strict refuses other last characters, and the length
+	// refuses line breaks, which the decoder skips.
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
+	if err != nil || len(raw) != cookieOctets || len(value) != base64.RawURLEncoding.EncodedLen(cookieOctets) {
+		return nil, fmt.Errorf("session: not of the form of a session cookie: %w", durward.SessionExpired)
+	}
+	h := sha256.New()
+	_, _ = io.WriteString(h, "durward session cookie\x00"+m.c.DB.SessionEpoch()+"\x00")
+	h.Write(raw)
+	return h.Sum(nil), nil
+}
+
+// SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
+// cookie's value. replaced is the cookie that the browser sent, or empty: its session ends, whichever
+// user it belongs to.
+func (m *Manager) SignInCookie(ctx context.Context, proof account.Proof, replaced string, from request.Info) (value string, err error) {
+	now := m.c.Now()
+	s := newSession(proof, now.Add(m.c.CookieAbsolute), now, from)
+	value, c, err := m.newCookie(s, now)
+	if err != nil {
+		return "", err
+	}
+	old := store.Replaced{EventID: store.NewID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: m.c.Issuer.TokensEnd(now)}
+	if replaced != "" {
+		// A value that is not a cookie of this server replaces nothing.
+		old.Hash, _ = m.cookieHash(replaced)
+	}
+	place := store.Place{Network: s.Network, Browser: s.Agent}
+	revoked, err := m.c.DB.CreateCookieSession(ctx, s, c, signedIn(s, from), place, proof.User.PasswordChangedAt, old)
+	m.publish(revoked)
+	if err != nil {
+		return "", refuseChanged(err)
+	}
+	return value, nil
+}
+
+// newCookie returns a random cookie with the rights of s.
+func (m *Manager) newCookie(s store.Session, now time.Time) (string, store.Cookie, error) {
+	var raw [cookieOctets]byte
+	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
+	value := base64.RawURLEncoding.EncodeToString(raw[:])
+	hash, err := m.cookieHash(value)
+	if err != nil {
+		return "", store.Cookie{}, err
+	}
+	return value, store.Cookie{
+		Hash: hash, SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
+		CreatedAt: now, UsedAt: now, IdleEnds: earlier(now.Add(m.c.CookieIdle), s.EndsAt),
+	}, nil
+}
+
+// AuthenticateCookie returns the principal of a session cookie, or an error that wraps
+// SessionExpired. If use is true, it extends the idle time of the session durably.
+func (m *Manager) AuthenticateCookie(ctx context.Context, value string, use bool) (*durward.Principal, error) {
+	c, s, u, err := m.liveCookie(ctx, value)
+	if err != nil {
+		return nil, err
+	}
+	now := m.c.Now()
+	every := min(useStep, m.c.CookieIdle/usesPerIdle)
+	if use && c.ReplacedAt.IsZero() && now.Sub(c.UsedAt) >= every {
+		c.IdleEnds = earlier(now.Add(m.c.CookieIdle), s.EndsAt)
+		if err := m.c.DB.UseCookie(ctx, c.Hash, now, now.Add(-every), c.IdleEnds); err != nil {
+			return nil, err
+		}
+	}
+	return &durward.Principal{
+		Subject: u.ID, Issuer: m.c.Issuer.URL(), ClientID: s.ClientID, SessionID: s.ID, Scopes: strings.Fields(stillGranted(c.Scope, u)),
+		ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime, Expires: earlier(c.IdleEnds, s.EndsAt),
+	}, nil
+}
+
+// liveCookie returns a cookie with its session and its user, or refuses with SessionExpired if one of
+// them has ended or is locked.
+func (m *Manager) liveCookie(ctx context.Context, value string) (store.Cookie, store.Session, store.User, error) {
+	refuse := func(err error) (store.Cookie, store.Session, store.User, error) {
+		return store.Cookie{}, store.Session{}, store.User{}, err
+	}
+	c, s, u, err := m.anyCookie(ctx, value)
+	if err != nil {
+		return refuse(err)
+	}
+	now := m.c.Now()
+	ended := func(why string, at time.Time) error {
+		return fmt.Errorf("session: session %s %s %s ago: %w", s.ID, why, now.Sub(at).Truncate(time.Second), durward.SessionExpired)
+	}
+	switch {
+	case !s.EndedAt.IsZero():
+		return refuse(ended("ended ("+s.EndReason+")", s.EndedAt))
+	case !now.Before(s.EndsAt):
+		return refuse(ended("reached its absolute end", s.EndsAt))
+	case !now.Before(c.IdleEnds) && !c.ReplacedAt.IsZero():
+		return refuse(ended("got another cookie", c.ReplacedAt))
+	case !now.Before(c.IdleEnds):
+		return refuse(ended("was idle for too long and ended", c.IdleEnds))
+	case !u.LockedAt.IsZero():
+		return refuse(fmt.Errorf("session: user %s is locked: %w", u.ID, durward.SessionExpired))
+	}
+	return c, s, u, nil
+}
+
+// anyCookie returns a cookie with its session and its user, live or not.
+func (m *Manager) anyCookie(ctx context.Context, value string) (store.Cookie, store.Session, store.User, error) {
+	hash, err := m.cookieHash(value)
+	if err != nil {
+		return store.Cookie{}, store.Session{}, store.User{}, err
+	}
+	c, s, u, err := m.c.DB.CookieByHash(ctx, hash)
+	if errors.Is(err, store.ErrNotFound) {
+		err = fmt.Errorf("session: no session has this cookie: %w", durward.SessionExpired)
+	}
+	return c, s, u, err
+}
+
+// SessionOfCookie returns the user and the session of a cookie, live or not, for a sign-out. It
+// refuses with SessionExpired if the server never issued the cookie.
+func (m *Manager) SessionOfCookie(ctx context.Context, value string) (userID, sessionID string, err error) {
+	_, s, _, err := m.anyCookie(ctx, value)
+	if err != nil {
+		return "", "", err
+	}
+	return s.UserID, s.ID, nil
+}
+
+// CookieToken returns an access token with the rights of a cookie, without a refresh token. It ends
+// with the session at the latest.
+func (m *Manager) CookieToken(ctx context.Context, value string) (Tokens, error) {
+	c, s, u, err := m.liveCookie(ctx, value)
+	if err != nil {
+		return Tokens{}, err
+	}
+	s.AuthTime, s.ACR, s.AMR = c.AuthTime, c.ACR, c.AMR
+	return m.accessToken(s, s.ClientID, stillGranted(c.Scope, u), earlier(c.IdleEnds, s.EndsAt))
+}

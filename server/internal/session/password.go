@@ -1,0 +1,69 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// SetPassword sets a user's password without the current one and ends all sessions of the user. It
+// is for the operator.
+func (m *Manager) SetPassword(ctx context.Context, u store.User, password string, from request.Info) error {
+	hash, err := m.c.Accounts.HashNewPassword(ctx, u, "password", password)
+	if err != nil {
+		return err
+	}
+	now := m.c.Now()
+	event := eventOf(store.EventPasswordSet, "ok", u.ID, "", now, from)
+	revoked, err := m.c.DB.ChangePassword(ctx, u.ID, hash, "", time.Time{}, m.c.Issuer.TokensEnd(now), event)
+	m.publish(revoked)
+	return err
+}
+
+// ChangePassword replaces the password of the user of p after it verified the current one as
+// Reauthenticate does. It ends all sessions of the user but that of p. If cookie is not empty, it is
+// the cookie of that session: ChangePassword replaces it in the same transaction, as StepUpCookie
+// does, and returns the new value. So a stolen copy of the cookie is of use for cookieGrace only.
+func (m *Manager) ChangePassword(ctx context.Context, p *durward.Principal, current, newPassword, cookie string, from request.Info) (fresh string, err error) {
+	u, err := m.c.DB.UserByID(ctx, p.Subject)
+	if err != nil {
+		return "", err
+	}
+	// The rules for new passwords come first: a refusal by them discloses nothing about the current
+	// password and costs no hash.
+	if err := m.c.Accounts.CheckNewPassword(u, "new", newPassword); err != nil {
+		return "", err
+	}
+	proof, err := m.Reauthenticate(ctx, p, current, from)
+	if err != nil {
+		return "", err
+	}
+	hash, err := m.c.Accounts.HashNewPassword(ctx, proof.User, "new", newPassword)
+	if err != nil {
+		return "", err
+	}
+	var r store.CookieRenewal
+	if cookie != "" {
+		if fresh, r, err = m.renewal(ctx, proof, p, cookie, from); err != nil {
+			return "", err
+		}
+	}
+	now := m.c.Now()
+	event, until := eventOf(store.EventPasswordChanged, "ok", u.ID, p.SessionID, now, from), m.c.Issuer.TokensEnd(now)
+	var revoked []store.Revocation
+	if cookie == "" {
+		revoked, err = m.c.DB.ChangePassword(ctx, u.ID, hash, p.SessionID, proof.User.PasswordChangedAt, until, event)
+		err = account.RefuseChanged(err, durward.InvalidCredentials)
+	} else if revoked, err = m.c.DB.ChangePasswordWithCookie(ctx, hash, until, event, r); err != nil {
+		err = refuseRenewal(err, p)
+	}
+	m.publish(revoked)
+	if err != nil {
+		return "", err
+	}
+	return fresh, nil
+}

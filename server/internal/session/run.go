@@ -1,0 +1,95 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
+)
+
+// endedKept is the time for which a session is kept after its absolute end, so that a late client is
+// told that it ended.
+const endedKept = 7 * 24 * time.Hour
+
+// Start records that this node begins to answer, and reads how long no node was up. The grace of
+// refresh tokens does not run in that time.
+func (m *Manager) Start(ctx context.Context) error {
+	outage, err := m.c.DB.Start(ctx, m.c.Now(), m.c.RefreshGrace)
+	if err == nil {
+		m.outage.Store(&outage)
+	}
+	return err
+}
+
+// RolledBack reports whether the database lost changes that it had acknowledged: a client sent a
+// newer refresh token than the database knows, or its history no longer continues the checkpoint.
+func (m *Manager) RolledBack() bool { return m.rolledBack.Load() }
+
+// Run maintains the sessions until ctx ends. Every second it checks whether the database can be
+// reached and whether it was rolled back; every 5 seconds it records that this node is up; every
+// minute it deletes revocations and sessions that are no longer needed.
+func (m *Manager) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	reached := m.c.Now()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		began := m.c.Now()
+		err := m.c.DB.Reachable(ctx)
+		if n%60 == 0 {
+			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, m.c.Now().Add(-endedKept)))
+		}
+		if n%5 == 0 {
+			err = errors.Join(err, m.c.DB.Beat(ctx, m.c.Now()))
+		}
+		if away := errors.Is(err, store.ErrUnavailable); away || err == nil {
+			m.recordOutage(away, reached)
+			if !away {
+				reached = began
+			}
+		}
+		err = errors.Join(err, m.saveCheckpoint(ctx))
+		if (err != nil) == failing || ctx.Err() != nil {
+			continue
+		}
+		failing = err != nil
+		if failing {
+			m.c.Log.Error("cannot maintain sessions in the database; retrying every second", "error", err)
+		} else {
+			m.c.Log.Info("maintaining sessions in the database works again")
+		}
+	}
+}
+
+// saveCheckpoint records how far the history of the database is. A node goes on after a rollback
+// with what it has in memory, but it does not start again with that database.
+func (m *Manager) saveCheckpoint(ctx context.Context) error {
+	err := m.c.Checkpoint.Save(ctx, m.c.DB)
+	if errors.Is(err, backup.ErrRollback) {
+		m.rolledBack.Store(true)
+	}
+	return err
+}
+
+// recordOutage records that the database is unavailable since it was last reached, or that it is
+// available again.
+func (m *Manager) recordOutage(away bool, reached time.Time) {
+	last := m.outage.Load()
+	lasts := last != nil && last.UpAt.IsZero()
+	switch {
+	case away && !lasts && last != nil && reached.Sub(last.UpAt) < m.c.RefreshGrace:
+		// The grace after the last outage had not ended: both outages count as one.
+		m.outage.Store(&store.Outage{DownAt: last.DownAt})
+	case away && !lasts:
+		m.outage.Store(&store.Outage{DownAt: reached})
+	case !away && lasts:
+		m.outage.Store(&store.Outage{DownAt: last.DownAt, UpAt: m.c.Now()})
+	}
+}

@@ -1,0 +1,172 @@
+// Package session holds the rules about sessions: how one begins, is refreshed, stepped up and
+// listed, and how it ends. A client holds a session by a refresh token or by a cookie. The package
+// imports neither HTTP nor SQL.
+//
+// A rule that refuses returns an error that wraps a durward.Code. Any other error means that the
+// rule could not be applied because of a temporary failure.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/store/backup"
+)
+
+// FirstParty is the client_id of sessions that begin at the server's own sign-in.
+const FirstParty = "durward"
+
+// Config configures a Manager. DB, Accounts, Issuer and Revoked are required.
+type Config struct {
+	DB         *store.DB
+	Checkpoint *backup.Checkpoint // detects a rollback of DB; nil means none is detected
+	Accounts   *account.Manager
+	Issuer     *issuer.Issuer
+	Revoked    *revoked.List
+
+	BadTokens *limits.Rate // limits forged refresh tokens of one network; nil means no limit
+
+	RefreshTTL      time.Duration // since the last refresh; default 7 days
+	RefreshAbsolute time.Duration // since the sign-in; default 30 days
+	RefreshGrace    time.Duration // default 30 s
+
+	CookieIdle     time.Duration // since the last use of a cookie; default 30 min
+	CookieAbsolute time.Duration // since the sign-in; default 12 h
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Manager applies the rules about sessions to one database. It is safe for concurrent use.
+type Manager struct {
+	c          Config
+	outage     atomic.Pointer[store.Outage] // the last one; its UpAt is zero while it lasts
+	rolledBack atomic.Bool
+}
+
+// New returns a Manager, or an error that names every mistake in c.
+func New(c Config) (*Manager, error) {
+	var errs []error
+	if c.DB == nil || c.Accounts == nil || c.Issuer == nil || c.Revoked == nil {
+		errs = append(errs, errors.New("session: database, accounts, issuer and revocation list are required"))
+	}
+	setDefault := func(d *time.Duration, value time.Duration, name string, least time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+		if *d < least {
+			errs = append(errs, fmt.Errorf("session: %s is %s, want %s or more", name, *d, least))
+		}
+	}
+	setDefault(&c.RefreshTTL, 7*24*time.Hour, "the life of refresh tokens", time.Second)
+	setDefault(&c.RefreshAbsolute, 30*24*time.Hour, "the absolute life of refresh tokens", time.Second)
+	setDefault(&c.RefreshGrace, 30*time.Second, "the refresh grace", time.Millisecond)
+	setDefault(&c.CookieIdle, 30*time.Minute, "the idle time of a cookie session", time.Second)
+	setDefault(&c.CookieAbsolute, 12*time.Hour, "the life of a cookie session", time.Second)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{c: c}, nil
+}
+
+// Tokens is what a sign-in, a refresh or a step-up gives a client.
+type Tokens struct {
+	Access           string
+	AccessLife       time.Duration
+	Refresh          string        // empty if the session has a cookie
+	RefreshLife      time.Duration // until the idle or the absolute end, whichever is earlier
+	Scope            string
+	Session, Subject string
+	Bound            bool // to a DPoP key: the token type is DPoP, not Bearer
+}
+
+// SignIn begins a session for the user in proof and returns its first tokens. It refuses with
+// InvalidCredentials if the user was locked, or the password changed, since the proof.
+//
+// If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
+// client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
+func (m *Manager) SignIn(ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info) (Tokens, error) {
+	jkt := ""
+	if key != nil {
+		if err := key.Spend(); err != nil {
+			return Tokens{}, err
+		}
+		jkt = key.Thumbprint
+	}
+	now := m.c.Now()
+	k := m.c.Issuer.NewestRefreshKey()
+	s := newSession(proof, now.Add(m.c.RefreshAbsolute), now, from)
+	g := store.Grant{
+		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
+		Salt: newSalt(), Key: k.Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
+		CreatedAt: now, IdleEnds: earlier(now.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
+	}
+	place := store.Place{Network: s.Network, Browser: s.Agent}
+	if _, err := m.c.DB.CreateSession(ctx, s, g, signedIn(s, from), place, proof.User.PasswordChangedAt); err != nil {
+		return Tokens{}, refuseChanged(err)
+	}
+	return m.tokens(g, s, 0, now)
+}
+
+// newSession returns the session that a sign-in with proof begins.
+func newSession(proof account.Proof, ends, now time.Time, from request.Info) store.Session {
+	return store.Session{
+		ID:        store.NewID(),
+		UserID:    proof.User.ID,
+		ClientID:  FirstParty,
+		Scope:     joinScopes(account.ScopesOf(proof.User)),
+		CreatedAt: now,
+		EndsAt:    ends,
+		AuthTime:  proof.At,
+		ACR:       proof.ACR,
+		AMR:       proof.Methods,
+		Network:   from.Network(),
+		Device:    from.Device(),
+		Agent:     from.Browser(),
+	}
+}
+
+func signedIn(s store.Session, from request.Info) store.Event {
+	return eventOf(store.EventSignedIn, "ok", s.UserID, s.ID, s.CreatedAt, from)
+}
+
+// eventOf returns a row of the security log about a session.
+func eventOf(kind, outcome, userID, sessionID string, now time.Time, from request.Info) store.Event {
+	e := from.Event(kind, outcome, now)
+	e.UserID, e.SessionID = userID, sessionID
+	return e
+}
+
+// refuseChanged refuses with InvalidCredentials if the user changed since the proof.
+func refuseChanged(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("session: the user was removed: %w: %w", err, durward.InvalidCredentials)
+	}
+	return account.RefuseChanged(err, durward.InvalidCredentials)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,378 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
+)
+
+const (
+	adaPassword   = "correct horse battery staple"
+	otherPassword = "a quite different sentence"
+)
+
+// addUser adds a user with a real password.
+func (w *env) addUser(email, password string) store.User {
+	w.t.Helper()
+	u, err := w.accounts.Add(w.t.Context(), account.NewUser{Email: email, Password: password}, store.EventUserAdded, operator)
+	w.must(err)
+	return u
+}
+
+var wrongPasswords atomic.Int64
+
+// wrong returns a wrong password that was not tried before.
+func wrong() string { return fmt.Sprintf("not the right one, number %d", wrongPasswords.Add(1)) }
+
+// try signs in by password and returns the error.
+func (w *env) try(email, password string) error {
+	_, err := w.accounts.Authenticate(w.t.Context(), email, password, home)
+	return err
+}
+
+// begin begins a session of a user and returns its id.
+func (w *env) begin(u store.User) string {
+	w.t.Helper()
+	u, err := w.db.UserByID(w.t.Context(), u.ID)
+	w.must(err)
+	return w.signIn(u).Session
+}
+
+// alive reports whether a session is alive: it is listed, and its tokens are not revoked.
+func (w *env) alive(u store.User, id string) bool {
+	w.t.Helper()
+	rows, err := w.List(w.t.Context(), u.ID)
+	w.must(err)
+	listed := false
+	for _, row := range rows {
+		listed = listed || row.ID == id
+	}
+	if revoked := w.list.Revoked(revoked.Session, id); listed == revoked {
+		w.t.Errorf("session %s: got listed %v and revoked %v, want one of them", id, listed, revoked)
+	}
+	return listed
+}
+
+// refuses checks that err has a code.
+func refuses(t *testing.T, name string, err error, want durward.Code) {
+	t.Helper()
+	if got := codeOf(err); got != want {
+		t.Errorf("%s: got %v (%s), want %s", name, err, got, want)
+	}
+}
+
+func (w *env) changePassword(u store.User, session, current, next string) error {
+	_, err := w.ChangePassword(w.t.Context(), &durward.Principal{Subject: u.ID, SessionID: session}, current, next, "", home)
+	return err
+}
+
+func TestChangePassword(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada := w.addUser("ada@example.com", adaPassword)
+		keep, end := w.begin(ada), w.begin(ada)
+		before := w.hasher.Runs()
+		refuses(t, "short", w.changePassword(ada, keep, wrong(), "short"), durward.InvalidRequest)
+		refuses(t, "the address", w.changePassword(ada, keep, wrong(), "I am ada@example.com"), durward.InvalidRequest)
+		if runs := w.hasher.Runs() - before; runs != 0 {
+			t.Errorf("passwords against the rules: got %d hashes, want none", runs)
+		}
+		refuses(t, "wrong", w.changePassword(ada, keep, wrong(), otherPassword), durward.InvalidCredentials)
+		refuses(t, "with a line break", w.changePassword(ada, keep, adaPassword, "a quite different\nsentence"), durward.InvalidRequest)
+		if !w.alive(ada, end) {
+			t.Error("a refused change ended a session")
+		}
+		w.must(w.try(ada.Email, adaPassword))
+
+		w.clock.Advance(time.Minute)
+		w.must(w.changePassword(ada, keep, adaPassword, otherPassword))
+		if !w.alive(ada, keep) || w.alive(ada, end) {
+			t.Errorf("got own session alive %t, other session alive %t; want true, false", w.alive(ada, keep), w.alive(ada, end))
+		}
+		refuses(t, "the old one", w.try(ada.Email, adaPassword), durward.InvalidCredentials)
+		w.must(w.try(ada.Email, otherPassword))
+		if u, err := w.db.UserByID(t.Context(), ada.ID); err != nil || !u.PasswordChangedAt.Equal(w.clock.Now().Truncate(time.Microsecond)) {
+			t.Errorf("got changed at %s, error %v", u.PasswordChangedAt, err)
+		}
+		if events := w.events(ada, store.EventPasswordChanged); len(events) != 1 || events[0].SessionID != keep {
+			t.Errorf("got events %+v, want one of session %s", events, keep)
+		}
+		if got := w.told(ada); len(got) != 1 || got[0] != "password_changed" {
+			t.Errorf("got notifications %q", got)
+		}
+		if err := w.changePassword(store.User{ID: "nobody"}, keep, adaPassword, otherPassword); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("unknown user: got %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// A wrong current password counts as a failed sign-in, and the failure that blocks the account ends
+// the session that sent it.
+func TestChangePasswordGuessed(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada := w.addUser("ada@example.com", adaPassword)
+		id, another := w.begin(ada), w.begin(ada)
+		for n := range 5 {
+			if !w.alive(ada, id) {
+				t.Errorf("session ended after %d failures", n)
+			}
+			if n == 2 {
+				refuses(t, "a sign-in between", w.try(ada.Email, wrong()), durward.InvalidCredentials)
+				continue
+			}
+			refuses(t, fmt.Sprint("failure ", n), w.changePassword(ada, id, wrong(), otherPassword), durward.InvalidCredentials)
+		}
+		if w.alive(ada, id) || !w.alive(ada, another) {
+			t.Errorf("after five failures: got guessing session alive %t, other session alive %t; want false, true", w.alive(ada, id), w.alive(ada, another))
+		}
+		refuses(t, "the sixth", w.changePassword(ada, another, adaPassword, otherPassword), durward.TooManyAttempts)
+		if !w.alive(ada, another) {
+			t.Error("the block ended a session that guessed nothing")
+		}
+		refuses(t, "sign-in", w.try(ada.Email, adaPassword), durward.TooManyAttempts)
+		if events := w.events(ada, store.EventSessionEnded); len(events) != 1 || events[0].SessionID != id || events[0].Outcome != "too many wrong passwords" {
+			t.Errorf("got events %+v", events)
+		}
+	})
+}
+
+// If the operator sets a password while a change by the old one is under way, the operator's stays.
+func TestChangeAfterReset(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada := w.addUser("ada@example.com", adaPassword)
+		id := w.begin(ada)
+		// The Manager reads the clock first when the current password was verified.
+		c := w.c
+		reset := false
+		c.Now = func() time.Time {
+			if !reset {
+				reset = true
+				w.clock.Advance(time.Second)
+				w.must(w.SetPassword(t.Context(), ada, otherPassword, operator))
+				if w.alive(ada, id) {
+					t.Error("the operator's password left a session alive")
+				}
+			}
+			return w.clock.Now()
+		}
+		late, err := New(c)
+		w.must(err)
+		_, err = late.ChangePassword(t.Context(), &durward.Principal{Subject: ada.ID, SessionID: id}, adaPassword, "the thief's own sentence", "", home)
+		if refuses(t, "a change after the reset", err, durward.InvalidCredentials); !errors.Is(err, store.ErrChanged) {
+			t.Errorf("got %v, want ErrChanged", err)
+		}
+		w.must(w.try(ada.Email, otherPassword))
+		if events := w.events(ada, store.EventPasswordSet); len(events) != 1 || events[0].Actor != "operator" {
+			t.Errorf("got events %+v", events)
+		}
+	})
+}
+
+// A password and the cookie of its session change together: the session that ends while the new
+// password is hashed gets neither, and the old password stays.
+func TestChangePasswordWithCookie(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada := w.addUser("ada@example.com", adaPassword)
+		old := w.cookieOf(ada)
+		p, err := w.AuthenticateCookie(t.Context(), old, false)
+		w.must(err)
+
+		// The clock is read once to find the cookie alive, once for its replacement and once for the
+		// transaction: the session ends before the third.
+		c := w.c
+		reads := 0
+		c.Now = func() time.Time {
+			if reads++; reads == 3 {
+				w.must(w.End(t.Context(), ada.ID, p.SessionID, store.EventSessionEnded, home))
+			}
+			return w.clock.Now()
+		}
+		late, err := New(c)
+		w.must(err)
+		fresh, err := late.ChangePassword(t.Context(), p, adaPassword, otherPassword, old, home)
+		if refuses(t, "session ended meanwhile", err, durward.SessionExpired); fresh != "" || reads < 3 {
+			t.Errorf("got cookie %q after %d reads of the clock", fresh, reads)
+		}
+		w.must(w.try(ada.Email, adaPassword))
+		if got := w.told(ada); len(got) != 0 {
+			t.Errorf("got notifications %q, want none", got)
+		}
+
+		old = w.cookieOf(ada)
+		p, err = w.AuthenticateCookie(t.Context(), old, false)
+		w.must(err)
+		fresh, err = w.ChangePassword(t.Context(), p, adaPassword, otherPassword, old, home)
+		w.must(err)
+		w.must(w.try(ada.Email, otherPassword))
+		w.clock.Advance(cookieGrace)
+		if _, err := w.AuthenticateCookie(t.Context(), old, false); !errors.Is(err, durward.SessionExpired) {
+			t.Errorf("old cookie after its grace: got %v, want SessionExpired", err)
+		}
+		if again, err := w.AuthenticateCookie(t.Context(), fresh, false); err != nil || again.SessionID != p.SessionID {
+			t.Errorf("new cookie: got %+v, %v; want session %s", again, err, p.SessionID)
+		}
+	})
+}
+
+// A lock ends all sessions of the user before it returns, and no other user's.
+func TestLockUser(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob := w.addUser("ada@example.com", adaPassword), w.addUser("bob@example.com", otherPassword)
+		first, second, his := w.begin(ada), w.begin(ada), w.begin(bob)
+		w.must(w.LockUser(t.Context(), ada.ID, operator))
+		if w.alive(ada, first) || w.alive(ada, second) || !w.alive(bob, his) {
+			t.Error("want the sessions of the locked user ended, and no other")
+		}
+		refuses(t, "correct password of a locked user", w.try(ada.Email, adaPassword), durward.AccountDisabled)
+		refuses(t, "wrong password of a locked user", w.try(ada.Email, wrong()), durward.InvalidCredentials)
+		refuses(t, "change of a locked user's password", w.changePassword(ada, second, adaPassword, otherPassword), durward.AccountDisabled)
+		w.must(w.accounts.Unlock(t.Context(), ada.ID, operator))
+		w.must(w.try(ada.Email, adaPassword))
+		if w.alive(ada, first) {
+			t.Error("a session is alive again after the unlock")
+		}
+		for _, kind := range []string{store.EventUserLocked, store.EventUserUnlocked} {
+			if events := w.events(ada, kind); len(events) != 1 || events[0].Actor != "operator" {
+				t.Errorf("got events %+v, want one %s by the operator", events, kind)
+			}
+		}
+		// A revocation is kept for as long as the last token can live.
+		w.clock.Advance(15*time.Minute + time.Minute + time.Hour - time.Second)
+		if !w.list.Revoked(revoked.Session, first) {
+			t.Error("the revocation was dropped too early")
+		}
+		for _, err := range []error{w.LockUser(t.Context(), "nobody", home), w.accounts.Unlock(t.Context(), "nobody", home)} {
+			if !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("unknown user: got %v, want ErrNotFound", err)
+			}
+		}
+	})
+}
+
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ctx := t.Context()
+		ada, bob := w.person(), w.person()
+		first, second, his := w.begin(ada), w.begin(ada), w.begin(bob)
+		for _, id := range []string{his, "nothing", "", "\x00"} {
+			if err := w.End(ctx, ada.ID, id, store.EventSessionEnded, home); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("session %q of another user: got %v, want ErrNotFound", id, err)
+			}
+			if err := w.SignOut(ctx, ada.ID, id, false, home); err != nil { // there is nothing to end
+				t.Errorf("sign-out of session %q: got %v", id, err)
+			}
+		}
+		if !w.alive(bob, his) {
+			t.Error("another user's session ended")
+		}
+		w.must(w.End(ctx, ada.ID, first, store.EventSessionEnded, home))
+		if w.alive(ada, first) || !w.alive(ada, second) {
+			t.Error("End: want this session ended, and no other")
+		}
+		w.must(w.End(ctx, ada.ID, first, store.EventSessionEnded, home)) // again
+		if events := w.events(ada, store.EventSessionEnded); len(events) != 1 || events[0].SessionID != first {
+			t.Errorf("got events %+v", events)
+		}
+		w.must(w.SignOut(ctx, ada.ID, second, false, home))
+		if w.alive(ada, second) || !w.alive(bob, his) {
+			t.Error("SignOut: want this session ended, and no other")
+		}
+		if events := w.events(ada, store.EventSignedOut); len(events) != 1 || events[0].SessionID != second {
+			t.Errorf("got events %+v", events)
+		}
+	})
+}
+
+func TestSignOutEverywhere(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob := w.person(), w.person()
+		first, second, his := w.begin(ada), w.begin(ada), w.begin(bob)
+		w.must(w.SignOut(t.Context(), ada.ID, first, true, home))
+		if w.alive(ada, first) || w.alive(ada, second) || !w.alive(bob, his) {
+			t.Error("want all sessions of the user ended, and no other user's")
+		}
+		if events := w.events(ada, store.EventSignedOut); len(events) != 1 || events[0].Outcome != "everywhere" {
+			t.Errorf("got events %+v", events)
+		}
+		w.must(w.SignOut(t.Context(), ada.ID, first, true, home))
+	})
+}
+
+// A page of notifications begins after the one before and has this user's only.
+func TestNotifications(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob := w.addUser("ada@example.com", adaPassword), w.addUser("bob@example.com", otherPassword)
+		for range 5 {
+			w.clock.Advance(time.Minute)
+			w.must(w.SetPassword(t.Context(), ada, otherPassword, home))
+			w.must(w.SetPassword(t.Context(), bob, adaPassword, home))
+		}
+		var seen []store.Notification
+		for after, pages := "", 0; ; pages++ {
+			page, err := w.db.Notifications(t.Context(), ada.ID, after, 2)
+			w.must(err)
+			if want := []int{2, 2, 1, 0}[pages]; len(page) != want {
+				t.Fatalf("page %d: got %d notifications, want %d", pages, len(page), want)
+			}
+			if len(page) == 0 {
+				break
+			}
+			seen = append(seen, page...)
+			after = page[len(page)-1].ID
+		}
+		for i, n := range seen {
+			if n.UserID != ada.ID || n.Kind != "password_changed" || n.Network != "192.0.2.0/24" || i > 0 && !n.At.Before(seen[i-1].At) {
+				t.Errorf("notification %d: got %+v", i, n)
+			}
+		}
+	})
+}
+
+// While the store is unavailable, no method refuses.
+func TestUsersStoreUnavailable(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ctx := t.Context()
+		ada := w.addUser("ada@example.com", adaPassword)
+		id := w.begin(ada)
+		w.must(w.db.Close())
+		_, listed := w.List(ctx, ada.ID)
+		for method, err := range map[string]error{
+			"List":               listed,
+			"ChangePassword":     w.changePassword(ada, id, adaPassword, otherPassword),
+			"SetPassword":        w.SetPassword(ctx, ada, otherPassword, home),
+			"LockUser":           w.LockUser(ctx, ada.ID, home),
+			"End":                w.End(ctx, ada.ID, id, store.EventSessionEnded, home),
+			"SignOut":            w.SignOut(ctx, ada.ID, id, false, home),
+			"SignOut everywhere": w.SignOut(ctx, ada.ID, id, true, home),
+		} {
+			if got := codeOf(err); got != "no code" || errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%s: got %v (%s), want an error without a code", method, err, got)
+			}
+		}
+	})
+}
