@@ -15,35 +15,35 @@ import (
 
 // IssuerURL returns the claim iss of the tokens. It does not depend on the listener's address, so
 // tokens stay valid when the port changes.
-func (l *Loaded) IssuerURL() string {
-	return cmp.Or(l.Issuer, strings.TrimSuffix(l.PublicURL, "/"), "http://127.0.0.1:8401")
+func (c *Config) IssuerURL() string {
+	return cmp.Or(c.Issuer, strings.TrimSuffix(c.PublicURL, "/"), "http://127.0.0.1:8401")
 }
 
 // DatabaseURL returns the address of the database: database.url or its default.
-func (l *Loaded) DatabaseURL() DatabaseURL {
-	return cmp.Or(l.Database.URL, DatabaseURL("sqlite:"+filepath.Join(l.DataDir, "durward.db")))
+func (c *Config) DatabaseURL() DatabaseURL {
+	return cmp.Or(c.Database.URL, DatabaseURL("sqlite:"+filepath.Join(c.DataDir, "durward.db")))
 }
 
 // DatabaseName returns the database for messages: the path of an SQLite file, or an address without
 // its password.
-func (l *Loaded) DatabaseName() string {
-	if path, ok := l.DatabaseURL().File(); ok {
+func (c *Config) DatabaseName() string {
+	if path, ok := c.DatabaseURL().File(); ok {
 		return path
 	}
-	return l.DatabaseURL().String()
+	return c.DatabaseURL().String()
 }
 
 // CheckpointPath returns the file of the node's checkpoint: the last known position in the
 // database's history. The node detects a rollback with it.
-func (l *Loaded) CheckpointPath() string { return filepath.Join(l.DataDir, "durward.mark") }
+func (c *Config) CheckpointPath() string { return filepath.Join(c.DataDir, "durward.mark") }
 
 // MasterKeyPath returns the file of the master key. It is used if master_key is empty.
-func (l *Loaded) MasterKeyPath() string { return filepath.Join(l.DataDir, "master.key") }
+func (c *Config) MasterKeyPath() string { return filepath.Join(c.DataDir, "master.key") }
 
 // ProxyNetworks parses trusted_proxies.
-func (l *Loaded) ProxyNetworks() ([]netip.Prefix, error) {
+func (c *Config) ProxyNetworks() ([]netip.Prefix, error) {
 	var networks []netip.Prefix
-	for _, text := range l.TrustedProxies {
+	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(text)
@@ -64,8 +64,8 @@ func (l *Loaded) ProxyNetworks() ([]netip.Prefix, error) {
 }
 
 // SharedSecret decodes tokens.shared_secret. It returns nil if the setting is empty.
-func (l *Loaded) SharedSecret() ([]byte, error) {
-	text := l.Tokens.SharedSecret.Reveal()
+func (c *Config) SharedSecret() ([]byte, error) {
+	text := c.Tokens.SharedSecret.Reveal()
 	if text == "" {
 		return nil, nil
 	}
