@@ -61,7 +61,8 @@ func run(e *environment, args []string) int {
 		if errors.As(err, &wrong) && wrong.Context != nil {
 			command = strings.TrimSpace("durward " + withoutArguments(wrong.Context.Command()))
 		}
-		return report(e, slices.Contains(args, "--json"), &exitError{exitUsage, err, "Run " + command + " --help for usage."})
+		text := strings.Replace(err.Error(), "expected ", "missing argument ", 1)
+		return report(e, slices.Contains(args, "--json"), &exitError{exitUsage, errors.New(text), "Run " + command + " --help for usage."})
 	}
 	asJSON := false
 	if flag := parsed.Selected(); flag != nil {
