@@ -18,7 +18,7 @@ type together struct {
 	redis  *valkey.Client
 	shared *limits.Shared
 	proofs *limits.Proofs
-	push   *revocation.Shared
+	push   *revocation.Push
 }
 
 // connect makes what is shared. It waits for no server.
@@ -74,7 +74,7 @@ func (t *together) counters() *limits.Shared {
 type feed = func(context.Context, int64, time.Duration) ([]revoked.Entry, string, error)
 
 // revocations makes what spreads revocations.
-func (t *together) revocations(c Config, list *revoked.List, from feed) (*revocation.Shared, error) {
+func (t *together) revocations(c Config, list *revoked.List, from feed) (*revocation.Push, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -86,7 +86,7 @@ func (t *together) revocations(c Config, list *revoked.List, from feed) (*revoca
 		entries, _, err := from(ctx, 0, 0)
 		return entries, err
 	}
-	t.push, err = revocation.NewShared(revocation.SharedConfig{Redis: t.redis, Key: key, List: list, All: all, Now: c.Now, Log: c.Log})
+	t.push, err = revocation.NewPush(revocation.PushConfig{Redis: t.redis, Key: key, List: list, All: all, Now: c.Now, Log: c.Log})
 	return t.push, err
 }
 

@@ -49,7 +49,7 @@ type Feed struct {
 	base    int64       // all entries up to this number are settled and not in entries
 	entries []seenEntry // by number
 	settled int64       // last settled number, at least base
-	asOf    time.Time   // start of the last poll: entries holds what was visible then
+	asOf    time.Time   // start of the last poll
 	etag    string      // version of the entries that are not settled
 	changed chan struct{}
 }
@@ -278,8 +278,8 @@ func (q Query) news(p Page) bool {
 	return !q.Has(p.Version)
 }
 
-// Read fills p, which is not in memory, with the entries after a number from the database. It
-// reads settled entries alone; the client finds the others in memory with its next request.
+// Read fills p, if it is not in memory, with the entries after a number from the database. It reads
+// settled entries only. The client receives the others from memory with its next request.
 func (f *Feed) Read(ctx context.Context, seq int64, p *Page) error {
 	select {
 	case f.reads <- struct{}{}:

@@ -14,8 +14,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// The feed gives every number once it is seen, however late; what is told again is
-// told while something could still come before it, and no longer.
+// A page contains every entry after its number, however late it committed. Entries behind a gap are
+// repeated until no transaction can fill the gap.
 func TestLateNumbers(t *testing.T) {
 	t.Parallel()
 	db, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "d.db")})
@@ -31,7 +31,7 @@ func TestLateNumbers(t *testing.T) {
 	items := func(after int64) (seqs []int64, next int64) {
 		l := f.after(after)
 		if !l.InMemory {
-			t.Fatalf("what comes after %d is not in memory", after)
+			t.Fatalf("the entries after %d are not in memory", after)
 		}
 		for _, e := range l.Entries {
 			seqs = append(seqs, e.Seq)
@@ -45,48 +45,48 @@ func TestLateNumbers(t *testing.T) {
 		}
 	}
 	f.take([]revoked.Entry{entry(3, -time.Hour), entry(7, -2*time.Minute)}, "e", true, start)
-	check("loaded", 7, nil, 7)
+	check("after loading", 7, nil, 7)
 	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start)
-	check("a gap", 7, []int64{8, 10}, 8)
+	check("gap before 10", 7, []int64{8, 10}, 8)
 	tag := f.after(8).Version
 	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second))
 	if f.after(8).Version != tag {
-		t.Error("nothing came, and the ETag is another")
+		t.Error("ETag changed without a new entry")
 	}
 	changed := f.after(8).changed
 	f.take([]revoked.Entry{entry(9, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second+1))
 	select {
 	case <-changed:
 	default:
-		t.Error("nobody is told of what came late")
+		t.Error("a late entry wakes no waiting client")
 	}
 	if f.after(8).Version == tag {
-		t.Error("something came late, and the ETag is the same")
+		t.Error("ETag did not change with a late entry")
 	}
-	check("filled", 8, []int64{9, 10}, 10)
+	check("gap filled", 8, []int64{9, 10}, 10)
 	f.take([]revoked.Entry{entry(12, time.Minute)}, "e", false, start.Add(time.Minute))
 	check("another gap", 10, []int64{12}, 10)
 	f.take(nil, "e", false, start.Add(2*time.Minute-1))
-	check("not yet", 10, []int64{12}, 10)
+	check("gap younger than a minute", 10, []int64{12}, 10)
 	f.take(nil, "e", false, start.Add(2*time.Minute))
-	check("nothing can come in it", 10, []int64{12}, 12)
+	check("gap older than a minute", 10, []int64{12}, 12)
 	f.take(nil, "e", false, start.Add(10*time.Minute))
 	if f.after(7).InMemory || !f.after(12).InMemory {
-		t.Error("what everybody has seen for long is kept")
+		t.Error("old entries are still in memory, or new ones are not")
 	}
 	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", false, start.Add(10*time.Minute))
 	if f.after(12).Epoch != "e" {
-		t.Error("part of another epoch is taken for all of it")
+		t.Error("a partial read replaced the epoch")
 	}
 	tag = f.after(12).Version
 	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", true, start.Add(10*time.Minute))
-	check("another epoch", 0, []int64{1}, 1)
+	check("new epoch", 0, []int64{1}, 1)
 	if f.after(1).Version == tag {
-		t.Error("the ETag is the same in another epoch")
+		t.Error("ETag did not change with the epoch")
 	}
 }
 
-// Who takes a long list page by page is given what comes late between two pages too.
+// A client that reads a long list page by page also receives an entry that commits between two pages.
 func TestLateBetweenPages(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
@@ -102,14 +102,14 @@ func TestLateBetweenPages(t *testing.T) {
 		}
 	}
 	f.take(entries, "e", true, start)
-	told := make(map[int64]bool)
+	received := make(map[int64]bool)
 	ask := func(after int64) Page {
 		l := f.after(after)
 		if !l.InMemory || l.More && l.Next <= after {
 			t.Fatalf("after %d: %+v", after, l)
 		}
 		for _, e := range l.Entries {
-			told[e.Seq] = true
+			received[e.Seq] = true
 		}
 		return l
 	}
@@ -119,17 +119,16 @@ func TestLateBetweenPages(t *testing.T) {
 		page = ask(page.Next)
 	}
 	ask(page.Next)
-	if len(told) != many || !told[late] {
-		t.Errorf("%d of %d were told, the late one %v", len(told), many, told[late])
+	if len(received) != many || !received[late] {
+		t.Errorf("received %d of %d entries, the late one: %v", len(received), many, received[late])
 	}
-	// Once nothing can come late any more, pages are short.
+	// Settled entries come in pages of the normal size.
 	if n := len(f.after(0).Entries); n != pageSize {
-		t.Errorf("a page of %d, want %d", n, pageSize)
+		t.Errorf("page of %d entries, want %d", n, pageSize)
 	}
 }
 
-// An answer says that it is complete as of the poll that it was filled by, and not of
-// one that came while it was on its way.
+// AsOf of a page is the start of the poll that filled it, not of a later one.
 func TestAsOf(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
@@ -145,7 +144,7 @@ func TestAsOf(t *testing.T) {
 	}
 }
 
-// A node that starts with a long list reads it with questions that are each short.
+// A long list is read with several short queries.
 func TestLongListIsRead(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t) + "&statement_timeout=150ms"

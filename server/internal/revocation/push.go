@@ -1,4 +1,5 @@
-// Package revocation spreads revocations between the nodes of one server.
+// Package revocation distributes revocations: the Feed to clients of the API, the Push to other nodes
+// over Redis. Package revoked holds the list that both fill.
 package revocation
 
 import (
@@ -22,55 +23,53 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// SharedConfig is what a [Shared] is made of. Redis, Key, List and All are required.
-type SharedConfig struct {
+// PushConfig configures a [Push]. Redis, Key, List and All are required.
+type PushConfig struct {
 	Redis *connection.Client
-	Key   []byte        // of all nodes, at least 32 octets
-	List  *revoked.List // gets what other nodes say; what this node announces is told to them
+	Key   []byte        // shared by all nodes, at least 32 bytes
+	List  *revoked.List // gets the entries of other nodes; its own announcements go to them
 
-	// All reads what is in force.
+	// All reads all entries that have not ended.
 	All func(context.Context) ([]revoked.Entry, error)
 
 	Log *slog.Logger     // nil is slog.Default
 	Now func() time.Time // nil is time.Now
 }
 
-// Shared spreads revocations by Redis: a push to the other nodes, and for other
-// software, in any language, a key for each entry, with the entry's remaining life:
+// Push sends revocations over Redis. Other nodes receive a message at once. Other software, in any
+// language, finds a key for each entry, which expires when the entry ends:
 //
 //	revoked:JTI  revoked:sid:SID  revoked:kid:KID
 //
-// The truth stays where a [Follower] reads it. What Redis cannot be told is found
-// there: by the nodes with their next poll, and for the keys all is read anew when
-// Redis is back. A push carries a MAC under the key of all nodes, so that whoever can
-// write to Redis fills no list with entries that are none.
+// The database remains authoritative. While Redis is unreachable, nodes receive entries with their
+// next poll of the database; when it is back, all keys are set again. A message carries a MAC with
+// the key of the nodes, so an attacker who can write to Redis cannot add entries to a list.
 //
-// It is safe for concurrent use, and nothing but Run waits for Redis.
-type Shared struct {
-	c       SharedConfig
+// It is safe for concurrent use. Only Run waits for Redis.
+type Push struct {
+	c       PushConfig
 	channel string
 	wake    chan struct{}
 
 	mu     sync.Mutex
-	keys   []revoked.Entry // whose keys are to be set
-	news   []revoked.Entry // of those, what the other nodes are to be told
-	behind bool            // something could not be set
+	keys   []revoked.Entry // entries without a key yet
+	news   []revoked.Entry // entries of keys that the other nodes have not received
+	behind bool            // keys are missing: set all
 
 	forged sync.Once
 }
 
 const (
-	mostPending = 50_000 // entries that wait to be set; past that all are read anew
-	batch       = 500    // keys set at once
-	ofMessage   = 100    // entries of one message
-	mostMessage = 256 << 10
+	maxPending  = 50_000    // entries without a key; beyond this, all entries are read again
+	batchSize   = 500       // keys set at the same time
+	messageSize = 100       // entries in a message
+	maxMessage  = 256 << 10 // bytes
 )
 
-// NewShared returns a Shared, or an error that names every mistake in c. List
-// announces to it from now on.
-func NewShared(c SharedConfig) (*Shared, error) {
+// NewPush returns a Push, or an error. It registers with c.List for announcements.
+func NewPush(c PushConfig) (*Push, error) {
 	if c.Redis == nil || c.List == nil || c.All == nil || len(c.Key) < sha256.Size {
-		return nil, errors.New("revocation: a connection, a key of 32 octets, a list and a way to read all are required")
+		return nil, errors.New("revocation: Redis, Key (32 bytes or more), List and All are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -78,124 +77,123 @@ func NewShared(c SharedConfig) (*Shared, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Shared{c: c, wake: make(chan struct{}, 1), behind: true}
-	s.channel = "durward:revocations:" + hex.EncodeToString(s.mac("channel")[:8])
-	c.List.OnAnnounce(s.told)
-	return s, nil
+	p := &Push{c: c, wake: make(chan struct{}, 1), behind: true}
+	p.channel = "durward:revocations:" + hex.EncodeToString(p.mac("channel")[:8])
+	c.List.OnAnnounce(p.announced)
+	return p, nil
 }
 
-func (s *Shared) mac(text string) []byte {
-	m := hmac.New(sha256.New, s.c.Key)
+func (p *Push) mac(text string) []byte {
+	m := hmac.New(sha256.New, p.c.Key)
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
 
-// told takes what this node has revoked.
-func (s *Shared) told(entries []revoked.Entry) { s.take(entries, true) }
+// announced receives the revocations of this node.
+func (p *Push) announced(entries []revoked.Entry) { p.take(entries, true) }
 
-// FromFeed takes entries that a follower read and its list did not hold yet.
-func (s *Shared) FromFeed(entries []revoked.Entry) { s.take(entries, false) }
+// FromFeed receives entries that a follower has read and that its list did not hold yet.
+func (p *Push) FromFeed(entries []revoked.Entry) { p.take(entries, false) }
 
-func (s *Shared) take(entries []revoked.Entry, news bool) {
+func (p *Push) take(entries []revoked.Entry, news bool) {
 	if len(entries) == 0 {
 		return
 	}
-	s.mu.Lock()
-	if len(s.keys)+len(entries) > mostPending {
-		s.keys, s.behind = nil, true
+	p.mu.Lock()
+	if len(p.keys)+len(entries) > maxPending {
+		p.keys, p.behind = nil, true
 	} else {
-		s.keys = append(s.keys, entries...)
+		p.keys = append(p.keys, entries...)
 	}
-	if news && len(s.news)+len(entries) <= mostPending { // else the next poll has them
-		s.news = append(s.news, entries...)
+	if news && len(p.news)+len(entries) <= maxPending { // otherwise the next poll brings them
+		p.news = append(p.news, entries...)
 	}
-	s.mu.Unlock()
+	p.mu.Unlock()
 	select {
-	case s.wake <- struct{}{}:
+	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Run spreads and hears until ctx ends.
-func (s *Shared) Run(ctx context.Context) {
-	var hearing sync.WaitGroup
-	hearing.Go(func() { s.c.Redis.Subscribe(ctx, s.channel, s.hear) })
-	defer hearing.Wait()
-	var filled uint64 // what the connection said when all was set
+// Run sends and receives until ctx ends.
+func (p *Push) Run(ctx context.Context) {
+	var receiving sync.WaitGroup
+	receiving.Go(func() { p.c.Redis.Subscribe(ctx, p.channel, p.receive) })
+	defer receiving.Wait()
+	var filled uint64 // value of Redis.Emptied when all keys were set
 	for ctx.Err() == nil {
-		changed := s.c.Redis.Changed()
+		changed := p.c.Redis.Changed()
 		var again <-chan time.Time
-		if up, _ := s.c.Redis.Up(); !up {
-			s.drop()
-		} else if err := s.spread(ctx, &filled); err != nil && ctx.Err() == nil {
-			if !errors.Is(err, connection.ErrDown) { // which was said
-				s.c.Log.Warn("what is revoked cannot be set in Redis, it is tried again", "error", err)
+		if up, _ := p.c.Redis.Up(); !up {
+			p.drop()
+		} else if err := p.send(ctx, &filled); err != nil && ctx.Err() == nil {
+			if !errors.Is(err, connection.ErrDown) { // which the connection logs
+				p.c.Log.Warn("cannot write revocations to Redis; retrying", "error", err)
 			}
 			again = time.After(time.Second)
 		}
 		select {
 		case <-ctx.Done():
-		case <-s.wake:
+		case <-p.wake:
 		case <-changed:
 		case <-again:
 		}
 	}
 }
 
-// drop forgets what waits, while nobody is there to be told. All is set when Redis
-// is back.
-func (s *Shared) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.keys) > 0 {
-		s.behind = true
+// drop discards the pending entries while Redis is unreachable. When it is back, all keys are set.
+func (p *Push) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.keys) > 0 {
+		p.behind = true
 	}
-	s.keys, s.news = nil, nil
+	p.keys, p.news = nil, nil
 }
 
-// spread tells the nodes what is new, sets what waits, and all where Redis was found
-// empty or something could not be set.
-func (s *Shared) spread(ctx context.Context, filled *uint64) error {
-	emptied := s.c.Redis.Emptied()
-	s.mu.Lock()
-	keys, news, all := s.keys, s.news, s.behind || emptied != *filled
-	s.keys, s.news, s.behind = nil, nil, false
-	s.mu.Unlock()
-	// The nodes hear of what has its key: of what has none yet they read in the feed, if
-	// this node ends here, and set it then.
-	err := s.set(ctx, keys)
+// send sets the pending keys and publishes the news. It sets all keys if Redis was emptied or if an
+// earlier call failed.
+func (p *Push) send(ctx context.Context, filled *uint64) error {
+	emptied := p.c.Redis.Emptied()
+	p.mu.Lock()
+	keys, news, all := p.keys, p.news, p.behind || emptied != *filled
+	p.keys, p.news, p.behind = nil, nil, false
+	p.mu.Unlock()
+	// Keys come before messages. If this node stops between the two, the others read the entries in
+	// the database and set the keys themselves.
+	err := p.set(ctx, keys)
 	if err == nil {
-		err = s.publish(ctx, news)
+		err = p.publish(ctx, news)
 	}
 	if err == nil && all {
-		err = s.setAll(ctx)
+		err = p.setAll(ctx)
 	}
 	if err != nil {
-		s.mu.Lock()
-		s.behind = true
-		s.mu.Unlock()
+		p.mu.Lock()
+		p.behind = true
+		p.mu.Unlock()
 		return err
 	}
 	*filled = emptied
 	return nil
 }
 
-// name is the key of an entry.
-func name(e revoked.Entry) string {
+// keyOf returns the Redis key of an entry.
+func keyOf(e revoked.Entry) string {
 	if e.Kind == revoked.Token {
 		return "revoked:" + e.Value
 	}
 	return "revoked:" + string(e.Kind) + ":" + e.Value
 }
 
-// set sets the keys of entries.
-func (s *Shared) set(ctx context.Context, entries []revoked.Entry) error {
-	for some := range slices.Chunk(entries, batch) {
-		err := s.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
+// set writes the keys of entries.
+func (p *Push) set(ctx context.Context, entries []revoked.Entry) error {
+	for some := range slices.Chunk(entries, batchSize) {
+		err := p.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
 			var commands valkey.Commands
 			for _, e := range some {
-				if left := e.Until.Sub(s.c.Now()).Milliseconds(); left > 0 {
-					commands = append(commands, c.B().Set().Key(name(e)).Value("1").PxMilliseconds(left).Build())
+				if left := e.Until.Sub(p.c.Now()).Milliseconds(); left > 0 {
+					commands = append(commands, c.B().Set().Key(keyOf(e)).Value("1").PxMilliseconds(left).Build())
 				}
 			}
 			for _, answer := range c.DoMulti(ctx, commands...) {
@@ -212,16 +210,16 @@ func (s *Shared) set(ctx context.Context, entries []revoked.Entry) error {
 	return nil
 }
 
-// setAll sets the keys of all that is in force.
-func (s *Shared) setAll(ctx context.Context) error {
-	entries, err := s.c.All(ctx)
+// setAll writes the keys of all entries that have not ended.
+func (p *Push) setAll(ctx context.Context) error {
+	entries, err := p.c.All(ctx)
 	if err != nil {
 		return fmt.Errorf("revocation: %w", err)
 	}
-	return s.set(ctx, entries)
+	return p.set(ctx, entries)
 }
 
-// message is an entry as it is sent.
+// message is the wire form of an entry.
 type message struct {
 	Kind  revoked.Kind `json:"kind"`
 	Value string       `json:"value"`
@@ -229,15 +227,15 @@ type message struct {
 	Until int64        `json:"until"` // seconds
 }
 
-// publish tells the other nodes.
-func (s *Shared) publish(ctx context.Context, entries []revoked.Entry) error {
-	for some := range slices.Chunk(entries, ofMessage) {
-		text, err := s.format(some)
+// publish sends entries to the other nodes.
+func (p *Push) publish(ctx context.Context, entries []revoked.Entry) error {
+	for some := range slices.Chunk(entries, messageSize) {
+		text, err := p.format(some)
 		if err != nil {
 			return err
 		}
-		err = s.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
-			return c.Do(ctx, c.B().Publish().Channel(s.channel).Message(text).Build()).Error()
+		err = p.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
+			return c.Do(ctx, c.B().Publish().Channel(p.channel).Message(text).Build()).Error()
 		})
 		if err != nil {
 			return err
@@ -249,11 +247,11 @@ func (s *Shared) publish(ctx context.Context, entries []revoked.Entry) error {
 // format writes a message:
 //
 //	base64url( HMAC-SHA-256 ) "." JSON
-func (s *Shared) format(entries []revoked.Entry) (string, error) {
+func (p *Push) format(entries []revoked.Entry) (string, error) {
 	all := make([]message, len(entries))
 	for i, e := range entries {
 		until := e.Until.Unix()
-		if e.Until.Nanosecond() > 0 { // none ends early
+		if e.Until.Nanosecond() > 0 { // rounded up, so that no entry ends early
 			until++
 		}
 		all[i] = message{e.Kind, e.Value, e.At.Unix(), until}
@@ -262,17 +260,17 @@ func (s *Shared) format(entries []revoked.Entry) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("revocation: %w", err)
 	}
-	return base64.RawURLEncoding.EncodeToString(s.mac(string(body))) + "." + string(body), nil
+	return base64.RawURLEncoding.EncodeToString(p.mac(string(body))) + "." + string(body), nil
 }
 
-// parse reads a message. What no node wrote is nothing.
-func (s *Shared) parse(text string) ([]revoked.Entry, bool) {
-	if len(text) > mostMessage {
+// parse reads a message. It reports false for a message that no node has written.
+func (p *Push) parse(text string) ([]revoked.Entry, bool) {
+	if len(text) > maxMessage {
 		return nil, false
 	}
 	sum, body, _ := strings.Cut(text, ".")
 	mac, err := base64.RawURLEncoding.Strict().DecodeString(sum)
-	if err != nil || !hmac.Equal(mac, s.mac(body)) {
+	if err != nil || !hmac.Equal(mac, p.mac(body)) {
 		return nil, false
 	}
 	var all []message
@@ -286,14 +284,14 @@ func (s *Shared) parse(text string) ([]revoked.Entry, bool) {
 	return entries, true
 }
 
-// hear takes a message of another node, or of this one.
-func (s *Shared) hear(text string) {
-	entries, ok := s.parse(text)
+// receive adds the entries of a message, from another node or from this one, to the list.
+func (p *Push) receive(text string) {
+	entries, ok := p.parse(text)
 	if !ok {
-		s.forged.Do(func() {
-			s.c.Log.Warn("messages about revocations that no node of ours wrote are passed over: who else can write to Redis?")
+		p.forged.Do(func() {
+			p.c.Log.Warn("ignored a revocation message with a wrong MAC; check which programs can write to this Redis")
 		})
 		return
 	}
-	s.c.List.Add(entries...)
+	p.c.List.Add(entries...)
 }

@@ -21,14 +21,14 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// truth is what nodes share: what their feed reads.
-type truth struct {
+// database stands for the database that the nodes share.
+type database struct {
 	mu      sync.Mutex
 	entries []revoked.Entry
 	away    bool
 }
 
-func (f *truth) add(k revoked.Kind, value string) revoked.Entry {
+func (f *database) add(k revoked.Kind, value string) revoked.Entry {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := revoked.Entry{Seq: int64(len(f.entries) + 1), Kind: k, Value: value, At: time.Now(), Until: time.Now().Add(time.Hour)}
@@ -36,7 +36,7 @@ func (f *truth) add(k revoked.Kind, value string) revoked.Entry {
 	return e
 }
 
-func (f *truth) poll(_ context.Context, after int64, _ time.Duration) ([]revoked.Entry, string, error) {
+func (f *database) poll(_ context.Context, after int64, _ time.Duration) ([]revoked.Entry, string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.away {
@@ -45,27 +45,27 @@ func (f *truth) poll(_ context.Context, after int64, _ time.Duration) ([]revoked
 	return slices.Clone(f.entries[min(int(after), len(f.entries)):]), "epoch", nil
 }
 
-func (f *truth) all(ctx context.Context) ([]revoked.Entry, error) {
+func (f *database) all(ctx context.Context) ([]revoked.Entry, error) {
 	entries, _, err := f.poll(ctx, 0, 0)
 	return entries, err
 }
 
-// spreading is a node: a list, what spreads, and a connection.
-type spreading struct {
+// node is a list, a running Push and its connection.
+type node struct {
 	list  *revoked.List
-	s     *Shared
+	s     *Push
 	redis *connection.Client
 	stop  func()
 }
 
-func spread(t testing.TB, r *services.Redis, f *truth, key byte) *spreading {
+func newNode(t testing.TB, r *services.Redis, f *database, key byte) *node {
 	t.Helper()
 	redis, err := connection.New(connection.Config{URL: r.URL(), Timeout: 10 * time.Second, Probe: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &spreading{list: revoked.NewList(nil), redis: redis}
-	n.s, err = NewShared(SharedConfig{Redis: redis, Key: bytes.Repeat([]byte{key}, 32), List: n.list, All: f.all, Log: slog.New(slog.DiscardHandler)})
+	n := &node{list: revoked.NewList(nil), redis: redis}
+	n.s, err = NewPush(PushConfig{Redis: redis, Key: bytes.Repeat([]byte{key}, 32), List: n.list, All: f.all, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,27 +81,27 @@ func within(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within half a minute: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
 
-// listens waits until n nodes listen.
-func (n *spreading) listens(t testing.TB, nodes int64) {
+// listens waits until that many nodes have subscribed.
+func (n *node) listens(t testing.TB, nodes int64) {
 	t.Helper()
-	within(t, "all listen", func() bool {
-		var heard int64
+	within(t, "all nodes subscribe", func() bool {
+		var subscribed int64
 		err := n.redis.With(context.Background(), func(ctx context.Context, c valkey.Client) error {
 			answer, err := c.Do(ctx, c.B().PubsubNumsub().Channel(n.s.channel).Build()).AsIntMap()
-			heard = answer[n.s.channel]
+			subscribed = answer[n.s.channel]
 			return err
 		})
-		return err == nil && heard == nodes
+		return err == nil && subscribed == nodes
 	})
 }
 
-// left is how long a key of Redis has left; 0 is that it is not there.
-func (n *spreading) left(key string) (left time.Duration) {
+// left returns the remaining life of a Redis key, or 0 without the key.
+func (n *node) left(key string) (left time.Duration) {
 	_ = n.redis.With(context.Background(), func(ctx context.Context, c valkey.Client) error {
 		ms, err := c.Do(ctx, c.B().Pttl().Key(key).Build()).AsInt64()
 		left = max(time.Duration(ms)*time.Millisecond, 0)
@@ -110,13 +110,13 @@ func (n *spreading) left(key string) (left time.Duration) {
 	return left
 }
 
-// What one node revokes the other knows before it has polled, and any software finds
-// under its key for as long as it lives.
+// A revocation at one node reaches the other without a poll, and Redis has a key for it until the
+// entry ends.
 func TestPush(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	f := new(truth)
-	a, b := spread(t, r, f, 1), spread(t, r, f, 1)
+	f := new(database)
+	a, b := newNode(t, r, f, 1), newNode(t, r, f, 1)
 	a.listens(t, 2)
 	var all []time.Duration
 	for n := range 100 {
@@ -124,9 +124,9 @@ func TestPush(t *testing.T) {
 		began := time.Now()
 		a.list.Announce(e)
 		if !a.list.Revoked(e.Kind, e.Value) {
-			t.Fatal("the node does not hold what it announces")
+			t.Fatal("an announced entry is missing from the list of its own node")
 		}
-		within(t, "pushed", func() bool { return b.list.Revoked(e.Kind, e.Value) })
+		within(t, "the entry reaches the other node", func() bool { return b.list.Revoked(e.Kind, e.Value) })
 		all = append(all, time.Since(began))
 	}
 	slices.Sort(all)
@@ -134,60 +134,60 @@ func TestPush(t *testing.T) {
 	for _, key := range []string{"revoked:value 0", "revoked:sid:value 1", "revoked:kid:value 2"} {
 		within(t, key, func() bool { return a.left(key) > 59*time.Minute })
 		if left := a.left(key); left > time.Hour {
-			t.Errorf("%s lives for %s, the entry for an hour", key, left)
+			t.Errorf("key %s lives for %s, want at most the hour of its entry", key, left)
 		}
 	}
 	var many []revoked.Entry
-	for n := range 1234 { // all sessions of somebody
+	for n := range 1234 { // as if all sessions of a user end
 		many = append(many, f.add(revoked.Session, fmt.Sprint("many ", n)))
 	}
 	a.list.Announce(many...)
 	for _, e := range many {
-		within(t, "many pushed", func() bool { return b.list.Revoked(e.Kind, e.Value) })
+		within(t, "all entries reach the other node", func() bool { return b.list.Revoked(e.Kind, e.Value) })
 	}
 }
 
-// After a loss all that is in force is there again, whoever has revoked it, and what
-// was revoked meanwhile.
+// After Redis lost its data, it has keys for all entries that have not ended: those of this node, of
+// other nodes, and those made during the outage.
 func TestKeysAreSetAgain(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	f := new(truth)
+	f := new(database)
 	f.add(revoked.Session, "before the start")
 	f.entries = append(f.entries, revoked.Entry{Seq: 2, Kind: revoked.Token, Value: "ended", Until: time.Now().Add(-time.Minute)})
-	n := spread(t, r, f, 1)
-	there := func(when string, keys ...string) {
+	n := newNode(t, r, f, 1)
+	exist := func(when string, keys ...string) {
 		t.Helper()
 		for _, key := range keys {
 			within(t, when+": "+key, func() bool { return n.left(key) > 0 })
 		}
 		if n.left("revoked:ended") != 0 {
-			t.Error("an entry that has ended has a key")
+			t.Error("an ended entry has a key")
 		}
 	}
-	there("at start", "revoked:sid:before the start")
+	exist("at start", "revoked:sid:before the start")
 	n.list.Announce(f.add(revoked.Token, "one"))
-	there("announced", "revoked:one")
+	exist("announced", "revoked:one")
 	if err := n.redis.With(t.Context(), func(ctx context.Context, c valkey.Client) error {
 		return c.Do(ctx, c.B().Flushall().Build()).Error()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	there("emptied", "revoked:sid:before the start", "revoked:one")
+	exist("emptied", "revoked:sid:before the start", "revoked:one")
 	r.Kill(t)
 	within(t, "down", func() bool { up, _ := n.redis.Up(); return !up })
-	n.list.Announce(f.add(revoked.Token, "while it was away"))
+	n.list.Announce(f.add(revoked.Token, "during the outage"))
 	f.mu.Lock()
-	f.away = true // the feed, for the first try after the return
+	f.away = true // the first read after the outage fails
 	f.mu.Unlock()
 	r.Start(t)
 	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
 	f.mu.Lock()
 	f.away = false
 	f.mu.Unlock()
-	there("back", "revoked:sid:before the start", "revoked:one", "revoked:while it was away")
+	exist("back", "revoked:sid:before the start", "revoked:one", "revoked:during the outage")
 
-	// What is seen in the feed, as of a node that died before it told anybody.
+	// Entries that the follower reads, for example of a node that stopped before it published them.
 	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: n.list, Poll: f.poll, OnFresh: n.s.FromFeed, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -197,47 +197,46 @@ func TestKeysAreSetAgain(t *testing.T) {
 	}
 	f.add(revoked.Session, "of another node")
 	follower.Poll(t.Context())
-	there("seen", "revoked:sid:of another node")
+	exist("read by the follower", "revoked:sid:of another node")
 	if !n.list.Revoked(revoked.Session, "of another node") {
-		t.Error("what is seen is not held")
+		t.Error("an entry that the follower read is missing from the list")
 	}
 }
 
-// More than can wait is read anew.
-func TestTooManyWaitToBeSet(t *testing.T) {
+// Beyond maxPending entries, all entries are read again from the database.
+func TestTooManyPending(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	f := new(truth)
-	n := spread(t, r, f, 1)
+	f := new(database)
+	n := newNode(t, r, f, 1)
 	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
 	var many []revoked.Entry
-	for i := range mostPending + 1 {
+	for i := range maxPending + 1 {
 		many = append(many, f.add(revoked.Token, fmt.Sprint(i)))
 	}
 	n.s.FromFeed(many)
 	n.s.mu.Lock()
-	if len(n.s.keys) > mostPending {
-		t.Errorf("%d wait", len(n.s.keys))
+	if len(n.s.keys) > maxPending {
+		t.Errorf("%d entries are pending, want at most the maximum", len(n.s.keys))
 	}
 	n.s.mu.Unlock()
-	for _, key := range []string{"revoked:0", fmt.Sprint("revoked:", mostPending)} {
+	for _, key := range []string{"revoked:0", fmt.Sprint("revoked:", maxPending)} {
 		within(t, key, func() bool { return n.left(key) > 0 })
 	}
 }
 
-// Whoever can write to Redis, and has no key of the nodes, puts nothing into their
-// lists.
+// A message without a valid MAC adds no entry to a list.
 func TestForgedPush(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	f := new(truth)
-	n := spread(t, r, f, 1)
+	f := new(database)
+	n := newNode(t, r, f, 1)
 	n.listens(t, 1)
-	other, err := NewShared(SharedConfig{Redis: n.redis, Key: bytes.Repeat([]byte{2}, 32), List: revoked.NewList(nil), All: f.all})
+	other, err := NewPush(PushConfig{Redis: n.redis, Key: bytes.Repeat([]byte{2}, 32), List: revoked.NewList(nil), All: f.all})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := revoked.Entry{Kind: revoked.Session, Value: "somebody's", At: time.Now(), Until: time.Now().Add(time.Hour)}
+	e := revoked.Entry{Kind: revoked.Session, Value: "of a user", At: time.Now(), Until: time.Now().Add(time.Hour)}
 	foreign, err := other.format([]revoked.Entry{e})
 	if err != nil {
 		t.Fatal(err)
@@ -247,32 +246,32 @@ func TestForgedPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, body, _ := strings.Cut(foreign, ".")
-	for _, text := range []string{"", ".", foreign, body, "." + body, strings.Replace(good, "somebody's", "nobody's!!", 1), good + " ", " " + good, strings.Repeat("x", mostMessage+1)} {
-		n.s.hear(text)
+	for _, text := range []string{"", ".", foreign, body, "." + body, strings.Replace(good, "of a user", "another!!", 1), good + " ", " " + good, strings.Repeat("x", maxMessage+1)} {
+		n.s.receive(text)
 	}
 	if n.list.Len() != 0 {
-		t.Errorf("%d entries", n.list.Len())
+		t.Errorf("%d entries after forged messages, want none", n.list.Len())
 	}
-	n.s.hear(good)
-	if !n.list.Revoked(revoked.Session, "somebody's") {
-		t.Error("a message of a node is not heard")
+	n.s.receive(good)
+	if !n.list.Revoked(revoked.Session, "of a user") {
+		t.Error("a valid message adds no entry")
 	}
 }
 
-func TestSharedConfig(t *testing.T) {
+func TestPushConfig(t *testing.T) {
 	t.Parallel()
-	if s, err := NewShared(SharedConfig{Key: make([]byte, 31)}); s != nil || err == nil {
-		t.Errorf("%v, %v", s, err)
+	if s, err := NewPush(PushConfig{Key: make([]byte, 31)}); s != nil || err == nil {
+		t.Errorf("NewPush with a short key: %v, %v, want an error", s, err)
 	}
 }
 
-// Nothing is left behind.
-func TestSharedEnds(t *testing.T) {
+// Run leaves no goroutine behind, with Redis and without.
+func TestPushEnds(t *testing.T) {
 	r := services.NewRedis(t)
 	before := goleak.IgnoreCurrent()
-	f := new(truth)
+	f := new(database)
 	for _, away := range []bool{false, true} {
-		n := spread(t, r, f, 1)
+		n := newNode(t, r, f, 1)
 		within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
 		if away {
 			r.Kill(t)
@@ -285,9 +284,9 @@ func TestSharedEnds(t *testing.T) {
 	}
 }
 
-// FuzzMessage: what is read is what a node wrote, whole.
+// FuzzMessage checks that parse accepts exactly the messages that format writes.
 func FuzzMessage(f *testing.F) {
-	s := &Shared{c: SharedConfig{Key: bytes.Repeat([]byte{1}, 32)}}
+	s := &Push{c: PushConfig{Key: bytes.Repeat([]byte{1}, 32)}}
 	valid, err := s.format([]revoked.Entry{{Kind: revoked.Token, Value: "a", At: time.Unix(1, 0), Until: time.Unix(2, 0)}})
 	if err != nil {
 		f.Fatal(err)
@@ -297,7 +296,7 @@ func FuzzMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, value, kind string, until int64) {
 		if entries, ok := s.parse(text); ok {
 			if again, err := s.format(entries); err != nil || again != text {
-				t.Errorf("%q is read, and written as %q, %v", text, again, err)
+				t.Errorf("parse accepts %q, format writes %q, %v", text, again, err)
 			}
 		}
 		want := []revoked.Entry{{Kind: revoked.Kind(strings.ToValidUTF8(kind, "?")), Value: strings.ToValidUTF8(value, "?"), At: time.Unix(1, 0), Until: time.Unix(until%(1<<40), 0)}}
@@ -305,15 +304,15 @@ func FuzzMessage(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(written) > mostMessage {
+		if len(written) > maxMessage {
 			return
 		}
 		if got, ok := s.parse(written); !ok || !cmp.Equal(got, want) {
-			t.Errorf("%v is read as %v, %v", want, got, ok)
+			t.Errorf("wrote %v, read %v, %v", want, got, ok)
 		}
 		if len(text) > 0 {
 			if _, ok := s.parse(written + text); ok {
-				t.Errorf("%q is taken with %q behind it", written, text)
+				t.Errorf("parse accepts %q followed by %q", written, text)
 			}
 		}
 	})
