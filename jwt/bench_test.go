@@ -15,7 +15,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// What verifying costs beside the bare signature, first time and again.
+// BenchmarkVerify compares verification, first and cached, with the bare signature.
 func BenchmarkVerify(b *testing.B) {
 	for _, alg := range algorithms {
 		key := generate(b, alg)
@@ -74,7 +74,7 @@ func BenchmarkSHA256OfToken(b *testing.B) {
 	}
 }
 
-// Many at once, on one hot token and on many.
+// BenchmarkVerifyCachedParallel verifies one token and many in parallel.
 func BenchmarkVerifyCachedParallel(b *testing.B) {
 	key := generate(b, "EdDSA")
 	v := verifier(b, Config{}, key.Public())
@@ -126,7 +126,7 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
-// What a token costs that nobody signed.
+// BenchmarkRefuse verifies tokens with a wrong signature.
 func BenchmarkRefuse(b *testing.B) {
 	key := generate(b, "ES256")
 	v := verifier(b, Config{}, key.Public())

@@ -13,7 +13,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// sumOf is the place of a number in the cache, all in one shard.
+// sumOf returns a key for a number; all keys are in one shard.
 func sumOf(n int) (sum [sha256.Size]byte) {
 	binary.BigEndian.PutUint64(sum[8:], uint64(n))
 	return sum
@@ -21,19 +21,19 @@ func sumOf(n int) (sum [sha256.Size]byte) {
 
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	c := newCache(160) // 10 a shard
+	c := newCache(160) // 10 in a shard
 	at := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Second) }
 	for i := range 1000 {
 		c.put(sumOf(i), &entry{principal: durward.Principal{Expires: noon.Add(time.Hour)}}, at(i))
 		if n := len(c.shards[0].m); n > 10 {
 			t.Fatalf("%d entries in a shard of 10", n)
 		}
-		// One that is used stays: it is among the eight youngest of ten.
+		// A token in use remains: it is among the eight most recent of ten.
 		if c.get(sumOf(0), at(i)) == nil {
 			t.Fatalf("the entry in use made room at %d", i)
 		}
 	}
-	// One that has ended makes room first, though it was used last.
+	// An expired token is dropped first, even if it was used last.
 	c = newCache(32)
 	c.put(sumOf(1), &entry{principal: durward.Principal{Expires: noon.Add(time.Hour)}}, noon)
 	c.put(sumOf(2), &entry{principal: durward.Principal{Expires: noon.Add(time.Second)}}, noon.Add(time.Minute))
@@ -41,7 +41,7 @@ func TestCacheIsBounded(t *testing.T) {
 	if c.get(sumOf(1), noon) == nil || c.get(sumOf(2), noon) != nil || c.get(sumOf(3), noon) == nil {
 		t.Error("the entry that had ended did not make room first")
 	}
-	// The same token again takes no room.
+	// The same token again needs no room.
 	c.put(sumOf(1), &entry{}, noon)
 	if len(c.shards[0].m) != 2 {
 		t.Errorf("%d entries, want 2", len(c.shards[0].m))
@@ -50,7 +50,7 @@ func TestCacheIsBounded(t *testing.T) {
 	if c.get(sumOf(1), noon) != nil {
 		t.Error("a dropped entry is there")
 	}
-	// Switched off.
+	// A nil cache is disabled.
 	var none *cache
 	none.put(sumOf(1), &entry{}, noon)
 	none.drop(sumOf(1))
@@ -59,8 +59,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Only what was verified and is not revoked is remembered, and the end and the
-// revocation are looked at each time.
+// Only verified tokens that are not revoked are cached; expiry and revocation are checked each
+// time.
 func TestRememberedTokens(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -113,7 +113,7 @@ func TestRememberedTokens(t *testing.T) {
 		t.Error("a token that came after its end is remembered")
 	}
 
-	// Refused ones leave nothing behind, and nothing is remembered where that is off.
+	// Refused tokens are not cached, and no token is if the cache is disabled.
 	for i := range 100 {
 		_, err := v.Verify(t.Context(), token[:len(token)-i-1])
 		if !errors.Is(err, durward.InvalidToken) {
@@ -129,7 +129,7 @@ func TestRememberedTokens(t *testing.T) {
 	}
 }
 
-// A verifier does not take what another one remembers: each has its own audience.
+// A verifier does not use the cache of another one: each has its own audience.
 func TestVerifiersShareNothing(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -150,8 +150,7 @@ func TestVerifiersShareNothing(t *testing.T) {
 	refused(t, token, err, durward.InvalidToken, "this service is")
 }
 
-// The principal is the caller's: nothing done to it shows at the next request,
-// however many lists it has and however long.
+// Changes to a principal are not visible in the next request, for lists of any number and length.
 func TestPrincipalIsACopy(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
@@ -187,11 +186,11 @@ func TestPrincipalIsACopy(t *testing.T) {
 	}
 }
 
-// A thousand identities at once: none is ever answered for another.
+// With a thousand tokens in parallel, each gets its own principal.
 func TestNoIdentityAnswersForAnother(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
-	v := verifier(t, Config{CacheSize: 300}, k.Public()) // some are forgotten meanwhile
+	v := verifier(t, Config{CacheSize: 300}, k.Public()) // smaller than the number of tokens
 	tokens := make([]string, 1000)
 	for i := range tokens {
 		c := example()

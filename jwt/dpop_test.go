@@ -79,7 +79,7 @@ func TestThumbprintVector(t *testing.T) {
 	}
 }
 
-// holder is a client that holds a key and a token bound to it.
+// holder is a client with a key and a token that is bound to it.
 type holder struct {
 	t      testing.TB
 	key    *PrivateKey
@@ -108,13 +108,12 @@ func newHolder(t testing.TB, alg string, issuerKey *PrivateKey) *holder {
 	}
 	h.public = string(public)
 	c := example()
-	c.Confirmation = &Confirmation{JKT: h.key.ID()} // the id of a key is its thumbprint
+	c.Confirmation = &Confirmation{JKT: h.key.ID()} // the id of a generated key is its thumbprint
 	h.token = sign(t, issuerKey, c)
 	return h
 }
 
-// proof makes a proof for GET https://api.example.com/x. change, if not nil, works
-// on its header and its claims.
+// proof makes a proof for GET https://api.example.com/x. change may modify its header and claims.
 func (h *holder) proof(change func(header, claims map[string]any)) string {
 	h.t.Helper()
 	sum := sha256.Sum256([]byte(h.token))
@@ -137,7 +136,7 @@ func (h *holder) proof(change func(header, claims map[string]any)) string {
 	return forge(h.t, h.key, string(head), string(payload))
 }
 
-// dpopGuard guards a handler with DPoP and Bearer.
+// dpopGuard protects a handler with DPoP and Bearer.
 func dpopGuard(t testing.TB, v *Verifier, c DPoPConfig) http.Handler {
 	t.Helper()
 	g, err := durward.New(durward.Config{Schemes: []durward.Scheme{v.Scheme(), v.DPoP(c)}, PublicURL: service, InsecureAllowHTTP: true, Now: v.c.Now})
@@ -147,7 +146,7 @@ func dpopGuard(t testing.TB, v *Verifier, c DPoPConfig) http.Handler {
 	return g.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, durward.From(r.Context()).Scheme) }))
 }
 
-// send sends a token by a scheme with these DPoP fields.
+// send sends a request with a token, a scheme and DPoP fields.
 func send(h http.Handler, scheme, token string, proofs ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("GET", "/x?a=b", nil)
 	r.Header.Set("Authorization", scheme+" "+token)
@@ -173,7 +172,7 @@ func TestDPoP(t *testing.T) {
 	h := dpopGuard(t, v, DPoPConfig{Algorithms: []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"}})
 	for _, alg := range []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"} {
 		c := newHolder(t, alg, k)
-		for range 2 { // the second from what is remembered of the token
+		for range 2 { // the second time the token is cached
 			if w := send(h, "dpop", c.token, c.proof(nil)); w.Code != 200 || w.Body.String() != "DPoP" {
 				t.Fatalf("%s: %d %s", alg, w.Code, w.Body)
 			}
@@ -182,7 +181,7 @@ func TestDPoP(t *testing.T) {
 	}
 }
 
-// Each check of RFC 9449 s4.3 and s7.1.
+// The rows are the checks of RFC 9449 s4.3 and s7.1.
 func TestDPoPRefused(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -194,7 +193,7 @@ func TestDPoPRefused(t *testing.T) {
 	for _, r := range []struct {
 		name   string
 		change func(header, claims m)
-		code   durward.Code // empty for let in
+		code   durward.Code // empty: accepted
 	}{
 		{"as it should be", nil, ""},
 		{"application/dpop+jwt", func(h, _ m) { h["typ"] = "application/DPoP+jwt" }, ""},
@@ -269,7 +268,7 @@ func TestDPoPRefused(t *testing.T) {
 		answered(t, name, send(h, "DPoP", c.token, proofs...), 401, durward.InvalidProof, `error="invalid_dpop_proof"`)
 	}
 
-	// The token is judged like any other, and must be bound to the key of the proof.
+	// The token gets all other checks, and must be bound to the key of the proof.
 	plain := sign(t, k, example())
 	withToken := func(token string) func(_, c m) {
 		sum := sha256.Sum256([]byte(token))
@@ -297,8 +296,8 @@ func TestDPoPRefused(t *testing.T) {
 	answered(t, "no token at all", send(h, "DPoP", "a=b", c.proof(nil)), 401, durward.MalformedCredentials, "DPoP")
 }
 
-// A proof passes once, also of many at the same instant, and for as long as it
-// would be taken.
+// A proof is accepted once, also if it is sent several times at the same instant, for as long as
+// its age is accepted.
 func TestDPoPReplay(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64
@@ -326,8 +325,8 @@ func TestDPoPReplay(t *testing.T) {
 		answered(t, fmt.Sprint("replay at ", at.Load()), send(h, "DPoP", c.token, ahead), 401, durward.InvalidProof, "invalid_dpop_proof")
 		send(h, "DPoP", c.token, c.proof(func(_, c map[string]any) { c["iat"] = at.Load() }))
 	}
-	// A proof is spent only when all else is well: the same jti by another key, or
-	// with a token that was not good, takes nothing away.
+	// A proof is marked as used only after all other checks: the same jti by another key or with a
+	// bad token does not use it up.
 	other := newHolder(t, "ES256", k)
 	same := func(_, c map[string]any) { c["jti"], c["iat"] = "one", at.Load() }
 	if w := send(h, "DPoP", c.token, c.proof(same)); w.Code != 200 {
@@ -396,7 +395,7 @@ func TestDPoPNonces(t *testing.T) {
 	if w.Header().Get("DPoP-Nonce") == nonce[0] || w.Header().Get("DPoP-Nonce") == "" {
 		t.Errorf("fields %v", w.Header())
 	}
-	// Every DPoP refusal has a fresh nonce; one that asks for nothing has none.
+	// Every DPoP refusal has a new nonce; other refusals have none.
 	if w := send(h, "Bearer", "x"); w.Header().Get("DPoP-Nonce") == "" {
 		t.Errorf("fields %v", w.Header())
 	}
@@ -407,10 +406,10 @@ func TestDPoPNonces(t *testing.T) {
 	}
 }
 
-// commonProofs is what servers of one test share.
+// commonProofs is a SharedProofs in memory.
 type commonProofs struct {
 	mu   sync.Mutex
-	key  []byte // nil is away
+	key  []byte // nil: unavailable
 	seen map[string]bool
 	life time.Duration
 }
@@ -438,7 +437,7 @@ func (p *commonProofs) Spend(_ context.Context, key []byte, id string, life time
 	return isNew, nil
 }
 
-// lost is one that loses what it knows just before it is asked.
+// lost loses its data just before Spend.
 type lost struct{ *commonProofs }
 
 func (p lost) Spend(ctx context.Context, key []byte, id string, life time.Duration) (bool, error) {
@@ -446,8 +445,8 @@ func (p lost) Spend(ctx context.Context, key []byte, id string, life time.Durati
 	return p.commonProofs.Spend(ctx, key, id, life)
 }
 
-// Servers that share proofs take each other's nonces, and a proof passes once in all
-// of them; without what they share each goes on with nonces that no other takes.
+// Servers with SharedProofs accept each other's nonces, and accept a proof once in all. While
+// SharedProofs is unavailable each uses its own nonces.
 func TestDPoPShared(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -485,7 +484,7 @@ func TestDPoPShared(t *testing.T) {
 	used("the same at a", a, once)
 	passes("another with the same nonce at b", b, with(shared))
 
-	common.set(nil) // away
+	common.set(nil) // unavailable
 	refused("a shared nonce, and nobody to ask", b, with(shared))
 	refused("a proof that was used, and nobody to ask", b, once)
 	own := nonceOf(b)
@@ -493,7 +492,7 @@ func TestDPoPShared(t *testing.T) {
 	passes("a nonce of b alone", b, alone)
 	used("the same at b", b, alone)
 	refused("the same at a", a, alone)
-	common.set(bytes.Repeat([]byte{2}, 32)) // back, and everything is lost
+	common.set(bytes.Repeat([]byte{2}, 32)) // available again, without its data
 	refused("the same at a when it is back", a, alone)
 	used("the same at b when it is back", b, alone)
 	refused("a proof of before the loss", b, once)
@@ -504,13 +503,12 @@ func TestDPoPShared(t *testing.T) {
 
 	late := node(lost{common})
 	refused("what is lost between the nonce and the proof", late, with(shared))
-	common.set([]byte("short")) // no key
+	common.set([]byte("short")) // a key that is too short
 	refused("a nonce under no key", a, with(shared))
 	passes("its own", a, with(nonceOf(a)))
 }
 
-// A stream is let in by one proof and goes on after the proof is too old to be used
-// again; it ends when its token is revoked.
+// A stream continues when its proof has become too old; it ends when its token is revoked.
 func TestDPoPStream(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -558,8 +556,7 @@ func TestDPoPConfig(t *testing.T) {
 	}
 }
 
-// FuzzProof: what is taken for a proof is one that its key signed, in the one
-// spelling.
+// A proof that is accepted is signed by its key and has one spelling.
 func FuzzProof(f *testing.F) {
 	k := generate(f, "ES256")
 	c := newHolder(f, "ES256", k)
@@ -606,8 +603,7 @@ func BenchmarkDPoP(b *testing.B) {
 	}
 }
 
-// A token that is bound to a certificate is good over a connection with that
-// certificate alone.
+// A token that is bound to a certificate is accepted only on a connection with that certificate.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/rfc/rfc8705_mtls.json")

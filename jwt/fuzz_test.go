@@ -13,10 +13,9 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Whatever verifies is the one spelling of what somebody signed, and is of the
-// profile; whatever does not is INVALID_TOKEN or TOKEN_EXPIRED and nothing of it
-// is handed out. The text is tried as a token, as a header and as a payload that
-// the issuer itself signed, and as a change to one octet of a good token.
+// A token that is accepted has one spelling, a valid signature and the profile's claims; any other
+// is refused with INVALID_TOKEN or TOKEN_EXPIRED and no principal. The input is used as a token, as
+// a header and a payload that the issuer signed, and to modify a byte of a valid token.
 func FuzzVerify(f *testing.F) {
 	k, err := SharedSecret("shared", bytes.Repeat([]byte{7}, 32))
 	if err != nil {
@@ -44,7 +43,7 @@ func FuzzVerify(f *testing.F) {
 
 	check := func(t *testing.T, token string) {
 		var last *durward.Principal
-		for range 2 { // the second time perhaps from memory
+		for range 2 { // the second time it may be cached
 			p, err := v.Verify(t.Context(), token)
 			if err != nil {
 				if p != nil || codesIn(err) != 1 || !errors.Is(err, durward.InvalidToken) && !errors.Is(err, durward.TokenExpired) {
@@ -65,7 +64,7 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", token, err)
 		}
-		// Canonical: put together again it is the same token.
+		// Canonical: encoding the parts again gives the same token.
 		if again := string(c.input) + "." + b64.EncodeToString(c.signature); again != token || len(token) > maxToken {
 			t.Fatalf("verified %q\nagain    %q", token, again)
 		}
@@ -113,9 +112,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// Whatever is read as a key set are public keys that are safe; written and read
-// again they are the same. What is read as a private key signs what its public
-// part verifies, and no error shows a secret.
+// A key set that is accepted has secure public keys; written and parsed again they are equal. A
+// private key that is accepted signs for its public part, and no error contains a secret.
 func FuzzKeySet(f *testing.F) {
 	var public []any
 	for _, alg := range algorithms {
@@ -194,8 +192,8 @@ func FuzzKeySet(f *testing.F) {
 	})
 }
 
-// Looking at a token never panics, says something or fails, and finds a problem
-// with whatever Verify refuses for its form, type, algorithm, claims or times.
+// Inspect never panics, and returns claims or an error. It has a problem for each token that Verify
+// refuses for its form, type, algorithm, claims or times.
 func FuzzInspect(f *testing.F) {
 	k, err := SharedSecret("shared", bytes.Repeat([]byte{7}, 32))
 	if err != nil {
@@ -227,7 +225,7 @@ func FuzzInspect(f *testing.F) {
 			}
 			for _, of := range []string{"signature is not one of", "no key", "the token says", "keys are held for", "this service is"} {
 				if refusal != nil && strings.Contains(refusal.Error(), of) {
-					refusal = nil // who made it, and for whom, is not looked at
+					refusal = nil // Inspect ignores issuer and audience
 				}
 			}
 			if refusal != nil && len(in.Problems) == 0 {
@@ -237,8 +235,7 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// What Sign makes, Verify takes, and hands out what was put in; what Sign refuses
-// it refuses with a reason.
+// Verify accepts each token of Sign with the same claims; Sign refuses other claims with a reason.
 func FuzzClaims(f *testing.F) {
 	k, err := SharedSecret("shared", bytes.Repeat([]byte{7}, 32))
 	if err != nil {

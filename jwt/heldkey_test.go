@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// giver stands for a sign-in: it spends the proof that comes and says whose it is.
+// giver is a handler like a sign-in: it uses up the proof of a request and records the key.
 func giver(t testing.TB, schemes ...durward.Scheme) (http.Handler, *durward.Guard) {
 	t.Helper()
 	g, err := durward.New(durward.Config{Schemes: schemes, PublicURL: service, InsecureAllowHTTP: true})
@@ -45,8 +45,8 @@ func ask(h http.Handler, proofs ...string) *httptest.ResponseRecorder {
 	return w
 }
 
-// A proof that comes alone is judged as one that comes with a token is, and both
-// are remembered in one place.
+// A proof without a token gets the same checks as one with a token, and both share the record of
+// used proofs.
 func TestHeldKey(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -97,7 +97,7 @@ func TestHeldKey(t *testing.T) {
 	answered(t, "again", ask(h, c.proof(alone(same))), 401, durward.InvalidProof, challenge)
 	answered(t, "again, with a token", send(api, "DPoP", c.token, c.proof(same)), 401, durward.InvalidProof, challenge)
 
-	// Who takes no proofs looks at none.
+	// Without the DPoP scheme a proof is ignored.
 	none, _ := giver(t, v.Scheme(), durward.DPoP(durward.DPoPConfig{Check: func(context.Context, durward.DPoPProof) (*durward.Principal, error) {
 		return nil, errors.New("never asked")
 	}}))
@@ -111,7 +111,8 @@ func TestHeldKey(t *testing.T) {
 	}
 }
 
-// Of many who judged one proof, one spends it; who comes to it too late does not.
+// If several requests have checked one proof, only one can use it; a proof that became too old
+// cannot be used.
 func TestHeldKeyIsSpentOnce(t *testing.T) {
 	t.Parallel()
 	var at atomic.Int64

@@ -30,7 +30,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("payload %s, want %s", in.Payload, got)
 	}
 
-	// Each problem is named, and all of them together.
+	// Each mistake is a problem, and several are listed together.
 	padded := strings.Split(token, ".")
 	for name, test := range map[string]struct {
 		token string
@@ -87,8 +87,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// Signing out works with a token that has ended or was revoked, and with no other
-// that is not good.
+// VerifyEnded accepts expired and revoked tokens, and refuses other bad ones.
 func TestVerifyEnded(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")

@@ -16,7 +16,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// asked is an introspection endpoint and what it was asked.
+// asked is an introspection endpoint that records requests.
 type asked struct {
 	*httptest.Server
 	n      atomic.Int64
@@ -76,20 +76,20 @@ func TestIntrospection(t *testing.T) {
 		if err != nil || p.Subject != "ada" || p.ClientID != "app" || !p.HasScope("read", "write") || p.SessionID != "s1" || p.TokenID != "t1" || !p.Expires.Equal(noon.Add(15*time.Minute)) || p.Scheme != "Bearer" {
 			t.Fatalf("%+v, %v", p, err)
 		}
-		p.Scopes[0] = "admin" // is the caller's own
+		p.Scopes[0] = "admin" // the caller may modify the principal
 	}
 	if a.n.Load() != 1 {
 		t.Errorf("asked %d times for one token", a.n.Load())
 	}
 }
 
-// What each answer means for the token.
+// The rows are answers of an issuer.
 func TestIntrospectionAnswers(t *testing.T) {
 	t.Parallel()
 	with := func(from, to string) string { return strings.Replace(active, from, to, 1) }
 	for _, c := range []struct {
 		name, body string
-		code       durward.Code // empty for good
+		code       durward.Code // empty: accepted
 	}{
 		{"good", active, ""},
 		{"list of audiences", with(`"`+service+`"`, `["x","`+service+`"]`), ""},
@@ -162,7 +162,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 		a := introspects(t, "")
 		a.does(c.answer)
 		i := introspector(t, a, new(hand), nil)
-		for range 2 { // an outage is not remembered
+		for range 2 { // an outage is not cached
 			if p, err := i.Verify(t.Context(), "token"); !errors.Is(err, durward.AuthUnavailable) || p != nil {
 				t.Errorf("%s: %v, %v", c.name, p, err)
 			}
@@ -171,8 +171,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 			t.Errorf("%s: asked %d times", c.name, a.n.Load())
 		}
 	}
-	// The issuer says of the token's form that it never introspects it: that is about
-	// the token, and no outage.
+	// An issuer that does not introspect this type of token refuses the token; it is not an outage.
 	a := introspects(t, "")
 	a.does(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -222,13 +221,13 @@ func TestIntrospectionIsRememberedForAMoment(t *testing.T) {
 	if a.n.Load() != 2 {
 		t.Errorf("asked %d times", a.n.Load())
 	}
-	// What is remembered does not outlive the token.
+	// A cached answer does not outlive its token.
 	a.says(strings.Replace(active, "1772367300", "1772366425", 1))
 	h.forward(time.Second)
 	verify("")
 	h.forward(5 * time.Second)
 	verify(durward.TokenExpired)
-	// Nor does a clock that goes back prolong it.
+	// A clock that is set back does not extend it.
 	a.says(active)
 	h.forward(10 * time.Second)
 	verify("")
@@ -239,15 +238,15 @@ func TestIntrospectionIsRememberedForAMoment(t *testing.T) {
 	never := introspector(t, a, h, func(c *IntrospectorConfig) { c.CacheFor = -1 })
 	before := a.n.Load()
 	for range 3 {
-		_, _ = never.Verify(t.Context(), "token") // what counts is who was asked
+		_, _ = never.Verify(t.Context(), "token") // only the number of requests matters
 	}
 	if n := a.n.Load() - before; n != 3 {
 		t.Errorf("without memory: asked %d times", n)
 	}
 }
 
-// Many requests with one token are one question; one that goes away takes no
-// answer from the others. Many tokens are a bounded number at once.
+// Concurrent requests with one token cause one question, which does not end with the request that
+// asked. The number of questions at the same time is limited.
 func TestIntrospectionAtOnce(t *testing.T) {
 	t.Parallel()
 	a, h := introspects(t, ""), new(hand)
@@ -343,7 +342,7 @@ func TestIntrospectorConfiguration(t *testing.T) {
 	}
 }
 
-// Where an issuer says its key set is, and what it may not say.
+// The metadata of an issuer locates its key set; unsafe locations are refused.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -389,7 +388,7 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, key, err)
 		}
 	}
-	// Metadata of an issuer elsewhere that leads to this machine.
+	// Metadata of a remote issuer must not refer to this machine.
 	if err := (&metadata{issuer: issuer, jwksURI: keys.URL}).fit(issuer); err == nil {
 		t.Error("an issuer elsewhere leads to this machine")
 	}
@@ -402,7 +401,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 
-	// An issuer that moves its keys is asked again.
+	// If the key set moves, the metadata is read again.
 	h := new(hand)
 	set("/.well-known/openid-configuration", `{"issuer":"`+srv.URL+`","jwks_uri":"`+keys.URL+`"}`)
 	r, err := NewRemoteKeys(RemoteConfig{Issuer: srv.URL, Now: h.now})
@@ -471,7 +470,7 @@ func TestIssuers(t *testing.T) {
 	}
 }
 
-// FuzzIntrospection: no answer panics, and none is good that does not say so.
+// No answer panics, and only an answer with active true is accepted.
 func FuzzIntrospection(f *testing.F) {
 	for _, seed := range []string{active, `{"active":false}`, `{"active":true,"aud":[],"cnf":{"jkt":""}}`, `{"active":null}`} {
 		f.Add(seed)
@@ -499,7 +498,7 @@ func BenchmarkIntrospection(b *testing.B) {
 	}
 }
 
-// A route that wants fresh news asks the issuer sooner.
+// A route with Freshness asks the issuer again earlier.
 func TestIntrospectionFreshness(t *testing.T) {
 	t.Parallel()
 	a, h := introspects(t, active), new(hand)

@@ -14,10 +14,10 @@ const (
 	service = "https://api.example.com"
 )
 
-// noon is the fixed time of the tests.
+// noon is the time of the tests.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// example is the claims of an ordinary token, good from noon for 15 minutes.
+// example returns the claims of a token that is valid for 15 minutes from noon.
 func example() Claims {
 	return Claims{
 		Issuer: issuer, Subject: "0195a3c2-5b1e-7c44-9d2a-3f6b8e1c7a90", Audience: []string{service},
@@ -46,7 +46,7 @@ func sign(t testing.TB, k *PrivateKey, c Claims) string {
 	return token
 }
 
-// verifier fills in c for the example's issuer, service and time.
+// verifier returns a verifier for example's issuer, audience and time.
 func verifier(t testing.TB, c Config, keys ...*Key) *Verifier {
 	t.Helper()
 	c.Issuer, c.Audience = issuer, []string{service}

@@ -20,18 +20,17 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// rsaKey is a public key of a modulus that nobody has the factors of: enough for
-// what is refused on sight.
+// rsaKey returns a public key without its factors, which suffices for keys that are refused.
 func rsaKey(n *big.Int, e int) *rsa.PublicKey { return &rsa.PublicKey{N: n, E: e} }
 
-// modulus is a number of so many bits, the first and the last of them set.
+// modulus returns a number of this many bits, with the first and the last bit set.
 func modulus(bits int) *big.Int {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 	return n.Add(n, big.NewInt(12345677))
 }
 
-// weakModulus is one with the fingerprint of ROCA: a power of 65537 modulo the
-// product of the first primes.
+// weakModulus returns a modulus with the fingerprint of ROCA: a power of 65537 modulo the product
+// of the first primes.
 func weakModulus() *big.Int {
 	m := big.NewInt(1)
 	for p := int64(3); p <= 167; p += 2 {
@@ -39,12 +38,12 @@ func weakModulus() *big.Int {
 			m.Mul(m, big.NewInt(p))
 		}
 	}
-	m.Lsh(m, 1) // odd
+	m.Lsh(m, 1) // make it odd
 	n := new(big.Int).Exp(big.NewInt(65537), big.NewInt(123456789), m)
 	return n.Add(n, m.Mul(m, new(big.Int).Div(modulus(2048), m)))
 }
 
-// Keys that do not keep their secret, or that are none, are refused at start.
+// Insecure and invalid keys are refused.
 func TestWeakKeys(t *testing.T) {
 	t.Parallel()
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -140,8 +139,8 @@ func TestWeakKeys(t *testing.T) {
 	}
 }
 
-// Numbers that no signature of ES256 may have (CVE-2022-21449 and kin), in a
-// token with everything else right.
+// Values that are invalid in an ES256 signature (CVE-2022-21449 and similar), in an otherwise valid
+// token.
 func TestSignatureEdges(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -189,7 +188,7 @@ func TestSignatureEdges(t *testing.T) {
 	}
 }
 
-// A key that an issuer holds for one algorithm serves no other of its type.
+// A key is used with its own algorithm only.
 func TestKeyServesOneAlgorithm(t *testing.T) {
 	t.Parallel()
 	rs := generate(t, "RS256")
@@ -208,7 +207,7 @@ func TestKeyServesOneAlgorithm(t *testing.T) {
 	}
 }
 
-// No way of printing a key shows its secret, and those that are for it do.
+// Printing a key does not show its secret; MarshalJWK returns it.
 func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
 	for _, alg := range algorithms {
@@ -271,7 +270,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		if want := fmt.Sprintf("%s key %q", alg, k.ID()); k.Public().String() != want || k.Public().LogValue().String() != want {
 			t.Errorf("got %s, want %s", k.Public(), want)
 		}
-		// It comes back whole.
+		// The JWK is parsed to the same key.
 		again, err := ParsePrivateKey(jwk)
 		if err != nil {
 			t.Fatalf("%s: %v", alg, err)

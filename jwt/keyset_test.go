@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// members is a JWK as a map, to be changed.
+// members returns a JWK as a map, for changes.
 func members(t testing.TB, k *PrivateKey, private bool) map[string]any {
 	t.Helper()
 	b, err := k.MarshalJWK()
@@ -42,14 +42,13 @@ func asJSON(t testing.TB, v any) []byte {
 	return b
 }
 
-// A key that is not for these signatures, or that is not safe, is passed over,
-// and the error says why.
+// Keys for other purposes and insecure keys are skipped, and the error lists the reasons.
 func TestKeysThatArePassedOver(t *testing.T) {
 	t.Parallel()
 	ec, rsa, ed := generate(t, "ES256"), generate(t, "RS256"), generate(t, "EdDSA")
 	for name, test := range map[string]struct {
 		key    *PrivateKey
-		change map[string]any // nil takes the member out
+		change map[string]any // nil removes the member
 		want   string
 	}{
 		"use enc":                {ec, map[string]any{"use": "enc"}, `use is "enc", not "sig"`},
@@ -92,7 +91,7 @@ func TestKeysThatArePassedOver(t *testing.T) {
 		"e = 1":                  {rsa, map[string]any{"e": "AQ"}, ""},
 		"e = 3":                  {rsa, map[string]any{"e": "Aw"}, "exponent 3,"},
 		"e of 33 bits":           {rsa, map[string]any{"e": "AQAAAAE"}, "exponent 4294967297,"},
-		"e of 65 bits":           {rsa, map[string]any{"e": "AQAAAAAAAQAB"}, ""}, // 65537 where 64 are read
+		"e of 65 bits":           {rsa, map[string]any{"e": "AQAAAAAAAQAB"}, ""}, // 65537 if cut to 64 bits
 	} {
 		m := members(t, test.key, false)
 		for name, value := range test.change {
@@ -106,7 +105,7 @@ func TestKeysThatArePassedOver(t *testing.T) {
 		if keys != nil || err == nil || !strings.Contains(err.Error(), "no key of the set can be used: key 0, kid ") || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, %v, want %q", name, keys, err, test.want)
 		}
-		// Its neighbour serves.
+		// The other key of the set is used.
 		good := generate(t, "EdDSA")
 		keys, err = ParseKeySet(asJSON(t, map[string]any{"keys": []any{m, members(t, good, false)}}))
 		if err != nil || len(keys) != 1 || !keys[0].equal(good.Public()) {
@@ -161,8 +160,8 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What MarshalKeySet writes, ParseKeySet reads; nothing private is in it; what
-// is not known is ignored.
+// ParseKeySet parses the output of MarshalKeySet, which has no private members; unknown members are
+// ignored.
 func TestKeySetRoundTrip(t *testing.T) {
 	t.Parallel()
 	var keys []*Key
@@ -190,7 +189,7 @@ func TestKeySetRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	// A key twice is one key; members that are not known are passed over.
+	// A duplicate key is one key; unknown members are ignored.
 	more := bytes.Replace(text, []byte(`{"keys":[`), []byte(`{"x":{"y":[1]},"keys":[{"x5c":["MIIB"],"key_ops":["verify","x"],`+string(text[len(`{"keys":[{`):bytes.IndexByte(text, '}')])+`},`), 1)
 	for _, text := range [][]byte{text, more} {
 		got, err := ParseKeySet(text)
@@ -203,7 +202,7 @@ func TestKeySetRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	// The largest RSA key that is taken.
+	// The largest accepted RSA key.
 	large := members(t, generate(t, "RS256"), false)
 	large["n"] = b64.EncodeToString(modulus(4096).Bytes())
 	if got, err := ParseKeySet(asJSON(t, map[string]any{"keys": []any{large}})); err != nil || len(got) != 1 {
@@ -225,7 +224,7 @@ func TestKeySetRoundTrip(t *testing.T) {
 	}
 }
 
-// Keys in memory are swapped as a whole, and a remembered token follows its key.
+// Set replaces all keys, and cached tokens of a removed key are refused.
 func TestKeysInMemory(t *testing.T) {
 	t.Parallel()
 	a, b := generate(t, "ES256"), generate(t, "EdDSA")
@@ -258,7 +257,7 @@ func TestKeysInMemory(t *testing.T) {
 	if err := set.Set(b.Public(), clash); err == nil || !strings.Contains(err.Error(), "two keys of the set have the kid") {
 		t.Errorf("two keys of one kid: got %v", err)
 	}
-	verify("") // the set stayed as it was
+	verify("") // the set is unchanged
 	if err := set.Set(b.Public()); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +268,7 @@ func TestKeysInMemory(t *testing.T) {
 	if err := set.Set(&Key{a.ID(), "ES256", generate(t, "ES256").key.m}); err != nil {
 		t.Fatal(err)
 	}
-	verify(durward.InvalidToken) // the same name, another key
+	verify(durward.InvalidToken) // same kid, another key
 	if _, err := new(Keys).Key(context.Background(), "k"); !errors.Is(err, durward.InvalidToken) {
 		t.Errorf("empty set: got %v, want INVALID_TOKEN", err)
 	}
@@ -335,7 +334,7 @@ func TestPrivateKeysThatAreRefused(t *testing.T) {
 			t.Errorf("%.60q: got %v, %v, want %q", text, k, err, want)
 		}
 	}
-	// A key without alg or kid has those of its type and its thumbprint.
+	// A key without alg or kid gets the alg of its type and its thumbprint.
 	m := members(t, keys["RS256"], true)
 	delete(m, "alg")
 	delete(m, "kid")
@@ -345,7 +344,7 @@ func TestPrivateKeysThatAreRefused(t *testing.T) {
 	}
 }
 
-// The header that is signed is the same for each token of a key, whatever its kid.
+// All tokens of a key have the same header, with any kid.
 func TestKidIsEscaped(t *testing.T) {
 	t.Parallel()
 	kid := "a\"b\\c\u2028/é"

@@ -22,8 +22,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// publisher is an issuer's server with a key set to fetch, on loopback. What it
-// answers can be changed at any time.
+// publisher is a server of an issuer on loopback. Its answer can be changed at any time.
 type publisher struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -56,7 +55,7 @@ func (p *publisher) fetches() int {
 	return len(p.fetched)
 }
 
-// serving answers with the public parts of keys.
+// serving answers with the public keys.
 func serving(t testing.TB, keys ...*PrivateKey) http.HandlerFunc {
 	t.Helper()
 	public := make([]*Key, len(keys))
@@ -72,13 +71,13 @@ func serving(t testing.TB, keys ...*PrivateKey) http.HandlerFunc {
 
 func away(w http.ResponseWriter, _ *http.Request) { http.Error(w, "away", http.StatusBadGateway) }
 
-// hand is a clock that is moved by hand.
+// hand is a virtual clock.
 type hand struct{ ns atomic.Int64 }
 
 func (h *hand) now() time.Time           { return noon.Add(time.Duration(h.ns.Load())) }
 func (h *hand) forward(by time.Duration) { h.ns.Add(int64(by)) }
 
-// remote returns keys that follow p by the clock h.
+// remote returns the keys of p with the clock h.
 func remote(t testing.TB, p *publisher, h *hand) *RemoteKeys {
 	t.Helper()
 	r, err := NewRemoteKeys(RemoteConfig{URL: p.URL + "/keys", Client: p.Client(), Now: h.now})
@@ -88,7 +87,7 @@ func remote(t testing.TB, p *publisher, h *hand) *RemoteKeys {
 	return r
 }
 
-// settle waits for a fetch that nobody waits for.
+// settle waits for a background fetch.
 func settle(t testing.TB, r *RemoteKeys) {
 	t.Helper()
 	r.mu.Lock()
@@ -104,7 +103,7 @@ func settle(t testing.TB, r *RemoteKeys) {
 	}
 }
 
-// found checks that a key is had, and returns it.
+// found checks that a key is found, and returns it.
 func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
 	t.Helper()
 	got, err := r.Key(t.Context(), k.ID())
@@ -114,7 +113,7 @@ func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
 	return got
 }
 
-// notFound checks that a key is not had, for what reason.
+// notFound checks that a key is not found, with this code and cause.
 func notFound(t testing.TB, r *RemoteKeys, kid string, code durward.Code, cause string) {
 	t.Helper()
 	k, err := r.Key(t.Context(), kid)
@@ -159,8 +158,8 @@ func TestRemoteKeysConfiguration(t *testing.T) {
 	}
 }
 
-// A thousand tokens with kids of their own in ten seconds make one fetch, and
-// good tokens are taken all the while, remembered or not.
+// A thousand tokens with different unknown kids in ten seconds cause one fetch; meanwhile valid
+// tokens are accepted, cached or not.
 func TestUnknownKeysMakeOneFetch(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
@@ -184,7 +183,7 @@ func TestUnknownKeysMakeOneFetch(t *testing.T) {
 					}
 				}
 			}
-			h.forward(10*time.Millisecond - 1) // 1 µs less than ten seconds in all
+			h.forward(10*time.Millisecond - 1) // 1 µs less than ten seconds in total
 		}
 		if got := p.fetches(); got != want {
 			t.Errorf("%d fetches, want %d", got, want)
@@ -200,7 +199,7 @@ func TestUnknownKeysMakeOneFetch(t *testing.T) {
 	flood(2)
 }
 
-// Many who ask at once wait for one fetch.
+// Concurrent requests wait for one fetch.
 func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -224,7 +223,7 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 		})
 	}
 	<-arrived
-	// Who gives up waiting ends the wait, and not the fetch.
+	// A request that ends stops waiting; the fetch continues.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(durward.TokenExpired)
 	if _, err := r.Key(ctx, k.ID()); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.Canceled) || codesIn(err) != 1 {
@@ -237,7 +236,7 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	}
 }
 
-// What each answer of the issuer means before there ever was a set.
+// The rows are answers of an issuer to the first fetch.
 func TestFirstFetch(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -270,7 +269,7 @@ func TestFirstFetch(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
-		cause  string // of AUTH_UNAVAILABLE; empty where the key is had
+		cause  string // of AUTH_UNAVAILABLE; empty: the key is found
 	}{
 		"good":           {text(string(good)), ""},
 		"good, 1 MiB":    {text(string(good) + strings.Repeat(" ", maxKeySet-len(good))), ""},
@@ -316,7 +315,7 @@ func TestFirstFetch(t *testing.T) {
 			}
 			notFound(t, r, k.ID(), durward.AuthUnavailable, test.cause)
 			n := p.fetches()
-			// Asked again it says the same without another fetch, until the pause is over.
+			// The same error without another fetch, until the end of the pause.
 			h.forward(fetchPause - 1)
 			notFound(t, r, k.ID(), durward.AuthUnavailable, test.cause)
 			if p.fetches() != n {
@@ -332,7 +331,7 @@ func TestFirstFetch(t *testing.T) {
 	}
 }
 
-// Nobody listens at all.
+// No server listens at the address.
 func TestIssuerIsNotThere(t *testing.T) {
 	t.Parallel()
 	p := publish(t, away)
@@ -343,8 +342,8 @@ func TestIssuerIsNotThere(t *testing.T) {
 	refused(t, token, err, durward.AuthUnavailable, "could not be fetched 0s ago")
 }
 
-// While the issuer is away the last good set serves for 24 h and not longer; a
-// key that is not in it may be new, and that is an outage.
+// While the issuer is unavailable the last set is used for 24 h. An unknown kid is an outage,
+// because the key may be new.
 func TestLastGoodSetServes(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -361,13 +360,13 @@ func TestLastGoodSetServes(t *testing.T) {
 		t.Fatalf("%d fetches before the set was due, want 1", n)
 	}
 	h.forward(1)
-	found(t, r, k) // at once; the fetch goes on meanwhile
+	found(t, r, k) // at once; the fetch runs in the background
 	settle(t, r)
 	if n := p.fetches(); n != 2 {
 		t.Fatalf("%d fetches of a set that was due, want 2", n)
 	}
 	notFound(t, r, "new", durward.AuthUnavailable, "the issuer answered 502")
-	// Not at each request.
+	// Not with each request.
 	for range 100 {
 		h.forward(fetchPause/100 - 1)
 		found(t, r, k)
@@ -395,14 +394,14 @@ func TestLastGoodSetServes(t *testing.T) {
 	_, err := v.Verify(t.Context(), token)
 	refused(t, token, err, durward.AuthUnavailable, "could not be fetched")
 
-	// Back: at the next fetch everything is as it was.
+	// The issuer is available again: the next fetch succeeds.
 	p.now(serving(t, k))
 	h.forward(fetchPause)
 	found(t, r, k)
 	notFound(t, r, "new", durward.InvalidToken, "no key")
 }
 
-// A remembered token too is refused once the set is too old to tell.
+// A cached token is refused when the last set is too old.
 func TestRememberedTokenEndsWithTheLastGoodSet(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -421,8 +420,8 @@ func TestRememberedTokenEndsWithTheLastGoodSet(t *testing.T) {
 	refused(t, token, err, durward.AuthUnavailable, "could not be fetched")
 }
 
-// A key that leaves the set takes its tokens with it, remembered or not; one that
-// stays keeps them remembered; one that comes is found at once.
+// Tokens of a removed key are refused, cached or not; those of the other keys remain cached; a new
+// key is found at once.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	first, second := generate(t, "ES256"), generate(t, "ES256")
@@ -448,7 +447,7 @@ func TestRotation(t *testing.T) {
 		t.Errorf("%d tokens remembered, want 2", n)
 	}
 
-	// The first key goes.
+	// The first key is removed.
 	p.now(serving(t, second))
 	h.forward(fetchPause)
 	notFound(t, r, "nobody", durward.InvalidToken, "no key")
@@ -461,17 +460,17 @@ func TestRotation(t *testing.T) {
 		t.Errorf("token of the key that stayed: %v", err)
 	}
 
-	// The second one is replaced by another of the same name.
+	// The second key is replaced by one with the same kid.
 	impostor := generate(t, "ES256")
 	impostor.key.id = second.ID()
 	p.now(serving(t, impostor))
-	h.forward(14 * time.Minute) // the token still lives
+	h.forward(14 * time.Minute) // the token has not expired
 	notFound(t, r, "nobody", durward.InvalidToken, "no key")
 	_, err = v.Verify(t.Context(), next)
 	refused(t, next, err, durward.InvalidToken, "signature is not one of key")
 }
 
-// remembers counts what the cache holds.
+// remembers returns the number of cached tokens.
 func (v *Verifier) remembers() int {
 	n := 0
 	for i := range v.cache.shards {
@@ -483,7 +482,7 @@ func (v *Verifier) remembers() int {
 	return n
 }
 
-// An ETag is sent back, and 304 keeps the keys and makes them fresh.
+// The ETag is sent, and 304 confirms the set.
 func TestNotModified(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -492,7 +491,7 @@ func TestNotModified(t *testing.T) {
 		w.Header().Set("ETag", `"one"`)
 		w.Header().Set("Cache-Control", "max-age=120")
 		if r.Header.Get("If-None-Match") == `"one"` {
-			w.Header().Del("ETag") // a 304 need not say it again
+			w.Header().Del("ETag") // a 304 may omit it
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
@@ -525,7 +524,7 @@ func TestNotModified(t *testing.T) {
 			t.Errorf("Accept is %q", got)
 		}
 	}
-	// It counts as a good set for another 24 h.
+	// It counts as a fetch for another 24 h.
 	p.now(away)
 	h.forward(23 * time.Hour)
 	found(t, r, k)
@@ -534,7 +533,7 @@ func TestNotModified(t *testing.T) {
 func TestFreshness(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		fields []string // of Cache-Control
+		fields []string // values of Cache-Control
 		age    string
 		want   time.Duration
 	}{
@@ -575,7 +574,7 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
-// The bounds of Cache-Control as a user of the keys meets them.
+// The set is fetched again within the limits of Cache-Control.
 func TestSetIsFetchedAnewWhenDue(t *testing.T) {
 	t.Parallel()
 	for field, due := range map[string]time.Duration{"max-age=1": minFresh, "max-age=86400": maxFresh, "": defaultFresh} {
@@ -600,8 +599,7 @@ func TestSetIsFetchedAnewWhenDue(t *testing.T) {
 	}
 }
 
-// A clock that was set back neither stops fetching nor serves an answer of the
-// future for ever.
+// A clock that is set back does not stop fetches and does not keep a set for ever.
 func TestClockGoesBack(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -614,13 +612,13 @@ func TestClockGoesBack(t *testing.T) {
 	if n := p.fetches(); n != 2 {
 		t.Errorf("%d fetches after the clock was set back, want 2", n)
 	}
-	// And one that leaps ahead of everything while the pause holds.
+	// The clock jumps ahead during the pause.
 	h.forward(48 * time.Hour)
 	p.now(away)
 	notFound(t, r, k.ID(), durward.AuthUnavailable, "could not be fetched")
 }
 
-// The log hears of an outage once, of its end, and of keys that are passed over.
+// The log has one line for an outage, its end, and skipped keys.
 func TestFetchesAreLogged(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -645,11 +643,11 @@ func TestFetchesAreLogged(t *testing.T) {
 	found(t, r, k)
 	notFound(t, r, "enc", durward.InvalidToken, `(passed over: key 0, kid "enc": use is "enc"`)
 	h.forward(fetchPause)
-	notFound(t, r, "enc", durward.InvalidToken, "passed over") // the same set: not said again
+	notFound(t, r, "enc", durward.InvalidToken, "passed over") // the same set: no second line
 	log.want(t, "level=ERROR", "level=INFO msg=\"key set is fetched again\"", "level=WARN msg=\"key of the set passed over\"")
 }
 
-// lines is a log to look at.
+// lines is a log.
 type lines struct {
 	mu   sync.Mutex
 	text []string
@@ -662,8 +660,7 @@ func (l *lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// want waits for exactly these lines: a fetch writes its own after it has
-// answered.
+// want waits for exactly these lines: a fetch logs after it has answered.
 func (l *lines) want(t *testing.T, parts ...string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -685,8 +682,7 @@ func (l *lines) want(t *testing.T, parts ...string) {
 	}
 }
 
-// pipes is a listener whose connections are in memory, so that an HTTP server and
-// its client can live by a clock of their own.
+// pipes is a listener with connections in memory, for an HTTP server in a synctest bubble.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) {
@@ -703,8 +699,7 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// An issuer that hangs, or sends an octet now and then, is waited for 5 s, and by
-// each request only as long as that wants.
+// A fetch from a slow issuer ends after 5 s, and a request waits only until its context ends.
 func TestSlowIssuer(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{
@@ -745,7 +740,7 @@ func TestSlowIssuer(t *testing.T) {
 				if took := time.Since(start); took != 5*time.Second {
 					t.Errorf("the fetch took %s, want 5 s", took)
 				}
-				// No request is held up while the pause lasts.
+				// During the pause no request waits.
 				if _, err := r.Key(t.Context(), "k"); !errors.Is(err, durward.AuthUnavailable) || time.Since(start) != 5*time.Second {
 					t.Errorf("within the pause: got %v after %s", err, time.Since(start))
 				}
@@ -756,7 +751,7 @@ func TestSlowIssuer(t *testing.T) {
 	}
 }
 
-// A known key is answered for at once, whatever the issuer does.
+// A known key is returned at once, even if the issuer hangs.
 func TestKnownKeyNeverWaits(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -782,7 +777,7 @@ func TestKnownKeyNeverWaits(t *testing.T) {
 	}
 }
 
-// The scheme of one line finds the keys at the issuer's usual place.
+// Bearer fetches the keys from the usual location.
 func TestBearerFetchesFromTheIssuer(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -810,7 +805,7 @@ func TestBearerFetchesFromTheIssuer(t *testing.T) {
 	}
 }
 
-// An origin is scheme, name and port, the usual port said or not (RFC 6454 s4).
+// An origin is scheme, host and port; the default port may be omitted (RFC 6454 s4).
 func TestRedirectsStayInTheOrigin(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -840,8 +835,7 @@ func TestRedirectsStayInTheOrigin(t *testing.T) {
 	}
 }
 
-// A clock that leaps while a fetch is under way makes its answer too old, which
-// is an outage.
+// A clock that jumps during a fetch makes the set too old: an outage.
 func TestClockLeapsDuringFetch(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -858,7 +852,7 @@ func TestClockLeapsDuringFetch(t *testing.T) {
 	}
 }
 
-// waits is a context that says when somebody waits for it.
+// waits is a context that reports when a call waits for it.
 type waits struct {
 	context.Context
 	begun func()
@@ -869,7 +863,7 @@ func (w waits) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// 304 to a request that named no ETag says nothing about the set that is held.
+// A 304 to a request without an ETag is an error.
 func TestNotModifiedUnasked(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")

@@ -30,8 +30,7 @@ func load(t *testing.T, name string, to any) {
 	}
 }
 
-// verifyJWS checks form, algorithm and signature of a token as Verify does, and
-// nothing of its claims.
+// verifyJWS checks form, algorithm and signature of a token as Verify does, without its claims.
 func verifyJWS(token string, key *Key) ([]byte, error) {
 	c, err := split(token, new(scratch))
 	if err != nil {
@@ -40,8 +39,8 @@ func verifyJWS(token string, key *Key) ([]byte, error) {
 	return c.payload, c.signedBy(key)
 }
 
-// keyOf reads the key of a vector the way users do: a symmetric one from
-// configuration, another one from a key set.
+// keyOf parses the key of a vector as users do: a symmetric one from configuration, another from a
+// key set.
 func keyOf(jwk json.RawMessage) (*Key, error) {
 	var kty struct{ Kty, Kid string }
 	if err := json.Unmarshal(jwk, &kty); err != nil {
@@ -106,9 +105,8 @@ func TestRFC7515AndRFC8037(t *testing.T) {
 	}
 }
 
-// The cookbook's compact tokens of the algorithms taken here are valid, the
-// others and those it has in JSON alone are refused. Signing reproduces those
-// that are reproducible.
+// The cookbook's compact tokens with supported algorithms are valid, others are refused. Sign
+// reproduces the deterministic signatures.
 func TestCookbook(t *testing.T) {
 	t.Parallel()
 	type vector struct {
@@ -175,7 +173,7 @@ func TestCookbook(t *testing.T) {
 
 type ledgerLine struct{ result, reason string }
 
-// ledger reads lines "tcId valid|invalid [reason]".
+// ledger parses lines "tcId valid|invalid [reason]".
 func ledger(t *testing.T, name string) map[int]ledgerLine {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", name))
@@ -212,8 +210,8 @@ type joseVectors struct {
 	}
 }
 
-// checkLedger compares what we answer with the ledger, and the ledger with the
-// vectors: a reason stands where, and only where, the two differ.
+// checkLedger compares results with the ledger, and the ledger with the vectors: a line has a
+// reason if and only if the two differ.
 func checkLedger(t *testing.T, name string, lines map[int]ledgerLine, v joseVectors, accept func(key json.RawMessage, jws string) error) {
 	t.Helper()
 	seen := 0
@@ -267,9 +265,8 @@ func TestWycheproofJWS(t *testing.T) {
 	})
 }
 
-// The keys of a set, found by the kid of the token. Sets of symmetric keys are
-// tried both as a key set, which is refused, and as configuration of the one key
-// that is in them.
+// The token's kid selects a key of the set. Sets of symmetric keys are used as a key set, which is
+// refused, and as configuration of their key.
 func TestWycheproofJWK(t *testing.T) {
 	t.Parallel()
 	var v joseVectors
@@ -296,8 +293,8 @@ func TestWycheproofCrypto(t *testing.T) {
 	})
 }
 
-// Encrypted tokens, good and malformed, of all key management modes: none is
-// taken, none panics, and a verifier answers each like any other bad token.
+// Encrypted tokens of all key management modes, valid and malformed, are refused like other bad
+// tokens, without a panic.
 func TestWycheproofEncryptedTokens(t *testing.T) {
 	t.Parallel()
 	var v joseVectors
@@ -350,8 +347,8 @@ func acceptBySet(t *testing.T) func(set json.RawMessage, jws string) error {
 	}
 }
 
-// The signature algorithms below JWS, through the same function that Verify
-// calls. What other layouts call acceptable is not taken.
+// The signature algorithms without JWS, through the function that Verify calls. Signatures that the
+// vectors call acceptable are refused.
 func TestWycheproofSignatures(t *testing.T) {
 	t.Parallel()
 	for _, f := range []struct {
@@ -404,14 +401,14 @@ func TestWycheproofSignatures(t *testing.T) {
 						}
 						key = private.Public()
 					case jwk == nil:
-						// Some groups have their key as a point only: 4 || X || Y.
+						// Some groups have the key as a point: 4 || X || Y.
 						point := unhex(t, g.PublicKey.Uncompressed)
 						key, err = keyOf([]byte(fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64.EncodeToString(point[1:33]), b64.EncodeToString(point[33:]))))
 					default:
 						key, err = keyOf(jwk)
 					}
 					if err != nil {
-						// Keys that are refused on sight verify nothing either.
+						// Keys that are refused need not verify.
 						if test.Result == "valid" && !strings.Contains(err.Error(), "public exponent 3,") {
 							t.Errorf("vector %d (%s): key refused: %v", test.TcID, test.Comment, err)
 						}
@@ -421,7 +418,7 @@ func TestWycheproofSignatures(t *testing.T) {
 					if key.alg != f.alg {
 						t.Fatalf("key for %s, want %s", key.alg, f.alg)
 					}
-					// JWS has no truncated MACs: the tag is the whole hash.
+					// JWS has no truncated MACs: the tag is the full hash.
 					want := test.Result == "valid" && (f.alg != "HS256" || g.TagSize == 256)
 					if got := key.verify(msg, signature); got != want {
 						t.Errorf("vector %d (%s), file says %s: got %t, want %t", test.TcID, test.Comment, test.Result, got, want)

@@ -24,8 +24,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// forge signs any header and payload whatever they say: what a faulty or hostile
-// issuer could send.
+// forge signs any header and payload, as a faulty or hostile issuer could.
 func forge(t testing.TB, k *PrivateKey, header, payload string) string {
 	t.Helper()
 	input := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
@@ -40,7 +39,7 @@ func headerOf(k *PrivateKey, more string) string {
 	return fmt.Sprintf(`{"alg":%q,"typ":"at+jwt","kid":%q%s}`, k.Algorithm(), k.ID(), more)
 }
 
-// goodClaims are the members of a good payload, as JSON.
+// goodClaims are the members of a valid payload, as JSON.
 var goodClaims = [][2]string{
 	{"iss", `"` + issuer + `"`}, {"sub", `"someone"`}, {"aud", `"` + service + `"`},
 	{"exp", fmt.Sprint(noon.Add(15 * time.Minute).Unix())}, {"iat", fmt.Sprint(noon.Unix())},
@@ -48,8 +47,7 @@ var goodClaims = [][2]string{
 	{"auth_time", fmt.Sprint(noon.Unix())}, {"acr", `"1"`}, {"amr", `["pwd","otp"]`},
 }
 
-// payloadWith is a good payload with one member of another value, or without it
-// where value is empty.
+// payloadWith returns a valid payload with another value of one member; "" removes it.
 func payloadWith(name, value string) string {
 	var members []string
 	found := false
@@ -67,7 +65,7 @@ func payloadWith(name, value string) string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-// codesIn counts the codes that an error wraps.
+// codesIn returns the number of codes that an error wraps.
 func codesIn(err error) int {
 	if _, ok := err.(durward.Code); ok {
 		return 1
@@ -86,8 +84,7 @@ func codesIn(err error) int {
 	return n
 }
 
-// refused checks that an error is of one code, says cause, and holds nothing of
-// the token.
+// refused checks that an error wraps one code, contains cause, and no part of the token.
 func refused(t *testing.T, token string, err error, code durward.Code, cause string) {
 	t.Helper()
 	if !errors.Is(err, code) || codesIn(err) != 1 {
@@ -124,7 +121,7 @@ func TestVerify(t *testing.T) {
 				TokenID: c.ID, ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime, Expires: c.Expires, Scopes: c.Scopes,
 				AsOf: c.IssuedAt,
 			}
-			for range 2 { // the second time from memory
+			for range 2 { // the second time it is cached
 				got, err := v.Verify(t.Context(), token)
 				if err != nil {
 					t.Fatal(err)
@@ -138,7 +135,7 @@ func TestVerify(t *testing.T) {
 			if want := headerOf(k, ""); string(header) != want {
 				t.Errorf("header %s, want %s", header, want)
 			}
-			// Case 61: cut, lengthened, one bit changed anywhere.
+			// Truncated, extended, with one bit changed.
 			step := 1
 			if alg == "RS256" || alg == "PS256" {
 				step = 7
@@ -154,8 +151,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Claims signed by the right key that are not of the profile (RFC 9068, RFC 7519,
-// RFC 8725). Every one is refused, and for its own reason.
+// Claims with a valid signature that violate the profile (RFC 9068, RFC 7519, RFC 8725). Each is
+// refused with its own reason.
 func TestMalformedButSigned(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -173,7 +170,7 @@ func TestMalformedButSigned(t *testing.T) {
 	}
 	whole := func(name, payload, cause string) { tests = append(tests, test{"payload " + name, h, payload, cause}) }
 
-	// Cases 42, 46, 48: what RFC 9068 s2.2 requires is there and is a string.
+	// Claims that RFC 9068 s2.2 requires, as strings.
 	for _, name := range []string{"iss", "sub", "client_id", "jti"} {
 		claim(name, "", name+" is missing")
 		for _, value := range []string{"7", "null", "true", `["a"]`, `{"a":"b"}`} {
@@ -192,11 +189,11 @@ func TestMalformedButSigned(t *testing.T) {
 		claim(name, "null", name+" is not a string")
 		claim(name, `["a"]`, name+" is not a string")
 	}
-	// Case 46: exact issuer.
+	// The issuer must match exactly.
 	for _, iss := range []string{issuer + "/", strings.ToUpper(issuer), "https://other.example", issuer + ".evil.example", "http://auth.example.com"} {
 		claim("iss", fmt.Sprintf("%q", iss), "keys are held for")
 	}
-	// Case 43: times.
+	// Times.
 	for _, name := range []string{"exp", "iat", "nbf", "auth_time"} {
 		for _, value := range []string{`"1772366400"`, "null", "true", "[1772366400]", "{}"} {
 			claim(name, value, name+" is not a number")
@@ -214,7 +211,7 @@ func TestMalformedButSigned(t *testing.T) {
 	claim("nbf", ahead(11*time.Second), "nbf is 11s ahead of our clock")
 	claim("iat", ahead(11*time.Second), "iat is 11s ahead of our clock")
 	claim("auth_time", ahead(11*time.Second), "auth_time is 11s ahead of our clock")
-	// Case 45: exact membership.
+	// The audience must contain the service exactly.
 	claim("aud", "", "aud is missing")
 	for value, cause := range map[string]string{
 		`[]`: "aud names nobody", `""`: "aud is empty", `7`: "aud is not a list", `null`: "aud is not a list", `{"a":1}`: "aud is not a list",
@@ -233,7 +230,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, value := range []string{`"a  b"`, `" a"`, `"a "`, `"a\tb"`, `"a\u00a0admin"`, `"a\nb"`, `"\"a\""`, `"a\\b"`, `"ä"`, `" "`} {
 		claim("scope", value, "is not one (RFC 6749 s3.3)")
 	}
-	// Bound to its sender, and sent without.
+	// Bound to a key, and sent without a proof.
 	claim("cnf", `{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`, "bound to a DPoP key")
 	claim("cnf", `{"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}`, "bound to a client certificate")
 	claim("cnf", `{}`, "bound to its sender")
@@ -243,7 +240,7 @@ func TestMalformedButSigned(t *testing.T) {
 	}
 	claim("cnf", `{"jkt":7}`, "cnf jkt is not a string")
 
-	// Case 41 and the form of the payload.
+	// Form of the payload.
 	whole("not JSON", `hello`, "payload is not the JSON")
 	whole("empty", ``, "payload is not the JSON")
 	whole("null", `null`, "not a JSON object")
