@@ -67,7 +67,7 @@ func ExampleNew() {
 	// Output: ada [notes.read]
 }
 
-// The keys of an issuer whose key set is not at the usual location: the issuer's metadata names it.
+// The metadata of an issuer names the location of its key set.
 func ExampleNewRemoteKeys() {
 	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: "https://login.example.org/tenant"})
 	if err != nil {

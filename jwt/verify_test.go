@@ -268,7 +268,7 @@ func TestMalformedButSigned(t *testing.T) {
 	whole("long list", payloadWith("x", "["+strings.Repeat("1,", 300)+"1]"), "more than 128")
 	whole("long audience", payloadWith("aud", "["+strings.Repeat(`"a",`, 129)+`"a"]`), "more than 128")
 
-	// Case 47: typ.
+	// typ.
 	for _, typ := range []string{`"JWT"`, `"jwt"`, `"logout+jwt"`, `"dpop+jwt"`, `"at+JWT "`, `"application/jwt"`, `"at+jwt;v=1"`, `"secevent+jwt"`, `"id_token"`} {
 		head("typ "+typ, strings.Replace(h, `"at+jwt"`, typ, 1), "an access token says")
 	}
@@ -276,7 +276,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, typ := range []string{`7`, `null`, `["at+jwt"]`} {
 		head("typ "+typ, strings.Replace(h, `"at+jwt"`, typ, 1), "typ in the header is not a string")
 	}
-	// Case 29: alg.
+	// alg.
 	for _, alg := range []string{`"none"`, `"None"`, `"NONE"`, `"nOnE"`, `""`, `"es256"`, `"ES256 "`, `"ES256K"`, `"ES384"`, `"none\u0000"`} {
 		head("alg "+alg, strings.Replace(h, `"ES256"`, alg, 1), "alg is")
 	}
@@ -287,7 +287,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, alg := range []string{"HS256", "RS256", "PS256", "EdDSA"} {
 		head("alg "+alg, strings.Replace(h, "ES256", alg, 1), "is for ES256, the token says")
 	}
-	// Case 34: kid is matched exactly, in memory.
+	// The kid must match exactly.
 	for _, kid := range []string{`"../../../../dev/null"`, `"x' OR '1'='1"`, `"` + k.ID() + `\u0000"`, `"` + strings.ToLower(k.ID()) + `"`, `"` + strings.Repeat("k", 4000) + `"`, `" ` + k.ID() + `"`} {
 		head(fmt.Sprintf("kid %.20s", kid), strings.Replace(h, `"`+k.ID()+`"`, kid, 1), "no key")
 	}
@@ -296,7 +296,7 @@ func TestMalformedButSigned(t *testing.T) {
 	}
 	head("kid absent", `{"alg":"ES256","typ":"at+jwt"}`, "kid is missing")
 	head("kid empty", `{"alg":"ES256","typ":"at+jwt","kid":""}`, "kid is missing")
-	// Cases 32, 33, 35, 36, 53, 54, 56: members that change what a token is.
+	// Members that change the meaning of a token.
 	jwk, err := MarshalKeySet([]*Key{k.Public()})
 	if err != nil {
 		t.Fatal(err)
@@ -311,7 +311,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, crit := range []string{`["exp"]`, `[]`, `["alg"]`, `["b64"]`, `["x"],"x":1`, `"exp"`, `null`, `7`, `[7]`} {
 		head("crit "+crit, headerOf(k, `,"crit":`+crit), `header has "crit"`)
 	}
-	// The header's JSON.
+	// JSON of the header.
 	head("doubled alg", `{"alg":"none",`+h[1:], "duplicate object member name")
 	head("doubled alg, escaped", `{"\u0061lg":"none",`+h[1:], "duplicate object member name")
 	head("list", "["+h+"]", "not a JSON object")
@@ -344,7 +344,7 @@ func manyMembers(n int) string {
 	return b.String()
 }
 
-// Odd but allowed: what a conforming issuer may write.
+// Unusual tokens that conform to the profile are accepted.
 func TestUnusualButGood(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -385,8 +385,7 @@ func TestUnusualButGood(t *testing.T) {
 	}
 }
 
-// Case 44: the edges of the clock, exact on both sides, and exp apart from the
-// rest.
+// The limits of the times, exact on both sides; expiry has its own code.
 func TestTimes(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
@@ -420,8 +419,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// The edges of each claim that is a time, exact on both sides, whatever the
-// leeway for exp is.
+// The limits of each time claim, exact on both sides, independent of the leeway for exp.
 func TestTimesAhead(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
@@ -440,7 +438,7 @@ func TestTimesAhead(t *testing.T) {
 			}
 		}
 	}
-	// Life: 24 h by default, and what is configured, to the second.
+	// Lifetime: 24 h by default, or as configured, to the second.
 	for _, test := range []struct {
 		most, life time.Duration
 		want       bool
@@ -453,7 +451,7 @@ func TestTimesAhead(t *testing.T) {
 	}
 }
 
-// A NumericDate is read to the second, with fractions, at every edge of numbers.
+// NumericDate: integers and fractions, at the limits of numbers.
 func TestNumericDates(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Time{
@@ -483,7 +481,7 @@ func TestNumericDates(t *testing.T) {
 	}
 }
 
-// Width and depth at their edges: 128 members or elements, 16 deep.
+// The limits of width and depth: 128 members or elements, 16 levels.
 func TestBoundsOfJSON(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "HS256")
@@ -509,7 +507,7 @@ func TestBoundsOfJSON(t *testing.T) {
 		_, err := v.Verify(t.Context(), token)
 		refused(t, token, err, durward.InvalidToken, "more than 1")
 	}
-	// 8 KiB to the octet.
+	// 8 KiB exactly.
 	exactly := func(n int) string {
 		for i := range 4 { // base64 jumps over some lengths
 			for pad := 5500; pad < 6000; pad++ {
@@ -530,8 +528,7 @@ func TestBoundsOfJSON(t *testing.T) {
 	refused(t, token, err, durward.InvalidToken, "token of 8193 octets, at most 8192 are read")
 }
 
-// Case 49 and the contract's order: each fault hides those after it, never the
-// other way round.
+// A token with several faults is refused for the first one in the order of the package comment.
 func TestOrderOfChecks(t *testing.T) {
 	t.Parallel()
 	k, other := generate(t, "ES256"), generate(t, "ES256")
@@ -540,7 +537,7 @@ func TestOrderOfChecks(t *testing.T) {
 		Now:        func() time.Time { return noon.Add(time.Hour) }, // all have expired
 		Revoked:    func(*durward.Principal, string) error { return durward.TokenRevoked },
 	}, k.Public())
-	// Each step mends one fault; the next one shows.
+	// Each step repairs one fault.
 	header := map[string]string{"alg": `"none"`, "typ": `"JWT"`, "kid": `"nobody"`, "jku": `"https://evil.example"`}
 	claims := map[string]string{"iss": `"https://other.example"`, "aud": `"https://other.example"`, "sub": `7`, "nbf": fmt.Sprint(noon.Add(2 * time.Hour).Unix()), "cnf": `{"jkt":"x"}`}
 	signer := other
@@ -590,8 +587,8 @@ func TestOrderOfChecks(t *testing.T) {
 	}
 }
 
-// Case 30: the text of a public key, in any form in which somebody may have it,
-// is no HMAC secret, whether or not HS256 is accepted beside the key's own.
+// No encoding of a public key is accepted as an HMAC secret, with and without HS256 among the
+// algorithms.
 func TestPublicKeyIsNoSecret(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "RS256")
@@ -653,13 +650,12 @@ func TestPublicKeyIsNoSecret(t *testing.T) {
 	}
 }
 
-// The spelling of a token is part of it: each has one that is accepted.
+// A token is accepted in one spelling only.
 func TestAlternateSpellings(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA") // 64 octets: 4 unused bits in the last character
 	v := verifier(t, Config{}, k.Public())
-	// Payloads of each remainder, so that header, payload and signature have
-	// unused bits somewhere.
+	// Payloads of each length modulo 3, so that header, payload and signature have unused bits.
 	for extra := range 3 {
 		token := forge(t, k, headerOf(k, `,"x":"`+strings.Repeat("a", extra)+`"`), payloadWith("x", `"`+strings.Repeat("b", extra)+`"`))
 		if _, err := v.Verify(t.Context(), token); err != nil {
@@ -704,7 +700,7 @@ func TestAlternateSpellings(t *testing.T) {
 	}
 }
 
-// Cases 39, 53 to 56: what is no signed compact token.
+// Texts that are not signed compact tokens.
 func TestOtherForms(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "ES256")
@@ -746,7 +742,7 @@ func TestOtherForms(t *testing.T) {
 	}
 }
 
-// Case 33: nothing that a token names is ever connected to.
+// URLs in a token are never fetched.
 func TestNothingIsFetched(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -796,7 +792,7 @@ func (w watched) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Case 52: what a hostile token costs is bounded.
+// The work for a hostile token is limited.
 func TestHostileSizes(t *testing.T) {
 	k := generate(t, "ES256")
 	v := verifier(t, Config{}, k.Public())
@@ -894,7 +890,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	if d := cmp.Diff([]string{"ES256", "EdDSA", "Ed25519"}, v.c.Algorithms); d != "" {
 		t.Errorf("default algorithms (-want +got):\n%s", d)
 	}
-	// An accepted algorithm is fixed by configuration even where a key is for another.
+	// The configured algorithms apply also if a key is for another one.
 	k := generate(t, "RS256")
 	if err := keys.Set(k.Public()); err != nil {
 		t.Fatal(err)
@@ -904,7 +900,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	refused(t, token, err, durward.InvalidToken, `alg is "RS256", accepted are ES256, EdDSA, Ed25519`)
 }
 
-// A verifier does not change with the lists that it was made of.
+// Later changes to the lists in Config have no effect.
 func TestConfigurationIsCopied(t *testing.T) {
 	t.Parallel()
 	es, hs := generate(t, "ES256"), generate(t, "HS256")
@@ -976,7 +972,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// Each list and each time is looked at.
+// All lists and times are compared.
 func TestSignRefusesInEveryPlace(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "EdDSA")
@@ -1006,8 +1002,7 @@ func TestSignRefusesInEveryPlace(t *testing.T) {
 	}
 }
 
-// What Sign writes is what the standard says, to the octet, and is read back as
-// it was meant.
+// Sign writes exactly the claims of the profile, and Verify reads the same ones.
 func TestSignWrites(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "HS256")
@@ -1042,7 +1037,7 @@ func TestSignWrites(t *testing.T) {
 	}
 }
 
-// Of the two names of Ed25519 (RFC 9864 s2.2) a key has one, and takes no other.
+// A key has one of the two names of Ed25519 (RFC 9864 s2.2), and is used with that one only.
 func TestNamesOfEd25519(t *testing.T) {
 	t.Parallel()
 	for name, other := range map[string]string{"Ed25519": "EdDSA", "EdDSA": "Ed25519"} {
@@ -1062,8 +1057,7 @@ func TestNamesOfEd25519(t *testing.T) {
 	}
 }
 
-// A verifier knows that a token was not revoked as of its last news, or as of when
-// the token was issued.
+// AsOf is the time of the last revocations, or the time of issue.
 func TestAsOf(t *testing.T) {
 	t.Parallel()
 	key := generate(t, "ES256")
