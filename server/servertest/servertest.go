@@ -11,11 +11,8 @@ import (
 	"testing"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/httpapi"
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -75,12 +72,14 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	master, err := seal.Open(filepath.Join(dir, "master.key"), true)
 	must(err)
 	ctx, stop := context.WithCancel(context.Background())
-	n, err := node.Open(ctx, node.Config{
-		Database: database, Master: master, Issuer: issuer.Config{URL: url},
-		Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
-	})
+	set := config.Default()
+	set.Database.URL, set.PublicURL = config.DatabaseURL(database), url
+	set.Registration, set.Basic, set.DPoP = "open", true, true
+	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
+	set.Limits.NetworkFailures = 0
+	n, err := node.Open(ctx, node.Config{Settings: set, Master: master})
 	must(err)
-	s, err := n.Server(httpapi.Settings{PublicURL: url, Registration: true, Basic: true, DPoP: true})
+	s, err := n.Server(set)
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)

@@ -9,15 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/durward-auth/durward/internal/pwhash"
-	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
-	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
@@ -63,18 +58,6 @@ func storeConfig(c *config.Loaded) store.Config {
 	}
 }
 
-// limitsConfig returns the limits on failed attempts.
-func limitsConfig(c *config.Loaded) limits.Config {
-	return limits.Config{
-		AccountFailures:     c.Limits.AccountFailures,
-		AccountWindow:       c.Limits.AccountWindow,
-		AccountBlock:        c.Limits.AccountBlock,
-		NetworkFailures:     c.Limits.NetworkFailures,
-		NetworkFailuresHour: c.Limits.NetworkFailuresHour,
-		NetworkUnlimited:    c.Limits.NetworkFailures == 0,
-	}
-}
-
 // system is a node and the configuration it was opened with.
 type system struct {
 	*node.Node
@@ -110,46 +93,16 @@ func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logge
 		}
 		return nil, &exitError{exitUnreachable, err, hint}
 	}
-	secret, err := c.SharedSecret()
-	if err != nil {
-		return nil, err
-	}
 	var checkpoint *backup.Checkpoint // nil for reading, so that a rolled-back database can be inspected
 	if a != reading {
 		checkpoint = backup.NewCheckpoint(c.CheckpointPath())
 	}
 	n, err := node.Open(ctx, node.Config{
-		Database:   string(c.DatabaseURL()),
+		Settings:   c.Config,
+		Master:     master,
 		KeepSchema: !c.Database.Migrate || a != starting && !isNew,
 		Checkpoint: checkpoint,
-		Redis:      c.Redis.URL.Reveal(),
-		Master:     master,
 		Log:        log,
-		Limits:     limitsConfig(c),
-		Issuer: issuer.Config{
-			URL:          c.IssuerURL(),
-			Audience:     c.Tokens.Audience,
-			Algorithm:    c.Tokens.Algorithm,
-			SharedSecret: secret,
-			AccessTTL:    c.Tokens.AccessTTL,
-			Leeway:       c.Tokens.Leeway,
-		},
-		Sessions: session.Config{
-			RefreshTTL:      c.Tokens.RefreshTTL,
-			RefreshAbsolute: c.Tokens.RefreshAbsolute,
-			RefreshGrace:    c.Tokens.RefreshGrace,
-			CookieIdle:      c.Sessions.Idle,
-			CookieAbsolute:  c.Sessions.Absolute,
-		},
-		Hashes: pwhash.Config{ // config checked the ranges
-			Memory: uint32(c.Passwords.Argon2Memory),
-			Time:   uint32(c.Passwords.Argon2Time),
-		},
-		Passwords: account.PasswordRules{
-			MinLength: c.Passwords.MinLength,
-			MaxLength: c.Passwords.MaxLength,
-			Blocklist: c.Passwords.Blocklist,
-		},
 	})
 	if err != nil {
 		return nil, err

@@ -91,19 +91,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	}
 	var current atomic.Pointer[httpapi.Server]
 	configure := func(c *config.Loaded) error {
-		proxies, err := c.ProxyNetworks()
-		if err != nil {
-			return err
-		}
-		next, err := s.Server(httpapi.Settings{
-			PublicURL:         c.PublicURL,
-			Registration:      c.Registration == "open",
-			Basic:             c.Basic,
-			DPoP:              c.DPoP,
-			Origins:           c.CORS.Origins,
-			Proxies:           proxies,
-			InsecureAllowHTTP: c.InsecureAllowHTTP,
-		})
+		next, err := s.Server(c.Config)
 		if err == nil {
 			current.Store(next)
 		}
@@ -282,7 +270,7 @@ func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded
 			setting.CopyFrom(before)
 		}
 	}
-	if err := errors.Join(s.Limiter.Set(limitsConfig(fresh)), configure(fresh)); err != nil {
+	if err := configure(fresh); err != nil {
 		log.Error("the new configuration is invalid; the old one stays in force", "mistake", err)
 		return old
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func quietNetworks(c *Config) {
-	l, err := limits.New(limits.Config{Now: c.Now, NetworkUnlimited: true})
+	l, err := limits.New(limits.Config{Settings: limits.Settings{NetworkUnlimited: true}, Now: c.Now})
 	if err != nil {
 		panic(err)
 	}

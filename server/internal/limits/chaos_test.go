@@ -34,7 +34,7 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := New(Config{NetworkUnlimited: true, Shared: shared})
+		l, err := New(Config{Settings: Settings{NetworkUnlimited: true}, Shared: shared})
 		if err != nil {
 			t.Fatal(err)
 		}

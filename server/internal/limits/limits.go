@@ -68,6 +68,9 @@ func New(c Config) (*Limiter, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	l := &Limiter{c: c, bounds: standard, shared: c.Shared, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
 	if c.Shared != nil {
 		l.secret = c.Shared.secret // all nodes recognize the same wrong secrets
@@ -78,13 +81,13 @@ func New(c Config) (*Limiter, error) {
 }
 
 // Set changes the limits. Counts remain; blocks keep their end.
-func (l *Limiter) Set(c Config) error {
-	if err := c.complete(); err != nil {
+func (l *Limiter) Set(s Settings) error {
+	if err := s.complete(); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.c = c
+	l.c.Settings = s
 	close(l.decided) // waiting tries check again
 	l.decided = make(chan struct{})
 	return nil

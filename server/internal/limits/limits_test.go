@@ -400,7 +400,7 @@ func TestClockBackwards(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	_, err := New(Config{AccountFailures: 1000, NetworkFailures: -1, AccountWindow: -1})
+	_, err := New(Config{Settings: Settings{AccountFailures: 1000, NetworkFailures: -1, AccountWindow: -1}})
 	if err == nil {
 		t.Fatal("got no error")
 	}
@@ -417,7 +417,7 @@ func TestModel(t *testing.T) {
 	inBoth(t, func(t *testing.T, in place) {
 		rapid.Check(t, func(t *rapid.T) {
 			k := &clock{now: time.Unix(1_800_000_000, 0)}
-			nodes := in.nodes(t, Config{Now: k.Now, NetworkUnlimited: true})
+			nodes := in.nodes(t, Config{Settings: Settings{NetworkUnlimited: true}, Now: k.Now})
 			type count struct {
 				failures []time.Time
 				secrets  []string
@@ -521,10 +521,10 @@ func TestSet(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.Set(Config{AccountFailures: -1, NetworkFailures: 99_999}); err == nil || !strings.Contains(err.Error(), "AccountFailures is -1") || !strings.Contains(err.Error(), "99999") {
+		if err := l.Set(Settings{AccountFailures: -1, NetworkFailures: 99_999}); err == nil || !strings.Contains(err.Error(), "AccountFailures is -1") || !strings.Contains(err.Error(), "99999") {
 			t.Errorf("invalid limits: got %v, want both mistakes", err)
 		}
-		if err := l.Set(Config{AccountFailures: 3, AccountBlock: time.Minute, Now: k.Now}); err != nil {
+		if err := l.Set(Settings{AccountFailures: 3, AccountBlock: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		if err := fail("3"); err != nil {

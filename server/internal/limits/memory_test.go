@@ -191,11 +191,11 @@ func TestTooManyWait(t *testing.T) {
 func TestSetLower(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		l, k := newLimiter(t, in)
+		l, _ := newLimiter(t, in)
 		for range 3 {
 			fails(t, l, "ada", here)
 		}
-		if err := l.Set(Config{AccountFailures: 2, NetworkFailures: 4, Now: k.Now}); err != nil {
+		if err := l.Set(Settings{AccountFailures: 2, NetworkFailures: 4}); err != nil {
 			t.Fatal(err)
 		}
 		if wait := refused(t, l, "ada", here); wait != 0 {

@@ -64,7 +64,7 @@ func TestWholeModel(t *testing.T) {
 		const aMinute, anHour = 2, 6
 		rapid.Check(t, func(t *rapid.T) {
 			k := &clock{now: time.Unix(1_800_000_000, 0)}
-			nodes := in.nodes(t, Config{Now: k.Now, NetworkFailures: aMinute, NetworkFailuresHour: anHour})
+			nodes := in.nodes(t, Config{Settings: Settings{NetworkFailures: aMinute, NetworkFailuresHour: anHour}, Now: k.Now})
 			networks := map[string][]time.Time{}
 			accounts := map[string][]time.Time{}
 			blocked := map[string]time.Time{}

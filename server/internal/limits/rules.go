@@ -9,8 +9,15 @@ import (
 
 // The rules in this file hold for the counts in memory and in Redis.
 
-// Config configures the limits. The zero value of a field means its default.
+// Config holds the settings and the parts of a Limiter.
 type Config struct {
+	Settings
+	Now    func() time.Time // nil: time.Now
+	Shared *Shared          // counts for all nodes; nil: for this process
+}
+
+// Settings are the limits. The zero value of a field means its default.
+type Settings struct {
 	AccountFailures int           // failures of one account from one network that block it; default 5
 	AccountWindow   time.Duration // failures count for this long; default 15 min
 	AccountBlock    time.Duration // length of a block; default 1 h
@@ -18,10 +25,6 @@ type Config struct {
 	NetworkFailures     int // limit for one network in a minute, over all accounts; default 10
 	NetworkFailuresHour int // in an hour; default 100
 	NetworkUnlimited    bool
-
-	Now func() time.Time
-
-	Shared *Shared // counts for all nodes; nil: for this process. Set does not change it
 }
 
 // An IPv6 customer often has a /56 or a /48. These are counted too, with higher limits.
@@ -41,7 +44,7 @@ type bounds struct {
 var standard = bounds{accounts: 100_000, ofNetwork: 1000, networks: 200_000, waiting: 1024}
 
 // complete sets the defaults. The error lists every mistake.
-func (c *Config) complete() error {
+func (s *Settings) complete() error {
 	fill := func(v *int, standard int) {
 		if *v == 0 {
 			*v = standard
@@ -52,23 +55,20 @@ func (c *Config) complete() error {
 			*v = standard
 		}
 	}
-	fill(&c.AccountFailures, 5)
-	fillTime(&c.AccountWindow, 15*time.Minute)
-	fillTime(&c.AccountBlock, time.Hour)
-	fill(&c.NetworkFailures, 10)
-	fill(&c.NetworkFailuresHour, 100)
+	fill(&s.AccountFailures, 5)
+	fillTime(&s.AccountWindow, 15*time.Minute)
+	fillTime(&s.AccountBlock, time.Hour)
+	fill(&s.NetworkFailures, 10)
+	fill(&s.NetworkFailuresHour, 100)
 	var errs []error
-	if c.AccountFailures < 1 || c.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: at most 100
-		errs = append(errs, fmt.Errorf("limits: AccountFailures is %d, want 1 to 100", c.AccountFailures))
+	if s.AccountFailures < 1 || s.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: at most 100
+		errs = append(errs, fmt.Errorf("limits: AccountFailures is %d, want 1 to 100", s.AccountFailures))
 	}
-	if c.NetworkFailures < 1 || c.NetworkFailuresHour < 1 || c.NetworkFailuresHour > 10_000 || c.NetworkFailures > 10_000 {
-		errs = append(errs, fmt.Errorf("limits: NetworkFailures is %d and NetworkFailuresHour %d, want 1 to 10000", c.NetworkFailures, c.NetworkFailuresHour))
+	if s.NetworkFailures < 1 || s.NetworkFailuresHour < 1 || s.NetworkFailuresHour > 10_000 || s.NetworkFailures > 10_000 {
+		errs = append(errs, fmt.Errorf("limits: NetworkFailures is %d and NetworkFailuresHour %d, want 1 to 10000", s.NetworkFailures, s.NetworkFailuresHour))
 	}
-	if c.AccountWindow < 0 || c.AccountBlock < 0 {
+	if s.AccountWindow < 0 || s.AccountBlock < 0 {
 		errs = append(errs, errors.New("limits: AccountWindow or AccountBlock is negative"))
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	return errors.Join(errs...)
 }

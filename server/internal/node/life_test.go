@@ -23,12 +23,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/session"
@@ -161,10 +159,15 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 	w := &world{
 		T: t, clock: c, raw: raw, model: &model{now: c.Now, gone: make(map[string]time.Time), withdrawn: make(map[string]*modelRevocation)},
 		config: Config{
-			Database: database, Master: master, Now: c.Now, Issuer: issuer.Config{URL: "https://auth.example.com"},
-			Hashes: pwhash.Config{Memory: 8, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
+			Settings: config.Default(),
+			Master:   master,
+			Now:      c.Now,
 		},
 	}
+	set := w.config.Settings
+	set.Database.URL, set.Issuer = config.DatabaseURL(database), "https://auth.example.com"
+	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 8, 1
+	set.Limits.NetworkFailures = 0
 	defer func() {
 		for _, n := range w.dropped {
 			_ = n.Close()

@@ -1,6 +1,5 @@
-// Package node wires the parts of one running server: the store, the rules over
-// it, the list of what was revoked, and the HTTP in front. It decides nothing
-// itself.
+// Package node wires the parts of one running server: database, accounts, keys, sessions, revocations,
+// limits and HTTP. It contains no rules.
 package node
 
 import (
@@ -13,6 +12,7 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
@@ -24,174 +24,251 @@ import (
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
-// Config is what a node is made of. Database, Master and Issuer.URL are required;
-// the parts' own standards hold for what is left zero.
+// Config holds the operator's settings and the parts that Open does not make itself.
 type Config struct {
-	Database  string // its address: sqlite:PATH or postgres://…
-	Redis     string // URL of the Redis or Valkey that the nodes share; "" is none
-	Master    *seal.Master
-	Issuer    issuer.Config  // the node sets DB, Master, Revoked, RevokedAsOf, Now and Log
-	Sessions  session.Config // the node sets DB, Checkpoint, Accounts, Issuer, Revoked, BadTokens, Now and Log
-	Hashes    pwhash.Config
-	Limits    limits.Config
-	Passwords account.PasswordRules
-	Now       func() time.Time // the one clock of all parts; nil is that of the database, on which its nodes agree
-	Log       *slog.Logger
+	Settings   *config.Config     // required
+	Master     *seal.Master       // required
+	KeepSchema bool               // refuse an older schema instead of migrating it
+	Checkpoint *backup.Checkpoint // detects a rollback of the database; nil: none is detected
+	Log        *slog.Logger       // nil: no log
 
-	KeepSchema bool               // refuse a schema of an older program
-	Checkpoint *backup.Checkpoint // refuses a database that was rolled back; nil: none is refused
-	Local      func() time.Time   // the clock of this machine, where it is another's; nil is time.Now
+	// Now is the clock of all parts. Nil means the clock of the database, which all its nodes share.
+	Now func() time.Time
+	// Local is the clock of this machine; nil means time.Now.
+	Local func() time.Time
 }
 
-// Node is the parts of one server over one database.
+// Node holds the parts of a server over one database.
 type Node struct {
 	DB       *store.DB
 	Accounts *account.Manager
 	Issuer   *issuer.Issuer
 	Sessions *session.Manager
-	Limiter  *limits.Limiter
 
+	limiter     *limits.Limiter
 	revocations *revoked.Follower
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
 	securityLog *securitylog.Writer
+	redis       *redisParts // nil without Redis
 	log         *slog.Logger
-	together    *together // nil without Redis
 }
 
-// What one network may send in a minute that never was one of ours.
+// Limits on forged credentials from one network, per minute.
 const (
-	badRefreshes = 30 // refresh tokens
-	badKeys      = 30 // API keys
+	forgedRefreshTokens = 30
+	forgedAPIKeys       = 30
 )
 
-// Open opens a database and makes the parts over it. Nothing runs yet; the caller
-// closes it.
+// Open opens the database and makes the parts. Run starts them; the caller closes the node.
 func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	db, err := store.Open(ctx, store.Config{URL: c.Database, KeepSchema: c.KeepSchema, CheckHistory: c.Checkpoint.Check, Now: c.Now, Local: c.Local, Log: c.Log})
+	set := c.Settings
+	secret, err := set.SharedSecret()
 	if err != nil {
 		return nil, err
 	}
-	c.Now = db.Now
-	var shared *together
-	defer func() {
-		if err != nil {
-			shared.close()
-			n, err = nil, errors.Join(err, db.Close())
-		}
-	}()
-	if shared, err = connect(c); err != nil {
-		return nil, err
-	}
-	n = &Node{
-		DB:          db,
-		log:         c.Log,
-		feed:        revocation.NewFeed(db, c.Now),
-		checkpoint:  c.Checkpoint,
-		securityLog: securitylog.New(db, c.Log, c.Now),
-		together:    shared,
-	}
-	hasher, err := pwhash.New(c.Hashes)
-	if err != nil {
-		return nil, err
-	}
-	c.Limits.Now, c.Limits.Shared = c.Now, n.together.counters()
-	if n.Limiter, err = limits.New(c.Limits); err != nil {
-		return nil, err
-	}
-	list := revoked.NewList(c.Now)
-	push, err := n.together.revocations(c, list, n.feed.Poll)
-	if err != nil {
-		return nil, err
-	}
-	var fresh func([]revoked.Entry)
-	if push != nil {
-		fresh = push.FromFeed
-	}
-	n.revocations, err = revoked.NewFollower(revoked.FollowerConfig{List: list, Poll: n.feed.Poll, OnFresh: fresh, Now: c.Now, Log: c.Log})
-	if err != nil {
-		return nil, err
-	}
-	keys := c.Issuer
-	keys.DB, keys.Master, keys.Revoked, keys.RevokedAsOf, keys.Now, keys.Log = db, c.Master, list, n.revocations.AsOf, c.Now, c.Log
-	if n.Issuer, err = issuer.New(ctx, keys); err != nil {
-		return nil, err
-	}
-	n.Accounts, err = account.New(account.Config{
-		DB: db, Hasher: hasher, Limits: n.Limiter, SecurityLog: n.securityLog, BadKeys: n.rate("keys", badKeys, c.Now),
-		Passwords: c.Passwords, Now: c.Now, Log: c.Log,
+	db, err := store.Open(ctx, store.Config{
+		URL:          string(set.DatabaseURL()),
+		KeepSchema:   c.KeepSchema,
+		CheckHistory: c.Checkpoint.Check,
+		Now:          c.Now,
+		Local:        c.Local,
+		Log:          c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	sessions := c.Sessions
-	sessions.DB, sessions.Checkpoint, sessions.Accounts, sessions.Issuer, sessions.Revoked = db, c.Checkpoint, n.Accounts, n.Issuer, list
-	sessions.BadTokens, sessions.Now, sessions.Log = n.rate("refresh", badRefreshes, c.Now), c.Now, c.Log
-	if n.Sessions, err = session.New(sessions); err != nil {
-		return nil, err
+	now := db.Now
+	n = &Node{
+		DB:          db,
+		feed:        revocation.NewFeed(db, now),
+		checkpoint:  c.Checkpoint,
+		securityLog: securitylog.New(db, c.Log, now),
+		log:         c.Log,
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+
+	list := revoked.NewList(now)
+	if n.redis, err = newRedisParts(c, now, list, n.feed.Poll); err != nil {
+		return n, err
+	}
+	n.revocations, err = revoked.NewFollower(revoked.FollowerConfig{
+		List:    list,
+		Poll:    n.feed.Poll,
+		OnFresh: n.redis.fromFeed(),
+		Now:     now,
+		Log:     c.Log,
+	})
+	if err != nil {
+		return n, err
+	}
+	n.limiter, err = limits.New(limits.Config{
+		Settings: limitSettings(set),
+		Now:      now,
+		Shared:   n.redis.counters(),
+	})
+	if err != nil {
+		return n, err
+	}
+	rate := func(name string, perMinute int) *limits.Rate {
+		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.counters(), Now: now})
+	}
+	n.Issuer, err = issuer.New(ctx, issuer.Config{
+		URL:          set.IssuerURL(),
+		Audience:     set.Tokens.Audience,
+		Algorithm:    set.Tokens.Algorithm,
+		SharedSecret: secret,
+		AccessTTL:    set.Tokens.AccessTTL,
+		Leeway:       set.Tokens.Leeway,
+		DB:           db,
+		Master:       c.Master,
+		Revoked:      list,
+		RevokedAsOf:  n.revocations.AsOf,
+		Now:          now,
+		Log:          c.Log,
+	})
+	if err != nil {
+		return n, err
+	}
+	hasher, err := pwhash.New(pwhash.Config{ // package config checks the ranges
+		Memory: uint32(set.Passwords.Argon2Memory),
+		Time:   uint32(set.Passwords.Argon2Time),
+	})
+	if err != nil {
+		return n, err
+	}
+	n.Accounts, err = account.New(account.Config{
+		DB:          db,
+		Hasher:      hasher,
+		Limits:      n.limiter,
+		SecurityLog: n.securityLog,
+		BadKeys:     rate("keys", forgedAPIKeys),
+		Passwords: account.PasswordRules{
+			MinLength: set.Passwords.MinLength,
+			MaxLength: set.Passwords.MaxLength,
+			Blocklist: set.Passwords.Blocklist,
+		},
+		Now: now,
+		Log: c.Log,
+	})
+	if err != nil {
+		return n, err
+	}
+	n.Sessions, err = session.New(session.Config{
+		DB:              db,
+		Checkpoint:      c.Checkpoint,
+		Accounts:        n.Accounts,
+		Issuer:          n.Issuer,
+		Revoked:         list,
+		BadTokens:       rate("refresh", forgedRefreshTokens),
+		RefreshTTL:      set.Tokens.RefreshTTL,
+		RefreshAbsolute: set.Tokens.RefreshAbsolute,
+		RefreshGrace:    set.Tokens.RefreshGrace,
+		CookieIdle:      set.Sessions.Idle,
+		CookieAbsolute:  set.Sessions.Absolute,
+		Now:             now,
+		Log:             c.Log,
+	})
+	if err != nil {
+		return n, err
 	}
 	if err = n.revocations.Load(ctx); err != nil {
-		return nil, err
+		return n, err
 	}
 	// Only now: a node that is refused, for another issuer or without the key, may use another
 	// database after its configuration was corrected.
 	return n, n.SaveCheckpoint(ctx)
 }
 
-// SaveCheckpoint records the position of the database.
-func (n *Node) SaveCheckpoint(ctx context.Context) error { return n.checkpoint.Save(ctx, n.DB) }
-
-// rate bounds what is plainly bad, of each network.
-func (n *Node) rate(name string, aMinute int, now func() time.Time) *limits.Rate {
-	return limits.NewRate(limits.RateConfig{Name: name, AMinute: aMinute, Shared: n.together.counters(), Now: now})
+func limitSettings(set *config.Config) limits.Settings {
+	return limits.Settings{
+		AccountFailures:     set.Limits.AccountFailures,
+		AccountWindow:       set.Limits.AccountWindow,
+		AccountBlock:        set.Limits.AccountBlock,
+		NetworkFailures:     set.Limits.NetworkFailures,
+		NetworkFailuresHour: set.Limits.NetworkFailuresHour,
+		NetworkUnlimited:    set.Limits.NetworkFailures == 0,
+	}
 }
 
-// Close closes the database.
+// SaveCheckpoint stores the position in the history of the database.
+func (n *Node) SaveCheckpoint(ctx context.Context) error { return n.checkpoint.Save(ctx, n.DB) }
+
+// Close closes the connections to the database and Redis.
 func (n *Node) Close() error {
-	n.together.close()
+	n.redis.close()
 	return n.DB.Close()
 }
 
-// Waiting is how many requests wait for a revocation.
+// Waiting returns the number of requests that wait for a revocation.
 func (n *Node) Waiting() int { return n.feed.Waiting() }
 
-// Server returns an HTTP server over the parts of the node.
-func (n *Node) Server(settings httpapi.Settings) (*httpapi.Server, error) {
-	parts := httpapi.Parts{
-		DB:          n.DB,
-		Accounts:    n.Accounts,
-		Issuer:      n.Issuer,
-		Sessions:    n.Sessions,
-		Revocations: n.revocations,
-		Feed:        n.feed,
-		SecurityLog: n.securityLog,
-		Now:         n.DB.Now,
-		Log:         n.log,
+// Server applies the limits of set to the node and returns an HTTP server with the other settings.
+// Settings of the parts keep the values that Open got.
+func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
+	proxies, err := set.ProxyNetworks()
+	if err != nil {
+		return nil, err
 	}
-	n.together.serve(&parts)
-	return httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
+	s, err := httpapi.New(httpapi.Config{
+		Parts: httpapi.Parts{
+			DB:          n.DB,
+			Accounts:    n.Accounts,
+			Issuer:      n.Issuer,
+			Sessions:    n.Sessions,
+			Revocations: n.revocations,
+			Feed:        n.feed,
+			SecurityLog: n.securityLog,
+			Proofs:      n.redis.usedProofs(),
+			Redis:       n.redis.err(),
+			Now:         n.DB.Now,
+			Log:         n.log,
+		},
+		Settings: httpapi.Settings{
+			PublicURL:         set.PublicURL,
+			Registration:      set.Registration == "open",
+			Basic:             set.Basic,
+			DPoP:              set.DPoP,
+			Origins:           set.CORS.Origins,
+			Proxies:           proxies,
+			InsecureAllowHTTP: set.InsecureAllowHTTP,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.limiter.Set(limitSettings(set)); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-// Run says that the node is up, begins what goes on behind the requests and
-// returns; wait waits for its end, after that of ctx.
+// Run starts the background work, which ends with ctx. wait returns when it has ended.
 func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 	if err := n.Sessions.Start(ctx); err != nil {
 		return nil, err
 	}
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context){n.revocations.Run, n.Issuer.Run, n.Sessions.Run, n.Accounts.Run, n.securityLog.Run, n.follow, n.together.run} {
+	for _, run := range []func(context.Context){
+		n.revocations.Run, n.Issuer.Run, n.Sessions.Run, n.Accounts.Run, n.securityLog.Run, n.follow, n.redis.run,
+	} {
 		background.Go(func() { run(ctx) })
 	}
 	return background.Wait, nil
 }
 
-// follow reads revocations and signing keys at once when another node has changed
-// some. What it misses is found by the polls.
+// follow reads revocations and signing keys as soon as the database announces a change by another
+// node. The regular polls find a change whose announcement was lost.
 func (n *Node) follow(ctx context.Context) {
-	news := make(chan struct{}, 1)
+	changed := make(chan struct{}, 1)
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() {
@@ -199,16 +276,16 @@ func (n *Node) follow(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-news:
-				_ = n.Issuer.ReadKeys(ctx) // its own poll tells of failures
+			case <-changed:
+				_ = n.Issuer.ReadKeys(ctx) // the issuer's poll logs failures
 			}
 		}
 	})
 	n.DB.Follow(ctx, func() {
 		n.revocations.Wake()
 		select {
-		case news <- struct{}{}:
-		default: // one is due already
+		case changed <- struct{}{}:
+		default: // a reading is due already
 		}
 	})
 }

@@ -10,12 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/httpapi"
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -35,12 +32,17 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	set := config.Default()
+	set.Database.URL, set.PublicURL = config.DatabaseURL(database), issuerURL
+	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
+	set.Limits.NetworkFailures = 0
 	n, err := node.Open(ctx, node.Config{
-		Database: database, Master: master, Issuer: issuer.Config{URL: issuerURL}, Hashes: pwhash.Config{Memory: 64, Time: 1}, Limits: limits.Config{NetworkUnlimited: true},
-		Local: func() time.Time { return time.Now().Add(shift) },
+		Settings: set,
+		Master:   master,
+		Local:    func() time.Time { return time.Now().Add(shift) },
 	})
 	must(err)
-	s, err := n.Server(httpapi.Settings{PublicURL: issuerURL})
+	s, err := n.Server(set)
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)

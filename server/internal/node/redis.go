@@ -7,104 +7,112 @@ import (
 
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/valkey"
-	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/revocation"
 )
 
-// together is what the nodes of one installation share in Redis: counters,
-// DPoP proofs, a push of revocations. Nil is a node without Redis.
-type together struct {
-	redis  *valkey.Client
+// redisParts are the parts that nodes share through Redis: counts of failures, used DPoP proofs and
+// the push of revocations. A nil *redisParts is a node without Redis; its methods return nil.
+type redisParts struct {
+	client *valkey.Client
 	shared *limits.Shared
 	proofs *limits.Proofs
 	push   *revocation.Push
 }
 
-// connect makes what is shared. It waits for no server.
-func connect(c Config) (*together, error) {
-	if c.Redis == "" {
+// pollFunc reads the feed of revocations (revoked.FollowerConfig.Poll).
+type pollFunc = func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error)
+
+// newRedisParts makes the parts, each with a key of its own, which all nodes with the same master key
+// derive. It does not wait for Redis. It returns nil if redis.url is empty.
+func newRedisParts(c Config, now func() time.Time, list *revoked.List, poll pollFunc) (*redisParts, error) {
+	if c.Settings.Redis.URL == "" {
 		return nil, nil
 	}
-	t := new(together)
-	var err error
-	if t.redis, err = valkey.New(valkey.Config{URL: c.Redis, Log: c.Log}); err != nil {
+	var keys [3][]byte
+	for i, purpose := range []string{"limits in redis", "proofs in redis", "revocations in redis"} {
+		var err error
+		if keys[i], err = c.Master.Derive(purpose); err != nil {
+			return nil, err
+		}
+	}
+	client, err := valkey.New(valkey.Config{URL: c.Settings.Redis.URL.Reveal(), Log: c.Log})
+	if err != nil {
 		return nil, err
 	}
-	if err := t.fill(c); err != nil {
-		t.redis.Close()
+	r := &redisParts{client: client}
+	if r.shared, err = limits.NewShared(client, keys[0]); err != nil {
+		client.Close()
 		return nil, err
 	}
-	return t, nil
-}
-
-// fill makes the parts over the connection, each under a key of its own, which all
-// nodes with one master key have.
-func (t *together) fill(c Config) error {
-	counters, err := c.Master.Derive("limits in redis")
+	if r.proofs, err = limits.NewProofs(client, keys[1]); err != nil {
+		client.Close()
+		return nil, err
+	}
+	r.push, err = revocation.NewPush(revocation.PushConfig{
+		Redis: client,
+		Key:   keys[2],
+		List:  list,
+		All: func(ctx context.Context) ([]revoked.Entry, error) {
+			entries, _, err := poll(ctx, 0, 0)
+			return entries, err
+		},
+		Now: now,
+		Log: c.Log,
+	})
 	if err != nil {
-		return err
+		client.Close()
+		return nil, err
 	}
-	proofs, err := c.Master.Derive("proofs in redis")
-	if err != nil {
-		return err
-	}
-	if t.shared, err = limits.NewShared(t.redis, counters); err != nil {
-		return err
-	}
-	t.proofs, err = limits.NewProofs(t.redis, proofs)
-	return err
+	return r, nil
 }
 
-func (t *together) close() {
-	if t != nil {
-		t.redis.Close()
+func (r *redisParts) close() {
+	if r != nil {
+		r.client.Close()
 	}
 }
 
-// counters are where failures are counted in sum, nil for this process alone.
-func (t *together) counters() *limits.Shared {
-	if t == nil {
+// counters returns the counts of failures of all nodes.
+func (r *redisParts) counters() *limits.Shared {
+	if r == nil {
 		return nil
 	}
-	return t.shared
+	return r.shared
 }
 
-// feed is where revocations are read.
-type feed = func(context.Context, int64, time.Duration) ([]revoked.Entry, string, error)
-
-// revocations makes what spreads revocations.
-func (t *together) revocations(c Config, list *revoked.List, from feed) (*revocation.Push, error) {
-	if t == nil {
-		return nil, nil
+// usedProofs returns the DPoP proofs that were used at any node.
+func (r *redisParts) usedProofs() jwt.SharedProofs {
+	if r == nil {
+		return nil // not a nil *limits.Proofs in the interface
 	}
-	key, err := c.Master.Derive("revocations in redis")
-	if err != nil {
-		return nil, err
-	}
-	all := func(ctx context.Context) ([]revoked.Entry, error) {
-		entries, _, err := from(ctx, 0, 0)
-		return entries, err
-	}
-	t.push, err = revocation.NewPush(revocation.PushConfig{Redis: t.redis, Key: key, List: list, All: all, Now: c.Now, Log: c.Log})
-	return t.push, err
+	return r.proofs
 }
 
-// run spreads and hears revocations, and keeps what is counted in order, until ctx
-// ends.
-func (t *together) run(ctx context.Context) {
-	if t == nil {
+// fromFeed returns the function that takes new entries of the feed and stores them in Redis.
+func (r *redisParts) fromFeed() func([]revoked.Entry) {
+	if r == nil {
+		return nil
+	}
+	return r.push.FromFeed
+}
+
+// err returns the function that reports whether Redis is reachable.
+func (r *redisParts) err() func() error {
+	if r == nil {
+		return nil
+	}
+	return r.client.Err
+}
+
+// run runs the push and the upkeep of the counts until ctx ends.
+func (r *redisParts) run(ctx context.Context) {
+	if r == nil {
 		return
 	}
-	var all sync.WaitGroup
-	all.Go(func() { t.shared.Run(ctx) })
-	t.push.Run(ctx)
-	all.Wait()
-}
-
-// serve gives a server what is shared.
-func (t *together) serve(p *httpapi.Parts) {
-	if t != nil {
-		p.Redis, p.Proofs = t.redis.Err, t.proofs
-	}
+	var background sync.WaitGroup
+	background.Go(func() { r.shared.Run(ctx) })
+	r.push.Run(ctx)
+	background.Wait()
 }

@@ -32,6 +32,7 @@ var serverLayers = [][]string{
 // reason for those of the store.
 var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
+	"server/internal/node":         {"server/internal/config"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
 	"server/internal/request":      {"server/internal/store"},
 	"server/internal/revocation":   {"server/internal/store"},
