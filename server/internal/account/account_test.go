@@ -47,7 +47,7 @@ type env struct {
 	logs    *testkit.Log
 }
 
-// cheap is a cost for tests that are not about the cost.
+// cheap are hash settings for tests that do not measure hashing.
 var cheap = pwhash.Config{Memory: 64, Time: 1}
 
 func newEnv(t testing.TB, engine testkit.Engine, change ...func(*Config)) *env {
@@ -93,7 +93,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// codeOf is the code that an error wraps, or "" for none.
+// codeOf returns the code that err wraps, or "".
 func codeOf(err error) durward.Code {
 	var code durward.Code
 	if errors.As(err, &code) {
@@ -107,14 +107,14 @@ func codeOf(err error) durward.Code {
 }
 
 // refused checks that err has a code.
-func refused(t *testing.T, what string, err error, want durward.Code) {
+func refused(t *testing.T, name string, err error, want durward.Code) {
 	t.Helper()
 	if got := codeOf(err); err == nil || got != want {
-		t.Errorf("%s: got %v (code %q), want %s", what, err, got, want)
+		t.Errorf("%s: got %v (code %q), want %s", name, err, got, want)
 	}
 }
 
-// try signs in and returns the error alone.
+// try signs in and returns the error.
 func (h *env) try(email, password string, from request.Info) error {
 	h.t.Helper()
 	proof, err := h.Authenticate(h.t.Context(), email, password, from)
@@ -126,12 +126,12 @@ func (h *env) try(email, password string, from request.Info) error {
 
 var wrongs atomic.Int64
 
-// wrong is a wrong password that was never tried before.
+// wrong returns a wrong password that was not tried before.
 func (h *env) wrong() string {
 	return fmt.Sprintf("not the right one, number %d", wrongs.Add(1))
 }
 
-// session begins a session of a person and returns its id.
+// session begins a session of a user and returns its id.
 func (h *env) session(u store.User) string {
 	h.t.Helper()
 	now := h.clock.Now()
@@ -163,7 +163,7 @@ func (h *env) setPassword(password string) {
 	must(h.t, err)
 }
 
-// events returns the person's events of a kind, newest first.
+// events returns the events of a kind, newest first.
 func (h *env) events(kind string) []store.Event {
 	h.t.Helper()
 	events, err := h.DB.Events(h.t.Context(), store.EventFilter{Kind: kind, Limit: 5000})
@@ -171,7 +171,7 @@ func (h *env) events(kind string) []store.Event {
 	return events
 }
 
-// set writes what no rule would let into the database.
+// set changes the database without the rules.
 func (h *env) set(query string, args ...any) {
 	h.t.Helper()
 	driver, address := "pgx", h.address
@@ -189,11 +189,11 @@ func TestNew(t *testing.T) {
 	t.Parallel()
 	_, err := New(Config{Passwords: PasswordRules{MinLength: 7}})
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("New: no error")
 	}
 	for _, want := range []string{"no database", "no password hasher", "no limits", "from 7 to 256"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("not said: %s\n%v", want, err)
+			t.Errorf("New: got %[2]v, want %[1]q in it", want, err)
 		}
 	}
 	h := newEnv(t, testkit.SQLite)
@@ -201,16 +201,15 @@ func TestNew(t *testing.T) {
 	c.Now, c.Log = nil, nil
 	p, err := New(c)
 	if err != nil || p.Now == nil || p.Log == nil {
-		t.Errorf("without clock and log: %v", err)
+		t.Errorf("New without clock and log: got %v", err)
 	}
 	c.Passwords = PasswordRules{Blocklist: filepath.Join(t.TempDir(), "none")}
 	if p, err := New(c); p != nil || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("list that is not there: %v %v", p, err)
+		t.Errorf("New with a missing list: got %v, %v", p, err)
 	}
 }
 
-// Every refusal names its member, repeats nothing that was sent and makes
-// nothing.
+// Every refusal names its member, does not repeat the value and adds no user.
 func TestAddRefuses(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite)
@@ -243,31 +242,31 @@ func TestAddRefuses(t *testing.T) {
 		refused(t, c.why, err, durward.InvalidRequest)
 		var refusal *durward.Refusal
 		if !errors.As(err, &refusal) || refusal.Members["member"] != c.member || refusal.Detail == "" || refusal.Hint == "" || u != (store.User{}) {
-			t.Errorf("%s: got %+v beside person %q, want member %s, a detail and a hint", c.why, refusal, u.ID, c.member)
+			t.Errorf("%s: got %+v with user %q, want member %s, a detail and a hint", c.why, refusal, u.ID, c.member)
 		}
 		if refusal != nil && strings.Contains(strings.ToLower(err.Error()+refusal.Detail+refusal.Hint), "mk-") {
-			t.Errorf("%s: what was sent is repeated: %v, %+v", c.why, err, refusal)
+			t.Errorf("%s: the refusal repeats the value: %v, %+v", c.why, err, refusal)
 		}
 	}
 	if people, err := h.DB.Users(t.Context(), "", 10); err != nil || len(people) != 1 {
-		t.Errorf("%d people, %v; want Ada alone", len(people), err)
+		t.Errorf("got %d users, %v; want Ada only", len(people), err)
 	}
 	if n := len(h.events(store.EventRegistered)); n != 0 {
-		t.Errorf("%d events of people who are not", n)
+		t.Errorf("got %d events, want none", n)
 	}
 	if runs := h.Hasher.Runs(); runs != 1 {
-		t.Errorf("%d hashes were made, want that of Ada alone", runs)
+		t.Errorf("got %d hashes, want that of Ada only", runs)
 	}
 	u, err := h.Add(t.Context(), good, store.EventRegistered, here)
 	if err != nil || u.Email != good.Email || u.Name != "Grace" || u.Admin || !u.LockedAt.IsZero() || u.CreatedAt != h.clock.Now().Truncate(time.Microsecond) {
-		t.Errorf("with nothing wrong: %+v %v", u, err)
+		t.Errorf("correct properties: got %+v, %v", u, err)
 	}
 	if events := h.events(store.EventRegistered); len(events) != 1 || events[0].UserID != u.ID || events[0].Network != "192.0.2.0/24" || events[0].Device != "curl" {
-		t.Errorf("events: %+v", events)
+		t.Errorf("got events %+v", events)
 	}
 }
 
-// One address is one account, however it is spelled and whoever is first.
+// An address has one account, in all its spellings and with several requests at once.
 func TestAddTaken(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -282,10 +281,10 @@ func TestAddTaken(t *testing.T) {
 			}
 		}
 		if _, err := h.ByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("ByEmail of nobody: %v", err)
+			t.Errorf("ByEmail of an unknown address: got %v", err)
 		}
 		if _, err := h.ByEmail(t.Context(), "nothing"); codeOf(err) != durward.InvalidRequest {
-			t.Errorf("ByEmail of no address: %v", err)
+			t.Errorf("ByEmail of a malformed address: got %v", err)
 		}
 		var wg sync.WaitGroup
 		errs := make(chan error, 8)
@@ -306,7 +305,7 @@ func TestAddTaken(t *testing.T) {
 			}
 		}
 		if events := h.events(store.EventRegistered); made != 1 || len(events) != 1 {
-			t.Errorf("eight claims at once: %d accounts, %d events", made, len(events))
+			t.Errorf("eight requests at once: got %d accounts and %d events, want 1 of each", made, len(events))
 		}
 	})
 }
@@ -323,11 +322,11 @@ func TestSetName(t *testing.T) {
 		for _, name := range []string{strings.Repeat("é", maxName+1), "a\tb", "a\u2028b", "\xff"} {
 			u, err := h.SetName(t.Context(), h.ada.ID, name)
 			if refused(t, fmt.Sprintf("SetName(%q)", name), err, durward.InvalidRequest); u != (store.User{}) {
-				t.Errorf("SetName(%q): a person beside the error", name)
+				t.Errorf("SetName(%q): got a user with the error", name)
 			}
 		}
 		if _, err := h.SetName(t.Context(), "nobody", "x"); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("nobody's name: %v", err)
+			t.Errorf("SetName of an unknown user: got %v", err)
 		}
 	})
 }

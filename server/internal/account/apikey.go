@@ -16,36 +16,35 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Bounds on API keys.
+// Limits of API keys.
 const (
-	maxKeys    = 100                       // live ones of a person
-	maxKeyLife = 10 * 365 * 24 * time.Hour // of one that has an end
-	keysKept   = 30 * 24 * time.Hour       // after their end
-	keyUseStep = time.Minute               // how exact the last use is
-	maxKeyUses = 10_000                    // uses held between two writes
+	maxKeys    = 100                       // live keys of a user
+	maxKeyLife = 10 * 365 * 24 * time.Hour // of a key with an end
+	keysKept   = 30 * 24 * time.Hour       // time after their end
+	keyUseStep = time.Minute               // precision of the last use
+	maxKeyUses = 10_000                    // uses in memory between two writes
 )
 
-// NewKey is what an API key is made from.
+// NewKey holds the properties of an API key to make.
 type NewKey struct {
 	Name   string
-	Scopes []string      // nil is profile
-	Life   time.Duration // 0 is no end
+	Scopes []string      // nil means profile
+	Life   time.Duration // 0 means no end
 }
 
-// CreateKey makes an API key for the maker, and returns what is kept of it and
-// the key itself, which is nowhere else. It refuses with InvalidRequest, which
-// names the member that is wrong: a key never has a scope that its maker lacks,
-// whatever the person may; with Forbidden where there are too many; with
-// TokenRevoked where the maker's session has ended or the person was locked.
+// CreateKey makes an API key for the user of maker. It returns the stored row and the key. The
+// key itself is not stored. CreateKey refuses with InvalidRequest and names the wrong member: a key
+// cannot have a scope that maker lacks, even if the user has it. It refuses with Forbidden if there
+// are too many keys, and with TokenRevoked if the session of maker has ended or the user was locked.
 func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from request.Info) (store.APIKey, seal.Secret, error) {
 	name, err := cleanName(n.Name)
 	switch {
 	case err != nil:
 		return store.APIKey{}, "", err
 	case name == "":
-		return store.APIKey{}, "", mistake("name", "The key has no name.", "Say what it is for, so that it can be told from others.")
+		return store.APIKey{}, "", mistake("name", "The key has no name.", "Name its purpose, so that you can tell your keys apart.")
 	case n.Life < 0 || n.Life > maxKeyLife || n.Life > 0 && n.Life < time.Second:
-		return store.APIKey{}, "", mistake("expires_in", "The life of the key is not one that is possible.", fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.", int64(maxKeyLife/time.Second)))
+		return store.APIKey{}, "", mistake("expires_in", "The life of the key is out of range.", fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.", int64(maxKeyLife/time.Second)))
 	}
 	scopes := n.Scopes
 	if scopes == nil {
@@ -61,14 +60,14 @@ func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n New
 			return store.APIKey{}, "", mistake("scopes", "A key cannot have a scope that its maker lacks.", "You have: "+strings.Join(most, " ")+".")
 		}
 		if slices.Contains(scopes[:i], s) {
-			return store.APIKey{}, "", mistake("scopes", "A scope is there twice.", "Name each once.")
+			return store.APIKey{}, "", mistake("scopes", "A scope is named twice.", "Name each once.")
 		}
 	}
 	if len(scopes) == 0 {
-		return store.APIKey{}, "", mistake("scopes", "A key without a scope could do nothing.", "Leave the member out for the scope profile.")
+		return store.APIKey{}, "", mistake("scopes", "A key without scopes is of no use.", "Leave the member out for the scope profile.")
 	}
 	now := m.Now().Truncate(time.Microsecond)
-	k, key := m.drawKey(maker, now)
+	k, key := m.randomKey(maker, now)
 	k.Name, k.Scopes = name, scopes
 	if n.Life > 0 {
 		k.ExpiresAt = now.Add(n.Life)
@@ -81,18 +80,17 @@ func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n New
 	return k, key, nil
 }
 
-// RotateKey puts a new key in the place of a live one of the maker's, which is
-// dead when RotateKey returns: there is no grace. Name and end stay, and so do
-// the scopes that the person still has. It refuses with store.ErrNotFound where
-// the maker has no such key; with Forbidden where none of its scopes is left, or
-// the maker lacks one; with TokenRevoked as CreateKey does.
+// RotateKey replaces a live key of the user of maker by a new one. The old key is refused when
+// RotateKey returns; there is no grace. The new key keeps the name, the end and the scopes that the
+// user still has. RotateKey returns store.ErrNotFound if the user has no such key. It refuses with
+// Forbidden if no scope is left or maker lacks one, and with TokenRevoked as CreateKey does.
 func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id string, from request.Info) (store.APIKey, seal.Secret, error) {
 	old, err := m.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return store.APIKey{}, "", err
 	}
 	if old.UserID != maker.Subject {
-		return store.APIKey{}, "", fmt.Errorf("account: key %s is somebody else's: %w", id, store.ErrNotFound)
+		return store.APIKey{}, "", fmt.Errorf("account: key %s belongs to another user: %w", id, store.ErrNotFound)
 	}
 	u, err := m.DB.UserByID(ctx, maker.Subject)
 	if err != nil {
@@ -101,10 +99,10 @@ func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id st
 	scopes := StillGranted(old.Scopes, u)
 	may := durward.Principal{Scopes: givable(maker.Scopes)}
 	if len(scopes) == 0 || !may.HasScope(scopes...) {
-		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another.",
-			Err: fmt.Errorf("account: key %s has scope %q, left are %q, the maker has %q", id, old.Scopes, scopes, maker.Scopes)}
+		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another one.",
+			Err: fmt.Errorf("account: key %s has scopes %q, its user still has %q, its maker has %q", id, old.Scopes, scopes, maker.Scopes)}
 	}
-	k, key := m.drawKey(maker, m.Now().Truncate(time.Microsecond))
+	k, key := m.randomKey(maker, m.Now().Truncate(time.Microsecond))
 	k.Name, k.Scopes, k.ExpiresAt = old.Name, scopes, old.ExpiresAt
 	event := keyEvent(store.EventAPIKeyRotated, k, from)
 	event.Detail += ", in place of " + KeyShown(old)
@@ -114,8 +112,8 @@ func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id st
 	return k, key, nil
 }
 
-// RevokeKey ends a key of a person: it is dead when RevokeKey returns. It returns
-// store.ErrNotFound where the person has no such key.
+// RevokeKey revokes a key of a user; it is refused when RevokeKey returns. It returns
+// store.ErrNotFound if the user has no such key.
 func (m *Manager) RevokeKey(ctx context.Context, userID, id, sessionID string, from request.Info) error {
 	k, err := m.DB.APIKeyByID(ctx, id)
 	if err != nil {
@@ -126,9 +124,8 @@ func (m *Manager) RevokeKey(ctx context.Context, userID, id, sessionID string, f
 	return m.DB.RevokeAPIKey(ctx, id, userID, event)
 }
 
-// RevokeAnyKey ends a key that is named by its id or by the part that may be
-// shown, whoever it is of: the operator's deed. It returns the key that was, or
-// store.ErrNotFound.
+// RevokeAnyKey revokes the key of any user, named by its id or its public part, and returns the key.
+// It returns store.ErrNotFound if there is none. It is for the operator.
 func (m *Manager) RevokeAnyKey(ctx context.Context, name string, from request.Info) (store.APIKey, error) {
 	k, err := m.DB.APIKeyByID(ctx, name)
 	if publicID, ok := strings.CutPrefix(name, KeyPrefix); ok && errors.Is(err, store.ErrNotFound) {
@@ -143,11 +140,11 @@ func (m *Manager) RevokeAnyKey(ctx context.Context, name string, from request.In
 	return k, nil
 }
 
-// KeyShown is the part of a key that may be shown, by which its owner knows it.
+// KeyShown returns the public part of a key, by which its owner recognizes it.
 func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 
-// drawKey makes a key of the maker's.
-func (m *Manager) drawKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
+// randomKey returns a random key for the user of maker.
+func (m *Manager) randomKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
 	text := newKeyText()
 	return store.APIKey{
 		ID: store.NewID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
@@ -175,19 +172,18 @@ func refuseKey(err error) error {
 	return RefuseChanged(err, durward.TokenRevoked)
 }
 
-// errNeverAKey marks a key that was never one of ours.
-var errNeverAKey = fmt.Errorf("never made: %w", durward.InvalidAPIKey)
+// errForgedKey marks a key that the server never made.
+var errForgedKey = fmt.Errorf("not made by this server: %w", durward.InvalidAPIKey)
 
-// AuthenticateKey judges an API key. It returns what is kept of it, with the
-// scopes that the person still has, or an error that wraps InvalidAPIKey, whether
-// the key is unknown, revoked, past its end or of somebody who is locked. It is
-// read from the store each time, so that nothing dead is remembered.
+// AuthenticateKey verifies an API key and returns its row with the scopes that its user still has. Its
+// error wraps InvalidAPIKey if the key is unknown, revoked or expired, or if its user is locked. Keys
+// are not cached, so a revoked key is refused at once.
 //
-// Where one network sends too many that were never made, those are refused with
-// TooManyAttempts; a good one never is.
+// If one network sends too many forged keys, further forged ones are refused with TooManyAttempts. A
+// valid key never is.
 func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
-	k, err := m.judgeKey(ctx, key)
-	if errors.Is(err, errNeverAKey) && m.BadKeys != nil {
+	k, err := m.verifyKey(ctx, key)
+	if errors.Is(err, errForgedKey) && m.BadKeys != nil {
 		if wait, ok := m.BadKeys.Bad(ctx, from.Addr); !ok {
 			return store.APIKey{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
@@ -195,30 +191,30 @@ func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.
 	return k, err
 }
 
-func (m *Manager) judgeKey(ctx context.Context, key string) (store.APIKey, error) {
+func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, error) {
 	text, err := parseKeyText(key)
 	if err != nil {
-		return store.APIKey{}, fmt.Errorf("account: %w: %w", err, errNeverAKey)
+		return store.APIKey{}, fmt.Errorf("account: %w: %w", err, errForgedKey)
 	}
 	k, u, err := m.DB.APIKeyByPublicID(ctx, text.publicID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.APIKey{}, err
 	}
-	// An unknown public id is compared too, with a hash that no key has.
+	// For an unknown public id the comparison runs too, with a hash that no key has.
 	hash := text.hash()
 	same := subtle.ConstantTimeCompare(hash[:], k.Hash[:]) == 1
 	now := m.Now()
 	switch {
 	case err != nil:
-		return store.APIKey{}, fmt.Errorf("account: no key %s: %w", KeyPrefix+text.publicID, errNeverAKey)
+		return store.APIKey{}, fmt.Errorf("account: no key %s: %w", KeyPrefix+text.publicID, errForgedKey)
 	case !same:
-		return store.APIKey{}, fmt.Errorf("account: another key than %s of that public id: %w", k.ID, errNeverAKey)
+		return store.APIKey{}, fmt.Errorf("account: wrong secret for the public id of key %s: %w", k.ID, errForgedKey)
 	case !k.RevokedAt.IsZero():
 		return store.APIKey{}, fmt.Errorf("account: key %s was revoked %s ago: %w", k.ID, now.Sub(k.RevokedAt).Truncate(time.Second), durward.InvalidAPIKey)
 	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
-		return store.APIKey{}, fmt.Errorf("account: key %s ended %s ago: %w", k.ID, now.Sub(k.ExpiresAt).Truncate(time.Second), durward.InvalidAPIKey)
+		return store.APIKey{}, fmt.Errorf("account: key %s expired %s ago: %w", k.ID, now.Sub(k.ExpiresAt).Truncate(time.Second), durward.InvalidAPIKey)
 	case !u.LockedAt.IsZero():
-		return store.APIKey{}, fmt.Errorf("account: key %s is of %s, who is locked: %w", k.ID, u.ID, durward.InvalidAPIKey)
+		return store.APIKey{}, fmt.Errorf("account: key %s belongs to the locked user %s: %w", k.ID, u.ID, durward.InvalidAPIKey)
 	}
 	if now.Sub(k.LastUsedAt) >= keyUseStep {
 		m.keyUses.add(k.ID, now)
@@ -227,8 +223,7 @@ func (m *Manager) judgeKey(ctx context.Context, key string) (store.APIKey, error
 	return k, nil
 }
 
-// keyUses holds when keys were used until that is written, outside the path of a
-// request.
+// keyUses holds the last use of keys until Run stores it, so that a request does not wait for a write.
 type keyUses struct {
 	mu sync.Mutex
 	at map[string]time.Time
@@ -277,13 +272,13 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// writeKeyUses writes down when keys were used.
+// writeKeyUses stores the last use of keys.
 func (m *Manager) writeKeyUses(ctx context.Context) {
 	uses := m.keyUses.take()
 	if len(uses) == 0 {
 		return
 	}
 	if err := m.DB.UseAPIKeys(ctx, uses); err != nil {
-		m.Log.Warn("the last use of keys could not be written down", "keys", len(uses), "error", err)
+		m.Log.Warn("cannot store the last use of API keys", "keys", len(uses), "error", err)
 	}
 }

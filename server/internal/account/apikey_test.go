@@ -12,13 +12,12 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// adas is somebody who may make keys for Ada.
+// adas returns a principal of Ada with the scope profile.
 func (h *env) adas() *durward.Principal {
 	return &durward.Principal{Subject: h.ada.ID, Scopes: []string{"profile"}}
 }
 
-// A key of a public id that there is, with another random part and a checksum
-// that fits, is no key.
+// A key with an existing public id, another secret and a correct checksum is refused.
 func TestForgedKey(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite)
@@ -27,7 +26,7 @@ func TestForgedKey(t *testing.T) {
 	right, err := parseKeyText(key.Reveal())
 	must(t, err)
 	if got, err := h.AuthenticateKey(t.Context(), right.text(), here); err != nil || got.ID != k.ID {
-		t.Fatalf("the key itself: %v", err)
+		t.Fatalf("the key itself: got %v", err)
 	}
 	for _, change := range []func(*keyText){
 		func(k *keyText) { k.secret[0] ^= 1 }, func(k *keyText) { k.secret[31] ^= 1 }, func(k *keyText) { k.secret = [32]byte{} },
@@ -36,15 +35,14 @@ func TestForgedKey(t *testing.T) {
 		forged := right
 		change(&forged)
 		got, err := h.AuthenticateKey(t.Context(), forged.text(), here)
-		refused(t, "a forged key", err, durward.InvalidAPIKey)
-		if got.ID != "" || !errors.Is(err, errNeverAKey) {
-			t.Errorf("got %v beside the error %v", got, err)
+		refused(t, "forged key", err, durward.InvalidAPIKey)
+		if got.ID != "" || !errors.Is(err, errForgedKey) {
+			t.Errorf("got key %v with the error %v", got, err)
 		}
 	}
 }
 
-// A key that is made while its maker's session ends, or the person is locked, is
-// not made.
+// If the session of the maker ends, or the user is locked, while a key is made, it is not stored.
 func TestKeyOfASessionThatEnds(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -60,25 +58,24 @@ func TestKeyOfASessionThatEnds(t *testing.T) {
 			_, rotated, err := h.RotateKey(t.Context(), maker, old.ID, here)
 			refused(t, what+", rotated", err, durward.TokenRevoked)
 			if key != "" || rotated != "" {
-				t.Errorf("%s: a key beside the error", what)
+				t.Errorf("%s: got a key with the error", what)
 			}
 		}
 		ended := here.Event(store.EventSessionEnded, "ok", h.clock.Now())
 		_, err = h.DB.EndSession(t.Context(), maker.SessionID, h.ada.ID, "test", h.clock.Now(), ended, "")
 		must(t, err)
-		try("a session that has ended")
+		try("session ended")
 		maker.SessionID = ""
 		must(t, h.lock(h.ada.ID))
-		try("somebody locked")
+		try("user locked")
 		keys, err := h.DB.APIKeys(t.Context(), h.ada.ID, "", 10)
 		if err != nil || len(keys) != 1 || keys[0].ID != old.ID {
-			t.Errorf("keys: %+v, %v, want the old one", keys, err)
+			t.Errorf("got keys %+v, %v; want the old one", keys, err)
 		}
 	})
 }
 
-// What is held of the last use when the server ends is written down; keys that
-// are dead for long are forgotten while it runs.
+// Run stores the last uses when it ends, and deletes keys that ended long ago while it runs.
 func TestKeysInTheBackground(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -95,7 +92,7 @@ func TestKeysInTheBackground(t *testing.T) {
 		cancel()
 		h.Run(ended)
 		if k, err := h.DB.APIKeyByID(t.Context(), ending.ID); err != nil || !k.LastUsedAt.Equal(used) {
-			t.Errorf("last used %v, %v, want %v", k.LastUsedAt, err, used)
+			t.Errorf("got last use %v, %v; want %v", k.LastUsedAt, err, used)
 		}
 
 		h.clock.Advance(time.Hour + keysKept)
@@ -106,20 +103,19 @@ func TestKeysInTheBackground(t *testing.T) {
 			if _, err := h.DB.APIKeyByID(t.Context(), ending.ID); errors.Is(err, store.ErrNotFound) {
 				break
 			} else if err != nil || time.Now().After(deadline) {
-				t.Errorf("a key dead for a month is still there (%v)", err)
+				t.Errorf("a key that ended a month ago is still stored (%v)", err)
 				break
 			}
 		}
 		stop()
 		running.Wait()
 		if _, err := h.DB.APIKeyByID(t.Context(), forever.ID); err != nil {
-			t.Errorf("a live key was forgotten: %v", err)
+			t.Errorf("a live key was deleted: %v", err)
 		}
 	})
 }
 
-// What a request with a key costs: each reads the key and its person from the
-// database.
+// Each request with a key reads the key and its user from the database.
 func BenchmarkAuthenticateKey(b *testing.B) {
 	h := newEnv(b, testkit.SQLite)
 	_, key, err := h.CreateKey(b.Context(), h.adas(), NewKey{Name: "Nightly"}, here)

@@ -10,39 +10,38 @@ import (
 	"strings"
 )
 
-// The form of an API key:
+// An API key has this form:
 //
 //	dk_ SSSSSSSS _ BBBBBBB…43 KKKKKK
 //	    |          |          |
-//	    |          |          CRC-32 of all before it, 6 characters
+//	    |          |          CRC-32 of the text before it, 6 characters
 //	    |          32 random octets, 43 characters
 //	    public id, 8 characters
 //
-// Each part is a number to the base 62 (0-9, a-z, A-Z), the most significant
-// digit first, filled up with zeros to the least number of digits that its
-// largest value needs. So a key has one length and one spelling, scanners find
-// one that leaked, and a typing error is seen without a look-up.
+// Each part is a number in base 62 (0-9, a-z, A-Z), most significant digit first, padded with zeros to
+// the length of its largest value. So a key has one length and one spelling, scanners find leaked
+// keys, and a typing error is detected without a look-up.
 const (
-	// KeyPrefix is what every API key begins with.
+	// KeyPrefix is the start of every API key.
 	KeyPrefix = "dk_"
 
 	publicDigits = 8
 	secretDigits = 43 // 62^42 < 2^256 < 62^43
 	sumDigits    = 6  // 62^5 < 2^32 < 62^6
 
-	// shownKey is how much of a key may be shown: its prefix and public id.
+	// shownKey is the length of the public part of a key: prefix and public id.
 	shownKey = len(KeyPrefix) + publicDigits
 	keyBody  = shownKey + 1 + secretDigits
 	keyChars = keyBody + sumDigits
 )
 
-// keyText is a key in its parts.
+// keyText holds the parts of a key.
 type keyText struct {
 	publicID string
 	secret   [32]byte
 }
 
-// newKeyText draws a key.
+// newKeyText returns a random key.
 func newKeyText() keyText {
 	var k keyText
 	_, _ = rand.Read(k.secret[:]) // crypto/rand.Read never returns an error
@@ -54,7 +53,7 @@ func newKeyText() keyText {
 	return k
 }
 
-// text is the key as its owner gets it.
+// text returns the key in the form that its owner gets.
 func (k keyText) text() string {
 	body := KeyPrefix + k.publicID + "_" + base62(new(big.Int).SetBytes(k.secret[:]), secretDigits)
 	return body + keySum(body)
@@ -75,34 +74,33 @@ func isBase62(s string) bool {
 	})
 }
 
-// parseKeyText reads a key. Its errors hold nothing of what was sent.
+// parseKeyText parses a key. Its errors contain nothing of s.
 func parseKeyText(s string) (keyText, error) {
 	var k keyText
 	switch {
 	case len(s) != keyChars:
-		return k, errors.New("an API key of another length")
+		return k, errors.New("an API key has another length")
 	case s[:len(KeyPrefix)] != KeyPrefix || s[shownKey] != '_' || !isBase62(s[len(KeyPrefix):shownKey]) || !isBase62(s[shownKey+1:]):
-		return k, errors.New("an API key of another form")
+		return k, errors.New("an API key has another form")
 	case keySum(s[:keyBody]) != s[keyBody:]:
-		return k, errors.New("the checksum of the API key does not fit")
+		return k, errors.New("the checksum of the API key is wrong")
 	}
 	n, ok := new(big.Int).SetString(s[shownKey+1:keyBody], 62)
 	if !ok || n.BitLen() > 8*len(k.secret) {
-		return k, errors.New("an API key beyond 256 bits")
+		return k, errors.New("the secret of the API key has more than 256 bits")
 	}
 	n.FillBytes(k.secret[:])
 	k.publicID = s[len(KeyPrefix):shownKey]
 	return k, nil
 }
 
-// hash is what is kept of the key. It has 256 random bits, so there is nothing
-// to guess and no need of a slow hash.
+// hash returns the hash that the store keeps. A key has 256 random bits and cannot be guessed, so a
+// fast hash is sufficient.
 func (k keyText) hash() [32]byte { return sha256.Sum256([]byte(k.text())) }
 
 var keysIn = regexp.MustCompile(`(dk_[0-9A-Za-z]{8})_[0-9A-Za-z]+`)
 
-// WithoutKeys takes the secret part of API keys out of a text, such as a path
-// that somebody has put one into.
+// WithoutKeys removes the secret part of API keys from a text, such as the path of a request.
 func WithoutKeys(s string) string {
 	if !strings.Contains(s, KeyPrefix) {
 		return s

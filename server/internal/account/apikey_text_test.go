@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A key that is known, made outside of this program: its secret is the SHA-256 of
-// nothing, its checksum the CRC-32 of gzip and PNG.
+// aKey was made by another program. Its secret is the SHA-256 of the empty text; its checksum is the
+// CRC-32 that gzip and PNG use.
 const aKey = "dk_4fKq81Zx_RZwTDmWjELXeEmMEb0eIIegKayGGUPNsuJweEPhlXi502OQ2n"
 
 func TestKeyText(t *testing.T) {
@@ -20,20 +20,20 @@ func TestKeyText(t *testing.T) {
 		k := newKeyText()
 		text := k.text()
 		if !shape.MatchString(text) || len(text) != keyChars || seen[text] || seen[k.publicID] {
-			t.Fatalf("a key of the wrong form, or a second time: %d characters", len(text))
+			t.Fatalf("got a malformed or repeated key of %d characters", len(text))
 		}
 		seen[text], seen[k.publicID] = true, true
 		if got, err := parseKeyText(text); err != nil || got != k {
-			t.Fatalf("read back: %v", err)
+			t.Fatalf("parse: got %v, want the same key", err)
 		}
 		if k.hash() != sha256.Sum256([]byte(text)) {
 			t.Error("the hash is not the SHA-256 of the key")
 		}
 	}
 	if k, err := parseKeyText(aKey); err != nil || k.publicID != "4fKq81Zx" || k.secret != sha256.Sum256(nil) {
-		t.Errorf("the known key: %v", err)
+		t.Errorf("key of another program: got %v", err)
 	}
-	// The smallest and the largest have the same length.
+	// The smallest and the largest key have the same length.
 	ends := []keyText{{publicID: "00000000"}, {publicID: "ZZZZZZZZ"}}
 	for i := range ends[1].secret {
 		ends[1].secret[i] = 0xff
@@ -47,7 +47,7 @@ func TestKeyText(t *testing.T) {
 
 func TestKeyTextRefused(t *testing.T) {
 	t.Parallel()
-	// One above the largest secret, with a checksum that fits.
+	// The number after the largest secret, with a correct checksum.
 	beyond := KeyPrefix + "00000000_" + base62(new(big.Int).Lsh(big.NewInt(1), 256), secretDigits)
 	beyond += keySum(beyond)
 	signed := KeyPrefix + "00000000_-" + strings.Repeat("0", secretDigits-1)
@@ -58,22 +58,22 @@ func TestKeyTextRefused(t *testing.T) {
 	}
 	bad := []string{"", "dk_", good[:len(good)-1], good + "0", strings.ToUpper(good), strings.ToLower(good), " " + good[1:], good[1:] + " ",
 		"dr" + good[2:], strings.Replace(good, "_", "-", 2), beyond, signed, strings.Repeat("0", keyChars), strings.Repeat("é", keyChars/2) + "0"}
-	for i := range good { // each character, another digit and the same in another script
+	for i := range good { // another digit, and a letter of another script
 		other := byte('0')
 		if good[i] == other {
 			other = '1'
 		}
 		bad = append(bad, good[:i]+string(other)+good[i+1:], good[:i]+"а"+good[i+1:])
-		if i+1 < len(good) && good[i] != good[i+1] { // two that changed places
+		if i+1 < len(good) && good[i] != good[i+1] { // two characters swapped
 			bad = append(bad, good[:i]+good[i+1:i+2]+good[i:i+1]+good[i+2:])
 		}
 	}
 	for _, s := range bad {
 		k, err := parseKeyText(s)
 		if err == nil || k != (keyText{}) {
-			t.Errorf("%q was taken for a key", s)
+			t.Errorf("%q: got a key, want an error", s)
 		} else if len(s) > 8 && strings.Contains(err.Error(), s[3:8]) {
-			t.Errorf("the error repeats what was sent: %v", err)
+			t.Errorf("the error repeats the key: %v", err)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestWithoutKeys(t *testing.T) {
 	}
 }
 
-// What is read as a key is written as the same key, and nothing else is.
+// A key that parses has one spelling, and other texts give an error and no key.
 func FuzzKeyText(f *testing.F) {
 	for _, s := range []string{newKeyText().text(), keyText{publicID: "00000000"}.text(), "dk_", "", aKey, strings.Repeat("Z", keyChars)} {
 		f.Add(s)
@@ -104,12 +104,12 @@ func FuzzKeyText(f *testing.F) {
 		k, err := parseKeyText(s)
 		switch {
 		case err == nil && k.text() != s:
-			t.Errorf("%q was read, and is written %q", s, k.text())
+			t.Errorf("%q: got key %q, want the same text", s, k.text())
 		case err != nil && k != (keyText{}):
-			t.Errorf("%q: an error and a value", s)
+			t.Errorf("%q: got an error and a key", s)
 		}
 		if err == nil && strings.Contains(WithoutKeys(s), s[shownKey+1:]) {
-			t.Errorf("%q is left by WithoutKeys", s)
+			t.Errorf("WithoutKeys(%q) keeps the secret", s)
 		}
 	})
 }

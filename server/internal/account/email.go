@@ -10,12 +10,11 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxEmail is the longest address in octets (RFC 5321 s4.5.3.1.3).
+// maxEmail is the length of the longest address in octets (RFC 5321 s4.5.3.1.3).
 const maxEmail = 254
 
-// canonicalEmail returns an address as typed and the key under which it is
-// compared: NFKC and case folding, so that spellings that look alike are one
-// account. The key of a key is the key.
+// canonicalEmail returns a trimmed address and the key by which addresses are compared: NFKC and case
+// folding, so that similar spellings are one account. The key of a key is the key itself.
 func canonicalEmail(typed string) (email, key string, err error) {
 	email = strings.TrimSpace(typed)
 	key = emailKey(email)
@@ -28,9 +27,9 @@ func canonicalEmail(typed string) (email, key string, err error) {
 	case len(email) > maxEmail || len(key) > maxEmail:
 		return bad("The e-mail address is too long.")
 	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable) || strings.ContainsFunc(key, unseen):
-		return bad("The e-mail address holds characters that cannot stand in one.")
-	// A colon could never be sent in Basic credentials (RFC 7617 s2); quotes,
-	// brackets and blanks are where mailers and checks read different addresses.
+		return bad("The e-mail address contains characters that are not allowed in one.")
+	// A colon cannot be sent in Basic credentials (RFC 7617 s2). Mail programs parse quotes, brackets
+	// and blanks differently.
 	case strings.ContainsAny(key, ` :;,"'()<>[]\`) && !plainApostrophe(key) || strings.Count(key, "@") != 1:
 		return bad("The e-mail address is not in its plain form.")
 	}
@@ -38,26 +37,27 @@ func canonicalEmail(typed string) (email, key string, err error) {
 	if local == "" || domain == "" || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") || strings.Contains(domain, "..") {
 		return bad("The e-mail address is not in its plain form.")
 	}
-	// The mailer's own reading must be the same address.
+	// The parser of the mailer must read the same address.
 	if parsed, err := mail.ParseAddress(key); err != nil || parsed.Address != key || parsed.Name != "" {
 		return bad("The e-mail address is not in its plain form.")
 	}
 	return email, key, nil
 }
 
-// plainApostrophe reports whether the apostrophe is all that is odd about key:
+// plainApostrophe reports whether the apostrophe is the only special character in key:
 // o'hara@example.com is an ordinary address.
 func plainApostrophe(key string) bool {
 	return !strings.ContainsAny(key, ` :;,"()<>[]\`)
 }
 
+// emailKey returns the form in which addresses are compared.
 func emailKey(email string) string {
 	folded := cases.Fold().String(norm.NFKC.String(email))
 	return strings.TrimSpace(norm.NFKC.String(strings.Map(foldCherokee, folded)))
 }
 
-// foldCherokee folds the one script whose letters fold to capitals
-// (CaseFolding.txt); package cases exchanges its capitals and small letters.
+// foldCherokee folds Cherokee letters. They fold to capitals (CaseFolding.txt), but package cases swaps
+// their capitals and small letters.
 func foldCherokee(r rune) rune {
 	if unicode.Is(unicode.Cherokee, r) {
 		return unicode.ToUpper(r)
@@ -65,14 +65,13 @@ func foldCherokee(r rune) rune {
 	return r
 }
 
-// unseen reports blanks that NFKC leaves as they are, and letters and marks that
-// show nothing: with them, two accounts would look the same.
+// unseen reports blanks that NFKC keeps, and letters and marks that are invisible. With them two
+// different accounts would look the same.
 func unseen(r rune) bool {
 	return r != ' ' && unicode.IsSpace(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// unprintable reports characters that show nothing or change what is shown
-// around them.
+// unprintable reports characters that are invisible or change the text around them.
 func unprintable(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs) || r == utf8.RuneError
 }

@@ -110,16 +110,16 @@ func TestEmailThatIsRefused(t *testing.T) {
 		}
 		var refusal *durward.Refusal
 		if !errors.Is(err, durward.InvalidRequest) || !errors.As(err, &refusal) || refusal.Members["member"] != "email" || refusal.Detail == "" || refusal.Hint == "" {
-			t.Errorf("%s: %q: the refusal does not say what is wrong: %#v", c.name, c.typed, err)
+			t.Errorf("%s: %q: got %#v, want InvalidRequest for email with a detail and a hint", c.name, c.typed, err)
 			continue
 		}
 		if typed := strings.TrimSpace(c.typed); typed != "" && strings.Contains(err.Error()+refusal.Detail, typed) {
-			t.Errorf("%s: the refusal repeats what was sent: %v", c.name, err)
+			t.Errorf("%s: the refusal repeats the address: %v", c.name, err)
 		}
 	}
 }
 
-// checkEmail demands what every accepted address has.
+// checkEmail checks the properties of accepted addresses.
 func checkEmail(t testing.TB, typed string) {
 	email, key, err := canonicalEmail(typed)
 	if err != nil {
@@ -140,16 +140,16 @@ func checkEmail(t testing.TB, typed string) {
 	if !norm.NFKC.IsNormalString(key) {
 		t.Fatalf("%q has the key %q, which is not NFKC", typed, key)
 	}
-	// What is sent to the mailer is what was judged.
+	// Mail programs read the same address.
 	if parsed, err := mail.ParseAddress(key); err != nil || parsed.Address != key {
 		t.Fatalf("%q has the key %q, which mailers read as %v, %v", typed, key, parsed, err)
 	}
-	// The key of a key is the key: whoever is asked for by either is found.
+	// The key of a key is the key, so that a look-up by either finds the user.
 	again, keyOfKey, err := canonicalEmail(key)
 	if err != nil || again != key || keyOfKey != key {
 		t.Fatalf("%q has the key %q, whose key is %q, %v", typed, key, keyOfKey, err)
 	}
-	// Neither case nor the form of its characters makes another account.
+	// Other case or other normalization is the same account.
 	upper := strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' {
 			return r - 'a' + 'A'
@@ -163,7 +163,7 @@ func checkEmail(t testing.TB, typed string) {
 	}
 }
 
-// Every character that is one of few, alone and with something to combine with.
+// Accepted addresses with one character of each kind, alone and beside combining characters.
 func TestEachCharacterInAnEmail(t *testing.T) {
 	t.Parallel()
 	for r := rune(0); r <= unicode.MaxRune; r++ {
@@ -171,7 +171,7 @@ func TestEachCharacterInAnEmail(t *testing.T) {
 			continue // not assigned
 		}
 		if r > 0x300 && r%256 != 0 && emailKey(string(r)) == string(r) && !unicode.In(r, unicode.M, unicode.Z, unicode.Cf) || unicode.In(r, unicode.Han, unicode.Hangul, unicode.Co) && r%64 != 0 {
-			continue // many alike
+			continue // similar characters
 		}
 		checkEmail(t, fmt.Sprintf("a%cb@example.com", r))
 		checkEmail(t, fmt.Sprintf("\u03b1%c\u0345@%c.com", r, r))

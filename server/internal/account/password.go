@@ -21,20 +21,20 @@ import (
 //go:embed blocklist.txt
 var shippedBlocklist string
 
-// PasswordRules are asked when a password is set, never when one is checked.
+// PasswordRules apply when a password is set, not when one is verified.
 type PasswordRules struct {
 	MinLength int    // characters after normalisation; default 15 (NIST SP 800-63B-4, single factor)
 	MaxLength int    // characters; default 256
-	Blocklist string // file with one refused password a line, beside the list that ships; empty for none
+	Blocklist string // file with one refused password per line, in addition to the built-in list; empty for none
 
 	blocked map[string]bool
 }
 
-// maxCharacters is what the longest password may be set to; the hash takes as
-// many in every spelling.
+// maxCharacters is the highest value of MaxLength. The hasher accepts that many characters of every
+// script.
 const maxCharacters = 1024
 
-// maxBlocklist bounds an operator's list, in octets.
+// maxBlocklist is the size limit of the operator's list, in octets.
 const maxBlocklist = 256 << 20
 
 func (p *PasswordRules) complete() error {
@@ -44,9 +44,9 @@ func (p *PasswordRules) complete() error {
 	if p.MaxLength == 0 {
 		p.MaxLength = 256
 	}
-	// NIST SP 800-63B-4 s3.1.1.2: passwords of 64 characters are taken.
+	// NIST SP 800-63B-4 s3.1.1.2: a verifier accepts passwords of 64 characters.
 	if p.MinLength < 8 || p.MaxLength < max(p.MinLength, 64) || p.MaxLength > maxCharacters {
-		return fmt.Errorf("account: password length from %d to %d: the shortest is 8 or more, the longest from 64 to %d", p.MinLength, p.MaxLength, maxCharacters)
+		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d", p.MinLength, p.MaxLength, maxCharacters)
 	}
 	p.blocked = make(map[string]bool)
 	p.block(strings.NewReader(shippedBlocklist))
@@ -55,14 +55,14 @@ func (p *PasswordRules) complete() error {
 	}
 	f, err := os.Open(p.Blocklist)
 	if err != nil {
-		return fmt.Errorf("account: the list of refused passwords: %w", err)
+		return fmt.Errorf("account: cannot open the list of refused passwords: %w", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.Size() > maxBlocklist {
-		return fmt.Errorf("account: the list of refused passwords %s is over %d MiB", p.Blocklist, maxBlocklist>>20)
+		return fmt.Errorf("account: the list of refused passwords %s is larger than %d MiB", p.Blocklist, maxBlocklist>>20)
 	}
 	if err := p.block(f); err != nil {
-		return fmt.Errorf("account: the list of refused passwords %s: %w", p.Blocklist, err)
+		return fmt.Errorf("account: cannot read the list of refused passwords %s: %w", p.Blocklist, err)
 	}
 	return nil
 }
@@ -77,13 +77,12 @@ func (p *PasswordRules) block(list io.Reader) error {
 	return lines.Err()
 }
 
-// blockForm is what whole passwords are compared in.
+// blockForm returns the form in which passwords are compared with the list.
 func blockForm(password string) string {
 	return strings.ToLower(norm.NFKC.String(password))
 }
 
-// check says what is wrong with a new password, in words that do not repeat it.
-// address is the person's, as it is compared.
+// check refuses a new password that breaks the rules. address is the user's, in compared form.
 func (p *PasswordRules) check(member, password, address string) error {
 	password = norm.NFC.String(password)
 	n := utf8.RuneCountInString(password)
@@ -96,16 +95,15 @@ func (p *PasswordRules) check(member, password, address string) error {
 		return mistake(member, "The password is one of the most common ones.", "Choose another; a few words in a row are easy to remember.")
 	}
 	if containsAddress(password, address) {
-		return mistake(member, "The password contains the e-mail address.", "Choose one that has nothing to do with the account.")
+		return mistake(member, "The password contains the e-mail address.", "Choose one that is unrelated to the account.")
 	}
 	return nil
 }
 
-// containsAddress reports whether a password holds the whole address, or is the
-// part before the @ over and over. The part alone may stand in a password: it
-// can be one letter.
+// containsAddress reports whether a password contains the whole address, or consists of repetitions of
+// the part before the @. That part may occur in a password, because it can be a single letter.
 func containsAddress(password, address string) bool {
-	folded := emailKey(password) // compared as addresses are
+	folded := emailKey(password) // folded like an address
 	if address == "" || folded == "" {
 		return false
 	}
@@ -126,7 +124,7 @@ func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, pas
 	}
 	hash, err := m.Hasher.Hash(ctx, password)
 	if errors.Is(err, pwhash.ErrForbidden) {
-		return "", mistake(member, "The password holds characters that cannot be typed everywhere.", "Leave out control characters.")
+		return "", mistake(member, "The password contains control characters.", "Leave them out; some keyboards cannot type them.")
 	}
 	return hash, unavailable(err)
 }

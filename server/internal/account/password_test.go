@@ -93,15 +93,15 @@ func TestPasswordRulesMistakes(t *testing.T) {
 		rules PasswordRules
 		want  string
 	}{
-		{PasswordRules{MinLength: 7}, "the shortest is 8 or more"},
-		{PasswordRules{MinLength: -1}, "the shortest is 8 or more"},
-		{PasswordRules{MaxLength: 63}, "the longest from 64"},
+		{PasswordRules{MinLength: 7}, "want a minimum of 8 or more"},
+		{PasswordRules{MinLength: -1}, "want a minimum of 8 or more"},
+		{PasswordRules{MaxLength: 63}, "a maximum from 64"},
 		{PasswordRules{MaxLength: 1025}, "to 1024"},
 		{PasswordRules{MinLength: 100, MaxLength: 99}, "from 100 to 99"},
 		{PasswordRules{Blocklist: filepath.Join(dir, "none")}, "no such file"},
 		{PasswordRules{Blocklist: dir}, "is a directory"},
 		{PasswordRules{Blocklist: long}, "too long"},
-		{PasswordRules{Blocklist: huge}, "is over 256 MiB"},
+		{PasswordRules{Blocklist: huge}, "is larger than 256 MiB"},
 	} {
 		if err := c.rules.complete(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: got %v, want %q", c.rules, err, c.want)
@@ -109,8 +109,8 @@ func TestPasswordRulesMistakes(t *testing.T) {
 	}
 }
 
-// Whatever is typed, the rules answer without a panic, in words of their own,
-// and never take what is too short, too long or the address itself.
+// The rules refuse each password with a text of their own and never accept one that is too short, too
+// long or contains the address.
 func FuzzPasswordRules(f *testing.F) {
 	for _, p := range []string{"", "short", adaPassword, strings.Repeat("e\u0301", 15), strings.Repeat("ada", 5), "\xff\xfe", "I am ada@example.com!", strings.Repeat("\u1e9e", 300), "\r\n"} {
 		for _, a := range []string{"", "@", "a@b.example", adaEmail, "\xff@x"} {

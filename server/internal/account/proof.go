@@ -22,9 +22,9 @@ type Proof struct {
 // oneFactor is the ACR of a password alone.
 const oneFactor = "urn:durward:acr:1fa"
 
-// passwordProof returns the Proof of u, whose password was just verified. It refuses a locked user
-// with AccountDisabled. It is the only place that turns a correct password into a Proof: a check for
-// a second factor that is still owed belongs here.
+// passwordProof returns the Proof of u after a correct password. It refuses a locked user with
+// AccountDisabled. No other code turns a correct password into a Proof, so a check for a missing
+// second factor belongs here.
 func (m *Manager) passwordProof(u store.User) (Proof, error) {
 	if !u.LockedAt.IsZero() {
 		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)

@@ -18,8 +18,7 @@ import (
 func (m *Manager) Authenticate(ctx context.Context, email, password string, from request.Info) (Proof, error) {
 	_, key, err := canonicalEmail(email)
 	if err != nil {
-		// Nobody has such an address; it is counted and hashed like one that
-		// somebody could have.
+		// No user has such an address. It is counted and hashed like a possible one.
 		key = emailKey(email)
 		if len(key) > maxEmail {
 			key = key[:maxEmail]
@@ -45,8 +44,8 @@ func (m *Manager) Authenticate(ctx context.Context, email, password string, from
 // ErrBlocked marks the failure of Reauthenticate that blocked the account for this network.
 var ErrBlocked = errors.New("account: blocked after too many wrong passwords")
 
-// Reauthenticate verifies the password of a user who is already signed in. It refuses as
-// Authenticate does and shares its failure counters.
+// Reauthenticate verifies the password of a signed-in user. It refuses as Authenticate does and
+// shares its failure counters.
 func (m *Manager) Reauthenticate(ctx context.Context, userID, password string, from request.Info) (Proof, error) {
 	u, err := m.DB.UserByID(ctx, userID)
 	if err != nil {
@@ -77,9 +76,9 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
 }
 
-// verify checks one password within the limits. u is the zero User where known is
-// false, and gets the newer hash where one was made; key is what failures are
-// counted under.
+// verify verifies a password within the limits. key identifies the account in the failure counters.
+// known is false for an unknown user; u is the zero User then. If verify replaces an outdated hash, u
+// has the new one.
 func (m *Manager) verify(ctx context.Context, u *store.User, known bool, key, password string, from request.Info) error {
 	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
 	if err != nil {
@@ -90,23 +89,23 @@ func (m *Manager) verify(ctx context.Context, u *store.User, known bool, key, pa
 		}
 		return err
 	}
-	defer attempt.Cancel() // where nothing below has decided
+	defer attempt.Cancel() // no effect after Fail or Succeed
 
 	right, rehash, err := m.Hasher.Verify(ctx, u.Password, password)
 	switch {
 	case errors.Is(err, pwhash.ErrMalformed): // right is false, after the same work
-		m.Log.Error("a stored password cannot be read: set a new one", "user", u.ID, "error", err)
+		m.Log.Error("stored password hash is malformed; set a new password for the user", "user", u.ID, "error", err)
 	case err != nil:
 		return unavailable(err)
 	}
 	if !right || !known {
 		attempt.Fail(password)
-		why := "wrong password"
+		reason := "wrong password"
 		if !known {
-			why = "no such account"
+			reason = "no such account"
 		}
-		m.recordRefused(key, u.ID, why, from)
-		return fmt.Errorf("account: %s: %w", why, durward.InvalidCredentials)
+		m.recordRefused(key, u.ID, reason, from)
+		return fmt.Errorf("account: %s: %w", reason, durward.InvalidCredentials)
 	}
 	attempt.Succeed()
 	if rehash {
@@ -114,8 +113,8 @@ func (m *Manager) verify(ctx context.Context, u *store.User, known bool, key, pa
 		if err == nil {
 			err = m.DB.SetPasswordHash(ctx, u.ID, u.Password, hash)
 		}
-		if err != nil { // the next sign-in tries again
-			m.Log.Warn("a password could not be hashed anew", "user", u.ID, "error", err)
+		if err != nil {
+			m.Log.Warn("could not store a new hash of the password; the next sign-in tries again", "user", u.ID, "error", err)
 			return nil
 		}
 		u.Password = hash

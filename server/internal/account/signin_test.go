@@ -18,6 +18,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
+// quietNetworks switches the limits on networks off.
 func quietNetworks(c *Config) {
 	l, err := limits.New(limits.Config{Settings: limits.Settings{NetworkUnlimited: true}, Now: c.Now})
 	if err != nil {
@@ -26,7 +27,7 @@ func quietNetworks(c *Config) {
 	c.Limits = l
 }
 
-// The same work and the same code, whatever is wrong.
+// Every wrong sign-in gets the same code and costs one hash.
 func TestSameWork(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite, quietNetworks)
@@ -49,7 +50,7 @@ func TestSameWork(t *testing.T) {
 		{adaEmail, ""},
 		{adaEmail, "\xff"},
 		{adaEmail, strings.Repeat("x", 1<<20)},
-		{adaEmail, "durward: no password"}, // what is hashed for nobody
+		{adaEmail, "durward: no password"}, // the text that is hashed for an unknown user
 		{"nobody@example.com", adaPassword},
 		{"nobody@example.com", "durward: no password"},
 		{"", adaPassword},
@@ -70,25 +71,24 @@ func TestSameWork(t *testing.T) {
 		err := h.try(c.email, c.password, here)
 		refused(t, c.email, err, durward.InvalidCredentials)
 		if runs := h.Hasher.Runs() - before; runs != 1 {
-			t.Errorf("%.40q: %d hashes, want 1", c.email, runs)
+			t.Errorf("%.40q: got %d hashes, want 1", c.email, runs)
 		}
 		var refusal *durward.Refusal
 		if errors.As(err, &refusal) {
-			t.Errorf("%.40q: words of its own for the client: %+v", c.email, refusal)
+			t.Errorf("%.40q: got a text of its own for the client: %+v", c.email, refusal)
 		}
 	}
-	if logs := h.logs.String(); strings.Count(logs, "cannot be read") != 3 || strings.Contains(logs, "correct horse") {
-		t.Errorf("the operator is told of stored passwords that cannot be read:\n%s", logs)
+	if logs := h.logs.String(); strings.Count(logs, "hash is malformed") != 3 || strings.Contains(logs, "correct horse") {
+		t.Errorf("got logs:\n%s\nwant three malformed hashes and no password", logs)
 	}
 	before := h.Hasher.Runs()
 	must(t, h.try(adaEmail, adaPassword, elsewhere)) // five failures from here
 	if runs := h.Hasher.Runs() - before; runs != 1 {
-		t.Errorf("right password: %d hashes, want 1", runs)
+		t.Errorf("correct password: got %d hashes, want 1", runs)
 	}
 }
 
-// A password is one whatever system it is typed on, and is otherwise kept as
-// given.
+// All Unicode normalizations of a password are the same password. Nothing else of it is changed.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite, quietNetworks)
@@ -105,14 +105,14 @@ func TestSpellings(t *testing.T) {
 		}
 		must(t, h.try(" ADA@example.com\n", composed, here))
 	}
-	// As long as one may be, in the spelling that takes most room.
-	long := strings.Repeat("\u0390", 256) // three times as long when taken apart
+	// The longest password, in its longest encoding.
+	long := strings.Repeat("\u0390", 256) // three code points each after decomposition
 	h.setPassword(long)
 	must(t, h.try(adaEmail, strings.Repeat("\u03b9\u0308\u0301", 256), here))
 }
 
-// Four failures and another: the fifth answers like the first, the sixth is
-// refused until the block ends, the right password too.
+// The fifth failure gets the same response as the first. From the sixth attempt on, all passwords are
+// refused until the block ends.
 func TestBlock(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -130,32 +130,32 @@ func TestBlock(t *testing.T) {
 				var refusal *durward.Refusal
 				err := h.try(email, password, here)
 				if !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
-					t.Fatalf("during the block: %v, want TooManyAttempts for an hour", err)
+					t.Fatalf("during the block: got %v, want TooManyAttempts for an hour", err)
 				}
 				if first == nil {
 					first = refusal
 				}
 				if refusal.Error() != first.Error() || refusal.Detail != first.Detail || refusal.Hint != first.Hint || len(refusal.Members) > 0 {
-					t.Errorf("one refusal differs from the other: %+v, %+v", refusal, first)
+					t.Errorf("got refusal %+v, want the same as the first, %+v", refusal, first)
 				}
 			}
 		}
 		if runs := h.Hasher.Runs() - before; runs != 0 {
-			t.Errorf("%d hashes during a block", runs)
+			t.Errorf("during the block: got %d hashes, want none", runs)
 		}
-		must(t, h.try(adaEmail, adaPassword, elsewhere)) // nobody is locked out
+		must(t, h.try(adaEmail, adaPassword, elsewhere)) // other networks are not blocked
 		h.clock.Advance(time.Hour - time.Second)
 		var refusal *durward.Refusal
 		if err := h.try(adaEmail, adaPassword, here); !errors.As(err, &refusal) || refusal.RetryAfter != time.Second {
-			t.Errorf("a second before the end: %v, want refused for a second", err)
+			t.Errorf("a second before the end: got %v, want TooManyAttempts for a second", err)
 		}
 		h.clock.Advance(time.Second)
 		must(t, h.try(adaEmail, adaPassword, here))
 	})
 }
 
-// Who does not exist is blocked as who does.
-func TestBlockOfNobody(t *testing.T) {
+// Unknown addresses are blocked like known ones.
+func TestBlockOfUnknownUser(t *testing.T) {
 	t.Parallel()
 	for _, spellings := range [][]string{
 		{"nobody@example.com", "NOBODY@example.com", "nobody@EXAMPLE.com ", "ｎobody@example.com"},
@@ -168,14 +168,14 @@ func TestBlockOfNobody(t *testing.T) {
 		for _, s := range spellings {
 			var refusal *durward.Refusal
 			if err := h.try(s, h.wrong(), here); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
-				t.Errorf("%q: %v, want TooManyAttempts for an hour", s, err)
+				t.Errorf("%q: got %v, want TooManyAttempts for an hour", s, err)
 			}
 		}
 	}
 }
 
-// A success forgets the failures of its own account and network, and the same
-// wrong password counts once.
+// A successful sign-in resets the failures of its account and network. The same wrong password counts
+// once.
 func TestWhatCounts(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite, quietNetworks)
@@ -198,8 +198,7 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
-// A network that guesses at many accounts is refused, one IPv6 /64 as one
-// address.
+// A network that tries many accounts is refused. An IPv6 /64 counts as one address.
 func TestNetworkLimit(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite)
@@ -213,14 +212,14 @@ func TestNetworkLimit(t *testing.T) {
 	}
 	var refusal *durward.Refusal
 	if err := h.try(adaEmail, adaPassword, at(77)); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Minute {
-		t.Errorf("the eleventh: %v, want TooManyAttempts for a minute", err)
+		t.Errorf("the eleventh: got %v, want TooManyAttempts for a minute", err)
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
 	h.clock.Advance(time.Minute)
 	must(t, h.try(adaEmail, adaPassword, at(77)))
 }
 
-// Raised settings reach a person at the next sign-in.
+// After the hash settings were raised, the next sign-in stores a new hash.
 func TestRehash(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -255,7 +254,7 @@ func TestRehash(t *testing.T) {
 	})
 }
 
-// A full gate is an outage: 503, nothing counted.
+// A full queue of hashes is an outage: AuthUnavailable, and no failure is counted.
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite, quietNetworks)
@@ -278,16 +277,16 @@ func TestBusy(t *testing.T) {
 		counts[code]++
 	}
 	if counts[durward.AuthUnavailable] == 0 || counts[durward.InvalidCredentials] == 0 || len(counts) != 2 {
-		t.Errorf("twelve at once through a gate of two: %v", counts)
+		t.Errorf("twelve at once with a queue of two: got %v", counts)
 	}
-	// A try that was not judged does not count, nor does it stay under way.
+	// An attempt without a verification does not count and does not stay in progress.
 	bounded, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
 	for n := range cap(codes) {
-		for range 5 { // those that were judged have failed once
+		for range 5 { // the verified ones have failed once
 			_, err := h.Authenticate(bounded, strings.Repeat("x", n+1)+"@example.com", h.wrong(), here)
 			if code := codeOf(err); code != durward.InvalidCredentials && code != durward.TooManyAttempts {
-				t.Fatalf("after the flood: %v", err)
+				t.Fatalf("after the flood: got %v", err)
 			}
 		}
 	}
@@ -295,7 +294,7 @@ func TestBusy(t *testing.T) {
 	cancel()
 	for range 7 {
 		if _, err := h.Authenticate(ended, adaEmail, "not the right one", here); err == nil || codeOf(err) != "" {
-			t.Fatalf("with a context that has ended: %v, want an error without a code", err)
+			t.Fatalf("with an ended context: got %v, want an error without a code", err)
 		}
 	}
 	must(t, h.try(adaEmail, adaPassword, here))

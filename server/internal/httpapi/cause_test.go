@@ -34,7 +34,7 @@ func TestCauses(t *testing.T) {
 	}{
 		{"GET", "/api/profile", "", nil, "no credentials in the request"},
 		{"GET", "/api/profile", "", header("Cookie", "a=b"), "no credentials, only cookies that this route does not accept"},
-		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "account: an API key of another length: never made"},
+		{"GET", "/api/profile", "", header("X-API-Key", "dk_x"), "account: an API key has another length: not made by this server"},
 		{"GET", "/api/profile", "", header("Authorization", "Basic YTpi"), "the scheme of the Authorization field is not accepted"},
 		{"GET", "/api/profile", "", header("Authorization", "Bearer "+scopeless), `scope "profile" is required, granted is ""`},
 		{"GET", "/nowhere", "", nil, "no such path"},

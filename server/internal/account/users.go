@@ -1,0 +1,93 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// maxName is the length of the longest name of a user, in characters.
+const maxName = 100
+
+// NewUser holds the properties of a user to add.
+type NewUser struct {
+	Email    string
+	Name     string
+	Password string
+	Admin    bool
+}
+
+// Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken. kind
+// is the event in the security log.
+func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.Info) (store.User, error) {
+	email, key, err := canonicalEmail(n.Email)
+	if err != nil {
+		return store.User{}, err
+	}
+	name, err := cleanName(n.Name)
+	if err != nil {
+		return store.User{}, err
+	}
+	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password)
+	if err != nil {
+		return store.User{}, err
+	}
+	now := m.Now().Truncate(time.Microsecond) // the precision of the store
+	u := store.User{
+		ID: store.NewID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin,
+		CreatedAt: now, PasswordChangedAt: now,
+	}
+	event := from.Event(kind, "ok", now)
+	event.UserID = u.ID
+	if err := m.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
+		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
+	} else if err != nil {
+		return store.User{}, err
+	}
+	return u, nil
+}
+
+// ByEmail returns the user with an e-mail address in any spelling. It returns store.ErrNotFound if
+// there is none.
+func (m *Manager) ByEmail(ctx context.Context, email string) (store.User, error) {
+	_, key, err := canonicalEmail(email)
+	if err != nil {
+		return store.User{}, err
+	}
+	return m.DB.UserByEmailKey(ctx, key)
+}
+
+// SetName changes a user's name.
+func (m *Manager) SetName(ctx context.Context, id, name string) (store.User, error) {
+	name, err := cleanName(name)
+	if err != nil {
+		return store.User{}, err
+	}
+	return m.DB.SetName(ctx, id, name)
+}
+
+// Unlock allows a locked user to sign in again.
+func (m *Manager) Unlock(ctx context.Context, id string, from request.Info) error {
+	event := from.Event(store.EventUserUnlocked, "ok", m.Now())
+	event.UserID = id
+	return m.DB.UnlockUser(ctx, id, event)
+}
+
+// cleanName trims a name and refuses it if it is too long or not printable.
+func cleanName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if utf8.RuneCountInString(name) > maxName {
+		return "", mistake("name", "The name is too long.", fmt.Sprintf("At most %d characters.", maxName))
+	}
+	if strings.ContainsFunc(name, unprintable) {
+		return "", mistake("name", "The name contains characters that are not printable.", "Leave out control and formatting characters.")
+	}
+	return name, nil
+}
