@@ -1,6 +1,22 @@
-// Package api is what a Durward server says to programs: the shapes of its answers,
-// a client that reads them, and [Revocations], by which a service elsewhere refuses a
-// token within a second of its revocation, without a question for each request:
+// Package api is the API of a Durward server for programs: its wire types, a [Client] for sign-in,
+// step-up and sign-out, and [Revocations], the list of revoked tokens.
+//
+// A program that acts for its user signs the user in once and sends the tokens with [client.New]:
+//
+//	server, err := api.NewClient(api.ClientConfig{
+//		URL:   "https://auth.example.com",
+//		Store: client.FileStore{Path: path},
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	if _, err := server.SignIn(ctx, "ada@example.com", password); err != nil {
+//		log.Fatal(err)
+//	}
+//	c := client.New(server.Source(client.TokensConfig{Origins: []string{"https://api.example.com"}}))
+//
+// A service that verifies tokens with package jwt follows the revocations of the server. It refuses a
+// revoked token within a second, without a request to the server for each token:
 //
 //	revoked, err := api.NewRevocations(ctx, api.Config{URL: "https://auth.example.com", Token: key})
 //	if err != nil {
@@ -12,48 +28,12 @@
 //		Revoked: revoked.Check, RevokedAsOf: revoked.AsOf,
 //	})
 //
-// The credentials are an API key or an access token with the scope revocations, which
-// nothing else needs and no sign-in has:
+// Its credentials are an API key or access token with the scope revocations. No sign-in has that
+// scope; an administrator makes the key:
 //
 //	durward apikey add root@example.com --name "notes" --scope revocations
 //
-// They are sent to the server alone: over https, or http on loopback, and never to
-// where a redirect points. Nothing here blocks a request: while the server is away the
-// last list serves, AsOf says how old it is, and routes that want better news than
-// that have durward.Policy.Freshness.
+// The client sends credentials to the server only, over https or to a loopback host, and follows no
+// redirect. Check never waits for the server: while the server is away the last list is used, and AsOf
+// returns its age. Routes that need a newer list set durward.Policy.Freshness.
 package api
-
-import "time"
-
-// RevocationPage is an answer of GET /api/revocations.
-type RevocationPage struct {
-	Epoch string       `json:"epoch"` // another one: the feed has begun anew, all is to be read again
-	Next  int64        `json:"next"`  // what to ask for after next time
-	More  bool         `json:"more,omitempty"`
-	Items []Revocation `json:"items"` // by number; some may have been in an earlier answer
-}
-
-// Revocation says that a token, a session or a signing key is dead.
-type Revocation struct {
-	Seq   int64     `json:"seq"`
-	Kind  string    `json:"kind"` // the claim or header parameter it matches: jti, sid, kid
-	Value string    `json:"value"`
-	At    time.Time `json:"at"`
-	Until time.Time `json:"until"` // when nothing is left that it concerns
-}
-
-// AsOfField is the field of an answer of GET /api/revocations that says as of when it
-// is complete: in seconds from the arrival of the request, so that clocks need not
-// agree.
-const AsOfField = "Durward-As-Of"
-
-// Problem is the body of a refusal (RFC 9457). Programs read Code.
-type Problem struct {
-	Type     string `json:"type"`
-	Title    string `json:"title"`
-	Status   int    `json:"status"`
-	Code     string `json:"code"`
-	Detail   string `json:"detail"`
-	Hint     string `json:"hint"`
-	Instance string `json:"instance"`
-}

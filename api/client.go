@@ -2,224 +2,231 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/internal/dpop"
 	"github.com/durward-auth/durward/internal/loopback"
-	"github.com/durward-auth/durward/internal/printable"
 )
 
-// Bounds on what is read of an answer.
-const (
-	maxPage    = 32 << 20 // octets of a page of revocations
-	maxItems   = 100_000  // entries of one
-	maxName    = 2 << 10  // octets of a kind, a value or an epoch
-	maxProblem = 64 << 10 // octets of a refusal
-	slack      = 15 * time.Second
-)
-
-// ClientConfig is what a [Client] is made of. URL and Token are required.
+// ClientConfig configures a [Client]. URL is required.
 type ClientConfig struct {
-	// URL is the server's origin: https, or http on loopback.
+	// URL is the server's origin, such as https://auth.example.com.
 	URL string
 
-	// Token returns the credentials for one request: an access token or an API key.
+	// Store keeps the token of the sign-in. StepUp and SignOut need it. Nil keeps it in memory.
+	Store client.TokenStore
+
+	// Prove makes DPoP proofs (RFC 9449 s4): the Prove method of a jwt.PrivateKey. Then the server
+	// binds tokens to that key.
+	Prove func(durward.ProofRequest) (string, error)
+
+	// Token returns the credentials for Revocations: an API key or access token with the scope
+	// revocations.
 	Token func(context.Context) (string, error)
 
-	// HTTP makes the requests; nil is a client of its own. Redirects are not followed,
-	// whatever it says.
+	// HTTP sends the requests; nil means a client with a timeout of 30 s. Redirects are not
+	// followed. It must not add credentials of its own.
 	HTTP *http.Client
+
+	// InsecureHTTP accepts a URL over plain http beyond loopback, where anyone on the network path
+	// can read passwords and tokens.
+	InsecureHTTP bool
+
+	// Now is the clock; nil means [time.Now].
+	Now func() time.Time
 }
 
-// Client asks one Durward server. It is safe for concurrent use.
+// A Client calls the API of one Durward server. It is safe for concurrent use.
 type Client struct {
-	c    ClientConfig
-	base string
-	http http.Client
+	c      ClientConfig // with defaults
+	base   *url.URL
+	http   http.Client
+	proofs dpop.State
 }
 
-// NewClient returns a client, or an error that names every mistake in c.
+// NewClient returns a client, or an error that names all mistakes in c.
 func NewClient(c ClientConfig) (*Client, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil:
-		mistake("the URL of the server cannot be read")
+		mistake("cannot parse URL")
 	case u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		mistake("URL %q: give the server's origin, such as https://auth.example.com", u.Redacted())
-	case u.Scheme == "http" && !loopback.Host(u.Hostname()):
-		mistake("URL %q: http is taken on loopback only, since credentials are sent; use https", u.Redacted())
+		mistake("URL %q is not an origin such as https://auth.example.com", u.Redacted())
+	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !c.InsecureHTTP:
+		mistake("URL %q: plain http would expose credentials; use https", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		mistake("URL %q: an origin only, without user, path, query and fragment", u.Redacted())
-	}
-	if c.Token == nil {
-		mistake("no Token: give a function that returns an API key or access token with the scope revocations")
+		mistake("URL %q: give an origin only, without user, path, query and fragment", u.Redacted())
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	client := &Client{c: c, base: u.Scheme + "://" + u.Host}
+	if c.Store == nil {
+		c.Store = new(client.MemoryStore)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &Client{c: c, base: &url.URL{Scheme: u.Scheme, Host: u.Host}, http: http.Client{Timeout: 30 * time.Second}}
 	if c.HTTP != nil {
-		client.http = *c.HTTP
+		a.http = *c.HTTP
 	}
-	client.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client, nil
+	a.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return a, nil
 }
 
-// Error is a refusal by the server.
-type Error struct {
-	Status     int
-	Problem    Problem       // zero where the body was none
-	RetryAfter time.Duration // what the server asks for; 0 is nothing
+// Source returns a source for [client.Transport] that sends the access token of this client's sign-in
+// to the server and to t.Origins, and refreshes it. It sets t.Next and t.AuthEndpoints, adds the server
+// to t.Origins, and takes Store, Prove, InsecureHTTP and Now from the client unless t has them.
+func (a *Client) Source(t client.TokensConfig) client.Source {
+	t.Origins = append([]string{a.base.String()}, t.Origins...)
+	t.Next, t.AuthEndpoints = a.Refresh, a.base.JoinPath("/api/auth/").String()
+	if t.Store == nil {
+		t.Store = a.c.Store
+	}
+	if t.Prove == nil {
+		t.Prove = a.c.Prove
+	}
+	if t.Now == nil {
+		t.Now = a.c.Now
+	}
+	t.InsecureHTTP = t.InsecureHTTP || a.c.InsecureHTTP
+	return client.Tokens(t)
 }
 
-// Error says status, code and what to do. It holds nothing that was sent.
-func (e *Error) Error() string {
-	text := fmt.Sprintf("the server answered %d", e.Status)
-	for _, part := range []string{e.Problem.Code, e.Problem.Detail, e.Problem.Hint} {
-		if part != "" {
-			text += " " + part
+// SignIn signs a user in with e-mail address and password, and stores the token. A wrong address or
+// password is an error that wraps [durward.InvalidCredentials].
+func (a *Client) SignIn(ctx context.Context, email, password string) (t client.Token, err error) {
+	if t, err = a.tokens(ctx, "/api/auth/login", LoginRequest{Email: email, Password: password}, client.Token{}); err != nil {
+		return client.Token{}, err
+	}
+	err = a.c.Store.Update(ctx, func(context.Context, client.Token) (client.Token, error) { return t, nil })
+	if err != nil {
+		return client.Token{}, err
+	}
+	return t, nil
+}
+
+// StepUp sends the user's password again, as [client.Transport.OnStepUp] may need, and replaces the
+// stored token.
+func (a *Client) StepUp(ctx context.Context, password string) (t client.Token, err error) {
+	// No refresh may run between the request and the store: its token would be lost.
+	err = a.c.Store.Update(ctx, func(ctx context.Context, old client.Token) (client.Token, error) {
+		t, err = a.tokens(ctx, "/api/auth/step-up", StepUpRequest{Password: password}, old)
+		return t, err
+	})
+	if err != nil {
+		return client.Token{}, err
+	}
+	return t, nil
+}
+
+// SignOut ends the sign-in at the server and empties the store. If the server does not answer, it
+// changes nothing.
+func (a *Client) SignOut(ctx context.Context) error {
+	return a.c.Store.Update(ctx, func(ctx context.Context, t client.Token) (client.Token, error) {
+		if t.Refresh == "" {
+			return client.Token{}, nil
+		}
+		resp, err := a.post(ctx, "/api/auth/logout", LogoutRequest{RefreshToken: t.Refresh}, client.Token{})
+		if err != nil {
+			return client.Token{}, err
+		}
+		defer resp.Body.Close()
+		return client.Token{}, check(resp, http.StatusNoContent)
+	})
+}
+
+// Refresh gets the token after old. It has the form of [client.TokensConfig.Next]. Only a 401 of this
+// endpoint with one of its own codes means [client.ErrSignedOut].
+func (a *Client) Refresh(ctx context.Context, old client.Token) (client.Token, error) {
+	if old.Refresh == "" {
+		return client.Token{}, fmt.Errorf("%w: no refresh token", client.ErrSignedOut)
+	}
+	t, err := a.tokens(ctx, "/api/auth/refresh", RefreshRequest{RefreshToken: old.Refresh}, client.Token{})
+	for _, code := range []durward.Code{durward.RefreshInvalid, durward.RefreshExpired, durward.SessionRevoked} {
+		if errors.Is(err, code) {
+			return client.Token{}, fmt.Errorf("%w: %w", client.ErrSignedOut, err)
 		}
 	}
-	return text
+	return t, err
 }
 
-// News is an answer about revocations.
-type News struct {
-	Page      RevocationPage
-	Unchanged bool      // there is nothing but what the ETag names; Page is zero
-	ETag      string    // for the question about Page.Next
-	AsOf      time.Time // as of when the answer is complete, by this program's clock
-}
-
-// Revocations asks for what was revoked after a number; 0 is everything. The server
-// holds its answer back for up to wait, in whole seconds and at most 30, while there is
-// nothing to say but what etag names. The error is a *[Error] where the server refused.
-func (c *Client) Revocations(ctx context.Context, after int64, wait time.Duration, etag string) (News, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+slack)
-	defer cancel()
-	query := url.Values{"after": {strconv.FormatInt(after, 10)}, "wait": {strconv.Itoa(int(wait / time.Second))}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/api/revocations?"+query.Encode(), nil)
+// tokens sends a request and reads the token in its response.
+func (a *Client) tokens(ctx context.Context, path string, body any, with client.Token) (client.Token, error) {
+	asked := a.c.Now()
+	resp, err := a.post(ctx, path, body, with)
 	if err != nil {
-		return News{}, fmt.Errorf("api: %w", err)
+		return client.Token{}, err
 	}
-	token, err := c.c.Token(ctx)
+	defer resp.Body.Close()
+	if err := check(resp, http.StatusOK); err != nil {
+		return client.Token{}, err
+	}
+	var in TokenResponse
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxTokens)).Decode(&in); err != nil {
+		return client.Token{}, fmt.Errorf("api: cannot read the response of %s; is it a Durward server? %w", path, err)
+	}
+	if in.AccessToken == "" || in.TokenType == "" {
+		return client.Token{}, fmt.Errorf("api: the response of %s has no token; is it a Durward server?", path)
+	}
+	t := client.Token{
+		Access:   in.AccessToken,
+		Type:     in.TokenType,
+		Received: asked,
+		Refresh:  in.RefreshToken,
+		Scope:    in.Scope,
+	}
+	if in.ExpiresIn > 0 {
+		t.Expires = asked.Add(time.Duration(in.ExpiresIn) * time.Second)
+	}
+	if in.RefreshExpiresIn > 0 {
+		t.RefreshExpires = asked.Add(time.Duration(in.RefreshExpiresIn) * time.Second)
+	}
+	return t, nil
+}
+
+func (a *Client) post(ctx context.Context, path string, body any, with client.Token) (*http.Response, error) {
+	text, err := json.Marshal(body)
 	if err != nil {
-		return News{}, fmt.Errorf("api: no credentials for the server: %w", err)
+		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	r.Header.Set("Accept", "application/json")
-	if etag != "" {
-		r.Header.Set("If-None-Match", etag)
-	}
-	sent := time.Now()
-	res, err := c.http.Do(r)
-	if err != nil {
-		var of *url.Error
-		if errors.As(err, &of) {
-			err = of.Err
-		}
-		return News{}, fmt.Errorf("api: %w", err)
-	}
-	defer res.Body.Close()
-	n := News{ETag: res.Header.Get("ETag"), AsOf: asOf(sent, res.Header.Get(AsOfField))}
-	switch res.StatusCode {
-	case http.StatusNotModified:
-		if etag == "" {
-			return News{}, errors.New("api: 304 for a question without an ETag")
-		}
-		n.Unchanged, n.ETag = true, etag
-		return n, nil
-	case http.StatusOK:
-	default:
-		return News{}, refused(res)
-	}
-	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return News{}, errors.New("api: the answer is not of the type application/json: is that a Durward server?")
-	}
-	body, err := readBounded(res.Body, maxPage)
-	if err != nil {
-		return News{}, fmt.Errorf("api: %w", err)
-	}
-	if n.Page, err = readPage(body, after); err != nil {
-		return News{}, fmt.Errorf("api: %w", err)
-	}
-	return n, nil
-}
-
-// asOf turns what the server says into a moment, and never a later one than now.
-// Without it, an answer is of when it was asked for, less what a server may not know.
-func asOf(sent time.Time, field string) time.Time {
-	seconds, err := strconv.ParseFloat(field, 64)
-	if err != nil || !(seconds >= -60 && seconds <= 60) {
-		return sent.Add(-5 * time.Second)
-	}
-	at, now := sent.Add(time.Duration(seconds*float64(time.Second))), time.Now()
-	if at.After(now) {
-		return now
-	}
-	return at
-}
-
-// refused reads a refusal.
-func refused(res *http.Response) error {
-	e := &Error{Status: res.StatusCode}
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		e.RetryAfter = time.Duration(min(seconds, 3600)) * time.Second
-	}
-	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind == "application/problem+json" {
-		if body, err := readBounded(res.Body, maxProblem); err == nil && json.Unmarshal(body, &e.Problem) != nil {
-			e.Problem = Problem{}
-		}
-	}
-	for _, text := range []*string{&e.Problem.Code, &e.Problem.Detail, &e.Problem.Hint} {
-		*text = printable.Line(*text, 200)
-	}
-	return e
-}
-
-func readBounded(r io.Reader, most int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(body)) > most {
-		err = fmt.Errorf("an answer of more than %d octets", most)
-	}
-	return body, err
-}
-
-// readPage reads a page about what comes after a number. Members that it does not know
-// are passed over: a newer server may have more to say.
-func readPage(body []byte, after int64) (RevocationPage, error) {
-	var p RevocationPage
-	if json.Unmarshal(body, &p) != nil { // whose text may quote the answer
-		return RevocationPage{}, errors.New("the page of revocations is not the JSON it should be")
-	}
-	bad := func(what string) (RevocationPage, error) {
-		return RevocationPage{}, fmt.Errorf("a page of revocations with %s", what)
+	r := dpop.Request{
+		Client:      &a.http,
+		URL:         a.base.JoinPath(path),
+		ContentType: "application/json",
+		Body:        text,
+		Token:       with.Access,
+		Prove:       a.c.Prove,
+		State:       &a.proofs,
 	}
 	switch {
-	case p.Epoch == "" || len(p.Epoch) > maxName:
-		return bad("no epoch, or too long a one")
-	case len(p.Items) > maxItems:
-		return bad("too many items")
-	case p.Next < 0:
-		return bad("a next below 0")
-	case p.More && p.Next <= after:
-		return bad("more to come and a next that goes nowhere")
+	case strings.EqualFold(with.Type, "DPoP"):
+		r.Authorization = "DPoP " + with.Access
+	case with.Access != "":
+		r.Authorization = "Bearer " + with.Access
 	}
-	for _, e := range p.Items {
-		if e.Seq <= 0 || e.Kind == "" || e.Value == "" || len(e.Kind) > maxName || len(e.Value) > maxName || e.Until.IsZero() {
-			return bad("an item that says nothing")
-		}
+	return r.Send(ctx)
+}
+
+// check returns an error unless the response has the wanted status: for a refusal a
+// [*client.ResponseError].
+func check(resp *http.Response, want int) error {
+	if resp.StatusCode == want {
+		return nil
 	}
-	return p, nil
+	if err := client.CheckResponse(resp); err != nil {
+		return err
+	}
+	return fmt.Errorf("api: unexpected status %d; is it a Durward server?", resp.StatusCode)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/revoked"
 )
 
@@ -67,6 +68,9 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	client, err := NewClient(ClientConfig{URL: c.URL, Token: c.Token, HTTP: c.HTTP})
 	if err != nil {
 		errs = append(errs, err)
+	}
+	if c.Token == nil {
+		errs = append(errs, errNoToken)
 	}
 	if c.Wait == 0 {
 		c.Wait = 5 * time.Second
@@ -163,8 +167,7 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 	for {
 		n, err := r.client.Revocations(ctx, next, wait, etag)
 		if err != nil {
-			var refusal *Error
-			if errors.As(err, &refusal) {
+			if refusal, ok := errors.AsType[*client.ResponseError](err); ok {
 				r.asked = refusal.RetryAfter
 			}
 			return nil, "", err

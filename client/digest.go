@@ -14,35 +14,35 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/digest"
+	"github.com/durward-auth/durward/internal/dpop"
 )
 
-// digestClient answers challenges with one nonce after another. It is safe for
-// concurrent use.
-type digestClient struct {
-	user      string // name or its hash, as sent
+// digestState answers the challenges of one protection space. It is safe for concurrent use.
+type digestState struct {
+	user      string // user name or its hash, as sent
 	userhash  bool
-	extended  bool // the server knows username*
+	extended  bool // the server supports username*
 	realm     string
 	opaque    string
 	hasOpaque bool
 	algorithm digest.Algorithm
-	named     string // algorithm as the server spells it; empty where it names none
+	parameter string // algorithm as the server spells it; empty if the challenge names none
 	qop       string
 	ha1       []byte
 
 	mu     sync.Mutex
 	nonce  string
-	cnonce string // for -sess the one that the session began with
+	cnonce string // with -sess the one that this nonce's session began with
 	secret []byte // hash of A1 for this nonce, in hex
-	count  uint32
+	count  uint32 // answers with this nonce
 }
 
-// newDigestClient reads a challenge. It returns nil where it cannot be answered or may
-// not: an unknown algorithm, MD5, no quality of protection.
-func newDigestClient(c durward.Challenge, p PasswordConfig) (*digestClient, error) {
-	d := &digestClient{user: p.User}
-	d.named, _ = c.Param("algorithm")
-	a, sess := digest.Parse(d.named)
+// newDigestState reads a challenge. It returns nil for a challenge that the client cannot answer or
+// must not answer.
+func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error) {
+	d := &digestState{user: p.User}
+	d.parameter, _ = c.Param("algorithm")
+	a, sess := digest.Parse(d.parameter)
 	d.algorithm = a
 	d.realm, _ = c.Param("realm")
 	d.opaque, d.hasOpaque = c.Param("opaque")
@@ -50,17 +50,18 @@ func newDigestClient(c durward.Challenge, p PasswordConfig) (*digestClient, erro
 	charset, _ := c.Param("charset")
 	d.extended = strings.EqualFold(charset, "UTF-8") // RFC 7616 s3.3
 	offered, _ := c.Param("qop")
-	for _, q := range strings.FieldsFunc(strings.ToLower(offered), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+	isSeparator := func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
+	for _, q := range strings.FieldsFunc(strings.ToLower(offered), isSeparator) {
 		if q == "auth" || q == "auth-int" && d.qop == "" {
 			d.qop = q
 		}
 	}
-	// Without qop an answer can be replayed and a password guessed by whoever chose the
-	// nonce (RFC 2069).
+	// Without qop (RFC 2069) an answer can be replayed, and an attacker who chose the nonce can use
+	// precomputed tables to find the password.
 	if a.Name == "" || a.Name == "MD5" && !p.InsecureMD5 || d.qop == "" || d.nonce == "" {
 		return nil, nil
 	}
-	if len(d.nonce)+len(d.realm)+len(d.opaque) > maxToken {
+	if len(d.nonce)+len(d.realm)+len(d.opaque) > dpop.MaxToken {
 		return nil, nil
 	}
 	var err error
@@ -77,8 +78,8 @@ func newDigestClient(c durward.Challenge, p PasswordConfig) (*digestClient, erro
 	return d, nil
 }
 
-// begin makes what belongs to one nonce.
-func (d *digestClient) begin(nonce string, sess bool) {
+// begin starts to use a nonce.
+func (d *digestState) begin(nonce string, sess bool) {
 	d.nonce, d.count, d.cnonce = nonce, 0, ""
 	if sess {
 		d.cnonce = newCnonce()
@@ -92,15 +93,15 @@ func newCnonce() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// used is how often the nonce was answered with.
-func (d *digestClient) used() uint32 {
+// uses returns how many answers used the nonce.
+func (d *digestState) uses() uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.count
 }
 
 // respond returns the credentials for an attempt (RFC 7616 s3.4).
-func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
+func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 	d.mu.Lock()
 	d.count++
 	count, nonce, cnonce, secret := d.count, d.nonce, d.cnonce, d.secret
@@ -108,7 +109,13 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	if cnonce == "" {
 		cnonce = newCnonce()
 	}
-	parts := digest.Parts{URI: a.target(), Nonce: nonce, NC: fmt.Sprintf("%08x", count), CNonce: cnonce, QOP: d.qop}
+	parts := digest.Parts{
+		URI:    a.target(),
+		Nonce:  nonce,
+		NC:     fmt.Sprintf("%08x", count),
+		CNonce: cnonce,
+		QOP:    d.qop,
+	}
 	var body []byte
 	if d.qop == "auth-int" {
 		var err error
@@ -117,14 +124,14 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 		}
 	}
 	response := string(parts.AppendResponse(nil, d.algorithm, secret, a.r.Method, body))
-	done.count, done.nonce = count, nonce
+	done.nonce = nonce
 	params := make([]durward.Param, 0, 12)
 	add := func(name, value string) { params = append(params, durward.Param{Name: name, Value: value}) }
 	switch {
 	case d.userhash:
 		add("username", d.user)
 		add("userhash", "true")
-	case isASCII(d.user) || !d.extended: // servers of before RFC 7616 know username alone
+	case isASCII(d.user) || !d.extended: // servers older than RFC 7616 support only username
 		add("username", d.user)
 	default:
 		add("username*", digest.EncodeName(d.user)) // RFC 8187 s3.2
@@ -133,8 +140,8 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	add("nonce", nonce)
 	add("uri", parts.URI)
 	add("response", response)
-	if d.named != "" {
-		add("algorithm", d.named)
+	if d.parameter != "" {
+		add("algorithm", d.parameter)
 	}
 	if d.hasOpaque {
 		add("opaque", d.opaque)
@@ -149,20 +156,20 @@ func (d *digestClient) respond(a *attempt, done *answered) (string, error) {
 	return c.String(), nil
 }
 
-// bodyHash is the hash of the body that will be sent (RFC 7616 s3.4.3), in hex.
-func (d *digestClient) bodyHash(a *attempt) ([]byte, error) {
+// bodyHash returns the hash of the request's body in hex (RFC 7616 s3.4.3).
+func (d *digestState) bodyHash(a *attempt) ([]byte, error) {
 	h := d.algorithm.New()
 	if a.r.Body != nil && a.r.Body != http.NoBody {
 		if a.r.GetBody == nil {
-			return nil, fmt.Errorf("durward: Digest auth-int wants a body that can be read twice: %w", ErrNoAnswer)
+			return nil, fmt.Errorf("durward: Digest auth-int needs a request with GetBody: %w", ErrNoAnswer)
 		}
 		body, err := a.r.GetBody()
 		if err != nil {
-			return nil, fmt.Errorf("durward: Digest auth-int: the body: %w", err)
+			return nil, fmt.Errorf("durward: Digest auth-int: GetBody: %w", err)
 		}
 		_, err = io.Copy(h, body)
 		if err = errors.Join(err, body.Close()); err != nil {
-			return nil, fmt.Errorf("durward: Digest auth-int: the body: %w", err)
+			return nil, fmt.Errorf("durward: Digest auth-int: cannot read the body: %w", err)
 		}
 	}
 	return hex.AppendEncode(nil, h.Sum(nil)), nil
@@ -177,31 +184,34 @@ func isASCII(s string) bool {
 	return true
 }
 
-// errForged says that whoever answered does not know the password.
-var errForged = errors.New("durward: the server shows by rspauth that it does not know the password (RFC 7616 s3.5): what it answers is not to be trusted")
+// errForged means that the sender of the response does not know the password.
+var errForged = errors.New("durward: the response has a wrong rspauth (RFC 7616 s3.5): " +
+	"the server does not know the password; do not trust the response")
 
-// learn takes what a server says of itself and of its next nonce (RFC 7616 s3.5).
-func (d *digestClient) learn(a *attempt, done *answered, lines []string) error {
+// observe checks rspauth and reads the next nonce of a response (RFC 7616 s3.5).
+func (d *digestState) observe(a *attempt, done *answered, lines []string) error {
 	params, err := durward.ParseAuthInfo(lines)
 	if err != nil {
-		return nil // no part of what was asked for
+		return nil // the field is optional
 	}
 	sent, _ := durward.ParseCredentials(a.r.Header.Get(a.field))
 	cnonce, _ := sent.Param("cnonce")
 	nc, _ := sent.Param("nc")
-	said := func(name string) string { v, _ := durward.Challenge{Params: params}.Param(name); return v }
-	if proof := said("rspauth"); proof != "" && said("qop") == "auth" && said("cnonce") == cnonce && said("nc") == nc {
+	info := durward.Credentials{Params: params}
+	get := func(name string) string { v, _ := info.Param(name); return v }
+	if proof := get("rspauth"); proof != "" && get("qop") == "auth" && get("cnonce") == cnonce && get("nc") == nc {
 		d.mu.Lock()
 		secret, current := d.secret, d.nonce == done.nonce
 		d.mu.Unlock()
 		parts := digest.Parts{URI: a.target(), Nonce: done.nonce, NC: nc, CNonce: cnonce, QOP: "auth"}
-		if current && subtle.ConstantTimeCompare(parts.AppendResponse(nil, d.algorithm, secret, "", nil), []byte(strings.ToLower(proof))) == 0 {
+		want := parts.AppendResponse(nil, d.algorithm, secret, "", nil)
+		if current && subtle.ConstantTimeCompare(want, []byte(strings.ToLower(proof))) == 0 {
 			return errForged
 		}
 	}
-	if next := said("nextnonce"); next != "" && len(next) <= maxToken {
+	if next := get("nextnonce"); next != "" && len(next) <= dpop.MaxToken {
 		d.mu.Lock()
-		if d.nonce == done.nonce { // of many answers in flight the first moves on
+		if d.nonce == done.nonce { // only the first of several concurrent responses moves on
 			d.begin(next, d.cnonce != "")
 		}
 		d.mu.Unlock()

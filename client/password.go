@@ -13,68 +13,66 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// PasswordConfig is what [Password] is made of. Origin, User and Password are required.
+// PasswordConfig configures [Password]. Origin, User and Password are required.
 type PasswordConfig struct {
-	// Origin is where the password goes, such as https://files.example.com. For
-	// Transport.ProxySources it is the proxy's, such as http://proxy.example.com:3128.
+	// Origin receives the password, such as https://files.example.com. In Transport.ProxySources it
+	// is the proxy's, such as http://proxy.example.com:3128.
 	Origin string
 
-	// Realm, where it is set, is the only realm that is answered.
+	// Realm, if set, is the only realm whose challenges are answered.
 	Realm string
 
-	// User and Password in UTF-8. A name with a colon cannot be sent by Basic.
+	// User and Password are UTF-8. Basic cannot send a user name with a colon.
 	User, Password string
 
-	// NoBasic never sends the password itself: only Digest is answered.
+	// NoBasic answers Digest only, so the password itself is never sent.
 	NoBasic bool
 
-	// InsecureBasic sends the password by Basic over plain http, where everybody on the
-	// way can read it. Without it Basic goes by https and on this machine alone.
+	// InsecureBasic sends the password by Basic over plain http, where anyone on the network path
+	// can read it. Otherwise Basic needs https or a loopback host.
 	InsecureBasic bool
 
-	// InsecureMD5 answers Digest by MD5, for servers that know nothing else.
+	// InsecureMD5 answers Digest with MD5, for servers that support nothing else.
 	InsecureMD5 bool
 }
 
-// Password returns a source that answers Basic (RFC 7617) and Digest (RFC 7616) with a
-// user name and a password. Nothing is sent before the origin has asked; after that
-// requests to the same protection space have their answer at once. A password that was
-// refused is not sent to that realm again.
+// Password returns a source that answers Basic (RFC 7617) and Digest (RFC 7616) challenges. It sends
+// nothing before the origin has sent a challenge; later requests to the same protection space carry
+// the answer at once. After a refused password it does not answer that realm again.
 func Password(c PasswordConfig) Source {
 	p := &password{c: c}
 	p.origin, p.wrong = parseOrigin(c.Origin)
 	return p
 }
 
-// password is one user name and password at one origin.
 type password struct {
+	defaults
 	c      PasswordConfig
 	origin origin
 	wrong  error // of Origin
 
 	mu      sync.Mutex
-	spaces  []*space // the last used first
-	refused []string // realms
-	floor   int      // strength of what was last answered with success
+	spaces  []*space // most recently used first
+	refused []string // realms that refused the password
+	floor   int      // strength of the strongest answer that was accepted
 }
 
-// space is a protection space (RFC 9110 s11.5) of which is known what it wants.
+// space is a protection space (RFC 9110 s11.5) with its latest challenge.
 type space struct {
 	realm  string
-	under  []string // paths that it is known of begin with one of these
-	level  int
-	digest *digestClient // nil for Basic
+	under  []string     // path prefixes
+	level  int          // strength of the challenge
+	digest *digestState // nil for Basic
 }
 
-// maxSpaces bounds what is remembered of one origin.
+// maxSpaces bounds the protection spaces of one origin.
 const maxSpaces = 64
 
-// answered is what an attempt was answered with.
+// answered describes the answer in an attempt.
 type answered struct {
 	space *space
-	fresh bool   // the challenge was of this exchange: a refusal is one of the password
-	count uint32 // of the nonce
-	nonce string // that count is of
+	fresh bool   // the challenge is of this exchange, so a refusal means that the password is wrong
+	nonce string // of the answer
 }
 
 func (p *password) mistakes() (all []string) {
@@ -82,11 +80,11 @@ func (p *password) mistakes() (all []string) {
 		all = append(all, "Origin: "+p.wrong.Error())
 	}
 	if p.c.User == "" && p.c.Password == "" {
-		all = append(all, "neither User nor Password")
+		all = append(all, "User and Password are empty")
 	}
 	for _, s := range []struct{ name, value string }{{"User", p.c.User}, {"Password", p.c.Password}} {
 		if !utf8.ValidString(s.value) || strings.ContainsFunc(s.value, unicode.IsControl) { // RFC 7617 s2
-			all = append(all, s.name+" holds control characters or is not UTF-8")
+			all = append(all, s.name+" has control characters or is not UTF-8")
 		}
 	}
 	return all
@@ -101,7 +99,7 @@ func (p *password) answer(a *attempt, offered []durward.Challenge) error {
 		return ErrNoAnswer
 	}
 	if offered == nil {
-		return p.ahead(a)
+		return p.preempt(a)
 	}
 	before, _ := a.state.(*answered)
 	for _, c := range offered {
@@ -112,23 +110,22 @@ func (p *password) answer(a *attempt, offered []durward.Challenge) error {
 		if s == nil {
 			continue
 		}
-		if stale, _ := c.Param("stale"); before != nil && before.fresh && before.space.realm == s.realm && !strings.EqualFold(stale, "true") {
-			continue // an answer to this realm's own challenge was refused
+		if before != nil && before.fresh && before.space.realm == s.realm && !isStale(c) {
+			continue // the realm refused the answer to its own challenge
 		}
 		return p.send(a, s, true)
 	}
 	return ErrNoAnswer
 }
 
-// ahead answers what has not been asked in this exchange, where it is known what will
-// be (RFC 7617 s2.2, RFC 7616 s3.6).
-func (p *password) ahead(a *attempt) error {
+// preempt answers the known challenge of the nearest protection space (RFC 7617 s2.2, RFC 7616 s3.6).
+func (p *password) preempt(a *attempt) error {
 	p.mu.Lock()
 	var found *space
-	nearest := -1
+	longest := -1
 	for _, s := range p.spaces {
-		if reach := s.reach(a.path()); reach > nearest {
-			found, nearest = s, reach
+		if n := s.match(a.path()); n > longest {
+			found, longest = s, n
 		}
 	}
 	floor := p.floor
@@ -139,9 +136,8 @@ func (p *password) ahead(a *attempt) error {
 	return p.send(a, found, false)
 }
 
-// reach is the length of what a path begins with that makes it one of a space; -1 where
-// nothing does.
-func (s *space) reach(path string) int {
+// match returns the length of the longest prefix of path in the space, or -1.
+func (s *space) match(path string) int {
 	longest := -1
 	for _, prefix := range s.under {
 		if path == "" || strings.HasPrefix(path, prefix) {
@@ -151,7 +147,7 @@ func (s *space) reach(path string) int {
 	return longest
 }
 
-// spaceOf is the space of a challenge that can be answered here, or nil.
+// spaceOf returns the space of a challenge that this source can answer, or nil.
 func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 	realm, _ := c.Param("realm")
 	p.mu.Lock()
@@ -160,9 +156,9 @@ func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 	if p.c.Realm != "" && realm != p.c.Realm || refused {
 		return nil, nil
 	}
-	level := challengeStrength(c)
+	level := strength(c)
 	if level < floor {
-		return nil, nil // weaker than last time: somebody on the way may have asked
+		return nil, nil // weaker than before: an attacker on the path may have replaced the challenge
 	}
 	switch strings.ToLower(c.Scheme) {
 	case "basic":
@@ -171,7 +167,7 @@ func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 		}
 		return &space{realm: realm, level: level, under: []string{folderOf(a.path())}}, nil
 	case "digest":
-		d, err := newDigestClient(c, p.c)
+		d, err := newDigestState(c, p.c)
 		if d == nil || err != nil {
 			return nil, err
 		}
@@ -180,12 +176,12 @@ func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 	return nil, nil
 }
 
-// folderOf is the path up to its last slash: what is under it is taken to be of the
-// same space (RFC 7617 s2.2).
+// folderOf returns the path up to its last slash. Paths below it are in the same space
+// (RFC 7617 s2.2).
 func folderOf(path string) string { return path[:strings.LastIndexByte(path, '/')+1] }
 
-// domainOf is the paths of this origin that a Digest challenge says that it is for; all
-// where it says none (RFC 7616 s3.3).
+// domainOf returns the path prefixes of a Digest challenge on this origin: all paths, unless the
+// challenge lists some (RFC 7616 s3.3).
 func domainOf(c durward.Challenge, of origin) (under []string) {
 	domain, _ := c.Param("domain")
 	for _, text := range strings.Fields(domain) {
@@ -203,11 +199,12 @@ func domainOf(c durward.Challenge, of origin) (under []string) {
 	return under
 }
 
-// send puts the answer of a space into an attempt.
+// send puts the answer for a space into an attempt.
 func (p *password) send(a *attempt, s *space, fresh bool) error {
 	done := &answered{space: s, fresh: fresh}
 	if s.digest == nil {
-		a.r.Header[a.field] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(p.c.User+":"+p.c.Password))}
+		pair := base64.StdEncoding.EncodeToString([]byte(p.c.User + ":" + p.c.Password))
+		a.r.Header[a.field] = []string{"Basic " + pair}
 	} else {
 		value, err := s.digest.respond(a, done)
 		if err != nil {
@@ -219,7 +216,7 @@ func (p *password) send(a *attempt, s *space, fresh bool) error {
 	return nil
 }
 
-// observe learns from the response to an answer.
+// observe keeps or drops the space of an answer, by the response to it.
 func (p *password) observe(a *attempt, resp *http.Response) error {
 	done, ok := a.state.(*answered)
 	if !ok {
@@ -230,12 +227,12 @@ func (p *password) observe(a *attempt, resp *http.Response) error {
 		status, field = http.StatusProxyAuthRequired, "Proxy-Authentication-Info"
 	}
 	if resp.StatusCode == status {
-		p.judge(done, resp.Header[challengeField(status)])
+		p.drop(done, resp.Header[challengeField(status)])
 		return nil
 	}
 	p.keep(done)
 	if done.space.digest != nil && len(resp.Header[field]) > 0 {
-		return done.space.digest.learn(a, done, resp.Header[field])
+		return done.space.digest.observe(a, done, resp.Header[field])
 	}
 	return nil
 }
@@ -247,7 +244,7 @@ func challengeField(status int) string {
 	return "Www-Authenticate"
 }
 
-// keep remembers a space whose answer was taken.
+// keep stores the space of an accepted answer.
 func (p *password) keep(done *answered) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -256,7 +253,7 @@ func (p *password) keep(done *answered) {
 		return
 	}
 	if !done.fresh && !slices.Contains(p.spaces, done.space) {
-		return // forgotten or followed by another while the answer was on its way
+		return // dropped or replaced while the response was on its way
 	}
 	for i, s := range p.spaces {
 		if s == done.space {
@@ -264,7 +261,7 @@ func (p *password) keep(done *answered) {
 			break
 		}
 		if s.realm == done.space.realm && (s.digest == nil) == (done.space.digest == nil) {
-			// The same space under another nonce, or seen from another path.
+			// The same space with another nonce, or found at another path.
 			for _, prefix := range s.under {
 				if len(done.space.under) < maxSpaces && !slices.Contains(done.space.under, prefix) {
 					done.space.under = append(done.space.under, prefix)
@@ -278,23 +275,22 @@ func (p *password) keep(done *answered) {
 	p.spaces = p.spaces[:min(len(p.spaces), maxSpaces)]
 }
 
-// judge forgets a space whose answer was refused, and never tries the realm again where
-// it was the password that was.
-func (p *password) judge(done *answered, lines []string) {
+// drop removes the space of a refused answer. If the password was refused, not only the nonce, it
+// blocks the realm.
+func (p *password) drop(done *answered, lines []string) {
 	challenges, _ := durward.ParseChallenges(lines)
 	same, stale := false, false
 	for _, c := range challenges {
 		realm, _ := c.Param("realm")
-		text, _ := c.Param("stale")
 		if realm == done.space.realm && strings.EqualFold(c.Scheme, done.scheme()) {
 			same = true
-			stale = stale || strings.EqualFold(text, "true")
+			stale = stale || isStale(c)
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spaces = slices.DeleteFunc(p.spaces, func(s *space) bool { return s == done.space })
-	// An answer with a nonce of before may be refused for that alone. Basic has none.
+	// The server may have refused an older nonce. Basic has none.
 	if same && !stale && (done.fresh || done.space.digest == nil) && !slices.Contains(p.refused, done.space.realm) {
 		p.refused = append(p.refused[max(0, len(p.refused)-maxSpaces+1):], done.space.realm)
 	}
@@ -307,10 +303,9 @@ func (d *answered) scheme() string {
 	return "Digest"
 }
 
-// learn takes a proxy's refusal of CONNECT, which was sent with the credentials given,
-// so that the next one has an answer.
+// learn keeps the proxy's challenge for the next CONNECT, unless the proxy refused the password.
 func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge) error {
-	slices.SortStableFunc(challenges, func(x, y durward.Challenge) int { return challengeStrength(y) - challengeStrength(x) })
+	slices.SortStableFunc(challenges, strongestFirst)
 	for _, c := range challenges {
 		s, err := p.spaceOf(a, c)
 		if err != nil {
@@ -319,18 +314,18 @@ func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge
 		if s == nil {
 			continue
 		}
-		if stale, _ := c.Param("stale"); sent != "" && !strings.EqualFold(stale, "true") {
+		if sent != "" && !isStale(c) {
 			scheme, _, _ := strings.Cut(sent, " ")
-			if strings.EqualFold(scheme, c.Scheme) && !p.older() {
-				p.judge(&answered{space: s, fresh: true}, []string{c.String()})
+			if strings.EqualFold(scheme, c.Scheme) && !p.reused() {
+				p.drop(&answered{space: s, fresh: true}, []string{c.String()})
 				p.mu.Lock()
-				p.spaces = nil // nor does the next CONNECT bring it
+				p.spaces = nil // the next CONNECT must not send the refused password
 				p.mu.Unlock()
 				continue
 			}
 		}
 		p.mu.Lock()
-		p.spaces = []*space{s} // a proxy has one
+		p.spaces = []*space{s} // a proxy has one space
 		p.floor = max(p.floor, s.level)
 		p.mu.Unlock()
 		return nil
@@ -338,10 +333,9 @@ func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge
 	return ErrNoAnswer
 }
 
-// older reports whether the nonce that was used was of an earlier exchange: it was
-// counted before.
-func (p *password) older() bool {
+// reused reports whether the latest answer used a nonce of an earlier exchange.
+func (p *password) reused() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.spaces) > 0 && p.spaces[0].digest != nil && p.spaces[0].digest.used() > 1
+	return len(p.spaces) > 0 && p.spaces[0].digest != nil && p.spaces[0].digest.uses() > 1
 }

@@ -8,11 +8,11 @@ import (
 	"net/url"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/retry"
 )
 
-// throughProxy returns a copy of h that answers the proxy where a tunnel is asked for.
-// The header of a tunnelled request is not the proxy's to read, so that this goes by
-// the hooks of CONNECT.
+// throughProxy returns a copy of h that sends credentials with CONNECT. The proxy does not see the
+// header of a request inside a tunnel, so this needs the hooks of http.Transport for CONNECT.
 func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 	h = h.Clone()
 	header, response := h.GetProxyConnectHeader, h.OnProxyConnectResponse
@@ -31,8 +31,8 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 		if all["Proxy-Authorization"] != nil || proxy.User != nil {
 			return all, nil
 		}
-		s := t.tunnel(ctx, proxy, target, all)
-		if err := s.ahead(s.at.r); err != nil {
+		p := t.tunnel(ctx, proxy, target, all)
+		if err := p.authorize(p.at.r); err != nil {
 			return nil, err
 		}
 		return all, nil
@@ -51,50 +51,57 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 	return h
 }
 
-// tunnel is the side of a proxy that is asked to CONNECT.
-func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, header http.Header) side {
-	r := (&http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target, Header: header}).WithContext(ctx)
-	return side{sources: t.proxies, at: attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization"}}
+// tunnel returns the proxy as the peer of a CONNECT request with this header.
+func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, header http.Header) peer {
+	r := (&http.Request{
+		Method: http.MethodConnect,
+		URL:    &url.URL{Opaque: target},
+		Host:   target,
+		Header: header,
+	}).WithContext(ctx)
+	return peer{
+		sources: t.proxySources,
+		at:      attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization"},
+	}
 }
 
-// proxyRefusal is a 407 to CONNECT.
-type proxyRefusal struct {
+// tunnelError is a 407 response to CONNECT.
+type tunnelError struct {
 	challenges []durward.Challenge
-	again      bool // the next CONNECT will have an answer
-	reason     int  // unstale where credentials were sent, else renewed
+	again      bool         // the next CONNECT will have an answer
+	reason     retry.Reason // for the next CONNECT
 }
 
-// Error says what the proxy wants.
-func (e *proxyRefusal) Error() string {
-	return fmt.Sprintf("durward: the proxy refuses the tunnel (407): it wants %s", schemesOf(e.challenges))
+// Error lists the challenges of the proxy.
+func (e *tunnelError) Error() string {
+	return fmt.Sprintf("durward: the proxy refuses the tunnel (407): it wants %s", describe(e.challenges))
 }
 
-// tunnelRefused lets a source learn what the proxy asked for, so that the next CONNECT
-// has it.
-func (t *Transport) tunnelRefused(ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response) error {
+// tunnelRefused lets a source read the proxy's challenges, so that the next CONNECT has an answer.
+func (t *Transport) tunnelRefused(
+	ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response,
+) error {
 	challenges, _ := durward.ParseChallenges(resp.Header["Proxy-Authenticate"])
-	refused := &proxyRefusal{challenges: challenges, reason: renewed}
+	refused := &tunnelError{challenges: challenges, reason: retry.TunnelRefused}
 	sent := connect.Header.Get("Proxy-Authorization")
 	if sent != "" {
-		refused.reason = unstale
+		refused.reason = retry.Stale
 	}
-	s := t.tunnel(ctx, proxy, connect.Host, make(http.Header))
-	for _, one := range s.sources {
-		p, ok := one.(*password)
-		if !ok {
-			continue
-		}
-		if err := p.learn(&s.at, sent, challenges); err == nil {
+	p := t.tunnel(ctx, proxy, connect.Host, make(http.Header))
+	for _, one := range p.sources {
+		err := one.learn(&p.at, sent, challenges)
+		if err == nil {
 			refused.again = true
 			break
-		} else if !errors.Is(err, ErrNoAnswer) {
+		}
+		if !errors.Is(err, ErrNoAnswer) {
 			return err
 		}
 	}
 	return refused
 }
 
-// findProxy makes the side of the proxy that a plain request goes through.
+// findProxy sets the proxy of a request over plain http.
 func (x *exchange) findProxy() error {
 	if x.t.direct.Proxy == nil {
 		return nil
@@ -103,6 +110,9 @@ func (x *exchange) findProxy() error {
 	if err != nil || proxy == nil || proxy.User != nil {
 		return err
 	}
-	x.proxy = &side{sources: x.t.proxies, at: attempt{origin: originOf(proxy), field: "Proxy-Authorization"}}
+	x.proxy = &peer{
+		sources: x.t.proxySources,
+		at:      attempt{origin: originOf(proxy), field: "Proxy-Authorization"},
+	}
 	return nil
 }

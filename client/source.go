@@ -1,104 +1,119 @@
 package client
 
 import (
-	"crypto/tls"
+	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/durward-auth/durward"
 )
 
-// CertificateConfig is what [Certificate] is made of.
-type CertificateConfig struct {
-	Origin string // https alone
-	// Get returns the certificate and key to show; it is asked in each handshake, so that
-	// a renewed one is used at once.
-	Get func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+// A Source holds credentials for some origins. [Password], [Tokens], [Key] and [Certificate] return
+// sources; an application may have its own.
+type Source interface {
+	// Authorize puts credentials into the header of r, which is the Transport's own copy of a
+	// request. For a proxy the field is Proxy-Authorization. Authorize is safe for concurrent use.
+	//
+	// Before the first request offered is nil. After a refusal it holds one challenge of that
+	// refusal; then r still has the credentials of this source and of no other. An error that wraps
+	// [ErrNoAnswer] means that the source has no credentials for the request; any other error ends
+	// the request.
+	Authorize(r *http.Request, offered []durward.Challenge) error
 }
 
-// Certificate returns a source that shows a client certificate to one origin and to no
-// other: connections to it are its own.
-func Certificate(c CertificateConfig) Source {
-	s := &certificate{get: c.Get}
-	s.origin, s.wrong = parseOrigin(c.Origin)
-	return s
+// ErrNoAnswer means that a [Source] has no credentials for a request.
+var ErrNoAnswer = errors.New("durward: no credentials for this request")
+
+// CheckSources returns all mistakes in the configuration of sources. A [Transport] returns the same
+// error from its first request.
+func CheckSources(sources ...Source) error { return (&Transport{Sources: sources}).prepare() }
+
+// source is the internal interface of this package's own sources. Type defaults implements all
+// methods but answer.
+type source interface {
+	// mistakes returns the mistakes in the configuration.
+	mistakes() []string
+
+	// clientCertificate returns the certificate to use on connections to an origin, or nil.
+	clientCertificate() *certificate
+
+	// answer puts credentials into a.r. Its error and offered are those of Source.Authorize.
+	answer(a *attempt, offered []durward.Challenge) error
+
+	// observe reads the response to an attempt that this source answered.
+	observe(a *attempt, resp *http.Response) error
+
+	// learn prepares an answer for the next CONNECT, after a proxy refused one that had the
+	// credentials sent. It returns ErrNoAnswer if the next CONNECT has no better answer.
+	learn(a *attempt, sent string, challenges []durward.Challenge) error
+
+	// issues reports whether u is an endpoint where the source itself gets its credentials.
+	issues(u *url.URL) bool
+
+	// reload drops cached credentials after a step-up.
+	reload()
 }
 
-type certificate struct {
-	origin origin
-	wrong  error
-	get    func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+// defaults implements the methods of source that most sources do not need.
+type defaults struct{}
+
+func (defaults) mistakes() []string                                { return nil }
+func (defaults) clientCertificate() *certificate                   { return nil }
+func (defaults) observe(*attempt, *http.Response) error            { return nil }
+func (defaults) learn(*attempt, string, []durward.Challenge) error { return ErrNoAnswer }
+func (defaults) issues(*url.URL) bool                              { return false }
+func (defaults) reload()                                           {}
+
+// custom adapts a source of the application.
+type custom struct {
+	defaults
+	Source
 }
 
-func (c *certificate) mistakes() (all []string) {
-	switch {
-	case c.wrong != nil:
-		all = append(all, "Origin: "+c.wrong.Error())
-	case c.origin.scheme != "https":
-		all = append(all, "Origin: a certificate is shown by https alone")
+func (c custom) answer(a *attempt, offered []durward.Challenge) error {
+	return c.Authorize(a.r, offered)
+}
+
+func asSource(s Source) source {
+	if own, ok := s.(source); ok {
+		return own
 	}
-	if c.get == nil {
-		all = append(all, "Get is nil: it needs a function that returns a certificate")
+	return &custom{Source: s}
+}
+
+// authorize implements Source.Authorize for this package's own sources.
+func authorize(s source, r *http.Request, offered []durward.Challenge) error {
+	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
+}
+
+// attempt is one sending of a request, with credentials for the server or for the proxy.
+type attempt struct {
+	r      *http.Request // the copy that is sent
+	origin origin        // of the server or proxy that the credentials are for
+	field  string        // Authorization or Proxy-Authorization
+	from   source        // that put in the credentials; nil for none
+	state  any           // from's own record of its answer
+}
+
+// toProxy reports whether the credentials are for the proxy.
+func (a *attempt) toProxy() bool { return a.field == "Proxy-Authorization" }
+
+// target returns the request target as it is sent.
+func (a *attempt) target() string {
+	if !a.toProxy() || a.r.Method == http.MethodConnect {
+		return a.r.URL.RequestURI()
 	}
-	return all
-}
-
-func (c *certificate) Authorize(*http.Request, []durward.Challenge) error { return ErrNoAnswer }
-func (c *certificate) answer(*attempt, []durward.Challenge) error         { return ErrNoAnswer }
-func (c *certificate) observe(*attempt, *http.Response) error             { return nil }
-
-// KeyConfig is what [Key] is made of. Origin and Key are required.
-type KeyConfig struct {
-	Origin string
-
-	// Key is sent with each request to Origin: as X-API-Key, or as a Bearer token with
-	// AsBearer.
-	Key      string
-	AsBearer bool
-
-	// InsecureHTTP sends it over plain http, where everybody on the way can read it.
-	InsecureHTTP bool
-}
-
-// Key returns a source that sends an API key with each request to one origin.
-func Key(c KeyConfig) Source {
-	s := &apiKeySource{c: c}
-	s.origin, s.wrong = parseOrigin(c.Origin)
-	return s
-}
-
-type apiKeySource struct {
-	c      KeyConfig
-	origin origin
-	wrong  error
-}
-
-func (k *apiKeySource) mistakes() (all []string) {
-	switch {
-	case k.wrong != nil:
-		all = append(all, "Origin: "+k.wrong.Error())
-	case !k.c.InsecureHTTP && !k.origin.confidential():
-		all = append(all, "Origin: over plain http everybody on the way can read the key: use https, or say InsecureHTTP")
+	host := a.r.Host
+	if host == "" {
+		host = a.r.URL.Host
 	}
-	if (durward.Credentials{Scheme: "Bearer", Token68: k.c.Key}).Valid() != nil || k.c.Key == "" {
-		all = append(all, "Key is empty or holds what no key holds")
+	return a.r.URL.Scheme + "://" + host + a.r.URL.RequestURI()
+}
+
+// path returns the path that selects a protection space. A proxy has one space: its path is empty.
+func (a *attempt) path() string {
+	if a.toProxy() {
+		return ""
 	}
-	return all
+	return pathOf(a.r.URL)
 }
-
-func (k *apiKeySource) Authorize(r *http.Request, offered []durward.Challenge) error {
-	return authorize(k, r, offered)
-}
-
-func (k *apiKeySource) answer(a *attempt, offered []durward.Challenge) error {
-	switch {
-	case a.origin != k.origin || k.origin == (origin{}) || offered != nil:
-		return ErrNoAnswer // what was refused has nothing to follow it
-	case !k.c.AsBearer:
-		a.r.Header["X-Api-Key"] = []string{k.c.Key}
-	default:
-		a.r.Header[a.field] = []string{"Bearer " + k.c.Key}
-	}
-	return nil
-}
-
-func (*apiKeySource) observe(*attempt, *http.Response) error { return nil }

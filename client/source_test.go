@@ -50,20 +50,19 @@ func TestTransportPlainHTTP(t *testing.T) {
 		for name, source := range map[string]Source{
 			"a key":  Key(KeyConfig{Origin: far, Key: "k", InsecureHTTP: insecure}),
 			"tokens": Tokens(TokensConfig{Origins: []string{far}, Next: next, InsecureHTTP: insecure}),
-			"server": Tokens(TokensConfig{Server: far, InsecureHTTP: insecure}),
 		} {
 			if err := CheckSources(source); (err == nil) != insecure {
 				t.Errorf("%s over plain http, insecure %t: %v", name, insecure, err)
 			}
 		}
 	}
-	if _, err := SignIn(t.Context(), TokensConfig{Server: far}, "ada", "secret"); err == nil || !strings.Contains(err.Error(), "plain http") {
-		t.Errorf("SignIn over plain http: %v", err)
-	}
 	if _, err := (&OAuth{TokenURL: far + "/token", ClientID: "c", Secret: "s"}).ClientCredentials(t.Context(), Token{}); err == nil || !strings.Contains(err.Error(), "plain http") {
 		t.Errorf("OAuth over plain http: %v", err)
 	}
 }
+
+// noNext is the Next of a source that must not refresh.
+func noNext(context.Context, Token) (Token, error) { return Token{}, errors.New("Next was called") }
 
 // All mistakes of a configuration are told together.
 func TestTransportMistakes(t *testing.T) {
@@ -77,7 +76,7 @@ func TestTransportMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = tr.RoundTrip(r)
-	for _, want := range []string{"source 0 is nil", "more than an origin", "control characters", "belongs into User", "ftp://h", "Key is empty or holds", "one of Server and Next", "Origins is empty", "by https alone", "Get is nil", "want an *http.Transport", `proxy source 0: Origin: "proxy"`} {
+	for _, want := range []string{"source 0 is nil", "more than an origin", "control characters", "holds a user name", "ftp://h", "Key is empty or has", "Next is nil", "Origins is empty", "needs https", "Get is nil", "need an *http.Transport", `proxy source 0: Origin: "proxy"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing of %q in %v", want, err)
 		}
@@ -128,66 +127,6 @@ func TestTransportForgedServer(t *testing.T) {
 	}
 }
 
-// Only the authorization server's own word signs out.
-func TestTransportSignedOut(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		status int
-		body   string
-		out    bool
-	}{
-		"REFRESH_INVALID":  {401, `{"code":"REFRESH_INVALID"}`, true},
-		"REFRESH_EXPIRED":  {401, `{"code":"REFRESH_EXPIRED"}`, true},
-		"SESSION_REVOKED":  {401, `{"code":"SESSION_REVOKED"}`, true},
-		"another 401":      {401, `{"code":"AUTHENTICATION_REQUIRED"}`, false},
-		"a proxy's 401":    {401, `<html>`, false},
-		"a proxy's 403":    {403, `<html>`, false},
-		"an unknown code":  {401, `{"code":"SOMETHING"}`, false},
-		"not found":        {404, ``, false},
-		"too many":         {429, `{"code":"TOO_MANY_ATTEMPTS"}`, false},
-		"an outage":        {503, `{"code":"AUTH_UNAVAILABLE"}`, false},
-		"no token":         {200, `{}`, false},
-		"a page":           {200, `<html>`, false},
-		"a MAC token":      {200, `{"access_token":"a","token_type":"MAC"}`, false},
-		"a broken token":   {200, `{"access_token":"a\nb","token_type":"Bearer"}`, false},
-		"a redirect":       {307, ``, false},
-		"a page by the MB": {200, strings.Repeat("x", 3<<20), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var calls atomic.Int64
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/api/auth/refresh" {
-					t.Errorf("asked for %s", r.URL)
-				}
-				calls.Add(1)
-				w.Header().Set("Content-Type", "application/problem+json")
-				w.Header().Set("Location", "/elsewhere")
-				w.WriteHeader(test.status)
-				_, _ = io.WriteString(w, test.body)
-			}))
-			defer s.Close()
-			store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "dr_secret", Received: time.Now().Add(-time.Hour), Expires: time.Now().Add(-time.Minute)}}
-			var told atomic.Int64
-			c := New(Tokens(TokensConfig{Server: s.URL, Store: store, OnSignedOut: func(error) { told.Add(1) }}))
-			for range 3 {
-				if _, err := c.Get(s.URL + "/api/profile"); err == nil || errors.Is(err, ErrSignedOut) != test.out {
-					t.Errorf("error %v", err)
-				} else if strings.Contains(err.Error(), "secret") {
-					t.Errorf("the error holds a token: %v", err)
-				}
-			}
-			left, err := store.Load(t.Context())
-			if err != nil || (left.Refresh == "") != test.out {
-				t.Errorf("left is %v, %v", left, err)
-			}
-			if calls.Load() != 1 || (told.Load() == 1) != test.out {
-				t.Errorf("%d calls, told %d times", calls.Load(), told.Load())
-			}
-		})
-	}
-}
-
 // Requests to the endpoints that sign in and refresh are sent once: their refusals are
 // about what they say.
 func TestTransportServersOwnEndpoints(t *testing.T) {
@@ -200,64 +139,11 @@ func TestTransportServersOwnEndpoints(t *testing.T) {
 	}))
 	defer s.Close()
 	store := &MemoryStore{token: Token{Access: "a", Type: "Bearer", Refresh: "r"}}
-	resp, err := New(Tokens(TokensConfig{Server: s.URL, Store: store})).Post(s.URL+"/api/auth/password/change", "application/json", strings.NewReader("{}"))
+	resp, err := New(Tokens(TokensConfig{
+		Origins: []string{s.URL}, Store: store, Next: noNext, AuthEndpoints: s.URL + "/api/auth/",
+	})).Post(s.URL+"/api/auth/password/change", "application/json", strings.NewReader("{}"))
 	if err != nil || resp.StatusCode != 401 || calls.Load() != 1 {
 		t.Errorf("%v %v after %d requests", resp, err, calls.Load())
-	}
-}
-
-// A step-up goes by the scheme of the token that is held, whether or not the client could
-// prove a key.
-func TestTransportStepUpScheme(t *testing.T) {
-	t.Parallel()
-	for _, scheme := range []string{"Bearer", "DPoP"} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if got := r.Header.Get("Authorization"); got != scheme+" first" || r.URL.Path != "/api/auth/step-up" {
-				t.Errorf("%s with %q", r.URL.Path, got)
-			}
-			fmt.Fprintf(w, `{"access_token":"second","token_type":%q}`, scheme)
-		}))
-		defer s.Close()
-		store := &MemoryStore{token: Token{Access: "first", Type: scheme}}
-		c := TokensConfig{Server: s.URL, Store: store, Prove: func(durward.ProofRequest) (string, error) { return "proof", nil }}
-		if got, err := StepUpWithPassword(t.Context(), c, "secret"); err != nil || got.Access != "second" || store.token.Access != "second" {
-			t.Errorf("%s: %v, %v", scheme, got, err)
-		}
-	}
-}
-
-// A refresh does not come between a step-up and the store: it would be undone, and the
-// refresh token that it got lost.
-func TestTransportStepUpStores(t *testing.T) {
-	t.Parallel()
-	store := &MemoryStore{token: Token{Access: "first", Type: "Bearer", Refresh: "r-1"}}
-	done := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		go func() {
-			defer close(done)
-			err := store.Update(t.Context(), func(_ context.Context, stored Token) (Token, error) {
-				if stored.Access != "second" {
-					t.Errorf("a refresh began with %q", stored.Access)
-				}
-				return Token{Access: "third", Refresh: "r-2"}, nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		}()
-		select {
-		case <-done:
-		case <-time.After(100 * time.Millisecond):
-		}
-		fmt.Fprint(w, `{"access_token":"second","token_type":"Bearer","refresh_token":"r-1"}`)
-	}))
-	defer s.Close()
-	if _, err := StepUpWithPassword(t.Context(), TokensConfig{Server: s.URL, Store: store}, "secret"); err != nil {
-		t.Fatal(err)
-	}
-	<-done
-	if got, err := store.Load(t.Context()); err != nil || got.Refresh != "r-2" {
-		t.Errorf("left is %q, %v", got.Refresh, err)
 	}
 }
 
@@ -425,9 +311,9 @@ func TestOAuthErrors(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"by 200":   {200, `{"error":"bad_refresh_token","error_description":"It is old."}`, "(200 OK): bad_refresh_token: It is old."},
-		"a page":   {503, `<html>`, "(503 Service Unavailable)"},
-		"terminal": {400, `{"error":"\u001b[2J"}`, "(400 Bad Request): ?[2J"},
+		"by 200":   {200, `{"error":"bad_refresh_token","error_description":"It is old."}`, "200 OK (bad_refresh_token): It is old"},
+		"a page":   {503, `<html>`, "503 Service Unavailable"},
+		"terminal": {400, `{"error":"\u001b[2J"}`, "400 Bad Request (?[2J)"},
 		"long":     {400, `{"error":"` + strings.Repeat("y", 100_000) + `"}`, "yyy…"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -442,10 +328,8 @@ func TestOAuthErrors(t *testing.T) {
 	}
 	for _, at := range []string{"https://ada:marked@h/token", "http://ada:marked@far.example.com", "https://ada:marked@h?q"} {
 		_, err := (&OAuth{TokenURL: at, ClientID: "c"}).Refresh(t.Context(), Token{Refresh: "r"})
-		for _, err := range []error{err, CheckSources(Tokens(TokensConfig{Server: at}))} {
-			if err == nil || strings.Contains(err.Error(), "marked") {
-				t.Errorf("%v", err)
-			}
+		if err == nil || strings.Contains(err.Error(), "marked") {
+			t.Errorf("%s: got %v, want an error without the password", at, err)
 		}
 	}
 }

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,132 +12,84 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/dpop"
+	"github.com/durward-auth/durward/internal/retry"
 )
 
-// Token is what a client holds of an authorization server: an access token and what it
-// takes to get the next one. Whoever has it can do what its owner can.
-type Token struct {
-	Access         string    `json:"access_token"`
-	Type           string    `json:"token_type"`               // "Bearer" or "DPoP"
-	Received       time.Time `json:"received"`                 // by this machine's clock, when it was asked for
-	Expires        time.Time `json:"expires,omitzero"`         // end of Access by the same clock; zero where nobody said
-	Refresh        string    `json:"refresh_token,omitempty"`  // rotates with each use
-	RefreshExpires time.Time `json:"refresh_expires,omitzero"` // zero where nobody said
-	Scope          string    `json:"scope,omitempty"`          // as granted
-}
-
-// String says how long the token lives and never what it is.
-func (t Token) String() string {
-	if t.Access == "" {
-		return "no token"
-	}
-	return fmt.Sprintf("%s token until %s", t.Type, t.Expires.Format(time.RFC3339))
-}
-
-// GoString is String: a token is not printed by %#v either.
-func (t Token) GoString() string { return t.String() }
-
-// fresh reports whether the access token can be sent. A clock that was put back since
-// tells nothing: then it is sent until it is refused.
-func (t Token) fresh(now time.Time) bool {
-	return t.Access != "" && (t.Expires.IsZero() || now.Before(t.Expires) || now.Before(t.Received))
-}
-
-// sendable reports whether there is a scheme for the token; none said is Bearer.
-func (t Token) sendable() bool {
-	return t.Type == "" || strings.EqualFold(t.Type, "Bearer") || strings.EqualFold(t.Type, "DPoP")
-}
-
-// TokenStore keeps a token for all processes that share it.
-type TokenStore interface {
-	// Load returns what is stored; the zero Token where nothing is.
-	Load(ctx context.Context) (Token, error)
-
-	// Update calls change with what is stored, while no other process does, and stores
-	// what it returns before it returns itself; the zero Token empties the store. Where
-	// change fails nothing is stored and its error is returned as it is.
-	Update(ctx context.Context, change func(ctx context.Context, stored Token) (Token, error)) error
-}
-
-// TokensConfig is what [Tokens] is made of. Origins and one of Server and Next are
-// required.
+// TokensConfig configures [Tokens]. Origins and Next are required.
 type TokensConfig struct {
-	// Origins get the access token, such as https://api.example.com.
+	// Origins receive the access token, such as https://api.example.com.
 	Origins []string
 
-	// Server is the public URL of a Durward server: tokens are refreshed there. Its
-	// origin gets the access token too.
-	Server string
-
-	// Next gets the token after old, which is the zero Token where there is none:
-	// [OAuth.Refresh] and [OAuth.ClientCredentials] do. Received is filled in where it is
-	// left out. An error that wraps
-	// [ErrSignedOut] says that there will be none until somebody signs in. Any other
-	// changes nothing, and is asked again later; a [*RetryError] says when.
+	// Next returns the token after old; old is the zero Token if there is none. [OAuth.Refresh],
+	// [OAuth.ClientCredentials] and the Refresh method of an api.Client have this form. If Received
+	// is zero, the source sets it.
+	//
+	// An error that wraps [ErrSignedOut] means that only a new sign-in can get a token. After any
+	// other error the source keeps the token and tries again later; a [*RetryError] says when.
 	Next func(ctx context.Context, old Token) (Token, error)
 
-	// Store keeps the token between runs and for other processes: [FileStore] or package
-	// tokenstore/redis. Nil keeps it in memory.
+	// Store keeps the token between runs and shares it with other processes: a [FileStore] or the
+	// store of package tokenstore/redis. Nil keeps the token in memory.
 	Store TokenStore
 
-	// Save is told of each new token before anybody uses it. Where it fails nobody does,
-	// and it is called again with the same token before the next one is asked for.
+	// Save is called with each new token before the token is used. If it fails, the token is not
+	// used, and Save is called again with the same token before the source asks for another.
 	Save func(ctx context.Context, t Token) error
 
-	// OnSignedOut is told once when the authorization server ends the sign-in, before
-	// those are who wait for a token.
+	// OnSignedOut is called once when the authorization server has ended the sign-in, before
+	// waiting requests fail.
 	OnSignedOut func(err error)
 
-	// Prove makes DPoP proofs (RFC 9449 s4); package jwt has one. Nil takes Bearer tokens
-	// alone.
+	// Prove makes DPoP proofs (RFC 9449 s4): the Prove method of a jwt.PrivateKey. Nil accepts
+	// Bearer tokens only.
 	Prove func(durward.ProofRequest) (string, error)
 
-	// Client sends the requests of Server; nil is one with a time-out of 30 s. It is not
-	// to have this source.
-	Client *http.Client
+	// AuthEndpoints is the URL prefix of the authorization server's own endpoints, such as
+	// https://auth.example.com/api/auth/. The Transport does not answer refusals from there.
+	AuthEndpoints string
 
-	// Timeout bounds getting a token, whoever waits for it; 0 is 30 s.
+	// Timeout bounds one call of Next; 0 means 30 s.
 	Timeout time.Duration
 
-	// InsecureHTTP sends tokens over plain http, where everybody on the way can read them.
+	// InsecureHTTP sends tokens over plain http, where anyone on the network path can read them.
 	InsecureHTTP bool
 
-	// Now is the clock; nil is [time.Now].
+	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 }
 
-// ErrSignedOut says that there is no token and that none can be had until somebody
-// signs in.
+// ErrSignedOut means that there is no token and that only a new sign-in can get one.
 var ErrSignedOut = errors.New("durward: signed out")
 
-// RetryError says that a token cannot be had just now. What there was is kept.
+// A RetryError means that a token is temporarily unavailable. The source keeps the old token.
 type RetryError struct {
-	After time.Duration // that the server asked to wait; 0 where it did not say
+	After time.Duration // the wait that the server asked for; 0 if it named none
 	Err   error
 }
 
-// Error is that of Err.
+// Error returns the text of Err.
 func (e *RetryError) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// Tokens returns a source that sends an access token with each request to its origins
-// and gets the next one in time.
+// Tokens returns a source that sends an access token with each request to its origins and refreshes
+// the token.
 //
-// A token is renewed ahead, at the first request after a point drawn evenly between 70
-// and 90 % of its life, without holding that request up; an unused one is left alone.
-// A token that has ended, or is refused by invalid_token, is renewed once for all
-// requests that wait. A waiter whose context ends ends its own wait alone. If it
-// fails, all who waited get that error, and nobody asks again before a pause is over
-// that grows from a second to a minute, or that the server asks for; meanwhile a token
-// that has not ended is used. Only the authorization server's word that the sign-in
-// is over ([ErrSignedOut]) throws a token away: an outage never does.
+// It refreshes a token early, at the first request after a random time between 70 and 90 % of the
+// token's life, and does not delay that request. An unused token is not refreshed. If a token has
+// expired or the server refuses it with invalid_token, one call of Next serves all waiting requests;
+// a request whose context ends stops waiting and does not cancel that call.
 //
-// What counts is expires_in (RFC 6749 s5.1), by this machine's clock from the moment
-// of asking, so that a clock that is wrong does no harm.
+// If Next fails, all waiting requests get its error. The next call follows after a pause of one
+// second, doubled up to a minute, or as long as the server asks for. Until then a token that has not
+// expired stays in use. Only [ErrSignedOut] discards a token.
+//
+// The life of a token is counted from the request for it, by expires_in (RFC 6749 s5.1), so a wrong
+// clock of this machine does no harm.
 func Tokens(c TokensConfig) Source {
-	t := &tokens{c: c, now: c.Now, proofs: make(map[origin]*proofs)}
+	t := &tokens{c: c, now: c.Now, proofs: make(map[origin]*dpop.State)}
 	if t.now == nil {
 		t.now = time.Now
 	}
@@ -156,69 +106,65 @@ func Tokens(c TokensConfig) Source {
 			continue
 		}
 		t.origins = append(t.origins, o)
+		t.proofs[o] = new(dpop.State)
 	}
-	if (c.Server == "") == (c.Next == nil) {
-		t.wrong = append(t.wrong, "one of Server and Next is wanted")
+	if len(c.Origins) == 0 {
+		t.wrong = append(t.wrong, "Origins is empty: name the origins that receive the token")
 	}
-	if c.Server != "" {
-		server, err := newServer(c)
-		if err != nil {
-			t.wrong = append(t.wrong, "Server: "+err.Error())
-		} else {
-			t.server, t.c.Next = server, server.refresh
-			t.origins = append(t.origins, originOf(server.base))
+	if c.Next == nil {
+		t.wrong = append(t.wrong, "Next is nil: set a function that gets tokens")
+	}
+	if c.AuthEndpoints != "" {
+		var err error
+		if t.authEndpoints, err = url.Parse(c.AuthEndpoints); err != nil || originOf(t.authEndpoints) == (origin{}) {
+			t.wrong = append(t.wrong, "AuthEndpoints is not a URL such as https://auth.example.com/api/auth/")
 		}
-	}
-	for _, o := range t.origins {
-		t.proofs[o] = new(proofs)
 	}
 	return t
 }
 
 // tokens is one sign-in.
 type tokens struct {
-	c       TokensConfig // with defaults filled in
-	now     func() time.Time
-	origins []origin
-	proofs  map[origin]*proofs // of origins
-	server  *server            // nil where Next is the application's
-	wrong   []string
+	defaults
+	c             TokensConfig // with defaults
+	now           func() time.Time
+	origins       []origin
+	proofs        map[origin]*dpop.State // for each of origins
+	authEndpoints *url.URL               // nil for none
+	wrong         []string
 
-	mu      sync.Mutex
-	held    *heldToken // nil before the store was read, and when signed out
-	out     error      // wraps ErrSignedOut; nil while signed in
-	flight  *flight    // a renewal under way
-	failed  error      // of the last one
-	retry   time.Time  // no other before this
-	pause   time.Duration
-	unsaved *successor // that Save or the store has not taken yet
+	mu        sync.Mutex
+	current   *currentToken // nil before the store was read, and after signing out
+	signedOut error         // wraps ErrSignedOut; nil while signed in
+	refresh   *refresh      // the running refresh; nil for none
+	lastErr   error         // of the last refresh
+	retryAt   time.Time     // no refresh before this time
+	pause     time.Duration // after lastErr
+	unsaved   *replacement  // new token that Save or the store has not accepted yet
 }
 
-// heldToken is a token in use.
-type heldToken struct {
+// currentToken is the token in use.
+type currentToken struct {
 	Token
-	ahead time.Time // when it is renewed though it has not ended; zero for never
-	field []string  // Authorization, the same in each request
+	early time.Time // when to refresh it although it has not expired; zero means never
+	field []string  // Authorization, shared by all requests
 }
 
-// successor is a new token and the one that was given up for it.
-type successor struct{ before, token Token }
+// replacement is a new token and the one that it replaces.
+type replacement struct{ old, new Token }
 
-// flight is one renewal, for all who wait.
-type flight struct {
-	done chan struct{} // closed at its end
-	held *heldToken
-	err  error
+// refresh is one run of the function renew, shared by all requests that wait for it.
+type refresh struct {
+	done  chan struct{} // closed when the fields below are set
+	token *currentToken
+	err   error
 }
 
 func (t *tokens) mistakes() (all []string) {
 	all = slices.Clone(t.wrong)
-	if len(t.c.Origins) == 0 && t.c.Server == "" {
-		all = append(all, "Origins is empty: nobody would get a token")
-	}
 	for _, o := range t.origins {
 		if !t.c.InsecureHTTP && !o.confidential() {
-			all = append(all, fmt.Sprintf("%s: over plain http everybody on the way can read tokens: use https, or say InsecureHTTP", o))
+			all = append(all, fmt.Sprintf("%s: plain http would expose tokens; use https or set InsecureHTTP", o))
 		}
 	}
 	return all
@@ -228,9 +174,9 @@ func (t *tokens) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return authorize(t, r, offered)
 }
 
-// own reports whether u is one of the server's endpoints for signing in.
-func (t *tokens) own(u *url.URL) bool {
-	return t.server != nil && originOf(u) == originOf(t.server.base) && strings.HasPrefix(u.Path, t.server.base.Path+"/api/auth/")
+func (t *tokens) issues(u *url.URL) bool {
+	return t.authEndpoints != nil && originOf(u) == originOf(t.authEndpoints) &&
+		strings.HasPrefix(u.Path, t.authEndpoints.Path)
 }
 
 func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
@@ -238,90 +184,89 @@ func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 		return ErrNoAnswer
 	}
 	refused := ""
-	before, _ := a.state.(*heldToken)
+	before, _ := a.state.(*currentToken)
 	if offered != nil {
 		c := offered[0]
-		reason, _ := c.Param("error")
+		reason, _ := reasonOf(c)
 		bound := before != nil && before.bound()
 		switch {
 		case !strings.EqualFold(c.Scheme, "Bearer") && !strings.EqualFold(c.Scheme, "DPoP"),
-			before != nil && bound != strings.EqualFold(c.Scheme, "DPoP"): // a token goes by its own scheme alone
+			before != nil && bound != strings.EqualFold(c.Scheme, "DPoP"): // a token has one scheme
 			return ErrNoAnswer
-		case before == nil: // it was not asked ahead
-		case reason == "invalid_token":
+		case before == nil: // the refused request had no token
+		case reason == retry.InvalidToken:
 			refused = before.Access
-		case bound && t.proofs[a.origin].mend(reason): // by what observe has read
+		case bound && t.proofs[a.origin].Correct(reason):
 		default:
 			return ErrNoAnswer
 		}
 	}
-	h, err := t.get(a.r.Context(), refused)
+	token, err := t.get(a.r.Context(), refused)
 	if err != nil {
 		return err
 	}
-	if err := t.put(a, h); err != nil {
+	if err := t.put(a, token); err != nil {
 		return err
 	}
-	a.state = h
+	a.state = token
 	return nil
 }
 
-// reload looks into the store again before the next token is sent: more was got.
+// reload makes the next request read the store, which may hold a stronger token. A running refresh
+// may have begun without it, so its result is not kept.
 func (t *tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.held, t.flight, t.retry = nil, nil, time.Time{} // what is under way may be without it
+	t.current, t.refresh, t.retryAt = nil, nil, time.Time{}
 }
 
-func (h *heldToken) bound() bool { return strings.EqualFold(h.Type, "DPoP") }
-
-// put puts a token, and a proof where it is bound, into an attempt.
-func (t *tokens) put(a *attempt, h *heldToken) error {
-	a.r.Header["Authorization"] = h.field
-	if !h.bound() {
-		delete(a.r.Header, "Dpop") // where the one that was refused was bound
+// put puts a token into an attempt, with a proof if the token is bound to a key.
+func (t *tokens) put(a *attempt, token *currentToken) error {
+	a.r.Header["Authorization"] = token.field
+	if !token.bound() {
+		delete(a.r.Header, "Dpop") // of a refused token that was bound
 		return nil
 	}
 	if t.c.Prove == nil {
-		return errors.New("durward: the token is bound to a DPoP key and Prove is nil")
+		return errors.New("durward: the token is bound to a DPoP key, but Prove is nil")
 	}
-	proof, err := t.c.Prove(t.proofs[a.origin].request(a.r.Method, a.r.URL, h.Access))
+	proof, err := t.c.Prove(t.proofs[a.origin].Request(a.r.Method, a.r.URL, token.Access))
 	if err != nil {
-		return fmt.Errorf("durward: DPoP proof: %w", err)
+		return fmt.Errorf("durward: cannot make the DPoP proof: %w", err)
 	}
 	a.r.Header["Dpop"] = []string{proof}
 	return nil
 }
 
 func (t *tokens) observe(a *attempt, resp *http.Response) error {
-	t.proofs[a.origin].learn(resp)
+	t.proofs[a.origin].Observe(resp)
 	return nil
 }
 
-// get returns a token that is fit to be sent and is not the one that was refused.
-func (t *tokens) get(ctx context.Context, refused string) (*heldToken, error) {
+// get returns a token that can be sent and is not the refused one.
+func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error) {
 	t.mu.Lock()
 	now := t.now()
-	h := t.held
-	if t.out != nil && h == nil && now.Before(t.retry) {
+	token := t.current
+	if t.signedOut != nil && token == nil && now.Before(t.retryAt) {
 		defer t.mu.Unlock()
-		return nil, t.out
+		return nil, t.signedOut
 	}
-	waits := !now.Before(t.retry)
-	if h != nil && h.Access != refused && h.fresh(now) {
-		if t.flight == nil && waits && !h.ahead.IsZero() && !now.Before(h.ahead) {
-			t.begin(ctx, h, "")
+	mayRefresh := !now.Before(t.retryAt)
+	if token != nil && token.Access != refused && token.fresh(now) {
+		if t.refresh == nil && mayRefresh && !token.early.IsZero() && !now.Before(token.early) {
+			t.begin(ctx, token, "")
 		}
 		t.mu.Unlock()
-		return h, nil
+		return token, nil
 	}
-	f := t.flight
+	f := t.refresh
 	if f == nil {
-		if !waits {
+		if !mayRefresh {
 			defer t.mu.Unlock()
-			return nil, t.failed
+			return nil, t.lastErr
 		}
-		f = t.begin(ctx, h, refused)
+		f = t.begin(ctx, token, refused)
 	}
 	t.mu.Unlock()
 	select {
@@ -332,36 +277,35 @@ func (t *tokens) get(ctx context.Context, refused string) (*heldToken, error) {
 	switch {
 	case f.err != nil:
 		return nil, f.err
-	case f.held.Access == refused:
-		return nil, fmt.Errorf("durward: the access token was refused and is given again: %w", ErrNoAnswer)
+	case f.token.Access == refused:
+		return nil, fmt.Errorf("durward: Next returned the refused access token again: %w", ErrNoAnswer)
 	}
-	return f.held, nil
+	return f.token, nil
 }
 
-// begin begins a renewal that ends by itself: no waiter's context ends it. t.mu is
-// held.
-func (t *tokens) begin(ctx context.Context, h *heldToken, refused string) *flight {
-	f := &flight{done: make(chan struct{})}
-	t.flight = f
-	// What the waiter's context knows is passed on, its end is not.
+// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels the
+// refresh. The caller holds t.mu.
+func (t *tokens) begin(ctx context.Context, token *currentToken, refused string) *refresh {
+	f := &refresh{done: make(chan struct{})}
+	t.refresh = f
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.c.Timeout)
 	go func() {
 		defer cancel()
-		next, err := t.renew(ctx, h, refused)
-		t.land(f, next, err)
+		next, err := t.renew(ctx, token, refused)
+		t.finish(f, next, err)
 	}()
 	return f
 }
 
-// renew gets the token after h: another process's, or a new one.
-func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got Token, err error) {
+// renew returns the token after current: one that another process has stored, or a new one.
+func (t *tokens) renew(ctx context.Context, current *currentToken, refused string) (got Token, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("durward: getting a token panicked: %v", p)
+			err = fmt.Errorf("durward: Next, Save or Store panicked: %v", p)
 		}
 	}()
-	if h == nil && refused == "" {
-		// The first of this process: what is stored may do.
+	if current == nil && refused == "" {
+		// This process has not read the store yet.
 		stored, err := t.c.Store.Load(ctx)
 		if err != nil {
 			return Token{}, err
@@ -377,10 +321,10 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 		t.mu.Unlock()
 		next := stored
 		switch {
-		case unsaved != nil && unsaved.before.Access == stored.Access && unsaved.before.Refresh == stored.Refresh:
-			next = unsaved.token
-		case stored.fresh(t.now()) && stored.Access != refused && (h == nil || stored.Access != h.Access):
-			got = stored // another process was first
+		case unsaved != nil && unsaved.old.Access == stored.Access && unsaved.old.Refresh == stored.Refresh:
+			next = unsaved.new
+		case stored.fresh(t.now()) && stored.Access != refused && (current == nil || stored.Access != current.Access):
+			got = stored // from another process
 			return stored, nil
 		default:
 			asked := t.now()
@@ -394,19 +338,21 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 			switch {
 			case next.Access == "":
 				return Token{}, errors.New("durward: Next returned neither a token nor an error")
-			case !next.sendable():
-				return Token{}, fmt.Errorf("durward: Next returned a token of type %q: Bearer and DPoP can be sent", next.Type)
+			case !next.hasScheme():
+				return Token{}, fmt.Errorf("durward: Next returned a token of type %q, not Bearer or DPoP", next.Type)
+			case !isToken(next.Access):
+				return Token{}, errors.New("durward: Next returned an access token that is too long or not a token68")
 			}
 			if next.Received.IsZero() {
-				next.Received = asked // by which its life is known
+				next.Received = asked
 			}
 			t.mu.Lock()
-			t.unsaved = &successor{stored, next}
+			t.unsaved = &replacement{stored, next}
 			t.mu.Unlock()
 		}
 		if t.c.Save != nil {
 			if err := t.c.Save(ctx, next); err != nil {
-				return Token{}, fmt.Errorf("durward: a new token could not be saved: %w", err)
+				return Token{}, fmt.Errorf("durward: cannot save the new token: %w", err)
 			}
 		}
 		got = next
@@ -420,92 +366,46 @@ func (t *tokens) renew(ctx context.Context, h *heldToken, refused string) (got T
 	return got, errors.Join(out, err)
 }
 
-// Pauses after a renewal that failed.
+// Limits of the pause after a failed refresh.
 const (
-	shortestPause = time.Second
-	longestPause  = time.Minute
-	longestWait   = time.Hour // that a server may ask for
+	minPause      = time.Second
+	maxPause      = time.Minute
+	maxRetryAfter = time.Hour // that the client accepts from a server
 )
 
-// land ends a renewal.
-func (t *tokens) land(f *flight, next Token, err error) {
+// finish records the result of a refresh and wakes the waiting requests.
+func (t *tokens) finish(f *refresh, next Token, err error) {
 	t.mu.Lock()
 	now := t.now()
-	tell := false
+	notify := false
 	if f.err = err; err == nil {
-		f.held = &heldToken{Token: next, ahead: aheadOf(next), field: []string{"Bearer " + next.Access}}
-		if f.held.bound() {
-			f.held.field[0] = "DPoP " + next.Access
+		f.token = &currentToken{Token: next, early: next.earlyRefresh(), field: []string{"Bearer " + next.Access}}
+		if next.bound() {
+			f.token.field[0] = "DPoP " + next.Access
 		}
 	}
 	switch {
-	case t.flight != f: // somebody has looked for more since it began
+	case t.refresh != f: // reload was called after it began
 	case err == nil:
-		t.held, t.out, t.failed, t.retry, t.pause = f.held, nil, nil, time.Time{}, 0
+		t.current, t.signedOut, t.lastErr, t.retryAt, t.pause = f.token, nil, nil, time.Time{}, 0
 	case errors.Is(err, ErrSignedOut):
-		tell = t.out == nil
-		t.held, t.unsaved, t.out, t.failed, t.pause = nil, nil, err, err, 0
-		t.retry = now.Add(shortestPause) // somebody may have signed in by then, in this store
+		notify = t.signedOut == nil
+		t.current, t.unsaved, t.signedOut, t.lastErr, t.pause = nil, nil, err, err, 0
+		t.retryAt = now.Add(minPause) // the user may have signed in again by then
 	default:
-		t.pause = min(max(2*t.pause, shortestPause), longestPause)
+		t.pause = min(max(2*t.pause, minPause), maxPause)
 		wait := t.pause
 		if asked, ok := errors.AsType[*RetryError](err); ok {
-			wait = max(wait, min(asked.After, longestWait))
+			wait = max(wait, min(asked.After, maxRetryAfter))
 		}
-		t.failed, t.retry = err, now.Add(wait)
+		t.lastErr, t.retryAt = err, now.Add(wait)
 	}
-	if t.flight == f {
-		t.flight = nil
+	if t.refresh == f {
+		t.refresh = nil
 	}
 	t.mu.Unlock()
-	if tell && t.c.OnSignedOut != nil {
+	if notify && t.c.OnSignedOut != nil {
 		t.c.OnSignedOut(err)
 	}
 	close(f.done)
-}
-
-// aheadOf draws when a token is renewed ahead: evenly between 70 and 90 % of its life.
-// Zero where its life is not known.
-func aheadOf(token Token) time.Time {
-	life := token.Expires.Sub(token.Received)
-	if token.Received.IsZero() || token.Expires.IsZero() || life <= 0 {
-		return time.Time{}
-	}
-	var raw [8]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
-	part := float64(binary.BigEndian.Uint64(raw[:])>>11) / (1 << 53)
-	return token.Received.Add(time.Duration(float64(life) * (0.7 + 0.2*part)))
-}
-
-// MemoryStore keeps a token in this process. The zero MemoryStore is empty.
-type MemoryStore struct {
-	changing sync.Mutex // held while a token is changed, which may take long
-
-	mu    sync.Mutex
-	token Token
-}
-
-// Load returns the token.
-func (m *MemoryStore) Load(context.Context) (Token, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.token, nil
-}
-
-// Update changes the token.
-func (m *MemoryStore) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	stored, err := m.Load(ctx)
-	if err != nil {
-		return err
-	}
-	next, err := change(ctx, stored)
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.token = next
-	return nil
 }

@@ -22,7 +22,7 @@ func BenchmarkTransport(b *testing.B) {
 	const origin = "https://api.example.com"
 	store := &MemoryStore{token: Token{Access: "token", Type: "Bearer", Received: time.Now(), Expires: time.Now().Add(time.Hour)}}
 	digest := Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"}).(*password)
-	d, err := newDigestClient(durward.Challenge{Scheme: "Digest", Params: []durward.Param{{Name: "realm", Value: "r"}, {Name: "nonce", Value: "n"}, {Name: "qop", Value: "auth"}, {Name: "algorithm", Value: "SHA-256"}}}, digest.c)
+	d, err := newDigestState(durward.Challenge{Scheme: "Digest", Params: []durward.Param{{Name: "realm", Value: "r"}, {Name: "nonce", Value: "n"}, {Name: "qop", Value: "auth"}, {Name: "algorithm", Value: "SHA-256"}}}, digest.c)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -143,7 +143,9 @@ func TestTransportScopeOfPerson(t *testing.T) {
 		})
 		store := &MemoryStore{token: Token{Access: "narrow", Type: "Bearer"}}
 		var stepUps atomic.Int64
-		tr := &Transport{Sources: []Source{Tokens(TokensConfig{Server: url, Store: store})}, OnStepUp: func(ctx context.Context, s StepUp) error {
+		tr := &Transport{Sources: []Source{Tokens(TokensConfig{
+			Origins: []string{url}, Store: store, Next: noNext, AuthEndpoints: url + "/api/auth/",
+		})}, OnStepUp: func(ctx context.Context, s StepUp) error {
 			stepUps.Add(1)
 			if !slices.Equal(s.Scopes, []string{"read", "write"}) {
 				t.Errorf("asked for %q", s.Scopes)
@@ -176,7 +178,9 @@ func TestTransportStepUpTogether(t *testing.T) {
 	})
 	store := &MemoryStore{token: Token{Access: "weak", Type: "Bearer"}}
 	var asked, good atomic.Int64
-	tr := &Transport{Base: &http.Transport{}, Sources: []Source{Tokens(TokensConfig{Server: url, Store: store})}, OnStepUp: func(ctx context.Context, _ StepUp) error {
+	tr := &Transport{Base: &http.Transport{}, Sources: []Source{Tokens(TokensConfig{
+		Origins: []string{url}, Store: store, Next: noNext, AuthEndpoints: url + "/api/auth/",
+	})}, OnStepUp: func(ctx context.Context, _ StepUp) error {
 		asked.Add(1)
 		return store.Update(ctx, func(context.Context, Token) (Token, error) { return Token{Access: "stronger", Type: "Bearer"}, nil })
 	}}
@@ -250,7 +254,7 @@ func TestTransportStepUpDuringRenewal(t *testing.T) {
 	get()
 	get() // begins a renewal ahead
 	<-began
-	f := source.flight
+	f := source.refresh
 	store.set(Token{Access: "stronger", Type: "Bearer"})
 	source.reload()
 	if got := get(); got != "stronger" {

@@ -1,0 +1,59 @@
+package api
+
+import "time"
+
+// LoginRequest is the body of POST /api/auth/login.
+type LoginRequest struct {
+	Email      string `json:"email"`
+	Password   string `json:"password"`
+	UseCookies bool   `json:"use_cookies,omitzero"` // answer with a session cookie instead of tokens
+}
+
+// RefreshRequest is the body of POST /api/auth/refresh.
+type RefreshRequest struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+// StepUpRequest is the body of POST /api/auth/step-up.
+type StepUpRequest struct {
+	Password string `json:"password"`
+}
+
+// LogoutRequest is the body of POST /api/auth/logout. A request with an access token or a cookie may
+// leave out the refresh token.
+type LogoutRequest struct {
+	RefreshToken string `json:"refresh_token,omitzero"`
+	Everywhere   bool   `json:"everywhere,omitzero"` // end all sessions of the user
+}
+
+// TokenResponse is the body of a successful sign-in, refresh or step-up: RFC 6749 s5.1 with the life
+// of the refresh token. Lives are in seconds.
+type TokenResponse struct {
+	AccessToken      string `json:"access_token"`
+	TokenType        string `json:"token_type"` // "Bearer" or "DPoP"
+	ExpiresIn        int64  `json:"expires_in"`
+	RefreshToken     string `json:"refresh_token,omitzero"`
+	RefreshExpiresIn int64  `json:"refresh_expires_in,omitzero"`
+	Scope            string `json:"scope"`
+}
+
+// RevocationPage is the body of GET /api/revocations.
+type RevocationPage struct {
+	Epoch string       `json:"epoch"` // if it changes, the feed started again: read it from its start
+	Next  int64        `json:"next"`  // number to ask for in the next request
+	More  bool         `json:"more,omitempty"`
+	Items []Revocation `json:"items"` // by Seq; an earlier page may have had some of them
+}
+
+// Revocation is one revoked token, session or signing key.
+type Revocation struct {
+	Seq   int64     `json:"seq"`
+	Kind  string    `json:"kind"` // the claim or header parameter that it matches: jti, sid, kid
+	Value string    `json:"value"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"` // when every token that it matches has expired
+}
+
+// AsOfField is the response field of GET /api/revocations that names the time as of which the page is
+// complete. It counts seconds from the arrival of the request, so clocks need not agree.
+const AsOfField = "Durward-As-Of"
