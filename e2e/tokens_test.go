@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/servertest"
@@ -29,9 +30,10 @@ func TestTransportTokens(t *testing.T) {
 				sync.Mutex
 				ahead time.Duration
 			}
-			c := durwardclient.TokensConfig{
-				Server: s.URL, Store: durwardclient.FileStore{Path: filepath.Join(t.TempDir(), "session", "token.json")},
-				Now: func() time.Time { clock.Lock(); defer clock.Unlock(); return time.Now().Add(clock.ahead) },
+			c := api.ClientConfig{
+				URL:   s.URL,
+				Store: durwardclient.FileStore{Path: filepath.Join(t.TempDir(), "session", "token.json")},
+				Now:   func() time.Time { clock.Lock(); defer clock.Unlock(); return time.Now().Add(clock.ahead) },
 			}
 			if alg != "" {
 				key, err := jwt.GenerateKey(alg)
@@ -40,18 +42,22 @@ func TestTransportTokens(t *testing.T) {
 				}
 				c.Prove = key.Prove
 			}
-			client := durwardclient.New(durwardclient.Tokens(c))
+			auth, err := api.NewClient(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := durwardclient.New(auth.Source(durwardclient.TokensConfig{}))
 			if _, err := client.Get(s.URL + "/api/profile"); err == nil {
 				t.Error("before the sign-in: no error")
 			}
-			first, err := durwardclient.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple")
+			first, err := auth.SignIn(t.Context(), "ada@example.com", "correct horse battery staple")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if bound := first.Type == "DPoP"; bound != (alg != "") {
 				t.Errorf("a token of type %s", first.Type)
 			}
-			client = durwardclient.New(durwardclient.Tokens(c))
+			client = durwardclient.New(auth.Source(durwardclient.TokensConfig{}))
 			get := func(want int) {
 				t.Helper()
 				resp, err := client.Get(s.URL + "/api/profile")
@@ -72,11 +78,11 @@ func TestTransportTokens(t *testing.T) {
 			if err != nil || second.Access == first.Access || second.Refresh == first.Refresh {
 				t.Errorf("not refreshed: %v", err)
 			}
-			if _, err := durwardclient.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+			if _, err := auth.StepUp(t.Context(), "correct horse battery staple"); err != nil {
 				t.Errorf("step-up: %v", err)
 			}
 			get(200)
-			if err := durwardclient.SignOut(t.Context(), c); err != nil {
+			if err := auth.SignOut(t.Context()); err != nil {
 				t.Errorf("sign-out: %v", err)
 			}
 			if left, err := c.Store.Load(context.Background()); err != nil || left != (durwardclient.Token{}) {
@@ -138,11 +144,14 @@ func TestTransportWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		clock := &wrongClock{behind: behind, key: key}
-		c := durwardclient.TokensConfig{Server: s.URL, Store: new(durwardclient.MemoryStore), Prove: clock.prove, Client: &http.Client{Transport: clock}}
-		if _, err := durwardclient.SignIn(t.Context(), c, "ada@example.com", "correct horse battery staple"); err != nil {
+		auth, err := api.NewClient(api.ClientConfig{URL: s.URL, Prove: clock.prove, HTTP: &http.Client{Transport: clock}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := auth.SignIn(t.Context(), "ada@example.com", "correct horse battery staple"); err != nil {
 			t.Fatalf("%s: %v", behind, err)
 		}
-		client := &http.Client{Transport: &durwardclient.Transport{Base: clock, Sources: []durwardclient.Source{durwardclient.Tokens(c)}}}
+		client := &http.Client{Transport: &durwardclient.Transport{Base: clock, Sources: []durwardclient.Source{auth.Source(durwardclient.TokensConfig{})}}}
 		get := func(what string, most int) {
 			t.Helper()
 			clock.sent = 0
@@ -157,7 +166,7 @@ func TestTransportWrongClock(t *testing.T) {
 		}
 		get("the first", 3) // a nonce and a date are wanted
 		get("the next", 1)
-		if _, err := durwardclient.StepUpWithPassword(t.Context(), c, "correct horse battery staple"); err != nil {
+		if _, err := auth.StepUp(t.Context(), "correct horse battery staple"); err != nil {
 			t.Errorf("%s: step-up: %v", behind, err)
 		}
 		clock.behind = 0

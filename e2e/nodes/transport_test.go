@@ -22,6 +22,7 @@ import (
 	"time"
 
 	library "github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/internal/services"
@@ -146,11 +147,11 @@ func TestTransportServer(t *testing.T) {
 
 			var ahead, over atomic.Int64
 			base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}, ForceAttemptHTTP2: true}
-			config := client.TokensConfig{
-				Server: url, Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")},
-				Client:      &http.Client{Transport: base, Timeout: waitLimit},
-				Now:         func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-				OnSignedOut: func(error) { over.Add(1) },
+			config := api.ClientConfig{
+				URL:   url,
+				Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")},
+				HTTP:  &http.Client{Transport: base, Timeout: waitLimit},
+				Now:   func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 			}
 			scheme := "Bearer"
 			if bound {
@@ -160,11 +161,18 @@ func TestTransportServer(t *testing.T) {
 				}
 				config.Prove, scheme = key.Prove, "DPoP"
 			}
-			if _, err := client.SignIn(t.Context(), config, address, "a wrong password"); !errors.Is(err,
-				library.InvalidCredentials) {
+			auth, err := api.NewClient(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source := func() client.Source {
+				return auth.Source(client.TokensConfig{OnSignedOut: func(error) { over.Add(1) }})
+			}
+			_, err = auth.SignIn(t.Context(), address, "a wrong password")
+			if !errors.Is(err, library.InvalidCredentials) {
 				t.Errorf("a wrong password: %v", err)
 			}
-			token, err := client.SignIn(t.Context(), config, address, password)
+			token, err := auth.SignIn(t.Context(), address, password)
 			if err != nil || token.Type != scheme {
 				t.Fatalf("%v, a %s token", err, token.Type)
 			}
@@ -176,7 +184,7 @@ func TestTransportServer(t *testing.T) {
 				return all
 			}
 			g.wantRequests("POST /api/auth/login 200",
-				merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+2*nonce))
+				merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+nonce))
 
 			call := func(c *http.Client) (string, error) {
 				ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
@@ -212,7 +220,7 @@ func TestTransportServer(t *testing.T) {
 				all.Wait()
 			}
 			accepted := func(got string, err error) bool { return err == nil && got == "200" }
-			c := &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
+			c := &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{source()}}}
 			if got, err := call(c); !accepted(got, err) {
 				t.Fatalf("%s, %v", got, err)
 			}
@@ -221,14 +229,12 @@ func TestTransportServer(t *testing.T) {
 			callTogether(c, accepted)
 			g.wantRequests("PATCH /api/profile 200", map[string]int{"PATCH /api/profile 200": many})
 
-			// The token expires by the client's clock. The first refresh gets a nonce, which the
-			// later ones use.
-			for _, asked := range []int{nonce, 0, 0} {
+			// The token expires by the client's clock. The client has the nonce since its sign-in.
+			for range 3 {
 				ahead.Add(int64(time.Hour))
 				callTogether(c, accepted)
 				g.wantRequests("PATCH /api/profile 200",
-					merge(map[string]int{"PATCH /api/profile 200": many, "POST /api/auth/refresh 200": 1},
-						"POST /api/auth/refresh 401", asked))
+					map[string]int{"PATCH /api/profile 200": many, "POST /api/auth/refresh 200": 1})
 			}
 
 			// The token is refused before it expires: one refresh for all refused requests.
@@ -243,19 +249,19 @@ func TestTransportServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c = &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{client.Tokens(config)}}}
+			c = &http.Client{Transport: &client.Transport{Base: base, Sources: []client.Source{source()}}}
 			callTogether(c, accepted)
 			got := g.newRequests("PATCH /api/profile 200", many)
 			if got["PATCH /api/profile 200"] != many || got["POST /api/auth/refresh 200"] != 1 ||
-				got["POST /api/auth/refresh 401"] != nonce ||
+				got["POST /api/auth/refresh 401"] != 0 ||
 				got["PATCH /api/profile 401"] < 1 || got["PATCH /api/profile 401"] > (1+nonce)*many ||
-				len(got) != 3+nonce {
+				len(got) != 3 {
 				t.Errorf("requests: got %v, want %d calls and one refresh", got, many)
 			}
 
 			// After a sign-out the token is dead before it expires, and all requests fail with
 			// ErrSignedOut.
-			if err := client.SignOut(t.Context(), config); err != nil {
+			if err := auth.SignOut(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			g.wantRequests("POST /api/auth/logout 204", map[string]int{"POST /api/auth/logout 204": 1})

@@ -1,5 +1,5 @@
-// cli is a program at the terminal that signs its user in once and calls a protected
-// API from then on. Any number of it at the same time share one sign-in:
+// cli is a command-line program that signs its user in once and then calls a protected API. Several
+// processes share one sign-in:
 //
 //	go run ./cli -login ada@example.com < password
 //	go run ./cli
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/client"
 )
 
@@ -27,22 +28,28 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	config := client.TokensConfig{Server: *server, Store: client.FileStore{Path: filepath.Join(dir, "notes", "token.json")}}
+	auth, err := api.NewClient(api.ClientConfig{
+		URL:   *server,
+		Store: client.FileStore{Path: filepath.Join(dir, "notes", "token.json")},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	if *login != "" {
 		password, err := io.ReadAll(os.Stdin)
 		if err != nil {
 			log.Fatal(err)
 		}
-		if _, err := client.SignIn(context.Background(), config, *login, strings.TrimRight(string(password), "\r\n")); err != nil {
+		if _, err := auth.SignIn(context.Background(), *login, strings.TrimRight(string(password), "\r\n")); err != nil {
 			log.Fatal(err)
 		}
 		return
 	}
 
-	resp, err := client.New(client.Tokens(config)).Get(*server + "/api/profile")
+	resp, err := client.New(auth.Source(client.TokensConfig{})).Get(*server + "/api/profile")
 	if errors.Is(err, client.ErrSignedOut) {
-		log.Fatal("nobody is signed in: use -login")
+		log.Fatal("you are not signed in: use -login")
 	} else if err != nil {
 		log.Fatal(err)
 	}

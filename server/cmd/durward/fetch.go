@@ -113,7 +113,11 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 			if v.Verbose {
 				e.note("* using the sign-in of %s at %s", s.Email, s.Server)
 			}
-			return client.Tokens(s.config()), nil
+			c, err := s.client()
+			if err != nil {
+				return nil, err
+			}
+			return c.Source(client.TokensConfig{Origins: s.Origins}), nil
 		}
 	}
 	if server != "" {

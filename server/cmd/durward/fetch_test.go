@@ -57,7 +57,7 @@ func TestLoginFetchLogout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held, err := s.config().Store.Load(t.Context())
+	held, err := s.store().Load(t.Context())
 	if err != nil || held.Expires.IsZero() {
 		t.Fatalf("the stored token: %v, %v", held, err)
 	}

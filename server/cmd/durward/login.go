@@ -39,7 +39,11 @@ func (v loginVerb) Run(e *environment) error {
 			s.Origins = append(s.Origins, origin)
 		}
 	}
-	if err := client.CheckSources(client.Tokens(s.config())); err != nil {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	if err := client.CheckSources(c.Source(client.TokensConfig{Origins: s.Origins})); err != nil {
 		return &exitError{exitUsage, err, "Use https. Plain http is allowed only to this machine."}
 	}
 	email, password, err := v.prompt(e, server)
@@ -47,7 +51,7 @@ func (v loginVerb) Run(e *environment) error {
 		return err
 	}
 	s.Email = email
-	if _, err := client.SignIn(e, s.config(), email, password); err != nil {
+	if _, err := c.SignIn(e, email, password); err != nil {
 		if refusal, ok := errors.AsType[*client.ResponseError](err); ok && refusal.Code == "" {
 			return refused("Check that the URL is that of a Durward server.", "%v", err)
 		}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-
-	"github.com/durward-auth/durward/client"
 )
 
 type logoutVerb struct {
@@ -29,7 +27,11 @@ func (v logoutVerb) Run(e *environment) error {
 	} else if err != nil {
 		return &exitError{exitUnreachable, err, "Delete the folder " + s.dir + ". The session at the server ends when it expires."}
 	}
-	if err := client.SignOut(e, s.config()); err != nil {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	if err := c.SignOut(e); err != nil {
 		return clientError(err)
 	}
 	if err := os.RemoveAll(s.dir); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/client"
 )
 
@@ -28,13 +29,18 @@ type signIn struct {
 	Origins []string `json:"origins"` // that receive the tokens; includes the server's
 }
 
-// config returns the client's configuration for this sign-in.
-func (s *signIn) config() client.TokensConfig {
-	return client.TokensConfig{
-		Server:  s.Server,
-		Origins: s.Origins,
-		Store:   client.FileStore{Path: filepath.Join(s.dir, "token.json")},
+// store returns the file of the sign-in's token.
+func (s *signIn) store() client.FileStore {
+	return client.FileStore{Path: filepath.Join(s.dir, "token.json")}
+}
+
+// client returns a client of the sign-in's server.
+func (s *signIn) client() (*api.Client, error) {
+	c, err := api.NewClient(api.ClientConfig{URL: s.Server, Store: s.store()})
+	if err != nil {
+		return nil, &exitError{exitUsage, err, "Use https. Plain http is allowed only to this machine."}
 	}
+	return c, nil
 }
 
 func (s *signIn) file() string { return filepath.Join(s.dir, "session.json") }

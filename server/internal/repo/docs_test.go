@@ -59,7 +59,8 @@ var (
 	resp         *http.Response
 	c            *http.Client
 	store        client.TokenStore
-	config       client.TokensConfig
+	server       *api.Client
+	oauth        *client.OAuth
 	password     string
 	path, token  string
 	refresh      func(token string) (string, error)

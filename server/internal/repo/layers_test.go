@@ -46,11 +46,15 @@ var libraryImports = map[string][]string{
 	"internal/digest":    {},
 	"internal/loopback":  {},
 	"internal/printable": {},
+	"internal/retry":     {},
+	"internal/dpop":      {"durward", "internal/retry"},
 	"durward":            {"internal/digest", "internal/loopback", "internal/printable"},
-	"client":             {"durward", "internal/digest", "internal/loopback", "internal/printable"},
-	"jwt":                {"durward", "internal/loopback", "internal/printable"},
-	"internal/revoked":   {"durward"},
-	"api":                {"durward", "client", "jwt", "internal/loopback", "internal/printable", "internal/revoked"},
+	"client": {
+		"durward", "internal/digest", "internal/dpop", "internal/loopback", "internal/printable", "internal/retry",
+	},
+	"jwt":              {"durward", "internal/loopback", "internal/printable"},
+	"internal/revoked": {"durward"},
+	"api":              {"durward", "client", "jwt", "internal/dpop", "internal/loopback", "internal/revoked"},
 
 	"internal/pwhash":  {},
 	"internal/valkey":  {},
@@ -142,7 +146,7 @@ func TestWhoMayImport(t *testing.T) {
 		{"database/sql", databases},
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
-			"durward", "client", "jwt", "api", "oauth2source", "server/internal/httpapi", "server/cmd/durward",
+			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source", "server/internal/httpapi", "server/cmd/durward",
 		}},
 		{"math/rand", nil},
 		{"math/rand/v2", nil},

@@ -73,7 +73,7 @@ func TestWhoRefuses(t *testing.T) {
 	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true}
 	// The client's files read refusals. They have no ResponseWriter.
 	readers := []string{
-		"client/", "server/cmd/durward/fetch.go",
+		"client/", "internal/dpop/", "server/cmd/durward/fetch.go",
 	}
 	sources(t, func(name string, file *ast.File, set *token.FileSet) {
 		if writers[name] {
