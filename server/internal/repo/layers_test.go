@@ -146,7 +146,8 @@ func TestWhoMayImport(t *testing.T) {
 		{"database/sql", databases},
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
-			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source", "server/internal/httpapi", "server/cmd/durward",
+			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source",
+			"server/internal/httpapi", "server/cmd/durward",
 		}},
 		{"math/rand", nil},
 		{"math/rand/v2", nil},
