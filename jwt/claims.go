@@ -123,7 +123,7 @@ func (r *reading) member(d *jsontext.Decoder, name string) error {
 			return err
 		}
 		if len(r.Audience) == 0 {
-			r.problem("aud names nobody")
+			r.problem("aud is empty")
 		}
 		return nil
 	case "amr":
@@ -274,7 +274,7 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 // tooLong returns an error if the lifetime is longer than most.
 func (c *Claims) tooLong(most time.Duration) error {
 	if life := c.Expires.Sub(c.IssuedAt); life > most {
-		return fmt.Errorf("lives %s from iat to exp, at most %s is taken", life, most)
+		return fmt.Errorf("lives %s from iat to exp, want at most %s", life, most)
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func (c *Claims) ahead(now time.Time) error {
 		at   time.Time
 	}{{"nbf", c.NotBefore}, {"iat", c.IssuedAt}, {"auth_time", c.AuthTime}} {
 		if d := t.at.Sub(now); !t.at.IsZero() && d > iatSkew {
-			return fmt.Errorf("%s is %s ahead of our clock, at most %s is taken", t.name, rough(d), iatSkew)
+			return fmt.Errorf("%s is %s ahead of our clock, want at most %s", t.name, rough(d), iatSkew)
 		}
 	}
 	return nil
@@ -353,7 +353,7 @@ func (c *Claims) check() error {
 		}
 	}
 	if len(c.Audience) == 0 {
-		mistake("Audience (aud) names nobody, RFC 9068 s2.2 requires it")
+		mistake("Audience (aud) is empty, RFC 9068 s2.2 requires it")
 	}
 	names := []string{c.Issuer, c.Subject, c.ID, c.ClientID, c.SessionID, c.ACR}
 	if c.Confirmation != nil {
@@ -388,7 +388,7 @@ func (c *Claims) check() error {
 		mistake("Expires is not at least a second after IssuedAt")
 	}
 	if len(errs) == 0 && (c.NotBefore.Unix() >= c.Expires.Unix() || c.AuthTime.Unix() >= c.Expires.Unix()) {
-		mistake("NotBefore or AuthTime is not before Expires: nobody could ever use the token")
+		mistake("NotBefore or AuthTime is not before Expires")
 	}
 	return errors.Join(errs...)
 }

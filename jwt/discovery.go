@@ -40,7 +40,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", place, err))
 	}
-	return "", fmt.Errorf("the issuer's metadata cannot be had: %w", errors.Join(errs...))
+	return "", fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
 }
 
 // metadata holds the members of an issuer's metadata that this package uses (RFC 8414 s2).

@@ -123,7 +123,7 @@ func (d *dpop) heldKey(ctx context.Context, p durward.DPoPProof) (*durward.HeldK
 		return nil, err
 	}
 	if proof.tokenHash != "" {
-		return nil, badProof(errors.New("ath is there and no token: the proof was made to go with one (RFC 9449 s4.2)"))
+		return nil, badProof(errors.New("ath without a token: the proof is for a request with one (RFC 9449 s4.2)"))
 	}
 	return &durward.HeldKey{Thumbprint: proof.thumbprint, Spend: func() error { return d.spend(ctx, proof) }}, nil
 }
@@ -150,7 +150,7 @@ func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 		return proof, nil // its age was checked at the start of the stream
 	}
 	if p.Fresh != nil && !p.Fresh(proof.nonce) {
-		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not one that is good here: %w", durward.NonceRequired)
+		return nil, fmt.Errorf("jwt: DPoP proof: the nonce is not valid: %w", durward.NonceRequired)
 	}
 	if err := d.inTime(proof, d.v.c.Now()); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 
 func (d *dpop) inTime(proof *proof, now time.Time) error {
 	if age := now.Sub(proof.issued); age > d.c.Window || age < -iatSkew {
-		return badProof(fmt.Errorf("made %s ago by our clock, taken are those of the last %s", rough(age), d.c.Window))
+		return badProof(fmt.Errorf("proof is %s old, want at most %s", rough(age), d.c.Window))
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (d *dpop) spend(ctx context.Context, proof *proof) error {
 	}
 	switch isNew, err := d.c.Shared.Spend(ctx, proof.shared, base64.RawURLEncoding.EncodeToString(sum[:]), d.c.Window+iatSkew); {
 	case err != nil:
-		return fmt.Errorf("jwt: DPoP proof: whether another server has seen it is not known: %w: %w", err, durward.NonceRequired)
+		return fmt.Errorf("jwt: DPoP proof: cannot check whether another server has seen it: %w: %w", err, durward.NonceRequired)
 	case !isNew:
 		return badProof(errors.New("it was used before, at another server"))
 	}

@@ -202,14 +202,14 @@ func TestDPoPRefused(t *testing.T) {
 		{"htu with an encoding that needs none", func(_, c m) { c["htu"] = service + "/%78" }, ""},
 		{"the first moment of the window", func(_, c m) { c["iat"] = at.Add(-time.Minute).Unix() }, ""},
 		{"the last moment ahead", func(_, c m) { c["iat"] = at.Add(10 * time.Second).Unix() }, ""},
-		{"a nonce nobody asked for", func(_, c m) { c["nonce"] = "n" }, ""},
+		{"nonce that was not requested", func(_, c m) { c["nonce"] = "n" }, ""},
 		{"unknown members", func(h, c m) { h["x"], c["x"] = 1, []int{1} }, ""},
 
 		{"typ of a token", func(h, _ m) { h["typ"] = "at+jwt" }, durward.InvalidProof},
 		{"no typ", func(h, _ m) { delete(h, "typ") }, durward.InvalidProof},
 		{"no key", func(h, _ m) { delete(h, "jwk") }, durward.InvalidProof},
 		{"key that is no object", func(h, _ m) { h["jwk"] = "k" }, durward.InvalidProof},
-		{"key of somebody else", func(h, _ m) { h["jwk"] = json.RawMessage(other.public) }, durward.InvalidProof},
+		{"key of another client", func(h, _ m) { h["jwk"] = json.RawMessage(other.public) }, durward.InvalidProof},
 		{"private key", func(h, _ m) {
 			h["jwk"] = json.RawMessage(strings.Replace(c.public, "{", `{"d":"AAAA",`, 1))
 		}, durward.InvalidProof},
@@ -478,15 +478,15 @@ func TestDPoPShared(t *testing.T) {
 	once := with(shared)
 	passes("at a", a, once)
 	if common.life < time.Minute {
-		t.Errorf("remembered for %s, a proof is taken for a minute and more", common.life)
+		t.Errorf("got a record for %s, want at least the age limit of a proof", common.life)
 	}
 	used("the same at b", b, once)
 	used("the same at a", a, once)
 	passes("another with the same nonce at b", b, with(shared))
 
 	common.set(nil) // unavailable
-	refused("a shared nonce, and nobody to ask", b, with(shared))
-	refused("a proof that was used, and nobody to ask", b, once)
+	refused("shared nonce, SharedProofs unavailable", b, with(shared))
+	refused("used proof, SharedProofs unavailable", b, once)
 	own := nonceOf(b)
 	alone := with(own)
 	passes("a nonce of b alone", b, alone)

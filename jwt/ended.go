@@ -12,8 +12,8 @@ import (
 // VerifyEnded verifies a token as [Verifier.Verify] does, but accepts expired and revoked tokens.
 // Use it only for sign-out, to learn the session of the token.
 func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Principal, error) {
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
+	if err := tooLarge(token); err != nil {
+		return nil, err
 	}
 	e, err := v.judge(ctx, token, v.c.Now())
 	if err != nil {

@@ -37,14 +37,14 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 		}
 	}
 	if len(token) > maxInspect {
-		return nil, fmt.Errorf("jwt: %d octets, at most %d are read: is it a token?", len(token), maxInspect)
+		return nil, fmt.Errorf("jwt: %d octets, want at most %d: is it a token?", len(token), maxInspect)
 	}
 	if t := strings.TrimSpace(token); t != token {
 		problem(errors.New("there is white space around the token"))
 		token = t
 	}
 	if len(token) > maxToken {
-		problem(fmt.Errorf("the token has %d octets, at most %d are taken", len(token), maxToken))
+		problem(fmt.Errorf("the token has %d octets, want at most %d", len(token), maxToken))
 	}
 	parts := strings.SplitN(token, ".", 7)
 	switch {

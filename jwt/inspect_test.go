@@ -38,7 +38,7 @@ func TestInspect(t *testing.T) {
 	}{
 		"expired":         {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.Add(-time.Second).Unix()))), []string{"exp is not after iat", "expired 1s ago"}},
 		"not yet":         {forge(t, k, headerOf(k, ""), payloadWith("nbf", fmt.Sprint(noon.Add(time.Minute).Unix()))), []string{"nbf is 1m0s ahead"}},
-		"too long a life": {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.AddDate(1, 0, 0).Unix()))), []string{"lives 8760h0m0s from iat to exp, at most 24h0m0s"}},
+		"too long a life": {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.AddDate(1, 0, 0).Unix()))), []string{"lives 8760h0m0s from iat to exp, want at most 24h0m0s"}},
 		"bound":           {forge(t, k, headerOf(k, ""), payloadWith("cnf", `{"jkt":"x"}`)), []string{"bound to a DPoP key"}},
 		"ID token":        {forge(t, k, `{"alg":"RS384","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ is", `alg is "RS384"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
 		"jku":             {forge(t, k, headerOf(k, `,"jku":"https://evil.example"`), payloadWith("", "")), []string{`header has "jku"`}},
@@ -48,7 +48,7 @@ func TestInspect(t *testing.T) {
 		"bad signature":   {padded[0] + "." + padded[1] + ".!!", []string{"the signature is not base64url"}},
 		"doubled claim":   {forge(t, k, headerOf(k, ""), `{"sub":"a",`+payloadWith("", "")[1:]), []string{"duplicate object member name"}},
 		"no objects":      {forge(t, k, `[]`, `7`), []string{"header is not the JSON", "payload is not the JSON"}},
-		"over 8 KiB":      {forge(t, k, headerOf(k, ""), payloadWith("x", `"`+strings.Repeat("x", 9000)+`"`)), []string{"octets, at most 8192 are taken"}},
+		"over 8 KiB":      {forge(t, k, headerOf(k, ""), payloadWith("x", `"`+strings.Repeat("x", 9000)+`"`)), []string{"octets, want at most 8192"}},
 	} {
 		in, err := inspect(test.token, noon)
 		if err != nil {
@@ -74,7 +74,7 @@ func TestInspect(t *testing.T) {
 		"a.b.c.d":                                    "4 parts",
 		"a.b.c.d.e":                                  "encrypted token",
 		strings.Repeat(".", 9):                       "10 parts",
-		strings.Repeat("a", maxInspect+1):            "65537 octets, at most 65536 are read",
+		strings.Repeat("a", maxInspect+1):            "65537 octets, want at most 65536",
 		"!.e30.AAAA":                                 "the header is not base64url",
 		"e30.!.AAAA":                                 "the payload is not base64url",
 		b([]byte("x")) + ".e30.AAAA":                 "the header is not JSON",
@@ -109,7 +109,7 @@ func TestVerifyEnded(t *testing.T) {
 		sign(t, generate(t, "ES256"), c):       "no key",
 		sign(t, k, foreign):                    "this service is",
 		sign(t, k, c)[1:]:                      "",
-		strings.Repeat("a", maxToken+1):        "at most 8192 are read",
+		strings.Repeat("a", maxToken+1):        "want at most 8192",
 		"":                                     "1 parts",
 		sign(t, k, c) + "." + sign(t, k, c):    "6 parts",
 		forge(t, k, headerOf(k, ""), `{"a":1`): "payload is not the JSON",

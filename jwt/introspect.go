@@ -95,7 +95,7 @@ func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 		mistake("no Audience, or an empty one: give the name by which tokens mean this service, or say AnyAudience")
 	}
 	if (c.ClientID == "") == (c.Authorize == nil) {
-		mistake("ClientID or Authorize, one of them: an endpoint that answers anybody tells anybody (RFC 7662 s2.1)")
+		mistake("ClientID or Authorize: set one of them; an introspection endpoint requires credentials (RFC 7662 s2.1)")
 	}
 	fill := func(to *time.Duration, standard time.Duration) {
 		if *to == 0 {
@@ -133,8 +133,8 @@ func (i *Introspector) Scheme() durward.Scheme { return durward.Bearer(i.Verify)
 // token is inactive; [durward.TokenExpired] if a cached answer has expired with its token; or
 // [durward.AuthUnavailable].
 func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Principal, error) {
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
+	if err := tooLarge(token); err != nil {
+		return nil, err
 	}
 	sum := digest(token)
 	v, err := i.verdict(ctx, sum, token)
@@ -353,7 +353,7 @@ func (n *introspection) fit(c *IntrospectorConfig) error {
 	case len(n.Audience) == 0 && !c.AnyAudience, len(n.Audience) > 0 && len(c.Audience) > 0 && !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(n.Audience, a) }):
 		return fmt.Errorf("aud is %s, this service is %s", shown(strings.Join(n.Audience, " ")), shown(strings.Join(c.Audience, " ")))
 	case n.Subject == "" && n.ClientID == "":
-		return errors.New("neither sub nor client_id: it speaks for nobody")
+		return errors.New("neither sub nor client_id")
 	}
 	if !n.Expires.IsZero() {
 		if err := ended(n.Expires, now, 0); err != nil {

@@ -101,7 +101,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 		{"inactive with claims", with("true", "false"), durward.InvalidToken},
 		{"of another service", with(service, "https://other.example"), durward.InvalidToken},
 		{"no aud", with(`"aud":"`+service+`",`, ""), durward.InvalidToken},
-		{"for nobody", `{"active":true,"aud":"` + service + `"}`, durward.InvalidToken},
+		{"without a subject", `{"active":true,"aud":"` + service + `"}`, durward.InvalidToken},
 		{"expired", with("1772367300", "1772366400"), durward.InvalidToken},
 		{"not yet", with(`"iat":1772366400`, `"nbf":1772366500`), durward.InvalidToken},
 		{"issued ahead", with("1772366400", "1772366500"), durward.InvalidToken},
@@ -111,7 +111,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 		{"iss that is no string", with(`"sid"`, `"iss":7,"sid"`), durward.InvalidToken},
 		{"bound to a DPoP key", with(`"sid"`, `"cnf":{"jkt":"k"},"sid"`), durward.InvalidToken},
 		{"bound to a certificate", with(`"sid"`, `"cnf":{"x5t#S256":"k"},"sid"`), durward.InvalidToken},
-		{"bound to nobody knows what", with(`"sid"`, `"cnf":{},"sid"`), durward.InvalidToken},
+		{"cnf without a known key: refused", with(`"sid"`, `"cnf":{},"sid"`), durward.InvalidToken},
 
 		{"no active", `{"sub":"ada"}`, durward.AuthUnavailable},
 		{"active that is a string", with("true", `"true"`), durward.AuthUnavailable},
@@ -186,7 +186,7 @@ func TestIntrospectionAnswers(t *testing.T) {
 	}
 	a = introspects(t, with(`"aud":"`+service+`",`, ""))
 	if _, err := introspector(t, a, new(hand), func(c *IntrospectorConfig) { c.AnyAudience = true }).Verify(t.Context(), "token"); err != nil {
-		t.Errorf("no aud, where that is taken: %v", err)
+		t.Errorf("AnyAudience, answer without aud: got %v", err)
 	}
 	named := with(`"sid"`, `"iss":"`+issuer+`","sid"`)
 	for body, ok := range map[string]bool{named: true, active: false, strings.Replace(named, issuer, issuer+"/", 1): false} {
@@ -317,7 +317,7 @@ func TestIntrospectionAtOnce(t *testing.T) {
 func TestIntrospectorConfiguration(t *testing.T) {
 	t.Parallel()
 	_, err := NewIntrospector(IntrospectorConfig{URL: "http://issuer.example/introspect#x", Audience: []string{""}, Timeout: -1})
-	for _, want := range []string{"http is taken on loopback only", "fragment", "Audience", "ClientID or Authorize", "negative"} {
+	for _, want := range []string{"http is allowed on loopback only", "fragment", "Audience", "ClientID or Authorize", "negative"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %s", err, want)
 		}
@@ -452,7 +452,7 @@ func TestIssuers(t *testing.T) {
 		{"the first", of(issuer, a), true}, {"the other", of("https://other.example", b), true},
 		{"a key of the first with iss of the other", of("https://other.example", a), false},
 		{"a key of the other with iss of the first", of(issuer, b), false},
-		{"an issuer nobody knows", of("https://third.example", a), false},
+		{"unknown issuer: refused", of("https://third.example", a), false},
 		{"no iss", forge(t, a, headerOf(a, ""), `{"sub":"x"}`), false},
 		{"iss twice", forge(t, a, headerOf(a, ""), `{"iss":"`+issuer+`","iss":"https://other.example"}`), false},
 		{"no JSON", forge(t, a, headerOf(a, ""), `x`), false},

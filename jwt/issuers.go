@@ -24,13 +24,13 @@ func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 		case v == nil:
 			errs = append(errs, errors.New("jwt: a nil Verifier"))
 		case s.of[v.c.Issuer] != nil:
-			errs = append(errs, fmt.Errorf("jwt: two verifiers of issuer %q: which one would judge a token?", v.c.Issuer))
+			errs = append(errs, fmt.Errorf("jwt: two verifiers of issuer %q", v.c.Issuer))
 		default:
 			s.of[v.c.Issuer] = v
 		}
 	}
 	if len(verifiers) == 0 {
-		errs = append(errs, errors.New("jwt: no verifier: nobody's tokens would be taken"))
+		errs = append(errs, errors.New("jwt: no verifier"))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -44,8 +44,8 @@ func (s *Issuers) Scheme() durward.Scheme { return durward.Bearer(s.Verify) }
 // Verify verifies a token with the verifier of its issuer, as [Verifier.Verify] does. The error for
 // an unknown issuer wraps [durward.InvalidToken].
 func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal, error) {
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
+	if err := tooLarge(token); err != nil {
+		return nil, err
 	}
 	w := workings.Get().(*working)
 	t, _, err := takeApart(token, &w.scratch)
@@ -59,7 +59,7 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 	}
 	v := s.of[string(name)]
 	if v == nil {
-		return nil, fmt.Errorf("jwt: iss is %s, which is no issuer here: %w", shown(string(name)), durward.InvalidToken)
+		return nil, fmt.Errorf("jwt: iss is %s, which is not a known issuer: %w", shown(string(name)), durward.InvalidToken)
 	}
 	return v.Verify(ctx, token)
 }

@@ -159,7 +159,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 	case *ecdsa.PublicKey:
 		fits = []string{"ES256"}
 		if p.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("curve %s, only P-256 is taken", p.Curve.Params().Name)
+			return nil, fmt.Errorf("curve %s, want P-256", p.Curve.Params().Name)
 		}
 		// ECDH refuses points that are not on the curve (RFC 8725 s3.4).
 		if _, err := p.ECDH(); err != nil {
@@ -182,7 +182,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 		alg = fits[0]
 	}
 	if !slices.Contains(fits, alg) {
-		return nil, fmt.Errorf("alg %s is not taken with this type of key, only %s", shown(alg), strings.Join(fits, " and "))
+		return nil, fmt.Errorf("alg %s does not fit this type of key, want %s", shown(alg), strings.Join(fits, " and "))
 	}
 	if id == "" {
 		sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
@@ -202,7 +202,7 @@ func goodID(id string) error {
 	case id == "":
 		return errors.New("no kid")
 	case len(id) > maxKeyID:
-		return fmt.Errorf("a kid of %d octets, at most %d are taken", len(id), maxKeyID)
+		return fmt.Errorf("a kid of %d octets, want at most %d", len(id), maxKeyID)
 	}
 	return nil
 }
@@ -212,13 +212,13 @@ func goodRSA(p *rsa.PublicKey) error {
 	bits := p.N.BitLen()
 	switch {
 	case bits < minModulus:
-		return fmt.Errorf("RSA key of %d bits, at least %d are wanted (RFC 7518 s3.3)", bits, minModulus)
+		return fmt.Errorf("RSA key of %d bits, want at least %d (RFC 7518 s3.3)", bits, minModulus)
 	case p.N.Bit(0) == 0:
 		return errors.New("RSA modulus is even")
 	// With exponent 1 everyone can sign; small exponents tolerate padding mistakes of the signer
 	// (NIST FIPS 186-5 s5.1: over 2^16, odd). crypto/rsa supports at most 31 bits.
 	case p.E < 65537 || p.E&1 == 0 || p.E > 1<<31-1:
-		return fmt.Errorf("RSA public exponent %d, an odd one from 65537 to 2147483647 is wanted", p.E)
+		return fmt.Errorf("RSA public exponent %d, want an odd one from 65537 to 2147483647", p.E)
 	case isROCA(p.N):
 		return errors.New("RSA key with the fingerprint of CVE-2017-15361 (ROCA): its factors can be found")
 	}
@@ -339,7 +339,7 @@ func GenerateKey(alg string) (*PrivateKey, error) {
 // service that verifies with it can also sign; prefer a key pair.
 func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 	if len(secretOctets) < minSecret {
-		return nil, fmt.Errorf("jwt: shared secret of %d octets, at least %d are wanted (RFC 7518 s3.2): draw them at random", len(secretOctets), minSecret)
+		return nil, fmt.Errorf("jwt: shared secret of %d octets, want at least %d random ones (RFC 7518 s3.2)", len(secretOctets), minSecret)
 	}
 	if err := goodID(kid); err != nil {
 		return nil, fmt.Errorf("jwt: shared secret: %w", err)
@@ -422,7 +422,7 @@ func (k *PrivateKey) Sign(c Claims) (string, error) {
 	token = append(token, '.')
 	token = base64.RawURLEncoding.AppendEncode(token, signature)
 	if len(token) > maxToken {
-		return "", fmt.Errorf("jwt: the token would have %d octets, at most %d are taken: put less into it", len(token), maxToken)
+		return "", fmt.Errorf("jwt: the token would have %d octets, want at most %d: reduce its claims", len(token), maxToken)
 	}
 	return string(token), nil
 }

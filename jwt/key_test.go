@@ -67,7 +67,7 @@ func TestWeakKeys(t *testing.T) {
 		key     any
 		want    string
 	}{
-		"RSA, 2047 bits":    {"", "", rsaKey(modulus(2047), 65537), "RSA key of 2047 bits, at least 2048"},
+		"RSA, 2047 bits":    {"", "", rsaKey(modulus(2047), 65537), "RSA key of 2047 bits, want at least 2048"},
 		"RSA, 512 bits":     {"", "", rsaKey(modulus(512), 65537), "RSA key of 512 bits"},
 		"RSA, even":         {"", "", rsaKey(new(big.Int).Lsh(modulus(2047), 1), 65537), "modulus is even"},
 		"RSA, e = 1":        {"", "", rsaKey(modulus(2048), 1), "exponent 1,"},
@@ -76,7 +76,7 @@ func TestWeakKeys(t *testing.T) {
 		"RSA, e = 65538":    {"", "", rsaKey(modulus(2048), 65538), "exponent 65538,"},
 		"RSA, e = 2^31 + 1": {"", "", rsaKey(modulus(2048), 1<<31+1), "exponent 2147483649,"},
 		"RSA, ROCA":         {"", "", rsaKey(weakModulus(), 65537), "CVE-2017-15361"},
-		"RSA for ES256":     {"", "ES256", rsaKey(modulus(2048), 65537), `alg "ES256" is not taken with this type of key, only RS256 and PS256`},
+		"RSA for ES256":     {"", "ES256", rsaKey(modulus(2048), 65537), `alg "ES256" does not fit this type of key, want RS256 and PS256`},
 		"EC, P-384":         {"", "", &p384.PublicKey, "curve P-384"},
 		//lint:ignore SA1019 a point off the curve can be written in no other way
 		"EC, off the curve": {"", "", &ecdsa.PublicKey{Curve: elliptic.P256(), X: good.X, Y: new(big.Int).Add(good.Y, big.NewInt(1))}, "not a point of P-256"},
@@ -84,8 +84,8 @@ func TestWeakKeys(t *testing.T) {
 		"EC, 0 0": {"", "", &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}, "not a point of P-256"},
 		//lint:ignore SA1019 a point off the curve can be written in no other way
 		"EC, x of the field":    {"", "", &ecdsa.PublicKey{Curve: elliptic.P256(), X: p.P, Y: good.Y}, "not a point of P-256"},
-		"EC for EdDSA":          {"", "EdDSA", good, `alg "EdDSA" is not taken`},
-		"EC for HS256":          {"", "HS256", good, `alg "HS256" is not taken`},
+		"EC for EdDSA":          {"", "EdDSA", good, `alg "EdDSA" does not fit`},
+		"EC for HS256":          {"", "HS256", good, `alg "HS256" does not fit`},
 		"Ed25519, 31 octets":    {"", "", make(ed25519.PublicKey, 31), "31 octets"},
 		"Ed25519, order 1":      {"", "", point("0100000000000000000000000000000000000000000000000000000000000000"), "small order"},
 		"Ed25519, order 2":      {"", "", point("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"), "small order"},

@@ -120,7 +120,7 @@ func ParseKeySet(jwks []byte) ([]*Key, error) {
 // parseKeySet also returns the reasons for skipped keys.
 func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 	if len(jwks) > maxKeySet {
-		return nil, nil, fmt.Errorf("jwt: key set of %d octets, at most %d are read", len(jwks), maxKeySet)
+		return nil, nil, fmt.Errorf("jwt: key set of %d octets, want at most %d", len(jwks), maxKeySet)
 	}
 	var set jwkSet
 	if err := json.Unmarshal(jwks, &set); err != nil {
@@ -179,7 +179,7 @@ func MarshalKeySet(keys []*Key) ([]byte, error) {
 // s6.4) of at least 256 bits with a kid. It makes the same security checks as [ParseKeySet].
 func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	if len(text) > maxKeySet {
-		return nil, fmt.Errorf("jwt: private key of %d octets, at most %d are read", len(text), maxKeySet)
+		return nil, fmt.Errorf("jwt: private key of %d octets, want at most %d", len(text), maxKeySet)
 	}
 	var j jwk
 	if err := json.Unmarshal(text, &j); err != nil {
@@ -191,7 +191,7 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	alg, kid := j.member("alg"), j.member("kid")
 	if j.member("kty") == "oct" {
 		if alg != "" && alg != "HS256" {
-			return nil, fmt.Errorf("jwt: symmetric key with alg %s, only HS256 is taken", shown(alg))
+			return nil, fmt.Errorf("jwt: symmetric key with alg %s, want HS256", shown(alg))
 		}
 		octets, ok := canonical(j.member("k"))
 		if !ok {
@@ -209,7 +209,7 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	switch key := parsed.(type) {
 	case *ecdsa.PrivateKey:
 		if key.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("jwt: private key: curve %s, only P-256 is taken", key.Curve.Params().Name)
+			return nil, fmt.Errorf("jwt: private key: curve %s, want P-256", key.Curve.Params().Name)
 		}
 		// If the parts do not match, no service can verify the signatures.
 		d, _ := b64.DecodeString(j.member("d"))
@@ -408,7 +408,7 @@ func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 				return nil, fmt.Errorf("%s is not canonical base64url (RFC 7518 s6)", name)
 			}
 			if bits := new(big.Int).SetBytes(octets).BitLen(); name == "n" && bits > maxModulus {
-				return nil, fmt.Errorf("RSA key of %d bits, at most %d are taken", bits, maxModulus)
+				return nil, fmt.Errorf("RSA key of %d bits, want at most %d", bits, maxModulus)
 			}
 		}
 		if len(text) > 1 {

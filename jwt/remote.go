@@ -128,10 +128,10 @@ func fetchable(name, text string) (*url.URL, error) {
 		mistake("%s %q: give an absolute https URL", name, u.Redacted())
 	} else if u.Scheme == "http" && !loopback.Host(u.Hostname()) {
 		// An attacker who can modify the response can sign tokens.
-		mistake("%s %q: http is taken on loopback only, use https", name, u.Redacted())
+		mistake("%s %q: http is allowed on loopback only, use https", name, u.Redacted())
 	}
 	if u.User != nil {
-		mistake("%s %q: a URL with user or password is not taken", name, u.Redacted())
+		mistake("%s %q: a URL with user or password is not allowed", name, u.Redacted())
 	}
 	if u.Fragment != "" {
 		mistake("%s %q: a fragment is never sent, leave it out", name, u.Redacted())
@@ -206,7 +206,7 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 	}
 	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.name(), rough(now.Sub(set.fetched)), durward.InvalidToken)
 	if len(set.skipped) > 0 {
-		err = fmt.Errorf("%w (passed over: %s)", err, cutAt(errors.Join(set.skipped...).Error(), 512))
+		err = fmt.Errorf("%w (skipped: %s)", err, cutAt(errors.Join(set.skipped...).Error(), 512))
 	}
 	return nil, err
 }
@@ -272,7 +272,7 @@ func (r *RemoteKeys) run(f *fetch, now time.Time) {
 	}
 	if err == nil && (old == nil || old.etag == "" || old.etag != set.etag) {
 		for _, why := range set.skipped {
-			r.c.Log.Warn("key of the set passed over", "url", r.name(), "error", why)
+			r.c.Log.Warn("key of the set skipped", "url", r.name(), "error", why)
 		}
 	}
 }

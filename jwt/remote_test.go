@@ -131,9 +131,9 @@ func TestRemoteKeysConfiguration(t *testing.T) {
 		"https:///jwks":                        "give an absolute https URL",
 		"ftp://auth.example.com/jwks":          "give an absolute https URL",
 		"file:///etc/passwd":                   "give an absolute https URL",
-		"http://auth.example.com/jwks":         "http is taken on loopback only",
-		"http://10.0.0.1/jwks":                 "http is taken on loopback only",
-		"http://localhost.example/jwks":        "http is taken on loopback only",
+		"http://auth.example.com/jwks":         "http is allowed on loopback only",
+		"http://10.0.0.1/jwks":                 "http is allowed on loopback only",
+		"http://localhost.example/jwks":        "http is allowed on loopback only",
 		"https://u:secret@auth.example.com/":   "user or password",
 		"https://auth.example.com/jwks#k":      "a fragment is never sent",
 		"http://u:secret@auth.example.com/#so": "user or password",
@@ -217,7 +217,7 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 				if _, err := r.Key(t.Context(), k.ID()); err != nil {
 					t.Errorf("known key: %v", err)
 				}
-			} else if _, err := r.Key(t.Context(), "nobody"); !errors.Is(err, durward.InvalidToken) {
+			} else if _, err := r.Key(t.Context(), "unknown"); !errors.Is(err, durward.InvalidToken) {
 				t.Errorf("unknown key: got %v, want INVALID_TOKEN", err)
 			}
 		})
@@ -273,8 +273,8 @@ func TestFirstFetch(t *testing.T) {
 	}{
 		"good":           {text(string(good)), ""},
 		"good, 1 MiB":    {text(string(good) + strings.Repeat(" ", maxKeySet-len(good))), ""},
-		"over 1 MiB":     {text(string(good) + strings.Repeat(" ", maxKeySet-len(good)+1)), "at most 1048576 are read"},
-		"64 MiB zipped":  {zipped, "at most 1048576 are read"},
+		"over 1 MiB":     {text(string(good) + strings.Repeat(" ", maxKeySet-len(good)+1)), "want at most 1048576"},
+		"64 MiB zipped":  {zipped, "want at most 1048576"},
 		"error 500":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); _, _ = w.Write(good) }, "the issuer answered 500"},
 		"not found":      {http.NotFound, "the issuer answered 404"},
 		"no content":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "the issuer answered 204"},
@@ -450,7 +450,7 @@ func TestRotation(t *testing.T) {
 	// The first key is removed.
 	p.now(serving(t, second))
 	h.forward(fetchPause)
-	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	notFound(t, r, "unknown", durward.InvalidToken, "no key")
 	_, err := v.Verify(t.Context(), old)
 	refused(t, old, err, durward.InvalidToken, "no key")
 	if n := v.remembers(); n != 1 {
@@ -465,7 +465,7 @@ func TestRotation(t *testing.T) {
 	impostor.key.id = second.ID()
 	p.now(serving(t, impostor))
 	h.forward(14 * time.Minute) // the token has not expired
-	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	notFound(t, r, "unknown", durward.InvalidToken, "no key")
 	_, err = v.Verify(t.Context(), next)
 	refused(t, next, err, durward.InvalidToken, "signature is not one of key")
 }
@@ -608,7 +608,7 @@ func TestClockGoesBack(t *testing.T) {
 	r := remote(t, p, h)
 	found(t, r, k)
 	h.forward(-time.Hour)
-	notFound(t, r, "nobody", durward.InvalidToken, "no key")
+	notFound(t, r, "unknown", durward.InvalidToken, "no key")
 	if n := p.fetches(); n != 2 {
 		t.Errorf("%d fetches after the clock was set back, want 2", n)
 	}
@@ -641,10 +641,10 @@ func TestFetchesAreLogged(t *testing.T) {
 	odd = []byte(strings.Replace(string(odd), `{"keys":[`, `{"keys":[{"kty":"EC","kid":"enc","use":"enc"},`, 1))
 	p.now(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", `"x"`); _, _ = w.Write(odd) })
 	found(t, r, k)
-	notFound(t, r, "enc", durward.InvalidToken, `(passed over: key 0, kid "enc": use is "enc"`)
+	notFound(t, r, "enc", durward.InvalidToken, `(skipped: key 0, kid "enc": use is "enc"`)
 	h.forward(fetchPause)
-	notFound(t, r, "enc", durward.InvalidToken, "passed over") // the same set: no second line
-	log.want(t, "level=ERROR", "level=INFO msg=\"key set is fetched again\"", "level=WARN msg=\"key of the set passed over\"")
+	notFound(t, r, "enc", durward.InvalidToken, "skipped") // the same set: no second line
+	log.want(t, "level=ERROR", "level=INFO msg=\"key set is fetched again\"", "level=WARN msg=\"key of the set skipped\"")
 }
 
 // lines is a log.
@@ -873,6 +873,6 @@ func TestNotModifiedUnasked(t *testing.T) {
 	found(t, r, k)
 	p.now(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
 	h.forward(fetchPause)
-	notFound(t, r, "nobody", durward.AuthUnavailable, "the issuer answered 304")
+	notFound(t, r, "unknown", durward.AuthUnavailable, "the issuer answered 304")
 	found(t, r, k)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
 )
 
@@ -22,6 +23,14 @@ const (
 // b64 decodes base64url without padding and with zero trailing bits (RFC 7515 s2, RFC 4648 s3.5).
 // It ignores CR and LF: split refuses those first.
 var b64 = base64.RawURLEncoding.Strict()
+
+// tooLarge returns an error if a token is larger than maxToken.
+func tooLarge(token string) error {
+	if len(token) <= maxToken {
+		return nil
+	}
+	return fmt.Errorf("jwt: token of %d octets, want at most %d: %w", len(token), maxToken, durward.InvalidToken)
+}
 
 // compact is a parsed token in JWS Compact Serialization (RFC 7515 s7.1).
 type compact struct {
@@ -118,11 +127,11 @@ var refusedMembers = map[string]string{
 	"crit": "no extension is understood here (RFC 7515 s4.1.11)",
 	"b64":  "a JWT has an encoded payload (RFC 7797 s7)",
 	"cty":  "a nested token is not an access token (RFC 7519 s5.2)",
-	"enc":  "encrypted tokens are not taken (RFC 7516)", "zip": "compressed tokens are not taken (RFC 8725 s3.6)",
-	"p2c": "encrypted tokens are not taken (RFC 7516)", "p2s": "encrypted tokens are not taken (RFC 7516)",
-	"epk": "encrypted tokens are not taken (RFC 7516)", "apu": "encrypted tokens are not taken (RFC 7516)",
-	"apv": "encrypted tokens are not taken (RFC 7516)", "iv": "encrypted tokens are not taken (RFC 7516)",
-	"tag": "encrypted tokens are not taken (RFC 7516)",
+	"enc":  "encrypted tokens are not supported (RFC 7516)", "zip": "compressed tokens are not supported (RFC 8725 s3.6)",
+	"p2c": "encrypted tokens are not supported (RFC 7516)", "p2s": "encrypted tokens are not supported (RFC 7516)",
+	"epk": "encrypted tokens are not supported (RFC 7516)", "apu": "encrypted tokens are not supported (RFC 7516)",
+	"apv": "encrypted tokens are not supported (RFC 7516)", "iv": "encrypted tokens are not supported (RFC 7516)",
+	"tag": "encrypted tokens are not supported (RFC 7516)",
 }
 
 func (h *header) parse(text []byte) error {

@@ -162,8 +162,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal
 // proof.
 func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durward.Principal, error) {
 	// Check the size before any work that depends on it.
-	if len(token) > maxToken {
-		return nil, fmt.Errorf("jwt: token of %d octets, at most %d are read: %w", len(token), maxToken, durward.InvalidToken)
+	if err := tooLarge(token); err != nil {
+		return nil, err
 	}
 	now := v.c.Now()
 	sum := digest(token)
