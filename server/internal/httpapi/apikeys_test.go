@@ -21,8 +21,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// made reads a new key, which must be one.
-func (w *world) made(r reply) apiKey {
+// made reads the response with a new key, and fails the test for any other.
+func (w *env) made(r reply) apiKey {
 	w.t.Helper()
 	var k apiKey
 	if err := json.Unmarshal(r.body, &k); err != nil || r.StatusCode != 201 || k.Key == "" || r.Header.Get("Cache-Control") != "no-store" {
@@ -34,8 +34,8 @@ func (w *world) made(r reply) apiKey {
 	return k
 }
 
-// key makes a key for whoever token is of.
-func (w *world) key(token string, members object) apiKey {
+// key creates a key with an access token.
+func (w *env) key(token string, members object) apiKey {
 	w.t.Helper()
 	if members["name"] == nil {
 		members["name"] = "Nightly"
@@ -43,8 +43,8 @@ func (w *world) key(token string, members object) apiKey {
 	return w.made(w.do("POST", "/api/keys", token, members))
 }
 
-// withKey sends a request with an API key in the field of its own.
-func (w *world) withKey(method, path, key string) reply {
+// withKey sends a request with an API key in X-API-Key.
+func (w *env) withKey(method, path, key string) reply {
 	w.t.Helper()
 	r, err := http.NewRequest(method, w.url+path, nil)
 	if err != nil {
@@ -54,8 +54,8 @@ func (w *world) withKey(method, path, key string) reply {
 	return w.send(r)
 }
 
-// keyWorks and keyDead ask by both ways to send a key.
-func (w *world) keyWorks(key string) {
+// keyWorks and keyDead send the key in both fields.
+func (w *env) keyWorks(key string) {
 	w.t.Helper()
 	for how, r := range map[string]reply{"X-API-Key": w.withKey("GET", "/api/profile", key), "Bearer": w.do("GET", "/api/profile", key, nil)} {
 		if r.StatusCode != 200 {
@@ -64,7 +64,7 @@ func (w *world) keyWorks(key string) {
 	}
 }
 
-func (w *world) keyDead(key string) {
+func (w *env) keyDead(key string) {
 	w.t.Helper()
 	r := w.withKey("GET", "/api/profile", key)
 	p := w.refused(r, 401, "INVALID_API_KEY")
@@ -81,7 +81,7 @@ func (w *world) keyDead(key string) {
 	}
 }
 
-func (w *world) keysOf(u store.User) []store.APIKey {
+func (w *env) keysOf(u store.User) []store.APIKey {
 	w.t.Helper()
 	keys, err := w.db.APIKeys(context.Background(), u.ID, "", 1000)
 	if err != nil {
@@ -90,7 +90,7 @@ func (w *world) keysOf(u store.User) []store.APIKey {
 	return keys
 }
 
-func (w *world) listed(token, query string) list[apiKey] {
+func (w *env) listed(token, query string) list[apiKey] {
 	w.t.Helper()
 	var page list[apiKey]
 	if r := w.do("GET", "/api/keys"+query, token, nil); r.StatusCode != 200 || json.Unmarshal(r.body, &page) != nil {
@@ -99,10 +99,10 @@ func (w *world) listed(token, query string) list[apiKey] {
 	return page
 }
 
-// A key is made, used, listed, rotated and revoked.
+// A key is created, used, listed, rotated and revoked.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	if page := w.listed(token, ""); len(page.Items) != 0 || page.Items == nil {
 		t.Fatalf("a person without keys has %v", page)
@@ -112,7 +112,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("made: %+v", first)
 	}
 	w.keyWorks(first.Key)
-	if r := w.withKey("GET", "/api/profile", " \t"+first.Key+" "); r.StatusCode != 200 { // blanks around a field are not of it (RFC 9110 s5.5)
+	if r := w.withKey("GET", "/api/profile", " \t"+first.Key+" "); r.StatusCode != 200 { // spaces around a field value do not count (RFC 9110 s5.5)
 		t.Errorf("%s %s", r.Status, r.body)
 	}
 	var p profile
@@ -120,7 +120,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("whose it is: %s", r.body)
 	}
 
-	// The list has all but the key.
+	// The list does not contain the key itself.
 	w.eventually("the last use is written down", func() bool { return !w.listed(token, "").Items[0].LastUsedAt.IsZero() })
 	r := w.do("GET", "/api/keys", token, nil)
 	if strings.Contains(string(r.body), first.Key[12:]) || strings.Contains(string(r.body), `"key"`) {
@@ -155,7 +155,8 @@ func TestKeys(t *testing.T) {
 		t.Errorf("listed %+v, want none", got)
 	}
 
-	// The person is told of each new key, the operator of each deed.
+	// The user gets a notification of each new key, and the security log has an event of each
+	// operation.
 	var told list[notification]
 	if r := w.do("GET", "/api/notifications", token, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 2 || told.Items[0].Kind != "key_created" || told.Items[1].Kind != "key_created" || told.Items[0].Device != "curl" {
 		t.Errorf("told: %s", r.body)
@@ -172,7 +173,7 @@ func TestKeys(t *testing.T) {
 
 func TestKeyPages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	var want []string
 	for n := range 5 {
@@ -202,10 +203,10 @@ func TestKeyPages(t *testing.T) {
 	}
 }
 
-// What a key cannot be made of is said by its member.
+// Invalid members of a new key: the refusal names the member.
 func TestKeyMistakes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	for _, c := range []struct {
 		body   object
@@ -231,11 +232,10 @@ func TestKeyMistakes(t *testing.T) {
 	}
 }
 
-// A key that is not letter for letter the one that was made is refused, and but
-// for a guess of all its random part before anything is looked up.
+// A key with one changed character is refused. Only a key with a correct checksum costs a query.
 func TestKeySpellings(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	good := w.key(token, object{}).Key
 	other := w.key(token, object{}).Key
@@ -275,17 +275,16 @@ func b2i(b bool) int {
 	return 0
 }
 
-// A key in the address opens nothing and is not written down; nor is one that is
-// sent where its id belongs.
+// A key in a path or query opens nothing and is not logged, also in the place of its id.
 func TestKeyInTheAddress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	key := w.key(token, object{}).Key
 	for _, query := range []string{"api_key=", "access_token=", "key=", "X-API-Key=", "token="} {
 		w.refused(w.do("GET", "/api/profile?"+query+key, "", nil), 401, "AUTHENTICATION_REQUIRED")
 	}
-	w.clock.advance(time.Second) // a network's causes of one second are bounded
+	w.clock.Advance(time.Second) // recorded causes are limited for each network and second
 	misplaced := w.refused(w.do("DELETE", "/api/keys/"+key, token, nil), 404, "NOT_FOUND")
 	w.refused(w.do("GET", "/"+key+"/"+key, "", nil), 404, "NOT_FOUND")
 	w.keyWorks(key)
@@ -303,11 +302,10 @@ func TestKeyInTheAddress(t *testing.T) {
 	}
 }
 
-// A key makes, rotates and revokes none, and neither does a token without a
-// sign-in behind it.
+// API keys, and tokens without a session, cannot create, rotate or revoke keys.
 func TestKeyMakesNoKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	k := w.key(w.signIn().AccessToken, object{})
 	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile", "admin"}, time.Hour)
 	if err != nil {
@@ -326,7 +324,7 @@ func TestKeyMakesNoKey(t *testing.T) {
 		t.Error("a key made or ended a key")
 	}
 	w.keyWorks(k.Key)
-	// And it ends no session by signing out.
+	// They cannot end a session by signing out either.
 	if r := w.do("POST", "/api/auth/logout", k.Key, object{"everywhere": true}); r.StatusCode != 204 {
 		t.Errorf("%s %s", r.Status, r.body)
 	}
@@ -336,11 +334,10 @@ func TestKeyMakesNoKey(t *testing.T) {
 	}
 }
 
-// Whoever sends the password with the request has just proved who it is: with no
-// session to end, the key is made all the same.
+// The password in the request (Basic) counts as a recent sign-in, although there is no session.
 func TestKeyByPassword(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{basic: true})
+	w := newEnv(t, settings{basic: true})
 	ask := func(password string) reply {
 		r, err := http.NewRequest("POST", w.url+"/api/keys", strings.NewReader(`{"name":"by password"}`))
 		if err != nil {
@@ -357,16 +354,16 @@ func TestKeyByPassword(t *testing.T) {
 	}
 }
 
-// What changes how one signs in wants a sign-in of a moment ago; looking does not.
+// Changes to the ways of signing in require a recent sign-in; reading does not.
 func TestKeysWantAFreshSignIn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	s := w.signIn()
 	k := w.key(s.AccessToken, object{})
-	w.clock.advance(recentSignIn)
+	w.clock.Advance(recentSignIn)
 	w.key(s.AccessToken, object{}) // not older than
-	w.clock.advance(time.Second)
-	token := w.tokens(w.refreshWith(s.RefreshToken)).AccessToken // a refresh is no sign-in
+	w.clock.Advance(time.Second)
+	token := w.tokens(w.refreshWith(s.RefreshToken)).AccessToken // a refresh does not count as a sign-in
 	for _, c := range [][2]string{{"POST", "/api/keys"}, {"POST", "/api/keys/" + k.ID + "/rotate"}, {"DELETE", "/api/keys/" + k.ID}} {
 		r := w.do(c[0], c[1], token, object{"name": "late"})
 		w.refused(r, 401, "STEP_UP_REQUIRED")
@@ -383,8 +380,8 @@ func TestKeysWantAFreshSignIn(t *testing.T) {
 	}
 }
 
-// change does to the database what no part of the product does yet.
-func (w *world) change(statement string, args ...any) {
+// change executes SQL for states that no code produces yet.
+func (w *env) change(statement string, args ...any) {
 	w.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "durward.db")+"?_pragma=busy_timeout(5000)&_pragma=foreign_keys(ON)")
 	if err != nil {
@@ -396,10 +393,10 @@ func (w *world) change(statement string, args ...any) {
 	}
 }
 
-// A key has no more scope than its maker had, nor than its owner has now.
+// A key has no scope that its creator or the current user lacks.
 func TestKeyScopes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	root, err := w.people.Add(context.Background(), account.NewUser{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
@@ -437,8 +434,7 @@ func TestKeyScopes(t *testing.T) {
 	if got := scopes(all.Key); !slices.Equal(got, []string{"profile"}) {
 		t.Errorf("of one who is no administrator any more: %v", got)
 	}
-	// The token is from before and says admin: neither a new key nor a rotated one
-	// gets it.
+	// The token is older and still has the scope admin; neither a new nor a rotated key gets it.
 	if p := w.refused(w.do("POST", "/api/keys", admin, object{"name": "n", "scopes": []string{"admin"}}), 400, "INVALID_REQUEST"); p["member"] != "scopes" {
 		t.Errorf("more than its owner has: %v", p)
 	}
@@ -447,7 +443,7 @@ func TestKeyScopes(t *testing.T) {
 	}
 	w.refused(w.do("POST", "/api/keys/"+alone.ID+"/rotate", admin, nil), 403, "FORBIDDEN")
 
-	// The other way round: the maker has less than the key.
+	// The other direction: the creator has fewer scopes than the key.
 	w.change(`UPDATE users SET admin = 1 WHERE id = ?`, w.ada.ID)
 	strong := w.key(signIn(adaEmail), object{"scopes": []string{"admin", "profile"}})
 	w.refused(w.do("POST", "/api/keys/"+strong.ID+"/rotate", ada, nil), 403, "FORBIDDEN")
@@ -459,31 +455,31 @@ func TestKeyScopes(t *testing.T) {
 	}
 }
 
-// A dead key is dead at the next request, whoever ended it and wherever.
+// A revoked key is refused at the next request, whichever process revoked it.
 func TestDeadKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	s := w.signIn()
 	ctx := context.Background()
 	forever, ending := w.key(s.AccessToken, object{}), w.key(s.AccessToken, object{"expires_in": 60})
 
-	// Its end, to the second.
-	w.clock.advance(time.Minute - time.Second)
+	// Expiry, to the second.
+	w.clock.Advance(time.Minute - time.Second)
 	w.keyWorks(ending.Key)
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	w.keyDead(ending.Key)
 	w.refused(w.do("POST", "/api/keys/"+ending.ID+"/rotate", s.AccessToken, nil), 404, "NOT_FOUND")
-	if got := w.listed(s.AccessToken, "").Items; len(got) != 2 { // so that one sees why it works no longer
+	if got := w.listed(s.AccessToken, "").Items; len(got) != 2 { // so that the user sees the reason
 		t.Errorf("listed %+v", got)
 	}
 
-	// What a password or a sign-out ends is sessions: keys are programs'.
+	// A new password and a sign-out end sessions, not keys.
 	if r := w.do("POST", "/api/auth/logout", s.AccessToken, object{"everywhere": true}); r.StatusCode != 204 {
 		t.Fatal(r.Status)
 	}
 	w.keyWorks(forever.Key)
 
-	// The shell has a database handle of its own.
+	// Another process, with its own database handle.
 	shell, err := store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(w.dir, "durward.db"), Now: w.clock.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -509,10 +505,10 @@ func TestDeadKeys(t *testing.T) {
 	w.keyDead(last.Key)
 }
 
-// Somebody else's key is as one that never was.
+// The key of another user is answered like a key that does not exist.
 func TestSomebodyElsesKey(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	k := w.key(w.signIn().AccessToken, object{})
 	if r := w.do("POST", "/api/auth/register", "", object{"email": "eve@example.com", "password": adaPassword}); r.StatusCode != 201 {
 		t.Fatal(r.Status)
@@ -536,10 +532,10 @@ func TestSomebodyElsesKey(t *testing.T) {
 	w.keyWorks(k.Key)
 }
 
-// A person has at most a hundred live keys, however many are asked for at once.
+// A user has at most 100 active keys, also with concurrent requests.
 func TestAHundredKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	last := w.key(token, object{"expires_in": 60})
 	for range 97 {
@@ -565,21 +561,21 @@ func TestAHundredKeys(t *testing.T) {
 	if p["detail"] != "There are 100 keys already." {
 		t.Errorf("detail: %v", p["detail"])
 	}
-	// One may be put in the place of another, and one that has ended makes room.
+	// A key can be rotated then, and an expired key does not count.
 	w.made(w.do("POST", "/api/keys/"+last.ID+"/rotate", token, nil))
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	w.key(token, object{})
 }
 
-// A key that was never made is turned away after thirty a minute of a network; a
-// good one never is, nor is one that is merely dead.
+// Keys that never existed are refused without a query after 30 a minute and network. Valid keys and
+// expired ones are not affected.
 func TestBadKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{badKeys: 30})
+	w := newEnv(t, settings{badKeys: 30})
 	token := w.signIn().AccessToken
 	good, ending := w.key(token, object{}).Key, w.key(token, object{"expires_in": 1}).Key
 	forged := good[:11] + ending[11:]
-	w.clock.advance(2 * time.Minute)
+	w.clock.Advance(2 * time.Minute)
 	for n := range 30 {
 		bad := []string{"dk_garbage", good[:60], forged}[n%3]
 		w.refused(w.withKey("GET", "/api/profile", bad), 401, "INVALID_API_KEY")
@@ -593,15 +589,14 @@ func TestBadKeys(t *testing.T) {
 		w.keyWorks(good)
 		w.keyDead(ending)
 	}
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	w.refused(w.withKey("GET", "/api/profile", forged), 401, "INVALID_API_KEY")
 }
 
-// A database that is away is no reason to doubt a key; what is plainly no key is
-// refused all the same.
+// During an outage of the database a possible key gets 503, and text that cannot be a key 401.
 func TestKeyOutage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key := w.key(w.signIn().AccessToken, object{}).Key
 	w.keyWorks(key)
 	if err := w.db.Close(); err != nil {
@@ -616,11 +611,11 @@ func TestKeyOutage(t *testing.T) {
 	w.keyDead("dk_garbage")
 }
 
-// While many programs use a key it is rotated: what they ask once the answer has
-// come is refused, and none is ever taken for somebody else's or an outage.
+// Rotation during use: after the response the old key is refused, and no request is taken for
+// another user's or for an outage.
 func TestKeyRotatedInUse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	k := w.key(token, object{})
 	var current atomic.Pointer[apiKey]
@@ -633,8 +628,8 @@ func TestKeyRotatedInUse(t *testing.T) {
 				mine := current.Load()
 				r := w.withKey("GET", "/api/profile", mine.Key)
 				if r.StatusCode != 200 && !(r.StatusCode == 401 && current.Load() != mine) {
-					// It may have been rotated while the request was on its way; then the
-					// pointer follows within that answer's own way.
+					// The key may have been rotated while the request was on its way. The pointer
+					// follows before that response ends.
 					deadline := time.Now().Add(20 * time.Second)
 					for current.Load() == mine && time.Now().Before(deadline) {
 						time.Sleep(time.Millisecond)
@@ -657,7 +652,7 @@ func TestKeyRotatedInUse(t *testing.T) {
 	}
 	stop.Store(true)
 	users.Wait()
-	// Of many rotations at once, one is done.
+	// Of many concurrent rotations one succeeds.
 	last := current.Load()
 	var done atomic.Int64
 	for range 6 {
@@ -675,18 +670,18 @@ func TestKeyRotatedInUse(t *testing.T) {
 	}
 }
 
-// The last use is written at most once a minute.
+// The last use is stored at most once a minute.
 func TestKeyLastUse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	k := w.key(w.signIn().AccessToken, object{})
 	last := func() time.Time { return w.keysOf(w.ada)[0].LastUsedAt }
 	began := w.clock.Now()
 	w.keyWorks(k.Key)
 	w.eventually("the first use is written down", func() bool { return last().Equal(began) })
-	w.clock.advance(time.Minute - time.Second)
+	w.clock.Advance(time.Minute - time.Second)
 	w.keyWorks(k.Key)
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	w.keyWorks(k.Key)
 	var seen []time.Time
 	w.eventually("the use a minute later is written down", func() bool {

@@ -12,8 +12,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// withPassword asks for the profile with address and password.
-func (w *world) withPassword(email, password string) reply {
+// withPassword requests the profile with e-mail address and password.
+func (w *env) withPassword(email, password string) reply {
 	w.t.Helper()
 	r, err := http.NewRequest("GET", w.url+"/api/profile", nil)
 	if err != nil {
@@ -25,20 +25,20 @@ func (w *world) withPassword(email, password string) reply {
 
 func TestBasicIsOffUnlessAskedFor(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	r := w.withPassword(adaEmail, adaPassword)
 	w.refused(r, 401, "UNSUPPORTED_SCHEME")
 	if strings.Contains(strings.Join(r.Header.Values("WWW-Authenticate"), ","), "Basic") {
 		t.Errorf("challenges: %q", r.Header.Values("WWW-Authenticate"))
 	}
-	if w.hasher.Runs() > 1 { // one made the account
+	if w.hasher.Runs() > 1 { // one of them for the account
 		t.Error("a password was hashed")
 	}
 }
 
 func TestBasic(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{basic: true})
+	w := newEnv(t, settings{basic: true})
 	r := w.withPassword(adaEmail, "not the right one")
 	w.refused(r, 401, "INVALID_CREDENTIALS")
 	want := `Bearer realm="127.0.0.1"|ApiKey realm="127.0.0.1", field="X-API-Key"|Session realm="127.0.0.1"|Basic realm="127.0.0.1", charset="UTF-8"`
@@ -59,13 +59,13 @@ func TestBasic(t *testing.T) {
 	}
 }
 
-// What is remembered of a password ends with the password, the account's lock and
-// a block, at once.
+// A cached password check ends at once with the password, with a lock of the account and with a
+// block.
 func TestBasicForgets(t *testing.T) {
 	t.Parallel()
 	ctx, operator := context.Background(), request.Info{Actor: "operator"}
 	const second = "another horse battery staple"
-	w := newWorld(t, settings{basic: true})
+	w := newEnv(t, settings{basic: true})
 	works := func(password string) {
 		t.Helper()
 		if r := w.withPassword(adaEmail, password); r.StatusCode != 200 {
@@ -92,8 +92,7 @@ func TestBasicForgets(t *testing.T) {
 	}
 	works(second)
 
-	// Failures of the sign-in and of Basic are counted together, and the block
-	// holds for what is remembered.
+	// Failures of sign-in and Basic count together, and the block applies to cached checks too.
 	for range 2 {
 		w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": randomPassword()}), 401, "INVALID_CREDENTIALS")
 		w.refused(w.withPassword(adaEmail, randomPassword()), 401, "INVALID_CREDENTIALS")
@@ -104,14 +103,14 @@ func TestBasicForgets(t *testing.T) {
 	if r.Header.Get("Retry-After") == "" || r.Header.Get("WWW-Authenticate") != "" {
 		t.Errorf("fields: %v", r.Header)
 	}
-	w.clock.advance(time.Hour + time.Second)
+	w.clock.Advance(time.Hour + time.Second)
 	works(second)
 }
 
-// Names that nobody has cost what others cost.
+// Unknown addresses cost the same hash as known ones.
 func TestBasicUnknownAddress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{basic: true})
+	w := newEnv(t, settings{basic: true})
 	for _, email := range []string{adaEmail, "nobody@example.com", "no address", ""} {
 		before := w.hasher.Runs()
 		w.refused(w.withPassword(email, "not the right one"), 401, "INVALID_CREDENTIALS")
@@ -128,10 +127,10 @@ func TestBasicUnknownAddress(t *testing.T) {
 	}
 }
 
-// A database that is away is no reason to doubt a password.
+// During an outage of the database a correct password gets 503, not 401.
 func TestBasicOutage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{basic: true})
+	w := newEnv(t, settings{basic: true})
 	if r := w.withPassword(adaEmail, adaPassword); r.StatusCode != 200 {
 		t.Fatalf("%s %s", r.Status, r.body)
 	}

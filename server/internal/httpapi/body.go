@@ -164,7 +164,7 @@ func hasBody(r *http.Request) bool {
 
 type field struct{ name, value string }
 
-// required refuses a request in which one of the fields is missing or empty.
+// required refuses a request with a missing or empty field.
 func required(fields ...field) error {
 	for _, f := range fields {
 		if f.value == "" {
@@ -174,7 +174,7 @@ func required(fields ...field) error {
 	return nil
 }
 
-// invalid returns the refusal of a request whose member or parameter of this name is wrong.
+// invalid returns the refusal for a wrong member or parameter.
 func invalid(name, detail, hint string) error {
 	return &durward.Refusal{
 		Code:    durward.InvalidRequest,

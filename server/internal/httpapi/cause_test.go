@@ -13,11 +13,10 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// The cause that the operator reads is the true one, and says more than the code
-// beside it.
+// The recorded cause is precise, and does not repeat the code.
 func TestCauses(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	scopeless, _, err := w.issuer.Issue(context.Background(), w.ada.ID, nil, time.Minute)
 	if err != nil {
@@ -53,7 +52,7 @@ func TestCauses(t *testing.T) {
 	} {
 		t.Run(c.method+" "+c.target+" "+c.cause, func(t *testing.T) {
 			w := w.in(t)
-			w.clock.advance(time.Second) // a network's causes of one second are bounded
+			w.clock.Advance(time.Second) // recorded causes are limited for each network and second
 			r, err := http.NewRequest(c.method, w.url+c.target, strings.NewReader(c.body))
 			if err != nil {
 				t.Fatal(err)
@@ -77,11 +76,11 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// A body that says it is too large is refused before it is sent: who waits for
-// 100 is not told to go on (RFC 9110 s10.1.1).
+// A body with too large a Content-Length is refused before the client sends it: no 100 (Continue)
+// (RFC 9110 s10.1.1).
 func TestTooLargeUnsent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -97,11 +96,10 @@ func TestTooLargeUnsent(t *testing.T) {
 	}
 }
 
-// A client that has a representation already is told so, in every form that
-// RFC 9110 s13.1.2 knows.
+// If-None-Match in every form of RFC 9110 s13.1.2.
 func TestIfNoneMatch(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	for _, path := range []string{"/.well-known/jwks.json", "/openapi.json", "/static/durward.css"} {
 		etag := w.do("GET", path, "", nil).Header.Get("ETag")
 		for value, want := range map[string]int{
@@ -120,11 +118,11 @@ func TestIfNoneMatch(t *testing.T) {
 	}
 }
 
-// A moment is the same wherever it is told.
+// A time is the same in every response.
 func TestSameMoment(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
-	w.clock.advance(123456789 * time.Nanosecond)
+	w := newEnv(t, settings{registration: true})
+	w.clock.Advance(123456789 * time.Nanosecond)
 	created := w.do("POST", "/api/auth/register", "", object{"email": "bob@example.com", "password": adaPassword})
 	signed := w.tokens(w.do("POST", "/api/auth/login", "", object{"email": "bob@example.com", "password": adaPassword}))
 	if again := w.do("GET", "/api/profile", signed.AccessToken, nil); string(created.body) != string(again.body) {

@@ -54,8 +54,7 @@ func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.Us
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
 }
 
-// acceptedCookie returns the session cookie by which the guard authenticated the request, or false
-// for other credentials.
+// acceptedCookie returns the session cookie of a request that the guard authenticated by cookie.
 func acceptedCookie(r *http.Request) (value string, ok bool) {
 	sent := sentCookies(r)
 	if durward.From(r.Context()).Scheme != "Session" || len(sent) != 1 {

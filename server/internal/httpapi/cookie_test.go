@@ -29,9 +29,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// byCookie sends a request as a browser does that has signed in; fields stand in
-// pairs.
-func (w *world) byCookie(method, path, cookie string, body any, fields ...string) reply {
+// byCookie sends a request as a signed-in browser. fields are names and values in turn.
+func (w *env) byCookie(method, path, cookie string, body any, fields ...string) reply {
 	w.t.Helper()
 	var text []byte
 	if body != nil {
@@ -58,8 +57,9 @@ func (w *world) byCookie(method, path, cookie string, body any, fields ...string
 
 var cookieLine = regexp.MustCompile(`^__Host-durward=([A-Za-z0-9_-]{43}); Path=/; HttpOnly; Secure; SameSite=Lax$`)
 
-// given is the cookie that an answer gives, which must give one and no token.
-func (w *world) given(r reply) string {
+// given returns the cookie that a response sets. It fails the test without one, or with a token in
+// the body.
+func (w *env) given(r reply) string {
 	w.t.Helper()
 	lines := r.Header["Set-Cookie"]
 	if r.StatusCode != 200 || len(lines) != 1 || !cookieLine.MatchString(lines[0]) {
@@ -72,19 +72,19 @@ func (w *world) given(r reply) string {
 	return value
 }
 
-func (w *world) cookieOf(email string) string {
+func (w *env) cookieOf(email string) string {
 	w.t.Helper()
 	return w.given(w.byCookie("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword, "use_cookies": true}))
 }
 
-func (w *world) cookieWorks(cookie string) {
+func (w *env) cookieWorks(cookie string) {
 	w.t.Helper()
 	if r := w.byCookie("GET", "/api/profile", cookie, nil); r.StatusCode != 200 {
 		w.t.Fatalf("the cookie should work: %s %s", r.Status, r.body)
 	}
 }
 
-func (w *world) cookieDead(cookie string) {
+func (w *env) cookieDead(cookie string) {
 	w.t.Helper()
 	r := w.byCookie("GET", "/api/profile", cookie, nil)
 	w.refused(r, 401, "SESSION_EXPIRED")
@@ -98,7 +98,7 @@ func (w *world) cookieDead(cookie string) {
 
 func TestCookieRound(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	r := w.byCookie("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword, "use_cookies": true})
 	cookie := w.given(r)
 	var me profile
@@ -116,7 +116,7 @@ func TestCookieRound(t *testing.T) {
 	if r := w.byCookie("GET", "/api/auth/sessions", cookie, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
 		t.Errorf("sessions: %s", r.body)
 	}
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	w.cookieWorks(cookie)
 	if r := w.byCookie("GET", "/api/auth/sessions", cookie, nil); json.Unmarshal(r.body, &page) != nil || !page.Items[0].LastUsedAt.Equal(w.clock.Now()) {
 		t.Errorf("last use: %s", r.body)
@@ -137,10 +137,10 @@ func TestCookieRound(t *testing.T) {
 	}
 }
 
-// The database has the hash of the cookie under its epoch, and not the cookie.
+// The database contains the hash of the cookie and its epoch, not the cookie.
 func TestCookieAtRest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	raw, err := base64.RawURLEncoding.DecodeString(cookie)
 	if err != nil {
@@ -158,26 +158,26 @@ func TestCookieAtRest(t *testing.T) {
 	if bytes.Contains(hash, raw[:8]) {
 		t.Error("the cookie itself is stored")
 	}
-	// As after a restore: another epoch, the same rows.
+	// As after a restore: a new epoch, the same rows.
 	if _, err := db.Exec(`UPDATE meta SET value = 'ANOTHER' WHERE name = 'epoch'`); err != nil {
 		t.Fatal(err)
 	}
 	w.cookieWorks(cookie) // this process knows its own
-	newWorld(t, settings{dir: w.dir}).cookieDead(cookie)
+	newEnv(t, settings{dir: w.dir}).cookieDead(cookie)
 }
 
-// Two people, one browser; a cookie that was there before; one that the client made
-// up: at a sign-in there is a new one, and what was is dead.
+// Each sign-in sets a new cookie and ends the previous session of the browser, of the same user or
+// of another one. A cookie that the client made up is ignored.
 func TestCookieNewAtSignIn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	w.do("POST", "/api/auth/register", "", object{"email": "bob@example.com", "password": adaPassword})
 	first := w.cookieOf(adaEmail)
 	signIn := func(email, password, cookie string) reply {
 		return w.byCookie("POST", "/api/auth/login", cookie, object{"email": email, "password": password, "use_cookies": true})
 	}
 	w.refused(signIn(adaEmail, "wrong "+adaPassword, first), 401, "INVALID_CREDENTIALS")
-	w.cookieWorks(first) // nothing ends before somebody has signed in
+	w.cookieWorks(first) // a refused sign-in ends no session
 	if r := signIn(adaEmail, adaPassword, first); true {
 		second := w.given(r)
 		if second == first {
@@ -201,7 +201,7 @@ func TestCookieNewAtSignIn(t *testing.T) {
 			}
 			w.cookieWorks(bobs)
 		}
-		// A sign-in for tokens has nothing to do with a cookie that comes along.
+		// A sign-in for tokens leaves the cookie of the request alone.
 		w.tokens(w.byCookie("POST", "/api/auth/login", bobs, object{"email": "bob@example.com", "password": adaPassword}))
 		w.cookieWorks(bobs)
 	}
@@ -210,10 +210,10 @@ func TestCookieNewAtSignIn(t *testing.T) {
 	}
 }
 
-// A page of another origin signs nobody in, out, or anything else.
+// Requests from pages of other origins change nothing: no sign-in, no sign-out, no other operation.
 func TestForeignPageWithCookie(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	credentials := object{"email": adaEmail, "password": adaPassword, "use_cookies": true}
 	for _, foreign := range [][]string{
@@ -235,7 +235,7 @@ func TestForeignPageWithCookie(t *testing.T) {
 			}
 		}
 	}
-	// What a form can send is no JSON, and a link changes nothing.
+	// A form cannot send JSON, and a GET changes nothing.
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
 		r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(`{"email":"`+adaEmail+`","password":"`+adaPassword+`","use_cookies":true}`))
 		if err != nil {
@@ -253,45 +253,45 @@ func TestForeignPageWithCookie(t *testing.T) {
 	}
 }
 
-// The ends to the second: idle, and absolute under steady use.
+// Idle and absolute end of a session, to the second.
 func TestCookieEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	idle := w.cookieOf(adaEmail)
-	w.clock.advance(30*time.Minute - time.Second)
-	w.cookieWorks(idle) // T-1 s, which is a use
-	w.clock.advance(30*time.Minute - time.Second)
+	w.clock.Advance(30*time.Minute - time.Second)
+	w.cookieWorks(idle) // one second before the end; extends the session
+	w.clock.Advance(30*time.Minute - time.Second)
 	w.cookieWorks(idle)
-	w.clock.advance(30*time.Minute + time.Second)
+	w.clock.Advance(30*time.Minute + time.Second)
 	w.cookieDead(idle)
 
 	exact := w.cookieOf(adaEmail)
-	w.clock.advance(30 * time.Minute)
+	w.clock.Advance(30 * time.Minute)
 	w.cookieDead(exact)
-	// What has ended is not listed either.
+	// Ended sessions are not listed.
 	var page list[sessionItem]
 	if r := w.do("GET", "/api/auth/sessions", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 || !page.Items[0].Current {
 		t.Errorf("sessions: %s", r.body)
 	}
 
 	steady := w.cookieOf(adaEmail)
-	for began := w.clock.Now(); w.clock.Now().Sub(began) < 12*time.Hour-20*time.Minute; w.clock.advance(20 * time.Minute) {
+	for began := w.clock.Now(); w.clock.Now().Sub(began) < 12*time.Hour-20*time.Minute; w.clock.Advance(20 * time.Minute) {
 		w.cookieWorks(steady)
 		if r := w.byCookie("POST", "/api/auth/token", steady, nil); r.StatusCode != 200 {
 			t.Fatal(r.Status)
 		}
 	}
 	w.cookieWorks(steady)
-	w.clock.advance(20*time.Minute - time.Second)
+	w.clock.Advance(20*time.Minute - time.Second)
 	w.cookieWorks(steady) // T-1 s
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	w.cookieDead(steady)
 }
 
-// Whatever the pattern of use, a session ends when a plain model says that it does.
+// For random patterns of use, a session ends when a simple model says so.
 func TestCookieEndsModel(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{tweak: func(_ *issuer.Config, c *session.Config) { c.CookieIdle, c.CookieAbsolute = 10*time.Minute, time.Hour }})
+	w := newEnv(t, settings{tweak: func(_ *issuer.Config, c *session.Config) { c.CookieIdle, c.CookieAbsolute = 10*time.Minute, time.Hour }})
 	ctx := context.Background()
 	random := rand.New(rand.NewPCG(1, 2))
 	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
@@ -304,7 +304,7 @@ func TestCookieEndsModel(t *testing.T) {
 		began := w.clock.Now()
 		written := began // the last use that is written down
 		for {
-			w.clock.advance(steps[random.IntN(len(steps))])
+			w.clock.Advance(steps[random.IntN(len(steps))])
 			now := w.clock.Now()
 			want := now.Before(written.Add(10*time.Minute)) && now.Before(began.Add(time.Hour))
 			use := random.IntN(4) > 0
@@ -334,10 +334,10 @@ func TestCookieEndsModel(t *testing.T) {
 	}
 }
 
-// Use is written down once a minute, however much there is of it.
+// The last use of a session is stored at most once a minute.
 func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
 	if err != nil {
@@ -348,7 +348,7 @@ func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 * 60 / 5 { // ten minutes, a request each five seconds
-		w.clock.advance(5 * time.Second)
+		w.clock.Advance(5 * time.Second)
 		w.cookieWorks(cookie)
 	}
 	var writes int
@@ -357,10 +357,10 @@ func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
 	}
 }
 
-// Whatever ends a session ends its cookie and its access tokens.
+// Every way to end a session ends its cookie and its access tokens.
 func TestCookieEndsWithItsSession(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	for name, end := range map[string]func(cookie, session string){
 		"sign-out": func(cookie, _ string) { w.byCookie("POST", "/api/auth/logout", cookie, nil) },
 		"sign-out by its access token": func(cookie, _ string) {
@@ -403,23 +403,23 @@ func TestCookieEndsWithItsSession(t *testing.T) {
 		w.dead(token, "TOKEN_REVOKED")
 		w.refused(w.byCookie("POST", "/api/auth/token", cookie, nil), 401, "SESSION_EXPIRED")
 	}
-	// One's own password is changed by the session that stays.
+	// The session that changes the password stays.
 	cookie, other := w.cookieOf(adaEmail), w.cookieOf(adaEmail)
 	r := w.byCookie("POST", "/api/auth/password/change", cookie, object{"current": adaPassword, "new": "another long enough password"})
 	if r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 || !cookieLine.MatchString(r.Header["Set-Cookie"][0]) {
 		t.Fatalf("%s %s %v", r.Status, r.body, r.Header)
 	}
-	// It has another cookie then: a stolen copy of the old one ends.
+	// It gets a new cookie, so that a stolen copy of the old one ends.
 	fresh := cookieLine.FindStringSubmatch(r.Header["Set-Cookie"][0])[1]
 	w.cookieWorks(fresh)
 	w.cookieWorks(cookie)
-	w.clock.advance(31 * time.Second)
+	w.clock.Advance(31 * time.Second)
 	w.cookieDead(cookie)
 	w.cookieWorks(fresh)
 	w.cookieDead(other)
 }
 
-func (w *world) cookieToken(cookie string) string {
+func (w *env) cookieToken(cookie string) string {
 	w.t.Helper()
 	r := w.byCookie("POST", "/api/auth/token", cookie, nil)
 	var got map[string]any
@@ -429,14 +429,14 @@ func (w *world) cookieToken(cookie string) string {
 	return got["access_token"].(string)
 }
 
-// An access token for a cookie is of its session, has its rights, and ends no later.
+// An access token for a cookie has the session and the rights of the cookie, and expires no later.
 func TestCookieToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	signedIn := w.clock.Now()
 	for w.clock.Now().Sub(signedIn) < 12*time.Hour-5*time.Minute {
-		w.clock.advance(5 * time.Minute)
+		w.clock.Advance(5 * time.Minute)
 		in, err := jwt.Inspect(w.cookieToken(cookie))
 		if err != nil {
 			t.Fatal(err)
@@ -446,17 +446,17 @@ func TestCookieToken(t *testing.T) {
 			t.Fatalf("claims after %s: %+v", w.clock.Now().Sub(signedIn), c)
 		}
 	}
-	// Nobody makes a token of fifteen minutes last for ever.
+	// A token for a cookie cannot be extended by itself.
 	s := w.signIn()
 	w.refused(w.do("POST", "/api/auth/token", s.AccessToken, nil), 403, "FORBIDDEN")
 	w.refused(w.byCookie("POST", "/api/auth/token", w.cookieOf(adaEmail), nil, "Authorization", "Bearer "+s.AccessToken), 403, "FORBIDDEN")
 	w.refused(w.byCookie("POST", "/api/auth/token", w.cookieOf(adaEmail), object{"scope": "admin"}), 400, "INVALID_REQUEST")
 }
 
-// Stepping up renews auth_time for who shows the password, and nothing else does.
+// Only a step-up with the password renews auth_time.
 func TestStepUpByToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	claims := func(token string) jwt.Claims {
 		t.Helper()
 		in, err := jwt.Inspect(token)
@@ -467,7 +467,7 @@ func TestStepUpByToken(t *testing.T) {
 	}
 	first := w.signIn()
 	signedIn := w.clock.Now()
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	second := w.tokens(w.refreshWith(first.RefreshToken))
 	if at := claims(second.AccessToken).AuthTime; !at.Equal(signedIn) {
 		t.Errorf("a refresh: auth_time %s, want %s", at, signedIn)
@@ -487,9 +487,9 @@ func TestStepUpByToken(t *testing.T) {
 		t.Errorf("after it: %s %s", r.Status, r.body)
 	}
 	w.refused(w.do("POST", "/api/auth/step-up", key.Key, object{"password": adaPassword}), 403, "FORBIDDEN")
-	// The old token has its old rights, and a refresh renews nothing.
+	// The old token keeps its old rights, and a refresh renews nothing.
 	w.refused(w.do("POST", "/api/keys", second.AccessToken, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
-	w.clock.advance(6 * time.Minute)
+	w.clock.Advance(6 * time.Minute)
 	third := w.tokens(w.refreshWith(up.RefreshToken))
 	if at := claims(third.AccessToken).AuthTime; !at.Equal(stepped) {
 		t.Errorf("a refresh: auth_time %s, want %s", at, stepped)
@@ -498,16 +498,16 @@ func TestStepUpByToken(t *testing.T) {
 	if events := w.events(store.EventSteppedUp); len(events) != 1 || events[0].UserID != w.ada.ID {
 		t.Errorf("events: %+v", events)
 	}
-	// Whoever has no session has no sign-in to renew.
+	// Credentials without a session cannot step up.
 	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.refused(w.do("POST", "/api/auth/step-up", issued, object{"password": adaPassword}), 403, "FORBIDDEN")
-	// A token of a cookie's session steps up by itself, without a refresh token.
+	// An access token for a cookie can step up, and gets no refresh token.
 	cookie := w.cookieOf(adaEmail)
 	token := w.cookieToken(cookie)
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	r = w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword})
 	var alone tokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &alone) != nil || alone.RefreshToken != "" || !claims(alone.AccessToken).AuthTime.Equal(w.clock.Now()) {
@@ -518,9 +518,9 @@ func TestStepUpByToken(t *testing.T) {
 
 func TestStepUpByCookie(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	old := w.cookieOf(adaEmail)
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	key := func(cookie string) reply {
 		return w.byCookie("POST", "/api/keys", cookie, object{"name": "k", "scopes": []string{"profile"}})
 	}
@@ -531,12 +531,12 @@ func TestStepUpByCookie(t *testing.T) {
 	if r := key(fresh); r.StatusCode != 201 {
 		t.Errorf("after it: %s %s", r.Status, r.body)
 	}
-	// The old one lives half a minute, with its old rights, and slides no further.
+	// The old cookie works for 30 s more, with its old rights, and is not extended.
 	w.cookieWorks(old)
 	w.refused(key(old), 401, "STEP_UP_REQUIRED")
-	w.clock.advance(29 * time.Second)
+	w.clock.Advance(29 * time.Second)
 	w.cookieWorks(old)
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	w.cookieDead(old)
 	w.cookieWorks(fresh)
 	var page list[sessionItem]
@@ -549,11 +549,11 @@ func TestStepUpByCookie(t *testing.T) {
 	w.cookieDead(fresh)
 }
 
-// Guesses at a step-up count with those of the sign-in, and five end the session.
+// Wrong passwords at a step-up count as failed sign-ins, and five of them end the session.
 func TestStepUpGuessing(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{"token", "cookie"} {
-		w := newWorld(t, settings{})
+		w := newEnv(t, settings{})
 		s, cookie, bystander := w.signIn(), w.cookieOf(adaEmail), w.cookieOf(adaEmail)
 		guess := func() reply {
 			if by == "token" {
@@ -578,11 +578,10 @@ func TestStepUpGuessing(t *testing.T) {
 	}
 }
 
-// Where a second factor is wanted, people are told to set one up, and what is no
-// person that it is not allowed.
+// Where a second factor is required, users are told to set one up, and other clients get FORBIDDEN.
 func TestEnrolmentRequired(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	strict := httptest.NewServer(w.server.outermost(w.server.guard.Require(durward.Policy{ACR: []string{"urn:durward:acr:2fa"}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))))
 	defer strict.Close()
 	cookie, token := w.cookieOf(adaEmail), w.signIn().AccessToken
@@ -597,10 +596,10 @@ func TestEnrolmentRequired(t *testing.T) {
 	there.refused(there.do("GET", "/", issued, nil), 403, "FORBIDDEN")
 }
 
-// A store that is away is never a dead session.
+// An outage of the store does not end sessions.
 func TestCookieOutage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	if err := w.db.Close(); err != nil {
 		t.Fatal(err)
@@ -619,11 +618,10 @@ func TestCookieOutage(t *testing.T) {
 	}
 }
 
-// An old cookie stays good while a cookie that is written down cannot be: a database
-// that takes no writes is an outage too, not an end.
+// While the database accepts no writes, the old cookie stays valid: that is an outage, not an end.
 func TestCookieUseNotWritten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
 	if err != nil {
@@ -634,7 +632,7 @@ func TestCookieUseNotWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.cookieWorks(cookie)
-	w.clock.advance(2 * time.Minute)
+	w.clock.Advance(2 * time.Minute)
 	w.refused(w.byCookie("GET", "/api/profile", cookie, nil), 503, "AUTH_UNAVAILABLE")
 	if _, err := db.Exec(`DROP TRIGGER no`); err != nil {
 		t.Fatal(err)
@@ -642,11 +640,10 @@ func TestCookieUseNotWritten(t *testing.T) {
 	w.cookieWorks(cookie)
 }
 
-// A stream of the server's own guard ends within a second or two of its session,
-// whatever ends that, and is no use that would keep it alive.
+// An open stream ends within two seconds of its session, and does not extend it.
 func TestStreamEndsWithItsSession(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	streams := httptest.NewServer(w.server.outermost(w.server.guard.Require(durward.Policy{Stream: true}, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(rw, "open")
 		_ = http.NewResponseController(rw).Flush()
@@ -698,9 +695,9 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 
 	idle := w.cookieOf(adaEmail)
 	byCookie = open("Cookie", sessionCookie+"="+idle)
-	w.clock.advance(20 * time.Minute)
+	w.clock.Advance(20 * time.Minute)
 	began := time.Now()
 	w.eventually("it is asked again", func() bool { return time.Since(began) > 1500*time.Millisecond })
-	w.clock.advance(11 * time.Minute)
+	w.clock.Advance(11 * time.Minute)
 	ends("idle", byCookie, durward.SessionExpired)
 }

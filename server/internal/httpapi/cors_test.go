@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// Pages of the origins that are named may do everything, those of others nothing.
+// Scripts of configured origins can use the API, those of other origins cannot.
 func TestCrossOrigin(t *testing.T) {
 	t.Parallel()
 	const app = "https://app.example.com"
-	w := newWorld(t, settings{origins: []string{app}})
+	w := newEnv(t, settings{origins: []string{app}})
 	token := w.signIn().AccessToken
 	ask := func(method, path, origin string, fields ...string) reply {
 		t.Helper()

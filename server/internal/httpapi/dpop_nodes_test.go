@@ -15,15 +15,15 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 )
 
-// TestProofsOfTwoNodes: with Redis a client takes its nonce from one node to the
-// other, and a proof passes once at both; when Redis hangs, dies or forgets, nothing
-// passes twice, and nobody is kept out.
+// Two nodes with one Redis: a client can use a nonce of one node at the other, and a proof works
+// once in total. While Redis hangs, is down or has lost its data, no proof works twice and clients
+// still get in.
 func TestProofsOfTwoNodes(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
-	w := newWorld(t, settings{dpop: true})
+	w := newEnv(t, settings{dpop: true})
 	key := bytes.Repeat([]byte{7}, 32)
-	var nodes []*world
+	var nodes []*env
 	var links []*connection.Client
 	for range 2 {
 		link, err := connection.New(connection.Config{URL: r.URL(), Timeout: 2 * time.Second, Probe: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
@@ -109,7 +109,7 @@ func TestProofsOfTwoNodes(t *testing.T) {
 	kept := proof()
 	passes("one that b has never seen", at(0, kept))
 
-	// Redis forgets, and nobody has noticed yet.
+	// Redis loses its data before the nodes notice.
 	if err := links[0].With(t.Context(), func(ctx context.Context, v valkey.Client) error {
 		return v.Do(ctx, v.B().Flushall().Build()).Error()
 	}); err != nil {
@@ -125,7 +125,7 @@ func TestProofsOfTwoNodes(t *testing.T) {
 	}
 	refused("and that again at a", "INVALID_PROOF", at(0, again))
 
-	// Redis dies and comes back.
+	// Redis stops and starts again.
 	r.Kill(t)
 	reach(false)
 	refused("a shared nonce without Redis", "NONCE_REQUIRED", at(0, proof()))

@@ -22,16 +22,16 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// holder is a client that holds a key.
+// holder is a client with a key.
 type holder struct {
-	w      *world
+	w      *env
 	key    *ecdsa.PrivateKey
 	jwk    object
-	nonce  string // the last that the server gave
+	nonce  string // the last nonce of the server
 	proofs atomic.Int64
 }
 
-func (w *world) holder() *holder {
+func (w *env) holder() *holder {
 	w.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -45,14 +45,14 @@ func (w *world) holder() *holder {
 	return &holder{w: w, key: key, jwk: object{"kty": "EC", "crv": "P-256", "x": b64(point[1:33]), "y": b64(point[33:])}}
 }
 
-// thumbprint is that of RFC 7638.
+// thumbprint returns the thumbprint of RFC 7638.
 func (h *holder) thumbprint() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, h.jwk["x"], h.jwk["y"]))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// proof makes a proof for a request, with the hash of a token where one goes with
-// it. change works on its claims.
+// proof makes a proof for a request, with the hash of token if there is one. change edits its
+// claims.
 func (h *holder) proof(method, path, token string, change ...func(claims object)) string {
 	h.w.t.Helper()
 	claims := object{"jti": fmt.Sprint("proof ", h.proofs.Add(1)), "htm": method, "htu": "http://127.0.0.1:8401" + path, "iat": h.w.clock.Now().Unix()}
@@ -85,8 +85,7 @@ func (h *holder) proof(method, path, token string, change ...func(claims object)
 	return signed + "." + base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// proven sends a request with what is given as DPoP fields, and keeps the nonce of
-// the answer.
+// proven sends a request with proofs in DPoP fields, and keeps the nonce of the response.
 func (h *holder) proven(method, path, authorization, body string, proofs ...string) reply {
 	h.w.t.Helper()
 	r, err := http.NewRequest(method, h.w.url+path, strings.NewReader(body))
@@ -130,8 +129,8 @@ func (h *holder) meet() *holder {
 	return h
 }
 
-// refusedProof demands a refusal with the challenge of a proof and a fresh nonce
-// (RFC 9449 s7.1, s8), and none of the schemes that sign-in and refresh do not take.
+// refusedProof requires a refusal with the DPoP challenge and a fresh nonce (RFC 9449 s7.1, s8),
+// without schemes that sign-in and refresh do not accept.
 func (h *holder) refusedProof(r reply, code, why string) {
 	h.w.t.Helper()
 	h.w.refused(r, 401, code)
@@ -160,16 +159,16 @@ func (h *holder) refresh(token string, proofs ...string) reply {
 
 func (h *holder) refreshProof() string { return h.proof("POST", "/api/auth/refresh", "") }
 
-// call asks for the profile with a token and a proof of it.
+// call requests the profile with a token and a proof.
 func (h *holder) call(token string) reply {
 	h.w.t.Helper()
 	return h.proven("GET", "/api/profile", "DPoP "+token, "", h.proof("GET", "/api/profile", token))
 }
 
-// Without the setting no proof is looked at and no scheme of that name is taken.
+// With DPoP off, proofs are ignored and the scheme DPoP is unknown.
 func TestDPoPIsOffUnlessAskedFor(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	h := w.holder()
 	signed := w.tokens(h.proven("POST", "/api/auth/login", "", adasLogin, "garbage", "twice"))
 	if signed.TokenType != "Bearer" {
@@ -186,16 +185,16 @@ func TestDPoPIsOffUnlessAskedFor(t *testing.T) {
 	}
 }
 
-// What was bound while proofs were taken opens nothing where they no longer are:
-// only a sign-in helps, and the session is not harmed.
+// Tokens that were bound before DPoP was switched off do not work. A new sign-in helps, and the
+// session is not ended.
 func TestDPoPSwitchedOff(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	w := newWorld(t, settings{dir: dir, dpop: true})
+	w := newEnv(t, settings{dir: dir, dpop: true})
 	h := w.holder().meet()
 	signed := h.signIn()
 
-	off := newWorld(t, settings{dir: dir})
+	off := newEnv(t, settings{dir: dir})
 	r := off.refreshWith(signed.RefreshToken)
 	off.refused(r, 401, "REFRESH_INVALID")
 	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); !strings.HasPrefix(got, "Session ") || strings.Contains(got, "DPoP") {
@@ -205,14 +204,14 @@ func TestDPoPSwitchedOff(t *testing.T) {
 	w.tokens(h.refresh(signed.RefreshToken, h.refreshProof()))
 }
 
-// The whole round: nonce, sign-in, call, refresh, step-up, sign-out.
+// A whole round: nonce, sign-in, call, refresh, step-up, sign-out.
 func TestBoundRound(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{dpop: true})
+	w := newEnv(t, settings{dpop: true})
 	h := w.holder()
 	r := h.proven("POST", "/api/auth/login", "", adasLogin, h.proof("POST", "/api/auth/login", ""))
 	h.refusedProof(r, "NONCE_REQUIRED", "use_dpop_nonce")
-	if w.hasher.Runs() > 1 { // one made the account
+	if w.hasher.Runs() > 1 { // one of them for the account
 		t.Error("a password was hashed for a client that had no nonce yet")
 	}
 	if all := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); strings.Contains(all, "Bearer") || strings.Contains(all, "ApiKey") {
@@ -239,7 +238,7 @@ func TestBoundRound(t *testing.T) {
 	if second.TokenType != "DPoP" || second.RefreshToken == signed.RefreshToken {
 		t.Errorf("answer of a refresh: %+v", second)
 	}
-	w.clock.advance(recentSignIn + time.Second) // which the nonces do not outlive
+	w.clock.Advance(recentSignIn + time.Second) // longer than the life of a nonce
 	body := bodyOf(object{"password": adaPassword})
 	h.refusedProof(h.proven("POST", "/api/auth/step-up", "DPoP "+second.AccessToken, body, h.proof("POST", "/api/auth/step-up", second.AccessToken)), "NONCE_REQUIRED", "use_dpop_nonce")
 	stepped := w.tokens(h.proven("POST", "/api/auth/step-up", "DPoP "+second.AccessToken, body, h.proof("POST", "/api/auth/step-up", second.AccessToken)))
@@ -260,10 +259,10 @@ func TestBoundRound(t *testing.T) {
 	w.refused(h.refresh(stepped.RefreshToken, h.refreshProof()), 401, "SESSION_REVOKED")
 }
 
-// A proof that is not right gets nobody in, and no password is looked at for it.
+// A wrong proof is refused before the password is checked.
 func TestProofOfTheSignIn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{dpop: true})
+	w := newEnv(t, settings{dpop: true})
 	h := w.holder().meet()
 	const login = "/api/auth/login"
 	before := w.hasher.Runs()
@@ -284,7 +283,7 @@ func TestProofOfTheSignIn(t *testing.T) {
 		t.Errorf("%d passwords were hashed", got-before)
 	}
 
-	// A wrong password is answered as ever, and spends nothing.
+	// A wrong password is answered as without a proof, and no token is used up.
 	wrong := bodyOf(object{"email": adaEmail, "password": randomPassword()})
 	r := h.proven("POST", login, "", wrong, good)
 	w.refused(r, 401, "INVALID_CREDENTIALS")
@@ -294,7 +293,7 @@ func TestProofOfTheSignIn(t *testing.T) {
 	w.tokens(h.proven("POST", login, "", adasLogin, good))
 	h.refusedProof(h.proven("POST", login, "", adasLogin, good), "INVALID_PROOF", "invalid_dpop_proof")
 
-	// No proof is no fault: the tokens are Bearer tokens. A cookie is bound to nothing.
+	// Without a proof the tokens are Bearer tokens. A cookie cannot be bound.
 	if t2 := w.signIn(); t2.TokenType != "Bearer" {
 		t.Errorf("token_type %s", t2.TokenType)
 	}
@@ -305,11 +304,10 @@ func TestProofOfTheSignIn(t *testing.T) {
 	}
 }
 
-// A bound grant is refreshed by the holder of its key alone, and whoever else tries
-// harms nothing.
+// Only the holder of the key can refresh bound tokens. Attempts of other clients change nothing.
 func TestBoundRefresh(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{dpop: true})
+	w := newEnv(t, settings{dpop: true})
 	h := w.holder().meet()
 	thief := w.holder().meet()
 	first := h.signIn()
@@ -327,9 +325,8 @@ func TestBoundRefresh(t *testing.T) {
 	h.refusedProof(h.refresh(second.RefreshToken, proof), "INVALID_PROOF", refused)
 	third := w.tokens(h.refresh(second.RefreshToken, h.refreshProof()))
 
-	// A spent token in the hands of a thief who has not the key ends nothing, and one
-	// whose answer was lost for long is answered again.
-	w.clock.advance(time.Minute)
+	// An old token without the key ends nothing, even if its response was lost long ago.
+	w.clock.Advance(time.Minute)
 	h.refusedProof(thief.refresh(first.RefreshToken, thief.refreshProof()), "INVALID_PROOF", refused)
 	h.refusedProof(w.refreshWith(second.RefreshToken), "INVALID_PROOF", refused)
 	again := w.tokens(h.refresh(second.RefreshToken, h.refreshProof()))
@@ -339,12 +336,12 @@ func TestBoundRefresh(t *testing.T) {
 	if n := len(w.events(store.EventRefreshTheft)) + len(w.events(store.EventRefreshAnswerLost)); n != 0 {
 		t.Errorf("%d alarms", n)
 	}
-	// What is theft by the rules of refresh is theft here too.
+	// Reuse that counts as theft for unbound tokens counts for bound ones.
 	w.refused(h.refresh(first.RefreshToken, h.refreshProof()), 401, "SESSION_REVOKED")
 	w.refused(h.refresh(third.RefreshToken, h.refreshProof()), 401, "SESSION_REVOKED")
 	w.refused(h.call(third.AccessToken), 401, "TOKEN_REVOKED")
 
-	// Nobody makes a Bearer grant theirs alone.
+	// A proof does not bind tokens that are not bound.
 	plain := w.signIn()
 	next := w.tokens(thief.refresh(plain.RefreshToken, thief.refreshProof()))
 	if next.TokenType != "Bearer" {
@@ -354,13 +351,13 @@ func TestBoundRefresh(t *testing.T) {
 	w.tokens(w.refreshWith(next.RefreshToken))
 }
 
-// takesProof is the doors where a proof comes without a token.
+// takesProof lists the routes that accept a proof without a token.
 var takesProof = map[string]bool{"/api/auth/login": true, "/api/auth/refresh": true}
 
-// Every route judges a bound token and its proof as it should.
+// Every route with a bound token and with right and wrong proofs.
 func TestEveryRouteBound(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{dpop: true, registration: true})
+	w := newEnv(t, settings{dpop: true, registration: true})
 	ctx := context.Background()
 	for _, email := range []string{"bob@example.com", "eve@example.com"} {
 		if _, err := w.people.Add(ctx, account.NewUser{Email: email, Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"}); err != nil {
@@ -390,7 +387,7 @@ func TestEveryRouteBound(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	// As the command line does it, beside the server, which hears of it by its poll.
+	// As the command line does it, in another process; the server learns of it by its poll.
 	elsewhere := lock("eve@example.com", func(u store.User) {
 		now := w.clock.Now()
 		if _, err := w.db.LockUser(ctx, u.ID, now.Add(time.Hour), store.Event{ID: "event-lock", Kind: store.EventUserLocked, At: now, UserID: u.ID}); err != nil {
@@ -403,38 +400,38 @@ func TestEveryRouteBound(t *testing.T) {
 		name   string
 		scheme string
 		token  func() string
-		proofs func(d door, token string) []string
-		code   string // empty is let in
-		alone  string // code where a proof comes alone; empty where none comes
+		proofs func(d routeCase, token string) []string
+		code   string // empty: accepted
+		alone  string // code for a proof without a token; empty without a proof
 	}
 	always := func(token string) func() string { return func() string { return token } }
-	right := func(d door, token string) []string { return []string{h.proof(d.method, d.path, token)} }
-	none := func(door, string) []string { return nil }
+	right := func(d routeCase, token string) []string { return []string{h.proof(d.method, d.path, token)} }
+	none := func(routeCase, string) []string { return nil }
 	kinds := []kind{
 		{"rightly", "DPoP", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
 		{"rightly, in other letters", "dpop", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
 		{"as Bearer", "Bearer", always(signed.AccessToken), none, "INVALID_TOKEN", ""},
 		{"as Bearer, with a proof", "Bearer", always(signed.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
 		{"without a proof", "DPoP", always(signed.AccessToken), none, "INVALID_PROOF", ""},
-		{"with two proofs", "DPoP", always(signed.AccessToken), func(d door, token string) []string {
+		{"with two proofs", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return append(right(d, token), right(d, token)...)
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"without a nonce", "DPoP", always(signed.AccessToken), func(d door, token string) []string {
+		{"without a nonce", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof(d.method, d.path, token, func(c object) { delete(c, "nonce") })}
 		}, "NONCE_REQUIRED", "NONCE_REQUIRED"},
-		{"with the proof of another path", "DPoP", always(signed.AccessToken), func(d door, token string) []string {
+		{"with the proof of another path", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof(d.method, "/api/elsewhere", token)}
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with the proof of another method", "DPoP", always(signed.AccessToken), func(d door, token string) []string {
+		{"with the proof of another method", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof("PUT", d.path, token)}
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with a proof of another token", "DPoP", always(signed.AccessToken), func(d door, _ string) []string {
+		{"with a proof of another token", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
 			return right(d, ofOther.AccessToken)
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with a proof of no token", "DPoP", always(signed.AccessToken), func(d door, _ string) []string {
+		{"with a proof of no token", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
 			return right(d, "")
 		}, "INVALID_PROOF", "takes it"},
-		{"with another key's proof", "DPoP", always(signed.AccessToken), func(d door, token string) []string {
+		{"with another key's proof", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{other.proof(d.method, d.path, token)}
 		}, "INVALID_TOKEN", "INVALID_PROOF"},
 		{"of another key", "DPoP", always(ofOther.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
@@ -444,12 +441,12 @@ func TestEveryRouteBound(t *testing.T) {
 		{"of somebody locked beside the server", "DPoP", always(elsewhere), right, "TOKEN_REVOKED", "INVALID_PROOF"},
 		{"a refresh token", "DPoP", always(signed.RefreshToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
 	}
-	for _, pattern := range slices.Sorted(maps.Keys(doors)) {
-		for _, d := range doors[pattern] {
+	for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
+		for _, d := range routeCases[pattern] {
 			for _, k := range kinds {
 				t.Run(d.method+" "+pattern+" "+k.name, func(t *testing.T) {
 					if pattern == "/api/auth/logout" && k.code != "" {
-						return // it ends what comes and asks for no proof, so signed would be dead
+						return // it requires no proof and would end the session
 					}
 					inner := *w
 					inner.t, h.w, other.w = t, &inner, &inner
@@ -468,7 +465,7 @@ func TestEveryRouteBound(t *testing.T) {
 						if !strings.HasPrefix(challenges[0], `DPoP realm="127.0.0.1", algs="`) || len(challenges) < 4 || got.Header.Get("DPoP-Nonce") == "" {
 							t.Errorf("challenges %q, nonce %q", challenges, got.Header.Get("DPoP-Nonce"))
 						}
-						// The error is in the challenge of the scheme that came.
+						// The error is in the challenge of the scheme that the credentials used.
 						if own := slices.ContainsFunc(challenges, func(c string) bool {
 							return strings.Contains(c, "error=") && strings.EqualFold(strings.Fields(c)[0], k.scheme)
 						}); !own {
@@ -488,5 +485,5 @@ func TestEveryRouteBound(t *testing.T) {
 		}
 	}
 	h.w = w
-	w.tokens(h.refresh(signed.RefreshToken, h.refreshProof())) // none of it cost the session anything
+	w.tokens(h.refresh(signed.RefreshToken, h.refreshProof())) // the session is unharmed
 }

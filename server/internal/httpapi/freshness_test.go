@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// While this node does not hear of revocations, routes that change how one signs in
-// answer 503 after ten seconds, and the others once the tokens of the last news have
-// all ended. Nobody is told 401.
+// While this node receives no revocations, routes that change the ways of signing in answer 503
+// after ten seconds. The others answer 503 once all tokens of the last successful poll have
+// expired. No client gets a 401.
 func TestNewsOfRevocationsStop(t *testing.T) {
 	t.Parallel()
 	var silentSince atomic.Pointer[time.Time]
-	w := newWorld(t, settings{tweak: func(c *issuer.Config, _ *session.Config) {
+	w := newEnv(t, settings{tweak: func(c *issuer.Config, _ *session.Config) {
 		now := c.Now
 		c.RevokedAsOf = func() time.Time {
 			if t := silentSince.Load(); t != nil {
@@ -26,7 +26,7 @@ func TestNewsOfRevocationsStop(t *testing.T) {
 	token := w.signIn().AccessToken
 	start := w.clock.Now()
 	makeKey := func() reply { return w.do("POST", "/api/keys", token, object{"name": "k"}) }
-	w.clock.advance(11 * time.Second)
+	w.clock.Advance(11 * time.Second)
 	if r := makeKey(); r.StatusCode != 201 {
 		t.Fatalf("with news of now: %s %s", r.Status, r.body)
 	}
@@ -35,16 +35,16 @@ func TestNewsOfRevocationsStop(t *testing.T) {
 	if r := w.do("GET", "/api/profile", token, nil); r.StatusCode != 200 {
 		t.Errorf("the last list does not serve: %s %s", r.Status, r.body)
 	}
-	later := w.signIn().AccessToken // it was good a moment ago, whatever the list knows
+	later := w.signIn().AccessToken // issued after the last poll
 	if r := w.do("POST", "/api/keys", later, object{"name": "later"}); r.StatusCode != 201 {
 		t.Errorf("a token of now: %s %s", r.Status, r.body)
 	}
-	w.clock.advance(15*time.Minute - 11*time.Second)
+	w.clock.Advance(15*time.Minute - 11*time.Second)
 	later = w.signIn().AccessToken
 	if r := w.do("GET", "/api/profile", later, nil); r.StatusCode != 200 {
 		t.Errorf("after an access token's life: %s %s", r.Status, r.body)
 	}
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	w.refused(w.do("GET", "/api/profile", later, nil), 503, "AUTH_UNAVAILABLE")
 	silentSince.Store(nil)
 	if r := w.do("GET", "/api/profile", later, nil); r.StatusCode != 200 {

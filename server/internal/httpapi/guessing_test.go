@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// However an address is spelled, and at whichever door, its failures are counted
-// together; and what blocks one spelling blocks all.
+// Failures of one address count together, in every spelling and at every endpoint, and a block
+// applies to every spelling.
 func TestOneCounterForAllSpellings(t *testing.T) {
 	t.Parallel()
 	spellings := []string{adaEmail, "ADA@EXAMPLE.COM", "  Ada@Example.com\t", "ａｄａ@example.com", "ada＠example.com", "ada@ｅxample.com"}
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	for n := range 5 {
 		w.refused(w.do("POST", "/api/auth/login", "", object{"email": spellings[n], "password": randomPassword()}), 401, "INVALID_CREDENTIALS")
 	}
 	for _, spelling := range spellings {
 		w.refused(w.do("POST", "/api/auth/login", "", object{"email": spelling, "password": adaPassword}), 429, "TOO_MANY_ATTEMPTS")
 	}
-	// The change of a password is a door too.
-	w = newWorld(t, settings{})
+	// The change of a password counts too.
+	w = newEnv(t, settings{})
 	here := w.signIn().AccessToken
 	for n := range 5 {
 		if n%2 == 0 {
@@ -35,23 +35,23 @@ func TestOneCounterForAllSpellings(t *testing.T) {
 	w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}), 429, "TOO_MANY_ATTEMPTS")
 }
 
-// The fifth failure is answered as a failure, the sixth try is not judged, and
-// both the window and the block end to the second.
+// The fifth failure gets a 401, the sixth attempt is not checked, and window and block end to the
+// second.
 func TestWindowAndBlock(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	wrong := func() reply {
 		return w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": randomPassword()})
 	}
-	// Four failures that leave the window cost nothing.
+	// Failures that have left the window do not count.
 	for range 4 {
 		w.refused(wrong(), 401, "INVALID_CREDENTIALS")
 	}
-	w.clock.advance(15 * time.Minute)
+	w.clock.Advance(15 * time.Minute)
 	for range 4 {
 		w.refused(wrong(), 401, "INVALID_CREDENTIALS")
 	}
-	w.clock.advance(15*time.Minute - time.Second)
+	w.clock.Advance(15*time.Minute - time.Second)
 	w.refused(wrong(), 401, "INVALID_CREDENTIALS") // the fifth within the window
 	before := w.hasher.Runs()
 	r := wrong()
@@ -59,7 +59,7 @@ func TestWindowAndBlock(t *testing.T) {
 	if got := r.Header.Get("Retry-After"); got != "3600" {
 		t.Errorf("Retry-After: %s, want 3600", got)
 	}
-	w.clock.advance(time.Hour - time.Second)
+	w.clock.Advance(time.Hour - time.Second)
 	r = w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword})
 	w.refused(r, 429, "TOO_MANY_ATTEMPTS")
 	if got := r.Header.Get("Retry-After"); got != "1" {
@@ -68,16 +68,16 @@ func TestWindowAndBlock(t *testing.T) {
 	if runs := w.hasher.Runs() - before; runs != 0 {
 		t.Errorf("%d passwords were hashed during the block", runs)
 	}
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	w.signIn()
 }
 
-// A limit says the same of an account that exists and of one that does not.
+// A block looks the same for existing and unknown accounts.
 func TestLimitTellsNothing(t *testing.T) {
 	t.Parallel()
 	answers := make(map[string]string)
 	for _, email := range []string{adaEmail, "nobody@example.com", "not an address"} {
-		w := newWorld(t, settings{})
+		w := newEnv(t, settings{})
 		for range 5 {
 			w.refused(w.do("POST", "/api/auth/login", "", object{"email": email, "password": randomPassword()}), 401, "INVALID_CREDENTIALS")
 		}
@@ -103,11 +103,11 @@ func TestLimitTellsNothing(t *testing.T) {
 	}
 }
 
-// Somebody registered and somebody new cost the same hash where registration is
-// open; what is refused for its form costs none.
+// With open registration, a taken and a new address cost the same hash. A malformed request costs
+// none.
 func TestWorkOfRegistration(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	cost := func(email, password string, status int) uint64 {
 		before := w.hasher.Runs()
 		if r := w.do("POST", "/api/auth/register", "", object{"email": email, "password": password}); r.StatusCode != status {
@@ -123,11 +123,11 @@ func TestWorkOfRegistration(t *testing.T) {
 	}
 }
 
-// Passwords are taken as they are: long, with blanks and case, of no
-// composition; and one that is too long costs no hash.
+// Passwords are not changed and need no composition: length, spaces and case count. A password over
+// the limit costs no hash.
 func TestPasswordsAsTheyAre(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	login := func(email, password string) int {
 		return w.do("POST", "/api/auth/login", "", object{"email": email, "password": password}).StatusCode
 	}
@@ -163,11 +163,11 @@ func TestPasswordsAsTheyAre(t *testing.T) {
 	}
 }
 
-// A page of another origin can send only what needs no preflight; none of that
-// is taken, whatever the origin says it is.
+// Pages of other origins can send requests without a preflight. All of them are refused, whatever
+// their Origin.
 func TestForeignPage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	body := fmt.Sprintf(`{"email":%q,"password":%q}`, adaEmail, adaPassword)
 	for _, path := range []string{"/api/auth/login", "/api/auth/register", "/api/auth/refresh", "/api/auth/logout"} {
 		for _, origin := range []string{"https://evil.example", "null", "http://127.0.0.1:8401.evil.example", ""} {

@@ -8,11 +8,10 @@ import (
 	"testing"
 )
 
-// Every endpoint that takes a body answers what is wrong with one, and never
-// repeats what was sent.
+// Every endpoint with a body names the mistake in it, and never repeats values of the request.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	token := w.signIn().AccessToken
 	const secret = "s3cr3t-MARK"
 	endpoints := []struct{ method, path, token, member string }{
@@ -73,7 +72,7 @@ func TestBadBodies(t *testing.T) {
 				}
 			})
 		}
-		if e.path != "/api/auth/logout" { // which may do without
+		if e.path != "/api/auth/logout" { // its body is optional
 			r := w.do(e.method, e.path, e.token, nil)
 			w.refused(r, 415, "UNSUPPORTED_MEDIA_TYPE")
 			req, _ := http.NewRequest(e.method, w.url+e.path, nil)
@@ -88,10 +87,10 @@ func TestBadBodies(t *testing.T) {
 	w.works(token)
 }
 
-// A body without a declared length is bounded too.
+// A body without Content-Length is limited too.
 func TestChunkedBody(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	send := func(path string, body io.Reader) reply {
 		r, err := http.NewRequest("POST", w.url+path, struct{ io.Reader }{body})
 		if err != nil {
@@ -120,7 +119,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	for _, path := range []string{"/nothing", "/api", "/api/profile/", "/api/auth/", "/api/profile/x.css", "/errors/NO_SUCH_CODE"} {
 		r := w.do("GET", path, "", nil)
 		w.refused(r, 404, "NOT_FOUND")

@@ -15,9 +15,8 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// reconfigured is w behind a listener of its own with another configuration over
-// the same parts.
-func (w *world) reconfigured(change func(*Config)) *world {
+// reconfigured returns w with another configuration over the same parts and its own listener.
+func (w *env) reconfigured(change func(*Config)) *env {
 	w.t.Helper()
 	c := w.server.c
 	change(&c)
@@ -32,8 +31,8 @@ func (w *world) reconfigured(change func(*Config)) *world {
 	return &other
 }
 
-// raw sends text as it is and reads the one answer.
-func (w *world) raw(text string) reply {
+// raw sends text unchanged and reads one response.
+func (w *env) raw(text string) reply {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
@@ -55,15 +54,15 @@ func (w *world) raw(text string) reply {
 	return reply{res, body}
 }
 
-// What a client says about where it has reached us changes no link, no issuer,
-// no challenge, and opens nothing: they are as configured.
+// Fields about the server's own address change no link, issuer or challenge, and open nothing: the
+// configuration decides.
 func TestForeignHost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	const evil = "evil.example"
 	fields := []string{"Accept: text/html", "X-Forwarded-Host: " + evil, "Forwarded: host=" + evil + ";proto=https", "X-Forwarded-Proto: https", "X-Forwarded-Port: 4711",
 		"X-Forwarded-Prefix: /" + evil, "X-Forwarded-Server: " + evil, "X-Original-Host: " + evil, "X-Host: " + evil}
-	for name, s := range map[string]*world{
+	for name, s := range map[string]*env{
 		"as it stands":           w,
 		"from anywhere":          w.reconfigured(func(c *Config) { c.InsecureAllowHTTP = true }),
 		"behind a trusted proxy": w.reconfigured(func(c *Config) { c.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} }),
@@ -106,12 +105,11 @@ func TestForeignHost(t *testing.T) {
 	}
 }
 
-// The path that is judged is the path of the request line: no field names
-// another, no method but the request's counts, and what two readers could read
-// differently is refused.
+// The path of the request line counts: no field replaces path or method, and a path with two
+// readings is refused.
 func TestPathOfTheRequestLine(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	good := w.signIn().AccessToken
 	for _, field := range []string{"X-Original-URL: /healthz", "X-Rewrite-URL: /healthz", "X-Forwarded-Uri: /healthz", "X-Forwarded-Path: /healthz", "X-Forwarded-Method: OPTIONS",
 		"X-Original-Method: OPTIONS", "X-HTTP-Method-Override: GET", "X-Accel-Redirect: /healthz"} {
@@ -135,21 +133,21 @@ func TestPathOfTheRequestLine(t *testing.T) {
 			}
 		}
 	}
-	// What is plain but not a route is nothing: no other spelling of a route exists.
+	// Other canonical paths are no routes: no route has a second spelling.
 	for _, path := range []string{"/API/profile", "/api/Profile", "/api/profile;a=b", "/api/profile.", "/api/profile%20", "/api/profile%3f", "/api/profile%23", "/api;/profile", "/ap%c4%b1/profile"} {
 		w.refused(w.raw("GET "+path+" HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+good+"\r\nConnection: close\r\n\r\n"), 404, "NOT_FOUND")
 	}
-	// The absolute form is the same resource (RFC 9112 s3.2.2).
+	// The absolute form names the same resource (RFC 9112 s3.2.2).
 	if got := w.raw("GET http://a/api/profile HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + good + "\r\nConnection: close\r\n\r\n"); got.StatusCode != 200 {
 		t.Errorf("absolute form: %s", got.Status)
 	}
 	w.works(good)
 }
 
-// Who guesses is counted by the address that cannot be chosen.
+// Failures count by the address that the client cannot choose.
 func TestAddressThatCounts(t *testing.T) {
 	t.Parallel()
-	wrong := func(w *world, account int, fields ...string) int {
+	wrong := func(w *env, account int, fields ...string) int {
 		w.t.Helper()
 		r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(fmt.Sprintf(`{"email":"person%d@example.com","password":%q}`, account, randomPassword())))
 		if err != nil {
@@ -191,7 +189,7 @@ func TestAddressThatCounts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{}).reconfigured(c.change)
+			w := newEnv(t, settings{}).reconfigured(c.change)
 			judged := 0
 			for n := range 20 {
 				switch status := wrong(w, n, c.fields(n)...); status {

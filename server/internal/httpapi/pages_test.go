@@ -10,10 +10,10 @@ import (
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
-// Every code that the API can name has a page, and the index has them all.
+// Every code has a page and is in the index.
 func TestEveryCodeHasAPage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	index := w.do("GET", "/errors/", "", nil)
 	described := string(openAPIDocument)
 	for _, e := range explain.Codes() {
@@ -46,11 +46,11 @@ func TestEveryCodeHasAPage(t *testing.T) {
 	}
 }
 
-// Every page says what a browser may do with it, and by https alone how it is to
-// come: not over plain http, and not where the public URL is none.
+// Every page has the fields for browsers. HSTS is sent only over https, and only if the public URL
+// is https.
 func TestFieldsOfPages(t *testing.T) {
 	t.Parallel()
-	plain := newWorld(t, settings{})
+	plain := newEnv(t, settings{})
 	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	proxied := plain.reconfigured(func(c *Config) { c.PublicURL, c.Proxies = "https://auth.example.com", proxies })
 	open := plain.reconfigured(func(c *Config) {
@@ -58,7 +58,7 @@ func TestFieldsOfPages(t *testing.T) {
 	})
 	http1 := plain.reconfigured(func(c *Config) { c.Proxies = proxies })
 	for name, c := range map[string]struct {
-		w      *world
+		w      *env
 		fields http.Header
 		want   string
 	}{
@@ -96,10 +96,10 @@ func TestFieldsOfPages(t *testing.T) {
 	}
 }
 
-// A page that a challenge or a redirect names exists.
+// Every page that a challenge or a redirect names exists.
 func TestChallengesNamePages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{basic: true, dpop: true})
+	w := newEnv(t, settings{basic: true, dpop: true})
 	w.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	named := regexp.MustCompile(`(?:login|resource_metadata)="[^"/]*//[^"/]*([^"]*)"`)
 	for name, c := range map[string]struct{ method, path, dest, body string }{

@@ -16,10 +16,10 @@ import (
 
 func TestRefreshGivenAgainWithinTheGrace(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{grace: 10 * time.Second})
+	w := newEnv(t, settings{grace: 10 * time.Second})
 	first := w.signIn()
 	second := w.tokens(w.refreshWith(first.RefreshToken))
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	again := w.tokens(w.refreshWith(first.RefreshToken))
 	if again.RefreshToken != second.RefreshToken {
 		t.Errorf("a lost answer is given again: got %s, want %s", again.RefreshToken, second.RefreshToken)
@@ -32,13 +32,13 @@ func TestRefreshGivenAgainWithinTheGrace(t *testing.T) {
 	w.tokens(w.refreshWith(second.RefreshToken))
 }
 
-// A lost answer asked for too late ends the session, without an alarm.
+// A lost response that is requested again too late ends the session without an alarm.
 func TestRefreshAnswerLost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{grace: 10 * time.Second})
+	w := newEnv(t, settings{grace: 10 * time.Second})
 	first := w.signIn()
 	second := w.tokens(w.refreshWith(first.RefreshToken))
-	w.clock.advance(10 * time.Second)
+	w.clock.Advance(10 * time.Second)
 	w.refused(w.refreshWith(first.RefreshToken), 401, "REFRESH_INVALID")
 	w.dead(second.AccessToken, "TOKEN_REVOKED")
 	w.refused(w.refreshWith(second.RefreshToken), 401, "SESSION_REVOKED")
@@ -53,12 +53,12 @@ func TestRefreshAnswerLost(t *testing.T) {
 
 func TestRefreshTheft(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{grace: 10 * time.Second})
+	w := newEnv(t, settings{grace: 10 * time.Second})
 	sibling := w.signIn()
 	first := w.signIn()
 	second := w.tokens(w.refreshWith(first.RefreshToken))
 	third := w.tokens(w.refreshWith(second.RefreshToken))
-	w.clock.advance(10 * time.Second)
+	w.clock.Advance(10 * time.Second)
 	w.refused(w.refreshWith(first.RefreshToken), 401, "SESSION_REVOKED")
 	for _, s := range []tokenResponse{first, second, third} {
 		w.dead(s.AccessToken, "TOKEN_REVOKED")
@@ -75,13 +75,13 @@ func TestRefreshTheft(t *testing.T) {
 	}
 }
 
-// The grace is bounded in number too, past the moment of the race itself.
+// The number of repeated requests within the grace is limited too.
 func TestRefreshGraceIsBoundedInNumber(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{grace: time.Minute})
+	w := newEnv(t, settings{grace: time.Minute})
 	first := w.signIn()
 	w.tokens(w.refreshWith(first.RefreshToken))
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	for range 5 {
 		w.tokens(w.refreshWith(first.RefreshToken))
 	}
@@ -90,10 +90,10 @@ func TestRefreshGraceIsBoundedInNumber(t *testing.T) {
 
 func TestRefreshFromElsewhereIsTheft(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	first := w.signIn()
 	w.tokens(w.refreshWith(first.RefreshToken))
-	// The same network with another browser is the same person's other tool.
+	// Another browser in the same network is another tool of the same user.
 	r, _ := http.NewRequest("POST", w.url+"/api/auth/refresh", strings.NewReader(`{"refresh_token":"`+first.RefreshToken+`"}`))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "Mozilla/5.0 Firefox/140.0")
@@ -102,26 +102,26 @@ func TestRefreshFromElsewhereIsTheft(t *testing.T) {
 
 func TestRefreshEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{tweak: func(_ *issuer.Config, c *session.Config) {
+	w := newEnv(t, settings{tweak: func(_ *issuer.Config, c *session.Config) {
 		c.RefreshTTL, c.RefreshAbsolute = 7*24*time.Hour, 10*24*time.Hour
 	}})
 	s := w.signIn()
-	w.clock.advance(6 * 24 * time.Hour)
+	w.clock.Advance(6 * 24 * time.Hour)
 	s = w.tokens(w.refreshWith(s.RefreshToken))
 	if s.RefreshExpiresIn != 4*24*3600 {
 		t.Errorf("refresh_expires_in %d is not what is left until the absolute end", s.RefreshExpiresIn)
 	}
-	w.clock.advance(4 * 24 * time.Hour)
+	w.clock.Advance(4 * 24 * time.Hour)
 	w.refused(w.refreshWith(s.RefreshToken), 401, "REFRESH_EXPIRED")
 
 	s = w.signIn()
-	w.clock.advance(7 * 24 * time.Hour)
+	w.clock.Advance(7 * 24 * time.Hour)
 	w.refused(w.refreshWith(s.RefreshToken), 401, "REFRESH_EXPIRED")
 }
 
 func TestRefreshGarbage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	s := w.signIn()
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(s.RefreshToken, "dr_"))
 	if err != nil || len(raw) != 48 {
@@ -140,15 +140,15 @@ func TestRefreshGarbage(t *testing.T) {
 		}
 		w.refused(r, 401, "REFRESH_INVALID")
 	}
-	// A good one never pays for bad ones.
+	// Valid tokens are not affected.
 	w.tokens(w.refreshWith(s.RefreshToken))
-	// A refresh token is no access token, nor the reverse.
+	// A refresh token does not work as an access token, nor the reverse.
 	w.refused(w.do("GET", "/api/profile", s.RefreshToken, nil), 401, "INVALID_TOKEN")
 }
 
 func TestManyAtOnceRefreshOneToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	first := w.signIn()
 	const many = 200
 	answers := make([]tokenResponse, many)
@@ -175,11 +175,11 @@ func TestManyAtOnceRefreshOneToken(t *testing.T) {
 	}
 }
 
-// The clock of the grace does not run while the server is down.
+// The clock of the grace period stands still while the server is down.
 func TestGraceOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	w := newWorld(t, settings{dir: dir, grace: 10 * time.Second})
+	w := newEnv(t, settings{dir: dir, grace: 10 * time.Second})
 	first := w.signIn()
 	second := w.tokens(w.refreshWith(first.RefreshToken))
 	if err := w.db.Beat(context.Background(), w.clock.Now()); err != nil {
@@ -187,7 +187,7 @@ func TestGraceOutlastsAnOutage(t *testing.T) {
 	}
 	down := w.clock.Now()
 
-	later := newWorld(t, settings{dir: dir, grace: 10 * time.Second, tweak: func(keys *issuer.Config, c *session.Config) {
+	later := newEnv(t, settings{dir: dir, grace: 10 * time.Second, tweak: func(keys *issuer.Config, c *session.Config) {
 		started := down.Add(time.Hour)
 		c.Now = func() time.Time { return started.Add(5 * time.Second) }
 		keys.Now = c.Now

@@ -16,8 +16,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// feedKey makes an administrator and a key of theirs for the feed.
-func (w *world) feedKey() (key, id string, admin store.User) {
+// feedKey creates an administrator and their key for the feed.
+func (w *env) feedKey() (key, id string, admin store.User) {
 	w.t.Helper()
 	admin, err := w.people.Add(w.t.Context(), account.NewUser{Email: "root@example.com", Password: adaPassword, Admin: true}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
@@ -31,7 +31,7 @@ func (w *world) feedKey() (key, id string, admin store.User) {
 }
 
 // feedPage returns the feed's page after a number, without a request.
-func (w *world) feedPage(after int64) revocation.Page {
+func (w *env) feedPage(after int64) revocation.Page {
 	w.t.Helper()
 	page, err := w.server.c.Feed.Get(w.t.Context(), revocation.Query{After: after})
 	if err != nil {
@@ -40,8 +40,8 @@ func (w *world) feedPage(after int64) revocation.Page {
 	return page
 }
 
-// feed asks for revocations.
-func (w *world) feed(key, query, etag string) (reply, api.RevocationPage) {
+// feed requests the revocations.
+func (w *env) feed(key, query, etag string) (reply, api.RevocationPage) {
 	w.t.Helper()
 	r, err := http.NewRequest("GET", w.url+"/api/revocations"+query, nil)
 	if err != nil {
@@ -61,10 +61,10 @@ func (w *world) feed(key, query, etag string) (reply, api.RevocationPage) {
 	return got, page
 }
 
-// Who follows is told everything once, and then what is new, when it is there.
+// A client receives everything once, and then each new entry at once.
 func TestFeed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key, _, _ := w.feedKey()
 	first, page := w.feed(key, "", "")
 	if first.StatusCode != 200 || page.Epoch == "" || len(page.Items) != 0 || first.Header.Get("ETag") == "" || first.Header.Get("Cache-Control") != "no-store" || first.Header.Get(api.AsOfField) == "" {
@@ -108,10 +108,10 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-// Waiting asks the database nothing: what a node polls for itself does for all.
+// A waiting request causes no query: the poll of the node serves all.
 func TestWaitingAsksNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key, _, _ := w.feedKey()
 	first, page := w.feed(key, "", "")
 	done := make(chan int)
@@ -124,25 +124,23 @@ func TestWaitingAsksNothing(t *testing.T) {
 	for w.server.c.Feed.Waiting() < 50 {
 		time.Sleep(time.Millisecond)
 	}
-	// The database goes: they cannot have asked it. What is checked of their key once
-	// they are answered is another matter, so they are told before.
+	// Their keys are checked again after the wait, so the polls are counted before that.
 	before := w.polls.Load()
 	for range 50 {
 		if status := <-done; status != 304 {
 			t.Errorf("%d", status)
 		}
 	}
-	// One poll each 50 ms, however many wait.
+	// One poll each 50 ms, for any number of requests.
 	if n := w.polls.Load() - before; n > 60 {
 		t.Errorf("%d polls in two seconds for 50 who wait", n)
 	}
 }
 
-// A request that waits ends without news when its credentials have gone, when they
-// are a key and when they are a token of the session that ended.
+// A waiting request is refused if its key was revoked, or its session ended, during the wait.
 func TestWaitOfWhoIsGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key, id, admin := w.feedKey()
 	first, page := w.feed(key, "", "")
 	s := w.signIn()
@@ -161,10 +159,10 @@ func TestWaitOfWhoIsGone(t *testing.T) {
 	w.refused(<-waits, 401, "INVALID_API_KEY")
 }
 
-// Who waits is answered when the server stops.
+// Waiting requests get a response when the server stops.
 func TestWaitEndsWithTheServer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key, _, _ := w.feedKey()
 	first, page := w.feed(key, "", "")
 	waits := make(chan reply)
@@ -182,10 +180,10 @@ func TestWaitEndsWithTheServer(t *testing.T) {
 	}
 }
 
-// A long list comes in pages, out of the database, and whole.
+// A long list comes in pages, from memory and from the database, and is complete.
 func TestFeedInPages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	key, _, _ := w.feedKey()
 	const many, pageSize = 5_020, 5_000
 	var writing sync.WaitGroup
@@ -201,7 +199,7 @@ func TestFeedInPages(t *testing.T) {
 	writing.Wait()
 	for _, old := range []bool{false, true} { // in memory, and not any more
 		if old {
-			w.clock.advance(7 * time.Minute)
+			w.clock.Advance(7 * time.Minute)
 			for w.feedPage(0).InMemory || w.server.c.Revocations.Err() != nil {
 				time.Sleep(time.Millisecond)
 			}
@@ -227,11 +225,11 @@ func TestFeedInPages(t *testing.T) {
 	}
 }
 
-// An administrator gives a key the scope that lets a program follow, nobody else does,
-// no sign-in has it, and it goes with the right to give it.
+// Only an administrator can give a key the scope revocations. No sign-in has it, and the key loses
+// it when its user stops being an administrator.
 func TestWhoGivesTheFeed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	_, _, admin := w.feedKey()
 	want := object{"name": "feed", "scopes": []string{"revocations"}}
 	w.refused(w.do("POST", "/api/keys", w.signIn().AccessToken, want), 400, "INVALID_REQUEST")

@@ -139,7 +139,7 @@ func (s *Server) signedIn(e endpoint) http.Handler {
 	return s.guard.Require(durward.Policy{Scopes: []string{"profile"}}, s.open(e))
 }
 
-// forPrograms serves e to programs whose key may follow revocations.
+// forPrograms serves e to requests with the scope revocations.
 func (s *Server) forPrograms(e endpoint) http.Handler {
 	return s.guard.Require(durward.Policy{Scopes: []string{"revocations"}}, s.open(e))
 }

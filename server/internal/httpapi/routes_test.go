@@ -13,7 +13,7 @@ import (
 // the recorded refusal show the values of the first time: nothing is resolved again.
 func TestRequestIsResolvedOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	routes := w.server.routes()
 	addresses := make(map[string]int)

@@ -54,7 +54,7 @@ type Settings struct {
 	Registration      bool           // every client may create an account
 	Basic             bool           // accept e-mail address and password with each request (RFC 7617)
 	DPoP              bool           // bind tokens to the key of a client that sends a proof (RFC 9449)
-	Origins           []string       // of other sites whose scripts may call the API
+	Origins           []string       // of other sites with scripts that call the API
 	Proxies           []netip.Prefix // trusted proxies
 	InsecureAllowHTTP bool           // accept passwords and tokens over plain http from every address
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -28,6 +27,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 const (
@@ -35,28 +35,10 @@ const (
 	adaPassword = "correct horse battery staple"
 )
 
-// clock is a clock that only the test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// world is a whole server on a real file and a real listener, with one person.
-type world struct {
+// env is a whole server with a database file and a listener, and one user.
+type env struct {
 	t           *testing.T
-	clock       *clock
+	clock       *testkit.Clock
 	dir         string
 	url         string
 	db          *store.DB
@@ -68,29 +50,12 @@ type world struct {
 	list        *revoked.List
 	client      *http.Client
 	ada         store.User
-	logs        *lockedBuffer
+	logs        *testkit.Log
 	securityLog *securitylog.Writer
 	polls       *atomic.Int64 // of the feed of revocations
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// settings change the world before it starts.
+// settings configure an env.
 type settings struct {
 	dir          string
 	registration bool
@@ -102,14 +67,14 @@ type settings struct {
 	tweak        func(*issuer.Config, *session.Config)
 }
 
-func newWorld(t *testing.T, set settings) *world {
+func newEnv(t *testing.T, set settings) *env {
 	t.Helper()
 	if set.dir == "" {
 		set.dir = t.TempDir()
 	}
-	w := &world{t: t, clock: &clock{now: time.Now().UTC().Truncate(time.Second)}, dir: set.dir, logs: new(lockedBuffer), polls: new(atomic.Int64)}
+	w := &env{t: t, clock: testkit.NewClock(time.Now().UTC().Truncate(time.Second)), dir: set.dir, logs: new(testkit.Log), polls: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(context.Background())
-	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := w.logs.Logger()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -197,21 +162,21 @@ func newWorld(t *testing.T, set settings) *world {
 	return w
 }
 
-// in is the same world, failing another test.
-func (w *world) in(t *testing.T) *world {
+// in returns w for another test.
+func (w *env) in(t *testing.T) *env {
 	inner := *w
 	inner.t = t
 	return &inner
 }
 
-// reply is an answer read whole.
+// reply is a response with its body.
 type reply struct {
 	*http.Response
 	body []byte
 }
 
-// do sends one request with a JSON body, if any, and an access token, if any.
-func (w *world) do(method, path, token string, body any) reply {
+// do sends a request with an optional JSON body and an optional access token.
+func (w *env) do(method, path, token string, body any) reply {
 	w.t.Helper()
 	var reader io.Reader
 	if body != nil {
@@ -234,7 +199,7 @@ func (w *world) do(method, path, token string, body any) reply {
 	return w.send(r)
 }
 
-func (w *world) send(r *http.Request) reply {
+func (w *env) send(r *http.Request) reply {
 	w.t.Helper()
 	if r.UserAgent() == "" {
 		r.Header.Set("User-Agent", "curl/7.88.1")
@@ -253,8 +218,8 @@ func (w *world) send(r *http.Request) reply {
 
 type object = map[string]any
 
-// tokens reads a token answer, which must be one.
-func (w *world) tokens(r reply) tokenResponse {
+// tokens reads a token response, and fails the test for any other.
+func (w *env) tokens(r reply) tokenResponse {
 	w.t.Helper()
 	var t tokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &t) != nil || t.AccessToken == "" || t.RefreshToken == "" {
@@ -263,8 +228,8 @@ func (w *world) tokens(r reply) tokenResponse {
 	return t
 }
 
-// refused reads a refusal and checks the parts that each has.
-func (w *world) refused(r reply, status int, code string) object {
+// refused reads a refusal and checks the fields that every refusal has.
+func (w *env) refused(r reply, status int, code string) object {
 	w.t.Helper()
 	var p object
 	if err := json.Unmarshal(r.body, &p); err != nil || r.StatusCode != status || p["code"] != code {
@@ -279,25 +244,25 @@ func (w *world) refused(r reply, status int, code string) object {
 	return p
 }
 
-func (w *world) signIn() tokenResponse {
+func (w *env) signIn() tokenResponse {
 	w.t.Helper()
 	return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}))
 }
 
-func (w *world) refreshWith(token string) reply {
+func (w *env) refreshWith(token string) reply {
 	w.t.Helper()
 	return w.do("POST", "/api/auth/refresh", "", object{"refresh_token": token})
 }
 
-// works demands that an access token is accepted, dead that it is not.
-func (w *world) works(token string) {
+// works requires that an access token is accepted, dead that it is refused.
+func (w *env) works(token string) {
 	w.t.Helper()
 	if r := w.do("GET", "/api/profile", token, nil); r.StatusCode != 200 {
 		w.t.Fatalf("the token should work: %s %s", r.Status, r.body)
 	}
 }
 
-func (w *world) dead(token, code string) {
+func (w *env) dead(token, code string) {
 	w.t.Helper()
 	r := w.do("GET", "/api/profile", token, nil)
 	w.refused(r, 401, code)
@@ -306,9 +271,8 @@ func (w *world) dead(token, code string) {
 	}
 }
 
-// eventually waits for what another goroutine does; it asks again at once and
-// gives up after a long time.
-func (w *world) eventually(what string, ok func() bool) {
+// eventually waits for another goroutine. It asks without a pause and gives up after 20 s.
+func (w *env) eventually(what string, ok func() bool) {
 	w.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !ok() {
@@ -318,7 +282,7 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
-func (w *world) events(kind string) []store.Event {
+func (w *env) events(kind string) []store.Event {
 	w.t.Helper()
 	events, err := w.db.Events(context.Background(), store.EventFilter{Kind: kind, Limit: 100})
 	if err != nil {

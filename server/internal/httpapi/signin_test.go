@@ -18,7 +18,7 @@ import (
 
 func TestWholeRound(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 
 	r := w.do("GET", "/api/profile", "", nil)
 	p := w.refused(r, 401, "AUTHENTICATION_REQUIRED")
@@ -61,18 +61,18 @@ func TestWholeRound(t *testing.T) {
 
 func TestExpiredTokenSaysSo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	first := w.signIn()
-	w.clock.advance(899 * time.Second)
+	w.clock.Advance(899 * time.Second)
 	w.works(first.AccessToken)
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	w.dead(first.AccessToken, "TOKEN_EXPIRED")
 	w.works(w.tokens(w.refreshWith(first.RefreshToken)).AccessToken)
 }
 
 func TestLogoutByEachCredential(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	logout := func(token string, body any) {
 		t.Helper()
 		if r := w.do("POST", "/api/auth/logout", token, body); r.StatusCode != 204 {
@@ -85,7 +85,7 @@ func TestLogoutByEachCredential(t *testing.T) {
 	w.dead(s.AccessToken, "TOKEN_REVOKED")
 
 	s = w.signIn()
-	w.clock.advance(time.Hour) // the access token is past its end; the session is not
+	w.clock.Advance(time.Hour) // the access token is past its end; the session is not
 	logout(s.AccessToken, nil)
 	w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
 
@@ -103,7 +103,7 @@ func TestLogoutByEachCredential(t *testing.T) {
 
 func TestGuessing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	wrong := func() reply {
 		return w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": randomPassword()})
 	}
@@ -133,16 +133,15 @@ func TestGuessing(t *testing.T) {
 	check(wrong())
 	check(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}))
 	check(w.do("POST", "/api/auth/login", "", object{"email": " ADA@Example.com", "password": adaPassword}))
-	w.clock.advance(time.Hour + time.Second)
+	w.clock.Advance(time.Hour + time.Second)
 	w.signIn()
 	w.eventually("refused sign-ins are in the security log", func() bool { return len(w.events("sign_in_refused")) >= 2 })
 }
 
-// Somebody who does not exist is answered like somebody who does, after the
-// same work.
+// Unknown and known addresses get the same response after the same work.
 func TestUnknownAddress(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	ask := func(email string) (reply, uint64) {
 		before := w.hasher.Runs()
 		r := w.do("POST", "/api/auth/login", "", object{"email": email, "password": "not the right one"})
@@ -166,7 +165,7 @@ func TestUnknownAddress(t *testing.T) {
 			t.Errorf("%s: %d hashes, for a known address %d\ngot  %s\nwant %s", email, runs, knownRuns, got, want)
 		}
 	}
-	// And so is one that is locked.
+	// A locked account does too.
 	if err := w.sessions.LockUser(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,10 +177,10 @@ func TestUnknownAddress(t *testing.T) {
 
 func TestLockReachesEverything(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	s := w.signIn()
-	// Another process on the same file, as the shell is: nothing is pushed.
-	other := newWorld(t, settings{dir: w.dir})
+	// Another process with the same file, as the command line: without a push.
+	other := newEnv(t, settings{dir: w.dir})
 	if err := other.sessions.LockUser(context.Background(), w.ada.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +200,7 @@ func TestLockReachesEverything(t *testing.T) {
 
 func TestPasswordChange(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	here, there := w.signIn(), w.signIn()
 	const next = "a quite different sentence"
 	change := func(current, password string) reply {
@@ -227,18 +226,18 @@ func TestPasswordChange(t *testing.T) {
 	}
 }
 
-// A password that was judged opens no session once it has been changed, nor once
-// the account is locked; somebody else's block ends no session.
+// A checked password opens no session after it was changed or the account was locked. A block for
+// another network ends no session.
 func TestChangedWhileJudged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	ctx := context.Background()
 	here := w.signIn()
 	proof, err := w.people.Authenticate(ctx, adaEmail, adaPassword, request.Info{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	const next = "a quite different sentence"
 	if r := w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": adaPassword, "new": next}); r.StatusCode != 204 {
 		t.Fatalf("change: %s %s", r.Status, r.body)
@@ -257,11 +256,11 @@ func TestChangedWhileJudged(t *testing.T) {
 	}
 }
 
-// Who blocks the account from the same network does not end the owner's session
-// when the owner then changes the password.
+// An attacker in the same network who causes a block does not end the session of a user who then
+// changes the password.
 func TestBlockOfAnotherEndsNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	here := w.signIn()
 	for range 5 {
 		w.refused(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": randomPassword()}), 401, "INVALID_CREDENTIALS")
@@ -270,11 +269,10 @@ func TestBlockOfAnotherEndsNothing(t *testing.T) {
 	w.works(here.AccessToken)
 }
 
-// Guessing the current password is guessing: it blocks the account and ends the
-// session that does it.
+// Wrong current passwords count as guesses: they block the account and end the session.
 func TestPasswordChangeCannotGuess(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	here := w.signIn()
 	for range 5 {
 		w.refused(w.do("POST", "/api/auth/password/change", here.AccessToken, object{"current": randomPassword(), "new": "a quite different sentence"}), 401, "INVALID_CREDENTIALS")
@@ -285,11 +283,11 @@ func TestPasswordChangeCannotGuess(t *testing.T) {
 
 func TestRegister(t *testing.T) {
 	t.Parallel()
-	closed := newWorld(t, settings{})
+	closed := newEnv(t, settings{})
 	body := object{"email": "Grace@Example.com", "password": "a sentence that is long", "name": "Grace"}
 	closed.refused(closed.do("POST", "/api/auth/register", "", body), 403, "FORBIDDEN")
 
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	r := w.do("POST", "/api/auth/register", "", body)
 	var made profile
 	if r.StatusCode != 201 || json.Unmarshal(r.body, &made) != nil || made.Email != "Grace@Example.com" || made.ID == "" || strings.Contains(string(r.body), "token") {
@@ -306,7 +304,7 @@ func TestRegister(t *testing.T) {
 			t.Errorf("%q: %v", bad, p)
 		}
 	}
-	// Two claims of one address at once: one account.
+	// Two concurrent registrations of one address: one account.
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	statuses := map[int]int{}
@@ -326,7 +324,7 @@ func TestRegister(t *testing.T) {
 
 func TestSessions(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	here := w.signIn()
 	r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(`{"email":"`+adaEmail+`","password":"`+adaPassword+`"}`))
 	if err != nil {
@@ -352,13 +350,13 @@ func TestSessions(t *testing.T) {
 	if other.Device != "Firefox on Linux" {
 		t.Errorf("device: %q", other.Device)
 	}
-	// The new device is told of.
+	// The new device is reported to the user.
 	var told list[notification]
 	if r := w.do("GET", "/api/notifications", here.AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 1 || told.Items[0].Kind != "new_place" || told.Items[0].Device != "Firefox on Linux" {
 		t.Errorf("notifications: %s", r.body)
 	}
 
-	// Somebody else can neither see nor end it.
+	// Other users can neither see nor end it.
 	w.do("POST", "/api/auth/register", "", object{"email": "eve@example.com", "password": "a sentence that is long"})
 	eve := w.tokens(w.do("POST", "/api/auth/login", "", object{"email": "eve@example.com", "password": "a sentence that is long"}))
 	w.refused(w.do("DELETE", "/api/auth/sessions/"+other.ID, eve.AccessToken, nil), 404, "NOT_FOUND")

@@ -16,11 +16,11 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Each deed of signing in, and each that is refused, is in the security log:
-// when, who, from where, with what outcome.
+// Every operation of signing in, and every refused one, is in the security log with time, user,
+// origin and outcome.
 func TestEachDeedIsWritten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true, grace: time.Second})
+	w := newEnv(t, settings{registration: true, grace: time.Second})
 	const email = "grace@example.com"
 	login := func(password string) reply {
 		return w.do("POST", "/api/auth/login", "", object{"email": email, "password": password})
@@ -52,7 +52,7 @@ func TestEachDeedIsWritten(t *testing.T) {
 		{store.EventRefreshTheft, "", true, func() {
 			s := w.tokens(login("a quite different sentence"))
 			w.tokens(w.refreshWith(w.tokens(w.refreshWith(s.RefreshToken)).RefreshToken))
-			w.clock.advance(2 * time.Second)
+			w.clock.Advance(2 * time.Second)
 			w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
 		}},
 	}
@@ -81,7 +81,7 @@ func TestEachDeedIsWritten(t *testing.T) {
 	if e := w.events(store.EventUserAdded)[0]; e.Actor != "operator" || e.UserID != w.ada.ID {
 		t.Errorf("the operator's deed: %+v", e)
 	}
-	// A flood of refused ones costs a row for each second, not one for each try.
+	// A flood of refused sign-ins costs one row for each second.
 	before := len(w.events(store.EventSignInRefused))
 	for range 30 {
 		login(randomPassword())
@@ -92,11 +92,10 @@ func TestEachDeedIsWritten(t *testing.T) {
 	})
 }
 
-// Text that acts on a terminal or a log, in every place where a client can put
-// some, is on one line, harmless and cut.
+// Client text in logs and rows is one line, printable and cut.
 func TestHostileText(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	hostile := "\x1b[31m\u202e\u2066\u0085 a\u2028b" + strings.Repeat("long ", 20_000)
 	r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(fmt.Sprintf(`{"email":%q,"password":%q}`, adaEmail, adaPassword)))
 	if err != nil {
@@ -122,7 +121,7 @@ func TestHostileText(t *testing.T) {
 	if len(row.Method) > 40 || len(row.Path) > 220 || len(row.Cause) > 520 {
 		t.Errorf("not cut: %d, %d, %d octets", len(row.Method), len(row.Path), len(row.Cause))
 	}
-	w.eventually("the refused paths are in the log", func() bool { return strings.Contains(w.logs.String(), `"path":"/??`) })
+	w.eventually("the refused paths are in the log", func() bool { return strings.Contains(w.logs.String(), `path=/??`) })
 	events, err := w.db.Events(context.Background(), store.EventFilter{})
 	if err != nil {
 		t.Fatal(err)

@@ -21,17 +21,17 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// door is one method of one URL and how it answers.
-type door struct {
+// routeCase is one method of one URL and its expected responses.
+type routeCase struct {
 	method, path string
-	body         string // of each request; empty for none
-	guarded      bool   // wants an access token with the scope profile
-	status       int    // to whoever is let in
-	public       bool   // may be kept by caches
+	body         string // of each request; may be empty
+	guarded      bool   // requires an access token with the scope profile
+	status       int    // for accepted credentials
+	public       bool   // may be cached
 }
 
-// doors is every route, by its pattern in routes.go.
-var doors = map[string][]door{
+// routeCases lists every route, by its pattern in routes.go.
+var routeCases = map[string][]routeCase{
 	"/api/auth/register":        {{"POST", "/api/auth/register", `{}`, false, 400, false}},
 	"/api/auth/login":           {{"POST", "/api/auth/login", `{}`, false, 400, false}},
 	"/api/auth/refresh":         {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
@@ -56,18 +56,18 @@ var doors = map[string][]door{
 	"/readyz":                   {{"GET", "/readyz", ``, false, 200, false}},
 }
 
-// justSignedIn is the doors that want a sign-in of a moment ago.
+// justSignedIn lists the routes that require a recent sign-in.
 var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
 
-// forPrograms is the doors that want the scope revocations, and nothing else.
+// forPrograms lists the routes that require the scope revocations.
 var forPrograms = map[string]bool{"GET /api/revocations": true}
 
-// inField begins what goes into X-API-Key instead of Authorization.
+// inField marks a value for X-API-Key instead of Authorization.
 const inField = "X-API-Key: "
 
 const nameOfFeedKey = "key for revocations"
 
-// routesOf reads routes.go: patterns and their methods.
+// routesOf reads patterns and methods from routes.go.
 func routesOf(t *testing.T) map[string][]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "routes.go", nil, 0)
@@ -101,7 +101,7 @@ func routesOf(t *testing.T) map[string][]string {
 				routes[pattern] = append(routes[pattern], text(e.(*ast.KeyValueExpr).Key))
 			}
 		case *ast.SelectorExpr:
-			// The helper itself and the catch-all are the only other registrations.
+			// The only other registrations are the helper itself and the catch-all.
 			if f.Sel.Name == "Handle" || f.Sel.Name == "HandleFunc" {
 				if l, ok := call.Args[0].(*ast.BasicLit); ok && l.Value != `"/"` {
 					t.Errorf("routes.go registers %s beside handle", l.Value)
@@ -113,13 +113,12 @@ func routesOf(t *testing.T) map[string][]string {
 	return routes
 }
 
-// Every route answers every kind of credentials as it should: nobody gets in
-// with what is no key, and nobody is kept out of what is open. A route that is
-// not in the table fails.
+// Every route with every kind of credentials: invalid ones are refused, and open routes work with
+// any. A route that is missing from the table fails the test.
 func TestEveryRoute(t *testing.T) {
 	t.Parallel()
 	table := make(map[string][]string)
-	for pattern, list := range doors {
+	for pattern, list := range routeCases {
 		for _, d := range list {
 			table[pattern] = append(table[pattern], d.method)
 		}
@@ -134,7 +133,7 @@ func TestEveryRoute(t *testing.T) {
 		t.Errorf("%s is no route", pattern)
 	}
 
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	ctx := context.Background()
 	add := func(email string, admin bool) store.User {
 		u, err := w.people.Add(ctx, account.NewUser{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, request.Info{Actor: "operator"})
@@ -177,14 +176,14 @@ func TestEveryRoute(t *testing.T) {
 		}
 	}
 	expired := w.signIn().AccessToken
-	w.clock.advance(15 * time.Minute)
-	var stale []string // one for each door: signing out ends one
-	for _, list := range doors {
+	w.clock.Advance(15 * time.Minute)
+	var stale []string // one for each route, because signing out ends one
+	for _, list := range routeCases {
 		for range list {
 			stale = append(stale, w.signIn().AccessToken)
 		}
 	}
-	w.clock.advance(recentSignIn + time.Second)
+	w.clock.Advance(recentSignIn + time.Second)
 	revoked := w.signIn()
 	if r := w.do("POST", "/api/auth/logout", revoked.AccessToken, nil); r.StatusCode != 204 {
 		t.Fatal(r.Status)
@@ -193,16 +192,16 @@ func TestEveryRoute(t *testing.T) {
 	if err := w.sessions.LockUser(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
-	stranger := newWorld(t, settings{}).signIn().AccessToken // the same issuer's name, other keys
+	stranger := newEnv(t, settings{}).signIn().AccessToken // same issuer, other keys
 	signed := w.signIn()
 	cut := signed.AccessToken[:len(signed.AccessToken)-4] + "AAAA"
 
 	kinds := []struct {
 		name   string
 		value  func() string // of Authorization; empty for none
-		status int           // 0 is let in
+		status int           // 0: accepted
 		code   string
-		later  string // code at doors that want a sign-in of a moment ago, where it is another
+		later  string // code at routes that require a recent sign-in, if different
 	}{
 		{"none", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED", ""},
 		{"garbage", func() string { return "Bearer garbage" }, 401, "INVALID_TOKEN", ""},
@@ -242,8 +241,8 @@ func TestEveryRoute(t *testing.T) {
 			kinds = append(kinds, kind)
 		}
 	}
-	for _, pattern := range slices.Sorted(maps.Keys(doors)) {
-		for _, d := range doors[pattern] {
+	for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
+		for _, d := range routeCases[pattern] {
 			for _, kind := range kinds {
 				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
 					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
@@ -279,11 +278,12 @@ func TestEveryRoute(t *testing.T) {
 					case got.StatusCode != d.status:
 						t.Errorf("got %s %s, want %d", got.Status, got.body, d.status)
 					}
-					// RFC 9110 s15.5.2, and what no 403 of ours has but for a scope.
+					// RFC 9110 s15.5.2: every 401 has a challenge. A 403 has one for a missing
+					// scope only.
 					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
-					// A page of another origin reads nothing but public keys, and never with
+					// Pages of other origins can read nothing but the public keys, and never with
 					// credentials.
 					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && pattern == "/.well-known/jwks.json") || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 						t.Errorf("a foreign origin is allowed: %v", got.Header)
@@ -301,13 +301,13 @@ func TestEveryRoute(t *testing.T) {
 			}
 		}
 	}
-	w.tokens(w.refreshWith(signed.RefreshToken)) // none of it cost the session anything
+	w.tokens(w.refreshWith(signed.RefreshToken)) // the session is unharmed
 }
 
-// One person's tokens give that person's, whatever else the request names.
+// A token gives access to the account of its user only, also if the request names another one.
 func TestOneselfAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	for n := range 3 {
 		email := fmt.Sprintf("person%d@example.com", n)
 		if r := w.do("POST", "/api/auth/register", "", object{"email": email, "password": adaPassword}); r.StatusCode != 201 {
@@ -327,10 +327,10 @@ func TestOneselfAlone(t *testing.T) {
 	}
 }
 
-// Members by which a client would make itself more than it is are no members.
+// Members that would give a client more rights are unknown members.
 func TestMembersTooMany(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	s := w.signIn()
 	for _, member := range []string{"admin", "role", "id", "scopes", "scope", "email_verified", "locked", "created_at", "user_id", "session_id"} {
 		for _, value := range []any{true, "admin", w.ada.ID} {
@@ -347,10 +347,10 @@ func TestMembersTooMany(t *testing.T) {
 	}
 }
 
-// The key set is what verifiers need and no more.
+// The key set contains what verifiers need, and nothing else.
 func TestKeySetIsPublic(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	r := w.do("GET", "/.well-known/jwks.json", "", nil)
 	if got := r.Header.Get("Content-Type"); got != "application/jwk-set+json" {
 		t.Errorf("Content-Type: %s", got)
@@ -378,11 +378,10 @@ func TestKeySetIsPublic(t *testing.T) {
 	}
 }
 
-// What helps the developer of a server is not served, and nothing a client says
-// makes it.
+// Debug endpoints do not exist, and no request switches them on.
 func TestNothingElseIsServed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
 		"/api/admin/users", "/api/admin/events", "/static/", "/templates/error.html", "/openapi.yaml"} {
@@ -390,7 +389,7 @@ func TestNothingElseIsServed(t *testing.T) {
 			w.refused(w.do(method, path, token, nil), 404, "NOT_FOUND")
 		}
 	}
-	for path := range doors {
+	for path := range routeCases {
 		if strings.Contains(path, "{") || strings.HasSuffix(path, "/") {
 			continue
 		}
@@ -407,18 +406,18 @@ func TestNothingElseIsServed(t *testing.T) {
 	}
 }
 
-// Every route answers a session cookie as it should: a good one of this origin's
-// pages opens what a token opens, a dead one nothing, a foreign page changes nothing.
+// Every route with a session cookie: a valid one works like a token, an ended one opens nothing,
+// and requests from pages of other origins change nothing.
 func TestEveryRouteByCookie(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{registration: true})
+	w := newEnv(t, settings{registration: true})
 	ctx := context.Background()
 	bob, err := w.people.Add(ctx, account.NewUser{Email: "bob@example.com", Password: adaPassword}, store.EventUserAdded, request.Info{Actor: "operator"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	idle := w.cookieOf(adaEmail)
-	w.clock.advance(31 * time.Minute)
+	w.clock.Advance(31 * time.Minute)
 	locked := w.cookieOf("bob@example.com")
 	if err := w.sessions.LockUser(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
@@ -427,12 +426,12 @@ func TestEveryRouteByCookie(t *testing.T) {
 	if r := w.byCookie("POST", "/api/auth/logout", out, nil); r.StatusCode != 204 {
 		t.Fatal(r.Status)
 	}
-	stranger := newWorld(t, settings{}).cookieOf(adaEmail)
-	var stale []string // alive, signed in ten minutes ago; a sign-out ends one
+	stranger := newEnv(t, settings{}).cookieOf(adaEmail)
+	var stale []string // valid, signed in ten minutes ago; a sign-out ends one
 	for range 50 {
 		stale = append(stale, sessionCookie+"="+w.cookieOf(adaEmail))
 	}
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	good := func() string { return sessionCookie + "=" + w.cookieOf(adaEmail) }
 	plain := func(value string) func() string { return func() string { return value } }
 	const own = "http://127.0.0.1:8401"
@@ -442,11 +441,11 @@ func TestEveryRouteByCookie(t *testing.T) {
 		name   string
 		cookie func() string
 		fields map[string]string
-		status int // 0 is let in
+		status int // 0: accepted
 		code   string
-		at     []string // methods that it is refused at
+		at     []string // methods that refuse it
 		clears bool
-		fresh  bool // good at doors that want a sign-in of a moment ago
+		fresh  bool // accepted at routes that require a recent sign-in
 	}{
 		{"good", good, nil, 0, "", nil, false, true},
 		{"good, from a page of this origin", good, map[string]string{"Origin": own}, 0, "", nil, false, true},
@@ -471,8 +470,8 @@ func TestEveryRouteByCookie(t *testing.T) {
 		{"another spelling of the name", func() string { return strings.ToLower(good()) }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
 		{"another name", func() string { return strings.TrimPrefix(good(), "__Host-") }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
 	} {
-		for _, pattern := range slices.Sorted(maps.Keys(doors)) {
-			for _, d := range doors[pattern] {
+		for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
+			for _, d := range routeCases[pattern] {
 				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
 					w := w.in(t)
 					r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
@@ -494,7 +493,7 @@ func TestEveryRouteByCookie(t *testing.T) {
 					byToken := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
 					want := d.status
 					if pattern == "/api/auth/token" && !byToken {
-						want = 200 // what is refused to a token
+						want = 200 // tokens are refused here
 					}
 					switch {
 					case refused:
@@ -508,7 +507,7 @@ func TestEveryRouteByCookie(t *testing.T) {
 					case got.StatusCode != want:
 						t.Errorf("got %s %s, want %d", got.Status, got.body, want)
 					}
-					// A dead cookie is cleared, as the sign-out clears any; nothing else is set.
+					// An ended cookie is cleared, and the sign-out clears any. Nothing else is set.
 					clears := kind.clears && refused || pattern == "/api/auth/logout" && strings.HasPrefix(r.Header.Get("Cookie"), sessionCookie) && kind.code != "CROSS_SITE" && !byToken
 					if set := strings.Join(got.Header["Set-Cookie"], "|"); clears != (set == sessionCookie+"=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax") || !clears && set != "" {
 						t.Errorf("Set-Cookie: %q, want it cleared: %v", set, clears)
