@@ -17,8 +17,8 @@ import (
 	"github.com/durward-auth/durward/server/servertest"
 )
 
-// Against the real server: sign in, call, refresh, step up, sign out, with Bearer tokens
-// and with tokens that are bound to a key.
+// TestTransportTokens signs in at the real server, calls, refreshes, steps up and signs out, with
+// Bearer tokens and with tokens bound to a key.
 func TestTransportTokens(t *testing.T) {
 	t.Parallel()
 	for _, alg := range []string{"", "ES256", "EdDSA"} {
@@ -71,7 +71,7 @@ func TestTransportTokens(t *testing.T) {
 			}
 			get(200)
 			clock.Lock()
-			clock.ahead = 16 * time.Minute // by the client's clock the access token has ended
+			clock.ahead = 16 * time.Minute // by the client's clock the access token has expired
 			clock.Unlock()
 			get(200)
 			second, err := c.Store.Load(context.Background())
@@ -105,8 +105,8 @@ func mustURL(t *testing.T, text string) *url.URL {
 	return u
 }
 
-// wrongClock is what a machine meets whose clock is behind by some time: dates ahead of
-// its own, and proofs that are old where they are made.
+// wrongClock simulates a client with a slow clock: it sees dates in the future, and its proofs are old
+// when they are made.
 type wrongClock struct {
 	behind time.Duration
 	key    *jwt.PrivateKey
@@ -132,8 +132,8 @@ func (c *wrongClock) prove(r durward.ProofRequest) (string, error) {
 	return c.key.Prove(r)
 }
 
-// A client whose clock is wrong signs in, calls and refreshes with proofs by the server's
-// clock, and goes on when its own was set right.
+// TestTransportWrongClock uses a client with a wrong clock. It must sign in, call and refresh with
+// proofs dated by the server's clock, and continue after its own clock was corrected.
 func TestTransportWrongClock(t *testing.T) {
 	t.Parallel()
 	s := servertest.New(t)
@@ -144,14 +144,16 @@ func TestTransportWrongClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		clock := &wrongClock{behind: behind, key: key}
-		auth, err := api.NewClient(api.ClientConfig{URL: s.URL, Prove: clock.prove, HTTP: &http.Client{Transport: clock}})
+		auth, err := api.NewClient(api.ClientConfig{URL: s.URL, Prove: clock.prove,
+			HTTP: &http.Client{Transport: clock}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := auth.SignIn(t.Context(), "ada@example.com", "correct horse battery staple"); err != nil {
 			t.Fatalf("%s: %v", behind, err)
 		}
-		client := &http.Client{Transport: &durwardclient.Transport{Base: clock, Sources: []durwardclient.Source{auth.Source(durwardclient.TokensConfig{})}}}
+		client := &http.Client{Transport: &durwardclient.Transport{Base: clock,
+			Sources: []durwardclient.Source{auth.Source(durwardclient.TokensConfig{})}}}
 		get := func(what string, most int) {
 			t.Helper()
 			clock.sent = 0
@@ -164,7 +166,7 @@ func TestTransportWrongClock(t *testing.T) {
 				t.Errorf("%s, %s: %s after %d requests, want 200 after %d", behind, what, resp.Status, clock.sent, most)
 			}
 		}
-		get("the first", 3) // a nonce and a date are wanted
+		get("the first", 3) // the server requires a nonce and a current date
 		get("the next", 1)
 		if _, err := auth.StepUp(t.Context(), "correct horse battery staple"); err != nil {
 			t.Errorf("%s: step-up: %v", behind, err)

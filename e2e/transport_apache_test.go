@@ -43,7 +43,7 @@ const (
 	apacheDigest = "AuthType Digest\nAuthDigestProvider file\nAuthUserFile {{dir}}/htdigest\nAuthDigestAlgorithm MD5\nAuthDigestQop auth\n"
 )
 
-// newApache starts one before some notes.
+// newApache starts an Apache before n.
 func newApache(t *testing.T, method string) (*peer, *notes) {
 	t.Helper()
 	needPrograms(t, "apache2", "openssl")
@@ -54,10 +54,12 @@ func newApache(t *testing.T, method string) (*peer, *notes) {
 	p.write("htdigest", md5+"\n"+name+"\n")
 	p.write("file", "notes: ")
 	var modules strings.Builder
-	for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "authn_file", "auth_basic", "auth_digest", "proxy", "proxy_http"} {
+	for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "authn_file", "auth_basic",
+		"auth_digest", "proxy", "proxy_http"} {
 		modules.WriteString("LoadModule " + m + "_module /usr/lib/apache2/modules/mod_" + m + ".so\n")
 	}
-	configuration := strings.NewReplacer("{{modules}}", modules.String(), "{{method}}", method, "{{upstream}}", n.url).Replace(apache)
+	configuration := strings.NewReplacer("{{modules}}", modules.String(), "{{method}}", method, "{{upstream}}",
+		n.url).Replace(apache)
 	t.Cleanup(func() {
 		if text, err := os.ReadFile(filepath.Join(p.dir, "errors")); t.Failed() && err == nil {
 			t.Logf("Apache says:\n%s", text)
@@ -67,7 +69,7 @@ func newApache(t *testing.T, method string) (*peer, *notes) {
 	return p, n
 }
 
-// Apache's mod_auth_basic and mod_auth_digest, which knows MD5 alone.
+// TestTransportApache tests the client with mod_auth_basic and mod_auth_digest, which supports only MD5.
 func TestTransportApache(t *testing.T) {
 	t.Parallel()
 	type request struct{ method, path, body, want string }
@@ -80,22 +82,34 @@ func TestTransportApache(t *testing.T) {
 		saw          []string
 	}{
 		{"Basic", apacheBasic, nil, []request{hello, {"POST", "/y?a=b", "a body", "200 notes: a body"}, hello},
-			[]string{"GET /x 401", "GET /x 200 Basic " + account, "POST /y?a=b 200 Basic " + account, "GET /x 200 Basic " + account}},
-		{"Basic, wrong", apacheBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{refused}, 3),
+			[]string{"GET /x 401", "GET /x 200 Basic " + account, "POST /y?a=b 200 Basic " + account,
+				"GET /x 200 Basic " + account}},
+		{"Basic, wrong", apacheBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" },
+			slices.Repeat([]request{refused}, 3),
 			[]string{"GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401", "GET /x 401"}},
-		{"Digest", apacheDigest + "AuthDigestNonceLifetime 3000", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
+		{"Digest", apacheDigest + "AuthDigestNonceLifetime 3000",
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
 			[]request{hello, {"POST", "/y?a=b%20c", "a body", "200 notes: a body"}, hello},
-			[]string{"GET /x 401", "GET /x 200 Digest MD5 ada 1", "POST /y?a=b%20c 200 Digest MD5 ada 2", "GET /x 200 Digest MD5 ada 3"}},
-		{"Digest, a nonce for each answer", apacheDigest + "AuthDigestNonceLifetime 20", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
+			[]string{"GET /x 401", "GET /x 200 Digest MD5 ada 1", "POST /y?a=b%20c 200 Digest MD5 ada 2",
+				"GET /x 200 Digest MD5 ada 3"}},
+		{"Digest, a nonce for each answer", apacheDigest + "AuthDigestNonceLifetime 20",
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
 			slices.Repeat([]request{{"GET", "/file", "", "200 notes: "}}, 3),
 			append([]string{"GET /file 401"}, repeated(3, "GET /file 200 Digest MD5 ada 1")...)},
-		{"Digest, wrong", apacheDigest, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{refused}, 3),
+		{"Digest, wrong", apacheDigest, func(c *durwardclient.PasswordConfig) {
+			c.InsecureMD5, c.Password = true,
+				"wrong"
+		}, slices.Repeat([]request{refused}, 3),
 			[]string{"GET /x 401", "GET /x 401 Digest MD5 ada 1", "GET /x 401", "GET /x 401"}},
 		{"Digest, MD5 not wanted", apacheDigest, nil, []request{refused}, []string{"GET /x 401"}},
-		{"Digest for some paths", apacheDigest + "AuthDigestDomain /files/ /more/", func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
-			[]request{{"GET", "/files/x", "", "404"}, {"GET", "/more/x", "", "404"}, {"GET", "/other/x", "", "200 notes: "}},
-			[]string{"GET /files/x 401", "GET /files/x 404 Digest MD5 ada 1", "GET /more/x 404 Digest MD5 ada 2", "GET /other/x 401", "GET /other/x 200 Digest MD5 ada 1"}},
-		{"a name beyond ASCII", apacheDigest, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.User = true, "Jürgen" }, []request{hello, hello},
+		{"Digest for some paths", apacheDigest + "AuthDigestDomain /files/ /more/",
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
+			[]request{{"GET", "/files/x", "", "404"}, {"GET", "/more/x", "", "404"},
+				{"GET", "/other/x", "", "200 notes: "}},
+			[]string{"GET /files/x 401", "GET /files/x 404 Digest MD5 ada 1", "GET /more/x 404 Digest MD5 ada 2",
+				"GET /other/x 401", "GET /other/x 200 Digest MD5 ada 1"}},
+		{"a name beyond ASCII", apacheDigest,
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.User = true, "Jürgen" }, []request{hello, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest MD5 Jürgen 1", "GET /x 200 Digest MD5 Jürgen 2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -122,8 +136,9 @@ func TestTransportApache(t *testing.T) {
 	}
 }
 
-// A nonce that lives a second: each answer brings the next one, and after a while none
-// is good. The person hears nothing of it, and nothing is sent a third time.
+// TestTransportApacheStale uses nonces that live for one second. Each response brings the next
+// nonce, and after a pause all have expired. The caller must get no error, and no request may be
+// sent a third time.
 func TestTransportApacheStale(t *testing.T) {
 	t.Parallel()
 	p, n := newApache(t, apacheDigest+"AuthDigestNonceLifetime 1")
@@ -133,7 +148,7 @@ func TestTransportApacheStale(t *testing.T) {
 	for deadline := time.Now().Add(runTimeout); stale < want && time.Now().Before(deadline); {
 		gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")
 		posts++
-		lives := time.NewTimer(1300 * time.Millisecond) // the nonce is to end
+		lives := time.NewTimer(1300 * time.Millisecond) // until the nonce expires
 		<-lives.C
 		stale = 0
 		for _, e := range p.entries() {
@@ -145,7 +160,8 @@ func TestTransportApacheStale(t *testing.T) {
 	all := p.seen(1 + posts + stale)
 	counted(t, all)
 	if stale < want || n.reached() != posts || len(all) != 1+posts+stale {
-		t.Errorf("%d requests with %d stale nonces were sent as %d and reached what is behind %d times", posts, stale, len(all), n.reached())
+		t.Errorf("%d requests with %d stale nonces were sent as %d and reached what is behind %d times", posts, stale,
+			len(all), n.reached())
 	}
 	for i, e := range all[1:] {
 		if e.status == "401" && (i+2 >= len(all) || all[i+2].status != "200") {
@@ -154,8 +170,8 @@ func TestTransportApacheStale(t *testing.T) {
 	}
 }
 
-// Many at once while each answer moves the nonce on: all are answered, and no count is
-// used twice.
+// TestTransportApacheCrowd sends concurrent requests while each response changes the nonce. All
+// must succeed, and no nonce count may be used twice.
 func TestTransportApacheCrowd(t *testing.T) {
 	t.Parallel()
 	p, _ := newApache(t, apacheDigest+"AuthDigestNonceLifetime 20")
@@ -177,7 +193,7 @@ func TestTransportApacheCrowd(t *testing.T) {
 	}
 }
 
-// A redirect to another origin takes no credentials with it.
+// TestTransportApacheRedirect: a redirect to another origin must carry no credentials.
 func TestTransportApacheRedirect(t *testing.T) {
 	t.Parallel()
 	away := newNotes(t)

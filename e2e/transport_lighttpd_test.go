@@ -30,7 +30,7 @@ proxy.server = ("" => ((
 )))
 `
 
-// newLighttpd starts one before some notes.
+// newLighttpd starts a lighttpd before n.
 func newLighttpd(t *testing.T, backend, method string, env ...string) (*peer, *notes) {
 	t.Helper()
 	needPrograms(t, "lighttpd")
@@ -50,7 +50,7 @@ const (
 	lighttpdBoth   = `"method" => "digest", "algorithm" => "SHA-256|MD5"`
 )
 
-// lighttpd's mod_auth asks for Basic and Digest.
+// TestTransportLighttpd tests the client with mod_auth, which offers Basic and Digest.
 func TestTransportLighttpd(t *testing.T) {
 	t.Parallel()
 	type request struct{ method, path, body, want string }
@@ -65,31 +65,46 @@ func TestTransportLighttpd(t *testing.T) {
 		{"Basic", "plain", lighttpdBasic, nil, slices.Repeat([]request{hello}, 20),
 			append([]string{"GET /x 401"}, repeated(20, "GET /x 200 Basic "+account)...),
 			repeated(20, "GET /x 0 Authorization: Basic")},
-		{"Basic, a body", "plain", lighttpdBasic, nil, []request{{"POST", "/x", "a body", "200 notes: a body"}, {"PUT", "/y?a=b", "another", "200 notes: another"}},
+		{"Basic, a body", "plain", lighttpdBasic, nil,
+			[]request{{"POST", "/x", "a body", "200 notes: a body"},
+				{"PUT", "/y?a=b", "another", "200 notes: another"}},
 			[]string{"POST /x 401", "POST /x 200 Basic " + account, "PUT /y?a=b 200 Basic " + account},
 			[]string{"POST /x 6 Authorization: Basic", "PUT /y 7 Authorization: Basic"}},
-		{"Basic, wrong", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
+		{"Basic, wrong", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" },
+			slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
 			[]string{"GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401", "GET /x 401"}, nil},
-		{"Basic, not wanted", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.NoBasic = true }, []request{{"GET", "/x", "", "401"}},
+		{"Basic, not wanted", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.NoBasic = true },
+			[]request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
-		{"Basic, another realm", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Realm = "other" }, []request{{"GET", "/x", "", "401"}},
+		{"Basic, another realm", "plain", lighttpdBasic, func(c *durwardclient.PasswordConfig) { c.Realm = "other" },
+			[]request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
-		{"SHA-256", "htdigest", lighttpdSHA256, nil, []request{hello, {"POST", "/y?a=b%20c", "a body", "200 notes: a body"}, hello},
-			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 ada 1", "POST /y?a=b%20c 200 Digest SHA-256 ada 2", "GET /x 200 Digest SHA-256 ada 3"},
-			[]string{"GET /x 0 Authorization: Digest", "POST /y 6 Authorization: Digest", "GET /x 0 Authorization: Digest"}},
-		{"SHA-256, wrong", "htdigest", lighttpdSHA256, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
+		{"SHA-256", "htdigest", lighttpdSHA256, nil,
+			[]request{hello, {"POST", "/y?a=b%20c", "a body", "200 notes: a body"}, hello},
+			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 ada 1", "POST /y?a=b%20c 200 Digest SHA-256 ada 2",
+				"GET /x 200 Digest SHA-256 ada 3"},
+			[]string{"GET /x 0 Authorization: Digest", "POST /y 6 Authorization: Digest",
+				"GET /x 0 Authorization: Digest"}},
+		{"SHA-256, wrong", "htdigest", lighttpdSHA256, func(c *durwardclient.PasswordConfig) { c.Password = "wrong" },
+			slices.Repeat([]request{{"GET", "/x", "", "401"}}, 3),
 			[]string{"GET /x 401", "GET /x 401 Digest SHA-256 ada 1", "GET /x 401", "GET /x 401"}, nil},
-		{"MD5", "htdigest", lighttpdMD5, func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true }, []request{hello, hello},
+		{"MD5", "htdigest", lighttpdMD5, func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true },
+			[]request{hello, hello},
 			[]string{"GET /x 401", "GET /x 200 Digest MD5 ada 1", "GET /x 200 Digest MD5 ada 2"},
 			repeated(2, "GET /x 0 Authorization: Digest")},
 		{"MD5, not wanted", "htdigest", lighttpdMD5, nil, []request{{"GET", "/x", "", "401"}},
 			[]string{"GET /x 401"}, nil},
-		{"the stronger of two", "htdigest", lighttpdBoth, func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true }, []request{hello},
+		{"the stronger of two", "htdigest", lighttpdBoth,
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5 = true }, []request{hello},
 			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 ada 1"}, repeated(1, "GET /x 0 Authorization: Digest")},
-		{"both, wrong", "htdigest", lighttpdBoth, func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" }, slices.Repeat([]request{{"GET", "/x", "", "401"}}, 2),
+		{"both, wrong", "htdigest", lighttpdBoth,
+			func(c *durwardclient.PasswordConfig) { c.InsecureMD5, c.Password = true, "wrong" },
+			slices.Repeat([]request{{"GET", "/x", "", "401"}}, 2),
 			[]string{"GET /x 401", "GET /x 401 Digest SHA-256 ada 1", "GET /x 401"}, nil},
-		{"a name beyond ASCII", "htdigest", lighttpdSHA256, func(c *durwardclient.PasswordConfig) { c.User = "Jürgen" }, []request{hello},
-			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 UTF-8''J%C3%BCrgen 1"}, repeated(1, "GET /x 0 Authorization: Digest")},
+		{"a name beyond ASCII", "htdigest", lighttpdSHA256,
+			func(c *durwardclient.PasswordConfig) { c.User = "Jürgen" }, []request{hello},
+			[]string{"GET /x 401", "GET /x 200 Digest SHA-256 UTF-8''J%C3%BCrgen 1"},
+			repeated(1, "GET /x 0 Authorization: Digest")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,8 +123,8 @@ func TestTransportLighttpd(t *testing.T) {
 	}
 }
 
-// Many at once: none is refused once the first was answered, no count is used twice,
-// and each reaches what is behind once.
+// TestTransportLighttpdCrowd sends concurrent requests. After the first response none may be
+// refused, no nonce count may be used twice, and each request must reach the backend once.
 func TestTransportLighttpdCrowd(t *testing.T) {
 	t.Parallel()
 	p, n := newLighttpd(t, "htdigest", lighttpdBoth)
@@ -134,16 +149,18 @@ func TestTransportLighttpdCrowd(t *testing.T) {
 	}
 }
 
-// A redirect to another origin takes no credentials with it.
+// TestTransportLighttpdRedirect: a redirect to another origin must carry no credentials.
 func TestTransportLighttpdRedirect(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ backend, method, with string }{{"plain", lighttpdBasic, "Basic " + account}, {"htdigest", lighttpdSHA256, "Digest SHA-256 ada 1"}} {
+	for _, c := range []struct{ backend, method, with string }{{"plain", lighttpdBasic, "Basic " + account},
+		{"htdigest", lighttpdSHA256, "Digest SHA-256 ada 1"}} {
 		t.Run(c.backend, func(t *testing.T) {
 			t.Parallel()
 			away := newNotes(t)
 			p, n := newLighttpd(t, c.backend, c.method)
 			n.away = away.url
-			gets(t, byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}), "POST", p.url+"/away", "a body", "200 notes: a body")
+			gets(t, byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password}),
+				"POST", p.url+"/away", "a body", "200 notes: a body")
 			p.wantRequests("POST /away 401", "POST /away 307 "+c.with)
 			n.wantRequests(t, "POST /away 6 Authorization: "+strings.Fields(c.with)[0])
 			away.wantRequests(t, "POST /x 6")
@@ -151,9 +168,9 @@ func TestTransportLighttpdRedirect(t *testing.T) {
 	}
 }
 
-// A nonce of lighttpd lives ten minutes: shortly before, it gets a successor, and one
-// that is stale gets a new one, of which the person hears nothing. libfaketime moves the
-// server's clock.
+// TestTransportLighttpdStale: a nonce of lighttpd lives ten minutes. Shortly before its end,
+// lighttpd sends a successor; for a stale nonce it sends a new one. The caller must get no error.
+// libfaketime sets the server's clock.
 func TestTransportLighttpdStale(t *testing.T) {
 	t.Parallel()
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
@@ -167,13 +184,15 @@ func TestTransportLighttpdStale(t *testing.T) {
 	ahead := filepath.Join(dir, "clock")
 	set := func(text string) {
 		t.Helper()
-		if err := errors.Join(os.WriteFile(ahead+".new", []byte(text), 0o600), os.Chmod(ahead+".new", 0o644), os.Rename(ahead+".new", ahead)); err != nil {
+		if err := errors.Join(os.WriteFile(ahead+".new", []byte(text), 0o600), os.Chmod(ahead+".new", 0o644),
+			os.Rename(ahead+".new", ahead)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	set("+0")
 	p, _ := newLighttpd(t, "htdigest", lighttpdSHA256,
-		"LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+ahead, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+		"LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+ahead, "FAKETIME_NO_CACHE=1",
+		"FAKETIME_DONT_FAKE_MONOTONIC=1")
 	c := byPassword(t, durwardclient.PasswordConfig{Origin: p.url, User: user, Password: password})
 	advance := func(text string, seconds time.Duration) {
 		t.Helper()
@@ -203,7 +222,7 @@ func TestTransportLighttpdStale(t *testing.T) {
 	for range 3 {
 		gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")
 	}
-	// A leap of half an hour would have lighttpd start anew and cut what is open.
+	// After a jump of half an hour lighttpd would restart and cut open connections.
 	advance("+1700s", 1700*time.Second)
 	for range 2 {
 		gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")

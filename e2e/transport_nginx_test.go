@@ -33,8 +33,8 @@ http {
 }
 `
 
-// newNginx starts one before some notes, which says in its log what a variable is; by
-// TLS where there is an authority, and then it asks for a certificate in each handshake.
+// newNginx starts an nginx before n and logs a variable of nginx with each request. With ca it uses TLS
+// and requests a client certificate in each handshake.
 func newNginx(t *testing.T, ca *durwardtest.CA, logs, method string) (*peer, *notes) {
 	t.Helper()
 	needPrograms(t, "nginx", "openssl")
@@ -50,13 +50,15 @@ func newNginx(t *testing.T, ca *durwardtest.CA, logs, method string) (*peer, *no
 		p.last = p.url + "/last"
 		p.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}}
 	}
-	p.run(nil, "nginx", "-c", p.write("configuration", strings.NewReplacer("{{logs}}", logs, "{{tls}}", secure, "{{method}}", method, "{{upstream}}", n.url).Replace(nginxPeer)))
+	p.run(nil, "nginx", "-c", p.write("configuration",
+		strings.NewReplacer("{{logs}}", logs, "{{tls}}", secure, "{{method}}", method, "{{upstream}}",
+			n.url).Replace(nginxPeer)))
 	return p, n
 }
 
 const nginxBasic = "auth_basic notes; auth_basic_user_file {{dir}}/passwords;"
 
-// nginx asks for Basic, of plain requests and by TLS.
+// TestTransportNginx uses Basic, over http and over TLS.
 func TestTransportNginx(t *testing.T) {
 	t.Parallel()
 	for _, secure := range []bool{false, true} {
@@ -72,7 +74,9 @@ func TestTransportNginx(t *testing.T) {
 			away := newNotes(t)
 			n.away = away.url
 			by := func(pass string) *http.Client {
-				return clientOf(t, &durwardclient.Transport{Base: base, Sources: []durwardclient.Source{durwardclient.Password(durwardclient.PasswordConfig{Origin: p.url, User: user, Password: pass})}})
+				return clientOf(t, &durwardclient.Transport{Base: base,
+					Sources: []durwardclient.Source{durwardclient.Password(durwardclient.PasswordConfig{Origin: p.url,
+						User: user, Password: pass})}})
 			}
 			c, wrong := by(password), by("wrong")
 			for range 3 {
@@ -83,14 +87,15 @@ func TestTransportNginx(t *testing.T) {
 				gets(t, wrong, "GET", p.url+"/x", "", "401")
 			}
 			good := " 200 Basic " + account
-			p.wantRequests("POST /x 401", "POST /x"+good, "POST /x"+good, "POST /x"+good, "POST /away 307 Basic "+account, "GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401")
+			p.wantRequests("POST /x 401", "POST /x"+good, "POST /x"+good, "POST /x"+good,
+				"POST /away 307 Basic "+account, "GET /x 401", "GET /x 401 Basic ada:wrong", "GET /x 401")
 			away.wantRequests(t, "POST /x 6")
 		})
 	}
 }
 
-// nginx asks for a certificate. It is shown to that origin, and to no other that asks
-// for one too.
+// TestTransportNginxCertificate uses a client certificate. The client must send it to its
+// configured origin only, even if another origin requests one.
 func TestTransportNginxCertificate(t *testing.T) {
 	t.Parallel()
 	ca := durwardtest.NewCA(t)
@@ -102,9 +107,14 @@ func TestTransportNginxCertificate(t *testing.T) {
 	shown.Store(&first)
 	var asked atomic.Int64
 	base := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}, ForceAttemptHTTP2: true}
-	c := clientOf(t, &durwardclient.Transport{Base: base, Sources: []durwardclient.Source{durwardclient.Certificate(durwardclient.CertificateConfig{
-		Origin: p.url, Get: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { asked.Add(1); return shown.Load(), nil },
-	})}})
+	c := clientOf(t, &durwardclient.Transport{Base: base,
+		Sources: []durwardclient.Source{durwardclient.Certificate(durwardclient.CertificateConfig{
+			Origin: p.url, Get: func(*tls.CertificateRequestInfo) (*tls.Certificate,
+				error) {
+				asked.Add(1)
+				return shown.Load(), nil
+			},
+		})}})
 	gets(t, c, "POST", other.url+"/x", "a body", "200 notes: a body")
 	gets(t, c, "POST", p.url+"/x", "a body", "200 notes: a body")
 	gets(t, c, "POST", p.url+"/away", "a body", "200 notes: a body")
@@ -122,10 +132,11 @@ func TestTransportNginxCertificate(t *testing.T) {
 	}
 	all.Wait()
 	const cn = " Certificate CN=ada"
-	p.wantRequests(append([]string{"POST /x 200" + cn, "POST /away 307" + cn}, repeated(10, "POST /y 200"+cn+"-renewed")...)...)
+	p.wantRequests(append([]string{"POST /x 200" + cn, "POST /away 307" + cn},
+		repeated(10, "POST /y 200"+cn+"-renewed")...)...)
 	m.wantRequests(t, append([]string{"POST /x 6", "POST /x 6"}, repeated(10, "POST /y 6")...)...)
 	other.wantRequests(append([]string{"POST /x 200", "POST /x 200"}, repeated(10, "POST /y 200")...)...)
 
-	// Without a certificate the caller gets what the server says.
+	// Without a certificate the caller gets the server's response.
 	gets(t, clientOf(t, &durwardclient.Transport{Base: base}), "POST", p.url+"/x", "a body", "403")
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// signIn signs ada in at a client and returns her refresh token.
+// signIn signs the user in at a client and returns a refresh token.
 func (i *issuer) signIn(client, jkt string) string {
 	i.t.Helper()
 	body, err := json.Marshal(map[string]string{"account": user, "client_id": client, "resource": forJWT, "jkt": jkt})
@@ -38,7 +38,7 @@ func (i *issuer) signIn(client, jkt string) string {
 	return string(token)
 }
 
-// granted compares what its token endpoint has done.
+// granted compares the grants in the log of the token endpoint.
 func (i *issuer) granted(want ...string) {
 	i.t.Helper()
 	var got []string
@@ -52,7 +52,7 @@ func (i *issuer) granted(want ...string) {
 	}
 }
 
-// held is a store with a refresh token.
+// held returns a store with a refresh token.
 func held(t *testing.T, refresh string) *durwardclient.MemoryStore {
 	t.Helper()
 	store := new(durwardclient.MemoryStore)
@@ -65,7 +65,7 @@ func held(t *testing.T, refresh string) *durwardclient.MemoryStore {
 	return store
 }
 
-// takes is a verifier of the issuer's JWTs.
+// takes returns a verifier of the issuer's JWTs.
 func (i *issuer) takes(now func() time.Time) *jwt.Verifier {
 	i.t.Helper()
 	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url})
@@ -79,8 +79,9 @@ func (i *issuer) takes(now func() time.Time) *jwt.Verifier {
 	return v
 }
 
-// oidc-provider rotates refresh tokens, and takes a spent one for theft: each is shown
-// once, by fifty who want it at once too, and an outage signs nobody out.
+// TestTransportOIDCProvider: oidc-provider rotates refresh tokens and treats a spent one as theft.
+// The client must use each token once, also with fifty concurrent requests, and an outage must not
+// sign the user out.
 func TestTransportOIDCProvider(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
@@ -93,17 +94,20 @@ func TestTransportOIDCProvider(t *testing.T) {
 			i.serve(signs)
 			v := i.takes(nil)
 			srv := newServer(t)
-			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Realm: "notes"}).Require(durward.Policy{Scopes: []string{"read"}}, hello))
+			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()},
+				Realm: "notes"}).Require(durward.Policy{Scopes: []string{"read"}}, hello))
 
 			var now clock
 			var out atomic.Int64
 			store := held(t, i.signIn(client, ""))
-			oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: client, Resources: []string{forJWT}, Now: now.now}
+			oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: client, Resources: []string{forJWT},
+				Now: now.now}
 			if client == "robot" {
 				oauth.Secret = robot["client_secret"].(string)
 			}
 			c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
-				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store, Now: now.now,
+				OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race := func(want func(string, error) bool) {
 				t.Helper()
@@ -123,10 +127,10 @@ func TestTransportOIDCProvider(t *testing.T) {
 			granted := "granted refresh_token " + client
 			race(good)
 			i.granted(granted)
-			now.advance(11 * time.Minute) // the token has ended
+			now.advance(11 * time.Minute) // the token has expired
 			race(good)
 			i.granted(granted, granted)
-			now.advance(595 * time.Second) // it is to be renewed ahead, and still taken
+			now.advance(595 * time.Second) // the token is due for early renewal and still valid
 			old, err := store.Load(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -143,11 +147,12 @@ func TestTransportOIDCProvider(t *testing.T) {
 			}
 			i.granted(granted, granted, granted)
 
-			// The sign-in ends, of which all hear, and the issuer once.
+			// After the sign-in ended, all requests fail, and the issuer gets one request.
 			form := map[string][]string{"token": {stored(t, store).Refresh}, "client_id": {client}}
 			if client == "robot" {
 				i.post("/token/revocation", form)
-			} else if resp, err := http.PostForm(i.url+"/token/revocation", form); err != nil || resp.StatusCode != 200 {
+			} else if resp, err := http.PostForm(i.url+"/token/revocation", form); err != nil ||
+				resp.StatusCode != 200 {
 				t.Fatal(resp, err)
 			}
 			now.advance(11 * time.Minute)
@@ -157,10 +162,11 @@ func TestTransportOIDCProvider(t *testing.T) {
 				t.Errorf("told %d times that it is over; the store holds %v", out.Load(), stored(t, store))
 			}
 
-			// While it is away nothing is thrown away.
+			// While the issuer is down, no token is discarded.
 			store2 := held(t, i.signIn(client, ""))
 			c = clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
-				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store2, Now: now.now, OnSignedOut: func(error) { out.Add(1) },
+				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store2, Now: now.now,
+				OnSignedOut: func(error) { out.Add(1) },
 			})}})
 			race(good)
 			i.stop()
@@ -182,8 +188,8 @@ func stored(t *testing.T, s durwardclient.TokenStore) durwardclient.Token {
 	return token
 }
 
-// oidc-provider binds tokens to a key, by client credentials and by refresh, and wants a
-// nonce of its own in each proof; so does the API.
+// TestTransportOIDCProviderDPoP: oidc-provider binds tokens to a key, with client credentials and
+// with refresh tokens. The issuer and the API each require their own nonce in proofs.
 func TestTransportOIDCProviderDPoP(t *testing.T) {
 	t.Parallel()
 	needScripts(t)
@@ -198,15 +204,19 @@ func TestTransportOIDCProviderDPoP(t *testing.T) {
 			var want []string
 			for _, grant := range []string{"client_credentials", "refresh_token"} {
 				srv := newDPoPServer(t, i.takes(nil))
-				oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: "robot", Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT}, Prove: key.Prove}
-				config, subject := durwardclient.TokensConfig{Origins: []string{srv.url}, Prove: key.Prove, Next: oauth.ClientCredentials}, "robot"
+				oauth := durwardclient.OAuth{TokenURL: i.url + "/token", ClientID: "robot",
+					Secret: robot["client_secret"].(string), Scopes: []string{"read"}, Resources: []string{forJWT},
+					Prove: key.Prove}
+				config, subject := durwardclient.TokensConfig{Origins: []string{srv.url}, Prove: key.Prove,
+					Next: oauth.ClientCredentials}, "robot"
 				if grant == "refresh_token" {
 					oauth.ClientID, oauth.Secret, subject = "phone", "", user
 					config.Next, config.Store = oauth.Refresh, held(t, i.signIn("phone", key.ID()))
 				}
 				c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(config)}})
 				for range 3 {
-					gets(t, c, "POST", srv.url+"/x", "a body", fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
+					gets(t, c, "POST", srv.url+"/x", "a body",
+						fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))
 				}
 				good := "POST /x: " + subject + " by DPoP"
 				srv.wantRequests("POST /x: NONCE_REQUIRED by DPoP", good, good, good)

@@ -36,8 +36,8 @@ http: {addr: "{{address}}"}
 auth: {token: {realm: "{{tokens}}/token", service: images, issuer: tokens, rootcertbundle: {{dir}}/signer}}
 `
 
-// tokenServer gives out tokens for a registry, against Basic (the registry's token
-// specification: JWTs with the claim access).
+// tokenServer issues tokens for a registry and requires Basic. As the registry's specification says, the
+// tokens are JWTs with the claim access.
 type tokenServer struct {
 	*server
 	key  *ecdsa.PrivateKey
@@ -51,7 +51,8 @@ func newTokenServer(t *testing.T) *tokenServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tokens"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tokens"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -59,7 +60,8 @@ func newTokenServer(t *testing.T) *tokenServer {
 	}
 	s := &tokenServer{server: newServer(t), key: key, cert: der}
 	s.life.Store(3600)
-	s.serve(s.guard(durward.Config{Schemes: []durward.Scheme{basic()}, Realm: "tokens"}).Handler(http.HandlerFunc(s.give)))
+	s.serve(s.guard(durward.Config{Schemes: []durward.Scheme{basic()},
+		Realm: "tokens"}).Handler(http.HandlerFunc(s.give)))
 	return s
 }
 
@@ -77,8 +79,10 @@ func (s *tokenServer) give(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	now := time.Now()
-	head, err1 := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(s.cert)}})
-	claims, err2 := json.Marshal(map[string]any{"iss": "tokens", "sub": user, "aud": r.FormValue("service"), "jti": rand.Text(),
+	head, err1 := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256",
+		"x5c": []string{base64.StdEncoding.EncodeToString(s.cert)}})
+	claims, err2 := json.Marshal(map[string]any{"iss": "tokens", "sub": user, "aud": r.FormValue("service"),
+		"jti": rand.Text(),
 		"iat": now.Unix() - 120, "nbf": now.Unix() - 120, "exp": now.Unix() + s.life.Load(), "access": all})
 	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(claims)
 	sum := sha256.Sum256([]byte(text))
@@ -90,20 +94,20 @@ func (s *tokenServer) give(w http.ResponseWriter, r *http.Request) {
 	signature := b.FillBytes(append(a.FillBytes(make([]byte, 32)), make([]byte, 32)...)[32:])
 	signature = append(a.FillBytes(make([]byte, 32)), signature...)
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, text+"."+base64.RawURLEncoding.EncodeToString(signature), s.life.Load())
+	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, text+"."+base64.RawURLEncoding.EncodeToString(signature),
+		s.life.Load())
 }
 
-// imageTokens is a source for a registry of container images, whose challenge names what a
-// token is to be for. The token server is this configuration's, whatever the challenge
-// says; a challenge that names another is not answered.
+// imageTokens is a source for a registry of container images. The challenge names the scope of the
+// token. The configuration names the token server; a challenge with another one is not answered.
 type imageTokens struct {
 	Registry string       // origin
 	Service  string       // of the challenge
-	Server   string       // URL that gives out tokens, which is the realm of the challenge
+	Server   string       // URL of the token endpoint, the realm of the challenge
 	Client   *http.Client // signs in there
 
 	mu     sync.Mutex
-	tokens map[string]string // by folder, what was taken there last
+	tokens map[string]string // the last token accepted, by folder
 }
 
 func (i *imageTokens) Authorize(r *http.Request, offered []durward.Challenge) error {
@@ -140,7 +144,8 @@ func (i *imageTokens) Authorize(r *http.Request, offered []durward.Challenge) er
 }
 
 func (i *imageTokens) get(ctx context.Context, scope string) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, i.Server+"?"+url.Values{"service": {i.Service}, "scope": {scope}}.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		i.Server+"?"+url.Values{"service": {i.Service}, "scope": {scope}}.Encode(), nil)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +161,7 @@ func (i *imageTokens) get(ctx context.Context, scope string) (string, error) {
 	return answer.Token, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answer)
 }
 
-// recorder is a base that keeps what is sent through it.
+// recorder is a RoundTripper that records requests.
 type recorder struct {
 	http.RoundTripper
 	mu   sync.Mutex
@@ -185,8 +190,8 @@ func (r *recorder) take() []string {
 	return r.sent
 }
 
-// A registry of container images asks for a token that is for one repository and what
-// is done there, got at another server by Basic.
+// TestTransportRegistry: a registry of container images requires a token for one repository and one
+// action. Another server issues it and requires Basic.
 func TestTransportRegistry(t *testing.T) {
 	t.Parallel()
 	needPrograms(t, "docker-registry")
@@ -195,17 +200,20 @@ func TestTransportRegistry(t *testing.T) {
 	p.run(nil, "docker-registry", "serve", p.write("configuration", registry, "{{tokens}}", tokens.url))
 	sent := &recorder{RoundTripper: new(http.Transport)}
 	source := func(server string) *imageTokens {
-		return &imageTokens{Registry: p.url, Service: "images", Server: server, Client: byPassword(t, durwardclient.PasswordConfig{Origin: tokens.url, User: user, Password: password})}
+		return &imageTokens{Registry: p.url, Service: "images", Server: server,
+			Client: byPassword(t, durwardclient.PasswordConfig{Origin: tokens.url, User: user, Password: password})}
 	}
-	c := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source(tokens.url + "/token")}})
+	c := clientOf(t, &durwardclient.Transport{Base: sent,
+		Sources: []durwardclient.Source{source(tokens.url + "/token")}})
 	expect := func(what string, want []string, asked ...string) {
 		t.Helper()
 		if got := sent.take(); !slices.Equal(got, want) {
-			t.Errorf("%s: the registry was sent\n\t%s\nwant\n\t%s", what, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+			t.Errorf("%s: the registry was sent\n\t%s\nwant\n\t%s", what, strings.Join(got, "\n\t"),
+				strings.Join(want, "\n\t"))
 		}
 		tokens.mu.Lock()
 		for i, line := range tokens.log {
-			tokens.log[i] = strings.Replace(line, "push%2Cpull", "pull%2Cpush", 1) // the registry names them in either order
+			tokens.log[i] = strings.Replace(line, "push%2Cpull", "pull%2Cpush", 1) // the order differs between requests
 		}
 		tokens.mu.Unlock()
 		tokens.wantRequests(asked...)
@@ -214,13 +222,15 @@ func TestTransportRegistry(t *testing.T) {
 		tokens.mu.Unlock()
 	}
 	const ping = "GET /token?scope=&service=images: "
-	const pull, push = "GET /token?scope=repository%3Aada%2Fnotes%3Apull&service=images: ", "GET /token?scope=repository%3Aada%2Fnotes%3Apull%2Cpush&service=images: "
+	const pull, push = "GET /token?scope=repository%3Aada%2Fnotes%3Apull&service=images: ",
+		"GET /token?scope=repository%3Aada%2Fnotes%3Apull%2Cpush&service=images: "
 
 	gets(t, c, "GET", p.url+"/v2/", "", "200 {}")
 	expect("a ping", []string{"GET /v2/ 401", "GET /v2/ 200 Bearer"},
 		ping+"AUTHENTICATION_REQUIRED", ping+"ada by Basic")
 	gets(t, c, "GET", p.url+"/v2/ada/notes/tags/list", "", "404")
-	expect("tags", []string{"GET /v2/ada/notes/tags/list 401", "GET /v2/ada/notes/tags/list 404 Bearer"}, pull+"ada by Basic")
+	expect("tags", []string{"GET /v2/ada/notes/tags/list 401", "GET /v2/ada/notes/tags/list 404 Bearer"},
+		pull+"ada by Basic")
 	gets(t, c, "GET", p.url+"/v2/ada/notes/tags/list", "", "404")
 	expect("tags again", []string{"GET /v2/ada/notes/tags/list 404 Bearer"})
 
@@ -245,9 +255,11 @@ func TestTransportRegistry(t *testing.T) {
 		return digest
 	}
 	const kind = "application/vnd.docker.distribution.manifest.v2+json"
-	config, layer := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`, strings.Repeat("a layer ", 1000)
+	config, layer := `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`,
+		strings.Repeat("a layer ", 1000)
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.docker.container.image.v1+json","size":%d,"digest":%q},`+
-		`"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":%d,"digest":%q}]}`, kind, len(config), upload(config), len(layer), upload(layer))
+		`"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":%d,"digest":%q}]}`, kind,
+		len(config), upload(config), len(layer), upload(layer))
 	image := func(c *http.Client, method, path, want string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, p.url+path, nil)
@@ -274,7 +286,8 @@ func TestTransportRegistry(t *testing.T) {
 	sent.take()
 	tokens.mu.Lock()
 	for _, line := range tokens.log {
-		if line = strings.Replace(line, "push%2Cpull", "pull%2Cpush", 1); line != pull+"ada by Basic" && line != push+"ada by Basic" {
+		if line = strings.Replace(line, "push%2Cpull", "pull%2Cpush", 1); line != pull+"ada by Basic" &&
+			line != push+"ada by Basic" {
 			t.Errorf("the token server saw %s", line)
 		}
 	}
@@ -283,30 +296,34 @@ func TestTransportRegistry(t *testing.T) {
 	gets(t, c, "GET", p.url+"/v2/ada/notes/tags/list", "", "200 {\"name\":\"ada/notes\",\"tags\":[\"one\"]}\n")
 	expect("the tag", []string{"GET /v2/ada/notes/tags/list 200 Bearer"})
 
-	// More than the token is for: one with the scope that is asked for takes its place.
-	c2 := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source(tokens.url + "/token")}})
+	// A request beyond the scope of the token: a token with the requested scope replaces it.
+	c2 := clientOf(t, &durwardclient.Transport{Base: sent,
+		Sources: []durwardclient.Source{source(tokens.url + "/token")}})
 	image(c2, "GET", "/v2/ada/notes/manifests/one", "200 "+manifest)
 	image(c2, "PUT", "/v2/ada/notes/manifests/two", "201 ")
 	at := "/v2/ada/notes/manifests/"
-	expect("a wider scope", []string{"GET " + at + "one 401", "GET " + at + "one 200 Bearer", "PUT " + at + "two 401 Bearer", "PUT " + at + "two 201 Bearer"},
+	expect("a wider scope", []string{"GET " + at + "one 401", "GET " + at + "one 200 Bearer", "PUT " + at +
+		"two 401 Bearer", "PUT " + at + "two 201 Bearer"},
 		pull+"AUTHENTICATION_REQUIRED", pull+"ada by Basic", push+"ada by Basic")
 
-	// A token that has ended is replaced once.
+	// An expired token is replaced once.
 	tokens.life.Store(-120) // past the leeway
 	gets(t, c2, "GET", p.url+"/v2/", "", "401")
-	expect("a token that has ended", []string{"GET /v2/ 401", "GET /v2/ 401 Bearer", "GET /v2/ 401 Bearer"}, ping+"ada by Basic", ping+"ada by Basic")
+	expect("an expired token", []string{"GET /v2/ 401", "GET /v2/ 401 Bearer", "GET /v2/ 401 Bearer"},
+		ping+"ada by Basic", ping+"ada by Basic")
 	tokens.life.Store(3600)
 	gets(t, c2, "GET", p.url+"/v2/", "", "200 {}")
 	expect("the next token", []string{"GET /v2/ 401 Bearer", "GET /v2/ 200 Bearer"}, ping+"ada by Basic")
 
-	// A repository that the token server gives her nothing for: asked once, and the
-	// registry's answer is the caller's.
+	// A repository without access: the client requests a token once, and the caller gets the registry's
+	// response.
 	gets(t, c, "GET", p.url+"/v2/eve/notes/tags/list", "", "401")
 	expect("another's", []string{"GET /v2/eve/notes/tags/list 401", "GET /v2/eve/notes/tags/list 401 Bearer"},
 		"GET /token?scope=repository%3Aeve%2Fnotes%3Apull&service=images: ada by Basic")
 
-	// A token server that the configuration does not name hears nothing.
-	other := clientOf(t, &durwardclient.Transport{Base: sent, Sources: []durwardclient.Source{source("http://" + filepath.Base(p.address) + "/token")}})
+	// A token server that is not configured gets no request.
+	other := clientOf(t, &durwardclient.Transport{Base: sent,
+		Sources: []durwardclient.Source{source("http://" + filepath.Base(p.address) + "/token")}})
 	gets(t, other, "GET", p.url+"/v2/", "", "401")
 	expect("another token server", []string{"GET /v2/ 401"})
 }

@@ -19,7 +19,7 @@ import (
 	durwardclient "github.com/durward-auth/durward/client"
 )
 
-// squid is its configuration. A nonce is taken three times.
+// squid is a configuration of Squid. A nonce is accepted three times.
 const squid = `
 http_port {{address}}
 {{methods}}
@@ -51,7 +51,7 @@ const (
 		"auth_param digest nonce_max_count 3\n"
 )
 
-// newSquid starts one.
+// newSquid starts a Squid.
 func newSquid(t *testing.T, methods string) *peer {
 	t.Helper()
 	needPrograms(t, "squid", "openssl")
@@ -59,21 +59,23 @@ func newSquid(t *testing.T, methods string) *peer {
 	p.write("passwords", apr1(t, user, password))
 	md5, _, _ := strings.Cut(htdigest(user, "proxy", password), "\n")
 	p.write("htdigest", md5+"\n")
-	name := "durward" + strings.NewReplacer(".", "", ":", "").Replace(p.address) // of its shared memory
+	name := "durward" + strings.NewReplacer(".", "", ":", "").Replace(p.address) // the name of its shared memory
 	t.Cleanup(func() {
 		if text, err := os.ReadFile(filepath.Join(p.dir, "errors")); t.Failed() && err == nil {
 			t.Logf("Squid says:\n%s", text)
 		}
 	})
-	p.run(nil, "squid", "-N", "-n", name, "-f", p.write("configuration", strings.NewReplacer("{{methods}}", methods).Replace(squid)))
+	p.run(nil, "squid", "-N", "-n", name, "-f",
+		p.write("configuration", strings.NewReplacer("{{methods}}", methods).Replace(squid)))
 	p.client.Transport = &http.Transport{Proxy: p.proxy}
 	return p
 }
 
 func (p *peer) proxy(*http.Request) (*url.URL, error) { return url.Parse(p.url) }
 
-// through is a client that goes through p with a password.
-func (p *peer) through(roots *x509.CertPool, c durwardclient.PasswordConfig, sources ...durwardclient.Source) *http.Client {
+// through returns a client that uses the proxy p with a password.
+func (p *peer) through(roots *x509.CertPool, c durwardclient.PasswordConfig,
+	sources ...durwardclient.Source) *http.Client {
 	c.Origin, c.User = p.url, user
 	return clientOf(p.t, &durwardclient.Transport{
 		Base:    &http.Transport{Proxy: p.proxy, TLSClientConfig: &tls.Config{RootCAs: roots}},
@@ -81,16 +83,16 @@ func (p *peer) through(roots *x509.CertPool, c durwardclient.PasswordConfig, sou
 	})
 }
 
-// Squid asks for Basic and Digest, of requests and of tunnels.
+// TestTransportSquid: Squid offers Basic and Digest, for requests and for tunnels.
 func TestTransportSquid(t *testing.T) {
 	t.Parallel()
-	const digest = " Digest  ada " // it names no algorithm
+	const digest = " Digest  ada " // Squid names no algorithm
 	for _, c := range []struct {
 		name, methods string
 		tunnel        bool
 		config        durwardclient.PasswordConfig
 		requests      int
-		want          string // status, or what the error says
+		want          string // status, or a part of the error
 		saw           []string
 	}{
 		{"Basic", squidBasic, false, durwardclient.PasswordConfig{Password: password}, 5, "200",
@@ -99,24 +101,32 @@ func TestTransportSquid(t *testing.T) {
 			[]string{"POST 407", "POST 407 Basic ada:wrong", "POST 407", "POST 407"}},
 		{"Digest", squidDigest, false, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"POST 407", "POST 200" + digest + "1", "POST 200" + digest + "2"}},
-		{"Digest, wrong", squidDigest, false, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
+		{"Digest, wrong", squidDigest, false, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3,
+			"407",
 			[]string{"POST 407", "POST 407" + digest + "1", "POST 407", "POST 407"}},
-		{"Digest, MD5 not wanted", squidDigest, false, durwardclient.PasswordConfig{Password: password}, 1, "407", []string{"POST 407"}},
-		{"the stronger of two", squidBasic + squidDigest, false, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"Digest, MD5 not wanted", squidDigest, false, durwardclient.PasswordConfig{Password: password}, 1, "407",
+			[]string{"POST 407"}},
+		{"the stronger of two", squidBasic + squidDigest, false,
+			durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"POST 407", "POST 200" + digest + "1", "POST 200" + digest + "2"}},
-		{"both, wrong", squidBasic + squidDigest, false, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
+		{"both, wrong", squidBasic + squidDigest, false,
+			durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
 			[]string{"POST 407", "POST 407" + digest + "1", "POST 407"}},
 		{"tunnel, Basic", squidBasic, true, durwardclient.PasswordConfig{Password: password}, 5, "200",
 			append([]string{"CONNECT 407"}, repeated(5, "CONNECT 200 Basic "+account)...)},
 		{"tunnel, Basic, wrong", squidBasic, true, durwardclient.PasswordConfig{Password: "wrong"}, 3, "407",
 			[]string{"CONNECT 407", "CONNECT 407 Basic ada:wrong", "CONNECT 407", "CONNECT 407"}},
-		{"tunnel, Digest", squidDigest, true, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"tunnel, Digest", squidDigest, true, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2,
+			"200",
 			[]string{"CONNECT 407", "CONNECT 200" + digest + "1", "CONNECT 200" + digest + "2"}},
-		{"tunnel, Digest, wrong", squidDigest, true, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
+		{"tunnel, Digest, wrong", squidDigest, true,
+			durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 3, "407",
 			[]string{"CONNECT 407", "CONNECT 407" + digest + "1", "CONNECT 407", "CONNECT 407"}},
-		{"tunnel, the stronger of two", squidBasic + squidDigest, true, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
+		{"tunnel, the stronger of two", squidBasic + squidDigest, true,
+			durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, 2, "200",
 			[]string{"CONNECT 407", "CONNECT 200" + digest + "1", "CONNECT 200" + digest + "2"}},
-		{"tunnel, both, wrong", squidBasic + squidDigest, true, durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
+		{"tunnel, both, wrong", squidBasic + squidDigest, true,
+			durwardclient.PasswordConfig{Password: "wrong", InsecureMD5: true}, 2, "407",
 			[]string{"CONNECT 407", "CONNECT 407" + digest + "1", "CONNECT 407"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,13 +150,14 @@ func TestTransportSquid(t *testing.T) {
 				if c.want == "200" {
 					want++
 				}
-				asks.CloseIdleConnections() // the next is a tunnel of its own
+				asks.CloseIdleConnections() // so that the next request opens a tunnel
 			}
 			all := p.seen(len(c.saw))
 			counted(t, all)
 			var saw []string
 			for _, e := range all {
-				saw = append(saw, strings.NewReplacer(" "+at+"/x", "", " "+strings.TrimPrefix(at, "https://"), "").Replace(e.String()))
+				saw = append(saw, strings.NewReplacer(" "+at+"/x", "", " "+strings.TrimPrefix(at, "https://"),
+					"").Replace(e.String()))
 			}
 			if strings.Join(saw, "\n") != strings.Join(c.saw, "\n") {
 				t.Errorf("the proxy saw\n\t%s\nwant\n\t%s", strings.Join(saw, "\n\t"), strings.Join(c.saw, "\n\t"))
@@ -156,12 +167,12 @@ func TestTransportSquid(t *testing.T) {
 	}
 }
 
-// newSecureNotes is notes that are read by TLS.
+// newSecureNotes returns notes with TLS.
 func newSecureNotes(t *testing.T) (string, *x509.CertPool, *notes) {
 	t.Helper()
 	n := newNotes(t)
 	secure := httptest.NewUnstartedServer(n.http.Config.Handler)
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of tunnels that are opened and not used
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // unused tunnels cause errors
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	roots := x509.NewCertPool()
@@ -169,8 +180,8 @@ func newSecureNotes(t *testing.T) (string, *x509.CertPool, *notes) {
 	return secure.URL, roots, n
 }
 
-// A nonce that is worn out is replaced, for requests and tunnels of many goroutines
-// too, and nothing reaches the server twice.
+// TestTransportSquidStale uses up nonces, with requests and tunnels of many goroutines. Each must
+// be replaced, and no request may reach the server twice.
 func TestTransportSquidStale(t *testing.T) {
 	t.Parallel()
 	for _, tunnel := range []bool{false, true} {
@@ -198,7 +209,7 @@ func TestTransportSquidStale(t *testing.T) {
 				}
 			}
 			t.Logf("%d requests with %d nonces, %d of them stale", len(all), len(nonces), stale)
-			// A tunnel's answer says nothing of the next nonce, and another's does.
+			// Only responses to plain requests carry the next nonce.
 			if len(nonces) < 4 || len(all) != 13+stale || (stale == 0) == tunnel {
 				t.Errorf("%d requests with %d nonces, %d of them stale: %v", len(all), len(nonces), stale, all)
 			}
@@ -207,7 +218,7 @@ func TestTransportSquidStale(t *testing.T) {
 	}
 }
 
-// Tunnels of many at once, of whom none knew the nonce: all are let through.
+// TestTransportSquidCrowd opens concurrent tunnels without a known nonce. All must succeed.
 func TestTransportSquidCrowd(t *testing.T) {
 	t.Parallel()
 	for _, count := range []string{"nonce_max_count 50", "nonce_max_count 1000"} {
@@ -227,13 +238,14 @@ func TestTransportSquidCrowd(t *testing.T) {
 	}
 }
 
-// The proxy and the server behind it both ask, each is told its own password, and
-// neither sees that of the other.
+// TestTransportSquidBoth: the proxy and the server behind it both require a password. Each must get
+// only its own.
 func TestTransportSquidBoth(t *testing.T) {
 	t.Parallel()
 	p := newSquid(t, squidDigest)
 	srv := newServer(t)
-	guarded := srv.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{})}, Realm: "notes"}).Handler(hello)
+	guarded := srv.guard(durward.Config{Schemes: []durward.Scheme{digest(durward.DigestConfig{})},
+		Realm: "notes"}).Handler(hello)
 	var told sync.Map
 	srv.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header["Proxy-Authorization"] != nil {
@@ -242,12 +254,19 @@ func TestTransportSquidBoth(t *testing.T) {
 		guarded.ServeHTTP(w, r)
 	}))
 	p.last = srv.url + "/last"
-	c := p.through(nil, durwardclient.PasswordConfig{Password: password, InsecureMD5: true}, durwardclient.Password(durwardclient.PasswordConfig{Origin: srv.url, User: user, Password: password}))
+	c := p.through(nil, durwardclient.PasswordConfig{Password: password, InsecureMD5: true},
+		durwardclient.Password(durwardclient.PasswordConfig{Origin: srv.url, User: user, Password: password}))
 	for range 2 {
 		gets(t, c, "POST", srv.url+"/x", "a body", "200 hello, ada; you sent \"a body\"\n")
 	}
 	x := "POST " + srv.url + "/x "
-	p.wantRequests(x+"407", x+"401 Digest  ada 1", x+"200 Digest  ada 2", x+"200 Digest  ada 1") // which has said the next nonce
-	srv.wantRequests("POST /x: AUTHENTICATION_REQUIRED", "POST /x: ada by Digest SHA-256", "POST /x: ada by Digest SHA-256")
-	told.Range(func(path, _ any) bool { t.Errorf("%s: the server was told the proxy's credentials", path); return true })
+	p.wantRequests(x+"407", x+"401 Digest  ada 1", x+"200 Digest  ada 2",
+		x+"200 Digest  ada 1") // the response carried the next nonce
+	srv.wantRequests("POST /x: AUTHENTICATION_REQUIRED", "POST /x: ada by Digest SHA-256",
+		"POST /x: ada by Digest SHA-256")
+	told.Range(func(path, _ any) bool {
+		t.Errorf("%s: the server was told the proxy's credentials",
+			path)
+		return true
+	})
 }

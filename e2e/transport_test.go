@@ -26,26 +26,27 @@ import (
 	durwardclient "github.com/durward-auth/durward/client"
 )
 
-// In the tests of durwardclient.Transport the other end is what other people wrote. What was
-// sent is read in the server's own log.
+// The tests of client.Transport use servers of other projects and read the requests in the servers' own
+// logs.
 
-// peer is such a server. Its log has a line for each request: method, target, version or
-// time of its beginning, status and credentials.
+// peer is a server of another project. Its log has a line for each request: method, target, version or
+// start time, status and credentials.
 type peer struct {
 	*process
-	dir    string // its own
+	dir    string // folder of this server
 	url    string
 	access string
-	client *http.Client // which sends what it is given and no more
-	last   string       // URL that is asked for to know that all before it is in the log
+	client *http.Client // sends requests without credentials of its own
+	last   string       // URL of a last request; once it is in the log, so are all others
 	as     *syscall.Credential
 }
 
-// newPeer makes a folder and an address for a server that runs as nobody, where the
-// tests run as root: these servers run as root under no circumstances.
+// newPeer creates a folder and an address for a server. If the tests run as root, the server runs as the
+// user nobody, because these servers refuse to run as root.
 func newPeer(t *testing.T) *peer {
 	t.Helper()
-	p := &peer{process: newProcess(t), dir: t.TempDir(), client: &http.Client{Timeout: runTimeout, Transport: new(http.Transport)}}
+	p := &peer{process: newProcess(t), dir: t.TempDir(),
+		client: &http.Client{Timeout: runTimeout, Transport: new(http.Transport)}}
 	t.Cleanup(p.client.CloseIdleConnections)
 	p.url, p.access = "http://"+p.address, filepath.Join(p.dir, "access")
 	p.last = p.url + "/last"
@@ -65,18 +66,19 @@ func newPeer(t *testing.T) *peer {
 	if err := os.Chown(p.dir, int(uid), int(gid)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Dir(p.dir), 0o711); err != nil { // a folder of this test alone
+	if err := os.Chmod(filepath.Dir(p.dir), 0o711); err != nil { // the test's own folder
 		t.Fatal(err)
 	}
 	return p
 }
 
-// write makes a file in the folder of p, with what is known of p filled in, and
-// returns its path.
+// write writes a file to the folder of p, with the values of p filled in, and returns its path.
 func (p *peer) write(name, text string, more ...string) string {
 	p.t.Helper()
 	host, port, _ := strings.Cut(p.address, ":")
-	path := writeFile(p.t, filepath.Join(p.dir, name), strings.NewReplacer(append(more, "{{dir}}", p.dir, "{{address}}", p.address, "{{host}}", host, "{{port}}", port)...).Replace(text))
+	path := writeFile(p.t, filepath.Join(p.dir, name),
+		strings.NewReplacer(append(more, "{{dir}}", p.dir, "{{address}}", p.address, "{{host}}", host, "{{port}}",
+			port)...).Replace(text))
 	if p.as != nil {
 		if err := os.Chown(path, int(p.as.Uid), int(p.as.Gid)); err != nil {
 			p.t.Fatal(err)
@@ -94,18 +96,18 @@ func (p *peer) run(env []string, program string, args ...string) {
 	p.start(cmd)
 }
 
-// entry is a line of the log.
+// entry is one line of the log.
 type entry struct {
 	request, status string
-	at              string // microsecond, of servers that write in another order than they read
+	at              string // microsecond; some servers log in another order than they read
 	credentials     durward.Credentials
 	raw             string
 }
 
-// escaped is what servers put for an octet that they do not write as it is.
+// escaped matches the form in which servers log bytes that are not printable.
 var escaped = regexp.MustCompile(`\\(?:"|\\|x[0-9A-Fa-f]{2})`)
 
-// entries is what is in the log so far.
+// entries parses the log.
 func (p *peer) entries() (all []entry) {
 	p.t.Helper()
 	text, err := os.ReadFile(p.access)
@@ -115,16 +117,17 @@ func (p *peer) entries() (all []entry) {
 	for line := range strings.Lines(string(text)) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 5)
 		if len(f) != 5 || !strings.HasSuffix(line, "\n") {
-			break // being written
+			break // incomplete line
 		}
-		e := entry{request: f[0] + " " + f[1], at: f[2], status: f[3], raw: escaped.ReplaceAllStringFunc(f[4], func(s string) string {
-			one, _, _, err := strconv.UnquoteChar(s, '"')
-			if err != nil {
-				p.t.Error(err)
-			}
-			return string([]byte{byte(one)})
-		})}
-		if strings.Contains(e.raw, "%22") || strings.HasPrefix(e.raw, "Basic%20") { // as Squid writes it
+		e := entry{request: f[0] + " " + f[1], at: f[2], status: f[3],
+			raw: escaped.ReplaceAllStringFunc(f[4], func(s string) string {
+				one, _, _, err := strconv.UnquoteChar(s, '"')
+				if err != nil {
+					p.t.Error(err)
+				}
+				return string([]byte{byte(one)})
+			})}
+		if strings.Contains(e.raw, "%22") || strings.HasPrefix(e.raw, "Basic%20") { // the form of Squid
 			e.raw, _ = url.PathUnescape(e.raw)
 		}
 		if e.raw != "-" && e.raw != "" {
@@ -167,8 +170,8 @@ func (e entry) String() string {
 	return text
 }
 
-// seen is all that the server was asked, once that is so many requests or more. A line may
-// be written after the answer was read.
+// seen waits until the log has at least the given number of requests and returns all of them. A server
+// may log a request after its response.
 func (p *peer) seen(atLeast int) []entry {
 	p.t.Helper()
 	resp, err := p.client.Get(p.last)
@@ -186,13 +189,14 @@ func (p *peer) seen(atLeast int) []entry {
 			return all
 		}
 		if time.Now().After(deadline) {
-			p.t.Errorf("the log has %d requests, want %d, and the last: %t; the server says:\n%s", len(all), atLeast, over, p.logText())
+			p.t.Errorf("the log has %d requests, want %d, and the last: %t; the server says:\n%s", len(all), atLeast,
+				over, p.logText())
 			return all
 		}
 	}
 }
 
-// saw compares all that the server was asked.
+// wantRequests compares all requests in the log.
 func (p *peer) wantRequests(want ...string) []entry {
 	p.t.Helper()
 	all := p.seen(len(want))
@@ -209,8 +213,8 @@ func (p *peer) wantRequests(want ...string) []entry {
 	return all
 }
 
-// counted checks that no answer was sent twice, and that each had a cnonce of its own (RFC
-// 7616 s3.4). It returns the nonces whose counts have gaps.
+// counted checks that no Digest response was sent twice and that each had its own cnonce (RFC 7616
+// s3.4). It returns the nonces with gaps in their counts.
 func counted(t *testing.T, all []entry) (gaps []string) {
 	t.Helper()
 	counts, most, cnonces := map[string]map[uint64]bool{}, map[string]uint64{}, map[string]bool{}
@@ -246,7 +250,7 @@ func counted(t *testing.T, all []entry) (gaps []string) {
 	return gaps
 }
 
-// notes is what stands behind the peers: it says what reached it.
+// notes is the backend of the peers. It records its requests.
 type notes struct {
 	url  string
 	away string // where /away redirects to
@@ -285,14 +289,14 @@ func newNotes(t *testing.T) *notes {
 	return n
 }
 
-// reached is how many requests reached it.
+// reached returns the number of recorded requests.
 func (n *notes) reached() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.log)
 }
 
-// saw compares what reached it.
+// wantRequests compares the recorded requests.
 func (n *notes) wantRequests(t *testing.T, want ...string) {
 	t.Helper()
 	n.mu.Lock()
@@ -302,7 +306,7 @@ func (n *notes) wantRequests(t *testing.T, want ...string) {
 	}
 }
 
-// clientOf is a client on connections of its own.
+// clientOf returns a client with its own connections.
 func clientOf(t *testing.T, transport *durwardclient.Transport) *http.Client {
 	t.Helper()
 	if transport.Base == nil {
@@ -313,13 +317,13 @@ func clientOf(t *testing.T, transport *durwardclient.Transport) *http.Client {
 	return c
 }
 
-// byPassword is a client with one password.
+// byPassword returns a client with one password.
 func byPassword(t *testing.T, c durwardclient.PasswordConfig) *http.Client {
 	t.Helper()
 	return clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Password(c)}})
 }
 
-// send sends a request and returns status and body.
+// send sends a request and returns the status and the body.
 func send(c *http.Client, method, url, body string) (string, error) {
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
@@ -337,7 +341,7 @@ func send(c *http.Client, method, url, body string) (string, error) {
 	return fmt.Sprint(resp.StatusCode, " ", string(text)), err
 }
 
-// gets compares what a request is answered with; of a refusal the status alone.
+// gets sends a request and compares the response, for a refusal only its status.
 func gets(t *testing.T, c *http.Client, method, url, body, want string) {
 	t.Helper()
 	got, err := send(c, method, url, body)
@@ -349,7 +353,7 @@ func gets(t *testing.T, c *http.Client, method, url, body, want string) {
 	}
 }
 
-// apr1 is a line of a password file, which openssl hashes.
+// apr1 returns a line of a password file, hashed by openssl.
 func apr1(t *testing.T, name, pass string) string {
 	t.Helper()
 	printed, status := command{stdin: pass + "\n"}.run(t, "openssl", "passwd", "-apr1", "-stdin")
@@ -357,18 +361,18 @@ func apr1(t *testing.T, name, pass string) string {
 	return name + ":" + strings.TrimSpace(printed) + "\n"
 }
 
-// htdigest is the lines of a file of H(A1), reckoned here and not by durward.
+// htdigest returns the lines of a file of H(A1), computed here and not by durward.
 func htdigest(name, realm, pass string) string {
 	a1 := []byte(name + ":" + realm + ":" + pass)
 	return fmt.Sprintf("%s:%s:%x\n%s:%s:%x\n", name, realm, md5.Sum(a1), name, realm, sha256.Sum256(a1))
 }
 
-// repeated is a line so many times.
+// repeated returns n copies of line.
 func repeated(n int, line string) []string {
 	return slices.Repeat([]string{line}, n)
 }
 
-// crowd sends requests from many goroutines at once, through one client.
+// crowd sends concurrent requests through one client.
 func crowd(t *testing.T, c *http.Client, goroutines, each int, method, url string) {
 	t.Helper()
 	var all sync.WaitGroup

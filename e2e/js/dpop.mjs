@@ -1,8 +1,7 @@
-// Requests of an API with DPoP (RFC 9449), by oauth4webapi and by proofs that jose
-// signed. Standard input: {api, token, key, other, metadata?, client?, resource?}, keys
-// as private JWKs. Without a token it gets one of the issuer first. A line of output
-// is what was tried, the status, and the body or the challenges as oauth4webapi
-// reads them.
+// Sends requests with DPoP (RFC 9449) to an API: first with oauth4webapi, then with proofs signed by jose.
+// Standard input: {api, token, key, other, metadata?, client?, resource?}, keys as private JWKs. Without a
+// token the script requests one from the issuer. Each line of output has the name of the request, the
+// status, and the body or the challenges as oauth4webapi parses them.
 import { createHash, webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SignJWT } from 'jose';

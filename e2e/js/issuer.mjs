@@ -1,8 +1,7 @@
-// An issuer: oidc-provider with its store in memory. What it is to be it reads
-// from standard input: {address, jwks, clients: [{client_id, client_secret,
-// grant_types}], resources: {URL: "jwt" or "opaque"}, nonces?: true}. POST /sign-in
-// with {account, client_id, resource, jkt?} as JSON stands for a person who signs in and
-// consents: it answers with a refresh token. Each grant is a line on standard error.
+// Runs an issuer: oidc-provider with its store in memory. Standard input: {address, jwks, clients:
+// [{client_id, client_secret, grant_types}], resources: {URL: "jwt" or "opaque"}, nonces?: true}.
+// POST /sign-in with {account, client_id, resource, jkt?} as JSON simulates a user that signs in and
+// consents; the response is a refresh token. Each grant is a line on standard error.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import Provider, { errors } from 'oidc-provider';

@@ -1,6 +1,6 @@
-// Access tokens judged by jose, by the profile of RFC 9068. Standard input: {keys:
-// URL of the key set, issuer, audience, tokens}. A line of output is who a token
-// speaks for, or jose's code for what is wrong with it.
+// Verifies access tokens with jose, by the profile of RFC 9068. Standard input: {keys: URL of the key set,
+// issuer, audience, tokens}. Each line of output has the algorithm, subject and scope of a token, or the
+// error code of jose.
 import { readFileSync } from 'node:fs';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 
