@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// CA is a certificate authority that nobody else trusts.
+// CA is a certificate authority for tests.
 type CA struct {
 	Cert *x509.Certificate
-	Pool *x509.CertPool // holds Cert alone
+	Pool *x509.CertPool // contains only Cert
 
 	t   testing.TB
 	key *ecdsa.PrivateKey
 }
 
-// NewCA makes a certificate authority.
+// NewCA creates a certificate authority.
 func NewCA(t testing.TB) *CA {
 	t.Helper()
 	ca := &CA{t: t, Pool: x509.NewCertPool()}
@@ -36,8 +36,8 @@ func NewCA(t testing.TB) *CA {
 	return ca
 }
 
-// Client makes a client certificate with a common name. change, if not nil,
-// changes what it says before it is signed.
+// Client creates a client certificate with a common name. change, if it is not nil, changes the
+// certificate before it is signed.
 func (ca *CA) Client(name string, change func(*x509.Certificate)) tls.Certificate {
 	ca.t.Helper()
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
@@ -47,7 +47,7 @@ func (ca *CA) Client(name string, change func(*x509.Certificate)) tls.Certificat
 	return ca.make(template, ca.Cert)
 }
 
-// Server makes a server's certificate for host names and addresses.
+// Server creates a server certificate for host names and addresses.
 func (ca *CA) Server(hosts ...string) tls.Certificate {
 	ca.t.Helper()
 	template := &x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
@@ -61,8 +61,8 @@ func (ca *CA) Server(hosts ...string) tls.Certificate {
 	return ca.make(template, ca.Cert)
 }
 
-// make fills in a template and has parent sign it: the template itself where the
-// authority has no key yet.
+// make completes a template and signs it with the key of the authority; a template without one
+// signs itself.
 func (ca *CA) make(template, parent *x509.Certificate) tls.Certificate {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

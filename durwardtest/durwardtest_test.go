@@ -40,7 +40,7 @@ func ask(t *testing.T, c *http.Client, url, token string) (int, string) {
 
 var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, durward.From(r.Context()).Subject) })
 
-// What a service's own test looks like.
+// A test as a service would write it.
 func TestIssuer(t *testing.T) {
 	t.Parallel()
 	issuer := durwardtest.NewIssuer(t)
@@ -141,11 +141,11 @@ func Example() {
 		issuer := durwardtest.NewIssuer(t)
 		api := durward.Protect(http.NotFoundHandler(), jwt.Bearer(issuer.URL, durwardtest.Audience))
 		r := httptest.NewRequest("GET", "http://127.0.0.1/notes", nil)
-		r.RemoteAddr = "127.0.0.1:1" // plain http is taken from this machine
+		r.RemoteAddr = "127.0.0.1:1" // plain http is accepted from loopback
 		r.Header.Set("Authorization", "Bearer "+issuer.Token(nil))
 		w := httptest.NewRecorder()
 		api.ServeHTTP(w, r)
-		fmt.Println(w.Code) // 404: the token is good, the page is not there
+		fmt.Println(w.Code) // 404: the token is valid, the page does not exist
 	}
 	_ = test
 }

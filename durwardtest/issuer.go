@@ -1,6 +1,5 @@
-// Package durwardtest is for the tests of those who guard their services with
-// durward: an issuer whose tokens they take, a whole server, and certificates. What
-// it starts listens on loopback and ends with the test.
+// Package durwardtest is for tests of programs that use durward: it has a fake issuer and a
+// certificate authority. Listeners are on loopback and end with the test.
 package durwardtest
 
 import (
@@ -15,13 +14,11 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// Audience is whom the tokens of an [Issuer] are meant for, unless a test says
-// otherwise.
+// Audience is the default audience of an [Issuer]'s tokens.
 const Audience = "https://api.example.com"
 
-// Issuer is an issuer of access tokens with a key set to fetch: at
-// /.well-known/jwks.json, and named by its metadata at
-// /.well-known/openid-configuration. Its methods may be called by many at once.
+// Issuer is an issuer of access tokens. Its key set is at /.well-known/jwks.json, and its metadata
+// at /.well-known/openid-configuration names it. Its methods are safe for concurrent use.
 type Issuer struct {
 	URL string // the iss of its tokens
 
@@ -29,7 +26,7 @@ type Issuer struct {
 	srv *httptest.Server
 
 	mu      sync.Mutex
-	keys    []*jwt.PrivateKey // the last one signs
+	keys    []*jwt.PrivateKey // the last key signs
 	away    bool
 	fetches int
 	tokens  int
@@ -56,7 +53,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch r.URL.Path {
 	case "/.well-known/openid-configuration":
-		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/.well-known/jwks.json"}) // who asks may have left
+		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/.well-known/jwks.json"}) // an error means that the client disconnected
 	case "/.well-known/jwks.json":
 		i.fetches++
 		var public []*jwt.Key
@@ -73,9 +70,9 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Token makes an access token that is good for a quarter of an hour: of "ada", for
-// [Audience], with the scope "profile". change, if not nil, changes what it says
-// before it is signed; a token that no verifier would take cannot be made that way.
+// Token returns an access token that is valid for a quarter of an hour, with the subject "ada", the
+// audience [Audience] and the scope "profile". change, if it is not nil, changes the claims before
+// they are signed. It cannot create a token that every verifier would refuse.
 func (i *Issuer) Token(change func(*jwt.Claims)) string {
 	i.t.Helper()
 	i.mu.Lock()
@@ -98,7 +95,7 @@ func (i *Issuer) Token(change func(*jwt.Claims)) string {
 	return token
 }
 
-// Rotate makes a new signing key. The old ones stay in the key set.
+// Rotate creates a new signing key. The old keys stay in the key set.
 func (i *Issuer) Rotate() {
 	i.t.Helper()
 	key, err := jwt.GenerateKey("ES256")
@@ -110,14 +107,14 @@ func (i *Issuer) Rotate() {
 	i.keys = append(i.keys, key)
 }
 
-// Withdraw takes every key but the one that signs out of the key set.
+// Withdraw removes every key except the signing key from the key set.
 func (i *Issuer) Withdraw() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keys = i.keys[len(i.keys)-1:]
 }
 
-// SetAway has the issuer answer 502 to everything, or answer again.
+// SetAway simulates an outage: while away is true, the issuer answers every request with 502.
 func (i *Issuer) SetAway(away bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

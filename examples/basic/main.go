@@ -1,5 +1,5 @@
-// basic guards a page with user names and passwords. Of a password only a slow
-// hash is kept; Remember pays for it once a minute, not in each request:
+// basic protects a page with user names and passwords. Passwords are stored as slow hashes;
+// Remember computes one once a minute instead of for each request:
 //
 //	NOTES_PASSWORD='open sesame' go run ./basic
 //	curl -u 'ada:open sesame' http://127.0.0.1:8080/
@@ -20,7 +20,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// account is what a database would hold.
+// account is a row of a database.
 type account struct{ salt, hash []byte }
 
 func newAccount(password string) (a account) {
@@ -33,7 +33,7 @@ func newAccount(password string) (a account) {
 func slow(password string, salt []byte) []byte {
 	key, err := pbkdf2.Key(sha256.New, password, salt, 600_000, sha256.Size)
 	if err != nil {
-		log.Fatal(err) // of lengths that are too short
+		log.Fatal(err) // only for invalid lengths
 	}
 	return key
 }
@@ -45,19 +45,19 @@ func main() {
 		log.Fatal("NOTES_PASSWORD is not set")
 	}
 	accounts := map[string]account{"ada": newAccount(os.Getenv("NOTES_PASSWORD"))}
-	nobody := newAccount(rand.Text())
+	unknown := newAccount(rand.Text())
 
 	check := func(_ context.Context, user, password string) (*durward.Principal, error) {
 		a, known := accounts[user]
 		if !known {
-			a = nobody // the same work, so that time does not tell who has an account
+			a = unknown // the same work, so that the time does not reveal which accounts exist
 		}
 		if right := subtle.ConstantTimeCompare(slow(password, a.salt), a.hash) == 1; !right || !known {
-			return nil, fmt.Errorf("known user: %t: %w", known, durward.InvalidCredentials) // a database that is away returns its own error: 503
+			return nil, fmt.Errorf("known user: %t: %w", known, durward.InvalidCredentials) // during an outage, return the error of the database: 503
 		}
 		return &durward.Principal{Subject: user}, nil
 	}
-	// What is remembered of a user is void as soon as this changes.
+	// A cached result is discarded as soon as this value changes.
 	state := func(_ context.Context, user string) (string, error) { return string(accounts[user].hash), nil }
 
 	guard, err := durward.New(durward.Config{

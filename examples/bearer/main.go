@@ -1,4 +1,4 @@
-// bearer guards an API with the access tokens of an issuer, such as durward serve:
+// bearer protects an API with the access tokens of an issuer, such as durward serve:
 //
 //	go run ./bearer -issuer http://127.0.0.1:8401
 //	curl -H "Authorization: Bearer $token" http://127.0.0.1:8080/notes
@@ -37,7 +37,7 @@ func main() {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /notes", read)
-	// Within the guard only the policy is judged: who is asking is known.
+	// Inside the guard only the policy is checked; the credentials are verified already.
 	mux.Handle("POST /notes", guard.Require(durward.Policy{Scopes: []string{"write"}}, http.HandlerFunc(write)))
 	log.Fatal(http.ListenAndServe(*listen, guard.Handler(mux)))
 }

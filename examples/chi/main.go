@@ -1,5 +1,5 @@
-// chi guards the routes of a chi router with the access tokens of an issuer. A
-// guard's methods are middleware as they stand:
+// chi protects the routes of a chi router with the access tokens of an issuer. The methods of a guard
+// are middleware for chi:
 //
 //	go run ./chi -issuer http://127.0.0.1:8401
 //	curl -H "Authorization: Bearer $token" http://127.0.0.1:8080/notes
@@ -38,7 +38,7 @@ func main() {
 		r.Get("/notes", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintln(w, "the notes of", durward.From(r.Context()).Subject)
 		})
-		// Within the guard only the policy is judged: who is asking is known.
+		// Inside the guard only the policy is checked; the credentials are verified already.
 		r.With(scope("write")).Post("/notes", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	})
 	log.Fatal(http.ListenAndServe(*listen, r))

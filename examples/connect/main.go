@@ -1,6 +1,6 @@
-// connect guards the methods of a Connect service, which gRPC clients call too,
-// with the access tokens of an issuer. A client reads a refusal by its status: 401
-// is unauthenticated, 403 permission denied, 503 unavailable.
+// connect protects the methods of a Connect service, also for gRPC clients, with the access tokens of
+// an issuer. Clients map the status of a refusal: 401 is unauthenticated, 403 permission denied, 503
+// unavailable.
 //
 //	go run ./connect -issuer http://127.0.0.1:8401
 //	curl -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d '{}' http://127.0.0.1:8080/notes.v1.NotesService/Read
@@ -20,7 +20,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// A service of one's own has generated types and paths.
+// A real service has generated types and paths.
 const service = "/notes.v1.NotesService/"
 
 func read(ctx context.Context, _ *connect.Request[emptypb.Empty]) (*connect.Response[wrapperspb.StringValue], error) {
@@ -44,11 +44,11 @@ func main() {
 
 	mux := http.NewServeMux()
 	mux.Handle(service+"Read", connect.NewUnaryHandler(service+"Read", read))
-	// Within the guard only the policy is judged: who is asking is known.
+	// Inside the guard only the policy is checked; the credentials are verified already.
 	mux.Handle(service+"Write", guard.Require(durward.Policy{Scopes: []string{"write"}}, connect.NewUnaryHandler(service+"Write", write)))
 
 	server := &http.Server{Addr: *listen, Handler: guard.Handler(mux), Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true) // gRPC; in production there is TLS
+	server.Protocols.SetUnencryptedHTTP2(true) // for gRPC; use TLS in production
 	log.Fatal(server.ListenAndServe())
 }

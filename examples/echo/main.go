@@ -1,4 +1,4 @@
-// echo guards the routes of Echo with the access tokens of an issuer:
+// echo protects the routes of Echo with the access tokens of an issuer:
 //
 //	go run ./echo -issuer http://127.0.0.1:8401
 //	curl -H "Authorization: Bearer $token" http://127.0.0.1:8080/notes
@@ -15,7 +15,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// require is middleware that lets only requests through that satisfy p.
+// require returns middleware that accepts only requests that satisfy p.
 func require(guard *durward.Guard, p durward.Policy) echo.MiddlewareFunc {
 	return echo.WrapMiddleware(func(next http.Handler) http.Handler { return guard.Require(p, next) })
 }
@@ -37,7 +37,7 @@ func main() {
 	notes.GET("", func(c *echo.Context) error {
 		return c.String(http.StatusOK, "the notes of "+durward.From(c.Request().Context()).Subject+"\n")
 	})
-	// Within the guard only the policy is judged: who is asking is known.
+	// Inside the guard only the policy is checked; the credentials are verified already.
 	notes.POST("", func(c *echo.Context) error { return c.NoContent(http.StatusNoContent) }, require(guard, durward.Policy{Scopes: []string{"write"}}))
 	log.Fatal(http.ListenAndServe(*listen, e))
 }

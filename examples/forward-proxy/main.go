@@ -1,12 +1,12 @@
-// forward-proxy asks for a password, then passes http on and tunnels https:
+// forward-proxy authenticates its users with passwords, forwards http and tunnels https:
 //
 //	PROXY_PASSWORD='open sesame' go run ./forward-proxy
 //	curl -x http://127.0.0.1:3128 --proxy-digest -U 'ada:open sesame' https://example.com/
 //
-// A proxy stands inside. So that its users, and pages in their browsers, reach no
-// neighbour and no cloud's metadata through it, it connects to the web's ports of
-// public addresses only, unless told -anywhere. The address is judged when the
-// connection is made: after any earlier look the name may lead elsewhere.
+// A proxy runs inside a private network. It connects only to ports 80 and 443 of public addresses,
+// unless -anywhere is set, so that its users, and pages in their browsers, cannot reach other hosts
+// of that network or the metadata service of a cloud. The address is checked when the connection is
+// made, because the name may resolve to another address later.
 package main
 
 import (
@@ -48,7 +48,7 @@ func main() {
 		return ada, nil
 	})
 	dialer := net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
-		to := netip.MustParseAddrPort(address) // as package net made it
+		to := netip.MustParseAddrPort(address) // in the form of package net
 		ip, shared := to.Addr().Unmap(), netip.MustParsePrefix("100.64.0.0/10")
 		if !*anywhere && (!ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) || to.Port() != 80 && to.Port() != 443) {
 			return durward.Forbidden

@@ -1,4 +1,4 @@
-// gin guards the routes of a gin engine with the access tokens of an issuer:
+// gin protects the routes of a gin engine with the access tokens of an issuer:
 //
 //	go run ./gin -issuer http://127.0.0.1:8401
 //	curl -H "Authorization: Bearer $token" http://127.0.0.1:8080/notes
@@ -15,8 +15,8 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// require is middleware that lets only requests through that satisfy p. gin's
-// handlers find the principal in the request's context.
+// require returns middleware that accepts only requests that satisfy p. Handlers find the principal
+// in the request's context.
 func require(guard *durward.Guard, p durward.Policy) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		passed := false
@@ -48,7 +48,7 @@ func main() {
 	notes.GET("", func(c *gin.Context) {
 		c.String(http.StatusOK, "the notes of %s\n", durward.From(c.Request.Context()).Subject)
 	})
-	// Within the guard only the policy is judged: who is asking is known.
+	// Inside the guard only the policy is checked; the credentials are verified already.
 	notes.POST("", require(guard, durward.Policy{Scopes: []string{"write"}}), func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	log.Fatal(http.ListenAndServe(*listen, engine))
 }

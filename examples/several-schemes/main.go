@@ -1,5 +1,5 @@
-// several-schemes takes Digest, Basic and Bearer on the same routes: what the
-// client presents decides. Each decision is logged.
+// several-schemes accepts Digest, Basic and Bearer on the same routes: the credentials in the
+// request select the scheme. Each decision is logged.
 //
 //	NOTES_PASSWORD='open sesame' NOTES_TOKEN=t0ken go run ./several-schemes
 //	curl --digest -u 'ada:open sesame' http://127.0.0.1:8080/
@@ -29,8 +29,7 @@ func main() {
 	if password == "" || token == "" {
 		log.Fatal("NOTES_PASSWORD and NOTES_TOKEN must be set")
 	}
-	// What a database would hold: of each password the hash that Digest needs, of
-	// each token its hash.
+	// A database would store these: the Digest hash of each password and a hash of each token.
 	secret, err := durward.HA1("SHA-256", "ada", realm, password)
 	if err != nil {
 		log.Fatal(err)
@@ -45,8 +44,8 @@ func main() {
 		}
 		return secret, &durward.Principal{Subject: claim.User}, nil
 	}})
-	// Whoever has Digest's hash can sign in, so a slow hash beside it would protect
-	// nothing: Basic compares with the same one.
+	// The Digest hash is sufficient to sign in, so a slow hash beside it would add no protection:
+	// Basic compares with the same hash.
 	basic := durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
 		sent, err := durward.HA1("SHA-256", user, realm, password)
 		if err != nil || subtle.ConstantTimeCompare(sent, secrets[user]) == 0 {
