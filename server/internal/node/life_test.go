@@ -33,8 +33,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// TestMain has the life of tokens checked for some seconds: each deed waits for
-// the disk. MODEL_CHECKS asks for more.
+// TestMain limits rapid to some seconds, because each action waits for the disk. The variable
+// MODEL_CHECKS overrides the number of runs.
 func TestMain(m *testing.M) {
 	checks := os.Getenv("MODEL_CHECKS")
 	if checks == "" {
@@ -51,60 +51,59 @@ func TestMain(m *testing.M) {
 
 var ctx = context.Background()
 
-// clock is one that only the test moves.
+// clock moves only when the test moves it.
 type clock struct{ at atomic.Int64 } // Unix microseconds
 
 func (c *clock) Now() time.Time { return time.UnixMicro(c.at.Load()).UTC() }
 
-// Where requests come from.
+// Origins of requests.
 var (
-	home      = request.Info{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "curl/8.5.0"}
-	cafe      = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
-	homeFox   = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
-	elsewhere = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
-	places    = []request.Info{home, home, home, cafe, homeFox, elsewhere}
+	home         = request.Info{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "curl/8.5.0"}
+	otherNetwork = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
+	otherBrowser = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	elsewhere    = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	origins      = []request.Info{home, home, home, otherNetwork, otherBrowser, elsewhere}
 )
 
-// peer is one of the nodes over one database.
+// peer is one of the nodes that share a database.
 type peer struct {
 	*Node
-	w    *world
+	e    *env
 	name string
-	keys map[string]bool // signing keys that it has read
+	keys map[string]bool // signing keys that the node has read
 
-	fresh time.Time // when it last read the feed
+	fresh time.Time // of its last reading of the feed
 }
 
-// world is real nodes over a real database, beside what the model says of them.
-type world struct {
+// env holds real nodes over a real database, and the model of their behaviour.
+type env struct {
 	*rapid.T
 	*model
 	clock   *clock
-	setBack bool // the clock was, at some time
+	setBack bool // the clock was set back at some time
 	config  Config
 	peers   [3]*peer // Node is nil while it is down
 	dropped []*Node
-	raw     *sql.DB // behind the store's back
-	proved  []judged
+	raw     *sql.DB // direct access to the database
+	proofs  []earlierProof
 }
 
-// judged is a proof of a while ago.
-type judged struct {
-	who     *modelPerson
+// earlierProof is a proof of an earlier sign-in.
+type earlierProof struct {
+	who     *modelUser
 	changes int
 	proof   account.Proof
 }
 
-func (w *world) must(err error) {
-	w.Helper()
+func (e *env) must(err error) {
+	e.Helper()
 	if err != nil {
-		w.Fatal(err)
+		e.Fatal(err)
 	}
 }
 
-// TestLife drives three nodes over one database through sign-ins, refreshes,
-// replays, revocations, crashes and steps of the clock in any order, and wants of
-// each answer that the model allows it.
+// TestLife drives three nodes over one database through sign-ins, refreshes, replays, revocations,
+// crashes and clock changes in random order. The model has to allow each outcome.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	t.Run("SQLite", func(t *testing.T) {
@@ -136,7 +135,7 @@ func TestLife(t *testing.T) {
 	})
 }
 
-// empty makes a database as it was before anybody used it.
+// empty deletes all rows.
 func empty(t *rapid.T, raw *sql.DB) {
 	var tables sql.NullString
 	err := raw.QueryRowContext(ctx, `SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'goose_db_version'`).Scan(&tables)
@@ -148,7 +147,7 @@ func empty(t *rapid.T, raw *sql.DB) {
 	}
 }
 
-// life is one run over one empty database.
+// life is one run with an empty database.
 func life(t *rapid.T, database string, raw *sql.DB) {
 	master, err := seal.Parse(seal.Secret(strings.Repeat("0123456789abcdef", 4)))
 	if err != nil {
@@ -156,7 +155,7 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 	}
 	c := new(clock)
 	c.at.Store(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC).UnixMicro())
-	w := &world{
+	e := &env{
 		T: t, clock: c, raw: raw, model: &model{now: c.Now, gone: make(map[string]time.Time), withdrawn: make(map[string]*modelRevocation)},
 		config: Config{
 			Settings: config.Default(),
@@ -164,108 +163,108 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 			Now:      c.Now,
 		},
 	}
-	set := w.config.Settings
+	set := e.config.Settings
 	set.Database.URL, set.Issuer = config.DatabaseURL(database), "https://auth.example.com"
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 8, 1
 	set.Limits.NetworkFailures = 0
 	defer func() {
-		for _, n := range w.dropped {
+		for _, n := range e.dropped {
 			_ = n.Close()
 		}
-		for _, p := range w.peers {
+		for _, p := range e.peers {
 			if p != nil && p.Node != nil {
 				_ = p.Close()
 			}
 		}
 	}()
-	for i := range w.peers {
-		w.peers[i] = &peer{w: w, name: string(rune('A' + i))}
+	for i := range e.peers {
+		e.peers[i] = &peer{e: e, name: string(rune('A' + i))}
 	}
-	w.start(w.peers[0])
-	w.start(w.peers[1])
+	e.start(e.peers[0])
+	e.start(e.peers[1])
 	for i := range 2 {
-		w.addPerson(i)
+		e.addUser(i)
 	}
 	actions := make(map[string]func(*rapid.T))
 	for _, a := range []struct {
 		name  string
-		times int // as likely as this
-		do    func(*world)
+		times int // relative frequency
+		do    func(*env)
 	}{
-		{"sign in", 6, (*world).signIn},
-		{"sign in late", 1, (*world).signInLate},
-		{"sign in by cookie", 3, (*world).signInCookie},
-		{"refresh", 4, (*world).refreshHonestly},
-		{"refresh often", 4, (*world).refreshOften},
-		{"lose an answer", 3, (*world).loseAnswer},
-		{"come back late", 2, (*world).comeBackLate},
-		{"crash before an answer", 2, (*world).crashBeforeAnswer},
-		{"replay", 4, (*world).replay},
-		{"replay quickly", 3, (*world).replayQuickly},
-		{"spray", 2, (*world).spray},
-		{"race", 2, (*world).race},
-		{"verify", 4, (*world).verifySome},
-		{"use a cookie", 4, (*world).useCookie},
-		{"step up", 2, (*world).stepUp},
-		{"step up a cookie", 2, (*world).stepUpCookie},
-		{"sign out", 1, (*world).signOut},
-		{"end one session", 1, (*world).endOne},
-		{"revoke a token", 2, (*world).revokeToken},
-		{"lock or unlock", 2, (*world).lockOrUnlock},
-		{"change the password", 1, (*world).changePassword},
-		{"make a key", 1, (*world).makeKey},
-		{"use keys", 2, (*world).useKeys},
-		{"end a key", 1, (*world).endKey},
-		{"list sessions", 1, (*world).list},
-		{"moments", 5, (*world).moments},
-		{"time", 2, (*world).time},
-		{"the clock steps", 2, (*world).stepClock},
-		{"crash", 1, (*world).crash},
-		{"outage", 1, (*world).blackout},
-		{"start", 2, (*world).startOne},
-		{"tick", 2, (*world).tickOne},
-		{"housekeeping", 1, (*world).keepHouse},
-		{"rotate keys", 1, (*world).rotate},
-		{"retire a key", 1, (*world).retire},
-		{"the store goes back", 2, (*world).goBack},
+		{"sign in", 6, (*env).signIn},
+		{"sign in late", 1, (*env).signInLate},
+		{"sign in by cookie", 3, (*env).signInCookie},
+		{"refresh", 4, (*env).refreshHonestly},
+		{"refresh often", 4, (*env).refreshOften},
+		{"lose a response", 3, (*env).loseResponse},
+		{"come back late", 2, (*env).comeBackLate},
+		{"crash before a response", 2, (*env).crashBeforeResponse},
+		{"replay", 4, (*env).replay},
+		{"replay quickly", 3, (*env).replayQuickly},
+		{"spray", 2, (*env).spray},
+		{"race", 2, (*env).race},
+		{"verify", 4, (*env).verifySome},
+		{"use a cookie", 4, (*env).useCookie},
+		{"step up", 2, (*env).stepUp},
+		{"step up a cookie", 2, (*env).stepUpCookie},
+		{"sign out", 1, (*env).signOut},
+		{"end one session", 1, (*env).endOne},
+		{"revoke a token", 2, (*env).revokeToken},
+		{"lock or unlock", 2, (*env).lockOrUnlock},
+		{"change the password", 1, (*env).changePassword},
+		{"create a key", 1, (*env).makeKey},
+		{"use keys", 2, (*env).useKeys},
+		{"revoke a key", 1, (*env).endKey},
+		{"list sessions", 1, (*env).list},
+		{"short time", 5, (*env).moments},
+		{"time", 2, (*env).time},
+		{"set the clock", 2, (*env).stepClock},
+		{"crash", 1, (*env).crash},
+		{"outage of all nodes", 1, (*env).outage},
+		{"start", 2, (*env).startOne},
+		{"tick", 2, (*env).tickOne},
+		{"housekeeping", 1, (*env).clean},
+		{"rotate keys", 1, (*env).rotate},
+		{"retire a key", 1, (*env).retire},
+		{"the store is rolled back", 2, (*env).rollBack},
 	} {
 		for n := range a.times {
-			actions[fmt.Sprintf("%s %d", a.name, n)] = w.does(a.do)
+			actions[fmt.Sprintf("%s %d", a.name, n)] = e.does(a.do)
 		}
 	}
 	t.Repeat(actions)
-	w.T = t
-	w.audit()
+	e.T = t
+	e.audit()
 }
 
-// does runs an action with what rapid draws for it.
-func (w *world) does(action func(*world)) func(*rapid.T) {
+// does runs an action with the values that rapid draws.
+func (e *env) does(action func(*env)) func(*rapid.T) {
 	return func(t *rapid.T) {
-		w.T = t
-		w.advance(time.Millisecond) // no two deeds are of one moment
-		action(w)
+		e.T = t
+		e.advance(time.Millisecond) // no two actions have the same time
+		action(e)
 	}
 }
 
-func draw[V any](w *world, what string, of []V) V {
+func draw[V any](e *env, what string, of []V) V {
 	if len(of) == 0 {
-		w.Skip("none")
+		e.Skip("none")
 	}
-	return of[rapid.IntRange(0, len(of)-1).Draw(w.T, what)]
+	return of[rapid.IntRange(0, len(of)-1).Draw(e.T, what)]
 }
 
-func (w *world) duration(what string, least, most time.Duration) time.Duration {
-	return time.Duration(rapid.Int64Range(int64(least/time.Millisecond), int64(most/time.Millisecond)).Draw(w.T, what)) * time.Millisecond
+func (e *env) duration(what string, least, most time.Duration) time.Duration {
+	return time.Duration(rapid.Int64Range(int64(least/time.Millisecond), int64(most/time.Millisecond)).Draw(e.T, what)) * time.Millisecond
 }
 
-// advance moves the clock and nothing else.
-func (w *world) advance(d time.Duration) {
-	w.clock.at.Add(d.Microseconds())
-	w.passed()
+// advance moves the clock. Nodes do not poll meanwhile.
+func (e *env) advance(d time.Duration) {
+	e.clock.at.Add(d.Microseconds())
+	e.passed()
 }
 
-func (w *world) up() (all []*peer) {
-	for _, p := range w.peers {
+func (e *env) up() (all []*peer) {
+	for _, p := range e.peers {
 		if p.Node != nil {
 			all = append(all, p)
 		}
@@ -273,38 +272,38 @@ func (w *world) up() (all []*peer) {
 	return all
 }
 
-func (w *world) anyPeer() *peer { return draw(w, "node", w.up()) }
+func (e *env) anyPeer() *peer { return draw(e, "node", e.up()) }
 
-// start begins a node, as a process does.
-func (w *world) start(p *peer) {
-	w.Helper()
-	others, down := len(w.up()) > 0, w.now()
-	w.startAfter(p, others, down)
+// start opens a node, as a new process does.
+func (e *env) start(p *peer) {
+	e.Helper()
+	others, down := len(e.up()) > 0, e.now()
+	e.startAfter(p, others, down)
 }
 
-func (w *world) startAfter(p *peer, others bool, down time.Time) {
-	w.Helper()
-	n, err := Open(ctx, w.config)
-	w.must(err)
-	w.must(n.Sessions.Start(ctx))
+func (e *env) startAfter(p *peer, others bool, down time.Time) {
+	e.Helper()
+	n, err := Open(ctx, e.config)
+	e.must(err)
+	e.must(n.Sessions.Start(ctx))
 	p.Node = n
-	w.readKeys(p)
-	w.polled(p)
-	w.started(others, down)
-	w.Logf("%s: node %s is up", w.now().Format(time.StampMilli), p.name)
+	e.readKeys(p)
+	e.polled(p)
+	e.started(others, down)
+	e.Logf("%s: node %s is up", e.now().Format(time.StampMilli), p.name)
 }
 
-// readKeys notes which signing keys a node has read just now.
-func (w *world) readKeys(p *peer) {
-	w.Helper()
+// readKeys records the signing keys that a node has just read.
+func (e *env) readKeys(p *peer) {
+	e.Helper()
 	rows, err := p.DB.Keys(ctx, store.UseSigning)
-	w.must(err)
+	e.must(err)
 	p.keys = make(map[string]bool)
 	active := 0
 	for _, row := range rows {
 		switch row.State {
 		case store.KeyGone:
-			w.gone[row.ID] = row.RetiredAt
+			e.gone[row.ID] = row.RetiredAt
 			continue
 		case store.KeyActive:
 			active++
@@ -312,129 +311,129 @@ func (w *world) readKeys(p *peer) {
 		p.keys[row.ID] = true
 	}
 	if active != 1 {
-		w.Fatalf("%d keys sign", active)
+		e.Fatalf("%d active keys, want one", active)
 	}
 }
 
-// tick is what a node does each second.
-func (w *world) tick(p *peer) {
-	w.Helper()
+// tick runs the work that a node does every second.
+func (e *env) tick(p *peer) {
+	e.Helper()
 	p.revocations.Poll(ctx)
-	w.must(p.revocations.Err())
-	w.must(p.Issuer.ReadKeys(ctx))
-	w.must(p.DB.Beat(ctx, w.now()))
-	w.readKeys(p)
-	w.polled(p)
-	w.alive, w.unsure = w.now(), false
+	e.must(p.revocations.Err())
+	e.must(p.Issuer.ReadKeys(ctx))
+	e.must(p.DB.Beat(ctx, e.now()))
+	e.readKeys(p)
+	e.polled(p)
+	e.alive, e.unsure = e.now(), false
 }
 
 // Time.
 
-func (w *world) moments() { w.pass(w.duration("for", 0, 2*refreshGrace)) }
+func (e *env) moments() { e.pass(e.duration("for", 0, 2*refreshGrace)) }
 
-func (w *world) time() {
-	w.pass(draw(w, "for", []time.Duration{
+func (e *env) time() {
+	e.pass(draw(e, "for", []time.Duration{
 		time.Minute, time.Minute, 5 * time.Minute, 14 * time.Minute, accessLife, accessLife, 29 * time.Minute, 31 * time.Minute, 2 * time.Hour, cookieAbsolute,
 		25 * time.Hour, 30 * time.Hour, 3 * 24 * time.Hour, refreshLife - time.Minute, refreshLife, 31 * 24 * time.Hour,
 	}))
 }
 
-// pass lets time pass while nodes are up, which they notice.
-func (w *world) pass(d time.Duration) {
-	w.advance(d)
-	for _, p := range w.up() {
-		w.tick(p)
+// pass moves the clock while nodes run, and runs their work.
+func (e *env) pass(d time.Duration) {
+	e.advance(d)
+	for _, p := range e.up() {
+		e.tick(p)
 	}
 }
 
-// stepClock sets the clock that all nodes share.
-func (w *world) stepClock() {
-	d := draw(w, "by", []time.Duration{time.Second, 20 * time.Second, refreshGrace, 10 * time.Minute, accessLife, time.Hour, 2 * time.Hour, 24 * time.Hour, 8 * 24 * time.Hour})
-	if rapid.Bool().Draw(w.T, "back") {
-		d, w.setBack, w.unsure = -d, true, true
+// stepClock sets the common clock forward or back.
+func (e *env) stepClock() {
+	d := draw(e, "by", []time.Duration{time.Second, 20 * time.Second, refreshGrace, 10 * time.Minute, accessLife, time.Hour, 2 * time.Hour, 24 * time.Hour, 8 * 24 * time.Hour})
+	if rapid.Bool().Draw(e.T, "back") {
+		d, e.setBack, e.unsure = -d, true, true
 	}
-	w.advance(d)
+	e.advance(d)
 }
 
-func (w *world) tickOne() { w.tick(w.anyPeer()) }
+func (e *env) tickOne() { e.tick(e.anyPeer()) }
 
-func (w *world) keepHouse() {
-	p := w.anyPeer()
-	w.must(errors.Join(p.Issuer.RotateDue(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, w.now().Add(-sessionsKept)), p.Issuer.ReadKeys(ctx)))
-	w.readKeys(p)
-	w.purge()
+func (e *env) clean() {
+	p := e.anyPeer()
+	e.must(errors.Join(p.Issuer.RotateDue(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, e.now().Add(-sessionsKept)), p.Issuer.ReadKeys(ctx)))
+	e.readKeys(p)
+	e.purge()
 }
 
-func (w *world) rotate() {
-	p := w.anyPeer()
-	w.must(p.Issuer.Rotate(ctx, rapid.Bool().Draw(w.T, "at once")))
-	w.readKeys(p)
+func (e *env) rotate() {
+	p := e.anyPeer()
+	e.must(p.Issuer.Rotate(ctx, rapid.Bool().Draw(e.T, "at once")))
+	e.readKeys(p)
 }
 
-// retire gives up a signing key, in order or as a stolen one.
-func (w *world) retire() {
-	p := w.anyPeer()
+// retire retires a signing key, with or without revocation of its tokens.
+func (e *env) retire() {
+	p := e.anyPeer()
 	rows, err := p.DB.Keys(ctx, store.UseSigning)
-	w.must(err)
-	slices.SortStableFunc(rows, func(a, b store.Key) int { return strings.Compare(a.State, b.State) }) // ids are drawn
-	key, now := draw(w, "key", rows), rapid.Bool().Draw(w.T, "now")
+	e.must(err)
+	slices.SortStableFunc(rows, func(a, b store.Key) int { return strings.Compare(a.State, b.State) }) // ids are random
+	key, now := draw(e, "key", rows), rapid.Bool().Draw(e.T, "now")
 	_, err = p.Issuer.Retire(ctx, key.ID, now)
 	switch {
 	case key.State == store.KeyGone:
-		w.wants("retirement of a key that is gone", err, durward.InvalidRequest)
+		e.wantCode("retirement of an ended key", err, durward.InvalidRequest)
 	case now:
-		w.must(err)
-		r := w.revoke(p)
-		r.until = w.now().Add(keyWithdrawnFor)
-		w.withdrawn[key.ID] = r
+		e.must(err)
+		r := e.revoke(p)
+		r.until = e.now().Add(keyWithdrawnFor)
+		e.withdrawn[key.ID] = r
 	default:
-		w.wants("retirement", err, "", durward.InvalidRequest) // the only spare stays
+		e.wantCode("retirement", err, "", durward.InvalidRequest) // refused for the only pending key
 	}
 	if err == nil {
-		w.readKeys(p)
+		e.readKeys(p)
 	}
 }
 
 // Crashes.
 
-// drop lets a node go as a crash does: nothing is closed.
-func (w *world) drop(p *peer) {
-	w.Logf("%s: node %s crashes", w.now().Format(time.StampMilli), p.name)
-	w.dropped = append(w.dropped, p.Node)
+// drop stops using a node without closing it, as after a crash.
+func (e *env) drop(p *peer) {
+	e.Logf("%s: node %s crashes", e.now().Format(time.StampMilli), p.name)
+	e.dropped = append(e.dropped, p.Node)
 	p.Node = nil
 }
 
-func (w *world) crash() {
-	if len(w.up()) < 2 {
-		w.blackout()
+func (e *env) crash() {
+	if len(e.up()) < 2 {
+		e.outage()
 		return
 	}
-	w.drop(w.anyPeer())
+	e.drop(e.anyPeer())
 }
 
-func (w *world) startOne() {
+func (e *env) startOne() {
 	var down []*peer
-	for _, p := range w.peers {
+	for _, p := range e.peers {
 		if p.Node == nil {
 			down = append(down, p)
 		}
 	}
-	w.start(draw(w, "node", down))
+	e.start(draw(e, "node", down))
 }
 
-// blackout is a time in which no node is up.
-func (w *world) blackout() {
-	for _, p := range w.up() {
-		w.drop(p)
+// outage stops all nodes for a while.
+func (e *env) outage() {
+	for _, p := range e.up() {
+		e.drop(p)
 	}
-	down := w.now()
-	w.advance(draw(w, "for", []time.Duration{time.Second, 10 * time.Second, refreshGrace, 2 * time.Minute, time.Hour, 24 * time.Hour}))
-	first := draw(w, "first", w.peers[:])
-	w.startAfter(first, false, down)
-	for _, p := range w.peers {
-		if p != first && rapid.Bool().Draw(w.T, "also "+p.name) {
-			w.advance(w.duration("later", 0, 5*time.Second))
-			w.start(p)
+	down := e.now()
+	e.advance(draw(e, "for", []time.Duration{time.Second, 10 * time.Second, refreshGrace, 2 * time.Minute, time.Hour, 24 * time.Hour}))
+	first := draw(e, "first", e.peers[:])
+	e.startAfter(first, false, down)
+	for _, p := range e.peers {
+		if p != first && rapid.Bool().Draw(e.T, "also "+p.name) {
+			e.advance(e.duration("later", 0, 5*time.Second))
+			e.start(p)
 		}
 	}
 }
@@ -443,31 +442,31 @@ func (w *world) blackout() {
 
 func password(n int) string { return fmt.Sprintf("plenty of words in a row %d", n) }
 
-func (w *world) addPerson(n int) {
-	p := &modelPerson{email: fmt.Sprintf("p%d@example.com", n), password: password(0)}
-	u, err := w.up()[0].Accounts.Add(ctx, account.NewUser{Email: p.email, Password: p.password}, store.EventUserAdded, home)
-	w.must(err)
+func (e *env) addUser(n int) {
+	p := &modelUser{email: fmt.Sprintf("p%d@example.com", n), password: password(0)}
+	u, err := e.up()[0].Accounts.Add(ctx, account.NewUser{Email: p.email, Password: p.password}, store.EventUserAdded, home)
+	e.must(err)
 	p.id = u.ID
-	w.people = append(w.people, p)
+	e.users = append(e.users, p)
 }
 
-// proves has a person type their password.
-func (w *world) proves(who *modelPerson, p *peer) account.Proof {
-	w.Helper()
+// authenticate signs a user in with the right password. A locked user ends the action.
+func (e *env) authenticate(who *modelUser, p *peer) account.Proof {
+	e.Helper()
 	proof, err := p.Accounts.Authenticate(ctx, who.email, who.password, home)
 	if who.locked {
-		w.wants("sign-in of somebody locked", err, durward.AccountDisabled)
-		w.Skip("locked")
+		e.wantCode("sign-in of a locked user", err, durward.AccountDisabled)
+		e.Skip("locked")
 	}
-	w.must(err)
+	e.must(err)
 	return proof
 }
 
-// wants wants an error of one of these codes; an empty one is none.
-func (w *world) wants(what string, err error, allowed ...durward.Code) {
-	w.Helper()
+// wantCode checks that err has one of the codes. An empty code means no error.
+func (e *env) wantCode(what string, err error, allowed ...durward.Code) {
+	e.Helper()
 	if got := codeOf(err); !slices.Contains(allowed, got) {
-		w.Fatalf("%s: %v (%q), want %q", what, err, got, allowed)
+		e.Fatalf("%s: %v (%q), want %q", what, err, got, allowed)
 	}
 }
 
@@ -479,11 +478,11 @@ func codeOf(err error) durward.Code {
 	return code
 }
 
-func (w *world) signIn() {
-	who, p := draw(w, "who", w.people), w.anyPeer()
-	proof := w.proves(who, p)
-	w.proved = append(w.proved, judged{who, who.changes, proof})
-	w.signedIn(who, proof, w.anyPeer())
+func (e *env) signIn() {
+	who, p := draw(e, "who", e.users), e.anyPeer()
+	proof := e.authenticate(who, p)
+	e.proofs = append(e.proofs, earlierProof{who, who.changes, proof})
+	e.signedIn(who, proof, e.anyPeer())
 }
 
 func held(key string) *durward.HeldKey {
@@ -495,79 +494,79 @@ func held(key string) *durward.HeldKey {
 
 var proofKeys = []string{"", "", "thumbprint-one", "thumbprint-two"}
 
-func (w *world) signedIn(who *modelPerson, proof account.Proof, p *peer) {
-	w.Helper()
-	key := draw(w, "key", proofKeys)
+func (e *env) signedIn(who *modelUser, proof account.Proof, p *peer) {
+	e.Helper()
+	key := draw(e, "key", proofKeys)
 	t, err := p.Sessions.SignIn(ctx, proof, held(key), home)
-	w.must(err)
-	w.addSession(who, proof, t, key, p)
+	e.must(err)
+	e.addSession(who, proof, t, key, p)
 }
 
-func (w *world) addSession(who *modelPerson, proof account.Proof, t session.Tokens, key string, p *peer) {
-	w.Helper()
-	now := w.now()
+func (e *env) addSession(who *modelUser, proof account.Proof, t session.Tokens, key string, p *peer) {
+	e.Helper()
+	now := e.now()
 	s := &modelSession{id: t.Session, who: who, made: now, ends: now.Add(refreshAbsolute), auth: proof.At}
 	s.grant = &modelGrant{session: s, key: key, tokens: []string{t.Refresh}, came: []time.Time{now}, grace: make(map[int]deadline), idle: now.Add(refreshLife), from: home}
-	for _, other := range w.sessions() {
+	for _, other := range e.sessions() {
 		if other.id == s.id {
-			w.Fatalf("session %s began twice", s.id)
+			e.Fatalf("session %s began twice", s.id)
 		}
 	}
 	who.sessions = append(who.sessions, s)
-	w.addAccess(s, t, key != "", s.auth, p)
+	e.addAccess(s, t, key != "", s.auth, p)
 }
 
-// addAccess notes an access token that a session was given.
-func (w *world) addAccess(s *modelSession, t session.Tokens, bound bool, auth time.Time, p *peer) {
-	w.Helper()
+// addAccess adds an access token to the model.
+func (e *env) addAccess(s *modelSession, t session.Tokens, bound bool, auth time.Time, p *peer) {
+	e.Helper()
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, t.Access)
-	w.must(err)
-	issued := w.now().Truncate(time.Second)
-	a := &modelAccess{session: s, token: t.Access, kid: keyOf(w, t.Access), issued: issued, expires: earlier(issued.Add(accessLife), s.ends.Truncate(time.Second)), auth: earlier(auth, issued).Truncate(time.Second), bound: bound}
+	e.must(err)
+	issued := e.now().Truncate(time.Second)
+	a := &modelAccess{session: s, token: t.Access, kid: keyOf(e, t.Access), issued: issued, expires: earlier(issued.Add(accessLife), s.ends.Truncate(time.Second)), auth: earlier(auth, issued).Truncate(time.Second), bound: bound}
 	if s.grant != nil {
 		a.expires = issued.Add(accessLife)
 	}
 	if principal.SessionID != s.id || principal.Subject != s.who.id || !principal.Expires.Equal(a.expires) && s.grant != nil || principal.Expires.After(a.expires) || !principal.AuthTime.Equal(a.auth) {
-		w.Fatalf("access token of %s, session %s, until %s, signed in %s; want %s, %s, %s, %s", principal.Subject, principal.SessionID, principal.Expires, principal.AuthTime, s.who.id, s.id, a.expires, a.auth)
+		e.Fatalf("access token of %s, session %s, until %s, signed in %s; want %s, %s, %s, %s", principal.Subject, principal.SessionID, principal.Expires, principal.AuthTime, s.who.id, s.id, a.expires, a.auth)
 	}
 	a.expires = principal.Expires
 	s.access = append(s.access, a)
 	if n := len(s.access); n > 12 {
-		s.access = slices.Delete(s.access, 2, 3) // the first ones and the last ones tell most
+		s.access = slices.Delete(s.access, 2, 3) // keep the first and the last ones
 	}
 }
 
-// signInLate uses a right password that was judged a while ago.
-func (w *world) signInLate() {
-	j, p := draw(w, "judged", w.proved), w.anyPeer()
+// signInLate uses the proof of an earlier authentication.
+func (e *env) signInLate() {
+	j, p := draw(e, "judged", e.proofs), e.anyPeer()
 	t, err := p.Sessions.SignIn(ctx, j.proof, nil, home)
 	if j.who.locked || j.changes != j.who.changes {
-		w.wants("sign-in of somebody changed since", err, durward.InvalidCredentials)
+		e.wantCode("sign-in with the proof of a changed account", err, durward.InvalidCredentials)
 		return
 	}
-	w.must(err)
-	w.addSession(j.who, j.proof, t, "", p)
+	e.must(err)
+	e.addSession(j.who, j.proof, t, "", p)
 }
 
-func (w *world) signInCookie() {
-	who, p := draw(w, "who", w.people), w.anyPeer()
-	proof := w.proves(who, p)
-	cookies, of := w.cookies()
+func (e *env) signInCookie() {
+	who, p := draw(e, "who", e.users), e.anyPeer()
+	proof := e.authenticate(who, p)
+	cookies, of := e.cookies()
 	var old *modelCookie
 	value := ""
-	if len(cookies) > 0 && rapid.Bool().Draw(w.T, "with the old one") {
-		old = draw(w, "old", cookies)
+	if len(cookies) > 0 && rapid.Bool().Draw(e.T, "with the old one") {
+		old = draw(e, "old", cookies)
 		value = old.value
 	}
-	p = w.anyPeer()
+	p = e.anyPeer()
 	value, err := p.Sessions.SignInCookie(ctx, proof, value, home)
-	w.must(err)
+	e.must(err)
 	if old != nil {
-		w.end(of[old], p)
+		e.end(of[old], p)
 	}
-	now := w.now()
+	now := e.now()
 	principal, err := p.Sessions.AuthenticateCookie(ctx, value, false)
-	w.must(err)
+	e.must(err)
 	s := &modelSession{id: principal.SessionID, who: who, made: now, ends: now.Add(cookieAbsolute), auth: proof.At}
 	s.cookies = []*modelCookie{{value: value, used: now, auth: proof.At}}
 	who.sessions = append(who.sessions, s)
@@ -575,21 +574,21 @@ func (w *world) signInCookie() {
 
 // Refreshing.
 
-// present shows token n of a grant at a node.
-func (w *world) present(p *peer, g *modelGrant, n int, key string, from request.Info) (answer, session.Tokens) {
-	w.Helper()
-	allowed := w.refresh(g, n, key, from)
+// send sends refresh token n of a grant to a node.
+func (e *env) send(p *peer, g *modelGrant, n int, key string, from request.Info) (answer, session.Tokens) {
+	e.Helper()
+	allowed := e.refresh(g, n, key, from)
 	t, err := p.Sessions.Refresh(ctx, g.tokens[n], held(key), from)
-	a := w.answered(p, g, n, from, t, err, allowed)
+	a := e.answered(p, g, n, from, t, err, allowed)
 	if s := g.session; err == nil {
-		w.verify(s.access[len(s.access)-1], p)
+		e.verify(s.access[len(s.access)-1], p)
 	}
 	return a, t
 }
 
-// answered judges an answer and changes the model by it.
-func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t session.Tokens, err error, allowed []answer) answer {
-	w.Helper()
+// answered checks an outcome and updates the model.
+func (e *env) answered(p *peer, g *modelGrant, n int, from request.Info, t session.Tokens, err error, allowed []answer) answer {
+	e.Helper()
 	at := g.at
 	a := answer(codeOf(err))
 	switch {
@@ -598,642 +597,641 @@ func (w *world) answered(p *peer, g *modelGrant, n int, from request.Info, t ses
 	case err == nil:
 		a = again
 	case t != (session.Tokens{}):
-		w.Fatal("tokens beside an error")
+		e.Fatal("got tokens and an error")
 	case slices.Contains(allowed, garbage) && (a == invalid || a == answer(durward.TooManyAttempts)):
 		a = garbage
 	}
 	if !slices.Contains(allowed, a) {
-		w.Fatalf("node %s, token %d of a grant at %d, %s after it was spent: %q (%v), want %q", p.name, n, at, w.now().Sub(g.grace[n].may.Add(-refreshGrace)), a, err, allowed)
+		e.Fatalf("node %s, token %d of a grant at %d, %s after it was spent: %q (%v), want %q", p.name, n, at, e.now().Sub(g.grace[n].may.Add(-refreshGrace)), a, err, allowed)
 	}
-	w.must(w.refreshed(g, n, a, t.Refresh, from, p))
-	w.Logf("%s: node %s answers token %d of session %s: %s", w.now().Format(time.StampMilli), p.name, n, g.session.id[24:], a)
+	e.must(e.refreshed(g, n, a, t.Refresh, from, p))
+	e.Logf("%s: node %s answers token %d of session %s: %s", e.now().Format(time.StampMilli), p.name, n, g.session.id[24:], a)
 	if err == nil {
 		s := g.session
-		if left := earlier(g.idle, s.ends).Sub(w.now()); t.RefreshLife != left || t.Session != s.id || t.Subject != s.who.id || t.Bound != (g.key != "") {
-			w.Fatalf("a refresh token of %s for session %s, bound %t; want %s, %s, %t", t.RefreshLife, t.Session, t.Bound, left, s.id, g.key != "")
+		if left := earlier(g.idle, s.ends).Sub(e.now()); t.RefreshLife != left || t.Session != s.id || t.Subject != s.who.id || t.Bound != (g.key != "") {
+			e.Fatalf("a refresh token of %s for session %s, bound %t; want %s, %s, %t", t.RefreshLife, t.Session, t.Bound, left, s.id, g.key != "")
 		}
-		w.addAccess(s, t, g.key != "", s.auth, p)
+		e.addAccess(s, t, g.key != "", s.auth, p)
 	}
 	return a
 }
 
-// anyGrant prefers what lives.
-func (w *world) anyGrant() *modelGrant {
-	all := w.grants()
+// anyGrant returns a grant, mostly one that has not ended.
+func (e *env) anyGrant() *modelGrant {
+	all := e.grants()
 	if alive := slices.DeleteFunc(slices.Clone(all), func(g *modelGrant) bool {
-		return g.session.dead != nil || !w.now().Before(earlier(g.idle, g.session.ends))
-	}); len(alive) > 0 && rapid.IntRange(0, 9).Draw(w.T, "alive") > 0 {
+		return g.session.dead != nil || !e.now().Before(earlier(g.idle, g.session.ends))
+	}); len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
-	return draw(w, "grant", all)
+	return draw(e, "grant", all)
 }
 
-// refreshHonestly is a client that shows the last token that it was given.
-func (w *world) refreshHonestly() {
-	g := w.anyGrant()
-	if a, _ := w.present(w.anyPeer(), g, g.held, g.key, draw(w, "from", places)); a == moved || a == again {
+// refreshHonestly is a client that sends its last token.
+func (e *env) refreshHonestly() {
+	g := e.anyGrant()
+	if a, _ := e.send(e.anyPeer(), g, g.held, g.key, draw(e, "from", origins)); a == moved || a == again {
 		g.held = g.at
 	}
 }
 
-func (w *world) refreshOften() {
-	g := w.anyGrant()
-	for range rapid.IntRange(1, 6).Draw(w.T, "times") {
+func (e *env) refreshOften() {
+	g := e.anyGrant()
+	for range rapid.IntRange(1, 6).Draw(e.T, "times") {
 		g.held = min(g.at, len(g.tokens)-1)
-		if a, _ := w.present(w.anyPeer(), g, g.held, g.key, home); a == moved || a == again {
+		if a, _ := e.send(e.anyPeer(), g, g.held, g.key, home); a == moved || a == again {
 			g.held = g.at
 		}
-		w.advance(w.duration("then", 0, 20*time.Second))
+		e.advance(e.duration("then", 0, 20*time.Second))
 	}
 }
 
-// loseAnswer is a client that does not get its answer and asks again, at any node.
-func (w *world) loseAnswer() {
-	g := w.anyGrant()
+// loseResponse is a client that loses the response and sends the same token again, to any node.
+func (e *env) loseResponse() {
+	g := e.anyGrant()
 	n := g.at
-	if a, _ := w.present(w.anyPeer(), g, n, g.key, home); a != moved {
+	if a, _ := e.send(e.anyPeer(), g, n, g.key, home); a != moved {
 		return
 	}
-	for range rapid.IntRange(1, 5).Draw(w.T, "tries") {
-		w.advance(w.duration("then", 0, 5900*time.Millisecond))
-		if a, _ := w.present(w.anyPeer(), g, n, g.key, home); a != again {
-			w.Fatalf("an honest client was signed out: %s", a)
+	for range rapid.IntRange(1, 5).Draw(e.T, "tries") {
+		e.advance(e.duration("then", 0, 5900*time.Millisecond))
+		if a, _ := e.send(e.anyPeer(), g, n, g.key, home); a != again {
+			e.Fatalf("an honest client was signed out: %s", a)
 		}
 	}
 	g.held = g.at
 }
 
-// comeBackLate is a client that lost an answer and asks again after a while, from
-// wherever it then is.
-func (w *world) comeBackLate() {
-	g := w.anyGrant()
+// comeBackLate is a client that lost a response and sends the same token again later, perhaps from
+// another network or browser.
+func (e *env) comeBackLate() {
+	g := e.anyGrant()
 	n := g.at
-	from := draw(w, "from", places)
-	if a, _ := w.present(w.anyPeer(), g, n, g.key, from); a != moved {
+	from := draw(e, "from", origins)
+	if a, _ := e.send(e.anyPeer(), g, n, g.key, from); a != moved {
 		return
 	}
-	w.pass(draw(w, "after", []time.Duration{time.Second, refreshGrace - time.Second, refreshGrace, time.Minute, time.Hour, 24 * time.Hour}))
-	w.present(w.anyPeer(), g, n, g.key, draw(w, "from there", places))
+	e.pass(draw(e, "after", []time.Duration{time.Second, refreshGrace - time.Second, refreshGrace, time.Minute, time.Hour, 24 * time.Hour}))
+	e.send(e.anyPeer(), g, n, g.key, draw(e, "from there", origins))
 }
 
-// crashBeforeAnswer is a node that dies between a move and its answer, alone or as
-// the last one that was up.
-func (w *world) crashBeforeAnswer() {
-	g, p := w.anyGrant(), w.anyPeer()
+// crashBeforeResponse crashes a node after a refresh and before its response. It may be the last node.
+func (e *env) crashBeforeResponse() {
+	g, p := e.anyGrant(), e.anyPeer()
 	n := g.at
-	a, _ := w.present(p, g, n, g.key, home)
+	a, _ := e.send(p, g, n, g.key, home)
 	g.held = min(g.held, n)
-	w.drop(p)
-	sure := !w.unsure || len(w.up()) > 0
-	if len(w.up()) == 0 {
-		down := w.now()
-		w.advance(w.duration("down for", 0, 2*time.Hour))
-		w.startAfter(p, false, down)
-		w.advance(w.duration("then", 0, refreshGrace-time.Second))
+	e.drop(p)
+	sure := !e.unsure || len(e.up()) > 0
+	if len(e.up()) == 0 {
+		down := e.now()
+		e.advance(e.duration("down for", 0, 2*time.Hour))
+		e.startAfter(p, false, down)
+		e.advance(e.duration("then", 0, refreshGrace-time.Second))
 	} else {
-		w.advance(w.duration("then", 0, refreshGrace-10*time.Second))
+		e.advance(e.duration("then", 0, refreshGrace-10*time.Second))
 	}
-	if got, _ := w.present(w.anyPeer(), g, n, g.key, home); a == moved && got != again && sure && w.now().Before(earlier(g.idle, g.session.ends)) {
-		w.Fatalf("a crash signed a client out: %s", got)
+	if got, _ := e.send(e.anyPeer(), g, n, g.key, home); a == moved && got != again && sure && e.now().Before(earlier(g.idle, g.session.ends)) {
+		e.Fatalf("a crash signed a client out: %s", got)
 	}
 }
 
-// replay shows any token from anywhere, with or without a key.
-func (w *world) replay() {
-	g := w.anyGrant()
-	n := rapid.IntRange(max(0, g.at-rapid.SampledFrom([]int{1, 1, 2, 5, 100}).Draw(w.T, "back")), len(g.tokens)-1).Draw(w.T, "n")
+// replay sends any token from any origin, with or without its key.
+func (e *env) replay() {
+	g := e.anyGrant()
+	n := rapid.IntRange(max(0, g.at-rapid.SampledFrom([]int{1, 1, 2, 5, 100}).Draw(e.T, "back")), len(g.tokens)-1).Draw(e.T, "n")
 	key := g.key
-	if rapid.IntRange(0, 2).Draw(w.T, "another key") == 0 {
-		key = draw(w, "key", proofKeys)
+	if rapid.IntRange(0, 2).Draw(e.T, "another key") == 0 {
+		key = draw(e, "key", proofKeys)
 	}
-	times := rapid.SampledFrom([]int{1, 1, 1, 7}).Draw(w.T, "times")
+	times := rapid.SampledFrom([]int{1, 1, 1, 7}).Draw(e.T, "times")
 	for range times {
-		w.present(w.anyPeer(), g, n, key, draw(w, "from", places))
+		e.send(e.anyPeer(), g, n, key, draw(e, "from", origins))
 		if n >= g.at {
 			return
 		}
-		w.advance(w.duration("then", 0, 3*time.Second))
+		e.advance(e.duration("then", 0, 3*time.Second))
 	}
 }
 
-// replayQuickly shows one of the last tokens within the grace of them all.
-func (w *world) replayQuickly() {
-	g := w.anyGrant()
-	for range draw(w, "moves", []int{5, 4, 3, 2, 6}) {
-		if a, _ := w.present(w.anyPeer(), g, g.at, g.key, home); a != moved {
+// replayQuickly sends one of the last tokens within the grace period of all of them.
+func (e *env) replayQuickly() {
+	g := e.anyGrant()
+	for range draw(e, "moves", []int{5, 4, 3, 2, 6}) {
+		if a, _ := e.send(e.anyPeer(), g, g.at, g.key, home); a != moved {
 			return
 		}
-		w.advance(w.duration("then", 0, 4*time.Second))
+		e.advance(e.duration("then", 0, 4*time.Second))
 	}
-	w.present(w.anyPeer(), g, max(0, g.at-draw(w, "back", []int{5, 4, 3, 2, 1, 6})), g.key, draw(w, "from", places))
+	e.send(e.anyPeer(), g, max(0, g.at-draw(e, "back", []int{5, 4, 3, 2, 1, 6})), g.key, draw(e, "from", origins))
 }
 
-// spray shows the current token at all nodes at once: one successor comes of it.
-func (w *world) spray() {
-	g := w.anyGrant()
+// spray sends the current token to several nodes at once: all return the same successor.
+func (e *env) spray() {
+	g := e.anyGrant()
 	n, key := g.at, g.key
-	if allowed := w.refresh(g, n, key, home); !slices.Contains(allowed, moved) {
-		w.Skip("dead")
+	if allowed := e.refresh(g, n, key, home); !slices.Contains(allowed, moved) {
+		e.Skip("dead")
 	}
-	many := rapid.IntRange(2, 8).Draw(w.T, "many")
+	many := rapid.IntRange(2, 8).Draw(e.T, "many")
 	answers := make([]session.Tokens, many)
 	errs := make([]error, many)
 	nodes := make([]*peer, many)
 	var all sync.WaitGroup
 	for i := range many {
-		nodes[i] = w.anyPeer()
+		nodes[i] = e.anyPeer()
 		all.Go(func() { answers[i], errs[i] = nodes[i].Sessions.Refresh(ctx, g.tokens[n], held(key), home) })
 	}
 	all.Wait()
-	w.answered(nodes[0], g, n, home, answers[0], errs[0], []answer{moved})
+	e.answered(nodes[0], g, n, home, answers[0], errs[0], []answer{moved})
 	for i := range many {
 		if errs[i] != nil || answers[i].Refresh != answers[0].Refresh {
-			w.Fatalf("one of %d at once: %v, the same successor %t", many, errs[i], answers[i].Refresh == answers[0].Refresh)
+			e.Fatalf("one of %d requests at once: %v; same successor: %t", many, errs[i], answers[i].Refresh == answers[0].Refresh)
 		}
 	}
 	g.held = g.at
 }
 
-// race lets a session be refreshed while it is ended, and somebody sign in while
-// their account changes: what was ended stays so.
-func (w *world) race() {
-	who := draw(w, "who", w.people)
+// race refreshes a session while it is ended, and signs a user in while the account changes. An ended
+// session stays ended.
+func (e *env) race() {
+	who := draw(e, "who", e.users)
 	if who.locked {
-		w.Skip("locked")
+		e.Skip("locked")
 	}
-	p, other, ender := w.anyPeer(), w.anyPeer(), w.anyPeer()
-	proof := w.proves(who, p)
-	w.signedIn(who, proof, p)
+	p, other, ender := e.anyPeer(), e.anyPeer(), e.anyPeer()
+	proof := e.authenticate(who, p)
+	e.signedIn(who, proof, p)
 	g := who.sessions[len(who.sessions)-1].grant
-	deed := rapid.SampledFrom([]string{"sign out", "everywhere", "lock", "password", "theft"}).Draw(w.T, "deed")
-	if deed == "theft" {
-		w.present(p, g, 0, g.key, home)
+	action := rapid.SampledFrom([]string{"sign out", "everywhere", "lock", "password", "theft"}).Draw(e.T, "action")
+	if action == "theft" {
+		e.send(p, g, 0, g.key, home)
 	}
 	n := g.at
-	w.advance(time.Millisecond)
+	e.advance(time.Millisecond)
 	var late, next session.Tokens
-	var errLate, errNext, errDeed error
+	var errLate, errNext, errAction error
 	var cookie string
 	var errCookie error
 	var all sync.WaitGroup
 	all.Go(func() { next, errNext = p.Sessions.Refresh(ctx, g.tokens[n], held(g.key), home) })
 	all.Go(func() { late, errLate = other.Sessions.SignIn(ctx, proof, nil, home) })
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, g.session.access[len(g.session.access)-1].token)
-	w.must(err)
+	e.must(err)
 	var stepped session.Tokens
 	var errStep error
-	if w.now().Truncate(time.Second).Equal(g.session.auth.Truncate(time.Second)) { // so that the refresh beside it says the same
+	if e.now().Truncate(time.Second).Equal(g.session.auth.Truncate(time.Second)) { // so that the refresh returns the same auth_time
 		all.Go(func() { stepped, errStep = other.Sessions.StepUp(ctx, proof, principal, home) })
 	} else {
 		errStep = durward.TokenRevoked
 	}
 	all.Go(func() { cookie, errCookie = p.Sessions.SignInCookie(ctx, proof, "", home) })
 	all.Go(func() {
-		switch deed {
+		switch action {
 		case "sign out":
-			errDeed = ender.Sessions.SignOut(ctx, who.id, g.session.id, false, home)
+			errAction = ender.Sessions.SignOut(ctx, who.id, g.session.id, false, home)
 		case "everywhere":
-			errDeed = ender.Sessions.SignOut(ctx, who.id, g.session.id, true, home)
+			errAction = ender.Sessions.SignOut(ctx, who.id, g.session.id, true, home)
 		case "lock":
-			errDeed = ender.Sessions.LockUser(ctx, who.id, home)
+			errAction = ender.Sessions.LockUser(ctx, who.id, home)
 		case "password":
-			errDeed = ender.Sessions.SetPassword(ctx, proof.User, password(who.changes+1), home)
+			errAction = ender.Sessions.SetPassword(ctx, proof.User, password(who.changes+1), home)
 		case "theft":
 			_, err := ender.Sessions.Refresh(ctx, g.tokens[0], held(g.key), elsewhere)
 			if codeOf(err) != durward.SessionRevoked {
-				errDeed = fmt.Errorf("theft is answered with %w", err)
+				errAction = fmt.Errorf("theft: got %w, want SESSION_REVOKED", err)
 			}
 		}
 	})
 	all.Wait()
-	w.must(errDeed)
-	w.wants("refresh beside an end", errNext, "", durward.SessionRevoked)
+	e.must(errAction)
+	e.wantCode("refresh during an end", errNext, "", durward.SessionRevoked)
 	if errNext == nil {
-		w.answered(p, g, n, home, next, nil, []answer{moved})
+		e.answered(p, g, n, home, next, nil, []answer{moved})
 	}
 	bad := durward.InvalidCredentials
-	if deed != "lock" && deed != "password" {
-		bad = "" // nothing about the person changed
+	if action != "lock" && action != "password" {
+		bad = "" // the account did not change
 	}
-	w.wants("sign-in beside an end", errLate, "", bad)
-	w.wants("step-up beside an end", errStep, "", bad, durward.TokenRevoked)
+	e.wantCode("sign-in during an end", errLate, "", bad)
+	e.wantCode("step-up during an end", errStep, "", bad, durward.TokenRevoked)
 	if errStep == nil {
 		g.session.auth = proof.At
-		w.addAccess(g.session, stepped, g.key != "", g.session.auth, other)
+		e.addAccess(g.session, stepped, g.key != "", g.session.auth, other)
 	}
-	w.wants("sign-in for a cookie beside an end", errCookie, "", bad)
+	e.wantCode("cookie sign-in during an end", errCookie, "", bad)
 	if errLate == nil {
-		w.addSession(who, proof, late, "", other)
+		e.addSession(who, proof, late, "", other)
 	}
 	if errCookie == nil {
-		id, err := w.sessionOf(p, cookie)
-		w.must(err)
-		s := &modelSession{id: id, who: who, made: w.now(), ends: w.now().Add(cookieAbsolute), auth: proof.At}
-		s.cookies = []*modelCookie{{value: cookie, used: w.now(), auth: proof.At}}
+		id, err := e.sessionOf(p, cookie)
+		e.must(err)
+		s := &modelSession{id: id, who: who, made: e.now(), ends: e.now().Add(cookieAbsolute), auth: proof.At}
+		s.cookies = []*modelCookie{{value: cookie, used: e.now(), auth: proof.At}}
 		who.sessions = append(who.sessions, s)
 	}
-	switch deed {
+	switch action {
 	case "lock":
 		who.locked = true
-		w.endAll(who, nil, ender)
+		e.endAll(who, nil, ender)
 	case "password":
 		who.changes++
 		who.password = password(who.changes)
-		w.endAll(who, nil, ender)
+		e.endAll(who, nil, ender)
 	case "everywhere":
-		// Those that began meanwhile ended with the others, or began after.
+		// Sessions that began meanwhile ended with the others or began afterwards.
 		listed, err := ender.Sessions.List(ctx, who.id)
-		w.must(err)
+		e.must(err)
 		for _, s := range who.sessions {
 			if s == g.session || !slices.ContainsFunc(listed, func(row store.SessionRow) bool { return row.ID == s.id }) {
-				w.end(s, ender)
+				e.end(s, ender)
 			}
 		}
 		if len(listed) > 2 {
-			w.Fatalf("%d sessions after the sign-out of all", len(listed))
+			e.Fatalf("%d sessions after the sign-out of all, want at most 2", len(listed))
 		}
 	case "theft":
 		who.thefts++
-		w.end(g.session, ender)
+		e.end(g.session, ender)
 	default:
-		w.end(g.session, ender)
+		e.end(g.session, ender)
 	}
-	for _, p := range w.up() {
-		w.present(p, g, g.at, g.key, home)
+	for _, p := range e.up() {
+		e.send(p, g, g.at, g.key, home)
 	}
 }
 
-func (w *world) sessionOf(p *peer, cookie string) (string, error) {
+func (e *env) sessionOf(p *peer, cookie string) (string, error) {
 	_, id, err := p.Sessions.SessionOfCookie(ctx, cookie)
 	return id, err
 }
 
-// goBack loses the last moves of a grant, as a failover to a copy that lags does.
-func (w *world) goBack() {
-	g := w.anyGrant()
-	steps := rapid.IntRange(1, 2).Draw(w.T, "steps")
+// rollBack undoes the last refreshes of a grant, as a failover to a lagging replica does.
+func (e *env) rollBack() {
+	g := e.anyGrant()
+	steps := rapid.IntRange(1, 2).Draw(e.T, "steps")
 	for range steps {
-		if a, _ := w.present(w.anyPeer(), g, g.at, g.key, home); a != moved {
+		if a, _ := e.send(e.anyPeer(), g, g.at, g.key, home); a != moved {
 			return
 		}
-		w.advance(w.duration("then", 0, 10*time.Second))
+		e.advance(e.duration("then", 0, 10*time.Second))
 	}
 	for range steps {
-		_, err := w.raw.ExecContext(ctx, `UPDATE grants SET generation = generation - 1, moved_0 = moved_1, moved_1 = moved_2, moved_2 = moved_3, moved_3 = 0 WHERE session_id = $1`, g.session.id)
-		w.must(err)
+		_, err := e.raw.ExecContext(ctx, `UPDATE grants SET generation = generation - 1, moved_0 = moved_1, moved_1 = moved_2, moved_2 = moved_3, moved_3 = 0 WHERE session_id = $1`, g.session.id)
+		e.must(err)
 		g.at--
 		g.came = g.came[:g.at+1]
 		delete(g.grace, g.at)
-		// When the older ones were spent is lost with it.
+		// The times at which older tokens were used are lost too.
 		for n := range g.grace {
 			if n <= g.at-4+steps {
 				g.grace[n] = deadline{may: g.grace[n].may, from: g.grace[n].from}
 			}
 		}
 	}
-	if rapid.Bool().Draw(w.T, "and then") {
-		w.present(w.anyPeer(), g, rapid.IntRange(g.at, g.at+steps).Draw(w.T, "n"), g.key, home)
+	if rapid.Bool().Draw(e.T, "and then") {
+		e.send(e.anyPeer(), g, rapid.IntRange(g.at, g.at+steps).Draw(e.T, "n"), g.key, home)
 	}
 }
 
 // Access tokens.
 
-func keyOf(w *world, token string) string {
+func keyOf(e *env, token string) string {
 	kid, err := keyIDOf(token)
-	w.must(err)
+	e.must(err)
 	return kid
 }
 
-// verify shows an access token at a node.
-func (w *world) verify(a *modelAccess, p *peer) durward.Code {
-	w.Helper()
+// verify sends an access token to a node.
+func (e *env) verify(a *modelAccess, p *peer) durward.Code {
+	e.Helper()
 	principal, err := p.Issuer.Verifier().Verify(ctx, a.token)
-	w.wants(fmt.Sprintf("node %s, access token of session %s, issued at %s, now %s", p.name, a.session.id, a.issued, w.now()), err, w.verified(a, p)...)
+	e.wantCode(fmt.Sprintf("node %s, access token of session %s, issued at %s, now %s", p.name, a.session.id, a.issued, e.now()), err, e.verified(a, p)...)
 	if err == nil && (principal.SessionID != a.session.id || principal.Subject != a.session.who.id || !principal.AuthTime.Equal(a.auth)) {
-		w.Fatalf("the token is of %s, session %s, signed in at %s", principal.Subject, principal.SessionID, principal.AuthTime)
+		e.Fatalf("got a token of %s, session %s, signed in at %s", principal.Subject, principal.SessionID, principal.AuthTime)
 	}
 	return codeOf(err)
 }
 
-// anyAccess prefers what has not ended.
-func (w *world) anyAccess() *modelAccess {
-	all := w.tokens()
-	if alive := slices.DeleteFunc(slices.Clone(all), func(a *modelAccess) bool { return !w.now().Before(a.expires) }); len(alive) > 0 && rapid.IntRange(0, 9).Draw(w.T, "alive") > 0 {
+// anyAccess returns an access token, mostly one that has not expired.
+func (e *env) anyAccess() *modelAccess {
+	all := e.tokens()
+	if alive := slices.DeleteFunc(slices.Clone(all), func(a *modelAccess) bool { return !e.now().Before(a.expires) }); len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
-	return draw(w, "token", all)
+	return draw(e, "token", all)
 }
 
-func (w *world) verifySome() {
+func (e *env) verifySome() {
 	for range 6 {
-		w.verify(w.anyAccess(), w.anyPeer())
+		e.verify(e.anyAccess(), e.anyPeer())
 	}
 }
 
-func (w *world) revokeToken() {
-	a, p := w.anyAccess(), w.anyPeer()
+func (e *env) revokeToken() {
+	a, p := e.anyAccess(), e.anyPeer()
 	principal, err := p.Issuer.Verifier().VerifyEnded(ctx, a.token)
-	if err != nil { // its key is gone
-		w.Skip(err)
+	if err != nil { // its key has ended
+		e.Skip(err)
 	}
 	until := a.expires.Add(time.Minute + time.Hour)
 	_, err = p.DB.Revoke(ctx, string(revoked.Token), principal.TokenID, until)
-	w.must(err)
+	e.must(err)
 	p.revocations.Poll(ctx)
-	w.must(p.revocations.Err())
-	r := w.revoke(p)
+	e.must(p.revocations.Err())
+	r := e.revoke(p)
 	r.until = until
-	w.polled(p)
-	if !w.now().Before(r.until) {
+	e.polled(p)
+	if !e.now().Before(r.until) {
 		clear(r.known)
 	}
 	if a.revoked == nil {
 		a.revoked = r
 	}
-	w.verify(a, p)
+	e.verify(a, p)
 }
 
 // Cookies.
 
-func (w *world) useCookie() {
-	cookies, of := w.cookies()
-	c := w.anyCookie(cookies, of)
-	s, p, use := of[c], w.anyPeer(), rapid.Bool().Draw(w.T, "use")
-	if rapid.Bool().Draw(w.T, "after a while") {
-		w.pass(draw(w, "for", []time.Duration{30 * time.Second, time.Minute, 20 * time.Minute}))
+func (e *env) useCookie() {
+	cookies, of := e.cookies()
+	c := e.anyCookie(cookies, of)
+	s, p, use := of[c], e.anyPeer(), rapid.Bool().Draw(e.T, "use")
+	if rapid.Bool().Draw(e.T, "after a while") {
+		e.pass(draw(e, "for", []time.Duration{30 * time.Second, time.Minute, 20 * time.Minute}))
 	}
-	may, mayNot := w.cookie(c, s)
+	may, mayNot := e.cookie(c, s)
 	principal, err := p.Sessions.AuthenticateCookie(ctx, c.value, use)
-	w.taken("cookie", err, may, mayNot)
+	e.wantCookie("cookie", err, may, mayNot)
 	if err != nil {
 		return
 	}
 	if principal.SessionID != s.id || principal.Subject != s.who.id || !principal.AuthTime.Equal(c.auth) || principal.Expires.After(s.ends) {
-		w.Fatalf("a cookie speaks for %s, session %s, signed in at %s until %s; want %s, %s, %s, %s at the latest", principal.Subject, principal.SessionID, principal.AuthTime, principal.Expires, s.who.id, s.id, c.auth, s.ends)
+		e.Fatalf("got a cookie of %s, session %s, signed in at %s until %s; want %s, %s, %s, %s at the latest", principal.Subject, principal.SessionID, principal.AuthTime, principal.Expires, s.who.id, s.id, c.auth, s.ends)
 	}
 	if use && c.replaced.IsZero() {
-		c.used = later(c.used, w.now())
+		c.used = later(c.used, e.now())
 	}
-	if rapid.Bool().Draw(w.T, "token") && s.ends.Sub(w.now()) > 2*time.Second && principal.Expires.Sub(w.now()) > 2*time.Second {
+	if rapid.Bool().Draw(e.T, "token") && s.ends.Sub(e.now()) > 2*time.Second && principal.Expires.Sub(e.now()) > 2*time.Second {
 		t, err := p.Sessions.CookieToken(ctx, c.value)
-		w.must(err)
+		e.must(err)
 		if t.Refresh != "" {
-			w.Fatal("a cookie gave a refresh token")
+			e.Fatal("got a refresh token for a cookie")
 		}
-		w.addAccess(s, t, false, c.auth, p)
+		e.addAccess(s, t, false, c.auth, p)
 	}
 }
 
-// anyCookie prefers what lives.
-func (w *world) anyCookie(all []*modelCookie, of map[*modelCookie]*modelSession) *modelCookie {
+// anyCookie returns a cookie, mostly one that has not ended.
+func (e *env) anyCookie(all []*modelCookie, of map[*modelCookie]*modelSession) *modelCookie {
 	alive := slices.DeleteFunc(slices.Clone(all), func(c *modelCookie) bool {
-		may, _ := w.cookie(c, of[c])
+		may, _ := e.cookie(c, of[c])
 		return !may
 	})
-	if len(alive) > 0 && rapid.IntRange(0, 9).Draw(w.T, "alive") > 0 {
+	if len(alive) > 0 && rapid.IntRange(0, 9).Draw(e.T, "alive") > 0 {
 		all = alive
 	}
-	return draw(w, "cookie", all)
+	return draw(e, "cookie", all)
 }
 
-func (w *world) taken(what string, err error, may, mayNot bool) {
-	w.Helper()
+func (e *env) wantCookie(what string, err error, may, mayNot bool) {
+	e.Helper()
 	switch {
 	case may && mayNot:
-		w.wants(what, err, "", durward.SessionExpired)
+		e.wantCode(what, err, "", durward.SessionExpired)
 	case may:
-		w.wants(what, err, "")
+		e.wantCode(what, err, "")
 	default:
-		w.wants(what, err, durward.SessionExpired)
+		e.wantCode(what, err, durward.SessionExpired)
 	}
 }
 
-func (w *world) stepUpCookie() {
-	cookies, of := w.cookies()
-	c := w.anyCookie(cookies, of)
-	s, p := of[c], w.anyPeer()
-	may, mayNot := w.cookie(c, s)
+func (e *env) stepUpCookie() {
+	cookies, of := e.cookies()
+	c := e.anyCookie(cookies, of)
+	s, p := of[c], e.anyPeer()
+	may, mayNot := e.cookie(c, s)
 	principal, err := p.Sessions.AuthenticateCookie(ctx, c.value, false)
-	w.taken("cookie", err, may, mayNot)
+	e.wantCookie("cookie", err, may, mayNot)
 	if err != nil {
 		return
 	}
-	proof := w.proves(s.who, p)
+	proof := e.authenticate(s.who, p)
 	value, err := p.Sessions.StepUpCookie(ctx, proof, principal, c.value, home)
-	w.must(err)
+	e.must(err)
 	if value == c.value {
-		w.Fatal("the cookie of before")
+		e.Fatal("got the old cookie, want a new one")
 	}
 	for _, other := range s.cookies {
-		if !other.replaced.IsZero() && !w.now().Before(earlier(other.replaced.Add(replacedGrace), other.used.Add(cookieIdle))) {
+		if !other.replaced.IsZero() && !e.now().Before(earlier(other.replaced.Add(replacedGrace), other.used.Add(cookieIdle))) {
 			other.swept = true
 		}
 	}
 	if c.replaced.IsZero() {
-		c.replaced = w.now()
+		c.replaced = e.now()
 	}
-	s.auth = w.now()
-	s.cookies = append(s.cookies, &modelCookie{value: value, used: w.now(), auth: w.now()})
+	s.auth = e.now()
+	s.cookies = append(s.cookies, &modelCookie{value: value, used: e.now(), auth: e.now()})
 }
 
-// stepUp proves anew who somebody is, within a session of tokens.
-func (w *world) stepUp() {
-	a, p := w.anyAccess(), w.anyPeer()
-	if w.verify(a, p) != "" || a.session.grant == nil {
-		w.Skip("dead")
+// stepUp steps up a session with tokens.
+func (e *env) stepUp() {
+	a, p := e.anyAccess(), e.anyPeer()
+	if e.verify(a, p) != "" || a.session.grant == nil {
+		e.Skip("dead")
 	}
 	s, g := a.session, a.session.grant
 	principal, err := p.Issuer.Verifier().Verify(ctx, a.token)
-	w.must(err)
-	proof := w.proves(s.who, p)
+	e.must(err)
+	proof := e.authenticate(s.who, p)
 	t, err := p.Sessions.StepUp(ctx, proof, principal, home)
-	if s.dead != nil || s.purged || !w.now().Before(earlier(g.idle, s.ends)) {
-		w.wants("step-up of what has ended", err, durward.TokenRevoked)
+	if s.dead != nil || s.purged || !e.now().Before(earlier(g.idle, s.ends)) {
+		e.wantCode("step-up of an ended session", err, durward.TokenRevoked)
 		return
 	}
-	w.must(err)
+	e.must(err)
 	if t.Refresh != g.tokens[g.at] {
-		w.Fatal("a step-up spent a refresh token")
+		e.Fatal("a step-up used a refresh token")
 	}
-	s.auth = w.now()
-	w.addAccess(s, t, g.key != "", s.auth, p)
+	s.auth = e.now()
+	e.addAccess(s, t, g.key != "", s.auth, p)
 }
 
 // Ends.
 
-func (w *world) signOut() {
-	all := w.sessions()
-	s, p := draw(w, "session", all), w.anyPeer()
+func (e *env) signOut() {
+	all := e.sessions()
+	s, p := draw(e, "session", all), e.anyPeer()
 	if s.purged {
-		w.Skip("forgotten")
+		e.Skip("forgotten")
 	}
 	user, id := "", ""
 	var err error
 	if s.grant != nil {
-		user, id, err = p.Sessions.SessionOfRefreshToken(ctx, draw(w, "token", s.grant.tokens))
+		user, id, err = p.Sessions.SessionOfRefreshToken(ctx, draw(e, "token", s.grant.tokens))
 	} else {
-		user, id, err = p.Sessions.SessionOfCookie(ctx, draw(w, "cookie", s.cookies).value)
-		if codeOf(err) == durward.SessionExpired { // a replaced one that was swept
-			w.Skip(err)
+		user, id, err = p.Sessions.SessionOfCookie(ctx, draw(e, "cookie", s.cookies).value)
+		if codeOf(err) == durward.SessionExpired { // it was replaced and deleted
+			e.Skip(err)
 		}
 	}
-	w.must(err)
+	e.must(err)
 	if user != s.who.id || id != s.id {
-		w.Fatalf("a token of %s, session %s, is said to be of %s, %s", s.who.id, s.id, user, id)
+		e.Fatalf("token of %s, session %s: got %s, %s", s.who.id, s.id, user, id)
 	}
-	everywhere := rapid.IntRange(0, 5).Draw(w.T, "everywhere") == 0
-	w.must(p.Sessions.SignOut(ctx, user, id, everywhere, home))
+	everywhere := rapid.IntRange(0, 5).Draw(e.T, "everywhere") == 0
+	e.must(p.Sessions.SignOut(ctx, user, id, everywhere, home))
 	if everywhere {
-		w.endAll(s.who, nil, p)
+		e.endAll(s.who, nil, p)
 	} else {
-		w.end(s, p)
+		e.end(s, p)
 	}
 }
 
-func (w *world) endOne() {
-	s, who, p := draw(w, "session", w.sessions()), draw(w, "who", w.people), w.anyPeer()
+func (e *env) endOne() {
+	s, who, p := draw(e, "session", e.sessions()), draw(e, "who", e.users), e.anyPeer()
 	err := p.Sessions.End(ctx, who.id, s.id, store.EventSessionEnded, home)
 	if who != s.who || s.purged {
 		if !errors.Is(err, store.ErrNotFound) {
-			w.Fatalf("somebody else's session: %v", err)
+			e.Fatalf("another user's session: %v, want ErrNotFound", err)
 		}
 		return
 	}
-	w.must(err)
-	w.end(s, p)
+	e.must(err)
+	e.end(s, p)
 }
 
-func (w *world) lockOrUnlock() {
-	who, p := draw(w, "who", w.people), w.anyPeer()
+func (e *env) lockOrUnlock() {
+	who, p := draw(e, "who", e.users), e.anyPeer()
 	if who.locked {
-		w.must(p.Accounts.Unlock(ctx, who.id, home))
+		e.must(p.Accounts.Unlock(ctx, who.id, home))
 		who.locked = false
 		return
 	}
-	if rapid.IntRange(0, 2).Draw(w.T, "lock") > 0 {
-		w.Skip("not now")
+	if rapid.IntRange(0, 2).Draw(e.T, "lock") > 0 {
+		e.Skip("not now")
 	}
-	w.must(p.Sessions.LockUser(ctx, who.id, home))
+	e.must(p.Sessions.LockUser(ctx, who.id, home))
 	who.locked = true
-	w.proved = slices.DeleteFunc(w.proved, func(j judged) bool { return j.who == who && rapid.Bool().Draw(w.T, "forget") })
-	w.endAll(who, nil, p)
+	e.proofs = slices.DeleteFunc(e.proofs, func(j earlierProof) bool { return j.who == who && rapid.Bool().Draw(e.T, "forget") })
+	e.endAll(who, nil, p)
 }
 
-func (w *world) changePassword() {
-	who, p := draw(w, "who", w.people), w.anyPeer()
+func (e *env) changePassword() {
+	who, p := draw(e, "who", e.users), e.anyPeer()
 	if who.locked {
-		w.Skip("locked")
+		e.Skip("locked")
 	}
 	next := password(who.changes + 1)
 	var keep *modelSession
-	if rapid.Bool().Draw(w.T, "by the operator") {
-		proof := w.proves(who, p)
-		w.must(p.Sessions.SetPassword(ctx, proof.User, next, home))
+	if rapid.Bool().Draw(e.T, "by the operator") {
+		proof := e.authenticate(who, p)
+		e.must(p.Sessions.SetPassword(ctx, proof.User, next, home))
 	} else {
-		keep = draw(w, "keep", who.sessions)
+		keep = draw(e, "keep", who.sessions)
 		_, err := p.Sessions.ChangePassword(ctx, &durward.Principal{Subject: who.id, SessionID: keep.id}, who.password, next, "", home)
-		w.must(err)
+		e.must(err)
 	}
 	who.changes++
 	who.password = next
-	w.endAll(who, keep, p)
+	e.endAll(who, keep, p)
 }
 
 // API keys.
 
-func (w *world) makeKey() {
-	a, p := w.anyAccess(), w.anyPeer()
-	if w.verify(a, p) != "" {
-		w.Skip("dead")
+func (e *env) makeKey() {
+	a, p := e.anyAccess(), e.anyPeer()
+	if e.verify(a, p) != "" {
+		e.Skip("dead")
 	}
 	maker, err := p.Issuer.Verifier().Verify(ctx, a.token)
-	w.must(err)
+	e.must(err)
 	k, text, err := p.Accounts.CreateKey(ctx, maker, account.NewKey{Name: "robot"}, home)
 	if a.session.dead != nil || a.session.purged || a.session.who.locked {
-		w.wants("key of a session that has ended", err, durward.TokenRevoked)
+		e.wantCode("key of an ended session", err, durward.TokenRevoked)
 		return
 	}
-	w.must(err)
+	e.must(err)
 	a.session.who.keys = append(a.session.who.keys, &modelKey{text: text.Reveal(), id: k.ID})
 }
 
-func (w *world) useKeys() {
-	who := draw(w, "who", w.people)
+func (e *env) useKeys() {
+	who := draw(e, "who", e.users)
 	for _, k := range who.keys {
-		got, err := w.anyPeer().Accounts.AuthenticateKey(ctx, k.text, home)
+		got, err := e.anyPeer().Accounts.AuthenticateKey(ctx, k.text, home)
 		if k.revoked || who.locked {
-			w.wants("dead key", err, durward.InvalidAPIKey)
+			e.wantCode("revoked key", err, durward.InvalidAPIKey)
 			continue
 		}
-		w.must(err)
+		e.must(err)
 		if got.UserID != who.id {
-			w.Fatalf("a key of %s is said to be of %s", who.id, got.UserID)
+			e.Fatalf("key of %s: got the user %s", who.id, got.UserID)
 		}
 	}
 }
 
-func (w *world) endKey() {
-	who := draw(w, "who", w.people)
-	k := draw(w, "key", who.keys)
-	err := w.anyPeer().Accounts.RevokeKey(ctx, who.id, k.id, "", home)
+func (e *env) endKey() {
+	who := draw(e, "who", e.users)
+	k := draw(e, "key", who.keys)
+	err := e.anyPeer().Accounts.RevokeKey(ctx, who.id, k.id, "", home)
 	if k.revoked {
 		if !errors.Is(err, store.ErrNotFound) {
-			w.Fatalf("a key that was revoked: %v", err)
+			e.Fatalf("revoked key: %v, want ErrNotFound", err)
 		}
 		return
 	}
-	w.must(err)
+	e.must(err)
 	k.revoked = true
 }
 
-// What is there in the end.
+// Final checks.
 
-func (w *world) list() {
-	who, p := draw(w, "who", w.people), w.anyPeer()
-	w.lists(who, p)
+func (e *env) list() {
+	who, p := draw(e, "who", e.users), e.anyPeer()
+	e.lists(who, p)
 }
 
-func (w *world) lists(who *modelPerson, p *peer) {
-	w.Helper()
-	must, may := w.listed(who)
+func (e *env) lists(who *modelUser, p *peer) {
+	e.Helper()
+	must, may := e.listed(who)
 	rows, err := p.Sessions.List(ctx, who.id)
-	w.must(err)
+	e.must(err)
 	for _, row := range rows {
 		if !may[row.ID] {
-			w.Fatalf("session %s is listed and has ended, or never began", row.ID)
+			e.Fatalf("the list contains session %s, which ended or never began", row.ID)
 		}
 		delete(must, row.ID)
-		may[row.ID] = false // not twice
+		may[row.ID] = false // the list has it only once
 	}
 	if len(must) > 0 {
-		w.Fatalf("sessions %v live and are not listed", slices.Collect(maps.Keys(must)))
+		e.Fatalf("the list lacks the sessions %v", slices.Collect(maps.Keys(must)))
 	}
 }
 
-// audit compares all that was ever made with the rows, and shows each token once
-// more at each node, after a poll.
-func (w *world) audit() {
-	for _, p := range w.up() {
-		w.tick(p)
-		for _, a := range w.tokens() {
-			w.verify(a, p)
+// audit compares the model with the rows of the database and sends each token to each node once more,
+// after a poll.
+func (e *env) audit() {
+	for _, p := range e.up() {
+		e.tick(p)
+		for _, a := range e.tokens() {
+			e.verify(a, p)
 		}
 	}
-	p := w.up()[0]
+	p := e.up()[0]
 	var sessions, grants int
-	w.must(w.raw.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM grants)`).Scan(&sessions, &grants))
-	for _, who := range w.people {
-		w.lists(who, p)
-		told, err := p.DB.Notifications(ctx, who.id, "", 1000)
-		w.must(err)
+	e.must(e.raw.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM grants)`).Scan(&sessions, &grants))
+	for _, who := range e.users {
+		e.lists(who, p)
+		notifications, err := p.DB.Notifications(ctx, who.id, "", 1000)
+		e.must(err)
 		thefts := 0
-		for _, n := range told {
+		for _, n := range notifications {
 			if n.Kind == "session_ended_by_theft" {
 				thefts++
 			}
 		}
 		if thefts != who.thefts {
-			w.Fatalf("%s was told of %d thefts, there were %d", who.email, thefts, who.thefts)
+			e.Fatalf("%s has %d notifications of theft, want %d", who.email, thefts, who.thefts)
 		}
 		for _, s := range who.sessions {
 			if s.purged {
@@ -1241,38 +1239,38 @@ func (w *world) audit() {
 			}
 			sessions--
 			var ends, ended int64
-			w.must(w.raw.QueryRowContext(ctx, `SELECT ends_at, ended_at FROM sessions WHERE id = $1 AND user_id = $2`, s.id, who.id).Scan(&ends, &ended))
+			e.must(e.raw.QueryRowContext(ctx, `SELECT ends_at, ended_at FROM sessions WHERE id = $1 AND user_id = $2`, s.id, who.id).Scan(&ends, &ended))
 			if !time.UnixMicro(ends).Equal(s.ends) || (ended != 0) != (s.dead != nil) {
-				w.Fatalf("session %s ends at %s, want %s; it has ended: %t, want %t", s.id, time.UnixMicro(ends).UTC(), s.ends, ended != 0, s.dead != nil)
+				e.Fatalf("session %s ends at %s, want %s; it has ended: %t, want %t", s.id, time.UnixMicro(ends).UTC(), s.ends, ended != 0, s.dead != nil)
 			}
 			if s.grant == nil {
 				continue
 			}
 			grants--
 			var generation int
-			w.must(w.raw.QueryRowContext(ctx, `SELECT generation, ends, ended_at FROM grants WHERE session_id = $1`, s.id).Scan(&generation, &ends, &ended))
+			e.must(e.raw.QueryRowContext(ctx, `SELECT generation, ends, ended_at FROM grants WHERE session_id = $1`, s.id).Scan(&generation, &ends, &ended))
 			if generation != s.grant.at || !time.UnixMicro(ends).Equal(s.ends) || (ended != 0) != (s.dead != nil) {
-				w.Fatalf("the grant is at %d until %s, want %d until %s; it has ended: %t, want %t", generation, time.UnixMicro(ends).UTC(), s.grant.at, s.ends, ended != 0, s.dead != nil)
+				e.Fatalf("the grant is at %d until %s, want %d until %s; it has ended: %t, want %t", generation, time.UnixMicro(ends).UTC(), s.grant.at, s.ends, ended != 0, s.dead != nil)
 			}
 		}
 	}
 	if sessions != 0 || grants != 0 {
-		w.Fatalf("%d sessions and %d grants too many", sessions, grants)
+		e.Fatalf("%d sessions and %d grants are not in the model", sessions, grants)
 	}
-	// The last word of every client that lives.
-	for _, g := range w.grants() {
-		w.present(w.anyUp(), g, g.at, g.key, home)
+	// Each client refreshes once more.
+	for _, g := range e.grants() {
+		e.send(e.anyUp(), g, g.at, g.key, home)
 	}
-	for _, p := range w.up() {
-		for _, who := range w.people {
-			w.lists(who, p)
+	for _, p := range e.up() {
+		for _, who := range e.users {
+			e.lists(who, p)
 		}
 	}
 }
 
-func (w *world) anyUp() *peer { return w.up()[len(w.proved)%len(w.up())] }
+func (e *env) anyUp() *peer { return e.up()[len(e.proofs)%len(e.up())] }
 
-// keyIDOf reads which key signed a token.
+// keyIDOf returns the id of the key that signed a token.
 func keyIDOf(token string) (string, error) {
 	head, _, _ := strings.Cut(token, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(head)

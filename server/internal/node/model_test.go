@@ -11,12 +11,11 @@ import (
 	"github.com/durward-auth/durward/server/internal/request"
 )
 
-// What follows is the life of tokens and sessions in the plainest words, written
-// from docs/server.md and not from the program: who may do what at a moment of the
-// clock, and what that changes. It knows no database and makes no token. Where the
-// rules leave a matter open, it names all answers that they allow.
+// This file models tokens and sessions after docs/server.md, independently of the program: the
+// outcome of each action at a time of the clock, and its effect. It has no database and no tokens. If
+// the rules leave a matter open, it lists all allowed outcomes.
 
-// The standards that nobody changed.
+// The default settings.
 const (
 	accessLife      = 15 * time.Minute
 	refreshLife     = 7 * 24 * time.Hour
@@ -24,23 +23,22 @@ const (
 	refreshGrace    = 30 * time.Second
 	cookieIdle      = 30 * time.Minute
 	cookieAbsolute  = 12 * time.Hour
-	cookieExact     = time.Minute      // to which the idle end of a cookie is known
-	replacedGrace   = 30 * time.Second // of a cookie that another took the place of
-	ahead           = 10 * time.Second // that a token may lie in the future
+	cookieExact     = time.Minute      // precision of the idle end of a cookie
+	replacedGrace   = 30 * time.Second // of a replaced cookie
+	ahead           = 10 * time.Second // accepted lead of a token's time
 
-	// A revocation counts until the last token that it could concern has ended, a
-	// minute of leeway and an hour for clocks; it is written down a day longer.
+	// A revocation counts until the last affected token has expired, plus a minute of leeway and
+	// an hour for clocks. The database keeps it one day longer.
 	revokedFor  = accessLife + time.Minute + time.Hour
 	revokedKept = 24 * time.Hour
 
-	// What a signing key signed is of no use after so long, whoever signed it.
+	// All tokens of a signing key have expired after this time.
 	keyWithdrawnFor = 24*time.Hour + time.Minute + time.Hour
 
 	sessionsKept = 7 * 24 * time.Hour // after their absolute end
 )
 
-// answer is what a refresh gives: the next token, the current one again, or a
-// code.
+// answer is the outcome of a refresh: the next token, the current one again, or a code.
 type answer string
 
 const (
@@ -54,20 +52,20 @@ const (
 	wrongKey = answer(durward.InvalidProof)
 )
 
-// modelPerson is somebody with an account.
-type modelPerson struct {
+// modelUser is a user with an account.
+type modelUser struct {
 	id, email, password string
 	locked              bool
-	thefts              int // of which they are told
+	thefts              int // that the user was notified of
 	sessions            []*modelSession
 	keys                []*modelKey
-	changes             int // of the password, and locks
+	changes             int // password changes and locks
 }
 
-// modelSession is one sign-in, held by a grant or by cookies.
+// modelSession is one sign-in, with a grant or with cookies.
 type modelSession struct {
 	id      string
-	who     *modelPerson
+	who     *modelUser
 	made    time.Time
 	ends    time.Time // never moves
 	auth    time.Time // of the last proof
@@ -78,32 +76,31 @@ type modelSession struct {
 	access  []*modelAccess
 }
 
-// modelGrant is what refreshes. tokens are those that ever were given, by their
-// numbers; at is the current one's.
+// modelGrant is a chain of refresh tokens: all that were issued, by number. at is the number of the
+// current one.
 type modelGrant struct {
 	session *modelSession
-	key     string // that it is bound to; empty for none
+	key     string // thumbprint of the DPoP key; empty for none
 	tokens  []string
 	at      int
-	came    []time.Time      // when each number became current
-	grace   map[int]deadline // of the spent ones
+	came    []time.Time      // time at which each number became current
+	grace   map[int]deadline // of the used ones
 	idle    time.Time
-	from    request.Info // of the last move
-	fewest  int          // answers given again in this generation that count
+	from    request.Info // of the last refresh
+	fewest  int          // least number of repeated responses of this generation that count
 	most    int
-	held    int // that the honest client holds
+	held    int // number that the honest client has
 }
 
-// deadline is the end of a grace: before must the token works, from may on it does
-// not. Between them the rules leave it open, where a node cannot know whether
-// another was up.
+// deadline is the end of a grace period. Before must the token works; from may on it does not.
+// Between them the rules leave it open, because a node cannot know whether another was running.
 //
-// What was spent under a clock that was put back to before the start of a node, a
-// node cannot tell from what was spent before it: from that moment on, for a grace,
-// it may work again.
+// If the clock was set back to before the start of a node, the node cannot distinguish tokens that
+// were used before and after it. So from each time in from, such a token may work for another grace
+// period.
 //
-// A grace that an outage made begin anew did so at anew: of a clock that was put back
-// to before that, the rules say nothing.
+// anew is the time at which an outage restarted the grace period. If the clock was set back to before
+// it, the rules leave the outcome open.
 type deadline struct {
 	must, may, anew time.Time
 	from            []time.Time
@@ -120,9 +117,9 @@ func (d deadline) open(now time.Time) bool {
 type modelCookie struct {
 	value    string
 	used     time.Time // the latest
-	auth     time.Time // its rights are those of this proof
+	auth     time.Time // time of the proof that its rights come from
 	replaced time.Time // zero while it is current
-	swept    bool      // after it had ended
+	swept    bool      // deleted after its end
 }
 
 type modelAccess struct {
@@ -133,7 +130,7 @@ type modelAccess struct {
 	expires time.Time
 	auth    time.Time
 	bound   bool
-	revoked *modelRevocation // by itself
+	revoked *modelRevocation // by its own id
 }
 
 type modelKey struct {
@@ -141,27 +138,27 @@ type modelKey struct {
 	revoked  bool
 }
 
-// modelRevocation is one entry of the feed, and which nodes are sure to know it.
+// modelRevocation is one entry of the feed, with the nodes that certainly know it.
 type modelRevocation struct {
 	until     time.Time
 	known     map[*peer]bool
-	forgotten bool // by the database: a clock was ahead by days, and back again
+	forgotten bool // deleted by the database, after the clock was days ahead and back again
 }
 
-// model is all of it at one moment of the clock.
+// model is the whole state.
 type model struct {
 	now         func() time.Time
-	people      []*modelPerson
+	users       []*modelUser
 	revocations []*modelRevocation
-	alive       time.Time                   // last sign of life that a node left
+	alive       time.Time                   // last heartbeat of a node
 	starts      []time.Time                 // of nodes
-	unsure      bool                        // the clock was put back since the last sign of life
-	gone        map[string]time.Time        // signing keys that are no more, and when they ceased to sign
+	unsure      bool                        // the clock was set back since the last heartbeat
+	gone        map[string]time.Time        // ended signing keys, with the end of their signing
 	withdrawn   map[string]*modelRevocation // stolen ones
 }
 
 func (m *model) sessions() (all []*modelSession) {
-	for _, p := range m.people {
+	for _, p := range m.users {
 		all = append(all, p.sessions...)
 	}
 	return all
@@ -193,21 +190,21 @@ func (m *model) tokens() (all []*modelAccess) {
 	return all
 }
 
-// revoke enters a revocation that at knows.
+// revoke adds a revocation that the node at knows.
 func (m *model) revoke(at *peer) *modelRevocation {
 	r := &modelRevocation{until: m.now().Add(revokedFor), known: map[*peer]bool{at: true}}
 	m.revocations = append(m.revocations, r)
 	return r
 }
 
-// end ends a session by a deed at a node.
+// end ends a session at a node.
 func (m *model) end(s *modelSession, at *peer) {
 	if s.dead == nil && !s.purged {
 		s.dead = m.revoke(at)
 	}
 }
 
-func (m *model) endAll(p *modelPerson, keep *modelSession, at *peer) {
+func (m *model) endAll(p *modelUser, keep *modelSession, at *peer) {
 	for _, s := range p.sessions {
 		if s != keep {
 			m.end(s, at)
@@ -215,7 +212,7 @@ func (m *model) endAll(p *modelPerson, keep *modelSession, at *peer) {
 	}
 }
 
-// polled says that a node has read the feed.
+// polled records that a node has read the feed.
 func (m *model) polled(at *peer) {
 	at.fresh = m.now()
 	for _, r := range m.revocations {
@@ -225,8 +222,7 @@ func (m *model) polled(at *peer) {
 	}
 }
 
-// passed is called when the clock was moved: what has ended by a node's clock may
-// have been swept from its memory.
+// passed records a change of the clock: nodes may have deleted expired revocations from memory.
 func (m *model) passed() {
 	for _, r := range m.revocations {
 		if !m.now().Before(r.until) {
@@ -235,7 +231,7 @@ func (m *model) passed() {
 	}
 }
 
-// purge is what the housekeeping of a node forgets.
+// purge deletes old rows, as the cleaning of a node does.
 func (m *model) purge() {
 	for _, r := range m.revocations {
 		if !m.now().Before(r.until.Add(revokedKept)) {
@@ -249,16 +245,17 @@ func (m *model) purge() {
 	}
 }
 
-// started says that a node came up at now, of which others were up before.
+// started records the start of a node. others reports whether another was running; down is the time
+// at which the last one stopped.
 func (m *model) started(others bool, down time.Time) {
 	now := m.now()
 	for _, g := range m.grants() {
 		for n, d := range g.grace {
 			if !others && !m.unsure && d.must.After(down) && !down.Before(d.anew) {
-				// The grace had not run out when the last node ended: it begins anew.
+				// The grace period had not ended when the last node stopped: it restarts.
 				d.must, d.anew = now.Add(refreshGrace), now
 			}
-			if d.may.After(earlier(m.alive, down)) || m.alive.After(now) || m.unsure { // a sign from the future says nothing
+			if d.may.After(earlier(m.alive, down)) || m.alive.After(now) || m.unsure { // a heartbeat in the future proves nothing
 				d.may = later(d.may, now.Add(refreshGrace))
 			}
 			g.grace[n] = d
@@ -267,7 +264,7 @@ func (m *model) started(others bool, down time.Time) {
 	m.alive, m.unsure, m.starts = now, false, append(m.starts, now)
 }
 
-// refresh says what token n of g may be answered with.
+// refresh returns the allowed outcomes of a refresh with token n of g.
 func (m *model) refresh(g *modelGrant, n int, key string, from request.Info) []answer {
 	now, s := m.now(), g.session
 	switch {
@@ -282,13 +279,13 @@ func (m *model) refresh(g *modelGrant, n int, key string, from request.Info) []a
 	case n == g.at:
 		return []answer{moved}
 	case n == g.at+1:
-		return []answer{again} // the store went one step back
+		return []answer{again} // the store was rolled back by one refresh
 	case n > g.at+1:
 		return []answer{invalid}
 	case g.from.Network() != from.Network() && g.from.Browser() != from.Browser():
 		return []answer{ended}
 	}
-	lost := []answer{ended} // once the grace is over, or used up
+	lost := []answer{ended} // after the grace period, or after too many repetitions
 	switch {
 	case n == g.at-1 && g.key != "":
 		lost = []answer{again}
@@ -309,10 +306,10 @@ func (m *model) refresh(g *modelGrant, n int, key string, from request.Info) []a
 	return all
 }
 
-// counts says whether an answer given again now is one of the five.
+// counts reports whether a repeated response now counts as one of the five.
 func (m *model) counts(g *modelGrant) bool { return m.now().Sub(g.came[g.at]).Abs() >= time.Second }
 
-// refreshed changes what an answer changes.
+// refreshed updates the model after a refresh.
 func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from request.Info, at *peer) error {
 	now := m.now()
 	step := func(to int) {
@@ -331,7 +328,7 @@ func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from req
 		step(g.at + 1)
 		if len(g.tokens) == g.at {
 			if slices.Contains(g.tokens, token) {
-				return errors.New("a token was given twice")
+				return errors.New("got a token that was issued before")
 			}
 			g.tokens = append(g.tokens, token)
 		}
@@ -351,22 +348,22 @@ func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from req
 		m.end(g.session, at)
 	}
 	if (a == moved || a == again) && g.tokens[g.at] != token {
-		return fmt.Errorf("not token %d of the grant: there are two successors", g.at)
+		return fmt.Errorf("got another token than number %d of the grant: there are two successors", g.at)
 	}
 	return nil
 }
 
-// verified says how a node may judge an access token. A list of revocations that is
-// older than a token lives serves nobody.
+// verified returns the allowed outcomes of a verification. A node whose revocations are older than
+// the lifetime of a token accepts no token.
 func (m *model) verified(a *modelAccess, at *peer) []durward.Code {
-	all := m.judged(a, at)
+	all := m.verifiedFresh(a, at)
 	if m.now().Sub(at.fresh) > accessLife {
 		all = append(slices.DeleteFunc(all, func(c durward.Code) bool { return c == "" }), durward.AuthUnavailable)
 	}
 	return all
 }
 
-func (m *model) judged(a *modelAccess, at *peer) (all []durward.Code) {
+func (m *model) verifiedFresh(a *modelAccess, at *peer) (all []durward.Code) {
 	now := m.now()
 	ok := durward.Code("")
 	retired, gone := m.gone[a.kid]
@@ -384,17 +381,17 @@ func (m *model) judged(a *modelAccess, at *peer) (all []durward.Code) {
 		}
 		return append(all, ok)
 	case a.bound, gone && !at.keys[a.kid]:
-		// It came without a proof of its key; or what signed it verifies no more.
-		// The latter is soon enough only where a clock was put back, or the signer
-		// had not heard that its key was to sign no more.
-		if !a.bound && !a.issued.After(retired) && now.Before(a.expires) && !at.w.setBack {
-			return []durward.Code{"a key that verifies until its last token has ended"}
+		// It was sent without a proof of its key, or its signing key has ended. A key may end before
+		// its last token only if the clock was set back, or if the signer had not yet read the end of
+		// its key.
+		if !a.bound && !a.issued.After(retired) && now.Before(a.expires) && !at.e.setBack {
+			return []durward.Code{"want the key to verify until its last token has expired"}
 		}
 		return []durward.Code{durward.InvalidToken}
 	case !at.keys[a.kid]:
-		return []durward.Code{durward.InvalidToken} // this node has not heard of the key yet
+		return []durward.Code{durward.InvalidToken} // this node has not read the key yet
 	case a.issued.After(now.Add(ahead)):
-		all = append(all, durward.InvalidToken) // what was verified before is not judged anew
+		all = append(all, durward.InvalidToken) // an earlier verification is cached
 	}
 	dead := func(r *modelRevocation) (can, must bool) {
 		return r != nil, r != nil && r.known[at] && now.Before(r.until)
@@ -412,7 +409,7 @@ func (m *model) judged(a *modelAccess, at *peer) (all []durward.Code) {
 	return append(all, ok)
 }
 
-// cookie says whether a cookie may be taken, and whether it may be refused.
+// cookie reports whether a cookie may be accepted, and whether it may be refused.
 func (m *model) cookie(c *modelCookie, s *modelSession) (may, mayNot bool) {
 	now := m.now()
 	switch idle := c.used.Add(cookieIdle); {
@@ -426,8 +423,8 @@ func (m *model) cookie(c *modelCookie, s *modelSession) (may, mayNot bool) {
 	return true, false
 }
 
-// listed says which of a person's sessions are shown as live, and which may be.
-func (m *model) listed(p *modelPerson) (must, may map[string]bool) {
+// listed returns the sessions of a user that the list must contain, and those that it may contain.
+func (m *model) listed(p *modelUser) (must, may map[string]bool) {
 	must, may = make(map[string]bool), make(map[string]bool)
 	for _, s := range p.sessions {
 		if s.dead != nil || s.purged || !m.now().Before(s.ends) {

@@ -251,7 +251,7 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 	return s, nil
 }
 
-// Run starts the background work, which ends with ctx. wait returns when it has ended.
+// Run starts the background work. It ends with ctx, and wait returns after it.
 func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 	if err := n.Sessions.Start(ctx); err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 }
 
 // follow reads revocations and signing keys as soon as the database announces a change by another
-// node. The regular polls find a change whose announcement was lost.
+// node. The regular polls find the other changes.
 func (n *Node) follow(ctx context.Context) {
 	changed := make(chan struct{}, 1)
 	var reading sync.WaitGroup

@@ -21,8 +21,7 @@ import (
 
 const issuerURL = "http://127.0.0.1:8401"
 
-// start starts a node on a machine whose clock is off by shift, and returns where it
-// listens.
+// start starts a node on a machine with a clock that is off by shift. It returns the node's URL too.
 func start(t *testing.T, database string, master *seal.Master, shift time.Duration) (*node.Node, string) {
 	t.Helper()
 	must := func(err error) {
@@ -58,8 +57,8 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 	return n, web.URL
 }
 
-// Two nodes whose clocks are three minutes apart take each other's tokens, and what is
-// ended on one is dead on the other within a second.
+// Two nodes with clocks three minutes apart accept each other's tokens, and a revocation at one takes
+// effect at the other within a second.
 func TestNodesWhoseClocksDiffer(t *testing.T) {
 	t.Parallel()
 	database := services.Database(t)
@@ -107,7 +106,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	for i, where := range []string{behind, ahead, behind, ahead} {
 		for _, other := range []string{ahead, behind} {
 			if got := status(other, held.Access); got != http.StatusOK {
-				t.Errorf("refresh %d: a token is answered %d by %s", i, got, other)
+				t.Errorf("refresh %d: profile is %d at %s, want 200", i, got, other)
 			}
 		}
 		held = post(where, "/api/auth/refresh", map[string]string{"refresh_token": held.Refresh})
@@ -118,9 +117,9 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	began := time.Now()
 	for status(behind, held.Access) == http.StatusOK {
 		if time.Since(began) > time.Second {
-			t.Fatal("the token lives on the other node for over a second")
+			t.Fatal("the other node accepts the revoked token after one second")
 		}
 		time.Sleep(time.Millisecond)
 	}
-	t.Logf("dead on the other node after %s", time.Since(began))
+	t.Logf("revoked at the other node after %s", time.Since(began))
 }
