@@ -13,12 +13,83 @@ import (
 	"github.com/durward-auth/durward/client"
 )
 
-// images is a source for a registry of container images: its challenge says which server
-// gives out tokens, and what for. Nothing goes to a server because a challenge names it.
+func ExampleNew() {
+	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "ada" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer files.Close()
+
+	c := client.New(client.Password(client.PasswordConfig{Origin: files.URL, User: "ada", Password: "secret"}))
+	resp, err := c.Get(files.URL + "/notes.txt")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
+// A service gets tokens with its client secret. A token that the API refuses is replaced once.
+func ExampleTokens() {
+	issued := 0
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		issued++
+		fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer","expires_in":900}`, issued)
+	}))
+	defer auth.Close()
+	notes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("received", r.Header.Get("Authorization"))
+		if r.Header.Get("Authorization") == "Bearer token-1" {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer notes.Close()
+
+	oauth := &client.OAuth{TokenURL: auth.URL, ClientID: "reports", Secret: "secret", Scopes: []string{"read"}}
+	c := client.New(client.Tokens(client.TokensConfig{Origins: []string{notes.URL}, Next: oauth.ClientCredentials}))
+	resp, err := c.Get(notes.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output:
+	// received Bearer token-1
+	// received Bearer token-2
+	// 200 OK
+}
+
+// CheckResponse describes a refusal for logs and people.
+func ExampleCheckResponse() {
+	notes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="notes", error="invalid_token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer notes.Close()
+
+	resp, err := http.Get(notes.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	fmt.Println(client.CheckResponse(resp))
+	// Output: durward: 401 Unauthorized; it wants Bearer (realm "notes", error "invalid_token")
+}
+
+// images is a source for a registry of container images. The registry's challenge names a token server
+// and a scope. The source compares the token server with its configuration, so that a challenge cannot
+// send credentials elsewhere.
 type images struct {
 	registry string                                                  // such as https://registry.example.com
 	realm    string                                                  // such as https://auth.example.com/token
-	token    func(ctx context.Context, scope string) (string, error) // asks realm, by a client with a Password
+	token    func(ctx context.Context, scope string) (string, error) // calls realm with a client that has a Password
 }
 
 func (i images) Authorize(r *http.Request, offered []durward.Challenge) error {
@@ -82,7 +153,7 @@ func ExampleSource() {
 		}
 		resp.Body.Close()
 		fmt.Println(resp.Status)
-		named = "https://elsewhere.example.com/token" // which hears nothing
+		named = "https://elsewhere.example.com/token" // receives no request
 	}
 	// Output:
 	// 200 OK

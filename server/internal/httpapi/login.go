@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 )
@@ -15,11 +16,7 @@ func from(r *http.Request) request.Info {
 
 // login is POST /api/auth/login.
 func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
-	in, err := decode[struct {
-		Email      string `json:"email"`
-		Password   string `json:"password"`
-		UseCookies bool   `json:"use_cookies"`
-	}](w, r)
+	in, err := decode[api.LoginRequest](w, r)
 	if err != nil {
 		return err
 	}

@@ -6,22 +6,17 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 )
 
 // logout is POST /api/auth/logout. It answers 204 for expired, revoked and unknown credentials too,
 // because no session is left then. If the store fails it answers 503: the client must not take a
 // running session for ended.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		RefreshToken string `json:"refresh_token"`
-		Everywhere   bool   `json:"everywhere"`
-	}
+	var in api.LogoutRequest
 	if hasBody(r) {
 		var err error
-		if in, err = decode[struct {
-			RefreshToken string `json:"refresh_token"`
-			Everywhere   bool   `json:"everywhere"`
-		}](w, r); err != nil {
+		if in, err = decode[api.LogoutRequest](w, r); err != nil {
 			return err
 		}
 	}

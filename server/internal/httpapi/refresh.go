@@ -6,13 +6,12 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 )
 
 // refresh is POST /api/auth/refresh. A client signs its user out only after a 401 of this endpoint.
 func (s *Server) refresh(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
-	in, err := decode[struct {
-		RefreshToken string `json:"refresh_token"`
-	}](w, r)
+	in, err := decode[api.RefreshRequest](w, r)
 	if err != nil {
 		return err
 	}

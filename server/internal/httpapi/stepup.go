@@ -5,14 +5,13 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 )
 
 // stepUp is POST /api/auth/step-up: the user authenticates again. The response has new tokens, or a
 // new cookie if the request was authenticated by cookie.
 func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
-	in, err := decode[struct {
-		Password string `json:"password"`
-	}](w, r)
+	in, err := decode[api.StepUpRequest](w, r)
 	if err != nil {
 		return err
 	}

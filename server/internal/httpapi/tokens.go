@@ -1,21 +1,15 @@
 package httpapi
 
 import (
-	"github.com/durward-auth/durward/server/internal/session"
 	"net/http"
 	"time"
+
+	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
-// tokenResponse is the response to a sign-in and a refresh (RFC 6749 s5.1), extended by the lifetime
-// of the refresh token in seconds.
-type tokenResponse struct {
-	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type"`
-	ExpiresIn        int64  `json:"expires_in"`
-	RefreshToken     string `json:"refresh_token,omitzero"`
-	RefreshExpiresIn int64  `json:"refresh_expires_in,omitzero"`
-	Scope            string `json:"scope"`
-}
+// tokenResponse is the response to a sign-in and a refresh.
+type tokenResponse = api.TokenResponse
 
 func answerTokens(w http.ResponseWriter, t session.Tokens) error {
 	kind := "Bearer"
