@@ -10,10 +10,9 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// NewEpoch is what begins with a database that lost a part of its history. What was
-// revoked in that part is not known any more, so all of it ends: sessions, by
-// another secret that their tokens are mixed with; API keys; and signing keys, since
-// access tokens may be alive whose session is not. With keep nothing ends.
+// NewEpoch returns the epoch that begins after the database lost part of its history. Revocations in
+// that part are lost, so sessions, API keys and signing keys end: a revoked one among them must not
+// become valid again. With keep nothing ends.
 func NewEpoch(keep bool, now time.Time) store.NewEpoch {
 	return store.NewEpoch{
 		KeepSessions: keep, At: now, Until: now.Add(verifyAfter),
@@ -21,7 +20,7 @@ func NewEpoch(keep bool, now time.Time) store.NewEpoch {
 	}
 }
 
-// Opens sees that master opens what is sealed in a database. It changes nothing.
+// Opens returns an error if master does not open the keys in a database. It changes nothing.
 func Opens(ctx context.Context, db *store.DB, master *seal.Master) error {
 	for use, label := range map[string]string{store.UseSigning: signingLabel, store.UseRefresh: refreshLabel} {
 		keys, err := db.Keys(ctx, use)
@@ -40,8 +39,8 @@ func Opens(ctx context.Context, db *store.DB, master *seal.Master) error {
 	return nil
 }
 
-// CheckKeys looks for what is wrong with the keys of a database: one that master
-// does not open, not one that signs, none for refresh tokens. No problems is nil.
+// CheckKeys returns the problems with the keys of a database: a key that master does not open, no
+// active key, more than one active signing key.
 func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems []string, err error) {
 	if err := Opens(ctx, db, master); errors.Is(err, store.ErrUnavailable) {
 		return nil, err
@@ -62,10 +61,10 @@ func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems
 				active++
 			}
 		}
-		// With a shared secret there are no signing keys, and a new epoch ends them
-		// all: the next start makes new ones.
+		// No signing key at all is correct: with a shared secret, and after a new epoch until the
+		// next start makes new ones.
 		if alive > 0 && active == 0 || use == store.UseSigning && active > 1 {
-			problems = append(problems, fmt.Sprintf("%d %s keys are active", active, use))
+			problems = append(problems, fmt.Sprintf("%d %s keys are active, want 1", active, use))
 		}
 	}
 	return problems, nil

@@ -18,14 +18,13 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Life of a signing key: pending (published, so that every verifier knows it
-// before it signs) → active → retiring (verifies until its last token has ended)
-// → gone. One spare is always pending.
+// The life of a signing key: pending (published, so that every verifier knows it before it signs) →
+// active → retiring (verifies until its last token has ended) → gone. One spare is always pending.
 const (
-	publishBefore = time.Hour + time.Minute // a key is in every node's key set for a full cache time before it signs
-	signingLife   = 90 * 24 * time.Hour     // then the spare takes over
+	publishBefore = time.Hour + time.Minute // verifiers cache the key set for up to an hour
+	signingLife   = 90 * 24 * time.Hour     // then the spare becomes active
 
-	// Any key may have signed a token of the operator's in its last moment.
+	// A key may have signed a token of the operator with the longest life just before it retired.
 	verifyAfter = longestLife + maxLeeway + clockMargin
 )
 
@@ -34,8 +33,8 @@ const (
 	refreshLabel = "refresh key"
 )
 
-// makeKeys fills an empty database, or one whose keys ended with its epoch: one
-// refresh key, one signing key and its spare. Of several processes that start at once, one makes them.
+// makeKeys makes the missing keys of a new database or a new epoch: one refresh key, one signing key
+// and its spare. If several processes start at once, one of them makes the keys.
 func (i *Issuer) makeKeys(ctx context.Context) error {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // crypto/rand.Read never returns an error
@@ -48,7 +47,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	if err := i.c.DB.AddKeyIfNone(ctx, k); err != nil {
 		return err
 	}
-	// Where another's with another master key came first, nothing is put beside it.
+	// If another process with another master key was first, add no keys to its own.
 	if err := i.readRing(ctx); err != nil {
 		return err
 	}
@@ -69,9 +68,10 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	return i.RotateDue(ctx)
 }
 
+// newSigningKey generates a signing key and seals it.
 func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 	key, err := jwt.GenerateKey(i.c.Algorithm)
-	// Its name is typed at the command line, where one that begins with a dash is a flag.
+	// At the command line an id with a leading dash would be a flag.
 	for err == nil && strings.HasPrefix(key.ID(), "-") {
 		key, err = jwt.GenerateKey(i.c.Algorithm)
 	}
@@ -91,8 +91,7 @@ func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 	return k, err
 }
 
-// ReadKeys reads the keys anew: what another process or the operator changed
-// holds from then on.
+// ReadKeys reads the keys from the database, so that changes by other processes take effect.
 func (i *Issuer) ReadKeys(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -141,9 +140,9 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		}
 	}
 	if signer == nil {
-		return errors.New("issuer: the database holds no active signing key: restore it, or make one with durward key rotate --now")
+		return errors.New("issuer: the database has no active signing key; restore it, or make a key with durward key rotate --now")
 	}
-	// What was read counts as known only once it is published.
+	// opened changes only after the keys were published, so that a failed attempt is repeated.
 	if !maps.Equal(opened, i.opened) {
 		set, err := jwt.MarshalKeySet(public)
 		if err != nil {
@@ -159,22 +158,22 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	return nil
 }
 
-// wrongMaster says what to do when a key does not open.
-func wrongMaster(master *seal.Master, what string, err error) error {
+// wrongMaster returns the error for a key that master does not open.
+func wrongMaster(master *seal.Master, name string, err error) error {
 	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s: put the right key file back, or restore database and key file of the same server: %w", what, master.KeyID(), err)
+		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s; put the right key file back, or restore database and key file of the same server: %w", name, master.KeyID(), err)
 	}
-	return fmt.Errorf("issuer: %s: %w", what, err)
+	return fmt.Errorf("issuer: %s: %w", name, err)
 }
 
-// JWKS is the public keys as served (RFC 7517 s5).
+// JWKS returns the public keys as a JWK set (RFC 7517 s5).
 func (i *Issuer) JWKS() []byte { return *i.published.Load() }
 
-// Rotate makes a new pending key. The oldest pending one takes over as soon as
-// every verifier can know it, or at once with now.
+// Rotate makes a new pending key. The oldest pending key becomes active as soon as every verifier can
+// know it, or at once with now.
 func (i *Issuer) Rotate(ctx context.Context, now bool) error {
 	if i.c.Algorithm == "HS256" {
-		return errors.New("issuer: with tokens.algorithm HS256 the one key is tokens.shared_secret: change it there and restart")
+		return errors.New("issuer: with tokens.algorithm HS256 the only key is tokens.shared_secret; change it in the configuration and restart")
 	}
 	spare, err := i.newSigningKey(store.KeyPending)
 	if err != nil {
@@ -191,8 +190,8 @@ func (i *Issuer) Rotate(ctx context.Context, now bool) error {
 	return i.ReadKeys(ctx)
 }
 
-// RotateDue moves the keys along: promotes what is due, retires what has been
-// promoted over, forgets what verifies nothing any more, and keeps a spare.
+// RotateDue replaces the active key at the end of its life, deletes the secrets of retired keys that no
+// token needs, and makes a spare if there is none.
 func (i *Issuer) RotateDue(ctx context.Context) error {
 	if i.c.Algorithm == "HS256" {
 		return nil
@@ -217,7 +216,7 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 			}
 		}
 	}
-	// The spare's successor first, so that there always is a spare.
+	// The new spare is added before the old one becomes active, so that there is always one.
 	if pending == 0 || due && pending == 1 {
 		spare, err := i.newSigningKey(store.KeyPending)
 		if err != nil {
@@ -233,8 +232,8 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	return nil
 }
 
-// promote makes the oldest key that has been pending for at least published the
-// active one. Where none has, nothing changes.
+// promote makes the oldest key that was pending for at least published the active key. If there is
+// none, it changes nothing.
 func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
 	if err != nil {
@@ -258,37 +257,34 @@ func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 	}
 	err = i.c.DB.PromoteKey(ctx, next, active, now, i.keyEvent(store.EventKeyState, next, store.KeyActive))
 	if errors.Is(err, store.ErrChanged) {
-		return nil // somebody else was first
+		return nil // another process was first
 	}
 	return err
 }
 
-// Retired is what became of a signing key that was to be retired.
+// Retired is the result of Retire.
 type Retired struct {
-	Key     store.Key // as it was found
-	State   string    // as it is now; KeyActive while it waits for its successor
-	Revoked bool      // all that it signed is dead
-	Signs   store.Key // what signs now
-	Next    store.Key // where Key is still active: what will take over
-	Takes   time.Time // and when, at the earliest
+	Key     store.Key // before Retire
+	State   string    // after Retire; KeyActive while the key waits for its successor
+	Revoked bool      // its tokens are revoked
+	Signs   store.Key // the active key
+	Next    store.Key // the successor, if Key is still active
+	Takes   time.Time // the earliest time at which Next becomes active
 }
 
-// PublishedFor reports since when verifiers elsewhere can know the key that signs
-// now, and whether that is long enough for all of them to know it.
+// PublishedFor returns how long the active key was published, and whether all verifiers can know it.
 func (r Retired) PublishedFor(now time.Time) (time.Duration, bool) {
 	d := now.Sub(r.Signs.CreatedAt)
 	return d, d >= publishBefore
 }
 
-// Retire retires a signing key in order: an active one signs until its successor
-// has been published for long enough and then verifies what it signed, a spare
-// that never signed is given up. No token dies of it.
+// Retire retires a signing key without revoking tokens. An active key signs until its successor was
+// published for long enough, and then verifies its tokens until they end. A spare key is deleted.
 //
-// With now the key is given up at once, as one that was stolen: all that it signed
-// is dead, the spare signs, and a new spare is made. Refresh tokens are not signed
-// with it, so that nobody signs in again.
+// With now, Retire withdraws a stolen key at once: its tokens are revoked, the spare becomes active
+// and a new spare is made. Refresh tokens are not signed with the key, so users stay signed in.
 //
-// What cannot be done is refused with a [durward.Refusal] that says why.
+// If the key cannot be retired, Retire returns a [durward.Refusal] with the reason.
 func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, error) {
 	// Another process may change the keys between reading and writing.
 	for range retireRounds {
@@ -301,7 +297,7 @@ func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, e
 		}
 		return r, i.ReadKeys(ctx)
 	}
-	return Retired{}, errors.New("issuer: the signing keys changed faster than they could be read")
+	return Retired{}, errors.New("issuer: other processes changed the signing keys at the same time; try again")
 }
 
 const retireRounds = 5
@@ -311,7 +307,8 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 		return Retired{}, &durward.Refusal{Code: durward.InvalidRequest, Detail: detail, Hint: hint}
 	}
 	if i.c.Algorithm == "HS256" {
-		return cannot("With tokens.algorithm HS256 the one key is tokens.shared_secret.", "Change it there and restart: every access token of before is refused then, and clients refresh.")
+		return cannot("With tokens.algorithm HS256 the only key is tokens.shared_secret.",
+			"Change it in the configuration and restart: older access tokens are refused then, and clients refresh.")
 	}
 	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
 	if err != nil {
@@ -350,15 +347,15 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 
 	switch {
 	case key.ID == "":
-		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "durward key list shows what there is.")
+		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "List the keys with durward key list.")
 	case key.State == store.KeyGone:
-		return cannot(fmt.Sprintf("The key %s is gone already: nothing that it signed is taken.", keyID), "durward key list shows what there is.")
+		return cannot(fmt.Sprintf("The key %s is gone already: its tokens are refused.", keyID), "List the keys with durward key list.")
 	case key.State == store.KeyRetiring && !now:
-		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when the last token that it can have signed has ended.", keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
-			"With --now all that it signed is dead at once.")
+		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when its last token has ended.", keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
+			"With --now its tokens are revoked at once.")
 	case key.State == store.KeyPending && !now && len(spares) == 1:
-		return cannot(fmt.Sprintf("The key %s is the only spare: without it the next key would be one that verifiers elsewhere do not know.", keyID),
-			"durward key rotate makes another spare first; with --now this one is gone at once and a new one is made.")
+		return cannot(fmt.Sprintf("The key %s is the only spare: without it, other servers would not know the next key in time.", keyID),
+			"Make another spare first with durward key rotate, or replace this one at once with --now.")
 	case key.State == store.KeyActive && !now:
 		return i.retireInOrder(ctx, r, spares)
 	case key.State == store.KeyActive && len(spares) > 0:
@@ -366,7 +363,7 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 		g.Next = r.Signs.ID
 		events = append(events, i.keyEvent(store.EventKeyState, r.Signs.ID, store.KeyActive))
 		spares = spares[1:]
-	case key.State == store.KeyActive: // somebody took the spare out of the database
+	case key.State == store.KeyActive: // the spare was deleted from the database
 		if r.Signs, err = add(store.KeyActive); err != nil {
 			return Retired{}, err
 		}
@@ -386,8 +383,8 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 	return r, nil
 }
 
-// retireInOrder has a spare take over from the active key as soon as every
-// verifier can know it, and sees that there is a spare after that.
+// retireInOrder makes a spare the active key as soon as every verifier can know it, and makes a further
+// spare.
 func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key) (Retired, error) {
 	for len(spares) < 2 {
 		spare, err := i.newSigningKey(store.KeyPending)
@@ -414,15 +411,14 @@ func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Ke
 			r.Signs = row
 		}
 	}
-	if r.State == store.KeyActive { // RotateDue goes on from here
+	if r.State == store.KeyActive { // RotateDue promotes the successor later
 		r.Next, r.Takes = spares[0], spares[0].CreatedAt.Add(publishBefore)
 	}
 	return r, nil
 }
 
-// verifyingKeys is the keys that tokens are verified with. A key that was withdrawn
-// is in it no more, but is told from one that never was, so that its tokens are
-// refused as what they are.
+// verifyingKeys looks up the keys that verify tokens. For a withdrawn key it returns TokenRevoked
+// instead of InvalidToken.
 type verifyingKeys struct{ i *Issuer }
 
 func (k verifyingKeys) Key(ctx context.Context, keyID string) (*jwt.Key, error) {
@@ -433,9 +429,8 @@ func (k verifyingKeys) Key(ctx context.Context, keyID string) (*jwt.Key, error) 
 	return key, err
 }
 
-// signing returns the key that signs. One that was withdrawn a moment ago signs no
-// more, though the keys have not been read anew since: its tokens would be dead
-// when they arrive.
+// signing returns the active key. If the key was withdrawn since the keys were read, it reads them
+// again, because tokens of a withdrawn key are refused.
 func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 	key := i.signer.Load()
 	if !i.c.Revoked.Revoked(revoked.SigningKey, key.ID()) {
@@ -447,12 +442,12 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 		return nil, err
 	}
 	if key = i.signer.Load(); i.c.Revoked.Revoked(revoked.SigningKey, key.ID()) {
-		return nil, fmt.Errorf("issuer: signing key %s was withdrawn, and no other signs yet", key.ID())
+		return nil, fmt.Errorf("issuer: signing key %s was withdrawn, and there is no other active key yet", key.ID())
 	}
 	return key, nil
 }
 
-// readKeysTime bounds a reading of the keys that a request waits for.
+// readKeysTime is the time limit for reading the keys during a request.
 const readKeysTime = 5 * time.Second
 
 func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
