@@ -108,7 +108,7 @@ func codeOf(err error) durward.Code {
 	return "no code"
 }
 
-// verdict returns the code with which the verifier refuses an access token, or "no error".
+// verdict returns the verifier's code for an access token, or "no error".
 func (e *env) verdict(access string) durward.Code {
 	_, err := e.Verifier().Verify(context.Background(), access)
 	return codeOf(err)
@@ -156,7 +156,7 @@ func TestSign(t *testing.T) {
 		!slices.Equal(p.Scopes, claims.Scopes) || !slices.Equal(p.AMR, claims.AMR) || p.TokenID == "" {
 		t.Errorf("got principal %+v, want the claims %+v", p, claims)
 	}
-	// life is the time until exp, which has whole seconds.
+	// exp is in whole seconds; life is the time until exp.
 	if left := p.Expires.Sub(e.clock.Now()); life != left || left > 15*time.Minute || left < 15*time.Minute-time.Second {
 		t.Errorf("got life %s, want %s", life, left)
 	}
@@ -237,7 +237,7 @@ func TestRevokedBy(t *testing.T) {
 	})
 }
 
-// While the store is unavailable, no method refuses, and none changes what is known.
+// While the store is unavailable, no method refuses, and the keys in memory stay.
 func TestStoreUnavailable(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testkit.SQLite, nil)

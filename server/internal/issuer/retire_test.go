@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// retire retires a key that can be retired.
+// retire retires a key and fails the test if that is refused.
 func (e *env) retire(keyID string, now bool) Retired {
 	e.t.Helper()
 	r, err := e.Retire(e.t.Context(), keyID, now)
@@ -22,7 +22,7 @@ func (e *env) retire(keyID string, now bool) Retired {
 	return r
 }
 
-// A stolen key: all that it signed is dead, the spare signs, nobody signs in again.
+// A stolen key: its tokens are revoked and the spare signs new ones.
 func TestRetireNow(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -31,57 +31,57 @@ func TestRetireNow(t *testing.T) {
 		made, _, err := e.Issue(t.Context(), "robot", nil, 24*time.Hour)
 		e.must(err)
 		for _, token := range []string{access, made} {
-			if got := e.verdict(token); got != "no error" { // and remembered
-				t.Fatal(got)
+			if got := e.verdict(token); got != "no error" { // and caches the token
+				t.Fatalf("before: got %s", got)
 			}
 		}
 		stolen, spare := e.signs(), e.states()[store.KeyPending][0]
 		e.clock.Advance(publishBefore)
 		r := e.retire(stolen, true)
 		if r.State != store.KeyGone || !r.Revoked || r.Key.ID != stolen || r.Signs.ID != spare {
-			t.Errorf("retired: %+v", r)
+			t.Errorf("Retire: got %+v", r)
 		}
 		if d, known := r.PublishedFor(e.clock.Now()); d != publishBefore || !known {
-			t.Errorf("the spare was published for %s, known %t", d, known)
+			t.Errorf("PublishedFor: got %s, %t", d, known)
 		}
 		if s := e.states(); e.signs() != spare || !slices.Equal(s[store.KeyGone], []string{stolen}) || !slices.Equal(s[store.KeyActive], []string{spare}) || len(s[store.KeyPending]) != 1 || s[store.KeyPending][0] == spare {
-			t.Errorf("keys %v, signing %s", s, e.signs())
+			t.Errorf("got keys %v, signing with %s", s, e.signs())
 		}
 		if got := e.publishedKeys(); slices.Contains(got, stolen) || len(got) != 2 {
-			t.Errorf("published %v", got)
+			t.Errorf("got published keys %v", got)
 		}
 		for _, token := range []string{access, made} {
 			if got := e.verdict(token); got != durward.TokenRevoked {
-				t.Errorf("a token of the stolen key: %s", got)
+				t.Errorf("token of the stolen key: got %s", got)
 			}
 		}
 		if got := e.verdict(e.access()); got != "no error" {
 			t.Errorf("token of the spare: got %s", got)
 		}
 		if n := len(e.events(store.EventKeyWithdrawn)); n != 1 {
-			t.Errorf("%d events", n)
+			t.Errorf("got %d events, want 1", n)
 		}
 
-		// A day later nothing of it can be alive, and if it were, its key is not there.
+		// A day later its tokens have ended, and its public key is deleted.
 		e.clock.Advance(verifyAfter + time.Second)
-		e.list.Add(revoked.Entry{Kind: revoked.Token, Value: "any", Until: e.clock.Now()}) // the list looks at the clock then
+		e.list.Add(revoked.Entry{Kind: revoked.Token, Value: "any", Until: e.clock.Now()}) // the list drops old entries
 		if e.list.Revoked(revoked.SigningKey, stolen) {
-			t.Error("the revocation outlives all it concerns")
+			t.Error("the revocation is still listed after all tokens of the key ended")
 		}
 		if got := e.verdict(made); got != durward.InvalidToken {
-			t.Errorf("a token of a key that nobody has any more: %s", got)
+			t.Errorf("token of a deleted key: got %s", got)
 		}
-		// And it does not come back with the database.
+		// The key is not used again after a restart.
 		e.must(e.db.Close())
 		e.open()
 		if slices.Contains(e.publishedKeys(), stolen) || e.signs() != spare {
-			t.Errorf("after a restart: published %v, signing %s", e.publishedKeys(), e.signs())
+			t.Errorf("after a restart: got published keys %v, signing with %s", e.publishedKeys(), e.signs())
 		}
 	})
 }
 
-// Another process, whose list hears of it before its keys are read anew: it signs
-// nothing with the withdrawn key, and takes nothing that was.
+// Another process that gets the revocation before it reads the keys does not sign with the withdrawn
+// key and refuses its tokens.
 func TestRetireNowElsewhere(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -94,35 +94,35 @@ func TestRetireNowElsewhere(t *testing.T) {
 		stolen := other.signer.Load().ID()
 		e.retire(stolen, true)
 		if _, err := other.Verifier().Verify(t.Context(), access); err != nil {
-			t.Fatalf("the other process cannot know yet: %v", err)
+			t.Fatalf("before the revocation arrives: got %v", err)
 		}
 		rows, err := e.db.Revocations(t.Context(), 0, time.Time{})
 		e.must(err)
 		if len(rows) != 1 || rows[0].Kind != string(revoked.SigningKey) || rows[0].Value != stolen || !rows[0].Until.Equal(noon.Add(verifyAfter)) {
-			t.Fatalf("revocations %+v", rows)
+			t.Fatalf("got revocations %+v", rows)
 		}
 		c.Revoked.Add(revoked.Entry{Seq: rows[0].Seq, Kind: revoked.Kind(rows[0].Kind), Value: rows[0].Value, At: rows[0].At, Until: rows[0].Until})
 		if _, err := other.Verifier().Verify(t.Context(), access); !errors.Is(err, durward.TokenRevoked) {
-			t.Errorf("the list knows: %v", err)
+			t.Errorf("with the revocation in the list: got %v", err)
 		}
 		fresh, _, err := other.Sign(e.claims())
 		e.must(err)
 		if _, err := other.Verifier().Verify(t.Context(), fresh); err != nil {
-			t.Errorf("what it signed then: %v", err)
+			t.Errorf("new token: got %v", err)
 		}
 		if _, err := other.Verifier().Verify(t.Context(), access); !errors.Is(err, durward.TokenRevoked) {
-			t.Errorf("the keys were read: %v", err)
+			t.Errorf("after the keys were read: got %v", err)
 		}
-		// While the list knows and the database has no other key, nothing is signed.
+		// If the only active key is revoked in the list, no token is signed.
 		e.must(e.ReadKeys(t.Context()))
 		c.Revoked.Add(revoked.Entry{Seq: 99, Kind: revoked.SigningKey, Value: other.signer.Load().ID(), Until: noon.Add(time.Hour)})
 		if _, _, err := other.Issue(t.Context(), "robot", nil, time.Minute); err == nil || !strings.Contains(err.Error(), "withdrawn") {
-			t.Errorf("signed with a withdrawn key: %v", err)
+			t.Errorf("Issue with a withdrawn key: got %v", err)
 		}
 	})
 }
 
-// In order: no token dies, and no key signs before every verifier can know it.
+// Without now, no token is revoked, and no key signs before every verifier can know it.
 func TestRetireInOrder(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -132,33 +132,33 @@ func TestRetireInOrder(t *testing.T) {
 		e.clock.Advance(time.Minute)
 		r := e.retire(first, false)
 		if r.State != store.KeyActive || r.Revoked || r.Signs.ID != first || r.Next.ID != spare || !r.Takes.Equal(noon.Add(publishBefore)) || len(e.states()[store.KeyPending]) != 2 {
-			t.Fatalf("at once: %+v, %v", r, e.states())
+			t.Fatalf("at once: got %+v, keys %v", r, e.states())
 		}
-		e.retire(first, false) // again changes nothing
+		e.retire(first, false) // changes nothing
 		if n := len(e.states()[store.KeyPending]); n != 2 {
-			t.Errorf("%d spares", n)
+			t.Errorf("got %d spares", n)
 		}
 		e.clock.Advance(publishBefore - time.Minute)
 		e.tick()
 		if s := e.states(); e.signs() != spare || !slices.Equal(s[store.KeyRetiring], []string{first}) || len(s[store.KeyPending]) != 1 {
-			t.Fatalf("an hour later: %v", s)
+			t.Fatalf("an hour later: got keys %v", s)
 		}
 		e.clock.Advance(-publishBefore)
 		if got := e.verdict(access); got != "no error" {
-			t.Errorf("a token of a key that retires in order: %s", got)
+			t.Errorf("token of a retiring key: got %s", got)
 		}
 		e.clock.Advance(2 * publishBefore)
 		r = e.retire(spare, false)
 		if r.State != store.KeyRetiring || r.Signs.ID == spare || e.signs() != r.Signs.ID || len(e.states()[store.KeyPending]) != 1 {
-			t.Errorf("its successor was known to everybody: %+v, %v", r, e.states())
+			t.Errorf("successor published long enough: got %+v, keys %v", r, e.states())
 		}
 		if rows, err := e.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
-			t.Errorf("revocations %v %v", rows, err)
+			t.Errorf("got revocations %v, %v", rows, err)
 		}
 	})
 }
 
-// Spares: one of several goes in order, the last one only with another in its place.
+// One of several spares is deleted. The only spare is replaced by a new one.
 func TestRetireSpare(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -166,25 +166,25 @@ func TestRetireSpare(t *testing.T) {
 		first, spare := e.signs(), e.states()[store.KeyPending][0]
 		e.retire(spare, true)
 		if s := e.states(); e.signs() != first || !slices.Equal(s[store.KeyGone], []string{spare}) || len(s[store.KeyPending]) != 1 || slices.Contains(e.publishedKeys(), spare) {
-			t.Errorf("a stolen spare: %v", s)
+			t.Errorf("stolen spare: got keys %v", s)
 		}
 		if !e.list.Revoked(revoked.SigningKey, spare) {
-			t.Error("what a thief signed with the spare is taken by followers elsewhere")
+			t.Error("the key of a stolen spare is not revoked")
 		}
 		e.clock.Advance(time.Second)
 		e.must(e.Rotate(t.Context(), false))
 		young := e.states()[store.KeyPending][1]
 		if r := e.retire(young, false); r.State != store.KeyGone || r.Revoked || e.list.Revoked(revoked.SigningKey, young) {
-			t.Errorf("one of two: %+v", r)
+			t.Errorf("one of two spares: got %+v", r)
 		}
 		if s := e.states(); len(s[store.KeyPending]) != 1 || e.signs() != first {
-			t.Errorf("keys %v", s)
+			t.Errorf("got keys %v", s)
 		}
-		// The spare was taken out by hand: the key that signs then is a new one.
+		// If the spare was deleted from the database, a new key becomes active.
 		e.exec(`DELETE FROM keys WHERE state = 'pending'`)
 		e.must(e.ReadKeys(t.Context()))
 		if r := e.retire(first, true); e.signs() == first || r.Signs.ID != e.signs() || len(e.states()[store.KeyPending]) != 1 {
-			t.Errorf("without a spare: %+v, %v", r, e.states())
+			t.Errorf("without a spare: got %+v, keys %v", r, e.states())
 		}
 	})
 }
@@ -200,10 +200,10 @@ func TestRetireRefused(t *testing.T) {
 			_, err := e.Retire(t.Context(), keyID, now)
 			var r *durward.Refusal
 			if !errors.As(err, &r) || !strings.Contains(r.Detail, detail) || !strings.Contains(r.Hint, hint) {
-				t.Errorf("%q, now %t: %v", keyID, now, err)
+				t.Errorf("Retire(%q, now %t): got %v", keyID, now, err)
 			}
 			if after := e.states(); len(after[store.KeyActive]) != 1 || len(after[store.KeyPending]) != len(before[store.KeyPending]) {
-				t.Errorf("something changed: %v", after)
+				t.Errorf("a refused Retire changed keys to %v", after)
 			}
 		}
 		refused("", true, "no signing key", "key list")
@@ -214,7 +214,7 @@ func TestRetireRefused(t *testing.T) {
 		e.must(e.Rotate(t.Context(), true)) // first is retiring
 		refused(first, false, "retiring already", "--now")
 		if r := e.retire(first, true); r.Signs.ID != spare || e.signs() != spare {
-			t.Errorf("a retiring one: %+v", r)
+			t.Errorf("retiring key, now: got %+v", r)
 		}
 		refused(first, true, "gone already", "key list")
 		refused(first, false, "gone already", "key list")
@@ -222,13 +222,13 @@ func TestRetireRefused(t *testing.T) {
 		shared := newEnv(t, engine, func(c *Config) { c.Algorithm, c.SharedSecret = "HS256", []byte("0123456789abcdef0123456789abcdef") })
 		var r *durward.Refusal
 		if _, err := shared.Retire(t.Context(), "shared", true); !errors.As(err, &r) || !strings.Contains(r.Detail, "tokens.shared_secret") {
-			t.Errorf("HS256: %v", err)
+			t.Errorf("HS256: got %v", err)
 		}
 	})
 }
 
-// Operators who retire and rotate at the same time, and the tending of the keys:
-// one key signs, there is a spare, and the stolen key is gone.
+// After Retire, Rotate and RotateDue run at the same time, one key is active, there is a spare, and the
+// stolen key is gone.
 func TestRetireTogether(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -252,7 +252,7 @@ func TestRetireTogether(t *testing.T) {
 					}
 					var gone *durward.Refusal
 					if err != nil && !errors.As(err, &gone) {
-						t.Errorf("%d: %v", n, err)
+						t.Errorf("caller %d: got %v", n, err)
 					}
 				})
 			}
@@ -260,13 +260,13 @@ func TestRetireTogether(t *testing.T) {
 			all.Wait()
 			e.tick()
 			if s := e.states(); len(s[store.KeyActive]) != 1 || len(s[store.KeyPending]) == 0 || !slices.Equal(s[store.KeyGone], []string{stolen}) || e.signs() == stolen {
-				t.Fatalf("keys %v, signing %s", s, e.signs())
+				t.Fatalf("got keys %v, signing with %s", s, e.signs())
 			}
 		}
 	})
 }
 
-// What was judged of keys that have changed since is not done, no half of it either.
+// GiveUpKey changes nothing if the keys changed since they were read.
 func TestGiveUpKeyThatChanged(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -280,14 +280,14 @@ func TestGiveUpKeyThatChanged(t *testing.T) {
 		} {
 			g.At, g.Until = noon, noon.Add(time.Hour)
 			if revoked, err := e.db.GiveUpKey(t.Context(), g); !errors.Is(err, store.ErrChanged) || revoked != nil {
-				t.Errorf("%+v: %v %v", g, revoked, err)
+				t.Errorf("GiveUpKey(%+v): got %v, %v", g, revoked, err)
 			}
 		}
 		if s := e.states(); !slices.Equal(s[store.KeyActive], []string{first}) || !slices.Equal(s[store.KeyPending], []string{spare}) || len(s) != 2 {
-			t.Errorf("keys %v", s)
+			t.Errorf("got keys %v", s)
 		}
 		if rows, err := e.db.Revocations(t.Context(), 0, time.Time{}); err != nil || len(rows) != 0 {
-			t.Errorf("revocations %v %v", rows, err)
+			t.Errorf("got revocations %v, %v", rows, err)
 		}
 	})
 }

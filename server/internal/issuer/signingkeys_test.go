@@ -19,14 +19,14 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// tick is what Run does each minute.
+// tick does what Run does every minute.
 func (e *env) tick() {
 	e.t.Helper()
 	e.must(e.RotateDue(context.Background()))
 	e.must(e.ReadKeys(context.Background()))
 }
 
-// published lists the kids of the JWKS.
+// publishedKeys returns the ids of the published keys.
 func (e *env) publishedKeys() (kids []string) {
 	e.t.Helper()
 	var set struct {
@@ -38,14 +38,14 @@ func (e *env) publishedKeys() (kids []string) {
 	e.must(json.Unmarshal(e.JWKS(), &set))
 	for _, k := range set.Keys {
 		if k.D != "" {
-			e.t.Fatal("the key set holds a private key")
+			e.t.Fatal("the key set contains a private key")
 		}
 		kids = append(kids, k.Kid)
 	}
 	return kids
 }
 
-// states lists the signing keys by state.
+// states returns the ids of the signing keys by state.
 func (e *env) states() map[string][]string {
 	e.t.Helper()
 	rows, err := e.db.Keys(context.Background(), store.UseSigning)
@@ -54,7 +54,7 @@ func (e *env) states() map[string][]string {
 	for _, row := range rows {
 		states[row.State] = append(states[row.State], row.ID)
 		if row.State == store.KeyGone && len(row.Sealed) != 0 {
-			e.t.Errorf("key %s is gone, but its secret is not", row.ID)
+			e.t.Errorf("key %s is gone, but its secret is still stored", row.ID)
 		}
 	}
 	return states
@@ -68,48 +68,48 @@ func TestKeyLife(t *testing.T) {
 		e := newEnv(t, engine, nil)
 		first, spare := e.states()[store.KeyActive][0], e.states()[store.KeyPending][0]
 		if got := e.publishedKeys(); len(got) != 2 || e.signs() != first || !slices.Contains(got, spare) {
-			t.Fatalf("published %v, signing %s", got, e.signs())
+			t.Fatalf("got published keys %v, signing with %s", got, e.signs())
 		}
 		e.clock.Advance(signingLife - time.Microsecond)
 		e.tick()
 		if e.signs() != first || len(e.states()[store.KeyPending]) != 1 {
-			t.Fatalf("a moment early: %v", e.states())
+			t.Fatalf("a moment before the end of its life: got keys %v", e.states())
 		}
 		e.clock.Advance(time.Microsecond)
 		token, _, err := e.Issue(t.Context(), "robot", nil, 24*time.Hour)
 		e.must(err)
 		e.tick()
 		if s := e.states(); e.signs() != spare || !slices.Equal(s[store.KeyActive], []string{spare}) || !slices.Equal(s[store.KeyRetiring], []string{first}) || len(s[store.KeyPending]) != 1 {
-			t.Fatalf("after its life: %v", s)
+			t.Fatalf("at the end of its life: got keys %v", s)
 		}
 		if got := e.publishedKeys(); len(got) != 3 {
-			t.Fatalf("published %v", got)
+			t.Fatalf("got published keys %v", got)
 		}
 		e.tick()
 		if s := e.states(); len(s[store.KeyPending]) != 1 || e.signs() != spare {
-			t.Fatalf("nothing was due: %v", s)
+			t.Fatalf("nothing due: got keys %v", s)
 		}
 		e.clock.Advance(24*time.Hour - time.Second)
 		e.tick()
 		if got := e.verdict(token); got != "no error" {
-			t.Fatalf("the last token that a retired key signed: %s", got)
+			t.Fatalf("last token of a retiring key: got %s", got)
 		}
-		// The clock of another node, and the most leeway there is.
+		// The clock of another node may be behind, and its leeway may be the longest.
 		e.clock.Advance(time.Second + maxLeeway + clockMargin)
 		e.tick()
 		if !slices.Contains(e.publishedKeys(), first) {
-			t.Fatal("the key is gone before what it signed")
+			t.Fatal("the key is gone before its last token")
 		}
 		e.clock.Advance(time.Second)
 		e.tick()
 		if s := e.states(); !slices.Equal(s[store.KeyGone], []string{first}) || slices.Contains(e.publishedKeys(), first) || len(e.publishedKeys()) != 2 {
-			t.Fatalf("after all: %v", s)
+			t.Fatalf("after its last token: got keys %v", s)
 		}
 	})
 }
 
-// Four rotations: no key signs before it was published for a cache time, a spare
-// is always published, no good token is ever refused.
+// In four rotations, no key signs before it was published for a cache time, a spare is always
+// published, and no valid token is refused.
 func TestRotationRefusesNobody(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -133,7 +133,7 @@ func TestRotationRefusesNobody(t *testing.T) {
 			}
 			signed[e.signs()] = true
 			if len(e.states()[store.KeyPending]) == 0 || len(e.states()[store.KeyActive]) != 1 {
-				t.Fatalf("no spare, or not one that signs: %v", e.states())
+				t.Fatalf("got keys %v, want one active key and a spare", e.states())
 			}
 			for token, end := range ends {
 				want := durward.Code("no error")
@@ -141,9 +141,9 @@ func TestRotationRefusesNobody(t *testing.T) {
 					want = durward.TokenExpired
 				}
 				got := e.verdict(token)
-				// Long after its end its key may be gone.
+				// After the end of the token its key may be gone.
 				if got != want && (want == "no error" || got != durward.InvalidToken) {
-					t.Fatalf("at %s a token that ends at %s: %s", now, end, got)
+					t.Fatalf("at %s, token that ends at %s: got %s", now, end, got)
 				}
 			}
 		}
@@ -161,7 +161,7 @@ func TestRotationRefusesNobody(t *testing.T) {
 			}
 		}
 		if len(signed) < 4 {
-			t.Fatalf("%d keys signed", len(signed))
+			t.Fatalf("got %d signing keys", len(signed))
 		}
 		for range 30 {
 			e.clock.Advance(time.Hour)
@@ -169,12 +169,12 @@ func TestRotationRefusesNobody(t *testing.T) {
 			watch()
 		}
 		if got := e.states()[store.KeyGone]; len(got) != len(signed)-1 {
-			t.Errorf("%d keys signed, gone are %v", len(signed), got)
+			t.Errorf("got %d signing keys, of which %v are gone", len(signed), got)
 		}
 	})
 }
 
-// A spare that was made a moment ago does not take over yet, however due that is.
+// A new spare does not become active before it was published long enough, even if the rotation is due.
 func TestYoungSpareWaits(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -186,17 +186,17 @@ func TestYoungSpareWaits(t *testing.T) {
 			e.tick()
 		}
 		if e.signs() != first || len(e.states()[store.KeyPending]) != 2 {
-			t.Fatalf("signing %s: %v", e.signs(), e.states())
+			t.Fatalf("got signing key %s, keys %v", e.signs(), e.states())
 		}
 		e.clock.Advance(publishBefore - 2*time.Microsecond)
 		e.tick()
 		if e.signs() != first {
-			t.Fatal("a moment early")
+			t.Fatal("the spare became active too early")
 		}
 		e.clock.Advance(time.Microsecond)
 		e.tick()
 		if e.signs() != spare || len(e.states()[store.KeyPending]) != 1 {
-			t.Fatalf("signing %s: %v", e.signs(), e.states())
+			t.Fatalf("got signing key %s, keys %v", e.signs(), e.states())
 		}
 	})
 }
@@ -209,10 +209,10 @@ func TestRotateNow(t *testing.T) {
 		e.clock.Advance(time.Second)
 		e.must(e.Rotate(t.Context(), true))
 		if e.signs() != spare || len(e.publishedKeys()) != 3 {
-			t.Fatalf("signing %s, want the spare %s, which verifiers know", e.signs(), spare)
+			t.Fatalf("got signing key %s, want the spare %s", e.signs(), spare)
 		}
 		if len(e.events(store.EventKeyState)) != 1 {
-			t.Error("no event")
+			t.Error("got no event")
 		}
 	})
 }
@@ -225,7 +225,7 @@ func TestAlgorithms(t *testing.T) {
 			e := newEnv(t, testkit.SQLite, func(c *Config) { c.Algorithm = alg })
 			access := e.access()
 			if got := e.signer.Load().Algorithm(); got != alg || e.verdict(access) != "no error" {
-				t.Errorf("signs with %s, verdict %s", got, e.verdict(access))
+				t.Errorf("got algorithm %s, verdict %s", got, e.verdict(access))
 			}
 		})
 	}
@@ -237,18 +237,18 @@ func TestSharedSecret(t *testing.T) {
 	e := newEnv(t, testkit.SQLite, func(c *Config) { c.Algorithm, c.SharedSecret = "HS256", secret })
 	access := e.access()
 	if got := e.verdict(access); got != "no error" || e.signer.Load().Algorithm() != "HS256" {
-		t.Errorf("verdict %s", got)
+		t.Errorf("got verdict %s", got)
 	}
 	if got := string(e.JWKS()); got != `{"keys":[]}` {
-		t.Errorf("a shared secret has no public half: %s", got)
+		t.Errorf("got key set %s, want it empty", got)
 	}
 	e.tick()
 	if len(e.states()) != 0 {
-		t.Errorf("keys were made: %v", e.states())
+		t.Errorf("got keys %v, want none", e.states())
 	}
 	for _, now := range []bool{false, true} {
 		if err := e.Rotate(t.Context(), now); err == nil || !strings.Contains(err.Error(), "tokens.shared_secret") {
-			t.Errorf("Rotate: %v", err)
+			t.Errorf("Rotate: got %v", err)
 		}
 	}
 
@@ -256,13 +256,13 @@ func TestSharedSecret(t *testing.T) {
 	secret = []byte("another secret of 32 octets.....")
 	e.open()
 	if got := e.verdict(access); got != durward.InvalidToken {
-		t.Errorf("signed with another secret: %s", got)
+		t.Errorf("token of another secret: got %s", got)
 	}
 	c := e.c
 	for _, wrong := range [][]byte{nil, make([]byte, 31)} {
 		c.SharedSecret = wrong
 		if i, err := New(t.Context(), c); err == nil || i != nil {
-			t.Errorf("a secret of %d octets was taken", len(wrong))
+			t.Errorf("New with a secret of %d octets: got no error", len(wrong))
 		}
 	}
 }
@@ -277,21 +277,21 @@ func TestWrongMasterKey(t *testing.T) {
 		c.Master = other
 		i, err := New(t.Context(), c)
 		if i != nil || !errors.Is(err, seal.ErrWrongKey) || !strings.Contains(err.Error(), "refresh key") || !strings.Contains(err.Error(), other.KeyID()) || !strings.Contains(err.Error(), "put the right key file back") {
-			t.Errorf("another master key: %v", err)
+			t.Errorf("another master key: got %v", err)
 		}
-		// A secret that was moved to another row does not open either.
+		// A secret of another row does not open.
 		e.exec(`UPDATE keys SET sealed = (SELECT sealed FROM keys WHERE use_for = 'signing' AND state = 'active') WHERE state = 'pending'`)
 		if i, err = New(t.Context(), e.c); i != nil || !errors.Is(err, seal.ErrWrongKey) || !strings.Contains(err.Error(), "signing key") {
-			t.Errorf("a moved secret: %v", err)
+			t.Errorf("secret of another row: got %v", err)
 		}
 		e.exec(`UPDATE keys SET sealed = $1`, []byte{0})
 		if i, err = New(t.Context(), e.c); i != nil || err == nil || errors.Is(err, seal.ErrWrongKey) {
-			t.Errorf("a cut secret: %v", err)
+			t.Errorf("truncated secret: got %v", err)
 		}
 	})
 }
 
-// One key goes as another comes: as many as before, but others.
+// One key replaces another, so that their number stays the same.
 func TestKeyReplaced(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -302,7 +302,7 @@ func TestKeyReplaced(t *testing.T) {
 		e.must(e.db.AddKey(t.Context(), fresh, e.keyEvent(store.EventKeyCreated, fresh.ID, "pending")))
 		e.must(e.ReadKeys(t.Context()))
 		if got := e.publishedKeys(); len(got) != 2 || !slices.Contains(got, fresh.ID) {
-			t.Errorf("published %v, without %s", got, fresh.ID)
+			t.Errorf("got published keys %v, want %s among them", got, fresh.ID)
 		}
 	})
 }
@@ -314,20 +314,19 @@ func TestMissingKeys(t *testing.T) {
 		first := e.signs()
 		e.exec(`UPDATE keys SET state = 'retiring', retired_at = $1 WHERE state = 'active'`, noon.UnixMicro())
 		if err := e.ReadKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "durward key rotate --now") {
-			t.Errorf("no active key: %v", err)
+			t.Errorf("no active key: got %v", err)
 		}
 		if e.signs() != first {
-			t.Error("what is known no longer signs")
+			t.Error("the known key no longer signs")
 		}
 		e.exec(`DELETE FROM keys WHERE use_for = 'refresh'`)
 		if err := e.ReadKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "no refresh key") {
-			t.Errorf("no refresh key: %v", err)
+			t.Errorf("no refresh key: got %v", err)
 		}
 	})
 }
 
-// One key that does not open keeps none of the others from being published once
-// it is out of the way.
+// After a key that does not open was deleted, the other keys are published.
 func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -344,18 +343,18 @@ func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 		}
 		before := e.publishedKeys()
 		if err := e.ReadKeys(t.Context()); !errors.Is(err, seal.ErrWrongKey) || !slices.Equal(e.publishedKeys(), before) {
-			t.Fatalf("ReadKeys: %v, published %v", err, e.publishedKeys())
+			t.Fatalf("ReadKeys: got %v, published keys %v", err, e.publishedKeys())
 		}
 		e.exec(`DELETE FROM keys WHERE id = $1`, broken.ID)
 		e.must(e.ReadKeys(t.Context()))
 		if got := e.publishedKeys(); !slices.Contains(got, fine.ID) {
-			t.Errorf("published %v, without %s", got, fine.ID)
+			t.Errorf("got published keys %v, want %s among them", got, fine.ID)
 		}
 		e.exec(`UPDATE keys SET state = 'retiring' WHERE state = 'active'`)
 		e.exec(`UPDATE keys SET state = 'active' WHERE id = $1`, fine.ID)
 		e.must(e.ReadKeys(t.Context()))
 		if got := e.verdict(e.access()); got != "no error" || e.signs() != fine.ID {
-			t.Errorf("signed with %s: %s", e.signs(), got)
+			t.Errorf("got signing key %s, verdict %s", e.signs(), got)
 		}
 	})
 }
@@ -367,13 +366,12 @@ func TestAnotherIssuersDatabase(t *testing.T) {
 		c := e.c
 		c.URL = "https://other.example.com"
 		if i, err := New(t.Context(), c); err == nil || i != nil || !strings.Contains(err.Error(), "https://auth.example.com") {
-			t.Errorf("New: %v", err)
+			t.Errorf("New: got %v", err)
 		}
 	})
 }
 
-// Of several processes that begin with an empty database, all sign and refresh
-// with the same keys.
+// Several processes that start with an empty database use the same keys.
 func TestManyMakeTheKeys(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -396,7 +394,7 @@ func TestManyMakeTheKeys(t *testing.T) {
 			t.FailNow()
 		}
 		if s := e.states(); len(s[store.KeyActive]) != 1 || len(s[store.KeyPending]) == 0 {
-			t.Errorf("keys %v", s)
+			t.Errorf("got keys %v", s)
 		}
 		access, _, err := issuers[0].Sign(e.claims())
 		e.must(err)
@@ -412,8 +410,8 @@ func TestManyMakeTheKeys(t *testing.T) {
 	})
 }
 
-// Of several that begin with an empty database and master keys of their own, those
-// with one of the keys work with it, and the others say what is wrong.
+// If several processes with different master keys start with an empty database, one of them makes the
+// keys. The others report the wrong master key.
 func TestManyMasterKeys(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -441,11 +439,11 @@ func TestManyMasterKeys(t *testing.T) {
 				if err == nil {
 					good++
 				} else if !errors.Is(err, seal.ErrWrongKey) || !strings.Contains(err.Error(), "another master key") {
-					t.Errorf("round %d, node %d: %v", round, n, err)
+					t.Errorf("round %d, node %d: got %v", round, n, err)
 				}
 			}
 			if s := e.states(); good != 1 || len(s[store.KeyActive]) != 1 {
-				t.Fatalf("round %d: %d of %d work, keys %v", round, good, len(errs), s)
+				t.Fatalf("round %d: got %d of %d working, keys %v", round, good, len(errs), s)
 			}
 		}
 	})
@@ -468,7 +466,7 @@ func TestRun(t *testing.T) {
 		deadline := time.Now().Add(20 * time.Second)
 		for e.signs() != spare || !slices.Contains(e.publishedKeys(), fresh[0]) {
 			if time.Now().After(deadline) {
-				t.Fatalf("signing %s, published %v", e.signs(), e.publishedKeys())
+				t.Fatalf("after 20 s: got signing key %s, published keys %v", e.signs(), e.publishedKeys())
 			}
 			time.Sleep(10 * time.Millisecond)
 		}

@@ -21,11 +21,10 @@ func (w *env) cookieOf(u store.User) string {
 	return value
 }
 
-// A cookie has one spelling; every other value is a session that is over, never
-// anything else.
+// A cookie has one spelling. Every other value is refused with SessionExpired.
 func FuzzCookie(f *testing.F) {
 	w := newEnv(f, testkit.SQLite, nil)
-	real := w.cookieOf(w.person())
+	real := w.cookieOf(w.user())
 	last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", real[42])
 	for _, seed := range []string{real, "", real[:42], real + "=", real + "A", real[:20] + "\n" + real[20:], real[:20] + "\r" + real[21:], strings.ToUpper(real), strings.Repeat("A", 43), strings.Repeat("_", 43),
 		real[:42] + string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last^1])} {
@@ -36,27 +35,26 @@ func FuzzCookie(f *testing.F) {
 		switch {
 		case value == real:
 			if err != nil || p.Subject == "" {
-				t.Errorf("the cookie itself: %v", err)
+				t.Errorf("the cookie itself: got %v", err)
 			}
 		case err == nil || codeOf(err) != durward.SessionExpired || p != nil:
-			t.Errorf("%q: %v, %v", value, p, err)
+			t.Errorf("%q: got %v, %v", value, p, err)
 		}
 		if hash, err := w.cookieHash(value); err == nil {
 			raw, _ := base64.RawURLEncoding.DecodeString(value)
 			if len(hash) != 32 || base64.RawURLEncoding.EncodeToString(raw) != value {
-				t.Errorf("%q is read", value)
+				t.Errorf("%q: got a hash", value)
 			}
 		}
 	})
 }
 
-// Many step-ups and uses of one cookie at once: nobody is signed out, and each
-// cookie that was given works.
+// After many step-ups and uses of one cookie at once, the session is alive and all new cookies work.
 func TestCookieRaces(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
+		u := w.user()
 		value := w.cookieOf(u)
 		w.clock.Advance(10 * time.Minute)
 		p, err := w.AuthenticateCookie(context.Background(), value, true)
@@ -68,7 +66,7 @@ func TestCookieRaces(t *testing.T) {
 			wg.Go(func() {
 				fresh, err := w.StepUpCookie(context.Background(), w.proof(u), p, value, home)
 				if err != nil {
-					t.Errorf("step-up: %v", err)
+					t.Errorf("step-up: got %v", err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -76,30 +74,29 @@ func TestCookieRaces(t *testing.T) {
 			})
 			wg.Go(func() {
 				if _, err := w.AuthenticateCookie(context.Background(), value, true); err != nil {
-					t.Errorf("use: %v", err)
+					t.Errorf("use: got %v", err)
 				}
 			})
 		}
 		wg.Wait()
 		w.clock.Advance(31 * time.Second)
 		if _, err := w.AuthenticateCookie(context.Background(), value, true); !errors.Is(err, durward.SessionExpired) {
-			t.Errorf("the old one after its half minute: %v", err)
+			t.Errorf("old cookie after its grace: got %v", err)
 		}
 		for _, fresh := range given {
 			p, err := w.AuthenticateCookie(context.Background(), fresh, true)
 			w.must(err)
 			if want := w.clock.Now().Add(-31 * time.Second); !p.AuthTime.Equal(want) {
-				t.Errorf("auth_time %s, want %s", p.AuthTime, want)
+				t.Errorf("got auth_time %s, want %s", p.AuthTime, want)
 			}
 		}
 		if rows, err := w.db.Sessions(context.Background(), u.ID, w.clock.Now()); err != nil || len(rows) != 1 {
-			t.Errorf("%d sessions, %v; want the one", len(rows), err)
+			t.Errorf("got %d sessions, %v; want 1", len(rows), err)
 		}
 	})
 }
 
-// Whoever was judged before the password changed, or the lock fell, or the session
-// ended, steps up no more.
+// A proof from before a change of password, a lock or the end of the session cannot step up.
 func TestStepUpChangedSince(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -119,33 +116,32 @@ func TestStepUpChangedSince(t *testing.T) {
 			}, durward.SessionExpired, durward.TokenRevoked},
 		} {
 			w := newEnv(t, engine, nil)
-			u := w.person()
+			u := w.user()
 			value := w.cookieOf(u)
 			p, err := w.AuthenticateCookie(ctx, value, true)
 			w.must(err)
 			s := w.signIn(u)
 			w.must(c.between(w, u, p.SessionID))
 			if _, err := w.StepUpCookie(ctx, w.proof(u), p, value, home); codeOf(err) != c.cookie {
-				t.Errorf("%s: by cookie: %v, want %s", name, err, c.cookie)
+				t.Errorf("%s, by cookie: got %v, want %s", name, err, c.cookie)
 			}
 			session := p.SessionID
 			if name == "password" {
 				session = s.Session
 			}
 			if _, err := w.StepUp(ctx, w.proof(u), &durward.Principal{Subject: u.ID, SessionID: session, ClientID: FirstParty}, home); codeOf(err) != c.token {
-				t.Errorf("%s: by token: %v, want %s", name, err, c.token)
+				t.Errorf("%s, by token: got %v, want %s", name, err, c.token)
 			}
 		}
 	})
 }
 
-// A session of which nobody holds a live key any more cannot be lengthened by a
-// token that is left of it.
+// An access token cannot extend a session after its cookie ended.
 func TestStepUpOfAnIdleSession(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, func(c *Config) { c.CookieIdle = 5 * time.Minute })
-		u := w.person()
+		u := w.user()
 		p, err := w.AuthenticateCookie(context.Background(), w.cookieOf(u), true)
 		w.must(err)
 		p.Scopes = []string{"profile"}
@@ -153,18 +149,18 @@ func TestStepUpOfAnIdleSession(t *testing.T) {
 		up, err := w.StepUp(context.Background(), w.proof(u), p, home)
 		w.must(err)
 		if up.Refresh != "" || up.AccessLife > time.Minute {
-			t.Errorf("a token of %s, want it to end with the cookie, in a minute", up.AccessLife)
+			t.Errorf("got a life of %s, want a minute, until the end of the cookie", up.AccessLife)
 		}
 		w.clock.Advance(2 * time.Minute)
 		if _, err := w.StepUp(context.Background(), w.proof(u), p, home); codeOf(err) != durward.TokenRevoked {
-			t.Errorf("after its end: %v", err)
+			t.Errorf("after the end of the cookie: got %v", err)
 		}
 	})
 }
 
 func BenchmarkCookie(b *testing.B) {
 	w := newEnv(b, testkit.SQLite, nil)
-	value := w.cookieOf(w.person())
+	value := w.cookieOf(w.user())
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := w.AuthenticateCookie(context.Background(), value, true); err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// altered is a token with its octets changed.
+// altered returns a token with changed octets.
 func altered(token string, change func(raw []byte)) string {
 	raw, err := base64.RawURLEncoding.DecodeString(token[len(refreshPrefix):])
 	if err != nil {
@@ -39,18 +39,17 @@ func altered(token string, change func(raw []byte)) string {
 func (w *env) setGrant(token, columns string, args ...any) {
 	w.t.Helper()
 	g, _ := w.grant(token)
-	w.tamper(`UPDATE grants SET `+columns+` WHERE id = '`+hex.EncodeToString(g.ID[:])+`'`, args...)
+	w.exec(`UPDATE grants SET `+columns+` WHERE id = '`+hex.EncodeToString(g.ID[:])+`'`, args...)
 }
 
-// TestPresented has a row for each line of what a presented token may be. The
-// owner signs in and refreshes moves times, each after between; then, after
-// wait, token n is presented.
+// TestPresented has a row for each state of a refresh token. The owner signs in and refreshes moves
+// times, each after between. Then, after wait, a client sends token n.
 func TestPresented(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		const (
 			grace = 30 * time.Second
-			again = "again" // the current token, the grant unmoved
+			again = "again" // the current token again, no rotation
 			moved = "moved" // the next token
 		)
 		const week = 7 * 24 * time.Hour
@@ -61,18 +60,18 @@ func TestPresented(t *testing.T) {
 				}
 			}
 		}
-		shared := newEnv(t, engine, nil) // to open one for each row takes longer than all else
+		shared := newEnv(t, engine, nil) // opening one for each row takes too long
 		for _, row := range []struct {
 			name    string
 			moves   int
 			between time.Duration
 			wait    time.Duration
-			before  func(*env, store.User, string) // done at last
+			before  func(*env, store.User, string) // called before the refresh
 			n       uint32
 			from    request.Info
 			want    string
-			g       uint32 // generation after it
-			ended   string // reason that grant and session ended, then
+			g       uint32 // generation after the refresh
+			ended   string // end reason of grant and session, or empty
 			event   string
 			told    bool
 		}{
@@ -104,7 +103,7 @@ func TestPresented(t *testing.T) {
 			{name: "the last, days later", moves: 3, wait: 5 * 24 * time.Hour, n: 2, want: "REFRESH_INVALID", g: 3, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
 			{name: "the last, late, from another network", moves: 1, wait: time.Minute, n: 0, from: cafe, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
 			{name: "the last, a sixth time", moves: 1, wait: 2 * time.Second, before: replayed(0, 5), n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
-			{name: "the last, a sixth time, under a clock put back", moves: 1, before: func(w *env, u store.User, token string) {
+			{name: "the last, a sixth time, under a clock set back", moves: 1, before: func(w *env, u store.User, token string) {
 				w.clock.Advance(-time.Hour)
 				replayed(0, 5)(w, u, token)
 			}, n: 0, want: "REFRESH_INVALID", g: 1, ended: store.EventRefreshAnswerLost, event: store.EventRefreshAnswerLost},
@@ -128,7 +127,7 @@ func TestPresented(t *testing.T) {
 				w.setGrant(token, `generation = $1`, int64(math.MaxUint32))
 			}, n: math.MaxUint32, want: "REFRESH_EXPIRED", g: math.MaxUint32},
 
-			// An end is no alarm, whatever is presented.
+			// For an ended session no token raises an alarm.
 			{name: "the current, idle too long", moves: 1, wait: week, n: 1, want: "REFRESH_EXPIRED", g: 1},
 			{name: "spent, idle too long", moves: 3, wait: week, n: 0, from: elsewhere, want: "REFRESH_EXPIRED", g: 3},
 			{name: "past the absolute end", moves: 1, before: func(w *env, _ store.User, token string) {
@@ -136,30 +135,30 @@ func TestPresented(t *testing.T) {
 			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
 			{name: "past the session's end", moves: 1, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
-				w.tamper(`UPDATE sessions SET ends_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+				w.exec(`UPDATE sessions SET ends_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 1, want: "REFRESH_EXPIRED", g: 1},
 			{name: "of an ended grant", moves: 3, before: func(w *env, _ store.User, token string) {
 				w.setGrant(token, `ended_at = $1, end_reason = 'by hand'`, w.clock.Now().UnixMicro())
 			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
 			{name: "of an ended session", moves: 3, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
-				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+				w.exec(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
 			{name: "the current, of an ended session", moves: 1, before: func(w *env, _ store.User, token string) {
 				g, _ := w.grant(token)
-				w.tamper(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
+				w.exec(`UPDATE sessions SET ended_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), g.SessionID)
 			}, n: 1, want: "SESSION_REVOKED", g: 1},
 			{name: "ended and idle too long", moves: 1, wait: week, before: func(w *env, _ store.User, token string) { w.setGrant(token, `ended_at = 1`) }, n: 1, want: "SESSION_REVOKED", g: 1},
 
-			// The person's state comes after the grant's ends and before the generation.
-			{name: "of somebody locked", moves: 1, before: lock, n: 1, want: "SESSION_REVOKED", g: 1},
-			{name: "spent, of somebody locked", moves: 3, before: lock, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
-			{name: "idle too long, of somebody locked", moves: 1, wait: week, before: lock, n: 1, want: "REFRESH_EXPIRED", g: 1},
+			// The state of the user is checked after the ends of the grant and before the generation.
+			{name: "of a locked user", moves: 1, before: lock, n: 1, want: "SESSION_REVOKED", g: 1},
+			{name: "spent, of a locked user", moves: 3, before: lock, n: 0, from: elsewhere, want: "SESSION_REVOKED", g: 3},
+			{name: "idle too long, of a locked user", moves: 1, wait: week, before: lock, n: 1, want: "REFRESH_EXPIRED", g: 1},
 		} {
 			t.Run(row.name, func(t *testing.T) {
 				w := shared.in(t)
 				w.rolledBack.Store(false)
-				u := w.person()
+				u := w.user()
 				sibling := w.signIn(u)
 				first := w.signIn(u)
 				last := first
@@ -182,53 +181,53 @@ func TestPresented(t *testing.T) {
 				if row.want == moved || row.want == again {
 					w.must(err)
 					if got := numberOf(tokens.Refresh); got != row.g || tokens.Session != s.ID || tokens.Scope != "profile" || w.verdict(tokens.Access) != "no error" {
-						t.Errorf("token %d of session %s, access token %s", got, tokens.Session, w.verdict(tokens.Access))
+						t.Errorf("got token %d of session %s, access token %s", got, tokens.Session, w.verdict(tokens.Access))
 					}
 					if left := earlier(g.IdleEnds, g.Ends).Sub(w.clock.Now()); tokens.RefreshLife != left {
-						t.Errorf("life told %s, left %s", tokens.RefreshLife, left)
+						t.Errorf("got life %s, want %s", tokens.RefreshLife, left)
 					}
 					if prolonged := !g.IdleEnds.Equal(before.IdleEnds); g.Generation == before.Generation && prolonged {
-						t.Error("what was given again was prolonged")
+						t.Error("the repeated response extended the grant")
 					}
 				} else if codeOf(err) != durward.Code(row.want) || tokens != (Tokens{}) {
-					t.Errorf("answer %v and tokens of session %q, want %s", err, tokens.Session, row.want)
+					t.Errorf("got %v and tokens of session %q, want %s", err, tokens.Session, row.want)
 				}
 				if g.Generation != row.g || !g.Ends.Equal(before.Ends) {
-					t.Errorf("generation %d, absolute end %s", g.Generation, g.Ends)
+					t.Errorf("got generation %d, absolute end %s", g.Generation, g.Ends)
 				}
 				if row.want == moved && (g.Network != row.from.Network() || g.Agent != row.from.Browser()) {
-					t.Errorf("last seen in %s with %s", g.Network, g.Agent)
+					t.Errorf("got network %s, agent %s", g.Network, g.Agent)
 				}
 				if before.EndedAt.IsZero() && g.EndReason != row.ended || row.ended != "" && (s.EndReason != row.ended || g.EndedAt.IsZero() || s.EndedAt.IsZero()) {
-					t.Errorf("grant ended for %q, session for %q, want %q", g.EndReason, s.EndReason, row.ended)
+					t.Errorf("got end reasons %q of the grant and %q of the session, want %q", g.EndReason, s.EndReason, row.ended)
 				}
 				if dead := w.list.Revoked(revoked.Session, last.Session); dead != (row.ended != "") {
-					t.Errorf("the session is revoked: %t", dead)
+					t.Errorf("got session revoked %t", dead)
 				}
 				events := map[string]int{row.event: 1}
 				for _, kind := range []string{store.EventRefreshAnswerLost, store.EventRefreshTheft, store.EventStoreWentBack} {
 					if got := len(w.events(u, kind)); got != events[kind] {
-						t.Errorf("%d events %s", got, kind)
+						t.Errorf("got %d events %s", got, kind)
 					}
 				}
 				if got := w.told(u)[:len(w.told(u))-told]; row.told != slices.Equal(got, []string{"session_ended_by_theft"}) || !row.told && len(got) > 0 {
-					t.Errorf("the person was told %v", got)
+					t.Errorf("got notifications %v", got)
 				}
 				if w.RolledBack() != (row.event == store.EventStoreWentBack) {
 					t.Errorf("RolledBack: got %t", w.RolledBack())
 				}
-				// Once dead, dead for each token, without a second alarm.
+				// Afterwards every token is refused, without a second alarm.
 				if row.ended != "" {
 					for _, n := range []uint32{0, row.g, row.g + 1, row.g + 2} {
 						w.refused(w.nth(first.Refresh, n), elsewhere, durward.SessionRevoked)
 					}
 					if got := len(w.events(u, row.event)); got != 1 {
-						t.Errorf("%d events in the end", got)
+						t.Errorf("got %d events at the end", got)
 					}
 				}
-				// The sibling lives, unless time or a lock ended it.
+				// The other session lives, unless time or a lock ended it.
 				if g, s := w.grant(sibling.Refresh); !g.EndedAt.IsZero() || !s.EndedAt.IsZero() {
-					t.Error("the sibling session ended too")
+					t.Error("the other session ended too")
 				} else if locked, err := w.db.UserByID(t.Context(), u.ID); err == nil && locked.LockedAt.IsZero() && w.clock.Now().Before(g.IdleEnds) {
 					w.refreshed(sibling.Refresh, home)
 				}
@@ -238,19 +237,18 @@ func TestPresented(t *testing.T) {
 }
 
 func lock(w *env, u store.User, _ string) {
-	w.tamper(`UPDATE users SET locked_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), u.ID)
+	w.exec(`UPDATE users SET locked_at = $1 WHERE id = $2`, w.clock.Now().UnixMicro(), u.ID)
 }
 
-// Another grant of the same session lives on when a lost answer ends one, and
-// dies with it of theft.
+// If a lost response ends a grant, another grant of the session stays. Theft ends both.
 func TestSiblingGrants(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		for _, theft := range []bool{false, true} {
 			w := newEnv(t, engine, nil)
-			first := w.signIn(w.person())
+			first := w.signIn(w.user())
 			second := w.refreshed(first.Refresh, home)
-			w.tamper(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
+			w.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
 				SELECT 'ffffffffffffffffffffffffffffffff', session_id, client_id, scope, 0, salt, key_number, network, agent, created_at, idle_ends, ends FROM grants`)
 			other, err := w.refreshToken(store.Grant{ID: [16]byte(slices.Repeat([]byte{0xff}, 16)), Salt: func() []byte { g, _ := w.grant(first.Refresh); return g.Salt }(), Key: 1}, 0)
 			w.must(err)
@@ -263,59 +261,58 @@ func TestSiblingGrants(t *testing.T) {
 				w.refreshed(other, home)
 			}
 			if dead := w.verdict(second.Access) == durward.TokenRevoked; dead != theft {
-				t.Errorf("theft %t: access token of the session: %s", theft, w.verdict(second.Access))
+				t.Errorf("theft %t: access token of the session: got %s", theft, w.verdict(second.Access))
 			}
 		}
 	})
 }
 
-// A right that was taken away is gone at the next refresh; one that was given
-// comes with the next sign-in.
+// A removed scope is gone at the next refresh. A new scope comes with the next sign-in.
 func TestScopeIsDecidedAnew(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
-		w.tamper(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
+		u := w.user()
+		w.exec(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
 		u.Admin = true
 		tokens := w.signIn(u)
 		if tokens = w.refreshed(tokens.Refresh, home); tokens.Scope != "profile admin" {
-			t.Fatalf("scope %q", tokens.Scope)
+			t.Fatalf("got scope %q", tokens.Scope)
 		}
-		w.tamper(`UPDATE users SET admin = 0 WHERE id = $1`, u.ID)
+		w.exec(`UPDATE users SET admin = 0 WHERE id = $1`, u.ID)
 		spent := tokens.Refresh
-		for _, token := range []string{spent, spent} { // a move, then the same again
+		for _, token := range []string{spent, spent} { // a rotation, then a repeated response
 			tokens = w.refreshed(token, home)
 			p, err := w.issuer.Verifier().Verify(t.Context(), tokens.Access)
 			w.must(err)
 			if tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) {
-				t.Errorf("scope %q, in the token %v", tokens.Scope, p.Scopes)
+				t.Errorf("got scope %q, in the access token %v", tokens.Scope, p.Scopes)
 			}
 		}
 		u.Admin = false
 		low := w.signIn(u)
-		w.tamper(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
+		w.exec(`UPDATE users SET admin = 1 WHERE id = $1`, u.ID)
 		if got := w.refreshed(low.Refresh, home).Scope; got != "profile" {
-			t.Errorf("scope %q was not signed in for", got)
+			t.Errorf("got scope %q, which was not granted at the sign-in", got)
 		}
 	})
 }
 
-// A thousand refreshes prolong nothing beyond the absolute end.
+// A thousand refreshes do not extend the grant beyond its absolute end.
 func TestAbsoluteEnd(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, func(c *Config) { c.RefreshTTL, c.RefreshAbsolute = time.Hour, 24*time.Hour })
-		tokens := w.signIn(w.person())
+		tokens := w.signIn(w.user())
 		const moves = 200
 		for n := range moves {
 			w.clock.Advance(24 * time.Hour / (moves + 1))
 			tokens = w.refreshed(tokens.Refresh, home)
 			if want := min(time.Hour, noon.Add(24*time.Hour).Sub(w.clock.Now())); tokens.RefreshLife != want {
-				t.Fatalf("after %d: %s are left, want %s", n, tokens.RefreshLife, want)
+				t.Fatalf("after %d: got life %s, want %s", n, tokens.RefreshLife, want)
 			}
 			if g, _ := w.grant(tokens.Refresh); g.IdleEnds.After(g.Ends) {
-				t.Fatalf("after %d: idle until %s, after the end at %s", n, g.IdleEnds, g.Ends)
+				t.Fatalf("after %d: got idle end %s after the absolute end %s", n, g.IdleEnds, g.Ends)
 			}
 		}
 		w.clock.Advance(noon.Add(24 * time.Hour).Sub(w.clock.Now()))
@@ -327,16 +324,16 @@ func TestForged(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
+		u := w.user()
 		w.clock.Advance(time.Second)
-		w.addRefreshKey(2) // so that the ring has another key to name
+		w.addRefreshKey(2) // so that the ring has a second key
 		other := w.signIn(u).Refresh
 		w.must(w.issuer.ReadKeys(t.Context()))
 		token := w.refreshed(w.signIn(u).Refresh, home).Refresh
 		g, _ := w.grant(token)
 		gOther, _ := w.grant(other)
 		if g.Key != 2 || gOther.Key != 1 {
-			t.Fatalf("keys %d and %d", g.Key, gOther.Key)
+			t.Fatalf("got keys %d and %d", g.Key, gOther.Key)
 		}
 		type macFunc = func(parts ...[]byte) []byte
 		forged := func(number uint8, mac macFunc, n uint32, salt []byte) string {
@@ -388,13 +385,13 @@ func TestForged(t *testing.T) {
 		for name, token := range bad {
 			tokens, err := w.Refresh(t.Context(), token, nil, home)
 			if codeOf(err) != durward.RefreshInvalid || tokens != (Tokens{}) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: got %v", name, err)
 			}
 			if user, session, err := w.SessionOfRefreshToken(t.Context(), token); codeOf(err) != durward.RefreshInvalid || user != "" || session != "" {
-				t.Errorf("%s, to sign out: %v", name, err)
+				t.Errorf("%s, at sign-out: got %v", name, err)
 			}
 			if err != nil && len(token) > 10 && strings.Contains(err.Error(), token[3:]) {
-				t.Errorf("%s: the error shows the token", name)
+				t.Errorf("%s: the error contains the token", name)
 			}
 		}
 		if got := w.rows("grants"); got != before {
@@ -403,15 +400,15 @@ func TestForged(t *testing.T) {
 		if w.RolledBack() || len(w.events(u, store.EventRefreshTheft)) > 0 {
 			t.Error("forged tokens raised an alarm")
 		}
-		// Key and database together do forge: that is what the pieces above lacked.
+		// With both the key and the row a token can be forged; the tokens above lacked one of them.
 		w.refreshed(forged(2, k2.MAC, 1, g.Salt), home)
 	})
 }
 
-// rows is all that a table holds.
+// rows returns the contents of a table of grants.
 func (w *env) rows(table string) string {
 	w.t.Helper()
-	db := w.behind()
+	db := w.rawDB()
 	defer db.Close()
 	rows, err := db.QueryContext(context.Background(), `SELECT id, generation, replays, ended_at, moved_0, network, agent FROM `+table+` ORDER BY id`)
 	w.must(err)
@@ -427,37 +424,37 @@ func (w *env) rows(table string) string {
 	return all.String()
 }
 
-// A copy of the database holds no token and nothing to make one with.
+// The database contains no token and no secret that makes one.
 func TestDatabaseHoldsNoToken(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, testkit.SQLite, nil)
-	tokens := w.signIn(w.person())
+	tokens := w.signIn(w.user())
 	p, err := parseRefresh(tokens.Refresh)
 	w.must(err)
 	k, _ := w.issuer.RefreshKey(p.key)
 	for _, secret := range []string{tokens.Refresh[3:], tokens.Access, string(p.raw[22:]), string(k.MAC(p.raw[:22]))} {
 		for _, column := range []string{"salt", "id", "network"} {
 			var n int
-			db := w.behind()
+			db := w.rawDB()
 			w.must(db.QueryRowContext(t.Context(), `SELECT count(*) FROM grants WHERE instr(hex(`+column+`), hex($1)) > 0`, []byte(secret)).Scan(&n))
 			w.must(db.Close())
 			if n != 0 {
-				t.Errorf("a secret stands in grants.%s", column)
+				t.Errorf("grants.%s contains a secret", column)
 			}
 		}
 	}
 	if logs := w.logs.String(); strings.Contains(logs, tokens.Refresh[3:]) || strings.Contains(logs, tokens.Access) {
-		t.Error("a token stands in the log")
+		t.Error("the log contains a token")
 	}
 }
 
-// Bad tokens are slowed down, good and spent ones never are.
+// Forged tokens are limited; valid and used ones are not.
 func TestBadOnesAreCounted(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
 		w.c.BadTokens = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
-		first := w.signIn(w.person())
+		first := w.signIn(w.user())
 		for range 3 {
 			w.refused("dr_nonsense", home, durward.RefreshInvalid)
 		}
@@ -478,28 +475,28 @@ func TestSessionOfRefreshToken(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
+		u := w.user()
 		first := w.signIn(u)
 		second := w.refreshed(first.Refresh, home)
 		w.clock.Advance(time.Hour)
-		w.refused(first.Refresh, home, durward.RefreshInvalid) // the grant is dead now
+		w.refused(first.Refresh, home, durward.RefreshInvalid) // the grant ended
 		for _, token := range []string{first.Refresh, second.Refresh} {
 			user, session, err := w.SessionOfRefreshToken(t.Context(), token)
 			if err != nil || user != u.ID || session != first.Session {
-				t.Errorf("token %d is of %s, session %s: %v", numberOf(token), user, session, err)
+				t.Errorf("token %d: got user %s, session %s, %v", numberOf(token), user, session, err)
 			}
 		}
 	})
 }
 
-// The grace does not run while no node is up, and begins anew after.
+// The grace does not run while no node is up. It starts again afterwards.
 func TestGraceAndOutage(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		for _, c := range []struct {
 			name                string
-			before, down, after time.Duration // from the move to the last sign of life, the outage, and up again
-			crashed             bool          // the last sign of life is older than the move
+			before, down, after time.Duration // time from the rotation to the last sign of life, length of the outage, time since its end
+			crashed             bool          // the last sign of life is older than the rotation
 			works               bool
 		}{
 			{"asked at once", 0, time.Hour, 0, false, true},
@@ -510,7 +507,7 @@ func TestGraceAndOutage(t *testing.T) {
 			{"a short outage", 20 * time.Second, time.Second, 20 * time.Second, false, true},
 		} {
 			w := newEnv(t, engine, nil)
-			first := w.signIn(w.person())
+			first := w.signIn(w.user())
 			w.must(w.db.Beat(t.Context(), w.clock.Now()))
 			w.clock.Advance(time.Second)
 			second := w.refreshed(first.Refresh, home)
@@ -524,7 +521,7 @@ func TestGraceAndOutage(t *testing.T) {
 			w.clock.Advance(c.after)
 			if c.works {
 				if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
-					t.Errorf("%s: another successor", c.name)
+					t.Errorf("%s: got another token", c.name)
 				}
 			} else {
 				w.refused(first.Refresh, home, durward.RefreshInvalid)
@@ -533,17 +530,17 @@ func TestGraceAndOutage(t *testing.T) {
 	})
 }
 
-// Nor does it run while the node is up and cannot reach the database.
+// The grace does not run while the node cannot reach the database.
 func TestGraceWhileDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		after   time.Duration
-		away    bool          // else it is back
-		reached time.Duration // how long before it was last reached
+		away    bool          // otherwise it is reachable again
+		reached time.Duration // time since it was last reached
 	}
 	for _, c := range []struct {
 		name  string
-		steps []step // after the move
+		steps []step // after the rotation
 		after time.Duration
 		works bool
 	}{
@@ -559,8 +556,8 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 		{"never away", []step{{time.Second, false, 0}}, 29 * time.Second, false},
 	} {
 		w := newEnv(t, testkit.SQLite, nil)
-		first := w.signIn(w.person())
-		w.clock.Advance(time.Hour) // beyond what the start gives
+		first := w.signIn(w.user())
+		w.clock.Advance(time.Hour) // past the grace of the start
 		first = w.refreshed(first.Refresh, home)
 		second := w.refreshed(first.Refresh, home)
 		for _, s := range c.steps {
@@ -570,7 +567,7 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 		w.clock.Advance(c.after)
 		if c.works {
 			if got := w.refreshed(first.Refresh, home).Refresh; got != second.Refresh {
-				t.Errorf("%s: another successor", c.name)
+				t.Errorf("%s: got another token", c.name)
 			}
 		} else {
 			w.refused(first.Refresh, home, durward.RefreshInvalid)
@@ -581,25 +578,25 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// What moved or ended between reading and deciding is judged again.
+// If the grant was rotated or ended after it was read, Refresh reads it again.
 func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		first := w.signIn(w.person())
+		first := w.signIn(w.user())
 		second := w.refreshed(first.Refresh, home)
 		w.clock.Advance(2 * time.Second)
 		g, s := w.grant(first.Refresh)
 		third := w.refreshed(second.Refresh, home)
 		now := w.clock.Now()
 		if t2, again, err := w.decide(t.Context(), g, s, 1, now, home); !again || err != nil || t2 != (Tokens{}) {
-			t.Errorf("a move of what moved: again %t, %v", again, err)
+			t.Errorf("rotation: got again %t, %v", again, err)
 		}
 		if t2, again, err := w.decide(t.Context(), g, s, 0, now, home); !again || err != nil || t2 != (Tokens{}) {
-			t.Errorf("a replay of what moved: again %t, %v", again, err)
+			t.Errorf("replay: got again %t, %v", again, err)
 		}
 		if got := w.refreshed(second.Refresh, home).Refresh; got != third.Refresh {
-			t.Error("another successor")
+			t.Error("got another token")
 		}
 	})
 }
@@ -608,7 +605,7 @@ func TestManyRefreshOneToken(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		first := w.signIn(w.person())
+		first := w.signIn(w.user())
 		const many = 200
 		answers := make([]Tokens, many)
 		start := make(chan struct{})
@@ -628,20 +625,20 @@ func TestManyRefreshOneToken(t *testing.T) {
 		for _, a := range answers {
 			access[a.Access] = true
 			if a.Refresh != answers[0].Refresh || w.verdict(a.Access) != "no error" {
-				t.Fatalf("token %d, access token %s", numberOf(a.Refresh), w.verdict(a.Access))
+				t.Fatalf("got token %d, access token %s", numberOf(a.Refresh), w.verdict(a.Access))
 			}
 		}
 		if g, _ := w.grant(first.Refresh); g.Generation != 1 || len(access) != many {
-			t.Errorf("generation %d, %d access tokens", g.Generation, len(access))
+			t.Errorf("got generation %d, %d access tokens", g.Generation, len(access))
 		}
 	})
 }
 
-// model is what lifecycle says of one grant, in the plainest words.
+// model is a simple model of one grant.
 type model struct {
 	user, session string
-	tokens        []string          // as they were given; the last is current
-	spent         map[int]time.Time // when each was
+	tokens        []string          // in the order of their issue; the last is current
+	spent         map[int]time.Time // when each was used
 	idleEnds      time.Time
 	ends          time.Time
 	ended         bool
@@ -651,8 +648,8 @@ type model struct {
 	held          int // the token that the honest client holds
 }
 
-// Sign-ins, refreshes, replays, time, locks, sign-outs and restarts in any order
-// do what the model says.
+// Sign-ins, refreshes, replays, time, locks, sign-outs and restarts in random order behave like the
+// model.
 func TestRefreshModel(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
@@ -661,7 +658,7 @@ func TestRefreshModel(t *testing.T) {
 		up = w.clock.Now()
 		rapid.Check(t, func(t *rapid.T) {
 			grants := map[string]*model{}
-			users := []store.User{w.person(), w.person()}
+			users := []store.User{w.user(), w.user()}
 			pick := func(t *rapid.T) *model {
 				keys := slices.Sorted(maps.Keys(grants))
 				if len(keys) == 0 {
@@ -672,7 +669,7 @@ func TestRefreshModel(t *testing.T) {
 			end := func(session string) {
 				grants[session].ended = true
 			}
-			// present shows token n of m and returns whether it worked.
+			// present sends token n of m and reports whether it was accepted.
 			present := func(t *rapid.T, m *model, n int, from request.Info) bool {
 				now := w.clock.Now()
 				g := len(m.tokens) - 1
@@ -710,7 +707,7 @@ func TestRefreshModel(t *testing.T) {
 				}
 				tokens, err := w.Refresh(context.Background(), m.tokens[n], nil, from)
 				if codeOf(err) != want {
-					t.Fatalf("token %d of a grant at %d: %v, want %s", n, g, err, want)
+					t.Fatalf("token %d of a grant at %d: got %v, want %s", n, g, err, want)
 				}
 				if want != "no error" {
 					if want != durward.RefreshExpired {
@@ -719,17 +716,17 @@ func TestRefreshModel(t *testing.T) {
 					return false
 				}
 				if at, ok := m.spent[n]; ok && now.Sub(at) >= 30*time.Second && now.Sub(up) >= 30*time.Second {
-					t.Fatalf("token %d, spent at %s, works at %s", n, at, now)
+					t.Fatalf("token %d, used at %s, was accepted at %s", n, at, now)
 				}
 				if got := int(numberOf(tokens.Refresh)); got != token {
-					t.Fatalf("token %d of a grant at %d brought token %d", n, g, got)
+					t.Fatalf("token %d of a grant at %d: got token %d", n, g, got)
 				}
 				if token == g+1 {
 					m.tokens = append(m.tokens, tokens.Refresh)
 					m.spent[g], m.replays, m.network, m.agent = now, 0, from.Network(), from.Browser()
 					m.idleEnds = now.Add(7 * 24 * time.Hour)
 				} else if tokens.Refresh != m.tokens[g] {
-					t.Fatal("two current successors")
+					t.Fatal("got two different current tokens")
 				}
 				return true
 			}
@@ -761,7 +758,7 @@ func TestRefreshModel(t *testing.T) {
 					for range tries {
 						w.clock.Advance(time.Duration(rapid.IntRange(0, 5999).Draw(t, "ms")) * time.Millisecond)
 						if !present(t, m, m.held, home) {
-							t.Fatal("an honest client was signed out")
+							t.Fatal("a client that followed the protocol was signed out")
 						}
 					}
 					m.held = len(m.tokens) - 1
@@ -817,10 +814,10 @@ func TestRefreshModel(t *testing.T) {
 	})
 }
 
-// What parses is written in the one form that it was read from.
+// A refresh token that parses has one spelling.
 func FuzzParseRefresh(f *testing.F) {
 	w := newEnv(f, testkit.SQLite, nil)
-	token := w.signIn(w.person()).Refresh
+	token := w.signIn(w.user()).Refresh
 	for _, seed := range []string{token, "", "dr_", token[:66], token + "=", token[:20] + "\n" + token[21:], altered(token, func(raw []byte) { raw[0] = 0 }), "dr_" + strings.Repeat("-", 64), "dr_" + strings.Repeat("_", 64)} {
 		f.Add(seed)
 	}
@@ -828,24 +825,24 @@ func FuzzParseRefresh(f *testing.F) {
 		p, err := parseRefresh(token)
 		if err != nil {
 			if _, _, err := w.presented(token); codeOf(err) != durward.RefreshInvalid {
-				t.Errorf("%q is refused with %v", token, err)
+				t.Errorf("%q: got %v, want RefreshInvalid", token, err)
 			}
 			return
 		}
 		if got := refreshPrefix + base64.RawURLEncoding.EncodeToString(p.raw[:]); got != token {
-			t.Errorf("%q is read as %q", token, got)
+			t.Errorf("%q: got %q", token, got)
 		}
-		// Reading keeps all that a token says.
+		// A token that is derived from the parts has the same head.
 		again, err := w.refreshToken(store.Grant{ID: p.grant, Key: 1, Salt: nil}, p.n)
 		if err != nil || p.raw[0] != refreshVersion || p.raw[1] != p.key || again[3+3:3+29] != token[3+3:3+29] {
-			t.Errorf("%q is of grant %x, number %d: %q, %v", token, p.grant, p.n, again, err)
+			t.Errorf("%q: got grant %x, number %d, token %q, %v", token, p.grant, p.n, again, err)
 		}
 	})
 }
 
 func BenchmarkSignIn(b *testing.B) {
 	w := newEnv(b, testkit.SQLite, nil)
-	u := w.person()
+	u := w.user()
 	b.ReportAllocs()
 	for b.Loop() {
 		w.signIn(u)
@@ -855,7 +852,7 @@ func BenchmarkSignIn(b *testing.B) {
 func BenchmarkRefresh(b *testing.B) {
 	b.Run("move", func(b *testing.B) {
 		w := newEnv(b, testkit.SQLite, nil)
-		token := w.signIn(w.person()).Refresh
+		token := w.signIn(w.user()).Refresh
 		b.ReportAllocs()
 		for b.Loop() {
 			token = w.refreshed(token, home).Refresh
@@ -863,7 +860,7 @@ func BenchmarkRefresh(b *testing.B) {
 	})
 	b.Run("replay", func(b *testing.B) {
 		w := newEnv(b, testkit.SQLite, nil)
-		token := w.signIn(w.person()).Refresh
+		token := w.signIn(w.user()).Refresh
 		w.refreshed(token, home)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -872,7 +869,7 @@ func BenchmarkRefresh(b *testing.B) {
 	})
 	b.Run("moves by 64 clients", func(b *testing.B) {
 		w := newEnv(b, testkit.SQLite, nil)
-		u := w.person()
+		u := w.user()
 		b.SetParallelism(32)
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {

@@ -128,8 +128,8 @@ func (w *env) must(err error) {
 	}
 }
 
-// behind opens the database behind the store's back.
-func (w *env) behind() *sql.DB {
+// rawDB opens the database without the store.
+func (w *env) rawDB() *sql.DB {
 	w.t.Helper()
 	driver, address := "pgx", w.address
 	if path, is := strings.CutPrefix(address, "sqlite:"); is {
@@ -140,22 +140,22 @@ func (w *env) behind() *sql.DB {
 	return db
 }
 
-// tamper changes the database behind the store's back.
-func (w *env) tamper(query string, args ...any) {
+// exec changes the database without the store.
+func (w *env) exec(query string, args ...any) {
 	w.t.Helper()
-	db := w.behind()
+	db := w.rawDB()
 	defer db.Close()
 	_, err := db.ExecContext(context.Background(), query, args...)
 	w.must(err)
 }
 
-var people atomic.Int64
+var users atomic.Int64
 
-// person adds somebody.
-func (w *env) person() store.User {
+// user adds a user.
+func (w *env) user() store.User {
 	w.t.Helper()
-	n := people.Add(1)
-	u := store.User{ID: fmt.Sprintf("person-%d", n), Email: fmt.Sprintf("p%d@example.com", n), EmailKey: fmt.Sprintf("p%d@example.com", n), Password: "$argon2id$", CreatedAt: w.clock.Now(), PasswordChangedAt: w.clock.Now()}
+	n := users.Add(1)
+	u := store.User{ID: fmt.Sprintf("user-%d", n), Email: fmt.Sprintf("p%d@example.com", n), EmailKey: fmt.Sprintf("p%d@example.com", n), Password: "$argon2id$", CreatedAt: w.clock.Now(), PasswordChangedAt: w.clock.Now()}
 	w.must(w.db.CreateUser(context.Background(), u, store.Event{ID: store.NewID(), Kind: store.EventUserAdded, At: w.clock.Now(), UserID: u.ID}))
 	return u
 }
@@ -172,7 +172,7 @@ func (w *env) signIn(u store.User) Tokens {
 	return t
 }
 
-// refreshed wants a refresh to succeed.
+// refreshed refreshes a token and fails the test if that is refused.
 func (w *env) refreshed(token string, from request.Info) Tokens {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
@@ -180,16 +180,16 @@ func (w *env) refreshed(token string, from request.Info) Tokens {
 	return t
 }
 
-// refused wants a refresh to be refused with a code, and to give nothing.
+// refused refreshes a token and fails the test unless that is refused with a code.
 func (w *env) refused(token string, from request.Info, want durward.Code) {
 	w.t.Helper()
 	t, err := w.Refresh(context.Background(), token, nil, from)
 	if codeOf(err) != want || t != (Tokens{}) {
-		w.t.Fatalf("Refresh: %v and tokens of session %q, want %s and none", err, t.Session, want)
+		w.t.Fatalf("Refresh: got %v and tokens of session %q, want %s and none", err, t.Session, want)
 	}
 }
 
-// codeOf is the code that an error wraps, or what is no code.
+// codeOf returns the code that err wraps, "no error" or "no code".
 func codeOf(err error) durward.Code {
 	var code durward.Code
 	switch {
@@ -201,7 +201,7 @@ func codeOf(err error) durward.Code {
 	return "no code"
 }
 
-// grant reads the grant of a token.
+// grant returns the grant and the session of a token.
 func (w *env) grant(token string) (store.Grant, store.Session) {
 	w.t.Helper()
 	p, err := parseRefresh(token)
@@ -211,7 +211,7 @@ func (w *env) grant(token string) (store.Grant, store.Session) {
 	return g, s
 }
 
-// nth is token n of the grant that a token is of.
+// nth returns token n of the grant of a token.
 func (w *env) nth(token string, n uint32) string {
 	w.t.Helper()
 	g, _ := w.grant(token)
@@ -245,7 +245,7 @@ func (w *env) told(u store.User) (kinds []string) {
 	return kinds
 }
 
-// verdict is what the verifier says of an access token.
+// verdict returns the code for an access token, or "no error".
 func (w *env) verdict(access string) durward.Code {
 	_, err := w.issuer.Verifier().Verify(context.Background(), access)
 	return codeOf(err)
@@ -256,54 +256,54 @@ func TestSignIn(t *testing.T) {
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
 		w.clock.Advance(700 * time.Millisecond)
-		u := w.person()
+		u := w.user()
 		tokens := w.signIn(u)
 		p, err := w.issuer.Verifier().Verify(t.Context(), tokens.Access)
 		w.must(err)
 		if p.Subject != u.ID || p.SessionID != tokens.Session || p.ClientID != FirstParty || tokens.Subject != u.ID || tokens.Scope != "profile" || !slices.Equal(p.Scopes, []string{"profile"}) || !slices.Equal(p.AMR, []string{"pwd"}) {
-			t.Errorf("principal %+v of %s", p, tokens.Session)
+			t.Errorf("got principal %+v of session %s", p, tokens.Session)
 		}
-		// The life told is what is left until exp, which has whole seconds.
+		// AccessLife is the time until exp, which has whole seconds.
 		if left := p.Expires.Sub(w.clock.Now()); tokens.AccessLife != left || left > 15*time.Minute {
-			t.Errorf("life %s, %s are left", tokens.AccessLife, left)
+			t.Errorf("got life %s, want %s", tokens.AccessLife, left)
 		}
 		if tokens.RefreshLife != 7*24*time.Hour || numberOf(tokens.Refresh) != 0 {
-			t.Errorf("refresh token %d for %s", numberOf(tokens.Refresh), tokens.RefreshLife)
+			t.Errorf("got refresh token %d with life %s", numberOf(tokens.Refresh), tokens.RefreshLife)
 		}
-		admin := w.person()
+		admin := w.user()
 		admin.Admin = true
 		if got := w.signIn(admin).Scope; got != "profile admin" {
-			t.Errorf("scope of an administrator: %q", got)
+			t.Errorf("administrator: got scope %q", got)
 		}
 		if len(w.events(u, store.EventSignedIn)) != 1 {
-			t.Error("no event")
+			t.Error("got no event")
 		}
 
-		// Locked after the password was judged.
+		// Locked after the password was verified.
 		_, err = w.db.LockUser(t.Context(), u.ID, w.clock.Now(), store.Event{ID: store.NewID(), Kind: store.EventUserLocked, At: w.clock.Now(), UserID: u.ID})
 		w.must(err)
 		if got, err := w.SignIn(t.Context(), w.proof(u), nil, home); codeOf(err) != durward.InvalidCredentials || got != (Tokens{}) {
-			t.Errorf("SignIn of somebody locked: %v", err)
+			t.Errorf("SignIn of a locked user: got %v", err)
 		}
 	})
 }
 
-// What the store cannot do is not known, never refused and never done.
+// While the store is unavailable, no method refuses, and none has an effect.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, testkit.SQLite, nil)
-	u := w.person()
+	u := w.user()
 	first := w.signIn(u)
 	second := w.refreshed(first.Refresh, home)
-	check := func(deed string, err error, given bool) {
+	check := func(method string, err error, given bool) {
 		t.Helper()
 		if codeOf(err) != "no code" || !errors.Is(err, store.ErrUnavailable) || given {
-			t.Errorf("%s while the store is away: %v, given %t; want an error without a code and nothing given", deed, err, given)
+			t.Errorf("%s: got %v, result %t; want ErrUnavailable without a code and no result", method, err, given)
 		}
 	}
-	// Reading works while nothing can be written: the deeds of a judgement too.
-	w.tamper(`CREATE TRIGGER full1 BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END`)
-	w.tamper(`CREATE TRIGGER full2 BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'full'); END`)
+	// Reads work, but all writes fail.
+	w.exec(`CREATE TRIGGER full1 BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END`)
+	w.exec(`CREATE TRIGGER full2 BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'full'); END`)
 	for what, at := range map[string]struct {
 		token string
 		wait  time.Duration
@@ -315,12 +315,12 @@ func TestStoreFails(t *testing.T) {
 		}
 		tokens, err := w.Refresh(t.Context(), at.token, nil, from)
 		if codeOf(err) != "no code" || tokens != (Tokens{}) {
-			t.Errorf("%s that cannot be written: %v, want an error without a code", what, err)
+			t.Errorf("%s with failing writes: got %v, want an error without a code", what, err)
 		}
 		w.clock.Advance(-at.wait)
 	}
 	if got := w.verdict(second.Access); got != "no error" {
-		t.Errorf("what could not be ended is said to be: %s", got)
+		t.Errorf("access token of a session that could not be ended: got %s", got)
 	}
 
 	w.must(w.db.Close())
@@ -331,15 +331,15 @@ func TestStoreFails(t *testing.T) {
 	user, session, err := w.SessionOfRefreshToken(t.Context(), second.Refresh)
 	check("SessionOfRefreshToken", err, user != "" || session != "")
 	check("Start", w.Start(t.Context()), false)
-	// The keys are still known: what was issued is still judged.
+	// Access tokens are still verified, with the keys in memory.
 	if got := w.verdict(second.Access); got != "no error" {
-		t.Errorf("a good access token while the store is away: %s", got)
+		t.Errorf("valid access token: got %s", got)
 	}
-	// Garbage is refused without the store.
+	// Garbage is refused without a read of the store.
 	for _, bad := range []string{"x", altered(second.Refresh, func(raw []byte) { raw[22] ^= 1 }), altered(second.Refresh, func(raw []byte) { raw[1] = 9 })} {
 		w.refused(bad, home, durward.RefreshInvalid)
 		if _, _, err := w.SessionOfRefreshToken(t.Context(), bad); codeOf(err) != durward.RefreshInvalid {
-			t.Errorf("SessionOfRefreshToken of garbage: %v", err)
+			t.Errorf("SessionOfRefreshToken of garbage: got %v", err)
 		}
 	}
 }
@@ -360,7 +360,7 @@ func TestNewNamesEveryMistake(t *testing.T) {
 	}
 }
 
-// addRefreshKey puts another K into the database.
+// addRefreshKey adds a refresh key to the database.
 func (w *env) addRefreshKey(number uint8) store.Key {
 	w.t.Helper()
 	k := store.Key{ID: store.NewID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: number, CreatedAt: w.clock.Now(), ActivatedAt: w.clock.Now()}
@@ -375,60 +375,59 @@ func TestRefreshKeysFollowTheDatabase(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
+		u := w.user()
 		old := w.signIn(u)
 		w.clock.Advance(time.Second)
 		w.addRefreshKey(2)
 		w.must(w.issuer.ReadKeys(t.Context()))
 		young := w.signIn(u)
 		if g, _ := w.grant(young.Refresh); g.Key != 2 {
-			t.Errorf("a new sign-in under key %d, not under the newest", g.Key)
+			t.Errorf("new sign-in: got key %d, want 2", g.Key)
 		}
-		// Nobody is signed out by a new key.
+		// A new key ends no session.
 		old = w.refreshed(old.Refresh, home)
 		young = w.refreshed(young.Refresh, home)
-		// One is dropped as another comes: as many as before, but others.
-		w.tamper(`UPDATE keys SET state = 'gone', sealed = $1 WHERE use_for = 'refresh' AND number = 1`, []byte{})
+		// One key replaces another, so that their number stays the same.
+		w.exec(`UPDATE keys SET state = 'gone', sealed = $1 WHERE use_for = 'refresh' AND number = 1`, []byte{})
 		w.clock.Advance(time.Second)
 		w.addRefreshKey(3)
 		w.must(w.issuer.ReadKeys(t.Context()))
 		w.refused(old.Refresh, home, durward.RefreshInvalid)
 		w.refreshed(young.Refresh, home)
 		if g, _ := w.grant(w.signIn(u).Refresh); g.Key != 3 {
-			t.Errorf("a new sign-in under key %d", g.Key)
+			t.Errorf("new sign-in: got key %d, want 3", g.Key)
 		}
 	})
 }
 
-// A database that was put back to a copy has another epoch: no refresh token of
-// the time before works, nobody is accused.
+// A restored database has another epoch: older refresh tokens are refused without an alarm.
 func TestEpoch(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		u := w.person()
+		u := w.user()
 		before := w.signIn(u)
 		w.must(w.db.Close())
 		w.open()
 		again := w.refreshed(before.Refresh, home)
 		w.must(w.db.Close())
-		w.tamper(`UPDATE meta SET value = 'ANOTHEREPOCH' WHERE name = 'epoch'`)
+		w.exec(`UPDATE meta SET value = 'ANOTHEREPOCH' WHERE name = 'epoch'`)
 		w.open()
 		w.refused(again.Refresh, home, durward.RefreshInvalid)
 		w.refused(before.Refresh, home, durward.RefreshInvalid)
 		w.refreshed(w.signIn(u).Refresh, home)
 		if len(w.events(u, store.EventRefreshTheft)) != 0 {
-			t.Error("a restore looks like theft")
+			t.Error("got a theft alarm after a restore")
 		}
 	})
 }
 
-// Sessions that ended a week ago are forgotten by what runs behind the requests.
+// Run deletes sessions a week after their end.
 func TestRunForgetsSessions(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		ada := w.person()
+		ada := w.user()
 		w.signIn(ada)
 		sessions := func() int {
 			rows, err := w.db.Sessions(t.Context(), ada.ID, time.Time{})
@@ -436,7 +435,7 @@ func TestRunForgetsSessions(t *testing.T) {
 			return len(rows)
 		}
 		if n := sessions(); n != 1 {
-			t.Fatalf("%d sessions", n)
+			t.Fatalf("got %d sessions, want 1", n)
 		}
 		w.clock.Advance(w.c.RefreshAbsolute + endedKept + time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -444,7 +443,7 @@ func TestRunForgetsSessions(t *testing.T) {
 		go func() { defer close(done); w.Run(ctx) }()
 		for deadline := time.Now().Add(20 * time.Second); sessions() > 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("it is still there")
+				t.Fatal("the session is still stored after 20 s")
 			}
 		}
 		cancel()

@@ -271,7 +271,7 @@ func TestEnd(t *testing.T) {
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
 		ctx := t.Context()
-		ada, bob := w.person(), w.person()
+		ada, bob := w.user(), w.user()
 		first, second, his := w.begin(ada), w.begin(ada), w.begin(bob)
 		for _, id := range []string{his, "nothing", "", "\x00"} {
 			if err := w.End(ctx, ada.ID, id, store.EventSessionEnded, home); !errors.Is(err, store.ErrNotFound) {
@@ -306,7 +306,7 @@ func TestSignOutEverywhere(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		ada, bob := w.person(), w.person()
+		ada, bob := w.user(), w.user()
 		first, second, his := w.begin(ada), w.begin(ada), w.begin(bob)
 		w.must(w.SignOut(t.Context(), ada.ID, first, true, home))
 		if w.alive(ada, first) || w.alive(ada, second) || !w.alive(bob, his) {
