@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,8 +80,10 @@ var allPackages = []string{
 // TestLayers checks the imports of every package, tests apart, against the tables above.
 func TestLayers(t *testing.T) {
 	t.Parallel()
+	missing := slices.Concat(append(serverLayers, testOnly, slices.Collect(maps.Keys(libraryImports)))...)
 	for _, p := range list(t, allPackages...) {
 		from, _ := shortPath(p.ImportPath)
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == from })
 		if slices.Contains(testOnly, from) {
 			continue
 		}
@@ -93,6 +96,9 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s imports %s, which is not below it", from, to)
 			}
 		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("the tables name packages that do not exist: %q", missing)
 	}
 }
 
