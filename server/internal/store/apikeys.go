@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// APIKey is what is kept of a key that a program signs in with: never the key.
+// APIKey is the stored part of an API key. It does not hold the key itself.
 type APIKey struct {
 	ID         string // sorts by time
 	UserID     string
 	Name       string
-	PublicID   string   // the part of the key that may be shown; unique
+	PublicID   string   // part of the key that may be displayed; unique
 	Hash       [32]byte // SHA-256 of the key
 	Scopes     []string
-	SessionID  string // session it was made in; empty for none
+	SessionID  string // session in which it was created; empty for none
 	CreatedAt  time.Time
-	ExpiresAt  time.Time // zero for no end
-	RevokedAt  time.Time // zero while it is not revoked
-	LastUsedAt time.Time // to the minute; zero for never
+	ExpiresAt  time.Time // zero: never
+	RevokedAt  time.Time // zero if it is not revoked
+	LastUsedAt time.Time // exact to the minute; zero: never
 }
 
 const apiKeyColumns = `api_keys.id, api_keys.user_id, api_keys.name, api_keys.public_id, api_keys.hash, api_keys.scope, api_keys.session_id,
 	api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at`
 
-// into lists where the columns of a key go; done turns what engines cannot hold.
+// into returns the destinations for apiKeyColumns. The caller calls done after Scan, to convert the values.
 func (k *APIKey) into() (fields []any, done func()) {
 	var hash []byte
 	var scope string
 	var times [4]int64
 	return []any{&k.ID, &k.UserID, &k.Name, &k.PublicID, &hash, &scope, &k.SessionID, &times[0], &times[1], &times[2], &times[3]}, func() {
-		// A hash of another length is no key's: it stays zero but for what there is.
+		// A stored hash of another length matches no key: the rest stays zero.
 		copy(k.Hash[:], hash)
 		k.Scopes = strings.Fields(scope)
 		k.CreatedAt, k.ExpiresAt, k.RevokedAt, k.LastUsedAt = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3])
@@ -49,9 +49,9 @@ func scanAPIKey(row scanner) (APIKey, error) {
 	return k, nil
 }
 
-// CreateAPIKey adds a key and tells its person. ErrChanged means that the person
-// has been locked, or the session that the key is made in has ended, since that
-// was judged; ErrTooMany that the person has most live keys already.
+// CreateAPIKey adds a key and notifies its user. ErrChanged means that the user was locked, or the session
+// of the request ended, since the request was authorized. ErrTooMany means that the user has most live
+// keys already.
 func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		if err := tx.lockUser(k.UserID); err != nil {
@@ -69,9 +69,8 @@ func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) err
 	})
 }
 
-// RotateAPIKey puts k in the place of a live key of the same person, which is
-// dead from then on. It returns ErrNotFound where the person has no such key, and
-// ErrChanged as CreateAPIKey does.
+// RotateAPIKey revokes a live key and adds k for the same user. It returns ErrNotFound if the user has no
+// such key, and ErrChanged as CreateAPIKey does.
 func (db *DB) RotateAPIKey(ctx context.Context, old string, k APIKey, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		if err := tx.lockUser(k.UserID); err != nil {
@@ -113,10 +112,10 @@ func (t *tx) insertAPIKey(k APIKey, e Event) error {
 	return t.event(e)
 }
 
-// RevokeAPIKey ends a key of a person for good. It returns ErrNotFound where the
-// person has no such key, or it was revoked before.
+// RevokeAPIKey revokes a key of a user. It returns ErrNotFound if the user has no such key, or it is
+// revoked already.
 func (db *DB) RevokeAPIKey(ctx context.Context, id, userID string, e Event) error {
-	if err := text(id, userID); err != nil {
+	if err := checkText(id, userID); err != nil {
 		return ErrNotFound
 	}
 	return db.do(ctx, func(tx *tx) error {
@@ -127,17 +126,17 @@ func (db *DB) RevokeAPIKey(ctx context.Context, id, userID string, e Event) erro
 	})
 }
 
-// APIKeyByID returns a key, dead or alive, or ErrNotFound.
+// APIKeyByID returns a key, also an expired or revoked one, or ErrNotFound.
 func (db *DB) APIKeyByID(ctx context.Context, id string) (APIKey, error) {
-	if err := text(id); err != nil {
+	if err := checkText(id); err != nil {
 		return APIKey{}, ErrNotFound
 	}
 	return scanAPIKey(db.reader(ctx).row(`SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id))
 }
 
-// APIKeyByPublicID returns a key, dead or alive, and its person, or ErrNotFound.
+// APIKeyByPublicID returns a key, also an expired or revoked one, with its user, or ErrNotFound.
 func (db *DB) APIKeyByPublicID(ctx context.Context, publicID string) (k APIKey, u User, err error) {
-	if err := text(publicID); err != nil {
+	if err := checkText(publicID); err != nil {
 		return APIKey{}, User{}, ErrNotFound
 	}
 	ofKey, keyDone := k.into()
@@ -151,10 +150,10 @@ func (db *DB) APIKeyByPublicID(ctx context.Context, publicID string) (k APIKey, 
 	return k, u, nil
 }
 
-// APIKeys returns a page of the keys that are not revoked, newest first, from
-// after the one named: of one person, or of everybody where userID is empty.
+// APIKeys returns a page of keys that are not revoked, newest first, beginning after the key after. An
+// empty userID lists the keys of all users.
 func (db *DB) APIKeys(ctx context.Context, userID, after string, limit int) ([]APIKey, error) {
-	if err := text(userID, after); err != nil {
+	if err := checkText(userID, after); err != nil {
 		return nil, err
 	}
 	const page = ` AND revoked_at = 0 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`
@@ -165,10 +164,10 @@ func (db *DB) APIKeys(ctx context.Context, userID, after string, limit int) ([]A
 	return collect(db.reader(ctx), scanAPIKey, query, userID, after, limit)
 }
 
-// UseAPIKeys notes when keys, named by id, were last used.
+// UseAPIKeys records the times of last use, by id of the key.
 func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
-		for _, id := range slices.Sorted(maps.Keys(used)) { // in one order, or two nodes would wait for each other
+		for _, id := range slices.Sorted(maps.Keys(used)) { // in one order on all nodes, to avoid deadlocks
 			if _, err := tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(used[id])); err != nil {
 				return err
 			}
@@ -177,7 +176,7 @@ func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 	})
 }
 
-// PurgeAPIKeys forgets keys that were revoked, or whose end was, before a moment.
+// PurgeAPIKeys deletes keys that were revoked or expired before a time.
 func (db *DB) PurgeAPIKeys(ctx context.Context, before time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(before))

@@ -7,17 +7,16 @@ import (
 	"time"
 )
 
-// Cookie is what a browser holds of a session: its one key, with the rights that
-// it was given for.
+// Cookie is a session cookie with the scope and the authentication that it stands for.
 type Cookie struct {
-	Hash       []byte // of the value, which is nowhere
+	Hash       []byte // of the value; the value itself is not stored
 	SessionID  string
 	Scope      string
 	AuthTime   time.Time
 	ACR        string
 	AMR        []string
 	CreatedAt  time.Time
-	UsedAt     time.Time // as last written
+	UsedAt     time.Time // exact to a minute
 	IdleEnds   time.Time
 	ReplacedAt time.Time // zero while it is current
 }
@@ -41,7 +40,7 @@ func (t *tx) insertCookie(c Cookie) error {
 	return err
 }
 
-// CookieByHash returns a cookie with its session and its person, alive or not, or
+// CookieByHash returns a cookie with its session and user, also if one of them is no longer valid, or
 // ErrNotFound.
 func (db *DB) CookieByHash(ctx context.Context, hash []byte) (c Cookie, s Session, u User, err error) {
 	fields, done := c.into()
@@ -59,21 +58,20 @@ func (db *DB) CookieByHash(ctx context.Context, hash []byte) (c Cookie, s Sessio
 	return c, s, u, nil
 }
 
-// Replaced is the cookie that a browser held before a sign-in gave it another.
+// Replaced is the cookie that a browser sent with a sign-in, which replaces it.
 type Replaced struct {
-	Hash                  []byte // empty where it held none
-	EventID, Kind, Reason string // how the end of its session is written down
+	Hash                  []byte // empty for none
+	EventID, Kind, Reason string // of the event for the end of its session
 	Until                 time.Time
 }
 
-// CreateCookieSession begins a session whose one key is c, as CreateSession begins
-// one with a grant. The live session of the cookie that it replaces, if there is
-// one, ends in the same moment, whoever's it is.
+// CreateCookieSession inserts a session with the cookie c, as CreateSession does with a grant. In the same
+// transaction it ends the live session of the replaced cookie, also if it belongs to another user.
 func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Event, p Place, was time.Time, r Replaced) ([]Revocation, error) {
-	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
+	if err := checkText(s.Network, s.Device, s.Agent, p.Browser); err != nil {
 		return nil, err
 	}
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		if _, err := tx.createSession(s, e, p, was); err != nil {
 			return nil, err
 		}
@@ -83,7 +81,7 @@ func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Ev
 		ended := e
 		ended.ID, ended.Kind, ended.Outcome = r.EventID, r.Kind, r.Reason
 		err = tx.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
-			WHERE cookies.hash = $1 AND sessions.ended_at = 0`+tx.locked("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
+			WHERE cookies.hash = $1 AND sessions.ended_at = 0`+tx.forUpdate("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
 		if errors.Is(classify(err), ErrNotFound) {
 			return nil, nil
 		} else if err != nil {
@@ -96,8 +94,8 @@ func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Ev
 	})
 }
 
-// UseCookie writes down that a current cookie was used, and until when it lives
-// for that, unless a use after since is written down already.
+// UseCookie records the use of a current cookie and its new idle end, unless a use after since is recorded
+// already.
 func (db *DB) UseCookie(ctx context.Context, hash []byte, at, since, idleEnds time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`UPDATE cookies SET used_at = $2, idle_ends = $4 WHERE hash = $1 AND used_at <= $3 AND idle_ends > $2 AND replaced_at = 0`,
@@ -106,20 +104,19 @@ func (db *DB) UseCookie(ctx context.Context, hash []byte, at, since, idleEnds ti
 	})
 }
 
-// Proof is that a person has shown anew who they are, within a session.
+// Proof is a reauthentication of a user within a session.
 type Proof struct {
 	SessionID, UserID string
 	At                time.Time
 	ACR               string
 	AMR               []string
-	PasswordChangedAt time.Time // of the person who was judged
+	PasswordChangedAt time.Time // of the user who was authenticated
 }
 
-// prove notes p in a live session. It returns ErrNotFound where the session has
-// ended, and ErrChanged where the person has been locked since, or has another
-// password.
-func (t *tx) prove(p Proof, now time.Time) error {
-	if err := t.unchanged(p.UserID, p.PasswordChangedAt); err != nil {
+// reauthenticate records p in a live session. It returns ErrNotFound if the session has ended, and
+// ErrChanged if the user was locked or the password changed since.
+func (t *tx) reauthenticate(p Proof, now time.Time) error {
+	if err := t.checkUnchanged(p.UserID, p.PasswordChangedAt); err != nil {
 		return err
 	}
 	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,
@@ -130,17 +127,16 @@ func (t *tx) prove(p Proof, now time.Time) error {
 	return err
 }
 
-// ProveWithGrant notes a proof and returns the session as it then is, with the live
-// grant that a client holds of it. Where it holds none the grant is zero, and the
-// session is said to end with its last cookie. It returns ErrNotFound where there is
-// no such cookie either.
+// ProveWithGrant records a proof and returns the session after it, with the live grant of a client. If the
+// client has none, the grant is zero and EndsAt of the session is the end of its last cookie. It returns
+// ErrNotFound if there is no live cookie either.
 func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Event) (Session, Grant, error) {
 	type proven struct {
 		s Session
 		g Grant
 	}
-	is, err := made(ctx, db, func(tx *tx) (is proven, err error) {
-		if err := tx.prove(p, e.At); err != nil {
+	is, err := write(ctx, db, func(tx *tx) (is proven, err error) {
+		if err := tx.reauthenticate(p, e.At); err != nil {
 			return is, err
 		}
 		fields, done := is.s.into()
@@ -192,7 +188,7 @@ func (db *DB) ProveWithCookie(ctx context.Context, r CookieRenewal) error {
 
 func (t *tx) renewCookie(r CookieRenewal) error {
 	p, now := r.Proof, micros(r.Event.At)
-	if err := t.prove(p, r.Event.At); err != nil {
+	if err := t.reauthenticate(p, r.Event.At); err != nil {
 		return err
 	}
 	// Cookies that were replaced earlier and have ended since are no longer needed.

@@ -1,10 +1,7 @@
-// Package store is all SQL of the server: one concrete type whose methods are
-// deeds, each one transaction. The text of a query stands in the method that
-// runs it and is the same for every engine; engine.go, sqlite.go and postgres.go
-// hold what differs. Times
-// are whole microseconds since 1970, 0 for none; ids are made by the caller.
-//
-// A deed is durable when its method returns.
+// Package store holds all SQL of the server. Each method of DB that writes is one transaction, which is
+// durable when the method returns. The text of a query is in the method that runs it and is the same
+// for SQLite and Postgres; engine.go, sqlite.go and postgres.go hold every difference between them.
+// Columns of times are microseconds since 1970, 0 for none. Callers generate ids.
 package store
 
 import (
@@ -18,41 +15,39 @@ import (
 	"unicode/utf8"
 )
 
-// What a caller does next depends on these; any other error is a fault of this
-// package.
+// Errors that callers distinguish. Any other error is a fault of this package.
 var (
 	ErrNotFound    = errors.New("store: no such row")
-	ErrEmailTaken  = errors.New("store: the address has an account")
+	ErrEmailTaken  = errors.New("store: the address has an account already")
 	ErrChanged     = errors.New("store: changed since it was read")
-	ErrTooMany     = errors.New("store: as many as there may be")
-	ErrUnavailable = errors.New("store: the database does not answer") // try again; nothing was changed, unless the error says that this cannot be told
+	ErrTooMany     = errors.New("store: the limit is reached")
+	ErrUnavailable = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown
 	ErrNewer       = errors.New("store: the database was made by a newer program")
 	ErrOlder       = errors.New("store: the database was made by an older program")
 	ErrOtherIssuer = errors.New("store: this database belongs to the issuer")
 	ErrForeign     = errors.New("store: the database is another program's")
-	ErrSchema      = errors.New("store: the schema of the database is not as any version left it")
-	ErrDamaged     = errors.New("store: no database, or a damaged one") // only a backup helps
+	ErrSchema      = errors.New("store: no version of Durward left the schema like this")
+	ErrDamaged     = errors.New("store: the database is damaged, or the file is not a database") // a backup has to be restored
 	ErrInUse       = errors.New("store: the database is in use")
 	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
 
-	errPanicked = errors.New("store: a deed panicked")
+	errPanicked = errors.New("store: a transaction panicked")
 )
 
-// Config says which database.
+// Config tells how to open a database. URL is required.
 type Config struct {
-	// URL is sqlite:PATH, a file that is made with mode 0600 if missing, or
+	// URL is sqlite:PATH, a file that is created with mode 0600 if it is missing, or
 	// postgres://USER@HOST/DATABASE.
 	URL string
 
-	// KeepSchema refuses a schema of an older program rather than bring it to this
-	// one's.
+	// KeepSchema refuses a database with an older schema instead of migrating it.
 	KeepSchema bool
 
-	// Now overrules the clock of the database; nil does not.
+	// Now replaces the clock of the database if it is not nil.
 	Now func() time.Time
 
-	// Local is the clock of this machine, by which the time of a database server is
-	// reckoned between two questions; nil is time.Now.
+	// Local is the clock of this machine, which continues the time of a database server between two
+	// queries for it. Nil is time.Now.
 	Local func() time.Time
 
 	// CheckHistory refuses a database by an error, before its schema is changed. It is called with a
@@ -73,9 +68,8 @@ type DB struct {
 	sessionEpoch string
 }
 
-// Open opens a database, makes it where there is none, and brings its schema to
-// this program's version. An *OpenError says what to do about a database that
-// cannot be used.
+// Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
+// database cannot be used, an *OpenError names the remedy.
 func Open(ctx context.Context, c Config) (*DB, error) {
 	c = c.withDefaults()
 	e, err := openEngine(ctx, c)
@@ -89,7 +83,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if _, err := migrate(ctx, e, c); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
-	if err := db.makeEpoch(ctx); err != nil {
+	if err := db.loadEpoch(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -115,20 +109,20 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Close finishes what was begun and closes the database.
+// Close waits for the transactions in progress and closes the database.
 func (db *DB) Close() error { return db.engine.close() }
 
-// Now is the time that all nodes of this database agree on: the database server's,
-// or this machine's where the database is a file. It does not ask: while the
-// server is away it goes on by this machine's clock.
+// Now returns the time that all nodes of this database share: that of the database server, or of this
+// machine for SQLite. It does not query the server. During an outage of the server, the time continues
+// by the clock of this machine.
 func (db *DB) Now() time.Time { return db.now() }
 
-// Follow calls wake after revocations and changes of keys by any node, and whenever
-// some may have been missed. It returns when ctx ends. On a file it never calls:
-// there is one node, and the poll of others' writing.
+// Follow calls wake after each revocation or change of keys by any node, and after a lost connection,
+// when some may have been missed. It returns when ctx ends. On SQLite it never calls wake: polling
+// finds the writes of other processes.
 func (db *DB) Follow(ctx context.Context, wake func()) { db.engine.follow(ctx, wake) }
 
-// Ping reports whether the database can be read, and whether it takes a write.
+// Ping returns an error if the database cannot be read and written.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`UPDATE meta SET value = value WHERE name = $1`, "epoch")
@@ -142,68 +136,66 @@ func (db *DB) Reachable(ctx context.Context) error {
 	return classify(err)
 }
 
-// do runs work as one deed: it is durable when do returns, and an error means that
-// nothing of it was done. work may run more than once, so it hands on what it makes
-// by made, not by variables of its own.
+// do runs work in one transaction, which is durable when do returns nil. An error means that nothing
+// was written. Work may run several times; the function write returns a result from it.
 func (db *DB) do(ctx context.Context, work func(*tx) error) error { return db.engine.do(ctx, work) }
 
-// made runs work as one deed and returns what it made, or nothing beside an error.
-func made[T any](ctx context.Context, db *DB, work func(*tx) (T, error)) (T, error) {
+// write runs work in one transaction and returns its result, the zero value with an error.
+func write[T any](ctx context.Context, db *DB, work func(*tx) (T, error)) (T, error) {
 	var last T
 	err := db.do(ctx, func(tx *tx) (err error) {
 		last, err = work(tx)
 		return err
 	})
 	if err != nil {
-		var nothing T
-		return nothing, err
+		var zero T
+		return zero, err
 	}
 	return last, nil
 }
 
-// reader returns a tx for reading outside a deed.
+// reader returns a tx for reading outside a transaction.
 func (db *DB) reader(ctx context.Context) *tx { return db.engine.reader(ctx) }
 
-// safely keeps one deed's panic from taking its neighbours along.
-func safely(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
+// recovered runs work and turns a panic into an error, so that the other writes of a batch continue.
+func recovered(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.Error("a deed panicked", "stack", string(debug.Stack()))
+			log.Error("database transaction panicked", "stack", string(debug.Stack()))
 			err = errPanicked
 		}
 	}()
 	return work(tx)
 }
 
-// tx is what a deed works with, and what is read by outside one.
+// tx runs queries, in a transaction or outside one for reading.
 type tx struct {
 	ctx context.Context
 	on  connection
 
-	// others says that other deeds are done at the same time, here or on another
-	// node. What is read to be acted upon is locked then.
-	others bool
+	// concurrent is true if other transactions run at the same time. Rows that a decision depends on
+	// are then locked.
+	concurrent bool
 
-	// try runs a piece of reading, and again where its connection was lost; nil
-	// runs it once.
-	try func(context.Context, func(context.Context) error) error
+	// retry runs a function that reads, and again if its connection was lost. Nil: it runs once.
+	retry func(context.Context, func(context.Context) error) error
 
-	// evidence finds a row once this is committed; its text is empty while there is
-	// none.
+	// evidence is a query that finds a row once this transaction is committed. Its text is empty
+	// if there is none.
 	evidence query
 }
 
-// connection takes queries by their text.
+// connection executes queries by their text.
 type connection interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// fit refuses arguments that are not fit for every engine.
-func fit(args []any) error {
+// checkArgs returns ErrText for arguments that the engines treat differently.
+func checkArgs(args []any) error {
 	for _, a := range args {
 		if s, ok := a.(string); ok {
-			if err := text(s); err != nil {
+			if err := checkText(s); err != nil {
 				return err
 			}
 		}
@@ -212,13 +204,13 @@ func fit(args []any) error {
 }
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	if err := fit(args); err != nil {
+	if err := checkArgs(args); err != nil {
 		return nil, err
 	}
 	return t.on.ExecContext(t.ctx, query, args...)
 }
 
-// changed runs a statement and returns how many rows it changed.
+// changed runs a statement and returns the number of rows that it changed.
 func (t *tx) changed(query string, args ...any) (int64, error) {
 	r, err := t.exec(query, args...)
 	if err != nil {
@@ -227,9 +219,9 @@ func (t *tx) changed(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-// query runs a query and gives its rows to read.
+// query runs a query and calls read with its rows.
 func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
-	if err := fit(args); err != nil {
+	if err := checkArgs(args); err != nil {
 		return err
 	}
 	once := func(ctx context.Context) error {
@@ -243,13 +235,13 @@ func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
 		}
 		return errors.Join(rows.Err(), rows.Close())
 	}
-	if t.try == nil {
+	if t.retry == nil {
 		return once(t.ctx)
 	}
-	return t.try(t.ctx, once)
+	return t.retry(t.ctx, once)
 }
 
-// row is the first row of a query, which is asked when it is scanned.
+// row returns the first row of a query, which runs at Scan.
 func (t *tx) row(query string, args ...any) scanner { return row{t, query, args} }
 
 type row struct {
@@ -296,14 +288,13 @@ func scanAll[T any](rows *sql.Rows, scan func(scanner) (T, error)) (all []T, err
 	return all, rows.Err()
 }
 
-// proves notes a query that finds a row if this deed was done, and none if it was
-// not: how its outcome is found out where the database was restarted in the middle
-// of it.
-func (t *tx) proves(text string, args ...any) { t.evidence = query{text, args} }
+// setEvidence stores a query that finds a row if this transaction was committed, and none if it was
+// not. It determines the outcome if the database server restarts during the commit.
+func (t *tx) setEvidence(text string, args ...any) { t.evidence = query{text, args} }
 
-// text refuses what engines treat differently: one takes NUL and invalid UTF-8
-// silently, another refuses them in the middle of a transaction.
-func text(values ...string) error {
+// checkText returns ErrText for values with NUL or invalid UTF-8. SQLite accepts them silently, Postgres
+// refuses them in the middle of a transaction.
+func checkText(values ...string) error {
 	for _, v := range values {
 		if !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
 			return ErrText

@@ -857,8 +857,8 @@ func TestBatchIsolation(t *testing.T) {
 	errs := make([]error, len(deeds))
 	for i, d := range deeds {
 		wg.Go(func() {
-			q := &deed{ctx: d.ctx, work: d.work, done: make(chan struct{})}
-			db.engine.(*sqliteEngine).deeds <- q
+			q := &writeRequest{ctx: d.ctx, work: d.work, done: make(chan struct{})}
+			db.engine.(*sqliteEngine).requests <- q
 			<-q.done
 			errs[i] = q.err
 		})
@@ -902,7 +902,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string][]string{
 		"its transaction is gone":             {"ROLLBACK"},
-		"its savepoint is gone":               {"RELEASE deed"},
+		"its savepoint is gone":               {"RELEASE request"},
 		"its transaction is another's":        {"ROLLBACK", "BEGIN"},
 		"a reference is broken at its commit": {"PRAGMA defer_foreign_keys = ON", "INSERT INTO places (user_id, network, browser, seen_at) VALUES ('nobody', '', '', 0)"},
 	} {
@@ -927,9 +927,9 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 			})
 			<-held
 			wg.Go(func() {
-				q := &deed{ctx: t.Context(), work: func(tx *tx) error { return tx.setMeta("neighbour", "1") }, done: make(chan struct{})}
+				q := &writeRequest{ctx: t.Context(), work: func(tx *tx) error { return tx.setMeta("neighbour", "1") }, done: make(chan struct{})}
 				close(hold)
-				db.engine.(*sqliteEngine).deeds <- q
+				db.engine.(*sqliteEngine).requests <- q
 				<-q.done
 				neighbour = q.err
 			})
@@ -1018,8 +1018,8 @@ func TestCloseWhileDeedsAreDone(t *testing.T) {
 
 func TestOpenRefusesNoPath(t *testing.T) {
 	t.Parallel()
-	if db, err := Open(t.Context(), Config{}); err == nil || db != nil || !strings.Contains(err.Error(), "no address") {
-		t.Errorf("got %v, %v, want an error that says that there is no address", db, err)
+	if db, err := Open(t.Context(), Config{}); err == nil || db != nil || !strings.Contains(err.Error(), "URL of the database is empty") {
+		t.Errorf("Open of an empty URL: %v, %v, want an error that names it", db, err)
 	}
 }
 
@@ -1179,7 +1179,7 @@ func TestOpenNewer(t *testing.T) {
 	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrUnavailable) || got != nil {
 		t.Fatalf("got %v, %v, want ErrNewer", got, err)
 	}
-	for _, want := range []string{fmt.Sprintf("schema %d", SchemaVersion+1), fmt.Sprintf("knows %d", SchemaVersion), "newer program"} {
+	for _, want := range []string{fmt.Sprintf("schema %d", SchemaVersion+1), fmt.Sprintf("supports %d", SchemaVersion), "newer program"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
@@ -1338,8 +1338,8 @@ func FuzzText(f *testing.F) {
 				t.Errorf("SetName(%q) = %q", s, got.Name)
 			case err != nil && !errors.Is(err, ErrText):
 				t.Errorf("SetName(%q): %v", s, err)
-			case (err == nil) != (text(s) == nil):
-				t.Errorf("SetName(%q): %v, but text says %v", s, err, text(s))
+			case (err == nil) != (checkText(s) == nil):
+				t.Errorf("SetName(%q): %v, but text says %v", s, err, checkText(s))
 			}
 			want := s
 			if err != nil {

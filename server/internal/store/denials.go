@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Denial is one refusal with its true cause. It holds no secret.
+// Denial is a refused request with the cause of the refusal. It holds no secret.
 type Denial struct {
-	ID        string // ULID, as the client was told
+	ID        string // ULID, sent to the client
 	Code      string
 	Status    int
 	At        time.Time
@@ -20,11 +20,11 @@ type Denial struct {
 	RequestID string
 }
 
-// AddDenials writes refusals down.
+// AddDenials inserts denials.
 func (db *DB) AddDenials(ctx context.Context, denials []Denial) error {
 	return db.do(ctx, func(tx *tx) error {
 		for _, d := range denials {
-			if err := text(d.Method, d.Path, d.Scheme, d.Cause, d.Subject); err != nil {
+			if err := checkText(d.Method, d.Path, d.Scheme, d.Cause, d.Subject); err != nil {
 				return err
 			}
 			if _, err := tx.exec(`INSERT INTO denials (id, code, status, at, method, path, scheme, cause, network, subject, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
@@ -36,9 +36,9 @@ func (db *DB) AddDenials(ctx context.Context, denials []Denial) error {
 	})
 }
 
-// DenialByID returns a refusal or ErrNotFound.
+// DenialByID returns a denial or ErrNotFound.
 func (db *DB) DenialByID(ctx context.Context, id string) (Denial, error) {
-	if err := text(id); err != nil {
+	if err := checkText(id); err != nil {
 		return Denial{}, ErrNotFound
 	}
 	var d Denial
@@ -49,7 +49,7 @@ func (db *DB) DenialByID(ctx context.Context, id string) (Denial, error) {
 	return d, classify(err)
 }
 
-// PurgeDenials forgets refusals before a moment.
+// PurgeDenials deletes denials before a time.
 func (db *DB) PurgeDenials(ctx context.Context, before time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`DELETE FROM denials WHERE at < $1`, micros(before))

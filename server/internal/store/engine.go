@@ -19,38 +19,37 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// engine is what differs between databases. SQL elsewhere is the same for each.
+// engine holds the differences between SQLite and Postgres. All other SQL is the same for both.
 type engine interface {
-	// do runs work in a transaction of its own and returns when it is durable. An
-	// error means that nothing of it was done, but for the one that says that this
-	// cannot be told. work may be run several times; what an earlier run did is
-	// undone then.
+	// do runs work in a transaction and returns when it is durable. An error means that nothing was
+	// written, unless its text says that this is unknown. Work may run several times; each run
+	// starts without the writes of the last.
 	do(ctx context.Context, work func(*tx) error) error
 
-	// move does a deed of one statement that changes a row at most once, as do does,
-	// and reports whether it did. done is a query that finds a row where it did.
-	move(ctx context.Context, statement, done query) (bool, error)
+	// update runs a transaction of one statement that changes a row at most once, and reports
+	// whether it changed one. The query done finds a row if it did.
+	update(ctx context.Context, statement, done query) (bool, error)
 
 	// reader returns a tx for reading outside a transaction.
 	reader(ctx context.Context) *tx
 
-	// now is the time that all nodes of the database agree on.
+	// now returns the time that all nodes of the database share.
 	now() time.Time
 
-	// follow calls wake after each deed of any node that others want to know of,
-	// and whenever some may have been missed. It returns when ctx ends.
+	// follow calls wake after each notification by any node, and when some may have been missed. It
+	// returns when ctx ends.
 	follow(ctx context.Context, wake func())
 
 	// maintain calls use with a connection whose statements have no time limit.
 	maintain(use func(*sql.DB, dialect) error) error
 
-	// integrity asks the engine to check what it keeps.
+	// integrity asks the engine to check its data.
 	integrity(ctx context.Context) (problems []string, err error)
 
 	close() error
 }
 
-// query is the text of a query and its arguments.
+// query is the text of a query with its arguments.
 type query struct {
 	text string
 	args []any
@@ -87,26 +86,26 @@ type OpenError struct {
 func (e *OpenError) Error() string { return e.Err.Error() }
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// openEngine opens the database of an address.
+// openEngine opens the database of c.URL.
 func openEngine(ctx context.Context, c Config) (engine, error) {
 	scheme, rest, _ := strings.Cut(c.URL, ":")
 	switch {
 	case c.URL == "":
-		return nil, errors.New("store: no address of a database")
+		return nil, errors.New("store: the URL of the database is empty")
 	case scheme == "sqlite" && rest != "":
 		return openSQLite(ctx, rest, c)
 	case scheme == "postgres", scheme == "postgresql":
 		return openPostgres(ctx, c)
 	}
 	if !strings.Contains(c.URL, "://") {
-		return nil, errors.New("store: the address of the database is none: want sqlite:PATH or postgres://USER@HOST/DATABASE")
+		return nil, errors.New("store: malformed URL of the database: want sqlite:PATH or postgres://USER@HOST/DATABASE")
 	}
-	// What follows the scheme may hold a password.
-	return nil, fmt.Errorf("store: the address of the database begins with %q, want sqlite:PATH or postgres://", scheme)
+	// The rest of the URL may hold a password.
+	return nil, fmt.Errorf("store: the URL of the database begins with %q, want sqlite:PATH or postgres://", scheme)
 }
 
-// Migrate brings the schema of a database to this program's version, making it
-// where there is none, and returns the versions before and after.
+// Migrate brings the schema of a database to SchemaVersion, creates it if it is missing, and returns the
+// versions before and after.
 func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
 	c = c.withDefaults()
 	c.KeepSchema = false
@@ -120,8 +119,7 @@ func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
 	return from, SchemaVersion, errors.Join(err, e.close())
 }
 
-// Empty reports whether a database holds nothing yet, so that Open would make it
-// Durward's.
+// Empty reports whether a database has no tables, so that Open would create them.
 func Empty(ctx context.Context, c Config) (empty bool, err error) {
 	e, err := openEngine(ctx, c.withDefaults())
 	if err != nil {
@@ -136,13 +134,12 @@ func Empty(ctx context.Context, c Config) (empty bool, err error) {
 	return empty && err == nil, err
 }
 
-// migrate brings the schema to this program's version and returns which one it was
-// of. It asks for the version first, since the runner costs more than the rest of
-// a start.
+// migrate brings the schema to SchemaVersion and returns the version before. It reads the version first,
+// because starting goose takes longer than the rest of a start.
 func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 	err = e.maintain(func(db *sql.DB, d dialect) error {
-		// Several that start at once stand in each other's way where the engine has no
-		// lock for it: whoever comes second finds the work done when it looks again.
+		// SQLite has no lock for migrations: of several processes that start at once, one migrates, and
+		// the others fail and find the schema migrated when they read the version again.
 		for try := 0; ; try++ {
 			version, foreign, err := schemaOf(ctx, db, d.tables)
 			if try == 0 {
@@ -157,12 +154,12 @@ func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 				return nil
 			case version > SchemaVersion:
 				return &OpenError{"Start the newer program again, or restore the backup made before it.",
-					fmt.Errorf("%w: schema %d, this program knows %d", ErrNewer, version, SchemaVersion)}
+					fmt.Errorf("%w: schema %d, this program supports %d", ErrNewer, version, SchemaVersion)}
 			case c.KeepSchema && version == 0:
-				return &OpenError{"durward db migrate makes the schema.", errors.New("store: there is nothing in the database yet")}
+				return &OpenError{"durward db migrate creates the schema.", errors.New("store: the database is empty")}
 			case c.KeepSchema:
-				return &OpenError{"durward db migrate brings it up to date. Make a backup first, with the program that it is of.",
-					fmt.Errorf("%w: schema %d, this program wants %d", ErrOlder, version, SchemaVersion)}
+				return &OpenError{"durward db migrate updates the schema. Make a backup with the older program first.",
+					fmt.Errorf("%w: schema %d, this program needs %d", ErrOlder, version, SchemaVersion)}
 			}
 			if err = up(ctx, db, d, c.Log); err == nil || ctx.Err() != nil {
 				return err
@@ -200,25 +197,25 @@ func up(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error {
 	switch {
 	case err == nil:
 	case forbidden(err):
-		return &OpenError{"The user of the database has to own it: createdb NAME --owner USER, or ALTER DATABASE. Or let another one make the tables, by durward db migrate.",
-			fmt.Errorf("store: the schema cannot be made: %w", classify(err))}
+		return &OpenError{"The user has to own the database: createdb NAME --owner USER, or ALTER DATABASE. Or let another user create the tables with durward db migrate.",
+			fmt.Errorf("store: cannot create the schema: %w", classify(err))}
 	case partial != nil && rejected(partial.Err):
-		return &OpenError{"Nothing of that migration was done. If it was begun by hand, or by a program that was broken off, restore the last backup.",
-			fmt.Errorf("%w: migration %d cannot be applied: %w", ErrSchema, partial.Failed.Source.Version, partial.Err)}
-	case partial != nil: // the disk, the network, somebody else
-		return &OpenError{"Nothing of that migration was done, and the database is as it was. Mend that and try again.",
-			fmt.Errorf("store: migration %d cannot be applied: %w", partial.Failed.Source.Version, classify(partial.Err))}
+		return &OpenError{"The migration changed nothing. If it was begun by hand, or by a program that was interrupted, restore the last backup.",
+			fmt.Errorf("%w: cannot apply migration %d: %w", ErrSchema, partial.Failed.Source.Version, partial.Err)}
+	case partial != nil: // the disk, the network, another process
+		return &OpenError{strings.TrimSpace("The migration changed nothing. Try again. " + Hint(partial.Err)),
+			fmt.Errorf("store: cannot apply migration %d: %w", partial.Failed.Source.Version, classify(partial.Err))}
 	default:
 		return fmt.Errorf("store: migrations: %w", classify(err))
 	}
 	for _, m := range done {
-		log.Info("the schema of the database was brought forward", "version", m.Source.Version)
+		log.Info("database schema migrated", "version", m.Source.Version)
 	}
 	return nil
 }
 
-// schemaOf returns the version of the newest migration that was applied, 0 for
-// an empty database, and the tables of one that is not ours.
+// schemaOf returns the version of the newest applied migration, 0 for an empty database. If the database
+// belongs to another program, foreign lists its tables. The query tables lists all tables.
 func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, foreign []string, err error) {
 	list := func() ([]string, error) {
 		rows, err := db.QueryContext(ctx, tables)
@@ -242,29 +239,29 @@ func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, fo
 		return 0, nil, classify(err)
 	}
 	if newest.Int64 > 0 && !slices.Contains(names, "meta") {
-		// Another node may have made its tables since these were listed.
+		// Another node may have created the tables after the first query.
 		if names, err = list(); err != nil {
 			return 0, nil, classify(err)
 		}
 		if !slices.Contains(names, "meta") {
-			return 0, names, nil // it is somebody else's runner of migrations
+			return 0, names, nil // goose migrated it for another program
 		}
 	}
 	return newest.Int64, nil, nil
 }
 
-// classify gives errors the names that callers know. What has a name keeps it,
-// and that a caller's own context has ended says nothing about the database.
+// classify wraps an error of the engine in one that callers know. It returns known errors and the end of
+// the caller's context as they are.
 func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
-	case slices.ContainsFunc(named, func(name error) bool { return errors.Is(err, name) }):
+	case slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) }):
 		return err
 	case isConstraint(err):
-		return err // a rule of the schema, not a fault of the disk
+		return err // a fault of the caller, not of the database
 	}
 	if damaged(err) {
 		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrDamaged, err)
@@ -272,9 +269,9 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-var named = []error{ErrNotFound, ErrEmailTaken, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
+var known = []error{ErrNotFound, ErrEmailTaken, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
 
-// isConstraint reports the violation of a rule of the schema.
+// isConstraint reports whether err is the violation of a constraint.
 func isConstraint(err error) bool {
 	var lite *sqlite.Error
 	var pg *pgconn.PgError
@@ -282,7 +279,7 @@ func isConstraint(err error) bool {
 		errors.As(err, &pg) && strings.HasPrefix(pg.Code, "23")
 }
 
-// isUnique reports the violation of a unique index or primary key.
+// isUnique reports whether err is the violation of a unique index or primary key.
 func isUnique(err error) bool {
 	var lite *sqlite.Error
 	var pg *pgconn.PgError
@@ -290,7 +287,7 @@ func isUnique(err error) bool {
 		errors.As(err, &pg) && pg.Code == "23505"
 }
 
-// damaged reports that the engine says that what it keeps is not whole.
+// damaged reports whether the engine found its data damaged.
 func damaged(err error) bool {
 	var lite *sqlite.Error
 	var pg *pgconn.PgError
@@ -298,48 +295,47 @@ func damaged(err error) bool {
 		errors.As(err, &pg) && (pg.Code == "XX001" || pg.Code == "XX002")
 }
 
-// forbidden reports that the user of the database server may not do something.
+// forbidden reports whether the user of the database server lacks a right.
 func forbidden(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "42501"
 }
 
-// rejected reports that a statement cannot be done on what is there.
+// rejected reports whether a statement does not fit the schema.
 func rejected(err error) bool {
 	var lite *sqlite.Error
 	var pg *pgconn.PgError
 	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_ERROR || errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
 }
 
-// busy reports that somebody else holds what a migration wants.
+// busy reports whether another connection holds a lock that the statement needs.
 func busy(err error) bool {
 	var lite *sqlite.Error
 	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
 }
 
-// locked ends a query whose rows of a table stay as they are until the deed has
-// ended. Rows are locked in one order: of the person, of the session, of what the
-// session holds.
-func (t *tx) locked(table string) string {
-	if !t.others {
+// forUpdate returns the end of a query that locks its rows of a table until the transaction ends. To
+// avoid deadlocks, rows are locked in the order user, session, grants and cookies.
+func (t *tx) forUpdate(table string) string {
+	if !t.concurrent {
 		return ""
 	}
 	return " FOR NO KEY UPDATE OF " + table
 }
 
-// alone keeps every other deed of the same name out until this one has ended, on
-// whichever node.
-func (t *tx) alone(name string) error {
-	if !t.others {
+// lock waits until no other transaction on any node holds the lock of that name, and holds it until this
+// transaction ends.
+func (t *tx) lock(name string) error {
+	if !t.concurrent {
 		return nil
 	}
 	_, err := t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "durward:"+name)
 	return err
 }
 
-// tell wakes the other nodes once this is committed.
-func (t *tx) tell() error {
-	if !t.others {
+// notifyNodes makes Follow on the other nodes call wake once this transaction is committed.
+func (t *tx) notifyNodes() error {
+	if !t.concurrent {
 		return nil
 	}
 	_, err := t.exec(`SELECT pg_notify($1, '')`, channel)

@@ -19,7 +19,7 @@ func TestNewEpoch(t *testing.T) {
 				furnish(t, db)
 				must(t, db.AddKey(t.Context(), aKey("key-refresh", UseRefresh, KeyActive, 1), anEvent(EventKeyCreated, "")))
 				first := db.Epoch()
-				ended, err := made(t.Context(), db, func(tx *tx) (Ended, error) {
+				ended, err := write(t.Context(), db, func(tx *tx) (Ended, error) {
 					return tx.beginEpoch(NewEpoch{
 						KeepSessions: keep,
 						Past:         []string{"OTHER", first},

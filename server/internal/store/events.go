@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The kinds of events. The list is closed.
+// Kinds of events.
 const (
 	EventRegistered        = "registered"
 	EventUserAdded         = "user_added"
@@ -31,13 +31,13 @@ const (
 	EventAPIKeyRevoked     = "api_key_revoked"
 )
 
-// Event is a row of the security log: who, what, from where, with what outcome.
+// Event is an entry of the security log.
 type Event struct {
 	ID        string // sorts by time
 	Kind      string
 	At        time.Time
-	UserID    string // whom it concerns
-	Actor     string // who acted, where that is somebody else
+	UserID    string // the user whom it is about
+	Actor     string // the user who acted; empty if it is the same
 	SessionID string
 	Outcome   string
 	Network   string
@@ -46,18 +46,18 @@ type Event struct {
 	Detail    string
 }
 
-// event writes e down in the transaction of its deed, and is the evidence of it.
+// event inserts e in the transaction that it describes, and makes it the evidence of that transaction.
 func (t *tx) event(e Event) error {
-	if err := text(e.Detail, e.Outcome, e.Device, e.Network); err != nil {
+	if err := checkText(e.Detail, e.Outcome, e.Device, e.Network); err != nil {
 		return err
 	}
 	_, err := t.exec(`INSERT INTO events (id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		e.ID, e.Kind, micros(e.At), e.UserID, e.Actor, e.SessionID, e.Outcome, e.Network, e.Device, e.DenialID, e.Detail)
-	t.proves(`SELECT 1 FROM events WHERE id = $1`, e.ID)
+	t.setEvidence(`SELECT 1 FROM events WHERE id = $1`, e.ID)
 	return err
 }
 
-// AddEvents writes events that belong to no other deed.
+// AddEvents inserts events that describe no other write.
 func (db *DB) AddEvents(ctx context.Context, events []Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		for _, e := range events {
@@ -69,10 +69,10 @@ func (db *DB) AddEvents(ctx context.Context, events []Event) error {
 	})
 }
 
-// EventFilter chooses events; an empty field chooses all.
+// EventFilter selects events. An empty field matches all.
 type EventFilter struct {
 	Kind, UserID string
-	Limit        int // at most; 0 is 100
+	Limit        int // default 100
 }
 
 // Events returns events, newest first.

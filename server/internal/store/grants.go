@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// Grant is what a client holds of a session: the right to refresh.
+// Grant is the right of a client to refresh the tokens of a session.
 type Grant struct {
 	ID             [16]byte
 	SessionID      string
 	ClientID       string
 	Scope          string
-	Generation     uint32 // the refresh token that is current
+	Generation     uint32 // of the current refresh token
 	Salt           []byte
 	Key            uint8        // number of the refresh key
-	Moved          [4]time.Time // when it came to its generation, to the one before, and so on
-	Replays        int          // answers given again in this generation
+	Moved          [4]time.Time // when it reached this generation, the one before, and so on
+	Replays        int          // repeated answers in this generation
 	Network, Agent string       // of the last refresh
-	JKT            string       // thumbprint of the DPoP key that it is bound to (RFC 9449 s5); empty where to none
+	JKT            string       // thumbprint of the DPoP key that it is bound to (RFC 9449 s5); empty for none
 	CreatedAt      time.Time
 	IdleEnds, Ends time.Time
-	EndedAt        time.Time // zero while it lives
+	EndedAt        time.Time // zero while it is live
 	EndReason      string
 }
 
@@ -31,7 +31,7 @@ const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.sco
 	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent, grants.jkt,
 	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
 
-// into lists where the columns of a grant go; done turns times and id.
+// into returns the destinations for grantColumns. The caller calls done after Scan, to convert the values.
 func (g *Grant) into() (fields []any, done func() error) {
 	var id string
 	var times [8]int64
@@ -43,7 +43,7 @@ func (g *Grant) into() (fields []any, done func() error) {
 			g.CreatedAt, g.IdleEnds, g.Ends, g.EndedAt = moment(times[4]), moment(times[5]), moment(times[6]), moment(times[7])
 			octets, err := hex.DecodeString(id)
 			if err != nil || len(octets) != len(g.ID) {
-				return fmt.Errorf("store: grant %q: no id", id)
+				return fmt.Errorf("store: malformed grant id %q", id)
 			}
 			copy(g.ID[:], octets)
 			return nil
@@ -59,7 +59,7 @@ func (t *tx) insertGrant(g Grant) error {
 	return err
 }
 
-// GrantByID returns a grant with its session and its person, or ErrNotFound.
+// GrantByID returns a grant with its session and user, or ErrNotFound.
 func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u User, err error) {
 	fields, done := g.into()
 	ofSession, sessionDone := s.into()
@@ -78,7 +78,7 @@ func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u
 	return g, s, u, nil
 }
 
-// Rotate is one move of a grant.
+// Rotate is the move of a grant to another generation.
 type Rotate struct {
 	GrantID        [16]byte
 	From, To       uint32 // generations
@@ -87,13 +87,13 @@ type Rotate struct {
 	Network, Agent string
 }
 
-// RotateRefresh moves a live grant that still is at r.From. It reports whether
-// this call moved it: of many at once, one does.
+// RotateRefresh moves a live grant that is still at r.From. It reports whether this call moved it: of
+// several concurrent calls, one does.
 func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err error) {
-	if err := text(r.Network, r.Agent); err != nil {
+	if err := checkText(r.Network, r.Agent); err != nil {
 		return false, err
 	}
-	return db.engine.move(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
+	return db.engine.update(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
 		replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
 		[]any{grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent}},
 		query{`SELECT 1 FROM grants WHERE id = $1 AND (generation = $2 AND moved_0 = $3 OR generation = $2 + 1 AND moved_1 = $3
@@ -101,24 +101,24 @@ func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err erro
 			[]any{grantID(r.GrantID), int64(r.To), micros(r.At)}})
 }
 
-// CountReplay counts an answer that is given again and returns how many that
-// makes in this generation. It returns ErrNotFound where the grant moved.
+// CountReplay counts a repeated answer and returns the count in this generation. It returns ErrNotFound if
+// the grant has moved.
 func (db *DB) CountReplay(ctx context.Context, id [16]byte, generation uint32) (count int, err error) {
-	return made(ctx, db, func(tx *tx) (count int, err error) {
+	return write(ctx, db, func(tx *tx) (count int, err error) {
 		err = tx.row(`UPDATE grants SET replays = replays + 1 WHERE id = $1 AND generation = $2 AND ended_at = 0 RETURNING replays`,
 			grantID(id), generation).Scan(&count)
-		// Another's that counts for this one is no harm.
-		tx.proves(`SELECT 1 FROM grants WHERE id = $1 AND (generation <> $2 OR replays >= $3)`, grantID(id), int64(generation), count)
+		// The evidence may be the count of another call, which is harmless.
+		tx.setEvidence(`SELECT 1 FROM grants WHERE id = $1 AND (generation <> $2 OR replays >= $3)`, grantID(id), int64(generation), count)
 		return count, err
 	})
 }
 
-// EndGrant ends a grant, and its session where that holds no other.
+// EndGrant ends a grant, and its session if it has no other grant.
 func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until time.Time, e Event) ([]Revocation, error) {
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		var sessionID string
-		// The session first: whoever ends a session locks it before its grants.
-		err = tx.row(`SELECT sessions.id FROM grants JOIN sessions ON sessions.id = grants.session_id WHERE grants.id = $1`+tx.locked("sessions"), grantID(id)).Scan(&sessionID)
+		// Lock the session before its grants, as endSession does.
+		err = tx.row(`SELECT sessions.id FROM grants JOIN sessions ON sessions.id = grants.session_id WHERE grants.id = $1`+tx.forUpdate("sessions"), grantID(id)).Scan(&sessionID)
 		if errors.Is(classify(err), ErrNotFound) {
 			return nil, nil
 		} else if err != nil {
@@ -126,7 +126,7 @@ func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until ti
 		}
 		n, err := tx.changed(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, grantID(id), micros(e.At), reason)
 		if err != nil || n == 0 {
-			return nil, err // somebody else was first
+			return nil, err // it had ended
 		}
 		var live int
 		if err := tx.row(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID).Scan(&live); err != nil {

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// What a key is used for, and where it is in its life.
+// Uses and states of keys.
 const (
 	UseSigning = "signing"
 	UseRefresh = "refresh"
 
-	KeyPending  = "pending"  // published, not yet signing
-	KeyActive   = "active"   // signing
-	KeyRetiring = "retiring" // verifying what it signed
-	KeyGone     = "gone"
+	KeyPending  = "pending"  // published, does not sign yet
+	KeyActive   = "active"   // signs
+	KeyRetiring = "retiring" // verifies the tokens that it signed
+	KeyGone     = "gone"     // its secret is deleted
 )
 
-// Key is a key at rest. Its secret is sealed.
+// Key is a stored key. Its secret is encrypted.
 type Key struct {
 	ID          string
 	Use         string
@@ -44,7 +44,7 @@ func (db *DB) Keys(ctx context.Context, use string) ([]Key, error) {
 func (t *tx) insertKey(k Key) error {
 	_, err := t.exec(`INSERT INTO keys (id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		k.ID, k.Use, k.Algorithm, k.State, k.Number, k.Sealed, micros(k.CreatedAt), micros(k.ActivatedAt), micros(k.RetiredAt))
-	return errors.Join(err, t.tell())
+	return errors.Join(err, t.notifyNodes())
 }
 
 // AddKey adds a key.
@@ -57,12 +57,11 @@ func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
 	})
 }
 
-// AddKeyIfNone adds keys where there are none of the first one's use, but for
-// those that are gone: of several
-// processes that start at once, one adds its own.
+// AddKeyIfNone adds keys if there is no key of the first one's use, keys in the state gone not counted: of
+// several processes that start at once, one adds its keys.
 func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.alone("keys"); err != nil {
+		if err := tx.lock("keys"); err != nil {
 			return err
 		}
 		var n int
@@ -78,12 +77,11 @@ func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	})
 }
 
-// PromoteKey makes a pending key the active one and retires the one that was. Where
-// the key is pending no longer, nothing changes; ErrChanged says that another than
-// old is active by now.
+// PromoteKey makes a pending key active and retires the key old. If the key is no longer pending, it
+// changes nothing. ErrChanged means that a key other than old is active.
 func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.alone("keys"); err != nil {
+		if err := tx.lock("keys"); err != nil {
 			return err
 		}
 		var others int
@@ -92,41 +90,40 @@ func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Ev
 		}
 		n, err := tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, id, KeyActive, micros(at), KeyPending)
 		if err != nil || n == 0 {
-			return err // somebody else was first
+			return err // another node has promoted it
 		}
 		if others > 0 {
-			return ErrChanged // another signs by now
+			return ErrChanged
 		}
 		n, err = tx.changed(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1 AND state = $4`, old, KeyRetiring, micros(at), KeyActive)
 		if err != nil {
 			return err
 		}
 		if old != "" && n == 0 {
-			return ErrChanged // it was given up meanwhile, and has a successor
+			return ErrChanged // it was withdrawn meanwhile and has a successor
 		}
-		if err := tx.tell(); err != nil {
+		if err := tx.notifyNodes(); err != nil {
 			return err
 		}
 		return tx.event(e)
 	})
 }
 
-// GivenUp is a signing key that is given up at once, with what takes its place.
+// GivenUp describes the withdrawal of a signing key and its replacement.
 type GivenUp struct {
 	ID    string
-	State string // in which it was found
-	Next  string // pending key that signs from now on; empty is none
+	State string // expected state of the key
+	Next  string // pending key that becomes active; empty for none
 	Add   []Key  // new keys
 	At    time.Time
-	Until time.Time // when its last token has ended; zero revokes none
+	Until time.Time // when its last token expires; zero revokes no token
 }
 
-// GiveUpKey forgets a key and its secret, and declares all that it signed dead.
-// ErrChanged means that it, or the next one, is no more in the state in which it
-// was found.
+// GiveUpKey withdraws a key: it deletes the secret and revokes all tokens that the key signed. ErrChanged
+// means that the key or the next one is not in the expected state.
 func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) ([]Revocation, error) {
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		if err := tx.alone("keys"); err != nil {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		if err := tx.lock("keys"); err != nil {
 			return nil, err
 		}
 		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1 AND state = $5`, g.ID, KeyGone, []byte{}, micros(g.At), g.State)
@@ -161,23 +158,23 @@ func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) ([]Revo
 				return nil, err
 			}
 		}
-		return revoked, tx.tell()
+		return revoked, tx.notifyNodes()
 	})
 }
 
-// ForgetKey gives up a key that verifies nothing any more, and its secret.
+// ForgetKey deletes the secret of a retiring key whose tokens have all expired.
 func (db *DB) ForgetKey(ctx context.Context, id string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3 WHERE id = $1 AND state = $4`, id, KeyGone, []byte{}, KeyRetiring)
 		if err != nil || n == 0 {
 			return err
 		}
-		if err := tx.tell(); err != nil {
+		if err := tx.notifyNodes(); err != nil {
 			return err
 		}
 		return tx.event(e)
 	})
 }
 
-// String says which key, never what it is.
+// String describes the key without its secret.
 func (k Key) String() string { return fmt.Sprintf("%s key %s (%s)", k.Use, k.ID, k.State) }

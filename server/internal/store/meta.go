@@ -22,8 +22,8 @@ func (t *tx) setMeta(name, value string) error {
 	return err
 }
 
-// firstMeta sets a value where there is none, and returns the one that there is
-// then: of several at once, one sets it.
+// firstMeta sets a value if there is none and returns the stored value: of several concurrent calls, one
+// sets it.
 func (t *tx) firstMeta(name, value string) (string, error) {
 	if _, err := t.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, value); err != nil {
 		return "", err
@@ -31,13 +31,13 @@ func (t *tx) firstMeta(name, value string) (string, error) {
 	return t.meta(name)
 }
 
-// makeEpoch reads the epoch, drawing it where the database is new.
-func (db *DB) makeEpoch(ctx context.Context) (err error) {
+// loadEpoch reads the epoch and creates it in a new database.
+func (db *DB) loadEpoch(ctx context.Context) (err error) {
 	if db.epoch, err = db.reader(ctx).meta(metaEpoch); err != nil {
 		return classify(err)
 	}
 	if db.epoch == "" {
-		if db.epoch, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta(metaEpoch, rand.Text()) }); err != nil {
+		if db.epoch, err = write(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta(metaEpoch, rand.Text()) }); err != nil {
 			return err
 		}
 	}
@@ -47,18 +47,17 @@ func (db *DB) makeEpoch(ctx context.Context) (err error) {
 	return classify(err)
 }
 
-// Epoch is drawn when a database is made and anew when it is restored from a
-// copy: what counts on the past that was lost must not go on.
+// Epoch returns the random id of the database's history. It is drawn when the database is created, and anew
+// when it is restored, so that nothing relies on the lost part of the history.
 func (db *DB) Epoch() string { return db.epoch }
 
-// SessionEpoch is mixed with the secrets of sessions: a session of another one is
-// none. It is the epoch, unless sessions were kept when that began.
+// SessionEpoch returns the epoch that is mixed into the secrets of sessions; another value makes all
+// sessions invalid. It is Epoch, or an earlier one if a restore kept the sessions.
 func (db *DB) SessionEpoch() string { return db.sessionEpoch }
 
-// Issuer binds the database to one issuer: the first to come. It refuses any
-// other with ErrOtherIssuer, since its tokens would be other tokens.
+// Issuer binds the database to the first issuer that calls it, and returns ErrOtherIssuer for any other.
 func (db *DB) Issuer(ctx context.Context, issuer string) error {
-	if err := text(issuer); err != nil {
+	if err := checkText(issuer); err != nil {
 		return err
 	}
 	known, err := db.reader(ctx).meta("issuer")
@@ -66,37 +65,34 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 		return classify(err)
 	}
 	if known == "" {
-		if known, err = made(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("issuer", issuer) }); err != nil {
+		if known, err = write(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("issuer", issuer) }); err != nil {
 			return err
 		}
 	}
 	if known != issuer {
-		return &OpenError{"Was the configuration left out (--config FILE)? Else set issuer to the former, or use another database.", fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer)}
+		return &OpenError{"Check that the configuration is the right one (--config FILE). Otherwise set issuer back to the former value, or use another database.", fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer)}
 	}
 	return nil
 }
 
-// Outage is the time before a start in which no node was up.
+// Outage is the time before a start in which no node was running.
 type Outage struct {
-	DownAt time.Time // last sign of life before; UpAt if there was none, zero if it cannot be told
+	DownAt time.Time // last heartbeat before; UpAt if there was none, zero if unknown
 	UpAt   time.Time
 }
 
-// Beat leaves a sign of life.
+// Beat records a heartbeat of this node.
 func (db *DB) Beat(ctx context.Context, at time.Time) error {
 	return db.do(ctx, func(tx *tx) error { return tx.setMetaTime("alive_at", at) })
 }
 
-// Start leaves the first sign of life and returns the outage that ends with it.
-// A move of a grant is a sign of life too, so that the sign before a crash is
-// never older than what the crash may have kept from being answered. An outage
-// that begins less than a while after the last one ended is one with it: a server
-// that crashes as it starts, or the second of two that start after each other, has
-// not been up for anybody to come back to.
-func (db *DB) Start(ctx context.Context, at time.Time, while time.Duration) (Outage, error) {
-	return made(ctx, db, func(tx *tx) (Outage, error) {
+// Start records the first heartbeat and returns the outage that it ends. An outage that begins less than
+// merge after the end of the last one is joined with it: a server that crashes while it starts, or the
+// second of two that start one after the other, was not reachable in between.
+func (db *DB) Start(ctx context.Context, at time.Time, merge time.Duration) (Outage, error) {
+	return write(ctx, db, func(tx *tx) (Outage, error) {
 		out, before := Outage{UpAt: at}, Outage{}
-		if err := tx.alone("start"); err != nil {
+		if err := tx.lock("start"); err != nil {
 			return out, err
 		}
 		if err := errors.Join(tx.metaTime("alive_at", &out.DownAt), tx.metaTime("down_at", &before.DownAt), tx.metaTime("up_at", &before.UpAt)); err != nil {
@@ -105,17 +101,17 @@ func (db *DB) Start(ctx context.Context, at time.Time, while time.Duration) (Out
 		if out.DownAt.IsZero() {
 			out.DownAt = at
 		}
-		if up := out.DownAt.Sub(before.UpAt); !before.UpAt.IsZero() && up >= 0 && up < while {
+		if up := out.DownAt.Sub(before.UpAt); !before.UpAt.IsZero() && up >= 0 && up < merge {
 			out.DownAt = before.DownAt
 		}
 		if out.DownAt.After(at) {
-			out.DownAt = time.Time{} // left by a clock that was put back since: it says nothing
+			out.DownAt = time.Time{} // the clock was set back since: unknown
 		}
 		return out, errors.Join(tx.setMetaTime("alive_at", at), tx.setMetaTime("down_at", out.DownAt), tx.setMetaTime("up_at", at))
 	})
 }
 
-// schema is the version of the newest migration that was applied.
+// schema returns the version of the newest applied migration.
 func (db *DB) schema(ctx context.Context) (version int64, err error) {
 	err = db.reader(ctx).row("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
 	return version, classify(err)
@@ -138,8 +134,8 @@ func (t *tx) setMetaTime(name string, at time.Time) error {
 	return t.setMeta(name, strconv.FormatInt(micros(at), 10))
 }
 
-// Check looks for damage: of the file, of references between rows, of the
-// schema. No problems is a nil slice.
+// Check looks for damage of the data, dangling references and a wrong schema. Problems is nil if it finds
+// none.
 func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 	if problems, err = db.engine.integrity(ctx); err != nil {
 		return nil, err
@@ -154,11 +150,11 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 			return nil, classify(err)
 		}
 		if n > 0 {
-			problems = append(problems, fmt.Sprintf("%d rows of %s refer to rows of %s that are not there", n, r.table, r.to))
+			problems = append(problems, fmt.Sprintf("%d rows of %s reference missing rows of %s", n, r.table, r.to))
 		}
 	}
 	if version != SchemaVersion {
-		problems = append(problems, fmt.Sprintf("the schema is of version %d, this program's is %d", version, SchemaVersion))
+		problems = append(problems, fmt.Sprintf("the schema has version %d, this program needs %d", version, SchemaVersion))
 	}
 	return problems, nil
 }

@@ -410,7 +410,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	}{
 		"another program's":            {[]string{`DROP TABLE goose_db_version`}, false, ErrForeign, []string{"api_keys", "users"}, "empty database"},
 		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
-		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("knows ", SchemaVersion)}, "newer program"},
+		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("supports ", SchemaVersion)}, "newer program"},
 		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, SchemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", SchemaVersion-1)}, "restore the last backup"},
 		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `DROP INDEX sessions_by_end`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
 	} {

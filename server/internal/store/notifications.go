@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Notification is something a person is told.
+// Notification is a message to a user on their account page.
 type Notification struct {
 	ID, UserID, Kind string
 	At               time.Time
@@ -13,17 +13,16 @@ type Notification struct {
 	Read             bool
 }
 
-// notify tells a person of an event. Its id sorts by time, as the event's does.
+// notify adds a notification of an event for a user. It has the id of the event, which sorts by time.
 func (t *tx) notify(userID, kind string, e Event) error {
 	_, err := t.exec(`INSERT INTO notifications (id, user_id, kind, at, device, network) VALUES ($1, $2, $3, $4, $5, $6)`,
 		e.ID, userID, kind, micros(e.At), e.Device, e.Network)
 	return err
 }
 
-// Notifications returns a page, newest first, from after the one named; empty is
-// from the newest.
+// Notifications returns a page of notifications, newest first, beginning after the one with the id after.
 func (db *DB) Notifications(ctx context.Context, userID, after string, limit int) ([]Notification, error) {
-	if err := text(after); err != nil {
+	if err := checkText(after); err != nil {
 		return nil, err
 	}
 	return collect(db.reader(ctx), func(row scanner) (n Notification, err error) {

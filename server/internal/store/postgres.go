@@ -26,9 +26,8 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// postgresEngine is one database of a server that other nodes share. Each deed is a
-// transaction of its own, READ COMMITTED, which locks the rows that it reads to act
-// upon.
+// postgresEngine is a database on a server that several nodes share. Each transaction is READ COMMITTED
+// and locks the rows that its decisions depend on.
 type postgresEngine struct {
 	config  *pgx.ConnConfig
 	log     *slog.Logger
@@ -38,32 +37,28 @@ type postgresEngine struct {
 	reading *sql.DB // over readers
 	clock   serverClock
 
-	alone *pgx.Conn // holds the lock that keeps others out; nil where that was not asked for
+	exclusive *pgx.Conn // holds the lock of exclusive access; nil without it
 
 	stop       context.CancelFunc
 	background sync.WaitGroup
 }
 
-// channel is where nodes tell each other that there is something new.
+// channel is the name under which nodes notify each other (LISTEN, NOTIFY).
 const channel = "durward"
 
 const (
 	maxWriters = 16
 	maxReaders = 8
 
-	// How long a caller waits for a connection, a deed for its statements, and the
-	// answer to the question what became of one.
-	waitTime    = 3 * time.Second
-	deedTime    = 5 * time.Second
-	outcomeTime = 5 * time.Second
+	waitTime        = 3 * time.Second // for a connection
+	transactionTime = 5 * time.Second // for all statements of a transaction
+	outcomeTime     = 5 * time.Second // to determine whether a transaction was committed
 
-	// maxTries bounds how often a deed is begun again that was broken off before it
-	// could be done.
+	// maxTries bounds how often an interrupted transaction is repeated.
 	maxTries = 5
 )
 
-// openPostgres parses the address and opens the connections that are needed to
-// say whether the server can be used.
+// openPostgres parses the URL and checks that the server can be used.
 func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	config, err := parsePostgres(c.URL)
 	if err != nil {
@@ -81,44 +76,43 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	e.writing, e.reading = stdlib.OpenDBFromPool(e.writers), stdlib.OpenDBFromPool(e.readers)
 	background, stop := context.WithCancel(context.Background())
 	e.stop = stop
-	if err := e.clock.ask(ctx, e.reading, askedAtOnce); err != nil {
+	if err := e.clock.ask(ctx, e.reading, startQueries); err != nil {
 		return nil, errors.Join(e.unreachable(ctx, err), e.close())
 	}
-	keep := e.seeNobodyAlone
+	acquire := e.checkNotExclusive
 	if c.exclusive {
-		keep = e.keepOthersOut
+		acquire = e.lockExclusively
 	}
-	if err := keep(ctx); err != nil {
+	if err := acquire(ctx); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	e.background.Go(func() { e.clock.run(background, e.reading) })
 	return e, nil
 }
 
-// parsePostgres reads an address. What it says is wrong with one names no part of
-// it: any may be a password.
+// parsePostgres parses a URL. Its errors quote no part of the URL, since any part may be a password.
 func parsePostgres(address string) (*pgxpool.Config, error) {
-	wrong := func(why string) error {
-		return &OpenError{"Write postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full; what has a special meaning in an address is written as %XX.", errors.New("store: the address of the database cannot be read: " + why)}
+	malformed := func(why string) error {
+		return &OpenError{"Write postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, with special characters as %XX.", errors.New("store: malformed URL of the database: " + why)}
 	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, wrong("it is no URL")
+		return nil, malformed("it is not a URL")
 	}
 	c, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		for name := range u.Query() {
 			if strings.HasPrefix(name, "ssl") {
-				return nil, wrong("a value is wrong, or a certificate that it names")
+				return nil, malformed("a value is invalid, or a certificate cannot be read")
 			}
 		}
-		return nil, wrong("a value is wrong")
+		return nil, malformed("a value is invalid")
 	}
 	if c.ConnConfig.Database == "" {
-		return nil, wrong("it names no database")
+		return nil, malformed("it names no database")
 	}
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
-	// Nothing that is read or written may come from a replica, which is behind.
+	// A replica lags behind: a revoked credential may still be valid there.
 	c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	if c.ConnConfig.ConnectTimeout == 0 || c.ConnConfig.ConnectTimeout > waitTime {
 		c.ConnConfig.ConnectTimeout = waitTime
@@ -135,8 +129,8 @@ func parsePostgres(address string) (*pgxpool.Config, error) {
 	return c, nil
 }
 
-// since is where a connection keeps when it was made.
-const since = "durward.since"
+// connectedAt is the key of a connection's custom data for the time when it was opened.
+const connectedAt = "durward.connected_at"
 
 func newPool(config *pgxpool.Config, most int32, readOnly bool) (*pgxpool.Pool, error) {
 	c := config.Copy()
@@ -148,13 +142,12 @@ func newPool(config *pgxpool.Config, most int32, readOnly bool) (*pgxpool.Pool, 
 		delete(c.ConnConfig.RuntimeParams, "default_transaction_read_only")
 	}
 	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		conn.PgConn().CustomData()[since] = time.Now()
-		// A commit is on the disk before its answer leaves, whatever else the server was
-		// set to.
+		conn.PgConn().CustomData()[connectedAt] = time.Now()
+		// A commit is on the disk before the server answers, even if its configuration says otherwise.
 		_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'", pgx.QueryExecModeExec)
 		return err
 	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), c) // connects when it is asked
+	pool, err := pgxpool.NewWithConfig(context.Background(), c) // connects on first use
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -177,50 +170,50 @@ func (e *postgresEngine) close() error {
 	e.stop()
 	e.background.Wait()
 	err := errors.Join(e.reading.Close(), e.writing.Close())
-	if e.alone != nil {
+	if e.exclusive != nil {
 		ending, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		// The server takes a moment to notice that a connection has ended, and whoever
-		// starts next is refused until then.
-		_, _ = e.alone.Exec(ending, "SELECT pg_advisory_unlock_all()")
-		err = errors.Join(err, e.alone.Close(ending))
+		// The server takes a moment to notice the end of a connection. Until then it would refuse the
+		// next start.
+		_, _ = e.exclusive.Exec(ending, "SELECT pg_advisory_unlock_all()")
+		err = errors.Join(err, e.exclusive.Close(ending))
 	}
 	e.writers.Close()
 	e.readers.Close()
 	return err
 }
 
-// inUse is the lock that each node holds shared for as long as it runs, and whoever
-// wants the database for itself alone.
+// inUse is the advisory lock that each node holds shared while it runs, and that exclusive access holds
+// exclusively.
 const inUse = "hashtextextended('durward:in use', 0)"
 
-// keepOthersOut takes the lock for this engine alone, until it is closed.
-func (e *postgresEngine) keepOthersOut(ctx context.Context) error {
+// lockExclusively takes the lock exclusively until the engine is closed.
+func (e *postgresEngine) lockExclusively(ctx context.Context) error {
 	conn, err := pgx.ConnectConfig(ctx, e.config.Copy())
 	if err != nil {
 		return e.unreachable(ctx, err)
 	}
-	e.alone = conn
+	e.exclusive = conn
 	var got bool
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock("+inUse+")").Scan(&got); err != nil {
 		return classify(err)
 	}
 	if !got {
-		return &OpenError{"Stop all nodes that work with it.", ErrInUse}
+		return &OpenError{"Stop all nodes that use the database.", ErrInUse}
 	}
 	return nil
 }
 
-// seeNobodyAlone refuses a database that somebody has for themselves: it is restored or
-// copied, and what was written to it now would be lost.
-func (e *postgresEngine) seeNobodyAlone(ctx context.Context) error {
+// checkNotExclusive returns ErrInUse while the database is restored or copied, since writes to it would
+// be lost.
+func (e *postgresEngine) checkNotExclusive(ctx context.Context) error {
 	var got bool
 	err := e.reader(ctx).row("SELECT pg_try_advisory_xact_lock_shared(" + inUse + ")").Scan(&got)
 	if err != nil {
 		return classify(err)
 	}
 	if !got {
-		return &OpenError{"Wait until that has ended.", fmt.Errorf("%w: it is restored or copied", ErrInUse)}
+		return &OpenError{"Wait until the restore or the copy has ended.", fmt.Errorf("%w: it is being restored or copied", ErrInUse)}
 	}
 	return nil
 }
@@ -228,13 +221,12 @@ func (e *postgresEngine) seeNobodyAlone(ctx context.Context) error {
 func (e *postgresEngine) now() time.Time { return e.clock.now() }
 
 func (e *postgresEngine) reader(ctx context.Context) *tx {
-	return &tx{ctx: ctx, on: e.reading, try: e.read}
+	return &tx{ctx: ctx, on: e.reading, retry: e.read}
 }
 
-// read runs a piece of reading, and again where the connection was lost under it.
-// It ends in bounded time, however often it is begun.
+// read runs once, and again if its connection was lost. All runs together take at most transactionTime.
 func (e *postgresEngine) read(ctx context.Context, once func(context.Context) error) error {
-	bounded, cancel := context.WithTimeout(ctx, deedTime)
+	bounded, cancel := context.WithTimeout(ctx, transactionTime)
 	defer cancel()
 	for try := 0; ; try++ {
 		err := once(bounded)
@@ -244,7 +236,7 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, deedTime) // not the caller's deadline
+			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, transactionTime)
 		case lost(err) && try < maxTries:
 			e.readers.Reset()
 		default:
@@ -253,18 +245,18 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 	}
 }
 
-// lost reports that a connection was cut, so that another may do. A server that
-// cannot be reached is not asked again at once.
+// lost reports whether a connection was cut, so that a new one may work. It is false if the server could
+// not be reached at all.
 func lost(err error) bool {
-	var refused *pgconn.ConnectError
-	var said *pgconn.PgError
+	var connecting *pgconn.ConnectError
+	var answer *pgconn.PgError
 	switch {
 	case err == nil, errors.Is(err, sql.ErrNoRows), errors.Is(err, ErrText),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
-	case errors.As(err, &said):
-		return ending(said.Code)
-	case errors.As(err, &refused):
+	case errors.As(err, &answer):
+		return ending(answer.Code)
+	case errors.As(err, &connecting):
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn), pgconn.Timeout(err):
 		return true
@@ -273,19 +265,19 @@ func lost(err error) bool {
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// ending reports that the server ends the connection by its own will: it was told
-// to stop, or another of its processes crashed.
+// ending reports whether the server ended the connection: it is shutting down, one of its processes
+// crashed, or the session was idle for too long.
 func ending(code string) bool { return code == "57P01" || code == "57P02" || code == "57P05" }
 
-// again reports that a transaction was broken off for another's sake: it may do
-// better if it is begun anew.
-func again(err error) bool {
-	var said *pgconn.PgError
-	return errors.As(err, &said) && (said.Code == "40P01" || said.Code == "40001")
+// conflict reports whether the server rolled a transaction back because of another one, so that it may
+// succeed when it is repeated.
+func conflict(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "40P01" || answer.Code == "40001")
 }
 
-// pause waits a moment before try is followed by another, at random so that those who
-// met do not meet again.
+// pause waits before the next try: up to 20 ms after the first, and up to 640 ms later. The time is random,
+// so that transactions that met do not meet again.
 func pause(ctx context.Context, try int) {
 	var random [2]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -298,58 +290,57 @@ func pause(ctx context.Context, try int) {
 	}
 }
 
-// do implements engine. A deed that failed before it can have been committed is
-// begun again on another connection if its own was lost, or if it stood in another
-// deed's way.
+// do implements engine. It repeats a transaction that was not committed because its connection was lost
+// or because of a conflict.
 func (e *postgresEngine) do(ctx context.Context, work func(*tx) error) error {
-	// Once begun, a deed ends soon, and whether it was done must be known.
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deedTime)
+	// A transaction in progress ends soon, and the caller has to learn its outcome.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTime)
 	defer cancel()
 	for try := 0; ; try++ {
 		err := e.once(ctx, bounded, work)
 		switch {
 		case err == nil:
 			return nil
-		case try < maxTries && bounded.Err() == nil && (again(err) || lost(err)):
-			if !again(err) {
+		case try < maxTries && bounded.Err() == nil && (conflict(err) || lost(err)):
+			if !conflict(err) {
 				e.writers.Reset()
 			}
 			pause(bounded, try)
 		case ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
-			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, deedTime) // not the caller's deadline
+			return fmt.Errorf("%w: %w within %s", ErrUnavailable, errNoAnswer, transactionTime)
 		default:
 			return classify(err)
 		}
 	}
 }
 
-// move implements engine: the statement commits by itself. Where its answer was lost
-// it is run again, which changes nothing if it was done, and the row is the evidence.
-func (e *postgresEngine) move(caller context.Context, statement, done query) (moved bool, err error) {
-	if err := fit(statement.args); err != nil {
+// update implements engine. The statement is its own transaction. If its answer was lost it runs again,
+// which changes nothing if the first run was committed; then the row is the evidence.
+func (e *postgresEngine) update(caller context.Context, statement, done query) (moved bool, err error) {
+	if err := checkArgs(statement.args); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), deedTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), transactionTime)
 	defer cancel()
 	for try := 0; ; try++ {
-		moved, err = e.moveOnce(caller, ctx, statement, done, try > 0)
+		moved, err = e.updateOnce(caller, ctx, statement, done, try > 0)
 		switch {
 		case err == nil:
 			return moved, nil
-		case try < maxTries && ctx.Err() == nil && (again(err) || lost(err)):
+		case try < maxTries && ctx.Err() == nil && (conflict(err) || lost(err)):
 			e.writers.Reset()
 			pause(ctx, try)
 		case caller.Err() == nil && ctx.Err() != nil:
-			return false, fmt.Errorf("%w: %w within %s, and whether it was done cannot be told", ErrUnavailable, errNoAnswer, deedTime)
+			return false, fmt.Errorf("%w: %w within %s, and whether it was committed is unknown", ErrUnavailable, errNoAnswer, transactionTime)
 		default:
 			return false, classify(err)
 		}
 	}
 }
 
-func (e *postgresEngine) moveOnce(caller, ctx context.Context, statement, done query, doubt bool) (moved bool, err error) {
-	if doubt {
-		caller = ctx // what was begun is seen to its end
+func (e *postgresEngine) updateOnce(caller, ctx context.Context, statement, done query, repeated bool) (moved bool, err error) {
+	if repeated {
+		caller = ctx // the first run has to learn its outcome
 	} else if err := caller.Err(); err != nil {
 		return false, err
 	}
@@ -363,7 +354,7 @@ func (e *postgresEngine) moveOnce(caller, ctx context.Context, statement, done q
 		return false, err
 	}
 	n, err := r.RowsAffected()
-	if err != nil || n > 0 || !doubt {
+	if err != nil || n > 0 || !repeated {
 		return n > 0, err
 	}
 	var found int
@@ -373,8 +364,8 @@ func (e *postgresEngine) moveOnce(caller, ctx context.Context, statement, done q
 	return false, nil
 }
 
-// once runs work in one transaction. Where it returns an error, nothing was done; or
-// the error is ErrUnavailable and says that this cannot be told.
+// once runs work in one transaction. An error means that nothing was written, unless it is ErrUnavailable
+// with a text that says that this is unknown.
 func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error) (err error) {
 	if err := caller.Err(); err != nil {
 		return err
@@ -383,13 +374,13 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // to the pool, which keeps none that is closed or in a transaction
-	t := &tx{ctx: ctx, on: conn, others: true}
+	defer func() { _ = conn.Close() }() // the pool drops a connection that is closed or in a transaction
+	t := &tx{ctx: ctx, on: conn, concurrent: true}
 	xid, err := begin(ctx, conn)
 	if err != nil {
 		return err
 	}
-	if err := safely(work, t, e.log); err != nil {
+	if err := recovered(work, t, e.log); err != nil {
 		rollback(ctx, conn)
 		return err
 	}
@@ -397,20 +388,19 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	if err = commit(ctx, conn); err == nil {
 		return nil
 	}
-	var said *pgconn.PgError
-	if errors.As(err, &said) && !doubtful(said.Code) {
-		return err // the server says that it did not
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && !doubtful(answer.Code) {
+		return err // the server rolled it back
 	}
 	if errors.Is(err, errNotCommitted) {
 		return err
 	}
-	// Whether it was sent is not asked of the driver: it says "conn closed", safe to
-	// begin again, also where the connection was lost while the answer was awaited.
+	// The driver does not know whether COMMIT was sent: it returns "conn closed", safe to retry, even if
+	// the connection was lost while it waited for the answer.
 	return e.outcome(xid, sent, t.evidence, err)
 }
 
-// connection takes one of the pool, waiting for it no longer than a caller may be
-// kept.
+// connection takes a connection from the pool and waits for it up to waitTime.
 func (e *postgresEngine) connection(caller context.Context) (*sql.Conn, error) {
 	ctx, cancel := context.WithTimeout(caller, waitTime)
 	defer cancel()
@@ -437,7 +427,7 @@ func ownDeadline(err error) error {
 	return err
 }
 
-// raw runs statements of fixed text in one round trip and returns their results.
+// raw runs statements without arguments in one round trip and returns their results.
 func raw(ctx context.Context, conn *sql.Conn, statements string) (results []*pgconn.Result, err error) {
 	err = conn.Raw(func(c any) error {
 		results, err = c.(*stdlib.Conn).Conn().PgConn().Exec(ctx, statements).ReadAll()
@@ -446,53 +436,49 @@ func raw(ctx context.Context, conn *sql.Conn, statements string) (results []*pgc
 	return results, err
 }
 
-// begin begins a transaction and returns its number, by which its outcome can be
-// asked for.
+// begin begins a transaction and returns its id, by which outcome finds out whether it was committed.
 func begin(ctx context.Context, conn *sql.Conn) (xid string, err error) {
 	results, err := raw(ctx, conn, "BEGIN; SELECT pg_current_xact_id()")
 	if err != nil {
 		return "", err
 	}
 	if len(results) != 2 || len(results[1].Rows) != 1 {
-		return "", errors.New("store: no number of a transaction")
+		return "", errors.New("store: the server returned no transaction id")
 	}
 	return string(results[1].Rows[0][0]), nil
 }
 
-// errNotCommitted: a statement of the deed failed, and the deed said nothing of it.
-var errNotCommitted = errors.New("store: a deed went on after a statement of it had failed")
+// errNotCommitted means that a statement failed and the transaction's code ignored it.
+var errNotCommitted = errors.New("store: a transaction continued after one of its statements failed")
 
 func commit(ctx context.Context, conn *sql.Conn) error {
 	results, err := raw(ctx, conn, "COMMIT")
 	if err == nil && (len(results) != 1 || results[0].CommandTag.String() != "COMMIT") {
-		return errNotCommitted // the tag is ROLLBACK
+		return errNotCommitted // the command tag is ROLLBACK
 	}
 	return err
 }
 
-// rollback ends a transaction. Where it cannot, the pool closes the connection, and
-// the server undoes the rest.
+// rollback ends a transaction. If it fails, the pool closes the connection and the server rolls back.
 func rollback(ctx context.Context, conn *sql.Conn) { _, _ = raw(ctx, conn, "ROLLBACK") }
 
-// doubtful reports that an error in answer to COMMIT does not say whether it was
-// done.
+// doubtful reports whether an error in answer to COMMIT leaves open whether it took place.
 func doubtful(code string) bool {
 	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") || strings.HasPrefix(code, "58") || strings.HasPrefix(code, "XX")
 }
 
-// lostCommit is that a COMMIT did not take place, as was found out after its
-// answer was lost: the deed may be begun again.
+// lostCommit is the error of a COMMIT that did not take place, as the server reported after the answer
+// was lost. The transaction may be repeated.
 type lostCommit struct{}
 
-func (lostCommit) Error() string     { return "store: a transaction was broken off" }
+func (lostCommit) Error() string     { return "store: the transaction was interrupted" }
 func (lostCommit) SafeToRetry() bool { return true }
 
-// outcome finds out whether a transaction was committed whose answer was lost.
+// outcome finds out whether a transaction was committed if the answer to COMMIT was lost.
 //
-// The server knows by the number. But a server that crashed forgets the numbers of
-// what it had not written down and gives them anew, so after a restart "committed"
-// may speak of another transaction: then the rows themselves are the evidence. A
-// connection that is older than the COMMIT proves that there was no restart.
+// The server knows it by the transaction id. A server that crashes reuses ids that it had not stored, so
+// after a restart "committed" may describe another transaction. Then the evidence query decides. A
+// connection that was opened before the COMMIT proves that the server did not restart.
 func (e *postgresEngine) outcome(xid string, sent time.Time, evidence query, cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), outcomeTime)
 	defer cancel()
@@ -500,7 +486,7 @@ func (e *postgresEngine) outcome(xid string, sent time.Time, evidence query, cau
 	for try := 0; ctx.Err() == nil; try++ {
 		var done, known bool
 		if done, known, last = e.ask(ctx, xid, sent, evidence); known {
-			e.log.Info("the answer to a COMMIT was lost; its outcome was found out", "committed", done, "cause", cause)
+			e.log.Info("answer to COMMIT lost, outcome determined", "committed", done, "cause", cause)
 			if done {
 				return nil
 			}
@@ -511,11 +497,11 @@ func (e *postgresEngine) outcome(xid string, sent time.Time, evidence query, cau
 		}
 		pause(ctx, try+2)
 	}
-	e.log.Error("the answer to a COMMIT was lost, and its outcome cannot be told", "cause", cause, "error", last)
-	return fmt.Errorf("%w: the answer to a COMMIT was lost, and whether it was done cannot be told: %v", ErrUnavailable, cause)
+	e.log.Error("answer to COMMIT lost, outcome unknown", "cause", cause, "error", last)
+	return fmt.Errorf("%w: the answer to COMMIT was lost, and whether it was committed is unknown: %v", ErrUnavailable, cause)
 }
 
-// ask asks once what became of a transaction.
+// ask asks the server once whether a transaction was committed; known is false if it cannot tell.
 func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, evidence query) (done, known bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, waitTime)
 	defer cancel()
@@ -524,14 +510,14 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 		return false, false, err
 	}
 	defer conn.Release()
-	made, _ := conn.Conn().PgConn().CustomData()[since].(time.Time)
-	restarted := !made.Before(sent) // for all that this connection knows
+	made, _ := conn.Conn().PgConn().CustomData()[connectedAt].(time.Time)
+	restarted := !made.Before(sent) // or may have
 	var status *string
 	err = conn.QueryRow(bounded, "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))", xid).Scan(&status)
-	var said *pgconn.PgError
+	var answer *pgconn.PgError
 	switch {
-	case errors.As(err, &said) && said.Code == "22023":
-		return false, true, nil // a number that was not given yet: it was forgotten
+	case errors.As(err, &answer) && answer.Code == "22023":
+		return false, true, nil // the id is in the future: the server lost it in a crash
 	case err != nil:
 		return false, false, err
 	case status == nil:
@@ -543,7 +529,7 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 	case !restarted:
 		return true, true, nil
 	case evidence.text == "":
-		return false, false, errors.New("store: the server may have been restarted, and the deed leaves no evidence")
+		return false, false, errors.New("store: the server may have restarted, and the transaction has no evidence query")
 	}
 	rows, err := conn.Query(bounded, evidence.text, evidence.args...)
 	if err != nil {
@@ -604,14 +590,14 @@ func setLastRevocationPostgres(ctx context.Context, conn *sql.Conn, last int64) 
 	return err
 }
 
-// integrity asks for what the server itself has noticed: damaged pages, indexes that
-// are of no use, rules that are not held.
+// integrity reports the faults that the server has noticed: damaged pages, invalid indexes, constraints
+// that are not validated.
 func (e *postgresEngine) integrity(ctx context.Context) (problems []string, err error) {
 	for _, q := range []string{
 		`SELECT 'damaged pages were read: ' || checksum_failures FROM pg_stat_database WHERE datname = current_database() AND checksum_failures > 0`,
-		`SELECT 'the index ' || relname || ' is of no use' FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace
+		`SELECT 'the index ' || relname || ' is invalid' FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace
 			WHERE nspname = current_schema() AND NOT indisvalid`,
-		`SELECT 'the rule ' || conname || ' is not held' FROM pg_constraint JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = current_schema() AND NOT convalidated`,
+		`SELECT 'the constraint ' || conname || ' is not validated' FROM pg_constraint JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = current_schema() AND NOT convalidated`,
 	} {
 		found, err := collect(e.reader(ctx), func(row scanner) (problem string, err error) {
 			err = row.Scan(&problem)
@@ -625,8 +611,7 @@ func (e *postgresEngine) integrity(ctx context.Context) (problems []string, err 
 	return problems, nil
 }
 
-// follow listens on a connection of its own. Whenever that was lost something may
-// have been missed.
+// follow listens on a connection of its own, and opens another when that was lost.
 func (e *postgresEngine) follow(ctx context.Context, wake func()) {
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
@@ -637,13 +622,12 @@ func (e *postgresEngine) follow(ctx context.Context, wake func()) {
 		if time.Since(began) > listenCheck {
 			try = 0
 		}
-		e.log.Debug("the connection that listens was lost", "error", err)
+		e.log.Debug("listening connection lost", "error", err)
 		pause(ctx, min(try+2, 6))
 	}
 }
 
-// listenCheck is how long nothing is heard before it is asked whether the
-// connection still stands.
+// listenCheck is the time without a notification after which the connection is checked.
 const listenCheck = 5 * time.Second
 
 func (e *postgresEngine) listen(ctx context.Context, wake func()) error {
@@ -667,7 +651,7 @@ func (e *postgresEngine) listen(ctx context.Context, wake func()) error {
 			return err
 		}
 		if !got {
-			return fmt.Errorf("%w: it is restored or copied", ErrInUse)
+			return fmt.Errorf("%w: it is being restored or copied", ErrInUse)
 		}
 		_, err := conn.Exec(ctx, "LISTEN "+channel)
 		return err
@@ -693,22 +677,21 @@ func (e *postgresEngine) listen(ctx context.Context, wake func()) error {
 	}
 }
 
-// serverClock is the time of a database server, reckoned by this machine's
-// monotonic clock from when it was last asked for.
+// serverClock estimates the time of a database server: its last answer, continued by the monotonic clock
+// of this machine.
 type serverClock struct {
-	fixed func() time.Time // overrules all else; nil does not
+	fixed func() time.Time // replaces the server's time if it is not nil
 	local func() time.Time
 
-	mu     sync.Mutex
-	asked  time.Time // by local, with its monotonic reading
-	told   time.Time // what the server said then
-	within time.Duration
+	mu    sync.Mutex
+	asked time.Time     // local time of the last query, with its monotonic reading
+	told  time.Time     // server time at that moment
+	took  time.Duration // duration of that query, which bounds the error of told
 }
 
 const (
-	// askedAtOnce is how many questions a start puts; the quickest answer is taken.
-	askedAtOnce = 3
-	askEvery    = 2 * time.Second
+	startQueries = 3 // at the start; the fastest answer is used
+	askEvery     = 2 * time.Second
 )
 
 func (c *serverClock) now() time.Time {
@@ -720,13 +703,12 @@ func (c *serverClock) now() time.Time {
 	return c.told.Add(c.local().Sub(c.asked))
 }
 
-// ask asks for the time and takes it over where it is news: what is known already
-// within the time that the answer took is left, so that the clock does not tremble.
+// ask queries the server for its time.
 func (c *serverClock) ask(ctx context.Context, db *sql.DB, times int) error {
 	for range times {
 		ctx, cancel := context.WithTimeout(ctx, waitTime)
 		defer cancel()
-		conn, err := db.Conn(ctx) // not to be counted
+		conn, err := db.Conn(ctx) // before the measurement begins
 		if err != nil {
 			return err
 		}
@@ -745,14 +727,15 @@ func (c *serverClock) ask(ctx context.Context, db *sql.DB, times int) error {
 	return nil
 }
 
-// take weighs an answer. One that took long says little.
-func (c *serverClock) take(began time.Time, took time.Duration, said time.Time) {
+// take uses an answer if it is more precise than the last one, or differs by more than the errors of
+// both allow. Otherwise it keeps the last one, so that the clock does not jitter.
+func (c *serverClock) take(began time.Time, took time.Duration, server time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	said = said.Add(-took / 2) // when it was asked
-	off := said.Sub(c.told.Add(began.Sub(c.asked))).Abs()
-	if c.told.IsZero() || took < c.within || off > took/2+c.within/2 {
-		c.asked, c.told, c.within = began, said, took
+	server = server.Add(-took / 2) // at began
+	off := server.Sub(c.told.Add(began.Sub(c.asked))).Abs()
+	if c.told.IsZero() || took < c.took || off > took/2+c.took/2 {
+		c.asked, c.told, c.took = began, server, took
 	}
 }
 
@@ -767,7 +750,7 @@ func (c *serverClock) run(ctx context.Context, db *sql.DB) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = c.ask(ctx, db, 1) // the server is away: the last answer stands
+			_ = c.ask(ctx, db, 1) // during an outage the last answer continues
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 			t.Fatalf("round %d: done %d times", i, n)
 		}
 	}
-	if !strings.Contains(log.String(), "its outcome was found out") {
+	if !strings.Contains(log.String(), "outcome determined") {
 		t.Errorf("the log says %q", log)
 	}
 	for i := range uint32(20) {
@@ -114,10 +114,10 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 	})
 	began := time.Now()
 	_, err := db.Revoke(t.Context(), "jti", "lost", later)
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "cannot be told") || time.Since(began) > outcomeTime+waitTime {
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") || time.Since(began) > outcomeTime+waitTime {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
-	if !strings.Contains(log.String(), "cannot be told") {
+	if !strings.Contains(log.String(), "outcome unknown") {
 		t.Errorf("the log says %q", log)
 	}
 	proxy.Heal()
@@ -334,7 +334,7 @@ func TestServerHangs(t *testing.T) {
 		t.Errorf("a caller with a deadline: %v", err)
 	}
 	all.Wait()
-	if took, bound := time.Since(time0), waitTime+deedTime+outcomeTime; took > bound {
+	if took, bound := time.Since(time0), waitTime+transactionTime+outcomeTime; took > bound {
 		t.Errorf("it took %s, want %s at most", took, bound)
 	}
 	p.Resume(t)
@@ -397,8 +397,8 @@ func TestReadingEnds(t *testing.T) {
 			return io.ErrUnexpectedEOF
 		}
 	})
-	if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > 2*deedTime {
-		t.Errorf("%v after %s, want an outage after %s", err, took, deedTime)
+	if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > 2*transactionTime {
+		t.Errorf("%v after %s, want an outage after %s", err, took, transactionTime)
 	}
 }
 
@@ -476,7 +476,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 	db := openAt(t, testkit.Postgres(t))
 	furnish(t, db)
 	var again bool
-	list, err := made(t.Context(), db, func(tx *tx) (revoked []Revocation, err error) {
+	list, err := write(t.Context(), db, func(tx *tx) (revoked []Revocation, err error) {
 		revoked, err = tx.endSessions("ada", "", "signed_out", noon, later)
 		if !again {
 			again = true
@@ -573,10 +573,10 @@ func TestPasswordIsNowhere(t *testing.T) {
 		"nobody of that name": {"postgres://stranger:" + secretWord + "@" + p.Addr() + "/postgres" + good, "stranger", "pg_hba.conf"},
 		"no TLS there":        {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=require", "TLS", "sslmode"},
 		"no such host":        {"postgres://durward:" + secretWord + "@no-such-host.invalid/postgres", "no-such-host", "Check that the database server runs"},
-		"no URL":              {"postgres://durward:" + secretWord + "%zz@" + p.Addr() + "/postgres", "no URL", "%XX"},
-		"no port":             {"postgres://durward:" + secretWord + "@host:port/postgres", "no URL", "%XX"},
-		"an odd mode":         {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=" + secretWord, "value is wrong", "%XX"},
-		"an odd number":       {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?connect_timeout=" + secretWord, "value is wrong", "%XX"},
+		"no URL":              {"postgres://durward:" + secretWord + "%zz@" + p.Addr() + "/postgres", "not a URL", "%XX"},
+		"no port":             {"postgres://durward:" + secretWord + "@host:port/postgres", "not a URL", "%XX"},
+		"an odd mode":         {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=" + secretWord, "value is invalid", "%XX"},
+		"an odd number":       {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?connect_timeout=" + secretWord, "value is invalid", "%XX"},
 		"no certificate":      {"postgres://durward:" + secretWord + "@" + p.Addr() + "/postgres?sslmode=verify-full&sslrootcert=/nowhere", "certificate", "%XX"},
 		"no host":             {"postgres:durward:" + secretWord + "@host/postgres", "", ""},
 		"another engine":      {"mysql://durward:" + secretWord + "@host/durward", "mysql", ""},

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Revocation says that a token, a session or a signing key is dead.
+// Revocation is the revocation of a token, a session or a signing key.
 type Revocation struct {
 	Seq         int64
 	Kind, Value string
-	At, Until   time.Time // Until: the last token that it could concern has ended
+	At, Until   time.Time // Until: when the last affected token expires
 }
 
 func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error) {
@@ -18,28 +18,27 @@ func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error)
 	if err := t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq); err != nil {
 		return Revocation{}, err
 	}
-	t.proves(`SELECT 1 FROM revocations WHERE seq = $1 AND kind = $2 AND value = $3 AND at = $4`, r.Seq, kind, value, micros(at))
-	return r, t.tell()
+	t.setEvidence(`SELECT 1 FROM revocations WHERE seq = $1 AND kind = $2 AND value = $3 AND at = $4`, r.Seq, kind, value, micros(at))
+	return r, t.notifyNodes()
 }
 
-// Revoke declares one thing dead.
+// Revoke adds a revocation.
 func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (r Revocation, err error) {
-	if err := text(kind, value); err != nil {
+	if err := checkText(kind, value); err != nil {
 		return Revocation{}, err
 	}
-	return made(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until) })
+	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until) })
 }
 
-// Revocations returns what was numbered after seq, and again all since the
-// moment given: a number is taken before it can be seen, so a reader of numbers
-// alone would lose what commits late. What no token can be concerned by any more
-// is left out.
+// Revocations returns the revocations with a number above after or a time from since on, without those that
+// affect no token any more. The overlap is needed because numbers are drawn before the commit: a reader
+// that goes by numbers alone would miss a revocation that is committed late.
 func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, err error) {
 	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
 		after, micros(since), micros(db.now()))
 }
 
-// RevocationsAfter returns what was numbered after seq, by number, up to limit.
+// RevocationsAfter returns up to limit revocations with a number above seq, in their order.
 func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) (list []Revocation, err error) {
 	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
 		seq, micros(db.now()), limit)
@@ -52,16 +51,15 @@ func scanRevocation(row scanner) (r Revocation, err error) {
 	return r, err
 }
 
-// revocationsKept is how much longer than it counts a revocation is kept: a
-// clock that was ahead for a while, and is set back, must find it still here.
+// revocationsKept is how long a revocation is kept after it affects no token any more, so that a clock that
+// was fast for a while and is set back finds it still present.
 const revocationsKept = 24 * time.Hour
 
-// PurgeRevocations forgets what no token can be concerned by any more, by a clock
-// a day behind. The highest number that was forgotten is kept, so that a database
-// does not look as if it had gone back.
+// PurgeRevocations deletes the revocations that have affected no token for revocationsKept. It stores the
+// highest deleted number, so that the purge is not taken for a rollback.
 func (db *DB) PurgeRevocations(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.alone("purge"); err != nil {
+		if err := tx.lock("purge"); err != nil {
 			return err
 		}
 		before := micros(db.now().Add(-revocationsKept))

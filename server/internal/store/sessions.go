@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// Session is one sign-in.
+// Session is the result of one sign-in.
 type Session struct {
 	ID, UserID, ClientID string
 	Scope                string
 	CreatedAt, EndsAt    time.Time
-	EndedAt              time.Time // zero while it lives
+	EndedAt              time.Time // zero while it is live
 	EndReason            string
 	AuthTime             time.Time
 	ACR                  string
 	AMR                  []string
-	Network              string // neighbourhood it began from
-	Device               string // as shown to the person
-	Agent                string // family of browser or tool
+	Network              string // network of the sign-in
+	Device               string // for display
+	Agent                string // family of the browser or program
 }
 
-// SessionRow is a session as it is listed.
+// SessionRow is a session in a list.
 type SessionRow struct {
 	Session
-	LastUsedAt time.Time // of its last refresh, the last use of its cookie, or its beginning
+	LastUsedAt time.Time // last refresh or use of a cookie; CreatedAt if there was none
 }
 
-// Place is where and with what somebody signs in.
+// Place is a network and browser from which a user signs in.
 type Place struct{ Network, Browser string }
 
-// placeKept is how long a place stays known.
+// placeKept is the time after which a place counts as new again.
 const placeKept = 90 * 24 * time.Hour
 
 const sessionColumns = `sessions.id, sessions.user_id, sessions.client_id, sessions.scope, sessions.created_at, sessions.ends_at, sessions.ended_at, sessions.end_reason,
@@ -46,16 +46,15 @@ func (s *Session) into() (fields []any, done func()) {
 		}
 }
 
-// CreateSession begins a session with its first grant. It reports whether it
-// comes from a place that is new for this person, who is told then; the first
-// place of all is not new. was is the PasswordChangedAt of the person who was
-// judged; ErrChanged means that the person has been locked since, or has another
-// password.
+// CreateSession inserts a session with its first grant. It reports whether the user has not signed in from
+// this place before, and then notifies the user; the first place of a user is not new. The argument was
+// is the PasswordChangedAt of the user who was authenticated. ErrChanged means that the user was locked
+// or the password changed since.
 func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place, was time.Time) (newPlace bool, err error) {
-	if err := text(s.Network, s.Device, s.Agent, p.Browser); err != nil {
+	if err := checkText(s.Network, s.Device, s.Agent, p.Browser); err != nil {
 		return false, err
 	}
-	return made(ctx, db, func(tx *tx) (bool, error) {
+	return write(ctx, db, func(tx *tx) (bool, error) {
 		newPlace, err := tx.createSession(s, e, p, was)
 		if err != nil {
 			return false, err
@@ -64,11 +63,11 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 	})
 }
 
-// createSession begins a session that nobody holds a key of yet.
+// createSession inserts the row of a session; the caller adds its grant or cookie.
 func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace bool, err error) {
-	// Whoever was locked since ended all sessions there were; so did whoever
-	// changed the password.
-	if err := t.unchanged(s.UserID, was); err != nil {
+	// Locking the user and changing the password end all sessions. A sign-in that began before must not
+	// add one afterwards.
+	if err := t.checkUnchanged(s.UserID, was); err != nil {
 		return false, err
 	}
 	if _, err := t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
@@ -87,7 +86,7 @@ func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace
 	return newPlace, t.event(e)
 }
 
-// place notes that somebody signed in at p and reports whether that is new.
+// place records a sign-in from p and reports whether p is new.
 func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error) {
 	var known, here int
 	err = t.row(`SELECT count(*), coalesce(sum(CASE WHEN network = $2 AND browser = $3 AND seen_at > $4 THEN 1 ELSE 0 END), 0) FROM places WHERE user_id = $1`,
@@ -100,8 +99,8 @@ func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error)
 	return known > 0 && here == 0, err
 }
 
-// Sessions lists a person's live sessions, newest first: those of which somebody
-// holds a live grant or cookie.
+// Sessions lists the live sessions of a user, newest first. A session without a live grant or cookie is
+// left out.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
 	const liveGrants, liveCookies = `FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $2`, `FROM cookies WHERE session_id = sessions.id AND idle_ends > $2`
 	return collect(db.reader(ctx), func(row scanner) (SessionRow, error) {
@@ -121,24 +120,23 @@ func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]Ses
 		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
 }
 
-// EndSession ends one session of a person and its grants. It returns ErrNotFound
-// where the person has no such session; one that has ended already is no error
-// and changes nothing. A notification of the kind tells the person, unless it is
-// empty.
-func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until time.Time, e Event, tell string) ([]Revocation, error) {
-	if err := text(id, userID); err != nil {
+// EndSession ends one session of a user with its grants. It returns ErrNotFound if the user has no such
+// session, and does nothing if it has ended already. If notification is not empty, the user gets a
+// notification of that kind.
+func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until time.Time, e Event, notification string) ([]Revocation, error) {
+	if err := checkText(id, userID); err != nil {
 		return nil, ErrNotFound
 	}
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		var ended int64
-		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`+tx.locked("sessions"), id, userID).Scan(&ended); err != nil || ended != 0 {
+		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`+tx.forUpdate("sessions"), id, userID).Scan(&ended); err != nil || ended != 0 {
 			return nil, err
 		}
 		if revoked, err = tx.endSession(id, reason, e.At, until, nil); err != nil {
 			return nil, err
 		}
-		if tell != "" {
-			if err := tx.notify(userID, tell, e); err != nil {
+		if notification != "" {
+			if err := tx.notify(userID, notification, e); err != nil {
 				return nil, err
 			}
 		}
@@ -146,12 +144,12 @@ func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until t
 	})
 }
 
-// EndSessions ends all sessions of a person but except.
+// EndSessions ends all sessions of a user except one.
 func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, until time.Time, e Event) ([]Revocation, error) {
-	if err := text(userID, except); err != nil {
+	if err := checkText(userID, except); err != nil {
 		return nil, ErrNotFound
 	}
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		if err := tx.lockUser(userID); err != nil {
 			return nil, err
 		}
@@ -166,7 +164,7 @@ func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (re
 	ids, err := collect(t, func(row scanner) (id string, err error) {
 		err = row.Scan(&id)
 		return id, err
-	}, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.locked("sessions"), userID, except)
+	}, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.forUpdate("sessions"), userID, except)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +176,7 @@ func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (re
 	return revoked, nil
 }
 
-// endSession ends a live session with its grants and revokes its tokens.
+// endSession ends a live session with its grants, and adds the revocation of its tokens to revoked.
 func (t *tx) endSession(id, reason string, at, until time.Time, revoked []Revocation) ([]Revocation, error) {
 	if _, err := t.exec(`UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, id, micros(at), reason); err != nil {
 		return nil, err
@@ -193,11 +191,11 @@ func (t *tx) endSession(id, reason string, at, until time.Time, revoked []Revoca
 	return append(revoked, r), nil
 }
 
-// purgedAtOnce bounds how long others wait for one sweep.
+// purgedAtOnce bounds the sessions of one purge, and so the time that other transactions wait.
 const purgedAtOnce = 1000
 
-// PurgeSessions forgets sessions whose absolute end was before a moment, with their
-// grants and cookies: at most a thousand at a time, the oldest first.
+// PurgeSessions deletes sessions that ended before a time, with their grants and cookies: at most
+// purgedAtOnce, the oldest first.
 func (db *DB) PurgeSessions(ctx context.Context, before time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(before), purgedAtOnce)

@@ -19,8 +19,8 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// sqliteEngine is one file. One connection writes: it commits what waits together,
-// so that many deeds cost one write to the disk. A few read.
+// sqliteEngine is an SQLite file. One connection writes: it commits the waiting transactions together, so
+// that many cost one write to the disk. Four connections read.
 type sqliteEngine struct {
 	clock   func() time.Time
 	log     *slog.Logger
@@ -28,17 +28,17 @@ type sqliteEngine struct {
 	writer  *sql.DB
 	reading statements
 
-	deeds   chan *deed
-	closing chan struct{} // closed by close
-	closed  chan struct{} // closed when the writer has ended
-	once    sync.Once
+	requests chan *writeRequest
+	closing  chan struct{} // closed by close
+	closed   chan struct{} // closed when the writer has ended
+	once     sync.Once
 }
 
-// dsn names the file and what every connection to it is set to.
-// synchronous=FULL: a commit is on the disk before its answer leaves.
+// dsn returns the driver's name of the file with the settings of a connection. With synchronous=FULL, a
+// commit is on the disk before it returns.
 //
-// Without a write-ahead log and in exclusive locking, a connection holds the file from
-// its first lock to its end, and does not get there while another connection is open.
+// With exclusive locking and without a write-ahead log, a connection keeps the file locked from its first
+// lock to its end. It gets that lock only while no other connection is open.
 func dsn(path string, readOnly bool, c Config) string {
 	wait, locking, journal, sync := "5000", "NORMAL", "WAL", "FULL"
 	if c.exclusive {
@@ -57,23 +57,23 @@ func dsn(path string, readOnly bool, c Config) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
-// openSQLite opens the connections of one file, made with mode 0600 if missing.
+// openSQLite opens the connections to a file, which is created with mode 0600 if it is missing.
 func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	// The driver would make the file readable by everybody.
+	// The driver would create the file with mode 0644.
 	f, err := os.OpenFile(abs, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("store: %s cannot be written to (owner and mode are wrong, or the disk is read-only): %w: %w", path, ErrUnavailable, err)
+		return nil, fmt.Errorf("store: cannot write to %s: %w: %w", path, ErrUnavailable, err)
 	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{clock: c.Now, log: c.Log, deeds: make(chan *deed), closing: make(chan struct{}), closed: make(chan struct{})}
+	e := &sqliteEngine{clock: c.Now, log: c.Log, requests: make(chan *writeRequest), closing: make(chan struct{}), closed: make(chan struct{})}
 	if e.clock == nil {
 		e.clock = time.Now
 	}
@@ -96,15 +96,15 @@ func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, erro
 		case damaged(err):
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		case c.exclusive && busy(err):
-			err = &OpenError{"Stop the server, and whatever else has the file open.", fmt.Errorf("%w: %w", ErrInUse, err)}
+			err = &OpenError{"Stop the server and every other process that has the file open.", fmt.Errorf("%w: %w", ErrInUse, err)}
 		}
-		return nil, errors.Join(fmt.Errorf("store: %s cannot be opened as a database: %w", path, err), e.writer.Close(), e.readers.Close())
+		return nil, errors.Join(fmt.Errorf("store: cannot open %s as a database: %w", path, err), e.writer.Close(), e.readers.Close())
 	}
 	go e.write()
 	return e, nil
 }
 
-// close commits what waits and closes the file.
+// close commits the waiting transactions and closes the file.
 func (e *sqliteEngine) close() error {
 	e.once.Do(func() { close(e.closing) })
 	<-e.closed
@@ -116,8 +116,7 @@ func (e *sqliteEngine) now() time.Time { return e.clock() }
 
 func (e *sqliteEngine) reader(ctx context.Context) *tx { return &tx{ctx: ctx, on: &e.reading} }
 
-// follow has nothing to say: whoever writes to the file by another process is
-// found by the poll.
+// follow never calls its argument: polling finds the writes of other processes.
 func (e *sqliteEngine) follow(ctx context.Context, _ func()) { <-ctx.Done() }
 
 func (e *sqliteEngine) maintain(use func(*sql.DB, dialect) error) error {
@@ -175,42 +174,41 @@ func setLastRevocationSQLite(ctx context.Context, conn *sql.Conn, last int64) er
 	return err
 }
 
-// The statements around a deed. Each deed has a savepoint of its own inside the
-// batch's transaction, so that one that fails leaves its neighbours whole.
+// Statements around a transaction of this package. Each has a savepoint inside the transaction of its
+// batch, so that one that fails does not roll back the others.
 const (
 	beginBatch    = "BEGIN IMMEDIATE"
 	commitBatch   = "COMMIT"
 	rollbackBatch = "ROLLBACK"
-	beginDeed     = "SAVEPOINT deed"
-	commitDeed    = "RELEASE deed"
-	rollbackDeed  = "ROLLBACK TO deed"
+	beginWrite    = "SAVEPOINT request"
+	commitWrite   = "RELEASE request"
+	rollbackWrite = "ROLLBACK TO request"
 )
 
-// deed is one piece of writing and where its answer goes.
-type deed struct {
+// writeRequest is a transaction that waits for the writer.
+type writeRequest struct {
 	ctx  context.Context
 	work func(*tx) error
-	err  error
-	done chan struct{}
+	err  error         // set before done is closed
+	done chan struct{} // closed after the commit or the rollback
 }
 
-// do runs work in the next batch and returns when it is durable. An error means
-// that nothing of it was.
+// do runs work in the next batch.
 func (e *sqliteEngine) do(ctx context.Context, work func(*tx) error) error {
-	d := &deed{ctx: ctx, work: work, done: make(chan struct{})}
+	d := &writeRequest{ctx: ctx, work: work, done: make(chan struct{})}
 	select {
-	case e.deeds <- d:
+	case e.requests <- d:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.closing:
 		return fmt.Errorf("%w: closed", ErrUnavailable)
 	}
-	// Once taken, a deed ends soon, and whether it was done must be known.
+	// The writer has taken the request and ends soon. The caller has to learn its outcome.
 	<-d.done
 	return d.err
 }
 
-func (e *sqliteEngine) move(ctx context.Context, statement, _ query) (moved bool, err error) {
+func (e *sqliteEngine) update(ctx context.Context, statement, _ query) (moved bool, err error) {
 	err = e.do(ctx, func(tx *tx) error {
 		n, err := tx.changed(statement.text, statement.args...)
 		moved = n == 1
@@ -219,18 +217,18 @@ func (e *sqliteEngine) move(ctx context.Context, statement, _ query) (moved bool
 	return moved && err == nil, err
 }
 
-// maxBatch bounds the deeds of one commit.
+// maxBatch bounds the requests in one commit.
 const maxBatch = 512
 
-// write is the one writer: it takes what waits, does it, commits, and answers.
+// write is the goroutine that writes: it takes the waiting requests, runs them and commits.
 func (e *sqliteEngine) write() {
 	defer close(e.closed)
 	var conn *batchConn
 	defer func() { conn.close() }()
-	batch := make([]*deed, 0, maxBatch)
+	batch := make([]*writeRequest, 0, maxBatch)
 	for {
 		select {
-		case d := <-e.deeds:
+		case d := <-e.requests:
 			batch = append(batch[:0], d)
 		case <-e.closing:
 			return
@@ -241,10 +239,10 @@ func (e *sqliteEngine) write() {
 			conn, err = newBatchConn(e.writer)
 		}
 		if err == nil {
-			batch, err = conn.run(batch, e.deeds, e.log)
+			batch, err = conn.run(batch, e.requests, e.log)
 		}
 		if err != nil && time.Since(began) > longFailure {
-			batch = waiting(batch, e.deeds)
+			batch = waiting(batch, e.requests)
 		}
 		for _, d := range batch {
 			if err != nil {
@@ -253,19 +251,19 @@ func (e *sqliteEngine) write() {
 			close(d.done)
 		}
 		if err != nil {
-			// Begin anew on another connection: what is wrong may pass.
+			// Use another connection for the next batch, since the fault may belong to this one.
 			conn.close()
 			conn = nil
 		}
 	}
 }
 
-// longFailure is how long a failure takes that those who wait meanwhile share:
-// each would wait as long again, behind the others, for the same.
+// longFailure is the duration from which a failure is shared with the requests that waited meanwhile.
+// Each of them would wait as long again, one after another, for the same failure.
 const longFailure = time.Second
 
-// waiting adds to batch all that waits.
-func waiting(batch []*deed, more <-chan *deed) []*deed {
+// waiting adds all waiting requests to batch.
+func waiting(batch []*writeRequest, more <-chan *writeRequest) []*writeRequest {
 	for {
 		select {
 		case d := <-more:
@@ -276,7 +274,7 @@ func waiting(batch []*deed, more <-chan *deed) []*deed {
 	}
 }
 
-// batchConn is the writer's connection with its prepared statements.
+// batchConn is the connection of the writer with its prepared statements.
 type batchConn struct {
 	conn       *sql.Conn
 	statements statements
@@ -295,21 +293,21 @@ func (b *batchConn) close() {
 		return
 	}
 	b.statements.close()
-	// The pool would lend the same connection again, in whatever state it is.
+	// Without this, the pool would lend the same connection again, perhaps inside a transaction.
 	_ = b.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = b.conn.Close()
 }
 
-// run does the deeds of batch and whatever else comes while they are done. An
-// error means that nothing was committed; a deed's own error is in the deed.
-func (b *batchConn) run(batch []*deed, more <-chan *deed, log *slog.Logger) ([]*deed, error) {
+// run runs the requests of batch and those that arrive meanwhile, in one transaction, and returns them
+// all. An error means that nothing was committed. The error of a single request is in its field err.
+func (b *batchConn) run(batch []*writeRequest, more <-chan *writeRequest, log *slog.Logger) ([]*writeRequest, error) {
 	tx := &tx{ctx: context.Background(), on: &b.statements}
 	if _, err := tx.exec(beginBatch); err != nil {
 		return batch, err
 	}
-	failed := func(err error) ([]*deed, error) {
+	failed := func(err error) ([]*writeRequest, error) {
 		if _, rollback := tx.exec(rollbackBatch); rollback != nil {
-			log.Error("a batch could not be rolled back", "error", rollback)
+			log.Error("cannot roll back a batch of writes", "error", rollback)
 		}
 		return batch, err
 	}
@@ -331,15 +329,15 @@ func (b *batchConn) run(batch []*deed, more <-chan *deed, log *slog.Logger) ([]*
 		if d.err = d.ctx.Err(); d.err != nil {
 			continue
 		}
-		if _, err := tx.exec(beginDeed); err != nil {
+		if _, err := tx.exec(beginWrite); err != nil {
 			return failed(err)
 		}
-		if d.err = classify(safely(d.work, tx, log)); d.err != nil {
-			if _, err := tx.exec(rollbackDeed); err != nil {
+		if d.err = classify(recovered(d.work, tx, log)); d.err != nil {
+			if _, err := tx.exec(rollbackWrite); err != nil {
 				return failed(err)
 			}
 		}
-		if _, err := tx.exec(commitDeed); err != nil {
+		if _, err := tx.exec(commitWrite); err != nil {
 			return failed(err)
 		}
 	}
@@ -349,7 +347,7 @@ func (b *batchConn) run(batch []*deed, more <-chan *deed, log *slog.Logger) ([]*
 	return batch, nil
 }
 
-// statements prepares each query once.
+// statements prepares each query once and executes it by its text.
 type statements struct {
 	prepare func(context.Context, string) (*sql.Stmt, error)
 	mu      sync.RWMutex
@@ -404,7 +402,6 @@ func (s *statements) close() {
 	s.byText = nil
 }
 
-// integrity asks the engine to check its own file.
 func (e *sqliteEngine) integrity(ctx context.Context) (problems []string, err error) {
 	return collect(e.reader(ctx), func(row scanner) (problem string, err error) {
 		err = row.Scan(&problem)

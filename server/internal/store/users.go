@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// User is a person with an account.
+// User is an account.
 type User struct {
 	ID                string
-	Email             string // as typed
-	EmailKey          string // as compared; unique
+	Email             string // as the user typed it
+	EmailKey          string // normalized for comparison; unique
 	Name              string
 	Password          string // PHC string
 	Admin             bool
 	CreatedAt         time.Time
 	PasswordChangedAt time.Time
-	LockedAt          time.Time // zero while not locked
+	LockedAt          time.Time // zero if not locked
 }
 
 const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at`
 
-// into lists where the columns of a user go; done turns the times.
+// into returns the destinations for userColumns. The caller calls done after Scan, to convert the values.
 func (u *User) into() (fields []any, done func()) {
 	var admin int
 	var times [3]int64
@@ -41,10 +41,9 @@ func scanUser(row scanner) (User, error) {
 	return u, nil
 }
 
-// CreateUser adds a person. It returns ErrEmailTaken where the address has an
-// account.
+// CreateUser adds a user. It returns ErrEmailTaken if the address has an account.
 func (db *DB) CreateUser(ctx context.Context, u User, e Event) error {
-	if err := text(u.ID, u.Email, u.EmailKey, u.Name, u.Password); err != nil {
+	if err := checkText(u.ID, u.Email, u.EmailKey, u.Name, u.Password); err != nil {
 		return err
 	}
 	return db.do(ctx, func(tx *tx) error {
@@ -59,42 +58,40 @@ func (db *DB) CreateUser(ctx context.Context, u User, e Event) error {
 	})
 }
 
-// UserByID returns a person or ErrNotFound.
+// UserByID returns a user or ErrNotFound.
 func (db *DB) UserByID(ctx context.Context, id string) (User, error) {
 	return db.reader(ctx).user(id)
 }
 
 func (t *tx) user(id string) (User, error) {
-	if err := text(id); err != nil {
+	if err := checkText(id); err != nil {
 		return User{}, ErrNotFound
 	}
 	return scanUser(t.row(`SELECT `+userColumns+` FROM users WHERE id = $1`, id))
 }
 
-// UserByEmailKey returns the person with an address in compared form, or
-// ErrNotFound.
+// UserByEmailKey returns the user with a normalized address, or ErrNotFound.
 func (db *DB) UserByEmailKey(ctx context.Context, key string) (User, error) {
-	if err := text(key); err != nil {
+	if err := checkText(key); err != nil {
 		return User{}, ErrNotFound
 	}
 	return scanUser(db.reader(ctx).row(`SELECT `+userColumns+` FROM users WHERE email_key = $1`, key))
 }
 
-// Users returns a page of people in the order of their addresses, from after the
-// address named.
+// Users returns a page of users in the order of their addresses, beginning after the address after.
 func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error) {
-	if err := text(after); err != nil {
+	if err := checkText(after); err != nil {
 		return nil, err
 	}
 	return collect(db.reader(ctx), scanUser, `SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
 }
 
-// SetName changes a person's name and returns the person.
+// SetName changes a user's name and returns the user.
 func (db *DB) SetName(ctx context.Context, id, name string) (User, error) {
-	if err := text(id, name); err != nil {
+	if err := checkText(id, name); err != nil {
 		return User{}, err
 	}
-	return made(ctx, db, func(tx *tx) (User, error) {
+	return write(ctx, db, func(tx *tx) (User, error) {
 		if n, err := tx.changed(`UPDATE users SET name = $2 WHERE id = $1`, id, name); err != nil || n == 0 {
 			return User{}, orNotFound(err)
 		}
@@ -109,23 +106,21 @@ func orNotFound(err error) error {
 	return err
 }
 
-// lockUser keeps a person as they are until the deed has ended; whoever is nobody
-// is none to keep.
+// lockUser locks the row of a user until the transaction ends. It does nothing if the user does not exist.
 func (t *tx) lockUser(id string) error {
 	var locked string
-	err := t.row(`SELECT id FROM users WHERE id = $1`+t.locked("users"), id).Scan(&locked)
+	err := t.row(`SELECT id FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked)
 	if errors.Is(classify(err), ErrNotFound) {
 		return nil
 	}
 	return err
 }
 
-// unchanged keeps a person as they were judged until the deed has ended. It returns
-// ErrChanged where the person has been locked since, or has a password of another
-// time than was, and ErrNotFound where there is nobody.
-func (t *tx) unchanged(id string, was time.Time) error {
+// checkUnchanged locks the row of a user until the transaction ends. It returns ErrChanged if the user is
+// locked out or the password was not set at the time was, and ErrNotFound if the user does not exist.
+func (t *tx) checkUnchanged(id string, was time.Time) error {
 	var locked, changed int64
-	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`+t.locked("users"), id).Scan(&locked, &changed); err != nil {
+	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked, &changed); err != nil {
 		return err
 	}
 	if locked != 0 || changed != micros(was) {
@@ -134,8 +129,8 @@ func (t *tx) unchanged(id string, was time.Time) error {
 	return nil
 }
 
-// SetPasswordHash stores the same password under a newer hash, unless it was
-// changed meanwhile.
+// SetPasswordHash replaces the hash of an unchanged password, for example by one with new parameters. It
+// does nothing if the hash is no longer old.
 func (db *DB) SetPasswordHash(ctx context.Context, id, old, hash string) error {
 	return db.do(ctx, func(tx *tx) error {
 		_, err := tx.exec(`UPDATE users SET password = $3 WHERE id = $1 AND password = $2`, id, old, hash)
@@ -143,15 +138,15 @@ func (db *DB) SetPasswordHash(ctx context.Context, id, old, hash string) error {
 	})
 }
 
-// ChangePassword sets a password, ends all sessions of the person but keep, and
-// tells the person. What it returns is revoked until the time given. was is the
-// PasswordChangedAt of the password that was judged: where another has been set
-// since, ErrChanged is returned and nothing changes. The zero time is any.
+// ChangePassword sets a password, ends all sessions of the user except keep, and notifies the user. It
+// returns the revocations, which last until until. The argument was is the PasswordChangedAt of the
+// password that the caller verified: if another was set since, ChangePassword returns ErrChanged and
+// changes nothing. The zero time skips that check.
 func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, until time.Time, e Event) ([]Revocation, error) {
-	if err := text(id, hash, keep); err != nil {
+	if err := checkText(id, hash, keep); err != nil {
 		return nil, err
 	}
-	return made(ctx, db, func(tx *tx) ([]Revocation, error) { return tx.changePassword(id, hash, keep, was, until, e) })
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) { return tx.changePassword(id, hash, keep, was, until, e) })
 }
 
 // ChangePasswordWithCookie changes a password as ChangePassword does, and replaces the cookie of the
@@ -159,7 +154,7 @@ func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, un
 func (db *DB) ChangePasswordWithCookie(
 	ctx context.Context, hash string, until time.Time, e Event, r CookieRenewal,
 ) ([]Revocation, error) {
-	return made(ctx, db, func(tx *tx) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		r := r // the transaction may run more than once
 		revoked, err := tx.changePassword(r.Proof.UserID, hash, r.Proof.SessionID, r.Proof.PasswordChangedAt, until, e)
 		if err != nil {
@@ -191,12 +186,12 @@ func (t *tx) changePassword(id, hash, keep string, was, until time.Time, e Event
 	return revoked, t.event(e)
 }
 
-// LockUser keeps a person from signing in and ends all their sessions.
+// LockUser locks a user out and ends all their sessions.
 func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
-	if err := text(id); err != nil {
+	if err := checkText(id); err != nil {
 		return nil, ErrNotFound
 	}
-	return made(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		if n, err := tx.changed(`UPDATE users SET locked_at = $2 WHERE id = $1`, id, micros(e.At)); err != nil || n == 0 {
 			return nil, orNotFound(err)
 		}
@@ -207,9 +202,9 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 	})
 }
 
-// UnlockUser lets a person sign in again.
+// UnlockUser lets a user sign in again.
 func (db *DB) UnlockUser(ctx context.Context, id string, e Event) error {
-	if err := text(id); err != nil {
+	if err := checkText(id); err != nil {
 		return ErrNotFound
 	}
 	return db.do(ctx, func(tx *tx) error {
