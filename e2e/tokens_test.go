@@ -25,7 +25,7 @@ func TestTransportTokens(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.New(t)
-			s.AddPerson("ada@example.com", "correct horse battery staple", false)
+			s.AddUser("ada@example.com", "correct horse battery staple", false)
 			var clock struct {
 				sync.Mutex
 				ahead time.Duration
@@ -137,7 +137,7 @@ func (c *wrongClock) prove(r durward.ProofRequest) (string, error) {
 func TestTransportWrongClock(t *testing.T) {
 	t.Parallel()
 	s := servertest.New(t)
-	s.AddPerson("ada@example.com", "correct horse battery staple", false)
+	s.AddUser("ada@example.com", "correct horse battery staple", false)
 	for _, behind := range []time.Duration{time.Hour, -time.Hour, 30 * 365 * 24 * time.Hour} {
 		key, err := jwt.GenerateKey("ES256")
 		if err != nil {

@@ -149,7 +149,7 @@ func (f *front) forward(s *servertest.Server) {
 	if err != nil {
 		f.net.t.Fatal(err)
 	}
-	key := s.AddKey(s.AddPerson(fmt.Sprintf("root%d@example.com", f.requests.Load()), password, true), "revocations")
+	key := s.AddKey(s.AddUser(fmt.Sprintf("root%d@example.com", f.requests.Load()), password, true), "revocations")
 	f.key.Store(&key)
 	f.to.Store(&httputil.ReverseProxy{
 		Transport:    f.net.client.Transport,
@@ -240,7 +240,7 @@ func TestRevokedWithinASecond(t *testing.T) {
 		n := newNetwork(t)
 		auth, f := n.start(), n.front()
 		f.forward(auth)
-		auth.AddPerson("ada@example.com", password, false)
+		auth.AddUser("ada@example.com", password, false)
 		app := n.service(auth.URL, follow(f, 5*time.Second), durward.Policy{})
 		var times []time.Duration
 		for range 100 {
@@ -268,7 +268,7 @@ func TestServerAway(t *testing.T) {
 		n := newNetwork(t)
 		auth, f := n.start(), n.front()
 		f.forward(auth)
-		auth.AddPerson("ada@example.com", password, false)
+		auth.AddUser("ada@example.com", password, false)
 		r := follow(f, time.Second)
 		plain, fresh := n.service(auth.URL, r, durward.Policy{}), n.service(auth.URL, r, durward.Policy{Freshness: 2 * time.Second})
 		valid, _ := auth.SignIn("ada@example.com", password)
@@ -302,8 +302,8 @@ func TestAnotherEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		first, second, f := n.start(), n.start(), n.front()
-		first.AddPerson("ada@example.com", password, false)
-		second.AddPerson("bob@example.com", password, false)
+		first.AddUser("ada@example.com", password, false)
+		second.AddUser("bob@example.com", password, false)
 		f.forward(first)
 		ada, _ := first.SignIn("ada@example.com", password)
 		bob, _ := second.SignIn("bob@example.com", password)
@@ -337,7 +337,7 @@ func TestAnotherEpochCannotBeRead(t *testing.T) {
 		first, second, f := n.start(), n.start(), n.front()
 		f.forward(first)
 		for _, s := range []*servertest.Server{first, second} {
-			s.AddPerson("ada@example.com", password, false)
+			s.AddUser("ada@example.com", password, false)
 			token, _ := s.SignIn("ada@example.com", password)
 			n.signOut(s, token)
 		}
@@ -388,7 +388,7 @@ func TestPace(t *testing.T) {
 func TestNoList(t *testing.T) {
 	t.Parallel()
 	auth := servertest.New(t)
-	id := auth.AddPerson("ada@example.com", password, true)
+	id := auth.AddUser("ada@example.com", password, true)
 	nothing := func(context.Context) (string, error) { return "", errors.New("the secret store is locked") }
 	with := func(key string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return key, nil }
@@ -441,8 +441,8 @@ func TestNoList(t *testing.T) {
 func TestThousandClientsWait(t *testing.T) {
 	t.Parallel()
 	auth := servertest.New(t)
-	key := auth.AddKey(auth.AddPerson("root@example.com", password, true), "revocations")
-	auth.AddPerson("ada@example.com", password, false)
+	key := auth.AddKey(auth.AddUser("root@example.com", password, true), "revocations")
+	auth.AddUser("ada@example.com", password, false)
 	token, _ := auth.SignIn("ada@example.com", password)
 	client, err := api.NewClient(api.ClientConfig{
 		URL:   auth.URL,

@@ -1,4 +1,5 @@
-// Package servertest runs a whole Durward server in the process of a test.
+// Package servertest runs a whole Durward server in the process of a test, wired like the server
+// of the command line.
 package servertest
 
 import (
@@ -19,26 +20,24 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Server is a whole Durward server in the test's own process, on a port of its own
-// and with a database in the test's folder. Its passwords are hashed cheaply and
-// its networks are not limited, so that tests are fast; all else is as it is.
+// Server is a running server. For fast tests its password hashes are cheap and it has no limits for
+// networks; all other settings are the defaults.
 type Server struct {
-	URL     string       // where it listens; also its issuer and the audience of its tokens
+	URL     string       // its address, and the issuer and audience of its tokens
 	Handler http.Handler // answers the requests to URL
 
 	t    testing.TB
 	node *node.Node
 }
 
-// New starts a server with open registration, which takes passwords with each
-// request and binds tokens to keys (DPoP).
+// New starts a server with a listener and a database of its own. Registration, Basic and DPoP are on.
 func New(t testing.TB) *Server {
 	t.Helper()
 	return NewOn(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"))
 }
 
-// NewOn starts a server as New does, on the database of an address, such as
-// postgres://USER@HOST/DATABASE. It is empty, or of a server of the same test.
+// NewOn is New with the URL of a database, such as postgres://USER@HOST/DATABASE. The database is
+// empty or belongs to another server of the same test.
 func NewOn(t testing.TB, database string) *Server {
 	t.Helper()
 	var s *Server
@@ -59,7 +58,7 @@ func NewAt(t testing.TB, url string) *Server {
 	return start(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"), url, func() {})
 }
 
-// start starts a server; its end calls stopListening.
+// start starts a server. It calls stopListening when the server ends.
 func start(t testing.TB, database, url string, stopListening func()) *Server {
 	t.Helper()
 	must := func(err error) {
@@ -95,12 +94,12 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	return &Server{URL: url, Handler: s, t: t, node: n}
 }
 
-// operator is where the test's own deeds come from.
+// operator is the origin of operations that the test itself does.
 var operator = request.Info{Actor: "operator"}
 
-// AddPerson makes an account and returns its id, the sub of its tokens. Passwords
-// have at least 15 characters.
-func (s *Server) AddPerson(email, password string, admin bool) (id string) {
+// AddUser adds a user and returns their id, the sub of their tokens. Passwords have at least 15
+// characters.
+func (s *Server) AddUser(email, password string, admin bool) (id string) {
 	s.t.Helper()
 	u, err := s.node.Accounts.Add(context.Background(), account.NewUser{Email: email, Password: password, Admin: admin}, store.EventUserAdded, operator)
 	if err != nil {
@@ -109,9 +108,8 @@ func (s *Server) AddPerson(email, password string, admin bool) (id string) {
 	return u.ID
 }
 
-// AddKey makes an API key of a person with these scopes and returns it. One with the
-// scope revocations, which an administrator may have, is what package api follows
-// revocations with.
+// AddKey creates an API key of a user and returns it. A key of an administrator with the scope
+// revocations works for the follower of package api.
 func (s *Server) AddKey(id string, scopes ...string) string {
 	s.t.Helper()
 	u, err := s.node.DB.UserByID(context.Background(), id)
@@ -125,10 +123,10 @@ func (s *Server) AddKey(id string, scopes ...string) string {
 	return key.Reveal()
 }
 
-// Waiting is how many requests wait for a revocation.
+// Waiting returns the number of requests that wait for a revocation.
 func (s *Server) Waiting() int { return s.node.Waiting() }
 
-// Lock locks a person out: every token of theirs is dead when it returns.
+// Lock locks a user. All tokens of the user are revoked when it returns.
 func (s *Server) Lock(id string) {
 	s.t.Helper()
 	if err := s.node.Sessions.LockUser(context.Background(), id, operator); err != nil {
@@ -136,7 +134,7 @@ func (s *Server) Lock(id string) {
 	}
 }
 
-// SignIn signs a person in as a program would, and returns the tokens.
+// SignIn signs a user in over the API and returns the tokens.
 func (s *Server) SignIn(email, password string) (access, refresh string) {
 	s.t.Helper()
 	body, err := json.Marshal(map[string]string{"email": email, "password": password})
@@ -153,7 +151,7 @@ func (s *Server) SignIn(email, password string) (access, refresh string) {
 		Refresh string `json:"refresh_token"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &tokens); err != nil || tokens.Access == "" {
-		s.t.Fatalf("servertest: the sign-in of %s was answered %s (%v)", email, w.Result().Status, err)
+		s.t.Fatalf("servertest: sign-in of %s: got %s (%v), want 200 with tokens", email, w.Result().Status, err)
 	}
 	return tokens.Access, tokens.Refresh
 }

@@ -46,13 +46,13 @@ func ask(t *testing.T, c *http.Client, url, token string) (int, string) {
 
 var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, durward.From(r.Context()).Subject) })
 
-// A client of another library's making has its tokens bound to its key, here and at
-// a service that takes them.
+// A client of another library (dpop) gets tokens that are bound to its key, and uses them here and at
+// another service.
 func TestServerBinds(t *testing.T) {
 	t.Parallel()
 	const password = "plenty of words in a row"
 	auth := servertest.New(t)
-	id := auth.AddPerson("ada@example.com", password, false)
+	id := auth.AddUser("ada@example.com", password, false)
 	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{URL: auth.URL + "/.well-known/jwks.json"})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestServerBinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// ask sends a request with a proof, and once more with the nonce that it is told.
+	// ask sends a request with a proof, and once more with the nonce of the response.
 	ask := func(method, url, token string, body any) (status int, answer []byte) {
 		t.Helper()
 		nonce := ""
@@ -145,7 +145,7 @@ func TestServerBinds(t *testing.T) {
 			}
 		}
 	}
-	// Without the key both tokens are worth nothing.
+	// Without the key both tokens are refused.
 	bearer, err := http.NewRequest("GET", auth.URL+"/api/profile", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -168,12 +168,12 @@ func TestServerBinds(t *testing.T) {
 	}
 }
 
-// A service that takes the tokens of a Durward server.
+// A service that accepts the tokens of a Durward server.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	const password = "plenty of words in a row"
 	auth := servertest.New(t)
-	id := auth.AddPerson("ada@example.com", password, false)
+	id := auth.AddUser("ada@example.com", password, false)
 	access, refresh := auth.SignIn("ada@example.com", password)
 	api := httptest.NewServer(durward.Protect(who, jwt.Bearer(auth.URL, auth.URL)))
 	defer api.Close()
@@ -184,7 +184,7 @@ func TestServer(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, _ := ask(t, http.DefaultClient, api.URL, refresh); status != 401 {
-		t.Errorf("a refresh token opens the door: %d", status)
+		t.Errorf("refresh token as access token: got %d, want 401", status)
 	}
 	auth.Lock(id)
 	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 401 {

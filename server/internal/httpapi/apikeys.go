@@ -51,13 +51,7 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := list[apiKey]{Items: make([]apiKey, 0, min(len(rows), limit))}
-	for _, row := range rows[:min(len(rows), limit)] {
-		page.Items = append(page.Items, apiKeyOf(row))
-	}
-	if len(rows) > limit {
-		page.Next = rows[limit-1].ID
-	}
+	page := pageOfRows(rows, limit, apiKeyOf, func(k store.APIKey) string { return k.ID })
 	return answer(w, http.StatusOK, page)
 }
 

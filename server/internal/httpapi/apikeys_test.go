@@ -77,7 +77,7 @@ func (w *env) keyDead(key string) {
 		w.t.Fatalf("challenges as Bearer: %q", got)
 	}
 	if p["detail"] != other["detail"] || p["hint"] != other["hint"] {
-		w.t.Fatalf("told apart: %v, %v", p, other)
+		w.t.Fatalf("the two ways to send a key get different refusals: %v, %v", p, other)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestKeys(t *testing.T) {
 	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	if page := w.listed(token, ""); len(page.Items) != 0 || page.Items == nil {
-		t.Fatalf("a person without keys has %v", page)
+		t.Fatalf("list of a user without keys: %v, want none", page)
 	}
 	first := w.key(token, object{"name": " Nightly backup ", "expires_in": 3600})
 	if first.Name != "Nightly backup" || !slices.Equal(first.Scopes, []string{"profile"}) || !first.ExpiresAt.Equal(w.clock.Now().Add(time.Hour)) || !first.CreatedAt.Equal(w.clock.Now()) || !first.LastUsedAt.IsZero() {
@@ -159,7 +159,7 @@ func TestKeys(t *testing.T) {
 	// operation.
 	var told list[notification]
 	if r := w.do("GET", "/api/notifications", token, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 2 || told.Items[0].Kind != "key_created" || told.Items[1].Kind != "key_created" || told.Items[0].Device != "curl" {
-		t.Errorf("told: %s", r.body)
+		t.Errorf("notifications: %s", r.body)
 	}
 	for kind, detail := range map[string]string{
 		store.EventAPIKeyCreated: "key " + first.Prefix + ", scope profile", store.EventAPIKeyRotated: "key " + second.Prefix + ", in place of " + first.Prefix, store.EventAPIKeyRevoked: "key " + second.Prefix,
@@ -295,7 +295,7 @@ func TestKeyInTheAddress(t *testing.T) {
 		return err == nil
 	})
 	if d.Path != "/api/keys/"+key[:11]+"_[redacted]" {
-		t.Errorf("path written down: %s", strings.ReplaceAll(d.Path, key, "THE KEY"))
+		t.Errorf("recorded path: %s", strings.ReplaceAll(d.Path, key, "THE KEY"))
 	}
 	if logs := w.logs.String(); strings.Contains(logs, key) || strings.Contains(logs, key[12:]) || !strings.Contains(logs, "/api/profile") {
 		t.Error("a key is in the log, or nothing is")
@@ -432,7 +432,7 @@ func TestKeyScopes(t *testing.T) {
 
 	w.change(`UPDATE users SET admin = 0 WHERE id = ?`, root.ID)
 	if got := scopes(all.Key); !slices.Equal(got, []string{"profile"}) {
-		t.Errorf("of one who is no administrator any more: %v", got)
+		t.Errorf("scopes of a user who was an administrator: %v", got)
 	}
 	// The token is older and still has the scope admin; neither a new nor a rotated key gets it.
 	if p := w.refused(w.do("POST", "/api/keys", admin, object{"name": "n", "scopes": []string{"admin"}}), 400, "INVALID_REQUEST"); p["member"] != "scopes" {
@@ -523,11 +523,11 @@ func TestSomebodyElsesKey(t *testing.T) {
 			bodies = append(bodies, fmt.Sprint(p))
 		}
 		if bodies[0] != bodies[1] {
-			t.Errorf("told apart: %v", bodies)
+			t.Errorf("unknown key and key of another user get different responses: %v", bodies)
 		}
 	}
 	if got := w.listed(eve, "").Items; len(got) != 0 {
-		t.Errorf("somebody else's keys are listed: %+v", got)
+		t.Errorf("list contains keys of another user: %+v", got)
 	}
 	w.keyWorks(k.Key)
 }

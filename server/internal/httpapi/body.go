@@ -145,7 +145,7 @@ func noContent(w http.ResponseWriter) error {
 	return nil
 }
 
-// hasBody reports whether a request with an optional body has one. For a chunked body it reads one
+// hasBody reports whether a request has a body. For a chunked body it reads one
 // byte and puts it back.
 func hasBody(r *http.Request) bool {
 	if r.ContentLength >= 0 {
@@ -160,6 +160,14 @@ func hasBody(r *http.Request) bool {
 		io.Closer
 	}{io.MultiReader(strings.NewReader(string(first[:])), r.Body), r.Body}
 	return true
+}
+
+// decodeOptional is decode for an optional body. Without a body it returns the zero value.
+func decodeOptional[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
+	if !hasBody(r) {
+		return v, nil
+	}
+	return decode[T](w, r)
 }
 
 type field struct{ name, value string }

@@ -92,7 +92,7 @@ func TestTooLargeUnsent(t *testing.T) {
 	fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", maxBody+1)
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
-		t.Errorf("answered %q (%v), want 413 at once", line, err)
+		t.Errorf("got %q (%v), want 413 before the body", line, err)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestIfNoneMatch(t *testing.T) {
 }
 
 // A time is the same in every response.
-func TestSameMoment(t *testing.T) {
+func TestSameTime(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{registration: true})
 	w.clock.Advance(123456789 * time.Nanosecond)

@@ -89,10 +89,10 @@ func (w *env) cookieDead(cookie string) {
 	r := w.byCookie("GET", "/api/profile", cookie, nil)
 	w.refused(r, 401, "SESSION_EXPIRED")
 	if set := r.Header["Set-Cookie"]; len(set) != 1 || !strings.HasPrefix(set[0], sessionCookie+"=; Path=/; Max-Age=0; ") {
-		w.t.Fatalf("a dead cookie is cleared: %q", set)
+		w.t.Fatalf("Set-Cookie for an ended cookie: %q, want it cleared", set)
 	}
 	if challenges := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); !strings.Contains(challenges, `Session realm="127.0.0.1"`) || strings.Contains(challenges, "error=") {
-		w.t.Fatalf("challenges of a dead cookie: %s", challenges)
+		w.t.Fatalf("challenges for an ended cookie: %s", challenges)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestCookieRound(t *testing.T) {
 	}
 	w.cookieDead(cookie)
 	if r := w.byCookie("POST", "/api/auth/logout", cookie, nil); r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 {
-		t.Errorf("again, with the dead one: %s %v", r.Status, r.Header)
+		t.Errorf("second sign-out with the ended cookie: %s %v", r.Status, r.Header)
 	}
 	if r := w.byCookie("POST", "/api/auth/logout", "never", nil); r.StatusCode != 204 {
 		t.Errorf("with one that never was: %s", r.Status)
@@ -310,7 +310,7 @@ func TestCookieEndsModel(t *testing.T) {
 			use := random.IntN(4) > 0
 			p, err := w.sessions.AuthenticateCookie(ctx, value, use)
 			if want != (err == nil) || err != nil && !errors.Is(err, durward.SessionExpired) {
-				t.Fatalf("%s after the sign-in, %s after the last use: %v, want it alive: %v", now.Sub(began), now.Sub(written), err, want)
+				t.Fatalf("%s after the sign-in, %s after the last use: %v, want it valid: %v", now.Sub(began), now.Sub(written), err, want)
 			}
 			if !want {
 				dead++
@@ -330,7 +330,7 @@ func TestCookieEndsModel(t *testing.T) {
 		}
 	}
 	if alive < 100 || dead != 60 {
-		t.Errorf("%d alive, %d dead: nothing was tried", alive, dead)
+		t.Errorf("%d valid, %d ended: want some of each", alive, dead)
 	}
 }
 

@@ -408,8 +408,8 @@ func TestEveryRouteBound(t *testing.T) {
 	right := func(d routeCase, token string) []string { return []string{h.proof(d.method, d.path, token)} }
 	none := func(routeCase, string) []string { return nil }
 	kinds := []kind{
-		{"rightly", "DPoP", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
-		{"rightly, in other letters", "dpop", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
+		{"right proof", "DPoP", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
+		{"right proof, scheme in lower case", "dpop", func() string { return h.signIn().AccessToken }, right, "", "INVALID_PROOF"},
 		{"as Bearer", "Bearer", always(signed.AccessToken), none, "INVALID_TOKEN", ""},
 		{"as Bearer, with a proof", "Bearer", always(signed.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
 		{"without a proof", "DPoP", always(signed.AccessToken), none, "INVALID_PROOF", ""},
@@ -419,27 +419,27 @@ func TestEveryRouteBound(t *testing.T) {
 		{"without a nonce", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof(d.method, d.path, token, func(c object) { delete(c, "nonce") })}
 		}, "NONCE_REQUIRED", "NONCE_REQUIRED"},
-		{"with the proof of another path", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
+		{"with a proof for another path", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof(d.method, "/api/elsewhere", token)}
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with the proof of another method", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
+		{"with a proof for another method", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{h.proof("PUT", d.path, token)}
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with a proof of another token", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
+		{"with a proof for another token", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
 			return right(d, ofOther.AccessToken)
 		}, "INVALID_PROOF", "INVALID_PROOF"},
-		{"with a proof of no token", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
+		{"with a proof without ath", "DPoP", always(signed.AccessToken), func(d routeCase, _ string) []string {
 			return right(d, "")
 		}, "INVALID_PROOF", "takes it"},
-		{"with another key's proof", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
+		{"with a proof of another key", "DPoP", always(signed.AccessToken), func(d routeCase, token string) []string {
 			return []string{other.proof(d.method, d.path, token)}
 		}, "INVALID_TOKEN", "INVALID_PROOF"},
-		{"of another key", "DPoP", always(ofOther.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
-		{"of none", "DPoP", always(plain.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
-		{"of a session that was ended", "DPoP", always(revoked.AccessToken), right, "TOKEN_REVOKED", "INVALID_PROOF"},
-		{"of somebody locked", "DPoP", always(locked), right, "TOKEN_REVOKED", "INVALID_PROOF"},
-		{"of somebody locked beside the server", "DPoP", always(elsewhere), right, "TOKEN_REVOKED", "INVALID_PROOF"},
-		{"a refresh token", "DPoP", always(signed.RefreshToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
+		{"token of another key", "DPoP", always(ofOther.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
+		{"unbound token", "DPoP", always(plain.AccessToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
+		{"token of an ended session", "DPoP", always(revoked.AccessToken), right, "TOKEN_REVOKED", "INVALID_PROOF"},
+		{"token of a locked user", "DPoP", always(locked), right, "TOKEN_REVOKED", "INVALID_PROOF"},
+		{"token of a user locked by another process", "DPoP", always(elsewhere), right, "TOKEN_REVOKED", "INVALID_PROOF"},
+		{"refresh token", "DPoP", always(signed.RefreshToken), right, "INVALID_TOKEN", "INVALID_PROOF"},
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
 		for _, d := range routeCases[pattern] {

@@ -203,22 +203,22 @@ func TestEveryRoute(t *testing.T) {
 		code   string
 		later  string // code at routes that require a recent sign-in, if different
 	}{
-		{"none", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED", ""},
+		{"no credentials", func() string { return "" }, 401, "AUTHENTICATION_REQUIRED", ""},
 		{"garbage", func() string { return "Bearer garbage" }, 401, "INVALID_TOKEN", ""},
 		{"signature changed", func() string { return "Bearer " + cut }, 401, "INVALID_TOKEN", ""},
-		{"of another server", func() string { return "Bearer " + stranger }, 401, "INVALID_TOKEN", ""},
-		{"a refresh token", func() string { return "Bearer " + signed.RefreshToken }, 401, "INVALID_TOKEN", ""},
+		{"token of another server", func() string { return "Bearer " + stranger }, 401, "INVALID_TOKEN", ""},
+		{"refresh token", func() string { return "Bearer " + signed.RefreshToken }, 401, "INVALID_TOKEN", ""},
 		{"expired", func() string { return "Bearer " + expired }, 401, "TOKEN_EXPIRED", ""},
 		{"revoked", func() string { return "Bearer " + revoked.AccessToken }, 401, "TOKEN_REVOKED", ""},
-		{"of somebody locked", func() string { return "Bearer " + locked }, 401, "TOKEN_REVOKED", ""},
+		{"token of a locked user", func() string { return "Bearer " + locked }, 401, "TOKEN_REVOKED", ""},
 		{"Basic", func() string { return "Basic YWRhOmFkYQ==" }, 401, "UNSUPPORTED_SCHEME", ""},
-		{"a token alone", func() string { return signed.AccessToken }, 401, "MALFORMED_CREDENTIALS", ""},
+		{"token without a scheme", func() string { return signed.AccessToken }, 401, "MALFORMED_CREDENTIALS", ""},
 		{"two tokens", func() string { return "Bearer a, Bearer b" }, 400, "AMBIGUOUS_CREDENTIALS", ""},
-		{"without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
-		{"with another scope", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
-		{"signed in a while ago", func() string { token := stale[0]; stale = stale[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
-		{"good", func() string { return "Bearer " + w.signIn().AccessToken }, 0, "", ""},
-		{"good, of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, "", ""},
+		{"token without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"token with other scopes", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
+		{"sign-in 5 minutes ago", func() string { token := stale[0]; stale = stale[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
+		{"valid token", func() string { return "Bearer " + w.signIn().AccessToken }, 0, "", ""},
+		{"valid token of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, "", ""},
 	}
 	for _, k := range []struct {
 		name, key   string
@@ -229,10 +229,10 @@ func TestEveryRoute(t *testing.T) {
 		{"key of an administrator", keys.roots, 0, "", "FORBIDDEN"},
 		{"key with another scope", keys.admins, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
 		{nameOfFeedKey, keys.feed, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
-		{"key that has ended", keys.ended, 401, "INVALID_API_KEY", ""},
+		{"expired key", keys.ended, 401, "INVALID_API_KEY", ""},
 		{"revoked key", keys.revoked, 401, "INVALID_API_KEY", ""},
-		{"key of somebody locked", keys.locked, 401, "INVALID_API_KEY", ""},
-		{"key of which a part is another's", keys.good[:30] + keys.roots[30:], 401, "INVALID_API_KEY", ""},
+		{"key of a locked user", keys.locked, 401, "INVALID_API_KEY", ""},
+		{"parts of two keys", keys.good[:30] + keys.roots[30:], 401, "INVALID_API_KEY", ""},
 	} {
 		for _, how := range []string{"Bearer ", inField} {
 			kind := kinds[0]
@@ -305,7 +305,7 @@ func TestEveryRoute(t *testing.T) {
 }
 
 // A token gives access to the account of its user only, also if the request names another one.
-func TestOneselfAlone(t *testing.T) {
+func TestOwnAccountOnly(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{registration: true})
 	for n := range 3 {
@@ -449,24 +449,24 @@ func TestEveryRouteByCookie(t *testing.T) {
 	}{
 		{"good", good, nil, 0, "", nil, false, true},
 		{"good, from a page of this origin", good, map[string]string{"Origin": own}, 0, "", nil, false, true},
-		{"good, from a page of this origin, as a browser says", good, map[string]string{"Origin": own, "Sec-Fetch-Site": "same-origin"}, 0, "", nil, false, true},
-		{"good, a while ago", func() string { cookie := stale[0]; stale = stale[1:]; return cookie }, nil, 0, "", nil, false, false},
-		{"good, from a foreign page", good, map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403, "CROSS_SITE", changing, false, true},
-		{"good, from a foreign page of an old browser", good, map[string]string{"Origin": own + ".evil.example"}, 403, "CROSS_SITE", changing, false, true},
-		{"good, from a page without an origin", good, map[string]string{"Origin": "null"}, 403, "CROSS_SITE", changing, false, true},
-		{"good, from a sibling", good, map[string]string{"Sec-Fetch-Site": "same-site"}, 403, "CROSS_SITE", changing, false, true},
-		{"good, from two origins", good, map[string]string{"Origin": own + ", https://evil.example"}, 403, "CROSS_SITE", changing, false, true},
-		{"good, with a bad token beside", good, map[string]string{"Authorization": "Bearer x"}, 401, "INVALID_TOKEN", always, false, true},
-		{"good, with a bad key beside", good, map[string]string{"X-API-Key": "dk_x"}, 401, "INVALID_API_KEY", always, false, true},
-		{"dead, with a good token beside", plain(sessionCookie + "=" + out), map[string]string{"Authorization": ""}, 0, "", nil, false, true},
+		{"valid, from a page of this origin, with Sec-Fetch-Site", good, map[string]string{"Origin": own, "Sec-Fetch-Site": "same-origin"}, 0, "", nil, false, true},
+		{"valid, sign-in 10 minutes ago", func() string { cookie := stale[0]; stale = stale[1:]; return cookie }, nil, 0, "", nil, false, false},
+		{"valid, from a page of another site", good, map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"valid, from a page of another site, without Sec-Fetch-Site", good, map[string]string{"Origin": own + ".evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"valid, from a page with the origin null", good, map[string]string{"Origin": "null"}, 403, "CROSS_SITE", changing, false, true},
+		{"valid, from a sibling domain", good, map[string]string{"Sec-Fetch-Site": "same-site"}, 403, "CROSS_SITE", changing, false, true},
+		{"valid, two origins in one field", good, map[string]string{"Origin": own + ", https://evil.example"}, 403, "CROSS_SITE", changing, false, true},
+		{"valid, with an invalid token", good, map[string]string{"Authorization": "Bearer x"}, 401, "INVALID_TOKEN", always, false, true},
+		{"valid, with an invalid key", good, map[string]string{"X-API-Key": "dk_x"}, 401, "INVALID_API_KEY", always, false, true},
+		{"ended, with a valid token", plain(sessionCookie + "=" + out), map[string]string{"Authorization": ""}, 0, "", nil, false, true},
 		{"signed out", plain(sessionCookie + "=" + out), nil, 401, "SESSION_EXPIRED", always, true, true},
 		{"idle too long", plain(sessionCookie + "=" + idle), nil, 401, "SESSION_EXPIRED", always, true, true},
-		{"of somebody locked", plain(sessionCookie + "=" + locked), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"of a locked user", plain(sessionCookie + "=" + locked), nil, 401, "SESSION_EXPIRED", always, true, true},
 		{"of another server", plain(sessionCookie + "=" + stranger), nil, 401, "SESSION_EXPIRED", always, true, true},
-		{"chosen by the client", plain(sessionCookie + "=" + strings.Repeat("A", 43)), nil, 401, "SESSION_EXPIRED", always, true, true},
-		{"no cookie of ours", plain(sessionCookie + "=x"), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"made up by the client", plain(sessionCookie + "=" + strings.Repeat("A", 43)), nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"malformed", plain(sessionCookie + "=x"), nil, 401, "SESSION_EXPIRED", always, true, true},
 		{"empty", plain(sessionCookie + "="), nil, 401, "SESSION_EXPIRED", always, true, true},
-		{"two, one good", func() string { return good() + "; " + sessionCookie + "=" + out }, nil, 401, "SESSION_EXPIRED", always, true, true},
+		{"two cookies, one valid", func() string { return good() + "; " + sessionCookie + "=" + out }, nil, 401, "SESSION_EXPIRED", always, true, true},
 		{"another spelling of the name", func() string { return strings.ToLower(good()) }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
 		{"another name", func() string { return strings.TrimPrefix(good(), "__Host-") }, nil, 401, "AUTHENTICATION_REQUIRED", always, false, true},
 	} {

@@ -11,7 +11,7 @@ import (
 // While this node receives no revocations, routes that change the ways of signing in answer 503
 // after ten seconds. The others answer 503 once all tokens of the last successful poll have
 // expired. No client gets a 401.
-func TestNewsOfRevocationsStop(t *testing.T) {
+func TestStaleRevocations(t *testing.T) {
 	t.Parallel()
 	var silentSince atomic.Pointer[time.Time]
 	w := newEnv(t, settings{tweak: func(c *issuer.Config, _ *session.Config) {

@@ -28,3 +28,16 @@ const (
 	pageSize    = 50
 	maxPageSize = 200
 )
+
+// pageOfRows returns a page of at most limit of rows. The caller has read limit+1 rows, so that a
+// further row shows that there is a next page.
+func pageOfRows[R, T any](rows []R, limit int, item func(R) T, id func(R) string) list[T] {
+	page := list[T]{Items: make([]T, 0, min(len(rows), limit))}
+	for _, row := range rows[:min(len(rows), limit)] {
+		page.Items = append(page.Items, item(row))
+	}
+	if len(rows) > limit {
+		page.Next = id(rows[limit-1])
+	}
+	return page
+}

@@ -13,16 +13,12 @@ import (
 // because no session is left then. If the store fails it answers 503: the client must not take a
 // running session for ended.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
-	var in api.LogoutRequest
-	if hasBody(r) {
-		var err error
-		if in, err = decode[api.LogoutRequest](w, r); err != nil {
-			return err
-		}
+	in, err := decodeOptional[api.LogoutRequest](w, r)
+	if err != nil {
+		return err
 	}
 	var user, session string
 	if in.RefreshToken != "" {
-		var err error
 		user, session, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
 		if err != nil && !errors.Is(err, durward.RefreshInvalid) {
 			return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 type notification struct {
@@ -27,19 +28,17 @@ func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := list[notification]{Items: make([]notification, 0, min(len(rows), limit))}
-	for _, row := range rows[:min(len(rows), limit)] {
-		page.Items = append(page.Items, notification{
-			ID:      row.ID,
-			Kind:    row.Kind,
-			At:      row.At.UTC(),
-			Device:  row.Device,
-			Network: row.Network,
-			Read:    row.Read,
-		})
-	}
-	if len(rows) > limit {
-		page.Next = rows[limit-1].ID
-	}
+	page := pageOfRows(rows, limit, notificationOf, func(n store.Notification) string { return n.ID })
 	return answer(w, http.StatusOK, page)
+}
+
+func notificationOf(n store.Notification) notification {
+	return notification{
+		ID:      n.ID,
+		Kind:    n.Kind,
+		At:      n.At.UTC(),
+		Device:  n.Device,
+		Network: n.Network,
+		Read:    n.Read,
+	}
 }

@@ -64,7 +64,7 @@ func validated(t testing.TB, base http.RoundTripper) http.RoundTripper {
 		}
 		res.Body = io.NopCloser(bytes.NewReader(body))
 		if err := asDescribed(r, res, body); err != nil {
-			t.Errorf("%s %s is answered otherwise than openapi.yaml says: %v\n%s", r.Method, r.URL.Path, err, body)
+			t.Errorf("%s %s: the response differs from openapi.yaml: %v\n%s", r.Method, r.URL.Path, err, body)
 		}
 		return res, nil
 	})

@@ -47,7 +47,7 @@ func TestRefreshAnswerLost(t *testing.T) {
 	}
 	var told list[notification]
 	if r := w.do("GET", "/api/notifications", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 0 {
-		t.Errorf("nobody stole anything: %s", r.body)
+		t.Errorf("notifications after a lost response: %s, want none about theft", r.body)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestRefreshTheft(t *testing.T) {
 	w.tokens(w.refreshWith(sibling.RefreshToken))
 	var told list[notification]
 	if r := w.do("GET", "/api/notifications", sibling.AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 1 || told.Items[0].Kind != "session_ended_by_theft" {
-		t.Errorf("the person is told once: %s", r.body)
+		t.Errorf("notifications after theft: %s, want one", r.body)
 	}
 }
 

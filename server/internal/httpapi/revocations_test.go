@@ -133,12 +133,12 @@ func TestWaitingAsksNothing(t *testing.T) {
 	}
 	// One poll each 50 ms, for any number of requests.
 	if n := w.polls.Load() - before; n > 60 {
-		t.Errorf("%d polls in two seconds for 50 who wait", n)
+		t.Errorf("%d polls in two seconds with 50 waiting requests, want at most 60", n)
 	}
 }
 
 // A waiting request is refused if its key was revoked, or its session ended, during the wait.
-func TestWaitOfWhoIsGone(t *testing.T) {
+func TestRevokedDuringWait(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	key, id, admin := w.feedKey()
@@ -227,7 +227,7 @@ func TestFeedInPages(t *testing.T) {
 
 // Only an administrator can give a key the scope revocations. No sign-in has it, and the key loses
 // it when its user stops being an administrator.
-func TestWhoGivesTheFeed(t *testing.T) {
+func TestFeedScope(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	_, _, admin := w.feedKey()

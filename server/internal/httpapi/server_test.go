@@ -223,7 +223,7 @@ func (w *env) tokens(r reply) tokenResponse {
 	w.t.Helper()
 	var t tokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &t) != nil || t.AccessToken == "" || t.RefreshToken == "" {
-		w.t.Fatalf("no token answer: %s\n%s", r.Status, r.body)
+		w.t.Fatalf("not a token response: %s\n%s", r.Status, r.body)
 	}
 	return t
 }
@@ -258,7 +258,7 @@ func (w *env) refreshWith(token string) reply {
 func (w *env) works(token string) {
 	w.t.Helper()
 	if r := w.do("GET", "/api/profile", token, nil); r.StatusCode != 200 {
-		w.t.Fatalf("the token should work: %s %s", r.Status, r.body)
+		w.t.Fatalf("access token: got %s %s, want 200", r.Status, r.body)
 	}
 }
 
@@ -267,7 +267,7 @@ func (w *env) dead(token, code string) {
 	r := w.do("GET", "/api/profile", token, nil)
 	w.refused(r, 401, code)
 	if got := r.Header.Get("WWW-Authenticate"); !strings.Contains(got, `error="invalid_token"`) {
-		w.t.Fatalf("challenge of a dead token: %s", got)
+		w.t.Fatalf("challenge for a refused token: %s", got)
 	}
 }
 
@@ -277,7 +277,7 @@ func (w *env) eventually(what string, ok func() bool) {
 	deadline := time.Now().Add(20 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("never happened: %s", what)
+			w.t.Fatalf("not within 20 s: %s", what)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func TestWholeRound(t *testing.T) {
 	w.dead(second.AccessToken, "TOKEN_REVOKED")
 	w.refused(w.refreshWith(second.RefreshToken), 401, "SESSION_REVOKED")
 	if r := w.do("POST", "/api/auth/logout", second.AccessToken, nil); r.StatusCode != 204 {
-		t.Errorf("logout with a dead token: %s", r.Status)
+		t.Errorf("logout with an ended token: %s, want 204", r.Status)
 	}
 }
 

@@ -10,10 +10,8 @@ import (
 // token is POST /api/auth/token. A page that calls APIs of other origins gets an access token for
 // its session cookie. There is no refresh token, because the cookie lasts longer than the token.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
-	if hasBody(r) {
-		if _, err := decode[struct{}](w, r); err != nil {
-			return err
-		}
+	if _, err := decodeOptional[struct{}](w, r); err != nil {
+		return err
 	}
 	value, ok := acceptedCookie(r)
 	if !ok {

@@ -18,14 +18,14 @@ import (
 
 // Every operation of signing in, and every refused one, is in the security log with time, user,
 // origin and outcome.
-func TestEachDeedIsWritten(t *testing.T) {
+func TestEveryOperationIsLogged(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{registration: true, grace: time.Second})
 	const email = "grace@example.com"
 	login := func(password string) reply {
 		return w.do("POST", "/api/auth/login", "", object{"email": email, "password": password})
 	}
-	deeds := []struct {
+	operations := []struct {
 		kind, outcome string
 		session       bool // it names one
 		do            func()
@@ -57,7 +57,7 @@ func TestEachDeedIsWritten(t *testing.T) {
 		}},
 	}
 	var grace store.User
-	for _, d := range deeds {
+	for _, d := range operations {
 		before := len(w.events(d.kind))
 		d.do()
 		if grace.ID == "" {
@@ -67,9 +67,9 @@ func TestEachDeedIsWritten(t *testing.T) {
 			}
 		}
 		if d.kind != store.EventSignInRefused && len(w.events(d.kind)) == before {
-			t.Errorf("%s was answered before its event was written", d.kind)
+			t.Errorf("%s: response before its event was stored", d.kind)
 		}
-		w.eventually(d.kind+" is written", func() bool { return len(w.events(d.kind)) > before })
+		w.eventually(d.kind+" is stored", func() bool { return len(w.events(d.kind)) > before })
 		e := w.events(d.kind)[0]
 		if e.UserID != grace.ID || e.Network != "127.0.0.0/24" || e.Device != "curl" || e.Actor != "" || d.outcome != "" && e.Outcome != d.outcome || e.Outcome == "" || (e.SessionID != "") != d.session {
 			t.Errorf("event: %+v", e)
@@ -79,7 +79,7 @@ func TestEachDeedIsWritten(t *testing.T) {
 		}
 	}
 	if e := w.events(store.EventUserAdded)[0]; e.Actor != "operator" || e.UserID != w.ada.ID {
-		t.Errorf("the operator's deed: %+v", e)
+		t.Errorf("event of the operator: %+v", e)
 	}
 	// A flood of refused sign-ins costs one row for each second.
 	before := len(w.events(store.EventSignInRefused))
