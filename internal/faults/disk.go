@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// SmallDisk mounts a disk of a size, such as "4m", for one test and returns its folder,
-// which any account may enter. Where nothing can be mounted the test is skipped, loudly.
+// SmallDisk mounts a disk of a size such as "4m" for one test and returns its folder, which every account
+// may enter. If mounting is not permitted, the test is skipped.
 func SmallDisk(t testing.TB, size string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "durward-disk-")
@@ -26,7 +26,7 @@ func SmallDisk(t testing.TB, size string) string {
 	return dir
 }
 
-// Fill writes a file that leaves no room on its disk.
+// Fill writes a file that fills its disk.
 func Fill(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.Create(path)

@@ -1,6 +1,5 @@
-// Package faults stands between a program and a service that it needs, and makes
-// what lies between them fail: slow, cut, silent, an answer lost on its way. It is
-// for tests against real programs and real services.
+// Package faults injects faults into tests with real programs and services: a proxy with slow, cut or
+// silent connections and lost answers, and a full disk.
 package faults
 
 import (
@@ -14,15 +13,15 @@ import (
 	"time"
 )
 
-// Proxy passes connections on to one address. It is safe for concurrent use. What
-// is set holds for connections that are open as well as for those that come.
+// Proxy forwards connections to one address. It is safe for concurrent use. Settings apply to open and to
+// later connections.
 type Proxy struct {
 	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and made anew with each change of what is below
+	changed chan struct{} // closed and replaced when a setting below changes
 	closed  bool
 	refuses bool
 	hangs   bool
@@ -33,8 +32,7 @@ type Proxy struct {
 	lost atomic.Int64
 }
 
-// NewProxy listens on a free port of loopback for connections to target, until the
-// test ends.
+// NewProxy starts a proxy to target on a free port of 127.0.0.1. It stops after the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,35 +50,34 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is where the proxy listens.
+// Addr returns the address of the proxy.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Delay holds back whatever the service says by d; 0 is no more.
+// Delay delays the data of the service by d. Zero ends the delay.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
 
-// Hang keeps every connection and lets nothing through, in neither direction.
+// Hang keeps every connection open and forwards nothing in either direction.
 func (p *Proxy) Hang() { p.set(func() { p.hangs = true }) }
 
-// Refuse cuts every connection, and those that come.
+// Refuse cuts every open and every later connection.
 func (p *Proxy) Refuse() {
 	p.set(func() { p.refuses = true })
 	p.Cut()
 }
 
-// Lose drops each answer that matches, once the service has given it, and cuts its
-// connection: what was asked for is done, and the program is not told. match gets
-// what one read of the service's side gave. nil is none.
+// Lose drops each answer of the service for which match returns true, and cuts the connection: the request
+// was executed, but the program does not learn it. Match gets the data of one read. Nil loses none.
 func (p *Proxy) Lose(match func(answer []byte) bool) { p.set(func() { p.loses = match }) }
 
-// Lost is how many answers were dropped.
+// Lost returns the number of dropped answers.
 func (p *Proxy) Lost() int { return int(p.lost.Load()) }
 
-// Heal ends all that was set. What hung goes on where it was.
+// Heal ends all faults. Connections that hung continue.
 func (p *Proxy) Heal() {
 	p.set(func() { p.refuses, p.hangs, p.delay, p.loses = false, false, 0, nil })
 }
 
-// Cut ends every connection there is, without a farewell.
+// Cut resets every open connection.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +86,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Connections is how many connections there are.
+// Connections returns the number of open connections.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,8 +113,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// pair is a connection of the program and the one to the service that it is passed
-// on to.
+// pair is a connection of the program and its connection to the service.
 type pair struct {
 	program, service net.Conn
 	ended            chan struct{}
@@ -128,7 +124,7 @@ func (c *pair) cut() {
 	c.once.Do(func() {
 		close(c.ended)
 		for _, conn := range []net.Conn{c.program, c.service} {
-			_ = conn.(*net.TCPConn).SetLinger(0) // a reset, not an orderly end
+			_ = conn.(*net.TCPConn).SetLinger(0) // a reset, not FIN
 			_ = conn.Close()
 		}
 	})
@@ -163,7 +159,7 @@ func (p *Proxy) serve(program net.Conn) {
 	p.mu.Unlock()
 }
 
-// pass carries what comes from one side to the other.
+// pass forwards the data of one side to the other.
 func (p *Proxy) pass(c *pair, from, to net.Conn, answers bool) {
 	defer c.cut()
 	buffer := make([]byte, 64<<10)
@@ -183,7 +179,7 @@ func (p *Proxy) pass(c *pair, from, to net.Conn, answers bool) {
 	}
 }
 
-// let waits until data may go on, and reports whether it may at all.
+// let waits until data may be forwarded, and reports whether it may at all.
 func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
 	came := time.Now()
 	for {
@@ -211,8 +207,7 @@ func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
 	}
 }
 
-// Committed matches the answer with which Postgres says that something was
-// committed: CommandComplete with the tag COMMIT, or that of a statement that
+// Committed matches the answer of Postgres to a successful commit: CommandComplete with the tag COMMIT, or that of a statement that
 // changes rows, followed by ReadyForQuery outside a transaction
 // (https://www.postgresql.org/docs/15/protocol-message-formats.html).
 func Committed(answer []byte) bool {
@@ -242,8 +237,7 @@ func Committed(answer []byte) bool {
 	return false
 }
 
-// Listening matches the answer with which Postgres begins to tell of notifications:
-// who loses it polls.
+// Listening matches the answer of Postgres to LISTEN.
 func Listening(answer []byte) bool {
 	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bLISTEN\x00"))
 }

@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// Postgres is a cluster of its own.
+// Postgres is a Postgres cluster.
 type Postgres struct {
 	service
 	bin  string
-	last atomic.Int64 // number of the last database made
+	last atomic.Int64 // number of the last created database
 }
 
-// NewPostgres starts a cluster for one test, which may kill it. Settings are as
-// in postgresql.conf: "fsync=off". It is safe by default, as a user's is.
+// NewPostgres starts a cluster that only this test uses. Settings have the form of postgresql.conf:
+// "fsync=off". By default commits are durable.
 func NewPostgres(t testing.TB, settings ...string) *Postgres {
 	t.Helper()
 	return NewPostgresIn(t, "", settings...)
 }
 
-// NewPostgresIn is NewPostgres with the cluster below a folder that anybody may
-// enter: on a disk of its own, for example.
+// NewPostgresIn is NewPostgres with the cluster in the folder parent, for example on its own disk. Every
+// account must be able to enter that folder.
 func NewPostgresIn(t testing.TB, parent string, settings ...string) *Postgres {
 	t.Helper()
 	p, err := startPostgres(t, parent, settings)
@@ -46,23 +46,22 @@ var shared struct {
 	cluster *Postgres
 }
 
-// Database makes an empty database in a cluster that all tests of this process
-// share, and drops it with the test. It returns its address, a postgres:// URL.
+// Database creates an empty database in a cluster that all tests of this process share, and drops it after
+// the test. It returns its postgres:// URL.
 func Database(t testing.TB) string {
 	t.Helper()
 	return sharedCluster(t).Database(t)
 }
 
-// emptied are databases that tests are done with: to make one anew, with its tables,
-// takes half a second.
+// emptied holds the databases that finished tests have left. Reusing one saves half a second for its tables.
 var emptied struct {
 	sync.Mutex
 	names []string
 	made  int
 }
 
-// Emptied is the address of a database without rows in the cluster that Database
-// uses. Its tables may be there, as another test of this process left them.
+// Emptied returns the URL of a database without rows in the cluster that Database uses. It may have the
+// tables of another test of this process.
 func Emptied(t testing.TB) string {
 	t.Helper()
 	p := sharedCluster(t)
@@ -88,7 +87,7 @@ func Emptied(t testing.TB) string {
 	return p.URL(name)
 }
 
-// truncate leaves no row but those of the runner of migrations.
+// truncate deletes all rows except goose's.
 const truncate = `DO $$ DECLARE tables TEXT; BEGIN
 	SELECT string_agg(quote_ident(tablename), ', ') INTO tables FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'goose_db_version';
 	IF tables IS NOT NULL THEN EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY'; END IF;
@@ -99,7 +98,7 @@ func sharedCluster(t testing.TB) *Postgres {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.cluster == nil {
-		// What is lost when the machine stops is of no use to anybody.
+		// The cluster need not survive a crash of the machine.
 		p, err := startPostgres(t, "", []string{"fsync=off", "full_page_writes=off"})
 		if err != nil {
 			t.Fatal(err)
@@ -150,29 +149,27 @@ func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, e
 	return p, p.start(ctx)
 }
 
-// Database makes an empty database, dropped with the test, and returns its
-// address.
+// Database creates an empty database, drops it after the test, and returns its URL.
 func (p *Postgres) Database(t testing.TB) string {
 	t.Helper()
 	name := "durward_" + strconv.FormatInt(p.last.Add(1), 10)
 	p.SQL(t, "postgres", "CREATE DATABASE "+name)
 	t.Cleanup(func() {
-		// The cluster may be down: then it goes with its folder.
+		// If the cluster is down, the database is removed with the folder.
 		_, _ = p.sql(context.Background(), "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
 	})
 	return p.URL(name)
 }
 
-// Addr is where the cluster listens.
+// Addr returns the address of the cluster.
 func (p *Postgres) Addr() string { return p.address }
 
-// URL is the address of a database.
+// URL returns the URL of a database.
 func (p *Postgres) URL(database string) string {
 	return "postgres://durward@" + p.Addr() + "/" + database + "?sslmode=disable"
 }
 
-// SQL runs statements in a database by psql and returns what it prints, a line
-// for each row.
+// SQL runs statements in a database by psql and returns its output, one line per row.
 func (p *Postgres) SQL(t testing.TB, database, statements string) string {
 	t.Helper()
 	out, err := p.sql(t.Context(), database, statements)

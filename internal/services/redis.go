@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Redis is a server of its own: Redis, or Valkey where that is installed.
+// Redis is a Redis server, or a Valkey server if that is installed.
 type Redis struct{ service }
 
-// NewRedis starts a server for one test, which may kill it. It keeps nothing on
-// the disk. settings are arguments of the server.
+// NewRedis starts a server that only this test uses. It stores nothing on disk. The settings are command
+// line arguments of the server.
 func NewRedis(t testing.TB, settings ...string) *Redis {
 	t.Helper()
 	r, err := newRedis(t, settings)
@@ -33,8 +33,7 @@ var sharedRedis struct {
 	err  error
 }
 
-// SharedRedis is a server that the tests of this process share: nobody stops it or
-// empties it.
+// SharedRedis returns a server that the tests of this process share. Tests must not stop or flush it.
 func SharedRedis(t testing.TB) *Redis {
 	t.Helper()
 	s := &sharedRedis
@@ -85,8 +84,8 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 	return r, r.start(ctx)
 }
 
-// Addr is where the server listens.
+// Addr returns the address of the server.
 func (r *Redis) Addr() string { return r.address }
 
-// URL is its address.
+// URL returns the URL of database 0.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }

@@ -1,6 +1,5 @@
-// Package services starts the real services that tests run against: Postgres and
-// Redis from the system's packages, each on an address of loopback and in a folder
-// of its own. Nothing outlives the test process, however that ends.
+// Package services starts Postgres and Redis from the system's packages for tests, each on its own loopback
+// address and in its own folder. They stop when the test process ends, even if it is killed.
 package services
 
 import (
@@ -22,8 +21,8 @@ import (
 	"time"
 )
 
-// Missing ends a test whose service is not installed: loudly skipped on a desk,
-// failed in continuous integration, where it is to be there.
+// Missing ends a test that needs a missing service: the test fails with CI set in the environment, and is
+// skipped otherwise.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
@@ -32,24 +31,22 @@ func Missing(t testing.TB, what string) {
 	t.Skipf("SKIPPED, NOT TESTED: %s is not installed", what)
 }
 
-// service is a process in a folder, with an address that it keeps from one start
-// to the next.
+// service is a process with a folder and an address, which stay the same when it is restarted.
 type service struct {
 	name    string
-	dir     string // removed at the end
+	dir     string // removed by stop
 	address string
 	command []string
 	ready   func(context.Context) error
 	as      *syscall.Credential
 
 	mu    sync.Mutex
-	guard *exec.Cmd // a shell that stops the service when this process is gone
+	guard *exec.Cmd // a shell that stops the service when this process ends
 	held  io.Closer // the guard's standard input
 }
 
-// guardScript runs "$@", writes down its process id, and ends it when standard
-// input closes, which it does when the test process is gone. $0 is the folder,
-// removed then if KEEP is empty.
+// guardScript runs "$@", stores its process id, and ends it when standard input closes, as it does at the
+// end of the test process. $0 is the folder; it is removed then if KEEP is empty.
 const guardScript = `"$@" >>"$0/log" 2>&1 </dev/null & pid=$!
 echo $pid >"$0/pid.new" && mv "$0/pid.new" "$0/pid"
 cat >/dev/null
@@ -58,7 +55,7 @@ n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); 
 kill -9 $pid 2>/dev/null
 [ -n "$KEEP" ] || rm -rf "$0"`
 
-// start starts the service and returns when it answers.
+// start starts the service and waits until it answers.
 func (s *service) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,17 +89,17 @@ func (s *service) start(ctx context.Context) error {
 			s.end(true)
 			return fmt.Errorf("services: %s does not answer: %v\n%s", s.name, err, tail(string(text)))
 		}
-		time.Sleep(5 * time.Millisecond) // between two questions
+		time.Sleep(5 * time.Millisecond) // between two checks
 	}
 }
 
-// tail is the end of a log.
+// tail returns the last 20 lines of a log.
 func tail(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
-// pid is the process id of the service, 0 while it has none.
+// pid returns the process id of the service, 0 if it does not run.
 func (s *service) pid() int {
 	text, err := os.ReadFile(filepath.Join(s.dir, "pid"))
 	if err != nil {
@@ -112,7 +109,7 @@ func (s *service) pid() int {
 	return pid
 }
 
-// end ends the service's guard, which ends the service. s.mu is held.
+// end ends the guard, which ends the service. The caller holds s.mu.
 func (s *service) end(keep bool) {
 	if s.guard == nil {
 		return
@@ -126,7 +123,7 @@ func (s *service) end(keep bool) {
 	s.guard = nil
 }
 
-// Kill ends the service at once, as kill -9 does, and returns when it is gone.
+// Kill kills the service with SIGKILL and waits for its end.
 func (s *service) Kill(t testing.TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -142,7 +139,7 @@ func (s *service) Kill(t testing.TB) {
 	}
 }
 
-// Start starts the service again where it was.
+// Start restarts the service with the same folder and address.
 func (s *service) Start(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -152,13 +149,13 @@ func (s *service) Start(t testing.TB) {
 	}
 }
 
-// Pause makes the service hang: it keeps its connections and answers nothing.
+// Pause stops the service with SIGSTOP: it keeps its connections and does not answer.
 func (s *service) Pause(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
 
-// Resume ends a Pause.
+// Resume continues a paused service.
 func (s *service) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
 
-// signal reaches the service and its children.
+// signal sends a signal to the service and its children.
 func (s *service) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	for _, pid := range family(s.pid()) {
@@ -168,7 +165,7 @@ func (s *service) signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// family is a process and its children.
+// family returns the ids of a process and its children.
 func family(pid int) []int {
 	all := []int{pid}
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -180,7 +177,7 @@ func family(pid int) []int {
 	return all
 }
 
-// stop ends the service for good and removes its folder.
+// stop ends the service and removes its folder.
 func (s *service) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,17 +192,16 @@ func (s *service) stop() {
 
 var hosts atomic.Uint32
 
-// Host is an address of this machine, out of 127.0.0.0/8, that no other test has: a port
-// of it is free at every start. A port of 127.0.0.1 that was free a moment ago may be
-// given to a connection of somebody else, of those above all who try to reach what was
-// stopped there.
+// Host returns an address in 127.0.0.0/8 that no other test uses, so all its ports are free at every start.
+// A free port of 127.0.0.1 may be taken by an outgoing connection, above all by one to the service that
+// was stopped there.
 func Host() string {
 	n, pid := hosts.Add(1), os.Getpid()
 	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%250, pid%256, 1+n%250)
 }
 
-// folder makes a folder that the account as can enter, below parent, or where
-// temporary files are.
+// folder creates a folder that belongs to the account as, below parent. An empty parent is the folder for
+// temporary files.
 func folder(parent, name string, as *syscall.Credential) (string, error) {
 	dir, err := os.MkdirTemp(parent, "durward-"+name+"-")
 	if err != nil {
@@ -217,8 +213,8 @@ func folder(parent, name string, as *syscall.Credential) (string, error) {
 	return dir, err
 }
 
-// account is the credential of a system account, where this process may take it:
-// some services refuse to run as root.
+// account returns the credential of a system account if this process is root, since Postgres refuses to run
+// as root.
 func account(name string) (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -238,7 +234,7 @@ func account(name string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// newest is the last of the files that match a pattern, empty for none.
+// newest returns the last of the files that match a pattern, the highest version, empty if none does.
 func newest(pattern string) string {
 	found, _ := filepath.Glob(pattern)
 	if len(found) == 0 {

@@ -14,15 +14,13 @@ import (
 	"syscall"
 )
 
-// Open reads the master key from the file at path: 64 hexadecimal digits and
-// perhaps a line end, readable by its owner alone. With create, a missing file
-// is made, with a random key and mode 0600; of several processes that make it at
-// once one wins and all return its key. Without, a missing file is an error that
-// wraps fs.ErrNotExist. Errors say what to do.
+// Open reads the master key from a file: 64 hexadecimal digits with an optional line end. Only the owner
+// may have the right to read it. With create, Open creates a missing file with a random key and mode
+// 0600; of several processes at once, one creates it and all return its key. Without create, a missing
+// file is an error that wraps fs.ErrNotExist. Errors tell what to do.
 //
-// A file is made whole or not at all: it is written and synced under another
-// name (".NAME-RANDOM.tmp" in the same folder, which a crash may leave behind
-// and which may be deleted), then linked into place.
+// The file is created atomically: written and synced as ".NAME-RANDOM.tmp" in the same folder, then
+// linked to its name. After a crash the temporary file may remain and can be deleted.
 func Open(path string, create bool) (*Master, error) {
 	m, err := read(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -37,8 +35,7 @@ func Open(path string, create bool) (*Master, error) {
 	return read(path)
 }
 
-// Parse reads a master key that is kept elsewhere than in a file: 64 hexadecimal
-// digits. Its errors hold nothing of the text.
+// Parse reads a master key from 64 hexadecimal digits. Its errors do not quote the text.
 func Parse(text Secret) (*Master, error) {
 	key, err := parse([]byte(text.Reveal()))
 	if err != nil {
@@ -47,10 +44,9 @@ func Parse(text Secret) (*Master, error) {
 	return &Master{key: key}, nil
 }
 
-// read opens and checks a key file. The checks are made on the open file, so
-// that it cannot be exchanged in between.
+// read opens and checks a key file. It checks the open file, which cannot be exchanged in between.
 func read(path string) (*Master, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not hang the start
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not block the start
 	if err != nil {
 		return nil, fmt.Errorf("seal: master key: %w", err)
 	}
@@ -62,11 +58,11 @@ func read(path string) (*Master, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("seal: master key %s is not a file: give the path of the key file itself", path)
 	}
-	// Windows has no such bits; there the folder's access list is what protects.
+	// Windows has no such bits: the folder's access list protects the file.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
 		return nil, fmt.Errorf("seal: master key %s can be read by others (mode %04o): run: chmod 600 %s", path, mode, quote(path))
 	}
-	text, err := io.ReadAll(io.LimitReader(f, 2*keySize+3)) // two for a line end, one to see that there is more
+	text, err := io.ReadAll(io.LimitReader(f, 2*keySize+3)) // two for a line end, one to detect a longer file
 	if err != nil {
 		return nil, fmt.Errorf("seal: master key: %w", err)
 	}
@@ -77,7 +73,7 @@ func read(path string) (*Master, error) {
 	return &Master{key: key}, nil
 }
 
-// parse reads the text of a key file. Its errors hold nothing of the text.
+// parse decodes the text of a key file. Its errors do not quote the text.
 func parse(text []byte) ([]byte, error) {
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	text = bytes.TrimSuffix(text, []byte("\r"))
@@ -100,8 +96,7 @@ func parse(text []byte) ([]byte, error) {
 	return key, nil
 }
 
-// make0600 makes a key file. It wraps fs.ErrExist where another process was
-// faster.
+// make0600 creates a key file. The error wraps fs.ErrExist if another process created it first.
 func make0600(path string) (err error) {
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -112,7 +107,7 @@ func make0600(path string) (err error) {
 		return fmt.Errorf("seal: cannot make a master key: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	defer f.Close() // a second time where all goes well, which does nothing
+	defer f.Close() // closing again after success does nothing
 
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
@@ -125,7 +120,7 @@ func make0600(path string) (err error) {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("seal: cannot write the master key: %w", err)
 	}
-	// Unlike a rename, a link never takes the place of a file that is there.
+	// Unlike a rename, a link never replaces an existing file.
 	if err := os.Link(f.Name(), path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("seal: %w", err)
@@ -135,7 +130,7 @@ func make0600(path string) (err error) {
 	return syncDir(dir)
 }
 
-// syncDir makes the name of a new file durable, where the system can.
+// syncDir makes the name of a new file durable.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // folders cannot be synced there
@@ -151,7 +146,7 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// quote makes a path fit for a shell, as part of a command to copy.
+// quote quotes a path for a shell command in an error text.
 func quote(path string) string {
 	for _, c := range []byte(path) {
 		plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("/._-+,:@%="), c) >= 0

@@ -1,15 +1,13 @@
-// Package seal keeps secrets at rest: signing keys, refresh keys, seeds of
-// second factors, client secrets that must be readable.
+// Package seal encrypts stored secrets: signing keys, refresh keys, seeds of second factors, readable
+// client secrets.
 //
-// There is one master key of 32 bytes, in a file beside the data. A stolen
-// database without the file gives nothing away, nor does the file without the
-// database; both together give everything.
+// One master key of 32 bytes is in a file beside the data. An attacker needs both the file and the
+// database to read a secret.
 //
-// Each use has a label, and a key of its own derived from the master key by
-// HKDF-SHA-256 (RFC 5869). What is sealed is bound to its label and to the
-// identity of its row, so that whoever can write to the database cannot move a
-// secret to another row or use. A row can still be put back to an older value of
-// itself, or removed: that is not noticed here.
+// Each use has a label and its own key, derived from the master key by HKDF-SHA-256 (RFC 5869). A sealed
+// secret is bound to its label and to the identity of its row, so an attacker who can write to the
+// database cannot move it to another row or use. This package does not detect that a row was deleted or
+// replaced by its older value.
 //
 // A sealed secret is
 //
@@ -36,26 +34,25 @@ const (
 	version  = 1
 	overhead = 1 + 12 + 16 // version, nonce, tag
 
-	// Info strings of HKDF. What follows the first is a label, so that no label
-	// makes the second.
+	// Info strings of HKDF. The label follows labelInfo and deriveInfo; no label makes two of the
+	// strings equal.
 	labelInfo  = "durward seal 1 label "
 	idInfo     = "durward seal 1 key id"
 	deriveInfo = "durward seal 1 derived "
 )
 
-// ErrWrongKey means that a secret does not open: it was sealed with another
-// master key, or under another label or identity, or somebody changed it. Which
-// of these cannot be told.
+// ErrWrongKey means that a secret cannot be decrypted: it was sealed with another master key, label or
+// identity, or it was altered. The cipher does not tell these cases apart.
 var ErrWrongKey = errors.New("seal: does not open: sealed with another master key, or changed since")
 
-// Master is the master key. It prints as a mask, whatever prints it.
-// It is safe for concurrent use. The zero Master seals nothing.
+// Master is the master key. Its String, Format, LogValue and Marshal methods return a mask. It is safe for
+// concurrent use. Methods of the zero Master return an error.
 type Master struct {
 	key []byte // keySize bytes, nil in the zero Master
 }
 
-// Seal encrypts plaintext. label names the use and is a constant of the program;
-// identity names the row. Both are wanted again by Unseal, byte for byte.
+// Seal encrypts plaintext. The label is a constant that names the use, the identity names the row. Unseal
+// needs both again.
 func (m *Master) Seal(label, identity string, plaintext []byte) ([]byte, error) {
 	aead, err := m.aead(label, identity)
 	if err != nil {
@@ -66,9 +63,8 @@ func (m *Master) Seal(label, identity string, plaintext []byte) ([]byte, error) 
 	return aead.Seal(sealed, nil, plaintext, associated(label, identity)), nil
 }
 
-// Unseal decrypts what Seal gave. It fails with ErrWrongKey where label,
-// identity and master key are not those of Seal, and with another error where
-// sealed is too short or of a version that this program does not know.
+// Unseal decrypts a result of Seal. It returns ErrWrongKey if label, identity or master key differ, and
+// another error if sealed is too short or has an unknown version.
 func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
 	aead, err := m.aead(label, identity)
 	if err != nil {
@@ -87,8 +83,8 @@ func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
-// KeyID is a fingerprint of the master key, 16 hexadecimal digits. It is derived
-// from the key and tells nothing of it, so it may stand in a database or a log.
+// KeyID returns a fingerprint of the master key, 16 hexadecimal digits. It does not reveal the key, so it
+// may be stored and logged.
 func (m *Master) KeyID() string {
 	if m == nil || len(m.key) != keySize {
 		return "none"
@@ -100,8 +96,8 @@ func (m *Master) KeyID() string {
 	return hex.EncodeToString(id)
 }
 
-// Derive returns a key of 32 octets for a use that is not sealing, the same for all
-// who hold the master key. label names the use and is a constant of the program.
+// Derive returns a key of 32 bytes for a use other than sealing. It is the same in all processes with the
+// same master key. The label is a constant that names the use.
 func (m *Master) Derive(label string) ([]byte, error) {
 	if m == nil || len(m.key) != keySize || label == "" {
 		return nil, errors.New("seal: a key is derived from a master key, under a label")
@@ -113,7 +109,7 @@ func (m *Master) Derive(label string) ([]byte, error) {
 	return key, nil
 }
 
-// aead is the cipher of a label. Sealing is rare enough to derive it each time.
+// aead returns the cipher of a label. Sealing is rare, so the key is derived each time.
 func (m *Master) aead(label, identity string) (cipher.AEAD, error) {
 	switch {
 	case m == nil || len(m.key) != keySize:
@@ -136,8 +132,8 @@ func (m *Master) aead(label, identity string) (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// associated is the version, and label and identity each after its length, so
-// that no two pairs read the same.
+// associated returns the associated data: the version, then label and identity, each after its length, so
+// that two different pairs never give the same bytes.
 func associated(label, identity string) []byte {
 	data := make([]byte, 0, 1+8+len(label)+8+len(identity))
 	data = append(data, version)
@@ -153,10 +149,10 @@ func (Master) String() string { return mask }
 // GoString returns a mask.
 func (Master) GoString() string { return mask }
 
-// Format writes a mask, for every verb.
+// Format writes a mask for every verb.
 func (Master) Format(f fmt.State, _ rune) { writeMask(f) }
 
-// LogValue is a mask.
+// LogValue returns a mask.
 func (Master) LogValue() slog.Value { return slog.StringValue(mask) }
 
 // MarshalJSON returns a mask.

@@ -6,16 +6,14 @@ import (
 	"log/slog"
 )
 
-// mask is what stands in place of a secret wherever one is printed.
+// mask is printed instead of a secret.
 const mask = "[redacted]"
 
-// Secret is text that must not be printed: a password of another service, a
-// shared key, a token in configuration. However it is formatted, logged or
-// encoded, a mask comes out; Reveal gives the text. Ways round the mask remain:
-// Reveal and the conversion string(s), which are seen in code, and a map that has
-// secrets as keys, whose keys encoding/json writes as they are.
+// Secret is text that must not be printed: a password of another service, a shared key, a token in the
+// configuration. Formatting, logging and encoding give a mask; Reveal returns the text. The conversion
+// string(s) also returns the text, and encoding/json writes map keys of this type unmasked.
 //
-// It is read like any string, from TOML, JSON or the environment.
+// A Secret is decoded from TOML, JSON or the environment like a string.
 type Secret string
 
 // Reveal returns the text.
@@ -27,10 +25,10 @@ func (Secret) String() string { return mask }
 // GoString returns a mask.
 func (Secret) GoString() string { return mask }
 
-// Format writes a mask, for every verb.
+// Format writes a mask for every verb.
 func (Secret) Format(f fmt.State, _ rune) { writeMask(f) }
 
-// LogValue is a mask.
+// LogValue returns a mask.
 func (Secret) LogValue() slog.Value { return slog.StringValue(mask) }
 
 // MarshalJSON returns a mask.
@@ -40,5 +38,5 @@ func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), n
 func (Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
 
 func writeMask(w io.Writer) {
-	_, _ = io.WriteString(w, mask) // a fmt.State keeps what is written
+	_, _ = io.WriteString(w, mask) // a fmt.State returns no error
 }
