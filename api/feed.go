@@ -14,7 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Limits of what is read from the server.
+// Limits on responses of the server.
 const (
 	maxTokens = 1 << 20  // bytes of a token response
 	maxPage   = 32 << 20 // bytes of a page of revocations
@@ -32,8 +32,8 @@ type News struct {
 }
 
 // Revocations reads the feed after a number; 0 reads it from the start. If nothing is newer than
-// etag, the server answers after wait, which is rounded down to seconds and at most 30 s. A refusal is
-// a [*client.ResponseError].
+// etag, the server answers after wait, rounded down to seconds and at most 30 s. A refusal is a
+// [*client.ResponseError].
 func (a *Client) Revocations(ctx context.Context, after int64, wait time.Duration, etag string) (News, error) {
 	if a.c.Token == nil {
 		return News{}, errNoToken
@@ -120,7 +120,7 @@ func readBounded(r io.Reader, most int64) ([]byte, error) {
 	return body, err
 }
 
-// readPage parses the page after a number. It ignores unknown members, which a newer server may send.
+// readPage parses the page after a number. It ignores unknown members: a newer server may send more.
 func readPage(body []byte, after int64) (RevocationPage, error) {
 	var p RevocationPage
 	if json.Unmarshal(body, &p) != nil { // its error may quote the response

@@ -16,32 +16,31 @@ import (
 	"github.com/durward-auth/durward/internal/revoked"
 )
 
-// Config is what [Revocations] are made of. URL and Token are required, as in
+// Config configures [Revocations]. URL and Token are required; URL, Token and HTTP are those of
 // [ClientConfig].
 type Config struct {
 	URL   string
 	Token func(context.Context) (string, error)
 	HTTP  *http.Client
 
-	// Wait is how long the server holds an answer back while there is no news: 0 is
-	// 5 s, from 1 to 30 s in whole seconds. In quiet times AsOf is as old as that before
-	// each answer, so it stays below the Freshness of any route.
+	// Wait is how long the server delays a response without news: 1 to 30 s in whole seconds; 0 means
+	// 5 s. Without news AsOf becomes this old, so Wait must be below the Freshness of every route.
 	Wait time.Duration
 
-	Log *slog.Logger // changes of state alone; nil is slog.Default
+	Log *slog.Logger // receives changes of state; nil means slog.Default
 }
 
-// How long it is until the next question, each with up to as much again by chance.
+// Pauses before the next request. A random part of up to the same length is added to each.
 const (
-	firstPause = 250 * time.Millisecond // after a failure; doubled with each
+	firstPause = 250 * time.Millisecond // after a failure; doubled after each further one
 	mostPause  = 15 * time.Second
 	leastPause = 50 * time.Millisecond // after news
-	idlePause  = time.Second           // after an answer without news that did not wait
-	mostAsked  = 5 * time.Minute       // of what Retry-After may ask for
+	idlePause  = time.Second           // after a response without news that came early
+	mostAsked  = 5 * time.Minute       // largest Retry-After that is obeyed
 )
 
-// Revocations is what a server has revoked, followed from another program. It is safe
-// for concurrent use; Check takes no lock.
+// Revocations holds the revocations of a server and follows its feed. It is safe for concurrent use;
+// Check takes no lock.
 type Revocations struct {
 	c      Config
 	client *Client
@@ -50,19 +49,18 @@ type Revocations struct {
 	follower *revoked.Follower
 	asOf     atomic.Pointer[time.Time]
 
-	// Of the poll under way; polls come one after another.
+	// State of the running poll. There is one poll at a time.
 	next      int64
 	etag      string
 	epoch     string
-	heard     time.Time // as of when the poll knows everything
+	asOfPoll  time.Time // when the poll was complete
 	unchanged bool
 	failures  int
 	asked     time.Duration // Retry-After of the last failure
 }
 
-// NewRevocations reads the whole list and returns it, or an error that names every
-// mistake in c or says why the list cannot be had. ctx bounds the reading alone. Then
-// [Revocations.Run] follows.
+// NewRevocations reads the whole list. It fails if c has mistakes, all of which the error names, or if
+// the server does not send the list. ctx bounds the reading only. Call [Revocations.Run] next.
 func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	var errs []error
 	client, err := NewClient(ClientConfig{URL: c.URL, Token: c.Token, HTTP: c.HTTP})
@@ -94,12 +92,12 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	if err := r.follower.Load(ctx); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	r.told()
+	r.succeeded()
 	return r, nil
 }
 
-// Run follows until ctx ends, and returns then. While the server cannot be asked, it
-// is asked again after a pause that grows to half a minute, or as long as it says.
+// Run follows the feed until ctx ends. After a failure it pauses, up to half a minute or as long as the
+// server asks for.
 func (r *Revocations) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -107,14 +105,14 @@ func (r *Revocations) Run(ctx context.Context) {
 		r.follower.Poll(ctx)
 		pause := leastPause
 		switch {
-		case r.heard.IsZero():
+		case r.asOfPoll.IsZero():
 			pause = max(min(firstPause<<min(r.failures, 10), mostPause), min(r.asked, mostAsked))
 			r.failures++
 		case r.unchanged && time.Since(began) < r.c.Wait/2:
-			r.told()
-			pause = idlePause // it drains, or something in between does not let it wait
+			r.succeeded()
+			pause = idlePause // the server stops, or a proxy does not allow the wait
 		default:
-			r.told()
+			r.succeeded()
 			if r.unchanged {
 				pause = 0
 			}
@@ -128,38 +126,37 @@ func (r *Revocations) Run(ctx context.Context) {
 	}
 }
 
-// told notes that a poll has ended well.
-func (r *Revocations) told() {
-	heard := r.heard
+// succeeded records a successful poll.
+func (r *Revocations) succeeded() {
+	asOfPoll := r.asOfPoll
 	r.failures = 0
-	r.asOf.Store(&heard)
+	r.asOf.Store(&asOfPoll)
 }
 
-// Check says whether an access token was revoked: it is what jwt.Config.Revoked wants.
+// Check returns an error if an access token was revoked. It has the form of jwt.Config.Revoked.
 func (r *Revocations) Check(p *durward.Principal, keyID string) error {
 	return r.list.Check(p, keyID)
 }
 
-// AsOf is the moment as of which Check knows everything: it is what
-// jwt.Config.RevokedAsOf wants.
+// AsOf returns the time up to which Check knows all revocations. It has the form of
+// jwt.Config.RevokedAsOf.
 func (r *Revocations) AsOf() time.Time { return *r.asOf.Load() }
 
-// Err is nil while the server can be asked. It is for health checks and logs.
+// Err returns the error of the latest poll, or nil. It is for health checks and logs.
 func (r *Revocations) Err() error { return r.follower.Err() }
 
-// Len is how many revocations are held.
+// Len returns the number of revocations.
 func (r *Revocations) Len() int { return r.list.Len() }
 
-// overlap tells a load from a later poll; lateness is the server's to care for.
+// overlap distinguishes a load from a later poll. The server itself handles late commits.
 const overlap = time.Minute
 
-// poll reads what is new, page by page, or the whole list. What to ask for next the
-// server has said, so after counts for nothing else.
+// poll reads the news or the whole list, page by page. The server's Next replaces after.
 func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration) ([]revoked.Entry, string, error) {
-	r.heard, r.unchanged = time.Time{}, false // also where a poll asks twice, and the second time in vain
+	r.asOfPoll, r.unchanged = time.Time{}, false // also if the second request of a poll fails
 	next, etag, wait := r.next, r.etag, r.c.Wait
 	if after == 0 && back == overlap {
-		// A load. A later poll of an empty list reaches back further, to the one before.
+		// A load. A later poll of an empty list has another value of back.
 		next, etag, wait = 0, "", 0
 	}
 	epoch := ""
@@ -173,22 +170,22 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 			return nil, "", err
 		}
 		if n.Unchanged {
-			r.heard, r.unchanged = n.AsOf, true
+			r.asOfPoll, r.unchanged = n.AsOf, true
 			return nil, r.epoch, nil
 		}
 		if epoch != "" && n.Page.Epoch != epoch {
-			return nil, "", errors.New("api: the feed has begun anew while it was read")
+			return nil, "", errors.New("api: the feed started again during the read")
 		}
 		epoch, next = n.Page.Epoch, n.Page.Next
 		for _, e := range n.Page.Items {
 			entries = append(entries, revoked.Entry{Seq: e.Seq, Kind: revoked.Kind(e.Kind), Value: e.Value, At: e.At, Until: e.Until})
 		}
 		if !n.Page.More {
-			r.next, r.etag, r.epoch, r.heard, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0
+			r.next, r.etag, r.epoch, r.asOfPoll, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0
 			return entries, epoch, nil
 		}
 		if len(entries) >= maxItems {
-			// A long list is taken as it comes, so that it need not be held twice.
+			// A long list is added in parts, so that it is not in memory twice.
 			r.list.Add(entries...)
 			entries = entries[:0]
 		}
@@ -196,7 +193,7 @@ func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration)
 	}
 }
 
-// jitter is up to most, by chance, so that not all who were cut off come back at once.
+// jitter returns a random duration up to most, so that clients do not all return at the same time.
 func jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0

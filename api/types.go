@@ -54,6 +54,6 @@ type Revocation struct {
 	Until time.Time `json:"until"` // when every token that it matches has expired
 }
 
-// AsOfField is the response field of GET /api/revocations that names the time as of which the page is
-// complete. It counts seconds from the arrival of the request, so clocks need not agree.
+// AsOfField is the response field of GET /api/revocations that tells when the page was complete, in
+// seconds from the arrival of the request, so clocks need not agree.
 const AsOfField = "Durward-As-Of"

@@ -35,8 +35,8 @@
 //
 //   - Credentials are sent only to the origins of their source. A challenge cannot change that, and
 //     nothing follows a redirect to another origin.
-//   - Passwords by Basic, API keys and tokens need https or a loopback host, unless a field whose name
-//     begins with Insecure says otherwise.
+//   - Passwords by Basic, API keys and tokens need https or a loopback host, unless a field with the prefix
+//     Insecure allows plain http.
 //   - After a scheme was accepted at an origin, a password is never sent there in a weaker one.
 //   - Refused credentials are not sent again.
 //   - One refresh serves all requests that wait for a token, and with a shared [TokenStore] all

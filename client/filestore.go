@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// FileStore keeps a token in a file that its owner alone can read (mode 0600), for all
-// processes of this machine that name the same path. Its folder is made with mode 0700.
+// A FileStore keeps a token in a file of mode 0600, for all processes of this machine with the same
+// Path. It creates the folder with mode 0700.
 //
-// One process at a time renews the token: it holds a lock on path + ".lock", which the
-// system gives back when the process ends, however it ends. A token is written to path +
-// ".new", brought to the disk, and put in its place, so that whoever reads sees the old
-// one or the new, and a machine that stops does not show a spent refresh token again.
+// One process at a time updates the token. It holds a lock on the file Path + ".lock", and the system
+// frees the lock when the process ends. A new token is written to Path + ".new", synced to the disk and
+// renamed, so readers see the old or the new token, and a crash of the machine does not bring back a
+// spent refresh token.
 type FileStore struct{ Path string }
 
-// maxStored bounds a stored token.
+// maxStored is the largest size of the file in bytes.
 const maxStored = 64 << 10
 
-// Load returns the token of the file; the zero Token where there is none. A file that
-// others can read is refused.
+// Load returns the token of the file, or the zero Token if there is no file. It fails if other users
+// can read the file.
 func (f FileStore) Load(context.Context) (Token, error) {
 	file, err := os.Open(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func (f FileStore) Load(context.Context) (Token, error) {
 		return Token{}, fmt.Errorf("durward: token file: %w", err)
 	}
 	if openToOthers(info) {
-		return Token{}, fmt.Errorf("durward: token file %s can be read by others: chmod 600 it, and sign in anew if they may have", f.Path)
+		return Token{}, fmt.Errorf("durward: token file %s is readable by other users: run chmod 600; sign in again if another user may have read it", f.Path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxStored+1))
 	if err != nil {
@@ -47,12 +47,12 @@ func (f FileStore) Load(context.Context) (Token, error) {
 	}
 	var t Token
 	if len(text) > maxStored || len(text) > 0 && json.Unmarshal(text, &t) != nil {
-		return Token{}, fmt.Errorf("durward: %s holds no token: remove it and sign in anew", f.Path)
+		return Token{}, fmt.Errorf("durward: %s does not hold a token: delete it and sign in again", f.Path)
 	}
 	return t, nil
 }
 
-// Update changes the token of the file while no other process does.
+// Update changes the token of the file. No other process updates it meanwhile.
 func (f FileStore) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
 	if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
 		return fmt.Errorf("durward: token file: %w", err)
@@ -61,7 +61,7 @@ func (f FileStore) Update(ctx context.Context, change func(context.Context, Toke
 	if err != nil {
 		return fmt.Errorf("durward: token file: %w", err)
 	}
-	defer lock.Close() // and with it the lock
+	defer lock.Close() // frees the lock
 	for {
 		held, err := tryLock(lock)
 		if err != nil {
@@ -70,7 +70,7 @@ func (f FileStore) Update(ctx context.Context, change func(context.Context, Toke
 		if held {
 			break
 		}
-		select { // the system's own wait knows no context
+		select { // flock itself cannot wait with a context
 		case <-ctx.Done():
 			return fmt.Errorf("durward: another process holds %s.lock: %w", f.Path, ctx.Err())
 		case <-time.After(10 * time.Millisecond):
@@ -97,7 +97,7 @@ func (f FileStore) Update(ctx context.Context, change func(context.Context, Toke
 	return f.write(text)
 }
 
-// write puts text in the place of the file, whole or not at all. The lock is held.
+// write replaces the file with text atomically. The caller holds the lock.
 func (f FileStore) write(text []byte) (err error) {
 	next := f.Path + ".new"
 	defer func() {
@@ -106,7 +106,7 @@ func (f FileStore) write(text []byte) (err error) {
 			err = fmt.Errorf("durward: token file: %w", err)
 		}
 	}()
-	// A process that was killed may have left one. O_EXCL follows no link.
+	// A killed process may have left the file. O_EXCL does not follow links.
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

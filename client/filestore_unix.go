@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// tryLock takes the lock of a file for this process, unless another one holds it.
+// tryLock locks a file for this process. held is false if another process has the lock.
 func tryLock(f *os.File) (held bool, err error) {
 	for {
 		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
@@ -23,7 +23,7 @@ func tryLock(f *os.File) (held bool, err error) {
 	}
 }
 
-// syncFolder brings to the disk which files a folder holds.
+// syncFolder writes the entries of a folder to the disk.
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {

@@ -16,7 +16,7 @@ const (
 	errLockViolation    = syscall.Errno(33)
 )
 
-// tryLock takes the lock of a file for this process, unless another one holds it.
+// tryLock locks a file for this process. held is false if another process has the lock.
 func tryLock(f *os.File) (held bool, err error) {
 	var overlapped syscall.Overlapped
 	ok, _, err := lockFileEx.Call(f.Fd(), lockExclusive|lockFailImmediately, 0, 1, 0, uintptr(unsafe.Pointer(&overlapped)))
@@ -29,8 +29,8 @@ func tryLock(f *os.File) (held bool, err error) {
 	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
-// syncFolder does nothing: a folder is not opened as a file is.
+// syncFolder does nothing: Windows cannot sync a folder.
 func syncFolder(string) error { return nil }
 
-// openToOthers reports nothing: the rights of a file are in its folder's lists.
+// openToOthers returns false: on Windows the access control list of the folder protects the file.
 func openToOthers(fs.FileInfo) bool { return false }

@@ -19,7 +19,7 @@ type PasswordConfig struct {
 	// is the proxy's, such as http://proxy.example.com:3128.
 	Origin string
 
-	// Realm, if set, is the only realm whose challenges are answered.
+	// Realm, if set, restricts the answers to challenges of this realm.
 	Realm string
 
 	// User and Password are UTF-8. Basic cannot send a user name with a colon.

@@ -72,7 +72,7 @@ type TokenStore interface {
 
 // A MemoryStore keeps a token in this process. The zero MemoryStore is empty and ready for use.
 type MemoryStore struct {
-	updating sync.Mutex // held during change, which may call a server
+	updating sync.Mutex // held during change; change may call a server
 
 	mu    sync.Mutex
 	token Token

@@ -80,7 +80,7 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // It refreshes a token early, at the first request after a random time between 70 and 90 % of the
 // token's life, and does not delay that request. An unused token is not refreshed. If a token has
 // expired or the server refuses it with invalid_token, one call of Next serves all waiting requests;
-// a request whose context ends stops waiting and does not cancel that call.
+// the end of one request's context does not cancel that call.
 //
 // If Next fails, all waiting requests get its error. The next call follows after a pause of one
 // second, doubled up to a minute, or as long as the server asks for. Until then a token that has not
@@ -212,7 +212,7 @@ func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 	return nil
 }
 
-// reload makes the next request read the store, which may hold a stronger token. A running refresh
+// reload makes the next request read the store: a step-up may have stored a stronger token. A running refresh
 // may have begun without it, so its result is not kept.
 func (t *tokens) reload() {
 	t.mu.Lock()

@@ -19,7 +19,7 @@ import (
 // for concurrent use.
 type Transport struct {
 	// Base sends the requests; nil means [http.DefaultTransport]. [Certificate] and ProxySources
-	// need an [*http.Transport], of which the Transport makes copies.
+	// need an [*http.Transport]; the Transport makes copies of it.
 	Base http.RoundTripper
 
 	// Sources hold the credentials for servers. If two can answer a challenge, the first does.
@@ -51,7 +51,7 @@ type Transport struct {
 	steps    atomic.Int64  // number of successful calls of OnStepUp
 }
 
-// StepUp is what a server wants beyond the credentials of a request.
+// A StepUp describes the stronger or newer sign-in, or the scopes, that a server requires.
 type StepUp struct {
 	Request   *http.Request     // the refused request; do not change it
 	Challenge durward.Challenge // as the server sent it
@@ -60,7 +60,7 @@ type StepUp struct {
 	Scopes    []string          // all needed scopes; empty if the server names none
 }
 
-// New returns an HTTP client whose requests get the credentials of sources. It panics on a mistake in
+// New returns an HTTP client that sends the credentials of sources. It panics on a mistake in
 // them; [CheckSources] returns it as an error.
 func New(sources ...Source) *http.Client {
 	t := &Transport{Sources: sources}

@@ -1,6 +1,6 @@
-// Package oauth2source lets configurations of golang.org/x/oauth2 get the tokens of a
-// [client.Tokens] source, which then looks at each 401, refreshes once for all who
-// wait, and keeps the refresh token that rotates:
+// Package oauth2source gets the tokens of a [client.Tokens] source with configurations of
+// golang.org/x/oauth2. The source answers 401 responses, refreshes once for all waiting requests and
+// stores the new refresh token:
 //
 //	tokens := client.Tokens(client.TokensConfig{
 //		Origins: []string{"https://api.example.com"},
@@ -22,12 +22,12 @@ import (
 	"github.com/durward-auth/durward/client"
 )
 
-// Refresh returns a [client.TokensConfig.Next] that uses the refresh token of the token
-// before. The HTTP client is that of the context ([oauth2.HTTPClient]), as there.
+// Refresh returns a function for [client.TokensConfig.Next] that uses the refresh token of the old
+// token. It takes the HTTP client from the context ([oauth2.HTTPClient]).
 func Refresh(c *oauth2.Config) func(ctx context.Context, old client.Token) (client.Token, error) {
 	return func(ctx context.Context, old client.Token) (client.Token, error) {
 		if old.Refresh == "" {
-			return client.Token{}, fmt.Errorf("oauth2source: there is no refresh token: %w", client.ErrSignedOut)
+			return client.Token{}, fmt.Errorf("oauth2source: no refresh token: %w", client.ErrSignedOut)
 		}
 		asked := time.Now()
 		t, err := c.TokenSource(ctx, &oauth2.Token{RefreshToken: old.Refresh}).Token()
@@ -45,7 +45,7 @@ func Refresh(c *oauth2.Config) func(ctx context.Context, old client.Token) (clie
 	}
 }
 
-// ClientCredentials returns a [client.TokensConfig.Next] that gets tokens for the client
+// ClientCredentials returns a function for [client.TokensConfig.Next] that gets tokens for the client
 // itself.
 func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, old client.Token) (client.Token, error) {
 	return func(ctx context.Context, _ client.Token) (client.Token, error) {
@@ -58,9 +58,8 @@ func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, ol
 	}
 }
 
-// Token returns what t is as a [client.Token] that was asked for at a moment, such as
-// the first one of [oauth2.Config.Exchange]. Its end is counted by expires_in from then
-// on, where the server said it.
+// Token converts a token, such as the result of [oauth2.Config.Exchange]. asked is the time of the
+// request for it; the end of the token is counted from asked if the server sent expires_in.
 func Token(t *oauth2.Token, asked time.Time) client.Token {
 	next := client.Token{Access: t.AccessToken, Type: t.Type(), Received: asked, Expires: t.Expiry, Refresh: t.RefreshToken}
 	if t.ExpiresIn > 0 {
@@ -70,13 +69,13 @@ func Token(t *oauth2.Token, asked time.Time) client.Token {
 	return next
 }
 
-// failed says what an error means for the sign-in.
+// failed converts an error of package oauth2 to ErrSignedOut or a RetryError where it is one.
 func failed(err error) error {
 	said, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
 		return err
 	}
-	// What stands in the body is for nobody's log.
+	// The body may hold secrets: the error shows only the code.
 	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %.200q", said.Response.StatusCode, said.ErrorCode)
 	switch status := said.Response.StatusCode; {
 	case said.ErrorCode == "invalid_grant": // RFC 6749 s5.2

@@ -24,7 +24,7 @@ const MaxToken = 8 << 10
 // A Prover returns a signed DPoP proof.
 type Prover func(durward.ProofRequest) (string, error)
 
-// State is what a client knows about proofs for one server. The zero State is ready for use. It is
+// State holds the nonce and the clock of one server. The zero State is ready for use. It is
 // safe for concurrent use.
 type State struct {
 	mu     sync.Mutex
@@ -92,7 +92,7 @@ type Request struct {
 	ContentType   string
 	Body          []byte
 	Authorization string // value of the field; empty for none
-	Token         string // access token in Authorization, which the proof must cover; empty for none
+	Token         string // access token in Authorization, covered by the proof; empty for none
 	Prove         Prover // nil sends no proof
 	State         *State // of the server; required with Prove
 }

@@ -24,7 +24,7 @@ const (
 	TunnelRefused Reason = "tunnel refused"     // the first CONNECT had no credentials for the proxy
 )
 
-// Once records the reasons for which one request was repeated. The zero Once is empty.
+// Once records the reasons of one request's repetitions. The zero Once is empty.
 type Once struct{ used []Reason }
 
 // Allows reports whether the request may be repeated for r: it was not before.
@@ -59,7 +59,7 @@ func Buffer(resp *http.Response) []byte {
 	}
 }
 
-// buffered is a response body whose start was read.
+// buffered is a response body with its start in memory.
 type buffered struct {
 	io.Closer
 	done  chan struct{} // closed when the fields below are set

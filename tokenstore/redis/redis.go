@@ -1,5 +1,5 @@
-// Package redis keeps a token of [client.Tokens] in Redis or Valkey, so that processes
-// on several machines share one sign-in and one refresh.
+// Package redis stores a token of [client.Tokens] in Redis or Valkey. Processes on several machines then
+// share one sign-in and one refresh.
 package redis
 
 import (
@@ -17,36 +17,35 @@ import (
 	"github.com/durward-auth/durward/internal/valkey"
 )
 
-// Config says where the token is. URL and Name are required.
+// Config configures a [Store]. URL and Name are required.
 type Config struct {
-	// URL of the server: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// over
-	// TLS.
+	// URL of the Redis server: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// uses TLS.
 	URL string
 
-	// Name of the sign-in: processes that say the same share it.
+	// Name of the sign-in. Processes with the same Name share it.
 	Name string
 
-	// Secret, of 32 octets, seals the token (AES-256-GCM), so that whoever reads the
-	// server learns nothing. All who share a sign-in have the same one. Nil leaves the
-	// token as it is.
+	// Secret is a key of 32 bytes that encrypts the token (AES-256-GCM), so that the content of the
+	// Redis server does not expose it. Processes that share a sign-in need the same key. Nil stores
+	// the token in plain text.
 	Secret []byte
 
-	// Lease is how long a process that has gone without a word keeps the others waiting;
-	// 0 is 10 s.
+	// Lease is how long other processes wait after a process that held the lock has died; 0 means
+	// 10 s.
 	Lease time.Duration
 
-	Log *slog.Logger // of the connection; nil is slog.Default
+	Log *slog.Logger // of the connection; nil means slog.Default
 }
 
-// Store is a [client.TokenStore]. It is safe for concurrent use.
+// A Store is a [client.TokenStore]. It is safe for concurrent use.
 type Store struct {
 	client      *valkey.Client
-	seal        cipher.AEAD // nil where the token is not sealed
+	seal        cipher.AEAD // nil without a Secret
 	lease       time.Duration
 	token, lock string // keys
 }
 
-// New returns a store that connects when it is first asked. The caller closes it.
+// New returns a store that connects at its first use. The caller must close it.
 func New(c Config) (*Store, error) {
 	var all []error
 	if c.Name == "" {
@@ -74,30 +73,30 @@ func New(c Config) (*Store, error) {
 		return nil, fmt.Errorf("redis: token store: %w", errors.Join(all...))
 	}
 	var err error
-	// Whoever waits for a token has more time than a request that is counted.
+	// A token may take longer than the counters of package limits: their timeout is shorter.
 	s.client, err = valkey.New(valkey.Config{URL: c.URL, Timeout: time.Second, Log: c.Log})
 	return s, err
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (s *Store) Close() { s.client.Close() }
 
 var (
-	// read answers what is stored; nothing where nothing is.
+	// read returns the stored token, or nothing.
 	read = valkey.NewScript(`local t = redis.call('GET', KEYS[1]) if t then return {t} end return {}`)
-	// take takes the lock where nobody has it.
+	// take takes the lock if it is free.
 	take = valkey.NewScript(`if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end return {}`)
-	// keep keeps the lock while it is ours: one that ended is not taken again, since
-	// somebody else may have had it meanwhile.
+	// keep extends the lock if this process holds it. It does not take an expired lock again: another
+	// process may have changed the token since.
 	keep = valkey.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return {}`)
-	// put stores a token while the lock is ours.
+	// put stores a token if this process holds the lock.
 	put = valkey.NewScript(`if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {} end
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end return {1}`)
-	// release gives back the lock where it is ours.
+	// release frees the lock if this process holds it.
 	release = valkey.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {}`)
 )
 
-// Load returns the token; the zero Token where there is none.
+// Load returns the token, or the zero Token if there is none.
 func (s *Store) Load(ctx context.Context) (client.Token, error) {
 	var answer []string
 	err := s.patiently(ctx, func() (err error) { answer, err = s.run(ctx, read, []string{s.token}); return err })
@@ -108,15 +107,15 @@ func (s *Store) Load(ctx context.Context) (client.Token, error) {
 	if s.seal != nil {
 		n := s.seal.NonceSize()
 		if len(text) < n {
-			return client.Token{}, fmt.Errorf("redis: token store: %s is not sealed", s.token)
+			return client.Token{}, fmt.Errorf("redis: token store: %s is not encrypted; remove Secret or sign in again", s.token)
 		}
 		if text, err = s.seal.Open(nil, text[:n], text[n:], []byte(s.token)); err != nil {
-			return client.Token{}, fmt.Errorf("redis: token store: %s was sealed with another Secret", s.token)
+			return client.Token{}, fmt.Errorf("redis: token store: %s was encrypted with another Secret", s.token)
 		}
 	}
 	var t client.Token
 	if err := json.Unmarshal(text, &t); err != nil {
-		return client.Token{}, fmt.Errorf("redis: token store: %s holds no token", s.token)
+		return client.Token{}, fmt.Errorf("redis: token store: %s does not hold a token", s.token)
 	}
 	return t, nil
 }
@@ -128,7 +127,7 @@ func wrong(err error) error {
 	return fmt.Errorf("redis: token store: %w", err)
 }
 
-// run runs a script and returns the strings that it answers.
+// run runs a script and returns the strings of its reply.
 func (s *Store) run(ctx context.Context, script *valkey.Script, keys []string, args ...string) ([]string, error) {
 	messages, err := s.client.Run(ctx, script, keys, args...)
 	if err != nil {
@@ -145,7 +144,7 @@ func (s *Store) run(ctx context.Context, script *valkey.Script, keys []string, a
 	return answer, nil
 }
 
-// patiently asks again while the first connection is being made.
+// patiently repeats a call while the first connection is not established yet.
 func (s *Store) patiently(ctx context.Context, ask func() error) error {
 	for deadline := time.Now().Add(2 * time.Second); ; {
 		changed := s.client.Changed()
@@ -162,9 +161,8 @@ func (s *Store) patiently(ctx context.Context, ask func() error) error {
 	}
 }
 
-// Update changes the token while no other process does. A process that is gone keeps
-// the others waiting for Config.Lease; one that lost its lease meanwhile changes
-// nothing.
+// Update changes the token. No other process updates it meanwhile. If a process dies in Update, others
+// wait for Config.Lease. A process that loses its lease stores nothing.
 func (s *Store) Update(ctx context.Context, change func(context.Context, client.Token) (client.Token, error)) error {
 	id := rand.Text()
 	lease := fmt.Sprint(s.lease.Milliseconds())
@@ -179,13 +177,13 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, client.
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("redis: token store: another process renews the token: %w", ctx.Err())
+			return fmt.Errorf("redis: token store: another process holds the lock: %w", ctx.Err())
 		case <-time.After(25 * time.Millisecond):
 		}
 	}
 	working, stop := context.WithCancel(ctx)
 	kept := make(chan struct{})
-	go func() { // keeps the lease while the change goes on
+	go func() { // extends the lease during change
 		defer close(kept)
 		tick := time.NewTicker(s.lease / 4)
 		defer tick.Stop()
@@ -194,14 +192,14 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, client.
 			case <-working.Done():
 				return
 			case <-tick.C:
-				_, _ = s.run(working, keep, []string{s.lock}, id, lease) // put finds out whether it helped
+				_, _ = s.run(working, keep, []string{s.lock}, id, lease) // put fails if the lease is lost
 			}
 		}
 	}()
 	defer func() {
 		stop()
 		<-kept
-		// The lock ends by itself where it cannot be given back.
+		// A lock that cannot be released expires.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_, _ = s.run(bounded, release, []string{s.lock}, id)
