@@ -248,8 +248,8 @@ func TestAddRefuses(t *testing.T) {
 			t.Errorf("%s: the refusal repeats the value: %v, %+v", c.why, err, refusal)
 		}
 	}
-	if people, err := h.DB.Users(t.Context(), "", 10); err != nil || len(people) != 1 {
-		t.Errorf("got %d users, %v; want Ada only", len(people), err)
+	if users, err := h.DB.Users(t.Context(), "", 10); err != nil || len(users) != 1 {
+		t.Errorf("got %d users, %v; want Ada only", len(users), err)
 	}
 	if n := len(h.events(store.EventRegistered)); n != 0 {
 		t.Errorf("got %d events, want none", n)

@@ -36,15 +36,19 @@ type NewKey struct {
 // key itself is not stored. CreateKey refuses with InvalidRequest and names the wrong member: a key
 // cannot have a scope that maker lacks, even if the user has it. It refuses with Forbidden if there
 // are too many keys, and with TokenRevoked if the session of maker has ended or the user was locked.
-func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n NewKey, from request.Info) (store.APIKey, seal.Secret, error) {
+func (m *Manager) CreateKey(
+	ctx context.Context, maker *durward.Principal, n NewKey, from request.Info,
+) (store.APIKey, seal.Secret, error) {
 	name, err := cleanName(n.Name)
 	switch {
 	case err != nil:
 		return store.APIKey{}, "", err
 	case name == "":
-		return store.APIKey{}, "", mistake("name", "The key has no name.", "Name its purpose, so that you can tell your keys apart.")
+		return store.APIKey{}, "", mistake("name", "The key has no name.",
+			"Name its purpose, so that you can tell your keys apart.")
 	case n.Life < 0 || n.Life > maxKeyLife || n.Life > 0 && n.Life < time.Second:
-		return store.APIKey{}, "", mistake("expires_in", "The life of the key is out of range.", fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.", int64(maxKeyLife/time.Second)))
+		return store.APIKey{}, "", mistake("expires_in", "The life of the key is out of range.", fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.",
+			int64(maxKeyLife/time.Second)))
 	}
 	scopes := n.Scopes
 	if scopes == nil {
@@ -57,14 +61,16 @@ func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n New
 	most := givable(StillGranted(maker.Scopes, u))
 	for i, s := range scopes {
 		if !slices.Contains(most, s) {
-			return store.APIKey{}, "", mistake("scopes", "A key cannot have a scope that its maker lacks.", "You have: "+strings.Join(most, " ")+".")
+			return store.APIKey{}, "", mistake("scopes", "A key cannot have a scope that its maker lacks.",
+				"You have: "+strings.Join(most, " ")+".")
 		}
 		if slices.Contains(scopes[:i], s) {
 			return store.APIKey{}, "", mistake("scopes", "A scope is named twice.", "Name each once.")
 		}
 	}
 	if len(scopes) == 0 {
-		return store.APIKey{}, "", mistake("scopes", "A key without scopes is of no use.", "Leave the member out for the scope profile.")
+		return store.APIKey{}, "", mistake("scopes", "A key without scopes is of no use.",
+			"Leave the member out for the scope profile.")
 	}
 	now := m.Now().Truncate(time.Microsecond)
 	k, key := m.randomKey(maker, now)
@@ -84,7 +90,9 @@ func (m *Manager) CreateKey(ctx context.Context, maker *durward.Principal, n New
 // RotateKey returns; there is no grace. The new key keeps the name, the end and the scopes that the
 // user still has. RotateKey returns store.ErrNotFound if the user has no such key. It refuses with
 // Forbidden if no scope is left or maker lacks one, and with TokenRevoked as CreateKey does.
-func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id string, from request.Info) (store.APIKey, seal.Secret, error) {
+func (m *Manager) RotateKey(
+	ctx context.Context, maker *durward.Principal, id string, from request.Info,
+) (store.APIKey, seal.Secret, error) {
 	old, err := m.DB.APIKeyByID(ctx, id)
 	if err != nil {
 		return store.APIKey{}, "", err
@@ -100,7 +108,8 @@ func (m *Manager) RotateKey(ctx context.Context, maker *durward.Principal, id st
 	may := durward.Principal{Scopes: givable(maker.Scopes)}
 	if len(scopes) == 0 || !may.HasScope(scopes...) {
 		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another one.",
-			Err: fmt.Errorf("account: key %s has scopes %q, its user still has %q, its maker has %q", id, old.Scopes, scopes, maker.Scopes)}
+			Err: fmt.Errorf("account: key %s has scopes %q, its user still has %q, its maker has %q",
+				id, old.Scopes, scopes, maker.Scopes)}
 	}
 	k, key := m.randomKey(maker, m.Now().Truncate(time.Microsecond))
 	k.Name, k.Scopes, k.ExpiresAt = old.Name, scopes, old.ExpiresAt
@@ -210,11 +219,14 @@ func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, erro
 	case !same:
 		return store.APIKey{}, fmt.Errorf("account: wrong secret for the public id of key %s: %w", k.ID, errForgedKey)
 	case !k.RevokedAt.IsZero():
-		return store.APIKey{}, fmt.Errorf("account: key %s was revoked %s ago: %w", k.ID, now.Sub(k.RevokedAt).Truncate(time.Second), durward.InvalidAPIKey)
+		return store.APIKey{}, fmt.Errorf("account: key %s was revoked %s ago: %w",
+			k.ID, now.Sub(k.RevokedAt).Truncate(time.Second), durward.InvalidAPIKey)
 	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
-		return store.APIKey{}, fmt.Errorf("account: key %s expired %s ago: %w", k.ID, now.Sub(k.ExpiresAt).Truncate(time.Second), durward.InvalidAPIKey)
+		return store.APIKey{}, fmt.Errorf("account: key %s expired %s ago: %w",
+			k.ID, now.Sub(k.ExpiresAt).Truncate(time.Second), durward.InvalidAPIKey)
 	case !u.LockedAt.IsZero():
-		return store.APIKey{}, fmt.Errorf("account: key %s belongs to the locked user %s: %w", k.ID, u.ID, durward.InvalidAPIKey)
+		return store.APIKey{}, fmt.Errorf("account: key %s belongs to the locked user %s: %w",
+			k.ID, u.ID, durward.InvalidAPIKey)
 	}
 	if now.Sub(k.LastUsedAt) >= keyUseStep {
 		m.keyUses.add(k.ID, now)

@@ -46,7 +46,8 @@ func (p *PasswordRules) complete() error {
 	}
 	// NIST SP 800-63B-4 s3.1.1.2: a verifier accepts passwords of 64 characters.
 	if p.MinLength < 8 || p.MaxLength < max(p.MinLength, 64) || p.MaxLength > maxCharacters {
-		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d", p.MinLength, p.MaxLength, maxCharacters)
+		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d",
+			p.MinLength, p.MaxLength, maxCharacters)
 	}
 	p.blocked = make(map[string]bool)
 	p.block(strings.NewReader(shippedBlocklist))
@@ -59,7 +60,8 @@ func (p *PasswordRules) complete() error {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || info.Size() > maxBlocklist {
-		return fmt.Errorf("account: the list of refused passwords %s is larger than %d MiB", p.Blocklist, maxBlocklist>>20)
+		return fmt.Errorf("account: the list of refused passwords %s is larger than %d MiB",
+			p.Blocklist, maxBlocklist>>20)
 	}
 	if err := p.block(f); err != nil {
 		return fmt.Errorf("account: cannot read the list of refused passwords %s: %w", p.Blocklist, err)
@@ -88,14 +90,17 @@ func (p *PasswordRules) check(member, password, address string) error {
 	n := utf8.RuneCountInString(password)
 	switch {
 	case n < p.MinLength:
-		return mistake(member, "The password is too short.", fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.", p.MinLength))
+		return mistake(member, "The password is too short.", fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.",
+			p.MinLength))
 	case n > p.MaxLength:
 		return mistake(member, "The password is too long.", fmt.Sprintf("At most %d characters.", p.MaxLength))
 	case p.blocked[blockForm(password)]:
-		return mistake(member, "The password is one of the most common ones.", "Choose another; a few words in a row are easy to remember.")
+		return mistake(member, "The password is one of the most common ones.",
+			"Choose another; a few words in a row are easy to remember.")
 	}
 	if containsAddress(password, address) {
-		return mistake(member, "The password contains the e-mail address.", "Choose one that is unrelated to the account.")
+		return mistake(member, "The password contains the e-mail address.",
+			"Choose one that is unrelated to the account.")
 	}
 	return nil
 }
@@ -124,7 +129,8 @@ func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, pas
 	}
 	hash, err := m.Hasher.Hash(ctx, password)
 	if errors.Is(err, pwhash.ErrForbidden) {
-		return "", mistake(member, "The password contains control characters.", "Leave them out; some keyboards cannot type them.")
+		return "", mistake(member, "The password contains control characters.",
+			"Leave them out; some keyboards cannot type them.")
 	}
 	return hash, unavailable(err)
 }

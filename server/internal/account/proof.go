@@ -27,7 +27,8 @@ const oneFactor = "urn:durward:acr:1fa"
 // second factor belongs here.
 func (m *Manager) passwordProof(u store.User) (Proof, error) {
 	if !u.LockedAt.IsZero() {
-		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w", u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w",
+			u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
 	}
 	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: m.Now()}, nil
 }
@@ -42,7 +43,8 @@ func (m *Manager) StrongestACR(context.Context, *durward.Principal) (string, err
 // credentials were verified. It returns any other error unchanged.
 func RefuseChanged(err error, code durward.Code) error {
 	if errors.Is(err, store.ErrChanged) {
-		return fmt.Errorf("account: locked, signed out or given another password since the credentials were verified: %w: %w", err, code)
+		return fmt.Errorf("account: locked, signed out or given another password since the credentials were verified: %w: %w",
+			err, code)
 	}
 	return err
 }

@@ -79,13 +79,16 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 // verify verifies a password within the limits. key identifies the account in the failure counters.
 // known is false for an unknown user; u is the zero User then. If verify replaces an outdated hash, u
 // has the new one.
-func (m *Manager) verify(ctx context.Context, u *store.User, known bool, key, password string, from request.Info) error {
+func (m *Manager) verify(
+	ctx context.Context, u *store.User, known bool, key, password string, from request.Info,
+) error {
 	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
 	if err != nil {
 		var blocked *limits.Blocked
 		if errors.As(err, &blocked) {
 			m.recordRefused(key, u.ID, "too many attempts", from)
-			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w", err)}
+			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w",
+				err)}
 		}
 		return err
 	}

@@ -87,7 +87,8 @@ func cleanName(name string) (string, error) {
 		return "", mistake("name", "The name is too long.", fmt.Sprintf("At most %d characters.", maxName))
 	}
 	if strings.ContainsFunc(name, unprintable) {
-		return "", mistake("name", "The name contains characters that are not printable.", "Leave out control and formatting characters.")
+		return "", mistake("name", "The name contains characters that are not printable.",
+			"Leave out control and formatting characters.")
 	}
 	return name, nil
 }

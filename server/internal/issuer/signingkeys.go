@@ -161,7 +161,8 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 // wrongMaster returns the error for a key that master does not open.
 func wrongMaster(master *seal.Master, name string, err error) error {
 	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s; put the right key file back, or restore database and key file of the same server: %w", name, master.KeyID(), err)
+		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s; put the right key file back, or restore database and key file of the same server: %w",
+			name, master.KeyID(), err)
 	}
 	return fmt.Errorf("issuer: %s: %w", name, err)
 }
@@ -349,12 +350,15 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 	case key.ID == "":
 		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "List the keys with durward key list.")
 	case key.State == store.KeyGone:
-		return cannot(fmt.Sprintf("The key %s is gone already: its tokens are refused.", keyID), "List the keys with durward key list.")
+		return cannot(fmt.Sprintf("The key %s is gone already: its tokens are refused.",
+			keyID), "List the keys with durward key list.")
 	case key.State == store.KeyRetiring && !now:
-		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when its last token has ended.", keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
+		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when its last token has ended.",
+			keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
 			"With --now its tokens are revoked at once.")
 	case key.State == store.KeyPending && !now && len(spares) == 1:
-		return cannot(fmt.Sprintf("The key %s is the only spare: without it, other servers would not know the next key in time.", keyID),
+		return cannot(fmt.Sprintf("The key %s is the only spare: without it, other servers would not know the next key in time.",
+			keyID),
 			"Make another spare first with durward key rotate, or replace this one at once with --now.")
 	case key.State == store.KeyActive && !now:
 		return i.retireInOrder(ctx, r, spares)

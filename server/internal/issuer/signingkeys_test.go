@@ -110,7 +110,7 @@ func TestKeyLife(t *testing.T) {
 
 // In four rotations, no key signs before it was published for a cache time, a spare is always
 // published, and no valid token is refused.
-func TestRotationRefusesNobody(t *testing.T) {
+func TestRotationRefusesNoToken(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		e := newEnv(t, engine, nil)

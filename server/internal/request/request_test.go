@@ -15,20 +15,20 @@ func TestNetwork(t *testing.T) {
 		{"192.0.2.0", "192.0.2.0/24"},
 		{"255.255.255.255", "255.255.255.0/24"},
 		{"127.0.0.1", "127.0.0.0/24"},
-		{"::ffff:192.0.2.77", "192.0.2.0/24"}, // the same person on a socket for both families
+		{"::ffff:192.0.2.77", "192.0.2.0/24"}, // IPv4-mapped
 		{"2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"},
 		{"2001:db8:1:ffff::1", "2001:db8:1::/48"},
 		{"2001:db8:2::1", "2001:db8:2::/48"},
 		{"::1", "::/48"},
 		{"fe80::1%eth0", "fe80::/48"},
-		{"fe80::1%<script>", "fe80::/48"}, // a zone is text of somebody else
+		{"fe80::1%<script>", "fe80::/48"}, // the zone is dropped
 	} {
 		if got := (Info{Addr: netip.MustParseAddr(c.addr)}).Network(); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.addr, got, c.want)
 		}
 	}
 	if got := (Info{}).Network(); got != "" {
-		t.Errorf("no address: got %q", got)
+		t.Errorf("no address: got network %q", got)
 	}
 }
 
@@ -56,24 +56,24 @@ func TestDevice(t *testing.T) {
 		{"durward/1.0", "durward", "durward"},
 		{"nothing we know", "unknown device", "unknown device"},
 		{"nothing we know (Windows NT 10.0)", "unknown device", "unknown device on Windows"},
-		{"firefox/140.0", "unknown device", "unknown device"}, // marks are exact
+		{"firefox/140.0", "unknown device", "unknown device"}, // markers are case-sensitive
 		{"<script>alert(1)</script> Firefox/140.0\r\nSet-Cookie: a=b", "Firefox", "Firefox"},
 		{"\x00\xff\xfe Chrome/1", "Chrome", "Chrome"},
 		{strings.Repeat("x", 512-len("curl/")) + "curl/", "curl", "curl"},
-		{strings.Repeat("x", 513-len("curl/")) + "curl/", "unknown device", "unknown device"}, // past what is looked at
+		{strings.Repeat("x", 513-len("curl/")) + "curl/", "unknown device", "unknown device"}, // after the searched part
 		{strings.Repeat("Firefox ", 1<<17), "unknown device", "unknown device"},
 	} {
 		from := Info{UserAgent: c.agent}
 		if got := from.Browser(); got != c.browser {
-			t.Errorf("%.100q: browser %q, want %q", c.agent, got, c.browser)
+			t.Errorf("%.100q: got browser %q, want %q", c.agent, got, c.browser)
 		}
 		if got := from.Device(); got != c.device {
-			t.Errorf("%.100q: device %q, want %q", c.agent, got, c.device)
+			t.Errorf("%.100q: got device %q, want %q", c.agent, got, c.device)
 		}
 	}
 }
 
-// ourWords are all names of devices that there can be.
+// ourWords returns the possible results of Device.
 func ourWords() map[string]bool {
 	all := map[string]bool{}
 	names := []string{"unknown device"}
@@ -89,7 +89,7 @@ func ourWords() map[string]bool {
 	return all
 }
 
-// Whatever a client sends, what is shown and stored is one of our own names.
+// Device returns names of this package only, for every User-Agent field.
 func FuzzDevice(f *testing.F) {
 	for _, s := range []string{"", "curl/8.5.0", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "\x00\xff", "<b>Edg</b> on Windows", strings.Repeat("\u00fc", 300), strings.Repeat("a", 511) + "\u00fc"} {
 		f.Add(s)
@@ -116,7 +116,7 @@ func TestEvent(t *testing.T) {
 	from := Info{Addr: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/8", Actor: "operator"}
 	a, b := from.Event("user_added", "ok", now), from.Event("user_added", "ok", now)
 	if a.ID == b.ID || a.ID > b.ID {
-		t.Errorf("ids do not sort by time: %s, %s", a.ID, b.ID)
+		t.Errorf("got ids %s, %s; want them different and in the order of time", a.ID, b.ID)
 	}
 	if a.Kind != "user_added" || a.Outcome != "ok" || !a.At.Equal(now) || a.Actor != "operator" || a.Network != "2001:db8::/48" || a.Device != "curl" {
 		t.Errorf("got %+v", a)

@@ -77,7 +77,7 @@ func TestBoundGrant(t *testing.T) {
 
 		// Only the holder of the key learns that the user is locked.
 		w.exec(`UPDATE users SET locked_at = 1 WHERE id = $1`, u.ID)
-		stay("of somebody locked")
+		stay("locked user")
 		if _, err := w.Refresh(t.Context(), third.Refresh, mine(), home); codeOf(err) != durward.SessionRevoked {
 			t.Errorf("locked user: got %v", err)
 		}

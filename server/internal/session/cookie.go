@@ -50,7 +50,9 @@ func (m *Manager) cookieHash(value string) ([]byte, error) {
 // SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
 // cookie's value. replaced is the cookie that the browser sent, or empty: its session ends, whichever
 // user it belongs to.
-func (m *Manager) SignInCookie(ctx context.Context, proof account.Proof, replaced string, from request.Info) (value string, err error) {
+func (m *Manager) SignInCookie(
+	ctx context.Context, proof account.Proof, replaced string, from request.Info,
+) (value string, err error) {
 	now := m.c.Now()
 	s := newSession(proof, now.Add(m.c.CookieAbsolute), now, from)
 	value, c, err := m.newCookie(s, now)
@@ -119,7 +121,8 @@ func (m *Manager) liveCookie(ctx context.Context, value string) (store.Cookie, s
 	}
 	now := m.c.Now()
 	ended := func(why string, at time.Time) error {
-		return fmt.Errorf("session: session %s %s %s ago: %w", s.ID, why, now.Sub(at).Truncate(time.Second), durward.SessionExpired)
+		return fmt.Errorf("session: session %s %s %s ago: %w",
+			s.ID, why, now.Sub(at).Truncate(time.Second), durward.SessionExpired)
 	}
 	switch {
 	case !s.EndedAt.IsZero():

@@ -47,7 +47,9 @@ func (m *Manager) LockUser(ctx context.Context, userID string, from request.Info
 
 // end ends a session at the time of event. notification is the kind of the notification that the
 // user gets, or empty for none.
-func (m *Manager) end(ctx context.Context, userID, sessionID, reason string, event store.Event, notification string) error {
+func (m *Manager) end(
+	ctx context.Context, userID, sessionID, reason string, event store.Event, notification string,
+) error {
 	revoked, err := m.c.DB.EndSession(ctx, sessionID, userID, reason, m.c.Issuer.TokensEnd(event.At), event, notification)
 	m.publish(revoked)
 	return err

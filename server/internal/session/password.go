@@ -28,7 +28,9 @@ func (m *Manager) SetPassword(ctx context.Context, u store.User, password string
 // Reauthenticate does. It ends all sessions of the user but that of p. If cookie is not empty, it is
 // the cookie of that session: ChangePassword replaces it in the same transaction, as StepUpCookie
 // does, and returns the new value. So a stolen copy of the cookie is of use for cookieGrace only.
-func (m *Manager) ChangePassword(ctx context.Context, p *durward.Principal, current, newPassword, cookie string, from request.Info) (fresh string, err error) {
+func (m *Manager) ChangePassword(
+	ctx context.Context, p *durward.Principal, current, newPassword, cookie string, from request.Info,
+) (fresh string, err error) {
 	u, err := m.c.DB.UserByID(ctx, p.Subject)
 	if err != nil {
 		return "", err

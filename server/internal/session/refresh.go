@@ -96,7 +96,9 @@ func (m *Manager) presented(token string) (refreshParts, issuer.RefreshKey, erro
 }
 
 // granted verifies the MAC of a token and returns its grant, session and user, live or not.
-func (m *Manager) granted(ctx context.Context, p refreshParts, k issuer.RefreshKey) (store.Grant, store.Session, store.User, error) {
+func (m *Manager) granted(
+	ctx context.Context, p refreshParts, k issuer.RefreshKey,
+) (store.Grant, store.Session, store.User, error) {
 	refuse := func(err error) (store.Grant, store.Session, store.User, error) {
 		return store.Grant{}, store.Session{}, store.User{}, err
 	}
@@ -107,7 +109,8 @@ func (m *Manager) granted(ctx context.Context, p refreshParts, k issuer.RefreshK
 	case err != nil:
 		return refuse(err)
 	case g.Key != p.key:
-		return refuse(fmt.Errorf("session: refresh key %d in a token of grant %x, want key %d: %w", p.key, p.grant, g.Key, errGarbage))
+		return refuse(fmt.Errorf("session: refresh key %d in a token of grant %x, want key %d: %w",
+			p.key, p.grant, g.Key, errGarbage))
 	case !hmac.Equal(macOf(k, p.raw[:checkFrom], g.Salt), p.raw[macFrom:]):
 		return refuse(fmt.Errorf("session: the MAC of the refresh token of grant %x is wrong: %w", p.grant, errGarbage))
 	}
@@ -118,13 +121,17 @@ func (m *Manager) granted(ctx context.Context, p refreshParts, k issuer.RefreshK
 func ended(g store.Grant, s store.Session, now time.Time) error {
 	switch {
 	case !g.EndedAt.IsZero():
-		return fmt.Errorf("session: the grant ended %s ago (%s): %w", now.Sub(g.EndedAt).Truncate(time.Second), g.EndReason, durward.SessionRevoked)
+		return fmt.Errorf("session: the grant ended %s ago (%s): %w",
+			now.Sub(g.EndedAt).Truncate(time.Second), g.EndReason, durward.SessionRevoked)
 	case !s.EndedAt.IsZero():
-		return fmt.Errorf("session: session %s ended %s ago (%s): %w", s.ID, now.Sub(s.EndedAt).Truncate(time.Second), s.EndReason, durward.SessionRevoked)
+		return fmt.Errorf("session: session %s ended %s ago (%s): %w",
+			s.ID, now.Sub(s.EndedAt).Truncate(time.Second), s.EndReason, durward.SessionRevoked)
 	case !now.Before(g.IdleEnds):
-		return fmt.Errorf("session: the grant was idle for too long and ended %s ago: %w", now.Sub(g.IdleEnds).Truncate(time.Second), durward.RefreshExpired)
+		return fmt.Errorf("session: the grant was idle for too long and ended %s ago: %w",
+			now.Sub(g.IdleEnds).Truncate(time.Second), durward.RefreshExpired)
 	case !now.Before(earlier(g.Ends, s.EndsAt)):
-		return fmt.Errorf("session: the grant reached its absolute end %s ago: %w", now.Sub(earlier(g.Ends, s.EndsAt)).Truncate(time.Second), durward.RefreshExpired)
+		return fmt.Errorf("session: the grant reached its absolute end %s ago: %w",
+			now.Sub(earlier(g.Ends, s.EndsAt)).Truncate(time.Second), durward.RefreshExpired)
 	case g.Generation == math.MaxUint32:
 		// The next number would be 0, which was used at the sign-in.
 		return fmt.Errorf("session: the grant reached its last generation: %w", durward.RefreshExpired)
@@ -140,16 +147,20 @@ func boundTo(g store.Grant, key *durward.HeldKey) error {
 	case g.JKT == "":
 		return nil
 	case key == nil:
-		return fmt.Errorf("session: grant %x is bound to a DPoP key, but the request has no proof: %w", g.ID, durward.InvalidProof)
+		return fmt.Errorf("session: grant %x is bound to a DPoP key, but the request has no proof: %w",
+			g.ID, durward.InvalidProof)
 	case key.Thumbprint != g.JKT:
-		return fmt.Errorf("session: grant %x is bound to the DPoP key %s, but the proof has key %s: %w", g.ID, g.JKT, key.Thumbprint, durward.InvalidProof)
+		return fmt.Errorf("session: grant %x is bound to the DPoP key %s, but the proof has key %s: %w",
+			g.ID, g.JKT, key.Thumbprint, durward.InvalidProof)
 	}
 	return nil
 }
 
 // decide applies the rules to token n of a live grant. again is true if another request rotated the
 // grant meanwhile.
-func (m *Manager) decide(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info) (t Tokens, again bool, err error) {
+func (m *Manager) decide(
+	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
+) (t Tokens, again bool, err error) {
 	switch g0 := g.Generation; {
 	case n == g0:
 		return m.move(ctx, g, s, n+1, now, from)
@@ -169,14 +180,17 @@ func (m *Manager) decide(ctx context.Context, g store.Grant, s store.Session, n 
 		m.rolledBack.Store(true)
 		err = m.endGrant(ctx, g, s, store.EventStoreWentBack, fmt.Sprintf("%d steps", n-g0), now, from)
 		if err == nil {
-			err = fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w", n, g0, durward.RefreshInvalid)
+			err = fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w",
+				n, g0, durward.RefreshInvalid)
 		}
 		return Tokens{}, false, err
 	}
 }
 
 // move rotates a grant to a generation, durably, and returns its token.
-func (m *Manager) move(ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from request.Info) (Tokens, bool, error) {
+func (m *Manager) move(
+	ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from request.Info,
+) (Tokens, bool, error) {
 	idle := earlier(now.Add(m.c.RefreshTTL), g.Ends)
 	moved, err := m.c.DB.RotateRefresh(ctx, store.Rotate{
 		GrantID: g.ID, From: g.Generation, To: to, At: now, IdleEnds: idle, Network: from.Network(), Agent: from.Browser(),
@@ -191,7 +205,9 @@ func (m *Manager) move(ctx context.Context, g store.Grant, s store.Session, to u
 
 // replay handles a superseded token. Within the grace it returns the current token again; later it ends
 // the grant or, if the token may be stolen, the session.
-func (m *Manager) replay(ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info) (t Tokens, again bool, err error) {
+func (m *Manager) replay(
+	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
+) (t Tokens, again bool, err error) {
 	back := g.Generation - n // rotations since it was superseded; 1 or more
 	if back <= graceGenerations {
 		superseded := g.Moved[back-1]
@@ -206,7 +222,8 @@ func (m *Manager) replay(ctx context.Context, g store.Grant, s store.Session, n 
 				} else if err != nil {
 					return Tokens{}, false, err
 				}
-				m.c.Log.Info("a client repeated a refresh token within the grace", "session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
+				m.c.Log.Info("a client repeated a refresh token within the grace",
+					"session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
 			}
 			if given <= graceReplays {
 				t, err = m.tokens(g, s, g.Generation, now)
@@ -231,7 +248,8 @@ func (m *Manager) replay(ctx context.Context, g store.Grant, s store.Session, n 
 	if err := m.endStolen(ctx, s, n, g.Generation, now, from); err != nil {
 		return Tokens{}, false, err
 	}
-	return Tokens{}, false, fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w", n, g.Generation, s.ID, durward.SessionRevoked)
+	return Tokens{}, false, fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w",
+		n, g.Generation, s.ID, durward.SessionRevoked)
 }
 
 // sinceSuperseded returns the time since a token was superseded. If a node or the database was down in
@@ -254,14 +272,18 @@ func (m *Manager) sinceSuperseded(at, now time.Time) time.Duration {
 }
 
 // endStolen ends the session of a refresh token that two clients hold.
-func (m *Manager) endStolen(ctx context.Context, s store.Session, n, generation uint32, now time.Time, from request.Info) error {
+func (m *Manager) endStolen(
+	ctx context.Context, s store.Session, n, generation uint32, now time.Time, from request.Info,
+) error {
 	event := eventOf(store.EventRefreshTheft, "ended", s.UserID, s.ID, now, from)
 	event.Detail = fmt.Sprintf("token %d of a grant at %d", n, generation)
 	return m.end(ctx, s.UserID, s.ID, store.EventRefreshTheft, event, "session_ended_by_theft")
 }
 
 // endGrant ends a grant, and its session if that has no other grant.
-func (m *Manager) endGrant(ctx context.Context, g store.Grant, s store.Session, reason, detail string, now time.Time, from request.Info) error {
+func (m *Manager) endGrant(
+	ctx context.Context, g store.Grant, s store.Session, reason, detail string, now time.Time, from request.Info,
+) error {
 	event := eventOf(reason, "ended", s.UserID, s.ID, now, from)
 	event.Detail = detail
 	revoked, err := m.c.DB.EndGrant(ctx, g.ID, reason, m.c.Issuer.TokensEnd(now), event)

@@ -104,7 +104,9 @@ type Tokens struct {
 //
 // If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
 // client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
-func (m *Manager) SignIn(ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info) (Tokens, error) {
+func (m *Manager) SignIn(
+	ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info,
+) (Tokens, error) {
 	jkt := ""
 	if key != nil {
 		if err := key.Spend(); err != nil {

@@ -15,7 +15,9 @@ import (
 // Reauthenticate verifies the password of the user of p as account.Manager.Reauthenticate does. The
 // failure that blocks the account also ends the session of p. A block that began earlier ends no
 // session: the request is refused until the block is over.
-func (m *Manager) Reauthenticate(ctx context.Context, p *durward.Principal, password string, from request.Info) (account.Proof, error) {
+func (m *Manager) Reauthenticate(
+	ctx context.Context, p *durward.Principal, password string, from request.Info,
+) (account.Proof, error) {
 	proof, err := m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from)
 	if errors.Is(err, account.ErrBlocked) && p.SessionID != "" {
 		now := m.c.Now()
@@ -32,7 +34,9 @@ func (m *Manager) Reauthenticate(ctx context.Context, p *durward.Principal, pass
 // result has the grant's current refresh token, which stays unused, or none if the session has a
 // cookie. Tokens stay bound to their key. StepUp refuses with TokenRevoked if the session has ended,
 // and with InvalidCredentials if the user was locked, or the password changed, since the proof.
-func (m *Manager) StepUp(ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info) (Tokens, error) {
+func (m *Manager) StepUp(
+	ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info,
+) (Tokens, error) {
 	now, u := m.c.Now(), proof.User
 	event := eventOf(store.EventSteppedUp, "ok", u.ID, p.SessionID, now, from)
 	s, g, err := m.c.DB.ProveWithGrant(ctx, storedProof(proof, p), p.ClientID, event)
@@ -51,7 +55,9 @@ func (m *Manager) StepUp(ctx context.Context, proof account.Proof, p *durward.Pr
 // StepUpCookie renews the sign-in of a cookie's session as StepUp does, and returns the value of a
 // new cookie. The old cookie keeps its old rights for cookieGrace. It refuses with SessionExpired if
 // the session has ended.
-func (m *Manager) StepUpCookie(ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info) (string, error) {
+func (m *Manager) StepUpCookie(
+	ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info,
+) (string, error) {
 	fresh, r, err := m.renewal(ctx, proof, p, value, from)
 	if err != nil {
 		return "", err
@@ -64,7 +70,9 @@ func (m *Manager) StepUpCookie(ctx context.Context, proof account.Proof, p *durw
 
 // renewal returns the value of a new cookie for the session of p, and the replacement of the cookie
 // value by it.
-func (m *Manager) renewal(ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info) (fresh string, r store.CookieRenewal, err error) {
+func (m *Manager) renewal(
+	ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info,
+) (fresh string, r store.CookieRenewal, err error) {
 	_, s, _, err := m.liveCookie(ctx, value)
 	if err != nil {
 		return "", r, err
