@@ -290,7 +290,7 @@ func TestRouteProxy(t *testing.T) {
 // odd is a scheme that cannot be compared.
 type odd struct {
 	fake
-	names []string
+	_ []string
 }
 
 func TestRouteMistakes(t *testing.T) {
