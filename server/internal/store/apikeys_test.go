@@ -88,8 +88,7 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// A grant of before there were bound ones is bound to nothing, and one that is made
-// after says to what it is.
+// A grant of an older schema is bound to no DPoP key; a new grant stores its key.
 func TestUpgradeOfGrants(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -116,7 +115,7 @@ func TestUpgradeOfGrants(t *testing.T) {
 	})
 }
 
-// What is written is what is read, by every way to it.
+// Every method that reads a key returns all its stored fields.
 func TestAPIKeyIsKept(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -187,7 +186,7 @@ func TestAPIKeyPages(t *testing.T) {
 	})
 }
 
-// A key is made only for who may still sign in, in a session that still lives.
+// A key is refused if the user was locked or the session ended since the request was authorized.
 func TestAPIKeyOfWhoHasChanged(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -298,7 +297,7 @@ func TestAPIKeyRaces(t *testing.T) {
 	})
 }
 
-// What is dead for long is forgotten, what lives is not.
+// A purge deletes keys that ended before the given time and keeps all others.
 func TestPurgeAPIKeys(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {

@@ -10,8 +10,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// A use is written down once, never for what has ended or was replaced, and brings
-// nothing back.
+// A use of a cookie is recorded once, and never for a cookie that has ended or was replaced.
 func TestUseCookie(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -116,7 +115,7 @@ func aProofOf(sessionID string, at time.Duration) Proof {
 	return p
 }
 
-// A proof counts for a live session of the person who was judged, and for no other.
+// A proof is accepted only for a live session of the authenticated user.
 func TestProve(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {

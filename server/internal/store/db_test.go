@@ -24,7 +24,7 @@ import (
 // noon is when these tests happen.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 123456000, time.UTC)
 
-// later is when what is revoked in them could last concern a token.
+// later is the end of the revocations in these tests.
 var later = noon.Add(2 * time.Hour)
 
 // openAt opens the database of an address and closes it with the test.
@@ -141,8 +141,7 @@ func aProof(sessionID string) Proof {
 	return Proof{SessionID: sessionID, UserID: "ada", At: noon.Add(time.Minute), ACR: "aal2", AMR: []string{"pwd", "otp"}, PasswordChangedAt: noon}
 }
 
-// contents is every row of every table, sorted: what is the same before and
-// after a deed was not touched by it.
+// contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
 	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys") {
@@ -239,7 +238,7 @@ func deedOf[T any](name string, writes bool, args T, do func(context.Context, *D
 		for i, path := range stringsIn(reflect.ValueOf(&args).Elem(), name) {
 			all[path] = func(ctx context.Context, db *DB) error {
 				broken := args
-				// What a slice holds is shared between copies: make it anew.
+				// Copies of args share the elements of slices, so unfitAt clones them.
 				v := reflect.ValueOf(&broken).Elem()
 				n := 0
 				unfitAt(v, i, &n, unfit)
@@ -652,8 +651,7 @@ func TestEveryDeedIsListed(t *testing.T) {
 	}
 }
 
-// Every deed does what it is for; a writing one leaves a trace and a reading one
-// none.
+// Every write changes the contents of the database, and no read does.
 func TestDeedsDoSomething(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -671,8 +669,7 @@ func TestDeedsDoSomething(t *testing.T) {
 	})
 }
 
-// A deed whose event cannot be written does nothing: the security log has no
-// gaps, and nothing is half done.
+// If the event of a write cannot be inserted, nothing is written.
 func TestDeedsAreWhole(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -896,8 +893,8 @@ func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
 	})
 }
 
-// What is wrong with one batch is over with the next: a batch that cannot be
-// committed is undone whole, each of its deeds is told, and the writer goes on.
+// If a batch cannot be committed, all its writes are rolled back and return an error, and the next batch
+// succeeds.
 func TestBatchThatCannotBeCommitted(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string][]string{
@@ -981,8 +978,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 	})
 }
 
-// Close lets what was taken finish and refuses the rest; no caller is left
-// waiting.
+// Close finishes the writes in progress and refuses all others; no caller waits forever.
 func TestCloseWhileDeedsAreDone(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -1034,8 +1030,7 @@ func TestOpenWithACallerThatHasGone(t *testing.T) {
 	})
 }
 
-// The database holds secrets: nobody else reads it, whatever the umask, nor what
-// the engine keeps beside it.
+// The database holds secrets: its files have mode 0600 for every umask.
 func TestFileMode(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "durward.db")
@@ -1053,8 +1048,7 @@ func TestFileMode(t *testing.T) {
 	}
 }
 
-// A path is a path, not a part of a URL: what is in it is no option of the
-// engine.
+// Special characters in a path do not set options of the engine.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
@@ -1112,7 +1106,7 @@ func settings(row func(string, ...any) scanner, want map[string]string) error {
 	return nil
 }
 
-// What cannot be opened is said with the path and the reason.
+// The error of Open contains the path and the reason.
 func TestOpenRefusals(t *testing.T) {
 	t.Parallel()
 	garbage := []byte(strings.Repeat("This is no database. ", 1000))
@@ -1281,7 +1275,7 @@ func TestOutage(t *testing.T) {
 			{beat: at(7)},
 			{beat: at(8)},
 			{start: at(20), want: Outage{DownAt: at(8), UpAt: at(20)}},
-			// What begins within two minutes of the last start is the same outage still.
+			// An outage within two minutes of the last start is joined with the last one.
 			{start: at(21), want: Outage{DownAt: at(8), UpAt: at(21)}},
 			{beat: at(22)},
 			{start: at(30), want: Outage{DownAt: at(8), UpAt: at(30)}},
@@ -1328,8 +1322,7 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, db := range both {
-			// What is taken comes back byte for byte, and what is not leaves the
-			// name as it was.
+			// An accepted name is returned byte for byte; a refused one changes nothing.
 			before, err := db.UserByID(context.Background(), "ada")
 			must(t, err)
 			got, err := db.SetName(context.Background(), "ada", s)
@@ -1398,7 +1391,7 @@ func TestPanicIsLogged(t *testing.T) {
 	}
 }
 
-// What was judged before the account changed is not done after it.
+// A write is refused if the account changed after the caller read it.
 func TestChangedSinceItWasRead(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {

@@ -72,7 +72,7 @@ func twoNodes(t *testing.T, fresh testkit.Engine) [2]*DB {
 	return [2]*DB{openAt(t, address), openAt(t, address)}
 }
 
-// Of what two nodes do at once, one does what can be done once.
+// Of two nodes that do the same at once, one succeeds.
 func TestOneWinner(t *testing.T) {
 	t.Parallel()
 	const tries = 12
@@ -193,7 +193,7 @@ func TestOneWinner(t *testing.T) {
 	}
 }
 
-// endingAll is what ends all sessions of ada.
+// endingAll holds the writes that end all sessions of ada.
 var endingAll = map[string]func(ctx context.Context, db *DB) error{
 	"LockUser": func(ctx context.Context, db *DB) error {
 		return errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada")))
@@ -205,8 +205,7 @@ var endingAll = map[string]func(ctx context.Context, db *DB) error{
 	},
 }
 
-// A sign-in that has judged the person and is not through yet keeps them as they are:
-// what ends all sessions comes after it.
+// A sign-in locks the row of the user, so a write that ends all sessions waits for it.
 func TestSignInKeepsThePerson(t *testing.T) {
 	t.Parallel()
 	for name, end := range endingAll {
@@ -238,8 +237,8 @@ func TestSignInKeepsThePerson(t *testing.T) {
 	}
 }
 
-// No session outlives what ends all of a person's: whoever signs in on one node while
-// the other locks the person, or changes the password, is refused, or is signed out.
+// If a user signs in on one node while another node locks the user or changes the password, the sign-in is
+// refused or its session ended.
 func TestSignInWhileAllSessionsEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range endingAll {
@@ -298,8 +297,7 @@ func TestLastGrantsEndAtOnce(t *testing.T) {
 	})
 }
 
-// Whoever ends sessions and whoever ends their grants do not stand in each other's way
-// for good, in whichever order they come.
+// Writes that end sessions and writes that end their grants do not deadlock in any order.
 func TestEndsOfEveryKindAtOnce(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -374,7 +372,7 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 			second <- r
 		})
 		if _, file := nodes[1].engine.(*sqliteEngine); !file {
-			// It waits for nobody, and is seen while the first is not.
+			// The second does not wait, and is visible before the first is.
 			r := <-second
 			list, err := nodes[1].Revocations(ctx, 0, noon.Add(-time.Minute))
 			if err != nil || len(list) != 1 || list[0].Seq != r.Seq || r.Seq <= first.Seq {
@@ -474,8 +472,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// A migration that something stands in the way of is no damage: nobody is told to
-// restore a backup.
+// A migration that is blocked by a lock is no damage: its hint does not mention a backup.
 func TestMigrationHindered(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t)

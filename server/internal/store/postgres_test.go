@@ -22,7 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// openLogged opens a database and keeps what it logs.
+// openLogged opens a database and returns its log too.
 func openLogged(t testing.TB, address string) (*DB, *testkit.Log) {
 	t.Helper()
 	log := new(testkit.Log)
@@ -36,7 +36,7 @@ func openLogged(t testing.TB, address string) (*DB, *testkit.Log) {
 	return db, log
 }
 
-// through is an address whose connections go through a proxy.
+// through returns the URL of a database behind a proxy.
 func through(address string, p *faults.Proxy) string {
 	host := address[strings.Index(address, "@")+1:]
 	return strings.Replace(address, host[:strings.Index(host, "/")], p.Addr(), 1)
@@ -98,8 +98,8 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 	}
 }
 
-// A COMMIT whose answer is lost and that nobody can be asked about any more is an outage
-// that says so.
+// If the answer to COMMIT is lost and the server cannot be asked for the outcome, the error is
+// ErrUnavailable and says that the outcome is unknown.
 func TestOutcomeThatCannotBeTold(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t)
@@ -171,9 +171,8 @@ func TestNumbersThatAreGivenAnew(t *testing.T) {
 	}
 }
 
-// The server is killed and comes back, over and over, while nodes write: what was
-// answered is there once, what was not is an outage, and the first deeds after its
-// return are done.
+// The server is killed and restarted several times while nodes write: each successful write is stored once,
+// each other one returns ErrUnavailable, and the first writes after a restart succeed.
 func TestServerIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	p := services.NewPostgres(t)
@@ -235,8 +234,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 	t.Logf("%d deeds, %d of them failed", n.Load(), failed.Load())
 }
 
-// Connections are cut at any moment, in the middle of what is said: no deed is lost or
-// done twice, and none is refused, for the server is there.
+// Connections are cut at random moments while the server runs: every write succeeds and is stored once.
 func TestConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t)
@@ -383,8 +381,7 @@ func TestAllConnectionsInUse(t *testing.T) {
 	must(t, db.Beat(t.Context(), noon))
 }
 
-// Reading whose connection is lost again and again, each time late, ends in the time
-// of one.
+// A read whose connection is lost several times ends within transactionTime.
 func TestReadingEnds(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
@@ -437,8 +434,7 @@ func TestDeadlock(t *testing.T) {
 	}
 }
 
-// Every deed may be run twice: what its first run did, and what it made, is gone when
-// the transaction is broken off.
+// Every transaction may run twice: nothing remains of a first run that was rolled back.
 func TestDeedsThatAreRunTwice(t *testing.T) {
 	t.Parallel()
 	for i, d := range allDeeds() {
@@ -521,8 +517,7 @@ func TestDeedThatGoesOnAfterAFailure(t *testing.T) {
 	must(t, db.Beat(t.Context(), noon))
 }
 
-// Every connection is set as durability and bounded time need it, whatever the server
-// was set to.
+// The settings of every connection override those of the server.
 func TestSettingsOfPostgres(t *testing.T) {
 	t.Parallel()
 	p := services.NewPostgres(t, "synchronous_commit=off", "default_transaction_isolation=serializable")
@@ -551,7 +546,7 @@ func TestSettingsOfPostgres(t *testing.T) {
 	}
 }
 
-// secretWord is in no error, whatever is wrong with an address, and in no log.
+// secretWord must appear in no error and no log.
 const secretWord = "x7Marked-Passw0rd"
 
 func TestPasswordIsNowhere(t *testing.T) {
@@ -659,11 +654,11 @@ func TestServerClock(t *testing.T) {
 	const ms = time.Millisecond
 	for i, s := range []struct {
 		passes, took, ahead time.Duration // since the last; of the answer; of the server's clock
-		want                time.Duration // what the clock is ahead by
+		want                time.Duration // expected lead of the clock
 	}{
 		{0, 10 * ms, time.Hour, time.Hour},
 		{time.Second, 4 * ms, time.Hour + ms, time.Hour + ms},        // quicker
-		{time.Second, 10 * ms, time.Hour + 3*ms, time.Hour + ms},     // within what it may be off
+		{time.Second, 10 * ms, time.Hour + 3*ms, time.Hour + ms},     // within the error of both answers
 		{time.Second, 800 * ms, time.Hour + 300*ms, time.Hour + ms},  // says nothing
 		{time.Second, 10 * ms, time.Hour + 20*ms, time.Hour + 20*ms}, // news
 		{time.Second, 10 * ms, 0, 0},                                 // the server's clock was set
@@ -676,8 +671,8 @@ func TestServerClock(t *testing.T) {
 	}
 }
 
-// A node hears of what another does within a moment, and that it may have missed
-// something when its connection was lost; it does not hear of what came to nothing.
+// Follow calls wake after each committed write of another node and after a lost connection, and not after a
+// write that was rolled back.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	nodes := twoNodes(t, services.Database)
@@ -733,8 +728,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// What is opened and closed leaves nothing running, whether the server was there, hung
-// or went away.
+// Close ends all goroutines, also if the server hung or stopped.
 func TestNothingIsLeftRunning(t *testing.T) {
 	p := services.NewPostgres(t, "fsync=off")
 	address := p.Database(t)

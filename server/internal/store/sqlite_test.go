@@ -36,7 +36,7 @@ func TestWaitersShareALongFailure(t *testing.T) {
 		})
 	}
 	all.Wait()
-	// The first waits by itself, whoever came meanwhile shares its failure.
+	// The first request waits alone; the requests that arrived meanwhile share its failure.
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("%d waited %s, want no longer than two of them", many, took)
 	}
