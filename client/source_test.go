@@ -188,7 +188,7 @@ func TestFileStore(t *testing.T) {
 		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no token") {
+		if _, err := f.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "does not hold a token") {
 			t.Errorf("%.10q: %v", text, err)
 		}
 	}
