@@ -16,12 +16,15 @@ type DatabaseURL string
 // String returns u with the password and all query values masked, except those of
 // publicParameters.
 func (u DatabaseURL) String() string {
-	if _, ok := u.File(); ok {
+	if _, ok := u.File(); ok || u == "" {
 		return string(u)
 	}
 	parsed, err := url.Parse(string(u))
 	if err != nil || parsed.Host == "" || parsed.Opaque != "" {
-		scheme, _, _ := strings.Cut(string(u), ":")
+		scheme, _, found := strings.Cut(string(u), ":")
+		if !found { // the whole text may be a password
+			return mask
+		}
 		return scheme + ":" + mask
 	}
 	scheme, user := parsed.Scheme+"://", ""
