@@ -1,0 +1,171 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/revocation"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Retired is the result of Retire.
+type Retired struct {
+	Key     store.Key // before Retire
+	State   string    // after Retire; KeyActive while the key waits for its successor
+	Revoked bool      // its tokens are revoked
+	Signs   store.Key // the active key
+	Next    store.Key // the successor, if Key is still active
+	Takes   time.Time // the earliest time at which Next becomes active
+}
+
+// PublishedFor returns how long the active key was published, and whether all verifiers can know it.
+func (r Retired) PublishedFor(now time.Time) (time.Duration, bool) {
+	d := now.Sub(r.Signs.CreatedAt)
+	return d, d >= publishBefore
+}
+
+// Retire retires a signing key without revoking tokens. An active key signs until its successor was
+// published for long enough, and then verifies its tokens until they end. A spare key is deleted.
+//
+// With now, Retire withdraws a stolen key at once: its tokens are revoked, the spare becomes active
+// and a new spare is made. Refresh tokens are not signed with the key, so users stay signed in.
+//
+// If the key cannot be retired, Retire returns a [durward.Refusal] with the reason.
+func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, error) {
+	// Another process may change the keys between reading and writing.
+	for range retireRounds {
+		r, err := i.retire(ctx, keyID, now)
+		if errors.Is(err, store.ErrChanged) {
+			continue
+		}
+		if err != nil {
+			return Retired{}, err
+		}
+		return r, i.ReadKeys(ctx)
+	}
+	return Retired{}, errors.New("issuer: other processes changed the signing keys at the same time; try again")
+}
+
+const retireRounds = 5
+
+func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, error) {
+	cannot := func(detail, hint string) (Retired, error) {
+		return Retired{}, &durward.Refusal{Code: durward.InvalidRequest, Detail: detail, Hint: hint}
+	}
+	if i.c.Algorithm == "HS256" {
+		return cannot("With tokens.algorithm HS256 the only key is tokens.shared_secret.",
+			"Change it in the configuration and restart: older access tokens are refused then, and clients refresh.")
+	}
+	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	if err != nil {
+		return Retired{}, err
+	}
+	var key, active store.Key
+	var spares []store.Key // oldest first
+	for _, row := range rows {
+		if row.ID == keyID {
+			key = row
+		}
+		switch row.State {
+		case store.KeyActive:
+			active = row
+		case store.KeyPending:
+			spares = append(spares, row)
+		}
+	}
+	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: active}
+	g := store.GivenUp{ID: key.ID, State: key.State, At: i.c.Now()}
+	event := i.keyEvent(store.EventKeyState, key.ID, store.KeyGone)
+	if now {
+		g.Until = g.At.Add(verifyAfter)
+		event.Kind = store.EventKeyWithdrawn
+	}
+	event.Actor = "operator"
+	events := []store.Event{event}
+	add := func(state string) (store.Key, error) {
+		k, err := i.newSigningKey(state)
+		if err == nil {
+			g.Add = append(g.Add, k)
+			events = append(events, i.keyEvent(store.EventKeyCreated, k.ID, state))
+		}
+		return k, err
+	}
+
+	switch {
+	case key.ID == "":
+		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "List the keys with durward key list.")
+	case key.State == store.KeyGone:
+		return cannot(fmt.Sprintf("The key %s is gone already: its tokens are refused.",
+			keyID), "List the keys with durward key list.")
+	case key.State == store.KeyRetiring && !now:
+		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when its last token has ended.",
+			keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
+			"With --now its tokens are revoked at once.")
+	case key.State == store.KeyPending && !now && len(spares) == 1:
+		return cannot(fmt.Sprintf("The key %s is the only spare: without it, other servers would not know the next key in time.",
+			keyID),
+			"Make another spare first with durward key rotate, or replace this one at once with --now.")
+	case key.State == store.KeyActive && !now:
+		return i.retireInOrder(ctx, r, spares)
+	case key.State == store.KeyActive && len(spares) > 0:
+		r.Signs = spares[0]
+		g.Next = r.Signs.ID
+		events = append(events, i.keyEvent(store.EventKeyState, r.Signs.ID, store.KeyActive))
+		spares = spares[1:]
+	case key.State == store.KeyActive: // the spare was deleted from the database
+		if r.Signs, err = add(store.KeyActive); err != nil {
+			return Retired{}, err
+		}
+	case key.State == store.KeyPending:
+		spares = slices.DeleteFunc(spares, func(k store.Key) bool { return k.ID == keyID })
+	}
+	if len(spares) == 0 {
+		if _, err := add(store.KeyPending); err != nil {
+			return Retired{}, err
+		}
+	}
+	revoked, err := i.c.DB.GiveUpKey(ctx, g, events...)
+	if err != nil {
+		return Retired{}, err
+	}
+	revocation.Publish(i.c.Revoked, revoked)
+	return r, nil
+}
+
+// retireInOrder makes a spare the active key as soon as every verifier can know it, and makes a further
+// spare.
+func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key) (Retired, error) {
+	for len(spares) < 2 {
+		spare, err := i.newSigningKey(store.KeyPending)
+		if err != nil {
+			return Retired{}, err
+		}
+		if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, store.KeyPending)); err != nil {
+			return Retired{}, err
+		}
+		spares = append(spares, spare)
+	}
+	if err := i.promote(ctx, publishBefore); err != nil {
+		return Retired{}, err
+	}
+	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	if err != nil {
+		return Retired{}, err
+	}
+	for _, row := range rows {
+		if row.ID == r.Key.ID {
+			r.State = row.State
+		}
+		if row.State == store.KeyActive {
+			r.Signs = row
+		}
+	}
+	if r.State == store.KeyActive { // RotateDue promotes the successor later
+		r.Next, r.Takes = spares[0], spares[0].CreatedAt.Add(publishBefore)
+	}
+	return r, nil
+}
