@@ -26,8 +26,8 @@ func checkKey(_ context.Context, key string) (*durward.Principal, error) {
 	return nil, fmt.Errorf("in no table: %w", durward.InvalidAPIKey)
 }
 
-// Where a key comes says how its refusal is put; what it begins with says that it
-// is one. The same in each order of configuration.
+// TestAPIKey: the field in which a key is sent determines its challenges; the prefix identifies a
+// key. The order of configuration does not matter.
 func TestAPIKey(t *testing.T) {
 	t.Parallel()
 	const (
@@ -115,7 +115,7 @@ func TestAPIKey(t *testing.T) {
 	}
 }
 
-// The check is given exactly what was sent, up to 1 KiB, and nothing else.
+// The check receives exactly the key that was sent, up to 1 KiB, and nothing else.
 func TestAPIKeyCheck(t *testing.T) {
 	t.Parallel()
 	var got []string
@@ -138,7 +138,7 @@ func TestAPIKeyCheck(t *testing.T) {
 	if w := serve(h, over("GET", "/x", "", "Bearer dk_A-._~+/==")); w.Code != 200 || !slices.Equal(got, lines("dk_A-._~+/==")) || scheme != "ApiKey" {
 		t.Errorf("as Bearer: got %d, the check was given %q, the scheme is %q", w.Code, got, scheme)
 	}
-	// A Bearer token that does not begin as keys do is nobody's here.
+	// A Bearer token without the prefix of keys belongs to no scheme here.
 	got = nil
 	w := serve(g.Handler(never(t)), get("good"))
 	wants(t, "a token", w, 401, durward.UnsupportedScheme)
@@ -178,7 +178,7 @@ func TestAPIKeyConfig(t *testing.T) {
 	}
 }
 
-// Two families of keys: what one begins with says whose it is.
+// Two families of keys are distinguished by their prefixes.
 func TestAPIKeyFamilies(t *testing.T) {
 	t.Parallel()
 	family := func(name string) durward.KeyCheck {
@@ -209,8 +209,7 @@ func TestAPIKeyFamilies(t *testing.T) {
 	}
 }
 
-// What a policy wants of a key, in the words of the scheme it came in. A key cannot
-// step up.
+// Refusals by a policy use the scheme in which the key was sent. A key cannot step up.
 func TestAPIKeyPolicies(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.APIKey("dk_", checkKey)}, Metadata: "https://api.example/.well-known/oauth-protected-resource"})
@@ -258,8 +257,8 @@ func TestAPIKeyPolicies(t *testing.T) {
 	wants(t, "optional, outage", serve(g.Require(durward.Policy{Optional: true}, never(t)), r), 503, durward.AuthUnavailable)
 }
 
-// What is in the field reaches the check as it is or not at all, and never the
-// answer.
+// FuzzAPIKey: the check receives the field unchanged or not at all, and the response never contains
+// it.
 func FuzzAPIKey(f *testing.F) {
 	for _, key := range []string{"dk_good", " dk_good ", "dk_", "", "dk_a b", "dk_\u00e9", "dk_\x00", "\u00a0dk_good", "DK_good", "Bearer dk_good", "dk_" + strings.Repeat("x", 1022)} {
 		f.Add(key)

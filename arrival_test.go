@@ -75,7 +75,7 @@ func TestForwarded(t *testing.T) {
 		{"the proxy corrects the client", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: http, https", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
 		{"no address from the proxy", "10.0.0.1:4711", false, lines(https), "10.0.0.1", ""},
 
-		// The right-most address that no proxy has; what is left of it, the client chose.
+		// The right-most address that is not a proxy; the client controls the entries left of it.
 		{"spoofed", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 198.51.100.1, 203.0.113.9"), "203.0.113.9", ""},
 		{"spoofed as a proxy", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 10.6.6.6, 203.0.113.9"), "203.0.113.9", ""},
 		{"spoofed as loopback", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 127.0.0.1,203.0.113.9"), "203.0.113.9", ""},
@@ -93,7 +93,7 @@ func TestForwarded(t *testing.T) {
 		{"other fields are not read", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9", "X-Real-Ip: 127.0.0.1", "Forwarded: for=127.0.0.1;proto=http"), "203.0.113.9", ""},
 		{"64 hops", "10.0.0.1:4711", false, lines(https, hops(64)), "203.0.113.9", ""},
 
-		// What a trusted proxy sends must be readable.
+		// The fields of a trusted proxy must be well-formed.
 		{"a word", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: a"), "", durward.InvalidRequest},
 		{"unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9, unknown"), "", durward.InvalidRequest},
 		{"empty", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: "), "", durward.InvalidRequest},
@@ -158,8 +158,7 @@ var (
 		"/a/..%2fb", "/a/%252e%252e/b", "/a%252fb", "/a%255cb", "/a%2500", "/a%00", "/a%0ab", "/a%0d%0aX:y", "/a%7f", "/..;/a", "/a/..;b=c/d", "/a/.;/b", "/a/%2e%2e;/b", "/a/..%3b/b", "/a/..%253bx/b", "/b.%2ec", "http://api.example", "http://api.example//a")
 )
 
-// A path that two readers could take for different resources is refused, before
-// anybody asks who sent it.
+// A path that two servers could map to different resources is refused before credentials are read.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{})
@@ -194,8 +193,8 @@ func TestPaths(t *testing.T) {
 	wants(t, "CONNECT", serve(g.Handler(never(t)), r), 400, durward.InvalidRequest)
 }
 
-// FuzzPath: whatever path is let through reads the same to whoever resolves dots,
-// decodes once more, or cuts path parameters off.
+// FuzzPath: an accepted path stays the same if dots are resolved, the path is decoded again, or
+// path parameters are removed.
 func FuzzPath(f *testing.F) {
 	for _, target := range append(plainPaths, crookedPaths...) {
 		f.Add(target)

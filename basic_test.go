@@ -18,9 +18,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// heard is a guard with Basic whose check lets everybody in and tells what it was
-// given.
-func heard(t testing.TB) (h http.Handler, pairs *[][2]string) {
+// recorded returns a guard with Basic. Its check accepts all pairs and records them.
+func recorded(t testing.TB) (h http.Handler, pairs *[][2]string) {
 	pairs = new([][2]string)
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
 		*pairs = append(*pairs, [2]string{user, password})
@@ -42,7 +41,7 @@ func TestBasicVectors(t *testing.T) {
 		t.Fatalf("no vectors: %v", err)
 	}
 	for _, v := range vectors.Tests {
-		h, pairs := heard(t)
+		h, pairs := recorded(t)
 		w := serve(h, over("GET", "/x", "", "Basic "+v.Credentials))
 		if want := [2]string{v.User, v.Password}; w.Code != 200 || w.Body.String() != v.User || len(*pairs) != 1 || (*pairs)[0] != want {
 			t.Errorf("RFC 7617 s%s: got %d and %q, want %q", v.Section, w.Code, *pairs, want)
@@ -50,7 +49,7 @@ func TestBasicVectors(t *testing.T) {
 	}
 }
 
-// TestBasic: the check gets exactly what was sent.
+// TestBasic: the check receives exactly the pair that was sent.
 func TestBasic(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 6000)
@@ -74,7 +73,7 @@ func TestBasic(t *testing.T) {
 		{"plus and slash", pair("???", ">>>"), "???", ">>>"},
 		{"long", pair("ada", long), "ada", long},
 	} {
-		h, pairs := heard(t)
+		h, pairs := recorded(t)
 		w := serve(h, over("GET", "/x", "", c.credentials))
 		if want := [2]string{c.user, c.password}; w.Code != 200 || len(*pairs) != 1 || (*pairs)[0] != want {
 			t.Errorf("%s: got %d and %q, want %q", c.name, w.Code, *pairs, want)
@@ -83,13 +82,13 @@ func TestBasic(t *testing.T) {
 	if _, err := durward.New(durward.Config{Schemes: []durward.Scheme{durward.Basic(nil)}}); err == nil || !strings.Contains(err.Error(), "Basic(nil)") {
 		t.Errorf("Basic(nil): got %v", err)
 	}
-	h, _ := heard(t)
+	h, _ := recorded(t)
 	if got := serve(h, over("GET", "/x", "", "")).Header().Values("WWW-Authenticate"); len(got) != 1 || got[0] != `Basic realm="api", charset="UTF-8"` {
 		t.Errorf("the challenge is %q", got)
 	}
 }
 
-// TestBasicMalformed: what is no pair reaches no check.
+// TestBasicMalformed: malformed pairs do not reach the check.
 func TestBasicMalformed(t *testing.T) {
 	t.Parallel()
 	encoded := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -146,13 +145,13 @@ func TestBasicMalformed(t *testing.T) {
 		}
 	}
 	// At the bound itself the check is asked.
-	h, pairs := heard(t)
+	h, pairs := recorded(t)
 	if w := serve(h, over("GET", "/x", "", "Basic "+strings.Repeat("YTph", 2048))); w.Code != 200 || len(*pairs) != 1 {
 		t.Errorf("8192 octets: got %d", w.Code)
 	}
 }
 
-// TestBasicCheck: what the check says is what is answered.
+// TestBasicCheck: the error of the check determines the response.
 func TestBasicCheck(t *testing.T) {
 	t.Parallel()
 	type key struct{}
@@ -187,8 +186,8 @@ func TestBasicCheck(t *testing.T) {
 			t.Errorf("%s: Retry-After %q, want %q; %v", c.name, got, c.retry, w.Header())
 		}
 	}
-	// The principal's scheme is Basic, unless the check knows better, and what the
-	// check returned is not changed.
+	// The principal's scheme is Basic unless the check set one, and the returned principal is not
+	// modified.
 	own := &durward.Principal{Subject: "ada"}
 	for _, c := range []struct {
 		given *durward.Principal
@@ -208,7 +207,7 @@ func TestBasicCheck(t *testing.T) {
 func TestBasicAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, lines := range [][]string{{pair("ada", "secret"), pair("ada", "secret")}, {pair("ada", "secret") + ", " + pair("eve", "x")}} {
-		h, pairs := heard(t)
+		h, pairs := recorded(t)
 		r := over("GET", "/x", "", "")
 		r.Header["Authorization"] = lines
 		wants(t, strings.Join(lines, "|"), serve(h, r), 400, durward.AmbiguousCredentials)
@@ -218,10 +217,9 @@ func TestBasicAmbiguous(t *testing.T) {
 	}
 }
 
-// FuzzBasic sends whatever is thrown at it as a token68: a check is asked only
-// for what it encodes, exactly.
+// FuzzBasic sends arbitrary token68s: the check receives exactly the decoded pair.
 func FuzzBasic(f *testing.F) {
-	h, pairs := heard(f)
+	h, pairs := recorded(f)
 	for _, s := range []string{"QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "dGVzdDoxMjPCow==", "YTpiYx==", "Og==", "YTph", "", "====", "a, Basic b", `a="b"`, "4oCoOgA="} {
 		f.Add(s)
 	}
@@ -383,7 +381,7 @@ func TestRememberState(t *testing.T) {
 	if _, err := check(t.Context(), "ada", "secret"); err != nil || a.counts() != before+1 {
 		t.Errorf("something was kept while the state was not known: %v", err)
 	}
-	// What is remembered is void with a state that refuses.
+	// A state that refuses discards the cached result.
 	a.stateErr = durward.AccountDisabled
 	a.checkErr = durward.AccountDisabled
 	if p, err := check(t.Context(), "ada", "secret"); p != nil || !errors.Is(err, durward.AccountDisabled) {
@@ -402,7 +400,7 @@ func TestRememberState(t *testing.T) {
 	if a.counts() != before {
 		t.Error("the check was asked though the state is not known")
 	}
-	// What a check cannot tell is not remembered either.
+	// Internal errors of a check are not cached either.
 	a.stateErr, a.checkErr = nil, errors.New("disk full")
 	for range 2 {
 		before := a.counts()
@@ -430,9 +428,8 @@ func TestRememberCopies(t *testing.T) {
 	}
 }
 
-// A check that breaks the rules opens nothing: what it says beside an error, or
-// without a principal, is not remembered, and what it changes afterwards in what
-// it returned changes nothing that is.
+// TestRememberOddChecks: a check that returns a principal with an error, or neither, gives no
+// access and is not cached. Changes that it makes afterwards to its result do not affect the cache.
 func TestRememberOddChecks(t *testing.T) {
 	t.Parallel()
 	own := &durward.Principal{Subject: "ada", Scopes: []string{"read"}}
@@ -482,7 +479,7 @@ func TestRememberTogether(t *testing.T) {
 					switch {
 					case err == nil && p.Subject == "ada" && p.Scopes[0] == "read":
 						right.Add(1)
-						p.Scopes[0] = "write" // is nobody else's
+						p.Scopes[0] = "write" // changes only this copy
 					case p == nil && errors.Is(err, durward.InvalidCredentials):
 						wrong.Add(1)
 					default:
@@ -498,8 +495,8 @@ func TestRememberTogether(t *testing.T) {
 	}
 }
 
-// Who waits for another's check is failed neither by that client's going away
-// nor by a panic, and goes away when it wants to.
+// Requests that wait for the check of another request survive that client's disconnect and a panic,
+// and can be canceled.
 func TestRememberLeader(t *testing.T) {
 	t.Parallel()
 	type outcome struct {
@@ -589,7 +586,7 @@ func TestRememberLeader(t *testing.T) {
 					t.Errorf("got %v", o)
 				}
 			}
-			// Nobody queues up to wait for the same outage once more.
+			// No request waits a second time for the same outage.
 			if took := time.Since(start); a.counts() != 1 || took != 5*time.Second {
 				t.Errorf("asked %d times in %s, want once in 5s", a.counts(), took)
 			}
@@ -655,8 +652,8 @@ func TestRememberLeader(t *testing.T) {
 	})
 }
 
-// A check that began before a change judges by what was: whoever comes after the
-// change does not share it, and it is not remembered.
+// A check that began before a change uses the old state: later requests do not share it, and it is
+// not cached.
 func TestRememberChangeUnderWay(t *testing.T) {
 	t.Parallel()
 	for _, unknown := range []bool{false, true} {
@@ -689,9 +686,8 @@ func TestRememberChangeUnderWay(t *testing.T) {
 	}
 }
 
-// Hundreds of people at once, with right and wrong passwords that change
-// meanwhile, through a guard: nobody is taken for another, and no password opens
-// anything once its change has returned.
+// Hundreds of concurrent users with right and wrong passwords that change meanwhile: no user is
+// mistaken for another, and no password works after its change has returned.
 func TestRememberCrowd(t *testing.T) {
 	t.Parallel()
 	const people, requests = 200, 4

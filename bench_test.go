@@ -24,9 +24,8 @@ func (n nowhere) reset() (w http.ResponseWriter) { clear(n.h); return n }
 
 var empty = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
-// guarded are the ways to a handler that are measured. Verifiers and checks cost
-// nothing, so what is left is the guard. allocs is the most that one request may
-// allocate.
+// guarded are the measured handlers. Verifiers and checks cost nothing, so that only the guard is
+// measured. allocs is the maximum number of allocations of one request.
 var guarded = func() []struct {
 	name    string
 	handler http.Handler
@@ -101,8 +100,8 @@ func BenchmarkGuard(b *testing.B) {
 	}
 }
 
-// answers is a guard with Digest, by SHA-256, whose store costs nothing, and a
-// function that makes requests which it lets in, each once.
+// answers returns a guard with Digest, SHA-256 and a store that costs nothing, and a function that
+// creates requests, each accepted once.
 func answers(tb testing.TB) (h http.Handler, requests func(n int) []*http.Request) {
 	ada := &durward.Principal{Scheme: "Digest", Subject: "ada"}
 	ha1, err := durward.HA1("SHA-256", "ada", "api", "secret")

@@ -33,7 +33,7 @@ func wantsPage(r *http.Request) bool {
 }
 
 // isScript reports whether a script sent r. At a Basic or Digest challenge its browser would open a
-// password dialog of which the page knows nothing.
+// password dialog over the page.
 func isScript(r *http.Request) bool {
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	return mode != "" && mode != "navigate" || r.Header.Get("X-Requested-With") != ""
@@ -95,7 +95,7 @@ func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) stri
 // "/".
 //
 // An attacker may have made the link to the sign-in page, and so target. ReturnTo therefore refuses
-// what a browser could interpret differently: control characters, blanks, backslashes, user names,
+// parts that a browser could interpret differently: control characters, blanks, backslashes, user names,
 // empty segments and dot segments. A URL must begin with its origin as browsers write it: in lower
 // case, without a default port. Entries of origins that are not http or https origins are ignored.
 func ReturnTo(target string, origins ...string) string {

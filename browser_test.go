@@ -75,7 +75,7 @@ var (
 	curl       = fields("Accept", "*/*", "User-Agent", "curl/7.88.1")
 )
 
-// TestPages: who asks decides the form of the answer; what is answered stays.
+// TestPages: the kind of client determines the form of the response, not its code.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	digest := durward.Digest(durward.DigestConfig{HA1: digestUsers})
@@ -137,7 +137,7 @@ func TestPages(t *testing.T) {
 	} {
 		c.policy.Pages = true
 		r := over(c.method, "/x?a=b&c", "", "")
-		r.Host = "evil.example" // is never where anybody is sent
+		r.Host = "evil.example" // must not appear in Location
 		r.Header = c.header.Clone()
 		g := newGuard(t, c.config)
 		w := serve(g.Require(c.policy, hello), r)
@@ -171,7 +171,7 @@ func TestPages(t *testing.T) {
 		if (c.method == "HEAD") != (w.Body.Len() == 0) {
 			t.Errorf("%s: a body of %d octets", c.name, w.Body.Len())
 		}
-		// Without Pages nobody is sent anywhere and nobody gets a page.
+		// Without Pages there is no redirect and no page.
 		c.policy.Pages = false
 		r.Header = c.header.Clone()
 		w = serve(g.Require(c.policy, hello), r)
@@ -209,7 +209,7 @@ func TestToLogin(t *testing.T) {
 		if got := w.Header().Get("Location"); got != c.want || (w.Code == 303) != (c.want != "") {
 			t.Errorf("%s: got %d to %q, want %q", c.name, w.Code, got, c.want)
 		}
-		// What comes back, ReturnTo takes.
+		// ReturnTo accepts the return_to that was sent.
 		if u, err := url.Parse(c.want); err != nil {
 			t.Error(err)
 		} else if back := u.Query().Get("return_to"); c.want != "" && durward.ReturnTo(back, c.public) != back {
@@ -218,8 +218,8 @@ func TestToLogin(t *testing.T) {
 	}
 }
 
-// The page is well-formed, escapes what the application says, loads and runs
-// nothing, and its one style is the one its policy names.
+// The page is well-formed, escapes texts of the application, loads and runs nothing, and its only
+// style matches the hash in its policy.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	const hostile = `</p><script>alert("1")</script>'&<b`
@@ -327,7 +327,7 @@ func TestReturnTo(t *testing.T) {
 		{app + "/x", "HTTPS://app.example.com", app + "/x"},
 		{"https://[::1]:8443/x", "https://[::1]:8443", "https://[::1]:8443/x"},
 		{"/x", "", "/x"},
-		// What is no origin opens nothing.
+		// Entries that are not origins permit nothing.
 		{"//evil.com/x", "", "/"}, {"//evil.com/x", "/", "/"}, {"https://evil.com/x", "https://", "/"}, {"https:///evil.com/x", "https://", "/"}, {"https:///evil.com/x", "https:", "/"}, {"https://evil.com/x", "https:", "/"}, {"https://evil.com/x", "https", "/"},
 		{"javascript://app.example.com/x", "javascript://app.example.com", "/"},
 		{app + "/x/y", app + "/x", "/"}, {app + "/x", app + "?a", "/"}, {app + "/x", app + "#a", "/"}, {"https://a@app.example.com/", "https://a@app.example.com", "/"}, {app + "/x", "https://a@app.example.com", "/"},
@@ -342,10 +342,9 @@ func TestReturnTo(t *testing.T) {
 	}
 }
 
-// originIn is the origin at which a browser on a page of home arrives that is
-// sent to target, by the parser of the WHATWG URL standard: what it strips, what
-// it takes for a slash and how many slashes it passes over. "null" is an origin
-// of no host.
+// originIn returns the origin that a browser on a page of home opens for target, by the rules of
+// the WHATWG URL standard: stripped characters, characters that count as slashes, and ignored
+// slashes. "null" is an origin without a host.
 func originIn(target string) string {
 	target = strings.TrimFunc(target, func(r rune) bool { return r <= 0x20 })
 	target = strings.NewReplacer("\t", "", "\n", "", "\r", "").Replace(target)
@@ -405,7 +404,7 @@ func FuzzReturnTo(f *testing.F) {
 	})
 }
 
-// What a CORS handler is told to expose is what a refusal exposes.
+// ExposedFields are the fields that a refusal exposes.
 func TestExposedFields(t *testing.T) {
 	t.Parallel()
 	r := get("")

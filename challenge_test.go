@@ -122,8 +122,8 @@ func TestParseChallenges(t *testing.T) {
 	}
 }
 
-// What stands before an error comes back with it, and the error says where it
-// is without repeating what is there.
+// The challenges before an error are returned with it. The error has a position and does not quote
+// the input.
 func TestParseChallengesErrors(t *testing.T) {
 	t.Parallel()
 	basic := durward.Challenge{Scheme: "Basic", Params: params("realm", "a")}
@@ -322,7 +322,7 @@ func TestString(t *testing.T) {
 	}
 }
 
-// What is not valid is never sent, least of all what would split the field.
+// An invalid value is never sent, above all one that would split the field.
 func TestValid(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -366,8 +366,8 @@ func TestValid(t *testing.T) {
 	}
 }
 
-// TestHostile parses what only an attacker sends. Were any of it read over and
-// over, the test would run for hours; and what is allocated is counted.
+// TestHostile parses hostile input. With quadratic behaviour the test would run for hours;
+// allocations are counted.
 func TestHostile(t *testing.T) {
 	const mib = 1 << 20
 	full := func(s string) string { return strings.Repeat(s, mib/len(s)) }
@@ -485,15 +485,14 @@ func octets(lines []string) string {
 	return b.String()
 }
 
-// atBound reports an error that is about the number of things, of which the
-// grammar knows nothing.
+// atBound reports whether err is about a limit, which is not part of the grammar.
 func atBound(err error) bool {
 	var at *durward.SyntaxError
 	return errors.As(err, &at) && (strings.Contains(at.Reason, "more than") || strings.Contains(at.Reason, "too many") || strings.Contains(at.Reason, "over "))
 }
 
-// FuzzParseChallenges: the parser takes what the grammar takes and nothing else,
-// the lines are one list, and what was read can be sent and read again.
+// FuzzParseChallenges: the parser accepts exactly the grammar, the lines are one list, and its
+// result can be formatted and parsed again.
 func FuzzParseChallenges(f *testing.F) {
 	for _, c := range challengeCases {
 		f.Add(strings.Join(c.lines, "\n"))
@@ -538,8 +537,8 @@ func sendable(t *testing.T, list []durward.Challenge) {
 	}
 }
 
-// FuzzParseCredentials: the parser takes what the grammar takes; what it took is
-// also a list of one challenge, and can be sent and read again.
+// FuzzParseCredentials: the parser accepts exactly the grammar; accepted credentials are also a
+// list of one challenge, and can be formatted and parsed again.
 func FuzzParseCredentials(f *testing.F) {
 	for _, c := range credentialsCases {
 		f.Add(c.line)
@@ -573,8 +572,8 @@ func FuzzParseCredentials(f *testing.F) {
 	})
 }
 
-// FuzzParseAuthInfo: the parser takes what the grammar takes, and reads the
-// parameters as those of a challenge.
+// FuzzParseAuthInfo: the parser accepts exactly the grammar, and reads parameters like those of a
+// challenge.
 func FuzzParseAuthInfo(f *testing.F) {
 	for _, c := range authInfoCases {
 		f.Add(strings.Join(c.lines, "\n"))
@@ -601,8 +600,8 @@ func FuzzParseAuthInfo(f *testing.F) {
 	})
 }
 
-// FuzzFormat: what is valid is read back equal, alone and between others; what
-// is not is never sent; nothing sent splits a field.
+// FuzzFormat: a valid value parses back to an equal one, alone and in a list; an invalid one is
+// never formatted; no value splits a field.
 func FuzzFormat(f *testing.F) {
 	f.Add("Basic", "", "realm", "WallyWorld", "charset", "UTF-8", uint8(2))
 	f.Add("Digest", "", "algorithm", "MD5", "stale", "a\\b\"c\xff", uint8(2))

@@ -24,8 +24,8 @@ const maxCookie = 4 << 10
 // it is [CrossSite].
 //
 // An expired cookie is cleared, if it was set with Path=/ and without Domain. On optional routes a
-// request with an expired cookie is anonymous, and so is one whose cookie cannot be verified
-// because of an outage. The challenge is that of [Session].
+// request with an expired cookie is anonymous, also if an outage prevents the verification of the
+// cookie. The challenge is that of [Session].
 func Cookie(name string, check CookieCheck) Scheme { return &cookie{name, check} }
 
 type cookie struct {

@@ -41,8 +41,8 @@ func holding(cookies string) *http.Request {
 	return r
 }
 
-// TestCookie: a dead cookie is refused and cleared, and on optional routes whoever
-// has one is anonymous.
+// TestCookie: an expired cookie is refused and cleared; on optional routes its request is
+// anonymous.
 func TestCookie(t *testing.T) {
 	t.Parallel()
 	const name = cookieName
@@ -115,8 +115,7 @@ func TestCookie(t *testing.T) {
 	}
 }
 
-// What a dead cookie or a store that is away means inside an optional route, and
-// through Check.
+// An expired cookie and an unavailable store, inside an optional route and with Check.
 func TestCookieInside(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Cookie(cookieName, checkSession)}})
@@ -240,8 +239,8 @@ func TestCookieConfig(t *testing.T) {
 	}
 }
 
-// What a page of another site may not do. A case says what came; the methods and
-// the credentials are tried all.
+// Requests that a page of another site can send. Each case is tried with all methods and
+// credentials.
 func TestCrossSite(t *testing.T) {
 	t.Parallel()
 	const own, app, evil = "https://api.example", "https://app.example", "https://evil.example"
@@ -370,8 +369,8 @@ func TestCrossSiteOwnScheme(t *testing.T) {
 	}
 }
 
-// Whatever stands in the fields: the check gets a value once, in bounds, as it was
-// sent; and a foreign page changes nothing.
+// FuzzCookie: the check receives the value at most once, within its length limit and unchanged, and
+// a page of another site changes nothing.
 func FuzzCookie(f *testing.F) {
 	f.Add(cookieName+"=good", "https://api.example", "same-origin", "POST")
 	f.Add(cookieName+"=good; "+cookieName+"=bad", "https://evil.example", "", "GET")

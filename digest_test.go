@@ -211,8 +211,8 @@ func TestDigestConfig(t *testing.T) {
 	}
 }
 
-// Each algorithm, quality and way of naming oneself, and what the answer says
-// back.
+// TestDigest: each algorithm, quality and form of the user name, and the response's
+// Authentication-Info.
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	for _, sess := range []bool{false, true} {
@@ -463,8 +463,8 @@ func TestDigestReplay(t *testing.T) {
 	}
 }
 
-// Counts may come in any order within the window; none passes twice, whatever
-// the order, and what is refused is stale, never wrong.
+// Counts may arrive in any order within the window. None is accepted twice, and a refused one is
+// stale, never wrong.
 func TestDigestCounts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -491,8 +491,8 @@ func TestDigestCounts(t *testing.T) {
 	})
 }
 
-// What is remembered of nonces is bounded. A nonce that was forgotten is stale,
-// so that no count passes twice.
+// The number of stored nonces is bounded. A removed nonce is stale, so that no count is accepted
+// twice.
 func TestDigestForgetsNonces(t *testing.T) {
 	t.Parallel()
 	w := newDigestWorld(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Hour})
@@ -517,7 +517,7 @@ func TestDigestForgetsNonces(t *testing.T) {
 	if remembered == 0 || remembered > 8 {
 		t.Errorf("%d nonces are remembered, at most 8", remembered)
 	}
-	// A nonce older than what was forgotten is stale even if it was never used.
+	// A nonce older than a removed one is stale even if it was never used.
 	late := newDigestWorld(t, durward.DigestConfig{MaxNonces: 2, NonceLife: time.Hour})
 	old := late.client()
 	for range 6 {
@@ -601,7 +601,7 @@ func TestDigestBody(t *testing.T) {
 	}
 }
 
-// counting is a body without end that counts what is read.
+// counting is an endless body that counts the octets read.
 type counting struct{ n int }
 
 func (c *counting) Read(p []byte) (int, error) {
@@ -649,8 +649,8 @@ func TestDigestStore(t *testing.T) {
 	if got := strings.Join(verdicts, "; "); got != "adatrueapiSHA-256; adafalseapiSHA-256; evefalseapiSHA-256" {
 		t.Errorf("verdicts: %s", got)
 	}
-	// Somebody who knows how a response for a name that nobody has is judged
-	// cannot make one: the nonce is known.
+	// An attacker who knows the code path for unknown users, and the nonce, cannot create an
+	// accepted response.
 	eve := w.client()
 	eve.user = "eve"
 	a1 := hex.EncodeToString(func() []byte { s := sha256.Sum256([]byte(eve.nonce)); return s[:] }())
@@ -661,8 +661,8 @@ func TestDigestStore(t *testing.T) {
 	wants(t, "response for the stand-in", r, 401, durward.InvalidCredentials)
 }
 
-// FuzzDigest sends whatever is thrown at it as credentials: it is answered by a
-// row of the table, and the door opens for the one right response alone.
+// FuzzDigest sends arbitrary credentials: each response is in the table, and only the correct one
+// gives access.
 func FuzzDigest(f *testing.F) {
 	w := newDigestWorld(f, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true, InsecureMD5: true, SHA512256: true})
 	c := w.client()

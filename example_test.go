@@ -23,8 +23,7 @@ func lookUp(_ context.Context, token string) (*durward.Principal, error) {
 	return nil, fmt.Errorf("in no table: %w", durward.InvalidToken)
 }
 
-// try sends a request with an Authorization field, unless it is empty, and prints
-// what comes back.
+// try sends a request with an Authorization field, unless it is empty, and prints the response.
 func try(h http.Handler, authorization string) {
 	r := httptest.NewRequest("GET", "https://api.example/notes", nil)
 	if authorization != "" {
@@ -91,7 +90,7 @@ func ExampleFrom() {
 	greet := guard.Require(durward.Policy{Optional: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := durward.From(r.Context())
 		if who.Anonymous() { // its methods work on nil, its fields do not
-			fmt.Println("hello, whoever you are")
+			fmt.Println("hello, guest")
 			return
 		}
 		fmt.Println("hello,", who.Subject, "- may write:", who.HasScope("write"))
@@ -101,7 +100,7 @@ func ExampleFrom() {
 	try(greet, "Bearer ada-token")
 	try(greet, "Bearer no-token") // optional does not mean that bad credentials pass
 	// Output:
-	// hello, whoever you are
+	// hello, guest
 	// 200
 	// hello, ada - may write: false
 	// 200
@@ -128,7 +127,7 @@ func ExampleGuard_Refuse() {
 	guard, err := durward.New(durward.Config{
 		Schemes: []durward.Scheme{durward.Session()},
 		OnRefusal: func(r *http.Request, f *durward.Refusal) {
-			fmt.Println("log:", f.Status, f) // the cause, which the client never reads
+			fmt.Println("log:", f.Status, f) // the cause, only for the log
 		},
 	})
 	if err != nil {
@@ -214,7 +213,7 @@ func ExampleDigest() {
 	// charset is UTF-8
 }
 
-// A forward proxy asks for its own users. What the origin is sent passes.
+// The guard authenticates the users of a forward proxy. Fields for the origin are passed on.
 func ExampleGuard_Proxy() {
 	guard, err := durward.New(durward.Config{
 		Schemes: []durward.Scheme{durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
@@ -279,10 +278,10 @@ func ExamplePolicy_pages() {
 	// https://app.example/notes
 }
 
-// A mistake: an error of the database as it is, in the belief that any error is a
-// refusal. It is an outage, 503, and the client keeps its password. And the other
-// way round: a wrong password must wrap InvalidCredentials, or it is an outage
-// too, and nobody is ever asked for the right one.
+// A mistake: the error of the database is returned unchanged, in the belief that any error refuses
+// the request. It is an outage: the response is 503, and the client keeps its password. The reverse
+// is also a mistake: a wrong password without InvalidCredentials is an outage, too, and the client
+// never asks its user for the right one.
 func ExampleBasic_mistake() {
 	passwords := map[string]string{"ada": "secret"}
 	wrong := durward.Protect(http.NotFoundHandler(), durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
@@ -292,7 +291,7 @@ func ExampleBasic_mistake() {
 		return &durward.Principal{Subject: user}, nil
 	}))
 	right := durward.Protect(http.NotFoundHandler(), durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
-		if want, ok := passwords[user]; !ok || want != password { // and a name that nobody has, has no password
+		if want, ok := passwords[user]; !ok || want != password { // an unknown user has no password
 			return nil, fmt.Errorf("wrong password: %w", durward.InvalidCredentials)
 		}
 		return &durward.Principal{Subject: user}, nil
@@ -309,7 +308,7 @@ func ExampleAPIKey() {
 	api := durward.Protect(http.NotFoundHandler(), durward.Bearer(lookUp), durward.APIKey("dk_", func(_ context.Context, key string) (*durward.Principal, error) {
 		return nil, fmt.Errorf("in no table: %w", durward.InvalidAPIKey)
 	}))
-	try(api, "Bearer dk_0a1b2c") // a key, for what it begins with
+	try(api, "Bearer dk_0a1b2c") // an API key, because of its prefix
 	try(api, "Bearer no-token")
 	// Output:
 	// 401
@@ -366,7 +365,7 @@ func ExampleClientCert() {
 }
 
 func ExampleParseChallenges() {
-	// Two challenges on three lines, which are one list.
+	// Two challenges on three lines, which form one list.
 	challenges, err := durward.ParseChallenges([]string{
 		`Digest realm="apps", qop="auth, auth-int"`,
 		`algorithm=SHA-256`,
@@ -385,7 +384,7 @@ func ExampleParseChallenges() {
 	// Bearer apps 1
 }
 
-// What was read before a mistake is not lost.
+// The challenges before a syntax error are returned.
 func ExampleParseChallenges_error() {
 	challenges, err := durward.ParseChallenges([]string{`Basic realm="apps", Digest realm="no end`})
 	fmt.Println(challenges, err)
@@ -395,7 +394,7 @@ func ExampleParseChallenges_error() {
 func ExampleChallenge_String() {
 	c := durward.Challenge{Scheme: "Basic", Params: []durward.Param{{Name: "realm", Value: `the "inner" circle`}}}
 	fmt.Println(c)
-	// What would split the field is not written at all.
+	// A value that would split the field is not formatted.
 	c.Params[0].Value = "apps\r\nSet-Cookie: a=b"
 	fmt.Printf("%q %v\n", c.String(), c.Valid())
 	// Output:

@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// news is credentials about which the last news is as old as the test says.
+// news is a scheme. The test sets the time at which its credentials were last known to be valid.
 type news struct {
 	asOf  atomic.Pointer[time.Time]
 	asked atomic.Int64
@@ -205,7 +205,7 @@ func TestFreshnessOfAStream(t *testing.T) {
 	})
 }
 
-// Recheck says what has become of a request's credentials since it was let in.
+// Recheck verifies the credentials of an accepted request again.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	now := noon

@@ -525,7 +525,7 @@ func (g *Guard) route(p Policy) *route {
 			to.schemes = append(to.schemes, i)
 		}
 	}
-	slices.Sort(to.schemes) // as Config.Schemes has them, whatever the order in p
+	slices.Sort(to.schemes) // in the order of Config.Schemes
 	to.vary = g.varyOn(to.schemes)
 	return to
 }
@@ -781,7 +781,7 @@ func noCredentials(r *http.Request, st *requestState) error {
 			Hint: "A token in the query string is ignored. Send it as Authorization: Bearer TOKEN.",
 			Err:  errors.New("no credentials, only a token in the query string")}
 	}
-	// The log names what was sent instead: it is often what the client meant.
+	// The cause names credentials that the route does not accept: the client may have meant them.
 	switch {
 	case r.Header["X-Api-Key"] != nil:
 		return fmt.Errorf("no credentials, only an X-API-Key field, which this route does not accept: %w", AuthenticationRequired)

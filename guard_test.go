@@ -72,7 +72,7 @@ func wants(t *testing.T, what string, w *httptest.ResponseRecorder, status int, 
 	}
 }
 
-// hello is the handler behind the guards; it says who came.
+// hello is the handler behind the guards; it writes the subject.
 var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	p := durward.From(r.Context())
 	if p.Anonymous() {
@@ -192,7 +192,7 @@ func TestOrder(t *testing.T) {
 	var cause atomic.Value
 	g := newGuard(t, durward.Config{
 		Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		// What is wrong with a token stands in it.
+		// The token names the error of its verification.
 		Schemes: []durward.Scheme{durward.Bearer(func(_ context.Context, token string) (*durward.Principal, error) {
 			if strings.Contains(token, "bad") {
 				return nil, durward.InvalidToken
@@ -287,7 +287,7 @@ func TestOrder(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	t.Parallel()
-	// person returns a scheme by which everybody is p.
+	// person returns a scheme that authenticates every request as p.
 	person := func(p durward.Principal) durward.Scheme {
 		return durward.Bearer(func(context.Context, string) (*durward.Principal, error) { return &p, nil })
 	}
@@ -439,8 +439,7 @@ func TestNoCodeIsNever401(t *testing.T) {
 	wants(t, "neither principal nor error", serve(g.Handler(never(t)), get("t")), 503, durward.AuthUnavailable)
 }
 
-// What is presented decides the scheme, never the order of configuration, and
-// nothing is fallen back on.
+// The credentials select the scheme, never the order of configuration, and there is no fallback.
 func TestPresentedDecides(t *testing.T) {
 	t.Parallel()
 	wrong := fmt.Errorf("wrong: %w", durward.InvalidCredentials)
@@ -486,8 +485,8 @@ func TestPresentedDecides(t *testing.T) {
 	}
 }
 
-// Challenges are sent strongest first, each on its own line, and only the scheme
-// whose credentials were refused is told why.
+// Challenges are sent strongest first, each on its own line, and only the scheme of the refused
+// credentials has an error.
 func TestChallenges(t *testing.T) {
 	t.Parallel()
 	schemes := []durward.Scheme{fake{name: "Basic", err: durward.InvalidCredentials}, fake{name: "Unheard-Of"}, durward.Session(), durward.Bearer(verify), fake{name: "ApiKey"}, fake{name: "Digest"}, fake{name: "DPoP"}}
@@ -549,7 +548,7 @@ func TestChallenges(t *testing.T) {
 			t.Errorf("Digest lacks a scope: got the challenges %q, want none", got)
 		}
 
-		// Outside the guard nobody's credentials were refused.
+		// Outside the guard no credentials were refused.
 		w = serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Refuse(w, r, durward.InvalidToken) }), get("good"))
 		wants(t, "outside", w, 401, durward.InvalidToken)
 		if strings.Contains(fmt.Sprint(w.Header()), "error=") || strings.Contains(fmt.Sprint(w.Header()), "INVALID") {
@@ -652,7 +651,7 @@ func TestNested(t *testing.T) {
 			t.Errorf("%s: verified %d times, want %d", c.name, got, c.verified)
 		}
 	}
-	// The outer principal stays what it was.
+	// The outer principal does not change.
 	outer := a.Require(optional, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve(b.Handler(hello), r)
 		hello(w, r)
@@ -696,7 +695,7 @@ func TestIdentitiesDoNotMix(t *testing.T) {
 	waiting.Add(people)
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Bearer(func(ctx context.Context, token string) (*durward.Principal, error) {
 		if strings.HasSuffix(token, ".0") {
-			// Everybody's first request is inside at the same time.
+			// All first requests are in the handler at the same time.
 			waiting.Done()
 			waiting.Wait()
 		}
@@ -839,7 +838,7 @@ func TestCaching(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{})
 	const read = "Authorization, X-API-Key"
-	for range 2 { // what a handler does to its fields, the next answer does not show
+	for range 2 { // changes by a handler do not affect the next response
 		w := serve(g.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Add("Vary", "Origin")
 			w.Header().Add("Cache-Control", "max-age=5")
@@ -950,8 +949,7 @@ func TestBearer(t *testing.T) {
 	}
 }
 
-// A person who comes by plain http is sent to the same page by https, and
-// nowhere else.
+// A navigation over plain http is redirected to the same page over https only.
 func TestRedirectToHTTPS(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{PublicURL: "https://api.example"})

@@ -18,9 +18,8 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
-// An Authorization field of any size, sent to a real listener, is answered with
-// a refusal, at once, and the guard adds little to what the listener itself
-// allocates to read it.
+// An Authorization field of any size, sent to a real listener, is refused at once, and the guard
+// allocates little beyond the listener itself.
 func TestLargeAuthorization(t *testing.T) {
 	var reached int
 	g := newGuard(t, durward.Config{InsecureAllowHTTP: true})

@@ -18,7 +18,7 @@ type ResourceMetadata struct {
 	// Resource is the identifier of the resource: the URL under which clients know it.
 	Resource string `json:"resource"`
 
-	// AuthorizationServers are the issuers whose tokens are accepted.
+	// AuthorizationServers are the issuers of accepted tokens.
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 
 	ScopesSupported []string `json:"scopes_supported,omitempty"`       // scopes that clients may request

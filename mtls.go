@@ -37,8 +37,8 @@ type ClientCertConfig struct {
 //
 // A browser sends certificates by itself, so they are ambient like cookies; a certificate takes
 // precedence over a cookie. There is no challenge for certificates: a route that accepts nothing
-// else answers [ClientCertificateRequired] to requests without a valid one. A request whose Host
-// differs from the name for which the connection was opened is [MisdirectedRequest], because the
+// else answers [ClientCertificateRequired] to requests without a valid one. A request for
+// another Host than the name of its connection is [MisdirectedRequest], because the
 // certificate was requested by the rules of the other name.
 func ClientCert(c ClientCertConfig) Scheme { return &clientCert{c} }
 

@@ -159,8 +159,8 @@ func newTLSServer(t testing.TB, h http.Handler) *tlsServer {
 	return s
 }
 
-// client reaches the server by any name, with a certificate or without one. What a
-// server says it accepts is not looked at.
+// client returns a client that reaches the server under any name, with or without a certificate. It
+// ignores the authorities that the server names.
 func (s *tlsServer) client(t testing.TB, c *tls.Certificate) *http.Client {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -228,7 +228,7 @@ func TestClientCert(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		cert  *tls.Certificate
-		who   string // or nobody is let in
+		who   string // empty: refused
 		cause string // otherwise
 	}{
 		{"none", nil, "", "no credentials"},
@@ -326,8 +326,7 @@ func TestClientCertConfig(t *testing.T) {
 	wants(t, "another key of the same authority", serve(g.Handler(never(t)), bearing(ca.issue(t, newKey(t), "ada", nil))), 403, durward.ClientCertificateRequired)
 }
 
-// bearing is a GET over a connection of api.example whose client has this
-// certificate.
+// bearing returns a GET over a connection for api.example, with this client certificate.
 func bearing(c tls.Certificate) *http.Request {
 	r := get("")
 	r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: "api.example"}
@@ -341,7 +340,8 @@ func bearing(c tls.Certificate) *http.Request {
 	return r
 }
 
-// What the check says, what a policy wants, and what stands beside.
+// TestClientCertAnswers: errors of the check, requirements of a policy, and other credentials
+// beside a certificate.
 func TestClientCertAnswers(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "people")
@@ -410,8 +410,8 @@ func TestClientCertAnswers(t *testing.T) {
 			}
 		}
 	}
-	// It is the certificate of whoever holds the connection, whatever else says who
-	// that is: a token may be bound to it.
+	// ClientCertificate is the connection's, also if other credentials authenticate the request: a
+	// token may be bound to it.
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Bearer(verify)}})
 	var seen *x509.Certificate
 	r := explicitly(bearing(stranger), "good")
@@ -506,8 +506,8 @@ func TestClientCertResumption(t *testing.T) {
 	}
 }
 
-// Certificates that are made to cost are refused, by the handshake or at once after
-// it: the client chose them, and nobody knows the client yet.
+// Certificates that are expensive to verify are refused in the handshake or right after it: an
+// unauthenticated client chose them.
 func TestCostlyCertificates(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "people")
@@ -578,8 +578,7 @@ func TestCostlyCertificates(t *testing.T) {
 	}
 }
 
-// splitting writes what is written first, a ClientHello, as two records in two
-// segments.
+// splitting writes its first data, a ClientHello, as two records in two segments.
 type splitting struct {
 	net.Conn
 	done bool
@@ -723,13 +722,13 @@ func TestCoalescedConnection(t *testing.T) {
 // field is how a proxy hands on a certificate (RFC 9440 s2.1).
 func field(der []byte) string { return ":" + base64.StdEncoding.EncodeToString(der) + ":" }
 
-// TestClientCertField: what a trusted proxy says of the client's certificate.
+// TestClientCertField: the certificate field of a trusted proxy.
 func TestClientCertField(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "people")
 	between := ca.authority(t, "between", nil)
 	good, deep := ca.issue(t, newKey(t), "ada", nil), between.issue(t, newKey(t), "grace", nil)
-	big := func() []byte { // a certificate whose key costs
+	big := func() []byte { // a certificate with an expensive key
 		key, err := rsa.GenerateKey(rand.Reader, 1024)
 		if err != nil {
 			t.Fatal(err)
@@ -806,8 +805,8 @@ func TestClientCertField(t *testing.T) {
 	}
 }
 
-// TestClientCertFieldOfStrangers: nobody but a proxy that was named for it says who
-// holds a certificate, and no handler reads what others say.
+// TestClientCertFieldOfStrangers: only a configured proxy can name the client's certificate, and
+// handlers do not see the field of other peers.
 func TestClientCertFieldOfStrangers(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "people")
@@ -955,8 +954,8 @@ func TestClientCertByCurl(t *testing.T) {
 	}
 }
 
-// Whatever a trusted proxy writes: no panic, and only what is the one spelling of a
-// certificate is taken for it.
+// FuzzClientCertField: arbitrary fields of a trusted proxy cause no panic, and only the canonical
+// form of a certificate is accepted.
 func FuzzClientCertField(f *testing.F) {
 	ca := newAuthority(f, "people")
 	good := field(ca.issue(f, newKey(f), "ada", nil).Certificate[0])

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Proxy passes only requests whose Proxy-Authorization satisfies p on to next, which is a forward
+// Proxy passes only requests with a Proxy-Authorization that satisfies p on to next, which is a forward
 // proxy for its own users (RFC 9110 s11.7). Refusals are 407 with challenges in Proxy-Authenticate.
 // Only the guard's Basic and Digest schemes are used; Authorization belongs to the origin and is
 // passed on. Proxy panics if the route has neither scheme.

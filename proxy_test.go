@@ -32,8 +32,8 @@ func toProxy(method, target string, lines ...string) *http.Request {
 	return r
 }
 
-// passes is what stands behind a proxy's guard: it answers with who came, and
-// with what the origin would get.
+// passes is the handler behind a proxy's guard: it writes the principal and the fields for the
+// origin.
 var passes = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	subject := "nobody"
 	if p := durward.From(r.Context()); p != nil {
@@ -126,7 +126,7 @@ func TestProxyRefuses(t *testing.T) {
 			if len(w.Header()["Proxy-Authenticate"]) != strings.Count(asks, ",") {
 				t.Errorf("%s: challenges share a line: %q", c.name, w.Header()["Proxy-Authenticate"])
 			}
-			// What the client reads names the fields that it can mend.
+			// The texts for the client name the proxy's fields.
 			body := strings.ReplaceAll(strings.ReplaceAll(w.Body.String(), "Proxy-Authorization", ""), "Proxy-Authenticate", "")
 			if strings.Contains(body, "Authorization") || strings.Contains(body, "WWW-") || strings.Contains(body, "Bearer") || strings.Contains(body, "X-API-Key") || strings.Contains(body, "Proxy-Proxy") || strings.Contains(body, "login") {
 				t.Errorf("%s: the client reads of fields that are not the proxy's:\n%s", c.name, w.Body)
@@ -229,8 +229,8 @@ func TestProxyWantsASchemeForProxies(t *testing.T) {
 	}
 }
 
-// Digest at a proxy: the target as it is on the request line or as the origin
-// gets it, and what the answer says back in the proxy's own field.
+// TestProxyDigest: Digest at a proxy, for the target of the request line or in origin form, and the
+// response's Proxy-Authentication-Info.
 func TestProxyDigest(t *testing.T) {
 	t.Parallel()
 	var now atomic.Int64

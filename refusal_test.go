@@ -195,7 +195,7 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("%s: %v does not unwrap to its code and its cause", c.name, told)
 		}
 	}
-	// What was given is not written to: one Refusal may serve many requests.
+	// Refuse does not modify its argument: one Refusal may serve many requests.
 	shared := &durward.Refusal{Code: durward.TooManyAttempts}
 	refuse(newGuard(t, durward.Config{}), shared)
 	if diff := cmp.Diff(&durward.Refusal{Code: durward.TooManyAttempts}, shared); diff != "" {
@@ -203,7 +203,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// What is needed and what there is are lists, also when there is nothing.
+// Required and granted scopes are lists, also if they are empty.
 func TestScopeMembers(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{fake{name: "Key"}}})
@@ -216,7 +216,7 @@ func TestScopeMembers(t *testing.T) {
 	}
 }
 
-// A policy that returns a nil *Refusal has refused, whatever it meant.
+// A policy that returns a nil *Refusal refuses the request.
 func TestNilRefusalIsNotLeave(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{})
@@ -256,8 +256,8 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// The denial id is a ULID: 26 digits of Crockford's base 32, the first ten of
-// which are the milliseconds of the clock.
+// The denial id is a ULID: 26 digits of Crockford's base 32, of which the first ten are the
+// milliseconds of the clock.
 func TestDenialID(t *testing.T) {
 	t.Parallel()
 	form := regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)

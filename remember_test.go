@@ -11,16 +11,14 @@ import (
 	"time"
 )
 
-// anyPair is a check that lets everybody in, and nowhere is a state that never
-// changes.
+// anyPair is a check that accepts every pair. The state of steady never changes.
 func anyPair(_ context.Context, user, _ string) (*Principal, error) {
 	return &Principal{Subject: user}, nil
 }
 
 func steady(context.Context, string) (string, error) { return "1", nil }
 
-// However many are right, what is remembered of them is bounded; who was
-// forgotten is asked for again.
+// The number of cached results is bounded; removed pairs are checked again.
 func TestRememberIsBounded(t *testing.T) {
 	t.Parallel()
 	m := newPasswordCache(anyPair, steady)
@@ -40,7 +38,7 @@ func TestRememberIsBounded(t *testing.T) {
 	if _, ok := m.entries[m.digest(fmt.Sprint("u", maxRemembered+499), "x")]; !ok {
 		t.Error("the newest is not remembered")
 	}
-	// What has ended goes first, and all of it.
+	// Expired results are removed first, all of them.
 	now = now.Add(rememberFor / 2)
 	for i := 0; len(m.entries) < maxRemembered; i++ {
 		_, _ = m.authenticate(t.Context(), fmt.Sprint("fresh", i), "x")
@@ -119,7 +117,7 @@ func TestRememberKeepsNoPassword(t *testing.T) {
 	t.Parallel()
 	const password = "correct horse battery"
 	m := newPasswordCache(anyPair, steady)
-	// One and the same hash throughout: a pool may drop what it is given.
+	// Always the same hash: a pool may drop its values.
 	mac := m.macs.Get().(hash.Hash)
 	m.macs.New = func() any { return mac }
 	var sum [sha256.Size]byte

@@ -237,8 +237,8 @@ func TestRouteResolvesOnce(t *testing.T) {
 	}
 }
 
-// A route inside another one of the same guard accepts its own schemes: whom the outer
-// route let in by another scheme, it does not know.
+// A nested route of the same guard accepts its own schemes: it ignores a principal that the outer
+// route authenticated with another scheme.
 func TestRouteNests(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

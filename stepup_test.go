@@ -11,8 +11,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Whoever cannot reach what a policy wants is told to set it up, and whoever can to
-// step up. Who could never sign in is told neither.
+// A user who cannot reach the required class is told to set up a second factor, another one to step
+// up. Credentials without a sign-in get neither.
 func TestEnrolment(t *testing.T) {
 	t.Parallel()
 	const one, two = "urn:durward:acr:1fa", "urn:durward:acr:2fa"
@@ -63,7 +63,7 @@ func TestEnrolment(t *testing.T) {
 	}
 }
 
-// A handler that gives a session asks what the guard asks of one that is there.
+// SameOrigin performs the guard's cross-site check for a handler that starts a session.
 func TestSameOrigin(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{PublicURL: "https://app.example.com", Origins: []string{"https://shop.example.com"}})

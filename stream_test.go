@@ -18,8 +18,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// pipes is a listener whose connections are pipes, so that a server and its clients
-// live by a clock of their own.
+// pipes is a listener with pipes as connections, so that server and clients run on virtual time.
 type pipes struct {
 	conns chan net.Conn
 	once  sync.Once
@@ -97,7 +96,7 @@ func follow(t *testing.T, l *pipes, field, value string) (lasted time.Duration, 
 // ticking is an event stream: a line every half second until its context ends, then
 // one that says why.
 func ticking(w http.ResponseWriter, r *http.Request) {
-	r.Header.Set("Authorization", "Bearer spoilt") // what a handler does to its request is its own affair
+	r.Header.Set("Authorization", "Bearer spoilt") // must not affect the watch
 	r.Header.Del("Cookie")
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -246,7 +245,7 @@ func TestStreamGoesOn(t *testing.T) {
 	})
 }
 
-// A clock that is set ahead ends what it says has ended.
+// A clock that is set forward ends the streams of expired credentials.
 func TestStreamByTheClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,8 +261,8 @@ func TestStreamByTheClock(t *testing.T) {
 	})
 }
 
-// When a handler returns, nobody asks any more: a bubble with a goroutine left in it
-// does not end. Guards that nest watch once.
+// When a handler returns, its watch ends: a bubble with a remaining goroutine would not end. Nested
+// guards watch once.
 func TestStreamLeavesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -287,7 +286,7 @@ func TestStreamLeavesNothing(t *testing.T) {
 			t.Errorf("asked %d times after the end", j.asked-10)
 		}
 	})
-	// Nobody is watched on other routes, and nobody anonymous anywhere.
+	// Requests on other routes and anonymous requests are not watched.
 	synctest.Test(t, func(t *testing.T) {
 		j := new(judge)
 		g := streamGuard(t, j, durward.Config{InsecureAllowHTTP: true})

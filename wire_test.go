@@ -35,11 +35,10 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata/wire")
 // noon is the clock of the wire tests.
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
-// TestWire sends each request in testdata/wire, octet for octet, to a real
-// listener and compares the whole answer. A file's comment may hold lines
-// "guard: NAME" and "route: NAME", which choose among the maps below, and is
-// otherwise prose. The requests of a file come to one guard, one after another.
-// What a client of Digest has to work out stands in braces, see fill.
+// TestWire sends each request in testdata/wire, octet for octet, to a real listener and compares
+// the complete response. Lines "guard: NAME" and "route: NAME" in a file's comment select from the
+// maps below; other lines are prose. The requests of a file go to one guard, one after another.
+// Values that a Digest client computes are in braces, see fill.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/wire/*.txtar")
@@ -86,7 +85,7 @@ func setting(comment []byte, name, standard string) string {
 	return standard
 }
 
-// tokens is what the wire tests' verifier says of each token.
+// tokens maps each token of the wire tests to the verifier's error.
 var tokens = map[string]error{
 	"good": nil, "weak": nil, "stale": nil, "client": nil, "heard": nil, "unheard": nil,
 	"expired": fmt.Errorf("expired 3s ago: %w", durward.TokenExpired),
@@ -119,7 +118,7 @@ func verify(_ context.Context, token string) (*durward.Principal, error) {
 	return p, nil
 }
 
-// realm is that of all guards whose people have passwords.
+// realm is the realm of all guards with passwords.
 const realm, password = "api", "correct horse"
 
 func checkPassword(_ context.Context, user, sent string) (*durward.Principal, error) {
@@ -199,7 +198,7 @@ var routes = map[string]durward.Policy{
 	"undecided": {Allow: func(*http.Request, *durward.Principal) error { return errors.New("policy store: timeout") }},
 }
 
-// proxies are what a forward proxy wants of its users.
+// proxyRoutes are the policies of forward proxies.
 var proxyRoutes = map[string]durward.Policy{
 	"proxy":          {},
 	"optional proxy": {Optional: true},
@@ -316,15 +315,15 @@ var (
 	hashes = map[string]func() hash.Hash{"": md5.New, "MD5": md5.New, "SHA-256": sha256.New, "SHA-512-256": sha512.New512_256}
 )
 
-// fill works out what a client of Digest and a proxy of clients with certificates do:
+// fill computes the values of a Digest client and of a proxy with client certificates:
 //
-//	{{certificate ada}} the field of a certificate of this name by the guard's authority
-//	{{stranger ada}}    and of one that signs itself
+//	{{certificate ada}} Client-Cert of a certificate of the guard's authority for this name
+//	{{stranger ada}}    the same, self-signed
 //	{{nonce}}           a nonce from a challenge of this guard
-//	{{nonce 6m}}        one that is 6 minutes old
-//	{{same}}            the one that was sent last
-//	{{userhash}}        the hash by which ada hides her name
-//	{{response WORDS}}  the response for this password, for what else the field says
+//	{{nonce 6m}}        a nonce that is 6 minutes old
+//	{{same}}            the nonce of the last request
+//	{{userhash}}        the hash of the user name ada
+//	{{response WORDS}}  the response for this password and the other parameters of the field
 func (w *wire) fill(t *testing.T, raw []byte) string {
 	t.Helper()
 	filled := blank.ReplaceAllStringFunc(string(raw), func(b string) string {
@@ -424,8 +423,8 @@ var (
 	dropped     = []string{"Date", "Connection"}
 )
 
-// readable renders an answer with its field lines sorted and without what is
-// drawn at random and without styles, and checks that the denial id of field and body are one.
+// readable formats a response with sorted field lines, without random values and styles, and checks
+// that the denial ids of field and body are equal.
 func readable(t *testing.T, conn io.Reader) string {
 	t.Helper()
 	answer, err := io.ReadAll(conn)
