@@ -25,7 +25,7 @@ func (p Page) Text(width int) string {
 	return b.String()
 }
 
-// wrap breaks the lines of a block: a paragraph, a list or fenced code, which is indented instead.
+// wrap breaks the lines of a paragraph or list, and indents fenced code.
 func wrap(block string, width int) string {
 	var b strings.Builder
 	if code, ok := strings.CutPrefix(block, "```"); ok {

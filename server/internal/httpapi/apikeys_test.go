@@ -157,8 +157,8 @@ func TestKeys(t *testing.T) {
 
 	// The user gets a notification of each new key, and the security log has an event of each
 	// operation.
-	var told list[notification]
-	if r := w.do("GET", "/api/notifications", token, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 2 || told.Items[0].Kind != "key_created" || told.Items[1].Kind != "key_created" || told.Items[0].Device != "curl" {
+	var notified list[notification]
+	if r := w.do("GET", "/api/notifications", token, nil); json.Unmarshal(r.body, &notified) != nil || len(notified.Items) != 2 || notified.Items[0].Kind != "key_created" || notified.Items[1].Kind != "key_created" || notified.Items[0].Device != "curl" {
 		t.Errorf("notifications: %s", r.body)
 	}
 	for kind, detail := range map[string]string{

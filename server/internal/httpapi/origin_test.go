@@ -166,7 +166,7 @@ func TestAddressThatCounts(t *testing.T) {
 		name   string
 		change func(*Config)
 		fields func(n int) []string
-		most   int // failures that are judged before a limit is met; -1 is all
+		most   int // checked failures before a limit; -1: all
 	}{
 		{"a stranger rotates the field", func(c *Config) { c.InsecureAllowHTTP = true },
 			func(n int) []string { return []string{fmt.Sprintf("X-Forwarded-For: 203.0.113.%d", n)} }, 10},
@@ -190,18 +190,18 @@ func TestAddressThatCounts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newEnv(t, settings{}).reconfigured(c.change)
-			judged := 0
+			checked := 0
 			for n := range 20 {
 				switch status := wrong(w, n, c.fields(n)...); status {
 				case 401:
-					judged++
+					checked++
 				case 429:
 				default:
 					t.Fatalf("status %d", status)
 				}
 			}
-			if want := c.most; judged != want && !(want < 0 && judged == 20) {
-				t.Errorf("%d of 20 guesses were judged, want %d", judged, want)
+			if want := c.most; checked != want && !(want < 0 && checked == 20) {
+				t.Errorf("%d of 20 guesses were checked, want %d", checked, want)
 			}
 		})
 	}

@@ -45,8 +45,8 @@ func TestRefreshAnswerLost(t *testing.T) {
 	if len(w.events("refresh_answer_lost")) != 1 || len(w.events("refresh_theft")) != 0 {
 		t.Errorf("events: %v %v", w.events("refresh_answer_lost"), w.events("refresh_theft"))
 	}
-	var told list[notification]
-	if r := w.do("GET", "/api/notifications", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 0 {
+	var notified list[notification]
+	if r := w.do("GET", "/api/notifications", w.signIn().AccessToken, nil); json.Unmarshal(r.body, &notified) != nil || len(notified.Items) != 0 {
 		t.Errorf("notifications after a lost response: %s, want none about theft", r.body)
 	}
 }
@@ -69,8 +69,8 @@ func TestRefreshTheft(t *testing.T) {
 	}
 	w.works(sibling.AccessToken)
 	w.tokens(w.refreshWith(sibling.RefreshToken))
-	var told list[notification]
-	if r := w.do("GET", "/api/notifications", sibling.AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 1 || told.Items[0].Kind != "session_ended_by_theft" {
+	var notified list[notification]
+	if r := w.do("GET", "/api/notifications", sibling.AccessToken, nil); json.Unmarshal(r.body, &notified) != nil || len(notified.Items) != 1 || notified.Items[0].Kind != "session_ended_by_theft" {
 		t.Errorf("notifications after theft: %s, want one", r.body)
 	}
 }

@@ -76,14 +76,14 @@ func TestFeed(t *testing.T) {
 		t.Errorf("nothing new: %s after %s", r.Status, time.Since(began))
 	}
 	s := w.signIn()
-	type told struct {
+	type feedReply struct {
 		r    reply
 		page api.RevocationPage
 	}
-	waits := make(chan told)
+	waits := make(chan feedReply)
 	go func() {
 		r, page := w.feed(key, fmt.Sprintf("?after=%d&wait=30", page.Next), etag)
-		waits <- told{r, page}
+		waits <- feedReply{r, page}
 	}()
 	for w.server.c.Feed.Waiting() == 0 {
 		time.Sleep(time.Millisecond)

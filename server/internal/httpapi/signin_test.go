@@ -228,7 +228,7 @@ func TestPasswordChange(t *testing.T) {
 
 // A checked password opens no session after it was changed or the account was locked. A block for
 // another network ends no session.
-func TestChangedWhileJudged(t *testing.T) {
+func TestChangedDuringCheck(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	ctx := context.Background()
@@ -351,8 +351,8 @@ func TestSessions(t *testing.T) {
 		t.Errorf("device: %q", other.Device)
 	}
 	// The new device is reported to the user.
-	var told list[notification]
-	if r := w.do("GET", "/api/notifications", here.AccessToken, nil); json.Unmarshal(r.body, &told) != nil || len(told.Items) != 1 || told.Items[0].Kind != "new_place" || told.Items[0].Device != "Firefox on Linux" {
+	var notified list[notification]
+	if r := w.do("GET", "/api/notifications", here.AccessToken, nil); json.Unmarshal(r.body, &notified) != nil || len(notified.Items) != 1 || notified.Items[0].Kind != "new_place" || notified.Items[0].Device != "Firefox on Linux" {
 		t.Errorf("notifications: %s", r.body)
 	}
 
