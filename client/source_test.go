@@ -18,23 +18,23 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// askedOver is a base that asks for credentials and notes what it was sent.
-type askedOver struct {
+// recorder is a RoundTripper that answers with one challenge and records the credentials.
+type recorder struct {
 	challenge string
 	sent      []string
 }
 
-func (a *askedOver) RoundTrip(r *http.Request) (*http.Response, error) {
+func (a *recorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.sent = append(a.sent, r.Header.Get("Authorization")+r.Header.Get("X-API-Key"))
 	return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {a.challenge}}, Body: http.NoBody, Request: r}, nil
 }
 
-// What can be read on its way is not sent over plain http, unless that is asked for.
+// Over plain http the client sends no password, key or token without an Insecure option.
 func TestTransportPlainHTTP(t *testing.T) {
 	t.Parallel()
 	const far = "http://files.example.com"
 	for _, insecure := range []bool{false, true} {
-		base := &askedOver{challenge: `Basic realm="r"`}
+		base := &recorder{challenge: `Basic realm="r"`}
 		tr := &Transport{Base: base, Sources: []Source{Password(PasswordConfig{Origin: far, User: "ada", Password: "secret", InsecureBasic: insecure})}}
 		r, err := http.NewRequest("GET", far+"/x", nil)
 		if err != nil {
@@ -64,10 +64,10 @@ func TestTransportPlainHTTP(t *testing.T) {
 // noNext is the Next of a source that must not refresh.
 func noNext(context.Context, Token) (Token, error) { return Token{}, errors.New("Next was called") }
 
-// All mistakes of a configuration are told together.
+// The error names all mistakes of a configuration.
 func TestTransportMistakes(t *testing.T) {
 	t.Parallel()
-	tr := &Transport{Base: &askedOver{}, ProxySources: []Source{Password(PasswordConfig{Origin: "proxy"})}, Sources: []Source{
+	tr := &Transport{Base: &recorder{}, ProxySources: []Source{Password(PasswordConfig{Origin: "proxy"})}, Sources: []Source{
 		nil, Password(PasswordConfig{Origin: "https://h/path", User: "a\x00"}), Password(PasswordConfig{Origin: "https://user:marked@h"}),
 		Key(KeyConfig{Origin: "ftp://h", Key: "a b"}), Tokens(TokensConfig{}), Certificate(CertificateConfig{Origin: "http://localhost"}),
 	}}
@@ -92,13 +92,13 @@ func TestTransportMistakes(t *testing.T) {
 	New(nil)
 }
 
-// A server that does not know the password cannot pass for one that does.
+// A response with a wrong rspauth is an error.
 func TestTransportForgedServer(t *testing.T) {
 	t.Parallel()
 	for name, forge := range map[string]func(string) string{
 		"its own":     func(info string) string { return info },
 		"another's":   func(info string) string { return strings.Replace(info, `rspauth="`, `rspauth="0`, 1) },
-		"for another": func(info string) string { return strings.Replace(info, `cnonce="`, `cnonce="0`, 1) }, // says nothing of this one
+		"for another": func(info string) string { return strings.Replace(info, `cnonce="`, `cnonce="0`, 1) }, // for another request
 		"nonsense":    func(string) string { return `"` },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,8 +127,7 @@ func TestTransportForgedServer(t *testing.T) {
 	}
 }
 
-// Requests to the endpoints that sign in and refresh are sent once: their refusals are
-// about what they say.
+// Requests to AuthEndpoints are sent once.
 func TestTransportServersOwnEndpoints(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
@@ -147,7 +146,7 @@ func TestTransportServersOwnEndpoints(t *testing.T) {
 	}
 }
 
-// A token file is its owner's alone, and is whole or not there.
+// A token file has mode 0600 and is replaced atomically.
 func TestFileStore(t *testing.T) {
 	t.Parallel()
 	f := FileStore{Path: filepath.Join(t.TempDir(), "new", "token.json")}
@@ -206,7 +205,7 @@ func TestFileStore(t *testing.T) {
 	}
 }
 
-// What a process left that was killed while it wrote is neither in the way nor kept.
+// A file left by a killed process does not block an update, and is removed.
 func TestFileStoreLeft(t *testing.T) {
 	t.Parallel()
 	f := FileStore{Path: filepath.Join(t.TempDir(), "token.json")}
@@ -233,7 +232,7 @@ func TestFileStoreLeft(t *testing.T) {
 	}
 }
 
-// A token can be read while the next one is got.
+// Load does not wait for Update.
 func TestMemoryStoreLoadsMeanwhile(t *testing.T) {
 	t.Parallel()
 	m := &MemoryStore{token: Token{Access: "old"}}
@@ -255,8 +254,7 @@ func TestMemoryStoreLoadsMeanwhile(t *testing.T) {
 	}
 }
 
-// A token endpoint that wants nonces in proofs is asked twice the first time, and once
-// from then on.
+// The first request to a token endpoint that requires nonces is sent twice, later ones once.
 func TestOAuthKeepsNonce(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(http.ResponseWriter){
@@ -302,8 +300,7 @@ func TestOAuthKeepsNonce(t *testing.T) {
 	}
 }
 
-// What a token endpoint says is told in words that are cut and cannot move a terminal's
-// cursor; what stands in its URL is told to nobody.
+// Errors of a token endpoint are cut and printable, and do not show a password of its URL.
 func TestOAuthErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -334,10 +331,10 @@ func TestOAuthErrors(t *testing.T) {
 	}
 }
 
-// A token that has no scheme to go by is not sent.
+// A token of an unknown type is not sent.
 func TestTransportTokenOfAnotherType(t *testing.T) {
 	t.Parallel()
-	base := &askedOver{}
+	base := &recorder{}
 	tr := &Transport{Base: base, Sources: []Source{Tokens(TokensConfig{Origins: []string{"https://h"},
 		Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "MAC"}, nil }})}}
 	r, err := http.NewRequest("GET", "https://h", nil)
@@ -349,7 +346,7 @@ func TestTransportTokenOfAnotherType(t *testing.T) {
 	}
 }
 
-// A token is printed by no verb.
+// No fmt verb prints a token.
 func TestTokenIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	token := Token{Access: "marked", Refresh: "marked"}
@@ -358,8 +355,8 @@ func TestTokenIsNotPrinted(t *testing.T) {
 	}
 }
 
-// FuzzTransport answers any challenges: it ends, sends no more than it may, and nothing
-// that breaks a field.
+// FuzzTransport checks with any challenges that the request ends, is sent at most six times, and has
+// valid fields.
 func FuzzTransport(f *testing.F) {
 	for _, seed := range []string{`Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`, `Digest realm="r\"", nonce="n", qop="auth-int", algorithm=MD5-sess, opaque="", userhash=true, stale=true`,
 		`Bearer realm="r", error="invalid_token"`, `DPoP error="use_dpop_nonce"`, `Basic, Digest ,, Bearer a==`} {
@@ -395,8 +392,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A proof that is refused whatever its date is made anew once, and not at all where the
-// clocks agree.
+// After invalid_dpop_proof the client makes one new proof, and none if the clocks agree.
 func TestTransportRefusedProof(t *testing.T) {
 	t.Parallel()
 	for ahead, want := range map[time.Duration]int64{0: 1, time.Second: 1, time.Hour: 2, -time.Hour: 2} {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// authority is an authorization server and an API in one, in virtual time: what it
-// answers is drawn, and all it sees is judged.
+// authority is an authorization server and an API in virtual time. Its responses are random, and it
+// checks every request.
 type authority struct {
 	t    testing.TB
 	rand *rand.Rand
@@ -25,11 +25,11 @@ type authority struct {
 	mu        sync.Mutex
 	n         int // generation: refresh-n is current
 	expires   time.Time
-	under     int       // refreshes under way
-	notBefore time.Time // after a failure, no refresh is to come before
+	under     int       // concurrent refreshes
+	notBefore time.Time // after a failure: the earliest time of the next refresh
 	failures  int
 	calls     map[int]int               // refreshes by generation
-	seen      map[string]map[string]int // by request, what it was sent with
+	seen      map[string]map[string]int // tokens of each request
 }
 
 const tokenLife = 15 * time.Minute
@@ -40,7 +40,7 @@ func (a *authority) draw(n int) int {
 	return a.rand.IntN(n)
 }
 
-// next is TokensConfig.Next.
+// next implements TokensConfig.Next.
 func (a *authority) next(ctx context.Context, old Token) (Token, error) {
 	a.mu.Lock()
 	a.under++
@@ -77,22 +77,22 @@ func (a *authority) next(ctx context.Context, old Token) (Token, error) {
 		return Token{}, err
 	}
 	switch how {
-	case 0, 1: // an outage
+	case 0, 1: // outage
 		return fail(errors.New("503"), time.Second)
-	case 2: // that says how long
+	case 2: // outage with Retry-After
 		return fail(&RetryError{After: 20 * time.Second, Err: errors.New("503")}, 20*time.Second)
 	}
-	if n == a.n { // else the answer was lost, and is given again
+	if n == a.n { // else the response was lost and is sent again
 		a.n++
 		a.expires = time.Now().Add(tokenLife)
 	}
-	if how == 3 { // the answer is lost
+	if how == 3 { // the response is lost
 		return fail(errors.New("connection reset"), time.Second)
 	}
 	return Token{Access: fmt.Sprintf("access-%d", a.n), Type: "Bearer", Received: asked, Expires: asked.Add(time.Until(a.expires)), Refresh: fmt.Sprintf("refresh-%d", a.n)}, nil
 }
 
-// RoundTrip is the API.
+// RoundTrip implements the API.
 func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, sent := r.URL.Path, r.Header.Get("Authorization")
 	if r.Body != nil {
@@ -125,8 +125,8 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Hundreds of requests, with tokens that end, refreshes that fail, are slow and lose
-// their answers, and callers who give up.
+// Hundreds of requests share a token: tokens expire, refreshes fail, are slow or lose their responses,
+// and callers cancel.
 func TestTransportTokensTogether(t *testing.T) {
 	t.Parallel()
 	rounds := 20
@@ -215,7 +215,7 @@ func together(t *testing.T, seed uint64) {
 		})
 	}
 	all.Wait()
-	time.Sleep(time.Minute) // in virtual time: what was begun ahead ends
+	time.Sleep(time.Minute) // virtual: running early refreshes end
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	calls := 0
@@ -230,7 +230,7 @@ func together(t *testing.T, seed uint64) {
 	}
 }
 
-// A token of which nobody says when it came is renewed once in its life, as any other.
+// A token without Received is refreshed once in its life.
 func TestTransportTokenWithoutReceived(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -20,9 +20,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// answers are what a client is to do with each code of the contract, where the first
-// credentials meet it and the next ones are good: how often it sends, and whether it
-// asks for another token or for more of the person.
+// answers holds the wanted reaction to each code, if the next credentials are accepted: the number of
+// requests, refreshes and step-ups.
 var answers = map[durward.Code]struct {
 	sends, renewals, stepUps int
 }{
@@ -30,7 +29,7 @@ var answers = map[durward.Code]struct {
 	durward.InvalidAPIKey:  {2, 1, 0}, // as Bearer it is invalid_token
 	durward.StepUpRequired: {2, 0, 1}, durward.InsufficientScope: {2, 0, 1},
 
-	// Refused for good, or not for what the credentials are: the caller gets it.
+	// Other credentials do not help: the caller gets the response.
 	durward.AuthenticationRequired: {1, 0, 0}, durward.UnsupportedScheme: {1, 0, 0}, durward.MalformedCredentials: {1, 0, 0}, durward.InvalidCredentials: {1, 0, 0},
 	durward.SessionExpired: {1, 0, 0}, durward.RefreshInvalid: {1, 0, 0}, durward.RefreshExpired: {1, 0, 0}, durward.SessionRevoked: {1, 0, 0}, durward.MFARequired: {1, 0, 0},
 	durward.StaleNonce: {1, 0, 0}, durward.InvalidProof: {1, 0, 0}, durward.NonceRequired: {1, 0, 0}, // of other schemes
@@ -39,11 +38,11 @@ var answers = map[durward.Code]struct {
 	durward.PasswordChangeRequired: {1, 0, 0}, durward.ClientCertificateRequired: {1, 0, 0}, durward.InsecureTransport: {1, 0, 0},
 	durward.NotFound: {1, 0, 0}, durward.MethodNotAllowed: {1, 0, 0}, durward.EmailTaken: {1, 0, 0}, durward.BodyTooLarge: {1, 0, 0}, durward.UnsupportedMediaType: {1, 0, 0}, durward.Internal: {1, 0, 0},
 
-	// An outage, a limit: the credentials are kept.
+	// Outage or limit: the credentials are kept.
 	durward.TooManyAttempts: {1, 0, 0}, durward.AuthUnavailable: {1, 0, 0},
 }
 
-// counting is a source of tokens "token-0", "token-1" and so on.
+// counting returns a source of tokens "token-0", "token-1" and so on.
 func counting(t *testing.T, origin string, renewals *atomic.Int64) (Source, *MemoryStore) {
 	t.Helper()
 	store := &MemoryStore{token: Token{Access: "token-0", Type: "Bearer", Refresh: "r"}}
@@ -52,7 +51,7 @@ func counting(t *testing.T, origin string, renewals *atomic.Int64) (Source, *Mem
 	}}), store
 }
 
-// Guard and Transport against each other, over every code there is.
+// Transport reacts to every code of a real Guard.
 func TestTransportContract(t *testing.T) {
 	t.Parallel()
 	for _, code := range durward.Codes() {
@@ -69,7 +68,7 @@ func TestTransportContract(t *testing.T) {
 				t.Parallel()
 				var seen atomic.Int64
 				var p durward.Policy
-				more := false // is what is wanted, beyond good credentials
+				more := false // the route requires more than valid credentials
 				switch code {
 				case durward.InsufficientScope:
 					p.Scopes, more = []string{"write"}, true
@@ -131,13 +130,13 @@ func TestTransportContract(t *testing.T) {
 	}
 }
 
-// The same over every other scheme: each code is met by the first credentials, or by all.
+// The same for every other scheme: the first credentials, or all, get the code.
 func TestTransportContractOfSchemes(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]struct {
 		scheme func(judge func() (*durward.Principal, error)) durward.Scheme
 		source func(t *testing.T, origin string, renewals *atomic.Int64) Source
-		again  map[durward.Code]int // renewals of what is sent once more; other codes end it
+		again  map[durward.Code]int // refreshes for the codes that are answered; other codes end the request
 	}{
 		"Basic": {
 			func(judge func() (*durward.Principal, error)) durward.Scheme {
@@ -220,7 +219,7 @@ func TestTransportContractOfSchemes(t *testing.T) {
 	}
 }
 
-// What was refused is not sent again, in this request or in those after it.
+// A refused password is not sent again, in this request or later ones.
 func TestTransportRefusedPassword(t *testing.T) {
 	t.Parallel()
 	for name, scheme := range map[string]func(*atomic.Int64) durward.Scheme{
@@ -256,7 +255,7 @@ func TestTransportRefusedPassword(t *testing.T) {
 	}
 }
 
-// A nonce that has gone stale is answered anew, without asking anybody.
+// After a stale nonce the client answers again with the new one.
 func TestTransportStale(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
@@ -276,7 +275,7 @@ func TestTransportStale(t *testing.T) {
 	}
 }
 
-// askingWith is a server that asks with challenges of its own and notes what it is sent.
+// askingWith returns a server that sends these challenges and records the credentials.
 func askingWith(t *testing.T, challenges ...string) (s *httptest.Server, sent func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -292,7 +291,7 @@ func askingWith(t *testing.T, challenges ...string) (s *httptest.Server, sent fu
 	return s, func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(all) }
 }
 
-// The strongest that can be answered is answered, and nothing weaker after it.
+// The client answers the strongest challenge that it can, and no weaker one later.
 func TestTransportStrength(t *testing.T) {
 	t.Parallel()
 	const basic, md5 = `Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=MD5`
@@ -374,7 +373,7 @@ func TestTransportStrength(t *testing.T) {
 	})
 }
 
-// Credentials go to the origins that they are for and nowhere else.
+// Credentials go only to the origins of their source.
 func TestTransportOrigins(t *testing.T) {
 	t.Parallel()
 	elsewhere, sentElsewhere := askingWith(t, `Basic realm="r"`, `Bearer realm="r", error="invalid_token"`)
@@ -421,7 +420,7 @@ func TestTransportOrigins(t *testing.T) {
 	}
 }
 
-// A request whose maker has put credentials in is left alone.
+// A request with its own Authorization field is sent unchanged.
 func TestTransportOwnCredentials(t *testing.T) {
 	t.Parallel()
 	s, sent := askingWith(t, `Basic realm="r"`)
@@ -440,7 +439,7 @@ func TestTransportOwnCredentials(t *testing.T) {
 	}
 }
 
-// failingBody fails half-way.
+// failingBody fails after its first part.
 type failingBody struct{ read int }
 
 func (f *failingBody) Read(p []byte) (int, error) {
@@ -450,7 +449,7 @@ func (f *failingBody) Read(p []byte) (int, error) {
 	return copy(p, "part"), nil
 }
 
-// A body that fails, or cannot be had again, is not replayed.
+// A request is not repeated if its body fails or GetBody is nil.
 func TestTransportBodies(t *testing.T) {
 	t.Parallel()
 	s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Basic(adaOnly)}}, durward.Policy{})
@@ -472,7 +471,7 @@ func TestTransportBodies(t *testing.T) {
 	}
 }
 
-// Hostile challenges end, in bounded time.
+// Hostile challenges are read in bounded time.
 func TestTransportHostileChallenges(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 200)
@@ -508,7 +507,7 @@ func TestTransportHostileChallenges(t *testing.T) {
 	}
 }
 
-// forwardProxy is a proxy behind the guard, for plain requests and tunnels.
+// forwardProxy starts a guarded proxy for plain requests and tunnels.
 func forwardProxy(t *testing.T, scheme durward.Scheme) (address string, sent func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -566,7 +565,7 @@ func forwardProxy(t *testing.T, scheme durward.Scheme) (address string, sent fun
 	}
 }
 
-// A proxy asks for itself, the origin behind it too, by plain requests and by tunnels.
+// The proxy and the server behind it both require credentials, for plain requests and tunnels.
 func TestTransportProxy(t *testing.T) {
 	t.Parallel()
 	for name, scheme := range map[string]durward.Scheme{"Basic": durward.Basic(adaOnly), "Digest": durward.Digest(durward.DigestConfig{HA1: adaHA1})} {
@@ -612,15 +611,15 @@ func TestTransportProxy(t *testing.T) {
 					if resp.StatusCode != 200 {
 						t.Fatalf("status %d %v", resp.StatusCode, resp.Header)
 					}
-					c.CloseIdleConnections() // so that each asks for a tunnel
+					c.CloseIdleConnections() // each request needs a tunnel
 				}
 				if leaked.Load() {
 					t.Error("the origin saw the proxy's credentials")
 				}
 				fields := sent()
 				slices.Sort(fields)
-				// The origin's refusal is of a request that the proxy has passed on: a count
-				// of its nonce is not sent twice.
+				// The proxy accepted the request that the server refused: a nonce count must
+				// not be sent to it twice.
 				if different := len(slices.Compact(slices.Clone(fields))); name == "Digest" && different != len(fields) || len(fields) == 0 {
 					t.Errorf("the proxy was sent %d answers, of which %d are different", len(fields), different)
 				}
@@ -642,8 +641,7 @@ func TestTransportProxy(t *testing.T) {
 	}
 }
 
-// A proxy that asked for Digest and then asks for Basic does not get the password, by
-// tunnels too.
+// A proxy that required Digest and then Basic does not get the password, for tunnels too.
 func TestTransportProxyWeaker(t *testing.T) {
 	t.Parallel()
 	var refusing, basic atomic.Int64
@@ -652,7 +650,7 @@ func TestTransportProxyWeaker(t *testing.T) {
 			basic.Add(1)
 		}
 		if refusing.Load() == 0 && r.Header.Get("Proxy-Authorization") != "" {
-			w.WriteHeader(http.StatusBadGateway) // signed in, and there is nothing behind it
+			w.WriteHeader(http.StatusBadGateway) // accepted, but no server is behind the proxy
 			return
 		}
 		w.Header().Set("Proxy-Authenticate", []string{`Digest realm="p", nonce="n", qop="auth", algorithm=SHA-256`, `Basic realm="q"`}[refusing.Load()])
@@ -676,7 +674,7 @@ func TestTransportProxyWeaker(t *testing.T) {
 	}
 }
 
-// A hundred who wait on an endpoint that fails cause one call, and all hear of it.
+// A hundred waiting requests cause one call of a failing endpoint, and all get its error.
 func TestTransportOneFailure(t *testing.T) {
 	t.Parallel()
 	s := guarded(t, durward.Config{Schemes: []durward.Scheme{durward.Bearer(func(context.Context, string) (*durward.Principal, error) {

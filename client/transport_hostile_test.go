@@ -23,7 +23,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// seen is a server that notes the fields of each request in which credentials go.
+// seen returns a server that records the credentials of each request.
 func seen(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) (url string, sent func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -52,7 +52,7 @@ func refuse(challenges ...string) func(int, http.ResponseWriter, *http.Request) 
 	}
 }
 
-// byCookie is a source of an application, by value and of a type that cannot be compared.
+// byCookie is a source of an application, passed by value, of a type that cannot be compared.
 type byCookie struct{ next func() string }
 
 func (b byCookie) Authorize(r *http.Request, offered []durward.Challenge) error {
@@ -63,7 +63,7 @@ func (b byCookie) Authorize(r *http.Request, offered []durward.Challenge) error 
 	return nil
 }
 
-// What one source put in and was refused goes with no other's answer.
+// The refused credentials of one source are not sent with the answer of another.
 func TestTransportOneAnswerAtATime(t *testing.T) {
 	t.Parallel()
 	const ada, eve = "Authorization: Basic YWRhOnNlY3JldA==", "Authorization: Basic ZXZlOnNlY3JldA=="
@@ -105,7 +105,7 @@ func TestTransportOneAnswerAtATime(t *testing.T) {
 	}
 }
 
-// A reason that stands at two challenges is answered by that of the scheme that was used.
+// If two challenges have the same reason, the client answers the one of the scheme that it used.
 func TestTransportReasonTwice(t *testing.T) {
 	t.Parallel()
 	url, sent := seen(t, func(n int, w http.ResponseWriter, r *http.Request) {
@@ -125,8 +125,8 @@ func TestTransportReasonTwice(t *testing.T) {
 	}
 }
 
-// A scope that is missing is asked of the person where no source has it, by 401 as by 403,
-// and an endpoint that signs in is asked once, whatever it wants.
+// A scope that no source has causes a step-up, after a 401 as after a 403. Requests to AuthEndpoints are
+// sent once.
 func TestTransportScopeOfPerson(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -163,7 +163,7 @@ func TestTransportScopeOfPerson(t *testing.T) {
 	}
 }
 
-// Of many that want more one asks the person, and the others go on with what was got.
+// Many requests that need a step-up cause one call of OnStepUp.
 func TestTransportStepUpTogether(t *testing.T) {
 	t.Parallel()
 	const many = 20
@@ -199,7 +199,7 @@ func TestTransportStepUpTogether(t *testing.T) {
 	}
 }
 
-// A waiter for a step-up that another asks for ends by its own context.
+// A request that waits for another request's step-up ends with its own context.
 func TestTransportStepUpWaits(t *testing.T) {
 	t.Parallel()
 	url, _ := seen(t, refuse(`Bearer realm="r", error="insufficient_user_authentication"`))
@@ -232,12 +232,12 @@ func TestTransportStepUpWaits(t *testing.T) {
 	}
 }
 
-// A step-up is not undone by a renewal that began before it.
+// A refresh that began before a step-up does not undo it.
 func TestTransportStepUpDuringRenewal(t *testing.T) {
 	t.Parallel()
 	began, release := make(chan struct{}), make(chan struct{})
 	now := time.Now()
-	store := &waitless{token: Token{Access: "weak", Type: "Bearer", Received: now.Add(-95 * time.Minute), Expires: now.Add(5 * time.Minute)}}
+	store := &concurrentStore{token: Token{Access: "weak", Type: "Bearer", Received: now.Add(-95 * time.Minute), Expires: now.Add(5 * time.Minute)}}
 	source := Tokens(TokensConfig{Origins: []string{"https://h"}, Store: store, Next: func(context.Context, Token) (Token, error) {
 		close(began)
 		<-release
@@ -252,7 +252,7 @@ func TestTransportStepUpDuringRenewal(t *testing.T) {
 		return h.Access
 	}
 	get()
-	get() // begins a renewal ahead
+	get() // begins an early refresh
 	<-began
 	f := source.refresh
 	store.set(Token{Access: "stronger", Type: "Bearer"})
@@ -267,27 +267,27 @@ func TestTransportStepUpDuringRenewal(t *testing.T) {
 	}
 }
 
-// waitless is a store whose changes do not wait for each other.
-type waitless struct {
+// concurrentStore is a store with concurrent updates.
+type concurrentStore struct {
 	mu    sync.Mutex
 	token Token
 }
 
-func (s *waitless) set(token Token) { s.mu.Lock(); defer s.mu.Unlock(); s.token = token }
+func (s *concurrentStore) set(token Token) { s.mu.Lock(); defer s.mu.Unlock(); s.token = token }
 
-func (s *waitless) Load(context.Context) (Token, error) {
+func (s *concurrentStore) Load(context.Context) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.token, nil
 }
 
-func (s *waitless) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
+func (s *concurrentStore) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
 	stored, _ := s.Load(ctx)
 	_, err := change(ctx, stored)
 	return err
 }
 
-// A refusal whose body does not end holds nobody up.
+// A refusal with an endless body does not block the request.
 func TestTransportEndlessRefusal(t *testing.T) {
 	t.Parallel()
 	for _, version := range []int{1, 2} {
@@ -318,7 +318,7 @@ func TestTransportEndlessRefusal(t *testing.T) {
 	}
 }
 
-// A base that does not keep to the contract of RoundTripper is told from one that does.
+// A Base that breaks the contract of RoundTripper causes an error, not a panic.
 func TestTransportBrokenBase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -366,7 +366,7 @@ type closes struct {
 
 func (c *closes) Close() error { c.closed.Store(true); return nil }
 
-// The response names the request that the caller made: no log of it holds credentials.
+// The Request of a response is the caller's own, without credentials.
 func TestTransportRequestOfResponse(t *testing.T) {
 	t.Parallel()
 	url, sent := seen(t, func(int, http.ResponseWriter, *http.Request) {})
@@ -380,7 +380,7 @@ func TestTransportRequestOfResponse(t *testing.T) {
 	}
 }
 
-// What stands in the way of an answer is told with what was asked, in bounded words.
+// The error of a failed answer names the challenges and is short.
 func TestTransportErrorSaysWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 200)
@@ -402,19 +402,19 @@ func TestTransportErrorSaysWhatIsWanted(t *testing.T) {
 	}
 }
 
-// digested is a source of Digest answers, without a network.
-type digested struct {
+// offlineDigest is a Digest source without a network.
+type offlineDigest struct {
 	*testing.T
 	*password
 }
 
-func (d digested) attempt(path string) *attempt {
+func (d offlineDigest) attempt(path string) *attempt {
 	r := httptest.NewRequest("GET", "https://h"+path, nil)
 	return &attempt{r: r, origin: originOf(r.URL), field: "Authorization"}
 }
 
-// step answers, and observes the response.
-func (d digested) step(a *attempt, offered *durward.Challenge, status int, fields ...string) {
+// step answers a challenge and observes the response.
+func (d offlineDigest) step(a *attempt, offered *durward.Challenge, status int, fields ...string) {
 	d.Helper()
 	var challenges []durward.Challenge
 	if offered != nil {
@@ -433,10 +433,10 @@ func asksDigest(params ...durward.Param) *durward.Challenge {
 	return &durward.Challenge{Scheme: "Digest", Params: append(params, durward.Param{Name: "qop", Value: "auth"}, durward.Param{Name: "algorithm", Value: "SHA-256"})}
 }
 
-// An answer that comes late brings no nonce back that was given up meanwhile.
+// A late response does not bring back a replaced nonce.
 func TestTransportLateAnswer(t *testing.T) {
 	t.Parallel()
-	d := digested{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
+	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
 	d.step(d.attempt("/1"), asksDigest(durward.Param{Name: "realm", Value: "r"}, durward.Param{Name: "nonce", Value: "old"}), 200)
 	slow, second := d.attempt("/slow"), d.attempt("/2")
 	d.step(slow, nil, 0)
@@ -452,10 +452,10 @@ func TestTransportLateAnswer(t *testing.T) {
 	}
 }
 
-// Of two protection spaces the nearer one is answered ahead, whichever was used last.
+// The client sends the answer of the nearest protection space, whichever was used last.
 func TestTransportNearestSpace(t *testing.T) {
 	t.Parallel()
-	d := digested{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
+	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
 	d.step(d.attempt("/inner/a"), asksDigest(durward.Param{Name: "realm", Value: "inner"}, durward.Param{Name: "nonce", Value: "i"}, durward.Param{Name: "domain", Value: "/inner/"}), 200)
 	d.step(d.attempt("/a"), asksDigest(durward.Param{Name: "realm", Value: "all"}, durward.Param{Name: "nonce", Value: "a"}), 200)
 	for path, realm := range map[string]string{"/inner/b": "inner", "/b": "all", "/inner": "all"} {
@@ -466,8 +466,8 @@ func TestTransportNearestSpace(t *testing.T) {
 	}
 }
 
-// A server that answers before it has read the body, cuts connections, sends 1xx and
-// trailers, and a caller that cancels: each request ends, with its whole body or an error.
+// The server answers before it has read the body, cuts connections, sends 1xx responses and trailers, and
+// the caller cancels: each request ends, with its whole body or an error.
 func TestTransportRoughServer(t *testing.T) {
 	t.Parallel()
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10) // 1 MiB
@@ -541,8 +541,7 @@ func TestTransportRoughServer(t *testing.T) {
 	}
 }
 
-// A server that closes each connection in the middle of its refusal is answered all the
-// same.
+// The client answers a server that closes each connection in the middle of its refusal.
 func TestTransportRefusalCut(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -578,7 +577,7 @@ func TestTransportRefusalCut(t *testing.T) {
 	}
 }
 
-// A certificate goes by HTTP/2 as well as by HTTP/1.1, over whatever http.Transport.
+// A client certificate works with HTTP/1.1 and HTTP/2.
 func TestTransportCertificateHTTP2(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

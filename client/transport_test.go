@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// guarded is a server behind a guard of schemes, on loopback.
+// guarded starts a guarded server on loopback.
 func guarded(t testing.TB, c durward.Config, p durward.Policy) *httptest.Server {
 	t.Helper()
 	if c.Realm == "" {
@@ -80,8 +80,8 @@ func TestTransportPasswords(t *testing.T) {
 	}
 }
 
-// A name beyond ASCII goes by RFC 8187 where the server says that it knows UTF-8, and
-// as it is where it says nothing: servers of before RFC 7616 know no username*.
+// A user name beyond ASCII is sent as username* (RFC 8187) if the server declares UTF-8, else unchanged:
+// servers older than RFC 7616 do not support username*.
 func TestTransportUserBeyondASCII(t *testing.T) {
 	t.Parallel()
 	for charset, want := range map[string]durward.Param{
@@ -124,8 +124,8 @@ func (s *scoped) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return nil
 }
 
-// A 401 that wants more scope is for the sources, once: image registries do not know the
-// 403 of RFC 6750 s3.1.
+// A 401 with insufficient_scope is answered by the sources, once: image registries do not send the 403 of
+// RFC 6750 s3.1.
 func TestTransportScopeBy401(t *testing.T) {
 	t.Parallel()
 	for _, wanted := range []string{"push", "never", "same"} {
@@ -162,8 +162,7 @@ func TestTransportScopeBy401(t *testing.T) {
 	}
 }
 
-// A source may ask by the connection that brought the refusal, and where the refusal
-// stands the caller reads all of it.
+// A source may use the connection of the refusal, and the caller can read the whole refusal.
 func TestTransportOneConnection(t *testing.T) {
 	t.Parallel()
 	refusal := strings.Repeat("no. ", 1<<18)

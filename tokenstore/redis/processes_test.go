@@ -23,17 +23,17 @@ import (
 	"github.com/durward-auth/durward/tokenstore/redis"
 )
 
-// shortLife is how long the access tokens of these tests live.
+// shortLife is the life of the access tokens in these tests.
 const shortLife = 300 * time.Millisecond
 
-// rotating is an authorization server whose refresh tokens rotate, and an API. It
-// counts the refreshes of each generation and knows a lost answer as Durward does.
+// rotating is an authorization server with rotating refresh tokens, and an API. It counts the refreshes of
+// each generation and repeats a lost response as Durward does.
 type rotating struct {
 	mu      sync.Mutex
 	n       int
 	expires time.Time
 	calls   []int // by generation
-	lost    int   // answers given again
+	lost    int   // repeated responses
 	wrong   []string
 }
 
@@ -42,8 +42,8 @@ func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if r.URL.Path != "/token" {
-		// As a real one does, it takes a token that another process has followed by the next;
-		// one that is not the newest would be refused twice by chance.
+		// Like a real API it accepts a token that another process has replaced. Otherwise a request
+		// could be refused twice by chance.
 		n, err := strconv.Atoi(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer access-"))
 		if err != nil || n > s.n || n < s.n-5 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="r", error="invalid_token"`)
@@ -57,7 +57,7 @@ func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.n++
 		s.expires = now.Add(shortLife)
 		s.calls = append(s.calls, 1)
-	case err == nil && n == s.n-1: // a lost answer: it is given again, with a fresh access token
+	case err == nil && n == s.n-1: // lost response: it is sent again, with a new access token
 		s.expires = now.Add(shortLife)
 		s.calls[n]++
 		s.lost++
@@ -67,7 +67,7 @@ func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"error":"invalid_grant"}`)
 		return
 	}
-	// What was decided takes a while to reach the client, which may be gone by then.
+	// The response takes a while; the client may be killed before it arrives.
 	s.mu.Unlock()
 	time.Sleep(100 * time.Millisecond)
 	s.mu.Lock()
@@ -76,7 +76,7 @@ func (s *rotating) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"expires_in": max(time.Until(s.expires).Seconds(), 0.001), "refresh_token": fmt.Sprintf("refresh-%d", s.n)}) // a client that is gone hears nothing
 }
 
-// storeOf opens the store that a process is told of.
+// storeOf opens the store with this address.
 func storeOf(t testing.TB, where string) client.TokenStore {
 	if path, ok := strings.CutPrefix(where, "file:"); ok {
 		return client.FileStore{Path: path}
@@ -94,8 +94,8 @@ func sharedTokens(t testing.TB, server, where string) client.Source {
 	})
 }
 
-// TestTransportProcess is one of the processes, when it is told so: it asks the API
-// again and again and says each time what came of it.
+// TestTransportProcess is the main function of a child process: it calls the API in a loop and prints each
+// result.
 func TestTransportProcess(t *testing.T) {
 	server, where, ok := strings.Cut(os.Getenv("TRANSPORT_PROCESS"), " ")
 	if !ok {
@@ -115,7 +115,7 @@ func TestTransportProcess(t *testing.T) {
 	}
 }
 
-// process starts one and counts what it says.
+// process starts a child process and counts its results.
 type process struct {
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -160,8 +160,7 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 }
 
-// Two processes on one store refresh once for each generation, though either is killed
-// at any moment.
+// Two processes with one store refresh once for each generation, even if one is killed at any time.
 func TestTransportProcesses(t *testing.T) {
 	t.Parallel()
 	rounds := 10
@@ -190,7 +189,7 @@ func TestTransportProcesses(t *testing.T) {
 			}()
 			kills := 0
 			for round := range rounds {
-				// Both get through, in this generation or a later one.
+				// Both succeed, in this generation or a later one.
 				for _, p := range pair {
 					good, _ := p.said()
 					deadline := time.Now().Add(60 * time.Second)
@@ -239,7 +238,7 @@ func TestTransportProcesses(t *testing.T) {
 	}
 }
 
-// A waiter's own end is its own, whatever the store does meanwhile.
+// A waiting process ends with its own context.
 func TestTransportStoreWaits(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "token.json")

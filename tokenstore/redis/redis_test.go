@@ -34,7 +34,7 @@ func set(t testing.TB, s *Store, token client.Token) {
 	}
 }
 
-// What one stores another loads, sealed or not.
+// A store loads the token of another store, encrypted or not.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
@@ -68,7 +68,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// One changes at a time, and all changes are kept.
+// Updates run one after another, and none is lost.
 func TestStoreTogether(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
@@ -94,7 +94,7 @@ func TestStoreTogether(t *testing.T) {
 	}
 }
 
-// Whoever lost the lease changes nothing, and does not take it again.
+// A store that lost its lease stores nothing and does not take the lease again.
 func TestStoreLeaseLost(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
@@ -102,12 +102,12 @@ func TestStoreLeaseLost(t *testing.T) {
 	slow, fast := open(t, c), open(t, c)
 	set(t, fast, client.Token{Access: "first"})
 	err := slow.Update(t.Context(), func(ctx context.Context, old client.Token) (client.Token, error) {
-		// As if the lease had ended while this process was stopped.
+		// The lease ends as for a stopped process.
 		if _, err := fast.run(ctx, release, []string{slow.lock}, must(fast.run(ctx, read, []string{slow.lock}))[0]); err != nil {
 			t.Error(err)
 		}
 		set(t, fast, client.Token{Access: "second"})
-		time.Sleep(600 * time.Millisecond) // the lease is kept each quarter of a second
+		time.Sleep(600 * time.Millisecond) // the lease is extended every quarter of a second
 		return client.Token{Access: "late"}, nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "lease") {
@@ -125,7 +125,7 @@ func must(answer []string, err error) []string {
 	return answer
 }
 
-// A change that fails changes nothing and frees the lock at once; a long one keeps it.
+// A failed change stores nothing and frees the lock at once; a long one keeps it.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
@@ -149,7 +149,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// A server that is away is an error in bounded time, and no empty store.
+// An unreachable server is an error within a bounded time, not an empty store.
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
