@@ -40,7 +40,7 @@ const (
 )
 
 // Revocations holds the revocations of a server and follows its feed. It is safe for concurrent use;
-// Check takes no lock.
+// Check makes no request.
 type Revocations struct {
 	c      Config
 	client *Client

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 var (
@@ -20,26 +22,9 @@ var (
 	ctx       = context.Background()
 )
 
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-func newLimiter(t testing.TB, in place, change ...func(*Config)) (*Limiter, *clock) {
+func newLimiter(t testing.TB, in place, change ...func(*Config)) (*Limiter, *testkit.Clock) {
 	t.Helper()
-	k := &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	k := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	c := Config{Now: k.Now, Shared: in.shared(t)}
 	for _, f := range change {
 		f(&c)
@@ -102,14 +87,14 @@ func TestAccountFromOneNetwork(t *testing.T) {
 		if !l.Blocked(ctx, "ada", here) || l.Blocked(ctx, "ada", elsewhere) || l.Blocked(ctx, "bob", here) {
 			t.Error("Blocked: got another result")
 		}
-		k.advance(time.Hour - time.Second)
+		k.Advance(time.Hour - time.Second)
 		if wait := refused(t, l, "ada", here); wait != time.Second {
 			t.Errorf("a second before the end: got a block of %s, want 1s: tries do not lengthen it", wait)
 		}
 		if wait := refused(t, l, "ada", elsewhere); wait != 0 {
 			t.Errorf("another network: got a block of %s, want none", wait)
 		}
-		k.advance(time.Second)
+		k.Advance(time.Second)
 		if wait := refused(t, l, "ada", here); wait != 0 {
 			t.Errorf("at the end: got a block of %s, want none", wait)
 		}
@@ -121,11 +106,11 @@ func TestWindow(t *testing.T) {
 	inBoth(t, func(t *testing.T, in place) {
 		l, k := newLimiter(t, in)
 		fails(t, l, "ada", here)
-		k.advance(15*time.Minute - time.Second)
+		k.Advance(15*time.Minute - time.Second)
 		for range 3 {
 			fails(t, l, "ada", here)
 		}
-		k.advance(time.Second) // the first leaves the window
+		k.Advance(time.Second) // the first leaves the window
 		fails(t, l, "ada", here)
 		if wait := refused(t, l, "ada", here); wait != 0 {
 			t.Errorf("four failures in the window: got a block of %s, want none", wait)
@@ -184,7 +169,7 @@ func TestNetwork(t *testing.T) {
 		l, k := newLimiter(t, in)
 		for n := range 10 {
 			fails(t, l, fmt.Sprint("account ", n), here)
-			k.advance(time.Second)
+			k.Advance(time.Second)
 		}
 		if wait := refused(t, l, "any", here); wait != 50*time.Second {
 			t.Errorf("ten failures of one network: got a block of %s, want 50s", wait)
@@ -192,13 +177,13 @@ func TestNetwork(t *testing.T) {
 		if wait := refused(t, l, "any", elsewhere); wait != 0 {
 			t.Errorf("another network: got a block of %s, want none", wait)
 		}
-		k.advance(50 * time.Second)
+		k.Advance(50 * time.Second)
 		if wait := refused(t, l, "any", here); wait != 0 {
 			t.Errorf("the first failure is a minute old: got a block of %s, want none", wait)
 		}
 		for n := 10; n < 100; n++ {
 			fails(t, l, fmt.Sprint("account ", n), here)
-			k.advance(7 * time.Second)
+			k.Advance(7 * time.Second)
 		}
 		if wait := refused(t, l, "any", here); wait < 45*time.Minute || wait > time.Hour {
 			t.Errorf("a hundred failures in an hour: got a block of %s", wait)
@@ -374,7 +359,7 @@ func TestFlood(t *testing.T) {
 		if !l.Blocked(ctx, "ada", elsewhere) {
 			t.Error("flood from other networks: the block is lost")
 		}
-		k.advance(2 * time.Hour)
+		k.Advance(2 * time.Hour)
 		if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 2 {
 			t.Errorf("after two hours: got %d accounts and %d networks", l.accounts, len(l.networks))
 		}
@@ -388,11 +373,11 @@ func TestClockBackwards(t *testing.T) {
 		for range 5 {
 			fails(t, l, "ada", here)
 		}
-		k.advance(-24 * time.Hour)
+		k.Advance(-24 * time.Hour)
 		if refused(t, l, "ada", here) == 0 {
 			t.Error("clock set back: the block is lost")
 		}
-		k.advance(24*time.Hour + time.Hour)
+		k.Advance(24*time.Hour + time.Hour)
 		if refused(t, l, "ada", here) != 0 {
 			t.Error("clock corrected: got a block, want none")
 		}
@@ -416,7 +401,7 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		rapid.Check(t, func(t *rapid.T) {
-			k := &clock{now: time.Unix(1_800_000_000, 0)}
+			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Settings: Settings{NetworkUnlimited: true}, Now: k.Now})
 			type count struct {
 				failures []time.Time
@@ -425,7 +410,7 @@ func TestModel(t *testing.T) {
 			}
 			model := map[string]*count{}
 			t.Repeat(map[string]func(*rapid.T){
-				"advance": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 1200).Draw(t, "s")) * time.Second) },
+				"advance": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 1200).Draw(t, "s")) * time.Second) },
 				"try": func(t *rapid.T) {
 					account := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "account")
 					addr := rapid.SampledFrom([]netip.Addr{here, elsewhere}).Draw(t, "addr")
@@ -482,7 +467,7 @@ func TestModel(t *testing.T) {
 func TestRate(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		k := &clock{now: time.Unix(1_800_000_030, 0)}
+		k := testkit.NewClock(time.Unix(1_800_000_030, 0))
 		r := NewRate(RateConfig{Name: "test", AMinute: 3, Shared: in.shared(t), Now: k.Now})
 		for n := range 5 {
 			wait, ok := r.Bad(ctx, here)
@@ -493,7 +478,7 @@ func TestRate(t *testing.T) {
 		if _, ok := r.Bad(ctx, elsewhere); !ok {
 			t.Error("another network: got a refusal")
 		}
-		k.advance(time.Minute)
+		k.Advance(time.Minute)
 		if _, ok := r.Bad(ctx, here); !ok {
 			t.Error("a minute later: got a refusal")
 		}
@@ -504,7 +489,7 @@ func TestRate(t *testing.T) {
 func TestSet(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		k := &clock{now: time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC)}
+		k := testkit.NewClock(time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC))
 		l, err := New(Config{Shared: in.shared(t), Now: k.Now})
 		if err != nil {
 			t.Fatal(err)
@@ -545,7 +530,7 @@ func TestNetworkWaitIsLonger(t *testing.T) {
 		for range 5 {
 			fails(t, l, "ada", here)
 		}
-		k.advance(time.Hour - 30*time.Second)
+		k.Advance(time.Hour - 30*time.Second)
 		for n := range 10 {
 			fails(t, l, fmt.Sprint("account ", n), here)
 		}

@@ -57,7 +57,7 @@ func TestFloodOfNetworks(t *testing.T) {
 		if !l.Blocked(ctx, "ada", elsewhere) || !l.Blocked(ctx, "bob", elsewhere) {
 			t.Error("flood from other networks: a block or failures are lost")
 		}
-		k.advance(2 * time.Hour)
+		k.Advance(2 * time.Hour)
 		if refused(t, l, "x", here); l.accounts > 1 || len(l.networks) > 1 {
 			t.Errorf("after two hours: got %d accounts and %d networks", l.accounts, len(l.networks))
 		}
@@ -73,7 +73,7 @@ func TestFewestFailuresDropped(t *testing.T) {
 		for range 5 {
 			fails(t, l, "old block", here)
 		}
-		k.advance(time.Hour)
+		k.Advance(time.Hour)
 		for range 5 {
 			fails(t, l, "blocked", here)
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // modelAddrs are addresses that share a /64, a /56, a /48 or nothing.
@@ -63,7 +65,7 @@ func TestWholeModel(t *testing.T) {
 	inBoth(t, func(t *testing.T, in place) {
 		const aMinute, anHour = 2, 6
 		rapid.Check(t, func(t *rapid.T) {
-			k := &clock{now: time.Unix(1_800_000_000, 0)}
+			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Settings: Settings{NetworkFailures: aMinute, NetworkFailuresHour: anHour}, Now: k.Now})
 			networks := map[string][]time.Time{}
 			accounts := map[string][]time.Time{}
@@ -92,8 +94,8 @@ func TestWholeModel(t *testing.T) {
 			}
 
 			t.Repeat(map[string]func(*rapid.T){
-				"seconds": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
-				"minutes": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
+				"seconds": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
+				"minutes": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
 				"tries": func(t *rapid.T) {
 					for range rapid.IntRange(1, 8).Draw(t, "times") {
 						account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
@@ -143,7 +145,7 @@ func TestClockPutBack(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		rapid.Check(t, func(t *rapid.T) {
-			k := &clock{now: time.Unix(1_800_000_000, 0)}
+			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
 			nodes := in.nodes(t, Config{Now: k.Now})
 			now := time.Unix(0, 0) // true time
 			var network []time.Time
@@ -153,10 +155,10 @@ func TestClockPutBack(t *testing.T) {
 				"time goes on": func(t *rapid.T) {
 					d := time.Duration(rapid.IntRange(1, 4000).Draw(t, "s")) * time.Second
 					now = now.Add(d)
-					k.advance(d)
+					k.Advance(d)
 				},
 				"clock is put back": func(t *rapid.T) {
-					k.advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
+					k.Advance(-time.Duration(rapid.IntRange(1, 100_000).Draw(t, "s")) * time.Second)
 				},
 				"tries": func(t *rapid.T) {
 					for range rapid.IntRange(1, 30).Draw(t, "times") {

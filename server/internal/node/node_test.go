@@ -116,8 +116,8 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	}
 	began := time.Now()
 	for status(behind, held.Access) == http.StatusOK {
-		if time.Since(began) > time.Second {
-			t.Fatal("the other node accepts the revoked token after one second")
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the other node accepts the revoked token after 30 s")
 		}
 		time.Sleep(time.Millisecond)
 	}
