@@ -15,6 +15,11 @@ require (
 )
 
 require (
+	github.com/pelletier/go-toml/v2 v2.4.3 // indirect
+	github.com/yuin/goldmark v1.8.7 // indirect
+)
+
+require (
 	github.com/durward-auth/durward/internal/pwhash v0.0.0 // indirect
 	github.com/durward-auth/durward/internal/valkey v0.0.0 // indirect
 	github.com/durward-auth/durward/server v0.0.0
