@@ -410,7 +410,7 @@ func TestClockThatWasAheadBetweenPolls(t *testing.T) {
 	k.advance(5 * time.Minute)
 	f.mustLoad(t)
 	k.advance(2 * time.Hour)
-	for n := range 16 { // they sweep every shard
+	for n := range 16 { // they sweep every slot
 		f.c.List.Add(Entry{Kind: Session, Value: strconv.Itoa(n), Until: k.Now().Add(time.Hour)})
 	}
 	k.advance(-110 * time.Minute)

@@ -7,7 +7,7 @@
 //
 // An entry is kept until the last token that it concerns has expired. The list has no size limit,
 // because a dropped entry makes a revoked token valid again: it is as large as the number of
-// sign-outs within the life of a token. A million entries take about 40 MB.
+// sign-outs within the life of a token. A million entries take about 34 MB.
 package revoked
 
 import (
@@ -40,8 +40,8 @@ type Entry struct {
 	Until time.Time // the entry counts before this moment: all tokens it concerns expire earlier
 }
 
-// List is a set of revocations. It is safe for concurrent use. A look-up allocates nothing and reads
-// no clock: an entry counts until the first change or poll after its end.
+// List is a set of revocations. It is safe for concurrent use. A look-up takes no lock, allocates
+// nothing and reads no clock: an entry counts until the first change or poll after its end.
 //
 // Values are kept as 96 bits of a hash with random keys, so an attacker cannot produce collisions.
 // With a million entries a look-up matches a wrong entry with a probability below 2^-75.
@@ -53,30 +53,34 @@ type List struct {
 	announced func([]Entry) // receives revocations by this node; nil: there is no other node
 	wake      func()        // a follower's Wake, called after announced; nil: there is no follower
 
-	shards [256]shard
-	live   atomic.Int64 // entries in all shards
-	clock  atomic.Int64 // Unix seconds at the last change or sweep
+	table atomic.Pointer[table] // nil while the list is empty
+	clock atomic.Int64          // Unix seconds at the last change or sweep
 
-	mu     sync.Mutex // held by writers; guards the fields below
-	next   int        // index of the shard that is swept next
-	budget int        // entries that the sweep may examine
+	mu     sync.Mutex // held by writers; guards the fields below and the slots
+	live   int        // entries in the table
+	used   int        // slots that are not empty: entries and tombstones
+	cursor int        // index of the slot that is swept next
 	swept  time.Time  // the latest clock by which an entry had ended and was swept
 }
 
-// shard holds the entries with one value of the low byte of key[0]. Its size is that of a cache line, so
-// that look-ups on several cores seldom write to the same one.
-type shard struct {
-	mu   sync.RWMutex   // held for writing by writers, who hold List.mu too
-	ends map[key]uint32 // end of each entry in Unix seconds; nil if empty
-	_    [32]byte
+// table is an open-addressed hash table with linear probing. Look-ups read it while one writer
+// changes it. Therefore a used slot never becomes empty again: a swept entry leaves a tombstone,
+// which a later entry may replace. A new table has no tombstones.
+type table struct {
+	slots []slot // their number is a power of two; some are always empty
 }
 
-// key is the hash of a kind and a value.
-type key [3]uint32
+// slot is empty while high is 0, and a tombstone while rest is 0. The writer stores high before
+// rest, so a look-up between the two stores finds a slot that matches nothing.
+type slot struct {
+	high atomic.Uint64 // 64 bits of the hash
+	rest atomic.Uint64 // 32 more bits, then the end in Unix seconds: both are read in one load
+}
 
 const (
-	sweepAdd  = 32   // entries examined for each entry added
-	sweepPoll = 4096 // entries examined by each poll of a Follower
+	smallest  = 16   // slots of the smallest table
+	sweepAdd  = 32   // slots examined for each entry added
+	sweepPoll = 4096 // slots examined by each poll of a Follower
 )
 
 // NewList returns an empty list. A nil now means time.Now.
@@ -89,15 +93,25 @@ func NewList(now func() time.Time) *List {
 
 // Revoked reports whether value is revoked.
 func (l *List) Revoked(k Kind, value string) bool {
-	if l.live.Load() == 0 {
+	t := l.table.Load()
+	if t == nil {
 		return false
 	}
-	x := l.key(k, value)
-	s := l.shard(x)
-	s.mu.RLock()
-	until := s.ends[x]
-	s.mu.RUnlock()
-	return l.clock.Load() < int64(until)
+	high := l.hashHigh(k, value)
+	mask := uint64(len(t.slots) - 1)
+	for i := high & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		switch s.high.Load() {
+		case 0:
+			return false
+		case high:
+			// Only a value that is probably revoked costs the second hash.
+			rest := s.rest.Load()
+			if uint32(rest>>32) == l.hashLow(value) && l.clock.Load() < int64(uint32(rest)) {
+				return true
+			}
+		}
+	}
 }
 
 // Check returns an error that wraps durward.TokenRevoked if the access token of p, its session or
@@ -147,9 +161,9 @@ func (l *List) add(entries, fresh []Entry) []Entry {
 	defer l.mu.Unlock()
 	now := l.tick()
 	for _, e := range entries {
-		l.sweepSome(now, sweepAdd)
+		l.sweepSlots(now, sweepAdd)
 		until := seconds(e.Until)
-		if before(now, until) && l.put(l.key(e.Kind, e.Value), until) && fresh != nil {
+		if before(now, until) && l.put(l.hashHigh(e.Kind, e.Value), l.hashLow(e.Value), until) && fresh != nil {
 			fresh = append(fresh, e)
 		}
 	}
@@ -157,7 +171,11 @@ func (l *List) add(entries, fresh []Entry) []Entry {
 }
 
 // Len returns the number of entries, including those that have ended and are not swept yet.
-func (l *List) Len() int { return int(l.live.Load()) }
+func (l *List) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.live
+}
 
 // takeSwept returns swept and resets it.
 func (l *List) takeSwept() time.Time {
@@ -168,11 +186,11 @@ func (l *List) takeSwept() time.Time {
 	return swept
 }
 
-// sweep removes entries that have ended. It examines about n entries.
+// sweep removes entries that have ended. It examines up to n slots.
 func (l *List) sweep(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweepSome(l.tick(), n)
+	l.sweepSlots(l.tick(), n)
 }
 
 // tick sets the clock of all look-ups to the present time and returns it. l.mu is held.
@@ -183,76 +201,97 @@ func (l *List) tick() time.Time {
 }
 
 // put stores an entry and reports whether it is new or ends later than before. l.mu is held.
-func (l *List) put(x key, until uint32) bool {
-	s := l.shard(x)
-	held, found := s.ends[x]
-	if until <= held {
-		return false
+func (l *List) put(high uint64, low, until uint32) bool {
+	t := l.table.Load()
+	if t == nil || 4*(l.used+1) > 3*len(t.slots) {
+		t = l.rebuild(l.live + 1)
 	}
-	s.mu.Lock()
-	if s.ends == nil {
-		s.ends = make(map[key]uint32)
-	}
-	s.ends[x] = until
-	s.mu.Unlock()
-	if !found {
-		l.live.Add(1)
-	}
-	return true
-}
-
-// sweepSome sweeps shards, each as a whole, until it has examined about n entries. The rest of n is
-// left for the next call. l.mu is held.
-func (l *List) sweepSome(now time.Time, n int) {
-	l.budget += n
-	for range l.shards {
-		s := &l.shards[l.next]
-		cost := 1 + len(s.ends)
-		if cost > l.budget {
-			return
-		}
-		l.budget -= cost
-		l.next = (l.next + 1) % len(l.shards)
-		l.sweepShard(s, now)
-	}
-	l.budget = 0
-}
-
-// sweepShard removes the entries of a shard that have ended. It copies the others to a new map: a Go
-// map keeps its memory when entries are deleted, and look-ups need not wait. l.mu is held.
-func (l *List) sweepShard(s *shard, now time.Time) {
-	ended := 0
-	for _, until := range s.ends {
-		if !before(now, until) {
-			ended++
+	rest := uint64(low)<<32 | uint64(until)
+	mask := uint64(len(t.slots) - 1)
+	var free *slot // the first tombstone on the way, or the empty slot at its end
+	for i := high & mask; ; i = (i + 1) & mask {
+		s := &t.slots[i]
+		switch held := s.rest.Load(); {
+		case s.high.Load() == 0:
+			if free == nil {
+				free = s
+				l.used++
+			}
+			free.high.Store(high) // before rest: see slot
+			free.rest.Store(rest)
+			l.live++
+			return true
+		case held == 0:
+			if free == nil {
+				free = s
+			}
+		case s.high.Load() == high && uint32(held>>32) == low:
+			if until <= uint32(held) {
+				return false
+			}
+			s.rest.Store(rest)
+			return true
 		}
 	}
-	if ended == 0 {
+}
+
+// rebuild moves the entries to a new table with room for n entries and as many again. Look-ups
+// continue with the old table meanwhile. l.mu is held.
+func (l *List) rebuild(n int) *table {
+	size := smallest
+	for 8*n > 5*size {
+		size *= 2
+	}
+	t := &table{slots: make([]slot, size)}
+	mask := uint64(size - 1)
+	if old := l.table.Load(); old != nil {
+		for i := range old.slots {
+			high, rest := old.slots[i].high.Load(), old.slots[i].rest.Load()
+			if rest == 0 {
+				continue
+			}
+			j := high & mask
+			for t.slots[j].high.Load() != 0 {
+				j = (j + 1) & mask
+			}
+			t.slots[j].high.Store(high)
+			t.slots[j].rest.Store(rest)
+		}
+	}
+	l.used, l.cursor = l.live, 0
+	l.table.Store(t)
+	return t
+}
+
+// sweepSlots examines n slots, starting where the last call ended. l.mu is held.
+func (l *List) sweepSlots(now time.Time, n int) {
+	t := l.table.Load()
+	if t == nil {
 		return
 	}
-	var rest map[key]uint32
-	if n := len(s.ends) - ended; n > 0 {
-		rest = make(map[key]uint32, n)
-		for x, until := range s.ends {
-			if before(now, until) {
-				rest[x] = until
+	for range min(n, len(t.slots)) {
+		s := &t.slots[l.cursor]
+		l.cursor = (l.cursor + 1) & (len(t.slots) - 1)
+		if rest := s.rest.Load(); rest != 0 && !before(now, uint32(rest)) {
+			s.rest.Store(0)
+			l.live--
+			if now.After(l.swept) {
+				l.swept = now.Round(0)
 			}
 		}
 	}
-	s.mu.Lock()
-	s.ends = rest
-	s.mu.Unlock()
-	l.live.Add(-int64(ended))
-	if now.After(l.swept) {
-		l.swept = now.Round(0)
+	switch {
+	case l.live == 0:
+		l.table.Store(nil)
+		l.used, l.cursor = 0, 0
+	case len(t.slots) > smallest && 8*l.live < len(t.slots):
+		l.rebuild(l.live)
 	}
 }
 
-func (l *List) shard(x key) *shard { return &l.shards[x[0]%uint32(len(l.shards))] }
-
-// key returns the hash of an entry. The kind is part of it, so a session and a token with the same
-// value are two entries.
-func (l *List) key(k Kind, value string) key {
+// hashHigh returns the hash that selects the slot; it is never 0. The kind is part of it, so a
+// session and a token with the same value are two entries.
+func (l *List) hashHigh(k Kind, value string) uint64 {
 	h := maphash.String(l.high, value)
 	switch k {
 	case Token:
@@ -263,8 +302,10 @@ func (l *List) key(k Kind, value string) key {
 	default:
 		h ^= maphash.String(l.low, string(k))
 	}
-	return key{uint32(h), uint32(h >> 32), uint32(maphash.String(l.low, value))}
+	return max(h, 1) // 0 is the empty slot
 }
+
+func (l *List) hashLow(value string) uint32 { return uint32(maphash.String(l.low, value)) }
 
 // seconds converts a time to Unix seconds, rounded up so that no entry ends early. Times outside the
 // range become its ends.

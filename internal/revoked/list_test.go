@@ -30,10 +30,14 @@ func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
 var kinds = []Kind{Token, Session, SigningKey, "client", ""}
 
-// stored returns the number of entries in the maps of l.
+// stored returns the number of entries in the table of l.
 func stored(l *List) (n int) {
-	for i := range l.shards {
-		n += len(l.shards[i].ends)
+	if t := l.table.Load(); t != nil {
+		for i := range t.slots {
+			if t.slots[i].rest.Load() != 0 {
+				n++
+			}
+		}
 	}
 	return n
 }
@@ -155,7 +159,7 @@ func TestManyEntries(t *testing.T) {
 		l.sweep(sweepPoll)
 	}
 	if n := stored(l); n != 0 {
-		t.Errorf("empty list: got %d entries in the maps, want 0", n)
+		t.Errorf("empty list: got %d entries in the table, want 0", n)
 	}
 	if l.Revoked(Token, uuid(0)) {
 		t.Error("look-up in an empty list: got true, want false")
@@ -186,7 +190,7 @@ func TestMemory(t *testing.T) { // not parallel: other tests allocate
 		t.Errorf("%d entries: got %d bytes each, want at most 100", many, each)
 	}
 	k.advance(time.Hour)
-	for range len(l.shards) {
+	for range 2 * many / sweepPoll * 4 {
 		l.sweep(sweepPoll)
 	}
 	if l.Len() != 1 || !l.Revoked(Token, "lasting") {
@@ -198,23 +202,25 @@ func TestMemory(t *testing.T) { // not parallel: other tests allocate
 	runtime.KeepAlive(l)
 }
 
-// Values are distinguished by each of the 96 bits of their keys.
+// Two values that share the 64 bits that select their slot are distinguished by the other 32.
 func TestAllBitsOfTheHashCount(t *testing.T) {
 	t.Parallel()
 	l := NewList(newClock().Now)
 	until := seconds(noon.Add(time.Hour))
-	x := l.key(Token, "a")
-	for bit := range 96 {
-		other := x
-		other[bit/32] ^= 1 << (bit % 32)
-		l.put(other, until)
+	high, low := l.hashHigh(Token, "a"), l.hashLow("a")
+	for bit := range 32 {
+		l.put(high, low^1<<bit, until)
 		if l.Revoked(Token, "a") {
-			t.Fatalf("key that differs in bit %d: got true, want false", bit)
+			t.Fatalf("value that differs in bit %d: got true, want false", bit)
 		}
 	}
+	l.put(high+1, low, until)
+	if l.Revoked(Token, "a") {
+		t.Fatal("value that differs in the slot: got true, want false")
+	}
 	l.Add(Entry{Kind: Token, Value: "a", Until: noon.Add(time.Hour)})
-	if !l.Revoked(Token, "a") || l.Len() != 97 {
-		t.Errorf("beside 96 similar keys: got %v and %d entries, want true and 97", l.Revoked(Token, "a"), l.Len())
+	if !l.Revoked(Token, "a") || l.Len() != 34 {
+		t.Errorf("after 33 similar values: got %v and %d entries, want true and 34", l.Revoked(Token, "a"), l.Len())
 	}
 }
 
@@ -442,13 +448,22 @@ func TestListIsAMap(t *testing.T) {
 				if l.Revoked(Token, "never") || l.Len() < live || l.Len() > len(model) {
 					t.Fatalf("got %d entries, %d of the %d that were added count; never added: %v", l.Len(), live, len(model), l.Revoked(Token, "never"))
 				}
-				if n := stored(l); n != l.Len() {
-					t.Fatalf("Len: got %d, want %d", l.Len(), n)
-				}
-				for i := range l.shards {
-					if ends := l.shards[i].ends; ends != nil && len(ends) == 0 {
-						t.Fatalf("shard %d: got an empty map, want nil", i)
+				used, held := 0, 0
+				if table := l.table.Load(); table != nil {
+					for i := range table.slots {
+						if table.slots[i].high.Load() != 0 {
+							used++
+						}
+						if table.slots[i].rest.Load() != 0 {
+							held++
+						}
 					}
+					if 4*used > 3*len(table.slots) {
+						t.Fatalf("got %d used slots, want at most three quarters of %d", used, len(table.slots))
+					}
+				}
+				if used != l.used || held != l.live {
+					t.Fatalf("counters: got %d used and %d live slots, want %d and %d", l.used, l.live, used, held)
 				}
 			},
 		})

@@ -2,7 +2,6 @@ package revoked
 
 import (
 	"fmt"
-	"hash/maphash"
 	"maps"
 	"runtime"
 	"sync"
@@ -41,96 +40,68 @@ func (g *generations) Add(entries ...Entry) {
 		maps.Copy(large, state[1])
 		state = [2]map[key]uint32{large, {}}
 		for _, e := range entries {
-			large[g.keys.key(e.Kind, e.Value)] = seconds(e.Until)
+			large[keyOf(g.keys, e.Kind, e.Value)] = seconds(e.Until)
 		}
 	} else {
 		state[1] = maps.Clone(state[1])
 		if state[1] == nil {
 			state[1] = make(map[key]uint32)
 		}
-		state[1][g.keys.key(entries[0].Kind, entries[0].Value)] = seconds(entries[0].Until)
+		state[1][keyOf(g.keys, entries[0].Kind, entries[0].Value)] = seconds(entries[0].Until)
 	}
 	g.keys.tick()
 	g.state.Store(&state)
 }
 
 func (g *generations) Revoked(k Kind, value string) bool {
-	x, state := g.keys.key(k, value), g.state.Load()
+	x, state := keyOf(g.keys, k, value), g.state.Load()
 	return g.keys.clock.Load() < int64(max(state[0][x], state[1][x]))
 }
 
-// table is an open-addressed hash table without locks for look-ups: 64 bits of the hash, then 32 more
-// beside the end. It was the List before the shards; sweeping is left out here.
-type table struct {
-	high, low maphash.Seed
-	clock     atomic.Int64
-	slots     atomic.Pointer[[]slot]
-
-	mu   sync.Mutex
-	used int
+// shards is a set of maps, each under a read-write lock. Sweeping is left out.
+type shards struct {
+	keys *List
+	maps [256]struct {
+		mu   sync.RWMutex
+		ends map[key]uint32
+		_    [32]byte // one cache line each
+	}
 }
 
-type slot struct{ high, rest atomic.Uint64 }
-
-func newTable() *table {
-	t := &table{high: maphash.MakeSeed(), low: maphash.MakeSeed()}
-	slots := make([]slot, 16)
-	t.slots.Store(&slots)
-	return t
+func newShards() *shards {
+	s := &shards{keys: NewList(nil)}
+	for i := range s.maps {
+		s.maps[i].ends = make(map[key]uint32)
+	}
+	return s
 }
 
-func (t *table) Add(entries ...Entry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (s *shards) Add(entries ...Entry) {
 	for _, e := range entries {
-		slots := *t.slots.Load()
-		if 4*(t.used+1) > 3*len(slots) {
-			larger := make([]slot, 2*len(slots))
-			for i := range slots {
-				put(larger, slots[i].high.Load(), slots[i].rest.Load())
-			}
-			t.slots.Store(&larger)
-			slots = larger
-		}
-		high := max(maphash.String(t.high, e.Value)^uint64(e.Kind[0]), 1)
-		if put(slots, high, uint64(uint32(maphash.String(t.low, e.Value)))<<32|uint64(seconds(e.Until))) {
-			t.used++
-		}
+		x := keyOf(s.keys, e.Kind, e.Value)
+		m := &s.maps[x[0]%uint32(len(s.maps))]
+		m.mu.Lock()
+		m.ends[x] = seconds(e.Until)
+		m.mu.Unlock()
 	}
-	t.clock.Store(time.Now().Unix())
+	s.keys.tick()
 }
 
-func put(slots []slot, high, rest uint64) (isNew bool) {
-	if high == 0 {
-		return false
-	}
-	i := high % uint64(len(slots))
-	for held := slots[i].high.Load(); held != 0; held = slots[i].high.Load() {
-		if held == high && slots[i].rest.Load()>>32 == rest>>32 {
-			slots[i].rest.Store(rest)
-			return false
-		}
-		i = (i + 1) % uint64(len(slots))
-	}
-	slots[i].high.Store(high)
-	slots[i].rest.Store(rest)
-	return true
+func (s *shards) Revoked(k Kind, value string) bool {
+	x := keyOf(s.keys, k, value)
+	m := &s.maps[x[0]%uint32(len(s.maps))]
+	m.mu.RLock()
+	until := m.ends[x]
+	m.mu.RUnlock()
+	return s.keys.clock.Load() < int64(until)
 }
 
-func (t *table) Revoked(k Kind, value string) bool {
-	slots := *t.slots.Load()
-	high := max(maphash.String(t.high, value)^uint64(k[0]), 1)
-	for i := high & uint64(len(slots)-1); ; i = (i + 1) & uint64(len(slots)-1) {
-		switch slots[i].high.Load() {
-		case 0:
-			return false
-		case high:
-			rest := slots[i].rest.Load()
-			if uint32(rest>>32) == uint32(maphash.String(t.low, value)) && t.clock.Load() < int64(uint32(rest)) {
-				return true
-			}
-		}
-	}
+// key is the hash of a kind and a value.
+type key [3]uint32
+
+func keyOf(l *List, k Kind, value string) key {
+	high := l.hashHigh(k, value)
+	return key{uint32(high), uint32(high >> 32), l.hashLow(value)}
 }
 
 // BenchmarkMillion measures the List and its alternatives with a million entries: the memory of an
@@ -146,9 +117,9 @@ func BenchmarkMillion(b *testing.B) {
 		name string
 		make func() set
 	}{
-		{"shards", func() set { return NewList(nil) }},
+		{"List", func() set { return NewList(nil) }},
+		{"shards", func() set { return newShards() }},
 		{"generations", func() set { return newGenerations() }},
-		{"lock-free table", func() set { return newTable() }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			before := heap()
