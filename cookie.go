@@ -9,12 +9,6 @@ import (
 	"strings"
 )
 
-// CookieCheck verifies the value of a session cookie, which is at most 4 KiB long, and returns the
-// principal of its session. If the session is unknown, idle for too long, expired or signed out, it
-// returns an error that wraps [SessionExpired]. Any other error is [AuthUnavailable]. The context
-// is the request's.
-type CookieCheck func(ctx context.Context, value string) (*Principal, error)
-
 // maxCookie is the maximum length of a cookie value, in octets.
 const maxCookie = 4 << 10
 
@@ -26,11 +20,17 @@ const maxCookie = 4 << 10
 // An expired cookie is cleared, if it was set with Path=/ and without Domain. On optional routes a
 // request with an expired cookie is anonymous, also if an outage prevents the verification of the
 // cookie. The challenge is that of [Session].
-func Cookie(name string, check CookieCheck) Scheme { return &cookie{name, check} }
+//
+// check gets the request's context and the value of the cookie, which is at most 4 KiB long, and
+// returns the principal of its session. If the session is unknown, idle for too long, expired or
+// signed out, it returns an error that wraps [SessionExpired]. Any other error is [AuthUnavailable].
+func Cookie(name string, check func(ctx context.Context, value string) (*Principal, error)) Scheme {
+	return &cookie{name, check}
+}
 
 type cookie struct {
 	name  string
-	check CookieCheck
+	check func(ctx context.Context, value string) (*Principal, error)
 }
 
 func (c *cookie) mistakes() (all []string) {
