@@ -22,7 +22,7 @@ test: packages lint
 	go test -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test $(PLAIN)
 	cd examples && go build ./...
-	cd e2e && go test . && go test -parallel 6 ./nodes
+	cd e2e && go test . && go test -race ./revocations && go test -parallel 6 ./nodes
 
 .PHONY: packages
 packages:
