@@ -224,8 +224,8 @@ func until(t *testing.T, what string, ok func() bool) (took time.Duration) {
 	t.Helper()
 	began := time.Now()
 	for !ok() {
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%s: not within 20 s", what)
+		if time.Since(began) > 2*time.Minute {
+			t.Fatalf("%s: not within 2 min", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -461,12 +461,18 @@ func TestThousandClientsWait(t *testing.T) {
 	var received atomic.Int64
 	for range many {
 		waiting.Go(func() {
-			n, err := client.Revocations(t.Context(), start.Page.Next, 30*time.Second, start.ETag)
-			if err != nil || n.Unchanged || len(n.Page.Items) != 1 || n.Page.Items[0].Kind != "sid" {
-				t.Errorf("%+v, %v", n, err)
+			for { // on a busy machine the first wait may end before the last client has sent its request
+				n, err := client.Revocations(t.Context(), start.Page.Next, 30*time.Second, start.ETag)
+				if err == nil && n.Unchanged {
+					continue
+				}
+				if err != nil || len(n.Page.Items) != 1 || n.Page.Items[0].Kind != "sid" {
+					t.Errorf("a waiting client: got %+v, %v, want the ended session", n, err)
+					return
+				}
+				received.Add(1)
 				return
 			}
-			received.Add(1)
 		})
 	}
 	until(t, "all wait", func() bool { return auth.Waiting() == many })
