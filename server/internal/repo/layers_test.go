@@ -29,8 +29,8 @@ var serverLayers = [][]string{
 	{"server/internal/explain", "server/internal/seal"},
 }
 
-// sameLayer lists the imports allowed between server packages of one layer. docs/adr/0026 gives the
-// reason for those of the store.
+// sameLayer lists the imports allowed between server packages of one layer. docs/adr/0028 gives the
+// reasons.
 var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
 	"server/internal/node":         {"server/internal/config"},
