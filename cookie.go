@@ -86,27 +86,24 @@ func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 			return ""
 		}
 	}
-	origin := r.Header["Origin"]
-	if len(origin) > 1 {
-		return "two Origin fields"
+	origin, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
+	if len(origin) > 1 || len(site) > 1 {
+		return "two Origin or two Sec-Fetch-Site fields"
 	}
-	if len(origin) == 1 {
-		if slices.Contains(g.c.Origins, origin[0]) {
-			return ""
-		}
-	}
-	switch site := r.Header.Get("Sec-Fetch-Site"); {
-	case site == "same-origin", site == "none": // none: started by the user, not by a page
+	if len(origin) == 1 && slices.Contains(g.c.Origins, origin[0]) {
 		return ""
-	case site != "":
-		return fmt.Sprintf("Sec-Fetch-Site is %q", site[:min(len(site), 32)])
-	case len(origin) == 0:
-		// Not a browser: browsers send Origin or Sec-Fetch-Site with unsafe requests.
+	}
+	switch {
+	case len(site) == 1 && site[0] != "same-origin" && site[0] != "none": // none: started by the user, not by a page
+		return fmt.Sprintf("Sec-Fetch-Site is %q", site[0][:min(len(site[0]), 32)])
+	case len(origin) == 0: // a browser sends Origin or Sec-Fetch-Site with an unsafe request
+		return ""
+	case origin[0] == "null" && len(site) == 1: // Fetch s3.2: sent by a page with Referrer-Policy no-referrer
 		return ""
 	case origin[0] == g.ownOrigin(r, st):
 		return ""
 	}
-	return "Origin is not an accepted one"
+	return "Origin is neither this server's nor listed; set PublicURL if a proxy changes Host"
 }
 
 // ownOrigin returns this server's origin as browsers write it (RFC 6454 s6.2): PublicURL, or

@@ -219,6 +219,7 @@ func TestForeignPageWithCookie(t *testing.T) {
 	for _, foreign := range [][]string{
 		{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Origin", "http://127.0.0.1:8401.evil.example"}, {"Origin", "https://127.0.0.1:8401"},
 		{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Sec-Fetch-Site", "cross-site", "Origin", "http://127.0.0.1:8401"},
+		{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"}, {"Sec-Fetch-Site", "none", "Origin", "https://evil.example"},
 	} {
 		for _, refused := range []reply{
 			w.byCookie("POST", "/api/auth/login", "", credentials, foreign...),
