@@ -138,8 +138,7 @@ func (h *env) session(u store.User) string {
 	s := store.Session{ID: store.NewID(), UserID: u.ID, ClientID: "durward", Scope: "profile", CreatedAt: now, EndsAt: now.Add(time.Hour), AuthTime: now, Network: here.Network(), Device: here.Device(), Agent: here.Browser()}
 	g := store.Grant{SessionID: s.ID, ClientID: "durward", Scope: "profile", Salt: []byte("salt"), CreatedAt: now, IdleEnds: s.EndsAt, Ends: s.EndsAt}
 	copy(g.ID[:], strings.ReplaceAll(s.ID, "-", "")[16:])
-	e := here.Event(store.EventSignedIn, "ok", now)
-	e.UserID, e.SessionID = u.ID, s.ID
+	e := here.Event(store.EventSignedIn, "ok", u.ID, s.ID, now)
 	u, err := h.DB.UserByID(h.t.Context(), u.ID)
 	must(h.t, err)
 	_, err = h.DB.CreateSession(h.t.Context(), s, g, e, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
@@ -149,7 +148,7 @@ func (h *env) session(u store.User) string {
 
 // lock locks a user as session.Manager.LockUser does.
 func (h *env) lock(userID string) error {
-	_, err := h.DB.LockUser(h.t.Context(), userID, h.clock.Now(), here.Event(store.EventUserLocked, "ok", h.clock.Now()))
+	_, err := h.DB.LockUser(h.t.Context(), userID, h.clock.Now(), here.Event(store.EventUserLocked, "ok", userID, "", h.clock.Now()))
 	return err
 }
 
@@ -159,7 +158,7 @@ func (h *env) setPassword(password string) {
 	hash, err := h.HashNewPassword(h.t.Context(), h.ada, "password", password)
 	must(h.t, err)
 	now := h.clock.Now()
-	_, err = h.DB.ChangePassword(h.t.Context(), h.ada.ID, hash, "", time.Time{}, now, here.Event(store.EventPasswordSet, "ok", now))
+	_, err = h.DB.ChangePassword(h.t.Context(), h.ada.ID, hash, "", time.Time{}, now, here.Event(store.EventPasswordSet, "ok", h.ada.ID, "", now))
 	must(h.t, err)
 }
 

@@ -162,8 +162,8 @@ func (m *Manager) randomKey(maker *durward.Principal, now time.Time) (store.APIK
 }
 
 func keyEvent(kind string, k store.APIKey, from request.Info) store.Event {
-	event := from.Event(kind, "ok", k.CreatedAt)
-	event.UserID, event.SessionID, event.Detail = k.UserID, k.SessionID, "key "+KeyShown(k)
+	event := from.Event(kind, "ok", k.UserID, k.SessionID, k.CreatedAt)
+	event.Detail = "key " + KeyShown(k)
 	return event
 }
 

@@ -61,7 +61,7 @@ func TestKeyOfASessionThatEnds(t *testing.T) {
 				t.Errorf("%s: got a key with the error", what)
 			}
 		}
-		ended := here.Event(store.EventSessionEnded, "ok", h.clock.Now())
+		ended := here.Event(store.EventSessionEnded, "ok", h.ada.ID, maker.SessionID, h.clock.Now())
 		_, err = h.DB.EndSession(t.Context(), maker.SessionID, h.ada.ID, "test", h.clock.Now(), ended, "")
 		must(t, err)
 		try("session ended")

@@ -127,7 +127,5 @@ func (m *Manager) verify(
 
 // recordRefused records a refused sign-in in the security log.
 func (m *Manager) recordRefused(key, userID, reason string, from request.Info) {
-	e := from.Event(store.EventSignInRefused, reason, m.Now())
-	e.UserID = userID
-	m.SecurityLog.AddSignIn(key, e)
+	m.SecurityLog.AddSignIn(key, from.Event(store.EventSignInRefused, reason, userID, "", m.Now()))
 }

@@ -44,9 +44,7 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 		ID: store.NewID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin,
 		CreatedAt: now, PasswordChangedAt: now,
 	}
-	event := from.Event(kind, "ok", now)
-	event.UserID = u.ID
-	if err := m.DB.CreateUser(ctx, u, event); errors.Is(err, store.ErrEmailTaken) {
+	if err := m.DB.CreateUser(ctx, u, from.Event(kind, "ok", u.ID, "", now)); errors.Is(err, store.ErrEmailTaken) {
 		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
 	} else if err != nil {
 		return store.User{}, err
@@ -75,9 +73,7 @@ func (m *Manager) SetName(ctx context.Context, id, name string) (store.User, err
 
 // Unlock allows a locked user to sign in again.
 func (m *Manager) Unlock(ctx context.Context, id string, from request.Info) error {
-	event := from.Event(store.EventUserUnlocked, "ok", m.Now())
-	event.UserID = id
-	return m.DB.UnlockUser(ctx, id, event)
+	return m.DB.UnlockUser(ctx, id, from.Event(store.EventUserUnlocked, "ok", id, "", m.Now()))
 }
 
 // cleanName trims a name and refuses it if it is too long or not printable.

@@ -59,17 +59,18 @@ func (i Info) Browser() string {
 // agentStart returns the part of the User-Agent field that is searched.
 func (i Info) agentStart() string { return i.UserAgent[:min(len(i.UserAgent), 512)] }
 
-// Event returns a row of the security log for this request. The caller adds the user and the
-// session.
-func (i Info) Event(kind, outcome string, now time.Time) store.Event {
+// Event returns a row of the security log for this request. userID and sessionID may be empty.
+func (i Info) Event(kind, outcome, userID, sessionID string, now time.Time) store.Event {
 	return store.Event{
-		ID:      store.NewID(),
-		Kind:    kind,
-		At:      now,
-		Actor:   i.Actor,
-		Outcome: outcome,
-		Network: i.Network(),
-		Device:  i.Device(),
+		ID:        store.NewID(),
+		Kind:      kind,
+		At:        now,
+		UserID:    userID,
+		SessionID: sessionID,
+		Actor:     i.Actor,
+		Outcome:   outcome,
+		Network:   i.Network(),
+		Device:    i.Device(),
 	}
 }
 

@@ -104,7 +104,7 @@ func FuzzDevice(f *testing.F) {
 		if !utf8.ValidString(device) || !strings.HasPrefix(device, from.Browser()) {
 			t.Fatalf("%q: device %q of browser %q", agent, device, from.Browser())
 		}
-		if e := from.Event("kind", "ok", time.Unix(1, 0)); e.Device != device || e.Network != "192.0.2.0/24" {
+		if e := from.Event("kind", "ok", "ada", "s1", time.Unix(1, 0)); e.Device != device || e.Network != "192.0.2.0/24" {
 			t.Fatalf("%q: event %+v", agent, e)
 		}
 	})
@@ -114,11 +114,11 @@ func TestEvent(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	from := Info{Addr: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/8", Actor: "operator"}
-	a, b := from.Event("user_added", "ok", now), from.Event("user_added", "ok", now)
+	a, b := from.Event("user_added", "ok", "ada", "s1", now), from.Event("user_added", "ok", "ada", "s1", now)
 	if a.ID == b.ID || a.ID > b.ID {
 		t.Errorf("got ids %s, %s; want them different and in the order of time", a.ID, b.ID)
 	}
-	if a.Kind != "user_added" || a.Outcome != "ok" || !a.At.Equal(now) || a.Actor != "operator" || a.Network != "2001:db8::/48" || a.Device != "curl" {
+	if a.Kind != "user_added" || a.Outcome != "ok" || a.UserID != "ada" || a.SessionID != "s1" || !a.At.Equal(now) || a.Actor != "operator" || a.Network != "2001:db8::/48" || a.Device != "curl" {
 		t.Errorf("got %+v", a)
 	}
 }

@@ -32,8 +32,7 @@ const (
 	usesPerIdle = 30
 )
 
-// cookieHash returns the hash of a cookie in the database. It includes the epoch, so that a restored
-// database accepts no cookie from the time that it lost.
+// cookieHash returns the hash of a cookie in the database.
 func (m *Manager) cookieHash(value string) ([]byte, error) {
 	// The checks allow one spelling per cookie: Strict refuses other last characters, and the length
 	// refuses line breaks, which the decoder skips.
@@ -41,10 +40,16 @@ func (m *Manager) cookieHash(value string) ([]byte, error) {
 	if err != nil || len(raw) != cookieOctets || len(value) != base64.RawURLEncoding.EncodedLen(cookieOctets) {
 		return nil, fmt.Errorf("session: not of the form of a session cookie: %w", durward.SessionExpired)
 	}
+	return m.hash(raw), nil
+}
+
+// hash returns the hash of the octets of a cookie. It includes the epoch, so that a restored database
+// accepts no cookie from the time that it lost.
+func (m *Manager) hash(raw []byte) []byte {
 	h := sha256.New()
 	_, _ = io.WriteString(h, "durward session cookie\x00"+m.c.DB.SessionEpoch()+"\x00")
 	h.Write(raw)
-	return h.Sum(nil), nil
+	return h.Sum(nil)
 }
 
 // SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
@@ -55,18 +60,15 @@ func (m *Manager) SignInCookie(
 ) (value string, err error) {
 	now := m.c.Now()
 	s := newSession(proof, now.Add(m.c.CookieAbsolute), now, from)
-	value, c, err := m.newCookie(s, now)
-	if err != nil {
-		return "", err
-	}
+	value, c := m.newCookie(s, now)
 	old := store.Replaced{EventID: store.NewID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: m.c.Issuer.TokensEnd(now)}
 	if replaced != "" {
 		// A value that is not a cookie of this server replaces nothing.
 		old.Hash, _ = m.cookieHash(replaced)
 	}
+	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
 	place := store.Place{Network: s.Network, Browser: s.Agent}
-	revoked, err := m.c.DB.CreateCookieSession(ctx, s, c, signedIn(s, from), place, proof.User.PasswordChangedAt, old)
-	m.publish(revoked)
+	err = m.publish(m.c.DB.CreateCookieSession(ctx, s, c, event, place, proof.User.PasswordChangedAt, old))
 	if err != nil {
 		return "", refuseChanged(err)
 	}
@@ -74,18 +76,13 @@ func (m *Manager) SignInCookie(
 }
 
 // newCookie returns a random cookie with the rights of s.
-func (m *Manager) newCookie(s store.Session, now time.Time) (string, store.Cookie, error) {
+func (m *Manager) newCookie(s store.Session, now time.Time) (value string, c store.Cookie) {
 	var raw [cookieOctets]byte
 	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
-	value := base64.RawURLEncoding.EncodeToString(raw[:])
-	hash, err := m.cookieHash(value)
-	if err != nil {
-		return "", store.Cookie{}, err
-	}
-	return value, store.Cookie{
-		Hash: hash, SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
+	return base64.RawURLEncoding.EncodeToString(raw[:]), store.Cookie{
+		Hash: m.hash(raw[:]), SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
 		CreatedAt: now, UsedAt: now, IdleEnds: earlier(now.Add(m.c.CookieIdle), s.EndsAt),
-	}, nil
+	}
 }
 
 // AuthenticateCookie returns the principal of a session cookie, or an error that wraps
@@ -111,13 +108,11 @@ func (m *Manager) AuthenticateCookie(ctx context.Context, value string, use bool
 
 // liveCookie returns a cookie with its session and its user, or refuses with SessionExpired if one of
 // them has ended or is locked.
-func (m *Manager) liveCookie(ctx context.Context, value string) (store.Cookie, store.Session, store.User, error) {
-	refuse := func(err error) (store.Cookie, store.Session, store.User, error) {
-		return store.Cookie{}, store.Session{}, store.User{}, err
-	}
-	c, s, u, err := m.anyCookie(ctx, value)
-	if err != nil {
-		return refuse(err)
+func (m *Manager) liveCookie(
+	ctx context.Context, value string,
+) (c store.Cookie, s store.Session, u store.User, err error) {
+	if c, s, u, err = m.anyCookie(ctx, value); err != nil {
+		return c, s, u, err
 	}
 	now := m.c.Now()
 	ended := func(why string, at time.Time) error {
@@ -126,17 +121,17 @@ func (m *Manager) liveCookie(ctx context.Context, value string) (store.Cookie, s
 	}
 	switch {
 	case !s.EndedAt.IsZero():
-		return refuse(ended("ended ("+s.EndReason+")", s.EndedAt))
+		err = ended("ended ("+s.EndReason+")", s.EndedAt)
 	case !now.Before(s.EndsAt):
-		return refuse(ended("reached its absolute end", s.EndsAt))
+		err = ended("reached its absolute end", s.EndsAt)
 	case !now.Before(c.IdleEnds) && !c.ReplacedAt.IsZero():
-		return refuse(ended("got another cookie", c.ReplacedAt))
+		err = ended("got another cookie", c.ReplacedAt)
 	case !now.Before(c.IdleEnds):
-		return refuse(ended("was idle for too long and ended", c.IdleEnds))
+		err = ended("was idle for too long and ended", c.IdleEnds)
 	case !u.LockedAt.IsZero():
-		return refuse(fmt.Errorf("session: user %s is locked: %w", u.ID, durward.SessionExpired))
+		err = fmt.Errorf("session: user %s is locked: %w", u.ID, durward.SessionExpired)
 	}
-	return c, s, u, nil
+	return c, s, u, err
 }
 
 // anyCookie returns a cookie with its session and its user, live or not.
@@ -156,10 +151,7 @@ func (m *Manager) anyCookie(ctx context.Context, value string) (store.Cookie, st
 // refuses with SessionExpired if the server never issued the cookie.
 func (m *Manager) SessionOfCookie(ctx context.Context, value string) (userID, sessionID string, err error) {
 	_, s, _, err := m.anyCookie(ctx, value)
-	if err != nil {
-		return "", "", err
-	}
-	return s.UserID, s.ID, nil
+	return s.UserID, s.ID, err
 }
 
 // CookieToken returns an access token with the rights of a cookie, without a refresh token. It ends
@@ -170,5 +162,5 @@ func (m *Manager) CookieToken(ctx context.Context, value string) (Tokens, error)
 		return Tokens{}, err
 	}
 	s.AuthTime, s.ACR, s.AMR = c.AuthTime, c.ACR, c.AMR
-	return m.accessToken(s, s.ClientID, stillGranted(c.Scope, u), earlier(c.IdleEnds, s.EndsAt))
+	return m.accessToken(s, s.ClientID, stillGranted(c.Scope, u), "", earlier(c.IdleEnds, s.EndsAt))
 }

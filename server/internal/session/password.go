@@ -18,10 +18,8 @@ func (m *Manager) SetPassword(ctx context.Context, u store.User, password string
 		return err
 	}
 	now := m.c.Now()
-	event := eventOf(store.EventPasswordSet, "ok", u.ID, "", now, from)
-	revoked, err := m.c.DB.ChangePassword(ctx, u.ID, hash, "", time.Time{}, m.c.Issuer.TokensEnd(now), event)
-	m.publish(revoked)
-	return err
+	event := from.Event(store.EventPasswordSet, "ok", u.ID, "", now)
+	return m.publish(m.c.DB.ChangePassword(ctx, u.ID, hash, "", time.Time{}, m.c.Issuer.TokensEnd(now), event))
 }
 
 // ChangePassword replaces the password of the user of p after it verified the current one as
@@ -55,17 +53,13 @@ func (m *Manager) ChangePassword(
 		}
 	}
 	now := m.c.Now()
-	event, until := eventOf(store.EventPasswordChanged, "ok", u.ID, p.SessionID, now, from), m.c.Issuer.TokensEnd(now)
-	var revoked []store.Revocation
+	event, until := from.Event(store.EventPasswordChanged, "ok", u.ID, p.SessionID, now), m.c.Issuer.TokensEnd(now)
 	if cookie == "" {
-		revoked, err = m.c.DB.ChangePassword(ctx, u.ID, hash, p.SessionID, proof.User.PasswordChangedAt, until, event)
-		err = account.RefuseChanged(err, durward.InvalidCredentials)
-	} else if revoked, err = m.c.DB.ChangePasswordWithCookie(ctx, hash, until, event, r); err != nil {
-		err = refuseRenewal(err, p)
+		err = m.publish(m.c.DB.ChangePassword(ctx, u.ID, hash, p.SessionID, proof.User.PasswordChangedAt, until, event))
+		return "", account.RefuseChanged(err, durward.InvalidCredentials)
 	}
-	m.publish(revoked)
-	if err != nil {
-		return "", err
+	if err := m.publish(m.c.DB.ChangePasswordWithCookie(ctx, hash, until, event, r)); err != nil {
+		return "", refuseRenewal(err, p)
 	}
 	return fresh, nil
 }

@@ -26,7 +26,7 @@ const (
 // another key, Refresh refuses with InvalidProof and changes nothing.
 func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	t, err := m.refresh(ctx, token, key, from)
-	if errors.Is(err, errGarbage) && m.c.BadTokens != nil {
+	if errors.Is(err, errNeverIssued) && m.c.BadTokens != nil {
 		// Only forged tokens are counted and limited. A valid token is never refused because of
 		// another client's forged ones.
 		if wait, ok := m.c.BadTokens.Bad(ctx, from.Addr); !ok {
@@ -36,16 +36,22 @@ func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKe
 	return t, err
 }
 
-// errGarbage marks a token that the server never issued.
-var errGarbage = fmt.Errorf("never issued: %w", durward.RefreshInvalid)
+// errNeverIssued marks a token that the server never issued.
+var errNeverIssued = fmt.Errorf("never issued: %w", durward.RefreshInvalid)
+
+func neverIssued(format string, args ...any) error {
+	return fmt.Errorf("session: "+format+": %w", append(args, errNeverIssued)...)
+}
+
+// errRotated means that another request rotated the grant after it was read.
+var errRotated = errors.New("session: other requests rotated the grant at the same time")
 
 func (m *Manager) refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	p, k, err := m.presented(token)
 	if err != nil {
 		return Tokens{}, err
 	}
-	// Another request may rotate the grant after it was read. Each rotation makes this token one
-	// generation older, so a few rounds suffice.
+	// Each rotation by another request makes this token one generation older, so a few rounds suffice.
 	for round := range graceGenerations + 2 {
 		g, s, u, err := m.granted(ctx, p, k)
 		if err != nil {
@@ -68,29 +74,24 @@ func (m *Manager) refresh(ctx context.Context, token string, key *durward.HeldKe
 			}
 		}
 		g.Scope = stillGranted(g.Scope, u)
-		t, again, err := m.decide(ctx, g, s, p.n, now, from)
-		if !again {
+		if t, err := m.decide(ctx, g, s, p.n, now, from); !errors.Is(err, errRotated) {
 			return t, err
 		}
 	}
-	return Tokens{}, errors.New("session: other requests rotated the grant at the same time")
+	return Tokens{}, errRotated
 }
 
 // presented checks the form, the key and the check octets of a token. It does not read the database.
-func (m *Manager) presented(token string) (refreshParts, issuer.RefreshKey, error) {
-	refuse := func(err error) (refreshParts, issuer.RefreshKey, error) {
-		return refreshParts{}, issuer.RefreshKey{}, fmt.Errorf("session: %w: %w", err, errGarbage)
-	}
-	p, err := parseRefresh(token)
-	if err != nil {
-		return refuse(err)
+func (m *Manager) presented(token string) (p refreshParts, k issuer.RefreshKey, err error) {
+	if p, err = parseRefresh(token); err != nil {
+		return p, k, err
 	}
 	k, ok := m.c.Issuer.RefreshKey(p.key)
 	if !ok {
-		return refuse(fmt.Errorf("refresh key %d is not in the key ring", p.key))
+		return p, k, neverIssued("refresh key %d is not in the key ring", p.key)
 	}
 	if !hmac.Equal(checkOf(k, p.raw[:checkFrom]), p.raw[checkFrom:macFrom]) {
-		return refuse(errors.New("the check octets of the refresh token are wrong"))
+		return p, k, neverIssued("the check octets of the refresh token are wrong")
 	}
 	return p, k, nil
 }
@@ -98,23 +99,18 @@ func (m *Manager) presented(token string) (refreshParts, issuer.RefreshKey, erro
 // granted verifies the MAC of a token and returns its grant, session and user, live or not.
 func (m *Manager) granted(
 	ctx context.Context, p refreshParts, k issuer.RefreshKey,
-) (store.Grant, store.Session, store.User, error) {
-	refuse := func(err error) (store.Grant, store.Session, store.User, error) {
-		return store.Grant{}, store.Session{}, store.User{}, err
-	}
-	g, s, u, err := m.c.DB.GrantByID(ctx, p.grant)
+) (g store.Grant, s store.Session, u store.User, err error) {
+	g, s, u, err = m.c.DB.GrantByID(ctx, p.grant)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return refuse(fmt.Errorf("session: no grant %x: %w", p.grant, errGarbage))
+		err = neverIssued("no grant %x", p.grant)
 	case err != nil:
-		return refuse(err)
 	case g.Key != p.key:
-		return refuse(fmt.Errorf("session: refresh key %d in a token of grant %x, want key %d: %w",
-			p.key, p.grant, g.Key, errGarbage))
+		err = neverIssued("refresh key %d in a token of grant %x, want key %d", p.key, p.grant, g.Key)
 	case !hmac.Equal(macOf(k, p.raw[:checkFrom], g.Salt), p.raw[macFrom:]):
-		return refuse(fmt.Errorf("session: the MAC of the refresh token of grant %x is wrong: %w", p.grant, errGarbage))
+		err = neverIssued("the MAC of the refresh token of grant %x is wrong", p.grant)
 	}
-	return g, s, u, nil
+	return g, s, u, err
 }
 
 // ended refuses a grant that has ended. It raises no alarm.
@@ -156,11 +152,10 @@ func boundTo(g store.Grant, key *durward.HeldKey) error {
 	return nil
 }
 
-// decide applies the rules to token n of a live grant. again is true if another request rotated the
-// grant meanwhile.
+// decide applies the rules to token n of a live grant.
 func (m *Manager) decide(
 	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
-) (t Tokens, again bool, err error) {
+) (Tokens, error) {
 	switch g0 := g.Generation; {
 	case n == g0:
 		return m.move(ctx, g, s, n+1, now, from)
@@ -170,7 +165,7 @@ func (m *Manager) decide(
 		// The database lost one rotation that it had acknowledged. The token is authentic, so the
 		// grant continues from it.
 		m.rolledBack.Store(true)
-		event := eventOf(store.EventStoreWentBack, "noted", s.UserID, s.ID, now, from)
+		event := from.Event(store.EventStoreWentBack, "noted", s.UserID, s.ID, now)
 		event.Detail = "one step"
 		if err := m.c.DB.AddEvents(ctx, []store.Event{event}); err != nil { // the refresh succeeds without it
 			m.c.Log.Error("cannot write an event to the security log", "event", event.Kind, "session", s.ID, "error", err)
@@ -178,36 +173,37 @@ func (m *Manager) decide(
 		return m.move(ctx, g, s, n, now, from)
 	default:
 		m.rolledBack.Store(true)
-		err = m.endGrant(ctx, g, s, store.EventStoreWentBack, fmt.Sprintf("%d steps", n-g0), now, from)
-		if err == nil {
-			err = fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w",
-				n, g0, durward.RefreshInvalid)
+		if err := m.endGrant(ctx, g, s, store.EventStoreWentBack, fmt.Sprintf("%d steps", n-g0), now, from); err != nil {
+			return Tokens{}, err
 		}
-		return Tokens{}, false, err
+		return Tokens{}, fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w",
+			n, g0, durward.RefreshInvalid)
 	}
 }
 
 // move rotates a grant to a generation, durably, and returns its token.
 func (m *Manager) move(
 	ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from request.Info,
-) (Tokens, bool, error) {
+) (Tokens, error) {
 	idle := earlier(now.Add(m.c.RefreshTTL), g.Ends)
 	moved, err := m.c.DB.RotateRefresh(ctx, store.Rotate{
 		GrantID: g.ID, From: g.Generation, To: to, At: now, IdleEnds: idle, Network: from.Network(), Agent: from.Browser(),
 	})
-	if err != nil || !moved {
-		return Tokens{}, err == nil, err
+	if err == nil && !moved {
+		err = errRotated
+	}
+	if err != nil {
+		return Tokens{}, err
 	}
 	g.IdleEnds = idle
-	t, err := m.tokens(g, s, to, now)
-	return t, false, err
+	return m.tokens(g, s, to, now)
 }
 
 // replay handles a superseded token. Within the grace it returns the current token again; later it ends
 // the grant or, if the token may be stolen, the session.
 func (m *Manager) replay(
 	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
-) (t Tokens, again bool, err error) {
+) (Tokens, error) {
 	back := g.Generation - n // rotations since it was superseded; 1 or more
 	if back <= graceGenerations {
 		superseded := g.Moved[back-1]
@@ -216,39 +212,41 @@ func (m *Manager) replay(
 			given := 0
 			// The distance is absolute, so that replays are counted after the clock was set back too.
 			if now.Sub(g.Moved[0]).Abs() >= graceTogether {
+				var err error
 				given, err = m.c.DB.CountReplay(ctx, g.ID, g.Generation)
 				if errors.Is(err, store.ErrNotFound) {
-					return Tokens{}, true, nil // the grant was rotated or ended meanwhile
+					return Tokens{}, errRotated // or ended
 				} else if err != nil {
-					return Tokens{}, false, err
+					return Tokens{}, err
 				}
 				m.c.Log.Info("a client repeated a refresh token within the grace",
 					"session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
 			}
 			if given <= graceReplays {
-				t, err = m.tokens(g, s, g.Generation, now)
-				return t, false, err
+				return m.tokens(g, s, g.Generation, now)
 			}
 		}
 		if back == 1 && !elsewhere && g.JKT != "" {
 			// The client holds the DPoP key, so no other client could use the lost response.
-			t, err = m.tokens(g, s, g.Generation, now)
-			return t, false, err
+			return m.tokens(g, s, g.Generation, now)
 		}
 		if back == 1 && !elsewhere {
 			// The current token was never used; its response was probably lost. Theft cannot be ruled
 			// out, so the grant ends without an alarm.
 			if err := m.endGrant(ctx, g, s, store.EventRefreshAnswerLost, "", now, from); err != nil {
-				return Tokens{}, false, err
+				return Tokens{}, err
 			}
-			return Tokens{}, false, fmt.Errorf("session: token %d was superseded %s ago and token %d was never used: %w",
+			return Tokens{}, fmt.Errorf("session: token %d was superseded %s ago and token %d was never used: %w",
 				n, now.Sub(superseded).Truncate(time.Millisecond), g.Generation, durward.RefreshInvalid)
 		}
 	}
-	if err := m.endStolen(ctx, s, n, g.Generation, now, from); err != nil {
-		return Tokens{}, false, err
+	// Two clients hold the token.
+	event := from.Event(store.EventRefreshTheft, "ended", s.UserID, s.ID, now)
+	event.Detail = fmt.Sprintf("token %d of a grant at %d", n, g.Generation)
+	if err := m.end(ctx, event.Kind, event, "session_ended_by_theft"); err != nil {
+		return Tokens{}, err
 	}
-	return Tokens{}, false, fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w",
+	return Tokens{}, fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w",
 		n, g.Generation, s.ID, durward.SessionRevoked)
 }
 
@@ -262,33 +260,20 @@ func (m *Manager) sinceSuperseded(at, now time.Time) time.Duration {
 		switch {
 		case o.UpAt.IsZero(): // the outage lasts, or ends with this request
 			return 0
-		case at.Before(o.UpAt):
-			if !now.Before(o.UpAt) { // otherwise the clock was set back
-				return now.Sub(o.UpAt)
-			}
+		case at.Before(o.UpAt) && !now.Before(o.UpAt): // now is before UpAt if the clock was set back
+			return now.Sub(o.UpAt)
 		}
 	}
 	return now.Sub(at)
-}
-
-// endStolen ends the session of a refresh token that two clients hold.
-func (m *Manager) endStolen(
-	ctx context.Context, s store.Session, n, generation uint32, now time.Time, from request.Info,
-) error {
-	event := eventOf(store.EventRefreshTheft, "ended", s.UserID, s.ID, now, from)
-	event.Detail = fmt.Sprintf("token %d of a grant at %d", n, generation)
-	return m.end(ctx, s.UserID, s.ID, store.EventRefreshTheft, event, "session_ended_by_theft")
 }
 
 // endGrant ends a grant, and its session if that has no other grant.
 func (m *Manager) endGrant(
 	ctx context.Context, g store.Grant, s store.Session, reason, detail string, now time.Time, from request.Info,
 ) error {
-	event := eventOf(reason, "ended", s.UserID, s.ID, now, from)
+	event := from.Event(reason, "ended", s.UserID, s.ID, now)
 	event.Detail = detail
-	revoked, err := m.c.DB.EndGrant(ctx, g.ID, reason, m.c.Issuer.TokensEnd(now), event)
-	m.publish(revoked)
-	return err
+	return m.publish(m.c.DB.EndGrant(ctx, g.ID, reason, m.c.Issuer.TokensEnd(now), event))
 }
 
 // SessionOfRefreshToken returns the user and the session of a refresh token, live or not, for a

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -579,7 +580,7 @@ func TestGraceWhileDatabaseIsAway(t *testing.T) {
 }
 
 // If the grant was rotated or ended after it was read, Refresh reads it again.
-func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
+func TestRotatedAfterRead(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
@@ -589,11 +590,11 @@ func TestDecidedOnWhatWasMeanwhile(t *testing.T) {
 		g, s := w.grant(first.Refresh)
 		third := w.refreshed(second.Refresh, home)
 		now := w.clock.Now()
-		if t2, again, err := w.decide(t.Context(), g, s, 1, now, home); !again || err != nil || t2 != (Tokens{}) {
-			t.Errorf("rotation: got again %t, %v", again, err)
+		if t2, err := w.decide(t.Context(), g, s, 1, now, home); !errors.Is(err, errRotated) || t2 != (Tokens{}) {
+			t.Errorf("rotation: got %v, want errRotated", err)
 		}
-		if t2, again, err := w.decide(t.Context(), g, s, 0, now, home); !again || err != nil || t2 != (Tokens{}) {
-			t.Errorf("replay: got again %t, %v", again, err)
+		if t2, err := w.decide(t.Context(), g, s, 0, now, home); !errors.Is(err, errRotated) || t2 != (Tokens{}) {
+			t.Errorf("replay: got %v, want errRotated", err)
 		}
 		if got := w.refreshed(second.Refresh, home).Refresh; got != third.Refresh {
 			t.Error("got another token")

@@ -7,6 +7,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,10 @@ type Config struct {
 	Accounts   *account.Manager
 	Issuer     *issuer.Issuer
 	Revoked    *revoked.List
+	BadTokens  *limits.Rate // limits forged refresh tokens of one network; nil means no limit
+	Log        *slog.Logger // nil means no log
 
-	BadTokens *limits.Rate // limits forged refresh tokens of one network; nil means no limit
+	Now func() time.Time // nil means the clock of DB
 
 	RefreshTTL      time.Duration // since the last refresh; default 7 days
 	RefreshAbsolute time.Duration // since the sign-in; default 30 days
@@ -45,9 +48,6 @@ type Config struct {
 
 	CookieIdle     time.Duration // since the last use of a cookie; default 30 min
 	CookieAbsolute time.Duration // since the sign-in; default 12 h
-
-	Now func() time.Time
-	Log *slog.Logger
 }
 
 // Manager applies the rules about sessions to one database. It is safe for concurrent use.
@@ -64,10 +64,7 @@ func New(c Config) (*Manager, error) {
 		errs = append(errs, errors.New("session: database, accounts, issuer and revocation list are required"))
 	}
 	setDefault := func(d *time.Duration, value time.Duration, name string, least time.Duration) {
-		if *d == 0 {
-			*d = value
-		}
-		if *d < least {
+		if *d = cmp.Or(*d, value); *d < least {
 			errs = append(errs, fmt.Errorf("session: %s is %s, want %s or more", name, *d, least))
 		}
 	}
@@ -80,11 +77,9 @@ func New(c Config) (*Manager, error) {
 		return nil, errors.Join(errs...)
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = c.DB.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return &Manager{c: c}, nil
 }
 
@@ -122,8 +117,9 @@ func (m *Manager) SignIn(
 		Salt: newSalt(), Key: k.Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
 		CreatedAt: now, IdleEnds: earlier(now.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}
+	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
 	place := store.Place{Network: s.Network, Browser: s.Agent}
-	if _, err := m.c.DB.CreateSession(ctx, s, g, signedIn(s, from), place, proof.User.PasswordChangedAt); err != nil {
+	if _, err := m.c.DB.CreateSession(ctx, s, g, event, place, proof.User.PasswordChangedAt); err != nil {
 		return Tokens{}, refuseChanged(err)
 	}
 	return m.tokens(g, s, 0, now)
@@ -147,15 +143,30 @@ func newSession(proof account.Proof, ends, now time.Time, from request.Info) sto
 	}
 }
 
-func signedIn(s store.Session, from request.Info) store.Event {
-	return eventOf(store.EventSignedIn, "ok", s.UserID, s.ID, s.CreatedAt, from)
+// DirectPrincipal returns the principal of a user who authenticates each request. It has no session
+// and no token that could be revoked.
+func (m *Manager) DirectPrincipal(proof account.Proof) *durward.Principal {
+	return &durward.Principal{
+		Subject:  proof.User.ID,
+		Issuer:   m.c.Issuer.URL(),
+		ClientID: FirstParty,
+		Scopes:   account.ScopesOf(proof.User),
+		ACR:      proof.ACR,
+		AMR:      proof.Methods,
+		AuthTime: proof.At,
+	}
 }
 
-// eventOf returns a row of the security log about a session.
-func eventOf(kind, outcome, userID, sessionID string, now time.Time, from request.Info) store.Event {
-	e := from.Event(kind, outcome, now)
-	e.UserID, e.SessionID = userID, sessionID
-	return e
+// KeyPrincipal returns the principal of a request with an API key. It has no session and no sign-in
+// that could be stepped up. Its ClientID is the public part of the key.
+func (m *Manager) KeyPrincipal(k store.APIKey) *durward.Principal {
+	return &durward.Principal{
+		Subject:  k.UserID,
+		Issuer:   m.c.Issuer.URL(),
+		ClientID: account.KeyShown(k),
+		Scopes:   k.Scopes,
+		Expires:  k.ExpiresAt,
+	}
 }
 
 // refuseChanged refuses with InvalidCredentials if the user changed since the proof.

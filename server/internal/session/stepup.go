@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -21,8 +20,8 @@ func (m *Manager) Reauthenticate(
 	proof, err := m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from)
 	if errors.Is(err, account.ErrBlocked) && p.SessionID != "" {
 		now := m.c.Now()
-		event := eventOf(store.EventSessionEnded, "too many wrong passwords", p.Subject, p.SessionID, now, from)
-		if endErr := m.end(ctx, p.Subject, p.SessionID, "wrong passwords", event, ""); endErr != nil {
+		event := from.Event(store.EventSessionEnded, "too many wrong passwords", p.Subject, p.SessionID, now)
+		if endErr := m.end(ctx, "wrong passwords", event, ""); endErr != nil {
 			return account.Proof{}, endErr
 		}
 	}
@@ -38,7 +37,7 @@ func (m *Manager) StepUp(
 	ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info,
 ) (Tokens, error) {
 	now, u := m.c.Now(), proof.User
-	event := eventOf(store.EventSteppedUp, "ok", u.ID, p.SessionID, now, from)
+	event := from.Event(store.EventSteppedUp, "ok", u.ID, p.SessionID, now)
 	s, g, err := m.c.DB.ProveWithGrant(ctx, storedProof(proof, p), p.ClientID, event)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -46,7 +45,7 @@ func (m *Manager) StepUp(
 	case err != nil:
 		return Tokens{}, refuseChanged(err)
 	case g.SessionID == "":
-		return m.accessToken(s, p.ClientID, stillGranted(strings.Join(p.Scopes, " "), u), s.EndsAt)
+		return m.accessToken(s, p.ClientID, stillGranted(joinScopes(p.Scopes), u), "", s.EndsAt)
 	}
 	g.Scope = stillGranted(g.Scope, u)
 	return m.tokens(g, s, g.Generation, now)
@@ -73,20 +72,17 @@ func (m *Manager) StepUpCookie(
 func (m *Manager) renewal(
 	ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info,
 ) (fresh string, r store.CookieRenewal, err error) {
-	_, s, _, err := m.liveCookie(ctx, value)
+	old, s, _, err := m.liveCookie(ctx, value)
 	if err != nil {
 		return "", r, err
 	}
 	now := m.c.Now()
 	r.Proof = storedProof(proof, p)
-	r.OldEnds = now.Add(cookieGrace)
-	r.Event = eventOf(store.EventSteppedUp, "ok", proof.User.ID, p.SessionID, now, from)
-	if r.Old, err = m.cookieHash(value); err != nil {
-		return "", r, err
-	}
+	r.Old, r.OldEnds = old.Hash, now.Add(cookieGrace)
+	r.Event = from.Event(store.EventSteppedUp, "ok", proof.User.ID, p.SessionID, now)
 	s.AuthTime, s.ACR, s.AMR, s.Scope = proof.At, proof.ACR, proof.Methods, stillGranted(s.Scope, proof.User)
-	fresh, r.New, err = m.newCookie(s, now)
-	return fresh, r, err
+	fresh, r.New = m.newCookie(s, now)
+	return fresh, r, nil
 }
 
 // refuseRenewal refuses with SessionExpired if a cookie could not be replaced because its session
