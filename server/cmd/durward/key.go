@@ -126,7 +126,7 @@ func (v keyRetire) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	published, known := r.PublishedFor(time.Now())
+	published := time.Since(r.Signs.CreatedAt)
 	if v.JSON {
 		return e.json(struct {
 			ID      string    `json:"kid"`
@@ -137,7 +137,7 @@ func (v keyRetire) Run(e *environment) (err error) {
 			Known   bool      `json:"signs_known"`      // to every verifier that reads the key set once an hour
 			Next    string    `json:"next,omitzero"`    // kid of the successor
 			Takes   time.Time `json:"next_at,omitzero"` // it becomes active then or later
-		}{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, known, r.Next.ID, r.Takes})
+		}{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, r.Known, r.Next.ID, r.Takes})
 	}
 	switch {
 	case r.Revoked:
@@ -154,7 +154,7 @@ func (v keyRetire) Run(e *environment) (err error) {
 		return nil // the active key is the same as before
 	}
 	fmt.Fprintf(e.stdout, "%s is active; clients refresh their tokens and users stay signed in\n", r.Signs.ID)
-	if known {
+	if r.Known {
 		fmt.Fprintf(e.stdout, "it has been in the key set for %s, so other verifiers know it\n", published.Truncate(time.Minute))
 	} else {
 		fmt.Fprintf(e.stdout, "it has been in the key set for only %s; other verifiers refuse its tokens until they read the key set again\n", published.Truncate(time.Second))

@@ -3,6 +3,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -27,6 +29,9 @@ type Config struct {
 	DB      *store.DB
 	Master  *seal.Master // seals keys at rest
 	Revoked *revoked.List
+	Log     *slog.Logger // nil means no log
+
+	Now func() time.Time // nil means the clock of DB
 
 	// RevokedAsOf returns the time as of which Revoked is complete: the follower's AsOf. If that is
 	// longer ago than the life of an access token, all tokens are refused. If RevokedAsOf is nil,
@@ -40,19 +45,16 @@ type Config struct {
 
 	AccessTTL time.Duration // default 15 min
 	Leeway    time.Duration // after exp, 0 to 60 s; default 0
-
-	Now func() time.Time
-	Log *slog.Logger
 }
 
 // Issuer signs and verifies access tokens. It is safe for concurrent use.
 type Issuer struct {
 	c         Config
 	verifier  *jwt.Verifier
-	keys      *jwt.Keys              // public keys that verify tokens
+	keys      jwt.Keys               // public keys that verify tokens
 	published atomic.Pointer[[]byte] // the JWKS document
 	signer    atomic.Pointer[jwt.PrivateKey]
-	ring      atomic.Pointer[ring] // refresh keys
+	ring      atomic.Pointer[[]RefreshKey] // newest last
 
 	mu     sync.Mutex                 // held while keys are read from the database
 	opened map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
@@ -72,41 +74,36 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	if len(c.Audience) == 0 {
 		c.Audience = []string{c.URL}
 	}
-	if c.Algorithm == "" {
-		c.Algorithm = "ES256"
-	}
+	c.Algorithm = cmp.Or(c.Algorithm, "ES256")
 	if !slices.Contains(algorithms, c.Algorithm) {
 		mistake("algorithm %q is not one of %s", c.Algorithm, strings.Join(algorithms, ", "))
 	}
 	if (c.Algorithm == "HS256") != (c.SharedSecret != nil) {
 		mistake("HS256 needs a shared secret, and no other algorithm takes one")
 	}
-	if c.AccessTTL == 0 {
-		c.AccessTTL = 15 * time.Minute
-	}
+	c.AccessTTL = cmp.Or(c.AccessTTL, 15*time.Minute)
 	if c.AccessTTL < time.Second || c.AccessTTL > longestLife {
 		mistake("the life of access tokens is %s, want 1s to %s", c.AccessTTL, longestLife)
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		mistake("the leeway is %s, want 0s to %s", c.Leeway, maxLeeway)
 	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	if c.Now == nil {
+		c.Now = c.DB.Now
+	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 
-	i := &Issuer{c: c, opened: make(map[string]*jwt.PrivateKey)}
-	var err error
+	i := &Issuer{c: c}
 	if err := c.DB.Issuer(ctx, c.URL); err != nil {
 		return nil, err
 	}
-	if i.keys, err = jwt.NewKeys(); err != nil {
-		return nil, err
+	if c.Algorithm == "HS256" {
+		if err := i.useSharedSecret(); err != nil {
+			return nil, err
+		}
 	}
 	if err := i.makeKeys(ctx); err != nil {
 		return nil, err
@@ -114,6 +111,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	if err := i.ReadKeys(ctx); err != nil {
 		return nil, err
 	}
+	var err error
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer:      c.URL,
 		Audience:    c.Audience,
@@ -130,6 +128,17 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		return nil, err
 	}
 	return i, nil
+}
+
+// useSharedSecret makes the shared secret of HS256 the only key. It is not in the key set.
+func (i *Issuer) useSharedSecret() error {
+	key, err := jwt.SharedSecret("shared", i.c.SharedSecret)
+	if err != nil {
+		return err
+	}
+	i.signer.Store(key)
+	i.published.Store(new([]byte(`{"keys":[]}`)))
+	return i.keys.Set(key.Public())
 }
 
 // algorithms are those of new signing keys. A token must have the algorithm of its key, so keys made
@@ -154,6 +163,72 @@ func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
 // Revocations of sessions are kept until then.
 func (i *Issuer) TokensEnd(now time.Time) time.Time {
 	return now.Add(i.c.AccessTTL + maxLeeway + clockMargin)
+}
+
+// Sign completes and signs the claims of a session's access token, and returns the token and the time
+// that it is valid. It sets iss, aud, iat, jti and exp. If c.Expires is set, the token ends then at
+// the latest; Sign refuses with SessionExpired if less than a second is left.
+func (i *Issuer) Sign(c jwt.Claims) (token string, life time.Duration, err error) {
+	// NumericDate has whole seconds: exp is rounded down.
+	now := i.c.Now()
+	issued := now.Truncate(time.Second)
+	expires := issued.Add(i.c.AccessTTL)
+	if !c.Expires.IsZero() && c.Expires.Before(expires) {
+		if expires = c.Expires.Truncate(time.Second); !expires.After(issued) {
+			return "", 0, fmt.Errorf("issuer: session %s ends within a second: %w", c.SessionID, durward.SessionExpired)
+		}
+	}
+	c.IssuedAt, c.Expires = issued, expires
+	if c.AuthTime.After(issued) { // the clock was set back; auth_time must not be in the future
+		c.AuthTime = issued
+	}
+	token, err = i.sign(&c)
+	return token, expires.Sub(now), err
+}
+
+// sign completes c with iss, aud and jti, and signs it with the active key.
+func (i *Issuer) sign(c *jwt.Claims) (string, error) {
+	signer, err := i.signing()
+	if err != nil {
+		return "", err
+	}
+	c.Issuer, c.Audience, c.ID = i.c.URL, i.c.Audience, store.NewID()
+	return signer.Sign(*c)
+}
+
+// Issue makes an access token for the operator. The token has no session and cannot be refreshed.
+// Issue records it in the security log first.
+func (i *Issuer) Issue(
+	ctx context.Context, subject string, scopes []string, life time.Duration,
+) (string, jwt.Claims, error) {
+	if life < time.Second || life > longestLife {
+		return "", jwt.Claims{}, fmt.Errorf("issuer: the life of the token is %s, want 1s to %s", life, longestLife)
+	}
+	now := i.c.Now().Truncate(time.Second)
+	c := jwt.Claims{
+		Subject:  subject,
+		Expires:  now.Add(life),
+		IssuedAt: now,
+		ClientID: "durward-cli",
+		Scopes:   scopes,
+	}
+	token, err := i.sign(&c)
+	if err != nil {
+		return "", jwt.Claims{}, err
+	}
+	event := store.Event{
+		ID:      store.NewID(),
+		Kind:    store.EventTokenIssued,
+		At:      now,
+		UserID:  subject,
+		Actor:   "operator",
+		Outcome: "ok",
+		Detail:  "token " + c.ID + ", scope " + strings.Join(scopes, " "),
+	}
+	if err := i.c.DB.AddEvents(ctx, []store.Event{event}); err != nil {
+		return "", jwt.Claims{}, err
+	}
+	return token, c, nil
 }
 
 // Run reads the keys every second and rotates them every minute until ctx ends.

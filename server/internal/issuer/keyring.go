@@ -5,14 +5,18 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // RefreshKey is one key of the key ring that authenticates refresh tokens.
 type RefreshKey struct {
 	Number uint8
+	id     string // of its row
 	secret []byte // the stored secret, mixed with the epoch of the database
 }
 
@@ -25,21 +29,15 @@ func (k RefreshKey) MAC(parts ...[]byte) []byte {
 	return h.Sum(nil)
 }
 
-// ring is the list of refresh keys, newest last.
-type ring struct {
-	keys []RefreshKey
-	rows []string // ids of their rows
-}
-
 // NewestRefreshKey returns the key for new grants.
 func (i *Issuer) NewestRefreshKey() RefreshKey {
-	keys := i.ring.Load().keys
+	keys := *i.ring.Load()
 	return keys[len(keys)-1]
 }
 
 // RefreshKey returns the refresh key with a number.
 func (i *Issuer) RefreshKey(number uint8) (RefreshKey, bool) {
-	for _, k := range i.ring.Load().keys {
+	for _, k := range *i.ring.Load() {
 		if k.Number == number {
 			return k, true
 		}
@@ -49,31 +47,105 @@ func (i *Issuer) RefreshKey(number uint8) (RefreshKey, bool) {
 
 // readRing reads the refresh keys if the database has other ones than before.
 func (i *Issuer) readRing(ctx context.Context) error {
-	rows, err := i.c.DB.Keys(ctx, store.UseRefresh)
+	rows, err := liveKeys(ctx, i.c.DB, store.UseRefresh)
 	if err != nil {
 		return err
 	}
-	rows = slices.DeleteFunc(rows, func(row store.Key) bool { return row.State == store.KeyGone })
-	fresh := new(ring)
-	for _, row := range rows {
-		fresh.rows = append(fresh.rows, row.ID)
+	if len(rows) == 0 {
+		return errors.New("issuer: the database has no refresh key; restore the database from a backup")
 	}
-	if old := i.ring.Load(); old != nil && slices.Equal(old.rows, fresh.rows) {
+	same := func(k RefreshKey, row store.Key) bool { return k.id == row.ID }
+	if old := i.ring.Load(); old != nil && slices.EqualFunc(*old, rows, same) {
 		return nil
 	}
+	var ring []RefreshKey
 	for _, row := range rows {
-		secret, err := i.c.Master.Unseal(refreshLabel, row.ID, row.Sealed)
+		secret, err := unseal(i.c.Master, row)
 		if err != nil {
-			return wrongMaster(i.c.Master, "refresh key "+row.ID, err)
+			return err
 		}
 		// A restored database has a new epoch, so it accepts no token from the time that it lost.
 		mixed := hmac.New(sha256.New, secret)
 		mixed.Write([]byte("epoch " + i.c.DB.SessionEpoch()))
-		fresh.keys = append(fresh.keys, RefreshKey{Number: row.Number, secret: mixed.Sum(nil)})
+		ring = append(ring, RefreshKey{Number: row.Number, id: row.ID, secret: mixed.Sum(nil)})
 	}
-	if len(fresh.keys) == 0 {
-		return errors.New("issuer: the database has no refresh key; restore the database from a backup")
-	}
-	i.ring.Store(fresh)
+	i.ring.Store(&ring)
 	return nil
+}
+
+// NewEpoch returns the epoch that begins after the database lost part of its history. Revocations in
+// that part are lost, so sessions, API keys and signing keys end: a revoked one among them must not
+// become valid again. With keep nothing ends.
+func NewEpoch(keep bool, now time.Time) store.NewEpoch {
+	return store.NewEpoch{
+		KeepSessions: keep, At: now, Until: now.Add(verifyAfter),
+		Event: store.Event{ID: store.NewID(), Kind: store.EventEpochBegun, At: now, Actor: "operator", Outcome: "ok"},
+	}
+}
+
+// Opens returns an error if master does not open the keys in a database. It changes nothing.
+func Opens(ctx context.Context, db *store.DB, master *seal.Master) error {
+	for _, use := range uses {
+		keys, err := liveKeys(ctx, db, use)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if _, err := unseal(master, k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var uses = []string{store.UseSigning, store.UseRefresh}
+
+// liveKeys returns the keys of one use, oldest first, without those whose secret is deleted.
+func liveKeys(ctx context.Context, db *store.DB, use string) ([]store.Key, error) {
+	keys, err := db.Keys(ctx, use)
+	return slices.DeleteFunc(keys, func(k store.Key) bool { return k.State == store.KeyGone }), err
+}
+
+// sealLabel returns the label with which the secret of k is sealed.
+func sealLabel(k store.Key) string { return k.Use + " key" }
+
+// unseal returns the secret of a key.
+func unseal(master *seal.Master, k store.Key) ([]byte, error) {
+	secret, err := master.Unseal(sealLabel(k), k.ID, k.Sealed)
+	if errors.Is(err, seal.ErrWrongKey) {
+		err = fmt.Errorf("sealed with another master key than %s; put the right key file back, or restore database and key file of the same server: %w", master.KeyID(), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %s key %s: %w", k.Use, k.ID, err)
+	}
+	return secret, nil
+}
+
+// CheckKeys returns the problems with the keys of a database: a key that master does not open, no
+// active key, more than one active signing key.
+func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems []string, err error) {
+	if err := Opens(ctx, db, master); errors.Is(err, store.ErrUnavailable) {
+		return nil, err
+	} else if err != nil {
+		problems = append(problems, err.Error())
+	}
+	for _, use := range uses {
+		keys, err := liveKeys(ctx, db, use)
+		if err != nil {
+			return nil, err
+		}
+		active := 0
+		for _, k := range keys {
+			if k.State == store.KeyActive {
+				active++
+			}
+		}
+		// No signing key at all is correct: with a shared secret, and after a new epoch until the
+		// next start makes new ones.
+		if len(keys) > 0 && active == 0 || use == store.UseSigning && active > 1 {
+			problems = append(problems, fmt.Sprintf("%d %s keys are active, want 1", active, use))
+		}
+	}
+	return problems, nil
 }

@@ -18,14 +18,9 @@ type Retired struct {
 	State   string    // after Retire; KeyActive while the key waits for its successor
 	Revoked bool      // its tokens are revoked
 	Signs   store.Key // the active key
+	Known   bool      // Signs was published for long enough that all verifiers can know it
 	Next    store.Key // the successor, if Key is still active
 	Takes   time.Time // the earliest time at which Next becomes active
-}
-
-// PublishedFor returns how long the active key was published, and whether all verifiers can know it.
-func (r Retired) PublishedFor(now time.Time) (time.Duration, bool) {
-	d := now.Sub(r.Signs.CreatedAt)
-	return d, d >= publishBefore
 }
 
 // Retire retires a signing key without revoking tokens. An active key signs until its successor was
@@ -37,7 +32,7 @@ func (r Retired) PublishedFor(now time.Time) (time.Duration, bool) {
 // If the key cannot be retired, Retire returns a [durward.Refusal] with the reason.
 func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, error) {
 	// Another process may change the keys between reading and writing.
-	for range retireRounds {
+	for range 5 {
 		r, err := i.retire(ctx, keyID, now)
 		if errors.Is(err, store.ErrChanged) {
 			continue
@@ -45,12 +40,11 @@ func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, e
 		if err != nil {
 			return Retired{}, err
 		}
+		r.Known = i.c.Now().Sub(r.Signs.CreatedAt) >= publishBefore
 		return r, i.ReadKeys(ctx)
 	}
 	return Retired{}, errors.New("issuer: other processes changed the signing keys at the same time; try again")
 }
-
-const retireRounds = 5
 
 func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, error) {
 	cannot := func(detail, hint string) (Retired, error) {
@@ -140,11 +134,8 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 // spare.
 func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key) (Retired, error) {
 	for len(spares) < 2 {
-		spare, err := i.newSigningKey(store.KeyPending)
+		spare, err := i.addSpare(ctx)
 		if err != nil {
-			return Retired{}, err
-		}
-		if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, store.KeyPending)); err != nil {
 			return Retired{}, err
 		}
 		spares = append(spares, spare)

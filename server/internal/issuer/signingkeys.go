@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
-	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -27,11 +25,6 @@ const (
 	verifyAfter = longestLife + maxLeeway + clockMargin
 )
 
-const (
-	signingLabel = "signing key"
-	refreshLabel = "refresh key"
-)
-
 // makeKeys makes the missing keys of a new database or a new epoch: one refresh key, one signing key
 // and its spare. If several processes start at once, one of them makes the keys.
 func (i *Issuer) makeKeys(ctx context.Context) error {
@@ -40,7 +33,7 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	now := i.c.Now()
 	k := store.Key{ID: store.NewID(), Use: store.UseRefresh, Algorithm: "HS256", State: store.KeyActive, Number: 1, CreatedAt: now, ActivatedAt: now}
 	var err error
-	if k.Sealed, err = i.c.Master.Seal(refreshLabel, k.ID, secret); err != nil {
+	if k.Sealed, err = i.c.Master.Seal(sealLabel(k), k.ID, secret); err != nil {
 		return err
 	}
 	if err := i.c.DB.AddKeyIfNone(ctx, k); err != nil {
@@ -53,8 +46,8 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 	if i.c.Algorithm == "HS256" {
 		return nil
 	}
-	keys, err := i.c.DB.Keys(ctx, store.UseSigning)
-	if err != nil || slices.ContainsFunc(keys, func(k store.Key) bool { return k.State != store.KeyGone }) {
+	keys, err := liveKeys(ctx, i.c.DB, store.UseSigning)
+	if err != nil || len(keys) > 0 {
 		return err
 	}
 	active, err := i.newSigningKey(store.KeyActive)
@@ -86,8 +79,17 @@ func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 	if state == store.KeyActive {
 		k.ActivatedAt = now
 	}
-	k.Sealed, err = i.c.Master.Seal(signingLabel, k.ID, jwk)
+	k.Sealed, err = i.c.Master.Seal(sealLabel(k), k.ID, jwk)
 	return k, err
+}
+
+// addSpare adds a pending signing key.
+func (i *Issuer) addSpare(ctx context.Context) (store.Key, error) {
+	spare, err := i.newSigningKey(store.KeyPending)
+	if err != nil {
+		return store.Key{}, err
+	}
+	return spare, i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, store.KeyPending))
 }
 
 // ReadKeys reads the keys from the database, so that changes by other processes take effect.
@@ -98,20 +100,9 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		return err
 	}
 	if i.c.Algorithm == "HS256" {
-		key, err := jwt.SharedSecret("shared", i.c.SharedSecret)
-		if err != nil {
-			return err
-		}
-		if i.signer.Load() == nil {
-			i.signer.Store(key)
-			empty := []byte(`{"keys":[]}`)
-			i.published.Store(&empty)
-			return i.keys.Set(key.Public())
-		}
 		return nil
 	}
-
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	rows, err := liveKeys(ctx, i.c.DB, store.UseSigning)
 	if err != nil {
 		return err
 	}
@@ -119,14 +110,11 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	var signer *jwt.PrivateKey
 	opened := make(map[string]*jwt.PrivateKey)
 	for _, row := range rows {
-		if row.State == store.KeyGone {
-			continue
-		}
 		key, ok := i.opened[row.ID]
 		if !ok {
-			jwk, err := i.c.Master.Unseal(signingLabel, row.ID, row.Sealed)
+			jwk, err := unseal(i.c.Master, row)
 			if err != nil {
-				return wrongMaster(i.c.Master, "signing key "+row.ID, err)
+				return err
 			}
 			if key, err = jwt.ParsePrivateKey(jwk); err != nil {
 				return fmt.Errorf("issuer: signing key %s: %w", row.ID, err)
@@ -157,15 +145,6 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	return nil
 }
 
-// wrongMaster returns the error for a key that master does not open.
-func wrongMaster(master *seal.Master, name string, err error) error {
-	if errors.Is(err, seal.ErrWrongKey) {
-		return fmt.Errorf("issuer: %s in the database was sealed with another master key than %s; put the right key file back, or restore database and key file of the same server: %w",
-			name, master.KeyID(), err)
-	}
-	return fmt.Errorf("issuer: %s: %w", name, err)
-}
-
 // JWKS returns the public keys as a JWK set (RFC 7517 s5).
 func (i *Issuer) JWKS() []byte { return *i.published.Load() }
 
@@ -175,11 +154,7 @@ func (i *Issuer) Rotate(ctx context.Context, now bool) error {
 	if i.c.Algorithm == "HS256" {
 		return errors.New("issuer: with tokens.algorithm HS256 the only key is tokens.shared_secret; change it in the configuration and restart")
 	}
-	spare, err := i.newSigningKey(store.KeyPending)
-	if err != nil {
-		return err
-	}
-	if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, "pending")); err != nil {
+	if _, err := i.addSpare(ctx); err != nil {
 		return err
 	}
 	if now {
@@ -218,11 +193,7 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	}
 	// The new spare is added before the old one becomes active, so that there is always one.
 	if pending == 0 || due && pending == 1 {
-		spare, err := i.newSigningKey(store.KeyPending)
-		if err != nil {
-			return err
-		}
-		if err := i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, "pending")); err != nil {
+		if _, err := i.addSpare(ctx); err != nil {
 			return err
 		}
 	}
@@ -241,14 +212,11 @@ func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 	}
 	now := i.c.Now()
 	var next, active string
-	var oldest time.Time
 	for _, row := range rows {
-		switch row.State {
-		case store.KeyPending:
-			if now.Sub(row.CreatedAt) >= published && (next == "" || row.CreatedAt.Before(oldest)) {
-				next, oldest = row.ID, row.CreatedAt
-			}
-		case store.KeyActive:
+		switch {
+		case row.State == store.KeyPending && next == "" && now.Sub(row.CreatedAt) >= published:
+			next = row.ID // rows are in the order of their age
+		case row.State == store.KeyActive:
 			active = row.ID
 		}
 	}
@@ -281,7 +249,7 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 	if !i.c.Revoked.Revoked(revoked.SigningKey, key.ID()) {
 		return key, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readKeysTime)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := i.ReadKeys(ctx); err != nil {
 		return nil, err
@@ -291,9 +259,6 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 	}
 	return key, nil
 }
-
-// readKeysTime is the time limit for reading the keys during a request.
-const readKeysTime = 5 * time.Second
 
 func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
 	return store.Event{ID: store.NewID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
