@@ -22,7 +22,7 @@ test: packages lint
 	go test -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test $(PLAIN)
 	cd examples && go build ./...
-	cd e2e && go test . && go test -race ./revocations && go test -parallel 6 ./nodes
+	cd e2e && go test . && go test -race ./revocations && go test -parallel 6 ./nodes && go test ./attack
 
 .PHONY: packages
 packages:
@@ -53,6 +53,7 @@ soak: build
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./server/internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward
 	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
+	cd e2e && SOAK=1 go test -count=1 -v -timeout 90m ./attack
 	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./server/internal/node
 	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m ./client ./tokenstore/redis
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
