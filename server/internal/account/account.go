@@ -6,9 +6,11 @@
 package account
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -25,43 +27,35 @@ type Config struct {
 	Limits      *limits.Limiter
 	SecurityLog *securitylog.Writer // gets the refused sign-ins
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
+	Log         *slog.Logger        // nil means no log
+
+	Now func() time.Time // nil means the clock of DB
 
 	Passwords PasswordRules
-	Now       func() time.Time
-	Log       *slog.Logger
 }
 
 // Manager applies the rules about users to one database. It is safe for concurrent use.
 type Manager struct {
 	Config
-	keyUses keyUses
+
+	mu      sync.Mutex
+	keyUses map[string]time.Time // last uses of API keys that Run has not stored yet
 }
 
 // New returns a Manager, or an error that names every mistake in c.
 func New(c Config) (*Manager, error) {
-	var errs []error
-	need := func(ok bool, what string) {
-		if !ok {
-			errs = append(errs, errors.New("account: "+what))
-		}
+	err := c.Passwords.complete()
+	if c.DB == nil || c.Hasher == nil || c.Limits == nil || c.SecurityLog == nil {
+		err = errors.Join(err, errors.New("account: database, password hasher, limits and security log are required"))
 	}
-	need(c.DB != nil, "no database")
-	need(c.Hasher != nil, "no password hasher")
-	need(c.Limits != nil, "no limits")
-	need(c.SecurityLog != nil, "no security log")
-	if err := c.Passwords.complete(); err != nil {
-		errs = append(errs, err)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err != nil {
+		return nil, err
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = c.DB.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return &Manager{Config: c}, nil
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	return &Manager{Config: c, keyUses: make(map[string]time.Time)}, nil
 }
 
 // mistake refuses a request because of one of its members. The texts do not repeat the value.

@@ -190,7 +190,7 @@ func TestNew(t *testing.T) {
 	if err == nil {
 		t.Fatal("New: no error")
 	}
-	for _, want := range []string{"no database", "no password hasher", "no limits", "from 7 to 256"} {
+	for _, want := range []string{"database, password hasher, limits and security log are required", "from 7 to 256"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("New: got %[2]v, want %[1]q in it", want, err)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -154,11 +153,11 @@ func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 
 // randomKey returns a random key for the user of maker.
 func (m *Manager) randomKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
-	text := newKeyText()
+	key := newKeyText()
 	return store.APIKey{
 		ID: store.NewID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
-		PublicID: text.publicID, Hash: text.hash(),
-	}, seal.Secret(text.text())
+		PublicID: key[len(KeyPrefix):shownKey], Hash: keyHash(key),
+	}, seal.Secret(key)
 }
 
 func keyEvent(kind string, k store.APIKey, from request.Info) store.Event {
@@ -201,21 +200,21 @@ func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.
 }
 
 func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, error) {
-	text, err := parseKeyText(key)
+	publicID, err := parseKeyText(key)
 	if err != nil {
 		return store.APIKey{}, fmt.Errorf("account: %w: %w", err, errForgedKey)
 	}
-	k, u, err := m.DB.APIKeyByPublicID(ctx, text.publicID)
+	k, u, err := m.DB.APIKeyByPublicID(ctx, publicID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.APIKey{}, err
 	}
 	// For an unknown public id the comparison runs too, with a hash that no key has.
-	hash := text.hash()
+	hash := keyHash(key)
 	same := subtle.ConstantTimeCompare(hash[:], k.Hash[:]) == 1
 	now := m.Now()
 	switch {
 	case err != nil:
-		return store.APIKey{}, fmt.Errorf("account: no key %s: %w", KeyPrefix+text.publicID, errForgedKey)
+		return store.APIKey{}, fmt.Errorf("account: no key %s: %w", KeyPrefix+publicID, errForgedKey)
 	case !same:
 		return store.APIKey{}, fmt.Errorf("account: wrong secret for the public id of key %s: %w", k.ID, errForgedKey)
 	case !k.RevokedAt.IsZero():
@@ -229,35 +228,19 @@ func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, erro
 			k.ID, u.ID, durward.InvalidAPIKey)
 	}
 	if now.Sub(k.LastUsedAt) >= keyUseStep {
-		m.keyUses.add(k.ID, now)
+		m.useKey(k.ID, now)
 	}
 	k.Scopes = StillGranted(k.Scopes, u)
 	return k, nil
 }
 
-// keyUses holds the last use of keys until Run stores it, so that a request does not wait for a write.
-type keyUses struct {
-	mu sync.Mutex
-	at map[string]time.Time
-}
-
-func (u *keyUses) add(id string, now time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.at == nil {
-		u.at = make(map[string]time.Time)
+// useKey records the use of a key for Run, so that a request does not wait for a write.
+func (m *Manager) useKey(id string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.keyUses) < maxKeyUses {
+		m.keyUses[id] = now
 	}
-	if len(u.at) < maxKeyUses {
-		u.at[id] = now
-	}
-}
-
-func (u *keyUses) take() map[string]time.Time {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	at := u.at
-	u.at = nil
-	return at
 }
 
 // Run stores the last use of API keys once a second until ctx ends, and a last time then. Once an
@@ -286,7 +269,10 @@ func (m *Manager) Run(ctx context.Context) {
 
 // writeKeyUses stores the last use of keys.
 func (m *Manager) writeKeyUses(ctx context.Context) {
-	uses := m.keyUses.take()
+	m.mu.Lock()
+	uses := m.keyUses
+	m.keyUses = make(map[string]time.Time)
+	m.mu.Unlock()
 	if len(uses) == 0 {
 		return
 	}

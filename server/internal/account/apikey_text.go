@@ -26,6 +26,7 @@ const (
 	KeyPrefix = "dk_"
 
 	publicDigits = 8
+	secretOctets = 32
 	secretDigits = 43 // 62^42 < 2^256 < 62^43
 	sumDigits    = 6  // 62^5 < 2^32 < 62^6
 
@@ -35,27 +36,19 @@ const (
 	keyChars = keyBody + sumDigits
 )
 
-// keyText holds the parts of a key.
-type keyText struct {
-	publicID string
-	secret   [32]byte
-}
-
 // newKeyText returns a random key.
-func newKeyText() keyText {
-	var k keyText
-	_, _ = rand.Read(k.secret[:]) // crypto/rand.Read never returns an error
+func newKeyText() string {
+	var secret [secretOctets]byte
+	_, _ = rand.Read(secret[:]) // crypto/rand.Read never returns an error
 	n, err := rand.Int(rand.Reader, new(big.Int).Exp(big.NewInt(62), big.NewInt(publicDigits), nil))
 	if err != nil {
 		panic(err) // as above
 	}
-	k.publicID = base62(n, publicDigits)
-	return k
+	return keyText(base62(n, publicDigits), secret)
 }
 
-// text returns the key in the form that its owner gets.
-func (k keyText) text() string {
-	body := KeyPrefix + k.publicID + "_" + base62(new(big.Int).SetBytes(k.secret[:]), secretDigits)
+func keyText(publicID string, secret [secretOctets]byte) string {
+	body := KeyPrefix + publicID + "_" + base62(new(big.Int).SetBytes(secret[:]), secretDigits)
 	return body + keySum(body)
 }
 
@@ -74,29 +67,26 @@ func isBase62(s string) bool {
 	})
 }
 
-// parseKeyText parses a key. Its errors contain nothing of s.
-func parseKeyText(s string) (keyText, error) {
-	var k keyText
+// parseKeyText returns the public id of a key in its only spelling. Its errors contain nothing of s.
+func parseKeyText(s string) (publicID string, err error) {
 	switch {
 	case len(s) != keyChars:
-		return k, errors.New("an API key has another length")
+		return "", errors.New("an API key has another length")
 	case s[:len(KeyPrefix)] != KeyPrefix || s[shownKey] != '_' || !isBase62(s[len(KeyPrefix):shownKey]) || !isBase62(s[shownKey+1:]):
-		return k, errors.New("an API key has another form")
+		return "", errors.New("an API key has another form")
 	case keySum(s[:keyBody]) != s[keyBody:]:
-		return k, errors.New("the checksum of the API key is wrong")
+		return "", errors.New("the checksum of the API key is wrong")
 	}
 	n, ok := new(big.Int).SetString(s[shownKey+1:keyBody], 62)
-	if !ok || n.BitLen() > 8*len(k.secret) {
-		return k, errors.New("the secret of the API key has more than 256 bits")
+	if !ok || n.BitLen() > 8*secretOctets {
+		return "", errors.New("the secret of the API key has more than 256 bits")
 	}
-	n.FillBytes(k.secret[:])
-	k.publicID = s[len(KeyPrefix):shownKey]
-	return k, nil
+	return s[len(KeyPrefix):shownKey], nil
 }
 
-// hash returns the hash that the store keeps. A key has 256 random bits and cannot be guessed, so a
+// keyHash returns the hash that the store keeps. A key has 256 random bits and cannot be guessed, so a
 // fast hash is sufficient.
-func (k keyText) hash() [32]byte { return sha256.Sum256([]byte(k.text())) }
+func keyHash(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
 var keysIn = regexp.MustCompile(`(dk_[0-9A-Za-z]{8})_[0-9A-Za-z]+`)
 

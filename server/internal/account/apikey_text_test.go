@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"math/big"
 	"regexp"
@@ -17,30 +18,24 @@ func TestKeyText(t *testing.T) {
 	shape := regexp.MustCompile(`^dk_[0-9A-Za-z]{8}_[0-9A-Za-z]{43}[0-9A-Za-z]{6}$`)
 	seen := make(map[string]bool)
 	for range 200 {
-		k := newKeyText()
-		text := k.text()
-		if !shape.MatchString(text) || len(text) != keyChars || seen[text] || seen[k.publicID] {
-			t.Fatalf("got a malformed or repeated key of %d characters", len(text))
+		text := newKeyText()
+		publicID, err := parseKeyText(text)
+		if err != nil || !shape.MatchString(text) || len(text) != keyChars || seen[text] || seen[publicID] {
+			t.Fatalf("got a malformed or repeated key of %d characters, %v", len(text), err)
 		}
-		seen[text], seen[k.publicID] = true, true
-		if got, err := parseKeyText(text); err != nil || got != k {
-			t.Fatalf("parse: got %v, want the same key", err)
-		}
-		if k.hash() != sha256.Sum256([]byte(text)) {
-			t.Error("the hash is not the SHA-256 of the key")
+		seen[text], seen[publicID] = true, true
+		if publicID != text[3:11] {
+			t.Fatalf("got public id %q of key %s", publicID, text[:11])
 		}
 	}
-	if k, err := parseKeyText(aKey); err != nil || k.publicID != "4fKq81Zx" || k.secret != sha256.Sum256(nil) {
-		t.Errorf("key of another program: got %v", err)
+	if publicID, err := parseKeyText(aKey); err != nil || publicID != "4fKq81Zx" || keyText(publicID, sha256.Sum256(nil)) != aKey {
+		t.Errorf("key of another program: got %q, %v", publicID, err)
 	}
 	// The smallest and the largest key have the same length.
-	ends := []keyText{{publicID: "00000000"}, {publicID: "ZZZZZZZZ"}}
-	for i := range ends[1].secret {
-		ends[1].secret[i] = 0xff
-	}
-	for _, k := range ends {
-		if got, err := parseKeyText(k.text()); err != nil || got != k {
-			t.Errorf("%s: %v", k.publicID, err)
+	for publicID, octet := range map[string]byte{"00000000": 0, "ZZZZZZZZ": 0xff} {
+		key := keyText(publicID, [secretOctets]byte(bytes.Repeat([]byte{octet}, secretOctets)))
+		if got, err := parseKeyText(key); err != nil || got != publicID {
+			t.Errorf("%s: got %q, %v", publicID, got, err)
 		}
 	}
 }
@@ -52,7 +47,7 @@ func TestKeyTextRefused(t *testing.T) {
 	beyond += keySum(beyond)
 	signed := KeyPrefix + "00000000_-" + strings.Repeat("0", secretDigits-1)
 	signed += keySum(signed)
-	good := newKeyText().text()
+	good := newKeyText()
 	if _, err := parseKeyText(good); err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +64,8 @@ func TestKeyTextRefused(t *testing.T) {
 		}
 	}
 	for _, s := range bad {
-		k, err := parseKeyText(s)
-		if err == nil || k != (keyText{}) {
+		publicID, err := parseKeyText(s)
+		if err == nil || publicID != "" {
 			t.Errorf("%q: got a key, want an error", s)
 		} else if len(s) > 8 && strings.Contains(err.Error(), s[3:8]) {
 			t.Errorf("the error repeats the key: %v", err)
@@ -80,7 +75,7 @@ func TestKeyTextRefused(t *testing.T) {
 
 func TestWithoutKeys(t *testing.T) {
 	t.Parallel()
-	key := newKeyText().text()
+	key := newKeyText()
 	for s, want := range map[string]string{
 		"/api/keys/" + key:             "/api/keys/" + key[:shownKey] + "_[redacted]",
 		key + "/" + key[:30] + "/x":    key[:shownKey] + "_[redacted]/" + key[:shownKey] + "_[redacted]/x",
@@ -97,16 +92,19 @@ func TestWithoutKeys(t *testing.T) {
 
 // A key that parses has one spelling, and other texts give an error and no key.
 func FuzzKeyText(f *testing.F) {
-	for _, s := range []string{newKeyText().text(), keyText{publicID: "00000000"}.text(), "dk_", "", aKey, strings.Repeat("Z", keyChars)} {
+	for _, s := range []string{newKeyText(), keyText("00000000", [secretOctets]byte{}), "dk_", "", aKey, strings.Repeat("Z", keyChars)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		k, err := parseKeyText(s)
-		switch {
-		case err == nil && k.text() != s:
-			t.Errorf("%q: got key %q, want the same text", s, k.text())
-		case err != nil && k != (keyText{}):
-			t.Errorf("%q: got an error and a key", s)
+		publicID, err := parseKeyText(s)
+		if err != nil && publicID != "" {
+			t.Errorf("%q: got an error and a public id", s)
+		}
+		if err == nil {
+			n, _ := new(big.Int).SetString(s[shownKey+1:keyBody], 62)
+			if again := keyText(publicID, [secretOctets]byte(n.FillBytes(make([]byte, secretOctets)))); again != s {
+				t.Errorf("%q: got key %q, want the same text", s, again)
+			}
 		}
 		if err == nil && strings.Contains(WithoutKeys(s), s[shownKey+1:]) {
 			t.Errorf("WithoutKeys(%q) keeps the secret", s)

@@ -28,26 +28,22 @@ func canonicalEmail(typed string) (email, key string, err error) {
 		return bad("The e-mail address is too long.")
 	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable) || strings.ContainsFunc(key, unseen):
 		return bad("The e-mail address contains characters that are not allowed in one.")
-	// A colon cannot be sent in Basic credentials (RFC 7617 s2). Mail programs parse quotes, brackets
-	// and blanks differently.
-	case strings.ContainsAny(key, ` :;,"'()<>[]\`) && !plainApostrophe(key) || strings.Count(key, "@") != 1:
-		return bad("The e-mail address is not in its plain form.")
-	}
-	local, domain, _ := strings.Cut(key, "@")
-	if local == "" || domain == "" || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") || strings.Contains(domain, "..") {
-		return bad("The e-mail address is not in its plain form.")
-	}
-	// The parser of the mailer must read the same address.
-	if parsed, err := mail.ParseAddress(key); err != nil || parsed.Address != key || parsed.Name != "" {
+	case !plainForm(key):
 		return bad("The e-mail address is not in its plain form.")
 	}
 	return email, key, nil
 }
 
-// plainApostrophe reports whether the apostrophe is the only special character in key:
-// o'hara@example.com is an ordinary address.
-func plainApostrophe(key string) bool {
-	return !strings.ContainsAny(key, ` :;,"()<>[]\`)
+// plainForm reports whether key is an address that can be sent in Basic credentials, which excludes a
+// colon (RFC 7617 s2), and that all mail programs read alike: they parse quotes, brackets and blanks
+// differently.
+func plainForm(key string) bool {
+	local, domain, _ := strings.Cut(key, "@")
+	if local == "" || strings.Contains("."+domain+".", "..") || strings.ContainsAny(key, ` :;,"()<>[]\`) {
+		return false
+	}
+	parsed, err := mail.ParseAddress(key) // the mailer's parser
+	return err == nil && parsed.Address == key && parsed.Name == "" && !strings.Contains(domain, "@")
 }
 
 // emailKey returns the form in which addresses are compared.

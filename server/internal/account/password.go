@@ -84,21 +84,21 @@ func blockForm(password string) string {
 	return strings.ToLower(norm.NFKC.String(password))
 }
 
-// check refuses a new password that breaks the rules. address is the user's, in compared form.
-func (p *PasswordRules) check(member, password, address string) error {
+// Check refuses a new password that breaks the rules. The refusal names member, the member of the
+// request that has the password. address is the EmailKey of the user.
+func (p *PasswordRules) Check(member, password, address string) error {
 	password = norm.NFC.String(password)
 	n := utf8.RuneCountInString(password)
 	switch {
 	case n < p.MinLength:
-		return mistake(member, "The password is too short.", fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.",
-			p.MinLength))
+		return mistake(member, "The password is too short.",
+			fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.", p.MinLength))
 	case n > p.MaxLength:
 		return mistake(member, "The password is too long.", fmt.Sprintf("At most %d characters.", p.MaxLength))
 	case p.blocked[blockForm(password)]:
 		return mistake(member, "The password is one of the most common ones.",
 			"Choose another; a few words in a row are easy to remember.")
-	}
-	if containsAddress(password, address) {
+	case containsAddress(password, address):
 		return mistake(member, "The password contains the e-mail address.",
 			"Choose one that is unrelated to the account.")
 	}
@@ -116,15 +116,9 @@ func containsAddress(password, address string) bool {
 	return strings.Contains(folded, address) || local != "" && strings.ReplaceAll(folded, local, "") == ""
 }
 
-// CheckNewPassword refuses a new password of u that breaks the rules. The refusal names member, the
-// member of the request that has the password.
-func (m *Manager) CheckNewPassword(u store.User, member, password string) error {
-	return m.Passwords.check(member, password, u.EmailKey)
-}
-
-// HashNewPassword checks a new password of u as CheckNewPassword does and returns its hash.
+// HashNewPassword checks a new password of u as PasswordRules.Check does and returns its hash.
 func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, password string) (string, error) {
-	if err := m.CheckNewPassword(u, member, password); err != nil {
+	if err := m.Passwords.Check(member, password, u.EmailKey); err != nil {
 		return "", err
 	}
 	hash, err := m.Hasher.Hash(ctx, password)

@@ -61,14 +61,14 @@ func TestPasswordRules(t *testing.T) {
 		{"some @example.com text", "@example.com", "e-mail address"},
 		{"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n", adaEmail, ""}, // refused by the hash, by its own name
 	} {
-		err := r.check("password", c.password, c.address)
+		err := r.Check("password", c.password, c.address)
 		if c.want == "" && err != nil || c.want != "" && (codeOf(err) != durward.InvalidRequest || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%q for %s: got %v, want %q", c.password, c.address, err, c.want)
 		}
 	}
 	short := rules(t, PasswordRules{MinLength: 8})
 	for password, ok := range map[string]bool{"8 chars!": true, "7 chars": false, "12345678": false, "zxcvbnm1": false} {
-		if err := short.check("password", password, adaEmail); (err == nil) != ok {
+		if err := short.Check("password", password, adaEmail); (err == nil) != ok {
 			t.Errorf("%q with eight characters: %v", password, err)
 		}
 	}
@@ -120,17 +120,17 @@ func FuzzPasswordRules(f *testing.F) {
 	r := rules(f, PasswordRules{})
 	f.Fuzz(func(t *testing.T, password, address string) {
 		address = emailKey(address)
-		err := r.check("password", password, address)
+		err := r.Check("password", password, address)
 		if err != nil {
 			var refusal *durward.Refusal
 			if !errors.As(err, &refusal) || refusal.Code != durward.InvalidRequest || refusal.Members["member"] != "password" || len(refusal.Detail+refusal.Hint) > 200 {
-				t.Fatalf("check(%q, %q): %v", password, address, err)
+				t.Fatalf("Check(%q, %q): %v", password, address, err)
 			}
 			return
 		}
 		n := utf8.RuneCountInString(norm.NFC.String(password))
 		if n < 15 || n > 256 || r.blocked[strings.ToLower(password)] || address != "" && strings.Contains(password, address) {
-			t.Fatalf("check(%q, %q) takes it", password, address)
+			t.Fatalf("Check(%q, %q) takes it", password, address)
 		}
 	})
 }

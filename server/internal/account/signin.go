@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
@@ -12,30 +13,43 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
+// Proof records how and when a user proved their identity. Session rules copy it into the session
+// and its tokens.
+type Proof struct {
+	User    store.User
+	Methods []string  // authentication methods, the claim amr (RFC 8176)
+	ACR     string    // authentication context class reference, the claim acr
+	At      time.Time // when the last method was verified, the claim auth_time
+}
+
+// oneFactor is the ACR of a password alone.
+const oneFactor = "urn:durward:acr:1fa"
+
+// passwordProof returns the Proof of u after a correct password. It refuses a locked user with
+// AccountDisabled. No other code turns a correct password into a Proof, so a check for a missing
+// second factor belongs here.
+func (m *Manager) passwordProof(u store.User) (Proof, error) {
+	if !u.LockedAt.IsZero() {
+		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w",
+			u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+	}
+	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: m.Now()}, nil
+}
+
 // Authenticate verifies an e-mail address and a password. Its error wraps InvalidCredentials if
 // either is wrong, AccountDisabled if the password is correct but the user is locked, or
 // TooManyAttempts. An unknown address costs the same work as a known one.
 func (m *Manager) Authenticate(ctx context.Context, email, password string, from request.Info) (Proof, error) {
+	var u store.User
 	_, key, err := canonicalEmail(email)
 	if err != nil {
 		// No user has such an address. It is counted and hashed like a possible one.
 		key = emailKey(email)
-		if len(key) > maxEmail {
-			key = key[:maxEmail]
-		}
+		key = key[:min(len(key), maxEmail)]
+	} else if u, err = m.DB.UserByEmailKey(ctx, key); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Proof{}, err
 	}
-	var u store.User
-	known := false
-	if err == nil {
-		u, err = m.DB.UserByEmailKey(ctx, key)
-		switch {
-		case err == nil:
-			known = true
-		case !errors.Is(err, store.ErrNotFound):
-			return Proof{}, err
-		}
-	}
-	if err := m.verify(ctx, &u, known, key, password, from); err != nil {
+	if err := m.verify(ctx, &u, key, password, from); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
@@ -51,7 +65,7 @@ func (m *Manager) Reauthenticate(ctx context.Context, userID, password string, f
 	if err != nil {
 		return Proof{}, err
 	}
-	if err := m.verify(ctx, &u, true, u.EmailKey, password, from); err != nil {
+	if err := m.verify(ctx, &u, u.EmailKey, password, from); err != nil {
 		if errors.Is(err, durward.InvalidCredentials) && m.Limits.Blocked(ctx, u.EmailKey, from.Addr) {
 			err = fmt.Errorf("%w: %w", ErrBlocked, err)
 		}
@@ -76,20 +90,15 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
 }
 
-// verify verifies a password within the limits. key identifies the account in the failure counters.
-// known is false for an unknown user; u is the zero User then. If verify replaces an outdated hash, u
-// has the new one.
-func (m *Manager) verify(
-	ctx context.Context, u *store.User, known bool, key, password string, from request.Info,
-) error {
+// verify verifies a password within the limits. key identifies the account in the failure counters. u
+// is the zero User if the user is unknown. If verify replaces an outdated hash, u has the new one.
+func (m *Manager) verify(ctx context.Context, u *store.User, key, password string, from request.Info) error {
 	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
-	if err != nil {
-		var blocked *limits.Blocked
-		if errors.As(err, &blocked) {
-			m.recordRefused(key, u.ID, "too many attempts", from)
-			return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: fmt.Errorf("account: %w",
-				err)}
-		}
+	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
+		m.recordRefused(key, u.ID, "too many attempts", from)
+		err = fmt.Errorf("account: %w", err)
+		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: err}
+	} else if err != nil {
 		return err
 	}
 	defer attempt.Cancel() // no effect after Fail or Succeed
@@ -101,10 +110,10 @@ func (m *Manager) verify(
 	case err != nil:
 		return unavailable(err)
 	}
-	if !right || !known {
+	if !right || u.ID == "" {
 		attempt.Fail(password)
 		reason := "wrong password"
-		if !known {
+		if u.ID == "" {
 			reason = "no such account"
 		}
 		m.recordRefused(key, u.ID, reason, from)
@@ -128,4 +137,20 @@ func (m *Manager) verify(
 // recordRefused records a refused sign-in in the security log.
 func (m *Manager) recordRefused(key, userID, reason string, from request.Info) {
 	m.SecurityLog.AddSignIn(key, from.Event(store.EventSignInRefused, reason, userID, "", m.Now()))
+}
+
+// StrongestACR returns the strongest ACR that the user of a principal can reach. Users have no
+// second factors yet.
+func (m *Manager) StrongestACR(context.Context, *durward.Principal) (string, error) {
+	return oneFactor, nil
+}
+
+// RefuseChanged refuses with code if err says that the user or the session changed after the
+// credentials were verified. It returns any other error unchanged.
+func RefuseChanged(err error, code durward.Code) error {
+	if errors.Is(err, store.ErrChanged) {
+		return fmt.Errorf("account: locked, signed out or given another password since the credentials were verified: %w: %w",
+			err, code)
+	}
+	return err
 }
