@@ -89,7 +89,7 @@ func (a attack) make(cl *cluster, b *bystanders) result {
 				defer func() { client.CloseIdleConnections() }()
 				for {
 					n := sent.Add(1)
-					if long && time.Since(began) > time.Minute/time.Duration(part) || !long && n > until {
+					if long && time.Since(began) > length/time.Duration(part) || !long && n > until {
 						sent.Add(-1)
 						return
 					}

@@ -13,9 +13,9 @@ import (
 // after a refusal, because it would take the processor from the server otherwise.
 func TestFlood(t *testing.T) {
 	const connections, pause = 500, 200 * time.Millisecond
-	length := 4 * time.Second
-	if long {
-		length = time.Minute
+	length := length
+	if !long {
+		length = 4 * time.Second
 	}
 	cl := newCluster(t, storage{nodes: 1, memory: defaultMemory})
 	b := newBystanders(cl)

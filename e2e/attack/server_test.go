@@ -33,9 +33,17 @@ import (
 // waitLimit limits each wait of a test. It is generous and measures nothing.
 const waitLimit = 60 * time.Second
 
-// long reports whether each attack lasts a minute: with ATTACK or SOAK in the environment. Otherwise it ends
+// long reports whether each attack lasts for length: with ATTACK or SOAK in the environment. Otherwise it ends
 // after its number of guesses.
 var long = os.Getenv("ATTACK") != "" || os.Getenv("SOAK") != ""
+
+// length is the duration of an attack in a long run: that in ATTACK, such as 20s, or a minute.
+var length = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ATTACK")); err == nil {
+		return d
+	}
+	return time.Minute
+}()
 
 // buildDir is the folder of the built program.
 var buildDir string
