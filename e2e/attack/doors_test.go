@@ -406,19 +406,19 @@ var doors = []attack{{
 		return func(i int) guess { return cl.samePage(stepUp(wrong(i)), cookie).from(newNetwork()) }
 	},
 }, {
-	url: "password/change", changes: "password", judged: wrongPassword, hash: true, most: 5, guesses: 12,
+	url: "password change", changes: "password", judged: wrongPassword, hash: true, most: 5, guesses: 12,
 	prepare: func(cl *cluster) func(int) guess {
 		token, network := cl.accessToken(), newNetwork()
 		return func(i int) guess { return changePassword(wrong(i)).bearer(token).from(network) }
 	},
 }, {
-	url: "password/change", changes: "network, password", judged: wrongPassword, hash: true, most: unbounded, guesses: 12,
+	url: "password change", changes: "network, password", judged: wrongPassword, hash: true, most: unbounded, guesses: 12,
 	prepare: func(cl *cluster) func(int) guess {
 		token := cl.accessToken()
 		return func(i int) guess { return changePassword(wrong(i)).bearer(token).from(newNetwork()) }
 	},
 }, {
-	url: "step-up, password/change", changes: "network, password, access token", judged: wrongPassword, hash: true,
+	url: "step-up, password change", changes: "network, password, access token", judged: wrongPassword, hash: true,
 	most: unbounded, guesses: 12,
 	prepare: func(cl *cluster) func(int) guess {
 		session := cl.mustSend(signIn(cl.user(), password), 200)
@@ -534,6 +534,25 @@ func TestDoors(t *testing.T) {
 	for _, a := range doors {
 		a.run(t, cl, b)
 	}
+}
+
+// TestIPv6 guesses from the /64 networks of one IPv6 /48, which a trusted proxy reports. The account is
+// counted for each /64, the failures for the /48 too.
+func TestIPv6(t *testing.T) {
+	cl := newCluster(t, storage{nodes: 1, env: []string{"DURWARD_TRUSTED_PROXIES=127.0.0.0/8"}})
+	b := newBystanders(cl)
+	defer b.end()
+	attack{
+		url: "login", changes: "IPv6 /64 of one /48, password", judged: wrongPassword, hash: true, most: 160, perMinute: true,
+		guesses: 40,
+		prepare: func(cl *cluster) func(int) guess {
+			email, network := cl.user(), newNetwork()
+			return func(i int) guess {
+				address := fmt.Sprintf("2001:db8:0:%x::1", i)
+				return signIn(email, wrong(i)).with("X-Forwarded-For", address).with("X-Forwarded-Proto", "https").from(network)
+			}
+		},
+	}.run(t, cl, b)
 }
 
 // TestNodes spreads guesses over two nodes, which count them together only with Redis.

@@ -103,7 +103,8 @@ type storage struct {
 	nodes    int
 	postgres bool // instead of SQLite
 	redis    bool
-	memory   int // of a password hash, in KiB; 0 means hashMemory
+	memory   int      // of a password hash, in KiB; 0 means hashMemory
+	env      []string // in addition to the common environment
 }
 
 func newCluster(t *testing.T, s storage) *cluster {
@@ -131,6 +132,7 @@ func newCluster(t *testing.T, s storage) *cluster {
 	if s.redis {
 		cl.env = append(cl.env, "DURWARD_REDIS_URL="+services.NewRedis(t).URL())
 	}
+	cl.env = append(cl.env, s.env...)
 	for range s.nodes {
 		n := &node{cl: cl, address: services.Host() + ":8401", dir: t.TempDir()}
 		n.url = "http://" + n.address
