@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -70,6 +71,8 @@ type userAdd struct {
 	Email string `arg:"" help:"E-mail address."`
 	Name  string `help:"Display name." placeholder:"N"`
 	Admin bool   `help:"Make the user an administrator."`
+
+	LookAlike bool `help:"Accept an address that looks like that of another user."`
 }
 
 func (v userAdd) Run(e *environment) (err error) {
@@ -82,10 +85,19 @@ func (v userAdd) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
-	u, err := s.Accounts.Add(e, account.NewUser{Email: v.Email, Name: v.Name, Password: password, Admin: v.Admin}, store.EventUserAdded, operator)
-	if errors.Is(err, durward.EmailTaken) {
+	u, err := s.Accounts.Add(e, account.NewUser{
+		Email:     v.Email,
+		Name:      v.Name,
+		Password:  password,
+		Admin:     v.Admin,
+		LookAlike: v.LookAlike,
+	}, store.EventUserAdded, operator)
+	switch {
+	case errors.Is(err, store.ErrLookAlike):
+		return refused("Check the spelling; --look-alike adds the user all the same.", "%s looks like the address of another user", v.Email)
+	case errors.Is(err, durward.EmailTaken):
 		return refused("durward user passwd sets a new password.", "%s has an account already", v.Email)
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	if v.JSON {
@@ -103,6 +115,7 @@ type userJSON struct {
 	Admin     bool          `json:"admin"`
 	CreatedAt time.Time     `json:"created_at"`
 	LockedAt  *time.Time    `json:"locked_at,omitempty"`
+	LookAlike bool          `json:"look_alike,omitempty"`
 	Sessions  []sessionJSON `json:"sessions,omitempty"`
 }
 
@@ -126,6 +139,8 @@ func (j userJSON) state() string {
 	switch {
 	case j.LockedAt != nil:
 		return "locked"
+	case j.LookAlike:
+		return "look-alike"
 	case j.Admin:
 		return "admin"
 	}
@@ -143,6 +158,10 @@ func (v userList) Run(e *environment) (err error) {
 		return err
 	}
 	defer s.close(&err)
+	lookAlikes, err := s.DB.LookAlikes(e)
+	if err != nil {
+		return err
+	}
 	items := []userJSON{}
 	for after, more := "", true; more; {
 		const page = 500
@@ -151,7 +170,9 @@ func (v userList) Run(e *environment) (err error) {
 			return err
 		}
 		for _, u := range users {
-			items = append(items, userJSONOf(u))
+			j := userJSONOf(u)
+			j.LookAlike = slices.Contains(lookAlikes, u.ID)
+			items = append(items, j)
 			after = u.EmailKey
 		}
 		more = len(users) == page

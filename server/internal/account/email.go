@@ -1,20 +1,29 @@
 package account
 
 import (
+	"context"
+	"errors"
 	"net/mail"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"go.mau.fi/util/confusable"
+	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
+	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // maxEmail is the length of the longest address in octets (RFC 5321 s4.5.3.1.3).
 const maxEmail = 254
 
-// canonicalEmail returns a trimmed address and the key by which addresses are compared: NFKC and case
-// folding, so that similar spellings are one account. The key of a key is the key itself.
+// canonicalEmail returns a trimmed address and the key by which addresses are compared: NFKC, case
+// folding and the Unicode form of the domain, so that spellings of one address are one account. The
+// key of a key is the key itself.
 func canonicalEmail(typed string) (email, key string, err error) {
 	email = strings.TrimSpace(typed)
 	key = emailKey(email)
@@ -46,10 +55,79 @@ func plainForm(key string) bool {
 	return err == nil && parsed.Address == key && parsed.Name == "" && !strings.Contains(domain, "@")
 }
 
-// emailKey returns the form in which addresses are compared.
+// domains maps and validates internationalized domain names (UTS 46). Names of a local network may have
+// underscores, and names without a dot are accepted.
+var domains = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
+
+// emailKey returns the form in which addresses are compared. A domain that is no valid name is only
+// folded.
 func emailKey(email string) string {
-	folded := cases.Fold().String(norm.NFKC.String(email))
+	key := fold(email)
+	if at := strings.LastIndexByte(key, '@'); at >= 0 {
+		if name, err := domains.ToUnicode(key[at+1:]); err == nil {
+			key = key[:at+1] + fold(name)
+		}
+	}
+	return key
+}
+
+func fold(s string) string {
+	folded := cases.Fold().String(norm.NFKC.String(s))
 	return strings.TrimSpace(norm.NFKC.String(strings.Map(foldCherokee, folded)))
+}
+
+// checkNewEmail refuses the key of a new address with characters that are no letters, marks, digits or
+// ASCII: many symbols are invisible or look alike (RFC 8264 s4.2, RFC 5890 s2.3.2.1). Accounts of older
+// versions may have such addresses.
+func checkNewEmail(key string) error {
+	local, domain, _ := strings.Cut(key, "@")
+	_, err := precis.UsernameCasePreserved.String(local)
+	if _, bad := domains.ToASCII(domain); err != nil || bad != nil {
+		return mistake("email", "The e-mail address contains characters that are not allowed in one.",
+			"An address looks like ada@example.com.")
+	}
+	return nil
+}
+
+// skeletonVersion names the rule of skeletons. Change it with the rule or with the table of package
+// confusable: the users of an existing database are then indexed again.
+const skeletonVersion = "1"
+
+// skeletons returns the skeletons of an address as it is typed and of its key (UTS 39 s4). A person can
+// take addresses with a common skeleton for one: capital I looks like a small l, and folds to i.
+func skeletons(email, key string) []string {
+	return slices.Compact([]string{skeleton(key), skeleton(norm.NFKC.String(email))})
+}
+
+// skeleton returns the skeleton of s, without marks that repeat or lie on the dot of i and j and are
+// therefore invisible (UTS 39 s5.4).
+func skeleton(s string) string {
+	last := rune(-1)
+	visible := strings.Map(func(r rune) rune {
+		hidden := unicode.Is(unicode.Mn, r) && (r == last || r == '\u0307' && (last == 'i' || last == 'j'))
+		if hidden {
+			return -1
+		}
+		last = r
+		return r
+	}, norm.NFD.String(confusable.Skeleton(s)))
+	return norm.NFC.String(visible)
+}
+
+// IndexEmails makes the addresses of users whom an older version added known to the check for addresses
+// that look alike.
+func (m *Manager) IndexEmails(ctx context.Context) error {
+	return m.DB.IndexSkeletons(ctx, skeletonVersion, func(u store.User) []string { return skeletons(u.Email, emailKey(u.Email)) })
+}
+
+// userByKey returns the user with an address, or store.ErrNotFound. The key of an older version did not
+// change the domain.
+func (m *Manager) userByKey(ctx context.Context, email, key string) (store.User, error) {
+	u, err := m.DB.UserByEmailKey(ctx, key)
+	if old := fold(email); errors.Is(err, store.ErrNotFound) && old != key {
+		return m.DB.UserByEmailKey(ctx, old)
+	}
+	return u, err
 }
 
 // foldCherokee folds Cherokee letters. They fold to capitals (CaseFolding.txt), but package cases swaps

@@ -36,7 +36,10 @@ func TestCanonicalEmail(t *testing.T) {
 		{"apostrophe", "O'Hara@example.com", "O'Hara@example.com", "o'hara@example.com"},
 		{"all of atext", "a!#$%&'*+-/=?^_`{|}~b@example.com", "a!#$%&'*+-/=?^_`{|}~b@example.com", "a!#$%&'*+-/=?^_`{|}~b@example.com"},
 		{"one label", "root@localhost", "root@localhost", "root@localhost"},
-		{"punycode", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"},
+		{"punycode", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example", "ada@b\u00fccher.example"},
+		{"ideographic full stop", "ada@example\u3002com", "ada@example\u3002com", "ada@example.com"},
+		{"underscore in the domain", "ada@my_host", "ada@my_host", "ada@my_host"},
+		{"invalid punycode", "ada@xn--a.example", "ada@xn--a.example", "ada@xn--a.example"},
 		{"umlaut domain", "ada@B\u00fccher.example", "ada@B\u00fccher.example", "ada@b\u00fccher.example"},
 		{"the longest", long, long, long},
 	} {

@@ -41,12 +41,14 @@ func (m *Manager) passwordProof(u store.User) (Proof, error) {
 // TooManyAttempts. An unknown address costs the same work as a known one.
 func (m *Manager) Authenticate(ctx context.Context, email, password string, from request.Info) (Proof, error) {
 	var u store.User
-	_, key, err := canonicalEmail(email)
+	address, key, err := canonicalEmail(email)
 	if err != nil {
 		// No user has such an address. It is counted and hashed like a possible one.
 		key = emailKey(email)
 		key = key[:min(len(key), maxEmail)]
-	} else if u, err = m.DB.UserByEmailKey(ctx, key); err != nil && !errors.Is(err, store.ErrNotFound) {
+	} else if u, err = m.userByKey(ctx, address, key); err == nil {
+		key = u.EmailKey
+	} else if !errors.Is(err, store.ErrNotFound) {
 		return Proof{}, err
 	}
 	if err := m.verify(ctx, &u, key, password, from); err != nil {

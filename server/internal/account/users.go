@@ -23,13 +23,19 @@ type NewUser struct {
 	Name     string
 	Password string
 	Admin    bool
+
+	// LookAlike accepts an address that looks like that of another user.
+	LookAlike bool
 }
 
-// Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken. kind
-// is the event in the security log.
+// Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken, also for
+// an address that looks like that of another user. kind is the event in the security log.
 func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.Info) (store.User, error) {
 	email, key, err := canonicalEmail(n.Email)
 	if err != nil {
+		return store.User{}, err
+	}
+	if err := checkNewEmail(key); err != nil {
 		return store.User{}, err
 	}
 	name, err := cleanName(n.Name)
@@ -42,10 +48,17 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 	}
 	now := m.Now().Truncate(time.Microsecond) // the precision of the store
 	u := store.User{
-		ID: store.NewID(), Email: email, EmailKey: key, Name: name, Password: hash, Admin: n.Admin,
-		CreatedAt: now, PasswordChangedAt: now,
+		ID:                store.NewID(),
+		Email:             email,
+		EmailKey:          key,
+		Name:              name,
+		Password:          hash,
+		Admin:             n.Admin,
+		CreatedAt:         now,
+		PasswordChangedAt: now,
 	}
-	if err := m.DB.CreateUser(ctx, u, from.Event(kind, "ok", u.ID, "", now)); errors.Is(err, store.ErrEmailTaken) {
+	err = m.DB.CreateUser(ctx, u, skeletons(email, key), n.LookAlike, from.Event(kind, "ok", u.ID, "", now))
+	if errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
 		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
 	} else if err != nil {
 		return store.User{}, err
@@ -56,11 +69,11 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 // ByEmail returns the user with an e-mail address in any spelling. It returns store.ErrNotFound if
 // there is none.
 func (m *Manager) ByEmail(ctx context.Context, email string) (store.User, error) {
-	_, key, err := canonicalEmail(email)
+	address, key, err := canonicalEmail(email)
 	if err != nil {
 		return store.User{}, err
 	}
-	return m.DB.UserByEmailKey(ctx, key)
+	return m.userByKey(ctx, address, key)
 }
 
 // SetName changes a user's name.

@@ -162,6 +162,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
+	if err = n.Accounts.IndexEmails(ctx); err != nil {
+		return n, err
+	}
 	n.Sessions, err = session.New(session.Config{
 		DB:              db,
 		Checkpoint:      c.Checkpoint,

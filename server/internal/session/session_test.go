@@ -156,7 +156,7 @@ func (w *env) user() store.User {
 	w.t.Helper()
 	n := users.Add(1)
 	u := store.User{ID: fmt.Sprintf("user-%d", n), Email: fmt.Sprintf("p%d@example.com", n), EmailKey: fmt.Sprintf("p%d@example.com", n), Password: "$argon2id$", CreatedAt: w.clock.Now(), PasswordChangedAt: w.clock.Now()}
-	w.must(w.db.CreateUser(context.Background(), u, store.Event{ID: store.NewID(), Kind: store.EventUserAdded, At: w.clock.Now(), UserID: u.ID}))
+	w.must(w.db.CreateUser(context.Background(), u, nil, false, store.Event{ID: store.NewID(), Kind: store.EventUserAdded, At: w.clock.Now(), UserID: u.ID}))
 	return u
 }
 

@@ -19,6 +19,7 @@ import (
 var (
 	ErrNotFound    = errors.New("store: no such row")
 	ErrEmailTaken  = errors.New("store: the address has an account already")
+	ErrLookAlike   = errors.New("store: the address looks like that of another account")
 	ErrChanged     = errors.New("store: changed since it was read")
 	ErrTooMany     = errors.New("store: the limit is reached")
 	ErrUnavailable = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown

@@ -114,7 +114,7 @@ func must(t testing.TB, err error) {
 func addUser(t testing.TB, db *DB, id string) User {
 	t.Helper()
 	u := aUser(id)
-	must(t, db.CreateUser(t.Context(), u, anEvent(EventRegistered, id)))
+	must(t, db.CreateUser(t.Context(), u, nil, false, anEvent(EventRegistered, id)))
 	return u
 }
 
@@ -342,8 +342,12 @@ func allDeeds() []aDeed {
 			User  User
 			Event Event
 		}) error {
-			return db.CreateUser(ctx, a.User, a.Event)
+			return db.CreateUser(ctx, a.User, nil, false, a.Event)
 		}),
+		deedOf("IndexSkeletons", true, struct{ Version string }{"1"}, func(ctx context.Context, db *DB, a struct{ Version string }) error {
+			return db.IndexSkeletons(ctx, a.Version, func(u User) []string { return []string{"of " + u.ID} })
+		}),
+		deedOf("LookAlikes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.LookAlikes(ctx)) }),
 		deedOf("UserByID", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.UserByID(ctx, a.UserID)) }),
 		deedOf("UserByEmailKey", false, struct{ Key string }{"ada@example.com"}, func(ctx context.Context, db *DB, a struct{ Key string }) error {
 			return errOf(db.UserByEmailKey(ctx, a.Key))

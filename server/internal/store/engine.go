@@ -75,7 +75,7 @@ type dialect struct {
 var migrationFiles embed.FS
 
 // SchemaVersion is the number of the newest migration, the same for each engine.
-const SchemaVersion = 5
+const SchemaVersion = 6
 
 // OpenError is an error that names a remedy.
 type OpenError struct {
@@ -269,7 +269,7 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-var known = []error{ErrNotFound, ErrEmailTaken, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
+var known = []error{ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
 
 // isConstraint reports whether err is the violation of a constraint.
 func isConstraint(err error) bool {

@@ -121,7 +121,7 @@ func TestOneWinner(t *testing.T) {
 			do: func(ctx context.Context, db *DB, i int) (bool, error) {
 				u := aUser(fmt.Sprint("user-", i))
 				u.EmailKey = "carol@example.com"
-				err := db.CreateUser(ctx, u, anEvent(EventRegistered, u.ID))
+				err := db.CreateUser(ctx, u, nil, false, anEvent(EventRegistered, u.ID))
 				return err == nil, err
 			}, want: 1, loser: ErrEmailTaken},
 		"CreateAPIKey": {
@@ -410,7 +410,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
 		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("supports ", SchemaVersion)}, "newer program"},
 		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, SchemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", SchemaVersion-1)}, "restore the last backup"},
-		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `DROP INDEX sessions_by_end`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
+		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `DROP TABLE skeletons`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -486,9 +486,9 @@ func TestMigrationHindered(t *testing.T) {
 		must(t, err)
 	}
 	run(fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion))
-	run(`DROP INDEX sessions_by_end`)
+	run(`DROP TABLE skeletons`)
 	run(`BEGIN`)
-	run(`LOCK TABLE sessions`)
+	run(`LOCK TABLE users`)
 	opened := make(chan error)
 	go func() {
 		_, err := Open(context.Background(), Config{URL: address})

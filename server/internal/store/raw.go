@@ -22,6 +22,7 @@ type Table struct {
 var Tables = []Table{
 	{"meta", "name", "name value"},
 	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at"},
+	{"skeletons", "skeleton, user_id", "skeleton user_id"},
 	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
 	{"cookies", "hash", "hash session_id scope auth_time acr amr created_at used_at idle_ends replaced_at"},
@@ -37,7 +38,7 @@ var Tables = []Table{
 // references lists the columns that hold the id of a row of another table.
 var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
-	{"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
+	{"skeletons", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

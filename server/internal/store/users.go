@@ -41,8 +41,9 @@ func scanUser(row scanner) (User, error) {
 	return u, nil
 }
 
-// CreateUser adds a user. It returns ErrEmailTaken if the address has an account.
-func (db *DB) CreateUser(ctx context.Context, u User, e Event) error {
+// CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
+// has a skeleton in common with the address of one and lookAlike is false.
+func (db *DB) CreateUser(ctx context.Context, u User, skeletons []string, lookAlike bool, e Event) error {
 	if err := checkText(u.ID, u.Email, u.EmailKey, u.Name, u.Password); err != nil {
 		return err
 	}
@@ -52,6 +53,14 @@ func (db *DB) CreateUser(ctx context.Context, u User, e Event) error {
 		if isUnique(err) {
 			return ErrEmailTaken
 		} else if err != nil {
+			return err
+		}
+		if !lookAlike {
+			if err := tx.checkSkeletons(skeletons); err != nil {
+				return err
+			}
+		}
+		if err := tx.addSkeletons(u.ID, skeletons); err != nil {
 			return err
 		}
 		return tx.event(e)
