@@ -13,14 +13,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Proof records how and when a user proved their identity. Session rules copy it into the session
-// and its tokens.
-type Proof struct {
-	User    store.User
-	Methods []string  // authentication methods, the claim amr (RFC 8176)
-	ACR     string    // authentication context class reference, the claim acr
-	At      time.Time // when the last method was verified, the claim auth_time
-}
+// Proof records how and when a user proved their identity.
+type Proof = store.Proof
 
 // oneFactor is the ACR of a password alone.
 const oneFactor = "urn:durward:acr:1fa"

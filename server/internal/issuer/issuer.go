@@ -233,28 +233,11 @@ func (i *Issuer) Issue(
 
 // Run reads the keys every second and rotates them every minute until ctx ends.
 func (i *Issuer) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	failing := false
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	store.EverySecond(ctx, i.c.Log, "read or rotate the keys in the database", func(n int) error {
 		var err error
 		if n%60 == 0 {
 			err = i.RotateDue(ctx)
 		}
-		err = errors.Join(err, i.ReadKeys(ctx))
-		if (err != nil) == failing || ctx.Err() != nil {
-			continue
-		}
-		failing = err != nil
-		if failing {
-			i.c.Log.Error("cannot read or rotate the keys in the database; retrying every second", "error", err)
-		} else {
-			i.c.Log.Info("reading the keys in the database works again")
-		}
-	}
+		return errors.Join(err, i.ReadKeys(ctx))
+	})
 }

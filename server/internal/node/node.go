@@ -132,7 +132,6 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Master:       c.Master,
 		Revoked:      list,
 		RevokedAsOf:  n.revocations.AsOf,
-		Now:          now,
 		Log:          c.Log,
 	})
 	if err != nil {
@@ -156,7 +155,6 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 			MaxLength: set.Passwords.MaxLength,
 			Blocklist: set.Passwords.Blocklist,
 		},
-		Now: now,
 		Log: c.Log,
 	})
 	if err != nil {
@@ -177,7 +175,6 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		RefreshGrace:    set.Tokens.RefreshGrace,
 		CookieIdle:      set.Sessions.Idle,
 		CookieAbsolute:  set.Sessions.Absolute,
-		Now:             now,
 		Log:             c.Log,
 	})
 	if err != nil {

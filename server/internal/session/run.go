@@ -31,16 +31,8 @@ func (m *Manager) RolledBack() bool { return m.rolledBack.Load() }
 // reached and whether it was rolled back; every 5 seconds it records that this node is up; every
 // minute it deletes revocations and sessions that are no longer needed.
 func (m *Manager) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	failing := false
 	reached := m.c.Now()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	store.EverySecond(ctx, m.c.Log, "maintain sessions in the database", func(n int) error {
 		began := m.c.Now()
 		err := m.c.DB.Reachable(ctx)
 		if n%60 == 0 {
@@ -55,27 +47,14 @@ func (m *Manager) Run(ctx context.Context) {
 				reached = began
 			}
 		}
-		err = errors.Join(err, m.saveCheckpoint(ctx))
-		if (err != nil) == failing || ctx.Err() != nil {
-			continue
+		// A node goes on after a rollback with its state in memory, but it does not start again with
+		// that database.
+		saved := m.c.Checkpoint.Save(ctx, m.c.DB)
+		if errors.Is(saved, backup.ErrRollback) {
+			m.rolledBack.Store(true)
 		}
-		failing = err != nil
-		if failing {
-			m.c.Log.Error("cannot maintain sessions in the database; retrying every second", "error", err)
-		} else {
-			m.c.Log.Info("maintaining sessions in the database works again")
-		}
-	}
-}
-
-// saveCheckpoint records how far the history of the database is. A node goes on after a rollback
-// with what it has in memory, but it does not start again with that database.
-func (m *Manager) saveCheckpoint(ctx context.Context) error {
-	err := m.c.Checkpoint.Save(ctx, m.c.DB)
-	if errors.Is(err, backup.ErrRollback) {
-		m.rolledBack.Store(true)
-	}
-	return err
+		return errors.Join(err, saved)
+	})
 }
 
 // recordOutage records that the database is unavailable since it was last reached, or that it is

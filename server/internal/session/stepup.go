@@ -37,8 +37,9 @@ func (m *Manager) StepUp(
 	ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info,
 ) (Tokens, error) {
 	now, u := m.c.Now(), proof.User
+	proof.SessionID = p.SessionID
 	event := from.Event(store.EventSteppedUp, "ok", u.ID, p.SessionID, now)
-	s, g, err := m.c.DB.ProveWithGrant(ctx, storedProof(proof, p), p.ClientID, event)
+	s, g, err := m.c.DB.ProveWithGrant(ctx, proof, p.ClientID, event)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return Tokens{}, fmt.Errorf("session: session %s has ended: %w", p.SessionID, durward.TokenRevoked)
@@ -77,7 +78,7 @@ func (m *Manager) renewal(
 		return "", r, err
 	}
 	now := m.c.Now()
-	r.Proof = storedProof(proof, p)
+	r.Proof, r.Proof.SessionID = proof, p.SessionID
 	r.Old, r.OldEnds = old.Hash, now.Add(cookieGrace)
 	r.Event = from.Event(store.EventSteppedUp, "ok", proof.User.ID, p.SessionID, now)
 	s.AuthTime, s.ACR, s.AMR, s.Scope = proof.At, proof.ACR, proof.Methods, stillGranted(s.Scope, proof.User)
@@ -92,16 +93,4 @@ func refuseRenewal(err error, p *durward.Principal) error {
 		return fmt.Errorf("session: session %s has ended: %w", p.SessionID, durward.SessionExpired)
 	}
 	return refuseChanged(err)
-}
-
-// storedProof returns proof as the store keeps it for the session of p.
-func storedProof(proof account.Proof, p *durward.Principal) store.Proof {
-	return store.Proof{
-		SessionID:         p.SessionID,
-		UserID:            proof.User.ID,
-		At:                proof.At,
-		ACR:               proof.ACR,
-		AMR:               proof.Methods,
-		PasswordChangedAt: proof.User.PasswordChangedAt,
-	}
 }

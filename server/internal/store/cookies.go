@@ -104,23 +104,24 @@ func (db *DB) UseCookie(ctx context.Context, hash []byte, at, since, idleEnds ti
 	})
 }
 
-// Proof is a reauthentication of a user within a session.
+// Proof records how and when a user proved their identity. Session rules copy it into the session
+// and its tokens.
 type Proof struct {
-	SessionID, UserID string
-	At                time.Time
-	ACR               string
-	AMR               []string
-	PasswordChangedAt time.Time // of the user who was authenticated
+	User      User      // as it was when the credentials were verified
+	Methods   []string  // authentication methods, the claim amr (RFC 8176)
+	ACR       string    // authentication context class reference, the claim acr
+	At        time.Time // when the last method was verified, the claim auth_time
+	SessionID string    // of a reauthentication: the session that it renews
 }
 
 // reauthenticate records p in a live session. It returns ErrNotFound if the session has ended, and
 // ErrChanged if the user was locked or the password changed since.
 func (t *tx) reauthenticate(p Proof, now time.Time) error {
-	if err := t.checkUnchanged(p.UserID, p.PasswordChangedAt); err != nil {
+	if err := t.checkUnchanged(p.User.ID, p.User.PasswordChangedAt); err != nil {
 		return err
 	}
 	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,
-		p.SessionID, p.UserID, micros(p.At), p.ACR, strings.Join(p.AMR, " "), micros(now))
+		p.SessionID, p.User.ID, micros(p.At), p.ACR, strings.Join(p.Methods, " "), micros(now))
 	if err == nil && n == 0 {
 		return ErrNotFound
 	}

@@ -66,8 +66,8 @@ func TestChangePasswordWithCookie(t *testing.T) {
 			"live cookie: both change":              {func(*DB, *CookieRenewal) {}, nil},
 			"cookie of another session: nothing":    {func(_ *DB, r *CookieRenewal) { r.Old = aCookie("b", "").Hash }, ErrNotFound},
 			"cookie idle for too long: nothing":     {func(_ *DB, r *CookieRenewal) { r.Event.At = noon.Add(30 * time.Minute) }, ErrNotFound},
-			"password changed since: nothing":       {func(_ *DB, r *CookieRenewal) { r.Proof.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
-			"user is removed or another's: nothing": {func(_ *DB, r *CookieRenewal) { r.Proof.UserID = "bob" }, ErrNotFound},
+			"password changed since: nothing":       {func(_ *DB, r *CookieRenewal) { r.Proof.User.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
+			"user is removed or another's: nothing": {func(_ *DB, r *CookieRenewal) { r.Proof.User.ID = "bob" }, ErrNotFound},
 			"session signed out since: nothing": {func(db *DB, _ *CookieRenewal) {
 				must(t, errOf(db.EndSession(t.Context(), "session-1", "ada", "signed_out", later, anEvent(EventSignedOut, "ada"), "")))
 			}, ErrNotFound},
@@ -124,9 +124,9 @@ func TestProve(t *testing.T) {
 			want   error
 		}{
 			"good":                     {func(*Proof) {}, nil},
-			"of another person":        {func(p *Proof) { p.UserID = "bob" }, ErrNotFound},
-			"of nobody":                {func(p *Proof) { p.UserID = "eve" }, ErrNotFound},
-			"another password since":   {func(p *Proof) { p.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
+			"of another person":        {func(p *Proof) { p.User.ID = "bob" }, ErrNotFound},
+			"of nobody":                {func(p *Proof) { p.User.ID = "eve" }, ErrNotFound},
+			"another password since":   {func(p *Proof) { p.User.PasswordChangedAt = noon.Add(-time.Hour) }, ErrChanged},
 			"after the absolute end":   {func(p *Proof) { p.At = noon.Add(12 * time.Hour) }, ErrNotFound},
 			"after the cookie's end":   {func(p *Proof) { p.At = noon.Add(30 * time.Minute) }, ErrNotFound},
 			"of a session never begun": {func(p *Proof) { p.SessionID = "session-9" }, ErrNotFound},

@@ -123,6 +123,30 @@ func (db *DB) Now() time.Time { return db.now() }
 // finds the writes of other processes.
 func (db *DB) Follow(ctx context.Context, wake func()) { db.engine.follow(ctx, wake) }
 
+// EverySecond calls work with 0, 1, 2 and so on, once a second until ctx ends. It logs when the task
+// begins to fail and when it succeeds again.
+func EverySecond(ctx context.Context, log *slog.Logger, task string, work func(n int) error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := work(n)
+		if (err != nil) == failing || ctx.Err() != nil {
+			continue
+		}
+		if failing = err != nil; failing {
+			log.Error("cannot "+task+"; retrying every second", "error", err)
+		} else {
+			log.Info("can " + task + " again")
+		}
+	}
+}
+
 // Ping returns an error if the database cannot be read and written.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -138,7 +139,7 @@ func signInWithCookie(t testing.TB, db *DB, userID, sessionID, cookie string) {
 }
 
 func aProof(sessionID string) Proof {
-	return Proof{SessionID: sessionID, UserID: "ada", At: noon.Add(time.Minute), ACR: "aal2", AMR: []string{"pwd", "otp"}, PasswordChangedAt: noon}
+	return Proof{SessionID: sessionID, User: User{ID: "ada", PasswordChangedAt: noon}, At: noon.Add(time.Minute), ACR: "aal2", Methods: []string{"pwd", "otp"}}
 }
 
 // contents returns every row of every table, sorted.
@@ -261,8 +262,20 @@ func deedOf[T any](name string, writes bool, args T, do func(context.Context, *D
 // eventTaken is the id of an event that TestDeedsAreWhole puts there first.
 const eventTaken = "01TAKEN"
 
-// noInput is the field of sessions and grants that is only ever read.
-const noInput = "EndReason"
+// inputs returns the fields of a struct that a write stores: not EndReason, which is only read, and of
+// the user in a proof only the id.
+func inputs(v reflect.Value) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		for f, field := range v.Fields() {
+			if v.Type() == reflect.TypeFor[Proof]() && f.Name == "User" {
+				field = field.FieldByName("ID")
+			}
+			if f.Name != "EndReason" && !yield(f.Name, field) {
+				return
+			}
+		}
+	}
+}
 
 // stringsIn names every string in v.
 func stringsIn(v reflect.Value, path string) (paths []string) {
@@ -273,11 +286,8 @@ func stringsIn(v reflect.Value, path string) (paths []string) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return nil
 		}
-		for i := range v.NumField() {
-			if v.Type().Field(i).Name == noInput {
-				continue
-			}
-			paths = append(paths, stringsIn(v.Field(i), path+"."+v.Type().Field(i).Name)...)
+		for name, field := range inputs(v) {
+			paths = append(paths, stringsIn(field, path+"."+name)...)
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
@@ -302,11 +312,8 @@ func unfitAt(v reflect.Value, want int, n *int, unfit string) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range v.NumField() {
-			if v.Type().Field(i).Name == noInput {
-				continue
-			}
-			unfitAt(v.Field(i), want, n, unfit)
+		for _, field := range inputs(v) {
+			unfitAt(field, want, n, unfit)
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {

@@ -165,11 +165,11 @@ func (db *DB) ChangePasswordWithCookie(
 ) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		r := r // the transaction may run more than once
-		revoked, err := tx.changePassword(r.Proof.UserID, hash, r.Proof.SessionID, r.Proof.PasswordChangedAt, until, e)
+		revoked, err := tx.changePassword(r.Proof.User.ID, hash, r.Proof.SessionID, r.Proof.User.PasswordChangedAt, until, e)
 		if err != nil {
 			return nil, err
 		}
-		r.Proof.PasswordChangedAt = e.At
+		r.Proof.User.PasswordChangedAt = e.At
 		return revoked, tx.renewCookie(r)
 	})
 }
