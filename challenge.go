@@ -27,19 +27,17 @@ type Credentials struct {
 type Param struct{ Name, Value string }
 
 // Param returns the value of the first parameter with this name, compared case-insensitively.
-func (c Challenge) Param(name string) (value string, ok bool) { return param(c.Params, name) }
-
-// Param returns the value of the first parameter with this name, compared case-insensitively.
-func (c Credentials) Param(name string) (value string, ok bool) { return param(c.Params, name) }
-
-func param(params []Param, name string) (string, bool) {
-	for _, p := range params {
+func (c Challenge) Param(name string) (value string, ok bool) {
+	for _, p := range c.Params {
 		if strings.EqualFold(p.Name, name) {
 			return p.Value, true
 		}
 	}
 	return "", false
 }
+
+// Param returns the value of the first parameter with this name, compared case-insensitively.
+func (c Credentials) Param(name string) (value string, ok bool) { return Challenge(c).Param(name) }
 
 // SyntaxError is a violation of the grammar of RFC 9110 s11 in field lines. It never quotes the
 // lines, which may contain a secret.
@@ -245,7 +243,7 @@ func (p *parser) endOfMember() error {
 // token reads a token (RFC 9110 s5.6.2), or nothing.
 func (p *parser) token() string {
 	from := p.at
-	for !p.eol() && isTchar(p.line[p.at]) {
+	for !p.eol() && tchars[p.line[p.at]] {
 		p.at++
 	}
 	return p.line[from:p.at]
@@ -370,10 +368,10 @@ func (p *parser) quoted() (string, error) {
 			return value, nil
 		case b == '\\':
 			escaped = true
-			if p.at++; p.eol() || !isText(p.line[p.at]) {
+			if p.at++; p.eol() || !textChars[p.line[p.at]] {
 				return "", p.fail("a backslash quotes nothing")
 			}
-		case !isText(b):
+		case !textChars[b]:
 			return "", p.fail("a control character in a quoted string")
 		}
 	}
@@ -392,18 +390,22 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// isText reports whether c may be in a quoted string, escaped or not: HTAB, SP, VCHAR and obs-text.
-func isText(b byte) bool { return b == '\t' || b >= 0x20 && b != 0x7f }
-
-// isTchar reports whether c may be in a token (RFC 9110 s5.6.2).
-func isTchar(b byte) bool { return tchars[b] }
+// charset is a set of octets.
+type charset [256]bool
 
 var (
-	tchars       = alphanumericsAnd("!#$%&'*+-.^_`|~")
-	token68Chars = alphanumericsAnd("-._~+/") // before its equals signs
+	tchars       = alphanumericsAnd("!#$%&'*+-.^_`|~") // of a token (RFC 9110 s5.6.2)
+	token68Chars = alphanumericsAnd("-._~+/")          // before its equals signs
+	textChars    charset                               // of a quoted string, escaped or not: HTAB, SP, VCHAR, obs-text
 )
 
-func alphanumericsAnd(more string) (set [256]bool) {
+func init() {
+	for b := range textChars {
+		textChars[b] = b == '\t' || b >= 0x20 && b != 0x7f
+	}
+}
+
+func alphanumericsAnd(more string) (set charset) {
 	const alphanumerics = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	for _, c := range []byte(alphanumerics + more) {
 		set[c] = true
@@ -411,95 +413,75 @@ func alphanumericsAnd(more string) (set [256]bool) {
 	return set
 }
 
-func isToken(s string) bool {
+// holds reports whether every octet of s is in the set.
+func (set *charset) holds(s string) bool {
 	for i := range len(s) {
-		if !isTchar(s[i]) {
+		if !set[s[i]] {
 			return false
 		}
 	}
-	return s != ""
+	return true
 }
+
+func isToken(s string) bool { return s != "" && tchars.holds(s) }
 
 // Valid returns an error if c cannot be sent: a scheme or name that is not a token, a value with
 // control characters, or a token68 beside parameters.
-func (c Challenge) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
-
-// Valid returns an error if c cannot be sent, as for a [Challenge].
-func (c Credentials) Valid() error { return valid(c.Scheme, c.Token68, c.Params) }
-
-func valid(scheme, token68 string, params []Param) error {
-	if !isToken(scheme) {
-		return fmt.Errorf("durward: the scheme %q is no token", scheme)
+func (c Challenge) Valid() error {
+	if !isToken(c.Scheme) {
+		return fmt.Errorf("durward: the scheme %q is no token", c.Scheme)
 	}
-	if token68 != "" {
-		if len(params) > 0 {
-			return fmt.Errorf("durward: %s with a token68 and parameters", scheme)
+	if c.Token68 != "" {
+		if len(c.Params) > 0 {
+			return fmt.Errorf("durward: %s with a token68 and parameters", c.Scheme)
 		}
-		text := strings.TrimRight(token68, "=")
-		for i := range len(text) {
-			if !token68Chars[text[i]] {
-				return fmt.Errorf("durward: %s with a token68 that is none", scheme)
-			}
-		}
-		if text == "" {
-			return fmt.Errorf("durward: %s with a token68 that is none", scheme)
+		if text := strings.TrimRight(c.Token68, "="); text == "" || !token68Chars.holds(text) {
+			return fmt.Errorf("durward: %s with a token68 that is none", c.Scheme)
 		}
 	}
-	for _, p := range params {
+	for _, p := range c.Params {
 		if !isToken(p.Name) {
-			return fmt.Errorf("durward: %s parameter %q: the name is no token", scheme, p.Name)
+			return fmt.Errorf("durward: %s parameter %q: the name is no token", c.Scheme, p.Name)
 		}
-		for i := range len(p.Value) {
-			if !isText(p.Value[i]) {
-				return fmt.Errorf("durward: %s parameter %s holds a control character", scheme, p.Name)
-			}
+		if !textChars.holds(p.Value) {
+			return fmt.Errorf("durward: %s parameter %s holds a control character", c.Scheme, p.Name)
 		}
 	}
 	return nil
 }
 
+// Valid returns an error if c cannot be sent, as for a [Challenge].
+func (c Credentials) Valid() error { return Challenge(c).Valid() }
+
 // String returns c as one list member of a field line, which parses back to c. For an invalid c
 // (see [Challenge.Valid]) it returns "", so that no value can split a header.
-func (c Challenge) String() string {
-	if c.Valid() != nil {
-		return ""
-	}
-	unquoted := none
-	if strings.EqualFold(c.Scheme, "Digest") {
-		unquoted = digestChallengeTokens
-	}
-	return format(c.Scheme, c.Token68, c.Params, unquoted)
-}
+func (c Challenge) String() string { return c.format(digestChallengeTokens) }
 
 // String returns c as the value of a field, as for a [Challenge].
-func (c Credentials) String() string {
-	if c.Valid() != nil {
-		return ""
-	}
-	unquoted := none
-	if strings.EqualFold(c.Scheme, "Digest") {
-		unquoted = digestCredentialsTokens
-	}
-	return format(c.Scheme, c.Token68, c.Params, unquoted)
-}
+func (c Credentials) String() string { return Challenge(c).format(digestCredentialsTokens) }
 
 // The parameters of Digest that are sent as tokens; all others are quoted. Some clients and servers
 // accept no other form.
 var (
-	none                    []string
 	digestChallengeTokens   = []string{"algorithm", "stale", "charset", "userhash"}       // RFC 7616 s3.3
 	digestCredentialsTokens = []string{"algorithm", "qop", "nc", "userhash", "username*"} // RFC 7616 s3.4
 	authInfoTokens          = []string{"qop", "nc"}                                       // RFC 7616 s3.5
 )
 
-func format(scheme, token68 string, params []Param, unquoted []string) string {
-	b := make([]byte, 0, 256)
-	b = append(b, scheme...)
-	if token68 != "" {
-		b = append(append(b, ' '), token68...)
+// format is String, with the parameters that Digest sends as tokens.
+func (c Challenge) format(digestTokens []string) string {
+	if c.Valid() != nil {
+		return ""
 	}
-	if len(params) > 0 {
-		b = appendParams(append(b, ' '), params, unquoted)
+	if !strings.EqualFold(c.Scheme, "Digest") {
+		digestTokens = nil
+	}
+	b := append(make([]byte, 0, 256), c.Scheme...)
+	if c.Token68 != "" {
+		b = append(append(b, ' '), c.Token68...)
+	}
+	if len(c.Params) > 0 {
+		b = appendParams(append(b, ' '), c.Params, digestTokens)
 	}
 	return string(b)
 }
