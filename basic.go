@@ -2,18 +2,16 @@ package durward
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -48,10 +46,7 @@ func (b *basic) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, err
 	}
 	p, err := b.check(r.Context(), user, password)
-	if err != nil {
-		return nil, err
-	}
-	return p.as("Basic"), nil
+	return p.as("Basic"), err
 }
 
 func (*basic) Challenges(*http.Request, Code) []Challenge {
@@ -77,13 +72,11 @@ func basicCredentials(token string) (user, password string, err error) {
 	case !utf8.Valid(raw):
 		return "", "", &Refusal{Code: MalformedCredentials, Detail: "The user name or the password is not in UTF-8.",
 			Hint: "Encode both in UTF-8, as the challenge states.", Err: errors.New("Basic credentials are not UTF-8")}
-	case strings.ContainsFunc(string(raw), isControl): // RFC 7617 s2
+	case strings.ContainsFunc(string(raw), unicode.IsControl): // RFC 7617 s2
 		return "", "", fmt.Errorf("control characters in Basic credentials: %w", MalformedCredentials)
 	}
 	return user, password, nil
 }
-
-func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
 
 const (
 	rememberFor   = time.Minute
@@ -109,15 +102,8 @@ func Remember(check PasswordCheck, state func(ctx context.Context, user string) 
 }
 
 func newPasswordCache(check PasswordCheck, state func(context.Context, string) (string, error)) *passwordCache {
-	m := &passwordCache{check: check, state: state, now: time.Now, entries: make(map[[sha256.Size]byte]cachedCheck), inFlight: make(map[[sha256.Size]byte]*passwordCall)}
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	m.macs.New = func() any {
-		mac := hmac.New(sha256.New, key)
-		mac.Reset() // caches the keyed state
-		return mac
-	}
-	return m
+	return &passwordCache{check: check, state: state, now: time.Now, pairs: newKeyedHash(nil),
+		entries: make(map[[sha256.Size]byte]cachedCheck), inFlight: make(map[[sha256.Size]byte]*passwordCall)}
 }
 
 // passwordCache is the state of one Remember.
@@ -125,7 +111,7 @@ type passwordCache struct {
 	check PasswordCheck
 	state func(context.Context, string) (string, error)
 	now   func() time.Time
-	macs  sync.Pool // of hash.Hash, keyed
+	pairs *keyedHash // of user name and password
 
 	mu       sync.Mutex                          // never held during check or state
 	entries  map[[sha256.Size]byte]cachedCheck   // under mu, at most maxRemembered
@@ -234,15 +220,10 @@ func (m *passwordCache) keep(sum [sha256.Size]byte, r cachedCheck) {
 
 // digest returns the keyed hash of a pair. The length prefix distinguishes pairs with equal
 // concatenations.
-func (m *passwordCache) digest(user, password string) (sum [sha256.Size]byte) {
-	mac := m.macs.Get().(hash.Hash)
+func (m *passwordCache) digest(user, password string) [sha256.Size]byte {
 	b := make([]byte, 0, 8+len(user)+len(password))
 	b = binary.BigEndian.AppendUint64(b, uint64(len(user)))
 	b = append(append(b, user...), password...)
-	mac.Write(b)
-	mac.Sum(sum[:0])
-	mac.Reset() // removes the end of the password from its buffer
-	clear(b)
-	m.macs.Put(mac)
-	return sum
+	defer clear(b)
+	return m.pairs.sum(b)
 }

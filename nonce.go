@@ -19,30 +19,49 @@ import (
 //	base64url( milliseconds since 1970 6 | random 6 | MAC 12 )
 type nonces struct {
 	use  string
-	macs sync.Pool // of hash.Hash, keyed
+	keys *keyedHash
+}
+
+// keyedHash computes HMAC-SHA-256 under one key.
+type keyedHash struct{ pool sync.Pool } // of hash.Hash
+
+// newKeyedHash returns the hash under a copy of key, or under a random key if it is nil.
+func newKeyedHash(key []byte) *keyedHash {
+	key = bytes.Clone(key)
+	if key == nil {
+		key = make([]byte, sha256.Size)
+		_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	}
+	k := new(keyedHash)
+	k.pool.New = func() any {
+		mac := hmac.New(sha256.New, key)
+		mac.Reset() // caches the keyed state
+		return mac
+	}
+	return k
+}
+
+func (k *keyedHash) sum(text []byte) (sum [sha256.Size]byte) {
+	mac := k.pool.Get().(hash.Hash)
+	mac.Write(text)
+	mac.Sum(sum[:0])
+	mac.Reset() // removes the end of the text from its buffer
+	k.pool.Put(mac)
+	return sum
 }
 
 // nonceID identifies a nonce: its milliseconds and random octets.
 type nonceID [12]byte
 
 func (id nonceID) made() time.Time {
-	var ms [8]byte
-	copy(ms[2:], id[:6])
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:])))
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[:]) >> 16))
 }
 
 const nonceOctets = 24
 
 // newNonces returns the nonces of a use under a key, or under a random key if it is nil.
 func newNonces(use string, key []byte) *nonces {
-	key = bytes.Clone(key)
-	if key == nil {
-		key = make([]byte, sha256.Size)
-		_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	}
-	n := &nonces{use: use}
-	n.macs.New = func() any { return hmac.New(sha256.New, key) }
-	return n
+	return &nonces{use, newKeyedHash(key)}
 }
 
 // weakNonceKey returns why key is too short, or "".
@@ -55,9 +74,7 @@ func weakNonceKey(key []byte) string {
 
 func (n *nonces) seal(realm string, now time.Time) string {
 	var raw [nonceOctets]byte
-	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
-	copy(raw[:6], ms[2:])
+	binary.BigEndian.PutUint64(raw[:], uint64(now.UnixMilli())<<16)
 	_, _ = rand.Read(raw[6:12]) // crypto/rand.Read never returns an error
 	mac := n.mac(nonceID(raw[:12]), realm)
 	copy(raw[12:], mac[:])
@@ -78,13 +95,8 @@ func (n *nonces) open(nonce, realm string) (id nonceID, ok bool) {
 	return id, hmac.Equal(mac[:], raw[12:])
 }
 
-func (n *nonces) mac(id nonceID, realm string) (mac [12]byte) {
-	m := n.macs.Get().(hash.Hash)
-	m.Reset()
+func (n *nonces) mac(id nonceID, realm string) [12]byte {
 	text := append(append(make([]byte, 0, 128), n.use...), id[:]...)
-	m.Write(append(text, realm...))
-	var sum [sha256.Size]byte
-	copy(mac[:], m.Sum(sum[:0]))
-	n.macs.Put(m)
-	return mac
+	sum := n.keys.sum(append(text, realm...))
+	return [12]byte(sum[:12])
 }

@@ -118,8 +118,8 @@ func TestRememberKeepsNoPassword(t *testing.T) {
 	const password = "correct horse battery"
 	m := newPasswordCache(anyPair, steady)
 	// Always the same hash: a pool may drop its values.
-	mac := m.macs.Get().(hash.Hash)
-	m.macs.New = func() any { return mac }
+	mac := m.pairs.pool.Get().(hash.Hash)
+	m.pairs.pool.New = func() any { return mac }
 	var sum [sha256.Size]byte
 	for range 3 {
 		if _, err := m.authenticate(t.Context(), "ada", password); err != nil {

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -154,10 +155,8 @@ func DecodeName(value string) string {
 		return ""
 	}
 	name, err := url.PathUnescape(encoded)
-	if err != nil || !utf8.ValidString(name) || strings.ContainsFunc(name, isControl) {
+	if err != nil || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
 		return ""
 	}
 	return name
 }
-
-func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
