@@ -69,10 +69,7 @@ func (k *apiKey) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, fmt.Errorf("API key has blanks or characters beyond ASCII: %w", InvalidAPIKey)
 	}
 	p, err := k.check(r.Context(), key)
-	if err != nil {
-		return nil, err
-	}
-	return p.as("ApiKey"), nil
+	return p.as("ApiKey"), err
 }
 
 // Challenges returns the ApiKey challenge. If a refused key was sent as a Bearer token, a Bearer

@@ -3,6 +3,7 @@ package durward
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -19,12 +20,7 @@ func forwarded(r *http.Request) bool {
 
 // trusts reports whether addr is a trusted proxy.
 func (g *Guard) trusts(addr netip.Addr) bool {
-	for _, p := range g.c.Proxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(g.c.Proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // maxHops is the number of X-Forwarded-For entries that are read.
@@ -42,24 +38,17 @@ func (g *Guard) readForwarded(r *http.Request, st *requestState) {
 		st.local = st.client.IsLoopback()
 	}
 	lines := r.Header["X-Forwarded-For"]
-	hops := 0
-	for i := len(lines) - 1; i >= 0; i-- {
-		for rest, more := lines[i], true; more; hops++ {
-			var entry string
-			if cut := strings.LastIndexByte(rest, ','); cut >= 0 {
-				rest, entry = rest[:cut], rest[cut+1:]
-			} else {
-				entry, more = rest, false
-			}
-			addr, ok := hopAddr(strings.TrimSpace(entry))
-			if !ok || hops == maxHops {
-				st.forwardingErr = "X-Forwarded-For from a trusted proxy is malformed"
-				return
-			}
-			st.client = addr
-			if !g.trusts(addr) {
-				return
-			}
+	list := strings.Join(lines, ",")
+	for hops, more := 0, len(lines) > 0; more; hops++ {
+		comma := strings.LastIndexByte(list, ',')
+		addr, ok := hopAddr(strings.TrimSpace(list[comma+1:]))
+		if !ok || hops == maxHops {
+			st.forwardingErr = "X-Forwarded-For from a trusted proxy is malformed"
+			return
+		}
+		st.client = addr
+		if more = comma >= 0 && g.trusts(addr); more {
+			list = list[:comma]
 		}
 	}
 }
@@ -73,6 +62,18 @@ func hopAddr(s string) (netip.Addr, bool) {
 		return ap.Addr().Unmap().WithZone(""), true
 	}
 	return netip.Addr{}, false
+}
+
+// origin returns the scheme and the host under which the client knows this server: those of
+// PublicURL, because the client controls the Host field, or without one those of the request.
+func (g *Guard) origin(r *http.Request, st *requestState) (scheme, host string) {
+	switch {
+	case g.public != nil:
+		return g.public.Scheme, g.public.Host
+	case st.https:
+		return "https", r.Host
+	}
+	return "http", r.Host
 }
 
 // nonCanonicalPath returns why two servers could map the path of r to different resources, or "".
@@ -118,9 +119,7 @@ func nonCanonicalSegment(s string) string {
 	if s[0] == '/' {
 		return "an empty segment in the path"
 	}
-	if end := strings.IndexByte(s, '/'); end >= 0 {
-		s = s[:end]
-	}
+	s, _, _ = strings.Cut(s, "/")
 	// Some servers remove path parameters before they resolve dots. The semicolon
 	// may be encoded a second time.
 	if end := strings.IndexAny(s, ";%"); end >= 0 {
@@ -134,16 +133,13 @@ func nonCanonicalSegment(s string) string {
 
 // hasEncoded reports whether s has a percent-encoded dot, slash, backslash or NUL.
 func hasEncoded(s string) bool {
-	for i := strings.IndexByte(s, '%'); i >= 0 && i+2 < len(s); {
-		switch strings.ToLower(s[i+1 : i+3]) {
+	_, rest, _ := strings.Cut(s, "%")
+	for len(rest) >= 2 {
+		switch strings.ToLower(rest[:2]) {
 		case "2e", "2f", "5c", "00":
 			return true
 		}
-		next := strings.IndexByte(s[i+1:], '%')
-		if next < 0 {
-			return false
-		}
-		i += 1 + next
+		_, rest, _ = strings.Cut(rest, "%")
 	}
 	return false
 }

@@ -60,10 +60,7 @@ func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, fmt.Errorf("session cookie has %d octets: %w", len(value), SessionExpired)
 	}
 	p, err := c.check(r.Context(), value)
-	if err != nil {
-		return nil, err
-	}
-	return p.as("Session"), nil
+	return p.as("Session"), err
 }
 
 func (*cookie) Challenges(*http.Request, Code) []Challenge { return session{}.Challenges(nil, "") }
@@ -109,13 +106,7 @@ func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 // ownOrigin returns this server's origin as browsers write it (RFC 6454 s6.2): PublicURL, or
 // without one the host and scheme of the request.
 func (g *Guard) ownOrigin(r *http.Request, st *requestState) string {
-	scheme, host := "http", r.Host
-	if st.https {
-		scheme = "https"
-	}
-	if g.public != nil {
-		scheme, host = g.public.Scheme, g.public.Host
-	}
+	scheme, host := g.origin(r, st)
 	// Browsers omit the default port.
 	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
 	return scheme + "://" + strings.ToLower(host)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ func Digest(c DigestConfig) Scheme {
 		d.offered = append(d.offered, rfc7616.Named("MD5"))
 	}
 	d.nonces = newNonces("digest nonce", c.Key)
-	d.counts.most = d.c.MaxNonces
+	d.counts.most, d.counts.taken = d.c.MaxNonces, make(map[nonceID]*window)
 	return d
 }
 
@@ -357,15 +358,14 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	if len(params) > maxDigestParams {
 		return bad("The Digest credentials have too many parameters.", "%d parameters, at most %d are allowed", len(params), maxDigestParams)
 	}
-	var extended string
-	var hashed string
+	var extended, hashed string
 	octets := 0
 	for i, p := range params {
 		name := strings.ToLower(p.Name)
 		if octets += len(p.Name) + len(p.Value); octets > maxToken {
 			return digestAnswer{}, fmt.Errorf("Digest credentials of more than %d octets: %w", maxToken, MalformedCredentials)
 		}
-		if named(params[:i], name) {
+		if _, ok := (Credentials{Params: params[:i]}).Param(name); ok {
 			return bad("A parameter of the Digest credentials is repeated.", "parameter %d is repeated", i)
 		}
 		if slices.Contains(mustQuote, name) && !quoted.has(i) || slices.Contains(mustNotQuote, name) && quoted.has(i) {
@@ -428,16 +428,6 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	return a, nil
 }
 
-// named reports whether params has a parameter of this name, in any case.
-func named(params []Param, name string) bool {
-	for _, p := range params {
-		if len(p.Name) == len(name) && strings.EqualFold(p.Name, name) {
-			return true
-		}
-	}
-	return false
-}
-
 // nonceCounts stores which counts of which nonces were used, in bounded memory.
 type nonceCounts struct {
 	most int
@@ -463,17 +453,11 @@ func (c *nonceCounts) take(id nonceID, count uint32, gone time.Time) string {
 	}
 	w := c.taken[id]
 	if w == nil {
+		if len(c.taken) >= c.most && id.made().After(c.floor) {
+			c.shrink(gone)
+		}
 		if !id.made().After(c.floor) {
 			return "the counts of this nonce are no longer stored"
-		}
-		if c.taken == nil {
-			c.taken = make(map[nonceID]*window)
-		}
-		if len(c.taken) >= c.most {
-			c.shrink(gone)
-			if !id.made().After(c.floor) {
-				return "the counts of this nonce are no longer stored"
-			}
 		}
 		c.taken[id] = &window{highest: count, below: [2]uint64{1, 0}}
 		return ""
@@ -510,36 +494,14 @@ func (w *window) shift(by uint32) {
 // shrink removes expired nonces and, if that is not enough, the older half, which is stale from
 // then on.
 func (c *nonceCounts) shrink(gone time.Time) {
-	times := make([]time.Time, 0, len(c.taken))
-	for id := range c.taken {
-		times = append(times, id.made())
+	if gone = gone.Add(-time.Millisecond); gone.After(c.floor) {
+		c.floor = gone
 	}
-	slices.SortFunc(times, time.Time.Compare)
-	c.floor = later(c.floor, gone.Add(-time.Millisecond))
-	if left := len(times) - len(times[:upTo(times, c.floor)]); left > c.most/2 {
-		c.floor = later(c.floor, times[len(times)/2])
+	stale := func(id nonceID, _ *window) bool { return !id.made().After(c.floor) }
+	maps.DeleteFunc(c.taken, stale)
+	if len(c.taken) > c.most/2 {
+		ids := slices.SortedFunc(maps.Keys(c.taken), func(a, b nonceID) int { return a.made().Compare(b.made()) })
+		c.floor = ids[len(ids)-(c.most+1)/2].made()
+		maps.DeleteFunc(c.taken, stale)
 	}
-	for id := range c.taken {
-		if !id.made().After(c.floor) {
-			delete(c.taken, id)
-		}
-	}
-}
-
-// upTo returns how many of the sorted times are not after t.
-func upTo(times []time.Time, t time.Time) int {
-	n, _ := slices.BinarySearchFunc(times, t, func(a, b time.Time) int {
-		if a.After(b) {
-			return 1
-		}
-		return -1
-	})
-	return n
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

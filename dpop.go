@@ -245,12 +245,6 @@ func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {
 
 // target returns the URL of r without its query, as the client knows it.
 func (g *Guard) target(r *http.Request, st *requestState) string {
-	scheme, host := "http", r.Host
-	if st.https {
-		scheme = "https"
-	}
-	if g.public != nil { // preferred: the client controls the Host field
-		scheme, host = g.public.Scheme, g.public.Host
-	}
+	scheme, host := g.origin(r, st)
 	return scheme + "://" + host + r.URL.EscapedPath()
 }

@@ -347,13 +347,7 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 			// The session store is unavailable: caches must not keep this anonymous response.
 			h.Set("Cache-Control", "no-store")
 		}
-		g.reportAccept(r, st)
-		if p.Stream && st.principal != nil && !st.streaming {
-			var stop func()
-			r, stop = g.stream(r, st)
-			defer stop()
-		}
-		next.ServeHTTP(w, r)
+		g.serve(w, r, st, next)
 	})
 }
 
@@ -368,11 +362,17 @@ var (
 	pageType    = []string{"text/html; charset=utf-8"}
 )
 
-// reportAccept calls OnAccept, once for each request.
-func (g *Guard) reportAccept(r *http.Request, st *requestState) {
+// serve passes an accepted request on to next. It calls OnAccept once for each request.
+func (g *Guard) serve(w http.ResponseWriter, r *http.Request, st *requestState, next http.Handler) {
 	if g.c.OnAccept != nil && !st.nested {
 		g.c.OnAccept(r, st.principal)
 	}
+	if st.route.Stream && st.principal != nil && !st.streaming {
+		var stop func()
+		r, stop = g.stream(r, st)
+		defer stop()
+	}
+	next.ServeHTTP(w, r)
 }
 
 // Open protects a route that needs no credentials, such as the sign-in itself: it checks path and
@@ -817,7 +817,7 @@ func (g *Guard) recheckFreshness(r *http.Request, st *requestState) error {
 	if !ok {
 		return err
 	}
-	who, err := st.ask(st.Context, s, r)
+	who, err := recheck(s, st.rechecked(st.Context, r))
 	if err == nil {
 		err = g.checkFreshness(st.route, who)
 	}
@@ -952,12 +952,7 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	if f, ok := err.(*Refusal); ok && f != nil && f.ID != "" {
 		return f // from Check
 	}
-	f := complete(err, g.c.Now())
-	if f.Hint == table[f.Code].hint {
-		if hint, ok := g.c.Hints[f.Code]; ok {
-			f.Hint = hint
-		}
-	}
+	f := g.complete(err)
 	st := stateOf(r.Context())
 	if st == nil || st.guard != g {
 		st = &requestState{Context: r.Context(), guard: g, route: g.every, chosen: -1}
@@ -968,8 +963,14 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, st)
 	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route) {
-		// A 401 needs a challenge (RFC 9110 s15.5.2), and there is none for certificates.
-		g.certificateRequired(f)
+		// A 401 needs a challenge (RFC 9110 s15.5.2), and there is none for certificates. They
+		// cannot step up.
+		f.Detail, f.Hint = "", ""
+		if f.Code == StepUpRequired {
+			g.fill(f, Forbidden)
+		} else {
+			g.fill(f, ClientCertificateRequired)
+		}
 	}
 	if st.route.Pages {
 		if f.Page, f.Location = wantsPage(r), g.loginRedirect(r, st, f.Code); f.Location != "" {

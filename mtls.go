@@ -83,10 +83,7 @@ func (s *clientCert) Authenticate(r *http.Request) (*Principal, error) {
 		}
 	}
 	p, err := s.c.Check(r.Context(), cert)
-	if err != nil {
-		return nil, err
-	}
-	return p.as("ClientCert"), nil
+	return p.as("ClientCert"), err
 }
 
 func (*clientCert) Challenges(*http.Request, Code) []Challenge { return nil }
@@ -208,18 +205,4 @@ func hostOf(host string) string {
 		return host[:i]
 	}
 	return host
-}
-
-// certificateRequired turns a 401 of a route that accepts only certificates into the 403 that says
-// so. Certificates cannot step up.
-func (g *Guard) certificateRequired(f *Refusal) {
-	code := ClientCertificateRequired
-	if f.Code == StepUpRequired {
-		code = Forbidden
-	}
-	row := table[code]
-	f.Code, f.Status, f.Detail, f.Hint = code, row.status, row.detail, row.hint
-	if hint, ok := g.c.Hints[f.Code]; ok {
-		f.Hint = hint
-	}
 }

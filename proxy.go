@@ -32,13 +32,7 @@ func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 		}
 		r.Header = r.Header.Clone()
 		r.Header.Del("Proxy-Authorization") // RFC 9110 s11.7.2
-		g.reportAccept(r, st)
-		if p.Stream && st.principal != nil && !st.streaming {
-			var stop func()
-			r, stop = g.stream(r, st)
-			defer stop()
-		}
-		next.ServeHTTP(w, r)
+		g.serve(w, r, st, next)
 	})
 }
 

@@ -2,7 +2,10 @@ package durward
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -289,9 +292,8 @@ func (f *Refusal) Unwrap() []error {
 	return []error{f.Code, f.Err}
 }
 
-// complete copies the refusal that err describes and fills in its zero fields. now dates the denial
-// id.
-func complete(err error, now time.Time) *Refusal {
+// complete copies the refusal that err describes and fills in its zero fields.
+func (g *Guard) complete(err error) *Refusal {
 	f := new(Refusal)
 	var given *Refusal
 	var code Code
@@ -312,20 +314,12 @@ func complete(err error, now time.Time) *Refusal {
 		// An internal failure is never a 401.
 		f.Code, f.Err = AuthUnavailable, err
 	}
-	row, ok := table[f.Code]
-	if !ok {
+	if _, ok := table[f.Code]; !ok {
 		f.Err = errors.Join(fmt.Errorf("code %q is not in the table", string(f.Code)), f.Err)
 		f.Code = AuthUnavailable
-		row = table[AuthUnavailable]
 	}
-	f.ID = denialID(now)
-	f.Status = row.status
-	if f.Detail == "" {
-		f.Detail = row.detail
-	}
-	if f.Hint == "" {
-		f.Hint = row.hint
-	}
+	f.ID = denialID(g.c.Now())
+	g.fill(f, f.Code)
 	if f.RetryAfter <= 0 {
 		switch f.Status {
 		case http.StatusTooManyRequests:
@@ -335,6 +329,17 @@ func complete(err error, now time.Time) *Refusal {
 		}
 	}
 	return f
+}
+
+// fill sets the code of f, its status, and its detail and hint if they are empty.
+func (g *Guard) fill(f *Refusal, code Code) {
+	row := table[code]
+	f.Code, f.Status = code, row.status
+	f.Detail = cmp.Or(f.Detail, row.detail)
+	if hint, ok := g.c.Hints[code]; ok {
+		row.hint = hint
+	}
+	f.Hint = cmp.Or(f.Hint, row.hint)
 }
 
 // oauthError returns the error parameter of the first challenge that has one, or "".
@@ -409,28 +414,12 @@ func retryAfter(d time.Duration) string {
 	return strconv.FormatInt(seconds, 10)
 }
 
+var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+
 // denialID returns a ULID: 48 bits of milliseconds and 80 random bits, in Crockford's base 32.
 func denialID(now time.Time) string {
-	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-	var raw [16]byte
-	ms := uint64(now.UnixMilli())
-	for i := range 6 {
-		raw[i] = byte(ms >> (40 - 8*i))
-	}
-	_, _ = rand.Read(raw[6:]) // crypto/rand.Read never returns an error
-	var id [26]byte
-	// 26 digits hold 130 bits: the first carries the top 3 of the 128.
-	var acc uint32
-	bits := 2
-	n := 0
-	for _, b := range raw {
-		acc = acc<<8 | uint32(b)
-		bits += 8
-		for bits >= 5 {
-			bits -= 5
-			id[n] = digits[acc>>bits&31]
-			n++
-		}
-	}
-	return string(id[:])
+	var raw [20]byte // with four zero octets in front: 32 digits, of which a ULID is the last 26
+	binary.BigEndian.PutUint64(raw[4:], uint64(now.UnixMilli())<<16)
+	_, _ = rand.Read(raw[10:]) // crypto/rand.Read never returns an error
+	return crockford.EncodeToString(raw[:])[6:]
 }

@@ -44,7 +44,7 @@ func (g *Guard) Recheck(r *http.Request) error {
 	}
 	again := *st
 	if s, ok := g.c.Schemes[st.chosen].(Rechecked); ok {
-		who, err := again.ask(r.Context(), s, r)
+		who, err := recheck(s, st.rechecked(r.Context(), r))
 		if err == nil {
 			err = g.checkFreshness(st.route, who)
 		}
@@ -60,13 +60,13 @@ func (g *Guard) Recheck(r *http.Request) error {
 	return g.authorize(r.WithContext(&again), &again)
 }
 
-// ask verifies the credentials of r again with s, on a copy of the request and its state.
-func (st *requestState) ask(ctx context.Context, s Rechecked, r *http.Request) (*Principal, error) {
+// rechecked returns a copy of r and its state for which Rechecking is true.
+func (st *requestState) rechecked(ctx context.Context, r *http.Request) *http.Request {
 	again := *st
 	again.Context, again.rechecking = ctx, true
 	asked := r.Clone(&again)
 	asked.Body = http.NoBody
-	return recheck(s, asked)
+	return asked
 }
 
 // outageTolerance is the time for which a stream continues while its credentials cannot be
@@ -89,11 +89,7 @@ func (g *Guard) stream(r *http.Request, st *requestState) (_ *http.Request, stop
 	watch.expiry = time.AfterFunc(left, watch.expired)
 	if s, ok := g.c.Schemes[st.chosen].(Rechecked); ok {
 		// A copy from before the handler runs: changes that the handler makes to r do not affect it.
-		again := *st
-		again.Context, again.rechecking = ctx, true
-		asked := r.Clone(&again)
-		asked.Body = http.NoBody
-		go watch.run(ctx, s, asked, st.principal.Expires)
+		go watch.run(ctx, s, st.rechecked(ctx, r), st.principal.Expires)
 	}
 	return r.WithContext(ctx), func() {
 		watch.expiry.Stop()
