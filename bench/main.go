@@ -14,69 +14,84 @@ import (
 	"time"
 )
 
+var (
+	program  = flag.String("durward", "../.build/durward", "path of the program")
+	dir      = flag.String("dir", "", "folder for data, on the disk to measure; a temporary folder by default")
+	seconds  = flag.Float64("seconds", 5, "length of each measurement over HTTP")
+	sessions = flag.Int("sessions", 200_000, "sessions in the filled databases; 10 million take ten minutes")
+	only     = flag.Bool("only-sessions", false, "measure only the filled databases")
+
+	length time.Duration // of each measurement over HTTP
+)
+
 func main() {
-	binary := flag.String("durward", "../.build/durward", "path of the program")
-	dir := flag.String("dir", "", "folder for data, on the disk to measure; a temporary folder by default")
-	seconds := flag.Float64("seconds", 5, "length of each measurement over HTTP")
-	sessions := flag.Int("sessions", 200_000, "sessions in the filled databases; 10 million take ten minutes")
-	only := flag.Bool("only-sessions", false, "measure only the filled databases")
 	flag.Parse()
 	testing.Init()
-	// Short enough for the number of prepared Digest responses.
-	if err := flag.Set("test.benchtime", "200ms"); err != nil {
-		panic(err)
-	}
-	if err := run(*binary, *dir, *sessions, *only, time.Duration(*seconds*float64(time.Second))); err != nil {
+	length = time.Duration(*seconds * float64(time.Second))
+	if err := try(run); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
+// failure is the panic of check.
+type failure struct{ error }
+
+// check ends the measurement if err is not nil. Deferred calls stop what it started.
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// must returns v if err is nil.
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+// try calls f and returns the error that check got.
+func try(f func()) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case failure:
+			err = p.error
+		default:
+			panic(p)
+		}
+	}()
+	f()
+	return nil
+}
+
 // row is a line of the table.
 type row struct{ what, figure, limit, ratio, aim string }
 
-func run(binary, dir string, sessions int, only bool, length time.Duration) error {
-	if _, err := os.Stat(binary); err != nil {
-		return fmt.Errorf("%w: run make build", err)
+func run() {
+	// Short enough for the number of prepared Digest responses.
+	check(flag.Set("test.benchtime", "200ms"))
+	if _, err := os.Stat(*program); err != nil {
+		check(fmt.Errorf("%w: run make build", err))
 	}
-	if dir == "" {
-		var err error
-		if dir, err = os.MkdirTemp("", "durward-bench-"); err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
+	if *dir == "" {
+		*dir = must(os.MkdirTemp("", "durward-bench-"))
+		defer os.RemoveAll(*dir)
 	}
-	var rows []row
-	filled := func() ([]row, error) { return many(binary, dir, sessions, length) }
-	measures := []func() ([]row, error){
-		cached,
-		uncached,
-		schemes,
-		revocations,
-		func() ([]row, error) { return refreshes(binary, dir, length) },
-		func() ([]row, error) { return onPostgres(binary, dir, length) },
-		func() ([]row, error) { return signIns(binary, dir, length) },
-		transports,
-		func() ([]row, error) { return start(binary, dir) },
-		filled,
+	measures := []func() []row{
+		cached, uncached, schemes, revocations, refreshes, onPostgres, signIns, transports, start, many,
 	}
-	if only {
-		measures = measures[len(measures)-1:]
-	}
-	for _, measure := range measures {
-		more, err := measure()
-		if err != nil {
-			return err
-		}
-		rows = append(rows, more...)
+	if *only {
+		measures = []func() []row{many}
 	}
 	fmt.Printf("%s, %d cores, %s, %s\n\n", processor(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH,
 		runtime.Version())
 	fmt.Println("| what | figure | limit, same run | ratio | aim |\n|---|---|---|---|---|")
-	for _, r := range rows {
-		fmt.Printf("| %s | %s | %s | %s | %s |\n", r.what, r.figure, r.limit, r.ratio, r.aim)
+	for _, measure := range measures {
+		for _, r := range measure() {
+			fmt.Printf("| %s | %s | %s | %s | %s |\n", r.what, r.figure, r.limit, r.ratio, r.aim)
+		}
 	}
-	return nil
 }
 
 func processor() string {
@@ -90,6 +105,22 @@ func processor() string {
 		}
 	}
 	return "unknown processor"
+}
+
+// medians makes each measurement three times, in turn, so that a busy moment of the machine disturbs
+// all of them, and returns the median of each.
+func medians(measures ...func() float64) []float64 {
+	figures := make([][]float64, len(measures))
+	for range 3 {
+		for i, measure := range measures {
+			figures[i] = append(figures[i], measure())
+		}
+	}
+	all := make([]float64, len(measures))
+	for i := range all {
+		all[i] = median(figures[i])
+	}
+	return all
 }
 
 func median[T int | float64 | time.Duration](all []T) T {

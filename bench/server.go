@@ -38,71 +38,66 @@ type server struct {
 	url string
 }
 
-// begin starts durward serve on a data folder, optionally with a database URL. It returns the time
-// to the first response.
-func begin(binary, data string, database ...string) (*server, time.Duration, error) {
-	cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
+// command prepares a run of the program with a data folder, and with the database of a URL or, if the
+// URL is empty, the folder's own.
+func command(data, database string, args ...string) *exec.Cmd {
+	cmd := exec.Command(*program, append(args, "--data", data)...)
 	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
-	for _, url := range database {
-		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+url)
+	if database != "" {
+		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+database)
 	}
+	return cmd
+}
+
+// begin starts durward serve. It returns the time to the first response.
+func begin(data, database string) (*server, time.Duration) {
+	cmd := command(data, database, "serve", "--listen", "127.0.0.1:0")
 	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, 0, err
-	}
+	out := must(cmd.StdoutPipe())
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return nil, 0, err
-	}
+	check(cmd.Start())
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("the server did not start: %w", err), cmd.Wait())
+		check(errors.Join(fmt.Errorf("the server did not start: %w", err), cmd.Wait()))
 	}
 	s := &server{cmd, strings.TrimSpace(strings.TrimPrefix(line, "durward: listening on "))}
 	res, err := http.Get(s.url + "/readyz")
-	if err != nil {
-		return nil, 0, errors.Join(err, s.end())
-	}
 	took := time.Since(began)
-	res.Body.Close()
-	if res.StatusCode != 200 {
-		return nil, 0, errors.Join(fmt.Errorf("readyz: %s", res.Status), s.end())
+	if err == nil {
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("readyz: %s", res.Status)
+		}
 	}
-	return s, took, nil
+	if err != nil {
+		check(errors.Join(err, s.end()))
+	}
+	return s, took
 }
 
 func (s *server) end() error {
 	return errors.Join(s.cmd.Process.Signal(syscall.SIGTERM), s.cmd.Wait())
 }
 
-// folder creates a data folder with one user.
-func folder(binary, dir, name string) (string, error) {
-	data := filepath.Join(dir, name)
-	return data, addUser(binary, data)
-}
-
-func addUser(binary, data string, database ...string) error {
-	cmd := exec.Command(binary, "user", "add", email, "--password-stdin", "--data", data)
-	cmd.Env = []string{}
-	for _, url := range database {
-		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+url)
-	}
+// addUser creates a data folder of this name and a user in its database. It returns the folder's path.
+func addUser(name, database string) (data string) {
+	data = filepath.Join(*dir, name)
+	cmd := command(data, database, "user", "add", email, "--password-stdin")
 	cmd.Stdin = strings.NewReader(password)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("user add: %w: %s", err, out)
+		check(fmt.Errorf("user add: %w: %s", err, out))
 	}
-	return nil
+	return data
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * clients}}
 
-func post(url string, body any) (map[string]any, error) {
+func (s *server) post(path string, body map[string]string) (map[string]any, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	res, err := client.Post(url, "application/json", bytes.NewReader(text))
+	res, err := client.Post(s.url+path, "application/json", bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
@@ -111,15 +106,29 @@ func post(url string, body any) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode != 200 {
-		return nil, fmt.Errorf("%s: %s %s", url, res.Status, answer)
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s %s", path, res.Status, answer)
 	}
 	var object map[string]any
 	return object, json.Unmarshal(answer, &object)
 }
 
+// refresh replaces a refresh token by its successor.
+func (s *server) refresh(token *string) error {
+	tokens, err := s.post("/api/auth/refresh", map[string]string{"refresh_token": *token})
+	if err == nil {
+		*token = tokens["refresh_token"].(string)
+	}
+	return err
+}
+
+// signIn signs the user in and returns the tokens.
+func (s *server) signIn() (map[string]any, error) {
+	return s.post("/api/auth/login", map[string]string{"email": email, "password": password})
+}
+
 // rate runs work in a number of goroutines for a time and returns the calls per second.
-func rate(goroutines int, length time.Duration, work func(i int) error) (float64, error) {
+func rate(goroutines int, length time.Duration, work func(i int) error) float64 {
 	var done atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
@@ -137,56 +146,37 @@ func rate(goroutines int, length time.Duration, work func(i int) error) (float64
 	}
 	all.Wait()
 	if err := failed.Load(); err != nil {
-		return 0, *err
+		check(*err)
 	}
-	return float64(done.Load()) / time.Since(began).Seconds(), nil
+	return float64(done.Load()) / time.Since(began).Seconds()
 }
 
 // signedIn signs in once for each client and returns the refresh tokens.
-func signedIn(s *server) ([]string, error) {
+func signedIn(s *server) []string {
 	held := make([]string, clients)
 	for i := range held {
-		tokens, err := post(s.url+"/api/auth/login", map[string]string{"email": email, "password": password})
-		if err != nil {
-			return nil, err
-		}
-		held[i] = tokens["refresh_token"].(string)
+		held[i] = must(s.signIn())["refresh_token"].(string)
 	}
-	return held, nil
+	return held
+}
+
+// rawDatabase creates a database with the grants of one sign-in per client, and returns its data folder.
+// It has no server and no other users, so raw statements can be measured on it.
+func rawDatabase(name, database string) string {
+	data := addUser(name, database)
+	filler, _ := begin(data, database)
+	check(errors.Join(try(func() { signedIn(filler) }), filler.end()))
+	return data
 }
 
 // refreshes measures refreshes over HTTP, each durable before its response. It has three limits:
 // the raw statement with one commit for all clients, the raw fsync, and a 204 handler with the same
 // client.
-func refreshes(binary, dir string, length time.Duration) ([]row, error) {
-	data, err := folder(binary, dir, "refresh")
-	if err != nil {
-		return nil, err
-	}
-	s, _, err := begin(binary, data)
-	if err != nil {
-		return nil, err
-	}
+func refreshes() []row {
+	s, _ := begin(addUser("refresh", ""), "")
 	defer s.end()
-	held, err := signedIn(s)
-	if err != nil {
-		return nil, err
-	}
-	// The limit is measured on a separate database without other users.
-	rawData, err := folder(binary, dir, "raw")
-	if err != nil {
-		return nil, err
-	}
-	filler, _, err := begin(binary, rawData)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := signedIn(filler); err != nil {
-		return nil, errors.Join(err, filler.end())
-	}
-	if err := filler.end(); err != nil {
-		return nil, err
-	}
+	held := signedIn(s)
+	raw := rawDatabase("raw", "")
 	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNoContent)
@@ -200,95 +190,56 @@ func refreshes(binary, dir string, length time.Duration) ([]row, error) {
 		}
 		return res.Body.Close()
 	}
-	var over, group, alone, sync204 []float64
-	for range 3 {
-		r, err := rate(clients, length/3, func(c int) error { return refresh(s, &held[c]) })
-		if err != nil {
-			return nil, err
-		}
-		over = append(over, r)
-		if r, err = groupCommit(rawData, length/3); err != nil {
-			return nil, err
-		}
-		group = append(group, r)
-		if r, err = rawSync(dir, length/3); err != nil {
-			return nil, err
-		}
-		alone = append(alone, r)
-		if r, err = rate(clients, length/3, nothing); err != nil {
-			return nil, err
-		}
-		sync204 = append(sync204, r)
-	}
-	figure := median(over)
+	figures := medians(
+		func() float64 { return rate(clients, length/3, func(c int) error { return s.refresh(&held[c]) }) },
+		func() float64 { return groupCommit(raw) },
+		rawSync,
+		func() float64 { return rate(clients, length/3, nothing) },
+	)
+	figure := fmt.Sprintf("%.0f/s", figures[0])
+	ratio := func(limit float64) string { return fmt.Sprintf("%.2f", figures[0]/limit) }
 	return []row{
-		{fmt.Sprintf("refresh over HTTP, durable, %d clients", clients), fmt.Sprintf("%.0f/s", figure),
-			fmt.Sprintf("the raw statement, %d per commit %.0f/s", clients, median(group)),
-			fmt.Sprintf("%.2f", figure/median(group)), "4 000/s on two quiet cores; ≥ 0.20"},
-		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("204 handler, same client %.0f/s", median(sync204)),
-			fmt.Sprintf("%.2f", figure/median(sync204)), ""},
-		{"the same", fmt.Sprintf("%.0f/s", figure), fmt.Sprintf("fsync of 4 KiB, in sequence %.0f/s", median(alone)),
-			fmt.Sprintf("%.2f", figure/median(alone)), ""},
-	}, nil
+		{fmt.Sprintf("refresh over HTTP, durable, %d clients", clients), figure,
+			fmt.Sprintf("the raw statement, %d per commit %.0f/s", clients, figures[1]), ratio(figures[1]),
+			"4 000/s on two quiet cores; ≥ 0.20"},
+		{"the same", figure, fmt.Sprintf("204 handler, same client %.0f/s", figures[3]), ratio(figures[3]), ""},
+		{"the same", figure, fmt.Sprintf("fsync of 4 KiB, in sequence %.0f/s", figures[2]), ratio(figures[2]), ""},
+	}
 }
 
 // groupCommit returns the number of grants per second that one connection can rotate durably, with
 // the server's statement and table, in transactions of one grant per client.
-func groupCommit(data string, length time.Duration) (float64, error) {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(data,
-		"durward.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
-	if err != nil {
-		return 0, err
-	}
+func groupCommit(data string) float64 {
+	db := must(sql.Open("sqlite", "file:"+filepath.Join(data,
+		"durward.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"))
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	ctx := context.Background()
-	ids, err := grantIDs(db)
-	if err != nil {
-		return 0, err
-	}
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return 0, err
-	}
+	ids := grantIDs(db)
+	conn := must(db.Conn(ctx))
 	defer conn.Close()
-	var failed error
-	prepare := func(text string) *sql.Stmt {
-		stmt, err := conn.PrepareContext(ctx, text)
-		failed = errors.Join(failed, err)
-		return stmt
-	}
-	start, commit := prepare("BEGIN IMMEDIATE"), prepare("COMMIT")
-	moves := prepare(move)
-	if failed != nil {
-		return 0, failed
-	}
-	batches, err := rate(1, length, func(int) error {
-		if _, err := start.Exec(); err != nil {
+	begin, commit := must(conn.PrepareContext(ctx, "BEGIN IMMEDIATE")), must(conn.PrepareContext(ctx, "COMMIT"))
+	rotation := must(conn.PrepareContext(ctx, rotate))
+	return clients * rate(1, length/3, func(int) error {
+		if _, err := begin.Exec(); err != nil {
 			return err
 		}
-		now := time.Now()
 		for _, id := range ids {
-			if _, err := moves.Exec(id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24",
-				"Go program"); err != nil {
+			if _, err := rotation.Exec(rotated(id)...); err != nil {
 				return err
 			}
 		}
 		_, err := commit.Exec()
 		return err
 	})
-	return batches * clients, err
 }
 
 // rawSync returns the number of writes with fsync of 4 KiB per second.
-func rawSync(dir string, length time.Duration) (float64, error) {
-	f, err := os.Create(filepath.Join(dir, "raw.sync"))
-	if err != nil {
-		return 0, err
-	}
+func rawSync() float64 {
+	f := must(os.Create(filepath.Join(*dir, "raw.sync")))
 	defer f.Close()
 	page := make([]byte, 4096)
-	return rate(1, length, func(int) error {
+	return rate(1, length/3, func(int) error {
 		if _, err := f.WriteAt(page, 0); err != nil {
 			return err
 		}
@@ -297,93 +248,62 @@ func rawSync(dir string, length time.Duration) (float64, error) {
 }
 
 // signIns measures sign-ins over HTTP. The limit is the raw hash.
-func signIns(binary, dir string, length time.Duration) ([]row, error) {
-	data, err := folder(binary, dir, "signin")
-	if err != nil {
-		return nil, err
-	}
-	s, _, err := begin(binary, data)
-	if err != nil {
-		return nil, err
-	}
+func signIns() []row {
+	s, _ := begin(addUser("signin", ""), "")
 	defer s.end()
 	salt := make([]byte, 16)
 	cores := runtime.NumCPU()
-	var over, hashes []float64
-	for range 3 {
-		r, err := rate(clients, length/3, func(int) error {
-			_, err := post(s.url+"/api/auth/login", map[string]string{"email": email, "password": password})
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		over = append(over, r)
-		r, _ = rate(cores, length/3, func(int) error {
-			argon2.IDKey([]byte(password), salt, 2, 19456, 1, 32)
-			return nil
-		})
-		hashes = append(hashes, r)
-	}
-	return []row{{fmt.Sprintf("sign-ins over HTTP, %d clients", clients), fmt.Sprintf("%.1f/s", median(over)),
-		fmt.Sprintf("raw argon2id on %d cores %.1f/s", cores, median(hashes)),
-		fmt.Sprintf("%.2f", median(over)/median(hashes)), "≥ 0.95"}}, nil
+	figures := medians(
+		func() float64 { return rate(clients, length/3, func(int) error { _, err := s.signIn(); return err }) },
+		func() float64 {
+			return rate(cores, length/3, func(int) error {
+				argon2.IDKey([]byte(password), salt, 2, 19456, 1, 32)
+				return nil
+			})
+		},
+	)
+	return []row{{fmt.Sprintf("sign-ins over HTTP, %d clients", clients), fmt.Sprintf("%.1f/s", figures[0]),
+		fmt.Sprintf("raw argon2id on %d cores %.1f/s", cores, figures[1]),
+		fmt.Sprintf("%.2f", figures[0]/figures[1]), "≥ 0.95"}}
 }
 
 // start measures the time from the start of durward serve to its first response, and its memory at
 // rest.
-func start(binary, dir string) ([]row, error) {
-	data, err := folder(binary, dir, "start")
-	if err != nil {
-		return nil, err
-	}
+func start() []row {
+	data := addUser("start", "")
 	var warm, cold, process []time.Duration
 	var memory []int
 	for i := range 9 {
-		s, took, err := begin(binary, data)
-		if err != nil {
-			return nil, err
-		}
+		s, took := begin(data, "")
 		warm = append(warm, took)
 		time.Sleep(2 * time.Second) // at rest
-		kib, err := resident(s.cmd.Process.Pid)
-		if err := errors.Join(err, s.end()); err != nil {
-			return nil, err
-		}
-		memory = append(memory, kib)
-		if s, took, err = begin(binary, filepath.Join(dir, fmt.Sprint("cold", i))); err != nil {
-			return nil, err
-		}
+		memory = append(memory, resident(s))
+		check(s.end())
+		s, took = begin(filepath.Join(*dir, fmt.Sprint("cold", i)), "")
 		cold = append(cold, took)
-		if err := s.end(); err != nil {
-			return nil, err
-		}
+		check(s.end())
 		began := time.Now()
-		if err := exec.Command(binary, "version").Run(); err != nil {
-			return nil, err
-		}
+		check(exec.Command(*program, "version").Run())
 		process = append(process, time.Since(began))
 	}
 	limit := "durward version, whole run " + rounded(median(process))
+	ratio := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(median(process))) }
 	return []row{
-		{"start to first response, plain serve", rounded(median(warm)), limit,
-			fmt.Sprintf("%.1f", float64(median(warm))/float64(median(process))), "60 ms"},
-		{"the same, empty folder: database, keys", rounded(median(cold)), limit,
-			fmt.Sprintf("%.1f", float64(median(cold))/float64(median(process))), ""},
-		{"memory at rest, plain serve", fmt.Sprintf("%.1f MB", float64(median(memory))/1000*1.024), "", "", "30 MB"},
-	}, nil
+		{"start to first response, plain serve", rounded(median(warm)), limit, ratio(median(warm)), "60 ms"},
+		{"the same, empty folder: database, keys", rounded(median(cold)), limit, ratio(median(cold)), ""},
+		{"memory at rest, plain serve", megabytes(median(memory)), "", "", "30 MB"},
+	}
 }
 
-// resident returns the resident memory of a process in KiB.
-func resident(pid int) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
+// resident returns the resident memory of a server in KiB.
+func resident(s *server) int {
+	text := must(os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid)))
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
-			return strconv.Atoi(fields[1])
+			return must(strconv.Atoi(fields[1]))
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	panic(failure{errors.New("no VmRSS")})
 }
+
+func megabytes(kib int) string { return fmt.Sprintf("%.1f MB", float64(kib)/1000*1.024) }
