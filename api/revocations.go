@@ -84,7 +84,7 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	}
 	r := &Revocations{c: c, client: client, list: revoked.NewList(nil)}
 	r.follower, err = revoked.NewFollower(revoked.FollowerConfig{
-		List: r.list, Poll: r.poll, Interval: c.Wait, Overlap: overlap, Timeout: c.Wait + slack, MaxAge: c.Wait + slack, Log: c.Log,
+		List: r.list, Poll: r.poll, Interval: c.Wait, Timeout: c.Wait + slack, MaxAge: c.Wait + slack, Log: c.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -148,15 +148,12 @@ func (r *Revocations) Err() error { return r.follower.Err() }
 // Len returns the number of revocations.
 func (r *Revocations) Len() int { return r.list.Len() }
 
-// overlap distinguishes a load from a later poll. The server itself handles late commits.
-const overlap = time.Minute
-
-// poll reads the news or the whole list, page by page. The server's Next replaces after.
-func (r *Revocations) poll(ctx context.Context, after int64, back time.Duration) ([]revoked.Entry, string, error) {
+// poll reads the news or, with overlap 0, the whole list, page by page. The server's Next replaces after,
+// and the server itself handles late commits.
+func (r *Revocations) poll(ctx context.Context, _ int64, overlap time.Duration) ([]revoked.Entry, string, error) {
 	r.asOfPoll, r.unchanged = time.Time{}, false // also if the second request of a poll fails
 	next, etag, wait := r.next, r.etag, r.c.Wait
-	if after == 0 && back == overlap {
-		// A load. A later poll of an empty list has another value of back.
+	if overlap == 0 {
 		next, etag, wait = 0, "", 0
 	}
 	epoch := ""

@@ -172,7 +172,6 @@ func follow(f *front, wait time.Duration) *api.Revocations {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Millisecond) // a poll at the instant of the load would load again
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { r.Run(ctx) })

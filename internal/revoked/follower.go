@@ -16,8 +16,8 @@ type FollowerConfig struct {
 	List *List
 
 	// Poll reads the feed: all entries with a Seq above after, and those with At within overlap
-	// of the feed's clock, in any order, without ended ones. With after 0 it reads all entries.
-	// epoch names the feed; it changes after a restore, when numbers may start again.
+	// of the feed's clock, in any order, without ended ones. With after 0 it reads all entries; only
+	// a load has overlap 0. epoch names the feed; it changes after a restore, when numbers may start again.
 	Poll func(ctx context.Context, after int64, overlap time.Duration) (entries []Entry, epoch string, err error)
 
 	// Interval is the time from one poll to the next; 0 means 400 ms, so that a change is visible
@@ -248,7 +248,7 @@ func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 // load reads the whole feed. Entries of the list remain, because a restored feed may lack them and
 // revoked tokens must stay revoked. f.pollMu is held.
 func (f *Follower) load(ctx context.Context) error {
-	entries, epoch, err := f.c.Poll(ctx, 0, f.c.Overlap)
+	entries, epoch, err := f.c.Poll(ctx, 0, 0)
 	if err != nil {
 		return err
 	}
