@@ -2,7 +2,6 @@ package client
 
 import (
 	"crypto/tls"
-	"net/http"
 
 	"github.com/durward-auth/durward"
 )
@@ -20,31 +19,20 @@ type CertificateConfig struct {
 // origin are separate from all others, so no other origin sees the certificate.
 func Certificate(c CertificateConfig) Source {
 	s := &certificate{get: c.Get}
-	s.origin, s.wrong = parseOrigin(c.Origin)
-	return s
+	s.origin = s.originIn("Origin", c.Origin, "", true)
+	if s.origin.scheme == "http" {
+		s.mistake("Origin: a client certificate needs https")
+	}
+	if c.Get == nil {
+		s.mistake("Get is nil: set a function that returns the certificate")
+	}
+	return own{s}
 }
 
 type certificate struct {
-	defaults
+	checked
 	origin origin
-	wrong  error // of Origin
 	get    func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
-func (c *certificate) mistakes() (all []string) {
-	switch {
-	case c.wrong != nil:
-		all = append(all, "Origin: "+c.wrong.Error())
-	case c.origin.scheme != "https":
-		all = append(all, "Origin: a client certificate needs https")
-	}
-	if c.get == nil {
-		all = append(all, "Get is nil: set a function that returns the certificate")
-	}
-	return all
-}
-
-func (c *certificate) clientCertificate() *certificate { return c }
-
-func (c *certificate) Authorize(*http.Request, []durward.Challenge) error { return ErrNoAnswer }
-func (c *certificate) answer(*attempt, []durward.Challenge) error         { return ErrNoAnswer }
+func (c *certificate) answer(*attempt, []durward.Challenge) error { return ErrNoAnswer }

@@ -191,7 +191,10 @@ func (x *exchange) react(r *http.Request, resp *http.Response) (next *http.Reque
 // issues reports whether u is an endpoint where a source gets its credentials. A refusal from there
 // concerns the content of the request.
 func (p *peer) issues(u *url.URL) bool {
-	return slices.ContainsFunc(p.sources, func(s source) bool { return s.issues(u) })
+	return slices.ContainsFunc(p.sources, func(s source) bool {
+		t, ok := s.(*tokens)
+		return ok && t.issues(u)
+	})
 }
 
 // answer returns the request with an answer to the strongest challenge that a source can answer, or
@@ -312,7 +315,9 @@ func (x *exchange) stepUp(r *http.Request, c durward.Challenge) (*http.Request, 
 		}
 		x.t.steps.Add(1)
 		for _, one := range p.sources {
-			one.reload()
+			if t, ok := one.(*tokens); ok {
+				t.reload()
+			}
 		}
 	}
 	next := x.without(r, p, nil)

@@ -1,8 +1,6 @@
 package client
 
 import (
-	"net/http"
-
 	"github.com/durward-auth/durward"
 )
 
@@ -22,32 +20,17 @@ type KeyConfig struct {
 // Key returns a source that sends an API key with each request to one origin.
 func Key(c KeyConfig) Source {
 	s := &key{c: c}
-	s.origin, s.wrong = parseOrigin(c.Origin)
-	return s
+	s.origin = s.originIn("Origin", c.Origin, "the key", c.InsecureHTTP)
+	if c.Key == "" || !isToken(c.Key) {
+		s.mistake("Key is empty or has characters that a key cannot have")
+	}
+	return own{s}
 }
 
 type key struct {
-	defaults
+	checked
 	c      KeyConfig
 	origin origin
-	wrong  error // of Origin
-}
-
-func (k *key) mistakes() (all []string) {
-	switch {
-	case k.wrong != nil:
-		all = append(all, "Origin: "+k.wrong.Error())
-	case !k.c.InsecureHTTP && !k.origin.confidential():
-		all = append(all, "Origin: plain http would expose the key; use https or set InsecureHTTP")
-	}
-	if k.c.Key == "" || !isToken(k.c.Key) {
-		all = append(all, "Key is empty or has characters that a key cannot have")
-	}
-	return all
-}
-
-func (k *key) Authorize(r *http.Request, offered []durward.Challenge) error {
-	return authorize(k, r, offered)
 }
 
 func (k *key) answer(a *attempt, offered []durward.Challenge) error {

@@ -41,15 +41,22 @@ type PasswordConfig struct {
 // the answer at once. After a refused password it does not answer that realm again.
 func Password(c PasswordConfig) Source {
 	p := &password{c: c}
-	p.origin, p.wrong = parseOrigin(c.Origin)
-	return p
+	p.origin = p.originIn("Origin", c.Origin, "", true)
+	if c.User == "" && c.Password == "" {
+		p.mistake("User and Password are empty")
+	}
+	for _, s := range []struct{ name, value string }{{"User", c.User}, {"Password", c.Password}} {
+		if !utf8.ValidString(s.value) || strings.ContainsFunc(s.value, unicode.IsControl) { // RFC 7617 s2
+			p.mistake("%s has control characters or is not UTF-8", s.name)
+		}
+	}
+	return own{p}
 }
 
 type password struct {
-	defaults
+	checked
 	c      PasswordConfig
 	origin origin
-	wrong  error // of Origin
 
 	mu      sync.Mutex
 	spaces  []*space // most recently used first
@@ -73,25 +80,6 @@ type answered struct {
 	space *space
 	fresh bool   // the challenge is of this exchange, so a refusal means that the password is wrong
 	nonce string // of the answer
-}
-
-func (p *password) mistakes() (all []string) {
-	if p.wrong != nil {
-		all = append(all, "Origin: "+p.wrong.Error())
-	}
-	if p.c.User == "" && p.c.Password == "" {
-		all = append(all, "User and Password are empty")
-	}
-	for _, s := range []struct{ name, value string }{{"User", p.c.User}, {"Password", p.c.Password}} {
-		if !utf8.ValidString(s.value) || strings.ContainsFunc(s.value, unicode.IsControl) { // RFC 7617 s2
-			all = append(all, s.name+" has control characters or is not UTF-8")
-		}
-	}
-	return all
-}
-
-func (p *password) Authorize(r *http.Request, offered []durward.Challenge) error {
-	return authorize(p, r, offered)
 }
 
 func (p *password) answer(a *attempt, offered []durward.Challenge) error {
@@ -303,7 +291,8 @@ func (d *answered) scheme() string {
 	return "Digest"
 }
 
-// learn keeps the proxy's challenge for the next CONNECT, unless the proxy refused the password.
+// learn keeps the proxy's challenge for the next CONNECT, after the proxy refused one that had the
+// credentials sent. It returns ErrNoAnswer if the proxy refused the password.
 func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge) error {
 	slices.SortStableFunc(challenges, strongestFirst)
 	for _, c := range challenges {

@@ -89,7 +89,11 @@ func (t *Transport) tunnelRefused(
 	}
 	p := t.tunnel(ctx, proxy, connect.Host, make(http.Header))
 	for _, one := range p.sources {
-		err := one.learn(&p.at, sent, challenges)
+		password, ok := one.(*password)
+		if !ok {
+			continue
+		}
+		err := password.learn(&p.at, sent, challenges)
 		if err == nil {
 			refused.again = true
 			break

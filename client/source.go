@@ -2,8 +2,8 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/durward-auth/durward"
 )
@@ -27,45 +27,53 @@ var ErrNoAnswer = errors.New("durward: no credentials for this request")
 // error from its first request.
 func CheckSources(sources ...Source) error { return (&Transport{Sources: sources}).prepare() }
 
-// source is the internal interface of this package's own sources. Type defaults implements all
-// methods but answer.
+// source is the internal interface of this package's own sources.
 type source interface {
 	// mistakes returns the mistakes in the configuration.
 	mistakes() []string
-
-	// clientCertificate returns the certificate to use on connections to an origin, or nil.
-	clientCertificate() *certificate
 
 	// answer puts credentials into a.r. Its error and offered are those of Source.Authorize.
 	answer(a *attempt, offered []durward.Challenge) error
 
 	// observe reads the response to an attempt that this source answered.
 	observe(a *attempt, resp *http.Response) error
-
-	// learn prepares an answer for the next CONNECT, after a proxy refused one that had the
-	// credentials sent. It returns ErrNoAnswer if the next CONNECT has no better answer.
-	learn(a *attempt, sent string, challenges []durward.Challenge) error
-
-	// issues reports whether u is an endpoint where the source itself gets its credentials.
-	issues(u *url.URL) bool
-
-	// reload drops cached credentials after a step-up.
-	reload()
 }
 
-// defaults implements the methods of source that most sources do not need.
-type defaults struct{}
+// own is a source of this package as a Source.
+type own struct{ source }
 
-func (defaults) mistakes() []string                                { return nil }
-func (defaults) clientCertificate() *certificate                   { return nil }
-func (defaults) observe(*attempt, *http.Response) error            { return nil }
-func (defaults) learn(*attempt, string, []durward.Challenge) error { return ErrNoAnswer }
-func (defaults) issues(*url.URL) bool                              { return false }
-func (defaults) reload()                                           {}
+func (o own) Authorize(r *http.Request, offered []durward.Challenge) error {
+	return o.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
+}
+
+// checked is the part of a source that records the mistakes in its configuration.
+type checked struct{ wrong []string }
+
+func (c *checked) mistakes() []string { return c.wrong }
+
+func (c *checked) mistake(format string, args ...any) {
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+}
+
+// originIn parses the origin in a field. Unless insecure is set, plain http beyond loopback is a mistake:
+// it would expose the credentials, which the text names.
+func (c *checked) originIn(field, text, credentials string, insecure bool) origin {
+	o, err := parseOrigin(text)
+	switch {
+	case err != nil:
+		c.mistake("%s: %v", field, err)
+	case !insecure && !o.confidential():
+		c.mistake("%s %s: plain http would expose %s; use https or set InsecureHTTP", field, o, credentials)
+	}
+	return o
+}
+
+// observe does nothing: most sources do not need the response.
+func (c *checked) observe(*attempt, *http.Response) error { return nil }
 
 // custom adapts a source of the application.
 type custom struct {
-	defaults
+	checked
 	Source
 }
 
@@ -74,15 +82,10 @@ func (c custom) answer(a *attempt, offered []durward.Challenge) error {
 }
 
 func asSource(s Source) source {
-	if own, ok := s.(source); ok {
-		return own
+	if o, ok := s.(own); ok {
+		return o.source
 	}
 	return &custom{Source: s}
-}
-
-// authorize implements Source.Authorize for this package's own sources.
-func authorize(s source, r *http.Request, offered []durward.Challenge) error {
-	return s.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
 }
 
 // attempt is one sending of a request, with credentials for the server or for the proxy.

@@ -89,49 +89,44 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // The life of a token is counted from the request for it, by expires_in (RFC 6749 s5.1), so a wrong
 // clock of this machine does no harm.
 func Tokens(c TokensConfig) Source {
-	t := &tokens{c: c, now: c.Now, proofs: make(map[origin]*dpop.State)}
-	if t.now == nil {
-		t.now = time.Now
+	t := &tokens{c: c}
+	if c.Now == nil {
+		t.c.Now = time.Now
 	}
-	if t.c.Timeout == 0 {
+	if c.Timeout == 0 {
 		t.c.Timeout = 30 * time.Second
 	}
-	if t.c.Store == nil {
+	if c.Store == nil {
 		t.c.Store = new(MemoryStore)
 	}
 	for _, text := range c.Origins {
-		o, err := parseOrigin(text)
-		if err != nil {
-			t.wrong = append(t.wrong, "Origins: "+err.Error())
-			continue
+		if o := t.originIn("Origins", text, "tokens", c.InsecureHTTP); o != (origin{}) {
+			t.origins = append(t.origins, o)
 		}
-		t.origins = append(t.origins, o)
-		t.proofs[o] = new(dpop.State)
 	}
 	if len(c.Origins) == 0 {
-		t.wrong = append(t.wrong, "Origins is empty: name the origins that receive the token")
+		t.mistake("Origins is empty: name the origins that receive the token")
 	}
 	if c.Next == nil {
-		t.wrong = append(t.wrong, "Next is nil: set a function that gets tokens")
+		t.mistake("Next is nil: set a function that gets tokens")
 	}
 	if c.AuthEndpoints != "" {
 		var err error
 		if t.authEndpoints, err = url.Parse(c.AuthEndpoints); err != nil || originOf(t.authEndpoints) == (origin{}) {
-			t.wrong = append(t.wrong, "AuthEndpoints is not a URL such as https://auth.example.com/api/auth/")
+			t.mistake("AuthEndpoints is not a URL such as https://auth.example.com/api/auth/")
 		}
 	}
-	return t
+	t.proofs = make([]dpop.State, len(t.origins))
+	return own{t}
 }
 
 // tokens is one sign-in.
 type tokens struct {
-	defaults
+	checked
 	c             TokensConfig // with defaults
-	now           func() time.Time
 	origins       []origin
-	proofs        map[origin]*dpop.State // for each of origins
-	authEndpoints *url.URL               // nil for none
-	wrong         []string
+	proofs        []dpop.State // for each of origins
+	authEndpoints *url.URL     // nil for none
 
 	mu        sync.Mutex
 	current   *currentToken // nil before the store was read, and after signing out
@@ -160,20 +155,15 @@ type refresh struct {
 	err   error
 }
 
-func (t *tokens) mistakes() (all []string) {
-	all = slices.Clone(t.wrong)
-	for _, o := range t.origins {
-		if !t.c.InsecureHTTP && !o.confidential() {
-			all = append(all, fmt.Sprintf("%s: plain http would expose tokens; use https or set InsecureHTTP", o))
-		}
+// proofsAt returns the state of the DPoP proofs at an origin. It is nil if the origin receives no tokens.
+func (t *tokens) proofsAt(o origin) *dpop.State {
+	if i := slices.Index(t.origins, o); i >= 0 {
+		return &t.proofs[i]
 	}
-	return all
+	return nil
 }
 
-func (t *tokens) Authorize(r *http.Request, offered []durward.Challenge) error {
-	return authorize(t, r, offered)
-}
-
+// issues reports whether u is an endpoint where the source itself gets its tokens.
 func (t *tokens) issues(u *url.URL) bool {
 	return t.authEndpoints != nil && originOf(u) == originOf(t.authEndpoints) &&
 		strings.HasPrefix(u.Path, t.authEndpoints.Path)
@@ -196,7 +186,7 @@ func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 		case before == nil: // the refused request had no token
 		case reason == retry.InvalidToken:
 			refused = before.Access
-		case bound && t.proofs[a.origin].Correct(reason):
+		case bound && t.proofsAt(a.origin).Correct(reason):
 		default:
 			return ErrNoAnswer
 		}
@@ -230,7 +220,7 @@ func (t *tokens) put(a *attempt, token *currentToken) error {
 	if t.c.Prove == nil {
 		return errors.New("durward: the token is bound to a DPoP key, but Prove is nil")
 	}
-	proof, err := t.c.Prove(t.proofs[a.origin].Request(a.r.Method, a.r.URL, token.Access))
+	proof, err := t.c.Prove(t.proofsAt(a.origin).Request(a.r.Method, a.r.URL, token.Access))
 	if err != nil {
 		return fmt.Errorf("durward: cannot make the DPoP proof: %w", err)
 	}
@@ -239,14 +229,14 @@ func (t *tokens) put(a *attempt, token *currentToken) error {
 }
 
 func (t *tokens) observe(a *attempt, resp *http.Response) error {
-	t.proofs[a.origin].Observe(resp)
+	t.proofsAt(a.origin).Observe(resp)
 	return nil
 }
 
 // get returns a token that can be sent and is not the refused one.
 func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error) {
 	t.mu.Lock()
-	now := t.now()
+	now := t.c.Now()
 	token := t.current
 	if t.signedOut != nil && token == nil && now.Before(t.retryAt) {
 		defer t.mu.Unlock()
@@ -310,7 +300,7 @@ func (t *tokens) renew(ctx context.Context, current *currentToken, refused strin
 		if err != nil {
 			return Token{}, err
 		}
-		if stored.fresh(t.now()) {
+		if stored.fresh(t.c.Now()) {
 			return stored, nil
 		}
 	}
@@ -323,11 +313,11 @@ func (t *tokens) renew(ctx context.Context, current *currentToken, refused strin
 		switch {
 		case unsaved != nil && unsaved.old.Access == stored.Access && unsaved.old.Refresh == stored.Refresh:
 			next = unsaved.new
-		case stored.fresh(t.now()) && stored.Access != refused && (current == nil || stored.Access != current.Access):
+		case stored.fresh(t.c.Now()) && stored.Access != refused && (current == nil || stored.Access != current.Access):
 			got = stored // from another process
 			return stored, nil
 		default:
-			asked := t.now()
+			asked := t.c.Now()
 			if next, err = t.c.Next(ctx, stored); err != nil {
 				if errors.Is(err, ErrSignedOut) {
 					out = err
@@ -376,7 +366,7 @@ const (
 // finish records the result of a refresh and wakes the waiting requests.
 func (t *tokens) finish(f *refresh, next Token, err error) {
 	t.mu.Lock()
-	now := t.now()
+	now := t.c.Now()
 	notify := false
 	if f.err = err; err == nil {
 		f.token = &currentToken{Token: next, early: next.earlyRefresh(), field: []string{"Bearer " + next.Access}}

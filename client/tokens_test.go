@@ -239,7 +239,7 @@ func TestTransportTokenWithoutReceived(t *testing.T) {
 		source := Tokens(TokensConfig{Origins: []string{"https://h"}, Store: &MemoryStore{token: stored}, Next: func(context.Context, Token) (Token, error) {
 			calls++
 			return Token{Access: strconv.Itoa(calls), Type: "Bearer", Expires: time.Now().Add(time.Hour)}, nil
-		}}).(*tokens)
+		}}).(own).source.(*tokens)
 		for range 20 * 6 { // twenty hours
 			if _, err := source.get(t.Context(), ""); err != nil {
 				t.Fatal(err)

@@ -106,9 +106,9 @@ func (t *Transport) prepare() error {
 			}
 		}
 		for _, s := range t.sources {
-			c := s.clientCertificate()
+			c, ok := s.(*certificate)
 			switch {
-			case c == nil:
+			case !ok:
 			case t.direct == nil:
 				mistake("Certificate needs an *http.Transport as Base, not %T", t.base)
 			default:

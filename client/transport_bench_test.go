@@ -20,7 +20,7 @@ func (nothing) RoundTrip(r *http.Request) (*http.Response, error) {
 func BenchmarkTransport(b *testing.B) {
 	const origin = "https://api.example.com"
 	store := &MemoryStore{token: Token{Access: "token", Type: "Bearer", Received: time.Now(), Expires: time.Now().Add(time.Hour)}}
-	digest := Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"}).(*password)
+	digest := Password(PasswordConfig{Origin: origin, User: "ada", Password: "secret"}).(own).source.(*password)
 	d, err := newDigestState(durward.Challenge{Scheme: "Digest", Params: []durward.Param{{Name: "realm", Value: "r"}, {Name: "nonce", Value: "n"}, {Name: "qop", Value: "auth"}, {Name: "algorithm", Value: "SHA-256"}}}, digest.c)
 	if err != nil {
 		b.Fatal(err)
@@ -33,7 +33,7 @@ func BenchmarkTransport(b *testing.B) {
 		{"none", nil},
 		{"tokens", []Source{Tokens(TokensConfig{Origins: []string{origin}, Store: store, Next: func(context.Context, Token) (Token, error) { panic("asked") }})}},
 		{"key", []Source{Key(KeyConfig{Origin: origin, Key: "dk_key"})}},
-		{"digest", []Source{digest}},
+		{"digest", []Source{own{digest}}},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			t := &Transport{Base: nothing{}, Sources: test.sources}

@@ -242,7 +242,7 @@ func TestTransportStepUpDuringRenewal(t *testing.T) {
 		close(began)
 		<-release
 		return Token{Access: "weak too", Type: "Bearer"}, nil
-	}}).(*tokens)
+	}}).(own).source.(*tokens)
 	get := func() string {
 		t.Helper()
 		h, err := source.get(t.Context(), "")
@@ -436,7 +436,7 @@ func asksDigest(params ...durward.Param) *durward.Challenge {
 // A late response does not bring back a replaced nonce.
 func TestTransportLateAnswer(t *testing.T) {
 	t.Parallel()
-	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
+	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(own).source.(*password)}
 	d.step(d.attempt("/1"), asksDigest(durward.Param{Name: "realm", Value: "r"}, durward.Param{Name: "nonce", Value: "old"}), 200)
 	slow, second := d.attempt("/slow"), d.attempt("/2")
 	d.step(slow, nil, 0)
@@ -455,7 +455,7 @@ func TestTransportLateAnswer(t *testing.T) {
 // The client sends the answer of the nearest protection space, whichever was used last.
 func TestTransportNearestSpace(t *testing.T) {
 	t.Parallel()
-	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(*password)}
+	d := offlineDigest{t, Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret"}).(own).source.(*password)}
 	d.step(d.attempt("/inner/a"), asksDigest(durward.Param{Name: "realm", Value: "inner"}, durward.Param{Name: "nonce", Value: "i"}, durward.Param{Name: "domain", Value: "/inner/"}), 200)
 	d.step(d.attempt("/a"), asksDigest(durward.Param{Name: "realm", Value: "all"}, durward.Param{Name: "nonce", Value: "a"}), 200)
 	for path, realm := range map[string]string{"/inner/b": "inner", "/b": "all", "/inner": "all"} {
