@@ -175,7 +175,7 @@ func (r *Revocations) poll(ctx context.Context, _ int64, overlap time.Duration) 
 		}
 		epoch, next = n.Page.Epoch, n.Page.Next
 		for _, e := range n.Page.Items {
-			entries = append(entries, revoked.Entry{Seq: e.Seq, Kind: revoked.Kind(e.Kind), Value: e.Value, At: e.At, Until: e.Until})
+			entries = append(entries, revoked.Entry(e))
 		}
 		if !n.Page.More {
 			r.next, r.etag, r.epoch, r.asOfPoll, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0

@@ -54,12 +54,10 @@ type Follower struct {
 	epoch  string
 	polled time.Time // time of the last successful poll, or of the last sweep if that is later; without monotonic reading
 
-	asOf atomic.Pointer[time.Time] // fresh, for reads by each request; nil before the first successful poll
+	asOf atomic.Pointer[time.Time] // start of the last successful poll; nil before the first
 
-	mu     sync.Mutex
-	loaded bool
-	fresh  time.Time // start of the last successful poll
-	err    error     // of the last poll
+	mu  sync.Mutex
+	err error // of the last poll
 }
 
 // NewFollower returns a Follower that has not read anything. The error lists every mistake in c.
@@ -156,14 +154,6 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// Age returns the time since the start of the last successful poll; before the first it is longer
-// than any limit. Routes with a limit of freshness compare it.
-func (f *Follower) Age() time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.age(f.c.Now())
-}
-
 // AsOf returns the start of the last successful poll: the list contains the entries that were
 // visible then. It is zero before the first.
 func (f *Follower) AsOf() time.Time {
@@ -173,12 +163,14 @@ func (f *Follower) AsOf() time.Time {
 	return time.Time{}
 }
 
-// age is Age. f.mu is held.
+// age returns the time from the start of the last successful poll to now; before the first it is
+// longer than any limit.
 func (f *Follower) age(now time.Time) time.Duration {
-	if !f.loaded {
+	began := f.asOf.Load()
+	if began == nil {
 		return math.MaxInt64
 	}
-	return max(now.Sub(f.fresh), 0)
+	return max(now.Sub(*began), 0)
 }
 
 // Err returns nil while the list is loaded and not older than MaxAge. It is for health checks and
@@ -186,11 +178,11 @@ func (f *Follower) age(now time.Time) time.Duration {
 func (f *Follower) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	age := f.age(f.c.Now())
+	age, loaded := f.age(f.c.Now()), f.asOf.Load() != nil
 	switch {
-	case !f.loaded && f.err != nil:
+	case !loaded && f.err != nil:
 		return fmt.Errorf("revocation: list not loaded: %w", f.err)
-	case !f.loaded:
+	case !loaded:
 		return errors.New("revocation: list not loaded yet")
 	case age <= f.c.MaxAge:
 		return nil
@@ -205,9 +197,6 @@ func (f *Follower) Poll(ctx context.Context) {
 	f.pollMu.Lock()
 	defer f.pollMu.Unlock()
 	began := f.c.Now()
-	f.mu.Lock()
-	loaded, age := f.loaded, f.age(began)
-	f.mu.Unlock()
 	// If the clock was ahead, entries may have ended too early. After it is set back they count
 	// again: read the whole feed.
 	if swept := f.c.List.takeSwept(); swept.After(f.polled) {
@@ -215,8 +204,8 @@ func (f *Follower) Poll(ctx context.Context) {
 	}
 	setBack := began.Round(0).Before(f.polled)
 	var err error
-	if loaded && !setBack {
-		err = f.catchUp(ctx, age)
+	if f.asOf.Load() != nil && !setBack {
+		err = f.catchUp(ctx, f.age(began))
 	} else {
 		err = f.load(ctx)
 	}
@@ -278,7 +267,6 @@ func (f *Follower) done(ctx context.Context, began time.Time, err error) {
 	age, was := f.age(f.c.Now()), f.err
 	f.err = err
 	if err == nil {
-		f.loaded, f.fresh = true, began
 		f.asOf.Store(&began)
 	}
 	f.mu.Unlock()

@@ -176,7 +176,7 @@ func TestLoad(t *testing.T) {
 	if err := f.Err(); err == nil || !strings.Contains(err.Error(), "not loaded yet") {
 		t.Errorf("before the first poll: %v", err)
 	}
-	if age := f.Age(); age != math.MaxInt64 {
+	if age := f.age(f.c.Now()); age != math.MaxInt64 {
 		t.Errorf("before the first poll: got age %s, want the maximum", age)
 	}
 	src.write("a", 0)
@@ -190,7 +190,7 @@ func TestLoad(t *testing.T) {
 	if err := f.Err(); !errors.Is(err, away) || !strings.Contains(err.Error(), "not loaded") {
 		t.Errorf("after a failed load: got %v", err)
 	}
-	if f.Age() != math.MaxInt64 {
+	if f.age(f.c.Now()) != math.MaxInt64 {
 		t.Error("after a failed load: got a fresh list")
 	}
 	src.fail(nil)
@@ -199,8 +199,8 @@ func TestLoad(t *testing.T) {
 	if q := src.last(); q.after != 0 || q.deadline {
 		t.Errorf("load: got the query %+v, want all entries and no timeout", q)
 	}
-	if err := f.Err(); err != nil || f.Age() != 0 {
-		t.Errorf("after the load: got %v and age %s", err, f.Age())
+	if err := f.Err(); err != nil || f.age(f.c.Now()) != 0 {
+		t.Errorf("after the load: got %v and age %s", err, f.age(f.c.Now()))
 	}
 }
 
@@ -303,14 +303,14 @@ func TestEpochChangeWhileTheLoadFails(t *testing.T) {
 		return poll(ctx, after, overlap)
 	}
 	f.Poll(t.Context())
-	if f.Age() != 10*time.Minute || !errors.Is(f.Err(), away) {
-		t.Errorf("poll with a failed load: got age %s, %v", f.Age(), f.Err())
+	if f.age(f.c.Now()) != 10*time.Minute || !errors.Is(f.Err(), away) {
+		t.Errorf("poll with a failed load: got age %s, %v", f.age(f.c.Now()), f.Err())
 	}
 	f.c.Poll = poll
 	f.Poll(t.Context())
 	f.knows(t, "old x y", "old x y")
-	if f.Age() != 0 || f.Err() != nil {
-		t.Errorf("after the load: got age %s, %v", f.Age(), f.Err())
+	if f.age(f.c.Now()) != 0 || f.Err() != nil {
+		t.Errorf("after the load: got age %s, %v", f.age(f.c.Now()), f.Err())
 	}
 }
 
@@ -330,7 +330,7 @@ func TestFailureAndRecovery(t *testing.T) {
 	for second := 1; second <= 30; second++ {
 		k.advance(time.Second)
 		f.Poll(t.Context())
-		if got, want := f.Age(), time.Duration(second)*time.Second; got != want {
+		if got, want := f.age(f.c.Now()), time.Duration(second)*time.Second; got != want {
 			t.Fatalf("got age %s, want %s", got, want)
 		}
 		err := f.Err()
@@ -345,8 +345,8 @@ func TestFailureAndRecovery(t *testing.T) {
 	src.write("b", 0)
 	src.fail(nil)
 	f.Poll(t.Context())
-	if f.Err() != nil || f.Age() != 0 {
-		t.Errorf("after recovery: got %v and age %s", f.Err(), f.Age())
+	if f.Err() != nil || f.age(f.c.Now()) != 0 {
+		t.Errorf("after recovery: got %v and age %s", f.Err(), f.age(f.c.Now()))
 	}
 	f.knows(t, "a b", "a b")
 	if got := lines.String(); strings.Count(got, "\n") != 2 || strings.Count(got, "level=ERROR") != 1 || strings.Count(got, "level=INFO") != 1 || !strings.Contains(got, "no route to host") {
@@ -371,12 +371,12 @@ func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
 		return entries, epoch, err
 	}
 	f.mustLoad(t)
-	if f.Age() != 3*time.Second {
-		t.Errorf("after a load of 3s: got age %s", f.Age())
+	if f.age(f.c.Now()) != 3*time.Second {
+		t.Errorf("after a load of 3s: got age %s", f.age(f.c.Now()))
 	}
 	f.Poll(t.Context())
-	if f.Age() != 3*time.Second {
-		t.Errorf("after a poll of 3s: got age %s", f.Age())
+	if f.age(f.c.Now()) != 3*time.Second {
+		t.Errorf("after a poll of 3s: got age %s", f.age(f.c.Now()))
 	}
 }
 
@@ -386,8 +386,8 @@ func TestClockSetBack(t *testing.T) {
 	f, _, k := follow(t)
 	f.mustLoad(t)
 	k.advance(-time.Hour)
-	if f.Age() != 0 || f.Err() != nil {
-		t.Errorf("got age %s, %v", f.Age(), f.Err())
+	if f.age(f.c.Now()) != 0 || f.Err() != nil {
+		t.Errorf("got age %s, %v", f.age(f.c.Now()), f.Err())
 	}
 }
 
@@ -595,8 +595,8 @@ func TestFollowerConcurrently(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if err := f.Err(); err != nil || f.Age() != 0 {
-					t.Errorf("%v, %s old", err, f.Age())
+				if err := f.Err(); err != nil || f.age(f.c.Now()) != 0 {
+					t.Errorf("%v, %s old", err, f.age(f.c.Now()))
 				}
 			}
 		})

@@ -21,20 +21,17 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Kind is the kind of the revoked object. Kinds that this program does not know are kept too.
-type Kind string
-
 // The kinds of entry, named as the claim or header parameter that they match.
 const (
-	Token      Kind = "jti" // one access token
-	Session    Kind = "sid" // a session with all its tokens
-	SigningKey Kind = "kid" // all tokens signed with a key
+	Token      = "jti" // one access token
+	Session    = "sid" // a session with all its tokens
+	SigningKey = "kid" // all tokens signed with a key
 )
 
 // Entry is one revocation.
 type Entry struct {
-	Seq   int64 // position in the feed
-	Kind  Kind
+	Seq   int64  // position in the feed
+	Kind  string // kinds that this program does not know are kept too
 	Value string
 	At    time.Time // when it was revoked
 	Until time.Time // the entry counts before this moment: all tokens it concerns expire earlier
@@ -92,12 +89,12 @@ func NewList(now func() time.Time) *List {
 }
 
 // Revoked reports whether value is revoked.
-func (l *List) Revoked(k Kind, value string) bool {
+func (l *List) Revoked(kind, value string) bool {
 	t := l.table.Load()
 	if t == nil {
 		return false
 	}
-	high := l.hashHigh(k, value)
+	high := l.hashHigh(kind, value)
 	mask := uint64(len(t.slots) - 1)
 	for i := high & mask; ; i = (i + 1) & mask {
 		s := &t.slots[i]
@@ -142,8 +139,11 @@ func (l *List) AddFresh(entries []Entry) []Entry { return l.add(entries, entries
 
 // Announce adds revocations by this node, publishes them to the other nodes and wakes the follower.
 func (l *List) Announce(entries ...Entry) {
+	if len(entries) == 0 {
+		return
+	}
 	l.Add(entries...)
-	if l.announced != nil && len(entries) > 0 {
+	if l.announced != nil {
 		l.announced(entries)
 	}
 	if l.wake != nil {
@@ -291,16 +291,16 @@ func (l *List) sweepSlots(now time.Time, n int) {
 
 // hashHigh returns the hash that selects the slot; it is never 0. The kind is part of it, so a
 // session and a token with the same value are two entries.
-func (l *List) hashHigh(k Kind, value string) uint64 {
+func (l *List) hashHigh(kind, value string) uint64 {
 	h := maphash.String(l.high, value)
-	switch k {
+	switch kind {
 	case Token:
 	case Session:
 		h ^= 0x9e3779b97f4a7c15
 	case SigningKey:
 		h ^= 0xc2b2ae3d27d4eb4f
 	default:
-		h ^= maphash.String(l.low, string(k))
+		h ^= maphash.String(l.low, kind)
 	}
 	return max(h, 1) // 0 is the empty slot
 }

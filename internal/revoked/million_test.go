@@ -13,7 +13,7 @@ import (
 // set is a set of revocations: a List, or an alternative to it that BenchmarkMillion compares.
 type set interface {
 	Add(...Entry)
-	Revoked(Kind, string) bool
+	Revoked(string, string) bool
 }
 
 // generations is a map behind an atomic pointer, read without a lock. Each addition copies the small
@@ -53,7 +53,7 @@ func (g *generations) Add(entries ...Entry) {
 	g.state.Store(&state)
 }
 
-func (g *generations) Revoked(k Kind, value string) bool {
+func (g *generations) Revoked(k, value string) bool {
 	x, state := keyOf(g.keys, k, value), g.state.Load()
 	return g.keys.clock.Load() < int64(max(state[0][x], state[1][x]))
 }
@@ -87,7 +87,7 @@ func (s *shards) Add(entries ...Entry) {
 	s.keys.tick()
 }
 
-func (s *shards) Revoked(k Kind, value string) bool {
+func (s *shards) Revoked(k, value string) bool {
 	x := keyOf(s.keys, k, value)
 	m := &s.maps[x[0]%uint32(len(s.maps))]
 	m.mu.RLock()
@@ -99,7 +99,7 @@ func (s *shards) Revoked(k Kind, value string) bool {
 // key is the hash of a kind and a value.
 type key [3]uint32
 
-func keyOf(l *List, k Kind, value string) key {
+func keyOf(l *List, k, value string) key {
 	high := l.hashHigh(k, value)
 	return key{uint32(high), uint32(high >> 32), l.hashLow(value)}
 }

@@ -34,38 +34,26 @@ func apiKeyOf(k store.APIKey) apiKey {
 	}
 }
 
-// answerNewKey answers 201 with a new key, the only response that contains it.
-func answerNewKey(w http.ResponseWriter, k store.APIKey, key seal.Secret) error {
+// answerNewKey answers 201 with a new key, the only response that contains it, or returns err.
+func answerNewKey(w http.ResponseWriter, k store.APIKey, key seal.Secret, err error) error {
 	body := apiKeyOf(k)
 	body.Key = key.Reveal()
-	return answer(w, http.StatusCreated, body)
+	return answer(w, http.StatusCreated, body, err)
 }
 
 // keys is GET /api/keys.
 func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
-	limit, after, err := pageOf(r)
-	if err != nil {
-		return err
-	}
-	rows, err := s.c.DB.APIKeys(r.Context(), durward.From(r.Context()).Subject, after, limit+1)
-	if err != nil {
-		return err
-	}
-	page := pageOfRows(rows, limit, apiKeyOf, func(k store.APIKey) string { return k.ID })
-	return answer(w, http.StatusOK, page)
+	return answerPage(w, r, s.c.DB.APIKeys, apiKeyOf, func(k apiKey) string { return k.ID })
 }
 
 // createKey is POST /api/keys.
 func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[struct {
 		Name      string   `json:"name"`
-		Scopes    []string `json:"scopes"`
-		ExpiresIn *int64   `json:"expires_in"`
+		Scopes    []string `json:"scopes,omitzero"`
+		ExpiresIn *int64   `json:"expires_in,omitzero"`
 	}](w, r)
 	if err != nil {
-		return err
-	}
-	if err := required(field{"name", in.Name}); err != nil {
 		return err
 	}
 	n := account.NewKey{Name: in.Name, Scopes: in.Scopes}
@@ -73,10 +61,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 		n.Life = life(*in.ExpiresIn)
 	}
 	k, key, err := s.c.Accounts.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
-	if err != nil {
-		return unknownOwner(err)
-	}
-	return answerNewKey(w, k, key)
+	return answerNewKey(w, k, key, unknownOwner(err))
 }
 
 // life converts seconds to a duration. Values that a duration cannot hold, and those below 1,
@@ -94,17 +79,12 @@ func life(seconds int64) time.Duration {
 // deleteKey is DELETE /api/keys/{id}. The key of another user gets 404.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
-	if err := s.c.Accounts.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r)); err != nil {
-		return unknownKey(err)
-	}
-	return noContent(w)
+	err := s.c.Accounts.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r))
+	return noContent(w, unknown("key", err))
 }
 
 // rotateKey is POST /api/keys/{id}/rotate.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 	k, key, err := s.c.Accounts.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
-	if err != nil {
-		return unknownKey(err)
-	}
-	return answerNewKey(w, k, key)
+	return answerNewKey(w, k, key, unknown("key", err))
 }

@@ -1,11 +1,15 @@
 package httpapi
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -19,11 +23,11 @@ import (
 const maxBody = 64 << 10
 
 // decode reads the JSON object in the body of a request. It refuses another media type, a body
-// over maxBody, and unknown or duplicate members.
+// over maxBody, unknown and duplicate members, and an empty member without the option omitzero.
 func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	var v T
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" || !strings.EqualFold(orUTF8(params["charset"]), "utf-8") || len(r.Header["Content-Type"]) > 1 {
+	if err != nil || kind != "application/json" || !strings.EqualFold(cmp.Or(params["charset"], "utf-8"), "utf-8") || len(r.Header["Content-Type"]) > 1 {
 		cause := errors.New("Content-Type is not application/json")
 		if n := len(r.Header["Content-Type"]); n != 1 {
 			cause = fmt.Errorf("%d Content-Type fields", n)
@@ -48,83 +52,59 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 		if errors.As(err, &tooLarge) {
 			return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body over %d bytes", maxBody)}
 		}
-		return v, &durward.Refusal{
-			Code:   durward.InvalidRequest,
-			Detail: "The body of the request is incomplete.",
-			Err:    errors.New("incomplete body"),
-		}
+		return v, invalidBody("The body of the request is incomplete.", "")
 	}
-	if len(strings.TrimSpace(string(body))) == 0 {
-		return v, &durward.Refusal{
-			Code:   durward.InvalidRequest,
-			Detail: "The request has no body.",
-			Hint:   "Send a JSON object.",
-			Err:    errors.New("empty body"),
-		}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return v, invalidBody("The request has no body.", "Send a JSON object.")
 	}
 	if err := json.Unmarshal(body, &v, json.RejectUnknownMembers(true)); err != nil {
 		return v, invalidJSON(err)
 	}
-	return v, nil
-}
-
-func orUTF8(charset string) string {
-	if charset == "" {
-		return "utf-8"
+	fields := reflect.ValueOf(v)
+	for i := range fields.NumField() {
+		if name, options, _ := strings.Cut(fields.Type().Field(i).Tag.Get("json"), ","); options != "omitzero" && fields.Field(i).IsZero() {
+			return v, invalid(name, "The member "+name+" is missing or empty.", "See /openapi.json for the shape of the body.")
+		}
 	}
-	return charset
+	return v, nil
 }
 
 // invalidJSON returns the refusal for an error of the JSON decoder. It names the member, never its
 // value.
 func invalidJSON(err error) error {
-	f := &durward.Refusal{Code: durward.InvalidRequest}
-	var semantic *json.SemanticError
-	var syntactic *jsontext.SyntacticError
+	semantic, ofType := errors.AsType[*json.SemanticError](err)
+	syntactic, ofSyntax := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
-	case errors.As(err, &semantic):
-		member := memberName(string(semantic.JSONPointer))
-		f.Members = map[string]any{"member": member}
+	case ofType:
+		member := memberName(semantic.JSONPointer)
 		switch {
 		case errors.Is(err, json.ErrUnknownName):
-			f.Detail = "The body has an unknown member: " + member + "."
-			f.Hint = "Check its spelling, or leave it out. Names are case-sensitive."
-			f.Err = fmt.Errorf("JSON: unknown member %s", member)
+			return invalid(member, "The body has an unknown member: "+member+".", "Check its spelling, or leave it out. Names are case-sensitive.")
 		case member == "":
-			f.Detail, f.Hint, f.Members = "The body is not a JSON object.", "Send an object: { … }.", nil
-			f.Err = errors.New("JSON: not an object")
-		default:
-			f.Detail = "The member " + member + " has the wrong type."
-			f.Hint = "See /openapi.json for the shape of the body."
-			f.Err = fmt.Errorf("JSON: wrong type of member %s", member)
+			return invalidBody("The body is not a JSON object.", "Send an object: { … }.")
 		}
-	case errors.As(err, &syntactic):
-		if errors.Is(err, jsontext.ErrDuplicateName) {
-			member := memberName(string(syntactic.JSONPointer))
-			f.Members = map[string]any{"member": member}
-			f.Detail = "The body has the member " + member + " twice."
-			f.Hint = "Send each member once."
-			f.Err = fmt.Errorf("JSON: duplicate member %s", member)
-		} else {
-			f.Detail = fmt.Sprintf("The body is not valid JSON at byte %d.", syntactic.ByteOffset)
-			f.Hint = "Send one JSON object in UTF-8, without text after it."
-			f.Err = fmt.Errorf("JSON: syntax error at byte %d", syntactic.ByteOffset)
-		}
-	default:
-		f.Detail, f.Err = "The body is not valid JSON.", errors.New("JSON: not valid")
+		return invalid(member, "The member "+member+" has the wrong type.", "See /openapi.json for the shape of the body.")
+	case errors.Is(err, jsontext.ErrDuplicateName) && ofSyntax:
+		member := memberName(syntactic.JSONPointer)
+		return invalid(member, "The body has the member "+member+" twice.", "Send each member once.")
+	case ofSyntax:
+		return invalidBody(fmt.Sprintf("The body is not valid JSON at byte %d.", syntactic.ByteOffset), "Send one JSON object in UTF-8, without text after it.")
 	}
-	return f
+	return invalidBody("The body is not valid JSON.", "")
 }
 
 // memberName returns the last name of a JSON pointer, safe to show in a refusal and on a page.
-func memberName(pointer string) string {
-	name := printable.Line(jsontext.Pointer(pointer).LastToken(), 40)
+func memberName(pointer jsontext.Pointer) string {
+	name := printable.Line(pointer.LastToken(), 40)
 	return strings.NewReplacer("<", "?", ">", "?").Replace(name)
 }
 
-// answer writes v as JSON. No cache may store it, since most responses belong to one user (RFC 9111
-// s5.2.2.5).
-func answer(w http.ResponseWriter, status int, v any) error {
+// answer writes v as JSON, or returns err. No cache may store it, since most responses belong to one
+// user (RFC 9111 s5.2.2.5).
+func answer(w http.ResponseWriter, status int, v any, err error) error {
+	if err != nil {
+		return err
+	}
 	body, err := json.Marshal(v)
 	if err != nil {
 		return &durward.Refusal{Code: durward.Internal, Err: err}
@@ -138,57 +118,46 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// noContent writes a response with status 204.
-func noContent(w http.ResponseWriter) error {
+// noContent writes a response with status 204, or returns err.
+func noContent(w http.ResponseWriter, err error) error {
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// hasBody reports whether a request has a body. For a chunked body it reads one
-// byte and puts it back.
-func hasBody(r *http.Request) bool {
-	if r.ContentLength >= 0 {
-		return r.ContentLength > 0
-	}
-	var first [1]byte
-	if _, err := io.ReadFull(r.Body, first[:]); err != nil {
-		return false
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(strings.NewReader(string(first[:])), r.Body), r.Body}
-	return true
-}
-
 // decodeOptional is decode for an optional body. Without a body it returns the zero value.
 func decodeOptional[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
-	if !hasBody(r) {
+	if r.ContentLength < 0 { // chunked
+		body := bufio.NewReader(r.Body)
+		if _, err := body.Peek(1); err != nil {
+			return v, nil
+		}
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, r.Body}
+	} else if r.ContentLength == 0 {
 		return v, nil
 	}
 	return decode[T](w, r)
 }
 
-type field struct{ name, value string }
-
-// required refuses a request with a missing or empty field.
-func required(fields ...field) error {
-	for _, f := range fields {
-		if f.value == "" {
-			return invalid(f.name, "The member "+f.name+" is missing or empty.", "See /openapi.json for the shape of the body.")
-		}
-	}
-	return nil
-}
-
 // invalid returns the refusal for a wrong member or parameter.
 func invalid(name, detail, hint string) error {
+	f := invalidBody(detail, hint)
+	f.Members = map[string]any{"member": name}
+	return f
+}
+
+// invalidBody returns the refusal for a wrong body.
+func invalidBody(detail, hint string) *durward.Refusal {
 	return &durward.Refusal{
-		Code:    durward.InvalidRequest,
-		Detail:  detail,
-		Hint:    hint,
-		Members: map[string]any{"member": name},
-		Err:     errors.New(strings.TrimSuffix(detail, ".")),
+		Code:   durward.InvalidRequest,
+		Detail: detail,
+		Hint:   hint,
+		Err:    errors.New(strings.TrimSuffix(detail, ".")),
 	}
 }

@@ -13,13 +13,9 @@ import (
 // (RFC 6265bis s4.1.3.2).
 const sessionCookie = "__Host-durward"
 
-// setCookie sets the session cookie. It has no Max-Age: the server decides when the session ends.
-func setCookie(w http.ResponseWriter, value string) { writeCookie(w, value, 0) }
-
-// clearCookie makes the browser delete the session cookie.
-func clearCookie(w http.ResponseWriter) { writeCookie(w, "", -1) }
-
-func writeCookie(w http.ResponseWriter, value string, maxAge int) {
+// setCookie sets the session cookie. With maxAge 0 it has no Max-Age: the server decides when the
+// session ends. With maxAge -1 the browser deletes the cookie.
+func setCookie(w http.ResponseWriter, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name:     sessionCookie,
 		Value:    value,
@@ -44,14 +40,17 @@ func sentCookies(r *http.Request) (values []string) {
 	return values
 }
 
-// answerCookie answers with the profile and sets the session cookie.
-func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string) error {
+// answerCookie answers with the profile and sets the session cookie, or returns err.
+func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string, err error) error {
+	if err != nil {
+		return err
+	}
 	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
 	if err != nil {
 		return err
 	}
-	setCookie(w, value)
-	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
+	setCookie(w, value, 0)
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
 }
 
 // acceptedCookie returns the session cookie of a request that the guard authenticated by cookie.

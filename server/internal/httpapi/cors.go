@@ -8,10 +8,14 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// forOrigins returns CORS for the configured origins. Their scripts can use the whole API, with
-// tokens, keys and the session cookie, and read every field of a refusal.
-func forOrigins(origins []string) *cors.Cors {
-	return cors.New(cors.Options{
+// crossOrigin returns CORS for the configured origins: the handler of preflights, nil without
+// origins, and a wrapper of the routes. Scripts of the origins can use the whole API, with tokens,
+// keys and the session cookie, and read every field of a refusal.
+func crossOrigin(origins []string) (preflight http.Handler, wrap func(http.Handler) http.Handler) {
+	if len(origins) == 0 { // rs/cors takes an empty list as all origins
+		return nil, func(next http.Handler) http.Handler { return next }
+	}
+	c := cors.New(cors.Options{
 		AllowedOrigins:   origins,
 		AllowedMethods:   []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders:   []string{"Authorization", "DPoP", "X-API-Key", "Content-Type"},
@@ -19,20 +23,5 @@ func forOrigins(origins []string) *cors.Cors {
 		AllowCredentials: true,
 		MaxAge:           600,
 	})
-}
-
-// crossOrigin returns the handler of preflights, or nil without origins.
-func crossOrigin(origins []string) http.Handler {
-	if len(origins) == 0 { // rs/cors takes an empty list as all origins
-		return nil
-	}
-	return http.HandlerFunc(forOrigins(origins).HandlerFunc)
-}
-
-// readable lets scripts of the origins read the responses of next.
-func readable(origins []string, next http.Handler) http.Handler {
-	if len(origins) == 0 {
-		return next
-	}
-	return forOrigins(origins).Handler(next)
+	return http.HandlerFunc(c.HandlerFunc), c.Handler
 }

@@ -3,18 +3,22 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // asRefusal maps errors of the rules and of the store to refusals. An error that it does not know
 // and that wraps no code becomes AUTH_UNAVAILABLE in the guard.
 func asRefusal(err error) error {
-	var code durward.Code
-	switch {
-	case errors.As(err, &code):
+	if _, ok := errors.AsType[durward.Code](err); ok {
 		return err
+	}
+	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return &durward.Refusal{Code: durward.NotFound, Err: err}
 	case errors.Is(err, store.ErrText):
@@ -36,10 +40,33 @@ func unknownOwner(err error) error {
 	return err
 }
 
-// unknownKey maps "not found" for an API key.
-func unknownKey(err error) error {
+// unknown maps "not found" for an object of a user, such as "key".
+func unknown(object string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("this user has no active key with this id: %w", durward.NotFound)
+		return fmt.Errorf("this user has no active %s with this id: %w", object, durward.NotFound)
 	}
 	return err
+}
+
+// recordRefusal gives a refusal and its cause to the security log. It does not wait.
+func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
+	cause := ""
+	if f.Err != nil {
+		cause = strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ") // the row has the code
+	}
+	d := store.Denial{
+		ID:        f.ID,
+		Code:      string(f.Code),
+		Status:    f.Status,
+		Method:    r.Method,
+		Path:      account.WithoutKeys(r.URL.Path),
+		Scheme:    f.Scheme,
+		Cause:     cause,
+		Network:   request.Info{Addr: durward.ClientAddr(r.Context())}.Network(),
+		RequestID: requestID(r.Context()),
+	}
+	if p := durward.From(r.Context()); p != nil {
+		d.Subject = p.Subject
+	}
+	s.c.SecurityLog.AddRefusal(r.Context(), d)
 }

@@ -1,12 +1,10 @@
 package httpapi
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // healthz is GET /healthz: the process runs.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
-	return answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	return answer(w, http.StatusOK, readiness{Status: "ok"}, nil)
 }
 
 type check struct {
@@ -24,7 +22,7 @@ type readiness struct {
 // outage does not take every node out of the load balancer.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.stopping.Load() {
-		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"})
+		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"}, nil)
 	}
 	ping := s.c.DB.Ping(r.Context())
 	if ping != nil {
@@ -43,5 +41,5 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.c.Redis != nil {
 		add("redis", s.c.Redis() == nil, http.StatusOK)
 	}
-	return answer(w, status, ready)
+	return answer(w, status, ready, nil)
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
-	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 )
 
@@ -18,9 +17,6 @@ func from(r *http.Request) request.Info {
 func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
 	in, err := decode[api.LoginRequest](w, r)
 	if err != nil {
-		return err
-	}
-	if err := required(field{"email", in.Email}, field{"password", in.Password}); err != nil {
 		return err
 	}
 	if in.UseCookies {
@@ -37,25 +33,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 		return err
 	}
 	if in.UseCookies {
-		return s.loginWithCookie(w, r, proof)
+		// The response has no token that a script could steal. The previous session of the browser ends.
+		replaced := ""
+		if sent := sentCookies(r); len(sent) > 0 {
+			replaced = sent[0]
+		}
+		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, from(r))
+		return s.answerCookie(w, r, proof.User, value, err)
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, from(r))
-	if err != nil {
-		return err
-	}
-	return answerTokens(w, t)
-}
-
-// loginWithCookie answers a sign-in with a session cookie and without a token that a script could
-// steal. The previous session of the browser ends.
-func (s *Server) loginWithCookie(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
-	replaced := ""
-	if sent := sentCookies(r); len(sent) > 0 {
-		replaced = sent[0]
-	}
-	value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, from(r))
-	if err != nil {
-		return err
-	}
-	return s.answerCookie(w, r, proof.User, value)
+	return answerTokens(w, t, err)
 }

@@ -49,7 +49,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return noContent(w)
+	return noContent(w, nil)
 }
 
 // logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
@@ -74,6 +74,6 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 			return err // the session may still exist, so the cookie stays
 		}
 	}
-	clearCookie(w)
+	setCookie(w, "", -1)
 	return nil
 }

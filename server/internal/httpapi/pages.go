@@ -16,15 +16,9 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-//go:embed static/durward.css
-var stylesheet []byte
-
 var templates = sync.OnceValue(func() *template.Template {
 	return template.Must(template.ParseFS(templateFiles, "templates/*.html"))
 })
-
-// staticFiles is GET /static/durward.css.
-func staticFiles() http.Handler { return fixed("text/css; charset=utf-8", stylesheet) }
 
 // front is GET /.
 func (s *Server) front(w http.ResponseWriter, r *http.Request) error {

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -24,10 +26,7 @@ func profileOf(u store.User, scopes []string) profile {
 func (s *Server) profile(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	u, err := s.c.DB.UserByID(r.Context(), p.Subject)
-	if err != nil {
-		return unknownOwner(err)
-	}
-	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), unknownOwner(err))
 }
 
 // patchProfile is PATCH /api/profile.
@@ -39,12 +38,47 @@ func (s *Server) patchProfile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := durward.From(r.Context())
-	if in.Name == nil {
-		return required(field{"name", ""})
-	}
 	u, err := s.c.Accounts.SetName(r.Context(), p.Subject, *in.Name)
-	if err != nil {
-		return unknownOwner(err)
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), unknownOwner(err))
+}
+
+// register is POST /api/auth/register.
+func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	if !s.c.Registration {
+		return &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "Registration is off on this server.",
+			Hint:   "Ask the operator for an account.",
+			Err:    errors.New("registration is off"),
+		}
 	}
-	return answer(w, http.StatusOK, profileOf(u, p.Scopes))
+	in, err := decode[struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+		Name     string `json:"name,omitzero"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	u, err := s.c.Accounts.Add(r.Context(), account.NewUser{Email: in.Email, Name: in.Name, Password: in.Password}, store.EventRegistered, from(r))
+	return answer(w, http.StatusCreated, profileOf(u, []string{"profile"}), err)
+}
+
+// changePassword is POST /api/auth/password/change. It requires no recent sign-in, because the
+// request contains the current password.
+func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[struct {
+		Current string `json:"current"`
+		New     string `json:"new"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	p := durward.From(r.Context())
+	cookie, _ := acceptedCookie(r)
+	fresh, err := s.c.Sessions.ChangePassword(r.Context(), p, in.Current, in.New, cookie, from(r))
+	if fresh != "" {
+		setCookie(w, fresh, 0)
+	}
+	return noContent(w, unknownOwner(err))
 }

@@ -64,15 +64,9 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := api.RevocationPage{Epoch: page.Epoch, Next: page.Next, More: page.More, Items: make([]api.Revocation, len(page.Entries))}
 	for i, e := range page.Entries {
-		body.Items[i] = api.Revocation{
-			Seq:   e.Seq,
-			Kind:  string(e.Kind),
-			Value: e.Value,
-			At:    e.At.UTC(),
-			Until: e.Until.UTC(),
-		}
+		body.Items[i] = api.Revocation(e)
 	}
-	return answer(w, http.StatusOK, body)
+	return answer(w, http.StatusOK, body, nil)
 }
 
 // feedParameters reads the query parameters after and wait (in seconds).

@@ -46,10 +46,10 @@ func (s *Server) routes() http.Handler {
 	// For other software and for browsers.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
 	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
-	handle("/openapi.json", route{"GET": openAPI()})
+	handle("/openapi.json", route{"GET": s.fixed("application/json", openAPIDocument)})
 	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
-	handle("/static/durward.css", route{"GET": staticFiles()})
+	handle("/static/durward.css", route{"GET": s.fixed("text/css; charset=utf-8", stylesheet)})
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
@@ -57,12 +57,6 @@ func (s *Server) routes() http.Handler {
 		return fmt.Errorf("no such path: %w", durward.NotFound)
 	}))
 	return mux
-}
-
-// guarded puts the guard, HSTS and CORS around all routes. The guard resolves path, client address
-// and scheme of a request here, once. Refusals of routes for every client name where to sign in.
-func (s *Server) guarded(routes http.Handler) http.Handler {
-	return s.guard.OpenWith(s.onlyHTTPS(readable(s.c.Origins, routes)), s.Schemes.Cookie)
 }
 
 // onlyHTTPS adds Strict-Transport-Security for a year, if the public URL is https. The field is

@@ -17,7 +17,7 @@ func TestRequestIsResolvedOnce(t *testing.T) {
 	token := w.signIn().AccessToken
 	routes := w.server.routes()
 	addresses := make(map[string]int)
-	srv := w.server.outermost(w.server.guarded(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	srv := w.server.outermost(w.server.guard.OpenWith(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		before := durward.ClientAddr(r.Context())
 		r.RemoteAddr = "203.0.113.9:1" // plain http from here would be 403
 		r.Header.Set("X-Forwarded-For", "198.51.100.7")
@@ -25,7 +25,7 @@ func TestRequestIsResolvedOnce(t *testing.T) {
 		r.URL.RawPath = "/api/%2e%2e/x"
 		routes.ServeHTTP(rw, r)
 		addresses[before.String()]++
-	})))
+	}), w.server.Schemes.Cookie))
 	for _, c := range []struct {
 		name, token string
 		want        int

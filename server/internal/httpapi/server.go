@@ -105,13 +105,14 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
 	origin := strings.TrimRight(c.PublicURL, "/")
+	preflight, readable := crossOrigin(c.Origins)
 	s.guard, err = durward.New(durward.Config{
 		Realm:             s.realm,
 		Schemes:           s.Schemes.all(),
 		PublicURL:         origin,
 		Docs:              origin + "/errors",
 		Origins:           c.Origins,
-		Preflight:         crossOrigin(c.Origins),
+		Preflight:         preflight,
 		Proxies:           c.Proxies,
 		InsecureAllowHTTP: c.InsecureAllowHTTP,
 		Strongest:         c.Accounts.StrongestACR,
@@ -122,7 +123,9 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.handler = s.outermost(s.guarded(s.routes()))
+	// The guard resolves path, client address and scheme of a request here, once. Refusals of routes
+	// for every client name where to sign in.
+	s.handler = s.outermost(s.guard.OpenWith(s.onlyHTTPS(readable(s.routes())), s.Schemes.Cookie))
 	return s, nil
 }
 

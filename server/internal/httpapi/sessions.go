@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -23,9 +21,6 @@ type sessionItem struct {
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	rows, err := s.c.Sessions.List(r.Context(), p.Subject)
-	if err != nil {
-		return err
-	}
 	items := make([]sessionItem, 0, len(rows))
 	for _, row := range rows {
 		items = append(items, sessionItem{
@@ -37,17 +32,12 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 			Network:    row.Network,
 		})
 	}
-	return answer(w, http.StatusOK, list[sessionItem]{Items: items})
+	return answer(w, http.StatusOK, list[sessionItem]{Items: items}, err)
 }
 
 // endSession is DELETE /api/auth/sessions/{id}. The session of another user gets 404.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	err := s.c.Sessions.End(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
-	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("this user has no active session with this id: %w", durward.NotFound)
-	} else if err != nil {
-		return err
-	}
-	return noContent(w)
+	return noContent(w, unknown("session", err))
 }

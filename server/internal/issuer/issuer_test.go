@@ -218,7 +218,7 @@ func TestRevokedBy(t *testing.T) {
 		access := e.access()
 		p, err := e.Verifier().Verify(t.Context(), access)
 		e.must(err)
-		values := map[revoked.Kind]string{revoked.Session: p.SessionID, revoked.Token: p.TokenID, revoked.SigningKey: e.signs()}
+		values := map[string]string{revoked.Session: p.SessionID, revoked.Token: p.TokenID, revoked.SigningKey: e.signs()}
 		for kind, value := range values {
 			for other, wrong := range values {
 				if other != kind {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -126,7 +125,7 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 	if err != nil {
 		return Retired{}, err
 	}
-	revocation.Publish(i.c.Revoked, revoked)
+	i.c.Revoked.Announce(revoked...)
 	return r, nil
 }
 

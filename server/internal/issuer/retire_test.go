@@ -98,7 +98,7 @@ func TestRetireNowElsewhere(t *testing.T) {
 		if len(rows) != 1 || rows[0].Kind != string(revoked.SigningKey) || rows[0].Value != stolen || !rows[0].Until.Equal(noon.Add(verifyAfter)) {
 			t.Fatalf("got revocations %+v", rows)
 		}
-		c.Revoked.Add(revoked.Entry{Seq: rows[0].Seq, Kind: revoked.Kind(rows[0].Kind), Value: rows[0].Value, At: rows[0].At, Until: rows[0].Until})
+		c.Revoked.Add(rows[0])
 		if _, err := other.Verifier().Verify(t.Context(), access); !errors.Is(err, durward.TokenRevoked) {
 			t.Errorf("with the revocation in the list: got %v", err)
 		}

@@ -74,31 +74,23 @@ func NewFeed(db *store.DB, now func() time.Time) *Feed {
 // Poll reads the database, as revoked.FollowerConfig.Poll requires.
 func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
 	began := f.now()
-	rows, err := f.rows(ctx, after, began.Add(-overlap))
+	entries, err := f.rows(ctx, after, began.Add(-overlap))
 	if err != nil {
 		return nil, "", err
-	}
-	entries := make([]revoked.Entry, len(rows))
-	for i, r := range rows {
-		entries[i] = entryOf(r)
 	}
 	epoch := f.db.Epoch()
 	f.take(entries, epoch, after == 0, began)
 	return entries, epoch, nil
 }
 
-func entryOf(r store.Revocation) revoked.Entry {
-	return revoked.Entry{Seq: r.Seq, Kind: revoked.Kind(r.Kind), Value: r.Value, At: r.At, Until: r.Until}
-}
-
 // rows reads the entries after a number and those since a time. With after 0 it reads the whole
 // list page by page, so that each query is short. The overlap of the next poll finds an entry
 // that commits late before a page that was already read.
-func (f *Feed) rows(ctx context.Context, after int64, since time.Time) ([]store.Revocation, error) {
+func (f *Feed) rows(ctx context.Context, after int64, since time.Time) ([]revoked.Entry, error) {
 	if after > 0 {
 		return f.db.Revocations(ctx, after, since)
 	}
-	var all []store.Revocation
+	var all []revoked.Entry
 	for {
 		page, err := f.db.RevocationsAfter(ctx, after, pageSize)
 		if err != nil {
@@ -295,12 +287,10 @@ func (f *Feed) Read(ctx context.Context, seq int64, p *Page) error {
 	if len(rows) == pageSize {
 		p.Next = min(p.Next, rows[pageSize-1].Seq)
 	}
-	for _, r := range rows {
-		if r.Seq > p.Next {
-			break
-		}
-		p.Entries = append(p.Entries, entryOf(r))
+	for len(rows) > 0 && rows[len(rows)-1].Seq > p.Next {
+		rows = rows[:len(rows)-1]
 	}
+	p.Entries = rows
 	return nil
 }
 

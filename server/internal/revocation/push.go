@@ -183,7 +183,7 @@ func keyOf(e revoked.Entry) string {
 	if e.Kind == revoked.Token {
 		return "revoked:" + e.Value
 	}
-	return "revoked:" + string(e.Kind) + ":" + e.Value
+	return "revoked:" + e.Kind + ":" + e.Value
 }
 
 // set writes the keys of entries.
@@ -221,10 +221,10 @@ func (p *Push) setAll(ctx context.Context) error {
 
 // message is the wire form of an entry.
 type message struct {
-	Kind  revoked.Kind `json:"kind"`
-	Value string       `json:"value"`
-	At    int64        `json:"at"`    // seconds
-	Until int64        `json:"until"` // seconds
+	Kind  string `json:"kind"`
+	Value string `json:"value"`
+	At    int64  `json:"at"`    // seconds
+	Until int64  `json:"until"` // seconds
 }
 
 // publish sends entries to the other nodes.

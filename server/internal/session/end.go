@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/durward-auth/durward/server/internal/request"
-	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -48,9 +47,9 @@ func (m *Manager) end(ctx context.Context, reason string, event store.Event, not
 	return m.publish(m.c.DB.EndSession(ctx, event.SessionID, event.UserID, reason, until, event, notification))
 }
 
-// publish makes revocations that are in the database known to this process and to the push. It
-// returns err, so that it can take both results of a transaction.
+// publish makes revocations that are in the database known to this process and to the push, so that
+// they hold before the response is sent. It returns err, so that it can take both results of a transaction.
 func (m *Manager) publish(revoked []store.Revocation, err error) error {
-	revocation.Publish(m.c.Revoked, revoked)
+	m.c.Revoked.Announce(revoked...)
 	return err
 }

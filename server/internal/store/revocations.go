@@ -4,14 +4,12 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/durward-auth/durward/internal/revoked"
 )
 
 // Revocation is the revocation of a token, a session or a signing key.
-type Revocation struct {
-	Seq         int64
-	Kind, Value string
-	At, Until   time.Time // Until: when the last affected token expires
-}
+type Revocation = revoked.Entry
 
 func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error) {
 	r := Revocation{Kind: kind, Value: value, At: at, Until: until}
