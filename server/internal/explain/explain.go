@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/yuin/goldmark"
@@ -78,20 +79,17 @@ func (c *Clause) UnmarshalText(text []byte) error {
 	if m := rfcClause.FindStringSubmatch(string(text)); m != nil {
 		c.Name = "RFC " + m[1] + ", section " + m[2]
 		c.URL = "https://www.rfc-editor.org/rfc/rfc" + m[1] + "#section-" + m[2]
-		return nil
-	}
-	if m := otherClause.FindStringSubmatch(string(text)); m != nil {
+	} else if m := otherClause.FindStringSubmatch(string(text)); m != nil {
 		c.Name, c.URL = m[1], m[2]
-		return nil
+	} else {
+		return fmt.Errorf("clause %q: want \"RFC NUMBER sSECTION\" or \"NAME <URL>\"", text)
 	}
-	return fmt.Errorf("clause %q: want \"RFC NUMBER sSECTION\" or \"NAME <URL>\"", text)
+	return nil
 }
 
-// Codes returns the pages of all codes, by status and ID. The caller must not change them.
-func Codes() []Page { return codes() }
-
-// codes parses the embedded texts once. The tests show that they have no mistakes.
-var codes = sync.OnceValue(func() []Page {
+// Codes returns the pages of all codes, by status and ID. The caller must not change them. It parses
+// the embedded texts once; the tests show that they have no mistakes.
+var Codes = sync.OnceValue(func() []Page {
 	pages, err := read(texts)
 	if err != nil {
 		panic(err)
@@ -101,10 +99,8 @@ var codes = sync.OnceValue(func() []Page {
 
 // Code returns the page of a code, and false if there is none.
 func Code(id string) (Page, bool) {
-	for _, p := range codes() {
-		if p.ID == id {
-			return p, true
-		}
+	if i := slices.IndexFunc(Codes(), func(p Page) bool { return p.ID == id }); i >= 0 {
+		return Codes()[i], true
 	}
 	return Page{}, false
 }
@@ -165,4 +161,62 @@ func parse(text string) (p Page, err error) {
 		p.Sections = append(p.Sections, Section{name, strings.TrimSpace(markdown)})
 	}
 	return p, nil
+}
+
+// Text returns the page for a terminal, wrapped to width columns.
+func (p Page) Text(width int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s (%s)\n\n%s", p.Status, p.Title, p.ID, wrap(p.Summary, width))
+	for _, s := range p.Sections {
+		fmt.Fprintf(&b, "\n%s\n", s.Heading())
+		for block := range strings.SplitSeq(s.Markdown, "\n\n") {
+			b.WriteString(wrap(block, width))
+		}
+	}
+	if len(p.Clauses) > 0 {
+		b.WriteString("\nStandards\n")
+		for _, c := range p.Clauses {
+			fmt.Fprintf(&b, "%s: %s\n", c.Name, c.URL)
+		}
+	}
+	return b.String()
+}
+
+// wrap breaks the lines of a paragraph or list, and indents fenced code.
+func wrap(block string, width int) string {
+	var b strings.Builder
+	if code, ok := strings.CutPrefix(block, "```"); ok {
+		_, code, _ = strings.Cut(code, "\n")
+		for line := range strings.Lines(strings.TrimSuffix(code, "```")) {
+			b.WriteString("    " + line)
+		}
+		return b.String()
+	}
+	column := 0
+	for line := range strings.Lines(block) {
+		if strings.HasPrefix(line, "- ") && column > 0 {
+			b.WriteByte('\n')
+			column = 0
+		}
+		for _, word := range strings.Fields(line) {
+			n := utf8.RuneCountInString(word)
+			switch {
+			case column == 0:
+			case column+1+n > width:
+				b.WriteByte('\n')
+				column = 0
+				if strings.HasPrefix(block, "- ") {
+					b.WriteString("  ")
+					column = 2
+				}
+			default:
+				b.WriteByte(' ')
+				column++
+			}
+			b.WriteString(word)
+			column += n
+		}
+	}
+	b.WriteByte('\n')
+	return b.String()
 }
