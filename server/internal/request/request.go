@@ -20,19 +20,14 @@ type Info struct {
 
 // Network returns the network of the address, coarse enough not to track users: IPv4 /24, IPv6 /48.
 func (i Info) Network() string {
-	addr := i.Addr.Unmap()
-	bits := 24
-	switch {
-	case !addr.IsValid():
+	addr, bits := i.Addr.Unmap().WithZone(""), 24
+	if !addr.IsValid() {
 		return ""
-	case addr.Is6():
+	}
+	if addr.Is6() {
 		bits = 48
 	}
-	prefix, err := addr.WithZone("").Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return prefix.String()
+	return netip.PrefixFrom(addr, bits).Masked().String()
 }
 
 // Device returns the names of the browser or tool and of the system, such as "Firefox on Linux". It

@@ -8,9 +8,13 @@ package securitylog
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -74,12 +78,7 @@ func (w *Writer) writeRefusals(ctx context.Context) {
 	if dropped > 0 {
 		w.log.Warn("refusals over the limits were not recorded", "refusals", dropped)
 	}
-	if len(rows) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	if err := w.db.AddDenials(ctx, rows); err != nil {
+	if err := write(ctx, w.db.AddDenials, rows); err != nil {
 		w.log.Error("cannot record refusals", "refusals", len(rows), "error", err)
 	}
 }
@@ -87,12 +86,148 @@ func (w *Writer) writeRefusals(ctx context.Context) {
 // writeSignIns writes the sums of refused sign-ins.
 func (w *Writer) writeSignIns(ctx context.Context) {
 	events := w.signIns.takeAll()
-	if len(events) == 0 {
-		return
+	if err := write(ctx, w.db.AddEvents, events); err != nil {
+		w.log.Error("cannot write refused sign-ins to the security log", "events", len(events), "error", err)
+	}
+}
+
+// write adds rows to the database, if there are any.
+func write[R any](ctx context.Context, add func(context.Context, []R) error, rows []R) error {
+	if len(rows) == 0 {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if err := w.db.AddEvents(ctx, events); err != nil {
-		w.log.Error("cannot write refused sign-ins to the security log", "events", len(events), "error", err)
+	return add(ctx, rows)
+}
+
+// Limits on the recorded refusals.
+const (
+	perNetwork   = 5   // a second
+	perSecond    = 200 // of all networks
+	maxWaiting   = 2 * perSecond
+	refusalsKept = 7 * 24 * time.Hour
+)
+
+// denials collects the refusals of the next batch.
+type denials struct {
+	mu       sync.Mutex
+	second   int64          // the Unix second that the counts belong to
+	networks map[string]int // refusals of this second by network
+	total    int            // refusals of this second
+	dropped  int            // refusals over the limits since the last batch
+	waiting  []store.Denial
+}
+
+// AddRefusal records one refusal with its true cause, for `durward why`, and logs it. The caller
+// sets all fields but At. AddRefusal makes Method, Path and Cause printable, and does not wait.
+func (w *Writer) AddRefusal(ctx context.Context, d store.Denial) {
+	d.At = w.now()
+	d.Method, d.Path, d.Cause = printable.Line(d.Method, 20), printable.Line(d.Path, 200), printable.Line(d.Cause, 500)
+	if !w.denials.add(d) {
+		return
 	}
+	level := slog.LevelInfo
+	if d.Status >= 500 {
+		level = slog.LevelError
+	}
+	w.log.Log(ctx, level, "refused", "denial", d.ID, "code", d.Code, "status", d.Status, "method", d.Method, "path", d.Path,
+		"scheme", d.Scheme, "network", d.Network, "subject", d.Subject, "request", d.RequestID, "cause", d.Cause)
+}
+
+// add reports whether d is within the limits.
+func (s *denials) add(d store.Denial) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if second := d.At.Unix(); second != s.second {
+		s.second, s.total = second, 0
+		clear(s.networks)
+	}
+	if s.total >= perSecond || s.networks[d.Network] >= perNetwork || len(s.waiting) >= maxWaiting {
+		s.dropped++
+		return false
+	}
+	s.total++
+	s.networks[d.Network]++
+	s.waiting = append(s.waiting, d)
+	return true
+}
+
+func (s *denials) takeAll() (rows []store.Denial, dropped int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rows, dropped = s.waiting, s.dropped
+	s.waiting, s.dropped = nil, 0
+	return rows, dropped
+}
+
+// Limits on the sums of one batch.
+const (
+	maxSums       = 1000 // and one more for each reason
+	maxOfNetwork  = 20   // accounts; twice the default limit of failures a minute
+	otherAccounts = "further accounts"
+	otherNetworks = "further networks"
+)
+
+// signIns sums refused sign-ins: one row for each account, network and reason in a batch instead
+// of one for each attempt. A network that tries more accounts gets one row for all further ones.
+type signIns struct {
+	mu       sync.Mutex
+	sums     map[sumKey]*sum
+	accounts map[string]int // accounts with a sum, by network
+}
+
+type sumKey struct{ account, network, reason string }
+
+type sum struct {
+	event store.Event
+	times int
+}
+
+// AddSignIn records a refused sign-in. account is the account that was tried, whether it exists
+// or not; e.Outcome is the reason. AddSignIn does not wait.
+func (w *Writer) AddSignIn(account string, e store.Event) {
+	s, key := &w.signIns, sumKey{account, e.Network, e.Outcome}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count(key) {
+		return
+	}
+	if s.accounts[key.network] >= maxOfNetwork {
+		key.account, e.UserID, e.Device, e.Detail = "", "", "", otherAccounts
+	}
+	if len(s.sums) >= maxSums {
+		key.account, key.network, e.UserID, e.Device, e.Network, e.Detail = "", "", "", "", "", otherNetworks
+	}
+	if s.count(key) {
+		return
+	}
+	if key.account != "" {
+		s.accounts[key.network]++
+	}
+	s.sums[key] = &sum{event: e, times: 1}
+}
+
+// count adds one to an existing sum and reports whether there is one.
+func (s *signIns) count(key sumKey) bool {
+	sum, ok := s.sums[key]
+	if ok {
+		sum.times++
+	}
+	return ok
+}
+
+func (s *signIns) takeAll() []store.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := make([]store.Event, 0, len(s.sums))
+	for _, sum := range s.sums {
+		if sum.times > 1 {
+			sum.event.Detail = strings.TrimSpace(fmt.Sprintf("%d times %s", sum.times, sum.event.Detail))
+		}
+		events = append(events, sum.event)
+	}
+	clear(s.sums)
+	clear(s.accounts)
+	return events
 }
