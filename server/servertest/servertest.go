@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
@@ -61,15 +62,9 @@ func NewAt(t testing.TB, url string) *Server {
 // start starts a server. It calls stopListening when the server ends.
 func start(t testing.TB, database, url string, stopListening func()) *Server {
 	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatalf("servertest: %v", err)
-		}
-	}
 	dir := t.TempDir()
 	master, err := seal.Open(filepath.Join(dir, "master.key"), true)
-	must(err)
+	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	set := config.Default()
 	set.Database.URL, set.PublicURL = config.DatabaseURL(database), url
@@ -77,11 +72,11 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
 	set.Limits.NetworkFailures = 0
 	n, err := node.Open(ctx, node.Config{Settings: set, Master: master})
-	must(err)
+	must(t, err)
 	s, err := n.Server(set)
-	must(err)
+	must(t, err)
 	wait, err := n.Run(ctx)
-	must(err)
+	must(t, err)
 	t.Cleanup(func() {
 		s.Drain()
 		stopListening()
@@ -97,14 +92,20 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 // operator is the origin of operations that the test itself does.
 var operator = request.Info{Actor: "operator"}
 
+// must ends the test if an operation that the test itself does has failed.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("servertest: %v", err)
+	}
+}
+
 // AddUser adds a user and returns their id, the sub of their tokens. Passwords have at least 15
 // characters.
 func (s *Server) AddUser(email, password string, admin bool) (id string) {
 	s.t.Helper()
 	u, err := s.node.Accounts.Add(context.Background(), account.NewUser{Email: email, Password: password, Admin: admin}, store.EventUserAdded, operator)
-	if err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
+	must(s.t, err)
 	return u.ID
 }
 
@@ -113,13 +114,9 @@ func (s *Server) AddUser(email, password string, admin bool) (id string) {
 func (s *Server) AddKey(id string, scopes ...string) string {
 	s.t.Helper()
 	u, err := s.node.DB.UserByID(context.Background(), id)
-	if err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
+	must(s.t, err)
 	_, key, err := s.node.Accounts.CreateKey(context.Background(), &durward.Principal{Subject: id, Scopes: account.ScopesOf(u)}, account.NewKey{Name: "test", Scopes: scopes}, operator)
-	if err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
+	must(s.t, err)
 	return key.Reveal()
 }
 
@@ -129,29 +126,22 @@ func (s *Server) Waiting() int { return s.node.Waiting() }
 // Lock locks a user. All tokens of the user are revoked when it returns.
 func (s *Server) Lock(id string) {
 	s.t.Helper()
-	if err := s.node.Sessions.LockUser(context.Background(), id, operator); err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
+	must(s.t, s.node.Sessions.LockUser(context.Background(), id, operator))
 }
 
 // SignIn signs a user in over the API and returns the tokens.
 func (s *Server) SignIn(email, password string) (access, refresh string) {
 	s.t.Helper()
-	body, err := json.Marshal(map[string]string{"email": email, "password": password})
-	if err != nil {
-		s.t.Fatalf("servertest: %v", err)
-	}
+	body, err := json.Marshal(api.LoginRequest{Email: email, Password: password})
+	must(s.t, err)
 	r := httptest.NewRequest("POST", s.URL+"/api/auth/login", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	r.RemoteAddr = "127.0.0.1:1024"
 	w := httptest.NewRecorder()
 	s.Handler.ServeHTTP(w, r)
-	var tokens struct {
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &tokens); err != nil || tokens.Access == "" {
+	var tokens api.TokenResponse
+	if err := json.Unmarshal(w.Body.Bytes(), &tokens); err != nil || tokens.AccessToken == "" {
 		s.t.Fatalf("servertest: sign-in of %s: got %s (%v), want 200 with tokens", email, w.Result().Status, err)
 	}
-	return tokens.Access, tokens.Refresh
+	return tokens.AccessToken, tokens.RefreshToken
 }
