@@ -108,7 +108,7 @@ func answers(tb testing.TB) (h http.Handler, requests func(n int) []*http.Reques
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := newDigestWorld(tb, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, ada, nil }})
+	w := newDigestServer(tb, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, ada, nil }})
 	return w.guard.Handler(empty), func(n int) []*http.Request {
 		client := w.client()
 		all := make([]*http.Request, n)

@@ -113,30 +113,30 @@ func asked(t testing.TB, w *httptest.ResponseRecorder, field string) []durward.C
 
 func value(c durward.Challenge, name string) string { v, _ := c.Param(name); return v }
 
-// digestWorld is one guard with Digest and a clock that the test moves.
-type digestWorld struct {
+// digestServer is one guard with Digest and a clock that the test moves.
+type digestServer struct {
 	t       testing.TB
 	now     atomic.Int64
 	guard   *durward.Guard
 	handler http.Handler
 }
 
-func newDigestWorld(t testing.TB, c durward.DigestConfig) *digestWorld {
+func newDigestServer(t testing.TB, c durward.DigestConfig) *digestServer {
 	t.Helper()
 	if c.HA1 == nil {
 		c.HA1 = digestUsers
 	}
-	w := &digestWorld{t: t}
+	w := &digestServer{t: t}
 	w.now.Store(noon.UnixNano())
 	w.guard = newGuard(t, durward.Config{Schemes: []durward.Scheme{durward.Digest(c)}, Now: func() time.Time { return time.Unix(0, w.now.Load()) }})
 	w.handler = w.guard.Handler(hello)
 	return w
 }
 
-func (w *digestWorld) advance(d time.Duration) { w.now.Add(int64(d)) }
+func (w *digestServer) advance(d time.Duration) { w.now.Add(int64(d)) }
 
 // client is one that has just been asked, and answers the first challenge.
-func (w *digestWorld) client() digestClient {
+func (w *digestServer) client() digestClient {
 	w.t.Helper()
 	c := asked(w.t, serve(w.handler, over("GET", "/x", "", "")), "WWW-Authenticate")[0]
 	qop, _, _ := strings.Cut(value(c, "qop"), ",")
@@ -144,7 +144,7 @@ func (w *digestWorld) client() digestClient {
 		algorithm: value(c, "algorithm"), realm: value(c, "realm"), nonce: value(c, "nonce")}
 }
 
-func (w *digestWorld) send(c digestClient) *httptest.ResponseRecorder {
+func (w *digestServer) send(c digestClient) *httptest.ResponseRecorder {
 	return serve(w.handler, over(c.method, c.uri, c.body, c.credentials(nil)))
 }
 
@@ -162,7 +162,7 @@ func TestDigestChallenges(t *testing.T) {
 			`Digest realm="api", qop="auth, auth-int", algorithm=MD5, nonce="N", charset=UTF-8, userhash=true`}},
 		{"session keys", durward.DigestConfig{Sess: true}, []string{`Digest realm="api", qop="auth", algorithm=SHA-256-sess, nonce="N", charset=UTF-8`}},
 	} {
-		w := newDigestWorld(t, c.config)
+		w := newDigestServer(t, c.config)
 		r := serve(w.handler, over("GET", "/x", "", ""))
 		wants(t, c.name, r, 401, durward.AuthenticationRequired)
 		nonce := value(asked(t, r, "WWW-Authenticate")[0], "nonce")
@@ -219,7 +219,7 @@ func TestDigest(t *testing.T) {
 		for _, algorithm := range []string{"SHA-256", "SHA-512-256", "MD5"} {
 			for _, qop := range []string{"auth", "auth-int"} {
 				name := fmt.Sprintf("%s %s %v", algorithm, qop, sess)
-				w := newDigestWorld(t, durward.DigestConfig{SHA512256: true, InsecureMD5: true, Sess: sess, QOP: []string{"auth", "auth-int"}, UserHash: true})
+				w := newDigestServer(t, durward.DigestConfig{SHA512256: true, InsecureMD5: true, Sess: sess, QOP: []string{"auth", "auth-int"}, UserHash: true})
 				c := w.client()
 				c.qop, c.method, c.uri, c.body, c.algorithm = qop, "POST", "/dir/a?x=1&y", `{"a":1}`, algorithm
 				if sess {
@@ -275,12 +275,12 @@ func TestDigest(t *testing.T) {
 // opens the door.
 func TestDigestRefused(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true})
-	other := newDigestWorld(t, durward.DigestConfig{})
-	plain := newDigestWorld(t, durward.DigestConfig{})
+	w := newDigestServer(t, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true})
+	other := newDigestServer(t, durward.DigestConfig{})
+	plain := newDigestServer(t, durward.DigestConfig{})
 	for _, c := range []struct {
 		name   string
-		world  *digestWorld
+		world  *digestServer
 		change func(map[string]string)
 		status int
 		code   durward.Code
@@ -367,7 +367,7 @@ func TestDigestRefused(t *testing.T) {
 // A nonce with any bit changed is not ours.
 func TestDigestNonceIsSealed(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{Key: []byte(strings.Repeat("k", 32))})
+	w := newDigestServer(t, durward.DigestConfig{Key: []byte(strings.Repeat("k", 32))})
 	c := w.client()
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	for i := range c.nonce {
@@ -379,7 +379,7 @@ func TestDigestNonceIsSealed(t *testing.T) {
 		}
 	}
 	// With the same key another guard takes it, for the same realm only.
-	same := newDigestWorld(t, durward.DigestConfig{Key: []byte(strings.Repeat("k", 32))})
+	same := newDigestServer(t, durward.DigestConfig{Key: []byte(strings.Repeat("k", 32))})
 	if r := same.send(c); r.Code != 200 {
 		t.Errorf("the same key: %d %s", r.Code, r.Body)
 	}
@@ -390,7 +390,7 @@ func TestDigestNonceIsSealed(t *testing.T) {
 
 func TestDigestNonceLife(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{NonceLife: time.Minute})
+	w := newDigestServer(t, durward.DigestConfig{NonceLife: time.Minute})
 	c := w.client()
 	w.advance(30 * time.Second)
 	if r := w.send(c); r.Code != 200 || strings.Contains(r.Header().Get("Authentication-Info"), "nextnonce") || r.Header().Get("Cache-Control") != "private" {
@@ -435,7 +435,7 @@ func TestDigestNonceLife(t *testing.T) {
 // Of many requests with the same nonce and count at the same instant one passes.
 func TestDigestReplay(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{})
+	w := newDigestServer(t, durward.DigestConfig{})
 	for range 20 {
 		c := w.client()
 		credentials := c.credentials(nil)
@@ -468,7 +468,7 @@ func TestDigestReplay(t *testing.T) {
 func TestDigestCounts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newDigestWorld(t, durward.DigestConfig{})
+		w := newDigestServer(t, durward.DigestConfig{})
 		c := w.client()
 		used := map[uint32]bool{}
 		var highest uint32
@@ -495,7 +495,7 @@ func TestDigestCounts(t *testing.T) {
 // twice.
 func TestDigestForgetsNonces(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Hour})
+	w := newDigestServer(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Hour})
 	var clients []digestClient
 	for range 40 {
 		w.advance(time.Second)
@@ -518,7 +518,7 @@ func TestDigestForgetsNonces(t *testing.T) {
 		t.Errorf("%d nonces are remembered, at most 8", remembered)
 	}
 	// A nonce older than a removed one is stale even if it was never used.
-	late := newDigestWorld(t, durward.DigestConfig{MaxNonces: 2, NonceLife: time.Hour})
+	late := newDigestServer(t, durward.DigestConfig{MaxNonces: 2, NonceLife: time.Hour})
 	old := late.client()
 	for range 6 {
 		late.advance(time.Second)
@@ -533,7 +533,7 @@ func TestDigestForgetsNonces(t *testing.T) {
 // them.
 func TestDigestForgetsTheDeadFirst(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Minute})
+	w := newDigestServer(t, durward.DigestConfig{MaxNonces: 8, NonceLife: time.Minute})
 	use := func(n int) (all []digestClient) {
 		t.Helper()
 		for range n {
@@ -557,7 +557,7 @@ func TestDigestForgetsTheDeadFirst(t *testing.T) {
 
 func TestDigestBody(t *testing.T) {
 	t.Parallel()
-	w := newDigestWorld(t, durward.DigestConfig{QOP: []string{"auth-int"}, MaxBody: 100})
+	w := newDigestServer(t, durward.DigestConfig{QOP: []string{"auth-int"}, MaxBody: 100})
 	post := func(body string) digestClient {
 		c := w.client()
 		c.method, c.body = "POST", body
@@ -593,7 +593,7 @@ func TestDigestBody(t *testing.T) {
 	wants(t, "a body that breaks off", serve(w.handler, chunked(io.MultiReader(strings.NewReader("b"), broken{}), post(full))), 400, durward.InvalidRequest)
 	// Nothing is read for a nonce that is not ours.
 	forged := post(full)
-	forged.nonce = newDigestWorld(t, durward.DigestConfig{}).client().nonce
+	forged.nonce = newDigestServer(t, durward.DigestConfig{}).client().nonce
 	unread := &counting{}
 	wants(t, "foreign nonce", serve(w.handler, chunked(unread, forged)), 401, durward.InvalidCredentials)
 	if unread.n != 0 {
@@ -631,13 +631,13 @@ func TestDigestStore(t *testing.T) {
 		{"nobody and no error", make([]byte, 32), nil, nil, 503, durward.AuthUnavailable},
 		{"unknown", nil, nil, durward.InvalidCredentials, 401, durward.InvalidCredentials},
 	} {
-		w := newDigestWorld(t, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) {
+		w := newDigestServer(t, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) {
 			return c.ha1, c.p, c.err
 		}})
 		wants(t, c.name, w.send(w.client()), c.status, c.code)
 	}
 	var verdicts []string
-	w := newDigestWorld(t, durward.DigestConfig{Judged: func(_ context.Context, c durward.DigestClaim, right bool) {
+	w := newDigestServer(t, durward.DigestConfig{Judged: func(_ context.Context, c durward.DigestClaim, right bool) {
 		verdicts = append(verdicts, fmt.Sprint(c.User, right, c.Realm, c.Algorithm))
 	}})
 	c := w.client()
@@ -664,7 +664,7 @@ func TestDigestStore(t *testing.T) {
 // FuzzDigest sends arbitrary credentials: each response is in the table, and only the correct one
 // gives access.
 func FuzzDigest(f *testing.F) {
-	w := newDigestWorld(f, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true, InsecureMD5: true, SHA512256: true})
+	w := newDigestServer(f, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true, InsecureMD5: true, SHA512256: true})
 	c := w.client()
 	f.Add(strings.TrimPrefix(c.credentials(nil), "Digest "))
 	f.Add(`username*=UTF-8''%61da, userhash=true, nc=00000001, qop=auth`)

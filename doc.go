@@ -46,13 +46,6 @@
 //
 // Steps 7 and 8 belong to the scheme; the guard performs all others.
 //
-// # Passwords
-//
-// [Basic] sends the password in each request. Wrap a deliberately slow check in [Remember], which
-// calls it once a minute for each correct pair and discards the result when the account changes.
-// [Digest] never sends the password, but its stored hash ([HA1]) is sufficient to sign in: protect
-// it like a password.
-//
 // # API keys, cookies and certificates
 //
 // An [APIKey] is sent in X-API-Key or as a Bearer token and is recognized by its prefix. A [Cookie]
@@ -67,21 +60,12 @@
 // receive the refusal as an HTML page. Scripts and other programs always receive problem details.
 // Scripts receive no challenge that opens the browser's password dialog if there is another one.
 //
-// # Long-running requests
-//
-// On a route with Policy.Stream the request's context ends when the credentials do: when they
-// expire, and within a second after their scheme reports a revocation.
-//
 // # Proxies
 //
 // The package distinguishes two kinds. Peers in Config.Proxies are reverse proxies in front of this
 // server; the guard reads their forwarding fields. [Guard.Proxy] protects a forward proxy and
 // authenticates its users: 407, Proxy-Authenticate and Proxy-Authorization, with Basic and Digest
 // only. Everything that belongs to the origin is passed on unchanged.
-//
-// # Logs
-//
-// OnRefusal receives each refusal with its cause, OnAccept each accepted request once.
 //
 // # Guarantees
 //

@@ -401,3 +401,33 @@ func ExampleChallenge_String() {
 	// Basic realm="the \"inner\" circle"
 	// "" durward: Basic parameter realm holds a control character
 }
+
+// The sign-in needs no credentials, and its refusals ask for the cookie's sign-in only. The key
+// route accepts API keys alone.
+func ExampleGuard_OpenWith() {
+	cookie := durward.Cookie("__Host-session", func(context.Context, string) (*durward.Principal, error) {
+		return nil, durward.SessionExpired
+	})
+	keys := durward.APIKey("dk_", func(context.Context, string) (*durward.Principal, error) {
+		return nil, durward.InvalidAPIKey
+	})
+	guard, err := durward.New(durward.Config{Schemes: []durward.Scheme{cookie, keys}})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/login", guard.OpenWith(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		guard.Refuse(w, r, durward.InvalidCredentials)
+	}), cookie))
+	mux.Handle("/metrics", guard.Require(durward.Policy{Schemes: []durward.Scheme{keys}}, http.NotFoundHandler()))
+	for _, path := range []string{"/login", "/metrics"} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", path, nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		mux.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Header()["Www-Authenticate"])
+	}
+	// Output:
+	// 401 [Session realm="restricted"]
+	// 401 [ApiKey realm="restricted", field="X-API-Key"]
+}
