@@ -53,23 +53,18 @@ type Client struct {
 	proofs dpop.State
 }
 
-// NewClient returns a client, or an error that names all mistakes in c.
+// NewClient returns a client, or an error that names the mistake in the URL.
 func NewClient(c ClientConfig) (*Client, error) {
-	var errs []error
-	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("api: "+format, args...)) }
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil:
-		mistake("cannot parse URL")
+		return nil, errors.New("api: cannot parse URL")
 	case u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		mistake("URL %q is not an origin such as https://auth.example.com", u.Redacted())
+		return nil, fmt.Errorf("api: URL %q is not an origin such as https://auth.example.com", u.Redacted())
 	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !c.InsecureHTTP:
-		mistake("URL %q: plain http would expose credentials; use https", u.Redacted())
+		return nil, fmt.Errorf("api: URL %q: plain http would expose credentials; use https", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		mistake("URL %q: give an origin only, without user, path, query and fragment", u.Redacted())
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, fmt.Errorf("api: URL %q: give an origin only, without user, path, query and fragment", u.Redacted())
 	}
 	if c.Store == nil {
 		c.Store = new(client.MemoryStore)
