@@ -3,12 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -47,7 +48,7 @@ func apikeyJSONOf(k store.APIKey, email string) apikeyJSON {
 }
 
 type apikeyAdd struct {
-	location
+	writer
 	output
 	userArgument
 	Name  string         `required:"" help:"Name that describes the use of the key." placeholder:"N"`
@@ -55,24 +56,19 @@ type apikeyAdd struct {
 	TTL   *time.Duration `name:"ttl" help:"Lifetime of the key, such as 720h. Default: the key does not expire." placeholder:"D"`
 }
 
-func (v apikeyAdd) Run(e *environment) (err error) {
-	s, err := v.open(e, writing)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v apikeyAdd) Run(e *environment, s *node.Node) error {
 	u, err := v.find(e, s)
 	if err != nil {
 		return err
 	}
-	n := account.NewKey{Name: v.Name}
+	n := account.NewKey{
+		Name:   v.Name,
+		Scopes: append([]string(nil), strings.Fields(strings.Join(v.Scope, " "))...), // nil without --scope
+	}
 	if v.TTL != nil {
 		if n.Life = *v.TTL; n.Life == 0 {
 			n.Life = -1 // an invalid lifetime: 0 would mean no expiry
 		}
-	}
-	for _, scope := range v.Scope {
-		n.Scopes = append(n.Scopes, strings.Fields(scope)...)
 	}
 	// The key can have no scope that its user lacks.
 	maker := &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}
@@ -82,27 +78,18 @@ func (v apikeyAdd) Run(e *environment) (err error) {
 	} else if err != nil {
 		return err
 	}
-	if v.JSON {
-		j := apikeyJSONOf(k, u.Email)
-		j.Key = key.Reveal()
-		return e.json(j)
-	}
-	fmt.Fprintln(e.stdout, key.Reveal())
-	return nil
+	j := apikeyJSONOf(k, u.Email)
+	j.Key = key.Reveal()
+	return v.print(e, j, "%s", j.Key)
 }
 
 type apikeyList struct {
-	location
+	reader
 	output
 	User string `arg:"" optional:"" placeholder:"EMAIL" help:"E-mail address or id. Default: the keys of all users."`
 }
 
-func (v apikeyList) Run(e *environment) (err error) {
-	s, err := v.open(e, reading)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v apikeyList) Run(e *environment, s *node.Node) error {
 	emails := make(map[string]string)
 	userID := ""
 	if v.User != "" {
@@ -112,40 +99,28 @@ func (v apikeyList) Run(e *environment) (err error) {
 		}
 		userID, emails[u.ID] = u.ID, u.Email
 	}
-	items := []apikeyJSON{}
-	for after, more := "", true; more; {
-		const page = 500
-		keys, err := s.DB.APIKeys(e, userID, after, page)
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			if _, known := emails[k.UserID]; !known {
-				u, err := s.DB.UserByID(e, k.UserID)
-				if err != nil && !errors.Is(err, store.ErrNotFound) {
-					return err
-				}
-				emails[k.UserID] = u.Email
+	var items []apikeyJSON
+	keys, err := s.DB.APIKeys(e, userID, "", math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if _, known := emails[k.UserID]; !known {
+			u, err := s.DB.UserByID(e, k.UserID)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
 			}
-			items = append(items, apikeyJSONOf(k, emails[k.UserID]))
-			after = k.ID
+			emails[k.UserID] = u.Email
 		}
-		more = len(keys) == page
+		items = append(items, apikeyJSONOf(k, emails[k.UserID]))
 	}
-	if v.JSON {
-		return e.json(map[string]any{"items": items})
-	}
-	if len(items) == 0 {
-		e.note("there are no API keys; create one with: durward apikey add EMAIL --name NAME")
-		return nil
-	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KEY\tUSER\tNAME\tSCOPES\tCREATED\tEXPIRES\tLAST USED\tID")
-	for _, k := range items {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Prefix, k.Email, k.Name, strings.Join(k.Scopes, ","),
-			k.CreatedAt.Format(time.DateOnly), timeOr(k.ExpiresAt, "-"), timeOr(k.LastUsedAt, "never"), k.ID)
-	}
-	return w.Flush()
+	return printItems(e, v.output, items, "there are no API keys; create one with: durward apikey add EMAIL --name NAME",
+		"KEY\tUSER\tNAME\tSCOPES\tCREATED\tEXPIRES\tLAST USED\tID", func(k apikeyJSON) []string {
+			return []string{
+				k.Prefix, k.Email, k.Name, strings.Join(k.Scopes, ","),
+				k.CreatedAt.Format(time.DateOnly), timeOr(k.ExpiresAt, "-"), timeOr(k.LastUsedAt, "never"), k.ID,
+			}
+		})
 }
 
 type apikeyRevoke struct {
@@ -154,15 +129,15 @@ type apikeyRevoke struct {
 	ID string `arg:"" help:"Id of the key, or its first 11 characters (dk_ and 8 more)."`
 }
 
-func (v apikeyRevoke) Run(e *environment) (err error) {
+func (v apikeyRevoke) Run(e *environment) error {
 	if account.WithoutKeys(v.ID) != v.ID {
-		return &exitError{exitUsage, errors.New("the argument is a whole key, and every user of the machine can read command line arguments"), "Give its id or its first 11 characters. Revoke this key: other users may have read it."}
+		return usage("Give its id or its first 11 characters. Revoke this key: other users may have read it.",
+			"the argument is a whole key, and every user of the machine can read command line arguments")
 	}
 	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
 	k, err := s.Accounts.RevokeAnyKey(e, v.ID, operator)
 	if errors.Is(err, store.ErrNotFound) {
 		return refused("durward apikey list shows all keys.", "there is no active API key %q", v.ID)

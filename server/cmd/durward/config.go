@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
-	"text/tabwriter"
 
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
@@ -20,15 +18,8 @@ type configCheck struct {
 	output
 }
 
-func (v configCheck) Run(e *environment) error {
-	if _, err := v.load(e); err != nil {
-		return err
-	}
-	if v.JSON {
-		return e.json(map[string]any{"good": true})
-	}
-	fmt.Fprintln(e.stdout, "the configuration is good")
-	return nil
+func (v configCheck) Run(e *environment, _ *config.Loaded) error {
+	return v.print(e, map[string]any{"good": true}, "the configuration is good")
 }
 
 type configShow struct {
@@ -36,28 +27,20 @@ type configShow struct {
 	output
 }
 
-func (v configShow) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
+func (v configShow) Run(e *environment, c *config.Loaded) error {
+	type item struct {
+		Key   string `json:"key"`
+		Value any    `json:"value"`
+		From  string `json:"from"`
+		text  string // of the value
 	}
-	if v.JSON {
-		type item struct {
-			Key   string `json:"key"`
-			Value any    `json:"value"`
-			From  string `json:"from"`
-		}
-		var items []item
-		for _, s := range c.Settings {
-			items = append(items, item{s.Key, s.JSON(), s.Source})
-		}
-		return e.json(map[string]any{"items": items})
-	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	var items []item
 	for _, s := range c.Settings {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Key, printable.Text(cmp.Or(s.String(), "-")), s.Source)
+		items = append(items, item{s.Key, s.JSON(), s.Source, cmp.Or(s.String(), "-")})
 	}
-	return w.Flush()
+	return printItems(e, v.output, items, "", "", func(i item) []string {
+		return []string{i.Key, printable.Text(i.text), i.From}
+	})
 }
 
 type configDocs struct{}

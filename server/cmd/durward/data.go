@@ -23,8 +23,9 @@ type location struct {
 	Data   string `help:"Data folder. Default: ./durward-data." placeholder:"DIR"`
 }
 
-// load reads the configuration and prints its warnings.
-func (l location) load(e *environment) (*config.Loaded, error) {
+// ProvideConfig reads the configuration and prints its warnings. kong calls it for verbs whose Run
+// takes the configuration.
+func (l location) ProvideConfig(e *environment) (*config.Loaded, error) {
 	c, err := loadConfig(config.Flags{Config: l.Config, Data: l.Data}, e.variables)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func (l location) load(e *environment) (*config.Loaded, error) {
 func loadConfig(flags config.Flags, variables []string) (*config.Loaded, error) {
 	c, err := config.Load(flags, variables)
 	if err != nil {
-		return nil, &exitError{exitUsage, err, "durward config docs describes every key."}
+		return nil, usage("durward config docs describes every key.", "%w", err)
 	}
 	return c, nil
 }
@@ -58,12 +59,6 @@ func storeConfig(c *config.Loaded) store.Config {
 	}
 }
 
-// system is a node and the configuration it was opened with.
-type system struct {
-	*node.Node
-	config *config.Loaded
-}
-
 // access is the use of the data by a verb. Each value includes those before it.
 type access int
 
@@ -74,8 +69,8 @@ const (
 	starting        // migrates the schema of an older version
 )
 
-// openSystem opens the data. The caller closes the system.
-func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logger) (*system, error) {
+// openNode opens the data. The caller closes the node with closeNode.
+func openNode(ctx context.Context, c *config.Loaded, a access, log *slog.Logger) (*node.Node, error) {
 	isNew, err := checkDatabase(ctx, c, a >= creating)
 	if err != nil {
 		return nil, err
@@ -91,23 +86,19 @@ func openSystem(ctx context.Context, c *config.Loaded, a access, log *slog.Logge
 		if errors.Is(err, fs.ErrNotExist) {
 			hint = "If the server gets its key from DURWARD_MASTER_KEY_FILE, set this variable for every verb too."
 		}
-		return nil, &exitError{exitUnreachable, err, hint}
+		return nil, unreachable(hint, "%w", err)
 	}
 	var checkpoint *backup.Checkpoint // nil for reading, so that a rolled-back database can be inspected
 	if a != reading {
 		checkpoint = backup.NewCheckpoint(c.CheckpointPath())
 	}
-	n, err := node.Open(ctx, node.Config{
+	return node.Open(ctx, node.Config{
 		Settings:   c.Config,
 		Master:     master,
 		KeepSchema: !c.Database.Migrate || a != starting && !isNew,
 		Checkpoint: checkpoint,
 		Log:        log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &system{n, c}, nil
 }
 
 // checkDatabase checks that the database exists. If it does not, create makes its folders and
@@ -127,19 +118,22 @@ func checkDatabase(ctx context.Context, c *config.Loaded, create bool) (isNew bo
 	case !isFile && !isNew:
 		return false, err
 	case !errors.Is(err, fs.ErrNotExist):
-		return false, &exitError{exitUnreachable, fmt.Errorf("cannot use the data folder: %w", err), "Name another folder with --data DIR."}
+		return false, unreachable("Name another folder with --data DIR.", "cannot use the data folder: %w", err)
 	case !create:
-		return false, &exitError{
-			exitUnreachable, fmt.Errorf("there is no database at %s", c.DatabaseName()),
-			"Name the data folder with --data DIR. durward serve and durward user add create a database.",
-		}
+		return false, unreachable("Name the data folder with --data DIR. durward serve and durward user add create a database.",
+			"there is no database at %s", c.DatabaseName())
 	}
+	return true, makeFolders(folders...)
+}
+
+// makeFolders makes the folders of the data that do not exist.
+func makeFolders(folders ...string) error {
 	for _, dir := range folders {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return false, &exitError{exitUnreachable, fmt.Errorf("cannot create the data folder: %w", err), "Name another folder with --data DIR."}
+			return unreachable("Name another folder with --data DIR.", "cannot create the data folder: %w", err)
 		}
 	}
-	return true, nil
+	return nil
 }
 
 // masterKey opens the master key. create makes a missing key file; use it for a new database only,
@@ -154,34 +148,52 @@ func masterKey(c *config.Loaded, create bool) (*seal.Master, error) {
 // operator is the origin of changes that the command line makes.
 var operator = request.Info{Actor: "operator"}
 
-// open opens the data for a verb other than serve. It logs nothing, because the verb reports its
-// errors, and it does not connect to Redis, because a verb counts no attempts.
-func (l location) open(e *environment, a access) (*system, error) {
-	c, err := l.load(e)
+// open opens the data for a verb other than serve; run closes it. It logs nothing, because the verb
+// reports its errors, and it does not connect to Redis, because a verb counts no attempts.
+func (l location) open(e *environment, a access) (*node.Node, error) {
+	c, err := l.ProvideConfig(e)
 	if err != nil {
 		return nil, err
 	}
 	c.Redis.URL = ""
-	return openSystem(e, c, a, slog.New(slog.DiscardHandler))
-}
-
-// openStore opens the database for reading, for verbs that need no master key.
-func (l location) openStore(e *environment) (*store.DB, error) {
-	c, err := l.load(e)
+	n, err := openNode(e, c, a, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
+	e.close = func() error { return closeNode(n) }
+	return n, nil
+}
+
+// reader is the location of a verb whose Run takes a node for reading.
+type reader struct{ location }
+
+// ProvideNode opens the node.
+func (r reader) ProvideNode(e *environment) (*node.Node, error) { return r.open(e, reading) }
+
+// writer is the location of a verb whose Run takes a node for writing.
+type writer struct{ location }
+
+// ProvideNode opens the node.
+func (w writer) ProvideNode(e *environment) (*node.Node, error) { return w.open(e, writing) }
+
+// ProvideStore opens the database for reading, for verbs that need no master key; run closes it.
+func (l location) ProvideStore(e *environment, c *config.Loaded) (*store.DB, error) {
 	if _, err := checkDatabase(e, c, false); err != nil {
 		return nil, err
 	}
 	s := storeConfig(c)
 	s.CheckHistory, s.KeepSchema = nil, true
-	return store.Open(e, s)
+	db, err := store.Open(e, s)
+	if err != nil {
+		return nil, err
+	}
+	e.close = db.Close
+	return db, nil
 }
 
-// close closes the system and adds its error to *err. It stores the checkpoint first, so that a
-// later rollback to before the verb's change is detected.
-func (s *system) close(err *error) {
-	_ = s.SaveCheckpoint(context.Background()) // best effort: a running server stores it within a second too
-	*err = errors.Join(*err, s.Close())
+// closeNode closes a node. It stores the checkpoint first, so that a later rollback to before the
+// verb's change is detected.
+func closeNode(n *node.Node) error {
+	_ = n.SaveCheckpoint(context.Background()) // best effort: a running server stores it within a second too
+	return n.Close()
 }

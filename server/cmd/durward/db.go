@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -35,18 +34,14 @@ type dbBackup struct {
 	Force bool   `help:"Replace an existing file."`
 }
 
-func (v dbBackup) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
-	}
+func (v dbBackup) Run(e *environment, c *config.Loaded) error {
 	if _, err := checkDatabase(e, c, false); err != nil {
 		return err
 	}
 	began := time.Now()
-	bar := v.progressBar(e)
-	m, err := backup.Write(e, storeConfig(c), v.File, v.Force, bar.show)
-	bar.clear()
+	show, clear := v.progressBar(e)
+	m, err := backup.Write(e, storeConfig(c), v.File, v.Force, show)
+	clear()
 	if err != nil {
 		return err
 	}
@@ -54,13 +49,9 @@ func (v dbBackup) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if v.JSON {
-		return e.json(map[string]any{"file": v.File, "bytes": info.Size(), "rows": m.Rows(), "manifest": m})
-	}
-	fmt.Fprintf(e.stdout, "%s: wrote and verified %d rows of %s, %d bytes, in %s\n",
+	return v.print(e, map[string]any{"file": v.File, "bytes": info.Size(), "rows": m.Rows(), "manifest": m},
+		"%s: wrote and verified %d rows of %s, %d bytes, in %s\nthe keys in it are sealed: keep the master key too, in another place",
 		v.File, m.Rows(), c.DatabaseName(), info.Size(), time.Since(began).Round(time.Millisecond))
-	fmt.Fprintln(e.stdout, "the keys in it are sealed: keep the master key too, in another place")
-	return nil
 }
 
 type dbRestore struct {
@@ -71,37 +62,31 @@ type dbRestore struct {
 	KeepSessions bool   `help:"Keep sessions and keys. Revocations after the backup are undone."`
 }
 
-func (v dbRestore) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
-	}
+func (v dbRestore) Run(e *environment, c *config.Loaded) error {
 	folder := c.DataDir
 	if path, ok := c.DatabaseURL().File(); ok {
 		folder = filepath.Dir(path)
 	}
-	for _, dir := range []string{c.DataDir, folder} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return &exitError{exitUnreachable, fmt.Errorf("cannot create the data folder: %w", err), "Name another folder with --data DIR."}
-		}
+	if err := makeFolders(c.DataDir, folder); err != nil {
+		return err
 	}
 	master, err := masterKey(c, false)
 	if err != nil {
-		return &exitError{exitUnreachable, err, "A backup contains no master key. First copy the key file of the backup's server to this place. Nothing was changed."}
+		return unreachable("A backup contains no master key. First copy the key file of the backup's server to this place. Nothing was changed.", "%w", err)
 	}
 	now := time.Now()
 	epoch := issuer.NewEpoch(v.KeepSessions, now)
 	if past := backup.NewCheckpoint(c.CheckpointPath()).Epoch(); past != "" {
 		epoch.Past = append(epoch.Past, past)
 	}
-	bar := v.progressBar(e)
+	show, clear := v.progressBar(e)
 	done, err := backup.Restore(e, backup.RestoreConfig{
 		Backup:   v.File,
 		To:       store.Config{URL: string(c.DatabaseURL())},
 		Replace:  v.Replace,
 		Folder:   folder,
 		Epoch:    epoch,
-		Progress: bar.show,
+		Progress: show,
 		Kept:     filepath.Join(folder, "durward.db.replaced-"+now.UTC().Format("20060102T150405.000Z")),
 		Check: func(ctx context.Context, db *store.DB) error {
 			if err := db.Issuer(ctx, c.IssuerURL()); err != nil {
@@ -113,30 +98,25 @@ func (v dbRestore) Run(e *environment) error {
 			return nil
 		},
 	})
-	bar.clear()
+	clear()
 	if err != nil {
 		return err
 	}
-	if v.JSON {
-		return e.json(map[string]any{
-			"database":           c.DatabaseName(),
-			"manifest":           done.Manifest,
-			"epoch":              done.Ended.Epoch,
-			"kept":               done.Kept,
-			"rows":               done.Rows(),
-			"sessions_ended":     done.Sessions,
-			"api_keys_ended":     done.APIKeys,
-			"signing_keys_ended": done.SigningKeys,
-		})
-	}
-	fmt.Fprintf(e.stdout, "%s: restored %d rows, the state of %s\n", c.DatabaseName(), done.Rows(), done.At.Format(time.RFC3339))
+	lines := []string{fmt.Sprintf("%s: restored %d rows, the state of %s", c.DatabaseName(), done.Rows(), done.At.Format(time.RFC3339))}
 	if done.Kept != "" {
-		fmt.Fprintf(e.stdout, "the replaced database is kept in %s\n", done.Kept)
+		lines = append(lines, "the replaced database is kept in "+done.Kept)
 	}
-	for _, line := range epochReport(done.Ended, v.KeepSessions, c.Tokens.Algorithm) {
-		fmt.Fprintln(e.stdout, line)
-	}
-	return nil
+	lines = append(lines, epochReport(done.Ended, v.KeepSessions, c.Tokens.Algorithm)...)
+	return v.print(e, map[string]any{
+		"database":           c.DatabaseName(),
+		"manifest":           done.Manifest,
+		"epoch":              done.Ended.Epoch,
+		"kept":               done.Kept,
+		"rows":               done.Rows(),
+		"sessions_ended":     done.Sessions,
+		"api_keys_ended":     done.APIKeys,
+		"signing_keys_ended": done.SigningKeys,
+	}, "%s", strings.Join(lines, "\n"))
 }
 
 type dbCopy struct {
@@ -145,30 +125,24 @@ type dbCopy struct {
 	To string `required:"" help:"Address of an empty database: sqlite:PATH or postgres://USER@HOST/DATABASE. Set its password in PGPASSWORD or PGPASSFILE." placeholder:"URL"`
 }
 
-func (v dbCopy) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
-	}
+func (v dbCopy) Run(e *environment, c *config.Loaded) error {
 	to := config.DatabaseURL(v.To)
 	if fault := to.Fault(); fault != "" {
-		return &exitError{exitUsage, errors.New("--to " + fault), "Run durward db copy --help for usage."}
+		return usage("Run durward db copy --help for usage.", "--to %s", fault)
 	}
 	if u, err := url.Parse(v.To); err == nil && u.User != nil {
 		if _, has := u.User.Password(); has {
-			return &exitError{
-				exitUsage, errors.New("--to contains a password, and every user of the machine can read command line arguments"),
-				"Set PGPASSWORD or PGPASSFILE instead. Change this password: other users may have read it.",
-			}
+			return usage("Set PGPASSWORD or PGPASSFILE instead. Change this password: other users may have read it.",
+				"--to contains a password, and every user of the machine can read command line arguments")
 		}
 	}
 	if _, err := checkDatabase(e, c, false); err != nil {
 		return err
 	}
 	began := time.Now()
-	bar := v.progressBar(e)
-	done, err := backup.Copy(e, storeConfig(c), store.Config{URL: v.To}, bar.show)
-	bar.clear()
+	show, clear := v.progressBar(e)
+	done, err := backup.Copy(e, storeConfig(c), store.Config{URL: v.To}, show)
+	clear()
 	if err != nil {
 		return err
 	}
@@ -176,51 +150,35 @@ func (v dbCopy) Run(e *environment) error {
 	for _, n := range done.Rows {
 		rows += n
 	}
-	if v.JSON {
-		return e.json(map[string]any{
-			"from":   c.DatabaseName(),
-			"to":     to.String(),
-			"rows":   rows,
-			"tables": done.Rows,
-			"epoch":  done.Epoch,
-			"seq":    done.Seq,
-		})
-	}
-	fmt.Fprintf(e.stdout, "copied %d rows of %s to %s in %s and compared every column\n",
+	return v.print(e, map[string]any{
+		"from":   c.DatabaseName(),
+		"to":     to.String(),
+		"rows":   rows,
+		"tables": done.Rows,
+		"epoch":  done.Epoch,
+		"seq":    done.Seq,
+	}, "copied %d rows of %s to %s in %s and compared every column\nusers stay signed in: set database.url to the copy and start the server",
 		rows, c.DatabaseName(), to, time.Since(began).Round(time.Millisecond))
-	fmt.Fprintln(e.stdout, "users stay signed in: set database.url to the copy and start the server")
-	return nil
 }
 
-// progressBar shows the progress of a copy on a terminal. With a nil w it shows nothing.
-type progressBar struct {
-	w    io.Writer
-	last time.Time // of the last update
-}
-
-// progressBar returns a progress bar that is visible only on a terminal.
-func (o output) progressBar(e *environment) *progressBar {
-	if f, ok := e.stderr.(*os.File); ok && !o.JSON && term.IsTerminal(int(f.Fd())) {
-		return &progressBar{w: f}
+// progressBar returns functions that show the progress of a copy and erase it. It is visible only
+// on a terminal.
+func (o output) progressBar(e *environment) (show func(backup.Progress), clear func()) {
+	f, ok := e.stderr.(*os.File)
+	if !ok || o.JSON || !term.IsTerminal(int(f.Fd())) {
+		return func(backup.Progress) {}, func() {}
 	}
-	return new(progressBar)
-}
-
-func (b *progressBar) show(p backup.Progress) {
-	if b.w == nil || time.Since(b.last) < 100*time.Millisecond {
-		return
+	var last time.Time // of the last update
+	show = func(p backup.Progress) {
+		if time.Since(last) < 100*time.Millisecond {
+			return
+		}
+		last = time.Now()
+		const width = 30
+		full := int(p.Done * width / max(p.Total, 1))
+		fmt.Fprintf(f, "\r%-9s [%s%s] %3d%% %-13s", p.Step, strings.Repeat("#", full), strings.Repeat(".", width-full), p.Done*100/max(p.Total, 1), p.Table)
 	}
-	b.last = time.Now()
-	const width = 30
-	full := int(p.Done * width / max(p.Total, 1))
-	fmt.Fprintf(b.w, "\r%-9s [%s%s] %3d%% %-13s", p.Step, strings.Repeat("#", full), strings.Repeat(".", width-full), p.Done*100/max(p.Total, 1), p.Table)
-}
-
-// clear erases the bar.
-func (b *progressBar) clear() {
-	if b.w != nil {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
+	return show, func() { fmt.Fprint(f, "\r\x1b[K") }
 }
 
 type dbMigrate struct {
@@ -228,11 +186,7 @@ type dbMigrate struct {
 	output
 }
 
-func (v dbMigrate) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
-	}
+func (v dbMigrate) Run(e *environment, c *config.Loaded) error {
 	// A missing file is a wrong path. A database of PostgreSQL exists and may be empty: perhaps
 	// only the user of this verb may create tables.
 	_, isFile := c.DatabaseURL().File()
@@ -246,18 +200,14 @@ func (v dbMigrate) Run(e *environment) error {
 	}
 	if isNew {
 		if _, err := masterKey(c, true); err != nil {
-			return &exitError{exitUnreachable, err, ""}
+			return unreachable("", "%w", err)
 		}
 	}
-	if v.JSON {
-		return e.json(map[string]any{"database": c.DatabaseName(), "from": from, "to": to})
-	}
+	text := fmt.Sprintf("migrated the schema from version %d to version %d", from, to)
 	if from == to {
-		fmt.Fprintf(e.stdout, "%s: the schema already has version %d\n", c.DatabaseName(), to)
-	} else {
-		fmt.Fprintf(e.stdout, "%s: migrated the schema from version %d to version %d\n", c.DatabaseName(), from, to)
+		text = fmt.Sprintf("the schema already has version %d", to)
 	}
-	return nil
+	return v.print(e, map[string]any{"database": c.DatabaseName(), "from": from, "to": to}, "%s: %s", c.DatabaseName(), text)
 }
 
 type dbCheck struct {
@@ -265,11 +215,7 @@ type dbCheck struct {
 	output
 }
 
-func (v dbCheck) Run(e *environment) error {
-	c, err := v.load(e)
-	if err != nil {
-		return err
-	}
+func (v dbCheck) Run(e *environment, c *config.Loaded) error {
 	if _, err := checkDatabase(e, c, false); err != nil {
 		return err
 	}

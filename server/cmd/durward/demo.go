@@ -8,6 +8,7 @@ import (
 
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -21,16 +22,14 @@ const (
 // setDemoDefaults sets the demo's values of keys that the operator has not set.
 func setDemoDefaults(c *config.Loaded) error {
 	if c.Database.URL != "" {
-		return &exitError{
-			exitUsage, errors.New("--demo cannot be used with database.url: it adds users whose passwords are public"),
-			"Name a folder with --data DIR, or omit it for a temporary folder.",
-		}
+		return usage("Name a folder with --data DIR, or omit it for a temporary folder.",
+			"--demo cannot be used with database.url: it adds users whose passwords are public")
 	}
 	return errors.Join(c.SetDefault("registration", "open", "--demo"), c.SetDefault("tokens.refresh_grace", "2s", "--demo"))
 }
 
 // addDemoUsers adds the users of the demo and prints the curl commands of a full round.
-func addDemoUsers(e *environment, s *system) error {
+func addDemoUsers(e *environment, c *config.Loaded, s *node.Node) error {
 	generated := strings.ToLower(rand.Text())
 	for _, p := range []account.NewUser{
 		{Email: demoEmail, Name: "Ada", Password: demoPassword},
@@ -40,7 +39,7 @@ func addDemoUsers(e *environment, s *system) error {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			if others, err := s.DB.Users(e, "", 1); err == nil && len(others) > 0 && !p.Admin {
-				e.note("warning: the database in %s has users already; the demo adds %s, whose password is public", s.config.DataDir, p.Email)
+				e.note("warning: the database in %s has users already; the demo adds %s, whose password is public", c.DataDir, p.Email)
 			}
 			_, err = s.Accounts.Add(e, p, store.EventUserAdded, operator)
 		case err == nil && p.Admin: // the password of an earlier demo is unknown
@@ -50,7 +49,7 @@ func addDemoUsers(e *environment, s *system) error {
 			return err
 		}
 	}
-	return printDemo(e, s.config, generated)
+	return printDemo(e, c, generated)
 }
 
 // printDemo prints the curl commands. They work in a shell with another current folder.

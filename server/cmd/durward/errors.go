@@ -38,6 +38,16 @@ func refused(hint, format string, args ...any) error {
 	return &exitError{exitRefused, fmt.Errorf(format, args...), hint}
 }
 
+// usage returns an exitError of status 2.
+func usage(hint, format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...), hint}
+}
+
+// unreachable returns an exitError of status 3.
+func unreachable(hint, format string, args ...any) error {
+	return &exitError{exitUnreachable, fmt.Errorf(format, args...), hint}
+}
+
 // unsuitable lists the errors of a database or file that can be read and must not be used: status
 // 1, not 3.
 var unsuitable = []error{
@@ -56,21 +66,22 @@ func report(e *environment, asJSON bool, err error) int {
 	var exit *exitError
 	var refusal *durward.Refusal
 	var open *store.OpenError
+	isOneOf := func(kinds ...error) bool {
+		return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
+	}
 	switch {
 	case errors.As(err, &exit):
 		status, hint = exit.status, exit.hint
 	case errors.As(err, &refusal) && refusal.Detail != "":
 		text, hint = refusal.Detail, refusal.Hint
 	case errors.As(err, &open):
-		status, hint = exitUnreachable, open.Hint
-		if slices.ContainsFunc(unsuitable, func(e error) bool { return errors.Is(err, e) }) {
-			status = exitRefused
+		hint = open.Hint
+		if !isOneOf(unsuitable...) {
+			status = exitUnreachable
 		}
-	case errors.Is(err, seal.ErrWrongKey):
-		status = exitUnreachable
-	case errors.Is(err, store.ErrDamaged), errors.Is(err, store.ErrUnavailable):
+	case isOneOf(store.ErrDamaged, store.ErrUnavailable):
 		status, hint = exitUnreachable, store.Hint(err)
-	case errors.Is(err, store.ErrNewer):
+	case isOneOf(seal.ErrWrongKey, store.ErrNewer):
 		status = exitUnreachable
 	}
 	text = packagePrefix.ReplaceAllString(text, "")

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/explain"
@@ -26,10 +25,6 @@ type explanation struct {
 	Text    string `json:"text,omitempty"`
 }
 
-func explanationOf(p explain.Page) explanation {
-	return explanation{Code: p.ID, Status: p.Status, Title: p.Title, Summary: p.Summary}
-}
-
 func (v explainVerb) Run(e *environment) error {
 	if v.Code == "" {
 		return v.list(e)
@@ -38,26 +33,19 @@ func (v explainVerb) Run(e *environment) error {
 	if !ok {
 		return refused("durward explain lists all codes.", "there is no code %q", printable.Line(v.Code, 60))
 	}
-	if v.JSON {
-		x := explanationOf(p)
-		x.Text = p.Text(explainWidth)
-		return e.json(x)
-	}
-	_, err := fmt.Fprint(e.stdout, p.Text(explainWidth))
-	return err
+	text := p.Text(explainWidth)
+	return v.print(e, explanation{p.ID, p.Status, p.Title, p.Summary, text}, "%s", strings.TrimSuffix(text, "\n"))
 }
 
 func (v explainVerb) list(e *environment) error {
+	var all []explanation
+	var rows [][]string
+	for _, p := range explain.Codes() {
+		all = append(all, explanation{p.ID, p.Status, p.Title, p.Summary, ""})
+		rows = append(rows, []string{strconv.Itoa(p.Status), p.ID, p.Title})
+	}
 	if v.JSON {
-		var all []explanation
-		for _, p := range explain.Codes() {
-			all = append(all, explanationOf(p))
-		}
 		return e.json(all)
 	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	for _, p := range explain.Codes() {
-		fmt.Fprintf(w, "%d\t%s\t%s\n", p.Status, p.ID, p.Title)
-	}
-	return w.Flush()
+	return e.table(rows)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"os"
@@ -67,7 +68,7 @@ func (v fetchVerb) Run(e *environment) (err error) {
 		// The body is printed, and its refusal is reported.
 		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 		if err != nil {
-			return &exitError{exitUnreachable, fmt.Errorf("cannot read the response: %w", err), ""}
+			return unreachable("", "cannot read the response: %w", err)
 		}
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), resp.Body))
 		copied := *resp
@@ -84,13 +85,13 @@ func (v fetchVerb) Run(e *environment) (err error) {
 // nil if there are none.
 func (v fetchVerb) source(e *environment, origin string) (client.Source, error) {
 	if v.User != "" {
-		password, err := v.password(e)
+		password, err := e.password(v.PasswordStdin, fmt.Sprintf("Password of %s: ", printable.Text(v.User)))
 		if err != nil {
 			return nil, err
 		}
 		source := client.Password(client.PasswordConfig{Origin: origin, User: v.User, Password: password})
 		if err := client.CheckSources(source); err != nil {
-			return nil, &exitError{exitUsage, err, ""}
+			return nil, usage("", "%w", err)
 		}
 		return source, nil
 	}
@@ -106,10 +107,7 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 		return nil, err
 	}
 	for _, s := range all {
-		if server != "" && s.Server != server {
-			continue
-		}
-		if slices.Contains(s.Origins, origin) {
+		if (server == "" || s.Server == server) && slices.Contains(s.Origins, origin) {
 			if v.Verbose {
 				e.note("* using the sign-in of %s at %s", s.Email, s.Server)
 			}
@@ -126,17 +124,6 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 	return nil, nil
 }
 
-func (v fetchVerb) password(e *environment) (string, error) {
-	if v.PasswordStdin {
-		return e.secretFromStdin()
-	}
-	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
-	if err != nil {
-		return "", err
-	}
-	return e.askSecret(f, fmt.Sprintf("Password of %s: ", printable.Text(v.User)))
-}
-
 // request builds the request that the flags describe.
 func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	method := v.Method
@@ -151,7 +138,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 				body, err = os.ReadFile(name)
 			}
 			if err != nil {
-				return nil, &exitError{exitUsage, fmt.Errorf("cannot read the request body: %w", err), ""}
+				return nil, usage("", "cannot read the request body: %w", err)
 			}
 		}
 		if method == "" {
@@ -160,7 +147,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	}
 	r, err := http.NewRequest(method, v.URL, bytes.NewReader(body))
 	if err != nil {
-		return nil, &exitError{exitUsage, err, ""}
+		return nil, usage("", "%w", err)
 	}
 	r.Header.Set("User-Agent", "durward")
 	if v.Data != nil {
@@ -169,11 +156,12 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 	for _, field := range v.Header {
 		name, value, ok := strings.Cut(field, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" {
-			return nil, &exitError{exitUsage, fmt.Errorf("%q is not a header field", name), "Write -H 'Name: value'."}
+			return nil, usage("Write -H 'Name: value'.", "%q is not a header field", name)
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key":
-			return nil, &exitError{exitUsage, fmt.Errorf("%s may not be given as an argument, because every user of the machine can read arguments", name), "Sign in with durward login, or use --user NAME for Basic and Digest."}
+			return nil, usage("Sign in with durward login, or use --user NAME for Basic and Digest.",
+				"%s may not be given as an argument, because every user of the machine can read arguments", name)
 		case "Host": // net/http keeps it outside the header
 			r.Host = strings.TrimSpace(value)
 			continue
@@ -188,28 +176,39 @@ func (v fetchVerb) print(e *environment, resp *http.Response) error {
 	to := e.stdout
 	if v.Include {
 		fmt.Fprintf(to, "%s %s\n", resp.Proto, resp.Status)
-		for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
-			for _, value := range resp.Header[name] {
-				fmt.Fprintf(to, "%s: %s\n", name, printable.Text(value))
-			}
+		for name, value := range fieldsOf(resp.Header) {
+			fmt.Fprintf(to, "%s: %s\n", name, printable.Text(value))
 		}
 		fmt.Fprintln(to)
 	}
 	if v.Output != "" {
 		f, err := os.OpenFile(v.Output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
-			return &exitError{exitUsage, err, ""}
+			return usage("", "%w", err)
 		}
 		_, err = io.Copy(f, resp.Body)
 		if err = errors.Join(err, f.Close()); err != nil {
-			return &exitError{exitUnreachable, err, ""}
+			return unreachable("", "%w", err)
 		}
 		return nil
 	}
 	if _, err := io.Copy(to, resp.Body); err != nil {
-		return &exitError{exitUnreachable, fmt.Errorf("cannot read the response: %w", err), ""}
+		return unreachable("", "cannot read the response: %w", err)
 	}
 	return nil
+}
+
+// fieldsOf returns the fields of a header by name.
+func fieldsOf(h http.Header) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, name := range slices.Sorted(maps.Keys(h)) {
+			for _, value := range h[name] {
+				if !yield(name, value) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // verboseTransport prints requests and responses to standard error. Secrets are left out.
@@ -220,28 +219,23 @@ type verboseTransport struct {
 
 func (t verboseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.e.note("> %s %s", r.Method, r.URL.Redacted())
-	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		for _, value := range r.Header[name] {
-			switch name {
-			case "Authorization", "Proxy-Authorization":
-				scheme, _, _ := strings.Cut(value, " ")
-				value = scheme + " …"
-			case "Dpop", "X-Api-Key", "Cookie":
-				value = "…"
-			}
-			t.e.note("> %s: %s", name, value)
+	for name, value := range fieldsOf(r.Header) {
+		switch name {
+		case "Authorization", "Proxy-Authorization":
+			scheme, _, _ := strings.Cut(value, " ")
+			value = scheme + " …"
+		case "Dpop", "X-Api-Key", "Cookie":
+			value = "…"
 		}
+		t.e.note("> %s: %s", name, value)
 	}
 	resp, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
 	t.e.note("< %s", resp.Status)
-	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
-		if name == "Www-Authenticate" || name == "Set-Cookie" {
-			continue
-		}
-		for _, value := range resp.Header[name] {
+	for name, value := range fieldsOf(resp.Header) {
+		if name != "Www-Authenticate" && name != "Set-Cookie" {
 			t.e.note("< %s: %s", name, value)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/client"
 )
 
 // login, fetch and logout with a real server.
@@ -57,7 +59,7 @@ func TestLoginFetchLogout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held, err := s.store().Load(t.Context())
+	held, err := client.FileStore{Path: filepath.Join(s.dir, "token.json")}.Load(t.Context())
 	if err != nil || held.Expires.IsZero() {
 		t.Fatalf("the stored token: %v, %v", held, err)
 	}

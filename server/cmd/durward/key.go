@@ -1,12 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -21,30 +20,7 @@ type keyList struct {
 	output
 }
 
-func (v keyList) Run(e *environment) (err error) {
-	db, err := v.openStore(e)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	keys, err := db.Keys(e, store.UseSigning)
-	if err != nil {
-		return err
-	}
-	if v.JSON {
-		return printKeys(e, keys)
-	}
-	if len(keys) == 0 {
-		e.note("there are no signing keys: tokens are signed with tokens.shared_secret")
-		return nil
-	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL")
-	for _, k := range keys {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-"))
-	}
-	return w.Flush()
-}
+func (v keyList) Run(e *environment, db *store.DB) error { return printKeys(e, v.output, db) }
 
 // timeOr formats t for a table, or returns none if t is zero.
 func timeOr(t time.Time, none string) string {
@@ -54,8 +30,12 @@ func timeOr(t time.Time, none string) string {
 	return t.Format(time.RFC3339)
 }
 
-// printKeys prints keys as JSON.
-func printKeys(e *environment, keys []store.Key) error {
+// printKeys prints the signing keys of db.
+func printKeys(e *environment, o output, db *store.DB) error {
+	keys, err := db.Keys(e, store.UseSigning)
+	if err != nil {
+		return err
+	}
 	type item struct {
 		ID          string    `json:"kid"`
 		Algorithm   string    `json:"alg"`
@@ -64,34 +44,28 @@ func printKeys(e *environment, keys []store.Key) error {
 		ActivatedAt time.Time `json:"activated_at,omitzero"`
 		RetiredAt   time.Time `json:"retired_at,omitzero"`
 	}
-	items := []item{}
+	var items []item
 	for _, k := range keys {
 		items = append(items, item{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt})
 	}
-	return e.json(map[string]any{"items": items})
+	return printItems(e, o, items, "there are no signing keys: tokens are signed with tokens.shared_secret",
+		"KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL", func(k item) []string {
+			return []string{k.ID, k.Algorithm, k.State, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-")}
+		})
 }
 
 type keyRotate struct {
-	location
+	writer
 	output
 	Now bool `help:"Activate the oldest pending key at once. Other verifiers refuse its tokens until they read the key set again."`
 }
 
-func (v keyRotate) Run(e *environment) (err error) {
-	s, err := v.open(e, writing)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v keyRotate) Run(e *environment, s *node.Node) error {
 	if err := s.Issuer.Rotate(e, v.Now); err != nil {
 		return err
 	}
 	if v.JSON {
-		keys, err := s.DB.Keys(e, store.UseSigning)
-		if err != nil {
-			return err
-		}
-		return printKeys(e, keys)
+		return printKeys(e, v.output, s.DB)
 	}
 	if v.Now {
 		fmt.Fprintln(e.stdout, "another key is active; a running server uses it within a second")
@@ -102,18 +76,13 @@ func (v keyRotate) Run(e *environment) (err error) {
 }
 
 type keyRetire struct {
-	location
+	writer
 	output
 	KID string `arg:"" name:"kid" help:"Key id, or its first characters if no other key begins with them. Put -- before an id that begins with -."`
 	Now bool   `help:"End the key at once, for a stolen key: all access tokens that it signed are revoked within a second and clients refresh them. Users stay signed in."`
 }
 
-func (v keyRetire) Run(e *environment) (err error) {
-	s, err := v.open(e, writing)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v keyRetire) Run(e *environment, s *node.Node) error {
 	keys, err := s.DB.Keys(e, store.UseSigning)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/durward-auth/durward/client"
@@ -23,7 +25,7 @@ func (v loginVerb) Run(e *environment) error {
 		return err
 	}
 	if u.Path != "" && u.Path != "/" || u.RawQuery != "" {
-		return &exitError{exitUsage, fmt.Errorf("%s is more than a server's origin", v.URL), "Write only scheme, host and port: " + server}
+		return usage("Write only scheme, host and port: "+server, "%s is more than a server's origin", v.URL)
 	}
 	s, err := v.at(e, server)
 	if err != nil {
@@ -44,7 +46,7 @@ func (v loginVerb) Run(e *environment) error {
 		return err
 	}
 	if err := client.CheckSources(c.Source(client.TokensConfig{Origins: s.Origins})); err != nil {
-		return &exitError{exitUsage, err, "Use https. Plain http is allowed only to this machine."}
+		return usage("Use https. Plain http is allowed only to this machine.", "%w", err)
 	}
 	email, password, err := v.prompt(e, server)
 	if err != nil {
@@ -58,7 +60,7 @@ func (v loginVerb) Run(e *environment) error {
 		return clientError(err)
 	}
 	if err := s.write(); err != nil {
-		return &exitError{exitUnreachable, fmt.Errorf("cannot store the sign-in: %w", err), "Name another folder with --sessions DIR."}
+		return unreachable("Name another folder with --sessions DIR.", "cannot store the sign-in: %w", err)
 	}
 	fmt.Fprintf(e.stdout, "signed in at %s as %s\n", server, printable.Text(email))
 	return nil
@@ -66,24 +68,56 @@ func (v loginVerb) Run(e *environment) error {
 
 // prompt asks at the terminal for the address and the password that the flags do not give.
 func (v loginVerb) prompt(e *environment, server string) (email, password string, err error) {
-	if v.PasswordStdin {
-		if v.Email == "" {
-			return "", "", &exitError{exitUsage, errors.New("--password-stdin requires --email"), "Run durward login " + server + " --email EMAIL --password-stdin"}
-		}
-		password, err = e.secretFromStdin()
-		return v.Email, password, err
-	}
-	f, err := e.terminal("Send the password to standard input and add --email EMAIL --password-stdin.")
-	if err != nil {
-		return "", "", err
-	}
 	email = v.Email
-	if email == "" {
-		fmt.Fprintf(e.stderr, "E-mail address at %s: ", server)
-		if email, err = readLine(f); err != nil {
+	if v.PasswordStdin && email == "" {
+		return "", "", usage("Run durward login "+server+" --email EMAIL --password-stdin", "--password-stdin requires --email")
+	}
+	if !v.PasswordStdin {
+		f, err := e.terminal("Send the password to standard input and add --email EMAIL --password-stdin.")
+		if err != nil {
 			return "", "", err
 		}
+		if email == "" {
+			fmt.Fprintf(e.stderr, "E-mail address at %s: ", server)
+			if email, err = readLine(f); err != nil {
+				return "", "", err
+			}
+		}
 	}
-	password, err = e.askSecret(f, fmt.Sprintf("Password of %s: ", printable.Text(email)))
+	password, err = e.password(v.PasswordStdin, fmt.Sprintf("Password of %s: ", printable.Text(email)))
 	return email, password, err
+}
+
+type logoutVerb struct {
+	signInFolder
+	URL string `arg:"" help:"Durward server to sign out of."`
+}
+
+func (v logoutVerb) Run(e *environment) error {
+	_, server, err := parseAddress(v.URL)
+	if err != nil {
+		return err
+	}
+	s, err := v.at(e, server)
+	if err != nil {
+		return err
+	}
+	if err := s.read(); errors.Is(err, fs.ErrNotExist) {
+		e.note("there is no sign-in at %s", server)
+		return nil
+	} else if err != nil {
+		return unreachable("Delete the folder "+s.dir+". The session at the server ends when it expires.", "%w", err)
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	if err := c.SignOut(e); err != nil {
+		return clientError(err)
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return unreachable("", "%w", err)
+	}
+	fmt.Fprintf(e.stdout, "signed out of %s\n", server)
+	return nil
 }

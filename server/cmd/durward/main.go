@@ -1,14 +1,14 @@
 // Durward is an authentication server with its command line tools in one binary.
 //
-// Each verb has a file of its own. The others are data.go (opens the database and the master key
-// for a verb), demo.go, signin.go (sign-ins that login keeps for fetch), terminal.go (prompts,
-// standard input and output) and errors.go (exit statuses, messages and hints).
+// Each verb has a file of its own, and login.go has logout too. The others are data.go (opens the
+// database and the master key for a verb), demo.go, signin.go (sign-ins that login keeps for fetch),
+// terminal.go (prompts, standard input and output) and errors.go (exit statuses, messages and hints).
 package main
 
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -34,74 +34,58 @@ type verbs struct {
 }
 
 func main() {
-	e := &environment{context.Background(), os.Stdin, os.Stdout, os.Stderr, os.Environ()}
+	e := &environment{
+		Context:   context.Background(),
+		stdin:     os.Stdin,
+		stdout:    os.Stdout,
+		stderr:    os.Stderr,
+		variables: os.Environ(),
+	}
 	os.Exit(run(e, os.Args[1:]))
 }
 
 // run executes the command line args and returns the exit status.
 func run(e *environment, args []string) int {
-	var v verbs
 	status := -1
 	out := &checkedWriter{w: e.stdout}
 	e.stdout = out
-	parser, err := kong.New(&v, kong.Name("durward"), kong.UsageOnError(),
+	exit := func(code int) { status, out.w = code, io.Discard } // kong printed help and parses on
+	parser, err := kong.New(new(verbs), kong.Name("durward"),
 		kong.Description("Authentication server for HTTP, with its command line tools. It needs no configuration. Try: durward serve --demo"),
-		kong.Writers(e.stdout, e.stderr), kong.Exit(func(code int) { status = code; panic(helpPrinted{}) }),
+		kong.Writers(e.stdout, e.stderr), kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		return report(e, false, err)
 	}
-	parsed, err := parse(parser, args)
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
 	if status >= 0 {
 		return status
 	}
 	if err != nil {
 		command := "durward"
-		var wrong *kong.ParseError
-		if errors.As(err, &wrong) && wrong.Context != nil {
+		if wrong, ok := errors.AsType[*kong.ParseError](err); ok && wrong.Context != nil {
 			command = strings.TrimSpace("durward " + withoutArguments(wrong.Context.Command()))
 		}
 		text := strings.Replace(err.Error(), "expected ", "missing argument ", 1)
 		return report(e, slices.Contains(args, "--json"), &exitError{exitUsage, errors.New(text), "Run " + command + " --help for usage."})
 	}
-	asJSON := false
-	if flag := parsed.Selected(); flag != nil {
-		for _, f := range flag.Flags {
-			asJSON = asJSON || f.Name == "json" && f.Target.Bool()
-		}
+	if err = checkNotEmpty(parsed); err == nil {
+		err = parsed.Run(e)
 	}
-	if err := checkNotEmpty(parsed); err != nil {
-		return report(e, asJSON, err)
+	if e.close != nil {
+		err = errors.Join(err, e.close())
 	}
-	err = parsed.Run(e)
 	if err == nil && out.err != nil {
-		err = &exitError{
-			exitUnreachable, fmt.Errorf("cannot write the output: %w", out.err),
-			"The command was executed; only its output is lost.",
-		}
+		err = unreachable("The command was executed; only its output is lost.", "cannot write the output: %w", out.err)
 	}
 	if err != nil {
+		asJSON := slices.ContainsFunc(parsed.Flags(), func(f *kong.Flag) bool { return f.Name == "json" && f.Target.Bool() })
 		return report(e, asJSON, err)
 	}
 	return exitDone
-}
-
-// helpPrinted is the panic value with which kong's Exit leaves Parse after it printed help.
-type helpPrinted struct{}
-
-// parse parses args. Without arguments it prints help.
-func parse(parser *kong.Kong, args []string) (parsed *kong.Context, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			if _, ok := p.(helpPrinted); !ok {
-				panic(p)
-			}
-		}
-	}()
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	return parser.Parse(args)
 }
 
 // checkNotEmpty refuses --config, --data and --listen with an empty value. It is mostly an unset
@@ -109,7 +93,7 @@ func parse(parser *kong.Kong, args []string) (parsed *kong.Context, err error) {
 func checkNotEmpty(parsed *kong.Context) error {
 	for _, p := range parsed.Path {
 		if f := p.Flag; f != nil && slices.Contains([]string{"config", "data", "listen"}, f.Name) && f.Target.String() == "" {
-			return &exitError{exitUsage, fmt.Errorf("--%s is empty", f.Name), "Omit the flag to use the default. Is a shell variable unset?"}
+			return usage("Omit the flag to use the default. Is a shell variable unset?", "--%s is empty", f.Name)
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	if v.Demo && v.Data == "" {
 		dir, err := os.MkdirTemp("", "durward-demo-")
 		if err != nil {
-			return &exitError{exitUnreachable, err, "Name a folder with --data DIR."}
+			return unreachable("Name a folder with --data DIR.", "%w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		flags.Data = dir
@@ -63,18 +63,18 @@ func (v serveVerb) Run(e *environment) (err error) {
 	ctx, stop := context.WithCancel(e)
 	defer stop()
 	if v.KeepSessions && !v.AcceptRollback {
-		return &exitError{exitUsage, errors.New("--keep-sessions requires --accept-rollback"), "Give both flags or neither."}
+		return usage("Give both flags or neither.", "--keep-sessions requires --accept-rollback")
 	}
 	if v.AcceptRollback {
 		if err := v.acceptRollback(ctx, c, log); err != nil {
 			return err
 		}
 	}
-	s, err := openSystem(ctx, c, starting, log)
+	s, err := openNode(ctx, c, starting, log)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
+	defer func() { err = errors.Join(err, closeNode(s)) }()
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		hint := "Name an address of this machine with --listen ADDR."
@@ -84,7 +84,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		case errors.Is(err, syscall.EACCES):
 			hint = "This user may not listen on ports below 1024. --listen 127.0.0.1:0 picks a free port."
 		}
-		return &exitError{exitUnreachable, fmt.Errorf("cannot listen: %w", err), hint}
+		return unreachable(hint, "cannot listen: %w", err)
 	}
 	if c.PublicURL == "" {
 		c.PublicURL = "http://" + localAddress(listener.Addr())
@@ -101,7 +101,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		return errors.Join(err, listener.Close())
 	}
 	if v.Demo {
-		if err := addDemoUsers(e, s); err != nil {
+		if err := addDemoUsers(e, c, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
 	} else if users, err := s.DB.Users(ctx, "", 1); err == nil && len(users) == 0 && c.Registration == "off" {
@@ -134,7 +134,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		case <-e.Done():
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				c = v.reload(e, flags, c, s, &level, configure, log)
+				c = v.reload(e, flags, c, &level, configure, log)
 				continue
 			}
 		}
@@ -246,7 +246,7 @@ func logWarnings(c *config.Loaded, log *slog.Logger) {
 
 // reload reads the configuration again and returns the one that is in force afterwards: old if the
 // new one is invalid. It logs every changed key that needs a restart and keeps its old value.
-func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded, s *system, level *slog.LevelVar,
+func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded, level *slog.LevelVar,
 	configure func(*config.Loaded) error, log *slog.Logger) *config.Loaded {
 	fresh, err := v.readConfig(e, flags)
 	if err != nil {

@@ -29,16 +29,11 @@ type signIn struct {
 	Origins []string `json:"origins"` // that receive the tokens; includes the server's
 }
 
-// store returns the file of the sign-in's token.
-func (s *signIn) store() client.FileStore {
-	return client.FileStore{Path: filepath.Join(s.dir, "token.json")}
-}
-
 // client returns a client of the sign-in's server.
 func (s *signIn) client() (*api.Client, error) {
-	c, err := api.NewClient(api.ClientConfig{URL: s.Server, Store: s.store()})
+	c, err := api.NewClient(api.ClientConfig{URL: s.Server, Store: client.FileStore{Path: filepath.Join(s.dir, "token.json")}})
 	if err != nil {
-		return nil, &exitError{exitUsage, err, "Use https. Plain http is allowed only to this machine."}
+		return nil, usage("Use https. Plain http is allowed only to this machine.", "%w", err)
 	}
 	return c, nil
 }
@@ -55,7 +50,7 @@ func (f signInFolder) path(e *environment) (string, error) {
 			return filepath.Join(dir, v.below, "durward", "sessions"), nil
 		}
 	}
-	return "", &exitError{exitUsage, errors.New("cannot find your configuration folder: neither HOME nor XDG_CONFIG_HOME is set"), "Name a folder with --sessions DIR."}
+	return "", usage("Name a folder with --sessions DIR.", "cannot find your configuration folder: neither HOME nor XDG_CONFIG_HOME is set")
 }
 
 // parseAddress parses the URL of a request or a server. It refuses URLs that contain credentials.
@@ -65,7 +60,7 @@ func parseAddress(text string) (u *url.URL, origin string, err error) {
 		if strings.Contains(text, "@") {
 			text = "the URL" // it may contain a password
 		}
-		return &exitError{exitUsage, fmt.Errorf("%s %s", text, fault), "Write it as https://HOST/PATH."}
+		return usage("Write it as https://HOST/PATH.", "%s %s", text, fault)
 	}
 	if u, err = url.Parse(text); err != nil {
 		return nil, "", wrong("is not a URL")
@@ -121,7 +116,7 @@ func (f signInFolder) all(e *environment) (found []*signIn, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
-		return nil, &exitError{exitUnreachable, fmt.Errorf("cannot read the stored sign-ins: %w", err), "Name another folder with --sessions DIR."}
+		return nil, unreachable("Name another folder with --sessions DIR.", "cannot read the stored sign-ins: %w", err)
 	}
 	for _, entry := range entries {
 		s := &signIn{dir: filepath.Join(folder, entry.Name())}
@@ -140,13 +135,13 @@ func clientError(err error) error {
 	refusal, ok := errors.AsType[*client.ResponseError](err)
 	switch {
 	case errors.Is(err, client.ErrSignedOut):
-		return &exitError{exitRefused, err, "Sign in again with durward login."}
+		return refused("Sign in again with durward login.", "%w", err)
 	case !ok:
-		return &exitError{exitUnreachable, err, "Check that the server runs and that the URL is right."}
+		return unreachable("Check that the server runs and that the URL is right.", "%w", err)
 	case errors.Is(err, durward.InvalidCredentials):
-		return &exitError{exitRefused, err, "Check the e-mail address and the password."}
+		return refused("Check the e-mail address and the password.", "%w", err)
 	case refusal.RetryAfter > 0:
-		return &exitError{exitRefused, err, fmt.Sprintf("Try again in %s.", refusal.RetryAfter)}
+		return refused(fmt.Sprintf("Try again in %s.", refusal.RetryAfter), "%w", err)
 	}
-	return &exitError{exitRefused, err, refusal.Hint}
+	return refused(refusal.Hint, "%w", err)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"golang.org/x/term"
 
@@ -22,11 +23,51 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	variables      []string // NAME=VALUE
+
+	close func() error // closes the data that the verb opened; nil: it opened none
 }
 
 // output is the flag of verbs that can print JSON.
 type output struct {
 	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// print prints value as JSON if the flag is set, else one line of text.
+func (o output) print(e *environment, value any, format string, args ...any) error {
+	if o.JSON {
+		return e.json(value)
+	}
+	fmt.Fprintf(e.stdout, format+"\n", args...)
+	return nil
+}
+
+// printItems prints items as JSON, or as a table with the cells of row. header is "" for none. Without
+// items it prints the note none instead of the table.
+func printItems[T any](e *environment, o output, items []T, none, header string, row func(T) []string) error {
+	if o.JSON {
+		return e.json(map[string]any{"items": append([]T{}, items...)})
+	}
+	if len(items) == 0 {
+		e.note("%s", none)
+		return nil
+	}
+	var rows [][]string
+	if header != "" {
+		rows = append(rows, []string{header})
+	}
+	for _, item := range items {
+		rows = append(rows, row(item))
+	}
+	return e.table(rows)
+}
+
+// table prints rows of cells in aligned columns.
+func (e *environment) table(rows [][]string) error {
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
 }
 
 // note prints one message to standard error.
@@ -71,13 +112,20 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 func (e *environment) terminal(alternative string) (*os.File, error) {
 	f, ok := e.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil, &exitError{exitUsage, errors.New("cannot ask for the password: standard input is not a terminal"), alternative}
+		return nil, usage(alternative, "cannot ask for the password: standard input is not a terminal")
 	}
 	return f, nil
 }
 
-// askSecret prompts at a terminal and reads a line without echo.
-func (e *environment) askSecret(f *os.File, prompt string) (string, error) {
+// password reads a password: all of standard input, or a line without echo after a prompt.
+func (e *environment) password(fromStdin bool, prompt string) (string, error) {
+	if fromStdin {
+		return e.secretFromStdin()
+	}
+	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
+	if err != nil {
+		return "", err
+	}
 	fmt.Fprint(e.stderr, prompt)
 	text, err := term.ReadPassword(int(f.Fd()))
 	fmt.Fprintln(e.stderr)
@@ -88,7 +136,7 @@ func (e *environment) askSecret(f *os.File, prompt string) (string, error) {
 func (e *environment) secretFromStdin() (string, error) {
 	text, err := config.ReadSecret(e.stdin)
 	if err != nil {
-		return "", &exitError{exitUsage, fmt.Errorf("cannot read the password from standard input: %w", err), ""}
+		return "", usage("", "cannot read the password from standard input: %w", err)
 	}
 	return text, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -29,7 +30,8 @@ type tokenInput struct {
 
 func (t tokenInput) read(e *environment) (string, error) {
 	if strings.Count(t.File, ".") == 2 && len(t.File) > 60 {
-		return "", &exitError{exitUsage, errors.New("the argument is a token, not the name of a file"), "Send the token to standard input. Treat this one as leaked: every user of the machine can read command line arguments."}
+		return "", usage("Send the token to standard input. Treat this one as leaked: every user of the machine can read command line arguments.",
+			"the argument is a token, not the name of a file")
 	}
 	in := e.stdin
 	if t.File != "-" {
@@ -51,7 +53,7 @@ func (t tokenInput) read(e *environment) (string, error) {
 		}
 	}
 	if token == "" {
-		return "", &exitError{exitUsage, errors.New("the input contains no token"), "For example: durward token inspect < token.txt"}
+		return "", usage("For example: durward token inspect < token.txt", "the input contains no token")
 	}
 	return token, nil
 }
@@ -113,7 +115,7 @@ type tokenVerify struct {
 	output
 }
 
-func (v tokenVerify) Run(e *environment) (err error) {
+func (v tokenVerify) Run(e *environment) error {
 	token, err := v.read(e)
 	if err != nil {
 		return err
@@ -122,7 +124,6 @@ func (v tokenVerify) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
 	p, err := s.Issuer.Verifier().Verify(e, token)
 	var code durward.Code
 	if errors.As(err, &code) {
@@ -130,61 +131,46 @@ func (v tokenVerify) Run(e *environment) (err error) {
 	} else if err != nil {
 		return err
 	}
-	if v.JSON {
-		return e.json(map[string]any{
-			"sub":       p.Subject,
-			"iss":       p.Issuer,
-			"client_id": p.ClientID,
-			"sid":       p.SessionID,
-			"jti":       p.TokenID,
-			"scope":     strings.Join(p.Scopes, " "),
-			"acr":       p.ACR,
-			"amr":       append([]string{}, p.AMR...),
-			"exp":       p.Expires.Unix(),
-		})
-	}
-	fmt.Fprintf(e.stdout, "valid: subject %s, scope %s, expires %s\n", printable.Text(p.Subject), printable.Text(strings.Join(p.Scopes, " ")), p.Expires.UTC().Format(time.RFC3339))
-	return nil
+	scope := strings.Join(p.Scopes, " ")
+	return v.print(e, map[string]any{
+		"sub":       p.Subject,
+		"iss":       p.Issuer,
+		"client_id": p.ClientID,
+		"sid":       p.SessionID,
+		"jti":       p.TokenID,
+		"scope":     scope,
+		"acr":       p.ACR,
+		"amr":       append([]string{}, p.AMR...),
+		"exp":       p.Expires.Unix(),
+	}, "valid: subject %s, scope %s, expires %s", printable.Text(p.Subject), printable.Text(scope), p.Expires.UTC().Format(time.RFC3339))
 }
 
 type tokenIssue struct {
-	location
+	writer
 	output
 	Sub   string        `required:"" help:"Subject: the e-mail address or id of a user, or any other name." placeholder:"SUBJECT"`
 	Scope []string      `help:"Scopes, separated by commas or spaces." sep:"," placeholder:"SCOPE"`
 	TTL   time.Duration `name:"ttl" help:"Lifetime of the token, up to 24h." default:"15m"`
 }
 
-func (v tokenIssue) Run(e *environment) (err error) {
-	s, err := v.open(e, writing)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v tokenIssue) Run(e *environment, s *node.Node) error {
 	subject := v.Sub
 	if u, err := s.Accounts.ByEmail(e, v.Sub); err == nil {
 		subject = u.ID
 	}
-	var scopes []string
-	for _, scope := range v.Scope {
-		scopes = append(scopes, strings.Fields(scope)...)
-	}
+	scopes := strings.Fields(strings.Join(v.Scope, " "))
 	token, claims, err := s.Issuer.Issue(e, subject, scopes, v.TTL)
 	if errors.Is(err, store.ErrUnavailable) {
 		return err
 	} else if err != nil { // an invalid flag
-		return &exitError{exitUsage, err, "Run durward token issue --help for usage."}
+		return usage("Run durward token issue --help for usage.", "%w", err)
 	}
-	if v.JSON {
-		return e.json(map[string]any{
-			"access_token": token,
-			"token_type":   "Bearer",
-			"expires_in":   int(claims.Expires.Sub(claims.IssuedAt).Seconds()),
-			"scope":        strings.Join(scopes, " "),
-			"sub":          subject,
-			"jti":          claims.ID,
-		})
-	}
-	fmt.Fprintln(e.stdout, token)
-	return nil
+	return v.print(e, map[string]any{
+		"access_token": token,
+		"token_type":   "Bearer",
+		"expires_in":   int(claims.Expires.Sub(claims.IssuedAt).Seconds()),
+		"scope":        strings.Join(scopes, " "),
+		"sub":          subject,
+		"jti":          claims.ID,
+	}, "%s", token)
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -27,7 +29,7 @@ type userArgument struct {
 	User string `arg:"" placeholder:"EMAIL" help:"E-mail address or id."`
 }
 
-func (a userArgument) find(e *environment, s *system) (store.User, error) {
+func (a userArgument) find(e *environment, s *node.Node) (store.User, error) {
 	u, err := s.DB.UserByID(e, a.User)
 	if errors.Is(err, store.ErrNotFound) {
 		u, err = s.Accounts.ByEmail(e, a.User)
@@ -45,18 +47,11 @@ type newPassword struct {
 }
 
 func (n newPassword) read(e *environment) (string, error) {
-	if n.PasswordStdin {
-		return e.secretFromStdin()
+	first, err := e.password(n.PasswordStdin, "New password: ")
+	if err != nil || n.PasswordStdin {
+		return first, err
 	}
-	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
-	if err != nil {
-		return "", err
-	}
-	first, err := e.askSecret(f, "New password: ")
-	if err != nil {
-		return "", err
-	}
-	if again, err := e.askSecret(f, "New password again: "); err != nil {
+	if again, err := e.password(false, "New password again: "); err != nil {
 		return "", err
 	} else if again != first {
 		return "", refused("Try again.", "the two passwords differ")
@@ -75,7 +70,7 @@ type userAdd struct {
 	LookAlike bool `help:"Accept an address that looks like that of another user."`
 }
 
-func (v userAdd) Run(e *environment) (err error) {
+func (v userAdd) Run(e *environment) error {
 	password, err := v.read(e)
 	if err != nil {
 		return err
@@ -84,7 +79,6 @@ func (v userAdd) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
 	u, err := s.Accounts.Add(e, account.NewUser{
 		Email:     v.Email,
 		Name:      v.Name,
@@ -100,11 +94,7 @@ func (v userAdd) Run(e *environment) (err error) {
 	case err != nil:
 		return err
 	}
-	if v.JSON {
-		return e.json(userJSONOf(u))
-	}
-	fmt.Fprintf(e.stdout, "added %s (%s)\n", u.Email, u.ID)
-	return nil
+	return v.print(e, userJSONOf(u), "added %s (%s)", u.Email, u.ID)
 }
 
 // userJSON is a user in JSON output.
@@ -148,62 +138,38 @@ func (j userJSON) state() string {
 }
 
 type userList struct {
-	location
+	reader
 	output
 }
 
-func (v userList) Run(e *environment) (err error) {
-	s, err := v.open(e, reading)
+func (v userList) Run(e *environment, s *node.Node) error {
+	users, err := s.DB.Users(e, "", math.MaxInt32)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
 	lookAlikes, err := s.DB.LookAlikes(e)
 	if err != nil {
 		return err
 	}
-	items := []userJSON{}
-	for after, more := "", true; more; {
-		const page = 500
-		users, err := s.DB.Users(e, after, page)
-		if err != nil {
-			return err
-		}
-		for _, u := range users {
-			j := userJSONOf(u)
-			j.LookAlike = slices.Contains(lookAlikes, u.ID)
-			items = append(items, j)
-			after = u.EmailKey
-		}
-		more = len(users) == page
+	var items []userJSON
+	for _, u := range users {
+		j := userJSONOf(u)
+		j.LookAlike = slices.Contains(lookAlikes, u.ID)
+		items = append(items, j)
 	}
-	if v.JSON {
-		return e.json(map[string]any{"items": items})
-	}
-	if len(items) == 0 {
-		e.note("there are no users; add one with: durward user add EMAIL")
-		return nil
-	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "EMAIL\tNAME\tSTATE\tSINCE\tID")
-	for _, j := range items {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", j.Email, j.Name, j.state(), j.CreatedAt.Format(time.DateOnly), j.ID)
-	}
-	return w.Flush()
+	return printItems(e, v.output, items, "there are no users; add one with: durward user add EMAIL",
+		"EMAIL\tNAME\tSTATE\tSINCE\tID", func(j userJSON) []string {
+			return []string{j.Email, j.Name, j.state(), j.CreatedAt.Format(time.DateOnly), j.ID}
+		})
 }
 
 type userShow struct {
-	location
+	reader
 	output
 	userArgument
 }
 
-func (v userShow) Run(e *environment) (err error) {
-	s, err := v.open(e, reading)
-	if err != nil {
-		return err
-	}
-	defer s.close(&err)
+func (v userShow) Run(e *environment, s *node.Node) error {
 	u, err := v.find(e, s)
 	if err != nil {
 		return err
@@ -238,13 +204,12 @@ type userCommand struct {
 	userArgument
 }
 
-// run executes change and prints the changed user: as JSON, or done, a format with the address.
-func (v userCommand) run(e *environment, done string, change func(*system, store.User) error) (err error) {
+// run executes change and prints the changed user: as JSON, or the address and done.
+func (v userCommand) run(e *environment, done string, change func(*node.Node, store.User) error) error {
 	s, err := v.open(e, writing)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
 	u, err := v.find(e, s)
 	if err != nil {
 		return err
@@ -255,11 +220,7 @@ func (v userCommand) run(e *environment, done string, change func(*system, store
 	if u, err = s.DB.UserByID(e, u.ID); err != nil {
 		return err
 	}
-	if v.JSON {
-		return e.json(userJSONOf(u))
-	}
-	fmt.Fprintf(e.stdout, done+"\n", u.Email)
-	return nil
+	return v.print(e, userJSONOf(u), "%s %s", u.Email, done)
 }
 
 type userPasswd struct {
@@ -272,7 +233,7 @@ func (v userPasswd) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	return v.run(e, "%s has a new password; all their sessions ended", func(s *system, u store.User) error {
+	return v.run(e, "has a new password; all their sessions ended", func(s *node.Node, u store.User) error {
 		return s.Sessions.SetPassword(e, u, password, operator)
 	})
 }
@@ -280,7 +241,7 @@ func (v userPasswd) Run(e *environment) error {
 type userLock struct{ userCommand }
 
 func (v userLock) Run(e *environment) error {
-	return v.run(e, "%s is locked; all their sessions ended", func(s *system, u store.User) error {
+	return v.run(e, "is locked; all their sessions ended", func(s *node.Node, u store.User) error {
 		return s.Sessions.LockUser(e, u.ID, operator)
 	})
 }
@@ -288,7 +249,7 @@ func (v userLock) Run(e *environment) error {
 type userUnlock struct{ userCommand }
 
 func (v userUnlock) Run(e *environment) error {
-	return v.run(e, "%s is unlocked", func(s *system, u store.User) error {
+	return v.run(e, "is unlocked", func(s *node.Node, u store.User) error {
 		return s.Accounts.Unlock(e, u.ID, operator)
 	})
 }

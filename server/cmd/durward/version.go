@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"runtime"
 	"runtime/debug"
 )
@@ -18,9 +17,6 @@ func (v versionVerb) Run(e *environment) error {
 			}
 		}
 	}
-	if v.JSON {
-		return e.json(map[string]string{"version": version, "revision": revision, "go": runtime.Version()})
-	}
-	fmt.Fprintf(e.stdout, "durward %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return nil
+	return v.print(e, map[string]string{"version": version, "revision": revision, "go": runtime.Version()},
+		"durward %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

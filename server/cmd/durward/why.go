@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
@@ -18,12 +18,7 @@ type whyVerb struct {
 	ID string `arg:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
 }
 
-func (v whyVerb) Run(e *environment) (err error) {
-	db, err := v.openStore(e)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+func (v whyVerb) Run(e *environment, db *store.DB) error {
 	id := strings.ToUpper(strings.TrimSpace(v.ID))
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
 	d, err := db.DenialByID(e, id)
@@ -50,8 +45,7 @@ func (v whyVerb) Run(e *environment) (err error) {
 			"explanation": explained,
 		})
 	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][]string{
 		{"refused", d.At.Format(time.RFC3339)},
 		{"response", fmt.Sprintf("%d %s", d.Status, d.Code)},
 		{"request", d.Method + " " + d.Path},
@@ -61,10 +55,9 @@ func (v whyVerb) Run(e *environment) (err error) {
 		{"network", d.Network},
 		{"request id", d.RequestID},
 		{"meaning", explained},
-	} {
-		if row[1] != "" {
-			fmt.Fprintf(w, "%s\t%s\n", row[0], printable.Text(row[1]))
-		}
 	}
-	return w.Flush()
+	for _, row := range rows {
+		row[1] = printable.Text(row[1])
+	}
+	return e.table(slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" }))
 }
