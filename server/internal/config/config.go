@@ -4,16 +4,24 @@
 package config
 
 import (
+	"cmp"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/seal"
 )
 
-// Config holds every key that an operator can set. The doc comment of a field is its manual.
+// Config holds every key that an operator can set. The doc comment of a field is its manual,
+// the tag default its value if nothing is set.
 type Config struct {
 	// Address and port to listen on. Port 0 picks a free port.
-	Listen string `toml:"listen"`
+	Listen string `toml:"listen" default:"127.0.0.1:8401"`
 
 	// Origin of the server as clients see it, such as https://auth.example.com. Links and
 	// challenges contain it. Default: the address of the listener.
@@ -25,7 +33,7 @@ type Config struct {
 	Issuer string `toml:"issuer"`
 
 	// Folder of the database and the master key. The server creates it with mode 0700.
-	DataDir string `toml:"data_dir"`
+	DataDir string `toml:"data_dir" default:"./durward-data"`
 
 	// IP addresses or networks of your reverse proxies. The server uses X-Forwarded-For and
 	// X-Forwarded-Proto only in requests from these addresses, because any client can send
@@ -37,7 +45,7 @@ type Config struct {
 	InsecureAllowHTTP bool `toml:"insecure_allow_http"`
 
 	// Self-registration: `off`, or `open` (any visitor can create an account).
-	Registration string `toml:"registration"`
+	Registration string `toml:"registration" default:"off"`
 
 	// Accept e-mail address and password in each API request (Basic, RFC 7617), for programs
 	// that cannot use tokens. Digest is never offered: the server would have to store a value
@@ -71,7 +79,7 @@ type Config struct {
 		// Migrate the schema of an older version when the server starts. If this is `false`,
 		// the server refuses to start with an older schema until you run
 		// `durward db migrate`.
-		Migrate bool `toml:"migrate"`
+		Migrate bool `toml:"migrate" default:"true"`
 	} `toml:"database"`
 
 	Redis struct {
@@ -85,21 +93,21 @@ type Config struct {
 
 	Tokens struct {
 		// Lifetime of access tokens.
-		AccessTTL time.Duration `toml:"access_ttl"`
+		AccessTTL time.Duration `toml:"access_ttl" default:"15m"`
 
 		// Lifetime of an unused refresh token.
-		RefreshTTL time.Duration `toml:"refresh_ttl"`
+		RefreshTTL time.Duration `toml:"refresh_ttl" default:"168h"`
 
 		// Time from sign-in after which tokens can no longer be refreshed.
-		RefreshAbsolute time.Duration `toml:"refresh_absolute"`
+		RefreshAbsolute time.Duration `toml:"refresh_absolute" default:"720h"`
 
 		// Time in which a client that lost the response can send a used refresh token again. It
 		// gets the current refresh token.
-		RefreshGrace time.Duration `toml:"refresh_grace"`
+		RefreshGrace time.Duration `toml:"refresh_grace" default:"30s"`
 
 		// Signature algorithm of new keys: `ES256`, `EdDSA`, `RS256`, `PS256`, or `HS256`
 		// with `shared_secret`.
-		Algorithm string `toml:"algorithm"`
+		Algorithm string `toml:"algorithm" default:"ES256"`
 
 		// Key of HS256, at least 256 bits, in hexadecimal or base64url. Every program that
 		// has it can create tokens.
@@ -116,44 +124,44 @@ type Config struct {
 	Sessions struct {
 		// Lifetime of an unused browser session (cookie). The server records use at most once
 		// a minute, so a session can end up to one minute early.
-		Idle time.Duration `toml:"idle"`
+		Idle time.Duration `toml:"idle" default:"30m"`
 
 		// Lifetime of a browser session from sign-in, regardless of use.
-		Absolute time.Duration `toml:"absolute"`
+		Absolute time.Duration `toml:"absolute" default:"12h"`
 	} `toml:"sessions"`
 
 	Limits struct {
 		// Number of failed attempts on one account from one network. Then the network is blocked
 		// for this account.
-		AccountFailures int `toml:"account_failures"`
+		AccountFailures int `toml:"account_failures" default:"5"`
 
 		// Period over which these failures are counted.
-		AccountWindow time.Duration `toml:"account_window"`
+		AccountWindow time.Duration `toml:"account_window" default:"15m"`
 
 		// Duration of the block.
-		AccountBlock time.Duration `toml:"account_block"`
+		AccountBlock time.Duration `toml:"account_block" default:"1h"`
 
 		// Failed attempts per minute from one network, over all accounts. 0 disables this
 		// limit and `network_failures_hour`.
-		NetworkFailures int `toml:"network_failures"`
+		NetworkFailures int `toml:"network_failures" default:"10"`
 
 		// Failed attempts per hour from one network, over all accounts.
-		NetworkFailuresHour int `toml:"network_failures_hour"`
+		NetworkFailuresHour int `toml:"network_failures_hour" default:"100"`
 	} `toml:"limits"`
 
 	Passwords struct {
 		// Memory for one password hash (Argon2id), in KiB. More memory makes guessing and
 		// signing in slower. The server renews a hash when its user signs in.
-		Argon2Memory int `toml:"argon2_memory"`
+		Argon2Memory int `toml:"argon2_memory" default:"19456"`
 
 		// Number of passes over that memory.
-		Argon2Time int `toml:"argon2_time"`
+		Argon2Time int `toml:"argon2_time" default:"2"`
 
 		// Minimum length of a new password, in characters; 8 or more.
-		MinLength int `toml:"min_length"`
+		MinLength int `toml:"min_length" default:"15"`
 
 		// Maximum length of a new password, in characters; 64 or more.
-		MaxLength int `toml:"max_length"`
+		MaxLength int `toml:"max_length" default:"256"`
 
 		// File of refused passwords, one per line, in addition to the built-in list.
 		Blocklist string `toml:"blocklist"`
@@ -161,26 +169,24 @@ type Config struct {
 
 	Log struct {
 		// `debug`, `info`, `warn` or `error`.
-		Level string `toml:"level"`
+		Level string `toml:"level" default:"info"`
 
 		// `text` or `json`.
-		Format string `toml:"format"`
+		Format string `toml:"format" default:"text"`
 	} `toml:"log"`
 }
 
 // Default returns the configuration that applies if nothing is set.
 func Default() *Config {
-	c := &Config{Listen: "127.0.0.1:8401", DataDir: "./durward-data", Registration: "off"}
-	c.Database.Migrate = true
-	c.Tokens.AccessTTL, c.Tokens.RefreshTTL = 15*time.Minute, 168*time.Hour
-	c.Tokens.RefreshAbsolute, c.Tokens.RefreshGrace = 720*time.Hour, 30*time.Second
-	c.Tokens.Algorithm = "ES256"
-	c.Sessions.Idle, c.Sessions.Absolute = 30*time.Minute, 12*time.Hour
-	c.Limits.AccountFailures, c.Limits.AccountWindow, c.Limits.AccountBlock = 5, 15*time.Minute, time.Hour
-	c.Limits.NetworkFailures, c.Limits.NetworkFailuresHour = 10, 100
-	c.Passwords.Argon2Memory, c.Passwords.Argon2Time = 19456, 2
-	c.Passwords.MinLength, c.Passwords.MaxLength = 15, 256
-	c.Log.Level, c.Log.Format = "info", "text"
+	c := new(Config)
+	for _, s := range settingsOf(c) {
+		if s.standard == "" {
+			continue
+		}
+		if err := s.setText(s.standard); err != nil {
+			panic(fmt.Sprintf("config: the default of %s %v", s.Key, err)) // a wrong tag of Config
+		}
+	}
 	return c
 }
 
@@ -197,4 +203,73 @@ func reloadable(key string) bool {
 var planned = map[string]string{
 	"smtp.url":       "is not a key of this version, which sends no mail",
 	"metrics.listen": "is not a key of this version, which has no metrics",
+}
+
+// IssuerURL returns the claim iss of the tokens. It does not depend on the listener's address, so
+// tokens stay valid when the port changes.
+func (c *Config) IssuerURL() string {
+	return cmp.Or(c.Issuer, strings.TrimSuffix(c.PublicURL, "/"), "http://127.0.0.1:8401")
+}
+
+// DatabaseURL returns the address of the database: database.url or its default.
+func (c *Config) DatabaseURL() DatabaseURL {
+	return cmp.Or(c.Database.URL, DatabaseURL("sqlite:"+filepath.Join(c.DataDir, "durward.db")))
+}
+
+// DatabaseName returns the database for messages: the path of an SQLite file, or an address without
+// its password.
+func (c *Config) DatabaseName() string {
+	if path, ok := c.DatabaseURL().File(); ok {
+		return path
+	}
+	return c.DatabaseURL().String()
+}
+
+// CheckpointPath returns the file of the node's checkpoint: the last known position in the
+// database's history. The node detects a rollback with it.
+func (c *Config) CheckpointPath() string { return filepath.Join(c.DataDir, "durward.mark") }
+
+// MasterKeyPath returns the file of the master key. It is used if master_key is empty.
+func (c *Config) MasterKeyPath() string { return filepath.Join(c.DataDir, "master.key") }
+
+// ProxyNetworks parses trusted_proxies.
+func (c *Config) ProxyNetworks() ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(text)
+			if addrErr != nil {
+				return nil, fmt.Errorf("contains %q; want addresses or networks such as 10.0.0.7 or 10.0.0.0/8", text)
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // clients are compared as IPv4
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if p.Bits() == 0 || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("contains %q, which matches every client: any of them could forge its address", text)
+		}
+		networks = append(networks, p.Masked())
+	}
+	return networks, nil
+}
+
+// SharedSecret decodes tokens.shared_secret. It returns nil if the setting is empty.
+func (c *Config) SharedSecret() ([]byte, error) {
+	text := c.Tokens.SharedSecret.Reveal()
+	if text == "" {
+		return nil, nil
+	}
+	secret, err := hex.DecodeString(text)
+	if err != nil {
+		secret, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	}
+	if err != nil {
+		return nil, errors.New("is neither hexadecimal nor base64url; make one with: openssl rand -hex 32")
+	}
+	if len(secret) < 32 { // RFC 7518 s3.2
+		return nil, fmt.Errorf("has %d bits; want 256 or more; make one with: openssl rand -hex 32", 8*len(secret))
+	}
+	return secret, nil
 }

@@ -16,7 +16,8 @@ type Setting struct {
 	Key    string // such as "tokens.access_ttl"
 	Source string // "default", "FILE:LINE", an environment variable or a flag
 
-	value reflect.Value // the field of Config
+	value    reflect.Value // the field of Config
+	standard string        // the tag default of the field
 }
 
 // settingsOf returns the settings of c in the order of the struct. They share c's fields.
@@ -25,12 +26,13 @@ func settingsOf(c *Config) []*Setting {
 	var walk func(prefix string, v reflect.Value)
 	walk = func(prefix string, v reflect.Value) {
 		for i := range v.NumField() {
-			key := prefix + v.Type().Field(i).Tag.Get("toml")
+			tag := v.Type().Field(i).Tag
+			key := prefix + tag.Get("toml")
 			if v.Field(i).Kind() == reflect.Struct {
 				walk(key+".", v.Field(i))
 				continue
 			}
-			all = append(all, &Setting{Key: key, value: v.Field(i), Source: "default"})
+			all = append(all, &Setting{Key: key, Source: "default", value: v.Field(i), standard: tag.Get("default")})
 		}
 	}
 	walk("", reflect.ValueOf(c).Elem())

@@ -50,7 +50,7 @@ type Node struct {
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
 	securityLog *securitylog.Writer
-	redis       *redisParts // nil without Redis
+	redis       redisParts
 	log         *slog.Logger
 }
 
@@ -97,13 +97,13 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}()
 
 	list := revoked.NewList(now)
-	if n.redis, err = newRedisParts(c, now, list, n.feed.Poll); err != nil {
+	if err = n.redis.open(c, now, list, n.feed); err != nil {
 		return n, err
 	}
 	n.revocations, err = revoked.NewFollower(revoked.FollowerConfig{
 		List:    list,
 		Poll:    n.feed.Poll,
-		OnFresh: n.redis.fromFeed(),
+		OnFresh: n.redis.fromFeed,
 		Now:     now,
 		Log:     c.Log,
 	})
@@ -113,13 +113,13 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	n.limiter, err = limits.New(limits.Config{
 		Settings: limitSettings(set),
 		Now:      now,
-		Shared:   n.redis.counters(),
+		Shared:   n.redis.shared,
 	})
 	if err != nil {
 		return n, err
 	}
 	rate := func(name string, perMinute int) *limits.Rate {
-		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.counters(), Now: now})
+		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.shared, Now: now})
 	}
 	n.Issuer, err = issuer.New(ctx, issuer.Config{
 		URL:          set.IssuerURL(),
@@ -204,7 +204,9 @@ func (n *Node) SaveCheckpoint(ctx context.Context) error { return n.checkpoint.S
 
 // Close closes the connections to the database and Redis.
 func (n *Node) Close() error {
-	n.redis.close()
+	if n.redis.client != nil {
+		n.redis.client.Close()
+	}
 	return n.DB.Close()
 }
 
@@ -227,8 +229,8 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			Revocations: n.revocations,
 			Feed:        n.feed,
 			SecurityLog: n.securityLog,
-			Proofs:      n.redis.usedProofs(),
-			Redis:       n.redis.err(),
+			Proofs:      n.redis.proofs,
+			Redis:       n.redis.err,
 			Now:         n.DB.Now,
 			Log:         n.log,
 		},

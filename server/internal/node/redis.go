@@ -13,102 +13,58 @@ import (
 )
 
 // redisParts are the parts that nodes share through Redis: counts of failures, used DPoP proofs and
-// the push of revocations. A nil *redisParts is a node without Redis; its methods return nil.
+// the push of revocations. The zero value is a node without Redis.
 type redisParts struct {
-	client *valkey.Client
-	shared *limits.Shared
-	proofs *limits.Proofs
-	push   *revocation.Push
+	client   *valkey.Client
+	err      func() error // reports whether Redis is reachable
+	shared   *limits.Shared
+	proofs   jwt.SharedProofs
+	push     *revocation.Push
+	fromFeed func([]revoked.Entry) // stores new entries of the feed in Redis
 }
 
-// pollFunc reads the feed of revocations (revoked.FollowerConfig.Poll).
-type pollFunc = func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error)
-
-// newRedisParts makes the parts, each with a key of its own, which all nodes with the same master key
-// derive. It does not wait for Redis. It returns nil if redis.url is empty.
-func newRedisParts(c Config, now func() time.Time, list *revoked.List, poll pollFunc) (*redisParts, error) {
+// open makes the parts, each with a key of its own, which all nodes with the same master key derive.
+// It does not wait for Redis. It makes nothing if redis.url is empty.
+func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, feed *revocation.Feed) (err error) {
 	if c.Settings.Redis.URL == "" {
-		return nil, nil
+		return nil
 	}
 	var keys [3][]byte
 	for i, purpose := range []string{"limits in redis", "proofs in redis", "revocations in redis"} {
-		var err error
 		if keys[i], err = c.Master.Derive(purpose); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	client, err := valkey.New(valkey.Config{URL: c.Settings.Redis.URL.Reveal(), Log: c.Log})
-	if err != nil {
-		return nil, err
+	if r.client, err = valkey.New(valkey.Config{URL: c.Settings.Redis.URL.Reveal(), Log: c.Log}); err != nil {
+		return err
 	}
-	r := &redisParts{client: client}
-	if r.shared, err = limits.NewShared(client, keys[0]); err != nil {
-		client.Close()
-		return nil, err
+	r.err = r.client.Err
+	if r.shared, err = limits.NewShared(r.client, keys[0]); err != nil {
+		return err
 	}
-	if r.proofs, err = limits.NewProofs(client, keys[1]); err != nil {
-		client.Close()
-		return nil, err
+	if r.proofs, err = limits.NewProofs(r.client, keys[1]); err != nil {
+		return err
 	}
 	r.push, err = revocation.NewPush(revocation.PushConfig{
-		Redis: client,
+		Redis: r.client,
 		Key:   keys[2],
 		List:  list,
 		All: func(ctx context.Context) ([]revoked.Entry, error) {
-			entries, _, err := poll(ctx, 0, 0)
+			entries, _, err := feed.Poll(ctx, 0, 0)
 			return entries, err
 		},
 		Now: now,
 		Log: c.Log,
 	})
-	if err != nil {
-		client.Close()
-		return nil, err
+	if err == nil {
+		r.fromFeed = r.push.FromFeed
 	}
-	return r, nil
-}
-
-func (r *redisParts) close() {
-	if r != nil {
-		r.client.Close()
-	}
-}
-
-// counters returns the counts of failures of all nodes.
-func (r *redisParts) counters() *limits.Shared {
-	if r == nil {
-		return nil
-	}
-	return r.shared
-}
-
-// usedProofs returns the DPoP proofs that were used at any node.
-func (r *redisParts) usedProofs() jwt.SharedProofs {
-	if r == nil {
-		return nil // not a nil *limits.Proofs in the interface
-	}
-	return r.proofs
-}
-
-// fromFeed returns the function that takes new entries of the feed and stores them in Redis.
-func (r *redisParts) fromFeed() func([]revoked.Entry) {
-	if r == nil {
-		return nil
-	}
-	return r.push.FromFeed
-}
-
-// err returns the function that reports whether Redis is reachable.
-func (r *redisParts) err() func() error {
-	if r == nil {
-		return nil
-	}
-	return r.client.Err
+	return err
 }
 
 // run runs the push and the upkeep of the counts until ctx ends.
 func (r *redisParts) run(ctx context.Context) {
-	if r == nil {
+	if r.client == nil {
 		return
 	}
 	var background sync.WaitGroup
