@@ -126,8 +126,8 @@ func (h *env) try(email, password string, from request.Info) error {
 
 var wrongs atomic.Int64
 
-// wrong returns a wrong password that was not tried before.
-func (h *env) wrong() string {
+// wrongPassword returns a wrong password that was not tried before.
+func (h *env) wrongPassword() string {
 	return fmt.Sprintf("not the right one, number %d", wrongs.Add(1))
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// adas returns a principal of Ada with the scope profile.
-func (h *env) adas() *durward.Principal {
+// adaPrincipal returns a principal of Ada with the scope profile.
+func (h *env) adaPrincipal() *durward.Principal {
 	return &durward.Principal{Subject: h.ada.ID, Scopes: []string{"profile"}}
 }
 
@@ -22,7 +22,7 @@ func (h *env) adas() *durward.Principal {
 func TestForgedKey(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite)
-	k, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
+	k, key, err := h.CreateKey(t.Context(), h.adaPrincipal(), NewKey{Name: "Nightly"}, here)
 	must(t, err)
 	if got, err := h.AuthenticateKey(t.Context(), key.Reveal(), here); err != nil || got.ID != k.ID {
 		t.Fatalf("the key itself: got %v", err)
@@ -48,7 +48,7 @@ func TestKeyOfASessionThatEnds(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		h := newEnv(t, engine)
-		maker := h.adas()
+		maker := h.adaPrincipal()
 		maker.SessionID = h.session(h.ada)
 		old, _, err := h.CreateKey(t.Context(), maker, NewKey{Name: "Nightly"}, here)
 		must(t, err)
@@ -81,9 +81,9 @@ func TestKeysInTheBackground(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		h := newEnv(t, engine)
-		ending, key, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "ending", Life: time.Hour}, here)
+		ending, key, err := h.CreateKey(t.Context(), h.adaPrincipal(), NewKey{Name: "ending", Life: time.Hour}, here)
 		must(t, err)
-		forever, _, err := h.CreateKey(t.Context(), h.adas(), NewKey{Name: "forever"}, here)
+		forever, _, err := h.CreateKey(t.Context(), h.adaPrincipal(), NewKey{Name: "forever"}, here)
 		must(t, err)
 		h.clock.Advance(time.Minute)
 		used := h.Now().Truncate(time.Microsecond)
@@ -119,7 +119,7 @@ func TestKeysInTheBackground(t *testing.T) {
 // Each request with a key reads the key and its user from the database.
 func BenchmarkAuthenticateKey(b *testing.B) {
 	h := newEnv(b, testkit.SQLite)
-	_, key, err := h.CreateKey(b.Context(), h.adas(), NewKey{Name: "Nightly"}, here)
+	_, key, err := h.CreateKey(b.Context(), h.adaPrincipal(), NewKey{Name: "Nightly"}, here)
 	must(b, err)
 	for name, text := range map[string]string{"good": key.Reveal(), "mistyped": key.Reveal()[:55] + "000000", "unknown": newKeyText()} {
 		b.Run(name, func(b *testing.B) {

@@ -77,7 +77,7 @@ func TestLookAlikes(t *testing.T) {
 	})
 }
 
-// Users whom an older version added sign in as before, and nobody else gets an address that looks like
+// Users whom an older version added sign in as before, and no other user gets an address that looks like
 // theirs.
 func TestLookAlikesOfOlderUsers(t *testing.T) {
 	t.Parallel()

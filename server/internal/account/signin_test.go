@@ -121,11 +121,11 @@ func TestBlock(t *testing.T) {
 			if n == 3 {
 				h.clock.Advance(14 * time.Minute)
 			}
-			refused(t, "failure", h.try(adaEmail, h.wrong(), here), durward.InvalidCredentials)
+			refused(t, "failure", h.try(adaEmail, h.wrongPassword(), here), durward.InvalidCredentials)
 		}
 		before := h.Hasher.Runs()
 		var first *durward.Refusal
-		for _, password := range []string{h.wrong(), adaPassword} {
+		for _, password := range []string{h.wrongPassword(), adaPassword} {
 			for _, email := range []string{adaEmail, " ADA@Example.com", "ａdA@example.com"} {
 				var refusal *durward.Refusal
 				err := h.try(email, password, here)
@@ -163,11 +163,11 @@ func TestBlockOfUnknownUser(t *testing.T) {
 	} {
 		h := newEnv(t, testkit.SQLite)
 		for n := range 5 {
-			refused(t, spellings[0], h.try(spellings[n%4], h.wrong(), here), durward.InvalidCredentials)
+			refused(t, spellings[0], h.try(spellings[n%4], h.wrongPassword(), here), durward.InvalidCredentials)
 		}
 		for _, s := range spellings {
 			var refusal *durward.Refusal
-			if err := h.try(s, h.wrong(), here); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
+			if err := h.try(s, h.wrongPassword(), here); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter != time.Hour {
 				t.Errorf("%q: got %v, want TooManyAttempts for an hour", s, err)
 			}
 		}
@@ -183,9 +183,9 @@ func TestWhatCounts(t *testing.T) {
 	must(t, err)
 	for range 4 {
 		for _, email := range []string{adaEmail, bob.Email} {
-			refused(t, email, h.try(email, h.wrong(), here), durward.InvalidCredentials)
+			refused(t, email, h.try(email, h.wrongPassword(), here), durward.InvalidCredentials)
 		}
-		refused(t, "elsewhere", h.try(adaEmail, h.wrong(), elsewhere), durward.InvalidCredentials)
+		refused(t, "elsewhere", h.try(adaEmail, h.wrongPassword(), elsewhere), durward.InvalidCredentials)
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
 	for range 20 {
@@ -193,8 +193,8 @@ func TestWhatCounts(t *testing.T) {
 	}
 	must(t, h.try(adaEmail, adaPassword, here))
 	for from, email := range map[request.Info]string{here: bob.Email, elsewhere: adaEmail} {
-		refused(t, email, h.try(email, h.wrong(), from), durward.InvalidCredentials)
-		refused(t, email, h.try(email, h.wrong(), from), durward.TooManyAttempts)
+		refused(t, email, h.try(email, h.wrongPassword(), from), durward.InvalidCredentials)
+		refused(t, email, h.try(email, h.wrongPassword(), from), durward.TooManyAttempts)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestRehash(t *testing.T) {
 		raised.Hasher = newHasher(t, pwhash.Config{Memory: 128, Time: 2})
 		p, err := New(raised)
 		must(t, err)
-		if _, err := p.Authenticate(t.Context(), adaEmail, h.wrong(), here); codeOf(err) != durward.InvalidCredentials {
+		if _, err := p.Authenticate(t.Context(), adaEmail, h.wrongPassword(), here); codeOf(err) != durward.InvalidCredentials {
 			t.Errorf("wrong: %v", err)
 		}
 		if u, err := h.DB.UserByID(t.Context(), h.ada.ID); err != nil || u.Password != h.ada.Password {
@@ -284,7 +284,7 @@ func TestBusy(t *testing.T) {
 	defer stop()
 	for n := range cap(codes) {
 		for range 5 { // the verified ones have failed once
-			_, err := h.Authenticate(bounded, strings.Repeat("x", n+1)+"@example.com", h.wrong(), here)
+			_, err := h.Authenticate(bounded, strings.Repeat("x", n+1)+"@example.com", h.wrongPassword(), here)
 			if code := codeOf(err); code != durward.InvalidCredentials && code != durward.TooManyAttempts {
 				t.Fatalf("after the flood: got %v", err)
 			}
@@ -310,7 +310,7 @@ func TestReauthenticate(t *testing.T) {
 			t.Errorf("correct password: got %+v, %v", proof, err)
 		}
 		for n := 1; n <= 5; n++ {
-			_, err := h.Reauthenticate(t.Context(), h.ada.ID, h.wrong(), here)
+			_, err := h.Reauthenticate(t.Context(), h.ada.ID, h.wrongPassword(), here)
 			if refused(t, fmt.Sprint("failure ", n), err, durward.InvalidCredentials); errors.Is(err, ErrBlocked) != (n == 5) {
 				t.Errorf("failure %d: got %v, want ErrBlocked %t", n, err, n == 5)
 			}
@@ -338,7 +338,7 @@ func TestRefusedAreWritten(t *testing.T) {
 			h.SecurityLog.Run(ctx)
 		}()
 		for range 3 {
-			_ = h.try(adaEmail, h.wrong(), here)
+			_ = h.try(adaEmail, h.wrongPassword(), here)
 		}
 		for deadline := time.Now().Add(20 * time.Second); len(h.events(store.EventSignInRefused)) == 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
@@ -346,9 +346,9 @@ func TestRefusedAreWritten(t *testing.T) {
 			}
 		}
 		for range 4 {
-			_ = h.try(adaEmail, h.wrong(), here)
+			_ = h.try(adaEmail, h.wrongPassword(), here)
 		}
-		_ = h.try("nobody@example.com", h.wrong(), here)
+		_ = h.try("nobody@example.com", h.wrongPassword(), here)
 		cancel()
 		<-ended
 		times := map[string]int{}

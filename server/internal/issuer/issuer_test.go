@@ -108,8 +108,8 @@ func codeOf(err error) durward.Code {
 	return "no code"
 }
 
-// verdict returns the verifier's code for an access token, or "no error".
-func (e *env) verdict(access string) durward.Code {
+// tokenCode returns the verifier's code for an access token, or "no error".
+func (e *env) tokenCode(access string) durward.Code {
 	_, err := e.Verifier().Verify(context.Background(), access)
 	return codeOf(err)
 }
@@ -173,8 +173,8 @@ func TestSign(t *testing.T) {
 		claims := e.claims()
 		c.change(&claims)
 		token, life, err := e.Sign(claims)
-		if codeOf(err) != c.code || life != c.life || (err == nil) != (e.verdict(token) == "no error") {
-			t.Errorf("%s: got life %s, error %v, verdict %s; want %s, %s", name, life, err, e.verdict(token), c.life, c.code)
+		if codeOf(err) != c.code || life != c.life || (err == nil) != (e.tokenCode(token) == "no error") {
+			t.Errorf("%s: got life %s, error %v, verdict %s; want %s, %s", name, life, err, e.tokenCode(token), c.life, c.code)
 		}
 	}
 }
@@ -200,11 +200,11 @@ func TestIssue(t *testing.T) {
 			t.Errorf("got events %+v, want one with the id of the token and without the token", events)
 		}
 		e.clock.Advance(24*time.Hour - time.Second)
-		if got := e.verdict(token); got != "no error" {
+		if got := e.tokenCode(token); got != "no error" {
 			t.Errorf("a second before its end: got %s", got)
 		}
 		e.clock.Advance(time.Second)
-		if got := e.verdict(token); got != durward.TokenExpired {
+		if got := e.tokenCode(token); got != durward.TokenExpired {
 			t.Errorf("at its end: got %s, want %s", got, durward.TokenExpired)
 		}
 	})
@@ -225,11 +225,11 @@ func TestRevokedBy(t *testing.T) {
 					e.list.Add(revoked.Entry{Kind: kind, Value: wrong, Until: noon.Add(time.Minute)})
 				}
 			}
-			if got := e.verdict(access); got != "no error" {
+			if got := e.tokenCode(access); got != "no error" {
 				t.Fatalf("not revoked: got %s", got)
 			}
 			e.list.Add(revoked.Entry{Kind: kind, Value: value, Until: e.clock.Now().Add(time.Second)})
-			if got := e.verdict(access); got != durward.TokenRevoked {
+			if got := e.tokenCode(access); got != durward.TokenRevoked {
 				t.Errorf("revoked by %s: got %s, want %s", kind, got, durward.TokenRevoked)
 			}
 			e.clock.Advance(2 * time.Second)
@@ -254,7 +254,7 @@ func TestStoreUnavailable(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrUnavailable without a code", method, err)
 		}
 	}
-	if token != "" || !slices.Equal(e.JWKS(), keySet) || e.verdict(access) != "no error" {
-		t.Errorf("got token %q, key set %s, verdict %s; want the keys of before", token, e.JWKS(), e.verdict(access))
+	if token != "" || !slices.Equal(e.JWKS(), keySet) || e.tokenCode(access) != "no error" {
+		t.Errorf("got token %q, key set %s, verdict %s; want the keys of before", token, e.JWKS(), e.tokenCode(access))
 	}
 }

@@ -31,7 +31,7 @@ func TestRetireNow(t *testing.T) {
 		made, _, err := e.Issue(t.Context(), "robot", nil, 24*time.Hour)
 		e.must(err)
 		for _, token := range []string{access, made} {
-			if got := e.verdict(token); got != "no error" { // and caches the token
+			if got := e.tokenCode(token); got != "no error" { // and caches the token
 				t.Fatalf("before: got %s", got)
 			}
 		}
@@ -48,11 +48,11 @@ func TestRetireNow(t *testing.T) {
 			t.Errorf("got published keys %v", got)
 		}
 		for _, token := range []string{access, made} {
-			if got := e.verdict(token); got != durward.TokenRevoked {
+			if got := e.tokenCode(token); got != durward.TokenRevoked {
 				t.Errorf("token of the stolen key: got %s", got)
 			}
 		}
-		if got := e.verdict(e.access()); got != "no error" {
+		if got := e.tokenCode(e.access()); got != "no error" {
 			t.Errorf("token of the spare: got %s", got)
 		}
 		if n := len(e.events(store.EventKeyWithdrawn)); n != 1 {
@@ -65,7 +65,7 @@ func TestRetireNow(t *testing.T) {
 		if e.list.Revoked(revoked.SigningKey, stolen) {
 			t.Error("the revocation is still listed after all tokens of the key ended")
 		}
-		if got := e.verdict(made); got != durward.InvalidToken {
+		if got := e.tokenCode(made); got != durward.InvalidToken {
 			t.Errorf("token of a deleted key: got %s", got)
 		}
 		// The key is not used again after a restart.
@@ -141,7 +141,7 @@ func TestRetireInOrder(t *testing.T) {
 			t.Fatalf("an hour later: got keys %v", s)
 		}
 		e.clock.Advance(-publishBefore)
-		if got := e.verdict(access); got != "no error" {
+		if got := e.tokenCode(access); got != "no error" {
 			t.Errorf("token of a retiring key: got %s", got)
 		}
 		e.clock.Advance(2 * publishBefore)

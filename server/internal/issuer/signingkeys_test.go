@@ -91,7 +91,7 @@ func TestKeyLife(t *testing.T) {
 		}
 		e.clock.Advance(24*time.Hour - time.Second)
 		e.tick()
-		if got := e.verdict(token); got != "no error" {
+		if got := e.tokenCode(token); got != "no error" {
 			t.Fatalf("last token of a retiring key: got %s", got)
 		}
 		// The clock of another node may be behind, and its leeway may be the longest.
@@ -140,7 +140,7 @@ func TestRotationRefusesNoToken(t *testing.T) {
 				if !now.Before(end) {
 					want = durward.TokenExpired
 				}
-				got := e.verdict(token)
+				got := e.tokenCode(token)
 				// After the end of the token its key may be gone.
 				if got != want && (want == "no error" || got != durward.InvalidToken) {
 					t.Fatalf("at %s, token that ends at %s: got %s", now, end, got)
@@ -224,8 +224,8 @@ func TestAlgorithms(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, testkit.SQLite, func(c *Config) { c.Algorithm = alg })
 			access := e.access()
-			if got := e.signer.Load().Algorithm(); got != alg || e.verdict(access) != "no error" {
-				t.Errorf("got algorithm %s, verdict %s", got, e.verdict(access))
+			if got := e.signer.Load().Algorithm(); got != alg || e.tokenCode(access) != "no error" {
+				t.Errorf("got algorithm %s, verdict %s", got, e.tokenCode(access))
 			}
 		})
 	}
@@ -236,7 +236,7 @@ func TestSharedSecret(t *testing.T) {
 	secret := []byte("0123456789abcdef0123456789abcdef")
 	e := newEnv(t, testkit.SQLite, func(c *Config) { c.Algorithm, c.SharedSecret = "HS256", secret })
 	access := e.access()
-	if got := e.verdict(access); got != "no error" || e.signer.Load().Algorithm() != "HS256" {
+	if got := e.tokenCode(access); got != "no error" || e.signer.Load().Algorithm() != "HS256" {
 		t.Errorf("got verdict %s", got)
 	}
 	if got := string(e.JWKS()); got != `{"keys":[]}` {
@@ -255,7 +255,7 @@ func TestSharedSecret(t *testing.T) {
 	e.must(e.db.Close())
 	secret = []byte("another secret of 32 octets.....")
 	e.open()
-	if got := e.verdict(access); got != durward.InvalidToken {
+	if got := e.tokenCode(access); got != durward.InvalidToken {
 		t.Errorf("token of another secret: got %s", got)
 	}
 	c := e.c
@@ -353,7 +353,7 @@ func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 		e.exec(`UPDATE keys SET state = 'retiring' WHERE state = 'active'`)
 		e.exec(`UPDATE keys SET state = 'active' WHERE id = $1`, fine.ID)
 		e.must(e.ReadKeys(t.Context()))
-		if got := e.verdict(e.access()); got != "no error" || e.signs() != fine.ID {
+		if got := e.tokenCode(e.access()); got != "no error" || e.signs() != fine.ID {
 			t.Errorf("got signing key %s, verdict %s", e.signs(), got)
 		}
 	})

@@ -175,14 +175,14 @@ func TestPresented(t *testing.T) {
 					row.from = home
 				}
 				before, _ := w.grant(first.Refresh)
-				told := len(w.told(u))
+				told := len(w.notifications(u))
 
 				tokens, err := w.Refresh(t.Context(), w.nth(first.Refresh, row.n), nil, row.from)
 				g, s := w.grant(first.Refresh)
 				if row.want == moved || row.want == again {
 					w.must(err)
-					if got := numberOf(tokens.Refresh); got != row.g || tokens.Session != s.ID || tokens.Scope != "profile" || w.verdict(tokens.Access) != "no error" {
-						t.Errorf("got token %d of session %s, access token %s", got, tokens.Session, w.verdict(tokens.Access))
+					if got := numberOf(tokens.Refresh); got != row.g || tokens.Session != s.ID || tokens.Scope != "profile" || w.tokenCode(tokens.Access) != "no error" {
+						t.Errorf("got token %d of session %s, access token %s", got, tokens.Session, w.tokenCode(tokens.Access))
 					}
 					if left := earlier(g.IdleEnds, g.Ends).Sub(w.clock.Now()); tokens.RefreshLife != left {
 						t.Errorf("got life %s, want %s", tokens.RefreshLife, left)
@@ -211,7 +211,7 @@ func TestPresented(t *testing.T) {
 						t.Errorf("got %d events %s", got, kind)
 					}
 				}
-				if got := w.told(u)[:len(w.told(u))-told]; row.told != slices.Equal(got, []string{"session_ended_by_theft"}) || !row.told && len(got) > 0 {
+				if got := w.notifications(u)[:len(w.notifications(u))-told]; row.told != slices.Equal(got, []string{"session_ended_by_theft"}) || !row.told && len(got) > 0 {
 					t.Errorf("got notifications %v", got)
 				}
 				if w.RolledBack() != (row.event == store.EventStoreWentBack) {
@@ -261,8 +261,8 @@ func TestSiblingGrants(t *testing.T) {
 				w.refused(first.Refresh, home, durward.RefreshInvalid)
 				w.refreshed(other, home)
 			}
-			if dead := w.verdict(second.Access) == durward.TokenRevoked; dead != theft {
-				t.Errorf("theft %t: access token of the session: got %s", theft, w.verdict(second.Access))
+			if dead := w.tokenCode(second.Access) == durward.TokenRevoked; dead != theft {
+				t.Errorf("theft %t: access token of the session: got %s", theft, w.tokenCode(second.Access))
 			}
 		}
 	})
@@ -625,8 +625,8 @@ func TestManyRefreshOneToken(t *testing.T) {
 		access := make(map[string]bool)
 		for _, a := range answers {
 			access[a.Access] = true
-			if a.Refresh != answers[0].Refresh || w.verdict(a.Access) != "no error" {
-				t.Fatalf("got token %d, access token %s", numberOf(a.Refresh), w.verdict(a.Access))
+			if a.Refresh != answers[0].Refresh || w.tokenCode(a.Access) != "no error" {
+				t.Fatalf("got token %d, access token %s", numberOf(a.Refresh), w.tokenCode(a.Access))
 			}
 		}
 		if g, _ := w.grant(first.Refresh); g.Generation != 1 || len(access) != many {

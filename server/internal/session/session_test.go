@@ -235,7 +235,7 @@ func (w *env) events(u store.User, kind string) []store.Event {
 	return events
 }
 
-func (w *env) told(u store.User) (kinds []string) {
+func (w *env) notifications(u store.User) (kinds []string) {
 	w.t.Helper()
 	list, err := w.db.Notifications(context.Background(), u.ID, "", 100)
 	w.must(err)
@@ -245,8 +245,8 @@ func (w *env) told(u store.User) (kinds []string) {
 	return kinds
 }
 
-// verdict returns the code for an access token, or "no error".
-func (w *env) verdict(access string) durward.Code {
+// tokenCode returns the code for an access token, or "no error".
+func (w *env) tokenCode(access string) durward.Code {
 	_, err := w.issuer.Verifier().Verify(context.Background(), access)
 	return codeOf(err)
 }
@@ -319,7 +319,7 @@ func TestStoreFails(t *testing.T) {
 		}
 		w.clock.Advance(-at.wait)
 	}
-	if got := w.verdict(second.Access); got != "no error" {
+	if got := w.tokenCode(second.Access); got != "no error" {
 		t.Errorf("access token of a session that could not be ended: got %s", got)
 	}
 
@@ -332,7 +332,7 @@ func TestStoreFails(t *testing.T) {
 	check("SessionOfRefreshToken", err, user != "" || session != "")
 	check("Start", w.Start(t.Context()), false)
 	// Access tokens are still verified, with the keys in memory.
-	if got := w.verdict(second.Access); got != "no error" {
+	if got := w.tokenCode(second.Access); got != "no error" {
 		t.Errorf("valid access token: got %s", got)
 	}
 	// Garbage is refused without a read of the store.

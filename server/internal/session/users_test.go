@@ -29,8 +29,10 @@ func (w *env) addUser(email, password string) store.User {
 
 var wrongPasswords atomic.Int64
 
-// wrong returns a wrong password that was not tried before.
-func wrong() string { return fmt.Sprintf("not the right one, number %d", wrongPasswords.Add(1)) }
+// wrongPassword returns a wrong password that was not tried before.
+func wrongPassword() string {
+	return fmt.Sprintf("not the right one, number %d", wrongPasswords.Add(1))
+}
 
 // try signs in by password and returns the error.
 func (w *env) try(email, password string) error {
@@ -81,12 +83,12 @@ func TestChangePassword(t *testing.T) {
 		ada := w.addUser("ada@example.com", adaPassword)
 		keep, end := w.begin(ada), w.begin(ada)
 		before := w.hasher.Runs()
-		refuses(t, "short", w.changePassword(ada, keep, wrong(), "short"), durward.InvalidRequest)
-		refuses(t, "the address", w.changePassword(ada, keep, wrong(), "I am ada@example.com"), durward.InvalidRequest)
+		refuses(t, "short", w.changePassword(ada, keep, wrongPassword(), "short"), durward.InvalidRequest)
+		refuses(t, "the address", w.changePassword(ada, keep, wrongPassword(), "I am ada@example.com"), durward.InvalidRequest)
 		if runs := w.hasher.Runs() - before; runs != 0 {
 			t.Errorf("passwords against the rules: got %d hashes, want none", runs)
 		}
-		refuses(t, "wrong", w.changePassword(ada, keep, wrong(), otherPassword), durward.InvalidCredentials)
+		refuses(t, "wrong", w.changePassword(ada, keep, wrongPassword(), otherPassword), durward.InvalidCredentials)
 		refuses(t, "with a line break", w.changePassword(ada, keep, adaPassword, "a quite different\nsentence"), durward.InvalidRequest)
 		if !w.alive(ada, end) {
 			t.Error("a refused change ended a session")
@@ -106,7 +108,7 @@ func TestChangePassword(t *testing.T) {
 		if events := w.events(ada, store.EventPasswordChanged); len(events) != 1 || events[0].SessionID != keep {
 			t.Errorf("got events %+v, want one of session %s", events, keep)
 		}
-		if got := w.told(ada); len(got) != 1 || got[0] != "password_changed" {
+		if got := w.notifications(ada); len(got) != 1 || got[0] != "password_changed" {
 			t.Errorf("got notifications %q", got)
 		}
 		if err := w.changePassword(store.User{ID: "nobody"}, keep, adaPassword, otherPassword); !errors.Is(err, store.ErrNotFound) {
@@ -128,10 +130,10 @@ func TestChangePasswordGuessed(t *testing.T) {
 				t.Errorf("session ended after %d failures", n)
 			}
 			if n == 2 {
-				refuses(t, "a sign-in between", w.try(ada.Email, wrong()), durward.InvalidCredentials)
+				refuses(t, "a sign-in between", w.try(ada.Email, wrongPassword()), durward.InvalidCredentials)
 				continue
 			}
-			refuses(t, fmt.Sprint("failure ", n), w.changePassword(ada, id, wrong(), otherPassword), durward.InvalidCredentials)
+			refuses(t, fmt.Sprint("failure ", n), w.changePassword(ada, id, wrongPassword(), otherPassword), durward.InvalidCredentials)
 		}
 		if w.alive(ada, id) || !w.alive(ada, another) {
 			t.Errorf("after five failures: got guessing session alive %t, other session alive %t; want false, true", w.alive(ada, id), w.alive(ada, another))
@@ -209,7 +211,7 @@ func TestChangePasswordWithCookie(t *testing.T) {
 			t.Errorf("got cookie %q after %d reads of the clock", fresh, reads)
 		}
 		w.must(w.try(ada.Email, adaPassword))
-		if got := w.told(ada); len(got) != 0 {
+		if got := w.notifications(ada); len(got) != 0 {
 			t.Errorf("got notifications %q, want none", got)
 		}
 
@@ -241,7 +243,7 @@ func TestLockUser(t *testing.T) {
 			t.Error("want the sessions of the locked user ended, and no other")
 		}
 		refuses(t, "correct password of a locked user", w.try(ada.Email, adaPassword), durward.AccountDisabled)
-		refuses(t, "wrong password of a locked user", w.try(ada.Email, wrong()), durward.InvalidCredentials)
+		refuses(t, "wrong password of a locked user", w.try(ada.Email, wrongPassword()), durward.InvalidCredentials)
 		refuses(t, "change of a locked user's password", w.changePassword(ada, second, adaPassword, otherPassword), durward.AccountDisabled)
 		w.must(w.accounts.Unlock(t.Context(), ada.ID, operator))
 		w.must(w.try(ada.Email, adaPassword))
