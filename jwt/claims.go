@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/durward-auth/durward"
 )
 
 // Claims holds the claims of an access token (RFC 9068 s2.2). Sign writes times in whole seconds;
@@ -87,15 +89,17 @@ func (r *reading) problem(format string, args ...any) {
 
 // UnmarshalJSONFrom reads the claims set.
 func (r *reading) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error { return r.member(d, name) })
+	return readObject(d, func(name []byte) error { return r.member(d, name) })
 }
 
 // member parses one claim.
-func (r *reading) member(d *jsontext.Decoder, name string) error {
-	if i := slices.Index(required[:], name); i >= 0 {
-		r.seen |= 1 << i
+func (r *reading) member(d *jsontext.Decoder, name []byte) error {
+	for i, claim := range required {
+		if string(name) == claim {
+			r.seen |= 1 << i
+		}
 	}
-	switch name {
+	switch string(name) {
 	case "iss":
 		ok, err := readString(d, &r.Issuer)
 		if !ok {
@@ -103,23 +107,23 @@ func (r *reading) member(d *jsontext.Decoder, name string) error {
 		}
 		return err
 	case "sub":
-		return r.name(d, name, &r.Subject)
+		return r.name(d, "sub", &r.Subject)
 	case "client_id":
-		return r.name(d, name, &r.ClientID)
+		return r.name(d, "client_id", &r.ClientID)
 	case "jti":
-		return r.name(d, name, &r.ID)
+		return r.name(d, "jti", &r.ID)
 	case "sid":
-		return r.name(d, name, &r.SessionID)
+		return r.name(d, "sid", &r.SessionID)
 	case "acr":
-		return r.name(d, name, &r.ACR)
+		return r.name(d, "acr", &r.ACR)
 	case "scope":
 		return r.scope(d)
 	case "aud":
 		if d.PeekKind() == '"' {
 			r.Audience = make([]string, 1)
-			return r.name(d, name, &r.Audience[0])
+			return r.name(d, "aud", &r.Audience[0])
 		}
-		if err := r.strings(d, name, &r.Audience); err != nil {
+		if err := r.strings(d, "aud", &r.Audience); err != nil {
 			return err
 		}
 		if len(r.Audience) == 0 {
@@ -127,15 +131,15 @@ func (r *reading) member(d *jsontext.Decoder, name string) error {
 		}
 		return nil
 	case "amr":
-		return r.strings(d, name, &r.AMR)
+		return r.strings(d, "amr", &r.AMR)
 	case "exp":
-		return r.date(d, name, &r.Expires)
+		return r.date(d, "exp", &r.Expires)
 	case "nbf":
-		return r.date(d, name, &r.NotBefore)
+		return r.date(d, "nbf", &r.NotBefore)
 	case "iat":
-		return r.date(d, name, &r.IssuedAt)
+		return r.date(d, "iat", &r.IssuedAt)
 	case "auth_time":
-		return r.date(d, name, &r.AuthTime)
+		return r.date(d, "auth_time", &r.AuthTime)
 	case "cnf":
 		return r.confirmation(d)
 	}
@@ -175,13 +179,7 @@ func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error 
 		r.problem("%s is not a list of strings", name)
 		return skip(d)
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for n := 0; d.PeekKind() != ']'; n++ {
-		if n == maxMembers {
-			return fmt.Errorf("%s has more than %d elements", name, maxMembers)
-		}
+	return readList(d, name, maxMembers, func(n int) error {
 		var s string
 		ok, err := readString(d, &s)
 		if err != nil {
@@ -191,9 +189,8 @@ func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error 
 			r.problem("element %d of %s is not a string, or empty, or has a control character in it", n, name)
 		}
 		*to = append(*to, s)
-	}
-	_, err := d.ReadToken()
-	return err
+		return nil
+	})
 }
 
 // scope parses the scopes (RFC 9068 s2.2.3, RFC 8693 s4.2). Some issuers write an empty string for
@@ -260,8 +257,8 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 		return skip(d)
 	}
 	r.Confirmation = new(Confirmation)
-	return readObject(d, func(name string) error {
-		switch name {
+	return readObject(d, func(name []byte) error {
+		switch string(name) {
 		case "x5t#S256":
 			return r.name(d, "cnf x5t#S256", &r.Confirmation.X5tS256)
 		case "jkt":
@@ -269,6 +266,14 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 		}
 		return skip(d)
 	})
+}
+
+// principal returns the principal of verified claims.
+func (c *Claims) principal() durward.Principal {
+	return durward.Principal{
+		Scheme: "Bearer", Subject: c.Subject, Issuer: c.Issuer, ClientID: c.ClientID, SessionID: c.SessionID, TokenID: c.ID,
+		ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime, Expires: c.Expires, Scopes: c.Scopes,
+	}
 }
 
 // tooLong returns an error if the lifetime is longer than most.
@@ -317,11 +322,7 @@ func (c *Confirmation) sentBy(thumbprint string, cert *x509.Certificate) error {
 	return nil
 }
 
-// ended returns an error if the token has expired.
-func (c *Claims) ended(now time.Time, leeway time.Duration) error {
-	return ended(c.Expires, now, leeway)
-}
-
+// ended returns an error if a token with this exp has expired.
 func ended(exp, now time.Time, leeway time.Duration) error {
 	// RFC 7519 s4.1.4: not accepted on or after exp.
 	if now.Before(exp.Add(leeway)) {

@@ -82,17 +82,13 @@ func readBounded(body io.Reader, most int64) ([]byte, error) {
 
 // UnmarshalJSONFrom reads the document.
 func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		var err error
-		switch name {
-		case "issuer":
-			_, err = readString(d, &m.issuer)
-		case "jwks_uri":
-			_, err = readString(d, &m.jwksURI)
-		default:
-			err = skip(d)
+	texts := map[string]*string{"issuer": &m.issuer, "jwks_uri": &m.jwksURI}
+	return readObject(d, func(name []byte) error {
+		if to, ok := texts[string(name)]; ok {
+			_, err := readString(d, to)
+			return err
 		}
-		return err
+		return skip(d)
 	})
 }
 

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -71,12 +72,8 @@ func (v *Verifier) DPoP(c DPoPConfig) durward.Scheme {
 	if d.c.Algorithms == nil {
 		d.c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
-	if d.c.Window == 0 {
-		d.c.Window = time.Minute
-	}
-	if d.c.MaxProofs == 0 {
-		d.c.MaxProofs = 1_000_000
-	}
+	d.c.Window = cmp.Or(d.c.Window, time.Minute)
+	d.c.MaxProofs = cmp.Or(d.c.MaxProofs, 1_000_000)
 	config := durward.DPoPConfig{
 		Check: d.check, CheckKey: d.heldKey, Algorithms: d.c.Algorithms, Nonces: d.c.Nonces, NonceLife: d.c.NonceLife, Key: d.c.NonceKey,
 	}
@@ -218,8 +215,8 @@ func parseProof(text string) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := head.parse(headText); err != nil {
-		return nil, err
+	if err := json.Unmarshal(headText, head); err != nil {
+		return nil, fmt.Errorf("header is not the JSON that a proof may hold: %w", syntax(err))
 	}
 	if head.bad != nil {
 		return nil, head.bad
@@ -274,17 +271,10 @@ type proofHeader struct {
 	key *jwk
 }
 
-func (h *proofHeader) parse(text []byte) error {
-	if err := json.Unmarshal(text, h); err != nil {
-		return fmt.Errorf("header is not the JSON that a proof may hold: %w", syntax(err))
-	}
-	return nil
-}
-
 // UnmarshalJSONFrom parses the header object.
 func (h *proofHeader) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		if name != "jwk" {
+	return readObject(d, func(name []byte) error {
+		if string(name) != "jwk" {
 			return h.member(d, name)
 		}
 		if d.PeekKind() != '{' {
@@ -317,14 +307,14 @@ func (p *proof) read(payload []byte) error {
 // UnmarshalJSONFrom parses the claims; one of the wrong type counts as missing.
 func (p *proof) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	texts := map[string]*string{"jti": &p.id, "htm": &p.method, "htu": &p.url, "nonce": &p.nonce, "ath": &p.tokenHash}
-	return readObject(d, func(name string) error {
-		if to, ok := texts[name]; ok {
+	return readObject(d, func(name []byte) error {
+		if to, ok := texts[string(name)]; ok {
 			_, err := readString(d, to)
 			return err
 		}
-		if name == "iat" {
+		if string(name) == "iat" {
 			var r reading
-			return r.date(d, name, &p.issued)
+			return r.date(d, "iat", &p.issued)
 		}
 		return skip(d)
 	})

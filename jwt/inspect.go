@@ -96,7 +96,7 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 	problem(r.ahead(now))
 	problem(r.Confirmation.sentBy("", nil))
 	if !r.Expires.IsZero() {
-		problem(r.ended(now, 0))
+		problem(ended(r.Expires, now, 0))
 	}
 	return in, nil
 }

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,7 +81,6 @@ type verdict struct {
 	until     time.Time // when it expires; zero until the answer
 	principal durward.Principal
 	bound     *Confirmation
-	expires   time.Time
 	err       error
 }
 
@@ -97,19 +97,10 @@ func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	if (c.ClientID == "") == (c.Authorize == nil) {
 		mistake("ClientID or Authorize: set one of them; an introspection endpoint requires credentials (RFC 7662 s2.1)")
 	}
-	fill := func(to *time.Duration, standard time.Duration) {
-		if *to == 0 {
-			*to = standard
-		}
-	}
-	fill(&c.CacheFor, 10*time.Second)
-	fill(&c.Timeout, 5*time.Second)
-	if c.CacheSize == 0 {
-		c.CacheSize = 10_000
-	}
-	if c.AtOnce == 0 {
-		c.AtOnce = 32
-	}
+	c.CacheFor = cmp.Or(c.CacheFor, 10*time.Second)
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.CacheSize = cmp.Or(c.CacheSize, 10_000)
+	c.AtOnce = cmp.Or(c.AtOnce, 32)
 	if c.Timeout < 0 || c.AtOnce < 0 || c.CacheSize < 0 {
 		mistake("Timeout, AtOnce and CacheSize may not be negative")
 	}
@@ -144,7 +135,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Princ
 	if err == nil {
 		if why := v.bound.sentBy("", durward.ClientCertificate(ctx)); why != nil {
 			err = fmt.Errorf("%w: %w", why, durward.InvalidToken)
-		} else if why := ended(v.expires, i.c.Now(), 0); why != nil && !v.expires.IsZero() {
+		} else if why := ended(v.principal.Expires, i.c.Now(), 0); why != nil && !v.principal.Expires.IsZero() {
 			err = fmt.Errorf("%w: %w", why, durward.TokenExpired)
 		}
 	}
@@ -239,20 +230,10 @@ func (i *Introspector) question(ctx context.Context, token string, v *verdict) (
 		v.err = fmt.Errorf("introspection: %w: %w", v.err, durward.InvalidToken)
 		return true
 	}
-	subject := answer.Subject
-	if subject == "" {
-		subject = answer.ClientID // client credentials: the client is the subject (RFC 7662 s2.2)
-	}
-	issuer := answer.Issuer
-	if i.c.Issuer != "" {
-		issuer = i.c.Issuer
-	}
-	v.principal = durward.Principal{
-		Scheme: "Bearer", Subject: subject, Issuer: issuer, ClientID: answer.ClientID, SessionID: answer.SessionID, TokenID: answer.ID,
-		ACR: answer.ACR, AMR: answer.AMR, AuthTime: answer.AuthTime, Expires: answer.Expires, Scopes: answer.Scopes,
-		AsOf: asked,
-	}
-	v.bound, v.expires = answer.Confirmation, answer.Expires
+	v.principal, v.bound = answer.principal(), answer.Confirmation
+	v.principal.Subject = cmp.Or(answer.Subject, answer.ClientID) // client credentials: the client is the subject (RFC 7662 s2.2)
+	v.principal.Issuer = cmp.Or(i.c.Issuer, answer.Issuer)
+	v.principal.AsOf = asked
 	return true
 }
 
@@ -318,12 +299,12 @@ type introspection struct {
 
 // UnmarshalJSONFrom parses an answer.
 func (n *introspection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		if name == "error" {
+	return readObject(d, func(name []byte) error {
+		if string(name) == "error" {
 			_, err := readString(d, &n.refused)
 			return err
 		}
-		if name != "active" {
+		if string(name) != "active" {
 			return n.member(d, name)
 		}
 		if k := d.PeekKind(); k != 't' && k != 'f' {

@@ -69,8 +69,8 @@ type issuerName string
 
 // UnmarshalJSONFrom parses iss and ignores the other claims.
 func (n *issuerName) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		if name != "iss" {
+	return readObject(d, func(name []byte) error {
+		if string(name) != "iss" {
 			return skip(d)
 		}
 		_, err := readString(d, (*string)(n))

@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"math/big"
 	"slices"
@@ -125,18 +126,12 @@ func derSignature(b, signature []byte) ([]byte, bool) {
 }
 
 func (m *material) mac(to, input []byte) []byte {
-	h := m.macs.Get().(hasher)
+	h := m.macs.Get().(hash.Hash)
 	h.Reset()
 	h.Write(input)
 	to = h.Sum(to)
 	m.macs.Put(h)
 	return to
-}
-
-type hasher interface {
-	Write([]byte) (int, error)
-	Sum([]byte) []byte
-	Reset()
 }
 
 // equal reports whether two keys have the same id, algorithm and key material.
@@ -308,31 +303,26 @@ type PrivateKey struct {
 // RS256 or PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of RFC 7638, for HS256 a
 // random one.
 func GenerateKey(alg string) (*PrivateKey, error) {
+	var key crypto.Signer
+	var err error
 	switch alg {
 	case "ES256":
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("jwt: %w", err)
-		}
-		return newPrivateKey("", alg, key)
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case "EdDSA", "Ed25519":
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("jwt: %w", err)
-		}
-		return newPrivateKey("", alg, key)
+		_, key, err = ed25519.GenerateKey(rand.Reader)
 	case "RS256", "PS256":
-		key, err := rsa.GenerateKey(rand.Reader, minModulus)
-		if err != nil {
-			return nil, fmt.Errorf("jwt: %w", err)
-		}
-		return newPrivateKey("", alg, key)
+		key, err = rsa.GenerateKey(rand.Reader, minModulus)
 	case "HS256":
 		random := make([]byte, minSecret+16)
 		_, _ = rand.Read(random) // crypto/rand.Read never returns an error
 		return SharedSecret(base64.RawURLEncoding.EncodeToString(random[minSecret:]), random[:minSecret])
+	default:
+		return nil, fmt.Errorf("jwt: algorithm %q is not one of %s", cut(alg), strings.Join(algorithms, ", "))
 	}
-	return nil, fmt.Errorf("jwt: algorithm %q is not one of %s", cut(alg), strings.Join(algorithms, ", "))
+	if err != nil {
+		return nil, fmt.Errorf("jwt: %w", err)
+	}
+	return newPrivateKey("", alg, key)
 }
 
 // SharedSecret returns the HS256 key of a secret with at least 32 bytes (RFC 7518 s3.2). Every

@@ -254,29 +254,20 @@ type jwkSet struct {
 
 // UnmarshalJSONFrom parses the set.
 func (s *jwkSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
-		if name != "keys" {
+	return readObject(d, func(name []byte) error {
+		if string(name) != "keys" {
 			return skip(d)
 		}
 		s.found = true
 		if d.PeekKind() != '[' {
 			return errors.New(`"keys" is not a list`)
 		}
-		if _, err := d.ReadToken(); err != nil {
-			return err
-		}
-		for n := 0; d.PeekKind() != ']'; n++ {
-			if n == maxKeys {
-				return fmt.Errorf("more than %d keys", maxKeys)
-			}
+		return readList(d, "keys", maxKeys, func(int) error {
 			var j jwk
-			if err := j.UnmarshalJSONFrom(d); err != nil {
-				return err
-			}
+			err := j.UnmarshalJSONFrom(d)
 			s.keys = append(s.keys, j)
-		}
-		_, err := d.ReadToken()
-		return err
+			return err
+		})
 	})
 }
 
@@ -296,7 +287,8 @@ var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 // UnmarshalJSONFrom parses a JWK.
 func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error {
+	return readObject(d, func(raw []byte) error {
+		name, value := string(raw), ""
 		if name == "key_ops" {
 			j.hasOps = true
 			return j.readOps(d)
@@ -304,7 +296,6 @@ func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if !slices.Contains(keyMembers, name) {
 			return skip(d) // including x5c and x5u: only the key itself is used
 		}
-		var value string
 		ok, err := readString(d, &value)
 		if !ok && j.odd == "" {
 			j.odd = name
@@ -319,25 +310,15 @@ func (j *jwk) readOps(d *jsontext.Decoder) error {
 		j.odd = "key_ops"
 		return skip(d)
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return err
-	}
-	for n := 0; d.PeekKind() != ']'; n++ {
-		if n == maxMembers {
-			return fmt.Errorf("key_ops has more than %d elements", maxMembers)
-		}
+	return readList(d, "key_ops", maxMembers, func(int) error {
 		var op string
 		ok, err := readString(d, &op)
-		if err != nil {
-			return err
-		}
 		if !ok {
 			j.odd = "key_ops"
 		}
 		j.ops = append(j.ops, op)
-	}
-	_, err := d.ReadToken()
-	return err
+		return err
+	})
 }
 
 func (j *jwk) member(name string) string {
@@ -349,10 +330,8 @@ func (j *jwk) member(name string) string {
 
 // hasSecret returns a member that only private and symmetric keys have, or "".
 func (j *jwk) hasSecret() string {
-	for _, name := range secretMembers {
-		if slices.Contains(j.names, name) {
-			return name
-		}
+	if i := slices.IndexFunc(secretMembers, func(name string) bool { return slices.Contains(j.names, name) }); i >= 0 {
+		return secretMembers[i]
 	}
 	return ""
 }

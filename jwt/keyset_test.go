@@ -141,7 +141,7 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 		"doubled member":     {`{"keys":[{"kty":"EC",` + good[1:] + `]}`, "duplicate object member name"},
 		"invalid UTF-8":      {`{"keys":[` + good + "],\"x\":\"\xff\"}", "invalid UTF-8"},
 		"two of one kid":     {`{"keys":[` + good + `,` + string(asJSON(t, clash)) + `]}`, "two keys of the set have the kid"},
-		"101 keys":           {`{"keys":[` + strings.Repeat(`{},`, 100) + `{}]}`, "more than 100 keys"},
+		"101 keys":           {`{"keys":[` + strings.Repeat(`{},`, 100) + `{}]}`, "keys has more than 100 elements"},
 		"deep":               {`{"keys":[` + good + `],"x":` + strings.Repeat("[", 17) + strings.Repeat("]", 17) + `}`, "nested more than 16 deep"},
 		"wide":               {`{"keys":[{"a":1` + manyMembers(200) + `}]}`, "more than 128 members"},
 		"many key_ops":       {`{"keys":[{"key_ops":["a"` + strings.Repeat(`,"a"`, 128) + `]}]}`, "key_ops has more than 128"},

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -144,13 +145,13 @@ func (h *header) parse(text []byte) error {
 
 // UnmarshalJSONFrom parses the header object.
 func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name string) error { return h.member(d, name) })
+	return readObject(d, func(name []byte) error { return h.member(d, name) })
 }
 
 // member parses one member of the header.
-func (h *header) member(d *jsontext.Decoder, name string) error {
+func (h *header) member(d *jsontext.Decoder, name []byte) error {
 	var field *string
-	switch name {
+	switch string(name) {
 	case "alg":
 		field = &h.alg
 	case "typ":
@@ -158,15 +159,15 @@ func (h *header) member(d *jsontext.Decoder, name string) error {
 	case "kid":
 		field = &h.kid
 	default:
-		if why, ok := refusedMembers[name]; ok && h.bad == nil {
+		if why, ok := refusedMembers[string(name)]; ok && h.bad == nil {
 			h.bad = fmt.Errorf("header has %q: %s", name, why)
 		}
 		return skip(d)
 	}
-	ok, err := readString(d, field)
-	if !ok && h.bad == nil {
+	if d.PeekKind() != '"' && h.bad == nil {
 		h.bad = fmt.Errorf("%s in the header is not a string", name)
 	}
+	_, err := readString(d, field)
 	return err
 }
 
@@ -185,9 +186,10 @@ func (h *header) wrongType() error {
 
 var errNotObject = errors.New("not a JSON object")
 
-// readObject parses an object and calls member for each name; member parses the value. The decoder
-// refuses duplicate names in all spellings and invalid UTF-8 (RFC 8725 s3.7, RFC 7519 s4).
-func readObject(d *jsontext.Decoder, member func(name string) error) error {
+// readObject parses an object and calls member for each name; member parses the value, which
+// overwrites name. The decoder refuses duplicate names in all spellings and invalid UTF-8 (RFC 8725
+// s3.7, RFC 7519 s4).
+func readObject(d *jsontext.Decoder, member func(name []byte) error) error {
 	if d.PeekKind() != '{' {
 		if err := skip(d); err != nil {
 			return err
@@ -205,7 +207,7 @@ func readObject(d *jsontext.Decoder, member func(name string) error) error {
 		if err != nil {
 			return err
 		}
-		if err := member(intern(raw)); err != nil {
+		if err := member(unquoted(raw)); err != nil {
 			return err
 		}
 	}
@@ -213,57 +215,13 @@ func readObject(d *jsontext.Decoder, member func(name string) error) error {
 	return err
 }
 
-// intern returns the value of a JSON string, without allocation for common names.
-func intern(raw []byte) string {
-	switch string(raw) {
-	case `"alg"`:
-		return "alg"
-	case `"typ"`:
-		return "typ"
-	case `"kid"`:
-		return "kid"
-	case `"iss"`:
-		return "iss"
-	case `"sub"`:
-		return "sub"
-	case `"aud"`:
-		return "aud"
-	case `"exp"`:
-		return "exp"
-	case `"nbf"`:
-		return "nbf"
-	case `"iat"`:
-		return "iat"
-	case `"jti"`:
-		return "jti"
-	case `"client_id"`:
-		return "client_id"
-	case `"scope"`:
-		return "scope"
-	case `"sid"`:
-		return "sid"
-	case `"auth_time"`:
-		return "auth_time"
-	case `"acr"`:
-		return "acr"
-	case `"amr"`:
-		return "amr"
-	case `"cnf"`:
-		return "cnf"
+// unquoted returns the value of a valid JSON string, in raw itself if it has no escapes.
+func unquoted(raw []byte) []byte {
+	if !bytes.ContainsRune(raw, '\\') {
+		return raw[1 : len(raw)-1]
 	}
-	return unquoted(raw)
-}
-
-// unquoted returns the value of a valid JSON string.
-func unquoted(raw []byte) string {
-	inner := raw[1 : len(raw)-1]
-	for _, c := range inner {
-		if c == '\\' {
-			b, _ := jsontext.AppendUnquote(nil, raw) // the decoder has validated raw
-			return string(b)
-		}
-	}
-	return string(inner)
+	b, _ := jsontext.AppendUnquote(nil, raw) // the decoder has validated raw
+	return b
 }
 
 // readString parses a string. If the value has another type, it is skipped and ok is false.
@@ -275,8 +233,25 @@ func readString(d *jsontext.Decoder, to *string) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	*to = unquoted(raw)
+	*to = string(unquoted(raw))
 	return true, nil
+}
+
+// readList parses a list of at most most elements and calls element for each; element parses it.
+func readList(d *jsontext.Decoder, name string, most int, element func(n int) error) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for n := 0; d.PeekKind() != ']'; n++ {
+		if n == most {
+			return fmt.Errorf("%s has more than %d elements", name, most)
+		}
+		if err := element(n); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
 }
 
 // skip parses a value of any type with limited depth and width.

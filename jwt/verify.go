@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -95,24 +96,18 @@ func New(c Config) (*Verifier, error) {
 	if c.Leeway < 0 || c.Leeway > time.Minute {
 		mistake("Leeway is %s, it may be from 0 to 1m0s", c.Leeway)
 	}
-	if c.MaxLifetime == 0 {
-		c.MaxLifetime = 24 * time.Hour
-	}
+	c.MaxLifetime = cmp.Or(c.MaxLifetime, 24*time.Hour)
 	if c.MaxLifetime < 0 {
 		mistake("MaxLifetime is %s, it must be positive", c.MaxLifetime)
 	}
 	if c.RevokedAsOf != nil && c.Revoked == nil {
 		mistake("RevokedAsOf without Revoked: give both, or neither")
 	}
-	if c.MaxStale == 0 {
-		c.MaxStale = 15 * time.Minute
-	}
+	c.MaxStale = cmp.Or(c.MaxStale, 15*time.Minute)
 	if c.MaxStale < 0 {
 		mistake("MaxStale is %s, it must be positive", c.MaxStale)
 	}
-	if c.CacheSize == 0 {
-		c.CacheSize = 10_000
-	}
+	c.CacheSize = cmp.Or(c.CacheSize, 10_000)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -309,9 +304,5 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err := r.ahead(now); err != nil {
 		return nil, refuse(err)
 	}
-	return &entry{key: key, bound: r.Confirmation, issued: r.IssuedAt, principal: durward.Principal{
-		Scheme: "Bearer", Subject: r.Subject, Issuer: v.c.Issuer, ClientID: r.ClientID,
-		SessionID: r.SessionID, TokenID: r.ID, ACR: r.ACR, AMR: r.AMR,
-		AuthTime: r.AuthTime, Expires: r.Expires, Scopes: r.Scopes,
-	}}, nil
+	return &entry{key: key, bound: r.Confirmation, issued: r.IssuedAt, principal: r.principal()}, nil
 }
