@@ -307,6 +307,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err := r.ahead(now); err != nil {
 		return nil, refuse(err)
 	}
+	r.Issuer = v.c.Issuer // one string for all cached tokens
 	return &entry{key: key, bound: r.Confirmation, issued: r.IssuedAt, principal: r.principal()}, nil
 }
 
