@@ -55,17 +55,26 @@ func (p params) check() error {
 	return errors.Join(errs...)
 }
 
+// Stored is a parsed hash with a cost within the limits.
+type Stored struct {
+	params    params
+	salt, key []byte
+}
+
 // PHC strings have base64 without padding; only the canonical spelling is accepted.
 var b64 = base64.RawStdEncoding.Strict()
 
-func format(p params, salt, key []byte) string {
-	return fmt.Sprintf("%sm=%d,t=%d,p=%d$%s$%s", prefix, p.memory, p.time, p.threads, b64.EncodeToString(salt), b64.EncodeToString(key))
+// String returns the PHC string of s.
+func (s Stored) String() string {
+	p := s.params
+	return fmt.Sprintf("%sm=%d,t=%d,p=%d$%s$%s", prefix, p.memory, p.time, p.threads, b64.EncodeToString(s.salt), b64.EncodeToString(s.key))
 }
 
-// parse reads a PHC string in its only spelling: format returns the same bytes.
-func parse(phc string) (p params, salt, key []byte, err error) {
-	fail := func(why string) (params, []byte, []byte, error) {
-		return params{}, nil, nil, fmt.Errorf("%w: %s; want %s", ErrMalformed, why, wantForm)
+// Parse reads a PHC string in its only spelling: String returns the same bytes. The error wraps
+// ErrMalformed and contains no part of salt and hash.
+func Parse(phc string) (s Stored, err error) {
+	fail := func(why string) (Stored, error) {
+		return Stored{}, fmt.Errorf("%w: %s; want %s", ErrMalformed, why, wantForm)
 	}
 	if len(phc) > maxPHC {
 		return fail(fmt.Sprintf("%d bytes long", len(phc)))
@@ -95,32 +104,17 @@ func parse(phc string) (p params, salt, key []byte, err error) {
 	if n[2] > maxThreads { // before the conversion to uint8
 		return fail(fmt.Sprintf("%d threads, want 1 to %d", n[2], maxThreads))
 	}
-	if salt, err = decode(parts[1]); err != nil {
+	if s.salt, err = decode(parts[1]); err != nil {
 		return fail("the salt is not base64 without padding")
 	}
-	if key, err = decode(parts[2]); err != nil {
+	if s.key, err = decode(parts[2]); err != nil {
 		return fail("the hash is not base64 without padding")
 	}
-	p = params{memory: n[0], time: n[1], threads: uint8(n[2]), salt: uint32(len(salt)), key: uint32(len(key))}
-	if err := p.check(); err != nil {
+	s.params = params{memory: n[0], time: n[1], threads: uint8(n[2]), salt: uint32(len(s.salt)), key: uint32(len(s.key))}
+	if err := s.params.check(); err != nil {
 		return fail(strings.ReplaceAll(err.Error(), "\n", ", "))
 	}
-	return p, salt, key, nil
-}
-
-// Stored is a parsed hash with a cost within the limits.
-type Stored struct {
-	params    params
-	salt, key []byte
-}
-
-// Parse reads a PHC string. The error wraps ErrMalformed and contains no part of salt and hash.
-func Parse(phc string) (Stored, error) {
-	p, salt, key, err := parse(phc)
-	if err != nil {
-		return Stored{}, err
-	}
-	return Stored{p, salt, key}, nil
+	return s, nil
 }
 
 // Cost returns a name of the cost: hashes with equal names take equal work.

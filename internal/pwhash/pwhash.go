@@ -18,6 +18,7 @@
 package pwhash
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -85,21 +86,11 @@ type Hasher struct {
 
 // New returns a Hasher. The error lists every mistake in c.
 func New(c Config) (*Hasher, error) {
-	if c.Memory == 0 {
-		c.Memory = 19456
-	}
-	if c.Time == 0 {
-		c.Time = 2
-	}
-	if c.Threads == 0 {
-		c.Threads = 1
-	}
-	if c.Concurrent == 0 {
-		c.Concurrent = runtime.GOMAXPROCS(0)
-	}
-	if c.Waiting == 0 {
-		c.Waiting = 64
-	}
+	c.Memory = cmp.Or(c.Memory, 19456)
+	c.Time = cmp.Or(c.Time, 2)
+	c.Threads = cmp.Or(c.Threads, 1)
+	c.Concurrent = cmp.Or(c.Concurrent, runtime.GOMAXPROCS(0))
+	c.Waiting = cmp.Or(c.Waiting, 64)
 	p := params{memory: c.Memory, time: c.Time, threads: c.Threads, salt: saltLength, key: keyLength}
 	errs := []error{p.check()}
 	if c.Concurrent < 0 || c.Concurrent > 1<<16 {
@@ -132,7 +123,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 	if err != nil {
 		return "", err
 	}
-	return format(h.params, salt, key), nil
+	return Stored{h.params, salt, key}.String(), nil
 }
 
 // Verify hashes these if it has no hash or no valid password. They are constants so that start-up
@@ -149,30 +140,29 @@ var (
 // false. The same holds for a malformed phc, with an error that wraps ErrMalformed for the log.
 // Other errors are ErrBusy and that of ctx; then the password was not checked.
 func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash bool, err error) {
-	p, salt, want := h.params, dummySalt, []byte(nil)
+	stored := Stored{params: h.params, salt: dummySalt}
 	var malformed error
 	if phc != "" {
-		stored, storedSalt, storedKey, err := parse(phc)
-		if err != nil {
+		if s, err := Parse(phc); err != nil {
 			malformed = err
 		} else {
-			p, salt, want = stored, storedSalt, storedKey
+			stored = s
 		}
 	}
 	secret, forbidden := Prepare(password)
 	if forbidden != nil {
 		secret = dummySecret
 	}
-	got, err := h.run(ctx, p, secret, salt)
+	got, err := h.run(ctx, stored.params, secret, stored.salt)
 	if err != nil {
 		return false, false, err
 	}
 	if malformed != nil {
 		return false, false, malformed
 	}
-	// A nil want is that of the dummy: its length differs, so got is not equal to it.
-	ok = subtle.ConstantTimeCompare(got, want) == 1 && forbidden == nil
-	return ok, ok && p != h.params, nil
+	// The dummy has no key, so got is not equal to it.
+	ok = subtle.ConstantTimeCompare(got, stored.key) == 1 && forbidden == nil
+	return ok, ok && stored.params != h.params, nil
 }
 
 // Runs returns the number of hashes computed so far.

@@ -97,13 +97,13 @@ func TestVectors(t *testing.T) {
 		if got := argon2.IDKey(password, salt, v.Passes, v.Memory, v.Lanes, v.Length); !bytes.Equal(got, tag) {
 			t.Errorf("argon2id of %s (%s): got %x, want %x", v.Password, v.Origin, got, tag)
 		}
-		p, gotSalt, gotKey, err := parse(v.PHC)
+		got, err := Parse(v.PHC)
 		want := params{v.Memory, v.Passes, v.Lanes, uint32(len(salt)), v.Length}
-		if err != nil || p != want || !bytes.Equal(gotSalt, salt) || !bytes.Equal(gotKey, tag) {
-			t.Errorf("parse(%q): got %+v %x %x %v, want %+v %x %x", v.PHC, p, gotSalt, gotKey, err, want, salt, tag)
+		if err != nil || got.params != want || !bytes.Equal(got.salt, salt) || !bytes.Equal(got.key, tag) {
+			t.Errorf("Parse(%q): got %+v %x %x %v, want %+v %x %x", v.PHC, got.params, got.salt, got.key, err, want, salt, tag)
 		}
-		if got := format(want, salt, tag); got != v.PHC {
-			t.Errorf("format: got %q, want %q", got, v.PHC)
+		if got := (Stored{want, salt, tag}).String(); got != v.PHC {
+			t.Errorf("String: got %q, want %q", got, v.PHC)
 		}
 		// The vectors contain passwords with a NUL; forms do not.
 		ok, rehash := verify(t, newHasher(t, Config{}), v.PHC, string(password))
@@ -242,7 +242,7 @@ func TestRehash(t *testing.T) {
 			t.Errorf("%+v, wrong password: got %v %v, want false false", c.config, ok, rehash)
 		}
 	}
-	short := format(params{128, 2, 2, 8, 32}, []byte("saltsalt"), argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32))
+	short := Stored{params{128, 2, 2, 8, 32}, []byte("saltsalt"), argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32)}.String()
 	if ok, rehash := verify(t, now, short, "right"); !ok || !rehash {
 		t.Errorf("short salt: got %v %v, want true true", ok, rehash)
 	}
@@ -306,8 +306,8 @@ var malformed = []string{
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, cheap)
-	if _, _, _, err := parse(good); err != nil {
-		t.Fatalf("parse(%q): %v", good, err)
+	if _, err := Parse(good); err != nil {
+		t.Fatalf("Parse(%q): %v", good, err)
 	}
 	for _, phc := range malformed {
 		before := h.Runs()
@@ -452,18 +452,18 @@ func FuzzParse(f *testing.F) {
 		f.Add(phc)
 	}
 	f.Fuzz(func(t *testing.T, phc string) {
-		p, salt, key, err := parse(phc)
+		s, err := Parse(phc)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) || p != (params{}) || salt != nil || key != nil {
-				t.Fatalf("parse(%q): got %+v %x %x %v", phc, p, salt, key, err)
+			if !errors.Is(err, ErrMalformed) || s.params != (params{}) || s.salt != nil || s.key != nil {
+				t.Fatalf("Parse(%q): got %+v %x %x %v", phc, s.params, s.salt, s.key, err)
 			}
 			return
 		}
-		if err := p.check(); err != nil || int(p.salt) != len(salt) || int(p.key) != len(key) {
-			t.Fatalf("parse(%q): got %+v, salt %x, key %x: %v", phc, p, salt, key, err)
+		if err := s.params.check(); err != nil || int(s.params.salt) != len(s.salt) || int(s.params.key) != len(s.key) {
+			t.Fatalf("Parse(%q): got %+v, salt %x, key %x: %v", phc, s.params, s.salt, s.key, err)
 		}
-		if got := format(p, salt, key); got != phc {
-			t.Fatalf("parse(%q): written again it is %q", phc, got)
+		if got := s.String(); got != phc {
+			t.Fatalf("Parse(%q): written again it is %q", phc, got)
 		}
 	})
 }
@@ -545,7 +545,7 @@ func BenchmarkVerify(b *testing.B) {
 func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, _, err := parse(good); err != nil {
+		if _, err := Parse(good); err != nil {
 			b.Fatal(err)
 		}
 	}
