@@ -10,6 +10,7 @@
 package valkey
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -75,11 +76,7 @@ type Client struct {
 // is full, a call waits there for as long as the server hangs.
 const maxCalls = 512
 
-// Defaults of Config.
-const (
-	defaultTimeout = 150 * time.Millisecond
-	defaultProbe   = time.Second
-)
+const defaultTimeout = 150 * time.Millisecond
 
 // Check validates the URL of a server. The error contains no part of it, because a password may be
 // part of it.
@@ -143,12 +140,8 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("valkey: the URL of the server %w", err)
 	}
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	}
-	if c.Probe == 0 {
-		c.Probe = defaultProbe
-	}
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
+	c.Probe = cmp.Or(c.Probe, time.Second)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -179,6 +172,13 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 func (c *Client) Close() {
 	c.stop()
 	<-c.done
+}
+
+// state returns the connection, which is nil until the first one, and whether the server answers.
+func (c *Client) state() (client valkey.Client, up bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.client, c.up
 }
 
 // Up reports whether the server answers, and the time of the last change of that.
@@ -249,9 +249,7 @@ func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Clien
 		return c.failed(ctx, bounded.Err())
 	}
 	// Another call may have detected an outage meanwhile.
-	c.mu.Lock()
-	client, up := c.client, c.up
-	c.mu.Unlock()
+	client, up := c.state()
 	if !up {
 		return ErrDown
 	}
@@ -275,10 +273,7 @@ func (c *Client) failed(ctx context.Context, err error) error {
 func (c *Client) Subscribe(ctx context.Context, channel string, each func(message string)) {
 	for ctx.Err() == nil {
 		changed := c.Changed()
-		c.mu.Lock()
-		client, up := c.client, c.up
-		c.mu.Unlock()
-		if up {
+		if client, up := c.state(); up {
 			// Receive returns when the connection or ctx ends.
 			_ = client.Receive(ctx, client.B().Subscribe().Channel(channel).Build(), func(m valkey.PubSubMessage) { each(m.Message) })
 		}
@@ -333,9 +328,7 @@ var mark = NewScript(`return {tonumber(redis.call('SET', KEYS[1], ARGV[1], 'EX',
 // probe sends a probe; without a connection it connects first. emptied reports that the last write
 // was lost.
 func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
-	c.mu.Lock()
-	client := c.client
-	c.mu.Unlock()
+	client, _ := c.state()
 	if client == nil {
 		if client, err = valkey.NewClient(c.options); err != nil {
 			if client != nil {
