@@ -88,8 +88,7 @@ func (l *Limiter) Set(s Settings) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.c.Settings = s
-	close(l.decided) // waiting tries check again
-	l.decided = make(chan struct{})
+	l.wake()
 	return nil
 }
 
@@ -258,48 +257,46 @@ func after(times []time.Time, moment time.Time) []time.Time {
 	return times[n:]
 }
 
-// decide ends an attempt.
-func (a *Attempt) decide(how func(c *accountCount, now time.Time)) {
-	l := a.l
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.known(a.account, a.network) // not nil: accounts with undecided tries are not dropped
-	c.underWay--
-	for _, p := range wider(a.network) {
-		l.networks[p].underWay--
-	}
-	how(c, l.c.Now())
+// decide ends an attempt, in Redis and on this node.
+func (a *Attempt) decide(o outcome) {
+	a.once.Do(func() {
+		said := a.tell(o)
+		l := a.l
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c := l.known(a.account, a.network) // not nil: accounts with undecided tries are not dropped
+		c.underWay--
+		for _, p := range wider(a.network) {
+			l.networks[p].underWay--
+		}
+		switch o.kind {
+		case succeeded:
+			c.reset()
+		case failed:
+			l.failed(c, a.network, o.secret, said, l.c.Now())
+		}
+		l.wake()
+	})
+}
+
+// wake makes waiting tries check again. l.mu is held.
+func (l *Limiter) wake() {
 	close(l.decided)
 	l.decided = make(chan struct{})
 }
 
 // Cancel ends an attempt without a check of its secret. Nothing is counted.
-func (a *Attempt) Cancel() {
-	a.once.Do(func() {
-		a.tell(outcome{kind: cancelled})
-		a.decide(func(*accountCount, time.Time) {})
-	})
-}
+func (a *Attempt) Cancel() { a.decide(outcome{kind: cancelled}) }
 
 // Succeed ends an attempt with a correct secret. The account's failures from this network are
 // reset, and no others.
-func (a *Attempt) Succeed() {
-	a.once.Do(func() {
-		a.tell(outcome{kind: succeeded})
-		a.decide(func(c *accountCount, now time.Time) { c.failures, c.recent = nil, [3][16]byte{} })
-	})
-}
+func (a *Attempt) Succeed() { a.decide(outcome{kind: succeeded}) }
 
 // Fail ends an attempt with a wrong secret. A keyed hash of secret is kept, to recognize it later.
 func (a *Attempt) Fail(secret string) {
-	a.once.Do(func() {
-		mac := hmac.New(sha256.New, a.l.secret[:])
-		mac.Write([]byte(a.account + "\x00" + secret))
-		var hash [16]byte
-		copy(hash[:], mac.Sum(nil))
-		said := a.tell(outcome{kind: failed, secret: hash})
-		a.decide(func(c *accountCount, now time.Time) { a.l.failed(c, a.network, hash, said, now) })
-	})
+	mac := hmac.New(sha256.New, a.l.secret[:])
+	mac.Write([]byte(a.account + "\x00" + secret))
+	a.decide(outcome{failed, [16]byte(mac.Sum(nil))})
 }
 
 // failed counts a failure. said is the answer of Redis; nil: there is none. l.mu is held.
@@ -310,10 +307,10 @@ func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *v
 	c.recent = [3][16]byte{hash, c.recent[0], c.recent[1]}
 	c.failures = append(c.failures, now)
 	if len(c.failures) >= l.c.AccountFailures {
-		l.block(c, now.Add(l.c.AccountBlock))
+		c.block(now.Add(l.c.AccountBlock))
 	}
 	if said != nil {
-		l.learnBlock(c, said.blocked, now)
+		c.learnBlock(said.blocked, now)
 	}
 	for _, p := range wider(n) {
 		count := l.networks[p]
@@ -325,17 +322,20 @@ func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *v
 }
 
 // learnBlock takes over the block of an account from Redis.
-func (l *Limiter) learnBlock(c *accountCount, until, now time.Time) {
+func (c *accountCount) learnBlock(until, now time.Time) {
 	if until.After(now) && until.After(c.blocked) {
-		l.block(c, until)
+		c.block(until)
 	}
 }
 
 // block blocks an account.
-func (*Limiter) block(c *accountCount, until time.Time) {
+func (c *accountCount) block(until time.Time) {
 	c.blocked = until
-	c.failures, c.recent = nil, [3][16]byte{}
+	c.reset()
 }
+
+// reset forgets the failures of an account.
+func (c *accountCount) reset() { c.failures, c.recent = nil, [3][16]byte{} }
 
 // known returns the count of an account from a network, or nil.
 func (l *Limiter) known(account string, n netip.Prefix) *accountCount {

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -45,21 +46,11 @@ var standard = bounds{accounts: 100_000, ofNetwork: 1000, networks: 200_000, wai
 
 // complete sets the defaults. The error lists every mistake.
 func (s *Settings) complete() error {
-	fill := func(v *int, standard int) {
-		if *v == 0 {
-			*v = standard
-		}
-	}
-	fillTime := func(v *time.Duration, standard time.Duration) {
-		if *v == 0 {
-			*v = standard
-		}
-	}
-	fill(&s.AccountFailures, 5)
-	fillTime(&s.AccountWindow, 15*time.Minute)
-	fillTime(&s.AccountBlock, time.Hour)
-	fill(&s.NetworkFailures, 10)
-	fill(&s.NetworkFailuresHour, 100)
+	s.AccountFailures = cmp.Or(s.AccountFailures, 5)
+	s.AccountWindow = cmp.Or(s.AccountWindow, 15*time.Minute)
+	s.AccountBlock = cmp.Or(s.AccountBlock, time.Hour)
+	s.NetworkFailures = cmp.Or(s.NetworkFailures, 10)
+	s.NetworkFailuresHour = cmp.Or(s.NetworkFailuresHour, 100)
 	var errs []error
 	if s.AccountFailures < 1 || s.AccountFailures > 100 { // NIST SP 800-63B-4 s3.2.2: at most 100
 		errs = append(errs, fmt.Errorf("limits: AccountFailures is %d, want 1 to 100", s.AccountFailures))

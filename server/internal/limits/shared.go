@@ -304,7 +304,7 @@ func (l *Limiter) learn(a *Attempt, blocked, right time.Time) {
 	if c == nil { // refused, without a count on this node
 		return
 	}
-	l.learnBlock(c, blocked, l.c.Now())
+	c.learnBlock(blocked, l.c.Now())
 	if n := len(c.failures); n > 0 {
 		if c.failures = after(c.failures, right); len(c.failures) < n && len(c.failures) == 0 {
 			c.recent = [3][16]byte{}
