@@ -302,14 +302,12 @@ func (c *Claims) ahead(now time.Time) error {
 // proof, or that of the client certificate.
 func (c *Confirmation) sentBy(thumbprint string, cert *x509.Certificate) error {
 	switch {
-	case c == nil && thumbprint != "":
+	case thumbprint != "" && (c == nil || c.JKT == "" && c.X5tS256 != ""):
 		return errors.New("a token that is bound to no DPoP key was sent with a proof (RFC 9449 s7.1)")
 	case c == nil:
 		return nil
 	case c.JKT == "" && c.X5tS256 == "":
 		return errors.New("a token bound to its sender in a way that is not known here (cnf, RFC 7800 s3.1)")
-	case c.JKT == "" && thumbprint != "":
-		return errors.New("a token that is bound to no DPoP key was sent with a proof (RFC 9449 s7.1)")
 	case c.JKT != "" && thumbprint == "":
 		return errors.New("a token bound to a DPoP key (cnf jkt) was sent as plain Bearer (RFC 9449 s7.2)")
 	case c.JKT != thumbprint:

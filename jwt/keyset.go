@@ -135,7 +135,7 @@ func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 		}
 	}
 	for i, j := range set.keys {
-		k, err := j.public()
+		k, err := j.public(j.member("kid"), j.member("alg"))
 		if err != nil {
 			skipped = append(skipped, fmt.Errorf("key %d, kid %s: %w", i, shown(j.member("kid")), err))
 			continue
@@ -353,8 +353,8 @@ func (j *jwk) fit(op string) error {
 	return nil
 }
 
-// public returns the verification key.
-func (j *jwk) public() (*Key, error) {
+// public returns the verification key with this id and algorithm.
+func (j *jwk) public(id, alg string) (*Key, error) {
 	if err := j.fit("verify"); err != nil {
 		return nil, err
 	}
@@ -365,7 +365,7 @@ func (j *jwk) public() (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newKey(j.member("kid"), j.member("alg"), key)
+	return newKey(id, alg, key)
 }
 
 // canonical decodes a member of a key: canonical base64url, not empty.

@@ -380,12 +380,9 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 	if err != nil {
 		return "", err
 	}
-	places := []string{strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"}
-	inserted := *u
-	inserted.RawPath, inserted.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
-	places = append(places, inserted.String())
+	u.RawPath, u.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
 	var errs []error
-	for _, place := range places {
+	for _, place := range []string{strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration", u.String()} {
 		m, err := fetchMetadata(ctx, client, place)
 		if err == nil {
 			err = m.fit(issuer)

@@ -319,7 +319,7 @@ func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Prin
 	}
 	e, err := v.judge(ctx, token, v.c.Now())
 	if err != nil {
-		sum := sha256.Sum256([]byte(token))
+		sum := digest(token)
 		return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), err)
 	}
 	return e.copy(), nil
