@@ -33,10 +33,7 @@ func NewPostgres(t testing.TB, settings ...string) *Postgres {
 // account must be able to enter that folder.
 func NewPostgresIn(t testing.TB, parent string, settings ...string) *Postgres {
 	t.Helper()
-	p, err := startPostgres(t, parent, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := startPostgres(t, parent, settings...)
 	t.Cleanup(p.stop)
 	return p
 }
@@ -99,16 +96,12 @@ func sharedCluster(t testing.TB) *Postgres {
 	defer shared.Unlock()
 	if shared.cluster == nil {
 		// The cluster need not survive a crash of the machine.
-		p, err := startPostgres(t, "", []string{"fsync=off", "full_page_writes=off"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		shared.cluster = p // ends with the process
+		shared.cluster = startPostgres(t, "", "fsync=off", "full_page_writes=off") // ends with the process
 	}
 	return shared.cluster
 }
 
-func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, error) {
+func startPostgres(t testing.TB, parent string, settings ...string) *Postgres {
 	t.Helper()
 	postgres := newest("/usr/lib/postgresql/*/bin/postgres")
 	if postgres == "" {
@@ -116,11 +109,11 @@ func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, e
 	}
 	as, err := account("postgres")
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
 	dir, err := folder(parent, "postgres", as)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
 	p := &Postgres{bin: filepath.Dir(postgres)}
 	data := filepath.Join(dir, "data")
@@ -128,7 +121,7 @@ func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, e
 	initdb.Dir = dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("services: initdb: %w\n%s", err, out)
+		t.Fatalf("services: initdb: %v\n%s", err, out)
 	}
 	host := Host()
 	p.service = service{name: "postgres", dir: dir, address: net.JoinHostPort(host, "5432"), as: as}
@@ -144,9 +137,8 @@ func startPostgres(t testing.TB, parent string, settings []string) (*Postgres, e
 		}
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return p, p.start(ctx)
+	p.Start(t)
+	return p
 }
 
 // Database creates an empty database, drops it after the test, and returns its URL.
@@ -160,9 +152,6 @@ func (p *Postgres) Database(t testing.TB) string {
 	})
 	return p.URL(name)
 }
-
-// Addr returns the address of the cluster.
-func (p *Postgres) Addr() string { return p.address }
 
 // URL returns the URL of a database.
 func (p *Postgres) URL(database string) string {

@@ -19,35 +19,29 @@ type Redis struct{ service }
 // line arguments of the server.
 func NewRedis(t testing.TB, settings ...string) *Redis {
 	t.Helper()
-	r, err := newRedis(t, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := startRedis(t, settings...)
 	t.Cleanup(r.stop)
 	return r
 }
 
 var sharedRedis struct {
-	once sync.Once
-	r    *Redis
-	err  error
+	sync.Mutex
+	server *Redis
 }
 
 // SharedRedis returns a server that the tests of this process share. Tests must not stop or flush it.
 func SharedRedis(t testing.TB) *Redis {
 	t.Helper()
-	s := &sharedRedis
-	s.once.Do(func() { s.r, s.err = newRedis(t, nil) }) // it ends with the process
-	if s.err != nil {
-		t.Fatal(s.err)
+	sharedRedis.Lock()
+	defer sharedRedis.Unlock()
+	if sharedRedis.server == nil {
+		sharedRedis.server = startRedis(t) // ends with the process
 	}
-	if s.r == nil {
-		Missing(t, "Redis (package redis-server)")
-	}
-	return s.r
+	return sharedRedis.server
 }
 
-func newRedis(t testing.TB, settings []string) (*Redis, error) {
+func startRedis(t testing.TB, settings ...string) *Redis {
+	t.Helper()
 	program := ""
 	for _, name := range []string{"valkey-server", "redis-server"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -59,7 +53,7 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 	}
 	dir, err := folder("", "redis", nil)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
 	host := Host()
 	r := &Redis{service{name: "redis", dir: dir, address: net.JoinHostPort(host, "6379"), command: append([]string{
@@ -79,13 +73,9 @@ func newRedis(t testing.TB, settings []string) (*Redis, error) {
 		}
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return r, r.start(ctx)
+	r.Start(t)
+	return r
 }
-
-// Addr returns the address of the server.
-func (r *Redis) Addr() string { return r.address }
 
 // URL returns the URL of database 0.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }

@@ -3,6 +3,7 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,8 +56,10 @@ n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); 
 kill -9 $pid 2>/dev/null
 [ -n "$KEEP" ] || rm -rf "$0"`
 
-// start starts the service and waits until it answers.
-func (s *service) start(ctx context.Context) error {
+// start starts the service and waits up to a minute until it answers.
+func (s *service) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.guard != nil {
@@ -93,6 +96,9 @@ func (s *service) start(ctx context.Context) error {
 	}
 }
 
+// Addr returns the address of the service.
+func (s *service) Addr() string { return s.address }
+
 // tail returns the last 20 lines of a log.
 func tail(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -101,10 +107,7 @@ func tail(text string) string {
 
 // pid returns the process id of the service, 0 if it does not run.
 func (s *service) pid() int {
-	text, err := os.ReadFile(filepath.Join(s.dir, "pid"))
-	if err != nil {
-		return 0
-	}
+	text, _ := os.ReadFile(filepath.Join(s.dir, "pid"))
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return pid
 }
@@ -142,9 +145,7 @@ func (s *service) Kill(t testing.TB) {
 // Start restarts the service with the same folder and address.
 func (s *service) Start(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := s.start(ctx); err != nil {
+	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -223,15 +224,9 @@ func account(name string) (*syscall.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
+	gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errUID, errGID)
 }
 
 // newest returns the last of the files that match a pattern, the highest version, empty if none does.
@@ -240,11 +235,5 @@ func newest(pattern string) string {
 	if len(found) == 0 {
 		return ""
 	}
-	slices.SortFunc(found, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		return strings.Compare(a, b)
-	})
-	return found[len(found)-1]
+	return slices.MaxFunc(found, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
 }
