@@ -48,12 +48,12 @@ func Parse(text Secret) (*Master, error) {
 func read(path string) (*Master, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not block the start
 	if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
+		return nil, fmt.Errorf("seal: cannot open the master key: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
+		return nil, fmt.Errorf("seal: cannot read the master key: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("seal: master key %s is not a file: give the path of the key file itself", path)
@@ -64,7 +64,7 @@ func read(path string) (*Master, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 2*keySize+3)) // two for a line end, one to detect a longer file
 	if err != nil {
-		return nil, fmt.Errorf("seal: master key: %w", err)
+		return nil, fmt.Errorf("seal: cannot read the master key: %w", err)
 	}
 	key, err := parse(text)
 	if err != nil {
@@ -88,10 +88,10 @@ func parse(text []byte) ([]byte, error) {
 	}
 	key := make([]byte, keySize)
 	if _, err := hex.Decode(key, text); err != nil {
-		return nil, errors.New("holds something else than hexadecimal digits")
+		return nil, errors.New("has characters that are not hexadecimal digits")
 	}
 	if bytes.Count(key, key[:1]) == keySize {
-		return nil, errors.New("is one byte over and over, which is no random key")
+		return nil, errors.New("repeats one byte, so it is not a random key")
 	}
 	return key, nil
 }
@@ -107,17 +107,10 @@ func make0600(path string) (err error) {
 		return fmt.Errorf("seal: cannot make a master key: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	defer f.Close() // closing again after success does nothing
-
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	if _, err := f.WriteString(hex.EncodeToString(key) + "\n"); err != nil {
-		return fmt.Errorf("seal: cannot write the master key: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("seal: cannot write the master key: %w", err)
-	}
-	if err := f.Close(); err != nil {
+	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("seal: cannot write the master key: %w", err)
 	}
 	// Unlike a rename, a link never replaces an existing file.
@@ -136,11 +129,10 @@ func syncDir(dir string) error {
 		return nil // folders cannot be synced there
 	}
 	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("seal: cannot sync the folder of the master key: %w", err)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err != nil {
 		return fmt.Errorf("seal: cannot sync the folder of the master key: %w", err)
 	}
 	return nil

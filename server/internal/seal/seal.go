@@ -43,7 +43,7 @@ const (
 
 // ErrWrongKey means that a secret cannot be decrypted: it was sealed with another master key, label or
 // identity, or it was altered. The cipher does not tell these cases apart.
-var ErrWrongKey = errors.New("seal: does not open: sealed with another master key, or changed since")
+var ErrWrongKey = errors.New("seal: cannot open a secret: it was sealed with another master key, or altered; put back the right key file")
 
 // Master is the master key. Its String, Format, LogValue and Marshal methods return a mask. It is safe for
 // concurrent use. Methods of the zero Master return an error.
@@ -71,10 +71,10 @@ func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(sealed) < overhead {
-		return nil, fmt.Errorf("seal: sealed secret of %d bytes, at least %d: it was cut short or is none", len(sealed), overhead)
+		return nil, fmt.Errorf("seal: cannot open a secret of %d bytes, want at least %d: it was cut short; restore it from a backup", len(sealed), overhead)
 	}
 	if sealed[0] != version {
-		return nil, fmt.Errorf("seal: sealed secret of version %d, this program reads %d: it was written by a newer one or is none", sealed[0], version)
+		return nil, fmt.Errorf("seal: cannot open a secret of version %d, this program reads %d: use the newer program that wrote it", sealed[0], version)
 	}
 	plaintext, err := aead.Open(nil, nil, sealed[1:], associated(label, identity))
 	if err != nil {
@@ -86,11 +86,8 @@ func (m *Master) Unseal(label, identity string, sealed []byte) ([]byte, error) {
 // KeyID returns a fingerprint of the master key, 16 hexadecimal digits. It does not reveal the key, so it
 // may be stored and logged.
 func (m *Master) KeyID() string {
-	if m == nil || len(m.key) != keySize {
-		return "none"
-	}
-	id, err := hkdf.Key(sha256.New, m.key, nil, idInfo, 8)
-	if err != nil { // only with a length that HKDF cannot give
+	id, err := m.derive(idInfo, 8)
+	if err != nil {
 		return "none"
 	}
 	return hex.EncodeToString(id)
@@ -99,37 +96,34 @@ func (m *Master) KeyID() string {
 // Derive returns a key of 32 bytes for a use other than sealing. It is the same in all processes with the
 // same master key. The label is a constant that names the use.
 func (m *Master) Derive(label string) ([]byte, error) {
-	if m == nil || len(m.key) != keySize || label == "" {
-		return nil, errors.New("seal: a key is derived from a master key, under a label")
+	if label == "" {
+		return nil, errors.New("seal: cannot derive a key without a label: name its use")
 	}
-	key, err := hkdf.Key(sha256.New, m.key, nil, deriveInfo+label, keySize)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+	return m.derive(deriveInfo+label, keySize)
+}
+
+// derive returns a key of size bytes by HKDF.
+func (m *Master) derive(info string, size int) ([]byte, error) {
+	if m == nil || len(m.key) != keySize {
+		return nil, errors.New("seal: no master key: open one first")
 	}
-	return key, nil
+	return hkdf.Key(sha256.New, m.key, nil, info, size)
 }
 
 // aead returns the cipher of a label. Sealing is rare, so the key is derived each time.
 func (m *Master) aead(label, identity string) (cipher.AEAD, error) {
-	switch {
-	case m == nil || len(m.key) != keySize:
-		return nil, errors.New("seal: no master key: open one first")
-	case label == "" || identity == "":
+	if label == "" || identity == "" {
 		return nil, fmt.Errorf("seal: label %q with identity %q: both are required, they bind a secret to its place", label, identity)
 	}
-	key, err := hkdf.Key(sha256.New, m.key, nil, labelInfo+label, 32)
+	key, err := m.derive(labelInfo+label, keySize)
 	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+		return nil, err
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	return aead, nil
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // associated returns the associated data: the version, then label and identity, each after its length, so

@@ -175,10 +175,10 @@ func TestOpen(t *testing.T) {
 		{"two lines", key + "\n\n", 0o600, "too long"},
 		{"two keys", key + "\n" + key + "\n", 0o600, "too long"},
 		{"a gigabyte's start", strings.Repeat(key, 1000), 0o600, "too long"},
-		{"not hexadecimal", key[:63] + "g", 0o600, "something else than hexadecimal"},
-		{"blank at the start", " " + key[1:], 0o600, "something else than hexadecimal"},
-		{"zeros", strings.Repeat("0", 64), 0o600, "no random key"},
-		{"one byte", strings.Repeat("ab", 32), 0o600, "no random key"},
+		{"not hexadecimal", key[:63] + "g", 0o600, "not hexadecimal digits"},
+		{"blank at the start", " " + key[1:], 0o600, "not hexadecimal digits"},
+		{"zeros", strings.Repeat("0", 64), 0o600, "not a random key"},
+		{"one byte", strings.Repeat("ab", 32), 0o600, "not a random key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +224,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "is empty", key[1:]: "has 63 characters", key + "0": "too long", key[1:] + "g": "something else", strings.Repeat("a5", 32): "no random key", " " + key[1:]: "something else",
+		"": "is empty", key[1:]: "has 63 characters", key + "0": "too long", key[1:] + "g": "not hexadecimal digits", strings.Repeat("a5", 32): "not a random key", " " + key[1:]: "not hexadecimal digits",
 	} {
 		m, err := Parse(Secret(text))
 		if m != nil || err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "234567") {
