@@ -26,27 +26,18 @@ type APIKey struct {
 const apiKeyColumns = `api_keys.id, api_keys.user_id, api_keys.name, api_keys.public_id, api_keys.hash, api_keys.scope, api_keys.session_id,
 	api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at`
 
-// into returns the destinations for apiKeyColumns. The caller calls done after Scan, to convert the values.
-func (k *APIKey) into() (fields []any, done func()) {
-	var hash []byte
-	var scope string
-	var times [4]int64
-	return []any{&k.ID, &k.UserID, &k.Name, &k.PublicID, &hash, &scope, &k.SessionID, &times[0], &times[1], &times[2], &times[3]}, func() {
-		// A stored hash of another length matches no key: the rest stays zero.
-		copy(k.Hash[:], hash)
-		k.Scopes = strings.Fields(scope)
-		k.CreatedAt, k.ExpiresAt, k.RevokedAt, k.LastUsedAt = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3])
-	}
+func (k *APIKey) fields() []any {
+	return []any{&k.ID, &k.UserID, &k.Name, &k.PublicID, (*keyHash)(&k.Hash), (*wordsColumn)(&k.Scopes), &k.SessionID,
+		into(&k.CreatedAt), into(&k.ExpiresAt), into(&k.RevokedAt), into(&k.LastUsedAt)}
 }
 
-func scanAPIKey(row scanner) (APIKey, error) {
-	var k APIKey
-	fields, done := k.into()
-	if err := row.Scan(fields...); err != nil {
-		return APIKey{}, classify(err)
-	}
-	done()
-	return k, nil
+// keyHash scans a hash. One of another length than 32 matches no key: the rest stays zero.
+type keyHash [32]byte
+
+func (h *keyHash) Scan(value any) error {
+	stored, _ := value.([]byte)
+	copy(h[:], stored)
+	return nil
 }
 
 // CreateAPIKey adds a key and notifies its user. ErrChanged means that the user was locked, or the session
@@ -54,15 +45,10 @@ func scanAPIKey(row scanner) (APIKey, error) {
 // keys already.
 func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.lockUser(k.UserID); err != nil {
-			return err
-		}
-		var live int
-		if err := tx.row(`SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
-			k.UserID, micros(k.CreatedAt)).Scan(&live); err != nil {
-			return err
-		}
-		if live >= most {
+		tx.lockUser(k.UserID)
+		live := tx.number(`SELECT count(*) FROM api_keys WHERE user_id = $1 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2)`,
+			k.UserID, micros(k.CreatedAt))
+		if live >= int64(most) {
 			return ErrTooMany
 		}
 		return tx.insertAPIKey(k, e)
@@ -73,13 +59,11 @@ func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, most int, e Event) err
 // such key, and ErrChanged as CreateAPIKey does.
 func (db *DB) RotateAPIKey(ctx context.Context, old string, k APIKey, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.lockUser(k.UserID); err != nil {
-			return err
-		}
-		n, err := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3)`,
+		tx.lockUser(k.UserID)
+		n := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $3)`,
 			old, k.UserID, micros(k.CreatedAt))
-		if err != nil || n == 0 {
-			return orNotFound(err)
+		if n == 0 {
+			return ErrNotFound
 		}
 		return tx.insertAPIKey(k, e)
 	})
@@ -94,21 +78,14 @@ func (t *tx) insertAPIKey(k APIKey, e Event) error {
 		return ErrChanged
 	}
 	if k.SessionID != "" {
-		var live int
-		if err := t.row(`SELECT count(*) FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0`, k.SessionID, k.UserID).Scan(&live); err != nil {
-			return err
-		}
+		live := t.number(`SELECT count(*) FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0`, k.SessionID, k.UserID)
 		if live == 0 {
 			return ErrChanged
 		}
 	}
-	if _, err := t.exec(`INSERT INTO api_keys (id, user_id, name, public_id, hash, scope, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		k.ID, k.UserID, k.Name, k.PublicID, k.Hash[:], strings.Join(k.Scopes, " "), k.SessionID, micros(k.CreatedAt), micros(k.ExpiresAt)); err != nil {
-		return err
-	}
-	if err := t.notify(k.UserID, "key_created", e); err != nil {
-		return err
-	}
+	t.exec(`INSERT INTO api_keys (id, user_id, name, public_id, hash, scope, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		k.ID, k.UserID, k.Name, k.PublicID, k.Hash[:], strings.Join(k.Scopes, " "), k.SessionID, micros(k.CreatedAt), micros(k.ExpiresAt))
+	t.notify(k.UserID, "key_created", e)
 	return t.event(e)
 }
 
@@ -119,58 +96,42 @@ func (db *DB) RevokeAPIKey(ctx context.Context, id, userID string, e Event) erro
 		return ErrNotFound
 	}
 	return db.do(ctx, func(tx *tx) error {
-		if n, err := tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0`, id, userID, micros(e.At)); err != nil || n == 0 {
-			return orNotFound(err)
+		if tx.changed(`UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at = 0`, id, userID, micros(e.At)) == 0 {
+			return ErrNotFound
 		}
 		return tx.event(e)
 	})
 }
 
 // APIKeyByID returns a key, also an expired or revoked one, or ErrNotFound.
-func (db *DB) APIKeyByID(ctx context.Context, id string) (APIKey, error) {
-	if err := checkText(id); err != nil {
-		return APIKey{}, ErrNotFound
-	}
-	return scanAPIKey(db.reader(ctx).row(`SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id))
+func (db *DB) APIKeyByID(ctx context.Context, id string) (k APIKey, err error) {
+	err = db.reader(ctx).get([]record{&k}, `SELECT `+apiKeyColumns+` FROM api_keys WHERE id = $1`, id)
+	return k, err
 }
 
 // APIKeyByPublicID returns a key, also an expired or revoked one, with its user, or ErrNotFound.
 func (db *DB) APIKeyByPublicID(ctx context.Context, publicID string) (k APIKey, u User, err error) {
-	if err := checkText(publicID); err != nil {
-		return APIKey{}, User{}, ErrNotFound
-	}
-	ofKey, keyDone := k.into()
-	ofUser, userDone := u.into()
-	if err := db.reader(ctx).row(`SELECT `+apiKeyColumns+`, `+userColumns+` FROM api_keys JOIN users ON users.id = api_keys.user_id WHERE api_keys.public_id = $1`,
-		publicID).Scan(append(ofKey, ofUser...)...); err != nil {
-		return APIKey{}, User{}, classify(err)
-	}
-	keyDone()
-	userDone()
-	return k, u, nil
+	err = db.reader(ctx).get([]record{&k, &u}, `SELECT `+apiKeyColumns+`, `+userColumns+`
+		FROM api_keys JOIN users ON users.id = api_keys.user_id WHERE api_keys.public_id = $1`, publicID)
+	return k, u, err
 }
 
 // APIKeys returns a page of keys that are not revoked, newest first, beginning after the key after. An
 // empty userID lists the keys of all users.
 func (db *DB) APIKeys(ctx context.Context, userID, after string, limit int) ([]APIKey, error) {
-	if err := checkText(userID, after); err != nil {
-		return nil, err
-	}
-	const page = ` AND revoked_at = 0 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`
-	query := `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE user_id = $1` + page
+	which := `user_id = $1`
 	if userID == "" {
-		query = `SELECT ` + apiKeyColumns + ` FROM api_keys WHERE $1 = ''` + page
+		which = `$1 = ''`
 	}
-	return collect(db.reader(ctx), scanAPIKey, query, userID, after, limit)
+	return list[APIKey](db.reader(ctx), `SELECT `+apiKeyColumns+` FROM api_keys
+		WHERE `+which+` AND revoked_at = 0 AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3`, userID, after, limit)
 }
 
 // UseAPIKeys records the times of last use, by id of the key.
 func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 	return db.do(ctx, func(tx *tx) error {
 		for _, id := range slices.Sorted(maps.Keys(used)) { // in one order on all nodes, to avoid deadlocks
-			if _, err := tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(used[id])); err != nil {
-				return err
-			}
+			tx.exec(`UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2`, id, micros(used[id]))
 		}
 		return nil
 	})
@@ -178,8 +139,5 @@ func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 
 // PurgeAPIKeys deletes keys that were revoked or expired before a time.
 func (db *DB) PurgeAPIKeys(ctx context.Context, before time.Time) error {
-	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(before))
-		return err
-	})
+	return db.exec(ctx, `DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(before))
 }

@@ -24,38 +24,23 @@ type Cookie struct {
 const cookieColumns = `cookies.hash, cookies.session_id, cookies.scope, cookies.auth_time, cookies.acr, cookies.amr,
 	cookies.created_at, cookies.used_at, cookies.idle_ends, cookies.replaced_at`
 
-func (c *Cookie) into() (fields []any, done func()) {
-	var times [5]int64
-	var amr string
-	return []any{&c.Hash, &c.SessionID, &c.Scope, &times[0], &c.ACR, &amr, &times[1], &times[2], &times[3], &times[4]}, func() {
-		c.AuthTime, c.CreatedAt, c.UsedAt, c.IdleEnds, c.ReplacedAt = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3]), moment(times[4])
-		c.AMR = strings.Fields(amr)
-	}
+func (c *Cookie) fields() []any {
+	return []any{&c.Hash, &c.SessionID, &c.Scope, into(&c.AuthTime), &c.ACR, (*wordsColumn)(&c.AMR),
+		into(&c.CreatedAt), into(&c.UsedAt), into(&c.IdleEnds), into(&c.ReplacedAt)}
 }
 
 func (t *tx) insertCookie(c Cookie) error {
-	_, err := t.exec(`INSERT INTO cookies (hash, session_id, scope, auth_time, acr, amr, created_at, used_at, idle_ends)
+	return t.exec(`INSERT INTO cookies (hash, session_id, scope, auth_time, acr, amr, created_at, used_at, idle_ends)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		c.Hash, c.SessionID, c.Scope, micros(c.AuthTime), c.ACR, strings.Join(c.AMR, " "), micros(c.CreatedAt), micros(c.UsedAt), micros(c.IdleEnds))
-	return err
 }
 
 // CookieByHash returns a cookie with its session and user, also if one of them is no longer valid, or
 // ErrNotFound.
 func (db *DB) CookieByHash(ctx context.Context, hash []byte) (c Cookie, s Session, u User, err error) {
-	fields, done := c.into()
-	ofSession, sessionDone := s.into()
-	ofUser, userDone := u.into()
-	err = db.reader(ctx).row(`SELECT `+cookieColumns+`, `+sessionColumns+`, `+userColumns+`
-		FROM cookies JOIN sessions ON sessions.id = cookies.session_id JOIN users ON users.id = sessions.user_id WHERE cookies.hash = $1`,
-		hash).Scan(append(append(fields, ofSession...), ofUser...)...)
-	if err != nil {
-		return Cookie{}, Session{}, User{}, classify(err)
-	}
-	done()
-	sessionDone()
-	userDone()
-	return c, s, u, nil
+	err = db.reader(ctx).get([]record{&c, &s, &u}, `SELECT `+cookieColumns+`, `+sessionColumns+`, `+userColumns+`
+		FROM cookies JOIN sessions ON sessions.id = cookies.session_id JOIN users ON users.id = sessions.user_id WHERE cookies.hash = $1`, hash)
+	return c, s, u, err
 }
 
 // Replaced is the cookie that a browser sent with a sign-in, which replaces it.
@@ -68,10 +53,7 @@ type Replaced struct {
 // CreateCookieSession inserts a session with the cookie c, as CreateSession does with a grant. In the same
 // transaction it ends the live session of the replaced cookie, also if it belongs to another user.
 func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Event, p Place, was time.Time, r Replaced) ([]Revocation, error) {
-	if err := checkText(s.Network, s.Device, s.Agent, p.Browser); err != nil {
-		return nil, err
-	}
-	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		if _, err := tx.createSession(s, e, p, was); err != nil {
 			return nil, err
 		}
@@ -80,28 +62,21 @@ func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Ev
 		}
 		ended := e
 		ended.ID, ended.Kind, ended.Outcome = r.EventID, r.Kind, r.Reason
-		err = tx.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
+		err := tx.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
 			WHERE cookies.hash = $1 AND sessions.ended_at = 0`+tx.forUpdate("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
-		if errors.Is(classify(err), ErrNotFound) {
+		if errors.Is(err, ErrNotFound) {
 			return nil, nil
-		} else if err != nil {
-			return nil, err
 		}
-		if revoked, err = tx.endSession(ended.SessionID, r.Reason, e.At, r.Until, nil); err != nil {
-			return nil, err
-		}
-		return revoked, tx.event(ended)
+		revoked := tx.endSession(ended.SessionID, r.Reason, e.At, r.Until)
+		return []Revocation{revoked}, tx.event(ended)
 	})
 }
 
 // UseCookie records the use of a current cookie and its new idle end, unless a use after since is recorded
 // already.
 func (db *DB) UseCookie(ctx context.Context, hash []byte, at, since, idleEnds time.Time) error {
-	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`UPDATE cookies SET used_at = $2, idle_ends = $4 WHERE hash = $1 AND used_at <= $3 AND idle_ends > $2 AND replaced_at = 0`,
-			hash, micros(at), micros(since), micros(idleEnds))
-		return err
-	})
+	return db.exec(ctx, `UPDATE cookies SET used_at = $2, idle_ends = $4 WHERE hash = $1 AND used_at <= $3 AND idle_ends > $2 AND replaced_at = 0`,
+		hash, micros(at), micros(since), micros(idleEnds))
 }
 
 // Proof records how and when a user proved their identity. Session rules copy it into the session
@@ -120,56 +95,43 @@ func (t *tx) reauthenticate(p Proof, now time.Time) error {
 	if err := t.checkUnchanged(p.User.ID, p.User.PasswordChangedAt); err != nil {
 		return err
 	}
-	n, err := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,
+	n := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,
 		p.SessionID, p.User.ID, micros(p.At), p.ACR, strings.Join(p.Methods, " "), micros(now))
-	if err == nil && n == 0 {
+	if n == 0 {
 		return ErrNotFound
 	}
-	return err
+	return nil
 }
 
 // ProveWithGrant records a proof and returns the session after it, with the live grant of a client. If the
 // client has none, the grant is zero and EndsAt of the session is the end of its last cookie. It returns
 // ErrNotFound if there is no live cookie either.
-func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Event) (Session, Grant, error) {
-	type proven struct {
-		s Session
-		g Grant
-	}
-	is, err := write(ctx, db, func(tx *tx) (is proven, err error) {
+func (db *DB) ProveWithGrant(ctx context.Context, p Proof, clientID string, e Event) (s Session, g Grant, err error) {
+	err = db.do(ctx, func(tx *tx) (err error) {
 		if err := tx.reauthenticate(p, e.At); err != nil {
-			return is, err
+			return err
 		}
-		fields, done := is.s.into()
-		if err := tx.row(`SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, p.SessionID).Scan(fields...); err != nil {
-			return is, err
+		if err := tx.get([]record{&s}, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, p.SessionID); err != nil {
+			return err
 		}
-		done()
-		grant, grantDone := is.g.into()
-		err = tx.row(`SELECT `+grantColumns+` FROM grants WHERE session_id = $1 AND client_id = $2 AND ended_at = 0 AND idle_ends > $3
-			ORDER BY created_at DESC LIMIT 1`, p.SessionID, clientID, micros(e.At)).Scan(grant...)
-		switch {
-		case errors.Is(classify(err), ErrNotFound):
-			is.g = Grant{}
-			var ends int64
-			err = tx.row(`SELECT coalesce(max(idle_ends), 0) FROM cookies WHERE session_id = $1 AND idle_ends > $2`, p.SessionID, micros(e.At)).Scan(&ends)
-			if err == nil && ends == 0 {
-				err = ErrNotFound
+		err = tx.get([]record{&g}, `SELECT `+grantColumns+` FROM grants WHERE session_id = $1 AND client_id = $2 AND ended_at = 0 AND idle_ends > $3
+			ORDER BY created_at DESC LIMIT 1`, p.SessionID, clientID, micros(e.At))
+		if errors.Is(err, ErrNotFound) {
+			g = Grant{}
+			ends := tx.number(`SELECT coalesce(max(idle_ends), 0) FROM cookies WHERE session_id = $1 AND idle_ends > $2`, p.SessionID, micros(e.At))
+			if ends == 0 {
+				return ErrNotFound
 			}
-			if err != nil {
-				return is, err
-			}
-			is.s.EndsAt = moment(min(ends, micros(is.s.EndsAt)))
-		case err != nil:
-			return is, err
-		default:
-			if err := grantDone(); err != nil {
-				return is, err
-			}
+			s.EndsAt = moment(min(ends, micros(s.EndsAt)))
+		} else if err != nil {
+			return err
 		}
-		return is, tx.event(e)
+		return tx.event(e)
 	})
-	return is.s, is.g, err
+	if err != nil {
+		return Session{}, Grant{}, err
+	}
+	return s, g, nil
 }
 
 // CookieRenewal replaces a session's cookie after a proof.
@@ -193,20 +155,13 @@ func (t *tx) renewCookie(r CookieRenewal) error {
 		return err
 	}
 	// Cookies that were replaced earlier and have ended since are no longer needed.
-	if _, err := t.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, now); err != nil {
-		return err
-	}
-	n, err := t.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
+	t.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, now)
+	n := t.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
 		idle_ends = CASE WHEN idle_ends > $4 THEN $4 ELSE idle_ends END WHERE hash = $1 AND session_id = $2 AND idle_ends > $3`,
 		r.Old, p.SessionID, now, micros(r.OldEnds))
-	if err == nil && n == 0 {
-		err = ErrNotFound
+	if n == 0 {
+		return ErrNotFound
 	}
-	if err != nil {
-		return err
-	}
-	if err := t.insertCookie(r.New); err != nil {
-		return err
-	}
+	t.insertCookie(r.New)
 	return t.event(r.Event)
 }

@@ -5,9 +5,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -72,31 +74,34 @@ type DB struct {
 // Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
 // database cannot be used, an *OpenError names the remedy.
 func Open(ctx context.Context, c Config) (*DB, error) {
-	c = c.withDefaults()
-	e, err := openEngine(ctx, c)
+	e, _, err := openMigrated(ctx, c.withDefaults())
 	if err != nil {
 		return nil, err
 	}
 	db := &DB{engine: e, now: e.now}
-	if err := c.checkHistory(ctx, e); err != nil {
-		return nil, errors.Join(err, e.close())
-	}
-	if _, err := migrate(ctx, e, c); err != nil {
-		return nil, errors.Join(err, e.close())
-	}
 	if err := db.loadEpoch(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// checkHistory calls CheckHistory if it is set.
-func (c Config) checkHistory(ctx context.Context, e engine) error {
-	if c.CheckHistory == nil {
-		return nil
+// openMigrated opens a database, calls CheckHistory, brings the schema to SchemaVersion and returns the
+// version before.
+func openMigrated(ctx context.Context, c Config) (e engine, from int64, err error) {
+	if e, err = openEngine(ctx, c); err != nil {
+		return nil, 0, err
 	}
-	r := Raw{engine: e}
-	return c.CheckHistory(func(seq int64) (Position, error) { return r.Position(ctx, seq) })
+	if c.CheckHistory != nil {
+		r := Raw{engine: e}
+		err = c.CheckHistory(func(seq int64) (Position, error) { return r.Position(ctx, seq) })
+	}
+	if err == nil {
+		from, err = migrate(ctx, e, c)
+	}
+	if err != nil {
+		return nil, from, errors.Join(err, e.close())
+	}
+	return e, from, nil
 }
 
 // withDefaults returns c with defaults for the fields that are not set.
@@ -149,21 +154,24 @@ func EverySecond(ctx context.Context, log *slog.Logger, task string, work func(n
 
 // Ping returns an error if the database cannot be read and written.
 func (db *DB) Ping(ctx context.Context) error {
-	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`UPDATE meta SET value = value WHERE name = $1`, "epoch")
-		return err
-	})
+	return db.exec(ctx, `UPDATE meta SET value = value WHERE name = $1`, "epoch")
 }
 
 // Reachable reads one row, and returns an error if the database does not answer.
 func (db *DB) Reachable(ctx context.Context) error {
-	_, err := db.reader(ctx).meta(metaEpoch)
-	return classify(err)
+	reader := db.reader(ctx)
+	reader.meta(metaEpoch)
+	return classify(reader.err)
 }
 
 // do runs work in one transaction, which is durable when do returns nil. An error means that nothing
 // was written. Work may run several times; the function write returns a result from it.
 func (db *DB) do(ctx context.Context, work func(*tx) error) error { return db.engine.do(ctx, work) }
+
+// exec runs one statement in a transaction of its own.
+func (db *DB) exec(ctx context.Context, statement string, args ...any) error {
+	return db.do(ctx, func(tx *tx) error { return tx.exec(statement, args...) })
+}
 
 // write runs work in one transaction and returns its result, the zero value with an error.
 func write[T any](ctx context.Context, db *DB, work func(*tx) (T, error)) (T, error) {
@@ -182,21 +190,26 @@ func write[T any](ctx context.Context, db *DB, work func(*tx) (T, error)) (T, er
 // reader returns a tx for reading outside a transaction.
 func (db *DB) reader(ctx context.Context) *tx { return db.engine.reader(ctx) }
 
-// recovered runs work and turns a panic into an error, so that the other writes of a batch continue.
-func recovered(work func(*tx) error, tx *tx, log *slog.Logger) (err error) {
+// run runs work with t and returns the first error of a statement, else the error of work. It turns a panic
+// into an error, so that the other writes of a batch continue.
+func (t *tx) run(work func(*tx) error, log *slog.Logger) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			log.Error("database transaction panicked", "stack", string(debug.Stack()))
 			err = errPanicked
 		}
 	}()
-	return work(tx)
+	err = work(t)
+	return cmp.Or(t.err, err)
 }
 
-// tx runs queries, in a transaction or outside one for reading.
+// tx runs queries, in a transaction or outside one for reading. The first error of a query stays in err,
+// and the methods of tx then only return it: a transaction may ignore their errors until it ends, and
+// nothing is written after a failure.
 type tx struct {
 	ctx context.Context
 	on  connection
+	err error
 
 	// concurrent is true if other transactions run at the same time. Rows that a decision depends on
 	// are then locked.
@@ -216,38 +229,34 @@ type connection interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// checkArgs returns ErrText for arguments that the engines treat differently.
-func checkArgs(args []any) error {
-	for _, a := range args {
-		if s, ok := a.(string); ok {
-			if err := checkText(s); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+func (t *tx) exec(statement string, args ...any) error {
+	t.changed(statement, args...)
+	return t.err
 }
 
-func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	if err := checkArgs(args); err != nil {
-		return nil, err
+// changed runs a statement and returns the number of rows that it changed, 0 after an error.
+func (t *tx) changed(statement string, args ...any) (n int64) {
+	if t.err == nil {
+		t.err = checkText(args...)
 	}
-	return t.on.ExecContext(t.ctx, query, args...)
+	if t.err != nil {
+		return 0
+	}
+	r, err := t.on.ExecContext(t.ctx, statement, args...)
+	if err == nil {
+		n, err = r.RowsAffected()
+	}
+	t.err = err
+	return n
 }
 
-// changed runs a statement and returns the number of rows that it changed.
-func (t *tx) changed(query string, args ...any) (int64, error) {
-	r, err := t.exec(query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-// query runs a query and calls read with its rows.
+// query runs a query and calls read with its rows. ErrNotFound of read does not end the transaction.
 func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
-	if err := checkArgs(args); err != nil {
-		return err
+	if t.err == nil {
+		t.err = checkText(args...)
+	}
+	if t.err != nil {
+		return t.err
 	}
 	once := func(ctx context.Context) error {
 		rows, err := t.on.QueryContext(ctx, query, args...)
@@ -260,13 +269,19 @@ func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
 		}
 		return errors.Join(rows.Err(), rows.Close())
 	}
+	var err error
 	if t.retry == nil {
-		return once(t.ctx)
+		err = once(t.ctx)
+	} else {
+		err = t.retry(t.ctx, once)
 	}
-	return t.retry(t.ctx, once)
+	if !errors.Is(err, ErrNotFound) {
+		t.err = err
+	}
+	return err
 }
 
-// row returns the first row of a query, which runs at Scan.
+// row returns the first row of a query, which runs at Scan. Scan returns ErrNotFound if there is none.
 func (t *tx) row(query string, args ...any) scanner { return row{t, query, args} }
 
 type row struct {
@@ -278,10 +293,7 @@ type row struct {
 func (r row) Scan(into ...any) error {
 	return r.t.query(r.query, r.args, func(rows *sql.Rows) error {
 		if !rows.Next() {
-			if err := rows.Err(); err != nil {
-				return err
-			}
-			return sql.ErrNoRows
+			return cmp.Or(rows.Err(), ErrNotFound)
 		}
 		return rows.Scan(into...)
 	})
@@ -289,11 +301,54 @@ func (r row) Scan(into ...any) error {
 
 type scanner interface{ Scan(...any) error }
 
-// collect reads all rows of a query.
-func collect[T any](t *tx, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
-	err = t.query(query, args, func(rows *sql.Rows) (err error) {
-		all, err = scanAll(rows, scan)
-		return err
+// number returns the number that a query selects, 0 after an error or without a row.
+func (t *tx) number(query string, args ...any) (n int64) {
+	_ = t.row(query, args...).Scan(&n)
+	return n
+}
+
+// record has the destinations for the columns of a query.
+type record interface{ fields() []any }
+
+// get reads the first row of a query into records, in the order of its columns. It returns ErrNotFound if
+// there is none, or an argument is text that no row can hold.
+func (t *tx) get(records []record, query string, args ...any) error {
+	fields := records[0].fields()
+	for _, r := range records[1:] {
+		fields = append(fields, r.fields()...)
+	}
+	err := t.row(query, args...).Scan(fields...)
+	if errors.Is(err, ErrText) {
+		return ErrNotFound
+	}
+	return classify(err)
+}
+
+// list returns all rows of a query.
+func list[T any, R interface {
+	*T
+	record
+}](t *tx, query string, args ...any) ([]T, error) {
+	return collect(t, func(one *T) []any { return R(one).fields() }, query, args...)
+}
+
+// texts returns the first column of all rows of a query.
+func texts(t *tx, query string, args ...any) ([]string, error) {
+	return collect(t, func(one *string) []any { return []any{one} }, query, args...)
+}
+
+// collect returns all rows of a query. The function fields returns the destinations for its columns.
+func collect[T any](t *tx, fields func(*T) []any, query string, args ...any) (all []T, err error) {
+	err = t.query(query, args, func(rows *sql.Rows) error {
+		all = nil // of a run before whose connection was lost
+		for rows.Next() {
+			var one T
+			if err := rows.Scan(fields(&one)...); err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, classify(err)
@@ -301,27 +356,42 @@ func collect[T any](t *tx, scan func(scanner) (T, error), query string, args ...
 	return all, nil
 }
 
-func scanAll[T any](rows *sql.Rows, scan func(scanner) (T, error)) (all []T, err error) {
-	defer rows.Close()
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
+// timeColumn scans microseconds since 1970 into a time.
+type timeColumn time.Time
+
+func (c *timeColumn) Scan(value any) error {
+	us, ok := value.(int64)
+	if !ok {
+		return fmt.Errorf("store: column of a time holds %T", value)
 	}
-	return all, rows.Err()
+	*c = timeColumn(moment(us))
+	return nil
+}
+
+// into returns the destination for a column of a time.
+func into(t *time.Time) *timeColumn { return (*timeColumn)(t) }
+
+// wordsColumn scans words with spaces between.
+type wordsColumn []string
+
+func (c *wordsColumn) Scan(value any) error {
+	text, ok := value.(string)
+	if !ok {
+		return fmt.Errorf("store: column of words holds %T", value)
+	}
+	*c = strings.Fields(text)
+	return nil
 }
 
 // setEvidence stores a query that finds a row if this transaction was committed, and none if it was
 // not. It determines the outcome if the database server restarts during the commit.
 func (t *tx) setEvidence(text string, args ...any) { t.evidence = query{text, args} }
 
-// checkText returns ErrText for values with NUL or invalid UTF-8. SQLite accepts them silently, Postgres
+// checkText returns ErrText for strings with NUL or invalid UTF-8. SQLite accepts them silently, Postgres
 // refuses them in the middle of a transaction.
-func checkText(values ...string) error {
+func checkText(values ...any) error {
 	for _, v := range values {
-		if !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
+		if text, ok := v.(string); ok && (!utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0) {
 			return ErrText
 		}
 	}

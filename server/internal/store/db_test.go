@@ -202,9 +202,9 @@ func furnish(t testing.TB, db *DB) {
 	signIn(t, db, "bob", "session-4", "grant-4")
 	signInWithCookie(t, db, "ada", "session-5", "cookie-5")
 	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
-	_, err := db.Revoke(ctx, "jti", "token-1", later)
+	_, err := revoke(ctx, db, "jti", "token-1", later)
 	must(t, err)
-	_, err = db.Revoke(ctx, "jti", "token-2", noon.Add(-revocationsKept))
+	_, err = revoke(ctx, db, "jti", "token-2", noon.Add(-revocationsKept))
 	must(t, err)
 	must(t, db.AddDenials(ctx, []Denial{aDenial("denial-1")}))
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
@@ -503,7 +503,7 @@ func allDeeds() []aDeed {
 		}),
 
 		deedOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {
-			return errOf(db.Revoke(ctx, a.Kind, a.Value, later))
+			return errOf(revoke(ctx, db, a.Kind, a.Value, later))
 		}),
 		deedOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, err := db.Revocations(ctx, 0, noon)
@@ -793,14 +793,18 @@ func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
 	})
 }
 
+// revoke adds a revocation in a transaction of its own.
+func revoke(ctx context.Context, db *DB, kind, value string, until time.Time) (Revocation, error) {
+	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until), nil })
+}
+
 // takesNoWrites makes a database refuse all writing, until the function is called.
 func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 	t.Helper()
 	e, ok := db.engine.(*postgresEngine)
 	if !ok {
 		must(t, db.do(t.Context(), func(tx *tx) error {
-			_, err := tx.exec("PRAGMA query_only = ON")
-			return err
+			return tx.exec("PRAGMA query_only = ON")
 		}))
 		return func() {} // the connection is given up after the first failure
 	}
@@ -821,7 +825,7 @@ func TestBatchIsolation(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, testkit.SQLite(t))
 	set := func(name string, err error) func(*tx) error {
-		return func(tx *tx) error { return errors.Join(tx.setMeta(name, name), err) }
+		return func(tx *tx) error { return errors.Join(tx.SetMeta(name, name), err) }
 	}
 	own := fmt.Errorf("an error of its own: %w", ErrNotFound)
 	gone, cancel := context.WithCancel(t.Context())
@@ -837,20 +841,21 @@ func TestBatchIsolation(t *testing.T) {
 		{"first", here, set("first", nil), nil, true},
 		{"fails", here, set("fails", own), own, false},
 		{"second", here, set("second", nil), nil, true},
-		{"panics", here, func(tx *tx) error { _ = tx.setMeta("panics", "1"); panic("a deed") }, errPanicked, false},
+		{"panics", here, func(tx *tx) error { _ = tx.SetMeta("panics", "1"); panic("a deed") }, errPanicked, false},
 		{"third", here, set("third", nil), nil, true},
 		{"gone", gone, set("gone", nil), context.Canceled, false},
 		{"breaks a rule", here, func(tx *tx) error {
-			_ = tx.setMeta("breaks a rule", "1")
-			_, err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2)`, metaEpoch, "again")
+			_ = tx.SetMeta("breaks a rule", "1")
+			err := tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2)`, metaEpoch, "again")
 			if !isUnique(err) {
 				t.Errorf("a row that is there: %v", err)
 			}
-			return ErrEmailTaken
+			tx.err = ErrEmailTaken
+			return nil
 		}, ErrEmailTaken, false},
 		{"goes past its savepoint", here, func(tx *tx) error {
-			_ = tx.setMeta("goes past its savepoint", "1")
-			_, err := collect(tx, func(scanner) (int, error) { panic("with rows open") }, `SELECT name, value FROM meta`)
+			_ = tx.SetMeta("goes past its savepoint", "1")
+			_, err := collect(tx, func(*int) []any { panic("with rows open") }, `SELECT name, value FROM meta`)
 			return err
 		}, errPanicked, false},
 		{"last", here, set("last", nil), nil, true},
@@ -896,7 +901,7 @@ func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		err := db.do(ctx, func(tx *tx) error {
 			cancel()
-			return tx.setMeta("taken", "1")
+			return tx.SetMeta("taken", "1")
 		})
 		if n := count(t, db, `SELECT count(*) FROM meta WHERE name = 'taken'`); err != nil || n != 1 {
 			t.Errorf("got %v and %d rows, want no error and one row", err, n)
@@ -926,7 +931,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 					close(held)
 					<-hold
 					for _, q := range spoil {
-						if _, err := tx.exec(q); err != nil {
+						if err := tx.exec(q); err != nil {
 							t.Errorf("%s: %v", q, err)
 						}
 					}
@@ -935,7 +940,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 			})
 			<-held
 			wg.Go(func() {
-				q := &writeRequest{ctx: t.Context(), work: func(tx *tx) error { return tx.setMeta("neighbour", "1") }, done: make(chan struct{})}
+				q := &writeRequest{ctx: t.Context(), work: func(tx *tx) error { return tx.SetMeta("neighbour", "1") }, done: make(chan struct{})}
 				close(hold)
 				db.engine.(*sqliteEngine).requests <- q
 				<-q.done
@@ -970,7 +975,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range many {
 			wg.Go(func() {
-				if _, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("token-%d", i), later); err != nil {
+				if _, err := revoke(context.Background(), db, "jti", fmt.Sprintf("token-%d", i), later); err != nil {
 					t.Error(err)
 				}
 			})
@@ -1000,7 +1005,7 @@ func TestCloseWhileDeedsAreDone(t *testing.T) {
 		for i := range 50 {
 			wg.Go(func() {
 				for n := 0; ; n++ {
-					_, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("%d-%d", i, n), later)
+					_, err := revoke(context.Background(), db, "jti", fmt.Sprintf("%d-%d", i, n), later)
 					if errors.Is(err, ErrUnavailable) {
 						return
 					} else if err != nil {
@@ -1170,7 +1175,7 @@ func TestOpenNewer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "durward.db")
 	db := openAt(t, "sqlite:"+path)
 	must(t, db.do(t.Context(), func(tx *tx) error {
-		_, err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, SchemaVersion+1)
+		err := tx.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, 1)`, SchemaVersion+1)
 		return err
 	}))
 	problems, err := db.Check(t.Context())
@@ -1213,8 +1218,8 @@ func TestSchemaVersion(t *testing.T) {
 			t.Errorf("%d migrations, the newest is %s, want %d", len(names["sqlite"]), newest, SchemaVersion)
 		}
 		db := openAt(t, fresh(t))
-		if v, err := db.schema(t.Context()); err != nil || v != SchemaVersion {
-			t.Errorf("a new database is of version %d, %v", v, err)
+		if v := db.reader(t.Context()).number(schemaVersion); v != SchemaVersion {
+			t.Errorf("a new database is of version %d, want %d", v, SchemaVersion)
 		}
 	})
 }
@@ -1304,7 +1309,7 @@ func TestOutage(t *testing.T) {
 				t.Errorf("step %d: Start(%v) = %v, %v, want %v", i, s.start, got, err, s.want)
 			}
 		}
-		must(t, db.do(t.Context(), func(tx *tx) error { return tx.setMeta("alive_at", "yesterday") }))
+		must(t, db.do(t.Context(), func(tx *tx) error { return tx.SetMeta("alive_at", "yesterday") }))
 		if _, err := db.Start(t.Context(), at(30), 0); err == nil || !strings.Contains(err.Error(), "alive_at") {
 			t.Errorf("with a sign of life that is no time: %v, want an error that names it", err)
 		}
@@ -1451,7 +1456,7 @@ func TestRevocationsAreKept(t *testing.T) {
 		db := openAt(t, fresh(t))
 		until := map[string]time.Time{"counts": later, "counted a day ago": noon.Add(time.Microsecond - revocationsKept), "counted before that": noon.Add(-revocationsKept)}
 		for value, end := range until {
-			_, err := db.Revoke(t.Context(), "jti", value, end)
+			_, err := revoke(t.Context(), db, "jti", value, end)
 			must(t, err)
 		}
 		must(t, db.PurgeRevocations(t.Context()))
@@ -1495,7 +1500,7 @@ func TestPurgeSessions(t *testing.T) {
 		}
 		for n := range purgedAtOnce + 5 {
 			must(t, db.do(t.Context(), func(tx *tx) error {
-				_, err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
+				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
 					fmt.Sprint("old ", n), n)
 				return err
 			}))

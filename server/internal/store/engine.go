@@ -107,31 +107,27 @@ func openEngine(ctx context.Context, c Config) (engine, error) {
 // Migrate brings the schema of a database to SchemaVersion, creates it if it is missing, and returns the
 // versions before and after.
 func Migrate(ctx context.Context, c Config) (from, to int64, err error) {
-	c = c.withDefaults()
 	c.KeepSchema = false
-	e, err := openEngine(ctx, c)
-	if err != nil {
-		return 0, 0, err
+	e, from, err := openMigrated(ctx, c.withDefaults())
+	if err == nil {
+		err = e.close()
 	}
-	if err = c.checkHistory(ctx, e); err == nil {
-		from, err = migrate(ctx, e, c)
-	}
-	return from, SchemaVersion, errors.Join(err, e.close())
+	return from, SchemaVersion, err
 }
 
 // Empty reports whether a database has no tables, so that Open would create them.
 func Empty(ctx context.Context, c Config) (empty bool, err error) {
-	e, err := openEngine(ctx, c.withDefaults())
+	r, err := OpenRaw(ctx, c, Shared)
 	if err != nil {
 		return false, err
 	}
-	err = e.maintain(func(db *sql.DB, d dialect) error {
-		version, foreign, err := schemaOf(ctx, db, d.tables)
-		empty = version == 0 && len(foreign) == 0
-		return err
-	})
-	err = errors.Join(err, e.close())
-	return empty && err == nil, err
+	version, err := r.Schema(ctx)
+	foreign := errors.Is(err, ErrForeign)
+	if foreign {
+		err = nil
+	}
+	err = errors.Join(err, r.Close())
+	return err == nil && version == 0 && !foreign, err
 }
 
 // migrate brings the schema to SchemaVersion and returns the version before. It reads the version first,
@@ -214,40 +210,27 @@ func up(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error {
 	return nil
 }
 
+// schemaVersion selects the version of the newest applied migration.
+const schemaVersion = `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`
+
 // schemaOf returns the version of the newest applied migration, 0 for an empty database. If the database
 // belongs to another program, foreign lists its tables. The query tables lists all tables.
 func schemaOf(ctx context.Context, db *sql.DB, tables string) (version int64, foreign []string, err error) {
-	list := func() ([]string, error) {
-		rows, err := db.QueryContext(ctx, tables)
-		if err != nil {
-			return nil, err
-		}
-		return scanAll(rows, func(row scanner) (name string, err error) {
-			err = row.Scan(&name)
-			return name, err
-		})
-	}
-	names, err := list()
+	t := &tx{ctx: ctx, on: db}
+	names, err := texts(t, tables)
 	if err != nil || len(names) == 0 {
-		return 0, nil, classify(err)
+		return 0, nil, err
 	}
 	if !slices.Contains(names, "goose_db_version") {
 		return 0, names, nil
 	}
-	var newest sql.NullInt64
-	if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&newest); err != nil {
-		return 0, nil, classify(err)
-	}
-	if newest.Int64 > 0 && !slices.Contains(names, "meta") {
+	if version = t.number(schemaVersion); version > 0 && !slices.Contains(names, "meta") {
 		// Another node may have created the tables after the first query.
-		if names, err = list(); err != nil {
-			return 0, nil, classify(err)
-		}
-		if !slices.Contains(names, "meta") {
+		if names, err = texts(t, tables); err == nil && !slices.Contains(names, "meta") {
 			return 0, names, nil // goose migrated it for another program
 		}
 	}
-	return newest.Int64, nil, nil
+	return version, nil, classify(t.err)
 }
 
 // classify wraps an error of the engine in one that callers know. It returns known errors and the end of
@@ -256,8 +239,6 @@ func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sql.ErrNoRows):
-		return ErrNotFound
 	case slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) }):
 		return err
 	case isConstraint(err):
@@ -271,47 +252,51 @@ func classify(err error) error {
 
 var known = []error{ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
 
+// codes returns the result code of SQLite or the SQLSTATE of Postgres in err.
+func codes(err error) (lite int, pg string) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		lite = e.Code()
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		pg = e.Code
+	}
+	return lite, pg
+}
+
 // isConstraint reports whether err is the violation of a constraint.
 func isConstraint(err error) bool {
-	var lite *sqlite.Error
-	var pg *pgconn.PgError
-	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_CONSTRAINT ||
-		errors.As(err, &pg) && strings.HasPrefix(pg.Code, "23")
+	lite, pg := codes(err)
+	return lite&0xff == sqlite3.SQLITE_CONSTRAINT || strings.HasPrefix(pg, "23")
 }
 
 // isUnique reports whether err is the violation of a unique index or primary key.
 func isUnique(err error) bool {
-	var lite *sqlite.Error
-	var pg *pgconn.PgError
-	return errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) ||
-		errors.As(err, &pg) && pg.Code == "23505"
+	lite, pg := codes(err)
+	return lite == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || pg == "23505"
 }
 
 // damaged reports whether the engine found its data damaged.
 func damaged(err error) bool {
-	var lite *sqlite.Error
-	var pg *pgconn.PgError
-	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB) ||
-		errors.As(err, &pg) && (pg.Code == "XX001" || pg.Code == "XX002")
+	lite, pg := codes(err)
+	return lite&0xff == sqlite3.SQLITE_CORRUPT || lite&0xff == sqlite3.SQLITE_NOTADB || pg == "XX001" || pg == "XX002"
 }
 
 // forbidden reports whether the user of the database server lacks a right.
 func forbidden(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "42501"
+	_, pg := codes(err)
+	return pg == "42501"
 }
 
 // rejected reports whether a statement does not fit the schema.
 func rejected(err error) bool {
-	var lite *sqlite.Error
-	var pg *pgconn.PgError
-	return errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_ERROR || errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42")
+	lite, pg := codes(err)
+	return lite&0xff == sqlite3.SQLITE_ERROR || strings.HasPrefix(pg, "42")
 }
 
 // busy reports whether another connection holds a lock that the statement needs.
 func busy(err error) bool {
-	var lite *sqlite.Error
-	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
+	lite, _ := codes(err)
+	return lite&0xff == sqlite3.SQLITE_BUSY || lite&0xff == sqlite3.SQLITE_LOCKED
 }
 
 // forUpdate returns the end of a query that locks its rows of a table until the transaction ends. To
@@ -329,8 +314,7 @@ func (t *tx) lock(name string) error {
 	if !t.concurrent {
 		return nil
 	}
-	_, err := t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "durward:"+name)
-	return err
+	return t.exec(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, "durward:"+name)
 }
 
 // notifyNodes makes Follow on the other nodes call wake once this transaction is committed.
@@ -338,6 +322,5 @@ func (t *tx) notifyNodes() error {
 	if !t.concurrent {
 		return nil
 	}
-	_, err := t.exec(`SELECT pg_notify($1, '')`, channel)
-	return err
+	return t.exec(`SELECT pg_notify($1, '')`, channel)
 }

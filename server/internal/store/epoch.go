@@ -5,10 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -31,42 +29,28 @@ func sumOf(r Revocation) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// position returns the position of the database, with the checksum of revocation seq.
-func (t *tx) position(seq int64) (p Position, err error) {
-	sumAt := func(seq int64) (string, error) {
+// Position returns the position of the database in its history, with the checksum of revocation seq.
+func (t *tx) Position(seq int64) (p Position, err error) {
+	sumAt := func(seq int64) string {
 		r := Revocation{Seq: seq}
-		var at int64
-		err := t.row(`SELECT kind, value, at FROM revocations WHERE seq = $1`, seq).Scan(&r.Kind, &r.Value, &at)
-		if errors.Is(classify(err), ErrNotFound) {
-			return "", nil
+		if t.row(`SELECT kind, value, at FROM revocations WHERE seq = $1`, seq).Scan(&r.Kind, &r.Value, into(&r.At)) != nil {
+			return ""
 		}
-		r.At = moment(at)
-		return sumOf(r), err
+		return sumOf(r)
 	}
 	// In this order, so that a revocation that is purged meanwhile is counted in Purged.
-	if p.SumAt, err = sumAt(seq); err != nil {
-		return Position{}, err
+	p.SumAt = sumAt(seq)
+	if p.Seq = t.number(`SELECT coalesce(max(seq), 0) FROM revocations`); p.Seq > 0 {
+		p.Sum = sumAt(p.Seq)
 	}
-	if err := t.row(`SELECT coalesce(max(seq), 0) FROM revocations`).Scan(&p.Seq); err != nil {
-		return Position{}, err
-	}
-	if p.Seq > 0 {
-		if p.Sum, err = sumAt(p.Seq); err != nil {
-			return Position{}, err
-		}
-	}
-	if p.Purged, err = t.purged(); err != nil {
-		return Position{}, err
-	}
-	if p.Purged > p.Seq {
+	if p.Purged = t.metaNumber(metaPurged); p.Purged > p.Seq {
 		p.Seq, p.Sum = p.Purged, ""
 	}
-	if p.Epoch, err = t.meta(metaEpoch); err != nil {
-		return Position{}, err
+	p.Epoch, p.Past = t.meta(metaEpoch), strings.Fields(t.meta(metaPast))
+	if t.err != nil {
+		return Position{}, classify(t.err)
 	}
-	past, err := t.meta(metaPast)
-	p.Past = strings.Fields(past)
-	return p, err
+	return p, nil
 }
 
 // Names in the table meta.
@@ -77,22 +61,9 @@ const (
 	metaPurged       = "purged_seq"    // the highest number of a purged revocation
 )
 
-func (t *tx) purged() (int64, error) {
-	value, err := t.meta(metaPurged)
-	if err != nil || value == "" {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("store: %s: %w", metaPurged, err)
-	}
-	return n, nil
-}
-
 // Position returns the position of the database in its history, with the checksum of revocation seq.
 func (db *DB) Position(ctx context.Context, seq int64) (Position, error) {
-	p, err := db.reader(ctx).position(seq)
-	return p, classify(err)
+	return db.reader(ctx).Position(seq)
 }
 
 // NewEpoch tells how to begin a new epoch.
@@ -107,7 +78,7 @@ type NewEpoch struct {
 
 	At    time.Time
 	Until time.Time // when the last token of the withdrawn signing keys expires
-	Event Event     // beginEpoch sets Detail
+	Event Event     // BeginEpoch sets Detail
 }
 
 // Ended counts what a new epoch ended.
@@ -116,22 +87,10 @@ type Ended struct {
 	SigningKeys, APIKeys, Sessions int64
 }
 
-// beginEpoch begins a new epoch in a database that lost a part of its history.
-func (t *tx) beginEpoch(n NewEpoch) (Ended, error) {
+// BeginEpoch begins a new epoch in a database that lost a part of its history.
+func (t *tx) BeginEpoch(n NewEpoch) (Ended, error) {
 	e := Ended{Epoch: rand.Text()}
-	old, err := t.meta(metaEpoch)
-	if err != nil {
-		return Ended{}, err
-	}
-	ofSessions, err := t.meta(metaSessionEpoch)
-	if err != nil {
-		return Ended{}, err
-	}
-	before, err := t.meta(metaPast)
-	if err != nil {
-		return Ended{}, err
-	}
-	past := strings.Fields(before)
+	old, ofSessions, past := t.meta(metaEpoch), t.meta(metaSessionEpoch), strings.Fields(t.meta(metaPast))
 	for _, epoch := range append(slices.Clone(n.Past), old) {
 		if epoch != "" && !slices.Contains(past, epoch) {
 			past = append(past, epoch)
@@ -144,47 +103,26 @@ func (t *tx) beginEpoch(n NewEpoch) (Ended, error) {
 		ofSessions = old
 	}
 	for name, value := range map[string]string{metaEpoch: e.Epoch, metaPast: strings.Join(past, " "), metaSessionEpoch: ofSessions} {
-		if err := t.setMeta(name, value); err != nil {
-			return Ended{}, err
-		}
+		t.SetMeta(name, value)
 	}
 	if !n.KeepSessions {
-		if err := t.endEverything(n, &e); err != nil {
-			return Ended{}, err
-		}
+		t.endEverything(n, &e)
 	}
 	n.Event.Detail = fmt.Sprintf("epoch %s after %s; %d signing keys, %d API keys, %d sessions ended", e.Epoch, old, e.SigningKeys, e.APIKeys, e.Sessions)
 	return e, t.event(n.Event)
 }
 
 // endEverything ends every credential that may have been revoked in the lost part of the history.
-func (t *tx) endEverything(n NewEpoch, e *Ended) (err error) {
-	keys, err := collect(t, func(row scanner) (id string, err error) {
-		err = row.Scan(&id)
-		return id, err
-	}, `SELECT id FROM keys WHERE use_for = $1 AND state <> $2`, UseSigning, KeyGone)
-	if err != nil {
-		return err
-	}
+func (t *tx) endEverything(n NewEpoch, e *Ended) {
+	keys, _ := texts(t, `SELECT id FROM keys WHERE use_for = $1 AND state <> $2`, UseSigning, KeyGone)
 	for _, id := range keys {
-		if _, err := t.exec(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1`, id, KeyGone, []byte{}, micros(n.At)); err != nil {
-			return err
-		}
-		if _, err := t.revoke("kid", id, n.At, n.Until); err != nil {
-			return err
-		}
+		t.exec(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1`, id, KeyGone, []byte{}, micros(n.At))
+		t.revoke("kid", id, n.At, n.Until)
 	}
 	e.SigningKeys = int64(len(keys))
-	if e.APIKeys, err = t.changed(`UPDATE api_keys SET revoked_at = $1 WHERE revoked_at = 0 AND (expires_at = 0 OR expires_at > $1)`, micros(n.At)); err != nil {
-		return err
-	}
+	e.APIKeys = t.changed(`UPDATE api_keys SET revoked_at = $1 WHERE revoked_at = 0 AND (expires_at = 0 OR expires_at > $1)`, micros(n.At))
 	const why = "new_epoch"
-	if e.Sessions, err = t.changed(`UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why); err != nil {
-		return err
-	}
-	if _, err = t.exec(`UPDATE grants SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why); err != nil {
-		return err
-	}
-	_, err = t.exec(`DELETE FROM cookies`)
-	return err
+	e.Sessions = t.changed(`UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why)
+	t.exec(`UPDATE grants SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why)
+	t.exec(`DELETE FROM cookies`)
 }

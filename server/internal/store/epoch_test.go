@@ -20,7 +20,7 @@ func TestNewEpoch(t *testing.T) {
 				must(t, db.AddKey(t.Context(), aKey("key-refresh", UseRefresh, KeyActive, 1), anEvent(EventKeyCreated, "")))
 				first := db.Epoch()
 				ended, err := write(t.Context(), db, func(tx *tx) (Ended, error) {
-					return tx.beginEpoch(NewEpoch{
+					return tx.BeginEpoch(NewEpoch{
 						KeepSessions: keep,
 						Past:         []string{"OTHER", first},
 						At:           noon,

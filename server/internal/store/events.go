@@ -48,25 +48,23 @@ type Event struct {
 
 // event inserts e in the transaction that it describes, and makes it the evidence of that transaction.
 func (t *tx) event(e Event) error {
-	if err := checkText(e.Detail, e.Outcome, e.Device, e.Network); err != nil {
-		return err
-	}
-	_, err := t.exec(`INSERT INTO events (id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		e.ID, e.Kind, micros(e.At), e.UserID, e.Actor, e.SessionID, e.Outcome, e.Network, e.Device, e.DenialID, e.Detail)
 	t.setEvidence(`SELECT 1 FROM events WHERE id = $1`, e.ID)
-	return err
+	return t.exec(`INSERT INTO events (id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		e.ID, e.Kind, micros(e.At), e.UserID, e.Actor, e.SessionID, e.Outcome, e.Network, e.Device, e.DenialID, e.Detail)
 }
 
 // AddEvents inserts events that describe no other write.
 func (db *DB) AddEvents(ctx context.Context, events []Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		for _, e := range events {
-			if err := tx.event(e); err != nil {
-				return err
-			}
+			tx.event(e)
 		}
 		return nil
 	})
+}
+
+func (e *Event) fields() []any {
+	return []any{&e.ID, &e.Kind, into(&e.At), &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail}
 }
 
 // EventFilter selects events. An empty field matches all.
@@ -80,11 +78,6 @@ func (db *DB) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	return collect(db.reader(ctx), func(row scanner) (e Event, err error) {
-		var at int64
-		err = row.Scan(&e.ID, &e.Kind, &at, &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail)
-		e.At = moment(at)
-		return e, err
-	}, `SELECT id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail FROM events
+	return list[Event](db.reader(ctx), `SELECT id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail FROM events
 		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) ORDER BY id DESC LIMIT $3`, f.Kind, f.UserID, f.Limit)
 }

@@ -31,51 +31,38 @@ const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.sco
 	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent, grants.jkt,
 	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
 
-// into returns the destinations for grantColumns. The caller calls done after Scan, to convert the values.
-func (g *Grant) into() (fields []any, done func() error) {
-	var id string
-	var times [8]int64
-	return []any{&id, &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
-			&times[0], &times[1], &times[2], &times[3], &g.Replays, &g.Network, &g.Agent, &g.JKT, &times[4], &times[5], &times[6], &times[7], &g.EndReason}, func() error {
-			for i := range g.Moved {
-				g.Moved[i] = moment(times[i])
-			}
-			g.CreatedAt, g.IdleEnds, g.Ends, g.EndedAt = moment(times[4]), moment(times[5]), moment(times[6]), moment(times[7])
-			octets, err := hex.DecodeString(id)
-			if err != nil || len(octets) != len(g.ID) {
-				return fmt.Errorf("store: malformed grant id %q", id)
-			}
-			copy(g.ID[:], octets)
-			return nil
-		}
+func (g *Grant) fields() []any {
+	return []any{(*idColumn)(&g.ID), &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
+		into(&g.Moved[0]), into(&g.Moved[1]), into(&g.Moved[2]), into(&g.Moved[3]), &g.Replays, &g.Network, &g.Agent, &g.JKT,
+		into(&g.CreatedAt), into(&g.IdleEnds), into(&g.Ends), into(&g.EndedAt), &g.EndReason}
+}
+
+// idColumn scans the hexadecimal id of a grant.
+type idColumn [16]byte
+
+func (c *idColumn) Scan(value any) error {
+	text, _ := value.(string)
+	id, err := hex.DecodeString(text)
+	if err != nil || len(id) != len(c) {
+		return fmt.Errorf("store: malformed grant id %q", text)
+	}
+	copy(c[:], id)
+	return nil
 }
 
 func grantID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 func (t *tx) insertGrant(g Grant) error {
-	_, err := t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, jkt, created_at, idle_ends, ends)
+	return t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, jkt, created_at, idle_ends, ends)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, g.JKT, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends))
-	return err
 }
 
 // GrantByID returns a grant with its session and user, or ErrNotFound.
 func (db *DB) GrantByID(ctx context.Context, id [16]byte) (g Grant, s Session, u User, err error) {
-	fields, done := g.into()
-	ofSession, sessionDone := s.into()
-	ofUser, userDone := u.into()
-	err = db.reader(ctx).row(`SELECT `+grantColumns+`, `+sessionColumns+`, `+userColumns+`
-		FROM grants JOIN sessions ON sessions.id = grants.session_id JOIN users ON users.id = sessions.user_id WHERE grants.id = $1`,
-		grantID(id)).Scan(append(append(fields, ofSession...), ofUser...)...)
-	if err != nil {
-		return Grant{}, Session{}, User{}, classify(err)
-	}
-	if err := done(); err != nil {
-		return Grant{}, Session{}, User{}, err
-	}
-	sessionDone()
-	userDone()
-	return g, s, u, nil
+	err = db.reader(ctx).get([]record{&g, &s, &u}, `SELECT `+grantColumns+`, `+sessionColumns+`, `+userColumns+`
+		FROM grants JOIN sessions ON sessions.id = grants.session_id JOIN users ON users.id = sessions.user_id WHERE grants.id = $1`, grantID(id))
+	return g, s, u, err
 }
 
 // Rotate is the move of a grant to another generation.
@@ -90,9 +77,6 @@ type Rotate struct {
 // RotateRefresh moves a live grant that is still at r.From. It reports whether this call moved it: of
 // several concurrent calls, one does.
 func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err error) {
-	if err := checkText(r.Network, r.Agent); err != nil {
-		return false, err
-	}
 	return db.engine.update(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
 		replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
 		[]any{grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent}},
@@ -119,23 +103,14 @@ func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until ti
 		var sessionID string
 		// Lock the session before its grants, as endSession does.
 		err = tx.row(`SELECT sessions.id FROM grants JOIN sessions ON sessions.id = grants.session_id WHERE grants.id = $1`+tx.forUpdate("sessions"), grantID(id)).Scan(&sessionID)
-		if errors.Is(classify(err), ErrNotFound) {
+		if errors.Is(err, ErrNotFound) {
 			return nil, nil
-		} else if err != nil {
-			return nil, err
 		}
-		n, err := tx.changed(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, grantID(id), micros(e.At), reason)
-		if err != nil || n == 0 {
-			return nil, err // it had ended
+		if tx.changed(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, grantID(id), micros(e.At), reason) == 0 {
+			return nil, nil // it had ended
 		}
-		var live int
-		if err := tx.row(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID).Scan(&live); err != nil {
-			return nil, err
-		}
-		if live == 0 {
-			if revoked, err = tx.endSession(sessionID, reason, e.At, until, nil); err != nil {
-				return nil, err
-			}
+		if tx.number(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID) == 0 {
+			revoked = append(revoked, tx.endSession(sessionID, reason, e.At, until))
 		}
 		return revoked, tx.event(e)
 	})

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -31,28 +30,26 @@ type Key struct {
 	RetiredAt   time.Time
 }
 
+func (k *Key) fields() []any {
+	return []any{&k.ID, &k.Use, &k.Algorithm, &k.State, &k.Number, &k.Sealed, into(&k.CreatedAt), into(&k.ActivatedAt), into(&k.RetiredAt)}
+}
+
 // Keys returns the keys of one use, oldest first.
 func (db *DB) Keys(ctx context.Context, use string) ([]Key, error) {
-	return collect(db.reader(ctx), func(row scanner) (k Key, err error) {
-		var times [3]int64
-		err = row.Scan(&k.ID, &k.Use, &k.Algorithm, &k.State, &k.Number, &k.Sealed, &times[0], &times[1], &times[2])
-		k.CreatedAt, k.ActivatedAt, k.RetiredAt = moment(times[0]), moment(times[1]), moment(times[2])
-		return k, err
-	}, `SELECT id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at FROM keys WHERE use_for = $1 ORDER BY created_at, id`, use)
+	return list[Key](db.reader(ctx), `SELECT id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at
+		FROM keys WHERE use_for = $1 ORDER BY created_at, id`, use)
 }
 
 func (t *tx) insertKey(k Key) error {
-	_, err := t.exec(`INSERT INTO keys (id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+	t.exec(`INSERT INTO keys (id, use_for, algorithm, state, number, sealed, created_at, activated_at, retired_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		k.ID, k.Use, k.Algorithm, k.State, k.Number, k.Sealed, micros(k.CreatedAt), micros(k.ActivatedAt), micros(k.RetiredAt))
-	return errors.Join(err, t.notifyNodes())
+	return t.notifyNodes()
 }
 
 // AddKey adds a key.
 func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.insertKey(k); err != nil {
-			return err
-		}
+		tx.insertKey(k)
 		return tx.event(e)
 	})
 }
@@ -61,17 +58,12 @@ func (db *DB) AddKey(ctx context.Context, k Key, e Event) error {
 // several processes that start at once, one adds its keys.
 func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.lock("keys"); err != nil {
-			return err
-		}
-		var n int
-		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = $1 AND state <> $2`, keys[0].Use, KeyGone).Scan(&n); err != nil || n > 0 {
-			return err
+		tx.lock("keys")
+		if tx.number(`SELECT count(*) FROM keys WHERE use_for = $1 AND state <> $2`, keys[0].Use, KeyGone) > 0 {
+			return nil
 		}
 		for _, k := range keys {
-			if err := tx.insertKey(k); err != nil {
-				return err
-			}
+			tx.insertKey(k)
 		}
 		return nil
 	})
@@ -81,30 +73,19 @@ func (db *DB) AddKeyIfNone(ctx context.Context, keys ...Key) error {
 // changes nothing. ErrChanged means that a key other than old is active.
 func (db *DB) PromoteKey(ctx context.Context, id, old string, at time.Time, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.lock("keys"); err != nil {
-			return err
-		}
-		var others int
-		if err := tx.row(`SELECT count(*) FROM keys WHERE use_for = (SELECT use_for FROM keys WHERE id = $1) AND state = $2 AND id <> $3`, id, KeyActive, old).Scan(&others); err != nil {
-			return err
-		}
-		n, err := tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, id, KeyActive, micros(at), KeyPending)
-		if err != nil || n == 0 {
-			return err // another node has promoted it
+		tx.lock("keys")
+		others := tx.number(`SELECT count(*) FROM keys WHERE use_for = (SELECT use_for FROM keys WHERE id = $1) AND state = $2 AND id <> $3`, id, KeyActive, old)
+		if tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, id, KeyActive, micros(at), KeyPending) == 0 {
+			return nil // another node has promoted it
 		}
 		if others > 0 {
 			return ErrChanged
 		}
-		n, err = tx.changed(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1 AND state = $4`, old, KeyRetiring, micros(at), KeyActive)
-		if err != nil {
-			return err
-		}
+		n := tx.changed(`UPDATE keys SET state = $2, retired_at = $3 WHERE id = $1 AND state = $4`, old, KeyRetiring, micros(at), KeyActive)
 		if old != "" && n == 0 {
 			return ErrChanged // it was withdrawn meanwhile and has a successor
 		}
-		if err := tx.notifyNodes(); err != nil {
-			return err
-		}
+		tx.notifyNodes()
 		return tx.event(e)
 	})
 }
@@ -123,40 +104,25 @@ type GivenUp struct {
 // means that the key or the next one is not in the expected state.
 func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		if err := tx.lock("keys"); err != nil {
-			return nil, err
-		}
-		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1 AND state = $5`, g.ID, KeyGone, []byte{}, micros(g.At), g.State)
-		if err != nil {
-			return nil, err
-		}
+		tx.lock("keys")
+		n := tx.changed(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1 AND state = $5`, g.ID, KeyGone, []byte{}, micros(g.At), g.State)
 		if n == 0 {
 			return nil, ErrChanged
 		}
 		if g.Next != "" {
-			if n, err = tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, g.Next, KeyActive, micros(g.At), KeyPending); err != nil {
-				return nil, err
-			}
+			n = tx.changed(`UPDATE keys SET state = $2, activated_at = $3 WHERE id = $1 AND state = $4`, g.Next, KeyActive, micros(g.At), KeyPending)
 			if n == 0 {
 				return nil, ErrChanged
 			}
 		}
 		for _, k := range g.Add {
-			if err := tx.insertKey(k); err != nil {
-				return nil, err
-			}
+			tx.insertKey(k)
 		}
 		if !g.Until.IsZero() {
-			r, err := tx.revoke("kid", g.ID, g.At, g.Until)
-			if err != nil {
-				return nil, err
-			}
-			revoked = append(revoked, r)
+			revoked = append(revoked, tx.revoke("kid", g.ID, g.At, g.Until))
 		}
 		for _, e := range events {
-			if err := tx.event(e); err != nil {
-				return nil, err
-			}
+			tx.event(e)
 		}
 		return revoked, tx.notifyNodes()
 	})
@@ -165,13 +131,10 @@ func (db *DB) GiveUpKey(ctx context.Context, g GivenUp, events ...Event) ([]Revo
 // ForgetKey deletes the secret of a retiring key whose tokens have all expired.
 func (db *DB) ForgetKey(ctx context.Context, id string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		n, err := tx.changed(`UPDATE keys SET state = $2, sealed = $3 WHERE id = $1 AND state = $4`, id, KeyGone, []byte{}, KeyRetiring)
-		if err != nil || n == 0 {
-			return err
+		if tx.changed(`UPDATE keys SET state = $2, sealed = $3 WHERE id = $1 AND state = $4`, id, KeyGone, []byte{}, KeyRetiring) == 0 {
+			return nil
 		}
-		if err := tx.notifyNodes(); err != nil {
-			return err
-		}
+		tx.notifyNodes()
 		return tx.event(e)
 	})
 }

@@ -1,50 +1,59 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 )
 
-func (t *tx) meta(name string) (value string, err error) {
-	err = t.row(`SELECT value FROM meta WHERE name = $1`, name).Scan(&value)
-	if errors.Is(classify(err), ErrNotFound) {
-		return "", nil
-	}
-	return value, err
+// meta returns a value, empty if there is none.
+func (t *tx) meta(name string) (value string) {
+	_ = t.row(`SELECT value FROM meta WHERE name = $1`, name).Scan(&value)
+	return value
 }
 
-func (t *tx) setMeta(name, value string) error {
-	_, err := t.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-	return err
+// SetMeta stores a value in the table meta.
+func (t *tx) SetMeta(name, value string) error {
+	return t.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
 }
 
-// firstMeta sets a value if there is none and returns the stored value: of several concurrent calls, one
-// sets it.
-func (t *tx) firstMeta(name, value string) (string, error) {
-	if _, err := t.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, value); err != nil {
-		return "", err
+// metaNumber returns a value that is a number, 0 if there is none.
+func (t *tx) metaNumber(name string) int64 {
+	value := t.meta(name)
+	n, err := strconv.ParseInt(cmp.Or(value, "0"), 10, 64)
+	if err != nil {
+		t.err = fmt.Errorf("store: %s: %w", name, err)
 	}
-	return t.meta(name)
+	return n
+}
+
+func (t *tx) setMetaNumber(name string, n int64) error {
+	return t.SetMeta(name, strconv.FormatInt(n, 10))
+}
+
+// firstMeta returns a value, and sets it if there is none: of several concurrent calls, one sets it.
+func (db *DB) firstMeta(ctx context.Context, name, value string) (string, error) {
+	reader := db.reader(ctx)
+	if known := reader.meta(name); known != "" || reader.err != nil {
+		return known, classify(reader.err)
+	}
+	return write(ctx, db, func(tx *tx) (string, error) {
+		tx.exec(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, value)
+		return tx.meta(name), nil
+	})
 }
 
 // loadEpoch reads the epoch and creates it in a new database.
 func (db *DB) loadEpoch(ctx context.Context) (err error) {
-	if db.epoch, err = db.reader(ctx).meta(metaEpoch); err != nil {
-		return classify(err)
+	if db.epoch, err = db.firstMeta(ctx, metaEpoch, rand.Text()); err != nil {
+		return err
 	}
-	if db.epoch == "" {
-		if db.epoch, err = write(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta(metaEpoch, rand.Text()) }); err != nil {
-			return err
-		}
-	}
-	if db.sessionEpoch, err = db.reader(ctx).meta(metaSessionEpoch); db.sessionEpoch == "" {
-		db.sessionEpoch = db.epoch
-	}
-	return classify(err)
+	reader := db.reader(ctx)
+	db.sessionEpoch = cmp.Or(reader.meta(metaSessionEpoch), db.epoch)
+	return classify(reader.err)
 }
 
 // Epoch returns the random id of the database's history. It is drawn when the database is created, and anew
@@ -60,14 +69,9 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 	if err := checkText(issuer); err != nil {
 		return err
 	}
-	known, err := db.reader(ctx).meta("issuer")
+	known, err := db.firstMeta(ctx, "issuer", issuer)
 	if err != nil {
-		return classify(err)
-	}
-	if known == "" {
-		if known, err = write(ctx, db, func(tx *tx) (string, error) { return tx.firstMeta("issuer", issuer) }); err != nil {
-			return err
-		}
+		return err
 	}
 	if known != issuer {
 		return &OpenError{"Check that the configuration is the right one (--config FILE). Otherwise set issuer back to the former value, or use another database.", fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer)}
@@ -83,7 +87,7 @@ type Outage struct {
 
 // Beat records a heartbeat of this node.
 func (db *DB) Beat(ctx context.Context, at time.Time) error {
-	return db.do(ctx, func(tx *tx) error { return tx.setMetaTime("alive_at", at) })
+	return db.do(ctx, func(tx *tx) error { return tx.setMetaNumber("alive_at", micros(at)) })
 }
 
 // Start records the first heartbeat and returns the outage that it ends. An outage that begins less than
@@ -91,13 +95,9 @@ func (db *DB) Beat(ctx context.Context, at time.Time) error {
 // second of two that start one after the other, was not reachable in between.
 func (db *DB) Start(ctx context.Context, at time.Time, merge time.Duration) (Outage, error) {
 	return write(ctx, db, func(tx *tx) (Outage, error) {
-		out, before := Outage{UpAt: at}, Outage{}
-		if err := tx.lock("start"); err != nil {
-			return out, err
-		}
-		if err := errors.Join(tx.metaTime("alive_at", &out.DownAt), tx.metaTime("down_at", &before.DownAt), tx.metaTime("up_at", &before.UpAt)); err != nil {
-			return out, err
-		}
+		tx.lock("start")
+		out := Outage{DownAt: moment(tx.metaNumber("alive_at")), UpAt: at}
+		before := Outage{DownAt: moment(tx.metaNumber("down_at")), UpAt: moment(tx.metaNumber("up_at"))}
 		if out.DownAt.IsZero() {
 			out.DownAt = at
 		}
@@ -107,31 +107,10 @@ func (db *DB) Start(ctx context.Context, at time.Time, merge time.Duration) (Out
 		if out.DownAt.After(at) {
 			out.DownAt = time.Time{} // the clock was set back since: unknown
 		}
-		return out, errors.Join(tx.setMetaTime("alive_at", at), tx.setMetaTime("down_at", out.DownAt), tx.setMetaTime("up_at", at))
+		tx.setMetaNumber("alive_at", micros(at))
+		tx.setMetaNumber("down_at", micros(out.DownAt))
+		return out, tx.setMetaNumber("up_at", micros(at))
 	})
-}
-
-// schema returns the version of the newest applied migration.
-func (db *DB) schema(ctx context.Context) (version int64, err error) {
-	err = db.reader(ctx).row("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
-	return version, classify(err)
-}
-
-func (t *tx) metaTime(name string, into *time.Time) error {
-	value, err := t.meta(name)
-	if err != nil || value == "" {
-		return err
-	}
-	us, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return fmt.Errorf("store: %s: %w", name, err)
-	}
-	*into = moment(us)
-	return nil
-}
-
-func (t *tx) setMetaTime(name string, at time.Time) error {
-	return t.setMeta(name, strconv.FormatInt(micros(at), 10))
 }
 
 // Check looks for damage of the data, dangling references and a wrong schema. Problems is nil if it finds
@@ -140,18 +119,16 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 	if problems, err = db.engine.integrity(ctx); err != nil {
 		return nil, err
 	}
-	version, err := db.schema(ctx)
-	if err != nil {
-		return nil, err
-	}
+	reader := db.reader(ctx)
 	for _, r := range references {
-		var n int64
-		if err := db.reader(ctx).row(`SELECT count(*) FROM ` + r.table + ` WHERE NOT EXISTS (SELECT 1 FROM ` + r.to + ` WHERE ` + r.to + `.id = ` + r.table + `.` + r.column + `)`).Scan(&n); err != nil {
-			return nil, classify(err)
-		}
+		n := reader.number(`SELECT count(*) FROM ` + r.table + ` WHERE NOT EXISTS (SELECT 1 FROM ` + r.to + ` WHERE ` + r.to + `.id = ` + r.table + `.` + r.column + `)`)
 		if n > 0 {
 			problems = append(problems, fmt.Sprintf("%d rows of %s reference missing rows of %s", n, r.table, r.to))
 		}
+	}
+	version := reader.number(schemaVersion)
+	if reader.err != nil {
+		return nil, classify(reader.err)
 	}
 	if version != SchemaVersion {
 		problems = append(problems, fmt.Sprintf("the schema has version %d, this program needs %d", version, SchemaVersion))

@@ -54,8 +54,8 @@ func TestTenOpensAtOnce(t *testing.T) {
 					t.Errorf("epochs %q and %q", db.Epoch(), dbs[0].Epoch())
 				}
 			}
-			if v, err := dbs[0].schema(t.Context()); err != nil || v != SchemaVersion {
-				t.Errorf("schema %d, %v", v, err)
+			if v := dbs[0].reader(t.Context()).number(schemaVersion); v != SchemaVersion {
+				t.Errorf("schema %d, want %d", v, SchemaVersion)
 			}
 			clean(t, dbs[0])
 			for _, db := range dbs {
@@ -356,16 +356,15 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 		var writing sync.WaitGroup
 		writing.Go(func() {
 			late = nodes[0].do(context.Background(), func(tx *tx) error {
-				r, err := tx.revoke("jti", "late", noon, later)
-				held <- r
+				held <- tx.revoke("jti", "late", noon, later)
 				<-release
-				return err
+				return nil
 			})
 		})
 		first := <-held
 		second := make(chan Revocation, 1)
 		writing.Go(func() {
-			r, err := nodes[1].Revoke(context.Background(), "jti", "early", later)
+			r, err := revoke(context.Background(), nodes[1], "jti", "early", later)
 			if err != nil {
 				t.Error(err)
 			}
@@ -421,12 +420,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 				must(t, err)
 				look := func() (all string) {
 					must(t, e.maintain(func(db *sql.DB, d dialect) error {
-						rows, err := db.QueryContext(context.Background(), d.tables)
-						must(t, err)
-						names, err := scanAll(rows, func(row scanner) (name string, err error) {
-							err = row.Scan(&name)
-							return name, err
-						})
+						names, err := texts(&tx{ctx: context.Background(), on: db}, d.tables)
 						must(t, err)
 						for _, name := range names {
 							var n int

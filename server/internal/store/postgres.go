@@ -249,13 +249,13 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 // not be reached at all.
 func lost(err error) bool {
 	var connecting *pgconn.ConnectError
-	var answer *pgconn.PgError
+	_, pg := codes(err)
 	switch {
-	case err == nil, errors.Is(err, sql.ErrNoRows), errors.Is(err, ErrText),
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrText),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
-	case errors.As(err, &answer):
-		return ending(answer.Code)
+	case pg != "":
+		return ending(pg)
 	case errors.As(err, &connecting):
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn), pgconn.Timeout(err):
@@ -272,8 +272,8 @@ func ending(code string) bool { return code == "57P01" || code == "57P02" || cod
 // conflict reports whether the server rolled a transaction back because of another one, so that it may
 // succeed when it is repeated.
 func conflict(err error) bool {
-	var answer *pgconn.PgError
-	return errors.As(err, &answer) && (answer.Code == "40P01" || answer.Code == "40001")
+	_, pg := codes(err)
+	return pg == "40P01" || pg == "40001"
 }
 
 // pause waits before the next try: up to 20 ms after the first, and up to 640 ms later. The time is random,
@@ -317,7 +317,7 @@ func (e *postgresEngine) do(ctx context.Context, work func(*tx) error) error {
 // update implements engine. The statement is its own transaction. If its answer was lost it runs again,
 // which changes nothing if the first run was committed; then the row is the evidence.
 func (e *postgresEngine) update(caller context.Context, statement, done query) (moved bool, err error) {
-	if err := checkArgs(statement.args); err != nil {
+	if err := checkText(statement.args...); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), transactionTime)
@@ -380,7 +380,7 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	if err != nil {
 		return err
 	}
-	if err := recovered(work, t, e.log); err != nil {
+	if err := t.run(work, e.log); err != nil {
 		rollback(ctx, conn)
 		return err
 	}
@@ -388,8 +388,7 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	if err = commit(ctx, conn); err == nil {
 		return nil
 	}
-	var answer *pgconn.PgError
-	if errors.As(err, &answer) && !doubtful(answer.Code) {
+	if _, pg := codes(err); pg != "" && !doubtful(pg) {
 		return err // the server rolled it back
 	}
 	if errors.Is(err, errNotCommitted) {
@@ -514,9 +513,9 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 	restarted := !made.Before(sent) // or may have
 	var status *string
 	err = conn.QueryRow(bounded, "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))", xid).Scan(&status)
-	var answer *pgconn.PgError
+	_, pg := codes(err)
 	switch {
-	case errors.As(err, &answer) && answer.Code == "22023":
+	case pg == "22023":
 		return false, true, nil // the id is in the future: the server lost it in a crash
 	case err != nil:
 		return false, false, err
@@ -599,10 +598,7 @@ func (e *postgresEngine) integrity(ctx context.Context) (problems []string, err 
 			WHERE nspname = current_schema() AND NOT indisvalid`,
 		`SELECT 'the constraint ' || conname || ' is not validated' FROM pg_constraint JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = current_schema() AND NOT convalidated`,
 	} {
-		found, err := collect(e.reader(ctx), func(row scanner) (problem string, err error) {
-			err = row.Scan(&problem)
-			return problem, err
-		}, q)
+		found, err := texts(e.reader(ctx), q)
 		if err != nil {
 			return nil, err
 		}

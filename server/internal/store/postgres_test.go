@@ -59,7 +59,7 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 		value := fmt.Sprint("lost ", i)
 		lost := proxy.Lost()
 		proxy.Lose(func(answer []byte) bool { return proxy.Lost() == lost && faults.Committed(answer) })
-		r, err := db.Revoke(t.Context(), "jti", value, later)
+		r, err := revoke(t.Context(), db, "jti", value, later)
 		if err != nil || proxy.Lost() != lost+1 {
 			t.Fatalf("round %d: %v, %d answers were lost", i, err, proxy.Lost()-lost)
 		}
@@ -113,7 +113,7 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 		return true
 	})
 	began := time.Now()
-	_, err := db.Revoke(t.Context(), "jti", "lost", later)
+	_, err := revoke(t.Context(), db, "jti", "lost", later)
 	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") || time.Since(began) > outcomeTime+waitTime {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
@@ -121,7 +121,7 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 		t.Errorf("the log says %q", log)
 	}
 	proxy.Heal()
-	if _, err := db.Revoke(t.Context(), "jti", "after", later); err != nil {
+	if _, err := revoke(t.Context(), db, "jti", "after", later); err != nil {
 		t.Errorf("healed: %v", err)
 	}
 }
@@ -188,7 +188,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 			id := fmt.Sprint("load ", w)
 			for ctx.Err() == nil {
 				value := fmt.Sprint(n.Add(1))
-				_, err := db.Revoke(context.Background(), "jti", value, later)
+				_, err := revoke(context.Background(), db, "jti", value, later)
 				if err == nil {
 					answered.Store(value, true)
 				} else if failed.Add(1); !errors.Is(err, ErrUnavailable) {
@@ -208,7 +208,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 		p.Kill(t)
 		p.Start(t)
 		for i := range 20 {
-			if _, err := db.Revoke(t.Context(), "jti", fmt.Sprintf("back %d %d", n.Load(), i), later); err != nil {
+			if _, err := revoke(t.Context(), db, "jti", fmt.Sprintf("back %d %d", n.Load(), i), later); err != nil {
 				t.Errorf("deed %d after the return: %v", i, err)
 			}
 			if _, err := db.UserByID(t.Context(), "ada"); err != nil {
@@ -274,7 +274,7 @@ func TestConnectionsAreCut(t *testing.T) {
 			if moved, err := db.RotateRefresh(context.Background(), r); err != nil || !moved {
 				return fmt.Errorf("move %d: %v, %w", i, moved, err)
 			}
-			if _, err := db.Revoke(context.Background(), "jti", fmt.Sprint(w, " ", i), later); err != nil {
+			if _, err := revoke(context.Background(), db, "jti", fmt.Sprint(w, " ", i), later); err != nil {
 				return fmt.Errorf("revocation %d: %w", i, err)
 			}
 			progress[w].Add(1)
@@ -313,7 +313,7 @@ func TestServerHangs(t *testing.T) {
 			var err error
 			switch i % 4 {
 			case 0:
-				_, err = db.Revoke(context.Background(), "jti", fmt.Sprint(i), later)
+				_, err = revoke(context.Background(), db, "jti", fmt.Sprint(i), later)
 			case 1:
 				_, err = db.RotateRefresh(context.Background(), aMove("grant-1", 1, 2))
 			case 2:
@@ -337,7 +337,7 @@ func TestServerHangs(t *testing.T) {
 	}
 	p.Resume(t)
 	for i := range 20 {
-		if _, err := db.Revoke(t.Context(), "jti", fmt.Sprint("after ", i), later); err != nil {
+		if _, err := revoke(t.Context(), db, "jti", fmt.Sprint("after ", i), later); err != nil {
 			t.Errorf("deed %d after it: %v", i, err)
 		}
 		if _, err := db.UserByID(t.Context(), "ada"); err != nil {
@@ -403,7 +403,7 @@ func TestReadingEnds(t *testing.T) {
 func TestDeadlock(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
-	must(t, db.do(t.Context(), func(tx *tx) error { return errors.Join(tx.setMeta("a", "0"), tx.setMeta("b", "0")) }))
+	must(t, db.do(t.Context(), func(tx *tx) error { return errors.Join(tx.SetMeta("a", "0"), tx.SetMeta("b", "0")) }))
 	var runs atomic.Int64
 	var met sync.WaitGroup
 	met.Add(2)
@@ -413,7 +413,7 @@ func TestDeadlock(t *testing.T) {
 			runs.Add(1)
 			names := []string{"a", "b"}
 			add := func(name string) error {
-				_, err := tx.exec(`UPDATE meta SET value = value || '+' WHERE name = $1`, name)
+				err := tx.exec(`UPDATE meta SET value = value || '+' WHERE name = $1`, name)
 				return err
 			}
 			if err := add(names[i]); err != nil {
@@ -473,10 +473,10 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 	furnish(t, db)
 	var again bool
 	list, err := write(t.Context(), db, func(tx *tx) (revoked []Revocation, err error) {
-		revoked, err = tx.endSessions("ada", "", "signed_out", noon, later)
+		revoked = tx.endSessions("ada", "", "signed_out", noon, later)
 		if !again {
 			again = true
-			return revoked, errors.Join(err, errBrokenOff)
+			return revoked, errBrokenOff
 		}
 		return revoked, err
 	})
@@ -504,8 +504,8 @@ func TestDeedThatGoesOnAfterAFailure(t *testing.T) {
 	db := openAt(t, testkit.Postgres(t))
 	before := contents(t, db)
 	err := db.do(t.Context(), func(tx *tx) error {
-		_ = tx.setMeta("kept", "1")
-		_, _ = tx.exec(`INSERT INTO meta (name, value) VALUES ('kept', 'again')`)
+		_ = tx.SetMeta("kept", "1")
+		_, _ = tx.on.ExecContext(tx.ctx, `INSERT INTO meta (name, value) VALUES ('kept', 'again')`)
 		return nil
 	})
 	if err == nil {
@@ -694,7 +694,7 @@ func TestFollow(t *testing.T) {
 	}
 	woken("it listens")
 	for name, do := range map[string]func() error{
-		"Revoke":   func() error { return errOf(nodes[0].Revoke(ctx, "jti", "a", later)) },
+		"Revoke":   func() error { return errOf(revoke(ctx, nodes[0], "jti", "a", later)) },
 		"LockUser": func() error { return errOf(nodes[0].LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))) },
 		"AddKey": func() error {
 			return nodes[0].AddKey(ctx, aKey("key-9", UseSigning, KeyPending, 0), anEvent(EventKeyCreated, ""))
@@ -710,8 +710,8 @@ func TestFollow(t *testing.T) {
 		t.Logf("%s: woken after %s", name, time.Since(began))
 	}
 	_ = nodes[0].do(ctx, func(tx *tx) error {
-		_, err := tx.revoke("jti", "undone", noon, later)
-		return errors.Join(err, ErrChanged)
+		tx.revoke("jti", "undone", noon, later)
+		return ErrChanged
 	})
 	must(t, nodes[0].Beat(ctx, noon))
 	e := nodes[0].engine.(*postgresEngine)
@@ -719,7 +719,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	woken("it listens again")
-	must(t, errOf(nodes[0].Revoke(ctx, "jti", "b", later)))
+	must(t, errOf(revoke(ctx, nodes[0], "jti", "b", later)))
 	woken("a revocation after that")
 	stop()
 	<-ended

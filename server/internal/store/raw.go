@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -178,7 +179,8 @@ func inTransaction(ctx context.Context, db *sql.DB, d dialect, begin string, wor
 	if _, err := conn.ExecContext(ctx, begin); err != nil {
 		return classify(err)
 	}
-	if err := work(&RawTx{tx{ctx: ctx, on: conn}, conn, d}); err != nil {
+	t := &RawTx{tx{ctx: ctx, on: conn}, conn, d}
+	if err := cmp.Or(work(t), classify(t.err)); err != nil {
 		_, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return errors.Join(err, classify(rollback))
 	}
@@ -197,44 +199,29 @@ type RawTx struct {
 func (t *RawTx) Engine() string { return t.dialect.name }
 
 // Meta returns a value of the table meta, empty if there is none.
-func (t *RawTx) Meta(name string) (string, error) { return t.meta(name) }
-
-// SetMeta stores a value in the table meta.
-func (t *RawTx) SetMeta(name, value string) error { return t.setMeta(name, value) }
+func (t *RawTx) Meta(name string) (string, error) {
+	value := t.meta(name)
+	return value, t.err
+}
 
 // DeleteMeta deletes a value of the table meta.
 func (t *RawTx) DeleteMeta(name string) error {
-	_, err := t.exec(`DELETE FROM meta WHERE name = $1`, name)
-	return err
+	return t.exec(`DELETE FROM meta WHERE name = $1`, name)
 }
-
-// Position returns the position of the database in its history, with the checksum of revocation seq.
-func (t *RawTx) Position(seq int64) (Position, error) {
-	p, err := t.position(seq)
-	return p, classify(err)
-}
-
-// BeginEpoch begins a new epoch.
-func (t *RawTx) BeginEpoch(n NewEpoch) (Ended, error) { return t.beginEpoch(n) }
 
 // Count returns the number of rows of a table.
-func (t *RawTx) Count(of Table) (n int64, err error) {
-	err = t.row("SELECT count(*)" + of.from()).Scan(&n)
-	return n, classify(err)
+func (t *RawTx) Count(of Table) (int64, error) {
+	n := t.number("SELECT count(*)" + of.from())
+	return n, classify(t.err)
 }
 
 // Empty reports whether no table has a row.
 func (t *RawTx) Empty() (bool, error) {
+	var n int64
 	for _, of := range Tables {
-		var n int64
-		if err := t.row("SELECT count(*) FROM (SELECT 1 FROM " + of.Name + " LIMIT 1) AS first").Scan(&n); err != nil {
-			return false, classify(err)
-		}
-		if n > 0 {
-			return false, nil
-		}
+		n += t.number("SELECT count(*) FROM (SELECT 1 FROM " + of.Name + " LIMIT 1) AS first")
 	}
-	return true, nil
+	return n == 0, classify(t.err)
 }
 
 // Clear deletes all rows of all tables.

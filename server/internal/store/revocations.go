@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/durward-auth/durward/internal/revoked"
@@ -11,42 +10,35 @@ import (
 // Revocation is the revocation of a token, a session or a signing key.
 type Revocation = revoked.Entry
 
-func (t *tx) revoke(kind, value string, at, until time.Time) (Revocation, error) {
+func (t *tx) revoke(kind, value string, at, until time.Time) Revocation {
 	r := Revocation{Kind: kind, Value: value, At: at, Until: until}
-	if err := t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq); err != nil {
-		return Revocation{}, err
-	}
+	_ = t.row(`INSERT INTO revocations (kind, value, at, until) VALUES ($1, $2, $3, $4) RETURNING seq`, kind, value, micros(at), micros(until)).Scan(&r.Seq)
 	t.setEvidence(`SELECT 1 FROM revocations WHERE seq = $1 AND kind = $2 AND value = $3 AND at = $4`, r.Seq, kind, value, micros(at))
-	return r, t.notifyNodes()
+	t.notifyNodes()
+	return r
 }
 
 // Revoke adds a revocation.
-func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (r Revocation, err error) {
-	if err := checkText(kind, value); err != nil {
-		return Revocation{}, err
-	}
-	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until) })
+func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (Revocation, error) {
+	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until), nil })
+}
+
+func (r *Revocation) fields() []any {
+	return []any{&r.Seq, &r.Kind, &r.Value, into(&r.At), into(&r.Until)}
 }
 
 // Revocations returns the revocations with a number above after or a time from since on, without those that
 // affect no token any more. The overlap is needed because numbers are drawn before the commit: a reader
 // that goes by numbers alone would miss a revocation that is committed late.
-func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) (list []Revocation, err error) {
-	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) ([]Revocation, error) {
+	return list[Revocation](db.reader(ctx), `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
 		after, micros(since), micros(db.now()))
 }
 
 // RevocationsAfter returns up to limit revocations with a number above seq, in their order.
-func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) (list []Revocation, err error) {
-	return collect(db.reader(ctx), scanRevocation, `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
+func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) ([]Revocation, error) {
+	return list[Revocation](db.reader(ctx), `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
 		seq, micros(db.now()), limit)
-}
-
-func scanRevocation(row scanner) (r Revocation, err error) {
-	var at, until int64
-	err = row.Scan(&r.Seq, &r.Kind, &r.Value, &at, &until)
-	r.At, r.Until = moment(at), moment(until)
-	return r, err
 }
 
 // revocationsKept is how long a revocation is kept after it affects no token any more, so that a clock that
@@ -57,24 +49,15 @@ const revocationsKept = 24 * time.Hour
 // highest deleted number, so that the purge is not taken for a rollback.
 func (db *DB) PurgeRevocations(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
-		if err := tx.lock("purge"); err != nil {
-			return err
-		}
+		tx.lock("purge")
 		before := micros(db.now().Add(-revocationsKept))
-		var last int64
-		if err := tx.row(`SELECT coalesce(max(seq), 0) FROM revocations WHERE until <= $1`, before).Scan(&last); err != nil || last == 0 {
-			return err
+		last := tx.number(`SELECT coalesce(max(seq), 0) FROM revocations WHERE until <= $1`, before)
+		if last == 0 {
+			return nil
 		}
-		purged, err := tx.purged()
-		if err != nil {
-			return err
+		if last > tx.metaNumber(metaPurged) {
+			tx.setMetaNumber(metaPurged, last)
 		}
-		if last > purged {
-			if err := tx.setMeta(metaPurged, strconv.FormatInt(last, 10)); err != nil {
-				return err
-			}
-		}
-		_, err = tx.exec(`DELETE FROM revocations WHERE until <= $1 AND seq <= $2`, before, last)
-		return err
+		return tx.exec(`DELETE FROM revocations WHERE until <= $1 AND seq <= $2`, before, last)
 	})
 }

@@ -36,14 +36,9 @@ const placeKept = 90 * 24 * time.Hour
 const sessionColumns = `sessions.id, sessions.user_id, sessions.client_id, sessions.scope, sessions.created_at, sessions.ends_at, sessions.ended_at, sessions.end_reason,
 	sessions.auth_time, sessions.acr, sessions.amr, sessions.network, sessions.device, sessions.agent`
 
-func (s *Session) into() (fields []any, done func()) {
-	var times [4]int64
-	var amr string
-	return []any{&s.ID, &s.UserID, &s.ClientID, &s.Scope, &times[0], &times[1], &times[2], &s.EndReason,
-			&times[3], &s.ACR, &amr, &s.Network, &s.Device, &s.Agent}, func() {
-			s.CreatedAt, s.EndsAt, s.EndedAt, s.AuthTime = moment(times[0]), moment(times[1]), moment(times[2]), moment(times[3])
-			s.AMR = strings.Fields(amr)
-		}
+func (s *Session) fields() []any {
+	return []any{&s.ID, &s.UserID, &s.ClientID, &s.Scope, into(&s.CreatedAt), into(&s.EndsAt), into(&s.EndedAt), &s.EndReason,
+		into(&s.AuthTime), &s.ACR, (*wordsColumn)(&s.AMR), &s.Network, &s.Device, &s.Agent}
 }
 
 // CreateSession inserts a session with its first grant. It reports whether the user has not signed in from
@@ -51,9 +46,6 @@ func (s *Session) into() (fields []any, done func()) {
 // is the PasswordChangedAt of the user who was authenticated. ErrChanged means that the user was locked
 // or the password changed since.
 func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place, was time.Time) (newPlace bool, err error) {
-	if err := checkText(s.Network, s.Device, s.Agent, p.Browser); err != nil {
-		return false, err
-	}
 	return write(ctx, db, func(tx *tx) (bool, error) {
 		newPlace, err := tx.createSession(s, e, p, was)
 		if err != nil {
@@ -70,52 +62,33 @@ func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace
 	if err := t.checkUnchanged(s.UserID, was); err != nil {
 		return false, err
 	}
-	if _, err := t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
+	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent); err != nil {
-		return false, err
-	}
-	if newPlace, err = t.place(s.UserID, p, s.CreatedAt); err != nil {
-		return false, err
-	}
-	if newPlace {
-		if err := t.notify(s.UserID, "new_place", e); err != nil {
-			return false, err
-		}
+		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent)
+	if newPlace = t.place(s.UserID, p, s.CreatedAt); newPlace {
+		t.notify(s.UserID, "new_place", e)
 	}
 	return newPlace, t.event(e)
 }
 
 // place records a sign-in from p and reports whether p is new.
-func (t *tx) place(userID string, p Place, at time.Time) (isNew bool, err error) {
+func (t *tx) place(userID string, p Place, at time.Time) bool {
 	var known, here int
-	err = t.row(`SELECT count(*), coalesce(sum(CASE WHEN network = $2 AND browser = $3 AND seen_at > $4 THEN 1 ELSE 0 END), 0) FROM places WHERE user_id = $1`,
+	_ = t.row(`SELECT count(*), coalesce(sum(CASE WHEN network = $2 AND browser = $3 AND seen_at > $4 THEN 1 ELSE 0 END), 0) FROM places WHERE user_id = $1`,
 		userID, p.Network, p.Browser, micros(at.Add(-placeKept))).Scan(&known, &here)
-	if err != nil {
-		return false, err
-	}
-	_, err = t.exec(`INSERT INTO places (user_id, network, browser, seen_at) VALUES ($1, $2, $3, $4)
+	t.exec(`INSERT INTO places (user_id, network, browser, seen_at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (user_id, network, browser) DO UPDATE SET seen_at = excluded.seen_at`, userID, p.Network, p.Browser, micros(at))
-	return known > 0 && here == 0, err
+	return known > 0 && here == 0
 }
+
+func (r *SessionRow) fields() []any { return append(r.Session.fields(), into(&r.LastUsedAt)) }
 
 // Sessions lists the live sessions of a user, newest first. A session without a live grant or cookie is
 // left out.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
 	const liveGrants, liveCookies = `FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $2`, `FROM cookies WHERE session_id = sessions.id AND idle_ends > $2`
-	return collect(db.reader(ctx), func(row scanner) (SessionRow, error) {
-		var s SessionRow
-		var moved, used int64
-		fields, done := s.into()
-		if err := row.Scan(append(fields, &moved, &used)...); err != nil {
-			return s, err
-		}
-		done()
-		if s.LastUsedAt = moment(max(moved, used)); s.LastUsedAt.IsZero() {
-			s.LastUsedAt = s.CreatedAt
-		}
-		return s, nil
-	}, `SELECT `+sessionColumns+`, coalesce((SELECT max(moved_0) `+liveGrants+`), 0), coalesce((SELECT max(used_at) `+liveCookies+`), 0)
+	return list[SessionRow](db.reader(ctx), `SELECT `+sessionColumns+`,
+		(SELECT max(used) FROM (SELECT created_at AS used UNION ALL SELECT moved_0 `+liveGrants+` UNION ALL SELECT used_at `+liveCookies+`) AS uses)
 		FROM sessions WHERE user_id = $1 AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
 		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
 }
@@ -132,13 +105,9 @@ func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until t
 		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`+tx.forUpdate("sessions"), id, userID).Scan(&ended); err != nil || ended != 0 {
 			return nil, err
 		}
-		if revoked, err = tx.endSession(id, reason, e.At, until, nil); err != nil {
-			return nil, err
-		}
+		revoked = append(revoked, tx.endSession(id, reason, e.At, until))
 		if notification != "" {
-			if err := tx.notify(userID, notification, e); err != nil {
-				return nil, err
-			}
+			tx.notify(userID, notification, e)
 		}
 		return revoked, tx.event(e)
 	})
@@ -149,46 +118,26 @@ func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, un
 	if err := checkText(userID, except); err != nil {
 		return nil, ErrNotFound
 	}
-	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		if err := tx.lockUser(userID); err != nil {
-			return nil, err
-		}
-		if revoked, err = tx.endSessions(userID, except, reason, e.At, until); err != nil {
-			return nil, err
-		}
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+		tx.lockUser(userID)
+		revoked := tx.endSessions(userID, except, reason, e.At, until)
 		return revoked, tx.event(e)
 	})
 }
 
-func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation, err error) {
-	ids, err := collect(t, func(row scanner) (id string, err error) {
-		err = row.Scan(&id)
-		return id, err
-	}, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.forUpdate("sessions"), userID, except)
-	if err != nil {
-		return nil, err
-	}
+func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation) {
+	ids, _ := texts(t, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.forUpdate("sessions"), userID, except)
 	for _, id := range ids {
-		if revoked, err = t.endSession(id, reason, at, until, revoked); err != nil {
-			return nil, err
-		}
+		revoked = append(revoked, t.endSession(id, reason, at, until))
 	}
-	return revoked, nil
+	return revoked
 }
 
-// endSession ends a live session with its grants, and adds the revocation of its tokens to revoked.
-func (t *tx) endSession(id, reason string, at, until time.Time, revoked []Revocation) ([]Revocation, error) {
-	if _, err := t.exec(`UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, id, micros(at), reason); err != nil {
-		return nil, err
-	}
-	if _, err := t.exec(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE session_id = $1 AND ended_at = 0`, id, micros(at), reason); err != nil {
-		return nil, err
-	}
-	r, err := t.revoke("sid", id, at, until)
-	if err != nil {
-		return nil, err
-	}
-	return append(revoked, r), nil
+// endSession ends a live session with its grants, and returns the revocation of its tokens.
+func (t *tx) endSession(id, reason string, at, until time.Time) Revocation {
+	t.exec(`UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, id, micros(at), reason)
+	t.exec(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE session_id = $1 AND ended_at = 0`, id, micros(at), reason)
+	return t.revoke("sid", id, at, until)
 }
 
 // purgedAtOnce bounds the sessions of one purge, and so the time that other transactions wait.
@@ -197,8 +146,5 @@ const purgedAtOnce = 1000
 // PurgeSessions deletes sessions that ended before a time, with their grants and cookies: at most
 // purgedAtOnce, the oldest first.
 func (db *DB) PurgeSessions(ctx context.Context, before time.Time) error {
-	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(before), purgedAtOnce)
-		return err
-	})
+	return db.exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(before), purgedAtOnce)
 }

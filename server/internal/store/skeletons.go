@@ -8,8 +8,9 @@ const metaSkeletons = "skeletons"
 // IndexSkeletons stores the skeletons of all users, which of returns, unless that was done with the
 // same version of the rule. It lets a new version of the rule see the users of an old one.
 func (db *DB) IndexSkeletons(ctx context.Context, version string, of func(User) []string) error {
-	if done, err := db.reader(ctx).meta(metaSkeletons); err != nil || done == version {
-		return classify(err)
+	reader := db.reader(ctx)
+	if done := reader.meta(metaSkeletons); reader.err != nil || done == version {
+		return classify(reader.err)
 	}
 	const page = 1000
 	for after, more := "", true; more; {
@@ -19,15 +20,11 @@ func (db *DB) IndexSkeletons(ctx context.Context, version string, of func(User) 
 		}
 		err = db.do(ctx, func(tx *tx) error {
 			for _, u := range users {
-				if _, err := tx.exec(`DELETE FROM skeletons WHERE user_id = $1`, u.ID); err != nil {
-					return err
-				}
-				if err := tx.addSkeletons(u.ID, of(u)); err != nil {
-					return err
-				}
+				tx.exec(`DELETE FROM skeletons WHERE user_id = $1`, u.ID)
+				tx.addSkeletons(u.ID, of(u))
 			}
 			if len(users) < page {
-				return tx.setMeta(metaSkeletons, version)
+				return tx.SetMeta(metaSkeletons, version)
 			}
 			return nil
 		})
@@ -41,28 +38,19 @@ func (db *DB) IndexSkeletons(ctx context.Context, version string, of func(User) 
 	return nil
 }
 
-func (t *tx) addSkeletons(userID string, skeletons []string) error {
+func (t *tx) addSkeletons(userID string, skeletons []string) {
 	for _, s := range skeletons {
 		// A user who was deleted meanwhile has none.
-		if _, err := t.exec(`INSERT INTO skeletons (skeleton, user_id) SELECT $1, id FROM users WHERE id = $2 ON CONFLICT DO NOTHING`, s, userID); err != nil {
-			return err
-		}
+		t.exec(`INSERT INTO skeletons (skeleton, user_id) SELECT $1, id FROM users WHERE id = $2 ON CONFLICT DO NOTHING`, s, userID)
 	}
-	return nil
 }
 
 // checkSkeletons returns ErrLookAlike if another user has one of the skeletons. Until the transaction
 // ends, no other transaction checks.
 func (t *tx) checkSkeletons(skeletons []string) error {
-	if err := t.lock("skeletons"); err != nil {
-		return err
-	}
+	t.lock("skeletons")
 	for _, s := range skeletons {
-		var n int
-		if err := t.row(`SELECT count(*) FROM skeletons WHERE skeleton = $1`, s).Scan(&n); err != nil {
-			return err
-		}
-		if n > 0 {
+		if t.number(`SELECT count(*) FROM skeletons WHERE skeleton = $1`, s) > 0 {
 			return ErrLookAlike
 		}
 	}
@@ -71,8 +59,5 @@ func (t *tx) checkSkeletons(skeletons []string) error {
 
 // LookAlikes returns the ids of the users whose address looks like that of another user.
 func (db *DB) LookAlikes(ctx context.Context) (ids []string, err error) {
-	return collect(db.reader(ctx), func(row scanner) (id string, err error) {
-		err = row.Scan(&id)
-		return id, err
-	}, `SELECT DISTINCT user_id FROM skeletons WHERE skeleton IN (SELECT skeleton FROM skeletons GROUP BY skeleton HAVING count(*) > 1)`)
+	return texts(db.reader(ctx), `SELECT DISTINCT user_id FROM skeletons WHERE skeleton IN (SELECT skeleton FROM skeletons GROUP BY skeleton HAVING count(*) > 1)`)
 }

@@ -210,9 +210,8 @@ func (e *sqliteEngine) do(ctx context.Context, work func(*tx) error) error {
 
 func (e *sqliteEngine) update(ctx context.Context, statement, _ query) (moved bool, err error) {
 	err = e.do(ctx, func(tx *tx) error {
-		n, err := tx.changed(statement.text, statement.args...)
-		moved = n == 1
-		return err
+		moved = tx.changed(statement.text, statement.args...) == 1
+		return nil
 	})
 	return moved && err == nil, err
 }
@@ -301,16 +300,20 @@ func (b *batchConn) close() {
 // run runs the requests of batch and those that arrive meanwhile, in one transaction, and returns them
 // all. An error means that nothing was committed. The error of a single request is in its field err.
 func (b *batchConn) run(batch []*writeRequest, more <-chan *writeRequest, log *slog.Logger) ([]*writeRequest, error) {
-	tx := &tx{ctx: context.Background(), on: &b.statements}
-	if _, err := tx.exec(beginBatch); err != nil {
+	exec := func(statement string) error {
+		_, err := b.statements.ExecContext(context.Background(), statement)
+		return err
+	}
+	if err := exec(beginBatch); err != nil {
 		return batch, err
 	}
 	failed := func(err error) ([]*writeRequest, error) {
-		if _, rollback := tx.exec(rollbackBatch); rollback != nil {
+		if rollback := exec(rollbackBatch); rollback != nil {
 			log.Error("cannot roll back a batch of writes", "error", rollback)
 		}
 		return batch, err
 	}
+	one := new(tx)
 	for next := 0; ; next++ {
 		if next == len(batch) {
 			if len(batch) == maxBatch {
@@ -329,19 +332,20 @@ func (b *batchConn) run(batch []*writeRequest, more <-chan *writeRequest, log *s
 		if d.err = d.ctx.Err(); d.err != nil {
 			continue
 		}
-		if _, err := tx.exec(beginWrite); err != nil {
+		if err := exec(beginWrite); err != nil {
 			return failed(err)
 		}
-		if d.err = classify(recovered(d.work, tx, log)); d.err != nil {
-			if _, err := tx.exec(rollbackWrite); err != nil {
+		*one = tx{ctx: context.Background(), on: &b.statements}
+		if d.err = classify(one.run(d.work, log)); d.err != nil {
+			if err := exec(rollbackWrite); err != nil {
 				return failed(err)
 			}
 		}
-		if _, err := tx.exec(commitWrite); err != nil {
+		if err := exec(commitWrite); err != nil {
 			return failed(err)
 		}
 	}
-	if _, err := tx.exec(commitBatch); err != nil {
+	if err := exec(commitBatch); err != nil {
 		return failed(err)
 	}
 	return batch, nil
@@ -403,8 +407,5 @@ func (s *statements) close() {
 }
 
 func (e *sqliteEngine) integrity(ctx context.Context) (problems []string, err error) {
-	return collect(e.reader(ctx), func(row scanner) (problem string, err error) {
-		err = row.Scan(&problem)
-		return problem, err
-	}, `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`)
+	return texts(e.reader(ctx), `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`)
 }

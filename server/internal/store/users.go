@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -21,48 +20,25 @@ type User struct {
 
 const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at`
 
-// into returns the destinations for userColumns. The caller calls done after Scan, to convert the values.
-func (u *User) into() (fields []any, done func()) {
-	var admin int
-	var times [3]int64
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &admin, &times[0], &times[1], &times[2]}, func() {
-		u.Admin = admin != 0
-		u.CreatedAt, u.PasswordChangedAt, u.LockedAt = moment(times[0]), moment(times[1]), moment(times[2])
-	}
-}
-
-func scanUser(row scanner) (User, error) {
-	var u User
-	fields, done := u.into()
-	if err := row.Scan(fields...); err != nil {
-		return User{}, classify(err)
-	}
-	done()
-	return u, nil
+func (u *User) fields() []any {
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt)}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
 // has a skeleton in common with the address of one and lookAlike is false.
 func (db *DB) CreateUser(ctx context.Context, u User, skeletons []string, lookAlike bool, e Event) error {
-	if err := checkText(u.ID, u.Email, u.EmailKey, u.Name, u.Password); err != nil {
-		return err
-	}
 	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		tx.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 			u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt))
-		if isUnique(err) {
-			return ErrEmailTaken
-		} else if err != nil {
-			return err
+		if isUnique(tx.err) {
+			tx.err = ErrEmailTaken
 		}
 		if !lookAlike {
 			if err := tx.checkSkeletons(skeletons); err != nil {
 				return err
 			}
 		}
-		if err := tx.addSkeletons(u.ID, skeletons); err != nil {
-			return err
-		}
+		tx.addSkeletons(u.ID, skeletons)
 		return tx.event(e)
 	})
 }
@@ -72,57 +48,34 @@ func (db *DB) UserByID(ctx context.Context, id string) (User, error) {
 	return db.reader(ctx).user(id)
 }
 
-func (t *tx) user(id string) (User, error) {
-	if err := checkText(id); err != nil {
-		return User{}, ErrNotFound
-	}
-	return scanUser(t.row(`SELECT `+userColumns+` FROM users WHERE id = $1`, id))
+func (t *tx) user(id string) (u User, err error) {
+	err = t.get([]record{&u}, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
+	return u, err
 }
 
 // UserByEmailKey returns the user with a normalized address, or ErrNotFound.
-func (db *DB) UserByEmailKey(ctx context.Context, key string) (User, error) {
-	if err := checkText(key); err != nil {
-		return User{}, ErrNotFound
-	}
-	return scanUser(db.reader(ctx).row(`SELECT `+userColumns+` FROM users WHERE email_key = $1`, key))
+func (db *DB) UserByEmailKey(ctx context.Context, key string) (u User, err error) {
+	err = db.reader(ctx).get([]record{&u}, `SELECT `+userColumns+` FROM users WHERE email_key = $1`, key)
+	return u, err
 }
 
 // Users returns a page of users in the order of their addresses, beginning after the address after.
 func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error) {
-	if err := checkText(after); err != nil {
-		return nil, err
-	}
-	return collect(db.reader(ctx), scanUser, `SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
+	return list[User](db.reader(ctx), `SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
 }
 
 // SetName changes a user's name and returns the user.
 func (db *DB) SetName(ctx context.Context, id, name string) (User, error) {
-	if err := checkText(id, name); err != nil {
-		return User{}, err
-	}
 	return write(ctx, db, func(tx *tx) (User, error) {
-		if n, err := tx.changed(`UPDATE users SET name = $2 WHERE id = $1`, id, name); err != nil || n == 0 {
-			return User{}, orNotFound(err)
-		}
+		tx.exec(`UPDATE users SET name = $2 WHERE id = $1`, id, name)
 		return tx.user(id)
 	})
 }
 
-func orNotFound(err error) error {
-	if err == nil {
-		return ErrNotFound
-	}
-	return err
-}
-
 // lockUser locks the row of a user until the transaction ends. It does nothing if the user does not exist.
-func (t *tx) lockUser(id string) error {
+func (t *tx) lockUser(id string) {
 	var locked string
-	err := t.row(`SELECT id FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked)
-	if errors.Is(classify(err), ErrNotFound) {
-		return nil
-	}
-	return err
+	_ = t.row(`SELECT id FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked)
 }
 
 // checkUnchanged locks the row of a user until the transaction ends. It returns ErrChanged if the user is
@@ -141,10 +94,7 @@ func (t *tx) checkUnchanged(id string, was time.Time) error {
 // SetPasswordHash replaces the hash of an unchanged password, for example by one with new parameters. It
 // does nothing if the hash is no longer old.
 func (db *DB) SetPasswordHash(ctx context.Context, id, old, hash string) error {
-	return db.do(ctx, func(tx *tx) error {
-		_, err := tx.exec(`UPDATE users SET password = $3 WHERE id = $1 AND password = $2`, id, old, hash)
-		return err
-	})
+	return db.exec(ctx, `UPDATE users SET password = $3 WHERE id = $1 AND password = $2`, id, old, hash)
 }
 
 // ChangePassword sets a password, ends all sessions of the user except keep, and notifies the user. It
@@ -152,9 +102,6 @@ func (db *DB) SetPasswordHash(ctx context.Context, id, old, hash string) error {
 // password that the caller verified: if another was set since, ChangePassword returns ErrChanged and
 // changes nothing. The zero time skips that check.
 func (db *DB) ChangePassword(ctx context.Context, id, hash, keep string, was, until time.Time, e Event) ([]Revocation, error) {
-	if err := checkText(id, hash, keep); err != nil {
-		return nil, err
-	}
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) { return tx.changePassword(id, hash, keep, was, until, e) })
 }
 
@@ -175,23 +122,15 @@ func (db *DB) ChangePasswordWithCookie(
 }
 
 func (t *tx) changePassword(id, hash, keep string, was, until time.Time, e Event) ([]Revocation, error) {
-	n, err := t.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND (CAST($4 AS BIGINT) = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
-	if err != nil {
-		return nil, err
-	}
+	n := t.changed(`UPDATE users SET password = $2, password_changed_at = $3 WHERE id = $1 AND (CAST($4 AS BIGINT) = 0 OR password_changed_at = $4)`, id, hash, micros(e.At), micros(was))
 	if n == 0 {
 		if _, err := t.user(id); err != nil {
 			return nil, err
 		}
 		return nil, ErrChanged
 	}
-	revoked, err := t.endSessions(id, keep, e.Kind, e.At, until)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.notify(id, "password_changed", e); err != nil {
-		return nil, err
-	}
+	revoked := t.endSessions(id, keep, e.Kind, e.At, until)
+	t.notify(id, "password_changed", e)
 	return revoked, t.event(e)
 }
 
@@ -200,13 +139,11 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 	if err := checkText(id); err != nil {
 		return nil, ErrNotFound
 	}
-	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		if n, err := tx.changed(`UPDATE users SET locked_at = $2 WHERE id = $1`, id, micros(e.At)); err != nil || n == 0 {
-			return nil, orNotFound(err)
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+		if tx.changed(`UPDATE users SET locked_at = $2 WHERE id = $1`, id, micros(e.At)) == 0 {
+			return nil, ErrNotFound
 		}
-		if revoked, err = tx.endSessions(id, "", e.Kind, e.At, until); err != nil {
-			return nil, err
-		}
+		revoked := tx.endSessions(id, "", e.Kind, e.At, until)
 		return revoked, tx.event(e)
 	})
 }
@@ -217,8 +154,8 @@ func (db *DB) UnlockUser(ctx context.Context, id string, e Event) error {
 		return ErrNotFound
 	}
 	return db.do(ctx, func(tx *tx) error {
-		if n, err := tx.changed(`UPDATE users SET locked_at = 0 WHERE id = $1`, id); err != nil || n == 0 {
-			return orNotFound(err)
+		if tx.changed(`UPDATE users SET locked_at = 0 WHERE id = $1`, id) == 0 {
+			return ErrNotFound
 		}
 		return tx.event(e)
 	})

@@ -88,12 +88,10 @@ func write(ctx context.Context, from *store.Raw, path string, replace bool, prog
 	}
 	defer func() {
 		if err != nil {
+			_ = f.Close()
 			m, err = Manifest{}, errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if err := f.Close(); err != nil {
-		return Manifest{}, err
-	}
 	to, err := openMigrated(ctx, store.Config{URL: "sqlite:" + f.Name()}, store.Scratch)
 	if err != nil {
 		return Manifest{}, err
@@ -129,7 +127,7 @@ func write(ctx context.Context, from *store.Raw, path string, replace bool, prog
 	if err = errors.Join(err, to.Close()); err != nil {
 		return Manifest{}, err
 	}
-	if err := syncFile(f.Name()); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return Manifest{}, fmt.Errorf("backup: cannot write the backup: %w", err)
 	}
 	if _, err := Verify(ctx, f.Name()); err != nil {
@@ -139,14 +137,6 @@ func write(ctx context.Context, from *store.Raw, path string, replace bool, prog
 		return Manifest{}, err
 	}
 	return m, syncFolder(filepath.Dir(path))
-}
-
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // syncFolder makes the names in a folder durable. Windows has no call for it.
