@@ -23,7 +23,7 @@ func (db *DB) Revoke(ctx context.Context, kind, value string, until time.Time) (
 	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until), nil })
 }
 
-func (r *Revocation) fields() []any {
+func revocationFields(r *Revocation) []any {
 	return []any{&r.Seq, &r.Kind, &r.Value, into(&r.At), into(&r.Until)}
 }
 
@@ -31,13 +31,13 @@ func (r *Revocation) fields() []any {
 // affect no token any more. The overlap is needed because numbers are drawn before the commit: a reader
 // that goes by numbers alone would miss a revocation that is committed late.
 func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) ([]Revocation, error) {
-	return list[Revocation](db.reader(ctx), `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
+	return collect(db.reader(ctx), revocationFields, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
 		after, micros(since), micros(db.now()))
 }
 
 // RevocationsAfter returns up to limit revocations with a number above seq, in their order.
 func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) ([]Revocation, error) {
-	return list[Revocation](db.reader(ctx), `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
+	return collect(db.reader(ctx), revocationFields, `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
 		seq, micros(db.now()), limit)
 }
 
