@@ -22,7 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// noon is when these tests happen.
+// noon is the time of the clock in these tests.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 123456000, time.UTC)
 
 // later is the end of the revocations in these tests.
@@ -45,7 +45,7 @@ func openAt(t testing.TB, address string) *DB {
 
 var lastEvent atomic.Int64
 
-// anEvent is an event that no other is the same as.
+// anEvent returns an event with an id of its own.
 func anEvent(kind, userID string) Event {
 	return Event{
 		ID: fmt.Sprintf("01EVENT%012d", lastEvent.Add(1)), Kind: kind, At: noon, UserID: userID, Actor: "actor-1", SessionID: "session-1",
@@ -67,7 +67,7 @@ func aSession(id, userID string) Session {
 	}
 }
 
-// aGrantID is 16 bytes that begin with name.
+// aGrantID returns an id of 16 bytes that begins with name.
 func aGrantID(name string) (id [16]byte) {
 	copy(id[:], name)
 	return id
@@ -111,7 +111,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// addUser and signIn make what other tests begin with.
+// addUser and signIn add the rows with which most tests begin.
 func addUser(t testing.TB, db *DB, id string) User {
 	t.Helper()
 	u := aUser(id)
@@ -190,7 +190,7 @@ func clean(t testing.TB, db *DB) {
 	}
 }
 
-// furnish makes a database in which every deed of allDeeds has something to do.
+// furnish fills a database so that every method of allMethods has rows to read or change.
 func furnish(t testing.TB, db *DB) {
 	t.Helper()
 	ctx := t.Context()
@@ -216,23 +216,20 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.CreateAPIKey(ctx, gone, 10, anEvent(EventAPIKeyCreated, "ada")))
 }
 
-// aDeed is one exported deed with arguments that do something to a furnished
-// database.
-type aDeed struct {
+// dbMethod is an exported method with arguments that affect a furnished database.
+type dbMethod struct {
 	name   string
 	writes bool
 	run    func(context.Context, *DB) error
-	// hostile is the deed with one of its strings made unfit, by the name of
-	// the string.
+	// hostile calls the method with one invalid string, by the name of the string.
 	hostile func(unfit string) map[string]func(context.Context, *DB) error
-	// collides is the deed with an event that is there already, where it writes
-	// one.
+	// collides calls the method with an event that exists already, if it writes one.
 	collides func(context.Context, *DB) error
 }
 
-// deedOf makes an aDeed of a struct of arguments and a function of it.
-func deedOf[T any](name string, writes bool, args T, do func(context.Context, *DB, T) error) aDeed {
-	d := aDeed{name: name, writes: writes}
+// methodOf returns the dbMethod of a struct of arguments and a function that takes it.
+func methodOf[T any](name string, writes bool, args T, do func(context.Context, *DB, T) error) dbMethod {
+	d := dbMethod{name: name, writes: writes}
 	d.run = func(ctx context.Context, db *DB) error { return do(ctx, db, args) }
 	d.hostile = func(unfit string) map[string]func(context.Context, *DB) error {
 		all := make(map[string]func(context.Context, *DB) error)
@@ -259,7 +256,7 @@ func deedOf[T any](name string, writes bool, args T, do func(context.Context, *D
 	return d
 }
 
-// eventTaken is the id of an event that TestDeedsAreWhole puts there first.
+// eventTaken is the id of an event that TestMethodsAreAtomic inserts first.
 const eventTaken = "01TAKEN"
 
 // inputs returns the fields of a struct that a write stores: not EndReason, which is only read, and of
@@ -300,7 +297,7 @@ func stringsIn(v reflect.Value, path string) (paths []string) {
 	return paths
 }
 
-// unfitAt sets the string that is number want in the order of stringsIn.
+// unfitAt makes one string invalid: number want in the order of stringsIn.
 func unfitAt(v reflect.Value, want int, n *int, unfit string) {
 	switch v.Kind() {
 	case reflect.String:
@@ -328,21 +325,21 @@ func unfitAt(v reflect.Value, want int, n *int, unfit string) {
 	}
 }
 
-// allDeeds is every exported deed of a furnished database.
-func allDeeds() []aDeed {
+// allMethods lists every exported method of a furnished database.
+func allMethods() []dbMethod {
 	type byUser struct{ UserID string }
-	return []aDeed{
-		deedOf("Reachable", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Reachable(ctx) }),
-		deedOf("Ping", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Ping(ctx) }),
-		deedOf("Issuer", true, struct{ Issuer string }{"https://auth.example.com"}, func(ctx context.Context, db *DB, a struct{ Issuer string }) error {
+	return []dbMethod{
+		methodOf("Reachable", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Reachable(ctx) }),
+		methodOf("Ping", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Ping(ctx) }),
+		methodOf("Issuer", true, struct{ Issuer string }{"https://auth.example.com"}, func(ctx context.Context, db *DB, a struct{ Issuer string }) error {
 			return db.Issuer(ctx, a.Issuer)
 		}),
-		deedOf("Beat", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error { return db.Beat(ctx, at) }),
-		deedOf("Start", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error {
+		methodOf("Beat", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error { return db.Beat(ctx, at) }),
+		methodOf("Start", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, at time.Time) error {
 			return errOf(db.Start(ctx, at, time.Minute))
 		}),
 
-		deedOf("CreateUser", true, struct {
+		methodOf("CreateUser", true, struct {
 			User  User
 			Event Event
 		}{aUser("carol"), anEvent(EventRegistered, "carol")}, func(ctx context.Context, db *DB, a struct {
@@ -351,24 +348,24 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.CreateUser(ctx, a.User, nil, false, a.Event)
 		}),
-		deedOf("IndexSkeletons", true, struct{ Version string }{"1"}, func(ctx context.Context, db *DB, a struct{ Version string }) error {
+		methodOf("IndexSkeletons", true, struct{ Version string }{"1"}, func(ctx context.Context, db *DB, a struct{ Version string }) error {
 			return db.IndexSkeletons(ctx, a.Version, func(u User) []string { return []string{"of " + u.ID} })
 		}),
-		deedOf("LookAlikes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.LookAlikes(ctx)) }),
-		deedOf("UserByID", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.UserByID(ctx, a.UserID)) }),
-		deedOf("UserByEmailKey", false, struct{ Key string }{"ada@example.com"}, func(ctx context.Context, db *DB, a struct{ Key string }) error {
+		methodOf("LookAlikes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.LookAlikes(ctx)) }),
+		methodOf("UserByID", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.UserByID(ctx, a.UserID)) }),
+		methodOf("UserByEmailKey", false, struct{ Key string }{"ada@example.com"}, func(ctx context.Context, db *DB, a struct{ Key string }) error {
 			return errOf(db.UserByEmailKey(ctx, a.Key))
 		}),
-		deedOf("Users", false, struct{ After string }{"a"}, func(ctx context.Context, db *DB, a struct{ After string }) error {
+		methodOf("Users", false, struct{ After string }{"a"}, func(ctx context.Context, db *DB, a struct{ After string }) error {
 			return errOf(db.Users(ctx, a.After, 10))
 		}),
-		deedOf("SetName", true, struct{ ID, Name string }{"ada", "Countess"}, func(ctx context.Context, db *DB, a struct{ ID, Name string }) error {
+		methodOf("SetName", true, struct{ ID, Name string }{"ada", "Countess"}, func(ctx context.Context, db *DB, a struct{ ID, Name string }) error {
 			return errOf(db.SetName(ctx, a.ID, a.Name))
 		}),
-		deedOf("SetPasswordHash", true, struct{ ID, Old, New string }{"ada", "$argon2id$ada", "$argon2id$new"}, func(ctx context.Context, db *DB, a struct{ ID, Old, New string }) error {
+		methodOf("SetPasswordHash", true, struct{ ID, Old, New string }{"ada", "$argon2id$ada", "$argon2id$new"}, func(ctx context.Context, db *DB, a struct{ ID, Old, New string }) error {
 			return db.SetPasswordHash(ctx, a.ID, a.Old, a.New)
 		}),
-		deedOf("ChangePassword", true, struct {
+		methodOf("ChangePassword", true, struct {
 			ID, Hash, Keep string
 			Event          Event
 		}{"ada", "$argon2id$new", "session-2", anEvent(EventPasswordChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -377,7 +374,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.ChangePassword(ctx, a.ID, a.Hash, a.Keep, noon, later, a.Event))
 		}),
-		deedOf("ChangePasswordWithCookie", true, struct {
+		methodOf("ChangePasswordWithCookie", true, struct {
 			Hash    string
 			Event   Event
 			Renewal CookieRenewal
@@ -388,7 +385,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.ChangePasswordWithCookie(ctx, a.Hash, later, a.Event, a.Renewal))
 		}),
-		deedOf("LockUser", true, struct {
+		methodOf("LockUser", true, struct {
 			ID    string
 			Event Event
 		}{"ada", anEvent(EventUserLocked, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -397,7 +394,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.LockUser(ctx, a.ID, later, a.Event))
 		}),
-		deedOf("UnlockUser", true, struct {
+		methodOf("UnlockUser", true, struct {
 			ID    string
 			Event Event
 		}{"bob", anEvent(EventUserUnlocked, "bob")}, func(ctx context.Context, db *DB, a struct {
@@ -407,7 +404,7 @@ func allDeeds() []aDeed {
 			return db.UnlockUser(ctx, a.ID, a.Event)
 		}),
 
-		deedOf("CreateSession", true, struct {
+		methodOf("CreateSession", true, struct {
 			Session Session
 			Grant   Grant
 			Event   Event
@@ -420,8 +417,8 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place, noon))
 		}),
-		deedOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
-		deedOf("EndSession", true, struct {
+		methodOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
+		methodOf("EndSession", true, struct {
 			ID, UserID, Reason, Tell string
 			Event                    Event
 		}{"session-1", "ada", "signed_out", "session_ended", anEvent(EventSignedOut, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -430,7 +427,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.EndSession(ctx, a.ID, a.UserID, a.Reason, later, a.Event, a.Tell))
 		}),
-		deedOf("EndSessions", true, struct {
+		methodOf("EndSessions", true, struct {
 			UserID, Except, Reason string
 			Event                  Event
 		}{"ada", "session-1", "signed_out", anEvent(EventSignedOut, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -440,21 +437,21 @@ func allDeeds() []aDeed {
 			return errOf(db.EndSessions(ctx, a.UserID, a.Except, a.Reason, later, a.Event))
 		}),
 
-		deedOf("GrantByID", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("GrantByID", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, _, _, err := db.GrantByID(ctx, aGrantID("grant-1"))
 			return err
 		}),
-		deedOf("RotateRefresh", true, aMove("grant-1", 1, 2), func(ctx context.Context, db *DB, r Rotate) error {
+		methodOf("RotateRefresh", true, aMove("grant-1", 1, 2), func(ctx context.Context, db *DB, r Rotate) error {
 			moved, err := db.RotateRefresh(ctx, r)
 			if moved != (err == nil) {
 				return fmt.Errorf("moved is %v: %w", moved, err)
 			}
 			return err
 		}),
-		deedOf("CountReplay", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("CountReplay", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			return errOf(db.CountReplay(ctx, aGrantID("grant-1"), 1))
 		}),
-		deedOf("EndGrant", true, struct {
+		methodOf("EndGrant", true, struct {
 			Reason string
 			Event  Event
 		}{"theft", anEvent(EventRefreshTheft, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -464,7 +461,7 @@ func allDeeds() []aDeed {
 			return errOf(db.EndGrant(ctx, aGrantID("grant-1"), a.Reason, later, a.Event))
 		}),
 
-		deedOf("CreateCookieSession", true, struct {
+		methodOf("CreateCookieSession", true, struct {
 			Session Session
 			Cookie  Cookie
 			Event   Event
@@ -479,14 +476,14 @@ func allDeeds() []aDeed {
 		}) error {
 			return errOf(db.CreateCookieSession(ctx, a.Session, a.Cookie, a.Event, a.Place, noon, a.Old))
 		}),
-		deedOf("CookieByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("CookieByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, _, _, err := db.CookieByHash(ctx, aCookie("cookie-5", "").Hash)
 			return err
 		}),
-		deedOf("UseCookie", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("UseCookie", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			return db.UseCookie(ctx, aCookie("cookie-5", "").Hash, noon.Add(time.Minute), noon, noon.Add(31*time.Minute))
 		}),
-		deedOf("ProveWithGrant", true, struct {
+		methodOf("ProveWithGrant", true, struct {
 			Proof    Proof
 			ClientID string
 			Event    Event
@@ -498,27 +495,27 @@ func allDeeds() []aDeed {
 			_, _, err := db.ProveWithGrant(ctx, a.Proof, a.ClientID, a.Event)
 			return err
 		}),
-		deedOf("ProveWithCookie", true, aRenewal("session-5", "cookie-5", "cookie-9"), func(ctx context.Context, db *DB, r CookieRenewal) error {
+		methodOf("ProveWithCookie", true, aRenewal("session-5", "cookie-5", "cookie-9"), func(ctx context.Context, db *DB, r CookieRenewal) error {
 			return db.ProveWithCookie(ctx, r)
 		}),
 
-		deedOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {
+		methodOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {
 			return errOf(revoke(ctx, db, a.Kind, a.Value, later))
 		}),
-		deedOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, err := db.Revocations(ctx, 0, noon)
 			return err
 		}),
-		deedOf("RevocationsAfter", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+		methodOf("RevocationsAfter", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			return errOf(db.RevocationsAfter(ctx, 0, 10))
 		}),
-		deedOf("PurgeSessions", true, struct{ Before time.Time }{noon.AddDate(10, 0, 0)}, func(ctx context.Context, db *DB, a struct{ Before time.Time }) error {
+		methodOf("PurgeSessions", true, struct{ Before time.Time }{noon.AddDate(10, 0, 0)}, func(ctx context.Context, db *DB, a struct{ Before time.Time }) error {
 			return db.PurgeSessions(ctx, a.Before)
 		}),
-		deedOf("PurgeRevocations", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeRevocations(ctx) }),
+		methodOf("PurgeRevocations", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeRevocations(ctx) }),
 
-		deedOf("Keys", false, struct{ Use string }{UseSigning}, func(ctx context.Context, db *DB, a struct{ Use string }) error { return errOf(db.Keys(ctx, a.Use)) }),
-		deedOf("AddKey", true, struct {
+		methodOf("Keys", false, struct{ Use string }{UseSigning}, func(ctx context.Context, db *DB, a struct{ Use string }) error { return errOf(db.Keys(ctx, a.Use)) }),
+		methodOf("AddKey", true, struct {
 			Key   Key
 			Event Event
 		}{aKey("key-9", UseSigning, KeyPending, 0), anEvent(EventKeyCreated, "")}, func(ctx context.Context, db *DB, a struct {
@@ -527,10 +524,10 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.AddKey(ctx, a.Key, a.Event)
 		}),
-		deedOf("AddKeyIfNone", true, struct{ Key Key }{aKey("key-r", UseRefresh, KeyActive, 1)}, func(ctx context.Context, db *DB, a struct{ Key Key }) error {
+		methodOf("AddKeyIfNone", true, struct{ Key Key }{aKey("key-r", UseRefresh, KeyActive, 1)}, func(ctx context.Context, db *DB, a struct{ Key Key }) error {
 			return db.AddKeyIfNone(ctx, a.Key)
 		}),
-		deedOf("PromoteKey", true, struct {
+		methodOf("PromoteKey", true, struct {
 			ID, Old string
 			Event   Event
 		}{"key-pending", "key-active", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a struct {
@@ -539,7 +536,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.PromoteKey(ctx, a.ID, a.Old, noon, a.Event)
 		}),
-		deedOf("ForgetKey", true, struct {
+		methodOf("ForgetKey", true, struct {
 			ID    string
 			Event Event
 		}{"key-retiring", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a struct {
@@ -548,7 +545,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.ForgetKey(ctx, a.ID, a.Event)
 		}),
-		deedOf("GiveUpKey", true, struct {
+		methodOf("GiveUpKey", true, struct {
 			ID, State, Next string
 			Add             Key
 			Event           Event
@@ -561,7 +558,7 @@ func allDeeds() []aDeed {
 			return err
 		}),
 
-		deedOf("CreateAPIKey", true, struct {
+		methodOf("CreateAPIKey", true, struct {
 			Key   APIKey
 			Event Event
 		}{anAPIKey("api-9", "ada"), anEvent(EventAPIKeyCreated, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -570,7 +567,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.CreateAPIKey(ctx, a.Key, 10, a.Event)
 		}),
-		deedOf("RotateAPIKey", true, struct {
+		methodOf("RotateAPIKey", true, struct {
 			Old   string
 			Key   APIKey
 			Event Event
@@ -581,7 +578,7 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.RotateAPIKey(ctx, a.Old, a.Key, a.Event)
 		}),
-		deedOf("RevokeAPIKey", true, struct {
+		methodOf("RevokeAPIKey", true, struct {
 			ID, UserID string
 			Event      Event
 		}{"api-1", "ada", anEvent(EventAPIKeyRevoked, "ada")}, func(ctx context.Context, db *DB, a struct {
@@ -590,25 +587,25 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.RevokeAPIKey(ctx, a.ID, a.UserID, a.Event)
 		}),
-		deedOf("APIKeyByID", false, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.APIKeyByID(ctx, a.ID)) }),
-		deedOf("APIKeyByPublicID", false, struct{ PublicID string }{"pub-api-1"}, func(ctx context.Context, db *DB, a struct{ PublicID string }) error {
+		methodOf("APIKeyByID", false, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.APIKeyByID(ctx, a.ID)) }),
+		methodOf("APIKeyByPublicID", false, struct{ PublicID string }{"pub-api-1"}, func(ctx context.Context, db *DB, a struct{ PublicID string }) error {
 			_, _, err := db.APIKeyByPublicID(ctx, a.PublicID)
 			return err
 		}),
-		deedOf("APIKeys", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
+		methodOf("APIKeys", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
 			return errOf(db.APIKeys(ctx, a.UserID, a.After, 10))
 		}),
-		deedOf("UseAPIKeys", true, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+		methodOf("UseAPIKeys", true, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return db.UseAPIKeys(ctx, map[string]time.Time{a.ID: noon})
 		}),
-		deedOf("PurgeAPIKeys", true, noon.Add(time.Minute), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeAPIKeys(ctx, before) }),
+		methodOf("PurgeAPIKeys", true, noon.Add(time.Minute), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeAPIKeys(ctx, before) }),
 
-		deedOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
+		methodOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
 			return db.AddDenials(ctx, a.Denials)
 		}),
-		deedOf("DenialByID", false, struct{ ID string }{"denial-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.DenialByID(ctx, a.ID)) }),
-		deedOf("PurgeDenials", true, noon.Add(time.Second), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeDenials(ctx, before) }),
-		deedOf("AddEvents", true, struct {
+		methodOf("DenialByID", false, struct{ ID string }{"denial-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.DenialByID(ctx, a.ID)) }),
+		methodOf("PurgeDenials", true, noon.Add(time.Second), func(ctx context.Context, db *DB, before time.Time) error { return db.PurgeDenials(ctx, before) }),
+		methodOf("AddEvents", true, struct {
 			First []Event
 			Event Event
 		}{[]Event{anEvent(EventSignInRefused, "ada")}, anEvent(EventSignInRefused, "bob")}, func(ctx context.Context, db *DB, a struct {
@@ -617,16 +614,16 @@ func allDeeds() []aDeed {
 		}) error {
 			return db.AddEvents(ctx, append(slices.Clip(a.First), a.Event))
 		}),
-		deedOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
-		deedOf("Notifications", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
+		methodOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
+		methodOf("Notifications", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
 			return errOf(db.Notifications(ctx, a.UserID, a.After, 10))
 		}),
-		deedOf("Position", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Position(ctx, 1)) }),
-		deedOf("Check", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Check(ctx)) }),
+		methodOf("Position", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Position(ctx, 1)) }),
+		methodOf("Check", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Check(ctx)) }),
 	}
 }
 
-// errOf returns the error of a deed that must return nothing else beside one.
+// errOf returns the error of a method, and an error if it returned a value beside it.
 func errOf[T any](v T, err error) error {
 	if err != nil && !reflect.ValueOf(&v).Elem().IsZero() {
 		return fmt.Errorf("%w (and a value beside the error: %v)", errBeside, v)
@@ -636,9 +633,9 @@ func errOf[T any](v T, err error) error {
 
 var errBeside = errors.New("an error and a value")
 
-// each runs a test for every deed, on a furnished database of its own.
-func each(t *testing.T, fresh testkit.Engine, test func(t *testing.T, db *DB, d aDeed)) {
-	for _, d := range allDeeds() {
+// each runs a test for every method, on a furnished database of its own.
+func each(t *testing.T, fresh testkit.Engine, test func(t *testing.T, db *DB, d dbMethod)) {
+	for _, d := range allMethods() {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			db := openAt(t, fresh(t))
@@ -648,25 +645,25 @@ func each(t *testing.T, fresh testkit.Engine, test func(t *testing.T, db *DB, d 
 	}
 }
 
-// A deed that is missing from allDeeds is missing from half the tests.
-func TestEveryDeedIsListed(t *testing.T) {
+// Every exported method is in allMethods.
+func TestEveryMethodIsListed(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{"Close": true, "Epoch": true, "SessionEpoch": true, "Now": true, "Follow": true}
-	for _, d := range allDeeds() {
+	for _, d := range allMethods() {
 		listed[d.name] = true
 	}
 	for m := range reflect.TypeFor[*DB]().Methods() {
 		if !listed[m.Name] {
-			t.Errorf("the method %s is not in allDeeds", m.Name)
+			t.Errorf("the method %s is not in allMethods", m.Name)
 		}
 	}
 }
 
 // Every write changes the contents of the database, and no read does.
-func TestDeedsDoSomething(t *testing.T) {
+func TestMethodsHaveAnEffect(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			if err := d.run(t.Context(), db); err != nil {
 				t.Fatalf("got %v, want no error", err)
@@ -681,10 +678,10 @@ func TestDeedsDoSomething(t *testing.T) {
 }
 
 // If the event of a write cannot be inserted, nothing is written.
-func TestDeedsAreWhole(t *testing.T) {
+func TestMethodsAreAtomic(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			if d.collides == nil {
 				return
 			}
@@ -697,18 +694,17 @@ func TestDeedsAreWhole(t *testing.T) {
 				t.Errorf("with an event that is there already: %v, want the violation of its key and nothing else", err)
 			}
 			if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-				t.Errorf("a deed that failed left (-before +after):\n%s", diff)
+				t.Errorf("a method that failed changed the database (-before +after):\n%s", diff)
 			}
 		})
 	})
 }
 
-// Text with NUL or invalid UTF-8 never reaches an engine, whatever field it
-// comes in.
-func TestDeedsRefuseUnfitText(t *testing.T) {
+// Text with NUL or invalid UTF-8 reaches no engine, in any field.
+func TestMethodsRefuseInvalidText(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
 				for field, run := range d.hostile(unfit) {
@@ -728,12 +724,12 @@ func TestDeedsRefuseUnfitText(t *testing.T) {
 	})
 }
 
-// A caller that has gone gets its own error, not an outage, and nothing is done
-// for it.
-func TestDeedsOfACallerThatHasGone(t *testing.T) {
+// With a context that has ended, a method returns the error of the context, not an outage, and changes
+// nothing.
+func TestMethodsAfterCancel(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			cancelled, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -753,10 +749,10 @@ func TestDeedsOfACallerThatHasGone(t *testing.T) {
 	})
 }
 
-func TestDeedsOfAClosedDatabase(t *testing.T) {
+func TestMethodsOfAClosedDatabase(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			must(t, d.run(t.Context(), db)) // its statements are prepared
 			must(t, db.Close())
 			must(t, db.Close())
@@ -767,17 +763,17 @@ func TestDeedsOfAClosedDatabase(t *testing.T) {
 	})
 }
 
-// A database that takes no writes is an outage for what writes and none for what
-// reads; it passes without the database being opened again.
-func TestDeedsOfAReadOnlyDatabase(t *testing.T) {
+// While the database is read-only, writes return ErrUnavailable and reads succeed. When it is writable again,
+// writes succeed without a new Open.
+func TestMethodsOfAReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
-		each(t, fresh, func(t *testing.T, db *DB, d aDeed) {
+		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			writable := takesNoWrites(t, db)
 			before := contents(t, db)
 			err := d.run(t.Context(), db)
 			if d.writes && !errors.Is(err, ErrUnavailable) || !d.writes && err != nil {
-				t.Errorf("got %v, want ErrUnavailable of a deed that writes: %v", err, d.writes)
+				t.Errorf("got %v, want ErrUnavailable of a method that writes: %v", err, d.writes)
 			}
 			if errors.Is(err, ErrNotFound) || errors.Is(err, ErrText) || errors.Is(err, errBeside) {
 				t.Errorf("got %v, want nothing but ErrUnavailable", err)
@@ -798,7 +794,7 @@ func revoke(ctx context.Context, db *DB, kind, value string, until time.Time) (R
 	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until), nil })
 }
 
-// takesNoWrites makes a database refuse all writing, until the function is called.
+// takesNoWrites makes a database read-only until the returned function is called.
 func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 	t.Helper()
 	e, ok := db.engine.(*postgresEngine)
@@ -819,8 +815,7 @@ func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 	return func() { set("off") }
 }
 
-// A deed that fails, that leaves, or that panics takes no other along, whichever
-// stands beside it in the batch of SQLite.
+// A transaction that fails, is cancelled or panics affects no other transaction in its batch of SQLite.
 func TestBatchIsolation(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, testkit.SQLite(t))
@@ -831,7 +826,7 @@ func TestBatchIsolation(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	here := t.Context()
-	deeds := []struct {
+	transactions := []struct {
 		name string
 		ctx  context.Context
 		work func(*tx) error
@@ -841,7 +836,7 @@ func TestBatchIsolation(t *testing.T) {
 		{"first", here, set("first", nil), nil, true},
 		{"fails", here, set("fails", own), own, false},
 		{"second", here, set("second", nil), nil, true},
-		{"panics", here, func(tx *tx) error { _ = tx.SetMeta("panics", "1"); panic("a deed") }, errPanicked, false},
+		{"panics", here, func(tx *tx) error { _ = tx.SetMeta("panics", "1"); panic("in a transaction") }, errPanicked, false},
 		{"third", here, set("third", nil), nil, true},
 		{"gone", gone, set("gone", nil), context.Canceled, false},
 		{"breaks a rule", here, func(tx *tx) error {
@@ -867,8 +862,8 @@ func TestBatchIsolation(t *testing.T) {
 		must(t, db.do(here, func(*tx) error { close(held); <-hold; return nil }))
 	})
 	<-held
-	errs := make([]error, len(deeds))
-	for i, d := range deeds {
+	errs := make([]error, len(transactions))
+	for i, d := range transactions {
 		wg.Go(func() {
 			q := &writeRequest{ctx: d.ctx, work: d.work, done: make(chan struct{})}
 			db.engine.(*sqliteEngine).requests <- q
@@ -878,7 +873,7 @@ func TestBatchIsolation(t *testing.T) {
 	}
 	close(hold)
 	wg.Wait()
-	for i, d := range deeds {
+	for i, d := range transactions {
 		if !errors.Is(errs[i], d.want) || d.want == nil && errs[i] != nil {
 			t.Errorf("%s: got %v, want %v", d.name, errs[i], d.want)
 		}
@@ -892,9 +887,9 @@ func TestBatchIsolation(t *testing.T) {
 	clean(t, db)
 }
 
-// A deed is not done twice nor lost when its caller leaves after it was taken:
-// the caller waits for the answer.
-func TestCallerLeavesWhileItsDeedIsDone(t *testing.T) {
+// If the context ends while a transaction is in a batch, the caller waits for the result: the transaction
+// is applied once.
+func TestCancelDuringATransaction(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
@@ -948,7 +943,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 			})
 			wg.Wait()
 			if spoiler == nil {
-				t.Error("the deed that spoilt the batch was told that it is done")
+				t.Error("the transaction that spoilt the batch returned no error")
 			}
 			if kept := count(t, db, `SELECT count(*) FROM meta WHERE name = 'neighbour'`) == 1; kept != (neighbour == nil) {
 				t.Errorf("the neighbour was told %v, and it is there: %v", neighbour, kept)
@@ -966,8 +961,8 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 	}
 }
 
-// Many that wait are done in few commits, each once and in full batches.
-func TestManyDeedsAtOnce(t *testing.T) {
+// Many waiting writes are committed in few full batches, each once.
+func TestConcurrentMethods(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
@@ -995,7 +990,7 @@ func TestManyDeedsAtOnce(t *testing.T) {
 }
 
 // Close finishes the writes in progress and refuses all others; no caller waits forever.
-func TestCloseWhileDeedsAreDone(t *testing.T) {
+func TestCloseDuringTransactions(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := fresh(t)
@@ -1022,7 +1017,7 @@ func TestCloseWhileDeedsAreDone(t *testing.T) {
 		must(t, db.Close())
 		again := openAt(t, path)
 		if n := count(t, again, `SELECT count(*) FROM revocations`); int64(n) != told.Load() {
-			t.Errorf("%d deeds are there, %d were answered", n, told.Load())
+			t.Errorf("got %d transactions in the database, want the %d that returned no error", n, told.Load())
 		}
 		clean(t, again)
 	})
@@ -1099,7 +1094,7 @@ func journalMode(t *testing.T, db *DB) (mode string) {
 	return mode
 }
 
-// Every connection is set as durability and references need it.
+// Every connection has the settings for durability and foreign keys.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, testkit.SQLite(t))
@@ -1169,7 +1164,7 @@ func TestOpenRefusals(t *testing.T) {
 	})
 }
 
-// A database of a newer program is not touched.
+// A database of a newer program stays unchanged.
 func TestOpenNewer(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "durward.db")
@@ -1199,7 +1194,7 @@ func TestOpenNewer(t *testing.T) {
 	}
 }
 
-// The newest migration and the number that is compared are the same.
+// SchemaVersion is the number of the newest migration.
 func TestSchemaVersion(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -1253,7 +1248,7 @@ func TestMeta(t *testing.T) {
 	})
 }
 
-// Of two that bind a new database at once, one wins and the other is refused.
+// If two issuers bind a new database at once, one succeeds and the other is refused.
 func TestIssuerRace(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -1361,8 +1356,8 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// A caller that leaves while it reads is not told of an outage, and its
-// connection is not lost to others.
+// If the context ends during a read, the error is that of the context, and the connection returns to the
+// pool.
 func TestReaderThatLeaves(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -1440,7 +1435,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 			t.Errorf("something was done (-before +after):\n%s", diff)
 		}
 		must(t, begin("now", noon.Add(time.Hour)))
-		must(t, change(time.Time{})) // the operator's deed asks for none
+		must(t, change(time.Time{})) // the operator gives none
 		must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
 		if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
 			t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
@@ -1448,8 +1443,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 	})
 }
 
-// A revocation that counts no longer is kept for a day more: the clock may be
-// ahead, and set back.
+// A revocation is kept for a day after it affects no token, because a clock can be fast and set back.
 func TestRevocationsAreKept(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -1474,8 +1468,8 @@ func TestRevocationsAreKept(t *testing.T) {
 	})
 }
 
-// Sessions that ended long ago are forgotten with all that was theirs, a bounded
-// number at a time, and none that lives.
+// A purge deletes sessions that ended long ago with their grants and cookies, a limited number at a time,
+// and no live session.
 func TestPurgeSessions(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {

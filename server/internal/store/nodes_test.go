@@ -33,8 +33,7 @@ func atOnce(n int, do func(i int) error) []error {
 	return errs
 }
 
-// Many programs that start at once on a database that is empty make it one between
-// them.
+// Several programs that start at once on an empty database create one schema and one epoch.
 func TestTenOpensAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {
@@ -72,7 +71,7 @@ func twoNodes(t *testing.T, fresh testkit.Engine) [2]*DB {
 	return [2]*DB{openAt(t, address), openAt(t, address)}
 }
 
-// Of two nodes that do the same at once, one succeeds.
+// If two nodes make the same change at once, one succeeds.
 func TestOneWinner(t *testing.T) {
 	t.Parallel()
 	const tries = 12
@@ -344,8 +343,8 @@ func TestEndsOfEveryKindAtOnce(t *testing.T) {
 	})
 }
 
-// What takes its number early and is committed late is found by who reads the last
-// minute again, though it has seen higher numbers.
+// A reader that reads the last minute again finds a revocation with a low number that was committed late,
+// after revocations with higher numbers.
 func TestRevocationThatCommitsLate(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
@@ -394,8 +393,7 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 	})
 }
 
-// A database that is not what this program can use is refused with the reason and a
-// hint, and is left as it was.
+// A database that this program cannot use is refused with a reason and a hint, and stays unchanged.
 func TestOpenOfWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -505,7 +503,7 @@ func TestMigrationHindered(t *testing.T) {
 	clean(t, openAt(t, address))
 }
 
-// Empty says whether a start would make a database Durward's.
+// Empty reports whether a start would create the tables of Durward.
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{"sqlite": testkit.SQLite(t), "postgres": services.Database(t)} {

@@ -47,8 +47,8 @@ func direct(address string) string {
 	return host[:strings.Index(host, "/")]
 }
 
-// The answer to a COMMIT is lost on its way: what became of the deed is found out, and
-// it is done once.
+// If the response to a COMMIT is lost, the store determines whether the transaction was committed: it is
+// applied once.
 func TestAnswerToCommitIsLost(t *testing.T) {
 	t.Parallel()
 	address := services.Database(t)
@@ -126,8 +126,8 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 	}
 }
 
-// After a crash the server gives numbers of transactions anew that it had not written
-// down: then its word is not taken for the deed's, but the rows are looked at.
+// After a crash the server can assign the number of a lost transaction again. Then the rows decide whether
+// the transaction was committed, not its number.
 func TestNumbersThatAreGivenAnew(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
@@ -209,7 +209,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 		p.Start(t)
 		for i := range 20 {
 			if _, err := revoke(t.Context(), db, "jti", fmt.Sprintf("back %d %d", n.Load(), i), later); err != nil {
-				t.Errorf("deed %d after the return: %v", i, err)
+				t.Errorf("transaction %d after the return: %v", i, err)
 			}
 			if _, err := db.UserByID(t.Context(), "ada"); err != nil {
 				t.Errorf("reading %d after the return: %v", i, err)
@@ -226,12 +226,12 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 		return true
 	})
 	if lost > 0 {
-		t.Errorf("%d deeds that were answered are not there once", lost)
+		t.Errorf("%d transactions that returned no error are not in the database once", lost)
 	}
 	if twice := count(t, db, `SELECT count(*) FROM (SELECT value FROM revocations GROUP BY value HAVING count(*) > 1) AS doubled`); twice > 0 {
-		t.Errorf("%d deeds were done twice", twice)
+		t.Errorf("%d transactions were applied twice", twice)
 	}
-	t.Logf("%d deeds, %d of them failed", n.Load(), failed.Load())
+	t.Logf("%d transactions, %d of them failed", n.Load(), failed.Load())
 }
 
 // Connections are cut at random moments while the server runs: every write succeeds and is stored once.
@@ -241,9 +241,9 @@ func TestConnectionsAreCut(t *testing.T) {
 	proxy := faults.NewProxy(t, direct(address))
 	db, _ := openLogged(t, through(address, proxy))
 	addUser(t, db, "ada")
-	const writers, deeds = 8, 100
+	const writers, transactions = 8, 100
 	// Between two cuts each writer gets something done, however slow the machine is:
-	// no deed is cut more often than it is begun again.
+	// no transaction is interrupted more often than it is retried.
 	var done atomic.Bool
 	var progress [writers]atomic.Int64
 	cuts := 0
@@ -253,7 +253,7 @@ func TestConnectionsAreCut(t *testing.T) {
 			now, all := before, true
 			for w := range progress {
 				now[w] = progress[w].Load()
-				all = all && (now[w] > before[w] || now[w] > deeds)
+				all = all && (now[w] > before[w] || now[w] > transactions)
 			}
 			if all {
 				proxy.Cut()
@@ -268,7 +268,7 @@ func TestConnectionsAreCut(t *testing.T) {
 			return fmt.Errorf("sign-in: %w", err)
 		}
 		progress[w].Add(1)
-		for i := range uint32(deeds) {
+		for i := range uint32(transactions) {
 			r := aMove(id, 1+i, 2+i)
 			r.At = noon.Add(time.Duration(i) * time.Second)
 			if moved, err := db.RotateRefresh(context.Background(), r); err != nil || !moved {
@@ -290,16 +290,16 @@ func TestConnectionsAreCut(t *testing.T) {
 	if cuts < 5 {
 		t.Errorf("%d cuts: the test tests nothing", cuts)
 	}
-	if n := count(t, db, `SELECT count(*) FROM revocations`); n != writers*deeds {
-		t.Errorf("%d revocations, want %d", n, writers*deeds)
+	if n := count(t, db, `SELECT count(*) FROM revocations`); n != writers*transactions {
+		t.Errorf("%d revocations, want %d", n, writers*transactions)
 	}
-	if n := count(t, db, `SELECT count(*) FROM grants WHERE generation = $1`, deeds+1); n != writers {
+	if n := count(t, db, `SELECT count(*) FROM grants WHERE generation = $1`, transactions+1); n != writers {
 		t.Errorf("%d grants are where they should be, want %d", n, writers)
 	}
 }
 
-// A server that hangs is an outage within bounded time, for what reads and what
-// writes, and no longer than it hangs. Those who waited leave nothing behind.
+// If the server hangs, reads and writes return ErrUnavailable within a bounded time, and succeed as soon as
+// the server answers. A caller that gave up leaves no goroutine and no lock.
 func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	p := services.NewPostgres(t, "fsync=off")
@@ -338,7 +338,7 @@ func TestServerHangs(t *testing.T) {
 	p.Resume(t)
 	for i := range 20 {
 		if _, err := revoke(t.Context(), db, "jti", fmt.Sprint("after ", i), later); err != nil {
-			t.Errorf("deed %d after it: %v", i, err)
+			t.Errorf("transaction %d after it: %v", i, err)
 		}
 		if _, err := db.UserByID(t.Context(), "ada"); err != nil {
 			t.Errorf("reading %d after it: %v", i, err)
@@ -346,8 +346,7 @@ func TestServerHangs(t *testing.T) {
 	}
 }
 
-// Where all connections are in use, the next deed is told so soon, or leaves with its
-// caller.
+// If all connections are in use, the next transaction returns an error soon, or ends with its context.
 func TestAllConnectionsInUse(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
@@ -399,7 +398,7 @@ func TestReadingEnds(t *testing.T) {
 	}
 }
 
-// Two deeds that wait for each other are both done: one of them is begun again.
+// Of two transactions that wait for each other, one is retried and both succeed.
 func TestDeadlock(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
@@ -435,9 +434,9 @@ func TestDeadlock(t *testing.T) {
 }
 
 // Every transaction may run twice: nothing remains of a first run that was rolled back.
-func TestDeedsThatAreRunTwice(t *testing.T) {
+func TestTransactionsThatRunTwice(t *testing.T) {
 	t.Parallel()
-	for i, d := range allDeeds() {
+	for i, d := range allMethods() {
 		if !d.writes {
 			continue
 		}
@@ -459,7 +458,7 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 			_, err = raw(t.Context(), conn, spoil.String())
 			must(t, errors.Join(err, conn.Close()))
 
-			must(t, allDeeds()[i].run(t.Context(), once))
+			must(t, allMethods()[i].run(t.Context(), once))
 			must(t, d.run(t.Context(), twice))
 			if n := count(t, twice, `SELECT last_value FROM attempts`); n < 2 {
 				t.Errorf("it was run once")
@@ -485,10 +484,10 @@ func TestDeedsThatAreRunTwice(t *testing.T) {
 	}
 }
 
-// errBrokenOff is an error that a deed is begun again for.
+// errBrokenOff is an error after which a transaction is retried.
 var errBrokenOff = lostCommit{}
 
-// countRows is how many rows each table has.
+// countRows returns the number of rows of each table.
 func countRows(t *testing.T, db *DB) (all string) {
 	t.Helper()
 	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys") {
@@ -497,9 +496,9 @@ func countRows(t *testing.T, db *DB) (all string) {
 	return all
 }
 
-// A deed that goes on after a statement has failed is not taken for done: the server
-// undoes it at the COMMIT.
-func TestDeedThatGoesOnAfterAFailure(t *testing.T) {
+// A transaction that continues after a failed statement returns an error: the server rolls it back at the
+// COMMIT.
+func TestTransactionAfterAFailure(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, testkit.Postgres(t))
 	before := contents(t, db)
@@ -610,8 +609,8 @@ func TestPasswordIsNowhere(t *testing.T) {
 	})
 }
 
-// The nodes of a database go by its server's time, whatever their own clocks say, and
-// go on by it while the server is away.
+// All nodes of a database use the clock of its server, whatever their own clocks show, also while the server
+// is unreachable.
 func TestServerTime(t *testing.T) {
 	t.Parallel()
 	p := services.NewPostgres(t, "fsync=off")
@@ -644,8 +643,8 @@ func TestServerTime(t *testing.T) {
 	}
 }
 
-// What an answer took is no part of the time, and one that took long is not believed
-// against a quick one.
+// The time of a response does not include its delay, and a slow response does not replace the time of a
+// fast one.
 func TestServerClock(t *testing.T) {
 	t.Parallel()
 	local := noon

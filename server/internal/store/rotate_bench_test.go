@@ -53,7 +53,7 @@ func BenchmarkRotateRefresh(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rotations/s")
 		})
 	}
-	deed := func(ctx context.Context, db *DB) func(Rotate) error {
+	method := func(ctx context.Context, db *DB) func(Rotate) error {
 		return func(r Rotate) error {
 			moved, err := db.RotateRefresh(ctx, r)
 			if err == nil && !moved {
@@ -62,10 +62,10 @@ func BenchmarkRotateRefresh(b *testing.B) {
 			return err
 		}
 	}
-	benchmark("sqlite", testkit.SQLite(b), deed)
+	benchmark("sqlite", testkit.SQLite(b), method)
 	p := services.NewPostgres(b)
 	address := p.Database(b)
-	benchmark("postgres", address, deed)
+	benchmark("postgres", address, method)
 	benchmark("raw-postgres", address, func(ctx context.Context, db *DB) func(Rotate) error {
 		pool, err := pgxpool.New(ctx, strings.Replace(address, "?", fmt.Sprintf("?pool_max_conns=%d&", maxWriters), 1))
 		must(b, err)
