@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/durward-auth/durward/internal/faults"
 )
 
 // claims decodes an access token.
@@ -65,7 +64,9 @@ var channels = []channel{
 	{"Postgres, NOTIFY", clusterConfig{postgres: true}, false, nil},
 	{"Postgres, polled", clusterConfig{postgres: true}, true, func(cl *cluster) {
 		for _, n := range cl.nodes {
-			n.database.Lose(faults.Listening)
+			n.database.Lose(func(answer []byte) bool { // to LISTEN
+				return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bLISTEN\x00"))
+			})
 			n.database.Cut()
 		}
 	}},

@@ -22,7 +22,6 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a setting below changes
-	closed  bool
 	refuses bool
 	hangs   bool
 	delay   time.Duration
@@ -43,8 +42,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.set(func() { p.closed = true })
-		p.Cut()
+		p.Refuse()
 		p.running.Wait()
 	})
 	return p
@@ -131,13 +129,6 @@ func (c *pair) cut() {
 }
 
 func (p *Proxy) serve(program net.Conn) {
-	p.mu.Lock()
-	refuses := p.refuses || p.closed
-	p.mu.Unlock()
-	if refuses {
-		_ = program.Close()
-		return
-	}
 	service, err := net.DialTimeout("tcp", p.target, 5*time.Second)
 	if err != nil {
 		_ = program.Close()
@@ -146,7 +137,7 @@ func (p *Proxy) serve(program net.Conn) {
 	c := &pair{program: program, service: service, ended: make(chan struct{})}
 	p.mu.Lock()
 	p.pairs[c] = struct{}{}
-	if p.refuses || p.closed {
+	if p.refuses {
 		c.cut()
 	}
 	p.mu.Unlock()
@@ -235,9 +226,4 @@ func Committed(answer []byte) bool {
 		}
 	}
 	return false
-}
-
-// Listening matches the answer of Postgres to LISTEN.
-func Listening(answer []byte) bool {
-	return bytes.Contains(answer, []byte("C\x00\x00\x00\x0bLISTEN\x00"))
 }

@@ -1,11 +1,14 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"net"
+	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,15 +36,12 @@ func NewPostgres(t testing.TB, settings ...string) *Postgres {
 // account must be able to enter that folder.
 func NewPostgresIn(t testing.TB, parent string, settings ...string) *Postgres {
 	t.Helper()
-	p := startPostgres(t, parent, settings...)
+	p := startPostgres(t, parent, settings)
 	t.Cleanup(p.stop)
 	return p
 }
 
-var shared struct {
-	sync.Mutex
-	cluster *Postgres
-}
+var cluster shared[Postgres]
 
 // Database creates an empty database in a cluster that all tests of this process share, and drops it after
 // the test. It returns its postgres:// URL.
@@ -92,41 +92,40 @@ END $$`
 
 func sharedCluster(t testing.TB) *Postgres {
 	t.Helper()
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.cluster == nil {
-		// The cluster need not survive a crash of the machine.
-		shared.cluster = startPostgres(t, "", "fsync=off", "full_page_writes=off") // ends with the process
-	}
-	return shared.cluster
+	return cluster.get(func() *Postgres {
+		// It need not survive a crash of the machine.
+		return startPostgres(t, "", []string{"fsync=off", "full_page_writes=off"})
+	})
 }
 
-func startPostgres(t testing.TB, parent string, settings ...string) *Postgres {
+func startPostgres(t testing.TB, parent string, settings []string) *Postgres {
 	t.Helper()
-	postgres := newest("/usr/lib/postgresql/*/bin/postgres")
-	if postgres == "" {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
 		Missing(t, "PostgreSQL (package postgresql)")
 	}
-	as, err := account("postgres")
-	if err != nil {
-		t.Fatal(err)
+	newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+	var as *syscall.Credential
+	if os.Getuid() == 0 { // as which Postgres refuses to run
+		as = new(syscall.Credential)
+		u, err := user.Lookup("postgres")
+		if err == nil {
+			_, err = fmt.Sscan(u.Uid+" "+u.Gid, &as.Uid, &as.Gid)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	dir, err := folder(parent, "postgres", as)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Postgres{bin: filepath.Dir(postgres)}
-	data := filepath.Join(dir, "data")
+	p := &Postgres{service: newService(t, "postgres", "5432", parent, as), bin: filepath.Dir(newest)}
+	data := filepath.Join(p.dir, "data")
 	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", "durward", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-	initdb.Dir = dir
+	initdb.Dir = p.dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("services: initdb: %v\n%s", err, out)
 	}
-	host := Host()
-	p.service = service{name: "postgres", dir: dir, address: net.JoinHostPort(host, "5432"), as: as}
-	p.command = []string{postgres, "-D", data, "-c", "listen_addresses=" + host,
-		"-c", "unix_socket_directories=" + dir, "-c", "max_connections=300", "-c", "logging_collector=off"}
+	p.command = []string{newest, "-D", data, "-c", "listen_addresses=" + p.host,
+		"-c", "unix_socket_directories=" + p.dir, "-c", "max_connections=300", "-c", "logging_collector=off"}
 	for _, s := range settings {
 		p.command = append(p.command, "-c", s)
 	}

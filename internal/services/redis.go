@@ -7,7 +7,6 @@ import (
 	"net"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -19,28 +18,20 @@ type Redis struct{ service }
 // line arguments of the server.
 func NewRedis(t testing.TB, settings ...string) *Redis {
 	t.Helper()
-	r := startRedis(t, settings...)
+	r := startRedis(t, settings)
 	t.Cleanup(r.stop)
 	return r
 }
 
-var sharedRedis struct {
-	sync.Mutex
-	server *Redis
-}
+var redis shared[Redis]
 
 // SharedRedis returns a server that the tests of this process share. Tests must not stop or flush it.
 func SharedRedis(t testing.TB) *Redis {
 	t.Helper()
-	sharedRedis.Lock()
-	defer sharedRedis.Unlock()
-	if sharedRedis.server == nil {
-		sharedRedis.server = startRedis(t) // ends with the process
-	}
-	return sharedRedis.server
+	return redis.get(func() *Redis { return startRedis(t, nil) })
 }
 
-func startRedis(t testing.TB, settings ...string) *Redis {
+func startRedis(t testing.TB, settings []string) *Redis {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"valkey-server", "redis-server"} {
@@ -51,14 +42,10 @@ func startRedis(t testing.TB, settings ...string) *Redis {
 	if program == "" {
 		Missing(t, "Redis (package redis-server)")
 	}
-	dir, err := folder("", "redis", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := Host()
-	r := &Redis{service{name: "redis", dir: dir, address: net.JoinHostPort(host, "6379"), command: append([]string{
-		program, "--bind", host, "--port", "6379", "--dir", dir, "--save", "", "--appendonly", "no",
-	}, settings...)}}
+	r := &Redis{newService(t, "redis", "6379", "", nil)}
+	r.command = append([]string{
+		program, "--bind", r.host, "--port", r.port, "--dir", r.dir, "--save", "", "--appendonly", "no",
+	}, settings...)
 	r.ready = func(ctx context.Context) error {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", r.Addr())
 		if err != nil {

@@ -3,16 +3,14 @@
 package services
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +34,8 @@ func Missing(t testing.TB, what string) {
 type service struct {
 	name    string
 	dir     string // removed by stop
-	address string
+	host    string
+	port    string
 	command []string
 	ready   func(context.Context) error
 	as      *syscall.Credential
@@ -45,6 +44,9 @@ type service struct {
 	guard *exec.Cmd // a shell that stops the service when this process ends
 	held  io.Closer // the guard's standard input
 }
+
+// Addr returns the address of the service.
+func (s *service) Addr() string { return net.JoinHostPort(s.host, s.port) }
 
 // guardScript runs "$@", stores its process id, and ends it when standard input closes, as it does at the
 // end of the test process. $0 is the folder; it is removed then if KEEP is empty.
@@ -56,58 +58,48 @@ n=0; while kill -0 $pid 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); 
 kill -9 $pid 2>/dev/null
 [ -n "$KEEP" ] || rm -rf "$0"`
 
-// start starts the service and waits up to a minute until it answers.
-func (s *service) start() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+// Start starts the service and waits until it answers. A restarted service has the same folder and address.
+func (s *service) Start(t testing.TB) {
+	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.guard != nil {
-		return fmt.Errorf("services: %s runs already", s.name)
+		t.Fatalf("services: %s runs already", s.name)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	_ = os.Remove(filepath.Join(s.dir, "pid"))
 	guard := exec.Command("sh", append([]string{"-c", guardScript, s.dir}, s.command...)...)
 	guard.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
 	guard.Dir = s.dir
 	stdin, err := guard.StdinPipe()
-	if err != nil {
-		return err
-	}
-	if err := guard.Start(); err != nil {
-		return err
+	if err = errors.Join(err, guard.Start()); err != nil {
+		t.Fatal(err)
 	}
 	s.guard, s.held = guard, stdin
 	for {
 		pid := s.pid()
 		if pid > 0 {
 			if err = s.ready(ctx); err == nil {
-				return nil
-			}
-			if syscall.Kill(pid, 0) != nil {
-				err = errors.New("it has ended")
+				return
 			}
 		}
-		if ctx.Err() != nil || err != nil && pid > 0 && syscall.Kill(pid, 0) != nil {
+		if ctx.Err() != nil || pid > 0 && syscall.Kill(pid, 0) != nil {
 			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 			s.end(true)
-			return fmt.Errorf("services: %s does not answer: %v\n%s", s.name, err, tail(string(text)))
+			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+			t.Fatalf("services: %s has ended or does not answer: %v\n%s", s.name, err, strings.Join(lines[max(0, len(lines)-20):], "\n"))
 		}
 		time.Sleep(5 * time.Millisecond) // between two checks
 	}
 }
 
-// Addr returns the address of the service.
-func (s *service) Addr() string { return s.address }
-
-// tail returns the last 20 lines of a log.
-func tail(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-20):], "\n")
-}
-
 // pid returns the process id of the service, 0 if it does not run.
 func (s *service) pid() int {
-	text, _ := os.ReadFile(filepath.Join(s.dir, "pid"))
+	text, err := os.ReadFile(filepath.Join(s.dir, "pid"))
+	if err != nil {
+		return 0
+	}
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return pid
 }
@@ -139,14 +131,6 @@ func (s *service) Kill(t testing.TB) {
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	for syscall.Kill(pid, 0) == nil {
 		time.Sleep(time.Millisecond)
-	}
-}
-
-// Start restarts the service with the same folder and address.
-func (s *service) Start(t testing.TB) {
-	t.Helper()
-	if err := s.start(); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -201,39 +185,32 @@ func Host() string {
 	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%250, pid%256, 1+n%250)
 }
 
-// folder creates a folder that belongs to the account as, below parent. An empty parent is the folder for
-// temporary files.
-func folder(parent, name string, as *syscall.Credential) (string, error) {
+// newService returns a service that does not run, with an address of its own and a new folder below parent
+// that the account as owns. An empty parent is the folder for temporary files.
+func newService(t testing.TB, name, port, parent string, as *syscall.Credential) service {
+	t.Helper()
 	dir, err := os.MkdirTemp(parent, "durward-"+name+"-")
-	if err != nil {
-		return "", err
-	}
-	if as != nil {
+	if err == nil && as != nil {
 		err = os.Chown(dir, int(as.Uid), int(as.Gid))
 	}
-	return dir, err
-}
-
-// account returns the credential of a system account if this process is root, since Postgres refuses to run
-// as root.
-func account(name string) (*syscall.Credential, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errUID, errGID)
+	return service{name: name, dir: dir, host: Host(), port: port, as: as}
 }
 
-// newest returns the last of the files that match a pattern, the highest version, empty if none does.
-func newest(pattern string) string {
-	found, _ := filepath.Glob(pattern)
-	if len(found) == 0 {
-		return ""
+// shared holds a service that the tests of this process share. It ends with the process.
+type shared[T any] struct {
+	mu      sync.Mutex
+	service *T
+}
+
+// get returns the service, which start starts at the first call.
+func (s *shared[T]) get(start func() *T) *T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.service == nil {
+		s.service = start()
 	}
-	return slices.MaxFunc(found, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+	return s.service
 }
