@@ -25,22 +25,28 @@ func (l *Loaded) check() (mistakes []error) {
 		}
 		mistakes = append(mistakes, fmt.Errorf("%s %s", place, fmt.Sprintf(format, args...)))
 	}
-	oneOf := func(key, value string, of ...string) {
-		if !slices.Contains(of, value) {
-			mistake(key, "is %q; want one of: %s", value, strings.Join(of, ", "))
+	for _, s := range l.Settings {
+		least, most, _ := strings.Cut(s.tag.Get("range"), ",")
+		of := strings.Split(s.tag.Get("of"), ",")
+		inside := true
+		switch v := s.value.Interface().(type) {
+		case time.Duration:
+			low, errLow := time.ParseDuration(least)
+			high, errHigh := time.ParseDuration(most)
+			inside = errLow == nil && errHigh == nil && low <= v && v <= high
+		case int:
+			low, errLow := strconv.Atoi(least)
+			high, errHigh := strconv.Atoi(most)
+			inside = errLow == nil && errHigh == nil && low <= v && v <= high
+		case string:
+			if of[0] != "" && !slices.Contains(of, v) {
+				mistake(s.Key, "is %q; want one of: %s", v, strings.Join(of, ", "))
+			}
+		}
+		if !inside {
+			mistake(s.Key, "is %s; want %s to %s", s, least, most)
 		}
 	}
-	between := func(key string, d, least, most time.Duration) {
-		if d < least || d > most {
-			mistake(key, "is %s; want %s to %s", shortDuration(d), shortDuration(least), shortDuration(most))
-		}
-	}
-	number := func(key string, n, least, most int) {
-		if n < least || n > most {
-			mistake(key, "is %d; want %d to %d", n, least, most)
-		}
-	}
-
 	if _, port, err := net.SplitHostPort(l.Listen); err != nil {
 		mistake("listen", "is %q; want an address with a port, such as 127.0.0.1:8401 or :8401", l.Listen)
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -66,7 +72,6 @@ func (l *Loaded) check() (mistakes []error) {
 		text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "durward: "), "\ndurward: ", "; ")
 		mistake("cors.origins", "contains an invalid origin: %s; write origins as browsers do, such as https://app.example.com", text)
 	}
-	oneOf("registration", l.Registration, "off", "open")
 	if l.MasterKey != "" {
 		if _, err := seal.Parse(l.MasterKey); err != nil {
 			mistake("master_key", "is invalid: %s", strings.TrimPrefix(err.Error(), "seal: "))
@@ -82,16 +87,6 @@ func (l *Loaded) check() (mistakes []error) {
 			mistake("redis.url", "%s", err)
 		}
 	}
-
-	const tenYears = 10 * 365 * 24 * time.Hour
-	between("tokens.access_ttl", l.Tokens.AccessTTL, time.Second, 24*time.Hour)
-	between("tokens.refresh_ttl", l.Tokens.RefreshTTL, time.Second, tenYears)
-	between("tokens.refresh_absolute", l.Tokens.RefreshAbsolute, time.Second, tenYears)
-	between("tokens.refresh_grace", l.Tokens.RefreshGrace, time.Millisecond, 10*time.Minute)
-	between("sessions.idle", l.Sessions.Idle, time.Second, tenYears)
-	between("sessions.absolute", l.Sessions.Absolute, time.Second, tenYears)
-	between("tokens.leeway", l.Tokens.Leeway, 0, time.Minute)
-	oneOf("tokens.algorithm", l.Tokens.Algorithm, "ES256", "EdDSA", "RS256", "PS256", "HS256")
 	switch secret, err := l.SharedSecret(); {
 	case err != nil:
 		mistake("tokens.shared_secret", "%s", err)
@@ -100,23 +95,14 @@ func (l *Loaded) check() (mistakes []error) {
 	case l.Tokens.Algorithm != "HS256" && secret != nil:
 		mistake("tokens.shared_secret", "requires tokens.algorithm HS256")
 	}
-
-	number("limits.account_failures", l.Limits.AccountFailures, 1, 100)
-	between("limits.account_window", l.Limits.AccountWindow, time.Second, 24*time.Hour)
-	between("limits.account_block", l.Limits.AccountBlock, time.Second, 24*time.Hour)
-	number("limits.network_failures", l.Limits.NetworkFailures, 0, 10_000)
-	number("limits.network_failures_hour", l.Limits.NetworkFailuresHour, 1, 10_000)
-	number("passwords.argon2_memory", l.Passwords.Argon2Memory, 8, 256<<10)
-	number("passwords.argon2_time", l.Passwords.Argon2Time, 1, 16)
-	number("passwords.min_length", l.Passwords.MinLength, 8, 256)
-	number("passwords.max_length", l.Passwords.MaxLength, max(l.Passwords.MinLength, 64), 1024)
+	if l.Passwords.MaxLength < l.Passwords.MinLength {
+		mistake("passwords.max_length", "is %d; want passwords.min_length, which is %d, or more", l.Passwords.MaxLength, l.Passwords.MinLength)
+	}
 	if path := l.Passwords.Blocklist; path != "" {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 			mistake("passwords.blocklist", "is %q, which is not a readable file", path)
 		}
 	}
-	oneOf("log.level", l.Log.Level, "debug", "info", "warn", "error")
-	oneOf("log.format", l.Log.Format, "text", "json")
 	return mistakes
 }
 

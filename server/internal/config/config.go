@@ -18,7 +18,8 @@ import (
 )
 
 // Config holds every key that an operator can set. The doc comment of a field is its manual,
-// the tag default its value if nothing is set.
+// the tag default its value if nothing is set. The tag range is the least and
+// the greatest value, and the tag of lists the values of a text.
 type Config struct {
 	// Address and port to listen on. Port 0 picks a free port.
 	Listen string `toml:"listen" default:"127.0.0.1:8401"`
@@ -45,7 +46,7 @@ type Config struct {
 	InsecureAllowHTTP bool `toml:"insecure_allow_http"`
 
 	// Self-registration: `off`, or `open` (any visitor can create an account).
-	Registration string `toml:"registration" default:"off"`
+	Registration string `toml:"registration" default:"off" of:"off,open"`
 
 	// Accept e-mail address and password in each API request (Basic, RFC 7617), for programs
 	// that cannot use tokens. Digest is never offered: the server would have to store a value
@@ -93,21 +94,21 @@ type Config struct {
 
 	Tokens struct {
 		// Lifetime of access tokens.
-		AccessTTL time.Duration `toml:"access_ttl" default:"15m"`
+		AccessTTL time.Duration `toml:"access_ttl" default:"15m" range:"1s,24h"`
 
 		// Lifetime of an unused refresh token.
-		RefreshTTL time.Duration `toml:"refresh_ttl" default:"168h"`
+		RefreshTTL time.Duration `toml:"refresh_ttl" default:"168h" range:"1s,87600h"`
 
 		// Time from sign-in after which tokens can no longer be refreshed.
-		RefreshAbsolute time.Duration `toml:"refresh_absolute" default:"720h"`
+		RefreshAbsolute time.Duration `toml:"refresh_absolute" default:"720h" range:"1s,87600h"`
 
 		// Time in which a client that lost the response can send a used refresh token again. It
 		// gets the current refresh token.
-		RefreshGrace time.Duration `toml:"refresh_grace" default:"30s"`
+		RefreshGrace time.Duration `toml:"refresh_grace" default:"30s" range:"1ms,10m"`
 
 		// Signature algorithm of new keys: `ES256`, `EdDSA`, `RS256`, `PS256`, or `HS256`
 		// with `shared_secret`.
-		Algorithm string `toml:"algorithm" default:"ES256"`
+		Algorithm string `toml:"algorithm" default:"ES256" of:"ES256,EdDSA,RS256,PS256,HS256"`
 
 		// Key of HS256, at least 256 bits, in hexadecimal or base64url. Every program that
 		// has it can create tokens.
@@ -118,50 +119,50 @@ type Config struct {
 
 		// Time for which tokens are accepted after they expire, at most 1m, because clocks
 		// differ.
-		Leeway time.Duration `toml:"leeway"`
+		Leeway time.Duration `toml:"leeway" range:"0s,1m"`
 	} `toml:"tokens"`
 
 	Sessions struct {
 		// Lifetime of an unused browser session (cookie). The server records use at most once
 		// a minute, so a session can end up to one minute early.
-		Idle time.Duration `toml:"idle" default:"30m"`
+		Idle time.Duration `toml:"idle" default:"30m" range:"1s,87600h"`
 
 		// Lifetime of a browser session from sign-in, regardless of use.
-		Absolute time.Duration `toml:"absolute" default:"12h"`
+		Absolute time.Duration `toml:"absolute" default:"12h" range:"1s,87600h"`
 	} `toml:"sessions"`
 
 	Limits struct {
 		// Number of failed attempts on one account from one network. Then the network is blocked
 		// for this account.
-		AccountFailures int `toml:"account_failures" default:"5"`
+		AccountFailures int `toml:"account_failures" default:"5" range:"1,100"`
 
 		// Period over which these failures are counted.
-		AccountWindow time.Duration `toml:"account_window" default:"15m"`
+		AccountWindow time.Duration `toml:"account_window" default:"15m" range:"1s,24h"`
 
 		// Duration of the block.
-		AccountBlock time.Duration `toml:"account_block" default:"1h"`
+		AccountBlock time.Duration `toml:"account_block" default:"1h" range:"1s,24h"`
 
 		// Failed attempts per minute from one network, over all accounts. 0 disables this
 		// limit and `network_failures_hour`.
-		NetworkFailures int `toml:"network_failures" default:"10"`
+		NetworkFailures int `toml:"network_failures" default:"10" range:"0,10000"`
 
 		// Failed attempts per hour from one network, over all accounts.
-		NetworkFailuresHour int `toml:"network_failures_hour" default:"100"`
+		NetworkFailuresHour int `toml:"network_failures_hour" default:"100" range:"1,10000"`
 	} `toml:"limits"`
 
 	Passwords struct {
 		// Memory for one password hash (Argon2id), in KiB. More memory makes guessing and
 		// signing in slower. The server renews a hash when its user signs in.
-		Argon2Memory int `toml:"argon2_memory" default:"19456"`
+		Argon2Memory int `toml:"argon2_memory" default:"19456" range:"8,262144"`
 
 		// Number of passes over that memory.
-		Argon2Time int `toml:"argon2_time" default:"2"`
+		Argon2Time int `toml:"argon2_time" default:"2" range:"1,16"`
 
 		// Minimum length of a new password, in characters; 8 or more.
-		MinLength int `toml:"min_length" default:"15"`
+		MinLength int `toml:"min_length" default:"15" range:"8,256"`
 
 		// Maximum length of a new password, in characters; 64 or more.
-		MaxLength int `toml:"max_length" default:"256"`
+		MaxLength int `toml:"max_length" default:"256" range:"64,1024"`
 
 		// File of refused passwords, one per line, in addition to the built-in list.
 		Blocklist string `toml:"blocklist"`
@@ -169,10 +170,10 @@ type Config struct {
 
 	Log struct {
 		// `debug`, `info`, `warn` or `error`.
-		Level string `toml:"level" default:"info"`
+		Level string `toml:"level" default:"info" of:"debug,info,warn,error"`
 
 		// `text` or `json`.
-		Format string `toml:"format" default:"text"`
+		Format string `toml:"format" default:"text" of:"text,json"`
 	} `toml:"log"`
 }
 
@@ -180,23 +181,13 @@ type Config struct {
 func Default() *Config {
 	c := new(Config)
 	for _, s := range settingsOf(c) {
-		if s.standard == "" {
-			continue
-		}
-		if err := s.setText(s.standard); err != nil {
-			panic(fmt.Sprintf("config: the default of %s %v", s.Key, err)) // a wrong tag of Config
+		if text := s.tag.Get("default"); text != "" {
+			if err := s.setText(text); err != nil {
+				panic(fmt.Sprintf("config: the default of %s %v", s.Key, err)) // a wrong tag of Config
+			}
 		}
 	}
 	return c
-}
-
-// reloadable reports whether a running server applies a new value of key at SIGHUP.
-func reloadable(key string) bool {
-	switch key {
-	case "registration", "trusted_proxies", "log.level", "cors.origins":
-		return true
-	}
-	return strings.HasPrefix(key, "limits.")
 }
 
 // planned lists keys that operators look for and that this version does not have.

@@ -16,8 +16,8 @@ type Setting struct {
 	Key    string // such as "tokens.access_ttl"
 	Source string // "default", "FILE:LINE", an environment variable or a flag
 
-	value    reflect.Value // the field of Config
-	standard string        // the tag default of the field
+	value reflect.Value     // the field of Config
+	tag   reflect.StructTag // of the field
 }
 
 // settingsOf returns the settings of c in the order of the struct. They share c's fields.
@@ -32,7 +32,7 @@ func settingsOf(c *Config) []*Setting {
 				walk(key+".", v.Field(i))
 				continue
 			}
-			all = append(all, &Setting{Key: key, Source: "default", value: v.Field(i), standard: tag.Get("default")})
+			all = append(all, &Setting{Key: key, Source: "default", value: v.Field(i), tag: tag})
 		}
 	}
 	walk("", reflect.ValueOf(c).Elem())
@@ -40,7 +40,13 @@ func settingsOf(c *Config) []*Setting {
 }
 
 // Reloadable reports whether a running server applies a new value at SIGHUP.
-func (s *Setting) Reloadable() bool { return reloadable(s.Key) }
+func (s *Setting) Reloadable() bool {
+	switch s.Key {
+	case "registration", "trusted_proxies", "log.level", "cors.origins":
+		return true
+	}
+	return strings.HasPrefix(s.Key, "limits.")
+}
 
 // Equal reports whether s and other have the same value.
 func (s *Setting) Equal(other *Setting) bool {
@@ -115,49 +121,43 @@ func (s *Setting) kind() string {
 	return "Text"
 }
 
-// setText parses text, the value of an environment variable or a string of the file.
+// setText sets the value of an environment variable.
 func (s *Setting) setText(text string) error {
+	var value any = text
 	switch s.value.Interface().(type) {
-	case time.Duration:
-		d, err := time.ParseDuration(text)
-		if _, number := strconv.ParseFloat(text, 64); err != nil || number == nil {
-			return errors.New("is not a duration; write a number with its unit, such as 30s, 15m or 168h")
-		}
-		s.value.SetInt(int64(d))
 	case int:
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return errors.New("is not an integer")
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			value = n
 		}
-		s.value.SetInt(int64(n))
 	case bool:
-		if text != "true" && text != "false" {
-			return errors.New("is neither true nor false")
+		if text == "true" || text == "false" {
+			value = text == "true"
 		}
-		s.value.SetBool(text == "true")
 	case []string:
-		var list []string
+		var list []any
 		for part := range strings.SplitSeq(text, ",") {
 			if part = strings.TrimSpace(part); part != "" {
 				list = append(list, part)
 			}
 		}
-		s.value.Set(reflect.ValueOf(list))
-	default:
-		s.value.SetString(text)
+		value = list
 	}
-	return nil
+	return s.set(value)
 }
 
-// setTOML sets a value of the TOML file.
-func (s *Setting) setTOML(value any) error {
+// set sets a value of the type that the TOML parser returns.
+func (s *Setting) set(value any) error {
 	switch s.value.Interface().(type) {
 	case time.Duration:
 		text, ok := value.(string)
 		if !ok {
 			return errors.New(`is not a duration; write a string with a number and its unit, such as "30s", "15m" or "168h"`)
 		}
-		return s.setText(text)
+		d, err := time.ParseDuration(text)
+		if _, number := strconv.ParseFloat(text, 64); err != nil || number == nil {
+			return errors.New("is not a duration; write a number with its unit, such as 30s, 15m or 168h")
+		}
+		s.value.SetInt(int64(d))
 	case int:
 		n, ok := value.(int64)
 		if !ok || n != int64(int(n)) {
@@ -172,11 +172,10 @@ func (s *Setting) setTOML(value any) error {
 		s.value.SetBool(b)
 	case []string:
 		values, ok := value.([]any)
-		list := make([]string, len(values))
-		for i := range values {
-			if list[i], ok = values[i].(string); !ok {
-				break
-			}
+		var list []string
+		for _, v := range values {
+			text, isText := v.(string)
+			list, ok = append(list, text), ok && isText
 		}
 		if !ok {
 			return errors.New(`is not a list of strings; write ["one", "two"]`)
