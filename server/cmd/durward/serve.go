@@ -210,19 +210,12 @@ func localAddress(a net.Addr) string {
 
 // newLogger returns a logger to w in the configured format. Its level is level.
 func newLogger(c *config.Loaded, w io.Writer, level *slog.LevelVar) *slog.Logger {
-	setLevel(c, level)
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // config accepts valid levels only
 	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
-}
-
-func setLevel(c *config.Loaded, level *slog.LevelVar) {
-	var configured slog.Level
-	if configured.UnmarshalText([]byte(c.Log.Level)) == nil { // config accepts valid levels only
-		level.Set(configured)
-	}
 }
 
 // logWarnings logs settings and file modes that are valid and dangerous.
@@ -274,7 +267,7 @@ func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded
 		log.Error("the new configuration is invalid; the old one stays in force", "mistake", err)
 		return old
 	}
-	setLevel(fresh, level)
+	_ = level.UnmarshalText([]byte(fresh.Log.Level))
 	log.Info("configuration reloaded", "changed", changed)
 	logWarnings(fresh, log)
 	if len(restart) > 0 {

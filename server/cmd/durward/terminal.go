@@ -117,10 +117,15 @@ func (e *environment) terminal(alternative string) (*os.File, error) {
 	return f, nil
 }
 
-// password reads a password: all of standard input, or a line without echo after a prompt.
+// password reads a password: all of standard input without one line break at the end, or a line without
+// echo after a prompt.
 func (e *environment) password(fromStdin bool, prompt string) (string, error) {
 	if fromStdin {
-		return e.secretFromStdin()
+		text, err := config.ReadSecret(e.stdin)
+		if err != nil {
+			return "", usage("", "cannot read the password from standard input: %w", err)
+		}
+		return text, nil
 	}
 	f, err := e.terminal("Send the password to standard input and add --password-stdin.")
 	if err != nil {
@@ -130,15 +135,6 @@ func (e *environment) password(fromStdin bool, prompt string) (string, error) {
 	text, err := term.ReadPassword(int(f.Fd()))
 	fmt.Fprintln(e.stderr)
 	return string(text), err
-}
-
-// secretFromStdin reads a secret that is all of standard input. It drops one line break at the end.
-func (e *environment) secretFromStdin() (string, error) {
-	text, err := config.ReadSecret(e.stdin)
-	if err != nil {
-		return "", usage("", "cannot read the password from standard input: %w", err)
-	}
-	return text, nil
 }
 
 // maxLine is the size limit of readLine, in octets.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -104,7 +103,7 @@ type userJSON struct {
 	Name      string        `json:"name"`
 	Admin     bool          `json:"admin"`
 	CreatedAt time.Time     `json:"created_at"`
-	LockedAt  *time.Time    `json:"locked_at,omitempty"`
+	LockedAt  time.Time     `json:"locked_at,omitzero"`
 	LookAlike bool          `json:"look_alike,omitempty"`
 	Sessions  []sessionJSON `json:"sessions,omitempty"`
 }
@@ -118,16 +117,12 @@ type sessionJSON struct {
 }
 
 func userJSONOf(u store.User) userJSON {
-	j := userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt}
-	if !u.LockedAt.IsZero() {
-		j.LockedAt = &u.LockedAt
-	}
-	return j
+	return userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt}
 }
 
 func (j userJSON) state() string {
 	switch {
-	case j.LockedAt != nil:
+	case !j.LockedAt.IsZero():
 		return "locked"
 	case j.LookAlike:
 		return "look-alike"
@@ -185,16 +180,18 @@ func (v userShow) Run(e *environment, s *node.Node) error {
 	if v.JSON {
 		return e.json(j)
 	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "email\t%s\nname\t%s\nid\t%s\nsince\t%s\nadmin\t%t\n", j.Email, j.Name, j.ID, j.CreatedAt.Format(time.RFC3339), j.Admin)
-	if j.LockedAt != nil {
-		fmt.Fprintf(w, "locked since\t%s\n", j.LockedAt.Format(time.RFC3339))
+	rows := [][]string{
+		{"email", j.Email}, {"name", j.Name}, {"id", j.ID},
+		{"since", j.CreatedAt.Format(time.RFC3339)}, {"admin", fmt.Sprint(j.Admin)},
 	}
-	for _, row := range j.Sessions {
-		fmt.Fprintf(w, "signed in\t%s, last used %s, %s, %s\n", row.CreatedAt.Format(time.RFC3339),
-			row.LastUsedAt.Format(time.RFC3339), cmp.Or(row.Device, "unknown device"), cmp.Or(row.Network, "unknown network"))
+	if !j.LockedAt.IsZero() {
+		rows = append(rows, []string{"locked since", j.LockedAt.Format(time.RFC3339)})
 	}
-	return w.Flush()
+	for _, s := range j.Sessions {
+		rows = append(rows, []string{"signed in", fmt.Sprintf("%s, last used %s, %s, %s", s.CreatedAt.Format(time.RFC3339),
+			s.LastUsedAt.Format(time.RFC3339), cmp.Or(s.Device, "unknown device"), cmp.Or(s.Network, "unknown network"))})
+	}
+	return e.table(rows)
 }
 
 // userCommand is a verb that changes one user.
