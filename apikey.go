@@ -30,14 +30,13 @@ type apiKey struct {
 	check  KeyCheck
 }
 
-func (k *apiKey) mistakes() (all []string) {
+func (k *apiKey) mistakes(report func(string, ...any)) {
 	if k.check == nil {
-		all = append(all, "Schemes holds APIKey with a nil check: pass a function that verifies keys")
+		report("Schemes holds APIKey with a nil check: pass a function that verifies keys")
 	}
 	if (Credentials{Scheme: "Bearer", Token68: k.prefix}).Valid() != nil || k.prefix == "" {
-		all = append(all, fmt.Sprintf("APIKey prefix %q: pass the prefix of all keys, in token68 characters", k.prefix))
+		report("APIKey prefix %q: pass the prefix of all keys, in token68 characters", k.prefix)
 	}
-	return all
 }
 
 func (k *apiKey) Presented(r *http.Request) (found, ambient bool) {

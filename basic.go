@@ -31,11 +31,10 @@ func Basic(check PasswordCheck) Scheme { return &basic{check} }
 
 type basic struct{ check PasswordCheck }
 
-func (b *basic) mistakes() []string {
+func (b *basic) mistakes(report func(string, ...any)) {
 	if b.check == nil {
-		return []string{"Schemes holds Basic(nil): pass a function that checks passwords"}
+		report("Schemes holds Basic(nil): pass a function that checks passwords")
 	}
-	return nil
 }
 
 func (*basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }

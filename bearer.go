@@ -25,16 +25,13 @@ type bearer struct {
 	verify func(context.Context, string) (*Principal, error)
 }
 
-func (b *bearer) mistakes() []string {
+func (b *bearer) mistakes(report func(string, ...any)) {
 	if b.verify == nil {
-		return []string{"Schemes holds Bearer(nil): pass a function that verifies tokens"}
+		report("Schemes holds Bearer(nil): pass a function that verifies tokens")
 	}
-	return nil
 }
 
-func (*bearer) Presented(r *http.Request) (found, ambient bool) {
-	return presents(r, "Bearer"), false
-}
+func (*bearer) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Bearer"), false }
 
 func (b *bearer) Authenticate(r *http.Request) (*Principal, error) {
 	token := stateOf(r.Context()).credentials.Token68

@@ -160,22 +160,18 @@ var page = template.Must(template.New("refusal").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// pageBody renders the refusal as an HTML page.
+// pageBody renders the refusal as an HTML page, with a link to the sign-in page if a sign-in can
+// resolve the refusal, which is not the case for refusals of a proxy.
 func (g *Guard) pageBody(f *Refusal) []byte {
+	var login template.URL
+	if g.login != nil && table[f.Code].challenges == allChallenges && !byProxy(f) {
+		login = template.URL(g.login.String()) // an http or https URL: checked by New
+	}
 	var b bytes.Buffer
 	// Execute fails only if its writer fails.
 	_ = page.Execute(&b, struct {
 		Title, Detail, ID string
 		Login             template.URL
-	}{table[f.Code].title, f.Detail, f.ID, g.loginLink(f)})
+	}{table[f.Code].title, f.Detail, f.ID, login})
 	return b.Bytes()
-}
-
-// loginLink returns the URL of the sign-in page if a sign-in can resolve the refusal, which is not
-// the case for refusals of a proxy.
-func (g *Guard) loginLink(f *Refusal) template.URL {
-	if g.login == nil || table[f.Code].challenges != allChallenges || byProxy(f) {
-		return ""
-	}
-	return template.URL(g.login.String()) // an http or https URL: checked by New
 }

@@ -182,18 +182,6 @@ func newParser(lines []string) (*parser, error) {
 
 func (p *parser) fail(reason string) error { return &SyntaxError{p.index, p.at, reason} }
 
-// position is a place to return to.
-type position struct{ index, at int }
-
-func (p *parser) position() position { return position{p.index, p.at} }
-
-func (p *parser) back(to position) {
-	if to.index != p.index {
-		p.line = p.lines[to.index]
-	}
-	p.index, p.at = to.index, to.at
-}
-
 // eol reports the end of a line, which separates list members like a comma.
 func (p *parser) eol() bool { return p.at >= len(p.line) }
 
@@ -267,17 +255,16 @@ func (p *parser) challenge() (Credentials, error) {
 		return c, nil
 	}
 	p.blank() // after 1*SP, a list with an empty first member: OWS and a comma
-	afterScheme := p.position()
 	for {
 		// The comma may end the challenge, too: only a name with an
 		// equals sign continues it; a name alone is the next scheme.
-		end := p.position()
+		end := *p
 		p.skipEmpty()
 		name := p.token()
 		beforeBlank := p.at
 		p.blank()
 		if name == "" || p.peek() != '=' {
-			if p.back(end); end == afterScheme && !p.eol() && p.peek() != ',' {
+			if *p = end; len(c.Params) == 0 && !p.eol() && p.peek() != ',' {
 				return c, p.fail("neither a token68 nor a parameter")
 			}
 			return c, nil

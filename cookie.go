@@ -33,14 +33,13 @@ type cookie struct {
 	check func(ctx context.Context, value string) (*Principal, error)
 }
 
-func (c *cookie) mistakes() (all []string) {
+func (c *cookie) mistakes(report func(string, ...any)) {
 	if c.check == nil {
-		all = append(all, "Schemes holds Cookie with a nil check: pass a function that looks up sessions")
+		report("Schemes holds Cookie with a nil check: pass a function that looks up sessions")
 	}
 	if !isToken(c.name) {
-		all = append(all, fmt.Sprintf("Cookie name %q is not a token (RFC 6265 s4.1.1)", c.name))
+		report("Cookie name %q is not a token (RFC 6265 s4.1.1)", c.name)
 	}
-	return all
 }
 
 func (c *cookie) Presented(r *http.Request) (found, ambient bool) {
@@ -64,6 +63,23 @@ func (c *cookie) Authenticate(r *http.Request) (*Principal, error) {
 }
 
 func (*cookie) Challenges(*http.Request, Code) []Challenge { return session{}.Challenges(nil, "") }
+
+// Session returns the private scheme of routes without a registered one, such as sign-in and
+// refresh. It accepts no credentials; its challenge names the sign-in page, if Config.LoginURL is
+// set:
+//
+//	WWW-Authenticate: Session realm="…", login="https://…/login"
+//
+// Browsers and command-line clients ignore it.
+func Session() Scheme { return session{} }
+
+type session struct{}
+
+func (session) Presented(*http.Request) (found, ambient bool) { return false, false }
+
+func (session) Authenticate(*http.Request) (*Principal, error) { return nil, AuthenticationRequired }
+
+func (session) Challenges(*http.Request, Code) []Challenge { return []Challenge{{Scheme: "Session"}} }
 
 // clear makes the browser delete the cookie. The field is set at most once, and before the handler
 // runs, so that a handler can still set a new cookie.

@@ -2,6 +2,7 @@ package durward
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
@@ -104,15 +105,9 @@ func Digest(c DigestConfig) Scheme {
 	if d.c.QOP == nil {
 		d.c.QOP = []string{"auth"}
 	}
-	if d.c.MaxBody == 0 {
-		d.c.MaxBody = 64 << 10
-	}
-	if d.c.NonceLife == 0 {
-		d.c.NonceLife = 5 * time.Minute
-	}
-	if d.c.MaxNonces == 0 {
-		d.c.MaxNonces = 10_000
-	}
+	d.c.MaxBody = cmp.Or(d.c.MaxBody, 64<<10)
+	d.c.NonceLife = cmp.Or(d.c.NonceLife, 5*time.Minute)
+	d.c.MaxNonces = cmp.Or(d.c.MaxNonces, 10_000)
 	// Strongest first (RFC 7616 s3.7); MD5 last.
 	d.offered = []rfc7616.Algorithm{rfc7616.Named("SHA-256")}
 	if c.SHA512256 {
@@ -121,7 +116,7 @@ func Digest(c DigestConfig) Scheme {
 	if c.InsecureMD5 {
 		d.offered = append(d.offered, rfc7616.Named("MD5"))
 	}
-	d.nonces = newNonces("digest nonce", c.Key)
+	d.nonces = &nonces{"digest nonce", newKeyedHash(c.Key)}
 	d.counts.most, d.counts.taken = d.c.MaxNonces, make(map[nonceID]*window)
 	return d
 }
@@ -133,26 +128,24 @@ type digest struct {
 	counts  nonceCounts
 }
 
-func (d *digest) mistakes() (all []string) {
-	mistake := func(format string, args ...any) { all = append(all, fmt.Sprintf("Digest: "+format, args...)) }
+func (d *digest) mistakes(report func(string, ...any)) {
 	if d.c.HA1 == nil {
-		mistake("HA1 is nil: pass a function that returns the stored hash of a user")
+		report("Digest: HA1 is nil: pass a function that returns the stored hash of a user")
 	}
 	for i, q := range d.c.QOP {
 		if q != "auth" && q != "auth-int" || slices.Contains(d.c.QOP[:i], q) {
-			mistake("QOP %q: allowed are auth and auth-int, each once", q)
+			report("Digest: QOP %q: allowed are auth and auth-int, each once", q)
 		}
 	}
 	if len(d.c.QOP) == 0 {
-		mistake("QOP is empty: without one there is no protection against replay")
+		report("Digest: QOP is empty: without one there is no protection against replay")
 	}
 	if why := weakNonceKey(d.c.Key); why != "" {
-		mistake("%s", why)
+		report("Digest: %s", why)
 	}
 	if d.c.NonceLife < 0 || d.c.MaxBody < 0 || d.c.MaxNonces < 0 {
-		mistake("NonceLife, MaxBody and MaxNonces may not be negative")
+		report("Digest: NonceLife, MaxBody and MaxNonces may not be negative")
 	}
-	return all
 }
 
 func (*digest) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Digest"), false }
@@ -195,9 +188,9 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, &Refusal{Code: InvalidRequest, Detail: "The uri of the Digest response is not the target of the request.",
 			Hint: "Compute the response for the target of the request line, with its query.", Err: errors.New("Digest: uri is not the request target")}
 	}
-	algorithm, ok := d.algorithm(a.algorithm)
+	algorithm, sess := rfc7616.Parse(a.algorithm) // without a name it is MD5 (RFC 7616 s3.4)
 	switch {
-	case !ok:
+	case sess != d.c.Sess || !slices.Contains(d.offered, algorithm):
 		return nil, malformedDigest("The Digest response uses an algorithm that was not offered.", "algorithm %q was not offered", a.algorithm)
 	case a.QOP == "":
 		return nil, malformedDigest("The Digest response has no qop.", "no qop: the form of RFC 2069")
@@ -268,13 +261,6 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 func malformedDigest(detail, format string, args ...any) error {
 	return &Refusal{Code: MalformedCredentials, Detail: detail, Hint: "Answer the challenge in WWW-Authenticate as RFC 7616 s3.4 describes.",
 		Err: fmt.Errorf("Digest: "+format, args...)}
-}
-
-// algorithm returns the algorithm of a response and whether it was offered. Without a name it is
-// MD5 (RFC 7616 s3.4).
-func (d *digest) algorithm(name string) (a rfc7616.Algorithm, ok bool) {
-	a, sess := rfc7616.Parse(name)
-	return a, sess == d.c.Sess && slices.Contains(d.offered, a)
 }
 
 // sameTarget reports whether uri equals the request target, octet by octet. Clients of a proxy may
@@ -358,7 +344,6 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	if len(params) > maxDigestParams {
 		return bad("The Digest credentials have too many parameters.", "%d parameters, at most %d are allowed", len(params), maxDigestParams)
 	}
-	var extended, hashed string
 	octets := 0
 	for i, p := range params {
 		name := strings.ToLower(p.Name)
@@ -371,32 +356,18 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 		if slices.Contains(mustQuote, name) && !quoted.has(i) || slices.Contains(mustNotQuote, name) && quoted.has(i) {
 			return bad("A parameter of the Digest credentials is quoted although it must not be, or unquoted although it must be quoted.", "%s is wrongly quoted", name)
 		}
-		switch name {
-		case "username":
-			a.user = p.Value
-		case "username*":
-			extended = p.Value
-		case "userhash":
-			hashed = p.Value
-		case "realm":
-			a.realm = p.Value
-		case "nonce":
-			a.Nonce = p.Value
-		case "uri":
-			a.URI = p.Value
-		case "response":
-			a.response = p.Value
-		case "algorithm":
-			a.algorithm = p.Value
-		case "cnonce":
-			a.CNonce = p.Value
-		case "qop":
-			a.QOP = strings.ToLower(p.Value)
-		case "nc":
-			a.NC = p.Value
-		}
 	}
-	a.userHash = strings.EqualFold(hashed, "true")
+	value := func(name string) string { v, _ := Credentials{Params: params}.Param(name); return v }
+	a = digestAnswer{
+		user:      value("username"),
+		userHash:  strings.EqualFold(value("userhash"), "true"),
+		realm:     value("realm"),
+		response:  value("response"),
+		algorithm: value("algorithm"),
+	}
+	a.URI, a.Nonce, a.NC, a.CNonce = value("uri"), value("nonce"), value("nc"), value("cnonce")
+	a.QOP = strings.ToLower(value("qop"))
+	extended := value("username*")
 	switch {
 	case extended != "" && a.user != "":
 		return bad("The Digest credentials have both username and username*.", "username and username*") // RFC 7616 s3.4

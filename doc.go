@@ -46,35 +46,15 @@
 //
 // Steps 7 and 8 belong to the scheme; the guard performs all others.
 //
-// # API keys, cookies and certificates
-//
-// An [APIKey] is sent in X-API-Key or as a Bearer token and is recognized by its prefix. A [Cookie]
-// and a [ClientCert] are ambient: a browser attaches them to requests of every page, hence step 6.
-// A certificate takes precedence over a cookie. A route that accepts only certificates answers 403,
-// because there is no challenge for them.
-//
-// # Browsers
-//
-// A route with Policy.Pages redirects navigations that need a sign-in to Config.LoginURL with 303;
-// [ReturnTo] checks where the sign-in page sends the user afterwards. Frames and form submissions
-// receive the refusal as an HTML page. Scripts and other programs always receive problem details.
-// Scripts receive no challenge that opens the browser's password dialog if there is another one.
-//
-// # Proxies
-//
-// The package distinguishes two kinds. Peers in Config.Proxies are reverse proxies in front of this
-// server; the guard reads their forwarding fields. [Guard.Proxy] protects a forward proxy and
-// authenticates its users: 407, Proxy-Authenticate and Proxy-Authorization, with Basic and Digest
-// only. Everything that belongs to the origin is passed on unchanged.
-//
 // # Guarantees
 //
 // A 401 always has a challenge (RFC 9110 s15.5.2); each challenge has its own field line, strongest
-// first. An outage is never a 401: an error that wraps no Code is 503 with Retry-After, so that a
-// failing database neither grants access nor signs users out. The texts for the client and the
-// cause for the log are different fields; the denial id in the Durward-Denial field connects them.
-// Refusals have Cache-Control: no-store. Handlers receive the ResponseWriter unwrapped, so that
-// flushing, hijacking and deadlines work.
+// first. Scripts in a browser receive no challenge that opens its password dialog if there is
+// another one. An outage is never a 401: an error that wraps no Code is 503 with Retry-After, so
+// that a failing database neither grants access nor signs users out. The texts for the client and
+// the cause for the log are different fields; the denial id in the Durward-Denial field connects
+// them. Refusals have Cache-Control: no-store. Handlers receive the ResponseWriter unwrapped, so
+// that flushing, hijacking and deadlines work.
 //
 // # Limits of this package
 //

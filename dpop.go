@@ -2,6 +2,7 @@ package durward
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,10 +93,8 @@ func DPoP(c DPoPConfig) Scheme {
 	if c.Algorithms == nil {
 		c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
-	if c.NonceLife == 0 {
-		c.NonceLife = 5 * time.Minute
-	}
-	return &dpop{c: c, own: newNonces("DPoP nonce", c.Key)}
+	c.NonceLife = cmp.Or(c.NonceLife, 5*time.Minute)
+	return &dpop{c: c, own: &nonces{"DPoP nonce", newKeyedHash(c.Key)}}
 }
 
 type dpop struct {
@@ -121,7 +120,7 @@ func (d *dpop) sharing() *sharedNonces {
 	}
 	s := d.shared.Load()
 	if s == nil || !bytes.Equal(s.key, key) {
-		s = &sharedNonces{newNonces("shared DPoP nonce", key), bytes.Clone(key)}
+		s = &sharedNonces{&nonces{"shared DPoP nonce", newKeyedHash(key)}, bytes.Clone(key)}
 		d.shared.Store(s)
 	}
 	return s
@@ -136,29 +135,27 @@ func (d *dpop) nonce(g *Guard) string {
 	return n.seal(g.c.Realm, g.c.Now())
 }
 
-func (d *dpop) mistakes() (all []string) {
-	mistake := func(format string, args ...any) { all = append(all, fmt.Sprintf("DPoP: "+format, args...)) }
+func (d *dpop) mistakes(report func(string, ...any)) {
 	if d.c.Check == nil {
-		mistake("Check is nil: pass a function that verifies tokens and proofs")
+		report("DPoP: Check is nil: pass a function that verifies tokens and proofs")
 	}
 	for _, a := range d.c.Algorithms {
 		if a == "none" || strings.HasPrefix(a, "HS") || !isToken(a) { // RFC 9449 s4.2
-			mistake("algorithm %q is prohibited: only asymmetric ones are allowed", a)
+			report("DPoP: algorithm %q is prohibited: only asymmetric ones are allowed", a)
 		}
 	}
 	if len(d.c.Algorithms) == 0 {
-		mistake("Algorithms is empty: no proof would be valid")
+		report("DPoP: Algorithms is empty: no proof would be valid")
 	}
 	if why := weakNonceKey(d.c.Key); why != "" {
-		mistake("%s", why)
+		report("DPoP: %s", why)
 	}
 	if d.c.SharedKey != nil && !d.c.Nonces {
-		mistake("SharedKey requires Nonces")
+		report("DPoP: SharedKey requires Nonces")
 	}
 	if d.c.NonceLife < 0 {
-		mistake("NonceLife may not be negative")
+		report("DPoP: NonceLife may not be negative")
 	}
-	return all
 }
 
 func (*dpop) Presented(r *http.Request) (found, ambient bool) { return presents(r, "DPoP"), false }

@@ -1,6 +1,7 @@
 package durward
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -70,7 +71,7 @@ type Config struct {
 	Docs string
 
 	// Hints replace the hint of a code's refusals, where the application knows a better next step
-	// than the table of this package.
+	// than the table of this package. An empty one removes the hint.
 	Hints map[Code]string
 
 	// Proxies are the addresses of trusted reverse proxies: the guard reads the X-Forwarded-For and
@@ -186,7 +187,6 @@ func New(c Config) (*Guard, error) {
 	g := &Guard{c: c}
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("durward: "+format, args...)) }
-
 	if len(c.Schemes) == 0 {
 		mistake("Schemes is empty: a 401 needs at least one challenge (RFC 9110 s15.5.2)")
 	}
@@ -215,10 +215,10 @@ func New(c Config) (*Guard, error) {
 			}
 			g.certs = true
 		}
-		if s, ok := s.(interface{ mistakes() []string }); ok {
-			for _, text := range s.mistakes() {
-				mistake("%s", text)
-			}
+		if s, ok := s.(interface {
+			mistakes(report func(string, ...any))
+		}); ok {
+			s.mistakes(mistake)
 		}
 	}
 	all := make([]int, len(c.Schemes))
@@ -229,9 +229,7 @@ func New(c Config) (*Guard, error) {
 	if c.ClientCertFromProxies && len(c.Proxies) == 0 {
 		mistake("ClientCertFromProxies without Proxies: the field of no peer would be read; set Proxies")
 	}
-	if c.Realm == "" {
-		g.c.Realm = "restricted"
-	}
+	g.c.Realm = cmp.Or(c.Realm, "restricted")
 	for _, b := range []byte(c.Realm) {
 		if b < 0x20 || b > 0x7e || b == '"' || b == '\\' {
 			mistake("Realm %q: only printable ASCII without quotes and backslashes, which break Digest clients", c.Realm)
@@ -388,7 +386,7 @@ func (g *Guard) OpenWith(next http.Handler, schemes ...Scheme) http.Handler {
 
 func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
 	to := *g.route(Policy{Schemes: schemes})
-	to.open, to.proofs = true, g.withDPoP(to.schemes)
+	to.open = true
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPreflight(r) {
 			g.preflight(w, r)
@@ -500,7 +498,6 @@ func stateOf(ctx context.Context) *requestState {
 type route struct {
 	Policy
 	schemes []int    // accepted schemes, as indices of Config.Schemes, ascending
-	proofs  []int    // in Open: schemes and DPoP, for refused proofs
 	vary    []string // value of the Vary response field
 	open    bool     // made by Open or OpenWith
 	proxy   bool     // made by Proxy: the credentials are meant for the proxy
@@ -517,7 +514,10 @@ func (g *Guard) route(p Policy) *route {
 	}
 	to.schemes = nil
 	for _, s := range p.Schemes {
-		i := g.indexOf(s)
+		if s != nil && !reflect.ValueOf(s).Comparable() {
+			panic(fmt.Sprintf("durward: Policy.Schemes holds a %T, which cannot be compared with those of Config.Schemes: use a pointer", s))
+		}
+		i := slices.Index(g.c.Schemes, s)
 		if i < 0 {
 			panic(fmt.Sprintf("durward: Policy.Schemes holds a %T that Config.Schemes does not hold", s))
 		}
@@ -530,42 +530,16 @@ func (g *Guard) route(p Policy) *route {
 	return to
 }
 
-// indexOf returns the index of s in Config.Schemes, or -1.
-func (g *Guard) indexOf(s Scheme) int {
-	if s == nil {
-		return -1
-	}
-	if !reflect.ValueOf(s).Comparable() {
-		panic(fmt.Sprintf("durward: Policy.Schemes holds a %T, which cannot be compared with those of Config.Schemes: use a pointer", s))
-	}
-	return slices.Index(g.c.Schemes, s)
-}
-
 // varyOn returns the value of Vary for a route that accepts schemes.
 func (g *Guard) varyOn(schemes []int) []string {
 	vary := "Authorization"
-	for _, i := range schemes {
-		if isCert(g.c.Schemes[i]) && g.c.ClientCertFromProxies {
-			vary += ", Client-Cert" // RFC 9440 s2.4
-		}
+	if g.c.ClientCertFromProxies && g.takesCerts(schemes) {
+		vary += ", Client-Cert" // RFC 9440 s2.4
 	}
-	for _, i := range schemes {
-		if _, ok := g.c.Schemes[i].(*cookie); ok {
-			vary += ", Cookie"
-		}
+	if g.cookie != nil && slices.ContainsFunc(schemes, func(i int) bool { return g.c.Schemes[i] == Scheme(g.cookie) }) {
+		vary += ", Cookie"
 	}
 	return []string{vary + ", X-API-Key"}
-}
-
-// withDPoP returns schemes plus the DPoP schemes of the guard.
-func (g *Guard) withDPoP(schemes []int) []int {
-	all := slices.Clone(schemes)
-	for i, s := range g.c.Schemes {
-		if _, ok := s.(*dpop); ok && !slices.Contains(all, i) {
-			all = append(all, i)
-		}
-	}
-	return all
 }
 
 // enter performs steps 1 and 3 and returns the request with its state. Inside a handler of the same
@@ -914,7 +888,8 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	}
 	if f.RetryAfter > 0 {
-		h.Set("Retry-After", retryAfter(f.RetryAfter))
+		// RFC 9110 s10.2.3: whole seconds, rounded up, so that a client that obeys is never too early.
+		h.Set("Retry-After", strconv.FormatInt(int64((f.RetryAfter-1)/time.Second)+1, 10))
 	}
 	if len(f.Allow) > 0 {
 		h.Set("Allow", strings.Join(f.Allow, ", "))
@@ -962,7 +937,7 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 		asProxy(f)
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, st)
-	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route) {
+	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route.schemes) {
 		// A 401 needs a challenge (RFC 9110 s15.5.2), and there is none for certificates. They
 		// cannot step up.
 		f.Detail, f.Hint = "", ""
@@ -987,16 +962,16 @@ func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own st
 	if which == noChallenge && st.chosen < 0 {
 		return "", nil
 	}
-	schemes, ofProof := st.route.schemes, code == InvalidProof || code == NonceRequired
-	if ofProof && st.route.open {
-		schemes = st.route.proofs
-	}
-	list = make([]Challenge, 0, len(schemes))
-	for _, i := range schemes {
-		s := g.c.Schemes[i]
+	list = make([]Challenge, 0, len(st.route.schemes))
+	for i, s := range g.c.Schemes {
+		_, ofProof := s.(*dpop) // a proof belongs to DPoP, with a token or alone (RFC 9449 s8)
+		ofProof = ofProof && (code == InvalidProof || code == NonceRequired)
+		if !slices.Contains(st.route.schemes, i) && !(ofProof && st.route.open) {
+			continue
+		}
 		say := AuthenticationRequired
-		if _, ok := s.(*dpop); i == st.chosen || which == oauthChallenges || ok && ofProof {
-			say = code // a proof belongs to DPoP, with a token or alone (RFC 9449 s8)
+		if i == st.chosen || which == oauthChallenges || ofProof {
+			say = code
 		}
 		for _, c := range s.Challenges(r, say) {
 			if i == st.chosen && own == "" {

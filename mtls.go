@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -44,14 +45,13 @@ func ClientCert(c ClientCertConfig) Scheme { return &clientCert{c} }
 
 type clientCert struct{ c ClientCertConfig }
 
-func (s *clientCert) mistakes() (all []string) {
+func (s *clientCert) mistakes(report func(string, ...any)) {
 	if s.c.Check == nil {
-		all = append(all, "ClientCert: Check is nil: pass a function that returns the principal of a certificate")
+		report("ClientCert: Check is nil: pass a function that returns the principal of a certificate")
 	}
 	if s.c.Roots == nil && len(s.c.Keys) == 0 {
-		all = append(all, "ClientCert: neither Roots nor Keys: no certificate would be accepted")
+		report("ClientCert: neither Roots nor Keys: no certificate would be accepted")
 	}
-	return all
 }
 
 func (*clientCert) Presented(r *http.Request) (found, ambient bool) {
@@ -100,9 +100,9 @@ func ClientCertificate(ctx context.Context) *x509.Certificate {
 
 func isCert(s Scheme) bool { _, ok := s.(*clientCert); return ok }
 
-// takesCerts reports whether a route accepts client certificates.
-func (g *Guard) takesCerts(to *route) bool {
-	return slices.ContainsFunc(to.schemes, func(i int) bool { return isCert(g.c.Schemes[i]) })
+// takesCerts reports whether a route with schemes accepts client certificates.
+func (g *Guard) takesCerts(schemes []int) bool {
+	return slices.ContainsFunc(schemes, func(i int) bool { return isCert(g.c.Schemes[i]) })
 }
 
 // Limits for certificates of unauthenticated clients, far above those in use.
@@ -188,21 +188,13 @@ func misdirected(r *http.Request) string {
 	if r.TLS == nil {
 		return ""
 	}
-	host := strings.ToLower(strings.TrimSuffix(hostOf(r.Host), "."))
+	host := strings.ToLower(strings.TrimSuffix((&url.URL{Host: r.Host}).Hostname(), "."))
 	name := strings.ToLower(r.TLS.ServerName)
 	if host == name {
 		return ""
 	}
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && name == "" {
+	if _, err := netip.ParseAddr(host); err == nil && name == "" {
 		return "" // RFC 6066 s3: addresses have no server name
 	}
 	return fmt.Sprintf("the connection was opened for %q", name)
-}
-
-// hostOf returns a Host field without its port.
-func hostOf(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
-		return host[:i]
-	}
-	return host
 }

@@ -59,11 +59,6 @@ func (id nonceID) made() time.Time {
 
 const nonceOctets = 24
 
-// newNonces returns the nonces of a use under a key, or under a random key if it is nil.
-func newNonces(use string, key []byte) *nonces {
-	return &nonces{use, newKeyedHash(key)}
-}
-
 // weakNonceKey returns why key is too short, or "".
 func weakNonceKey(key []byte) string {
 	if key != nil && len(key) < sha256.Size {

@@ -342,16 +342,6 @@ func (g *Guard) fill(f *Refusal, code Code) {
 	f.Hint = cmp.Or(f.Hint, row.hint)
 }
 
-// oauthError returns the error parameter of the first challenge that has one, or "".
-func (f *Refusal) oauthError() string {
-	for _, c := range f.Challenges {
-		if e, ok := c.Param("error"); ok {
-			return e
-		}
-	}
-	return ""
-}
-
 // body renders the problem details (RFC 9457 s3.1). docs is the base of the explanation pages, or
 // empty. The JSON is written by hand, because it is most of the cost of a refusal.
 func (f *Refusal) body(docs string) []byte {
@@ -369,8 +359,11 @@ func (f *Refusal) body(docs string) []byte {
 	text("title", title)
 	b = append(strconv.AppendInt(append(b, `"status":`...), int64(f.Status), 10), ',')
 	text("code", string(f.Code))
-	if e := f.oauthError(); e != "" {
-		text("error", e)
+	for _, c := range f.Challenges {
+		if e, ok := c.Param("error"); ok {
+			text("error", e)
+			break
+		}
 	}
 	text("detail", f.Detail)
 	if f.Hint != "" {
@@ -402,16 +395,6 @@ func appendJSON(b []byte, value any) []byte {
 		return append(b, "null"...)
 	}
 	return bytes.TrimSuffix(to.Bytes(), []byte{'\n'})
-}
-
-// retryAfter formats a duration as delay-seconds (RFC 9110 s10.2.3), rounded up, so that a client
-// that obeys is never too early.
-func retryAfter(d time.Duration) string {
-	seconds := int64(d / time.Second)
-	if d%time.Second > 0 {
-		seconds++
-	}
-	return strconv.FormatInt(seconds, 10)
 }
 
 var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ")

@@ -233,7 +233,7 @@ func TestNilRefusalIsNotLeave(t *testing.T) {
 
 func TestHints(t *testing.T) {
 	t.Parallel()
-	g := newGuard(t, durward.Config{Hints: map[durward.Code]string{durward.TokenExpired: "Ask Ada."}})
+	g := newGuard(t, durward.Config{Hints: map[durward.Code]string{durward.TokenExpired: "Ask Ada.", durward.Forbidden: ""}})
 	hint := func(err error) string {
 		var body struct{ Hint string }
 		if err := json.Unmarshal(refuse(g, err).Body.Bytes(), &body); err != nil {
@@ -249,6 +249,8 @@ func TestHints(t *testing.T) {
 		{"the application's", durward.TokenExpired, "Ask Ada."},
 		{"the table's", durward.TokenRevoked, "Sign in again."},
 		{"the refusal's own", &durward.Refusal{Code: durward.TokenExpired, Hint: "Run."}, "Run."},
+		{"an empty one of the application: none", durward.Forbidden, ""},
+		{"an empty one of the application, and the refusal's own", &durward.Refusal{Code: durward.Forbidden, Hint: "Run."}, "Run."},
 	} {
 		if got := hint(c.err); got != c.want {
 			t.Errorf("%s: got the hint %q, want %q", c.name, got, c.want)
