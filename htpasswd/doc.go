@@ -27,10 +27,10 @@
 //
 // # Hashes
 //
-// Always accepted: bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14, and argon2id (a PHC string) with at most
-// 256 MiB and 16 passes. SHA-1 ({SHA}) and crypt ($apr1$, $1$, $5$, $6$) need an option of [Config],
-// because they are cheap to attack if the file leaks. Plain text and DES are never accepted: they look
-// alike, and DES uses only eight characters of a password.
+// Always accepted: bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14, and argon2id (a PHC string) with at
+// most 256 MiB in one pass, 128 MiB in two, and so on to 16 passes. SHA-1 ({SHA}) and crypt ($apr1$,
+// $1$, $5$, $6$) need an option of [Config], because they are cheap to attack if the file leaks. Plain
+// text and DES are never accepted: they look alike, and DES uses only eight characters of a password.
 //
 // By default htpasswd makes $apr1$. The Go library for it, github.com/GehirnInc/crypt, computes the same
 // as Apache but has had no release since 2023. Prefer htpasswd -B -C 10; without -C the cost of 5 is

@@ -24,8 +24,8 @@ type Config struct {
 	// permission either.
 	Path string
 
-	// Concurrent is the number of passwords that are checked at the same time; 0 means one for each
-	// processor. A check with an argon2id hash of more than 19 MiB counts as several, in proportion
+	// Concurrent is the number of passwords that are checked at the same time; 0 means one less than
+	// processors, at least one. A check with an argon2id hash of more than 19 MiB counts as several, in proportion
 	// to its memory.
 	Concurrent int
 

@@ -20,10 +20,10 @@ type params struct {
 	salt, key uint32
 }
 
-// Limits of the cost, for configuration and for stored hashes: an imported hash must not determine
-// how much memory the server takes.
+// Limits of the cost, for configuration and for stored hashes: a stored hash must not determine how
+// much memory and time each try takes. maxCost limits both, as the work is their product.
 const (
-	maxMemory        = 256 << 10 // KiB
+	maxCost          = 256 << 10 // KiB x passes: 256 MiB once, or 64 MiB four times as PHP does
 	maxTime          = 16
 	maxThreads       = 16
 	minSalt, maxSalt = 8, 64
@@ -43,8 +43,10 @@ func (p params) check() error {
 		errs = append(errs, fmt.Errorf("%d passes, want 1 to %d", p.time, maxTime))
 	}
 	// RFC 9106 s3.1: at least 8 KiB for each lane.
-	if least := 8 * uint32(max(p.threads, 1)); p.memory < least || p.memory > maxMemory {
-		errs = append(errs, fmt.Errorf("memory of %d KiB, want %d to %d", p.memory, least, maxMemory))
+	if least := 8 * uint32(max(p.threads, 1)); p.memory < least || p.memory > maxCost {
+		errs = append(errs, fmt.Errorf("memory of %d KiB, want %d to %d", p.memory, least, maxCost))
+	} else if p.time <= maxTime && p.memory*p.time > maxCost {
+		errs = append(errs, fmt.Errorf("memory of %d KiB in %d passes, want a product of at most %d", p.memory, p.time, maxCost))
 	}
 	if p.salt < minSalt || p.salt > maxSalt {
 		errs = append(errs, fmt.Errorf("salt of %d bytes, want %d to %d", p.salt, minSalt, maxSalt))

@@ -11,7 +11,8 @@
 //
 // A [Hasher] computes a limited number of hashes at the same time, in the order of the calls, so
 // that a flood of sign-ins uses a limited amount of memory. If its queue is full, a call fails at
-// once. A hash that has started is not interrupted.
+// once. A hash that has started is not interrupted. Calls with a context of [First] have a queue of
+// their own and overtake the others, so that a flood of strangers does not keep known users out.
 //
 // An attacker chooses the password, up to MaxPassword bytes. A person with write access to the
 // database chooses the stored hash; its cost is limited before any work.
@@ -62,26 +63,35 @@ var (
 // Config configures the cost of new hashes and the number of hashes at the same time.
 type Config struct {
 	Memory  uint32 // KiB for each hash; 0 means 19456 (OWASP's minimum with Time 2); 8 x Threads (RFC 9106 s3.1) to 262144
-	Time    uint32 // passes; 0 means 2; up to 16
+	Time    uint32 // passes; 0 means 2; up to 16, and Memory x Time up to 262144
 	Threads uint8  // lanes; 0 means 1; up to 16
 
-	// Concurrent is the number of hashes computed at the same time; 0 means GOMAXPROCS. A stored
-	// hash that takes more than Memory counts as several, in proportion. So all hashes together
-	// take at most Concurrent x Memory, or the memory of one larger hash.
+	// Concurrent is the number of hashes computed at the same time; 0 means one less than GOMAXPROCS,
+	// at least one, which leaves a processor to cheaper work. A stored hash that takes more than
+	// Memory counts as several, in proportion. So all hashes together take at most Concurrent x
+	// Memory, or the memory of one larger hash.
 	Concurrent int
 
-	// Waiting is the number of calls that may wait; 0 means 64.
+	// Waiting is the number of calls that may wait, in each of the two queues; 0 means 64.
 	Waiting int
+
+	// Garbage is the memory of finished hashes in KiB after which garbage is collected, before the
+	// next hash begins. 0 leaves it to the runtime, which lets as much garbage pile up as is in use.
+	Garbage uint32
 }
 
 // Hasher hashes and checks passwords. It is safe for concurrent use.
 type Hasher struct {
 	params     params
 	concurrent int64
-	most       int64 // calls that run or wait
-	gate       *semaphore.Weighted
-	inside     atomic.Int64
+	most       int64               // calls that run or wait, of each queue
+	gate       *semaphore.Weighted // for all calls
+	others     *semaphore.Weighted // before it, for calls without First
+	inside     [2]atomic.Int64     // by queue: others, first
 	runs       atomic.Uint64
+	collect    int64        // Config.Garbage
+	garbage    atomic.Int64 // KiB since the last collection
+	gc         func()       // runtime.GC, except in tests
 }
 
 // New returns a Hasher. The error lists every mistake in c.
@@ -89,7 +99,7 @@ func New(c Config) (*Hasher, error) {
 	c.Memory = cmp.Or(c.Memory, 19456)
 	c.Time = cmp.Or(c.Time, 2)
 	c.Threads = cmp.Or(c.Threads, 1)
-	c.Concurrent = cmp.Or(c.Concurrent, runtime.GOMAXPROCS(0))
+	c.Concurrent = cmp.Or(c.Concurrent, max(1, runtime.GOMAXPROCS(0)-1))
 	c.Waiting = cmp.Or(c.Waiting, 64)
 	p := params{memory: c.Memory, time: c.Time, threads: c.Threads, salt: saltLength, key: keyLength}
 	errs := []error{p.check()}
@@ -107,6 +117,9 @@ func New(c Config) (*Hasher, error) {
 		concurrent: int64(c.Concurrent),
 		most:       int64(c.Concurrent) + int64(c.Waiting),
 		gate:       semaphore.NewWeighted(int64(c.Concurrent)),
+		others:     semaphore.NewWeighted(int64(c.Concurrent)),
+		collect:    int64(c.Garbage),
+		gc:         runtime.GC,
 	}, nil
 }
 
@@ -177,20 +190,54 @@ func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) (key []
 	return key, err
 }
 
+// firstKey is the key of First in a context.
+type firstKey struct{}
+
+// First returns a context with which calls go first: they have a queue of their own and wait for at
+// most Concurrent calls of the other queue.
+func First(ctx context.Context) context.Context { return context.WithValue(ctx, firstKey{}, 1) }
+
+// queue returns the index of a call's queue.
+func queue(ctx context.Context) int {
+	n, _ := ctx.Value(firstKey{}).(int)
+	return n
+}
+
+// Busy returns ErrBusy if a call with ctx would fail with it now.
+func (h *Hasher) Busy(ctx context.Context) error {
+	if h.inside[queue(ctx)].Load() >= h.most {
+		return ErrBusy
+	}
+	return nil
+}
+
 // Do runs work within the limits, for other kinds of hashes; memory is the KiB that work takes. The
 // error is ErrBusy or that of ctx; then work did not run.
 func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
-	defer h.inside.Add(-1)
-	if h.inside.Add(1) > h.most {
+	q := queue(ctx)
+	defer h.inside[q].Add(-1)
+	if h.inside[q].Add(1) > h.most {
 		return ErrBusy
 	}
 	weight := (int64(memory) + int64(h.params.memory) - 1) / int64(h.params.memory)
 	weight = max(1, min(weight, h.concurrent))
-	if err := h.gate.Acquire(ctx, weight); err != nil { // first come, first served
+	// Each gate serves in the order of the calls. At the inner one, a call that goes first meets only
+	// those others that hold the outer one.
+	if q == 0 {
+		if err := h.others.Acquire(ctx, weight); err != nil {
+			return err
+		}
+		defer h.others.Release(weight)
+	}
+	if err := h.gate.Acquire(ctx, weight); err != nil {
 		return err
 	}
 	defer h.gate.Release(weight)
 	work()
+	if h.collect > 0 && h.garbage.Add(int64(memory)) >= h.collect {
+		h.garbage.Store(0)
+		h.gc()
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -321,10 +322,34 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// A stored hash is accepted up to a product of memory and passes, whatever the two are.
+func TestCost(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		memory, passes uint32
+		accepted       bool
+	}{
+		{262144, 1, true}, {262145, 1, false}, {262144, 2, false}, {262144, 16, false},
+		{131072, 2, true}, {131073, 2, false},
+		{65536, 4, true}, {65537, 4, false}, {65536, 5, false}, // PHP makes m=65536,t=4
+		{16384, 16, true}, {16385, 16, false}, {16384, 17, false},
+		{19456, 13, true}, {19456, 14, false},
+		{65536, 65536, false}, {65536, 131072, false}, // products of 0 in 32 bits
+	} {
+		phc := fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=1%s", c.memory, c.passes, goodTail)
+		if _, err := Parse(phc); (err == nil) != c.accepted || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("Parse with %d KiB in %d passes: got %v, want accepted %v", c.memory, c.passes, err, c.accepted)
+		}
+		if _, err := New(Config{Memory: c.memory, Time: c.passes}); (err == nil) != c.accepted {
+			t.Errorf("New with %d KiB in %d passes: got %v, want accepted %v", c.memory, c.passes, err, c.accepted)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, Config{})
-	if want := (params{19456, 2, 1, 16, 32}); h.params != want || h.most != h.concurrent+64 || h.concurrent < 1 {
+	if want := (params{19456, 2, 1, 16, 32}); h.params != want || h.most != h.concurrent+64 || h.concurrent != int64(max(1, runtime.GOMAXPROCS(0)-1)) {
 		t.Errorf("zero Config: got %+v, %d at once, %d in all", h.params, h.concurrent, h.most)
 	}
 	_, err := New(Config{Memory: 262145, Time: 17, Threads: 17, Concurrent: -1, Waiting: -1})
@@ -349,7 +374,7 @@ func TestGate(t *testing.T) {
 		phc := hash(t, h, "right")
 		background := context.Background()
 		// The test takes the places of two hashes.
-		h.inside.Add(2)
+		h.inside[0].Add(2)
 		if err := h.gate.Acquire(background, 2); err != nil {
 			t.Fatal(err)
 		}
@@ -379,7 +404,7 @@ func TestGate(t *testing.T) {
 		if _, err := h.Hash(background, "new"); !errors.Is(err, ErrBusy) {
 			t.Errorf("Hash with a full queue: got %v, want ErrBusy", err)
 		}
-		h.inside.Add(-2)
+		h.inside[0].Add(-2)
 		for range 2 { // one at a time, to observe the order
 			h.gate.Release(1)
 			synctest.Wait()
@@ -388,10 +413,78 @@ func TestGate(t *testing.T) {
 		if got := fmt.Sprint(order); got != want {
 			t.Errorf("order:\n got %s\nwant %s", got, want)
 		}
-		if n := h.inside.Load(); n != 0 {
+		if n := h.inside[0].Load(); n != 0 {
 			t.Errorf("%d inside at the end, want 0", n)
 		}
 	})
+}
+
+// Calls that go first have a queue of their own. They overtake all waiting calls but those that
+// already wait for a running one.
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHasher(t, Config{Memory: 64, Time: 1, Concurrent: 1, Waiting: 2})
+		phc := hash(t, h, "right")
+		others, first := context.Background(), First(context.Background())
+		release := make(chan bool)
+		for _, ctx := range []context.Context{first, others} { // the running calls of both queues
+			go h.Do(ctx, 0, func() { <-release })
+			synctest.Wait()
+		}
+		var mu sync.Mutex
+		var order []string
+		verify := func(ctx context.Context, name string) {
+			go func() {
+				ok, _, err := h.Verify(ctx, phc, "right")
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, fmt.Sprint(name, " ", ok, " ", err))
+			}()
+			synctest.Wait()
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			verify(others, name)
+		}
+		if h.Busy(others) == nil || h.Busy(first) != nil {
+			t.Errorf("full queue of the others: Busy is %v, and %v for calls that go first", h.Busy(others), h.Busy(first))
+		}
+		for _, name := range []string{"first 1", "first 2", "first 3"} {
+			verify(first, name)
+		}
+		if h.Busy(first) == nil {
+			t.Error("full queue of calls that go first: Busy is nil")
+		}
+		close(release)
+		synctest.Wait()
+		const busy = " false pwhash: too many passwords are being checked"
+		want := "[c" + busy + " first 3" + busy + " first 1 true <nil> first 2 true <nil> a true <nil> b true <nil>]"
+		if got := fmt.Sprint(order); got != want {
+			t.Errorf("order:\n got %s\nwant %s", got, want)
+		}
+		if h.Busy(others) != nil || h.Busy(first) != nil || h.inside[0].Load() != 0 || h.inside[1].Load() != 0 {
+			t.Errorf("at the end: %d and %d calls inside, want none", h.inside[0].Load(), h.inside[1].Load())
+		}
+	})
+}
+
+// Garbage of finished hashes is collected before it exceeds its limit.
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		garbage uint32
+		want    uint32 // collections of 6 hashes of 1 MiB
+	}{{0, 0}, {2048, 3}, {3000, 2}, {1, 6}} {
+		h := newHasher(t, Config{Memory: 1024, Time: 1, Garbage: c.garbage})
+		var collections uint32
+		h.gc = func() { collections++ }
+		for range 6 {
+			hash(t, h, "right")
+		}
+		if collections != c.want {
+			t.Errorf("Garbage %d: got %d collections, want %d", c.garbage, collections, c.want)
+		}
+	}
 }
 
 // A stored hash with more memory than Config counts as several.
@@ -523,6 +616,16 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+	for _, cost := range []string{"m=262144,t=1,p=1", "m=16384,t=16,p=1", "m=262144,t=1,p=16"} { // the costliest stored hashes
+		b.Run(cost, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if ok, _, err := h.Verify(context.Background(), prefix+cost+goodTail, "wrong"); ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
 	b.Run("raw in parallel", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
@@ -617,7 +720,7 @@ func TestDo(t *testing.T) {
 	if err := h.Do(ended, 0, func() { t.Error("ran for a request that had ended") }); !errors.Is(err, context.Canceled) {
 		t.Errorf("a request that had ended: %v", err)
 	}
-	h.inside.Add(h.most)
+	h.inside[0].Add(h.most)
 	if err := h.Do(context.Background(), 0, func() { t.Error("ran though the queue was full") }); !errors.Is(err, ErrBusy) {
 		t.Errorf("a full queue: %v", err)
 	}

@@ -102,7 +102,7 @@ func (m *Manager) verify(ctx context.Context, u *store.User, key, password strin
 	right, rehash, err := m.Hasher.Verify(ctx, u.Password, password)
 	switch {
 	case errors.Is(err, pwhash.ErrMalformed): // right is false, after the same work
-		m.Log.Error("stored password hash is malformed; set a new password for the user", "user", u.ID, "error", err)
+		m.Log.Error("stored password hash is malformed or too costly; set a new password for the user", "user", u.ID, "error", err)
 	case err != nil:
 		return unavailable(err)
 	}

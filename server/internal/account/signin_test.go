@@ -31,7 +31,7 @@ func quietNetworks(c *Config) {
 func TestSameWork(t *testing.T) {
 	t.Parallel()
 	h := newEnv(t, testkit.SQLite, quietNetworks)
-	for _, name := range []string{"locked", "empty", "broken", "foreign"} {
+	for _, name := range []string{"locked", "empty", "broken", "foreign", "costly"} {
 		u, err := h.Add(t.Context(), NewUser{Email: name + "@example.com", Password: adaPassword}, store.EventUserAdded, here)
 		must(t, err)
 		switch name {
@@ -41,6 +41,8 @@ func TestSameWork(t *testing.T) {
 			h.set(`UPDATE users SET password = '' WHERE id = $1`, u.ID)
 		case "broken":
 			h.set(`UPDATE users SET password = '$argon2id$v=19$m=64,t=1,p=1$x' WHERE id = $1`, u.ID)
+		case "costly": // 256 MiB twice
+			h.set(`UPDATE users SET password = '$argon2id$v=19$m=262144,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$lMhvVBq9s9mqv+pZqgOWNUlIPpwLGnkzbna1TO5skX4' WHERE id = $1`, u.ID)
 		case "foreign":
 			h.set(`UPDATE users SET password = '$1$abc$def' WHERE id = $1`, u.ID)
 		}
@@ -66,6 +68,7 @@ func TestSameWork(t *testing.T) {
 		{"broken@example.com", adaPassword},
 		{"broken@example.com", "durward: no password"},
 		{"foreign@example.com", adaPassword},
+		{"costly@example.com", adaPassword},
 	} {
 		before := h.Hasher.Runs()
 		err := h.try(c.email, c.password, here)
@@ -78,8 +81,8 @@ func TestSameWork(t *testing.T) {
 			t.Errorf("%.40q: got a text of its own for the client: %+v", c.email, refusal)
 		}
 	}
-	if logs := h.logs.String(); strings.Count(logs, "hash is malformed") != 3 || strings.Contains(logs, "correct horse") {
-		t.Errorf("got logs:\n%s\nwant three malformed hashes and no password", logs)
+	if logs := h.logs.String(); strings.Count(logs, "hash is malformed or too costly") != 4 || !strings.Contains(logs, "262144 KiB in 2 passes") || strings.Contains(logs, "correct horse") {
+		t.Errorf("got logs:\n%s\nwant four malformed or costly hashes and no password", logs)
 	}
 	before := h.Hasher.Runs()
 	must(t, h.try(adaEmail, adaPassword, elsewhere)) // five failures from here

@@ -95,6 +95,9 @@ func (l *Loaded) check() (mistakes []error) {
 	case l.Tokens.Algorithm != "HS256" && secret != nil:
 		mistake("tokens.shared_secret", "requires tokens.algorithm HS256")
 	}
+	if cost := l.Passwords.Argon2Memory * l.Passwords.Argon2Time; cost > 256<<10 {
+		mistake("passwords.argon2_memory", "multiplied by passwords.argon2_time is %d; want at most %d", cost, 256<<10)
+	}
 	if l.Passwords.MaxLength < l.Passwords.MinLength {
 		mistake("passwords.max_length", "is %d; want passwords.min_length, which is %d, or more", l.Passwords.MaxLength, l.Passwords.MinLength)
 	}

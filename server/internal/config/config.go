@@ -152,7 +152,8 @@ type Config struct {
 
 	Passwords struct {
 		// Memory for one password hash (Argon2id), in KiB. More memory makes guessing and
-		// signing in slower. The server renews a hash when its user signs in.
+		// signing in slower. The server renews a hash when its user signs in. Multiplied by
+		// `argon2_time` it is at most 262144; a stored hash that costs more matches no password.
 		Argon2Memory int `toml:"argon2_memory" default:"19456" range:"8,262144"`
 
 		// Number of passes over that memory.
