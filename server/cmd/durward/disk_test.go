@@ -67,6 +67,9 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("reading on a full disk: %d %s, want 200", a.status, a.body)
 		}
 	}
+	if a := p.ask("GET", "/readyz", "", ""); a.status != 503 || !strings.Contains(string(a.body), `{"name":"database","ok":false}`) {
+		t.Errorf("readyz on a full disk: %d %s, want 503 and the database", a.status, a.body)
+	}
 	if a := p.ask("GET", "/healthz", "", ""); a.status != 200 {
 		t.Errorf("healthz on a full disk: %d %s, want 200", a.status, a.body)
 	}
@@ -95,6 +98,37 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// On a full disk the server does not start and prints the cause once, whatever it was about to write.
+func TestDiskFullAtStart(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		folder string
+		free   int64 // KiB
+	}{{"data", 0}, {"data", 16}, {"data", 32}, {"new", 0}, {"new", 4}, {"new", 16}, {"new", 64}, {"new", 128}} {
+		t.Run(fmt.Sprint(row.folder, " ", row.free), func(t *testing.T) {
+			t.Parallel()
+			disk := faults.SmallDisk(t, "4m")
+			addUser(t, filepath.Join(disk, "data"), "ada@example.com", testPassword)
+			filler := filepath.Join(disk, "filler")
+			faults.Fill(t, filler)
+			info, err := os.Stat(filler)
+			if err == nil {
+				err = os.Truncate(filler, info.Size()-row.free<<10)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(disk, row.folder))
+			if status != exitUnreachable || !strings.Contains(stderr, "full") && !strings.Contains(stderr, "no space left") {
+				t.Errorf("status %d, want %d and a full disk as the cause:\n%s", status, exitUnreachable, stderr)
+			}
+			if strings.Contains(stderr, "roll") || strings.Contains(stderr, "level=") || strings.Count(stderr, "durward:") != 1+strings.Count(stderr, "durward: hint:") {
+				t.Errorf("want one line with the cause, and a hint:\n%s", stderr)
+			}
+		})
+	}
+}
+
 // On a read-only disk the server does not start and prints the cause.
 func TestDiskReadOnly(t *testing.T) {
 	t.Parallel()
@@ -105,11 +139,11 @@ func TestDiskReadOnly(t *testing.T) {
 		t.Fatalf("remount: %s", out)
 	}
 	_, stderr, status := command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", dir)
-	if status != exitUnreachable || !strings.Contains(stderr, "read-only") {
+	if status != exitUnreachable || !strings.Contains(stderr, "read-only") || strings.Count(stderr, "\n") != 2 {
 		t.Errorf("status %d, want %d:\n%s", status, exitUnreachable, stderr)
 	}
 	_, stderr, status = command(t, "", "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(disk, "other"))
-	if status != exitUnreachable || !strings.Contains(stderr, "read-only") {
+	if status != exitUnreachable || !strings.Contains(stderr, "read-only") || strings.Count(stderr, "\n") != 2 {
 		t.Errorf("a new folder: status %d, want %d:\n%s", status, exitUnreachable, stderr)
 	}
 	if _, err := os.Stat(filepath.Join(disk, "other")); !errors.Is(err, os.ErrNotExist) {

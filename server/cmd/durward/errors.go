@@ -55,9 +55,8 @@ var unsuitable = []error{
 	backup.ErrNotBackup, backup.ErrDiffers, fs.ErrExist,
 }
 
-// packagePrefix matches the package names at the start of each line of an error. They mean nothing to
-// a user.
-var packagePrefix = regexp.MustCompile(`(?m)^((durward|account|backup|client|jwt|oauth|session|issuer|seal|store): )+`)
+// packagePrefix matches the package names in front of the parts of an error. They mean nothing to a user.
+var packagePrefix = regexp.MustCompile(`(?m)(^|: )((durward|account|backup|client|jwt|oauth|session|issuer|seal|store): )+`)
 
 // report prints err and its hint to standard error and returns the exit status.
 func report(e *environment, asJSON bool, err error) int {
@@ -84,7 +83,7 @@ func report(e *environment, asJSON bool, err error) int {
 	case isOneOf(seal.ErrWrongKey, store.ErrNewer):
 		status = exitUnreachable
 	}
-	text = packagePrefix.ReplaceAllString(text, "")
+	text = packagePrefix.ReplaceAllString(text, "$1")
 	if asJSON {
 		out := json.NewEncoder(e.stderr)
 		out.SetEscapeHTML(false)

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -69,6 +70,7 @@ type DB struct {
 	now          func() time.Time
 	epoch        string
 	sessionEpoch string
+	failure      atomic.Pointer[error] // of a write, until Ping finds room for as much
 }
 
 // Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
@@ -152,11 +154,6 @@ func EverySecond(ctx context.Context, log *slog.Logger, task string, work func(n
 	}
 }
 
-// Ping returns an error if the database cannot be read and written.
-func (db *DB) Ping(ctx context.Context) error {
-	return db.exec(ctx, `UPDATE meta SET value = value WHERE name = $1`, "epoch")
-}
-
 // Reachable reads one row, and returns an error if the database does not answer.
 func (db *DB) Reachable(ctx context.Context) error {
 	reader := db.reader(ctx)
@@ -166,7 +163,9 @@ func (db *DB) Reachable(ctx context.Context) error {
 
 // do runs work in one transaction, which is durable when do returns nil. An error means that nothing
 // was written. Work may run several times; the function write returns a result from it.
-func (db *DB) do(ctx context.Context, work func(*tx) error) error { return db.engine.do(ctx, work) }
+func (db *DB) do(ctx context.Context, work func(*tx) error) error {
+	return db.noted(db.engine.do(ctx, work))
+}
 
 // exec runs one statement in a transaction of its own.
 func (db *DB) exec(ctx context.Context, statement string, args ...any) error {

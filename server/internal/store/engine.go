@@ -190,6 +190,9 @@ func up(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error {
 	}
 	done, err := p.Up(ctx)
 	partial, _ := errors.AsType[*goose.PartialError](err)
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok && partial != nil {
+		partial.Err = lite // without that of a second rollback: on a full disk SQLite rolls back itself
+	}
 	switch {
 	case err == nil:
 	case forbidden(err):

@@ -77,12 +77,13 @@ type Rotate struct {
 // RotateRefresh moves a live grant that is still at r.From. It reports whether this call moved it: of
 // several concurrent calls, one does.
 func (db *DB) RotateRefresh(ctx context.Context, r Rotate) (moved bool, err error) {
-	return db.engine.update(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
+	moved, err = db.engine.update(ctx, query{`UPDATE grants SET generation = $3, moved_3 = moved_2, moved_2 = moved_1, moved_1 = moved_0, moved_0 = $4,
 		replays = 0, idle_ends = $5, network = $6, agent = $7 WHERE id = $1 AND generation = $2 AND ended_at = 0`,
 		[]any{grantID(r.GrantID), r.From, r.To, micros(r.At), micros(r.IdleEnds), r.Network, r.Agent}},
 		query{`SELECT 1 FROM grants WHERE id = $1 AND (generation = $2 AND moved_0 = $3 OR generation = $2 + 1 AND moved_1 = $3
 			OR generation = $2 + 2 AND moved_2 = $3 OR generation = $2 + 3 AND moved_3 = $3)`,
 			[]any{grantID(r.GrantID), int64(r.To), micros(r.At)}})
+	return moved, db.noted(err)
 }
 
 // CountReplay counts a repeated answer and returns the count in this generation. It returns ErrNotFound if

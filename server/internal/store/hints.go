@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +22,7 @@ const (
 	hintTimeout    = "The database server did not answer in time: check its load, its locks and the network."
 )
 
-// sqliteHints maps primary result codes to advice.
+// sqliteHints maps result codes to advice. A primary code is the low octet of the others.
 var sqliteHints = map[int]string{
 	sqlite3.SQLITE_FULL:     hintFull,
 	sqlite3.SQLITE_READONLY: hintReadOnly,
@@ -32,6 +33,8 @@ var sqliteHints = map[int]string{
 	sqlite3.SQLITE_CORRUPT:  hintDamaged,
 	sqlite3.SQLITE_NOTADB:   hintDamaged,
 	sqlite3.SQLITE_IOERR:    "The disk reported an error: read the system's log.",
+
+	sqlite3.SQLITE_IOERR_SHMSIZE: hintFull,
 }
 
 // postgresHints maps SQLSTATE codes to advice.
@@ -87,7 +90,7 @@ func Hint(err error) string {
 		return open.Hint
 	}
 	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
-		return sqliteHints[lite.Code()&0xff]
+		return cmp.Or(sqliteHints[lite.Code()], sqliteHints[lite.Code()&0xff])
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return postgresHints[pg.Code]

@@ -97,6 +97,8 @@ func openSQLite(ctx context.Context, path string, c Config) (*sqliteEngine, erro
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		case c.exclusive && busy(err):
 			err = &OpenError{"Stop the server and every other process that has the file open.", fmt.Errorf("%w: %w", ErrInUse, err)}
+		default:
+			err = classify(err)
 		}
 		return nil, errors.Join(fmt.Errorf("store: cannot open %s as a database: %w", path, err), e.writer.Close(), e.readers.Close())
 	}
@@ -308,9 +310,9 @@ func (b *batchConn) run(batch []*writeRequest, more <-chan *writeRequest, log *s
 		return batch, err
 	}
 	failed := func(err error) ([]*writeRequest, error) {
-		if rollback := exec(rollbackBatch); rollback != nil {
-			log.Error("cannot roll back a batch of writes", "error", rollback)
-		}
+		// This fails if SQLite has rolled back already, as it does on a full disk. The caller closes the
+		// connection in either case.
+		_ = exec(rollbackBatch)
 		return batch, err
 	}
 	one := new(tx)
