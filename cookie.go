@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
+
+	"github.com/durward-auth/durward/internal/origin"
 )
 
 // maxCookie is the maximum length of a cookie value, in octets.
@@ -99,33 +100,24 @@ func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 			return ""
 		}
 	}
-	origin, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
-	if len(origin) > 1 || len(site) > 1 {
+	from, site := r.Header["Origin"], r.Header["Sec-Fetch-Site"]
+	if len(from) > 1 || len(site) > 1 {
 		return "two Origin or two Sec-Fetch-Site fields"
 	}
-	if len(origin) == 1 && slices.Contains(g.c.Origins, origin[0]) {
+	if len(from) == 1 && slices.Contains(g.c.Origins, from[0]) {
 		return ""
 	}
 	switch {
 	case len(site) == 1 && site[0] != "same-origin" && site[0] != "none": // none: started by the user, not by a page
 		return fmt.Sprintf("Sec-Fetch-Site is %q", site[0][:min(len(site[0]), 32)])
-	case len(origin) == 0: // a browser sends Origin or Sec-Fetch-Site with an unsafe request
+	case len(from) == 0: // a browser sends Origin or Sec-Fetch-Site with an unsafe request
 		return ""
-	case origin[0] == "null" && len(site) == 1: // Fetch s3.2: sent by a page with Referrer-Policy no-referrer
+	case from[0] == "null" && len(site) == 1: // Fetch s3.2: sent by a page with Referrer-Policy no-referrer
 		return ""
-	case origin[0] == g.ownOrigin(r, st):
+	case from[0] == origin.Of(g.origin(r, st)):
 		return ""
 	}
 	return "Origin is neither this server's nor listed; set PublicURL if a proxy changes Host"
-}
-
-// ownOrigin returns this server's origin as browsers write it (RFC 6454 s6.2): PublicURL, or
-// without one the host and scheme of the request.
-func (g *Guard) ownOrigin(r *http.Request, st *requestState) string {
-	scheme, host := g.origin(r, st)
-	// Browsers omit the default port.
-	host = strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
-	return scheme + "://" + strings.ToLower(host)
 }
 
 // ignoreAmbient reports whether a request on an optional route continues as anonymous, after its

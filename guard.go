@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/durward-auth/durward/internal/origin"
 )
 
 // Scheme implements one authentication scheme: it extracts credentials from a request, verifies
@@ -265,8 +267,7 @@ func New(c Config) (*Guard, error) {
 	}
 	for _, o := range c.Origins {
 		u, err := url.Parse(o)
-		if err != nil || u.Host == "" || o != strings.ToLower(u.Scheme+"://"+u.Host) ||
-			u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		if err != nil || u.Host == "" || o != origin.Of(u.Scheme, u.Host) {
 			mistake("Origins %q: an origin as browsers write it, such as https://app.example.com", o)
 		}
 	}

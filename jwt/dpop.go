@@ -22,6 +22,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/origin"
 )
 
 // DPoPConfig configures DPoP (RFC 9449). The zero value is ready for use.
@@ -253,7 +254,7 @@ func (j *jwk) proofKey(alg string) (*Key, error) {
 	if name := j.hasSecret(); name != "" {
 		return nil, fmt.Errorf("%s belongs to a private or symmetric key (RFC 9449 s4.3)", name)
 	}
-	if said := j.member("alg"); said != "" && said != alg {
+	if said := j.members["alg"]; said != "" && said != alg {
 		return nil, fmt.Errorf("alg is %s, the header says %s", shown(said), shown(alg))
 	}
 	return j.public("proof", alg)
@@ -322,22 +323,8 @@ func sameURL(said, is string) bool {
 	if errA != nil || errB != nil || a.User != nil || a.Opaque != "" {
 		return false
 	}
-	return plainURL(a) == plainURL(b)
-}
-
-func plainURL(u *url.URL) string {
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	switch scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	path := u.Path // decoded: different percent-encodings of the same bytes are equal
-	if path == "" {
-		path = "/"
-	}
-	return scheme + "://" + host + path
+	// Path is decoded: different percent-encodings of the same bytes are equal.
+	return origin.Of(a.Scheme, a.Host) == origin.Of(b.Scheme, b.Host) && cmp.Or(a.Path, "/") == cmp.Or(b.Path, "/")
 }
 
 // replays records used proofs until they are too old to be accepted.

@@ -389,7 +389,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	// Metadata of a remote issuer must not refer to this machine.
-	if err := (&metadata{issuer: issuer, jwksURI: keys.URL}).fit(issuer); err == nil {
+	if err := (&metadata{Issuer: issuer, JWKSURI: keys.URL}).fit(issuer); err == nil {
 		t.Error("an issuer elsewhere leads to this machine")
 	}
 	for want, c := range map[string]RemoteConfig{

@@ -131,13 +131,13 @@ func parseKeySet(jwks []byte) (keys []*Key, skipped []error, err error) {
 	}
 	for i, j := range set.keys {
 		if name := j.hasSecret(); name != "" {
-			return nil, nil, fmt.Errorf("jwt: key %d of the set, kid %s, has the secret member %q: it has been published, make new keys", i, shown(j.member("kid")), name)
+			return nil, nil, fmt.Errorf("jwt: key %d of the set, kid %s, has the secret member %q: it has been published, make new keys", i, shown(j.members["kid"]), name)
 		}
 	}
 	for i, j := range set.keys {
-		k, err := j.public(j.member("kid"), j.member("alg"))
+		k, err := j.public(j.members["kid"], j.members["alg"])
 		if err != nil {
-			skipped = append(skipped, fmt.Errorf("key %d, kid %s: %w", i, shown(j.member("kid")), err))
+			skipped = append(skipped, fmt.Errorf("key %d, kid %s: %w", i, shown(j.members["kid"]), err))
 			continue
 		}
 		keys = append(keys, k)
@@ -188,12 +188,12 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	if err := j.fit("sign"); err != nil {
 		return nil, fmt.Errorf("jwt: private key: %w", err)
 	}
-	alg, kid := j.member("alg"), j.member("kid")
-	if j.member("kty") == "oct" {
+	alg, kid := j.members["alg"], j.members["kid"]
+	if j.members["kty"] == "oct" {
 		if alg != "" && alg != "HS256" {
 			return nil, fmt.Errorf("jwt: symmetric key with alg %s, want HS256", shown(alg))
 		}
-		octets, ok := canonical(j.member("k"))
+		octets, ok := canonical(j.members["k"])
 		if !ok {
 			return nil, errors.New("jwt: k of the symmetric key is not canonical base64url (RFC 7518 s6.4.1)")
 		}
@@ -212,7 +212,7 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 			return nil, fmt.Errorf("jwt: private key: curve %s, want P-256", key.Curve.Params().Name)
 		}
 		// If the parts do not match, no service can verify the signatures.
-		d, _ := b64.DecodeString(j.member("d"))
+		d, _ := b64.DecodeString(j.members["d"])
 		whole, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
 		if err != nil || !whole.PublicKey.Equal(&key.PublicKey) {
 			return nil, errors.New("jwt: private key: x and y do not belong to d")
@@ -273,10 +273,9 @@ func (s *jwkSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 
 // jwk holds the members of a JWK that this package uses.
 type jwk struct {
-	names, values []string // of the string members
-	odd           string   // a member of a wrong type
-	hasOps        bool
-	ops           []string // key_ops
+	members map[string]string // the string members
+	odd     string            // a member of a wrong type
+	ops     []string          // key_ops; nil without it
 }
 
 // keyMembers lists the string members that are parsed: purpose and content of a key (RFC 7517 s4,
@@ -287,10 +286,10 @@ var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 // UnmarshalJSONFrom parses a JWK.
 func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	j.members = make(map[string]string)
 	return readObject(d, func(raw []byte) error {
 		name, value := string(raw), ""
 		if name == "key_ops" {
-			j.hasOps = true
 			return j.readOps(d)
 		}
 		if !slices.Contains(keyMembers, name) {
@@ -300,12 +299,13 @@ func (j *jwk) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if !ok && j.odd == "" {
 			j.odd = name
 		}
-		j.names, j.values = append(j.names, name), append(j.values, value)
+		j.members[name] = value
 		return err
 	})
 }
 
 func (j *jwk) readOps(d *jsontext.Decoder) error {
+	j.ops = []string{}
 	if d.PeekKind() != '[' {
 		j.odd = "key_ops"
 		return skip(d)
@@ -321,17 +321,12 @@ func (j *jwk) readOps(d *jsontext.Decoder) error {
 	})
 }
 
-func (j *jwk) member(name string) string {
-	if i := slices.Index(j.names, name); i >= 0 {
-		return j.values[i]
-	}
-	return ""
-}
-
 // hasSecret returns a member that only private and symmetric keys have, or "".
 func (j *jwk) hasSecret() string {
-	if i := slices.IndexFunc(secretMembers, func(name string) bool { return slices.Contains(j.names, name) }); i >= 0 {
-		return secretMembers[i]
+	for _, name := range secretMembers {
+		if _, ok := j.members[name]; ok {
+			return name
+		}
 	}
 	return ""
 }
@@ -341,14 +336,14 @@ func (j *jwk) fit(op string) error {
 	if j.odd != "" {
 		return fmt.Errorf("%s is not of its type (RFC 7517 s4)", j.odd)
 	}
-	if use := j.member("use"); slices.Contains(j.names, "use") && use != "sig" {
+	if use, ok := j.members["use"]; ok && use != "sig" {
 		return fmt.Errorf("use is %s, not \"sig\" (RFC 7517 s4.2)", shown(use))
 	}
-	if j.hasOps && !slices.Contains(j.ops, op) {
+	if j.ops != nil && !slices.Contains(j.ops, op) {
 		return fmt.Errorf("key_ops does not have %q (RFC 7517 s4.3)", op)
 	}
-	if slices.Contains(j.names, "alg") && !slices.Contains(algorithms, j.member("alg")) {
-		return fmt.Errorf("alg %s is not one of %s", shown(j.member("alg")), strings.Join(algorithms, ", "))
+	if alg, ok := j.members["alg"]; ok && !slices.Contains(algorithms, alg) {
+		return fmt.Errorf("alg %s is not one of %s", shown(alg), strings.Join(algorithms, ", "))
 	}
 	return nil
 }
@@ -358,7 +353,7 @@ func (j *jwk) public(id, alg string) (*Key, error) {
 	if err := j.fit("verify"); err != nil {
 		return nil, err
 	}
-	if kty := j.member("kty"); kty != "EC" && kty != "OKP" && kty != "RSA" {
+	if kty := j.members["kty"]; kty != "EC" && kty != "OKP" && kty != "RSA" {
 		return nil, fmt.Errorf("kty %s is not EC, OKP or RSA", shown(kty))
 	}
 	key, err := j.jose("kty", "crv", "x", "y", "n", "e")
@@ -377,12 +372,13 @@ func canonical(text string) ([]byte, bool) {
 // jose parses the named members as a key.
 func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 	text := []byte{'{'}
-	for i, name := range j.names {
-		if !slices.Contains(names, name) {
+	for _, name := range names {
+		value, ok := j.members[name]
+		if !ok {
 			continue
 		}
 		if name != "kty" && name != "crv" {
-			octets, ok := canonical(j.values[i])
+			octets, ok := canonical(value)
 			if !ok {
 				return nil, fmt.Errorf("%s is not canonical base64url (RFC 7518 s6)", name)
 			}
@@ -395,7 +391,7 @@ func (j *jwk) jose(names ...string) (crypto.PublicKey, error) {
 		}
 		text = append(text, `"`+name+`":`...)
 		var err error
-		if text, err = jsontext.AppendQuote(text, j.values[i]); err != nil {
+		if text, err = jsontext.AppendQuote(text, value); err != nil {
 			return nil, err
 		}
 	}

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/loopback"
+	"github.com/durward-auth/durward/internal/origin"
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 const (
@@ -149,8 +150,8 @@ func stayingClient(c *http.Client) (staying http.Client) {
 	}
 	staying.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		u := via[0].URL
-		if !strings.EqualFold(req.URL.Scheme, u.Scheme) || !strings.EqualFold(req.URL.Hostname(), u.Hostname()) || port(req.URL) != port(u) {
-			return fmt.Errorf("redirected to another origin, %s://%s", req.URL.Scheme, req.URL.Host)
+		if to := origin.Of(req.URL.Scheme, req.URL.Host); to != origin.Of(u.Scheme, u.Host) {
+			return fmt.Errorf("redirected to another origin, %s", to)
 		}
 		if len(via) > maxRedirects {
 			return fmt.Errorf("redirected more than %d times", maxRedirects)
@@ -158,16 +159,6 @@ func stayingClient(c *http.Client) (staying http.Client) {
 		return nil
 	}
 	return staying
-}
-
-func port(u *url.URL) string {
-	switch p := u.Port(); {
-	case p != "":
-		return p
-	case strings.EqualFold(u.Scheme, "https"):
-		return "443"
-	}
-	return "80"
 }
 
 // Key returns the key with this kid. If the set does not contain it, Key waits for a fetch; ctx
@@ -209,16 +200,10 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 	}
 	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.name(), rough(now.Sub(set.fetched)), durward.InvalidToken)
 	if len(set.skipped) > 0 {
-		err = fmt.Errorf("%w (skipped: %s)", err, cutAt(errors.Join(set.skipped...).Error(), 512))
+		skipped := strings.ReplaceAll(errors.Join(set.skipped...).Error(), "\n", "; ")
+		err = fmt.Errorf("%w (skipped: %s)", err, printable.Line(skipped, 512))
 	}
 	return nil, err
-}
-
-func cutAt(s string, n int) string {
-	if len(s) > n {
-		s = s[:n] + "…"
-	}
-	return strings.ReplaceAll(s, "\n", "; ")
 }
 
 // usable returns the last set unless it is too old.
@@ -305,45 +290,48 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 			}
 		}()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, *at, nil)
+	if old == nil {
+		old = new(remoteSet)
+	}
+	resp, body, err := get(ctx, &r.client, *at, "application/jwk-set+json, application/json", old.etag, maxKeySet) // RFC 7517 s8.5.2
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 s8.5.2
-	if old != nil && old.etag != "" {
-		req.Header.Set("If-None-Match", old.etag)
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
 	set = &remoteSet{fetched: now, refresh: now.Add(freshness(resp.Header)), etag: resp.Header.Get("ETag")}
-	if resp.StatusCode == http.StatusNotModified && old != nil && old.etag != "" {
+	if resp.StatusCode == http.StatusNotModified {
 		set.byID, set.skipped, set.etag = old.byID, old.skipped, old.etag
 		return set, nil
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
-	if err != nil {
-		return nil, err
-	}
-	// parseKeySet refuses a body over the limit too.
 	keys, skipped, err := parseKeySet(body)
 	if err != nil {
 		return nil, err
 	}
-	var known *map[string]*Key
-	if old != nil {
-		known = &old.byID
-	}
-	if set.byID, err = index(keys, known); err != nil {
-		return nil, err
-	}
 	set.skipped = skipped
-	return set, nil
+	set.byID, err = index(keys, &old.byID)
+	return set, err
+}
+
+// get fetches a document of at most most bytes from the issuer. etag is that of a known version of
+// the document, or empty. The status is 200, or 304 if the document is still that version.
+func get(ctx context.Context, client *http.Client, place, accept, etag string, most int64) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Accept", accept)
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusNotModified || etag == "") {
+		return nil, nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
+	}
+	body, err := readBounded(resp.Body, most)
+	return resp, body, err
 }
 
 // freshness returns how long a response may be used before it is fetched again (RFC 9111 s4.2.1),
@@ -388,7 +376,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 			err = m.fit(issuer)
 		}
 		if err == nil {
-			return m.jwksURI, nil
+			return m.JWKSURI, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", place, err))
 	}
@@ -396,23 +384,13 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 }
 
 // metadata holds the members of an issuer's metadata that this package uses (RFC 8414 s2).
-type metadata struct{ issuer, jwksURI string }
+type metadata struct {
+	Issuer  string `json:"issuer"`
+	JWKSURI string `json:"jwks_uri"`
+}
 
 func fetchMetadata(ctx context.Context, client *http.Client, place string) (*metadata, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %s", cut(resp.Status))
-	}
-	body, err := readBounded(resp.Body, maxMetadata)
+	_, body, err := get(ctx, client, place, "application/json", "", maxMetadata)
 	if err != nil {
 		return nil, err
 	}
@@ -427,34 +405,22 @@ func fetchMetadata(ctx context.Context, client *http.Client, place string) (*met
 func readBounded(body io.Reader, most int64) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(body, most+1))
 	if err == nil && int64(len(text)) > most {
-		return nil, fmt.Errorf("over %d octets", most)
+		return nil, fmt.Errorf("too long a body, want at most %d octets", most)
 	}
 	return text, err
-}
-
-// UnmarshalJSONFrom reads the document.
-func (m *metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	texts := map[string]*string{"issuer": &m.issuer, "jwks_uri": &m.jwksURI}
-	return readObject(d, func(name []byte) error {
-		if to, ok := texts[string(name)]; ok {
-			_, err := readString(d, to)
-			return err
-		}
-		return skip(d)
-	})
 }
 
 // fit returns an error if the metadata belongs to another issuer, or if the URL of its key set is
 // not allowed.
 func (m *metadata) fit(issuer string) error {
 	// RFC 8414 s3.3: identical. Otherwise an issuer could issue tokens in the name of another.
-	if m.issuer != issuer {
-		return fmt.Errorf("it is of issuer %s", shown(m.issuer))
+	if m.Issuer != issuer {
+		return fmt.Errorf("it is of issuer %s", shown(m.Issuer))
 	}
-	if m.jwksURI == "" {
+	if m.JWKSURI == "" {
 		return errors.New("it has no jwks_uri")
 	}
-	keys, err := fetchable("key set", m.jwksURI)
+	keys, err := fetchable("key set", m.JWKSURI)
 	if err != nil {
 		return err
 	}

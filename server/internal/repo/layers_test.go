@@ -46,14 +46,15 @@ var sameLayer = map[string][]string{
 var libraryImports = map[string][]string{
 	"internal/digest":    {},
 	"internal/loopback":  {},
+	"internal/origin":    {},
 	"internal/printable": {},
 	"internal/retry":     {},
 	"internal/dpop":      {"durward", "internal/retry"},
-	"durward":            {"internal/digest", "internal/loopback", "internal/printable"},
+	"durward":            {"internal/digest", "internal/loopback", "internal/origin", "internal/printable"},
 	"client": {
 		"durward", "internal/digest", "internal/dpop", "internal/loopback", "internal/printable", "internal/retry",
 	},
-	"jwt":              {"durward", "internal/loopback", "internal/printable"},
+	"jwt":              {"durward", "internal/loopback", "internal/origin", "internal/printable"},
 	"internal/revoked": {"durward"},
 	"api":              {"durward", "client", "jwt", "internal/dpop", "internal/loopback", "internal/revoked"},
 
