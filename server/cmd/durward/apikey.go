@@ -21,30 +21,9 @@ type apikeyVerbs struct {
 
 // apikeyJSON is an API key in JSON output.
 type apikeyJSON struct {
-	ID         string    `json:"id"`
-	Person     string    `json:"person"` // user id
-	Email      string    `json:"email"`
-	Name       string    `json:"name"`
-	Prefix     string    `json:"prefix"`
-	Scopes     []string  `json:"scopes"`
-	CreatedAt  time.Time `json:"created_at"`
-	ExpiresAt  time.Time `json:"expires_at,omitzero"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"`
-	Key        string    `json:"key,omitzero"` // the whole key, from add only
-}
-
-func apikeyJSONOf(k store.APIKey, email string) apikeyJSON {
-	return apikeyJSON{
-		ID:         k.ID,
-		Person:     k.UserID,
-		Email:      email,
-		Name:       k.Name,
-		Prefix:     account.KeyShown(k),
-		Scopes:     k.Scopes,
-		CreatedAt:  k.CreatedAt.UTC(),
-		ExpiresAt:  k.ExpiresAt,
-		LastUsedAt: k.LastUsedAt,
-	}
+	account.KeyView
+	Person string `json:"person"` // user id
+	Email  string `json:"email"`
 }
 
 type apikeyAdd struct {
@@ -78,7 +57,7 @@ func (v apikeyAdd) Run(e *environment, s *node.Node) error {
 	} else if err != nil {
 		return err
 	}
-	j := apikeyJSONOf(k, u.Email)
+	j := apikeyJSON{account.KeyViewOf(k), u.ID, u.Email}
 	j.Key = key.Reveal()
 	return v.print(e, j, "%s", j.Key)
 }
@@ -112,7 +91,7 @@ func (v apikeyList) Run(e *environment, s *node.Node) error {
 			}
 			emails[k.UserID] = u.Email
 		}
-		items = append(items, apikeyJSONOf(k, emails[k.UserID]))
+		items = append(items, apikeyJSON{account.KeyViewOf(k), k.UserID, emails[k.UserID]})
 	}
 	return printItems(e, v.output, items, "there are no API keys; create one with: durward apikey add EMAIL --name NAME",
 		"KEY\tUSER\tNAME\tSCOPES\tCREATED\tEXPIRES\tLAST USED\tID", func(k apikeyJSON) []string {
@@ -149,7 +128,7 @@ func (v apikeyRevoke) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		return e.json(apikeyJSONOf(k, u.Email))
+		return e.json(apikeyJSON{account.KeyViewOf(k), u.ID, u.Email})
 	}
 	fmt.Fprintf(e.stdout, "%s (%s) is revoked\n", account.KeyShown(k), k.Name)
 	return nil

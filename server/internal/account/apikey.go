@@ -148,6 +148,31 @@ func (m *Manager) RevokeAnyKey(ctx context.Context, name string, from request.In
 	return k, nil
 }
 
+// KeyView is the JSON form of a key.
+type KeyView struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Prefix     string    `json:"prefix"`
+	Scopes     []string  `json:"scopes"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+	Key        string    `json:"key,omitzero"` // the whole key, only when it is created
+}
+
+// KeyViewOf returns the JSON form of k, without the key itself.
+func KeyViewOf(k store.APIKey) KeyView {
+	return KeyView{
+		ID:         k.ID,
+		Name:       k.Name,
+		Prefix:     KeyShown(k),
+		Scopes:     k.Scopes,
+		CreatedAt:  k.CreatedAt.UTC(),
+		ExpiresAt:  k.ExpiresAt,
+		LastUsedAt: k.LastUsedAt,
+	}
+}
+
 // KeyShown returns the public part of a key, by which its owner recognizes it.
 func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 

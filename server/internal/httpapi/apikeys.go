@@ -11,39 +11,16 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-type apiKey struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name"`
-	Prefix     string    `json:"prefix"`
-	Scopes     []string  `json:"scopes"`
-	CreatedAt  time.Time `json:"created_at"`
-	ExpiresAt  time.Time `json:"expires_at,omitzero"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"`
-	Key        string    `json:"key,omitzero"` // only in the response that creates it
-}
-
-func apiKeyOf(k store.APIKey) apiKey {
-	return apiKey{
-		ID:         k.ID,
-		Name:       k.Name,
-		Prefix:     account.KeyShown(k),
-		Scopes:     k.Scopes,
-		CreatedAt:  k.CreatedAt.UTC(),
-		ExpiresAt:  k.ExpiresAt,
-		LastUsedAt: k.LastUsedAt,
-	}
-}
-
 // answerNewKey answers 201 with a new key, the only response that contains it, or returns err.
 func answerNewKey(w http.ResponseWriter, k store.APIKey, key seal.Secret, err error) error {
-	body := apiKeyOf(k)
+	body := account.KeyViewOf(k)
 	body.Key = key.Reveal()
 	return answer(w, http.StatusCreated, body, err)
 }
 
 // keys is GET /api/keys.
 func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
-	return answerPage(w, r, s.c.DB.APIKeys, apiKeyOf, func(k apiKey) string { return k.ID })
+	return answerPage(w, r, s.c.DB.APIKeys, account.KeyViewOf, func(k account.KeyView) string { return k.ID })
 }
 
 // createKey is POST /api/keys.

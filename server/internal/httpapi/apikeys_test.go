@@ -22,9 +22,9 @@ import (
 )
 
 // made reads the response with a new key, and fails the test for any other.
-func (w *env) made(r reply) apiKey {
+func (w *env) made(r reply) account.KeyView {
 	w.t.Helper()
-	var k apiKey
+	var k account.KeyView
 	if err := json.Unmarshal(r.body, &k); err != nil || r.StatusCode != 201 || k.Key == "" || r.Header.Get("Cache-Control") != "no-store" {
 		w.t.Fatalf("no key: %s\n%s", r.Status, r.body)
 	}
@@ -35,7 +35,7 @@ func (w *env) made(r reply) apiKey {
 }
 
 // key creates a key with an access token.
-func (w *env) key(token string, members object) apiKey {
+func (w *env) key(token string, members object) account.KeyView {
 	w.t.Helper()
 	if members["name"] == nil {
 		members["name"] = "Nightly"
@@ -90,9 +90,9 @@ func (w *env) keysOf(u store.User) []store.APIKey {
 	return keys
 }
 
-func (w *env) listed(token, query string) list[apiKey] {
+func (w *env) listed(token, query string) list[account.KeyView] {
 	w.t.Helper()
-	var page list[apiKey]
+	var page list[account.KeyView]
 	if r := w.do("GET", "/api/keys"+query, token, nil); r.StatusCode != 200 || json.Unmarshal(r.body, &page) != nil {
 		w.t.Fatalf("no list: %s %s", r.Status, r.body)
 	}
@@ -618,7 +618,7 @@ func TestKeyRotatedInUse(t *testing.T) {
 	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	k := w.key(token, object{})
-	var current atomic.Pointer[apiKey]
+	var current atomic.Pointer[account.KeyView]
 	current.Store(&k)
 	var stop atomic.Bool
 	var users sync.WaitGroup

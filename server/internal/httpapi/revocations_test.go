@@ -238,7 +238,7 @@ func TestFeedScope(t *testing.T) {
 		t.Errorf("a sign-in has the scope %q", root.Scope)
 	}
 	made := w.do("POST", "/api/keys", root.AccessToken, want)
-	var k apiKey
+	var k account.KeyView
 	if err := json.Unmarshal(made.body, &k); err != nil || made.StatusCode != 201 {
 		t.Fatalf("%s %s", made.Status, made.body)
 	}
