@@ -3,10 +3,10 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -30,7 +30,8 @@ type Config struct {
 	Log *slog.Logger // receives changes of state; nil means slog.Default
 }
 
-// Pauses before the next request. A random part of up to the same length is added to each.
+// Pauses before the next request. A random part of up to the same length is added to each, so that
+// clients do not all return at the same time.
 const (
 	firstPause = 250 * time.Millisecond // after a failure; doubled after each further one
 	mostPause  = 15 * time.Second
@@ -117,7 +118,8 @@ func (r *Revocations) Run(ctx context.Context) {
 				pause = 0
 			}
 		}
-		timer := time.NewTimer(pause + jitter(pause))
+		random, _ := rand.Int(rand.Reader, big.NewInt(int64(pause)+1)) // crypto/rand.Reader never fails
+		timer := time.NewTimer(pause + time.Duration(random.Int64()))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -188,14 +190,4 @@ func (r *Revocations) poll(ctx context.Context, _ int64, overlap time.Duration) 
 		}
 		wait, etag = 0, ""
 	}
-}
-
-// jitter returns a random duration up to most, so that clients do not all return at the same time.
-func jitter(most time.Duration) time.Duration {
-	if most <= 0 {
-		return 0
-	}
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never returns an error
-	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(most))
 }

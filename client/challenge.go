@@ -20,19 +20,17 @@ var (
 // strength orders challenges; more is stronger. A scheme that only the application knows is stronger
 // than the schemes for passwords and weaker than the schemes for tokens.
 func strength(c durward.Challenge) int {
-	for i, scheme := range weakestFirst {
-		if !strings.EqualFold(scheme, c.Scheme) {
-			continue
-		}
-		level := 10 * i
-		if scheme == "Digest" {
-			name, _ := c.Param("algorithm")
-			a, _ := digest.Parse(name)
-			level += slices.Index(weakestHashFirst, a.Name)
-		}
-		return level
+	i := slices.IndexFunc(weakestFirst, func(scheme string) bool { return strings.EqualFold(scheme, c.Scheme) })
+	if i < 0 {
+		i = slices.Index(weakestFirst, "Session")
 	}
-	return 10 * slices.Index(weakestFirst, "Session")
+	level := 10 * i
+	if weakestFirst[i] == "Digest" {
+		name, _ := c.Param("algorithm")
+		a, _ := digest.Parse(name)
+		level += slices.Index(weakestHashFirst, a.Name)
+	}
+	return level
 }
 
 func strongestFirst(a, b durward.Challenge) int { return strength(b) - strength(a) }

@@ -3,7 +3,6 @@ package client
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/digest"
@@ -20,13 +20,13 @@ import (
 // digestState answers the challenges of one protection space. It is safe for concurrent use.
 type digestState struct {
 	user      string // user name or its hash, as sent
+	parameter string // that holds user: username or username*
 	userhash  bool
-	extended  bool // the server supports username*
 	realm     string
 	opaque    string
 	hasOpaque bool
 	algorithm digest.Algorithm
-	parameter string // algorithm as the server spells it; empty if the challenge names none
+	spelled   string // algorithm as the server spells it; empty if the challenge names none
 	qop       string
 	ha1       []byte
 
@@ -40,15 +40,13 @@ type digestState struct {
 // newDigestState reads a challenge. It returns nil for a challenge that the client cannot answer or
 // must not answer.
 func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error) {
-	d := &digestState{user: p.User}
-	d.parameter, _ = c.Param("algorithm")
-	a, sess := digest.Parse(d.parameter)
+	d := &digestState{user: p.User, parameter: "username"}
+	d.spelled, _ = c.Param("algorithm")
+	a, sess := digest.Parse(d.spelled)
 	d.algorithm = a
 	d.realm, _ = c.Param("realm")
 	d.opaque, d.hasOpaque = c.Param("opaque")
 	d.nonce, _ = c.Param("nonce")
-	charset, _ := c.Param("charset")
-	d.extended = strings.EqualFold(charset, "UTF-8") // RFC 7616 s3.3
 	offered, _ := c.Param("qop")
 	isSeparator := func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }
 	for _, q := range strings.FieldsFunc(strings.ToLower(offered), isSeparator) {
@@ -68,11 +66,16 @@ func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error)
 	if d.ha1, err = digest.HA1(a.Name, p.User, d.realm, p.Password); err != nil {
 		return nil, err
 	}
+	charset, _ := c.Param("charset")
+	isWide := func(r rune) bool { return r > unicode.MaxASCII }
 	if hidden, _ := c.Param("userhash"); strings.EqualFold(hidden, "true") { // RFC 7616 s3.4.4
 		d.userhash = true
 		if d.user, err = digest.UserHash(a.Name, p.User, d.realm); err != nil {
 			return nil, err
 		}
+	} else if strings.EqualFold(charset, "UTF-8") && strings.ContainsFunc(p.User, isWide) {
+		// RFC 8187 s3.2. Servers older than RFC 7616 support only username; they do not send charset.
+		d.parameter, d.user = "username*", digest.EncodeName(p.User)
 	}
 	d.begin(d.nonce, sess)
 	return d, nil
@@ -82,15 +85,9 @@ func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error)
 func (d *digestState) begin(nonce string, sess bool) {
 	d.nonce, d.count, d.cnonce = nonce, 0, ""
 	if sess {
-		d.cnonce = newCnonce()
+		d.cnonce = rand.Text()
 	}
 	d.secret = digest.AppendSecret(nil, d.algorithm, sess, d.ha1, nonce, d.cnonce)
-}
-
-func newCnonce() string {
-	var raw [15]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
-	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
 // uses returns how many answers used the nonce.
@@ -107,7 +104,7 @@ func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 	count, nonce, cnonce, secret := d.count, d.nonce, d.cnonce, d.secret
 	d.mu.Unlock()
 	if cnonce == "" {
-		cnonce = newCnonce()
+		cnonce = rand.Text()
 	}
 	parts := digest.Parts{
 		URI:    a.target(),
@@ -127,21 +124,16 @@ func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 	done.nonce = nonce
 	params := make([]durward.Param, 0, 12)
 	add := func(name, value string) { params = append(params, durward.Param{Name: name, Value: value}) }
-	switch {
-	case d.userhash:
-		add("username", d.user)
+	add(d.parameter, d.user)
+	if d.userhash {
 		add("userhash", "true")
-	case isASCII(d.user) || !d.extended: // servers older than RFC 7616 support only username
-		add("username", d.user)
-	default:
-		add("username*", digest.EncodeName(d.user)) // RFC 8187 s3.2
 	}
 	add("realm", d.realm)
 	add("nonce", nonce)
 	add("uri", parts.URI)
 	add("response", response)
-	if d.parameter != "" {
-		add("algorithm", d.parameter)
+	if d.spelled != "" {
+		add("algorithm", d.spelled)
 	}
 	if d.hasOpaque {
 		add("opaque", d.opaque)
@@ -173,15 +165,6 @@ func (d *digestState) bodyHash(a *attempt) ([]byte, error) {
 		}
 	}
 	return hex.AppendEncode(nil, h.Sum(nil)), nil
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // errForged means that the sender of the response does not know the password.

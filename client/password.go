@@ -66,6 +66,7 @@ type password struct {
 
 // space is a protection space (RFC 9110 s11.5) with its latest challenge.
 type space struct {
+	scheme string
 	realm  string
 	under  []string     // path prefixes
 	level  int          // strength of the challenge
@@ -153,13 +154,13 @@ func (p *password) spaceOf(a *attempt, c durward.Challenge) (*space, error) {
 		if p.c.NoBasic || !p.c.InsecureBasic && !a.origin.confidential() || strings.Contains(p.c.User, ":") {
 			return nil, nil
 		}
-		return &space{realm: realm, level: level, under: []string{folderOf(a.path())}}, nil
+		return &space{scheme: "Basic", realm: realm, level: level, under: []string{folderOf(a.path())}}, nil
 	case "digest":
 		d, err := newDigestState(c, p.c)
 		if d == nil || err != nil {
 			return nil, err
 		}
-		return &space{realm: realm, level: level, under: domainOf(c, a.origin), digest: d}, nil
+		return &space{scheme: "Digest", realm: realm, level: level, under: domainOf(c, a.origin), digest: d}, nil
 	}
 	return nil, nil
 }
@@ -244,12 +245,8 @@ func (p *password) keep(done *answered) {
 		return // dropped or replaced while the response was on its way
 	}
 	for i, s := range p.spaces {
-		if s == done.space {
-			p.spaces = slices.Delete(p.spaces, i, i+1)
-			break
-		}
-		if s.realm == done.space.realm && (s.digest == nil) == (done.space.digest == nil) {
-			// The same space with another nonce, or found at another path.
+		if s.realm == done.space.realm && s.scheme == done.space.scheme {
+			// The same space, perhaps with another nonce, or found at another path.
 			for _, prefix := range s.under {
 				if len(done.space.under) < maxSpaces && !slices.Contains(done.space.under, prefix) {
 					done.space.under = append(done.space.under, prefix)
@@ -270,7 +267,7 @@ func (p *password) drop(done *answered, lines []string) {
 	same, stale := false, false
 	for _, c := range challenges {
 		realm, _ := c.Param("realm")
-		if realm == done.space.realm && strings.EqualFold(c.Scheme, done.scheme()) {
+		if realm == done.space.realm && strings.EqualFold(c.Scheme, done.space.scheme) {
 			same = true
 			stale = stale || isStale(c)
 		}
@@ -282,13 +279,6 @@ func (p *password) drop(done *answered, lines []string) {
 	if same && !stale && (done.fresh || done.space.digest == nil) && !slices.Contains(p.refused, done.space.realm) {
 		p.refused = append(p.refused[max(0, len(p.refused)-maxSpaces+1):], done.space.realm)
 	}
-}
-
-func (d *answered) scheme() string {
-	if d.space.digest == nil {
-		return "Basic"
-	}
-	return "Digest"
 }
 
 // learn keeps the proxy's challenge for the next CONNECT, after the proxy refused one that had the

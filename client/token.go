@@ -3,8 +3,8 @@ package client
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
+	"math/big"
 	"strings"
 	"sync"
 	"time"
@@ -53,10 +53,8 @@ func (t Token) earlyRefresh() time.Time {
 	if t.Received.IsZero() || t.Expires.IsZero() || life <= 0 {
 		return time.Time{}
 	}
-	var raw [8]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
-	part := float64(binary.BigEndian.Uint64(raw[:])>>11) / (1 << 53)
-	return t.Received.Add(time.Duration(float64(life) * (0.7 + 0.2*part)))
+	spread, _ := rand.Int(rand.Reader, big.NewInt(int64(life/5)+1)) // crypto/rand.Reader never fails
+	return t.Received.Add(life/10*7 + time.Duration(spread.Int64()))
 }
 
 // A TokenStore keeps a token for all processes that share the store.

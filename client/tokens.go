@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,11 +91,9 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // clock of this machine does no harm.
 func Tokens(c TokensConfig) Source {
 	t := &tokens{c: c}
+	t.c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	if c.Now == nil {
 		t.c.Now = time.Now
-	}
-	if c.Timeout == 0 {
-		t.c.Timeout = 30 * time.Second
 	}
 	if c.Store == nil {
 		t.c.Store = new(MemoryStore)
@@ -238,10 +237,6 @@ func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error)
 	t.mu.Lock()
 	now := t.c.Now()
 	token := t.current
-	if t.signedOut != nil && token == nil && now.Before(t.retryAt) {
-		defer t.mu.Unlock()
-		return nil, t.signedOut
-	}
 	mayRefresh := !now.Before(t.retryAt)
 	if token != nil && token.Access != refused && token.fresh(now) {
 		if t.refresh == nil && mayRefresh && !token.early.IsZero() && !now.Before(token.early) {
@@ -254,7 +249,7 @@ func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error)
 	if f == nil {
 		if !mayRefresh {
 			defer t.mu.Unlock()
-			return nil, t.lastErr
+			return nil, cmp.Or(t.signedOut, t.lastErr)
 		}
 		f = t.begin(ctx, token, refused)
 	}

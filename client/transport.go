@@ -92,7 +92,7 @@ func (t *Transport) prepare() error {
 			return own
 		}
 		t.sources, t.proxySources = each("source", t.Sources), each("proxy source", t.ProxySources)
-		t.stepping = make(chan struct{}, 1)
+		t.stepping, t.byOrigin = make(chan struct{}, 1), make(map[origin]http.RoundTripper)
 		if t.base = t.Base; t.base == nil {
 			t.base = http.DefaultTransport
 		}
@@ -112,9 +112,6 @@ func (t *Transport) prepare() error {
 			case t.direct == nil:
 				mistake("Certificate needs an *http.Transport as Base, not %T", t.base)
 			default:
-				if t.byOrigin == nil {
-					t.byOrigin = make(map[origin]http.RoundTripper)
-				}
 				h := t.direct.Clone()
 				if h.TLSClientConfig == nil {
 					h.TLSClientConfig = new(tls.Config)
@@ -145,13 +142,13 @@ func (t *Transport) CloseIdleConnections() {
 // RoundTrip sends a request and answers the challenges of its refusals. A refusal that it cannot
 // answer is returned as it came.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := t.prepare(); err != nil {
+	err := t.prepare()
+	if err == nil && r.URL == nil {
+		err = errors.New("durward: the request has no URL")
+	}
+	if err != nil {
 		closeBody(r)
 		return nil, err
-	}
-	if r.URL == nil {
-		closeBody(r)
-		return nil, errors.New("durward: the request has no URL")
 	}
 	x := &exchange{t: t, r: r, base: t.base}
 	x.server = peer{sources: t.sources, at: attempt{origin: originOf(r.URL), field: "Authorization"}}
