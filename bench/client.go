@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/icholy/digest"
@@ -70,40 +67,5 @@ func transports() (rows []row) {
 			fmt.Sprintf("%s %s, %d allocations", pair.other, rounded(theirs), m),
 			fmt.Sprintf("%.2f", float64(ours)/float64(theirs)), pair.aim})
 	}
-	return append(rows, row{"client: calls of a failing token endpoint, 100 requests waiting",
-		fmt.Sprint(waiters(100)), "one for all", "", "1"})
-}
-
-// waiters lets n requests wait for a token endpoint that fails, and returns the number of its calls.
-func waiters(n int) int64 {
-	var calls atomic.Int64
-	release := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls.Add(1)
-		<-release
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
-	defer s.Close()
-	c := auth.New(auth.Tokens(auth.TokensConfig{
-		Origins: []string{s.URL},
-		Next:    (&auth.OAuth{TokenURL: s.URL, ClientID: "c"}).ClientCredentials,
-	}))
-	var all sync.WaitGroup
-	var failed atomic.Int64
-	for range n {
-		all.Go(func() {
-			if _, err := c.Get(s.URL); err != nil {
-				failed.Add(1)
-			}
-		})
-	}
-	for calls.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	close(release)
-	all.Wait()
-	if failed.Load() != int64(n) {
-		check(fmt.Errorf("client: %d of %d requests failed with the token endpoint", failed.Load(), n))
-	}
-	return calls.Load()
+	return rows
 }

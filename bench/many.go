@@ -6,7 +6,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
-	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -101,46 +101,30 @@ func grantIDs(db *sql.DB) (ids []string) {
 
 // many measures a database with the given number of sessions and an empty one.
 func many() []row {
-	path := filepath.Join(*dir, "many", "durward.db")
-	rows := manyIn("SQLite", "sqlite", "sqlite:"+path, "sqlite:"+filepath.Join(*dir, "few", "durward.db"), path+"-wal")
+	path := filepath.Join(*dir, "many-sqlite", "durward.db")
+	rows := manyIn("SQLite", "sqlite", "sqlite:"+path, "sqlite:"+filepath.Join(*dir, "few-sqlite", "durward.db"), path+"-wal")
 	check(os.RemoveAll(filepath.Dir(path)))
 	withPostgres(func(url func() string) { rows = append(rows, manyIn("Postgres", "pgx", url(), url(), "")...) })
 	return rows
 }
 
-// fillings are the statements that insert sessions with their grants and a tenth as many users. A
-// hundredth of the sessions ended long ago. Ids and salts are derived from numbers, so tokensOf can
-// compute the token of any session.
-var fillings = map[string][]string{
-	"sqlite": {
-		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1 / 10 + 1)
-			INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at) SELECT printf('user-%012d', i), i, i, '', '', 0, $2, $2 FROM c`,
-		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
-			INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-			SELECT printf('%08x-0000-7000-8000-%012x', i, i), printf('user-%012d', i / 10 + 1), 'durward', 'profile', $2, CASE WHEN i <= $1 / 100 THEN 1000000 ELSE $3 END, $2, '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM c`,
-		`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < $1)
-			INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
-			SELECT printf('%032x', i), printf('%08x-0000-7000-8000-%012x', i, i), 'durward', 'profile', 0, CAST(printf('%032d', i) AS BLOB), 1, '192.0.2.0/24', 'curl', $2, $3, $3 FROM c`,
-	},
-	"pgx": {
-		`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at)
-			SELECT 'user-' || lpad(i::text, 12, '0'), i::text, i::text, '', '', 0, $2::bigint, $2::bigint FROM generate_series(1, $1::bigint / 10 + 1) i`,
-		`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-			SELECT lpad(to_hex(i), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'user-' || lpad((i / 10 + 1)::text, 12, '0'), 'durward', 'profile', $2::bigint,
-			CASE WHEN i <= $1::bigint / 100 THEN 1000000 ELSE $3::bigint END, $2::bigint, '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM generate_series(1, $1::bigint) i`,
-		`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
-			SELECT lpad(to_hex(i), 32, '0'), lpad(to_hex(i), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'durward', 'profile', 0,
-			convert_to(lpad(i::text, 32, '0'), 'UTF8'), 1, '192.0.2.0/24', 'curl', $2::bigint, $3::bigint, $3::bigint FROM generate_series(1, $1::bigint) i`,
-	},
+// fillings insert sessions with their grants and a tenth as many users. A hundredth of the sessions ended
+// long ago. Ids and salts are derived from numbers, so tokensOf can compute the token of any session.
+var fillings = []string{
+	`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < CAST($1 AS BIGINT) / 10 + 1)
+		INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at)
+		SELECT 'user-' || (100000000000 + i), 'e' || i, 'e' || i, '', '', 0, CAST($2 AS BIGINT), CAST($2 AS BIGINT) FROM c`,
+	`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < CAST($1 AS BIGINT))
+		INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
+		SELECT (10000000 + i) || '-0000-7000-8000-0000' || (10000000 + i), 'user-' || (100000000000 + i / 10 + 1), 'durward', 'profile', CAST($2 AS BIGINT),
+		CASE WHEN i <= CAST($1 AS BIGINT) / 100 THEN 1000000 ELSE CAST($3 AS BIGINT) END, CAST($2 AS BIGINT), '', 'pwd', '192.0.2.0/24', 'curl', 'curl' FROM c`,
+	`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, created_at, idle_ends, ends)
+		SELECT '000000000000000000000000' || substr(id, 1, 8), id, 'durward', 'profile', 0,
+		CAST('000000000000000000000000' || substr(id, 1, 8) AS BYTEA), 1, '192.0.2.0/24', 'curl', created_at, CAST($1 AS BIGINT), CAST($1 AS BIGINT) FROM sessions`,
 }
 
 func manyIn(name, driver, filled, empty, wal string) []row {
-	folder := "many"
-	if driver == "pgx" {
-		folder = "many-pg"
-	}
-	full := addUser(folder, filled)
-	few := addUser(strings.Replace(folder, "many", "few", 1), empty)
+	full, few := addUser("many-"+driver, filled), addUser("few-"+driver, empty)
 	db := must(sql.Open(driver, strings.Replace(filled, "sqlite:", "file:", 1)))
 	defer db.Close()
 	began := time.Now()
@@ -206,13 +190,13 @@ func fill(db *sql.DB, driver string) {
 	conn := must(db.Conn(ctx))
 	defer conn.Close()
 	now := time.Now()
-	for i, statement := range fillings[driver] {
-		args := []any{*sessions, now.UnixMicro(), now.Add(30 * 24 * time.Hour).UnixMicro()}
-		must(conn.ExecContext(ctx, statement, args[:min(i+2, 3)]...))
+	began, ends := now.UnixMicro(), now.Add(30*24*time.Hour).UnixMicro()
+	octets, last := "BYTEA", `VACUUM ANALYZE` // like autovacuum later
+	if driver == "sqlite" {
+		octets, last = "BLOB", `PRAGMA wal_checkpoint(TRUNCATE)`
 	}
-	last := `PRAGMA wal_checkpoint(TRUNCATE)`
-	if driver == "pgx" {
-		last = `VACUUM ANALYZE` // like autovacuum later
+	for i, args := range [][]any{{*sessions, began}, {*sessions, began, ends}, {ends}} {
+		must(conn.ExecContext(ctx, strings.Replace(fillings[i], "BYTEA", octets, 1), args...))
 	}
 	must(conn.ExecContext(ctx, last))
 }
@@ -237,9 +221,10 @@ func tokensOf(db *sql.DB, data string) func(i int) string {
 	return func(i int) string {
 		var raw [48]byte
 		raw[0], raw[1] = 1, 1
-		binary.BigEndian.PutUint64(raw[10:18], uint64(i))
+		id := fmt.Appendf(nil, "%032d", 10_000_000+i) // and salt
+		must(hex.Decode(raw[2:18], id))
 		copy(raw[22:24], sum(key, raw[:22]))
-		copy(raw[24:], sum(key, raw[:22], fmt.Appendf(nil, "%032d", i)))
+		copy(raw[24:], sum(key, raw[:22], id))
 		return "dr_" + base64.RawURLEncoding.EncodeToString(raw[:])
 	}
 }

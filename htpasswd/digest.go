@@ -48,7 +48,7 @@ func OpenDigest(c DigestConfig) (*DigestFile, error) {
 	}
 	file, err := watch(c.Path, func(text []byte, info fs.FileInfo) (digests, error) {
 		if info.Mode().Perm()&0o077 != 0 {
-			return digests{}, fmt.Errorf("htpasswd: other users of the system have permissions for %s, whose hashes are as good as passwords; run chmod 600 %[1]s", c.Path)
+			return nil, fmt.Errorf("htpasswd: other users of the system have permissions for %s, whose hashes are as good as passwords; run chmod 600 %[1]s", c.Path)
 		}
 		return readDigests(text, c)
 	})
@@ -58,15 +58,13 @@ func OpenDigest(c DigestConfig) (*DigestFile, error) {
 	return &DigestFile{file}, nil
 }
 
-// digests is the content of a file for Digest.
-type digests struct {
-	byName map[digestKey]digestUser
-	byHash map[digestKey]digestUser
-}
+// digests is the content of a file for Digest. It has each user by name and by the hash of the name.
+type digests map[digestKey]digestUser
 
 type digestKey struct {
 	algorithm, realm string
-	name             string // or its hash (RFC 7616 s3.4.4)
+	name             string
+	hashed           bool // name is the hash of a name (RFC 7616 s3.4.4)
 }
 
 type digestUser struct {
@@ -75,8 +73,8 @@ type digestUser struct {
 }
 
 func readDigests(text []byte, c DigestConfig) (digests, error) {
-	d := digests{make(map[digestKey]digestUser), make(map[digestKey]digestUser)}
-	err := lines(c.Path, text, func(_ int, line string) error {
+	d := make(digests)
+	err := lines(c.Path, text, func(line string) error {
 		parts := strings.Split(line, ":")
 		if len(parts) != 3 {
 			return fmt.Errorf("%d parts between colons: want USER:REALM:HASH", len(parts))
@@ -104,21 +102,20 @@ func readDigests(text []byte, c DigestConfig) (digests, error) {
 		case len(ha1) != sha256.Size:
 			return fmt.Errorf("hash of %d digits, want 64", len(parts[2]))
 		}
-		key, user := digestKey{algorithm, realm, name}, digestUser{name, ha1}
-		if _, twice := d.byName[key]; twice {
+		key := digestKey{algorithm, realm, name, false}
+		if _, twice := d[key]; twice {
 			return errors.New("duplicate user name for this realm and algorithm")
 		}
 		hash, err := durward.UserHash(algorithm, name, realm)
 		if err != nil {
 			return err
 		}
-		d.byName[key] = user
-		key.name = hash
-		d.byHash[key] = user
+		user := digestUser{name, ha1}
+		d[key], d[digestKey{algorithm, realm, hash, true}] = user, user
 		return nil
 	})
 	if err != nil {
-		return digests{}, err
+		return nil, err
 	}
 	return d, nil
 }
@@ -132,11 +129,11 @@ func (f *DigestFile) HA1(ctx context.Context, claim durward.DigestClaim) (ha1 []
 	if err != nil {
 		return nil, nil, err
 	}
-	index, name := d.byName, claim.User
-	if claim.UserHash != "" { // RFC 7616 s3.4.4
-		index, name = d.byHash, claim.UserHash
+	key := digestKey{claim.Algorithm, claim.Realm, claim.User, false}
+	if claim.UserHash != "" {
+		key.name, key.hashed = claim.UserHash, true
 	}
-	user, known := index[digestKey{claim.Algorithm, claim.Realm, name}]
+	user, known := d[key]
 	if !known {
 		return nil, nil, fmt.Errorf("htpasswd: no %s hash of this user for this realm: %w", claim.Algorithm, durward.InvalidCredentials)
 	}

@@ -86,7 +86,7 @@ var unknownUser = func() hashed {
 
 func readPasswords(text []byte, c Config) (passwords, error) {
 	p := passwords{users: make(map[string]hashed)}
-	err := lines(c.Path, text, func(_ int, line string) error {
+	err := lines(c.Path, text, func(line string) error {
 		name, stored, ok := strings.Cut(line, ":") // at the first colon: user names have none
 		if !ok {
 			return errors.New("no colon; want USER:HASH")

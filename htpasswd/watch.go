@@ -118,10 +118,7 @@ func (w *watched[T]) look(last *contents[T]) *contents[T] {
 		w.info, w.since = info, now
 	}
 	w.changed = time.Time{}
-	if next.value, err = w.parse(text, info); err != nil {
-		var none T
-		next.value, next.err = none, err
-	}
+	next.value, next.err = w.parse(text, info)
 	return next
 }
 
@@ -161,7 +158,7 @@ func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
 
 // lines calls entry with each line that is neither a comment nor empty. It returns the errors of
 // entry together, each with its line number.
-func lines(path string, text []byte, entry func(number int, line string) error) error {
+func lines(path string, text []byte, entry func(line string) error) error {
 	var mistakes []error
 	count, users, number := 0, 0, 0
 	mistake := func(format string, args ...any) {
@@ -186,7 +183,7 @@ func lines(path string, text []byte, entry func(number int, line string) error) 
 			mistake("more than %d users", maxUsers)
 			break
 		}
-		if err := entry(number, string(line)); err != nil {
+		if err := entry(string(line)); err != nil {
 			mistake("%w", err)
 		}
 	}

@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -54,10 +55,8 @@ func New(c Config) (*Store, error) {
 	if c.Lease < 0 || c.Lease > 0 && c.Lease < time.Second {
 		all = append(all, fmt.Errorf("a Lease of %s: at least a second is wanted", c.Lease))
 	}
-	s := &Store{lease: c.Lease, token: "durward:token:{" + c.Name + "}", lock: "durward:token:{" + c.Name + "}:lock"}
-	if s.lease == 0 {
-		s.lease = 10 * time.Second
-	}
+	s := &Store{lease: cmp.Or(c.Lease, 10*time.Second), token: "durward:token:{" + c.Name + "}"}
+	s.lock = s.token + ":lock"
 	if c.Secret != nil {
 		block, err := aes.NewCipher(c.Secret)
 		if err != nil || len(c.Secret) != 32 {
@@ -85,13 +84,13 @@ var (
 	// read returns the stored token, or nothing.
 	read = valkey.NewScript(`local t = redis.call('GET', KEYS[1]) if t then return {t} end return {}`)
 	// take takes the lock if it is free.
-	take = valkey.NewScript(`if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end return {}`)
+	take = valkey.NewScript(`if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'1'} end return {}`)
 	// keep extends the lock if this process holds it. It does not take an expired lock again: another
 	// process may have changed the token since.
 	keep = valkey.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return {}`)
 	// put stores a token if this process holds the lock.
 	put = valkey.NewScript(`if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {} end
-if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end return {1}`)
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end return {'1'}`)
 	// release frees the lock if this process holds it.
 	release = valkey.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {}`)
 )
@@ -101,7 +100,7 @@ func (s *Store) Load(ctx context.Context) (client.Token, error) {
 	var answer []string
 	err := s.patiently(ctx, func() (err error) { answer, err = s.run(ctx, read, []string{s.token}); return err })
 	if err != nil || len(answer) == 0 {
-		return client.Token{}, wrong(err)
+		return client.Token{}, err
 	}
 	text := []byte(answer[0])
 	if s.seal != nil {
@@ -120,26 +119,15 @@ func (s *Store) Load(ctx context.Context) (client.Token, error) {
 	return t, nil
 }
 
-func wrong(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("redis: token store: %w", err)
-}
-
 // run runs a script and returns the strings of its reply.
 func (s *Store) run(ctx context.Context, script *valkey.Script, keys []string, args ...string) ([]string, error) {
 	messages, err := s.client.Run(ctx, script, keys, args...)
-	if err != nil {
-		return nil, err
-	}
 	answer := make([]string, len(messages))
-	for i, m := range messages {
-		if m.IsString() {
-			if answer[i], err = m.ToString(); err != nil {
-				return nil, err
-			}
-		}
+	for i := 0; err == nil && i < len(messages); i++ {
+		answer[i], err = messages[i].ToString()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redis: token store: %w", err)
 	}
 	return answer, nil
 }
@@ -154,7 +142,7 @@ func (s *Store) patiently(ctx context.Context, ask func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("redis: token store: %w", ctx.Err())
 		case <-changed:
 		case <-time.After(50 * time.Millisecond):
 		}
@@ -170,7 +158,7 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, client.
 		var held []string
 		err := s.patiently(ctx, func() (err error) { held, err = s.run(ctx, take, []string{s.lock}, id, lease); return err })
 		if err != nil {
-			return wrong(err)
+			return err
 		}
 		if len(held) > 0 {
 			break
@@ -215,7 +203,7 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, client.
 	text := []byte{}
 	if next != (client.Token{}) {
 		if text, err = json.Marshal(next); err != nil {
-			return wrong(err)
+			return err
 		}
 		if s.seal != nil {
 			nonce := make([]byte, s.seal.NonceSize())
@@ -225,7 +213,7 @@ func (s *Store) Update(ctx context.Context, change func(context.Context, client.
 	}
 	done, err := s.run(ctx, put, []string{s.token, s.lock}, id, string(text))
 	if err == nil && len(done) == 0 {
-		err = errors.New("the lease ended before the token was stored")
+		err = errors.New("redis: token store: the lease ended before the token was stored")
 	}
-	return wrong(err)
+	return err
 }
