@@ -269,11 +269,17 @@ func (a *Attempt) decide(o outcome) {
 		for _, p := range wider(a.network) {
 			l.networks[p].underWay--
 		}
+		now := l.c.Now()
 		switch o.kind {
 		case succeeded:
 			c.reset()
 		case failed:
-			l.failed(c, a.network, o.secret, said, l.c.Now())
+			l.failed(c, a.network, o.secret, said, now)
+		}
+		// A count that holds nothing goes at once, so that a flood of refused tries leaves none.
+		l.tidy(a.network, a.account, c, now)
+		for _, p := range wider(a.network) {
+			l.tidyNetwork(p, l.networks[p], now)
 		}
 		l.wake()
 	})
@@ -480,15 +486,25 @@ func (l *Limiter) sweep(now time.Time) {
 	l.swept = now
 	for p, n := range l.networks {
 		for account, c := range n.accounts {
-			c.failures = after(c.failures, now.Add(-l.c.AccountWindow))
-			if len(c.failures) == 0 && !now.Before(c.blocked) && c.underWay == 0 {
-				delete(n.accounts, account)
-				l.accounts--
-			}
+			l.tidy(p, account, c, now)
 		}
-		n.failures = after(n.failures, now.Add(-time.Hour))
-		if len(n.failures) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
-			delete(l.networks, p)
-		}
+		l.tidyNetwork(p, n, now)
+	}
+}
+
+// tidy drops the count of an account if it holds nothing.
+func (l *Limiter) tidy(n netip.Prefix, account string, c *accountCount, now time.Time) {
+	c.failures = after(c.failures, now.Add(-l.c.AccountWindow))
+	if len(c.failures) == 0 && !now.Before(c.blocked) && c.underWay == 0 {
+		delete(l.networks[n].accounts, account)
+		l.accounts--
+	}
+}
+
+// tidyNetwork drops the count of a network if it holds nothing.
+func (l *Limiter) tidyNetwork(p netip.Prefix, n *networkCount, now time.Time) {
+	n.failures = after(n.failures, now.Add(-time.Hour))
+	if len(n.failures) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
+		delete(l.networks, p)
 	}
 }

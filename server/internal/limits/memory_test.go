@@ -135,6 +135,50 @@ func TestAllUndecided(t *testing.T) {
 	attempts[len(attempts)-1].Cancel()
 }
 
+// A decided try leaves no count that holds nothing.
+func TestNothingLeft(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		l, _ := newLimiter(t, in)
+		begin := func(account string, addr netip.Addr) *Attempt {
+			t.Helper()
+			a, err := l.Begin(ctx, account, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		counts := func(what string, accounts, networks int) {
+			t.Helper()
+			consistent(t, l)
+			if l.accounts != accounts || len(l.networks) != networks {
+				t.Errorf("%s: got counts of %d accounts and %d networks, want %d and %d", what, l.accounts, len(l.networks), accounts, networks)
+			}
+		}
+		for n := range 20 {
+			for _, addr := range []netip.Addr{here, numbered(n)} {
+				begin(fmt.Sprint("cancelled ", n), addr).Cancel()
+				begin(fmt.Sprint("right ", n), addr).Succeed()
+			}
+		}
+		counts("cancelled and right", 0, 0)
+		fails(t, l, "ada", here)
+		begin("bob", here).Cancel()
+		counts("a failure", 1, 1)
+		begin("ada", here).Cancel()
+		counts("a failure and a cancelled try", 1, 1)
+		first, second := begin("eve", numbered(1)), begin("eve", numbered(1))
+		first.Cancel()
+		if l.known("eve", network(numbered(1))) == nil {
+			t.Error("an undecided try: got no count, want one")
+		}
+		second.Cancel()
+		counts("all decided", 1, 1)
+		begin("ada", here).Succeed()
+		counts("a network with a failure", 0, 1)
+	})
+}
+
 // If too many tries wait, the next one gets ErrBusy.
 func TestTooManyWait(t *testing.T) {
 	t.Parallel()
