@@ -254,8 +254,7 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 	}
 	resp, err := i.client.Do(req)
 	if err != nil {
-		var of *url.Error
-		if errors.As(err, &of) {
+		if of, ok := errors.AsType[*url.Error](err); ok {
 			err = of.Err // without the URL: its query may contain a secret
 		}
 		return nil, err

@@ -86,26 +86,21 @@ type fetch struct {
 // NewRemoteKeys returns the keys at c.URL without fetching them. The error lists every mistake in
 // c.
 func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
-	var errs []error
-	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
 	name, text := "key set", c.URL
 	switch {
 	case c.URL == "" && c.Issuer == "":
-		mistake("no URL of the key set: give the issuer's jwks_uri, or the Issuer")
+		return nil, errors.New("jwt: no URL of the key set: give the issuer's jwks_uri, or the Issuer")
 	case c.URL != "" && c.Issuer != "":
-		mistake("URL and Issuer: give one of them")
+		return nil, errors.New("jwt: URL and Issuer: give one of them")
 	case c.URL == "":
 		name, text = "issuer", c.Issuer
 	}
-	u, why := fetchable(name, text)
-	if len(errs) == 0 && why != nil {
-		errs = append(errs, why)
-	}
+	u, err := fetchable(name, text)
 	if u != nil && c.URL == "" && u.RawQuery != "" {
-		mistake("issuer %q: an issuer has no query (RFC 8414 s2)", u.Redacted())
+		err = errors.Join(err, fmt.Errorf("jwt: issuer %q: an issuer has no query (RFC 8414 s2)", u.Redacted()))
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if err != nil {
+		return nil, err
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -280,12 +280,10 @@ func skip(d *jsontext.Decoder) error {
 
 // syntax reduces an error of the JSON decoder to a text that is safe to log.
 func syntax(err error) error {
-	var se *jsontext.SyntacticError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("%s at octet %d", cut(se.Err.Error()), se.ByteOffset)
 	}
-	var me *json.SemanticError
-	if errors.As(err, &me) && me.Err != nil {
+	if me, ok := errors.AsType[*json.SemanticError](err); ok && me.Err != nil {
 		return me.Err
 	}
 	return errors.New(cut(err.Error()))
