@@ -139,8 +139,7 @@ func (m *passwordCache) authenticate(ctx context.Context, user, password string)
 	for {
 		state, err := m.state(ctx, user)
 		known := err == nil
-		var code Code
-		if err != nil && !errors.As(err, &code) {
+		if _, refused := errors.AsType[Code](err); err != nil && !refused {
 			return nil, err
 		}
 		now := m.now()

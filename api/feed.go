@@ -64,8 +64,7 @@ func (a *Client) Revocations(ctx context.Context, after int64, wait time.Duratio
 	h.Timeout = 0 // ctx bounds the wait
 	res, err := h.Do(r)
 	if err != nil {
-		var of *url.Error
-		if errors.As(err, &of) {
+		if of, ok := errors.AsType[*url.Error](err); ok {
 			err = of.Err
 		}
 		return News{}, fmt.Errorf("api: %w", err)

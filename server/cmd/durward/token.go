@@ -125,8 +125,7 @@ func (v tokenVerify) Run(e *environment) error {
 		return err
 	}
 	p, err := s.Issuer.Verifier().Verify(e, token)
-	var code durward.Code
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[durward.Code](err); ok {
 		return refused("durward token inspect shows the claims of the token.", "%s: %s", code, strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+string(code)), "jwt: "))
 	} else if err != nil {
 		return err

@@ -98,8 +98,7 @@ func (l *Loaded) readTOML(path string, text []byte) (mistakes []error) {
 	var document map[string]any
 	if err := toml.Unmarshal(text, &document); err != nil {
 		line := 1
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
+		if at, ok := errors.AsType[*toml.DecodeError](err); ok {
 			line, _ = at.Position()
 		}
 		return []error{fmt.Errorf("%s:%d: %s", path, line, strings.TrimPrefix(err.Error(), "toml: "))}

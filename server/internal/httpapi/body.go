@@ -48,8 +48,7 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return v, &durward.Refusal{Code: durward.BodyTooLarge, Err: fmt.Errorf("body over %d bytes", maxBody)}
 		}
 		return v, invalidBody("The body of the request is incomplete.", "")

@@ -29,11 +29,9 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			// An expired token still names its session. A DPoP proof is not required: the holder of a
 			// token may end its session, even after losing the key.
 			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
-			var code durward.Code
-			switch {
-			case err == nil:
+			if err == nil {
 				user, session = p.Subject, p.SessionID
-			case !errors.As(err, &code):
+			} else if _, refused := errors.AsType[durward.Code](err); !refused {
 				return err
 			}
 		}
