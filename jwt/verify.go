@@ -377,4 +377,3 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 	}
 	return v.Verify(ctx, token)
 }
-

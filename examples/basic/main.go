@@ -60,15 +60,8 @@ func main() {
 	// A cached result is discarded as soon as this value changes.
 	state := func(_ context.Context, user string) (string, error) { return string(accounts[user].hash), nil }
 
-	guard, err := durward.New(durward.Config{
-		Realm:   "notes",
-		Schemes: []durward.Scheme{durward.Basic(durward.Remember(check, state))},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
 	notes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "hello,", durward.From(r.Context()).Subject)
 	})
-	log.Fatal(http.ListenAndServe(*listen, guard.Handler(notes)))
+	log.Fatal(http.ListenAndServe(*listen, durward.Protect(notes, durward.Basic(durward.Remember(check, state)))))
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"log"
 	"os"
@@ -57,9 +56,7 @@ func main() {
 	if err := client.CheckResponse(resp); err != nil {
 		log.Fatal(err)
 	}
-	profile, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(string(profile))
 }
