@@ -341,7 +341,7 @@ func TestStoreUnavailable(t *testing.T) {
 		_, named := h.SetName(ctx, h.ada.ID, "x")
 		_, byEmail := h.ByEmail(ctx, adaEmail)
 		_, version := h.CredentialVersion(ctx, adaEmail, here)
-		_, again := h.Reauthenticate(ctx, h.ada.ID, adaPassword, here)
+		_, again := h.Reauthenticate(ctx, h.ada.ID, adaPassword, here, nil)
 		for method, err := range map[string]error{
 			"Add":                       added,
 			"SetName":                   named,

@@ -45,26 +45,23 @@ func (m *Manager) Authenticate(ctx context.Context, email, password string, from
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return Proof{}, err
 	}
-	if err := m.verify(ctx, &u, key, password, from); err != nil {
+	if err := m.verify(ctx, &u, key, password, from, nil); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
 }
 
-// ErrBlocked marks the failure of Reauthenticate that blocked the account for this network.
-var ErrBlocked = errors.New("account: blocked after too many wrong passwords")
-
 // Reauthenticate verifies the password of a signed-in user. It refuses as Authenticate does and
-// shares its failure counters.
-func (m *Manager) Reauthenticate(ctx context.Context, userID, password string, from request.Info) (Proof, error) {
+// shares its failure counters. If count is not nil, Reauthenticate calls it before it verifies the
+// password, and returns its error; a try that the counters refuse does not call it.
+func (m *Manager) Reauthenticate(
+	ctx context.Context, userID, password string, from request.Info, count func(context.Context) error,
+) (Proof, error) {
 	u, err := m.DB.UserByID(ctx, userID)
 	if err != nil {
 		return Proof{}, err
 	}
-	if err := m.verify(ctx, &u, u.EmailKey, password, from); err != nil {
-		if errors.Is(err, durward.InvalidCredentials) && m.Limits.Blocked(ctx, u.EmailKey, from.Addr) {
-			err = fmt.Errorf("%w: %w", ErrBlocked, err)
-		}
+	if err := m.verify(ctx, &u, u.EmailKey, password, from, count); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
@@ -87,8 +84,11 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 }
 
 // verify verifies a password within the limits. key identifies the account in the failure counters. u
-// is the zero User if the user is unknown. If verify replaces an outdated hash, u has the new one.
-func (m *Manager) verify(ctx context.Context, u *store.User, key, password string, from request.Info) error {
+// is the zero User if the user is unknown. If verify replaces an outdated hash, u has the new one. It
+// calls count, if it is not nil, before it computes a hash.
+func (m *Manager) verify(
+	ctx context.Context, u *store.User, key, password string, from request.Info, count func(context.Context) error,
+) error {
 	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
 	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
 		m.recordRefused(key, u.ID, "too many attempts", from)
@@ -98,6 +98,11 @@ func (m *Manager) verify(ctx context.Context, u *store.User, key, password strin
 		return err
 	}
 	defer attempt.Cancel() // no effect after Fail or Succeed
+	if count != nil {
+		if err := count(ctx); err != nil {
+			return err
+		}
+	}
 
 	right, rehash, err := m.Hasher.Verify(ctx, u.Password, password)
 	switch {

@@ -487,7 +487,9 @@ func TestStepUpByToken(t *testing.T) {
 	if r := w.do("POST", "/api/keys", up.AccessToken, object{"name": "k", "scopes": []string{"profile"}}); r.StatusCode != 201 || json.Unmarshal(r.body, &key) != nil {
 		t.Errorf("after it: %s %s", r.Status, r.body)
 	}
+	change := object{"current": randomPassword(), "new": "a quite different sentence"}
 	w.refused(w.do("POST", "/api/auth/step-up", key.Key, object{"password": adaPassword}), 403, "FORBIDDEN")
+	w.refused(w.do("POST", "/api/auth/password/change", key.Key, change), 403, "FORBIDDEN")
 	// The old token keeps its old rights, and a refresh renews nothing.
 	w.refused(w.do("POST", "/api/keys", second.AccessToken, object{"name": "k", "scopes": []string{"profile"}}), 401, "STEP_UP_REQUIRED")
 	w.clock.Advance(6 * time.Minute)
@@ -505,6 +507,7 @@ func TestStepUpByToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.refused(w.do("POST", "/api/auth/step-up", issued, object{"password": adaPassword}), 403, "FORBIDDEN")
+	w.refused(w.do("POST", "/api/auth/password/change", issued, change), 403, "FORBIDDEN")
 	// An access token for a cookie can step up, and gets no refresh token.
 	cookie := w.cookieOf(adaEmail)
 	token := w.cookieToken(cookie)

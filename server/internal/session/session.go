@@ -55,6 +55,7 @@ type Manager struct {
 	c          Config
 	outage     atomic.Pointer[store.Outage] // the last one; its UpAt is zero while it lasts
 	rolledBack atomic.Bool
+	undecided  time.Duration // undecidedTries, except in tests
 }
 
 // New returns a Manager, or an error that names every mistake in c.
@@ -80,7 +81,7 @@ func New(c Config) (*Manager, error) {
 		c.Now = c.DB.Now
 	}
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	return &Manager{c: c}, nil
+	return &Manager{c: c, undecided: undecidedTries}, nil
 }
 
 // Tokens is what a sign-in, a refresh or a step-up gives a client.

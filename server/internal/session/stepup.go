@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -11,21 +12,89 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Reauthenticate verifies the password of the user of p as account.Manager.Reauthenticate does. The
-// failure that blocks the account also ends the session of p. A block that began earlier ends no
-// session: the request is refused until the block is over.
+// undecidedTries is how long a try waits for others that use up the limit of the session. A try without
+// a decision after that time belongs to a node that was killed, and counts as a failure.
+const undecidedTries = 10 * time.Second
+
+// Reauthenticate verifies the password of the user of p as account.Manager.Reauthenticate does, and
+// counts in the row of the session how many tries failed since the last right password. The fifth failure
+// ends the session and notifies the user. So no more than five passwords are verified, from any networks, at
+// any nodes, at the same time or after a crash. Credentials without a session, such as API keys, are
+// refused with Forbidden, except those of Basic, which contain the password.
 func (m *Manager) Reauthenticate(
 	ctx context.Context, p *durward.Principal, password string, from request.Info,
 ) (account.Proof, error) {
-	proof, err := m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from)
-	if errors.Is(err, account.ErrBlocked) && p.SessionID != "" {
-		now := m.c.Now()
-		event := from.Event(store.EventSessionEnded, "too many wrong passwords", p.Subject, p.SessionID, now)
-		if endErr := m.end(ctx, "wrong passwords", event, ""); endErr != nil {
-			return account.Proof{}, endErr
+	if p.SessionID == "" && p.Scheme != "Basic" {
+		return account.Proof{}, &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "These credentials cannot be used with a password, because they belong to no session.",
+			Hint:   "Sign in at POST /api/auth/login.",
+			Err:    errors.New("session: password with credentials without a session"),
 		}
 	}
+	if p.SessionID == "" {
+		return m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, nil)
+	}
+	counted, last := false, false
+	proof, err := m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, func(ctx context.Context) (err error) {
+		last, err = m.countTry(ctx, p, from)
+		counted = err == nil
+		return err
+	})
+	wrong := errors.Is(err, durward.InvalidCredentials)
+	if !counted || wrong && !last {
+		return proof, err
+	}
+	ctx = context.WithoutCancel(ctx) // the decision holds even if the client has disconnected
+	if wrong {
+		if endErr := m.endGuessed(ctx, p, from); endErr != nil {
+			return account.Proof{}, endErr
+		}
+		return account.Proof{}, err
+	}
+	if forgetErr := m.c.DB.ForgetTries(ctx, p.SessionID, err == nil); forgetErr != nil && err == nil {
+		return account.Proof{}, forgetErr
+	}
 	return proof, err
+}
+
+// countTry counts a try in the session of p and reports whether its failure ends the session.
+func (m *Manager) countTry(ctx context.Context, p *durward.Principal, from request.Info) (last bool, err error) {
+	began := time.Now()
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 80*time.Millisecond) {
+		last, err = m.c.DB.CountTry(ctx, p.SessionID, p.Subject)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			code := durward.TokenRevoked
+			if p.Scheme == "Session" {
+				code = durward.SessionExpired
+			}
+			return false, refuseEnded(p, code)
+		case !errors.Is(err, store.ErrTooMany):
+			return last, err
+		case time.Since(began) > m.undecided:
+			if err := m.endGuessed(ctx, p, from); err != nil {
+				return false, err
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// endGuessed ends the session of p if all its tries are used up.
+func (m *Manager) endGuessed(ctx context.Context, p *durward.Principal, from request.Info) error {
+	now := m.c.Now()
+	event := from.Event(store.EventSessionEnded, "too many wrong passwords", p.Subject, p.SessionID, now)
+	return m.publish(m.c.DB.EndGuessedSession(ctx, p.SessionID, p.Subject, m.c.Issuer.TokensEnd(now), event))
+}
+
+// refuseEnded refuses with code because the session of p has ended.
+func refuseEnded(p *durward.Principal, code durward.Code) error {
+	return fmt.Errorf("session: session %s has ended: %w", p.SessionID, code)
 }
 
 // StepUp renews the sign-in of the session of p, an access token of the user in proof: the session
@@ -42,7 +111,7 @@ func (m *Manager) StepUp(
 	s, g, err := m.c.DB.ProveWithGrant(ctx, proof, p.ClientID, event)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return Tokens{}, fmt.Errorf("session: session %s has ended: %w", p.SessionID, durward.TokenRevoked)
+		return Tokens{}, refuseEnded(p, durward.TokenRevoked)
 	case err != nil:
 		return Tokens{}, refuseChanged(err)
 	case g.SessionID == "":
@@ -90,7 +159,7 @@ func (m *Manager) renewal(
 // has ended.
 func refuseRenewal(err error, p *durward.Principal) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("session: session %s has ended: %w", p.SessionID, durward.SessionExpired)
+		return refuseEnded(p, durward.SessionExpired)
 	}
 	return refuseChanged(err)
 }

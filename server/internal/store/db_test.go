@@ -201,6 +201,8 @@ func furnish(t testing.TB, db *DB) {
 	}
 	signIn(t, db, "bob", "session-4", "grant-4")
 	signInWithCookie(t, db, "ada", "session-5", "cookie-5")
+	countTries(t, db, "session-2", 1)
+	countTries(t, db, "session-3", maxFailures)
 	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
 	_, err := revoke(ctx, db, "jti", "token-1", later)
 	must(t, err)
@@ -214,6 +216,15 @@ func furnish(t testing.TB, db *DB) {
 	gone := anAPIKey("api-0", "ada")
 	gone.ExpiresAt = noon.Add(time.Second)
 	must(t, db.CreateAPIKey(ctx, gone, 10, anEvent(EventAPIKeyCreated, "ada")))
+}
+
+// countTries counts tries in a session of ada.
+func countTries(t testing.TB, db *DB, session string, n int) {
+	t.Helper()
+	for range n {
+		_, err := db.CountTry(t.Context(), session, "ada")
+		must(t, err)
+	}
 }
 
 // dbMethod is an exported method with arguments that affect a furnished database.
@@ -426,6 +437,22 @@ func allMethods() []dbMethod {
 			Event                    Event
 		}) error {
 			return errOf(db.EndSession(ctx, a.ID, a.UserID, a.Reason, later, a.Event, a.Tell))
+		}),
+		methodOf("CountTry", true, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error {
+			_, err := db.CountTry(ctx, "session-1", a.UserID)
+			return err
+		}),
+		methodOf("ForgetTries", true, struct{ ID string }{"session-2"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+			return db.ForgetTries(ctx, a.ID, true)
+		}),
+		methodOf("EndGuessedSession", true, struct {
+			ID, UserID string
+			Event      Event
+		}{"session-3", "ada", anEvent(EventSessionEnded, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, UserID string
+			Event      Event
+		}) error {
+			return errOf(db.EndGuessedSession(ctx, a.ID, a.UserID, later, a.Event))
 		}),
 		methodOf("EndSessions", true, struct {
 			UserID, Except, Reason string
@@ -1494,7 +1521,7 @@ func TestPurgeSessions(t *testing.T) {
 		}
 		for n := range purgedAtOnce + 5 {
 			must(t, db.do(t.Context(), func(tx *tx) error {
-				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent FROM sessions WHERE id = 'living'`,
+				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent, failures FROM sessions WHERE id = 'living'`,
 					fmt.Sprint("old ", n), n)
 				return err
 			}))

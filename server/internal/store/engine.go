@@ -75,7 +75,7 @@ type dialect struct {
 var migrationFiles embed.FS
 
 // SchemaVersion is the number of the newest migration, the same for each engine.
-const SchemaVersion = 6
+const SchemaVersion = 7
 
 // OpenError is an error that names a remedy.
 type OpenError struct {

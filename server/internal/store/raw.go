@@ -24,7 +24,7 @@ var Tables = []Table{
 	{"meta", "name", "name value"},
 	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
-	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent"},
+	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
 	{"cookies", "hash", "hash session_id scope auth_time acr amr created_at used_at idle_ends replaced_at"},
 	{"revocations", "seq", "seq kind value at until"},

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -97,12 +98,26 @@ func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]Ses
 // session, and does nothing if it has ended already. If notification is not empty, the user gets a
 // notification of that kind.
 func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until time.Time, e Event, notification string) ([]Revocation, error) {
+	return db.endSessionAfter(ctx, 0, id, userID, reason, until, e, notification)
+}
+
+// EndGuessedSession ends a session as EndSession does, and notifies its user, if maxFailures tries of the
+// password are counted in it.
+func (db *DB) EndGuessedSession(ctx context.Context, id, userID string, until time.Time, e Event) ([]Revocation, error) {
+	return db.endSessionAfter(ctx, maxFailures, id, userID, "wrong passwords", until, e, "session_ended_by_guesses")
+}
+
+func (db *DB) endSessionAfter(
+	ctx context.Context, failures int, id, userID, reason string, until time.Time, e Event, notification string,
+) ([]Revocation, error) {
 	if err := checkText(id, userID); err != nil {
 		return nil, ErrNotFound
 	}
 	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		var ended int64
-		if err := tx.row(`SELECT ended_at FROM sessions WHERE id = $1 AND user_id = $2`+tx.forUpdate("sessions"), id, userID).Scan(&ended); err != nil || ended != 0 {
+		var counted int
+		if err := tx.row(`SELECT ended_at, failures FROM sessions WHERE id = $1 AND user_id = $2`+tx.forUpdate("sessions"), id, userID).
+			Scan(&ended, &counted); err != nil || ended != 0 || counted < failures {
 			return nil, err
 		}
 		revoked = append(revoked, tx.endSession(id, reason, e.At, until))
@@ -111,6 +126,33 @@ func (db *DB) EndSession(ctx context.Context, id, userID, reason string, until t
 		}
 		return revoked, tx.event(e)
 	})
+}
+
+// maxFailures is the number of wrong passwords that end a session.
+const maxFailures = 5
+
+// CountTry counts a try of the password in a live session, before the password is verified, and reports
+// whether it is the last one. It returns ErrTooMany if maxFailures tries have failed or are undecided, and
+// ErrNotFound if the session has ended. All nodes share the count, and no crash loses it.
+func (db *DB) CountTry(ctx context.Context, id, userID string) (last bool, err error) {
+	return write(ctx, db, func(tx *tx) (last bool, err error) {
+		var n int
+		err = tx.row(`UPDATE sessions SET failures = failures + 1 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND failures < $3 RETURNING failures`,
+			id, userID, maxFailures).Scan(&n)
+		if !errors.Is(err, ErrNotFound) {
+			return n == maxFailures, err
+		}
+		if err = tx.row(`SELECT failures FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0`, id, userID).Scan(&n); err == nil {
+			err = ErrTooMany
+		}
+		return false, err
+	})
+}
+
+// ForgetTries takes all tries of a session from its count after a right password, or one that was not
+// decided.
+func (db *DB) ForgetTries(ctx context.Context, id string, all bool) error {
+	return db.exec(ctx, `UPDATE sessions SET failures = CASE WHEN $2 = 1 THEN 0 ELSE failures - 1 END WHERE id = $1 AND failures > 0`, id, flag(all))
 }
 
 // EndSessions ends all sessions of a user except one.
