@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"go/ast"
@@ -29,7 +30,7 @@ func WriteReference(w io.Writer) error {
 			fmt.Fprintf(w, "\n## [%s]\n", section)
 		}
 		fmt.Fprintf(w, "\n### `%s`\n\n%s\n", s.Key, strings.TrimSpace(comments[s.Key]))
-		fmt.Fprintf(w, "\n%s", s.kind())
+		fmt.Fprintf(w, "\n%s", cmp.Or(kinds[s.value.Type()], "Text"))
 		if value := s.String(); !s.value.IsZero() {
 			fmt.Fprintf(w, ", default `%s`", value)
 		}

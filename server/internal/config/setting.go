@@ -102,23 +102,14 @@ func (s *Setting) variable() string {
 	return "DURWARD_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
 }
 
-// kind returns the name of the type in the reference.
-func (s *Setting) kind() string {
-	switch s.value.Interface().(type) {
-	case time.Duration:
-		return "Duration"
-	case int:
-		return "Integer"
-	case bool:
-		return "`true` or `false`"
-	case []string:
-		return "List"
-	case seal.Secret:
-		return "Secret"
-	case DatabaseURL:
-		return "Address"
-	}
-	return "Text"
+// kinds are the names of types in the reference. Others are Text.
+var kinds = map[reflect.Type]string{
+	reflect.TypeFor[time.Duration](): "Duration",
+	reflect.TypeFor[int]():           "Integer",
+	reflect.TypeFor[bool]():          "`true` or `false`",
+	reflect.TypeFor[[]string]():      "List",
+	reflect.TypeFor[seal.Secret]():   "Secret",
+	reflect.TypeFor[DatabaseURL]():   "Address",
 }
 
 // setText sets the value of an environment variable.
