@@ -85,10 +85,10 @@ func (a *Client) Revocations(ctx context.Context, after int64, wait time.Duratio
 		return News{}, errors.New("api: the response is not application/json; is that a Durward server?")
 	}
 	body, err := readBounded(res.Body, maxPage)
-	if err != nil {
-		return News{}, fmt.Errorf("api: %w", err)
+	if err == nil {
+		n.Page, err = readPage(body, after)
 	}
-	if n.Page, err = readPage(body, after); err != nil {
+	if err != nil {
 		return News{}, fmt.Errorf("api: %w", err)
 	}
 	return n, nil

@@ -35,7 +35,7 @@ func over(what, limit, aim string, status int, handler http.Handler, next func()
 		check(fmt.Errorf("%s: got %d %s, want %d", what, w.Code, w.Body, status))
 	}
 	with, allocations := perCall(func() { handler.ServeHTTP(nothing{make(http.Header)}, next()) })
-	r := same(nil)()
+	r := same()()
 	without, before := perCall(func() { bare.ServeHTTP(nothing{make(http.Header)}, r) })
 	if limit == "" {
 		limit = "bare 204 handler " + rounded(without)
@@ -44,10 +44,10 @@ func over(what, limit, aim string, status int, handler http.Handler, next func()
 }
 
 // same returns a function that always returns the same request.
-func same(change func(*http.Request)) func() *http.Request {
+func same(changes ...func(*http.Request)) func() *http.Request {
 	r := httptest.NewRequest("GET", "/things", nil)
 	r.TLS = &tls.ConnectionState{ServerName: "example.com"}
-	if change != nil {
+	for _, change := range changes {
 		change(r)
 	}
 	return func() *http.Request { return r }
@@ -95,10 +95,10 @@ func schemes() (rows []row) {
 	}))
 	rows = append(rows, boundByCertificate(verifier), boundByDPoP(verifier), introspected())
 	rows = append(rows, over("refused: four schemes, no credentials", "", "3 µs", http.StatusUnauthorized,
-		guarded(verifier.Scheme(), digest, basic, durward.Session()), same(nil)))
+		guarded(verifier.Scheme(), digest, basic, durward.Session()), same()))
 	h = guarded(verifier.Scheme(), verifier.DPoP(jwt.DPoPConfig{Nonces: true}), digest, basic, key, cookie,
 		durward.Session())
-	rows = append(rows, over("refused: seven schemes, no credentials", "", "", http.StatusUnauthorized, h, same(nil)))
+	rows = append(rows, over("refused: seven schemes, no credentials", "", "", http.StatusUnauthorized, h, same()))
 	accepted("accepted: a cached token, seven schemes", "", h, bearer(token))
 	return rows
 }
@@ -106,7 +106,7 @@ func schemes() (rows []row) {
 // digestClient answers the challenge of h and increments the nonce count with each request.
 func digestClient(h http.Handler, hash func(string) string, algorithm string) func() *http.Request {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, same(nil)())
+	h.ServeHTTP(w, same()())
 	list, err := durward.ParseChallenges(w.Header().Values("WWW-Authenticate"))
 	if err != nil || len(list) == 0 {
 		check(fmt.Errorf("no challenge: %w", err))
@@ -114,7 +114,7 @@ func digestClient(h http.Handler, hash func(string) string, algorithm string) fu
 	nonce, _ := list[0].Param("nonce")
 	opaque, _ := list[0].Param("opaque")
 	ha1, ha2 := hash("ada:restricted:secret"), hash("GET:/things")
-	r := same(nil)()
+	r := same()()
 	// The responses are computed beforehand, so that only the server is measured.
 	ready := make([]string, 0, 1<<19)
 	for n := range cap(ready) {
@@ -156,7 +156,7 @@ func boundByDPoP(i issued) row {
 	limit, _ := perCall(raw("ES256", []byte(proofs[0])))
 	// Each proof is accepted once. A new scheme has no used proofs.
 	n, h := 0, http.Handler(nil)
-	r := same(nil)()
+	r := same()()
 	next := func() *http.Request {
 		if n%len(proofs) == 0 {
 			h = guarded(i.DPoP(jwt.DPoPConfig{Window: time.Hour}))

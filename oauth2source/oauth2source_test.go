@@ -19,7 +19,7 @@ import (
 	"github.com/durward-auth/durward/oauth2source"
 )
 
-// endpoint is a token endpoint that answers with what it is told to.
+// endpoint returns the URL of a token endpoint that sends this response.
 func endpoint(t *testing.T, status int, retry, answer string) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,14 +38,14 @@ func refresh(url string) func(context.Context, client.Token) (client.Token, erro
 	return oauth2source.Refresh(&oauth2.Config{ClientID: "c", ClientSecret: "marked", Endpoint: oauth2.Endpoint{TokenURL: url, AuthStyle: oauth2.AuthStyleInHeader}})
 }
 
-// A refusal says what it means for the sign-in, and nothing of what it holds.
+// The error of a refusal tells whether the sign-in ended and when to try again. It shows no secret.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status        int
 		retry, answer string
 		out           bool
-		after         time.Duration // -1 where nothing says to come back
+		after         time.Duration // -1 if the error is no RetryError
 	}{
 		"invalid_grant":  {400, "", `{"error":"invalid_grant","error_description":"marked"}`, true, -1},
 		"invalid_client": {401, "", `{"error":"invalid_client"}`, false, -1},
@@ -63,7 +63,7 @@ func TestRefusals(t *testing.T) {
 			}
 			again, ok := errors.AsType[*client.RetryError](err)
 			if ok != (test.after >= 0) || ok && again.After != test.after {
-				t.Errorf("to come back: %v", again)
+				t.Errorf("got the RetryError %v, want a wait of %s", again, test.after)
 			}
 		})
 	}
@@ -71,11 +71,11 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("without a refresh token: %v", err)
 	}
 	if _, err := refresh("http://127.0.0.1:1")(t.Context(), client.Token{Refresh: "r"}); err == nil || errors.Is(err, client.ErrSignedOut) {
-		t.Errorf("a server that is not there: %v", err)
+		t.Errorf("an unreachable server: got %v, want an error other than ErrSignedOut", err)
 	}
 }
 
-// A token keeps what the answer leaves out, and ends by expires_in.
+// A token keeps the values that the response omits, and ends by expires_in.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	old := client.Token{Refresh: "first", RefreshExpires: time.Now().Add(time.Hour), Scope: "read"}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/internal/valkey"
 )
 
 func open(t testing.TB, c Config) *Store {
@@ -103,11 +105,14 @@ func TestStoreLeaseLost(t *testing.T) {
 	set(t, fast, client.Token{Access: "first"})
 	err := slow.Update(t.Context(), func(ctx context.Context, old client.Token) (client.Token, error) {
 		// The lease ends as for a stopped process.
-		if _, err := fast.run(ctx, release, []string{slow.lock}, must(fast.run(ctx, read, []string{slow.lock}))[0]); err != nil {
+		id := must(fast.run(ctx, read, []string{slow.lock}))[0]
+		if _, err := fast.run(ctx, release, []string{slow.lock}, id); err != nil {
 			t.Error(err)
 		}
 		set(t, fast, client.Token{Access: "second"})
-		time.Sleep(600 * time.Millisecond) // the lease is extended every quarter of a second
+		if _, err := slow.run(ctx, keep, []string{slow.lock}, id, "1000"); err != nil { // as every quarter of a second
+			t.Error(err)
+		}
 		return client.Token{Access: "late"}, nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "lease") {
@@ -129,7 +134,7 @@ func must(answer []string, err error) []string {
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	server := services.NewRedis(t)
-	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: 3 * time.Second})
+	s := open(t, Config{URL: server.URL(), Name: "fails", Lease: 4 * time.Second})
 	set(t, s, client.Token{Access: "kept"})
 	broken := errors.New("broken")
 	if err := s.Update(t.Context(), func(context.Context, client.Token) (client.Token, error) {
@@ -140,12 +145,21 @@ func TestStoreFails(t *testing.T) {
 	if got, err := s.Load(t.Context()); err != nil || got.Access != "kept" {
 		t.Errorf("%q, %v", got.Access, err)
 	}
-	err := s.Update(t.Context(), func(context.Context, client.Token) (client.Token, error) {
-		time.Sleep(3500 * time.Millisecond) // longer than the lease
-		return client.Token{Access: "slow"}, nil
+	rest := valkey.NewScript(`return {tostring(redis.call('PTTL', KEYS[1]))}`)
+	err := s.Update(t.Context(), func(ctx context.Context, _ client.Token) (client.Token, error) {
+		for before := 4000; ; {
+			left, err := strconv.Atoi(must(s.run(ctx, rest, []string{s.lock}))[0])
+			switch {
+			case err != nil || left <= 0:
+				return client.Token{}, fmt.Errorf("the lease ended without an extension: %d ms, %w", left, err)
+			case left > before: // extended
+				return client.Token{Access: "slow"}, nil
+			}
+			before = left
+		}
 	})
 	if err != nil {
-		t.Errorf("a change that takes longer than the lease: %v", err)
+		t.Errorf("a change during which the lease is extended: %v", err)
 	}
 }
 
