@@ -93,12 +93,11 @@ func (t *Transport) tunnelRefused(
 		if !ok {
 			continue
 		}
-		err := password.learn(&p.at, sent, challenges)
-		if err == nil {
+		switch err := password.learn(&p.at, sent, challenges); {
+		case err == nil:
 			refused.again = true
-			break
-		}
-		if !errors.Is(err, ErrNoAnswer) {
+			return refused
+		case !errors.Is(err, ErrNoAnswer):
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -39,12 +40,8 @@ func Load(flags Flags, env []string) (*Loaded, error) {
 			variables[name] = value
 		}
 	}
-	file := flags.Config
-	if file == "" {
-		file = variables["DURWARD_CONFIG"]
-	}
 	var mistakes []error
-	if file != "" {
+	if file := cmp.Or(flags.Config, variables["DURWARD_CONFIG"]); file != "" {
 		mistakes = l.readFile(file)
 	}
 	mistakes = append(mistakes, l.readEnvironment(variables)...)
