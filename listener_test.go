@@ -89,7 +89,7 @@ func TestLargeAuthorization(t *testing.T) {
 		if added, most := with-without, 2*len(c.field)+64<<10; added > most {
 			t.Errorf("%s: the guard allocates %d octets for %d, want at most %d", c.name, added, len(c.field), most)
 		}
-		if each > time.Second {
+		if each > 20*time.Second { // quadratic work takes minutes
 			t.Errorf("%s: answered after %s", c.name, each)
 		}
 		t.Logf("%s: %s, %d octets allocated beside the listener's own %d", c.name, each, with-without, without)

