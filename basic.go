@@ -1,6 +1,7 @@
 package durward
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -183,9 +184,7 @@ func (m *passwordCache) ask(ctx context.Context, a *passwordCall, sum [sha256.Si
 		delete(m.inFlight, sum)
 		if a.err == nil && a.principal != nil && a.known {
 			kept := a.principal.clone()
-			if kept.AsOf.IsZero() {
-				kept.AsOf = began
-			}
+			kept.AsOf = cmp.Or(kept.AsOf, began)
 			m.keep(sum, cachedCheck{kept, a.state, m.now().Add(rememberFor)})
 		}
 		close(a.done)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -71,18 +72,14 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	if c.Token == nil {
 		errs = append(errs, errNoToken)
 	}
-	if c.Wait == 0 {
-		c.Wait = 5 * time.Second
-	}
+	c.Wait = cmp.Or(c.Wait, 5*time.Second)
 	if c.Wait < time.Second || c.Wait > 30*time.Second || c.Wait%time.Second != 0 {
 		errs = append(errs, fmt.Errorf("api: Wait is %s, it may be from 1s to 30s in whole seconds", c.Wait))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	r := &Revocations{c: c, client: client, list: revoked.NewList(nil)}
 	r.follower, err = revoked.NewFollower(revoked.FollowerConfig{
 		List: r.list, Poll: r.poll, Interval: c.Wait, Timeout: c.Wait + slack, MaxAge: c.Wait + slack, Log: c.Log,

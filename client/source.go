@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -105,11 +106,7 @@ func (a *attempt) target() string {
 	if !a.toProxy() || a.r.Method == http.MethodConnect {
 		return a.r.URL.RequestURI()
 	}
-	host := a.r.Host
-	if host == "" {
-		host = a.r.URL.Host
-	}
-	return a.r.URL.Scheme + "://" + host + a.r.URL.RequestURI()
+	return a.r.URL.Scheme + "://" + cmp.Or(a.r.Host, a.r.URL.Host) + a.r.URL.RequestURI()
 }
 
 // path returns the path that selects a protection space. A proxy has one space: its path is empty.

@@ -1,6 +1,7 @@
 package durwardtest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -68,16 +69,9 @@ func (ca *CA) make(template, parent *x509.Certificate) tls.Certificate {
 	if err != nil {
 		ca.t.Fatalf("durwardtest: %v", err)
 	}
-	signer := ca.key
-	if signer == nil {
-		signer = key
-	}
-	if template.NotBefore.IsZero() {
-		template.NotBefore = time.Now().Add(-time.Hour)
-	}
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(24 * time.Hour)
-	}
+	signer := cmp.Or(ca.key, key)
+	template.NotBefore = cmp.Or(template.NotBefore, time.Now().Add(-time.Hour))
+	template.NotAfter = cmp.Or(template.NotAfter, time.Now().Add(24*time.Hour))
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		ca.t.Fatalf("durwardtest: %v", err)

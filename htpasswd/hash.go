@@ -121,7 +121,6 @@ func readSHA1(text string) (hashed, error) {
 }
 
 func readCrypt(text string) (hashed, error) {
-	malformed := errors.New("malformed crypt hash; want $ID$SALT$HASH or $ID$rounds=N$SALT$HASH")
 	if form := md5Form.FindStringSubmatch(text); form != nil {
 		if form[1] == "apr1" {
 			return hashed{text, "apr1", 0, cryptHolds, func(secret []byte) bool {
@@ -135,7 +134,7 @@ func readCrypt(text string) (hashed, error) {
 		form = sha512Form.FindStringSubmatch(text)
 	}
 	if form == nil {
-		return hashed{}, malformed
+		return hashed{}, errors.New("malformed crypt hash; want $ID$SALT$HASH or $ID$rounds=N$SALT$HASH")
 	}
 	rounds := defaultRounds
 	if form[2] != "" {

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -173,9 +174,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 	default:
 		return nil, errors.New("not an EC P-256, Ed25519 or RSA key")
 	}
-	if alg == "" {
-		alg = fits[0]
-	}
+	alg = cmp.Or(alg, fits[0])
 	if !slices.Contains(fits, alg) {
 		return nil, fmt.Errorf("alg %s does not fit this type of key, want %s", shown(alg), strings.Join(fits, " and "))
 	}

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,9 +106,7 @@ func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	r := &RemoteKeys{c: c, client: stayingClient(c.Client)}
 	if c.URL != "" {
 		r.at.Store(&c.URL)

@@ -10,6 +10,7 @@
 package oauth2source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,9 +36,7 @@ func Refresh(c *oauth2.Config) func(ctx context.Context, old client.Token) (clie
 			return client.Token{}, failed(err)
 		}
 		next := Token(t, asked)
-		if next.Scope == "" {
-			next.Scope = old.Scope // RFC 6749 s5.1
-		}
+		next.Scope = cmp.Or(next.Scope, old.Scope) // RFC 6749 s5.1
 		if next.Refresh == old.Refresh {
 			next.RefreshExpires = old.RefreshExpires
 		}

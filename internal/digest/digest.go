@@ -3,6 +3,7 @@
 package digest
 
 import (
+	"cmp"
 	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -34,9 +35,7 @@ func Named(name string) Algorithm { return algorithms[name] }
 // Parse reads the algorithm parameter of a challenge or of credentials. The empty string means MD5
 // (RFC 7616 s3.3). It returns the zero Algorithm for an unknown name.
 func Parse(parameter string) (a Algorithm, sess bool) {
-	if parameter == "" {
-		parameter = "MD5"
-	}
+	parameter = cmp.Or(parameter, "MD5")
 	name, sess := strings.CutSuffix(strings.ToUpper(parameter), "-SESS")
 	return algorithms[name], sess
 }

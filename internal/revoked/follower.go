@@ -1,6 +1,7 @@
 package revoked
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,9 +93,7 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("revocation: %w", err)
 	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -91,16 +91,13 @@ func parse(text string) (o valkey.ClientOption, err error) {
 	if err != nil {
 		return o, errors.New("is not a URL; want redis://HOST:PORT")
 	}
-	host, port := u.Hostname(), u.Port()
+	host, port := u.Hostname(), cmp.Or(u.Port(), "6379")
 	switch u.Scheme {
 	case "rediss", "valkeys":
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	case "redis", "valkey":
 	default:
 		return o, errors.New("has an unknown scheme; want redis://HOST:PORT, or rediss:// for TLS")
-	}
-	if port == "" {
-		port = "6379"
 	}
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	switch {
@@ -142,9 +139,7 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	}
 	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
 	c.Probe = cmp.Or(c.Probe, time.Second)
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	options.ClientName = "durward"
 	options.ForceSingleClient = true
 	options.DisableCache = true     // each key is read once

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -141,9 +142,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 				return nil, usage("", "cannot read the request body: %w", err)
 			}
 		}
-		if method == "" {
-			method = http.MethodPost
-		}
+		method = cmp.Or(method, http.MethodPost)
 	}
 	r, err := http.NewRequest(method, v.URL, bytes.NewReader(body))
 	if err != nil {

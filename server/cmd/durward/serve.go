@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -248,9 +249,7 @@ func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded
 		}
 		return old
 	}
-	if fresh.PublicURL == "" {
-		fresh.PublicURL = old.PublicURL // the listener's address
-	}
+	fresh.PublicURL = cmp.Or(fresh.PublicURL, old.PublicURL) // the listener's address
 	var changed, restart []string
 	for i, setting := range fresh.Settings {
 		before := old.Settings[i]

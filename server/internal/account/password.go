@@ -2,6 +2,7 @@ package account
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -38,12 +39,8 @@ const maxCharacters = 1024
 const maxBlocklist = 256 << 20
 
 func (p *PasswordRules) complete() error {
-	if p.MinLength == 0 {
-		p.MinLength = 15
-	}
-	if p.MaxLength == 0 {
-		p.MaxLength = 256
-	}
+	p.MinLength = cmp.Or(p.MinLength, 15)
+	p.MaxLength = cmp.Or(p.MaxLength, 256)
 	// NIST SP 800-63B-4 s3.1.1.2: a verifier accepts passwords of 64 characters.
 	if p.MinLength < 8 || p.MaxLength < max(p.MinLength, 64) || p.MaxLength > maxCharacters {
 		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d",

@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -100,9 +101,7 @@ func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
 	origin := strings.TrimRight(c.PublicURL, "/")
 	preflight, readable := crossOrigin(c.Origins)

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -62,9 +63,7 @@ const (
 
 // Open opens the database and makes the parts. Run starts them; the caller closes the node.
 func Open(ctx context.Context, c Config) (n *Node, err error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	set := c.Settings
 	secret, err := set.SharedSecret()
 	if err != nil {

@@ -3,6 +3,7 @@
 package revocation
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -71,9 +72,7 @@ func NewPush(c PushConfig) (*Push, error) {
 	if c.Redis == nil || c.List == nil || c.All == nil || len(c.Key) < sha256.Size {
 		return nil, errors.New("revocation: Redis, Key (32 bytes or more), List and All are required")
 	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
+	c.Log = cmp.Or(c.Log, slog.Default())
 	if c.Now == nil {
 		c.Now = time.Now
 	}
