@@ -164,13 +164,13 @@ func (l location) open(e *environment, a access) (*node.Node, error) {
 	return n, nil
 }
 
-// reader is the location of a verb whose Run takes a node for reading.
+// reader is the location of a verb that only reads: its Run takes a node for reading.
 type reader struct{ location }
 
 // ProvideNode opens the node.
 func (r reader) ProvideNode(e *environment) (*node.Node, error) { return r.open(e, reading) }
 
-// writer is the location of a verb whose Run takes a node for writing.
+// writer is the location of a verb that changes data: its Run takes a node for writing.
 type writer struct{ location }
 
 // ProvideNode opens the node.
