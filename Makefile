@@ -19,10 +19,10 @@ build:
 	go build -buildvcs=false -o .build/durward ./server/cmd/durward
 
 test: packages lint
-	go test -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
-	go test $(PLAIN)
+	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
+	go test -timeout 30m $(PLAIN)
 	cd examples && go build ./...
-	cd e2e && go test . && go test -race ./revocations && go test -parallel 6 ./nodes && go test ./attack
+	cd e2e && go test -timeout 30m . && go test -timeout 30m -race ./revocations && go test -timeout 30m -parallel 6 ./nodes && go test -timeout 30m ./attack
 
 .PHONY: packages
 packages:
