@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -89,9 +90,10 @@ type Hasher struct {
 	others     *semaphore.Weighted // before it, for calls without First
 	inside     [2]atomic.Int64     // by queue: others, first
 	runs       atomic.Uint64
-	collect    int64        // Config.Garbage
-	garbage    atomic.Int64 // KiB since the last collection
-	gc         func()       // runtime.GC, except in tests
+	refused    atomic.Pointer[time.Time] // last ErrBusy
+	collect    int64                     // Config.Garbage
+	garbage    atomic.Int64              // KiB since the last collection
+	gc         func()                    // runtime.GC, except in tests
 }
 
 // New returns a Hasher. The error lists every mistake in c.
@@ -206,9 +208,20 @@ func queue(ctx context.Context) int {
 // Busy returns ErrBusy if a call with ctx would fail with it now.
 func (h *Hasher) Busy(ctx context.Context) error {
 	if h.inside[queue(ctx)].Load() >= h.most {
-		return ErrBusy
+		return h.refuse()
 	}
 	return nil
+}
+
+func (h *Hasher) refuse() error {
+	h.refused.Store(new(time.Now()))
+	return ErrBusy
+}
+
+// Full reports whether ErrBusy was returned within the last ten seconds.
+func (h *Hasher) Full() bool {
+	at := h.refused.Load()
+	return at != nil && time.Since(*at) < 10*time.Second
 }
 
 // Do runs work within the limits, for other kinds of hashes; memory is the KiB that work takes. The
@@ -217,7 +230,7 @@ func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
 	q := queue(ctx)
 	defer h.inside[q].Add(-1)
 	if h.inside[q].Add(1) > h.most {
-		return ErrBusy
+		return h.refuse()
 	}
 	weight := (int64(memory) + int64(h.params.memory) - 1) / int64(h.params.memory)
 	weight = max(1, min(weight, h.concurrent))

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -720,8 +721,18 @@ func TestDo(t *testing.T) {
 	if err := h.Do(ended, 0, func() { t.Error("ran for a request that had ended") }); !errors.Is(err, context.Canceled) {
 		t.Errorf("a request that had ended: %v", err)
 	}
+	if h.Full() {
+		t.Error("Full before a call was refused: got true, want false")
+	}
 	h.inside[0].Add(h.most)
 	if err := h.Do(context.Background(), 0, func() { t.Error("ran though the queue was full") }); !errors.Is(err, ErrBusy) {
 		t.Errorf("a full queue: %v", err)
+	}
+	if !h.Full() {
+		t.Error("Full after a call was refused: got false, want true")
+	}
+	h.refused.Store(new(time.Now().Add(-10 * time.Second)))
+	if h.Full() {
+		t.Error("Full ten seconds later: got true, want false")
 	}
 }

@@ -57,8 +57,9 @@ type Follower struct {
 
 	asOf atomic.Pointer[time.Time] // start of the last successful poll; nil before the first
 
-	mu  sync.Mutex
-	err error // of the last poll
+	mu    sync.Mutex
+	err   error     // of the last poll
+	ended time.Time // end of the last successful poll, by the clock of this machine with its monotonic reading
 }
 
 // NewFollower returns a Follower that has not read anything. The error lists every mistake in c.
@@ -177,7 +178,8 @@ func (f *Follower) age(now time.Time) time.Duration {
 func (f *Follower) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	age, loaded := f.age(f.c.Now()), f.asOf.Load() != nil
+	// By Now alone, a list would be fresh for as long as a clock was set back.
+	age, loaded := max(f.age(f.c.Now()), time.Since(f.ended)), f.asOf.Load() != nil
 	switch {
 	case !loaded && f.err != nil:
 		return fmt.Errorf("revocation: list not loaded: %w", f.err)
@@ -267,6 +269,7 @@ func (f *Follower) done(ctx context.Context, began time.Time, err error) {
 	f.err = err
 	if err == nil {
 		f.asOf.Store(&began)
+		f.ended = time.Now()
 	}
 	f.mu.Unlock()
 	switch {

@@ -391,6 +391,22 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
+// While no poll succeeds, the list becomes too old although the clock was set back or stands still.
+func TestErrWithoutAClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, src, k := follow(t)
+		f.mustLoad(t)
+		k.advance(-time.Hour)
+		src.fail(errors.New("unavailable"))
+		time.Sleep(f.c.MaxAge + time.Millisecond) // virtual
+		f.Poll(t.Context())
+		if err := f.Err(); err == nil || !strings.Contains(err.Error(), "unavailable") {
+			t.Errorf("without a poll for more than %s: got %v, want its error", f.c.MaxAge, err)
+		}
+	})
+}
+
 // Entries that ended by a clock that was ahead count again after it is set back, also if only the
 // first load or a sweep used the wrong time.
 func TestClockThatWasAheadBetweenPolls(t *testing.T) {

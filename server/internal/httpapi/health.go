@@ -18,8 +18,8 @@ type readiness struct {
 }
 
 // readyz is GET /readyz: the node can serve new requests. The response names the failing checks,
-// the log has the errors. Without Redis the node reports "degraded" but stays ready, so that a Redis
-// outage does not take every node out of the load balancer.
+// the log has the errors. Faults with which a node can work, and those that would take every node out
+// of the load balancer at once, make it "degraded" but leave it ready.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.stopping.Load() {
 		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"}, nil)
@@ -38,6 +38,12 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	add("database", ping == nil, http.StatusServiceUnavailable)
 	add("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
 	add("store_history", !s.c.Sessions.RolledBack(), http.StatusServiceUnavailable)
+	if err := s.c.Issuer.Err(); err != nil {
+		add("keys", false, http.StatusServiceUnavailable)
+	} else {
+		add("keys", s.c.Issuer.ReadErr() == nil, http.StatusOK)
+	}
+	add("hash_queue", !s.c.Accounts.Hasher.Full(), http.StatusOK)
 	if s.c.Redis != nil {
 		add("redis", s.c.Redis() == nil, http.StatusOK)
 	}

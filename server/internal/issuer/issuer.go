@@ -55,6 +55,8 @@ type Issuer struct {
 	published atomic.Pointer[[]byte] // the JWKS document
 	signer    atomic.Pointer[jwt.PrivateKey]
 	ring      atomic.Pointer[[]RefreshKey] // newest last
+	proof     atomic.Pointer[proof]        // last check of the signing key
+	readErr   atomic.Pointer[error]        // why the keys in the database cannot be used
 
 	mu     sync.Mutex                 // held while keys are read from the database
 	opened map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
@@ -125,6 +127,10 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		MaxStale:    max(c.AccessTTL, leastStale),
 	})
 	if err != nil {
+		return nil, err
+	}
+	i.prove(ctx)
+	if err := i.Err(); err != nil {
 		return nil, err
 	}
 	return i, nil
@@ -231,13 +237,8 @@ func (i *Issuer) Issue(
 	return token, c, nil
 }
 
-// Run reads the keys every second and rotates them every minute until ctx ends.
+// Run reads the keys every second until ctx ends. Every minute it rotates them and checks that other
+// services can verify the tokens of this node.
 func (i *Issuer) Run(ctx context.Context) {
-	store.EverySecond(ctx, i.c.Log, "read or rotate the keys in the database", func(n int) error {
-		var err error
-		if n%60 == 0 {
-			err = i.RotateDue(ctx)
-		}
-		return errors.Join(err, i.ReadKeys(ctx))
-	})
+	store.EverySecond(ctx, i.c.Log, "read, rotate or verify the keys", func(n int) error { return i.keepKeys(ctx, n) })
 }
