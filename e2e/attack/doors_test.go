@@ -338,13 +338,13 @@ var doors = []attack{{
 		}
 	},
 }, {
-	url: "login", changes: "nothing", judged: wrongPassword, hash: true, most: unbounded, cached: true, guesses: 40,
+	url: "login", changes: "nothing", judged: wrongPassword, hash: true, most: 1 + 30, perMinute: true, guesses: 40,
 	prepare: func(cl *cluster) func(int) guess {
 		email, network := cl.user(), newNetwork()
 		return func(int) guess { return signIn(email, wrong(0)).from(network) }
 	},
 }, {
-	url: "login, unknown user", changes: "nothing", judged: wrongPassword, hash: true, most: unbounded, cached: true,
+	url: "login, unknown user", changes: "nothing", judged: wrongPassword, hash: true, most: 1 + 30, perMinute: true,
 	guesses: 40,
 	prepare: func(*cluster) func(int) guess {
 		network := newNetwork()
@@ -369,7 +369,8 @@ var doors = []attack{{
 		return func(i int) guess { return basic(email, wrong(i)).from(network) }
 	},
 }, {
-	url: "Basic", changes: "nothing", judged: wrongPassword, hash: true, most: unbounded, cached: true, guesses: 40,
+	url: "Basic", changes: "nothing", judged: wrongPassword, hash: true, most: 1 + 30, perMinute: true, cached: true,
+	guesses: 240,
 	prepare: func(cl *cluster) func(int) guess {
 		email, network := cl.user(), newNetwork()
 		return func(int) guess { return basic(email, wrong(0)).from(network) }
@@ -595,6 +596,12 @@ func TestNodes(t *testing.T) {
 					}
 				},
 			}, {
+				url: "login", changes: "node", most: (1 + 30) * counters, perMinute: true, guesses: 80,
+				prepare: func(cl *cluster) func(int) guess {
+					email, network := cl.user(), newNetwork()
+					return func(i int) guess { return signIn(email, wrong(0)).from(network).at(i % 2) }
+				},
+			}, {
 				url: "step-up", changes: "network, password, node", most: 5, stored: true, prepare: stepUps,
 			}, {
 				url: "login", changes: "password, node; kill -9", most: 5 * afterKill, prepare: passwords,
@@ -603,7 +610,7 @@ func TestNodes(t *testing.T) {
 				url: "step-up", changes: "network, password, node; kill -9", most: 5, stored: true, prepare: stepUps,
 				halfway: (*cluster).restart,
 			}} {
-				a.judged, a.hash, a.guesses = wrongPassword, true, 24
+				a.judged, a.hash, a.guesses = wrongPassword, true, max(a.guesses, 24)
 				a.url = s.name + ": " + a.url
 				a.run(t, cl, b)
 			}

@@ -143,7 +143,7 @@ type Config struct {
 		AccountBlock time.Duration `toml:"account_block" default:"1h" range:"1s,24h"`
 
 		// Failed attempts per minute from one network, over all accounts. 0 disables this
-		// limit and `network_failures_hour`.
+		// limit, `network_failures_hour` and the limit of 30 repeats of wrong passwords per minute.
 		NetworkFailures int `toml:"network_failures" default:"10" range:"0,10000"`
 
 		// Failed attempts per hour from one network, over all accounts.

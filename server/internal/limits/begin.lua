@@ -7,21 +7,20 @@ local s = read(redis.call('HGET', KEYS[1], field), now, window, clock, life)
 local wait, why, last = s.b - now, 0, 0
 if wait < 0 then wait = 0 end
 local networks = {}
-for i = 2, #KEYS, 2 do
-  local minute, hour = tonumber(ARGV[10 + i - 2]), tonumber(ARGV[11 + i - 2])
+for i = 2, #KEYS, 3 do
+  local minute, hour, repeats = tonumber(ARGV[8 + i]), tonumber(ARGV[9 + i]), tonumber(ARGV[10 + i])
   local first = redis.call('LINDEX', KEYS[i], 0)
   while first and tonumber(first) <= now - HOUR do
     redis.call('LPOP', KEYS[i])
     first = redis.call('LINDEX', KEYS[i], 0)
   end
   local n = redis.call('LLEN', KEYS[i])
-  networks[#networks + 1] = {n = n, minute = minute, hour = hour}
+  networks[#networks + 1] = {n = n, minute = minute, hour = hour, repeats = repeats}
   if not unlimited then
-    for _, limit in ipairs({{hour, HOUR}, {minute, MINUTE}}) do
-      if n >= limit[1] then
-        local w = tonumber(redis.call('LINDEX', KEYS[i], -limit[1])) + limit[2] - now
-        if w > wait then wait, why = w, i / 2 end
-      end
+    for _, limit in ipairs({{KEYS[i], hour, HOUR}, {KEYS[i], minute, MINUTE}, {KEYS[i + 2], repeats, MINUTE}}) do
+      local at = redis.call('LINDEX', limit[1], -limit[2])
+      local w = at and tonumber(at) + limit[3] - now or 0
+      if w > wait then wait, why = w, (i + 1) / 3 end
     end
   end
 end
@@ -31,16 +30,17 @@ if lease == '' then return {'ok', 0, 0, s.b, s.ok} end -- no lease: only the que
 -- Without undecided tries there is nothing to wait for.
 local under = count(s.l)
 if under > 0 and #s.f + under >= most then return {'wait', 0, 0, s.b, s.ok} end
-for i = 3, #KEYS, 2 do
+for i = 3, #KEYS, 3 do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', clock)
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '(' .. (clock + life), '+inf')
   if not unlimited then
-    local c, n = redis.call('ZCARD', KEYS[i]), networks[(i - 1) / 2]
+    local c, n = redis.call('ZCARD', KEYS[i]), networks[i / 3]
     if c > 0 then
       if n.n + c >= n.hour then return {'wait', 0, 0, s.b, s.ok} end
-      local k = n.minute - c -- this many failures in a minute are too many
-      if k <= 0 or n.n >= k and tonumber(redis.call('LINDEX', KEYS[i - 1], -k)) > now - MINUTE then
-        return {'wait', 0, 0, s.b, s.ok}
+      for _, limit in ipairs({{KEYS[i - 1], n.minute}, {KEYS[i + 1], n.repeats}}) do
+        local k = limit[2] - c -- this many in a minute are too many
+        local at = k > 0 and redis.call('LINDEX', limit[1], -k)
+        if k <= 0 or at and tonumber(at) > now - MINUTE then return {'wait', 0, 0, s.b, s.ok} end
       end
     end
   end
@@ -65,7 +65,7 @@ end
 s.l[lease] = clock + life
 redis.call('HSET', KEYS[1], field, cmsgpack.pack(s))
 redis.call('PEXPIRE', KEYS[1], keep)
-for i = 3, #KEYS, 2 do
+for i = 3, #KEYS, 3 do
   redis.call('ZADD', KEYS[i], clock + life, lease)
   redis.call('PEXPIRE', KEYS[i], life)
 end

@@ -5,8 +5,15 @@ local clock = now_of_server()
 
 local s = read(redis.call('HGET', KEYS[1], field), now, window, clock, life)
 s.l[lease] = nil
-for i = 3, #KEYS, 2 do redis.call('ZREM', KEYS[i], lease) end
+for i = 3, #KEYS, 3 do redis.call('ZREM', KEYS[i], lease) end
 local counted = 0
+local function push(key, limit)
+  local newest = redis.call('LINDEX', key, -1)
+  local at = newest and tonumber(newest) > now and newest or ARGV[2] -- ascending, also with clocks that differ
+  redis.call('RPUSH', key, at)
+  redis.call('LTRIM', key, -tonumber(limit), -1) -- as many as the limit needs
+  redis.call('PEXPIRE', key, keep)
+end
 if kind == 'succeeded' then
   -- Other nodes have counted failures too: ok tells them to reset those.
   if #s.f > 0 and now > s.ok then s.ok = now end
@@ -20,13 +27,9 @@ elseif kind == 'failed' then
     local latest = s.f[#s.f]
     s.f[#s.f + 1] = latest and latest > now and latest or now
     if #s.f >= most then s.b, s.f, s.r = now + block, {}, {} end
-    for i = 2, #KEYS, 2 do
-      local newest = redis.call('LINDEX', KEYS[i], -1)
-      local at = newest and tonumber(newest) > now and newest or ARGV[2] -- ascending, also with clocks that differ
-      redis.call('RPUSH', KEYS[i], at)
-      redis.call('LTRIM', KEYS[i], -tonumber(ARGV[12 + i - 2]), -1) -- as many as the limit needs
-      redis.call('PEXPIRE', KEYS[i], keep)
-    end
+  end
+  for i = 2, #KEYS, 3 do
+    if again then push(KEYS[i + 2], ARGV[11 + i]) else push(KEYS[i], ARGV[10 + i]) end
   end
 end
 if #s.f == 0 and s.b <= now and count(s.l) == 0 and s.ok <= now - window then

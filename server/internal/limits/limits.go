@@ -1,9 +1,9 @@
 // Package limits limits the guessing of secrets by counting failures.
 //
 // A failure is a try with a secret that was checked and was wrong. The same wrong secret again, as
-// from a mail client with an old password, counts once. Unknown accounts are counted like known
-// ones. Check and count are one step: a try waits while the undecided tries could still use up the
-// limit.
+// from a mail client with an old password, counts once for its account, but each repeat costs a hash
+// and counts for the network. Unknown accounts are counted like known ones. Check and count are one
+// step: a try waits while the undecided tries could still use up the limit.
 //
 // A client chooses the account and, within its network, its address. So failures are counted by
 // network (IPv4 address, IPv6 /64, and with higher limits /56 and /48), and one network uses only
@@ -59,6 +59,7 @@ type accountCount struct {
 // networkCount counts the failures of one network for all accounts.
 type networkCount struct {
 	failures []time.Time // within an hour, oldest first
+	repeats  []time.Time // of the last wrong secrets, within a minute
 	underWay int
 	accounts map[string]*accountCount
 }
@@ -189,7 +190,8 @@ func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
 		if count := l.networks[p]; count != nil && count.underWay > 0 {
 			inMinute := len(after(count.failures, now.Add(-time.Minute)))
 			aMinute, anHour := l.c.networkLimits(p)
-			if inMinute+count.underWay >= aMinute || len(count.failures)+count.underWay >= anHour {
+			repeats := len(after(count.repeats, now.Add(-time.Minute)))
+			if inMinute+count.underWay >= aMinute || len(count.failures)+count.underWay >= anHour || repeats+count.underWay >= repeatLimit(p) {
 				return false
 			}
 		}
@@ -221,7 +223,7 @@ func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 	if !l.c.NetworkUnlimited {
 		for _, p := range wider(n) {
 			aMinute, anHour := l.c.networkLimits(p)
-			if wait := l.networks[p].wait(now, aMinute, anHour); wait > b.RetryAfter {
+			if wait := l.networks[p].wait(now, aMinute, anHour, repeatLimit(p)); wait > b.RetryAfter {
 				b = networkBlocked(wait, p)
 			}
 		}
@@ -233,11 +235,11 @@ func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 }
 
 // wait returns the time until a network's failures fall below its limits.
-func (n *networkCount) wait(now time.Time, aMinute, anHour int) time.Duration {
+func (n *networkCount) wait(now time.Time, aMinute, anHour, repeats int) time.Duration {
 	if n == nil {
 		return 0
 	}
-	n.failures = after(n.failures, now.Add(-time.Hour))
+	n.expire(now)
 	var wait time.Duration
 	if len(n.failures) >= anHour {
 		wait = n.failures[len(n.failures)-anHour].Add(time.Hour).Sub(now)
@@ -245,7 +247,15 @@ func (n *networkCount) wait(now time.Time, aMinute, anHour int) time.Duration {
 	if len(n.failures) >= aMinute {
 		wait = max(wait, n.failures[len(n.failures)-aMinute].Add(time.Minute).Sub(now))
 	}
+	if len(n.repeats) >= repeats {
+		wait = max(wait, n.repeats[len(n.repeats)-repeats].Add(time.Minute).Sub(now))
+	}
 	return wait
+}
+
+// expire drops the times that no longer count.
+func (n *networkCount) expire(now time.Time) {
+	n.failures, n.repeats = after(n.failures, now.Add(-time.Hour)), after(n.repeats, now.Add(-time.Minute))
 }
 
 // after returns the times after a moment. times is in ascending order.
@@ -308,6 +318,9 @@ func (a *Attempt) Fail(secret string) {
 // failed counts a failure. said is the answer of Redis; nil: there is none. l.mu is held.
 func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *verdict, now time.Time) {
 	if slices.Contains(c.recent[:], hash) || said != nil && !said.counted {
+		for _, p := range wider(n) {
+			push(&l.networks[p].repeats, now, repeatLimit(p))
+		}
 		return
 	}
 	c.recent = [3][16]byte{hash, c.recent[0], c.recent[1]}
@@ -319,12 +332,14 @@ func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *v
 		c.learnBlock(said.blocked, now)
 	}
 	for _, p := range wider(n) {
-		count := l.networks[p]
-		if _, anHour := l.c.networkLimits(p); len(count.failures) >= anHour {
-			count.failures = count.failures[len(count.failures)-anHour+1:] // as many as the limit needs
-		}
-		count.failures = append(count.failures, now)
+		_, anHour := l.c.networkLimits(p)
+		push(&l.networks[p].failures, now, anHour)
 	}
+}
+
+// push appends a time and keeps as many times as the limit needs.
+func push(times *[]time.Time, now time.Time, limit int) {
+	*times = append((*times)[max(0, len(*times)-limit+1):], now)
 }
 
 // learnBlock takes over the block of an account from Redis.
@@ -461,7 +476,7 @@ func (l *Limiter) dropNetwork(now time.Time) {
 		if n.underWay > 0 {
 			continue
 		}
-		weight := len(n.failures)
+		weight := len(n.failures) + len(n.repeats)
 		for _, c := range n.accounts {
 			weight += c.weight(now)
 		}
@@ -503,8 +518,8 @@ func (l *Limiter) tidy(n netip.Prefix, account string, c *accountCount, now time
 
 // tidyNetwork drops the count of a network if it holds nothing.
 func (l *Limiter) tidyNetwork(p netip.Prefix, n *networkCount, now time.Time) {
-	n.failures = after(n.failures, now.Add(-time.Hour))
-	if len(n.failures) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
+	n.expire(now)
+	if len(n.failures)+len(n.repeats) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
 		delete(l.networks, p)
 	}
 }

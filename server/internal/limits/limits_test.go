@@ -125,9 +125,10 @@ func TestWindow(t *testing.T) {
 func TestSameSecretCountsOnce(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		l, _ := newLimiter(t, in)
+		l, k := newLimiter(t, in)
 		for range 100 {
 			failsWith(t, l, "ada", here, "last year's password")
+			k.Advance(2 * time.Second) // the network may repeat 30 in a minute
 		}
 		for range 3 {
 			fails(t, l, "ada", here)
@@ -135,6 +136,87 @@ func TestSameSecretCountsOnce(t *testing.T) {
 		failsWith(t, l, "ada", here, "last year's password") // counts again: three other secrets came between
 		if wait := refused(t, l, "ada", here); wait != time.Hour {
 			t.Errorf("five different failures: got a block of %s, want 1h", wait)
+		}
+	})
+}
+
+// Repeats of wrong secrets are limited for a network, over all accounts and nodes.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		k := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		nodes := in.nodes(t, Config{Now: k.Now})
+		repeat := func(addr netip.Addr) (count int) {
+			for ; count < 2000 && refused(t, nodes[count%len(nodes)], "any", addr) == 0; count++ {
+				failsWith(t, nodes[count%len(nodes)], []string{"ada", "bob"}[count/2%2], addr, "last year's password")
+			}
+			return count
+		}
+		if n := repeat(here); n != 2+30 {
+			t.Errorf("got %d tries, want 2 failures and 30 repeats", n)
+		}
+		k.Advance(time.Minute - time.Second)
+		for _, l := range nodes {
+			if wait := refused(t, l, "ada", here); wait != time.Second {
+				t.Errorf("after 59 s: got a block of %s, want 1s", wait)
+			}
+			if wait := refused(t, l, "ada", elsewhere); wait != 0 {
+				t.Errorf("another network: got a block of %s, want none", wait)
+			}
+		}
+		k.Advance(time.Second)
+		if n := repeat(here); n != 30 {
+			t.Errorf("a minute later: got %d repeats, want 30", n)
+		}
+		total := 0
+		for n := range 20 { // the first /64 networks of a /56
+			total += repeat(netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", n))) - 2
+			if n == 0 && total != 30 {
+				t.Errorf("IPv6 /64: got %d repeats, want 30", total)
+			}
+			if total >= 30*wideFactor {
+				break
+			}
+		}
+		if n := repeat(netip.MustParseAddr("2001:db8:0:ff::1")); total != 30*wideFactor || n != 0 {
+			t.Errorf("IPv6 /56: got %d repeats and then %d, want %d and none", total, n, 30*wideFactor)
+		}
+		off, _ := newLimiter(t, in, unlimitedNetworks)
+		for range 100 {
+			failsWith(t, off, "ada", here, "last year's password")
+		}
+	})
+}
+
+// Undecided tries count as repeats: many at once, at all nodes, stay within the limit.
+func TestRepeatsAtOnce(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		k := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		nodes := in.nodes(t, Config{Now: k.Now})
+		for range 1 + 24 {
+			failsWith(t, nodes[0], "ada", here, "last year's password")
+		}
+		var underWay []*Attempt
+		for n := range 6 {
+			a, err := nodes[n%len(nodes)].Begin(ctx, fmt.Sprint("account ", n), here)
+			if err != nil {
+				t.Fatal(err)
+			}
+			underWay = append(underWay, a)
+		}
+		for _, l := range nodes {
+			ended, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			if a, err := l.Begin(ended, "one more", here); a != nil || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("try during 6 undecided ones after 24 repeats: got %v, want it to wait", err)
+			}
+			cancel()
+		}
+		for _, a := range underWay {
+			a.Cancel()
+		}
+		if wait := refused(t, nodes[0], "one more", here); wait != 0 {
+			t.Errorf("all cancelled: got a block of %s, want none", wait)
 		}
 	})
 }

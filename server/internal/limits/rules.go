@@ -98,6 +98,17 @@ func (c *Config) networkLimits(p netip.Prefix) (aMinute, anHour int) {
 	return c.NetworkFailures * factor, c.NetworkFailuresHour * factor
 }
 
+// repeatsAMinute limits how often one network may repeat wrong secrets, over all accounts. A mail client
+// with an old password needs a few.
+const repeatsAMinute = 30
+
+// repeatLimit returns the limit of a network for repeats in a minute.
+func repeatLimit(p netip.Prefix) int {
+	one := Config{Settings: Settings{NetworkFailures: repeatsAMinute}}
+	limit, _ := one.networkLimits(p)
+	return limit
+}
+
 // keep returns how long a count is kept after its last change.
 func (c *Config) keep() time.Duration {
 	return max(c.AccountWindow, c.AccountBlock, time.Hour) + time.Minute

@@ -23,6 +23,7 @@ import (
 //
 //	durward:limits:NETWORK          hash: ACCOUNT -> its count, as MessagePack; NETWORK is an IPv4 address or a /64
 //	durward:limits:NETWORK:failures list: times of failures
+//	durward:limits:NETWORK:repeats  list: times of repeated wrong secrets
 //	durward:limits:NETWORK:tries    sorted set: leases of undecided tries, by their end
 //	durward:rate:NAME:MINUTE:NETWORK counter
 //
@@ -168,13 +169,13 @@ func (s *Shared) networkKey(n netip.Prefix) string {
 	return "durward:limits:" + s.hash("network", n.String())
 }
 
-// keys returns the keys of a try: the accounts of its network, then failures and tries of each
-// network that counts it.
+// keys returns the keys of a try: the accounts of its network, then failures, tries and repeats of
+// each network that counts it.
 func (s *Shared) keys(n netip.Prefix) []string {
 	keys := []string{s.networkKey(n)}
 	for _, p := range wider(n) {
 		key := s.networkKey(p)
-		keys = append(keys, key+":failures", key+":tries")
+		keys = append(keys, key+":failures", key+":tries", key+":repeats")
 	}
 	return keys
 }
@@ -185,7 +186,7 @@ func whole(n int64) string { return strconv.FormatInt(n, 10) }
 func (c *Config) limitsOf(n netip.Prefix) (all []string) {
 	for _, p := range wider(n) {
 		aMinute, anHour := c.networkLimits(p)
-		all = append(all, whole(int64(aMinute)), whole(int64(anHour)))
+		all = append(all, whole(int64(aMinute)), whole(int64(anHour)), whole(int64(repeatLimit(p))))
 	}
 	return all
 }
