@@ -60,8 +60,8 @@ func withoutDialogs(list []Challenge) []Challenge {
 	return slices.DeleteFunc(list, opensDialog)
 }
 
-// loginRedirect returns the URL of the sign-in page to which a navigation is redirected, or "" if
-// the response is the refusal itself.
+// loginRedirect returns the URL of the sign-in page for a navigation, or "" if the response is the
+// refusal itself.
 func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) string {
 	if g.login == nil || st.credentials.Scheme != "" || r.Header["X-Api-Key"] != nil || !isNavigation(r) {
 		return ""

@@ -67,7 +67,7 @@ type DigestConfig struct {
 	// other's nonces but do not share their counts.
 	Key []byte
 
-	// MaxNonces is the number of nonces whose counts are kept in memory; the default is 10,000.
+	// MaxNonces limits the nonces with counts in memory; the default is 10,000.
 	// Above it, the oldest nonces become stale early. Only correct responses occupy an entry.
 	MaxNonces int
 }
@@ -399,7 +399,7 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	return a, nil
 }
 
-// nonceCounts stores which counts of which nonces were used, in bounded memory.
+// nonceCounts stores the used counts of each nonce, in bounded memory.
 type nonceCounts struct {
 	most int
 

@@ -957,7 +957,7 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 }
 
 // challenges returns the challenges that accompany code, strongest first, with the parameters that
-// the guard adds. own is the name of the scheme whose credentials were refused, or "".
+// the guard adds. own is the scheme of the refused credentials, or "".
 func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own string, list []Challenge) {
 	which := table[code].challenges
 	if which == noChallenge && st.chosen < 0 {
@@ -1045,8 +1045,7 @@ func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
 	return c
 }
 
-// stepUpParams calls set with the parameters by which a step-up states its requirements (RFC 9470
-// s3).
+// stepUpParams calls set with the parameters of a step-up's requirements (RFC 9470 s3).
 func stepUpParams(p *Policy, set func(name, value string)) {
 	if len(p.ACR) > 0 {
 		set("acr_values", strings.Join(p.ACR, " "))

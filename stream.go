@@ -69,8 +69,7 @@ func (st *requestState) rechecked(ctx context.Context, r *http.Request) *http.Re
 	return asked
 }
 
-// outageTolerance is the time for which a stream continues while its credentials cannot be
-// verified.
+// outageTolerance is how long a stream continues while its credentials cannot be verified.
 const outageTolerance = time.Minute
 
 // recheckTimeout is the timeout of one such verification.

@@ -77,8 +77,7 @@ func TestLookAlikes(t *testing.T) {
 	})
 }
 
-// Users whom an older version added sign in as before, and no other user gets an address that looks like
-// theirs.
+// The users of an older version sign in as before, and no new address looks like one of theirs.
 func TestLookAlikesOfOlderUsers(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
