@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// A cluster answers, is gone when killed, and has kept what it said when it is
-// back.
+// A cluster answers, does not answer when killed, and has its rows after a restart.
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	p := NewPostgres(t)

@@ -114,8 +114,7 @@ func skeleton(s string) string {
 	return norm.NFC.String(visible)
 }
 
-// IndexEmails makes the addresses of users whom an older version added known to the check for addresses
-// that look alike.
+// IndexEmails adds the users of an older version to the index of addresses that look alike.
 func (m *Manager) IndexEmails(ctx context.Context) error {
 	return m.DB.IndexSkeletons(ctx, skeletonVersion, func(u store.User) []string { return skeletons(u.Email, emailKey(u.Email)) })
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What is not a file is refused, without waiting for somebody to write into it.
+// A named pipe as key file is refused at once, without waiting for a writer.
 func TestOpenPipe(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pipe")

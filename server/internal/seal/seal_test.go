@@ -57,8 +57,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A key and a sealed secret written down, so that what is in databases opens
-// with every later version of the program.
+// A recorded key opens a recorded secret: later versions open the secrets in existing databases.
 func TestFormatStays(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "key")
@@ -400,8 +399,7 @@ func TestMasked(t *testing.T) {
 	}
 }
 
-// Key files never panic the parser, and what it takes is 32 bytes that read
-// back.
+// The parser of key files never panics, and an accepted key has 32 bytes and is written the same.
 func FuzzParse(f *testing.F) {
 	key := strings.Repeat("0123456789abcdef", 4)
 	for _, seed := range []string{"", "\n", key, key + "\n", key + "\r\n", key[1:], key + "0", strings.Repeat("0", 64), strings.Repeat("g", 64)} {
@@ -421,8 +419,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Whatever stands in the database, unsealing gives an error: nobody without the
-// key makes something that opens.
+// Text that was not sealed with the key causes an error.
 func FuzzUnseal(f *testing.F) {
 	m := testMaster(f)
 	f.Add([]byte{})
@@ -446,8 +443,8 @@ func BenchmarkUnseal(b *testing.B) {
 	}
 }
 
-// A derived key is the same for all who hold the master key, and another one for
-// each label and for sealing.
+// Processes with one master key derive one key for a label; it differs from those of other labels and of
+// sealing.
 func TestDerive(t *testing.T) {
 	t.Parallel()
 	a, err := Parse(Secret(strings.Repeat("5a7c", 16)))

@@ -192,7 +192,7 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-// running opens a database as a server does that works with it.
+// running opens a database as a running server does.
 func running(t testing.TB, address string) (stop func()) {
 	t.Helper()
 	db := open(t, address)
@@ -304,7 +304,7 @@ func TestBackup(t *testing.T) {
 		second := db.Epoch()
 		must(t, db.Close())
 
-		// Over what is there, which is kept.
+		// The target has rows: it is refused and stays unchanged.
 		if _, err := Restore(t.Context(), c); !errors.Is(err, ErrNotEmpty) {
 			t.Errorf("over a database: %v", err)
 		}
@@ -325,7 +325,7 @@ func TestBackup(t *testing.T) {
 	})
 }
 
-// What is not whole is found before anything is changed.
+// A damaged backup is refused before the target changes.
 func TestBadBackups(t *testing.T) {
 	t.Parallel()
 	a := filled(t, testkit.SQLite(t))
@@ -385,7 +385,7 @@ func TestBadBackups(t *testing.T) {
 	}
 }
 
-// A damaged file is kept, and what was backed up takes its place.
+// A restore keeps a damaged file beside the restored one.
 func TestRestoreOverDamage(t *testing.T) {
 	t.Parallel()
 	a := filled(t, testkit.SQLite(t))
