@@ -149,41 +149,38 @@ func (r *Revocations) Len() int { return r.list.Len() }
 
 // poll reads the news or, with overlap 0, the whole list, page by page. The server's Next replaces after,
 // and the server itself handles late commits.
-func (r *Revocations) poll(ctx context.Context, _ int64, overlap time.Duration) ([]revoked.Entry, string, error) {
+func (r *Revocations) poll(
+	ctx context.Context, _ int64, overlap time.Duration, take func([]revoked.Entry),
+) (epoch string, err error) {
 	r.asOfPoll, r.unchanged = time.Time{}, false // also if the second request of a poll fails
 	next, etag, wait := r.next, r.etag, r.c.Wait
 	if overlap == 0 {
 		next, etag, wait = 0, "", 0
 	}
-	epoch := ""
-	var entries []revoked.Entry
 	for {
 		n, err := r.client.Revocations(ctx, next, wait, etag)
 		if err != nil {
 			if refusal, ok := errors.AsType[*client.ResponseError](err); ok {
 				r.asked = refusal.RetryAfter
 			}
-			return nil, "", err
+			return "", err
 		}
 		if n.Unchanged {
 			r.asOfPoll, r.unchanged = n.AsOf, true
-			return nil, r.epoch, nil
+			return r.epoch, nil
 		}
 		if epoch != "" && n.Page.Epoch != epoch {
-			return nil, "", errors.New("api: the feed started again during the read")
+			return "", errors.New("api: the feed started again during the read")
 		}
 		epoch, next = n.Page.Epoch, n.Page.Next
-		for _, e := range n.Page.Items {
-			entries = append(entries, revoked.Entry(e))
+		entries := make([]revoked.Entry, len(n.Page.Items))
+		for i, e := range n.Page.Items {
+			entries[i] = revoked.Entry(e)
 		}
+		take(entries)
 		if !n.Page.More {
-			r.next, r.etag, r.epoch, r.asOfPoll, r.unchanged = next, n.ETag, epoch, n.AsOf, len(n.Page.Items) == 0
-			return entries, epoch, nil
-		}
-		if len(entries) >= maxItems {
-			// A long list is added in parts, so that it is not in memory twice.
-			r.list.Add(entries...)
-			entries = entries[:0]
+			r.next, r.etag, r.epoch, r.asOfPoll, r.unchanged = next, n.ETag, epoch, n.AsOf, len(entries) == 0
+			return epoch, nil
 		}
 		wait, etag = 0, ""
 	}

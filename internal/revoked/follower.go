@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/durward-auth/durward/internal/clock"
 )
 
 // FollowerConfig configures a Follower. List and Poll are required.
@@ -18,8 +20,9 @@ type FollowerConfig struct {
 
 	// Poll reads the feed: all entries with a Seq above after, and those with At within overlap
 	// of the feed's clock, in any order, without ended ones. With after 0 it reads all entries; only
-	// a load has overlap 0. epoch names the feed; it changes after a restore, when numbers may start again.
-	Poll func(ctx context.Context, after int64, overlap time.Duration) (entries []Entry, epoch string, err error)
+	// a load has overlap 0. It calls take with the entries, in parts if they are many; take overwrites
+	// them. epoch names the feed; it changes after a restore, when numbers may start again.
+	Poll func(ctx context.Context, after int64, overlap time.Duration, take func([]Entry)) (epoch string, err error)
 
 	// Interval is the time from one poll to the next; 0 means 400 ms, so that a change is visible
 	// within a second even if one poll is slow or fails.
@@ -41,8 +44,9 @@ type FollowerConfig struct {
 	// be nil.
 	OnFresh func([]Entry)
 
-	Log *slog.Logger     // logs changes of state; nil means slog.Default
-	Now func() time.Time // nil means time.Now
+	Log   *slog.Logger     // logs changes of state; nil means slog.Default
+	Now   func() time.Time // nil means time.Now
+	Local func() time.Time // measures the time that passes; nil means Now
 }
 
 // Follower updates a List from a feed. It is safe for concurrent use.
@@ -53,7 +57,10 @@ type Follower struct {
 	pollMu sync.Mutex // held during a poll
 	last   int64      // highest Seq in this epoch
 	epoch  string
-	polled time.Time // time of the last successful poll, or of the last sweep if that is later; without monotonic reading
+	watch  clock.Watch
+	jumped bool          // the clock jumped since the last successful load
+	ahead  time.Duration // how far the clock jumped ahead, until all entries from before are visible
+	left   time.Duration // until then
 
 	asOf atomic.Pointer[time.Time] // start of the last successful poll; nil before the first
 
@@ -98,7 +105,10 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	f := &Follower{c: c, news: make(chan struct{}, 1)}
+	if c.Local == nil {
+		c.Local = c.Now
+	}
+	f := &Follower{c: c, news: make(chan struct{}, 1), watch: clock.NewWatch(c.Now, c.Local)}
 	c.List.wake = f.Wake
 	return f, nil
 }
@@ -110,9 +120,6 @@ func (f *Follower) Load(ctx context.Context) error {
 	defer f.pollMu.Unlock()
 	began := f.c.Now()
 	err := f.load(ctx)
-	if err == nil {
-		f.polled = began.Round(0)
-	}
 	f.done(ctx, began, err)
 	if err != nil {
 		return fmt.Errorf("revocation: cannot load the list: %w", err)
@@ -198,36 +205,37 @@ func (f *Follower) Poll(ctx context.Context) {
 	f.pollMu.Lock()
 	defer f.pollMu.Unlock()
 	began := f.c.Now()
-	// If the clock was ahead, entries may have ended too early. After it is set back they count
-	// again: read the whole feed.
-	if swept := f.c.List.takeSwept(); swept.After(f.polled) {
-		f.polled = swept
+	_, passed, jump := f.watch.Step()
+	if f.left -= passed; f.left <= 0 {
+		f.ahead = 0
 	}
-	setBack := began.Round(0).Before(f.polled)
+	if jump != 0 {
+		// Entries may be missing that had ended by the wrong clock. A transaction that commits after a
+		// jump ahead has a time from before, for as long as the overlap.
+		f.jumped, f.ahead, f.left = true, f.ahead+max(jump, 0), f.c.Overlap
+		f.c.Log.Warn("the clock jumped, the whole list of revocations is read again", "by", jump, "now", began)
+	}
 	var err error
-	if f.asOf.Load() != nil && !setBack {
-		err = f.catchUp(ctx, f.age(began))
+	if f.asOf.Load() != nil && !f.jumped {
+		err = f.catchUp(ctx, f.age(began)+f.ahead)
 	} else {
 		err = f.load(ctx)
-	}
-	if err == nil {
-		f.polled = began.Round(0)
 	}
 	f.done(ctx, began, err)
 	f.c.List.sweep(sweepPoll)
 }
 
-// catchUp reads the entries since the last successful poll, age ago. f.pollMu is held.
+// catchUp reads the entries since the last successful poll, age ago by the clock. f.pollMu is held.
 func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, f.c.Timeout)
 	defer cancel()
 	// A transaction may commit as late as the outage was long, so the overlap starts at the last
 	// successful poll.
-	entries, epoch, err := f.c.Poll(bounded, f.last, f.c.Overlap+age)
+	epoch, last, err := f.read(bounded, f.last, f.c.Overlap+age)
 	if err != nil {
 		return err
 	}
-	f.take(entries)
+	f.last = last
 	if epoch == f.epoch {
 		return nil
 	}
@@ -238,25 +246,25 @@ func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 // load reads the whole feed. Entries of the list remain, because a restored feed may lack them and
 // revoked tokens must stay revoked. f.pollMu is held.
 func (f *Follower) load(ctx context.Context) error {
-	entries, epoch, err := f.c.Poll(ctx, 0, 0)
-	if err != nil {
-		return err
+	epoch, last, err := f.read(ctx, 0, 0)
+	if err == nil {
+		f.epoch, f.last, f.jumped = epoch, last, false
 	}
-	f.epoch, f.last = epoch, 0
-	f.take(entries)
-	return nil
+	return err
 }
 
-// take adds entries and records the highest number.
-func (f *Follower) take(entries []Entry) {
-	for _, e := range entries {
-		f.last = max(f.last, e.Seq)
-	}
-	if f.c.OnFresh == nil {
-		f.c.List.Add(entries...)
-		return
-	}
-	f.c.OnFresh(f.c.List.AddFresh(entries))
+// read adds the entries of a poll and returns the highest number, at least after.
+func (f *Follower) read(ctx context.Context, after int64, overlap time.Duration) (epoch string, last int64, err error) {
+	last = after
+	epoch, err = f.c.Poll(ctx, after, overlap, func(entries []Entry) {
+		for _, e := range entries {
+			last = max(last, e.Seq)
+		}
+		if entries = f.c.List.AddFresh(entries); f.c.OnFresh != nil {
+			f.c.OnFresh(entries)
+		}
+	})
+	return epoch, last, err
 }
 
 // done records the result of a poll and logs a change.

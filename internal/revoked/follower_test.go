@@ -21,7 +21,9 @@ import (
 // feed is a table of revocations. Entries have numbers in the order of writing and become readable
 // at visible.
 type feed struct {
-	now func() time.Time
+	now   func() time.Time
+	local func() time.Time
+	alive func() time.Time // entries that end later have not ended
 
 	mu      sync.Mutex
 	epoch   string
@@ -45,7 +47,7 @@ func (f *feed) write(value string, late time.Duration) {
 	defer f.mu.Unlock()
 	f.seq++
 	f.entries = append(f.entries, Entry{Seq: f.seq, Kind: Session, Value: value, At: f.now(), Until: f.now().Add(time.Hour)})
-	f.visible = append(f.visible, f.now().Add(late))
+	f.visible = append(f.visible, f.local().Add(late))
 }
 
 // restore replaces the feed: numbers start again.
@@ -77,12 +79,25 @@ func (f *feed) poll(ctx context.Context, after int64, overlap time.Duration) ([]
 	now := f.now()
 	var found []Entry
 	for i, e := range f.entries {
-		if (e.Seq > after || !e.At.Before(now.Add(-overlap))) && !now.Before(f.visible[i]) && now.Before(e.Until) {
+		if (e.Seq > after || !e.At.Before(now.Add(-overlap))) && !f.local().Before(f.visible[i]) && f.alive().Before(e.Until) {
 			found = append(found, e)
 		}
 	}
 	slices.Reverse(found) // the order does not matter
 	return found, f.epoch, nil
+}
+
+// taking makes a poll of a feed that of a FollowerConfig.
+func taking(
+	poll func(context.Context, int64, time.Duration) ([]Entry, string, error),
+) func(context.Context, int64, time.Duration, func([]Entry)) (string, error) {
+	return func(ctx context.Context, after int64, overlap time.Duration, take func([]Entry)) (string, error) {
+		entries, epoch, err := poll(ctx, after, overlap)
+		if err == nil {
+			take(entries)
+		}
+		return epoch, err
+	}
 }
 
 func (f *feed) last() question {
@@ -98,11 +113,11 @@ func (f *feed) polls() int {
 }
 
 // follow returns a follower of a new feed, with a virtual clock.
-func follow(t testing.TB, change ...func(*FollowerConfig)) (*Follower, *feed, *clock) {
+func follow(t testing.TB, change ...func(*FollowerConfig)) (*Follower, *feed, *fakeClock) {
 	t.Helper()
 	k := newClock()
-	src := &feed{now: k.Now, epoch: "first"}
-	c := FollowerConfig{List: NewList(k.Now), Poll: src.poll, Now: k.Now, Log: slog.New(slog.DiscardHandler)}
+	src := &feed{now: k.Now, local: k.Local, alive: k.trusted(), epoch: "first"}
+	c := FollowerConfig{List: NewList(k.trusted()), Poll: taking(src.poll), Now: k.Now, Local: k.Local, Log: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&c)
 	}
@@ -145,7 +160,7 @@ func TestFollowerConfig(t *testing.T) {
 		{"nothing", FollowerConfig{}, []string{"List is nil", "Poll is nil"}},
 		{"all", FollowerConfig{Interval: -1, Overlap: -2, Timeout: -3, MaxAge: -4},
 			[]string{"List is nil", "Poll is nil", "Interval is -1ns", "Overlap is -2ns", "Timeout is -3ns", "MaxAge is -4ns"}},
-		{"MaxAge below the interval", FollowerConfig{List: NewList(nil), Poll: poll, Interval: time.Minute}, []string{"MaxAge is 5s, want at least the Interval, 1m0s"}},
+		{"MaxAge below the interval", FollowerConfig{List: NewList(nil), Poll: taking(poll), Interval: time.Minute}, []string{"MaxAge is 5s, want at least the Interval, 1m0s"}},
 	} {
 		f, err := NewFollower(c.config)
 		if err == nil || f != nil {
@@ -161,7 +176,7 @@ func TestFollowerConfig(t *testing.T) {
 			t.Errorf("%s: got %d mistakes, want %d: %v", c.name, n, len(c.want), err)
 		}
 	}
-	f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: poll})
+	f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: taking(poll)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,17 +311,17 @@ func TestEpochChangeWhileTheLoadFails(t *testing.T) {
 	src.write("y", 0)
 	poll := src.poll
 	away := errors.New("unavailable")
-	f.c.Poll = func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
+	f.c.Poll = taking(func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
 		if after == 0 {
 			return nil, "", away
 		}
 		return poll(ctx, after, overlap)
-	}
+	})
 	f.Poll(t.Context())
 	if f.age(f.c.Now()) != 10*time.Minute || !errors.Is(f.Err(), away) {
 		t.Errorf("poll with a failed load: got age %s, %v", f.age(f.c.Now()), f.Err())
 	}
-	f.c.Poll = poll
+	f.c.Poll = taking(poll)
 	f.Poll(t.Context())
 	f.knows(t, "old x y", "old x y")
 	if f.age(f.c.Now()) != 0 || f.Err() != nil {
@@ -365,11 +380,11 @@ func TestAgeCountsFromTheBeginOfAPoll(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
 	poll := src.poll
-	f.c.Poll = func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
+	f.c.Poll = taking(func(ctx context.Context, after int64, overlap time.Duration) ([]Entry, string, error) {
 		entries, epoch, err := poll(ctx, after, overlap)
 		k.advance(3 * time.Second)
 		return entries, epoch, err
-	}
+	})
 	f.mustLoad(t)
 	if f.age(f.c.Now()) != 3*time.Second {
 		t.Errorf("after a load of 3s: got age %s", f.age(f.c.Now()))
@@ -407,17 +422,18 @@ func TestErrWithoutAClock(t *testing.T) {
 	})
 }
 
-// Entries that ended by a clock that was ahead count again after it is set back, also if only the
-// first load or a sweep used the wrong time.
+// A clock that jumps ahead ends no entry early, neither in the list nor at an addition. After it is
+// set back, entries that a node did not read meanwhile count again with the first poll.
 func TestClockThatWasAheadBetweenPolls(t *testing.T) {
 	t.Parallel()
 	f, src, k := follow(t)
 	src.write("a", 0)
-	k.advance(2 * time.Hour)
+	k.jump(2 * time.Hour)
+	src.alive = k.Now // a feed that believes the clock
 	src.write("b", 0)
 	f.mustLoad(t)
 	f.knows(t, "b", "a b")
-	k.advance(-110 * time.Minute)
+	k.jump(-110 * time.Minute)
 	f.Poll(t.Context())
 	f.knows(t, "a b", "a b")
 
@@ -425,25 +441,69 @@ func TestClockThatWasAheadBetweenPolls(t *testing.T) {
 	src.write("a", 0)
 	k.advance(5 * time.Minute)
 	f.mustLoad(t)
-	k.advance(2 * time.Hour)
+	k.jump(2 * time.Hour)
 	for n := range 16 { // they sweep every slot
 		f.c.List.Add(Entry{Kind: Session, Value: strconv.Itoa(n), Until: k.Now().Add(time.Hour)})
 	}
-	k.advance(-110 * time.Minute)
-	f.knows(t, "", "a")
+	f.knows(t, "a", "a")
 	src.fail(errors.New("unavailable"))
 	f.Poll(t.Context())
-	src.fail(nil)
+	f.knows(t, "a", "a")
+	k.jump(-2 * time.Hour)
 	f.Poll(t.Context())
 	f.knows(t, "a", "a")
+}
+
+// After a jump of the clock the whole list is read, again if the feed fails.
+func TestJumpReadsTheWholeList(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{-365 * 24 * time.Hour, -time.Minute, time.Minute, 45 * 24 * time.Hour} {
+		f, src, k := follow(t)
+		src.write("a", 0)
+		f.mustLoad(t)
+		f.Poll(t.Context())
+		k.jump(jump)
+		for _, fails := range []error{errors.New("unavailable"), nil} {
+			src.fail(fails)
+			f.Poll(t.Context())
+			if q := src.last(); q.after != 0 || q.overlap != 0 {
+				t.Errorf("jump by %s: got the query %+v, want the whole list", jump, q)
+			}
+		}
+		f.Poll(t.Context())
+		if q, want := src.last(), time.Minute+max(jump, 0); q.after == 0 || q.overlap != want {
+			t.Errorf("after the load: got the query %+v, want an overlap of %s", q, want)
+		}
+		k.advance(time.Minute)
+		f.Poll(t.Context())
+		f.Poll(t.Context())
+		if q := src.last(); q.overlap != time.Minute {
+			t.Errorf("a minute later: got the query %+v, want an overlap of a minute", q)
+		}
+	}
+}
+
+// An entry that has ended by the receiver's clock counts for its whole life.
+func TestEntryOfAnotherClock(t *testing.T) {
+	t.Parallel()
+	k := newClock()
+	l := NewList(k.trusted())
+	l.Add(Entry{Kind: Token, Value: "a", At: noon.Add(-2 * time.Hour), Until: noon.Add(-time.Hour)})
+	for _, want := range []bool{true, true, false} {
+		if got := l.Revoked(Token, "a"); got != want {
+			t.Errorf("%s after the addition: got %v, want %v", k.Now().Sub(noon), got, want)
+		}
+		k.advance(30 * time.Minute)
+		l.sweep(sweepPoll)
+	}
 }
 
 // Run loads, polls at its interval, and ends with its context.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		src := &feed{now: time.Now, epoch: "first"}
-		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: src.poll, Log: slog.New(slog.DiscardHandler)})
+		src := &feed{now: time.Now, local: time.Now, alive: time.Now, epoch: "first"}
+		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: taking(src.poll), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -495,8 +555,8 @@ func TestRun(t *testing.T) {
 func TestWake(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		src := &feed{now: time.Now, epoch: "first"}
-		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: src.poll, Log: slog.New(slog.DiscardHandler)})
+		src := &feed{now: time.Now, local: time.Now, alive: time.Now, epoch: "first"}
+		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: taking(src.poll), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -533,8 +593,8 @@ func TestPollThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var lines bytes.Buffer
-		src := &feed{now: time.Now, epoch: "first"}
-		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: src.poll, Timeout: 3 * time.Second, MaxAge: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&lines, nil))})
+		src := &feed{now: time.Now, local: time.Now, alive: time.Now, epoch: "first"}
+		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: taking(src.poll), Timeout: 3 * time.Second, MaxAge: 2 * time.Second, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -579,7 +639,7 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := &feed{now: time.Now, hangs: true}
-		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: src.poll, Log: slog.New(slog.DiscardHandler)})
+		f, err := NewFollower(FollowerConfig{List: NewList(nil), Poll: taking(src.poll), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -624,7 +684,7 @@ func TestFollowerConcurrently(t *testing.T) {
 }
 
 // After each successful poll the list contains every entry that was readable; an entry that commits
-// within the overlap is never lost.
+// within the overlap is never lost, and a jump of the clock ends none.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -638,9 +698,14 @@ func TestNothingIsLost(t *testing.T) {
 				name := fmt.Sprint("s", names)
 				late := time.Duration(rapid.SampledFrom([]int{0, 0, 1, 20, 60}).Draw(t, "late")) * time.Second
 				src.write(name, late)
-				pending[name], end[name] = k.Now().Add(late), k.Now().Add(time.Hour)
+				pending[name], end[name] = k.Local().Add(late), k.Local().Add(time.Hour)
 			},
-			"wait":  func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "s")) * time.Second) },
+			"wait": func(t *rapid.T) { k.advance(time.Duration(rapid.IntRange(0, 120).Draw(t, "s")) * time.Second) },
+			"jump": func(t *rapid.T) {
+				k.jump(time.Duration(rapid.SampledFrom([]int{-1e6, -100, -1, -1, 1, 1, 100, 1e6}).Draw(t, "minutes")) * time.Minute)
+				src.alive() // both are asked more often than the clock jumps
+				f.c.List.sweep(1)
+			},
 			"break": func(*rapid.T) { src.fail(errors.New("unavailable")) },
 			"restore": func(*rapid.T) {
 				// Entries that were not read are lost with the old feed.
@@ -659,7 +724,7 @@ func TestNothingIsLost(t *testing.T) {
 					t.Fatalf("after a successful poll: got %v", err)
 				}
 				for name, from := range pending {
-					if k.Now().Before(from) || !k.Now().Before(end[name]) {
+					if k.Local().Before(from) || !k.Local().Before(end[name]) {
 						continue
 					}
 					if !f.c.List.Revoked(Session, name) {

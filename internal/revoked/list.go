@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/clock"
 )
 
 // The kinds of entry, named as the claim or header parameter that they match.
@@ -57,7 +58,6 @@ type List struct {
 	live   int        // entries in the table
 	used   int        // slots that are not empty: entries and tombstones
 	cursor int        // index of the slot that is swept next
-	swept  time.Time  // the latest clock by which an entry had ended and was swept
 }
 
 // table is an open-addressed hash table with linear probing. Look-ups read it while one writer
@@ -80,10 +80,14 @@ const (
 	sweepPoll = 4096 // slots examined by each poll of a Follower
 )
 
-// NewList returns an empty list. A nil now means time.Now.
+// settle is the time after which a list takes over a clock that jumped; see clock.Clock.
+const settle = 26 * time.Hour
+
+// NewList returns an empty list. The time of now must not run faster than the process, as that of a
+// clock.Clock, so that no entry ends early. A nil now means a clock.Clock over time.Now.
 func NewList(now func() time.Time) *List {
 	if now == nil {
-		now = time.Now
+		now = clock.New(time.Now, time.Now, settle, clock.State{}).Now
 	}
 	return &List{now: now, high: maphash.MakeSeed(), low: maphash.MakeSeed()}
 }
@@ -125,8 +129,9 @@ func (l *List) Check(p *durward.Principal, keyID string) error {
 	return nil
 }
 
-// Add adds entries. An entry that is already in the list gets the later of both ends; one that has
-// ended is not added. Every look-up that begins after Add has returned sees the entries.
+// Add adds entries. An entry that is already in the list gets the later of both ends. One that has
+// ended counts for its whole life from now on, because the sender's clock may be the right one. Every
+// look-up that begins after Add has returned sees the entries.
 func (l *List) Add(entries ...Entry) { l.add(entries, nil) }
 
 // OnAnnounce makes f receive the entries of each later [List.Announce]. It must be called before
@@ -163,6 +168,9 @@ func (l *List) add(entries, fresh []Entry) []Entry {
 	for _, e := range entries {
 		l.sweepSlots(now, sweepAdd)
 		until := seconds(e.Until)
+		if !before(now, until) && !e.At.IsZero() {
+			until = seconds(now.Add(e.Until.Sub(e.At)))
+		}
 		if before(now, until) && l.put(l.hashHigh(e.Kind, e.Value), l.hashLow(e.Value), until) && fresh != nil {
 			fresh = append(fresh, e)
 		}
@@ -175,15 +183,6 @@ func (l *List) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.live
-}
-
-// takeSwept returns swept and resets it.
-func (l *List) takeSwept() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	swept := l.swept
-	l.swept = time.Time{}
-	return swept
 }
 
 // sweep removes entries that have ended. It examines up to n slots.
@@ -275,9 +274,6 @@ func (l *List) sweepSlots(now time.Time, n int) {
 		if rest := s.rest.Load(); rest != 0 && !before(now, uint32(rest)) {
 			s.rest.Store(0)
 			l.live--
-			if now.After(l.swept) {
-				l.swept = now.Round(0)
-			}
 		}
 	}
 	switch {

@@ -11,22 +11,34 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/durward-auth/durward/internal/clock"
 )
 
 // noon is the start of these tests.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // clock is a virtual clock.
-type clock struct{ at atomic.Int64 } // Unix nanoseconds
+type fakeClock struct{ at, jumps atomic.Int64 } // Unix nanoseconds; the sum of the jumps
 
-func newClock() *clock {
-	c := new(clock)
+func newClock() *fakeClock {
+	c := new(fakeClock)
 	c.at.Store(noon.UnixNano())
 	return c
 }
 
-func (c *clock) Now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
-func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+func (c *fakeClock) Now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
+func (c *fakeClock) advance(d time.Duration) { c.at.Add(int64(d)) }
+func (c *fakeClock) Local() time.Time        { return time.Unix(0, c.at.Load()-c.jumps.Load()).UTC() }
+func (c *fakeClock) jump(d time.Duration) {
+	c.at.Add(int64(d))
+	c.jumps.Add(int64(d))
+}
+
+// trusted returns a clock for deletions over c.
+func (c *fakeClock) trusted() func() time.Time {
+	return clock.New(c.Now, c.Local, settle, clock.State{}).Now
+}
 
 var kinds = []string{Token, Session, SigningKey, "client", ""}
 

@@ -284,7 +284,7 @@ func (m *Manager) Run(ctx context.Context) {
 		m.writeKeyUses(write)
 		if now := m.Now(); now.Sub(purged) > time.Hour && !ended {
 			purged = now
-			if err := m.DB.PurgeAPIKeys(write, now.Add(-keysKept)); err != nil {
+			if err := m.DB.PurgeAPIKeys(write, keysKept); err != nil {
 				m.Log.Warn("cannot delete old API keys", "error", err)
 			}
 		}

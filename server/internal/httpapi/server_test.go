@@ -111,9 +111,9 @@ func newEnv(t *testing.T, set settings) *env {
 	must(err)
 	must(w.sessions.Start(ctx))
 	feed := revocation.NewFeed(w.db, w.clock.Now)
-	poll := func(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
+	poll := func(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (string, error) {
 		defer w.polls.Add(1)
-		return feed.Poll(ctx, after, overlap)
+		return feed.Poll(ctx, after, overlap, take)
 	}
 	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
 	must(err)

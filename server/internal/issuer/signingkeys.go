@@ -175,7 +175,7 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := i.c.Now()
+	now := i.c.DB.TokenTime() // a clock that is ahead for a while retires no key
 	pending, due := 0, false
 	for _, row := range rows {
 		switch row.State {
@@ -210,11 +210,11 @@ func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 	if err != nil {
 		return err
 	}
-	now := i.c.Now()
+	now, known := i.c.Now(), i.c.DB.TokenTime().Add(-published)
 	var next, active string
 	for _, row := range rows {
 		switch {
-		case row.State == store.KeyPending && next == "" && now.Sub(row.CreatedAt) >= published:
+		case row.State == store.KeyPending && next == "" && (published == 0 || !row.CreatedAt.After(known)):
 			next = row.ID // rows are in the order of their age
 		case row.State == store.KeyActive:
 			active = row.ID

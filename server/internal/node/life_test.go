@@ -51,10 +51,11 @@ func TestMain(m *testing.M) {
 
 var ctx = context.Background()
 
-// clock moves only when the test moves it.
-type clock struct{ at atomic.Int64 } // Unix microseconds
+// clock moves only when the test moves it. Local moves only while nodes run.
+type clock struct{ at, local atomic.Int64 } // Unix microseconds
 
-func (c *clock) Now() time.Time { return time.UnixMicro(c.at.Load()).UTC() }
+func (c *clock) Now() time.Time   { return time.UnixMicro(c.at.Load()).UTC() }
+func (c *clock) Local() time.Time { return time.UnixMicro(c.local.Load()).UTC() }
 
 // Origins of requests.
 var (
@@ -156,11 +157,12 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 	c := new(clock)
 	c.at.Store(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC).UnixMicro())
 	e := &env{
-		T: t, clock: c, raw: raw, model: &model{now: c.Now, gone: make(map[string]time.Time), withdrawn: make(map[string]*modelRevocation)},
+		T: t, clock: c, raw: raw, model: &model{now: c.Now, running: c.Local, gone: make(map[string]time.Time), withdrawn: make(map[string]*modelRevocation)},
 		config: Config{
 			Settings: config.Default(),
 			Master:   master,
 			Now:      c.Now,
+			Local:    c.Local,
 		},
 	}
 	set := e.config.Settings
@@ -257,9 +259,18 @@ func (e *env) duration(what string, least, most time.Duration) time.Duration {
 	return time.Duration(rapid.Int64Range(int64(least/time.Millisecond), int64(most/time.Millisecond)).Draw(e.T, what)) * time.Millisecond
 }
 
-// advance moves the clock. Nodes do not poll meanwhile.
+// advance moves the clock while nodes run. They do not poll meanwhile.
 func (e *env) advance(d time.Duration) {
+	e.clock.local.Add(d.Microseconds())
+	e.jump(d)
+}
+
+// jump moves the clock while no node runs, or by setting it.
+func (e *env) jump(d time.Duration) {
 	e.clock.at.Add(d.Microseconds())
+	for _, p := range e.up() {
+		e.must(p.DB.SaveClocks(ctx)) // as nodes do after a jump
+	}
 	e.passed()
 }
 
@@ -283,6 +294,9 @@ func (e *env) start(p *peer) {
 
 func (e *env) startAfter(p *peer, others bool, down time.Time) {
 	e.Helper()
+	for _, r := range e.revocations {
+		delete(r.known, p)
+	}
 	n, err := Open(ctx, e.config)
 	e.must(err)
 	e.must(n.Sessions.Start(ctx))
@@ -348,20 +362,34 @@ func (e *env) pass(d time.Duration) {
 
 // stepClock sets the common clock forward or back.
 func (e *env) stepClock() {
-	d := draw(e, "by", []time.Duration{time.Second, 20 * time.Second, refreshGrace, 10 * time.Minute, accessLife, time.Hour, 2 * time.Hour, 24 * time.Hour, 8 * 24 * time.Hour})
+	d := draw(e, "by", []time.Duration{time.Second, 20 * time.Second, refreshGrace, 10 * time.Minute, accessLife, time.Hour, 2 * time.Hour, 24 * time.Hour, 8 * 24 * time.Hour, 400 * 24 * time.Hour})
 	if rapid.Bool().Draw(e.T, "back") {
 		d, e.setBack, e.unsure = -d, true, true
 	}
-	e.advance(d)
+	e.jump(d)
 }
 
 func (e *env) tickOne() { e.tick(e.anyPeer()) }
 
 func (e *env) clean() {
 	p := e.anyPeer()
-	e.must(errors.Join(p.Issuer.RotateDue(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, e.now().Add(-sessionsKept)), p.Issuer.ReadKeys(ctx)))
+	e.must(errors.Join(p.Issuer.RotateDue(ctx), p.DB.SaveClocks(ctx), p.DB.PurgeRevocations(ctx), p.DB.PurgeSessions(ctx, sessionsKept), p.Issuer.ReadKeys(ctx)))
 	e.readKeys(p)
 	e.purge()
+	rows := make(map[string]bool)
+	found, err := e.raw.Query(`SELECT id FROM sessions`)
+	e.must(err)
+	for found.Next() {
+		var id string
+		e.must(found.Scan(&id))
+		rows[id] = true
+	}
+	e.must(errors.Join(found.Err(), found.Close()))
+	for _, s := range e.sessions() {
+		if s.purged = s.purged || !rows[s.id]; s.purged && e.clock.Local().Sub(s.born) < s.ends.Add(sessionsKept).Sub(s.made) {
+			e.Fatalf("session %s from %s to %s was deleted after %s", s.id, s.made, s.ends, e.clock.Local().Sub(s.born))
+		}
+	}
 }
 
 func (e *env) rotate() {
@@ -384,7 +412,7 @@ func (e *env) retire() {
 	case now:
 		e.must(err)
 		r := e.revoke(p)
-		r.until = e.now().Add(keyWithdrawnFor)
+		r.until = e.running().Add(keyWithdrawnFor)
 		e.withdrawn[key.ID] = r
 	default:
 		e.wantCode("retirement", err, "", durward.InvalidRequest) // refused for the only pending key
@@ -427,7 +455,7 @@ func (e *env) outage() {
 		e.drop(p)
 	}
 	down := e.now()
-	e.advance(draw(e, "for", []time.Duration{time.Second, 10 * time.Second, refreshGrace, 2 * time.Minute, time.Hour, 24 * time.Hour}))
+	e.jump(draw(e, "for", []time.Duration{time.Second, 10 * time.Second, refreshGrace, 2 * time.Minute, time.Hour, 24 * time.Hour}))
 	first := draw(e, "first", e.peers[:])
 	e.startAfter(first, false, down)
 	for _, p := range e.peers {
@@ -505,7 +533,7 @@ func (e *env) signedIn(who *modelUser, proof account.Proof, p *peer) {
 func (e *env) addSession(who *modelUser, proof account.Proof, t session.Tokens, key string, p *peer) {
 	e.Helper()
 	now := e.now()
-	s := &modelSession{id: t.Session, who: who, made: now, ends: now.Add(refreshAbsolute), auth: proof.At}
+	s := &modelSession{id: t.Session, who: who, made: now, born: e.running(), ends: now.Add(refreshAbsolute), auth: proof.At}
 	s.grant = &modelGrant{session: s, key: key, tokens: []string{t.Refresh}, came: []time.Time{now}, grace: make(map[int]deadline), idle: now.Add(refreshLife), from: home}
 	for _, other := range e.sessions() {
 		if other.id == s.id {
@@ -567,7 +595,7 @@ func (e *env) signInCookie() {
 	now := e.now()
 	principal, err := p.Sessions.AuthenticateCookie(ctx, value, false)
 	e.must(err)
-	s := &modelSession{id: principal.SessionID, who: who, made: now, ends: now.Add(cookieAbsolute), auth: proof.At}
+	s := &modelSession{id: principal.SessionID, who: who, made: now, born: e.running(), ends: now.Add(cookieAbsolute), auth: proof.At}
 	s.cookies = []*modelCookie{{value: value, used: now, auth: proof.At}}
 	who.sessions = append(who.sessions, s)
 }
@@ -685,7 +713,7 @@ func (e *env) crashBeforeResponse() {
 	sure := !e.unsure || len(e.up()) > 0
 	if len(e.up()) == 0 {
 		down := e.now()
-		e.advance(e.duration("down for", 0, 2*time.Hour))
+		e.jump(e.duration("down for", 0, 2*time.Hour))
 		e.startAfter(p, false, down)
 		e.advance(e.duration("then", 0, refreshGrace-time.Second))
 	} else {
@@ -826,7 +854,7 @@ func (e *env) race() {
 	if errCookie == nil {
 		id, err := e.sessionOf(p, cookie)
 		e.must(err)
-		s := &modelSession{id: id, who: who, made: e.now(), ends: e.now().Add(cookieAbsolute), auth: proof.At}
+		s := &modelSession{id: id, who: who, made: e.now(), born: e.running(), ends: e.now().Add(cookieAbsolute), auth: proof.At}
 		s.cookies = []*modelCookie{{value: cookie, used: e.now(), auth: proof.At}}
 		who.sessions = append(who.sessions, s)
 	}
@@ -940,9 +968,9 @@ func (e *env) revokeToken() {
 	p.revocations.Poll(ctx)
 	e.must(p.revocations.Err())
 	r := e.revoke(p)
-	r.until = until
+	r.until = e.running().Add(until.Sub(e.now()))
 	e.polled(p)
-	if !e.now().Before(r.until) {
+	if !e.now().Before(until) {
 		clear(r.known)
 	}
 	if a.revoked == nil {
@@ -1130,6 +1158,10 @@ func (e *env) changePassword() {
 	} else {
 		keep = draw(e, "keep", who.sessions)
 		_, err := p.Sessions.ChangePassword(ctx, &durward.Principal{Subject: who.id, SessionID: keep.id}, who.password, next, "", home)
+		if keep.dead != nil || keep.purged || !e.now().Before(keep.ends) {
+			e.wantCode("password change of an ended session", err, durward.TokenRevoked)
+			return
+		}
 		e.must(err)
 	}
 	who.changes++

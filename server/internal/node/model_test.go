@@ -67,6 +67,7 @@ type modelSession struct {
 	id      string
 	who     *modelUser
 	made    time.Time
+	born    time.Time // in time of running
 	ends    time.Time // never moves
 	auth    time.Time // of the last proof
 	dead    *modelRevocation
@@ -140,14 +141,15 @@ type modelKey struct {
 
 // modelRevocation is one entry of the feed, with the nodes that certainly know it.
 type modelRevocation struct {
-	until     time.Time
+	until     time.Time // in time of running
 	known     map[*peer]bool
-	forgotten bool // deleted by the database, after the clock was days ahead and back again
+	forgotten bool // deleted by the database
 }
 
 // model is the whole state.
 type model struct {
 	now         func() time.Time
+	running     func() time.Time // moves only while a node runs
 	users       []*modelUser
 	revocations []*modelRevocation
 	alive       time.Time                   // last heartbeat of a node
@@ -192,7 +194,7 @@ func (m *model) tokens() (all []*modelAccess) {
 
 // revoke adds a revocation that the node at knows.
 func (m *model) revoke(at *peer) *modelRevocation {
-	r := &modelRevocation{until: m.now().Add(revokedFor), known: map[*peer]bool{at: true}}
+	r := &modelRevocation{until: m.running().Add(revokedFor), known: map[*peer]bool{at: true}}
 	m.revocations = append(m.revocations, r)
 	return r
 }
@@ -216,16 +218,17 @@ func (m *model) endAll(p *modelUser, keep *modelSession, at *peer) {
 func (m *model) polled(at *peer) {
 	at.fresh = m.now()
 	for _, r := range m.revocations {
-		if !r.forgotten && m.now().Before(r.until) {
+		if !r.forgotten {
 			r.known[at] = true
 		}
 	}
 }
 
-// passed records a change of the clock: nodes may have deleted expired revocations from memory.
+// passed records a change of the clock: nodes may have deleted expired revocations from memory. They
+// read them again if the clock is set back.
 func (m *model) passed() {
 	for _, r := range m.revocations {
-		if !m.now().Before(r.until) {
+		if !m.running().Before(r.until) {
 			clear(r.known)
 		}
 	}
@@ -234,13 +237,8 @@ func (m *model) passed() {
 // purge deletes old rows, as the cleaning of a node does.
 func (m *model) purge() {
 	for _, r := range m.revocations {
-		if !m.now().Before(r.until.Add(revokedKept)) {
+		if !m.running().Before(r.until.Add(revokedKept)) {
 			r.forgotten = true
-		}
-	}
-	for _, s := range m.sessions() {
-		if s.ends.Before(m.now().Add(-sessionsKept)) {
-			s.purged = true
 		}
 	}
 }
@@ -376,7 +374,7 @@ func (m *model) verifiedFresh(a *modelAccess, at *peer) (all []durward.Code) {
 		switch {
 		case !now.Before(a.expires):
 			return append(all, durward.TokenExpired)
-		case !at.keys[a.kid] || stolen.known[at] && now.Before(stolen.until):
+		case !at.keys[a.kid] || stolen.known[at]:
 			return all
 		}
 		return append(all, ok)
@@ -394,7 +392,7 @@ func (m *model) verifiedFresh(a *modelAccess, at *peer) (all []durward.Code) {
 		all = append(all, durward.InvalidToken) // an earlier verification is cached
 	}
 	dead := func(r *modelRevocation) (can, must bool) {
-		return r != nil, r != nil && r.known[at] && now.Before(r.until)
+		return r != nil, r != nil && r.known[at]
 	}
 	can1, must1 := dead(a.session.dead)
 	can2, must2 := dead(a.revoked)
@@ -412,8 +410,11 @@ func (m *model) verifiedFresh(a *modelAccess, at *peer) (all []durward.Code) {
 // cookie reports whether a cookie may be accepted, and whether it may be refused.
 func (m *model) cookie(c *modelCookie, s *modelSession) (may, mayNot bool) {
 	now := m.now()
+	if c.swept {
+		defer func() { mayNot = true }()
+	}
 	switch idle := c.used.Add(cookieIdle); {
-	case s.dead != nil || s.purged || c.swept || !now.Before(s.ends) || !now.Before(idle):
+	case s.dead != nil || s.purged || !now.Before(s.ends) || !now.Before(idle):
 		return false, true
 	case !c.replaced.IsZero() && !now.Before(c.replaced.Add(replacedGrace)):
 		return false, true

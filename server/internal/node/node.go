@@ -95,8 +95,8 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		}
 	}()
 
-	list := revoked.NewList(now)
-	if err = n.redis.open(c, now, list, n.feed); err != nil {
+	list := revoked.NewList(db.TokenTime)
+	if err = n.redis.open(c, db.TokenTime, list, n.feed); err != nil {
 		return n, err
 	}
 	n.revocations, err = revoked.NewFollower(revoked.FollowerConfig{
@@ -104,21 +104,26 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Poll:    n.feed.Poll,
 		OnFresh: n.redis.fromFeed,
 		Now:     now,
+		Local:   db.Local,
 		Log:     c.Log,
 	})
 	if err != nil {
 		return n, err
 	}
+	counting := db.Local // a jump of the clock neither ends nor lengthens a block
+	if n.redis.shared != nil {
+		counting = now // which all nodes share
+	}
 	n.limiter, err = limits.New(limits.Config{
 		Settings: limitSettings(set),
-		Now:      now,
+		Now:      counting,
 		Shared:   n.redis.shared,
 	})
 	if err != nil {
 		return n, err
 	}
 	rate := func(name string, perMinute int) *limits.Rate {
-		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.shared, Now: now})
+		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.shared, Now: counting})
 	}
 	n.Issuer, err = issuer.New(ctx, issuer.Config{
 		URL:          set.IssuerURL(),

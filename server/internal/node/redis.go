@@ -49,12 +49,9 @@ func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, fe
 		Redis: r.client,
 		Key:   keys[2],
 		List:  list,
-		All: func(ctx context.Context) ([]revoked.Entry, error) {
-			entries, _, err := feed.Poll(ctx, 0, 0)
-			return entries, err
-		},
-		Now: now,
-		Log: c.Log,
+		Each:  feed.Each,
+		Now:   now,
+		Log:   c.Log,
 	})
 	if err == nil {
 		r.fromFeed = r.push.FromFeed

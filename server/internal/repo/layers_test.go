@@ -55,7 +55,8 @@ var libraryImports = map[string][]string{
 		"durward", "internal/digest", "internal/dpop", "internal/loopback", "internal/printable", "internal/retry",
 	},
 	"jwt":              {"durward", "internal/loopback", "internal/origin", "internal/printable"},
-	"internal/revoked": {"durward"},
+	"internal/clock":   {},
+	"internal/revoked": {"durward", "internal/clock"},
 	"api":              {"durward", "client", "jwt", "internal/dpop", "internal/loopback", "internal/revoked"},
 
 	"internal/pwhash":  {},

@@ -54,7 +54,7 @@ type Feed struct {
 	changed chan struct{}
 }
 
-// seenEntry is an entry and the time at which this node first read it.
+// seenEntry is an entry and the time at which this node first read it, by a clock that does not jump.
 type seenEntry struct {
 	revoked.Entry
 	seen time.Time
@@ -72,40 +72,54 @@ func NewFeed(db *store.DB, now func() time.Time) *Feed {
 }
 
 // Poll reads the database, as revoked.FollowerConfig.Poll requires.
-func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration) ([]revoked.Entry, string, error) {
-	began := f.now()
-	entries, err := f.rows(ctx, after, began.Add(-overlap))
-	if err != nil {
-		return nil, "", err
+func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (epoch string, err error) {
+	began, local, settled := f.now(), f.db.Local(), f.db.TokenTime().Add(-settledAfter)
+	var recent []revoked.Entry // all but the first settled ones, up to the number base
+	var base int64
+	if after > 0 {
+		recent, err = f.db.Revocations(ctx, after, began.Add(-overlap))
+	} else {
+		err = f.Each(ctx, func(page []revoked.Entry) error {
+			for recent = append(recent, page...); len(recent) > 0 && recent[0].At.Before(settled); recent = recent[1:] {
+				base = recent[0].Seq
+			}
+			recent = slices.Clone(recent)
+			take(page)
+			return nil
+		})
 	}
-	epoch := f.db.Epoch()
-	f.take(entries, epoch, after == 0, began)
-	return entries, epoch, nil
+	if err != nil {
+		return "", err
+	}
+	epoch = f.db.Epoch()
+	f.take(recent, epoch, after == 0, base, began, local)
+	if after > 0 {
+		take(recent)
+	}
+	return epoch, nil
 }
 
-// rows reads the entries after a number and those since a time. With after 0 it reads the whole
-// list page by page, so that each query is short. The overlap of the next poll finds an entry
-// that commits late before a page that was already read.
-func (f *Feed) rows(ctx context.Context, after int64, since time.Time) ([]revoked.Entry, error) {
-	if after > 0 {
-		return f.db.Revocations(ctx, after, since)
-	}
-	var all []revoked.Entry
-	for {
+// Each reads the whole list and calls use with each page of it, which use may overwrite. Each query
+// is short. The overlap of the next poll finds an entry that commits late before a page that was already
+// read.
+func (f *Feed) Each(ctx context.Context, use func([]revoked.Entry) error) error {
+	for after := int64(0); ; {
 		page, err := f.db.RevocationsAfter(ctx, after, pageSize)
-		if err != nil {
-			return nil, err
-		}
-		if all = append(all, page...); len(page) < pageSize {
-			return all, nil
+		if err != nil || len(page) == 0 {
+			return err
 		}
 		after = page[len(page)-1].Seq
+		if err := use(page); err != nil {
+			return err
+		}
 	}
 }
 
-// take merges the entries of a poll that started at began; they are in order of their numbers.
-// whole says that they are the whole list.
-func (f *Feed) take(entries []revoked.Entry, epoch string, whole bool, began time.Time) {
+// take merges the entries of a poll that started at began; they are in order of their numbers. local
+// is a clock that does not jump. whole says that they are the whole list after base, and that the entries up to base are settled.
+func (f *Feed) take(
+	entries []revoked.Entry, epoch string, whole bool, base int64, began, local time.Time,
+) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fresh := false
@@ -113,11 +127,7 @@ func (f *Feed) take(entries []revoked.Entry, epoch string, whole bool, began tim
 		if !whole {
 			return // the follower reads the whole list of the new epoch next
 		}
-		f.epoch, f.loaded, f.base, f.settled, f.entries, fresh = epoch, true, 0, 0, nil, true
-		for len(entries) > 0 && entries[0].At.Before(began.Add(-settledAfter)) {
-			f.base, entries = entries[0].Seq, entries[1:]
-		}
-		f.settled = f.base
+		f.epoch, f.loaded, f.base, f.settled, f.entries, fresh = epoch, true, base, base, nil, true
 	}
 	for _, e := range entries {
 		if e.Seq <= f.base {
@@ -125,21 +135,21 @@ func (f *Feed) take(entries []revoked.Entry, epoch string, whole bool, began tim
 		}
 		i, found := slices.BinarySearchFunc(f.entries, e.Seq, bySeq)
 		if !found {
-			f.entries = slices.Insert(f.entries, i, seenEntry{e, began})
+			f.entries = slices.Insert(f.entries, i, seenEntry{e, local})
 			fresh = true
 		}
 	}
 	f.asOf = began
 	first, _ := slices.BinarySearchFunc(f.entries, f.settled+1, bySeq)
 	for _, e := range f.entries[first:] {
-		if e.Seq != f.settled+1 && began.Sub(e.seen) < settledAfter {
+		if e.Seq != f.settled+1 && local.Sub(e.seen) < settledAfter {
 			break
 		}
 		f.settled = e.Seq
 	}
 	drop := 0
 	for drop < len(f.entries) && f.entries[drop].Seq <= f.settled &&
-		(len(f.entries)-drop > maxEntries || began.Sub(f.entries[drop].seen) > entryKept) {
+		(len(f.entries)-drop > maxEntries || local.Sub(f.entries[drop].seen) > entryKept) {
 		f.base = f.entries[drop].Seq
 		drop++
 	}

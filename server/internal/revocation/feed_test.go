@@ -44,17 +44,17 @@ func TestLateNumbers(t *testing.T) {
 			t.Errorf("%s: after %d: %v next %d, want %v next %d", what, after, got, next, want, wantNext)
 		}
 	}
-	f.take([]revoked.Entry{entry(3, -time.Hour), entry(7, -2*time.Minute)}, "e", true, start)
+	f.take(nil, "e", true, 7, start, start)
 	check("after loading", 7, nil, 7)
-	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start)
+	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, 0, start, start)
 	check("gap before 10", 7, []int64{8, 10}, 8)
 	tag := f.after(8).Version
-	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second))
+	f.take([]revoked.Entry{entry(8, 0), entry(10, 0)}, "e", false, 0, start.Add(59*time.Second), start.Add(59*time.Second))
 	if f.after(8).Version != tag {
 		t.Error("ETag changed without a new entry")
 	}
 	changed := f.after(8).changed
-	f.take([]revoked.Entry{entry(9, 0), entry(10, 0)}, "e", false, start.Add(59*time.Second+1))
+	f.take([]revoked.Entry{entry(9, 0), entry(10, 0)}, "e", false, 0, start.Add(59*time.Second+1), start.Add(59*time.Second+1))
 	select {
 	case <-changed:
 	default:
@@ -64,22 +64,22 @@ func TestLateNumbers(t *testing.T) {
 		t.Error("ETag did not change with a late entry")
 	}
 	check("gap filled", 8, []int64{9, 10}, 10)
-	f.take([]revoked.Entry{entry(12, time.Minute)}, "e", false, start.Add(time.Minute))
+	f.take([]revoked.Entry{entry(12, time.Minute)}, "e", false, 0, start.Add(time.Minute), start.Add(time.Minute))
 	check("another gap", 10, []int64{12}, 10)
-	f.take(nil, "e", false, start.Add(2*time.Minute-1))
+	f.take(nil, "e", false, 0, start.Add(2*time.Minute-1), start.Add(2*time.Minute-1))
 	check("gap younger than a minute", 10, []int64{12}, 10)
-	f.take(nil, "e", false, start.Add(2*time.Minute))
+	f.take(nil, "e", false, 0, start.Add(2*time.Minute), start.Add(2*time.Minute))
 	check("gap older than a minute", 10, []int64{12}, 12)
-	f.take(nil, "e", false, start.Add(10*time.Minute))
+	f.take(nil, "e", false, 0, start.Add(10*time.Minute), start.Add(10*time.Minute))
 	if f.after(7).InMemory || !f.after(12).InMemory {
 		t.Error("old entries are still in memory, or new ones are not")
 	}
-	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", false, start.Add(10*time.Minute))
+	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", false, 0, start.Add(10*time.Minute), start.Add(10*time.Minute))
 	if f.after(12).Epoch != "e" {
 		t.Error("a partial read replaced the epoch")
 	}
 	tag = f.after(12).Version
-	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", true, start.Add(10*time.Minute))
+	f.take([]revoked.Entry{entry(1, 10*time.Minute)}, "another", true, 0, start.Add(10*time.Minute), start.Add(10*time.Minute))
 	check("new epoch", 0, []int64{1}, 1)
 	if f.after(1).Version == tag {
 		t.Error("ETag did not change with the epoch")
@@ -101,7 +101,7 @@ func TestLateBetweenPages(t *testing.T) {
 			entries = append(entries, entry(seq))
 		}
 	}
-	f.take(entries, "e", true, start)
+	f.take(entries, "e", true, 0, start, start)
 	received := make(map[int64]bool)
 	ask := func(after int64) Page {
 		l := f.after(after)
@@ -114,7 +114,7 @@ func TestLateBetweenPages(t *testing.T) {
 		return l
 	}
 	page := ask(0)
-	f.take([]revoked.Entry{entry(late)}, "e", false, start.Add(time.Second))
+	f.take([]revoked.Entry{entry(late)}, "e", false, 0, start.Add(time.Second), start.Add(time.Second))
 	for page.More {
 		page = ask(page.Next)
 	}
@@ -135,9 +135,9 @@ func TestAsOf(t *testing.T) {
 	f := NewFeed(nil, func() time.Time { return start })
 	for second := range 3 {
 		began := start.Add(time.Duration(second) * time.Second)
-		f.take([]revoked.Entry{{Seq: int64(second + 1), Kind: revoked.Session, Value: "s", At: began, Until: start.Add(time.Hour)}}, "e", second == 0, began)
+		f.take([]revoked.Entry{{Seq: int64(second + 1), Kind: revoked.Session, Value: "s", At: began, Until: start.Add(time.Hour)}}, "e", second == 0, 0, began, began)
 		l := f.after(0)
-		f.take(nil, "e", false, began.Add(time.Millisecond))
+		f.take(nil, "e", false, 0, began.Add(time.Millisecond), began.Add(time.Millisecond))
 		if !l.AsOf.Equal(began) || len(l.Entries) != second+1 {
 			t.Errorf("%d items as of %s, want %d as of %s", len(l.Entries), l.AsOf, second+1, began)
 		}
@@ -155,13 +155,20 @@ func TestLongListIsRead(t *testing.T) {
 	defer db.Close()
 	const many = 300_000
 	out, err := exec.Command("psql", "-Xq", strings.TrimSuffix(address, "&statement_timeout=150ms"), "-c", fmt.Sprintf(`INSERT INTO revocations (kind, value, at, until)
-		SELECT 'sid', 'session ' || i, 0, 9000000000000000 FROM generate_series(1, %d) i`, many)).CombinedOutput()
+		SELECT 'sid', 'session ' || i, CASE WHEN i < %d THEN 0 ELSE %d END, 9000000000000000 FROM generate_series(1, %d) i`,
+		many, time.Now().UnixMicro(), many)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("psql: %v\n%s", err, out)
 	}
 	f := NewFeed(db, time.Now)
-	entries, _, err := f.Poll(t.Context(), 0, time.Minute)
-	if err != nil || len(entries) != many || entries[many-1].Value != fmt.Sprint("session ", many) {
-		t.Errorf("%d of %d, %v", len(entries), many, err)
+	read, most, last := 0, 0, ""
+	_, err = f.Poll(t.Context(), 0, time.Minute, func(entries []revoked.Entry) {
+		read, most, last = read+len(entries), max(most, len(entries)), entries[len(entries)-1].Value
+	})
+	if err != nil || read != many || most > pageSize || last != fmt.Sprint("session ", many) {
+		t.Errorf("%d of %d, up to %d at once, the last is %s, %v", read, many, most, last, err)
+	}
+	if f.base != many-1 || len(f.entries) != 1 || f.settled != many {
+		t.Errorf("settled before %d, %d entries in memory, settled %d; want all but the last settled before", f.base, len(f.entries), f.settled)
 	}
 }

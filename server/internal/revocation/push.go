@@ -24,17 +24,19 @@ import (
 	connection "github.com/durward-auth/durward/internal/valkey"
 )
 
-// PushConfig configures a [Push]. Redis, Key, List and All are required.
+// PushConfig configures a [Push]. Redis, Key, List and Each are required.
 type PushConfig struct {
 	Redis *connection.Client
 	Key   []byte        // shared by all nodes, at least 32 bytes
 	List  *revoked.List // gets the entries of other nodes; its own announcements go to them
 
-	// All reads all entries that have not ended.
-	All func(context.Context) ([]revoked.Entry, error)
+	// Each calls its argument with all entries that have not ended, page by page.
+	Each func(context.Context, func([]revoked.Entry) error) error
 
-	Log *slog.Logger     // nil is slog.Default
-	Now func() time.Time // nil is time.Now
+	Log *slog.Logger // nil is slog.Default
+
+	// Now is the time by which keys end, the same as that of List. Nil is time.Now.
+	Now func() time.Time
 }
 
 // Push sends revocations over Redis. Other nodes receive a message at once. Other software, in any
@@ -69,8 +71,8 @@ const (
 
 // NewPush returns a Push, or an error. It registers with c.List for announcements.
 func NewPush(c PushConfig) (*Push, error) {
-	if c.Redis == nil || c.List == nil || c.All == nil || len(c.Key) < sha256.Size {
-		return nil, errors.New("revocation: Redis, Key (32 bytes or more), List and All are required")
+	if c.Redis == nil || c.List == nil || c.Each == nil || len(c.Key) < sha256.Size {
+		return nil, errors.New("revocation: Redis, Key (32 bytes or more), List and Each are required")
 	}
 	c.Log = cmp.Or(c.Log, slog.Default())
 	if c.Now == nil {
@@ -211,11 +213,7 @@ func (p *Push) set(ctx context.Context, entries []revoked.Entry) error {
 
 // setAll writes the keys of all entries that have not ended.
 func (p *Push) setAll(ctx context.Context) error {
-	entries, err := p.c.All(ctx)
-	if err != nil {
-		return fmt.Errorf("revocation: %w", err)
-	}
-	return p.set(ctx, entries)
+	return p.c.Each(ctx, func(page []revoked.Entry) error { return p.set(ctx, page) })
 }
 
 // message is the wire form of an entry.

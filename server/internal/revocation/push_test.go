@@ -45,9 +45,17 @@ func (f *database) poll(_ context.Context, after int64, _ time.Duration) ([]revo
 	return slices.Clone(f.entries[min(int(after), len(f.entries)):]), "epoch", nil
 }
 
-func (f *database) all(ctx context.Context) ([]revoked.Entry, error) {
-	entries, _, err := f.poll(ctx, 0, 0)
-	return entries, err
+func (f *database) each(ctx context.Context, use func([]revoked.Entry) error) error {
+	_, err := f.follow(ctx, 0, 0, func(entries []revoked.Entry) { _ = use(entries) })
+	return err
+}
+
+func (f *database) follow(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (string, error) {
+	entries, epoch, err := f.poll(ctx, after, overlap)
+	if err == nil {
+		take(entries)
+	}
+	return epoch, err
 }
 
 // node is a list, a running Push and its connection.
@@ -65,7 +73,7 @@ func newNode(t testing.TB, r *services.Redis, f *database, key byte) *node {
 		t.Fatal(err)
 	}
 	n := &node{list: revoked.NewList(nil), redis: redis}
-	n.s, err = NewPush(PushConfig{Redis: redis, Key: bytes.Repeat([]byte{key}, 32), List: n.list, All: f.all, Log: slog.New(slog.DiscardHandler)})
+	n.s, err = NewPush(PushConfig{Redis: redis, Key: bytes.Repeat([]byte{key}, 32), List: n.list, Each: f.each, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +196,7 @@ func TestKeysAreSetAgain(t *testing.T) {
 	exist("back", "revoked:sid:before the start", "revoked:one", "revoked:during the outage")
 
 	// Entries that the follower reads, for example of a node that stopped before it published them.
-	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: n.list, Poll: f.poll, OnFresh: n.s.FromFeed, Log: slog.New(slog.DiscardHandler)})
+	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: n.list, Poll: f.follow, OnFresh: n.s.FromFeed, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +240,7 @@ func TestForgedPush(t *testing.T) {
 	f := new(database)
 	n := newNode(t, r, f, 1)
 	n.listens(t, 1)
-	other, err := NewPush(PushConfig{Redis: n.redis, Key: bytes.Repeat([]byte{2}, 32), List: revoked.NewList(nil), All: f.all})
+	other, err := NewPush(PushConfig{Redis: n.redis, Key: bytes.Repeat([]byte{2}, 32), List: revoked.NewList(nil), Each: f.each})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func (w *Writer) Run(ctx context.Context) {
 		}
 		if now := w.now(); now.Sub(purged) > purgeInterval && !ended {
 			purged = now
-			if err := w.db.PurgeDenials(ctx, now.Add(-refusalsKept)); err != nil {
+			if err := w.db.PurgeDenials(ctx, refusalsKept); err != nil {
 				w.log.Warn("cannot delete old refusals", "error", err)
 			}
 		}

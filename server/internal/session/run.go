@@ -29,14 +29,30 @@ func (m *Manager) RolledBack() bool { return m.rolledBack.Load() }
 
 // Run maintains the sessions until ctx ends. Every second it checks whether the database can be
 // reached and whether it was rolled back; every 5 seconds it records that this node is up; every
-// minute it deletes revocations and sessions that are no longer needed.
+// minute it deletes revocations and sessions that are no longer needed. A jump of the clock becomes an
+// event of the security log.
 func (m *Manager) Run(ctx context.Context) {
 	reached := m.c.Now()
+	var jump store.Event // the last one, until it is stored
 	store.EverySecond(ctx, m.c.Log, "maintain sessions in the database", func(n int) error {
 		began := m.c.Now()
 		err := m.c.DB.Reachable(ctx)
+		by := m.c.DB.Jumped()
+		if n%60 == 0 || by != 0 { // what is written from now on has times of another clock
+			err = errors.Join(err, m.c.DB.SaveClocks(ctx))
+		}
 		if n%60 == 0 {
-			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, m.c.Now().Add(-endedKept)))
+			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept))
+		}
+		if by != 0 {
+			jump = store.Event{ID: store.NewID(), Kind: store.EventClockJumped, At: began, Outcome: "noted", Detail: "by " + by.String()}
+			m.c.Log.Error("the clock jumped; if it is wrong now, set it right", "by", by, "now", began)
+		}
+		if jump.ID != "" {
+			added := m.c.DB.AddEvents(ctx, []store.Event{jump})
+			if err = errors.Join(err, added); added == nil {
+				jump = store.Event{}
+			}
 		}
 		if n%5 == 0 {
 			err = errors.Join(err, m.c.DB.Beat(ctx, m.c.Now()))

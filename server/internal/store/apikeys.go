@@ -137,7 +137,7 @@ func (db *DB) UseAPIKeys(ctx context.Context, used map[string]time.Time) error {
 	})
 }
 
-// PurgeAPIKeys deletes keys that were revoked or expired before a time.
-func (db *DB) PurgeAPIKeys(ctx context.Context, before time.Time) error {
-	return db.exec(ctx, `DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(before))
+// PurgeAPIKeys deletes keys that were revoked or expired longer ago than kept.
+func (db *DB) PurgeAPIKeys(ctx context.Context, kept time.Duration) error {
+	return db.exec(ctx, `DELETE FROM api_keys WHERE revoked_at > 0 AND revoked_at < $1 OR expires_at > 0 AND expires_at < $1`, micros(db.rowTime().Add(-kept)))
 }

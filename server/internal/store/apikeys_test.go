@@ -315,7 +315,7 @@ func TestPurgeAPIKeys(t *testing.T) {
 		late := anEvent(EventAPIKeyRevoked, "ada")
 		late.At = noon.Add(time.Minute)
 		must(t, db.RevokeAPIKey(t.Context(), "just-revoked", "ada", late))
-		must(t, db.PurgeAPIKeys(t.Context(), noon.Add(time.Minute)))
+		must(t, db.PurgeAPIKeys(t.Context(), noon.Sub(noon.Add(time.Minute))))
 		var left []string
 		for _, id := range []string{"forever", "ending", "ended", "revoked", "just-revoked"} {
 			if _, err := db.APIKeyByID(t.Context(), id); err == nil {

@@ -146,16 +146,16 @@ type CookieRenewal struct {
 // ProveWithCookie stores a proof and gives the session another cookie. It returns ErrNotFound if the
 // session or its old cookie has ended.
 func (db *DB) ProveWithCookie(ctx context.Context, r CookieRenewal) error {
-	return db.do(ctx, func(tx *tx) error { return tx.renewCookie(r) })
+	return db.do(ctx, func(tx *tx) error { return tx.renewCookie(r, db.TokenTime()) })
 }
 
-func (t *tx) renewCookie(r CookieRenewal) error {
+// renewCookie replaces a cookie. It deletes replaced ones of the session that ended before a time.
+func (t *tx) renewCookie(r CookieRenewal, before time.Time) error {
 	p, now := r.Proof, micros(r.Event.At)
 	if err := t.reauthenticate(p, r.Event.At); err != nil {
 		return err
 	}
-	// Cookies that were replaced earlier and have ended since are no longer needed.
-	t.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, now)
+	t.exec(`DELETE FROM cookies WHERE session_id = $1 AND replaced_at > 0 AND idle_ends <= $2`, p.SessionID, micros(before))
 	n := t.changed(`UPDATE cookies SET replaced_at = CASE WHEN replaced_at = 0 THEN $3 ELSE replaced_at END,
 		idle_ends = CASE WHEN idle_ends > $4 THEN $4 ELSE idle_ends END WHERE hash = $1 AND session_id = $2 AND idle_ends > $3`,
 		r.Old, p.SessionID, now, micros(r.OldEnds))

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/durward-auth/durward/internal/clock"
 )
 
 // Errors that callers distinguish. Any other error is a fault of this package.
@@ -50,8 +52,9 @@ type Config struct {
 	// Now replaces the clock of the database if it is not nil.
 	Now func() time.Time
 
-	// Local is the clock of this machine, which continues the time of a database server between two
-	// queries for it. Nil is time.Now.
+	// Local is the clock of this machine. Differences of its times are the time that passed: it
+	// continues the time of a database server between two queries, and checks jumps of the time. Nil
+	// is Now, or time.Now without it.
 	Local func() time.Time
 
 	// CheckHistory refuses a database by an error, before its schema is changed. It is called with a
@@ -67,7 +70,9 @@ type Config struct {
 // DB is one database. It is safe for concurrent use.
 type DB struct {
 	engine       engine
-	now          func() time.Time
+	now, local   func() time.Time
+	watch        clock.Watch             // of Jumped
+	clocks       map[string]*clock.Clock // by their names in the table meta
 	epoch        string
 	sessionEpoch string
 	failure      atomic.Pointer[error] // of a write, until Ping finds room for as much
@@ -76,12 +81,13 @@ type DB struct {
 // Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
 // database cannot be used, an *OpenError names the remedy.
 func Open(ctx context.Context, c Config) (*DB, error) {
-	e, _, err := openMigrated(ctx, c.withDefaults())
+	c = c.withDefaults()
+	e, _, err := openMigrated(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{engine: e, now: e.now}
-	if err := db.loadEpoch(ctx); err != nil {
+	db := &DB{engine: e, now: e.now, local: c.Local, watch: clock.NewWatch(e.now, c.Local)}
+	if err := errors.Join(db.loadEpoch(ctx), db.loadClocks(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -112,7 +118,9 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Local == nil {
-		c.Local = time.Now
+		if c.Local = c.Now; c.Now == nil {
+			c.Local = time.Now
+		}
 	}
 	return c
 }

@@ -41,7 +41,7 @@ func (db *DB) DenialByID(ctx context.Context, id string) (d Denial, err error) {
 	return d, err
 }
 
-// PurgeDenials deletes denials before a time.
-func (db *DB) PurgeDenials(ctx context.Context, before time.Time) error {
-	return db.exec(ctx, `DELETE FROM denials WHERE at < $1`, micros(before))
+// PurgeDenials deletes denials older than kept.
+func (db *DB) PurgeDenials(ctx context.Context, kept time.Duration) error {
+	return db.exec(ctx, `DELETE FROM denials WHERE at < $1`, micros(db.rowTime().Add(-kept)))
 }

@@ -21,6 +21,7 @@ const (
 	EventRefreshAnswerLost = "refresh_answer_lost"
 	EventRefreshTheft      = "refresh_theft"
 	EventStoreWentBack     = "store_went_back"
+	EventClockJumped       = "clock_jumped"
 	EventTokenIssued       = "token_issued"
 	EventKeyCreated        = "key_created"
 	EventKeyState          = "key_state"

@@ -32,17 +32,17 @@ func revocationFields(r *Revocation) []any {
 // that goes by numbers alone would miss a revocation that is committed late.
 func (db *DB) Revocations(ctx context.Context, after int64, since time.Time) ([]Revocation, error) {
 	return collect(db.reader(ctx), revocationFields, `SELECT seq, kind, value, at, until FROM revocations WHERE (seq > $1 OR at >= $2) AND until > $3 ORDER BY seq`,
-		after, micros(since), micros(db.now()))
+		after, micros(since), micros(db.TokenTime()))
 }
 
 // RevocationsAfter returns up to limit revocations with a number above seq, in their order.
 func (db *DB) RevocationsAfter(ctx context.Context, seq int64, limit int) ([]Revocation, error) {
 	return collect(db.reader(ctx), revocationFields, `SELECT seq, kind, value, at, until FROM revocations WHERE seq > $1 AND until > $2 ORDER BY seq LIMIT $3`,
-		seq, micros(db.now()), limit)
+		seq, micros(db.TokenTime()), limit)
 }
 
-// revocationsKept is how long a revocation is kept after it affects no token any more, so that a clock that
-// was fast for a while and is set back finds it still present.
+// revocationsKept is how long a revocation is kept after it affects no token any more. If the clock is then
+// set back, the tokens are valid again by it, and so is the revocation.
 const revocationsKept = 24 * time.Hour
 
 // PurgeRevocations deletes the revocations that have affected no token for revocationsKept. It stores the
@@ -50,7 +50,7 @@ const revocationsKept = 24 * time.Hour
 func (db *DB) PurgeRevocations(ctx context.Context) error {
 	return db.do(ctx, func(tx *tx) error {
 		tx.lock("purge")
-		before := micros(db.now().Add(-revocationsKept))
+		before := micros(db.TokenTime().Add(-revocationsKept))
 		last := tx.number(`SELECT coalesce(max(seq), 0) FROM revocations WHERE until <= $1`, before)
 		if last == 0 {
 			return nil

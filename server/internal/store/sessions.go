@@ -175,8 +175,12 @@ func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (re
 	return revoked
 }
 
-// endSession ends a live session with its grants, and returns the revocation of its tokens.
+// endSession ends a live session with its grants, and returns the revocation of its tokens. The argument
+// until is the end of a token issued at at. Tokens issued while the clock was ahead end as much later.
 func (t *tx) endSession(id, reason string, at, until time.Time) Revocation {
+	issued := t.number(`SELECT max(at) FROM (SELECT created_at AS at FROM sessions WHERE id = $1 UNION ALL SELECT auth_time FROM sessions WHERE id = $1
+		UNION ALL SELECT moved_0 FROM grants WHERE session_id = $1 UNION ALL SELECT used_at FROM cookies WHERE session_id = $1) AS times`, id)
+	until = until.Add(max(moment(issued).Sub(at), 0))
 	t.exec(`UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at = 0`, id, micros(at), reason)
 	t.exec(`UPDATE grants SET ended_at = $2, end_reason = $3 WHERE session_id = $1 AND ended_at = 0`, id, micros(at), reason)
 	return t.revoke("sid", id, at, until)
@@ -185,8 +189,8 @@ func (t *tx) endSession(id, reason string, at, until time.Time) Revocation {
 // purgedAtOnce bounds the sessions of one purge, and so the time that other transactions wait.
 const purgedAtOnce = 1000
 
-// PurgeSessions deletes sessions that ended before a time, with their grants and cookies: at most
+// PurgeSessions deletes sessions that ended longer ago than kept, with their grants and cookies: at most
 // purgedAtOnce, the oldest first.
-func (db *DB) PurgeSessions(ctx context.Context, before time.Time) error {
-	return db.exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(before), purgedAtOnce)
+func (db *DB) PurgeSessions(ctx context.Context, kept time.Duration) error {
+	return db.exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, micros(db.rowTime().Add(-kept)), purgedAtOnce)
 }

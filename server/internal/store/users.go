@@ -117,7 +117,7 @@ func (db *DB) ChangePasswordWithCookie(
 			return nil, err
 		}
 		r.Proof.User.PasswordChangedAt = e.At
-		return revoked, tx.renewCookie(r)
+		return revoked, tx.renewCookie(r, db.TokenTime())
 	})
 }
 

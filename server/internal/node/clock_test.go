@@ -1,0 +1,215 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/services"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/seal"
+	"github.com/durward-auth/durward/server/internal/session"
+	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
+)
+
+// A clock that jumps and is set right again, with and without a restart at the wrong time, deletes no
+// session, key or revocation, makes no revoked credential valid and ends no valid one.
+func TestClockIsWrongForAWhile(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	engines := map[string]func(testing.TB) string{
+		"sqlite":   testkit.SQLite,
+		"postgres": func(t testing.TB) string { return services.Database(t) },
+	}
+	for engine, database := range engines {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %v", engine, restart), func(t *testing.T) {
+				t.Parallel()
+				w := newWrongClock(t, database(t))
+				w.outlive(2*time.Hour, restart)
+				for _, jump := range []time.Duration{2 * time.Minute, time.Hour, 36 * time.Hour, 45 * day, 400 * day, 10 * 365 * day} {
+					for _, by := range []time.Duration{jump, -jump} {
+						w.try(by, restart)
+					}
+				}
+			})
+		}
+	}
+}
+
+// wrongClock is a node with a clock that the test sets.
+type wrongClock struct {
+	*testing.T
+	*Node
+	clock  *clock
+	set    *config.Config
+	master *seal.Master
+	user   store.User
+}
+
+func newWrongClock(t *testing.T, database string) *wrongClock {
+	w := &wrongClock{T: t, clock: new(clock), set: config.Default()}
+	w.clock.at.Store(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC).UnixMicro())
+	w.set.Database.URL, w.set.Issuer = config.DatabaseURL(database), "https://auth.example.com"
+	w.set.Passwords.Argon2Memory, w.set.Passwords.Argon2Time = 8, 1
+	var err error
+	w.master, err = seal.Open(t.TempDir()+"/master.key", true)
+	w.must(err)
+	w.open()
+	t.Cleanup(func() { w.must(w.Close()) })
+	w.user, err = w.Accounts.Add(t.Context(), account.NewUser{Email: "ada@example.com", Password: "plenty of words in a row"}, store.EventUserAdded, home)
+	w.must(err)
+	return w
+}
+
+func (w *wrongClock) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *wrongClock) open() {
+	var err error
+	w.Node, err = Open(ctx, Config{Settings: w.set, Master: w.master, Now: w.clock.Now, Local: w.clock.Local})
+	w.must(err)
+	w.must(w.Sessions.Start(ctx))
+}
+
+// jump moves the clock, restarts the node or not, and does the work of a node for a minute.
+func (w *wrongClock) jump(by time.Duration, restart bool) {
+	w.Helper()
+	ctx := w.Context()
+	w.clock.at.Add(by.Microseconds())
+	if restart {
+		w.must(w.Close())
+		w.open()
+	}
+	for range 2 {
+		w.clock.at.Add(time.Second.Microseconds())
+		w.clock.local.Add(time.Second.Microseconds())
+		w.must(errors.Join(w.DB.SaveClocks(ctx), w.Issuer.RotateDue(ctx), w.Issuer.ReadKeys(ctx)))
+		// Rows are kept for days after their end; this test deletes them at once.
+		w.must(errors.Join(w.DB.PurgeRevocations(ctx), w.DB.PurgeSessions(ctx, 0), w.DB.PurgeAPIKeys(ctx, 0)))
+		w.revocations.Poll(ctx)
+		w.must(w.revocations.Err())
+	}
+}
+
+func (w *wrongClock) signIn() session.Tokens {
+	w.Helper()
+	t, err := w.Sessions.SignIn(w.Context(), w.proof(), nil, home)
+	w.must(err)
+	return t
+}
+
+func (w *wrongClock) proof() account.Proof {
+	return account.Proof{User: w.user, Methods: []string{"pwd"}, ACR: "urn:durward:acr:1fa", At: w.clock.Now()}
+}
+
+func (w *wrongClock) signOut(t session.Tokens) {
+	w.Helper()
+	w.must(w.Sessions.SignOut(w.Context(), w.user.ID, t.Session, false, home))
+}
+
+// verify checks that an access token is accepted or refused.
+func (w *wrongClock) verify(what string, t session.Tokens, accepted bool) {
+	w.Helper()
+	if _, err := w.Issuer.Verifier().Verify(w.Context(), t.Access); (err == nil) != accepted {
+		w.Errorf("%s: got %v, want it accepted: %v", what, err, accepted)
+	}
+}
+
+// try signs in and out, sets the clock wrong and right again, and checks every credential.
+func (w *wrongClock) try(by time.Duration, restart bool) {
+	ctx := w.Context()
+	what := func(credential string) string { return fmt.Sprintf("clock wrong by %s: %s", by, credential) }
+	in, out, later := w.signIn(), w.signIn(), w.signIn()
+	cookie, err := w.Sessions.SignInCookie(ctx, w.proof(), "", home)
+	w.must(err)
+	_, key, err := w.Accounts.CreateKey(ctx, &durward.Principal{Subject: w.user.ID, SessionID: in.Session, Scopes: account.ScopesOf(w.user), AuthTime: w.clock.Now()},
+		account.NewKey{Name: what("key"), Life: time.Hour}, home)
+	w.must(err)
+	w.signOut(out)
+	w.jump(0, false)
+
+	w.jump(by, restart)
+	w.verify(what("token signed out before, by the wrong clock"), out, false)
+	w.signOut(later)
+	wrong := w.signIn()
+	w.jump(0, restart)
+	w.jump(-by, restart)
+
+	w.verify(what("token signed out before"), out, false)
+	w.verify(what("token signed out meanwhile"), later, false)
+	w.verify(what("token of a live session"), in, true)
+	w.signOut(wrong)
+	if _, err := w.Sessions.Refresh(ctx, in.Refresh, nil, home); err != nil {
+		w.Errorf("%s: %v", what("refresh token"), err)
+	}
+	if _, err := w.Sessions.AuthenticateCookie(ctx, cookie, true); err != nil {
+		w.Errorf("%s: %v", what("cookie"), err)
+	}
+	if _, err := w.Accounts.AuthenticateKey(ctx, key.Reveal(), home); err != nil {
+		w.Errorf("%s: %v", what("API key"), err)
+	}
+	w.jump(by-4*time.Second, restart) // the same wrong time again
+	w.verify(what("token of the wrong time, signed out at the right one"), wrong, false)
+	w.jump(4*time.Second-by, restart)
+	w.verify(what("token signed out before, in the end"), out, false)
+}
+
+// outlive signs in while the clock is ahead, sets it right, signs out, and waits until the token is valid.
+func (w *wrongClock) outlive(by time.Duration, restart bool) {
+	w.jump(by, restart)
+	wrong := w.signIn()
+	w.jump(-by, restart)
+	w.signOut(wrong)
+	for range by / (10 * time.Minute) {
+		w.clock.local.Add((10 * time.Minute).Microseconds())
+		w.jump(10*time.Minute, restart)
+	}
+	w.verify("signed-out token of a clock that was ahead, in its time", wrong, false)
+}
+
+// A running node logs each jump of a minute or more and writes an event.
+func TestJumpIsAnEvent(t *testing.T) {
+	t.Parallel()
+	w := newWrongClock(t, testkit.SQLite(t))
+	running, stop := context.WithCancel(t.Context())
+	defer stop()
+	go w.Sessions.Run(running)
+	want := []string{}
+	for _, by := range []time.Duration{36 * time.Hour, -time.Hour, time.Minute} {
+		w.clock.at.Add(by.Microseconds())
+		want = append([]string{"by " + by.String()}, want...)
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			events, err := w.DB.Events(t.Context(), store.EventFilter{Kind: store.EventClockJumped})
+			w.must(err)
+			if len(events) == len(want) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("after a jump by %s: got %d events, want %d", by, len(events), len(want))
+			}
+		}
+	}
+	w.clock.at.Add((59 * time.Second).Microseconds()) // no jump
+	events, err := w.DB.Events(t.Context(), store.EventFilter{Kind: store.EventClockJumped})
+	w.must(err)
+	got := []string{}
+	for _, e := range events {
+		got = append(got, e.Detail)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
