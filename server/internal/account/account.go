@@ -26,6 +26,8 @@ type Config struct {
 	Hasher      *pwhash.Hasher
 	Limits      *limits.Limiter
 	SecurityLog *securitylog.Writer // gets the refused sign-ins
+	OfNetwork   *limits.Rate        // limits registrations of one network; nil means no limit
+	OfAddress   *limits.Rate        // limits registrations of one e-mail address; nil means no limit
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
 	Log         *slog.Logger        // nil means no log
 

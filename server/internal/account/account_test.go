@@ -93,6 +93,56 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// Registrations are limited by network and by address before their hash, and before the answer whether
+// the address is taken. Malformed ones and users added by the operator do not count.
+func TestRegistrationLimits(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine, func(c *Config) {
+			rate := func(most int) *limits.Rate {
+				return limits.NewRate(limits.RateConfig{Name: "test", Most: most, Window: time.Hour, Now: c.Now})
+			}
+			c.OfNetwork, c.OfAddress = rate(5), rate(3)
+		})
+		register := func(email, password, kind string, from request.Info) (code durward.Code, hashes uint64) {
+			t.Helper()
+			before := h.Hasher.Runs()
+			_, err := h.Add(t.Context(), NewUser{Email: email, Password: password}, kind, from)
+			refusal, ok := errors.AsType[*durward.Refusal](err)
+			if codeOf(err) == durward.TooManyAttempts && (!ok || refusal.RetryAfter <= 0 || refusal.RetryAfter > time.Hour) {
+				t.Errorf("%s: got %v, want a time to wait of up to an hour", email, err)
+			}
+			return codeOf(err), h.Hasher.Runs() - before
+		}
+		for _, c := range []struct {
+			email, password, kind string
+			from                  request.Info
+			code                  durward.Code
+			hashes                uint64
+		}{
+			{"bob@example.com", "short", store.EventRegistered, here, durward.InvalidRequest, 0},
+			{"no address", adaPassword, store.EventRegistered, here, durward.InvalidRequest, 0},
+			{"bob@example.com", adaPassword, store.EventRegistered, here, "", 1},
+			{"bob@example.com", adaPassword, store.EventRegistered, here, durward.EmailTaken, 1},
+			{"BOB@EXAMPLE.COM", adaPassword, store.EventRegistered, here, durward.EmailTaken, 1},
+			{"Bob@example.com", adaPassword, store.EventRegistered, here, durward.TooManyAttempts, 0},
+			{"bob@example.com", adaPassword, store.EventRegistered, elsewhere, durward.TooManyAttempts, 0},
+			{"free@example.com", adaPassword, store.EventRegistered, here, "", 1},
+			{"more@example.com", adaPassword, store.EventRegistered, here, durward.TooManyAttempts, 0},
+			{"more@example.com", adaPassword, store.EventUserAdded, here, "", 1},
+			{"more2@example.com", adaPassword, store.EventRegistered, elsewhere, "", 1},
+		} {
+			if code, hashes := register(c.email, c.password, c.kind, c.from); code != c.code || hashes != c.hashes {
+				t.Errorf("%s, %s from %s: got %q after %d hashes, want %q after %d", c.kind, c.email, c.from.Addr, code, hashes, c.code, c.hashes)
+			}
+		}
+		h.clock.Advance(time.Hour)
+		if code, _ := register("later@example.com", adaPassword, store.EventRegistered, here); code != "" {
+			t.Errorf("an hour later: got %q, want no refusal", code)
+		}
+	})
+}
+
 // codeOf returns the code that err wraps, or "".
 func codeOf(err error) durward.Code {
 	var code durward.Code

@@ -217,7 +217,7 @@ var errForgedKey = fmt.Errorf("not made by this server: %w", durward.InvalidAPIK
 func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
 	k, err := m.verifyKey(ctx, key)
 	if errors.Is(err, errForgedKey) && m.BadKeys != nil {
-		if wait, ok := m.BadKeys.Bad(ctx, from.Addr); !ok {
+		if wait, ok := m.BadKeys.Network(ctx, from.Addr); !ok {
 			return store.APIKey{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}

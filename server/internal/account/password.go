@@ -118,6 +118,9 @@ func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, pas
 	if err := m.Passwords.Check(member, password, u.EmailKey); err != nil {
 		return "", err
 	}
+	if u.ID != "" { // the caller has verified the user
+		ctx = pwhash.First(ctx)
+	}
 	hash, err := m.Hasher.Hash(ctx, password)
 	if errors.Is(err, pwhash.ErrForbidden) {
 		return "", mistake(member, "The password contains control characters.",

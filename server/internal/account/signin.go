@@ -45,6 +45,18 @@ func (m *Manager) Authenticate(ctx context.Context, email, password string, from
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return Proof{}, err
 	}
+	// A flood of strangers must not keep a user out who signs in where they signed in before. The same
+	// query runs for an unknown user.
+	known := from.Cookie != "" && from.Cookie == u.ID
+	if !known {
+		place := store.Place{Network: from.Network(), Browser: from.Browser()}
+		if known, err = m.DB.KnownPlace(ctx, u.ID, place, m.Now()); err != nil {
+			return Proof{}, err
+		}
+	}
+	if known {
+		ctx = pwhash.First(ctx)
+	}
 	if err := m.verify(ctx, &u, key, password, from, nil); err != nil {
 		return Proof{}, err
 	}
@@ -61,6 +73,7 @@ func (m *Manager) Reauthenticate(
 	if err != nil {
 		return Proof{}, err
 	}
+	ctx = pwhash.First(ctx) // the client holds a session
 	if err := m.verify(ctx, &u, u.EmailKey, password, from, count); err != nil {
 		return Proof{}, err
 	}
@@ -89,6 +102,9 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 func (m *Manager) verify(
 	ctx context.Context, u *store.User, key, password string, from request.Info, count func(context.Context) error,
 ) error {
+	if err := m.Hasher.Busy(ctx); err != nil { // before the try leaves anything in the counters
+		return unavailable(err)
+	}
 	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
 	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
 		m.recordRefused(key, u.ID, "too many attempts", from)

@@ -303,6 +303,88 @@ func TestBusy(t *testing.T) {
 	must(t, h.try(adaEmail, adaPassword, here))
 }
 
+// While strangers fill the queue of hashes, known devices sign in: from a place of an earlier sign-in, or
+// with a live session. All others are refused, whether the account exists, is blocked, or neither.
+func TestKnownDeviceFirst(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine, func(c *Config) {
+			c.Hasher = newHasher(t, pwhash.Config{Memory: 64, Time: 1, Concurrent: 1, Waiting: 3})
+		})
+		for _, place := range []struct {
+			from request.Info
+			age  time.Duration
+		}{{here, 89 * 24 * time.Hour}, {elsewhere, 91 * 24 * time.Hour}} {
+			h.set(`INSERT INTO places (user_id, network, browser, seen_at) VALUES ($1, $2, $3, $4)`,
+				h.ada.ID, place.from.Network(), place.from.Browser(), h.clock.Now().Add(-place.age).UnixMicro())
+		}
+		blocked := request.Info{Addr: netip.MustParseAddr("203.0.113.1")}
+		for range 5 {
+			refused(t, "failure", h.try(adaEmail, h.wrongPassword(), blocked), durward.InvalidCredentials)
+		}
+		release := make(chan bool)
+		var all sync.WaitGroup
+		for range 4 { // one runs, three wait
+			all.Go(func() { must(t, h.Hasher.Do(t.Context(), 0, func() { <-release })) })
+		}
+		eventually := func(what string, done func() bool) {
+			t.Helper()
+			for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("never: " + what)
+				}
+			}
+		}
+		eventually("a full queue", func() bool { return h.Hasher.Busy(t.Context()) != nil })
+
+		withCookie, otherCookie := elsewhere, elsewhere
+		withCookie.Cookie, otherCookie.Cookie = h.ada.ID, "another user"
+		sameNetwork, sameBrowser := here, elsewhere
+		sameNetwork.UserAgent, sameBrowser.UserAgent = elsewhere.UserAgent, here.UserAgent
+		bounded, stop := context.WithTimeout(t.Context(), 20*time.Second) // for one that waits in the queue
+		defer stop()
+		try := func(email string, from request.Info) error {
+			_, err := h.Authenticate(bounded, email, adaPassword, from)
+			return err
+		}
+		for what, err := range map[string]error{
+			"place of 91 days ago":               try(adaEmail, elsewhere),
+			"another browser":                    try(adaEmail, sameNetwork),
+			"another network":                    try(adaEmail, sameBrowser),
+			"cookie of another user":             try(adaEmail, otherCookie),
+			"unknown user":                       try("nobody@example.com", here),
+			"no address":                         try("", request.Info{}),
+			"blocked account, before its counts": try(adaEmail, blocked),
+		} {
+			refused(t, what, err, durward.AuthUnavailable)
+		}
+		results := make(chan error, 4)
+		for _, try := range []func() error{
+			func() error { return h.try(adaEmail, adaPassword, here) },
+			func() error { return h.try(adaEmail, adaPassword, withCookie) },
+			func() error {
+				_, err := h.Reauthenticate(t.Context(), h.ada.ID, adaPassword, elsewhere, nil)
+				return err
+			},
+			func() error {
+				_, err := h.HashNewPassword(t.Context(), h.ada, "new", "another long password")
+				return err
+			},
+		} {
+			all.Go(func() { results <- try() })
+		}
+		eventually("four known ones in their queue", func() bool { return len(results) > 0 || h.Hasher.Busy(pwhash.First(t.Context())) != nil })
+		close(release)
+		all.Wait()
+		close(results)
+		for err := range results {
+			if err != nil {
+				t.Errorf("known device: %v", err)
+			}
+		}
+	})
+}
+
 // Reauthenticate shares the counters of sign-ins.
 func TestReauthenticate(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,14 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 	if err != nil {
 		return store.User{}, err
 	}
+	if err := m.Passwords.Check("password", n.Password, key); err != nil {
+		return store.User{}, err
+	}
+	if kind == store.EventRegistered {
+		if err := m.countRegistration(ctx, key, from); err != nil {
+			return store.User{}, err
+		}
+	}
 	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password)
 	if err != nil {
 		return store.User{}, err
@@ -64,6 +72,25 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 		return store.User{}, err
 	}
 	return u, nil
+}
+
+// countRegistration counts a registration, or refuses with TooManyAttempts. Each costs a hash, and its
+// answer tells whether the address is taken.
+func (m *Manager) countRegistration(ctx context.Context, key string, from request.Info) error {
+	if err := m.Hasher.Busy(ctx); err != nil {
+		return unavailable(err)
+	}
+	wait, ok := time.Duration(0), true
+	if m.OfNetwork != nil {
+		wait, ok = m.OfNetwork.Network(ctx, from.Addr)
+	}
+	if ok && m.OfAddress != nil {
+		wait, ok = m.OfAddress.Key(ctx, key)
+	}
+	if !ok {
+		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: errors.New("account: too many registrations of this network or address")}
+	}
+	return nil
 }
 
 // ByEmail returns the user with an e-mail address in any spelling. It returns store.ErrNotFound if

@@ -148,6 +148,12 @@ type Config struct {
 
 		// Failed attempts per hour from one network, over all accounts.
 		NetworkFailuresHour int `toml:"network_failures_hour" default:"100" range:"1,10000"`
+
+		// Registrations in each hour from one network, of taken addresses too. 0 disables this limit.
+		RegistrationsNetwork int `toml:"registrations_network" default:"10" range:"0,10000"`
+
+		// Registrations in each hour with one e-mail address. 0 disables this limit.
+		RegistrationsAddress int `toml:"registrations_address" default:"3" range:"0,10000"`
 	} `toml:"limits"`
 
 	Passwords struct {

@@ -15,12 +15,14 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
@@ -704,4 +706,46 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	w.eventually("it is asked again", func() bool { return time.Since(began) > 1500*time.Millisecond })
 	w.clock.Advance(11 * time.Minute)
 	ends("idle", byCookie, durward.SessionExpired)
+}
+
+// While strangers fill the queue of hashes, a browser with a live session cookie signs in from a new place.
+// With the cookie of a session that ended it is refused.
+func TestCookieGoesFirst(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	live, dead := w.cookieOf(adaEmail), w.cookieOf(adaEmail)
+	if r := w.byCookie("POST", "/api/auth/logout", dead, nil); r.StatusCode != 204 {
+		t.Fatalf("sign-out: %s %s", r.Status, r.body)
+	}
+	signIn := func(cookie string) reply {
+		return w.byCookie("POST", "/api/auth/login", cookie, object{"email": adaEmail, "password": adaPassword}, "User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")
+	}
+	eventually := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("never: " + what)
+			}
+		}
+	}
+	release := make(chan bool)
+	strangers, first := t.Context(), pwhash.First(t.Context())
+	room := 1000 + max(1, runtime.GOMAXPROCS(0)-1) // of each queue
+	for n := range 2*room - 1 {
+		ctx := strangers
+		if n >= room {
+			ctx = first // one place stays free
+		}
+		go w.hasher.Do(ctx, 0, func() { <-release })
+	}
+	eventually("a full queue", func() bool { return w.hasher.Busy(strangers) != nil })
+	w.refused(signIn(""), 503, "AUTH_UNAVAILABLE")
+	w.refused(signIn(dead), 503, "AUTH_UNAVAILABLE")
+	result := make(chan reply, 1)
+	go func() { result <- signIn(live) }()
+	eventually("the last place is taken", func() bool { return len(result) > 0 || w.hasher.Busy(first) != nil })
+	close(release)
+	if r := <-result; r.StatusCode != 200 {
+		t.Errorf("with a live cookie: got %s %s, want 200", r.Status, r.body)
+	}
 }

@@ -28,19 +28,25 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 			return err
 		}
 	}
-	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, from(r))
+	info, sent := from(r), sentCookies(r)
+	if len(sent) > 0 {
+		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), sent[0], false); err == nil {
+			info.Cookie = p.Subject
+		}
+	}
+	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, info)
 	if err != nil {
 		return err
 	}
 	if in.UseCookies {
 		// The response has no token that a script could steal. The previous session of the browser ends.
 		replaced := ""
-		if sent := sentCookies(r); len(sent) > 0 {
+		if len(sent) > 0 {
 			replaced = sent[0]
 		}
-		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, from(r))
+		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, info)
 		return s.answerCookie(w, r, proof.User, value, err)
 	}
-	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, from(r))
+	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)
 	return answerTokens(w, t, err)
 }

@@ -102,7 +102,7 @@ func newEnv(t *testing.T, set settings) *env {
 	w.securityLog = securitylog.New(w.db, log, w.clock.Now)
 	var badKeys *limits.Rate
 	if set.badKeys > 0 {
-		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", AMinute: set.badKeys, Now: w.clock.Now})
+		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})
 	}
 	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Now: w.clock.Now, Log: log})
 	must(err)

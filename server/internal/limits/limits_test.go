@@ -550,19 +550,63 @@ func TestRate(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
 		k := testkit.NewClock(time.Unix(1_800_000_030, 0))
-		r := NewRate(RateConfig{Name: "test", AMinute: 3, Shared: in.shared(t), Now: k.Now})
+		r := NewRate(RateConfig{Name: "test", Most: 3, Shared: in.shared(t), Now: k.Now})
 		for n := range 5 {
-			wait, ok := r.Bad(ctx, here)
+			wait, ok := r.Network(ctx, here)
 			if ok != (n < 3) || !ok && (wait <= 0 || wait > time.Minute) {
 				t.Errorf("bad one %d: %s, %v", n, wait, ok)
 			}
 		}
-		if _, ok := r.Bad(ctx, elsewhere); !ok {
+		if _, ok := r.Network(ctx, elsewhere); !ok {
 			t.Error("another network: got a refusal")
 		}
 		k.Advance(time.Minute)
-		if _, ok := r.Bad(ctx, here); !ok {
+		if _, ok := r.Network(ctx, here); !ok {
 			t.Error("a minute later: got a refusal")
+		}
+	})
+}
+
+// A Rate with a window of an hour counts networks and other keys, for IPv6 also a /56 and a /48.
+func TestRateAnHour(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		k := testkit.NewClock(time.Unix(1_800_000_000, 0)) // a full hour
+		r := NewRate(RateConfig{Name: "hour", Most: 2, Window: time.Hour, Shared: in.shared(t), Now: k.Now})
+		take := func(what string, most int, wait time.Duration, once func(n int) (time.Duration, bool)) {
+			t.Helper()
+			for n := range most + 2 {
+				if got, ok := once(n); ok != (n < most) || !ok && got != wait {
+					t.Errorf("%s, request %d: got %t, wait %s; want %d allowed, wait %s", what, n, ok, got, most, wait)
+				}
+			}
+		}
+		of := func(addr string, at int) func(n int) (time.Duration, bool) {
+			return func(n int) (time.Duration, bool) {
+				a := netip.MustParseAddr(addr).As16()
+				a[at] = byte(n)
+				return r.Network(ctx, netip.AddrFrom16(a))
+			}
+		}
+		key := func(key string) func(int) (time.Duration, bool) {
+			return func(int) (time.Duration, bool) { return r.Key(ctx, key) }
+		}
+		take("IPv4", 2, time.Hour, func(int) (time.Duration, bool) { return r.Network(ctx, here) })
+		take("a /64", 2, time.Hour, of("2001:db8:1:1::", 15))
+		take("the /64s of a /56", 8, time.Hour, of("2001:db8:2:100::", 7))
+		take("the /56s of a /48", 32, time.Hour, of("2001:db8:3::", 6))
+		k.Advance(59*time.Minute + 30*time.Second)
+		take("an address", 2, 30*time.Second, key("ada@example.com"))
+		take("another address", 2, 30*time.Second, key("bob@example.com"))
+		r.Set(3)
+		take("a higher limit", 1, 30*time.Second, key("ada@example.com"))
+		k.Advance(30 * time.Second)
+		take("the next hour", 3, time.Hour, key("ada@example.com"))
+		r.Set(0)
+		for range 9 {
+			if _, ok := r.Key(ctx, "ada@example.com"); !ok {
+				t.Error("no limit: got a refusal")
+			}
 		}
 	})
 }

@@ -259,18 +259,18 @@ func TestSetLower(t *testing.T) {
 func TestRateFull(t *testing.T) {
 	t.Parallel()
 	inBoth(t, func(t *testing.T, in place) {
-		r := NewRate(RateConfig{Name: "test", AMinute: 3, Shared: in.shared(t), Now: func() time.Time { return time.Unix(1_800_000_030, 0) }})
-		r.networks = small.networks
+		r := NewRate(RateConfig{Name: "test", Most: 3, Shared: in.shared(t), Now: func() time.Time { return time.Unix(1_800_000_030, 0) }})
+		r.room = small.networks
 		for range 2 {
-			r.Bad(ctx, here)
+			r.Network(ctx, here)
 		}
 		for n := range small.networks + 10 {
-			if wait, ok := r.Bad(ctx, numbered(n)); !ok || wait != 0 {
+			if wait, ok := r.Network(ctx, numbered(n)); !ok || wait != 0 {
 				t.Fatalf("network %d: %s %v", n, wait, ok)
 			}
 		}
 		for n, want := range []bool{true, false} {
-			if wait, ok := r.Bad(ctx, here); ok != want || !ok && wait != 30*time.Second {
+			if wait, ok := r.Network(ctx, here); ok != want || !ok && wait != 30*time.Second {
 				t.Errorf("bad one %d: %s %v, want %v", n+3, wait, ok, want)
 			}
 		}

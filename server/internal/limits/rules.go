@@ -86,16 +86,20 @@ func wider(n netip.Prefix) []netip.Prefix {
 	return []netip.Prefix{n, p56, p48}
 }
 
-// networkLimits returns the limits of a network for a minute and for an hour.
-func (c *Config) networkLimits(p netip.Prefix) (aMinute, anHour int) {
-	factor := 1
+// factor returns how many times the limit of one network a prefix has.
+func factor(p netip.Prefix) int {
 	switch {
 	case p.Addr().Is6() && p.Bits() == 56:
-		factor = wideFactor
+		return wideFactor
 	case p.Addr().Is6() && p.Bits() == 48:
-		factor = widestFactor
+		return widestFactor
 	}
-	return c.NetworkFailures * factor, c.NetworkFailuresHour * factor
+	return 1
+}
+
+// networkLimits returns the limits of a network for a minute and for an hour.
+func (c *Config) networkLimits(p netip.Prefix) (aMinute, anHour int) {
+	return c.NetworkFailures * factor(p), c.NetworkFailuresHour * factor(p)
 }
 
 // repeatsAMinute limits how often one network may repeat wrong secrets, over all accounts. A mail client

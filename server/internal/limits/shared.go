@@ -25,7 +25,7 @@ import (
 //	durward:limits:NETWORK:failures list: times of failures
 //	durward:limits:NETWORK:repeats  list: times of repeated wrong secrets
 //	durward:limits:NETWORK:tries    sorted set: leases of undecided tries, by their end
-//	durward:rate:NAME:MINUTE:NETWORK counter
+//	durward:rate:NAME:WINDOW:KEY    counter of a Rate; KEY is a keyed hash too
 //
 // All keys expire. A network has as many accounts as in memory. The number of networks is limited
 // by the work of checking a secret before each failure.
@@ -133,7 +133,7 @@ return {raw and cmsgpack.unpack(raw).b or 0}`)
 
 	rateScript = valkey.NewScript(`if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return {0} end
 redis.call('INCR', KEYS[1])
-redis.call('PEXPIRE', KEYS[1], 120000)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {1}`)
 )
 
@@ -353,11 +353,11 @@ func (s *Shared) blocked(ctx context.Context, account string, n netip.Prefix, no
 	return until > now.UnixMicro()
 }
 
-// rate counts a bad request of a network in a minute and reports whether it is within the limit;
-// true if Redis does not answer.
-func (s *Shared) rate(ctx context.Context, name string, n netip.Prefix, minute int64, most int) bool {
-	key := fmt.Sprintf("durward:rate:%s:%d:%s", name, minute, s.hash("network", n.String()))
-	answer, err := s.redis.Run(ctx, rateScript, []string{key}, whole(int64(most)))
+// rate counts a request for a key in a window of c and reports whether it is within the limit; true
+// if Redis does not answer. The counter ends after two windows, as clocks differ.
+func (s *Shared) rate(ctx context.Context, c RateConfig, key string, window int64, most int) bool {
+	key = fmt.Sprintf("durward:rate:%s:%d:%s", c.Name, window, s.hash("rate", key))
+	answer, err := s.redis.Run(ctx, rateScript, []string{key}, whole(int64(most)), whole(2*c.Window.Milliseconds()))
 	if err != nil || len(answer) != 1 {
 		return true
 	}

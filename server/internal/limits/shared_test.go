@@ -360,8 +360,8 @@ func TestRedisContents(t *testing.T) {
 	} else {
 		defer try.Cancel()
 	}
-	rate := NewRate(RateConfig{Name: "keys", AMinute: 3, Shared: a.shared})
-	rate.Bad(ctx, here)
+	rate := NewRate(RateConfig{Name: "keys", Most: 3, Shared: a.shared})
+	rate.Network(ctx, here)
 	if !b.Blocked(ctx, "victim@example.com", here) {
 		t.Error("flood: the block is lost")
 	}
@@ -406,26 +406,26 @@ func TestRateInSum(t *testing.T) {
 	redis := connect(t, r)
 	shared := place{redis}.shared(t)
 	now := func() time.Time { return time.Unix(1_800_000_030, 0) }
-	a := NewRate(RateConfig{Name: "x", AMinute: 5, Shared: shared, Now: now})
-	b := NewRate(RateConfig{Name: "x", AMinute: 5, Shared: shared, Now: now})
-	other := NewRate(RateConfig{Name: "y", AMinute: 5, Shared: shared, Now: now})
+	a := NewRate(RateConfig{Name: "x", Most: 5, Shared: shared, Now: now})
+	b := NewRate(RateConfig{Name: "x", Most: 5, Shared: shared, Now: now})
+	other := NewRate(RateConfig{Name: "y", Most: 5, Shared: shared, Now: now})
 	for n, rate := range []*Rate{a, b, a, b, a} {
-		if _, ok := rate.Bad(ctx, here); !ok {
+		if _, ok := rate.Network(ctx, here); !ok {
 			t.Errorf("bad one %d is refused", n+1)
 		}
 	}
 	for n, rate := range []*Rate{a, b} {
-		if wait, ok := rate.Bad(ctx, here); ok || wait != 30*time.Second {
+		if wait, ok := rate.Network(ctx, here); ok || wait != 30*time.Second {
 			t.Errorf("node %d, the sixth: %s, %v", n, wait, ok)
 		}
 	}
-	if _, ok := other.Bad(ctx, here); !ok {
+	if _, ok := other.Network(ctx, here); !ok {
 		t.Error("counter with another name: got a refusal")
 	}
 	r.Kill(t)
 	waitUp(t, redis, false)
 	for n := range 3 { // b has allowed two of the five that a node allows
-		if _, ok := b.Bad(ctx, elsewhere); !ok {
+		if _, ok := b.Network(ctx, elsewhere); !ok {
 			t.Errorf("without Redis, bad one %d is refused", n+1)
 		}
 	}

@@ -47,6 +47,8 @@ type Node struct {
 	Sessions *session.Manager
 
 	limiter     *limits.Limiter
+	ofNetwork   *limits.Rate // registrations
+	ofAddress   *limits.Rate // the same
 	revocations *revoked.Follower
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
@@ -60,6 +62,10 @@ const (
 	forgedRefreshTokens = 30
 	forgedAPIKeys       = 30
 )
+
+// hashGarbage limits the memory of finished hashes, in KiB. Otherwise a flood of sign-ins would double
+// the memory of the process.
+const hashGarbage = 32 << 10
 
 // Open opens the database and makes the parts. Run starts them; the caller closes the node.
 func Open(ctx context.Context, c Config) (n *Node, err error) {
@@ -122,9 +128,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	rate := func(name string, perMinute int) *limits.Rate {
-		return limits.NewRate(limits.RateConfig{Name: name, AMinute: perMinute, Shared: n.redis.shared, Now: counting})
+	rate := func(name string, most int, window time.Duration) *limits.Rate {
+		return limits.NewRate(limits.RateConfig{Name: name, Most: most, Window: window, Shared: n.redis.shared, Now: counting})
 	}
+	n.ofNetwork = rate("registrations", set.Limits.RegistrationsNetwork, time.Hour)
+	n.ofAddress = rate("registrations of an address", set.Limits.RegistrationsAddress, time.Hour)
 	n.Issuer, err = issuer.New(ctx, issuer.Config{
 		URL:          set.IssuerURL(),
 		Audience:     set.Tokens.Audience,
@@ -142,8 +150,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return n, err
 	}
 	hasher, err := pwhash.New(pwhash.Config{ // package config checks the ranges
-		Memory: uint32(set.Passwords.Argon2Memory),
-		Time:   uint32(set.Passwords.Argon2Time),
+		Memory:  uint32(set.Passwords.Argon2Memory),
+		Time:    uint32(set.Passwords.Argon2Time),
+		Garbage: hashGarbage,
 	})
 	if err != nil {
 		return n, err
@@ -153,7 +162,9 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Hasher:      hasher,
 		Limits:      n.limiter,
 		SecurityLog: n.securityLog,
-		BadKeys:     rate("keys", forgedAPIKeys),
+		OfNetwork:   n.ofNetwork,
+		OfAddress:   n.ofAddress,
+		BadKeys:     rate("keys", forgedAPIKeys, time.Minute),
 		Passwords: account.PasswordRules{
 			MinLength: set.Passwords.MinLength,
 			MaxLength: set.Passwords.MaxLength,
@@ -173,7 +184,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Accounts:        n.Accounts,
 		Issuer:          n.Issuer,
 		Revoked:         list,
-		BadTokens:       rate("refresh", forgedRefreshTokens),
+		BadTokens:       rate("refresh", forgedRefreshTokens, time.Minute),
 		RefreshTTL:      set.Tokens.RefreshTTL,
 		RefreshAbsolute: set.Tokens.RefreshAbsolute,
 		RefreshGrace:    set.Tokens.RefreshGrace,
@@ -254,6 +265,8 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 	if err := n.limiter.Set(limitSettings(set)); err != nil {
 		return nil, err
 	}
+	n.ofNetwork.Set(set.Limits.RegistrationsNetwork)
+	n.ofAddress.Set(set.Limits.RegistrationsAddress)
 	return s, nil
 }
 

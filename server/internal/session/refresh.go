@@ -29,7 +29,7 @@ func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKe
 	if errors.Is(err, errNeverIssued) && m.c.BadTokens != nil {
 		// Only forged tokens are counted and limited. A valid token is never refused because of
 		// another client's forged ones.
-		if wait, ok := m.c.BadTokens.Bad(ctx, from.Addr); !ok {
+		if wait, ok := m.c.BadTokens.Network(ctx, from.Addr); !ok {
 			return Tokens{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}

@@ -454,7 +454,7 @@ func TestBadOnesAreCounted(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		w.c.BadTokens = limits.NewRate(limits.RateConfig{Name: "refresh", AMinute: 3, Now: w.clock.Now})
+		w.c.BadTokens = limits.NewRate(limits.RateConfig{Name: "refresh", Most: 3, Now: w.clock.Now})
 		first := w.signIn(w.user())
 		for range 3 {
 			w.refused("dr_nonsense", home, durward.RefreshInvalid)

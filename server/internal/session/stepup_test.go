@@ -153,10 +153,10 @@ func TestUndecidedTries(t *testing.T) {
 		started, release := make(chan struct{}), make(chan struct{})
 		var all sync.WaitGroup
 		all.Go(func() {
-			_ = c.Hasher.Do(context.Background(), 64, func() { close(started); <-release })
+			_ = c.Hasher.Do(pwhash.First(context.Background()), 64, func() { close(started); <-release })
 		})
 		<-started
-		waits, stop := context.WithCancel(t.Context())
+		waits, stop := context.WithCancel(pwhash.First(t.Context()))
 		all.Go(func() { _ = c.Hasher.Do(waits, 64, func() {}) })
 		busy := w.c
 		busy.Accounts, err = account.New(c)

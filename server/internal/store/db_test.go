@@ -429,6 +429,15 @@ func allMethods() []dbMethod {
 		}) error {
 			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place, noon))
 		}),
+		methodOf("KnownPlace", false, struct {
+			UserID string
+			Place  Place
+		}{"ada", home}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Place  Place
+		}) error {
+			return errOf(db.KnownPlace(ctx, a.UserID, a.Place, noon))
+		}),
 		methodOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
 		methodOf("EndSession", true, struct {
 			ID, UserID, Reason, Tell string

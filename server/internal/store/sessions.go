@@ -84,6 +84,16 @@ func (t *tx) place(userID string, p Place, at time.Time) bool {
 
 func (r *SessionRow) fields() []any { return append(r.Session.fields(), into(&r.LastUsedAt)) }
 
+// KnownPlace reports whether a user has signed in from p. A query for the empty ID takes the same work.
+func (db *DB) KnownPlace(ctx context.Context, userID string, p Place, now time.Time) (bool, error) {
+	if err := checkText(userID, p.Network, p.Browser); err != nil {
+		return false, err
+	}
+	found, err := texts(db.reader(ctx), `SELECT user_id FROM places WHERE user_id = $1 AND network = $2 AND browser = $3 AND seen_at > $4`,
+		userID, p.Network, p.Browser, micros(now.Add(-placeKept)))
+	return len(found) > 0, err
+}
+
 // Sessions lists the live sessions of a user, newest first. A session without a live grant or cookie is
 // left out.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
