@@ -68,11 +68,10 @@ func TestFlood(t *testing.T) {
 	t.Logf("%d connections for %s: %v", connections, length, r.answers)
 	t.Logf("memory: %d MiB at rest, peak %d, then %d", cl.base>>10, r.peak>>10, r.rss>>10)
 	t.Logf("%d sign-ins of a known user: %v refused", len(r.seen.took[known]), r.seen.failed[known])
-	for _, kind := range []int{keySet, bearer} {
-		if len(r.seen.failed[kind]) > 0 {
-			t.Errorf("%s beside the flood: got %v, want 200 only", bystanderNames[kind], r.seen.failed[kind])
-		}
+	if bound := cl.memoryBound(); r.peak > bound {
+		t.Errorf("memory: got %d MiB, want at most %d", r.peak>>10, bound>>10)
 	}
+	r.checkBystanders(t)
 	if r.judged == 0 {
 		t.Errorf("no wrong password was judged: %v", r.answers)
 	}
