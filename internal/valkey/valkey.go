@@ -22,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -56,8 +57,13 @@ type Client struct {
 	options valkey.ClientOption
 	marker  string // key of a counter, which detects lost data
 
-	// Only run uses these: the number of writes to the marker, and the last one that succeeded.
+	// Only run uses these: the number of writes to the marker, the last one that succeeded, and the
+	// server process and the number of connections at that time.
 	writes, written int64
+	process         string
+	known           int64
+
+	dials atomic.Int64 // connections opened so far
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -68,9 +74,13 @@ type Client struct {
 	up      bool
 	since   time.Time // start of the present state
 	err     error     // the reason, while up is false
-	emptied uint64    // how often the marker was missing or older than expected
+	deaf    error     // the server refuses to subscribe
+	lost    losses
 	changed chan struct{}
 }
+
+// losses are counters of events after which data may be missing.
+type losses struct{ emptied, connected uint64 }
 
 // maxCalls is the number of calls at the same time. The queue of valkey-go has 1024 places; when it
 // is full, a call waits there for as long as the server hangs.
@@ -151,14 +161,16 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	options.Dialer.Timeout = max(time.Second, c.Timeout)
 	options.Dialer.KeepAlive = time.Second
 	options.ConnWriteTimeout = max(time.Second, c.Timeout)
+	ctx, stop := context.WithCancel(context.Background())
+	client := &Client{
+		c: c, marker: "durward:marker:" + rand.Text(), since: time.Now(),
+		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, maxCalls), changed: make(chan struct{}), err: errNotYet,
+	}
+	options.DialCtxFn = client.dial
 	if change != nil {
 		change(&options)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	client := &Client{
-		c: c, options: options, marker: "durward:marker:" + rand.Text(), since: time.Now(),
-		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, maxCalls), changed: make(chan struct{}), err: errNotYet,
-	}
+	client.options = options
 	go client.run(ctx)
 	return client, nil
 }
@@ -167,6 +179,19 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 func (c *Client) Close() {
 	c.stop()
 	<-c.done
+}
+
+// dial opens a connection, and counts it.
+func (c *Client) dial(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+	if t == nil {
+		conn, err = d.DialContext(ctx, "tcp", address)
+	} else {
+		conn, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+	}
+	if err == nil {
+		c.dials.Add(1)
+	}
+	return conn, err
 }
 
 // state returns the connection, which is nil until the first one, and whether the server answers.
@@ -183,26 +208,35 @@ func (c *Client) Up() (up bool, since time.Time) {
 	return c.up, c.since
 }
 
-// Err returns nil while the server answers. It is for health checks and logs, not for API clients.
+// Err returns nil while the server answers and sends messages to Subscribe. It is for health checks and
+// logs, not for API clients.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.up {
-		return nil
+		return c.deaf
 	}
 	return fmt.Errorf("%w: %w", ErrDown, c.err)
 }
 
-// Emptied returns how often the server was found to have lost data: all of it, or after a restart
-// from an older snapshot the last of it. It is 1 after the first connection and increases with each
-// loss.
+// Emptied returns how often the server may have lost data: the last write of a probe is missing, or
+// another process answers. A new process may lack the last second. The number is 1 after the first
+// connection.
 func (c *Client) Emptied() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.emptied
+	return c.lost.emptied
 }
 
-// Changed returns a channel that is closed at the next change of Up or Emptied.
+// Connected returns a number that increases with Emptied and with each new connection, since an
+// answered write may be lost with the old one. It is 1 after the first connection.
+func (c *Client) Connected() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost.connected
+}
+
+// Changed returns a channel that is closed at the next change of Up, Emptied or Connected.
 func (c *Client) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -269,14 +303,29 @@ func (c *Client) Subscribe(ctx context.Context, channel string, each func(messag
 	for ctx.Err() == nil {
 		changed := c.Changed()
 		if client, up := c.state(); up {
-			// Receive returns when the connection or ctx ends.
-			_ = client.Receive(ctx, client.B().Subscribe().Channel(channel).Build(), func(m valkey.PubSubMessage) { each(m.Message) })
+			confirmed := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) { c.setDeaf(nil) })
+			// Receive returns when the connection or ctx ends, or at once if the server refuses.
+			err := client.Receive(confirmed, client.B().Subscribe().Channel(channel).Build(), func(m valkey.PubSubMessage) { each(m.Message) })
+			if refusal, ok := valkey.IsValkeyErr(err); ok && ctx.Err() == nil {
+				c.setDeaf(fmt.Errorf("valkey: cannot subscribe to messages: %w", refusal))
+			}
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
 		case <-time.After(c.c.Probe / 4): // the connection closed and no call has detected it
 		}
+	}
+}
+
+// setDeaf records whether the server refuses to subscribe, and logs the first refusal.
+func (c *Client) setDeaf(err error) {
+	c.mu.Lock()
+	before := c.deaf
+	c.deaf = err
+	c.mu.Unlock()
+	if err != nil && before == nil {
+		c.c.Log.Warn("Redis sends no messages; check the permissions of the user", "server", c.options.InitAddress[0], "error", err)
 	}
 }
 
@@ -293,11 +342,19 @@ func plain(err error) error {
 func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
 	for ctx.Err() == nil {
-		emptied, err := c.probe(ctx)
+		emptied, connected, err := c.probe(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		c.set(err == nil, emptied, err)
+		c.mu.Lock()
+		if emptied {
+			c.lost.emptied++
+		}
+		if connected {
+			c.lost.connected++
+		}
+		c.mu.Unlock()
+		c.set(err == nil, connected, err)
 		wait := c.c.Probe
 		if err != nil {
 			wait /= 4
@@ -316,20 +373,21 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// mark writes the marker and returns its previous value. It is a script so that a probe needs the
-// same permissions as the calls.
-var mark = NewScript(`return {tonumber(redis.call('SET', KEYS[1], ARGV[1], 'EX', '3600', 'GET') or 0)}`)
+// mark writes the marker and returns its previous value and the id of the server process. The id is
+// empty if the user may not read it. A script needs the same permissions as the other calls.
+var mark = NewScript(`local info = redis.pcall('INFO', 'server')
+return {redis.call('SET', KEYS[1], ARGV[1], 'EX', '3600', 'GET') or '0', type(info) == 'string' and info:match('run_id:(%w+)') or ''}`)
 
-// probe sends a probe; without a connection it connects first. emptied reports that the last write
-// was lost.
-func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
+// probe sends a probe; without a connection it connects first. It reports events for Emptied and
+// Connected.
+func (c *Client) probe(ctx context.Context) (emptied, connected bool, err error) {
 	client, _ := c.state()
 	if client == nil {
 		if client, err = valkey.NewClient(c.options); err != nil {
 			if client != nil {
 				client.Close()
 			}
-			return false, plain(err)
+			return false, false, plain(err)
 		}
 		c.mu.Lock()
 		c.client = client
@@ -338,30 +396,34 @@ func (c *Client) probe(ctx context.Context) (emptied bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
 	defer cancel()
 	c.writes++
-	answer, err := mark.lua.Exec(bounded, client, []string{c.marker}, []string{strconv.FormatInt(c.writes, 10)}).AsIntSlice()
-	if err == nil && len(answer) != 1 {
-		err = fmt.Errorf("script returned %d values, want 1", len(answer))
+	answer, err := mark.lua.Exec(bounded, client, []string{c.marker}, []string{strconv.FormatInt(c.writes, 10)}).AsStrSlice()
+	if err == nil && len(answer) != 2 {
+		err = fmt.Errorf("script returned %d values, want 2", len(answer))
+	}
+	var last int64
+	if err == nil {
+		last, err = strconv.ParseInt(answer[0], 10, 64)
 	}
 	if err != nil {
-		return false, plain(err)
+		return false, false, plain(err)
 	}
-	emptied = answer[0] < max(c.written, 1)
-	c.written = c.writes
-	return emptied, nil
+	dials := c.dials.Load()
+	emptied = last < max(c.written, 1) || answer[1] != c.process
+	connected = emptied || dials != c.known
+	c.written, c.process, c.known = c.writes, answer[1], dials
+	return emptied, connected, nil
 }
 
-// set records the result of a probe or call, and logs a change.
-func (c *Client) set(up, emptied bool, err error) {
+// set records the result of a probe or call, and logs a change. event is true after a change of
+// Connected.
+func (c *Client) set(up, event bool, err error) {
 	c.mu.Lock()
 	was, before := c.up, c.err
 	c.err = err
 	if up != was {
 		c.up, c.since = up, time.Now()
 	}
-	if emptied {
-		c.emptied++
-	}
-	if up != was || emptied {
+	if up != was || event {
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}

@@ -135,6 +135,93 @@ func TestEmptied(t *testing.T) {
 	}
 }
 
+// do runs a command.
+func do(t testing.TB, c *Client, words ...string) {
+	t.Helper()
+	if err := c.With(context.Background(), func(ctx context.Context, v valkey.Client) error {
+		return v.Do(ctx, v.B().Arbitrary(words...).Build()).Error()
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A restart counts as lost data even if the last write of a probe is there, because later writes of
+// other calls may be missing.
+func TestRestartWithTheMarker(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	c, _ := fast(t, r.URL(), patient, func(c *Config) { c.Probe = 3 * time.Second }) // no probe after SAVE
+	until(t, "up", isUp(c))
+	do(t, c, "SAVE")
+	r.Kill(t)
+	r.Start(t)
+	until(t, "another process", func() bool { return c.Emptied() == 2 && c.Connected() == 2 })
+}
+
+// A connection that drops and comes back increases Connected, not Emptied.
+func TestConnectionDrops(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	c, _ := fast(t, r.URL(), patient)
+	until(t, "up", isUp(c))
+	if c.Connected() != 1 {
+		t.Errorf("after the first connection: got Connected %d, want 1", c.Connected())
+	}
+	changed := c.Changed()
+	other, _ := fast(t, r.URL(), patient)
+	until(t, "up", isUp(other))
+	do(t, other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	until(t, "another connection", func() bool { return c.Connected() == 2 })
+	<-changed
+	if c.Emptied() != 1 {
+		t.Errorf("after a dropped connection: got Emptied %d, want 1", c.Emptied())
+	}
+}
+
+// Err returns an error while the server answers but refuses writes or messages.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, commands := range map[string][2]string{
+		"full":      {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"},
+		"replica":   {"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"},
+		"subscribe": {"ACL SETUSER node -subscribe", "ACL SETUSER node +subscribe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := services.NewRedis(t)
+			admin, _ := fast(t, r.URL(), patient)
+			until(t, "up", isUp(admin))
+			do(t, admin, strings.Fields("ACL SETUSER node on >secret +@all ~* &*")...)
+			c, log := fast(t, strings.Replace(r.URL(), "redis://", "redis://node:secret@", 1), patient)
+			go c.Subscribe(t.Context(), "news", func(string) {})
+			until(t, "up", func() bool { return c.Err() == nil })
+			conn, err := net.Dial("tcp", r.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			say := func(command string) {
+				t.Helper()
+				fmt.Fprint(conn, command+"\r\n")
+				if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "+OK\r\n" {
+					t.Fatalf("%s: %q, %v", command, line, err)
+				}
+			}
+			say(commands[0])
+			if name == "subscribe" {
+				do(t, admin, "CLIENT", "KILL", "USER", "node")
+			}
+			until(t, "an error", func() bool { return c.Err() != nil })
+			t.Log(c.Err())
+			say(commands[1])
+			until(t, "no error", func() bool { return c.Err() == nil })
+			if n := strings.Count(log.String(), "Redis sends no messages"); name == "subscribe" && n != 1 {
+				t.Errorf("got %d lines about messages in the log, want 1:\n%s", n, log)
+			}
+		})
+	}
+}
+
 // A command to a server that hangs fails after Timeout; the next ones are not sent.
 func TestHangs(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // the push of revocations. The zero value is a node without Redis.
 type redisParts struct {
 	client   *valkey.Client
-	err      func() error // reports whether Redis is reachable
+	err      func() error // reports whether Redis answers and takes revocations
 	shared   *limits.Shared
 	proofs   jwt.SharedProofs
 	push     *revocation.Push
@@ -38,7 +39,6 @@ func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, fe
 	if r.client, err = valkey.New(valkey.Config{URL: c.Settings.Redis.URL.Reveal(), Log: c.Log}); err != nil {
 		return err
 	}
-	r.err = r.client.Err
 	if r.shared, err = limits.NewShared(r.client, keys[0]); err != nil {
 		return err
 	}
@@ -55,6 +55,7 @@ func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, fe
 	})
 	if err == nil {
 		r.fromFeed = r.push.FromFeed
+		r.err = func() error { return errors.Join(r.client.Err(), r.push.Err()) }
 	}
 	return err
 }

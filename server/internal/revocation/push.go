@@ -45,7 +45,8 @@ type PushConfig struct {
 //	revoked:JTI  revoked:sid:SID  revoked:kid:KID
 //
 // The database remains authoritative. While Redis is unreachable, nodes receive entries with their
-// next poll of the database; when it is back, all keys are set again. A message carries a MAC with
+// next poll of the database. After each new connection all keys are set again, because a server that
+// was killed loses the writes of its last second. A message carries a MAC with
 // the key of the nodes, so an attacker who can write to Redis cannot add entries to a list.
 //
 // It is safe for concurrent use. Only Run waits for Redis.
@@ -58,6 +59,7 @@ type Push struct {
 	keys   []revoked.Entry // entries without a key yet
 	news   []revoked.Entry // entries of keys that the other nodes have not received
 	behind bool            // keys are missing: set all
+	err    error           // of the last write
 
 	forged sync.Once
 }
@@ -116,49 +118,116 @@ func (p *Push) take(entries []revoked.Entry, news bool) {
 	}
 }
 
+// Err returns the error of the last write to Redis, nil if it succeeded.
+func (p *Push) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
 // Run sends and receives until ctx ends.
 func (p *Push) Run(ctx context.Context) {
-	var receiving sync.WaitGroup
-	receiving.Go(func() { p.c.Redis.Subscribe(ctx, p.channel, p.receive) })
-	defer receiving.Wait()
-	var filled uint64 // value of Redis.Emptied when all keys were set
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { p.c.Redis.Subscribe(ctx, p.channel, p.receive) })
+	var (
+		connected uint64               // value of Redis.Connected when the last fill began
+		read      chan []revoked.Entry // pages of the fill; nil while there is none
+		rest      []revoked.Entry      // of its last page, those to set
+		stop      = func() {}          // ends the fill
+	)
+	now := make(chan time.Time)
+	close(now)
 	for ctx.Err() == nil {
 		changed := p.c.Redis.Changed()
 		var again <-chan time.Time
 		if up, _ := p.c.Redis.Up(); !up {
-			p.drop()
-		} else if err := p.send(ctx, &filled); err != nil && ctx.Err() == nil {
-			if !errors.Is(err, connection.ErrDown) { // which the connection logs
-				p.c.Log.Warn("cannot write revocations to Redis; retrying", "error", err)
+			p.drop(read != nil || len(rest) > 0)
+			stop()
+			read, rest = nil, nil
+		} else {
+			if n := p.c.Redis.Connected(); p.takeBehind() || n != connected {
+				stop()
+				filling, cancel := context.WithCancel(ctx)
+				pages := make(chan []revoked.Entry)
+				connected, rest, read, stop = n, nil, pages, cancel
+				background.Go(func() { p.readAll(filling, pages) })
 			}
-			again = time.After(time.Second)
+			some := rest[:min(batchSize, len(rest))]
+			rest = rest[len(some):]
+			if !p.send(ctx, some) {
+				again = time.After(time.Second)
+			} else if len(rest) > 0 {
+				again = now
+			}
+		}
+		pages := read
+		if len(rest) > 0 {
+			pages = nil
 		}
 		select {
 		case <-ctx.Done():
 		case <-p.wake:
 		case <-changed:
 		case <-again:
+		case page, ok := <-pages:
+			if rest = page; !ok {
+				read = nil
+			}
 		}
 	}
+	stop()
 }
 
-// drop discards the pending entries while Redis is unreachable. When it is back, all keys are set.
-func (p *Push) drop() {
+// drop discards the pending entries while Redis is unreachable. If there are some, or missing is true,
+// all keys are set when it is back.
+func (p *Push) drop(missing bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.keys) > 0 {
-		p.behind = true
-	}
+	p.behind = p.behind || missing || len(p.keys) > 0
 	p.keys, p.news = nil, nil
 }
 
-// send sets the pending keys and publishes the news. It sets all keys if Redis was emptied or if an
-// earlier call failed.
-func (p *Push) send(ctx context.Context, filled *uint64) error {
-	emptied := p.c.Redis.Emptied()
+// takeBehind reports whether keys are missing, once.
+func (p *Push) takeBehind() bool {
 	p.mu.Lock()
-	keys, news, all := p.keys, p.news, p.behind || emptied != *filled
-	p.keys, p.news, p.behind = nil, nil, false
+	defer p.mu.Unlock()
+	behind := p.behind
+	p.behind = false
+	return behind
+}
+
+// readAll sends all entries that have not ended to pages and closes it. If that fails, it has Run begin
+// again after a second.
+func (p *Push) readAll(ctx context.Context, pages chan<- []revoked.Entry) {
+	defer close(pages)
+	err := p.c.Each(ctx, func(page []revoked.Entry) error {
+		select {
+		case pages <- page:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	p.c.Log.Warn("cannot read revocations for Redis; retrying", "error", err)
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+		p.mu.Lock()
+		p.behind = true
+		p.mu.Unlock()
+	}
+}
+
+// send sets the pending keys, publishes the news and sets the keys of some entries more. It reports
+// whether it succeeded; otherwise all keys are set again.
+func (p *Push) send(ctx context.Context, more []revoked.Entry) bool {
+	p.mu.Lock()
+	keys, news := p.keys, p.news
+	p.keys, p.news = nil, nil
 	p.mu.Unlock()
 	// Keys come before messages. If this node stops between the two, the others read the entries in
 	// the database and set the keys themselves.
@@ -166,17 +235,18 @@ func (p *Push) send(ctx context.Context, filled *uint64) error {
 	if err == nil {
 		err = p.publish(ctx, news)
 	}
-	if err == nil && all {
-		err = p.setAll(ctx)
+	if err == nil {
+		err = p.set(ctx, more)
 	}
-	if err != nil {
-		p.mu.Lock()
-		p.behind = true
-		p.mu.Unlock()
-		return err
+	p.mu.Lock()
+	if err != nil || len(keys)+len(more) > 0 {
+		p.err, p.behind = err, p.behind || err != nil
 	}
-	*filled = emptied
-	return nil
+	p.mu.Unlock()
+	if err != nil && ctx.Err() == nil && !errors.Is(err, connection.ErrDown) { // which the connection logs
+		p.c.Log.Warn("cannot write revocations to Redis; retrying", "error", err)
+	}
+	return err == nil
 }
 
 // keyOf returns the Redis key of an entry.
@@ -209,11 +279,6 @@ func (p *Push) set(ctx context.Context, entries []revoked.Entry) error {
 		}
 	}
 	return nil
-}
-
-// setAll writes the keys of all entries that have not ended.
-func (p *Push) setAll(ctx context.Context) error {
-	return p.c.Each(ctx, func(page []revoked.Entry) error { return p.set(ctx, page) })
 }
 
 // message is the wire form of an entry.

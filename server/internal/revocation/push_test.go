@@ -16,6 +16,7 @@ import (
 	"github.com/valkey-io/valkey-go"
 	"go.uber.org/goleak"
 
+	"github.com/durward-auth/durward/internal/faults"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/internal/services"
 	connection "github.com/durward-auth/durward/internal/valkey"
@@ -68,7 +69,13 @@ type node struct {
 
 func newNode(t testing.TB, r *services.Redis, f *database, key byte) *node {
 	t.Helper()
-	redis, err := connection.New(connection.Config{URL: r.URL(), Timeout: 10 * time.Second, Probe: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	return newNodeAt(t, r.URL(), 100*time.Millisecond, f, key)
+}
+
+// newNodeAt returns a node with the connection to a URL and the time between its probes.
+func newNodeAt(t testing.TB, url string, probe time.Duration, f *database, key byte) *node {
+	t.Helper()
+	redis, err := connection.New(connection.Config{URL: url, Timeout: 10 * time.Second, Probe: probe, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +218,97 @@ func TestKeysAreSetAgain(t *testing.T) {
 	}
 }
 
+// do runs a command.
+func (n *node) do(t testing.TB, words ...string) {
+	t.Helper()
+	err := n.redis.With(context.Background(), func(ctx context.Context, c valkey.Client) error {
+		return c.Do(ctx, c.B().Arbitrary(words...).Build()).Error()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Redis restarts without the last revocations, but with every earlier write.
+func TestKeysThatARestartLost(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	f := new(database)
+	n := newNodeAt(t, r.URL(), 3*time.Second, f, 1) // no probe writes between SAVE and the kill
+	for round := range 3 {
+		before, lost := fmt.Sprint("before ", round), fmt.Sprint("lost ", round)
+		n.list.Announce(f.add(revoked.Token, before))
+		within(t, before, func() bool { return n.left("revoked:"+before) > 0 })
+		n.do(t, "SAVE")
+		n.list.Announce(f.add(revoked.Token, lost))
+		within(t, lost, func() bool { return n.left("revoked:"+lost) > 0 })
+		r.Kill(t)
+		r.Start(t)
+		for _, e := range f.entries {
+			within(t, "after the restart: "+e.Value, func() bool { return n.left("revoked:"+e.Value) > 0 })
+		}
+	}
+}
+
+// After a connection that only dropped, all keys are set again, because acknowledged ones may be lost.
+func TestKeysAfterALostConnection(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	between := faults.NewProxy(t, r.Addr())
+	f := new(database)
+	n := newNodeAt(t, "redis://"+between.Addr(), 100*time.Millisecond, f, 1)
+	n.list.Announce(f.add(revoked.Token, "one"))
+	within(t, "one", func() bool { return n.left("revoked:one") > 0 })
+	within(t, "all keys were set", func() bool {
+		n.s.mu.Lock()
+		defer n.s.mu.Unlock()
+		return !n.s.behind
+	})
+	direct := newNode(t, r, new(database), 2)
+	within(t, "up", func() bool { up, _ := direct.redis.Up(); return up })
+	emptied := n.redis.Emptied()
+	direct.do(t, "DEL", "revoked:one")
+	between.Cut()
+	within(t, "one again", func() bool { return direct.left("revoked:one") > 0 })
+	if n.redis.Emptied() != emptied {
+		t.Error("a lost connection counts as lost data")
+	}
+}
+
+// While 100,000 keys are set again, new revocations reach the other node.
+func TestManyKeysAgain(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("writes 200,000 keys")
+	}
+	r := services.NewRedis(t)
+	f := new(database)
+	const many = 100_000
+	for i := range many {
+		f.add(revoked.Session, fmt.Sprint(i))
+	}
+	a, b := newNode(t, r, f, 1), newNode(t, r, new(database), 1)
+	size := func() (n int64) {
+		_ = a.redis.With(context.Background(), func(ctx context.Context, c valkey.Client) (err error) {
+			n, err = c.Do(ctx, c.B().Dbsize().Build()).AsInt64()
+			return err
+		})
+		return n
+	}
+	within(t, "all keys", func() bool { return size() >= many })
+	a.listens(t, 2)
+	a.do(t, "FLUSHALL")
+	began, worst, during := time.Now(), time.Duration(0), 0
+	for i := 0; size() < many; i++ {
+		e := f.add(revoked.Token, fmt.Sprint("new ", i))
+		announced := time.Now()
+		a.list.Announce(e)
+		within(t, "a new revocation reaches the other node", func() bool { return b.list.Revoked(e.Kind, e.Value) })
+		worst, during = max(worst, time.Since(announced)), during+1
+	}
+	t.Logf("%d keys set again after %s; %d new revocations meanwhile, the slowest took %s", many, time.Since(began), during, worst)
+}
+
 // Beyond maxPending entries, all entries are read again from the database.
 func TestTooManyPending(t *testing.T) {
 	t.Parallel()
@@ -324,4 +422,27 @@ func FuzzMessage(f *testing.F) {
 			}
 		}
 	})
+}
+
+// If Redis refuses the keys of revocations, Err says so, also while the probes of the connection succeed.
+func TestRefusedKeys(t *testing.T) {
+	t.Parallel()
+	r := services.NewRedis(t)
+	admin := newNode(t, r, new(database), 2)
+	within(t, "up", func() bool { up, _ := admin.redis.Up(); return up })
+	admin.do(t, "ACL", "SETUSER", "node", "on", ">secret", "+@all", "~durward:*", "&*")
+	f := new(database)
+	n := newNodeAt(t, strings.Replace(r.URL(), "redis://", "redis://node:secret@", 1), 100*time.Millisecond, f, 1)
+	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
+	if err := n.s.Err(); err != nil {
+		t.Errorf("before a revocation: got %v, want no error", err)
+	}
+	n.list.Announce(f.add(revoked.Token, "one"))
+	within(t, "refused", func() bool { return n.s.Err() != nil })
+	within(t, "up again", func() bool { up, _ := n.redis.Up(); return up })
+	if err := n.s.Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("got %v, want NOPERM", err)
+	}
+	admin.do(t, "ACL", "SETUSER", "node", "~*")
+	within(t, "accepted", func() bool { return n.s.Err() == nil && n.left("revoked:one") > 0 })
 }
