@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -623,13 +624,19 @@ func TestNodes(t *testing.T) {
 			}, {
 				url: "step-up", changes: "network, password, node", most: 5, stored: true, prepare: stepUps,
 			}, {
+				url: "register, taken address", changes: "network, node", judged: emailTaken, most: 2 * 3 * counters,
+				prepare: func(cl *cluster) func(int) guess {
+					email := cl.user()
+					return func(i int) guess { return register(email).from(newNetwork()).at(i % 2) }
+				},
+			}, {
 				url: "login", changes: "password, node; kill -9", most: 5 * afterKill, prepare: passwords,
 				halfway: (*cluster).restart,
 			}, {
 				url: "step-up", changes: "network, password, node; kill -9", most: 5, stored: true, prepare: stepUps,
 				halfway: (*cluster).restart,
 			}} {
-				a.judged, a.hash, a.guesses = wrongPassword, true, max(a.guesses, 24)
+				a.judged, a.hash, a.guesses = cmp.Or(a.judged, wrongPassword), true, max(a.guesses, 24)
 				a.url = s.name + ": " + a.url
 				a.run(t, cl, b)
 			}
