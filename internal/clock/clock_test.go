@@ -180,3 +180,21 @@ func TestParseState(t *testing.T) {
 		t.Errorf("%s: got %s, %v", s, got, ok)
 	}
 }
+
+// What a process stored before the wall clock was set back does not undo that in another one.
+func TestMergeAfterSetBack(t *testing.T) {
+	t.Parallel()
+	m := &machine{noon, noon}
+	c := m.start(settle, clock.State{})
+	stored := c.State()
+	for _, jump := range []time.Duration{-day, day} {
+		m.wall = m.wall.Add(jump)
+		c.Now()
+	}
+	if got := c.Merge(stored); !got.Time.Equal(noon.Add(-day)) {
+		t.Errorf("merged with an earlier round: got %s, want %s", got.Time, noon.Add(-day))
+	}
+	if got := m.start(settle, stored).Merge(c.State()); !got.Time.Equal(noon.Add(-day)) {
+		t.Errorf("merged with a later round: got %s, want %s", got.Time, noon.Add(-day))
+	}
+}

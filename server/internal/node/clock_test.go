@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/services"
@@ -138,6 +141,7 @@ func (w *wrongClock) try(by time.Duration, restart bool) {
 	w.must(err)
 	w.signOut(out)
 	w.jump(0, false)
+	keys := string(w.Issuer.JWKS())
 
 	w.jump(by, restart)
 	w.verify(what("token signed out before, by the wrong clock"), out, false)
@@ -150,6 +154,9 @@ func (w *wrongClock) try(by time.Duration, restart bool) {
 	w.verify(what("token signed out meanwhile"), later, false)
 	w.verify(what("token of a live session"), in, true)
 	w.signOut(wrong)
+	if got := string(w.Issuer.JWKS()); got != keys {
+		w.Errorf("%s: got %s, want %s", what("signing keys"), got, keys)
+	}
 	if _, err := w.Sessions.Refresh(ctx, in.Refresh, nil, home); err != nil {
 		w.Errorf("%s: %v", what("refresh token"), err)
 	}
@@ -211,5 +218,33 @@ func TestJumpIsAnEvent(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A node whose clock is ahead sets the Redis keys of all revocations for as long as they count.
+func TestRedisKeysWithAWrongClock(t *testing.T) {
+	t.Parallel()
+	w := newWrongClock(t, testkit.SQLite(t))
+	w.set.Redis.URL = seal.Secret(services.NewRedis(t).URL())
+	out := w.signIn()
+	w.signOut(out)
+	w.jump(2*time.Hour, true) // the node that starts now sets the keys
+	running, stop := context.WithCancel(t.Context())
+	var background sync.WaitGroup
+	background.Go(func() { w.redis.run(running) })
+	defer background.Wait()
+	defer stop()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		var left int64 // milliseconds
+		err := w.redis.client.With(t.Context(), func(ctx context.Context, c valkey.Client) (err error) {
+			left, err = c.Do(ctx, c.B().Pttl().Key("revoked:sid:"+out.Session).Build()).AsInt64()
+			return err
+		})
+		if err == nil && left > time.Hour.Milliseconds() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("key of the session: got a life of %d ms, %v, want more than an hour", left, err)
+		}
 	}
 }
