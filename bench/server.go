@@ -42,7 +42,7 @@ type server struct {
 // URL is empty, the folder's own.
 func command(data, database string, args ...string) *exec.Cmd {
 	cmd := exec.Command(*program, append(args, "--data", data)...)
-	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}
 	if database != "" {
 		cmd.Env = append(cmd.Env, "DURWARD_DATABASE_URL="+database)
 	}

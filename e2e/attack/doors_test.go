@@ -373,7 +373,8 @@ var doors = []attack{{
 		return func(i int) guess { return signIn(email, wrong(i)).from(newNetwork()) }
 	},
 }, {
-	url: "login, right password", changes: "nothing", judged: "200", hash: true, most: unbounded, guesses: 12,
+	url: "login, right password", changes: "nothing", judged: "200", hash: true, most: 2 * 300, perMinute: true,
+	guesses: 12,
 	prepare: func(cl *cluster) func(int) guess {
 		email, network := cl.user(), newNetwork()
 		return func(int) guess { return signIn(email, password).from(network) }
@@ -556,6 +557,40 @@ func TestDoors(t *testing.T) {
 	b := newBystanders(cl)
 	defer b.end()
 	for _, a := range doors {
+		a.run(t, cl, b)
+	}
+}
+
+// TestHashes sends right passwords, which no counter of failures limits: a network gets a number of hashes a
+// minute. Basic with a remembered password costs none.
+func TestHashes(t *testing.T) {
+	most := 300 // the default
+	if !long {
+		most = 130 // the known bystander needs 120
+	}
+	cl := newCluster(t, storage{nodes: 1, env: []string{fmt.Sprint("DURWARD_LIMITS_NETWORK_HASHES=", most)}})
+	b := newBystanders(cl)
+	defer b.end()
+	for _, a := range []attack{{
+		url: "login, right password", hash: true, most: 2 * most, perMinute: true,
+		prepare: func(cl *cluster) func(int) guess {
+			email, network := cl.user(), newNetwork()
+			return func(int) guess { return signIn(email, password).from(network) }
+		},
+	}, {
+		url: "step-up, right password", hash: true, most: 2 * most, perMinute: true,
+		prepare: func(cl *cluster) func(int) guess {
+			token, network := cl.accessToken(), newNetwork()
+			return func(int) guess { return stepUp(password).bearer(token).from(network) }
+		},
+	}, {
+		url: "Basic, right password", most: unbounded,
+		prepare: func(cl *cluster) func(int) guess {
+			email, network := cl.user(), newNetwork()
+			return func(int) guess { return basic(email, password).from(network) }
+		},
+	}} {
+		a.changes, a.judged, a.guesses = "nothing", "200", 2*most+20
 		a.run(t, cl, b)
 	}
 }

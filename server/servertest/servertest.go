@@ -70,7 +70,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	set.Database.URL, set.PublicURL = config.DatabaseURL(database), url
 	set.Registration, set.Basic, set.DPoP = "open", true, true
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
-	set.Limits.NetworkFailures, set.Limits.RegistrationsNetwork = 0, 0
+	set.Limits.NetworkFailures, set.Limits.RegistrationsNetwork, set.Limits.NetworkHashes = 0, 0, 0
 	n, err := node.Open(ctx, node.Config{Settings: set, Master: master})
 	must(t, err)
 	s, err := n.Server(set)

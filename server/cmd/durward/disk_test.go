@@ -19,7 +19,7 @@ func TestDiskFull(t *testing.T) {
 	disk := faults.SmallDisk(t, "4m")
 	dir := filepath.Join(disk, "data")
 	addUser(t, dir, "ada@example.com", testPassword)
-	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	tokens := p.signIn("ada@example.com", testPassword)
 	access, refresh := tokens.member("access_token"), tokens.member("refresh_token")
 

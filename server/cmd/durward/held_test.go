@@ -245,7 +245,7 @@ func TestManySignInsAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 200
 	cmd := exec.Command(build(t), "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}
 	p := serve(t, cmd)
 	before := p.memory("VmHWM")
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 0}, Timeout: 2 * time.Minute}
@@ -313,7 +313,7 @@ func TestManySignInsAtOnce(t *testing.T) {
 func TestFirstStart(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	p := serve(t, program([]string{"DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	if !strings.HasPrefix(p.url, "http://127.0.0.1:") {
 		t.Errorf("listens on %s, want 127.0.0.1", p.url)
 	}

@@ -25,7 +25,7 @@ func TestServeWithRedis(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	r.Kill(t)
-	env := []string{"DURWARD_REDIS_URL=" + r.URL(), "DURWARD_MASTER_KEY=" + strings.Repeat("5a7c", 16), "DURWARD_LIMITS_NETWORK_FAILURES=0"}
+	env := []string{"DURWARD_REDIS_URL=" + r.URL(), "DURWARD_MASTER_KEY=" + strings.Repeat("5a7c", 16), "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}
 	var nodes []*process
 	for n := range 2 {
 		nodes = append(nodes, serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), fmt.Sprint("node", n)))))

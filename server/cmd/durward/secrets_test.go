@@ -39,7 +39,7 @@ func TestNoSecretLeaves(t *testing.T) {
 		"custom field": inHeader, "malformed body": malformed, "password of Redis": inRedis,
 	}
 	addUser(t, dir, "ada@example.com", password)
-	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0",
+	env := []string{"DURWARD_LOG_LEVEL=debug", "DURWARD_LOG_FORMAT=json", "DURWARD_REGISTRATION=open", "DURWARD_TOKENS_REFRESH_GRACE=1ms", "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0",
 		"DURWARD_REDIS_URL=redis://durward:" + inRedis + "@127.0.0.1:1"} // a closed port
 	p := serve(t, program(env, "serve", "--listen", "127.0.0.1:0", "--data", dir))
 	var printed bytes.Buffer // all output, which must contain no secret

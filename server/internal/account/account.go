@@ -28,6 +28,7 @@ type Config struct {
 	SecurityLog *securitylog.Writer // gets the refused sign-ins
 	OfNetwork   *limits.Rate        // limits registrations of one network; nil means no limit
 	OfAddress   *limits.Rate        // limits registrations of one e-mail address; nil means no limit
+	Hashes      *limits.Rate        // limits password hashes for one network; nil means no limit
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
 	Log         *slog.Logger        // nil means no log
 

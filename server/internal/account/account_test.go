@@ -205,7 +205,7 @@ func (h *env) lock(userID string) error {
 // setPassword sets the password of h.ada.
 func (h *env) setPassword(password string) {
 	h.t.Helper()
-	hash, err := h.HashNewPassword(h.t.Context(), h.ada, "password", password)
+	hash, err := h.HashNewPassword(h.t.Context(), h.ada, "password", password, request.Info{Actor: "operator"})
 	must(h.t, err)
 	now := h.clock.Now()
 	_, err = h.DB.ChangePassword(h.t.Context(), h.ada.ID, hash, "", time.Time{}, now, here.Event(store.EventPasswordSet, "ok", h.ada.ID, "", now))

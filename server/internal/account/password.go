@@ -16,6 +16,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -113,15 +114,38 @@ func containsAddress(password, address string) bool {
 	return strings.Contains(folded, address) || local != "" && strings.ReplaceAll(folded, local, "") == ""
 }
 
+// countHash counts a password hash for the network of a request, or refuses with TooManyAttempts. It is
+// called before each hash, so that one network cannot occupy the processors. The operator has no limit.
+func (m *Manager) countHash(ctx context.Context, from request.Info) error {
+	if m.Hashes == nil || from.Actor != "" {
+		return nil
+	}
+	if wait, ok := m.Hashes.Network(ctx, from.Addr); !ok {
+		err := errors.New("account: too many password hashes for this network")
+		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
+	}
+	return nil
+}
+
+// hash returns the hash of a password and counts it.
+func (m *Manager) hash(ctx context.Context, password string, from request.Info) (string, error) {
+	if err := m.countHash(ctx, from); err != nil {
+		return "", err
+	}
+	return m.Hasher.Hash(ctx, password)
+}
+
 // HashNewPassword checks a new password of u as PasswordRules.Check does and returns its hash.
-func (m *Manager) HashNewPassword(ctx context.Context, u store.User, member, password string) (string, error) {
+func (m *Manager) HashNewPassword(
+	ctx context.Context, u store.User, member, password string, from request.Info,
+) (string, error) {
 	if err := m.Passwords.Check(member, password, u.EmailKey); err != nil {
 		return "", err
 	}
 	if u.ID != "" { // the caller has verified the user
 		ctx = pwhash.First(ctx)
 	}
-	hash, err := m.Hasher.Hash(ctx, password)
+	hash, err := m.hash(ctx, password, from)
 	if errors.Is(err, pwhash.ErrForbidden) {
 		return "", mistake(member, "The password contains control characters.",
 			"Leave them out; some keyboards cannot type them.")

@@ -114,6 +114,10 @@ func (m *Manager) verify(
 		return err
 	}
 	defer attempt.Cancel() // no effect after Fail or Succeed
+	if err := m.countHash(ctx, from); err != nil {
+		m.recordRefused(key, u.ID, "too many attempts", from)
+		return err
+	}
 	if count != nil {
 		if err := count(ctx); err != nil {
 			return err
@@ -138,7 +142,7 @@ func (m *Manager) verify(
 	}
 	attempt.Succeed()
 	if rehash {
-		hash, err := m.Hasher.Hash(ctx, password)
+		hash, err := m.hash(ctx, password, from)
 		if err == nil {
 			err = m.DB.SetPasswordHash(ctx, u.ID, u.Password, hash)
 		}

@@ -367,7 +367,7 @@ func TestKnownDeviceFirst(t *testing.T) {
 				return err
 			},
 			func() error {
-				_, err := h.HashNewPassword(t.Context(), h.ada, "new", "another long password")
+				_, err := h.HashNewPassword(t.Context(), h.ada, "new", "another long password", here)
 				return err
 			},
 		} {
@@ -450,3 +450,54 @@ func TestRefusedAreWritten(t *testing.T) {
 		}
 	})
 }
+
+// One network causes a limited number of hashes a minute, at whichever endpoint, right or wrong. The operator
+// has no limit.
+func TestHashesOfNetwork(t *testing.T) {
+	t.Parallel()
+	h := newEnv(t, testkit.SQLite, quietNetworks, func(c *Config) {
+		c.Hashes = limits.NewRate(limits.RateConfig{Name: "hashes", Most: 7, Now: c.Now})
+	})
+	requests := map[string]func(from request.Info) error{
+		"right password": func(from request.Info) error { return h.try(adaEmail, adaPassword, from) },
+		"wrong password": func(from request.Info) error { return h.try(adaEmail, h.wrongPassword(), from) },
+		"repeated":       func(from request.Info) error { return h.try(adaEmail, "last year's password", from) },
+		"unknown user":   func(from request.Info) error { return h.try("no-user@example.com", adaPassword, from) },
+		"reauthentication": func(from request.Info) error {
+			return errOf(h.Reauthenticate(t.Context(), h.ada.ID, adaPassword, from, nil))
+		},
+		"new password": func(from request.Info) error { return errOf(h.HashNewPassword(t.Context(), h.ada, "new", other, from)) },
+		"registration": func(from request.Info) error {
+			return errOf(h.Add(t.Context(), NewUser{Email: adaEmail, Password: adaPassword}, store.EventRegistered, from))
+		},
+	}
+	before := h.Hasher.Runs()
+	for name, request := range requests {
+		if err := request(here); codeOf(err) == durward.TooManyAttempts {
+			t.Errorf("%s within the limit: got %v", name, err)
+		}
+	}
+	if runs := h.Hasher.Runs() - before; runs != 7 {
+		t.Errorf("got %d hashes, want 7", runs)
+	}
+	h.clock.Advance(30 * time.Second) // the minute ends 30 s later
+	for name, request := range requests {
+		var refusal *durward.Refusal
+		if err := request(here); !errors.As(err, &refusal) || refusal.Code != durward.TooManyAttempts || refusal.RetryAfter.Round(time.Second) != 30*time.Second {
+			t.Errorf("%s over the limit: got %v, want TooManyAttempts for 30s", name, err)
+		}
+		if err := request(elsewhere); codeOf(err) == durward.TooManyAttempts {
+			t.Errorf("%s from another network: got %v", name, err)
+		}
+	}
+	if runs := h.Hasher.Runs() - before; runs != 14 {
+		t.Errorf("got %d hashes, want 14", runs)
+	}
+	for range 10 {
+		must(t, errOf(h.HashNewPassword(t.Context(), h.ada, "new", other, request.Info{Actor: "operator"})))
+	}
+	h.clock.Advance(30 * time.Second)
+	must(t, h.try(adaEmail, adaPassword, here))
+}
+
+func errOf[T any](_ T, err error) error { return err }

@@ -50,7 +50,7 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 			return store.User{}, err
 		}
 	}
-	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password)
+	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password, from)
 	if err != nil {
 		return store.User{}, err
 	}

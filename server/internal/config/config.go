@@ -154,6 +154,11 @@ type Config struct {
 
 		// Registrations in each hour with one e-mail address. 0 disables this limit.
 		RegistrationsAddress int `toml:"registrations_address" default:"3" range:"0,10000"`
+
+		// Password hashes per minute for requests from one network: sign-ins, Basic, step-ups,
+		// password changes and registrations, right or wrong. Basic with a remembered password
+		// costs no hash. 0 disables this limit.
+		NetworkHashes int `toml:"network_hashes" default:"300" range:"0,100000"`
 	} `toml:"limits"`
 
 	Passwords struct {

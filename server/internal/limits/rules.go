@@ -107,11 +107,7 @@ func (c *Config) networkLimits(p netip.Prefix) (aMinute, anHour int) {
 const repeatsAMinute = 30
 
 // repeatLimit returns the limit of a network for repeats in a minute.
-func repeatLimit(p netip.Prefix) int {
-	one := Config{Settings: Settings{NetworkFailures: repeatsAMinute}}
-	limit, _ := one.networkLimits(p)
-	return limit
-}
+func repeatLimit(p netip.Prefix) int { return repeatsAMinute * factor(p) }
 
 // keep returns how long a count is kept after its last change.
 func (c *Config) keep() time.Duration {

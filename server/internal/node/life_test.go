@@ -168,7 +168,7 @@ func life(t *rapid.T, database string, raw *sql.DB) {
 	set := e.config.Settings
 	set.Database.URL, set.Issuer = config.DatabaseURL(database), "https://auth.example.com"
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 8, 1
-	set.Limits.NetworkFailures = 0
+	set.Limits.NetworkFailures, set.Limits.NetworkHashes = 0, 0
 	defer func() {
 		for _, n := range e.dropped {
 			_ = n.Close()

@@ -49,6 +49,7 @@ type Node struct {
 	limiter     *limits.Limiter
 	ofNetwork   *limits.Rate // registrations
 	ofAddress   *limits.Rate // the same
+	hashes      *limits.Rate
 	revocations *revoked.Follower
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
@@ -133,6 +134,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}
 	n.ofNetwork = rate("registrations", set.Limits.RegistrationsNetwork, time.Hour)
 	n.ofAddress = rate("registrations of an address", set.Limits.RegistrationsAddress, time.Hour)
+	n.hashes = rate("hashes", set.Limits.NetworkHashes, time.Minute)
 	n.Issuer, err = issuer.New(ctx, issuer.Config{
 		URL:          set.IssuerURL(),
 		Audience:     set.Tokens.Audience,
@@ -164,6 +166,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		SecurityLog: n.securityLog,
 		OfNetwork:   n.ofNetwork,
 		OfAddress:   n.ofAddress,
+		Hashes:      n.hashes,
 		BadKeys:     rate("keys", forgedAPIKeys, time.Minute),
 		Passwords: account.PasswordRules{
 			MinLength: set.Passwords.MinLength,
@@ -267,6 +270,7 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 	}
 	n.ofNetwork.Set(set.Limits.RegistrationsNetwork)
 	n.ofAddress.Set(set.Limits.RegistrationsAddress)
+	n.hashes.Set(set.Limits.NetworkHashes)
 	return s, nil
 }
 

@@ -34,7 +34,7 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 	set := config.Default()
 	set.Database.URL, set.PublicURL = config.DatabaseURL(database), issuerURL
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
-	set.Limits.NetworkFailures = 0
+	set.Limits.NetworkFailures, set.Limits.NetworkHashes = 0, 0
 	n, err := node.Open(ctx, node.Config{
 		Settings: set,
 		Master:   master,

@@ -13,7 +13,7 @@ import (
 // SetPassword sets a user's password without the current one and ends all sessions of the user. It
 // is for the operator.
 func (m *Manager) SetPassword(ctx context.Context, u store.User, password string, from request.Info) error {
-	hash, err := m.c.Accounts.HashNewPassword(ctx, u, "password", password)
+	hash, err := m.c.Accounts.HashNewPassword(ctx, u, "password", password, from)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (m *Manager) ChangePassword(
 	if err != nil {
 		return "", err
 	}
-	hash, err := m.c.Accounts.HashNewPassword(ctx, proof.User, "new", newPassword)
+	hash, err := m.c.Accounts.HashNewPassword(ctx, proof.User, "new", newPassword, from)
 	if err != nil {
 		return "", err
 	}

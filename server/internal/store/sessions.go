@@ -145,14 +145,15 @@ const maxFailures = 5
 // whether it is the last one. It returns ErrTooMany if maxFailures tries have failed or are undecided, and
 // ErrNotFound if the session has ended. All nodes share the count, and no crash loses it.
 func (db *DB) CountTry(ctx context.Context, id, userID string) (last bool, err error) {
+	now := micros(db.Now())
 	return write(ctx, db, func(tx *tx) (last bool, err error) {
 		var n int
-		err = tx.row(`UPDATE sessions SET failures = failures + 1 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND failures < $3 RETURNING failures`,
-			id, userID, maxFailures).Scan(&n)
+		err = tx.row(`UPDATE sessions SET failures = failures + 1 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3 AND failures < $4 RETURNING failures`,
+			id, userID, now, maxFailures).Scan(&n)
 		if !errors.Is(err, ErrNotFound) {
 			return n == maxFailures, err
 		}
-		if err = tx.row(`SELECT failures FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0`, id, userID).Scan(&n); err == nil {
+		if err = tx.row(`SELECT failures FROM sessions WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $3`, id, userID, now).Scan(&n); err == nil {
 			err = ErrTooMany
 		}
 		return false, err
