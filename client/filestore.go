@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/durward-auth/durward/internal/durable"
 )
 
 // A FileStore keeps a token in a file of mode 0600, for all processes of this machine with the same
@@ -121,5 +123,5 @@ func (f FileStore) write(text []byte) (err error) {
 	if err := os.Rename(next, f.Path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(f.Path))
+	return durable.SyncFolder(f.Path)
 }

@@ -23,14 +23,5 @@ func tryLock(f *os.File) (held bool, err error) {
 	}
 }
 
-// syncFolder writes the entries of a folder to the disk.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
 // openToOthers reports whether group or others can read a file.
 func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }

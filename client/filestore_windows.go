@@ -29,8 +29,5 @@ func tryLock(f *os.File) (held bool, err error) {
 	return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
-// syncFolder does nothing: Windows cannot sync a folder.
-func syncFolder(string) error { return nil }
-
 // openToOthers returns false: on Windows the access control list of the folder protects the file.
 func openToOthers(fs.FileInfo) bool { return false }

@@ -146,19 +146,19 @@ func (v dbCopy) Run(e *environment, c *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	var rows int64
-	for _, n := range done.Rows {
-		rows += n
+	tables := make(map[string]int64)
+	for name, sum := range done.Tables {
+		tables[name] = sum.Rows
 	}
 	return v.print(e, map[string]any{
 		"from":   c.DatabaseName(),
 		"to":     to.String(),
-		"rows":   rows,
-		"tables": done.Rows,
+		"rows":   done.Rows(),
+		"tables": tables,
 		"epoch":  done.Epoch,
 		"seq":    done.Seq,
 	}, "copied %d rows of %s to %s in %s and compared every column\nusers stay signed in: set database.url to the copy and start the server",
-		rows, c.DatabaseName(), to, time.Since(began).Round(time.Millisecond))
+		done.Rows(), c.DatabaseName(), to, time.Since(began).Round(time.Millisecond))
 }
 
 // progressBar returns functions that show the progress of a copy and erase it. It is visible only

@@ -45,6 +45,7 @@ var sameLayer = map[string][]string{
 // this repository that it may import.
 var libraryImports = map[string][]string{
 	"internal/digest":    {},
+	"internal/durable":   {},
 	"internal/loopback":  {},
 	"internal/origin":    {},
 	"internal/printable": {},
@@ -52,7 +53,8 @@ var libraryImports = map[string][]string{
 	"internal/dpop":      {"durward", "internal/retry"},
 	"durward":            {"internal/digest", "internal/loopback", "internal/origin", "internal/printable"},
 	"client": {
-		"durward", "internal/digest", "internal/dpop", "internal/loopback", "internal/printable", "internal/retry",
+		"durward", "internal/digest", "internal/dpop", "internal/durable", "internal/loopback", "internal/printable",
+		"internal/retry",
 	},
 	"jwt":              {"durward", "internal/loopback", "internal/origin", "internal/printable"},
 	"internal/clock":   {},

@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
+
+	"github.com/durward-auth/durward/internal/durable"
 )
 
 // Open reads the master key from a file: 64 hexadecimal digits with an optional line end. Only the owner
@@ -102,37 +105,21 @@ func make0600(path string) (err error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("seal: there is no folder %s for the master key: run: mkdir -m 700 -p %s", dir, quote(dir))
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*.tmp") // O_EXCL, mode 0600
+	key := make([]byte, keySize)
+	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
+	temp, err := durable.Temp(path, strings.NewReader(hex.EncodeToString(key)+"\n"))
 	if err != nil {
 		return fmt.Errorf("seal: cannot make a master key: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	key := make([]byte, keySize)
-	_, _ = rand.Read(key) // crypto/rand.Read never returns an error
-	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("seal: cannot write the master key: %w", err)
-	}
+	defer func() { err = errors.Join(err, os.Remove(temp)) }()
 	// Unlike a rename, a link never replaces an existing file.
-	if err := os.Link(f.Name(), path); err != nil {
+	if err := os.Link(temp, path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("seal: %w", err)
 		}
 		return fmt.Errorf("seal: cannot put the master key in place (%w): make it by hand: (umask 077; openssl rand -hex 32 > %s)", err, quote(path))
 	}
-	return syncDir(dir)
-}
-
-// syncDir makes the name of a new file durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	if err != nil {
+	if err := durable.SyncFolder(path); err != nil {
 		return fmt.Errorf("seal: cannot sync the folder of the master key: %w", err)
 	}
 	return nil

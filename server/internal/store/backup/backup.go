@@ -16,11 +16,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/durward-auth/durward/internal/durable"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -98,22 +98,10 @@ func write(ctx context.Context, from *store.Raw, path string, replace bool, prog
 	}
 	err = from.Read(ctx, func(src *store.RawTx) error {
 		return to.Write(ctx, func(dst *store.RawTx) error {
-			sums, err := copyVerified(src, dst, progress)
-			if err != nil {
+			if m, err = copyVerified(src, dst, progress); err != nil {
 				return err
 			}
-			p, err := dst.Position(0)
-			if err != nil {
-				return err
-			}
-			m = Manifest{
-				At:     from.Now().UTC().Truncate(time.Second),
-				Engine: src.Engine(),
-				Schema: store.SchemaVersion,
-				Epoch:  p.Epoch,
-				Seq:    p.Seq,
-				Tables: sums,
-			}
+			m.At, m.Engine = from.Now().UTC().Truncate(time.Second), src.Engine()
 			if m.Issuer, err = dst.Meta("issuer"); err != nil {
 				return err
 			}
@@ -136,19 +124,7 @@ func write(ctx context.Context, from *store.Raw, path string, replace bool, prog
 	if err := os.Rename(f.Name(), path); err != nil {
 		return Manifest{}, err
 	}
-	return m, syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes the names in a folder durable. Windows has no call for it.
-func syncFolder(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return m, durable.SyncFolder(path)
 }
 
 // maxManifest bounds the size of a manifest, in bytes.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/durward-auth/durward/internal/durable"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -103,26 +104,19 @@ func (c *Checkpoint) read() (r record, found bool, err error) {
 }
 
 // write replaces the file atomically.
-func (c *Checkpoint) write(r record) (err error) {
+func (c *Checkpoint) write(r record) error {
 	// The data folder of a node on Postgres may not exist yet.
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
 		return fmt.Errorf("backup: cannot write the checkpoint: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(c.path), "."+filepath.Base(c.path)+"-*.tmp") // mode 0600
+	temp, err := durable.Temp(c.path, strings.NewReader(r.String()))
 	if err != nil {
 		return fmt.Errorf("backup: cannot write the checkpoint: %w", err)
 	}
-	_, err = f.WriteString(r.String())
-	if err == nil {
-		err = f.Sync()
+	if err := os.Rename(temp, c.path); err != nil {
+		return fmt.Errorf("backup: cannot write the checkpoint: %w", errors.Join(err, os.Remove(temp)))
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), c.path)
-	}
-	if err != nil {
-		return fmt.Errorf("backup: cannot write the checkpoint: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	return syncFolder(filepath.Dir(c.path))
+	return durable.SyncFolder(c.path)
 }
 
 // mismatch describes how position p contradicts the record. It is empty if the database is the same
@@ -157,7 +151,10 @@ func (c *Checkpoint) Check(position func(seq int64) (store.Position, error)) err
 		return err
 	}
 	if mismatch := r.mismatch(p); mismatch != "" {
-		return c.rollback(mismatch)
+		return &store.OpenError{
+			Hint: "If it is the wrong database, name the right one. If an older copy was put in its place, or the database server lost committed data: durward serve --accept-rollback begins a new epoch, in which every user signs in again and no revoked credential is valid. To restore a backup, durward db restore is the better way.",
+			Err:  fmt.Errorf("%w: %s (checkpoint %s)", ErrRollback, mismatch, c.path),
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,13 +166,6 @@ func (c *Checkpoint) Check(position func(seq int64) (store.Position, error)) err
 // new one in its place.
 func (c *Checkpoint) CheckNew() error {
 	return c.Check(func(int64) (store.Position, error) { return store.Position{}, nil })
-}
-
-func (c *Checkpoint) rollback(mismatch string) error {
-	return &store.OpenError{
-		Hint: "If it is the wrong database, name the right one. If an older copy was put in its place, or the database server lost committed data: durward serve --accept-rollback begins a new epoch, in which every user signs in again and no revoked credential is valid. To restore a backup, durward db restore is the better way.",
-		Err:  fmt.Errorf("%w: %s (checkpoint %s)", ErrRollback, mismatch, c.path),
-	}
 }
 
 // Save records the position of the database if it has changed. If the database was rolled back while

@@ -29,30 +29,23 @@ type Progress struct {
 	Done, Total int64 // rows of all tables
 }
 
-// Copied describes a finished copy.
-type Copied struct {
-	Epoch string
-	Seq   int64            // number of the last revocation
-	Rows  map[string]int64 // by table
-}
-
 // Copy copies a whole database to an empty one of either engine. Sessions, keys and the epoch are
 // copied too, so a server continues with the copy. Every column of every row is read again and
 // compared before the commit. No other process may have either database open, because later writes
-// to the original would be lost.
-func Copy(ctx context.Context, from, to store.Config, progress func(Progress)) (done Copied, err error) {
+// to the original would be lost. Of the manifest, At, Engine and Issuer are empty.
+func Copy(ctx context.Context, from, to store.Config, progress func(Progress)) (m Manifest, err error) {
 	if from.URL == to.URL {
-		return Copied{}, errors.New("backup: the source and the target are the same database")
+		return Manifest{}, errors.New("backup: the source and the target are the same database")
 	}
 	from.KeepSchema = true
 	source, err := openMigrated(ctx, from, store.Exclusive)
 	if err != nil {
-		return Copied{}, err
+		return Manifest{}, err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
 	target, err := openMigrated(ctx, to, store.Exclusive)
 	if err != nil {
-		return Copied{}, err
+		return Manifest{}, err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	err = source.Read(ctx, func(src *store.RawTx) error {
@@ -62,27 +55,16 @@ func Copy(ctx context.Context, from, to store.Config, progress func(Progress)) (
 			} else if !empty {
 				return &store.OpenError{Hint: "Name a new file, or an empty database.", Err: ErrNotEmpty}
 			}
-			sums, err := copyVerified(src, dst, progress)
-			if err != nil {
-				return err
-			}
-			p, err := dst.Position(0)
-			done = Copied{Epoch: p.Epoch, Seq: p.Seq, Rows: make(map[string]int64)}
-			for name, sum := range sums {
-				done.Rows[name] = sum.Rows
-			}
+			m, err = copyVerified(src, dst, progress)
 			return err
 		})
 	})
-	if err != nil {
-		return Copied{}, err
-	}
-	return done, nil
+	return m, err
 }
 
 // copyVerified copies all rows to a database with empty tables and compares both afterwards. It
-// returns the checksums by table.
-func copyVerified(from, to *store.RawTx, progress func(Progress)) (map[string]Sum, error) {
+// returns the manifest of the copy without At, Engine and Issuer.
+func copyVerified(from, to *store.RawTx, progress func(Progress)) (m Manifest, err error) {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
@@ -90,7 +72,7 @@ func copyVerified(from, to *store.RawTx, progress func(Progress)) (map[string]Su
 	for _, t := range store.Tables {
 		n, err := from.Count(t)
 		if err != nil {
-			return nil, err
+			return Manifest{}, err
 		}
 		total += n
 	}
@@ -107,26 +89,26 @@ func copyVerified(from, to *store.RawTx, progress func(Progress)) (map[string]Su
 	for _, t := range store.Tables {
 		rows, err := from.Rows(t, copying(t.Name))
 		if err != nil {
-			return nil, err
+			return Manifest{}, err
 		}
 		if err := errors.Join(to.Insert(t, rows), rows.Close()); err != nil {
-			return nil, fmt.Errorf("backup: copying the table %s: %w", t.Name, err)
+			return Manifest{}, fmt.Errorf("backup: copying the table %s: %w", t.Name, err)
 		}
 	}
 	p, err := from.Position(0)
 	if err != nil {
-		return nil, err
+		return Manifest{}, err
 	}
 	if err := to.SetLastRevocation(p.Seq); err != nil {
-		return nil, err
+		return Manifest{}, err
 	}
-	sums := make(map[string]Sum)
+	m = Manifest{Schema: store.SchemaVersion, Epoch: p.Epoch, Seq: p.Seq, Tables: make(map[string]Sum)}
 	for _, t := range store.Tables {
-		if sums[t.Name], err = compare(from, to, t, comparing(t.Name)); err != nil {
-			return nil, err
+		if m.Tables[t.Name], err = compare(from, to, t, comparing(t.Name)); err != nil {
+			return Manifest{}, err
 		}
 	}
-	return sums, nil
+	return m, nil
 }
 
 // compare reads a table of two databases and compares every column of every row.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/durward-auth/durward/internal/durable"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -57,7 +57,7 @@ func Restore(ctx context.Context, c RestoreConfig) (done Restored, err error) {
 	if err != nil {
 		return Restored{}, fmt.Errorf("backup: cannot make a working copy: %w", err)
 	}
-	defer func() { err = errors.Join(err, removeDatabase(work)) }()
+	defer func() { err = errors.Join(err, removeFiles(work, suffixes)) }()
 	c.Epoch.Past = append(slices.Clone(c.Epoch.Past), t.past...)
 	if done.Ended, err = prepare(ctx, c, work); err != nil {
 		return Restored{}, err
@@ -97,22 +97,14 @@ func copyFile(from, folder string) (path string, err error) {
 		return "", err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(folder, ".durward-restore-*.tmp") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(out.Name()))
-	}
-	return out.Name(), nil
+	return durable.Temp(filepath.Join(folder, "durward-restore"), in)
 }
 
 // suffixes are the endings of the files of an SQLite database, the main file last.
 var suffixes = []string{"-wal", "-shm", "-journal", ""}
 
-// removeDatabase removes the files of an SQLite database, as far as they exist.
-func removeDatabase(path string) (err error) {
+// removeFiles removes files of an SQLite database, as far as they exist.
+func removeFiles(path string, suffixes []string) (err error) {
 	for _, suffix := range suffixes {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
@@ -245,14 +237,12 @@ func (t *target) replaceFile(c RestoreConfig, work string) (kept string, err err
 				return "", fmt.Errorf("backup: cannot keep the present database: %w", err)
 			}
 		}
-		for _, suffix := range suffixes[:len(suffixes)-1] {
-			if err := os.Remove(t.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return "", err
-			}
+		if err := removeFiles(t.path, suffixes[:len(suffixes)-1]); err != nil {
+			return "", err
 		}
 	}
 	if err := os.Rename(work, t.path); err != nil {
 		return "", err
 	}
-	return kept, syncFolder(filepath.Dir(t.path))
+	return kept, durable.SyncFolder(t.path)
 }
