@@ -11,7 +11,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// A node whose tokens do not verify against the key set that it publishes says so, and does not start.
+// A node does not start if its tokens do not verify against its published key set, and says so.
 // A symmetric key signs, and no key set contains it.
 func TestKeyThatIsNotPublished(t *testing.T) {
 	t.Parallel()
