@@ -206,9 +206,7 @@ func (f *Follower) Poll(ctx context.Context) {
 	defer f.pollMu.Unlock()
 	began := f.c.Now()
 	_, passed, jump := f.watch.Step()
-	if f.left -= passed; f.left <= 0 {
-		f.ahead = 0
-	}
+	f.left -= passed
 	if jump != 0 {
 		// Entries may be missing that had ended by the wrong clock. A transaction that commits after a
 		// jump ahead has a time from before, for as long as the overlap.
@@ -220,6 +218,9 @@ func (f *Follower) Poll(ctx context.Context) {
 		err = f.catchUp(ctx, f.age(began)+f.ahead)
 	} else {
 		err = f.load(ctx)
+	}
+	if err == nil && f.left <= 0 { // this poll read what was visible after the overlap
+		f.ahead = 0
 	}
 	f.done(ctx, began, err)
 	f.c.List.sweep(sweepPoll)
