@@ -20,6 +20,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	auth "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -203,7 +204,7 @@ func fill(db *sql.DB, driver string) {
 
 // tokensOf returns a function that computes the first refresh token of the session with number i,
 // with the keys of a data folder.
-func tokensOf(db *sql.DB, data string) func(i int) string {
+func tokensOf(db *sql.DB, data string) func(i int) auth.Token {
 	master := must(seal.Open(filepath.Join(data, "master.key"), false))
 	var id, epoch string
 	var sealed []byte
@@ -218,14 +219,14 @@ func tokensOf(db *sql.DB, data string) func(i int) string {
 		return h.Sum(nil)
 	}
 	key := sum(secret, []byte("epoch "+epoch))
-	return func(i int) string {
+	return func(i int) auth.Token {
 		var raw [48]byte
 		raw[0], raw[1] = 1, 1
 		id := fmt.Appendf(nil, "%032d", 10_000_000+i) // and salt
 		must(hex.Decode(raw[2:18], id))
 		copy(raw[22:24], sum(key, raw[:22]))
 		copy(raw[24:], sum(key, raw[:22], id))
-		return "dr_" + base64.RawURLEncoding.EncodeToString(raw[:])
+		return auth.Token{Refresh: "dr_" + base64.RawURLEncoding.EncodeToString(raw[:])}
 	}
 }
 

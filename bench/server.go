@@ -2,10 +2,8 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +22,9 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	_ "modernc.org/sqlite"
+
+	"github.com/durward-auth/durward/api"
+	auth "github.com/durward-auth/durward/client"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 // server is a running durward serve.
 type server struct {
 	cmd *exec.Cmd
-	url string
+	api *api.Client
 }
 
 // command prepares a run of the program with a data folder, and with the database of a URL or, if the
@@ -60,8 +61,9 @@ func begin(data, database string) (*server, time.Duration) {
 	if err != nil {
 		check(errors.Join(fmt.Errorf("the server did not start: %w", err), cmd.Wait()))
 	}
-	s := &server{cmd, strings.TrimSpace(strings.TrimPrefix(line, "durward: listening on "))}
-	res, err := http.Get(s.url + "/readyz")
+	url := strings.TrimSpace(strings.TrimPrefix(line, "durward: listening on "))
+	s := &server{cmd, must(api.NewClient(api.ClientConfig{URL: url, HTTP: client}))}
+	res, err := http.Get(url + "/readyz")
 	took := time.Since(began)
 	if err == nil {
 		res.Body.Close()
@@ -92,39 +94,18 @@ func addUser(name, database string) (data string) {
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * clients}}
 
-func (s *server) post(path string, body map[string]string) (map[string]any, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	res, err := client.Post(s.url+path, "application/json", bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s %s", path, res.Status, answer)
-	}
-	var object map[string]any
-	return object, json.Unmarshal(answer, &object)
-}
-
 // refresh replaces a refresh token by its successor.
-func (s *server) refresh(token *string) error {
-	tokens, err := s.post("/api/auth/refresh", map[string]string{"refresh_token": *token})
+func (s *server) refresh(token *auth.Token) error {
+	next, err := s.api.Refresh(context.Background(), *token)
 	if err == nil {
-		*token = tokens["refresh_token"].(string)
+		*token = next
 	}
 	return err
 }
 
 // signIn signs the user in and returns the tokens.
-func (s *server) signIn() (map[string]any, error) {
-	return s.post("/api/auth/login", map[string]string{"email": email, "password": password})
+func (s *server) signIn() (auth.Token, error) {
+	return s.api.SignIn(context.Background(), email, password)
 }
 
 // rate runs work in a number of goroutines for a time and returns the calls per second.
@@ -152,10 +133,10 @@ func rate(goroutines int, length time.Duration, work func(i int) error) float64 
 }
 
 // signedIn signs in once for each client and returns the refresh tokens.
-func signedIn(s *server) []string {
-	held := make([]string, clients)
+func signedIn(s *server) []auth.Token {
+	held := make([]auth.Token, clients)
 	for i := range held {
-		held[i] = must(s.signIn())["refresh_token"].(string)
+		held[i] = must(s.signIn())
 	}
 	return held
 }
