@@ -13,8 +13,13 @@ import (
 	"strings"
 )
 
-//go:embed config.go
-var source string // of the comments of Config
+var (
+	//go:embed config.go
+	source string // of the comments of Config
+
+	//go:embed reference.md
+	referenceHead string
+)
 
 // WriteReference writes the manual of all keys in Markdown: the comments of Config.
 func WriteReference(w io.Writer) error {
@@ -74,27 +79,3 @@ func comments() (map[string]string, error) {
 	})
 	return comments, nil
 }
-
-const referenceHead = `# Configuration
-
-This page is for operators. It describes every key of the server's configuration.
-` + "`durward config docs`" + ` generates it from the comments in ` + "`server/internal/config/config.go`" + `.
-
-Durward starts without any configuration. It reads settings from four places. Each one
-overrides those before it:
-
-1. the defaults,
-2. one TOML file, named by ` + "`--config`" + ` or ` + "`DURWARD_CONFIG`" + ` (without either, no file is read),
-3. environment variables,
-4. flags.
-
-An unknown key is an error, in the file and in the environment. All errors are reported
-together, each with its file and line or its variable. ` + "`durward config check`" + ` reports them
-without starting the server. ` + "`durward config show`" + ` prints the effective values and their
-sources.
-
-Write a duration with its unit: ` + "`30s`, `15m`, `168h`" + `. Separate the items of a list in an
-environment variable by commas.
-
-## Top level
-`
