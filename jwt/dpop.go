@@ -3,7 +3,6 @@ package jwt
 import (
 	"cmp"
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -102,7 +101,7 @@ func (d *dpop) check(ctx context.Context, p durward.DPoPProof) (*durward.Princip
 	if subtle.ConstantTimeCompare([]byte(proof.tokenHash), []byte(base64.RawURLEncoding.EncodeToString(sum[:]))) == 0 {
 		return nil, badProof(errors.New("ath is not the hash of the token"))
 	}
-	who, err := d.v.verify(ctx, p.Token, proof.thumbprint)
+	who, err := d.v.verify(ctx, p.Token, proof.key.id)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +123,7 @@ func (d *dpop) heldKey(ctx context.Context, p durward.DPoPProof) (*durward.HeldK
 	if proof.tokenHash != "" {
 		return nil, badProof(errors.New("ath without a token: the proof is for a request with one (RFC 9449 s4.2)"))
 	}
-	return &durward.HeldKey{Thumbprint: proof.thumbprint, Spend: func() error { return d.spend(ctx, proof) }}, nil
+	return &durward.HeldKey{Thumbprint: proof.key.id, Spend: func() error { return d.spend(ctx, proof) }}, nil
 }
 
 func badProof(err error) error {
@@ -174,7 +173,7 @@ func (d *dpop) spend(ctx context.Context, proof *proof) error {
 	if err := d.inTime(proof, now); err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(proof.thumbprint + " " + proof.id)) // a thumbprint contains no space
+	sum := sha256.Sum256([]byte(proof.key.id + " " + proof.id)) // a thumbprint contains no space
 	switch fresh, full := d.seen.spend(sum, now, d.c.Window+iatSkew, d.c.MaxProofs); {
 	case full:
 		return fmt.Errorf("jwt: more than %d proofs in the last %s", d.c.MaxProofs, d.c.Window)
@@ -197,8 +196,7 @@ func (d *dpop) spend(ctx context.Context, proof *proof) error {
 
 // proof is a DPoP proof with a verified signature: its sender holds key.
 type proof struct {
-	key             *Key
-	thumbprint      string // RFC 7638, in base64url
+	key             *Key // its ID is the thumbprint of RFC 7638
 	id, method, url string
 	nonce           string
 	tokenHash       string // ath
@@ -213,11 +211,11 @@ const maxProofID = 256
 func parseProof(text string) (*proof, error) {
 	var s scratch
 	head := new(proofHeader)
-	t, headText, err := takeApart(text, &s)
+	t, err := split(text, &s)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(headText, head); err != nil {
+	if err := json.Unmarshal(t.head, head); err != nil {
 		return nil, fmt.Errorf("header is not the JSON that a proof may hold: %w", syntax(err))
 	}
 	if head.bad != nil {
@@ -238,15 +236,7 @@ func parseProof(text string) (*proof, error) {
 		return nil, err
 	}
 	p := &proof{key: key}
-	sum, err := (&jose.JSONWebKey{Key: key.m.public}).Thumbprint(crypto.SHA256)
-	if err != nil {
-		return nil, err
-	}
-	p.thumbprint = base64.RawURLEncoding.EncodeToString(sum)
-	if err := p.read(t.payload); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, p.read(t.payload)
 }
 
 // proofKey returns the key of a proof: an asymmetric public key.
@@ -257,7 +247,7 @@ func (j *jwk) proofKey(alg string) (*Key, error) {
 	if said := j.members["alg"]; said != "" && said != alg {
 		return nil, fmt.Errorf("alg is %s, the header says %s", shown(said), shown(alg))
 	}
-	return j.public("proof", alg)
+	return j.public("", alg)
 }
 
 // proofHeader is the JOSE header of a proof: that of a token, and the key.

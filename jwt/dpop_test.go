@@ -46,7 +46,7 @@ func TestDPoPVector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.thumbprint != v.JKT || p.id != v.Claims.JTI || p.method != v.Claims.HTM || p.url != v.Claims.HTU || p.issued.Unix() != v.Claims.IAT {
+		if p.key.id != v.JKT || p.id != v.Claims.JTI || p.method != v.Claims.HTM || p.url != v.Claims.HTU || p.issued.Unix() != v.Claims.IAT {
 			t.Errorf("got %+v, want %+v", p, v)
 		}
 	}
@@ -571,7 +571,7 @@ func FuzzProof(f *testing.F) {
 			}
 			return
 		}
-		if p.key == nil || p.id == "" || p.thumbprint == "" || p.issued.IsZero() || p.method == "" || p.url == "" {
+		if p.key == nil || p.id == "" || p.key.id == "" || p.issued.IsZero() || p.method == "" || p.url == "" {
 			t.Fatalf("%+v", p)
 		}
 		cut := strings.LastIndexByte(text, '.')

@@ -389,8 +389,9 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	// Metadata of a remote issuer must not refer to this machine.
-	if err := (&metadata{Issuer: issuer, JWKSURI: keys.URL}).fit(issuer); err == nil {
-		t.Error("an issuer elsewhere leads to this machine")
+	set("/metadata", `{"issuer":"`+issuer+`","jwks_uri":"`+keys.URL+`"}`)
+	if _, err := fetchMetadata(t.Context(), srv.Client(), issuer, srv.URL+"/metadata"); err == nil || !strings.Contains(err.Error(), "on this machine") {
+		t.Errorf("an issuer elsewhere leads to this machine: %v", err)
 	}
 	for want, c := range map[string]RemoteConfig{
 		"give one of them": {URL: "https://a.example/keys", Issuer: "https://a.example"}, "no query": {Issuer: "https://a.example?x"},

@@ -221,9 +221,6 @@ func ParsePrivateKey(text []byte) (*PrivateKey, error) {
 	case ed25519.PrivateKey:
 		return newPrivateKey(kid, alg, key)
 	case *rsa.PrivateKey:
-		if err := goodRSA(&key.PublicKey); err != nil {
-			return nil, fmt.Errorf("jwt: private key: %w", err)
-		}
 		key.Precompute()
 		return newPrivateKey(kid, alg, key)
 	}

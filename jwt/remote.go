@@ -365,34 +365,43 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 	u.RawPath, u.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
 	var errs []error
 	for _, place := range []string{strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration", u.String()} {
-		m, err := fetchMetadata(ctx, client, place)
-		if err == nil {
-			err = m.fit(issuer)
-		}
-		if err == nil {
-			return m.JWKSURI, nil
+		if jwksURI, err = fetchMetadata(ctx, client, issuer, place); err == nil {
+			return jwksURI, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", place, err))
 	}
 	return "", fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
 }
 
-// metadata holds the members of an issuer's metadata that this package uses (RFC 8414 s2).
-type metadata struct {
-	Issuer  string `json:"issuer"`
-	JWKSURI string `json:"jwks_uri"`
-}
-
-func fetchMetadata(ctx context.Context, client *http.Client, place string) (*metadata, error) {
+// fetchMetadata returns the URL of the key set in the metadata (RFC 8414 s2) at place. It returns an error if
+// the metadata belongs to another issuer, or if the URL is not allowed.
+func fetchMetadata(ctx context.Context, client *http.Client, issuer, place string) (jwksURI string, err error) {
 	_, body, err := get(ctx, client, place, "application/json", "", maxMetadata)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	m := new(metadata)
-	if err := json.Unmarshal(body, m); err != nil {
-		return nil, fmt.Errorf("not the JSON of metadata: %w", syntax(err))
+	var m struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
 	}
-	return m, nil
+	if err := json.Unmarshal(body, &m); err != nil {
+		return "", fmt.Errorf("not the JSON of metadata: %w", syntax(err))
+	}
+	// RFC 8414 s3.3: identical. Otherwise an issuer could issue tokens in the name of another.
+	if m.Issuer != issuer {
+		return "", fmt.Errorf("it is of issuer %s", shown(m.Issuer))
+	}
+	if m.JWKSURI == "" {
+		return "", errors.New("it has no jwks_uri")
+	}
+	keys, err := fetchable("key set", m.JWKSURI)
+	if err != nil {
+		return "", err
+	}
+	if of, err := url.Parse(issuer); err != nil || loopback.Host(keys.Hostname()) && !loopback.Host(of.Hostname()) {
+		return "", errors.New("its jwks_uri is on this machine, the issuer is not")
+	}
+	return m.JWKSURI, nil
 }
 
 // readBounded reads a body of at most most bytes.
@@ -402,24 +411,4 @@ func readBounded(body io.Reader, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("too long a body, want at most %d octets", most)
 	}
 	return text, err
-}
-
-// fit returns an error if the metadata belongs to another issuer, or if the URL of its key set is
-// not allowed.
-func (m *metadata) fit(issuer string) error {
-	// RFC 8414 s3.3: identical. Otherwise an issuer could issue tokens in the name of another.
-	if m.Issuer != issuer {
-		return fmt.Errorf("it is of issuer %s", shown(m.Issuer))
-	}
-	if m.JWKSURI == "" {
-		return errors.New("it has no jwks_uri")
-	}
-	keys, err := fetchable("key set", m.JWKSURI)
-	if err != nil {
-		return err
-	}
-	if of, err := url.Parse(issuer); err != nil || loopback.Host(keys.Hostname()) && !loopback.Host(of.Hostname()) {
-		return errors.New("its jwks_uri is on this machine, the issuer is not")
-	}
-	return nil
 }

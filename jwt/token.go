@@ -35,7 +35,8 @@ func tooLarge(token string) error {
 
 // compact is a parsed token in JWS Compact Serialization (RFC 7515 s7.1).
 type compact struct {
-	header    header
+	head      []byte // decoded
+	header    header // of head, after its parse
 	payload   []byte // decoded
 	signature []byte // decoded
 	input     []byte // signed bytes: header and payload, encoded
@@ -44,33 +45,24 @@ type compact struct {
 // scratch is the memory for parsing one token. The fields of compact refer to it.
 type scratch struct{ spelled, decoded []byte }
 
-// split parses the three parts of a token and its header:
+// split decodes the three parts of a token. It does not parse them:
 //
 //	BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
-func split(token string, s *scratch) (compact, error) {
-	c, head, err := takeApart(token, s)
-	if err != nil {
-		return c, err
-	}
-	return c, c.header.parse(head)
-}
-
-// takeApart decodes the parts without parsing the header, which it returns.
-func takeApart(token string, s *scratch) (c compact, head []byte, err error) {
+func split(token string, s *scratch) (c compact, err error) {
 	dot1 := strings.IndexByte(token, '.')
 	dot2 := strings.LastIndexByte(token, '.')
 	if dot1 < 0 || dot1 == dot2 || strings.IndexByte(token[dot1+1:dot2], '.') >= 0 {
 		switch n := strings.Count(token, ".") + 1; {
 		case strings.HasPrefix(token, "{"):
-			return c, nil, errors.New("JSON serialization (RFC 7515 s7.2), not the compact one")
+			return c, errors.New("JSON serialization (RFC 7515 s7.2), not the compact one")
 		case n == 5:
-			return c, nil, errors.New("5 parts: an encrypted token (JWE, RFC 7516), a signed one has 3")
+			return c, errors.New("5 parts: an encrypted token (JWE, RFC 7516), a signed one has 3")
 		default:
-			return c, nil, fmt.Errorf("%d parts separated by dots, a signed token has 3 (RFC 7515 s7.1)", n)
+			return c, fmt.Errorf("%d parts separated by dots, a signed token has 3 (RFC 7515 s7.1)", n)
 		}
 	}
 	if i := strings.IndexAny(token, "\r\n"); i >= 0 {
-		return c, nil, fmt.Errorf("line break at octet %d", i)
+		return c, fmt.Errorf("line break at octet %d", i)
 	}
 
 	s.spelled = append(s.spelled[:0], token...)
@@ -87,16 +79,16 @@ func takeApart(token string, s *scratch) (c compact, head []byte, err error) {
 		}
 		return buf[at:len(buf):len(buf)], nil
 	}
-	if head, err = part("header", s.spelled[:dot1]); err != nil {
-		return c, nil, err
+	if c.head, err = part("header", s.spelled[:dot1]); err != nil {
+		return c, err
 	}
 	if c.payload, err = part("payload", s.spelled[dot1+1:dot2]); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if c.signature, err = part("signature", s.spelled[dot2+1:]); err != nil {
-		return c, nil, err
+		return c, err
 	}
-	return c, head, nil
+	return c, nil
 }
 
 // signedBy returns an error if the signature is not by key. The algorithm is the key's, and the

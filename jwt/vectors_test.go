@@ -33,6 +33,9 @@ func load(t *testing.T, name string, to any) {
 // verifyJWS checks form, algorithm and signature of a token as Verify does, without its claims.
 func verifyJWS(token string, key *Key) ([]byte, error) {
 	c, err := split(token, new(scratch))
+	if err == nil {
+		err = c.header.parse(c.head)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -332,6 +335,9 @@ func acceptBySet(t *testing.T) func(set json.RawMessage, jws string) error {
 			keys = []*Key{private.Public()}
 		}
 		c, err := split(jws, new(scratch))
+		if err == nil {
+			err = c.header.parse(c.head)
+		}
 		if err != nil {
 			return err
 		}

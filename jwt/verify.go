@@ -260,6 +260,9 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	refuse := func(err error) error { return fmt.Errorf("%w: %w", err, durward.InvalidToken) }
 
 	t, err := split(token, &w.scratch)
+	if err == nil {
+		err = t.header.parse(t.head)
+	}
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -360,7 +363,7 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 		return nil, err
 	}
 	w := workings.Get().(*working)
-	t, _, err := takeApart(token, &w.scratch)
+	t, err := split(token, &w.scratch)
 	var claims struct { // not verified: iss only selects the verifier
 		Issuer string `json:"iss"`
 	}
