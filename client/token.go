@@ -87,10 +87,7 @@ func (m *MemoryStore) Load(context.Context) (Token, error) {
 func (m *MemoryStore) Update(ctx context.Context, change func(context.Context, Token) (Token, error)) error {
 	m.updating.Lock()
 	defer m.updating.Unlock()
-	stored, err := m.Load(ctx)
-	if err != nil {
-		return err
-	}
+	stored, _ := m.Load(ctx) // it never fails
 	next, err := change(ctx, stored)
 	if err != nil {
 		return err
