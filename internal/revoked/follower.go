@@ -28,11 +28,6 @@ type FollowerConfig struct {
 	// within a second even if one poll is slow or fails.
 	Interval time.Duration
 
-	// Overlap is the time that each poll reads again; 0 means 60 s. An entry gets its number when
-	// it is written but is visible when its transaction commits. So a lower number can appear after
-	// a higher one, but not later than this.
-	Overlap time.Duration
-
 	// Timeout is the time limit of a poll; 0 means 5 s. It does not apply to the first load and the
 	// load after a change of the epoch, which end with the context.
 	Timeout time.Duration
@@ -48,6 +43,11 @@ type FollowerConfig struct {
 	Now   func() time.Time // nil means time.Now
 	Local func() time.Time // measures the time that passes; nil means Now
 }
+
+// lateCommit is the time that each poll reads again. An entry gets its number when it is written but is
+// visible when its transaction commits. So a lower number can appear after a higher one, but not
+// later than this.
+const lateCommit = time.Minute
 
 // Follower updates a List from a feed. It is safe for concurrent use.
 type Follower struct {
@@ -84,7 +84,6 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 		standard time.Duration
 	}{
 		{"Interval", &c.Interval, 400 * time.Millisecond},
-		{"Overlap", &c.Overlap, time.Minute},
 		{"Timeout", &c.Timeout, 5 * time.Second},
 		{"MaxAge", &c.MaxAge, 5 * time.Second},
 	} {
@@ -210,7 +209,7 @@ func (f *Follower) Poll(ctx context.Context) {
 	if jump != 0 {
 		// Entries may be missing that had ended by the wrong clock. A transaction that commits after a
 		// jump ahead has a time from before, for as long as the overlap.
-		f.jumped, f.ahead, f.left = true, f.ahead+max(jump, 0), f.c.Overlap
+		f.jumped, f.ahead, f.left = true, f.ahead+max(jump, 0), lateCommit
 		f.c.Log.Warn("the clock jumped, the whole list of revocations is read again", "by", jump, "now", began)
 	}
 	var err error
@@ -232,7 +231,7 @@ func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 	defer cancel()
 	// A transaction may commit as late as the outage was long, so the overlap starts at the last
 	// successful poll.
-	epoch, last, err := f.read(bounded, f.last, f.c.Overlap+age)
+	epoch, last, err := f.read(bounded, f.last, lateCommit+age)
 	if err != nil {
 		return err
 	}

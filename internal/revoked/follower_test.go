@@ -158,8 +158,8 @@ func TestFollowerConfig(t *testing.T) {
 		want   []string
 	}{
 		{"nothing", FollowerConfig{}, []string{"List is nil", "Poll is nil"}},
-		{"all", FollowerConfig{Interval: -1, Overlap: -2, Timeout: -3, MaxAge: -4},
-			[]string{"List is nil", "Poll is nil", "Interval is -1ns", "Overlap is -2ns", "Timeout is -3ns", "MaxAge is -4ns"}},
+		{"all", FollowerConfig{Interval: -1, Timeout: -3, MaxAge: -4},
+			[]string{"List is nil", "Poll is nil", "Interval is -1ns", "Timeout is -3ns", "MaxAge is -4ns"}},
 		{"MaxAge below the interval", FollowerConfig{List: NewList(nil), Poll: taking(poll), Interval: time.Minute}, []string{"MaxAge is 5s, want at least the Interval, 1m0s"}},
 	} {
 		f, err := NewFollower(c.config)
@@ -180,7 +180,7 @@ func TestFollowerConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.c.Interval != 400*time.Millisecond || f.c.Overlap != time.Minute || f.c.Timeout != 5*time.Second || f.c.MaxAge != 5*time.Second || f.c.Log == nil || f.c.Now == nil {
+	if f.c.Interval != 400*time.Millisecond || f.c.Timeout != 5*time.Second || f.c.MaxAge != 5*time.Second || f.c.Log == nil || f.c.Now == nil {
 		t.Errorf("defaults: got %+v", f.c)
 	}
 }
