@@ -35,12 +35,8 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 		return v, &durward.Refusal{Code: durward.UnsupportedMediaType, Err: cause}
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return v, &durward.Refusal{
-			Code:   durward.UnsupportedMediaType,
-			Detail: "The body of the request has a content coding.",
-			Hint:   "Send it without Content-Encoding.",
-			Err:    errors.New("Content-Encoding set"),
-		}
+		return v, refusal(durward.UnsupportedMediaType, "The body of the request has a content coding.",
+			"Send it without Content-Encoding.", "Content-Encoding set")
 	}
 	if r.ContentLength > maxBody { // refused before a client with Expect: 100-continue sends it
 		w.Header().Set("Connection", "close")
@@ -153,10 +149,10 @@ func invalid(name, detail, hint string) error {
 
 // invalidBody returns the refusal for a wrong body.
 func invalidBody(detail, hint string) *durward.Refusal {
-	return &durward.Refusal{
-		Code:   durward.InvalidRequest,
-		Detail: detail,
-		Hint:   hint,
-		Err:    errors.New(strings.TrimSuffix(detail, ".")),
-	}
+	return refusal(durward.InvalidRequest, detail, hint, strings.TrimSuffix(detail, "."))
+}
+
+// refusal returns a refusal. The client receives detail and hint, the operator sees cause.
+func refusal(code durward.Code, detail, hint, cause string) *durward.Refusal {
+	return &durward.Refusal{Code: code, Detail: detail, Hint: hint, Err: errors.New(cause)}
 }

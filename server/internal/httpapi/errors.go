@@ -8,17 +8,15 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // asRefusal maps errors of the rules and of the store to refusals. An error that it does not know
 // and that wraps no code becomes AUTH_UNAVAILABLE in the guard.
 func asRefusal(err error) error {
-	if _, ok := errors.AsType[durward.Code](err); ok {
+	switch _, ok := errors.AsType[durward.Code](err); {
+	case ok:
 		return err
-	}
-	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return &durward.Refusal{Code: durward.NotFound, Err: err}
 	case errors.Is(err, store.ErrText):
@@ -62,7 +60,7 @@ func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
 		Path:      account.WithoutKeys(r.URL.Path),
 		Scheme:    f.Scheme,
 		Cause:     cause,
-		Network:   request.Info{Addr: durward.ClientAddr(r.Context())}.Network(),
+		Network:   addressOf(r.Context()).Network(),
 		RequestID: requestID(r.Context()),
 	}
 	if p := durward.From(r.Context()); p != nil {

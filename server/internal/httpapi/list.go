@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -26,13 +25,13 @@ const (
 func answerPage[R, T any](
 	w http.ResponseWriter, r *http.Request,
 	rows func(ctx context.Context, userID, after string, limit int) ([]R, error), item func(R) T, id func(T) string,
-) (err error) {
-	query, limit := r.URL.Query(), pageSize
-	if text := query.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPageSize {
-			return invalid("limit", "The parameter limit must be an integer from 1 to "+strconv.Itoa(maxPageSize)+".", "")
-		}
+) error {
+	query := r.URL.Query()
+	most, err := integer(query, "limit", pageSize, 1, maxPageSize)
+	if err != nil {
+		return err
 	}
+	limit := int(most)
 	// One more row shows that there is a next page.
 	read, err := rows(r.Context(), durward.From(r.Context()).Subject, query.Get("after"), limit+1)
 	n := min(len(read), limit)
@@ -48,6 +47,7 @@ func answerPage[R, T any](
 
 type notification struct {
 	ID      string    `json:"id"`
+	UserID  string    `json:"-"`
 	Kind    string    `json:"kind"`
 	At      time.Time `json:"at"`
 	Device  string    `json:"device"`
@@ -57,16 +57,40 @@ type notification struct {
 
 // notifications is GET /api/notifications.
 func (s *Server) notifications(w http.ResponseWriter, r *http.Request) error {
-	return answerPage(w, r, s.c.DB.Notifications, notificationOf, func(n notification) string { return n.ID })
+	return answerPage(w, r, s.c.DB.Notifications, func(n store.Notification) notification { return notification(n) },
+		func(n notification) string { return n.ID })
 }
 
-func notificationOf(n store.Notification) notification {
-	return notification{
-		ID:      n.ID,
-		Kind:    n.Kind,
-		At:      n.At.UTC(),
-		Device:  n.Device,
-		Network: n.Network,
-		Read:    n.Read,
+type sessionItem struct {
+	ID         string    `json:"id"`
+	Current    bool      `json:"current"`
+	CreatedAt  time.Time `json:"created_at"`
+	LastUsedAt time.Time `json:"last_used_at"`
+	Device     string    `json:"device"`
+	Network    string    `json:"network"`
+}
+
+// sessions is GET /api/auth/sessions.
+func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	rows, err := s.c.Sessions.List(r.Context(), p.Subject)
+	items := make([]sessionItem, 0, len(rows))
+	for _, row := range rows {
+		items = append(items, sessionItem{
+			ID:         row.ID,
+			Current:    row.ID == p.SessionID,
+			CreatedAt:  row.CreatedAt.UTC(),
+			LastUsedAt: row.LastUsedAt.UTC(),
+			Device:     row.Device,
+			Network:    row.Network,
+		})
 	}
+	return answer(w, http.StatusOK, list[sessionItem]{Items: items}, err)
+}
+
+// endSession is DELETE /api/auth/sessions/{id}. The session of another user gets 404.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	err := s.c.Sessions.End(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
+	return noContent(w, unknown("session", err))
 }

@@ -1,11 +1,15 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // from returns the origin of a request, for the rules and the security log.
@@ -49,4 +53,125 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)
 	return answerTokens(w, t, err)
+}
+
+// logout is POST /api/auth/logout. It answers 204 for expired, revoked and unknown credentials too,
+// because no session is left then. If the store fails it answers 503: the client must not take a
+// running session for ended.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
+	in, err := decodeOptional[api.LogoutRequest](w, r)
+	if err != nil {
+		return err
+	}
+	var user, session string
+	if in.RefreshToken != "" {
+		user, session, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
+		if err != nil && !errors.Is(err, durward.RefreshInvalid) {
+			return err
+		}
+	}
+	if session == "" {
+		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
+			// An expired token still names its session. A DPoP proof is not required: the holder of a
+			// token may end its session, even after losing the key.
+			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
+			if err == nil {
+				user, session = p.Subject, p.SessionID
+			} else if _, refused := errors.AsType[durward.Code](err); !refused {
+				return err
+			}
+		}
+	}
+	if in.RefreshToken == "" && r.Header["Authorization"] == nil {
+		// Explicit credentials take precedence over the cookie, which browsers send automatically.
+		if err := s.logoutCookie(w, r, in.Everywhere); err != nil {
+			return err
+		}
+	}
+	if session != "" {
+		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
+			return err
+		}
+	}
+	return noContent(w, nil)
+}
+
+// logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
+// refused.
+func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere bool) error {
+	sent := sentCookies(r)
+	if len(sent) == 0 {
+		return nil
+	}
+	if err := s.guard.SameOrigin(r); err != nil {
+		return err
+	}
+	for _, value := range sent {
+		user, session, err := s.c.Sessions.SessionOfCookie(r.Context(), value)
+		if errors.Is(err, durward.SessionExpired) {
+			continue
+		}
+		if err == nil {
+			err = s.c.Sessions.SignOut(r.Context(), user, session, everywhere, from(r))
+		}
+		if err != nil {
+			return err // the session may still exist, so the cookie stays
+		}
+	}
+	setCookie(w, "", -1)
+	return nil
+}
+
+// sessionCookie is the name of the session cookie. Browsers accept a cookie with the prefix __Host-
+// only with Secure and Path=/ and without Domain, so that no other host of the domain can set it
+// (RFC 6265bis s4.1.3.2).
+const sessionCookie = "__Host-durward"
+
+// setCookie sets the session cookie. With maxAge 0 it has no Max-Age: the server decides when the
+// session ends. With maxAge -1 the browser deletes the cookie.
+func setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name:     sessionCookie,
+		Value:    value,
+		Path:     "/",
+		MaxAge:   maxAge,
+		Secure:   true,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// maxSentCookies is the maximum number of different session cookies that one request can end.
+const maxSentCookies = 4
+
+// sentCookies returns the different session cookies of a request. A browser sends one.
+func sentCookies(r *http.Request) (values []string) {
+	for _, c := range r.CookiesNamed(sessionCookie) {
+		if !slices.Contains(values, c.Value) && len(values) < maxSentCookies {
+			values = append(values, c.Value)
+		}
+	}
+	return values
+}
+
+// answerCookie answers with the profile and sets the session cookie, or returns err.
+func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string, err error) error {
+	if err != nil {
+		return err
+	}
+	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
+	if err != nil {
+		return err
+	}
+	setCookie(w, value, 0)
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
+}
+
+// acceptedCookie returns the session cookie of a request that the guard authenticated by cookie.
+func acceptedCookie(r *http.Request) (value string, ok bool) {
+	sent := sentCookies(r)
+	if durward.From(r.Context()).Scheme != "Session" || len(sent) != 1 {
+		return "", false
+	}
+	return sent[0], true
 }

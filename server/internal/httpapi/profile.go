@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -45,12 +44,8 @@ func (s *Server) patchProfile(w http.ResponseWriter, r *http.Request) error {
 // register is POST /api/auth/register.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if !s.c.Registration {
-		return &durward.Refusal{
-			Code:   durward.Forbidden,
-			Detail: "Registration is off on this server.",
-			Hint:   "Ask the operator for an account.",
-			Err:    errors.New("registration is off"),
-		}
+		return refusal(durward.Forbidden, "Registration is off on this server.",
+			"Ask the operator for an account.", "registration is off")
 	}
 	in, err := decode[struct {
 		Email    string `json:"email"`

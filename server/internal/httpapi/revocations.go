@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"fmt"
+	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -18,7 +20,12 @@ const maxWait = 30 * time.Second
 // the client, by its If-None-Match, has the current version, or while there is no entry.
 func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 	began := s.c.Now()
-	after, wait, err := feedParameters(r)
+	query := r.URL.Query()
+	after, err := integer(query, "after", 0, 0, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	wait, err := integer(query, "wait", 0, 0, int64(maxWait/time.Second))
 	if err != nil {
 		return err
 	}
@@ -26,7 +33,7 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 		// The listener's timeout for reading a body is shorter than the wait and would end it.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
-	q := revocation.Query{After: after, Wait: wait, Check: s.c.Revocations.Err}
+	q := revocation.Query{After: after, Wait: time.Duration(wait) * time.Second, Check: s.c.Revocations.Err}
 	if len(r.Header["If-None-Match"]) > 0 {
 		q.Has = func(version string) bool { return unchanged(r, version) }
 	}
@@ -69,20 +76,19 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, body, nil)
 }
 
-// feedParameters reads the query parameters after and wait (in seconds).
-func feedParameters(r *http.Request) (after int64, wait time.Duration, err error) {
-	query := r.URL.Query()
-	if text := query.Get("after"); text != "" {
-		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-			return 0, 0, invalid("after", "The parameter after must be an integer of 0 or more.", "")
-		}
+// integer returns a query parameter with a value from lowest to highest, or otherwise if it is absent.
+func integer(query url.Values, name string, otherwise, lowest, highest int64) (int64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return otherwise, nil
 	}
-	if text := query.Get("wait"); text != "" {
-		seconds, err := strconv.Atoi(text)
-		if err != nil || seconds < 0 || seconds > int(maxWait/time.Second) {
-			return 0, 0, invalid("wait", fmt.Sprintf("The parameter wait must be an integer from 0 to %d.", int(maxWait/time.Second)), "")
-		}
-		wait = time.Duration(seconds) * time.Second
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && n >= lowest && n <= highest {
+		return n, nil
 	}
-	return after, wait, nil
+	limits := fmt.Sprintf("from %d to %d", lowest, highest)
+	if highest == math.MaxInt64 {
+		limits = fmt.Sprintf("of %d or more", lowest)
+	}
+	return 0, invalid(name, "The parameter "+name+" must be an integer "+limits+".", "")
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"slices"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/jwt"
@@ -24,8 +25,17 @@ type Schemes struct {
 func newSchemes(c Config) Schemes {
 	s := Schemes{
 		Bearer: c.Issuer.Verifier().Scheme(),
-		APIKey: APIKeyScheme(c.Accounts, c.Sessions),
-		Cookie: CookieScheme(c.Sessions),
+		APIKey: durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
+			k, err := c.Accounts.AuthenticateKey(ctx, key, addressOf(ctx))
+			if err != nil {
+				return nil, err
+			}
+			return c.Sessions.KeyPrincipal(k), nil
+		}),
+		// The cookie of a sign-in with use_cookies. Checking a request again does not extend the session.
+		Cookie: durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
+			return c.Sessions.AuthenticateCookie(ctx, value, !durward.Rechecking(ctx))
+		}),
 	}
 	if c.DPoP {
 		// The key of the nonces is random, so a proof that another node has accepted, or this node
@@ -33,27 +43,21 @@ func newSchemes(c Config) Schemes {
 		s.DPoP = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
 	}
 	if c.Basic {
-		s.Basic = BasicScheme(c.Accounts, c.Sessions)
+		s.Basic = basicScheme(c.Accounts, c.Sessions)
 	}
 	return s
 }
 
 // all returns the schemes that are on.
 func (s Schemes) all() []durward.Scheme {
-	all := []durward.Scheme{s.Bearer, s.APIKey, s.Cookie}
-	if s.DPoP != nil {
-		all = append(all, s.DPoP)
-	}
-	if s.Basic != nil {
-		all = append(all, s.Basic)
-	}
-	return all
+	all := []durward.Scheme{s.Bearer, s.APIKey, s.Cookie, s.DPoP, s.Basic}
+	return slices.DeleteFunc(all, func(scheme durward.Scheme) bool { return scheme == nil })
 }
 
-// BasicScheme accepts the e-mail address and password of a user with each request (RFC 7617), for
+// basicScheme accepts the e-mail address and password of a user with each request (RFC 7617), for
 // programs that cannot use tokens. Failures count together with those of sign-ins. A successful
 // check is cached for a minute, until the account changes.
-func BasicScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
+func basicScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
 		proof, err := accounts.Authenticate(ctx, email, password, addressOf(ctx))
 		if err != nil {
@@ -65,25 +69,6 @@ func BasicScheme(accounts *account.Manager, sessions *session.Manager) durward.S
 		return accounts.CredentialVersion(ctx, email, addressOf(ctx))
 	}
 	return durward.Basic(durward.Remember(check, version))
-}
-
-// APIKeyScheme accepts API keys.
-func APIKeyScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
-	return durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
-		k, err := accounts.AuthenticateKey(ctx, key, addressOf(ctx))
-		if err != nil {
-			return nil, err
-		}
-		return sessions.KeyPrincipal(k), nil
-	})
-}
-
-// CookieScheme accepts the session cookie of a sign-in with use_cookies. Checking a request again
-// does not extend the session.
-func CookieScheme(sessions *session.Manager) durward.Scheme {
-	return durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
-		return sessions.AuthenticateCookie(ctx, value, !durward.Rechecking(ctx))
-	})
 }
 
 // addressOf returns the client address of a request, without its user agent.

@@ -56,12 +56,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	value, ok := acceptedCookie(r)
 	if !ok {
-		return &durward.Refusal{
-			Code:   durward.Forbidden,
-			Detail: "This endpoint accepts only the session cookie.",
-			Hint:   "Refresh a token at POST /api/auth/refresh.",
-			Err:    errors.New("credentials other than a session cookie"),
-		}
+		return refusal(durward.Forbidden, "This endpoint accepts only the session cookie.",
+			"Refresh a token at POST /api/auth/refresh.", "credentials other than a session cookie")
 	}
 	t, err := s.c.Sessions.CookieToken(r.Context(), value)
 	return answerTokens(w, t, err)
@@ -76,12 +72,8 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := durward.From(r.Context())
 	if p.SessionID == "" {
-		return &durward.Refusal{
-			Code:   durward.Forbidden,
-			Detail: "These credentials cannot step up, because they belong to no session.",
-			Hint:   "Sign in at POST /api/auth/login.",
-			Err:    errors.New("step-up with credentials without a session"),
-		}
+		return refusal(durward.Forbidden, "These credentials cannot step up, because they belong to no session.",
+			"Sign in at POST /api/auth/login.", "step-up with credentials without a session")
 	}
 	proof, err := s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
 	if err != nil {

@@ -107,6 +107,33 @@ func liveKeys(ctx context.Context, db *store.DB, use string) ([]store.Key, error
 	return slices.DeleteFunc(keys, func(k store.Key) bool { return k.State == store.KeyGone }), err
 }
 
+// signingKeys are the signing keys of the database by state, and one of them by id.
+type signingKeys struct {
+	named    store.Key   // empty if no key has the id
+	active   store.Key   // empty if no key is active
+	spares   []store.Key // pending, oldest first
+	retiring []store.Key
+}
+
+// signingKeys reads the signing keys.
+func (i *Issuer) signingKeys(ctx context.Context, id string) (keys signingKeys, err error) {
+	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	for _, row := range rows {
+		if row.ID == id {
+			keys.named = row
+		}
+		switch row.State {
+		case store.KeyActive:
+			keys.active = row
+		case store.KeyPending:
+			keys.spares = append(keys.spares, row)
+		case store.KeyRetiring:
+			keys.retiring = append(keys.retiring, row)
+		}
+	}
+	return keys, err
+}
+
 // sealLabel returns the label with which the secret of k is sealed.
 func sealLabel(k store.Key) string { return k.Use + " key" }
 

@@ -53,24 +53,12 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 		return cannot("With tokens.algorithm HS256 the only key is tokens.shared_secret.",
 			"Change it in the configuration and restart: older access tokens are refused then, and clients refresh.")
 	}
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	keys, err := i.signingKeys(ctx, keyID)
 	if err != nil {
 		return Retired{}, err
 	}
-	var key, active store.Key
-	var spares []store.Key // oldest first
-	for _, row := range rows {
-		if row.ID == keyID {
-			key = row
-		}
-		switch row.State {
-		case store.KeyActive:
-			active = row
-		case store.KeyPending:
-			spares = append(spares, row)
-		}
-	}
-	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: active}
+	key, spares := keys.named, keys.spares
+	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: keys.active}
 	g := store.GivenUp{ID: key.ID, State: key.State, At: i.c.Now()}
 	event := i.keyEvent(store.EventKeyState, key.ID, store.KeyGone)
 	if now {
@@ -142,18 +130,11 @@ func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Ke
 	if err := i.promote(ctx, publishBefore); err != nil {
 		return Retired{}, err
 	}
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	keys, err := i.signingKeys(ctx, r.Key.ID)
 	if err != nil {
 		return Retired{}, err
 	}
-	for _, row := range rows {
-		if row.ID == r.Key.ID {
-			r.State = row.State
-		}
-		if row.State == store.KeyActive {
-			r.Signs = row
-		}
-	}
+	r.State, r.Signs = keys.named.State, keys.active
 	if r.State == store.KeyActive { // RotateDue promotes the successor later
 		r.Next, r.Takes = spares[0], spares[0].CreatedAt.Add(publishBefore)
 	}

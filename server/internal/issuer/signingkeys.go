@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -171,26 +172,19 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	if i.c.Algorithm == "HS256" {
 		return nil
 	}
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	keys, err := i.signingKeys(ctx, "")
 	if err != nil {
 		return err
 	}
 	now := i.c.DB.TokenTime() // a clock that is ahead for a while retires no key
-	pending, due := 0, false
-	for _, row := range rows {
-		switch row.State {
-		case store.KeyPending:
-			pending++
-		case store.KeyActive:
-			due = now.Sub(row.ActivatedAt) >= signingLife
-		case store.KeyRetiring:
-			if now.Sub(row.RetiredAt) > verifyAfter {
-				if err := i.c.DB.ForgetKey(ctx, row.ID, i.keyEvent(store.EventKeyState, row.ID, store.KeyGone)); err != nil {
-					return err
-				}
+	for _, k := range keys.retiring {
+		if now.Sub(k.RetiredAt) > verifyAfter {
+			if err := i.c.DB.ForgetKey(ctx, k.ID, i.keyEvent(store.EventKeyState, k.ID, store.KeyGone)); err != nil {
+				return err
 			}
 		}
 	}
+	pending, due := len(keys.spares), keys.active.ID != "" && now.Sub(keys.active.ActivatedAt) >= signingLife
 	// The new spare is added before the old one becomes active, so that there is always one.
 	if pending == 0 || due && pending == 1 {
 		if _, err := i.addSpare(ctx); err != nil {
@@ -206,24 +200,17 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 // promote makes the oldest key that was pending for at least published the active key. If there is
 // none, it changes nothing.
 func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
-	rows, err := i.c.DB.Keys(ctx, store.UseSigning)
+	keys, err := i.signingKeys(ctx, "")
 	if err != nil {
 		return err
 	}
-	now, known := i.c.Now(), i.c.DB.TokenTime().Add(-published)
-	var next, active string
-	for _, row := range rows {
-		switch {
-		case row.State == store.KeyPending && next == "" && (published == 0 || !row.CreatedAt.After(known)):
-			next = row.ID // rows are in the order of their age
-		case row.State == store.KeyActive:
-			active = row.ID
-		}
-	}
-	if next == "" {
+	known := i.c.DB.TokenTime().Add(-published)
+	at := slices.IndexFunc(keys.spares, func(k store.Key) bool { return published == 0 || !k.CreatedAt.After(known) })
+	if at < 0 {
 		return nil
 	}
-	err = i.c.DB.PromoteKey(ctx, next, active, now, i.keyEvent(store.EventKeyState, next, store.KeyActive))
+	next := keys.spares[at].ID
+	err = i.c.DB.PromoteKey(ctx, next, keys.active.ID, i.c.Now(), i.keyEvent(store.EventKeyState, next, store.KeyActive))
 	if errors.Is(err, store.ErrChanged) {
 		return nil // another process was first
 	}

@@ -82,7 +82,7 @@ func NewPush(c PushConfig) (*Push, error) {
 	}
 	p := &Push{c: c, wake: make(chan struct{}, 1), behind: true}
 	p.channel = "durward:revocations:" + hex.EncodeToString(p.mac("channel")[:8])
-	c.List.OnAnnounce(p.announced)
+	c.List.OnAnnounce(func(entries []revoked.Entry) { p.take(entries, true) })
 	return p, nil
 }
 
@@ -91,9 +91,6 @@ func (p *Push) mac(text string) []byte {
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
-
-// announced receives the revocations of this node.
-func (p *Push) announced(entries []revoked.Entry) { p.take(entries, true) }
 
 // FromFeed receives entries that a follower has read and that its list did not hold yet.
 func (p *Push) FromFeed(entries []revoked.Entry) { p.take(entries, false) }

@@ -140,17 +140,11 @@ func associated(label, identity string) []byte {
 // String returns a mask.
 func (Master) String() string { return mask }
 
-// GoString returns a mask.
-func (Master) GoString() string { return mask }
-
 // Format writes a mask for every verb.
 func (Master) Format(f fmt.State, _ rune) { writeMask(f) }
 
 // LogValue returns a mask.
 func (Master) LogValue() slog.Value { return slog.StringValue(mask) }
 
-// MarshalJSON returns a mask.
-func (Master) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
-
-// MarshalText returns a mask.
+// MarshalText returns a mask, also for JSON.
 func (Master) MarshalText() ([]byte, error) { return []byte(mask), nil }

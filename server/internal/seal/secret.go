@@ -22,19 +22,13 @@ func (s Secret) Reveal() string { return string(s) }
 // String returns a mask.
 func (Secret) String() string { return mask }
 
-// GoString returns a mask.
-func (Secret) GoString() string { return mask }
-
 // Format writes a mask for every verb.
 func (Secret) Format(f fmt.State, _ rune) { writeMask(f) }
 
 // LogValue returns a mask.
 func (Secret) LogValue() slog.Value { return slog.StringValue(mask) }
 
-// MarshalJSON returns a mask.
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + mask + `"`), nil }
-
-// MarshalText returns a mask.
+// MarshalText returns a mask, also for JSON.
 func (Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
 
 func writeMask(w io.Writer) {
