@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -128,11 +130,7 @@ func (t *Transport) prepare() error {
 // CloseIdleConnections closes the connections that serve no request.
 func (t *Transport) CloseIdleConnections() {
 	_ = t.prepare()
-	bases := []http.RoundTripper{t.base}
-	for _, b := range t.byOrigin {
-		bases = append(bases, b)
-	}
-	for _, b := range bases {
+	for _, b := range append(slices.Collect(maps.Values(t.byOrigin)), t.base) {
 		if c, ok := b.(interface{ CloseIdleConnections() }); ok {
 			c.CloseIdleConnections()
 		}

@@ -82,9 +82,7 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 		problem(errors.New("kid is missing from the header"))
 	}
 	r := reading{all: true}
-	if err := r.read(in.Payload); err != nil {
-		problem(err)
-	}
+	problem(r.read(in.Payload))
 	problem(r.iss)
 	for _, err := range r.bad {
 		problem(err)

@@ -228,17 +228,12 @@ func isROCA(n *big.Int) bool {
 		3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
 		101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 	} {
-		rest := m.Mod(n, big.NewInt(p)).Int64()
-		power, found := int64(1), false
-		for range p {
-			if power == rest {
-				found = true
-				break
+		rest, power := m.Mod(n, big.NewInt(p)).Int64(), int64(1)
+		for tried := int64(1); power != rest; tried++ {
+			if tried == p {
+				return false
 			}
 			power = power * 65537 % p
-		}
-		if !found {
-			return false
 		}
 	}
 	return true

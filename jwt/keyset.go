@@ -52,8 +52,7 @@ func NewKeys(keys ...*Key) (*Keys, error) {
 // Set replaces all keys. Tokens of a removed key are no longer valid. After an error the set is
 // unchanged.
 func (s *Keys) Set(keys ...*Key) error {
-	old := s.byID.Load()
-	m, err := index(keys, old)
+	m, err := index(keys, s.byID.Load())
 	if err != nil {
 		return err
 	}
