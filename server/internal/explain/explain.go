@@ -192,31 +192,27 @@ func wrap(block string, width int) string {
 		}
 		return b.String()
 	}
-	column := 0
-	for line := range strings.Lines(block) {
-		if strings.HasPrefix(line, "- ") && column > 0 {
-			b.WriteByte('\n')
-			column = 0
-		}
-		for _, word := range strings.Fields(line) {
-			n := utf8.RuneCountInString(word)
-			switch {
-			case column == 0:
-			case column+1+n > width:
-				b.WriteByte('\n')
-				column = 0
-				if strings.HasPrefix(block, "- ") {
-					b.WriteString("  ")
-					column = 2
-				}
-			default:
-				b.WriteByte(' ')
-				column++
-			}
-			b.WriteString(word)
-			column += n
-		}
+	indent := ""
+	if strings.HasPrefix(block, "- ") {
+		indent = "  "
 	}
-	b.WriteByte('\n')
+	for i, item := range strings.Split(block, "\n- ") {
+		line := ""
+		if i > 0 {
+			line = "-"
+		}
+		for _, word := range strings.Fields(item) {
+			switch {
+			case line == "":
+				line = word
+			case utf8.RuneCountInString(line+" "+word) > width:
+				b.WriteString(line + "\n")
+				line = indent + word
+			default:
+				line += " " + word
+			}
+		}
+		b.WriteString(line + "\n")
+	}
 	return b.String()
 }

@@ -256,7 +256,11 @@ func (f *Feed) Get(ctx context.Context, q Query) (Page, error) {
 		}
 		p := f.after(q.After)
 		p.Waited, p.Closing = waited, closing
-		if over || !p.InMemory || q.news(p) {
+		fresh := len(p.Entries) > 0
+		if q.Has != nil {
+			fresh = !q.Has(p.Version)
+		}
+		if over || !p.InMemory || fresh {
 			return p, nil
 		}
 		waited = true
@@ -270,14 +274,6 @@ func (f *Feed) Get(ctx context.Context, q Query) (Page, error) {
 			return Page{}, context.Cause(ctx)
 		}
 	}
-}
-
-// news reports whether p is new for the client.
-func (q Query) news(p Page) bool {
-	if q.Has == nil {
-		return len(p.Entries) > 0
-	}
-	return !q.Has(p.Version)
 }
 
 // Read fills p, if it is not in memory, with the entries after a number from the database. It reads

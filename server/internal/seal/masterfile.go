@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -127,11 +128,10 @@ func make0600(path string) (err error) {
 
 // quote quotes a path for a shell command in an error text.
 func quote(path string) string {
-	for _, c := range []byte(path) {
-		plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("/._-+,:@%="), c) >= 0
-		if !plain {
-			return "'" + string(bytes.ReplaceAll([]byte(path), []byte("'"), []byte(`'\''`))) + "'"
-		}
+	if plainPath.MatchString(path) {
+		return path
 	}
-	return path
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
+
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+,:@%=-]*$`)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,8 @@ const (
 	maxRecord     = 256 // bytes
 )
 
+var otherVersion = regexp.MustCompile(`^durward-mark-[ -~]*$`)
+
 func (r record) String() string {
 	sum := r.sum
 	if sum == "" {
@@ -59,23 +62,17 @@ func (r record) String() string {
 
 // parseRecord parses exactly what String returns.
 func parseRecord(text string) (record, error) {
-	var r record
-	malformed := errors.New("malformed content")
 	version, rest, _ := strings.Cut(text, "\n")
-	if version != recordVersion {
-		if strings.HasPrefix(version, "durward-mark-") && !strings.ContainsFunc(version, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return record{}, fmt.Errorf("its format is %s, this program supports %s", version, recordVersion)
-		}
-		return record{}, malformed
+	if version != recordVersion && otherVersion.MatchString(version) {
+		return record{}, fmt.Errorf("its format is %s, this program supports %s", version, recordVersion)
 	}
-	if n, err := fmt.Sscanf(rest, "epoch %s\nseq %d %s\n", &r.epoch, &r.seq, &r.sum); err != nil || n != 3 || r.seq < 0 {
-		return record{}, malformed
-	}
+	var r record
+	_, err := fmt.Sscanf(rest, "epoch %s\nseq %d %s\n", &r.epoch, &r.seq, &r.sum)
 	if r.sum == "-" {
 		r.sum = ""
 	}
-	if r.String() != text {
-		return record{}, malformed
+	if err != nil || r.seq < 0 || r.String() != text {
+		return record{}, errors.New("malformed content")
 	}
 	return r, nil
 }

@@ -76,18 +76,15 @@ func copyVerified(from, to *store.RawTx, progress func(Progress)) (m Manifest, e
 		}
 		total += n
 	}
-	stepper := func(step string) func(table string) func() {
-		var done int64
-		return func(table string) func() {
-			return func() {
-				done++
-				progress(Progress{step, table, done, total})
-			}
+	var done int64 // rows of the step
+	counter := func(step, table string) func() {
+		return func() {
+			done++
+			progress(Progress{step, table, done, total})
 		}
 	}
-	copying, comparing := stepper("copying"), stepper("comparing")
 	for _, t := range store.Tables {
-		rows, err := from.Rows(t, copying(t.Name))
+		rows, err := from.Rows(t, counter("copying", t.Name))
 		if err != nil {
 			return Manifest{}, err
 		}
@@ -103,8 +100,9 @@ func copyVerified(from, to *store.RawTx, progress func(Progress)) (m Manifest, e
 		return Manifest{}, err
 	}
 	m = Manifest{Schema: store.SchemaVersion, Epoch: p.Epoch, Seq: p.Seq, Tables: make(map[string]Sum)}
+	done = 0
 	for _, t := range store.Tables {
-		if m.Tables[t.Name], err = compare(from, to, t, comparing(t.Name)); err != nil {
+		if m.Tables[t.Name], err = compare(from, to, t, counter("comparing", t.Name)); err != nil {
 			return Manifest{}, err
 		}
 	}

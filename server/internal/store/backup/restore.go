@@ -144,11 +144,8 @@ func lock(ctx context.Context, c RestoreConfig) (locked *target, err error) {
 		}
 	}
 	if t.path == "" || t.found {
-		r, err := store.OpenRaw(ctx, c.To, store.Exclusive)
-		switch {
-		case err == nil:
-			t.raw = r
-		case !errors.Is(err, store.ErrDamaged) || t.path == "": // a damaged file is kept too
+		t.raw, err = store.OpenRaw(ctx, c.To, store.Exclusive)
+		if err != nil && (!errors.Is(err, store.ErrDamaged) || t.path == "") { // a damaged file is kept too
 			return nil, err
 		}
 	}
