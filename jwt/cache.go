@@ -10,11 +10,8 @@ import (
 )
 
 // cache holds verified tokens by their SHA-256. It has a fixed maximum size, is empty until used,
-// and has no goroutine.
-//
-// It is a sharded map of this package, not a library: it needs only exact look-ups, and the caller
-// checks expiry. Compared with otter v2.4 at 10,000 entries, a hit takes 25 ns instead of 66, and
-// the binary is 1.5 MB smaller.
+// and has no goroutine. docs/adr/0001-verified-token-cache.md explains why
+// it is not a library.
 type cache struct {
 	perShard int
 	shards   [16]shard

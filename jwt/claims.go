@@ -215,12 +215,7 @@ func (r *reading) scope(d *jsontext.Decoder) error {
 // isScope reports whether s is a scope-token (RFC 6749 s3.3):
 // 1*( %x21 / %x23-5B / %x5D-7E ).
 func isScope(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= 0x20 || c == '"' || c == '\\' || c > 0x7e {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c <= 0x20 || c == '"' || c == '\\' || c > 0x7e })
 }
 
 // date parses a NumericDate: seconds since 1970, possibly with a fraction (RFC 7519 s2).
