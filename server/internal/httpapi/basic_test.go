@@ -57,6 +57,13 @@ func TestBasic(t *testing.T) {
 	if r := w.do("GET", "/api/auth/sessions", w.signIn().AccessToken, nil); strings.Count(string(r.body), `"id"`) != 1 {
 		t.Errorf("a session was begun by Basic: %s", r.body)
 	}
+	stepUp, err := http.NewRequest("POST", w.url+"/api/auth/step-up", strings.NewReader(`{"password":"`+adaPassword+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stepUp.Header.Set("Content-Type", "application/json")
+	stepUp.SetBasicAuth(adaEmail, adaPassword)
+	w.refused(w.send(stepUp), 403, "FORBIDDEN")
 }
 
 // A cached password check ends at once with the password, with a lock of the account and with a

@@ -1,11 +1,12 @@
 package httpapi
 
 import (
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/session"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 // While this node receives no revocations, routes that change the ways of signing in answer 503

@@ -5,13 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/session"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 func TestRefreshGivenAgainWithinTheGrace(t *testing.T) {

@@ -17,6 +17,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/durward-auth/durward/internal/clock"
 )
 
@@ -425,3 +427,6 @@ func flag(b bool) int {
 	}
 	return 0
 }
+
+// NewID returns a new id for a row: a UUID of version 7, so that ids sort by the time they were made.
+func NewID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -1,0 +1,63 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// sessionCookie is the name of the session cookie. Browsers accept a cookie with the prefix __Host-
+// only with Secure and Path=/ and without Domain, so that no other host of the domain can set it
+// (RFC 6265bis s4.1.3.2).
+const sessionCookie = "__Host-durward"
+
+// setCookie sets the session cookie. With maxAge 0 it has no Max-Age: the server decides when the
+// session ends. With maxAge -1 the browser deletes the cookie.
+func setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name:     sessionCookie,
+		Value:    value,
+		Path:     "/",
+		MaxAge:   maxAge,
+		Secure:   true,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// maxSentCookies is the maximum number of different session cookies that one request can end.
+const maxSentCookies = 4
+
+// sentCookies returns the different session cookies of a request. A browser sends one.
+func sentCookies(r *http.Request) (values []string) {
+	for _, c := range r.CookiesNamed(sessionCookie) {
+		if !slices.Contains(values, c.Value) && len(values) < maxSentCookies {
+			values = append(values, c.Value)
+		}
+	}
+	return values
+}
+
+// answerCookie answers with the profile and sets the session cookie, or returns err.
+func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string, err error) error {
+	if err != nil {
+		return err
+	}
+	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
+	if err != nil {
+		return err
+	}
+	setCookie(w, value, 0)
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
+}
+
+// acceptedCookie returns the session cookie of a request that the guard authenticated by cookie.
+func acceptedCookie(r *http.Request) (value string, ok bool) {
+	sent := sentCookies(r)
+	if durward.From(r.Context()).Scheme != "Session" || len(sent) != 1 {
+		return "", false
+	}
+	return sent[0], true
+}

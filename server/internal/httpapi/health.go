@@ -1,0 +1,51 @@
+package httpapi
+
+import "net/http"
+
+// healthz is GET /healthz: the process runs.
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
+	return answer(w, http.StatusOK, readiness{Status: "ok"}, nil)
+}
+
+type check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+}
+
+type readiness struct {
+	Status string  `json:"status"`
+	Checks []check `json:"checks,omitempty"`
+}
+
+// readyz is GET /readyz: the node can serve new requests. The response names the failing checks,
+// the log has the errors. Faults with which a node can work, and those that would take every node out
+// of the load balancer at once, make it "degraded" but leave it ready.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	if s.stopping.Load() {
+		return answer(w, http.StatusServiceUnavailable, readiness{Status: "stopping"}, nil)
+	}
+	ping := s.c.DB.Ping(r.Context())
+	if ping != nil {
+		s.c.Log.Error("cannot reach the database", "error", ping)
+	}
+	ready, status := readiness{Status: "ready"}, http.StatusOK
+	add := func(name string, ok bool, statusIfNot int) {
+		ready.Checks = append(ready.Checks, check{name, ok})
+		if !ok {
+			ready.Status, status = "degraded", max(status, statusIfNot)
+		}
+	}
+	add("database", ping == nil, http.StatusServiceUnavailable)
+	add("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
+	add("store_history", !s.c.Sessions.RolledBack(), http.StatusServiceUnavailable)
+	if err := s.c.Issuer.Err(); err != nil {
+		add("keys", false, http.StatusServiceUnavailable)
+	} else {
+		add("keys", s.c.Issuer.ReadErr() == nil, http.StatusOK)
+	}
+	add("hash_queue", !s.c.Accounts.Hasher.Full(), http.StatusOK)
+	if s.c.Redis != nil {
+		add("redis", s.c.Redis() == nil, http.StatusOK)
+	}
+	return answer(w, status, ready, nil)
+}

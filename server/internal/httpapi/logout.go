@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
+)
+
+// logout is POST /api/auth/logout. It answers 204 for expired, revoked and unknown credentials too,
+// because no session is left then. If the store fails it answers 503: the client must not take a
+// running session for ended.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
+	in, err := decodeOptional[api.LogoutRequest](w, r)
+	if err != nil {
+		return err
+	}
+	var user, session string
+	if in.RefreshToken != "" {
+		user, session, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
+		if err != nil && !errors.Is(err, durward.RefreshInvalid) {
+			return err
+		}
+	}
+	if session == "" {
+		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
+			// An expired token still names its session. A DPoP proof is not required: the holder of a
+			// token may end its session, even after losing the key.
+			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
+			if err == nil {
+				user, session = p.Subject, p.SessionID
+			} else if _, refused := errors.AsType[durward.Code](err); !refused {
+				return err
+			}
+		}
+	}
+	if in.RefreshToken == "" && r.Header["Authorization"] == nil {
+		// Explicit credentials take precedence over the cookie, which browsers send automatically.
+		if err := s.logoutCookie(w, r, in.Everywhere); err != nil {
+			return err
+		}
+	}
+	if session != "" {
+		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
+			return err
+		}
+	}
+	return noContent(w, nil)
+}
+
+// logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
+// refused.
+func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere bool) error {
+	sent := sentCookies(r)
+	if len(sent) == 0 {
+		return nil
+	}
+	if err := s.guard.SameOrigin(r); err != nil {
+		return err
+	}
+	for _, value := range sent {
+		user, session, err := s.c.Sessions.SessionOfCookie(r.Context(), value)
+		if errors.Is(err, durward.SessionExpired) {
+			continue
+		}
+		if err == nil {
+			err = s.c.Sessions.SignOut(r.Context(), user, session, everywhere, from(r))
+		}
+		if err != nil {
+			return err // the session may still exist, so the cookie stays
+		}
+	}
+	setCookie(w, "", -1)
+	return nil
+}

@@ -1,0 +1,56 @@
+package httpapi
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/explain"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.ParseFS(templateFiles, "templates/*.html"))
+})
+
+// front is GET /.
+func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
+	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, strings.TrimRight(s.c.PublicURL, "/")})
+}
+
+// errorPage is GET /errors/ and GET /errors/{code}.
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
+	name := strings.TrimPrefix(r.URL.Path, "/errors/")
+	if name == "" {
+		return page(w, "errors.html", explain.Codes())
+	}
+	p, ok := explain.Code(name)
+	if !ok {
+		return fmt.Errorf("no explanation of that code: %w", durward.NotFound)
+	}
+	return page(w, "error.html", p)
+}
+
+// page renders a template completely before it writes the first byte.
+func page(w http.ResponseWriter, name string, data any) error {
+	var b bytes.Buffer
+	if err := templates().ExecuteTemplate(&b, name, data); err != nil {
+		return &durward.Refusal{Code: durward.Internal, Err: err}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(b.Bytes())
+	return nil
+}
