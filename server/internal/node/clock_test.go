@@ -221,7 +221,7 @@ func TestJumpIsAnEvent(t *testing.T) {
 	}
 }
 
-// A node whose clock is ahead sets the Redis keys of all revocations for as long as they count.
+// A node with a fast clock sets the Redis keys of all revocations for as long as they count.
 func TestRedisKeysWithAWrongClock(t *testing.T) {
 	t.Parallel()
 	w := newWrongClock(t, testkit.SQLite(t))

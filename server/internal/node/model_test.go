@@ -351,7 +351,7 @@ func (m *model) refreshed(g *modelGrant, n int, a answer, token string, from req
 	return nil
 }
 
-// verified returns the allowed outcomes of a verification. A node whose revocations are older than
+// verified returns the allowed outcomes of a verification. A node with revocations older than
 // the lifetime of a token accepts no token.
 func (m *model) verified(a *modelAccess, at *peer) []durward.Code {
 	all := m.verifiedFresh(a, at)

@@ -15,7 +15,7 @@ import (
 type Info struct {
 	Addr      netip.Addr
 	UserAgent string // User-Agent field, or the name of the operator's tool
-	Cookie    string // user of the live session whose cookie the request has, or empty
+	Cookie    string // user of the live session of the request's cookie, or empty
 	Actor     string // who acts, if it is not the user concerned: "operator"
 }
 
