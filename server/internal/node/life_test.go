@@ -1157,8 +1157,9 @@ func (e *env) changePassword() {
 		e.must(p.Sessions.SetPassword(ctx, proof.User, next, home))
 	} else {
 		keep = draw(e, "keep", who.sessions)
+		sure := e.now().Before(keep.ends)
 		_, err := p.Sessions.ChangePassword(ctx, &durward.Principal{Subject: who.id, SessionID: keep.id}, who.password, next, "", home)
-		if keep.dead != nil || keep.purged {
+		if over := !e.now().Before(keep.ends); keep.dead != nil || keep.purged || over && (!sure || err != nil) {
 			e.wantCode("password change of an ended session", err, durward.TokenRevoked)
 			return
 		}
