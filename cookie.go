@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/durward-auth/durward/internal/origin"
 )
@@ -115,6 +116,10 @@ func (g *Guard) crossSite(r *http.Request, st *requestState) string {
 	case from[0] == "null" && len(site) == 1: // Fetch s3.2: sent by a page with Referrer-Policy no-referrer
 		return ""
 	case from[0] == origin.Of(g.origin(r, st)):
+		return ""
+	}
+	// The page may be open under another name of this server than PublicURL, such as localhost.
+	if _, host, _ := strings.Cut(from[0], "://"); len(site) == 1 && strings.EqualFold(host, r.Host) {
 		return ""
 	}
 	return "Origin is neither this server's nor listed; set PublicURL if a proxy changes Host"

@@ -246,6 +246,7 @@ func TestCrossSite(t *testing.T) {
 	const own, app, evil = "https://api.example", "https://app.example", "https://evil.example"
 	public := func(c durward.Config) durward.Config { c.PublicURL = own; return c }
 	listed := func(c durward.Config) durward.Config { c.PublicURL, c.Origins = own, lines(app); return c }
+	named := func(c durward.Config) durward.Config { c.PublicURL = "https://www.example"; return c }
 	bare := func(c durward.Config) durward.Config { return c }
 	for _, c := range []struct {
 		name   string
@@ -288,6 +289,8 @@ func TestCrossSite(t *testing.T) {
 		{"Sec-Fetch-Site none, Origin of another site", public, fields("Origin", evil, "Sec-Fetch-Site", "none"), false},
 		{"Sec-Fetch-Site none, Origin null", public, fields("Origin", "null", "Sec-Fetch-Site", "none"), true},
 		{"Sec-Fetch-Site same-origin, empty Origin", public, fields("Origin", "", "Sec-Fetch-Site", "same-origin"), false},
+		{"Sec-Fetch-Site same-origin, another name of this server", named, fields("Origin", own, "Sec-Fetch-Site", "same-origin"), true},
+		{"Sec-Fetch-Site same-site, another name of this server", named, fields("Origin", own, "Sec-Fetch-Site", "same-site"), false},
 		{"two Sec-Fetch-Site fields", public, fields("Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "cross-site"), false},
 		{"two Sec-Fetch-Site fields, equal", public, fields("Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "same-origin"), false},
 		{"an empty Sec-Fetch-Site", public, fields("Sec-Fetch-Site", ""), false},
