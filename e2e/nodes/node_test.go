@@ -97,7 +97,7 @@ func newCluster(t *testing.T, p clusterConfig) *cluster {
 	_, _ = rand.Read(key) // never fails
 	cl := &cluster{t: t, program: path, env: append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "DURWARD_MASTER_KEY=" + hex.EncodeToString(key),
-		"DURWARD_PASSWORDS_ARGON2_MEMORY=64", "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0",
+		"DURWARD_PASSWORDS_ARGON2_MEMORY=64", "DURWARD_LIMITS_NETWORK_FAILURES=0",
 	}, p.env...)}
 	if p.postgres {
 		if p.disk == "" {
@@ -168,6 +168,9 @@ func (cl *cluster) newNode(program string) *node {
 		n.env = append(n.env, "DURWARD_DATABASE_URL=postgres://durward@"+n.database.Addr()+"/"+cl.database+"?sslmode=disable")
 	} else {
 		n.env = append(n.env, "DURWARD_DATABASE_URL=sqlite:"+cl.sqlite)
+	}
+	if program == cl.program { // an old version does not know the setting
+		n.env = append(n.env, "DURWARD_LIMITS_NETWORK_HASHES=0")
 	}
 	if cl.redis != nil {
 		n.redis = faults.NewProxy(cl.t, cl.redis.Addr())
