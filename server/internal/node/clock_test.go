@@ -46,6 +46,8 @@ func TestClockIsWrongForAWhile(t *testing.T) {
 	}
 }
 
+const adaPassword = "plenty of words in a row"
+
 // wrongClock is a node with a clock that the test sets.
 type wrongClock struct {
 	*testing.T
@@ -66,7 +68,7 @@ func newWrongClock(t *testing.T, database string) *wrongClock {
 	w.must(err)
 	w.open()
 	t.Cleanup(func() { w.must(w.Close()) })
-	w.user, err = w.Accounts.Add(t.Context(), account.NewUser{Email: "ada@example.com", Password: "plenty of words in a row"}, store.EventUserAdded, home)
+	w.user, err = w.Accounts.Add(t.Context(), account.NewUser{Email: "ada@example.com", Password: adaPassword}, store.EventUserAdded, home)
 	w.must(err)
 	return w
 }
@@ -185,40 +187,95 @@ func (w *wrongClock) outlive(by time.Duration, restart bool) {
 	w.verify("signed-out token of a clock that was ahead, in its time", wrong, false)
 }
 
+// A node that is killed soon after its clock was set back has stored so before it wrote anything: what
+// was revoked meanwhile stays revoked.
+func TestKilledWhileTheClockIsBehind(t *testing.T) {
+	t.Parallel()
+	const behind = -48 * time.Hour // more than a revocation outlives its token
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart %v", restart), func(t *testing.T) {
+			t.Parallel()
+			w := newWrongClock(t, testkit.SQLite(t))
+			w.jump(0, false)
+			if restart {
+				w.clock.at.Add(behind.Microseconds())
+				w.must(w.Close())
+				w.open()
+			} else {
+				w.runThrough(time.Minute, behind) // at the first, the clocks are saved in any case
+			}
+			out := w.signIn()
+			w.signOut(out)
+			w.clock.at.Add(-behind.Microseconds())
+			w.must(w.Close()) // which stores no clock, like a kill
+			w.open()
+			w.jump(0, false)
+			w.jump(behind, false)
+			w.verify("signed out while the clock was behind", out, false)
+		})
+	}
+}
+
 // A running node logs each jump of a minute or more and writes an event.
 func TestJumpIsAnEvent(t *testing.T) {
 	t.Parallel()
 	w := newWrongClock(t, testkit.SQLite(t))
-	running, stop := context.WithCancel(t.Context())
+	w.runThrough(36*time.Hour, -time.Hour, time.Minute)
+}
+
+// runThrough runs the node while its clock jumps, and waits for the event of each jump.
+func (w *wrongClock) runThrough(jumps ...time.Duration) {
+	w.Helper()
+	running, stop := context.WithCancel(w.Context())
+	var background sync.WaitGroup
+	background.Go(func() { w.Sessions.Run(running) })
+	defer background.Wait()
 	defer stop()
-	go w.Sessions.Run(running)
-	want := []string{}
-	for _, by := range []time.Duration{36 * time.Hour, -time.Hour, time.Minute} {
+	var want []string
+	for _, by := range jumps {
 		w.clock.at.Add(by.Microseconds())
-		want = append([]string{"by " + by.String()}, want...)
+		want = append(want, "by "+by.String())
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-			events, err := w.DB.Events(t.Context(), store.EventFilter{Kind: store.EventClockJumped})
+			events, err := w.DB.Events(w.Context(), store.EventFilter{Kind: store.EventClockJumped})
 			w.must(err)
-			if len(events) == len(want) {
+			var got []string
+			for _, e := range events {
+				got = append(got, e.Detail)
+			}
+			if slices.Sort(got); slices.Equal(got, slices.Sorted(slices.Values(want))) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("after a jump by %s: got %d events, want %d", by, len(events), len(want))
+				w.Fatalf("after a jump by %s: got the events %q, want %q", by, got, want)
 			}
 		}
 	}
-	w.clock.at.Add((59 * time.Second).Microseconds()) // no jump
-	events, err := w.DB.Events(t.Context(), store.EventFilter{Kind: store.EventClockJumped})
-	w.must(err)
-	got := []string{}
-	for _, e := range events {
-		got = append(got, e.Detail)
+}
+
+// A jump of the clock neither ends nor lengthens the block of a guesser.
+func TestBlockAndAJump(t *testing.T) {
+	t.Parallel()
+	w := newWrongClock(t, testkit.SQLite(t))
+	try := func(what, password string, want durward.Code) {
+		t.Helper()
+		var got durward.Code
+		if _, err := w.Accounts.Authenticate(t.Context(), w.user.Email, password, home); err != nil && !errors.As(err, &got) {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", what, got, want)
+		}
 	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	for i := range 5 {
+		try("guess", fmt.Sprintf("guess number %d of many", i), durward.InvalidCredentials)
 	}
+	const day = 24 * time.Hour
+	for _, by := range []time.Duration{day, -2 * day} {
+		w.jump(by, false)
+		try("after a jump by "+by.String(), adaPassword, durward.TooManyAttempts)
+	}
+	w.clock.local.Add(day.Microseconds())
+	try("after a day, by a clock that is behind", adaPassword, "")
 }
 
 // A node with a fast clock sets the Redis keys of all revocations for as long as they count.
