@@ -44,10 +44,10 @@ type FollowerConfig struct {
 	Local func() time.Time // measures the time that passes; nil means Now
 }
 
-// lateCommit is the time that each poll reads again. An entry gets its number when it is written but is
+// LateCommit is the time that each poll reads again. An entry gets its number when it is written but is
 // visible when its transaction commits. So a lower number can appear after a higher one, but not
 // later than this.
-const lateCommit = time.Minute
+const LateCommit = time.Minute
 
 // Follower updates a List from a feed. It is safe for concurrent use.
 type Follower struct {
@@ -78,21 +78,11 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	if c.Poll == nil {
 		errs = append(errs, errors.New("Poll is nil"))
 	}
-	for _, d := range []struct {
-		name     string
-		value    *time.Duration
-		standard time.Duration
-	}{
-		{"Interval", &c.Interval, 400 * time.Millisecond},
-		{"Timeout", &c.Timeout, 5 * time.Second},
-		{"MaxAge", &c.MaxAge, 5 * time.Second},
-	} {
-		if *d.value == 0 {
-			*d.value = d.standard
-		}
-		if *d.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is %s, want more than 0", d.name, *d.value))
-		}
+	c.Interval = cmp.Or(c.Interval, 400*time.Millisecond)
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.MaxAge = cmp.Or(c.MaxAge, 5*time.Second)
+	if c.Interval < 0 || c.Timeout < 0 || c.MaxAge < 0 {
+		errs = append(errs, fmt.Errorf("Interval %s, Timeout %s or MaxAge %s is negative", c.Interval, c.Timeout, c.MaxAge))
 	}
 	if c.MaxAge > 0 && c.MaxAge < c.Interval {
 		errs = append(errs, fmt.Errorf("MaxAge is %s, want at least the Interval, %s", c.MaxAge, c.Interval))
@@ -209,7 +199,7 @@ func (f *Follower) Poll(ctx context.Context) {
 	if jump != 0 {
 		// Entries may be missing that had ended by the wrong clock. A transaction that commits after a
 		// jump ahead has a time from before, for as long as the overlap.
-		f.jumped, f.ahead, f.left = true, f.ahead+max(jump, 0), lateCommit
+		f.jumped, f.ahead, f.left = true, f.ahead+max(jump, 0), LateCommit
 		f.c.Log.Warn("the clock jumped, the whole list of revocations is read again", "by", jump, "now", began)
 	}
 	var err error
@@ -231,7 +221,7 @@ func (f *Follower) catchUp(ctx context.Context, age time.Duration) error {
 	defer cancel()
 	// A transaction may commit as late as the outage was long, so the overlap starts at the last
 	// successful poll.
-	epoch, last, err := f.read(bounded, f.last, lateCommit+age)
+	epoch, last, err := f.read(bounded, f.last, LateCommit+age)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // noon is the start of these tests.
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// clock is a virtual clock.
+// fakeClock is a virtual clock.
 type fakeClock struct{ at, jumps atomic.Int64 } // Unix nanoseconds; the sum of the jumps
 
 func newClock() *fakeClock {

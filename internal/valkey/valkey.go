@@ -75,12 +75,10 @@ type Client struct {
 	since   time.Time // start of the present state
 	err     error     // the reason, while up is false
 	deaf    error     // the server refuses to subscribe
-	lost    losses
 	changed chan struct{}
-}
 
-// losses are counters of events after which data may be missing.
-type losses struct{ emptied, connected uint64 }
+	emptied, connected uint64 // numbers of events after which data may be missing
+}
 
 // maxCalls is the number of calls at the same time. The queue of valkey-go has 1024 places; when it
 // is full, a call waits there for as long as the server hangs.
@@ -225,7 +223,7 @@ func (c *Client) Err() error {
 func (c *Client) Emptied() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lost.emptied
+	return c.emptied
 }
 
 // Connected returns a number that increases with Emptied and with each new connection, since an
@@ -233,7 +231,7 @@ func (c *Client) Emptied() uint64 {
 func (c *Client) Connected() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lost.connected
+	return c.connected
 }
 
 // Changed returns a channel that is closed at the next change of Up, Emptied or Connected.
@@ -348,10 +346,10 @@ func (c *Client) run(ctx context.Context) {
 		}
 		c.mu.Lock()
 		if emptied {
-			c.lost.emptied++
+			c.emptied++
 		}
 		if connected {
-			c.lost.connected++
+			c.connected++
 		}
 		c.mu.Unlock()
 		c.set(err == nil, connected, err)

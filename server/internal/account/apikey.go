@@ -46,8 +46,8 @@ func (m *Manager) CreateKey(
 		return store.APIKey{}, "", mistake("name", "The key has no name.",
 			"Name its purpose, so that you can tell your keys apart.")
 	case n.Life < 0 || n.Life > maxKeyLife || n.Life > 0 && n.Life < time.Second:
-		return store.APIKey{}, "", mistake("expires_in", "The life of the key is out of range.", fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.",
-			int64(maxKeyLife/time.Second)))
+		return store.APIKey{}, "", mistake("expires_in", "The life of the key is out of range.",
+			fmt.Sprintf("From 1 to %d seconds; leave it out for a key without an end.", int64(maxKeyLife/time.Second)))
 	}
 	scopes := n.Scopes
 	if scopes == nil {
@@ -106,9 +106,13 @@ func (m *Manager) RotateKey(
 	scopes := StillGranted(old.Scopes, u)
 	may := durward.Principal{Scopes: givable(maker.Scopes)}
 	if len(scopes) == 0 || !may.HasScope(scopes...) {
-		return store.APIKey{}, "", &durward.Refusal{Code: durward.Forbidden, Detail: "The key has scopes that you lack.", Hint: "Revoke it and make another one.",
+		return store.APIKey{}, "", &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "The key has scopes that you lack.",
+			Hint:   "Revoke it and make another one.",
 			Err: fmt.Errorf("account: key %s has scopes %q, its user still has %q, its maker has %q",
-				id, old.Scopes, scopes, maker.Scopes)}
+				id, old.Scopes, scopes, maker.Scopes),
+		}
 	}
 	k, key := m.randomKey(maker, m.Now().Truncate(time.Microsecond))
 	k.Name, k.Scopes, k.ExpiresAt = old.Name, scopes, old.ExpiresAt
@@ -216,7 +220,7 @@ var errForgedKey = fmt.Errorf("not made by this server: %w", durward.InvalidAPIK
 // valid key never is.
 func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.Info) (store.APIKey, error) {
 	k, err := m.verifyKey(ctx, key)
-	if errors.Is(err, errForgedKey) && m.BadKeys != nil {
+	if errors.Is(err, errForgedKey) {
 		if wait, ok := m.BadKeys.Network(ctx, from.Addr); !ok {
 			return store.APIKey{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
@@ -271,37 +275,27 @@ func (m *Manager) useKey(id string, now time.Time) {
 // Run stores the last use of API keys once a second until ctx ends, and a last time then. Once an
 // hour it deletes keys that ended long ago.
 func (m *Manager) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var purged time.Time
-	for ended := false; !ended; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			ended = true
+	store.EverySecond(ctx, m.Log, "store the last use of API keys or delete old ones", func(n int) (err error) {
+		if n%3600 == 0 {
+			err = m.DB.PurgeAPIKeys(ctx, keysKept)
 		}
-		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		m.writeKeyUses(write)
-		if now := m.Now(); now.Sub(purged) > time.Hour && !ended {
-			purged = now
-			if err := m.DB.PurgeAPIKeys(write, keysKept); err != nil {
-				m.Log.Warn("cannot delete old API keys", "error", err)
-			}
-		}
-		cancel()
+		return errors.Join(err, m.writeKeyUses(ctx))
+	})
+	if err := m.writeKeyUses(ctx); err != nil {
+		m.Log.Warn("cannot store the last use of API keys", "error", err)
 	}
 }
 
-// writeKeyUses stores the last use of keys.
-func (m *Manager) writeKeyUses(ctx context.Context) {
+// writeKeyUses stores the last use of keys, also after ctx has ended.
+func (m *Manager) writeKeyUses(ctx context.Context) error {
 	m.mu.Lock()
 	uses := m.keyUses
 	m.keyUses = make(map[string]time.Time)
 	m.mu.Unlock()
 	if len(uses) == 0 {
-		return
+		return nil
 	}
-	if err := m.DB.UseAPIKeys(ctx, uses); err != nil {
-		m.Log.Warn("cannot store the last use of API keys", "keys", len(uses), "error", err)
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return m.DB.UseAPIKeys(ctx, uses)
 }

@@ -27,20 +27,25 @@ const maxEmail = 254
 func canonicalEmail(typed string) (email, key string, err error) {
 	email = strings.TrimSpace(typed)
 	key = emailKey(email)
-	bad := func(detail string) (string, string, error) {
-		return "", "", mistake("email", detail, "An address looks like ada@example.com.")
-	}
 	switch {
 	case email == "":
-		return bad("The e-mail address is missing.")
+		return "", "", badEmail("The e-mail address is missing.")
 	case len(email) > maxEmail || len(key) > maxEmail:
-		return bad("The e-mail address is too long.")
-	case !utf8.ValidString(email) || strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(email, unprintable) || strings.ContainsFunc(key, unseen):
-		return bad("The e-mail address contains characters that are not allowed in one.")
+		return "", "", badEmail("The e-mail address is too long.")
+	case !utf8.ValidString(email) || strings.ContainsFunc(email, unprintable) ||
+		strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(key, unseen):
+		return "", "", badEmail(badCharacters)
 	case !plainForm(key):
-		return bad("The e-mail address is not in its plain form.")
+		return "", "", badEmail("The e-mail address is not in its plain form.")
 	}
 	return email, key, nil
+}
+
+const badCharacters = "The e-mail address contains characters that are not allowed in one."
+
+// badEmail refuses an address.
+func badEmail(detail string) error {
+	return mistake("email", detail, "An address looks like ada@example.com.")
 }
 
 // plainForm reports whether key is an address that can be sent in Basic credentials, which excludes a
@@ -83,8 +88,7 @@ func checkNewEmail(key string) error {
 	local, domain, _ := strings.Cut(key, "@")
 	_, err := precis.UsernameCasePreserved.String(local)
 	if _, bad := domains.ToASCII(domain); err != nil || bad != nil {
-		return mistake("email", "The e-mail address contains characters that are not allowed in one.",
-			"An address looks like ada@example.com.")
+		return badEmail(badCharacters)
 	}
 	return nil
 }

@@ -80,15 +80,13 @@ func (m *Manager) countRegistration(ctx context.Context, key string, from reques
 	if err := m.Hasher.Busy(ctx); err != nil {
 		return unavailable(err)
 	}
-	wait, ok := time.Duration(0), true
-	if m.OfNetwork != nil {
-		wait, ok = m.OfNetwork.Network(ctx, from.Addr)
-	}
-	if ok && m.OfAddress != nil {
+	wait, ok := m.OfNetwork.Network(ctx, from.Addr)
+	if ok {
 		wait, ok = m.OfAddress.Key(ctx, key)
 	}
 	if !ok {
-		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: errors.New("account: too many registrations of this network or address")}
+		err := errors.New("account: too many registrations of this network or address")
+		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 	}
 	return nil
 }

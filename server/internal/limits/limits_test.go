@@ -603,9 +603,12 @@ func TestRateAnHour(t *testing.T) {
 		k.Advance(30 * time.Second)
 		take("the next hour", 3, time.Hour, key("ada@example.com"))
 		r.Set(0)
-		for range 9 {
-			if _, ok := r.Key(ctx, "ada@example.com"); !ok {
-				t.Error("no limit: got a refusal")
+		for _, r := range []*Rate{r, nil} {
+			for range 9 {
+				_, network := r.Network(ctx, here)
+				if _, ok := r.Key(ctx, "ada@example.com"); !ok || !network {
+					t.Error("no limit: got a refusal")
+				}
 			}
 		}
 	})

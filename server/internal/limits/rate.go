@@ -20,7 +20,8 @@ type RateConfig struct {
 }
 
 // Rate limits how often one network, or one other key, may do what no legitimate client does often,
-// such as sending refresh tokens that were never issued. It is safe for concurrent use.
+// such as sending refresh tokens that were never issued. A nil Rate has no limit. It is safe for
+// concurrent use.
 type Rate struct {
 	c    RateConfig
 	most atomic.Int64
@@ -49,7 +50,7 @@ func (r *Rate) Set(most int) { r.most.Store(int64(most)) }
 // limit is exceeded it returns false and the time to wait.
 func (r *Rate) Network(ctx context.Context, addr netip.Addr) (wait time.Duration, ok bool) {
 	for _, p := range wider(network(addr)) {
-		if wait, ok = r.take(ctx, p.String(), int(r.most.Load())*factor(p)); !ok {
+		if wait, ok = r.take(ctx, p.String(), factor(p)); !ok {
 			return wait, false
 		}
 	}
@@ -59,13 +60,15 @@ func (r *Rate) Network(ctx context.Context, addr netip.Addr) (wait time.Duration
 // Key counts a request for a key, such as an e-mail address. If the limit is exceeded it returns
 // false and the time to wait.
 func (r *Rate) Key(ctx context.Context, key string) (wait time.Duration, ok bool) {
-	return r.take(ctx, key, int(r.most.Load()))
+	return r.take(ctx, key, 1)
 }
 
-func (r *Rate) take(ctx context.Context, key string, most int) (wait time.Duration, ok bool) {
-	if most == 0 {
+// take counts a request for a key. Its limit is a multiple of that of r.
+func (r *Rate) take(ctx context.Context, key string, times int) (wait time.Duration, ok bool) {
+	if r == nil || r.most.Load() == 0 {
 		return 0, true
 	}
+	most := times * int(r.most.Load())
 	now, seconds := r.c.Now(), int64(r.c.Window/time.Second)
 	window := now.Unix() / seconds
 	ok, counted := r.count(key, window, most)

@@ -16,12 +16,11 @@ import (
 
 // Bounds of a Feed.
 const (
-	maxWaiting   = 20_000          // waiting requests; further ones are answered at once
-	pageSize     = 5_000           // settled entries in a page, and rows read at once
-	entryKept    = 5 * time.Minute // how long a settled entry stays in memory
-	maxEntries   = 100_000         // settled entries in memory
-	maxReads     = 4               // pages that are read from the database at the same time
-	settledAfter = time.Minute     // no transaction commits later than this: the overlap of the polls
+	maxWaiting = 20_000          // waiting requests; further ones are answered at once
+	pageSize   = 5_000           // settled entries in a page, and rows read at once
+	entryKept  = 5 * time.Minute // how long a settled entry stays in memory
+	maxEntries = 100_000         // settled entries in memory
+	maxReads   = 4               // pages that are read from the database at the same time
 )
 
 // Feed holds the revocations that this node has read lately, for the clients of
@@ -73,7 +72,7 @@ func NewFeed(db *store.DB, now func() time.Time) *Feed {
 
 // Poll reads the database, as revoked.FollowerConfig.Poll requires.
 func (f *Feed) Poll(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (epoch string, err error) {
-	began, local, settled := f.now(), f.db.Local(), f.db.TokenTime().Add(-settledAfter)
+	began, local, settled := f.now(), f.db.Local(), f.db.TokenTime().Add(-revoked.LateCommit)
 	var recent []revoked.Entry // all but the first settled ones, up to the number base
 	var base int64
 	if after > 0 {
@@ -115,11 +114,10 @@ func (f *Feed) Each(ctx context.Context, use func([]revoked.Entry) error) error 
 	}
 }
 
-// take merges the entries of a poll that started at began; they are in order of their numbers. local
-// is a clock that does not jump. whole says that they are the whole list after base, and that the entries up to base are settled.
-func (f *Feed) take(
-	entries []revoked.Entry, epoch string, whole bool, base int64, began, local time.Time,
-) {
+// take merges the entries of a poll that started at began, or at local by a clock that does not jump.
+// They are in order of their numbers. whole means that they are the whole list after base, and that
+// the entries up to base are settled.
+func (f *Feed) take(entries []revoked.Entry, epoch string, whole bool, base int64, began, local time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fresh := false
@@ -142,7 +140,7 @@ func (f *Feed) take(
 	f.asOf = began
 	first, _ := slices.BinarySearchFunc(f.entries, f.settled+1, bySeq)
 	for _, e := range f.entries[first:] {
-		if e.Seq != f.settled+1 && local.Sub(e.seen) < settledAfter {
+		if e.Seq != f.settled+1 && local.Sub(e.seen) < revoked.LateCommit {
 			break
 		}
 		f.settled = e.Seq

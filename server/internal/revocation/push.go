@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -46,8 +45,8 @@ type PushConfig struct {
 //
 // The database remains authoritative. While Redis is unreachable, nodes receive entries with their
 // next poll of the database. After each new connection all keys are set again, because a server that
-// was killed loses the writes of its last second. A message carries a MAC with
-// the key of the nodes, so an attacker who can write to Redis cannot add entries to a list.
+// was killed loses the writes of its last second. A message carries a MAC with the key of the nodes,
+// so an attacker who can write to Redis cannot add entries to a list.
 //
 // It is safe for concurrent use. Only Run waits for Redis.
 type Push struct {
@@ -240,10 +239,7 @@ func (p *Push) send(ctx context.Context, more []revoked.Entry) bool {
 		p.err, p.behind = err, p.behind || err != nil
 	}
 	p.mu.Unlock()
-	if err != nil && ctx.Err() == nil && !errors.Is(err, connection.ErrDown) { // which the connection logs
-		p.c.Log.Warn("cannot write revocations to Redis; retrying", "error", err)
-	}
-	return err == nil
+	return err == nil // the connection logs the error
 }
 
 // keyOf returns the Redis key of an entry.
@@ -289,11 +285,8 @@ type message struct {
 // publish sends entries to the other nodes.
 func (p *Push) publish(ctx context.Context, entries []revoked.Entry) error {
 	for some := range slices.Chunk(entries, messageSize) {
-		text, err := p.format(some)
-		if err != nil {
-			return err
-		}
-		err = p.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
+		text := p.format(some)
+		err := p.c.Redis.With(ctx, func(ctx context.Context, c valkey.Client) error {
 			return c.Do(ctx, c.B().Publish().Channel(p.channel).Message(text).Build()).Error()
 		})
 		if err != nil {
@@ -306,7 +299,7 @@ func (p *Push) publish(ctx context.Context, entries []revoked.Entry) error {
 // format writes a message:
 //
 //	base64url( HMAC-SHA-256 ) "." JSON
-func (p *Push) format(entries []revoked.Entry) (string, error) {
+func (p *Push) format(entries []revoked.Entry) string {
 	all := make([]message, len(entries))
 	for i, e := range entries {
 		until := e.Until.Unix()
@@ -315,11 +308,8 @@ func (p *Push) format(entries []revoked.Entry) (string, error) {
 		}
 		all[i] = message{e.Kind, e.Value, e.At.Unix(), until}
 	}
-	body, err := json.Marshal(all)
-	if err != nil {
-		return "", fmt.Errorf("revocation: %w", err)
-	}
-	return base64.RawURLEncoding.EncodeToString(p.mac(string(body))) + "." + string(body), nil
+	body, _ := json.Marshal(all) // strings and numbers cannot fail
+	return base64.RawURLEncoding.EncodeToString(p.mac(string(body))) + "." + string(body)
 }
 
 // parse reads a message. It reports false for a message that no node has written.

@@ -59,11 +59,12 @@ func (w *Writer) Run(ctx context.Context) {
 			ended = true
 		}
 		w.writeRefusals(context.WithoutCancel(ctx))
-		if now := time.Now(); ended || now.Sub(summed) >= signInInterval {
+		now := time.Now() // not that of w, which may be set back
+		if ended || now.Sub(summed) >= signInInterval {
 			summed = now
 			w.writeSignIns(context.WithoutCancel(ctx))
 		}
-		if now := w.now(); now.Sub(purged) > purgeInterval && !ended {
+		if now.Sub(purged) > purgeInterval && !ended {
 			purged = now
 			if err := w.db.PurgeDenials(ctx, refusalsKept); err != nil {
 				w.log.Warn("cannot delete old refusals", "error", err)

@@ -26,7 +26,7 @@ const (
 // another key, Refresh refuses with InvalidProof and changes nothing.
 func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
 	t, err := m.refresh(ctx, token, key, from)
-	if errors.Is(err, errNeverIssued) && m.c.BadTokens != nil {
+	if errors.Is(err, errNeverIssued) {
 		// Only forged tokens are counted and limited. A valid token is never refused because of
 		// another client's forged ones.
 		if wait, ok := m.c.BadTokens.Network(ctx, from.Addr); !ok {
