@@ -446,25 +446,20 @@ func (l *Limiter) dropFrom(n *networkCount, now time.Time) bool {
 // that of the network with most accounts.
 func (l *Limiter) dropSomewhere(now time.Time) bool {
 	var from *networkCount
-	victim, least, looked := "", 0, 0
+	least, looked := 0, 0
 	for _, n := range l.networks { // in random order
-		account, weight, ok := n.lightest(now)
+		_, weight, ok := n.lightest(now)
 		if !ok {
 			continue
 		}
 		if from == nil || weight < least || weight == least && len(n.accounts) > len(from.accounts) {
-			from, victim, least = n, account, weight
+			from, least = n, weight
 		}
 		if looked++; looked == sampleSize {
 			break
 		}
 	}
-	if from == nil {
-		return false
-	}
-	delete(from.accounts, victim)
-	l.accounts--
-	return true
+	return from != nil && l.dropFrom(from, now)
 }
 
 // dropNetwork drops the network with the lowest weight in a sample. If all have undecided tries, it
