@@ -22,14 +22,6 @@ type keyList struct {
 
 func (v keyList) Run(e *environment, db *store.DB) error { return printKeys(e, v.output, db) }
 
-// timeOr formats t for a table, or returns none if t is zero.
-func timeOr(t time.Time, none string) string {
-	if t.IsZero() {
-		return none
-	}
-	return t.Format(time.RFC3339)
-}
-
 // printKeys prints the signing keys of db.
 func printKeys(e *environment, o output, db *store.DB) error {
 	keys, err := db.Keys(e, store.UseSigning)

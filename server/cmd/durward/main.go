@@ -1,8 +1,8 @@
 // Durward is an authentication server with its command line tools in one binary.
 //
-// Each verb has a file of its own, and login.go has logout too. The others are data.go (opens the
-// database and the master key for a verb), demo.go, signin.go (sign-ins that login keeps for fetch),
-// terminal.go (prompts, standard input and output) and errors.go (exit statuses, messages and hints).
+// Each verb has a file of its own. The others are data.go (opens the database and the master key for a
+// verb), demo.go, signin.go (sign-ins that login keeps for fetch), terminal.go (prompts, standard input
+// and output) and errors.go (exit statuses, messages and hints).
 package main
 
 import (

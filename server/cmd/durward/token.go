@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -33,18 +32,15 @@ func (t tokenInput) read(e *environment) (string, error) {
 		return "", usage("Send the token to standard input. Treat this one as leaked: every user of the machine can read command line arguments.",
 			"the argument is a token, not the name of a file")
 	}
-	in := e.stdin
-	if t.File != "-" {
-		f, err := os.Open(t.File)
-		if err != nil {
-			return "", &exitError{exitUnreachable, err, "Name a file that contains the token, or send it to standard input."}
-		}
-		defer f.Close()
-		in = f
+	var text string
+	var err error
+	if t.File == "-" {
+		text, err = config.ReadSecret(e.stdin)
+	} else {
+		text, err = config.ReadSecretFile(t.File)
 	}
-	text, err := config.ReadSecret(in)
 	if err != nil {
-		return "", &exitError{exitUnreachable, err, "Name a file that contains the token, or send it to standard input."}
+		return "", unreachable("Name a file that contains the token, or send it to standard input.", "%w", err)
 	}
 	token := strings.TrimSpace(text)
 	for _, scheme := range []string{"authorization:", "bearer "} { // as copied from a request
@@ -154,8 +150,11 @@ type tokenIssue struct {
 
 func (v tokenIssue) Run(e *environment, s *node.Node) error {
 	subject := v.Sub
-	if u, err := s.Accounts.ByEmail(e, v.Sub); err == nil {
+	switch u, err := s.Accounts.ByEmail(e, v.Sub); {
+	case err == nil:
 		subject = u.ID
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, durward.InvalidRequest):
+		return err
 	}
 	scopes := strings.Fields(strings.Join(v.Scope, " "))
 	token, claims, err := s.Issuer.Issue(e, subject, scopes, v.TTL)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -120,16 +121,19 @@ func userJSONOf(u store.User) userJSON {
 	return userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt}
 }
 
+// state returns what the list says of a user, such as "look-alike,admin".
 func (j userJSON) state() string {
-	switch {
-	case !j.LockedAt.IsZero():
-		return "locked"
-	case j.LookAlike:
-		return "look-alike"
-	case j.Admin:
-		return "admin"
+	var states []string
+	if !j.LockedAt.IsZero() {
+		states = append(states, "locked")
 	}
-	return ""
+	if j.LookAlike {
+		states = append(states, "look-alike")
+	}
+	if j.Admin {
+		states = append(states, "admin")
+	}
+	return strings.Join(states, ",")
 }
 
 type userList struct {

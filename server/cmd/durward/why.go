@@ -28,7 +28,7 @@ func (v whyVerb) Run(e *environment, db *store.DB) error {
 	} else if err != nil {
 		return err
 	}
-	explained := explain.Summary(d.Code)
+	page, _ := explain.Code(d.Code) // a newer program may have written the refusal
 	if v.JSON {
 		return e.json(map[string]any{
 			"id":          d.ID,
@@ -42,7 +42,7 @@ func (v whyVerb) Run(e *environment, db *store.DB) error {
 			"network":     d.Network,
 			"subject":     d.Subject,
 			"request_id":  d.RequestID,
-			"explanation": explained,
+			"explanation": page.Summary,
 		})
 	}
 	rows := [][]string{
@@ -54,7 +54,7 @@ func (v whyVerb) Run(e *environment, db *store.DB) error {
 		{"subject", d.Subject},
 		{"network", d.Network},
 		{"request id", d.RequestID},
-		{"meaning", explained},
+		{"meaning", page.Summary},
 	}
 	for _, row := range rows {
 		row[1] = printable.Text(row[1])

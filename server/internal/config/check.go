@@ -53,9 +53,6 @@ func (l *Loaded) check() (mistakes []error) {
 		mistake("listen", "has the port %q; want a number up to 65535, or 0 for a free port", port)
 	}
 	for _, u := range []struct{ key, value string }{{"public_url", l.PublicURL}, {"issuer", l.Issuer}} {
-		if u.value == "" {
-			continue
-		}
 		if fault := l.urlFault(u.value, u.key == "public_url"); fault != "" {
 			mistake(u.key, "is %q; %s", u.value, fault)
 		}
@@ -77,10 +74,8 @@ func (l *Loaded) check() (mistakes []error) {
 			mistake("master_key", "is invalid: %s", strings.TrimPrefix(err.Error(), "seal: "))
 		}
 	}
-	if l.Database.URL != "" {
-		if fault := l.Database.URL.Fault(); fault != "" {
-			mistake("database.url", "%s", fault)
-		}
+	if u := l.Database.URL; u != "" && u.Fault() != "" {
+		mistake("database.url", "%s", u.Fault())
 	}
 	if l.Redis.URL != "" {
 		if err := valkey.Check(l.Redis.URL.Reveal()); err != nil {
@@ -109,10 +104,12 @@ func (l *Loaded) check() (mistakes []error) {
 	return mistakes
 }
 
-// urlFault describes why text is not an issuer, or with origin set not an origin; "" if it is.
+// urlFault describes why text is not an issuer, or with origin set not an origin; "" if it is, or is empty.
 func (l *Loaded) urlFault(text string, origin bool) string {
 	u, err := url.Parse(text)
 	switch {
+	case text == "": // the default
+		return ""
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return "want an address such as https://auth.example.com"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery: // RFC 8414 s2

@@ -17,9 +17,9 @@ import (
 	"github.com/durward-auth/durward/server/internal/seal"
 )
 
-// Config holds every key that an operator can set. The doc comment of a field is its manual,
-// the tag default its value if nothing is set. The tag range is the least and
-// the greatest value, and the tag of lists the values of a text.
+// Config holds every key that an operator can set. The doc comment of a field is its manual. Its tag
+// "default" is the value if nothing is set, "range" the least and the greatest value, and "of" the
+// list of the allowed texts.
 type Config struct {
 	// Address and port to listen on. Port 0 picks a free port.
 	Listen string `toml:"listen" default:"127.0.0.1:8401"`

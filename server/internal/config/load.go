@@ -189,7 +189,7 @@ func (l *Loaded) readEnvironment(variables map[string]string) (mistakes []error)
 				mistakes = append(mistakes, fmt.Errorf("%s and %s are both set; remove one", s.variable(), name))
 				continue
 			}
-			text, err := readSecretFile(value)
+			text, err := ReadSecretFile(value)
 			if err != nil {
 				mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 				continue
@@ -290,8 +290,8 @@ func ReadSecret(r io.Reader) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
 
-// readSecretFile reads a secret from a file of its own.
-func readSecretFile(path string) (string, error) {
+// ReadSecretFile reads a secret from a file of its own.
+func ReadSecretFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -105,12 +105,6 @@ func Code(id string) (Page, bool) {
 	return Page{}, false
 }
 
-// Summary returns the summary of a code, or "" for an unknown code.
-func Summary(id string) string {
-	p, _ := Code(id)
-	return p.Summary
-}
-
 // read parses all files and reports every mistake.
 func read(files fs.FS) ([]Page, error) {
 	names, err := fs.Glob(files, "texts/codes/*.md")

@@ -106,14 +106,14 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestSummary(t *testing.T) {
+func TestCode(t *testing.T) {
 	t.Parallel()
-	if got := Summary("TOKEN_EXPIRED"); !strings.Contains(got, "lifetime") {
-		t.Errorf("Summary(TOKEN_EXPIRED) = %q", got)
+	if p, ok := Code("TOKEN_EXPIRED"); !ok || !strings.Contains(p.Summary, "lifetime") {
+		t.Errorf("Code(TOKEN_EXPIRED) = %+v, %v", p, ok)
 	}
 	for _, id := range []string{"", "NONE", "token_expired"} {
-		if got := Summary(id); got != "" {
-			t.Errorf("Summary(%q) = %q, want nothing", id, got)
+		if p, ok := Code(id); ok || p.Summary != "" {
+			t.Errorf("Code(%q) = %+v, %v, want none", id, p, ok)
 		}
 	}
 }
