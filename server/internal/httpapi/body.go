@@ -64,6 +64,23 @@ func decode[T any](w http.ResponseWriter, r *http.Request) (T, error) {
 	return v, nil
 }
 
+// decodeOptional is decode for an optional body. Without a body it returns the zero value.
+func decodeOptional[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
+	if r.ContentLength < 0 { // chunked
+		body := bufio.NewReader(r.Body)
+		if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+			return v, nil
+		}
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, r.Body}
+	} else if r.ContentLength == 0 {
+		return v, nil
+	}
+	return decode[T](w, r)
+}
+
 // invalidJSON returns the refusal for an error of the JSON decoder. It names the member, never its
 // value.
 func invalidJSON(err error) error {
@@ -121,23 +138,6 @@ func noContent(w http.ResponseWriter, err error) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// decodeOptional is decode for an optional body. Without a body it returns the zero value.
-func decodeOptional[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
-	if r.ContentLength < 0 { // chunked
-		body := bufio.NewReader(r.Body)
-		if _, err := body.Peek(1); err != nil {
-			return v, nil
-		}
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{body, r.Body}
-	} else if r.ContentLength == 0 {
-		return v, nil
-	}
-	return decode[T](w, r)
 }
 
 // invalid returns the refusal for a wrong member or parameter.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -515,7 +516,7 @@ func TestStepUpByToken(t *testing.T) {
 	token := w.cookieToken(cookie)
 	w.clock.Advance(10 * time.Minute)
 	r = w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword})
-	var alone tokenResponse
+	var alone api.TokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &alone) != nil || alone.RefreshToken != "" || !claims(alone.AccessToken).AuthTime.Equal(w.clock.Now()) {
 		t.Errorf("%s %s", r.Status, r.body)
 	}

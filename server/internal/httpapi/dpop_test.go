@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -143,7 +144,7 @@ func (h *holder) refusedProof(r reply, code, why string) {
 	}
 }
 
-func (h *holder) signIn() tokenResponse {
+func (h *holder) signIn() api.TokenResponse {
 	h.w.t.Helper()
 	t := h.w.tokens(h.proven("POST", "/api/auth/login", "", adasLogin, h.proof("POST", "/api/auth/login", "")))
 	if t.TokenType != "DPoP" {
@@ -365,7 +366,7 @@ func TestEveryRouteBound(t *testing.T) {
 		}
 	}
 	h, other := w.holder().meet(), w.holder()
-	signInAs := func(email string) tokenResponse {
+	signInAs := func(email string) api.TokenResponse {
 		return w.tokens(h.proven("POST", "/api/auth/login", "", bodyOf(object{"email": email, "password": adaPassword}), h.proof("POST", "/api/auth/login", "")))
 	}
 	signed, ofOther, plain := h.signIn(), other.meet().signIn(), w.signIn()

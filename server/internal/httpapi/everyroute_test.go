@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -144,7 +145,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 	root := add("root@example.com", true)
 	bob := add("bob@example.com", false)
-	signIn := func(email string) tokenResponse {
+	signIn := func(email string) api.TokenResponse {
 		return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": email, "password": adaPassword}))
 	}
 	issue := func(scopes ...string) string {

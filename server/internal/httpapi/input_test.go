@@ -1,11 +1,17 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 )
 
 // Every endpoint with a body names the mistake in it, and never repeats values of the request.
@@ -106,6 +112,17 @@ func TestChunkedBody(t *testing.T) {
 		t.Errorf("logout with a chunked body: %s", r.Status)
 	}
 	w.dead(s.AccessToken, "TOKEN_REVOKED")
+}
+
+// A body that breaks off before its first byte is refused: it may have named a session to end.
+func TestOptionalBodyBreaksOff(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest("POST", "/api/auth/logout", iotest.ErrReader(io.ErrUnexpectedEOF))
+	r.Header.Set("Content-Type", "application/json")
+	_, err := decodeOptional[api.LogoutRequest](httptest.NewRecorder(), r)
+	if !errors.Is(err, durward.InvalidRequest) {
+		t.Errorf("got %v, want %v", err, durward.InvalidRequest)
+	}
 }
 
 type zeros struct{}

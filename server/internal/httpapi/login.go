@@ -5,13 +5,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
-	"github.com/durward-auth/durward/server/internal/request"
 )
-
-// from returns the origin of a request, for the rules and the security log.
-func from(r *http.Request) request.Info {
-	return request.Info{Addr: durward.ClientAddr(r.Context()), UserAgent: r.UserAgent()}
-}
 
 // login is POST /api/auth/login.
 func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
@@ -28,9 +22,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 			return err
 		}
 	}
-	info, sent := from(r), sentCookies(r)
-	if len(sent) > 0 {
-		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), sent[0], false); err == nil {
+	info, cookie := from(r), ""
+	if sent := sentCookies(r); len(sent) > 0 {
+		cookie = sent[0]
+		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), cookie, false); err == nil {
 			info.Cookie = p.Subject
 		}
 	}
@@ -40,11 +35,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	}
 	if in.UseCookies {
 		// The response has no token that a script could steal. The previous session of the browser ends.
-		replaced := ""
-		if len(sent) > 0 {
-			replaced = sent[0]
-		}
-		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, replaced, info)
+		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, cookie, info)
 		return s.answerCookie(w, r, proof.User, value, err)
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)

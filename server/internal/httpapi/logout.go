@@ -42,12 +42,10 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if session != "" {
-		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
-			return err
-		}
+	if session == "" {
+		return noContent(w, nil)
 	}
-	return noContent(w, nil)
+	return noContent(w, s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)))
 }
 
 // logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are

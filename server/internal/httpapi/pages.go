@@ -22,7 +22,7 @@ var templates = sync.OnceValue(func() *template.Template {
 
 // front is GET /.
 func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
-	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, strings.TrimRight(s.c.PublicURL, "/")})
+	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, s.c.PublicURL})
 }
 
 // errorPage is GET /errors/ and GET /errors/{code}.

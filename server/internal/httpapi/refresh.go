@@ -11,16 +11,13 @@ import (
 	"github.com/durward-auth/durward/server/internal/session"
 )
 
-// tokenResponse is the response to a sign-in and a refresh.
-type tokenResponse = api.TokenResponse
-
 // answerTokens answers with tokens, or returns err.
 func answerTokens(w http.ResponseWriter, t session.Tokens, err error) error {
 	kind := "Bearer"
 	if t.Bound {
 		kind = "DPoP" // RFC 9449 s5
 	}
-	return answer(w, http.StatusOK, tokenResponse{
+	return answer(w, http.StatusOK, api.TokenResponse{
 		AccessToken:      t.Access,
 		TokenType:        kind,
 		ExpiresIn:        seconds(t.AccessLife),

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/session"
 )
@@ -61,7 +62,7 @@ func TestRefreshTheft(t *testing.T) {
 	third := w.tokens(w.refreshWith(second.RefreshToken))
 	w.clock.Advance(10 * time.Second)
 	w.refused(w.refreshWith(first.RefreshToken), 401, "SESSION_REVOKED")
-	for _, s := range []tokenResponse{first, second, third} {
+	for _, s := range []api.TokenResponse{first, second, third} {
 		w.dead(s.AccessToken, "TOKEN_REVOKED")
 		w.refused(w.refreshWith(s.RefreshToken), 401, "SESSION_REVOKED")
 	}
@@ -152,7 +153,7 @@ func TestManyAtOnceRefreshOneToken(t *testing.T) {
 	w := newEnv(t, settings{})
 	first := w.signIn()
 	const many = 200
-	answers := make([]tokenResponse, many)
+	answers := make([]api.TokenResponse, many)
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	for i := range many {

@@ -143,14 +143,14 @@ const (
 	// recentSignIn is the maximum age of a sign-in that may change the ways of signing in.
 	recentSignIn = 5 * time.Minute
 
-	// recentNews is the maximum age of the revocation list for such a change: a stolen and revoked
+	// maxListAge is the maximum age of the revocation list for such a change: a stolen and revoked
 	// token must not create an API key while this node does not receive revocations.
-	recentNews = 10 * time.Second
+	maxListAge = 10 * time.Second
 )
 
 // justSignedIn serves e to users who signed in a short time ago. An API key never qualifies.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
-	p := durward.Policy{Scopes: []string{"profile"}, MaxAge: recentSignIn, Freshness: recentNews}
+	p := durward.Policy{Scopes: []string{"profile"}, MaxAge: recentSignIn, Freshness: maxListAge}
 	return s.guard.Require(p, s.open(e))
 }
 
@@ -175,7 +175,7 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 				panic(p)
 			}
 			s.c.Log.Error("panic in a handler", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
-			s.guard.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: %w", printable.Line(r.Pattern, 200), errors.New("see the log"))})
+			s.guard.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: see the log", printable.Line(r.Pattern, 200))})
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -1,5 +1,5 @@
 // Package httpapi implements Durward's HTTP API: every URL, and the table that maps errors of the
-// rules to refusals. The rules are in account and oauth, the SQL is in store.
+// rules to refusals. The rules are in account, session and issuer, the SQL is in store.
 package httpapi
 
 import (
@@ -105,14 +105,14 @@ func New(c Config) (*Server, error) {
 		c.Now = time.Now
 	}
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
-	origin := strings.TrimRight(c.PublicURL, "/")
 	preflight, readable := crossOrigin(c.Origins)
 	s.guard, err = durward.New(durward.Config{
 		Realm:             s.realm,
 		Schemes:           s.Schemes.all(),
-		PublicURL:         origin,
-		Docs:              origin + "/errors",
+		PublicURL:         c.PublicURL,
+		Docs:              c.PublicURL + "/errors",
 		Origins:           c.Origins,
 		Preflight:         preflight,
 		Proxies:           c.Proxies,
@@ -199,6 +199,11 @@ func basicScheme(accounts *account.Manager, sessions *session.Manager) durward.S
 		return accounts.CredentialVersion(ctx, email, addressOf(ctx))
 	}
 	return durward.Basic(durward.Remember(check, version))
+}
+
+// from returns the origin of a request, for the rules and the security log.
+func from(r *http.Request) request.Info {
+	return request.Info{Addr: durward.ClientAddr(r.Context()), UserAgent: r.UserAgent()}
 }
 
 // addressOf returns the client address of a request, without its user agent.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -219,9 +220,9 @@ func (w *env) send(r *http.Request) reply {
 type object = map[string]any
 
 // tokens reads a token response, and fails the test for any other.
-func (w *env) tokens(r reply) tokenResponse {
+func (w *env) tokens(r reply) api.TokenResponse {
 	w.t.Helper()
-	var t tokenResponse
+	var t api.TokenResponse
 	if r.StatusCode != 200 || json.Unmarshal(r.body, &t) != nil || t.AccessToken == "" || t.RefreshToken == "" {
 		w.t.Fatalf("not a token response: %s\n%s", r.Status, r.body)
 	}
@@ -244,7 +245,7 @@ func (w *env) refused(r reply, status int, code string) object {
 	return p
 }
 
-func (w *env) signIn() tokenResponse {
+func (w *env) signIn() api.TokenResponse {
 	w.t.Helper()
 	return w.tokens(w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": adaPassword}))
 }
