@@ -21,8 +21,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Server is a running server. For fast tests its password hashes are cheap and it has no limits for
-// networks; all other settings are the defaults.
+// Server is a running server. Registration, Basic and DPoP are on. For fast tests its password hashes
+// are cheap and it has no limits for networks. All other settings are the defaults.
 type Server struct {
 	URL     string       // its address, and the issuer and audience of its tokens
 	Handler http.Handler // answers the requests to URL
@@ -31,7 +31,7 @@ type Server struct {
 	node *node.Node
 }
 
-// New starts a server with a listener and a database of its own. Registration, Basic and DPoP are on.
+// New starts a server with a listener and a database of its own.
 func New(t testing.TB) *Server {
 	t.Helper()
 	return NewOn(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"))

@@ -47,9 +47,9 @@ type Node struct {
 	Sessions *session.Manager
 
 	limiter     *limits.Limiter
-	ofNetwork   *limits.Rate // registrations
-	ofAddress   *limits.Rate // the same
-	hashes      *limits.Rate
+	ofNetwork   *limits.Rate // registrations from one network
+	ofAddress   *limits.Rate // registrations with one e-mail address
+	hashes      *limits.Rate // password hashes for one network
 	revocations *revoked.Follower
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
