@@ -3,10 +3,12 @@ package main
 import (
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/durward-auth/durward/internal/faults"
 	"github.com/durward-auth/durward/internal/services"
 )
 
@@ -67,4 +69,35 @@ func TestReadyWithPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready("rolled back", 503, databaseOK, `{"name":"store_history","ok":false}`)
+}
+
+// A node whose checkpoint cannot be written says so and stays ready.
+func TestReadyWithoutCheckpoint(t *testing.T) {
+	t.Parallel()
+	disk := faults.SmallDisk(t, "4m")
+	p := serve(t, program([]string{"DURWARD_REGISTRATION=open", "DURWARD_DATABASE_URL=" + services.Database(t)}, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(disk, "data")))
+	ready := func(when, want string) {
+		t.Helper()
+		eventually(t, func() error {
+			if a := p.ask("GET", "/readyz", "", ""); a.status != 200 || !strings.Contains(string(a.body), want) {
+				return fmt.Errorf("%s: readyz is %d %s, want 200 and %s", when, a.status, a.body, want)
+			}
+			return nil
+		})
+	}
+	ready("at the start", `"status":"ready"`)
+	if a := p.ask("POST", "/api/auth/register", "", fmt.Sprintf(`{"email":"ada@example.com","password":%q}`, testPassword)); a.status != 201 {
+		t.Fatalf("register: %d %s", a.status, a.body)
+	}
+	in := p.signIn("ada@example.com", testPassword)
+	filler := filepath.Join(disk, "filler")
+	faults.Fill(t, filler)
+	if a := p.ask("POST", "/api/auth/logout", in.member("access_token"), ""); a.status != 204 {
+		t.Fatalf("sign out: %d %s", a.status, a.body)
+	}
+	ready("the disk of the checkpoint is full", `{"name":"store_history","ok":false}`)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	ready("there is room again", `"status":"ready"`)
 }

@@ -37,7 +37,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	}
 	add("database", ping == nil, http.StatusServiceUnavailable)
 	add("revocations", s.c.Revocations.Err() == nil, http.StatusServiceUnavailable)
-	add("store_history", !s.c.Sessions.RolledBack(), http.StatusServiceUnavailable)
+	if s.c.Sessions.RolledBack() {
+		add("store_history", false, http.StatusServiceUnavailable)
+	} else {
+		add("store_history", s.c.Sessions.Recorded(), http.StatusOK)
+	}
 	if err := s.c.Issuer.Err(); err != nil {
 		add("keys", false, http.StatusServiceUnavailable)
 	} else {

@@ -27,6 +27,10 @@ func (m *Manager) Start(ctx context.Context) error {
 // newer refresh token than the database knows, or its history no longer continues the checkpoint.
 func (m *Manager) RolledBack() bool { return m.rolledBack.Load() }
 
+// Recorded reports whether the checkpoint is up to date. Without it, a rollback might go unnoticed at the
+// next start.
+func (m *Manager) Recorded() bool { return !m.unrecorded.Load() }
+
 // Run maintains the sessions until ctx ends. Every second it checks whether the database can be
 // reached and whether it was rolled back; every 5 seconds it records that this node is up; every
 // minute it deletes revocations and sessions that are no longer needed. A jump of the clock becomes an
@@ -66,6 +70,7 @@ func (m *Manager) Run(ctx context.Context) {
 		// A node goes on after a rollback with its state in memory, but it does not start again with
 		// that database.
 		saved := m.c.Checkpoint.Save(ctx, m.c.DB)
+		m.unrecorded.Store(saved != nil && !errors.Is(saved, store.ErrUnavailable))
 		if errors.Is(saved, backup.ErrRollback) {
 			m.rolledBack.Store(true)
 		}

@@ -55,6 +55,7 @@ type Manager struct {
 	c          Config
 	outage     atomic.Pointer[store.Outage] // the last one; its UpAt is zero while it lasts
 	rolledBack atomic.Bool
+	unrecorded atomic.Bool   // the checkpoint could not be written
 	undecided  time.Duration // undecidedTries, except in tests
 }
 
