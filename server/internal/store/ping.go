@@ -44,10 +44,22 @@ func (db *DB) ping(ctx context.Context) error {
 	}
 	// Another value each time, because SQLite writes no page for the value that is there.
 	err := db.do(ctx, func(tx *tx) error { return tx.SetMeta("ping", rand.Text()) })
-	if err == nil && !db.failure.CompareAndSwap(failure, nil) {
-		err = *db.failure.Load() // another write failed meanwhile
+	if err != nil {
+		return err
 	}
-	return err
+	return db.forget(failure)
+}
+
+// forget removes a failure. It returns the later failure of another write, if there is one that no
+// other Ping has removed.
+func (db *DB) forget(failure *error) error {
+	if db.failure.CompareAndSwap(failure, nil) {
+		return nil
+	}
+	if later := db.failure.Load(); later != nil {
+		return *later
+	}
+	return nil
 }
 
 // takeRoom makes the database grow by 128 KiB for a moment. In SQLite that is a row, which the next

@@ -66,6 +66,25 @@ func TestPingOnAFullDisk(t *testing.T) {
 	}
 }
 
+// Several Pings after the same failure: one removes it, and the others report none.
+func TestPingsAtOnce(t *testing.T) {
+	t.Parallel()
+	db := openAt(t, "sqlite:"+filepath.Join(t.TempDir(), "durward.db"))
+	_ = db.noted(ErrUnavailable)
+	for _, err := range atOnce(8, func(int) error { return db.Ping(t.Context()) }) {
+		if err != nil {
+			t.Errorf("got %v, want no error", err)
+		}
+	}
+	_ = db.noted(ErrUnavailable)
+	failure := db.failure.Load()
+	if err := db.forget(nil); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("another write failed meanwhile: got %v, want its error", err)
+	}
+	must(t, db.forget(failure))
+	must(t, db.forget(failure))
+}
+
 // While the disk hangs, Ping fails after its time limit.
 func TestPingOfAWriterThatHangs(t *testing.T) {
 	t.Parallel()
