@@ -204,9 +204,9 @@ func furnish(t testing.TB, db *DB) {
 	countTries(t, db, "session-2", 1)
 	countTries(t, db, "session-3", maxFailures)
 	must(t, db.AddKeyIfNone(ctx, aKey("key-active", UseSigning, KeyActive, 0), aKey("key-pending", UseSigning, KeyPending, 0), aKey("key-retiring", UseSigning, KeyRetiring, 0)))
-	_, err := revoke(ctx, db, "jti", "token-1", later)
+	_, err := db.Revoke(ctx, "jti", "token-1", later)
 	must(t, err)
-	_, err = revoke(ctx, db, "jti", "token-2", noon.Add(-revocationsKept))
+	_, err = db.Revoke(ctx, "jti", "token-2", noon.Add(-revocationsKept))
 	must(t, err)
 	must(t, db.AddDenials(ctx, []Denial{aDenial("denial-1")}))
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
@@ -537,7 +537,7 @@ func allMethods() []dbMethod {
 		}),
 
 		methodOf("Revoke", true, struct{ Kind, Value string }{"jti", "token-3"}, func(ctx context.Context, db *DB, a struct{ Kind, Value string }) error {
-			return errOf(revoke(ctx, db, a.Kind, a.Value, later))
+			return errOf(db.Revoke(ctx, a.Kind, a.Value, later))
 		}),
 		methodOf("Revocations", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, err := db.Revocations(ctx, 0, noon)
@@ -830,11 +830,6 @@ func TestMethodsOfAReadOnlyDatabase(t *testing.T) {
 	})
 }
 
-// revoke adds a revocation in a transaction of its own.
-func revoke(ctx context.Context, db *DB, kind, value string, until time.Time) (Revocation, error) {
-	return write(ctx, db, func(tx *tx) (Revocation, error) { return tx.revoke(kind, value, db.now(), until), nil })
-}
-
 // takesNoWrites makes a database read-only until the returned function is called.
 func takesNoWrites(t *testing.T, db *DB) (writable func()) {
 	t.Helper()
@@ -1011,7 +1006,7 @@ func TestConcurrentMethods(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range many {
 			wg.Go(func() {
-				if _, err := revoke(context.Background(), db, "jti", fmt.Sprintf("token-%d", i), later); err != nil {
+				if _, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("token-%d", i), later); err != nil {
 					t.Error(err)
 				}
 			})
@@ -1041,7 +1036,7 @@ func TestCloseDuringTransactions(t *testing.T) {
 		for i := range 50 {
 			wg.Go(func() {
 				for n := 0; ; n++ {
-					_, err := revoke(context.Background(), db, "jti", fmt.Sprintf("%d-%d", i, n), later)
+					_, err := db.Revoke(context.Background(), "jti", fmt.Sprintf("%d-%d", i, n), later)
 					if errors.Is(err, ErrUnavailable) {
 						return
 					} else if err != nil {

@@ -363,7 +363,7 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 		first := <-held
 		second := make(chan Revocation, 1)
 		writing.Go(func() {
-			r, err := revoke(context.Background(), nodes[1], "jti", "early", later)
+			r, err := nodes[1].Revoke(context.Background(), "jti", "early", later)
 			if err != nil {
 				t.Error(err)
 			}

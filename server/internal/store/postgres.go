@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -159,10 +160,7 @@ func (e *postgresEngine) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	hint := Hint(err)
-	if hint == "" {
-		hint = "Check that the database server runs and that this machine can reach it; check host, port and sslmode."
-	}
+	hint := cmp.Or(Hint(err), "Check that the database server runs and that this machine can reach it; check host, port and sslmode.")
 	return &OpenError{hint, fmt.Errorf("cannot use the database %s at %s:%d: %w", e.config.Database, e.config.Host, e.config.Port, classify(ownDeadline(err)))}
 }
 
@@ -255,7 +253,8 @@ func lost(err error) bool {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case pg != "":
-		return ending(pg)
+		// The server is shutting down, one of its processes crashed, or the session was idle for too long.
+		return pg == "57P01" || pg == "57P02" || pg == "57P05"
 	case errors.As(err, &connecting):
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn), pgconn.Timeout(err):
@@ -264,10 +263,6 @@ func lost(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
-
-// ending reports whether the server ended the connection: it is shutting down, one of its processes
-// crashed, or the session was idle for too long.
-func ending(code string) bool { return code == "57P01" || code == "57P02" || code == "57P05" }
 
 // conflict reports whether the server rolled a transaction back because of another one, so that it may
 // succeed when it is repeated.
@@ -322,8 +317,9 @@ func (e *postgresEngine) update(caller context.Context, statement, done query) (
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), transactionTime)
 	defer cancel()
-	for try := 0; ; try++ {
+	for try, unknown := 0, false; ; try++ {
 		moved, err = e.updateOnce(caller, ctx, statement, done, try > 0)
+		unknown = unknown || lost(err)
 		switch {
 		case err == nil:
 			return moved, nil
@@ -332,6 +328,8 @@ func (e *postgresEngine) update(caller context.Context, statement, done query) (
 			pause(ctx, try)
 		case caller.Err() == nil && ctx.Err() != nil:
 			return false, fmt.Errorf("%w: %w within %s, and whether it was committed is unknown", ErrUnavailable, errNoAnswer, transactionTime)
+		case unknown:
+			return false, fmt.Errorf("%w, and whether it was committed is unknown", classify(ownDeadline(err)))
 		default:
 			return false, classify(err)
 		}
@@ -381,7 +379,7 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 		return err
 	}
 	if err := t.run(work, e.log); err != nil {
-		rollback(ctx, conn)
+		_, _ = raw(ctx, conn, "ROLLBACK") // if it fails, the pool closes the connection and the server rolls back
 		return err
 	}
 	sent := time.Now()
@@ -457,9 +455,6 @@ func commit(ctx context.Context, conn *sql.Conn) error {
 	}
 	return err
 }
-
-// rollback ends a transaction. If it fails, the pool closes the connection and the server rolls back.
-func rollback(ctx context.Context, conn *sql.Conn) { _, _ = raw(ctx, conn, "ROLLBACK") }
 
 // doubtful reports whether an error in answer to COMMIT leaves open whether it took place.
 func doubtful(code string) bool {

@@ -59,7 +59,7 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 		value := fmt.Sprint("lost ", i)
 		lost := proxy.Lost()
 		proxy.Lose(func(answer []byte) bool { return proxy.Lost() == lost && faults.Committed(answer) })
-		r, err := revoke(t.Context(), db, "jti", value, later)
+		r, err := db.Revoke(t.Context(), "jti", value, later)
 		if err != nil || proxy.Lost() != lost+1 {
 			t.Fatalf("round %d: %v, %d answers were lost", i, err, proxy.Lost()-lost)
 		}
@@ -105,15 +105,19 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 	address := services.Database(t)
 	proxy := faults.NewProxy(t, direct(address))
 	db, log := openLogged(t, through(address, proxy))
-	proxy.Lose(func(answer []byte) bool {
-		if !faults.Committed(answer) {
-			return false
-		}
-		go proxy.Refuse()
-		return true
-	})
+	furnish(t, db)
+	lose := func() {
+		proxy.Lose(func(answer []byte) bool {
+			if !faults.Committed(answer) {
+				return false
+			}
+			go proxy.Refuse()
+			return true
+		})
+	}
+	lose()
 	began := time.Now()
-	_, err := revoke(t.Context(), db, "jti", "lost", later)
+	_, err := db.Revoke(t.Context(), "jti", "lost", later)
 	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") || time.Since(began) > outcomeTime+waitTime {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
@@ -121,8 +125,12 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 		t.Errorf("the log says %q", log)
 	}
 	proxy.Heal()
-	if _, err := revoke(t.Context(), db, "jti", "after", later); err != nil {
+	if _, err := db.Revoke(t.Context(), "jti", "after", later); err != nil {
 		t.Errorf("healed: %v", err)
+	}
+	lose()
+	if _, err := db.RotateRefresh(t.Context(), aMove("grant-1", 1, 2)); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") {
+		t.Errorf("a statement by itself: %v", err)
 	}
 }
 
@@ -188,7 +196,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 			id := fmt.Sprint("load ", w)
 			for ctx.Err() == nil {
 				value := fmt.Sprint(n.Add(1))
-				_, err := revoke(context.Background(), db, "jti", value, later)
+				_, err := db.Revoke(context.Background(), "jti", value, later)
 				if err == nil {
 					answered.Store(value, true)
 				} else if failed.Add(1); !errors.Is(err, ErrUnavailable) {
@@ -208,7 +216,7 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 		p.Kill(t)
 		p.Start(t)
 		for i := range 20 {
-			if _, err := revoke(t.Context(), db, "jti", fmt.Sprintf("back %d %d", n.Load(), i), later); err != nil {
+			if _, err := db.Revoke(t.Context(), "jti", fmt.Sprintf("back %d %d", n.Load(), i), later); err != nil {
 				t.Errorf("transaction %d after the return: %v", i, err)
 			}
 			if _, err := db.UserByID(t.Context(), "ada"); err != nil {
@@ -274,7 +282,7 @@ func TestConnectionsAreCut(t *testing.T) {
 			if moved, err := db.RotateRefresh(context.Background(), r); err != nil || !moved {
 				return fmt.Errorf("move %d: %v, %w", i, moved, err)
 			}
-			if _, err := revoke(context.Background(), db, "jti", fmt.Sprint(w, " ", i), later); err != nil {
+			if _, err := db.Revoke(context.Background(), "jti", fmt.Sprint(w, " ", i), later); err != nil {
 				return fmt.Errorf("revocation %d: %w", i, err)
 			}
 			progress[w].Add(1)
@@ -313,7 +321,7 @@ func TestServerHangs(t *testing.T) {
 			var err error
 			switch i % 4 {
 			case 0:
-				_, err = revoke(context.Background(), db, "jti", fmt.Sprint(i), later)
+				_, err = db.Revoke(context.Background(), "jti", fmt.Sprint(i), later)
 			case 1:
 				_, err = db.RotateRefresh(context.Background(), aMove("grant-1", 1, 2))
 			case 2:
@@ -337,7 +345,7 @@ func TestServerHangs(t *testing.T) {
 	}
 	p.Resume(t)
 	for i := range 20 {
-		if _, err := revoke(t.Context(), db, "jti", fmt.Sprint("after ", i), later); err != nil {
+		if _, err := db.Revoke(t.Context(), "jti", fmt.Sprint("after ", i), later); err != nil {
 			t.Errorf("transaction %d after it: %v", i, err)
 		}
 		if _, err := db.UserByID(t.Context(), "ada"); err != nil {
@@ -693,7 +701,7 @@ func TestFollow(t *testing.T) {
 	}
 	woken("it listens")
 	for name, do := range map[string]func() error{
-		"Revoke":   func() error { return errOf(revoke(ctx, nodes[0], "jti", "a", later)) },
+		"Revoke":   func() error { return errOf(nodes[0].Revoke(ctx, "jti", "a", later)) },
 		"LockUser": func() error { return errOf(nodes[0].LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))) },
 		"AddKey": func() error {
 			return nodes[0].AddKey(ctx, aKey("key-9", UseSigning, KeyPending, 0), anEvent(EventKeyCreated, ""))
@@ -718,7 +726,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	woken("it listens again")
-	must(t, errOf(revoke(ctx, nodes[0], "jti", "b", later)))
+	must(t, errOf(nodes[0].Revoke(ctx, "jti", "b", later)))
 	woken("a revocation after that")
 	stop()
 	<-ended
