@@ -116,9 +116,7 @@ func openMigrated(ctx context.Context, c Config) (e engine, from int64, err erro
 
 // withDefaults returns c with defaults for the fields that are not set.
 func (c Config) withDefaults() Config {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	if c.Local == nil {
 		if c.Local = c.Now; c.Now == nil {
 			c.Local = time.Now

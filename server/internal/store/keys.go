@@ -30,6 +30,9 @@ type Key struct {
 	RetiredAt   time.Time
 }
 
+// String describes the key without its secret.
+func (k Key) String() string { return fmt.Sprintf("%s key %s (%s)", k.Use, k.ID, k.State) }
+
 func (k *Key) fields() []any {
 	return []any{&k.ID, &k.Use, &k.Algorithm, &k.State, &k.Number, &k.Sealed, into(&k.CreatedAt), into(&k.ActivatedAt), into(&k.RetiredAt)}
 }
@@ -138,6 +141,3 @@ func (db *DB) ForgetKey(ctx context.Context, id string, e Event) error {
 		return tx.event(e)
 	})
 }
-
-// String describes the key without its secret.
-func (k Key) String() string { return fmt.Sprintf("%s key %s (%s)", k.Use, k.ID, k.State) }
