@@ -4,6 +4,7 @@ package clock
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -126,16 +127,6 @@ func ParseState(text string) (s State, ok bool) {
 	return State{round, time.UnixMicro(at).UTC(), time.UnixMicro(next).UTC(), time.Duration(ran) * time.Microsecond}, true
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+func earlier(a, b time.Time) time.Time { return slices.MinFunc([]time.Time{a, b}, time.Time.Compare) }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
+func later(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }

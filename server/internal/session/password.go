@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -56,7 +55,7 @@ func (m *Manager) ChangePassword(
 	event, until := from.Event(store.EventPasswordChanged, "ok", u.ID, p.SessionID, now), m.c.Issuer.TokensEnd(now)
 	if cookie == "" {
 		err = m.publish(m.c.DB.ChangePassword(ctx, u.ID, hash, p.SessionID, proof.User.PasswordChangedAt, until, event))
-		return "", account.RefuseChanged(err, durward.InvalidCredentials)
+		return "", refuseChanged(err)
 	}
 	if err := m.publish(m.c.DB.ChangePasswordWithCookie(ctx, hash, until, event, r)); err != nil {
 		return "", refuseRenewal(err, p)

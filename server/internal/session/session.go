@@ -9,9 +9,12 @@ package session
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -85,7 +88,7 @@ func New(c Config) (*Manager, error) {
 	return &Manager{c: c, undecided: undecidedTries}, nil
 }
 
-// Tokens is what a sign-in, a refresh or a step-up gives a client.
+// Tokens is the result of a sign-in, a refresh or a step-up.
 type Tokens struct {
 	Access           string
 	AccessLife       time.Duration
@@ -114,9 +117,11 @@ func (m *Manager) SignIn(
 	now := m.c.Now()
 	k := m.c.Issuer.NewestRefreshKey()
 	s := newSession(proof, now.Add(m.c.RefreshAbsolute), now, from)
+	salt := make([]byte, 32)
+	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
 	g := store.Grant{
 		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
-		Salt: newSalt(), Key: k.Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
+		Salt: salt, Key: k.Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
 		CreatedAt: now, IdleEnds: earlier(now.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}
 	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
@@ -133,7 +138,7 @@ func newSession(proof account.Proof, ends, now time.Time, from request.Info) sto
 		ID:        store.NewID(),
 		UserID:    proof.User.ID,
 		ClientID:  FirstParty,
-		Scope:     joinScopes(account.ScopesOf(proof.User)),
+		Scope:     strings.Join(account.ScopesOf(proof.User), " "),
 		CreatedAt: now,
 		EndsAt:    ends,
 		AuthTime:  proof.At,
@@ -179,12 +184,7 @@ func refuseChanged(err error) error {
 	return account.RefuseChanged(err, durward.InvalidCredentials)
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+func earlier(a, b time.Time) time.Time { return slices.MinFunc([]time.Time{a, b}, time.Time.Compare) }
 
 // List returns a user's live sessions.
 func (m *Manager) List(ctx context.Context, userID string) ([]store.SessionRow, error) {

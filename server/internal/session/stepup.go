@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -115,7 +116,7 @@ func (m *Manager) StepUp(
 	case err != nil:
 		return Tokens{}, refuseChanged(err)
 	case g.SessionID == "":
-		return m.accessToken(s, p.ClientID, stillGranted(joinScopes(p.Scopes), u), "", s.EndsAt)
+		return m.accessToken(s, p.ClientID, stillGranted(strings.Join(p.Scopes, " "), u), "", s.EndsAt)
 	}
 	g.Scope = stillGranted(g.Scope, u)
 	return m.tokens(g, s, g.Generation, now)

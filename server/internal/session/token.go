@@ -1,7 +1,6 @@
 package session
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -79,12 +78,6 @@ func macOf(k issuer.RefreshKey, head, salt []byte) []byte {
 	return k.MAC(head, salt)[:refreshOctets-macFrom]
 }
 
-func newSalt() []byte {
-	salt := make([]byte, 32)
-	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
-	return salt
-}
-
 // tokens returns refresh token n of a grant with a new access token.
 func (m *Manager) tokens(g store.Grant, s store.Session, n uint32, now time.Time) (Tokens, error) {
 	refresh, err := m.refreshToken(g, n)
@@ -120,7 +113,5 @@ func (m *Manager) accessToken(s store.Session, clientID, scope, jkt string, ends
 // stillGranted returns the scopes that were granted and that u still has. Scopes that u got later
 // need a new sign-in.
 func stillGranted(scope string, u store.User) string {
-	return joinScopes(account.StillGranted(strings.Fields(scope), u))
+	return strings.Join(account.StillGranted(strings.Fields(scope), u), " ")
 }
-
-func joinScopes(scopes []string) string { return strings.Join(scopes, " ") }
