@@ -198,8 +198,8 @@ func (p *Proxy) let(c *pair, data []byte, answers bool) bool {
 	}
 }
 
-// Committed matches the answer of Postgres to a successful commit: CommandComplete with the tag COMMIT, or that of a statement that
-// changes rows, followed by ReadyForQuery outside a transaction
+// Committed matches the answer of Postgres to a successful commit: CommandComplete with the tag
+// COMMIT, or that of a statement that changes rows, followed by ReadyForQuery outside a transaction
 // (https://www.postgresql.org/docs/15/protocol-message-formats.html).
 func Committed(answer []byte) bool {
 	changed := false

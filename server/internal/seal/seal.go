@@ -13,8 +13,8 @@
 //
 //	version 1 byte | nonce 12 | ciphertext as long as the secret | tag 16
 //
-// by AES-256-GCM with a random nonce (NIST SP 800-38D s8.2.2: up to 2^32 seals
-// for each label).
+// by AES-256-GCM with a random nonce (NIST SP 800-38D s8.2.2), for up to 2^32 seals of each label
+// (s8.3).
 package seal
 
 import (
