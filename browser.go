@@ -95,9 +95,10 @@ func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) stri
 // "/".
 //
 // An attacker may have made the link to the sign-in page, and so target. ReturnTo therefore refuses
-// parts that a browser could interpret differently: control characters, blanks, backslashes, user names,
-// empty segments and dot segments. A URL must begin with its origin as browsers write it: in lower
-// case, without a default port. Entries of origins that are not http or https origins are ignored.
+// parts that a browser could interpret differently: control characters, blanks, backslashes, user
+// names, empty segments and dot segments. A URL must begin with its origin as browsers write it: in
+// lower case, without a default port. Entries of origins that are not http or https origins are
+// ignored.
 func ReturnTo(target string, origins ...string) string {
 	const home = "/"
 	for _, c := range []byte(target) {

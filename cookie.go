@@ -25,7 +25,8 @@ const maxCookie = 4 << 10
 //
 // check gets the request's context and the value of the cookie, which is at most 4 KiB long, and
 // returns the principal of its session. If the session is unknown, idle for too long, expired or
-// signed out, it returns an error that wraps [SessionExpired]. Any other error is [AuthUnavailable].
+// signed out, it returns an error that wraps [SessionExpired]. Any other error is
+// [AuthUnavailable].
 func Cookie(name string, check func(ctx context.Context, value string) (*Principal, error)) Scheme {
 	return &cookie{name, check}
 }

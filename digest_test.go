@@ -271,8 +271,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// Every way in which credentials can be wrong, the code it gets, and that none
-// opens the door.
+// Each wrong set of credentials gets its code, and none
+// gives access.
 func TestDigestRefused(t *testing.T) {
 	t.Parallel()
 	w := newDigestServer(t, durward.DigestConfig{QOP: []string{"auth", "auth-int"}, UserHash: true})
@@ -280,7 +280,7 @@ func TestDigestRefused(t *testing.T) {
 	plain := newDigestServer(t, durward.DigestConfig{})
 	for _, c := range []struct {
 		name   string
-		world  *digestServer
+		server *digestServer
 		change func(map[string]string)
 		status int
 		code   durward.Code
@@ -342,8 +342,8 @@ func TestDigestRefused(t *testing.T) {
 		{"nc twice, in other case", w, func(p map[string]string) { p["NC"] = p["nc"] }, 400, durward.InvalidRequest},
 		{"too many parameters", w, func(p map[string]string) { p["x"] = "y" + strings.Repeat(", z=y", 40) }, 400, durward.InvalidRequest},
 	} {
-		client := c.world.client()
-		r := serve(c.world.handler, over("GET", "/x", "", client.credentials(c.change)))
+		client := c.server.client()
+		r := serve(c.server.handler, over("GET", "/x", "", client.credentials(c.change)))
 		if c.status == 200 {
 			if r.Code != 200 || r.Body.String() != "ada" {
 				t.Errorf("%s: %d %s", c.name, r.Code, r.Body)

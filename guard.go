@@ -889,7 +889,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	}
 	if f.RetryAfter > 0 {
-		// RFC 9110 s10.2.3: whole seconds, rounded up, so that a client that obeys is never too early.
+		// RFC 9110 s10.2.3: whole seconds, rounded up: a client that obeys is never too early.
 		h.Set("Retry-After", strconv.FormatInt(int64((f.RetryAfter-1)/time.Second)+1, 10))
 	}
 	if len(f.Allow) > 0 {

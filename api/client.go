@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,9 +67,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return nil, fmt.Errorf("api: URL %q: give an origin only, without user, path, query and fragment", u.Redacted())
 	}
-	if c.Store == nil {
-		c.Store = new(client.MemoryStore)
-	}
+	c.Store = cmp.Or[client.TokenStore](c.Store, new(client.MemoryStore))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -86,9 +85,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 func (a *Client) Source(t client.TokensConfig) client.Source {
 	t.Origins = append([]string{a.base.String()}, t.Origins...)
 	t.Next, t.AuthEndpoints = a.Refresh, a.base.JoinPath("/api/auth/").String()
-	if t.Store == nil {
-		t.Store = a.c.Store
-	}
+	t.Store = cmp.Or(t.Store, a.c.Store)
 	if t.Prove == nil {
 		t.Prove = a.c.Prove
 	}

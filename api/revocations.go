@@ -94,8 +94,8 @@ func NewRevocations(ctx context.Context, c Config) (*Revocations, error) {
 	return r, nil
 }
 
-// Run follows the feed until ctx ends. After a failure it pauses, up to half a minute or as long as the
-// server asks for.
+// Run follows the feed until ctx ends. After a failure it pauses, up to half a minute or as long as
+// the server asks for.
 func (r *Revocations) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -147,8 +147,8 @@ func (r *Revocations) Err() error { return r.follower.Err() }
 // Len returns the number of revocations.
 func (r *Revocations) Len() int { return r.list.Len() }
 
-// poll reads the news or, with overlap 0, the whole list, page by page. The server's Next replaces after,
-// and the server itself handles late commits.
+// poll reads the news or, with overlap 0, the whole list, page by page. The server's Next replaces
+// after, and the server itself handles late commits.
 func (r *Revocations) poll(
 	ctx context.Context, _ int64, overlap time.Duration, take func([]revoked.Entry),
 ) (epoch string, err error) {

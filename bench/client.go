@@ -26,8 +26,8 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// transports measures the cost of a RoundTripper above its base, with accepted credentials. The limits
-// are other libraries.
+// transports measures the cost of a RoundTripper above its base, with accepted credentials. The
+// limits are other libraries.
 func transports() (rows []row) {
 	const origin = "https://api.example.com"
 	tokens := auth.Tokens(auth.TokensConfig{

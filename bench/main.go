@@ -107,8 +107,8 @@ func processor() string {
 	return "unknown processor"
 }
 
-// medians makes each measurement three times, in turn, so that a busy moment of the machine disturbs
-// all of them, and returns the median of each.
+// medians makes each measurement three times, in turn, so that a busy moment of the machine
+// disturbs all of them, and returns the median of each.
 func medians(measures ...func() float64) []float64 {
 	figures := make([][]float64, len(measures))
 	for range 3 {

@@ -109,8 +109,9 @@ func many() []row {
 	return rows
 }
 
-// fillings insert sessions with their grants and a tenth as many users. A hundredth of the sessions ended
-// long ago. Ids and salts are derived from numbers, so tokensOf can compute the token of any session.
+// fillings insert sessions with their grants and a tenth as many users. A hundredth of the sessions
+// ended long ago. Ids and salts are derived from numbers, so tokensOf can compute the token of any
+// session.
 var fillings = []string{
 	`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < CAST($1 AS BIGINT) / 10 + 1)
 		INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -37,10 +38,8 @@ func over(what, limit, aim string, status int, handler http.Handler, next func()
 	with, allocations := perCall(func() { handler.ServeHTTP(nothing{make(http.Header)}, next()) })
 	r := same()()
 	without, before := perCall(func() { bare.ServeHTTP(nothing{make(http.Header)}, r) })
-	if limit == "" {
-		limit = "bare 204 handler " + rounded(without)
-	}
-	return row{what, fmt.Sprintf("%s, %d allocations", rounded(with-without), allocations-before), limit, "", aim}
+	return row{what, fmt.Sprintf("%s, %d allocations", rounded(with-without), allocations-before),
+		cmp.Or(limit, "bare 204 handler "+rounded(without)), "", aim}
 }
 
 // same returns a function that always returns the same request.

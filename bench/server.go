@@ -39,8 +39,8 @@ type server struct {
 	api *api.Client
 }
 
-// command prepares a run of the program with a data folder, and with the database of a URL or, if the
-// URL is empty, the folder's own.
+// command prepares a run of the program with a data folder, and with the database of a URL or, if
+// the URL is empty, the folder's own.
 func command(data, database string, args ...string) *exec.Cmd {
 	cmd := exec.Command(*program, append(args, "--data", data)...)
 	cmd.Env = []string{"DURWARD_LOG_LEVEL=warn", "DURWARD_LIMITS_NETWORK_FAILURES=0", "DURWARD_LIMITS_NETWORK_HASHES=0"}
@@ -81,7 +81,8 @@ func (s *server) end() error {
 	return errors.Join(s.cmd.Process.Signal(syscall.SIGTERM), s.cmd.Wait())
 }
 
-// addUser creates a data folder of this name and a user in its database. It returns the folder's path.
+// addUser creates a data folder of this name and a user in its database. It returns the folder's
+// path.
 func addUser(name, database string) (data string) {
 	data = filepath.Join(*dir, name)
 	cmd := command(data, database, "user", "add", email, "--password-stdin")
@@ -141,8 +142,8 @@ func signedIn(s *server) []auth.Token {
 	return held
 }
 
-// rawDatabase creates a database with the grants of one sign-in per client, and returns its data folder.
-// It has no server and no other users, so raw statements can be measured on it.
+// rawDatabase creates a database with the grants of one sign-in per client, and returns its data
+// folder. It has no server and no other users, so raw statements can be measured on it.
 func rawDatabase(name, database string) string {
 	data := addUser(name, database)
 	filler, _ := begin(data, database)

@@ -142,10 +142,7 @@ func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 	add("nc", parts.NC)
 	add("cnonce", cnonce)
 	c := durward.Credentials{Scheme: "Digest", Params: params}
-	if err := c.Valid(); err != nil {
-		return "", err
-	}
-	return c.String(), nil
+	return c.String(), c.Valid()
 }
 
 // bodyHash returns the hash of the request's body in hex (RFC 7616 s3.4.3).

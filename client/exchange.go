@@ -1,8 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -66,9 +68,7 @@ func (x *exchange) run() (*http.Response, error) {
 		if resp == nil {
 			return nil, fmt.Errorf("durward: Base (%T) returned neither a response nor an error", x.base)
 		}
-		if resp.Body == nil {
-			resp.Body = http.NoBody
-		}
+		resp.Body = cmp.Or[io.ReadCloser](resp.Body, http.NoBody)
 		resp.Request = x.r // the caller's own, without credentials
 		if err := x.observe(resp); err != nil {
 			_ = resp.Body.Close()

@@ -32,10 +32,7 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 			return all, nil
 		}
 		p := t.tunnel(ctx, proxy, target, all)
-		if err := p.authorize(p.at.r); err != nil {
-			return nil, err
-		}
-		return all, nil
+		return all, p.authorize(p.at.r)
 	}
 	h.OnProxyConnectResponse = func(ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response) error {
 		if response != nil {

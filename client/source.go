@@ -56,8 +56,8 @@ func (c *checked) mistake(format string, args ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
-// originIn parses the origin in a field. Unless insecure is set, plain http beyond loopback is a mistake:
-// it would expose the credentials, which the text names.
+// originIn parses the origin in a field. Unless insecure is set, plain http beyond loopback is a
+// mistake: it would expose the credentials, which the text names.
 func (c *checked) originIn(field, text, credentials string, insecure bool) origin {
 	o, err := parseOrigin(text)
 	switch {

@@ -80,12 +80,12 @@ func (e *RetryError) Unwrap() error { return e.Err }
 //
 // It refreshes a token early, at the first request after a random time between 70 and 90 % of the
 // token's life, and does not delay that request. An unused token is not refreshed. If a token has
-// expired or the server refuses it with invalid_token, one call of Next serves all waiting requests;
-// the end of one request's context does not cancel that call.
+// expired or the server refuses it with invalid_token, one call of Next serves all waiting
+// requests; the end of one request's context does not cancel that call.
 //
 // If Next fails, all waiting requests get its error. The next call follows after a pause of one
-// second, doubled up to a minute, or as long as the server asks for. Until then a token that has not
-// expired stays in use. Only [ErrSignedOut] discards a token.
+// second, doubled up to a minute, or as long as the server asks for. Until then a token that has
+// not expired stays in use. Only [ErrSignedOut] discards a token.
 //
 // The life of a token is counted from the request for it, by expires_in (RFC 6749 s5.1), so a wrong
 // clock of this machine does no harm.
@@ -95,9 +95,7 @@ func Tokens(c TokensConfig) Source {
 	if c.Now == nil {
 		t.c.Now = time.Now
 	}
-	if c.Store == nil {
-		t.c.Store = new(MemoryStore)
-	}
+	t.c.Store = cmp.Or[TokenStore](c.Store, new(MemoryStore))
 	for _, text := range c.Origins {
 		if o := t.originIn("Origins", text, "tokens", c.InsecureHTTP); o != (origin{}) {
 			t.origins = append(t.origins, o)
@@ -154,7 +152,7 @@ type refresh struct {
 	err   error
 }
 
-// proofsAt returns the state of the DPoP proofs at an origin. It is nil if the origin receives no tokens.
+// proofsAt returns the state of the DPoP proofs at an origin, or nil if it receives no tokens.
 func (t *tokens) proofsAt(o origin) *dpop.State {
 	if i := slices.Index(t.origins, o); i >= 0 {
 		return &t.proofs[i]
@@ -201,8 +199,8 @@ func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 	return nil
 }
 
-// reload makes the next request read the store: a step-up may have stored a stronger token. A running refresh
-// may have begun without it, so its result is not kept.
+// reload makes the next request read the store: a step-up may have stored a stronger token. A
+// running refresh may have begun without it, so its result is not kept.
 func (t *tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -268,8 +266,8 @@ func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error)
 	return f.token, nil
 }
 
-// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels the
-// refresh. The caller holds t.mu.
+// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels
+// the refresh. The caller holds t.mu.
 func (t *tokens) begin(ctx context.Context, token *currentToken, refused string) *refresh {
 	f := &refresh{done: make(chan struct{})}
 	t.refresh = f

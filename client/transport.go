@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -95,9 +96,7 @@ func (t *Transport) prepare() error {
 		}
 		t.sources, t.proxySources = each("source", t.Sources), each("proxy source", t.ProxySources)
 		t.stepping, t.byOrigin = make(chan struct{}, 1), make(map[origin]http.RoundTripper)
-		if t.base = t.Base; t.base == nil {
-			t.base = http.DefaultTransport
-		}
+		t.base = cmp.Or(t.Base, http.DefaultTransport)
 		t.direct, _ = t.base.(*http.Transport)
 		if len(t.proxySources) > 0 {
 			if t.direct == nil {
@@ -115,9 +114,7 @@ func (t *Transport) prepare() error {
 				mistake("Certificate needs an *http.Transport as Base, not %T", t.base)
 			default:
 				h := t.direct.Clone()
-				if h.TLSClientConfig == nil {
-					h.TLSClientConfig = new(tls.Config)
-				}
+				h.TLSClientConfig = cmp.Or(h.TLSClientConfig, new(tls.Config))
 				h.TLSClientConfig.GetClientCertificate = c.get
 				t.byOrigin[c.origin] = h
 			}

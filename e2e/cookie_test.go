@@ -1,46 +1,30 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // demo starts the real server with its demonstration data and returns its URL.
 func demo(t *testing.T) (url string) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "durward")
-	build := exec.Command("go", "build", "-o", binary, "./server/cmd/durward")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	server := exec.Command(binary, "serve", "--demo", "--listen", "127.0.0.1:0")
-	out, err := server.StdoutPipe()
+	path, err := executable.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Start(); err != nil {
+	url, _, err = executable.Serve(t, exec.Command(path, "serve", "--demo", "--listen", "127.0.0.1:0"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	})
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if at, ok := strings.CutPrefix(lines.Text(), "durward: listening on "); ok {
-			return at
-		}
-	}
-	t.Fatal("the server did not start")
-	return ""
+	return url
 }
 
 // TestChromiumCookie checks that a browser stores and sends the session cookie, hides it from

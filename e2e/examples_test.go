@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,33 +18,17 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/jwt"
 )
 
-// buildDir is the folder of the built examples.
-var buildDir string
-
 // build builds the examples at its first call.
 var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", buildDir+"/", "./...")
-	cmd.Dir = "../examples"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
+	return executable.GoBuild("../examples", executable.Dir+"/", "./...", nil)
 })
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "durward-e2e")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(executable.Run(m)) }
 
 // process is a running program with its own address.
 type process struct {
@@ -69,7 +52,7 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 		t.Fatal(err)
 	}
 	p := newProcess(t)
-	cmd := exec.Command(filepath.Join(buildDir, name), append(args, "-listen", p.address)...)
+	cmd := exec.Command(filepath.Join(executable.Dir, name), append(args, "-listen", p.address)...)
 	cmd.Env = env
 	p.start(cmd)
 	return p

@@ -16,13 +16,14 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/jwt"
 )
 
-// install copies the scripts of js/ to buildDir and installs their packages there, outside the
-// source tree. oidc-provider is version 8, the last for the Node.js of Debian 12.
+// install copies the scripts of js/ to executable.Dir and installs their packages there, outside
+// the source tree. oidc-provider is version 8, the last for the Node.js of Debian 12.
 var install = sync.OnceValue(func() error {
-	dir := filepath.Join(buildDir, "js")
+	dir := filepath.Join(executable.Dir, "js")
 	if err := os.CopyFS(dir, os.DirFS("js")); err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func script(t *testing.T, name string, input any) (args []string, stdin string) 
 		t.Fatal(err)
 	}
 	// jose needs a global that the Node.js of Debian 12 has only with this flag.
-	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(buildDir, "js", name)},
+	return []string{"--experimental-global-webcrypto", "--no-warnings", filepath.Join(executable.Dir, "js", name)},
 		string(text)
 }
 

@@ -24,9 +24,9 @@ type Config struct {
 	// permission either.
 	Path string
 
-	// Concurrent is the number of passwords that are checked at the same time; 0 means one less than
-	// processors, at least one. A check with an argon2id hash of more than 19 MiB counts as several, in proportion
-	// to its memory.
+	// Concurrent is the number of passwords that are checked at the same time; 0 means the number of
+	// processors less one, at least one. A check with an argon2id hash of more than 19 MiB counts as
+	// several, in proportion to its memory.
 	Concurrent int
 
 	// Waiting is the number of checks that may wait; 0 means 64.

@@ -147,13 +147,10 @@ func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("%s is not a regular file", w.path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, nil, err
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%s is larger than %d MiB", w.path, maxFile>>20)
 	}
-	if len(text) > maxFile {
-		return nil, nil, fmt.Errorf("%s is larger than %d MiB", w.path, maxFile>>20)
-	}
-	return text, info, nil
+	return text, info, err
 }
 
 // lines calls entry with each line that is neither a comment nor empty. It returns the errors of

@@ -10,8 +10,7 @@ import (
 )
 
 // cache holds verified tokens by their SHA-256. It has a fixed maximum size, is empty until used,
-// and has no goroutine. docs/adr/0001-verified-token-cache.md explains why
-// it is not a library.
+// and has no goroutine. docs/adr/0001-verified-token-cache.md explains why it is not a library.
 type cache struct {
 	perShard int
 	shards   [16]shard

@@ -373,8 +373,8 @@ func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI 
 	return "", fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
 }
 
-// fetchMetadata returns the URL of the key set in the metadata (RFC 8414 s2) at place. It returns an error if
-// the metadata belongs to another issuer, or if the URL is not allowed.
+// fetchMetadata returns the URL of the key set in the metadata (RFC 8414 s2) at place. It returns an
+// error if the metadata belongs to another issuer, or if the URL is not allowed.
 func fetchMetadata(ctx context.Context, client *http.Client, issuer, place string) (jwksURI string, err error) {
 	_, body, err := get(ctx, client, place, "application/json", "", maxMetadata)
 	if err != nil {

@@ -85,10 +85,8 @@ func split(token string, s *scratch) (c compact, err error) {
 	if c.payload, err = part("payload", s.spelled[dot1+1:dot2]); err != nil {
 		return c, err
 	}
-	if c.signature, err = part("signature", s.spelled[dot2+1:]); err != nil {
-		return c, err
-	}
-	return c, nil
+	c.signature, err = part("signature", s.spelled[dot2+1:])
+	return c, err
 }
 
 // signedBy returns an error if the signature is not by key. The algorithm is the key's, and the

@@ -191,7 +191,7 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 		// Before the call of Revoked, which then knows everything up to asOf.
 		asOf := v.c.RevokedAsOf()
 		if age := now.Sub(asOf); age > v.c.MaxStale {
-			return nil, fmt.Errorf("jwt: token %s: the list of what was revoked is of %s ago, at most %s: %w", hex.EncodeToString(sum[:4]), age.Truncate(time.Second), v.c.MaxStale, durward.AuthUnavailable)
+			return nil, fmt.Errorf("jwt: token %s: the list of revocations is %s old, at most %s is allowed: %w", hex.EncodeToString(sum[:4]), age.Truncate(time.Second), v.c.MaxStale, durward.AuthUnavailable)
 		}
 		if asOf.After(p.AsOf) {
 			p.AsOf = asOf

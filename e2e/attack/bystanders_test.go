@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // bystanders are clients that use the first node of a cluster while it is attacked.
@@ -49,7 +51,7 @@ func newBystanders(cl *cluster) *bystanders {
 
 // run sends a request every so often until end.
 func (b *bystanders) run(kind int, every time.Duration, network string, next func() guess) {
-	client := clientFrom(network)
+	client := executable.ClientFrom(network)
 	b.all.Go(func() {
 		defer client.CloseIdleConnections()
 		tick := time.NewTicker(every)

@@ -6,11 +6,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
-// TestFlood sends wrong passwords of unknown users over 500 connections, each from its own network, and
-// measures the response times of the bystanders. A connection changes its network after a judged password and pauses
-// after a refusal, because it would take the processor from the server otherwise.
+// TestFlood sends wrong passwords of unknown users over 500 connections, each from its own network,
+// and measures the response times of the bystanders. A connection changes its network after a
+// judged password and pauses after a refusal, because it would take the processor from the server
+// otherwise.
 func TestFlood(t *testing.T) {
 	const connections, pause = 500, 200 * time.Millisecond
 	length := length
@@ -35,7 +38,7 @@ func TestFlood(t *testing.T) {
 	before, began := cl.cpu(), time.Now()
 	for i := range connections {
 		all.Go(func() {
-			client := clientFrom(newNetwork())
+			client := executable.ClientFrom(newNetwork())
 			defer func() { client.CloseIdleConnections() }()
 			for n := 0; ctx.Err() == nil; n++ {
 				answer, err := signIn(fmt.Sprintf("flood-%d-%d@example.com", i, n), wrong(n)).sendBy(client, cl)
@@ -49,7 +52,7 @@ func TestFlood(t *testing.T) {
 				mu.Unlock()
 				if what == wrongPassword {
 					client.CloseIdleConnections()
-					client = clientFrom(newNetwork())
+					client = executable.ClientFrom(newNetwork())
 					continue
 				}
 				select {

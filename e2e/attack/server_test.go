@@ -1,40 +1,32 @@
-// Package attack attacks real servers within bounds: it guesses secrets at every URL that judges one, from
-// changing networks, and measures how many guesses were judged, the processor time and memory that they
-// cost, and the response times of other clients meanwhile. It prints a table of these figures.
+// Package attack attacks real servers within bounds: it guesses secrets at every URL that judges
+// one, from changing networks, and measures how many guesses were judged, the processor time and
+// memory that they cost, and the response times of other clients meanwhile. It prints a table of
+// these figures.
 package attack
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/internal/services"
 )
 
-// waitLimit limits each wait of a test. It is generous and measures nothing.
-const waitLimit = 60 * time.Second
-
-// long reports whether each attack lasts for length: with ATTACK or SOAK in the environment. Otherwise it ends
-// after its number of guesses.
+// long reports whether each attack lasts for length: with ATTACK or SOAK in the environment.
+// Otherwise it ends after its number of guesses.
 var long = os.Getenv("ATTACK") != "" || os.Getenv("SOAK") != ""
 
 // length is the duration of an attack in a long run: that in ATTACK, such as 20s, or a minute.
@@ -45,35 +37,16 @@ var length = func() time.Duration {
 	return time.Minute
 }()
 
-// buildDir is the folder of the built program.
-var buildDir string
-
-// durward builds the program at its first call and returns its path.
-var durward = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "durward")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./server/cmd/durward")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "durward-attack-")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
+	status := executable.Run(m)
 	printFigures(os.Stdout)
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(status)
 }
 
 const password = "a long enough password"
 
-// hashMemory is the memory of one password hash in KiB: the default in a long run, less in a short one.
+// hashMemory is the memory of one password hash in KiB: the default in a long run, less in a short
+// one.
 var hashMemory = func() int {
 	if long {
 		return defaultMemory
@@ -109,7 +82,7 @@ type storage struct {
 
 func newCluster(t *testing.T, s storage) *cluster {
 	t.Helper()
-	path, err := durward()
+	path, err := executable.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,30 +153,12 @@ type node struct {
 	dir     string
 
 	cmd   *exec.Cmd
-	log   buffer
-	ended chan struct{} // closed when the process has ended
+	log   executable.Buffer
+	ended <-chan struct{} // closed when the process has ended
 }
 
-// buffer is a buffer for concurrent use.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// alone returns how often a node began to count alone because Redis did not answer in time. On a busy
-// machine that happens.
+// alone returns how often a node began to count alone because Redis did not answer in time. On a
+// busy machine that happens.
 func (cl *cluster) alone() (count int) {
 	for _, n := range cl.nodes {
 		count += strings.Count(n.log.String(), "Redis does not answer")
@@ -213,50 +168,15 @@ func (cl *cluster) alone() (count int) {
 
 // start starts or restarts the node and waits until it listens.
 func (n *node) start() {
-	t := n.cl.t
-	t.Helper()
+	n.cl.t.Helper()
 	cmd := exec.Command(n.cl.program, "serve", "--listen", n.address, "--data", n.dir)
 	cmd.Env = n.cl.env
 	cmd.Stderr = &n.log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	n.cmd = cmd
+	var err error
+	if _, n.ended, err = executable.Serve(n.cl.whole, cmd); err != nil {
+		n.cl.t.Fatalf("node does not start: %v\n%s", err, n.log.String())
 	}
-	// The kernel kills the node with the thread that started it, so also with this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ready, ended := make(chan error), make(chan struct{}), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if strings.HasPrefix(lines.Text(), "durward: listening on ") {
-				close(ready)
-			}
-		}
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	n.cmd, n.ended = cmd, ended
-	n.cl.whole.Cleanup(func() {
-		_ = cmd.Process.Kill() // fails if the process has ended
-		<-ended
-	})
-	select {
-	case <-ready:
-		return
-	case <-ended:
-		err = fmt.Errorf("process ended: %s\n%s", cmd.ProcessState, n.log.String())
-	case <-time.After(waitLimit):
-		err = errors.New("no line \"listening on\"")
-	}
-	t.Fatalf("node does not start: %v", err)
 }
 
 // restart kills all nodes with SIGKILL and starts them again.
@@ -321,8 +241,8 @@ func (n *node) proc(name string) string {
 
 var networks atomic.Uint32
 
-// newNetwork returns an IPv4 address of 127/8 that was not used before. The server counts each IPv4 address
-// as a network.
+// newNetwork returns an IPv4 address of 127/8 that was not used before. The server counts each IPv4
+// address as a network.
 func newNetwork() string {
 	n := networks.Add(1)
 	return fmt.Sprintf("127.%d.%d.%d", 64+n>>16, n>>8&255, n&255)
@@ -358,7 +278,7 @@ func (a answer) String() string {
 
 // send sends the guess over a connection of its own.
 func (g guess) send(cl *cluster) (answer, error) {
-	client := clientFrom(g.network)
+	client := executable.ClientFrom(g.network)
 	defer client.CloseIdleConnections()
 	return g.sendBy(client, cl)
 }
@@ -386,16 +306,8 @@ func (g guess) sendBy(client *http.Client, cl *cluster) (a answer, err error) {
 	return a, err
 }
 
-// clientFrom returns a client that connects from an address.
-func clientFrom(network string) *http.Client {
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(network)}}
-	return &http.Client{
-		Transport: &http.Transport{DialContext: dialer.DialContext},
-		Timeout:   waitLimit,
-	}
-}
-
-// mustSend sends a request that prepares an attack. The test fails unless the response has the status.
+// mustSend sends a request that prepares an attack. The test fails unless the response has the
+// status.
 func (cl *cluster) mustSend(g guess, status int) answer {
 	cl.t.Helper()
 	if g.network == "" {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // maxDelay is the longest time for which a node may accept a revoked token: one second after the
@@ -76,7 +78,7 @@ func newClientGroup(t *testing.T, cl *cluster, workerCount int) *clientGroup {
 	t.Helper()
 	group := &clientGroup{cl: cl, users: cl.users(3), counts: make(map[string]int), lostSignIn: make(map[string]int),
 		http: &http.Client{
-			Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workerCount}, Timeout: waitLimit,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workerCount}, Timeout: executable.WaitLimit,
 		}}
 	t.Cleanup(group.http.CloseIdleConnections)
 	for i := range workerCount {

@@ -3,33 +3,26 @@
 package nodes
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/internal/faults"
 	"github.com/durward-auth/durward/internal/services"
 )
-
-// waitLimit limits each wait of a test. It is generous and measures nothing.
-const waitLimit = 60 * time.Second
 
 // rounds returns full if the environment variable SOAK is set, else a tenth of it.
 func rounds(full int) int {
@@ -39,31 +32,7 @@ func rounds(full int) int {
 	return max(1, full/10)
 }
 
-// buildDir is the folder of the built program.
-var buildDir string
-
-// durward builds the program at its first call and returns its path. It builds without the race
-// detector, under which SQLite is so slow that kills would rarely interrupt a write.
-var durward = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(buildDir, "durward")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./server/cmd/durward")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "durward-nodes-")
-	if err != nil {
-		panic(err)
-	}
-	buildDir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(executable.Run(m)) }
 
 // cluster holds the nodes of one test and the services that they share.
 type cluster struct {
@@ -89,7 +58,7 @@ type clusterConfig struct {
 // newCluster starts the services and nodes.
 func newCluster(t *testing.T, p clusterConfig) *cluster {
 	t.Helper()
-	path, err := durward()
+	path, err := executable.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,33 +103,15 @@ type node struct {
 	database, redis *faults.Proxy
 
 	cmd    *exec.Cmd
-	stderr *buffer
-	ended  chan struct{} // closed when the process has ended
-}
-
-// buffer is a buffer for concurrent use.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	stderr *executable.Buffer
+	ended  <-chan struct{} // closed when the process has ended
 }
 
 // newNode adds a node that runs a program, without starting it.
 func (cl *cluster) newNode(program string) *node {
 	cl.t.Helper()
 	n := &node{cl: cl, name: string(rune('A' + len(cl.nodes))), program: program, dir: cl.t.TempDir(),
-		stderr:  new(buffer),
+		stderr:  new(executable.Buffer),
 		address: services.Host() + ":8401"}
 	n.url = "http://" + n.address
 	if cl.postgres != nil {
@@ -189,48 +140,13 @@ func (n *node) start() {
 	}
 }
 
-func (n *node) tryStart() error {
+func (n *node) tryStart() (err error) {
 	cmd := exec.Command(n.program, "serve", "--listen", n.address, "--data", n.dir)
 	cmd.Env = append(append([]string(nil), n.cl.env...), n.env...)
 	cmd.Stderr = n.stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	// The kernel kills the node with the thread that started it, so also with this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started, ready, ended := make(chan error), make(chan struct{}), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if strings.HasPrefix(lines.Text(), "durward: listening on ") {
-				close(ready)
-			}
-		}
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	n.cmd, n.ended = cmd, ended
-	n.cl.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // fails if the process has ended
-		<-ended
-	})
-	select {
-	case <-ready:
-		return nil
-	case <-ended:
-		return fmt.Errorf("process ended: %s", cmd.ProcessState)
-	case <-time.After(waitLimit):
-		return errors.New("no line \"listening on\"")
-	}
+	n.cmd = cmd
+	_, n.ended, err = executable.Serve(n.cl.t, cmd)
+	return err
 }
 
 // kill ends the node with SIGKILL.
@@ -247,7 +163,7 @@ func (n *node) stop() {
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(waitLimit):
+	case <-time.After(executable.WaitLimit):
 		n.cl.t.Fatalf("node %s does not end", n.name)
 	}
 	if status := n.cmd.ProcessState.ExitCode(); status != 0 {
@@ -264,7 +180,7 @@ func (n *node) goroutines() int {
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(waitLimit):
+	case <-time.After(executable.WaitLimit):
 		n.cl.t.Fatalf("node %s does not end", n.name)
 	}
 	dump := n.stderr.String()[before:]
@@ -359,7 +275,7 @@ func (cl *cluster) countSessions(address string) int {
 func (cl *cluster) eventually(check func() error) {
 	cl.t.Helper()
 	var err error
-	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(executable.WaitLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}
@@ -453,12 +369,9 @@ func askAs(client *http.Client, agent string, n *node, method, path, token, body
 
 // clientFrom returns a client that connects from the given address.
 func clientFrom(t *testing.T, address string) *http.Client {
-	transport := &http.Transport{
-		MaxIdleConnsPerHost: 64,
-		DialContext:         (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: waitLimit}
+	client := executable.ClientFrom(address)
+	t.Cleanup(client.CloseIdleConnections)
+	return client
 }
 
 // session holds the tokens of a sign-in.
@@ -488,7 +401,7 @@ func (cl *cluster) ask(n *node, method, path, token, body string) answer {
 // to maxDelay, until the node has read the list of revocations.
 func (cl *cluster) waitForRefusal(n *node, token string, since time.Time) (took time.Duration) {
 	cl.t.Helper()
-	for end := time.Now().Add(waitLimit); time.Now().Before(end); {
+	for end := time.Now().Add(executable.WaitLimit); time.Now().Before(end); {
 		a := cl.ask(n, "GET", "/api/profile", token, "")
 		switch {
 		case a.status == 200:
@@ -500,6 +413,6 @@ func (cl *cluster) waitForRefusal(n *node, token string, since time.Time) (took 
 			cl.t.Fatalf("node %s: got %d %s, want 200 or 401 TOKEN_REVOKED", n.name, a.status, a.body)
 		}
 	}
-	cl.t.Fatalf("node %s: the revoked token is still accepted after %s", n.name, waitLimit)
+	cl.t.Fatalf("node %s: the revoked token is still accepted after %s", n.name, executable.WaitLimit)
 	return 0
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // claims decodes an access token.
@@ -385,8 +387,8 @@ func TestKeysFollowed(t *testing.T) {
 				done := time.Now()
 				var signedBy string
 				for signedBy = before; signedBy == before; {
-					if time.Since(done) > waitLimit {
-						t.Fatalf("the other node does not sign with the new key within %s", waitLimit)
+					if time.Since(done) > executable.WaitLimit {
+						t.Fatalf("the other node does not sign with the new key within %s", executable.WaitLimit)
 					}
 					sent := time.Now()
 					signedBy = keyOf(t, cl.signIn(b, "user-0@example.com").access)

@@ -25,6 +25,7 @@ import (
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/internal/services"
 	"github.com/durward-auth/durward/jwt"
 )
@@ -100,7 +101,7 @@ func (g *gateway) start(ca *durwardtest.CA, n *node) {
 // response, so newRequests waits until there are atLeast requests of one kind.
 func (g *gateway) newRequests(kind string, atLeast int) map[string]int {
 	g.t.Helper()
-	for end := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(executable.WaitLimit); ; time.Sleep(10 * time.Millisecond) {
 		text, err := os.ReadFile(filepath.Join(g.dir, "access"))
 		if err != nil {
 			g.t.Fatal(err)
@@ -150,7 +151,7 @@ func TestTransportServer(t *testing.T) {
 			config := api.ClientConfig{
 				URL:   url,
 				Store: client.FileStore{Path: filepath.Join(t.TempDir(), "session")},
-				HTTP:  &http.Client{Transport: base, Timeout: waitLimit},
+				HTTP:  &http.Client{Transport: base, Timeout: executable.WaitLimit},
 				Now:   func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 			}
 			scheme := "Bearer"
@@ -187,7 +188,7 @@ func TestTransportServer(t *testing.T) {
 				merge(map[string]int{"POST /api/auth/login 200": 1}, "POST /api/auth/login 401", 1+nonce))
 
 			call := func(c *http.Client) (string, error) {
-				ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+				ctx, cancel := context.WithTimeout(t.Context(), executable.WaitLimit)
 				defer cancel()
 				r, err := http.NewRequestWithContext(ctx, http.MethodPatch, url+"/api/profile",
 					strings.NewReader(`{"name":"Ada"}`))

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // past identifies an old version of the program: the oldest one from which a rolling upgrade on an
@@ -70,11 +72,9 @@ func (p past) build(t *testing.T) program {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no migrations in %s: %v", commit, err)
 	}
-	path := filepath.Join(buildDir, "past-"+p.engine)
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/durward")
-	build.Dir, build.Env = source, append(os.Environ(), "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build of %s: %v\n%s", commit, err, out)
+	path := filepath.Join(executable.Dir, "past-"+p.engine)
+	if err := executable.GoBuild(source, path, "./cmd/durward", append(os.Environ(), "GOWORK=off")); err != nil {
+		t.Fatalf("version %s: %v", commit, err)
 	}
 	if all.built == nil {
 		all.built = make(map[past]program)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/durward-auth/durward/e2e/executable"
 )
 
 // unbounded marks an attack without a limit on the number of judged secrets.
@@ -24,16 +26,17 @@ type attack struct {
 	judged  string // the response to a wrong secret that was judged
 	hash    bool   // judging takes a password hash
 
-	// most is the number of secrets that are judged at most. With perMinute it holds for each minute. It is
-	// twice the limit of a server that counts by calendar minutes or hours, of which an attack may meet two.
+	// most is the number of secrets that are judged at most. With perMinute it holds for each
+	// minute. It is twice the limit of a server that counts by calendar minutes or hours, of which
+	// an attack may meet two.
 	most      int
 	perMinute bool
 
 	// stored means that the counter is in the database, so that it holds without Redis.
 	stored bool
 
-	// cached means that the server may answer a guess from an earlier one. Then the processor time shows
-	// how many it judged.
+	// cached means that the server may answer a guess from an earlier one. Then the processor time
+	// shows how many it judged.
 	cached bool
 
 	guesses int                                 // in a short run
@@ -63,8 +66,8 @@ var figures struct {
 // attackers is the number of connections that guess at the same time.
 const attackers = 4
 
-// run makes the attack as a subtest of t and checks the number of judged secrets, the processor time and the
-// memory.
+// run makes the attack as a subtest of t and checks the number of judged secrets, the processor
+// time and the memory.
 func (a attack) run(t *testing.T, cl *cluster, b *bystanders) {
 	t.Run(a.url+", changes "+a.changes, func(t *testing.T) {
 		cl.t = t
@@ -89,7 +92,7 @@ func (a attack) make(cl *cluster, b *bystanders) result {
 		var all sync.WaitGroup
 		for range attackers {
 			all.Go(func() {
-				client, network := clientFrom(""), ""
+				client, network := executable.ClientFrom(""), ""
 				defer func() { client.CloseIdleConnections() }()
 				for {
 					n := sent.Add(1)
@@ -100,7 +103,7 @@ func (a attack) make(cl *cluster, b *bystanders) result {
 					g := next(int(n - 1))
 					if g.network != network {
 						client.CloseIdleConnections()
-						client, network = clientFrom(g.network), g.network
+						client, network = executable.ClientFrom(g.network), g.network
 					}
 					answer, err := g.sendBy(client, cl)
 					what := answer.String()
@@ -190,7 +193,8 @@ func (a attack) check(cl *cluster, r result) {
 // quick is the time in which a long run wants 99 of 100 cheap requests answered.
 const quick = 100 * time.Millisecond
 
-// checkBystanders checks that no bystander was refused and, in a long run, that cheap requests were quick.
+// checkBystanders checks that no bystander was refused and, in a long run, that cheap requests were
+// quick.
 func (r result) checkBystanders(t *testing.T) {
 	t.Helper()
 	for kind, failed := range r.seen.failed {
@@ -326,8 +330,8 @@ func forged(text string, i int) string {
 	return string(raw)
 }
 
-// doors are the attacks on one node.
-var doors = []attack{{
+// endpoints are the attacks on one node.
+var endpoints = []attack{{
 	url: "login", changes: "password", judged: wrongPassword, hash: true, most: 5, guesses: 12,
 	prepare: func(cl *cluster) func(int) guess {
 		email, network := cl.user(), newNetwork()
@@ -551,18 +555,18 @@ func (cl *cluster) samePage(g guess, cookie string) guess {
 	return g.with("Cookie", cookie).with("Origin", cl.nodes[0].url).with("Sec-Fetch-Site", "same-origin")
 }
 
-// TestDoors attacks each URL that judges a secret.
-func TestDoors(t *testing.T) {
+// TestEndpoints attacks each URL that judges a secret.
+func TestEndpoints(t *testing.T) {
 	cl := newCluster(t, storage{nodes: 1})
 	b := newBystanders(cl)
 	defer b.end()
-	for _, a := range doors {
+	for _, a := range endpoints {
 		a.run(t, cl, b)
 	}
 }
 
-// TestHashes sends right passwords, which no counter of failures limits: a network gets a number of hashes a
-// minute. Basic with a remembered password costs none.
+// TestHashes sends right passwords, which no counter of failures limits: a network gets a number of
+// hashes a minute. Basic with a remembered password costs none.
 func TestHashes(t *testing.T) {
 	most := 300 // the default
 	if !long {
@@ -595,8 +599,8 @@ func TestHashes(t *testing.T) {
 	}
 }
 
-// TestIPv6 guesses from the /64 networks of one IPv6 /48, which a trusted proxy reports. The account is
-// counted for each /64, the failures for the /48 too.
+// TestIPv6 guesses from the /64 networks of one IPv6 /48, which a trusted proxy reports. The
+// account is counted for each /64, the failures for the /48 too.
 func TestIPv6(t *testing.T) {
 	cl := newCluster(t, storage{nodes: 1, env: []string{"DURWARD_TRUSTED_PROXIES=127.0.0.0/8"}})
 	b := newBystanders(cl)
