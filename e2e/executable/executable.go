@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -60,8 +59,7 @@ func Serve(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan struct{}, err 
 	if err != nil {
 		return "", nil, err
 	}
-	// The kernel kills the server with the thread that started it, so also with this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	endWithParent(cmd)
 	started, listens, done := make(chan error), make(chan string, 1), make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
