@@ -70,14 +70,10 @@ type Client struct {
 	busy chan struct{} // semaphore of maxCalls
 
 	mu      sync.Mutex
-	client  valkey.Client // nil until the first connection
-	up      bool
-	since   time.Time // start of the present state
-	err     error     // the reason, while up is false
-	deaf    error     // the server refuses to subscribe
+	now     State // without Changed
 	changed chan struct{}
-
-	emptied, connected uint64 // numbers of events after which data may be missing
+	err     error // the reason, while the server is down
+	deaf    error // the server refuses to subscribe
 }
 
 // maxCalls is the number of calls at the same time. The queue of valkey-go has 1024 places; when it
@@ -161,8 +157,14 @@ func start(c Config, change func(*valkey.ClientOption)) (*Client, error) {
 	options.ConnWriteTimeout = max(time.Second, c.Timeout)
 	ctx, stop := context.WithCancel(context.Background())
 	client := &Client{
-		c: c, marker: "durward:marker:" + rand.Text(), since: time.Now(),
-		stop: stop, done: make(chan struct{}), busy: make(chan struct{}, maxCalls), changed: make(chan struct{}), err: errNotYet,
+		c:       c,
+		marker:  "durward:marker:" + rand.Text(),
+		stop:    stop,
+		done:    make(chan struct{}),
+		busy:    make(chan struct{}, maxCalls),
+		now:     State{Since: time.Now()},
+		changed: make(chan struct{}),
+		err:     errNotYet,
 	}
 	options.DialCtxFn = client.dial
 	if change != nil {
@@ -192,18 +194,33 @@ func (c *Client) dial(ctx context.Context, address string, d *net.Dialer, t *tls
 	return conn, err
 }
 
-// state returns the connection, which is nil until the first one, and whether the server answers.
-func (c *Client) state() (client valkey.Client, up bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.client, c.up
+// State is the state of a connection at one time.
+type State struct {
+	Up    bool      // the server answers
+	Since time.Time // the last change of Up
+
+	// Emptied is how often the server may have lost data: the last write of a probe is missing, or
+	// another process answers. A new process may lack the last second. It is 1 after the first
+	// connection.
+	Emptied uint64
+
+	// Connected increases with Emptied and with each new connection, since an answered write may be
+	// lost with the old one. It is 1 after the first connection.
+	Connected uint64
+
+	// Changed is closed at the next change of Up, Emptied or Connected.
+	Changed <-chan struct{}
+
+	client valkey.Client // nil until the first connection
 }
 
-// Up reports whether the server answers, and the time of the last change of that.
-func (c *Client) Up() (up bool, since time.Time) {
+// State returns the present state.
+func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.up, c.since
+	s := c.now
+	s.Changed = c.changed
+	return s
 }
 
 // Err returns nil while the server answers and sends messages to Subscribe. It is for health checks and
@@ -211,34 +228,10 @@ func (c *Client) Up() (up bool, since time.Time) {
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.up {
+	if c.now.Up {
 		return c.deaf
 	}
 	return fmt.Errorf("%w: %w", ErrDown, c.err)
-}
-
-// Emptied returns how often the server may have lost data: the last write of a probe is missing, or
-// another process answers. A new process may lack the last second. The number is 1 after the first
-// connection.
-func (c *Client) Emptied() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.emptied
-}
-
-// Connected returns a number that increases with Emptied and with each new connection, since an
-// answered write may be lost with the old one. It is 1 after the first connection.
-func (c *Client) Connected() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.connected
-}
-
-// Changed returns a channel that is closed at the next change of Up, Emptied or Connected.
-func (c *Client) Changed() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.changed
 }
 
 // Script is a Lua script. The server runs it atomically.
@@ -264,7 +257,7 @@ func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...stri
 // until a probe succeeds. An error that equals ErrDown, and does not only wrap it, means that do
 // was not called.
 func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Client) error) error {
-	if up, _ := c.Up(); !up {
+	if !c.State().Up {
 		return ErrDown
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
@@ -276,11 +269,11 @@ func (c *Client) With(ctx context.Context, do func(context.Context, valkey.Clien
 		return c.failed(ctx, bounded.Err())
 	}
 	// Another call may have detected an outage meanwhile.
-	client, up := c.state()
-	if !up {
+	s := c.State()
+	if !s.Up {
 		return ErrDown
 	}
-	if err := do(bounded, client); err != nil {
+	if err := do(bounded, s.client); err != nil {
 		return c.failed(ctx, err)
 	}
 	return nil
@@ -299,8 +292,8 @@ func (c *Client) failed(ctx context.Context, err error) error {
 // server is down are lost.
 func (c *Client) Subscribe(ctx context.Context, channel string, each func(message string)) {
 	for ctx.Err() == nil {
-		changed := c.Changed()
-		if client, up := c.state(); up {
+		s := c.State()
+		if client := s.client; s.Up {
 			confirmed := valkey.WithOnSubscriptionHook(ctx, func(valkey.PubSubSubscription) { c.setDeaf(nil) })
 			// Receive returns when the connection or ctx ends, or at once if the server refuses.
 			err := client.Receive(confirmed, client.B().Subscribe().Channel(channel).Build(), func(m valkey.PubSubMessage) { each(m.Message) })
@@ -310,7 +303,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string, each func(messag
 		}
 		select {
 		case <-ctx.Done():
-		case <-changed:
+		case <-s.Changed:
 		case <-time.After(c.c.Probe / 4): // the connection closed and no call has detected it
 		}
 	}
@@ -346,10 +339,10 @@ func (c *Client) run(ctx context.Context) {
 		}
 		c.mu.Lock()
 		if emptied {
-			c.emptied++
+			c.now.Emptied++
 		}
 		if connected {
-			c.connected++
+			c.now.Connected++
 		}
 		c.mu.Unlock()
 		c.set(err == nil, connected, err)
@@ -363,8 +356,8 @@ func (c *Client) run(ctx context.Context) {
 		}
 	}
 	c.mu.Lock()
-	client := c.client
-	c.up, c.err = false, errors.New("closed")
+	client := c.now.client
+	c.now.Up, c.err = false, errors.New("closed")
 	c.mu.Unlock()
 	if client != nil {
 		client.Close()
@@ -379,7 +372,7 @@ return {redis.call('SET', KEYS[1], ARGV[1], 'EX', '3600', 'GET') or '0', type(in
 // probe sends a probe; without a connection it connects first. It reports events for Emptied and
 // Connected.
 func (c *Client) probe(ctx context.Context) (emptied, connected bool, err error) {
-	client, _ := c.state()
+	client := c.State().client
 	if client == nil {
 		if client, err = valkey.NewClient(c.options); err != nil {
 			if client != nil {
@@ -388,7 +381,7 @@ func (c *Client) probe(ctx context.Context) (emptied, connected bool, err error)
 			return false, false, plain(err)
 		}
 		c.mu.Lock()
-		c.client = client
+		c.now.client = client
 		c.mu.Unlock()
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.c.Timeout)
@@ -416,10 +409,10 @@ func (c *Client) probe(ctx context.Context) (emptied, connected bool, err error)
 // Connected.
 func (c *Client) set(up, event bool, err error) {
 	c.mu.Lock()
-	was, before := c.up, c.err
+	was, before := c.now.Up, c.err
 	c.err = err
 	if up != was {
-		c.up, c.since = up, time.Now()
+		c.now.Up, c.now.Since = up, time.Now()
 	}
 	if up != was || event {
 		close(c.changed)

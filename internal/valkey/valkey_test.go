@@ -75,9 +75,9 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func isUp(c *Client) func() bool { return func() bool { up, _ := c.Up(); return up } }
+func isUp(c *Client) func() bool { return func() bool { return c.State().Up } }
 
-func isDown(c *Client) func() bool { return func() bool { up, _ := c.Up(); return !up } }
+func isDown(c *Client) func() bool { return func() bool { return !c.State().Up } }
 
 // ask runs a command.
 func ask(c *Client) error {
@@ -101,15 +101,15 @@ func TestRestarts(t *testing.T) {
 	}
 	r.Start(t)
 	until(t, "up", isUp(c))
-	if err := errors.Join(ask(c), c.Err()); err != nil || c.Emptied() != 1 {
-		t.Errorf("server up: got %v and Emptied %d, want no error and 1", err, c.Emptied())
+	if err := errors.Join(ask(c), c.Err()); err != nil || c.State().Emptied != 1 {
+		t.Errorf("server up: got %v and Emptied %d, want no error and 1", err, c.State().Emptied)
 	}
 	r.Kill(t)
 	until(t, "down", isDown(c))
 	r.Start(t)
 	until(t, "up again", isUp(c))
-	if err := ask(c); err != nil || c.Emptied() != 2 {
-		t.Errorf("server restarted: got %v and Emptied %d, want no error and 2", err, c.Emptied())
+	if err := ask(c); err != nil || c.State().Emptied != 2 {
+		t.Errorf("server restarted: got %v and Emptied %d, want no error and 2", err, c.State().Emptied)
 	}
 	if warned, told := strings.Count(log.String(), "does not answer"), strings.Count(log.String(), "Redis answers"); warned != 2 || told != 2 {
 		t.Errorf("got %d warnings and %d recoveries in the log, want 2 and 2:\n%s", warned, told, log)
@@ -122,13 +122,13 @@ func TestEmptied(t *testing.T) {
 	r := services.NewRedis(t)
 	c, _ := fast(t, r.URL(), patient)
 	until(t, "up", isUp(c))
-	changed := c.Changed()
+	changed := c.State().Changed
 	if err := c.With(t.Context(), func(ctx context.Context, v valkey.Client) error {
 		return v.Do(ctx, v.B().Flushall().Build()).Error()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "emptied", func() bool { return c.Emptied() == 2 })
+	until(t, "emptied", func() bool { return c.State().Emptied == 2 })
 	<-changed
 	if !isUp(c)() {
 		t.Error("emptied server: got down, want up")
@@ -155,7 +155,7 @@ func TestRestartWithTheMarker(t *testing.T) {
 	do(t, c, "SAVE")
 	r.Kill(t)
 	r.Start(t)
-	until(t, "another process", func() bool { return c.Emptied() == 2 && c.Connected() == 2 })
+	until(t, "another process", func() bool { return c.State().Emptied == 2 && c.State().Connected == 2 })
 }
 
 // A connection that drops and comes back increases Connected, not Emptied.
@@ -164,17 +164,17 @@ func TestConnectionDrops(t *testing.T) {
 	r := services.NewRedis(t)
 	c, _ := fast(t, r.URL(), patient)
 	until(t, "up", isUp(c))
-	if c.Connected() != 1 {
-		t.Errorf("after the first connection: got Connected %d, want 1", c.Connected())
+	if c.State().Connected != 1 {
+		t.Errorf("after the first connection: got Connected %d, want 1", c.State().Connected)
 	}
-	changed := c.Changed()
+	changed := c.State().Changed
 	other, _ := fast(t, r.URL(), patient)
 	until(t, "up", isUp(other))
 	do(t, other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-	until(t, "another connection", func() bool { return c.Connected() == 2 })
+	until(t, "another connection", func() bool { return c.State().Connected == 2 })
 	<-changed
-	if c.Emptied() != 1 {
-		t.Errorf("after a dropped connection: got Emptied %d, want 1", c.Emptied())
+	if c.State().Emptied != 1 {
+		t.Errorf("after a dropped connection: got Emptied %d, want 1", c.State().Emptied)
 	}
 }
 
@@ -287,8 +287,8 @@ func TestAnswersAgain(t *testing.T) {
 	until(t, "down", isDown(c))
 	r.Resume(t)
 	until(t, "up again", isUp(c))
-	if c.Emptied() != 1 {
-		t.Errorf("after a pause: got Emptied %d, want 1", c.Emptied())
+	if c.State().Emptied != 1 {
+		t.Errorf("after a pause: got Emptied %d, want 1", c.State().Emptied)
 	}
 }
 

@@ -135,7 +135,7 @@ func (s *Store) run(ctx context.Context, script *valkey.Script, keys []string, a
 // patiently repeats a call while the first connection is not established yet.
 func (s *Store) patiently(ctx context.Context, ask func() error) error {
 	for deadline := time.Now().Add(2 * time.Second); ; {
-		changed := s.client.Changed()
+		changed := s.client.State().Changed
 		err := ask()
 		if !errors.Is(err, valkey.ErrDown) || time.Now().After(deadline) {
 			return err

@@ -49,7 +49,7 @@ func TestProofsOfTwoNodes(t *testing.T) {
 		t.Helper()
 		for _, link := range links {
 			for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-				if up, _ := link.Up(); up == want {
+				if link.State().Up == want {
 					break
 				}
 				if time.Now().After(deadline) {
@@ -118,7 +118,7 @@ func TestProofsOfTwoNodes(t *testing.T) {
 	refused("what was spent before, at b", "NONCE_REQUIRED", at(1, kept))
 	again := proof()
 	passes("with a nonce of now", at(1, again))
-	for deadline := time.Now().Add(30 * time.Second); links[0].Emptied() < 2; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); links[0].State().Emptied < 2; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a does not notice")
 		}

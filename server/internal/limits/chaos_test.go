@@ -98,8 +98,8 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 		}
 		stayed := true
 		for _, link := range links {
-			up, since := link.Up()
-			stayed = stayed && up && since.Before(began)
+			s := link.State()
+			stayed = stayed && s.Up && s.Since.Before(began)
 		}
 		if fault == "none" && stayed && allowed[0]+allowed[1] != 5 {
 			t.Errorf("round %d: %d and %d allowed with nothing wrong, want 5 in sum", round, allowed[0], allowed[1])

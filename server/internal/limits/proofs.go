@@ -69,13 +69,13 @@ func (p *Proofs) epochKey() string {
 
 // Key returns the key of the nonces that all nodes accept, or nil while Redis is down.
 func (p *Proofs) Key() []byte {
-	if up, _ := p.redis.Up(); !up {
+	redis := p.redis.State()
+	if !redis.Up {
 		return nil
 	}
-	emptied := p.redis.Emptied()
 	p.mu.Lock()
 	key, void := p.key, ""
-	if p.emptied != emptied {
+	if p.emptied != redis.Emptied {
 		key, void = nil, p.epoch
 	} else if p.epoch == "" {
 		key = nil
@@ -94,7 +94,7 @@ func (p *Proofs) Key() []byte {
 	}
 	key = p.mac("nonces of " + epoch)
 	p.mu.Lock()
-	p.epoch, p.key, p.emptied = epoch, key, emptied
+	p.epoch, p.key, p.emptied = epoch, key, redis.Emptied
 	p.mu.Unlock()
 	return key
 }
@@ -105,7 +105,7 @@ var errForgotten = errors.New("limits: Redis has lost used DPoP proofs")
 // Spend records a proof for all nodes and reports whether it is new. key is the result of Key for
 // its nonce.
 func (p *Proofs) Spend(ctx context.Context, key []byte, id string, life time.Duration) (isNew bool, err error) {
-	emptied := p.redis.Emptied()
+	emptied := p.redis.State().Emptied
 	p.mu.Lock()
 	epoch, same := p.epoch, hmac.Equal(p.key, key) && p.emptied == emptied
 	p.mu.Unlock()

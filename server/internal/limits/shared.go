@@ -54,13 +54,13 @@ func NewShared(redis *valkey.Client, key []byte) (*Shared, error) {
 // tries occupy their places until their leases end.
 func (s *Shared) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		changed := s.redis.Changed()
-		if up, _ := s.redis.Up(); up {
+		redis := s.redis.State()
+		if redis.Up {
 			s.release(ctx)
 		}
 		select {
 		case <-ctx.Done():
-		case <-changed:
+		case <-redis.Changed:
 		case <-s.wake:
 		}
 	}

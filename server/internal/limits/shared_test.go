@@ -66,7 +66,7 @@ func connectWith(t testing.TB, c connection.Config) *connection.Client {
 func waitUp(t testing.TB, c *connection.Client, want bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if up, _ := c.Up(); up == want {
+		if c.State().Up == want {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -315,7 +315,7 @@ func TestRedisHangs(t *testing.T) {
 	fails(t, a, "ada", here)
 	r.Pause(t)
 	fails(t, a, "ada", here)
-	if up, _ := redis.Up(); up {
+	if redis.State().Up {
 		t.Error("first try while Redis hangs: the connection is up, want down: later tries need not wait")
 	}
 	for n := range 100 {

@@ -135,18 +135,18 @@ func (p *Push) Run(ctx context.Context) {
 	now := make(chan time.Time)
 	close(now)
 	for ctx.Err() == nil {
-		changed := p.c.Redis.Changed()
+		redis := p.c.Redis.State()
 		var again <-chan time.Time
-		if up, _ := p.c.Redis.Up(); !up {
+		if !redis.Up {
 			p.drop(read != nil || len(rest) > 0)
 			stop()
 			read, rest = nil, nil
 		} else {
-			if n := p.c.Redis.Connected(); p.takeBehind() || n != connected {
+			if p.takeBehind() || redis.Connected != connected {
 				stop()
 				filling, cancel := context.WithCancel(ctx)
 				pages := make(chan []revoked.Entry)
-				connected, rest, read, stop = n, nil, pages, cancel
+				connected, rest, read, stop = redis.Connected, nil, pages, cancel
 				background.Go(func() { p.readAll(filling, pages) })
 			}
 			some := rest[:min(batchSize, len(rest))]
@@ -164,7 +164,7 @@ func (p *Push) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-p.wake:
-		case <-changed:
+		case <-redis.Changed:
 		case <-again:
 		case page, ok := <-pages:
 			if rest = page; !ok {

@@ -190,13 +190,13 @@ func TestKeysAreSetAgain(t *testing.T) {
 	}
 	exist("emptied", "revoked:sid:before the start", "revoked:one")
 	r.Kill(t)
-	within(t, "down", func() bool { up, _ := n.redis.Up(); return !up })
+	within(t, "down", func() bool { return !n.redis.State().Up })
 	n.list.Announce(f.add(revoked.Token, "during the outage"))
 	f.mu.Lock()
 	f.away = true // the first read after the outage fails
 	f.mu.Unlock()
 	r.Start(t)
-	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
+	within(t, "up", func() bool { return n.redis.State().Up })
 	f.mu.Lock()
 	f.away = false
 	f.mu.Unlock()
@@ -265,12 +265,12 @@ func TestKeysAfterALostConnection(t *testing.T) {
 		return !n.s.behind
 	})
 	direct := newNode(t, r, new(database), 2)
-	within(t, "up", func() bool { up, _ := direct.redis.Up(); return up })
-	emptied := n.redis.Emptied()
+	within(t, "up", func() bool { return direct.redis.State().Up })
+	emptied := n.redis.State().Emptied
 	direct.do(t, "DEL", "revoked:one")
 	between.Cut()
 	within(t, "one again", func() bool { return direct.left("revoked:one") > 0 })
-	if n.redis.Emptied() != emptied {
+	if n.redis.State().Emptied != emptied {
 		t.Error("a lost connection counts as lost data")
 	}
 }
@@ -315,7 +315,7 @@ func TestTooManyPending(t *testing.T) {
 	r := services.NewRedis(t)
 	f := new(database)
 	n := newNode(t, r, f, 1)
-	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
+	within(t, "up", func() bool { return n.redis.State().Up })
 	var many []revoked.Entry
 	for i := range maxPending + 1 {
 		many = append(many, f.add(revoked.Token, fmt.Sprint(i)))
@@ -371,7 +371,7 @@ func TestPushEnds(t *testing.T) {
 	f := new(database)
 	for _, away := range []bool{false, true} {
 		n := newNode(t, r, f, 1)
-		within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
+		within(t, "up", func() bool { return n.redis.State().Up })
 		if away {
 			r.Kill(t)
 		}
@@ -416,17 +416,17 @@ func TestRefusedKeys(t *testing.T) {
 	t.Parallel()
 	r := services.NewRedis(t)
 	admin := newNode(t, r, new(database), 2)
-	within(t, "up", func() bool { up, _ := admin.redis.Up(); return up })
+	within(t, "up", func() bool { return admin.redis.State().Up })
 	admin.do(t, "ACL", "SETUSER", "node", "on", ">secret", "+@all", "~durward:*", "&*")
 	f := new(database)
 	n := newNodeAt(t, strings.Replace(r.URL(), "redis://", "redis://node:secret@", 1), 100*time.Millisecond, f, 1)
-	within(t, "up", func() bool { up, _ := n.redis.Up(); return up })
+	within(t, "up", func() bool { return n.redis.State().Up })
 	if err := n.s.Err(); err != nil {
 		t.Errorf("before a revocation: got %v, want no error", err)
 	}
 	n.list.Announce(f.add(revoked.Token, "one"))
 	within(t, "refused", func() bool { return n.s.Err() != nil })
-	within(t, "up again", func() bool { up, _ := n.redis.Up(); return up })
+	within(t, "up again", func() bool { return n.redis.State().Up })
 	if err := n.s.Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 		t.Errorf("got %v, want NOPERM", err)
 	}
