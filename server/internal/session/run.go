@@ -38,12 +38,14 @@ func (m *Manager) Recorded() bool { return !m.unrecorded.Load() }
 func (m *Manager) Run(ctx context.Context) {
 	reached := m.c.Now()
 	var jump store.Event // the last one, until it is stored
+	save := true         // the clocks
 	store.EverySecond(ctx, m.c.Log, "maintain sessions in the database", func(n int) error {
 		began := m.c.Now()
 		err := m.c.DB.Reachable(ctx)
 		by := m.c.DB.Jumped()
-		if n%60 == 0 || by != 0 { // what is written from now on has times of another clock
-			err = errors.Join(err, m.c.DB.SaveClocks(ctx))
+		if save = save || n%60 == 0 || by != 0; save { // after a jump, new rows have times of another clock
+			saved := m.c.DB.SaveClocks(ctx)
+			err, save = errors.Join(err, saved), saved != nil
 		}
 		if n%60 == 0 {
 			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept))
