@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/durward-auth/durward/internal/apikey"
 )
 
 // KeyCheck verifies an API key and returns its principal. The key is passed as sent, at most 1 KiB
@@ -24,6 +26,18 @@ const maxAPIKey = 1 << 10
 // All keys begin with prefix, such as "dk_", which distinguishes them from the Bearer tokens of
 // other schemes of the guard.
 func APIKey(prefix string, check KeyCheck) Scheme { return &apiKey{prefix, check} }
+
+// NewAPIKey returns a random API key that begins with prefix, such as "dk_":
+//
+//	dk_4fKq81Zx_RZwTDmWjELXeEmMEb0eIIegKayGGUPNsuJweEPhlXi502OQ2n
+//
+// After the prefix it has a public id of 8 characters, which lists and logs may show, then "_", 256
+// random bits in 43 characters and a CRC-32 in 6. All are letters and digits. So programs that search
+// files for leaked keys can recognize one.
+//
+// Show the key once and store its SHA-256 only: a key cannot be guessed, so a slow hash adds nothing. A
+// [KeyCheck] then looks up the hash of the key that it gets.
+func NewAPIKey(prefix string) string { return apikey.New(prefix) }
 
 type apiKey struct {
 	prefix string

@@ -284,3 +284,29 @@ func FuzzAPIKey(f *testing.F) {
 		}
 	})
 }
+
+// TestNewAPIKey: keys have the given prefix, differ, and pass the scheme with that prefix.
+func TestNewAPIKey(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for range 100 {
+		key := durward.NewAPIKey("notes_live_")
+		if !strings.HasPrefix(key, "notes_live_") || seen[key] {
+			t.Fatalf("got %q, want another key with the prefix notes_live_", key)
+		}
+		seen[key] = true
+		api := durward.Protect(http.NotFoundHandler(), durward.APIKey("notes_live_",
+			func(_ context.Context, got string) (*durward.Principal, error) {
+				if got != key {
+					t.Errorf("the check gets %q, want %q", got, key)
+				}
+				return &durward.Principal{Subject: "robot"}, nil
+			}))
+		r := httptest.NewRequest("GET", "https://api.example/", nil)
+		r.Header.Set("X-API-Key", key)
+		w := httptest.NewRecorder()
+		if api.ServeHTTP(w, r); w.Code != http.StatusNotFound {
+			t.Errorf("request with a new key: status %d, want 404", w.Code)
+		}
+	}
+}

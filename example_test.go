@@ -2,6 +2,7 @@ package durward_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -302,6 +303,32 @@ func ExampleBasic_mistake() {
 	// 503
 	// 401
 	//   Basic realm="restricted", charset="UTF-8"
+}
+
+// The table of keys holds the SHA-256 of each key, so a stolen table opens nothing.
+func ExampleNewAPIKey() {
+	owners := make(map[[sha256.Size]byte]string)
+	key := durward.NewAPIKey("notes_") // shown to its owner once
+	owners[sha256.Sum256([]byte(key))] = "ada"
+
+	hello := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println("hello,", durward.From(r.Context()).Subject)
+	})
+	api := durward.Protect(hello, durward.APIKey("notes_", func(_ context.Context, key string) (*durward.Principal, error) {
+		owner, found := owners[sha256.Sum256([]byte(key))]
+		if !found {
+			return nil, fmt.Errorf("in no table: %w", durward.InvalidAPIKey)
+		}
+		return &durward.Principal{Subject: owner}, nil
+	}))
+	try(api, "Bearer "+key)
+	try(api, "Bearer "+durward.NewAPIKey("notes_"))
+	// Output:
+	// hello, ada
+	// 200
+	// 401
+	//   Bearer realm="restricted", error="invalid_token", error_description="The API key is not valid."
+	//   ApiKey realm="restricted", field="X-API-Key"
 }
 
 func ExampleAPIKey() {

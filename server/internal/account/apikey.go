@@ -2,18 +2,24 @@ package account
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/apikey"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
+
+// KeyPrefix is the start of every API key.
+const KeyPrefix = "dk_"
 
 // Limits of API keys.
 const (
@@ -182,10 +188,10 @@ func KeyShown(k store.APIKey) string { return KeyPrefix + k.PublicID }
 
 // randomKey returns a random key for the user of maker.
 func (m *Manager) randomKey(maker *durward.Principal, now time.Time) (store.APIKey, seal.Secret) {
-	key := newKeyText()
+	key := apikey.New(KeyPrefix)
 	return store.APIKey{
 		ID: store.NewID(), UserID: maker.Subject, SessionID: maker.SessionID, CreatedAt: now,
-		PublicID: key[len(KeyPrefix):shownKey], Hash: keyHash(key),
+		PublicID: key[len(KeyPrefix):][:apikey.PublicDigits], Hash: keyHash(key),
 	}, seal.Secret(key)
 }
 
@@ -209,6 +215,20 @@ func refuseKey(err error) error {
 	return RefuseChanged(err, durward.TokenRevoked)
 }
 
+// keyHash returns the hash that the store keeps. A key has 256 random bits and cannot be guessed, so a
+// fast hash is sufficient.
+func keyHash(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
+
+var keysIn = regexp.MustCompile(`(dk_[0-9A-Za-z]{8})_[0-9A-Za-z]+`)
+
+// WithoutKeys removes the secret part of API keys from a text, such as the path of a request.
+func WithoutKeys(s string) string {
+	if !strings.Contains(s, KeyPrefix) {
+		return s
+	}
+	return keysIn.ReplaceAllString(s, "${1}_[redacted]")
+}
+
 // errForgedKey marks a key that the server never made.
 var errForgedKey = fmt.Errorf("not made by this server: %w", durward.InvalidAPIKey)
 
@@ -229,7 +249,7 @@ func (m *Manager) AuthenticateKey(ctx context.Context, key string, from request.
 }
 
 func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, error) {
-	publicID, err := parseKeyText(key)
+	publicID, _, err := apikey.Parse(KeyPrefix, key)
 	if err != nil {
 		return store.APIKey{}, fmt.Errorf("account: %w: %w", err, errForgedKey)
 	}

@@ -3,12 +3,13 @@ package account
 import (
 	"context"
 	"errors"
-	"math/big"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/apikey"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
@@ -27,13 +28,14 @@ func TestForgedKey(t *testing.T) {
 	if got, err := h.AuthenticateKey(t.Context(), key.Reveal(), here); err != nil || got.ID != k.ID {
 		t.Fatalf("the key itself: got %v", err)
 	}
-	n, _ := new(big.Int).SetString(key.Reveal()[shownKey+1:keyBody], 62)
-	secret := [secretOctets]byte(n.FillBytes(make([]byte, secretOctets)))
-	first, last := secret, secret
+	_, secret, err := apikey.Parse(KeyPrefix, key.Reveal())
+	must(t, err)
+	first, last, none := secret, secret, [apikey.SecretOctets]byte{}
 	first[0] ^= 1
 	last[31] ^= 1
 	for _, forged := range []string{
-		keyText(k.PublicID, first), keyText(k.PublicID, last), keyText(k.PublicID, [secretOctets]byte{}), keyText("00000000", secret),
+		apikey.Text(KeyPrefix, k.PublicID, first), apikey.Text(KeyPrefix, k.PublicID, last),
+		apikey.Text(KeyPrefix, k.PublicID, none), apikey.Text(KeyPrefix, "00000000", secret),
 	} {
 		got, err := h.AuthenticateKey(t.Context(), forged, here)
 		refused(t, "forged key", err, durward.InvalidAPIKey)
@@ -121,7 +123,7 @@ func BenchmarkAuthenticateKey(b *testing.B) {
 	h := newEnv(b, testkit.SQLite)
 	_, key, err := h.CreateKey(b.Context(), h.adaPrincipal(), NewKey{Name: "Nightly"}, here)
 	must(b, err)
-	for name, text := range map[string]string{"good": key.Reveal(), "mistyped": key.Reveal()[:55] + "000000", "unknown": newKeyText()} {
+	for name, text := range map[string]string{"good": key.Reveal(), "mistyped": key.Reveal()[:55] + "000000", "unknown": apikey.New(KeyPrefix)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -140,5 +142,23 @@ func BenchmarkAuthenticateKey(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+func TestWithoutKeys(t *testing.T) {
+	t.Parallel()
+	key := apikey.New(KeyPrefix)
+	public := key[:len(KeyPrefix)+apikey.PublicDigits]
+	for s, want := range map[string]string{
+		"/api/keys/" + key:             "/api/keys/" + public + "_[redacted]",
+		key + "/" + key[:30] + "/x":    public + "_[redacted]/" + public + "_[redacted]/x",
+		"/api/keys/" + public:          "/api/keys/" + public,
+		"/api/profile":                 "/api/profile",
+		"/dk_":                         "/dk_",
+		"/" + strings.ToUpper(key)[3:]: "/" + strings.ToUpper(key)[3:],
+	} {
+		if got := WithoutKeys(s); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

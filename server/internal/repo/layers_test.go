@@ -44,6 +44,7 @@ var sameLayer = map[string][]string{
 // libraryImports lists every package of the library and of the adapter modules with the packages of
 // this repository that it may import.
 var libraryImports = map[string][]string{
+	"internal/apikey":    {},
 	"internal/digest":    {},
 	"internal/durable":   {},
 	"internal/loopback":  {},
@@ -51,7 +52,7 @@ var libraryImports = map[string][]string{
 	"internal/printable": {},
 	"internal/retry":     {},
 	"internal/dpop":      {"durward", "internal/retry"},
-	"durward":            {"internal/digest", "internal/loopback", "internal/origin", "internal/printable"},
+	"durward":            {"internal/apikey", "internal/digest", "internal/loopback", "internal/origin", "internal/printable"},
 	"client": {
 		"durward", "internal/digest", "internal/dpop", "internal/durable", "internal/loopback", "internal/printable",
 		"internal/retry",
