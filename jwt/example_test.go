@@ -2,6 +2,7 @@ package jwt_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -109,4 +110,165 @@ func ExampleNewIntrospector() {
 	}
 	fmt.Println(principal.Subject)
 	// Output: ada
+}
+
+// issue returns a token of an issuer for https://api.example.com.
+func issue(key *jwt.PrivateKey, issuer string, expires time.Time, scopes ...string) string {
+	token, err := key.Sign(jwt.Claims{
+		Issuer:   issuer,
+		Subject:  "ada",
+		Audience: []string{"https://api.example.com"},
+		IssuedAt: expires.Add(-15 * time.Minute),
+		Expires:  expires,
+		ID:       "4f1c",
+		ClientID: "notes-app",
+		Scopes:   scopes,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return token
+}
+
+// verifierOf returns a verifier for the tokens of issue.
+func verifierOf(key *jwt.PrivateKey, issuer string) *jwt.Verifier {
+	keys, err := jwt.NewKeys(key.Public())
+	if err != nil {
+		log.Fatal(err)
+	}
+	v, err := jwt.New(jwt.Config{Issuer: issuer, Audience: []string{"https://api.example.com"}, Keys: keys})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return v
+}
+
+// The code in an error tells a refused token from an outage. The guard makes the same decision.
+func ExampleVerifier_Verify() {
+	key, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		log.Fatal(err)
+	}
+	const issuer = "https://auth.example.com"
+	inMemory := verifierOf(key, issuer)
+	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{URL: "http://127.0.0.1:1/.well-known/jwks.json"}) // a closed port
+	if err != nil {
+		log.Fatal(err)
+	}
+	remote, err := jwt.New(jwt.Config{Issuer: issuer, Audience: []string{"https://api.example.com"}, Keys: keys})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	now := time.Now()
+	for _, c := range []struct {
+		verifier *jwt.Verifier
+		token    string
+	}{
+		{inMemory, issue(key, issuer, now.Add(time.Minute))},
+		{inMemory, issue(key, issuer, now.Add(-time.Minute))},
+		{inMemory, issue(key, "https://elsewhere.example.com", now.Add(time.Minute))},
+		{remote, issue(key, issuer, now.Add(time.Minute))},
+	} {
+		_, err := c.verifier.Verify(context.Background(), c.token)
+		code, _ := errors.AsType[durward.Code](err)
+		fmt.Printf("%t %q\n", err == nil, code)
+	}
+	// Output:
+	// true ""
+	// false "TOKEN_EXPIRED"
+	// false "INVALID_TOKEN"
+	// false "AUTH_UNAVAILABLE"
+}
+
+// A route that requires a scope.
+func ExampleVerifier_Scheme() {
+	key, err := jwt.GenerateKey("Ed25519")
+	if err != nil {
+		log.Fatal(err)
+	}
+	const issuer = "https://auth.example.com"
+	guard, err := durward.New(durward.Config{Schemes: []durward.Scheme{verifierOf(key, issuer).Scheme()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	write := guard.Require(durward.Policy{Scopes: []string{"write"}}, http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	for _, scope := range []string{"read", "write"} {
+		r := httptest.NewRequest("POST", "https://api.example.com/notes", nil)
+		r.Header.Set("Authorization", "Bearer "+issue(key, issuer, time.Now().Add(time.Minute), scope))
+		w := httptest.NewRecorder()
+		write.ServeHTTP(w, r)
+		fmt.Println(scope, w.Code)
+	}
+	// Output:
+	// read 403
+	// write 204
+}
+
+// The iss of a token selects the verifier; a key of one issuer verifies no token of another.
+func ExampleNewIssuers() {
+	const customers, staff = "https://id.example.com/customers", "https://id.example.com/staff"
+	customersKey, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		log.Fatal(err)
+	}
+	staffKey, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		log.Fatal(err)
+	}
+	both, err := jwt.NewIssuers(verifierOf(customersKey, customers), verifierOf(staffKey, staff))
+	if err != nil {
+		log.Fatal(err)
+	}
+	until := time.Now().Add(time.Minute)
+	for _, token := range []string{issue(staffKey, staff, until), issue(customersKey, staff, until)} {
+		principal, err := both.Verify(context.Background(), token)
+		if err != nil {
+			fmt.Println(errors.Is(err, durward.InvalidToken))
+			continue
+		}
+		fmt.Println(principal.Subject, principal.Issuer) // a subject is unique within its issuer
+	}
+	// Output:
+	// ada https://id.example.com/staff
+	// true
+}
+
+// Inspect shows a token that a verifier refuses. Nothing in it is verified.
+func ExampleInspect() {
+	key, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		log.Fatal(err)
+	}
+	token := issue(key, "https://auth.example.com", time.Now().Add(time.Minute))
+	inspection, err := jwt.Inspect(token)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(inspection.Claims.Issuer, inspection.Claims.Audience, len(inspection.Problems))
+	// Output: https://auth.example.com [https://api.example.com] 0
+}
+
+// A token that is bound to a key needs a proof with each request (RFC 9449).
+func ExampleVerifier_DPoP() {
+	const issuer = "https://auth.example.com"
+	signing, err := jwt.GenerateKey("ES256") // of the issuer
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier := verifierOf(signing, issuer)
+	guard, err := durward.New(durward.Config{
+		Schemes:   []durward.Scheme{verifier.DPoP(jwt.DPoPConfig{})},
+		PublicURL: "https://api.example.com", // proofs name this origin
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "https://api.example.com/notes", nil)
+	r.Header.Set("Authorization", "Bearer "+issue(signing, issuer, time.Now().Add(time.Minute)))
+	guard.Handler(http.NotFoundHandler()).ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	// Output: 401 DPoP realm="restricted", algs="ES256 EdDSA Ed25519"
 }
