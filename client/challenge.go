@@ -72,6 +72,13 @@ func lacksScope(c durward.Challenge) bool {
 // maxShown is the largest number of bytes of a server's text that an error shows.
 const maxShown = 500
 
+// shownParams lists the parameters of challenges that describe shows, in this order. Nonces and the like
+// mean nothing to a reader.
+var shownParams = []string{
+	"realm", "algorithm", "qop", "stale", "algs", "field", "login", "error", "error_description", "error_uri",
+	"scope", "acr_values", "max_age", "resource_metadata",
+}
+
 // describe lists challenges for an error text.
 func describe(challenges []durward.Challenge) string {
 	const most = 8
@@ -82,7 +89,7 @@ func describe(challenges []durward.Challenge) string {
 			break
 		}
 		var params []string
-		for _, name := range []string{"realm", "algorithm", "error", "scope"} {
+		for _, name := range shownParams {
 			if value, ok := c.Param(name); ok {
 				params = append(params, fmt.Sprintf("%s %q", name, printable.Line(value, maxShown)))
 			}
