@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) { os.Exit(executable.Run(m)) }
 type process struct {
 	address string
 	t       *testing.T
-	log     string // path of its standard error
+	log     string // path of its output
 
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -66,7 +67,7 @@ func (p *process) start(cmd *exec.Cmd) {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd.Stderr = log
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -253,6 +254,116 @@ func TestExamples(t *testing.T) {
 		if secret := regexp.MustCompile("sesame|t0ken").FindString(log); secret != "" {
 			t.Errorf("log: contains the secret %q", secret)
 		}
+	})
+	t.Run("htpasswd", func(t *testing.T) {
+		t.Parallel()
+		file := filepath.Join(t.TempDir(), "users")
+		add := func(name, password string) {
+			t.Helper()
+			if err := build(); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(filepath.Join(executable.Dir, "htpasswd"), "-file", file, "-add", name)
+			cmd.Stdin = strings.NewReader(password + "\n")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("-add: %v %s", err, out)
+			}
+		}
+		add("ada", "open sesame")
+		p := start(t, nil, "htpasswd", "-file", file)
+		curl(t, p, "hello, ada\n 200", "-u", "ada:open sesame", p.address)
+		curl(t, p, " 401", "-u", "ada:wrong", p.address)
+		curl(t, p, " 401", p.address)
+		add("grace", "another one")
+		for deadline := time.Now().Add(runTimeout); ; time.Sleep(10 * time.Millisecond) {
+			printed, _ := command{}.run(t, "curl", "-sS", "--noproxy", "*", "-u", "grace:another one", p.address)
+			if printed == "hello, grace\n" {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("a new line of the file has no effect: %s", printed)
+			}
+		}
+	})
+	t.Run("apikey", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, nil, "apikey")
+		as := func(key, want string, args ...string) {
+			t.Helper()
+			curl(t, p, want, append([]string{"-H", "X-API-Key: " + key}, args...)...)
+		}
+		first := strings.TrimSpace(p.logText())
+		as(first, "the notes of ada\n 200", p.address+"/notes")
+		curl(t, p, "the notes of ada\n 200", "--oauth2-bearer", first, p.address+"/notes")
+		as(first+"x", " 401", p.address+"/notes")
+		as(first, " 403", "-d", "scope=admin", p.address+"/keys")
+		second, _ := command{}.run(t, "curl", "-sS", "--noproxy", "*", "-H", "X-API-Key: "+first, "-d", "scope=notes",
+			p.address+"/keys")
+		second = strings.TrimSpace(second)
+		as(second, "the notes of ada\n 200", p.address+"/notes")
+		as(second, " 403", p.address+"/keys")
+		as(first, second[:len("notes_")+8]+"… [notes]", p.address+"/keys")
+		if list, _ := (command{}).run(t, "curl", "-sS", "--noproxy", "*", "-H", "X-API-Key: "+first,
+			p.address+"/keys"); strings.Contains(list, second) {
+			t.Errorf("the list shows a whole key: %s", list)
+		}
+		at := p.address + "/keys/" + second[:len("notes_")+8]
+		as(first, " 204", "-X", "DELETE", at)
+		as(first, " 404", "-X", "DELETE", at)
+		as(second, " 401", p.address+"/notes")
+	})
+	t.Run("cookie", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, []string{"NOTES_PASSWORD=open sesame"}, "cookie")
+		c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		send := func(method, path, form, cookie, site string, status int) *http.Response {
+			t.Helper()
+			r, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.address+path, strings.NewReader(form))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Sec-Fetch-Site", site)
+			r.Header.Set("Sec-Fetch-Mode", "navigate")
+			r.Header.Set("Sec-Fetch-Dest", "document")
+			r.Header.Set("Accept", "text/html")
+			if cookie != "" {
+				r.Header.Set("Cookie", "__Host-session="+cookie)
+			}
+			resp, err := c.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != status {
+				t.Errorf("%s %s from %s: got %s %s, %v; want %d", method, path, site, resp.Status, body, err, status)
+			}
+			if signedIn := strings.Contains(string(body), "hello, ada"); signedIn != (path == "/" && status == 200) {
+				t.Errorf("%s %s: got the body %s", method, path, body)
+			}
+			return resp
+		}
+		const form = "user=ada&password=open+sesame&return_to=%2F"
+		if to := send("GET", "/", "", "", "none", 303).Header.Get("Location"); !strings.HasSuffix(to, "/login?return_to=%2F") {
+			t.Errorf("without a session: redirected to %q", to)
+		}
+		send("GET", "/login", "", "", "same-origin", 200)
+		send("POST", "/login", "user=ada&password=wrong", "", "same-origin", 401)
+		send("POST", "/login", "user=eve&password=open+sesame", "", "same-origin", 401)
+		send("POST", "/login", form, "", "cross-site", 403)
+		signedIn := send("POST", "/login", form, "", "same-origin", 303).Cookies()
+		if len(signedIn) != 1 || !signedIn[0].HttpOnly || !signedIn[0].Secure {
+			t.Fatalf("sign-in: got cookies %v, want one with Secure and HttpOnly", signedIn)
+		}
+		session := signedIn[0].Value
+		send("GET", "/", "", session, "none", 200)
+		next := send("POST", "/login", form, session, "same-origin", 303).Cookies()[0].Value
+		send("GET", "/", "", session, "none", 303) // a new sign-in ends the previous session
+		send("POST", "/logout", "", next, "cross-site", 403)
+		if gone := send("POST", "/logout", "", next, "same-origin", 303).Cookies(); len(gone) != 1 || gone[0].MaxAge >= 0 {
+			t.Errorf("sign-out: got cookies %v, want one that deletes the cookie", gone)
+		}
+		send("GET", "/", "", next, "none", 303)
 	})
 	for _, name := range []string{"bearer", "chi", "gin", "echo"} {
 		t.Run(name, func(t *testing.T) {

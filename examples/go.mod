@@ -7,10 +7,19 @@ replace github.com/durward-auth/durward => ../
 require (
 	connectrpc.com/connect v1.21.1
 	github.com/durward-auth/durward v0.0.0
+	github.com/durward-auth/durward/htpasswd v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/labstack/echo/v5 v5.4.4
 	google.golang.org/protobuf v1.36.11
+)
+
+require (
+	github.com/GehirnInc/crypt v0.0.0-20230320061759-8cc1b52080c5 // indirect
+	github.com/durward-auth/durward/internal/pwhash v0.0.0 // indirect
+	github.com/go-crypt/crypt v0.14.15 // indirect
+	github.com/go-crypt/x v0.4.16 // indirect
+	golang.org/x/sync v0.25.0 // indirect
 )
 
 require (
