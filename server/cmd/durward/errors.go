@@ -87,7 +87,11 @@ func report(e *environment, asJSON bool, err error) int {
 	if asJSON {
 		out := json.NewEncoder(e.stderr)
 		out.SetEscapeHTML(false)
-		_ = out.Encode(map[string]any{"error": text, "hint": hint, "status": status}) // the status still reports the failure
+		_ = out.Encode(struct { // the status still reports the failure
+			Error  string `json:"error"`
+			Hint   string `json:"hint,omitempty"`
+			Status int    `json:"status"`
+		}{text, hint, status})
 		return status
 	}
 	for line := range strings.Lines(text) {

@@ -29,9 +29,11 @@ type fetchVerb struct {
 	Include       bool          `short:"i" help:"Print the status line and the header before the body."`
 	Verbose       bool          `short:"v" help:"Print requests, responses and challenges to standard error, without secrets."`
 	Location      bool          `short:"L" help:"Follow redirects. Other origins get no credentials."`
-	User          string        `short:"u" help:"User name for Basic and Digest challenges. The password is read from a prompt or with --password-stdin." placeholder:"NAME"`
+	User          string        `short:"u" xor:"credentials" help:"User name for Basic and Digest challenges. The password is read from a prompt or with --password-stdin." placeholder:"NAME"`
 	PasswordStdin bool          `help:"Read the password of --user from standard input."`
-	Session       string        `help:"Use the sign-in at this server. Default: the first one that is valid for the URL's origin." placeholder:"SERVER"`
+	TokenStdin    bool          `xor:"credentials" help:"Send the access token or API key that standard input contains, as a Bearer token. It is not refreshed."`
+	TokenFile     string        `xor:"credentials" help:"Send the access token or API key that a file contains, as a Bearer token." placeholder:"FILE"`
+	Session       string        `xor:"credentials" help:"Use the sign-in at this server. Default: the first one that is valid for the URL's origin." placeholder:"SERVER"`
 	MaxTime       time.Duration `help:"Time limit of the whole request." default:"5m"`
 }
 
@@ -75,15 +77,21 @@ func (v fetchVerb) Run(e *environment) (err error) {
 		copied := *resp
 		copied.Body = io.NopCloser(bytes.NewReader(body))
 		refusal = clientError(client.CheckResponse(&copied))
+		if n := len(body); n > 0 && body[n-1] != '\n' && v.Output == "" {
+			resp.Body = io.NopCloser(io.MultiReader(resp.Body, strings.NewReader("\n"))) // before the error
+		}
 	}
 	if err := v.print(e, resp); err != nil {
 		return err
 	}
+	if exit, ok := errors.AsType[*exitError](refusal); ok && exit.hint == "" && (v.TokenStdin || v.TokenFile != "") {
+		exit.hint = "durward token inspect shows the claims of the token."
+	}
 	return refusal
 }
 
-// source returns the credentials for an origin: the password of --user, or a stored sign-in. It is
-// nil if there are none.
+// source returns the credentials for an origin: the password of --user, a token that the flags name, or
+// a stored sign-in. It is nil if there are none.
 func (v fetchVerb) source(e *environment, origin string) (client.Source, error) {
 	if v.User != "" {
 		password, err := e.password(v.PasswordStdin, fmt.Sprintf("Password of %s: ", printable.Text(v.User)))
@@ -91,6 +99,17 @@ func (v fetchVerb) source(e *environment, origin string) (client.Source, error) 
 			return nil, err
 		}
 		source := client.Password(client.PasswordConfig{Origin: origin, User: v.User, Password: password})
+		if err := client.CheckSources(source); err != nil {
+			return nil, usage("", "%w", err)
+		}
+		return source, nil
+	}
+	if v.TokenStdin || v.TokenFile != "" {
+		token, err := readToken(e, cmp.Or(v.TokenFile, "-"))
+		if err != nil {
+			return nil, err
+		}
+		source := client.Key(client.KeyConfig{Origin: origin, Key: token, AsBearer: true})
 		if err := client.CheckSources(source); err != nil {
 			return nil, usage("", "%w", err)
 		}
@@ -133,7 +152,9 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 		body = []byte(*v.Data)
 		if name, isFile := strings.CutPrefix(*v.Data, "@"); isFile {
 			var err error
-			if name == "-" {
+			if name == "-" && (v.PasswordStdin || v.TokenStdin) {
+				return nil, usage("Read one of them from a file.", "standard input cannot be the body and a secret")
+			} else if name == "-" {
 				body, err = io.ReadAll(e.stdin)
 			} else {
 				body, err = os.ReadFile(name)
@@ -159,7 +180,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key":
-			return nil, usage("Sign in with durward login, or use --user NAME for Basic and Digest.",
+			return nil, usage("Sign in with durward login, or use --token-file FILE for a token, --user NAME for Basic and Digest.",
 				"%s may not be given as an argument, because every user of the machine can read arguments", name)
 		case "Host": // net/http keeps it outside the header
 			r.Host = strings.TrimSpace(value)

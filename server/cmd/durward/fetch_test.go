@@ -215,3 +215,77 @@ func TestFetchPassword(t *testing.T) {
 		t.Errorf("%d %s", status, stderr)
 	}
 }
+
+// fetch sends a given token as it is, to the URL's origin alone, and reports the refusal of any API.
+func TestFetchToken(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("Authorization: Bearer marked-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var other string
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		sent := r.Header.Get("Authorization")
+		switch r.URL.Path {
+		case "/away":
+			http.Redirect(w, r, other, http.StatusFound)
+			return
+		case "/good":
+			if sent != "Bearer marked-token" {
+				t.Errorf("got Authorization %q, want the token", sent)
+			}
+			w.Write([]byte("hello"))
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="notes", error="insufficient_scope", `+
+			`error_description="More rights.", scope="write", resource_metadata="https://api.example.com/.well-known/x", nonce="N"`)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		w.Write([]byte(`{"message":"No write access","code":403}`))
+	}
+	s := httptest.NewServer(http.HandlerFunc(handler))
+	t.Cleanup(s.Close) // after the parallel cases
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Authorization"]) > 0 {
+			t.Error("another origin received the token")
+		}
+	}))
+	t.Cleanup(elsewhere.Close)
+	other = elsewhere.URL
+	for _, c := range []struct {
+		name, stdin  string
+		args         []string
+		status       int
+		stdout, want string // want is in standard error
+	}{
+		{"file: sent", "", []string{"--token-file", file, s.URL + "/good"}, exitDone, "hello", ""},
+		{"standard input: sent", "marked-token\n", []string{"--token-stdin", s.URL + "/good"}, exitDone, "hello", ""},
+		{"redirect to another origin: without the token", "", []string{"-L", "--token-file", file, s.URL + "/away"},
+			exitDone, "", ""},
+		{"refused: parameters of the challenge", "", []string{"--token-file", file, s.URL}, exitRefused,
+			"{\"message\":\"No write access\",\"code\":403}\n",
+			`Bearer (realm "notes", error "insufficient_scope", error_description "More rights.", scope "write", ` +
+				`resource_metadata "https://api.example.com/.well-known/x")`},
+		{"refused: hint", "", []string{"--token-file", file, s.URL}, exitRefused,
+			"{\"message\":\"No write access\",\"code\":403}\n", "durward token inspect"},
+		{"http to another machine: refused", "", []string{"--token-file", file, "http://far.example.com/"}, exitUsage, "",
+			"https"},
+		{"no such file: status 3", "", []string{"--token-file", file + "x", s.URL}, exitUnreachable, "", "no such file"},
+		{"token as the name of the file: usage", "", []string{"--token-file", strings.Repeat("marked", 11) + ".a.b", s.URL},
+			exitUsage, "", "Treat this one as leaked"},
+		{"empty input: usage", "\n", []string{"--token-stdin", s.URL}, exitUsage, "", "no token"},
+		{"token and user: usage", "", []string{"--token-file", file, "-u", "ada", s.URL}, exitUsage, "", "together"},
+		{"body and token on standard input: usage", "x", []string{"--token-stdin", "-d", "@-", s.URL}, exitUsage, "",
+			"standard input cannot be the body and a secret"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			out, stderr, status := command(t, c.stdin, append([]string{"fetch", "--sessions", t.TempDir()}, c.args...)...)
+			if status != c.status || out != c.stdout || !strings.Contains(stderr, c.want) ||
+				strings.Contains(stderr, "marked") {
+				t.Errorf("fetch %q: got status %d, %q and\n%s\nwant %d, %q and %q", c.args, status, out, stderr,
+					c.status, c.stdout, c.want)
+			}
+		})
+	}
+}

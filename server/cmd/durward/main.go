@@ -2,7 +2,8 @@
 //
 // Each verb has a file of its own. The others are data.go (opens the database and the master key for a
 // verb), demo.go, signin.go (sign-ins that login keeps for fetch), terminal.go (prompts, standard input
-// and output) and errors.go (exit statuses, messages and hints).
+// and output) and errors.go (exit statuses, messages and hints). help.go and completion.go read the same
+// table of verbs as the parser.
 package main
 
 import (
@@ -30,7 +31,11 @@ type verbs struct {
 	Key     keyVerbs    `cmd:"" help:"Manage signing keys: list, rotate, retire."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Manage the database: backup, restore, copy, migrate, check."`
 	Config  configVerbs `cmd:"" help:"Check, show and document the configuration."`
-	Version versionVerb `cmd:"" help:"Print the version."`
+	Version versionVerb `cmd:"" help:"Print the version, as durward --version does."`
+
+	Help       helpVerb       `cmd:"" help:"Print the usage of a verb, or the manual page."`
+	Completion completionVerb `cmd:"" help:"Print the completion script for a shell."`
+	Complete   completeVerb   `cmd:"" hidden:"" help:"Print completions of the last word, for the scripts of durward completion."`
 }
 
 func main() {
@@ -50,15 +55,17 @@ func run(e *environment, args []string) int {
 	out := &checkedWriter{w: e.stdout}
 	e.stdout = out
 	exit := func(code int) { status, out.w = code, io.Discard } // kong printed help and parses on
-	parser, err := kong.New(new(verbs), kong.Name("durward"),
-		kong.Description("Authentication server for HTTP, with its command line tools. It needs no configuration. Try: durward serve --demo"),
-		kong.Writers(e.stdout, e.stderr), kong.Exit(exit),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
+	parser, err := newParser(kong.Writers(e.stdout, e.stderr), kong.Exit(exit))
 	if err != nil {
 		return report(e, false, err)
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "--version":
+		args[0] = "version"
+	case args[0] == "help" && !slices.ContainsFunc(args, isFlag): // durward help VERB is durward VERB --help
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	if status >= 0 {
@@ -69,7 +76,10 @@ func run(e *environment, args []string) int {
 		if wrong, ok := errors.AsType[*kong.ParseError](err); ok && wrong.Context != nil {
 			command = strings.TrimSpace("durward " + withoutArguments(wrong.Context.Command()))
 		}
-		text := strings.Replace(err.Error(), "expected ", "missing argument ", 1)
+		text := err.Error()
+		if rest, ok := strings.CutPrefix(text, "expected "); ok {
+			text = "missing argument " + rest
+		}
 		return report(e, slices.Contains(args, "--json"), &exitError{exitUsage, errors.New(text), "Run " + command + " --help for usage."})
 	}
 	if err = checkNotEmpty(parsed); err == nil {
@@ -87,6 +97,16 @@ func run(e *environment, args []string) int {
 	}
 	return exitDone
 }
+
+// newParser returns the parser of the command line.
+func newParser(options ...kong.Option) (*kong.Kong, error) {
+	return kong.New(new(verbs), append(options, kong.Name("durward"),
+		kong.Description("Authentication server for HTTP, with its command line tools. It needs no configuration. Try: durward serve --demo"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))...)
+}
+
+// isFlag reports whether a word of the command line is a flag.
+func isFlag(word string) bool { return strings.HasPrefix(word, "-") }
 
 // checkNotEmpty refuses --config, --data and --listen with an empty value. It is mostly an unset
 // variable of a shell script, and to use the default instead would surprise.

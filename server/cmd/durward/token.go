@@ -27,23 +27,27 @@ type tokenInput struct {
 	File string `arg:"" optional:"" default:"-" help:"File that contains the token; - is standard input."`
 }
 
-func (t tokenInput) read(e *environment) (string, error) {
-	if strings.Count(t.File, ".") == 2 && len(t.File) > 60 {
+func (t tokenInput) read(e *environment) (string, error) { return readToken(e, t.File) }
+
+// readToken reads a token from a file, or from standard input if the name is "-". The text may have the
+// name of the header field or of the scheme before it, as copied from a request.
+func readToken(e *environment, name string) (string, error) {
+	if strings.Count(name, ".") == 2 && len(name) > 60 {
 		return "", usage("Send the token to standard input. Treat this one as leaked: every user of the machine can read command line arguments.",
 			"the argument is a token, not the name of a file")
 	}
 	var text string
 	var err error
-	if t.File == "-" {
+	if name == "-" {
 		text, err = config.ReadSecret(e.stdin)
 	} else {
-		text, err = config.ReadSecretFile(t.File)
+		text, err = config.ReadSecretFile(name)
 	}
 	if err != nil {
 		return "", unreachable("Name a file that contains the token, or send it to standard input.", "%w", err)
 	}
 	token := strings.TrimSpace(text)
-	for _, scheme := range []string{"authorization:", "bearer "} { // as copied from a request
+	for _, scheme := range []string{"authorization:", "bearer "} {
 		if len(token) > len(scheme) && strings.EqualFold(token[:len(scheme)], scheme) {
 			token = strings.TrimSpace(token[len(scheme):])
 		}
