@@ -1,11 +1,13 @@
 package repo
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,7 +86,8 @@ func needTools(t *testing.T, tools ...string) {
 func runDocument(t *testing.T, path string) {
 	dir := checkout(t)
 	// With -trimpath, a copy in another folder finds the packages in the build cache.
-	env := append(os.Environ(), "DURWARD_LISTEN=127.0.0.1:0", "CI=", "MAKEFLAGS=", "GOFLAGS=-trimpath")
+	env := append(os.Environ(), "DURWARD_LISTEN=127.0.0.1:0", "CI=", "MAKEFLAGS=", "GOFLAGS=-trimpath",
+		"XDG_CONFIG_HOME="+t.TempDir()) // for stored sign-ins
 	withBinary := append(slices.Clip(env), "PATH="+filepath.Join(dir, ".build")+":"+os.Getenv("PATH"))
 	shell := newShell(t, dir, env)
 	url := ""
@@ -104,21 +107,224 @@ func runDocument(t *testing.T, path string) {
 	}
 }
 
+// notRun lists the sections whose commands are not run, with the reason.
+var notRun = map[string]string{
+	"docs/operations.md: Run it under systemd":       "it changes the machine; the test checks its configuration",
+	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
+	"docs/operations.md: Copy to another engine":     "scripts in server/cmd/durward copy to PostgreSQL",
+	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
+	"docs/reliability.md: Repeat it":                 "it runs for hours",
+}
+
+// TestEveryCommand checks that each block of commands in the documents is run by a test.
+func TestEveryCommand(t *testing.T) {
+	t.Parallel()
+	run := map[string][]string{ // nil means every section
+		"README.md":          nil,
+		"docs/quickstart.md": nil,
+		"docs/client.md":     {"At the command line"},
+		"docs/operations.md": operationsRun,
+	}
+	found := make(map[string]bool)
+	files(t, ".md", func(name string, _ []byte) {
+		for _, b := range blocksOf(t, filepath.Join(root, name)) {
+			if b.language != "sh" && b.language != "console" {
+				continue
+			}
+			at := name + ": " + b.section
+			found[at] = true
+			sections, isRun := run[name]
+			if isRun = isRun && (sections == nil || slices.Contains(sections, b.section)); !isRun && notRun[at] == "" {
+				t.Errorf("%s, line %d: no test runs the commands of %q", name, b.line, b.section)
+			}
+		}
+	})
+	for at := range notRun {
+		if !found[at] {
+			t.Errorf("notRun lists %q, which has no commands", at)
+		}
+	}
+}
+
+// TestInstall runs the commands of README that install the library and the command. The library comes
+// from a module proxy that has the files of this repository.
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	var commands []string
+	for _, b := range blocksOf(t, filepath.Join(root, "README.md")) {
+		if b.section == "Install" && b.language == "console" {
+			commands = append(commands, strings.TrimPrefix(strings.TrimSpace(b.text), "$ "))
+		}
+	}
+	if len(commands) != 2 {
+		t.Fatalf("README.md: found %d commands under Install, want 2", len(commands))
+	}
+	dir, bin := t.TempDir(), t.TempDir()
+	env := append(os.Environ(), "GOBIN="+bin, "GOWORK=", "GOFLAGS=-trimpath -buildvcs=false")
+	do := func(dir string, env []string, command string) string {
+		t.Helper()
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Dir, cmd.Env = dir, env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+		return string(out)
+	}
+	do(root, env, commands[1])
+	if out := do(dir, env, filepath.Join(bin, "durward")+" --version"); !strings.HasPrefix(out, "durward ") {
+		t.Errorf("durward --version: got %q", out)
+	}
+
+	proxy := moduleProxy(t)
+	env = append(env, "GOWORK=off", "GOMODCACHE="+filepath.Join(dir, "cache"), "GOSUMDB=off",
+		"GOPROXY=file://"+proxy+",file://"+filepath.Join(modCache(t), "cache", "download")+",off")
+	t.Cleanup(func() { do(dir, env, "go clean -modcache") }) // its files are read-only
+	program := ""
+	for _, b := range blocksOf(t, filepath.Join(root, "README.md")) {
+		if strings.HasPrefix(b.text, "package main") {
+			program = b.text
+		}
+	}
+	own := filepath.Join(dir, "notes")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(own, "main.go"), []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	do(own, env, "go mod init notes && "+commands[0]+" && go vet .")
+}
+
+// modCache returns the folder of the modules that were downloaded.
+func modCache(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// moduleProxy writes the library's module in the form of a module proxy and returns its folder.
+func moduleProxy(t *testing.T) string {
+	t.Helper()
+	const version = "v0.0.1"
+	at := filepath.Join(t.TempDir(), module, "@v")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(at, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var packed bytes.Buffer
+	archive := zip.NewWriter(&packed)
+	var nested []string // other modules
+	files(t, "go.mod", func(name string, _ []byte) {
+		if name != "go.mod" {
+			nested = append(nested, filepath.Dir(name)+"/")
+		}
+	})
+	for _, extension := range []string{".go", "go.mod", "LICENSE"} {
+		files(t, extension, func(name string, text []byte) {
+			if slices.ContainsFunc(nested, func(m string) bool { return strings.HasPrefix(name, m) }) {
+				return
+			}
+			f, err := archive.Create(module + "@" + version + "/" + name)
+			if err == nil {
+				_, err = f.Write(text)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "go.mod" {
+				write(version+".mod", text)
+			}
+		})
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(version+".zip", packed.Bytes())
+	write(version+".info", []byte(`{"Version":"`+version+`","Time":"2026-01-01T00:00:00Z"}`))
+	write("list", []byte(version+"\n"))
+	return filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(at))))
+}
+
+// TestClientPage runs the commands of docs/client.md with a server, an API and a server of files.
+func TestClientPage(t *testing.T) {
+	t.Parallel()
+	needTools(t, "sh")
+	dir := buildDurward(t)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("password.txt", "correct horse battery staple\n")
+	write("token.txt", "a-token-made-by-hand\n")
+	var seen []string
+	others := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if strings.Count(token, ".") == 2 {
+			token = "of the sign-in"
+		}
+		seen = append(seen, r.Method+" "+scheme+" "+token)
+		if scheme == "" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer others.Close()
+	env := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "XDG_CONFIG_HOME="+t.TempDir())
+	url := startServer(t, dir, env, "exec durward serve --demo --listen 127.0.0.1:0")
+	sh := newShell(t, dir, env)
+	here := strings.NewReplacer("https://auth.example.com", url, "https://api.example.com", others.URL,
+		"https://files.example.com", others.URL)
+	for _, b := range blocksOf(t, filepath.Join(root, "docs/client.md")) {
+		if b.language == "sh" {
+			sh.run(b, here.Replace(b.text))
+		}
+	}
+	basic := "GET Basic YWRhOmNvcnJlY3QgaG9yc2UgYmF0dGVyeSBzdGFwbGU="
+	want := []string{
+		"GET Bearer of the sign-in", "POST Bearer of the sign-in",
+		"GET Bearer a-token-made-by-hand", "GET Bearer a-token-made-by-hand", "GET  ", basic,
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("requests: got %q, want %q", seen, want)
+	}
+}
+
+// buildDurward builds the command in a temporary folder and returns the folder.
+func buildDurward(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "durward"), "./server/cmd/durward")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// operationsRun lists the sections of docs/operations.md whose commands TestOperations runs.
+var operationsRun = []string{"Backup", "Logs", "Restore", "When both were stolen"}
+
 // TestOperations follows docs/operations.md: it checks the configurations, then runs the commands
 // for a backup of a running server, for a restore and for new keys after a theft. After the restore
 // and after the theft, older refresh tokens and API keys must be refused.
 func TestOperations(t *testing.T) {
 	t.Parallel()
 	needTools(t, "openssl", "sh", "sqlite3")
-	dir := t.TempDir()
+	dir := buildDurward(t)
 	data, backup := filepath.Join(dir, "data"), filepath.Join(dir, "backup")
 	if err := os.Mkdir(backup, 0o700); err != nil {
 		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "durward"), "./server/cmd/durward")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	env := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64")
 	sh := newShell(t, dir, env)
@@ -196,6 +402,9 @@ func TestOperations(t *testing.T) {
 	}
 	do := func(section string) (printed string) {
 		t.Helper()
+		if !slices.Contains(operationsRun, section) {
+			t.Errorf("operationsRun lacks %q", section)
+		}
 		done := 0
 		for _, b := range blocksOf(t, filepath.Join(root, "docs/operations.md")) {
 			if b.section != section || b.language != "console" {

@@ -23,6 +23,7 @@ const around = `package documented
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
@@ -84,8 +85,8 @@ var (
 )
 `
 
-// TestGoOfDocuments type-checks the Go blocks of the documents. A block holds declarations or the
-// statements of a function.
+// TestGoOfDocuments type-checks the Go blocks of the documents. A block holds a complete program,
+// declarations or the statements of a function.
 func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
@@ -106,12 +107,16 @@ func TestGoOfDocuments(t *testing.T) {
 				continue
 			}
 			blocks++
+			before := around
+			if strings.HasPrefix(b.text, "package ") { // a complete program
+				before = ""
+			}
 			// The parser resolves the name in the folder of doc.
 			text := fmt.Sprintf("//line %s:%d\n", filepath.Base(doc), b.line+1) + b.text
-			file, err := parser.ParseFile(set, doc, around+text, parser.SkipObjectResolution)
+			file, err := parser.ParseFile(set, doc, before+text, parser.SkipObjectResolution)
 			if err != nil {
 				text = "func _() {\n" + text + "}\n"
-				file, err = parser.ParseFile(set, doc, around+text, parser.SkipObjectResolution)
+				file, err = parser.ParseFile(set, doc, before+text, parser.SkipObjectResolution)
 			}
 			if err != nil {
 				t.Error(err)
