@@ -35,7 +35,15 @@ _durward() {
 compdef _durward durward
 `,
 	"fish": `# Add to ~/.config/fish/config.fish: durward completion fish | source
-complete -c durward -a '(durward complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+function __durward
+	set -l found (durward complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+	if test (count $found) -gt 0
+		string join \n -- $found
+	else
+		__fish_complete_path (commandline -ct)
+	end
+end
+complete -c durward -f -a '(__durward)'
 `,
 }
 
@@ -54,7 +62,7 @@ func (v completeVerb) Run(e *environment) error {
 		return err
 	}
 	for _, c := range candidates(parser.Model.Node, v.Word) {
-		fmt.Fprintf(e.stdout, "%s\t%s\n", c.word, c.help)
+		fmt.Fprintln(e.stdout, strings.TrimRight(c.word+"\t"+c.help, "\t"))
 	}
 	return nil
 }
