@@ -1,8 +1,10 @@
 package durward
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -26,31 +28,70 @@ func (g *Guard) trusts(addr netip.Addr) bool {
 // maxHops is the number of X-Forwarded-For entries that are read.
 const maxHops = 64
 
-// readForwarded reads the client's address and scheme from the fields of a trusted peer. Each
-// trusted proxy appends the address of its peer, so the client is the right-most entry that is not
-// a trusted proxy. The client itself chose the entries left of it.
+// unixPeer reports whether r arrived on a unix socket. The listener determines it, not the client.
+func unixPeer(r *http.Request) bool {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && addr.Network() == "unix"
+}
+
+// readForwarded reads the client's address and scheme from the fields of a trusted peer.
 func (g *Guard) readForwarded(r *http.Request, st *requestState) {
+	proxies := g.readClient(r.Header["X-Forwarded-For"], st)
 	if lines := r.Header["X-Forwarded-Proto"]; len(lines) > 0 {
-		last := lines[len(lines)-1]
-		st.https = strings.EqualFold(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), "https")
+		st.https = forwardedHTTPS(lines, proxies)
 	} else if !forwarded(r) {
 		// A request of the proxy itself, such as a health check.
-		st.local = st.client.IsLoopback()
+		st.local = st.client.IsLoopback() || !st.client.IsValid()
 	}
-	lines := r.Header["X-Forwarded-For"]
+}
+
+// readClient reads the client's address from X-Forwarded-For and returns the number of trusted
+// proxies on the way, with the peer. Each of them appends the address of its peer, so the client is
+// the right-most entry that is not a trusted proxy. The client itself chose the entries left of it.
+// An entry that is no address (RFC 7239 s6: unknown and obfuscated ones) makes the client's address
+// unknown: it ends the list, because an entry left of it may be the client's own.
+func (g *Guard) readClient(lines []string, st *requestState) (proxies int) {
+	proxies = 1
 	list := strings.Join(lines, ",")
-	for hops, more := 0, len(lines) > 0; more; hops++ {
+	for more := len(lines) > 0; more; {
 		comma := strings.LastIndexByte(list, ',')
-		addr, ok := hopAddr(strings.TrimSpace(list[comma+1:]))
-		if !ok || hops == maxHops {
-			st.forwardingErr = "X-Forwarded-For from a trusted proxy is malformed"
-			return
-		}
-		st.client = addr
-		if more = comma >= 0 && g.trusts(addr); more {
-			list = list[:comma]
+		entry := strings.TrimSpace(list[comma+1:])
+		st.client, _ = hopAddr(entry)
+		// nginx writes "unix:" for a peer on a unix socket.
+		if more = comma >= 0 && (g.trusts(st.client) || g.c.ProxySocket && entry == "unix:"); more {
+			if proxies == maxHops {
+				st.client = netip.Addr{}
+				return proxies
+			}
+			list, proxies = list[:comma], proxies+1
 		}
 	}
+	return proxies
+}
+
+// forwardedHTTPS reports whether the client used https, by the X-Forwarded-Proto of a trusted peer.
+// If each proxy appends how its peer connected, the right-most entries are one for each proxy, and
+// the left-most of these is about the client. If there are fewer, some proxies replaced the field,
+// and it is unknown which: all must be https.
+func forwardedHTTPS(lines []string, proxies int) bool {
+	list, all := strings.Join(lines, ","), true
+	for ; ; proxies-- {
+		comma := strings.LastIndexByte(list, ',')
+		secure := isSecure(strings.TrimSpace(list[comma+1:]))
+		if proxies == 1 {
+			return secure
+		}
+		if all = all && secure; comma < 0 {
+			return all
+		}
+		list = list[:comma]
+	}
+}
+
+// isSecure reports whether scheme uses TLS. Some proxies write the schemes of WebSockets (RFC 6455
+// s3).
+func isSecure(scheme string) bool {
+	return strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "wss")
 }
 
 // hopAddr parses one entry of X-Forwarded-For: an address, with a port if the proxy adds one.
@@ -76,17 +117,20 @@ func (g *Guard) origin(r *http.Request, st *requestState) (scheme, host string) 
 	return "http", r.Host
 }
 
-// nonCanonicalPath returns why two servers could map the path of r to different resources, or "".
+// pathForms are the non-canonical forms of paths that are accepted.
+type pathForms struct{ encodedSlashes, doubleSlashes bool }
+
+// nonCanonicalPath returns why two servers could map the path of u to different resources, or "".
 // Such a request is refused: a check of one resource must not give access to another.
-func nonCanonicalPath(r *http.Request) string {
-	path := r.URL.Path
-	if path == "*" && r.Method == http.MethodOptions {
-		return "" // RFC 9110 s9.3.7
-	}
+func nonCanonicalPath(u *url.URL, accept pathForms) string {
+	path := u.Path
 	if path == "" || path[0] != '/' {
 		return "the path does not begin with a slash"
 	}
-	plain := true
+	if strings.HasPrefix(path, "//") {
+		return "an empty segment at the start of the path" // RFC 3986 s4.2: the name of a host, to browsers
+	}
+	plain, empty := true, false
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {
 		case c < 0x20, c == 0x7f, c == '\\':
@@ -94,41 +138,46 @@ func nonCanonicalPath(r *http.Request) string {
 		case c == '%':
 			plain = false
 		case c == '/':
-			if i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.') {
-				if why := nonCanonicalSegment(path[i+1:]); why != "" {
-					return why
+			if i+1 == len(path) {
+				break
+			}
+			switch path[i+1] {
+			case '/':
+				empty = true
+			case '.':
+				if isDots(path[i+1:]) {
+					return "a dot segment in the path"
 				}
 			}
 		}
 	}
-	if plain && r.URL.RawPath == "" {
+	// With encodedSlashes, an empty segment of the decoded path may be an encoded slash, which is not
+	// in the path as sent.
+	if empty && !accept.doubleSlashes && (!accept.encodedSlashes || strings.Contains(u.EscapedPath(), "//")) {
+		return "an empty segment in the path (Config.InsecureDoubleSlashes accepts it)"
+	}
+	if plain && u.RawPath == "" {
 		return ""
 	}
 	// A server behind this one may decode the path a second time.
 	if hasEncoded(path) {
 		return "a doubly encoded separator or dot in the path"
 	}
-	if hasEncoded(r.URL.RawPath) {
-		return "an encoded separator or dot in the path"
+	if !accept.encodedSlashes && hasEncoded(u.RawPath) {
+		return "an encoded separator or dot in the path (Config.InsecureEncodedSlashes accepts it)"
 	}
 	return ""
 }
 
-// nonCanonicalSegment checks the path segment at the start of s.
-func nonCanonicalSegment(s string) string {
-	if s[0] == '/' {
-		return "an empty segment in the path"
-	}
+// isDots reports whether the path segment at the start of s is a dot segment.
+func isDots(s string) bool {
 	s, _, _ = strings.Cut(s, "/")
 	// Some servers remove path parameters before they resolve dots. The semicolon
 	// may be encoded a second time.
 	if end := strings.IndexAny(s, ";%"); end >= 0 {
 		s = s[:end]
 	}
-	if s == "." || s == ".." {
-		return "a dot segment in the path"
-	}
-	return ""
+	return s == "." || s == ".."
 }
 
 // hasEncoded reports whether s has a percent-encoded dot, slash, backslash or NUL.

@@ -1,14 +1,19 @@
 package durward_test
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +65,7 @@ func TestForwarded(t *testing.T) {
 		{"loopback, Via", "127.0.0.1:4711", false, lines("Via: 1.1 a"), "", durward.InsecureTransport},
 		{"no address", "@", false, nil, "", durward.InsecureTransport},
 		{"no address, https", "@", true, lines("X-Forwarded-For: 10.0.0.1"), "invalid IP", ""},
+		{"no address, https said", "@", false, lines(https, "X-Forwarded-For: 203.0.113.9"), "", durward.InsecureTransport},
 
 		// Behind a trusted proxy.
 		{"one hop", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
@@ -72,7 +78,23 @@ func TestForwarded(t *testing.T) {
 		{"upper case", "10.0.0.1:4711", false, lines("X-Forwarded-Proto:  HTTPS ", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
 		{"the proxy appends how it came", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https, http", "X-Forwarded-For: 203.0.113.9"), "", durward.InsecureTransport},
 		{"the proxy appends a line", "10.0.0.1:4711", false, lines(https, "X-Forwarded-Proto: http", "X-Forwarded-For: 203.0.113.9"), "", durward.InsecureTransport},
+		{"wss: https", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: wss", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
+		{"WSS: https", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: WSS", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
+		{"ws: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: ws", "X-Forwarded-For: 203.0.113.9"), "", durward.InsecureTransport},
+		{"a stranger's wss is ignored", "203.0.113.9:4711", false, lines("X-Forwarded-Proto: wss"), "", durward.InsecureTransport},
 		{"the proxy corrects the client", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: http, https", "X-Forwarded-For: 203.0.113.9"), "203.0.113.9", ""},
+
+		// Each trusted proxy appends: the entry of the outermost one is about the client.
+		{"https,http over two proxies: https", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,http", "X-Forwarded-For: 203.0.113.9, 10.0.0.2"), "203.0.113.9", ""},
+		{"https and http on two lines, over two proxies: https", "10.0.0.1:4711", false, lines(https, "X-Forwarded-Proto: http", "X-Forwarded-For: 203.0.113.9, 10.0.0.2"), "203.0.113.9", ""},
+		{"wss,ws,http over three proxies: https", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: wss, ws, http", "X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.2"), "203.0.113.9", ""},
+		{"http,https over two proxies: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: http,https", "X-Forwarded-For: 203.0.113.9, 10.0.0.2"), "", durward.InsecureTransport},
+		{"the client's own https before those of two proxies: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,http,https", "X-Forwarded-For: 203.0.113.9, 10.0.0.2"), "", durward.InsecureTransport},
+		{"one entry over two proxies, which the inner one passes on: https", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9, 10.0.0.2"), "203.0.113.9", ""},
+		{"fewer entries than proxies, one http: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,http", "X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.2"), "", durward.InsecureTransport},
+		{"fewer entries than proxies, all https: https", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,https", "X-Forwarded-For: 203.0.113.9, 10.0.0.3, 10.0.0.2"), "203.0.113.9", ""},
+		{"more entries than proxies, by a client that names proxies: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,http", "X-Forwarded-For: 10.0.0.2, 203.0.113.9"), "", durward.InsecureTransport},
+		{"an empty last entry: http", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: https,", "X-Forwarded-For: 203.0.113.9"), "", durward.InsecureTransport},
 		{"no address from the proxy", "10.0.0.1:4711", false, lines(https), "10.0.0.1", ""},
 
 		// The right-most address that is not a proxy; the client controls the entries left of it.
@@ -93,15 +115,22 @@ func TestForwarded(t *testing.T) {
 		{"other fields are not read", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9", "X-Real-Ip: 127.0.0.1", "Forwarded: for=127.0.0.1;proto=http"), "203.0.113.9", ""},
 		{"64 hops", "10.0.0.1:4711", false, lines(https, hops(64)), "203.0.113.9", ""},
 
-		// The fields of a trusted proxy must be well-formed.
-		{"a word", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: a"), "", durward.InvalidRequest},
-		{"unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9, unknown"), "", durward.InvalidRequest},
-		{"empty", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: "), "", durward.InvalidRequest},
-		{"a comma at the end", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9,"), "", durward.InvalidRequest},
-		{"unreadable beyond a proxy", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.999, 10.0.0.2"), "", durward.InvalidRequest},
-		{"leading zeros", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.009"), "", durward.InvalidRequest},
-		{"65 hops", "10.0.0.1:4711", false, lines(https, hops(65)), "", durward.InvalidRequest},
-		{"100,000 hops", "10.0.0.1:4711", false, lines(https, hops(100_000)), "", durward.InvalidRequest},
+		// An entry that is no address makes the address unknown. An entry left of it may be the
+		// client's own, so it is not used.
+		{"unknown, as Squid writes: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: unknown"), "invalid IP", ""},
+		{"a word: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: a"), "invalid IP", ""},
+		{"an obfuscated name: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: _gazonk"), "invalid IP", ""},
+		{"unknown after an address: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9, unknown"), "invalid IP", ""},
+		{"unknown before an address: the address", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: unknown, 203.0.113.9"), "203.0.113.9", ""},
+		{"unknown before a proxy: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 198.51.100.1, unknown, 10.0.0.2"), "invalid IP", ""},
+		{"unknown, and http: refused", "10.0.0.1:4711", false, lines("X-Forwarded-Proto: http", "X-Forwarded-For: unknown"), "", durward.InsecureTransport},
+		{"empty: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: "), "invalid IP", ""},
+		{"a comma at the end: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9,"), "invalid IP", ""},
+		{"unreadable beyond a proxy: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.999, 10.0.0.2"), "invalid IP", ""},
+		{"leading zeros: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.009"), "invalid IP", ""},
+		{"unix:, which is trusted by ProxySocket only: unknown", "10.0.0.1:4711", false, lines(https, "X-Forwarded-For: 203.0.113.9, unix:"), "invalid IP", ""},
+		{"65 hops: unknown", "10.0.0.1:4711", false, lines(https, hops(65)), "invalid IP", ""},
+		{"100,000 hops: unknown", "10.0.0.1:4711", false, lines(https, hops(100_000)), "invalid IP", ""},
 
 		// A trusted proxy on this machine.
 		{"its own request", "127.0.0.2:4711", false, nil, "127.0.0.2", ""},
@@ -145,10 +174,81 @@ func TestInsecureAllowHTTP(t *testing.T) {
 	if w := serve(g.Handler(whence), r); w.Code != 200 || w.Body.String() != "192.0.2.1" {
 		t.Errorf("plain http: got %d %s, want 200 192.0.2.1", w.Code, w.Body)
 	}
-	r.Header.Set("X-Forwarded-For", "a")
-	r.RemoteAddr = "10.0.0.1:1"
-	wants(t, "unreadable hop", serve(g.Handler(never(t)), r), 400, durward.InvalidRequest)
+	r.URL.Path = "/a//b"
+	wants(t, "path", serve(g.Handler(never(t)), r), 400, durward.InvalidRequest)
 	wants(t, "no credentials", serve(g.Handler(never(t)), get("")), 401, durward.AuthenticationRequired)
+}
+
+// onSocket makes r arrive on a unix socket, as net/http describes it.
+func onSocket(r *http.Request) *http.Request {
+	r.RemoteAddr = "@"
+	return r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/api.sock", Net: "unix"}))
+}
+
+// The peers of a unix socket are trusted proxies with ProxySocket, and with it alone.
+func TestProxySocket(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		config durward.Config
+		fields http.Header
+		client string // or
+		code   durward.Code
+	}{
+		{"not trusted: refused", durward.Config{}, fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "203.0.113.9"), "", durward.InsecureTransport},
+		{"other proxies: refused", durward.Config{Proxies: proxies}, fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "203.0.113.9"), "", durward.InsecureTransport},
+		{"https: the client's address", durward.Config{ProxySocket: true}, fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "203.0.113.9"), "203.0.113.9", ""},
+		{"http: refused", durward.Config{ProxySocket: true}, fields("X-Forwarded-Proto", "http", "X-Forwarded-For", "203.0.113.9"), "", durward.InsecureTransport},
+		{"no scheme: refused", durward.Config{ProxySocket: true}, fields("X-Forwarded-For", "203.0.113.9"), "", durward.InsecureTransport},
+		{"no field, the proxy's own request: accepted", durward.Config{ProxySocket: true}, fields(), "invalid IP", ""},
+		{"no address: unknown", durward.Config{ProxySocket: true}, fields("X-Forwarded-Proto", "https"), "invalid IP", ""},
+		{"a proxy behind it, spoofed: the right-most", durward.Config{ProxySocket: true, Proxies: proxies}, fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "198.51.100.1, 203.0.113.9, 10.0.0.2"), "203.0.113.9", ""},
+		{"two proxies, each on a socket: the client's address", durward.Config{ProxySocket: true}, fields("X-Forwarded-Proto", "https, http", "X-Forwarded-For", "203.0.113.9, unix:"), "203.0.113.9", ""},
+	} {
+		g := newGuard(t, c.config)
+		r := httptest.NewRequest("GET", "/x", nil)
+		r.Header = c.fields
+		w := serve(g.Open(whence), onSocket(r))
+		switch {
+		case c.code != "":
+			wants(t, c.name, w, c.code.Status(), c.code)
+		case w.Code != 200 || w.Body.String() != c.client:
+			t.Errorf("%s: got %d %s, want 200 %s", c.name, w.Code, w.Body, c.client)
+		}
+		// A listener without addresses is no unix socket, and a client on a network cannot claim to
+		// be on one.
+		r = httptest.NewRequest("GET", "/x", nil)
+		r.Header, r.RemoteAddr = c.fields.Clone(), "@"
+		wants(t, c.name+", from no address", serve(g.Open(whence), r), 403, durward.InsecureTransport)
+		r = httptest.NewRequest("GET", "/x", nil)
+		r.Header, r.RemoteAddr = c.fields.Clone(), "203.0.113.9:1"
+		wants(t, c.name+", from a network", serve(g.Open(whence), r), 403, durward.InsecureTransport)
+	}
+}
+
+// The same through real sockets.
+func TestProxySocketListener(t *testing.T) {
+	t.Parallel()
+	g := newGuard(t, durward.Config{ProxySocket: true})
+	s := httptest.NewUnstartedServer(g.Open(whence))
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	r := request(t, "GET", "http://api.example/x")
+	r.Header = fields("X-Forwarded-Proto", "wss", "X-Forwarded-For", "203.0.113.9")
+	if res, body := ask(t, client, r); res.StatusCode != 200 || body != "203.0.113.9" {
+		t.Errorf("over a unix socket: got %s %s, want 200 203.0.113.9", res.Status, body)
+	}
+	client.CloseIdleConnections()
 }
 
 var (
@@ -193,39 +293,144 @@ func TestPaths(t *testing.T) {
 	wants(t, "CONNECT", serve(g.Handler(never(t)), r), 400, durward.InvalidRequest)
 }
 
+// The switches accept their form of path and no other.
+func TestPathForms(t *testing.T) {
+	t.Parallel()
+	slashes, empties := durward.Config{InsecureEncodedSlashes: true}, durward.Config{InsecureDoubleSlashes: true}
+	both := durward.Config{InsecureEncodedSlashes: true, InsecureDoubleSlashes: true}
+	for _, c := range []struct {
+		target                string
+		slashes, empty, joint bool // accepted with which switch
+	}{
+		{"/@scope%2fname", true, false, true},
+		{"/@scope%2Fname/-/name-1.0.0.tgz", true, false, true},
+		{"/api/v4/projects/group%2Fproject/repository/files/src%2Fmain%2Ego", true, false, true},
+		{"/api/queues/%2F/jobs", true, false, true},
+		{"/bucket/v1%2E0.txt", true, false, true},
+		{"/a%2f", true, false, true},
+		{"/bucket//key", false, true, true},
+		{"/bucket///key//", false, true, true},
+		{"/bucket//a%2fb", false, false, true},
+		{"/plain", true, true, true},
+
+		{"//evil.example/a", false, false, false},
+		{"///a", false, false, false},
+		{"/%2fevil.example/a", false, false, false},
+		{"/a/..%2fb", false, false, false},
+		{"/a%2f..%2fb", false, false, false},
+		{"/a%2f%2e%2e/b", false, false, false},
+		{"/a/%2e%2e/b", false, false, false},
+		{"/a/.%2Eb/../c", false, false, false},
+		{"/a//../b", false, false, false},
+		{"/a%2f./b", false, false, false},
+		{"/a%2f..;x/b", false, false, false},
+		{"/a%252fb", false, false, false},
+		{"/a%252e%252e/b", false, false, false},
+		{"/a%5cb", false, false, false},
+		{"/a%2f%5c..", false, false, false},
+		{"/a%00", false, false, false},
+	} {
+		u, err := url.ParseRequestURI(c.target)
+		if err != nil {
+			t.Fatalf("%s: %v", c.target, err)
+		}
+		if strings.HasPrefix(c.target, "//") {
+			u = &url.URL{Path: c.target}
+		}
+		for _, with := range []struct {
+			name   string
+			config durward.Config
+			want   bool
+		}{{"nothing", durward.Config{}, c.target == "/plain"}, {"InsecureEncodedSlashes", slashes, c.slashes}, {"InsecureDoubleSlashes", empties, c.empty}, {"both", both, c.joint}} {
+			r := get("good")
+			r.URL = u
+			w := serve(newGuard(t, with.config).Handler(hello), r)
+			if with.want && w.Code != 200 {
+				t.Errorf("%s with %s: got %d %s, want 200", c.target, with.name, w.Code, w.Body)
+			} else if !with.want {
+				wants(t, c.target+" with "+with.name, w, 400, durward.InvalidRequest)
+			}
+		}
+	}
+}
+
+// The route is selected by the path that a reverse proxy forwards, octet by octet.
+func TestPathAsForwarded(t *testing.T) {
+	t.Parallel()
+	g := newGuard(t, durward.Config{InsecureEncodedSlashes: true})
+	var forwarded string
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { forwarded = r.RequestURI }))
+	defer upstream.Close()
+	to, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	mux := http.NewServeMux()
+	mux.Handle("/admin/", g.Require(durward.Policy{Scopes: []string{"admin"}}, proxy))
+	mux.Handle("/{package}", g.Require(durward.Policy{}, proxy))
+	for target, want := range map[string]int{
+		"/@scope%2Fname":  200,
+		"/admin%2Fusers":  200, // one segment, as it is forwarded
+		"/admin/us%2Fers": 403,
+		"/%61dmin/users":  403,
+	} {
+		forwarded = ""
+		r := get("good")
+		if r.URL, err = url.ParseRequestURI(target); err != nil {
+			t.Fatal(err)
+		}
+		if w := serve(mux, r); w.Code != want || want == 200 && forwarded != target {
+			t.Errorf("%s: got %d and forwarded %q, want %d and the same octets", target, w.Code, forwarded, want)
+		}
+	}
+}
+
 // FuzzPath: an accepted path stays the same if dots are resolved, the path is decoded again, or
 // path parameters are removed.
 func FuzzPath(f *testing.F) {
 	for _, target := range append(plainPaths, crookedPaths...) {
 		f.Add(target)
 	}
-	g := newGuard(f, durward.Config{})
-	h := g.Open(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in") }))
+	in := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in") })
+	strict := newGuard(f, durward.Config{}).Open(in)
+	lax := newGuard(f, durward.Config{InsecureEncodedSlashes: true, InsecureDoubleSlashes: true}).Open(in)
+	accepts := func(t *testing.T, h http.Handler, u *url.URL) bool {
+		r := get("")
+		r.URL = u
+		w := serve(h, r)
+		if w.Code != 200 && w.Code != 400 {
+			t.Fatalf("%q: got %d, want 200 or 400", u, w.Code)
+		}
+		return w.Code == 200
+	}
 	f.Fuzz(func(t *testing.T, target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
 			return
 		}
-		r := get("")
-		r.URL = u
-		if w := serve(h, r); w.Code != 200 {
-			if w.Code != 400 {
-				t.Fatalf("%q: got %d, want 200 or 400", target, w.Code)
-			}
+		isStrict, isLax := accepts(t, strict, u), accepts(t, lax, u)
+		if isStrict && !isLax {
+			t.Fatalf("%q is accepted only without the switches", target)
+		}
+		if !isLax {
 			return
 		}
-		readings := []string{u.Path}
+		readings := []string{u.EscapedPath(), u.Path}
 		if again, err := url.PathUnescape(u.Path); err == nil {
 			readings = append(readings, again)
 		}
 		for _, reading := range readings {
-			segments := strings.Split(reading, "/")
-			for i, s := range segments {
-				s, _, _ = strings.Cut(s, ";")
-				segments[i] = s
-				if s == "." || s == ".." {
+			for s := range strings.SplitSeq(reading, "/") {
+				if s, _, _ = strings.Cut(s, ";"); s == "." || s == ".." {
 					t.Fatalf("%q is let through and holds a dot segment when read as %q", target, reading)
 				}
+			}
+			if strings.ContainsAny(reading, "\x00\\") || strings.HasPrefix(reading, "//") {
+				t.Fatalf("%q is let through and holds a NUL, a backslash or a host when read as %q", target, reading)
+			}
+			if !isStrict || reading == u.EscapedPath() {
+				continue
 			}
 			if strings.Count(reading, "/") != strings.Count(u.EscapedPath(), "/") {
 				t.Fatalf("%q is let through and has more segments when read as %q", target, reading)
@@ -233,29 +438,30 @@ func FuzzPath(f *testing.F) {
 			if clean := path.Clean(reading); clean != reading && clean+"/" != reading {
 				t.Fatalf("%q is let through and cleaned to %q when read as %q", target, clean, reading)
 			}
-			if strings.ContainsAny(reading, "\x00\\") {
-				t.Fatalf("%q is let through and holds a NUL or a backslash when read as %q", target, reading)
-			}
 		}
 	})
 }
 
-// FuzzForwarded: a stranger cannot choose its own address or scheme, and behind a
-// proxy only the right-most address that no proxy has is believed.
+// FuzzForwarded: a stranger cannot choose its own address or scheme. Behind proxies, only the
+// right-most entry that no proxy has is believed, and no list of entries is refused.
 func FuzzForwarded(f *testing.F) {
 	f.Add("203.0.113.9:1", "127.0.0.1", "", "https")
 	f.Add("10.0.0.1:1", "198.51.100.1", "203.0.113.9, 10.0.0.2", "http, https")
 	f.Add("10.0.0.1:1", "a, 203.0.113.9", "[fd00::2]:80", "https")
 	f.Add("127.0.0.1:1", "", "", "")
 	f.Add("127.0.0.2:1", "", "unknown", "https")
+	f.Add("10.0.0.1:1", "203.0.113.9", "_a, 10.0.0.2", "wss,ws")
+	f.Add("10.0.0.1:1", "203.0.113.9, 10.0.0.3", "10.0.0.2", "https,http,http")
 	g := newGuard(f, durward.Config{Proxies: proxies})
-	trusted := func(a netip.Addr) bool {
-		for _, p := range proxies {
-			if p.Contains(a.Unmap().WithZone("")) {
-				return true
-			}
+	address := func(s string) netip.Addr {
+		if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+			return addr.Unmap().WithZone("")
 		}
-		return false
+		peer, _ := netip.ParseAddrPort(s)
+		return peer.Addr().Unmap().WithZone("")
+	}
+	trusted := func(a netip.Addr) bool {
+		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	f.Fuzz(func(t *testing.T, peer, first, second, proto string) {
 		r := httptest.NewRequest("GET", "/x", nil)
@@ -264,26 +470,34 @@ func FuzzForwarded(f *testing.F) {
 		r.Header["X-Forwarded-Proto"] = lines(proto)
 		w := serve(g.Open(whence), r)
 		from, err := netip.ParseAddrPort(peer)
-		if err != nil || !trusted(from.Addr()) {
+		if err != nil || !trusted(from.Addr().Unmap().WithZone("")) {
 			if w.Code != 403 {
 				t.Fatalf("from %s: got %d %s, want 403: plain http, and no proxy is trusted", peer, w.Code, w.Body)
 			}
 			return
 		}
-		entries := strings.Split(first+","+second, ",")
-		for len(entries) > 1 {
-			last := strings.TrimSpace(entries[len(entries)-1])
-			if addr, err := netip.ParseAddr(last); err != nil || !trusted(addr) {
-				break
-			}
+		entries, hops := strings.Split(first+","+second, ","), 1
+		client := address(strings.TrimSpace(entries[len(entries)-1]))
+		for len(entries) > 1 && trusted(client) {
 			entries = entries[:len(entries)-1]
+			hops++
+			client = address(strings.TrimSpace(entries[len(entries)-1]))
 		}
-		client := strings.TrimSpace(entries[len(entries)-1])
-		if addr, err := netip.ParseAddr(client); err == nil && w.Code == 200 && w.Body.String() != addr.Unmap().WithZone("").String() {
-			t.Fatalf("for %q, %q: got %s, want %s", first, second, w.Body, client)
+		schemes := strings.Split(proto, ",")
+		schemes = schemes[max(0, len(schemes)-hops):]
+		https := func(s string) bool {
+			return slices.Contains([]string{"https", "wss"}, strings.ToLower(strings.TrimSpace(s)))
 		}
-		if all := strings.Split(proto, ","); w.Code == 200 && !strings.EqualFold(strings.TrimSpace(all[len(all)-1]), "https") {
-			t.Fatalf("proto %q: let through", proto)
+		secure := https(schemes[0])
+		if len(schemes) < hops {
+			secure = !slices.ContainsFunc(schemes, func(s string) bool { return !https(s) })
+		}
+		switch {
+		case hops > 64: // more than are read
+		case !secure:
+			wants(t, fmt.Sprintf("proto %q over %d proxies", proto, hops), w, 403, durward.InsecureTransport)
+		case w.Code != 200 || w.Body.String() != client.String():
+			t.Fatalf("for %q, %q with %q: got %d %s, want 200 %s", first, second, proto, w.Code, w.Body, client)
 		}
 	})
 }

@@ -41,7 +41,8 @@ func (b *basic) mistakes(report func(string, ...any)) {
 func (*basic) Presented(r *http.Request) (found, ambient bool) { return presents(r, "Basic"), false }
 
 func (b *basic) Authenticate(r *http.Request) (*Principal, error) {
-	user, password, err := basicCredentials(stateOf(r.Context()).credentials.Token68)
+	st := stateOf(r.Context())
+	user, password, err := basicCredentials(st.credentials.Token68, st.guard.c.MaxCredentials)
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +54,14 @@ func (*basic) Challenges(*http.Request, Code) []Challenge {
 	return []Challenge{{Scheme: "Basic", Params: []Param{{"charset", "UTF-8"}}}} // RFC 7617 s2.1
 }
 
-// basicCredentials extracts user name and password from a token68 (RFC 7617 s2).
-func basicCredentials(token string) (user, password string, err error) {
+// basicCredentials extracts user name and password from a token68 of at most most octets (RFC 7617
+// s2).
+func basicCredentials(token string, most int) (user, password string, err error) {
 	if token == "" {
 		return "", "", fmt.Errorf("Basic without a token68: %w", MalformedCredentials)
 	}
-	if len(token) > maxToken {
-		return "", "", fmt.Errorf("Basic credentials of %d octets, at most %d are allowed: %w", len(token), maxToken, MalformedCredentials)
+	if len(token) > most {
+		return "", "", tooLong("Basic", len(token), most)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(token)
 	if err != nil {
@@ -76,6 +78,16 @@ func basicCredentials(token string) (user, password string, err error) {
 		return "", "", fmt.Errorf("control characters in Basic credentials: %w", MalformedCredentials)
 	}
 	return user, password, nil
+}
+
+// tooLong refuses credentials of a scheme without tokens.
+func tooLong(scheme string, octets, most int) error {
+	return &Refusal{
+		Code:   MalformedCredentials,
+		Detail: fmt.Sprintf("The credentials are longer than the %d octets that this server accepts.", most),
+		Hint:   "Send shorter credentials.",
+		Err:    fmt.Errorf("%s credentials of %d octets, at most %d are allowed: %w", scheme, octets, most, errTooLong),
+	}
 }
 
 const (

@@ -120,7 +120,7 @@ func TestBasicMalformed(t *testing.T) {
 		{"Latin-1 in the name", pair("J\xfcrgen", "x"), "UTF-8"},
 		{"overlong", pair("ada", "\xc0\xba"), "UTF-8"},
 		{"surrogate", pair("ada", "\xed\xa0\x80"), "UTF-8"},
-		{"too long", "Basic " + strings.Repeat("YTph", 2049), "at most 8192"},
+		{"too long", "Basic " + strings.Repeat("YTph", 4097), "at most 16384"},
 	} {
 		var cause, detail string
 		g := newGuard(t, durward.Config{
@@ -146,8 +146,8 @@ func TestBasicMalformed(t *testing.T) {
 	}
 	// At the bound itself the check is asked.
 	h, pairs := recorded(t)
-	if w := serve(h, over("GET", "/x", "", "Basic "+strings.Repeat("YTph", 2048))); w.Code != 200 || len(*pairs) != 1 {
-		t.Errorf("8192 octets: got %d", w.Code)
+	if w := serve(h, over("GET", "/x", "", "Basic "+strings.Repeat("YTph", 4096))); w.Code != 200 || len(*pairs) != 1 {
+		t.Errorf("16384 octets: got %d", w.Code)
 	}
 }
 

@@ -77,12 +77,12 @@ func (g *Guard) loginRedirect(r *http.Request, st *requestState, code Code) stri
 	default:
 		return ""
 	}
-	back := r.URL.RequestURI()
+	back := g.prefix + r.URL.RequestURI()
 	switch {
 	case g.public != nil && (g.public.Scheme != to.Scheme || g.public.Host != to.Host):
 		// Never from the Host field: the client controls it.
 		back = g.public.Scheme + "://" + g.public.Host + back
-	case r.URL.Path == to.Path:
+	case g.prefix+r.URL.Path == to.Path:
 		return "" // r is the sign-in page itself: this would be an endless loop
 	}
 	query.Set("return_to", back)
@@ -107,7 +107,7 @@ func ReturnTo(target string, origins ...string) string {
 		}
 	}
 	u, err := url.Parse(target)
-	if err != nil || nonCanonicalPath(&http.Request{URL: u}) != "" {
+	if err != nil || nonCanonicalPath(u, pathForms{}) != "" {
 		return home
 	}
 	if u.Scheme == "" && !strings.HasPrefix(target, "//") {

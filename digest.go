@@ -26,8 +26,9 @@ type DigestConfig struct {
 	// HA1 returns the stored hash of a user for a realm and an algorithm, as the function [HA1]
 	// computes it, and the user's principal. The hash is sufficient to sign in: protect it like a
 	// password. For an unknown user it returns an error that wraps [InvalidCredentials]; the guard
-	// then performs the same work as for a known one. Any other error refuses or is an outage, as
-	// for a scheme. The context is the request's.
+	// then performs the same work as for a known one. A user without a hash of the algorithm's length
+	// is refused in the same way. Any other error refuses or is an outage, as for a scheme. The
+	// context is the request's.
 	//
 	// HA1 is called before the response is verified. Use Policy.Allow for conditions that only a
 	// client with the correct password may learn, such as that the account is locked.
@@ -180,11 +181,11 @@ func (d *digest) Challenges(r *http.Request, code Code) (all []Challenge) {
 func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	st := stateOf(r.Context())
 	realm, now := st.guard.c.Realm, st.guard.c.Now()
-	a, err := readDigestAnswer(st.credentials.Params, st.quoted)
+	a, err := readDigestAnswer(st.credentials.Params, st.quoted, st.guard.c.MaxCredentials)
 	if err != nil {
 		return nil, err
 	}
-	if !sameTarget(a.URI, r, st.route.proxy) { // RFC 7616 s3.4.6
+	if !sameTarget(a.URI, r, st) { // RFC 7616 s3.4.6
 		return nil, &Refusal{Code: InvalidRequest, Detail: "The uri of the Digest response is not the target of the request.",
 			Hint: "Compute the response for the target of the request line, with its query.", Err: errors.New("Digest: uri is not the request target")}
 	}
@@ -211,17 +212,19 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 		claim.User, claim.UserHash = "", a.user
 	}
 	ha1, p, err := d.c.HA1(r.Context(), claim)
-	unknown := errors.Is(err, InvalidCredentials)
+	// An unknown user and one without a usable hash: do the same work, with a hash that matches no
+	// response. The response does not tell who exists.
+	unknown := ""
 	switch {
-	case unknown:
-		// Unknown user: do the same work, with a hash that matches no response.
-		ha1, _ = rfc7616.Hash(algorithm.Name, a.Nonce)
+	case errors.Is(err, InvalidCredentials):
+		unknown = "no such user"
 	case err != nil:
 		return nil, err
-	case p == nil:
-		return nil, errors.New("Digest: HA1 returned neither a principal nor an error")
 	case len(ha1) != algorithm.Size:
-		return nil, fmt.Errorf("Digest: HA1 returned %d octets for %s, which has %d", len(ha1), algorithm.Name, algorithm.Size)
+		unknown = fmt.Sprintf("HA1 returned %d octets for %s, which has %d", len(ha1), algorithm.Name, algorithm.Size)
+	}
+	if unknown != "" {
+		ha1, _ = rfc7616.Hash(algorithm.Name, a.Nonce)
 	}
 	var body []byte
 	if a.QOP == "auth-int" {
@@ -233,16 +236,15 @@ func (d *digest) Authenticate(r *http.Request) (*Principal, error) {
 	var room [64]byte
 	secret := rfc7616.AppendSecret(room[:0], algorithm, d.c.Sess, ha1, a.Nonce, a.CNonce)
 	var want [64]byte
-	right := subtle.ConstantTimeCompare(a.AppendResponse(want[:0], algorithm, secret, r.Method, body), []byte(a.response)) == 1 && !unknown
+	right := subtle.ConstantTimeCompare(a.AppendResponse(want[:0], algorithm, secret, r.Method, body), []byte(a.response)) == 1 && unknown == ""
 	if d.c.Judged != nil {
 		d.c.Judged(r.Context(), claim, right)
 	}
 	if !right {
-		why := "wrong response"
-		if unknown {
-			why = "no such user"
-		}
-		return nil, fmt.Errorf("Digest: %s: %w", why, InvalidCredentials)
+		return nil, fmt.Errorf("Digest: %s: %w", cmp.Or(unknown, "wrong response"), InvalidCredentials)
+	}
+	if p == nil {
+		return nil, errors.New("Digest: HA1 returned neither a principal nor an error")
 	}
 
 	// RFC 7616 s3.3: stale means that only the nonce of the response is wrong.
@@ -264,9 +266,13 @@ func malformedDigest(detail, format string, args ...any) error {
 }
 
 // sameTarget reports whether uri equals the request target, octet by octet. Clients of a proxy may
-// send the origin form of the absolute target.
-func sameTarget(uri string, r *http.Request, proxy bool) bool {
-	return uri == r.RequestURI || proxy && r.Method != http.MethodConnect && uri == r.URL.RequestURI()
+// send the origin form of the absolute target. A path of Config.PublicURL is part of the target.
+func sameTarget(uri string, r *http.Request, st *requestState) bool {
+	if st.route.proxy {
+		return uri == r.RequestURI || r.Method != http.MethodConnect && uri == r.URL.RequestURI()
+	}
+	rest, ok := strings.CutPrefix(uri, st.guard.prefix)
+	return ok && rest == r.RequestURI
 }
 
 // readBody reads the body and replaces it by a buffer for the handler.
@@ -324,16 +330,16 @@ type digestAnswer struct {
 // maxDigestParams is far above the number that any client sends.
 const maxDigestParams = 32
 
-// mustQuote and mustNotQuote follow RFC 7616 s3.4. It also requires qop and algorithm unquoted, but
-// widely used clients quote them.
+// mustQuote and mustNotQuote follow RFC 7616 s3.4. It also requires qop, algorithm and nc unquoted,
+// but widely used clients quote them.
 var (
 	mustQuote    = []string{"username", "realm", "nonce", "uri", "response", "cnonce", "opaque"}
-	mustNotQuote = []string{"nc", "userhash", "username*"}
+	mustNotQuote = []string{"userhash", "username*"}
 )
 
-// readDigestAnswer parses credentials. Repeated and wrongly quoted parameters are 400; missing and
-// malformed ones are 401.
-func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error) {
+// readDigestAnswer parses credentials of at most most octets. Repeated and wrongly quoted
+// parameters are 400; missing and malformed ones are 401.
+func readDigestAnswer(params []Param, quoted quotes, most int) (a digestAnswer, err error) {
 	bad := func(detail, format string, args ...any) (digestAnswer, error) {
 		return digestAnswer{}, &Refusal{Code: InvalidRequest, Detail: detail, Hint: "See RFC 7616 s3.4 for the form of the credentials.",
 			Err: fmt.Errorf("Digest: "+format, args...)}
@@ -347,8 +353,8 @@ func readDigestAnswer(params []Param, quoted quotes) (a digestAnswer, err error)
 	octets := 0
 	for i, p := range params {
 		name := strings.ToLower(p.Name)
-		if octets += len(p.Name) + len(p.Value); octets > maxToken {
-			return digestAnswer{}, fmt.Errorf("Digest credentials of more than %d octets: %w", maxToken, MalformedCredentials)
+		if octets += len(p.Name) + len(p.Value); octets > most {
+			return digestAnswer{}, tooLong("Digest", octets, most)
 		}
 		if _, ok := (Credentials{Params: params[:i]}).Param(name); ok {
 			return bad("A parameter of the Digest credentials is repeated.", "parameter %d is repeated", i)

@@ -287,6 +287,8 @@ func TestDigestRefused(t *testing.T) {
 	}{
 		{"as it should be", w, nil, 200, ""},
 		{"quoted qop and algorithm, which clients send", w, func(p map[string]string) { p["qop"], p["algorithm"] = `"auth"`, `"SHA-256"` }, 200, ""},
+		{"quoted qop, algorithm and nc, which clients send", w, func(p map[string]string) { p["qop"], p["algorithm"], p["nc"] = `"auth"`, `"SHA-256"`, `"00000001"` }, 200, ""},
+		{"quoted nc of seven digits", w, func(p map[string]string) { p["nc"] = `"0000001"` }, 401, durward.MalformedCredentials},
 		{"algorithm in lower case", w, func(p map[string]string) { p["algorithm"] = "sha-256" }, 200, ""},
 		{"opaque and unknown parameters", w, func(p map[string]string) { p["opaque"], p["x"] = `"o"`, "y" }, 200, ""},
 		{"userhash=false", w, func(p map[string]string) { p["userhash"] = "false" }, 200, ""},
@@ -322,7 +324,7 @@ func TestDigestRefused(t *testing.T) {
 		{"nc of ten digits", w, func(p map[string]string) { p["nc"] = "0000000001" }, 401, durward.MalformedCredentials},
 		{"nc not hex", w, func(p map[string]string) { p["nc"] = "0000000g" }, 401, durward.MalformedCredentials},
 		{"user name not UTF-8", w, func(p map[string]string) { p["username"] = "\"\xe4da\"" }, 401, durward.MalformedCredentials},
-		{"far too long", w, func(p map[string]string) { p["opaque"] = `"` + strings.Repeat("o", 9000) + `"` }, 401, durward.MalformedCredentials},
+		{"far too long", w, func(p map[string]string) { p["opaque"] = `"` + strings.Repeat("o", 17000) + `"` }, 401, durward.MalformedCredentials},
 
 		{"uri of another path", w, func(p map[string]string) { p["uri"] = `"/y"` }, 400, durward.InvalidRequest},
 		{"uri with a query", w, func(p map[string]string) { p["uri"] = `"/x?a"` }, 400, durward.InvalidRequest},
@@ -335,7 +337,6 @@ func TestDigestRefused(t *testing.T) {
 		{"username* of a control character", w, func(p map[string]string) { delete(p, "username"); p["username*"] = "UTF-8''a%00" }, 400, durward.InvalidRequest},
 		{"username* not UTF-8", w, func(p map[string]string) { delete(p, "username"); p["username*"] = "UTF-8''%ff" }, 400, durward.InvalidRequest},
 		{"username* ending in a percent sign", w, func(p map[string]string) { delete(p, "username"); p["username*"] = "UTF-8''a%4" }, 400, durward.InvalidRequest},
-		{"quoted nc", w, func(p map[string]string) { p["nc"] = `"00000001"` }, 400, durward.InvalidRequest},
 		{"quoted userhash", w, func(p map[string]string) { p["userhash"] = `"false"` }, 400, durward.InvalidRequest},
 		{"unquoted realm", w, func(p map[string]string) { p["realm"] = "api" }, 400, durward.InvalidRequest},
 		{"unquoted user name", w, func(p map[string]string) { p["username"] = "ada" }, 400, durward.InvalidRequest},
@@ -617,6 +618,10 @@ func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset
 // verdict.
 func TestDigestStore(t *testing.T) {
 	t.Parallel()
+	ha1, err := durward.HA1("SHA-256", "ada", "api", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name   string
 		ha1    []byte
@@ -627,8 +632,7 @@ func TestDigestStore(t *testing.T) {
 	}{
 		{"outage", nil, nil, errors.New("dial tcp: refused"), 503, durward.AuthUnavailable},
 		{"limit", nil, nil, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: time.Hour}, 429, durward.TooManyAttempts},
-		{"hash of another length", make([]byte, 16), &durward.Principal{Subject: "ada"}, nil, 503, durward.AuthUnavailable},
-		{"nobody and no error", make([]byte, 32), nil, nil, 503, durward.AuthUnavailable},
+		{"hash and no principal", ha1, nil, nil, 503, durward.AuthUnavailable},
 		{"unknown", nil, nil, durward.InvalidCredentials, 401, durward.InvalidCredentials},
 	} {
 		w := newDigestServer(t, durward.DigestConfig{HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) {
@@ -659,6 +663,54 @@ func TestDigestStore(t *testing.T) {
 		p["response"] = `"` + eve.hash(strings.Join([]string{a1, eve.nonce, eve.nc, eve.cnonce, eve.qop, a2}, ":")) + `"`
 	})))
 	wants(t, "response for the stand-in", r, 401, durward.InvalidCredentials)
+}
+
+// A user without a usable hash is refused like an unknown one: the response does not tell who
+// exists.
+func TestDigestWithoutHash(t *testing.T) {
+	t.Parallel()
+	ada := &durward.Principal{Subject: "ada"}
+	refused := func(ha1 []byte, p *durward.Principal, err error) (response, cause string, judged int) {
+		var denial string
+		d := durward.Digest(durward.DigestConfig{
+			HA1: func(context.Context, durward.DigestClaim) ([]byte, *durward.Principal, error) { return ha1, p, err },
+			Judged: func(_ context.Context, _ durward.DigestClaim, right bool) {
+				if judged++; right {
+					t.Errorf("%d octets: the response is right", len(ha1))
+				}
+			},
+			Key: make([]byte, 32),
+		})
+		g := newGuard(t, durward.Config{Schemes: []durward.Scheme{d}, OnRefusal: func(_ *http.Request, f *durward.Refusal) { cause, denial = f.Cause(), f.ID }})
+		w := &digestServer{t: t, guard: g, handler: g.Handler(never(t))}
+		r := w.send(w.client())
+		challenge := asked(t, r, "WWW-Authenticate")
+		text := fmt.Sprint(r.Code, r.Header(), r.Body)
+		return strings.NewReplacer(denial, "ID", value(challenge[0], "nonce"), "NONCE").Replace(text), cause, judged
+	}
+	unknown, _, _ := refused(nil, nil, fmt.Errorf("nobody: %w", durward.InvalidCredentials))
+	if !strings.HasPrefix(unknown, "401 ") || !strings.Contains(unknown, "INVALID_CREDENTIALS") {
+		t.Fatalf("unknown user: %s", unknown)
+	}
+	for name, c := range map[string]struct {
+		ha1 []byte
+		p   *durward.Principal
+	}{
+		"no hash":                                 {nil, ada},
+		"an empty hash":                           {[]byte{}, ada},
+		"neither hash nor principal":              {nil, nil},
+		"hash of another algorithm":               {make([]byte, 16), ada},
+		"hash in hexadecimal":                     {make([]byte, 64), ada},
+		"hash of another algorithm, no principal": {make([]byte, 16), nil},
+	} {
+		got, cause, judged := refused(c.ha1, c.p, nil)
+		if got != unknown {
+			t.Errorf("%s: got\n%s\nwant the response for an unknown user\n%s", name, got, unknown)
+		}
+		if want := fmt.Sprintf("HA1 returned %d octets", len(c.ha1)); !strings.Contains(cause, want) || judged != 1 {
+			t.Errorf("%s: the cause is %q and Judged was called %d times, want %q and once", name, cause, judged, want)
+		}
+	}
 }
 
 // FuzzDigest sends arbitrary credentials: each response is in the table, and only the correct one

@@ -49,9 +49,12 @@ type DPoPConfig struct {
 	SharedKey func() []byte
 }
 
+// maxProof is the maximum length of a proof, in octets.
+const maxProof = 8 << 10
+
 // DPoPProof is the token and the proof of a request.
 type DPoPProof struct {
-	Token  string // as sent, at most 8 KiB of token68 characters; empty for a proof without a token
+	Token  string // as sent, at most Config.MaxCredentials of token68 characters; empty for a proof without a token
 	Proof  string // the DPoP field, as sent; at most 8 KiB
 	Method string // of the request: the expected htm
 	URL    string // of the request without query: the expected htu
@@ -162,14 +165,15 @@ func (*dpop) Presented(r *http.Request) (found, ambient bool) { return presents(
 
 func (d *dpop) Authenticate(r *http.Request) (*Principal, error) {
 	st := stateOf(r.Context())
-	if err := checkToken("DPoP", st.credentials.Token68); err != nil {
+	token, err := st.token("DPoP")
+	if err != nil {
 		return nil, err
 	}
 	p, err := d.proof(r, st)
 	if err != nil {
 		return nil, err
 	}
-	p.Token = st.credentials.Token68
+	p.Token = token
 	who, err := d.c.Check(r.Context(), p)
 	if err != nil {
 		return nil, err
@@ -186,8 +190,8 @@ func (d *dpop) proof(r *http.Request, st *requestState) (DPoPProof, error) {
 	switch lines := r.Header["Dpop"]; { // RFC 9449 s4.3: exactly one
 	case len(lines) != 1:
 		return DPoPProof{}, fmt.Errorf("%d DPoP fields: %w", len(lines), InvalidProof)
-	case len(lines[0]) > maxToken:
-		return DPoPProof{}, fmt.Errorf("DPoP field of %d octets, at most %d are allowed: %w", len(lines[0]), maxToken, InvalidProof)
+	case len(lines[0]) > maxProof:
+		return DPoPProof{}, fmt.Errorf("DPoP field of %d octets, at most %d are allowed: %w", len(lines[0]), maxProof, InvalidProof)
 	default:
 		p.Proof = lines[0]
 	}
@@ -252,5 +256,5 @@ func (d *dpop) Challenges(_ *http.Request, code Code) []Challenge {
 // target returns the URL of r without its query, as the client knows it.
 func (g *Guard) target(r *http.Request, st *requestState) string {
 	scheme, host := g.origin(r, st)
-	return scheme + "://" + host + r.URL.EscapedPath()
+	return scheme + "://" + host + g.prefix + r.URL.EscapedPath()
 }

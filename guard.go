@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -55,7 +56,9 @@ type Config struct {
 
 	// PublicURL is the origin under which clients reach this server, such as
 	// "https://api.example.com". If it is an https origin, browser navigations that arrive over
-	// plain http are redirected to it.
+	// plain http are redirected to it. A path, such as that of "https://example.com/api", is a
+	// prefix that a proxy removes from each request: proofs, Digest responses and redirects are
+	// about the URL with it.
 	PublicURL string
 
 	// Metadata is the URL of the protected resource metadata (RFC 9728). Bearer and DPoP challenges
@@ -79,13 +82,44 @@ type Config struct {
 	// Proxies are the addresses of trusted reverse proxies: the guard reads the X-Forwarded-For and
 	// X-Forwarded-Proto fields of these peers only. The default is none. A prefix that matches
 	// every address is prohibited.
+	//
+	// Each proxy must append its peer to X-Forwarded-For. An entry that is no address, such as
+	// "unknown", makes the client's address unknown (see [ClientAddr]). Each proxy must either
+	// replace X-Forwarded-Proto or append to it: of several entries, the one of the outermost
+	// trusted proxy decides. The schemes wss and ws count as https and http.
 	Proxies []netip.Prefix
 
-	// ClientCertFromProxies makes the guard read the client's certificate from the Client-Cert
-	// field of peers in Proxies (RFC 9440). Each of them must remove that field from the requests
-	// of its clients: a proxy that forwards it lets every client impersonate every user. Without
-	// this option, and from other peers, the guard removes the field before handlers see it.
+	// ProxySocket trusts the peers of unix sockets that this server listens on, like those in
+	// Proxies. The mode of the socket's file decides which users of the machine can connect.
+	ProxySocket bool
+
+	// ClientCertFromProxies makes the guard read the client's certificate from a field of peers in
+	// Proxies. Each of them must remove that field from the requests of its clients: a proxy that
+	// forwards it lets every client impersonate every user. From other peers the guard removes the
+	// field before handlers see it. Without this option it removes Client-Cert from all requests.
 	ClientCertFromProxies bool
+
+	// ClientCertFormat names that field and its format; the default is [ClientCertRFC9440].
+	ClientCertFormat ClientCertFormat
+
+	// MaxCredentials is the maximum length of a token and of the credentials of Basic and Digest,
+	// in octets; the default is 16 KiB. Longer ones are refused before they are parsed. Raise it,
+	// with http.Server.MaxHeaderBytes, for issuers that list many groups in a token. The verifier
+	// may have a limit of its own.
+	MaxCredentials int
+
+	// InsecureEncodedSlashes accepts paths with %2F, and with %2E outside of dot segments, such as
+	// "/@scope%2Fname" of package registries. The risk: a server behind this one that decodes the
+	// path maps "/admin%2Fusers" to "/admin/users", while rules for "/admin/" do not match it here.
+	// Set it only for routes with one rule for all paths, and decide by URL.EscapedPath: a proxy
+	// forwards this text. http.ServeMux does; URL.Path does not tell the two apart.
+	InsecureEncodedSlashes bool
+
+	// InsecureDoubleSlashes accepts paths with empty segments, such as "/bucket//key" of object
+	// stores. The risk: a server behind this one that merges slashes maps "/a//admin" to
+	// "/a/admin". http.ServeMux redirects such a path to the merged one. A path that begins with
+	// two slashes is refused nevertheless: browsers take it for the name of a host.
+	InsecureDoubleSlashes bool
 
 	// Origins are the origins, besides PublicURL, whose pages may send unsafe requests with the
 	// session cookie, such as "https://app.example.com".
@@ -102,7 +136,8 @@ type Config struct {
 	Preflight http.Handler
 
 	// OnRefusal is called with each refusal before it is written, for logs and metrics. It must be
-	// safe for concurrent use and must not write a response.
+	// safe for concurrent use and must not write a response. If it is nil, refusals are logged with
+	// their cause by slog.Default: those of status 500 and above as errors, others as information.
 	OnRefusal func(*http.Request, *Refusal)
 
 	// OnAccept is called with each accepted request before its handler runs, by the outermost
@@ -178,10 +213,14 @@ type Policy struct {
 type Guard struct {
 	c      Config   // as given, with defaults
 	public *url.URL // of PublicURL, or nil
+	prefix string   // path of PublicURL, without a final slash
 	login  *url.URL // of LoginURL, or nil
 	every  *route   // of the zero Policy: accepts all schemes
 	certs  bool     // Schemes holds ClientCert
 	cookie *cookie  // from Schemes, or nil
+
+	certFormat certFormat // of ClientCertFormat
+	certFields []string   // that only trusted proxies may send
 }
 
 // New returns a Guard, or an error that names every mistake in c.
@@ -227,10 +266,24 @@ func New(c Config) (*Guard, error) {
 	for i := range all {
 		all[i] = i
 	}
-	g.every = &route{schemes: all, vary: g.varyOn(all)}
-	if c.ClientCertFromProxies && len(c.Proxies) == 0 {
+	format, ok := certFormats[cmp.Or(c.ClientCertFormat, ClientCertRFC9440)]
+	switch {
+	case !ok:
+		mistake("ClientCertFormat %q: want one of %q", c.ClientCertFormat, slices.Sorted(maps.Keys(certFormats)))
+	case c.ClientCertFormat != "" && !c.ClientCertFromProxies:
+		mistake("ClientCertFormat without ClientCertFromProxies: its field would not be read; set both")
+	case c.ClientCertFromProxies && len(c.Proxies) == 0 && !c.ProxySocket:
 		mistake("ClientCertFromProxies without Proxies: the field of no peer would be read; set Proxies")
 	}
+	g.certFormat, g.certFields = format, slices.Clone(certFormats[ClientCertRFC9440].fields)
+	if c.ClientCertFormat != ClientCertRFC9440 && c.ClientCertFormat != "" {
+		g.certFields = append(g.certFields, format.fields...)
+	}
+	g.every = &route{schemes: all, vary: g.varyOn(all)}
+	if c.MaxCredentials < 0 {
+		mistake("MaxCredentials may not be negative")
+	}
+	g.c.MaxCredentials = cmp.Or(c.MaxCredentials, 16<<10)
 	g.c.Realm = cmp.Or(c.Realm, "restricted")
 	for _, b := range []byte(c.Realm) {
 		if b < 0x20 || b > 0x7e || b == '"' || b == '\\' {
@@ -253,10 +306,10 @@ func New(c Config) (*Guard, error) {
 		case "LoginURL":
 			g.login = parsed
 		case "PublicURL":
-			if strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" || parsed.Fragment != "" {
-				mistake("PublicURL %q: an origin only, without path, query and fragment", u.value)
+			if parsed.RawQuery != "" || parsed.Fragment != "" || parsed.Path != "" && nonCanonicalPath(parsed, pathForms{}) != "" {
+				mistake("PublicURL %q: an origin, or one with a canonical path, without query and fragment", u.value)
 			}
-			g.public = parsed
+			g.public, g.prefix = parsed, strings.TrimSuffix(parsed.EscapedPath(), "/")
 		}
 	}
 	g.c.Docs = strings.TrimRight(c.Docs, "/")
@@ -284,6 +337,9 @@ func New(c Config) (*Guard, error) {
 	if c.Now == nil {
 		g.c.Now = time.Now
 	}
+	if c.OnRefusal == nil {
+		g.c.OnRefusal = logRefusal
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -293,6 +349,9 @@ func New(c Config) (*Guard, error) {
 // Protect combines [New] and [Guard.Handler]: it passes only requests with valid credentials of one
 // of schemes on to next. It panics on invalid arguments, like regexp.MustCompile.
 func Protect(next http.Handler, schemes ...Scheme) http.Handler {
+	if len(schemes) == 0 {
+		panic("durward: Protect without a scheme: pass one, such as jwt.Bearer(issuer, audience)")
+	}
 	g, err := New(Config{Schemes: schemes})
 	if err != nil {
 		panic(err)
@@ -314,6 +373,7 @@ func (g *Guard) Handler(next http.Handler) http.Handler { return g.Require(Polic
 // then verified.
 func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 	to := g.route(p)
+	needHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPreflight(r) {
 			g.preflight(w, r)
@@ -348,6 +408,13 @@ func (g *Guard) Require(p Policy, next http.Handler) http.Handler {
 		}
 		g.serve(w, r, st, next)
 	})
+}
+
+// needHandler panics on a nil handler, at which each request would panic.
+func needHandler(next http.Handler) {
+	if f, ok := next.(http.HandlerFunc); next == nil || ok && f == nil {
+		panic("durward: the handler to protect is nil: pass the handler of your routes, such as http.DefaultServeMux")
+	}
 }
 
 // Values of response fields, shared by all responses. Their capacity equals their length, so that
@@ -388,6 +455,7 @@ func (g *Guard) OpenWith(next http.Handler, schemes ...Scheme) http.Handler {
 func (g *Guard) open(schemes []Scheme, next http.Handler) http.Handler {
 	to := *g.route(Policy{Schemes: schemes})
 	to.open = true
+	needHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPreflight(r) {
 			g.preflight(w, r)
@@ -438,8 +506,9 @@ func From(ctx context.Context) *Principal {
 }
 
 // ClientAddr returns the client's address: the TCP peer, or the right-most address in
-// X-Forwarded-For that is not a trusted proxy. It is the zero Addr outside a guard and on listeners
-// without addresses.
+// X-Forwarded-For that is not a trusted proxy. It is the zero Addr outside a guard, on listeners
+// without addresses, and if a trusted proxy states no address. Limits by address then count all
+// such clients as one.
 func ClientAddr(ctx context.Context) netip.Addr {
 	if st := stateOf(ctx); st != nil {
 		return st.client
@@ -459,26 +528,26 @@ func FreshEnough(ctx context.Context, age time.Duration) bool {
 // It is a context itself, so that storing it costs one allocation.
 type requestState struct {
 	context.Context
-	guard         *Guard
-	route         *route // of the innermost handler; never nil
-	client        netip.Addr
-	https         bool                // the client used https, to this listener or to a trusted proxy
-	local         bool                // the peer is on loopback and no proxy is in between
-	forwardingErr string              // why the forwarding fields are malformed, or ""
-	nested        bool                // inside a Require or Proxy handler of the same guard
-	streaming     bool                // the request's context ends with the credentials
-	rechecking    bool                // the credentials are verified again during the request
-	credentials   Credentials         // of the Authorization or Proxy-Authorization field
-	quoted        quotes              // which parameters of credentials were quoted
-	authInfo      string              // value of the Authentication-Info response field
-	ambient       bool                // the selected credentials are ambient
-	clearCookie   bool                // the response clears the session cookie
-	ignoredErr    error               // why ambient credentials were ignored, on an optional route
-	fromProxy     bool                // the peer is a trusted proxy
-	certs         []*x509.Certificate // the client's certificate chain, leaf first
-	candidates    []int               // schemes that step 4 selected from; nil before
-	chosen        int                 // index of the selected scheme in Config.Schemes, or -1
-	principal     *Principal
+	guard       *Guard
+	route       *route // of the innermost handler; never nil
+	client      netip.Addr
+	https       bool                // the client used https, to this listener or to a trusted proxy
+	local       bool                // the peer is on loopback and no proxy is in between
+	certErr     string              // why the certificate fields are malformed, or ""
+	nested      bool                // inside a Require or Proxy handler of the same guard
+	streaming   bool                // the request's context ends with the credentials
+	rechecking  bool                // the credentials are verified again during the request
+	credentials Credentials         // of the Authorization or Proxy-Authorization field
+	quoted      quotes              // which parameters of credentials were quoted
+	authInfo    string              // value of the Authentication-Info response field
+	ambient     bool                // the selected credentials are ambient
+	clearCookie bool                // the response clears the session cookie
+	ignoredErr  error               // why ambient credentials were ignored, on an optional route
+	fromProxy   bool                // the peer is a trusted proxy, on a network or a unix socket
+	certs       []*x509.Certificate // the client's certificate chain, leaf first
+	candidates  []int               // schemes that step 4 selected from; nil before
+	chosen      int                 // index of the selected scheme in Config.Schemes, or -1
+	principal   *Principal
 }
 
 type stateKey struct{}
@@ -535,7 +604,7 @@ func (g *Guard) route(p Policy) *route {
 func (g *Guard) varyOn(schemes []int) []string {
 	vary := "Authorization"
 	if g.c.ClientCertFromProxies && g.takesCerts(schemes) {
-		vary += ", Client-Cert" // RFC 9440 s2.4
+		vary += ", " + g.certFormat.vary // RFC 9440 s2.4
 	}
 	if g.cookie != nil && slices.ContainsFunc(schemes, func(i int) bool { return g.c.Schemes[i] == Scheme(g.cookie) }) {
 		vary += ", Cookie"
@@ -629,8 +698,10 @@ func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestStat
 	st := &requestState{Context: r.Context(), guard: g, route: to, https: r.TLS != nil, chosen: -1}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		st.client = peer.Addr().Unmap().WithZone("")
+		st.fromProxy = g.trusts(st.client)
+	} else {
+		st.fromProxy = g.c.ProxySocket && unixPeer(r)
 	}
-	st.fromProxy = g.trusts(st.client)
 	st.readCertificates(r)
 	switch {
 	case st.fromProxy:
@@ -644,24 +715,27 @@ func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestStat
 }
 
 // checkPath performs step 1: it refuses a path that is not canonical.
-func checkPath(r *http.Request) error {
-	if why := nonCanonicalPath(r); why != "" {
+func (g *Guard) checkPath(r *http.Request) error {
+	if r.URL.Path == "*" && r.Method == http.MethodOptions {
+		return nil // RFC 9110 s9.3.7
+	}
+	if why := nonCanonicalPath(r.URL, pathForms{g.c.InsecureEncodedSlashes, g.c.InsecureDoubleSlashes}); why != "" {
 		return &Refusal{Code: InvalidRequest, Detail: "The path of the request is not canonical.",
 			Hint: "Send the path without empty segments, dot segments and encoded separators.", Err: errors.New(why)}
 	}
 	return nil
 }
 
-// checkTransport performs steps 1 and 3: the path is canonical, the forwarding fields are
+// checkTransport performs steps 1 and 3: the path is canonical, the certificate fields are
 // well-formed, the connection is for this host, and it is secure.
 func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 	if !st.route.proxy { // a forward proxy leaves the path to the origin
-		if err := checkPath(r); err != nil {
+		if err := g.checkPath(r); err != nil {
 			return err
 		}
 	}
-	if st.forwardingErr != "" {
-		return fmt.Errorf("%s: %w", st.forwardingErr, InvalidRequest)
+	if st.certErr != "" {
+		return fmt.Errorf("%s: %w", st.certErr, InvalidRequest)
 	}
 	if g.certs && !st.route.proxy && !st.fromProxy { // a proxy's connections are for its own names
 		if why := misdirected(r); why != "" {
@@ -671,10 +745,28 @@ func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 	if st.https || st.local || g.c.InsecureAllowHTTP {
 		return nil
 	}
-	if st.client.IsLoopback() && !g.trusts(st.client) {
-		return fmt.Errorf("plain http from loopback with forwarding fields, and no trusted proxy at %s: %w", st.client, InsecureTransport)
+	return fmt.Errorf("%s; Config.InsecureAllowHTTP would accept it: %w", g.plainHTTP(r, st), InsecureTransport)
+}
+
+// plainHTTP describes a request over plain http, for the log: which setting or which field of a
+// proxy is missing.
+func (g *Guard) plainHTTP(r *http.Request, st *requestState) string {
+	peer := "a peer without an address"
+	if st.client.IsValid() {
+		peer = st.client.String()
 	}
-	return fmt.Errorf("plain http from %s: %w", st.client, InsecureTransport)
+	switch {
+	case st.fromProxy && r.Header["X-Forwarded-Proto"] == nil:
+		return "plain http from a proxy that Config.Proxies trusts and that sends no X-Forwarded-Proto"
+	case st.fromProxy:
+		field := strings.Join(r.Header["X-Forwarded-Proto"], ",")
+		return fmt.Sprintf("plain http: a proxy that Config.Proxies trusts sends X-Forwarded-Proto %q", field[:min(len(field), 64)])
+	case unixPeer(r):
+		return "plain http on a unix socket; a proxy there is trusted with Config.ProxySocket, as those in Config.Proxies are"
+	case st.client.IsLoopback():
+		peer = "loopback with forwarding fields, and no trusted proxy at " + peer
+	}
+	return fmt.Sprintf("plain http from %s; if a proxy there terminates TLS, add it to Config.Proxies", peer)
 }
 
 // redirectOrRefuse answers a request that failed a step. A navigation over plain http is redirected
@@ -682,7 +774,7 @@ func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 func (g *Guard) redirectOrRefuse(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, InsecureTransport) && g.public != nil && g.public.Scheme == "https" && isNavigation(r) {
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, "https://"+g.public.Host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+		http.Redirect(w, r, "https://"+g.public.Host+g.prefix+r.URL.RequestURI(), http.StatusPermanentRedirect)
 		return
 	}
 	g.Refuse(w, r, err)
@@ -870,9 +962,7 @@ func atLeast(have, want string) bool {
 // of the refusal; the cause is passed to OnRefusal. All refusals of the guard are written here.
 func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := g.refusal(r, err)
-	if g.c.OnRefusal != nil {
-		g.c.OnRefusal(r, f)
-	}
+	g.c.OnRefusal(r, f)
 	h := w.Header()
 	field := "Www-Authenticate"
 	if byProxy(f) {
@@ -938,6 +1028,16 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 		asProxy(f)
 	}
 	f.Scheme, f.Challenges = g.challenges(r, f.Code, st)
+	if errors.Is(f.Err, errTooLong) {
+		// The sentence of the code is about other faults of a token.
+		for _, c := range f.Challenges {
+			for i := range c.Params {
+				if c.Params[i].Name == "error_description" {
+					c.Params[i].Value = f.Detail
+				}
+			}
+		}
+	}
 	if f.Status == http.StatusUnauthorized && len(f.Challenges) == 0 && g.takesCerts(st.route.schemes) {
 		// A 401 needs a challenge (RFC 9110 s15.5.2), and there is none for certificates. They
 		// cannot step up.
@@ -991,7 +1091,7 @@ func (g *Guard) challenges(r *http.Request, code Code, st *requestState) (own st
 					continue
 				}
 			}
-			if c = g.decorate(c, &st.route.Policy); c.Valid() != nil {
+			if c = g.decorate(c, code, &st.route.Policy); c.Valid() != nil {
 				// Control characters from a scheme or a policy remove the parameters, not the
 				// challenge: a 401 must have one (RFC 9110 s15.5.2).
 				c = Challenge{Scheme: c.Scheme, Params: c.Params[:1:1]}
@@ -1020,26 +1120,25 @@ func dropPlainBearer(list []Challenge) []Challenge {
 	return slices.DeleteFunc(list, func(c Challenge) bool { return c.Scheme == "Bearer" && !why(c) })
 }
 
-// decorate adds the realm and the parameters that depend on route and configuration.
-func (g *Guard) decorate(c Challenge, p *Policy) Challenge {
+// decorate adds the realm and the parameters that depend on code, route and configuration.
+func (g *Guard) decorate(c Challenge, code Code, p *Policy) Challenge {
 	params := make([]Param, 0, len(c.Params)+5)
 	params = append(append(params, Param{"realm", g.c.Realm}), c.Params...) // RFC 9110 s11.5
-	code, _ := c.Param("error")
-	if code == "insufficient_user_authentication" { // RFC 9470 s3
+	oauth := c.Scheme == "Bearer" || c.Scheme == "DPoP"
+	failed, _ := c.Param("error")
+	if failed == "insufficient_user_authentication" { // RFC 9470 s3
 		stepUpParams(p, func(name, value string) { params = append(params, Param{name, value}) })
 	}
-	if len(p.Scopes) > 0 && (code == "insufficient_scope" || code == "insufficient_user_authentication") {
-		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")}) // RFC 6750 s3
+	// RFC 6750 s3. A client that finds the issuer by the metadata (RFC 9728) requests these scopes.
+	if len(p.Scopes) > 0 && (failed == "insufficient_scope" || failed == "insufficient_user_authentication" ||
+		oauth && g.c.Metadata != "" && code.Status() == http.StatusUnauthorized) {
+		params = append(params, Param{"scope", strings.Join(p.Scopes, " ")})
 	}
-	switch c.Scheme {
-	case "Bearer", "DPoP":
-		if g.c.Metadata != "" {
-			params = append(params, Param{"resource_metadata", g.c.Metadata}) // RFC 9728 s5.1
-		}
-	case "Session":
-		if g.c.LoginURL != "" {
-			params = append(params, Param{"login", g.c.LoginURL})
-		}
+	switch {
+	case oauth && g.c.Metadata != "":
+		params = append(params, Param{"resource_metadata", g.c.Metadata}) // RFC 9728 s5.1
+	case c.Scheme == "Session" && g.c.LoginURL != "":
+		params = append(params, Param{"login", g.c.LoginURL})
 	}
 	c.Params = params
 	return c
@@ -1067,7 +1166,7 @@ func isPreflight(r *http.Request) bool {
 
 // preflight performs steps 1 and 2 for a CORS preflight.
 func (g *Guard) preflight(w http.ResponseWriter, r *http.Request) {
-	if err := checkPath(r); err != nil {
+	if err := g.checkPath(r); err != nil {
 		g.Refuse(w, r, err)
 		return
 	}

@@ -119,7 +119,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	all := durward.Config{
 		Schemes:   []durward.Scheme{nil, durward.Bearer(nil)},
 		Realm:     `a"b`,
-		PublicURL: "https://api.example/path",
+		PublicURL: "https://api.example/path//",
 		Metadata:  "/relative",
 		LoginURL:  "javascript:alert(1)",
 		Docs:      "https://user:password@docs.example/",
@@ -130,7 +130,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	if err == nil || g != nil {
 		t.Fatalf("got %v, %v, want no guard and an error", g, err)
 	}
-	for _, want := range []string{"nil scheme", "Bearer(nil)", `Realm "a\"b"`, `PublicURL "https://api.example/path"`, `Metadata "/relative"`, `LoginURL "javascript:alert(1)"`,
+	for _, want := range []string{"nil scheme", "Bearer(nil)", `Realm "a\"b"`, `PublicURL "https://api.example/path//"`, `Metadata "/relative"`, `LoginURL "javascript:alert(1)"`,
 		"Docs", "NO_SUCH_CODE", "invalid prefix", "0.0.0.0/0", "::/0", "::ffff:10.0.0.0/104"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s:\n%v", want, err)
@@ -151,6 +151,14 @@ func TestNewReportsAllMistakes(t *testing.T) {
 		{"origin with a slash", durward.Config{Schemes: bearer, PublicURL: "https://api.example/"}, ""},
 		{"origin with a query", durward.Config{Schemes: bearer, PublicURL: "https://api.example/?a"}, "PublicURL"},
 		{"origin with a fragment", durward.Config{Schemes: bearer, PublicURL: "https://api.example/#a"}, "PublicURL"},
+		{"a prefix", durward.Config{Schemes: bearer, PublicURL: "https://example.com/api/v1/"}, ""},
+		{"a prefix with dots", durward.Config{Schemes: bearer, PublicURL: "https://example.com/../api"}, "PublicURL"},
+		{"credentials of no octets", durward.Config{Schemes: bearer, MaxCredentials: -1}, "MaxCredentials"},
+		{"a format of certificates", durward.Config{Schemes: bearer, Proxies: proxies, ClientCertFromProxies: true, ClientCertFormat: durward.ClientCertXFCC}, ""},
+		{"a format for a socket", durward.Config{Schemes: bearer, ProxySocket: true, ClientCertFromProxies: true, ClientCertFormat: durward.ClientCertNginx}, ""},
+		{"an unknown format", durward.Config{Schemes: bearer, Proxies: proxies, ClientCertFromProxies: true, ClientCertFormat: "pem"}, `ClientCertFormat "pem"`},
+		{"a format that is not read", durward.Config{Schemes: bearer, Proxies: proxies, ClientCertFormat: durward.ClientCertXFCC}, "ClientCertFromProxies"},
+		{"certificates without proxies", durward.Config{Schemes: bearer, ClientCertFromProxies: true}, "Proxies"},
 		{"no URL", durward.Config{Schemes: bearer, Docs: "https://a b/"}, "Docs"},
 		{"no host", durward.Config{Schemes: bearer, Metadata: "https:///a"}, "Metadata"},
 		{"a network", durward.Config{Schemes: bearer, Proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}}, ""},
@@ -173,14 +181,31 @@ func TestProtect(t *testing.T) {
 	if got, want := w.Header()["Www-Authenticate"], lines(`Bearer realm="restricted"`); !slices.Equal(got, want) {
 		t.Errorf("got the challenges %q, want %q", got, want)
 	}
-	for name, schemes := range map[string][]durward.Scheme{"no scheme": nil, "a nil scheme": {nil}, "no verifier": {durward.Bearer(nil)}} {
+	bearer, own := durward.Bearer(verify), durward.Basic(rightPair)
+	g := newGuard(t, durward.Config{Schemes: []durward.Scheme{own}})
+	for name, c := range map[string]struct {
+		call func()
+		want string
+	}{
+		"no scheme":             {func() { durward.Protect(hello) }, "Protect without a scheme"},
+		"a nil scheme":          {func() { durward.Protect(hello, nil) }, "Schemes"},
+		"no verifier":           {func() { durward.Protect(hello, durward.Bearer(nil)) }, "Schemes"},
+		"no handler":            {func() { durward.Protect(nil, bearer) }, "handler to protect is nil"},
+		"a nil function":        {func() { durward.Protect(http.HandlerFunc(nil), bearer) }, "handler to protect is nil"},
+		"Handler":               {func() { g.Handler(nil) }, "handler to protect is nil"},
+		"Require":               {func() { g.Require(durward.Policy{}, nil) }, "handler to protect is nil"},
+		"Open":                  {func() { g.Open(nil) }, "handler to protect is nil"},
+		"OpenWith":              {func() { g.OpenWith(nil, own) }, "handler to protect is nil"},
+		"Proxy":                 {func() { g.Proxy(durward.Policy{}, nil) }, "handler to protect is nil"},
+		"no handler, no scheme": {func() { durward.Protect(nil) }, "Protect without a scheme"},
+	} {
 		func() {
 			defer func() {
-				if err, ok := recover().(error); !ok || !strings.Contains(err.Error(), "Schemes") {
-					t.Errorf("%s: Protect panics with %v, want an error that names Schemes", name, err)
+				if got := fmt.Sprint(recover()); !strings.Contains(got, c.want) {
+					t.Errorf("%s: the panic is %s, want one that says %q", name, got, c.want)
 				}
 			}()
-			durward.Protect(hello, schemes...)
+			c.call()
 		}()
 	}
 }
@@ -238,7 +263,6 @@ func TestOrder(t *testing.T) {
 			r.Header.Set("Origin", "https://app.example")
 			r.Header.Set("Access-Control-Request-Method", "GET")
 		}, 204, "", ""},
-		{"hops", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "a") }, 400, durward.InvalidRequest, "X-Forwarded-For"},
 		{"transport", func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }, 403, durward.InsecureTransport, "plain http"},
 		{"two credentials", func(r *http.Request) { r.Header["X-Api-Key"] = []string{"a", "b"} }, 400, durward.AmbiguousCredentials, "explicit"},
 		{"malformed", func(r *http.Request) {
@@ -915,8 +939,8 @@ func TestBearer(t *testing.T) {
 		{"as registered", with("Bearer secret"), "secret", ""},
 		{"lower case", with("bearer secret"), "secret", ""},
 		{"upper case, blanks", with("BEARER   secret "), "secret", ""},
-		{"8 KiB", with("Bearer " + strings.Repeat("a", 8<<10)), strings.Repeat("a", 8<<10), ""},
-		{"over 8 KiB", with("Bearer " + strings.Repeat("a", 8<<10+1)), "", durward.InvalidToken},
+		{"16 KiB", with("Bearer " + strings.Repeat("a", 16<<10)), strings.Repeat("a", 16<<10), ""},
+		{"over 16 KiB", with("Bearer " + strings.Repeat("a", 16<<10+1)), "", durward.InvalidToken},
 		{"1 MiB", with("Bearer " + strings.Repeat("a", 1<<20)), "", durward.MalformedCredentials},
 		{"parameters instead", with(`Bearer token="secret"`), "", durward.MalformedCredentials},
 		{"nothing after it", with("Bearer"), "", durward.MalformedCredentials},
@@ -950,6 +974,90 @@ func TestBearer(t *testing.T) {
 }
 
 // A navigation over plain http is redirected to the same page over https only.
+// MaxCredentials is the limit of all schemes, and the refusal of a longer token tells its length
+// instead of calling it invalid.
+func TestMaxCredentials(t *testing.T) {
+	t.Parallel()
+	var cause string
+	g := newGuard(t, durward.Config{
+		MaxCredentials: 100,
+		Schemes:        []durward.Scheme{durward.Bearer(verify), durward.Basic(rightPair), durward.Digest(durward.DigestConfig{HA1: digestUsers})},
+		OnRefusal:      func(_ *http.Request, f *durward.Refusal) { cause = f.Error() },
+	})
+	for _, c := range []struct {
+		credentials string
+		code        durward.Code // of the refusal
+		long        bool
+	}{
+		{"Bearer " + strings.Repeat("a", 100), durward.InvalidToken, false},
+		{"Bearer " + strings.Repeat("a", 101), durward.InvalidToken, true},
+		{"Basic " + strings.Repeat("YTph", 25), durward.InvalidCredentials, false},
+		{"Basic " + strings.Repeat("YTph", 26), durward.MalformedCredentials, true},
+		{`Digest username="` + strings.Repeat("a", 101) + `"`, durward.MalformedCredentials, true},
+	} {
+		r := get("")
+		r.Header.Set("Authorization", c.credentials)
+		w := serve(g.Handler(never(t)), r)
+		wants(t, c.credentials, w, 401, c.code)
+		said := strings.Contains(w.Body.String(), "longer than the 100 octets") && strings.Contains(cause, "MaxCredentials")
+		if said != c.long {
+			t.Errorf("%s: got %s and the cause %s, want the limit in both: %t", c.credentials, w.Body, cause, c.long)
+		}
+		if c.long && strings.Contains(strings.Join(w.Header()["Www-Authenticate"], " ")+w.Body.String(), "not valid") {
+			t.Errorf("%s: the refusal calls it invalid: %v %s", c.credentials, w.Header(), w.Body)
+		}
+	}
+	// A large token passes with the setting.
+	large := newGuard(t, durward.Config{MaxCredentials: 64 << 10, Schemes: []durward.Scheme{durward.Bearer(func(_ context.Context, token string) (*durward.Principal, error) {
+		return &durward.Principal{Subject: fmt.Sprint(len(token))}, nil
+	})}})
+	if w := serve(large.Handler(hello), get(strings.Repeat("a", 48<<10))); w.Code != 200 || w.Body.String() != "49152" {
+		t.Errorf("48 KiB of at most 64: got %d %s, want 200 49152", w.Code, w.Body)
+	}
+}
+
+// A path of PublicURL is a prefix that a proxy removes: what clients see has it.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	var proofFor string
+	g := newGuard(t, durward.Config{
+		PublicURL: "https://example.com/api/",
+		LoginURL:  "https://example.com/login",
+		Proxies:   proxies,
+		Schemes: []durward.Scheme{
+			durward.Digest(durward.DigestConfig{HA1: digestUsers}),
+			durward.DPoP(durward.DPoPConfig{Check: func(_ context.Context, p durward.DPoPProof) (*durward.Principal, error) {
+				proofFor = p.URL
+				return &durward.Principal{Subject: "ada"}, nil
+			}}),
+		},
+	})
+	r := get("")
+	r.Header.Set("Authorization", "DPoP t")
+	r.Header.Set("DPoP", "proof")
+	if w := serve(g.Handler(hello), r); w.Code != 200 || proofFor != "https://example.com/api/x" {
+		t.Errorf("proof: got %d for %q, want 200 for https://example.com/api/x", w.Code, proofFor)
+	}
+	challenge := asked(t, serve(g.Handler(hello), over("GET", "/x?a=b", "", "")), "WWW-Authenticate")
+	nonce := value(challenge[slices.IndexFunc(challenge, func(c durward.Challenge) bool { return c.Scheme == "Digest" })], "nonce")
+	for uri, want := range map[string]int{"/api/x?a=b": 200, "/x?a=b": 400, "/api/y": 400, "/api/api/x?a=b": 400} {
+		c := digestClient{user: "ada", password: "secret", method: "GET", uri: uri, qop: "auth", cnonce: "c", nc: "00000001", algorithm: "SHA-256", realm: "api", nonce: nonce}
+		if w := serve(g.Handler(hello), over("GET", "/x?a=b", "", c.credentials(nil))); w.Code != want {
+			t.Errorf("Digest uri %s: got %d %s, want %d", uri, w.Code, w.Body, want)
+		}
+	}
+	plain := httptest.NewRequest("GET", "http://example.com/x?a=b", nil)
+	plain.Header = fields("Sec-Fetch-Dest", "document", "Sec-Fetch-Mode", "navigate")
+	if w := serve(g.Handler(hello), plain); w.Code != 308 || w.Header().Get("Location") != "https://example.com/api/x?a=b" {
+		t.Errorf("over http: got %d to %s, want 308 to https://example.com/api/x?a=b", w.Code, w.Header().Get("Location"))
+	}
+	page := over("GET", "/x?a=b", "", "")
+	page.Header = plain.Header
+	if w := serve(g.Require(durward.Policy{Pages: true}, hello), page); w.Code != 303 || w.Header().Get("Location") != "https://example.com/login?return_to=%2Fapi%2Fx%3Fa%3Db" {
+		t.Errorf("sign-in: got %d to %s, want 303 back to /api/x?a=b", w.Code, w.Header().Get("Location"))
+	}
+}
+
 func TestRedirectToHTTPS(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{PublicURL: "https://api.example"})

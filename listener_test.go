@@ -49,8 +49,8 @@ func TestLargeAuthorization(t *testing.T) {
 		name, field string
 		status      int
 	}{
-		{"8 KiB", "Bearer " + strings.Repeat("a", 8<<10), 401},
-		{"8 KiB and one", "Bearer " + strings.Repeat("a", 8<<10+1), 401},
+		{"16 KiB", "Bearer " + strings.Repeat("a", 16<<10), 401},
+		{"16 KiB and one", "Bearer " + strings.Repeat("a", 16<<10+1), 401},
 		{"64 KiB", "Bearer " + strings.Repeat("a", 64<<10), 401},
 		{"64 KiB of dots", "Bearer " + strings.Repeat(".", 64<<10), 401},
 		{"512 KiB", "Bearer " + strings.Repeat("a", 512<<10), 401},

@@ -2,10 +2,8 @@ package durward
 
 import (
 	"context"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,8 +31,8 @@ type ClientCertConfig struct {
 
 // ClientCert returns the scheme of TLS client certificates (RFC 8446 s4.4.2). The listener must
 // request one: tls.Config.ClientAuth is tls.RequestClientCert or tls.VerifyClientCertIfGiven.
-// Behind a proxy in Config.Proxies the certificate is read from the Client-Cert field, if
-// Config.ClientCertFromProxies is set.
+// Behind a proxy in Config.Proxies the certificate is read from the fields of
+// Config.ClientCertFormat, if Config.ClientCertFromProxies is set.
 //
 // A browser sends certificates by itself, so they are ambient like cookies; a certificate takes
 // precedence over a cookie. There is no challenge for certificates: a route that accepts nothing
@@ -105,82 +103,36 @@ func (g *Guard) takesCerts(schemes []int) bool {
 	return slices.ContainsFunc(schemes, func(i int) bool { return isCert(g.c.Schemes[i]) })
 }
 
-// Limits for certificates of unauthenticated clients, far above those in use.
-const (
-	maxCertificate = 16 << 10 // octets of a proxy's field line
-	maxChain       = 8        // certificates beside the leaf
-	maxRSA         = 8192     // bits of an RSA key in Client-Cert; crypto/tls has the same limit for connections
-)
-
 // readCertificates reads the client's certificates. The certificates of a proxy are not those of
 // its clients.
 func (st *requestState) readCertificates(r *http.Request) {
 	switch {
 	case st.fromProxy && st.guard.c.ClientCertFromProxies && !st.route.proxy:
 		var err error
-		if st.certs, err = forwardedCertificates(r.Header); err != nil {
-			st.forwardingErr = err.Error()
+		if st.certs, err = st.guard.certFormat.read(r.Header); err != nil {
+			st.certErr = err.Error()
 		}
 	case !st.fromProxy && r.TLS != nil:
 		st.certs = r.TLS.PeerCertificates
 	}
 }
 
-// removeClientCert removes the Client-Cert fields that the client itself sent (RFC 9440 s4) from r,
+// removeClientCert removes the certificate fields that the client itself sent (RFC 9440 s4) from r,
 // but not from the request that r was copied from. A forward proxy leaves them (RFC 9440 s2.4).
 func (st *requestState) removeClientCert(r *http.Request) {
-	if st.route.proxy || st.fromProxy && st.guard.c.ClientCertFromProxies || r.Header["Client-Cert"] == nil && r.Header["Client-Cert-Chain"] == nil {
+	if st.route.proxy {
 		return
 	}
-	r.Header = r.Header.Clone()
-	delete(r.Header, "Client-Cert")
-	delete(r.Header, "Client-Cert-Chain")
-}
-
-// forwardedCertificates parses the certificate fields of a trusted proxy. The client's certificate
-// comes first.
-func forwardedCertificates(h http.Header) ([]*x509.Certificate, error) {
-	lines := h["Client-Cert"]
-	if len(lines) == 0 {
-		return nil, nil
-	}
-	if len(lines) > 1 || len(lines[0]) > maxCertificate {
-		return nil, errors.New("Client-Cert from a trusted proxy is repeated or too long")
-	}
-	cert, err := byteSequence(strings.Trim(lines[0], " "))
-	if err != nil {
-		return nil, fmt.Errorf("Client-Cert from a trusted proxy is malformed: %w", err)
-	}
-	all := []*x509.Certificate{cert}
-	for _, line := range h["Client-Cert-Chain"] {
-		for member := range strings.SplitSeq(line, ",") {
-			if len(line) > maxCertificate || len(all) > maxChain {
-				return nil, errors.New("Client-Cert-Chain from a trusted proxy is too long")
-			}
-			if cert, err = byteSequence(strings.Trim(member, " \t")); err != nil {
-				return nil, fmt.Errorf("Client-Cert-Chain from a trusted proxy is malformed: %w", err)
-			}
-			all = append(all, cert)
+	g, copied := st.guard, false
+	for _, field := range g.certFields {
+		if r.Header[field] == nil || st.fromProxy && g.c.ClientCertFromProxies && slices.Contains(g.certFormat.fields, field) {
+			continue
 		}
+		if !copied {
+			r.Header, copied = r.Header.Clone(), true
+		}
+		delete(r.Header, field)
 	}
-	return all, nil
-}
-
-// byteSequence parses a certificate in DER between colons (RFC 9440 s2.1, RFC 9651 s4.2.7). Only
-// the canonical base64 is accepted.
-func byteSequence(text string) (*x509.Certificate, error) {
-	der, err := base64.StdEncoding.DecodeString(strings.Trim(text, ":"))
-	if err != nil || text != ":"+base64.StdEncoding.EncodeToString(der)+":" {
-		return nil, errors.New("not a byte sequence")
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
-		return nil, fmt.Errorf("an RSA key of %d bits, at most %d are accepted", key.N.BitLen(), maxRSA)
-	}
-	return cert, nil
 }
 
 // misdirected returns why the Host of r does not match the connection, or "".

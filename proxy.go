@@ -16,6 +16,7 @@ import (
 // its users reach over plain http needs InsecureAllowHTTP.
 func (g *Guard) Proxy(p Policy, next http.Handler) http.Handler {
 	to := g.route(p)
+	needHandler(next)
 	to.proxy = true
 	to.schemes = slices.DeleteFunc(slices.Clone(to.schemes), func(i int) bool { return !proxyScheme(g.c.Schemes[i]) })
 	if len(to.schemes) == 0 {

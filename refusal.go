@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -290,6 +292,41 @@ func (f *Refusal) Unwrap() []error {
 		return []error{f.Code}
 	}
 	return []error{f.Code, f.Err}
+}
+
+// Cause returns Err without the code at its end, for logs that have a field for the code.
+func (f *Refusal) Cause() string {
+	if f == nil || f.Err == nil {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ")
+}
+
+// logRefusal logs a refusal. It is the default of Config.OnRefusal.
+func logRefusal(r *http.Request, f *Refusal) {
+	level := slog.LevelInfo
+	if f.Status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	log := slog.Default()
+	if !log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("code", string(f.Code)),
+		slog.Int("status", f.Status),
+		slog.String("cause", f.Cause()),
+		slog.String("denial", f.ID),
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.Path), // without the query, which may hold secrets
+	}
+	if st := stateOf(r.Context()); st != nil && st.client.IsValid() {
+		attrs = append(attrs, slog.String("client", st.client.String()))
+	}
+	if _, coded := errors.AsType[Code](f.Err); f.Code == AuthUnavailable && !coded {
+		attrs = append(attrs, slog.String("note", "the error wraps no durward.Code, so it counts as an outage; wrap one, such as durward.InvalidToken, to refuse"))
+	}
+	log.LogAttrs(r.Context(), level, "request refused", attrs...)
 }
 
 // complete copies the refusal that err describes and fills in its zero fields.
