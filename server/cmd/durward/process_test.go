@@ -58,7 +58,7 @@ func serve(t *testing.T, cmd *exec.Cmd) *process {
 	for p.url == "" && lines.Scan() {
 		p.stdout = append(p.stdout, lines.Text())
 		p.url, _ = strings.CutPrefix(lines.Text(), "durward: listening on ")
-		if !strings.HasPrefix(p.url, "http://") {
+		if !strings.HasPrefix(p.url, "http://") && !strings.HasPrefix(p.url, "unix:") {
 			p.url = ""
 		}
 	}

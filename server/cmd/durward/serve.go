@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -76,10 +77,13 @@ func (v serveVerb) Run(e *environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeNode(s)) }()
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := listen(c.Config, e.variables)
 	if err != nil {
 		hint := "Name an address of this machine with --listen ADDR."
+		_, isSocket := c.ListenSocket()
 		switch {
+		case isSocket:
+			hint = "Name a path in a folder that this user can write to, such as --listen unix:/run/durward/http.sock."
 		case errors.Is(err, syscall.EADDRINUSE):
 			hint = "Another program uses this port. --listen 127.0.0.1:0 picks a free port."
 		case errors.Is(err, syscall.EACCES):
@@ -88,7 +92,11 @@ func (v serveVerb) Run(e *environment) (err error) {
 		return unreachable(hint, "cannot listen: %w", err)
 	}
 	if c.PublicURL == "" {
-		c.PublicURL = "http://" + localAddress(listener.Addr())
+		if listener.Addr().Network() == "unix" {
+			return errors.Join(usage("Set public_url to the address of the proxy in front, such as https://auth.example.com.",
+				"the server listens on a unix socket, which has no URL"), listener.Close())
+		}
+		c.PublicURL = localURL(listener.Addr())
 	}
 	var current atomic.Pointer[httpapi.Server]
 	configure := func(c *config.Loaded) error {
@@ -126,7 +134,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 		slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
-	fmt.Fprintf(e.stdout, "durward: listening on http://%s\n", localAddress(listener.Addr()))
+	fmt.Fprintf(e.stdout, "durward: listening on %s\n", localURL(listener.Addr()))
 
 	for {
 		select {
@@ -200,13 +208,16 @@ func newHTTPServer(h http.Handler, errorLog *log.Logger) *http.Server {
 	}
 }
 
-// localAddress returns the address by which programs of this machine reach a listener.
-func localAddress(a net.Addr) string {
+// localURL returns the URL by which programs of this machine reach a listener, or unix: and a path.
+func localURL(a net.Addr) string {
+	if a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
 	addr, err := netip.ParseAddrPort(a.String())
 	if err == nil && addr.Addr().IsUnspecified() {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port()).String()
+		return "http://" + netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port()).String()
 	}
-	return a.String()
+	return "http://" + a.String()
 }
 
 // newLogger returns a logger to w in the configured format. Its level is level.
@@ -228,6 +239,14 @@ func logWarnings(c *config.Loaded, log *slog.Logger) {
 	// X-Forwarded-Proto. The server believes only trusted_proxies.
 	if strings.HasPrefix(c.PublicURL, "https:") && len(c.TrustedProxies) == 0 && !c.InsecureAllowHTTP {
 		log.Warn("public_url is https and trusted_proxies is empty: requests through a proxy will be refused as plain http")
+	}
+	_, socket := c.ListenSocket()
+	mode, _ := c.SocketMode() // package config checks it
+	switch trusted := slices.Contains(c.TrustedProxies, config.SocketPeers); {
+	case socket && !trusted && !c.InsecureAllowHTTP:
+		log.Warn("listen is a unix socket and trusted_proxies lacks " + config.SocketPeers + ": requests will be refused as plain http")
+	case socket && trusted && mode&0o002 != 0:
+		log.Warn(fmt.Sprintf("listen_mode is %s: every user of this machine can connect to the socket and forge addresses, as trusted_proxies has %s", c.ListenMode, config.SocketPeers))
 	}
 	if info, err := os.Stat(c.DataDir); err == nil && info.Mode().Perm()&0o022 != 0 {
 		log.Warn(fmt.Sprintf("other users can write to the data folder %s and replace its files; run: chmod 700 %s", c.DataDir, shellQuote(c.DataDir)))

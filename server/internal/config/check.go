@@ -16,6 +16,10 @@ import (
 	"github.com/durward-auth/durward/server/internal/seal"
 )
 
+// maxSocketPath is the maximum length of a socket's path. Systems have 104 or 108 octets, and the
+// server needs some for the name under which it creates the socket.
+const maxSocketPath = 90
+
 // check validates all settings and returns every mistake.
 func (l *Loaded) check() (mistakes []error) {
 	mistake := func(key, format string, args ...any) {
@@ -47,8 +51,15 @@ func (l *Loaded) check() (mistakes []error) {
 			mistake(s.Key, "is %s; want %s to %s", s, least, most)
 		}
 	}
-	if _, port, err := net.SplitHostPort(l.Listen); err != nil {
-		mistake("listen", "is %q; want an address with a port, such as 127.0.0.1:8401 or :8401", l.Listen)
+	if path, ok := l.ListenSocket(); ok {
+		if path == "" || len(path) > maxSocketPath || strings.ContainsAny(path, "@\x00") { // a name with @ has no file, and no mode
+			mistake("listen", "is %q; want unix: and the path of a file, at most %d octets long", l.Listen, maxSocketPath)
+		}
+		if l.PublicURL == "" {
+			mistake("public_url", "is empty; a unix socket, which listen names, has no URL; want the address of the proxy in front, such as https://auth.example.com")
+		}
+	} else if _, port, err := net.SplitHostPort(l.Listen); err != nil {
+		mistake("listen", "is %q; want an address with a port, such as 127.0.0.1:8401 or :8401, or unix:PATH", l.Listen)
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		mistake("listen", "has the port %q; want a number up to 65535, or 0 for a free port", port)
 	}
@@ -60,8 +71,14 @@ func (l *Loaded) check() (mistakes []error) {
 	if l.DataDir == "" {
 		mistake("data_dir", "is empty")
 	}
-	if _, err := l.ProxyNetworks(); err != nil {
+	if _, err := l.SocketMode(); err != nil {
+		mistake("listen_mode", "%s", err)
+	}
+	if _, _, err := l.ProxyNetworks(); err != nil {
 		mistake("trusted_proxies", "%s", err)
+	}
+	if l.ClientCertFromProxies != "off" && len(l.TrustedProxies) == 0 {
+		mistake("client_cert_from_proxies", "is %s, and trusted_proxies is empty: the field of no peer would be read", l.ClientCertFromProxies)
 	}
 	// The guard defines the syntax of an origin.
 	guard := durward.Config{Schemes: []durward.Scheme{durward.Session()}, Origins: l.CORS.Origins}

@@ -9,8 +9,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,8 +23,15 @@ import (
 // "default" is the value if nothing is set, "range" the least and the greatest value, and "of" the
 // list of the allowed texts.
 type Config struct {
-	// Address and port to listen on. Port 0 picks a free port.
+	// Address and port to listen on. Port 0 picks a free port. Or `unix:PATH` for a unix socket,
+	// which requires `public_url` and the entry `unix:` in `trusted_proxies`; the server replaces a
+	// socket that no program listens on. A socket that systemd passes (LISTEN_FDS) takes
+	// precedence.
 	Listen string `toml:"listen" default:"127.0.0.1:8401"`
+
+	// Mode of the file of a unix socket, in octal digits. It decides which users of the machine can
+	// connect.
+	ListenMode string `toml:"listen_mode" default:"0660"`
 
 	// Origin of the server as clients see it, such as https://auth.example.com. Links and
 	// challenges contain it. Default: the address of the listener.
@@ -38,8 +47,17 @@ type Config struct {
 
 	// IP addresses or networks of your reverse proxies. The server uses X-Forwarded-For and
 	// X-Forwarded-Proto only in requests from these addresses, because any client can send
-	// these fields. Default: none.
+	// these fields. The entry `unix:` stands for all peers on the unix socket of `listen`.
+	// Default: none.
 	TrustedProxies []string `toml:"trusted_proxies"`
+
+	// Field in which `trusted_proxies` pass the client's certificate, for tokens that are bound to
+	// one (RFC 8705): `off`, `rfc9440` (Client-Cert), `xfcc` (Envoy: X-Forwarded-Client-Cert),
+	// `traefik` (X-Forwarded-Tls-Client-Cert), `nginx` (Ssl-Client-Cert with
+	// $ssl_client_escaped_cert, as ingress-nginx sends it) or `alb` (AWS: X-Amzn-Mtls-Clientcert and
+	// -Leaf). Each proxy must remove the field from requests of its clients, because a client that
+	// can send it can pass as the holder of any certificate.
+	ClientCertFromProxies string `toml:"client_cert_from_proxies" default:"off" of:"off,rfc9440,xfcc,traefik,nginx,alb"`
 
 	// Accept passwords and tokens over plain HTTP from other machines too. Set it only on a
 	// network that no attacker can read.
@@ -235,15 +253,34 @@ func (c *Config) CheckpointPath() string { return filepath.Join(c.DataDir, "durw
 // MasterKeyPath returns the file of the master key. It is used if master_key is empty.
 func (c *Config) MasterKeyPath() string { return filepath.Join(c.DataDir, "master.key") }
 
-// ProxyNetworks parses trusted_proxies.
-func (c *Config) ProxyNetworks() ([]netip.Prefix, error) {
-	var networks []netip.Prefix
+// SocketPeers is the entry of trusted_proxies for the peers of a unix socket.
+const SocketPeers = "unix:"
+
+// ListenSocket returns the path of the unix socket that listen names. ok is false if it names a
+// network address.
+func (c *Config) ListenSocket() (path string, ok bool) { return strings.CutPrefix(c.Listen, "unix:") }
+
+// SocketMode parses listen_mode.
+func (c *Config) SocketMode() (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(c.ListenMode, 8, 32)
+	if err != nil || mode > 0o777 {
+		return 0, fmt.Errorf("is %q; want octal digits of a file mode, such as 0660", c.ListenMode)
+	}
+	return fs.FileMode(mode), nil
+}
+
+// ProxyNetworks parses trusted_proxies. socket reports whether it has [SocketPeers].
+func (c *Config) ProxyNetworks() (networks []netip.Prefix, socket bool, err error) {
 	for _, text := range c.TrustedProxies {
+		if text == SocketPeers {
+			socket = true
+			continue
+		}
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(text)
 			if addrErr != nil {
-				return nil, fmt.Errorf("contains %q; want addresses or networks such as 10.0.0.7 or 10.0.0.0/8", text)
+				return nil, false, fmt.Errorf("contains %q; want addresses or networks such as 10.0.0.7 or 10.0.0.0/8, or unix:", text)
 			}
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
@@ -251,11 +288,11 @@ func (c *Config) ProxyNetworks() ([]netip.Prefix, error) {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		if p.Bits() == 0 || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("contains %q, which matches every client: any of them could forge its address", text)
+			return nil, false, fmt.Errorf("contains %q, which matches every client: any of them could forge its address", text)
 		}
 		networks = append(networks, p.Masked())
 	}
-	return networks, nil
+	return networks, socket, nil
 }
 
 // SharedSecret decodes tokens.shared_secret. It returns nil if the setting is empty.

@@ -46,12 +46,17 @@ func unknown(object string, err error) error {
 	return err
 }
 
+// settingNames replaces the library's settings in a cause by those of the server's operator.
+var settingNames = strings.NewReplacer(
+	"Config.ProxySocket", "the entry unix: of trusted_proxies",
+	"Config.Proxies", "trusted_proxies",
+	"Config.InsecureAllowHTTP", "insecure_allow_http",
+	" (Config.InsecureEncodedSlashes accepts it)", "",
+	" (Config.InsecureDoubleSlashes accepts it)", "",
+)
+
 // recordRefusal gives a refusal and its cause to the security log. It does not wait.
 func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
-	cause := ""
-	if f.Err != nil {
-		cause = strings.TrimSuffix(strings.TrimSuffix(f.Err.Error(), string(f.Code)), ": ") // the row has the code
-	}
 	d := store.Denial{
 		ID:        f.ID,
 		Code:      string(f.Code),
@@ -59,7 +64,7 @@ func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
 		Method:    r.Method,
 		Path:      account.WithoutKeys(r.URL.Path),
 		Scheme:    f.Scheme,
-		Cause:     cause,
+		Cause:     settingNames.Replace(f.Cause()),
 		Network:   addressOf(r.Context()).Network(),
 		RequestID: requestID(r.Context()),
 	}

@@ -184,6 +184,10 @@ func TestAddressThatCounts(t *testing.T) {
 			func(n int) []string {
 				return []string{https, "X-Forwarded-For: " + []string{"203.0.113.9", "::ffff:203.0.113.9", "[::ffff:cb00:7109]:80"}[n%3]}
 			}, 10},
+		{"clients of unknown address count as one", proxied,
+			func(n int) []string {
+				return []string{https, fmt.Sprintf("X-Forwarded-For: 203.0.113.%d, %s", n, []string{"unknown", "_hidden", ""}[n%3])}
+			}, 10},
 		{"many addresses behind the proxy", proxied,
 			func(n int) []string { return []string{https, fmt.Sprintf("X-Forwarded-For: 203.0.113.%d", n)} }, -1},
 	} {

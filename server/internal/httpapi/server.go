@@ -54,13 +54,15 @@ type Parts struct {
 
 // Settings are the operator's choices. PublicURL is required.
 type Settings struct {
-	PublicURL         string         // origin for links and challenges
-	Registration      bool           // every client may create an account
-	Basic             bool           // accept e-mail address and password with each request (RFC 7617)
-	DPoP              bool           // bind tokens to the key of a client that sends a proof (RFC 9449)
-	Origins           []string       // of other sites with scripts that call the API
-	Proxies           []netip.Prefix // trusted proxies
-	InsecureAllowHTTP bool           // accept passwords and tokens over plain http from every address
+	PublicURL         string                   // origin for links and challenges
+	Registration      bool                     // every client may create an account
+	Basic             bool                     // accept e-mail address and password with each request (RFC 7617)
+	DPoP              bool                     // bind tokens to the key of a client that sends a proof (RFC 9449)
+	Origins           []string                 // of other sites with scripts that call the API
+	Proxies           []netip.Prefix           // trusted proxies
+	ProxySocket       bool                     // trust peers on unix sockets, too
+	ClientCert        durward.ClientCertFormat // of certificates that trusted proxies pass; empty: none are read
+	InsecureAllowHTTP bool                     // accept passwords and tokens over plain http from every address
 }
 
 // Server is the API as an http.Handler. Its configuration does not change: for another
@@ -109,18 +111,21 @@ func New(c Config) (*Server, error) {
 	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
 	preflight, readable := crossOrigin(c.Origins)
 	s.guard, err = durward.New(durward.Config{
-		Realm:             s.realm,
-		Schemes:           s.Schemes.all(),
-		PublicURL:         c.PublicURL,
-		Docs:              c.PublicURL + "/errors",
-		Origins:           c.Origins,
-		Preflight:         preflight,
-		Proxies:           c.Proxies,
-		InsecureAllowHTTP: c.InsecureAllowHTTP,
-		Strongest:         c.Accounts.StrongestACR,
-		Now:               c.Now,
-		OnRefusal:         s.recordRefusal,
-		Hints:             hints,
+		Realm:                 s.realm,
+		Schemes:               s.Schemes.all(),
+		PublicURL:             c.PublicURL,
+		Docs:                  c.PublicURL + "/errors",
+		Origins:               c.Origins,
+		Preflight:             preflight,
+		Proxies:               c.Proxies,
+		ProxySocket:           c.ProxySocket,
+		ClientCertFromProxies: c.ClientCert != "",
+		ClientCertFormat:      c.ClientCert,
+		InsecureAllowHTTP:     c.InsecureAllowHTTP,
+		Strongest:             c.Accounts.StrongestACR,
+		Now:                   c.Now,
+		OnRefusal:             s.recordRefusal,
+		Hints:                 hints,
 	})
 	if err != nil {
 		return nil, err

@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -234,7 +236,7 @@ func (n *Node) Waiting() int { return n.feed.Waiting() }
 // Server applies the limits of set to the node and returns an HTTP server with the other settings.
 // Settings of the parts keep the values that Open got.
 func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
-	proxies, err := set.ProxyNetworks()
+	proxies, socket, err := set.ProxyNetworks()
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +261,8 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			DPoP:              set.DPoP,
 			Origins:           set.CORS.Origins,
 			Proxies:           proxies,
+			ProxySocket:       socket,
+			ClientCert:        durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
 			InsecureAllowHTTP: set.InsecureAllowHTTP,
 		},
 	})
