@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -332,20 +333,32 @@ export default { field };
 `
 )
 
-// TestCertificateThroughProxy lets a proxy terminate TLS and forward the client's certificate (RFC
-// 9440). Certificate fields sent by clients must be ignored.
+// nginxEscaped is the configuration of nginx without njs, with the certificate in escaped PEM.
+var nginxEscaped = strings.NewReplacer(
+	"load_module /usr/lib/nginx/modules/ngx_http_js_module.so;\n", "",
+	"js_import certificate from {{dir}}/certificate.js;\n", "",
+	"js_set $client_cert certificate.field;\n", "",
+	"proxy_set_header Client-Cert $client_cert;", "proxy_set_header Ssl-Client-Cert $ssl_client_escaped_cert;",
+	`proxy_set_header Client-Cert-Chain "";`, "",
+).Replace(nginx)
+
+// TestCertificateThroughProxy lets a proxy terminate TLS and forward the client's certificate, by
+// RFC 9440 or in the format of the proxy. Certificate fields sent by clients must be ignored.
 func TestCertificateThroughProxy(t *testing.T) {
 	t.Parallel()
+	nginxRefusals := map[string]string{"expired": " 400", "not yet valid": " 400", "for servers": " 400"}
 	for _, c := range []struct {
-		program, configuration string
-		args                   []string
-		refusals               map[string]string // the proxy's own refusals, by the name of the certificate
+		name, program, configuration string
+		format                       durward.ClientCertFormat
+		field                        string // of the certificate
+		args                         []string
+		refusals                     map[string]string // the proxy's own refusals, by the name of the certificate
 	}{
-		{"haproxy", haproxy, []string{"-q", "-db", "-f"}, nil},
-		{"nginx", nginx, []string{"-c"}, map[string]string{"expired": " 400", "not yet valid": " 400",
-			"for servers": " 400"}},
+		{"haproxy", "haproxy", haproxy, "", "Client-Cert", []string{"-q", "-db", "-f"}, nil},
+		{"nginx", "nginx", nginx, "", "Client-Cert", []string{"-c"}, nginxRefusals},
+		{"nginx escaped", "nginx", nginxEscaped, durward.ClientCertNginx, "Ssl-Client-Cert", []string{"-c"}, nginxRefusals},
 	} {
-		t.Run(c.program, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			needPrograms(t, "curl", c.program)
 			ca, issuer := durwardtest.NewCA(t), durwardtest.NewIssuer(t)
@@ -359,10 +372,17 @@ func TestCertificateThroughProxy(t *testing.T) {
 			srv.serve(srv.guard(durward.Config{
 				Schemes:   []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience), certificates(ca)},
 				PublicURL: "https://" + p.address,
-				Proxies:   []netip.Prefix{netip.MustParsePrefix(host + "/32")}, ClientCertFromProxies: true,
+				Proxies:   []netip.Prefix{netip.MustParsePrefix(host + "/32")},
+
+				ClientCertFromProxies: true,
+				ClientCertFormat:      c.format,
 			}).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fields := len(r.Header[c.field])
+				if c.field != "Client-Cert" {
+					fields += len(r.Header["Client-Cert"])
+				}
 				fmt.Fprintf(w, "hello, %s with %d fields", durward.From(r.Context()).Subject,
-					len(r.Header["Client-Cert"])+len(r.Header["Client-Cert-Chain"]))
+					fields+len(r.Header["Client-Cert-Chain"]))
 			})))
 			dir := t.TempDir()
 			writeFile(t, filepath.Join(dir, "server"), encodePEM(t, ca.Server(host)))
@@ -388,7 +408,8 @@ func TestCertificateThroughProxy(t *testing.T) {
 			through := "https://" + p.address
 			ada := []tls.Certificate{ca.Client(user, nil)}
 			forged := []string{"-H", "Client-Cert: :" + base64.StdEncoding.EncodeToString(ada[0].Certificate[0]) + ":",
-				"-H", "Client-Cert-Chain: :" + base64.StdEncoding.EncodeToString(ca.Cert.Raw) + ":"}
+				"-H", "Client-Cert-Chain: :" + base64.StdEncoding.EncodeToString(ca.Cert.Raw) + ":",
+				"-H", "Ssl-Client-Cert: " + url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ada[0].Certificate[0]})))}
 			bound := []string{"--oauth2-bearer", issuer.Token(func(c *jwt.Claims) {
 				c.Subject, c.Confirmation = "robot", &jwt.Confirmation{X5tS256: jwt.Thumbprint(ada[0].Leaf)}
 			})}
