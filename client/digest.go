@@ -27,7 +27,7 @@ type digestState struct {
 	hasOpaque bool
 	algorithm digest.Algorithm
 	spelled   string // algorithm as the server spells it; empty if the challenge names none
-	qop       string
+	qop       string // empty for the form of RFC 2069
 	ha1       []byte
 
 	mu     sync.Mutex
@@ -55,8 +55,9 @@ func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error)
 		}
 	}
 	// Without qop (RFC 2069) an answer can be replayed, and an attacker who chose the nonce can use
-	// precomputed tables to find the password.
-	if a.Name == "" || a.Name == "MD5" && !p.InsecureMD5 || d.qop == "" || d.nonce == "" {
+	// precomputed tables to find the password. A session key (sess) needs the cnonce that qop brings.
+	noQOP := p.InsecureNoQOP && offered == "" && !sess
+	if a.Name == "" || a.Name == "MD5" && !p.InsecureMD5 || d.qop == "" && !noQOP || d.nonce == "" {
 		return nil, nil
 	}
 	if len(d.nonce)+len(d.realm)+len(d.opaque) > dpop.MaxToken {
@@ -120,7 +121,12 @@ func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 			return "", err
 		}
 	}
-	response := string(parts.AppendResponse(nil, d.algorithm, secret, a.r.Method, body))
+	var response []byte
+	if d.qop == "" {
+		response = parts.AppendResponseWithoutQOP(nil, d.algorithm, secret, a.r.Method)
+	} else {
+		response = parts.AppendResponse(nil, d.algorithm, secret, a.r.Method, body)
+	}
 	done.nonce = nonce
 	params := make([]durward.Param, 0, 12)
 	add := func(name, value string) { params = append(params, durward.Param{Name: name, Value: value}) }
@@ -131,16 +137,18 @@ func (d *digestState) respond(a *attempt, done *answered) (string, error) {
 	add("realm", d.realm)
 	add("nonce", nonce)
 	add("uri", parts.URI)
-	add("response", response)
+	add("response", string(response))
 	if d.spelled != "" {
 		add("algorithm", d.spelled)
 	}
 	if d.hasOpaque {
 		add("opaque", d.opaque)
 	}
-	add("qop", d.qop)
-	add("nc", parts.NC)
-	add("cnonce", cnonce)
+	if d.qop != "" {
+		add("qop", d.qop)
+		add("nc", parts.NC)
+		add("cnonce", cnonce)
+	}
 	c := durward.Credentials{Scheme: "Digest", Params: params}
 	return c.String(), c.Valid()
 }

@@ -32,8 +32,8 @@ type exchange struct {
 type peer struct {
 	sources []source
 	at      attempt
-	refused []http.Header // headers that were sent and refused
-	scopes  []string      // scopes of the challenges that were answered
+	refused []attempt // with the headers that were sent
+	scopes  []string  // scopes of the challenges that were answered
 	once    retry.Once
 }
 
@@ -119,7 +119,7 @@ func (x *exchange) withBody(r *http.Request) (*http.Request, error) {
 
 // authorize puts credentials into r before the peer has asked for them.
 func (p *peer) authorize(r *http.Request) error {
-	p.at.r, p.at.from = r, nil
+	p.at.r, p.at.from, p.at.state, p.at.reason, p.at.renewed = r, nil, nil, "", false
 	for _, one := range p.sources {
 		switch err := one.answer(&p.at, nil); {
 		case err == nil:
@@ -153,31 +153,30 @@ func (x *exchange) observe(resp *http.Response) error {
 
 // react returns the next request to send after resp, or nil if the caller gets resp.
 func (x *exchange) react(r *http.Request, resp *http.Response) (next *http.Request, err error) {
-	p, name, lines := &x.server, "server", resp.Header["Www-Authenticate"]
+	p, name := &x.server, "server"
 	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
 	case http.StatusProxyAuthRequired:
-		p, name, lines = x.proxy, "proxy", resp.Header["Proxy-Authenticate"]
+		p, name = x.proxy, "proxy"
 	default:
 		return nil, nil
 	}
-	if p == nil || len(p.sources) == 0 || len(lines) == 0 || !x.replayable() || p.issues(x.r.URL) {
+	if p == nil || len(p.sources) == 0 || !x.replayable() || p.issues(x.r.URL) {
 		return nil, nil
 	}
-	challenges, _ := durward.ParseChallenges(lines) // those before a syntax error are valid
-	more := insufficient(challenges)
-	if more == nil && resp.StatusCode == http.StatusForbidden {
+	challenges := parseChallenges(resp.Header[challengeField(resp.StatusCode)])
+	more, bySource := insufficient(challenges)
+	answerable := p.answerable(resp.StatusCode, challenges)
+	if more == nil && len(answerable) == 0 {
 		return nil, nil
 	}
 	retry.Buffer(resp)
-	if more != nil && (resp.StatusCode == http.StatusForbidden || !lacksScope(*more)) {
+	// Image registries ask for more scope with a 401: a source may have a token for it.
+	if len(answerable) > 0 && (more == nil || bySource) {
+		next, err = x.answer(p, r, answerable)
+	}
+	if next == nil && more != nil && (err == nil || declined(err)) && x.mayStepUp() {
 		next, err = x.stepUp(r, *more)
-	} else {
-		// Image registries ask for more scope with a 401: a source may have a token for it.
-		next, err = x.answer(p, r, challenges)
-		if next == nil && err == nil && more != nil {
-			next, err = x.stepUp(r, *more)
-		}
 	}
 	if err != nil && x.r.Context().Err() == nil {
 		err = fmt.Errorf("durward: the %s wants %s: %w", name, describe(challenges), err)
@@ -186,6 +185,53 @@ func (x *exchange) react(r *http.Request, resp *http.Response) (next *http.Reque
 		return nil, err
 	}
 	return x.withBody(next)
+}
+
+// declined reports whether the authorization server refused a token that a user may still get: after
+// an outage or the end of the sign-in a step-up cannot succeed.
+func declined(err error) bool {
+	_, ok := errors.AsType[*ResponseError](err)
+	_, later := errors.AsType[*RetryError](err)
+	return ok && !later && !errors.Is(err, ErrSignedOut)
+}
+
+// answerable returns the challenges of a refusal that the sources may answer.
+//
+// RFC 6750 s3.1 recommends 401 for invalid_token, so other servers send it with 400 or 403. Such a
+// status without this reason refuses the request, not its credentials.
+//
+// A 401 must have a challenge (RFC 9110 s15.5.2), but many APIs send none, or that of a password
+// dialog. Then the refused token implies a challenge of its own scheme.
+func (p *peer) answerable(status int, challenges []durward.Challenge) []durward.Challenge {
+	switch status {
+	case http.StatusBadRequest, http.StatusForbidden:
+		return slices.DeleteFunc(slices.Clone(challenges), func(c durward.Challenge) bool {
+			reason, ok := reasonOf(c)
+			return !ok || reason != retry.InvalidToken && reason != retry.Claims
+		})
+	case http.StatusUnauthorized:
+		scheme := p.tokenScheme()
+		named := func(c durward.Challenge) bool {
+			_, hasError := c.Param("error")
+			return isToken(c) && hasError || strings.EqualFold(c.Scheme, scheme)
+		}
+		if scheme != "" && !slices.ContainsFunc(challenges, named) {
+			return append(slices.Clone(challenges), durward.Challenge{Scheme: scheme})
+		}
+	}
+	return challenges
+}
+
+// tokenScheme returns the scheme of the token in the latest request, or the empty string if it has no
+// token of a source of this package.
+func (p *peer) tokenScheme() string {
+	switch t, ok := p.at.state.(*currentToken); {
+	case !ok:
+		return ""
+	case t.bound():
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // issues reports whether u is an endpoint where a source gets its credentials. A refusal from there
@@ -200,7 +246,9 @@ func (p *peer) issues(u *url.URL) bool {
 // answer returns the request with an answer to the strongest challenge that a source can answer, or
 // nil.
 func (x *exchange) answer(p *peer, last *http.Request, challenges []durward.Challenge) (*http.Request, error) {
-	p.refused = append(p.refused, last.Header)
+	refused := p.at
+	refused.r = last
+	p.refused = append(p.refused, refused)
 	slices.SortStableFunc(challenges, strongestFirst)
 	for _, c := range challenges {
 		reason, ok := p.mayAnswer(c)
@@ -209,9 +257,7 @@ func (x *exchange) answer(p *peer, last *http.Request, challenges []durward.Chal
 		}
 		for _, one := range p.sources {
 			a := p.at
-			if one != a.from {
-				a.state = nil
-			}
+			a.state, a.reason = p.stateOf(one), reason
 			a.r = x.without(last, p, one)
 			err := one.answer(&a, []durward.Challenge{c})
 			if err == nil && p.wasRefused(a.r.Header) {
@@ -237,10 +283,27 @@ func (x *exchange) answer(p *peer, last *http.Request, challenges []durward.Chal
 	return nil, nil
 }
 
+// stateOf returns the record of the latest answer of a source to this peer, or nil.
+func (p *peer) stateOf(one source) any {
+	for _, a := range slices.Backward(p.refused) {
+		if a.from == one {
+			return a.state
+		}
+	}
+	return nil
+}
+
 // mayAnswer reports whether to answer c: its reason is known and was not answered before. A challenge
-// without a reason may be answered again, with other credentials.
+// without a reason refuses the token that was sent, or else may be answered again, with other
+// credentials. An origin that has accepted a token is not given a password.
 func (p *peer) mayAnswer(c durward.Challenge) (reason retry.Reason, ok bool) {
 	reason, ok = reasonOf(c)
+	if reason == "" && strings.EqualFold(c.Scheme, p.tokenScheme()) {
+		reason = retry.InvalidToken
+	}
+	if isPassword(c) && slices.ContainsFunc(p.sources, func(s source) bool { return s.tookToken(p.at.origin) }) {
+		return reason, false
+	}
 	if !ok || reason == "" {
 		return reason, ok
 	}
@@ -276,8 +339,8 @@ func (x *exchange) renewProxy(p *peer, r *http.Request) error {
 
 // wasRefused reports whether the peer refused a request with the same header.
 func (p *peer) wasRefused(header http.Header) bool {
-	return slices.ContainsFunc(p.refused, func(h http.Header) bool {
-		return maps.EqualFunc(p.visible(h), p.visible(header), slices.Equal)
+	return slices.ContainsFunc(p.refused, func(a attempt) bool {
+		return maps.EqualFunc(p.visible(a.r.Header), p.visible(header), slices.Equal)
 	})
 }
 
@@ -291,12 +354,12 @@ func (p *peer) visible(h http.Header) http.Header {
 	return h
 }
 
+// mayStepUp reports whether stepUp may be called.
+func (x *exchange) mayStepUp() bool { return x.t.OnStepUp != nil && x.server.once.Allows(retry.StepUp) }
+
 // stepUp calls OnStepUp and returns the request with the credentials that the sources have then.
 func (x *exchange) stepUp(r *http.Request, c durward.Challenge) (*http.Request, error) {
 	p := &x.server
-	if x.t.OnStepUp == nil || !p.once.Allows(retry.StepUp) {
-		return nil, nil
-	}
 	select {
 	case x.t.stepping <- struct{}{}:
 		defer func() { <-x.t.stepping }()
@@ -310,6 +373,7 @@ func (x *exchange) stepUp(r *http.Request, c durward.Challenge) (*http.Request, 
 		scope, _ := c.Param("scope")
 		s.ACRValues, s.Scopes = strings.Fields(acr), strings.Fields(scope)
 		s.MaxAge, _ = c.Param("max_age")
+		s.Claims = claimsOf(c)
 		if err := x.t.OnStepUp(x.r.Context(), s); err != nil {
 			return nil, fmt.Errorf("a step-up: %w", err)
 		}

@@ -1,6 +1,9 @@
 package client
 
 import (
+	"net/http"
+	"sync/atomic"
+
 	"github.com/durward-auth/durward"
 )
 
@@ -21,8 +24,8 @@ type KeyConfig struct {
 func Key(c KeyConfig) Source {
 	s := &key{c: c}
 	s.origin = s.originIn("Origin", c.Origin, "the key", c.InsecureHTTP)
-	if c.Key == "" || !isToken(c.Key) {
-		s.mistake("Key is empty or has characters that a key cannot have")
+	if !sendable(c.Key) {
+		s.mistake("Key is empty or has characters other than visible ASCII, or is longer than %d bytes", maxToken)
 	}
 	return own{s}
 }
@@ -31,6 +34,7 @@ type key struct {
 	checked
 	c      KeyConfig
 	origin origin
+	took   atomic.Bool // the origin has accepted the key
 }
 
 func (k *key) answer(a *attempt, offered []durward.Challenge) error {
@@ -44,3 +48,12 @@ func (k *key) answer(a *attempt, offered []durward.Challenge) error {
 	}
 	return nil
 }
+
+func (k *key) observe(_ *attempt, resp *http.Response) error {
+	if !k.took.Load() && verdictOf(resp) == tokenAccepted {
+		k.took.Store(true)
+	}
+	return nil
+}
+
+func (k *key) tookToken(o origin) bool { return o == k.origin && k.took.Load() }

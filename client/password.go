@@ -13,7 +13,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// PasswordConfig configures [Password]. Origin, User and Password are required.
+// PasswordConfig configures [Password]. Origin is required, and User or Password: some servers take
+// an API key as one of them, with the other empty.
 type PasswordConfig struct {
 	// Origin receives the password, such as https://files.example.com. In Transport.ProxySources it
 	// is the proxy's, such as http://proxy.example.com:3128.
@@ -34,6 +35,11 @@ type PasswordConfig struct {
 
 	// InsecureMD5 answers Digest with MD5, for servers that support nothing else.
 	InsecureMD5 bool
+
+	// InsecureNoQOP answers Digest without qop (RFC 2069), for old cameras and phones; most of them need
+	// InsecureMD5 too. An attacker on the network path can send such an answer again, and can find a
+	// weak password with tables made in advance.
+	InsecureNoQOP bool
 }
 
 // Password returns a source that answers Basic (RFC 7617) and Digest (RFC 7616) challenges. It sends
@@ -61,7 +67,7 @@ type password struct {
 	mu      sync.Mutex
 	spaces  []*space // most recently used first
 	refused []string // realms that refused the password
-	floor   int      // strength of the strongest answer that was accepted
+	floor   int      // weaker challenges are not answered
 }
 
 // space is a protection space (RFC 9110 s11.5) with its latest challenge.
@@ -99,8 +105,8 @@ func (p *password) answer(a *attempt, offered []durward.Challenge) error {
 		if s == nil {
 			continue
 		}
-		if before != nil && before.fresh && before.space.realm == s.realm && !isStale(c) {
-			continue // the realm refused the answer to its own challenge
+		if before != nil && before.fresh && !isStale(c) {
+			continue // the server refused the answer to its own challenge, whatever realm it names now
 		}
 		return p.send(a, s, true)
 	}
@@ -191,6 +197,11 @@ func domainOf(c durward.Challenge, of origin) (under []string) {
 // send puts the answer for a space into an attempt.
 func (p *password) send(a *attempt, s *space, fresh bool) error {
 	done := &answered{space: s, fresh: fresh}
+	if fresh && s.digest != nil { // from now on never by Basic, also if this answer is refused
+		p.mu.Lock()
+		p.floor = max(p.floor, digestFloor)
+		p.mu.Unlock()
+	}
 	if s.digest == nil {
 		pair := base64.StdEncoding.EncodeToString([]byte(p.c.User + ":" + p.c.Password))
 		a.r.Header[a.field] = []string{"Basic " + pair}
@@ -216,7 +227,7 @@ func (p *password) observe(a *attempt, resp *http.Response) error {
 		status, field = http.StatusProxyAuthRequired, "Proxy-Authentication-Info"
 	}
 	if resp.StatusCode == status {
-		p.drop(done, resp.Header[challengeField(status)])
+		p.drop(done, parseChallenges(resp.Header[challengeField(status)]))
 		return nil
 	}
 	p.keep(done)
@@ -262,21 +273,20 @@ func (p *password) keep(done *answered) {
 
 // drop removes the space of a refused answer. If the password was refused, not only the nonce, it
 // blocks the realm.
-func (p *password) drop(done *answered, lines []string) {
-	challenges, _ := durward.ParseChallenges(lines)
+func (p *password) drop(done *answered, challenges []durward.Challenge) {
 	same, stale := false, false
 	for _, c := range challenges {
-		realm, _ := c.Param("realm")
-		if realm == done.space.realm && strings.EqualFold(c.Scheme, done.space.scheme) {
-			same = true
+		if realm, _ := c.Param("realm"); strings.EqualFold(c.Scheme, done.space.scheme) {
+			same = same || realm == done.space.realm
 			stale = stale || isStale(c)
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spaces = slices.DeleteFunc(p.spaces, func(s *space) bool { return s == done.space })
-	// The server may have refused an older nonce. Basic has none.
-	if same && !stale && (done.fresh || done.space.digest == nil) && !slices.Contains(p.refused, done.space.realm) {
+	// The server may have refused an older nonce. Basic has none. A fresh answer was for this request,
+	// also if the server names another realm now.
+	if !stale && (done.fresh || same && done.space.digest == nil) && !slices.Contains(p.refused, done.space.realm) {
 		p.refused = append(p.refused[max(0, len(p.refused)-maxSpaces+1):], done.space.realm)
 	}
 }
@@ -296,7 +306,7 @@ func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge
 		if sent != "" && !isStale(c) {
 			scheme, _, _ := strings.Cut(sent, " ")
 			if strings.EqualFold(scheme, c.Scheme) && !p.reused() {
-				p.drop(&answered{space: s, fresh: true}, []string{c.String()})
+				p.drop(&answered{space: s, fresh: true}, []durward.Challenge{c})
 				p.mu.Lock()
 				p.spaces = nil // the next CONNECT must not send the refused password
 				p.mu.Unlock()

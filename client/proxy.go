@@ -78,7 +78,7 @@ func (e *tunnelError) Error() string {
 func (t *Transport) tunnelRefused(
 	ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response,
 ) error {
-	challenges, _ := durward.ParseChallenges(resp.Header["Proxy-Authenticate"])
+	challenges := parseChallenges(resp.Header["Proxy-Authenticate"])
 	refused := &tunnelError{challenges: challenges, reason: retry.TunnelRefused}
 	sent := connect.Header.Get("Proxy-Authorization")
 	if sent != "" {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const maxBody = 1 << 20
 type ResponseError struct {
 	Status     int
 	Code       durward.Code // of Durward's problem details; empty if unknown
-	Reason     string       // error of an OAuth endpoint (RFC 6749 s5.2); empty if there is none
+	Reason     string       // error of an OAuth endpoint (RFC 6749 s5.2) or its like; empty if there is none
 	Detail     string       // description for people
 	Hint       string       // what to do, for people
 	Denial     string       // id for the operator: durward why ID explains the refusal
@@ -83,23 +84,55 @@ func newResponseError(resp *http.Response) *ResponseError {
 		RetryAfter: retryAfter(resp),
 		Denial:     printable.Line(resp.Header.Get("Durward-Denial"), maxShown),
 	}
-	e.Challenges, _ = durward.ParseChallenges(resp.Header[challengeField(resp.StatusCode)])
-	var body struct {
-		Code, Detail, Hint string // RFC 9457 and Durward's members
-		Error              string `json:"error"`
-		Description        string `json:"error_description"`
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&body); err != nil {
+	e.Challenges = parseChallenges(resp.Header[challengeField(resp.StatusCode)])
+	var body json.RawMessage
+	if json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&body) != nil {
 		return e
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
-		if code := durward.Code(body.Code); slices.Contains(durward.Codes(), code) {
+		var problem struct{ Code, Detail, Hint string } // RFC 9457 and Durward's members
+		if json.Unmarshal(body, &problem) != nil {
+			return e
+		}
+		if code := durward.Code(problem.Code); slices.Contains(durward.Codes(), code) {
 			e.Code = code
 		}
-		e.Detail, e.Hint = printable.Line(body.Detail, maxShown), printable.Line(body.Hint, maxShown)
+		e.Detail, e.Hint = printable.Line(problem.Detail, maxShown), printable.Line(problem.Hint, maxShown)
 		return e
 	}
-	return e.withReason(body.Error, body.Description)
+	var f failure
+	if json.Unmarshal(body, &f) != nil {
+		return e
+	}
+	return e.withReason(f.reason())
+}
+
+// failure has the members of a JSON body that name the error: those of RFC 6749 s5.2, and those of
+// Supabase and of Google's APIs, Firebase among them.
+type failure struct {
+	Error       json.RawMessage `json:"error"` // a string, or an object with a message
+	Description text            `json:"error_description"`
+	ErrorCode   text            `json:"error_code"`
+	Msg         text            `json:"msg"`
+}
+
+func (f failure) reason() (reason, description string) {
+	var object struct{ Message text }
+	if json.Unmarshal(f.Error, &reason) != nil && json.Unmarshal(f.Error, &object) == nil {
+		reason = string(object.Message)
+	}
+	return cmp.Or(reason, string(f.ErrorCode)), cmp.Or(string(f.Description), string(f.Msg))
+}
+
+// text is a JSON string. Another form is the empty string.
+type text string
+
+// UnmarshalJSON never fails.
+func (t *text) UnmarshalJSON(data []byte) error {
+	var s string
+	_ = json.Unmarshal(data, &s)
+	*t = text(s)
+	return nil
 }
 
 // retryAfter returns the wait that a response asks for (RFC 9110 s10.2.3).

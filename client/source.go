@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/retry"
 )
 
 // A Source holds credentials for some origins. [Password], [Tokens], [Key] and [Certificate] return
@@ -38,6 +39,9 @@ type source interface {
 
 	// observe reads the response to an attempt that this source answered.
 	observe(a *attempt, resp *http.Response) error
+
+	// tookToken reports whether the origin has accepted an access token or API key of this source.
+	tookToken(origin) bool
 }
 
 // own is a source of this package as a Source.
@@ -72,6 +76,9 @@ func (c *checked) originIn(field, text, credentials string, insecure bool) origi
 // observe does nothing: most sources do not need the response.
 func (c *checked) observe(*attempt, *http.Response) error { return nil }
 
+// tookToken returns false: most sources have no token.
+func (c *checked) tookToken(origin) bool { return false }
+
 // custom adapts a source of the application.
 type custom struct {
 	checked
@@ -96,6 +103,9 @@ type attempt struct {
 	field  string        // Authorization or Proxy-Authorization
 	from   source        // that put in the credentials; nil for none
 	state  any           // from's own record of its answer
+
+	reason  retry.Reason // of the refusal that this attempt answers; empty for none
+	renewed bool         // it has a token that replaces one refused in this exchange
 }
 
 // toProxy reports whether the credentials are for the proxy.

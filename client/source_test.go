@@ -359,7 +359,8 @@ func TestTokenIsNotPrinted(t *testing.T) {
 // valid fields.
 func FuzzTransport(f *testing.F) {
 	for _, seed := range []string{`Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`, `Digest realm="r\"", nonce="n", qop="auth-int", algorithm=MD5-sess, opaque="", userhash=true, stale=true`,
-		`Bearer realm="r", error="invalid_token"`, `DPoP error="use_dpop_nonce"`, `Basic, Digest ,, Bearer a==`} {
+		`Bearer realm="r", error="invalid_token"`, `DPoP error="use_dpop_nonce"`, `Basic, Digest ,, Bearer a==`,
+		`Digest realm="r", nonce="n"`, `Basic realm=sign in`, `Bearer error="insufficient_claims", claims="e30="`} {
 		f.Add(seed, `nextnonce="n2", rspauth="0", qop=auth, cnonce="c", nc=00000001`)
 	}
 	f.Fuzz(func(t *testing.T, challenge, info string) {
@@ -374,7 +375,7 @@ func FuzzTransport(f *testing.F) {
 			return &http.Response{StatusCode: 401, Header: http.Header{"Www-Authenticate": {challenge}, "Authentication-Info": {info}}, Body: http.NoBody, Request: r}, nil
 		})
 		tr := &Transport{Base: base, Sources: []Source{
-			Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret", InsecureMD5: true}),
+			Password(PasswordConfig{Origin: "https://h", User: "ada", Password: "secret", InsecureMD5: true, InsecureNoQOP: true}),
 			Tokens(TokensConfig{Origins: []string{"https://h"}, Next: func(context.Context, Token) (Token, error) { return Token{Access: "a", Type: "Bearer"}, nil }}),
 		}}
 		r, err := http.NewRequest("POST", "https://h/a", strings.NewReader("body"))

@@ -19,6 +19,11 @@ type Token struct {
 	Refresh        string    `json:"refresh_token,omitempty"`  // changes with each use
 	RefreshExpires time.Time `json:"refresh_expires,omitzero"` // zero if unknown
 	Scope          string    `json:"scope,omitempty"`          // as granted
+
+	// Claims is set only in the argument of TokensConfig.Next, after an API answered with a claims
+	// challenge (Microsoft Entra ID): the claims that the new token needs, a JSON object that the token
+	// endpoint receives as its parameter claims. [OAuth] sends it.
+	Claims string `json:"-"`
 }
 
 // String returns type and end of the token, not its value.

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -24,7 +24,7 @@ type TokensConfig struct {
 
 	// Next returns the token after old; old is the zero Token if there is none. [OAuth.Refresh],
 	// [OAuth.ClientCredentials] and the Refresh method of an api.Client have this form. If Received
-	// is zero, the source sets it.
+	// is zero, the source sets it. If Claims of old is set, the new token needs these claims.
 	//
 	// An error that wraps [ErrSignedOut] means that only a new sign-in can get a token. After any
 	// other error the source keeps the token and tries again later; a [*RetryError] says when.
@@ -80,12 +80,15 @@ func (e *RetryError) Unwrap() error { return e.Err }
 //
 // It refreshes a token early, at the first request after a random time between 70 and 90 % of the
 // token's life, and does not delay that request. An unused token is not refreshed. If a token has
-// expired or the server refuses it with invalid_token, one call of Next serves all waiting
-// requests; the end of one request's context does not cancel that call.
+// expired or the server refuses it, with invalid_token or without a reason, one call of Next serves all
+// waiting requests; the end of one request's context does not cancel that call. If the server refuses
+// the new token too, its next refusal causes a call after a second at the earliest, then after two, and
+// so on up to a minute.
 //
 // If Next fails, all waiting requests get its error. The next call follows after a pause of one
-// second, doubled up to a minute, or as long as the server asks for. Until then a token that has
-// not expired stays in use. Only [ErrSignedOut] discards a token.
+// second, doubled up to a minute, or as long as the server asks for. Until then a token that has not
+// expired stays in use. Only [ErrSignedOut] discards a token, and not one without a refresh token
+// that has neither expired nor been refused with invalid_token.
 //
 // The life of a token is counted from the request for it, by expires_in (RFC 6749 s5.1), so a wrong
 // clock of this machine does no harm.
@@ -98,7 +101,7 @@ func Tokens(c TokensConfig) Source {
 	t.c.Store = cmp.Or[TokenStore](c.Store, new(MemoryStore))
 	for _, text := range c.Origins {
 		if o := t.originIn("Origins", text, "tokens", c.InsecureHTTP); o != (origin{}) {
-			t.origins = append(t.origins, o)
+			t.audience = append(t.audience, &recipient{origin: o})
 		}
 	}
 	if len(c.Origins) == 0 {
@@ -113,7 +116,6 @@ func Tokens(c TokensConfig) Source {
 			t.mistake("AuthEndpoints is not a URL such as https://auth.example.com/api/auth/")
 		}
 	}
-	t.proofs = make([]dpop.State, len(t.origins))
 	return own{t}
 }
 
@@ -121,9 +123,8 @@ func Tokens(c TokensConfig) Source {
 type tokens struct {
 	checked
 	c             TokensConfig // with defaults
-	origins       []origin
-	proofs        []dpop.State // for each of origins
-	authEndpoints *url.URL     // nil for none
+	audience      []*recipient
+	authEndpoints *url.URL // nil for none
 
 	mu        sync.Mutex
 	current   *currentToken // nil before the store was read, and after signing out
@@ -133,6 +134,19 @@ type tokens struct {
 	retryAt   time.Time     // no refresh before this time
 	pause     time.Duration // after lastErr
 	unsaved   *replacement  // new token that Save or the store has not accepted yet
+}
+
+// recipient is an origin that receives the token.
+type recipient struct {
+	origin origin
+	proofs dpop.State
+	took   atomic.Bool // it has accepted a token
+
+	// A refused token is renewed at once, and not again before retryAt if the new one was refused too.
+	// tokens.mu guards these fields.
+	judged  *currentToken // the latest renewed token that it accepted or refused
+	retryAt time.Time
+	pause   time.Duration // doubled with each renewal in vain
 }
 
 // currentToken is the token in use.
@@ -152,12 +166,19 @@ type refresh struct {
 	err   error
 }
 
-// proofsAt returns the state of the DPoP proofs at an origin, or nil if it receives no tokens.
-func (t *tokens) proofsAt(o origin) *dpop.State {
-	if i := slices.Index(t.origins, o); i >= 0 {
-		return &t.proofs[i]
+// at returns the recipient with an origin. It is nil if the origin receives no tokens.
+func (t *tokens) at(o origin) *recipient {
+	for _, to := range t.audience {
+		if to.origin == o {
+			return to
+		}
 	}
 	return nil
+}
+
+func (t *tokens) tookToken(o origin) bool {
+	to := t.at(o)
+	return to != nil && to.took.Load()
 }
 
 // issues reports whether u is an endpoint where the source itself gets its tokens.
@@ -167,40 +188,52 @@ func (t *tokens) issues(u *url.URL) bool {
 }
 
 func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
-	if !slices.Contains(t.origins, a.origin) || a.field != "Authorization" {
+	to := t.at(a.origin)
+	if to == nil || a.field != "Authorization" {
 		return ErrNoAnswer
 	}
-	refused := ""
+	var want demand
 	before, _ := a.state.(*currentToken)
 	if offered != nil {
 		c := offered[0]
-		reason, _ := reasonOf(c)
 		bound := before != nil && before.bound()
 		switch {
-		case !strings.EqualFold(c.Scheme, "Bearer") && !strings.EqualFold(c.Scheme, "DPoP"),
-			before != nil && bound != strings.EqualFold(c.Scheme, "DPoP"): // a token has one scheme
+		case !isToken(c), before != nil && bound != strings.EqualFold(c.Scheme, "DPoP"): // a token has one scheme
 			return ErrNoAnswer
 		case before == nil: // the refused request had no token
-		case reason == retry.InvalidToken:
-			refused = before.Access
-		case bound && t.proofsAt(a.origin).Correct(reason):
+		case a.reason == retry.InvalidToken, a.reason == retry.Claims:
+			want = demand{refused: before.Access, by: to}
+			reason, _ := reasonOf(c)
+			if want.invalid = reason == retry.InvalidToken; reason == retry.Claims {
+				want.claims = claimsOf(c)
+			}
+			a.renewed = true
+		case bound && to.proofs.Correct(a.reason):
 		default:
 			return ErrNoAnswer
 		}
 	}
-	token, err := t.get(a.r.Context(), refused)
+	token, err := t.get(a.r.Context(), want)
 	if err != nil {
 		return err
 	}
-	if err := t.put(a, token); err != nil {
+	if err := t.put(a, to, token); err != nil {
 		return err
 	}
 	a.state = token
 	return nil
 }
 
-// reload makes the next request read the store: a step-up may have stored a stronger token. A
-// running refresh may have begun without it, so its result is not kept.
+// demand says which token an attempt needs. The zero demand is any token that can be sent.
+type demand struct {
+	refused string     // access token that by refused; empty for none
+	by      *recipient // that refused it
+	invalid bool       // by said that the token is invalid, expired or revoked
+	claims  string     // that the next token needs, as in Token.Claims
+}
+
+// reload makes the next request read the store: a step-up may have stored a stronger token. A running refresh
+// may have begun without it, so its result is not kept.
 func (t *tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,7 +241,7 @@ func (t *tokens) reload() {
 }
 
 // put puts a token into an attempt, with a proof if the token is bound to a key.
-func (t *tokens) put(a *attempt, token *currentToken) error {
+func (t *tokens) put(a *attempt, to *recipient, token *currentToken) error {
 	a.r.Header["Authorization"] = token.field
 	if !token.bound() {
 		delete(a.r.Header, "Dpop") // of a refused token that was bound
@@ -217,7 +250,7 @@ func (t *tokens) put(a *attempt, token *currentToken) error {
 	if t.c.Prove == nil {
 		return errors.New("durward: the token is bound to a DPoP key, but Prove is nil")
 	}
-	proof, err := t.c.Prove(t.proofsAt(a.origin).Request(a.r.Method, a.r.URL, token.Access))
+	proof, err := t.c.Prove(to.proofs.Request(a.r.Method, a.r.URL, token.Access))
 	if err != nil {
 		return fmt.Errorf("durward: cannot make the DPoP proof: %w", err)
 	}
@@ -226,19 +259,47 @@ func (t *tokens) put(a *attempt, token *currentToken) error {
 }
 
 func (t *tokens) observe(a *attempt, resp *http.Response) error {
-	t.proofsAt(a.origin).Observe(resp)
+	to := t.at(a.origin)
+	to.proofs.Observe(resp)
+	if to.took.Load() && !a.renewed {
+		return nil
+	}
+	v := verdictOf(resp)
+	if v == tokenAccepted {
+		to.took.Store(true)
+	}
+	if token, ok := a.state.(*currentToken); ok && a.renewed {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.judge(to, token, v)
+	}
 	return nil
 }
 
+// judge records whether a recipient accepted a token that replaces a refused one. The first decision
+// about each token counts. The caller holds t.mu.
+func (t *tokens) judge(to *recipient, token *currentToken, v verdict) {
+	if v == undecided || to.judged == token {
+		return
+	}
+	to.judged = token
+	if v == tokenAccepted {
+		to.pause, to.retryAt = 0, time.Time{}
+		return
+	}
+	to.pause = min(max(2*to.pause, minPause), maxPause)
+	to.retryAt = t.c.Now().Add(to.pause)
+}
+
 // get returns a token that can be sent and is not the refused one.
-func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error) {
+func (t *tokens) get(ctx context.Context, want demand) (*currentToken, error) {
 	t.mu.Lock()
 	now := t.c.Now()
 	token := t.current
 	mayRefresh := !now.Before(t.retryAt)
-	if token != nil && token.Access != refused && token.fresh(now) {
+	if token != nil && token.Access != want.refused && token.fresh(now) {
 		if t.refresh == nil && mayRefresh && !token.early.IsZero() && !now.Before(token.early) {
-			t.begin(ctx, token, "")
+			t.begin(ctx, token, demand{})
 		}
 		t.mu.Unlock()
 		return token, nil
@@ -249,7 +310,11 @@ func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error)
 			defer t.mu.Unlock()
 			return nil, cmp.Or(t.signedOut, t.lastErr)
 		}
-		f = t.begin(ctx, token, refused)
+		if want.by != nil && now.Before(want.by.retryAt) && token != nil && token.fresh(now) {
+			defer t.mu.Unlock()
+			return nil, ErrNoAnswer // the tokens before were refused too
+		}
+		f = t.begin(ctx, token, want)
 	}
 	t.mu.Unlock()
 	select {
@@ -260,34 +325,37 @@ func (t *tokens) get(ctx context.Context, refused string) (*currentToken, error)
 	switch {
 	case f.err != nil:
 		return nil, f.err
-	case f.token.Access == refused:
+	case f.token.Access == want.refused:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.judge(want.by, f.token, tokenRefused)
 		return nil, fmt.Errorf("durward: Next returned the refused access token again: %w", ErrNoAnswer)
 	}
 	return f.token, nil
 }
 
-// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels
-// the refresh. The caller holds t.mu.
-func (t *tokens) begin(ctx context.Context, token *currentToken, refused string) *refresh {
+// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels the
+// refresh. The caller holds t.mu.
+func (t *tokens) begin(ctx context.Context, token *currentToken, want demand) *refresh {
 	f := &refresh{done: make(chan struct{})}
 	t.refresh = f
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.c.Timeout)
 	go func() {
 		defer cancel()
-		next, err := t.renew(ctx, token, refused)
+		next, err := t.renew(ctx, token, want)
 		t.finish(f, next, err)
 	}()
 	return f
 }
 
 // renew returns the token after current: one that another process has stored, or a new one.
-func (t *tokens) renew(ctx context.Context, current *currentToken, refused string) (got Token, err error) {
+func (t *tokens) renew(ctx context.Context, current *currentToken, want demand) (got Token, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("durward: Next, Save or Store panicked: %v", p)
 		}
 	}()
-	if current == nil && refused == "" {
+	if current == nil && want.refused == "" {
 		// This process has not read the store yet.
 		stored, err := t.c.Store.Load(ctx)
 		if err != nil {
@@ -306,25 +374,34 @@ func (t *tokens) renew(ctx context.Context, current *currentToken, refused strin
 		switch {
 		case unsaved != nil && unsaved.old.Access == stored.Access && unsaved.old.Refresh == stored.Refresh:
 			next = unsaved.new
-		case stored.fresh(t.c.Now()) && stored.Access != refused && (current == nil || stored.Access != current.Access):
+		case stored.fresh(t.c.Now()) && stored.Access != want.refused &&
+			(current == nil || stored.Access != current.Access):
 			got = stored // from another process
 			return stored, nil
 		default:
 			asked := t.c.Now()
-			if next, err = t.c.Next(ctx, stored); err != nil {
-				if errors.Is(err, ErrSignedOut) {
-					out = err
-					return Token{}, nil
+			old := stored
+			old.Claims = want.claims
+			if next, err = t.c.Next(ctx, old); err != nil {
+				switch {
+				case !errors.Is(err, ErrSignedOut):
+					return Token{}, err
+				case stored.Refresh == "" && stored.fresh(t.c.Now()) && !want.invalid:
+					// No refresh token was refused, so the access token is in use until its end.
+					return Token{}, fmt.Errorf("durward: the token cannot be renewed (%v): %w", err, ErrNoAnswer)
 				}
-				return Token{}, err
+				out = err
+				return Token{}, nil
 			}
+			next.Claims = ""
 			switch {
 			case next.Access == "":
 				return Token{}, errors.New("durward: Next returned neither a token nor an error")
 			case !next.hasScheme():
 				return Token{}, fmt.Errorf("durward: Next returned a token of type %q, not Bearer or DPoP", next.Type)
-			case !isToken(next.Access):
-				return Token{}, errors.New("durward: Next returned an access token that is too long or not a token68")
+			case !sendable(next.Access):
+				return Token{}, fmt.Errorf("durward: Next returned an access token that cannot be sent: "+
+					"it is longer than %d bytes or has a character other than visible ASCII", maxToken)
 			}
 			if next.Received.IsZero() {
 				next.Received = asked

@@ -241,7 +241,7 @@ func TestTransportTokenWithoutReceived(t *testing.T) {
 			return Token{Access: strconv.Itoa(calls), Type: "Bearer", Expires: time.Now().Add(time.Hour)}, nil
 		}}).(own).source.(*tokens)
 		for range 20 * 6 { // twenty hours
-			if _, err := source.get(t.Context(), ""); err != nil {
+			if _, err := source.get(t.Context(), demand{}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()

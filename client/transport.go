@@ -34,9 +34,9 @@ type Transport struct {
 	ProxySources []Source
 
 	// OnStepUp is called when the server accepts the credentials but wants more: a stronger or
-	// newer sign-in (RFC 9470 s3), or a scope (RFC 6750 s3.1) that no source has a token for. If it
-	// returns nil, the request is sent once more; an error ends the request. If OnStepUp is nil,
-	// the caller gets the response.
+	// newer sign-in (RFC 9470 s3), or a scope (RFC 6750 s3.1) or claims (Microsoft Entra ID) that no
+	// source has a token for. If it returns nil, the request is sent once more; an error ends the
+	// request. If OnStepUp is nil, the caller gets the response.
 	//
 	// It is called for one request at a time. Requests that wait meanwhile are sent again first.
 	// It must not send requests through this Transport.
@@ -61,6 +61,7 @@ type StepUp struct {
 	ACRValues []string          // acr_values, in the server's order of preference (RFC 9470 s3)
 	MaxAge    string            // max_age in seconds; empty if the server accepts any age
 	Scopes    []string          // all needed scopes; empty if the server names none
+	Claims    string            // JSON of a claims challenge of Microsoft Entra ID; empty if there is none
 }
 
 // New returns an HTTP client that sends the credentials of sources. It panics on a mistake in

@@ -29,10 +29,13 @@ var answers = map[durward.Code]struct {
 	durward.InvalidAPIKey:  {2, 1, 0}, // as Bearer it is invalid_token
 	durward.StepUpRequired: {2, 0, 1}, durward.InsufficientScope: {2, 0, 1},
 
+	// A 401 that names no error refuses the token.
+	durward.AuthenticationRequired: {2, 1, 0}, durward.UnsupportedScheme: {2, 1, 0}, durward.MalformedCredentials: {2, 1, 0}, durward.InvalidCredentials: {2, 1, 0},
+	durward.SessionExpired: {2, 1, 0}, durward.RefreshInvalid: {2, 1, 0}, durward.RefreshExpired: {2, 1, 0}, durward.SessionRevoked: {2, 1, 0}, durward.MFARequired: {2, 1, 0},
+	durward.StaleNonce: {2, 1, 0}, // of another scheme
+
 	// Other credentials do not help: the caller gets the response.
-	durward.AuthenticationRequired: {1, 0, 0}, durward.UnsupportedScheme: {1, 0, 0}, durward.MalformedCredentials: {1, 0, 0}, durward.InvalidCredentials: {1, 0, 0},
-	durward.SessionExpired: {1, 0, 0}, durward.RefreshInvalid: {1, 0, 0}, durward.RefreshExpired: {1, 0, 0}, durward.SessionRevoked: {1, 0, 0}, durward.MFARequired: {1, 0, 0},
-	durward.StaleNonce: {1, 0, 0}, durward.InvalidProof: {1, 0, 0}, durward.NonceRequired: {1, 0, 0}, // of other schemes
+	durward.InvalidProof: {1, 0, 0}, durward.NonceRequired: {1, 0, 0}, // of another scheme
 	durward.AmbiguousCredentials: {1, 0, 0}, durward.InvalidRequest: {1, 0, 0}, durward.MisdirectedRequest: {1, 0, 0},
 	durward.Forbidden: {1, 0, 0}, durward.CrossSite: {1, 0, 0}, durward.EnrolmentRequired: {1, 0, 0}, durward.AccountDisabled: {1, 0, 0}, durward.EmailUnverified: {1, 0, 0},
 	durward.PasswordChangeRequired: {1, 0, 0}, durward.ClientCertificateRequired: {1, 0, 0}, durward.InsecureTransport: {1, 0, 0},
@@ -130,6 +133,17 @@ func TestTransportContract(t *testing.T) {
 	}
 }
 
+// renewing returns one refresh for each code that refuses a token, and none for the code other.
+func renewing(other durward.Code) map[durward.Code]int {
+	all := map[durward.Code]int{other: 0}
+	for code, want := range answers {
+		if want.renewals > 0 {
+			all[code] = want.renewals
+		}
+	}
+	return all
+}
+
 // The same for every other scheme: the first credentials, or all, get the code.
 func TestTransportContractOfSchemes(t *testing.T) {
 	t.Parallel()
@@ -183,7 +197,7 @@ func TestTransportContractOfSchemes(t *testing.T) {
 					Next: func(context.Context, Token) (Token, error) {
 						return Token{Access: fmt.Sprintf("token-%d", renewals.Add(1)), Type: "DPoP", Refresh: "r"}, nil
 					}})
-			}, map[durward.Code]int{durward.InvalidToken: 1, durward.TokenExpired: 1, durward.TokenRevoked: 1, durward.InvalidAPIKey: 1, durward.NonceRequired: 0},
+			}, renewing(durward.NonceRequired),
 		},
 	} {
 		for code := range answers {
@@ -309,9 +323,11 @@ func TestTransportStrength(t *testing.T) {
 		"no Basic":                  {[]string{basic}, func(c *PasswordConfig) { c.NoBasic = true }, ""},
 		"another realm":             {[]string{basic}, func(c *PasswordConfig) { c.Realm = "s" }, ""},
 		"no qop":                    {[]string{`Digest realm="r", nonce="n", algorithm=SHA-256`}, nil, ""},
+		"no qop, if allowed":        {[]string{`Digest realm="r", nonce="n", algorithm=SHA-256`}, func(c *PasswordConfig) { c.InsecureNoQOP = true }, "algorithm=SHA-256"},
 		"an unknown algorithm":      {[]string{`Digest realm="r", nonce="n", qop="auth", algorithm=SHA-999`}, nil, ""},
 		"an unknown scheme":         {[]string{`Negotiate`, basic}, nil, "Basic "},
-		"nonsense first":            {[]string{`"`, basic}, nil, ""},
+		"nonsense first":            {[]string{`"`, basic}, nil, "Basic "},
+		"nonsense alone":            {[]string{`"`}, nil, ""},
 		"nonsense last":             {[]string{basic, `"`}, nil, "Basic "},
 		"a colon in the name":       {[]string{basic}, func(c *PasswordConfig) { c.User = "a:b" }, ""},
 		"no challenge":              {nil, nil, ""},

@@ -245,7 +245,7 @@ func TestTransportStepUpDuringRenewal(t *testing.T) {
 	}}).(own).source.(*tokens)
 	get := func() string {
 		t.Helper()
-		h, err := source.get(t.Context(), "")
+		h, err := source.get(t.Context(), demand{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,6 +130,15 @@ func (p Parts) AppendResponse(dst []byte, a Algorithm, secret []byte, method str
 	return a.AppendHex(dst, text)
 }
 
+// AppendResponseWithoutQOP appends the response parameter of RFC 2069 s2.1.2, which covers neither a
+// count nor a client nonce. Servers that check passwords with it can be sent the same answer twice.
+func (p Parts) AppendResponseWithoutQOP(dst []byte, a Algorithm, secret []byte, method string) []byte {
+	var room [64]byte
+	ha2 := a.AppendHex(room[:0], []byte(method+":"+p.URI))
+	text := append(append(append(make([]byte, 0, 512), secret...), ':'), p.Nonce...)
+	return a.AppendHex(dst, append(append(text, ':'), ha2...))
+}
+
 // EncodeName returns the value of username* for a user name in UTF-8 (RFC 8187 s3.2.1).
 func EncodeName(name string) string {
 	var b strings.Builder

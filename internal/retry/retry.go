@@ -16,12 +16,13 @@ type Reason string
 
 // The reasons.
 const (
-	InvalidToken  Reason = "invalid_token"      // RFC 6750 s3.1: the client gets another token
-	UseDPoPNonce  Reason = "use_dpop_nonce"     // RFC 9449 s8, s9: the next proof has the server's nonce
-	InvalidProof  Reason = "invalid_dpop_proof" // RFC 9449 s7.1: the next proof has the server's time
-	StepUp        Reason = "insufficient_scope" // RFC 6750 s3.1, RFC 9470 s3: the client gets a stronger token
-	Stale         Reason = "stale"              // RFC 7616 s3.3: the next answer has the new nonce
-	TunnelRefused Reason = "tunnel refused"     // the first CONNECT had no credentials for the proxy
+	InvalidToken  Reason = "invalid_token"       // RFC 6750 s3.1: the client gets another token
+	UseDPoPNonce  Reason = "use_dpop_nonce"      // RFC 9449 s8, s9: the next proof has the server's nonce
+	InvalidProof  Reason = "invalid_dpop_proof"  // RFC 9449 s7.1: the next proof has the server's time
+	StepUp        Reason = "insufficient_scope"  // RFC 6750 s3.1, RFC 9470 s3: the client gets a stronger token
+	Claims        Reason = "insufficient_claims" // Microsoft Entra ID: the client gets a token with these claims
+	Stale         Reason = "stale"               // RFC 7616 s3.3: the next answer has the new nonce
+	TunnelRefused Reason = "tunnel refused"      // the first CONNECT had no credentials for the proxy
 )
 
 // Once records the reasons of one request's repetitions. The zero Once is empty.
