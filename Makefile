@@ -27,7 +27,7 @@ test: packages lint
 .PHONY: packages
 packages:
 	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3 \
-		apache2-bin cadaver chromium docker-registry git haproxy libfaketime libnginx-mod-http-js libnss3-tools lighttpd nginx postgresql python3-httpx python3-requests redis-server skopeo squid wget \
+		apache2-bin cadaver chromium docker-registry git haproxy libfaketime libnginx-mod-http-js libnss3-tools lighttpd nginx pgbouncer postgresql python3-httpx python3-requests redis-server skopeo squid wget \
 		$$(command -v npm >/dev/null || echo nodejs npm)
 
 lint:

@@ -29,10 +29,19 @@ import (
 // withPostgres runs work with a new Postgres cluster that has the system package's settings, so
 // commits are durable. url creates a database.
 func withPostgres(work func(url func() string)) {
-	err := errors.New("PostgreSQL did not start, or is not installed")
+	withPooler(func(url func() string, _ func(string) string) { work(url) })
+}
+
+// withPooler is withPostgres; pooled returns the URL of a database through a transaction pooler.
+func withPooler(work func(url func() string, pooled func(string) string)) {
+	err := errors.New("PostgreSQL or PgBouncer did not start, or is not installed")
 	testing.Benchmark(func(b *testing.B) {
 		p := services.NewPostgres(b, "shared_buffers=256MB", "max_wal_size=2GB")
-		err = try(func() { work(func() string { return p.Database(b) }) })
+		err = try(func() {
+			work(func() string { return p.Database(b) }, func(url string) string {
+				return services.NewPgBouncer(b, p.Addr(), "default_pool_size=24").Through(url)
+			})
+		})
 	})
 	check(err)
 }
@@ -46,10 +55,10 @@ func rotated(id string) []any {
 	return []any{id, now.UnixMicro(), now.Add(time.Hour).UnixMicro(), "127.0.0.0/24", "Go program"}
 }
 
-// onPostgres measures refreshes over HTTP on Postgres with one node and with two. The limit is the
-// raw statement with as many workers, each with its own connection.
+// onPostgres measures refreshes over HTTP on Postgres with one node, with two, and with one behind a
+// transaction pooler. The limit is the raw statement with as many workers, each with its own connection.
 func onPostgres() (rows []row) {
-	withPostgres(func(url func() string) {
+	withPooler(func(url func() string, pooled func(string) string) {
 		shared, alone := url(), url()
 		data := addUser("postgres", shared)
 		var nodes []*server
@@ -58,29 +67,31 @@ func onPostgres() (rows []row) {
 			defer n.end()
 			nodes = append(nodes, n)
 		}
+		behind, _ := begin(data, pooled(shared), "DURWARD_DATABASE_POOL=transaction")
+		defer behind.end()
 		held := signedIn(nodes[0])
 		rawDatabase("postgres-raw", alone) // a data folder belongs to one database
 		db := must(sql.Open("pgx", alone))
 		defer db.Close()
 		db.SetMaxIdleConns(clients)
 		ids := grantIDs(db)
-		on := func(count int) func() float64 {
+		on := func(nodes ...*server) func() float64 {
 			return func() float64 {
-				return rate(clients, length/3, func(c int) error { return nodes[c%count].refresh(&held[c]) })
+				return rate(clients, length/3, func(c int) error { return nodes[c%len(nodes)].refresh(&held[c]) })
 			}
 		}
-		figures := medians(on(1), on(2), func() float64 {
+		figures := medians(on(nodes[0]), on(nodes...), on(behind), func() float64 {
 			return rate(clients, length/3, func(c int) error {
 				_, err := db.Exec(rotate, rotated(ids[c])...)
 				return err
 			})
 		})
-		for i, count := range []string{"one node", "two nodes"} {
+		for i, count := range []string{"one node", "two nodes", "one node behind PgBouncer"} {
 			rows = append(rows, row{
 				fmt.Sprintf("refresh over HTTP, durable, %d clients, Postgres, %s", clients, count),
 				fmt.Sprintf("%.0f/s", figures[i]),
-				fmt.Sprintf("the raw statement, %d workers %.0f/s", clients, figures[2]),
-				fmt.Sprintf("%.2f", figures[i]/figures[2]), ""})
+				fmt.Sprintf("the raw statement, %d workers %.0f/s", clients, figures[3]),
+				fmt.Sprintf("%.2f", figures[i]/figures[3]), ""})
 		}
 	})
 	return rows

@@ -50,9 +50,11 @@ func command(data, database string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// begin starts durward serve. It returns the time to the first response.
-func begin(data, database string) (*server, time.Duration) {
+// begin starts durward serve, with more variables in its environment. It returns the time to the first
+// response.
+func begin(data, database string, env ...string) (*server, time.Duration) {
 	cmd := command(data, database, "serve", "--listen", "127.0.0.1:0")
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	out := must(cmd.StdoutPipe())
 	began := time.Now()

@@ -209,6 +209,29 @@ func TestPostgresKilled(t *testing.T) {
 	})
 }
 
+// TestPoolerKilled kills the pooler before Postgres, and Postgres behind it, in turn, and starts them
+// again.
+func TestPoolerKilled(t *testing.T) {
+	t.Parallel()
+	p := clusterConfig{nodes: 2, postgres: true, pooler: true}
+	runRounds(t, p, rounds(30), false, func(cl *cluster, group *clientGroup, i int) {
+		pause(200 * time.Millisecond)
+		back := group.startOutage()
+		if i%2 == 0 {
+			cl.pooler.Kill(t)
+			cl.waitForOutage(group)
+			cl.pooler.Start(t)
+		} else {
+			cl.postgres.Kill(t)
+			cl.waitForOutage(group)
+			cl.postgres.Start(t)
+		}
+		cl.waitUntilReady()
+		back()
+		group.waitForRequests(100)
+	})
+}
+
 // TestPostgresHangs stops the processes of Postgres and the proxies before it, in turn.
 func TestPostgresHangs(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,8 @@ type cluster struct {
 	env      []string // environment of all nodes and verbs
 	sqlite   string   // path of the database; empty on Postgres
 	postgres *services.Postgres
-	database string // name of the Postgres database
+	pooler   *services.PgBouncer // nil without one
+	database string              // name of the Postgres database
 	redis    *services.Redis
 	nodes    []*node
 }
@@ -50,6 +51,7 @@ type cluster struct {
 type clusterConfig struct {
 	nodes    int
 	postgres bool     // Postgres instead of one SQLite file
+	pooler   bool     // a transaction pooler before Postgres; requires postgres
 	redis    bool     // requires postgres
 	disk     string   // folder of the SQLite file or of the Postgres data; a new one if empty
 	env      []string // in addition to the common environment
@@ -85,6 +87,15 @@ func newCluster(t *testing.T, p clusterConfig) *cluster {
 	if p.redis {
 		cl.redis = services.NewRedis(t)
 	}
+	if p.pooler {
+		cl.pooler = services.NewPgBouncer(t, cl.postgres.Addr())
+		migrate := exec.Command(path, "db", "migrate", "--data", t.TempDir())
+		migrate.Env = append(cl.env[:len(cl.env):len(cl.env)], "DURWARD_DATABASE_URL="+cl.postgres.URL(cl.database))
+		if out, err := migrate.CombinedOutput(); err != nil {
+			t.Fatalf("db migrate: %v\n%s", err, out)
+		}
+		cl.env = append(cl.env, "DURWARD_DATABASE_POOL=transaction")
+	}
 	for range p.nodes {
 		cl.newNode(path).start()
 	}
@@ -115,7 +126,11 @@ func (cl *cluster) newNode(program string) *node {
 		address: services.Host() + ":8401"}
 	n.url = "http://" + n.address
 	if cl.postgres != nil {
-		n.database = faults.NewProxy(cl.t, cl.postgres.Addr())
+		server := cl.postgres.Addr()
+		if cl.pooler != nil {
+			server = cl.pooler.Addr()
+		}
+		n.database = faults.NewProxy(cl.t, server)
 		n.env = append(n.env, "DURWARD_DATABASE_URL=postgres://durward@"+n.database.Addr()+"/"+cl.database+"?sslmode=disable")
 	} else {
 		n.env = append(n.env, "DURWARD_DATABASE_URL=sqlite:"+cl.sqlite)

@@ -75,6 +75,7 @@ var channels = []channel{
 	{"Postgres and Redis", clusterConfig{postgres: true, redis: true}, false, nil},
 	{"Postgres, Redis gone", clusterConfig{postgres: true, redis: true}, false,
 		func(cl *cluster) { cl.redis.Kill(cl.t) }},
+	{"PgBouncer, polled", clusterConfig{postgres: true, pooler: true}, true, nil},
 }
 
 // TestRevokedElsewhere ends sessions at one node in each way and over each channel. The other node
@@ -170,7 +171,7 @@ func TestRevokedElsewhere(t *testing.T) {
 // once, and that its end takes effect there.
 func TestSessionEverywhere(t *testing.T) {
 	t.Parallel()
-	for _, w := range []channel{channels[0], channels[3]} {
+	for _, w := range []channel{channels[0], channels[3], channels[5]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2
@@ -234,7 +235,7 @@ func TestSessionEverywhere(t *testing.T) {
 // same successor.
 func TestSprayedRefresh(t *testing.T) {
 	t.Parallel()
-	for _, w := range []channel{channels[0], channels[3]} {
+	for _, w := range []channel{channels[0], channels[3], channels[5]} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.nodes = 2

@@ -105,17 +105,7 @@ func startPostgres(t testing.TB, parent string, settings []string) *Postgres {
 		Missing(t, "PostgreSQL (package postgresql)")
 	}
 	newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
-	var as *syscall.Credential
-	if os.Getuid() == 0 { // as which Postgres refuses to run
-		as = new(syscall.Credential)
-		u, err := user.Lookup("postgres")
-		if err == nil {
-			_, err = fmt.Sscan(u.Uid+" "+u.Gid, &as.Uid, &as.Gid)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	as := notRoot(t)
 	p := &Postgres{service: newService(t, "postgres", "5432", parent, as), bin: filepath.Dir(newest)}
 	data := filepath.Join(p.dir, "data")
 	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", data, "-U", "durward", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
@@ -138,6 +128,23 @@ func startPostgres(t testing.TB, parent string, settings []string) *Postgres {
 	}
 	p.Start(t)
 	return p
+}
+
+// notRoot returns the account postgres for root, as which Postgres and PgBouncer refuse to run.
+func notRoot(t testing.TB) *syscall.Credential {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return nil
+	}
+	as := new(syscall.Credential)
+	u, err := user.Lookup("postgres")
+	if err == nil {
+		_, err = fmt.Sscan(u.Uid+" "+u.Gid, &as.Uid, &as.Gid)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return as
 }
 
 // Database creates an empty database, drops it after the test, and returns its URL.

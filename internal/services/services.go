@@ -1,4 +1,4 @@
-// Package services starts Postgres and Redis from the system's packages for tests, each on its own loopback
+// Package services starts Postgres, PgBouncer and Redis from the system's packages for tests, each on its own loopback
 // address and in its own folder. They stop when the test process ends, even if it is killed.
 package services
 

@@ -3,6 +3,8 @@ package services
 import (
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,28 @@ func TestDatabase(t *testing.T) {
 	a, b := Database(t), Database(t)
 	if a == b {
 		t.Errorf("twice %s", a)
+	}
+}
+
+// A pooler passes queries on, does not when killed, and does again after a restart.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	p := sharedCluster(t)
+	b := NewPgBouncer(t, p.Addr())
+	ask := func() (string, error) {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(p.bin, "psql"), "-XAtqc", "SELECT 41", b.Through(p.URL("postgres"))).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	if got, err := ask(); err != nil || got != "41" {
+		t.Errorf("it answers %q, %v, want 41", got, err)
+	}
+	b.Kill(t)
+	if got, err := ask(); err == nil {
+		t.Errorf("a killed pooler answers %q", got)
+	}
+	b.Start(t)
+	if got, err := ask(); err != nil || got != "41" {
+		t.Errorf("after kill and start it answers %q, %v, want 41", got, err)
 	}
 }
 

@@ -54,6 +54,7 @@ func exposedText(x config.ExposedSecret) string {
 func storeConfig(c *config.Loaded) store.Config {
 	return store.Config{
 		URL:          string(c.DatabaseURL()),
+		Pooled:       c.Pooled(),
 		KeepSchema:   !c.Database.Migrate,
 		CheckHistory: backup.NewCheckpoint(c.CheckpointPath()).Check,
 	}

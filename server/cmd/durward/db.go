@@ -82,7 +82,7 @@ func (v dbRestore) Run(e *environment, c *config.Loaded) error {
 	show, clear := v.progressBar(e)
 	done, err := backup.Restore(e, backup.RestoreConfig{
 		Backup:   v.File,
-		To:       store.Config{URL: string(c.DatabaseURL())},
+		To:       store.Config{URL: string(c.DatabaseURL()), Pooled: c.Pooled()},
 		Replace:  v.Replace,
 		Folder:   folder,
 		Epoch:    epoch,

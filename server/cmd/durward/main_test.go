@@ -37,3 +37,15 @@ func TestScriptsOfPostgres(t *testing.T) {
 		return nil
 	}})
 }
+
+// Scripts with PostgreSQL behind PgBouncer in testdata/script/pooler.
+func TestScriptsOfPooler(t *testing.T) {
+	t.Parallel()
+	address := services.Database(t)
+	pooler := services.Bounced(t, address)
+	testscript.Run(t, testscript.Params{Dir: "testdata/script/pooler", RequireExplicitExec: true, RequireUniqueNames: true, Setup: func(e *testscript.Env) error {
+		e.Setenv("POSTGRES", address)
+		e.Setenv("POOLER", pooler)
+		return nil
+	}})
+}

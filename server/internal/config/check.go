@@ -94,6 +94,9 @@ func (l *Loaded) check() (mistakes []error) {
 	if u := l.Database.URL; u != "" && u.Fault() != "" {
 		mistake("database.url", "%s", u.Fault())
 	}
+	if _, isFile := l.DatabaseURL().File(); isFile && l.Pooled() {
+		mistake("database.pool", "is transaction, which requires a PostgreSQL database in database.url")
+	}
 	if l.Redis.URL != "" {
 		if err := valkey.Check(l.Redis.URL.Reveal()); err != nil {
 			mistake("redis.url", "%s", err)

@@ -95,6 +95,14 @@ type Config struct {
 		// database runs on the same machine.
 		URL DatabaseURL `toml:"url"`
 
+		// Kind of the connection to PostgreSQL: `session`, to the server itself, or
+		// `transaction`, through a pooler that gives a connection for one transaction
+		// (PgBouncer with `pool_mode = transaction`, poolers of managed services). Through a
+		// pooler, nodes learn of each other's revocations by a poll every 400 ms instead of a
+		// notification, and migrations, `durward db restore`, `durward db copy` and
+		// `durward serve --accept-rollback` need the address of the server itself.
+		Pool string `toml:"pool" default:"session" of:"session,transaction"`
+
 		// Migrate the schema of an older version when the server starts. If this is `false`,
 		// the server refuses to start with an older schema until you run
 		// `durward db migrate`.
@@ -236,6 +244,9 @@ func (c *Config) IssuerURL() string {
 func (c *Config) DatabaseURL() DatabaseURL {
 	return cmp.Or(c.Database.URL, DatabaseURL("sqlite:"+filepath.Join(c.DataDir, "durward.db")))
 }
+
+// Pooled reports whether the database is behind a pooler that gives a connection for one transaction.
+func (c *Config) Pooled() bool { return c.Database.Pool == "transaction" }
 
 // DatabaseName returns the database for messages: the path of an SQLite file, or an address without
 // its password.

@@ -80,6 +80,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}
 	db, err := store.Open(ctx, store.Config{
 		URL:          string(set.DatabaseURL()),
+		Pooled:       set.Pooled(),
 		KeepSchema:   c.KeepSchema,
 		CheckHistory: c.Checkpoint.Check,
 		Now:          c.Now,

@@ -111,6 +111,7 @@ func runDocument(t *testing.T, path string) {
 var notRun = map[string]string{
 	"docs/operations.md: Run it under systemd":       "it changes the machine; the test checks its configuration",
 	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
+	"docs/operations.md: Behind a connection pooler": "scripts in server/cmd/durward use a pooler",
 	"docs/operations.md: Copy to another engine":     "scripts in server/cmd/durward copy to PostgreSQL",
 	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
 	"docs/reliability.md: Repeat it":                 "it runs for hours",

@@ -60,7 +60,7 @@ func (m *Manager) Run(ctx context.Context) {
 				jump = store.Event{}
 			}
 		}
-		if n%5 == 0 {
+		if n%int(store.BeatEvery/time.Second) == 0 {
 			err = errors.Join(err, m.c.DB.Beat(ctx, m.c.Now()))
 		}
 		if away := errors.Is(err, store.ErrUnavailable); away || err == nil {

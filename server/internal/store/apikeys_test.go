@@ -118,7 +118,7 @@ func TestUpgradeOfGrants(t *testing.T) {
 // Every method that reads a key returns all its stored fields.
 func TestAPIKeyIsKept(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		ada := addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
@@ -153,7 +153,7 @@ func TestAPIKeyIsKept(t *testing.T) {
 
 func TestAPIKeyPages(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		addUser(t, db, "bob")
@@ -189,7 +189,7 @@ func TestAPIKeyPages(t *testing.T) {
 // A key is refused if the user was locked or the session ended since the request was authorized.
 func TestAPIKeyOfWhoHasChanged(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		create := func(ctx context.Context, db *DB, k APIKey) error {
 			return db.CreateAPIKey(ctx, k, 10, anEvent(EventAPIKeyCreated, k.UserID))
 		}
@@ -238,7 +238,7 @@ func TestAPIKeyOfWhoHasChanged(t *testing.T) {
 // one key, one is done.
 func TestAPIKeyRaces(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
@@ -300,7 +300,7 @@ func TestAPIKeyRaces(t *testing.T) {
 // A purge deletes keys that ended before the given time and keeps all others.
 func TestPurgeAPIKeys(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")

@@ -13,7 +13,7 @@ import (
 // A use of a cookie is recorded once, and never for a cookie that has ended or was replaced.
 func TestUseCookie(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		signInWithCookie(t, db, "ada", "session-1", "a")
@@ -58,7 +58,7 @@ func aRenewal(sessionID, old, fresh string) CookieRenewal {
 // password and the other sessions stay as they are.
 func TestChangePasswordWithCookie(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for name, c := range map[string]struct {
 			change func(db *DB, r *CookieRenewal)
 			want   error
@@ -118,7 +118,7 @@ func aProofOf(sessionID string, at time.Duration) Proof {
 // A proof is accepted only for a live session of the authenticated user.
 func TestProve(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for name, c := range map[string]struct {
 			change func(p *Proof)
 			want   error

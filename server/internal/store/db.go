@@ -48,6 +48,10 @@ type Config struct {
 	// postgres://USER@HOST/DATABASE.
 	URL string
 
+	// Pooled tells that URL is the address of a pooler that gives a connection for one transaction. No
+	// state of a session is used then: migrations and exclusive access are refused.
+	Pooled bool
+
 	// KeepSchema refuses a database with an older schema instead of migrating it.
 	KeepSchema bool
 
@@ -78,6 +82,7 @@ type DB struct {
 	epoch        string
 	sessionEpoch string
 	failure      atomic.Pointer[error] // of a write, until Ping finds room for as much
+	pooled       bool
 }
 
 // Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
@@ -88,7 +93,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{engine: e, now: e.now, local: c.Local, watch: clock.NewWatch(e.now, c.Local)}
+	db := &DB{engine: e, now: e.now, local: c.Local, pooled: c.Pooled, watch: clock.NewWatch(e.now, c.Local)}
 	if err := errors.Join(db.loadEpoch(ctx), db.loadClocks(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -222,8 +227,9 @@ type tx struct {
 	// are then locked.
 	concurrent bool
 
-	// retry runs a function that reads, and again if its connection was lost. Nil: it runs once.
-	retry func(context.Context, func(context.Context) error) error
+	// retry runs a function that reads on a connection, and again if the connection was lost. Nil: it
+	// runs once, on the field on.
+	retry func(context.Context, func(context.Context, connection) error) error
 
 	// evidence is a query that finds a row once this transaction is committed. Its text is empty
 	// if there is none.
@@ -265,8 +271,8 @@ func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
 	if t.err != nil {
 		return t.err
 	}
-	once := func(ctx context.Context) error {
-		rows, err := t.on.QueryContext(ctx, query, args...)
+	once := func(ctx context.Context, on connection) error {
+		rows, err := on.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}
@@ -278,7 +284,7 @@ func (t *tx) query(query string, args []any, read func(*sql.Rows) error) error {
 	}
 	var err error
 	if t.retry == nil {
-		err = once(t.ctx)
+		err = once(t.ctx, t.on)
 	} else {
 		err = t.retry(t.ctx, once)
 	}

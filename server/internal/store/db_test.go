@@ -31,7 +31,9 @@ var later = noon.Add(2 * time.Hour)
 // openAt opens the database of an address and closes it with the test.
 func openAt(t testing.TB, address string) *DB {
 	t.Helper()
-	db, err := Open(t.Context(), Config{URL: address, Now: func() time.Time { return noon }})
+	c := configOf(address)
+	c.Now = func() time.Time { return noon }
+	db, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatalf("Open(%q): %v", address, err)
 	}
@@ -703,7 +705,7 @@ func TestEveryMethodIsListed(t *testing.T) {
 // Every write changes the contents of the database, and no read does.
 func TestMethodsHaveAnEffect(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			if err := d.run(t.Context(), db); err != nil {
@@ -721,7 +723,7 @@ func TestMethodsHaveAnEffect(t *testing.T) {
 // If the event of a write cannot be inserted, nothing is written.
 func TestMethodsAreAtomic(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			if d.collides == nil {
 				return
@@ -744,7 +746,7 @@ func TestMethodsAreAtomic(t *testing.T) {
 // Text with NUL or invalid UTF-8 reaches no engine, in any field.
 func TestMethodsRefuseInvalidText(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			for _, unfit := range []string{"a\x00b", "\x00", "a\xffb", "\xed\xa0\x80", "\xc3"} {
@@ -769,7 +771,7 @@ func TestMethodsRefuseInvalidText(t *testing.T) {
 // nothing.
 func TestMethodsAfterCancel(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			before := contents(t, db)
 			cancelled, cancel := context.WithCancel(t.Context())
@@ -792,7 +794,7 @@ func TestMethodsAfterCancel(t *testing.T) {
 
 func TestMethodsOfAClosedDatabase(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		each(t, fresh, func(t *testing.T, db *DB, d dbMethod) {
 			must(t, d.run(t.Context(), db)) // its statements are prepared
 			must(t, db.Close())
@@ -927,7 +929,7 @@ func TestBatchIsolation(t *testing.T) {
 // is applied once.
 func TestCancelDuringATransaction(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		err := db.do(ctx, func(tx *tx) error {
@@ -1000,7 +1002,7 @@ func TestBatchThatCannotBeCommitted(t *testing.T) {
 // Many waiting writes are committed in few full batches, each once.
 func TestConcurrentMethods(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		const many = 3 * maxBatch
 		var wg sync.WaitGroup
@@ -1028,7 +1030,7 @@ func TestConcurrentMethods(t *testing.T) {
 // Close finishes the writes in progress and refuses all others; no caller waits forever.
 func TestCloseDuringTransactions(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		var told atomic.Int64
@@ -1257,7 +1259,7 @@ func TestSchemaVersion(t *testing.T) {
 
 func TestMeta(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		path := fresh(t)
 		db := openAt(t, path)
 		epoch := db.Epoch()
@@ -1287,7 +1289,7 @@ func TestMeta(t *testing.T) {
 // If two issuers bind a new database at once, one succeeds and the other is refused.
 func TestIssuerRace(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		var won atomic.Int64
 		var wg sync.WaitGroup
@@ -1309,7 +1311,7 @@ func TestIssuerRace(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 		steps := []struct {
@@ -1396,7 +1398,7 @@ func FuzzText(f *testing.F) {
 // pool.
 func TestReaderThatLeaves(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		for range 12 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -1441,7 +1443,7 @@ func TestPanicIsLogged(t *testing.T) {
 // A write is refused if the account changed after the caller read it.
 func TestChangedSinceItWasRead(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		furnish(t, db)
 		ctx := t.Context()
@@ -1482,7 +1484,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 // A revocation is kept for a day after it affects no token.
 func TestRevocationsAreKept(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		for value, end := range map[string]time.Time{"ended a day ago": noon.Add(time.Microsecond - revocationsKept), "ended before": noon.Add(-revocationsKept)} {
 			must(t, errOf(db.Revoke(t.Context(), "jti", value, end)))
@@ -1500,7 +1502,7 @@ func TestRevocationsAreKept(t *testing.T) {
 // and no live session.
 func TestPurgeSessions(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
 		addUser(t, db, "ada")
 		for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {

@@ -61,6 +61,7 @@ type dialect struct {
 	goose      goose.Dialect
 	migrations string             // folder of migrationFiles
 	locker     lock.SessionLocker // nil if the engine needs none
+	pooled     bool               // migrations are refused, since they need a session
 	tables     string             // query that lists the names of all tables
 
 	begin     string
@@ -69,6 +70,14 @@ type dialect struct {
 	insert            func(context.Context, *sql.Conn, Table, *Rows) error
 	clear             func(context.Context, *sql.Conn) error // deletes all rows of all tables
 	setLastRevocation func(context.Context, *sql.Conn, int64) error
+}
+
+// hint returns a hint to migrate, with the address that this needs.
+func (d dialect) hint(migrate string) string {
+	if d.pooled {
+		migrate += " " + hintDirect
+	}
+	return migrate
 }
 
 //go:embed migrations
@@ -151,10 +160,10 @@ func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 			case version > SchemaVersion:
 				return &OpenError{"Start the newer program again, or restore the backup made before it.",
 					fmt.Errorf("%w: schema %d, this program supports %d", ErrNewer, version, SchemaVersion)}
-			case c.KeepSchema && version == 0:
-				return &OpenError{"durward db migrate creates the schema.", errors.New("store: the database is empty")}
-			case c.KeepSchema:
-				return &OpenError{"durward db migrate updates the schema. Make a backup with the older program first.",
+			case (c.KeepSchema || d.pooled) && version == 0:
+				return &OpenError{d.hint("durward db migrate creates the schema."), errors.New("store: the database is empty")}
+			case c.KeepSchema || d.pooled:
+				return &OpenError{d.hint("durward db migrate updates the schema. Make a backup with the older program first."),
 					fmt.Errorf("%w: schema %d, this program needs %d", ErrOlder, version, SchemaVersion)}
 			}
 			if err = up(ctx, db, d, c.Log); err == nil || ctx.Err() != nil {

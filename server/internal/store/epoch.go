@@ -59,6 +59,7 @@ const (
 	metaPast         = "past_epochs"   // with spaces between, oldest first
 	metaSessionEpoch = "session_epoch" // empty: the epoch
 	metaPurged       = "purged_seq"    // the highest number of a purged revocation
+	metaPooledAt     = "pooled_at"     // last heartbeat of a node behind a pooler
 )
 
 // Position returns the position of the database in its history, with the checksum of revocation seq.

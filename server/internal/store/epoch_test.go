@@ -10,7 +10,7 @@ import (
 
 func TestNewEpoch(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for _, keep := range []bool{false, true} {
 			t.Run(fmt.Sprintf("keep sessions: %t", keep), func(t *testing.T) {
 				t.Parallel()

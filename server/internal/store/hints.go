@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -53,6 +54,7 @@ var postgresHints = map[string]string{
 	"40P01": hintConflict,
 	"42P05": hintPooler,
 	"26000": hintPooler,
+	"08P01": hintPoolerFails,
 	"XX001": hintDamagedServer,
 	"XX002": hintDamagedServer,
 }
@@ -61,7 +63,9 @@ const (
 	hintAuthentication = "Check user and password, and that pg_hba.conf admits this machine."
 	hintStandby        = "The database server is a standby or read-only: name the primary in database.url."
 	hintConflict       = "Other transactions changed the same rows: try again."
-	hintPooler         = "A connection pooler that shares connections between transactions breaks prepared statements: let it pool sessions, or connect to the server directly."
+	hintPooler         = `A connection pooler answers at this address: set database.pool = "transaction", or name the database server itself in database.url.`
+	hintPoolerFails    = "The connection pooler has no connection to the database server, or its limits are reached: read its log."
+	hintDirect         = `It cannot run through a transaction pooler. Name the database server itself for this command: DURWARD_DATABASE_URL=postgres://… DURWARD_DATABASE_POOL=session.`
 	hintDamagedServer  = "The database server found damaged data: read its log, and restore the last backup."
 )
 
@@ -93,6 +97,9 @@ func Hint(err error) string {
 		return cmp.Or(sqliteHints[lite.Code()], sqliteHints[lite.Code()&0xff])
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if strings.Contains(pg.Message, "startup parameter") { // "unsupported startup parameter: lock_timeout", of PgBouncer
+			return hintPooler
+		}
 		return postgresHints[pg.Code]
 	}
 	for _, h := range systemHints {

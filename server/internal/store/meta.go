@@ -85,10 +85,20 @@ type Outage struct {
 	UpAt   time.Time
 }
 
-// Beat records a heartbeat of this node.
+// Beat records a heartbeat of this node. Call it every BeatEvery.
 func (db *DB) Beat(ctx context.Context, at time.Time) error {
-	return db.do(ctx, func(tx *tx) error { return tx.setMetaNumber("alive_at", micros(at)) })
+	return db.do(ctx, func(tx *tx) error { return db.beat(tx, at) })
 }
+
+func (db *DB) beat(tx *tx, at time.Time) error {
+	if db.pooled {
+		tx.setMetaNumber(metaPooledAt, micros(at))
+	}
+	return tx.setMetaNumber("alive_at", micros(at))
+}
+
+// BeatEvery is the interval of heartbeats.
+const BeatEvery = 5 * time.Second
 
 // Start records the first heartbeat and returns the outage that it ends. An outage that begins less than
 // merge after the end of the last one is joined with it: a server that crashes while it starts, or the
@@ -107,7 +117,7 @@ func (db *DB) Start(ctx context.Context, at time.Time, merge time.Duration) (Out
 		if out.DownAt.After(at) {
 			out.DownAt = time.Time{} // the clock was set back since: unknown
 		}
-		tx.setMetaNumber("alive_at", micros(at))
+		db.beat(tx, at)
 		tx.setMetaNumber("down_at", micros(out.DownAt))
 		return out, tx.setMetaNumber("up_at", micros(at))
 	})

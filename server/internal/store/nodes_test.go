@@ -163,7 +163,7 @@ func TestOneWinner(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+			eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				furnish(t, nodes[0])
 				if race.prepare != nil {
@@ -210,7 +210,7 @@ func TestSignInKeepsThePerson(t *testing.T) {
 	for name, end := range endingAll {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+			eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				addUser(t, nodes[0], "ada")
 				ended := make(chan error, 1)
@@ -243,7 +243,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 	for name, end := range endingAll {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+			eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 				nodes := twoNodes(t, fresh)
 				addUser(t, nodes[0], "ada")
 				for i, err := range atOnce(16, func(i int) error {
@@ -275,7 +275,7 @@ func TestSignInWhileAllSessionsEnd(t *testing.T) {
 // A session dies with the last of its grants, whichever nodes end them.
 func TestLastGrantsEndAtOnce(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		addUser(t, nodes[0], "ada")
 		for round := range 10 {
@@ -299,7 +299,7 @@ func TestLastGrantsEndAtOnce(t *testing.T) {
 // Writes that end sessions and writes that end their grants do not deadlock in any order.
 func TestEndsOfEveryKindAtOnce(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		furnish(t, nodes[0])
 		ctx := context.Background()
@@ -347,7 +347,7 @@ func TestEndsOfEveryKindAtOnce(t *testing.T) {
 // after revocations with higher numbers.
 func TestRevocationThatCommitsLate(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		nodes := twoNodes(t, fresh)
 		ctx := t.Context()
 		held, release := make(chan Revocation), make(chan struct{})

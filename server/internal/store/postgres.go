@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,8 +31,13 @@ import (
 
 // postgresEngine is a database on a server that several nodes share. Each transaction is READ COMMITTED
 // and locks the rows that its decisions depend on.
+//
+// Behind a pooler each transaction may run on another connection to the server, or on another server.
+// So the settings and checks of a connection become those of each transaction, and nothing listens.
 type postgresEngine struct {
 	config  *pgx.ConnConfig
+	pooled  bool
+	begins  beginnings
 	log     *slog.Logger
 	writers *pgxpool.Pool
 	readers *pgxpool.Pool
@@ -61,16 +68,24 @@ const (
 
 // openPostgres parses the URL and checks that the server can be used.
 func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
+	if c.Pooled && c.exclusive {
+		return nil, &OpenError{hintDirect, errors.New(`store: this needs the database alone, and a session for that; database.pool is "transaction"`)}
+	}
 	config, err := parsePostgres(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	e := &postgresEngine{config: config.ConnConfig, log: c.Log}
+	e := &postgresEngine{config: config.ConnConfig, pooled: c.Pooled, begins: inSession, log: c.Log}
+	if e.pooled {
+		if e.begins, err = perTransaction(config.ConnConfig); err != nil {
+			return nil, err
+		}
+	}
 	e.clock.fixed, e.clock.local = c.Now, c.Local
-	if e.writers, err = newPool(config, maxWriters, false); err != nil {
+	if e.writers, err = newPool(config, maxWriters, c.Pooled, false); err != nil {
 		return nil, err
 	}
-	if e.readers, err = newPool(config, maxReaders, true); err != nil {
+	if e.readers, err = newPool(config, maxReaders, c.Pooled, true); err != nil {
 		e.writers.Close()
 		return nil, err
 	}
@@ -84,8 +99,10 @@ func openPostgres(ctx context.Context, c Config) (*postgresEngine, error) {
 	if c.exclusive {
 		acquire = e.lockExclusively
 	}
-	if err := acquire(ctx); err != nil {
-		return nil, errors.Join(err, e.close())
+	for _, check := range []func(context.Context) error{e.checkSettings, acquire} {
+		if err := check(ctx); err != nil {
+			return nil, errors.Join(err, e.close())
+		}
 	}
 	e.background.Go(func() { e.clock.run(background, e.reading) })
 	return e, nil
@@ -130,23 +147,61 @@ func parsePostgres(address string) (*pgxpool.Config, error) {
 	return c, nil
 }
 
+// beginnings are the statements that begin a transaction. The last one of write selects its id. Read is
+// empty if reads need no transaction.
+type beginnings struct{ write, read string }
+
+const selectID = "; SELECT pg_current_xact_id()"
+
+var inSession = beginnings{write: "BEGIN" + selectID}
+
+// perTransaction moves the parameters that a pooler refuses at the start of a connection from c to the
+// returned statements, which set them for one transaction. The second statement checks the server too:
+// see begin.
+func perTransaction(c *pgx.ConnConfig) (beginnings, error) {
+	c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a named statement stays on a connection of the server
+	selected := []string{"pg_is_in_recovery()", "pg_try_advisory_xact_lock_shared(" + inUse + ")"}
+	for _, name := range slices.Sorted(maps.Keys(c.RuntimeParams)) {
+		value := c.RuntimeParams[name]
+		switch name {
+		case "application_name", "client_encoding": // poolers keep them for a connection
+			continue
+		case "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "synchronous_commit":
+			selected = append(selected, fmt.Sprintf("set_config('%s', '%s', true)", name, strings.ReplaceAll(value, "'", "''")))
+		case "default_transaction_isolation", "default_transaction_read_only":
+		default:
+			return beginnings{}, &OpenError{"Remove it from the URL and set it for the user: ALTER ROLE … SET " + name + " = ….",
+				fmt.Errorf("store: database.url sets %s, which a transaction pooler does not keep", name)}
+		}
+		delete(c.RuntimeParams, name)
+	}
+	begin := "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT " + strings.Join(append(selected, commitDurably("true")), ", ")
+	return beginnings{write: begin + selectID, read: begin + "; SET TRANSACTION READ ONLY"}, nil
+}
+
+// commitDurably returns an expression after which a commit is on the disk before the server answers, even
+// if its configuration says otherwise: local limits it to a transaction.
+func commitDurably(local string) string {
+	return "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', " + local + ") END"
+}
+
 // connectedAt is the key of a connection's custom data for the time when it was opened.
 const connectedAt = "durward.connected_at"
 
-func newPool(config *pgxpool.Config, most int32, readOnly bool) (*pgxpool.Pool, error) {
+func newPool(config *pgxpool.Config, most int32, pooled, readOnly bool) (*pgxpool.Pool, error) {
 	c := config.Copy()
 	c.MaxConns, c.MinConns, c.MinIdleConns = most, 0, 0
 	c.PingTimeout = time.Second
-	if readOnly {
+	delete(c.ConnConfig.RuntimeParams, "default_transaction_read_only")
+	if readOnly && !pooled {
 		c.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
-	} else {
-		delete(c.ConnConfig.RuntimeParams, "default_transaction_read_only")
 	}
-	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		conn.PgConn().CustomData()[connectedAt] = time.Now()
-		// A commit is on the disk before the server answers, even if its configuration says otherwise.
-		_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'", pgx.QueryExecModeExec)
-		return err
+	if !pooled {
+		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			conn.PgConn().CustomData()[connectedAt] = time.Now()
+			_, err := conn.Exec(ctx, "SELECT "+commitDurably("false"), pgx.QueryExecModeExec)
+			return err
+		}
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), c) // connects on first use
 	if err != nil {
@@ -185,8 +240,12 @@ func (e *postgresEngine) close() error {
 // exclusively.
 const inUse = "hashtextextended('durward:in use', 0)"
 
-// lockExclusively takes the lock exclusively until the engine is closed.
+// lockExclusively takes the lock exclusively until the engine is closed. Nodes behind a pooler cannot hold
+// the lock while they run. It finds them by their heartbeats; their transactions fail once it has the lock.
 func (e *postgresEngine) lockExclusively(ctx context.Context) error {
+	if err := e.checkHeartbeats(ctx); err != nil {
+		return err
+	}
 	conn, err := pgx.ConnectConfig(ctx, e.config.Copy())
 	if err != nil {
 		return e.unreachable(ctx, err)
@@ -197,7 +256,61 @@ func (e *postgresEngine) lockExclusively(ctx context.Context) error {
 		return classify(err)
 	}
 	if !got {
-		return &OpenError{"Stop all nodes that use the database.", ErrInUse}
+		return errNodesRun
+	}
+	return nil
+}
+
+var (
+	errNodesRun = &OpenError{"Stop all nodes that use the database.", ErrInUse}
+	errReplaced = &OpenError{"Wait until the restore or the copy has ended.", fmt.Errorf("%w: it is being restored or copied", ErrInUse)}
+)
+
+// beatWait is longer than the time between two heartbeats of a node.
+const beatWait = BeatEvery + 2*time.Second
+
+// checkHeartbeats returns an error if a node behind a pooler runs. After a recent heartbeat it waits for
+// another one.
+func (e *postgresEngine) checkHeartbeats(ctx context.Context) error {
+	last, err := e.pooledAt(ctx)
+	if err != nil || e.now().Sub(last).Abs() > 2*beatWait {
+		return err
+	}
+	for range beatWait / (100 * time.Millisecond) {
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+		switch at, err := e.pooledAt(ctx); {
+		case err != nil:
+			return err
+		case !at.Equal(last):
+			return errNodesRun
+		}
+	}
+	return nil
+}
+
+// pooledAt returns the last heartbeat of a node behind a pooler, zero if there is none.
+func (e *postgresEngine) pooledAt(ctx context.Context) (time.Time, error) {
+	t, at := e.reader(ctx), time.Time{}
+	if t.number("SELECT count(to_regclass('meta'))") > 0 { // the database is not empty
+		at = moment(t.metaNumber(metaPooledAt))
+	}
+	return at, classify(t.err)
+}
+
+// checkSettings returns an error if the server does not know the parameters with which the connection was
+// started, because a pooler between left them out.
+func (e *postgresEngine) checkSettings(ctx context.Context) error {
+	if e.pooled {
+		return nil
+	}
+	var readOnly string
+	if err := e.reader(ctx).row("SELECT current_setting('default_transaction_read_only')").Scan(&readOnly); err != nil {
+		return e.unreachable(ctx, err)
+	}
+	if readOnly != "on" {
+		return &OpenError{hintPooler, errors.New("store: a pooler ignores the settings of a connection to the database")}
 	}
 	return nil
 }
@@ -207,13 +320,11 @@ func (e *postgresEngine) lockExclusively(ctx context.Context) error {
 func (e *postgresEngine) checkNotExclusive(ctx context.Context) error {
 	var got bool
 	err := e.reader(ctx).row("SELECT pg_try_advisory_xact_lock_shared(" + inUse + ")").Scan(&got)
-	if err != nil {
-		return classify(err)
+	switch {
+	case errors.Is(err, ErrInUse), err == nil && !got:
+		return errReplaced
 	}
-	if !got {
-		return &OpenError{"Wait until the restore or the copy has ended.", fmt.Errorf("%w: it is being restored or copied", ErrInUse)}
-	}
-	return nil
+	return classify(err)
 }
 
 func (e *postgresEngine) now() time.Time { return e.clock.now() }
@@ -223,11 +334,11 @@ func (e *postgresEngine) reader(ctx context.Context) *tx {
 }
 
 // read runs once, and again if its connection was lost. All runs together take at most transactionTime.
-func (e *postgresEngine) read(ctx context.Context, once func(context.Context) error) error {
+func (e *postgresEngine) read(ctx context.Context, once func(context.Context, connection) error) error {
 	bounded, cancel := context.WithTimeout(ctx, transactionTime)
 	defer cancel()
 	for try := 0; ; try++ {
-		err := once(bounded)
+		err := e.readOnce(bounded, once)
 		switch {
 		case err == nil:
 			return nil
@@ -243,6 +354,24 @@ func (e *postgresEngine) read(ctx context.Context, once func(context.Context) er
 	}
 }
 
+// readOnce runs once, behind a pooler in a transaction.
+func (e *postgresEngine) readOnce(ctx context.Context, once func(context.Context, connection) error) error {
+	if !e.pooled {
+		return once(ctx, e.reading)
+	}
+	conn, err := e.reading.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // the pool drops a connection that is closed or in a transaction
+	if _, err := e.begin(ctx, conn, e.begins.read); err != nil {
+		return err
+	}
+	err = once(ctx, conn)
+	_, _ = raw(ctx, conn, "COMMIT") // it wrote nothing
+	return err
+}
+
 // lost reports whether a connection was cut, so that a new one may work. It is false if the server could
 // not be reached at all.
 func lost(err error) bool {
@@ -254,7 +383,8 @@ func lost(err error) bool {
 		return false
 	case pg != "":
 		// The server is shutting down, one of its processes crashed, or the session was idle for too long.
-		return pg == "57P01" || pg == "57P02" || pg == "57P05"
+		// A pooler that lost its connection to the server says 08P01, as it does when it cannot make one.
+		return pg == "57P01" || pg == "57P02" || pg == "57P05" || strings.HasPrefix(pg, "08") && !errors.As(err, &connecting)
 	case errors.As(err, &connecting):
 		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn), pgconn.Timeout(err):
@@ -277,11 +407,18 @@ func pause(ctx context.Context, try int) {
 	var random [2]byte
 	_, _ = rand.Read(random[:]) // never fails
 	longest := 20 * time.Millisecond << min(try, 5)
-	t := time.NewTimer(longest * time.Duration(1+binary.BigEndian.Uint16(random[:])) / (1 << 16))
+	_ = wait(ctx, longest*time.Duration(1+binary.BigEndian.Uint16(random[:]))/(1<<16))
+}
+
+// wait waits for a time, and returns an error if ctx ends before.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+		return ctx.Err()
 	case <-t.C:
+		return nil
 	}
 }
 
@@ -309,8 +446,9 @@ func (e *postgresEngine) do(ctx context.Context, work func(*tx) error) error {
 	}
 }
 
-// update implements engine. The statement is its own transaction. If its answer was lost it runs again,
-// which changes nothing if the first run was committed; then the row is the evidence.
+// update implements engine. The statement is its own transaction; behind a pooler it takes BEGIN and COMMIT.
+// If an answer was lost it runs again, which changes nothing if the first run was committed; then the row
+// is the evidence.
 func (e *postgresEngine) update(caller context.Context, statement, done query) (moved bool, err error) {
 	if err := checkText(statement.args...); err != nil {
 		return false, err
@@ -347,6 +485,21 @@ func (e *postgresEngine) updateOnce(caller, ctx context.Context, statement, done
 		return false, err
 	}
 	defer func() { _ = conn.Close() }()
+	if !e.pooled {
+		return move(ctx, conn, statement, done, repeated)
+	}
+	if _, err := e.begin(ctx, conn, e.begins.write); err != nil {
+		return false, err
+	}
+	if moved, err = move(ctx, conn, statement, done, repeated); err != nil {
+		_, _ = raw(ctx, conn, "ROLLBACK")
+		return false, err
+	}
+	return moved, commit(ctx, conn)
+}
+
+// move runs a statement, and the query done if it is repeated and changes nothing.
+func move(ctx context.Context, conn *sql.Conn, statement, done query, repeated bool) (moved bool, err error) {
 	r, err := conn.ExecContext(ctx, statement.text, statement.args...)
 	if err != nil {
 		return false, err
@@ -374,7 +527,7 @@ func (e *postgresEngine) once(caller, ctx context.Context, work func(*tx) error)
 	}
 	defer func() { _ = conn.Close() }() // the pool drops a connection that is closed or in a transaction
 	t := &tx{ctx: ctx, on: conn, concurrent: true}
-	xid, err := begin(ctx, conn)
+	xid, err := e.begin(ctx, conn, e.begins.write)
 	if err != nil {
 		return err
 	}
@@ -433,16 +586,31 @@ func raw(ctx context.Context, conn *sql.Conn, statements string) (results []*pgc
 	return results, err
 }
 
-// begin begins a transaction and returns its id, by which outcome finds out whether it was committed.
-func begin(ctx context.Context, conn *sql.Conn) (xid string, err error) {
-	results, err := raw(ctx, conn, "BEGIN; SELECT pg_current_xact_id()")
-	if err != nil {
+// begin begins a transaction and returns its id, by which outcome finds out whether it was committed. The
+// transaction of a read has none. Behind a pooler it fails on a standby, whose data lag behind, and while the
+// database is restored or copied.
+func (e *postgresEngine) begin(ctx context.Context, conn *sql.Conn, statements string) (xid string, err error) {
+	results, err := raw(ctx, conn, statements)
+	if e.pooled && len(results) > 1 && len(results[1].Rows) == 1 {
+		checked := results[1].Rows[0]
+		switch {
+		case string(checked[0]) == "t":
+			err = fmt.Errorf("store: %w", pgconn.ErrStandbyConnection)
+		case string(checked[1]) != "t":
+			err = errReplaced
+		}
+		if err != nil {
+			_, _ = raw(ctx, conn, "ROLLBACK")
+		}
+	}
+	if err != nil || statements == e.begins.read {
 		return "", err
 	}
-	if len(results) != 2 || len(results[1].Rows) != 1 {
+	last := results[len(results)-1]
+	if len(last.Rows) != 1 {
 		return "", errors.New("store: the server returned no transaction id")
 	}
-	return string(results[1].Rows[0][0]), nil
+	return string(last.Rows[0][0]), nil
 }
 
 // errNotCommitted means that a statement failed and the transaction's code ignored it.
@@ -472,7 +640,8 @@ func (lostCommit) SafeToRetry() bool { return true }
 //
 // The server knows it by the transaction id. A server that crashes reuses ids that it had not stored, so
 // after a restart "committed" may describe another transaction. Then the evidence query decides. A
-// connection that was opened before the COMMIT proves that the server did not restart.
+// connection that was opened before the COMMIT proves that the server did not restart, unless it is one to
+// a pooler.
 func (e *postgresEngine) outcome(xid string, sent time.Time, evidence query, cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), outcomeTime)
 	defer cancel()
@@ -505,9 +674,15 @@ func (e *postgresEngine) ask(ctx context.Context, xid string, sent time.Time, ev
 	}
 	defer conn.Release()
 	made, _ := conn.Conn().PgConn().CustomData()[connectedAt].(time.Time)
-	restarted := !made.Before(sent) // or may have
+	restarted := e.pooled || !made.Before(sent) // or may have
+	if e.pooled {                               // both queries go to one server, which is no standby: that may not know the transaction yet
+		if _, err := conn.Exec(bounded, "BEGIN"); err != nil {
+			return false, false, err
+		}
+		defer func() { _, _ = conn.Exec(bounded, "ROLLBACK") }()
+	}
 	var status *string
-	err = conn.QueryRow(bounded, "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))", xid).Scan(&status)
+	err = conn.QueryRow(bounded, "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8)) WHERE NOT pg_is_in_recovery()", xid).Scan(&status)
 	_, pg := codes(err)
 	switch {
 	case pg == "22023":
@@ -540,8 +715,14 @@ func (e *postgresEngine) maintain(use func(*sql.DB, dialect) error) error {
 	if err != nil {
 		return err
 	}
-	c := e.config.Copy()
-	c.RuntimeParams["statement_timeout"], c.RuntimeParams["lock_timeout"], c.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0", "0"
+	c, unlimited := e.config.Copy(), ""
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		if e.pooled {
+			unlimited += "; SET LOCAL " + name + " = 0"
+		} else {
+			c.RuntimeParams[name] = "0"
+		}
+	}
 	db := stdlib.OpenDB(*c)
 	err = use(db, dialect{
 		name:              "postgres",
@@ -549,8 +730,9 @@ func (e *postgresEngine) maintain(use func(*sql.DB, dialect) error) error {
 		migrations:        "migrations/postgres",
 		tables:            `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name`,
 		locker:            locker,
-		begin:             "BEGIN",
-		beginRead:         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		pooled:            e.pooled,
+		begin:             "BEGIN" + unlimited,
+		beginRead:         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + unlimited,
 		insert:            insertPostgres,
 		clear:             clearPostgres,
 		setLastRevocation: setLastRevocationPostgres,
@@ -602,8 +784,13 @@ func (e *postgresEngine) integrity(ctx context.Context) (problems []string, err 
 	return problems, nil
 }
 
-// follow listens on a connection of its own, and opens another when that was lost.
+// follow listens on a connection of its own, and opens another when that was lost. Behind a pooler it only
+// waits: the node polls.
 func (e *postgresEngine) follow(ctx context.Context, wake func()) {
+	if e.pooled {
+		<-ctx.Done()
+		return
+	}
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
 		err := e.listen(ctx, wake)
@@ -642,7 +829,7 @@ func (e *postgresEngine) listen(ctx context.Context, wake func()) error {
 			return err
 		}
 		if !got {
-			return fmt.Errorf("%w: it is being restored or copied", ErrInUse)
+			return errReplaced
 		}
 		_, err := conn.Exec(ctx, "LISTEN "+channel)
 		return err

@@ -26,7 +26,9 @@ import (
 func openLogged(t testing.TB, address string) (*DB, *testkit.Log) {
 	t.Helper()
 	log := new(testkit.Log)
-	db, err := Open(t.Context(), Config{URL: address, Now: func() time.Time { return noon }, Log: log.Logger()})
+	c := configOf(address)
+	c.Now, c.Log = func() time.Time { return noon }, log.Logger()
+	db, err := Open(t.Context(), c)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -51,51 +53,63 @@ func direct(address string) string {
 // applied once.
 func TestAnswerToCommitIsLost(t *testing.T) {
 	t.Parallel()
-	address := services.Database(t)
-	proxy := faults.NewProxy(t, direct(address))
-	db, log := openLogged(t, through(address, proxy))
-	furnish(t, db)
-	for i := range 20 {
-		value := fmt.Sprint("lost ", i)
-		lost := proxy.Lost()
-		proxy.Lose(func(answer []byte) bool { return proxy.Lost() == lost && faults.Committed(answer) })
-		r, err := db.Revoke(t.Context(), "jti", value, later)
-		if err != nil || proxy.Lost() != lost+1 {
-			t.Fatalf("round %d: %v, %d answers were lost", i, err, proxy.Lost()-lost)
+	eachPostgres(t, func(t *testing.T, address string) {
+		proxy := faults.NewProxy(t, direct(address))
+		db, log := openLogged(t, through(address, proxy))
+		furnish(t, db)
+		for i := range 20 {
+			value := fmt.Sprint("lost ", i)
+			lost := proxy.Lost()
+			proxy.Lose(func(answer []byte) bool { return proxy.Lost() == lost && faults.Committed(answer) })
+			r, err := db.Revoke(t.Context(), "jti", value, later)
+			if err != nil || proxy.Lost() != lost+1 {
+				t.Fatalf("round %d: %v, %d answers were lost", i, err, proxy.Lost()-lost)
+			}
+			if n := count(t, db, `SELECT count(*) FROM revocations WHERE value = $1 AND seq = $2`, value, r.Seq); n != 1 {
+				t.Fatalf("round %d: %d rows", i, n)
+			}
+			if n := count(t, db, `SELECT count(*) FROM revocations WHERE value = $1`, value); n != 1 {
+				t.Fatalf("round %d: done %d times", i, n)
+			}
 		}
-		if n := count(t, db, `SELECT count(*) FROM revocations WHERE value = $1 AND seq = $2`, value, r.Seq); n != 1 {
-			t.Fatalf("round %d: %d rows", i, n)
+		if !strings.Contains(log.String(), "outcome determined") {
+			t.Errorf("the log says %q", log)
 		}
-		if n := count(t, db, `SELECT count(*) FROM revocations WHERE value = $1`, value); n != 1 {
-			t.Fatalf("round %d: done %d times", i, n)
+		for i := range uint32(20) {
+			lost := proxy.Lost()
+			proxy.Lose(func(answer []byte) bool {
+				return proxy.Lost() == lost && bytes.Contains(answer, []byte("UPDATE 1\x00"))
+			})
+			r := aMove("grant-2", 1+i, 2+i)
+			r.At = noon.Add(time.Duration(i) * time.Second)
+			moved, err := db.RotateRefresh(t.Context(), r)
+			if err != nil || !moved || proxy.Lost() != lost+1 {
+				t.Fatalf("round %d: moved %v, %v, %d answers were lost", i, moved, err, proxy.Lost()-lost)
+			}
+			if g, _, _, err := db.GrantByID(t.Context(), r.GrantID); err != nil || g.Generation != r.To || !g.Moved[0].Equal(r.At) {
+				t.Fatalf("round %d: %+v, %v", i, g, err)
+			}
 		}
-	}
-	if !strings.Contains(log.String(), "outcome determined") {
-		t.Errorf("the log says %q", log)
-	}
-	for i := range uint32(20) {
+		if db.pooled { // the move has a COMMIT
+			lost := proxy.Lost()
+			proxy.Lose(func(answer []byte) bool { return proxy.Lost() == lost && faults.Committed(answer) })
+			r := aMove("grant-1", 1, 2)
+			if moved, err := db.RotateRefresh(t.Context(), r); err != nil || !moved || proxy.Lost() != lost+1 {
+				t.Errorf("moved %v, %v, %d answers to COMMIT were lost", moved, err, proxy.Lost()-lost)
+			}
+			if g, _, _, err := db.GrantByID(t.Context(), r.GrantID); err != nil || g.Generation != r.To {
+				t.Errorf("after a lost answer to COMMIT: %+v, %v", g, err)
+			}
+		}
+		// A move that another made is not taken for one's own.
 		lost := proxy.Lost()
 		proxy.Lose(func(answer []byte) bool {
-			return proxy.Lost() == lost && bytes.Contains(answer, []byte("UPDATE 1\x00"))
+			return proxy.Lost() == lost && bytes.Contains(answer, []byte("UPDATE 0\x00"))
 		})
-		r := aMove("grant-2", 1+i, 2+i)
-		r.At = noon.Add(time.Duration(i) * time.Second)
-		moved, err := db.RotateRefresh(t.Context(), r)
-		if err != nil || !moved || proxy.Lost() != lost+1 {
-			t.Fatalf("round %d: moved %v, %v, %d answers were lost", i, moved, err, proxy.Lost()-lost)
+		if moved, err := db.RotateRefresh(t.Context(), aMove("grant-2", 1, 2)); moved || err != nil || proxy.Lost() != lost+1 {
+			t.Errorf("moved %v, %v, %d answers were lost", moved, err, proxy.Lost()-lost)
 		}
-		if g, _, _, err := db.GrantByID(t.Context(), r.GrantID); err != nil || g.Generation != r.To || !g.Moved[0].Equal(r.At) {
-			t.Fatalf("round %d: %+v, %v", i, g, err)
-		}
-	}
-	// A move that another made is not taken for one's own.
-	lost := proxy.Lost()
-	proxy.Lose(func(answer []byte) bool {
-		return proxy.Lost() == lost && bytes.Contains(answer, []byte("UPDATE 0\x00"))
 	})
-	if moved, err := db.RotateRefresh(t.Context(), aMove("grant-2", 1, 2)); moved || err != nil || proxy.Lost() != lost+1 {
-		t.Errorf("moved %v, %v, %d answers were lost", moved, err, proxy.Lost()-lost)
-	}
 }
 
 // If the answer to COMMIT is lost and the server cannot be asked for the outcome, the error is
@@ -138,45 +152,52 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 // the transaction was committed, not its number.
 func TestNumbersThatAreGivenAnew(t *testing.T) {
 	t.Parallel()
-	db, _ := openLogged(t, services.Database(t))
-	e := db.engine.(*postgresEngine)
-	furnish(t, db)
-	number := func(end string) (xid string) {
-		conn, err := e.writing.Conn(t.Context())
-		must(t, err)
-		xid, err = begin(t.Context(), conn)
-		must(t, err)
-		_, err = raw(t.Context(), conn, end)
-		must(t, errors.Join(err, conn.Close()))
-		return xid
-	}
-	committed, aborted := number("COMMIT"), number("ROLLBACK")
-	there := query{`SELECT 1 FROM users WHERE id = $1`, []any{"ada"}}
-	absent := query{`SELECT 1 FROM users WHERE id = $1`, []any{"nobody"}}
-	cause := errors.New("the connection was cut")
-	longAgo, now := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	for name, c := range map[string]struct {
-		xid      string
-		sent     time.Time // before or after the connection was made
-		evidence query
-		want     error
-	}{
-		"committed":                            {committed, now, absent, nil},
-		"aborted":                              {aborted, now, there, lostCommit{}},
-		"never given":                          {"4000000000", now, there, lostCommit{}},
-		"committed, by a server that is new":   {committed, longAgo, there, nil},
-		"another's, by a server that is new":   {committed, longAgo, absent, lostCommit{}},
-		"aborted, by a server that is new":     {aborted, longAgo, there, lostCommit{}},
-		"never given, by a server that is new": {"4000000000", longAgo, there, lostCommit{}},
-		"no evidence, by a server that is new": {committed, longAgo, query{}, ErrUnavailable},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if err := e.outcome(c.xid, c.sent, c.evidence, cause); !errors.Is(err, c.want) {
-				t.Errorf("got %v, want %v", err, c.want)
-			}
-		})
-	}
+	eachPostgres(t, func(t *testing.T, address string) {
+		db, _ := openLogged(t, address)
+		e := db.engine.(*postgresEngine)
+		furnish(t, db)
+		number := func(end string) (xid string) {
+			conn, err := e.writing.Conn(t.Context())
+			must(t, err)
+			xid, err = e.begin(t.Context(), conn, e.begins.write)
+			must(t, err)
+			_, err = raw(t.Context(), conn, end)
+			must(t, errors.Join(err, conn.Close()))
+			return xid
+		}
+		committed, aborted := number("COMMIT"), number("ROLLBACK")
+		there := query{`SELECT 1 FROM users WHERE id = $1`, []any{"ada"}}
+		absent := query{`SELECT 1 FROM users WHERE id = $1`, []any{"nobody"}}
+		cause := errors.New("the connection was cut")
+		longAgo, now := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		// A connection to a pooler proves nothing about the server behind it.
+		sameServer := error(nil)
+		if e.pooled {
+			sameServer = lostCommit{}
+		}
+		for name, c := range map[string]struct {
+			xid      string
+			sent     time.Time // before or after the connection was made
+			evidence query
+			want     error
+		}{
+			"committed":                            {committed, now, absent, sameServer},
+			"aborted":                              {aborted, now, there, lostCommit{}},
+			"never given":                          {"4000000000", now, there, lostCommit{}},
+			"committed, by a server that is new":   {committed, longAgo, there, nil},
+			"another's, by a server that is new":   {committed, longAgo, absent, lostCommit{}},
+			"aborted, by a server that is new":     {aborted, longAgo, there, lostCommit{}},
+			"never given, by a server that is new": {"4000000000", longAgo, there, lostCommit{}},
+			"no evidence, by a server that is new": {committed, longAgo, query{}, ErrUnavailable},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				if err := e.outcome(c.xid, c.sent, c.evidence, cause); !errors.Is(err, c.want) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		}
+	})
 }
 
 // The server is killed and restarted several times while nodes write: each successful write is stored once,
@@ -184,7 +205,32 @@ func TestNumbersThatAreGivenAnew(t *testing.T) {
 func TestServerIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	p := services.NewPostgres(t)
-	db, _ := openLogged(t, p.Database(t))
+	killUnderLoad(t, p.Database(t), p)
+}
+
+// The same with a server behind a pooler, and with the pooler.
+func TestPoolerIsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		b := newBounced(t, "fsync=on")
+		killUnderLoad(t, b.url(), behind{b})
+	})
+	t.Run("pooler", func(t *testing.T) {
+		t.Parallel()
+		b := newBounced(t)
+		killUnderLoad(t, b.url(), b.pooler)
+	})
+}
+
+// service is a service that a test kills.
+type service interface {
+	Kill(testing.TB)
+	Start(testing.TB)
+}
+
+func killUnderLoad(t *testing.T, address string, p service) {
+	db, _ := openLogged(t, address)
 	furnish(t, db)
 	var answered sync.Map
 	var n, failed atomic.Int64
@@ -245,65 +291,66 @@ func TestServerIsKilledUnderLoad(t *testing.T) {
 // Connections are cut at random moments while the server runs: every write succeeds and is stored once.
 func TestConnectionsAreCut(t *testing.T) {
 	t.Parallel()
-	address := services.Database(t)
-	proxy := faults.NewProxy(t, direct(address))
-	db, _ := openLogged(t, through(address, proxy))
-	addUser(t, db, "ada")
-	const writers, transactions = 8, 100
-	// Between two cuts each writer gets something done, however slow the machine is:
-	// no transaction is interrupted more often than it is retried.
-	var done atomic.Bool
-	var progress [writers]atomic.Int64
-	cuts := 0
-	var cutting sync.WaitGroup
-	cutting.Go(func() {
-		for before := [writers]int64{}; !done.Load(); time.Sleep(time.Millisecond) {
-			now, all := before, true
-			for w := range progress {
-				now[w] = progress[w].Load()
-				all = all && (now[w] > before[w] || now[w] > transactions)
+	eachPostgres(t, func(t *testing.T, address string) {
+		proxy := faults.NewProxy(t, direct(address))
+		db, _ := openLogged(t, through(address, proxy))
+		addUser(t, db, "ada")
+		const writers, transactions = 8, 100
+		// Between two cuts each writer gets something done, however slow the machine is:
+		// no transaction is interrupted more often than it is retried.
+		var done atomic.Bool
+		var progress [writers]atomic.Int64
+		cuts := 0
+		var cutting sync.WaitGroup
+		cutting.Go(func() {
+			for before := [writers]int64{}; !done.Load(); time.Sleep(time.Millisecond) {
+				now, all := before, true
+				for w := range progress {
+					now[w] = progress[w].Load()
+					all = all && (now[w] > before[w] || now[w] > transactions)
+				}
+				if all {
+					proxy.Cut()
+					cuts++
+					before = now
+				}
 			}
-			if all {
-				proxy.Cut()
-				cuts++
-				before = now
-			}
-		}
-	})
-	for w, err := range atOnce(writers, func(w int) error {
-		id := fmt.Sprint("session-", w)
-		if _, err := db.CreateSession(context.Background(), aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, noon); err != nil {
-			return fmt.Errorf("sign-in: %w", err)
-		}
-		progress[w].Add(1)
-		for i := range uint32(transactions) {
-			r := aMove(id, 1+i, 2+i)
-			r.At = noon.Add(time.Duration(i) * time.Second)
-			if moved, err := db.RotateRefresh(context.Background(), r); err != nil || !moved {
-				return fmt.Errorf("move %d: %v, %w", i, moved, err)
-			}
-			if _, err := db.Revoke(context.Background(), "jti", fmt.Sprint(w, " ", i), later); err != nil {
-				return fmt.Errorf("revocation %d: %w", i, err)
+		})
+		for w, err := range atOnce(writers, func(w int) error {
+			id := fmt.Sprint("session-", w)
+			if _, err := db.CreateSession(context.Background(), aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, noon); err != nil {
+				return fmt.Errorf("sign-in: %w", err)
 			}
 			progress[w].Add(1)
+			for i := range uint32(transactions) {
+				r := aMove(id, 1+i, 2+i)
+				r.At = noon.Add(time.Duration(i) * time.Second)
+				if moved, err := db.RotateRefresh(context.Background(), r); err != nil || !moved {
+					return fmt.Errorf("move %d: %v, %w", i, moved, err)
+				}
+				if _, err := db.Revoke(context.Background(), "jti", fmt.Sprint(w, " ", i), later); err != nil {
+					return fmt.Errorf("revocation %d: %w", i, err)
+				}
+				progress[w].Add(1)
+			}
+			return nil
+		}) {
+			if err != nil {
+				t.Errorf("%d: %v", w, err)
+			}
 		}
-		return nil
-	}) {
-		if err != nil {
-			t.Errorf("%d: %v", w, err)
+		done.Store(true)
+		cutting.Wait()
+		if cuts < 5 {
+			t.Errorf("%d cuts: the test tests nothing", cuts)
 		}
-	}
-	done.Store(true)
-	cutting.Wait()
-	if cuts < 5 {
-		t.Errorf("%d cuts: the test tests nothing", cuts)
-	}
-	if n := count(t, db, `SELECT count(*) FROM revocations`); n != writers*transactions {
-		t.Errorf("%d revocations, want %d", n, writers*transactions)
-	}
-	if n := count(t, db, `SELECT count(*) FROM grants WHERE generation = $1`, transactions+1); n != writers {
-		t.Errorf("%d grants are where they should be, want %d", n, writers)
-	}
+		if n := count(t, db, `SELECT count(*) FROM revocations`); n != writers*transactions {
+			t.Errorf("%d revocations, want %d", n, writers*transactions)
+		}
+		if n := count(t, db, `SELECT count(*) FROM grants WHERE generation = $1`, transactions+1); n != writers {
+			t.Errorf("%d grants are where they should be, want %d", n, writers)
+		}
+	})
 }
 
 // If the server hangs, reads and writes return ErrUnavailable within a bounded time, and succeed as soon as
@@ -393,7 +440,7 @@ func TestReadingEnds(t *testing.T) {
 	t.Parallel()
 	db, _ := openLogged(t, services.Database(t))
 	began := time.Now()
-	err := db.engine.(*postgresEngine).read(t.Context(), func(ctx context.Context) error {
+	err := db.engine.(*postgresEngine).read(t.Context(), func(ctx context.Context, _ connection) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -409,36 +456,38 @@ func TestReadingEnds(t *testing.T) {
 // Of two transactions that wait for each other, one is retried and both succeed.
 func TestDeadlock(t *testing.T) {
 	t.Parallel()
-	db, _ := openLogged(t, services.Database(t))
-	must(t, db.do(t.Context(), func(tx *tx) error { return errors.Join(tx.SetMeta("a", "0"), tx.SetMeta("b", "0")) }))
-	var runs atomic.Int64
-	var met sync.WaitGroup
-	met.Add(2)
-	for _, err := range atOnce(2, func(i int) error {
-		first := true
-		return db.do(context.Background(), func(tx *tx) error {
-			runs.Add(1)
-			names := []string{"a", "b"}
-			add := func(name string) error {
-				err := tx.exec(`UPDATE meta SET value = value || '+' WHERE name = $1`, name)
-				return err
-			}
-			if err := add(names[i]); err != nil {
-				return err
-			}
-			if first {
-				first = false
-				met.Done()
-				met.Wait()
-			}
-			return add(names[1-i])
-		})
-	}) {
-		must(t, err)
-	}
-	if n := count(t, db, `SELECT count(*) FROM meta WHERE value = '0++'`); n != 2 || runs.Load() < 3 {
-		t.Errorf("%d rows were changed twice, in %d runs", n, runs.Load())
-	}
+	eachPostgres(t, func(t *testing.T, address string) {
+		db, _ := openLogged(t, address)
+		must(t, db.do(t.Context(), func(tx *tx) error { return errors.Join(tx.SetMeta("a", "0"), tx.SetMeta("b", "0")) }))
+		var runs atomic.Int64
+		var met sync.WaitGroup
+		met.Add(2)
+		for _, err := range atOnce(2, func(i int) error {
+			first := true
+			return db.do(context.Background(), func(tx *tx) error {
+				runs.Add(1)
+				names := []string{"a", "b"}
+				add := func(name string) error {
+					err := tx.exec(`UPDATE meta SET value = value || '+' WHERE name = $1`, name)
+					return err
+				}
+				if err := add(names[i]); err != nil {
+					return err
+				}
+				if first {
+					first = false
+					met.Done()
+					met.Wait()
+				}
+				return add(names[1-i])
+			})
+		}) {
+			must(t, err)
+		}
+		if n := count(t, db, `SELECT count(*) FROM meta WHERE value = '0++'`); n != 2 || runs.Load() < 3 {
+			t.Errorf("%d rows were changed twice, in %d runs", n, runs.Load())
+		}
+	})
 }
 
 // Every transaction may run twice: nothing remains of a first run that was rolled back.
@@ -508,20 +557,22 @@ func countRows(t *testing.T, db *DB) (all string) {
 // COMMIT.
 func TestTransactionAfterAFailure(t *testing.T) {
 	t.Parallel()
-	db := openAt(t, testkit.Postgres(t))
-	before := contents(t, db)
-	err := db.do(t.Context(), func(tx *tx) error {
-		_ = tx.SetMeta("kept", "1")
-		_, _ = tx.on.ExecContext(tx.ctx, `INSERT INTO meta (name, value) VALUES ('kept', 'again')`)
-		return nil
+	eachPostgres(t, func(t *testing.T, address string) {
+		db := openAt(t, address)
+		before := contents(t, db)
+		err := db.do(t.Context(), func(tx *tx) error {
+			_ = tx.SetMeta("kept", "1")
+			_, _ = tx.on.ExecContext(tx.ctx, `INSERT INTO meta (name, value) VALUES ('kept', 'again')`)
+			return nil
+		})
+		if err == nil {
+			t.Error("it was told that it is done")
+		}
+		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
+			t.Errorf("it left (-before +after):\n%s", diff)
+		}
+		must(t, db.Beat(t.Context(), noon))
 	})
-	if err == nil {
-		t.Error("it was told that it is done")
-	}
-	if diff := cmp.Diff(before, contents(t, db)); diff != "" {
-		t.Errorf("it left (-before +after):\n%s", diff)
-	}
-	must(t, db.Beat(t.Context(), noon))
 }
 
 // The settings of every connection override those of the server.

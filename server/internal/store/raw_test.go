@@ -12,7 +12,7 @@ import (
 // TestTables compares Tables with the schema of each engine.
 func TestTables(t *testing.T) {
 	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		address := fresh(t)
 		db := openAt(t, address)
 		query, names := `SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid`, make(map[string][]string)
