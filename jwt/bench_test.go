@@ -17,7 +17,7 @@ import (
 
 // BenchmarkVerify compares verification, first and cached, with the bare signature.
 func BenchmarkVerify(b *testing.B) {
-	for _, alg := range algorithms {
+	for _, alg := range []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256", "HS256"} {
 		key := generate(b, alg)
 		token := sign(b, key, example())
 		dot := strings.LastIndexByte(token, '.')
@@ -28,7 +28,7 @@ func BenchmarkVerify(b *testing.B) {
 		}
 		b.Run(alg+"/raw", func(b *testing.B) {
 			b.ReportAllocs()
-			der, _ := derSignature(nil, signature)
+			der, _ := derSignature(signature, 32)
 			for b.Loop() {
 				sum := sha256.Sum256(input)
 				ok := false
@@ -41,10 +41,10 @@ func BenchmarkVerify(b *testing.B) {
 					if alg == "RS256" {
 						ok = rsa.VerifyPKCS1v15(p, crypto.SHA256, sum[:], signature) == nil
 					} else {
-						ok = rsa.VerifyPSS(p, crypto.SHA256, sum[:], signature, pss) == nil
+						ok = rsa.VerifyPSS(p, crypto.SHA256, sum[:], signature, pss(crypto.SHA256)) == nil
 					}
 				default:
-					ok = key.key.verify(input, signature)
+					ok = key.key.verify(alg, input, signature)
 				}
 				if !ok {
 					b.Fatal("bad signature")

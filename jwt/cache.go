@@ -24,6 +24,7 @@ type shard struct {
 // entry is a verified token. It is immutable except for used.
 type entry struct {
 	key       *Key
+	alg       string            // of the token: key may serve several
 	principal durward.Principal // not returned to callers: see copy
 	bound     *Confirmation     // nil if the token is not bound to a key
 	issued    time.Time         // iat

@@ -7,8 +7,8 @@
 //
 // # Parts
 //
-// A [PrivateKey] signs [Claims]. A [Key] verifies signatures with one algorithm; a token that names
-// another algorithm is refused. A [KeySet] finds keys by their kid: [Keys] holds them in memory,
+// A [PrivateKey] signs [Claims]. A [Key] verifies signatures; a token that names an algorithm that
+// the key does not serve is refused. A [KeySet] finds keys by their kid: [Keys] holds them in memory,
 // [RemoteKeys] fetches the key set of an issuer. A [Verifier] verifies the tokens of one issuer for
 // one service; [Issuers] combines several verifiers. An [Introspector] asks the issuer about opaque
 // tokens (RFC 7662).

@@ -26,8 +26,8 @@ import (
 
 // DPoPConfig configures DPoP (RFC 9449). The zero value is ready for use.
 type DPoPConfig struct {
-	// Algorithms lists the accepted algorithms of proofs: ES256, EdDSA, Ed25519, RS256, PS256.
-	// Default: ES256, EdDSA and Ed25519.
+	// Algorithms lists the accepted algorithms of proofs: those of [Config], except HS256. Default:
+	// ES256, EdDSA and Ed25519.
 	Algorithms []string
 
 	// Window is the maximum age of a proof; 0 means a minute. A proof may be up to 10 s in the

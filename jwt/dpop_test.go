@@ -576,7 +576,7 @@ func FuzzProof(f *testing.F) {
 		}
 		cut := strings.LastIndexByte(text, '.')
 		signature, err := b64.DecodeString(text[cut+1:])
-		if err != nil || !p.key.verify([]byte(text[:cut]), signature) {
+		if err != nil || !p.key.verify(p.key.alg, []byte(text[:cut]), signature) {
 			t.Fatalf("not signed: %q", text)
 		}
 	})

@@ -115,58 +115,35 @@ func FuzzVerify(f *testing.F) {
 // A key set that is accepted has secure public keys; written and parsed again they are equal. A
 // private key that is accepted signs for its public part, and no error contains a secret.
 func FuzzKeySet(f *testing.F) {
-	var public []any
+	var entries []any
 	for _, alg := range algorithms {
 		k := generate(f, alg)
 		private := asJSON(f, members(f, k, true))
 		f.Add(private)
 		f.Add([]byte(`{"keys":[` + string(private) + `]}`))
 		if alg != "HS256" {
-			public = append(public, members(f, k, false))
+			entries = append(entries, members(f, k, false))
 		}
 	}
-	set := asJSON(f, map[string]any{"keys": public})
+	set := asJSON(f, map[string]any{"keys": entries})
 	f.Add(set)
 	f.Add(bytes.ReplaceAll(set, []byte(`"sig"`), []byte(`"enc"`)))
 	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","key_ops":["verify"]}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"\ud800"}]}`))
 	f.Add([]byte(`{"keys":[]}`))
+	// Sets as issuers publish them: keys without alg, several of one kid, odd entries.
+	k, other := generate(f, "RS256"), generate(f, "ES384")
+	one := func(k *PrivateKey, alg any) map[string]any {
+		return public(f, k, map[string]any{"kid": "k", "alg": alg})
+	}
+	f.Add(setOf(f, one(k, "RS256"), one(k, "PS256"), one(other, null)))
+	f.Add(setOf(f, one(k, nil), one(generate(f, "RS256"), nil), public(f, other, map[string]any{"alg": nil, "use": null, "kid": null})))
+	f.Add(setOf(f, 7, null, []any{}, map[string]any{}, one(k, nil), public(f, other, map[string]any{"use": "jwt-svid"})))
+	f.Add([]byte("\ufeff" + `{"keys":[{"kty":"EC","kty":"EC","d":null},` + string(asJSON(f, one(k, nil))) + `,{"x":"` + "\xff" + `"}]}`))
 
 	f.Fuzz(func(t *testing.T, text []byte) {
-		keys, err := ParseKeySet(text)
-		if err != nil && keys != nil {
-			t.Fatalf("got %v beside %v", keys, err)
-		}
-		for _, k := range keys {
-			if k.m.secret != nil || k.m.public == nil || k.alg == "HS256" || !slices.Contains(algorithms, k.alg) {
-				t.Fatalf("%v is not a public key", k)
-			}
-			again, err := newKey(k.id, k.alg, k.m.public)
-			if err != nil || !again.equal(k) {
-				t.Fatalf("%v: %v", k, err)
-			}
-			if k.verify([]byte("a.b"), nil) || k.verify([]byte("a.b"), make([]byte, 64)) || k.verify(nil, bytes.Repeat([]byte{0}, 256)) {
-				t.Fatalf("%v: got a valid signature for other bytes", k)
-			}
-		}
-		if err == nil {
-			if _, err := NewKeys(keys...); err != nil {
-				t.Fatal(err)
-			}
-			written, err := MarshalKeySet(keys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			again, err := ParseKeySet(written)
-			if err != nil || len(again) != len(keys) {
-				t.Fatalf("%s: %v", written, err)
-			}
-			for i := range keys {
-				if !again[i].equal(keys[i]) {
-					t.Fatalf("%v became %v", keys[i], again[i])
-				}
-			}
-		}
+		checkKeySet(t, text)
+		checkKeySet(t, text, "jwt-svid")
 
 		private, err := ParsePrivateKey(text)
 		if err != nil {
@@ -190,6 +167,65 @@ func FuzzKeySet(f *testing.F) {
 			t.Fatalf("%s: %v", jwk, err)
 		}
 	})
+}
+
+// checkKeySet parses a key set and checks the invariants of FuzzKeySet.
+func checkKeySet(t *testing.T, text []byte, uses ...string) {
+	keys, err := ParseKeySet(text, uses...)
+	if err != nil && keys != nil {
+		t.Fatalf("got %v beside %v", keys, err)
+	}
+	for _, k := range keys {
+		if k.m.secret != nil || k.m.public == nil || k.serves("HS256") || k.serves("none") || k.serves("") {
+			t.Fatalf("%v is not a public key", k)
+		}
+		served := 0
+		for _, alg := range algorithms {
+			if k.serves(alg) {
+				served++
+			}
+			if k.verify(alg, []byte("a.b"), nil) || k.verify(alg, []byte("a.b"), make([]byte, 64)) || k.verify(alg, nil, make([]byte, 256)) {
+				t.Fatalf("%v: got a valid signature for other bytes", k)
+			}
+		}
+		if k.alg != "" && served != 1 || served != len(k.m.algs) && k.alg == "" {
+			t.Fatalf("%v serves %d algorithms", k, served)
+		}
+		again, err := newKey(k.id, k.alg, k.m.public)
+		if err != nil || !again.equal(k) {
+			t.Fatalf("%v: %v", k, err)
+		}
+	}
+	if err == nil {
+		set, err := NewKeys(keys...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range keys {
+			for _, alg := range k.m.algs {
+				found, err := set.Key(t.Context(), k.id, alg)
+				if k.serves(alg) && (err != nil || found != k && (k.alg != "" || found.alg != alg)) || found != nil && !found.serves(alg) {
+					t.Fatalf("%v for %s: found %v, %v", k, alg, found, err)
+				}
+				if only, err := set.Key(t.Context(), "", alg); err == nil && (only != found && found != nil || !only.serves(alg)) {
+					t.Fatalf("%v for %s: found %v, without kid %v", k, alg, found, only)
+				}
+			}
+		}
+		written, err := MarshalKeySet(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseKeySet(written)
+		if err != nil || len(again) != len(keys) {
+			t.Fatalf("%s: %v", written, err)
+		}
+		for i := range keys {
+			if !again[i].equal(keys[i]) {
+				t.Fatalf("%v became %v", keys[i], again[i])
+			}
+		}
+	}
 }
 
 // Inspect never panics, and returns claims or an error. It has a problem for each token that Verify

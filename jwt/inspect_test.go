@@ -40,7 +40,7 @@ func TestInspect(t *testing.T) {
 		"not yet":         {forge(t, k, headerOf(k, ""), payloadWith("nbf", fmt.Sprint(noon.Add(time.Minute).Unix()))), []string{"nbf is 1m0s ahead"}},
 		"too long a life": {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.AddDate(1, 0, 0).Unix()))), []string{"lives 8760h0m0s from iat to exp, want at most 24h0m0s"}},
 		"bound":           {forge(t, k, headerOf(k, ""), payloadWith("cnf", `{"jkt":"x"}`)), []string{"bound to a DPoP key"}},
-		"ID token":        {forge(t, k, `{"alg":"RS384","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ is", `alg is "RS384"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
+		"ID token":        {forge(t, k, `{"alg":"ES256K","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ is", `alg is "ES256K"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
 		"jku":             {forge(t, k, headerOf(k, `,"jku":"https://evil.example"`), payloadWith("", "")), []string{`header has "jku"`}},
 		"white space":     {"\n " + token + " \n", []string{"white space around the token"}},
 		"padded":          {padded[0] + "=." + padded[1] + "\n." + padded[2] + "==", []string{"the header is not canonical", "the payload is not canonical", "the signature is not canonical"}},

@@ -27,6 +27,10 @@ type IntrospectorConfig struct {
 	// URL is the introspection endpoint of the issuer (RFC 7662 s2): https, or http on loopback.
 	URL string
 
+	// InsecureAllowHTTP allows http on other hosts. An attacker who can modify a response can then
+	// be any user, and can read tokens and ClientSecret: use it only inside a private network.
+	InsecureAllowHTTP bool
+
 	// Issuer is the exact iss of answers, and the Issuer of principals. Optional.
 	Issuer string
 
@@ -88,7 +92,7 @@ type verdict struct {
 func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
-	if _, err := fetchable("introspection endpoint", c.URL); err != nil {
+	if _, err := fetchable("introspection endpoint", c.URL, c.InsecureAllowHTTP); err != nil {
 		errs = append(errs, err)
 	}
 	if len(c.Audience) == 0 && !c.AnyAudience || slices.Contains(c.Audience, "") {

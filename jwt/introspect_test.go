@@ -383,14 +383,16 @@ func TestDiscovery(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		key, err := r.Key(t.Context(), k.ID())
+		key, err := r.Key(t.Context(), k.ID(), "ES256")
 		if (err == nil) != c.ok || c.ok && key == nil || !c.ok && !errors.Is(err, durward.AuthUnavailable) {
 			t.Errorf("%s: %v, %v", c.name, key, err)
 		}
 	}
 	// Metadata of a remote issuer must not refer to this machine.
 	set("/metadata", `{"issuer":"`+issuer+`","jwks_uri":"`+keys.URL+`"}`)
-	if _, err := fetchMetadata(t.Context(), srv.Client(), issuer, srv.URL+"/metadata"); err == nil || !strings.Contains(err.Error(), "on this machine") {
+	abroad := &RemoteKeys{c: RemoteConfig{Issuer: issuer}, client: *srv.Client()}
+	abroad.client.Transport = toLoopback{srv.Listener.Addr().String()}
+	if _, err := abroad.fetchMetadata(t.Context(), "http://auth.example.com/metadata"); err == nil || !strings.Contains(err.Error(), "on this machine") {
 		t.Errorf("an issuer elsewhere leads to this machine: %v", err)
 	}
 	for want, c := range map[string]RemoteConfig{
@@ -409,7 +411,7 @@ func TestDiscovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Key(t.Context(), k.ID()); err != nil {
+	if _, err := r.Key(t.Context(), k.ID(), "ES256"); err != nil {
 		t.Fatal(err)
 	}
 	second := generate(t, "ES256")
@@ -418,7 +420,7 @@ func TestDiscovery(t *testing.T) {
 	set("/.well-known/openid-configuration", `{"issuer":"`+srv.URL+`","jwks_uri":"`+moved.URL+`"}`)
 	for range 3 {
 		h.forward(11 * time.Second)
-		_, err = r.Key(t.Context(), second.ID())
+		_, err = r.Key(t.Context(), second.ID(), "ES256")
 	}
 	if err != nil {
 		t.Errorf("after the keys have moved: %v", err)

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -25,8 +26,22 @@ import (
 )
 
 // algorithms lists the supported algorithms (RFC 7518 s3.1, RFC 8037 s3.1, RFC 9864 s2.2). EdDSA is
-// the older name of Ed25519; a key has one of the two.
-var algorithms = []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256", "HS256"}
+// the older name of Ed25519.
+var algorithms = []string{
+	"ES256", "EdDSA", "Ed25519", "RS256", "PS256", "HS256",
+	"ES384", "ES512", "RS384", "RS512", "PS384", "PS512",
+}
+
+// The algorithms of each type of key, its default first. No type has those of another, so a public
+// key is never used as the secret of HS256 (RFC 8725 s2.1).
+var (
+	ofP256    = []string{"ES256"}
+	ofP384    = []string{"ES384"}
+	ofP521    = []string{"ES512"}
+	ofEd25519 = []string{"EdDSA", "Ed25519"}
+	ofRSA     = []string{"RS256", "PS256", "RS384", "PS384", "RS512", "PS512"}
+	ofSecret  = []string{"HS256"}
+)
 
 const (
 	minSecret  = 32   // bytes: RFC 7518 s3.2, at least the size of the hash
@@ -35,19 +50,20 @@ const (
 	maxKeyID   = 256  // bytes of a kid
 )
 
-// Key verifies signatures of the [PrivateKey] with the same ID. It is used with one algorithm only
-// (RFC 8725 s3.1). It is immutable. A [Verifier] treats two keys as the same only if their pointers
-// are equal.
+// Key verifies signatures of the [PrivateKey] with the same ID. A key that names its algorithm is
+// used with that one only (RFC 8725 s3.1); one that names none is used with the algorithms of its
+// type. It is immutable. A [Verifier] treats two keys as the same only if their pointers are equal.
 //
 // An HS256 Key contains the secret; no method returns or prints it.
 type Key struct {
-	id, alg string
+	id, alg string // alg is empty for all algorithms of the type
 	m       *material
 }
 
 // material is the key itself. It is behind a pointer, and secrets are behind a second one, because
 // fmt prints unexported fields through one pointer with verbs such as %s.
 type material struct {
+	algs   []string   // the algorithms of this type of key, its default first
 	public any        // *ecdsa.PublicKey, ed25519.PublicKey or *rsa.PublicKey; nil for HS256
 	secret *[]byte    // HS256
 	macs   *sync.Pool // of hash.Hash: HMAC states, which contain the secret
@@ -56,11 +72,12 @@ type material struct {
 // ID returns the kid.
 func (k *Key) ID() string { return k.id }
 
-// Algorithm returns the name in RFC 7518, such as "ES256".
+// Algorithm returns the name in RFC 7518, such as "ES256". It is empty for a key of a JWK Set that
+// names none; see [ParseKeySet].
 func (k *Key) Algorithm() string { return k.alg }
 
 // String returns a name for logs. Neither it nor any other way of printing shows the secret.
-func (k Key) String() string { return fmt.Sprintf("%s key %q", k.alg, k.id) }
+func (k Key) String() string { return fmt.Sprintf("%s key %q", k.served(), k.id) }
 
 // Format prints the result of String for all verbs.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
@@ -71,44 +88,107 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 // MarshalJSON writes the result of String. Use [MarshalKeySet] to publish keys.
 func (k Key) MarshalJSON() ([]byte, error) { return jsontext.AppendQuote(nil, k.String()) }
 
-// verify reports whether signature is valid for input.
-func (k *Key) verify(input, signature []byte) bool {
-	if k.m == nil {
-		return false
+// served returns the algorithms of k for logs and errors.
+func (k *Key) served() string {
+	if k.alg != "" || k.m == nil {
+		return k.alg
 	}
-	switch k.alg {
-	case "ES256":
-		var der [72]byte
-		sum := sha256.Sum256(input)
-		asn1, ok := derSignature(der[:0], signature)
-		return ok && ecdsa.VerifyASN1(k.m.public.(*ecdsa.PublicKey), sum[:], asn1)
-	case "EdDSA", "Ed25519":
-		return ed25519.Verify(k.m.public.(ed25519.PublicKey), input, signature)
-	case "RS256":
-		sum := sha256.Sum256(input)
-		return rsa.VerifyPKCS1v15(k.m.public.(*rsa.PublicKey), crypto.SHA256, sum[:], signature) == nil
-	case "PS256":
-		sum := sha256.Sum256(input)
-		return rsa.VerifyPSS(k.m.public.(*rsa.PublicKey), crypto.SHA256, sum[:], signature, pss) == nil
-	case "HS256":
-		var mac [sha256.Size]byte
-		return hmac.Equal(k.m.mac(mac[:0], input), signature)
-	}
-	return false
+	return strings.Join(k.m.algs, "/")
 }
 
-// RFC 7518 s3.5: the salt has the length of the hash.
-var pss = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+// serves reports whether signatures with alg may be verified with k. The material decides, whatever
+// the key and the token say.
+func (k *Key) serves(alg string) bool {
+	return (k.alg == "" || k.alg == alg) && k.m != nil && slices.Contains(k.m.algs, alg)
+}
 
-// derSignature converts the 64 bytes R || S of JWS (RFC 7518 s3.4) to the ASN.1 that crypto/ecdsa
-// expects. It refuses other lengths and zero; crypto/ecdsa checks that R and S are below the order
-// of the curve.
-func derSignature(b, signature []byte) ([]byte, bool) {
-	if len(signature) != 64 {
+// algorithmsOf returns the algorithms of a type of key; nil if the type or curve is not supported.
+func algorithmsOf(public any) []string {
+	switch p := public.(type) {
+	case *ecdsa.PublicKey:
+		switch p.Curve {
+		case elliptic.P256():
+			return ofP256
+		case elliptic.P384():
+			return ofP384
+		case elliptic.P521():
+			return ofP521
+		}
+	case ed25519.PublicKey:
+		return ofEd25519
+	case *rsa.PublicKey:
+		return ofRSA
+	}
+	return nil
+}
+
+// verify reports whether signature is valid for input by alg.
+func (k *Key) verify(alg string, input, signature []byte) bool {
+	if !k.serves(alg) {
+		return false
+	}
+	switch public := k.m.public.(type) {
+	case *ecdsa.PublicKey:
+		var sum [sha512.Size]byte
+		der, ok := derSignature(signature, octetsOf(public.Curve))
+		return ok && ecdsa.VerifyASN1(public, hashed(sum[:0], hashOf(alg), input), der)
+	case ed25519.PublicKey:
+		return ed25519.Verify(public, input, signature)
+	case *rsa.PublicKey:
+		h := hashOf(alg)
+		if alg[0] == 'P' {
+			return rsa.VerifyPSS(public, h, hashed(nil, h, input), signature, pss(h)) == nil
+		}
+		var sum [sha512.Size]byte
+		return rsa.VerifyPKCS1v15(public, h, hashed(sum[:0], h, input), signature) == nil
+	}
+	var mac [sha256.Size]byte
+	return hmac.Equal(k.m.mac(mac[:0], input), signature)
+}
+
+// hashOf returns the hash of an algorithm, which its last digits name (RFC 7518 s3.1).
+func hashOf(alg string) crypto.Hash {
+	switch alg[2:] {
+	case "384":
+		return crypto.SHA384
+	case "512":
+		return crypto.SHA512
+	}
+	return crypto.SHA256
+}
+
+// hashed appends the hash of input to b.
+func hashed(b []byte, h crypto.Hash, input []byte) []byte {
+	switch h {
+	case crypto.SHA384:
+		sum := sha512.Sum384(input)
+		return append(b, sum[:]...)
+	case crypto.SHA512:
+		sum := sha512.Sum512(input)
+		return append(b, sum[:]...)
+	}
+	sum := sha256.Sum256(input)
+	return append(b, sum[:]...)
+}
+
+// pss returns the parameters of PSS. RFC 7518 s3.5: the salt has the length of the hash.
+func pss(h crypto.Hash) *rsa.PSSOptions {
+	return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: h}
+}
+
+// octetsOf returns the length of R and of S (RFC 7518 s3.4): 32, 48 or 66.
+func octetsOf(c elliptic.Curve) int { return (c.Params().BitSize + 7) / 8 }
+
+// derSignature converts R || S of JWS (RFC 7518 s3.4), each of size bytes, to the ASN.1 that
+// crypto/ecdsa expects. It refuses other lengths and zero; crypto/ecdsa checks that R and S are
+// below the order of the curve.
+func derSignature(signature []byte, size int) ([]byte, bool) {
+	if len(signature) != 2*size {
 		return nil, false
 	}
-	b = append(b, 0x30, 0)
-	for _, n := range [2][]byte{signature[:32], signature[32:]} {
+	b := make([]byte, 3, 3+2*(3+size))
+	b[0], b[1] = 0x30, 0x81
+	for _, n := range [2][]byte{signature[:size], signature[size:]} {
 		for len(n) > 0 && n[0] == 0 {
 			n = n[1:]
 		}
@@ -122,7 +202,14 @@ func derSignature(b, signature []byte) ([]byte, bool) {
 		}
 		b = append(b, n...)
 	}
-	b[1] = byte(len(b) - 2)
+	n := byte(len(b) - 3)
+	if n < 0x80 { // the short form of a length: one byte
+		b = b[1:]
+		b[0] = 0x30
+		b[1] = n
+		return b, true
+	}
+	b[2] = n
 	return b, true
 }
 
@@ -148,35 +235,32 @@ func (k *Key) equal(o *Key) bool {
 }
 
 // newKey returns the verification key of public, or an error if it is not secure. An empty id
-// becomes the thumbprint of RFC 7638, an empty alg the default of the key's type, RS256 for RSA.
+// becomes the thumbprint of RFC 7638; an empty alg means all algorithms of the key's type.
 func newKey(id, alg string, public any) (*Key, error) {
-	var fits []string
+	fits := algorithmsOf(public)
 	switch p := public.(type) {
 	case *ecdsa.PublicKey:
-		fits = []string{"ES256"}
-		if p.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("curve %s, want P-256", p.Curve.Params().Name)
+		name := p.Curve.Params().Name
+		if fits == nil {
+			return nil, fmt.Errorf("curve %s, want P-256, P-384 or P-521", name)
 		}
 		// ECDH refuses points that are not on the curve (RFC 8725 s3.4).
 		if _, err := p.ECDH(); err != nil {
-			return nil, fmt.Errorf("not a point of P-256: %w", err)
+			return nil, fmt.Errorf("not a point of %s: %w", name, err)
 		}
 	case ed25519.PublicKey:
-		fits = []string{"EdDSA", "Ed25519"}
 		if err := goodEd25519(p); err != nil {
 			return nil, err
 		}
 	case *rsa.PublicKey:
-		fits = []string{"RS256", "PS256"}
 		if err := goodRSA(p); err != nil {
 			return nil, err
 		}
 	default:
-		return nil, errors.New("not an EC P-256, Ed25519 or RSA key")
+		return nil, errors.New("not an EC, Ed25519 or RSA key")
 	}
-	alg = cmp.Or(alg, fits[0])
-	if !slices.Contains(fits, alg) {
-		return nil, fmt.Errorf("alg %s does not fit this type of key, want %s", shown(alg), strings.Join(fits, " and "))
+	if alg != "" && !slices.Contains(fits, alg) {
+		return nil, fmt.Errorf("alg %s does not fit this type of key, want %s", shown(alg), strings.Join(fits, ", "))
 	}
 	if id == "" {
 		sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
@@ -188,7 +272,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 	if err := goodID(id); err != nil {
 		return nil, err
 	}
-	return &Key{id, alg, &material{public: public}}, nil
+	return &Key{id, alg, &material{algs: fits, public: public}}, nil
 }
 
 func goodID(id string) error {
@@ -293,18 +377,22 @@ type PrivateKey struct {
 	header string         // encoded header with its dot, the same in all tokens
 }
 
-// GenerateKey generates a key for an algorithm: ES256, EdDSA or Ed25519 (two names of the same),
-// RS256 or PS256 (2048 bits), HS256 (256 bits). Its ID is the thumbprint of RFC 7638, for HS256 a
-// random one.
+// GenerateKey generates a key for an algorithm: ES256, ES384 or ES512; EdDSA or Ed25519 (two names
+// of the same); RS256, RS384, RS512, PS256, PS384 or PS512 (2048 bits); HS256 (256 bits). Its ID is
+// the thumbprint of RFC 7638, for HS256 a random one.
 func GenerateKey(alg string) (*PrivateKey, error) {
 	var key crypto.Signer
 	var err error
 	switch alg {
 	case "ES256":
 		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "ES384":
+		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case "ES512":
+		key, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	case "EdDSA", "Ed25519":
 		_, key, err = ed25519.GenerateKey(rand.Reader)
-	case "RS256", "PS256":
+	case "RS256", "PS256", "RS384", "PS384", "RS512", "PS512":
 		key, err = rsa.GenerateKey(rand.Reader, minModulus)
 	case "HS256":
 		random := make([]byte, minSecret+16)
@@ -329,16 +417,18 @@ func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 		return nil, fmt.Errorf("jwt: shared secret: %w", err)
 	}
 	s := slices.Clone(secretOctets)
-	m := &material{secret: &s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
+	m := &material{algs: ofSecret, secret: &s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
 	return withHeader(&PrivateKey{key: &Key{kid, "HS256", m}})
 }
 
+// newPrivateKey returns a key that signs with alg; an empty alg means the default of its type.
 func newPrivateKey(id, alg string, key crypto.Signer) (*PrivateKey, error) {
 	// newKey requires the pointer types of the standard library.
 	public, err := newKey(id, alg, key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("jwt: private key: %w", err)
 	}
+	public.alg = cmp.Or(public.alg, public.m.algs[0])
 	return withHeader(&PrivateKey{key: public, signer: &key})
 }
 
@@ -412,25 +502,26 @@ func (k *PrivateKey) Sign(c Claims) (string, error) {
 }
 
 func (k *PrivateKey) sign(input []byte) ([]byte, error) {
-	switch k.key.alg {
-	case "ES256":
-		sum := sha256.Sum256(input)
-		r, s, err := ecdsa.Sign(rand.Reader, (*k.signer).(*ecdsa.PrivateKey), sum[:])
+	if k.signer == nil {
+		return k.key.m.mac(nil, input), nil
+	}
+	h := hashOf(k.key.alg)
+	switch signer := (*k.signer).(type) {
+	case *ecdsa.PrivateKey:
+		r, s, err := ecdsa.Sign(rand.Reader, signer, hashed(nil, h, input))
 		if err != nil {
 			return nil, err
 		}
-		signature := make([]byte, 64) // RFC 7518 s3.4
-		r.FillBytes(signature[:32])
-		s.FillBytes(signature[32:])
+		size := octetsOf(signer.Curve)
+		signature := make([]byte, 2*size) // RFC 7518 s3.4
+		r.FillBytes(signature[:size])
+		s.FillBytes(signature[size:])
 		return signature, nil
-	case "EdDSA", "Ed25519":
-		return (*k.signer).Sign(nil, input, crypto.Hash(0))
-	case "RS256":
-		sum := sha256.Sum256(input)
-		return (*k.signer).Sign(nil, sum[:], crypto.SHA256)
-	case "PS256":
-		sum := sha256.Sum256(input)
-		return (*k.signer).Sign(rand.Reader, sum[:], pss)
+	case *rsa.PrivateKey:
+		if k.key.alg[0] == 'P' {
+			return signer.Sign(rand.Reader, hashed(nil, h, input), pss(h))
+		}
+		return signer.Sign(nil, hashed(nil, h, input), h)
 	}
-	return k.key.m.mac(nil, input), nil
+	return (*k.signer).Sign(nil, input, crypto.Hash(0)) // Ed25519
 }

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,8 +42,23 @@ type RemoteConfig struct {
 	URL string
 
 	// Issuer finds the JWK Set by the issuer's metadata (OpenID Connect Discovery s4 or RFC 8414
-	// s3). The issuer in the metadata must be exactly this one.
+	// s3). The issuer in the metadata must be exactly this one. An issuer without metadata has its
+	// keys at /.well-known/jwks.json.
 	Issuer string
+
+	// MetadataURL is the location of Issuer's metadata, if this service reaches the issuer under
+	// another address than its users: http://keycloak:8080/realms/a/.well-known/openid-configuration
+	// with the public Issuer. Optional.
+	MetadataURL string
+
+	// InsecureAllowHTTP allows http for hosts other than loopback, also for the jwks_uri of the
+	// metadata. An attacker who can modify a response can then sign tokens for every user: use it
+	// only inside a private network.
+	InsecureAllowHTTP bool
+
+	// Use is the use that each key must have, such as "jwt-svid" for a SPIFFE bundle. Empty means
+	// that a key may have none, or "sig" (RFC 7517 s4.2).
+	Use string
 
 	// Client makes the requests; nil means a client with the default transport. Only its Transport
 	// and Jar are used: redirects are followed within the origin of URL, and the timeout is 5 s.
@@ -57,10 +74,12 @@ type RemoteConfig struct {
 // A known key is returned at once; an old set is fetched again in the background, after a minute at
 // the earliest and an hour at the latest. A token with an unknown kid causes a fetch, but at most
 // one in 10 s for all tokens. While the issuer is unavailable the last set is used for 24 h.
+//
+// [ParseKeySet] explains which keys of a set are used. A set without a usable key is an outage.
 type RemoteKeys struct {
 	c      RemoteConfig
 	client http.Client
-	at     atomic.Pointer[string]    // location of the set; nil until discovered
+	at     atomic.Pointer[location]  // of the set; nil until discovered
 	set    atomic.Pointer[remoteSet] // last fetched set; nil before
 
 	mu       sync.Mutex // guards the fields below; not held during a fetch
@@ -69,9 +88,15 @@ type RemoteKeys struct {
 	failed   error      // error of the last finished fetch, or nil
 }
 
+// location is the address of a key set.
+type location struct {
+	url   string
+	guess error // why there is no metadata, if url is the usual address
+}
+
 // remoteSet is a fetched set. It is immutable.
 type remoteSet struct {
-	byID    map[string]*Key
+	keys    keyIndex
 	skipped []error   // reasons for skipped keys
 	etag    string    // for If-None-Match
 	fetched time.Time // when the issuer last confirmed it
@@ -89,15 +114,19 @@ type fetch struct {
 func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	name, text := "key set", c.URL
 	switch {
-	case c.URL == "" && c.Issuer == "":
+	case c.URL+c.Issuer+c.MetadataURL == "":
 		return nil, errors.New("jwt: no URL of the key set: give the issuer's jwks_uri, or the Issuer")
-	case c.URL != "" && c.Issuer != "":
-		return nil, errors.New("jwt: URL and Issuer: give one of them")
+	case c.URL != "" && c.Issuer+c.MetadataURL != "":
+		return nil, errors.New("jwt: URL and Issuer or MetadataURL: give one of them")
+	case c.Issuer == "" && c.URL == "":
+		return nil, errors.New("jwt: MetadataURL without Issuer: give the issuer that the metadata must name")
+	case c.MetadataURL != "":
+		name, text = "metadata", c.MetadataURL
 	case c.URL == "":
 		name, text = "issuer", c.Issuer
 	}
-	u, err := fetchable(name, text)
-	if u != nil && c.URL == "" && u.RawQuery != "" {
+	u, err := fetchable(name, text, c.InsecureAllowHTTP)
+	if u != nil && name == "issuer" && u.RawQuery != "" {
 		err = errors.Join(err, fmt.Errorf("jwt: issuer %q: an issuer has no query (RFC 8414 s2)", u.Redacted()))
 	}
 	if err != nil {
@@ -109,13 +138,13 @@ func NewRemoteKeys(c RemoteConfig) (*RemoteKeys, error) {
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	r := &RemoteKeys{c: c, client: stayingClient(c.Client)}
 	if c.URL != "" {
-		r.at.Store(&c.URL)
+		r.at.Store(&location{url: c.URL})
 	}
 	return r, nil
 }
 
 // fetchable parses a URL to fetch. The error lists every mistake in it.
-func fetchable(name, text string) (*url.URL, error) {
+func fetchable(name, text string, allowHTTP bool) (*url.URL, error) {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf("jwt: "+format, args...)) }
 	u, err := url.Parse(text)
@@ -124,9 +153,9 @@ func fetchable(name, text string) (*url.URL, error) {
 	}
 	if u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
 		mistake("%s %q: give an absolute https URL", name, u.Redacted())
-	} else if u.Scheme == "http" && !loopback.Host(u.Hostname()) {
+	} else if u.Scheme == "http" && !allowHTTP && !loopback.Host(u.Hostname()) {
 		// An attacker who can modify the response can sign tokens.
-		mistake("%s %q: http is allowed on loopback only, use https", name, u.Redacted())
+		mistake("%s %q: http is allowed on loopback only: use https, or InsecureAllowHTTP inside a private network", name, u.Redacted())
 	}
 	if u.User != nil {
 		mistake("%s %q: a URL with user or password is not allowed", name, u.Redacted())
@@ -155,17 +184,22 @@ func stayingClient(c *http.Client) (staying http.Client) {
 	return staying
 }
 
-// Key returns the key with this kid. If the set does not contain it, Key waits for a fetch; ctx
-// ends the wait, not the fetch. The error wraps durward.InvalidToken if a successful fetch of the
-// last 10 s did not contain the key, and durward.AuthUnavailable if the set is unavailable.
-func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
+// Key returns the key with this kid that serves alg; an empty kid means the only key that serves alg.
+// If the set does not contain it, Key waits for a fetch; ctx ends the wait, not the fetch. The error
+// wraps durward.InvalidToken if the key with this kid does not serve alg, or if a successful fetch
+// of the last 10 s did not contain the key, and durward.AuthUnavailable if the set is unavailable.
+func (r *RemoteKeys) Key(ctx context.Context, kid, alg string) (*Key, error) {
 	now := r.c.Now()
 	if set := r.usable(now); set != nil {
-		if k, ok := set.byID[kid]; ok {
-			if !now.Before(set.refresh) {
+		if k, err := set.keys.find(kid, alg); k != nil || err != nil {
+			due := set.refresh
+			if kid == "" {
+				due = set.fetched.Add(minFresh) // no kid tells that the issuer has a new key
+			}
+			if !now.Before(due) {
 				r.begin(now) // in the background
 			}
-			return k, nil
+			return k, r.unfit(set, err)
 		}
 	}
 
@@ -181,8 +215,8 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 	}
 	set := r.usable(now)
 	if set != nil {
-		if k, ok := set.byID[kid]; ok {
-			return k, nil
+		if k, err := set.keys.find(kid, alg); k != nil || err != nil {
+			return k, r.unfit(set, err)
 		}
 	}
 	if failed == nil && set == nil {
@@ -192,12 +226,24 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (*Key, error) {
 		// The key may be new, so the token may be valid.
 		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.name(), rough(now.Sub(began)), failed, durward.AuthUnavailable)
 	}
-	err := fmt.Errorf("no key %s in the set %s, fetched %s ago: %w", shown(kid), r.name(), rough(now.Sub(set.fetched)), durward.InvalidToken)
+	return nil, r.unfit(set, fmt.Errorf("no key %s in the set %s, fetched %s ago", wanted(kid, alg), r.name(), rough(now.Sub(set.fetched))))
+}
+
+// unfit adds a code and the skipped keys to the error that set lacks a key.
+func (r *RemoteKeys) unfit(set *remoteSet, err error) error {
+	if err == nil {
+		return nil
+	}
+	code := durward.InvalidToken
+	if len(set.keys) == 0 && len(set.skipped) > 0 {
+		code = durward.AuthUnavailable // no token of this issuer can be verified
+	}
+	err = fmt.Errorf("%w: %w", err, code)
 	if len(set.skipped) > 0 {
 		skipped := strings.ReplaceAll(errors.Join(set.skipped...).Error(), "\n", "; ")
 		err = fmt.Errorf("%w (skipped: %s)", err, printable.Line(skipped, 512))
 	}
-	return nil, err
+	return err
 }
 
 // usable returns the last set unless it is too old.
@@ -252,12 +298,17 @@ func (r *RemoteKeys) run(f *fetch, now time.Time) {
 	case err == nil && was != nil:
 		r.c.Log.Info("key set is fetched again", "url", r.name())
 	}
-	if err == nil && (old == nil || old.etag == "" || old.etag != set.etag) {
+	if err == nil && (old == nil || !slices.EqualFunc(old.skipped, set.skipped, sameText)) {
 		for _, why := range set.skipped {
 			r.c.Log.Warn("key of the set skipped", "url", r.name(), "error", why)
 		}
+		if len(set.keys) == 0 && len(set.skipped) > 0 {
+			r.c.Log.Error("no key of the set can be used", "url", r.name())
+		}
 	}
 }
+
+func sameText(a, b error) bool { return a.Error() == b.Error() }
 
 // name returns the name of the key set for errors and logs.
 func (r *RemoteKeys) name() string {
@@ -270,43 +321,50 @@ func (r *RemoteKeys) name() string {
 func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (set *remoteSet, err error) {
 	at := r.at.Load()
 	if at == nil {
-		found, err := discover(ctx, &r.client, r.c.Issuer)
-		if err != nil {
+		if at, err = r.discover(ctx); err != nil {
 			return nil, err
 		}
-		at, old = &found, nil
+		old = nil
 		r.at.Store(at)
 	}
 	if r.c.URL == "" {
 		defer func() {
 			if err != nil {
 				r.at.Store(nil) // the location may have changed
+				if at.guess != nil {
+					err = fmt.Errorf("%s: %w; %w", at.url, err, at.guess)
+				}
 			}
 		}()
 	}
 	if old == nil {
 		old = new(remoteSet)
 	}
-	resp, body, err := get(ctx, &r.client, *at, "application/jwk-set+json, application/json", old.etag, maxKeySet) // RFC 7517 s8.5.2
+	resp, body, err := get(ctx, &r.client, at.url, "application/jwk-set+json, application/json", old.etag, maxKeySet) // RFC 7517 s8.5.2
 	if err != nil {
 		return nil, err
 	}
 	set = &remoteSet{fetched: now, refresh: now.Add(freshness(resp.Header)), etag: resp.Header.Get("ETag")}
 	if resp.StatusCode == http.StatusNotModified {
-		set.byID, set.skipped, set.etag = old.byID, old.skipped, old.etag
+		set.keys, set.skipped, set.etag = old.keys, old.skipped, old.etag
 		return set, nil
 	}
-	keys, skipped, err := parseKeySet(body)
+	var uses []string
+	if r.c.Use != "" {
+		uses = []string{r.c.Use}
+	}
+	keys, skipped, err := parseKeySet(body, uses...)
 	if err != nil {
 		return nil, err
 	}
 	set.skipped = skipped
-	set.byID, err = index(keys, &old.byID)
+	set.keys, err = index(keys, old.keys)
 	return set, err
 }
 
 // get fetches a document of at most most bytes from the issuer. etag is that of a known version of
-// the document, or empty. The status is 200, or 304 if the document is still that version.
+// the document, or empty. The status is 200, or 304 if the document is still that version; another
+// status is an error beside the response.
 func get(ctx context.Context, client *http.Client, place, accept, etag string, most int64) (*http.Response, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
 	if err != nil {
@@ -322,7 +380,7 @@ func get(ctx context.Context, client *http.Client, place, accept, etag string, m
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusNotModified || etag == "") {
-		return nil, nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
+		return resp, nil, fmt.Errorf("the issuer answered %s", cut(resp.Status))
 	}
 	body, err := readBounded(resp.Body, most)
 	return resp, body, err
@@ -355,30 +413,54 @@ func freshness(h http.Header) time.Duration {
 // maxMetadata is the maximum size of the metadata document, in bytes.
 const maxMetadata = 256 << 10
 
-// discover returns the URL of an issuer's key set. It reads the metadata at the location of OpenID
-// Connect Discovery s4, then at that of RFC 8414 s3.1.
-func discover(ctx context.Context, client *http.Client, issuer string) (jwksURI string, err error) {
-	u, err := url.Parse(issuer)
-	if err != nil {
-		return "", err
-	}
-	u.RawPath, u.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
-	var errs []error
-	for _, place := range []string{strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration", u.String()} {
-		if jwksURI, err = fetchMetadata(ctx, client, issuer, place); err == nil {
-			return jwksURI, nil
+// noMetadata is the error of an address without metadata. All other errors are of metadata that is
+// refused, or of an outage.
+type noMetadata struct{ error }
+
+// discover finds the key set of the issuer. It reads the metadata at MetadataURL; without that at
+// the location of OpenID Connect Discovery s4, then at that of RFC 8414 s3.1.
+func (r *RemoteKeys) discover(ctx context.Context) (*location, error) {
+	base := strings.TrimSuffix(r.c.Issuer, "/")
+	places := []string{r.c.MetadataURL}
+	if r.c.MetadataURL == "" {
+		u, err := url.Parse(r.c.Issuer)
+		if err != nil {
+			return nil, err
 		}
+		u.RawPath, u.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
+		places = []string{base + "/.well-known/openid-configuration", u.String()}
+	}
+	var errs []error
+	absent := r.c.MetadataURL == ""
+	for _, place := range places {
+		jwksURI, err := r.fetchMetadata(ctx, place)
+		if err == nil {
+			return &location{url: jwksURI}, nil
+		}
+		_, none := errors.AsType[noMetadata](err)
+		absent = absent && none
 		errs = append(errs, fmt.Errorf("%s: %w", place, err))
 	}
-	return "", fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
+	err := fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
+	if !absent {
+		return nil, err
+	}
+	return &location{base + "/.well-known/jwks.json", err}, nil
 }
 
 // fetchMetadata returns the URL of the key set in the metadata (RFC 8414 s2) at place. It returns an
 // error if the metadata belongs to another issuer, or if the URL is not allowed.
-func fetchMetadata(ctx context.Context, client *http.Client, issuer, place string) (jwksURI string, err error) {
-	_, body, err := get(ctx, client, place, "application/json", "", maxMetadata)
+func (r *RemoteKeys) fetchMetadata(ctx context.Context, place string) (jwksURI string, err error) {
+	resp, body, err := get(ctx, &r.client, place, "application/json", "", maxMetadata)
 	if err != nil {
+		if resp != nil && resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests {
+			return "", noMetadata{err} // 404; storage services say 403
+		}
 		return "", err
+	}
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark))
+	if !bytes.HasPrefix(body, []byte("{")) {
+		return "", noMetadata{errors.New("not a JSON object")} // some sites have a page for every path
 	}
 	var m struct {
 		Issuer  string `json:"issuer"`
@@ -388,18 +470,18 @@ func fetchMetadata(ctx context.Context, client *http.Client, issuer, place strin
 		return "", fmt.Errorf("not the JSON of metadata: %w", syntax(err))
 	}
 	// RFC 8414 s3.3: identical. Otherwise an issuer could issue tokens in the name of another.
-	if m.Issuer != issuer {
-		return "", fmt.Errorf("it is of issuer %s", shown(m.Issuer))
+	if m.Issuer != r.c.Issuer {
+		return "", fmt.Errorf("it is of issuer %s, not %s", shown(m.Issuer), shown(r.c.Issuer))
 	}
 	if m.JWKSURI == "" {
-		return "", errors.New("it has no jwks_uri")
+		return "", noMetadata{errors.New("it has no jwks_uri")}
 	}
-	keys, err := fetchable("key set", m.JWKSURI)
+	keys, err := fetchable("key set", m.JWKSURI, r.c.InsecureAllowHTTP)
 	if err != nil {
 		return "", err
 	}
-	if of, err := url.Parse(issuer); err != nil || loopback.Host(keys.Hostname()) && !loopback.Host(of.Hostname()) {
-		return "", errors.New("its jwks_uri is on this machine, the issuer is not")
+	if of, err := url.Parse(place); err != nil || loopback.Host(keys.Hostname()) && !loopback.Host(of.Hostname()) {
+		return "", errors.New("its jwks_uri is on this machine, the metadata is not: give the URL of the key set instead of Issuer")
 	}
 	return m.JWKSURI, nil
 }

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -106,7 +107,7 @@ func settle(t testing.TB, r *RemoteKeys) {
 // found checks that a key is found, and returns it.
 func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
 	t.Helper()
-	got, err := r.Key(t.Context(), k.ID())
+	got, err := r.Key(t.Context(), k.ID(), k.Algorithm())
 	if err != nil || !got.equal(k.Public()) {
 		t.Fatalf("key %s: got %v, %v", k.ID(), got, err)
 	}
@@ -116,7 +117,7 @@ func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
 // notFound checks that a key is not found, with this code and cause.
 func notFound(t testing.TB, r *RemoteKeys, kid string, code durward.Code, cause string) {
 	t.Helper()
-	k, err := r.Key(t.Context(), kid)
+	k, err := r.Key(t.Context(), kid, "ES256")
 	if k != nil || !errors.Is(err, code) || codesIn(err) != 1 || !strings.Contains(err.Error(), cause) {
 		t.Errorf("kid %q: got %v, %v\nwant %s alone and %q", kid, k, err, code, cause)
 	}
@@ -214,10 +215,10 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	for i := range 50 {
 		wg.Go(func() {
 			if i%2 == 0 {
-				if _, err := r.Key(t.Context(), k.ID()); err != nil {
+				if _, err := r.Key(t.Context(), k.ID(), "ES256"); err != nil {
 					t.Errorf("known key: %v", err)
 				}
-			} else if _, err := r.Key(t.Context(), "unknown"); !errors.Is(err, durward.InvalidToken) {
+			} else if _, err := r.Key(t.Context(), "unknown", "ES256"); !errors.Is(err, durward.InvalidToken) {
 				t.Errorf("unknown key: got %v, want INVALID_TOKEN", err)
 			}
 		})
@@ -226,7 +227,7 @@ func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	// A request that ends stops waiting; the fetch continues.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(durward.TokenExpired)
-	if _, err := r.Key(ctx, k.ID()); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.Canceled) || codesIn(err) != 1 {
+	if _, err := r.Key(ctx, k.ID(), "ES256"); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.Canceled) || codesIn(err) != 1 {
 		t.Errorf("request ended: got %v, want AUTH_UNAVAILABLE alone", err)
 	}
 	close(release)
@@ -728,20 +729,20 @@ func TestSlowIssuer(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
-				if _, err := r.Key(ctx, "k"); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+				if _, err := r.Key(ctx, "k", "ES256"); !errors.Is(err, durward.AuthUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("request that ends: got %v, want AUTH_UNAVAILABLE", err)
 				}
 				if took := time.Since(start); took != 2*time.Second {
 					t.Errorf("waited %s for a request of 2 s", took)
 				}
-				if _, err := r.Key(t.Context(), "k"); !errors.Is(err, durward.AuthUnavailable) {
+				if _, err := r.Key(t.Context(), "k", "ES256"); !errors.Is(err, durward.AuthUnavailable) {
 					t.Errorf("got %v, want AUTH_UNAVAILABLE", err)
 				}
 				if took := time.Since(start); took != 5*time.Second {
 					t.Errorf("the fetch took %s, want 5 s", took)
 				}
 				// During the pause no request waits.
-				if _, err := r.Key(t.Context(), "k"); !errors.Is(err, durward.AuthUnavailable) || time.Since(start) != 5*time.Second {
+				if _, err := r.Key(t.Context(), "k", "ES256"); !errors.Is(err, durward.AuthUnavailable) || time.Since(start) != 5*time.Second {
 					t.Errorf("within the pause: got %v after %s", err, time.Since(start))
 				}
 				transport.CloseIdleConnections()
@@ -777,32 +778,246 @@ func TestKnownKeyNeverWaits(t *testing.T) {
 	}
 }
 
-// Bearer fetches the keys from the usual location.
-func TestBearerFetchesFromTheIssuer(t *testing.T) {
-	t.Parallel()
-	k := generate(t, "ES256")
-	p := publish(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/.well-known/jwks.json" {
-			http.NotFound(w, r)
+// toLoopback sends each request to a server on loopback, whatever host it names.
+type toLoopback struct{ addr string }
+
+func (l toLoopback) RoundTrip(r *http.Request) (*http.Response, error) {
+	host := r.URL.Host
+	r = r.Clone(r.Context())
+	r.URL.Scheme, r.URL.Host, r.Host = "http", l.addr, host
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// documents serves texts by host and path, or by path alone. A number is a status.
+func documents(texts map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text := cmp.Or(texts[r.Host+r.URL.Path], texts[r.URL.Path], "404")
+		if code, err := strconv.Atoi(text); err == nil {
+			http.Error(w, "status", code)
 			return
 		}
-		serving(t, k)(w, r)
-	})
-	guarded := durward.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(durward.From(r.Context()).Subject))
-	}), Bearer(p.URL, service))
-	c := example()
-	c.Issuer, c.IssuedAt, c.AuthTime, c.Expires = p.URL, time.Now(), time.Time{}, time.Now().Add(time.Minute)
-	for token, want := range map[string]int{sign(t, k, c): 200, sign(t, generate(t, "ES256"), c): 401} {
-		req := httptest.NewRequest("GET", "http://127.0.0.1/", nil)
-		req.RemoteAddr = "127.0.0.1:1234"
-		req.Header.Set("Authorization", "Bearer "+token)
-		w := httptest.NewRecorder()
-		guarded.ServeHTTP(w, req)
-		if w.Code != want || want == 200 && w.Body.String() != c.Subject {
-			t.Errorf("got %d %s, want %d", w.Code, w.Body, want)
+		_, _ = w.Write([]byte(text))
+	}
+}
+
+// named returns a client that finds all hosts at p.
+func (p *publisher) named() *http.Client {
+	return &http.Client{Transport: toLoopback{p.Listener.Addr().String()}}
+}
+
+// The network of a container has other addresses than the public one, often without TLS.
+func TestInnerAddresses(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	set := string(setOf(t, public(t, k, nil)))
+	const realm = "http://keycloak:8080/realms/a"
+	metadata := func(issuer, jwksURI string) string {
+		return fmt.Sprintf(`{"issuer":%q,"jwks_uri":%q}`, issuer, jwksURI)
+	}
+	for name, test := range map[string]struct {
+		c     RemoteConfig
+		at    string // of the metadata
+		text  string
+		cause string // of the error of NewRemoteKeys or Key
+	}{
+		"key set by http, not allowed: refused": {c: RemoteConfig{URL: realm + "/certs"}, cause: "http is allowed on loopback only: use https, or InsecureAllowHTTP inside a private network"},
+		"key set by http, allowed: read":        {c: RemoteConfig{URL: realm + "/certs", InsecureAllowHTTP: true}},
+		"issuer by http, allowed: read": {
+			c: RemoteConfig{Issuer: realm, InsecureAllowHTTP: true}, at: realm, text: metadata(realm, realm+"/certs"),
+		},
+		"public issuer, metadata inside: read": {
+			c:  RemoteConfig{Issuer: "https://auth.example.com/realms/a", MetadataURL: realm + "/.well-known/openid-configuration", InsecureAllowHTTP: true},
+			at: realm, text: metadata("https://auth.example.com/realms/a", realm+"/certs"),
+		},
+		"issuer on localhost, metadata inside: read": {
+			c:  RemoteConfig{Issuer: "http://localhost:8080/realms/a", MetadataURL: realm + "/.well-known/openid-configuration", InsecureAllowHTTP: true},
+			at: realm, text: metadata("http://localhost:8080/realms/a", realm+"/certs"),
+		},
+		"metadata inside by https, keys by http: refused": {
+			c:  RemoteConfig{Issuer: "https://auth.example.com/realms/a", MetadataURL: "https://keycloak:8080/realms/a/.well-known/openid-configuration"},
+			at: realm, text: metadata("https://auth.example.com/realms/a", realm+"/certs"), cause: "http is allowed on loopback only",
+		},
+		"metadata inside by http, not allowed: refused": {
+			c:     RemoteConfig{Issuer: "https://auth.example.com", MetadataURL: realm + "/.well-known/openid-configuration"},
+			cause: "InsecureAllowHTTP",
+		},
+		"metadata inside of another issuer: refused": {
+			c:  RemoteConfig{Issuer: "https://auth.example.com/realms/a", MetadataURL: realm + "/.well-known/openid-configuration", InsecureAllowHTTP: true},
+			at: realm, text: metadata(realm, realm+"/certs"), cause: `it is of issuer "http://keycloak:8080/realms/a", not "https://auth.example.com/realms/a"`,
+		},
+		"metadata inside that is missing: refused": {
+			c:     RemoteConfig{Issuer: "https://auth.example.com/realms/a", MetadataURL: realm + "/.well-known/openid-configuration", InsecureAllowHTTP: true},
+			cause: "cannot fetch the issuer's metadata",
+		},
+		"metadata inside that leads to this machine: refused": {
+			c:  RemoteConfig{Issuer: "http://localhost:8080/realms/a", MetadataURL: realm + "/.well-known/openid-configuration", InsecureAllowHTTP: true},
+			at: realm, text: metadata("http://localhost:8080/realms/a", "http://localhost:8080/realms/a/certs"), cause: "give the URL of the key set instead of Issuer",
+		},
+		"metadata on this machine that leads here: read": {
+			c:  RemoteConfig{Issuer: "https://auth.example.com/realms/a", MetadataURL: "http://localhost:8080/realms/a/.well-known/openid-configuration"},
+			at: "http://localhost:8080/realms/a", text: metadata("https://auth.example.com/realms/a", "http://127.0.0.1:8080/realms/a/certs"),
+		},
+		"cluster's own address: read": {c: RemoteConfig{URL: "https://kubernetes.default.svc/openid/v1/jwks"}},
+		"issuer of many tenants, metadata of one: read": {
+			c:  RemoteConfig{Issuer: "https://login.example/{tenantid}/v2.0", MetadataURL: "https://login.example/common/v2.0/.well-known/openid-configuration"},
+			at: "http://login.example/common/v2.0", text: metadata("https://login.example/{tenantid}/v2.0", "https://kubernetes.default.svc/openid/v1/jwks"),
+		},
+		"metadata without issuer: refused": {
+			c: RemoteConfig{MetadataURL: "https://a.example/x"}, cause: "MetadataURL without Issuer",
+		},
+		"metadata and key set: refused": {
+			c: RemoteConfig{Issuer: "https://a.example", MetadataURL: "https://a.example/x", URL: "https://a.example/y"}, cause: "give one of them",
+		},
+	} {
+		p := publish(t, documents(map[string]string{
+			"keycloak:8080/realms/a/certs":                                               set,
+			"127.0.0.1:8080/realms/a/certs":                                              set,
+			"localhost:8080/realms/a/certs":                                              set,
+			"kubernetes.default.svc/openid/v1/jwks":                                      set,
+			"/realms/a/.well-known/jwks.json":                                            set, // never used: MetadataURL decides
+			strings.TrimPrefix(test.at, "http://") + "/.well-known/openid-configuration": test.text,
+		}))
+		test.c.Client, test.c.Now = p.named(), new(hand).now
+		r, err := NewRemoteKeys(test.c)
+		var key *Key
+		if err == nil {
+			if key, err = r.Key(t.Context(), k.ID(), "ES256"); err != nil && !errors.Is(err, durward.AuthUnavailable) {
+				t.Errorf("%s: got %v, want AUTH_UNAVAILABLE", name, err)
+			}
+		}
+		if test.cause == "" && (err != nil || !key.equal(k.Public())) || test.cause != "" && (err == nil || !strings.Contains(err.Error(), test.cause)) {
+			t.Errorf("%s: got %v, %v, want the key or %q", name, key, err, test.cause)
 		}
 	}
+}
+
+// Bearer finds the keys by the issuer's metadata. Without metadata they are at the usual address;
+// metadata that is refused, or cannot be fetched, is never replaced by a guess.
+func TestBearerFindsKeys(t *testing.T) {
+	t.Parallel()
+	keys := map[string]*PrivateKey{}
+	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256", "RS512", "ES384"} {
+		keys[alg] = generate(t, alg)
+	}
+	free := generate(t, "PS256") // without alg in the set
+	stranger := generate(t, "RS256")
+	var entries []any
+	for _, k := range keys {
+		entries = append(entries, public(t, k, nil))
+	}
+	set := string(setOf(t, append(entries, public(t, free, map[string]any{"alg": nil}))...))
+	const usual, openID, oauth = "/.well-known/jwks.json", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
+	for name, test := range map[string]struct {
+		documents map[string]string // by path; ISSUER stands for its URL
+		want      int
+	}{
+		"OpenID Connect: found":                          {map[string]string{openID: `{"issuer":"ISSUER","jwks_uri":"ISSUER/certs"}`, "/certs": set}, 200},
+		"OAuth: found":                                   {map[string]string{oauth: `{"issuer":"ISSUER","jwks_uri":"ISSUER/certs"}`, "/certs": set}, 200},
+		"metadata goes before the usual address":         {map[string]string{openID: `{"issuer":"ISSUER","jwks_uri":"ISSUER/certs"}`, "/certs": set, usual: `{"keys":[]}`}, 200},
+		"no metadata: usual address":                     {map[string]string{usual: set}, 200},
+		"metadata is 403: usual address":                 {map[string]string{openID: "403", oauth: "405", usual: set}, 200},
+		"metadata is a page: usual address":              {map[string]string{openID: "<html>", oauth: "<html>", usual: set}, 200},
+		"metadata without keys: usual address":           {map[string]string{openID: `{"issuer":"ISSUER"}`, usual: set}, 200},
+		"metadata of another issuer: no guess":           {map[string]string{openID: `{"issuer":"https://other.example","jwks_uri":"ISSUER/certs"}`, "/certs": set, usual: set}, 503},
+		"metadata with a name twice: no guess":           {map[string]string{openID: `{"issuer":"ISSUER","issuer":"ISSUER"}`, usual: set}, 503},
+		"metadata leads to http: no guess":               {map[string]string{openID: `{"issuer":"ISSUER","jwks_uri":"http://other.example/"}`, usual: set}, 503},
+		"metadata is away: no guess":                     {map[string]string{openID: "502", usual: set}, 503},
+		"metadata has too many requests: no guess":       {map[string]string{openID: "429", usual: set}, 503},
+		"second metadata is of another issuer: no guess": {map[string]string{oauth: `{"issuer":"https://other.example"}`, usual: set}, 503},
+		"neither": {nil, 503},
+	} {
+		site := publish(t, away)
+		texts := map[string]string{}
+		for path, text := range test.documents {
+			texts[path] = strings.ReplaceAll(text, "ISSUER", site.URL)
+		}
+		site.now(documents(texts))
+		guarded := durward.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte(durward.From(r.Context()).Subject))
+		}), Bearer(site.URL, service))
+		c := example()
+		c.Issuer, c.IssuedAt, c.AuthTime, c.Expires = site.URL, time.Now(), time.Time{}, time.Now().Add(time.Minute)
+		ask := func(what, token string, want int) {
+			t.Helper()
+			req := httptest.NewRequest("GET", "http://127.0.0.1/", nil)
+			req.RemoteAddr = "127.0.0.1:1234"
+			req.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			guarded.ServeHTTP(w, req)
+			if w.Code != want || want == 200 && w.Body.String() != c.Subject {
+				t.Errorf("%s, %s: got %d %s, want %d", name, what, w.Code, w.Body, want)
+			}
+		}
+		for alg, k := range keys {
+			if alg == "RS512" || alg == "ES384" {
+				ask(alg, sign(t, k, c), 401) // not accepted: before the key
+			} else {
+				ask(alg, sign(t, k, c), test.want)
+			}
+		}
+		if test.want == 200 {
+			ask("PS256 by a key without alg", sign(t, free, c), 200)
+			ask("RS256 by a key without alg", sign(t, as(t, free, free.ID(), "RS256"), c), 200)
+			ask("RS256 by the key of PS256", sign(t, as(t, keys["PS256"], keys["PS256"].ID(), "RS256"), c), 401)
+			ask("another key", sign(t, as(t, stranger, keys["RS256"].ID(), "RS256"), c), 401)
+		}
+	}
+}
+
+// The error of the usual address names the metadata that was not found.
+func TestUsualAddressIsAway(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	p := publish(t, documents(nil))
+	h := new(hand)
+	r, err := NewRemoteKeys(RemoteConfig{Issuer: "https://auth.example.com", Client: p.named(), Now: h.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notFound(t, r, k.ID(), durward.AuthUnavailable, "https://auth.example.com/.well-known/jwks.json: the issuer answered 404 Not Found; cannot fetch the issuer's metadata: https://auth.example.com/.well-known/openid-configuration: the issuer answered 404")
+	// The metadata is looked for again.
+	p.now(documents(map[string]string{
+		"auth.example.com/.well-known/openid-configuration": `{"issuer":"https://auth.example.com","jwks_uri":"https://keys.example/k"}`,
+		"keys.example/k": string(setOf(t, public(t, k, nil))),
+	}))
+	h.forward(fetchPause)
+	found(t, r, k)
+}
+
+// A set without a usable key is an outage, not a 401: no token of the issuer can be verified. Its
+// earlier keys are gone. A list of garbage is no set, so the last one serves.
+func TestNoUsableKey(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	text := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }
+	}
+	p := publish(t, serving(t, k))
+	h := new(hand)
+	var log lines
+	r, err := NewRemoteKeys(RemoteConfig{URL: p.URL, Now: h.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found(t, r, k)
+
+	p.now(text(`{"keys":[7,null,"x"]}`))
+	h.forward(fetchPause)
+	notFound(t, r, "unknown", durward.AuthUnavailable, `no element of "keys" is a JSON object`)
+	found(t, r, k)
+
+	p.now(text(`{"keys":[{"kty":"AKP","kid":"a"},{"kty":"EC","use":"enc","kid":"b"}]}`))
+	for range 2 {
+		h.forward(fetchPause)
+		notFound(t, r, "unknown", durward.AuthUnavailable, `(skipped: key 0, kid "a": kty "AKP" is not EC, OKP or RSA; key 1, kid "b": use is "enc"`)
+		notFound(t, r, k.ID(), durward.AuthUnavailable, "no key")
+	}
+	log.want(t, "key set cannot be fetched", "key set is fetched again", "key of the set skipped", "key of the set skipped", `level=ERROR msg="no key of the set can be used"`)
+
+	// A set without keys withdraws them.
+	p.now(text(`{"keys":[]}`))
+	h.forward(fetchPause)
+	notFound(t, r, k.ID(), durward.InvalidToken, "no key")
 }
 
 // An origin is scheme, host and port; the default port may be omitted (RFC 6454 s4).
@@ -846,7 +1061,7 @@ func TestClockLeapsDuringFetch(t *testing.T) {
 	r.begin(h.now())
 	<-arrived
 	h.forward(25 * time.Hour)
-	_, err := r.Key(waits{t.Context(), sync.OnceFunc(func() { close(release) })}, k.ID())
+	_, err := r.Key(waits{t.Context(), sync.OnceFunc(func() { close(release) })}, k.ID(), "ES256")
 	if !errors.Is(err, durward.AuthUnavailable) || codesIn(err) != 1 || !strings.Contains(err.Error(), "too old to serve") {
 		t.Errorf("got %v, want AUTH_UNAVAILABLE alone", err)
 	}

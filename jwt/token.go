@@ -89,14 +89,14 @@ func split(token string, s *scratch) (c compact, err error) {
 	return c, err
 }
 
-// signedBy returns an error if the signature is not by key. The algorithm is the key's, and the
-// header must name the same (RFC 8725 s3.1).
+// signedBy returns an error if the signature is not by key. The key decides which algorithms it
+// serves, and the header must name one of them (RFC 8725 s3.1).
 func (t *compact) signedBy(key *Key) error {
-	if key.alg != t.header.alg {
-		return fmt.Errorf("key %s is for %s, the token says %s (RFC 8725 s3.1)", shown(key.id), key.alg, shown(t.header.alg))
+	if !key.serves(t.header.alg) {
+		return wrongAlgorithm(t.header.alg, key)
 	}
-	if !key.verify(t.input, t.signature) {
-		return fmt.Errorf("signature is not one of key %s, %s", shown(key.id), key.alg)
+	if !key.verify(t.header.alg, t.input, t.signature) {
+		return fmt.Errorf("signature is not one of key %s, %s", shown(key.id), t.header.alg)
 	}
 	return nil
 }

@@ -3,10 +3,12 @@ package jwt
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,7 +103,7 @@ func TestRFC7515AndRFC8037(t *testing.T) {
 			if want := strings.Split(test.JWS, ".")[1]; base64.RawURLEncoding.EncodeToString(payload) != want {
 				t.Errorf("payload is %q, want what %s stands for", payload, want)
 			}
-			if _, err := verifyJWS(test.JWS, generate(t, key.alg).Public()); err == nil {
+			if _, err := verifyJWS(test.JWS, generate(t, cmp.Or(key.alg, key.m.algs[0])).Public()); err == nil {
 				t.Error("accepted with another key")
 			}
 		})
@@ -127,8 +129,8 @@ func TestCookbook(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"4_1.rsa_v15_signature.json":                 "RS256",
-		"4_2.rsa-pss_signature.json":                 "", // PS384
-		"4_3.ecdsa_signature.json":                   "", // ES512
+		"4_2.rsa-pss_signature.json":                 "PS384",
+		"4_3.ecdsa_signature.json":                   "ES512",
 		"4_4.hmac-sha2_integrity_protection.json":    "HS256",
 		"4_6.protecting_specific_header_fields.json": "",
 		"4_7.protecting_content_only.json":           "",
@@ -155,8 +157,10 @@ func TestCookbook(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if private.Algorithm() != want {
-				t.Errorf("algorithm %s, want %s", private.Algorithm(), want)
+			if private.Algorithm() != want { // the key has no alg, the header has
+				if private, err = newPrivateKey(private.ID(), want, *private.signer); err != nil {
+					t.Fatal(err)
+				}
 			}
 			payload, err := verifyJWS(token, private.Public())
 			if err != nil || string(payload) != v.Input.Payload {
@@ -167,7 +171,7 @@ func TestCookbook(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := base64.RawURLEncoding.EncodeToString(signature); got != token[dot+1:] {
+			if got := base64.RawURLEncoding.EncodeToString(signature); got != token[dot+1:] && v.Reproducible || len(got) != len(token[dot+1:]) {
 				t.Errorf("signed anew: got %s, want %s", got, token[dot+1:])
 			}
 		})
@@ -345,7 +349,10 @@ func acceptBySet(t *testing.T) func(set json.RawMessage, jws string) error {
 		if err != nil {
 			return err
 		}
-		key, err := known.Key(t.Context(), c.header.kid)
+		if c.header.kid == "" {
+			return errors.New("no kid")
+		}
+		key, err := known.Key(t.Context(), c.header.kid, c.header.alg)
 		if err != nil {
 			return err
 		}
@@ -367,6 +374,12 @@ func TestWycheproofSignatures(t *testing.T) {
 		{"rsa_pss_2048_sha256_mgf1_32_test.json", "PS256", 108},
 		{"rsa_signature_2048_sha256_test.json", "RS256", 259},
 		{"rsa_signature_3072_sha256_test.json", "RS256", 259},
+		{"ecdsa_secp384r1_sha384_p1363_test.json", "ES384", 280},
+		{"ecdsa_secp521r1_sha512_p1363_test.json", "ES512", 318},
+		{"rsa_pss_2048_sha384_mgf1_48_test.json", "PS384", 141},
+		{"rsa_pss_4096_sha512_mgf1_64_test.json", "PS512", 179},
+		{"rsa_signature_2048_sha384_test.json", "RS384", 258},
+		{"rsa_signature_2048_sha512_test.json", "RS512", 259},
 	} {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
@@ -408,8 +421,10 @@ func TestWycheproofSignatures(t *testing.T) {
 						key = private.Public()
 					case jwk == nil:
 						// Some groups have the key as a point: 4 || X || Y.
-						point := unhex(t, g.PublicKey.Uncompressed)
-						key, err = keyOf([]byte(fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64.EncodeToString(point[1:33]), b64.EncodeToString(point[33:]))))
+						point := unhex(t, g.PublicKey.Uncompressed)[1:]
+						half := len(point) / 2
+						curve := map[int]string{32: "P-256", 48: "P-384", 66: "P-521"}[half]
+						key, err = keyOf([]byte(fmt.Sprintf(`{"kty":"EC","crv":%q,"x":%q,"y":%q}`, curve, b64.EncodeToString(point[:half]), b64.EncodeToString(point[half:]))))
 					default:
 						key, err = keyOf(jwk)
 					}
@@ -421,12 +436,12 @@ func TestWycheproofSignatures(t *testing.T) {
 						skipped++
 						continue
 					}
-					if key.alg != f.alg {
-						t.Fatalf("key for %s, want %s", key.alg, f.alg)
+					if !key.serves(f.alg) {
+						t.Fatalf("key for %s, want %s", key.served(), f.alg)
 					}
 					// JWS has no truncated MACs: the tag is the full hash.
 					want := test.Result == "valid" && (f.alg != "HS256" || g.TagSize == 256)
-					if got := key.verify(msg, signature); got != want {
+					if got := key.verify(f.alg, msg, signature); got != want {
 						t.Errorf("vector %d (%s), file says %s: got %t, want %t", test.TcID, test.Comment, test.Result, got, want)
 					}
 				}

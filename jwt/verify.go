@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +27,18 @@ type Config struct {
 	// exactly. Required.
 	Audience []string
 
-	// Algorithms lists the accepted algorithms: ES256, EdDSA, Ed25519, RS256, PS256, HS256. A key
-	// is used with its own algorithm only. Default: ES256, EdDSA and Ed25519.
+	// Algorithms lists the accepted algorithms: ES256, ES384, ES512, EdDSA, Ed25519, RS256, RS384,
+	// RS512, PS256, PS384, PS512, HS256. A key that names its algorithm is used with that one only,
+	// another with those of its type. Default: ES256, EdDSA and Ed25519.
 	Algorithms []string
 
 	// Keys holds the keys of the issuer, and of no other issuer. Required.
 	Keys KeySet
+
+	// AllowMissingKeyID accepts tokens without kid, or with an empty one (RFC 7515 s4.1.4), as long
+	// as exactly one key of the set serves the token's algorithm. Tokens of a new key are refused
+	// until the set is fetched again, with RemoteKeys after a minute.
+	AllowMissingKeyID bool
 
 	// Leeway is the time for which a token is accepted after exp: 0 to 60 s, default 0.
 	Leeway time.Duration
@@ -124,15 +131,20 @@ func New(c Config) (*Verifier, error) {
 }
 
 // Bearer returns a scheme that accepts the access tokens of issuer for audience. They are signed
-// with ES256 or Ed25519; the keys are at /.well-known/jwks.json of the issuer. Bearer panics on a
-// mistake in its arguments, like [regexp.MustCompile]. [New] and [NewRemoteKeys] return errors and
-// have more options.
+// with ES256, Ed25519, RS256 or PS256. The issuer's metadata names the keys (OpenID Connect
+// Discovery s4, RFC 8414 s3); without metadata they are at /.well-known/jwks.json of the issuer.
+// Bearer panics on a mistake in its arguments, like [regexp.MustCompile]. [New] and [NewRemoteKeys]
+// return errors and have more options.
 func Bearer(issuer, audience string) durward.Scheme {
-	keys, err := NewRemoteKeys(RemoteConfig{URL: strings.TrimSuffix(issuer, "/") + "/.well-known/jwks.json"})
+	keys, err := NewRemoteKeys(RemoteConfig{Issuer: issuer, Log: slog.Default()})
 	if err != nil {
 		panic(err)
 	}
-	v, err := New(Config{Issuer: issuer, Audience: []string{audience}, Keys: keys})
+	// RFC 9068 s2.1 requires issuers and services to support RS256.
+	v, err := New(Config{
+		Issuer: issuer, Audience: []string{audience}, Keys: keys,
+		Algorithms: []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"},
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -227,7 +239,7 @@ func (v *Verifier) remembered(ctx context.Context, sum [sha256.Size]byte, now ti
 	if e == nil {
 		return nil
 	}
-	if k, err := v.c.Keys.Key(ctx, e.key.id); err != nil || k != e.key {
+	if k, err := v.c.Keys.Key(ctx, e.key.id, e.alg); err != nil || k != e.key {
 		v.cache.drop(sum)
 		return nil
 	}
@@ -275,8 +287,9 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if err := t.header.wrongType(); err != nil {
 		return nil, refuse(err)
 	}
-	if !slices.Contains(v.c.Algorithms, t.header.alg) {
-		return nil, refuse(fmt.Errorf("alg is %s, accepted are %s", shown(t.header.alg), strings.Join(v.c.Algorithms, ", ")))
+	at := slices.Index(v.c.Algorithms, t.header.alg)
+	if at < 0 {
+		return nil, refuse(fmt.Errorf("alg is %s, accepted are %s (Config.Algorithms)", shown(t.header.alg), strings.Join(v.c.Algorithms, ", ")))
 	}
 	if r.iss != nil {
 		return nil, refuse(r.iss)
@@ -285,10 +298,10 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if r.Issuer != v.c.Issuer {
 		return nil, refuse(fmt.Errorf("iss is %s, keys are held for %s", shown(r.Issuer), shown(v.c.Issuer)))
 	}
-	if t.header.kid == "" {
-		return nil, refuse(errors.New("kid is missing from the header"))
+	if t.header.kid == "" && !v.c.AllowMissingKeyID {
+		return nil, refuse(errors.New("kid is missing from the header; Config.AllowMissingKeyID accepts that"))
 	}
-	key, err := v.c.Keys.Key(ctx, t.header.kid)
+	key, err := v.c.Keys.Key(ctx, t.header.kid, t.header.alg)
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -309,7 +322,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 		return nil, refuse(err)
 	}
 	r.Issuer = v.c.Issuer // one string for all cached tokens
-	return &entry{key: key, bound: r.Confirmation, issued: r.IssuedAt, principal: r.principal()}, nil
+	return &entry{key: key, alg: v.c.Algorithms[at], bound: r.Confirmation, issued: r.IssuedAt, principal: r.principal()}, nil
 }
 
 // VerifyEnded verifies a token as [Verifier.Verify] does, but accepts expired and revoked tokens.

@@ -277,14 +277,14 @@ func TestMalformedButSigned(t *testing.T) {
 		head("typ "+typ, strings.Replace(h, `"at+jwt"`, typ, 1), "typ in the header is not a string")
 	}
 	// alg.
-	for _, alg := range []string{`"none"`, `"None"`, `"NONE"`, `"nOnE"`, `""`, `"es256"`, `"ES256 "`, `"ES256K"`, `"ES384"`, `"none\u0000"`} {
+	for _, alg := range []string{`"none"`, `"None"`, `"NONE"`, `"nOnE"`, `""`, `"es256"`, `"ES256 "`, `"ES256K"`, `"HS384"`, `"none\u0000"`} {
 		head("alg "+alg, strings.Replace(h, `"ES256"`, alg, 1), "alg is")
 	}
 	head("alg absent", strings.Replace(h, `"alg":"ES256",`, "", 1), `alg is ""`)
 	for _, alg := range []string{`null`, `["ES256"]`, `["none"]`, `0`, `true`, `{}`} {
 		head("alg "+alg, strings.Replace(h, `"ES256"`, alg, 1), "alg in the header is not a string")
 	}
-	for _, alg := range []string{"HS256", "RS256", "PS256", "EdDSA"} {
+	for _, alg := range []string{"HS256", "RS256", "PS256", "EdDSA", "ES384", "ES512"} {
 		head("alg "+alg, strings.Replace(h, "ES256", alg, 1), "is for ES256, the token says")
 	}
 	// The kid must match exactly.
@@ -859,7 +859,7 @@ func TestRevokedAndOutages(t *testing.T) {
 
 type failing struct{ err error }
 
-func (f failing) Key(context.Context, string) (*Key, error) { return nil, f.err }
+func (f failing) Key(context.Context, string, string) (*Key, error) { return nil, f.err }
 
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()

@@ -221,8 +221,8 @@ func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
 // instead of InvalidToken.
 type verifyingKeys struct{ i *Issuer }
 
-func (k verifyingKeys) Key(ctx context.Context, keyID string) (*jwt.Key, error) {
-	key, err := k.i.keys.Key(ctx, keyID)
+func (k verifyingKeys) Key(ctx context.Context, keyID, alg string) (*jwt.Key, error) {
+	key, err := k.i.keys.Key(ctx, keyID, alg)
 	if err != nil && k.i.c.Revoked.Revoked(revoked.SigningKey, keyID) {
 		return nil, fmt.Errorf("signing key %q was withdrawn: %w", keyID, durward.TokenRevoked)
 	}
