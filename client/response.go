@@ -107,13 +107,14 @@ func newResponseError(resp *http.Response) *ResponseError {
 	return e.withReason(f.reason())
 }
 
-// failure has the members of a JSON body that name the error: those of RFC 6749 s5.2, and those of
-// Supabase and of Google's APIs, Firebase among them.
+// failure has the members of a JSON body that name the error: those of RFC 6749 s5.2, those of Supabase and
+// of Google's APIs, Firebase among them, and the message of many others.
 type failure struct {
 	Error       json.RawMessage `json:"error"` // a string, or an object with a message
 	Description text            `json:"error_description"`
 	ErrorCode   text            `json:"error_code"`
 	Msg         text            `json:"msg"`
+	Message     text            `json:"message"`
 }
 
 func (f failure) reason() (reason, description string) {
@@ -121,7 +122,7 @@ func (f failure) reason() (reason, description string) {
 	if json.Unmarshal(f.Error, &reason) != nil && json.Unmarshal(f.Error, &object) == nil {
 		reason = string(object.Message)
 	}
-	return cmp.Or(reason, string(f.ErrorCode)), cmp.Or(string(f.Description), string(f.Msg))
+	return cmp.Or(reason, string(f.ErrorCode)), string(cmp.Or(f.Description, f.Msg, f.Message))
 }
 
 // text is a JSON string. Another form is the empty string.

@@ -266,6 +266,8 @@ func TestFetchToken(t *testing.T) {
 			"{\"message\":\"No write access\",\"code\":403}\n",
 			`Bearer (realm "notes", error "insufficient_scope", error_description "More rights.", scope "write", ` +
 				`resource_metadata "https://api.example.com/.well-known/x")`},
+		{"refused: message of the body", "", []string{"--token-file", file, s.URL}, exitRefused,
+			"{\"message\":\"No write access\",\"code\":403}\n", "403 Forbidden: No write access"},
 		{"refused: hint", "", []string{"--token-file", file, s.URL}, exitRefused,
 			"{\"message\":\"No write access\",\"code\":403}\n", "durward token inspect"},
 		{"http to another machine: refused", "", []string{"--token-file", file, "http://far.example.com/"}, exitUsage, "",
