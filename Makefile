@@ -33,6 +33,7 @@ packages:
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }
 	@mkdir -p .build
+	cd e2e/peers && GOWORK=off go mod tidy -diff
 	cd tools && export GOWORK=off && go mod tidy -diff && go build -o ../.build/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@for module in $(MODULES); do \
 		echo "lint $$module"; \

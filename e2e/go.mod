@@ -8,6 +8,7 @@ require (
 	connectrpc.com/connect v1.21.1
 	github.com/chromedp/cdproto v0.159.2
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coder/websocket v1.8.15
 	github.com/durward-auth/durward v0.0.0
 	github.com/icholy/digest v1.2.0
 	golang.org/x/net v0.62.0
