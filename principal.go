@@ -11,6 +11,7 @@ type Principal struct {
 	Scheme    string    // scheme of the credentials, as registered: "Bearer", "Basic", …
 	Subject   string    // stable identifier, unique within Issuer; never empty
 	Issuer    string    // issuer of Subject: the token's iss, or empty for local accounts
+	Tenant    string    // tenant or organization of Subject, if the issuer serves several
 	ClientID  string    // OAuth client to which the credentials were issued, if any
 	SessionID string    // session the credentials belong to (sid), if any
 	TokenID   string    // the token's jti, if any
@@ -20,6 +21,7 @@ type Principal struct {
 	Expires   time.Time // when the credentials expire; zero if they do not
 	AsOf      time.Time // when the credentials were last known not to be revoked; zero: verified for this request
 	Scopes    []string  // granted scopes
+	Roles     []string  // roles or groups, as the issuer names them
 	User      any       // the application's own record, set by its check
 }
 
@@ -53,6 +55,6 @@ func (p *Principal) clone() *Principal {
 		return nil
 	}
 	c := *p
-	c.Scopes, c.AMR = slices.Clone(p.Scopes), slices.Clone(p.AMR)
+	c.Scopes, c.Roles, c.AMR = slices.Clone(p.Scopes), slices.Clone(p.Roles), slices.Clone(p.AMR)
 	return &c
 }

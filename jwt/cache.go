@@ -104,7 +104,7 @@ func (c *cache) drop(sum [sha256.Size]byte) {
 // handout is a principal with the memory of its lists, so that a copy is one allocation.
 type handout struct {
 	p    durward.Principal
-	list [8]string
+	list [6]string // the size that a principal with four scopes and a method needs
 }
 
 // copy returns a principal that shares no writable memory with the entry.
@@ -123,6 +123,7 @@ func (e *entry) copy() *durward.Principal {
 		return room[at:len(room):len(room)]
 	}
 	h.p.Scopes = clone(e.principal.Scopes)
+	h.p.Roles = clone(e.principal.Roles)
 	h.p.AMR = clone(e.principal.AMR)
 	return &h.p
 }

@@ -46,20 +46,25 @@ type Confirmation struct {
 // maxNumericDate is the last second of the year 9999 in Unix time.
 const maxNumericDate = 253402300799
 
+// maxLeeway is the maximum of Config.Leeway.
+const maxLeeway = time.Minute
+
 // iatSkew is the accepted difference between the clocks of issuer and service.
 const iatSkew = 10 * time.Second
 
 // reading holds the state of parsing the claims of a payload.
 type reading struct {
 	Claims
-	all  bool    // keep every problem, not only the first
-	bad  []error // claims that are missing or have the wrong type
-	iss  error   // the same for iss, which is checked before the signature
-	seen uint16  // bit set of the required claims that are present
+	rules  *rules           // nil means standard
+	all    bool             // keep every problem, not only the first
+	lax    bool             // an answer of introspection: null and an empty aud count as absent
+	bad    []error          // claims that are missing, have the wrong type or are refused
+	iss    error            // the same for iss, which is checked before the signature
+	seen   uint64           // bits of the claims that are present
+	texts  [maxTexts]string // claims of kindText
+	roles  []string
+	tenant string
 }
-
-// Required claims (RFC 9068 s2.2), in the order in which errors name them.
-var required = [...]string{"sub", "client_id", "jti", "aud", "exp", "iat"}
 
 // read parses a payload. It returns an error if the payload is not a JSON object; claims of a wrong
 // type are recorded in r.bad.
@@ -67,18 +72,44 @@ func (r *reading) read(payload []byte) error {
 	if err := json.Unmarshal(payload, r); err != nil {
 		return fmt.Errorf("payload is not the JSON that a token may hold: %w", syntax(err))
 	}
-	if r.Issuer == "" && r.iss == nil {
+	r.resolve()
+	switch {
+	case r.rules.TrustDomain:
+		r.Issuer, r.iss = "", nil // the verifier takes it from the subject
+	case r.Issuer == "" && r.iss == nil:
 		r.iss = errors.New("iss is missing or empty (RFC 9068 s2.2)")
 	}
-	for i, name := range required {
-		if r.seen&(1<<i) == 0 {
-			r.problem("%s is missing (RFC 9068 s2.2)", name)
+	for i := range r.rules.needs {
+		if n := &r.rules.needs[i]; r.seen&n.bits == 0 {
+			r.problem("%s is missing%s", n.name, n.why)
 		}
 	}
 	if len(r.bad) == 0 && !r.Expires.After(r.IssuedAt) {
 		r.problem("exp is not after iat")
 	}
 	return nil
+}
+
+// resolve sets the values that one of several claims holds.
+func (r *reading) resolve() {
+	first := func(slots []int) string {
+		for _, slot := range slots {
+			if r.texts[slot] != "" {
+				return r.texts[slot]
+			}
+		}
+		return ""
+	}
+	r.Subject, r.ClientID, r.tenant = first(r.rules.subject), first(r.rules.client), first(r.rules.tenant)
+	for _, slot := range r.rules.audience {
+		if slot < 0 && len(r.Audience) > 0 {
+			break
+		}
+		if slot >= 0 && r.texts[slot] != "" {
+			r.Audience = []string{r.texts[slot]}
+			break
+		}
+	}
 }
 
 func (r *reading) problem(format string, args ...any) {
@@ -89,61 +120,101 @@ func (r *reading) problem(format string, args ...any) {
 
 // UnmarshalJSONFrom reads the claims set.
 func (r *reading) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name []byte) error { return r.member(d, name) })
+	if r.rules == nil {
+		r.rules = standard
+	}
+	return readMembers(d, func(name []byte) error { return r.member(d, r.rules.claims, name) })
 }
 
-// member parses one claim.
-func (r *reading) member(d *jsontext.Decoder, name []byte) error {
-	for i, claim := range required {
-		if string(name) == claim {
-			r.seen |= 1 << i
-		}
+// member parses one claim, if it is one of claims.
+func (r *reading) member(d *jsontext.Decoder, claims map[string]*claim, name []byte) error {
+	c := claims[string(name)]
+	if c == nil || r.lax && d.PeekKind() == 'n' && c.kind != kindConfirmation {
+		return skip(d)
 	}
-	switch string(name) {
-	case "iss":
+	r.seen |= c.bit
+	if c.mark {
+		r.problem("%s marks an ID token, which is no access token; Profile.IDToken lists the marks", c.name)
+	}
+	switch c.kind {
+	case kindText:
+		return r.name(d, c.name, &r.texts[c.slot])
+	case kindObject:
+		if d.PeekKind() != '{' {
+			r.problem("%s is not an object", c.name)
+			return skip(d)
+		}
+		return readMembers(d, func(name []byte) error { return r.member(d, c.inner, name) })
+	case kindIssuer:
 		ok, err := readString(d, &r.Issuer)
 		if !ok {
 			r.iss = errors.New("iss is not a string")
+		} else {
+			r.judge(c, r.Issuer)
 		}
 		return err
-	case "sub":
-		return r.name(d, "sub", &r.Subject)
-	case "client_id":
-		return r.name(d, "client_id", &r.ClientID)
-	case "jti":
-		return r.name(d, "jti", &r.ID)
-	case "sid":
-		return r.name(d, "sid", &r.SessionID)
-	case "acr":
-		return r.name(d, "acr", &r.ACR)
-	case "scope":
-		return r.scope(d)
-	case "aud":
-		if d.PeekKind() == '"' {
-			r.Audience = make([]string, 1)
-			return r.name(d, "aud", &r.Audience[0])
-		}
-		if err := r.strings(d, "aud", &r.Audience); err != nil {
-			return err
-		}
-		if len(r.Audience) == 0 {
-			r.problem("aud is empty")
-		}
-		return nil
-	case "amr":
-		return r.strings(d, "amr", &r.AMR)
-	case "exp":
-		return r.date(d, "exp", &r.Expires)
-	case "nbf":
-		return r.date(d, "nbf", &r.NotBefore)
-	case "iat":
-		return r.date(d, "iat", &r.IssuedAt)
-	case "auth_time":
-		return r.date(d, "auth_time", &r.AuthTime)
-	case "cnf":
+	case kindID:
+		return r.name(d, c.name, &r.ID)
+	case kindSession:
+		return r.name(d, c.name, &r.SessionID)
+	case kindACR:
+		return r.name(d, c.name, &r.ACR)
+	case kindScope:
+		return r.scope(d, c.name)
+	case kindRoles:
+		return r.strings(d, c.name, &r.roles)
+	case kindAMR:
+		return r.strings(d, c.name, &r.AMR)
+	case kindAudience:
+		return r.audience(d)
+	case kindExpires:
+		return r.date(d, c.name, &r.Expires)
+	case kindNotBefore:
+		return r.date(d, c.name, &r.NotBefore)
+	case kindIssuedAt:
+		return r.date(d, c.name, &r.IssuedAt)
+	case kindAuthTime:
+		return r.date(d, c.name, &r.AuthTime)
+	case kindConfirmation:
 		return r.confirmation(d)
 	}
-	return skip(d)
+	if c.values == nil && c.marks == nil {
+		return skip(d)
+	}
+	var value string
+	_, err := readString(d, &value) // another type leaves it empty
+	r.judge(c, value)
+	return err
+}
+
+// judge checks the value of a claim that Profile.Required or Profile.IDToken lists.
+func (r *reading) judge(c *claim, value string) {
+	if slices.Contains(c.marks, value) {
+		r.problem("%s is %s, which marks an ID token; Profile.IDToken lists the marks", c.name, shown(value))
+	} else if c.values != nil && !slices.Contains(c.values, value) {
+		r.problem("%s is %s, the profile %s requires %q; Profile.Required can do without it", c.name, shown(value), r.rules.called(), c.values)
+	}
+}
+
+// audience parses aud: a string or a list of strings (RFC 7519 s4.1.3).
+func (r *reading) audience(d *jsontext.Decoder) error {
+	if d.PeekKind() != '"' {
+		known := len(r.bad)
+		err := r.list(d, "aud", &r.Audience)
+		if len(r.Audience) == 0 && len(r.bad) == known && !r.lax {
+			r.problem("aud is empty")
+		}
+		return err
+	}
+	r.Audience = make([]string, 1)
+	if !r.lax {
+		return r.name(d, "aud", &r.Audience[0])
+	}
+	_, err := readString(d, &r.Audience[0])
+	if r.Audience[0] == "" {
+		r.Audience = nil
+	}
+	return err
 }
 
 // name parses an identifier. It must not be empty or have control characters, because software
@@ -173,13 +244,13 @@ func hasControl(s string) bool {
 	return false
 }
 
-// strings parses a list of strings.
-func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error {
+// list parses a list of strings.
+func (r *reading) list(d *jsontext.Decoder, name string, to *[]string) error {
 	if d.PeekKind() != '[' {
 		r.problem("%s is not a list of strings", name)
 		return skip(d)
 	}
-	return readList(d, name, maxMembers, func(n int) error {
+	return readList(d, name, r.rules.list, func(n int) error {
 		var s string
 		ok, err := readString(d, &s)
 		if err != nil {
@@ -193,21 +264,49 @@ func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error 
 	})
 }
 
-// scope parses the scopes (RFC 9068 s2.2.3, RFC 8693 s4.2). Some issuers write an empty string for
-// no scopes.
-func (r *reading) scope(d *jsontext.Decoder) error {
+// strings parses a list of strings, or one string if the profile accepts it.
+func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error {
+	if d.PeekKind() != '"' {
+		return r.list(d, name, to)
+	}
+	if !r.rules.StringOrList {
+		r.problem("%s is not a list of strings; Profile.StringOrList accepts one string", name)
+		return skip(d)
+	}
 	var s string
-	ok, err := readString(d, &s)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		r.problem("scope is not a string")
-	case s != "":
-		r.Scopes = strings.Split(s, " ")
-		if i := slices.IndexFunc(r.Scopes, func(s string) bool { return !isScope(s) }); i >= 0 {
-			r.problem("scope %s is not one (RFC 6749 s3.3)", shown(r.Scopes[i]))
+	err := r.name(d, name, &s)
+	*to = append(*to, s)
+	return err
+}
+
+// scope parses the scopes (RFC 9068 s2.2.3, RFC 8693 s4.2), or a list of them if the profile
+// accepts it. Some issuers write an empty string for no scopes.
+func (r *reading) scope(d *jsontext.Decoder, name string) error {
+	at := len(r.Scopes)
+	switch k := d.PeekKind(); {
+	case k == '[' && r.rules.StringOrList:
+		if err := r.list(d, name, &r.Scopes); err != nil {
+			return err
 		}
+	case k == '[':
+		r.problem("%s is not a string; Profile.StringOrList accepts a list", name)
+		return skip(d)
+	default:
+		var s string
+		ok, err := readString(d, &s)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			r.problem("%s is not a string", name)
+		} else if s != "" && at == 0 {
+			r.Scopes = strings.Split(s, " ")
+		} else if s != "" {
+			r.Scopes = append(r.Scopes, strings.Split(s, " ")...)
+		}
+	}
+	if i := slices.IndexFunc(r.Scopes[at:], func(s string) bool { return !isScope(s) }); i >= 0 {
+		r.problem("scope %s is not one (RFC 6749 s3.3)", shown(r.Scopes[at+i]))
 	}
 	return nil
 }
@@ -252,7 +351,7 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 		return skip(d)
 	}
 	r.Confirmation = new(Confirmation)
-	return readObject(d, func(name []byte) error {
+	return readMembers(d, func(name []byte) error {
 		switch string(name) {
 		case "x5t#S256":
 			return r.name(d, "cnf x5t#S256", &r.Confirmation.X5tS256)
@@ -264,17 +363,23 @@ func (r *reading) confirmation(d *jsontext.Decoder) error {
 }
 
 // principal returns the principal of verified claims.
-func (c *Claims) principal() durward.Principal {
+func (r *reading) principal() durward.Principal {
 	return durward.Principal{
-		Scheme: "Bearer", Subject: c.Subject, Issuer: c.Issuer, ClientID: c.ClientID, SessionID: c.SessionID, TokenID: c.ID,
-		ACR: c.ACR, AMR: c.AMR, AuthTime: c.AuthTime, Expires: c.Expires, Scopes: c.Scopes,
+		Scheme: "Bearer", Subject: r.Subject, Issuer: r.Issuer, Tenant: r.tenant, ClientID: r.ClientID,
+		SessionID: r.SessionID, TokenID: r.ID, ACR: r.ACR, AMR: r.AMR, AuthTime: r.AuthTime, Expires: r.Expires,
+		Scopes: r.Scopes, Roles: r.roles,
 	}
 }
 
-// tooLong returns an error if the lifetime is longer than most.
-func (c *Claims) tooLong(most time.Duration) error {
-	if life := c.Expires.Sub(c.IssuedAt); life > most {
-		return fmt.Errorf("lives %s from iat to exp, want at most %s", life, most)
+// tooLong returns an error if the lifetime is longer than most. A token without iat counts from
+// now.
+func (c *Claims) tooLong(most time.Duration, now time.Time) error {
+	from, since := "iat", c.IssuedAt
+	if since.IsZero() {
+		from, since = "now", now
+	}
+	if life := c.Expires.Sub(since); life > most {
+		return fmt.Errorf("lives %s from %s to exp, want at most %s; Config.MaxLifetime may allow more", life, from, most)
 	}
 	return nil
 }
@@ -323,6 +428,9 @@ func ended(exp, now time.Time, leeway time.Duration) error {
 	}
 	if leeway > 0 {
 		return fmt.Errorf("expired %s ago by our clock, leeway %s", rough(now.Sub(exp)), leeway)
+	}
+	if now.Before(exp.Add(maxLeeway)) {
+		return fmt.Errorf("expired %s ago by our clock; Config.Leeway may forgive up to %s", rough(now.Sub(exp)), maxLeeway)
 	}
 	return fmt.Errorf("expired %s ago by our clock", rough(now.Sub(exp)))
 }

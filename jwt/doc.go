@@ -11,7 +11,8 @@
 // the key does not serve is refused. A [KeySet] finds keys by their kid: [Keys] holds them in memory,
 // [RemoteKeys] fetches the key set of an issuer. A [Verifier] verifies the tokens of one issuer for
 // one service; [Issuers] combines several verifiers. An [Introspector] asks the issuer about opaque
-// tokens (RFC 7662).
+// tokens (RFC 7662). A [Profile] states how the tokens of an identity provider differ from RFC 9068,
+// such as [Keycloak] or [EntraV2].
 //
 // # Order of checks
 //
@@ -23,8 +24,11 @@
 //
 // Each token is accepted in one spelling only: canonical base64url without padding, JSON in valid
 // UTF-8 without duplicate names, signatures of the exact length. A token that brings or names a key
-// (jwk, jku, x5c, x5u) is refused. The size of a token is limited to 8 KiB, which limits work and
-// memory.
+// (jwk, jku, x5c, x5u) is refused, or a profile ignores these members; they are never followed. The
+// size of a token is limited, by default to 16 KiB, which limits work and memory.
+//
+// Defaults follow RFC 9068. Each deviation is a field of [Config] or [Profile], and the error of a
+// refused token names the field that would accept it.
 //
 // An error wraps exactly one [durward.Code]. Its text is for the operator's log: it names the
 // failed check and the values, and identifies a token only by the first 8 hex digits of its

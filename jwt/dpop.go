@@ -218,8 +218,8 @@ func parseProof(text string) (*proof, error) {
 	if err := json.Unmarshal(t.head, head); err != nil {
 		return nil, fmt.Errorf("header is not the JSON that a proof may hold: %w", syntax(err))
 	}
-	if head.bad != nil {
-		return nil, head.bad
+	if err := head.fault(); err != nil {
+		return nil, err
 	}
 	if !strings.EqualFold(head.typ, "dpop+jwt") && !strings.EqualFold(head.typ, "application/dpop+jwt") {
 		return nil, fmt.Errorf("typ is %s, not \"dpop+jwt\" (RFC 9449 s4.2)", shown(head.typ))

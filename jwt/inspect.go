@@ -1,11 +1,13 @@
 package jwt
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,12 +20,33 @@ const maxInspect = 64 << 10
 type Inspection struct {
 	Header  []byte // JSON, unchanged
 	Payload []byte // JSON, unchanged
-	Claims  Claims // the claims that could be parsed
+	Claims  Claims // the claims that could be parsed, as the first of Profiles names them
 
-	// Problems lists the reasons why a [Verifier] would refuse the token now, apart from signature,
-	// issuer and audience. Each is a sentence.
+	// Profiles lists the names of the profiles that the token fits by its form: its typ, header and
+	// claims. "RFC 9068" comes first, then those of [Profile]. The form is no proof of the issuer.
+	Profiles []string
+
+	// Problems lists the reasons why a [Verifier] with the first of Profiles would refuse the token
+	// now, apart from signature, issuer and audience; without Profiles, one of RFC 9068. Each is a
+	// sentence.
 	Problems []string
+
+	// Deviations lists what RFC 9068 wants otherwise and the first of Profiles accepts.
+	Deviations []string
 }
+
+// known returns the profiles that Inspect compares a token with.
+var known = sync.OnceValue(func() []*rules {
+	all := []Profile{
+		{}, Keycloak, EntraV2, EntraV1, Cognito, Okta, Google, Firebase, GitHubActions, GitLabCI, Kubernetes, UAA,
+		IdentityServer, SPIFFE, Auth0, // the least specific one comes last
+	}
+	prepared := make([]*rules, len(all))
+	for i, p := range all {
+		prepared[i], _ = p.rules() // without mistakes, unless a program has overwritten a variable
+	}
+	return prepared
+})
 
 // Inspect parses a token without verifying it, so an attacker can have chosen everything in it. Use
 // it to display tokens, never for a decision. The error explains why the text is not a token.
@@ -44,7 +67,7 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 		token = t
 	}
 	if len(token) > maxToken {
-		problem(fmt.Errorf("the token has %d octets, want at most %d", len(token), maxToken))
+		problem(fmt.Errorf("the token has %d octets, want at most %d; Config.MaxSize may allow more", len(token), maxToken))
 	}
 	parts := strings.SplitN(token, ".", 7)
 	switch {
@@ -73,30 +96,70 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 	}
 
 	var h header
-	problem(h.parse(in.Header))
-	problem(h.wrongType())
+	_ = h.parse(in.Header, nil) // the profiles report it
 	if !slices.Contains(algorithms, h.alg) {
 		problem(fmt.Errorf("alg is %s, none of %s", shown(h.alg), strings.Join(algorithms, ", ")))
 	}
 	if h.kid == "" {
 		problem(errors.New("kid is missing from the header"))
 	}
-	r := reading{all: true}
-	problem(r.read(in.Payload))
-	problem(r.iss)
-	for _, err := range r.bad {
-		problem(err)
+	var first judgement
+	for i, u := range known() {
+		j := in.judge(u, now)
+		if i == 0 {
+			first, in.Deviations = j, j.form
+		}
+		if len(j.form) > 0 {
+			continue
+		}
+		if in.Profiles = append(in.Profiles, u.called()); len(in.Profiles) == 1 {
+			first = j
+		}
 	}
-	in.Claims = r.Claims
-	if !r.Expires.IsZero() && !r.IssuedAt.IsZero() {
-		problem(r.tooLong(24 * time.Hour))
+	if len(in.Profiles) == 0 {
+		in.Deviations = nil
 	}
-	problem(r.ahead(now))
-	problem(r.Confirmation.sentBy("", nil))
-	if !r.Expires.IsZero() {
-		problem(ended(r.Expires, now, 0))
-	}
+	in.Claims = first.claims
+	in.Problems = append(append(in.Problems, first.form...), first.times...)
 	return in, nil
+}
+
+// judgement is what a profile finds in a token.
+type judgement struct {
+	claims Claims
+	form   []string // problems of the form
+	times  []string // problems of the present time and of the sender
+}
+
+// judge compares a token with a profile.
+func (in *Inspection) judge(u *rules, now time.Time) (j judgement) {
+	add := func(to *[]string, err error) {
+		if err != nil {
+			*to = append(*to, err.Error())
+		}
+	}
+	var h header
+	add(&j.form, h.parse(in.Header, u.IgnoredHeader))
+	add(&j.form, u.accepts(h.typ))
+	r := reading{rules: u, all: true}
+	add(&j.form, r.read(in.Payload))
+	add(&j.form, r.iss)
+	if u.TrustDomain && !inTrustDomain(r.Subject, "spiffe:/") {
+		add(&j.form, errors.New("sub is not a SPIFFE ID"))
+	}
+	for _, err := range r.bad {
+		add(&j.form, err)
+	}
+	j.claims = r.Claims
+	if !r.Expires.IsZero() && (!r.IssuedAt.IsZero() || u.TrustDomain) {
+		add(&j.times, r.tooLong(cmp.Or(u.MaxLifetime, 24*time.Hour), now))
+	}
+	add(&j.times, r.ahead(now))
+	add(&j.times, r.Confirmation.sentBy("", nil))
+	if !r.Expires.IsZero() {
+		add(&j.times, ended(r.Expires, now, 0))
+	}
+	return j
 }
 
 // part decodes one part, in spellings that a verifier refuses too.

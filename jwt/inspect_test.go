@@ -30,6 +30,21 @@ func TestInspect(t *testing.T) {
 		t.Errorf("payload %s, want %s", in.Payload, got)
 	}
 
+	// One with several profiles lists RFC 9068 first.
+	if len(in.Profiles) == 0 || in.Profiles[0] != "RFC 9068" || len(in.Deviations) != 0 {
+		t.Errorf("profiles %q, deviations %q; want RFC 9068 first", in.Profiles, in.Deviations)
+	}
+	// Of a provider's expired token, the expiry is a problem; what RFC 9068 wants is kept apart.
+	foreign := forge(t, k, strings.Replace(headerOf(k, ""), "at+jwt", "JWT", 1), `{"typ":"Bearer","azp":"web","realm_access":{"roles":["a"]},`+strings.Replace(payloadWith("client_id", ""), "{", "", 1))
+	in, err = inspect(foreign, noon.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in.Profiles) == 0 || in.Profiles[0] != "Keycloak" || in.Claims.ClientID != "web" || len(in.Problems) != 1 || !strings.HasPrefix(in.Problems[0], "expired 45m0s ago") ||
+		len(in.Deviations) != 2 || !strings.HasPrefix(in.Deviations[0], `typ is "JWT"`) || !strings.HasPrefix(in.Deviations[1], "client_id is missing") {
+		t.Errorf("a token of Keycloak: %+v", in)
+	}
+
 	// Each mistake is a problem, and several are listed together.
 	padded := strings.Split(token, ".")
 	for name, test := range map[string]struct {
@@ -48,7 +63,7 @@ func TestInspect(t *testing.T) {
 		"bad signature":   {padded[0] + "." + padded[1] + ".!!", []string{"the signature is not base64url"}},
 		"doubled claim":   {forge(t, k, headerOf(k, ""), `{"sub":"a",`+payloadWith("", "")[1:]), []string{"duplicate object member name"}},
 		"no objects":      {forge(t, k, `[]`, `7`), []string{"header is not the JSON", "payload is not the JSON"}},
-		"over 8 KiB":      {forge(t, k, headerOf(k, ""), payloadWith("x", `"`+strings.Repeat("x", 9000)+`"`)), []string{"octets, want at most 8192"}},
+		"over 16 KiB":     {forge(t, k, headerOf(k, ""), payloadWith("x", `"`+strings.Repeat("x", 18_000)+`"`)), []string{"octets, want at most 16384"}},
 	} {
 		in, err := inspect(test.token, noon)
 		if err != nil {
@@ -109,7 +124,7 @@ func TestVerifyEnded(t *testing.T) {
 		sign(t, generate(t, "ES256"), c):       "no key",
 		sign(t, k, foreign):                    "this service is",
 		sign(t, k, c)[1:]:                      "",
-		strings.Repeat("a", maxToken+1):        "want at most 8192",
+		strings.Repeat("a", maxToken+1):        "want at most 16384",
 		"":                                     "1 parts",
 		sign(t, k, c) + "." + sign(t, k, c):    "6 parts",
 		forge(t, k, headerOf(k, ""), `{"a":1`): "payload is not the JSON",

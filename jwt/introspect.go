@@ -35,9 +35,15 @@ type IntrospectorConfig struct {
 	Issuer string
 
 	// Audience lists the names of this service; the aud of an answer must contain one of them.
-	// AnyAudience accepts answers without aud.
+	// AnyAudience accepts answers without aud, and answers whose aud is empty or null.
 	Audience    []string
 	AnyAudience bool
+
+	// Profile names the claims of answers: Subject, Client, Audience, Scopes, Roles and Tenant.
+	// StringOrList, Required values and IDToken apply too, other fields do not. By default the
+	// subject is sub, or client_id for a client's own token; a server that sends neither for a user
+	// needs Subject: []string{"sub", "username"}.
+	Profile Profile
 
 	// ClientID and ClientSecret are sent by Basic, encoded as RFC 6749 s2.3.1 requires.
 	ClientID     string
@@ -54,6 +60,11 @@ type IntrospectorConfig struct {
 
 	// CacheSize is the number of cached answers; 0 means 10,000.
 	CacheSize int
+
+	// MaxSize is the maximum size of a token, in bytes; 0 means 16 KiB. MaxElements is that of
+	// Config.
+	MaxSize     int
+	MaxElements int
 
 	// AtOnce is the number of requests to the issuer at the same time; 0 means 32. Further tokens
 	// wait, at most Timeout.
@@ -72,6 +83,7 @@ type IntrospectorConfig struct {
 // that of an invalid token.
 type Introspector struct {
 	c      IntrospectorConfig // with defaults
+	rules  *rules             // of c.Profile
 	client http.Client
 	turn   chan struct{}
 
@@ -105,9 +117,16 @@ func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
 	c.CacheSize = cmp.Or(c.CacheSize, 10_000)
 	c.AtOnce = cmp.Or(c.AtOnce, 32)
-	if c.Timeout < 0 || c.AtOnce < 0 || c.CacheSize < 0 {
-		mistake("Timeout, AtOnce and CacheSize may not be negative")
+	c.MaxSize = cmp.Or(c.MaxSize, maxToken)
+	if c.Timeout < 0 || c.AtOnce < 0 || c.CacheSize < 0 || c.MaxSize < 0 || c.MaxElements < 0 {
+		mistake("Timeout, AtOnce, CacheSize, MaxSize and MaxElements may not be negative")
 	}
+	if c.Profile.Subject == nil {
+		c.Profile.Subject = []string{"sub", "client_id"} // RFC 7662 s2.2: client credentials
+	}
+	rules, wrong := c.Profile.rules()
+	errs = append(errs, wrong...)
+	rules.list = cmp.Or(c.MaxElements, maxElements)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -116,7 +135,7 @@ func NewIntrospector(c IntrospectorConfig) (*Introspector, error) {
 	}
 	c.Audience = slices.Clone(c.Audience)
 	return &Introspector{
-		c: c, client: stayingClient(c.Client), turn: make(chan struct{}, c.AtOnce), known: make(map[[sha256.Size]byte]*verdict),
+		c: c, rules: rules, client: stayingClient(c.Client), turn: make(chan struct{}, c.AtOnce), known: make(map[[sha256.Size]byte]*verdict),
 	}, nil
 }
 
@@ -128,7 +147,7 @@ func (i *Introspector) Scheme() durward.Scheme { return durward.Bearer(i.Verify)
 // token is inactive; [durward.TokenExpired] if a cached answer has expired with its token; or
 // [durward.AuthUnavailable].
 func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Principal, error) {
-	if err := tooLarge(token); err != nil {
+	if err := tooLarge(token, i.c.MaxSize); err != nil {
 		return nil, err
 	}
 	sum := digest(token)
@@ -147,7 +166,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*durward.Princ
 		return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), coded(err))
 	}
 	p := v.principal
-	p.Scopes, p.AMR = slices.Clone(p.Scopes), slices.Clone(p.AMR)
+	p.Scopes, p.Roles, p.AMR = slices.Clone(p.Scopes), slices.Clone(p.Roles), slices.Clone(p.AMR)
 	return &p, nil
 }
 
@@ -235,7 +254,6 @@ func (i *Introspector) question(ctx context.Context, token string, v *verdict) (
 		return true
 	}
 	v.principal, v.bound = answer.principal(), answer.Confirmation
-	v.principal.Subject = cmp.Or(answer.Subject, answer.ClientID) // client credentials: the client is the subject (RFC 7662 s2.2)
 	v.principal.Issuer = cmp.Or(i.c.Issuer, answer.Issuer)
 	v.principal.AsOf = asked
 	return true
@@ -275,10 +293,11 @@ func (i *Introspector) post(ctx context.Context, token string) (*introspection, 
 	if err != nil {
 		return nil, err
 	}
-	answer := new(introspection)
+	answer := &introspection{reading: reading{rules: i.rules, lax: true}}
 	if err := json.Unmarshal(body, answer); err != nil {
 		return nil, fmt.Errorf("the issuer's answer is not the JSON it may be: %w", syntax(err))
 	}
+	answer.resolve()
 	if resp.StatusCode == http.StatusBadRequest {
 		// For token types that they never introspect, some issuers answer with the error of RFC
 		// 7009 s2.2.1 instead of the inactive of RFC 7662 s2.2.
@@ -302,13 +321,13 @@ type introspection struct {
 
 // UnmarshalJSONFrom parses an answer.
 func (n *introspection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name []byte) error {
+	return readMembers(d, func(name []byte) error {
 		if string(name) == "error" {
 			_, err := readString(d, &n.refused)
 			return err
 		}
 		if string(name) != "active" {
-			return n.member(d, name)
+			return n.member(d, n.rules.claims, name)
 		}
 		if k := d.PeekKind(); k != 't' && k != 'f' {
 			return skip(d)
@@ -333,11 +352,11 @@ func (n *introspection) fit(c *IntrospectorConfig) error {
 	case len(n.bad) > 0:
 		return n.bad[0]
 	case c.Issuer != "" && n.Issuer != c.Issuer:
-		return fmt.Errorf("iss is %s, the issuer is %s", shown(n.Issuer), shown(c.Issuer))
+		return fmt.Errorf("iss is %s, the issuer is %s (IntrospectorConfig.Issuer)", shown(n.Issuer), shown(c.Issuer))
 	case len(n.Audience) == 0 && !c.AnyAudience, len(n.Audience) > 0 && len(c.Audience) > 0 && !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(n.Audience, a) }):
-		return fmt.Errorf("aud is %s, this service is %s", shown(strings.Join(n.Audience, " ")), shown(strings.Join(c.Audience, " ")))
-	case n.Subject == "" && n.ClientID == "":
-		return errors.New("neither sub nor client_id")
+		return fmt.Errorf("%s is %s, this service is %s (IntrospectorConfig.Audience, AnyAudience)", strings.Join(n.rules.Audience, " or "), shown(strings.Join(n.Audience, " ")), shown(strings.Join(c.Audience, " ")))
+	case n.Subject == "":
+		return fmt.Errorf("no %s; Profile.Subject may name another claim, such as username", strings.Join(n.rules.Subject, " and no "))
 	}
 	if !n.Expires.IsZero() {
 		if err := ended(n.Expires, now, 0); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,6 +198,68 @@ func TestIntrospectionAnswers(t *testing.T) {
 	}
 	if _, err := introspector(t, introspects(t, active), new(hand), nil).Verify(t.Context(), strings.Repeat("t", maxToken+1)); !errors.Is(err, durward.InvalidToken) {
 		t.Errorf("too long: %v", err)
+	}
+}
+
+// The settings of a profile, and audiences that are empty or null.
+func TestIntrospectionProfile(t *testing.T) {
+	t.Parallel()
+	change := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(active) }
+	aud, ids := `"aud":"`+service+`",`, `"sub":"ada",`
+	lists := Profile{StringOrList: true}
+	for _, c := range []struct {
+		name, body string
+		any        bool
+		profile    Profile
+		cause      string // empty: accepted
+		want       durward.Principal
+	}{
+		{"aud empty, any audience", change(aud, `"aud":"",`), true, Profile{}, "", durward.Principal{Subject: "ada"}},
+		{"aud an empty list, any audience", change(aud, `"aud":[],`), true, Profile{}, "", durward.Principal{Subject: "ada"}},
+		{"aud null, any audience", change(aud, `"aud":null,`), true, Profile{}, "", durward.Principal{Subject: "ada"}},
+		{"aud empty", change(aud, `"aud":"",`), false, Profile{}, "AnyAudience", durward.Principal{}},
+		{"aud an empty list", change(aud, `"aud":[],`), false, Profile{}, "AnyAudience", durward.Principal{}},
+		{"aud null", change(aud, `"aud":null,`), false, Profile{}, "AnyAudience", durward.Principal{}},
+		{"aud of another service, any audience", change(service, "https://other.example"), true, Profile{}, "this service is", durward.Principal{}},
+		{"aud with an empty element, any audience", change(aud, `"aud":["`+service+`",""],`), true, Profile{}, "element 1 of aud", durward.Principal{}},
+		{"aud a number, any audience", change(aud, `"aud":7,`), true, Profile{}, "aud is not a list", durward.Principal{}},
+		{"sub null: the client", change(ids, `"sub":null,`), false, Profile{}, "", durward.Principal{Subject: "app"}},
+		{"members of null", change(`"sid":"s1"`, `"sid":null,"acr":null,"amr":null,"nbf":null,"iss":null`), false, Profile{}, "", durward.Principal{Subject: "ada"}},
+		{"cnf null", change(`"sid"`, `"cnf":null,"sid"`), false, Profile{}, "cnf is not an object", durward.Principal{}},
+		{"username alone", change(ids, "", `"client_id":"app",`, ""), false, Profile{}, "Profile.Subject", durward.Principal{}},
+		{"username alone, by the setting", change(ids, "", `"client_id":"app",`, ""), false, Profile{Subject: []string{"sub", "username"}}, "", durward.Principal{Subject: "ada"}},
+		{"sub before username", change(`"sub":"ada"`, `"sub":"1"`), false, Profile{Subject: []string{"sub", "username"}}, "", durward.Principal{Subject: "1"}},
+		{"scope as a list", change(`"read write"`, `["read","write"]`), false, Profile{}, "Profile.StringOrList", durward.Principal{}},
+		{"scope as a list, by the setting", change(`"read write"`, `["read","write"]`), false, lists, "", durward.Principal{Subject: "ada", Scopes: []string{"read", "write"}}},
+		{"scope list with a blank", change(`"read write"`, `["read write"]`), false, lists, "is not one", durward.Principal{}},
+		{"roles and tenant", change(`"sid"`, `"realm_access":{"roles":["clerk"]},"org":"o1","sid"`), false, Profile{Roles: []string{"/realm_access/roles"}, Tenant: "org"}, "", durward.Principal{Subject: "ada", Roles: []string{"clerk"}, Tenant: "o1"}},
+		{"an ID token of Keycloak", change(`"sid"`, `"typ":"ID","sid"`), false, Keycloak, "ID token", durward.Principal{}},
+	} {
+		set := func(i *IntrospectorConfig) {
+			i.Profile, i.AnyAudience = c.profile, c.any
+		}
+		p, err := introspector(t, introspects(t, c.body), new(hand), set).Verify(t.Context(), "token")
+		if c.cause != "" {
+			if !errors.Is(err, durward.InvalidToken) || !strings.Contains(err.Error(), c.cause) || p != nil {
+				t.Errorf("%s: got %+v, %v, want %q", c.name, p, err, c.cause)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: got %v, want accepted", c.name, err)
+			continue
+		}
+		if p.Subject != c.want.Subject || p.Tenant != c.want.Tenant || !slices.Equal(p.Roles, c.want.Roles) || c.want.Scopes != nil && !slices.Equal(p.Scopes, c.want.Scopes) {
+			t.Errorf("%s: got %+v, want %+v", c.name, p, c.want)
+		}
+	}
+	long := introspector(t, introspects(t, active), new(hand), func(c *IntrospectorConfig) { c.MaxSize = 32 << 10 })
+	if _, err := long.Verify(t.Context(), strings.Repeat("t", 20_000)); err != nil {
+		t.Errorf("20,000 octets, by the setting: got %v", err)
+	}
+	groups := strings.Replace(active, `"sid"`, `"groups":["`+strings.Join(many(1000), `","`)+`"],"sid"`, 1)
+	if _, err := introspector(t, introspects(t, groups), new(hand), nil).Verify(t.Context(), "token"); err != nil {
+		t.Errorf("1,000 groups, unread: got %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,21 +17,22 @@ import (
 )
 
 const (
-	maxToken   = 8 << 10 // maximum bytes of a token
-	maxDepth   = 16      // maximum nesting of JSON in a token
-	maxMembers = 128     // maximum members of a JSON object or elements of an array in a token
+	maxToken    = 16 << 10 // default of Config.MaxSize
+	maxElements = 256      // default of Config.MaxElements
+	maxDepth    = 16       // maximum nesting of JSON in a token
+	maxMembers  = 128      // maximum members of an object of a proof or a key, and elements of a list that is signed
 )
 
 // b64 decodes base64url without padding and with zero trailing bits (RFC 7515 s2, RFC 4648 s3.5).
 // It ignores CR and LF: split refuses those first.
 var b64 = base64.RawURLEncoding.Strict()
 
-// tooLarge returns an error if a token is larger than maxToken.
-func tooLarge(token string) error {
-	if len(token) <= maxToken {
+// tooLarge returns an error if a token is larger than most.
+func tooLarge(token string, most int) error {
+	if len(token) <= most {
 		return nil
 	}
-	return fmt.Errorf("jwt: token of %d octets, want at most %d: %w", len(token), maxToken, durward.InvalidToken)
+	return fmt.Errorf("jwt: token of %d octets, want at most %d; MaxSize may allow more: %w", len(token), most, durward.InvalidToken)
 }
 
 // compact is a parsed token in JWS Compact Serialization (RFC 7515 s7.1).
@@ -105,16 +107,17 @@ func (t *compact) signedBy(key *Key) error {
 // members that change the meaning of a token or bring a key are refused.
 type header struct {
 	alg, typ, kid string
-	bad           error // first member with a wrong type or that is refused
+	hint          string   // x5t or x5t#S256, if the header has one
+	ignored       []string // refused members that are ignored
+	bad           error    // first member with a wrong type or that is refused
 }
 
 // refusedMembers maps refused header members to the reason.
 var refusedMembers = map[string]string{
-	"jwk": "a key inside the token is never trusted (RFC 8725 s3.10)",
-	"jku": "a key set named by the token is never fetched (RFC 8725 s3.10)",
-	"x5u": "a certificate named by the token is never fetched (RFC 8725 s3.10)",
-	"x5c": "a certificate inside the token is never trusted (RFC 8725 s3.10)",
-	"x5t": "keys are found by kid alone", "x5t#S256": "keys are found by kid alone",
+	"jwk":  "a key inside the token is never trusted (RFC 8725 s3.10)",
+	"jku":  "a key set named by the token is never fetched (RFC 8725 s3.10)",
+	"x5u":  "a certificate named by the token is never fetched (RFC 8725 s3.10)",
+	"x5c":  "a certificate inside the token is never trusted (RFC 8725 s3.10)",
 	"crit": "no extension is understood here (RFC 7515 s4.1.11)",
 	"b64":  "a JWT has an encoded payload (RFC 7797 s7)",
 	"cty":  "a nested token is not an access token (RFC 7519 s5.2)",
@@ -125,17 +128,34 @@ var refusedMembers = map[string]string{
 	"tag": "encrypted tokens are not supported (RFC 7516)",
 }
 
-func (h *header) parse(text []byte) error {
-	*h = header{}
+// parse parses a header. It ignores the refused members in ignored.
+func (h *header) parse(text []byte, ignored []string) error {
+	*h = header{ignored: ignored}
 	if err := json.Unmarshal(text, h); err != nil {
 		return fmt.Errorf("header is not the JSON that a token may hold: %w", syntax(err))
+	}
+	return h.fault()
+}
+
+// fault returns the reason to refuse a header that has been parsed.
+func (h *header) fault() error {
+	if h.bad == nil && h.hint != "" && h.kid == "" {
+		return refusedMember(h.hint, "keys are found by kid alone")
 	}
 	return h.bad
 }
 
+func refusedMember(name, why string) error {
+	hint := ""
+	if slices.Contains(ignorable, name) {
+		hint = "; Profile.IgnoredHeader can ignore it"
+	}
+	return fmt.Errorf("header has %q: %s%s", name, why, hint)
+}
+
 // UnmarshalJSONFrom parses the header object.
 func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	return readObject(d, func(name []byte) error { return h.member(d, name) })
+	return readMembers(d, func(name []byte) error { return h.member(d, name) })
 }
 
 // member parses one member of the header.
@@ -149,8 +169,14 @@ func (h *header) member(d *jsontext.Decoder, name []byte) error {
 	case "kid":
 		field = &h.kid
 	default:
-		if why, ok := refusedMembers[string(name)]; ok && h.bad == nil {
-			h.bad = fmt.Errorf("header has %q: %s", name, why)
+		if why, ok := refusedMembers[string(name)]; ok && h.bad == nil && !slices.Contains(h.ignored, string(name)) {
+			h.bad = refusedMember(string(name), why)
+		}
+		return skip(d)
+	case "x5t", "x5t#S256":
+		// RFC 7515 s4.1.7, s4.1.8: hints to the key, which kid has found.
+		if !slices.Contains(h.ignored, string(name)) {
+			h.hint = string(name)
 		}
 		return skip(d)
 	}
@@ -161,25 +187,12 @@ func (h *header) member(d *jsontext.Decoder, name []byte) error {
 	return err
 }
 
-// wrongType returns an error if typ is not that of an access token.
-func (h *header) wrongType() error {
-	// RFC 9068 s4: "at+jwt" or "application/at+jwt". RFC 7515 s4.1.9: media types are
-	// case-insensitive.
-	if strings.EqualFold(h.typ, "at+jwt") || strings.EqualFold(h.typ, "application/at+jwt") {
-		return nil
-	}
-	if h.typ == "" {
-		return errors.New(`typ is missing, an access token says "at+jwt" (RFC 9068 s2.1)`)
-	}
-	return fmt.Errorf("typ is %s, an access token says \"at+jwt\" (RFC 9068 s2.1)", shown(h.typ))
-}
-
 var errNotObject = errors.New("not a JSON object")
 
-// readObject parses an object and calls member for each name; member parses the value, which
+// readMembers parses an object and calls member for each name; member parses the value, which
 // overwrites name. The decoder refuses duplicate names in all spellings and invalid UTF-8 (RFC 8725
-// s3.7, RFC 7519 s4).
-func readObject(d *jsontext.Decoder, member func(name []byte) error) error {
+// s3.7, RFC 7519 s4). The size of the text limits the number of members.
+func readMembers(d *jsontext.Decoder, member func(name []byte) error) error {
 	if d.PeekKind() != '{' {
 		if err := skip(d); err != nil {
 			return err
@@ -189,10 +202,7 @@ func readObject(d *jsontext.Decoder, member func(name []byte) error) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
-	for n := 0; d.PeekKind() == '"'; n++ {
-		if n == maxMembers {
-			return fmt.Errorf("an object of more than %d members", maxMembers)
-		}
+	for d.PeekKind() == '"' {
 		raw, err := d.ReadValue()
 		if err != nil {
 			return err
@@ -203,6 +213,17 @@ func readObject(d *jsontext.Decoder, member func(name []byte) error) error {
 	}
 	_, err := d.ReadToken()
 	return err
+}
+
+// readObject is readMembers for at most maxMembers.
+func readObject(d *jsontext.Decoder, member func(name []byte) error) error {
+	n := 0
+	return readMembers(d, func(name []byte) error {
+		if n++; n > maxMembers {
+			return fmt.Errorf("an object of more than %d members", maxMembers)
+		}
+		return member(name)
+	})
 }
 
 // unquoted returns the value of a valid JSON string, in raw itself if it has no escapes.
@@ -244,26 +265,18 @@ func readList(d *jsontext.Decoder, name string, most int, element func(n int) er
 	return err
 }
 
-// skip parses a value of any type with limited depth and width.
+// skip parses a value of any type with limited depth.
 func skip(d *jsontext.Decoder) error {
 	base := d.StackDepth()
 	for {
 		if _, err := d.ReadToken(); err != nil {
 			return err
 		}
-		depth := d.StackDepth()
-		if depth == base {
+		switch depth := d.StackDepth(); {
+		case depth == base:
 			return nil
-		}
-		if depth > maxDepth {
+		case depth > maxDepth:
 			return fmt.Errorf("nested more than %d deep", maxDepth)
-		}
-		kind, n := d.StackIndex(depth)
-		if kind == '{' {
-			n /= 2 // length counts names and values
-		}
-		if n > maxMembers {
-			return fmt.Errorf("more than %d members or elements in one place", maxMembers)
 		}
 	}
 }

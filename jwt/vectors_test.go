@@ -36,7 +36,7 @@ func load(t *testing.T, name string, to any) {
 func verifyJWS(token string, key *Key) ([]byte, error) {
 	c, err := split(token, new(scratch))
 	if err == nil {
-		err = c.header.parse(c.head)
+		err = c.header.parse(c.head, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -340,7 +340,7 @@ func acceptBySet(t *testing.T) func(set json.RawMessage, jws string) error {
 		}
 		c, err := split(jws, new(scratch))
 		if err == nil {
-			err = c.header.parse(c.head)
+			err = c.header.parse(c.head, nil)
 		}
 		if err != nil {
 			return err

@@ -20,12 +20,23 @@ import (
 
 // Config configures a [Verifier].
 type Config struct {
-	// Issuer is the exact iss of the tokens. Required.
+	// Issuer is the exact iss of the tokens. Required. If all tenants of a provider share one key
+	// set, {tenantid} stands for the tenant: https://login.microsoftonline.com/{tenantid}/v2.0. The
+	// tenant in iss and the claim of Profile.Tenant must agree.
 	Issuer string
+
+	// Tenants lists the accepted tenants for an Issuer with {tenantid}. AnyTenant accepts all: every
+	// customer of the provider can then get tokens for this service, and the application decides by
+	// Principal.Tenant. Such an Issuer requires one of the two.
+	Tenants   []string
+	AnyTenant bool
 
 	// Audience lists the names of this service. The aud of a token must contain one of them
 	// exactly. Required.
 	Audience []string
+
+	// Profile is that of the identity provider, such as [Keycloak]. The zero value is RFC 9068.
+	Profile Profile
 
 	// Algorithms lists the accepted algorithms: ES256, ES384, ES512, EdDSA, Ed25519, RS256, RS384,
 	// RS512, PS256, PS384, PS512, HS256. A key that names its algorithm is used with that one only,
@@ -43,8 +54,16 @@ type Config struct {
 	// Leeway is the time for which a token is accepted after exp: 0 to 60 s, default 0.
 	Leeway time.Duration
 
-	// MaxLifetime is the longest accepted lifetime, exp minus iat. Default 24 h.
+	// MaxLifetime is the longest accepted lifetime, exp minus iat. Default: that of Profile, or 24 h.
 	MaxLifetime time.Duration
+
+	// MaxSize is the maximum size of a token, in bytes. Default 16 KiB. The guard has a limit of
+	// its own, and so has the HTTP server.
+	MaxSize int
+
+	// MaxElements is the maximum number of elements of each list that is read, such as aud or the
+	// roles. Claims that are not read do not count. Default 256.
+	MaxElements int
 
 	// CacheSize is the number of verified tokens in the cache, about half a kilobyte each. 0 means
 	// 10,000; a negative number disables the cache.
@@ -73,9 +92,14 @@ type Config struct {
 
 // Verifier verifies the access tokens of one issuer for one service. It is safe for concurrent use.
 type Verifier struct {
-	c     Config
-	cache *cache // nil if disabled
+	c      Config
+	rules  *rules    // of c.Profile
+	around [2]string // c.Issuer before and after {tenantid}, if it has that
+	cache  *cache    // nil if disabled
 }
+
+// tenantID stands for the tenant in Config.Issuer.
+const tenantID = "{tenantid}"
 
 // New returns a verifier. The error lists every mistake in c.
 func New(c Config) (*Verifier, error) {
@@ -87,7 +111,24 @@ func New(c Config) (*Verifier, error) {
 	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
 		mistake("no Audience, or an empty one: give the name by which tokens mean this service, such as https://api.example.com")
 	}
-	c.Audience = slices.Clone(c.Audience)
+	c.Audience, c.Tenants = slices.Clone(c.Audience), slices.Clone(c.Tenants)
+	rules, wrong := c.Profile.rules()
+	errs = append(errs, wrong...)
+	before, after, many := strings.Cut(c.Issuer, tenantID)
+	switch {
+	case strings.ContainsAny(before+after, "{}"):
+		mistake("Issuer %q has a brace: it may only have %s, once", c.Issuer, tenantID)
+	case many && (len(c.Tenants) > 0) == c.AnyTenant:
+		mistake("Issuer has %s: give either Tenants, the accepted tenants, or AnyTenant", tenantID)
+	case many && strings.Count(before, "/") < 3:
+		mistake("Issuer %q has %s in its host, want it in the path", c.Issuer, tenantID)
+	case many && c.Profile.Tenant == "":
+		mistake("Issuer has %s, but Profile.Tenant names no claim that agrees with it, such as tid", tenantID)
+	case !many && (len(c.Tenants) > 0 || c.AnyTenant):
+		mistake("Tenants or AnyTenant without %s in Issuer: one issuer has one tenant", tenantID)
+	case c.Profile.TrustDomain && (many || !inTrustDomain(c.Issuer+"/x", "spiffe:/")):
+		mistake("Issuer is %q, want a SPIFFE trust domain such as spiffe://example.org", c.Issuer)
+	}
 	if len(c.Algorithms) == 0 {
 		c.Algorithms = []string{"ES256", "EdDSA", "Ed25519"}
 	}
@@ -102,10 +143,16 @@ func New(c Config) (*Verifier, error) {
 	} else if keys, ok := c.Keys.(*RemoteKeys); ok && keys == nil {
 		mistake("no Keys: NewRemoteKeys returned an error")
 	}
-	if c.Leeway < 0 || c.Leeway > time.Minute {
-		mistake("Leeway is %s, it may be from 0 to 1m0s", c.Leeway)
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		mistake("Leeway is %s, it may be from 0 to %s", c.Leeway, maxLeeway)
 	}
-	c.MaxLifetime = cmp.Or(c.MaxLifetime, 24*time.Hour)
+	c.MaxSize = cmp.Or(c.MaxSize, maxToken)
+	c.MaxElements = cmp.Or(c.MaxElements, maxElements)
+	if c.MaxSize < 0 || c.MaxElements < 0 {
+		mistake("MaxSize is %d and MaxElements %d, they must be positive", c.MaxSize, c.MaxElements)
+	}
+	rules.list = c.MaxElements
+	c.MaxLifetime = cmp.Or(c.MaxLifetime, c.Profile.MaxLifetime, 24*time.Hour)
 	if c.MaxLifetime < 0 {
 		mistake("MaxLifetime is %s, it must be positive", c.MaxLifetime)
 	}
@@ -123,7 +170,10 @@ func New(c Config) (*Verifier, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	v := &Verifier{c: c}
+	v := &Verifier{c: c, rules: rules}
+	if many {
+		v.around = [2]string{before, after}
+	}
 	if c.CacheSize > 0 {
 		v.cache = newCache(c.CacheSize)
 	}
@@ -135,16 +185,24 @@ func New(c Config) (*Verifier, error) {
 // Discovery s4, RFC 8414 s3); without metadata they are at /.well-known/jwks.json of the issuer.
 // Bearer panics on a mistake in its arguments, like [regexp.MustCompile]. [New] and [NewRemoteKeys]
 // return errors and have more options.
-func Bearer(issuer, audience string) durward.Scheme {
+//
+// profile is that of the identity provider, such as [Keycloak]; without one it is RFC 9068.
+func Bearer(issuer, audience string, profile ...Profile) durward.Scheme {
 	keys, err := NewRemoteKeys(RemoteConfig{Issuer: issuer, Log: slog.Default()})
 	if err != nil {
 		panic(err)
 	}
-	// RFC 9068 s2.1 requires issuers and services to support RS256.
-	v, err := New(Config{
+	c := Config{
 		Issuer: issuer, Audience: []string{audience}, Keys: keys,
+		// RFC 9068 s2.1 requires issuers and services to support RS256.
 		Algorithms: []string{"ES256", "EdDSA", "Ed25519", "RS256", "PS256"},
-	})
+	}
+	if len(profile) > 1 {
+		panic("jwt: Bearer takes one profile at most")
+	} else if len(profile) == 1 {
+		c.Profile = profile[0]
+	}
+	v, err := New(c)
 	if err != nil {
 		panic(err)
 	}
@@ -171,7 +229,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*durward.Principal
 // proof.
 func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durward.Principal, error) {
 	// Check the size before any work that depends on it.
-	if err := tooLarge(token); err != nil {
+	if err := tooLarge(token, v.c.MaxSize); err != nil {
 		return nil, err
 	}
 	now := v.c.Now()
@@ -273,7 +331,7 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 
 	t, err := split(token, &w.scratch)
 	if err == nil {
-		err = t.header.parse(t.head)
+		err = t.header.parse(t.head, v.rules.IgnoredHeader)
 	}
 	if err != nil {
 		return nil, refuse(err)
@@ -281,22 +339,19 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	// iss is checked before the signature, so the payload is parsed here. No other claim is used
 	// before the signature is verified.
 	r := &w.reading
+	r.rules = v.rules
 	if err := r.read(t.payload); err != nil {
 		return nil, refuse(err)
 	}
-	if err := t.header.wrongType(); err != nil {
+	if err := v.rules.accepts(t.header.typ); err != nil {
 		return nil, refuse(err)
 	}
 	at := slices.Index(v.c.Algorithms, t.header.alg)
 	if at < 0 {
 		return nil, refuse(fmt.Errorf("alg is %s, accepted are %s (Config.Algorithms)", shown(t.header.alg), strings.Join(v.c.Algorithms, ", ")))
 	}
-	if r.iss != nil {
-		return nil, refuse(r.iss)
-	}
-	// RFC 9068 s4: iss must match exactly.
-	if r.Issuer != v.c.Issuer {
-		return nil, refuse(fmt.Errorf("iss is %s, keys are held for %s", shown(r.Issuer), shown(v.c.Issuer)))
+	if err := v.issued(r); err != nil {
+		return nil, refuse(err)
 	}
 	if t.header.kid == "" && !v.c.AllowMissingKeyID {
 		return nil, refuse(errors.New("kid is missing from the header; Config.AllowMissingKeyID accepts that"))
@@ -312,23 +367,66 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 	if len(r.bad) > 0 {
 		return nil, refuse(r.bad[0])
 	}
-	if err := r.tooLong(v.c.MaxLifetime); err != nil {
+	if v.around[0] != "" {
+		if tenant := v.tenantOf(r.Issuer); r.tenant != tenant {
+			return nil, refuse(fmt.Errorf("%s is %s, but iss is that of tenant %s", v.rules.Tenant, shown(r.tenant), shown(tenant)))
+		}
+	}
+	if err := r.tooLong(v.c.MaxLifetime, now); err != nil {
 		return nil, refuse(err)
 	}
 	if !slices.ContainsFunc(v.c.Audience, func(a string) bool { return slices.Contains(r.Audience, a) }) {
-		return nil, refuse(fmt.Errorf("aud is %s, this service is %s", shown(strings.Join(r.Audience, " ")), shown(strings.Join(v.c.Audience, " "))))
+		return nil, refuse(fmt.Errorf("%s is %s, this service is %s (Config.Audience)", strings.Join(v.rules.Audience, " or "), shown(strings.Join(r.Audience, " ")), shown(strings.Join(v.c.Audience, " "))))
 	}
 	if err := r.ahead(now); err != nil {
 		return nil, refuse(err)
 	}
-	r.Issuer = v.c.Issuer // one string for all cached tokens
+	if r.IssuedAt.IsZero() {
+		r.IssuedAt = r.Expires.Add(-v.c.MaxLifetime) // the earliest possible
+	}
 	return &entry{key: key, alg: v.c.Algorithms[at], bound: r.Confirmation, issued: r.IssuedAt, principal: r.principal()}, nil
+}
+
+// issued returns an error if iss, or the subject's trust domain, is not that of v. It sets
+// r.Issuer.
+func (v *Verifier) issued(r *reading) error {
+	switch {
+	case v.rules.TrustDomain:
+		if !inTrustDomain(r.Subject, v.c.Issuer) {
+			return fmt.Errorf("sub is %s, keys are held for the trust domain %s (Config.Issuer)", shown(r.Subject), shown(v.c.Issuer))
+		}
+	case r.iss != nil:
+		return r.iss
+	case v.around[0] != "":
+		tenant := v.tenantOf(r.Issuer)
+		if tenant == "" {
+			return fmt.Errorf("iss is %s, keys are held for %s (Config.Issuer)", shown(r.Issuer), shown(v.c.Issuer))
+		}
+		if !v.c.AnyTenant && !slices.Contains(v.c.Tenants, tenant) {
+			return fmt.Errorf("iss is that of tenant %s, which Config.Tenants does not list", shown(tenant))
+		}
+		return nil
+	case r.Issuer != v.c.Issuer: // RFC 9068 s4: iss must match exactly
+		return fmt.Errorf("iss is %s, keys are held for %s (Config.Issuer)", shown(r.Issuer), shown(v.c.Issuer))
+	}
+	r.Issuer = v.c.Issuer // one string for all cached tokens
+	return nil
+}
+
+// tenantOf returns the tenant in an iss; "" if the Issuer of v has no {tenantid}, or another form.
+func (v *Verifier) tenantOf(iss string) string {
+	rest, ok := strings.CutPrefix(iss, v.around[0])
+	tenant, okay := strings.CutSuffix(rest, v.around[1])
+	if v.around[0] == "" || !ok || !okay || len(tenant) > 128 || !isSegment(tenant) {
+		return ""
+	}
+	return tenant
 }
 
 // VerifyEnded verifies a token as [Verifier.Verify] does, but accepts expired and revoked tokens.
 // Use it only for sign-out, to learn the session of the token.
 func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Principal, error) {
-	if err := tooLarge(token); err != nil {
+	if err := tooLarge(token, v.c.MaxSize); err != nil {
 		return nil, err
 	}
 	e, err := v.judge(ctx, token, v.c.Now())
@@ -341,7 +439,11 @@ func (v *Verifier) VerifyEnded(ctx context.Context, token string) (*durward.Prin
 
 // Issuers combines the verifiers of several issuers for one service. The iss of a token selects the
 // verifier, and only that verifier's keys are used (RFC 8725 s3.8).
-type Issuers struct{ of map[string]*Verifier }
+type Issuers struct {
+	of    map[string]*Verifier
+	rules []*Verifier // those with {tenantid} or a trust domain
+	most  int         // largest MaxSize
+}
 
 // NewIssuers combines verifiers. Two verifiers of one issuer are an error.
 func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
@@ -351,10 +453,14 @@ func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 		switch {
 		case v == nil:
 			errs = append(errs, errors.New("jwt: a nil Verifier"))
+			continue
 		case s.of[v.c.Issuer] != nil:
 			errs = append(errs, fmt.Errorf("jwt: two verifiers of issuer %q", v.c.Issuer))
-		default:
-			s.of[v.c.Issuer] = v
+		}
+		s.of[v.c.Issuer] = v
+		s.most = max(s.most, v.c.MaxSize)
+		if v.around[0] != "" || v.rules.TrustDomain {
+			s.rules = append(s.rules, v)
 		}
 	}
 	if len(verifiers) == 0 {
@@ -366,19 +472,34 @@ func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 	return s, nil
 }
 
+// find returns the verifier of an issuer, or of a subject's trust domain; nil if there is none. An
+// exact issuer precedes one with {tenantid}.
+func (s *Issuers) find(iss, sub string) *Verifier {
+	if v := s.of[iss]; v != nil && !v.rules.TrustDomain {
+		return v
+	}
+	for _, v := range s.rules {
+		if v.tenantOf(iss) != "" || v.rules.TrustDomain && inTrustDomain(sub, v.c.Issuer) {
+			return v
+		}
+	}
+	return nil
+}
+
 // Scheme returns the Bearer scheme for the tokens of all these issuers.
 func (s *Issuers) Scheme() durward.Scheme { return durward.Bearer(s.Verify) }
 
 // Verify verifies a token with the verifier of its issuer, as [Verifier.Verify] does. The error for
 // an unknown issuer wraps [durward.InvalidToken].
 func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal, error) {
-	if err := tooLarge(token); err != nil {
+	if err := tooLarge(token, s.most); err != nil {
 		return nil, err
 	}
 	w := workings.Get().(*working)
 	t, err := split(token, &w.scratch)
-	var claims struct { // not verified: iss only selects the verifier
-		Issuer string `json:"iss"`
+	var claims struct { // not verified: they only select the verifier
+		Issuer  string `json:"iss"`
+		Subject any    `json:"sub"`
 	}
 	if err == nil {
 		err = json.Unmarshal(t.payload, &claims)
@@ -387,7 +508,8 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 	if err != nil {
 		return nil, fmt.Errorf("jwt: no issuer can be read from the token: %w: %w", syntax(err), durward.InvalidToken)
 	}
-	v := s.of[claims.Issuer]
+	sub, _ := claims.Subject.(string)
+	v := s.find(claims.Issuer, sub)
 	if v == nil {
 		return nil, fmt.Errorf("jwt: iss is %s, which is not a known issuer: %w", shown(claims.Issuer), durward.InvalidToken)
 	}

@@ -263,10 +263,7 @@ func TestMalformedButSigned(t *testing.T) {
 	whole("other case", strings.Replace(payloadWith("", ""), `"sub"`, `"SUB"`, 1), "sub is missing")
 	whole("deep", payloadWith("x", strings.Repeat("[", 17)+strings.Repeat("]", 17)), "nested more than 16 deep")
 	whole("deep objects", payloadWith("x", strings.Repeat(`{"a":`, 17)+"1"+strings.Repeat("}", 17)), "nested more than 16 deep")
-	whole("many members", payloadWith("x", `{"a":1`+manyMembers(200)+"}"), "more than 128")
-	whole("many claims", `{"a":1`+manyMembers(130)+"}", "more than 128 members")
-	whole("long list", payloadWith("x", "["+strings.Repeat("1,", 300)+"1]"), "more than 128")
-	whole("long audience", payloadWith("aud", "["+strings.Repeat(`"a",`, 129)+`"a"]`), "more than 128")
+	whole("long audience", payloadWith("aud", "["+strings.Repeat(`"a",`, 256)+`"a"]`), "more than 256")
 
 	// typ.
 	for _, typ := range []string{`"JWT"`, `"jwt"`, `"logout+jwt"`, `"dpop+jwt"`, `"at+JWT "`, `"application/jwt"`, `"at+jwt;v=1"`, `"secevent+jwt"`, `"id_token"`} {
@@ -303,7 +300,7 @@ func TestMalformedButSigned(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"jwk": string(jwk[len(`{"keys":[`) : len(jwk)-2]), "jku": `"https://evil.example/jwks"`, "x5u": `"https://evil.example/x"`,
-		"x5c": `["MIIB"]`, "x5t": `"AAAA"`, "x5t#S256": `"AAAA"`, "b64": "false", "cty": `"JWT"`, "zip": `"DEF"`, "enc": `"A256GCM"`,
+		"x5c": `["MIIB"]`, "b64": "false", "cty": `"JWT"`, "zip": `"DEF"`, "enc": `"A256GCM"`,
 		"p2c": "2147483647", "p2s": `"AAAA"`, "epk": `{}`, "iv": `"A"`, "tag": `"A"`, "apu": `"A"`, "apv": `"A"`,
 	} {
 		head(name, headerOf(k, `,"`+name+`":`+value), `header has "`+name+`"`)
@@ -481,36 +478,31 @@ func TestNumericDates(t *testing.T) {
 	}
 }
 
-// The limits of width and depth: 128 members or elements, 16 levels.
+// The limits of width and depth: 256 elements of a list that is read, 16 levels. TestLimits has the
+// settings.
 func TestBoundsOfJSON(t *testing.T) {
 	t.Parallel()
 	k := generate(t, "HS256")
 	v := verifier(t, Config{}, k.Public())
-	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]" }
-	object := func(n int) string { return `{"a":1` + manyMembers(n-1) + "}" }
 	texts := func(n int) string { return `["` + service + `"` + strings.Repeat(`,"a"`, n-1) + "]" }
 	nest := func(open, shut string, n int) string { return strings.Repeat(open, n) + "1" + strings.Repeat(shut, n) }
 	for name, payload := range map[string][2]string{
-		"list":           {payloadWith("x", list(128)), payloadWith("x", list(129))},
-		"object":         {payloadWith("x", object(128)), payloadWith("x", object(129))},
-		"list in a list": {payloadWith("x", "["+list(128)+"]"), payloadWith("x", "["+list(129)+"]")},
-		"aud":            {payloadWith("aud", texts(128)), payloadWith("aud", texts(129))},
-		"amr":            {payloadWith("amr", texts(128)), payloadWith("amr", texts(129))},
-		"claims":         {strings.TrimSuffix(payloadWith("", ""), "}") + manyMembers(128-len(goodClaims)) + "}", strings.TrimSuffix(payloadWith("", ""), "}") + manyMembers(129-len(goodClaims)) + "}"},
-		"lists deep":     {payloadWith("x", nest("[", "]", 15)), payloadWith("x", nest("[", "]", 16))},
-		"objects deep":   {payloadWith("x", nest(`{"a":`, "}", 15)), payloadWith("x", nest(`{"a":`, "}", 16))},
+		"aud":          {payloadWith("aud", texts(256)), payloadWith("aud", texts(257))},
+		"amr":          {payloadWith("amr", texts(256)), payloadWith("amr", texts(257))},
+		"lists deep":   {payloadWith("x", nest("[", "]", 15)), payloadWith("x", nest("[", "]", 16))},
+		"objects deep": {payloadWith("x", nest(`{"a":`, "}", 15)), payloadWith("x", nest(`{"a":`, "}", 16))},
 	} {
 		if _, err := v.Verify(t.Context(), forge(t, k, headerOf(k, ""), payload[0])); err != nil {
 			t.Errorf("%s at the bound: %v", name, err)
 		}
 		token := forge(t, k, headerOf(k, ""), payload[1])
 		_, err := v.Verify(t.Context(), token)
-		refused(t, token, err, durward.InvalidToken, "more than 1")
+		refused(t, token, err, durward.InvalidToken, "more than ")
 	}
-	// 8 KiB exactly.
+	// 16 KiB exactly.
 	exactly := func(n int) string {
 		for i := range 4 { // base64 jumps over some lengths
-			for pad := 5500; pad < 6000; pad++ {
+			for pad := 11_600; pad < 12_100; pad++ {
 				token := forge(t, k, headerOf(k, `,"x":"`+strings.Repeat("x", i)+`"`), payloadWith("x", `"`+strings.Repeat("x", pad)+`"`))
 				if len(token) == n {
 					return token
@@ -521,11 +513,11 @@ func TestBoundsOfJSON(t *testing.T) {
 		return ""
 	}
 	if _, err := v.Verify(t.Context(), exactly(maxToken)); err != nil {
-		t.Errorf("token of 8 KiB: %v", err)
+		t.Errorf("token of 16 KiB: %v", err)
 	}
 	token := exactly(maxToken + 1)
 	_, err := v.Verify(t.Context(), token)
-	refused(t, token, err, durward.InvalidToken, "token of 8193 octets, want at most 8192")
+	refused(t, token, err, durward.InvalidToken, "token of 16385 octets, want at most 16384")
 }
 
 // A token with several faults is refused for the first one in the order of the package comment.
@@ -800,15 +792,15 @@ func TestHostileSizes(t *testing.T) {
 		return forge(t, k, headerOf(k, ""), strings.Repeat(open, n)+"1"+strings.Repeat(shut, n))
 	}
 	for name, token := range map[string]string{
-		"8 KiB and one":       strings.Repeat("a", maxToken+1),
+		"16 KiB and one":      strings.Repeat("a", maxToken+1),
 		"1 MB":                strings.Repeat("a", 1<<20),
 		"1 MB in three parts": strings.Repeat("a", 1<<19) + "." + strings.Repeat("a", 1<<19) + ".a",
 		"100,000 dots":        strings.Repeat(".", 100_000),
-		"8 KiB of dots":       strings.Repeat(".", maxToken),
+		"16 KiB of dots":      strings.Repeat(".", maxToken),
 		"30,000 deep":         deep("[", "]", 30_000),
 		"2,500 deep":          deep("[", "]", 2_500),
 		"900 objects deep":    deep(`{"a":`, "}", 900),
-		"wide":                forge(t, k, headerOf(k, ""), `{"a":1`+manyMembers(500)+"}"),
+		"wide":                forge(t, k, headerOf(k, ""), `{"a":1`+manyMembers(1200)+"}"),
 		"wide inside":         forge(t, k, headerOf(k, ""), `{"a":[`+strings.Repeat("{},", 1500)+"1]}"),
 		"long names":          forge(t, k, headerOf(k, ""), `{"`+strings.Repeat("n", 5000)+`":1}`),
 		"kid of 100 KB":       forge(t, k, `{"alg":"ES256","typ":"at+jwt","kid":"`+strings.Repeat("k", 100_000)+`"}`, payloadWith("", "")),
@@ -823,8 +815,8 @@ func TestHostileSizes(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		refused(t, token, err, durward.InvalidToken, "")
-		if each := (after.TotalAlloc - before.TotalAlloc) / rounds; each > 64<<10 {
-			t.Errorf("%s: %d octets allocated for one token, want at most 64 KiB", name, each)
+		if each := (after.TotalAlloc - before.TotalAlloc) / rounds; each > 16*maxToken {
+			t.Errorf("%s: %d octets allocated for one token, want at most 16 times its size", name, each)
 		}
 	}
 }
@@ -958,7 +950,7 @@ func TestSignRefuses(t *testing.T) {
 		"has a control character":           func(c *Claims) { c.Subject = "a\x00b" },
 		"claim sub":                         func(c *Claims) { c.Subject = "a\xffb" },
 		"claim amr":                         func(c *Claims) { c.AMR = []string{"\xff"} },
-		"want at most 8192":                 func(c *Claims) { c.ACR = strings.Repeat("a", 6200) },
+		"want at most 16384":                func(c *Claims) { c.ACR = strings.Repeat("a", 12_400) },
 		"Audience or AMR has more than 128": func(c *Claims) { c.AMR = make([]string, 129) },
 		"a claim has a control character":   func(c *Claims) { c.Confirmation = &Confirmation{JKT: "a\nb"} },
 		"AuthTime is not before Expires":    func(c *Claims) { c.AuthTime = c.Expires },

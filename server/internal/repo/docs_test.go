@@ -66,6 +66,9 @@ var (
 	path, token  string
 	refresh      func(token string) (string, error)
 	signOut      func()
+
+	customers     map[string]bool
+	withClusterCA *http.Transport
 	askPassword  func() string
 	roots        *x509.CertPool
 	w            http.ResponseWriter
@@ -100,7 +103,7 @@ func TestGoOfDocuments(t *testing.T) {
 	set := token.NewFileSet()
 	open := func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) }
 	config := types.Config{Importer: importer.ForCompiler(set, "gc", open)}
-	for _, doc := range []string{"README.md", "docs/library.md", "docs/client.md"} {
+	for _, doc := range []string{"README.md", "docs/library.md", "docs/client.md", "docs/providers.md"} {
 		blocks := 0
 		for _, b := range blocksOf(t, filepath.Join(root, doc)) {
 			if b.language != "go" {
