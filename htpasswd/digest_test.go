@@ -2,6 +2,7 @@ package htpasswd
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"os"
 	"strings"
@@ -113,12 +114,11 @@ const sha256of = "7d894304c4d1f22c1d57fa2c78031d85d7006fd206ad5f2b106c50f1004ee3
 var hostileDigest = []struct{ line, says string }{
 	{"Mufasa", "1 parts"},
 	{"Mufasa:" + sha256of, "2 parts"},
-	{"Mufasa:no:tes:" + sha256of, "4 parts"},
+	{"Mufasa:no:tes:" + sha256of, "hexadecimal"}, // a comment after the hash "tes"
 	{":notes:" + sha256of, "user name is empty"},
 	{"Mufasa::" + sha256of, "realm is empty"},
 	{"Mufasa:notes:", "0 digits"},
 	{"Mufasa:notes:Circle of Life", "hexadecimal"},
-	{"Mufasa:notes:" + sha256of + " ", "hexadecimal"},
 	{"Mufasa:notes:" + sha256of[:63] + "g", "hexadecimal"},
 	{"Mufasa:notes:" + sha256of[:63], "hexadecimal"},
 	{"Mufasa:notes:" + sha256of[:62], "62 digits"},
@@ -131,21 +131,34 @@ var hostileDigest = []struct{ line, says string }{
 	{"jose\u0301:notes:" + sha256of, "NFC"},
 	{strings.Repeat("a", 256) + ":notes:" + sha256of, "user name of 256"},
 	{"Mufasa:" + strings.Repeat("a", 256) + ":" + sha256of, "realm of 256"},
-	{"Scar:notes:" + sha256of, "duplicate user name"},
+	{"Scar:notes:" + sha256of, "duplicate user name for this realm and algorithm; line 1 counts"},
 }
 
+// A line with a mistake disables its user alone, as in a password file.
 func TestDigestMistakes(t *testing.T) {
 	t.Parallel()
 	for _, c := range hostileDigest {
-		path := write(t, "Scar:notes:"+sha256of+"\n"+c.line+"\nlast:notes:"+sha256of+"\n")
-		f, err := OpenDigest(DigestConfig{Path: path})
-		at := "htpasswd: " + path + ": line 2: "
-		if f != nil || err == nil || !strings.HasPrefix(err.Error(), at) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%.60q: got %v, want line 2 and %q", c.line, err, c.says)
+		config := DigestConfig{}
+		log := logTo(&config.Log)
+		f := openDigest(t, "Scar:notes:"+sha256of+"\n"+c.line+"\nlast:notes:"+sha256of+"\n", config)
+		at := "htpasswd: " + f.file.path + ": line 2: "
+		if len(log.errors) != 1 || !strings.HasPrefix(log.errors[0], at) || !strings.Contains(log.errors[0], c.says) {
+			t.Errorf("%.60q: logged %q, want line 2 and %q", c.line, log.errors, c.says)
 			continue
 		}
-		if piece := leaks(strings.TrimPrefix(err.Error(), at), c.line); piece != "" {
-			t.Errorf("%.60q: the error repeats %q: %v", c.line, piece, err)
+		if piece := leaks(strings.TrimPrefix(log.errors[0], at), c.line); piece != "" {
+			t.Errorf("%.60q: the log repeats %q: %v", c.line, piece, log.errors)
+		}
+		for _, user := range []string{"Scar", "last"} {
+			if _, _, err := f.HA1(t.Context(), durward.DigestClaim{User: user, Realm: "notes", Algorithm: "SHA-256"}); err != nil {
+				t.Errorf("%.60q: the other user %s: got %v, want no error", c.line, user, err)
+			}
+		}
+		if !strings.HasPrefix(c.line, "Mufasa:notes:") {
+			continue // a line without a user
+		}
+		if why := refusedDigest(t, f, "Mufasa", "SHA-256"); why != log.errors[0] {
+			t.Errorf("%.60q: the error for the log: got %q, want %q", c.line, why, log.errors[0])
 		}
 	}
 	if _, err := OpenDigest(DigestConfig{Path: write(t, ""), Algorithm: "MD5"}); err == nil || !strings.Contains(err.Error(), "SHA-512-256") {
@@ -164,20 +177,82 @@ func TestDigestMistakes(t *testing.T) {
 	}
 }
 
-// Other users of the system must not have permissions for the file.
+// refusedDigest requires that a user is refused, by name and by the hash of the name, and returns the
+// cause.
+func refusedDigest(t *testing.T, f *DigestFile, user, algorithm string) (why string) {
+	t.Helper()
+	hash, err := durward.UserHash(algorithm, user, "notes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claim := range []durward.DigestClaim{{User: user}, {UserHash: hash}} {
+		claim.Realm, claim.Algorithm = "notes", algorithm
+		ha1, p, err := f.HA1(t.Context(), claim)
+		if ha1 != nil || p != nil || !errors.Is(err, durward.InvalidCredentials) {
+			t.Errorf("%+v: got %x, %v, %v, want %s", claim, ha1, p, err, durward.InvalidCredentials)
+			continue
+		}
+		why = strings.TrimSuffix(err.Error(), ": "+string(durward.InvalidCredentials))
+	}
+	return why
+}
+
+// Forms of lines that other servers and tools write.
+func TestDigestForms(t *testing.T) {
+	t.Parallel()
+	const md5of = "1dea6601a2ae32e989fce16038013bb4"
+	for _, c := range []struct {
+		name, text string
+		refused    string // of SHA-256; "" if there is a hash
+	}{
+		{"comment after the hash: found", "ada:notes:" + sha256of + ":Ada: Lovelace\n", ""},
+		{"blanks around all parts: found", " ada : notes : " + sha256of + "\t\r\n", ""},
+		{"a mistake, then a line of another algorithm: found", "ada:notes:" + md5of + "\nada:notes:" + sha256of + "\n", ""},
+		{"twice: the first counts", "ada:notes:" + sha256of + "\nada:notes:" + strings.Repeat("00", 32) + "\n", ""},
+		{"locked: refused", "ada:notes:!\n", "line 2: the user is locked"},
+		{"locked, then a hash: refused", "ada:notes:*\nada:notes:" + sha256of + "\n", "line 2: the user is locked"},
+		{"a hash, then locked: refused", "ada:notes:" + sha256of + "\nada:notes:!\n", "line 3: the user is locked"},
+		{"a mistake: refused", "ada:notes:x\n", "line 2: the hash is not in hexadecimal"},
+	} {
+		config := DigestConfig{}
+		logTo(&config.Log)
+		f := openDigest(t, "grace:notes:"+sha256of+"\n"+c.text, config)
+		if c.refused == "" {
+			ha1, _, err := f.HA1(t.Context(), durward.DigestClaim{User: "ada", Realm: "notes", Algorithm: "SHA-256"})
+			if err != nil || hex.EncodeToString(ha1) != sha256of {
+				t.Errorf("%s: got %x, %v, want the hash", c.name, ha1, err)
+			}
+		} else if why := refusedDigest(t, f, "ada", "SHA-256"); !strings.Contains(why, c.refused) {
+			t.Errorf("%s: the error for the log: got %q, want %q", c.name, why, c.refused)
+		}
+	}
+	for _, text := range []string{"Mufasa:notes:x\n", "\xff\xfeM\x00"} {
+		if f, err := OpenDigest(DigestConfig{Path: write(t, text)}); f != nil || err == nil || errors.As(err, new(durward.Code)) {
+			t.Errorf("%q, no line can be used: got %v, want an error without a code", text, err)
+		}
+	}
+}
+
+// Users of the system must not have permissions for the file, except its owner and, to read, its group.
 func TestDigestMode(t *testing.T) {
 	t.Parallel()
 	path := write(t, recorded(t, "sha256.htdigest"))
 	for _, c := range []struct {
 		mode os.FileMode
 		ok   bool
-	}{{0o600, true}, {0o400, true}, {0o640, false}, {0o604, false}, {0o620, false}, {0o602, false}, {0o610, false}, {0o601, false}, {0o644, false}} {
+	}{
+		{0o600, true}, {0o400, true}, {0o640, true}, {0o440, true},
+		{0o604, false}, {0o620, false}, {0o602, false}, {0o610, false}, {0o601, false}, {0o644, false}, {0o660, false}, {0o777, false},
+	} {
 		if err := os.Chmod(path, c.mode); err != nil {
 			t.Fatal(err)
 		}
 		_, err := OpenDigest(DigestConfig{Path: path})
-		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "chmod 600 "+path) {
+		if (err == nil) != c.ok || err != nil && (!strings.Contains(err.Error(), "chmod 600 "+path) || !strings.Contains(err.Error(), "InsecureFileMode")) {
 			t.Errorf("mode %v: got %v", c.mode, err)
+		}
+		if _, err := OpenDigest(DigestConfig{Path: path, InsecureFileMode: true}); err != nil {
+			t.Errorf("mode %v with InsecureFileMode: got %v, want no error", c.mode, err)
 		}
 	}
 }

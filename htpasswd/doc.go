@@ -50,10 +50,19 @@
 // [Config] limits the number of hashes at the same time. If the queue is full, the error is
 // [durward.AuthUnavailable], and no hash was computed.
 //
-// If the file cannot be read or has a mistake, the error has no [durward.Code], so that the response is
-// 503, not 401. It ends when the file is repaired. The error lists all mistakes, each with its line
-// number, and contains no content of the file. Limits: 16 MiB for the file, 1024 bytes for a line,
-// 100,000 users.
+// If the file cannot be read, is not in UTF-8 or has no line that can be used, the error has no
+// [durward.Code], so that the response is 503, not 401. It ends when the file is repaired. Limits: 16 MiB
+// for the file, 1024 bytes for a line, 100,000 users.
+//
+// # Lines
+//
+// A line with a mistake, such as an unknown or too costly hash, disables its user alone: a sign-in is
+// refused like a wrong password. Config.Log gets a warning with the number of the line, and the error of
+// the refusal names it too. Neither contains any part of the line.
+//
+// The text after the hash and a colon is a comment. Blanks around user name and hash are ignored. A hash
+// that begins with ! or * locks its user. If a user has two lines, the first counts and the other is
+// logged. The parameters of argon2id may have any order.
 //
 // # Limits of the package
 //

@@ -1,10 +1,12 @@
 package htpasswd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -19,10 +21,14 @@ const maxCosts = 16
 
 // Config configures a [File]. Only Path is required.
 type Config struct {
-	// Path is the file. Its lines are USER:HASH; empty lines and lines that start with # are
-	// ignored. Only its owner and group may have write permission. Other users should not have read
-	// permission either.
+	// Path is the file. Its lines are USER:HASH or USER:HASH:COMMENT; empty lines and lines that
+	// start with # are ignored. Only its owner and group may have write permission. Other users
+	// should not have read permission either.
 	Path string
+
+	// Log gets a warning for each line that cannot be used, with its number; nil means
+	// slog.Default.
+	Log *slog.Logger
 
 	// Concurrent is the number of passwords that are checked at the same time; 0 means the number of
 	// processors less one, at least one. A check with an argon2id hash of more than 19 MiB counts as
@@ -39,6 +45,10 @@ type Config struct {
 	// InsecureCrypt accepts $apr1$ and $1$ (a thousand rounds of MD5), $5$ and $6$ (1000 to
 	// 1,000,000 rounds of SHA-2). They are much cheaper to attack than bcrypt.
 	InsecureCrypt bool
+
+	// InsecureFileMode accepts a file that every user of the system can write. It is for folders of
+	// Docker Desktop and WSL, where all files have mode 0777 and chmod has no effect.
+	InsecureFileMode bool
 }
 
 // File is a password file. It is safe for concurrent use.
@@ -47,15 +57,16 @@ type File struct {
 	hasher *pwhash.Hasher
 }
 
-// Open reads a password file. The error lists every mistake in c, or in the file.
+// Open reads a password file. The error lists every mistake in c, or means that the file cannot be
+// used. A line with a mistake disables its user alone, see the package comment.
 func Open(c Config) (*File, error) {
 	hasher, err := pwhash.New(pwhash.Config{Concurrent: c.Concurrent, Waiting: c.Waiting})
 	if err != nil {
 		return nil, fmt.Errorf("htpasswd: %w", err)
 	}
-	file, err := watch(c.Path, func(text []byte, info fs.FileInfo) (passwords, error) {
-		if info.Mode().Perm()&0o002 != 0 {
-			return passwords{}, fmt.Errorf("htpasswd: %s is writable by all users of the system; run chmod o-w %[1]s", c.Path)
+	file, err := watch(c.Path, c.Log, func(text []byte, info fs.FileInfo) (passwords, []error, error) {
+		if info.Mode().Perm()&0o002 != 0 && !c.InsecureFileMode {
+			return passwords{}, nil, fmt.Errorf("htpasswd: %s is writable by all users of the system; run chmod o-w %[1]s, or set InsecureFileMode if chmod has no effect, as with Docker Desktop and WSL", c.Path)
 		}
 		return readPasswords(text, c)
 	})
@@ -76,49 +87,77 @@ type passwords struct {
 }
 
 // unknownUser has the cost of a hash that Line makes. The text is valid, so there is no error.
-var unknownUser, _ = readArgon2("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+var unknownUser, _ = readStored("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
 
-func readPasswords(text []byte, c Config) (passwords, error) {
+// readPasswords reads the lines of a file. It returns an error if no line can be used.
+func readPasswords(text []byte, c Config) (passwords, []error, error) {
 	p := passwords{users: make(map[string]hashed)}
-	err := lines(c.Path, text, func(line string) error {
-		name, stored, ok := strings.Cut(line, ":") // at the first colon: user names have none
-		if !ok {
-			return errors.New("no colon; want USER:HASH")
+	found := mistakes{path: c.Path}
+	lineOf := make(map[string]int)
+	usable := false
+	err := lines(c.Path, text, func(number int, line string, bad error) {
+		name, rest, colon := strings.Cut(line, ":") // at the first colon: user names have none
+		name = norm.NFC.String(strings.TrimRight(name, blanks))
+		if !colon {
+			bad = cmp.Or(bad, errors.New("no colon; want USER:HASH"))
 		}
-		name = norm.NFC.String(name)
-		if err := checkName("user name", name); err != nil {
-			return err
+		if err := checkName("user name", name); err != nil || !colon {
+			_ = found.add(number, cmp.Or(bad, err))
+			return
 		}
-		h, err := readHash(stored, c)
+		if before := lineOf[name]; before > 0 {
+			// The first line counts, as in Apache and nginx, even if it has a mistake or locks the user.
+			_ = found.add(number, fmt.Errorf("duplicate user name; line %d counts", before))
+			return
+		}
+		lineOf[name] = number
+		text, _, _ := strings.Cut(rest, ":") // the rest is a comment
+		text = strings.Trim(text, blanks)
+		if bad == nil && isLocked(text) {
+			usable, p.users[name] = true, hashed{refused: at(c.Path, number, errLocked)}
+			return
+		}
+		h, err := hashed{}, bad
+		if err == nil {
+			h, err = readHash(text, c)
+		}
+		if err == nil {
+			err = p.addCost(h)
+		}
 		if err != nil {
-			return err
+			h = hashed{refused: found.add(number, err)}
 		}
-		if _, twice := p.users[name]; twice {
-			return errors.New("duplicate user name")
-		}
-		if !slices.ContainsFunc(p.each, func(other hashed) bool { return other.cost == h.cost }) {
-			if len(p.each) == maxCosts {
-				return fmt.Errorf("hashes of more than %d costs; every check computes one of each: create hashes of one cost", maxCosts)
-			}
-			p.each = append(p.each, h)
-			p.memory = max(p.memory, h.memory)
-		}
-		p.users[name] = h
-		return nil
+		usable, p.users[name] = usable || err == nil, h
 	})
+	if err == nil && !usable {
+		err = errors.Join(found.all()...) // nil for a file without users
+	}
 	if err != nil {
-		return passwords{}, err
+		return passwords{}, nil, err
 	}
 	if len(p.each) == 0 {
 		p.each, p.memory = []hashed{unknownUser}, unknownUser.memory
 	}
-	return p, nil
+	return p, found.all(), nil
+}
+
+// addCost adds h to the hashes that each check computes, if none has its cost.
+func (p *passwords) addCost(h hashed) error {
+	if slices.ContainsFunc(p.each, func(other hashed) bool { return other.cost == h.cost }) {
+		return nil
+	}
+	if len(p.each) == maxCosts {
+		return fmt.Errorf("hashes of more than %d costs; every check computes one of each: create hashes of one cost", maxCosts)
+	}
+	p.each = append(p.each, h)
+	p.memory = max(p.memory, h.memory)
+	return nil
 }
 
 // Check verifies a user name and a password. It is a [durward.PasswordCheck]: the error wraps
-// [durward.InvalidCredentials] if either is wrong, and [durward.AuthUnavailable] if too many checks
-// are waiting. Any other error means that the file cannot be read or has a mistake. The principal's
-// subject is the user name of the file, in NFC.
+// [durward.InvalidCredentials] if either is wrong, or if the user's line has a mistake or locks the
+// user, and [durward.AuthUnavailable] if too many checks are waiting. Any other error means that the
+// file cannot be used. The principal's subject is the user name of the file, in NFC.
 func (f *File) Check(ctx context.Context, user, password string) (*durward.Principal, error) {
 	p, err := f.file.load(ctx)
 	if err != nil {
@@ -147,6 +186,8 @@ func (f *File) Check(ctx context.Context, user, password string) (*durward.Princ
 		return nil, err
 	case !known:
 		return nil, fmt.Errorf("htpasswd: no such user: %w", durward.InvalidCredentials)
+	case own.refused != nil:
+		return nil, fmt.Errorf("%w: %w", own.refused, durward.InvalidCredentials)
 	case forbidden != nil:
 		return nil, fmt.Errorf("htpasswd: %w: %w", forbidden, durward.InvalidCredentials)
 	case !right && len(secret) > own.holds:
@@ -158,7 +199,8 @@ func (f *File) Check(ctx context.Context, user, password string) (*durward.Princ
 }
 
 // State returns the stored hash of a user. [durward.Remember] uses it to discard a remembered
-// password when the hash changes. For an unknown user the error wraps [durward.InvalidCredentials].
+// password when the hash changes. For an unknown or disabled user the error wraps
+// [durward.InvalidCredentials].
 func (f *File) State(ctx context.Context, user string) (string, error) {
 	p, err := f.file.load(ctx)
 	if err != nil {
@@ -167,6 +209,9 @@ func (f *File) State(ctx context.Context, user string) (string, error) {
 	own, known := p.users[norm.NFC.String(user)]
 	if !known {
 		return "", fmt.Errorf("htpasswd: no such user: %w", durward.InvalidCredentials)
+	}
+	if own.refused != nil {
+		return "", fmt.Errorf("%w: %w", own.refused, durward.InvalidCredentials)
 	}
 	return own.text, nil
 }
@@ -200,8 +245,8 @@ func checkNew(user string) error {
 	if err := checkName("user name", user); err != nil {
 		return fmt.Errorf("htpasswd: %w", err)
 	}
-	if strings.HasPrefix(user, "#") || strings.HasPrefix(user, "\ufeff") {
-		return errors.New("htpasswd: the user name begins with # or a byte order mark")
+	if strings.HasPrefix(user, "#") || strings.HasPrefix(user, "\ufeff") || strings.Trim(user, blanks) != user {
+		return errors.New("htpasswd: the user name begins with # or a byte order mark, or has blanks around it")
 	}
 	return nil
 }

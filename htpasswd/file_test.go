@@ -1,9 +1,11 @@
 package htpasswd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -63,12 +65,30 @@ func recorded(t testing.TB, name string) string {
 
 func open(t testing.TB, text string, c Config) *File {
 	t.Helper()
-	c.Path = write(t, text)
+	c.Path, c.Log = write(t, text), cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	f, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// keptLog is a slog.Handler that keeps the values of attributes.
+type keptLog struct{ errors []string }
+
+func (l *keptLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l *keptLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *keptLog) WithGroup(string) slog.Handler            { return l }
+func (l *keptLog) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool { l.errors = append(l.errors, a.Value.String()); return true })
+	return nil
+}
+
+// logTo sets a Log whose errors can be read.
+func logTo(log **slog.Logger) *keptLog {
+	kept := new(keptLog)
+	*log = slog.New(kept)
+	return kept
 }
 
 // judge returns "" if Check succeeds, else the code, or "outage" for an error without a code.
@@ -317,16 +337,17 @@ func TestBusy(t *testing.T) {
 }
 
 const (
-	good   = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
-	argon  = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Sr6N/nCmohWCvF7EZislLIdwA8ojCXux0K30ccqFS30"
-	sha1of = "{SHA}q/eq1kOINtvlJqojGr3i0O73TUI="
-	apr1of = "$apr1$X.xtIgl1$s2wv96UYbRMriL7GrRHM4."
-	md5of  = "$1$saltsalt$BsXyQbZiQujHkdhwPwdol."
-	sha5   = "$5$YbGA20nyL2NhGTx6$zgeFmGKqSxawfq3OIDMl/a3850VIzbj13mt8zwSrL72"
-	sha6   = "$6$ZmnWuqlY1nztx.06$W3QTqMxYYRMn65VCqcL1kqL1Epy.ELYuKLCJ/j3FJKxrVCRX0wDmNZtW2bU8uLwtO5/rWP5hBqPrwjl85kU2L1"
+	other10 = "$2y$05$Zx/F8kLmge7Vel6nSx04b.j.21nn3DYFY2SXZc/e/.ZtSuKfCTvg."
+	good    = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
+	argon   = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Sr6N/nCmohWCvF7EZislLIdwA8ojCXux0K30ccqFS30"
+	sha1of  = "{SHA}q/eq1kOINtvlJqojGr3i0O73TUI="
+	apr1of  = "$apr1$X.xtIgl1$s2wv96UYbRMriL7GrRHM4."
+	md5of   = "$1$saltsalt$BsXyQbZiQujHkdhwPwdol."
+	sha5    = "$5$YbGA20nyL2NhGTx6$zgeFmGKqSxawfq3OIDMl/a3850VIzbj13mt8zwSrL72"
+	sha6    = "$6$ZmnWuqlY1nztx.06$W3QTqMxYYRMn65VCqcL1kqL1Epy.ELYuKLCJ/j3FJKxrVCRX0wDmNZtW2bU8uLwtO5/rWP5hBqPrwjl85kU2L1"
 )
 
-// Lines that are refused, with a part of the error. The error contains no part of the line.
+// Lines with a mistake, with a part of the error. The error contains no part of the line.
 var hostile = []struct{ line, says string }{
 	{"ada", "no colon"},
 	{"hunter2hunter2", "no colon"},
@@ -334,9 +355,8 @@ var hostile = []struct{ line, says string }{
 	{"ada:", "no hash"},
 	{"ada:hunter2hunter2", "plain text"},
 	{"ada:UazqbqmqrFWjo", "DES crypt"}, // htpasswd -nbd
-	{"ada:" + good + ":extra", "bcrypt"},
-	{"ada: " + good, "unsupported hash"},
-	{"ada:" + good + " ", "bcrypt"},
+	{"ada:$$2y$$04$$" + good[7:], "$$"},
+	{"ada:x" + good, "unsupported hash"},
 	{"ada:" + good + "a", "bcrypt"},
 	{"ada:" + good[:59], "bcrypt"},
 	{"ada:$2x$04" + good[6:], "bcrypt"},
@@ -378,42 +398,128 @@ var hostile = []struct{ line, says string }{
 	{"\ufeffada:" + good, "byte order mark"},
 	{strings.Repeat("a", 256) + ":" + good, "user name of 256 bytes"},
 	{"ada:" + strings.Repeat("x", 1021), "1025 bytes long"},
-	{"grace:" + good, "duplicate user name"},
+	{"grace:" + good, "duplicate user name; line 3 counts"},
+	{"grace:hunter2hunter2", "duplicate user name; line 3 counts"},
 }
 
+// A line with a mistake disables its user alone. The log and the error of the refusal name its number.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	for _, c := range hostile {
 		config := everything
-		config.Path = write(t, "# a comment\n\ngrace:"+good+"\n"+c.line+"\nlast:"+good+"\n")
-		f, err := Open(config)
-		at := "htpasswd: " + config.Path + ": line 4: "
-		if f != nil || err == nil || !strings.HasPrefix(err.Error(), at) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%.60q: got %v, want line 4 and %q", c.line, err, c.says)
+		log := logTo(&config.Log)
+		f := open(t, "# a comment\n\ngrace:"+good+"\n"+c.line+"\nlast:"+good+"\n", config)
+		at := "htpasswd: " + f.file.path + ": line 4: "
+		if len(log.errors) != 1 || !strings.HasPrefix(log.errors[0], at) || !strings.Contains(log.errors[0], c.says) {
+			t.Errorf("%.60q: logged %q, want line 4 and %q", c.line, log.errors, c.says)
 			continue
 		}
-		var code durward.Code
-		if errors.As(err, &code) {
-			t.Errorf("%.60q: the error wraps %s", c.line, code)
+		if piece := leaks(strings.TrimPrefix(log.errors[0], at), c.line); piece != "" {
+			t.Errorf("%.60q: the log repeats %q: %v", c.line, piece, log.errors)
 		}
-		if piece := leaks(strings.TrimPrefix(err.Error(), at), c.line); piece != "" {
-			t.Errorf("%.60q: the error repeats %q: %v", c.line, piece, err)
+		if got := judge(t, f, "grace", horse) + judge(t, f, "last", horse); got != "" {
+			t.Errorf("%.60q: the users of the other lines: got %s, want no error", c.line, got)
+		}
+		if !strings.HasPrefix(strings.TrimPrefix(c.line, "\ufeff"), "ada:") {
+			continue // a line without a user
+		}
+		for _, password := range []string{horse, "hunter2hunter2", ""} {
+			_, err := f.Check(t.Context(), "ada", password)
+			if !errors.Is(err, durward.InvalidCredentials) || !strings.HasPrefix(err.Error(), log.errors[0]) {
+				t.Errorf("%.60q: sign-in of ada: got %v, want %s and the line", c.line, err, durward.InvalidCredentials)
+			}
+		}
+		if state, err := f.State(t.Context(), "ada"); state != "" || !errors.Is(err, durward.InvalidCredentials) {
+			t.Errorf("%.60q: State of ada: got %q, %v", c.line, state, err)
 		}
 	}
 
-	// The error lists all mistakes, each with its line number.
+	// All mistakes are logged, each with its line number.
 	config := everything
-	config.Path = write(t, "a:hunter2\r\nb:"+good+"\r\n\nc\nb:"+good+"\n")
-	_, err := Open(config)
-	for _, want := range []string{"line 1: unsupported hash", "line 4: no colon", "line 5: duplicate user name"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("three mistakes: got %v, want an error with %q", err, want)
+	log := logTo(&config.Log)
+	open(t, "a:hunter2\r\nb:"+good+"\r\n\nc\nb:"+good+"\n", config)
+	for i, want := range []string{"line 1: unsupported hash", "line 4: no colon", "line 5: duplicate user name; line 2 counts"} {
+		if len(log.errors) != 3 || !strings.Contains(log.errors[i], want) {
+			t.Errorf("three mistakes: logged %q, want %q", log.errors, want)
 		}
 	}
-	config.Path = write(t, strings.Repeat("x\n", 1000))
-	_, err = Open(config)
-	if err == nil || strings.Count(err.Error(), "\n") != maxReported || !strings.Contains(err.Error(), "980 more mistakes") {
-		t.Errorf("a thousand mistakes: got %v", err)
+	log.errors = nil
+	open(t, "b:"+good+"\n"+strings.Repeat("x\n", 1000), config)
+	if n := len(log.errors); n != maxReported+1 || !strings.Contains(log.errors[n-1], "980 more mistakes") {
+		t.Errorf("a thousand mistakes: logged %q", log.errors)
+	}
+}
+
+// A file without a line that can be used, or in another encoding, is an outage. The error lists the
+// mistakes.
+func TestUnusable(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		want       string // of the error; "" if the file is used
+	}{
+		{"one bad line: error", "ada:hunter2\n", "line 1: unsupported hash"},
+		{"bad lines only: error", "ada\nada:hunter2\n", "line 1: no colon"},
+		{"a thousand bad lines: error", strings.Repeat("x\n", 1000), "980 more mistakes"},
+		{"UTF-16: error", "\xff\xfea\x00d\x00a\x00:\x00", "save it as UTF-8"},
+		{"UTF-16, other byte order: error", "\xfe\xff\x00a\x00d\x00a\x00:", "save it as UTF-8"},
+		{"UTF-16 without a mark: error", "a\x00:\x00x\x00\n\x00", "line 1: a control character"},
+		{"a bad line and a locked user: used", "ada:hunter2\ngrace:!\n", ""},
+		{"comments only: used", "# none\n  # none\n \t\n", ""},
+		{"empty file: used", "", ""},
+	} {
+		config := everything
+		config.Path = write(t, c.text)
+		logTo(&config.Log)
+		f, err := Open(config)
+		if (f == nil) != (c.want != "") || c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+		if err != nil && (errors.As(err, new(durward.Code)) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%s: got %v, want no code and nothing of the file", c.name, err)
+		}
+	}
+}
+
+// Forms of lines that other servers and tools write.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		want       string // of ada's sign-in
+		says       string // in the error, for the log
+	}{
+		{"comment after the hash: signed in", "ada:" + good + ":Ada Lovelace\n", "", ""},
+		{"comment with colons and a hash: signed in", "ada:" + good + ":a:b:{SHA}x:" + good + "\n", "", ""},
+		{"empty comment: signed in", "ada:" + good + ":\n", "", ""},
+		{"blank after the colon: signed in", "ada: " + good + "\n", "", ""},
+		{"blanks around all parts: signed in", " \tada \t:\t" + good + " :x \r\n", "", ""},
+		{"blank at the end: signed in", "ada:" + good + " \n", "", ""},
+		{"no line break at the end: signed in", "ada:" + good, "", ""},
+		{"argon2id with m, p, t: signed in", "ada:" + strings.Replace(argon, "m=64,t=2,p=1", "m=64,p=1,t=2", 1) + "\n", "", ""},
+		{"argon2id with t, m, p: signed in", "ada:" + strings.Replace(argon, "m=64,t=2,p=1", "t=2,m=64,p=1", 1) + "\n", "", ""},
+		{"byte order mark before a comment: signed in", "\ufeff# users\nada:" + good + "\n", "", ""},
+		{"twice: the first counts", "ada:" + good + "\nada:hunter2\n", "", ""},
+		{"twice, the first with another password: refused", "ada:" + other10 + "\nada:" + good + "\n", wrong, "wrong password"},
+		{"twice, the first with a mistake: refused", "ada:$2y$15" + good[6:] + "\nada:" + good + "\n", wrong, "line 2: pwhash: malformed password hash: bcrypt hash of cost 15"},
+		{"twice, the first locked: refused", "ada:!\nada:" + good + "\n", wrong, "line 2: the user is locked"},
+		{"locked with !: refused", "ada:!\n", wrong, "line 2: the user is locked"},
+		{"locked with ! before the hash: refused", "ada:!" + good + "\n", wrong, "line 2: the user is locked"},
+		{"locked with *: refused", "ada:*\n", wrong, "line 2: the user is locked"},
+		{"locked with a blank before: refused", "ada: * :away\n", wrong, "line 2: the user is locked"},
+		{"doubled dollar signs: refused, the log names them", "ada:" + strings.ReplaceAll(good, "$", "$$") + "\n", wrong, "$$: compose files double"},
+		{"the name has a blank inside: another user", "ad a:" + good + "\n", wrong, "no such user"},
+	} {
+		config := Config{}
+		logTo(&config.Log)
+		f := open(t, "grace:"+good+"\n"+c.text, config)
+		_, err := f.Check(t.Context(), "ada", horse)
+		if got := judge(t, f, "ada", horse); got != c.want || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %q, %v, want %q and %q", c.name, got, err, c.want, c.says)
+		}
+		if got := judge(t, f, "grace", horse); got != "" {
+			t.Errorf("%s: the other user: got %s, want no error", c.name, got)
+		}
 	}
 }
 
@@ -498,13 +604,27 @@ func TestBounds(t *testing.T) {
 	if _, err := Open(Config{Path: write(t, costs.String())}); err != nil {
 		t.Errorf("maximum number of costs: got %v, want no error", err)
 	}
-	fails(Config{Path: write(t, costs.String()+"more:"+good)}, "line 17: hashes of more than 16 costs")
+	var config Config
+	log := logTo(&config.Log)
+	f := open(t, costs.String()+"more:"+good, config)
+	if got := judge(t, f, "more", horse) + judge(t, f, "0", horse); got != wrong || len(log.errors) != 1 || !strings.Contains(log.errors[0], "line 17: hashes of more than 16 costs") {
+		t.Errorf("one cost more: got %s and logged %q, want %s for the last user alone", got, log.errors, wrong)
+	}
 
 	path = write(t, "ada:"+good)
 	if err := os.Chmod(path, 0o646); err != nil {
 		t.Fatal(err)
 	}
-	fails(Config{Path: path}, "chmod o-w "+path)
+	fails(Config{Path: path}, "chmod o-w "+path+", or set InsecureFileMode")
+	for _, mode := range []os.FileMode{0o646, 0o666, 0o777} { // 0777: Docker Desktop, WSL
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		fails(Config{Path: path}, "InsecureFileMode")
+		if _, err := Open(Config{Path: path, InsecureFileMode: true}); err != nil {
+			t.Errorf("mode %o with InsecureFileMode: got %v, want no error", mode, err)
+		}
+	}
 	if err := os.Chmod(path, 0o664); err != nil {
 		t.Fatal(err)
 	}
@@ -529,6 +649,7 @@ func TestLine(t *testing.T) {
 	}
 	for _, c := range []struct{ user, password, says string }{
 		{"", horse, "empty"}, {"a:b", horse, "colon"}, {"a\nb", horse, "control"}, {"#a", horse, "begins with"}, {"\ufeffa", horse, "begins with"}, {"a\xff", horse, "UTF-8"},
+		{" a", horse, "blanks around"}, {"a ", horse, "blanks around"},
 		{strings.Repeat("a", maxName+1), horse, "256 bytes"}, {"ada", "", "empty"}, {"ada", "hunter2\x00hunter2", "control"}, {"ada", strings.Repeat("hunter2", 2000), "bytes long"},
 	} {
 		line, err := Line(c.user, c.password)

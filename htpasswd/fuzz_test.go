@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -44,12 +43,13 @@ func names(t *testing.T, what, name string) {
 	}
 }
 
-// A password file that is accepted has valid user names, hashes of limited cost in their only
-// spelling, and one hash of each cost. Its users written to a new file are accepted again. The
-// error for any other file names its lines.
+// A password file that is used has valid user names, hashes of limited cost, and one hash of each
+// cost. Its users written to a new file are read again without a mistake. The error for any other file,
+// and each mistake, names its lines.
 func FuzzPasswords(f *testing.F) {
 	f.Add([]byte(recorded(f, "apache.htpasswd")))
 	f.Add([]byte("\n#\r\na:" + sha1of + "\r\n"))
+	f.Add([]byte(" a : " + sha1of + " : b\na:!\nb:*\n"))
 	for _, h := range hostile {
 		f.Add([]byte(h.line))
 	}
@@ -62,18 +62,28 @@ func FuzzPasswords(f *testing.F) {
 		}
 		config := everything
 		config.Path = "FILE"
-		p, err := readPasswords(text, config)
+		p, found, err := readPasswords(text, config)
 		if err != nil {
-			if p.users != nil || p.each != nil {
+			if p.users != nil || p.each != nil || found != nil {
 				t.Fatalf("%q: both %+v and %v", text, p, err)
 			}
 			mistaken(t, err, text)
 			return
 		}
+		for _, err := range found {
+			mistaken(t, err, text)
+		}
 		costs := make(map[string]bool)
 		var again strings.Builder
 		for name, h := range p.users {
 			names(t, "user name", name)
+			if h.refused != nil {
+				if h.text != "" || h.cost != "" || h.matches != nil {
+					t.Fatalf("%q: %q is refused and has %+v", text, name, h)
+				}
+				mistaken(t, h.refused, text)
+				continue
+			}
 			if !norm.NFC.IsNormalString(name) || h.text == "" || h.cost == "" || h.holds < 72 || h.memory > 256<<10 || h.matches == nil || strings.ContainsAny(h.text, ": \t") {
 				t.Fatalf("%q: %q has %+v", text, name, h)
 			}
@@ -83,20 +93,20 @@ func FuzzPasswords(f *testing.F) {
 			costs[h.cost] = true
 			fmt.Fprintf(&again, "%s:%s\n", name, h.text)
 		}
-		if len(p.users) == 0 {
+		if len(costs) == 0 {
 			costs[unknownUser.cost] = true
 		}
 		if len(p.each) != len(costs) || len(p.each) > maxCosts {
 			t.Fatalf("%q: %d hashes for %d costs", text, len(p.each), len(costs))
 		}
-		q, err := readPasswords([]byte(again.String()), config)
-		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(p.users)), slices.Sorted(maps.Keys(q.users))) {
-			t.Fatalf("%q: read again as %q: %v", text, again.String(), err)
+		q, found, err := readPasswords([]byte(again.String()), config)
+		if err != nil || len(found) != 0 || len(q.users) != strings.Count(again.String(), "\n") {
+			t.Fatalf("%q: read again as %q: %v, %v", text, again.String(), err, found)
 		}
 		// Without the options fewer hashes are accepted, never others.
-		if _, err := readPasswords(text, Config{Path: "FILE"}); err == nil {
+		if p, _, err := readPasswords(text, Config{Path: "FILE"}); err == nil {
 			for name, h := range p.users {
-				if !strings.HasPrefix(h.text, "$2") && !strings.HasPrefix(h.text, "$argon2id$") {
+				if h.refused == nil && !strings.HasPrefix(h.text, "$2") && !strings.HasPrefix(h.text, "$argon2id$") {
 					t.Fatalf("%q: %q has %q without a switch", text, name, h.text)
 				}
 			}
@@ -119,21 +129,32 @@ func FuzzDigests(f *testing.F) {
 			return
 		}
 		config := DigestConfig{Path: "FILE", Algorithm: "SHA-512-256", InsecureMD5: insecure}
-		d, err := readDigests(text, config)
+		d, found, err := readDigests(text, config)
 		if err != nil {
-			if d != nil {
+			if d != nil || found != nil {
 				t.Fatalf("%q: both %+v and %v", text, d, err)
 			}
 			mistaken(t, err, text)
 			return
 		}
-		byName := 0
+		for _, err := range found {
+			mistaken(t, err, text)
+		}
+		byName, refused := 0, 0
 		var again strings.Builder
 		for key, user := range d {
 			if key.hashed {
 				continue
 			}
 			byName++
+			if user.refused != nil {
+				refused++
+				mistaken(t, user.refused, text)
+				if user.ha1 != nil {
+					t.Fatalf("%q: %+v is refused and has %+v", text, key, user)
+				}
+				continue
+			}
 			names(t, "user name", key.name)
 			names(t, "realm", key.realm)
 			hash, err := durward.UserHash(key.algorithm, key.name, key.realm)
@@ -149,9 +170,9 @@ func FuzzDigests(f *testing.F) {
 		if len(d) != 2*byName {
 			t.Fatalf("%q: %d by name, %d by hash", text, byName, len(d)-byName)
 		}
-		q, err := readDigests([]byte(again.String()), config)
-		if err != nil || len(q) != len(d) {
-			t.Fatalf("%q: read again as %q: %v", text, again.String(), err)
+		q, found, err := readDigests([]byte(again.String()), config)
+		if err != nil || len(found) != 0 || len(q) != len(d)-2*refused {
+			t.Fatalf("%q: read again as %q: %v, %v", text, again.String(), err, found)
 		}
 	})
 }

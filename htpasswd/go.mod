@@ -7,13 +7,13 @@ require (
 	github.com/durward-auth/durward v0.0.0
 	github.com/durward-auth/durward/internal/pwhash v0.0.0
 	github.com/go-crypt/crypt v0.14.15
-	golang.org/x/crypto v0.59.0
 	golang.org/x/text v0.44.0
 )
 
 require (
 	github.com/go-crypt/x v0.4.16 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
+	golang.org/x/crypto v0.59.0 // indirect
 	golang.org/x/sync v0.25.0 // indirect
 	golang.org/x/sys v0.50.0 // indirect
 )

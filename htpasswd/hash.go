@@ -14,26 +14,24 @@ import (
 	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/md5crypt"
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/durward-auth/durward/internal/pwhash"
 )
 
 // Limits of stored hashes and of passwords. Without them a line of the file determines how long a
-// check takes: a bcrypt cost of 14 takes about a second, and so do a million rounds.
+// check takes: a million rounds take about a second.
 const (
-	minBcrypt, maxBcrypt = 4, 14
 	minRounds, maxRounds = 1000, 1_000_000 // with fewer rounds implementations differ
 	defaultRounds        = 5000            // if the hash does not name its rounds
 
-	// bcrypt uses only the first 72 bytes. The work of crypt grows with the square of the
-	// password's length; libxcrypt has the same limit.
-	bcryptHolds = 72
-	cryptHolds  = 511
+	// The work of crypt grows with the square of the password's length; libxcrypt has the same limit.
+	cryptHolds = 511
 )
 
-// hashed is a stored hash.
+// hashed is a stored hash, or the reason why its user cannot sign in.
 type hashed struct {
+	refused error // then the other fields are empty
+
 	text    string // the hash in the file
 	cost    string // kind and cost: hashes of equal cost take equal work
 	memory  uint32 // KiB
@@ -57,7 +55,6 @@ var dummySecret = []byte("durward: no password")
 
 // The accepted forms of hashes; each hash has one spelling.
 var (
-	bcryptForm = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 	md5Form    = regexp.MustCompile(`^\$(apr1|1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}$`)
 	sha256Form = regexp.MustCompile(`^\$(5)\$(?:rounds=([1-9][0-9]{0,9})\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}$`)
 	sha512Form = regexp.MustCompile(`^\$(6)\$(?:rounds=([1-9][0-9]{0,9})\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}$`)
@@ -68,10 +65,10 @@ func readHash(text string, c Config) (hashed, error) {
 	switch {
 	case text == "":
 		return hashed{}, errors.New("no hash after the user name")
-	case strings.HasPrefix(text, "$argon2"):
-		return readArgon2(text)
-	case strings.HasPrefix(text, "$2"):
-		return readBcrypt(text)
+	case strings.HasPrefix(text, "$$"):
+		return hashed{}, errors.New("the hash begins with $$: compose files double dollar signs, a password file has them once")
+	case strings.HasPrefix(text, "$argon2"), strings.HasPrefix(text, "$2"):
+		return readStored(text)
 	case strings.HasPrefix(text, "{SHA}"):
 		if !c.InsecureSHA1 {
 			return hashed{}, errors.New("SHA-1 hash without the option InsecureSHA1; create another hash with htpasswd -B -C 10")
@@ -86,26 +83,19 @@ func readHash(text string, c Config) (hashed, error) {
 	return hashed{}, errors.New("unsupported hash (plain text and DES crypt are never read); create one with htpasswd -B -C 10")
 }
 
-func readArgon2(text string) (hashed, error) {
+// readStored reads a hash of argon2id or bcrypt.
+func readStored(text string) (hashed, error) {
 	stored, err := pwhash.Parse(text)
 	if err != nil {
 		return hashed{}, err
 	}
-	return hashed{text, stored.Cost(), stored.Memory(), pwhash.MaxPassword, stored.Matches}, nil
-}
-
-func readBcrypt(text string) (hashed, error) {
-	form := bcryptForm.FindStringSubmatch(text)
-	if form == nil {
-		return hashed{}, errors.New("malformed bcrypt hash; want $2y$COST$ and 53 characters")
-	}
-	cost, err := strconv.Atoi(form[1])
-	if err != nil || cost < minBcrypt || cost > maxBcrypt {
-		return hashed{}, fmt.Errorf("bcrypt hash of cost %s, want %d to %d", form[1], minBcrypt, maxBcrypt)
-	}
-	return hashed{text, "bcrypt " + form[1], 0, bcryptHolds, func(secret []byte) bool {
-		return bcrypt.CompareHashAndPassword([]byte(text), secret) == nil
-	}}, nil
+	return hashed{
+		text:    text,
+		cost:    stored.Cost(),
+		memory:  stored.Memory(),
+		holds:   stored.Holds(),
+		matches: stored.Matches,
+	}, nil
 }
 
 func readSHA1(text string) (hashed, error) {
@@ -114,7 +104,7 @@ func readSHA1(text string) (hashed, error) {
 	if err != nil || len(want) != sha1.Size || base64.StdEncoding.EncodeToString(want) != encoded {
 		return hashed{}, errors.New("malformed SHA-1 hash; want {SHA} and 28 characters of base64")
 	}
-	return hashed{text, "SHA-1", 0, pwhash.MaxPassword, func(secret []byte) bool {
+	return hashed{text: text, cost: "SHA-1", holds: pwhash.MaxPassword, matches: func(secret []byte) bool {
 		got := sha1.Sum(secret)
 		return subtle.ConstantTimeCompare(got[:], want) == 1
 	}}, nil
@@ -123,7 +113,7 @@ func readSHA1(text string) (hashed, error) {
 func readCrypt(text string) (hashed, error) {
 	if form := md5Form.FindStringSubmatch(text); form != nil {
 		if form[1] == "apr1" {
-			return hashed{text, "apr1", 0, cryptHolds, func(secret []byte) bool {
+			return hashed{text: text, cost: "apr1", holds: cryptHolds, matches: func(secret []byte) bool {
 				return apr1_crypt.New().Verify(text, secret) == nil
 			}}, nil
 		}
@@ -153,5 +143,5 @@ func library(text, cost string, decode func(string) (algorithm.Digest, error)) (
 	if err != nil { // err may contain the hash
 		return hashed{}, errors.New("malformed crypt hash")
 	}
-	return hashed{text, cost, 0, cryptHolds, digest.MatchBytes}, nil
+	return hashed{text: text, cost: cost, holds: cryptHolds, matches: digest.MatchBytes}, nil
 }

@@ -2,11 +2,13 @@ package htpasswd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -26,12 +28,15 @@ const (
 	maxLine       = 1024                 // bytes
 	maxName       = 255                  // bytes of a user name or realm
 	maxReported   = 20                   // mistakes in a file that are reported one by one
+	blanks        = " \t"                // ignored around the parts of a line
 )
 
-// watched is a file that is read again when it has changed. T is its parsed content.
+// watched is a file that is read again when it has changed. T is its parsed content. parse returns
+// the mistakes in single lines, which are logged, or an error if the file cannot be used at all.
 type watched[T any] struct {
 	path  string
-	parse func(text []byte, info fs.FileInfo) (T, error)
+	log   *slog.Logger
+	parse func(text []byte, info fs.FileInfo) (T, []error, error)
 	now   func() time.Time
 
 	current atomic.Pointer[contents[T]]
@@ -45,6 +50,7 @@ type watched[T any] struct {
 	info    fs.FileInfo // of the last successful read; else nil
 	since   time.Time   // when info was first seen
 	changed time.Time   // when a change was first seen that was not at rest; zero: none
+	logged  string      // the mistakes that were logged last
 }
 
 // contents is the result of reading the file, and the time until which it is used without a check.
@@ -55,8 +61,16 @@ type contents[T any] struct {
 }
 
 // watch reads the file for the first time.
-func watch[T any](path string, parse func([]byte, fs.FileInfo) (T, error)) (*watched[T], error) {
-	w := &watched[T]{path: path, parse: parse, now: time.Now, looking: make(chan struct{}, 1)}
+func watch[T any](
+	path string, log *slog.Logger, parse func([]byte, fs.FileInfo) (T, []error, error),
+) (*watched[T], error) {
+	w := &watched[T]{
+		path:    path,
+		log:     cmp.Or(log, slog.Default()),
+		parse:   parse,
+		now:     time.Now,
+		looking: make(chan struct{}, 1),
+	}
 	if path == "" {
 		return nil, errors.New("htpasswd: Path is empty")
 	}
@@ -118,8 +132,22 @@ func (w *watched[T]) look(last *contents[T]) *contents[T] {
 		w.info, w.since = info, now
 	}
 	w.changed = time.Time{}
-	next.value, next.err = w.parse(text, info)
+	var found []error
+	next.value, found, next.err = w.parse(text, info)
+	w.report(found)
 	return next
+}
+
+// report logs the mistakes in lines of the file, unless they were logged at the last read.
+func (w *watched[T]) report(found []error) {
+	text := fmt.Sprint(found)
+	if text == w.logged {
+		return
+	}
+	w.logged = text
+	for _, err := range found {
+		w.log.Warn("line of a password file is not used", "error", err)
+	}
 }
 
 // failed returns an error as contents. The next check tries again.
@@ -153,42 +181,69 @@ func (w *watched[T]) read() ([]byte, fs.FileInfo, error) {
 	return text, info, err
 }
 
-// lines calls entry with each line that is neither a comment nor empty. It returns the errors of
-// entry together, each with its line number.
-func lines(path string, text []byte, entry func(line string) error) error {
-	var mistakes []error
-	count, users, number := 0, 0, 0
-	mistake := func(format string, args ...any) {
-		if count++; count <= maxReported {
-			mistakes = append(mistakes, fmt.Errorf("htpasswd: %s: line %d: "+format, append([]any{path, number}, args...)...))
-		}
+// mistakes collects the mistakes in single lines of a file.
+type mistakes struct {
+	path  string
+	list  []error // the first maxReported
+	count int
+}
+
+// add adds a mistake and returns its error. Nothing in it is a part of the line.
+func (m *mistakes) add(line int, err error) error {
+	err = at(m.path, line, err)
+	if m.count++; m.count <= maxReported {
+		m.list = append(m.list, err)
 	}
+	return err
+}
+
+// all returns the mistakes, and the number of those that are not reported one by one.
+func (m *mistakes) all() []error {
+	if more := m.count - maxReported; more > 0 {
+		return append(m.list, fmt.Errorf("htpasswd: %s: %d more mistakes", m.path, more))
+	}
+	return m.list
+}
+
+// at adds the place to an error about a line.
+func at(path string, line int, err error) error {
+	return fmt.Errorf("htpasswd: %s: line %d: %w", path, line, err)
+}
+
+// lines calls entry with each line that is neither a comment nor empty. bad is not nil if the line
+// itself cannot be used; its user is disabled then. The error means that the whole file cannot be
+// used.
+func lines(path string, text []byte, entry func(number int, line string, bad error)) error {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return fmt.Errorf("htpasswd: %s: the text is in UTF-16; save it as UTF-8", path)
+	}
+	users, number := 0, 0
 	for line := range bytes.Lines(text) {
 		number++
-		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
-		switch {
-		case len(line) == 0 || line[0] == '#':
+		line = bytes.Trim(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), blanks)
+		var bad error
+		if rest, found := bytes.CutPrefix(line, []byte("\ufeff")); found {
+			line, bad = rest, errors.New("byte order mark; save the file without one")
+		}
+		if len(line) == 0 || line[0] == '#' {
 			continue
-		case len(line) > maxLine:
-			mistake("%d bytes long, want at most %d", len(line), maxLine)
-			continue
-		case bytes.HasPrefix(line, []byte("\ufeff")):
-			mistake("byte order mark; save the file without one")
-			continue
+		}
+		if len(line) > maxLine {
+			bad = fmt.Errorf("%d bytes long, want at most %d", len(line), maxLine)
 		}
 		if users++; users > maxUsers {
-			mistake("more than %d users", maxUsers)
-			break
+			return at(path, number, fmt.Errorf("more than %d users", maxUsers))
 		}
-		if err := entry(string(line)); err != nil {
-			mistake("%w", err)
-		}
+		entry(number, string(line), bad)
 	}
-	if count > maxReported {
-		mistakes = append(mistakes, fmt.Errorf("htpasswd: %s: %d more mistakes", path, count-maxReported))
-	}
-	return errors.Join(mistakes...)
+	return nil
 }
+
+// isLocked reports whether a stored hash locks its user, as the passwd command does: it begins with
+// an exclamation mark or an asterisk.
+func isLocked(hash string) bool { return strings.HasPrefix(hash, "!") || strings.HasPrefix(hash, "*") }
+
+var errLocked = errors.New("the user is locked")
 
 // checkName validates a user name or a realm.
 func checkName(what, name string) error {

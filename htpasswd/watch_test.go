@@ -38,7 +38,9 @@ func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := "ada:" + good + "\ngrace:" + good + "\n"
 		second := "ada:$2y$05$Zx/F8kLmge7Vel6nSx04b.j.21nn3DYFY2SXZc/e/.ZtSuKfCTvg.\n"
-		f := open(t, first, Config{})
+		config := Config{}
+		log := logTo(&config.Log)
+		f := open(t, first, config)
 		path := f.file.path
 		check := durward.Remember(f.Check, f.State)
 		says := func(user, password string) string {
@@ -70,15 +72,28 @@ func TestReload(t *testing.T) {
 		within(t, "changed in place", func() bool { return says("ada", horse) == "" })
 		want("content changed in place", "ada", "pässword", wrong)
 
-		replace(t, path, first+"eve:hunter2\n")
-		within(t, "file with a mistake", func() bool { return says("ada", horse) == "outage" })
-		want("file with a mistake", "nobody", horse, "outage")
+		// A line with a mistake disables its user, also one whose password is remembered. It is logged
+		// once, however often the file is read.
+		log.errors = nil
+		replace(t, path, "ada:"+good+"\ngrace:hunter2\n")
+		within(t, "line with a mistake", func() bool { return says("grace", horse) == wrong })
+		for range 10 {
+			time.Sleep(checkInterval)
+			want("line with a mistake", "ada", horse, "")
+		}
+		if len(log.errors) != 1 || !strings.Contains(log.errors[0], path+": line 2: ") {
+			t.Errorf("line with a mistake: logged %q, want line 2 once", log.errors)
+		}
+
+		replace(t, path, "ada:hunter2\ngrace:hunter2\n")
+		within(t, "file of mistakes", func() bool { return says("ada", horse) == "outage" })
+		want("file of mistakes", "nobody", horse, "outage")
 		_, err := f.Check(t.Context(), "ada", horse)
-		if err == nil || !strings.Contains(err.Error(), path+": line 3: ") || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("file with a mistake: got %v", err)
+		if err == nil || !strings.Contains(err.Error(), path+": line 2: ") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("file of mistakes: got %v", err)
 		}
 		if state, err := f.State(t.Context(), "ada"); state != "" || err == nil || errors.As(err, new(durward.Code)) {
-			t.Errorf("file with a mistake: State: got %q, %v", state, err)
+			t.Errorf("file of mistakes: State: got %q, %v", state, err)
 		}
 		replace(t, path, first)
 		within(t, "repaired file", func() bool { return says("ada", horse) == "" })
@@ -146,7 +161,7 @@ func TestReloadDigest(t *testing.T) {
 		}
 		replace(t, path, line)
 		within(t, "replaced", func() bool { return says() == both(line[len("ada:notes:"):][:8]) })
-		if err := os.Chmod(path, 0o640); err != nil {
+		if err := os.Chmod(path, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		within(t, "readable by other users", func() bool { return says() == both("outage") })
@@ -164,7 +179,10 @@ func TestLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := write(t, "1")
 		reads := 0
-		w, err := watch(path, func(text []byte, _ os.FileInfo) (string, error) { reads++; return string(text), nil })
+		w, err := watch(path, nil, func(text []byte, _ os.FileInfo) (string, []error, error) {
+			reads++
+			return string(text), nil, nil
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,11 +288,11 @@ func TestHeals(t *testing.T) {
 	path := write(t, "1")
 	reads := 0
 	bad := errors.New("bad")
-	w, err := watch(path, func(text []byte, _ os.FileInfo) (string, error) {
+	w, err := watch(path, nil, func(text []byte, _ os.FileInfo) (string, []error, error) {
 		if reads++; string(text) == "bad" {
-			return "", bad
+			return "", nil, bad
 		}
-		return string(text), nil
+		return string(text), nil, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +343,9 @@ func TestHeals(t *testing.T) {
 // A request that waits for the check of another request ends with its context.
 func TestLookGivesUp(t *testing.T) {
 	t.Parallel()
-	w, err := watch(write(t, "1"), func(text []byte, _ os.FileInfo) (string, error) { return string(text), nil })
+	w, err := watch(write(t, "1"), nil, func(text []byte, _ os.FileInfo) (string, []error, error) {
+		return string(text), nil, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package pwhash hashes and checks passwords with argon2id (RFC 9106).
+// Package pwhash hashes and checks passwords with argon2id (RFC 9106). It also checks hashes of bcrypt.
 //
 // A password is first normalized by the OpaqueString profile (RFC 8265 s4.2: Unicode NFC, every
 // kind of space becomes a space), so that it is the same password on every system. It is never cut
@@ -7,7 +7,8 @@
 //	$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH
 //
 // An unknown user, a malformed hash and a password that is not allowed take the same work as a
-// wrong password. So the response time reveals none of them.
+// wrong password. So the response time reveals none of them. Hashes that come from another product
+// have other costs; with [Hasher.SetImported] each check takes the work of all costs together.
 //
 // A [Hasher] computes a limited number of hashes at the same time, in the order of the calls, so
 // that a flood of sign-ins uses a limited amount of memory. If its queue is full, a call fails at
@@ -22,10 +23,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -90,10 +92,11 @@ type Hasher struct {
 	others     *semaphore.Weighted // before it, for calls without First
 	inside     [2]atomic.Int64     // by queue: others, first
 	runs       atomic.Uint64
-	refused    atomic.Pointer[time.Time] // last ErrBusy
-	collect    int64                     // Config.Garbage
-	garbage    atomic.Int64              // KiB since the last collection
-	gc         func()                    // runtime.GC, except in tests
+	imported   atomic.Pointer[map[string]Stored] // one blank hash of each cost, by its name
+	refused    atomic.Pointer[time.Time]         // last ErrBusy
+	collect    int64                             // Config.Garbage
+	garbage    atomic.Int64                      // KiB since the last collection
+	gc         func()                            // runtime.GC, except in tests
 }
 
 // New returns a Hasher. The error lists every mistake in c.
@@ -132,13 +135,49 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 	if err != nil {
 		return "", err
 	}
-	salt := make([]byte, saltLength)
-	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
-	key, err := h.run(ctx, h.params, secret, salt)
+	stored := Stored{params: h.params, salt: make([]byte, saltLength)}
+	_, _ = rand.Read(stored.salt) // crypto/rand.Read never returns an error
+	err = h.Do(ctx, stored.Memory(), func() {
+		h.runs.Add(1)
+		p := h.params
+		stored.key = argon2.IDKey(secret, stored.salt, p.time, p.memory, p.threads, p.key)
+	})
 	if err != nil {
 		return "", err
 	}
-	return Stored{h.params, salt, key}.String(), nil
+	return stored.String(), nil
+}
+
+// SetImported names the hashes of users who came from another product. From then on each Verify
+// computes one hash of each of their costs and one of Config; otherwise the response time would
+// reveal these users. Only the costs of hashes matter.
+func (h *Hasher) SetImported(hashes []Stored) {
+	own := Stored{params: h.params}.Cost()
+	costs := make(map[string]Stored)
+	for _, s := range hashes {
+		if s.Cost() != own {
+			costs[s.Cost()] = s.Blank()
+		}
+	}
+	h.imported.Store(&costs)
+}
+
+// besides returns the hashes that Verify computes besides s, and the memory of the largest of all.
+func (h *Hasher) besides(s Stored) (others []Stored, memory uint32) {
+	memory = s.Memory()
+	costs := h.imported.Load()
+	if costs == nil || len(*costs) == 0 {
+		return nil, memory
+	}
+	others = slices.Collect(maps.Values(*costs))
+	if _, imported := (*costs)[s.Cost()]; imported {
+		others = slices.DeleteFunc(others, func(other Stored) bool { return other.Cost() == s.Cost() })
+		others = append(others, Stored{params: h.params, salt: dummySalt})
+	}
+	for _, other := range others {
+		memory = max(memory, other.Memory())
+	}
+	return others, memory
 }
 
 // Verify hashes these if it has no hash or no valid password. They are constants so that start-up
@@ -149,7 +188,7 @@ var (
 )
 
 // Verify reports whether phc was made from password, and whether a correct password should be
-// hashed again because the cost of phc differs from Config.
+// hashed again because phc is a hash of bcrypt or its cost differs from Config.
 //
 // An empty phc stands for an unknown user: Verify does the work of the current cost and ok is
 // false. The same holds for a malformed phc, with an error that wraps ErrMalformed for the log.
@@ -168,29 +207,27 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (ok, rehash b
 	if forbidden != nil {
 		secret = dummySecret
 	}
-	got, err := h.run(ctx, stored.params, secret, stored.salt)
+	right := false
+	others, memory := h.besides(stored)
+	err = h.Do(ctx, memory, func() {
+		right = stored.Matches(secret) // false for the dummy, which has no key
+		for _, other := range others {
+			_ = other.Matches(secret)
+		}
+		h.runs.Add(uint64(1 + len(others)))
+	})
 	if err != nil {
 		return false, false, err
 	}
 	if malformed != nil {
 		return false, false, malformed
 	}
-	// The dummy has no key, so got is not equal to it.
-	ok = subtle.ConstantTimeCompare(got, stored.key) == 1 && forbidden == nil
+	ok = right && forbidden == nil
 	return ok, ok && stored.params != h.params, nil
 }
 
 // Runs returns the number of hashes computed so far.
 func (h *Hasher) Runs() uint64 { return h.runs.Load() }
-
-// run computes one hash within the limits.
-func (h *Hasher) run(ctx context.Context, p params, secret, salt []byte) (key []byte, err error) {
-	err = h.Do(ctx, p.memory, func() {
-		h.runs.Add(1)
-		key = argon2.IDKey(secret, salt, p.time, p.memory, p.threads, p.key)
-	})
-	return key, err
-}
 
 // firstKey is the key of First in a context.
 type firstKey struct{}

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // cheap is a low cost for tests of other things.
@@ -104,7 +107,7 @@ func TestVectors(t *testing.T) {
 		if err != nil || got.params != want || !bytes.Equal(got.salt, salt) || !bytes.Equal(got.key, tag) {
 			t.Errorf("Parse(%q): got %+v %x %x %v, want %+v %x %x", v.PHC, got.params, got.salt, got.key, err, want, salt, tag)
 		}
-		if got := (Stored{want, salt, tag}).String(); got != v.PHC {
+		if got := (Stored{params: want, salt: salt, key: tag}).String(); got != v.PHC {
 			t.Errorf("String: got %q, want %q", got, v.PHC)
 		}
 		// The vectors contain passwords with a NUL; forms do not.
@@ -244,7 +247,11 @@ func TestRehash(t *testing.T) {
 			t.Errorf("%+v, wrong password: got %v %v, want false false", c.config, ok, rehash)
 		}
 	}
-	short := Stored{params{128, 2, 2, 8, 32}, []byte("saltsalt"), argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32)}.String()
+	short := Stored{
+		params: params{128, 2, 2, 8, 32},
+		salt:   []byte("saltsalt"),
+		key:    argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32),
+	}.String()
 	if ok, rehash := verify(t, now, short, "right"); !ok || !rehash {
 		t.Errorf("short salt: got %v %v, want true true", ok, rehash)
 	}
@@ -255,11 +262,14 @@ const (
 	salt16   = "MDEyMzQ1Njc4OWFiY2RlZg"
 	key32    = "lMhvVBq9s9mqv+pZqgOWNUlIPpwLGnkzbna1TO5skX4"
 	goodTail = "$" + salt16 + "$" + key32
+
+	bcryptOf = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2" // correct horse battery staple
 )
 
 var malformed = []string{
 	" ", "$", "x", "plaintext", "{SSHA}abcdef",
-	"$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234",
+	"$2x$10" + bcryptOf[6:], "$2$10" + bcryptOf[6:], "$2b$03" + bcryptOf[6:], "$2b$15" + bcryptOf[6:], "$2b$31" + bcryptOf[6:],
+	"$2b$4$" + bcryptOf[7:] + "a", "$2b$-1" + bcryptOf[6:], bcryptOf[:59], bcryptOf + "a", bcryptOf + "\n", " " + bcryptOf,
 	good[1:], " " + good, good + " ", good + "\n", good + "$", good + "=", good[:len(good)-1], "$" + good,
 	"$argon2i$v=19$m=64,t=1,p=1" + goodTail,
 	"$argon2d$v=19$m=64,t=1,p=1" + goodTail,
@@ -269,7 +279,12 @@ var malformed = []string{
 	"$argon2id$v=019$m=64,t=1,p=1" + goodTail,
 	"$argon2id$v=19$" + goodTail,
 	"$argon2id$v=19$m=64,t=1" + goodTail,
-	"$argon2id$v=19$t=1,m=64,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,t=1" + goodTail,
+	"$argon2id$v=19$m=64,m=64,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,p=1,p=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,P=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,p" + goodTail,
+	"$argon2id$v=19$m=64,t=1,=1" + goodTail,
 	"$argon2id$v=19$m=64,t=1,p=1,keyid=AAAA" + goodTail,
 	"$argon2id$v=19$m=64, t=1,p=1" + goodTail,
 	"$argon2id$v=19$m=064,t=1,p=1" + goodTail,
@@ -535,10 +550,12 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-// A hash that parse accepts is within the limits and has one spelling; any other error wraps
-// ErrMalformed.
+// A hash that Parse accepts is within the limits and has one spelling but for the order of its
+// parameters; any other error wraps ErrMalformed.
 func FuzzParse(f *testing.F) {
 	f.Add(good)
+	f.Add(bcryptOf)
+	f.Add("$argon2id$v=19$p=1,t=1,m=64" + goodTail)
 	for _, v := range vectors(f) {
 		f.Add(v.PHC)
 	}
@@ -548,16 +565,23 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, phc string) {
 		s, err := Parse(phc)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) || s.params != (params{}) || s.salt != nil || s.key != nil {
+			if !errors.Is(err, ErrMalformed) || s.params != (params{}) || s.salt != nil || s.key != nil || s.bcrypt != "" {
 				t.Fatalf("Parse(%q): got %+v %x %x %v", phc, s.params, s.salt, s.key, err)
+			}
+			return
+		}
+		if s.bcrypt != "" {
+			if s.bcrypt != phc || s.Holds() != 72 || s.Memory() != 0 || s.Blank().Cost() != s.Cost() {
+				t.Fatalf("Parse(%q): got %+v", phc, s)
 			}
 			return
 		}
 		if err := s.params.check(); err != nil || int(s.params.salt) != len(s.salt) || int(s.params.key) != len(s.key) {
 			t.Fatalf("Parse(%q): got %+v, salt %x, key %x: %v", phc, s.params, s.salt, s.key, err)
 		}
-		if got := s.String(); got != phc {
-			t.Fatalf("Parse(%q): written again it is %q", phc, got)
+		// The parameters may have another order; String writes one.
+		if got, err := Parse(s.String()); err != nil || !reflect.DeepEqual(got, s) || len(s.String()) != len(phc) {
+			t.Fatalf("Parse(%q): written again it is %q, %v", phc, s, err)
 		}
 	})
 }
@@ -688,6 +712,130 @@ func TestStored(t *testing.T) {
 		if stored, err := Parse(phc); !errors.Is(err, ErrMalformed) || stored.key != nil {
 			t.Errorf("Parse(%.80q): got %+v, %v", phc, stored, err)
 		}
+	}
+}
+
+// The parameters may have any order: each names itself.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	phc := hash(t, h, "right")
+	for _, order := range []string{"m=64,p=1,t=1", "t=1,m=64,p=1", "t=1,p=1,m=64", "p=1,m=64,t=1", "p=1,t=1,m=64"} {
+		other := strings.Replace(phc, "m=64,t=1,p=1", order, 1)
+		if ok, rehash := verify(t, h, other, "right"); !ok || rehash {
+			t.Errorf("%s: got %v %v, want true false", order, ok, rehash)
+		}
+		if ok, _ := verify(t, h, other, "wrong"); ok {
+			t.Errorf("%s, wrong password: got true, want false", order)
+		}
+		if s, err := Parse(other); err != nil || s.String() != phc {
+			t.Errorf("%s: written again it is %q, %v, want %q", order, s, err, phc)
+		}
+	}
+}
+
+// A hash of bcrypt is checked, never for a password that it would cut, and always replaced.
+func TestBcrypt(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	long, err := bcrypt.GenerateFromPassword([]byte(strings.Repeat("a", 72)), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stand, err := bcrypt.GenerateFromPassword(dummySecret, bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, hash, password string
+		want                 bool
+	}{
+		{"$2y$: true", bcryptOf, "correct horse battery staple", true},
+		{"$2a$: true", strings.Replace(bcryptOf, "$2y$", "$2a$", 1), "correct horse battery staple", true},
+		{"$2b$: true", strings.Replace(bcryptOf, "$2y$", "$2b$", 1), "correct horse battery staple", true},
+		{"wrong password: false", bcryptOf, "correct horse battery stapl", false},
+		{"72 bytes: true", string(long), strings.Repeat("a", 72), true},
+		{"73 bytes, which bcrypt would cut: false", string(long), strings.Repeat("a", 73), false},
+		{"a megabyte: false", string(long), strings.Repeat("a", 1<<20), false},
+		{"NUL, the hash of the stand-in: false", string(stand), "pass\x00word", false},
+		{"73 bytes, the hash of the stand-in: false", string(stand), strings.Repeat("a", 73), false},
+	} {
+		before := h.Runs()
+		if ok, rehash := verify(t, h, c.hash, c.password); ok != c.want || rehash != c.want || h.Runs() != before+1 {
+			t.Errorf("%s: got %v %v after %d runs, want %v and a new hash after 1", c.name, ok, rehash, h.Runs()-before, c.want)
+		}
+	}
+}
+
+// While hashes of another product are stored, every check does the work of all costs.
+func TestImported(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	own := hash(t, h, "right")
+	foreign := hash(t, newHasher(t, Config{Memory: 128, Time: 1}), "right")
+	parse := func(text string) Stored {
+		s, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	set := func(hashes ...string) {
+		var all []Stored
+		for _, text := range hashes {
+			all = append(all, parse(text))
+		}
+		h.SetImported(all)
+	}
+	costs := func(phc string) (all []string) {
+		s := Stored{params: h.params, salt: dummySalt} // an unknown user
+		if phc != "" {
+			s = parse(phc)
+		}
+		others, memory := h.besides(s)
+		most := s.Memory()
+		for _, o := range append(others, s) {
+			all, most = append(all, o.Cost()), max(most, o.Memory())
+		}
+		if memory != most {
+			t.Errorf("%q: memory is %d, want %d", phc, memory, most)
+		}
+		slices.Sort(all)
+		return all
+	}
+	set(bcryptOf, foreign, own, strings.Replace(bcryptOf, "$2y$", "$2a$", 1))
+	want := []string{parse(foreign).Cost(), parse(own).Cost(), parse(bcryptOf).Cost()}
+	slices.Sort(want)
+	for name, phc := range map[string]string{"unknown": "", "own": own, "argon2id of another cost": foreign, "bcrypt": bcryptOf} {
+		if got := costs(phc); !slices.Equal(got, want) {
+			t.Errorf("%s: costs %q, want %q", name, got, want)
+		}
+		for _, password := range []string{"right", "wrong", "pass\x00word", strings.Repeat("a", 100)} {
+			before := h.Runs()
+			_, _, err := h.Verify(context.Background(), phc, password)
+			if runs := h.Runs() - before; runs != 3 || err != nil {
+				t.Errorf("%s with %.10q: %d hashes, %v, want 3", name, password, runs, err)
+			}
+		}
+	}
+	if ok, rehash := verify(t, h, foreign, "right"); !ok || !rehash {
+		t.Errorf("argon2id of another cost: got %v %v, want true true", ok, rehash)
+	}
+	if ok, rehash := verify(t, h, own, "right"); !ok || rehash {
+		t.Errorf("own: got %v %v, want true false", ok, rehash)
+	}
+	// Blank hashes keep the cost and nothing else.
+	for _, text := range []string{own, foreign, bcryptOf} {
+		s := parse(text)
+		blank := s.Blank().String()
+		if got := parse(blank); got.Cost() != s.Cost() || strings.Contains(blank, text[len(text)-10:]) || got.Matches([]byte("right")) {
+			t.Errorf("Blank of %q: got %q", text, blank)
+		}
+	}
+	set()
+	before := h.Runs()
+	if verify(t, h, own, "right"); h.Runs() != before+1 {
+		t.Errorf("none imported any more: %d hashes, want 1", h.Runs()-before)
 	}
 }
 
