@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
@@ -33,14 +34,25 @@ func (v explainVerb) Run(e *environment) error {
 	if !ok {
 		return refused("durward explain lists all codes.", "there is no code %q", printable.Line(v.Code, 60))
 	}
+	p = p.With(defaultFigures())
 	text := p.Text(explainWidth)
 	return v.print(e, explanation{p.ID, p.Status, p.Title, p.Summary, text}, "%s", strings.TrimSuffix(text, "\n"))
+}
+
+// defaultFigures returns the figures of explanations that belong to no server.
+func defaultFigures() map[string]string {
+	figures := config.Default().Figures()
+	for key := range figures {
+		figures[key] += " by default"
+	}
+	return figures
 }
 
 func (v explainVerb) list(e *environment) error {
 	var all []explanation
 	var rows [][]string
 	for _, p := range explain.Codes() {
+		p = p.With(defaultFigures())
 		all = append(all, explanation{p.ID, p.Status, p.Title, p.Summary, ""})
 		rows = append(rows, []string{strconv.Itoa(p.Status), p.ID, p.Title})
 	}

@@ -20,7 +20,7 @@ import (
 // verbs is the table of verbs.
 type verbs struct {
 	Serve   serveVerb   `cmd:"" help:"Run the server."`
-	User    userVerbs   `cmd:"" help:"Manage users: add, list, show, set password, lock, unlock."`
+	User    userVerbs   `cmd:"" help:"Manage users: add, import, list, show, set password, lock, unlock."`
 	Token   tokenVerbs  `cmd:"" help:"Inspect, verify and issue access tokens."`
 	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Manage API keys: add, list, revoke."`
 	Login   loginVerb   `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`

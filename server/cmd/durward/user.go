@@ -17,6 +17,7 @@ import (
 
 type userVerbs struct {
 	Add    userAdd    `cmd:"" help:"Add a user. No server has to run; a missing database is created."`
+	Import userImport `cmd:"" help:"Add users with the hashes of their passwords by another product."`
 	List   userList   `cmd:"" help:"List users."`
 	Show   userShow   `cmd:"" help:"Show a user and their sessions."`
 	Passwd userPasswd `cmd:"" help:"Set a user's password and end all their sessions."`

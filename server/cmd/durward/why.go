@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/explain"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -18,7 +19,7 @@ type whyVerb struct {
 	ID string `arg:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
 }
 
-func (v whyVerb) Run(e *environment, db *store.DB) error {
+func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
 	id := strings.ToUpper(strings.TrimSpace(v.ID))
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
 	d, err := db.DenialByID(e, id)
@@ -29,6 +30,7 @@ func (v whyVerb) Run(e *environment, db *store.DB) error {
 		return err
 	}
 	page, _ := explain.Code(d.Code) // a newer program may have written the refusal
+	page = page.With(c.Figures())
 	if v.JSON {
 		return e.json(map[string]any{
 			"id":          d.ID,

@@ -292,14 +292,15 @@ func (m *Manager) useKey(id string, now time.Time) {
 	}
 }
 
-// Run stores the last use of API keys once a second until ctx ends, and a last time then. Once an
-// hour it deletes keys that ended long ago.
+// Run stores the last use of API keys and reads the costs of imported hashes once a second until ctx
+// ends, and stores a last time then. Once an hour it deletes keys that ended long ago, and costs that no
+// imported hash has any more.
 func (m *Manager) Run(ctx context.Context) {
 	store.EverySecond(ctx, m.Log, "store the last use of API keys or delete old ones", func(n int) (err error) {
 		if n%3600 == 0 {
-			err = m.DB.PurgeAPIKeys(ctx, keysKept)
+			err = errors.Join(m.DB.PurgeAPIKeys(ctx, keysKept), m.DB.DropImportedHashes(ctx, costPattern))
 		}
-		return errors.Join(err, m.writeKeyUses(ctx))
+		return errors.Join(err, m.ReadImported(ctx), m.writeKeyUses(ctx))
 	})
 	if err := m.writeKeyUses(ctx); err != nil {
 		m.Log.Warn("cannot store the last use of API keys", "error", err)

@@ -501,3 +501,77 @@ func TestHashesOfNetwork(t *testing.T) {
 }
 
 func errOf[T any](_ T, err error) error { return err }
+
+// A user comes with the hash of another product, signs in with the password, and has a hash of this
+// server from then on. While such a user is left, every check takes the work of all costs.
+func TestImportedHash(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine, quietNetworks)
+		const horse = "correct horse battery staple"
+		add := func(email, hash string) error {
+			t.Helper()
+			_, err := h.Add(t.Context(), NewUser{Email: email, Hash: hash}, store.EventUserAdded, request.Info{Actor: "operator"})
+			return err
+		}
+		bcryptOf := "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
+		argonOf := "$argon2id$v=19$p=1,t=2,m=64$c29tZXNhbHRzb21lc2FsdA$Sr6N/nCmohWCvF7EZislLIdwA8ojCXux0K30ccqFS30"
+		must(t, add("bcrypt@example.com", bcryptOf))
+		must(t, add("argon2@example.com", argonOf))
+		must(t, add("another@example.com", strings.Replace(bcryptOf, "$2y$", "$2a$", 1)))
+		for name, hash := range map[string]string{
+			"bcrypt of cost 15":        "$2y$15" + bcryptOf[6:],
+			"argon2id of 4 GiB":        strings.Replace(argonOf, "m=64", "m=4194304", 1),
+			"argon2i":                  strings.Replace(argonOf, "argon2id", "argon2i", 1),
+			"plain text":               horse,
+			"a hash with a line break": bcryptOf + "\n",
+		} {
+			err := add("bad@example.com", hash)
+			refusal, ok := errors.AsType[*durward.Refusal](err)
+			if codeOf(err) != durward.InvalidRequest || !ok || refusal.Members["member"] != "hash" || strings.Contains(refusal.Detail+err.Error(), "EVTD5") || strings.Contains(refusal.Detail+err.Error(), horse) {
+				t.Errorf("%s: got %v, want a refusal that names the member hash", name, err)
+			}
+		}
+		must(t, h.ReadImported(t.Context()))
+		try := func(email, password string, want durward.Code, hashes uint64) {
+			t.Helper()
+			before := h.Hasher.Runs()
+			_, err := h.Authenticate(t.Context(), email, password, here)
+			if runs := h.Hasher.Runs() - before; codeOf(err) != want || runs != hashes {
+				t.Errorf("%s: got %v after %d hashes, want %q after %d", email, err, runs, want, hashes)
+			}
+		}
+		for _, email := range []string{adaEmail, "nobody@example.com", "bcrypt@example.com", "argon2@example.com"} {
+			try(email, "a wrong password, a long one", durward.InvalidCredentials, 3)
+		}
+		for _, email := range []string{"bcrypt@example.com", "argon2@example.com"} {
+			try(email, horse, "", 4) // and one for the new hash
+			u, err := h.ByEmail(t.Context(), email)
+			must(t, err)
+			if !strings.HasPrefix(u.Password, "$argon2id$v=19$m=64,t=1,p=1$") {
+				t.Errorf("%s: stored after the sign-in: %.30s, want a hash of this server", email, u.Password)
+			}
+			try(email, horse, "", 3)
+			try(email, "a wrong password, a long one", durward.InvalidCredentials, 3)
+		}
+		// A cost that no user has any more is dropped; that of the third user stays.
+		must(t, h.DB.DropImportedHashes(t.Context(), costPattern))
+		must(t, h.ReadImported(t.Context()))
+		try(adaEmail, adaPassword, "", 2)
+		try("another@example.com", horse, "", 3)
+		must(t, h.DB.DropImportedHashes(t.Context(), costPattern))
+		must(t, h.ReadImported(t.Context()))
+		try(adaEmail, adaPassword, "", 1)
+		if blanks, err := h.DB.ImportedHashes(t.Context()); len(blanks) != 0 || err != nil {
+			t.Errorf("left: %q, %v, want none", blanks, err)
+		}
+		// The number of costs is limited, because each check takes the work of all.
+		for cost := range maxImportedCosts {
+			must(t, add(fmt.Sprintf("c%d@example.com", cost), fmt.Sprintf("$2b$%02d", 5+cost)+bcryptOf[6:]))
+		}
+		if err := add("more@example.com", "$2b$10"+bcryptOf[6:]); codeOf(err) != durward.InvalidRequest {
+			t.Errorf("a fifth cost: got %v, want %s", err, durward.InvalidRequest)
+		}
+		must(t, add("same@example.com", "$2y$05"+bcryptOf[6:]))
+	})
+}

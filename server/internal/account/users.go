@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -24,9 +25,55 @@ type NewUser struct {
 	Password string
 	Admin    bool
 
+	// Hash is the hash of the password by another product, in place of Password: of argon2id or bcrypt.
+	Hash string
+
 	// LookAlike accepts an address that looks like that of another user.
 	LookAlike bool
 }
+
+// maxImportedCosts limits the costs of imported hashes, of which each check of a password computes one
+// each.
+const maxImportedCosts = 4
+
+// readImported reads a hash of another product. The refusal names its fault and no part of the hash.
+func readImported(text string) (pwhash.Stored, error) {
+	stored, err := pwhash.Parse(text)
+	if err != nil {
+		fault := strings.TrimPrefix(err.Error(), pwhash.ErrMalformed.Error()+": ")
+		return pwhash.Stored{}, mistake("hash", "The hash cannot be used: "+fault+".",
+			"Accepted are argon2id of at most 256 MiB in one pass, 128 MiB in two and so on, and bcrypt of cost 4 to 14.")
+	}
+	return stored, nil
+}
+
+// ReadImported reads which costs imported hashes have, so that each check of a password takes the work
+// of all of them: the response time does not reveal the users with imported hashes.
+func (m *Manager) ReadImported(ctx context.Context) error {
+	blanks, err := m.DB.ImportedHashes(ctx)
+	if err != nil {
+		return err
+	}
+	var hashes []pwhash.Stored
+	for _, blank := range blanks {
+		if stored, err := pwhash.Parse(blank); err == nil { // else written by a newer version: no hash matches
+			hashes = append(hashes, stored)
+		}
+	}
+	m.Hasher.SetImported(hashes)
+	return nil
+}
+
+// costPattern returns the pattern of LIKE for all hashes that may have the cost of blank.
+func costPattern(blank string) string {
+	if strings.HasPrefix(blank, "$2") {
+		return "$2_" + blank[3:7] + "%" // $2a$, $2b$ and $2y$
+	}
+	before, _, _ := strings.Cut(strings.TrimPrefix(blank, argon2Prefix), "$")
+	return argon2Prefix + before + "$%"
+}
+
+const argon2Prefix = "$argon2id$v=19$"
 
 // Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken, also for
 // an address that looks like that of another user. kind is the event in the security log.
@@ -42,17 +89,25 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 	if err != nil {
 		return store.User{}, err
 	}
-	if err := m.Passwords.Check("password", n.Password, key); err != nil {
-		return store.User{}, err
-	}
-	if kind == store.EventRegistered {
-		if err := m.countRegistration(ctx, key, from); err != nil {
+	var imported pwhash.Stored
+	var hash string
+	if n.Hash != "" {
+		if imported, err = readImported(n.Hash); err != nil {
 			return store.User{}, err
 		}
-	}
-	hash, err := m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password, from)
-	if err != nil {
-		return store.User{}, err
+		hash = imported.String()
+	} else {
+		if err := m.Passwords.Check("password", n.Password, key); err != nil {
+			return store.User{}, err
+		}
+		if kind == store.EventRegistered {
+			if err := m.countRegistration(ctx, key, from); err != nil {
+				return store.User{}, err
+			}
+		}
+		if hash, err = m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password, from); err != nil {
+			return store.User{}, err
+		}
 	}
 	now := m.Now().Truncate(time.Microsecond) // the precision of the store
 	u := store.User{
@@ -65,7 +120,17 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 		CreatedAt:         now,
 		PasswordChangedAt: now,
 	}
-	err = m.DB.CreateUser(ctx, u, skeletons(email, key), n.LookAlike, from.Event(kind, "ok", u.ID, "", now))
+	event := from.Event(kind, "ok", u.ID, "", now)
+	if n.Hash != "" {
+		event.Detail = "imported hash, " + imported.Cost()
+		err = m.DB.ImportUser(ctx, u, skeletons(email, key), n.LookAlike, event, imported.Blank().String(), maxImportedCosts)
+	} else {
+		err = m.DB.CreateUser(ctx, u, skeletons(email, key), n.LookAlike, event)
+	}
+	if errors.Is(err, store.ErrTooMany) {
+		return store.User{}, mistake("hash", fmt.Sprintf("The imported hashes have %d other costs already.", maxImportedCosts),
+			"Every sign-in computes one hash of each cost: import this user after others have signed in, or without the hash.")
+	}
 	if errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
 		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
 	} else if err != nil {

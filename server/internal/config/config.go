@@ -240,6 +240,15 @@ func (c *Config) IssuerURL() string {
 	return cmp.Or(c.Issuer, strings.TrimSuffix(c.PublicURL, "/"), "http://127.0.0.1:8401")
 }
 
+// Figures returns the settings that explanations of refusals name, as text for readers.
+func (c *Config) Figures() map[string]string {
+	return map[string]string{
+		"tokens.access_ttl":       durationText(c.Tokens.AccessTTL),
+		"limits.account_failures": strconv.Itoa(c.Limits.AccountFailures),
+		"limits.account_block":    durationText(c.Limits.AccountBlock),
+	}
+}
+
 // DatabaseURL returns the address of the database: database.url or its default.
 func (c *Config) DatabaseURL() DatabaseURL {
 	return cmp.Or(c.Database.URL, DatabaseURL("sqlite:"+filepath.Join(c.DataDir, "durward.db")))

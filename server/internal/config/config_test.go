@@ -3,9 +3,13 @@ package config
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 // docs/config.md is the output of WriteReference, and every key has a comment.
@@ -30,6 +34,34 @@ func TestReference(t *testing.T) {
 	}
 	if !bytes.Equal(got, want.Bytes()) {
 		t.Error("docs/config.md is outdated; run: go run ./server/cmd/durward config docs > docs/config.md")
+	}
+}
+
+// Explanations show settings as readers write them.
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		15 * time.Minute: "15 minutes", time.Hour: "1 hour", 90 * time.Second: "1 minute 30 seconds",
+		time.Second: "1 second", 24*time.Hour + time.Minute: "24 hours 1 minute", 5 * time.Millisecond: "5ms",
+	} {
+		c := Default()
+		c.Tokens.AccessTTL = d
+		if got := c.Figures()["tokens.access_ttl"]; got != want {
+			t.Errorf("%s: got %q, want %q", d, got, want)
+		}
+	}
+	figures := Default().Figures()
+	keys := settingsOf(Default())
+	for key := range figures {
+		if !slices.ContainsFunc(keys, func(s *Setting) bool { return s.Key == key }) {
+			t.Errorf("%s is no key", key)
+		}
+	}
+	// Every variable of an explanation is one of them.
+	for _, p := range explain.Codes() {
+		if text := p.With(figures).Text(1000); regexp.MustCompile(`\{[a-z_.]+\}`).MatchString(text) {
+			t.Errorf("%s has a variable that is no figure:\n%s", p.ID, text)
+		}
 	}
 }
 

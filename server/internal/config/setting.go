@@ -182,6 +182,27 @@ func (s *Setting) set(value any) error {
 	return nil
 }
 
+// durationText formats d for readers: 1 hour 30 minutes.
+func durationText(d time.Duration) string {
+	if d < time.Second {
+		return d.String()
+	}
+	var parts []string
+	for _, unit := range []struct {
+		name string
+		of   time.Duration
+	}{{"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		n := d / unit.of
+		d %= unit.of
+		if n == 1 {
+			parts = append(parts, "1 "+unit.name)
+		} else if n > 1 {
+			parts = append(parts, fmt.Sprintf("%d %ss", n, unit.name))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
 // shortDuration formats d without trailing zero units: 15m, not 15m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()

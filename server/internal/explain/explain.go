@@ -87,7 +87,8 @@ func (c *Clause) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Codes returns the pages of all codes, by status and ID. The caller must not change them. It parses
+// Codes returns the pages of all codes, by status and ID. Their variables of settings are replaced by
+// Page.With. The caller must not change them. It parses
 // the embedded texts once; the tests show that they have no mistakes.
 var Codes = sync.OnceValue(func() []Page {
 	pages, err := read(texts)
@@ -103,6 +104,22 @@ func Code(id string) (Page, bool) {
 		return Codes()[i], true
 	}
 	return Page{}, false
+}
+
+// With returns p with the texts of figures in place of its variables: figures["tokens.access_ttl"]
+// replaces {tokens.access_ttl}.
+func (p Page) With(figures map[string]string) Page {
+	var pairs []string
+	for key, text := range figures {
+		pairs = append(pairs, "{"+key+"}", text)
+	}
+	r := strings.NewReplacer(pairs...)
+	p.Summary = r.Replace(p.Summary)
+	p.Sections = slices.Clone(p.Sections)
+	for i := range p.Sections {
+		p.Sections[i].Markdown = r.Replace(p.Sections[i].Markdown)
+	}
+	return p
 }
 
 // read parses all files and reports every mistake.

@@ -106,6 +106,24 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// The figures of a server replace the variables, in a copy.
+func TestWith(t *testing.T) {
+	t.Parallel()
+	p, _ := Code("TOKEN_EXPIRED")
+	figured := p.With(map[string]string{"tokens.access_ttl": "2 minutes", "unused": "x"})
+	if want := "The access token was valid, but its lifetime (2 minutes) is over."; figured.Summary != want {
+		t.Errorf("summary %q, want %q", figured.Summary, want)
+	}
+	p, _ = Code("INVALID_CREDENTIALS")
+	text := p.With(map[string]string{"limits.account_failures": "7", "limits.account_block": "3 hours"}).Text(80)
+	if !strings.Contains(text, "(7)") || !strings.Contains(text, "(3\nhours)") && !strings.Contains(text, "(3 hours)") || strings.Contains(text, "{") {
+		t.Errorf("text %q", text)
+	}
+	if again, _ := Code("INVALID_CREDENTIALS"); !strings.Contains(again.Text(1000), "{limits.account_block}") {
+		t.Error("With changed the page of all callers")
+	}
+}
+
 func TestCode(t *testing.T) {
 	t.Parallel()
 	if p, ok := Code("TOKEN_EXPIRED"); !ok || !strings.Contains(p.Summary, "lifetime") {

@@ -22,24 +22,31 @@ var templates = sync.OnceValue(func() *template.Template {
 
 // front is GET /.
 func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
-	return page(w, "front.html", struct{ Realm, Origin string }{s.realm, s.c.PublicURL})
+	return page(w, http.StatusOK, "front.html", struct{ Realm, Origin string }{s.realm, s.c.PublicURL})
 }
 
-// errorPage is GET /errors/ and GET /errors/{code}.
+// errorPage is GET /errors/ and GET /errors/{code}, in capitals or small letters. The figures are
+// those of the configuration. A browser gets a page for an unknown code, too.
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	name := strings.TrimPrefix(r.URL.Path, "/errors/")
-	if name == "" {
-		return page(w, "errors.html", explain.Codes())
+	if p, ok := explain.Code(strings.ToUpper(name)); ok {
+		return page(w, http.StatusOK, "error.html", p.With(s.c.Figures))
 	}
-	p, ok := explain.Code(name)
-	if !ok {
+	list := struct {
+		Unknown bool
+		Codes   []explain.Page
+	}{name != "", explain.Codes()}
+	if !list.Unknown {
+		return page(w, http.StatusOK, "errors.html", list)
+	}
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		return fmt.Errorf("no explanation of that code: %w", durward.NotFound)
 	}
-	return page(w, "error.html", p)
+	return page(w, http.StatusNotFound, "errors.html", list)
 }
 
 // page renders a template completely before it writes the first byte.
-func page(w http.ResponseWriter, name string, data any) error {
+func page(w http.ResponseWriter, status int, name string, data any) error {
 	var b bytes.Buffer
 	if err := templates().ExecuteTemplate(&b, name, data); err != nil {
 		return &durward.Refusal{Code: durward.Internal, Err: err}
@@ -51,6 +58,11 @@ func page(w http.ResponseWriter, name string, data any) error {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "public, max-age=300")
+	if status != http.StatusOK {
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Add("Vary", "Accept")
+	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
 	return nil
 }

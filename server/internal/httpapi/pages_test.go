@@ -41,8 +41,63 @@ func TestEveryCodeHasAPage(t *testing.T) {
 	if css := w.do("GET", "/static/durward.css", "", nil); css.StatusCode != 200 || css.Header.Get("Content-Type") != "text/css; charset=utf-8" {
 		t.Errorf("stylesheet: %s %v", css.Status, css.Header)
 	}
-	for _, path := range []string{"/errors/NONE", "/errors/token_expired", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css"} {
+	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css"} {
 		w.refused(w.do("GET", path, "", nil), 404, "NOT_FOUND")
+	}
+}
+
+// The pages name the figures of the configuration, and accept a code in small letters.
+func TestFiguresOfPages(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{}).reconfigured(func(c *Config) {
+		c.Figures = map[string]string{"tokens.access_ttl": "2 minutes", "limits.account_failures": "7", "limits.account_block": "3 hours"}
+	})
+	for path, want := range map[string][]string{
+		"/errors/TOKEN_EXPIRED":       {"its lifetime (2 minutes) is over"},
+		"/errors/token_expired":       {"its lifetime (2 minutes) is over", "<code>TOKEN_EXPIRED</code>"},
+		"/errors/Invalid_Credentials": {"(7)", "(3 hours)"},
+	} {
+		r := w.do("GET", path, "", nil)
+		for _, text := range want {
+			if r.StatusCode != 200 || !strings.Contains(string(r.body), text) {
+				t.Errorf("%s: got %s, want %q in\n%s", path, r.Status, text, r.body)
+			}
+		}
+	}
+	for _, e := range explain.Codes() {
+		if r := w.do("GET", "/errors/"+e.ID, "", nil); regexp.MustCompile(`\{[a-z_.]+\}`).Match(r.body) {
+			t.Errorf("%s: a variable is left:\n%s", e.ID, r.body)
+		}
+	}
+}
+
+// For an unknown code a browser gets a page, a program problem details. Neither repeats the code.
+func TestUnknownCode(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	for accept, wantPage := range map[string]bool{
+		"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": true,
+		"application/json": false, "*/*": false, "": false,
+	} {
+		r, err := http.NewRequest("GET", w.url+"/errors/NO_SUCH_CODE", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		got := w.send(r)
+		if strings.Contains(string(got.body), "NO_SUCH_CODE") || !strings.Contains(got.Header.Get("Vary"), "Accept") {
+			t.Errorf("Accept %q: Vary %q, and the response\n%s", accept, got.Header["Vary"], got.body)
+		}
+		if !wantPage {
+			w.refused(got, 404, "NOT_FOUND")
+			continue
+		}
+		csp := got.Header.Get("Content-Security-Policy")
+		if got.StatusCode != 404 || !strings.Contains(csp, "default-src 'none'") || got.Header.Get("Cache-Control") != "no-store" ||
+			!strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") ||
+			!strings.Contains(string(got.body), "<h1>Unknown code</h1>") || !strings.Contains(string(got.body), `href="/errors/TOKEN_EXPIRED"`) {
+			t.Errorf("Accept %q: got %s %v\n%s", accept, got.Status, got.Header, got.body)
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ type Settings struct {
 	ProxySocket       bool                     // trust peers on unix sockets, too
 	ClientCert        durward.ClientCertFormat // of certificates that trusted proxies pass; empty: none are read
 	InsecureAllowHTTP bool                     // accept passwords and tokens over plain http from every address
+
+	// Figures are the settings that the pages of codes name, as config.Config.Figures returns them.
+	Figures map[string]string
 }
 
 // Server is the API as an http.Handler. Its configuration does not change: for another

@@ -181,7 +181,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	if err = n.Accounts.IndexEmails(ctx); err != nil {
+	if err = errors.Join(n.Accounts.IndexEmails(ctx), n.Accounts.ReadImported(ctx)); err != nil {
 		return n, err
 	}
 	n.Sessions, err = session.New(session.Config{
@@ -265,6 +265,7 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			ProxySocket:       socket,
 			ClientCert:        durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
 			InsecureAllowHTTP: set.InsecureAllowHTTP,
+			Figures:           set.Figures(),
 		},
 	})
 	if err != nil {

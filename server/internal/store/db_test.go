@@ -218,6 +218,7 @@ func furnish(t testing.TB, db *DB) {
 	gone := anAPIKey("api-0", "ada")
 	gone.ExpiresAt = noon.Add(time.Second)
 	must(t, db.CreateAPIKey(ctx, gone, 10, anEvent(EventAPIKeyCreated, "ada")))
+	must(t, db.do(ctx, func(tx *tx) error { return tx.SetMeta(metaImported, "$2b$04$") }))
 }
 
 // countTries counts tries in a session of ada.
@@ -361,6 +362,21 @@ func allMethods() []dbMethod {
 			Event Event
 		}) error {
 			return db.CreateUser(ctx, a.User, nil, false, a.Event)
+		}),
+		methodOf("ImportUser", true, struct {
+			User  User
+			Event Event
+			Blank string
+		}{aUser("carol"), anEvent(EventUserAdded, "carol"), "$2b$10$"}, func(ctx context.Context, db *DB, a struct {
+			User  User
+			Event Event
+			Blank string
+		}) error {
+			return db.ImportUser(ctx, a.User, nil, false, a.Event, a.Blank, 2)
+		}),
+		methodOf("ImportedHashes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.ImportedHashes(ctx)) }),
+		methodOf("DropImportedHashes", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return db.DropImportedHashes(ctx, func(blank string) string { return blank + "%" })
 		}),
 		methodOf("IndexSkeletons", true, struct{ Version string }{"1"}, func(ctx context.Context, db *DB, a struct{ Version string }) error {
 			return db.IndexSkeletons(ctx, a.Version, func(u User) []string { return []string{"of " + u.ID} })

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,20 +29,73 @@ func (u *User) fields() []any {
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
 // has a skeleton in common with the address of one and lookAlike is false.
 func (db *DB) CreateUser(ctx context.Context, u User, skeletons []string, lookAlike bool, e Event) error {
+	return db.do(ctx, func(tx *tx) error { return tx.createUser(u, skeletons, lookAlike, e) })
+}
+
+// metaImported is the row of the table meta with the costs of imported hashes: for each, a hash of that
+// cost that belongs to no user.
+const metaImported = "imported_hashes"
+
+// ImportUser adds a user as CreateUser does, with the hash of another product. It adds blank, a hash of
+// the same cost that belongs to no user, to ImportedHashes. It returns ErrTooMany if these would be more
+// than most.
+func (db *DB) ImportUser(
+	ctx context.Context, u User, skeletons []string, lookAlike bool, e Event, blank string, most int,
+) error {
 	return db.do(ctx, func(tx *tx) error {
-		tx.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt))
-		if isUnique(tx.err) {
-			tx.err = ErrEmailTaken
+		_ = tx.lock(metaImported)
+		costs := strings.Fields(tx.meta(metaImported))
+		if tx.err == nil && !slices.Contains(costs, blank) {
+			if len(costs) >= most {
+				return ErrTooMany
+			}
+			_ = tx.SetMeta(metaImported, strings.Join(append(costs, blank), "\n"))
 		}
-		if !lookAlike {
-			if err := tx.checkSkeletons(skeletons); err != nil {
-				return err
+		return tx.createUser(u, skeletons, lookAlike, e)
+	})
+}
+
+// ImportedHashes returns a hash of each cost of the imported hashes.
+func (db *DB) ImportedHashes(ctx context.Context) ([]string, error) {
+	reader := db.reader(ctx)
+	costs := reader.meta(metaImported)
+	if reader.err != nil {
+		return nil, classify(reader.err)
+	}
+	return strings.Fields(costs), nil
+}
+
+// DropImportedHashes removes those costs from ImportedHashes that no user has any more. pattern returns
+// the pattern of LIKE for the hashes of a cost.
+func (db *DB) DropImportedHashes(ctx context.Context, pattern func(blank string) string) error {
+	if costs, err := db.ImportedHashes(ctx); err != nil || len(costs) == 0 {
+		return err
+	}
+	return db.do(ctx, func(tx *tx) error {
+		_ = tx.lock(metaImported)
+		var left []string
+		for _, blank := range strings.Fields(tx.meta(metaImported)) {
+			if tx.number(`SELECT count(*) FROM users WHERE password LIKE $1`, pattern(blank)) > 0 {
+				left = append(left, blank)
 			}
 		}
-		tx.addSkeletons(u.ID, skeletons)
-		return tx.event(e)
+		return tx.SetMeta(metaImported, strings.Join(left, "\n"))
 	})
+}
+
+func (t *tx) createUser(u User, skeletons []string, lookAlike bool, e Event) error {
+	t.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt))
+	if isUnique(t.err) {
+		t.err = ErrEmailTaken
+	}
+	if !lookAlike {
+		if err := t.checkSkeletons(skeletons); err != nil {
+			return err
+		}
+	}
+	t.addSkeletons(u.ID, skeletons)
+	return t.event(e)
 }
 
 // UserByID returns a user or ErrNotFound.
