@@ -91,12 +91,14 @@ func (v serveVerb) Run(e *environment) (err error) {
 		}
 		return unreachable(hint, "cannot listen: %w", err)
 	}
+	elsewhere := false // the default of the issuer is not the listener
 	if c.PublicURL == "" {
 		if listener.Addr().Network() == "unix" {
 			return errors.Join(usage("Set public_url to the address of the proxy in front, such as https://auth.example.com.",
 				"the server listens on a unix socket, which has no URL"), listener.Close())
 		}
 		c.PublicURL = localURL(listener.Addr())
+		elsewhere = c.Issuer == "" && s.Issuer.URL() != c.PublicURL
 	}
 	var current atomic.Pointer[httpapi.Server]
 	configure := func(c *config.Loaded) error {
@@ -134,6 +136,10 @@ func (v serveVerb) Run(e *environment) (err error) {
 		slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
+	if elsewhere {
+		log.Warn("issuer and public_url are not set, and the issuer of the tokens is not the address of this server: verifiers that look for its keys by the issuer find no server; set public_url or issuer",
+			"issuer", s.Issuer.URL(), "address", c.PublicURL)
+	}
 	fmt.Fprintf(e.stdout, "durward: listening on %s\n", localURL(listener.Addr()))
 
 	for {

@@ -278,6 +278,24 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// The default of the issuer is a fixed address. A server that listens elsewhere warns that verifiers do not
+// find its keys by the issuer, unless the operator has named an address.
+func TestIssuerIsElsewhere(t *testing.T) {
+	t.Parallel()
+	const warning = "verifiers that look for its keys by the issuer find no server"
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+	p.logged(warning)
+	if a := p.ask("GET", "/.well-known/openid-configuration", "", ""); a.status != 200 || a.member("issuer") != "http://127.0.0.1:8401" || a.member("jwks_uri") != p.url+"/.well-known/jwks.json" {
+		t.Errorf("metadata: %d %s", a.status, a.body)
+	}
+	for _, set := range []string{"DURWARD_ISSUER=https://auth.example.com", "DURWARD_PUBLIC_URL=http://localhost:8401"} {
+		p := serve(t, program([]string{set}, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+		if status := p.stop(); status != 0 || strings.Contains(p.stderr.String(), warning) {
+			t.Errorf("%s: status %d, want no warning in\n%s", set, status, p.stderr)
+		}
+	}
+}
+
 // With an https public_url and no trusted proxy, the server refuses all requests through a proxy. It
 // warns at its start, and a reload can correct it.
 func TestProxyIsMissing(t *testing.T) {
@@ -450,7 +468,7 @@ func TestOpenFiles(t *testing.T) {
 	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0", "--data", dir))
 	p.logged("has users already; the demo adds ada@example.com")
 	p.stop()
-	p = serve(t, program(nil, "serve", "--demo", "--listen", "127.0.0.1:0"))
+	p = serve(t, program([]string{"DURWARD_ISSUER=http://127.0.0.1:8401"}, "serve", "--demo", "--listen", "127.0.0.1:0"))
 	p.stop()
 	if strings.Contains(p.stderr.String(), "WARN") || strings.Contains(p.stderr.String(), "warning") {
 		t.Errorf("a start without faults printed warnings:\n%s", p.stderr)

@@ -302,6 +302,95 @@ func TestKeyInTheAddress(t *testing.T) {
 	}
 }
 
+// keyMeets is the status that an API key with the scope profile gets at every endpoint that wants
+// credentials. At the others it changes nothing.
+var keyMeets = map[string]int{
+	"POST /api/auth/token":           403, // the cookie alone
+	"POST /api/auth/step-up":         403,
+	"POST /api/auth/password/change": 403,
+	"GET /api/profile":               200,
+	"PATCH /api/profile":             200,
+	"GET /api/notifications":         200,
+	"GET /api/auth/sessions":         403,
+	"DELETE /api/auth/sessions/{id}": 403,
+	"GET /api/keys":                  200,
+	"POST /api/keys":                 403,
+	"DELETE /api/keys/{id}":          403,
+	"POST /api/keys/{id}/rotate":     403,
+	"GET /api/revocations":           403, // another scope
+}
+
+// A key, and a token without a session, cannot act on the sign-ins of their owner: neither see nor end
+// a session, change the password, step up or use up the tries of a password.
+func TestKeyAndSignIns(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	signed := w.signIn()
+	var page list[sessionItem]
+	if r := w.do("GET", "/api/auth/sessions", signed.AccessToken, nil); json.Unmarshal(r.body, &page) != nil || len(page.Items) != 1 {
+		t.Fatalf("%s %s", r.Status, r.body)
+	}
+	k := w.key(signed.AccessToken, object{})
+	issued, _, err := w.issuer.Issue(context.Background(), w.ada.ID, []string{"profile"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pattern, cases := range routeCases {
+		for _, c := range cases {
+			endpoint := c.method + " " + pattern
+			want, known := keyMeets[endpoint]
+			if known != c.guarded {
+				t.Errorf("%s: in the table of this test: %v, wants credentials: %v", endpoint, known, c.guarded)
+			}
+			path := strings.NewReplacer("{id}", page.Items[0].ID).Replace(pattern)
+			if strings.HasPrefix(path, "/api/keys/") {
+				path = strings.NewReplacer("{id}", k.ID).Replace(pattern)
+			}
+			if c.path == "/" || strings.HasSuffix(pattern, "/") {
+				path = c.path
+			}
+			body := c.body
+			switch pattern {
+			case "/api/auth/step-up":
+				body = `{"password":"a wrong password, a long one"}`
+			case "/api/auth/password/change":
+				body = `{"current":"a wrong password, a long one","new":"a quite different sentence"}`
+			case "/api/auth/logout":
+				body = `{"everywhere":true}`
+			}
+			for name, field := range map[string][2]string{
+				"key as X-API-Key":        {"X-API-Key", k.Key},
+				"key as Bearer":           {"Authorization", "Bearer " + k.Key},
+				"token without a session": {"Authorization", "Bearer " + issued},
+			} {
+				for range 6 { // one more than the failures that block an account or end a session
+					r, err := http.NewRequest(c.method, w.url+path, strings.NewReader(body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.Header.Set("Content-Type", "application/json")
+					r.Header.Set(field[0], field[1])
+					got := w.send(r)
+					if known && got.StatusCode != want {
+						t.Errorf("%s with a %s: got %s %s, want %d", endpoint, name, got.Status, got.body, want)
+					}
+					if known && want == 403 && pattern != "/api/revocations" {
+						w.refused(got, 403, "FORBIDDEN")
+					}
+				}
+			}
+		}
+	}
+	w.works(signed.AccessToken)
+	w.tokens(w.refreshWith(signed.RefreshToken))
+	w.signIn()
+	for _, kind := range []string{store.EventSessionEnded, store.EventSignedOut, store.EventPasswordChanged} {
+		if events := w.events(kind); len(events) != 0 {
+			t.Errorf("events %s: %+v, want none", kind, events)
+		}
+	}
+}
+
 // API keys, and tokens without a session, cannot create, rotate or revoke keys.
 func TestKeyMakesNoKey(t *testing.T) {
 	t.Parallel()

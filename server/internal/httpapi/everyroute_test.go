@@ -33,32 +33,40 @@ type routeCase struct {
 
 // routeCases lists every route, by its pattern in routes.go.
 var routeCases = map[string][]routeCase{
-	"/api/auth/register":        {{"POST", "/api/auth/register", `{}`, false, 400, false}},
-	"/api/auth/login":           {{"POST", "/api/auth/login", `{}`, false, 400, false}},
-	"/api/auth/refresh":         {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
-	"/api/auth/logout":          {{"POST", "/api/auth/logout", ``, false, 204, false}},
-	"/api/auth/token":           {{"POST", "/api/auth/token", ``, true, 403, false}},
-	"/api/auth/step-up":         {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
-	"/api/auth/password/change": {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
-	"/api/profile":              {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
-	"/api/notifications":        {{"GET", "/api/notifications", ``, true, 200, false}},
-	"/api/auth/sessions":        {{"GET", "/api/auth/sessions", ``, true, 200, false}},
-	"/api/auth/sessions/{id}":   {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
-	"/api/keys":                 {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
-	"/api/keys/{id}":            {{"DELETE", "/api/keys/none", ``, true, 404, false}},
-	"/api/keys/{id}/rotate":     {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
-	"/.well-known/jwks.json":    {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
-	"/api/revocations":          {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
-	"/openapi.json":             {{"GET", "/openapi.json", ``, false, 200, true}},
-	"/{$}":                      {{"GET", "/", ``, false, 200, true}},
-	"/errors/":                  {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
-	"/static/durward.css":       {{"GET", "/static/durward.css", ``, false, 200, true}},
-	"/healthz":                  {{"GET", "/healthz", ``, false, 200, false}},
-	"/readyz":                   {{"GET", "/readyz", ``, false, 200, false}},
+	"/api/auth/register":                      {{"POST", "/api/auth/register", `{}`, false, 400, false}},
+	"/api/auth/login":                         {{"POST", "/api/auth/login", `{}`, false, 400, false}},
+	"/api/auth/refresh":                       {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
+	"/api/auth/logout":                        {{"POST", "/api/auth/logout", ``, false, 204, false}},
+	"/api/auth/token":                         {{"POST", "/api/auth/token", ``, true, 403, false}},
+	"/api/auth/step-up":                       {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
+	"/api/auth/password/change":               {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
+	"/api/profile":                            {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
+	"/api/notifications":                      {{"GET", "/api/notifications", ``, true, 200, false}},
+	"/api/auth/sessions":                      {{"GET", "/api/auth/sessions", ``, true, 200, false}},
+	"/api/auth/sessions/{id}":                 {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
+	"/api/keys":                               {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
+	"/api/keys/{id}":                          {{"DELETE", "/api/keys/none", ``, true, 404, false}},
+	"/api/keys/{id}/rotate":                   {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
+	"/.well-known/jwks.json":                  {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
+	"/.well-known/openid-configuration":       {{"GET", "/.well-known/openid-configuration", ``, false, 200, true}},
+	"/.well-known/oauth-authorization-server": {{"GET", "/.well-known/oauth-authorization-server", ``, false, 200, true}},
+	"/api/revocations":                        {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
+	"/openapi.json":                           {{"GET", "/openapi.json", ``, false, 200, true}},
+	"/{$}":                                    {{"GET", "/", ``, false, 200, true}},
+	"/errors/":                                {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
+	"/static/durward.css":                     {{"GET", "/static/durward.css", ``, false, 200, true}},
+	"/healthz":                                {{"GET", "/healthz", ``, false, 200, false}},
+	"/readyz":                                 {{"GET", "/readyz", ``, false, 200, false}},
 }
 
 // justSignedIn lists the routes that require a recent sign-in.
 var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
+
+// inSession lists the routes that require credentials with a session.
+var inSession = map[string]bool{
+	"POST /api/auth/step-up": true, "POST /api/auth/password/change": true,
+	"GET /api/auth/sessions": true, "DELETE /api/auth/sessions/{id}": true,
+}
 
 // forPrograms lists the routes that require the scope revocations.
 var forPrograms = map[string]bool{"GET /api/revocations": true}
@@ -248,6 +256,9 @@ func TestEveryRoute(t *testing.T) {
 				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
 					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
 				}
+				if inSession[d.method+" "+pattern] && kind.status == 0 && strings.HasPrefix(kind.name, "key") {
+					kind.status, kind.code = 403, "FORBIDDEN"
+				}
 				if forPrograms[d.method+" "+pattern] {
 					switch {
 					case strings.HasPrefix(kind.name, nameOfFeedKey):
@@ -284,9 +295,9 @@ func TestEveryRoute(t *testing.T) {
 					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
-					// Pages of other origins can read nothing but the public keys, and never with
-					// credentials.
-					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && pattern == "/.well-known/jwks.json") || got.Header.Get("Access-Control-Allow-Credentials") != "" {
+					// Pages of other origins can read nothing but the public keys and where they are, and
+					// never with credentials.
+					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && strings.HasPrefix(pattern, "/.well-known/")) || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 						t.Errorf("a foreign origin is allowed: %v", got.Header)
 					}
 					if cache := got.Header.Get("Cache-Control"); d.public && !strings.HasPrefix(cache, "public, ") || !d.public && cache != "no-store" {

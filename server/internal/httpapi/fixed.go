@@ -50,6 +50,14 @@ func public(w http.ResponseWriter, r *http.Request, mediaType, cacheControl, eta
 	return nil
 }
 
+// toEveryOrigin lets scripts of every origin read a public document, without credentials. For a
+// configured origin, crossOrigin has set the field.
+func toEveryOrigin(w http.ResponseWriter) {
+	if h := w.Header(); h.Get("Access-Control-Allow-Origin") == "" {
+		h.Set("Access-Control-Allow-Origin", "*")
+	}
+}
+
 // fixed serves content that is embedded in the program.
 func (s *Server) fixed(mediaType string, content []byte) http.Handler {
 	etag := etagOf(content)

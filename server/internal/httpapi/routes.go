@@ -16,6 +16,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 // route holds the handlers of one URL by method.
@@ -32,20 +33,22 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/refresh", route{"POST": s.withProof(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
-	handle("/api/auth/step-up", route{"POST": s.signedIn(s.stepUp)})
-	handle("/api/auth/password/change", route{"POST": s.signedIn(s.changePassword)})
+	handle("/api/auth/step-up", route{"POST": s.inSession(s.stepUp)})
+	handle("/api/auth/password/change", route{"POST": s.inSession(s.changePassword)})
 
 	// The user's own account.
 	handle("/api/profile", route{"GET": s.signedIn(s.profile), "PATCH": s.signedIn(s.patchProfile)})
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
-	handle("/api/auth/sessions", route{"GET": s.signedIn(s.sessions)})
-	handle("/api/auth/sessions/{id}", route{"DELETE": s.signedIn(s.endSession)})
+	handle("/api/auth/sessions", route{"GET": s.inSession(s.sessions)})
+	handle("/api/auth/sessions/{id}", route{"DELETE": s.inSession(s.endSession)})
 	handle("/api/keys", route{"GET": s.signedIn(s.keys), "POST": s.justSignedIn(s.createKey)})
 	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
 	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})
 
 	// For other software and for browsers.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
+	handle("/.well-known/openid-configuration", route{"GET": s.open(s.metadata)})
+	handle("/.well-known/oauth-authorization-server", route{"GET": s.open(s.metadata)})
 	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
 	handle("/openapi.json", route{"GET": s.fixed("application/json", openAPIDocument)})
 	handle("/{$}", route{"GET": s.open(s.front)})
@@ -132,6 +135,14 @@ func (s *Server) withProof(e func(http.ResponseWriter, *http.Request, *durward.H
 // signedIn serves e to requests with valid credentials.
 func (s *Server) signedIn(e endpoint) http.Handler {
 	return s.guard.Require(durward.Policy{Scopes: []string{"profile"}}, s.open(e))
+}
+
+// inSession serves e to requests with valid credentials that session.CheckSignedIn accepts. An API
+// key never qualifies.
+func (s *Server) inSession(e endpoint) http.Handler {
+	p := durward.Policy{Scopes: []string{"profile"}}
+	p.Allow = func(_ *http.Request, p *durward.Principal) error { return session.CheckSignedIn(p) }
+	return s.guard.Require(p, s.open(e))
 }
 
 // forPrograms serves e to requests with the scope revocations.

@@ -149,6 +149,9 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 // JWKS returns the public keys as a JWK set (RFC 7517 s5).
 func (i *Issuer) JWKS() []byte { return *i.published.Load() }
 
+// Publishes reports whether JWKS has keys. A shared secret is never in it.
+func (i *Issuer) Publishes() bool { return i.c.Algorithm != "HS256" }
+
 // Rotate makes a new pending key. The oldest pending key becomes active as soon as every verifier can
 // know it, or at once with now.
 func (i *Issuer) Rotate(ctx context.Context, now bool) error {

@@ -17,21 +17,30 @@ import (
 // a decision after that time belongs to a node that was killed, and counts as a failure.
 const undecidedTries = 10 * time.Second
 
+// CheckSignedIn refuses credentials that belong to no session, such as API keys, with Forbidden: they
+// must neither act on the sign-ins of their user nor guess the password. Basic may, because it contains
+// the password.
+func CheckSignedIn(p *durward.Principal) error {
+	if p.SessionID != "" || p.Scheme == "Basic" {
+		return nil
+	}
+	return &durward.Refusal{
+		Code:   durward.Forbidden,
+		Detail: "These credentials belong to no session, so they cannot act on sign-ins and passwords.",
+		Hint:   "Sign in at POST /api/auth/login.",
+		Err:    errors.New("session: credentials without a session at an endpoint for sign-ins"),
+	}
+}
+
 // Reauthenticate verifies the password of the user of p as account.Manager.Reauthenticate does, and
 // counts in the row of the session how many tries failed since the last right password. The fifth failure
 // ends the session and notifies the user. So no more than five passwords are verified, from any networks, at
-// any nodes, at the same time or after a crash. Credentials without a session, such as API keys, are
-// refused with Forbidden, except those of Basic, which contain the password.
+// any nodes, at the same time or after a crash. It refuses as CheckSignedIn does.
 func (m *Manager) Reauthenticate(
 	ctx context.Context, p *durward.Principal, password string, from request.Info,
 ) (account.Proof, error) {
-	if p.SessionID == "" && p.Scheme != "Basic" {
-		return account.Proof{}, &durward.Refusal{
-			Code:   durward.Forbidden,
-			Detail: "These credentials cannot be used with a password, because they belong to no session.",
-			Hint:   "Sign in at POST /api/auth/login.",
-			Err:    errors.New("session: password with credentials without a session"),
-		}
+	if err := CheckSignedIn(p); err != nil {
+		return account.Proof{}, err
 	}
 	if p.SessionID == "" {
 		return m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, nil)

@@ -1,0 +1,103 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/session"
+)
+
+var metadataPaths = []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"}
+
+// The metadata names the issuer and the key set, and nothing that the server does not have.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	other := w.reconfigured(func(c *Config) { c.PublicURL = "https://auth.example.com" })
+	for _, path := range metadataPaths {
+		r := w.do("GET", path, "", nil)
+		var members map[string]any
+		if err := json.Unmarshal(r.body, &members); err != nil || r.StatusCode != 200 {
+			t.Fatalf("%s: %s %s", path, r.Status, r.body)
+		}
+		want := map[string]any{"issuer": w.issuer.URL(), "jwks_uri": "http://127.0.0.1:8401/.well-known/jwks.json"}
+		if !maps.Equal(members, want) {
+			t.Errorf("%s: got %v, want %v", path, members, want)
+		}
+		for field, want := range map[string]string{
+			"Content-Type": "application/json", "Access-Control-Allow-Origin": "*",
+			"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff",
+		} {
+			if got := r.Header.Get(field); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, field, got, want)
+			}
+		}
+		again, err := http.NewRequest("GET", w.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Header.Set("If-None-Match", r.Header.Get("ETag"))
+		if got := w.send(again); got.StatusCode != 304 || len(got.body) > 0 {
+			t.Errorf("%s, asked again: %s %s, want 304", path, got.Status, got.body)
+		}
+		// The public URL gives the location of the keys, the issuer stays.
+		r = other.do("GET", path, "", nil)
+		if json.Unmarshal(r.body, &members) != nil || members["jwks_uri"] != "https://auth.example.com/.well-known/jwks.json" || members["issuer"] != w.issuer.URL() {
+			t.Errorf("%s with another public URL: %s", path, r.body)
+		}
+	}
+}
+
+// A shared secret has no public keys, so there is nothing to find.
+func TestMetadataWithoutKeys(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{tweak: func(c *issuer.Config, _ *session.Config) {
+		c.Algorithm, c.SharedSecret = "HS256", []byte("0123456789abcdef0123456789abcdef")
+	}})
+	for _, path := range metadataPaths {
+		w.refused(w.do("GET", path, "", nil), 404, "NOT_FOUND")
+	}
+}
+
+// A verifier finds the keys by the name of the issuer, and refuses a server that is another issuer.
+func TestMetadataIsFound(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	token := w.signIn().AccessToken
+	// The issuer's name leads to the listener of the test.
+	var dialer net.Dialer
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, strings.TrimPrefix(w.url, "http://"))
+	}}}
+	verify := func(issuer string) error {
+		keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: issuer, Client: client, Now: w.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jwt.New(jwt.Config{Issuer: w.issuer.URL(), Audience: []string{w.issuer.URL()}, Keys: keys, Now: w.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := v.Verify(t.Context(), token)
+		if err == nil && (p.Subject != w.ada.ID || !slices.Equal(p.Scopes, []string{"profile"})) {
+			t.Errorf("principal: %+v", p)
+		}
+		return err
+	}
+	if err := verify(w.issuer.URL()); err != nil {
+		t.Errorf("issuer of the server: got %v, want no error", err)
+	}
+	if err := verify("http://127.0.0.1:8402"); !errors.Is(err, durward.AuthUnavailable) || !strings.Contains(err.Error(), `it is of issuer "`+w.issuer.URL()+`"`) {
+		t.Errorf("another issuer: got %v, want an error with both names", err)
+	}
+}
