@@ -16,7 +16,7 @@ import (
 )
 
 type tokenVerbs struct {
-	Inspect tokenInspect `cmd:"" help:"Show the header, the claims and the faults of an access token. The signature is not verified."`
+	Inspect tokenInspect `cmd:"" help:"Show what an access token contains: its validity, its provider, header, claims and faults. The signature is not verified."`
 	Verify  tokenVerify  `cmd:"" help:"Verify an access token as this server does, including revocation."`
 	Issue   tokenIssue   `cmd:"" help:"Issue an access token."`
 }
@@ -73,40 +73,84 @@ func (v tokenInspect) Run(e *environment) error {
 		return refused("An access token of Durward is a JWT: three parts separated by dots. A refresh token begins with dr_ and contains no claims.", "%w", err)
 	}
 	if v.JSON {
-		if in.Problems == nil {
-			in.Problems = []string{}
-		}
-		if err := e.json(map[string]any{"header": json.RawMessage(in.Header), "payload": json.RawMessage(in.Payload), "problems": in.Problems, "verified": false}); err != nil {
+		err := e.json(map[string]any{
+			"header":     json.RawMessage(in.Header),
+			"payload":    json.RawMessage(in.Payload),
+			"profiles":   append([]string{}, in.Profiles...),
+			"problems":   append([]string{}, in.Problems...),
+			"deviations": append([]string{}, in.Deviations...),
+			"verified":   false,
+		})
+		if err != nil {
 			return err
 		}
-	} else {
-		for _, part := range []struct {
-			name string
-			text []byte
-		}{{"header", in.Header}, {"payload", in.Payload}} {
-			pretty, err := json.MarshalIndent(json.RawMessage(part.text), "", "  ")
-			if err != nil {
-				return refused("", "the %s is not JSON: %w", part.name, err)
-			}
-			fmt.Fprintf(e.stdout, "%s %s\n", part.name, printable.Text(string(pretty)))
-		}
-		for _, t := range []struct {
-			name string
-			at   time.Time
-		}{{"issued", in.Claims.IssuedAt}, {"signed in", in.Claims.AuthTime}, {"expires", in.Claims.Expires}} {
-			if !t.at.IsZero() {
-				fmt.Fprintf(e.stdout, "%s %s\n", t.name, t.at.UTC().Format(time.RFC3339))
-			}
-		}
-		for _, p := range in.Problems {
-			fmt.Fprintf(e.stdout, "fault: %s\n", printable.Text(p))
-		}
-		fmt.Fprintln(e.stdout, "The signature was not verified. Any program could have written this token.")
+	} else if err := v.describe(e, in); err != nil {
+		return err
 	}
 	if len(in.Problems) > 0 {
 		return refused("", "the token is not valid; faults found: %d", len(in.Problems))
 	}
 	return nil
+}
+
+// describe prints the inspection: validity and provider first, then the content.
+func (tokenInspect) describe(e *environment, in *jwt.Inspection) error {
+	fmt.Fprintln(e.stdout, validity(in.Claims.Expires, time.Now()))
+	if len(in.Profiles) > 0 {
+		fmt.Fprintf(e.stdout, "form: %s\n", strings.Join(in.Profiles, ", "))
+	} else {
+		fmt.Fprintln(e.stdout, "form: of no known provider, and not RFC 9068")
+	}
+	for _, part := range []struct {
+		name string
+		text []byte
+	}{{"header", in.Header}, {"payload", in.Payload}} {
+		pretty, err := json.MarshalIndent(json.RawMessage(part.text), "", "  ")
+		if err != nil {
+			return refused("", "the %s is not JSON: %w", part.name, err)
+		}
+		fmt.Fprintf(e.stdout, "%s %s\n", part.name, printable.Text(string(pretty)))
+	}
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"issued", in.Claims.IssuedAt}, {"signed in", in.Claims.AuthTime}, {"expires", in.Claims.Expires}} {
+		if !t.at.IsZero() {
+			fmt.Fprintf(e.stdout, "%s %s\n", t.name, t.at.UTC().Format(time.RFC3339))
+		}
+	}
+	for _, p := range in.Problems {
+		fmt.Fprintf(e.stdout, "fault: %s\n", printable.Text(p))
+	}
+	for _, d := range in.Deviations {
+		fmt.Fprintf(e.stdout, "not by RFC 9068: %s\n", printable.Text(d))
+	}
+	fmt.Fprintln(e.stdout, "The signature was not verified. Any program could have written this token.")
+	return nil
+}
+
+// validity says how long a token is valid, or since when it is not.
+func validity(expires, now time.Time) string {
+	switch {
+	case expires.IsZero():
+		return "without a time of expiry"
+	case now.Before(expires):
+		return "expires in " + roughly(expires.Sub(now))
+	}
+	return "expired " + roughly(now.Sub(expires)) + " ago"
+}
+
+// roughly returns a duration in its largest unit.
+func roughly(d time.Duration) string {
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}} {
+		if d >= unit.length {
+			return fmt.Sprintf("%d %s", d/unit.length, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
 }
 
 type tokenVerify struct {
