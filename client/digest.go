@@ -182,7 +182,7 @@ func (d *digestState) observe(a *attempt, done *answered, lines []string) error 
 	if err != nil {
 		return nil // the field is optional
 	}
-	sent, _ := durward.ParseCredentials(a.r.Header.Get(a.field))
+	sent, _ := durward.ParseCredentials(a.r.Header.Get(a.field()))
 	cnonce, _ := sent.Param("cnonce")
 	nc, _ := sent.Param("nc")
 	info := durward.Credentials{Params: params}

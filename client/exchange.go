@@ -321,7 +321,7 @@ func (x *exchange) without(last *http.Request, p *peer, one source) *http.Reques
 		return x.copy(last.Header)
 	case p == x.proxy:
 		r := x.copy(last.Header)
-		delete(r.Header, p.at.field)
+		delete(r.Header, p.at.field())
 		return r
 	}
 	return x.copy(x.r.Header)
@@ -333,7 +333,7 @@ func (x *exchange) renewProxy(p *peer, r *http.Request) error {
 	if p == x.proxy || x.proxy == nil || x.proxy.at.from == nil {
 		return nil
 	}
-	delete(r.Header, x.proxy.at.field)
+	delete(r.Header, x.proxy.at.field())
 	return x.proxy.authorize(r)
 }
 
@@ -346,7 +346,7 @@ func (p *peer) wasRefused(header http.Header) bool {
 
 // visible returns the fields that reach the peer: the server does not see the proxy's credentials.
 func (p *peer) visible(h http.Header) http.Header {
-	if p.at.toProxy() {
+	if p.at.toProxy {
 		return h
 	}
 	h = maps.Clone(h)

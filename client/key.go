@@ -44,7 +44,7 @@ func (k *key) answer(a *attempt, offered []durward.Challenge) error {
 	case !k.c.AsBearer:
 		a.r.Header["X-Api-Key"] = []string{k.c.Key}
 	default:
-		a.r.Header[a.field] = []string{"Bearer " + k.c.Key}
+		a.r.Header[a.field()] = []string{"Bearer " + k.c.Key}
 	}
 	return nil
 }

@@ -204,13 +204,13 @@ func (p *password) send(a *attempt, s *space, fresh bool) error {
 	}
 	if s.digest == nil {
 		pair := base64.StdEncoding.EncodeToString([]byte(p.c.User + ":" + p.c.Password))
-		a.r.Header[a.field] = []string{"Basic " + pair}
+		a.r.Header[a.field()] = []string{"Basic " + pair}
 	} else {
 		value, err := s.digest.respond(a, done)
 		if err != nil {
 			return err
 		}
-		a.r.Header[a.field] = []string{value}
+		a.r.Header[a.field()] = []string{value}
 	}
 	a.state = done
 	return nil
@@ -223,7 +223,7 @@ func (p *password) observe(a *attempt, resp *http.Response) error {
 		return nil
 	}
 	status, field := http.StatusUnauthorized, "Authentication-Info"
-	if a.toProxy() {
+	if a.toProxy {
 		status, field = http.StatusProxyAuthRequired, "Proxy-Authentication-Info"
 	}
 	if resp.StatusCode == status {

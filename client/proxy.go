@@ -58,7 +58,7 @@ func (t *Transport) tunnel(ctx context.Context, proxy *url.URL, target string, h
 	}).WithContext(ctx)
 	return peer{
 		sources: t.proxySources,
-		at:      attempt{r: r, origin: originOf(proxy), field: "Proxy-Authorization"},
+		at:      attempt{r: r, origin: originOf(proxy), toProxy: true},
 	}
 }
 
@@ -112,7 +112,7 @@ func (x *exchange) findProxy() error {
 	}
 	x.proxy = &peer{
 		sources: x.t.proxySources,
-		at:      attempt{origin: originOf(proxy), field: "Proxy-Authorization"},
+		at:      attempt{origin: originOf(proxy), toProxy: true},
 	}
 	return nil
 }

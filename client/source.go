@@ -48,7 +48,7 @@ type source interface {
 type own struct{ source }
 
 func (o own) Authorize(r *http.Request, offered []durward.Challenge) error {
-	return o.answer(&attempt{r: r, origin: originOf(r.URL), field: "Authorization"}, offered)
+	return o.answer(&attempt{r: r, origin: originOf(r.URL)}, offered)
 }
 
 // checked is the part of a source that records the mistakes in its configuration.
@@ -100,20 +100,25 @@ func asSource(s Source) source {
 type attempt struct {
 	r      *http.Request // the copy that is sent
 	origin origin        // of the server or proxy that the credentials are for
-	field  string        // Authorization or Proxy-Authorization
 	from   source        // that put in the credentials; nil for none
 	state  any           // from's own record of its answer
 
 	reason  retry.Reason // of the refusal that this attempt answers; empty for none
 	renewed bool         // it has a token that replaces one refused in this exchange
+	toProxy bool         // the credentials are for the proxy
 }
 
-// toProxy reports whether the credentials are for the proxy.
-func (a *attempt) toProxy() bool { return a.field == "Proxy-Authorization" }
+// field returns the name of the field for the credentials.
+func (a *attempt) field() string {
+	if a.toProxy {
+		return "Proxy-Authorization"
+	}
+	return "Authorization"
+}
 
 // target returns the request target as it is sent.
 func (a *attempt) target() string {
-	if !a.toProxy() || a.r.Method == http.MethodConnect {
+	if !a.toProxy || a.r.Method == http.MethodConnect {
 		return a.r.URL.RequestURI()
 	}
 	return a.r.URL.Scheme + "://" + cmp.Or(a.r.Host, a.r.URL.Host) + a.r.URL.RequestURI()
@@ -121,7 +126,7 @@ func (a *attempt) target() string {
 
 // path returns the path that selects a protection space. A proxy has one space: its path is empty.
 func (a *attempt) path() string {
-	if a.toProxy() {
+	if a.toProxy {
 		return ""
 	}
 	return pathOf(a.r.URL)

@@ -189,7 +189,7 @@ func (t *tokens) issues(u *url.URL) bool {
 
 func (t *tokens) answer(a *attempt, offered []durward.Challenge) error {
 	to := t.at(a.origin)
-	if to == nil || a.field != "Authorization" {
+	if to == nil || a.toProxy {
 		return ErrNoAnswer
 	}
 	var want demand

@@ -147,7 +147,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x := &exchange{t: t, r: r, base: t.base}
-	x.server = peer{sources: t.sources, at: attempt{origin: originOf(r.URL), field: "Authorization"}}
+	x.server = peer{sources: t.sources, at: attempt{origin: originOf(r.URL)}}
 	if b, ok := t.byOrigin[x.server.at.origin]; ok {
 		x.base = b
 	}

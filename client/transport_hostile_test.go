@@ -410,7 +410,7 @@ type offlineDigest struct {
 
 func (d offlineDigest) attempt(path string) *attempt {
 	r := httptest.NewRequest("GET", "https://h"+path, nil)
-	return &attempt{r: r, origin: originOf(r.URL), field: "Authorization"}
+	return &attempt{r: r, origin: originOf(r.URL)}
 }
 
 // step answers a challenge and observes the response.
