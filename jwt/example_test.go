@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -23,6 +24,28 @@ func ExampleBearer() {
 
 	w := httptest.NewRecorder()
 	api.ServeHTTP(w, httptest.NewRequest("GET", "https://api.example.com/notes", nil))
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	// Output: 401 Bearer realm="restricted"
+}
+
+// The access tokens of a Keycloak realm, with the roles of one client.
+func ExampleBearer_provider() {
+	profile := jwt.Keycloak
+	profile.Roles = []string{"/resource_access/orders/roles"}
+	orders := jwt.Bearer("https://id.example.com/realms/shop", "orders", profile)
+	guard, err := durward.New(durward.Config{Schemes: []durward.Scheme{orders}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	clerks := guard.Require(durward.Policy{Allow: func(_ *http.Request, who *durward.Principal) error {
+		if !slices.Contains(who.Roles, "clerk") {
+			return fmt.Errorf("roles %q: %w", who.Roles, durward.Forbidden)
+		}
+		return nil
+	}}, http.NotFoundHandler())
+
+	w := httptest.NewRecorder()
+	clerks.ServeHTTP(w, httptest.NewRequest("GET", "https://orders.example.com/", nil))
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output: 401 Bearer realm="restricted"
 }
