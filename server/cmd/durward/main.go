@@ -24,7 +24,7 @@ type verbs struct {
 	Token   tokenVerbs  `cmd:"" help:"Inspect, verify and issue access tokens."`
 	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Manage API keys: add, list, revoke."`
 	Login   loginVerb   `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`
-	Fetch   fetchVerb   `cmd:"" help:"Call a protected URL with a stored sign-in or a password."`
+	Fetch   fetchVerb   `cmd:"" help:"Call a protected URL with a stored sign-in, a token or a password."`
 	Logout  logoutVerb  `cmd:"" help:"Sign out of a Durward server and delete the stored tokens."`
 	Why     whyVerb     `cmd:"" help:"Explain why this server refused a request."`
 	Explain explainVerb `cmd:"" help:"Explain a refusal code and the remedies."`
