@@ -127,9 +127,6 @@ func nonCanonicalPath(u *url.URL, accept pathForms) string {
 	if path == "" || path[0] != '/' {
 		return "the path does not begin with a slash"
 	}
-	if strings.HasPrefix(path, "//") {
-		return "an empty segment at the start of the path" // RFC 3986 s4.2: the name of a host, to browsers
-	}
 	plain, empty := true, false
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {
@@ -143,6 +140,9 @@ func nonCanonicalPath(u *url.URL, accept pathForms) string {
 			}
 			switch path[i+1] {
 			case '/':
+				if i == 0 { // RFC 3986 s4.2: to browsers, the name of a host
+					return "an empty segment at the start of the path"
+				}
 				empty = true
 			case '.':
 				if isDots(path[i+1:]) {

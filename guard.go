@@ -560,6 +560,9 @@ func (st *requestState) Value(key any) any {
 }
 
 func stateOf(ctx context.Context) *requestState {
+	if st, ok := ctx.(*requestState); ok { // the usual case, without a search
+		return st
+	}
 	st, _ := ctx.Value(stateKey{}).(*requestState)
 	return st
 }
