@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 type issuer struct {
 	*process
 	url    string
-	nonces bool // whether its token endpoint requires nonces
+	alg    string // of its signatures; default ES256
+	nonces bool   // whether its token endpoint requires nonces
 }
 
 // The audiences, named after the form of their tokens.
@@ -47,7 +49,7 @@ func (i *issuer) serve(keys ...json.RawMessage) {
 	i.t.Helper()
 	args, stdin := script(i.t, "issuer.mjs", map[string]any{
 		"address": i.address, "jwks": map[string]any{"keys": keys}, "clients": []any{robot, phone, apiClient},
-		"nonces":    i.nonces,
+		"alg": cmp.Or(i.alg, "ES256"), "nonces": i.nonces,
 		"resources": map[string]string{forJWT: "jwt", forOpaque: "opaque", forNeighbor: "opaque"},
 	})
 	cmd := exec.Command("node", args...)
@@ -276,6 +278,44 @@ func TestOIDCProvider(t *testing.T) {
 	wantAnswer(t, "a JWT of an unknown key", byKeys, foreign, "401 INVALID_TOKEN")
 	wantAnswer(t, "an opaque token of the earlier process", byIntrospection, opaque, "401 INVALID_TOKEN")
 	wantAnswer(t, "an opaque token", byIntrospection, i.token(forOpaque), welcome)
+}
+
+// TestOIDCProviderBearer guards an API with one line, for each algorithm of oidc-provider.
+func TestOIDCProviderBearer(t *testing.T) {
+	t.Parallel()
+	needScripts(t)
+	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			_, key := privateKey(t, alg)
+			i := &issuer{process: newProcess(t), alg: alg}
+			i.url = "http://" + i.address
+			srv := newServer(t)
+			srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(i.url, forJWT)}}).
+				Require(durward.Policy{Scopes: []string{"read"}}, hello))
+
+			i.serve(key)
+			token := i.token(forJWT)
+			wantAnswer(t, "a token", srv, token, welcome)
+			wantAnswer(t, "an opaque token", srv, i.token(forOpaque), "401 INVALID_TOKEN")
+			body := i.post("/token", url.Values{"grant_type": {"refresh_token"}, "resource": {forJWT},
+				"refresh_token": {i.signIn("robot", "")}})
+			var answer struct {
+				ID     string `json:"id_token"`
+				Access string `json:"access_token"`
+			}
+			if err := json.Unmarshal(body, &answer); err != nil || answer.ID == "" {
+				t.Fatalf("%v: %s", err, body)
+			}
+			wantAnswer(t, "a user's token", srv, answer.Access, "200 hello, ada")
+			wantAnswer(t, "an ID token", srv, answer.ID, "401 INVALID_TOKEN")
+
+			i.stop()
+			wantAnswer(t, "a token while the issuer is down", srv, token, welcome)
+			i.serve(key)
+			wantAnswer(t, "a token after the outage", srv, i.token(forJWT), welcome)
+		})
+	}
 }
 
 // TestOIDCProviderDPoP lets oauth4webapi request a token bound to a key at oidc-provider, and use

@@ -1,4 +1,4 @@
-// Runs an issuer: oidc-provider with its store in memory. Standard input: {address, jwks, clients:
+// Runs an issuer: oidc-provider with its store in memory. Standard input: {address, alg, jwks, clients:
 // [{client_id, client_secret, grant_types}], resources: {URL: "jwt" or "opaque"}, nonces?: true}.
 // POST /sign-in with {account, client_id, resource, jkt?} as JSON simulates a user that signs in and
 // consents; the response is a refresh token. Each grant is a line on standard error.
@@ -10,7 +10,7 @@ const c = JSON.parse(readFileSync(0, 'utf8'));
 const [host, port] = c.address.split(':');
 const provider = new Provider(`http://${c.address}`, {
   jwks: c.jwks,
-  clients: c.clients.map((client) => ({ ...client, redirect_uris: [], response_types: [], id_token_signed_response_alg: 'ES256' })),
+  clients: c.clients.map((client) => ({ ...client, redirect_uris: [], response_types: [], id_token_signed_response_alg: c.alg })),
   scopes: ['openid', 'offline_access', 'read', 'write'],
   ttl: { AccessToken: 600, ClientCredentials: 3600, Grant: 86400, RefreshToken: 86400 },
   rotateRefreshToken: true,
@@ -25,7 +25,7 @@ const provider = new Provider(`http://${c.address}`, {
       getResourceServerInfo(_, resource) {
         const accessTokenFormat = c.resources[resource];
         if (!accessTokenFormat) throw new errors.InvalidTarget();
-        return { scope: 'read write', audience: resource, accessTokenFormat, jwt: { sign: { alg: 'ES256' } } };
+        return { scope: 'read write', audience: resource, accessTokenFormat, jwt: { sign: { alg: c.alg } } };
       },
     },
   },
