@@ -225,20 +225,20 @@ func readXFCC(line string) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate
 	if chain != "" { // it begins with the client's certificate
 		if all, err = escapedPEM(chain); err != nil {
-			return nil, fmt.Errorf("Chain: %w", err)
+			return nil, fmt.Errorf("its Chain: %w", err)
 		}
 	}
 	if cert != "" {
 		leaf, err := escapedPEM(cert)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("Cert: %w", err)
+			return nil, fmt.Errorf("its Cert: %w", err)
 		case len(leaf) > 1:
-			return nil, errors.New("Cert has several certificates")
+			return nil, errors.New("its Cert has several certificates")
 		case all == nil:
 			all = leaf
 		case !all[0].Equal(leaf[0]):
-			return nil, errors.New("Chain does not begin with Cert")
+			return nil, errors.New("its Chain does not begin with Cert")
 		}
 	}
 	return all, nil

@@ -168,15 +168,15 @@ func (h *header) member(d *jsontext.Decoder, name []byte) error {
 		field = &h.typ
 	case "kid":
 		field = &h.kid
-	default:
-		if why, ok := refusedMembers[string(name)]; ok && h.bad == nil && !slices.Contains(h.ignored, string(name)) {
-			h.bad = refusedMember(string(name), why)
-		}
-		return skip(d)
 	case "x5t", "x5t#S256":
 		// RFC 7515 s4.1.7, s4.1.8: hints to the key, which kid has found.
 		if !slices.Contains(h.ignored, string(name)) {
 			h.hint = string(name)
+		}
+		return skip(d)
+	default:
+		if why, ok := refusedMembers[string(name)]; ok && h.bad == nil && !slices.Contains(h.ignored, string(name)) {
+			h.bad = refusedMember(string(name), why)
 		}
 		return skip(d)
 	}

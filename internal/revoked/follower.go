@@ -82,7 +82,7 @@ func NewFollower(c FollowerConfig) (*Follower, error) {
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
 	c.MaxAge = cmp.Or(c.MaxAge, 5*time.Second)
 	if c.Interval < 0 || c.Timeout < 0 || c.MaxAge < 0 {
-		errs = append(errs, fmt.Errorf("Interval %s, Timeout %s or MaxAge %s is negative", c.Interval, c.Timeout, c.MaxAge))
+		errs = append(errs, fmt.Errorf("negative: Interval %s, Timeout %s or MaxAge %s", c.Interval, c.Timeout, c.MaxAge))
 	}
 	if c.MaxAge > 0 && c.MaxAge < c.Interval {
 		errs = append(errs, fmt.Errorf("MaxAge is %s, want at least the Interval, %s", c.MaxAge, c.Interval))

@@ -159,7 +159,7 @@ func TestFollowerConfig(t *testing.T) {
 	}{
 		{"nothing", FollowerConfig{}, []string{"List is nil", "Poll is nil"}},
 		{"all", FollowerConfig{Interval: -1, Timeout: -3, MaxAge: -4},
-			[]string{"List is nil", "Poll is nil", "Interval -1ns, Timeout -3ns or MaxAge -4ns is negative"}},
+			[]string{"List is nil", "Poll is nil", "negative: Interval -1ns, Timeout -3ns or MaxAge -4ns"}},
 		{"MaxAge below the interval", FollowerConfig{List: NewList(nil), Poll: taking(poll), Interval: time.Minute}, []string{"MaxAge is 5s, want at least the Interval, 1m0s"}},
 	} {
 		f, err := NewFollower(c.config)
