@@ -385,6 +385,10 @@ func TestIntrospectorConfiguration(t *testing.T) {
 			t.Errorf("%v does not say %s", err, want)
 		}
 	}
+	inside := IntrospectorConfig{URL: "http://keycloak:8080/introspect", AnyAudience: true, ClientID: "api", InsecureAllowHTTP: true}
+	if _, err := NewIntrospector(inside); err != nil {
+		t.Errorf("http inside a network, allowed: %v", err)
+	}
 	a := introspects(t, active)
 	i := introspector(t, a, new(hand), func(c *IntrospectorConfig) {
 		c.ClientID, c.Authorize = "", func(r *http.Request) error { r.Header.Set("Authorization", "Bearer own"); return nil }

@@ -430,7 +430,7 @@ func (r *RemoteKeys) discover(ctx context.Context) (*location, error) {
 		u.RawPath, u.Path = "", "/.well-known/oauth-authorization-server"+strings.TrimSuffix(u.Path, "/")
 		places = []string{base + "/.well-known/openid-configuration", u.String()}
 	}
-	var errs []error
+	var failed error // of all places, on one line of a log
 	absent := r.c.MetadataURL == ""
 	for _, place := range places {
 		jwksURI, err := r.fetchMetadata(ctx, place)
@@ -439,9 +439,13 @@ func (r *RemoteKeys) discover(ctx context.Context) (*location, error) {
 		}
 		_, none := errors.AsType[noMetadata](err)
 		absent = absent && none
-		errs = append(errs, fmt.Errorf("%s: %w", place, err))
+		err = fmt.Errorf("%s: %w", place, err)
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = err
 	}
-	err := fmt.Errorf("cannot fetch the issuer's metadata: %w", errors.Join(errs...))
+	err := fmt.Errorf("cannot fetch the issuer's metadata: %w", failed)
 	if !absent {
 		return nil, err
 	}

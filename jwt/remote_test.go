@@ -118,7 +118,7 @@ func found(t testing.TB, r *RemoteKeys, k *PrivateKey) *Key {
 func notFound(t testing.TB, r *RemoteKeys, kid string, code durward.Code, cause string) {
 	t.Helper()
 	k, err := r.Key(t.Context(), kid, "ES256")
-	if k != nil || !errors.Is(err, code) || codesIn(err) != 1 || !strings.Contains(err.Error(), cause) {
+	if k != nil || !errors.Is(err, code) || codesIn(err) != 1 || !strings.Contains(err.Error(), cause) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("kid %q: got %v, %v\nwant %s alone and %q", kid, k, err, code, cause)
 	}
 }
