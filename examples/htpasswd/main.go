@@ -35,7 +35,7 @@ func main() {
 
 	users, err := htpasswd.Open(htpasswd.Config{Path: *file})
 	if err != nil {
-		log.Fatal(err) // each mistake of the file, with its line
+		log.Fatal(err) // the file cannot be used; a line with a mistake disables its user alone and is logged
 	}
 	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "hello,", durward.From(r.Context()).Subject)
@@ -44,7 +44,8 @@ func main() {
 }
 
 // addUser appends a line with an argon2id hash to the file. It reads the password from standard input,
-// because every user of the machine can read arguments.
+// because every user of the machine can read arguments. Of two lines of a user the first counts: to
+// change a password, remove the old line.
 func addUser(path, user string) error {
 	password, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil {

@@ -391,6 +391,31 @@ func TestKeyAndSignIns(t *testing.T) {
 	}
 }
 
+// A key is read from X-API-Key and from Bearer credentials. In the places of other products it is
+// refused with a hint, and works afterwards.
+func TestKeyInOtherPlaces(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	k := w.key(w.signIn().AccessToken, object{})
+	for _, c := range []struct{ name, field, value, code string }{
+		{"Authorization: ApiKey: 401", "Authorization", "ApiKey " + k.Key, "UNSUPPORTED_SCHEME"},
+		{"Authorization: Token: 401", "Authorization", "Token " + k.Key, "UNSUPPORTED_SCHEME"},
+		{"Authorization: the key alone: 401", "Authorization", k.Key, "MALFORMED_CREDENTIALS"},
+		{"Api-Key: 401", "Api-Key", k.Key, "AUTHENTICATION_REQUIRED"},
+	} {
+		r, err := http.NewRequest("GET", w.url+"/api/profile", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(c.field, c.value)
+		got := w.send(r)
+		if p := w.refused(got, 401, c.code); p["hint"] == nil || !strings.Contains(strings.Join(got.Header.Values("WWW-Authenticate"), "|"), `ApiKey realm="127.0.0.1", field="X-API-Key"`) {
+			t.Errorf("%s: got %s with %q, want a hint and the challenge of keys", c.name, got.body, got.Header.Values("WWW-Authenticate"))
+		}
+	}
+	w.keyWorks(k.Key)
+}
+
 // API keys, and tokens without a session, cannot create, rotate or revoke keys.
 func TestKeyMakesNoKey(t *testing.T) {
 	t.Parallel()

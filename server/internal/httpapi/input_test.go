@@ -167,3 +167,21 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 }
+
+// A JSON body may have a charset, in any case and with or without a blank.
+func TestCharsetOfBodies(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	for _, kind := range []string{
+		"application/json", "application/json;charset=UTF-8", "application/json; charset=utf-8", "Application/JSON; Charset=\"utf-8\"",
+	} {
+		r, err := http.NewRequest("POST", w.url+"/api/auth/login", strings.NewReader(`{"email":"`+adaEmail+`","password":"`+adaPassword+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", kind)
+		if got := w.send(r); got.StatusCode != 200 {
+			t.Errorf("%s: got %s %s, want 200", kind, got.Status, got.body)
+		}
+	}
+}
