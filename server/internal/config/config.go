@@ -300,7 +300,7 @@ func (c *Config) ProxyNetworks() (networks []netip.Prefix, socket bool, err erro
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(text)
 			if addrErr != nil {
-				return nil, false, fmt.Errorf("contains %q; want addresses or networks such as 10.0.0.7 or 10.0.0.0/8, or unix:", text)
+				return nil, false, fmt.Errorf("contains %q; want addresses or networks such as 10.0.0.7 or 10.0.0.0/8, or unix: for unix sockets", text)
 			}
 			p = netip.PrefixFrom(addr, addr.BitLen())
 		}
