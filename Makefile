@@ -1,7 +1,7 @@
 # make run starts a demonstration, make test runs every test. Both need only Go. On Debian, as root,
 # make test installs the packages that the tests need.
 
-.PHONY: run build test lint bench soak mutations clean
+.PHONY: run build test interop lint bench soak mutations clean
 
 # These packages are tested without the race detector, because it makes the SQLite driver ten times
 # slower.
@@ -30,6 +30,16 @@ packages:
 	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3 \
 		apache2-bin cadaver chromium docker-registry git haproxy libfaketime libnginx-mod-http-js libnss3-tools lighttpd nginx pgbouncer postgresql python3-httpx python3-requests redis-server skopeo squid wget \
 		$$(command -v npm >/dev/null || echo nodejs npm)
+
+# Runs the tests with programs from Maven Central and PyPI. It lists those that it cannot fetch, and
+# does not fail because of them.
+interop:
+	@.ci/packages $$(command -v javac >/dev/null || echo default-jdk-headless) \
+		$$(command -v mvn >/dev/null || echo maven) \
+		$$(python3 -c 'import ensurepip, venv' || echo python3-venv) || true
+	@.ci/interop
+	cd e2e && INTEROP=1 go test -count=1 -timeout 30m -run '^TestInterop' -v .
+	@sed 's/^/NOT TESTED, because it could not be fetched: /' .build/interop/missing
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt -w wanted:"; gofmt -l .; exit 1; }

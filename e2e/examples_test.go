@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -36,6 +37,9 @@ type process struct {
 	address string
 	t       *testing.T
 	log     string // path of its output
+
+	// patience limits the wait until the process listens; runTimeout if it is zero.
+	patience time.Duration
 
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -75,7 +79,7 @@ func (p *process) start(cmd *exec.Cmd) {
 	go func() { _ = cmd.Wait(); close(ended) }()
 	p.cmd, p.ended = cmd, ended
 	p.t.Cleanup(p.stop)
-	for deadline := time.Now().Add(runTimeout); ; {
+	for deadline := time.Now().Add(cmp.Or(p.patience, runTimeout)); ; {
 		conn, err := net.Dial("tcp", p.address)
 		if err == nil {
 			conn.Close()

@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/api"
+	durwardclient "github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/servertest"
+)
+
+// javaTimeout limits the start of a Java program. Keycloak compiles itself at its first start.
+const javaTimeout = 10 * time.Minute
+
+// needFetched skips a test of make interop, or returns the path of a file that .ci/interop has fetched.
+func needFetched(t *testing.T, name string) string {
+	t.Helper()
+	if os.Getenv("INTEROP") == "" {
+		t.Skip("SKIPPED: make interop runs it")
+	}
+	path, err := filepath.Abs(filepath.Join("../.build/interop", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("SKIPPED: NOT TESTED: %v", err)
+	}
+	return path
+}
+
+// subjectOf returns the sub of a token.
+func subjectOf(t *testing.T, token string) string {
+	t.Helper()
+	i, err := jwt.Inspect(token)
+	if err != nil || i.Claims.Subject == "" {
+		t.Fatalf("no sub, %v", err)
+	}
+	return i.Claims.Subject
+}
+
+// checkAPI sends requests with tokens of our server to an API that start starts. The API requires
+// the scope profile for /x.
+func checkAPI(t *testing.T, start func(p *process, issuer string)) {
+	t.Helper()
+	s, other := servertest.New(t), servertest.New(t)
+	p := newProcess(t)
+	p.patience = javaTimeout
+	start(p, s.URL)
+	origin := "http://" + p.address
+
+	signIn := func(s *servertest.Server) (*api.Client, durwardclient.Token) {
+		t.Helper()
+		s.AddUser("ada@example.com", "correct horse battery staple", false)
+		c, err := api.NewClient(api.ClientConfig{URL: s.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.SignIn(t.Context(), "ada@example.com", "correct horse battery staple")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, token
+	}
+	c, token := signIn(s)
+	_, foreign := signIn(other)
+
+	get := func(what, path, token string, status int, body string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, origin+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		printed, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != status || body != "" && string(printed) != body {
+			t.Errorf("%s: %s %s %v, %q, want %d %s; its log:\n%s", what, resp.Status, printed, err,
+				resp.Header["Www-Authenticate"], status, body, p.logText())
+		}
+	}
+	hello := "hello, " + subjectOf(t, token.Access)
+	dot := strings.LastIndex(token.Access, ".")
+	get("a token", "/x", token.Access, 200, hello)
+	get("a token without the scope", "/other", token.Access, 403, "")
+	get("a token of another server", "/x", foreign.Access, 401, "")
+	get("a token with the signature of another", "/x",
+		token.Access[:dot]+foreign.Access[strings.LastIndex(foreign.Access, "."):], 401, "")
+	get("no token", "/x", "", 401, "")
+
+	// Our client with the source of our server.
+	client := durwardclient.New(c.Source(durwardclient.TokensConfig{Origins: []string{origin}}))
+	resp, err := client.Get(origin + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != hello {
+		t.Errorf("our client: %s %s %v", resp.Status, body, err)
+	}
+}
+
+// TestInteropSpring lets Spring Security verify the tokens of our server, by the rules of RFC 9068.
+func TestInteropSpring(t *testing.T) {
+	folder := needFetched(t, "spring")
+	checkAPI(t, func(p *process, issuer string) {
+		_, port, _ := strings.Cut(p.address, ":")
+		p.start(exec.Command("java", "-cp", filepath.Join(folder, "classes")+":"+filepath.Join(folder, "lib", "*"), "Resource",
+			"--server.address="+p.host(), "--server.port="+port, "--issuer="+issuer, "--audience="+issuer,
+			"--client=durward"))
+	})
+}
+
+// TestInteropFastAPI lets Authlib verify the tokens of our server in FastAPI, by the rules of RFC 9068.
+func TestInteropFastAPI(t *testing.T) {
+	folder := needFetched(t, "python")
+	checkAPI(t, func(p *process, issuer string) {
+		input, err := json.Marshal(map[string]string{"address": p.address, "issuer": issuer, "audience": issuer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(filepath.Join(folder, "bin", "python"), "interop/python/resource.py")
+		cmd.Stdin = bytes.NewReader(input)
+		p.start(cmd)
+	})
+}
