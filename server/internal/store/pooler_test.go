@@ -346,3 +346,35 @@ func TestFollowBehindAPooler(t *testing.T) {
 	stop()
 	<-ended
 }
+
+// A transaction runs again if the pooler closed its connection, here because no connection to the server
+// was free for two seconds.
+func TestPoolerClosesAConnection(t *testing.T) {
+	t.Parallel()
+	b := newBounced(t)
+	b.pooler = services.NewPgBouncer(t, direct(b.address), "default_pool_size=1", "query_wait_timeout=2")
+	db := openAt(t, b.url())
+	e := db.engine.(*postgresEngine)
+	var conns [2]*sql.Conn
+	var err error
+	for i := range conns {
+		conns[i], err = e.writing.Conn(t.Context())
+		must(t, err)
+	}
+	defer conns[0].Close()
+	must(t, conns[1].Close())
+	_, err = raw(t.Context(), conns[0], "BEGIN")
+	must(t, err)
+	before := e.writers.Stat().NewConnsCount()
+	written := make(chan error)
+	go func() { written <- db.Beat(context.Background(), noon) }()
+	for e.writers.Stat().NewConnsCount() == before {
+		select {
+		case err := <-written:
+			t.Fatalf("it was not tried again: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	_, err = raw(t.Context(), conns[0], "ROLLBACK")
+	must(t, errors.Join(err, <-written))
+}
