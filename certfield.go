@@ -32,9 +32,14 @@ const (
 	// authority that signed the certificate.
 	ClientCertNginx ClientCertFormat = "nginx"
 
-	// ClientCertALB is X-Amzn-Mtls-Clientcert-Leaf or X-Amzn-Mtls-Clientcert of an AWS Application
-	// Load Balancer, in its modes verify and passthrough.
+	// ClientCertALB is X-Amzn-Mtls-Clientcert of an AWS Application Load Balancer in its mode
+	// passthrough. Test that yours removes the field from requests without a certificate: its
+	// manual does not say so.
 	ClientCertALB ClientCertFormat = "alb"
+
+	// ClientCertALBVerify is X-Amzn-Mtls-Clientcert-Leaf of an AWS Application Load Balancer in its
+	// mode verify, in which each client has a certificate. The field has no chain.
+	ClientCertALBVerify ClientCertFormat = "alb-verify"
 )
 
 // Limits for certificates of unauthenticated clients, far above those in use.
@@ -58,21 +63,18 @@ var certFormats = map[ClientCertFormat]certFormat{
 		vary:   "Client-Cert", // RFC 9440 s2.4
 		read:   readClientCert,
 	},
-	ClientCertXFCC:    certField("X-Forwarded-Client-Cert", maxCertList, readXFCC),
-	ClientCertTraefik: certField("X-Forwarded-Tls-Client-Cert", maxCertList, readTraefik),
-	ClientCertNginx:   certField("Ssl-Client-Cert", maxCertList, escapedPEM),
-	ClientCertALB: {
-		fields: []string{"X-Amzn-Mtls-Clientcert-Leaf", "X-Amzn-Mtls-Clientcert"},
-		vary:   "X-Amzn-Mtls-Clientcert-Leaf, X-Amzn-Mtls-Clientcert",
-		read:   readALB,
-	},
+	ClientCertXFCC:      certField("X-Forwarded-Client-Cert", readXFCC),
+	ClientCertTraefik:   certField("X-Forwarded-Tls-Client-Cert", readTraefik),
+	ClientCertNginx:     certField("Ssl-Client-Cert", escapedPEM),
+	ClientCertALB:       certField("X-Amzn-Mtls-Clientcert", escapedPEM),
+	ClientCertALBVerify: certField("X-Amzn-Mtls-Clientcert-Leaf", escapedPEM),
 }
 
 // certField describes a format of one field. It is absent or empty for a client without a
 // certificate. read gets its only line.
-func certField(name string, most int, read func(string) ([]*x509.Certificate, error)) certFormat {
+func certField(name string, read func(string) ([]*x509.Certificate, error)) certFormat {
 	return certFormat{fields: []string{name}, vary: name, read: func(h http.Header) ([]*x509.Certificate, error) {
-		line, err := onlyLine(h, name, most)
+		line, err := onlyLine(h, name, maxCertList)
 		if line == "" || err != nil {
 			return nil, err
 		}
@@ -194,23 +196,6 @@ func readTraefik(line string) (all []*x509.Certificate, err error) {
 		}
 	}
 	return all, nil
-}
-
-// readALB reads the field of either mode.
-func readALB(h http.Header) ([]*x509.Certificate, error) {
-	leaf := certField("X-Amzn-Mtls-Clientcert-Leaf", maxCertList, escapedPEM)
-	whole := certField("X-Amzn-Mtls-Clientcert", maxCertList, escapedPEM)
-	certs, err := leaf.read(h)
-	chain, chainErr := whole.read(h)
-	switch {
-	case err != nil || chainErr != nil:
-		return nil, errors.Join(err, chainErr)
-	case certs != nil && chain != nil:
-		return nil, errors.New("X-Amzn-Mtls-Clientcert and -Leaf from a trusted proxy: a load balancer sends one of them")
-	case certs != nil:
-		return certs, nil
-	}
-	return chain, nil
 }
 
 // readXFCC reads the certificates of an X-Forwarded-Client-Cert line.

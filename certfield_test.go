@@ -119,11 +119,12 @@ func TestClientCertFormats(t *testing.T) {
 
 		{"no field: no certificate", durward.ClientCertALB, fields(), "CLIENT_CERTIFICATE_REQUIRED", ""},
 		{"passthrough: the first", durward.ClientCertALB, fields(alb, escapedALB(pemOf(grace, between.cert.Raw))), "grace", ""},
-		{"verify: the leaf", durward.ClientCertALB, fields(leaf, escapedALB(pemOf(ada)), "X-Amzn-Mtls-Clientcert-Subject", "CN=grace"), "ada", ""},
-		{"both modes: refused", durward.ClientCertALB, fields(leaf, escapedALB(pemOf(ada)), alb, escapedALB(pemOf(ada))), "INVALID_REQUEST", "one of them"},
+		{"passthrough: the field of verify is not read", durward.ClientCertALB, fields(leaf, escapedALB(pemOf(ada))), "CLIENT_CERTIFICATE_REQUIRED", ""},
+		{"verify: the field of passthrough is not read", durward.ClientCertALBVerify, fields(alb, escapedALB(pemOf(ada))), "CLIENT_CERTIFICATE_REQUIRED", ""},
+		{"verify: the leaf", durward.ClientCertALBVerify, fields(leaf, escapedALB(pemOf(ada)), "X-Amzn-Mtls-Clientcert-Subject", "CN=grace"), "ada", ""},
 		{"two lines: refused", durward.ClientCertALB, fields(alb, escapedALB(pemOf(ada)), alb, escapedALB(pemOf(ada))), "INVALID_REQUEST", "repeated"},
-		{"no certificate: refused", durward.ClientCertALB, fields(leaf, "ada"), "INVALID_REQUEST", "PEM"},
-		{"blanks alone: refused", durward.ClientCertALB, fields(leaf, "%0A"), "INVALID_REQUEST", "no certificate"},
+		{"no certificate: refused", durward.ClientCertALBVerify, fields(leaf, "ada"), "INVALID_REQUEST", "PEM"},
+		{"blanks alone: refused", durward.ClientCertALBVerify, fields(leaf, "%0A"), "INVALID_REQUEST", "no certificate"},
 
 		{"the default, named: its client", durward.ClientCertRFC9440, fields("Client-Cert", field(ada)), "ada", ""},
 		{"the default and another field: not read", durward.ClientCertRFC9440, fields(nginx, escaped(pemOf(ada))), "CLIENT_CERTIFICATE_REQUIRED", ""},
@@ -165,7 +166,9 @@ var certFieldNames = map[durward.ClientCertFormat][]string{
 	durward.ClientCertXFCC:    {"X-Forwarded-Client-Cert"},
 	durward.ClientCertTraefik: {"X-Forwarded-Tls-Client-Cert"},
 	durward.ClientCertNginx:   {"Ssl-Client-Cert"},
-	durward.ClientCertALB:     {"X-Amzn-Mtls-Clientcert", "X-Amzn-Mtls-Clientcert-Leaf"},
+	durward.ClientCertALB:     {"X-Amzn-Mtls-Clientcert"},
+
+	durward.ClientCertALBVerify: {"X-Amzn-Mtls-Clientcert-Leaf"},
 }
 
 // TestClientCertFormatsOfStrangers: the field of a format is read from trusted proxies alone. It
@@ -181,6 +184,7 @@ func TestClientCertFormatsOfStrangers(t *testing.T) {
 		"X-Forwarded-Tls-Client-Cert": bare(cert),
 		"Ssl-Client-Cert":             escaped(pemOf(cert)),
 		"X-Amzn-Mtls-Clientcert-Leaf": escapedALB(pemOf(cert)),
+		"X-Amzn-Mtls-Clientcert":      escapedALB(pemOf(cert)),
 	}
 	for format, names := range certFieldNames {
 		for _, peer := range []string{certPeer, "203.0.113.9:1", "127.0.0.1:1", "@"} {

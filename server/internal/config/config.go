@@ -54,10 +54,11 @@ type Config struct {
 	// Field in which `trusted_proxies` pass the client's certificate, for tokens that are bound to
 	// one (RFC 8705): `off`, `rfc9440` (Client-Cert), `xfcc` (Envoy: X-Forwarded-Client-Cert),
 	// `traefik` (X-Forwarded-Tls-Client-Cert), `nginx` (Ssl-Client-Cert with
-	// $ssl_client_escaped_cert, as ingress-nginx sends it) or `alb` (AWS: X-Amzn-Mtls-Clientcert and
-	// -Leaf). Each proxy must remove the field from requests of its clients, because a client that
-	// can send it can pass as the holder of any certificate.
-	ClientCertFromProxies string `toml:"client_cert_from_proxies" default:"off" of:"off,rfc9440,xfcc,traefik,nginx,alb"`
+	// $ssl_client_escaped_cert, as ingress-nginx sends it), `alb` (AWS: X-Amzn-Mtls-Clientcert, of the
+	// mode passthrough) or `alb-verify` (AWS: X-Amzn-Mtls-Clientcert-Leaf). Each proxy must remove
+	// the field from requests of its clients, because a client that can send it can pass as the
+	// holder of any certificate.
+	ClientCertFromProxies string `toml:"client_cert_from_proxies" default:"off" of:"off,rfc9440,xfcc,traefik,nginx,alb,alb-verify"`
 
 	// Accept passwords and tokens over plain HTTP from other machines too. Set it only on a
 	// network that no attacker can read.
