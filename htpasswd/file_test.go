@@ -41,8 +41,8 @@ func replace(t testing.TB, path, text string) {
 	}
 }
 
-// overwrite writes a file in place. Its modification time is the test's time, which is virtual in
-// a synctest bubble.
+// overwrite writes a file in place, with the test's time as its modification time (virtual in a
+// synctest bubble).
 func overwrite(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -84,7 +84,7 @@ func (l *keptLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// logTo sets a Log whose errors can be read.
+// logTo sets a Log and returns its records.
 func logTo(log **slog.Logger) *keptLog {
 	kept := new(keptLog)
 	*log = slog.New(kept)

@@ -195,8 +195,8 @@ func TestDigestWithCurl(t *testing.T) {
 	}
 }
 
-// BenchmarkBasic sends a correct password, which is remembered, through the guard: the file is
-// checked twice a second, the hash is computed once a minute.
+// BenchmarkBasic sends a correct, remembered password through the guard. The file is checked twice a
+// second, the hash is computed once a minute.
 func BenchmarkBasic(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "users")
 	write(b, path, line(b, "ada", "correct horse battery staple"))

@@ -72,7 +72,7 @@ func TestReload(t *testing.T) {
 		within(t, "changed in place", func() bool { return says("ada", horse) == "" })
 		want("content changed in place", "ada", "pässword", wrong)
 
-		// A line with a mistake disables its user, also one whose password is remembered. It is logged
+		// A line with a mistake disables its user, also one with a remembered password. It is logged
 		// once, however often the file is read.
 		log.errors = nil
 		replace(t, path, "ada:"+good+"\ngrace:hunter2\n")

@@ -107,7 +107,7 @@ func runDocument(t *testing.T, path string) {
 	}
 }
 
-// notRun lists the sections whose commands are not run, with the reason.
+// notRun lists the sections without a test of their commands, with the reason.
 var notRun = map[string]string{
 	"docs/operations.md: Run it under systemd":       "it changes the machine; the test checks its configuration",
 	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
@@ -313,7 +313,7 @@ func buildDurward(t *testing.T) string {
 	return dir
 }
 
-// operationsRun lists the sections of docs/operations.md whose commands TestOperations runs.
+// operationsRun lists the sections of docs/operations.md that TestOperations runs.
 var operationsRun = []string{"Backup", "Logs", "Restore", "When both were stolen"}
 
 // TestOperations follows docs/operations.md: it checks the configurations, then runs the commands

@@ -38,7 +38,7 @@ func sources(t *testing.T, f func(name string, file *ast.File, set *token.FileSe
 	})
 }
 
-// files calls f with each file whose name ends in extension, except those that git ignores.
+// files calls f with each file with this extension, except those that git ignores.
 func files(t *testing.T, extension string, f func(name string, text []byte)) {
 	t.Helper()
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
