@@ -29,6 +29,11 @@ func TestLoginFetchLogout(t *testing.T) {
 	if status != exitRefused || !strings.Contains(stderr, "INVALID_CREDENTIALS") {
 		t.Errorf("login with a wrong password: %d %s", status, stderr)
 	}
+	file := filepath.Join(dir, "durward.db") // no folder
+	_, stderr, status = command(t, testPassword+"\n", "login", p.url, "--sessions", file, "--email", "ada@example.com", "--password-stdin")
+	if status != exitUnreachable || !strings.Contains(stderr, "Name another folder") {
+		t.Errorf("login with a file in place of a folder: %d %s", status, stderr)
+	}
 	out, stderr, status = command(t, testPassword+"\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
 	if status != exitDone || out != "signed in at "+p.url+" as ada@example.com\n" {
 		t.Fatalf("login: %d %s %s", status, out, stderr)

@@ -133,7 +133,10 @@ func (f signInFolder) all(e *environment) (found []*signIn, err error) {
 // clientError adds the exit status and a hint to an error of the client.
 func clientError(err error) error {
 	refusal, ok := errors.AsType[*client.ResponseError](err)
+	_, file := errors.AsType[*fs.PathError](err)
 	switch {
+	case file:
+		return unreachable("Name another folder with --sessions DIR.", "%w", err)
 	case errors.Is(err, client.ErrSignedOut):
 		return refused("Sign in again with durward login.", "%w", err)
 	case !ok:
