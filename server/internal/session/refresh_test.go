@@ -655,8 +655,7 @@ func TestRefreshModel(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		w := newEnv(t, engine, nil)
-		var down, up time.Time
-		up = w.clock.Now()
+		down, up := w.clock.Now(), w.clock.Now() // the last outage
 		rapid.Check(t, func(t *rapid.T) {
 			grants := map[string]*model{}
 			users := []store.User{w.user(), w.user()}
@@ -800,7 +799,9 @@ func TestRefreshModel(t *testing.T) {
 					if err := w.db.Beat(context.Background(), w.clock.Now()); err != nil {
 						t.Fatal(err)
 					}
-					down = w.clock.Now()
+					if w.clock.Now().Sub(up) >= 30*time.Second { // else both outages count as one
+						down = w.clock.Now()
+					}
 					if err := w.db.Close(); err != nil {
 						t.Fatal(err)
 					}
