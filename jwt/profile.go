@@ -79,7 +79,7 @@ var (
 	EntraV1 = Profile{
 		Name:         "Entra ID v1",
 		Types:        []string{"JWT"},
-		Required:     []string{"client_id", "iat", "tid", "ver=1.0"},
+		Required:     []string{"appid", "iat", "tid", "ver=1.0"},
 		Client:       []string{"appid"},
 		Scopes:       []string{"scp"},
 		Roles:        []string{"roles"},
@@ -92,7 +92,7 @@ var (
 	EntraV2 = Profile{
 		Name:         "Entra ID v2",
 		Types:        []string{"JWT"},
-		Required:     []string{"client_id", "iat", "tid", "ver=2.0"},
+		Required:     []string{"azp", "iat", "tid", "ver=2.0"},
 		Client:       []string{"azp"},
 		Scopes:       []string{"scp"},
 		Roles:        []string{"roles"},

@@ -118,6 +118,21 @@ func with(t testing.TB, object []byte, changes map[string]any) string {
 	return string(text)
 }
 
+// An ID token of Entra names no client. It stays refused if Profile.Client names a claim that it has.
+func TestEntraIDTokenWithAnotherClient(t *testing.T) {
+	t.Parallel()
+	for _, p := range providers(t) {
+		if p.name != "entra-v1" && p.name != "entra-v2" {
+			continue
+		}
+		profile := p.profile
+		profile.Client = append(slices.Clone(profile.Client), "oid")
+		token := forge(t, p.key, string(p.IDToken.Header), string(p.IDToken.Payload))
+		_, err := p.verifier(t, profile, nil).Verify(t.Context(), token)
+		refused(t, token, err, durward.InvalidToken, p.profile.Client[0]+" is missing")
+	}
+}
+
 // Each provider's tokens are accepted by its profile. RFC 9068 accepts them too, or its refusal
 // names a setting.
 func TestProviders(t *testing.T) {
