@@ -1,9 +1,9 @@
 package repo
 
 import (
-	"archive/zip"
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -147,24 +147,28 @@ func TestEveryCommand(t *testing.T) {
 	}
 }
 
-// TestInstall runs the commands of README that install the library and the command. The library comes
-// from a module proxy that has the files of this repository.
+// TestInstall runs the commands of README that install the library and the command. The clone is a link
+// to this repository.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	var commands []string
+	program := ""
 	for _, b := range blocksOf(t, filepath.Join(root, "README.md")) {
 		if b.section == "Install" && b.language == "console" {
-			commands = append(commands, strings.TrimPrefix(strings.TrimSpace(b.text), "$ "))
+			commands = append(commands, strings.ReplaceAll(b.text, "$ ", ""))
+		}
+		if strings.HasPrefix(b.text, "package main") {
+			program = b.text
 		}
 	}
-	if len(commands) != 2 {
-		t.Fatalf("README.md: found %d commands under Install, want 2", len(commands))
+	if len(commands) != 2 || program == "" {
+		t.Fatalf("README.md: found %d blocks of commands under Install, want 2, and the program %q", len(commands), program)
 	}
 	dir, bin := t.TempDir(), t.TempDir()
 	env := append(os.Environ(), "GOBIN="+bin, "GOWORK=", "GOFLAGS=-trimpath -buildvcs=false")
 	do := func(dir string, env []string, command string) string {
 		t.Helper()
-		cmd := exec.Command("sh", "-c", command)
+		cmd := exec.Command("sh", "-ec", command)
 		cmd.Dir, cmd.Env = dir, env
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -177,82 +181,18 @@ func TestInstall(t *testing.T) {
 		t.Errorf("durward --version: got %q", out)
 	}
 
-	proxy := moduleProxy(t)
-	env = append(env, "GOWORK=off", "GOMODCACHE="+filepath.Join(dir, "cache"), "GOSUMDB=off",
-		"GOPROXY=file://"+proxy+",file://"+filepath.Join(modCache(t), "cache", "download")+",off")
-	t.Cleanup(func() { do(dir, env, "go clean -modcache") }) // its files are read-only
-	program := ""
-	for _, b := range blocksOf(t, filepath.Join(root, "README.md")) {
-		if strings.HasPrefix(b.text, "package main") {
-			program = b.text
-		}
-	}
 	own := filepath.Join(dir, "notes")
-	if err := os.Mkdir(own, 0o755); err != nil {
+	clone, err := filepath.Abs(root)
+	if err == nil {
+		err = errors.Join(os.Mkdir(own, 0o755), os.Symlink(clone, filepath.Join(dir, "durward")))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(own, "main.go"), []byte(program), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	do(own, env, "go mod init notes && "+commands[0]+" && go vet .")
-}
-
-// modCache returns the folder of the modules that were downloaded.
-func modCache(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// moduleProxy writes the library's module in the form of a module proxy and returns its folder.
-func moduleProxy(t *testing.T) string {
-	t.Helper()
-	const version = "v0.0.1"
-	at := filepath.Join(t.TempDir(), module, "@v")
-	if err := os.MkdirAll(at, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write := func(name string, text []byte) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(at, name), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var packed bytes.Buffer
-	archive := zip.NewWriter(&packed)
-	var nested []string // other modules
-	files(t, "go.mod", func(name string, _ []byte) {
-		if name != "go.mod" {
-			nested = append(nested, filepath.Dir(name)+"/")
-		}
-	})
-	for _, extension := range []string{".go", "go.mod", "LICENSE"} {
-		files(t, extension, func(name string, text []byte) {
-			if slices.ContainsFunc(nested, func(m string) bool { return strings.HasPrefix(name, m) }) {
-				return
-			}
-			f, err := archive.Create(module + "@" + version + "/" + name)
-			if err == nil {
-				_, err = f.Write(text)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "go.mod" {
-				write(version+".mod", text)
-			}
-		})
-	}
-	if err := archive.Close(); err != nil {
-		t.Fatal(err)
-	}
-	write(version+".zip", packed.Bytes())
-	write(version+".info", []byte(`{"Version":"`+version+`","Time":"2026-01-01T00:00:00Z"}`))
-	write("list", []byte(version+"\n"))
-	return filepath.Dir(filepath.Dir(filepath.Dir(filepath.Dir(at))))
+	do(own, append(env, "GOWORK=off", "GOSUMDB=off"), "go mod init notes\n"+commands[0]+"go vet .")
 }
 
 // TestClientPage runs the commands of docs/client.md with a server, an API and a server of files.
