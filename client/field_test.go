@@ -288,14 +288,16 @@ func TestTransportNoRefreshToken(t *testing.T) {
 		name      string
 		status    int
 		challenge []string
-		after     time.Duration
-		sends     int // for two requests
+		after     time.Duration // of the first request
+		between   time.Duration // the two requests
+		sends     int
 		signedOut bool
 	}{
-		{"a refusal without a reason: kept", 401, nil, 0, 2, false},
-		{"an early refresh: kept", 204, nil, 55 * time.Minute, 2, false},
-		{"invalid_token: signed out", 401, []string{`Bearer error="invalid_token"`}, 0, 1, true},
-		{"expired: signed out", 204, nil, time.Hour, 0, true},
+		{"a refusal without a reason: kept", 401, nil, 0, 0, 2, false},
+		{"an early refresh: kept", 204, nil, 55 * time.Minute, 0, 2, false},
+		{"invalid_token: signed out", 401, []string{`Bearer error="invalid_token"`}, 0, 0, 1, true},
+		{"expired: signed out", 204, nil, time.Hour, 0, 0, true},
+		{"expired soon after a refusal without a reason: signed out", 401, nil, time.Hour - minPause/2, minPause / 2, 1, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			sends, ended := 0, false
@@ -323,6 +325,7 @@ func TestTransportNoRefreshToken(t *testing.T) {
 			}
 			time.Sleep(test.after)
 			_ = get()
+			time.Sleep(test.between)
 			err := get()
 			kept, _ := store.Load(t.Context())
 			if errors.Is(err, ErrSignedOut) != test.signedOut || ended != test.signedOut || (kept.Access == "") != test.signedOut || sends != test.sends {
@@ -507,6 +510,8 @@ func TestTransportDevices(t *testing.T) {
 			`Digest realm="r", nonce="n", qop="auth"`}, rfc2069, []string{"qop=auth"}, "SHA"},
 		{"auth and auth-int: auth", []string{`Digest realm="r", nonce="n", qop="auth,auth-int"`}, md5Only, []string{`qop=auth,`}, ""},
 		{"no realm: answered", []string{`Digest nonce="n", qop="auth"`}, md5Only, []string{`realm=""`}, ""},
+		{"an empty realm: answered", []string{`Digest realm="", nonce="n", qop="auth"`}, md5Only,
+			[]string{`realm=""`, `uri="/x"`}, ""},
 		{"a comma is missing: not answered", []string{`Digest realm="r" nonce="n", qop="auth"`}, rfc2069, nil, ""},
 		{"a quoted pair in the realm: read as RFC 9110 says", []string{`Digest realm="CORP\cam", nonce="n", qop="auth"`}, md5Only,
 			[]string{`realm="CORPcam"`}, ""},
@@ -739,7 +744,8 @@ func TestOAuthSecret(t *testing.T) {
 	}
 }
 
-// Tokens and keys with any visible ASCII are sent unchanged; others are not sent.
+// Tokens and keys with any visible ASCII are sent unchanged, others are not sent. The scheme is
+// written as registered.
 func TestTransportTokenCharacters(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]bool{
@@ -748,7 +754,7 @@ func TestTransportTokenCharacters(t *testing.T) {
 	} {
 		base := &recorder{}
 		tokens := Tokens(TokensConfig{Origins: []string{"https://h"}, Next: func(context.Context, Token) (Token, error) {
-			return Token{Access: value}, nil
+			return Token{Access: value, Type: "bearer"}, nil // sent as Bearer
 		}})
 		r, err := http.NewRequest("GET", "https://h", nil)
 		if err != nil {

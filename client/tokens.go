@@ -232,8 +232,8 @@ type demand struct {
 	claims  string     // that the next token needs, as in Token.Claims
 }
 
-// reload makes the next request read the store: a step-up may have stored a stronger token. A running refresh
-// may have begun without it, so its result is not kept.
+// reload makes the next request read the store: a step-up may have stored a stronger token. A
+// running refresh may have begun without it, so its result is not kept.
 func (t *tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -459,6 +459,11 @@ func (t *tokens) finish(f *refresh, next Token, err error) {
 			wait = max(wait, min(asked.After, maxRetryAfter))
 		}
 		t.lastErr, t.retryAt = err, now.Add(wait)
+		if t.current != nil && errors.Is(err, ErrNoAnswer) && now.Before(t.current.Expires) {
+			// The token in use cannot be renewed. From its end on requests must fail: none is
+			// sent without a token.
+			t.retryAt = now.Add(min(wait, t.current.Expires.Sub(now)))
+		}
 	}
 	if t.refresh == f {
 		t.refresh = nil
