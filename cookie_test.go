@@ -57,6 +57,8 @@ func TestCookie(t *testing.T) {
 		{"good", name + "=good", "ada", "ada", false, "private"},
 		{"among others", "a=b; " + name + "=good; c=d", "ada", "ada", false, "private"},
 		{"in quotes", name + `="good"`, "ada", "ada", false, "private"},
+		{"beside JSON", `theme={"a":"b,c"}; ` + name + "=good", "ada", "ada", false, "private"},
+		{"after a semicolon without a blank", "a=b;" + name + "=good;c=d", "ada", "ada", false, "private"},
 		{"the same twice", name + "=good; " + name + "=good", "ada", "ada", false, "private"},
 		{"two values", name + "=good; " + name + "=planted", durward.SessionExpired, "nobody", true, "private"},
 		{"two values, the good one last", name + "=planted; " + name + "=good", durward.SessionExpired, "nobody", true, "private"},

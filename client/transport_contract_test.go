@@ -3,6 +3,7 @@ package client
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -654,6 +655,60 @@ func TestTransportProxy(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Credentials in the URL of a proxy are decoded and sent, in place of those of a source.
+func TestTransportProxyURL(t *testing.T) {
+	t.Parallel()
+	address, sent := forwardProxy(t, durward.Basic(func(_ context.Context, user, password string) (*durward.Principal, error) {
+		if user != "ada" || password != "p@ss:/%" {
+			return nil, durward.InvalidCredentials
+		}
+		return &durward.Principal{Subject: user}, nil
+	}))
+	proxy, err := url.Parse(strings.Replace(address, "//", "//ada:p%40ss%3A%2F%25@", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, start := range []func(http.Handler) *httptest.Server{httptest.NewServer, httptest.NewTLSServer} {
+		origin := start(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		defer origin.Close()
+		base := origin.Client().Transport.(*http.Transport).Clone()
+		base.Proxy = http.ProxyURL(proxy)
+		resp, err := (&http.Client{Transport: &Transport{
+			Base:         base,
+			ProxySources: []Source{Password(PasswordConfig{Origin: address, User: "grace", Password: "other"})},
+		}}).Get(origin.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		want := []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("ada:p@ss:/%"))}
+		if got := sent(); resp.StatusCode != 200 || !slices.Equal(got, want) {
+			t.Errorf("%s: got %d after %q, want 200 after %q", origin.URL, resp.StatusCode, got, want)
+		}
+	}
+}
+
+// The error of a tunnel that a proxy refuses without a challenge says so.
+func TestTransportProxyWithoutChallenge(t *testing.T) {
+	t.Parallel()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = (&http.Client{Transport: &Transport{
+		Base:         &http.Transport{Proxy: http.ProxyURL(at)},
+		ProxySources: []Source{Password(PasswordConfig{Origin: proxy.URL, User: "ada", Password: "secret"})},
+	}}).Get("https://example.com")
+	const want = "(407): it wants no scheme (the response has no challenge)"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

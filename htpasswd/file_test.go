@@ -492,6 +492,8 @@ func TestForms(t *testing.T) {
 		{"comment after the hash: signed in", "ada:" + good + ":Ada Lovelace\n", "", ""},
 		{"comment with colons and a hash: signed in", "ada:" + good + ":a:b:{SHA}x:" + good + "\n", "", ""},
 		{"empty comment: signed in", "ada:" + good + ":\n", "", ""},
+		{"bcrypt of $2a$: signed in", "ada:$2a$" + good[4:] + "\n", "", ""},
+		{"bcrypt of $2b$: signed in", "ada:$2b$" + good[4:] + "\n", "", ""},
 		{"blank after the colon: signed in", "ada: " + good + "\n", "", ""},
 		{"blanks around all parts: signed in", " \tada \t:\t" + good + " :x \r\n", "", ""},
 		{"blank at the end: signed in", "ada:" + good + " \n", "", ""},

@@ -259,6 +259,13 @@ func TestDPoPRefused(t *testing.T) {
 		}
 		answered(t, r.name, w, 401, r.code, `DPoP realm="restricted", algs="ES256 EdDSA Ed25519", error="invalid_dpop_proof"`)
 	}
+	wide := dpopGuard(t, v, DPoPConfig{Window: 5 * time.Minute})
+	for age, want := range map[time.Duration]int{299 * time.Second: 200, 301 * time.Second: 401} {
+		proof := c.proof(func(_, c m) { c["iat"] = at.Add(-age).Unix() })
+		if w := send(wide, "DPoP", c.token, proof); w.Code != want {
+			t.Errorf("a proof %s old, window of 5 minutes: %d %s, want %d", age, w.Code, w.Body, want)
+		}
+	}
 	good := c.proof(nil)
 	cut := good[:len(good)-1]
 	for name, proofs := range map[string][]string{

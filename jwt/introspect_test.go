@@ -172,8 +172,14 @@ func TestIntrospectionAnswers(t *testing.T) {
 			t.Errorf("%s: asked %d times", c.name, a.n.Load())
 		}
 	}
-	// An issuer that does not introspect this type of token refuses the token; it is not an outage.
 	a := introspects(t, "")
+	a.does(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, active) })
+	const cause = `the issuer answered with Content-Type "text/plain; charset=utf-8"`
+	if _, err := introspector(t, a, new(hand), nil).Verify(t.Context(), "token"); err == nil || !strings.Contains(err.Error(), cause) {
+		t.Errorf("text/plain: got %v, want %s", err, cause)
+	}
+	// An issuer that does not introspect this type of token refuses the token; it is not an outage.
+	a = introspects(t, "")
 	a.does(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(400)

@@ -658,6 +658,7 @@ func TestMissingKeyID(t *testing.T) {
 	}{
 		"one key":                   {[]any{public(t, k, nil)}, ""},
 		"one key, without kid":      {[]any{anonymous}, ""},
+		"one key, kid empty":        {[]any{public(t, k, map[string]any{"kid": ""})}, ""},
 		"one key, without alg":      {[]any{public(t, k, map[string]any{"alg": nil})}, ""},
 		"one key of the type":       {[]any{public(t, ec, nil), public(t, k, nil)}, ""},
 		"one key of the algorithm":  {[]any{public(t, k, nil), public(t, other, map[string]any{"alg": "PS256"})}, ""},

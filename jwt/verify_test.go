@@ -191,11 +191,11 @@ func TestMalformedButSigned(t *testing.T) {
 	}
 	// The issuer must match exactly.
 	for _, iss := range []string{issuer + "/", strings.ToUpper(issuer), "https://other.example", issuer + ".evil.example", "http://auth.example.com"} {
-		claim("iss", fmt.Sprintf("%q", iss), "keys are held for")
+		claim("iss", fmt.Sprintf("%q", iss), fmt.Sprintf("iss is %q, keys are held for %q", iss, issuer))
 	}
 	// Times.
 	for _, name := range []string{"exp", "iat", "nbf", "auth_time"} {
-		for _, value := range []string{`"1772366400"`, "null", "true", "[1772366400]", "{}"} {
+		for _, value := range []string{`"1772366400"`, `"2026-03-01T12:00:00Z"`, "null", "true", "[1772366400]", "{}"} {
 			claim(name, value, name+" is not a number")
 		}
 		for _, value := range []string{"-1", "-0", "1e400", "9223372036854775808", "253402300800", "1e12", "-1e400"} {
@@ -352,6 +352,7 @@ func TestUnusualButGood(t *testing.T) {
 		"typ with prefix":    {strings.Replace(h, "at+jwt", "application/at+jwt", 1), payloadWith("", "")},
 		"typ in capitals":    {strings.Replace(h, "at+jwt", "AT+JWT", 1), payloadWith("", "")},
 		"unknown header":     {headerOf(k, `,"org":"x"`), payloadWith("", "")},
+		"nonce in header":    {headerOf(k, `,"nonce":"x"`), payloadWith("", "")}, // Entra ID
 		"unknown claim":      {h, payloadWith("https://example.com/roles", `["a",{"b":[null,1.5e3]}]`)},
 		"16 deep":            {h, payloadWith("x", strings.Repeat("[", 15)+strings.Repeat("]", 15))},
 		"escaped names":      {`{"\u0061lg":"ES256","t\u0079p":"at+jwt","kid":"` + k.ID() + `"}`, strings.Replace(payloadWith("", ""), `"sub"`, `"s\u0075b"`, 1)},
