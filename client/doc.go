@@ -44,7 +44,7 @@
 //   - Passwords by Basic, API keys and tokens need https or a loopback host, unless a field with the prefix
 //     Insecure allows plain http.
 //   - After a scheme was accepted at an origin, a password is never sent there in a weaker one. After an
-//     answer by Digest it is never sent by Basic, also if the answer was refused, and whatever the realm.
+//     answer by Digest it is never sent by Basic: not after a refusal, and not for another realm.
 //   - An origin that has accepted an access token or API key of a Transport gets no password from it. For
 //     a server with both kinds of paths use two Transports.
 //   - Refused credentials are not sent again.

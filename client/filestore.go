@@ -38,7 +38,8 @@ func (f FileStore) Load(context.Context) (Token, error) {
 	defer file.Close()
 	info, err := file.Stat()
 	if err == nil && openToOthers(info) {
-		return Token{}, fmt.Errorf("durward: token file %s is readable by other users: run chmod 600; sign in again if another user may have read it", f.Path)
+		return Token{}, fmt.Errorf("durward: token file %s is readable by other users: run chmod 600; "+
+			"sign in again if another user may have read it", f.Path)
 	}
 	text, readErr := io.ReadAll(io.LimitReader(file, maxStored+1))
 	if err = errors.Join(err, readErr); err != nil {

@@ -13,7 +13,8 @@ import (
 // A Source holds credentials for some origins. [Password], [Tokens], [Key] and [Certificate] return
 // sources; an application may have its own.
 type Source interface {
-	// Authorize puts credentials into the header of r, the Transport's own copy of a request. For a proxy the field is Proxy-Authorization. Authorize is safe for concurrent use.
+	// Authorize puts credentials into the header of r, the Transport's own copy of a request. For a
+	// proxy the field is Proxy-Authorization. Authorize is safe for concurrent use.
 	//
 	// Before the first request offered is nil. After a refusal it holds one challenge of that
 	// refusal; then r still has the credentials of this source and of no other. An error that wraps

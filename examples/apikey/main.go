@@ -66,7 +66,8 @@ func (k *keys) find(_ context.Context, key string) (*durward.Principal, error) {
 			return &durward.Principal{Subject: r.owner, TokenID: r.shown, Scopes: r.scopes}, nil
 		}
 	}
-	return nil, fmt.Errorf("unknown or revoked: %w", durward.InvalidAPIKey) // during an outage, return the error of the database: 503
+	// During an outage, return the error of the database: 503.
+	return nil, fmt.Errorf("unknown or revoked: %w", durward.InvalidAPIKey)
 }
 
 // of returns the keys of an owner.

@@ -2,8 +2,9 @@
 //
 //	NOTES_PASSWORD='open sesame' go run ./cookie
 //
-// Open http://127.0.0.1:8080/ in a browser and sign in as ada. The sessions are in memory, so a restart
-// signs every user out; a database would replace the map in sessions.
+// Open http://127.0.0.1:8080/ in a browser and sign in as ada. Safari is reported to drop the cookie
+// over http: use another browser, or https. The sessions are in memory, so a restart signs every
+// user out; a database would replace the map in sessions.
 package main
 
 import (
