@@ -10,13 +10,13 @@ import (
 type CertificateConfig struct {
 	Origin string // such as https://api.example.com; https only
 
-	// Get returns the certificate and its key. Each TLS handshake calls it, so a renewed certificate
-	// is used at once.
+	// Get returns the certificate and its key. Each TLS handshake calls it, so a renewed
+	// certificate is used at once.
 	Get func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
-// Certificate returns a source that presents a client certificate to one origin. Connections to that
-// origin are separate from all others, so no other origin sees the certificate.
+// Certificate returns a source that presents a client certificate to one origin. Connections to
+// that origin are separate from all others, so no other origin sees the certificate.
 func Certificate(c CertificateConfig) Source {
 	s := &certificate{get: c.Get}
 	s.origin = s.originIn("Origin", c.Origin, "", true)

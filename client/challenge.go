@@ -57,17 +57,17 @@ func isPassword(c durward.Challenge) bool {
 	return strings.EqualFold(c.Scheme, "Basic") || strings.EqualFold(c.Scheme, "Digest")
 }
 
-// A verdict is a server's decision about the credentials of a request.
-type verdict int
+// An outcome is a server's decision about the token or API key of a request.
+type outcome int
 
 const (
-	undecided verdict = iota // an outage, a limit, or a refusal for another reason
+	undecided outcome = iota // an outage, a limit, or a refusal for another reason
 	tokenAccepted
 	tokenRefused
 )
 
-// verdictOf reads the server's decision about an access token or an API key.
-func verdictOf(resp *http.Response) verdict {
+// outcomeOf reads the outcome from a response.
+func outcomeOf(resp *http.Response) outcome {
 	if resp.StatusCode < http.StatusBadRequest {
 		return tokenAccepted
 	}
@@ -92,9 +92,9 @@ func verdictOf(resp *http.Response) verdict {
 	return undecided
 }
 
-// strength orders challenges; more is stronger. A scheme that only the application knows is stronger
-// than the schemes for passwords and weaker than the schemes for tokens. Digest without qop is weaker
-// than Digest with it.
+// strength orders challenges; more is stronger. A scheme that only the application knows is
+// stronger than the schemes for passwords and weaker than the schemes for tokens. Digest without
+// qop is weaker than Digest with it.
 func strength(c durward.Challenge) int {
 	i := slices.IndexFunc(weakestFirst, func(scheme string) bool { return strings.EqualFold(scheme, c.Scheme) })
 	if i < 0 {
@@ -135,8 +135,8 @@ func isStale(c durward.Challenge) bool {
 }
 
 // insufficient returns the challenge that accepts the credentials and asks for a stronger or newer
-// sign-in (RFC 9470 s3), for more scope (RFC 6750 s3.1) or for more claims, or nil. A source may have
-// a token with that scope or those claims.
+// sign-in (RFC 9470 s3), for more scope (RFC 6750 s3.1) or for more claims, or nil. A source may
+// have a token with that scope or those claims.
 func insufficient(challenges []durward.Challenge) (found *durward.Challenge, bySource bool) {
 	for _, c := range challenges {
 		text, _ := c.Param("error")
@@ -153,8 +153,8 @@ func insufficient(challenges []durward.Challenge) (found *durward.Challenge, byS
 const maxClaims = 8 << 10
 
 // claimsOf returns the claims that a challenge of Microsoft Entra ID asks for, a JSON object in the
-// form of OpenID Connect Core s5.5. Its parameter claims has them in base64, in either alphabet, with
-// or without padding. The result is empty if there are none.
+// form of OpenID Connect Core s5.5. Its parameter claims has them in base64, in either alphabet,
+// with or without padding. The result is empty if there are none.
 func claimsOf(c durward.Challenge) string {
 	text, _ := c.Param("claims")
 	if len(text) > maxClaims {
@@ -171,8 +171,8 @@ func claimsOf(c durward.Challenge) string {
 // maxShown is the largest number of bytes of a server's text that an error shows.
 const maxShown = 500
 
-// shownParams lists the parameters of challenges that describe shows, in this order. Nonces and the like
-// mean nothing to a reader.
+// shownParams lists the parameters of challenges that describe shows, in this order. Nonces and the
+// like mean nothing to a reader.
 var shownParams = []string{
 	"realm", "algorithm", "qop", "stale", "algs", "field", "login", "error", "error_description", "error_uri",
 	"scope", "acr_values", "max_age", "resource_metadata",
@@ -214,12 +214,13 @@ func describe(challenges []durward.Challenge) string {
 	return strings.Join(all, " or ")
 }
 
-// maxToken is the longest access token or API key that is sent, in bytes. Servers refuse longer fields.
+// maxToken is the longest access token or API key that is sent, in bytes. Servers refuse longer
+// fields.
 const maxToken = 32 << 10
 
-// sendable reports whether s can be sent as a token or API key: visible ASCII. RFC 6749 A.12 lets an
-// issuer choose these characters; the token68 of RFC 6750 s2.1 has fewer, and several vendors issue
-// tokens with others, such as | and !.
+// sendable reports whether s can be sent as a token or API key: visible ASCII. RFC 6749 A.12 lets
+// an issuer choose these characters; the token68 of RFC 6750 s2.1 has fewer, and several vendors
+// issue tokens with others, such as | and !.
 func sendable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

@@ -55,7 +55,8 @@ func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error)
 		}
 	}
 	// Without qop (RFC 2069) an answer can be replayed, and an attacker who chose the nonce can use
-	// precomputed tables to find the password. A session key (sess) needs the cnonce that qop brings.
+	// precomputed tables to find the password. A session key (sess) needs the cnonce that qop
+	// brings.
 	noQOP := p.InsecureNoQOP && offered == "" && !sess
 	if a.Name == "" || a.Name == "MD5" && !p.InsecureMD5 || d.qop == "" && !noQOP || d.nonce == "" {
 		return nil, nil
@@ -75,7 +76,8 @@ func newDigestState(c durward.Challenge, p PasswordConfig) (*digestState, error)
 			return nil, err
 		}
 	} else if strings.EqualFold(charset, "UTF-8") && strings.ContainsFunc(p.User, isWide) {
-		// RFC 8187 s3.2. Servers older than RFC 7616 support only username; they do not send charset.
+		// RFC 8187 s3.2. Servers older than RFC 7616 support only username; they do not send
+		// charset.
 		d.parameter, d.user = "username*", digest.EncodeName(p.User)
 	}
 	d.begin(d.nonce, sess)

@@ -83,9 +83,9 @@ func ExampleCheckResponse() {
 	// Output: durward: 401 Unauthorized; it wants Bearer (realm "notes", error "invalid_token")
 }
 
-// images is a source for a registry of container images. The registry's challenge names a token server
-// and a scope. The source compares the token server with its configuration, so that a challenge cannot
-// send credentials elsewhere.
+// images is a source for a registry of container images. The registry's challenge names a token
+// server and a scope. The source compares the token server with its configuration, so that a
+// challenge cannot send credentials elsewhere.
 type images struct {
 	registry string                                                  // such as https://registry.example.com
 	realm    string                                                  // such as https://auth.example.com/token

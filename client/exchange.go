@@ -57,8 +57,8 @@ func (x *exchange) run() (*http.Response, error) {
 			if !ok || sends == maxSends || !refused.again || !tunnels.Allows(refused.reason) || !x.replayable() {
 				return nil, err
 			}
-			// The proxy refused the tunnel, so the server has received nothing. The next CONNECT has
-			// credentials.
+			// The proxy refused the tunnel, so the server has received nothing. The next CONNECT
+			// has credentials.
 			tunnels.Use(refused.reason)
 			if r, err = x.withBody(x.copy(r.Header)); err != nil {
 				return nil, err
@@ -132,8 +132,8 @@ func (p *peer) authorize(r *http.Request) error {
 	return nil
 }
 
-// observe passes a response to the sources that answered. The server has not seen a request that the
-// proxy refused.
+// observe passes a response to the sources that answered. The server has not seen a request that
+// the proxy refused.
 func (x *exchange) observe(resp *http.Response) error {
 	if p := x.proxy; p != nil {
 		if p.at.from != nil {
@@ -187,8 +187,8 @@ func (x *exchange) react(r *http.Request, resp *http.Response) (next *http.Reque
 	return x.withBody(next)
 }
 
-// declined reports whether the authorization server refused a token that a user may still get: after
-// an outage or the end of the sign-in a step-up cannot succeed.
+// declined reports whether the authorization server refused a token that a user may still get:
+// after an outage or the end of the sign-in a step-up cannot succeed.
 func declined(err error) bool {
 	_, ok := errors.AsType[*ResponseError](err)
 	_, later := errors.AsType[*RetryError](err)
@@ -222,8 +222,8 @@ func (p *peer) answerable(status int, challenges []durward.Challenge) []durward.
 	return challenges
 }
 
-// tokenScheme returns the scheme of the token in the latest request, or the empty string if it has no
-// token of a source of this package.
+// tokenScheme returns the scheme of the token in the latest request, or the empty string if it has
+// no token of a source of this package.
 func (p *peer) tokenScheme() string {
 	switch t, ok := p.at.state.(*currentToken); {
 	case !ok:
@@ -293,15 +293,15 @@ func (p *peer) stateOf(one source) any {
 	return nil
 }
 
-// mayAnswer reports whether to answer c: its reason is known and was not answered before. A challenge
-// without a reason refuses the token that was sent, or else may be answered again, with other
-// credentials. An origin that has accepted a token is not given a password.
+// mayAnswer reports whether to answer c: its reason is known and was not answered before. A
+// challenge without a reason refuses the token that was sent, or else may be answered again, with
+// other credentials. An origin that has accepted a token is not given a password.
 func (p *peer) mayAnswer(c durward.Challenge) (reason retry.Reason, ok bool) {
 	reason, ok = reasonOf(c)
 	if reason == "" && strings.EqualFold(c.Scheme, p.tokenScheme()) {
 		reason = retry.InvalidToken
 	}
-	if isPassword(c) && slices.ContainsFunc(p.sources, func(s source) bool { return s.tookToken(p.at.origin) }) {
+	if isPassword(c) && slices.ContainsFunc(p.sources, func(s source) bool { return s.acceptedToken(p.at.origin) }) {
 		return reason, false
 	}
 	if !ok || reason == "" {
@@ -327,8 +327,8 @@ func (x *exchange) without(last *http.Request, p *peer, one source) *http.Reques
 	return x.copy(x.r.Header)
 }
 
-// renewProxy puts a new answer to the proxy into r, a new request for the server. The proxy accepted
-// the last answer, and its nonce count must not be sent twice (RFC 7616 s3.4).
+// renewProxy puts a new answer to the proxy into r, a new request for the server. The proxy
+// accepted the last answer, and its nonce count must not be sent twice (RFC 7616 s3.4).
 func (x *exchange) renewProxy(p *peer, r *http.Request) error {
 	if p == x.proxy || x.proxy == nil || x.proxy.at.from == nil {
 		return nil

@@ -23,8 +23,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// A token that the client sent itself is renewed once for each request after a refusal that names no
-// reason, as many APIs send it, or the reason invalid_token.
+// A token that the client sent itself is renewed once for each request after a refusal that names
+// no reason, as many APIs send it, or the reason invalid_token.
 func TestTransportRefusedToken(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -196,8 +196,8 @@ func (f *refusing) get(t *testing.T, path string) int {
 	return resp.StatusCode
 }
 
-// An API that refuses each new token too causes few renewals: after a renewal in vain the client waits a
-// second, then two, up to a minute.
+// An API that refuses each new token too causes few renewals: after a renewal in vain the client
+// waits a second, then two, up to a minute.
 func TestTransportRenewalsInVain(t *testing.T) {
 	t.Parallel()
 	claims := base64.StdEncoding.EncodeToString([]byte(`{"access_token":{}}`))
@@ -229,8 +229,8 @@ func TestTransportRenewalsInVain(t *testing.T) {
 	}
 }
 
-// A path that is always refused does not cost a renewal for each request, also if other paths accept
-// each token; a token that is really revoked is renewed again at once after that.
+// A path that is always refused does not cost a renewal for each request, also if other paths
+// accept each token; a token that is really revoked is renewed again at once after that.
 func TestTransportRenewalsOfOnePath(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -335,8 +335,8 @@ func TestTransportNoRefreshToken(t *testing.T) {
 	}
 }
 
-// An origin that has accepted a token or key gets no password because of another challenge. Before that
-// it gets one, after the token was refused.
+// An origin that has accepted a token or key gets no password because of another challenge. Before
+// that it gets one, after the token was refused.
 func TestTransportTokenThenPassword(t *testing.T) {
 	t.Parallel()
 	for _, challenge := range []string{`Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`} {
@@ -379,8 +379,8 @@ func TestTransportTokenThenPassword(t *testing.T) {
 	}
 }
 
-// After an answer by Digest the password is never sent by Basic: not in the same exchange, not in a later
-// one, for no realm, and also if the answer was refused.
+// After an answer by Digest the password is never sent by Basic: not in the same exchange, not in a
+// later one, for no realm, and also if the answer was refused.
 func TestTransportDigestThenBasic(t *testing.T) {
 	t.Parallel()
 	const digest = `Digest realm="a", nonce="n", qop="auth", algorithm=SHA-256`
@@ -411,8 +411,8 @@ func TestTransportDigestThenBasic(t *testing.T) {
 	}
 }
 
-// A server that changes the realm and the nonce with each refusal gets one answer for each request; with
-// stale=true it gets two.
+// A server that changes the realm and the nonce with each refusal gets one answer for each request;
+// with stale=true it gets two.
 func TestTransportChangingRealm(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -442,8 +442,8 @@ func TestTransportChangingRealm(t *testing.T) {
 	}
 }
 
-// An answer to a challenge of this exchange that was refused blocks its realm, also if the refusal names
-// another realm.
+// An answer to a challenge of this exchange that was refused blocks its realm, also if the refusal
+// names another realm.
 func TestTransportRefusedInAnotherRealm(t *testing.T) {
 	t.Parallel()
 	for _, challenge := range []string{`Basic realm="%s"`, `Digest realm="%s", nonce="n", qop="auth", algorithm=SHA-256`} {
@@ -553,8 +553,8 @@ func TestTransportDevices(t *testing.T) {
 func md5Only(c *PasswordConfig) { c.InsecureMD5 = true }
 func rfc2069(c *PasswordConfig) { c.InsecureMD5, c.InsecureNoQOP = true, true }
 
-// A device without qop is asked again with the same answer, and one that has accepted an answer with qop
-// gets none without it.
+// A device without qop is asked again with the same answer, and one that has accepted an answer
+// with qop gets none without it.
 func TestTransportNoQOPLater(t *testing.T) {
 	t.Parallel()
 	const with, without = `Digest realm="r", nonce="n", qop="auth"`, `Digest realm="r", nonce="m"`
@@ -675,7 +675,8 @@ func TestOAuthAnswers(t *testing.T) {
 	}
 }
 
-// Only invalid_grant and the errors that the configuration lists end a sign-in, and never an outage.
+// Only invalid_grant and the errors that the configuration lists end a sign-in, and never an
+// outage.
 func TestOAuthSignedOutBy(t *testing.T) {
 	t.Parallel()
 	const supabase = `{"code":400,"error_code":"refresh_token_not_found","msg":"Invalid Refresh Token"}`
@@ -719,8 +720,8 @@ func TestOAuthSignedOutBy(t *testing.T) {
 	}
 }
 
-// A secret with reserved characters is form-encoded for Basic, and can be sent in the body to servers that
-// do not decode it.
+// A secret with reserved characters is form-encoded for Basic, and can be sent in the body to
+// servers that do not decode it.
 func TestOAuthSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "a!/+ü="
@@ -779,8 +780,8 @@ func TestTransportTokenCharacters(t *testing.T) {
 	}
 }
 
-// A claims challenge of Microsoft Entra ID: the source asks for a token with the claims, then OnStepUp gets
-// them.
+// A claims challenge of Microsoft Entra ID: the source asks for a token with the claims, then
+// OnStepUp gets them.
 func TestTransportClaims(t *testing.T) {
 	t.Parallel()
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1?~"}}}`
@@ -883,8 +884,8 @@ func TestParseBrokenChallenges(t *testing.T) {
 	}
 }
 
-// FuzzTokenResponse checks that a response of a token endpoint is a token, a refusal or an error, and that
-// its texts are printable.
+// FuzzTokenResponse checks that a response of a token endpoint is a token, a refusal or an error,
+// and that its texts are printable.
 func FuzzTokenResponse(f *testing.F) {
 	for _, seed := range []string{`{"access_token":"a","token_type":"Bearer","expires_in":"60","scope":["r"]}`, `{"error":{"message":"TOKEN_EXPIRED"}}`,
 		`{"ok":false,"error":"x"}`, `{"error_code":"x","msg":"y"}`, `[]`, `{"expires_in":1e400,"access_token":"a"}`} {

@@ -17,17 +17,17 @@ import (
 // A FileStore keeps a token in a file of mode 0600, for all processes of this machine with the same
 // Path. It creates the folder with mode 0700.
 //
-// One process at a time updates the token. It holds a lock on the file Path + ".lock", and the system
-// frees the lock when the process ends. A new token is written to Path + ".new", synced to the disk and
-// renamed, so readers see the old or the new token, and a crash of the machine does not bring back a
-// spent refresh token.
+// One process at a time updates the token. It holds a lock on the file Path + ".lock", and the
+// system frees the lock when the process ends. A new token is written to Path + ".new", synced to
+// the disk and renamed, so readers see the old or the new token, and a crash of the machine does
+// not bring back a spent refresh token.
 type FileStore struct{ Path string }
 
 // maxStored is the largest size of the file in bytes.
 const maxStored = 64 << 10
 
-// Load returns the token of the file, or the zero Token if there is no file. It fails if other users
-// can read the file.
+// Load returns the token of the file, or the zero Token if there is no file. It fails if other
+// users can read the file.
 func (f FileStore) Load(context.Context) (Token, error) {
 	file, err := os.Open(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -19,7 +19,8 @@ const (
 // tryLock locks a file for this process. held is false if another process has the lock.
 func tryLock(f *os.File) (held bool, err error) {
 	var overlapped syscall.Overlapped
-	ok, _, err := lockFileEx.Call(f.Fd(), lockExclusive|lockFailImmediately, 0, 1, 0, uintptr(unsafe.Pointer(&overlapped)))
+	ok, _, err := lockFileEx.Call(f.Fd(), lockExclusive|lockFailImmediately, 0, 1, 0,
+		uintptr(unsafe.Pointer(&overlapped)))
 	switch {
 	case ok != 0:
 		return true, nil

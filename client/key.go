@@ -32,9 +32,9 @@ func Key(c KeyConfig) Source {
 
 type key struct {
 	checked
-	c      KeyConfig
-	origin origin
-	took   atomic.Bool // the origin has accepted the key
+	c        KeyConfig
+	origin   origin
+	accepted atomic.Bool // the origin has accepted the key
 }
 
 func (k *key) answer(a *attempt, offered []durward.Challenge) error {
@@ -50,10 +50,10 @@ func (k *key) answer(a *attempt, offered []durward.Challenge) error {
 }
 
 func (k *key) observe(_ *attempt, resp *http.Response) error {
-	if !k.took.Load() && verdictOf(resp) == tokenAccepted {
-		k.took.Store(true)
+	if !k.accepted.Load() && outcomeOf(resp) == tokenAccepted {
+		k.accepted.Store(true)
 	}
 	return nil
 }
 
-func (k *key) tookToken(o origin) bool { return o == k.origin && k.took.Load() }
+func (k *key) acceptedToken(o origin) bool { return o == k.origin && k.accepted.Load() }

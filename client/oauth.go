@@ -20,9 +20,9 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
-// OAuth gets tokens from the token endpoint of an OAuth 2.0 authorization server (RFC 6749). TokenURL
-// and ClientID are required. Do not change or copy it after its first use. Its methods have the form
-// of [TokensConfig.Next].
+// OAuth gets tokens from the token endpoint of an OAuth 2.0 authorization server (RFC 6749).
+// TokenURL and ClientID are required. Do not change or copy it after its first use. Its methods
+// have the form of [TokensConfig.Next].
 type OAuth struct {
 	TokenURL string
 	ClientID string
@@ -37,8 +37,9 @@ type OAuth struct {
 	Params    url.Values // sent with each request
 
 	// TokenType is the type of tokens whose response names none, or one that is no authentication
-	// scheme: "Bearer" for LinkedIn (none), Slack ("bot", "user") and Apigee ("BearerToken"). By default
-	// such a response is an error (RFC 6749 s7.1). A response that says Bearer or DPoP is believed.
+	// scheme: "Bearer" for LinkedIn (none), Slack ("bot", "user") and Apigee ("BearerToken"). By
+	// default such a response is an error (RFC 6749 s7.1). A response that says Bearer or DPoP is
+	// believed.
 	TokenType string
 
 	// SignedOutBy lists errors of the token endpoint that end the sign-in, beside invalid_grant
@@ -46,8 +47,8 @@ type OAuth struct {
 	// refresh_token_not_found of Supabase, TOKEN_EXPIRED of Firebase. Other errors keep the token.
 	SignedOutBy []string
 
-	// Prove makes DPoP proofs, as in TokensConfig. The latest nonce of the token endpoint is kept for
-	// the next proof.
+	// Prove makes DPoP proofs, as in TokensConfig. The latest nonce of the token endpoint is kept
+	// for the next proof.
 	Prove func(durward.ProofRequest) (string, error)
 
 	HTTP         *http.Client     // nil means a client with a timeout of 30 s; redirects are not followed
@@ -72,8 +73,8 @@ func (o *OAuth) Refresh(ctx context.Context, old Token) (Token, error) {
 	return t, err
 }
 
-// ClientCredentials gets a token for the client itself (RFC 6749 s4.4). Of the old token it uses only
-// Claims.
+// ClientCredentials gets a token for the client itself (RFC 6749 s4.4). Of the old token it uses
+// only Claims.
 func (o *OAuth) ClientCredentials(ctx context.Context, old Token) (Token, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(o.Scopes) > 0 {
@@ -153,9 +154,9 @@ func (o *OAuth) post(ctx context.Context, old Token, form url.Values) (Token, er
 	return t, nil
 }
 
-// refused returns the error for a token endpoint's refusal. Only an invalid grant, or an error that the
-// configuration lists, signs out; after an error of the client or the request the grant may still be
-// valid, as after an outage.
+// refused returns the error for a token endpoint's refusal. Only an invalid grant, or an error that
+// the configuration lists, signs out; after an error of the client or the request the grant may
+// still be valid, as after an outage.
 func (o *OAuth) refused(e *ResponseError) error {
 	ends := e.Reason == "invalid_grant" || e.Reason != "" && slices.Contains(o.SignedOutBy, e.Reason)
 	if ends && e.Status < 500 && e.Status != http.StatusTooManyRequests {
@@ -224,8 +225,8 @@ func (n number) after(asked time.Time) time.Time {
 	return asked.Add(time.Duration(float64(n) * float64(time.Second)))
 }
 
-// words is a JSON string of words with spaces between them, or a list of them, as Twitch sends scope.
-// Another form is the empty string.
+// words is a JSON string of words with spaces between them, or a list of them, as Twitch sends
+// scope. Another form is the empty string.
 type words string
 
 // UnmarshalJSON never fails.

@@ -36,15 +36,15 @@ type PasswordConfig struct {
 	// InsecureMD5 answers Digest with MD5, for servers that support nothing else.
 	InsecureMD5 bool
 
-	// InsecureNoQOP answers Digest without qop (RFC 2069), for old cameras and phones; most of them need
-	// InsecureMD5 too. An attacker on the network path can send such an answer again, and can find a
-	// weak password with tables made in advance.
+	// InsecureNoQOP answers Digest without qop (RFC 2069), for old cameras and phones; most of them
+	// need InsecureMD5 too. An attacker on the network path can send such an answer again, and can
+	// find a weak password with tables made in advance.
 	InsecureNoQOP bool
 }
 
-// Password returns a source that answers Basic (RFC 7617) and Digest (RFC 7616) challenges. It sends
-// nothing before the origin has sent a challenge; later requests to the same protection space carry
-// the answer at once. After a refused password it does not answer that realm again.
+// Password returns a source that answers Basic (RFC 7617) and Digest (RFC 7616) challenges. It
+// sends nothing before the origin has sent a challenge; later requests to the same protection space
+// carry the answer at once. After a refused password it does not answer that realm again.
 func Password(c PasswordConfig) Source {
 	p := &password{c: c}
 	p.origin = p.originIn("Origin", c.Origin, "", true)
@@ -113,7 +113,8 @@ func (p *password) answer(a *attempt, offered []durward.Challenge) error {
 	return ErrNoAnswer
 }
 
-// preempt answers the known challenge of the nearest protection space (RFC 7617 s2.2, RFC 7616 s3.6).
+// preempt answers the known challenge of the nearest protection space (RFC 7617 s2.2, RFC 7616
+// s3.6).
 func (p *password) preempt(a *attempt) error {
 	p.mu.Lock()
 	var found *space
@@ -284,8 +285,8 @@ func (p *password) drop(done *answered, challenges []durward.Challenge) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spaces = slices.DeleteFunc(p.spaces, func(s *space) bool { return s == done.space })
-	// The server may have refused an older nonce. Basic has none. A fresh answer was for this request,
-	// also if the server names another realm now.
+	// The server may have refused an older nonce. Basic has none. A fresh answer was for this
+	// request, also if the server names another realm now.
 	if !stale && (done.fresh || same && done.space.digest == nil) && !slices.Contains(p.refused, done.space.realm) {
 		p.refused = append(p.refused[max(0, len(p.refused)-maxSpaces+1):], done.space.realm)
 	}

@@ -34,7 +34,9 @@ func (t *Transport) throughProxy(h *http.Transport) *http.Transport {
 		p := t.tunnel(ctx, proxy, target, all)
 		return all, p.authorize(p.at.r)
 	}
-	h.OnProxyConnectResponse = func(ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response) error {
+	h.OnProxyConnectResponse = func(
+		ctx context.Context, proxy *url.URL, connect *http.Request, resp *http.Response,
+	) error {
 		if response != nil {
 			if err := response(ctx, proxy, connect, resp); err != nil {
 				return err

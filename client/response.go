@@ -107,8 +107,8 @@ func newResponseError(resp *http.Response) *ResponseError {
 	return e.withReason(f.reason())
 }
 
-// failure has the members of a JSON body that name the error: those of RFC 6749 s5.2, those of Supabase and
-// of Google's APIs, Firebase among them, and the message of many others.
+// failure has the members of a JSON body that name the error: those of RFC 6749 s5.2, those of
+// Supabase and of Google's APIs, Firebase among them, and the message of many others.
 type failure struct {
 	Error       json.RawMessage `json:"error"` // a string, or an object with a message
 	Description text            `json:"error_description"`

@@ -41,8 +41,9 @@ type source interface {
 	// observe reads the response to an attempt that this source answered.
 	observe(a *attempt, resp *http.Response) error
 
-	// tookToken reports whether the origin has accepted an access token or API key of this source.
-	tookToken(origin) bool
+	// acceptedToken reports whether the origin has accepted an access token or API key of this
+	// source.
+	acceptedToken(origin) bool
 }
 
 // own is a source of this package as a Source.
@@ -77,8 +78,8 @@ func (c *checked) originIn(field, text, credentials string, insecure bool) origi
 // observe does nothing: most sources do not need the response.
 func (c *checked) observe(*attempt, *http.Response) error { return nil }
 
-// tookToken returns false: most sources have no token.
-func (c *checked) tookToken(origin) bool { return false }
+// acceptedToken returns false: most sources have no token.
+func (c *checked) acceptedToken(origin) bool { return false }
 
 // custom adapts a source of the application.
 type custom struct {

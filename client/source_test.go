@@ -355,8 +355,8 @@ func TestTokenIsNotPrinted(t *testing.T) {
 	}
 }
 
-// FuzzTransport checks with any challenges that the request ends, is sent at most six times, and has
-// valid fields.
+// FuzzTransport checks with any challenges that the request ends, is sent at most six times, and
+// has valid fields.
 func FuzzTransport(f *testing.F) {
 	for _, seed := range []string{`Basic realm="r"`, `Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256`, `Digest realm="r\"", nonce="n", qop="auth-int", algorithm=MD5-sess, opaque="", userhash=true, stale=true`,
 		`Bearer realm="r", error="invalid_token"`, `DPoP error="use_dpop_nonce"`, `Basic, Digest ,, Bearer a==`,

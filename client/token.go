@@ -21,8 +21,8 @@ type Token struct {
 	Scope          string    `json:"scope,omitempty"`          // as granted
 
 	// Claims is set only in the argument of TokensConfig.Next, after an API answered with a claims
-	// challenge (Microsoft Entra ID): the claims that the new token needs, a JSON object that the token
-	// endpoint receives as its parameter claims. [OAuth] sends it.
+	// challenge (Microsoft Entra ID): the claims that the new token needs, a JSON object that the
+	// token endpoint receives as its parameter claims. [OAuth] sends it.
 	Claims string `json:"-"`
 }
 
@@ -51,8 +51,8 @@ func (t Token) hasScheme() bool {
 // bound reports whether the token is bound to a DPoP key.
 func (t Token) bound() bool { return strings.EqualFold(t.Type, "DPoP") }
 
-// earlyRefresh returns a random time between 70 and 90 % of the token's life, or the zero time if the
-// life is unknown.
+// earlyRefresh returns a random time between 70 and 90 % of the token's life, or the zero time if
+// the life is unknown.
 func (t Token) earlyRefresh() time.Time {
 	life := t.Expires.Sub(t.Received)
 	if t.Received.IsZero() || t.Expires.IsZero() || life <= 0 {

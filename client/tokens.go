@@ -80,15 +80,15 @@ func (e *RetryError) Unwrap() error { return e.Err }
 //
 // It refreshes a token early, at the first request after a random time between 70 and 90 % of the
 // token's life, and does not delay that request. An unused token is not refreshed. If a token has
-// expired or the server refuses it, with invalid_token or without a reason, one call of Next serves all
-// waiting requests; the end of one request's context does not cancel that call. If the server refuses
-// the new token too, its next refusal causes a call after a second at the earliest, then after two, and
-// so on up to a minute.
+// expired or the server refuses it, with invalid_token or without a reason, one call of Next serves
+// all waiting requests; the end of one request's context does not cancel that call. If the server
+// refuses the new token too, its next refusal causes a call after a second at the earliest, then
+// after two, and so on up to a minute.
 //
 // If Next fails, all waiting requests get its error. The next call follows after a pause of one
-// second, doubled up to a minute, or as long as the server asks for. Until then a token that has not
-// expired stays in use. Only [ErrSignedOut] discards a token, and not one without a refresh token
-// that has neither expired nor been refused with invalid_token.
+// second, doubled up to a minute, or as long as the server asks for. Until then a token that has
+// not expired stays in use. Only [ErrSignedOut] discards a token, and not one without a refresh
+// token that has neither expired nor been refused with invalid_token.
 //
 // The life of a token is counted from the request for it, by expires_in (RFC 6749 s5.1), so a wrong
 // clock of this machine does no harm.
@@ -138,13 +138,13 @@ type tokens struct {
 
 // recipient is an origin that receives the token.
 type recipient struct {
-	origin origin
-	proofs dpop.State
-	took   atomic.Bool // it has accepted a token
+	origin   origin
+	proofs   dpop.State
+	accepted atomic.Bool // it has accepted a token
 
-	// A refused token is renewed at once, and not again before retryAt if the new one was refused too.
-	// tokens.mu guards these fields.
-	judged  *currentToken // the latest renewed token that it accepted or refused
+	// A refused token is renewed at once, and not again before retryAt if the new one was refused
+	// too. tokens.mu guards these fields.
+	decided *currentToken // the latest renewed token that it accepted or refused
 	retryAt time.Time
 	pause   time.Duration // doubled with each renewal in vain
 }
@@ -176,9 +176,9 @@ func (t *tokens) at(o origin) *recipient {
 	return nil
 }
 
-func (t *tokens) tookToken(o origin) bool {
+func (t *tokens) acceptedToken(o origin) bool {
 	to := t.at(o)
-	return to != nil && to.took.Load()
+	return to != nil && to.accepted.Load()
 }
 
 // issues reports whether u is an endpoint where the source itself gets its tokens.
@@ -261,29 +261,29 @@ func (t *tokens) put(a *attempt, to *recipient, token *currentToken) error {
 func (t *tokens) observe(a *attempt, resp *http.Response) error {
 	to := t.at(a.origin)
 	to.proofs.Observe(resp)
-	if to.took.Load() && !a.renewed {
+	if to.accepted.Load() && !a.renewed {
 		return nil
 	}
-	v := verdictOf(resp)
-	if v == tokenAccepted {
-		to.took.Store(true)
+	o := outcomeOf(resp)
+	if o == tokenAccepted {
+		to.accepted.Store(true)
 	}
 	if token, ok := a.state.(*currentToken); ok && a.renewed {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.judge(to, token, v)
+		t.record(to, token, o)
 	}
 	return nil
 }
 
-// judge records whether a recipient accepted a token that replaces a refused one. The first decision
-// about each token counts. The caller holds t.mu.
-func (t *tokens) judge(to *recipient, token *currentToken, v verdict) {
-	if v == undecided || to.judged == token {
+// record stores whether a recipient accepted a token that replaces a refused one. The first
+// decision about each token counts. The caller holds t.mu.
+func (t *tokens) record(to *recipient, token *currentToken, o outcome) {
+	if o == undecided || to.decided == token {
 		return
 	}
-	to.judged = token
-	if v == tokenAccepted {
+	to.decided = token
+	if o == tokenAccepted {
 		to.pause, to.retryAt = 0, time.Time{}
 		return
 	}
@@ -328,14 +328,14 @@ func (t *tokens) get(ctx context.Context, want demand) (*currentToken, error) {
 	case f.token.Access == want.refused:
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.judge(want.by, f.token, tokenRefused)
+		t.record(want.by, f.token, tokenRefused)
 		return nil, fmt.Errorf("durward: Next returned the refused access token again: %w", ErrNoAnswer)
 	}
 	return f.token, nil
 }
 
-// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels the
-// refresh. The caller holds t.mu.
+// begin starts a refresh. It keeps the values of ctx but not its end: no waiting request cancels
+// the refresh. The caller holds t.mu.
 func (t *tokens) begin(ctx context.Context, token *currentToken, want demand) *refresh {
 	f := &refresh{done: make(chan struct{})}
 	t.refresh = f

@@ -125,8 +125,8 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Hundreds of requests share a token: tokens expire, refreshes fail, are slow or lose their responses,
-// and callers cancel.
+// Hundreds of requests share a token: tokens expire, refreshes fail, are slow or lose their
+// responses, and callers cancel.
 func TestTransportTokensTogether(t *testing.T) {
 	t.Parallel()
 	rounds := 20

@@ -15,8 +15,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// Transport is an [http.RoundTripper] that adds credentials to requests and answers the challenges of
-// 401 and 407 responses. The package comment describes how it reacts to each refusal.
+// Transport is an [http.RoundTripper] that adds credentials to requests and answers the challenges
+// of 401 and 407 responses. The package comment describes how it reacts to each refusal.
 //
 // The zero Transport sends no credentials. Do not change its fields after its first use. It is safe
 // for concurrent use.
@@ -34,9 +34,9 @@ type Transport struct {
 	ProxySources []Source
 
 	// OnStepUp is called when the server accepts the credentials but wants more: a stronger or
-	// newer sign-in (RFC 9470 s3), or a scope (RFC 6750 s3.1) or claims (Microsoft Entra ID) that no
-	// source has a token for. If it returns nil, the request is sent once more; an error ends the
-	// request. If OnStepUp is nil, the caller gets the response.
+	// newer sign-in (RFC 9470 s3), or a scope (RFC 6750 s3.1) or claims (Microsoft Entra ID) that
+	// no source has a token for. If it returns nil, the request is sent once more; an error ends
+	// the request. If OnStepUp is nil, the caller gets the response.
 	//
 	// It is called for one request at a time. Requests that wait meanwhile are sent again first.
 	// It must not send requests through this Transport.

@@ -21,8 +21,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// answers holds the wanted reaction to each code, if the next credentials are accepted: the number of
-// requests, refreshes and step-ups.
+// answers holds the wanted reaction to each code, if the next credentials are accepted: the number
+// of requests, refreshes and step-ups.
 var answers = map[durward.Code]struct {
 	sends, renewals, stepUps int
 }{

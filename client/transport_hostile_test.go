@@ -125,8 +125,8 @@ func TestTransportReasonTwice(t *testing.T) {
 	}
 }
 
-// A scope that no source has causes a step-up, after a 401 as after a 403. Requests to AuthEndpoints are
-// sent once.
+// A scope that no source has causes a step-up, after a 401 as after a 403. Requests to
+// AuthEndpoints are sent once.
 func TestTransportScopeOfPerson(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -466,8 +466,8 @@ func TestTransportNearestSpace(t *testing.T) {
 	}
 }
 
-// The server answers before it has read the body, cuts connections, sends 1xx responses and trailers, and
-// the caller cancels: each request ends, with its whole body or an error.
+// The server answers before it has read the body, cuts connections, sends 1xx responses and
+// trailers, and the caller cancels: each request ends, with its whole body or an error.
 func TestTransportRoughServer(t *testing.T) {
 	t.Parallel()
 	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10) // 1 MiB

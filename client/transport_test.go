@@ -80,8 +80,8 @@ func TestTransportPasswords(t *testing.T) {
 	}
 }
 
-// A user name beyond ASCII is sent as username* (RFC 8187) if the server declares UTF-8, else unchanged:
-// servers older than RFC 7616 do not support username*.
+// A user name beyond ASCII is sent as username* (RFC 8187) if the server declares UTF-8, else
+// unchanged: servers older than RFC 7616 do not support username*.
 func TestTransportUserBeyondASCII(t *testing.T) {
 	t.Parallel()
 	for charset, want := range map[string]durward.Param{
@@ -124,8 +124,8 @@ func (s *scoped) Authorize(r *http.Request, offered []durward.Challenge) error {
 	return nil
 }
 
-// A 401 with insufficient_scope is answered by the sources, once: image registries do not send the 403 of
-// RFC 6750 s3.1.
+// A 401 with insufficient_scope is answered by the sources, once: image registries do not send the
+// 403 of RFC 6750 s3.1.
 func TestTransportScopeBy401(t *testing.T) {
 	t.Parallel()
 	for _, wanted := range []string{"push", "never", "same"} {

@@ -1,6 +1,6 @@
 // Package oauth2source gets the tokens of a [client.Tokens] source with configurations of
-// golang.org/x/oauth2. The source answers 401 responses, refreshes once for all waiting requests and
-// stores the new refresh token:
+// golang.org/x/oauth2. The source answers 401 responses, refreshes once for all waiting requests
+// and stores the new refresh token:
 //
 //	tokens := client.Tokens(client.TokensConfig{
 //		Origins: []string{"https://api.example.com"},
@@ -44,8 +44,8 @@ func Refresh(c *oauth2.Config) func(ctx context.Context, old client.Token) (clie
 	}
 }
 
-// ClientCredentials returns a function for [client.TokensConfig.Next] that gets tokens for the client
-// itself.
+// ClientCredentials returns a function for [client.TokensConfig.Next] that gets tokens for the
+// client itself.
 func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, old client.Token) (client.Token, error) {
 	return func(ctx context.Context, _ client.Token) (client.Token, error) {
 		asked := time.Now()
@@ -60,7 +60,13 @@ func ClientCredentials(c *clientcredentials.Config) func(ctx context.Context, ol
 // Token converts a token, such as the result of [oauth2.Config.Exchange]. asked is the time of the
 // request for it; the end of the token is counted from asked if the server sent expires_in.
 func Token(t *oauth2.Token, asked time.Time) client.Token {
-	next := client.Token{Access: t.AccessToken, Type: t.Type(), Received: asked, Expires: t.Expiry, Refresh: t.RefreshToken}
+	next := client.Token{
+		Access:   t.AccessToken,
+		Type:     t.Type(),
+		Received: asked,
+		Expires:  t.Expiry,
+		Refresh:  t.RefreshToken,
+	}
 	if t.ExpiresIn > 0 {
 		next.Expires = asked.Add(time.Duration(t.ExpiresIn) * time.Second)
 	}
@@ -75,7 +81,8 @@ func failed(err error) error {
 		return err
 	}
 	// The body may hold secrets: the error shows only the code.
-	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %.200q", said.Response.StatusCode, said.ErrorCode)
+	plain := fmt.Errorf("oauth2source: the authorization server refuses (%d): %.200q",
+		said.Response.StatusCode, said.ErrorCode)
 	switch status := said.Response.StatusCode; {
 	case said.ErrorCode == "invalid_grant": // RFC 6749 s5.2
 		return fmt.Errorf("%w: %w", client.ErrSignedOut, plain)

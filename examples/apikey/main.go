@@ -1,5 +1,5 @@
-// apikey protects an API with keys that its users create, list and revoke. A key with the scope keys
-// manages keys; the program prints the first one when it starts:
+// apikey protects an API with keys that its users create, list and revoke. A key with the scope
+// keys manages keys; the program prints the first one when it starts:
 //
 //	go run ./apikey
 //	curl -H "X-API-Key: $key" http://127.0.0.1:8080/notes
@@ -22,8 +22,8 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// prefix is the start of every key of this API. It names the API, so that a finder of a leaked key knows
-// where to report it.
+// prefix is the start of every key of this API. It names the API, so that a finder of a leaked key
+// knows where to report it.
 const prefix = "notes_"
 
 // record is a row of the table of keys. The key itself is not stored.
@@ -56,7 +56,8 @@ func (k *keys) add(owner string, scopes ...string) string {
 	return key
 }
 
-// find is the check of the scheme. The look-up is by hash, so its time reveals nothing about the keys.
+// find is the check of the scheme. The look-up is by hash, so its time reveals nothing about the
+// keys.
 func (k *keys) find(_ context.Context, key string) (*durward.Principal, error) {
 	hash := sha256.Sum256([]byte(key))
 	k.mu.Lock()

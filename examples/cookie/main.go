@@ -2,9 +2,9 @@
 //
 //	NOTES_PASSWORD='open sesame' go run ./cookie
 //
-// Open http://127.0.0.1:8080/ in a browser and sign in as ada. Safari is reported to drop the cookie
-// over http: use another browser, or https. The sessions are in memory, so a restart signs every
-// user out; a database would replace the map in sessions.
+// Open http://127.0.0.1:8080/ in a browser and sign in as ada. Safari is reported to drop the
+// cookie over http: use another browser, or https. The sessions are in memory, so a restart signs
+// every user out; a database would replace the map in sessions.
 package main
 
 import (
@@ -31,7 +31,8 @@ const (
 	life       = 12 * time.Hour   // a session ends after this time in any case
 )
 
-// sessions is the store. A key is the hash of a cookie's value, so a copy of the store signs no thief in.
+// sessions is the store. A key is the hash of a cookie's value, so a copy of the store signs no
+// thief in.
 type sessions struct {
 	mu  sync.Mutex
 	all map[[sha256.Size]byte]*session // under mu
@@ -60,8 +61,8 @@ func (s *session) ended(now time.Time) bool {
 	return now.Sub(s.used) > idle || now.Sub(s.began) > life
 }
 
-// find is the check of the cookie. A database that does not answer would be another error: 503, and the
-// browser keeps its cookie.
+// find is the check of the cookie. A database that does not answer would be another error: 503, and
+// the browser keeps its cookie.
 func (s *sessions) find(ctx context.Context, value string) (*durward.Principal, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,13 +152,15 @@ func main() {
 		page(w, "login", durward.ReturnTo(r.FormValue("return_to")))
 	}
 	signIn := func(w http.ResponseWriter, r *http.Request) {
-		// Without this check a page of another site could sign the browser in to an account of the attacker.
+		// Without this check a page of another site could sign the browser in to an account of the
+		// attacker.
 		if err := guard.SameOrigin(r); err != nil {
 			guard.Refuse(w, r, err)
 			return
 		}
 		user := r.PostFormValue("user")
-		// The hash is computed for unknown names too, so that the time does not reveal the known ones.
+		// The hash is computed for unknown names too, so that the time does not reveal the known
+		// ones.
 		right := subtle.ConstantTimeCompare(hash(r.PostFormValue("password"), salt), ada) == 1
 		if !right || user != "ada" {
 			guard.Refuse(w, r, fmt.Errorf("sign-in as %q: %w", user, durward.InvalidCredentials))

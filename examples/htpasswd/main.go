@@ -1,5 +1,5 @@
-// htpasswd protects pages with a password file. Each line is USER:HASH, as Apache's program htpasswd
-// writes it; with -add this program writes one too:
+// htpasswd protects pages with a password file. Each line is USER:HASH, as Apache's program
+// htpasswd writes it; with -add this program writes one too:
 //
 //	echo 'open sesame' | go run ./htpasswd -file users -add ada
 //	go run ./htpasswd -file users
@@ -43,9 +43,9 @@ func main() {
 	log.Fatal(http.ListenAndServe(*listen, durward.Protect(hello, users.Basic())))
 }
 
-// addUser appends a line with an argon2id hash to the file. It reads the password from standard input,
-// because every user of the machine can read arguments. Of two lines of a user the first counts: to
-// change a password, remove the old line.
+// addUser appends a line with an argon2id hash to the file. It reads the password from standard
+// input, because every user of the machine can read arguments. Of two lines of a user the first
+// counts: to change a password, remove the old line.
 func addUser(path, user string) error {
 	password, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil {
