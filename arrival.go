@@ -130,8 +130,10 @@ func nonCanonicalPath(u *url.URL, accept pathForms) string {
 	plain, empty := true, false
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {
-		case c < 0x20, c == 0x7f, c == '\\':
-			return "a control character or backslash in the path"
+		case c < 0x20, c == 0x7f:
+			return "a control character in the path"
+		case c == '\\':
+			return "a backslash in the path"
 		case c == '%':
 			plain = false
 		case c == '/':
@@ -141,7 +143,7 @@ func nonCanonicalPath(u *url.URL, accept pathForms) string {
 			switch path[i+1] {
 			case '/':
 				if i == 0 { // RFC 3986 s4.2: to browsers, the name of a host
-					return "an empty segment at the start of the path"
+					return "a double slash at the start of the path"
 				}
 				empty = true
 			case '.':
@@ -151,20 +153,19 @@ func nonCanonicalPath(u *url.URL, accept pathForms) string {
 			}
 		}
 	}
-	// With encodedSlashes, an empty segment of the decoded path may be an encoded slash, which is not
-	// in the path as sent.
-	if empty && !accept.doubleSlashes && (!accept.encodedSlashes || strings.Contains(u.EscapedPath(), "//")) {
-		return "an empty segment in the path (Config.InsecureDoubleSlashes accepts it)"
+	// An empty segment that is not in the path as sent is an encoded slash.
+	if empty && !accept.doubleSlashes && strings.Contains(u.EscapedPath(), "//") {
+		return "a double slash in the path (Config.InsecureDoubleSlashes accepts it)"
 	}
 	if plain && u.RawPath == "" {
 		return ""
 	}
 	// A server behind this one may decode the path a second time.
 	if hasEncoded(path) {
-		return "a doubly encoded separator or dot in the path"
+		return "a slash, backslash, dot or NUL in the path that is encoded twice"
 	}
 	if !accept.encodedSlashes && hasEncoded(u.RawPath) {
-		return "an encoded separator or dot in the path (Config.InsecureEncodedSlashes accepts it)"
+		return "an encoded slash or dot in the path (Config.InsecureEncodedSlashes accepts it)"
 	}
 	return ""
 }

@@ -226,6 +226,32 @@ func TestProxySocket(t *testing.T) {
 	}
 }
 
+// A peer of a unix socket chooses its own name. The name of an address, also of a trusted one, is no
+// address.
+func TestSocketPeerName(t *testing.T) {
+	t.Parallel()
+	for _, name := range lines("127.0.0.1:1", "10.0.0.1:1", "203.0.113.9:1") {
+		for _, socket := range []bool{false, true} {
+			g := newGuard(t, durward.Config{Proxies: proxies, ProxySocket: socket})
+			r := onSocket(httptest.NewRequest("GET", "/x", nil))
+			r.RemoteAddr = name
+			w := serve(g.Open(whence), r)
+			if socket && (w.Code != 200 || w.Body.String() != "invalid IP") {
+				t.Errorf("%s, trusted: got %d %s, want 200 from an unknown address", name, w.Code, w.Body)
+			} else if !socket {
+				wants(t, name, w, 403, durward.InsecureTransport)
+			}
+			r.Header = fields("X-Forwarded-Proto", "https", "X-Forwarded-For", "198.51.100.1")
+			w = serve(g.Open(whence), r)
+			if socket && w.Body.String() != "198.51.100.1" {
+				t.Errorf("%s, trusted, with fields: got %d %s, want 198.51.100.1", name, w.Code, w.Body)
+			} else if !socket {
+				wants(t, name+" with fields", w, 403, durward.InsecureTransport)
+			}
+		}
+	}
+}
+
 // The same through real sockets.
 func TestProxySocketListener(t *testing.T) {
 	t.Parallel()
@@ -311,6 +337,7 @@ func TestPathForms(t *testing.T) {
 		{"/bucket//key", false, true, true},
 		{"/bucket///key//", false, true, true},
 		{"/bucket//a%2fb", false, false, true},
+		{"/bucket/%2F/%2fkey", true, false, true},
 		{"/plain", true, true, true},
 
 		{"//evil.example/a", false, false, false},
@@ -342,6 +369,8 @@ func TestPathForms(t *testing.T) {
 			config durward.Config
 			want   bool
 		}{{"nothing", durward.Config{}, c.target == "/plain"}, {"InsecureEncodedSlashes", slashes, c.slashes}, {"InsecureDoubleSlashes", empties, c.empty}, {"both", both, c.joint}} {
+			cause := ""
+			with.config.OnRefusal = func(_ *http.Request, f *durward.Refusal) { cause = f.Cause() }
 			r := get("good")
 			r.URL = u
 			w := serve(newGuard(t, with.config).Handler(hello), r)
@@ -350,6 +379,44 @@ func TestPathForms(t *testing.T) {
 			} else if !with.want {
 				wants(t, c.target+" with "+with.name, w, 400, durward.InvalidRequest)
 			}
+			if with.name != "nothing" || c.empty && c.slashes {
+				continue
+			}
+			// The cause names the switch that would accept the path, or one of two, or none.
+			encoded, double := strings.Contains(cause, "Config.InsecureEncodedSlashes"), strings.Contains(cause, "Config.InsecureDoubleSlashes")
+			if c.joint != (encoded || double) || c.slashes && double || c.empty && encoded {
+				t.Errorf("%s: the cause %q names the wrong switch", c.target, cause)
+			}
+		}
+	}
+}
+
+// The cause of a refusal says what is wrong with the path.
+func TestPathCauses(t *testing.T) {
+	t.Parallel()
+	var cause string
+	h := newGuard(t, durward.Config{OnRefusal: func(_ *http.Request, f *durward.Refusal) { cause = f.Cause() }}).Open(hello)
+	for target, want := range map[string]string{
+		"/a//b":       "a double slash in the path (Config.InsecureDoubleSlashes accepts it)",
+		"/a%2Fb":      "an encoded slash or dot in the path (Config.InsecureEncodedSlashes accepts it)",
+		"/a%2F/b":     "an encoded slash or dot in the path (Config.InsecureEncodedSlashes accepts it)",
+		"/v1%2e0":     "an encoded slash or dot in the path (Config.InsecureEncodedSlashes accepts it)",
+		"//a":         "a double slash at the start of the path",
+		"/%2fa":       "a double slash at the start of the path",
+		"/a/../b":     "a dot segment in the path",
+		"/a/%2e%2e/b": "a dot segment in the path",
+		"/a%5Cb":      "a backslash in the path",
+		"/a%00":       "a control character in the path",
+		"/a%252Fb":    "a slash, backslash, dot or NUL in the path that is encoded twice",
+		"*":           "the path does not begin with a slash",
+	} {
+		r := get("")
+		var err error
+		if r.URL, err = url.ParseRequestURI(target); err != nil {
+			t.Fatal(err)
+		}
+		if serve(h, r); cause != want {
+			t.Errorf("%s: the cause is %q, want %q", target, cause, want)
 		}
 	}
 }

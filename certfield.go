@@ -2,6 +2,7 @@ package durward
 
 import (
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -21,7 +22,8 @@ const (
 
 	// ClientCertXFCC is X-Forwarded-Client-Cert of Envoy. The field must have one element with Cert
 	// or Chain: forward_client_cert_details is SANITIZE_SET, and set_current_client_cert_details
-	// has cert or chain. A second element would be that of a client or of another proxy.
+	// has cert or chain. A list, as of APPEND_FORWARD, is refused: Envoy writes the names of a
+	// certificate without quotes, so its holder can make the last element of a list.
 	ClientCertXFCC ClientCertFormat = "xfcc"
 
 	// ClientCertTraefik is X-Forwarded-Tls-Client-Cert of Traefik's PassTLSClientCert with pem.
@@ -200,10 +202,11 @@ func readTraefik(line string) (all []*x509.Certificate, err error) {
 
 // readXFCC reads the certificates of an X-Forwarded-Client-Cert line.
 func readXFCC(line string) ([]*x509.Certificate, error) {
-	cert, chain, err := splitXFCC(line)
+	values, err := splitXFCC(line)
 	if err != nil {
 		return nil, err
 	}
+	cert, chain := values["cert"], values["chain"]
 	if cert == "" && chain == "" {
 		return nil, errors.New("neither Cert nor Chain: set cert in Envoy's set_current_client_cert_details")
 	}
@@ -226,39 +229,41 @@ func readXFCC(line string) ([]*x509.Certificate, error) {
 			return nil, errors.New("its Chain does not begin with Cert")
 		}
 	}
+	// Envoy always sends Hash, and before all text that the certificate's holder chose. A name without
+	// quotes can add a Cert that Envoy did not send.
+	if hash := values["hash"]; hash != "" && !strings.EqualFold(hash, fmt.Sprintf("%x", sha256.Sum256(all[0].Raw))) {
+		return nil, errors.New("its Hash is not the SHA-256 of the certificate")
+	}
 	return all, nil
 }
 
-// splitXFCC returns the values of Cert and Chain of the only element of an XFCC line: pairs of key
-// and value, separated by semicolons. A value with one of ,;= is quoted, with a backslash before
-// each quote. Keys ignore case. A certificate's names appear in other values, so a key that is
-// repeated may be of the client's making.
-func splitXFCC(line string) (cert, chain string, err error) {
-	seen := map[string]bool{}
+// splitXFCC returns the values of cert, chain and hash of the only element of an XFCC line: pairs of
+// key and value, separated by semicolons. A value with one of ,;= is quoted, with a backslash before
+// each quote. Keys ignore case. Envoy does not quote the names of a certificate in URI and DNS, so
+// that a name can add keys and elements: none of these three may be repeated, and the line must have
+// one element.
+func splitXFCC(line string) (map[string]string, error) {
+	values := make(map[string]string)
 	for {
 		key, rest, ok := strings.Cut(line, "=")
 		if key = strings.ToLower(strings.Trim(key, " \t")); !ok || strings.ContainsAny(key, ` ",;`) || key == "" {
-			return "", "", errors.New("not pairs of key and value")
+			return nil, errors.New("not pairs of key and value")
 		}
 		value, rest, err := xfccValue(rest)
 		if err != nil {
-			return "", "", err
+			return nil, err
 		}
-		switch key {
-		case "cert":
-			cert = value
-		case "chain":
-			chain = value
+		if key == "cert" || key == "chain" || key == "hash" {
+			if _, repeated := values[key]; repeated {
+				return nil, fmt.Errorf("%q twice", key)
+			}
+			values[key] = value
 		}
-		if seen[key] && key != "uri" && key != "dns" { // a certificate may have several of these names
-			return "", "", fmt.Errorf("%q twice", key[:min(len(key), 16)])
-		}
-		seen[key] = true
 		switch {
 		case rest == "":
-			return cert, chain, nil
+			return values, nil
 		case rest[0] == ',':
-			return "", "", errors.New("more than one element: set Envoy's forward_client_cert_details to SANITIZE_SET")
+			return nil, errors.New("more than one element: set Envoy's forward_client_cert_details to SANITIZE_SET")
 		}
 		line = rest[1:] // after the semicolon
 	}

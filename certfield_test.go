@@ -1,6 +1,7 @@
 package durward_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -51,6 +53,7 @@ func TestClientCertFormats(t *testing.T) {
 	ca := newAuthority(t, "people")
 	between := ca.authority(t, "between", nil)
 	ada, grace := ca.issue(t, newKey(t), "ada", nil).Certificate[0], between.issue(t, newKey(t), "grace", nil).Certificate[0]
+	other := ca.issue(t, newKey(t), "other", nil).Certificate[0]
 	const (
 		xfcc    = "X-Forwarded-Client-Cert"
 		traefik = "X-Forwarded-Tls-Client-Cert"
@@ -61,8 +64,10 @@ func TestClientCertFormats(t *testing.T) {
 	// As Envoy writes an element with everything in it. The subject has a quote, a comma and an
 	// equals sign.
 	const names = `;Subject="CN=a\"b,O=x\\";URI=spiffe://example/ada;DNS=a.example;DNS=b.example`
-	element := "By=spiffe://example/envoy;Hash=" + strings.Repeat("0f", 32) + `;Cert="` + escaped(pemOf(ada)) + `"` + names
-	deep := `Hash=00;Cert="` + escaped(pemOf(grace)) + `";Chain="` + escaped(pemOf(grace, between.cert.Raw)) + `"`
+	hash := func(der []byte) string { return fmt.Sprintf("Hash=%x;", sha256.Sum256(der)) }
+	cert := func(der []byte) string { return `Cert="` + escaped(pemOf(der)) + `"` }
+	element := "By=spiffe://example/envoy;" + hash(ada) + cert(ada) + names
+	deep := hash(grace) + cert(grace) + `;Chain="` + escaped(pemOf(grace, between.cert.Raw)) + `"`
 	ten := strings.Repeat(pemOf(between.cert.Raw), 9)
 	for _, c := range []struct {
 		name   string
@@ -74,13 +79,19 @@ func TestClientCertFormats(t *testing.T) {
 		{"no field: no certificate", durward.ClientCertXFCC, fields(), "CLIENT_CERTIFICATE_REQUIRED", ""},
 		{"an empty field: no certificate", durward.ClientCertXFCC, fields(xfcc, ""), "CLIENT_CERTIFICATE_REQUIRED", ""},
 		{"Cert and other keys: its client", durward.ClientCertXFCC, fields(xfcc, element), "ada", ""},
-		{"Cert without quotes: its client", durward.ClientCertXFCC, fields(xfcc, "Hash=00;Cert="+escaped(pemOf(ada))), "ada", ""},
-		{"keys in another case: its client", durward.ClientCertXFCC, fields(xfcc, `HASH=00; CERT="`+escaped(pemOf(ada))+`"`), "ada", ""},
+		{"Cert without quotes: its client", durward.ClientCertXFCC, fields(xfcc, hash(ada)+"Cert="+escaped(pemOf(ada))), "ada", ""},
+		{"keys in another case: its client", durward.ClientCertXFCC, fields(xfcc, strings.ToUpper(hash(ada))+" CERT"+cert(ada)[len("Cert"):]), "ada", ""},
+		{"Cert without Hash, of another proxy: its client", durward.ClientCertXFCC, fields(xfcc, cert(ada)), "ada", ""},
+		{"By twice, of a proxy with two names: its client", durward.ClientCertXFCC, fields(xfcc, "By=a;By=b;"+hash(ada)+cert(ada)), "ada", ""},
 		{"Chain alone: its first", durward.ClientCertXFCC, fields(xfcc, `Chain="`+escaped(pemOf(grace, between.cert.Raw))+`"`), "grace", ""},
 		{"Cert and Chain: its client, by the chain", durward.ClientCertXFCC, fields(xfcc, deep), "grace", ""},
 		{"an empty subject: its client", durward.ClientCertXFCC, fields(xfcc, `Subject="";`+element[:strings.Index(element, names)]), "ada", ""},
 		{"no certificate in the element: refused", durward.ClientCertXFCC, fields(xfcc, `By=a;Hash=00;Subject="CN=ada"`), "INVALID_REQUEST", "neither Cert nor Chain"},
-		{"two elements: refused, as the left one may be the client's", durward.ClientCertXFCC, fields(xfcc, element+","+element), "INVALID_REQUEST", "more than one element"},
+		{"two elements: refused", durward.ClientCertXFCC, fields(xfcc, element+","+element), "INVALID_REQUEST", "more than one element"},
+		{"a name with an element of another client: refused", durward.ClientCertXFCC, fields(xfcc, hash(ada)+cert(ada)+";URI=x,By=a;"+hash(other)+cert(other)), "INVALID_REQUEST", "more than one element"},
+		{"a name with the Cert of another client, and no Cert of Envoy: refused", durward.ClientCertXFCC, fields(xfcc, hash(ada)+"URI=x;"+cert(other)), "INVALID_REQUEST", "its Hash"},
+		{"a name with the Chain of another client, and no Chain of Envoy: refused", durward.ClientCertXFCC, fields(xfcc, hash(ada)+"URI=x;Chain="+escaped(pemOf(other))), "INVALID_REQUEST", "its Hash"},
+		{"a name with Hash and Cert of another client: refused", durward.ClientCertXFCC, fields(xfcc, hash(ada)+"URI=x;"+hash(other)+cert(other)), "INVALID_REQUEST", `"hash" twice`},
 		{"two lines: refused", durward.ClientCertXFCC, fields(xfcc, element, xfcc, element), "INVALID_REQUEST", "repeated"},
 		{"Cert twice: refused", durward.ClientCertXFCC, fields(xfcc, element+`;Cert="`+escaped(pemOf(ada))+`"`), "INVALID_REQUEST", `"cert" twice`},
 		{"Cert that Chain does not begin with: refused", durward.ClientCertXFCC, fields(xfcc, strings.Replace(deep, escaped(pemOf(grace))+`";`, escaped(pemOf(ada))+`";`, 1)), "INVALID_REQUEST", "does not begin with Cert"},
@@ -249,6 +260,11 @@ func fuzzCertField(f *testing.F, format durward.ClientCertFormat, seeds ...strin
 			found := strings.NewReplacer("\n", "", "\r", "").Replace(plain)
 			if format == durward.ClientCertXFCC { // a backslash may stand before any octet of a quoted value
 				found = strings.ReplaceAll(found, `\`, "")
+				for i, part := range strings.Split(regexp.MustCompile(`\\.`).ReplaceAllString(text, ""), `"`) {
+					if i%2 == 0 && strings.Contains(part, ",") {
+						t.Fatalf("%q was taken with two elements", text)
+					}
+				}
 			}
 			if !strings.Contains(found, bare(certs[0])) {
 				t.Fatalf("%q was taken for another certificate", text)
@@ -261,7 +277,8 @@ func FuzzXFCC(f *testing.F) {
 	ca := newAuthority(f, "people")
 	ada := ca.issue(f, newKey(f), "ada", nil).Certificate[0]
 	cert := `Cert="` + escaped(pemOf(ada)) + `"`
-	fuzzCertField(f, durward.ClientCertXFCC, cert, "By=a;Hash=00;"+cert+`;Subject="CN=a\"b,O=\\";URI=;DNS=a`, cert+","+cert, cert+";"+cert,
+	hash := fmt.Sprintf("Hash=%x;", sha256.Sum256(ada))
+	fuzzCertField(f, durward.ClientCertXFCC, cert, "By=a;Hash=00;"+cert, hash+cert+";URI=x,"+hash+cert, "By=a;"+hash+cert+`;Subject="CN=a\"b,O=\\";URI=;DNS=a`, cert+","+cert, cert+";"+cert,
 		`Subject="\";`+cert+`"`, `Chain="`+escaped(pemOf(ada, ca.cert.Raw))+`";`+cert, `Cert=`+escaped(pemOf(ada)), `=;"`, `a="`)
 }
 

@@ -273,7 +273,7 @@ func New(c Config) (*Guard, error) {
 	case c.ClientCertFormat != "" && !c.ClientCertFromProxies:
 		mistake("ClientCertFormat without ClientCertFromProxies: its field would not be read; set both")
 	case c.ClientCertFromProxies && len(c.Proxies) == 0 && !c.ProxySocket:
-		mistake("ClientCertFromProxies without Proxies: the field of no peer would be read; set Proxies")
+		mistake("ClientCertFromProxies without Proxies: the field of no peer would be read; set Proxies or ProxySocket")
 	}
 	g.certFormat, g.certFields = format, slices.Clone(certFormats[ClientCertRFC9440].fields)
 	if c.ClientCertFormat != ClientCertRFC9440 && c.ClientCertFormat != "" {
@@ -699,11 +699,11 @@ func (g *Guard) checkNested(r *http.Request, st *requestState) error {
 // resolve determines the client's address, scheme and certificates, once for each request.
 func (g *Guard) resolve(r *http.Request, to *route) (*http.Request, *requestState) {
 	st := &requestState{Context: r.Context(), guard: g, route: to, https: r.TLS != nil, chosen: -1}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+	if unixPeer(r) {
+		st.fromProxy = g.c.ProxySocket
+	} else if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		st.client = peer.Addr().Unmap().WithZone("")
 		st.fromProxy = g.trusts(st.client)
-	} else {
-		st.fromProxy = g.c.ProxySocket && unixPeer(r)
 	}
 	st.readCertificates(r)
 	switch {
@@ -748,28 +748,28 @@ func (g *Guard) checkTransport(r *http.Request, st *requestState) error {
 	if st.https || st.local || g.c.InsecureAllowHTTP {
 		return nil
 	}
-	return fmt.Errorf("%s; Config.InsecureAllowHTTP would accept it: %w", g.plainHTTP(r, st), InsecureTransport)
+	return fmt.Errorf("plain http %s: %w", plainHTTP(r, st), InsecureTransport)
 }
 
-// plainHTTP describes a request over plain http, for the log: which setting or which field of a
-// proxy is missing.
-func (g *Guard) plainHTTP(r *http.Request, st *requestState) string {
+// plainHTTP describes the peer of a request over plain http, for the log, and says which field of a
+// trusted proxy or which setting is missing.
+func plainHTTP(r *http.Request, st *requestState) string {
+	const accept = "; Config.InsecureAllowHTTP would accept plain http"
 	peer := "a peer without an address"
-	if st.client.IsValid() {
+	switch field, sent := r.Header["X-Forwarded-Proto"]; {
+	case st.fromProxy && !sent:
+		return "from a trusted proxy that sends no X-Forwarded-Proto; let it send its client's scheme, in nginx: proxy_set_header X-Forwarded-Proto $scheme;"
+	case st.fromProxy:
+		value := strings.Join(field, ",")
+		return fmt.Sprintf("between a trusted proxy and its client: the proxy sends X-Forwarded-Proto %q", value[:min(len(value), 64)])
+	case unixPeer(r):
+		return "on a unix socket; if a proxy connects there, trust it with Config.ProxySocket" + accept
+	case st.client.IsLoopback():
+		peer = "loopback with forwarding fields, and no trusted proxy at " + st.client.String()
+	case st.client.IsValid():
 		peer = st.client.String()
 	}
-	switch {
-	case st.fromProxy && r.Header["X-Forwarded-Proto"] == nil:
-		return "plain http from a proxy that Config.Proxies trusts and that sends no X-Forwarded-Proto"
-	case st.fromProxy:
-		field := strings.Join(r.Header["X-Forwarded-Proto"], ",")
-		return fmt.Sprintf("plain http: a proxy that Config.Proxies trusts sends X-Forwarded-Proto %q", field[:min(len(field), 64)])
-	case unixPeer(r):
-		return "plain http on a unix socket; a proxy there is trusted with Config.ProxySocket, as those in Config.Proxies are"
-	case st.client.IsLoopback():
-		peer = "loopback with forwarding fields, and no trusted proxy at " + peer
-	}
-	return fmt.Sprintf("plain http from %s; if a proxy there terminates TLS, add it to Config.Proxies", peer)
+	return fmt.Sprintf("from %s; if a proxy there terminates TLS, add it to Config.Proxies%s", peer, accept)
 }
 
 // redirectOrRefuse answers a request that failed a step. A navigation over plain http is redirected

@@ -257,7 +257,7 @@ func TestOrder(t *testing.T) {
 		code   durward.Code
 		cause  string
 	}{
-		{"path", func(r *http.Request) { r.URL.Path = "/a//b" }, 400, durward.InvalidRequest, "empty segment"},
+		{"path", func(r *http.Request) { r.URL.Path = "/a//b" }, 400, durward.InvalidRequest, "double slash"},
 		{"preflight", func(r *http.Request) {
 			r.Method = "OPTIONS"
 			r.Header.Set("Origin", "https://app.example")
@@ -973,7 +973,6 @@ func TestBearer(t *testing.T) {
 	}
 }
 
-// A navigation over plain http is redirected to the same page over https only.
 // MaxCredentials is the limit of all schemes, and the refusal of a longer token tells its length
 // instead of calling it invalid.
 func TestMaxCredentials(t *testing.T) {
@@ -1058,6 +1057,7 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
+// A navigation over plain http is redirected to the same page over https only.
 func TestRedirectToHTTPS(t *testing.T) {
 	t.Parallel()
 	g := newGuard(t, durward.Config{PublicURL: "https://api.example"})

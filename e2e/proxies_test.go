@@ -2,16 +2,22 @@ package e2e
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/e2e/executable"
+	"github.com/durward-auth/durward/internal/services"
 )
 
 // proxy is a program that terminates TLS, requests client certificates and forwards them.
@@ -165,8 +171,8 @@ https://:{{port}} {
 }
 `
 
-// behind returns c for a guard behind the proxy p. The proxy connects from its own loopback address, so the
-// guard can distinguish it from other clients on this machine.
+// behind returns c for a guard behind the proxy p. The proxy connects from its own loopback address,
+// so the guard can distinguish it from other clients on this machine.
 func (x proxy) behind(p *process, c durward.Config) durward.Config {
 	c.ClientCertFromProxies, c.ClientCertFormat = true, x.format
 	c.PublicURL = "https://" + p.address
@@ -208,4 +214,84 @@ func (c proxy) start(t *testing.T, p *process, srv *server, ca *durwardtest.CA) 
 	cmd := exec.Command(program, append(c.args[:len(c.args):len(c.args)], configuration)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + dir}
 	p.start(cmd)
+}
+
+// TestNginxOfDocuments runs nginx with the configuration of docs/library.md before a guard with the
+// proxies of the same page. Each mistake has the effect that the page lists.
+func TestNginxOfDocuments(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/library.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n### Run behind a proxy\n")
+	_, trusted, _ := strings.Cut(section, `netip.MustParsePrefix("`)
+	trusted, _, _ = strings.Cut(trusted, `"`)
+	prefix, err := netip.ParsePrefix(trusted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(section, "```text\n")
+	block, _, _ = strings.Cut(block, "```")
+	head, _, _ := strings.Cut(nginxEscaped, "\tmap ")
+	recipe := head + strings.NewReplacer(
+		"listen 443", "listen {{address}}",
+		"/etc/ssl/api.example.com.crt", "{{dir}}/server",
+		"/etc/ssl/api.example.com.key", "{{dir}}/server",
+		"127.0.0.1:8080", "{{upstream}}",
+	).Replace(block) + "}\n"
+	line := func(field string) string {
+		return regexp.MustCompile(`(?m)^ *proxy_set_header ` + field + ` .*\n`).FindString(recipe)
+	}
+	scheme, address := line("X-Forwarded-Proto"), line("X-Forwarded-For")
+	if scheme == "" || address == "" || strings.Count(recipe, "{{") < 8 {
+		t.Fatalf("the page has another configuration:\n%s", recipe)
+	}
+	own := services.Host() // address of the client
+	for _, c := range []struct {
+		name    string
+		without []string
+		proxies []netip.Prefix
+		client  string // as the guard sees it, or
+		cause   string // of the refusal
+	}{
+		{"the page", nil, []netip.Prefix{prefix}, own, ""},
+		{"no X-Forwarded-Proto", []string{scheme}, []netip.Prefix{prefix}, "", strings.Join(strings.Fields(scheme), " ")},
+		{"no X-Forwarded-For", []string{address}, []netip.Prefix{prefix}, "127.0.0.1", ""},
+		{"neither line", []string{scheme, address}, []netip.Prefix{prefix}, "127.0.0.1", ""},
+		{"neither line, and no Proxies", []string{scheme, address}, nil, "127.0.0.1", ""},
+		{"no Proxies", nil, nil, "", "Config.Proxies"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			needPrograms(t, "curl")
+			p, srv, ca := newProcess(t), newServer(t), durwardtest.NewCA(t)
+			var cause atomic.Value
+			cause.Store("")
+			guard, err := durward.New(durward.Config{
+				Schemes:   []durward.Scheme{bearer()},
+				PublicURL: "https://api.example.com",
+				Proxies:   c.proxies,
+				OnRefusal: func(_ *http.Request, f *durward.Refusal) { cause.Store(f.Cause()) },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv.serve(guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, durward.ClientAddr(r.Context()))
+			})))
+			configuration := recipe
+			for _, line := range c.without {
+				configuration = strings.Replace(configuration, line, "", 1)
+			}
+			proxy{program: "nginx", configuration: configuration, args: []string{"-c"}}.start(t, p, srv, ca)
+			printed, status := command{}.run(t, "curl", "-sS", "--noproxy", "*", "--cacert", caFile(t, ca),
+				"--interface", own, "-w", " %{http_code}", "-H", "Authorization: Bearer "+token, "https://"+p.address+"/x")
+			if c.client != "" {
+				wantOutput(t, printed, status, 0, c.client+" 200")
+			} else if wantOutput(t, printed, status, 0, "INSECURE_TRANSPORT", " 403"); !strings.Contains(cause.Load().(string), c.cause) {
+				t.Errorf("the cause is %q, want one that says %q", cause.Load(), c.cause)
+			}
+		})
+	}
 }

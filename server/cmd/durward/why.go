@@ -24,7 +24,7 @@ func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
 	d, err := db.DenialByID(e, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return refused("Name the data folder of the server that refused with --data DIR. Refusals are kept for seven days; if one network causes many in a second, only some are kept.",
+		return refused("Name the data folder of the server that refused with --data DIR. If a program with the library refused, its own log has the cause (slog, Config.OnRefusal). Refusals are kept for seven days; if one network causes many in a second, only some are kept.",
 			"found no refusal %q", v.ID)
 	} else if err != nil {
 		return err

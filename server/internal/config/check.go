@@ -52,7 +52,8 @@ func (l *Loaded) check() (mistakes []error) {
 		}
 	}
 	if path, ok := l.ListenSocket(); ok {
-		if path == "" || len(path) > maxSocketPath || strings.ContainsAny(path, "@\x00") { // a name with @ has no file, and no mode
+		// A name that begins with @ has no file, and no mode.
+		if path == "" || len(path) > maxSocketPath || path[0] == '@' || strings.Contains(path, "\x00") {
 			mistake("listen", "is %q; want unix: and the path of a file, at most %d octets long", l.Listen, maxSocketPath)
 		}
 		if l.PublicURL == "" {

@@ -52,8 +52,8 @@ type Config struct {
 	TrustedProxies []string `toml:"trusted_proxies"`
 
 	// Field in which `trusted_proxies` pass the client's certificate, for tokens that are bound to
-	// one (RFC 8705): `off`, `rfc9440` (Client-Cert), `xfcc` (Envoy: X-Forwarded-Client-Cert),
-	// `traefik` (X-Forwarded-Tls-Client-Cert), `nginx` (Ssl-Client-Cert with
+	// one (RFC 8705): `off`, `rfc9440` (Client-Cert), `xfcc` (Envoy: X-Forwarded-Client-Cert with
+	// SANITIZE_SET), `traefik` (X-Forwarded-Tls-Client-Cert), `nginx` (Ssl-Client-Cert with
 	// $ssl_client_escaped_cert, as ingress-nginx sends it), `alb` (AWS: X-Amzn-Mtls-Clientcert, of the
 	// mode passthrough) or `alb-verify` (AWS: X-Amzn-Mtls-Clientcert-Leaf). Each proxy must remove
 	// the field from requests of its clients, because a client that can send it can pass as the

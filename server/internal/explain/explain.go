@@ -47,6 +47,11 @@ type Section struct {
 // sectionNames lists the sections in their order.
 var sectionNames = []string{"causes", "client", "server", "example"}
 
+// causes ends the section server of each page.
+const causes = "Each refusal has an identifier: the field `Durward-Denial`, and the end of the member `instance`. " +
+	"On a Durward server, `durward why IDENTIFIER` shows the cause. " +
+	"A program that uses the library writes the cause to its own log, with `slog.Default()` or `Config.OnRefusal`."
+
 // headings are the headings of the sections for the reader.
 var headings = map[string]string{
 	"causes":  "Common causes",
@@ -169,7 +174,11 @@ func parse(text string) (p Page, err error) {
 			return Page{}, fmt.Errorf("section %q: want the sections %q, each once and in this order", name, sectionNames)
 		}
 		last = at
-		p.Sections = append(p.Sections, Section{name, strings.TrimSpace(markdown)})
+		markdown = strings.TrimSpace(markdown)
+		if name == "server" {
+			markdown += "\n\n" + causes
+		}
+		p.Sections = append(p.Sections, Section{name, markdown})
 	}
 	return p, nil
 }

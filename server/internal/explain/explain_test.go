@@ -90,6 +90,9 @@ func TestPages(t *testing.T) {
 		var names []string
 		for _, s := range p.Sections {
 			names = append(names, s.Name)
+			if s.Name == "server" && (!strings.Contains(s.Markdown, "durward why IDENTIFIER") || !strings.Contains(s.Markdown, "Config.OnRefusal")) {
+				t.Errorf("%s: the operator learns the cause of neither a server nor a program: %s", p.ID, s.Markdown)
+			}
 			html, err := s.HTML()
 			if err != nil || s.Markdown == "" || s.Heading() == "" || strings.Contains(string(html), "omitted") || strings.Contains(string(html), "<script") {
 				t.Errorf("%s: section %s renders as %q, %v", p.ID, s.Name, html, err)
