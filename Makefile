@@ -22,6 +22,7 @@ test: packages lint
 	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test -timeout 30m $(PLAIN)
 	cd examples && go build ./...
+	cd e2e/peers && GOWORK=off go build -buildvcs=false ./...
 	cd bench && go test ./compare
 	cd e2e && go test -timeout 30m . && go test -timeout 30m -race ./revocations && go test -timeout 30m -parallel 6 ./nodes && go test -timeout 30m ./attack
 

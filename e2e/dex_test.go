@@ -4,18 +4,15 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/jwt"
 )
 
@@ -46,14 +43,13 @@ func (d *dex) serve() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	input, err := json.Marshal(map[string]string{"address": d.address, "web": filepath.Join(folder, "web"),
-		"client": dexClient, "secret": dexSecret, "redirect": dexPage})
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(executable.Dir, "dex"))
-	cmd.Stdin = strings.NewReader(string(input))
-	d.start(cmd)
+	d.startPeer("dex", map[string]string{
+		"address":  d.address,
+		"web":      filepath.Join(folder, "web"),
+		"client":   dexClient,
+		"secret":   dexSecret,
+		"redirect": dexPage,
+	})
 }
 
 // advance advances the clock. Dex rotates its key if it is due: after 6 h. It publishes an old key
@@ -61,11 +57,7 @@ func (d *dex) serve() {
 func (d *dex) advance(by time.Duration) {
 	d.t.Helper()
 	d.c.advance(by)
-	resp, err := http.PostForm(d.url+"/advance", url.Values{"by": {by.String()}})
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	resp.Body.Close()
+	d.postForm(d.url+"/advance", url.Values{"by": {by.String()}})
 }
 
 // signIn signs in as Dex's only user and returns the ID token and the access token.
@@ -91,23 +83,15 @@ func (d *dex) signIn() (id, access string) {
 	if err != nil {
 		d.t.Fatalf("%s: %v; its log:\n%s", resp.Status, err, d.logText())
 	}
-	resp, err = http.PostForm(d.url+"/token", url.Values{"grant_type": {"authorization_code"},
+	body := d.postForm(d.url+"/token", url.Values{"grant_type": {"authorization_code"},
 		"code": {page.Query().Get("code")}, "redirect_uri": {dexPage}, "client_id": {dexClient},
 		"client_secret": {dexSecret}})
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	var answer struct {
 		ID     string `json:"id_token"`
 		Access string `json:"access_token"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.ID == "" || answer.Access == "" {
-		d.t.Fatalf("%s %v: %s; its log:\n%s", resp.Status, err, body, d.logText())
+		d.t.Fatalf("%v: %s", err, body)
 	}
 	return answer.ID, answer.Access
 }
@@ -126,18 +110,14 @@ func TestDex(t *testing.T) {
 	t.Parallel()
 	d, other := newDex(t), newDex(t)
 	guarded := func(issuer string, p jwt.Profile) *server {
-		keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: issuer, Now: d.c.now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := jwt.New(jwt.Config{Issuer: issuer, Audience: []string{dexClient}, Keys: keys, Profile: p,
-			Algorithms: []string{"RS256"}, MaxLifetime: 25 * time.Hour, Now: d.c.now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		srv := newServer(t)
-		srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Now: d.c.now}).Handler(rolesOf))
-		return srv
+		v := verifierOf(t, jwt.RemoteConfig{Issuer: issuer, Now: d.c.now}, jwt.Config{
+			Audience:    []string{dexClient},
+			Profile:     p,
+			Algorithms:  []string{"RS256"},
+			MaxLifetime: 25 * time.Hour,
+			Now:         d.c.now,
+		})
+		return newGuarded(t, v.Scheme(), d.c.now, rolesOf)
 	}
 	srv, standard := guarded(d.url, dexProfile), guarded(d.url, jwt.Profile{})
 	const welcome = "200 authors"

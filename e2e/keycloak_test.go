@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/durward-auth/durward"
 	durwardclient "github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/jwt"
 )
@@ -85,17 +84,9 @@ func (k *keycloak) post(realm string, form url.Values) (answer struct {
 	Refresh string `json:"refresh_token"`
 }) {
 	k.t.Helper()
-	resp, err := http.PostForm("http://"+k.address+"/realms/"+realm+"/protocol/openid-connect/token", form)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	body := k.postForm("http://"+k.address+"/realms/"+realm+"/protocol/openid-connect/token", form)
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Access == "" {
-		k.t.Fatalf("%s %v: %s; its log:\n%s", resp.Status, err, body, k.logText())
+		k.t.Fatalf("%v: %s", err, body)
 	}
 	return answer
 }
@@ -184,18 +175,7 @@ func TestInteropKeycloak(t *testing.T) {
 	var c clock
 	guarded := func(p jwt.Profile, remote jwt.RemoteConfig) *server {
 		remote.Now = c.now
-		keys, err := jwt.NewRemoteKeys(remote)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := jwt.New(jwt.Config{Issuer: remote.Issuer, Audience: []string{keycloakAPI}, Keys: keys, Profile: p,
-			Algorithms: []string{"RS256", "PS256"}, Now: c.now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		srv := newServer(t)
-		srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{v.Scheme()}, Now: c.now}).Handler(rolesOf))
-		return srv
+		return newGuarded(t, k.verifier(p, remote).Scheme(), c.now, rolesOf)
 	}
 	remote := jwt.RemoteConfig{Issuer: k.realm}
 	srv, standard := guarded(jwt.Keycloak, remote), guarded(jwt.Profile{}, remote)
@@ -211,8 +191,7 @@ func TestInteropKeycloak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	introspected := newServer(t)
-	introspected.serve(introspected.guard(durward.Config{Schemes: []durward.Scheme{in.Scheme()}, Now: c.now}).Handler(rolesOf))
+	introspected := newGuarded(t, in.Scheme(), c.now, rolesOf)
 	const welcome = "200 default-roles-acme offline_access uma_authorization"
 
 	k.serve()
@@ -303,24 +282,40 @@ func TestInteropKeycloak(t *testing.T) {
 	wantAnswer(t, "a token, at an API with the inner address", inside, newest, welcome)
 }
 
+// verifier returns a verifier of the tokens of Keycloak.
+func (k *keycloak) verifier(p jwt.Profile, remote jwt.RemoteConfig) *jwt.Verifier {
+	k.t.Helper()
+	return verifierOf(k.t, remote, jwt.Config{
+		Audience:   []string{keycloakAPI},
+		Profile:    p,
+		Algorithms: []string{"RS256", "PS256"},
+		Now:        remote.Now,
+	})
+}
+
+// oauth returns the configuration of a client of Keycloak.
+func (k *keycloak) oauth(client string) durwardclient.OAuth {
+	return durwardclient.OAuth{
+		TokenURL: k.realm + "/protocol/openid-connect/token",
+		ClientID: client,
+		Secret:   "secret of " + client,
+	}
+}
+
 // renew lets our client renew its tokens at Keycloak, which accepts each refresh token once, until the
 // user signs out.
 func (k *keycloak) renew(refresh string, srv *server) {
 	k.t.Helper()
 	var now clock
 	store := held(k.t, refresh)
-	oauth := durwardclient.OAuth{
-		TokenURL: k.realm + "/protocol/openid-connect/token",
-		ClientID: "default",
-		Secret:   "secret of default",
-		Now:      now.now,
-	}
-	c := clientOf(k.t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
+	oauth := k.oauth("default")
+	oauth.Now = now.now
+	c := byTokens(k.t, durwardclient.TokensConfig{
 		Origins: []string{srv.url},
 		Next:    oauth.Refresh,
 		Store:   store,
 		Now:     now.now,
-	})}})
+	})
 	race := func(want func(string, error) bool) {
 		k.t.Helper()
 		var all sync.WaitGroup
@@ -339,40 +334,23 @@ func (k *keycloak) renew(refresh string, srv *server) {
 		})
 		now.advance(11 * time.Hour) // by the client's clock the token has expired
 	}
-	resp, err := http.PostForm(k.realm+"/protocol/openid-connect/logout", url.Values{"client_id": {"default"},
+	k.postForm(k.realm+"/protocol/openid-connect/logout", url.Values{"client_id": {"default"},
 		"client_secret": {"secret of default"}, "refresh_token": {stored(k.t, store).Refresh}})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	resp.Body.Close()
 	race(func(_ string, err error) bool { return errors.Is(err, durwardclient.ErrSignedOut) })
 }
 
 // dpop lets our client request a token that is bound to a key, and use it.
 func (k *keycloak) dpop(now func() time.Time) {
 	k.t.Helper()
-	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: k.realm, Now: now})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	v, err := jwt.New(jwt.Config{Issuer: k.realm, Audience: []string{keycloakAPI}, Keys: keys, Profile: jwt.Keycloak,
-		Algorithms: []string{"RS256"}, Now: now})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	srv := newDPoPServer(k.t, v)
+	srv := newDPoPServer(k.t, k.verifier(jwt.Keycloak, jwt.RemoteConfig{Issuer: k.realm, Now: now}))
 	key, _ := privateKey(k.t, "ES256")
-	oauth := durwardclient.OAuth{
-		TokenURL: k.realm + "/protocol/openid-connect/token",
-		ClientID: "dpop",
-		Secret:   "secret of dpop",
-		Prove:    key.Prove,
-	}
-	c := clientOf(k.t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
+	oauth := k.oauth("dpop")
+	oauth.Prove = key.Prove
+	c := byTokens(k.t, durwardclient.TokensConfig{
 		Origins: []string{srv.url},
 		Prove:   key.Prove,
 		Next:    oauth.ClientCredentials,
-	})}})
+	})
 	for range 2 {
 		if got, err := send(c, "POST", srv.url+"/x", "a body"); err != nil || !strings.HasPrefix(got, "200 ") {
 			k.t.Errorf("a token bound to a key: %q, %v", got, err)

@@ -202,14 +202,7 @@ func TestDPoPClients(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			t.Parallel()
 			issuer := durwardtest.NewIssuer(t)
-			keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: issuer.URL})
-			if err != nil {
-				t.Fatal(err)
-			}
-			v, err := jwt.New(jwt.Config{Issuer: issuer.URL, Audience: []string{durwardtest.Audience}, Keys: keys})
-			if err != nil {
-				t.Fatal(err)
-			}
+			v := verifierOf(t, jwt.RemoteConfig{Issuer: issuer.URL}, jwt.Config{Audience: []string{durwardtest.Audience}})
 			key, jwk := privateKey(t, alg)
 			_, other := privateKey(t, alg)
 			srv := newDPoPServer(t, v)

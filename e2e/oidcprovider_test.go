@@ -92,6 +92,29 @@ func (i *issuer) token(audience string) string {
 	return answer.Token
 }
 
+// verifierOf returns a verifier of an issuer's tokens, with the keys that remote finds.
+func verifierOf(t *testing.T, remote jwt.RemoteConfig, c jwt.Config) *jwt.Verifier {
+	t.Helper()
+	keys, err := jwt.NewRemoteKeys(remote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Issuer, c.Keys = remote.Issuer, keys
+	v, err := jwt.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// newGuarded starts a server that requires credentials of a scheme.
+func newGuarded(t *testing.T, s durward.Scheme, now func() time.Time, h http.Handler) *server {
+	t.Helper()
+	srv := newServer(t)
+	srv.serve(srv.guard(durward.Config{Schemes: []durward.Scheme{s}, Now: now}).Handler(h))
+	return srv
+}
+
 // clock returns the real time plus an offset that the test sets.
 type clock struct{ ahead atomic.Int64 }
 
@@ -159,14 +182,7 @@ func TestOIDCProvider(t *testing.T) {
 	i.url = "http://" + i.address
 
 	var c clock
-	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url, Now: c.now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := jwt.New(jwt.Config{Issuer: i.url, Audience: []string{forJWT}, Keys: keys, Now: c.now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := verifierOf(t, jwt.RemoteConfig{Issuer: i.url, Now: c.now}, jwt.Config{Audience: []string{forJWT}, Now: c.now})
 	introspector := func(secret string) *jwt.Introspector {
 		in, err := jwt.NewIntrospector(jwt.IntrospectorConfig{URL: i.url + "/token/introspection", Issuer: i.url,
 			Audience: []string{forOpaque},
@@ -329,15 +345,7 @@ func TestOIDCProviderDPoP(t *testing.T) {
 	i := &issuer{process: newProcess(t)}
 	i.url = "http://" + i.address
 	i.serve(signs)
-	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := jwt.New(jwt.Config{Issuer: i.url, Audience: []string{forJWT}, Keys: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := newDPoPServer(t, v)
+	srv := newDPoPServer(t, i.takes(nil))
 	wantLines(t, runScript(t, "dpop.mjs", map[string]any{"api": srv.url + "/x", "key": jwk, "other": other,
 		"issuer": i.url, "client": robot, "resource": forJWT}),
 		withSubject("robot", []string{"token dpop read"}, byOAuth4webapi, byJose))

@@ -68,15 +68,7 @@ func held(t *testing.T, refresh string) *durwardclient.MemoryStore {
 // takes returns a verifier of the issuer's JWTs.
 func (i *issuer) takes(now func() time.Time) *jwt.Verifier {
 	i.t.Helper()
-	keys, err := jwt.NewRemoteKeys(jwt.RemoteConfig{Issuer: i.url})
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	v, err := jwt.New(jwt.Config{Issuer: i.url, Audience: []string{forJWT}, Keys: keys, Now: now})
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	return v
+	return verifierOf(i.t, jwt.RemoteConfig{Issuer: i.url}, jwt.Config{Audience: []string{forJWT}, Now: now})
 }
 
 // TestTransportOIDCProvider: oidc-provider rotates refresh tokens and treats a spent one as theft.
@@ -105,10 +97,10 @@ func TestTransportOIDCProvider(t *testing.T) {
 			if client == "robot" {
 				oauth.Secret = robot["client_secret"].(string)
 			}
-			c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
+			c := byTokens(t, durwardclient.TokensConfig{
 				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store, Now: now.now,
 				OnSignedOut: func(error) { out.Add(1) },
-			})}})
+			})
 			race := func(want func(string, error) bool) {
 				t.Helper()
 				var all sync.WaitGroup
@@ -164,10 +156,10 @@ func TestTransportOIDCProvider(t *testing.T) {
 
 			// While the issuer is down, no token is discarded.
 			store2 := held(t, i.signIn(client, ""))
-			c = clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(durwardclient.TokensConfig{
+			c = byTokens(t, durwardclient.TokensConfig{
 				Origins: []string{srv.url}, Next: oauth.Refresh, Store: store2, Now: now.now,
 				OnSignedOut: func(error) { out.Add(1) },
-			})}})
+			})
 			race(good)
 			i.stop()
 			now.advance(11 * time.Minute)
@@ -213,7 +205,7 @@ func TestTransportOIDCProviderDPoP(t *testing.T) {
 					oauth.ClientID, oauth.Secret, subject = "phone", "", user
 					config.Next, config.Store = oauth.Refresh, held(t, i.signIn("phone", key.ID()))
 				}
-				c := clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(config)}})
+				c := byTokens(t, config)
 				for range 3 {
 					gets(t, c, "POST", srv.url+"/x", "a body",
 						fmt.Sprintf("200 hello, %s; you sent \"a body\"\n", subject))

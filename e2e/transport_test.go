@@ -317,6 +317,12 @@ func clientOf(t *testing.T, transport *durwardclient.Transport) *http.Client {
 	return c
 }
 
+// byTokens returns a client with the tokens of one issuer.
+func byTokens(t *testing.T, c durwardclient.TokensConfig) *http.Client {
+	t.Helper()
+	return clientOf(t, &durwardclient.Transport{Sources: []durwardclient.Source{durwardclient.Tokens(c)}})
+}
+
 // byPassword returns a client with one password.
 func byPassword(t *testing.T, c durwardclient.PasswordConfig) *http.Client {
 	t.Helper()
