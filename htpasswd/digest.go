@@ -109,8 +109,11 @@ func readDigests(text []byte, c DigestConfig) (digests, []error, error) {
 			_ = found.add(number, cmp.Or(bad, err))
 			return
 		}
-		if bad == nil && isLocked(parts[2]) {
+		if isLocked(parts[2]) { // also in a line with a mistake
 			usable, refused[who] = true, at(c.Path, number, errLocked)
+			if bad != nil {
+				_ = found.add(number, bad)
+			}
 			return
 		}
 		var algorithm string
@@ -222,6 +225,9 @@ func DigestLine(algorithm, user, realm, password string) (string, error) {
 	}
 	if err := checkName("realm", realm); err != nil {
 		return "", fmt.Errorf("htpasswd: %w", err)
+	}
+	if strings.Trim(realm, blanks) != realm { // a reader of the file would drop them
+		return "", errors.New("htpasswd: the realm has blanks around it")
 	}
 	if password == "" {
 		return "", errors.New("htpasswd: the password is empty")

@@ -169,7 +169,7 @@ func TestDigestMistakes(t *testing.T) {
 	}
 	for _, c := range [][5]string{
 		{"SHA-256", "", "notes", "x", "empty"}, {"SHA-256", "a:b", "notes", "x", "colon"}, {"SHA-256", "#a", "notes", "x", "begins with"},
-		{"SHA-256", "a", "no:tes", "x", "colon"}, {"SHA-256", "a", "", "x", "empty"}, {"SHA-256", "a", "notes", "", "empty"}, {"SHA-1", "a", "notes", "x", "algorithm"},
+		{"SHA-256", "a", "no:tes", "x", "colon"}, {"SHA-256", "a", "", "x", "empty"}, {"SHA-256", "a", " notes", "x", "blanks around"}, {"SHA-256", "a", "notes", "", "empty"}, {"SHA-1", "a", "notes", "x", "algorithm"},
 	} {
 		if line, err := DigestLine(c[0], c[1], c[2], c[3]); line != "" || err == nil || !strings.Contains(err.Error(), c[4]) {
 			t.Errorf("DigestLine%q: got %q, %v", c[:4], line, err)
@@ -212,6 +212,7 @@ func TestDigestForms(t *testing.T) {
 		{"locked: refused", "ada:notes:!\n", "line 2: the user is locked"},
 		{"locked, then a hash: refused", "ada:notes:*\nada:notes:" + sha256of + "\n", "line 2: the user is locked"},
 		{"a hash, then locked: refused", "ada:notes:" + sha256of + "\nada:notes:!\n", "line 3: the user is locked"},
+		{"locked in a line with a mistake, then a hash: refused", "\ufeffada:notes:!\nada:notes:" + sha256of + "\n", "line 2: the user is locked"},
 		{"a mistake: refused", "ada:notes:x\n", "line 2: the hash is not in hexadecimal"},
 	} {
 		config := DigestConfig{}
