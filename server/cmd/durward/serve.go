@@ -82,6 +82,8 @@ func (v serveVerb) Run(e *environment) (err error) {
 		hint := "Name an address of this machine with --listen ADDR."
 		_, isSocket := c.ListenSocket()
 		switch {
+		case isSocket && errors.Is(err, syscall.EADDRINUSE):
+			hint = "Stop that program, or name another path with --listen unix:PATH."
 		case isSocket:
 			hint = "Name a path in a folder that this user can write to, such as --listen unix:/run/durward/http.sock."
 		case errors.Is(err, syscall.EADDRINUSE):
@@ -137,7 +139,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
 	if elsewhere {
-		log.Warn("issuer and public_url are not set, and the issuer of the tokens is not the address of this server: verifiers that look for its keys by the issuer find no server; set public_url or issuer",
+		log.Warn("issuer and public_url are not set, and the issuer of the tokens is not the address of this server: verifiers that look for its keys by the issuer find no server; the database keeps its issuer, so set public_url before the first command on a new database, or name the URL of the key set in the verifiers",
 			"issuer", s.Issuer.URL(), "address", c.PublicURL)
 	}
 	fmt.Fprintf(e.stdout, "durward: listening on %s\n", localURL(listener.Addr()))

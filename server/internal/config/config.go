@@ -38,8 +38,11 @@ type Config struct {
 	PublicURL string `toml:"public_url"`
 
 	// Issuer of the tokens: their claim `iss`. Default: `public_url`, or
-	// http://127.0.0.1:8401 if `public_url` is empty. A database belongs to one issuer, which
-	// cannot be changed later.
+	// http://127.0.0.1:8401 if `public_url` is empty. The first command that opens a database
+	// stores the issuer in it for good, so set `public_url` or `issuer` before that command. To
+	// change `public_url` later, set `issuer` to the stored value. Another issuer needs a new
+	// database, to which the users are added again, and a change in each service that verifies the
+	// tokens.
 	Issuer string `toml:"issuer"`
 
 	// Folder of the database and the master key. The server creates it with mode 0700.

@@ -74,7 +74,10 @@ func (db *DB) Issuer(ctx context.Context, issuer string) error {
 		return err
 	}
 	if known != issuer {
-		return &OpenError{"Check that the configuration is the right one (--config FILE). Otherwise set issuer back to the former value, or use another database.", fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer)}
+		return &OpenError{
+			fmt.Sprintf("Check that the configuration is the right one (--config FILE). Otherwise keep the issuer by issuer = %q, or use another database.", known),
+			fmt.Errorf("%w %s, not to %s", ErrOtherIssuer, known, issuer),
+		}
 	}
 	return nil
 }
