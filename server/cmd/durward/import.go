@@ -41,7 +41,7 @@ type importFault struct {
 	Error string `json:"error"`
 }
 
-// Run adds each user for itself: a line with a mistake does not keep the others out, and the same file
+// Run adds the users one by one: a line with a mistake does not keep the others out, and the same file
 // can be imported again.
 func (v userImport) Run(e *environment) error {
 	in := e.stdin
@@ -71,18 +71,21 @@ func (v userImport) Run(e *environment) error {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil && added == 0 && len(faults) == 0:
 		return err
-	}
-	if v.JSON {
+	case v.JSON:
 		if err := e.json(map[string]any{"added": added, "faults": faults}); err != nil {
 			return err
 		}
-	} else {
+	default:
 		fmt.Fprintf(e.stdout, "added %d users; each gets a hash of this server at the next sign-in\n", added)
 		for _, f := range faults {
 			e.note("line %d: %s", f.Line, f.Error)
 		}
+	}
+	if err != nil { // the rest of the file was not read
+		return err
 	}
 	if len(faults) > 0 {
 		return refused("Mend these lines and import the file again.", "%d lines were not imported", len(faults))
@@ -97,25 +100,28 @@ func (v userImport) add(e *environment, s *node.Node, u importedUser) (fault, er
 	}
 	n := account.NewUser{Email: u.Email, Name: u.Name, Hash: u.Hash, Admin: u.Admin, LookAlike: v.LookAlike}
 	_, err = s.Accounts.Add(e, n, store.EventUserAdded, operator)
-	refusal, refused := errors.AsType[*durward.Refusal](err)
+	refusal, mistaken := errors.AsType[*durward.Refusal](err)
 	switch {
 	case errors.Is(err, store.ErrLookAlike):
 		return errors.New("the address looks like that of another user; --look-alike adds it all the same"), nil
 	case errors.Is(err, durward.EmailTaken):
 		return errors.New("the address has an account already"), nil
-	case refused:
-		return errors.New(refusal.Detail), nil
+	case mistaken:
+		return errors.New(strings.TrimSpace(refusal.Detail + " " + refusal.Hint)), nil
 	}
 	return nil, err
 }
 
-// maxImportLine is the size limit of a line, in octets.
+// maxImportLine is the size limit of a line of JSON, in octets.
 const maxImportLine = 64 << 10
 
 // readImport calls add with each user of a file, or with the mistake in its line. A file that begins
-// with a brace has JSON lines. The error of add ends it.
+// with a brace has JSON lines. The error of add ends it. A byte order mark, as Excel writes it, is ignored.
 func readImport(in io.Reader, add func(line int, u importedUser, err error) error) error {
 	r := bufio.NewReaderSize(in, maxImportLine)
+	if mark, _ := r.Peek(3); string(mark) == "\ufeff" {
+		_, _ = r.Discard(len(mark)) // it is in the buffer
+	}
 	first, err := r.Peek(1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return unreachable("", "cannot read the users: %w", err)
@@ -127,32 +133,39 @@ func readImport(in io.Reader, add func(line int, u importedUser, err error) erro
 }
 
 func readJSONLines(r *bufio.Reader, add func(int, importedUser, error) error) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxImportLine)
-	number := 0
-	for lines.Scan() {
-		number++
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
+	for number := 1; ; number++ {
+		line, end := r.ReadSlice('\n')
+		var fault error
+		for errors.Is(end, bufio.ErrBufferFull) {
+			fault = fmt.Errorf("the line is longer than %d octets", maxImportLine)
+			line, end = r.ReadSlice('\n')
 		}
-		var u importedUser
-		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
-		d.DisallowUnknownFields()
-		err := d.Decode(&u)
-		if err == nil && d.More() {
-			err = errors.New("more than one object")
+		if end != nil && !errors.Is(end, io.EOF) {
+			return unreachable("", "cannot read line %d of the users: %w", number, end)
 		}
-		if err != nil { // the error of the decoder may repeat a value
-			err = fmt.Errorf("not a JSON object with the members %s", strings.Join(importNames, ", "))
+		if fault != nil || len(bytes.TrimSpace(line)) > 0 {
+			var u importedUser
+			if fault == nil {
+				u, fault = userOfJSON(line)
+			}
+			if err := add(number, u, fault); err != nil {
+				return err
+			}
 		}
-		if err := add(number, u, err); err != nil {
-			return err
+		if end != nil {
+			return nil
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return unreachable("", "cannot read line %d of the users: %w", number+1, err)
+}
+
+// userOfJSON parses a line. The error of the decoder may repeat a value, so it is not returned.
+func userOfJSON(line []byte) (u importedUser, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if d.Decode(&u) != nil || d.More() {
+		return importedUser{}, fmt.Errorf("not a JSON object with the members %s", strings.Join(importNames, ", "))
 	}
-	return nil
+	return u, nil
 }
 
 // importNames are the columns and members of a user.

@@ -2,9 +2,32 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
+
+// A byte order mark is ignored, and a line that is too long keeps no other out.
+func TestReadImport(t *testing.T) {
+	t.Parallel()
+	long := `{"email":"` + strings.Repeat("x", 2*maxImportLine) + `"}` + "\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"CSV of Excel: read", "\ufeffemail,hash\r\nada@example.com,x\r\n", "2 ada@example.com <nil>\n"},
+		{"JSON with a byte order mark: read", "\ufeff{\"email\":\"ada@example.com\"}\n", "1 ada@example.com <nil>\n"},
+		{"long line: a fault of that line", "{\"email\":\"a\"}\n" + long + "\n{\"email\":\"b\"}",
+			"1 a <nil>\n2  the line is longer than 65536 octets\n4 b <nil>\n"},
+		{"long last line: a fault of that line", "{}\n" + strings.TrimSpace(long), "1  <nil>\n2  the line is longer than 65536 octets\n"},
+	} {
+		got := ""
+		err := readImport(strings.NewReader(c.text), func(line int, u importedUser, fault error) error {
+			got += fmt.Sprintln(line, u.Email, fault)
+			return nil
+		})
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %q, %v, want %q", c.name, got, err, c.want)
+		}
+	}
+}
 
 // A file of users is read to its end, or refused as a whole; lines are counted, and no error repeats a
 // value of the file.

@@ -42,7 +42,7 @@ func readImported(text string) (pwhash.Stored, error) {
 	if err != nil {
 		fault := strings.TrimPrefix(err.Error(), pwhash.ErrMalformed.Error()+": ")
 		return pwhash.Stored{}, mistake("hash", "The hash cannot be used: "+fault+".",
-			"Accepted are argon2id of at most 256 MiB in one pass, 128 MiB in two and so on, and bcrypt of cost 4 to 14.")
+			"Accepted are argon2id ($argon2id$v=19$…) of at most 256 MiB in one pass, 128 MiB in two and so on, and bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14.")
 	}
 	return stored, nil
 }
