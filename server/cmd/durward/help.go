@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -77,7 +76,7 @@ func writeManual(w io.Writer, app *kong.Application) {
 
 // manualEntry prints one argument or flag with its description.
 func manualEntry(w io.Writer, name, help string) {
-	fmt.Fprintf(w, ".TP\n\\fB%s\\fR\n%s\n", roff(name), roff(cmp.Or(help, "See above.")))
+	fmt.Fprintf(w, ".TP\n\\fB%s\\fR\n%s\n", roff(name), roff(help))
 }
 
 // roff escapes a text for troff: backslashes, hyphens, and control characters at the start of a line.

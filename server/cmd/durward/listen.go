@@ -108,11 +108,11 @@ func listenSocket(path string, mode fs.FileMode) (_ net.Listener, err error) {
 // Addr returns the address under which clients find the socket.
 func (s *socketListener) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
-// Close closes the listener and removes its file, unless another server has replaced it.
-func (s *socketListener) Close() error {
-	err := s.UnixListener.Close()
+// Close removes the socket's file, unless another server has replaced it, and closes the listener. In the
+// other order, the file that is removed could be that of a server that starts in between.
+func (s *socketListener) Close() (err error) {
 	if now, statErr := os.Lstat(s.path); statErr == nil && os.SameFile(now, s.file) {
-		err = errors.Join(err, os.Remove(s.path))
+		err = os.Remove(s.path)
 	}
-	return err
+	return errors.Join(err, s.UnixListener.Close())
 }

@@ -78,7 +78,7 @@ func TestServeOnSocket(t *testing.T) {
 
 	second := start("two")
 	out, err := second.CombinedOutput()
-	if second.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "another program listens on "+socket) {
+	if second.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "another program listens on "+socket) || !strings.Contains(string(out), "hint: Stop that program") {
 		t.Errorf("a second server on the socket: %v\n%s", err, out)
 	}
 	if got := overSocket(t, socket, "/api/profile", "https"); got != 401 {

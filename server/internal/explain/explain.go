@@ -92,9 +92,9 @@ func (c *Clause) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Codes returns the pages of all codes, by status and ID. Their variables of settings are replaced by
-// Page.With. The caller must not change them. It parses
-// the embedded texts once; the tests show that they have no mistakes.
+// Codes returns the pages of all codes, by status and ID. Page.With replaces their variables of
+// settings. The caller must not change them. It parses the embedded texts once; the tests show that
+// they have no mistakes.
 var Codes = sync.OnceValue(func() []Page {
 	pages, err := read(texts)
 	if err != nil {

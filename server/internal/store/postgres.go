@@ -606,11 +606,10 @@ func (e *postgresEngine) begin(ctx context.Context, conn *sql.Conn, statements s
 	if err != nil || statements == e.begins.read {
 		return "", err
 	}
-	last := results[len(results)-1]
-	if len(last.Rows) != 1 {
-		return "", errors.New("store: the server returned no transaction id")
+	if n := len(results); n > 1 && len(results[n-1].Rows) == 1 {
+		return string(results[n-1].Rows[0][0]), nil
 	}
-	return string(last.Rows[0][0]), nil
+	return "", errors.New("store: the server returned no transaction id")
 }
 
 // errNotCommitted means that a statement failed and the transaction's code ignored it.
