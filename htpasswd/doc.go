@@ -62,7 +62,8 @@
 //
 // The text after the hash and a colon is a comment. Blanks around user name and hash are ignored. A hash
 // that begins with ! or * locks its user. If a user has two lines, the first counts and the other is
-// logged. The parameters of argon2id may have any order.
+// logged. The parameters of argon2id may have any order. A file for Digest may have a line of the user for
+// each algorithm: there a line with a mistake leaves the hashes of the others, and a lock holds for all.
 //
 // # Limits of the package
 //
