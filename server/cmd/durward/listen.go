@@ -33,6 +33,9 @@ func listen(c *config.Config, variables []string) (net.Listener, error) {
 	return listenSocket(path, mode)
 }
 
+// errPassed is the cause if systemd passes sockets that the server cannot use.
+var errPassed = errors.New("want one (LISTEN_FDS)")
+
 // passedListener returns the listener that systemd passes as file descriptor 3 (sd_listen_fds(3)),
 // or nil.
 func passedListener(variables []string) (net.Listener, error) {
@@ -48,7 +51,7 @@ func passedListener(variables []string) (net.Listener, error) {
 		return nil, nil // the variables are for another process
 	}
 	if count != "1" {
-		return nil, fmt.Errorf("systemd passes %s sockets (LISTEN_FDS); want one, so write one ListenStream in the socket unit", count)
+		return nil, fmt.Errorf("systemd passes %s sockets: %w", count, errPassed)
 	}
 	f := os.NewFile(3, "socket of systemd")
 	l, err := net.FileListener(f)

@@ -78,7 +78,8 @@ func TestServeOnSocket(t *testing.T) {
 
 	second := start("two")
 	out, err := second.CombinedOutput()
-	if second.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "another program listens on "+socket) || !strings.Contains(string(out), "hint: Stop that program") {
+	if second.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "another program listens on "+socket) ||
+		!strings.Contains(string(out), "hint: Stop that program") {
 		t.Errorf("a second server on the socket: %v\n%s", err, out)
 	}
 	if got := overSocket(t, socket, "/api/profile", "https"); got != 401 {
@@ -213,7 +214,7 @@ func TestServeOnPassedSocket(t *testing.T) {
 		}
 	})
 	for name, c := range map[string]struct{ script, want string }{
-		"two sockets":   {"LISTEN_PID=$$ LISTEN_FDS=2", "systemd passes 2 sockets"},
+		"two sockets":   {"LISTEN_PID=$$ LISTEN_FDS=2", "systemd passes 2 sockets: want one (LISTEN_FDS)\ndurward: hint: Write one ListenStream"},
 		"no public_url": {"LISTEN_PID=$$ LISTEN_FDS=1", "Set public_url"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,6 +82,8 @@ func (v serveVerb) Run(e *environment) (err error) {
 		hint := "Name an address of this machine with --listen ADDR."
 		_, isSocket := c.ListenSocket()
 		switch {
+		case errors.Is(err, errPassed):
+			hint = "Write one ListenStream in the socket unit."
 		case isSocket && errors.Is(err, syscall.EADDRINUSE):
 			hint = "Stop that program, or name another path with --listen unix:PATH."
 		case isSocket:
