@@ -235,6 +235,7 @@ func New(c Config) (*Guard, error) {
 		mistake("Schemes holds a nil scheme")
 	}
 	var keys []string // prefixes
+	tokens := 0       // schemes made by Bearer
 	for _, s := range c.Schemes {
 		// Two schemes that match the same request would make the order of Schemes decide.
 		switch s := s.(type) {
@@ -245,6 +246,10 @@ func New(c Config) (*Guard, error) {
 				}
 			}
 			keys = append(keys, s.prefix)
+		case *bearer:
+			if tokens++; tokens == 2 {
+				mistake("Schemes holds Bearer twice: the first would verify all tokens; give one, for several issuers that of jwt.NewIssuers")
+			}
 		case *cookie:
 			if g.cookie != nil {
 				mistake("Schemes holds Cookie twice: a request with both would be ambiguous")

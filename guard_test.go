@@ -144,6 +144,7 @@ func TestNewReportsAllMistakes(t *testing.T) {
 	}{
 		{"schemes alone", durward.Config{Schemes: bearer}, ""},
 		{"nothing", durward.Config{}, "Schemes is empty"},
+		{"Bearer twice", durward.Config{Schemes: []durward.Scheme{durward.Bearer(verify), durward.Basic(rightPair), durward.Bearer(verify)}}, "jwt.NewIssuers"},
 		{"blank in the realm", durward.Config{Schemes: bearer, Realm: "the api"}, ""},
 		{"backslash in the realm", durward.Config{Schemes: bearer, Realm: `a\b`}, "Realm"},
 		{"line feed in the realm", durward.Config{Schemes: bearer, Realm: "a\nb"}, "Realm"},
