@@ -77,6 +77,7 @@ func (v tokenInspect) Run(e *environment) error {
 			"header":     json.RawMessage(in.Header),
 			"payload":    json.RawMessage(in.Payload),
 			"profiles":   append([]string{}, in.Profiles...),
+			"id_token":   in.IDToken,
 			"problems":   append([]string{}, in.Problems...),
 			"deviations": append([]string{}, in.Deviations...),
 			"verified":   false,
@@ -96,9 +97,12 @@ func (v tokenInspect) Run(e *environment) error {
 // describe prints the inspection: validity and provider first, then the content.
 func (tokenInspect) describe(e *environment, in *jwt.Inspection) error {
 	fmt.Fprintln(e.stdout, validity(in.Claims.Expires, time.Now()))
-	if len(in.Profiles) > 0 {
+	switch {
+	case len(in.Profiles) > 0:
 		fmt.Fprintf(e.stdout, "form: %s\n", strings.Join(in.Profiles, ", "))
-	} else {
+	case in.IDToken != "":
+		fmt.Fprintf(e.stdout, "looks like an ID token of %s, not an access token\n", in.IDToken)
+	default:
 		fmt.Fprintln(e.stdout, "form: of no known provider, and not RFC 9068")
 	}
 	for _, part := range []struct {

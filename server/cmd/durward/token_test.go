@@ -62,6 +62,10 @@ func TestTokenInspect(t *testing.T) {
 		{"expired days ago: in days", keycloak(-49 * time.Hour), exitRefused, "expired 2 d ago", "fault: "},
 		{"valid token of Keycloak: no fault", keycloak(1350 * time.Minute), exitDone, "expires in 22 h", "form: Keycloak"},
 		{"deviation from RFC 9068: apart", keycloak(1350 * time.Minute), exitDone, "expires in 22 h", "not by RFC 9068: typ "},
+		{"ID token: said", token(`{"alg":"RS256","typ":"JWT","kid":"k"}`, fmt.Sprintf(`{"exp":%d,"iat":%d,"jti":"7c1e",`+
+			`"iss":"https://id.example.com/realms/shop","aud":"shop-web","sub":"ada","typ":"ID","azp":"shop-web"}`,
+			now.Add(1350*time.Minute).Unix(), now.Unix())), exitRefused,
+			"expires in 22 h", "looks like an ID token of Keycloak, not an access token\n"},
 		{"no known form: said", token(`{"alg":"RS256","kid":"k","typ":"x"}`, `{"iss":"https://a.example"}`), exitRefused,
 			"without a time of expiry", "form: of no known provider, and not RFC 9068"},
 	} {
