@@ -61,6 +61,8 @@ type reading struct {
 	bad    []error          // claims that are missing, have the wrong type or are refused
 	iss    error            // the same for iss, which is checked before the signature
 	seen   uint64           // bits of the claims that are present
+	marks  int              // marks of an ID token that were found
+	lacks  int              // missing claims that ID tokens lack too
 	texts  [maxTexts]string // claims of kindText
 	roles  []string
 	tenant string
@@ -81,6 +83,9 @@ func (r *reading) read(payload []byte) error {
 	}
 	for i := range r.rules.needs {
 		if n := &r.rules.needs[i]; r.seen&n.bits == 0 {
+			if n.access {
+				r.lacks++
+			}
 			r.problem("%s is missing%s", n.name, n.why)
 		}
 	}
@@ -134,6 +139,7 @@ func (r *reading) member(d *jsontext.Decoder, claims map[string]*claim, name []b
 	}
 	r.seen |= c.bit
 	if c.mark {
+		r.marks++
 		r.problem("%s marks an ID token, which is no access token; Profile.IDToken lists the marks", c.name)
 	}
 	switch c.kind {
@@ -162,9 +168,9 @@ func (r *reading) member(d *jsontext.Decoder, claims map[string]*claim, name []b
 	case kindScope:
 		return r.scope(d, c.name)
 	case kindRoles:
-		return r.strings(d, c.name, &r.roles)
+		return r.strings(d, c.name, r.rules.StringOrList, &r.roles)
 	case kindAMR:
-		return r.strings(d, c.name, &r.AMR)
+		return r.strings(d, c.name, r.rules.StringOrList, &r.AMR)
 	case kindAudience:
 		return r.audience(d)
 	case kindExpires:
@@ -190,29 +196,22 @@ func (r *reading) member(d *jsontext.Decoder, claims map[string]*claim, name []b
 // judge checks the value of a claim that Profile.Required or Profile.IDToken lists.
 func (r *reading) judge(c *claim, value string) {
 	if slices.Contains(c.marks, value) {
-		r.problem("%s is %s, which marks an ID token; Profile.IDToken lists the marks", c.name, shown(value))
+		r.marks++
+		r.problem("the claim %s is %s, which marks an ID token; Profile.IDToken lists the marks", c.name, shown(value))
 	} else if c.values != nil && !slices.Contains(c.values, value) {
-		r.problem("%s is %s, the profile %s requires %q; Profile.Required can do without it", c.name, shown(value), r.rules.called(), c.values)
+		r.problem("the claim %s is %s, the profile %s requires %q; Profile.Required can do without it", c.name, shown(value), r.rules.called(), c.values)
 	}
 }
 
 // audience parses aud: a string or a list of strings (RFC 7519 s4.1.3).
 func (r *reading) audience(d *jsontext.Decoder) error {
-	if d.PeekKind() != '"' {
-		known := len(r.bad)
-		err := r.list(d, "aud", &r.Audience)
-		if len(r.Audience) == 0 && len(r.bad) == known && !r.lax {
-			r.problem("aud is empty")
-		}
-		return err
-	}
-	r.Audience = make([]string, 1)
-	if !r.lax {
-		return r.name(d, "aud", &r.Audience[0])
-	}
-	_, err := readString(d, &r.Audience[0])
-	if r.Audience[0] == "" {
-		r.Audience = nil
+	known, one := len(r.bad), d.PeekKind() == '"'
+	err := r.strings(d, "aud", true, &r.Audience)
+	switch {
+	case r.lax && one && r.Audience[0] == "":
+		r.Audience, r.bad = nil, r.bad[:known] // as if absent
+	case !r.lax && len(r.Audience) == 0 && len(r.bad) == known:
+		r.problem("aud is empty")
 	}
 	return err
 }
@@ -264,12 +263,12 @@ func (r *reading) list(d *jsontext.Decoder, name string, to *[]string) error {
 	})
 }
 
-// strings parses a list of strings, or one string if the profile accepts it.
-func (r *reading) strings(d *jsontext.Decoder, name string, to *[]string) error {
+// strings parses a list of strings, or one string if one is set.
+func (r *reading) strings(d *jsontext.Decoder, name string, one bool, to *[]string) error {
 	if d.PeekKind() != '"' {
 		return r.list(d, name, to)
 	}
-	if !r.rules.StringOrList {
+	if !one {
 		r.problem("%s is not a list of strings; Profile.StringOrList accepts one string", name)
 		return skip(d)
 	}

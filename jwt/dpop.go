@@ -138,7 +138,7 @@ func (d *dpop) judge(ctx context.Context, p durward.DPoPProof) (*proof, error) {
 	}
 	switch {
 	case !slices.Contains(d.c.Algorithms, proof.key.alg):
-		return nil, badProof(fmt.Errorf("alg is %s, accepted are %s", proof.key.alg, strings.Join(d.c.Algorithms, ", ")))
+		return nil, badProof(fmt.Errorf("alg is %s, accepted are %s (DPoPConfig.Algorithms)", proof.key.alg, strings.Join(d.c.Algorithms, ", ")))
 	case proof.method != p.Method:
 		return nil, badProof(fmt.Errorf("htm is %s, the method is %s", shown(proof.method), p.Method))
 	case !sameURL(proof.url, p.URL):

@@ -258,6 +258,23 @@ func ExampleNewIssuers() {
 	// true
 }
 
+// An API for the users of a Keycloak realm and for workflows of GitHub.
+func ExampleVerifierOf() {
+	issuers, err := jwt.NewIssuers(
+		jwt.VerifierOf("https://id.example.com/realms/shop", "orders", jwt.Keycloak),
+		jwt.VerifierOf("https://token.actions.githubusercontent.com", "https://orders.example.com", jwt.GitHubActions),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := durward.Protect(http.NotFoundHandler(), issuers.Scheme())
+
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, httptest.NewRequest("GET", "https://orders.example.com/", nil))
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	// Output: 401 Bearer realm="restricted"
+}
+
 // Inspect shows a token that a verifier refuses. Nothing in it is verified.
 func ExampleInspect() {
 	key, err := jwt.GenerateKey("ES256")

@@ -26,9 +26,14 @@ type Inspection struct {
 	// claims. "RFC 9068" comes first, then those of [Profile]. The form is no proof of the issuer.
 	Profiles []string
 
-	// Problems lists the reasons why a [Verifier] with the first of Profiles would refuse the token
-	// now, apart from signature, issuer and audience; without Profiles, one of RFC 9068. Each is a
-	// sentence.
+	// IDToken is set if the token fits no profile and looks like an ID token (OpenID Connect Core
+	// s2). It names the providers that issue such ones: "Keycloak", "Okta or another provider" or "an
+	// unknown provider".
+	IDToken string
+
+	// Problems lists the reasons why a [Verifier] with the first profile of Profiles or IDToken
+	// would refuse the token now, apart from signature, issuer and audience; without one, a Verifier
+	// of RFC 9068. Each is a sentence.
 	Problems []string
 
 	// Deviations lists what RFC 9068 wants otherwise and the first of Profiles accepts.
@@ -46,6 +51,12 @@ var known = sync.OnceValue(func() []*rules {
 		prepared[i], _ = p.rules() // without mistakes, unless a program has overwritten a variable
 	}
 	return prepared
+})
+
+// plainOpenID accepts each JWT that has no mark of an ID token.
+var plainOpenID = sync.OnceValue(func() *rules {
+	u, _ := Profile{Types: []string{"JWT", ""}, Required: []string{}}.rules()
+	return u
 })
 
 // Inspect parses a token without verifying it, so an attacker can have chosen everything in it. Use
@@ -104,20 +115,40 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 		problem(errors.New("kid is missing from the header"))
 	}
 	var first judgement
+	var ids []judgement // of profiles whose ID token it may be
+	marked := in.judge(plainOpenID(), now).marked
 	for i, u := range known() {
 		j := in.judge(u, now)
 		if i == 0 {
 			first, in.Deviations = j, j.form
 		}
-		if len(j.form) > 0 {
-			continue
-		}
-		if in.Profiles = append(in.Profiles, u.called()); len(in.Profiles) == 1 {
-			first = j
+		switch {
+		case len(j.form) == 0:
+			if in.Profiles = append(in.Profiles, u.called()); len(in.Profiles) == 1 {
+				first = j
+			}
+		case i > 0 && j.idToken && (u.own || marked):
+			ids = append(ids, j)
 		}
 	}
 	if len(in.Profiles) == 0 {
 		in.Deviations = nil
+		if slices.ContainsFunc(ids, func(j judgement) bool { return j.by.own }) {
+			ids = slices.DeleteFunc(ids, func(j judgement) bool { return !j.by.own })
+		}
+		for _, j := range ids {
+			in.IDToken += j.by.called() + " or "
+		}
+		switch {
+		case len(ids) == 0 && marked:
+			in.IDToken = "an unknown provider"
+		case len(ids) > 0 && !ids[0].by.own:
+			in.IDToken += "another provider"
+		}
+		in.IDToken = strings.TrimSuffix(in.IDToken, " or ")
+		if len(ids) > 0 {
+			first = ids[0]
+		}
 	}
 	in.Claims = first.claims
 	in.Problems = append(append(in.Problems, first.form...), first.times...)
@@ -126,9 +157,12 @@ func inspect(token string, now time.Time) (*Inspection, error) {
 
 // judgement is what a profile finds in a token.
 type judgement struct {
-	claims Claims
-	form   []string // problems of the form
-	times  []string // problems of the present time and of the sender
+	by      *rules
+	claims  Claims
+	form    []string // problems of the form
+	times   []string // problems of the present time and of the sender
+	marked  bool     // it has a mark of an ID token
+	idToken bool     // the problems of the form are those of the provider's ID tokens
 }
 
 // judge compares a token with a profile.
@@ -140,7 +174,13 @@ func (in *Inspection) judge(u *rules, now time.Time) (j judgement) {
 	}
 	var h header
 	add(&j.form, h.parse(in.Header, u.IgnoredHeader))
-	add(&j.form, u.accepts(h.typ))
+	expected := 0 // problems of an ID token
+	if err := u.accepts(h.typ); err != nil {
+		add(&j.form, err)
+		if strings.EqualFold(h.typ, "JWT") && slices.Contains(u.Types, "at+jwt") {
+			expected++
+		}
+	}
 	r := reading{rules: u, all: true}
 	add(&j.form, r.read(in.Payload))
 	add(&j.form, r.iss)
@@ -150,7 +190,9 @@ func (in *Inspection) judge(u *rules, now time.Time) (j judgement) {
 	for _, err := range r.bad {
 		add(&j.form, err)
 	}
-	j.claims = r.Claims
+	expected += r.marks + r.lacks
+	j.by, j.claims, j.marked = u, r.Claims, r.marks > 0
+	j.idToken = r.marks+r.lacks > 0 && expected == len(j.form)
 	if !r.Expires.IsZero() && (!r.IssuedAt.IsZero() || u.TrustDomain) {
 		add(&j.times, r.tooLong(cmp.Or(u.MaxLifetime, 24*time.Hour), now))
 	}

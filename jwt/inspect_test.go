@@ -41,7 +41,7 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(in.Profiles) == 0 || in.Profiles[0] != "Keycloak" || in.Claims.ClientID != "web" || len(in.Problems) != 1 || !strings.HasPrefix(in.Problems[0], "expired 45m0s ago") ||
-		len(in.Deviations) != 2 || !strings.HasPrefix(in.Deviations[0], `typ is "JWT"`) || !strings.HasPrefix(in.Deviations[1], "client_id is missing") {
+		len(in.Deviations) != 2 || !strings.HasPrefix(in.Deviations[0], `typ in the header is "JWT"`) || !strings.HasPrefix(in.Deviations[1], "client_id is missing") {
 		t.Errorf("a token of Keycloak: %+v", in)
 	}
 
@@ -55,7 +55,7 @@ func TestInspect(t *testing.T) {
 		"not yet":         {forge(t, k, headerOf(k, ""), payloadWith("nbf", fmt.Sprint(noon.Add(time.Minute).Unix()))), []string{"nbf is 1m0s ahead"}},
 		"too long a life": {forge(t, k, headerOf(k, ""), payloadWith("exp", fmt.Sprint(noon.AddDate(1, 0, 0).Unix()))), []string{"lives 8760h0m0s from iat to exp, want at most 24h0m0s"}},
 		"bound":           {forge(t, k, headerOf(k, ""), payloadWith("cnf", `{"jkt":"x"}`)), []string{"bound to a DPoP key"}},
-		"ID token":        {forge(t, k, `{"alg":"ES256K","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ is", `alg is "ES256K"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
+		"ID token":        {forge(t, k, `{"alg":"ES256K","typ":"JWT"}`, `{"iss":7,"sub":"","aud":[7,""],"nonce":"n"}`), []string{"typ in the header is", `alg is "ES256K"`, "kid is missing", "iss is not a string", "sub is empty", "element 0 of aud", "element 1 of aud", "client_id is missing", "jti is missing", "exp is missing", "iat is missing"}},
 		"jku":             {forge(t, k, headerOf(k, `,"jku":"https://evil.example"`), payloadWith("", "")), []string{`header has "jku"`}},
 		"white space":     {"\n " + token + " \n", []string{"white space around the token"}},
 		"padded":          {padded[0] + "=." + padded[1] + "\n." + padded[2] + "==", []string{"the header is not canonical", "the payload is not canonical", "the signature is not canonical"}},
@@ -134,5 +134,51 @@ func TestVerifyEnded(t *testing.T) {
 			t.Errorf("%.60q: got %+v", token, p)
 		}
 		refused(t, token, err, durward.InvalidToken, cause)
+	}
+}
+
+// An ID token is called one, and its provider is named if nothing else has such claims. The problems
+// are those of the provider's profile.
+func TestInspectIDToken(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	openID := func(more string) string {
+		return forge(t, k, strings.Replace(headerOf(k, ""), "at+jwt", "JWT", 1), fmt.Sprintf(
+			`{"iss":%q,"sub":"ada","aud":"web","iat":%d,"exp":%d%s}`, issuer, noon.Unix(), noon.Add(time.Minute).Unix(), more))
+	}
+	type row struct{ name, token, want, problem string }
+	rows := []row{
+		{"nonce: another provider", openID(`,"nonce":"n"`), "IdentityServer or Auth0 or another provider", "typ in the header"},
+		{"no mark: none", openID(""), "", "typ in the header"},
+		{"no sub: unknown", forge(t, k, strings.Replace(headerOf(k, ""), "at+jwt", "JWT", 1), `{"nonce":"n"}`), "an unknown provider", "typ in the header"},
+		{"access token of RFC 9068 with nonce: none", forge(t, k, headerOf(k, ""), payloadWith("nonce", `"n"`)), "", ""},
+	}
+	want := map[string]string{ // the others have no ID tokens, or send them to APIs
+		"cognito":        "Cognito",
+		"entra-v1":       "Entra ID v1",
+		"entra-v2":       "Entra ID v2",
+		"google":         "Google",
+		"identityserver": "IdentityServer or Auth0 or another provider",
+		"keycloak":       "Keycloak",
+		"okta":           "Okta or another provider",
+		"rfc9068":        "IdentityServer or Auth0 or another provider",
+		"uaa":            "UAA",
+	}
+	problem := map[string]string{
+		"cognito": `the claim token_use is "id"`, "entra-v1": "appid is missing", "entra-v2": "azp is missing", "keycloak": `the claim typ is "ID"`,
+	}
+	for _, p := range providers(t) {
+		if name, ok := want[p.name]; ok {
+			rows = append(rows, row{p.name, forge(t, p.key, string(p.IDToken.Header), string(p.IDToken.Payload)), name, problem[p.name]})
+		}
+	}
+	for _, row := range rows {
+		in, err := inspect(row.token, noon)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if in.IDToken != row.want || row.problem != "" && (len(in.Problems) == 0 || !strings.Contains(in.Problems[0], row.problem)) {
+			t.Errorf("%s: got %q, profiles %q, problems %q; want %q, %q", row.name, in.IDToken, in.Profiles, in.Problems, row.want, row.problem)
+		}
 	}
 }

@@ -57,6 +57,7 @@ const (
 // An HS256 Key contains the secret; no method returns or prints it.
 type Key struct {
 	id, alg string // alg is empty for all algorithms of the type
+	issuer  string // issuer of the JWK; empty for all issuers that use the set
 	m       *material
 }
 
@@ -100,6 +101,15 @@ func (k *Key) served() string {
 // the key and the token say.
 func (k *Key) serves(alg string) bool {
 	return (k.alg == "" || k.alg == alg) && k.m != nil && slices.Contains(k.m.algs, alg)
+}
+
+// servesIssuer reports whether k may verify the tokens of iss. Issuers with many tenants publish one
+// set, and say in the member issuer of each key whose it is; {tenantid} stands for any tenant.
+func (k *Key) servesIssuer(iss string) bool {
+	if before, after, many := strings.Cut(k.issuer, tenantID); many {
+		return between(before, iss, after) != ""
+	}
+	return k.issuer == "" || k.issuer == iss
 }
 
 // algorithmsOf returns the algorithms of a type of key; nil if the type or curve is not supported.
@@ -222,9 +232,9 @@ func (m *material) mac(to, input []byte) []byte {
 	return to
 }
 
-// equal reports whether two keys have the same id, algorithm and key material.
+// equal reports whether two keys have the same id, algorithm, issuer and key material.
 func (k *Key) equal(o *Key) bool {
-	if k.id != o.id || k.alg != o.alg || k.m == nil || o.m == nil {
+	if k.id != o.id || k.alg != o.alg || k.issuer != o.issuer || k.m == nil || o.m == nil {
 		return false
 	}
 	if k.m.public == nil {
@@ -272,7 +282,7 @@ func newKey(id, alg string, public any) (*Key, error) {
 	if err := goodID(id); err != nil {
 		return nil, err
 	}
-	return &Key{id, alg, &material{algs: fits, public: public}}, nil
+	return &Key{id: id, alg: alg, m: &material{algs: fits, public: public}}, nil
 }
 
 func goodID(id string) error {
@@ -418,7 +428,7 @@ func SharedSecret(kid string, secretOctets []byte) (*PrivateKey, error) {
 	}
 	s := slices.Clone(secretOctets)
 	m := &material{algs: ofSecret, secret: &s, macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, s) }}}
-	return withHeader(&PrivateKey{key: &Key{kid, "HS256", m}})
+	return withHeader(&PrivateKey{key: &Key{id: kid, alg: "HS256", m: m}})
 }
 
 // newPrivateKey returns a key that signs with alg; an empty alg means the default of its type.

@@ -183,7 +183,7 @@ func TestSignatureEdges(t *testing.T) {
 	if _, err := v.Verify(t.Context(), token); err != nil {
 		t.Error(err)
 	}
-	if (&Key{"a", "ES256", nil}).verify("ES256", nil, nil) || (&Key{"a", "none", k.key.m}).verify("none", nil, nil) {
+	if (&Key{id: "a", alg: "ES256"}).verify("ES256", nil, nil) || (&Key{id: "a", alg: "none", m: k.key.m}).verify("none", nil, nil) {
 		t.Error("an empty key, or one of no algorithm, verifies")
 	}
 }
@@ -302,9 +302,15 @@ func TestKeysAreEqual(t *testing.T) {
 		if !a.key.equal(same.key) {
 			t.Errorf("%s: a key is not equal to its copy", alg)
 		}
-		named := &Key{a.ID(), alg, b.key.m}
-		renamed := &Key{"other", alg, a.key.m}
-		for what, other := range map[string]*Key{"another key of its name": named, "itself under another name": renamed, "an empty one": {a.ID(), alg, nil}, "another type": {a.ID(), alg, &material{public: crypto.PublicKey("x")}}} {
+		named := &Key{id: a.ID(), alg: alg, m: b.key.m}
+		renamed := &Key{id: "other", alg: alg, m: a.key.m}
+		for what, other := range map[string]*Key{
+			"another key of its name":   named,
+			"itself under another name": renamed,
+			"itself of another issuer":  {id: a.ID(), alg: alg, issuer: issuer, m: a.key.m},
+			"an empty one":              {id: a.ID(), alg: alg},
+			"another type":              {id: a.ID(), alg: alg, m: &material{public: crypto.PublicKey("x")}},
+		} {
 			if a.key.equal(other) {
 				t.Errorf("%s: a key is equal to %s", alg, what)
 			}

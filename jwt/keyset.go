@@ -179,6 +179,9 @@ func wanted(kid, alg string) string {
 // A key without alg serves all algorithms of its type: those of RSA, EdDSA and Ed25519, or the one
 // of its curve. Config.Algorithms then decides. A key without kid gets the thumbprint of RFC 7638.
 //
+// A key with the member issuer, as Microsoft Entra ID writes it, verifies the tokens of that issuer
+// only; {tenantid} in it stands for any tenant.
+//
 // A key without use is accepted. The value of use is "sig", or that of uses, which the key must then
 // have: ParseKeySet(bundle, "jwt-svid") parses a SPIFFE bundle.
 func ParseKeySet(jwks []byte, uses ...string) ([]*Key, error) {
@@ -221,6 +224,7 @@ func parseKeySet(jwks []byte, uses ...string) (keys []*Key, skipped []error, err
 			skipped = append(skipped, fmt.Errorf("key %d, kid %s: %w", i, shown(j.members["kid"]), err))
 			continue
 		}
+		k.issuer = j.members["issuer"]
 		all = append(all, k)
 	}
 	for i, k := range all {
@@ -237,9 +241,11 @@ func parseKeySet(jwks []byte, uses ...string) (keys []*Key, skipped []error, err
 }
 
 // MarshalKeySet returns a JWK Set (RFC 7517 s5) with the public members of keys, each with alg, use
-// "sig" and kid. It omits HS256 keys, which have no public members.
+// "sig", kid and, if it has one, issuer. It omits HS256 keys, which have no public members.
 func MarshalKeySet(keys []*Key) ([]byte, error) {
-	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	set := struct {
+		Keys []jsontext.Value `json:"keys"`
+	}{Keys: []jsontext.Value{}}
 	for i, k := range keys {
 		if k == nil || k.m == nil {
 			return nil, fmt.Errorf("jwt: key %d of the set is nil or empty", i)
@@ -247,7 +253,15 @@ func MarshalKeySet(keys []*Key) ([]byte, error) {
 		if k.m.public == nil {
 			continue
 		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.m.public, KeyID: k.id, Algorithm: k.alg, Use: "sig"})
+		text, err := (&jose.JSONWebKey{Key: k.m.public, KeyID: k.id, Algorithm: k.alg, Use: "sig"}).MarshalJSON()
+		if err == nil && k.issuer != "" {
+			text, err = jsontext.AppendQuote(append(text[:len(text)-1], `,"issuer":`...), k.issuer)
+			text = append(text, '}')
+		}
+		if err != nil {
+			return nil, fmt.Errorf("jwt: key set: %w", err)
+		}
+		set.Keys = append(set.Keys, text)
 	}
 	b, err := json.Marshal(set)
 	if err != nil {
@@ -375,8 +389,8 @@ type jwk struct {
 }
 
 // keyMembers lists the string members that are parsed: purpose and content of a key (RFC 7517 s4,
-// RFC 7518 s6, RFC 8037 s2).
-var keyMembers = []string{"kty", "use", "alg", "kid", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+// RFC 7518 s6, RFC 8037 s2), and issuer, which no RFC has.
+var keyMembers = []string{"kty", "use", "alg", "kid", "issuer", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 var secretMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,7 +264,7 @@ func TestKeysInMemory(t *testing.T) {
 		t.Error("the same key is another pointer")
 	}
 	verify("")
-	clash := &Key{b.ID(), "EdDSA", generate(t, "EdDSA").key.m}
+	clash := &Key{id: b.ID(), alg: "EdDSA", m: generate(t, "EdDSA").key.m}
 	if err := set.Set(b.Public(), clash); err == nil || !strings.Contains(err.Error(), "two keys of the set have the kid") {
 		t.Errorf("two keys of one kid: got %v", err)
 	}
@@ -275,7 +276,7 @@ func TestKeysInMemory(t *testing.T) {
 	if n := v.remembers(); n != 0 {
 		t.Errorf("%d tokens of a key that has gone are remembered", n)
 	}
-	if err := set.Set(&Key{a.ID(), "ES256", generate(t, "ES256").key.m}); err != nil {
+	if err := set.Set(&Key{id: a.ID(), alg: "ES256", m: generate(t, "ES256").key.m}); err != nil {
 		t.Fatal(err)
 	}
 	verify(durward.InvalidToken) // same kid, another key
@@ -446,7 +447,7 @@ func TestNullMembers(t *testing.T) {
 		"key_ops":        {"key_ops": null},
 		"private part":   {"d": null, "p": null, "k": null, "oth": null},
 		"all optional":   {"alg": null, "use": null, "key_ops": null, "x5c": null, "x5t": null, "crv": null},
-		"what .NET adds": {"x5c": []string{}, "x5t": "AAAA", "x5t#S256": "AAAA", "alg": nil, "issuer": "https://login.example/", "keyOps": []string{}},
+		"what .NET adds": {"x5c": []string{}, "x5t": "AAAA", "x5t#S256": "AAAA", "alg": nil, "keyOps": []string{}},
 	} {
 		keys, err := ParseKeySet(setOf(t, public(t, k, change)))
 		if err != nil || len(keys) != 1 || keys[0].ID() != k.ID() {
@@ -721,7 +722,7 @@ func TestMissingKeyID(t *testing.T) {
 	refused(t, token, err, durward.InvalidToken, "signature is not one of key")
 }
 
-// Without kid nothing tells that the issuer has a new key, so the set is fetched each minute.
+// Without kid a signature that is not valid is the sign of a new key.
 func TestMissingKeyIDAfterRotation(t *testing.T) {
 	t.Parallel()
 	first, second := generate(t, "ES256"), generate(t, "ES256")
@@ -735,20 +736,87 @@ func TestMissingKeyIDAfterRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.now(serving(t, second))
-	h.forward(minFresh - 1)
+	h.forward(fetchPause - 1)
 	_, err := v.Verify(t.Context(), next)
-	settle(t, r)
 	refused(t, next, err, durward.InvalidToken, "signature is not one of key")
 	if n := p.fetches(); n != 1 {
-		t.Errorf("%d fetches within a minute, want 1", n)
+		t.Errorf("%d fetches within the pause, want 1", n)
 	}
 	h.forward(1)
-	_, err = v.Verify(t.Context(), next)
-	refused(t, next, err, durward.InvalidToken, "signature is not one of key")
-	settle(t, r)
 	if _, err := v.Verify(t.Context(), next); err != nil {
-		t.Errorf("after the fetch: %v", err)
+		t.Errorf("after the pause: %v", err)
 	}
 	_, err = v.Verify(t.Context(), old)
 	refused(t, old, err, durward.InvalidToken, "signature is not one of key")
+}
+
+// A key that names an issuer verifies the tokens of that issuer only.
+func TestIssuerOfKey(t *testing.T) {
+	t.Parallel()
+	k := generate(t, "ES256")
+	const mine, other = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
+	of := func(tenant string) string { return "https://login.example/" + tenant + "/v2.0" }
+	for _, test := range []struct {
+		name   string
+		issuer any // member of the JWK
+		iss    string
+		cause  string // empty: accepted
+	}{
+		{"no issuer: any", nil, of(mine), ""},
+		{"null: any", null, of(mine), ""},
+		{"empty: any", "", of(mine), ""},
+		{"its issuer: accepted", of(mine), of(mine), ""},
+		{"another issuer: refused", of(other), of(mine), "is for the issuer \"" + of(other)},
+		{"slash at the end: refused", of(mine) + "/", of(mine), "is for the issuer"},
+		{"any tenant: accepted", of(tenantID), of(mine), ""},
+		{"any tenant, another one: accepted", of(tenantID), of(other), ""},
+		{"any tenant of another version: refused", of(tenantID) + "x", of(mine), "is for the issuer"},
+		{"any tenant of another host: refused", "https://login.evil.example/{tenantid}/v2.0", of(mine), "is for the issuer"},
+		{"two tenants: refused", of(tenantID + "/" + tenantID), of(mine), "is for the issuer"},
+		{"a number: skipped", 7, of(mine), "no key"},
+	} {
+		keys, err := ParseKeySet(setOf(t, public(t, k, map[string]any{"issuer": test.issuer}), public(t, generate(t, "ES256"), nil)))
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		written, err := MarshalKeySet(keys)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		again, err := ParseKeySet(written)
+		if err != nil || !slices.EqualFunc(keys, again, (*Key).equal) {
+			t.Errorf("%s: written %s, %v", test.name, written, err)
+		}
+		set, err := NewKeys(keys...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		many := Config{Issuer: of(tenantID), AnyTenant: true, Profile: Profile{Tenant: "tid"}}
+		for _, c := range []Config{many, {Issuer: test.iss}} {
+			c.Audience, c.Keys, c.Now = []string{service}, set, func() time.Time { return noon }
+			v, err := New(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tenant := strings.Split(test.iss, "/")[3]
+			token := forge(t, k, headerOf(k, ""), strings.Replace(payloadWith("tid", `"`+tenant+`"`), issuer, test.iss, 1))
+			for range 2 { // the second time it may be cached
+				if _, err := v.Verify(t.Context(), token); test.cause != "" {
+					refused(t, token, err, durward.InvalidToken, test.cause)
+				} else if err != nil {
+					t.Errorf("%s: %v", test.name, err)
+				}
+			}
+			// A cached token ends if its key is now for another issuer.
+			if test.cause == "" && c.Issuer == test.iss {
+				changed := *keys[0]
+				changed.issuer = of("x")
+				if err := set.Set(&changed); err != nil {
+					t.Fatal(err)
+				}
+				_, err := v.Verify(t.Context(), token)
+				refused(t, token, err, durward.InvalidToken, "is for the issuer")
+			}
+		}
+	}
 }

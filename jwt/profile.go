@@ -254,9 +254,10 @@ type claim struct {
 
 // need is a requirement that one of some claims fulfils.
 type need struct {
-	name string // in error texts
-	why  string // for error texts: who requires it, and the setting that could do without it
-	bits uint64
+	name   string // in error texts
+	why    string // for error texts: who requires it, and the setting that could do without it
+	bits   uint64
+	access bool // an ID token has none of these claims
 }
 
 // rules is a Profile prepared for the reading of tokens. It is immutable.
@@ -271,6 +272,7 @@ type rules struct {
 	audience []int             // likewise; -1 is aud itself
 	tenant   []int             // likewise, at most one
 	needs    []need
+	own      bool // requires claims or values that tell the provider's tokens from those of others
 }
 
 // standard is RFC 9068.
@@ -367,6 +369,7 @@ func (p Profile) rules() (*rules, []error) {
 	for _, name := range u.Scopes {
 		scope.bits |= as("Scopes", name, kindScope).bit
 	}
+	client.access, scope.access = true, true
 	for _, name := range u.Roles {
 		as("Roles", name, kindRoles)
 	}
@@ -384,10 +387,12 @@ func (p Profile) rules() (*rules, []error) {
 		case name == "scope":
 			n = scope
 		default:
-			n.bits = c.bit
+			n.bits, n.access = c.bit, c.bit&(client.bits|scope.bits) != 0
 			if valued {
 				c.values = append(c.values, value)
 			}
+			_, common := registered[name]
+			u.own = u.own || valued || !common && !n.access
 		}
 		if !slices.ContainsFunc(u.needs, func(o need) bool { return o.bits == n.bits }) {
 			u.needs = append(u.needs, n)
@@ -416,12 +421,13 @@ func (p Profile) rules() (*rules, []error) {
 // the pointer leads through a claim with another meaning.
 func (u *rules) at(name string) *claim {
 	path := []string{name}
-	if strings.HasPrefix(name, "/") {
+	pointer := strings.HasPrefix(name, "/")
+	if pointer {
 		path = strings.Split(name[1:], "/")
 	}
 	claims := u.claims
 	for i, segment := range path {
-		if len(path) > 1 {
+		if pointer {
 			segment = strings.NewReplacer("~1", "/", "~0", "~").Replace(segment)
 		}
 		c := claims[segment]
@@ -465,9 +471,9 @@ func (u *rules) accepts(typ string) error {
 		is = shown(typ)
 	}
 	if slices.Equal(u.Types, []string{"at+jwt"}) {
-		return fmt.Errorf(`typ is %s, an access token says "at+jwt" (RFC 9068 s2.1); Config.Profile accepts that of a provider, Profile.Types any`, is)
+		return fmt.Errorf(`typ in the header is %s, an access token says "at+jwt" (RFC 9068 s2.1); Config.Profile accepts that of a provider, Profile.Types any`, is)
 	}
-	return fmt.Errorf("typ is %s, the profile %s accepts %q; Profile.Types may list others", is, u.called(), u.Types)
+	return fmt.Errorf("typ in the header is %s, the profile %s accepts %q; Profile.Types may list others", is, u.called(), u.Types)
 }
 
 // inTrustDomain reports whether id is a SPIFFE ID with a path in a trust domain (SPIFFE-ID s2).

@@ -237,8 +237,8 @@ func TestProvidersRefuse(t *testing.T) {
 			{"certificate in the header", forge(t, other, with(t, token.Header, map[string]any{"x5c": []string{"MIIB"}}), payload), durward.InvalidToken, `header has "x5c"`},
 			{"no subject", change(map[string]any{"sub": nil, "client_id": nil, "azp": nil}), durward.InvalidToken, ""},
 			{"empty subject", change(map[string]any{"sub": ""}), durward.InvalidToken, "sub"},
-			{"typ of a DPoP proof", forge(t, p.key, with(t, token.Header, map[string]any{"typ": "dpop+jwt"}), payload), durward.InvalidToken, "typ is"},
-			{"typ of a logout token", forge(t, p.key, with(t, token.Header, map[string]any{"typ": "logout+jwt"}), payload), durward.InvalidToken, "typ is"},
+			{"typ of a DPoP proof", forge(t, p.key, with(t, token.Header, map[string]any{"typ": "dpop+jwt"}), payload), durward.InvalidToken, "typ in the header is"},
+			{"typ of a logout token", forge(t, p.key, with(t, token.Header, map[string]any{"typ": "logout+jwt"}), payload), durward.InvalidToken, "typ in the header is"},
 		} {
 			t.Run(p.name+"/"+row.name, func(t *testing.T) {
 				who, err := v.Verify(t.Context(), row.token)
@@ -326,6 +326,7 @@ func TestProfileSettings(t *testing.T) {
 		{"scp and scope", headerOf(k, ""), payloadWith("scp", `"a b"`), Profile{Types: []string{"JWT"}}, "Profile.Types", Profile{Scopes: []string{"scp", "scope"}}, func(p *durward.Principal) bool { return p.HasScope("a", "b", "read", "write") && len(p.Scopes) == 4 }},
 		{"amr as a string", headerOf(k, ""), payloadWith("amr", `"pwd"`), Profile{}, "Profile.StringOrList", Profile{StringOrList: true}, func(p *durward.Principal) bool { return slices.Equal(p.AMR, []string{"pwd"}) }},
 		{"role as a string", headerOf(k, ""), payloadWith("role", `"clerk of all"`), Profile{Roles: []string{"role"}}, "Profile.StringOrList", Profile{Roles: []string{"role"}, StringOrList: true}, func(p *durward.Principal) bool { return slices.Equal(p.Roles, []string{"clerk of all"}) }},
+		{"role at a pointer of one segment", headerOf(k, ""), payloadWith("https://a.example/~role", `"clerk"`), Profile{Roles: []string{"/https:~1~1a.example~1~0role"}}, "Profile.StringOrList", Profile{Roles: []string{"/https:~1~1a.example~1~0role"}, StringOrList: true}, func(p *durward.Principal) bool { return slices.Equal(p.Roles, []string{"clerk"}) }},
 		{"jku", headerOf(k, `,"jku":"https://evil.example"`), payloadWith("", ""), Profile{}, "Profile.IgnoredHeader", Profile{IgnoredHeader: []string{"jku"}}, nil},
 		{"x5c", headerOf(k, `,"x5c":["MIIB"]`), payloadWith("", ""), Profile{}, "Profile.IgnoredHeader", Profile{IgnoredHeader: []string{"x5c"}}, nil},
 		{"zip NONE, as OpenAM writes it", headerOf(k, `,"zip":"NONE"`), payloadWith("", ""), Profile{}, "Profile.IgnoredHeader", Profile{IgnoredHeader: []string{"zip"}}, nil},

@@ -72,8 +72,9 @@ type RemoteConfig struct {
 // requires.
 //
 // A known key is returned at once; an old set is fetched again in the background, after a minute at
-// the earliest and an hour at the latest. A token with an unknown kid causes a fetch, but at most
-// one in 10 s for all tokens. While the issuer is unavailable the last set is used for 24 h.
+// the earliest and an hour at the latest. A token with an unknown kid causes a fetch, and so does one
+// that the key of its kid did not sign, but at most one in 10 s for all tokens. While the issuer is
+// unavailable the last set is used for 24 h.
 //
 // [ParseKeySet] explains which keys of a set are used. A set without a usable key is an outage.
 type RemoteKeys struct {
@@ -185,48 +186,70 @@ func stayingClient(c *http.Client) (staying http.Client) {
 }
 
 // Key returns the key with this kid that serves alg; an empty kid means the only key that serves alg.
-// If the set does not contain it, Key waits for a fetch; ctx ends the wait, not the fetch. The error
+// If the set has no such key, Key waits for a fetch; ctx ends the wait, not the fetch. The error
 // wraps durward.InvalidToken if the key with this kid does not serve alg, or if a successful fetch
 // of the last 10 s did not contain the key, and durward.AuthUnavailable if the set is unavailable.
 func (r *RemoteKeys) Key(ctx context.Context, kid, alg string) (*Key, error) {
 	now := r.c.Now()
 	if set := r.usable(now); set != nil {
-		if k, err := set.keys.find(kid, alg); k != nil || err != nil {
-			due := set.refresh
-			if kid == "" {
-				due = set.fetched.Add(minFresh) // no kid tells that the issuer has a new key
-			}
-			if !now.Before(due) {
+		if k, _ := set.keys.find(kid, alg); k != nil {
+			if !now.Before(set.refresh) {
 				r.begin(now) // in the background
 			}
-			return k, r.unfit(set, err)
+			return k, nil
 		}
 	}
 
-	f, began, failed := r.begin(now)
-	if f != nil {
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			// Not the cause of ctx, which may wrap another code.
-			return nil, fmt.Errorf("kid %s: waiting for the key set %s: %w: %w", shown(kid), r.name(), ctx.Err(), durward.AuthUnavailable)
-		}
-		failed = f.err
-	}
-	set := r.usable(now)
+	set, began, failed := r.await(ctx, now)
 	if set != nil {
 		if k, err := set.keys.find(kid, alg); k != nil || err != nil {
 			return k, r.unfit(set, err)
 		}
-	}
-	if failed == nil && set == nil {
-		failed = errors.New("the last set is too old to serve") // the clock was changed
 	}
 	if failed != nil {
 		// The key may be new, so the token may be valid.
 		return nil, fmt.Errorf("kid %s: the key set %s could not be fetched %s ago: %w: %w", shown(kid), r.name(), rough(now.Sub(began)), failed, durward.AuthUnavailable)
 	}
 	return nil, r.unfit(set, fmt.Errorf("no key %s in the set %s, fetched %s ago", wanted(kid, alg), r.name(), rough(now.Sub(set.fetched))))
+}
+
+// replacement returns the key that serves kid and alg in place of k, which has not made a token's
+// signature: the issuer may have a new key under the old kid. The set is fetched for it as for an
+// unknown kid, so forged tokens cause at most one fetch in 10 s. Without a replacement the error
+// describes the set, without a code.
+func (r *RemoteKeys) replacement(ctx context.Context, k *Key, kid, alg string) (*Key, error) {
+	now := r.c.Now()
+	set, began, failed := r.await(ctx, now)
+	if set != nil {
+		if found, _ := set.keys.find(kid, alg); found != nil && found != k {
+			return found, nil
+		}
+	}
+	if failed != nil {
+		return nil, fmt.Errorf("the key set %s could not be fetched %s ago: %w", r.name(), rough(now.Sub(began)), failed)
+	}
+	return nil, fmt.Errorf("the set %s, fetched %s ago, has no newer one", r.name(), rough(now.Sub(set.fetched)))
+}
+
+// await waits for a fetch, which it starts if the last started long enough ago. It returns the usable
+// set, or nil, and the start and the error of the last fetch. The end of ctx ends the wait, not the
+// fetch.
+func (r *RemoteKeys) await(ctx context.Context, now time.Time) (set *remoteSet, began time.Time, failed error) {
+	f, began, failed := r.begin(now)
+	if f != nil {
+		select {
+		case <-f.done:
+			failed = f.err
+		case <-ctx.Done():
+			// Not the cause of ctx, which may wrap another code.
+			failed = fmt.Errorf("waiting for it: %w", ctx.Err())
+		}
+	}
+	set = r.usable(now)
+	if set == nil && failed == nil {
+		failed = errors.New("the last set is too old to serve") // the clock was changed
+	}
+	return set, began, failed
 }
 
 // unfit adds a code and the skipped keys to the error that set lacks a key.
@@ -319,12 +342,15 @@ func (r *RemoteKeys) name() string {
 }
 
 func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (set *remoteSet, err error) {
+	if old == nil {
+		old = new(remoteSet)
+	}
 	at := r.at.Load()
 	if at == nil {
 		if at, err = r.discover(ctx); err != nil {
 			return nil, err
 		}
-		old = nil
+		old = &remoteSet{keys: old.keys} // the ETag may be that of another location
 		r.at.Store(at)
 	}
 	if r.c.URL == "" {
@@ -336,9 +362,6 @@ func (r *RemoteKeys) fetch(ctx context.Context, old *remoteSet, now time.Time) (
 				}
 			}
 		}()
-	}
-	if old == nil {
-		old = new(remoteSet)
 	}
 	resp, body, err := get(ctx, &r.client, at.url, "application/jwk-set+json, application/json", old.etag, maxKeySet) // RFC 7517 s8.5.2
 	if err != nil {

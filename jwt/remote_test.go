@@ -200,6 +200,107 @@ func TestUnknownKeysMakeOneFetch(t *testing.T) {
 	flood(2)
 }
 
+// A new key under the kid of the old one is found by the first token that it has signed, at most one
+// fetch in ten seconds after the last. Forged tokens cause no more fetches, and an outage makes none
+// of them a 503.
+func TestNewKeyOfOneKid(t *testing.T) {
+	t.Parallel()
+	key := func(alg string) *PrivateKey { return as(t, generate(t, alg), "k", alg) }
+	first, second, third, stranger := key("ES256"), key("ES256"), key("RS256"), key("ES256")
+	p := publish(t, serving(t, first))
+	h := new(hand)
+	r := remote(t, p, h)
+	v := verifier(t, Config{Keys: r, Now: h.now})
+	verify := func(k *PrivateKey, fetches int, cause string) {
+		t.Helper()
+		token := sign(t, k, example())
+		_, err := v.Verify(t.Context(), token)
+		if cause != "" {
+			refused(t, token, err, durward.InvalidToken, cause)
+		} else if err != nil {
+			t.Error(err)
+		}
+		if n := p.fetches(); n != fetches {
+			t.Errorf("%d fetches, want %d", n, fetches)
+		}
+	}
+	verify(first, 1, "")
+	p.now(serving(t, second))
+	h.forward(fetchPause - 1)
+	verify(second, 1, "fetched 10s ago, has no newer one")
+	h.forward(1)
+	verify(first, 1, "") // cached
+	verify(second, 2, "")
+	verify(first, 2, "signature is not one of key")
+
+	p.now(serving(t, third)) // of another type
+	verify(third, 2, "is for ES256, the token says")
+	h.forward(fetchPause)
+	verify(third, 3, "")
+	verify(second, 3, "is for RS256, the token says")
+
+	p.now(serving(t, second))
+	h.forward(fetchPause)
+	verify(second, 4, "")
+	h.forward(fetchPause)
+	for range 1000 {
+		token := forge(t, stranger, headerOf(stranger, ""), payloadWith("jti", fmt.Sprintf(`"%d"`, rand.Uint64())))
+		_, err := v.Verify(t.Context(), token)
+		refused(t, token, err, durward.InvalidToken, "has no newer one")
+		h.forward(fetchPause/1000 - 1)
+	}
+	verify(second, 5, "")
+	p.now(away)
+	h.forward(fetchPause)
+	verify(stranger, 6, "could not be fetched 0s ago: the issuer answered 502")
+	verify(first, 6, "could not be fetched 0s ago")
+	verify(second, 6, "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(durward.TokenExpired)
+	h.forward(fetchPause)
+	token := sign(t, stranger, example())
+	_, err := v.Verify(ctx, token)
+	refused(t, token, err, durward.InvalidToken, "could not be fetched 0s ago")
+}
+
+// Tokens of two issuers, each with its keys, by the verifiers of VerifierOf.
+func TestSeveralIssuers(t *testing.T) {
+	t.Parallel()
+	one, two := generate(t, "ES256"), generate(t, "RS256")
+	at := func(k *PrivateKey) string {
+		return publish(t, documents(map[string]string{
+			"/.well-known/jwks.json": string(setOf(t, public(t, k, nil))),
+		})).URL
+	}
+	first, second := at(one), at(two)
+	issuers, err := NewIssuers(VerifierOf(first, service), VerifierOf(second, "orders", Auth0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		key           *PrivateKey
+		iss, audience string
+		ok            bool
+	}{
+		{one, first, service, true},
+		{two, second, "orders", true},
+		{two, first, service, false},
+		{one, second, "orders", false},
+		{one, first, "orders", false},
+		{one, "https://other.example", service, false},
+	} {
+		c := example()
+		c.Issuer, c.Audience = row.iss, []string{row.audience}
+		c.IssuedAt, c.AuthTime, c.Expires = time.Now(), time.Time{}, time.Now().Add(time.Minute)
+		token := sign(t, row.key, c)
+		if _, err := issuers.Verify(t.Context(), token); (err == nil) != row.ok {
+			t.Errorf("%s for %s: got %v, want accepted: %t", row.iss, row.audience, err, row.ok)
+		} else if err != nil && !errors.Is(err, durward.InvalidToken) {
+			t.Errorf("%s for %s: got %v, want INVALID_TOKEN", row.iss, row.audience, err)
+		}
+	}
+}
+
 // Concurrent requests wait for one fetch.
 func TestConcurrentRequestsShareOneFetch(t *testing.T) {
 	t.Parallel()
@@ -976,12 +1077,22 @@ func TestUsualAddressIsAway(t *testing.T) {
 	}
 	notFound(t, r, k.ID(), durward.AuthUnavailable, "https://auth.example.com/.well-known/jwks.json: the issuer answered 404 Not Found; cannot fetch the issuer's metadata: https://auth.example.com/.well-known/openid-configuration: the issuer answered 404")
 	// The metadata is looked for again.
-	p.now(documents(map[string]string{
+	there := documents(map[string]string{
 		"auth.example.com/.well-known/openid-configuration": `{"issuer":"https://auth.example.com","jwks_uri":"https://keys.example/k"}`,
 		"keys.example/k": string(setOf(t, public(t, k, nil))),
-	}))
+	})
+	p.now(there)
 	h.forward(fetchPause)
-	found(t, r, k)
+	before := found(t, r, k)
+	// After an outage a key is the same, so that cached tokens stay.
+	for _, answer := range []http.HandlerFunc{away, there} {
+		p.now(answer)
+		h.forward(fetchPause)
+		_, _ = r.Key(t.Context(), "unknown", "ES256")
+	}
+	if after := found(t, r, k); after != before {
+		t.Error("after an outage the key is another one")
+	}
 }
 
 // A set without a usable key is an outage, not a 401: no token of the issuer can be verified. Its

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/durward-auth/durward"
 )
@@ -47,8 +48,7 @@ type Config struct {
 	Keys KeySet
 
 	// AllowMissingKeyID accepts tokens without kid, or with an empty one (RFC 7515 s4.1.4), as long
-	// as exactly one key of the set serves the token's algorithm. Tokens of a new key are refused
-	// until the set is fetched again, with RemoteKeys after a minute.
+	// as exactly one key of the set serves the token's algorithm.
 	AllowMissingKeyID bool
 
 	// Leeway is the time for which a token is accepted after exp: 0 to 60 s, default 0.
@@ -186,8 +186,15 @@ func New(c Config) (*Verifier, error) {
 // Bearer panics on a mistake in its arguments, like [regexp.MustCompile]. [New] and [NewRemoteKeys]
 // return errors and have more options.
 //
-// profile is that of the identity provider, such as [Keycloak]; without one it is RFC 9068.
+// profile is that of the identity provider, such as [Keycloak]; without one it is RFC 9068. For
+// several issuers see [NewIssuers].
 func Bearer(issuer, audience string, profile ...Profile) durward.Scheme {
+	return VerifierOf(issuer, audience, profile...).Scheme()
+}
+
+// VerifierOf returns the verifier of [Bearer], for [NewIssuers] and [Verifier.DPoP]. It panics as
+// Bearer does.
+func VerifierOf(issuer, audience string, profile ...Profile) *Verifier {
 	keys, err := NewRemoteKeys(RemoteConfig{Issuer: issuer, Log: slog.Default()})
 	if err != nil {
 		panic(err)
@@ -206,7 +213,7 @@ func Bearer(issuer, audience string, profile ...Profile) durward.Scheme {
 	if err != nil {
 		panic(err)
 	}
-	return v.Scheme()
+	return v
 }
 
 // Scheme returns the Bearer scheme for the tokens of v.
@@ -361,7 +368,22 @@ func (v *Verifier) judge(ctx context.Context, token string, now time.Time) (*ent
 		return nil, coded(err)
 	}
 	if err := t.signedBy(key); err != nil {
-		return nil, refuse(err)
+		keys, ok := v.c.Keys.(*RemoteKeys)
+		if !ok {
+			return nil, refuse(err)
+		}
+		newer, failed := keys.replacement(ctx, key, t.header.kid, t.header.alg)
+		if newer == nil {
+			return nil, refuse(fmt.Errorf("%w; %w", err, failed))
+		}
+		if err := t.signedBy(newer); err != nil {
+			return nil, refuse(err)
+		}
+		key = newer
+	}
+	if !key.servesIssuer(r.Issuer) {
+		return nil, refuse(fmt.Errorf("key %s is for the issuer %s (issuer of the JWK), iss is %s: give the key set of that issuer",
+			shown(key.id), shown(key.issuer), shown(r.Issuer)))
 	}
 
 	if len(r.bad) > 0 {
@@ -415,9 +437,17 @@ func (v *Verifier) issued(r *reading) error {
 
 // tenantOf returns the tenant in an iss; "" if the Issuer of v has no {tenantid}, or another form.
 func (v *Verifier) tenantOf(iss string) string {
-	rest, ok := strings.CutPrefix(iss, v.around[0])
-	tenant, okay := strings.CutSuffix(rest, v.around[1])
-	if v.around[0] == "" || !ok || !okay || len(tenant) > 128 || !isSegment(tenant) {
+	if v.around[0] == "" {
+		return ""
+	}
+	return between(v.around[0], iss, v.around[1])
+}
+
+// between returns the tenant in an iss that is before, tenant and after; else "".
+func between(before, iss, after string) string {
+	rest, ok := strings.CutPrefix(iss, before)
+	tenant, okay := strings.CutSuffix(rest, after)
+	if !ok || !okay || len(tenant) > 128 || !isSegment(tenant) {
 		return ""
 	}
 	return tenant
@@ -445,7 +475,8 @@ type Issuers struct {
 	most  int         // largest MaxSize
 }
 
-// NewIssuers combines verifiers. Two verifiers of one issuer are an error.
+// NewIssuers combines verifiers, such as those of [VerifierOf]. Two verifiers of one issuer are an
+// error.
 func NewIssuers(verifiers ...*Verifier) (*Issuers, error) {
 	s := &Issuers{of: make(map[string]*Verifier, len(verifiers))}
 	var errs []error
@@ -497,21 +528,39 @@ func (s *Issuers) Verify(ctx context.Context, token string) (*durward.Principal,
 	}
 	w := workings.Get().(*working)
 	t, err := split(token, &w.scratch)
-	var claims struct { // not verified: they only select the verifier
-		Issuer  string `json:"iss"`
-		Subject any    `json:"sub"`
-	}
+	var of selector
 	if err == nil {
-		err = json.Unmarshal(t.payload, &claims)
+		if err = json.Unmarshal(t.payload, &of); err != nil {
+			err = fmt.Errorf("no issuer can be read from it: %w", syntax(err))
+		}
 	}
 	workings.Put(w)
-	if err != nil {
-		return nil, fmt.Errorf("jwt: no issuer can be read from the token: %w: %w", syntax(err), durward.InvalidToken)
+	v := s.find(of.iss, of.sub)
+	if err == nil && v == nil {
+		err = fmt.Errorf("iss is %s, which is not a known issuer", shown(of.iss))
 	}
-	sub, _ := claims.Subject.(string)
-	v := s.find(claims.Issuer, sub)
-	if v == nil {
-		return nil, fmt.Errorf("jwt: iss is %s, which is not a known issuer: %w", shown(claims.Issuer), durward.InvalidToken)
+	if err != nil {
+		sum := digest(token)
+		return nil, fmt.Errorf("jwt: token %s: %w: %w", hex.EncodeToString(sum[:4]), err, durward.InvalidToken)
 	}
 	return v.Verify(ctx, token)
+}
+
+// selector holds the claims that select the verifier of a token. They are not verified; one that is
+// not a string counts as absent.
+type selector struct{ iss, sub string }
+
+// UnmarshalJSONFrom parses the claims.
+func (s *selector) UnmarshalJSONFrom(d *jsontext.Decoder) (err error) {
+	return readMembers(d, func(name []byte) error {
+		switch string(name) {
+		case "iss":
+			_, err = readString(d, &s.iss)
+		case "sub":
+			_, err = readString(d, &s.sub)
+		default:
+			err = skip(d)
+		}
+		return err
+	})
 }

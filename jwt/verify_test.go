@@ -269,7 +269,7 @@ func TestMalformedButSigned(t *testing.T) {
 	for _, typ := range []string{`"JWT"`, `"jwt"`, `"logout+jwt"`, `"dpop+jwt"`, `"at+JWT "`, `"application/jwt"`, `"at+jwt;v=1"`, `"secevent+jwt"`, `"id_token"`} {
 		head("typ "+typ, strings.Replace(h, `"at+jwt"`, typ, 1), "an access token says")
 	}
-	head("typ absent", strings.Replace(h, `"typ":"at+jwt",`, "", 1), "typ is missing")
+	head("typ absent", strings.Replace(h, `"typ":"at+jwt",`, "", 1), "typ in the header is missing")
 	for _, typ := range []string{`7`, `null`, `["at+jwt"]`} {
 		head("typ "+typ, strings.Replace(h, `"at+jwt"`, typ, 1), "typ in the header is not a string")
 	}
@@ -558,7 +558,7 @@ func TestOrderOfChecks(t *testing.T) {
 		mend  func()
 	}{
 		{`header has "jku"`, durward.InvalidToken, func() { delete(header, "jku") }},
-		{"typ is", durward.InvalidToken, func() { header["typ"] = `"at+jwt"` }},
+		{"typ in the header is", durward.InvalidToken, func() { header["typ"] = `"at+jwt"` }},
 		{"alg is", durward.InvalidToken, func() { header["alg"] = `"ES256"` }},
 		{"iss is", durward.InvalidToken, func() { delete(claims, "iss") }},
 		{"no key", durward.InvalidToken, func() { header["kid"] = `"` + k.ID() + `"` }},
@@ -789,6 +789,10 @@ func (w watched) Accept() (net.Conn, error) {
 func TestHostileSizes(t *testing.T) {
 	k := generate(t, "ES256")
 	v := verifier(t, Config{}, k.Public())
+	issuers, err := NewIssuers(v)
+	if err != nil {
+		t.Fatal(err)
+	}
 	deep := func(open, shut string, n int) string {
 		return forge(t, k, headerOf(k, ""), strings.Repeat(open, n)+"1"+strings.Repeat(shut, n))
 	}
@@ -801,23 +805,27 @@ func TestHostileSizes(t *testing.T) {
 		"30,000 deep":         deep("[", "]", 30_000),
 		"2,500 deep":          deep("[", "]", 2_500),
 		"900 objects deep":    deep(`{"a":`, "}", 900),
+		"sub 5,000 deep":      forge(t, k, headerOf(k, ""), payloadWith("sub", strings.Repeat("[", 5000)+strings.Repeat("]", 5000))),
+		"wide sub":            forge(t, k, headerOf(k, ""), payloadWith("sub", `[`+strings.Repeat("{},", 3000)+"1]")),
 		"wide":                forge(t, k, headerOf(k, ""), `{"a":1`+manyMembers(1200)+"}"),
 		"wide inside":         forge(t, k, headerOf(k, ""), `{"a":[`+strings.Repeat("{},", 1500)+"1]}"),
 		"long names":          forge(t, k, headerOf(k, ""), `{"`+strings.Repeat("n", 5000)+`":1}`),
 		"kid of 100 KB":       forge(t, k, `{"alg":"ES256","typ":"at+jwt","kid":"`+strings.Repeat("k", 100_000)+`"}`, payloadWith("", "")),
 	} {
-		var err error
-		var before, after runtime.MemStats
-		_, _ = v.Verify(t.Context(), token) // pools are filled
-		const rounds = 50
-		runtime.ReadMemStats(&before)
-		for range rounds {
-			_, err = v.Verify(t.Context(), token)
-		}
-		runtime.ReadMemStats(&after)
-		refused(t, token, err, durward.InvalidToken, "")
-		if each := (after.TotalAlloc - before.TotalAlloc) / rounds; each > 16*maxToken {
-			t.Errorf("%s: %d octets allocated for one token, want at most 16 times its size", name, each)
+		for by, verify := range map[string]func(context.Context, string) (*durward.Principal, error){"Verifier": v.Verify, "Issuers": issuers.Verify} {
+			var err error
+			var before, after runtime.MemStats
+			_, _ = verify(t.Context(), token) // pools are filled
+			const rounds = 50
+			runtime.ReadMemStats(&before)
+			for range rounds {
+				_, err = verify(t.Context(), token)
+			}
+			runtime.ReadMemStats(&after)
+			refused(t, token, err, durward.InvalidToken, "")
+			if each := (after.TotalAlloc - before.TotalAlloc) / rounds; each > 16*maxToken {
+				t.Errorf("%s, %s: %d octets allocated for one token, want at most 16 times its size", by, name, each)
+			}
 		}
 	}
 }
