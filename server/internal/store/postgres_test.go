@@ -22,6 +22,9 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
+// slack is added to each bound of a duration, because the machine may be busy.
+const slack = 20 * time.Second
+
 // openLogged opens a database and returns its log too.
 func openLogged(t testing.TB, address string) (*DB, *testkit.Log) {
 	t.Helper()
@@ -132,7 +135,7 @@ func TestOutcomeThatCannotBeTold(t *testing.T) {
 	lose()
 	began := time.Now()
 	_, err := db.Revoke(t.Context(), "jti", "lost", later)
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") || time.Since(began) > outcomeTime+waitTime {
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "is unknown") || time.Since(began) > outcomeTime+waitTime+slack {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
 	if !strings.Contains(log.String(), "outcome unknown") {
@@ -387,7 +390,7 @@ func TestServerHangs(t *testing.T) {
 		t.Errorf("a caller with a deadline: %v", err)
 	}
 	all.Wait()
-	if took, bound := time.Since(time0), waitTime+transactionTime+outcomeTime; took > bound {
+	if took, bound := time.Since(time0), waitTime+transactionTime+outcomeTime+slack; took > bound {
 		t.Errorf("it took %s, want %s at most", took, bound)
 	}
 	p.Resume(t)
@@ -424,7 +427,7 @@ func TestAllConnectionsInUse(t *testing.T) {
 		t.Errorf("a caller with a deadline: %v", err)
 	}
 	began := time.Now()
-	if err := db.Beat(t.Context(), noon); !errors.Is(err, ErrUnavailable) || time.Since(began) > waitTime+2*time.Second {
+	if err := db.Beat(t.Context(), noon); !errors.Is(err, ErrUnavailable) || time.Since(began) > waitTime+slack {
 		t.Errorf("after %s: %v", time.Since(began), err)
 	}
 	if _, err := db.Keys(t.Context(), UseSigning); err != nil {
@@ -448,7 +451,7 @@ func TestReadingEnds(t *testing.T) {
 			return io.ErrUnexpectedEOF
 		}
 	})
-	if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > 2*transactionTime {
+	if took := time.Since(began); !errors.Is(err, ErrUnavailable) || took > transactionTime+slack {
 		t.Errorf("%v after %s, want an outage after %s", err, took, transactionTime)
 	}
 }
@@ -746,7 +749,7 @@ func TestFollow(t *testing.T) {
 		t.Helper()
 		select {
 		case <-wakes:
-		case <-time.After(5 * time.Second):
+		case <-time.After(slack):
 			t.Fatalf("not woken: %s", why)
 		}
 	}
