@@ -296,7 +296,7 @@ func (m *Manager) useKey(id string, now time.Time) {
 // ends, and stores a last time then. Once an hour it deletes keys that ended long ago, and costs that no
 // imported hash has any more.
 func (m *Manager) Run(ctx context.Context) {
-	store.EverySecond(ctx, m.Log, "store the last use of API keys or delete old ones", func(n int) (err error) {
+	store.EverySecond(ctx, m.Log, "read the costs of imported hashes, store the last use of API keys or delete old ones", func(n int) (err error) {
 		if n%3600 == 0 {
 			err = errors.Join(m.DB.PurgeAPIKeys(ctx, keysKept), m.DB.DropImportedHashes(ctx, costPattern))
 		}
