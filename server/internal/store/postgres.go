@@ -591,12 +591,13 @@ func raw(ctx context.Context, conn *sql.Conn, statements string) (results []*pgc
 // database is restored or copied.
 func (e *postgresEngine) begin(ctx context.Context, conn *sql.Conn, statements string) (xid string, err error) {
 	results, err := raw(ctx, conn, statements)
-	if e.pooled && len(results) > 1 && len(results[1].Rows) == 1 {
-		checked := results[1].Rows[0]
+	if e.pooled {
 		switch {
-		case string(checked[0]) == "t":
+		case len(results) < 2 || len(results[1].Rows) != 1:
+			err = cmp.Or(err, errors.New("store: the server did not return its state"))
+		case string(results[1].Rows[0][0]) == "t":
 			err = fmt.Errorf("store: %w", pgconn.ErrStandbyConnection)
-		case string(checked[1]) != "t":
+		case string(results[1].Rows[0][1]) != "t":
 			err = errReplaced
 		}
 		if err != nil {
