@@ -152,7 +152,7 @@ func (v fetchVerb) request(e *environment) (*http.Request, error) {
 		body = []byte(*v.Data)
 		if name, isFile := strings.CutPrefix(*v.Data, "@"); isFile {
 			var err error
-			if name == "-" && (v.PasswordStdin || v.TokenStdin) {
+			if name == "-" && (v.PasswordStdin || v.TokenStdin || v.TokenFile == "-") {
 				return nil, usage("Read one of them from a file.", "standard input cannot be the body and a secret")
 			} else if name == "-" {
 				body, err = io.ReadAll(e.stdin)

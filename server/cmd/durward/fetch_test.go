@@ -284,6 +284,8 @@ func TestFetchToken(t *testing.T) {
 		{"token and user: usage", "", []string{"--token-file", file, "-u", "ada", s.URL}, exitUsage, "", "together"},
 		{"body and token on standard input: usage", "x", []string{"--token-stdin", "-d", "@-", s.URL}, exitUsage, "",
 			"standard input cannot be the body and a secret"},
+		{"body and token from the file -: usage", "x", []string{"--token-file", "-", "-d", "@-", s.URL}, exitUsage, "",
+			"standard input cannot be the body and a secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

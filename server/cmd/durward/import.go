@@ -98,8 +98,13 @@ func (v userImport) add(e *environment, s *node.Node, u importedUser) (fault, er
 	if u.Hash == "" {
 		return errors.New("no hash"), nil
 	}
-	n := account.NewUser{Email: u.Email, Name: u.Name, Hash: u.Hash, Admin: u.Admin, LookAlike: v.LookAlike}
-	_, err = s.Accounts.Add(e, n, store.EventUserAdded, operator)
+	_, err = s.Accounts.Add(e, account.NewUser{
+		Email:     u.Email,
+		Name:      u.Name,
+		Hash:      u.Hash,
+		Admin:     u.Admin,
+		LookAlike: v.LookAlike,
+	}, store.EventUserAdded, operator)
 	refusal, mistaken := errors.AsType[*durward.Refusal](err)
 	switch {
 	case errors.Is(err, store.ErrLookAlike):
