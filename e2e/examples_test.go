@@ -303,6 +303,9 @@ func TestExamples(t *testing.T) {
 		second, _ := command{}.run(t, "curl", "-sS", "--noproxy", "*", "-H", "X-API-Key: "+first, "-d", "scope=notes",
 			p.address+"/keys")
 		second = strings.TrimSpace(second)
+		if !strings.HasPrefix(second, "notes_") || len(second) < 20 {
+			t.Fatalf("a new key: got %q", second)
+		}
 		as(second, "the notes of ada\n 200", p.address+"/notes")
 		as(second, " 403", p.address+"/keys")
 		as(first, second[:len("notes_")+8]+"… [notes]", p.address+"/keys")
