@@ -184,7 +184,7 @@ func (in *Inspection) judge(u *rules, now time.Time) (j judgement) {
 	r := reading{rules: u, all: true}
 	add(&j.form, r.read(in.Payload))
 	add(&j.form, r.iss)
-	if u.TrustDomain && !inTrustDomain(r.Subject, "spiffe:/") {
+	if domain := trustDomainOf(r.Subject); u.TrustDomain && (domain == "" || !inTrustDomain(r.Subject, domain)) {
 		add(&j.form, errors.New("sub is not a SPIFFE ID"))
 	}
 	for _, err := range r.bad {

@@ -3,6 +3,7 @@ package jwt
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,13 @@ func TestInspectIDToken(t *testing.T) {
 		{"no mark: none", openID(""), "", "typ in the header"},
 		{"no sub: unknown", forge(t, k, strings.Replace(headerOf(k, ""), "at+jwt", "JWT", 1), `{"nonce":"n"}`), "an unknown provider", "typ in the header"},
 		{"access token of RFC 9068 with nonce: none", forge(t, k, headerOf(k, ""), payloadWith("nonce", `"n"`)), "", ""},
+	}
+	// The SPIFFE ID of a workload has a path.
+	for id, ok := range map[string]bool{"spiffe://example.org/web": true, "spiffe://example.org": false, "spiffe://": false, "spiffe:///web": false, "/web": false} {
+		in, err := inspect(forge(t, k, fmt.Sprintf(`{"alg":"ES256","kid":%q}`, k.ID()), fmt.Sprintf(`{"sub":%q,"aud":"a","exp":%d}`, id, noon.Add(time.Minute).Unix())), noon)
+		if err != nil || slices.Contains(in.Profiles, "SPIFFE JWT-SVID") != ok {
+			t.Errorf("%s: got %+v, %v, want a JWT-SVID: %t", id, in, err, ok)
+		}
 	}
 	want := map[string]string{ // the others have no ID tokens, or send them to APIs
 		"cognito":        "Cognito",

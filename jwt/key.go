@@ -106,10 +106,11 @@ func (k *Key) serves(alg string) bool {
 // servesIssuer reports whether k may verify the tokens of iss. Issuers with many tenants publish one
 // set, and say in the member issuer of each key whose it is; {tenantid} stands for any tenant.
 func (k *Key) servesIssuer(iss string) bool {
-	if before, after, many := strings.Cut(k.issuer, tenantID); many {
-		return between(before, iss, after) != ""
+	if k.issuer == "" || k.issuer == iss {
+		return true
 	}
-	return k.issuer == "" || k.issuer == iss
+	before, after, many := strings.Cut(k.issuer, tenantID)
+	return many && between(before, iss, after) != ""
 }
 
 // algorithmsOf returns the algorithms of a type of key; nil if the type or curve is not supported.

@@ -490,6 +490,15 @@ func inTrustDomain(id, domain string) bool {
 	return true
 }
 
+// trustDomainOf returns the trust domain in a SPIFFE ID or trust domain; "" if it is none.
+func trustDomainOf(id string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(id, "spiffe://"), "/")
+	if !isSegment(name) || !strings.HasPrefix(id, "spiffe://") {
+		return ""
+	}
+	return "spiffe://" + name
+}
+
 // isSegment reports whether s is a path segment of letters, digits, ".", "-" and "_".
 func isSegment(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(c rune) bool {

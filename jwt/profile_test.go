@@ -499,6 +499,7 @@ func TestProfileMistakes(t *testing.T) {
 		"have {tenantid}, once":                          {Issuer: rule + "/{tenantid}", Profile: EntraV2, AnyTenant: true},
 		"in its host":                                    {Issuer: "https://{tenantid}/v2.0", Profile: EntraV2, AnyTenant: true},
 		"want a SPIFFE trust domain":                     {Issuer: issuer, Profile: SPIFFE},
+		"SPIFFE trust domain such as":                    {Issuer: "spiffe://example.org/web", Profile: SPIFFE},
 		`Profile.IgnoredHeader has "crit"`:               {Profile: Profile{IgnoredHeader: []string{"crit"}}},
 		"Profile.MaxLifetime is -1s":                     {Profile: Profile{MaxLifetime: -time.Second}},
 		`Profile.Client has "exp"`:                       {Profile: Profile{Client: []string{"exp"}}},

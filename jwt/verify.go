@@ -126,7 +126,7 @@ func New(c Config) (*Verifier, error) {
 		mistake("Issuer has %s, but Profile.Tenant names no claim that agrees with it, such as tid", tenantID)
 	case !many && (len(c.Tenants) > 0 || c.AnyTenant):
 		mistake("Tenants or AnyTenant without %s in Issuer: one issuer has one tenant", tenantID)
-	case c.Profile.TrustDomain && (many || !inTrustDomain(c.Issuer+"/x", "spiffe:/")):
+	case c.Profile.TrustDomain && (many || trustDomainOf(c.Issuer) != c.Issuer):
 		mistake("Issuer is %q, want a SPIFFE trust domain such as spiffe://example.org", c.Issuer)
 	}
 	if len(c.Algorithms) == 0 {
