@@ -34,7 +34,8 @@ type Config struct {
 	ListenMode string `toml:"listen_mode" default:"0660"`
 
 	// Origin of the server as clients see it, such as https://auth.example.com. Links and
-	// challenges contain it. Default: the address of the listener.
+	// challenges contain it. Set it before the first command, because the default of `issuer`
+	// follows it. Default: the address of the listener.
 	PublicURL string `toml:"public_url"`
 
 	// Issuer of the tokens: their claim `iss`. Default: `public_url`, or
