@@ -1,5 +1,6 @@
-// Package services starts Postgres, PgBouncer and Redis from the system's packages for tests, each on its own loopback
-// address and in its own folder. They stop when the test process ends, even if it is killed.
+// Package services starts Postgres, PgBouncer, Redis and Postfix from the system's packages for tests, each
+// on its own loopback address and in its own folder. They stop when the test process ends, even if it is
+// killed.
 package services
 
 import (

@@ -30,7 +30,8 @@ type Config struct {
 	OfAddress   *limits.Rate        // limits registrations of one e-mail address; nil means no limit
 	Hashes      *limits.Rate        // limits password hashes for one network; nil means no limit
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
-	Log         *slog.Logger        // nil means no log
+	Mails       MailLimits
+	Log         *slog.Logger // nil means no log
 
 	Now func() time.Time // nil means the clock of DB
 

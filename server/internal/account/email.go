@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/mail"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
 
+	outbox "github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -140,6 +142,22 @@ func foldCherokee(r rune) rune {
 		return unicode.ToUpper(r)
 	}
 	return r
+}
+
+// mailbox returns an address of an account in the form that mail is sent to: the local part as the user
+// typed it, the domain in ASCII. Its error wraps mail.ErrRefused.
+func mailbox(email string) (string, error) {
+	plain := norm.NFKC.String(email)
+	at := strings.LastIndexByte(plain, '@')
+	if at < 0 || strings.ContainsFunc(plain, unprintable) {
+		return "", fmt.Errorf("account: the address is not a plain e-mail address: %w", outbox.ErrRefused)
+	}
+	domain, err := domains.ToASCII(plain[at+1:])
+	address := plain[:at+1] + domain
+	if parsed, bad := mail.ParseAddress(address); err != nil || bad != nil || parsed.Address != address || parsed.Name != "" {
+		return "", fmt.Errorf("account: the address is not a plain e-mail address: %w", outbox.ErrRefused)
+	}
+	return address, nil
 }
 
 // unseen reports blanks that NFKC keeps, and letters and marks that are invisible. With them two

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/durward-auth/durward"
+	outbox "github.com/durward-auth/durward/server/internal/mail"
 )
 
 func TestCanonicalEmail(t *testing.T) {
@@ -186,4 +187,32 @@ func FuzzCanonicalEmail(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, typed string) { checkEmail(t, typed) })
+}
+
+// Mail goes to the local part as it was typed, at the ASCII form of the domain.
+func TestMailbox(t *testing.T) {
+	t.Parallel()
+	for email, want := range map[string]string{
+		"ada@example.com":               "ada@example.com",
+		"Ada.L@Example.COM":             "Ada.L@example.com",
+		"stra\u00dfe@b\u00fccher.de":    "stra\u00dfe@xn--bcher-kva.de",
+		"\uff41da@example.com":          "ada@example.com",
+		"ada@example\u3002com":          "ada@example.com",
+		"ada\uff20example.com":          "ada@example.com",
+		"ada":                           "",
+		"ada@":                          "",
+		"ada@example.com\r\nBcc: e@x.y": "",
+		"ada@example.com\nx":            "",
+		"ada@exa mple.com":              "",
+		"a b@example.com":               "",
+		"Ada <ada@example.com>":         "",
+		"ada@example.com,eve@x.y":       "",
+		"ada@example.com>,<eve@x.y":     "",
+		"\u202eada@example.com":         "",
+	} {
+		got, err := mailbox(email)
+		if got != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, outbox.ErrRefused) {
+			t.Errorf("%q: got %q %v, want %q", email, got, err, want)
+		}
+	}
 }

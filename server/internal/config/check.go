@@ -3,16 +3,19 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/internal/valkey"
+	smtp "github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/seal"
 )
 
@@ -101,6 +104,28 @@ func (l *Loaded) check() (mistakes []error) {
 	if l.Redis.URL != "" {
 		if err := valkey.Check(l.Redis.URL.Reveal()); err != nil {
 			mistake("redis.url", "%s", err)
+		}
+	}
+	if l.SMTP.URL != "" {
+		if err := smtp.CheckURL(l.SMTP.URL); err != nil {
+			mistake("smtp.url", "%s", err)
+		}
+		if l.PublicURL == "" {
+			mistake("public_url", "is empty; links in the mails that smtp.url sends need it")
+		}
+		if _, err := netip.ParseAddr(l.mailHost()); err == nil && l.Mail.From == "" {
+			mistake("mail.from", "is empty, and the host of public_url is no name; want an address such as accounts@example.com")
+		}
+	}
+	if _, err := l.MailFrom(); err != nil {
+		mistake("mail.from", "%s", err)
+	}
+	if strings.ContainsFunc(l.Mail.Name, unicode.IsControl) || len(l.Mail.Name) > 100 {
+		mistake("mail.name", "is %q; want one line of at most 100 octets", l.Mail.Name)
+	}
+	if path := l.SMTP.CAFile; path != "" {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			mistake("smtp.ca_file", "is %q, which is not a readable file", path)
 		}
 	}
 	switch secret, err := l.SharedSecret(); {

@@ -10,11 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/durward-auth/durward/server/internal/seal"
 )
@@ -123,6 +126,35 @@ type Config struct {
 		URL seal.Secret `toml:"url"`
 	} `toml:"redis"`
 
+	SMTP struct {
+		// Server that sends mails: smtp://USER:PASSWORD@HOST[:PORT] for STARTTLS (port 587),
+		// smtps:// for TLS from the beginning (port 465), smtp+plain://HOST[:PORT] for a
+		// server on this machine without TLS and password (port 25). If it is empty, mails are
+		// written to `mail.folder`.
+		URL seal.Secret `toml:"url"`
+
+		// PEM file of the certificate authorities that the server's certificate is checked
+		// with. Default: those of the system.
+		CAFile string `toml:"ca_file"`
+	} `toml:"smtp"`
+
+	Mail struct {
+		// Sender of mails: an address, or a name and an address such as
+		// `Example <accounts@example.com>`. Default: no-reply at the host of `public_url`.
+		From string `toml:"from"`
+
+		// Name of the service in mails. Default: the host of `public_url`.
+		Name string `toml:"name"`
+
+		// Language of mails to users who have not signed in with a browser: `en` or `de`.
+		Language string `toml:"language" default:"en" of:"en,de"`
+
+		// Folder for mails as files (.eml) if `smtp.url` is empty. The newest 1000 are kept.
+		// Their links work: protect the folder like `data_dir`. Default: the folder mail in
+		// `data_dir`.
+		Folder string `toml:"folder"`
+	} `toml:"mail"`
+
 	Tokens struct {
 		// Lifetime of access tokens.
 		AccessTTL time.Duration `toml:"access_ttl" default:"15m" range:"1s,24h"`
@@ -186,6 +218,14 @@ type Config struct {
 		// Registrations in each hour with one e-mail address. 0 disables this limit.
 		RegistrationsAddress int `toml:"registrations_address" default:"3" range:"0,10000"`
 
+		// Mails in each hour that one network can ask for, such as those to reset a password.
+		// Further requests get the same response and cause no mail. 0 disables this limit.
+		MailsNetwork int `toml:"mails_network" default:"10" range:"0,10000"`
+
+		// Mails in each hour that can be asked for with one e-mail address. 0 disables this
+		// limit.
+		MailsAddress int `toml:"mails_address" default:"3" range:"0,10000"`
+
 		// Password hashes per minute for requests from one network: sign-ins, Basic, step-ups,
 		// password changes and registrations, right or wrong. Basic with a remembered password
 		// costs no hash. 0 disables this limit.
@@ -235,7 +275,6 @@ func Default() *Config {
 
 // planned lists keys that operators look for and that this version does not have.
 var planned = map[string]string{
-	"smtp.url":       "is not a key of this version, which sends no mail",
 	"metrics.listen": "is not a key of this version, which has no metrics",
 }
 
@@ -274,6 +313,33 @@ func (c *Config) DatabaseName() string {
 // CheckpointPath returns the file of the node's checkpoint: the last known position in the
 // database's history. The node detects a rollback with it.
 func (c *Config) CheckpointPath() string { return filepath.Join(c.DataDir, "durward.mark") }
+
+// MailFolder returns the folder for mails: mail.folder or its default.
+func (c *Config) MailFolder() string { return cmp.Or(c.Mail.Folder, filepath.Join(c.DataDir, "mail")) }
+
+// MailFrom parses mail.from, or returns its default.
+func (c *Config) MailFrom() (mail.Address, error) {
+	if c.Mail.From == "" {
+		return mail.Address{Address: "no-reply@" + c.mailHost()}, nil
+	}
+	from, err := mail.ParseAddress(c.Mail.From)
+	if err != nil || strings.ContainsFunc(c.Mail.From, unicode.IsControl) {
+		return mail.Address{}, fmt.Errorf("is %q; want an address such as accounts@example.com or Example <accounts@example.com>", c.Mail.From)
+	}
+	return *from, nil
+}
+
+// MailName returns the name of the service in mails: mail.name or its default.
+func (c *Config) MailName() string { return cmp.Or(c.Mail.Name, c.mailHost()) }
+
+// mailHost returns the host of public_url, or localhost.
+func (c *Config) mailHost() string {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || u.Hostname() == "" {
+		return "localhost"
+	}
+	return u.Hostname()
+}
 
 // MasterKeyPath returns the file of the master key. It is used if master_key is empty.
 func (c *Config) MasterKeyPath() string { return filepath.Join(c.DataDir, "master.key") }

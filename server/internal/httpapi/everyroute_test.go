@@ -39,6 +39,8 @@ var routeCases = map[string][]routeCase{
 	"/api/auth/logout":                        {{"POST", "/api/auth/logout", ``, false, 204, false}},
 	"/api/auth/token":                         {{"POST", "/api/auth/token", ``, true, 403, false}},
 	"/api/auth/step-up":                       {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
+	"/api/auth/password/forgot":               {{"POST", "/api/auth/password/forgot", `{"email":"nobody@example.com"}`, false, 202, false}},
+	"/api/auth/password/reset":                {{"POST", "/api/auth/password/reset", `{"token":"x","new_password":"plenty of words in a row"}`, false, 400, false}},
 	"/api/auth/password/change":               {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
 	"/api/profile":                            {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
 	"/api/notifications":                      {{"GET", "/api/notifications", ``, true, 200, false}},

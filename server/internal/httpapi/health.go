@@ -48,6 +48,9 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 		add("keys", s.c.Issuer.ReadErr() == nil, http.StatusOK)
 	}
 	add("hash_queue", !s.c.Accounts.Hasher.Full(), http.StatusOK)
+	if s.c.Mail != nil {
+		add("mail", s.c.Mail() == nil, http.StatusOK)
+	}
 	if s.c.Redis != nil {
 		add("redis", s.c.Redis() == nil, http.StatusOK)
 	}

@@ -25,6 +25,8 @@ func TestBadBodies(t *testing.T) {
 		{"POST", "/api/auth/login", "", "email"},
 		{"POST", "/api/auth/refresh", "", "refresh_token"},
 		{"POST", "/api/auth/logout", "", "refresh_token"},
+		{"POST", "/api/auth/password/forgot", "", "email"},
+		{"POST", "/api/auth/password/reset", "", "token"},
 		{"POST", "/api/auth/password/change", token, "current"},
 		{"PATCH", "/api/profile", token, "name"},
 	}

@@ -6,6 +6,31 @@ import (
 	"github.com/durward-auth/durward"
 )
 
+// forgotPassword is POST /api/auth/password/forgot. Known and unknown addresses get the same response
+// after the same work.
+func (s *Server) forgotPassword(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[struct {
+		Email string `json:"email"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	err = s.c.Accounts.RequestReset(r.Context(), in.Email, from(r))
+	return answer(w, http.StatusAccepted, struct{}{}, err)
+}
+
+// resetPassword is POST /api/auth/password/reset.
+func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[struct {
+		Token       string `json:"token"`
+		NewPassword string `json:"new_password"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	return noContent(w, s.c.Sessions.ResetPassword(r.Context(), in.Token, in.NewPassword, from(r)))
+}
+
 // changePassword is POST /api/auth/password/change. It requires no recent sign-in, because the
 // request contains the current password.
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {

@@ -34,6 +34,8 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
 	handle("/api/auth/step-up", route{"POST": s.inSession(s.stepUp)})
+	handle("/api/auth/password/forgot", route{"POST": s.open(s.forgotPassword)})
+	handle("/api/auth/password/reset", route{"POST": s.open(s.resetPassword)})
 	handle("/api/auth/password/change", route{"POST": s.inSession(s.changePassword)})
 
 	// The user's own account.

@@ -47,6 +47,7 @@ type Parts struct {
 
 	Proofs jwt.SharedProofs // DPoP proofs used at other nodes; nil for one node
 	Redis  func() error     // reports whether Redis is reachable; nil without Redis
+	Mail   func() error     // reports whether the last mail was sent; nil without mail
 
 	Log *slog.Logger     // nil: no log
 	Now func() time.Time // nil: time.Now
@@ -211,7 +212,11 @@ func basicScheme(accounts *account.Manager, sessions *session.Manager) durward.S
 
 // from returns the origin of a request, for the rules and the security log.
 func from(r *http.Request) request.Info {
-	return request.Info{Addr: durward.ClientAddr(r.Context()), UserAgent: r.UserAgent()}
+	return request.Info{
+		Addr:      durward.ClientAddr(r.Context()),
+		UserAgent: r.UserAgent(),
+		Language:  request.Language(r.Header.Get("Accept-Language")),
+	}
 }
 
 // addressOf returns the client address of a request, without its user agent.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	netmail "net/mail"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -54,6 +56,7 @@ type env struct {
 	logs        *testkit.Log
 	securityLog *securitylog.Writer
 	polls       *atomic.Int64 // of the feed of revocations
+	mail        *mail.Manager
 }
 
 // settings configure an env.
@@ -65,6 +68,7 @@ type settings struct {
 	origins      []string
 	grace        time.Duration
 	badKeys      int // a minute and network; 0 is no limit
+	mails        account.MailLimits
 	tweak        func(*issuer.Config, *session.Config)
 }
 
@@ -105,8 +109,14 @@ func newEnv(t *testing.T, set settings) *env {
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Now: w.clock.Now, Log: log})
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, Now: w.clock.Now, Log: log})
 	must(err)
+	w.mail, err = mail.New(mail.Config{
+		DB: w.db, Recipient: w.people.Recipient, From: netmail.Address{Address: "no-reply@auth.example.com"}, Name: "auth.example.com",
+		Folder: filepath.Join(set.dir, "mail"), Log: log,
+	})
+	must(err)
+	w.mail.SetPublicURL("https://auth.example.com")
 	held.Accounts, held.Issuer = w.people, w.issuer
 	w.sessions, err = session.New(held)
 	must(err)
@@ -128,6 +138,7 @@ func newEnv(t *testing.T, set settings) *env {
 			Revocations: follower,
 			Feed:        feed,
 			SecurityLog: w.securityLog,
+			Mail:        w.mail.Err,
 			Now:         w.clock.Now,
 			Log:         log,
 		},

@@ -1,5 +1,5 @@
 // Package node wires the parts of one running server: database, accounts, keys, sessions, revocations,
-// limits and HTTP. It contains no rules.
+// limits, mail and HTTP. It contains no rules.
 package node
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -52,6 +53,8 @@ type Node struct {
 	ofNetwork   *limits.Rate // registrations from one network
 	ofAddress   *limits.Rate // registrations with one e-mail address
 	hashes      *limits.Rate // password hashes for one network
+	mails       account.MailLimits
+	mail        *mail.Manager
 	revocations *revoked.Follower
 	feed        *revocation.Feed
 	checkpoint  *backup.Checkpoint
@@ -64,6 +67,7 @@ type Node struct {
 const (
 	forgedRefreshTokens = 30
 	forgedAPIKeys       = 30
+	forgedMailTokens    = 30
 )
 
 // hashGarbage limits the memory of finished hashes, in KiB. Otherwise a flood of sign-ins would double
@@ -138,6 +142,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	n.ofNetwork = rate("registrations", set.Limits.RegistrationsNetwork, time.Hour)
 	n.ofAddress = rate("registrations of an address", set.Limits.RegistrationsAddress, time.Hour)
 	n.hashes = rate("hashes", set.Limits.NetworkHashes, time.Minute)
+	n.mails = account.MailLimits{
+		OfNetwork: rate("mails", set.Limits.MailsNetwork, time.Hour),
+		OfAddress: rate("mails of an address", set.Limits.MailsAddress, time.Hour),
+		BadTokens: rate("mail tokens", forgedMailTokens, time.Minute),
+	}
 	n.Issuer, err = issuer.New(ctx, issuer.Config{
 		URL:          set.IssuerURL(),
 		Audience:     set.Tokens.Audience,
@@ -171,6 +180,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		OfAddress:   n.ofAddress,
 		Hashes:      n.hashes,
 		BadKeys:     rate("keys", forgedAPIKeys, time.Minute),
+		Mails:       n.mails,
 		Passwords: account.PasswordRules{
 			MinLength: set.Passwords.MinLength,
 			MaxLength: set.Passwords.MaxLength,
@@ -182,6 +192,24 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return n, err
 	}
 	if err = errors.Join(n.Accounts.IndexEmails(ctx), n.Accounts.ReadImported(ctx)); err != nil {
+		return n, err
+	}
+	from, err := set.MailFrom()
+	if err != nil {
+		return n, err
+	}
+	n.mail, err = mail.New(mail.Config{
+		DB:        db,
+		Recipient: n.Accounts.Recipient,
+		From:      from,
+		Name:      set.MailName(),
+		Language:  set.Mail.Language,
+		SMTP:      set.SMTP.URL,
+		CAFile:    set.SMTP.CAFile,
+		Folder:    set.MailFolder(),
+		Log:       c.Log,
+	})
+	if err != nil {
 		return n, err
 	}
 	n.Sessions, err = session.New(session.Config{
@@ -252,6 +280,7 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			SecurityLog: n.securityLog,
 			Proofs:      n.redis.proofs,
 			Redis:       n.redis.err,
+			Mail:        n.mail.Err,
 			Now:         n.DB.Now,
 			Log:         n.log,
 		},
@@ -277,6 +306,9 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 	n.ofNetwork.Set(set.Limits.RegistrationsNetwork)
 	n.ofAddress.Set(set.Limits.RegistrationsAddress)
 	n.hashes.Set(set.Limits.NetworkHashes)
+	n.mails.OfNetwork.Set(set.Limits.MailsNetwork)
+	n.mails.OfAddress.Set(set.Limits.MailsAddress)
+	n.mail.SetPublicURL(strings.TrimRight(set.PublicURL, "/"))
 	return s, nil
 }
 
@@ -287,7 +319,7 @@ func (n *Node) Run(ctx context.Context) (wait func(), err error) {
 	}
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context){
-		n.revocations.Run, n.Issuer.Run, n.Sessions.Run, n.Accounts.Run, n.securityLog.Run, n.follow, n.redis.run,
+		n.revocations.Run, n.Issuer.Run, n.Sessions.Run, n.Accounts.Run, n.securityLog.Run, n.mail.Run, n.follow, n.redis.run,
 	} {
 		background.Go(func() { run(ctx) })
 	}

@@ -23,7 +23,7 @@ var serverLayers = [][]string{
 	{"server/internal/httpapi"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
-		"server/internal/limits", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
+		"server/internal/limits", "server/internal/mail", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
 	{"server/internal/explain", "server/internal/seal"},
@@ -35,6 +35,7 @@ var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
 	"server/internal/node":         {"server/internal/config"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
+	"server/internal/mail":         {"server/internal/request", "server/internal/store"},
 	"server/internal/request":      {"server/internal/store"},
 	"server/internal/revocation":   {"server/internal/store"},
 	"server/internal/securitylog":  {"server/internal/store"},

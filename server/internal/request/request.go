@@ -17,6 +17,7 @@ type Info struct {
 	UserAgent string // User-Agent field, or the name of the operator's tool
 	Cookie    string // user of the live session of the request's cookie, or empty
 	Actor     string // who acts, if it is not the user concerned: "operator"
+	Language  string // one of Languages, or empty if the client names none
 }
 
 // Network returns the network of the address, coarse enough not to track users: IPv4 /24, IPv6 /48.
@@ -67,6 +68,7 @@ func (i Info) Event(kind, outcome, userID, sessionID string, now time.Time) stor
 		Outcome:   outcome,
 		Network:   i.Network(),
 		Device:    i.Device(),
+		Language:  i.Language,
 	}
 }
 

@@ -21,6 +21,24 @@ func (m *Manager) SetPassword(ctx context.Context, u store.User, password string
 	return m.publish(m.c.DB.ChangePassword(ctx, u.ID, hash, "", time.Time{}, m.c.Issuer.TokensEnd(now), event))
 }
 
+// ResetPassword sets the password of the user of a token that was mailed for it, which it uses up, and
+// ends all sessions of the user. A password that the rules refuse leaves the token as it is. No session
+// begins: the next sign-in asks for every factor.
+func (m *Manager) ResetPassword(ctx context.Context, token, password string, from request.Info) error {
+	t, u, err := m.c.Accounts.MailToken(ctx, token, store.MailResetPassword, from)
+	if err != nil {
+		return err
+	}
+	hash, err := m.c.Accounts.HashNewPassword(ctx, u, "new_password", password, from)
+	if err != nil {
+		return err
+	}
+	now := m.c.Now()
+	event := from.Event(store.EventPasswordReset, "ok", u.ID, "", now)
+	err = m.publish(m.c.DB.ResetPassword(ctx, t, hash, m.c.Issuer.TokensEnd(now), event))
+	return m.c.Accounts.RefuseSpent(ctx, err, from)
+}
+
 // ChangePassword replaces the password of the user of p after it verified the current one as
 // Reauthenticate does. It ends all sessions of the user but that of p. If cookie is not empty, it is
 // the cookie of that session: ChangePassword replaces it in the same transaction, as StepUpCookie

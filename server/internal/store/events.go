@@ -13,6 +13,9 @@ const (
 	EventUserUnlocked      = "user_unlocked"
 	EventPasswordChanged   = "password_changed"
 	EventPasswordSet       = "password_set"
+	EventPasswordReset     = "password_reset"
+	EventLinkMailed        = "link_mailed"
+	EventMailFailed        = "mail_failed"
 	EventSignedIn          = "signed_in"
 	EventSignInRefused     = "sign_in_refused"
 	EventSignedOut         = "signed_out"
@@ -45,6 +48,7 @@ type Event struct {
 	Device    string
 	DenialID  string
 	Detail    string
+	Language  string // of the request, for mails about the event; not part of the log
 }
 
 // event inserts e in the transaction that it describes, and makes it the evidence of that transaction.

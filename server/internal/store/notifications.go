@@ -13,8 +13,17 @@ type Notification struct {
 	Read             bool
 }
 
-// notify adds a notification of an event for a user. It has the id of the event, which sorts by time.
+// maxNotices is the number of notifications of a user within an hour that are mailed. Further ones are on
+// the account page only, so that a thief of the password cannot flood the user's mailbox.
+const maxNotices = 10
+
+// notify adds a notification of an event for a user, and a mail about it. Both have the id of the event,
+// which sorts by time.
 func (t *tx) notify(userID, kind string, e Event) error {
+	hour := t.number(`SELECT count(*) FROM notifications WHERE user_id = $1 AND at > $2`, userID, micros(e.At.Add(-time.Hour)))
+	if hour < maxNotices {
+		t.mail(Mail{ID: e.ID, Kind: kind, UserID: userID, Language: e.Language, Device: e.Device, Network: e.Network, CreatedAt: e.At})
+	}
 	return t.exec(`INSERT INTO notifications (id, user_id, kind, at, device, network) VALUES ($1, $2, $3, $4, $5, $6)`,
 		e.ID, userID, kind, micros(e.At), e.Device, e.Network)
 }

@@ -22,7 +22,7 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
 	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
@@ -34,12 +34,15 @@ var Tables = []Table{
 	{"events", "id", "id kind at user_id actor session_id outcome network device denial_id detail"},
 	{"denials", "id", "id code status at method path scheme cause network subject request_id"},
 	{"api_keys", "id", "id user_id name public_id hash scope session_id created_at expires_at revoked_at last_used_at"},
+	{"outbox", "id", "id kind user_id address language device network created_at due_at attempts"},
+	{"mail_tokens", "hash", "hash purpose user_id email_key address mail_id created_at ends_at"},
 }
 
 // references lists the columns that hold the id of a row of another table.
 var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
 	{"skeletons", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
+	{"mail_tokens", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

@@ -68,6 +68,9 @@ func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace
 	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent)
+	if e.Language != "" {
+		t.exec(`UPDATE users SET language = $2 WHERE id = $1 AND language <> $2`, s.UserID, e.Language)
+	}
 	if newPlace = t.place(s.UserID, p, s.CreatedAt); newPlace {
 		t.notify(s.UserID, "new_place", e)
 	}

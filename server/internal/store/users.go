@@ -18,12 +18,13 @@ type User struct {
 	CreatedAt         time.Time
 	PasswordChangedAt time.Time
 	LockedAt          time.Time // zero if not locked
+	Language          string    // of the last sign-in, such as "en"; empty if unknown
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at`
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt)}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -84,8 +85,8 @@ func (db *DB) DropImportedHashes(ctx context.Context, pattern func(blank string)
 }
 
 func (t *tx) createUser(u User, skeletons []string, lookAlike bool, e Event) error {
-	t.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt))
+	t.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at, language) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt), u.Language)
 	if isUnique(t.err) {
 		t.err = ErrEmailTaken
 	}
@@ -185,6 +186,7 @@ func (t *tx) changePassword(id, hash, keep string, was, until time.Time, e Event
 		return nil, ErrChanged
 	}
 	revoked := t.endSessions(id, keep, e.Kind, e.At, until)
+	t.exec(`DELETE FROM mail_tokens WHERE user_id = $1 AND purpose = $2`, id, MailResetPassword)
 	t.notify(id, "password_changed", e)
 	return revoked, t.event(e)
 }
@@ -196,6 +198,7 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 			return nil, ErrNotFound
 		}
 		revoked := tx.endSessions(id, "", e.Kind, e.At, until)
+		tx.notify(id, "account_locked", e)
 		return revoked, tx.event(e)
 	})
 }

@@ -1,0 +1,25 @@
+package mail
+
+import (
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// Link is the link of a mail. Its token is in the fragment, which browsers do not send, and is used by a
+// POST only: programs that open the links of a mail use nothing up.
+type Link struct {
+	Path string
+	Life time.Duration // of the token, since the mail is sent
+}
+
+// links are the links by kinds of mails. A notice has none.
+var links = map[string]Link{
+	store.MailResetPassword: {"/reset", 30 * time.Minute},
+}
+
+// LinkOf returns the link of a kind of mails. ok is false for a kind without one.
+func LinkOf(kind string) (link Link, ok bool) {
+	link, ok = links[kind]
+	return link, ok
+}
