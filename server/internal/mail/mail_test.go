@@ -592,6 +592,9 @@ func TestSMTP(t *testing.T) {
 	if events, err := w.db.Events(t.Context(), store.EventFilter{Kind: store.EventMailFailed}); err != nil || len(events) != 1 {
 		t.Errorf("events: %v %v, want one for the refused address", events, err)
 	}
+	if logs := w.logs.String(); strings.Contains(logs, "refused@") || !strings.Contains(logs, `5.1.1 <ADDRESS>`) {
+		t.Errorf("logs:\n%s\nwant the answer of the server, without the address", logs)
+	}
 }
 
 // A mail is not sent to a server that has no TLS, another certificate or another password, and is kept.

@@ -16,6 +16,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/durward-auth/durward/internal/loopback"
+	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/seal"
 )
 
@@ -113,7 +114,7 @@ func (r *relay) send(ctx context.Context, messages []*gomail.Msg) []error {
 	}
 	conn, lost := r.client.DialToSMTPClientWithContext(ctx)
 	if lost == nil {
-		defer r.client.CloseWithSMTPClient(conn) //nolint:errcheck // accepted mails stay accepted
+		defer func() { _ = r.client.CloseWithSMTPClient(conn) }()
 	}
 	for i, msg := range messages {
 		if lost != nil {
@@ -128,8 +129,10 @@ func (r *relay) send(ctx context.Context, messages []*gomail.Msg) []error {
 		if err == nil || msg.IsDelivered() {
 			continue
 		}
-		errs[i] = err
 		failure, _ := errors.AsType[*gomail.SendError](err)
+		// The log names no addresses.
+		err = errors.New(printable.Line(strings.ReplaceAll(err.Error(), msg.GetTo()[0].Address, "ADDRESS"), 500))
+		errs[i] = err
 		switch code := failure.ErrorCode(); {
 		case code == 0: // not an answer of the server
 			lost = cmp.Or(lost, err)
