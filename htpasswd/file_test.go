@@ -370,7 +370,7 @@ var hostile = []struct{ line, says string }{
 	{"ada:" + strings.Replace(argon, "m=64", "m=4194304", 1), "want 8 to 262144"},
 	{"ada:" + strings.Replace(argon, "t=2", "t=17", 1), "17 passes"},
 	{"ada:" + strings.Replace(argon, "p=1", "p=17", 1), "17 threads"},
-	{"ada:" + strings.Replace(argon, "argon2id", "argon2i", 1), "another algorithm"},
+	{"ada:" + strings.Replace(argon, "argon2id", "argon2i", 1), "unsupported hash"},
 	{"ada:" + argon[:len(argon)-1], "base64"},
 	{"ada:" + strings.TrimSuffix(sha1of, "="), "SHA-1"},
 	{"ada:" + strings.Replace(sha1of, "I=", "J=", 1), "SHA-1"}, // unused bits at the end

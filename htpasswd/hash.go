@@ -67,7 +67,7 @@ func readHash(text string, c Config) (hashed, error) {
 		return hashed{}, errors.New("no hash after the user name")
 	case strings.HasPrefix(text, "$$"):
 		return hashed{}, errors.New("the hash begins with $$: compose files double dollar signs, a password file has them once")
-	case strings.HasPrefix(text, "$argon2"), strings.HasPrefix(text, "$2"):
+	case strings.HasPrefix(text, "$argon2id$"), strings.HasPrefix(text, "$2"):
 		return readStored(text)
 	case strings.HasPrefix(text, "{SHA}"):
 		if !c.InsecureSHA1 {

@@ -1,4 +1,5 @@
-// Package pwhash hashes and checks passwords with argon2id (RFC 9106). It also checks hashes of bcrypt.
+// Package pwhash hashes and checks passwords with argon2id (RFC 9106). It also checks hashes that come
+// from other products: argon2i, scrypt (RFC 7914), also that of Firebase, PBKDF2 (RFC 8018) and bcrypt.
 //
 // A password is first normalized by the OpaqueString profile (RFC 8265 s4.2: Unicode NFC, every
 // kind of space becomes a space), so that it is the same password on every system. It is never cut
@@ -32,7 +33,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/text/secure/precis"
 )
@@ -106,7 +106,7 @@ func New(c Config) (*Hasher, error) {
 	c.Threads = cmp.Or(c.Threads, 1)
 	c.Concurrent = cmp.Or(c.Concurrent, max(1, runtime.GOMAXPROCS(0)-1))
 	c.Waiting = cmp.Or(c.Waiting, 64)
-	p := params{memory: c.Memory, time: c.Time, threads: c.Threads, salt: saltLength, key: keyLength}
+	p := params{name: argon2id, cost: [3]uint32{c.Memory, c.Time, uint32(c.Threads)}, salt: saltLength, key: keyLength}
 	errs := []error{p.check()}
 	if c.Concurrent < 0 || c.Concurrent > 1<<16 {
 		errs = append(errs, fmt.Errorf("%d hashes at once, want 1 to 65536", c.Concurrent))
@@ -139,8 +139,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 	_, _ = rand.Read(stored.salt) // crypto/rand.Read never returns an error
 	err = h.Do(ctx, stored.Memory(), func() {
 		h.runs.Add(1)
-		p := h.params
-		stored.key = argon2.IDKey(secret, stored.salt, p.time, p.memory, p.threads, p.key)
+		stored.key = algorithms[argon2id].derive(secret, stored)
 	})
 	if err != nil {
 		return "", err
@@ -188,7 +187,7 @@ var (
 )
 
 // Verify reports whether phc was made from password, and whether a correct password should be
-// hashed again because phc is a hash of bcrypt or its cost differs from Config.
+// hashed again because phc is of another algorithm or its cost differs from Config.
 //
 // An empty phc stands for an unknown user: Verify does the work of the current cost and ok is
 // false. The same holds for a malformed phc, with an error that wraps ErrMalformed for the log.
@@ -270,7 +269,7 @@ func (h *Hasher) Do(ctx context.Context, memory uint32, work func()) error {
 	if h.inside[q].Add(1) > h.most {
 		return h.refuse()
 	}
-	weight := (int64(memory) + int64(h.params.memory) - 1) / int64(h.params.memory)
+	weight := (int64(memory) + int64(h.params.cost[0]) - 1) / int64(h.params.cost[0])
 	weight = max(1, min(weight, h.concurrent))
 	// Each gate serves in the order of the calls. At the inner one, a call that goes first meets only
 	// those others that hold the outer one.

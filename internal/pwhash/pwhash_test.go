@@ -103,7 +103,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("argon2id of %s (%s): got %x, want %x", v.Password, v.Origin, got, tag)
 		}
 		got, err := Parse(v.PHC)
-		want := params{v.Memory, v.Passes, v.Lanes, uint32(len(salt)), v.Length}
+		want := params{argon2id, [3]uint32{v.Memory, v.Passes, uint32(v.Lanes)}, uint32(len(salt)), v.Length}
 		if err != nil || got.params != want || !bytes.Equal(got.salt, salt) || !bytes.Equal(got.key, tag) {
 			t.Errorf("Parse(%q): got %+v %x %x %v, want %+v %x %x", v.PHC, got.params, got.salt, got.key, err, want, salt, tag)
 		}
@@ -248,7 +248,7 @@ func TestRehash(t *testing.T) {
 		}
 	}
 	short := Stored{
-		params: params{128, 2, 2, 8, 32},
+		params: params{argon2id, [3]uint32{128, 2, 2}, 8, 32},
 		salt:   []byte("saltsalt"),
 		key:    argon2.IDKey([]byte("right"), []byte("saltsalt"), 2, 128, 2, 32),
 	}.String()
@@ -264,6 +264,11 @@ const (
 	goodTail = "$" + salt16 + "$" + key32
 
 	bcryptOf = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2" // correct horse battery staple
+
+	// The sample of Firebase's documentation: the hash of user1password.
+	firebaseOf = "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==," +
+		"sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==" +
+		"$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ=="
 )
 
 var malformed = []string{
@@ -271,7 +276,7 @@ var malformed = []string{
 	"$2x$10" + bcryptOf[6:], "$2$10" + bcryptOf[6:], "$2b$03" + bcryptOf[6:], "$2b$15" + bcryptOf[6:], "$2b$31" + bcryptOf[6:],
 	"$2b$4$" + bcryptOf[7:] + "a", "$2b$-1" + bcryptOf[6:], bcryptOf[:59], bcryptOf + "a", bcryptOf + "\n", " " + bcryptOf,
 	good[1:], " " + good, good + " ", good + "\n", good + "$", good + "=", good[:len(good)-1], "$" + good,
-	"$argon2i$v=19$m=64,t=1,p=1" + goodTail,
+	"$argon2i$v=16$m=64,t=1,p=1" + goodTail,
 	"$argon2d$v=19$m=64,t=1,p=1" + goodTail,
 	"$ARGON2ID$v=19$m=64,t=1,p=1" + goodTail,
 	"$argon2id$m=64,t=1,p=1" + goodTail,
@@ -280,6 +285,7 @@ var malformed = []string{
 	"$argon2id$v=19$" + goodTail,
 	"$argon2id$v=19$m=64,t=1" + goodTail,
 	"$argon2id$v=19$m=64,t=1,t=1" + goodTail,
+	"$argon2id$v=19$m=64,t=1,t=1,p=1" + goodTail,
 	"$argon2id$v=19$m=64,m=64,p=1" + goodTail,
 	"$argon2id$v=19$m=64,t=1,p=1,p=1" + goodTail,
 	"$argon2id$v=19$m=64,t=1,P=1" + goodTail,
@@ -315,6 +321,29 @@ var malformed = []string{
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16[:21] + "h$" + key32, // unused bits at the end
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + strings.ReplaceAll(key32, "+", "-"),
 	"$argon2id$v=19$m=64,t=1,p=1$" + salt16 + "$" + key32[:10] + "\n" + key32[10:],
+	"$scrypt$ln=0,r=8,p=1" + goodTail,
+	"$scrypt$ln=18,r=9,p=1" + goodTail,  // 288 MiB
+	"$scrypt$ln=22,r=1,p=1" + goodTail,  // 256 MiB, but N is too large
+	"$scrypt$ln=33,r=8,p=1" + goodTail,  // 2 if cut to 32 bits
+	"$scrypt$ln=10,r=65,p=1" + goodTail, //
+	"$scrypt$ln=10,r=8,p=17" + goodTail,
+	"$scrypt$ln=17,r=8,p=3" + goodTail, // 128 MiB in 3 passes
+	"$scrypt$ln=10,r=8,p=1,l=32" + goodTail,
+	"$scrypt$N=1024,r=8,p=1" + goodTail,
+	"$pbkdf2$i=1000" + goodTail, // of SHA-1
+	"$pbkdf2-sha1$i=1000" + goodTail,
+	"$pbkdf2-sha256$i=999" + goodTail,
+	"$pbkdf2-sha256$i=2097153" + goodTail,
+	"$pbkdf2-sha256$i=4294968296" + goodTail,                              // 1000 if cut to 32 bits
+	"$pbkdf2-sha256$1048577$" + salt16 + "$" + strings.Repeat("AAAA", 11), // 33 bytes take all rounds twice
+	"$pbkdf2-sha256$i=1000,l=31" + goodTail,
+	"$pbkdf2-sha256$i=1000,l=032" + goodTail,
+	"$pbkdf2-sha256$" + goodTail,
+	"$fbscrypt$v=1,n=10,r=8,p=1,ss=Bw==" + goodTail,
+	"$fbscrypt$v=1,n=10,r=8,p=1,ss=Bw==,sk=" + salt16 + "==$" + salt16 + "==$" + key32 + "=", // a shorter signer key
+	"$fbscrypt$v=1,n=10,r=8,p=1,ss=Bw==,sk=" + key32 + "$" + salt16 + "==$" + key32 + "=",
+	strings.Replace(firebaseOf, "v=1", "v=2", 1),
+	strings.Replace(firebaseOf, "n=14", "n=19", 1),
 	good + strings.Repeat("A", 1<<20),
 }
 
@@ -365,7 +394,7 @@ func TestCost(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	h := newHasher(t, Config{})
-	if want := (params{19456, 2, 1, 16, 32}); h.params != want || h.most != h.concurrent+64 || h.concurrent != int64(max(1, runtime.GOMAXPROCS(0)-1)) {
+	if want := (params{argon2id, [3]uint32{19456, 2, 1}, 16, 32}); h.params != want || h.most != h.concurrent+64 || h.concurrent != int64(max(1, runtime.GOMAXPROCS(0)-1)) {
 		t.Errorf("zero Config: got %+v, %d at once, %d in all", h.params, h.concurrent, h.most)
 	}
 	_, err := New(Config{Memory: 262145, Time: 17, Threads: 17, Concurrent: -1, Waiting: -1})
@@ -556,6 +585,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(good)
 	f.Add(bcryptOf)
 	f.Add("$argon2id$v=19$p=1,t=1,m=64" + goodTail)
+	for _, c := range foreign {
+		f.Add(c.hash)
+	}
 	for _, v := range vectors(f) {
 		f.Add(v.PHC)
 	}
@@ -565,7 +597,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, phc string) {
 		s, err := Parse(phc)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) || s.params != (params{}) || s.salt != nil || s.key != nil || s.bcrypt != "" {
+			if !errors.Is(err, ErrMalformed) || !reflect.DeepEqual(s, Stored{}) {
 				t.Fatalf("Parse(%q): got %+v %x %x %v", phc, s.params, s.salt, s.key, err)
 			}
 			return
@@ -579,8 +611,9 @@ func FuzzParse(f *testing.F) {
 		if err := s.params.check(); err != nil || int(s.params.salt) != len(s.salt) || int(s.params.key) != len(s.key) {
 			t.Fatalf("Parse(%q): got %+v, salt %x, key %x: %v", phc, s.params, s.salt, s.key, err)
 		}
-		// The parameters may have another order; String writes one.
-		if got, err := Parse(s.String()); err != nil || !reflect.DeepEqual(got, s) || len(s.String()) != len(phc) {
+		// The parameters may have another order, and PBKDF2 another form; String writes one.
+		pbkdf2 := len(algorithms[s.params.name].costs) == 1
+		if got, err := Parse(s.String()); err != nil || !reflect.DeepEqual(got, s) || !pbkdf2 && len(s.String()) != len(phc) {
 			t.Fatalf("Parse(%q): written again it is %q, %v", phc, s, err)
 		}
 	})
@@ -645,7 +678,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(cost, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if ok, _, err := h.Verify(context.Background(), prefix+cost+goodTail, "wrong"); ok || err != nil {
+				if ok, _, err := h.Verify(context.Background(), "$argon2id$v=19$"+cost+goodTail, "wrong"); ok || err != nil {
 					b.Fatal(ok, err)
 				}
 			}
@@ -763,6 +796,81 @@ func TestBcrypt(t *testing.T) {
 		before := h.Runs()
 		if ok, rehash := verify(t, h, c.hash, c.password); ok != c.want || rehash != c.want || h.Runs() != before+1 {
 			t.Errorf("%s: got %v %v after %d runs, want %v and a new hash after 1", c.name, ok, rehash, h.Runs()-before, c.want)
+		}
+	}
+}
+
+// foreign are hashes by other programs: Python's hashlib, the reference implementation of argon2, the
+// documentation of Firebase.
+var foreign = []struct{ hash, password string }{
+	{"$argon2i$v=19$m=4096,t=4,p=4$c29tZXNhbHQ$oR97fz+T8CrUvdtZq2LRIeJ4NpKIoNDn", "password"},
+	{"$scrypt$ln=10,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$7AnzIswxwEinpwz+ntydndYfVHPvOACmX9Vvo8hO1qM", horse},
+	{"$scrypt$p=2,ln=6,r=1$MDEyMzQ1Njc4OWFiY2RlZg$G/Gi4v4u18RNorDnAbKettLAcJNqAP0kJkSk0xQetYVVduNhkAfJ6y+/ie4F/5hYVylku0fc6OzsmmAK36SJEg", horse},
+	{"$scrypt$ln=14,r=8,p=1$U29kaXVtQ2hsb3JpZGU$cCO9yzr9c0hGHAbNgf046/2o+7qQT44+qbVD9lRdofLVQylVYT8Pz2LUlwUkKpr55h6F3A1lHkDfzwF7RVdYhw", "pleaseletmein"}, // RFC 7914 s12
+	{"$pbkdf2-sha256$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI", horse},
+	{"$pbkdf2-sha256$i=1000,l=64$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplLYbawB4lwjdPCI3Ns1d3pRT9/+PGa1sFXN8qwjZx9S8g", horse},
+	{"$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES.wqLsOT5YmiRBplI", horse},
+	{"$pbkdf2-sha512$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$5bTW2oeyDJyGJPcmEr+mRDE11ghpozWrDGnSNhRXo2ZCu0KHRDiUMAVEGzLJC+oDhRoeIja9J1iLIv9ptDJMfQ", horse},
+	{firebaseOf, "user1password"},
+}
+
+const horse = "correct horse battery staple"
+
+// A hash of every algorithm matches its password and no other, and is replaced.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	h := newHasher(t, cheap)
+	costs := make(map[string]bool)
+	for _, c := range foreign {
+		before := h.Runs()
+		if ok, rehash := verify(t, h, c.hash, c.password); !ok || !rehash {
+			t.Errorf("%.20s, its password: got %v %v, want true true", c.hash, ok, rehash)
+		}
+		for _, wrong := range []string{c.password + " ", c.password[1:], "pass\x00word", strings.Repeat("a", 1<<20)} {
+			if ok, rehash := verify(t, h, c.hash, wrong); ok || rehash {
+				t.Errorf("%.20s, password %.20q: got %v %v, want false false", c.hash, wrong, ok, rehash)
+			}
+		}
+		if n := h.Runs() - before; n != 5 {
+			t.Errorf("%.20s: %d hashes for 5 passwords", c.hash, n)
+		}
+		s, err := Parse(c.hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		costs[s.Cost()] = true
+		blank, err := Parse(s.Blank().String())
+		if err != nil || blank.Cost() != s.Cost() || blank.Pattern() != s.Pattern() || blank.Matches([]byte(c.password)) ||
+			strings.Contains(blank.String(), c.hash[len(c.hash)-10:]) {
+			t.Errorf("%.20s: its blank is %q, %v", c.hash, blank, err)
+		}
+		if like := strings.TrimSuffix(s.Pattern(), "%"); !strings.HasPrefix(s.String(), like) || strings.ContainsAny(like, "_%") {
+			t.Errorf("%.20s: pattern %q", c.hash, s.Pattern())
+		}
+	}
+	if len(costs) != len(foreign)-1 { // one is there in two forms
+		t.Errorf("%d costs, want %d: %v", len(costs), len(foreign)-1, costs)
+	}
+}
+
+// The parts of a hash of Firebase make the hash that Parse reads.
+func TestFirebase(t *testing.T) {
+	t.Parallel()
+	s, err := Parse(firebaseOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Firebase(14, 8, s.separator, s.signer, s.salt, s.key)
+	if err != nil || got.String() != firebaseOf || !got.Matches([]byte("user1password")) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	for name, make := range map[string]func() (Stored, error){
+		"cost":       func() (Stored, error) { return Firebase(19, 8, s.separator, s.signer, s.salt, s.key) },
+		"signer key": func() (Stored, error) { return Firebase(14, 8, s.separator, s.signer[1:], s.salt, s.key) },
+		"salt":       func() (Stored, error) { return Firebase(14, 8, s.separator, s.signer, s.salt[:7], s.key) },
+	} {
+		if got, err := make(); !errors.Is(err, ErrMalformed) || !reflect.DeepEqual(got, Stored{}) {
+			t.Errorf("another %s: got %v, %v, want ErrMalformed", name, got, err)
 		}
 	}
 }

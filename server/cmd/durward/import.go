@@ -22,7 +22,7 @@ import (
 type userImport struct {
 	location
 	output
-	File string `arg:"" help:"File with one user per line: CSV with a first line of names, or JSON objects. Names: email, hash, name, admin. The hash is of argon2id or bcrypt. - is standard input."`
+	File string `arg:"" help:"File with one user per line: CSV with a first line of names, or JSON objects. Names: email, hash, name, admin. The hash is of argon2, bcrypt, scrypt or PBKDF2. - is standard input."`
 
 	LookAlike bool `help:"Accept addresses that look like those of other users."`
 }

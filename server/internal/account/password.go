@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -29,12 +31,20 @@ type PasswordRules struct {
 	MaxLength int    // characters; default 256
 	Blocklist string // file with one refused password per line, in addition to the built-in list; empty for none
 
+	// Words are names that guesses begin with, such as that of the organisation: a password needs
+	// letters besides them.
+	Words []string
+
 	blocked map[string]bool
+	words   []string // in the form of blockForm, the longest first
 }
 
 // maxCharacters is the highest value of MaxLength. The hasher accepts that many characters of every
 // script.
 const maxCharacters = 1024
+
+// minWord is the minimum length of one of the Words, in characters: shorter ones are in many passwords.
+const minWord = 3
 
 // maxBlocklist is the size limit of the operator's list, in octets.
 const maxBlocklist = 256 << 20
@@ -47,6 +57,14 @@ func (p *PasswordRules) complete() error {
 		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d",
 			p.MinLength, p.MaxLength, maxCharacters)
 	}
+	for _, word := range p.Words {
+		form := blockForm(strings.TrimSpace(word))
+		if utf8.RuneCountInString(form) < minWord {
+			return fmt.Errorf("account: word %q of the passwords is too short, want %d characters or more", word, minWord)
+		}
+		p.words = append(p.words, form)
+	}
+	slices.SortFunc(p.words, func(a, b string) int { return len(b) - len(a) })
 	p.blocked = make(map[string]bool)
 	p.block(strings.NewReader(shippedBlocklist))
 	if p.Blocklist == "" {
@@ -96,11 +114,24 @@ func (p *PasswordRules) Check(member, password, address string) error {
 	case p.blocked[blockForm(password)]:
 		return mistake(member, "The password is one of the most common ones.",
 			"Choose another; a few words in a row are easy to remember.")
+	case p.onlyWords(password):
+		return mistake(member, "The password has no letters besides names that are easy to guess.",
+			"Add a few words that are unrelated to this service.")
 	case containsAddress(password, address):
 		return mistake(member, "The password contains the e-mail address.",
 			"Choose one that is unrelated to the account.")
 	}
 	return nil
+}
+
+// onlyWords reports whether a password has no letters besides the words.
+func (p *PasswordRules) onlyWords(password string) bool {
+	form := blockForm(password)
+	rest := form
+	for _, word := range p.words {
+		rest = strings.ReplaceAll(rest, word, " ")
+	}
+	return rest != form && !strings.ContainsFunc(rest, unicode.IsLetter)
 }
 
 // containsAddress reports whether a password contains the whole address, or consists of repetitions of

@@ -66,6 +66,20 @@ func TestPasswordRules(t *testing.T) {
 			t.Errorf("%q for %s: got %v, want %q", c.password, c.address, err, c.want)
 		}
 	}
+	named := rules(t, PasswordRules{Words: []string{"Acme", " Roadrunner ", "Acme Rockets"}})
+	for password, ok := range map[string]bool{
+		"acme-2026-ACME-2026":        false,
+		"Acme Rockets!!!!!!!":        false,
+		"ａｃｍｅroadrunneracme":         false,
+		"acme likes long sentences":  true,
+		"acme-2026-acme-2026x":       true,
+		"123456789-987654321 123":    true, // none of the names
+		"a sentence without a name!": true,
+	} {
+		if err := named.Check("password", password, adaEmail); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "names") {
+			t.Errorf("%q with names: %v", password, err)
+		}
+	}
 	short := rules(t, PasswordRules{MinLength: 8})
 	for password, ok := range map[string]bool{"8 chars!": true, "7 chars": false, "12345678": false, "zxcvbnm1": false} {
 		if err := short.Check("password", password, adaEmail); (err == nil) != ok {
@@ -98,6 +112,7 @@ func TestPasswordRulesMistakes(t *testing.T) {
 		{PasswordRules{MaxLength: 63}, "a maximum from 64"},
 		{PasswordRules{MaxLength: 1025}, "to 1024"},
 		{PasswordRules{MinLength: 100, MaxLength: 99}, "from 100 to 99"},
+		{PasswordRules{Words: []string{"acme", " ab "}}, "is too short"},
 		{PasswordRules{Blocklist: filepath.Join(dir, "none")}, "no such file"},
 		{PasswordRules{Blocklist: dir}, "is a directory"},
 		{PasswordRules{Blocklist: long}, "too long"},

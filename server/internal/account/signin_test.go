@@ -502,6 +502,41 @@ func TestHashesOfNetwork(t *testing.T) {
 
 func errOf[T any](_ T, err error) error { return err }
 
+// A user with a hash of any algorithm signs in with the password of the other product, and has a hash of
+// this server from then on.
+func TestEveryImportedAlgorithm(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		const horse = "correct horse battery staple"
+		hashes := map[string]string{
+			"argon2i":       "$argon2i$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$x/KCw2N8MhKp6JDp8+8iRpi/uyVO6cFG20eaviphv5M",
+			"scrypt":        "$scrypt$ln=6,r=1,p=2$MDEyMzQ1Njc4OWFiY2RlZg$G/Gi4v4u18RNorDnAbKettLAcJNqAP0kJkSk0xQetYVVduNhkAfJ6y+/ie4F/5hYVylku0fc6OzsmmAK36SJEg",
+			"pbkdf2-sha256": "$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES.wqLsOT5YmiRBplI",
+			"pbkdf2-sha512": "$pbkdf2-sha512$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$5bTW2oeyDJyGJPcmEr+mRDE11ghpozWrDGnSNhRXo2ZCu0KHRDiUMAVEGzLJC+oDhRoeIja9J1iLIv9ptDJMfQ",
+		}
+		h := newEnv(t, engine, quietNetworks)
+		for name, hash := range hashes {
+			email := name + "@example.com"
+			u, err := h.Add(t.Context(), NewUser{Email: email, Hash: hash}, store.EventUserAdded, request.Info{Actor: "operator"})
+			must(t, err)
+			must(t, h.ReadImported(t.Context()))
+			refused(t, name, errOf(h.Authenticate(t.Context(), email, "a wrong password, a long one", here)), durward.InvalidCredentials)
+			must(t, errOf(h.Authenticate(t.Context(), email, horse, here)))
+			after, err := h.DB.UserByID(t.Context(), u.ID)
+			must(t, err)
+			if !strings.HasPrefix(after.Password, "$argon2id$v=19$m=64,t=1,p=1$") {
+				t.Errorf("%s: stored after the sign-in: %.30s, want a hash of this server", name, after.Password)
+			}
+			must(t, errOf(h.Authenticate(t.Context(), email, horse, here)))
+		}
+		// No user has a hash of them any more, so none of the costs is left.
+		must(t, h.DB.DropImportedHashes(t.Context(), costPattern))
+		if blanks, err := h.DB.ImportedHashes(t.Context()); len(blanks) != 0 || err != nil {
+			t.Errorf("left: %q, %v, want none", blanks, err)
+		}
+	})
+}
+
 // A user comes with the hash of another product, signs in with the password, and has a hash of this
 // server from then on. While such a user is left, every check takes the work of all costs.
 func TestImportedHash(t *testing.T) {
@@ -522,7 +557,8 @@ func TestImportedHash(t *testing.T) {
 		for name, hash := range map[string]string{
 			"bcrypt of cost 15":        "$2y$15" + bcryptOf[6:],
 			"argon2id of 4 GiB":        strings.Replace(argonOf, "m=64", "m=4194304", 1),
-			"argon2i":                  strings.Replace(argonOf, "argon2id", "argon2i", 1),
+			"argon2d":                  strings.Replace(argonOf, "argon2id", "argon2d", 1),
+			"PBKDF2 of SHA-1":          "$pbkdf2-sha1$i=1000$MDEyMzQ1Njc4OWFiY2RlZg$yqSq2SygY1sB4EcH9f2FG0JTMES+wqLsOT5YmiRBplI",
 			"plain text":               horse,
 			"a hash with a line break": bcryptOf + "\n",
 		} {

@@ -25,7 +25,8 @@ type NewUser struct {
 	Password string
 	Admin    bool
 
-	// Hash is the hash of the password by another product, in place of Password: of argon2id or bcrypt.
+	// Hash is the hash of the password by another product, in place of Password, in a form that
+	// pwhash.Parse reads.
 	Hash string
 
 	// LookAlike accepts an address that looks like that of another user.
@@ -42,7 +43,7 @@ func readImported(text string) (pwhash.Stored, error) {
 	if err != nil {
 		fault := strings.TrimPrefix(err.Error(), pwhash.ErrMalformed.Error()+": ")
 		return pwhash.Stored{}, mistake("hash", "The hash cannot be used: "+fault+".",
-			"Accepted are argon2id ($argon2id$v=19$…) of at most 256 MiB in one pass, 128 MiB in two and so on, and bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14.")
+			"Accepted are argon2id, argon2i, scrypt, pbkdf2-sha256 and pbkdf2-sha512 as PHC strings, and bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14.")
 	}
 	return stored, nil
 }
@@ -66,14 +67,12 @@ func (m *Manager) ReadImported(ctx context.Context) error {
 
 // costPattern returns the pattern of LIKE for all hashes that may have the cost of blank.
 func costPattern(blank string) string {
-	if strings.HasPrefix(blank, "$2") {
-		return "$2_" + blank[3:7] + "%" // $2a$, $2b$ and $2y$
+	stored, err := pwhash.Parse(blank)
+	if err != nil { // written by a newer version: it stays
+		return "%"
 	}
-	before, _, _ := strings.Cut(strings.TrimPrefix(blank, argon2Prefix), "$")
-	return argon2Prefix + before + "$%"
+	return stored.Pattern()
 }
-
-const argon2Prefix = "$argon2id$v=19$"
 
 // Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken, also for
 // an address that looks like that of another user. kind is the event in the security log.

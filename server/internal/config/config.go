@@ -249,6 +249,11 @@ type Config struct {
 
 		// File of refused passwords, one per line, in addition to the built-in list.
 		Blocklist string `toml:"blocklist"`
+
+		// Names that attackers try first, such as those of your organisation and its products, of
+		// at least three characters each. A new password needs letters besides them:
+		// `words = ["acme"]` refuses acme-2026-acme-2026. Default: none.
+		Words []string `toml:"words"`
 	} `toml:"passwords"`
 
 	Log struct {

@@ -185,6 +185,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 			MinLength: set.Passwords.MinLength,
 			MaxLength: set.Passwords.MaxLength,
 			Blocklist: set.Passwords.Blocklist,
+			Words:     set.Passwords.Words,
 		},
 		Log: c.Log,
 	})
