@@ -181,7 +181,7 @@ func limitArgon2(c [3]uint32, _ uint32) error {
 // limitScrypt limits N, r and p (RFC 7914 s2) as maxCost does for argon2: p is the number of passes.
 func limitScrypt(c [3]uint32, _ uint32) error {
 	if c[0] < 1 || c[0] > 21 || c[1] < 1 || c[1] > maxBlock || c[2] < 1 || c[2] > maxTime {
-		return fmt.Errorf("N of 2 to the power of %d, r of %d and p of %d, want at most 21, %d and %d", c[0], c[1], c[2], maxBlock, maxTime)
+		return fmt.Errorf("scrypt with N of 2 to the power of %d, r of %d and p of %d, want at most 21, %d and %d", c[0], c[1], c[2], maxBlock, maxTime)
 	}
 	if memoryOfScrypt(c)*c[2] > maxCost {
 		return fmt.Errorf("memory of %d KiB in %d passes, want a product of at most %d", memoryOfScrypt(c), c[2], maxCost)
