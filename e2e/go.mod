@@ -18,6 +18,7 @@ require (
 
 require (
 	github.com/pelletier/go-toml/v2 v2.4.3 // indirect
+	github.com/wneessen/go-mail v0.8.1 // indirect
 	github.com/yuin/goldmark v1.8.7 // indirect
 	go.mau.fi/util v0.11.0 // indirect
 	golang.org/x/oauth2 v0.36.0 // indirect
