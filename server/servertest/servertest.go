@@ -67,6 +67,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	set := config.Default()
+	set.DataDir = dir // for mails
 	set.Database.URL, set.PublicURL = config.DatabaseURL(database), url
 	set.Registration, set.Basic, set.DPoP = "open", true, true
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1

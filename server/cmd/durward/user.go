@@ -11,12 +11,14 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
 type userVerbs struct {
 	Add    userAdd    `cmd:"" help:"Add a user. No server has to run; a missing database is created."`
+	Invite userInvite `cmd:"" help:"Add a user who sets their own password by a link in a mail."`
 	Import userImport `cmd:"" help:"Add users with the hashes of their passwords by another product."`
 	List   userList   `cmd:"" help:"List users."`
 	Show   userShow   `cmd:"" help:"Show a user and their sessions."`
@@ -87,27 +89,63 @@ func (v userAdd) Run(e *environment) error {
 		Admin:     v.Admin,
 		LookAlike: v.LookAlike,
 	}, store.EventUserAdded, operator)
-	switch {
-	case errors.Is(err, store.ErrLookAlike):
-		return refused("Check the spelling; --look-alike adds the user all the same.", "%s looks like the address of another user", v.Email)
-	case errors.Is(err, durward.EmailTaken):
-		return refused("durward user passwd sets a new password.", "%s has an account already", v.Email)
-	case err != nil:
+	if err := takenHint(err, v.Email); err != nil {
 		return err
 	}
 	return v.print(e, userJSONOf(u), "added %s (%s)", u.Email, u.ID)
 }
 
+type userInvite struct {
+	location
+	output
+	Email string `arg:"" help:"E-mail address."`
+	Name  string `help:"Display name." placeholder:"N"`
+	Admin bool   `help:"Make the user an administrator."`
+
+	LookAlike bool `help:"Accept an address that looks like that of another user."`
+}
+
+// Run adds the user. A running server sends the mail.
+func (v userInvite) Run(e *environment, c *config.Loaded) error {
+	if c.Registration == "off" {
+		return refused("Set registration to invite or open, or use: durward user add.", "registration is off, so the server accepts no invitations")
+	}
+	s, err := v.open(e, writing)
+	if err != nil {
+		return err
+	}
+	u, err := s.Accounts.Invite(e, account.NewUser{Email: v.Email, Name: v.Name, Admin: v.Admin, LookAlike: v.LookAlike}, operator)
+	if err := takenHint(err, v.Email); err != nil {
+		return err
+	}
+	return v.print(e, userJSONOf(u), "invited %s (%s); a running server sends the mail", u.Email, u.ID)
+}
+
+// takenHint gives the operator a hint for an address that has an account or looks like one that has.
+func takenHint(err error, email string) error {
+	switch {
+	case errors.Is(err, store.ErrLookAlike):
+		return refused("Check the spelling; --look-alike adds the user all the same.", "%s looks like the address of another user", email)
+	case errors.Is(err, durward.EmailTaken):
+		return refused("durward user passwd sets a new password.", "%s has an account already", email)
+	}
+	return err
+}
+
 // userJSON is a user in JSON output.
 type userJSON struct {
-	ID        string        `json:"id"`
-	Email     string        `json:"email"`
-	Name      string        `json:"name"`
-	Admin     bool          `json:"admin"`
-	CreatedAt time.Time     `json:"created_at"`
-	LockedAt  time.Time     `json:"locked_at,omitzero"`
-	LookAlike bool          `json:"look_alike,omitempty"`
-	Sessions  []sessionJSON `json:"sessions,omitempty"`
+	ID        string    `json:"id"`
+	Email     string    `json:"email"`
+	Name      string    `json:"name"`
+	Admin     bool      `json:"admin"`
+	CreatedAt time.Time `json:"created_at"`
+	LockedAt  time.Time `json:"locked_at,omitzero"`
+	LookAlike bool      `json:"look_alike,omitempty"`
+
+	// Unverified tells that the user registered and has not confirmed the address.
+	Unverified bool `json:"unverified,omitempty"`
+
+	Sessions []sessionJSON `json:"sessions,omitempty"`
 }
 
 type sessionJSON struct {
@@ -119,7 +157,7 @@ type sessionJSON struct {
 }
 
 func userJSONOf(u store.User) userJSON {
-	return userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt}
+	return userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt, Unverified: u.Unverified}
 }
 
 // state returns what the list says of a user, such as "look-alike,admin".
@@ -127,6 +165,9 @@ func (j userJSON) state() string {
 	var states []string
 	if !j.LockedAt.IsZero() {
 		states = append(states, "locked")
+	}
+	if j.Unverified {
+		states = append(states, "unverified")
 	}
 	if j.LookAlike {
 		states = append(states, "look-alike")

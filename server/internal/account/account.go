@@ -31,6 +31,7 @@ type Config struct {
 	Hashes      *limits.Rate        // limits password hashes for one network; nil means no limit
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
 	Mails       MailLimits
+	VerifyEmail bool         // users who register prove to own their address before they can sign in
 	Log         *slog.Logger // nil means no log
 
 	Now func() time.Time // nil means the clock of DB

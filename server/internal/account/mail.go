@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -24,33 +25,46 @@ type MailLimits struct {
 	BadTokens *limits.Rate // forged tokens of one network
 }
 
-// RequestReset asks for a mail with a link to reset the password. It does the same work whether a user
-// has the address or not: the address is looked up when the mail is sent. Beyond the limits it does
-// nothing. It refuses only text that is no e-mail address.
-func (m *Manager) RequestReset(ctx context.Context, email string, from request.Info) error {
+// RequestMail asks for a mail of a kind with a link, to the user with an address. It does the same work
+// whether a user has the address or not: the address is looked up when the mail is sent. Beyond the limits
+// it does nothing. It refuses only text that is no e-mail address.
+func (m *Manager) RequestMail(ctx context.Context, kind, email string, from request.Info) error {
 	address, key, err := canonicalEmail(email)
 	if err != nil {
 		return err
 	}
+	return m.requestMail(ctx, store.Mail{Kind: kind, Address: address}, key, from)
+}
+
+// RequestEmailChange asks for a mail to the new address of a user, with a link to confirm it. A user does
+// not learn whether another user has the address.
+func (m *Manager) RequestEmailChange(ctx context.Context, userID, email string, from request.Info) error {
+	address, key, err := canonicalEmail(email)
+	if err == nil {
+		err = checkNewEmail(key)
+	}
+	if err != nil {
+		return err
+	}
+	return m.requestMail(ctx, store.Mail{Kind: store.MailChangeEmail, UserID: userID, Address: address}, key, from)
+}
+
+// requestMail adds a mail to the outbox if the limits allow it. key is that of the address.
+func (m *Manager) requestMail(ctx context.Context, row store.Mail, key string, from request.Info) error {
 	if _, ok := m.Mails.OfNetwork.Network(ctx, from.Addr); !ok {
 		return nil
 	}
 	if _, ok := m.Mails.OfAddress.Key(ctx, key); !ok {
 		return nil
 	}
-	return m.DB.AddMail(ctx, store.Mail{
-		ID:        store.NewID(),
-		Kind:      store.MailResetPassword,
-		Address:   address,
-		Language:  from.Language,
-		Device:    from.Device(),
-		Network:   from.Network(),
-		CreatedAt: m.Now(),
-	})
+	row.ID, row.CreatedAt = store.NewID(), m.Now()
+	row.Language, row.Device, row.Network = from.Language, from.Device(), from.Network()
+	return m.DB.AddMail(ctx, row)
 }
 
 // Recipient returns the recipient of a mail, with a new token if its kind has a link. It returns
-// mail.ErrNoRecipient if the user does not exist, or is locked and the mail has a link.
+// mail.ErrNoRecipient if the user does not exist, or is locked and the mail has a link, or if there is
+// nothing to confirm.
 func (m *Manager) Recipient(ctx context.Context, row store.Mail) (mail.Recipient, error) {
 	var u store.User
 	var err error
@@ -65,10 +79,24 @@ func (m *Manager) Recipient(ctx context.Context, row store.Mail) (mail.Recipient
 		return mail.Recipient{}, mail.ErrNoRecipient
 	case err != nil:
 		return mail.Recipient{}, err
+	case row.Kind == store.MailVerifyEmail && !u.Unverified:
+		return mail.Recipient{}, mail.ErrNoRecipient
+	}
+	if row.Kind == store.MailChangeEmail {
+		if other, err := m.ByEmail(ctx, row.Address); err == nil && other.ID != u.ID {
+			return mail.Recipient{}, mail.ErrNoRecipient
+		} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return mail.Recipient{}, err
+		}
 	}
 	to := mail.Recipient{UserID: u.ID, Language: u.Language}
 	// The address of the account, not the one that the client typed: the two may be different mailboxes.
-	if to.Address, err = mailbox(u.Email); err != nil || !hasLink {
+	// Mails about a change of the address go to the new or the former one.
+	address := u.Email
+	if row.UserID != "" && row.Address != "" {
+		address = row.Address
+	}
+	if to.Address, err = mailbox(address); err != nil || !hasLink {
 		return to, err
 	}
 	raw := make([]byte, mailTokenOctets)
@@ -79,7 +107,7 @@ func (m *Manager) Recipient(ctx context.Context, row store.Mail) (mail.Recipient
 		Purpose:   row.Kind,
 		UserID:    u.ID,
 		EmailKey:  u.EmailKey,
-		Address:   u.Email,
+		Address:   address,
 		MailID:    row.ID,
 		CreatedAt: now,
 		EndsAt:    now.Add(link.Life),
@@ -101,11 +129,11 @@ func (m *Manager) mailTokenHash(raw []byte) []byte {
 	return h.Sum(nil)
 }
 
-// MailToken returns the live token of a link for a purpose, a kind of mails, with its user. It does not
-// use the token up. All other tokens get the same refusal, with InvalidRequest, or TooManyAttempts beyond
-// the limit for forged ones.
+// MailToken returns the live token of a link for one of several purposes, kinds of mails, with its user. It
+// does not use the token up. All other tokens get the same refusal, with InvalidRequest, or TooManyAttempts
+// beyond the limit for forged ones.
 func (m *Manager) MailToken(
-	ctx context.Context, text, purpose string, from request.Info,
+	ctx context.Context, text string, from request.Info, purposes ...string,
 ) (token store.MailToken, u store.User, err error) {
 	// The checks allow one spelling per token, as for session cookies.
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
@@ -117,13 +145,13 @@ func (m *Manager) MailToken(
 	case errors.Is(err, store.ErrNotFound):
 		err = m.refuseToken(ctx, "never issued, used or replaced by a newer mail", from)
 	case err != nil:
-	case token.Purpose != purpose:
+	case !slices.Contains(purposes, token.Purpose):
 		err = m.refuseToken(ctx, "of a mail of the kind "+token.Purpose, from)
 	case !now.Before(token.EndsAt):
 		err = m.refuseToken(ctx, fmt.Sprintf("expired %s ago", now.Sub(token.EndsAt).Truncate(time.Second)), from)
 	case !u.LockedAt.IsZero():
 		err = m.refuseToken(ctx, "of the locked user "+u.ID, from)
-	case u.EmailKey != token.EmailKey:
+	case u.EmailKey != token.EmailKey && token.Purpose != store.MailEmailChanged:
 		err = m.refuseToken(ctx, "sent to an earlier address of the user "+u.ID, from)
 	}
 	return token, u, err
@@ -151,4 +179,76 @@ func (m *Manager) RefuseSpent(ctx context.Context, err error, from request.Info)
 		return m.refuseToken(ctx, "used since it was read", from)
 	}
 	return err
+}
+
+// Confirm uses up the token of a mail that confirms an address: the one of a user who registered, or the new
+// one of a user who changes it. It refuses with EmailTaken if another user has the address by now, or one
+// that looks like it.
+func (m *Manager) Confirm(ctx context.Context, token string, from request.Info) error {
+	t, u, err := m.MailToken(ctx, token, from, store.MailVerifyEmail, store.MailChangeEmail)
+	if err != nil {
+		return err
+	}
+	if t.Purpose == store.MailVerifyEmail {
+		err = m.DB.VerifyEmail(ctx, t, from.Event(store.EventEmailVerified, "ok", u.ID, "", m.Now()))
+		return m.RefuseSpent(ctx, err, from)
+	}
+	email, key, err := canonicalEmail(t.Address)
+	if err != nil {
+		return err
+	}
+	err = m.DB.ChangeEmail(ctx, t, key, skeletons(email, key), from.Event(store.EventEmailChanged, "ok", u.ID, "", m.Now()))
+	return m.RefuseSpent(ctx, refuseTaken(err), from)
+}
+
+// UndoEmail uses up the token of a mail to a former address of a user, gives the user that address again and
+// asks for a mail to set a new password. All sessions of the user end, and the password is no longer valid.
+// It returns the revocations, which last until until.
+func (m *Manager) UndoEmail(ctx context.Context, token string, until time.Time, from request.Info) ([]store.Revocation, error) {
+	t, u, err := m.MailToken(ctx, token, from, store.MailEmailChanged)
+	if err != nil {
+		return nil, err
+	}
+	email, key, err := canonicalEmail(t.Address)
+	if err != nil {
+		return nil, err
+	}
+	e := from.Event(store.EventEmailUndone, "ok", u.ID, "", m.Now())
+	reset := store.Mail{
+		ID: e.ID, Kind: store.MailResetPassword, UserID: u.ID,
+		Language: e.Language, Device: e.Device, Network: e.Network, CreatedAt: e.At,
+	}
+	revoked, err := m.DB.UndoEmail(ctx, t, key, skeletons(email, key), until, e, reset)
+	return revoked, m.RefuseSpent(ctx, refuseTaken(err), from)
+}
+
+// Invite adds a user without a password. The user gets a mail to set one.
+func (m *Manager) Invite(ctx context.Context, n NewUser, from request.Info) (store.User, error) {
+	u, err := m.newUser(n)
+	if err != nil {
+		return store.User{}, err
+	}
+	event := from.Event(store.EventUserInvited, "ok", u.ID, "", u.CreatedAt)
+	if err := m.DB.Invite(ctx, u, skeletons(u.Email, u.EmailKey), n.LookAlike, event); err != nil {
+		return store.User{}, refuseTaken(err)
+	}
+	return u, nil
+}
+
+// AcceptInvitation uses up the token of an invitation, and sets the password and, if it is not empty, the
+// name of its user. No session begins.
+func (m *Manager) AcceptInvitation(ctx context.Context, token, password, name string, from request.Info) error {
+	t, u, err := m.MailToken(ctx, token, from, store.MailInvitation)
+	if err != nil {
+		return err
+	}
+	if name, err = cleanName(name); err != nil {
+		return err
+	}
+	hash, err := m.HashNewPassword(ctx, u, "password", password, from)
+	if err != nil {
+		return err
+	}
+	err = m.DB.AcceptInvitation(ctx, t, hash, name, from.Event(store.EventInvited, "ok", u.ID, "", m.Now()))
+	return m.RefuseSpent(ctx, err, from)
 }

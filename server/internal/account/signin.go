@@ -20,12 +20,15 @@ type Proof = store.Proof
 const oneFactor = "urn:durward:acr:1fa"
 
 // passwordProof returns the Proof of u after a correct password. It refuses a locked user with
-// AccountDisabled. No other code turns a correct password into a Proof, so a check for a missing
+// AccountDisabled, and one who has to confirm the address with EmailUnverified. No other code turns a correct password into a Proof, so a check for a missing
 // second factor belongs here.
 func (m *Manager) passwordProof(u store.User) (Proof, error) {
 	if !u.LockedAt.IsZero() {
 		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w",
 			u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+	}
+	if m.VerifyEmail && u.Unverified {
+		return Proof{}, fmt.Errorf("account: %s has not confirmed the address: %w", u.ID, durward.EmailUnverified)
 	}
 	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: m.Now()}, nil
 }

@@ -77,17 +77,11 @@ func costPattern(blank string) string {
 // Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken, also for
 // an address that looks like that of another user. kind is the event in the security log.
 func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.Info) (store.User, error) {
-	email, key, err := canonicalEmail(n.Email)
+	u, err := m.newUser(n)
 	if err != nil {
 		return store.User{}, err
 	}
-	if err := checkNewEmail(key); err != nil {
-		return store.User{}, err
-	}
-	name, err := cleanName(n.Name)
-	if err != nil {
-		return store.User{}, err
-	}
+	key := u.EmailKey
 	var imported pwhash.Stored
 	var hash string
 	if n.Hash != "" {
@@ -108,34 +102,63 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 			return store.User{}, err
 		}
 	}
-	now := m.Now().Truncate(time.Microsecond) // the precision of the store
-	u := store.User{
-		ID:                store.NewID(),
-		Email:             email,
-		EmailKey:          key,
-		Name:              name,
-		Password:          hash,
-		Admin:             n.Admin,
-		CreatedAt:         now,
-		PasswordChangedAt: now,
-	}
-	event := from.Event(kind, "ok", u.ID, "", now)
-	if n.Hash != "" {
+	u.Password, u.Language, u.Unverified = hash, from.Language, kind == store.EventRegistered
+	event := from.Event(kind, "ok", u.ID, "", u.CreatedAt)
+	alike := skeletons(u.Email, key)
+	switch {
+	case n.Hash != "":
 		event.Detail = "imported hash, " + imported.Cost()
-		err = m.DB.ImportUser(ctx, u, skeletons(email, key), n.LookAlike, event, imported.Blank().String(), maxImportedCosts)
-	} else {
-		err = m.DB.CreateUser(ctx, u, skeletons(email, key), n.LookAlike, event)
+		err = m.DB.ImportUser(ctx, u, alike, n.LookAlike, event, imported.Blank().String(), maxImportedCosts)
+	case u.Unverified && m.VerifyEmail:
+		// The response does not tell whether the address has an account: a mail does.
+		if err = m.DB.Register(ctx, u, alike, event); errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
+			err = nil
+		}
+	default:
+		err = m.DB.CreateUser(ctx, u, alike, n.LookAlike, event)
 	}
 	if errors.Is(err, store.ErrTooMany) {
 		return store.User{}, mistake("hash", fmt.Sprintf("The imported hashes have %d other costs already.", maxImportedCosts),
 			"Every sign-in computes one hash of each cost: import this user after others have signed in, or without the hash.")
 	}
-	if errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
-		return store.User{}, fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
-	} else if err != nil {
-		return store.User{}, err
+	if err != nil {
+		return store.User{}, refuseTaken(err)
 	}
 	return u, nil
+}
+
+// newUser returns a new user without a password. It refuses with InvalidRequest, naming the wrong member.
+func (m *Manager) newUser(n NewUser) (store.User, error) {
+	email, key, err := canonicalEmail(n.Email)
+	if err == nil {
+		err = checkNewEmail(key)
+	}
+	if err != nil {
+		return store.User{}, err
+	}
+	name, err := cleanName(n.Name)
+	if err != nil {
+		return store.User{}, err
+	}
+	now := m.Now().Truncate(time.Microsecond) // the precision of the store
+	return store.User{
+		ID:                store.NewID(),
+		Email:             email,
+		EmailKey:          key,
+		Name:              name,
+		Admin:             n.Admin,
+		CreatedAt:         now,
+		PasswordChangedAt: now,
+	}, nil
+}
+
+// refuseTaken refuses with EmailTaken if the address has an account, or looks like one that has. It returns
+// any other error unchanged.
+func refuseTaken(err error) error {
+	if errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
+		return fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
+	}
+	return err
 }
 
 // countRegistration counts a registration, or refuses with TooManyAttempts. Each costs a hash, and its

@@ -71,8 +71,13 @@ type Config struct {
 	// network that no attacker can read.
 	InsecureAllowHTTP bool `toml:"insecure_allow_http"`
 
-	// Self-registration: `off`, or `open` (any visitor can create an account).
-	Registration string `toml:"registration" default:"off" of:"off,open"`
+	// Self-registration: `off`, `invite` (users whom the operator invites with `durward user invite`
+	// set their own password), or `open` (any visitor can create an account).
+	Registration string `toml:"registration" default:"off" of:"off,invite,open"`
+
+	// A user who registers has to open a link in a mail before the first sign-in. The response to a
+	// registration is then the same whether the address has an account or not.
+	VerifyEmail bool `toml:"verify_email"`
 
 	// Accept e-mail address and password in each API request (Basic, RFC 7617), for programs
 	// that cannot use tokens. Digest is never offered: the server would have to store a value

@@ -310,6 +310,7 @@ var keyMeets = map[string]int{
 	"POST /api/auth/password/change": 403,
 	"GET /api/profile":               200,
 	"PATCH /api/profile":             200,
+	"POST /api/profile/email":        403,
 	"GET /api/notifications":         200,
 	"GET /api/auth/sessions":         403,
 	"DELETE /api/auth/sessions/{id}": 403,

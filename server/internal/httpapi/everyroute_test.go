@@ -41,6 +41,11 @@ var routeCases = map[string][]routeCase{
 	"/api/auth/step-up":                       {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
 	"/api/auth/password/forgot":               {{"POST", "/api/auth/password/forgot", `{"email":"nobody@example.com"}`, false, 202, false}},
 	"/api/auth/password/reset":                {{"POST", "/api/auth/password/reset", `{"token":"x","new_password":"plenty of words in a row"}`, false, 400, false}},
+	"/api/auth/email/verify":                  {{"POST", "/api/auth/email/verify", `{"token":"x"}`, false, 400, false}},
+	"/api/auth/email/verify/send":             {{"POST", "/api/auth/email/verify/send", `{"email":"nobody@example.com"}`, false, 202, false}},
+	"/api/auth/email/undo":                    {{"POST", "/api/auth/email/undo", `{"token":"x"}`, false, 400, false}},
+	"/api/auth/invite":                        {{"POST", "/api/auth/invite", `{"token":"x","password":"plenty of words in a row"}`, false, 400, false}},
+	"/api/profile/email":                      {{"POST", "/api/profile/email", `{}`, true, 400, false}},
 	"/api/auth/password/change":               {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
 	"/api/profile":                            {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
 	"/api/notifications":                      {{"GET", "/api/notifications", ``, true, 200, false}},
@@ -62,7 +67,7 @@ var routeCases = map[string][]routeCase{
 }
 
 // justSignedIn lists the routes that require a recent sign-in.
-var justSignedIn = map[string]bool{"POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
+var justSignedIn = map[string]bool{"POST /api/profile/email": true, "POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
 
 // inSession lists the routes that require credentials with a session.
 var inSession = map[string]bool{

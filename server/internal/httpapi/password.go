@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // forgotPassword is POST /api/auth/password/forgot. Known and unknown addresses get the same response
@@ -15,7 +16,7 @@ func (s *Server) forgotPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.c.Accounts.RequestReset(r.Context(), in.Email, from(r))
+	err = s.c.Accounts.RequestMail(r.Context(), store.MailResetPassword, in.Email, from(r))
 	return answer(w, http.StatusAccepted, struct{}{}, err)
 }
 

@@ -29,6 +29,7 @@ func (s *Server) routes() http.Handler {
 
 	// Signing in and staying signed in.
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
+	handle("/api/auth/invite", route{"POST": s.open(s.acceptInvitation)})
 	handle("/api/auth/login", route{"POST": s.withProof(s.login)})
 	handle("/api/auth/refresh", route{"POST": s.withProof(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
@@ -36,10 +37,14 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/step-up", route{"POST": s.inSession(s.stepUp)})
 	handle("/api/auth/password/forgot", route{"POST": s.open(s.forgotPassword)})
 	handle("/api/auth/password/reset", route{"POST": s.open(s.resetPassword)})
+	handle("/api/auth/email/verify", route{"POST": s.open(s.verifyEmail)})
+	handle("/api/auth/email/verify/send", route{"POST": s.open(s.sendVerification)})
+	handle("/api/auth/email/undo", route{"POST": s.open(s.undoEmail)})
 	handle("/api/auth/password/change", route{"POST": s.inSession(s.changePassword)})
 
 	// The user's own account.
 	handle("/api/profile", route{"GET": s.signedIn(s.profile), "PATCH": s.signedIn(s.patchProfile)})
+	handle("/api/profile/email", route{"POST": s.justSignedIn(s.changeEmail)})
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
 	handle("/api/auth/sessions", route{"GET": s.inSession(s.sessions)})
 	handle("/api/auth/sessions/{id}", route{"DELETE": s.inSession(s.endSession)})

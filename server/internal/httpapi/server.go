@@ -56,7 +56,7 @@ type Parts struct {
 // Settings are the operator's choices. PublicURL is required.
 type Settings struct {
 	PublicURL         string                   // origin for links and challenges
-	Registration      bool                     // every client may create an account
+	Registration      string                   // "open": every client may create an account; "invite": only invited users; "" or "off"
 	Basic             bool                     // accept e-mail address and password with each request (RFC 7617)
 	DPoP              bool                     // bind tokens to the key of a client that sends a proof (RFC 9449)
 	Origins           []string                 // of other sites with scripts that call the API
@@ -86,6 +86,7 @@ var hints = map[durward.Code]string{
 	durward.AuthenticationRequired: "Sign in at POST /api/auth/login and send the access token as Authorization: Bearer TOKEN.",
 	durward.TokenExpired:           "Refresh it at POST /api/auth/refresh and send the new one.",
 	durward.InvalidToken:           "Refresh at POST /api/auth/refresh and send the new access token once; if it is refused again, sign in again.",
+	durward.EmailUnverified:        "Open the link in the mail to the address. POST /api/auth/email/verify/send sends another one.",
 	durward.TokenRevoked:           "Sign in again at POST /api/auth/login.",
 	durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
 	durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",

@@ -62,7 +62,9 @@ type env struct {
 // settings configure an env.
 type settings struct {
 	dir          string
-	registration bool
+	registration bool   // open
+	mode         string // of registration, in place of it
+	verifyEmail  bool
 	basic        bool
 	dpop         bool
 	origins      []string
@@ -74,6 +76,9 @@ type settings struct {
 
 func newEnv(t *testing.T, set settings) *env {
 	t.Helper()
+	if set.registration {
+		set.mode = "open"
+	}
 	if set.dir == "" {
 		set.dir = t.TempDir()
 	}
@@ -109,7 +114,7 @@ func newEnv(t *testing.T, set settings) *env {
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, Now: w.clock.Now, Log: log})
+	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, VerifyEmail: set.verifyEmail, Now: w.clock.Now, Log: log})
 	must(err)
 	w.mail, err = mail.New(mail.Config{
 		DB: w.db, Recipient: w.people.Recipient, From: netmail.Address{Address: "no-reply@auth.example.com"}, Name: "auth.example.com",
@@ -144,7 +149,7 @@ func newEnv(t *testing.T, set settings) *env {
 		},
 		Settings: Settings{
 			PublicURL:    "http://127.0.0.1:8401",
-			Registration: set.registration,
+			Registration: set.mode,
 			Basic:        set.basic,
 			DPoP:         set.dpop,
 			Origins:      set.origins,

@@ -16,6 +16,10 @@ type Link struct {
 // links are the links by kinds of mails. A notice has none.
 var links = map[string]Link{
 	store.MailResetPassword: {"/reset", 30 * time.Minute},
+	store.MailVerifyEmail:   {"/verify-email", 30 * time.Minute},
+	store.MailChangeEmail:   {"/verify-email", 30 * time.Minute},
+	store.MailEmailChanged:  {"/undo-email", 7 * 24 * time.Hour},
+	store.MailInvitation:    {"/invite", 7 * 24 * time.Hour},
 }
 
 // LinkOf returns the link of a kind of mails. ok is false for a kind without one.

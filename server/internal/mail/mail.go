@@ -113,7 +113,7 @@ func New(c Config) (*Manager, error) {
 // SetPublicURL sets the origin for links. Call it before Run.
 func (m *Manager) SetPublicURL(origin string) { m.public.Store(&origin) }
 
-// Err returns the error of the last attempt to send mails, nil if it succeeded.
+// Err returns the error of the last attempt to send mails, nil if one was sent.
 func (m *Manager) Err() error {
 	if err := m.failed.Load(); err != nil {
 		return *err
@@ -123,17 +123,16 @@ func (m *Manager) Err() error {
 
 // Run sends mails that are due, every second, until ctx ends. Every hour it deletes ended tokens.
 func (m *Manager) Run(ctx context.Context) {
+	if m.c.SMTP == "" {
+		m.c.Log.Info("mails are written to a folder; with smtp.url they are sent", "folder", m.c.Folder)
+	}
 	store.EverySecond(ctx, m.c.Log, "read the outbox", func(n int) error {
 		var err error
 		if n%3600 == 0 {
 			err = m.c.DB.PurgeMailTokens(ctx)
 		}
-		for more := true; more && ctx.Err() == nil; {
-			var sent int
-			var failed error
-			sent, failed = m.Deliver(ctx)
-			err = errors.Join(err, failed)
-			more = sent == batch
+		for claimed := batch; claimed == batch && err == nil && ctx.Err() == nil; {
+			_, claimed, err = m.deliver(ctx)
 		}
 		return err
 	})
@@ -142,10 +141,17 @@ func (m *Manager) Run(ctx context.Context) {
 // Deliver makes one attempt to send the mails that are due, at most 10, and returns how many were sent. Its
 // error is one of the database; Err reports those of the SMTP server.
 func (m *Manager) Deliver(ctx context.Context) (sent int, err error) {
+	sent, _, err = m.deliver(ctx)
+	return sent, err
+}
+
+// deliver is Deliver. It also returns how many mails were due, at most 10.
+func (m *Manager) deliver(ctx context.Context) (sent, claimed int, err error) {
 	mails, err := m.c.DB.ClaimMails(ctx, batch, lease)
 	if err != nil || len(mails) == 0 {
-		return 0, err
+		return 0, 0, err
 	}
+	claimed = len(mails)
 	ctx = context.WithoutCancel(ctx) // the claimed mails are finished
 	var messages []*gomail.Msg
 	var ready []store.Mail
@@ -154,7 +160,7 @@ func (m *Manager) Deliver(ctx context.Context) (sent int, err error) {
 		to, err := m.c.Recipient(ctx, row)
 		if errors.Is(err, ErrNoRecipient) {
 			if err := m.c.DB.DropMail(ctx, row, store.Event{}); err != nil {
-				return 0, err
+				return 0, claimed, err
 			}
 			continue
 		}
@@ -164,7 +170,7 @@ func (m *Manager) Deliver(ctx context.Context) (sent int, err error) {
 		}
 		if err != nil {
 			if err := m.fail(ctx, row, to, err); err != nil {
-				return 0, err
+				return 0, claimed, err
 			}
 			continue
 		}
@@ -187,10 +193,13 @@ func (m *Manager) Deliver(ctx context.Context) (sent int, err error) {
 		}
 		err = errors.Join(err, m.fail(ctx, ready[i], Recipient{UserID: events[i].UserID}, failed))
 	}
-	if len(messages) > 0 {
+	switch {
+	case sent > 0:
+		m.note(nil)
+	case len(messages) > 0:
 		m.note(last)
 	}
-	return sent, err
+	return sent, claimed, err
 }
 
 // fail decides about a mail that could not be sent.

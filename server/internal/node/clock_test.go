@@ -63,6 +63,7 @@ func newWrongClock(t *testing.T, database string) *wrongClock {
 	w.clock.at.Store(time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC).UnixMicro())
 	w.set.Database.URL, w.set.Issuer = config.DatabaseURL(database), "https://auth.example.com"
 	w.set.Passwords.Argon2Memory, w.set.Passwords.Argon2Time = 8, 1
+	w.set.DataDir = t.TempDir() // for mails
 	var err error
 	w.master, err = seal.Open(t.TempDir()+"/master.key", true)
 	w.must(err)

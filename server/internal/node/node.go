@@ -181,6 +181,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Hashes:      n.hashes,
 		BadKeys:     rate("keys", forgedAPIKeys, time.Minute),
 		Mails:       n.mails,
+		VerifyEmail: set.VerifyEmail,
 		Passwords: account.PasswordRules{
 			MinLength: set.Passwords.MinLength,
 			MaxLength: set.Passwords.MaxLength,
@@ -287,7 +288,7 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 		},
 		Settings: httpapi.Settings{
 			PublicURL:         set.PublicURL,
-			Registration:      set.Registration == "open",
+			Registration:      set.Registration,
 			Basic:             set.Basic,
 			DPoP:              set.DPoP,
 			Origins:           set.CORS.Origins,

@@ -22,7 +22,7 @@ import (
 const issuerURL = "http://127.0.0.1:8401"
 
 // start starts a node on a machine with a clock that is off by shift. It returns the node's URL too.
-func start(t *testing.T, database string, master *seal.Master, shift time.Duration) (*node.Node, string) {
+func start(t *testing.T, database string, master *seal.Master, shift time.Duration, change ...func(*config.Config)) (*node.Node, string) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -32,9 +32,13 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	set := config.Default()
+	set.DataDir = t.TempDir()
 	set.Database.URL, set.PublicURL = config.DatabaseURL(database), issuerURL
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
 	set.Limits.NetworkFailures, set.Limits.NetworkHashes = 0, 0
+	for _, f := range change {
+		f(set)
+	}
 	n, err := node.Open(ctx, node.Config{
 		Settings: set,
 		Master:   master,

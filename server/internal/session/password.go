@@ -25,7 +25,7 @@ func (m *Manager) SetPassword(ctx context.Context, u store.User, password string
 // ends all sessions of the user. A password that the rules refuse leaves the token as it is. No session
 // begins: the next sign-in asks for every factor.
 func (m *Manager) ResetPassword(ctx context.Context, token, password string, from request.Info) error {
-	t, u, err := m.c.Accounts.MailToken(ctx, token, store.MailResetPassword, from)
+	t, u, err := m.c.Accounts.MailToken(ctx, token, from, store.MailResetPassword)
 	if err != nil {
 		return err
 	}
@@ -37,6 +37,11 @@ func (m *Manager) ResetPassword(ctx context.Context, token, password string, fro
 	event := from.Event(store.EventPasswordReset, "ok", u.ID, "", now)
 	err = m.publish(m.c.DB.ResetPassword(ctx, t, hash, m.c.Issuer.TokensEnd(now), event))
 	return m.c.Accounts.RefuseSpent(ctx, err, from)
+}
+
+// UndoEmail undoes a change of the e-mail address as account.Manager.UndoEmail does.
+func (m *Manager) UndoEmail(ctx context.Context, token string, from request.Info) error {
+	return m.publish(m.c.Accounts.UndoEmail(ctx, token, m.c.Issuer.TokensEnd(m.c.Now()), from))
 }
 
 // ChangePassword replaces the password of the user of p after it verified the current one as

@@ -703,6 +703,64 @@ func allMethods() []dbMethod {
 			return errOf(db.ResetPassword(ctx, aMailToken("token-1", "", later), a.Hash, later, a.Event))
 		}),
 
+		methodOf("Register", true, struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}{aUser("eve"), []string{"eve"}, anEvent(EventRegistered, "eve")}, func(ctx context.Context, db *DB, a struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}) error {
+			return db.Register(ctx, a.User, a.Skeletons, a.Event)
+		}),
+		methodOf("VerifyEmail", true, struct{ Event Event }{anEvent(EventEmailVerified, "ada")}, func(ctx context.Context, db *DB, a struct{ Event Event }) error {
+			return db.VerifyEmail(ctx, aMailToken("token-1", "", later), a.Event)
+		}),
+		methodOf("ChangeEmail", true, struct {
+			Key       string
+			Skeletons []string
+			Event     Event
+		}{"eve@example.com", []string{"eve"}, anEvent(EventEmailChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Key       string
+			Skeletons []string
+			Event     Event
+		}) error {
+			return db.ChangeEmail(ctx, aMailToken("token-1", "", later), a.Key, a.Skeletons, a.Event)
+		}),
+		methodOf("UndoEmail", true, struct {
+			Key       string
+			Skeletons []string
+			Event     Event
+			Mail      Mail
+		}{"eve@example.com", []string{"eve"}, anEvent(EventEmailUndone, "ada"), Mail{ID: "mail-9", Kind: MailResetPassword, UserID: "ada", CreatedAt: noon}}, func(ctx context.Context, db *DB, a struct {
+			Key       string
+			Skeletons []string
+			Event     Event
+			Mail      Mail
+		}) error {
+			return errOf(db.UndoEmail(ctx, aMailToken("token-1", "", later), a.Key, a.Skeletons, later, a.Event, a.Mail))
+		}),
+		methodOf("Invite", true, struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}{aUser("eve"), []string{"eve"}, anEvent(EventUserInvited, "eve")}, func(ctx context.Context, db *DB, a struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}) error {
+			return db.Invite(ctx, a.User, a.Skeletons, false, a.Event)
+		}),
+		methodOf("AcceptInvitation", true, struct {
+			Hash, Name string
+			Event      Event
+		}{"$argon2id$new", "Ada", anEvent(EventInvited, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Hash, Name string
+			Event      Event
+		}) error {
+			return db.AcceptInvitation(ctx, aMailToken("token-1", "", later), a.Hash, a.Name, a.Event)
+		}),
 		methodOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
 			return db.AddDenials(ctx, a.Denials)
 		}),

@@ -9,6 +9,11 @@ import (
 // Kinds of mails that are no notifications. A notification is mailed too, by its own kind.
 const (
 	MailResetPassword = "reset_password"
+	MailVerifyEmail   = "verify_email"  // to a user who registered
+	MailAddressTaken  = "address_taken" // in place of the former if the address has an account
+	MailChangeEmail   = "change_email"  // to the new address
+	MailEmailChanged  = "email_changed" // to the former address
+	MailInvitation    = "invitation"
 )
 
 // Mail is a row of the outbox: a mail that is still to be sent. It holds no text and no secret.
@@ -33,6 +38,14 @@ func (m *Mail) fields() []any {
 func (t *tx) mail(m Mail) error {
 	return t.exec(`INSERT INTO outbox (`+mailColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0)`,
 		m.ID, m.Kind, m.UserID, m.Address, m.Language, m.Device, m.Network, micros(m.CreatedAt))
+}
+
+// mailOf returns a mail about an event.
+func mailOf(e Event, kind, userID, address string) Mail {
+	return Mail{
+		ID: e.ID, Kind: kind, UserID: userID, Address: address,
+		Language: e.Language, Device: e.Device, Network: e.Network, CreatedAt: e.At,
+	}
 }
 
 // AddMail adds a mail to the outbox. It costs the same whether a user has the address or not.
@@ -109,11 +122,14 @@ func (m *MailToken) fields() []any {
 const mailTokenColumns = `mail_tokens.hash, mail_tokens.purpose, mail_tokens.user_id, mail_tokens.email_key, mail_tokens.address, mail_tokens.mail_id, mail_tokens.created_at, mail_tokens.ends_at`
 
 // AddMailToken adds a token. Earlier tokens of the user for the same purpose end, except those of earlier
-// attempts to send the same mail: their mails may have arrived.
+// attempts to send the same mail, since their mails may have arrived, and those of MailEmailChanged: a thief
+// who changes the address again must not end the first owner's link.
 func (db *DB) AddMailToken(ctx context.Context, m MailToken) error {
 	return db.do(ctx, func(tx *tx) error {
 		tx.lockUser(m.UserID)
-		tx.exec(`DELETE FROM mail_tokens WHERE user_id = $1 AND purpose = $2 AND mail_id <> $3`, m.UserID, m.Purpose, m.MailID)
+		if m.Purpose != MailEmailChanged {
+			tx.exec(`DELETE FROM mail_tokens WHERE user_id = $1 AND purpose = $2 AND mail_id <> $3`, m.UserID, m.Purpose, m.MailID)
+		}
 		tx.setEvidence(`SELECT 1 FROM mail_tokens WHERE hash = $1`, m.Hash)
 		return tx.exec(`INSERT INTO mail_tokens (hash, purpose, user_id, email_key, address, mail_id, created_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			m.Hash, m.Purpose, m.UserID, m.EmailKey, m.Address, m.MailID, micros(m.CreatedAt), micros(m.EndsAt))
@@ -133,7 +149,8 @@ func (db *DB) PurgeMailTokens(ctx context.Context) error {
 }
 
 // spend uses a token up, with all others of its user for the same purpose. It locks the user and returns
-// ErrChanged if the token has ended or was used, or if the user is locked out or has another address.
+// ErrChanged if the token has ended or was used, or if the user is locked out or has another address. A token
+// of MailEmailChanged is for users with another address.
 func (t *tx) spend(m MailToken, at time.Time) error {
 	var email string
 	var locked int64
@@ -143,7 +160,7 @@ func (t *tx) spend(m MailToken, at time.Time) error {
 		return ErrChanged
 	case err != nil:
 		return err
-	case locked != 0 || email != m.EmailKey:
+	case locked != 0 || email != m.EmailKey && m.Purpose != MailEmailChanged:
 		return ErrChanged
 	}
 	if t.changed(`DELETE FROM mail_tokens WHERE hash = $1 AND purpose = $2 AND user_id = $3 AND ends_at > $4`, m.Hash, m.Purpose, m.UserID, micros(at)) == 0 {
@@ -159,6 +176,123 @@ func (db *DB) ResetPassword(ctx context.Context, m MailToken, hash string, until
 		if err := tx.spend(m, e.At); err != nil {
 			return nil, err
 		}
+		tx.exec(`UPDATE users SET unverified = 0 WHERE id = $1`, m.UserID)
 		return tx.changePassword(m.UserID, hash, "", time.Time{}, until, e)
+	})
+}
+
+// Register adds an unverified user, and a mail with which they prove to own the address. If a user has the
+// address, it adds a mail to them instead, and the caller cannot tell. A user who never proved to own it and
+// never signed in is registered anew. It returns ErrLookAlike as CreateUser does.
+func (db *DB) Register(ctx context.Context, u User, skeletons []string, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		var known User
+		err := tx.get([]record{&known}, `SELECT `+userColumns+` FROM users WHERE email_key = $1`+tx.forUpdate("users"), u.EmailKey)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			if err := tx.createUser(u, skeletons, false, e); err != nil {
+				return err
+			}
+			return tx.mail(mailOf(e, MailVerifyEmail, u.ID, ""))
+		case err != nil:
+			return err
+		case !known.Unverified || tx.number(`SELECT count(*) FROM places WHERE user_id = $1`, known.ID) > 0:
+			tx.setEvidence(`SELECT 1 FROM outbox WHERE id = $1`, e.ID)
+			return tx.mail(mailOf(e, MailAddressTaken, known.ID, ""))
+		}
+		tx.exec(`UPDATE users SET name = $2, password = $3, password_changed_at = $4, language = $5 WHERE id = $1`,
+			known.ID, u.Name, u.Password, micros(u.PasswordChangedAt), u.Language)
+		e.UserID = known.ID
+		tx.event(e)
+		return tx.mail(mailOf(e, MailVerifyEmail, known.ID, ""))
+	})
+}
+
+// VerifyEmail spends a token that was mailed to a user who registered.
+func (db *DB) VerifyEmail(ctx context.Context, m MailToken, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if err := tx.spend(m, e.At); err != nil {
+			return err
+		}
+		tx.exec(`UPDATE users SET unverified = 0 WHERE id = $1`, m.UserID)
+		return tx.event(e)
+	})
+}
+
+// ChangeEmail spends a token that was mailed to the new address of a user, and gives the user that address.
+// The former address gets a mail with a link to undo the change. It returns ErrEmailTaken or ErrLookAlike as
+// CreateUser does.
+func (db *DB) ChangeEmail(ctx context.Context, m MailToken, key string, skeletons []string, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if err := tx.spend(m, e.At); err != nil {
+			return err
+		}
+		former, err := tx.user(m.UserID)
+		if err != nil {
+			return err
+		}
+		if err := tx.setEmail(m.UserID, m.Address, key, skeletons); err != nil {
+			return err
+		}
+		tx.addNotification(m.UserID, MailEmailChanged, e)
+		tx.mail(mailOf(e, MailEmailChanged, m.UserID, former.Email))
+		return tx.event(e)
+	})
+}
+
+// UndoEmail spends a token that was mailed to a former address of a user, and gives the user that address
+// again. All sessions of the user end, no password is valid until the user sets one by a mail, and all other
+// tokens in mails to the user end.
+func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons []string, until time.Time, e Event, reset Mail) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+		if err := tx.spend(m, e.At); err != nil {
+			return nil, err
+		}
+		if err := tx.setEmail(m.UserID, m.Address, key, skeletons); err != nil {
+			return nil, err
+		}
+		tx.exec(`UPDATE users SET password = '', password_changed_at = $2 WHERE id = $1`, m.UserID, micros(e.At))
+		tx.exec(`DELETE FROM mail_tokens WHERE user_id = $1`, m.UserID)
+		tx.exec(`DELETE FROM outbox WHERE user_id = $1 AND address <> ''`, m.UserID)
+		tx.mail(reset)
+		revoked := tx.endSessions(m.UserID, "", e.Kind, e.At, until)
+		return revoked, tx.event(e)
+	})
+}
+
+// setEmail gives a user another address, which is verified.
+func (t *tx) setEmail(userID, email, key string, skeletons []string) error {
+	t.exec(`UPDATE users SET email = $2, email_key = $3, unverified = 0 WHERE id = $1`, userID, email, key)
+	if isUnique(t.err) {
+		t.err = ErrEmailTaken
+	}
+	t.exec(`DELETE FROM skeletons WHERE user_id = $1`, userID)
+	if err := t.checkSkeletons(skeletons); err != nil {
+		return err
+	}
+	t.addSkeletons(userID, skeletons)
+	return t.err
+}
+
+// Invite adds a user without a password, and a mail with which they set one.
+func (db *DB) Invite(ctx context.Context, u User, skeletons []string, lookAlike bool, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if err := tx.createUser(u, skeletons, lookAlike, e); err != nil {
+			return err
+		}
+		return tx.mail(mailOf(e, MailInvitation, u.ID, ""))
+	})
+}
+
+// AcceptInvitation spends the token of an invitation, and sets the password and, if it is not empty, the
+// name of its user.
+func (db *DB) AcceptInvitation(ctx context.Context, m MailToken, hash, name string, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if err := tx.spend(m, e.At); err != nil {
+			return err
+		}
+		tx.exec(`UPDATE users SET password = $2, password_changed_at = $3, unverified = 0, name = CASE WHEN $4 = '' THEN name ELSE $4 END WHERE id = $1`,
+			m.UserID, hash, micros(e.At), name)
+		return tx.event(e)
 	})
 }

@@ -22,8 +22,13 @@ const maxNotices = 10
 func (t *tx) notify(userID, kind string, e Event) error {
 	hour := t.number(`SELECT count(*) FROM notifications WHERE user_id = $1 AND at > $2`, userID, micros(e.At.Add(-time.Hour)))
 	if hour < maxNotices {
-		t.mail(Mail{ID: e.ID, Kind: kind, UserID: userID, Language: e.Language, Device: e.Device, Network: e.Network, CreatedAt: e.At})
+		t.mail(mailOf(e, kind, userID, ""))
 	}
+	return t.addNotification(userID, kind, e)
+}
+
+// addNotification adds a notification without a mail.
+func (t *tx) addNotification(userID, kind string, e Event) error {
 	return t.exec(`INSERT INTO notifications (id, user_id, kind, at, device, network) VALUES ($1, $2, $3, $4, $5, $6)`,
 		e.ID, userID, kind, micros(e.At), e.Device, e.Network)
 }

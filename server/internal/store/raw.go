@@ -22,7 +22,7 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
 	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},

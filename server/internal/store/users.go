@@ -19,12 +19,13 @@ type User struct {
 	PasswordChangedAt time.Time
 	LockedAt          time.Time // zero if not locked
 	Language          string    // of the last sign-in, such as "en"; empty if unknown
+	Unverified        bool      // registered and has not yet proved to own the address
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language`
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -85,8 +86,8 @@ func (db *DB) DropImportedHashes(ctx context.Context, pattern func(blank string)
 }
 
 func (t *tx) createUser(u User, skeletons []string, lookAlike bool, e Event) error {
-	t.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at, language) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt), u.Language)
+	t.exec(`INSERT INTO users (id, email, email_key, name, password, admin, created_at, password_changed_at, locked_at, language, unverified) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt), u.Language, flag(u.Unverified))
 	if isUnique(t.err) {
 		t.err = ErrEmailTaken
 	}
@@ -186,7 +187,7 @@ func (t *tx) changePassword(id, hash, keep string, was, until time.Time, e Event
 		return nil, ErrChanged
 	}
 	revoked := t.endSessions(id, keep, e.Kind, e.At, until)
-	t.exec(`DELETE FROM mail_tokens WHERE user_id = $1 AND purpose = $2`, id, MailResetPassword)
+	t.exec(`DELETE FROM mail_tokens WHERE user_id = $1 AND purpose IN ($2, $3)`, id, MailResetPassword, MailInvitation)
 	t.notify(id, "password_changed", e)
 	return revoked, t.event(e)
 }
