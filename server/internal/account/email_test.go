@@ -216,3 +216,34 @@ func TestMailbox(t *testing.T) {
 		}
 	}
 }
+
+// A mailbox is one plain address on one line, of ASCII after the @, and is its own mailbox.
+func FuzzMailbox(f *testing.F) {
+	for _, s := range []string{
+		"ada@example.com", "Ada.L@Example.COM", "stra\u00dfe@b\u00fccher.de", "\uff41da@example\u3002com", "a@b@c", "ada@", "@example.com",
+		"ada@example.com\r\nBcc: e@x.y", "Ada <ada@example.com>", "ada@example.com,eve@x.y", "\"a b\"@example.com", "ada@[192.0.2.1]", "a\u202e@x.y", "\x00@\xff",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, email string) {
+		got, err := mailbox(email)
+		if err != nil {
+			if got != "" || !errors.Is(err, outbox.ErrRefused) {
+				t.Fatalf("%q: got %q beside %v", email, got, err)
+			}
+			return
+		}
+		local, domain, _ := strings.Cut(got, "@")
+		if strings.ContainsAny(got, "\r\n\x00<>,;: ()") || local == "" || domain == "" || strings.Contains(domain, "@") {
+			t.Fatalf("%q: got %q, which is no plain address", email, got)
+		}
+		for _, r := range domain {
+			if r > unicode.MaxASCII {
+				t.Fatalf("%q: got %q with a domain that is not ASCII", email, got)
+			}
+		}
+		if again, err := mailbox(got); err != nil || again != got {
+			t.Fatalf("%q: got %q, and for that %q %v", email, got, again, err)
+		}
+	})
+}

@@ -106,6 +106,9 @@ func (t *tx) BeginEpoch(n NewEpoch) (Ended, error) {
 	for name, value := range map[string]string{metaEpoch: e.Epoch, metaPast: strings.Join(past, " "), metaSessionEpoch: ofSessions} {
 		t.SetMeta(name, value)
 	}
+	// The mails may have been sent, and the tokens in them used, in the lost part of the history.
+	t.exec(`DELETE FROM outbox`)
+	t.exec(`DELETE FROM mail_tokens`)
 	if !n.KeepSessions {
 		t.endEverything(n, &e)
 	}

@@ -45,6 +45,9 @@ func TestNewEpoch(t *testing.T) {
 						t.Errorf("%d valid %s, want them kept: %t", n, what, keep)
 					}
 				}
+				if n := count(`SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM mail_tokens)`); n != 0 {
+					t.Errorf("%d mails and tokens of mails, want none, since they may have been used", n)
+				}
 				if (ended.SigningKeys > 0) == keep || (ended.APIKeys > 0) == keep || (ended.Sessions > 0) == keep {
 					t.Errorf("ended %+v", ended)
 				}
