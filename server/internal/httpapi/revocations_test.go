@@ -211,6 +211,10 @@ func TestFeedInPages(t *testing.T) {
 		seen := make(map[string]bool)
 		for after, more := int64(0), true; more; {
 			r, page := w.feed(key, fmt.Sprintf("?after=%d", after), "")
+			if r.StatusCode == 503 && w.server.c.Revocations.Err() != nil { // the busy node is behind
+				time.Sleep(time.Millisecond)
+				continue
+			}
 			if r.StatusCode != 200 || len(page.Items) > pageSize || page.More && page.Next <= after {
 				t.Fatalf("%s, %d items, next %d after %d", r.Status, len(page.Items), page.Next, after)
 			}
