@@ -15,6 +15,7 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
@@ -24,7 +25,7 @@ type dbVerbs struct {
 	Restore dbRestore `cmd:"" help:"Replace the database by a backup. All users sign in again, and revoked credentials stay revoked."`
 	Copy    dbCopy    `cmd:"" help:"Copy the database to an empty one, of the same engine or another. Users stay signed in."`
 	Migrate dbMigrate `cmd:"" help:"Migrate the schema to the version of this program. A server does it at start unless database.migrate is false."`
-	Check   dbCheck   `cmd:"" help:"Check integrity, references, schema and keys of the database."`
+	Check   dbCheck   `cmd:"" help:"Check integrity, references, schema, keys and security log of the database."`
 }
 
 type dbBackup struct {
@@ -236,7 +237,7 @@ func (v dbCheck) Run(e *environment, c *config.Loaded) error {
 		return refused(hint, "%s failed the check; problems found: %d", c.DatabaseName(), len(problems))
 	}
 	if !v.JSON {
-		fmt.Fprintf(e.stdout, "%s: integrity, references, schema and keys are good\n", c.DatabaseName())
+		fmt.Fprintf(e.stdout, "%s: integrity, references, schema, keys and security log are good\n", c.DatabaseName())
 	}
 	return nil
 }
@@ -271,6 +272,14 @@ func findProblems(ctx context.Context, c *config.Loaded) (problems []string, hin
 		return append(problems, err.Error()), hint, nil
 	}
 	found, err = issuer.CheckKeys(ctx, db, master)
+	problems = append(problems, found...)
+	if err != nil {
+		return problems, hint, err
+	}
+	found, err = securitylog.Check(ctx, db, master)
+	if len(problems) == 0 {
+		hint = "An attacker or another program changed the security log. Keep a copy of the database as evidence, and compare it with a backup and with the log lines \"security log sealed\"."
+	}
 	return append(problems, found...), hint, err
 }
 

@@ -29,6 +29,7 @@ type verbs struct {
 	Why     whyVerb     `cmd:"" help:"Explain why this server refused a request."`
 	Explain explainVerb `cmd:"" help:"Explain a refusal code and the remedies."`
 	Key     keyVerbs    `cmd:"" help:"Manage signing keys: list, rotate, retire."`
+	Event   eventVerbs  `cmd:"" help:"Read the security log: list, follow."`
 	DB      dbVerbs     `cmd:"" name:"db" help:"Manage the database: backup, restore, copy, migrate, check."`
 	Config  configVerbs `cmd:"" help:"Check, show and document the configuration."`
 	Version versionVerb `cmd:"" help:"Print the version, as durward --version does."`

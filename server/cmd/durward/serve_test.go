@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // The printed lines of the demo work when they are pasted in order.
@@ -199,6 +201,21 @@ func TestShellReachesServer(t *testing.T) {
 			}
 			return nil
 		})
+	}
+	for _, c := range []struct {
+		args, want string
+		status     int
+	}{
+		{"--last 1000", id + "  ", exitDone},
+		{"--last 1000 --json", `"id": "` + id + `"`, exitDone},
+		{"", "name a refusal", exitUsage},
+		{"--last -1", "want 1 to 10000", exitUsage},
+		{"--last 1 " + id, "exclude each other", exitUsage},
+	} {
+		stdout, stderr, status := command(t, "", append([]string{"why", "--data", dir}, strings.Fields(c.args)...)...)
+		if status != c.status || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("why %s: status %d, want %d and %q:\n%s%s", c.args, status, c.status, c.want, stdout, stderr)
+		}
 	}
 	if _, stderr, status := command(t, "", "why", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--data", dir); status != 1 || !strings.Contains(stderr, "hint: ") {
 		t.Errorf("why of an unknown id: status %d, want 1 with a hint:\n%s", status, stderr)
@@ -515,6 +532,64 @@ func TestCheckWithoutDamage(t *testing.T) {
 		if status != exitUnreachable || !strings.Contains(stderr, want) || strings.Contains(stderr, "restore the last backup") {
 			t.Errorf("status %d, want %d:\n%s", status, exitUnreachable, stderr)
 		}
+	}
+}
+
+// A server seals the security log; event list follows it; db check names an event that was changed or
+// removed afterwards.
+func TestCheckOfTheSecurityLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addUser(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "bob@example.com", testPassword)
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	p.logged("security log sealed")
+	followed := new(testkit.Log)
+	follow := program(nil, "event", "list", "--json", "--follow", "--last", "1", "--data", dir)
+	follow.Stdout = followed
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = follow.Process.Kill(), follow.Wait() }()
+	lines := func(n int, kind string) {
+		t.Helper()
+		eventually(t, func() error {
+			lines := strings.Split(strings.TrimSpace(followed.String()), "\n")
+			if len(lines) != n || !strings.Contains(lines[n-1], `"kind":"`+kind+`"`) {
+				return fmt.Errorf("followed %q, want %d lines, the last one %s", lines, n, kind)
+			}
+			return nil
+		})
+	}
+	lines(1, "user_added")
+	addUser(t, dir, "eve@example.com", testPassword)
+	lines(2, "user_added")
+	if _, stderr, status := command(t, "", "user", "lock", "eve@example.com", "--data", dir); status != exitDone {
+		t.Fatal(stderr)
+	}
+	lines(3, "user_locked")
+	if status := p.stop(); status != exitDone {
+		t.Fatalf("serve: status %d", status)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "durward.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ do, want string }{
+		{"SELECT 1", ""},
+		{"UPDATE events SET actor = 'mallory' WHERE number = 1", "event 1 ("},
+		{"DELETE FROM events WHERE number = 2", "event 2 was removed"},
+	} {
+		if _, err := db.Exec(c.do); err != nil {
+			t.Fatal(err)
+		}
+		stdout, stderr, status := command(t, "", "db", "check", "--data", dir)
+		if good := c.want == ""; good != (status == exitDone) || !strings.Contains(stdout, c.want) || !good && !strings.Contains(stderr, "as evidence") {
+			t.Errorf("%s: status %d, want a problem with %q:\n%s%s", c.do, status, c.want, stdout, stderr)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,50 +16,103 @@ import (
 type whyVerb struct {
 	location
 	output
-	ID string `arg:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
+	ID   string `arg:"" optional:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
+	Last int    `help:"List the newest refusals, this many, with their causes." placeholder:"N"`
+}
+
+// denialItem is a refusal as JSON.
+type denialItem struct {
+	ID          string    `json:"id"`
+	Code        string    `json:"code"`
+	Status      int       `json:"status"`
+	At          time.Time `json:"at"`
+	Method      string    `json:"method"`
+	Path        string    `json:"path"`
+	Scheme      string    `json:"scheme"`
+	Cause       string    `json:"cause"`
+	Network     string    `json:"network"`
+	Subject     string    `json:"subject"`
+	RequestID   string    `json:"request_id"`
+	Explanation string    `json:"explanation"`
+}
+
+func newDenialItem(c *config.Loaded, d store.Denial) denialItem {
+	page, _ := explain.Code(d.Code) // a newer program may have written the refusal
+	return denialItem{
+		ID:          d.ID,
+		Code:        d.Code,
+		Status:      d.Status,
+		At:          d.At,
+		Method:      d.Method,
+		Path:        d.Path,
+		Scheme:      d.Scheme,
+		Cause:       d.Cause,
+		Network:     d.Network,
+		Subject:     d.Subject,
+		RequestID:   d.RequestID,
+		Explanation: page.With(c.Figures()).Summary,
+	}
 }
 
 func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
+	if v.Last != 0 {
+		return v.list(e, c, db)
+	}
+	if v.ID == "" {
+		return usage("durward why --last 10 lists the newest refusals.", "name a refusal")
+	}
 	id := strings.ToUpper(strings.TrimSpace(v.ID))
 	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
-	d, err := db.DenialByID(e, id)
+	row, err := db.DenialByID(e, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return refused("Name the data folder of the server that refused with --data DIR. If a program with the library refused, its own log has the cause (slog, Config.OnRefusal). Refusals are kept for seven days; if one network causes many in a second, only some are kept.",
 			"found no refusal %q", v.ID)
 	} else if err != nil {
 		return err
 	}
-	page, _ := explain.Code(d.Code) // a newer program may have written the refusal
-	page = page.With(c.Figures())
+	d := newDenialItem(c, row)
 	if v.JSON {
-		return e.json(map[string]any{
-			"id":          d.ID,
-			"code":        d.Code,
-			"status":      d.Status,
-			"at":          d.At,
-			"method":      d.Method,
-			"path":        d.Path,
-			"scheme":      d.Scheme,
-			"cause":       d.Cause,
-			"network":     d.Network,
-			"subject":     d.Subject,
-			"request_id":  d.RequestID,
-			"explanation": page.Summary,
-		})
+		return e.json(d)
 	}
 	rows := [][]string{
 		{"refused", d.At.Format(time.RFC3339)},
-		{"response", fmt.Sprintf("%d %s", d.Status, d.Code)},
+		{"response", strconv.Itoa(d.Status) + " " + d.Code},
 		{"request", d.Method + " " + d.Path},
 		{"cause", d.Cause},
 		{"scheme", d.Scheme},
 		{"subject", d.Subject},
 		{"network", d.Network},
 		{"request id", d.RequestID},
-		{"meaning", page.Summary},
+		{"meaning", d.Explanation},
 	}
 	for _, row := range rows {
 		row[1] = printable.Text(row[1])
 	}
 	return e.table(slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" }))
+}
+
+// list prints the newest refusals, newest first.
+func (v whyVerb) list(e *environment, c *config.Loaded, db *store.DB) error {
+	switch {
+	case v.ID != "":
+		return usage("Name a refusal, or list the newest ones.", "a refusal and --last exclude each other")
+	case v.Last < 0 || v.Last > 10_000:
+		return usage("", "--last is %d, want 1 to 10000", v.Last)
+	}
+	denials, err := db.Denials(e, v.Last)
+	if err != nil {
+		return err
+	}
+	var items []denialItem
+	for _, d := range denials {
+		items = append(items, newDenialItem(c, d))
+	}
+	return printItems(e, v.output, items, "this server refused no request in the last seven days",
+		"REFUSED\tCODE\tREQUEST\tNETWORK\tID\tCAUSE", func(d denialItem) []string {
+			cells := []string{d.At.Format(time.RFC3339), d.Code, d.Method + " " + d.Path, d.Network, d.ID, d.Cause}
+			for i := range cells {
+				cells[i] = printable.Line(cells[i], 200)
+			}
+			return cells
+		})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/testkit"
@@ -68,7 +69,10 @@ func newEnv(t testing.TB, engine testkit.Engine, change ...func(*Config)) *env {
 	c.Hasher = newHasher(t, cheap)
 	c.Limits, err = limits.New(limits.Config{Now: h.clock.Now})
 	must(t, err)
-	c.SecurityLog = securitylog.New(c.DB, c.Log, c.Now)
+	master, err := seal.Open(filepath.Join(t.TempDir(), "master.key"), true)
+	must(t, err)
+	c.SecurityLog, err = securitylog.New(securitylog.Config{DB: c.DB, Master: master, Log: c.Log, Now: c.Now})
+	must(t, err)
 	for _, f := range change {
 		f(&c)
 	}

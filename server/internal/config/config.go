@@ -261,6 +261,13 @@ type Config struct {
 		Words []string `toml:"words"`
 	} `toml:"passwords"`
 
+	SecurityLog struct {
+		// Time for which events of the security log are kept, such as 8760h for a year; 0s keeps
+		// them for ever. Their deletion is sealed, so `durward db check` does not take it for an
+		// attack.
+		Kept time.Duration `toml:"kept" default:"8760h" range:"0s,87600h"`
+	} `toml:"security_log"`
+
 	Log struct {
 		// `debug`, `info`, `warn` or `error`.
 		Level string `toml:"level" default:"info" of:"debug,info,warn,error"`

@@ -109,7 +109,8 @@ func newEnv(t *testing.T, set settings) *env {
 	}
 	w.issuer, err = issuer.New(ctx, config)
 	must(err)
-	w.securityLog = securitylog.New(w.db, log, w.clock.Now)
+	w.securityLog, err = securitylog.New(securitylog.Config{DB: w.db, Master: master, Log: log, Now: w.clock.Now})
+	must(err)
 	var badKeys *limits.Rate
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})

@@ -96,11 +96,10 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}
 	now := db.Now
 	n = &Node{
-		DB:          db,
-		feed:        revocation.NewFeed(db, now),
-		checkpoint:  c.Checkpoint,
-		securityLog: securitylog.New(db, c.Log, now),
-		log:         c.Log,
+		DB:         db,
+		feed:       revocation.NewFeed(db, now),
+		checkpoint: c.Checkpoint,
+		log:        c.Log,
 	}
 	defer func() {
 		if err != nil {
@@ -109,6 +108,16 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		}
 	}()
 
+	n.securityLog, err = securitylog.New(securitylog.Config{
+		DB:     db,
+		Master: c.Master,
+		Log:    c.Log,
+		Now:    now,
+		Kept:   set.SecurityLog.Kept,
+	})
+	if err != nil {
+		return n, err
+	}
 	list := revoked.NewList(db.TokenTime)
 	if err = n.redis.open(c, db.TokenTime, list, n.feed); err != nil {
 		return n, err

@@ -254,7 +254,7 @@ func buildDurward(t *testing.T) string {
 }
 
 // operationsRun lists the sections of docs/operations.md that TestOperations runs.
-var operationsRun = []string{"Backup", "Logs", "Restore", "When both were stolen"}
+var operationsRun = []string{"Backup", "Restore", "The security log", "When both were stolen"}
 
 // TestOperations follows docs/operations.md: it checks the configurations, then runs the commands
 // for a backup of a running server, for a restore and for new keys after a theft. After the restore
@@ -394,7 +394,7 @@ func TestOperations(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(backup, "durward.db")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("backup file: got %v, %v, want mode 0600", info, err)
 	}
-	if printed := do("Logs"); !strings.Contains(printed, "signed_in") {
+	if printed := do("The security log"); !strings.Contains(printed, "signed_in") {
 		t.Errorf("security log: got\n%s\nwant an event signed_in", printed)
 	}
 	do("Restore")

@@ -4,6 +4,12 @@
 //
 // Events of successful operations are not written here: the store inserts each in the
 // transaction of its operation.
+//
+// Every minute the new events are sealed: each gets a number and a hash that covers its row and the hash
+// of the event before, and a signed checkpoint covers the last hash. Check finds the events that were
+// removed, changed or moved afterwards by an attacker without the master key. It cannot find changes
+// before the seal, events that the attacker added, or the removal of the newest seals with all their
+// events; the log line of each seal shows the last.
 package securitylog
 
 import (
@@ -15,6 +21,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -22,33 +29,54 @@ const (
 	refusalInterval = 200 * time.Millisecond // between two batches of refusals
 	signInInterval  = time.Second            // between two batches of refused sign-ins
 	purgeInterval   = time.Hour
+	sealSeconds     = 60 // between two seals
+	purgeSeconds    = 3600
 	writeTimeout    = 5 * time.Second
 )
 
-// Writer collects refusals and refused sign-ins and writes them in batches. Its methods are
-// safe for concurrent use; only Run waits for the database.
+// Config holds the parts and the setting of a Writer. All parts are required.
+type Config struct {
+	DB     *store.DB
+	Master *seal.Master
+	Log    *slog.Logger
+	Now    func() time.Time
+	Kept   time.Duration // how long events are kept; 0 keeps them for ever
+}
+
+// Writer collects refusals and refused sign-ins, writes them in batches, and seals the events. Its
+// methods are safe for concurrent use; only Run waits for the database.
 type Writer struct {
 	db      *store.DB
+	key     chainKey
 	log     *slog.Logger
 	now     func() time.Time
+	kept    time.Duration
 	denials denials
 	signIns signIns
 }
 
-// New returns a Writer to db and log. The caller calls Run.
-func New(db *store.DB, log *slog.Logger, now func() time.Time) *Writer {
+// New returns a Writer. The caller calls Run.
+func New(c Config) (*Writer, error) {
+	key, err := newChainKey(c.Master)
+	if err != nil {
+		return nil, fmt.Errorf("securitylog: %w", err)
+	}
 	return &Writer{
-		db:      db,
-		log:     log,
-		now:     now,
+		db:      c.DB,
+		key:     key,
+		log:     c.Log,
+		now:     c.Now,
+		kept:    c.Kept,
 		denials: denials{networks: make(map[string]int)},
 		signIns: signIns{sums: make(map[sumKey]*sum), accounts: make(map[string]int)},
-	}
+	}, nil
 }
 
-// Run writes the batches until ctx ends, and then the last one. It also deletes refusals that
-// are older than seven days.
+// Run writes the batches until ctx ends, and then the last one. It also seals the events, every minute
+// and at the end, and deletes old events and refusals that are older than seven days.
 func (w *Writer) Run(ctx context.Context) {
+	var sealing sync.WaitGroup
+	sealing.Go(func() { w.keepSealed(ctx) })
 	tick := time.NewTicker(refusalInterval)
 	defer tick.Stop()
 	var purged, summed time.Time
@@ -71,6 +99,31 @@ func (w *Writer) Run(ctx context.Context) {
 			}
 		}
 	}
+	sealing.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	if err := w.seal(last); err != nil {
+		w.log.Error("cannot seal the security log; the next start does", "error", err)
+	}
+}
+
+// keepSealed seals the new events every minute, and deletes old ones every hour, until ctx ends.
+func (w *Writer) keepSealed(ctx context.Context) {
+	due, old := true, true
+	store.EverySecond(ctx, w.log, "seal the security log", func(n int) (err error) {
+		due, old = due || n%sealSeconds == 0, old || n%purgeSeconds == 0
+		if due {
+			if err = w.seal(ctx); err != nil {
+				return err
+			}
+			due = false
+		}
+		if old && w.kept > 0 {
+			err = w.purge(ctx)
+		}
+		old = err != nil
+		return err
+	})
 }
 
 // writeRefusals writes the refusals that wait.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -18,9 +19,10 @@ import (
 // the Writer's goroutines have ended.
 type env struct {
 	*Writer
-	db   *store.DB
-	now  time.Time
-	logs bytes.Buffer
+	db     *store.DB
+	master *seal.Master
+	now    time.Time
+	logs   bytes.Buffer
 }
 
 func newEnv(t *testing.T) *env {
@@ -33,7 +35,13 @@ func newEnv(t *testing.T) *env {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	e.db = db
-	e.Writer = New(db, slog.New(slog.NewTextHandler(&e.logs, nil)), now)
+	if e.master, err = seal.Parse(seal.Secret(strings.Repeat("0123456789abcdef", 4))); err != nil {
+		t.Fatal(err)
+	}
+	e.Writer, err = New(Config{DB: db, Master: e.master, Log: slog.New(slog.NewTextHandler(&e.logs, nil)), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 

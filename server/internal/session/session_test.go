@@ -94,9 +94,10 @@ func (w *env) tryOpen() (err error) {
 	limiter, err := limits.New(limits.Config{Now: w.clock.Now})
 	w.must(err)
 	log := w.logs.Logger()
+	securityLog, err := securitylog.New(securitylog.Config{DB: w.db, Master: w.master, Log: log, Now: w.clock.Now})
+	w.must(err)
 	w.accounts, err = account.New(account.Config{
-		DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: securitylog.New(w.db, log, w.clock.Now),
-		Now: w.clock.Now, Log: log,
+		DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: securityLog, Now: w.clock.Now, Log: log,
 	})
 	w.must(err)
 	w.issuer, err = issuer.New(ctx, issuer.Config{

@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events denials api_keys outbox mail_tokens") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -218,7 +218,11 @@ func furnish(t testing.TB, db *DB) {
 	gone := anAPIKey("api-0", "ada")
 	gone.ExpiresAt = noon.Add(time.Second)
 	must(t, db.CreateAPIKey(ctx, gone, 10, anEvent(EventAPIKeyCreated, "ada")))
-	must(t, db.do(ctx, func(tx *tx) error { return tx.SetMeta(metaImported, "$2b$04$") }))
+	must(t, db.do(ctx, func(tx *tx) error {
+		tx.exec(`UPDATE events SET number = 1, hash = $1 WHERE id = (SELECT min(id) FROM events)`, []byte{1})
+		tx.insertSeal(Seal{Number: 1, FirstEvent: 1, LastEvent: 1, FirstKept: 1, Before: []byte{0}, Hash: []byte{1}, At: noon, SignedBy: "key-1", Signature: []byte{2}})
+		return tx.SetMeta(metaImported, "$2b$04$")
+	}))
 	must(t, db.AddMail(ctx, Mail{ID: "mail-1", Kind: MailResetPassword, Address: "ada@example.com", CreatedAt: noon}))
 	must(t, db.AddMailToken(ctx, aMailToken("token-1", "mail-1", noon.Add(time.Minute))))
 	must(t, db.AddMailToken(ctx, aMailToken("token-0", "mail-1", noon.Add(-time.Hour))))
@@ -765,6 +769,7 @@ func allMethods() []dbMethod {
 			return db.AddDenials(ctx, a.Denials)
 		}),
 		methodOf("DenialByID", false, struct{ ID string }{"denial-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.DenialByID(ctx, a.ID)) }),
+		methodOf("Denials", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Denials(ctx, 10)) }),
 		methodOf("PurgeDenials", true, noon.Add(time.Second), func(ctx context.Context, db *DB, before time.Time) error {
 			return db.PurgeDenials(ctx, noon.Sub(before))
 		}),
@@ -778,6 +783,27 @@ func allMethods() []dbMethod {
 			return db.AddEvents(ctx, append(slices.Clip(a.First), a.Event))
 		}),
 		methodOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
+		methodOf("SealEvents", true, struct{ SignedBy string }{"key-1"}, func(ctx context.Context, db *DB, a struct{ SignedBy string }) error {
+			return errOf(db.SealEvents(ctx, 100, func(last Seal, events []Event) Seal {
+				for i := range events {
+					events[i].Number, events[i].Hash = last.LastEvent+int64(i)+1, []byte{1}
+				}
+				last.Number, last.LastEvent, last.SignedBy = last.Number+1, last.LastEvent+int64(len(events)), a.SignedBy
+				return last
+			}))
+		}),
+		methodOf("PurgeEvents", true, struct{ SignedBy string }{"key-1"}, func(ctx context.Context, db *DB, a struct{ SignedBy string }) error {
+			return errOf(db.PurgeEvents(ctx, -time.Hour, 100, func(last Seal, firstKept int64) Seal {
+				last.Number, last.FirstKept, last.SignedBy = last.Number+1, firstKept, a.SignedBy
+				return last
+			}))
+		}),
+		methodOf("EventsAfter", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error {
+			return errOf(db.EventsAfter(ctx, f, ""))
+		}),
+		methodOf("Seals", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Seals(ctx, 0, 10)) }),
+		methodOf("LastSeal", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.LastSeal(ctx)) }),
+		methodOf("SealedEvents", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.SealedEvents(ctx, 0, 10)) }),
 		methodOf("Notifications", false, struct{ UserID, After string }{"ada", "z"}, func(ctx context.Context, db *DB, a struct{ UserID, After string }) error {
 			return errOf(db.Notifications(ctx, a.UserID, a.After, 10))
 		}),

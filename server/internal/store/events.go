@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -54,7 +55,13 @@ type Event struct {
 	DenialID  string
 	Detail    string
 	Language  string // of the request, for mails about the event; not part of the log
+
+	// Place in the hash chain; 0 and empty until SealEvents sets them.
+	Number int64
+	Hash   []byte
 }
+
+const eventColumns = `id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail, number, hash`
 
 // event inserts e in the transaction that it describes, and makes it the evidence of that transaction.
 func (t *tx) event(e Event) error {
@@ -74,22 +81,38 @@ func (db *DB) AddEvents(ctx context.Context, events []Event) error {
 }
 
 func (e *Event) fields() []any {
-	return []any{&e.ID, &e.Kind, into(&e.At), &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail}
+	return []any{&e.ID, &e.Kind, into(&e.At), &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail, &e.Number, &e.Hash}
 }
 
 // EventFilter selects events. An empty field matches all.
 type EventFilter struct {
 	Kind, UserID string
-	Limit        int // default 100
+	Since, Until time.Time // from Since on, before Until
+	Limit        int       // default 100
 }
 
 // Events returns events, newest first.
 func (db *DB) Events(ctx context.Context, f EventFilter) ([]Event, error) {
+	return db.events(ctx, f, "", "DESC")
+}
+
+// EventsAfter returns events with an id after the given one, oldest first. Ids are made before the
+// commit, so an event can appear after a younger one; none appears more than a minute late.
+func (db *DB) EventsAfter(ctx context.Context, f EventFilter, id string) ([]Event, error) {
+	return db.events(ctx, f, id, "ASC")
+}
+
+func (db *DB) events(ctx context.Context, f EventFilter, after, order string) ([]Event, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	return list[Event](db.reader(ctx), `SELECT id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail FROM events
-		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) ORDER BY id DESC LIMIT $3`, f.Kind, f.UserID, f.Limit)
+	until := int64(math.MaxInt64)
+	if !f.Until.IsZero() {
+		until = micros(f.Until)
+	}
+	return list[Event](db.reader(ctx), `SELECT `+eventColumns+` FROM events
+		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) AND at >= $3 AND at < $4 AND id > $5 ORDER BY id `+order+` LIMIT $6`,
+		f.Kind, f.UserID, micros(f.Since), until, after, f.Limit)
 }
 
 // Denial is a refused request with the cause of the refusal. It holds no secret.
@@ -126,6 +149,11 @@ func (d *Denial) fields() []any {
 func (db *DB) DenialByID(ctx context.Context, id string) (d Denial, err error) {
 	err = db.reader(ctx).get([]record{&d}, `SELECT id, code, status, at, method, path, scheme, cause, network, subject, request_id FROM denials WHERE id = $1`, id)
 	return d, err
+}
+
+// Denials returns up to limit denials, newest first.
+func (db *DB) Denials(ctx context.Context, limit int) ([]Denial, error) {
+	return list[Denial](db.reader(ctx), `SELECT id, code, status, at, method, path, scheme, cause, network, subject, request_id FROM denials ORDER BY id DESC LIMIT $1`, limit)
 }
 
 // PurgeDenials deletes denials older than kept.

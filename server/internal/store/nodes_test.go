@@ -407,7 +407,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 		"another program's migrations": {[]string{`DROP TABLE meta`}, false, ErrForeign, []string{"users"}, "empty database"},
 		"a newer program's":            {[]string{fmt.Sprintf(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (%d, true)`, SchemaVersion+1)}, false, ErrNewer, []string{fmt.Sprint("schema ", SchemaVersion+1), fmt.Sprint("supports ", SchemaVersion)}, "newer program"},
 		"a half-done migration":        {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, SchemaVersion-1)}, false, ErrSchema, []string{fmt.Sprint("migration ", SchemaVersion-1)}, "restore the last backup"},
-		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `ALTER TABLE users DROP COLUMN unverified`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
+		"an older program's":           {[]string{fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion), `DROP INDEX events_unsealed`, `DROP INDEX events_by_number`, `ALTER TABLE events DROP COLUMN number`, `ALTER TABLE events DROP COLUMN hash`, `DROP TABLE seals`}, true, ErrOlder, []string{fmt.Sprint("schema ", SchemaVersion-1)}, "durward db migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -478,9 +478,10 @@ func TestMigrationHindered(t *testing.T) {
 		must(t, err)
 	}
 	run(fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion))
-	run(`ALTER TABLE users DROP COLUMN unverified`)
+	run(`ALTER TABLE events DROP COLUMN number, DROP COLUMN hash`)
+	run(`DROP TABLE seals`)
 	run(`BEGIN`)
-	run(`LOCK TABLE users`)
+	run(`LOCK TABLE goose_db_version IN EXCLUSIVE MODE`) // each migration writes to it
 	opened := make(chan error)
 	go func() {
 		_, err := Open(context.Background(), Config{URL: address})
