@@ -272,7 +272,7 @@ func TestReload(t *testing.T) {
 	write("registration = \"sometimes\"\nlisten = 1\n")
 	hangUp()
 	p.logged("the old one stays in force")
-	p.logged("want one of: off, open")
+	p.logged("want one of: off, invite, open")
 	if got := register(); got != 403 {
 		t.Errorf("register after an invalid configuration: %d, want 403", got)
 	}
