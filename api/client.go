@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -96,10 +97,35 @@ func (a *Client) Source(t client.TokensConfig) client.Source {
 	return client.Tokens(t)
 }
 
+// FactorRequiredError is the error of [Client.SignIn] for a user with a second factor. It wraps
+// [durward.MFARequired].
+type FactorRequiredError struct {
+	Token   string   // names the sign-in for ten minutes; keep it secret
+	Methods []string // second factors of the user, such as [FactorTOTP]
+	err     error
+}
+
+func (e *FactorRequiredError) Error() string { return e.err.Error() }
+
+// Unwrap returns the refusal.
+func (e *FactorRequiredError) Unwrap() error { return e.err }
+
 // SignIn signs a user in with e-mail address and password, and stores the token. A wrong address or
-// password is an error that wraps [durward.InvalidCredentials].
-func (a *Client) SignIn(ctx context.Context, email, password string) (t client.Token, err error) {
-	if t, err = a.tokens(ctx, "/api/auth/login", LoginRequest{Email: email, Password: password}, client.Token{}); err != nil {
+// password is an error that wraps [durward.InvalidCredentials]. For a user with a second factor the error
+// is a *[FactorRequiredError]: call FinishSignIn with a code.
+func (a *Client) SignIn(ctx context.Context, email, password string) (client.Token, error) {
+	return a.signIn(ctx, "/api/auth/login", LoginRequest{Email: email, Password: password})
+}
+
+// FinishSignIn finishes a sign-in with a code of a second factor, and stores the token. A wrong code is an
+// error that wraps [durward.InvalidCredentials]; another may be sent. [durward.SessionExpired] means that
+// the sign-in has ended: begin again with SignIn.
+func (a *Client) FinishSignIn(ctx context.Context, half *FactorRequiredError, method, code string) (client.Token, error) {
+	return a.signIn(ctx, "/api/auth/login/mfa", MFARequest{MFAToken: half.Token, Method: method, Code: code})
+}
+
+func (a *Client) signIn(ctx context.Context, path string, body any) (t client.Token, err error) {
+	if t, err = a.tokens(ctx, path, body, client.Token{}); err != nil {
 		return client.Token{}, err
 	}
 	err = a.c.Store.Update(ctx, func(context.Context, client.Token) (client.Token, error) { return t, nil })
@@ -110,11 +136,16 @@ func (a *Client) SignIn(ctx context.Context, email, password string) (t client.T
 }
 
 // StepUp sends the user's password again, as [client.Transport.OnStepUp] may need, and replaces the
-// stored token.
-func (a *Client) StepUp(ctx context.Context, password string) (t client.Token, err error) {
+// stored token. A user with a second factor is refused with [durward.MFARequired]: call StepUpWith.
+func (a *Client) StepUp(ctx context.Context, password string) (client.Token, error) {
+	return a.StepUpWith(ctx, StepUpRequest{Password: password})
+}
+
+// StepUpWith is StepUp with the password or a code of a second factor.
+func (a *Client) StepUpWith(ctx context.Context, by StepUpRequest) (t client.Token, err error) {
 	// No refresh may run between the request and the store: its token would be lost.
 	err = a.c.Store.Update(ctx, func(ctx context.Context, old client.Token) (client.Token, error) {
-		t, err = a.tokens(ctx, "/api/auth/step-up", StepUpRequest{Password: password}, old)
+		t, err = a.tokens(ctx, "/api/auth/step-up", by, old)
 		return t, err
 	})
 	if err != nil {
@@ -162,8 +193,13 @@ func (a *Client) tokens(ctx context.Context, path string, body any, with client.
 		return client.Token{}, err
 	}
 	defer resp.Body.Close()
+	var refused bytes.Buffer
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(resp.Body, &refused), resp.Body}
 	if err := check(resp, http.StatusOK); err != nil {
-		return client.Token{}, err
+		return client.Token{}, factorRequired(refused.Bytes(), err)
 	}
 	var in TokenResponse
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxTokens)).Decode(&in); err != nil {
@@ -186,6 +222,18 @@ func (a *Client) tokens(ctx context.Context, path string, body any, with client.
 		t.RefreshExpires = asked.Add(time.Duration(in.RefreshExpiresIn) * time.Second)
 	}
 	return t, nil
+}
+
+// factorRequired adds the members of the refusal MFA_REQUIRED to err.
+func factorRequired(body []byte, err error) error {
+	var in struct {
+		Token   string   `json:"mfa_token"`
+		Methods []string `json:"methods"`
+	}
+	if !errors.Is(err, durward.MFARequired) || json.Unmarshal(body, &in) != nil || in.Token == "" {
+		return err
+	}
+	return &FactorRequiredError{in.Token, in.Methods, err}
 }
 
 func (a *Client) post(ctx context.Context, path string, body any, with client.Token) (*http.Response, error) {

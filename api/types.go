@@ -14,9 +14,47 @@ type RefreshRequest struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-// StepUpRequest is the body of POST /api/auth/step-up.
+// Second factors, in [MFARequest] and [FactorRequiredError].
+const (
+	FactorTOTP         = "totp"          // code of an authenticator app (RFC 6238)
+	FactorRecoveryCode = "recovery_code" // one of the codes that the user keeps for a lost device
+)
+
+// MFARequest is the body of POST /api/auth/login/mfa.
+type MFARequest struct {
+	MFAToken string `json:"mfa_token"` // of the refusal MFA_REQUIRED
+	Method   string `json:"method"`    // FactorTOTP or FactorRecoveryCode
+	Code     string `json:"code"`
+}
+
+// StepUpRequest is the body of POST /api/auth/step-up. It has one of its members: the password, or for a
+// user with a second factor a code of it.
 type StepUpRequest struct {
-	Password string `json:"password"`
+	Password     string `json:"password,omitzero"`
+	TOTP         string `json:"totp,omitzero"`
+	RecoveryCode string `json:"recovery_code,omitzero"`
+}
+
+// TOTPEnrolment is the body of the response of POST /api/auth/mfa/totp: a new seed for an authenticator app.
+// It counts once a code of it was sent to POST /api/auth/mfa/totp/confirm.
+type TOTPEnrolment struct {
+	Secret string `json:"secret"` // in base32, to type
+	URI    string `json:"uri"`    // otpauth://totp/…
+	SVG    string `json:"qr_svg"` // QR code of the URI, an SVG document
+	PNG    []byte `json:"qr_png"` // the same as a PNG image
+}
+
+// Factors is the body of GET /api/auth/mfa.
+type Factors struct {
+	Methods       []string  `json:"methods"`                  // second factors that can be used now
+	TOTPSince     time.Time `json:"totp_since,omitzero"`      // when the authenticator app was confirmed
+	RecoveryCodes int       `json:"recovery_codes"`           // that are left
+	Locked        []string  `json:"locked_methods,omitempty"` // after too many wrong codes
+}
+
+// RecoveryCodes is the body of the response of POST /api/auth/mfa/recovery-codes. No other response has them.
+type RecoveryCodes struct {
+	Codes []string `json:"codes"`
 }
 
 // LogoutRequest is the body of POST /api/auth/logout. A request with an access token or a cookie may

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/printable"
 )
@@ -51,7 +54,11 @@ func (v loginVerb) Run(e *environment) error {
 		return err
 	}
 	s.Email = email
-	if _, err := c.SignIn(e, email, password); err != nil {
+	_, err = c.SignIn(e, email, password)
+	if half, ok := errors.AsType[*api.FactorRequiredError](err); ok {
+		err = v.finish(e, c, half)
+	}
+	if err != nil {
 		if refusal, ok := errors.AsType[*client.ResponseError](err); ok && refusal.Code == "" {
 			return refused("Check that the URL is that of a Durward server.", "%v", err)
 		}
@@ -62,6 +69,29 @@ func (v loginVerb) Run(e *environment) error {
 	}
 	fmt.Fprintf(e.stdout, "signed in at %s as %s\n", server, printable.Text(email))
 	return nil
+}
+
+// finish asks for a code of the second factor until one is right or the sign-in has ended.
+func (v loginVerb) finish(e *environment, c *api.Client, half *api.FactorRequiredError) error {
+	if v.PasswordStdin {
+		return refused("Run durward login without --password-stdin at a terminal, or use an API key.", "the account has a second factor, which is asked for at a terminal only")
+	}
+	for {
+		code, err := e.password(false, "Code of the authenticator app, or a recovery code: ")
+		if err != nil {
+			return err
+		}
+		code = strings.TrimSpace(code)
+		method := api.FactorTOTP
+		if strings.Trim(code, "0123456789 ") != "" || len(code) > len("123 456") {
+			method = api.FactorRecoveryCode
+		}
+		_, err = c.FinishSignIn(e, half, method, code)
+		if code == "" || !errors.Is(err, durward.InvalidCredentials) {
+			return err
+		}
+		e.note("wrong code, or used already")
+	}
 }
 
 // prompt asks at the terminal for the address and the password that the flags do not give.

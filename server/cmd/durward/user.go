@@ -25,6 +25,8 @@ type userVerbs struct {
 	Passwd userPasswd `cmd:"" help:"Set a user's password and end all their sessions."`
 	Lock   userLock   `cmd:"" help:"Lock a user and end all their sessions, on a running server within a second."`
 	Unlock userUnlock `cmd:"" help:"Unlock a user."`
+
+	ResetFactors userResetFactors `cmd:"" help:"Remove all second factors of a user who lost them, and end all sessions."`
 }
 
 // userArgument is the argument that names a user.
@@ -294,5 +296,17 @@ type userUnlock struct{ userCommand }
 func (v userUnlock) Run(e *environment) error {
 	return v.run(e, "is unlocked", func(s *node.Node, u store.User) error {
 		return s.Accounts.Unlock(e, u.ID, operator)
+	})
+}
+
+type userResetFactors struct{ userCommand }
+
+func (v userResetFactors) Run(e *environment) error {
+	return v.run(e, "has no second factor any more; all their sessions ended", func(s *node.Node, u store.User) error {
+		err := s.Sessions.ResetFactors(e, u.ID, operator)
+		if errors.Is(err, store.ErrNotFound) {
+			return refused("The password is sufficient for a sign-in.", "%s has no second factor", u.Email)
+		}
+		return err
 	})
 }

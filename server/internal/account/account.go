@@ -16,13 +16,16 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Config configures a Manager. DB, Hasher, Limits and SecurityLog are required.
+// Config configures a Manager. DB, Master, Hasher, Limits and SecurityLog are required.
 type Config struct {
 	DB          *store.DB
+	Master      *seal.Master // seals the seeds of authenticator apps
+	Name        string       // of this server in authenticator apps; default "Durward"
 	Hasher      *pwhash.Hasher
 	Limits      *limits.Limiter
 	SecurityLog *securitylog.Writer // gets the refused sign-ins
@@ -50,8 +53,8 @@ type Manager struct {
 // New returns a Manager, or an error that names every mistake in c.
 func New(c Config) (*Manager, error) {
 	err := c.Passwords.complete()
-	if c.DB == nil || c.Hasher == nil || c.Limits == nil || c.SecurityLog == nil {
-		err = errors.Join(err, errors.New("account: database, password hasher, limits and security log are required"))
+	if c.DB == nil || c.Master == nil || c.Hasher == nil || c.Limits == nil || c.SecurityLog == nil {
+		err = errors.Join(err, errors.New("account: database, master key, password hasher, limits and security log are required"))
 	}
 	if err != nil {
 		return nil, err
@@ -59,6 +62,7 @@ func New(c Config) (*Manager, error) {
 	if c.Now == nil {
 		c.Now = c.DB.Now
 	}
+	c.Name = cmp.Or(c.Name, "Durward")
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return &Manager{Config: c, keyUses: make(map[string]time.Time)}, nil
 }

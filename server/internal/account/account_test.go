@@ -59,6 +59,8 @@ func newEnv(t testing.TB, engine testkit.Engine, change ...func(*Config)) *env {
 	}
 	var err error
 	c := Config{Now: h.clock.Now, Log: h.logs.Logger()}
+	c.Master, err = seal.Open(filepath.Join(t.TempDir(), "master.key"), true)
+	must(t, err)
 	c.DB, err = store.Open(t.Context(), store.Config{URL: h.address, Now: h.clock.Now})
 	must(t, err)
 	t.Cleanup(func() {
@@ -195,7 +197,7 @@ func (h *env) session(u store.User) string {
 	e := here.Event(store.EventSignedIn, "ok", u.ID, s.ID, now)
 	u, err := h.DB.UserByID(h.t.Context(), u.ID)
 	must(h.t, err)
-	_, err = h.DB.CreateSession(h.t.Context(), s, g, e, store.Place{Network: s.Network, Browser: s.Agent}, u.PasswordChangedAt)
+	_, err = h.DB.CreateSession(h.t.Context(), s, g, e, store.Place{Network: s.Network, Browser: s.Agent}, u)
 	must(h.t, err)
 	return s.ID
 }
@@ -244,7 +246,7 @@ func TestNew(t *testing.T) {
 	if err == nil {
 		t.Fatal("New: no error")
 	}
-	for _, want := range []string{"database, password hasher, limits and security log are required", "from 7 to 256"} {
+	for _, want := range []string{"database, master key, password hasher, limits and security log are required", "from 7 to 256"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("New: got %[2]v, want %[1]q in it", want, err)
 		}

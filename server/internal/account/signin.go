@@ -16,27 +16,46 @@ import (
 // Proof records how and when a user proved their identity.
 type Proof = store.Proof
 
-// oneFactor is the ACR of a password alone.
-const oneFactor = "urn:durward:acr:1fa"
-
 // passwordProof returns the Proof of u after a correct password. It refuses a locked user with
-// AccountDisabled, and one who has to confirm the address with EmailUnverified. No other code turns a correct password into a Proof, so a check for a missing
-// second factor belongs here.
+// AccountDisabled, one who has to confirm the address with EmailUnverified, and one with a second factor
+// with a *FactorRequired. No other code turns a correct password into a Proof.
 func (m *Manager) passwordProof(u store.User) (Proof, error) {
 	if !u.LockedAt.IsZero() {
-		return Proof{}, fmt.Errorf("account: %s is locked since %s: %w",
-			u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
+		return Proof{}, refuseLocked(u)
 	}
 	if m.VerifyEmail && u.Unverified {
 		return Proof{}, fmt.Errorf("account: %s has not confirmed the address: %w", u.ID, durward.EmailUnverified)
 	}
-	return Proof{User: u, Methods: []string{"pwd"}, ACR: oneFactor, At: m.Now()}, nil
+	p := Proof{User: u, Methods: []string{amrPassword}, ACR: oneFactor, At: m.Now()}
+	if !u.SecondFactorAt.IsZero() {
+		return Proof{}, &FactorRequired{p}
+	}
+	return p, nil
+}
+
+// refuseLocked refuses a locked user after a correct password.
+func refuseLocked(u store.User) error {
+	return fmt.Errorf("account: %s is locked since %s: %w",
+		u.ID, u.LockedAt.UTC().Format(time.RFC3339), durward.AccountDisabled)
 }
 
 // Authenticate verifies an e-mail address and a password. Its error wraps InvalidCredentials if
 // either is wrong, AccountDisabled if the password is correct but the user is locked, or
-// TooManyAttempts. An unknown address costs the same work as a known one.
+// TooManyAttempts. It is a *FactorRequired if the password is correct and the user has a second factor.
+// An unknown address costs the same work as a known one.
 func (m *Manager) Authenticate(ctx context.Context, email, password string, from request.Info) (Proof, error) {
+	return m.authenticate(ctx, email, password, from, false)
+}
+
+// AuthenticateAlone is Authenticate for clients that can send nothing but a password, such as those of
+// Basic. A user with a second factor is refused with InvalidCredentials, as for a wrong password: with
+// another response, an attacker could find the password of such a user here, and save the second factor
+// for the sign-in. Only the log has the reason.
+func (m *Manager) AuthenticateAlone(ctx context.Context, email, password string, from request.Info) (Proof, error) {
+	return m.authenticate(ctx, email, password, from, true)
+}
+
+func (m *Manager) authenticate(ctx context.Context, email, password string, from request.Info, alone bool) (Proof, error) {
 	var u store.User
 	address, key, err := canonicalEmail(email)
 	if err != nil {
@@ -60,7 +79,7 @@ func (m *Manager) Authenticate(ctx context.Context, email, password string, from
 	if known {
 		ctx = pwhash.First(ctx)
 	}
-	if err := m.verify(ctx, &u, key, password, from, nil); err != nil {
+	if err := m.verify(ctx, &u, key, password, from, alone, nil); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
@@ -77,14 +96,14 @@ func (m *Manager) Reauthenticate(
 		return Proof{}, err
 	}
 	ctx = pwhash.First(ctx) // the client holds a session
-	if err := m.verify(ctx, &u, u.EmailKey, password, from, count); err != nil {
+	if err := m.verify(ctx, &u, u.EmailKey, password, from, false, count); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
 }
 
 // CredentialVersion returns a text that changes whenever a cached result of Authenticate must be
-// discarded: with the password, a lock and the rights of the user. It refuses with TooManyAttempts if
+// discarded: with the password, a second factor, a lock and the rights of the user. It refuses with TooManyAttempts if
 // Authenticate would, and with InvalidCredentials if no user has the address.
 func (m *Manager) CredentialVersion(ctx context.Context, email string, from request.Info) (string, error) {
 	u, err := m.ByEmail(ctx, email)
@@ -96,24 +115,21 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 	case m.Limits.Blocked(ctx, u.EmailKey, from.Addr):
 		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
 	}
-	return fmt.Sprintf("%s %s %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.Admin), nil
+	return fmt.Sprintf("%s %s %d %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.SecondFactorAt.UnixMicro(), u.Admin), nil
 }
 
 // verify verifies a password within the limits. key identifies the account in the failure counters. u
 // is the zero User if the user is unknown. If verify replaces an outdated hash, u has the new one. It
-// calls count, if it is not nil, before it computes a hash.
+// calls count, if it is not nil, before it computes a hash. With alone, the password of a user with a
+// second factor counts as wrong.
 func (m *Manager) verify(
-	ctx context.Context, u *store.User, key, password string, from request.Info, count func(context.Context) error,
+	ctx context.Context, u *store.User, key, password string, from request.Info, alone bool, count func(context.Context) error,
 ) error {
 	if err := m.Hasher.Busy(ctx); err != nil { // before the try leaves anything in the counters
 		return unavailable(err)
 	}
-	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
-	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
-		m.recordRefused(key, u.ID, "too many attempts", from)
-		err = fmt.Errorf("account: %w", err)
-		return &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: err}
-	} else if err != nil {
+	attempt, err := m.beginAttempt(ctx, key, u.ID, from)
+	if err != nil {
 		return err
 	}
 	defer attempt.Cancel() // no effect after Fail or Succeed
@@ -134,16 +150,22 @@ func (m *Manager) verify(
 	case err != nil:
 		return unavailable(err)
 	}
-	if !right || u.ID == "" {
+	needsFactor := !u.SecondFactorAt.IsZero()
+	if !right || u.ID == "" || alone && needsFactor {
 		attempt.Fail(password)
 		reason := "wrong password"
-		if u.ID == "" {
+		switch {
+		case u.ID == "":
 			reason = "no such account"
+		case right:
+			reason = "password without the second factor"
 		}
 		m.recordRefused(key, u.ID, reason, from)
 		return fmt.Errorf("account: %s: %w", reason, durward.InvalidCredentials)
 	}
-	attempt.Succeed()
+	if !needsFactor { // else the second factor decides whether the try succeeds
+		attempt.Succeed()
+	}
 	if rehash {
 		hash, err := m.hash(ctx, password, from)
 		if err == nil {
@@ -158,15 +180,20 @@ func (m *Manager) verify(
 	return nil
 }
 
+// beginAttempt begins a try of a secret of the account key, or refuses with TooManyAttempts.
+func (m *Manager) beginAttempt(ctx context.Context, key, userID string, from request.Info) (*limits.Attempt, error) {
+	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
+	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
+		m.recordRefused(key, userID, "too many attempts", from)
+		err = fmt.Errorf("account: %w", err)
+		return nil, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: err}
+	}
+	return attempt, err
+}
+
 // recordRefused records a refused sign-in in the security log.
 func (m *Manager) recordRefused(key, userID, reason string, from request.Info) {
 	m.SecurityLog.AddSignIn(key, from.Event(store.EventSignInRefused, reason, userID, "", m.Now()))
-}
-
-// StrongestACR returns the strongest ACR that the user of a principal can reach. Users have no
-// second factors yet.
-func (m *Manager) StrongestACR(context.Context, *durward.Principal) (string, error) {
-	return oneFactor, nil
 }
 
 // RefuseChanged refuses with code if err says that the user or the session changed after the

@@ -237,6 +237,12 @@ type Config struct {
 		NetworkHashes int `toml:"network_hashes" default:"300" range:"0,100000"`
 	} `toml:"limits"`
 
+	Admin struct {
+		// Require a second factor for administration. Without one, an administrator cannot make an
+		// API key with the scope `admin` or `revocations`.
+		SecondFactor bool `toml:"second_factor" default:"true"`
+	} `toml:"admin"`
+
 	Passwords struct {
 		// Memory for one password hash (Argon2id), in KiB. More memory makes guessing and
 		// signing in slower. The server renews a hash when its user signs in. Multiplied by
@@ -299,6 +305,15 @@ var planned = map[string]string{
 // tokens stay valid when the port changes.
 func (c *Config) IssuerURL() string {
 	return cmp.Or(c.Issuer, strings.TrimSuffix(c.PublicURL, "/"), "http://127.0.0.1:8401")
+}
+
+// IssuerName returns the name of the server in authenticator apps: the host of IssuerURL.
+func (c *Config) IssuerName() string {
+	u, err := url.Parse(c.IssuerURL())
+	if err != nil { // refused at the start
+		return ""
+	}
+	return u.Host
 }
 
 // Figures returns the settings that explanations of refusals name, as text for readers.

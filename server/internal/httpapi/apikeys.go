@@ -37,6 +37,12 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	if in.ExpiresIn != nil {
 		n.Life = life(*in.ExpiresIn)
 	}
+	// Otherwise an administrator could give a program more rights than the sign-in has.
+	if account.Administrative(in.Scopes) {
+		if err := s.administration(r); err != nil {
+			return err
+		}
+	}
 	k, key, err := s.c.Accounts.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
 	return answerNewKey(w, k, key, unknownOwner(err))
 }
@@ -62,6 +68,14 @@ func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
 
 // rotateKey is POST /api/keys/{id}/rotate.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
-	k, key, err := s.c.Accounts.RotateKey(r.Context(), durward.From(r.Context()), r.PathValue("id"), from(r))
+	p := durward.From(r.Context())
+	old, err := s.c.DB.APIKeyByID(r.Context(), r.PathValue("id"))
+	if err == nil && old.UserID == p.Subject && account.Administrative(old.Scopes) {
+		err = s.administration(r)
+	}
+	if err != nil {
+		return unknown("key", err)
+	}
+	k, key, err := s.c.Accounts.RotateKey(r.Context(), p, old.ID, from(r))
 	return answerNewKey(w, k, key, unknown("key", err))
 }

@@ -314,11 +314,18 @@ var keyMeets = map[string]int{
 	"GET /api/notifications":         200,
 	"GET /api/auth/sessions":         403,
 	"DELETE /api/auth/sessions/{id}": 403,
+	"GET /api/auth/mfa":              200,
+	"POST /api/auth/mfa/totp":        403,
+	"DELETE /api/auth/mfa/totp":      403,
 	"GET /api/keys":                  200,
-	"POST /api/keys":                 403,
-	"DELETE /api/keys/{id}":          403,
-	"POST /api/keys/{id}/rotate":     403,
-	"GET /api/revocations":           403, // another scope
+
+	"POST /api/auth/mfa/totp/confirm":   403,
+	"POST /api/auth/mfa/recovery-codes": 403,
+
+	"POST /api/keys":             403,
+	"DELETE /api/keys/{id}":      403,
+	"POST /api/keys/{id}/rotate": 403,
+	"GET /api/revocations":       403, // another scope
 }
 
 // A key, and a token without a session, cannot act on the sign-ins of their owner: neither see nor end

@@ -35,6 +35,11 @@ type routeCase struct {
 var routeCases = map[string][]routeCase{
 	"/api/auth/register":                      {{"POST", "/api/auth/register", `{}`, false, 400, false}},
 	"/api/auth/login":                         {{"POST", "/api/auth/login", `{}`, false, 400, false}},
+	"/api/auth/login/mfa":                     {{"POST", "/api/auth/login/mfa", `{}`, false, 400, false}},
+	"/api/auth/mfa":                           {{"GET", "/api/auth/mfa", ``, true, 200, false}},
+	"/api/auth/mfa/totp":                      {{"POST", "/api/auth/mfa/totp", `{"x":1}`, true, 400, false}, {"DELETE", "/api/auth/mfa/totp", ``, true, 404, false}},
+	"/api/auth/mfa/totp/confirm":              {{"POST", "/api/auth/mfa/totp/confirm", `{}`, true, 400, false}},
+	"/api/auth/mfa/recovery-codes":            {{"POST", "/api/auth/mfa/recovery-codes", `{"x":1}`, true, 400, false}},
 	"/api/auth/refresh":                       {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
 	"/api/auth/logout":                        {{"POST", "/api/auth/logout", ``, false, 204, false}},
 	"/api/auth/token":                         {{"POST", "/api/auth/token", ``, true, 403, false}},
@@ -67,13 +72,19 @@ var routeCases = map[string][]routeCase{
 }
 
 // justSignedIn lists the routes that require a recent sign-in.
-var justSignedIn = map[string]bool{"POST /api/profile/email": true, "POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true}
+var justSignedIn = map[string]bool{
+	"POST /api/profile/email": true, "POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true,
+	"POST /api/auth/mfa/totp": true, "DELETE /api/auth/mfa/totp": true, "POST /api/auth/mfa/totp/confirm": true, "POST /api/auth/mfa/recovery-codes": true,
+}
 
 // inSession lists the routes that require credentials with a session.
 var inSession = map[string]bool{
 	"POST /api/auth/step-up": true, "POST /api/auth/password/change": true,
 	"GET /api/auth/sessions": true, "DELETE /api/auth/sessions/{id}": true,
 }
+
+// withFactor lists the other routes that require the second factor of users who have one.
+var withFactor = map[string]bool{"POST /api/auth/password/change": true}
 
 // forPrograms lists the routes that require the scope revocations.
 var forPrograms = map[string]bool{"GET /api/revocations": true}
@@ -201,6 +212,7 @@ func TestEveryRoute(t *testing.T) {
 	}
 	w.clock.Advance(recentSignIn + time.Second)
 	revoked := w.signIn()
+	var err error
 	if r := w.do("POST", "/api/auth/logout", revoked.AccessToken, nil); r.StatusCode != 204 {
 		t.Fatal(r.Status)
 	}
@@ -208,6 +220,29 @@ func TestEveryRoute(t *testing.T) {
 	if err := w.sessions.LockUser(ctx, bob.ID, request.Info{Actor: "operator"}); err != nil {
 		t.Fatal(err)
 	}
+	// A user with a second factor, with sessions of before and after it, and a half-finished sign-in.
+	grace := add("grace@example.com", false)
+	proof := account.Proof{User: grace, ACR: "urn:durward:acr:1fa", Methods: []string{"pwd"}, At: w.clock.Now()}
+	signInBy := func(p account.Proof) string {
+		p.At = w.clock.Now()
+		t, err := w.sessions.SignIn(ctx, p, nil, request.Info{})
+		if err != nil {
+			panic(err)
+		}
+		return t.Access
+	}
+	var before []string // one for each route, because signing out ends one
+	for _, list := range routeCases {
+		for range list {
+			before = append(before, signInBy(proof))
+		}
+	}
+	w.enrol("grace@example.com")
+	proof.User, err = w.db.UserByID(ctx, grace.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := w.half("grace@example.com")
 	stranger := newEnv(t, settings{}).signIn().AccessToken // same issuer, other keys
 	signed := w.signIn()
 	cut := signed.AccessToken[:len(signed.AccessToken)-4] + "AAAA"
@@ -233,6 +268,13 @@ func TestEveryRoute(t *testing.T) {
 		{"token without scope", func() string { return "Bearer " + issue() }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
 		{"token with other scopes", func() string { return "Bearer " + issue("admin", "profiles", "PROFILE") }, 403, "INSUFFICIENT_SCOPE", "FORBIDDEN"},
 		{"sign-in 5 minutes ago", func() string { token := stale[0]; stale = stale[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
+		{"mfa_token", func() string { return "Bearer " + half }, 401, "INVALID_TOKEN", ""},
+		{"of a user with a second factor, without it", func() string { token := before[0]; before = before[1:]; return "Bearer " + token }, 0, "", "STEP_UP_REQUIRED"},
+		{"of a user with a second factor, with it", func() string {
+			p := proof
+			p.ACR, p.Methods = "urn:durward:acr:2fa", []string{"mfa", "otp", "pwd"}
+			return "Bearer " + signInBy(p)
+		}, 0, "", ""},
 		{"valid token", func() string { return "Bearer " + w.signIn().AccessToken }, 0, "", ""},
 		{"valid token of an administrator", func() string { return "Bearer " + signIn("root@example.com").AccessToken }, 0, "", ""},
 	}
@@ -273,6 +315,12 @@ func TestEveryRoute(t *testing.T) {
 					case kind.status == 0:
 						kind.status, kind.code = 403, "INSUFFICIENT_SCOPE"
 					}
+				}
+				if withFactor[d.method+" "+pattern] && kind.later == "STEP_UP_REQUIRED" && strings.HasPrefix(kind.name, "of a user") {
+					kind.status, kind.code = 401, kind.later
+				}
+				if strings.HasPrefix(kind.name, "of a user") && d.method == "DELETE" && pattern == "/api/auth/mfa/totp" && kind.status == 0 {
+					continue // it would remove the factor; TestRemoveTOTP does
 				}
 				t.Run(d.method+" "+pattern+" "+kind.name, func(t *testing.T) {
 					w := w.in(t)

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/account"
 )
 
 // login is POST /api/auth/login.
@@ -30,6 +32,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 		}
 	}
 	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, info)
+	if half, ok := errors.AsType[*account.FactorRequired](err); ok {
+		return s.c.Sessions.BeginSignIn(r.Context(), half.Proof, in.UseCookies, key, info)
+	}
 	if err != nil {
 		return err
 	}
@@ -39,5 +44,32 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 		return s.answerCookie(w, r, proof.User, value, err)
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)
+	return answerTokens(w, t, err)
+}
+
+// loginMFA is POST /api/auth/login/mfa: it finishes a sign-in that login refused with MFA_REQUIRED.
+func (s *Server) loginMFA(w http.ResponseWriter, r *http.Request, key *durward.HeldKey) error {
+	in, err := decode[api.MFARequest](w, r)
+	if err != nil {
+		return err
+	}
+	half, err := s.c.Sessions.SignInOf(r.Context(), in.MFAToken)
+	if err != nil {
+		return err
+	}
+	if half.UseCookies {
+		if err := s.guard.SameOrigin(r); err != nil { // as for login
+			return err
+		}
+	}
+	cookie := ""
+	if sent := sentCookies(r); len(sent) > 0 {
+		cookie = sent[0]
+	}
+	code := account.Code{Factor: in.Method, Text: in.Code}
+	t, value, err := s.c.Sessions.FinishSignIn(r.Context(), half, code, key, cookie, from(r))
+	if half.UseCookies {
+		return s.answerCookie(w, r, half.User(), value, err)
+	}
 	return answerTokens(w, t, err)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/session"
 )
 
@@ -31,6 +32,7 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
 	handle("/api/auth/invite", route{"POST": s.open(s.acceptInvitation)})
 	handle("/api/auth/login", route{"POST": s.withProof(s.login)})
+	handle("/api/auth/login/mfa", route{"POST": s.withProof(s.loginMFA)})
 	handle("/api/auth/refresh", route{"POST": s.withProof(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
@@ -40,7 +42,7 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/email/verify", route{"POST": s.open(s.verifyEmail)})
 	handle("/api/auth/email/verify/send", route{"POST": s.open(s.sendVerification)})
 	handle("/api/auth/email/undo", route{"POST": s.open(s.undoEmail)})
-	handle("/api/auth/password/change", route{"POST": s.inSession(s.changePassword)})
+	handle("/api/auth/password/change", route{"POST": s.inSession(s.withFactor(s.changePassword))})
 
 	// The user's own account.
 	handle("/api/profile", route{"GET": s.signedIn(s.profile), "PATCH": s.signedIn(s.patchProfile)})
@@ -48,6 +50,10 @@ func (s *Server) routes() http.Handler {
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
 	handle("/api/auth/sessions", route{"GET": s.inSession(s.sessions)})
 	handle("/api/auth/sessions/{id}", route{"DELETE": s.inSession(s.endSession)})
+	handle("/api/auth/mfa", route{"GET": s.signedIn(s.factors)})
+	handle("/api/auth/mfa/totp", route{"POST": s.freshSession(s.startTOTP), "DELETE": s.freshSession(s.removeTOTP)})
+	handle("/api/auth/mfa/totp/confirm", route{"POST": s.freshSession(s.confirmTOTP)})
+	handle("/api/auth/mfa/recovery-codes", route{"POST": s.freshSession(s.makeRecoveryCodes)})
 	handle("/api/keys", route{"GET": s.signedIn(s.keys), "POST": s.justSignedIn(s.createKey)})
 	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
 	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})
@@ -166,10 +172,57 @@ const (
 	maxListAge = 10 * time.Second
 )
 
-// justSignedIn serves e to users who signed in a short time ago. An API key never qualifies.
+// justSignedIn serves e to users who signed in a short time ago, with their second factor if they have one.
+// An API key never qualifies.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
-	p := durward.Policy{Scopes: []string{"profile"}, MaxAge: recentSignIn, Freshness: maxListAge}
-	return s.guard.Require(p, s.open(e))
+	return s.guard.Require(freshPolicy, s.open(s.withFactor(e)))
+}
+
+// freshPolicy is the policy of justSignedIn.
+var freshPolicy = durward.Policy{Scopes: []string{"profile"}, MaxAge: recentSignIn, Freshness: maxListAge}
+
+// freshSession is justSignedIn for requests of a session.
+func (s *Server) freshSession(e endpoint) http.Handler {
+	p := freshPolicy
+	p.Allow = func(_ *http.Request, p *durward.Principal) error {
+		if p.SessionID == "" {
+			return refusal(durward.Forbidden, "These credentials belong to no session, so they cannot change second factors.",
+				"Sign in at POST /api/auth/login.", "credentials without a session at an endpoint for second factors")
+		}
+		return nil
+	}
+	return s.guard.Require(p, s.open(s.withFactor(e)))
+}
+
+// withFactor refuses the request of a user who has a second factor and signed in without it: a stolen
+// password must not be sufficient to take the factor away.
+func (s *Server) withFactor(e endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		has, err := s.c.Accounts.HasSecondFactor(r.Context(), durward.From(r.Context()).Subject)
+		if err == nil && has {
+			err = s.requireFactor(r)
+		}
+		if err != nil {
+			return unknownOwner(err)
+		}
+		return e(w, r)
+	}
+}
+
+// requireFactor refuses the request of a user who signed in without a second factor: with
+// ENROLMENT_REQUIRED if the user has none.
+func (s *Server) requireFactor(r *http.Request) error {
+	_, err := s.guard.Check(r, account.NeedsSecondFactor(durward.Policy{}))
+	return err
+}
+
+// administration refuses administration by a user who signed in without a second factor, unless the
+// configuration allows it.
+func (s *Server) administration(r *http.Request) error {
+	if s.c.AdminWithoutFactor {
+		return nil
+	}
+	return s.requireFactor(r)
 }
 
 type requestIDKey struct{}

@@ -55,15 +55,16 @@ type Parts struct {
 
 // Settings are the operator's choices. PublicURL is required.
 type Settings struct {
-	PublicURL         string                   // origin for links and challenges
-	Registration      string                   // "open": every client may create an account; "invite": only invited users; "" or "off"
-	Basic             bool                     // accept e-mail address and password with each request (RFC 7617)
-	DPoP              bool                     // bind tokens to the key of a client that sends a proof (RFC 9449)
-	Origins           []string                 // of other sites with scripts that call the API
-	Proxies           []netip.Prefix           // trusted proxies
-	ProxySocket       bool                     // trust peers on unix sockets, too
-	ClientCert        durward.ClientCertFormat // of certificates that trusted proxies pass; empty: none are read
-	InsecureAllowHTTP bool                     // accept passwords and tokens over plain http from every address
+	PublicURL          string                   // origin for links and challenges
+	Registration       string                   // "open": every client may create an account; "invite": only invited users; "" or "off"
+	AdminWithoutFactor bool                     // administrators need no second factor for administration
+	Basic              bool                     // accept e-mail address and password with each request (RFC 7617)
+	DPoP               bool                     // bind tokens to the key of a client that sends a proof (RFC 9449)
+	Origins            []string                 // of other sites with scripts that call the API
+	Proxies            []netip.Prefix           // trusted proxies
+	ProxySocket        bool                     // trust peers on unix sockets, too
+	ClientCert         durward.ClientCertFormat // of certificates that trusted proxies pass; empty: none are read
+	InsecureAllowHTTP  bool                     // accept passwords and tokens over plain http from every address
 
 	// Figures are the settings that the pages of codes name, as config.Config.Figures returns them.
 	Figures map[string]string
@@ -91,7 +92,7 @@ var hints = map[durward.Code]string{
 	durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
 	durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
 	durward.SessionExpired:         "Sign in again at POST /api/auth/login.",
-	durward.StepUpRequired:         "Send the password again to POST /api/auth/step-up and repeat the request.",
+	durward.StepUpRequired:         "Send the password, or a code of the second factor if the account has one, to POST /api/auth/step-up. Then repeat the request.",
 	durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
 }
 
@@ -195,11 +196,11 @@ func (s Schemes) all() []durward.Scheme {
 }
 
 // basicScheme accepts the e-mail address and password of a user with each request (RFC 7617), for
-// programs that cannot use tokens. Failures count together with those of sign-ins. A successful
+// programs that cannot use tokens. Users with a second factor are refused. Failures count together with those of sign-ins. A successful
 // check is cached for a minute, until the account changes.
 func basicScheme(accounts *account.Manager, sessions *session.Manager) durward.Scheme {
 	check := func(ctx context.Context, email, password string) (*durward.Principal, error) {
-		proof, err := accounts.Authenticate(ctx, email, password, addressOf(ctx))
+		proof, err := accounts.AuthenticateAlone(ctx, email, password, addressOf(ctx))
 		if err != nil {
 			return nil, err
 		}

@@ -69,7 +69,8 @@ type settings struct {
 	dpop         bool
 	origins      []string
 	grace        time.Duration
-	badKeys      int // a minute and network; 0 is no limit
+	adminFactor  bool // administrators need a second factor for administration
+	badKeys      int  // a minute and network; 0 is no limit
 	mails        account.MailLimits
 	tweak        func(*issuer.Config, *session.Config)
 }
@@ -115,7 +116,7 @@ func newEnv(t *testing.T, set settings) *env {
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, VerifyEmail: set.verifyEmail, Now: w.clock.Now, Log: log})
+	w.people, err = account.New(account.Config{DB: w.db, Master: master, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, VerifyEmail: set.verifyEmail, Now: w.clock.Now, Log: log})
 	must(err)
 	w.mail, err = mail.New(mail.Config{
 		DB: w.db, Recipient: w.people.Recipient, From: netmail.Address{Address: "no-reply@auth.example.com"}, Name: "auth.example.com",
@@ -149,11 +150,12 @@ func newEnv(t *testing.T, set settings) *env {
 			Log:         log,
 		},
 		Settings: Settings{
-			PublicURL:    "http://127.0.0.1:8401",
-			Registration: set.mode,
-			Basic:        set.basic,
-			DPoP:         set.dpop,
-			Origins:      set.origins,
+			PublicURL:          "http://127.0.0.1:8401",
+			Registration:       set.mode,
+			AdminWithoutFactor: !set.adminFactor,
+			Basic:              set.basic,
+			DPoP:               set.dpop,
+			Origins:            set.origins,
 		},
 	})
 	must(err)

@@ -5,10 +5,12 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// stepUp is POST /api/auth/step-up: the user authenticates again. The response has new tokens, or a
-// new cookie if the request was authenticated by cookie.
+// stepUp is POST /api/auth/step-up: the user authenticates again, with the password or a code of the second
+// factor.
 func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[api.StepUpRequest](w, r)
 	if err != nil {
@@ -19,7 +21,33 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 		return refusal(durward.Forbidden, "These credentials cannot step up, because they belong to no session.",
 			"Sign in at POST /api/auth/login.", "step-up with credentials without a session")
 	}
-	proof, err := s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
+	proof, err := s.reauthenticate(r, in)
+	return s.answerStepUp(w, r, proof, err)
+}
+
+// reauthenticate verifies the only member of in.
+func (s *Server) reauthenticate(r *http.Request, in api.StepUpRequest) (account.Proof, error) {
+	p := durward.From(r.Context())
+	code := account.Code{Factor: store.FactorTOTP, Text: in.TOTP}
+	if in.RecoveryCode != "" {
+		code = account.Code{Factor: store.FactorRecoveryCode, Text: in.RecoveryCode}
+	}
+	switch in {
+	case api.StepUpRequest{Password: in.Password}:
+		if in.Password == "" {
+			return account.Proof{}, invalid("password", "The member password is missing or empty.", "Or send a code of the second factor as totp or recovery_code.")
+		}
+		return s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
+	case api.StepUpRequest{TOTP: in.TOTP}, api.StepUpRequest{RecoveryCode: in.RecoveryCode}:
+		return s.c.Sessions.ReauthenticateWithCode(r.Context(), p, code, from(r))
+	}
+	return account.Proof{}, invalidBody("The body has more than one of password, totp and recovery_code.", "Send one of them.")
+}
+
+// answerStepUp renews the sign-in of the request by proof and answers with new tokens, or with a new cookie
+// if the request was authenticated by cookie. Or it returns err.
+func (s *Server) answerStepUp(w http.ResponseWriter, r *http.Request, proof account.Proof, err error) error {
+	p := durward.From(r.Context())
 	if err != nil {
 		return unknownOwner(err)
 	}

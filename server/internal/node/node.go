@@ -182,6 +182,8 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	}
 	n.Accounts, err = account.New(account.Config{
 		DB:          db,
+		Master:      c.Master,
+		Name:        set.IssuerName(),
 		Hasher:      hasher,
 		Limits:      n.limiter,
 		SecurityLog: n.securityLog,
@@ -296,16 +298,17 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			Log:         n.log,
 		},
 		Settings: httpapi.Settings{
-			PublicURL:         set.PublicURL,
-			Registration:      set.Registration,
-			Basic:             set.Basic,
-			DPoP:              set.DPoP,
-			Origins:           set.CORS.Origins,
-			Proxies:           proxies,
-			ProxySocket:       socket,
-			ClientCert:        durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
-			InsecureAllowHTTP: set.InsecureAllowHTTP,
-			Figures:           set.Figures(),
+			PublicURL:          set.PublicURL,
+			Registration:       set.Registration,
+			AdminWithoutFactor: !set.Admin.SecondFactor,
+			Basic:              set.Basic,
+			DPoP:               set.DPoP,
+			Origins:            set.CORS.Origins,
+			Proxies:            proxies,
+			ProxySocket:        socket,
+			ClientCert:         durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
+			InsecureAllowHTTP:  set.InsecureAllowHTTP,
+			Figures:            set.Figures(),
 		},
 	})
 	if err != nil {

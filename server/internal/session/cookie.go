@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -17,9 +16,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// cookieOctets is the length of a session cookie: 256 random bits, sent in base64url. The database
-// holds its hash only.
-const cookieOctets = 32
+// cookieLabel is the label of the hashes of session cookies.
+const cookieLabel = "durward session cookie"
 
 const (
 	// cookieGrace is how long a replaced cookie still works with its old rights, so that requests
@@ -33,21 +31,24 @@ const (
 )
 
 // cookieHash returns the hash of a cookie in the database.
-func (m *Manager) cookieHash(value string) ([]byte, error) {
-	// The checks allow one spelling per cookie: Strict refuses other last characters, and the length
+func (m *Manager) cookieHash(value string) ([]byte, error) { return m.secretHash(cookieLabel, value) }
+
+// secretHash returns the hash of a secret in the database.
+func (m *Manager) secretHash(label, value string) ([]byte, error) {
+	// The checks allow one spelling per secret: Strict refuses other last characters, and the length
 	// refuses line breaks, which the decoder skips.
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil || len(raw) != cookieOctets || len(value) != base64.RawURLEncoding.EncodedLen(cookieOctets) {
+	if err != nil || len(raw) != secretOctets || len(value) != base64.RawURLEncoding.EncodedLen(secretOctets) {
 		return nil, fmt.Errorf("session: not of the form of a session cookie: %w", durward.SessionExpired)
 	}
-	return m.hash(raw), nil
+	return m.hash(label, raw), nil
 }
 
-// hash returns the hash of the octets of a cookie. It includes the epoch, so that a restored database
-// accepts no cookie from the time that it lost.
-func (m *Manager) hash(raw []byte) []byte {
+// hash returns the hash of the octets of a secret. It includes the epoch, so that a restored database
+// accepts no secret from the time that it lost.
+func (m *Manager) hash(label string, raw []byte) []byte {
 	h := sha256.New()
-	_, _ = io.WriteString(h, "durward session cookie\x00"+m.c.DB.SessionEpoch()+"\x00")
+	_, _ = io.WriteString(h, label+"\x00"+m.c.DB.SessionEpoch()+"\x00")
 	h.Write(raw)
 	return h.Sum(nil)
 }
@@ -61,26 +62,30 @@ func (m *Manager) SignInCookie(
 	now := m.c.Now()
 	s := newSession(proof, now.Add(m.c.CookieAbsolute), now, from)
 	value, c := m.newCookie(s, now)
-	old := store.Replaced{EventID: store.NewID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: m.c.Issuer.TokensEnd(now)}
-	if replaced != "" {
-		// A value that is not a cookie of this server replaces nothing.
-		old.Hash, _ = m.cookieHash(replaced)
-	}
 	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
 	place := store.Place{Network: s.Network, Browser: s.Agent}
-	err = m.publish(m.c.DB.CreateCookieSession(ctx, s, c, event, place, proof.User.PasswordChangedAt, old))
+	err = m.publish(m.c.DB.CreateCookieSession(ctx, s, c, event, place, proof.User, m.replacedBy(replaced, now)))
 	if err != nil {
 		return "", refuseChanged(err)
 	}
 	return value, nil
 }
 
+// replacedBy returns the replacement of a cookie by a sign-in. A value that is no cookie of this server
+// replaces nothing.
+func (m *Manager) replacedBy(value string, now time.Time) store.Replaced {
+	old := store.Replaced{EventID: store.NewID(), Kind: store.EventSignedOut, Reason: "signed in anew", Until: m.c.Issuer.TokensEnd(now)}
+	if value != "" {
+		old.Hash, _ = m.cookieHash(value)
+	}
+	return old
+}
+
 // newCookie returns a random cookie with the rights of s.
 func (m *Manager) newCookie(s store.Session, now time.Time) (value string, c store.Cookie) {
-	var raw [cookieOctets]byte
-	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
-	return base64.RawURLEncoding.EncodeToString(raw[:]), store.Cookie{
-		Hash: m.hash(raw[:]), SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
+	value, raw := newSecret()
+	return value, store.Cookie{
+		Hash: m.hash(cookieLabel, raw), SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
 		CreatedAt: now, UsedAt: now, IdleEnds: earlier(now.Add(m.c.CookieIdle), s.EndsAt),
 	}
 }

@@ -2,9 +2,11 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -60,8 +62,13 @@ func (m *Manager) ChangePassword(
 	if err := m.c.Accounts.Passwords.Check("new", newPassword, u.EmailKey); err != nil {
 		return "", err
 	}
-	proof, err := m.Reauthenticate(ctx, p, current, from)
-	if err != nil {
+	proof, err := m.reauthenticate(ctx, p, current, from)
+	if partial, ok := errors.AsType[*account.FactorRequired](err); ok {
+		// The password is right, and p has the second factor. A password alone does not renew such a
+		// sign-in.
+		proof = partial.Proof
+		proof.Methods, proof.ACR, proof.At = p.AMR, p.ACR, p.AuthTime
+	} else if err != nil {
 		return "", err
 	}
 	hash, err := m.c.Accounts.HashNewPassword(ctx, proof.User, "new", newPassword, from)

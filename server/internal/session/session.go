@@ -9,7 +9,6 @@ package session
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +16,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
@@ -100,33 +97,23 @@ type Tokens struct {
 }
 
 // SignIn begins a session for the user in proof and returns its first tokens. It refuses with
-// InvalidCredentials if the user was locked, or the password changed, since the proof.
+// InvalidCredentials if the user was locked, or the password or the second factor changed, since the proof.
 //
 // If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
 // client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
 func (m *Manager) SignIn(
 	ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info,
 ) (Tokens, error) {
-	jkt := ""
-	if key != nil {
-		if err := key.Spend(); err != nil {
-			return Tokens{}, err
-		}
-		jkt = key.Thumbprint
+	jkt, err := spend(key)
+	if err != nil {
+		return Tokens{}, err
 	}
 	now := m.c.Now()
-	k := m.c.Issuer.NewestRefreshKey()
 	s := newSession(proof, now.Add(m.c.RefreshAbsolute), now, from)
-	salt := make([]byte, 32)
-	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
-	g := store.Grant{
-		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
-		Salt: salt, Key: k.Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
-		CreatedAt: now, IdleEnds: earlier(now.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
-	}
+	g := m.newGrant(s, jkt)
 	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
 	place := store.Place{Network: s.Network, Browser: s.Agent}
-	if _, err := m.c.DB.CreateSession(ctx, s, g, event, place, proof.User.PasswordChangedAt); err != nil {
+	if _, err := m.c.DB.CreateSession(ctx, s, g, event, place, proof.User); err != nil {
 		return Tokens{}, refuseChanged(err)
 	}
 	return m.tokens(g, s, 0, now)

@@ -97,7 +97,7 @@ func (w *env) tryOpen() (err error) {
 	securityLog, err := securitylog.New(securitylog.Config{DB: w.db, Master: w.master, Log: log, Now: w.clock.Now})
 	w.must(err)
 	w.accounts, err = account.New(account.Config{
-		DB: w.db, Hasher: w.hasher, Limits: limiter, SecurityLog: securityLog, Now: w.clock.Now, Log: log,
+		DB: w.db, Master: w.master, Hasher: w.hasher, Limits: limiter, SecurityLog: securityLog, Now: w.clock.Now, Log: log,
 	})
 	w.must(err)
 	w.issuer, err = issuer.New(ctx, issuer.Config{

@@ -33,20 +33,74 @@ func CheckSignedIn(p *durward.Principal) error {
 }
 
 // Reauthenticate verifies the password of the user of p as account.Manager.Reauthenticate does, and
-// counts in the row of the session how many tries failed since the last right password. The fifth failure
-// ends the session and notifies the user. So no more than five passwords are verified, from any networks, at
-// any nodes, at the same time or after a crash. It refuses as CheckSignedIn does.
+// counts in the row of the session how many tries failed since the last right password or code. The fifth
+// failure ends the session and notifies the user. So no more than five are verified, from any networks, at
+// any nodes, at the same time or after a crash. It refuses as CheckSignedIn does, and a user with a second
+// factor with MFARequired: the member methods names the factors.
 func (m *Manager) Reauthenticate(
 	ctx context.Context, p *durward.Principal, password string, from request.Info,
+) (account.Proof, error) {
+	proof, err := m.reauthenticate(ctx, p, password, from)
+	if _, ok := errors.AsType[*account.FactorRequired](err); ok {
+		factors, listErr := m.c.DB.Factors(ctx, p.Subject)
+		if listErr != nil {
+			return account.Proof{}, listErr
+		}
+		return account.Proof{}, &durward.Refusal{
+			Code:    durward.MFARequired,
+			Detail:  "The account has a second factor, so a password is not sufficient.",
+			Hint:    "Send a code of the second factor to POST /api/auth/step-up.",
+			Members: map[string]any{"methods": factors.Usable()},
+			Err:     err,
+		}
+	}
+	return proof, err
+}
+
+// ReauthenticateWithCode verifies a code of a second factor of the user of p, and counts as Reauthenticate
+// does. The proof contains the methods of the session before.
+func (m *Manager) ReauthenticateWithCode(
+	ctx context.Context, p *durward.Principal, code account.Code, from request.Info,
+) (account.Proof, error) {
+	u, err := m.c.DB.UserByID(ctx, p.Subject)
+	if err != nil {
+		return account.Proof{}, err
+	}
+	return m.counted(ctx, p, from, func(count func(context.Context) error) (account.Proof, error) {
+		return m.c.Accounts.UseCode(ctx, u, code, p.AMR, from, func(
+			ctx context.Context, try store.FactorTry, _ account.Proof,
+		) (store.FactorVerdict, error) {
+			if err := count(ctx); err != nil {
+				return store.FactorVerdict{}, err
+			}
+			return m.c.DB.TryFactor(ctx, try)
+		})
+	})
+}
+
+// reauthenticate is Reauthenticate with the error of a user with a second factor as it is.
+func (m *Manager) reauthenticate(
+	ctx context.Context, p *durward.Principal, password string, from request.Info,
+) (account.Proof, error) {
+	if p.SessionID == "" && CheckSignedIn(p) == nil {
+		return m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, nil)
+	}
+	return m.counted(ctx, p, from, func(count func(context.Context) error) (account.Proof, error) {
+		return m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, count)
+	})
+}
+
+// counted calls verify and counts its failures in the session of p. verify calls its argument before it
+// verifies a secret.
+func (m *Manager) counted(
+	ctx context.Context, p *durward.Principal, from request.Info,
+	verify func(count func(context.Context) error) (account.Proof, error),
 ) (account.Proof, error) {
 	if err := CheckSignedIn(p); err != nil {
 		return account.Proof{}, err
 	}
-	if p.SessionID == "" {
-		return m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, nil)
-	}
 	counted, last := false, false
-	proof, err := m.c.Accounts.Reauthenticate(ctx, p.Subject, password, from, func(ctx context.Context) (err error) {
+	proof, err := verify(func(ctx context.Context) (err error) {
 		last, err = m.countTry(ctx, p, from)
 		counted = err == nil
 		return err
@@ -111,7 +165,8 @@ func refuseEnded(p *durward.Principal, code durward.Code) error {
 // and its further tokens carry auth_time, acr and amr of proof. A refresh does not renew them. The
 // result has the grant's current refresh token, which stays unused, or none if the session has a
 // cookie. Tokens stay bound to their key. StepUp refuses with TokenRevoked if the session has ended,
-// and with InvalidCredentials if the user was locked, or the password changed, since the proof.
+// and with InvalidCredentials if the user was locked, or the password or the second factor changed, since the
+// proof.
 func (m *Manager) StepUp(
 	ctx context.Context, proof account.Proof, p *durward.Principal, from request.Info,
 ) (Tokens, error) {

@@ -52,24 +52,26 @@ type Replaced struct {
 
 // CreateCookieSession inserts a session with the cookie c, as CreateSession does with a grant. In the same
 // transaction it ends the live session of the replaced cookie, also if it belongs to another user.
-func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Event, p Place, was time.Time, r Replaced) ([]Revocation, error) {
-	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
-		if _, err := tx.createSession(s, e, p, was); err != nil {
-			return nil, err
-		}
-		if err := tx.insertCookie(c); err != nil || len(r.Hash) == 0 {
-			return nil, err
-		}
-		ended := e
-		ended.ID, ended.Kind, ended.Outcome = r.EventID, r.Kind, r.Reason
-		err := tx.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
-			WHERE cookies.hash = $1 AND sessions.ended_at = 0`+tx.forUpdate("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
-		if errors.Is(err, ErrNotFound) {
-			return nil, nil
-		}
-		revoked := tx.endSession(ended.SessionID, r.Reason, e.At, r.Until)
-		return []Revocation{revoked}, tx.event(ended)
-	})
+func (db *DB) CreateCookieSession(ctx context.Context, s Session, c Cookie, e Event, p Place, was User, r Replaced) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) { return tx.createCookieSession(s, c, e, p, was, r) })
+}
+
+func (t *tx) createCookieSession(s Session, c Cookie, e Event, p Place, was User, r Replaced) ([]Revocation, error) {
+	if _, err := t.createSession(s, e, p, was); err != nil {
+		return nil, err
+	}
+	if err := t.insertCookie(c); err != nil || len(r.Hash) == 0 {
+		return nil, err
+	}
+	ended := e
+	ended.ID, ended.Kind, ended.Outcome = r.EventID, r.Kind, r.Reason
+	err := t.row(`SELECT sessions.id, sessions.user_id FROM cookies JOIN sessions ON sessions.id = cookies.session_id
+		WHERE cookies.hash = $1 AND sessions.ended_at = 0`+t.forUpdate("sessions"), r.Hash).Scan(&ended.SessionID, &ended.UserID)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	revoked := t.endSession(ended.SessionID, r.Reason, e.At, r.Until)
+	return []Revocation{revoked}, t.event(ended)
 }
 
 // UseCookie records the use of a current cookie and its new idle end, unless a use after since is recorded
@@ -90,9 +92,9 @@ type Proof struct {
 }
 
 // reauthenticate records p in a live session. It returns ErrNotFound if the session has ended, and
-// ErrChanged if the user was locked or the password changed since.
+// ErrChanged if the user was locked, or the password or the second factor changed, since.
 func (t *tx) reauthenticate(p Proof, now time.Time) error {
-	if err := t.checkUnchanged(p.User.ID, p.User.PasswordChangedAt); err != nil {
+	if err := t.checkUnchanged(p.User.ID, p.User); err != nil {
 		return err
 	}
 	n := t.changed(`UPDATE sessions SET auth_time = $3, acr = $4, amr = $5 WHERE id = $1 AND user_id = $2 AND ended_at = 0 AND ends_at > $6`,

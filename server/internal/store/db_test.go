@@ -123,7 +123,7 @@ func addUser(t testing.TB, db *DB, id string) User {
 
 func signIn(t testing.TB, db *DB, userID, sessionID, grant string) {
 	t.Helper()
-	_, err := db.CreateSession(t.Context(), aSession(sessionID, userID), aGrant(grant, sessionID), anEvent(EventSignedIn, userID), home, noon)
+	_, err := db.CreateSession(t.Context(), aSession(sessionID, userID), aGrant(grant, sessionID), anEvent(EventSignedIn, userID), home, aUser("ada"))
 	must(t, err)
 }
 
@@ -136,7 +136,7 @@ func aCookie(name, sessionID string) Cookie {
 
 func signInWithCookie(t testing.TB, db *DB, userID, sessionID, cookie string) {
 	t.Helper()
-	_, err := db.CreateCookieSession(t.Context(), aSession(sessionID, userID), aCookie(cookie, sessionID), anEvent(EventSignedIn, userID), home, noon, Replaced{})
+	_, err := db.CreateCookieSession(t.Context(), aSession(sessionID, userID), aCookie(cookie, sessionID), anEvent(EventSignedIn, userID), home, aUser("ada"), Replaced{})
 	must(t, err)
 }
 
@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -226,6 +226,65 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.AddMail(ctx, Mail{ID: "mail-1", Kind: MailResetPassword, Address: "ada@example.com", CreatedAt: noon}))
 	must(t, db.AddMailToken(ctx, aMailToken("token-1", "mail-1", noon.Add(time.Minute))))
 	must(t, db.AddMailToken(ctx, aMailToken("token-0", "mail-1", noon.Add(-time.Hour))))
+	addUser(t, db, "eve")
+	signIn(t, db, "eve", "session-6", "grant-6")
+	enrol(t, db, "eve", "session-6")
+	must(t, db.CreateSignIn(ctx, aSignIn("sign-in-1"), withFactor("eve"), anEvent(EventSignInBegun, "eve")))
+	over := aSignIn("sign-in-0")
+	over.EndsAt = noon.Add(-time.Second)
+	must(t, db.CreateSignIn(ctx, over, withFactor("eve"), anEvent(EventSignInBegun, "eve")))
+	must(t, db.StartTOTP(ctx, TOTP{ID: "totp-2", UserID: "eve", Sealed: []byte("sealed 2"), CreatedAt: noon}, "session-6"))
+}
+
+// enrol gives a user an authenticator app, whose last step is 1, and a recovery code.
+func enrol(t testing.TB, db *DB, userID, session string) {
+	t.Helper()
+	e := anEvent(EventFactorAdded, userID)
+	e.SessionID = session
+	must(t, db.StartTOTP(t.Context(), TOTP{ID: "totp of " + userID, UserID: userID, Sealed: []byte("sealed\x00\xff"), CreatedAt: noon}, session))
+	if right, u, err := db.ConfirmTOTP(t.Context(), userID, noon.Add(-time.Minute), accept(1), e); !right || err != nil || u.SecondFactorAt != noon {
+		t.Fatalf("ConfirmTOTP: got %t, since %s, %v", right, u.SecondFactorAt, err)
+	}
+	made := anEvent(EventRecoveryCodesMade, userID)
+	made.SessionID = session
+	must(t, db.ReplaceRecoveryCodes(t.Context(), userID, [][]byte{{1}, {2}, {3}}, made))
+}
+
+// withFactor returns a user after enrol.
+func withFactor(id string) User {
+	u := aUser(id)
+	u.SecondFactorAt = noon
+	return u
+}
+
+// accept returns a function that accepts a code of a step, and refuse one that accepts none.
+func accept(step int64) func(TOTP) (int64, bool, error) {
+	return func(TOTP) (int64, bool, error) { return step, true, nil }
+}
+
+func refuse(TOTP) (int64, bool, error) { return 0, false, nil }
+
+// factorEvent returns an event of eve's session.
+func factorEvent(kind string) Event {
+	e := anEvent(kind, "eve")
+	e.SessionID = "session-6"
+	return e
+}
+
+// aTry returns a try of a factor of eve with a code of a step, 0 for a wrong code.
+func aTry(factor string, step int64) FactorTry {
+	f := FactorTry{UserID: "eve", Factor: factor, At: noon, Verify: accept(step), Locked: anEvent(EventFactorLocked, "eve")}
+	if step == 0 {
+		f.Verify = refuse
+	}
+	return f
+}
+
+func aSignIn(name string) SignIn {
+	return SignIn{
+		Hash: []byte(name + "\x00\xff"), UserID: "eve", Stage: StageFactor, Methods: []string{"pwd"}, JKT: "thumbprint",
+		StartedAt: noon, EndsAt: noon.Add(10 * time.Minute),
+	}
 }
 
 func aMailToken(hash, mail string, ends time.Time) MailToken {
@@ -457,7 +516,7 @@ func allMethods() []dbMethod {
 			Event   Event
 			Place   Place
 		}) error {
-			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place, noon))
+			return errOf(db.CreateSession(ctx, a.Session, a.Grant, a.Event, a.Place, aUser("ada")))
 		}),
 		methodOf("KnownPlace", false, struct {
 			UserID string
@@ -541,7 +600,7 @@ func allMethods() []dbMethod {
 			Place   Place
 			Old     Replaced
 		}) error {
-			return errOf(db.CreateCookieSession(ctx, a.Session, a.Cookie, a.Event, a.Place, noon, a.Old))
+			return errOf(db.CreateCookieSession(ctx, a.Session, a.Cookie, a.Event, a.Place, aUser("ada"), a.Old))
 		}),
 		methodOf("CookieByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
 			_, _, _, err := db.CookieByHash(ctx, aCookie("cookie-5", "").Hash)
@@ -623,6 +682,83 @@ func allMethods() []dbMethod {
 		}) error {
 			_, err := db.GiveUpKey(ctx, GivenUp{ID: a.ID, State: a.State, Next: a.Next, Add: []Key{a.Add}, At: noon, Until: noon.Add(time.Hour)}, a.Event)
 			return err
+		}),
+
+		methodOf("CreateSignIn", true, struct {
+			SignIn SignIn
+			Event  Event
+		}{aSignIn("sign-in-9"), anEvent(EventSignInBegun, "eve")}, func(ctx context.Context, db *DB, a struct {
+			SignIn SignIn
+			Event  Event
+		}) error {
+			return db.CreateSignIn(ctx, a.SignIn, withFactor("eve"), a.Event)
+		}),
+		methodOf("SignInByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			_, _, err := db.SignInByHash(ctx, aSignIn("sign-in-1").Hash, noon)
+			return err
+		}),
+		methodOf("FinishSignIn", true, struct {
+			Session Session
+			Grant   Grant
+			Place   Place
+			Event   Event
+		}{aSession("session-9", "eve"), aGrant("grant-9", "session-9"), home, anEvent(EventSignedIn, "eve")}, func(ctx context.Context, db *DB, a struct {
+			Session Session
+			Grant   Grant
+			Place   Place
+			Event   Event
+		}) error {
+			_, _, err := db.FinishSignIn(ctx, FinishedSignIn{
+				Hash: aSignIn("sign-in-1").Hash, Try: aTry(FactorTOTP, 7), Session: a.Session, Grant: a.Grant, Place: a.Place, Event: a.Event,
+			})
+			return err
+		}),
+		methodOf("PurgeSignIns", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeSignIns(ctx) }),
+		methodOf("Factors", false, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Factors(ctx, a.UserID)) }),
+		methodOf("TryFactor", true, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error {
+			f := aTry(FactorTOTP, 7)
+			f.UserID = a.UserID
+			return errOf(db.TryFactor(ctx, f))
+		}),
+		methodOf("StartTOTP", true, struct{ ID, UserID string }{"totp-9", "eve"}, func(ctx context.Context, db *DB, a struct{ ID, UserID string }) error {
+			return db.StartTOTP(ctx, TOTP{ID: a.ID, UserID: a.UserID, Sealed: []byte("seed"), CreatedAt: noon}, "session-6")
+		}),
+		methodOf("ConfirmTOTP", true, struct {
+			UserID string
+			Event  Event
+		}{"eve", factorEvent(EventFactorAdded)}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Event  Event
+		}) error {
+			_, _, err := db.ConfirmTOTP(ctx, a.UserID, noon.Add(-time.Minute), accept(8), a.Event)
+			return err
+		}),
+		methodOf("RemoveTOTP", true, struct {
+			UserID string
+			Event  Event
+		}{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Event  Event
+		}) error {
+			return errOf(db.RemoveTOTP(ctx, a.UserID, later, a.Event))
+		}),
+		methodOf("ResetFactors", true, struct {
+			UserID string
+			Event  Event
+		}{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Event  Event
+		}) error {
+			return errOf(db.ResetFactors(ctx, a.UserID, later, a.Event))
+		}),
+		methodOf("ReplaceRecoveryCodes", true, struct {
+			UserID string
+			Event  Event
+		}{"eve", factorEvent(EventRecoveryCodesMade)}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Event  Event
+		}) error {
+			return db.ReplaceRecoveryCodes(ctx, a.UserID, [][]byte{{8}, {9}}, a.Event)
 		}),
 
 		methodOf("CreateAPIKey", true, struct {
@@ -1593,7 +1729,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 		db := openAt(t, fresh(t))
 		furnish(t, db)
 		ctx := t.Context()
-		begin := func(id string, was time.Time) error {
+		begin := func(id string, was User) error {
 			return errOf(db.CreateSession(ctx, aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, was))
 		}
 		change := func(was time.Time) error {
@@ -1604,7 +1740,7 @@ func TestChangedSinceItWasRead(t *testing.T) {
 		must(t, change(noon.Add(time.Nanosecond))) // the same microsecond
 		before := contents(t, db)
 		for name, err := range map[string]error{
-			"sign-in by the old password": begin("late-1", noon),
+			"sign-in by the old password": begin("late-1", aUser("ada")),
 			"change after the change":     change(noon),
 			"change a microsecond beside": change(noon.Add(time.Hour + time.Microsecond)),
 		} {
@@ -1618,10 +1754,12 @@ func TestChangedSinceItWasRead(t *testing.T) {
 		if diff := cmp.Diff(before, contents(t, db)); diff != "" {
 			t.Errorf("something was done (-before +after):\n%s", diff)
 		}
-		must(t, begin("now", noon.Add(time.Hour)))
+		changed := aUser("ada")
+		changed.PasswordChangedAt = noon.Add(time.Hour)
+		must(t, begin("now", changed))
 		must(t, change(time.Time{})) // the operator gives none
 		must(t, errOf(db.LockUser(ctx, "ada", later, anEvent(EventUserLocked, "ada"))))
-		if err := begin("late-2", noon.Add(time.Hour)); !errors.Is(err, ErrChanged) {
+		if err := begin("late-2", changed); !errors.Is(err, ErrChanged) {
 			t.Errorf("sign-in of a locked person: %v, want ErrChanged", err)
 		}
 	})
@@ -1654,7 +1792,7 @@ func TestPurgeSessions(t *testing.T) {
 		for id, ends := range map[string]time.Duration{"long-ended": time.Hour, "just-ended": 2 * time.Hour, "living": 3 * time.Hour} {
 			s := aSession(id, "ada")
 			s.EndsAt = noon.Add(ends)
-			_, err := db.CreateSession(t.Context(), s, aGrant("grant of "+id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada").PasswordChangedAt)
+			_, err := db.CreateSession(t.Context(), s, aGrant("grant of "+id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada"))
 			must(t, err)
 		}
 		before := contents(t, db)

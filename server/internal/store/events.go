@@ -39,6 +39,12 @@ const (
 	EventAPIKeyCreated     = "api_key_created"
 	EventAPIKeyRotated     = "api_key_rotated"
 	EventAPIKeyRevoked     = "api_key_revoked"
+	EventSignInBegun       = "sign_in_begun" // the password was right, the second factor is missing
+	EventSignInVoid        = "sign_in_void"  // too many wrong codes
+	EventFactorAdded       = "factor_added"
+	EventFactorRemoved     = "factor_removed"
+	EventFactorLocked      = "factor_locked"
+	EventRecoveryCodesMade = "recovery_codes_made"
 )
 
 // Event is an entry of the security log.

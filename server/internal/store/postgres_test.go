@@ -321,7 +321,7 @@ func TestConnectionsAreCut(t *testing.T) {
 		})
 		for w, err := range atOnce(writers, func(w int) error {
 			id := fmt.Sprint("session-", w)
-			if _, err := db.CreateSession(context.Background(), aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, noon); err != nil {
+			if _, err := db.CreateSession(context.Background(), aSession(id, "ada"), aGrant(id, id), anEvent(EventSignedIn, "ada"), home, aUser("ada")); err != nil {
 				return fmt.Errorf("sign-in: %w", err)
 			}
 			progress[w].Add(1)

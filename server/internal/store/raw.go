@@ -22,8 +22,12 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
+	{"totp", "id", "id user_id sealed created_at confirmed_at last_step"},
+	{"recovery_codes", "user_id, hash", "user_id hash created_at"},
+	{"factor_failures", "user_id, factor", "user_id factor total recent"},
+	{"signins", "hash", "hash user_id stage methods password_changed_at second_factor_at use_cookies jkt started_at ends_at tries"},
 	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
 	{"cookies", "hash", "hash session_id scope auth_time acr amr created_at used_at idle_ends replaced_at"},
@@ -44,6 +48,7 @@ var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
 	{"skeletons", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 	{"mail_tokens", "user_id", "users"},
+	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

@@ -46,9 +46,9 @@ func (r *SessionRow) fields() []any { return append(r.Session.fields(), into(&r.
 
 // CreateSession inserts a session with its first grant. It reports whether the user has not signed in from
 // this place before, and then notifies the user; the first place of a user is not new. The argument was
-// is the PasswordChangedAt of the user who was authenticated. ErrChanged means that the user was locked
-// or the password changed since.
-func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place, was time.Time) (newPlace bool, err error) {
+// is the user as authenticated. ErrChanged means that the user was locked, or the password or the second
+// factor changed, since.
+func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p Place, was User) (newPlace bool, err error) {
 	return write(ctx, db, func(tx *tx) (bool, error) {
 		newPlace, err := tx.createSession(s, e, p, was)
 		if err != nil {
@@ -59,8 +59,8 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 }
 
 // createSession inserts the row of a session; the caller adds its grant or cookie.
-func (t *tx) createSession(s Session, e Event, p Place, was time.Time) (newPlace bool, err error) {
-	// Locking the user and changing the password end all sessions. A sign-in that began before must not
+func (t *tx) createSession(s Session, e Event, p Place, was User) (newPlace bool, err error) {
+	// Locking the user and changing the password end sessions. A sign-in that began before must not
 	// add one afterwards.
 	if err := t.checkUnchanged(s.UserID, was); err != nil {
 		return false, err

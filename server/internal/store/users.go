@@ -20,12 +20,13 @@ type User struct {
 	LockedAt          time.Time // zero if not locked
 	Language          string    // of the last sign-in, such as "en"; empty if unknown
 	Unverified        bool      // registered and has not yet proved to own the address
+	SecondFactorAt    time.Time // since when a sign-in needs a second factor; zero if it needs none
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified`
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt)}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -136,13 +137,15 @@ func (t *tx) lockUser(id string) {
 }
 
 // checkUnchanged locks the row of a user until the transaction ends. It returns ErrChanged if the user is
-// locked out or the password was not set at the time was, and ErrNotFound if the user does not exist.
-func (t *tx) checkUnchanged(id string, was time.Time) error {
-	var locked, changed int64
-	if err := t.row(`SELECT locked_at, password_changed_at FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked, &changed); err != nil {
+// locked out, or has another password or second factor than the user was, and ErrNotFound if the user does
+// not exist.
+func (t *tx) checkUnchanged(id string, was User) error {
+	var locked, changed, factor int64
+	err := t.row(`SELECT locked_at, password_changed_at, second_factor_at FROM users WHERE id = $1`+t.forUpdate("users"), id).Scan(&locked, &changed, &factor)
+	if err != nil {
 		return err
 	}
-	if locked != 0 || changed != micros(was) {
+	if locked != 0 || changed != micros(was.PasswordChangedAt) || factor != micros(was.SecondFactorAt) {
 		return ErrChanged
 	}
 	return nil

@@ -1,0 +1,113 @@
+// Package otp implements second factors that are texts: the codes of authenticator apps (TOTP, RFC
+// 6238) and recovery codes. It stores nothing.
+package otp
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/hotp"
+)
+
+// Properties of TOTP that every authenticator app supports: codes of HMAC-SHA-1.
+const (
+	period = 30 // seconds in a step (RFC 6238 s5.2)
+	digits = otp.DigitsSix
+	window = 1  // accepted steps before and after the current one (RFC 6238 s5.2)
+	seed   = 20 // octets of a seed (RFC 4226 s4, R6)
+)
+
+// NewSeed returns a random seed.
+func NewSeed() []byte {
+	s := make([]byte, seed)
+	_, _ = rand.Read(s) // crypto/rand.Read never returns an error
+	return s
+}
+
+// SeedText returns a seed in base32, which users can type.
+func SeedText(seed []byte) string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(seed)
+}
+
+// URI returns the address of a seed that authenticator apps read from a QR code. The app shows issuer
+// and account.
+func URI(seed []byte, issuer, account string) string {
+	q := url.Values{
+		"secret":    {SeedText(seed)},
+		"issuer":    {issuer},
+		"algorithm": {otp.AlgorithmSHA1.String()},
+		"digits":    {digits.String()},
+		"period":    {"30"},
+	}
+	// Apps do not decode + as a space.
+	query := strings.ReplaceAll(q.Encode(), "+", "%20")
+	label := url.PathEscape(issuer) + ":" + url.PathEscape(account)
+	return "otpauth://totp/" + label + "?" + query
+}
+
+// Step returns the number of the step that contains t.
+func Step(t time.Time) int64 { return t.Unix() / period }
+
+// Verify reports whether code is that of a step after last and near now, and returns the step. The
+// caller stores the step as the new last, so that no code is accepted twice (RFC 6238 s5.2).
+func Verify(seed []byte, code string, now time.Time, last int64) (step int64, ok bool) {
+	code = strings.ReplaceAll(code, " ", "") // apps show two groups
+	if !IsCode(code) {
+		return 0, false
+	}
+	text := SeedText(seed)
+	for s := Step(now) - window; s <= Step(now)+window; s++ {
+		// Compares in constant time.
+		right, err := hotp.ValidateCustom(code, uint64(s), text, hotp.ValidateOpts{Digits: digits, Algorithm: otp.AlgorithmSHA1})
+		if err == nil && right && s > last {
+			step, ok = s, true
+		}
+	}
+	return step, ok
+}
+
+// IsCode reports whether text has the form of a code of an authenticator app.
+func IsCode(text string) bool {
+	notDigit := func(r rune) bool { return r < '0' || r > '9' }
+	return len(text) == digits.Length() && !strings.ContainsFunc(text, notDigit)
+}
+
+// recoveryOctets is the length of a recovery code: 80 random bits, so that a fast hash of it is
+// sufficient.
+const recoveryOctets = 10
+
+// alphabet is that of Crockford's base32: no letter looks like a digit.
+const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+
+var recoveryText = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
+
+// NewRecoveryCode returns a random recovery code: four groups of four characters.
+func NewRecoveryCode() string {
+	var raw [recoveryOctets]byte
+	_, _ = rand.Read(raw[:]) // crypto/rand.Read never returns an error
+	text := recoveryText.EncodeToString(raw[:])
+	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]
+}
+
+// readAs maps characters that users type to those of the alphabet.
+var readAs = strings.NewReplacer("-", "", " ", "", "o", "0", "i", "1", "l", "1")
+
+// RecoveryHash returns the hash of a recovery code of a user, for storage. Upper case, blanks, hyphens
+// and letters that look like digits do not matter. ok is false if code has not the form of one.
+func RecoveryHash(userID, code string) (hash []byte, ok bool) {
+	text := readAs.Replace(strings.ToLower(code))
+	raw, err := recoveryText.DecodeString(text)
+	if err != nil || len(raw) != recoveryOctets || len(text) != recoveryText.EncodedLen(recoveryOctets) {
+		return nil, false
+	}
+	h := sha256.New()
+	_, _ = io.WriteString(h, "durward recovery code\x00"+userID+"\x00")
+	h.Write(raw)
+	return h.Sum(nil), true
+}

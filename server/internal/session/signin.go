@@ -1,0 +1,187 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// signInTime is how long a client has for the second factor after the password.
+const signInTime = 10 * time.Minute
+
+// signInLabel is the label of the hashes of secrets of half-finished sign-ins.
+const signInLabel = "durward sign-in"
+
+// BeginSignIn stores a half-finished sign-in of the user in proof and returns the refusal with MFARequired.
+// Its member mfa_token names the sign-in, its member methods the second factors of the user.
+// The sign-in ends after signInTime, after five wrong codes, and once it is finished.
+//
+// With cookie, FinishSignIn begins a session with a cookie. If key is not nil, FinishSignIn wants the same
+// key. It refuses as SignIn does.
+func (m *Manager) BeginSignIn(
+	ctx context.Context, proof account.Proof, cookie bool, key *durward.HeldKey, from request.Info,
+) error {
+	jkt, err := spend(key)
+	if err != nil {
+		return err
+	}
+	factors, err := m.c.DB.Factors(ctx, proof.User.ID)
+	if err != nil {
+		return err
+	}
+	token, raw := newSecret()
+	now := m.c.Now()
+	s := store.SignIn{
+		Hash:       m.hash(signInLabel, raw),
+		UserID:     proof.User.ID,
+		Stage:      store.StageFactor,
+		Methods:    proof.Methods,
+		UseCookies: cookie,
+		JKT:        jkt,
+		StartedAt:  now,
+		EndsAt:     now.Add(signInTime),
+	}
+	event := from.Event(store.EventSignInBegun, "second factor required", s.UserID, "", now)
+	if err := m.c.DB.CreateSignIn(ctx, s, proof.User, event); err != nil {
+		return refuseChanged(err)
+	}
+	return &durward.Refusal{
+		Code:    durward.MFARequired,
+		Members: map[string]any{"mfa_token": token, "methods": factors.Usable()},
+		Err:     fmt.Errorf("session: sign-in of user %s waits for the second factor", s.UserID),
+	}
+}
+
+// HalfSignIn is a sign-in that waits for its second factor.
+type HalfSignIn struct {
+	store.SignIn
+	user store.User
+}
+
+// SignInOf returns the sign-in that token names. It refuses with SessionExpired if there is none, or it is
+// over, void or finished.
+func (m *Manager) SignInOf(ctx context.Context, token string) (HalfSignIn, error) {
+	hash, err := m.secretHash(signInLabel, token)
+	if err != nil {
+		return HalfSignIn{}, errSignInOver
+	}
+	s, u, err := m.c.DB.SignInByHash(ctx, hash, m.c.Now())
+	if errors.Is(err, store.ErrNotFound) {
+		err = errSignInOver
+	}
+	return HalfSignIn{s, u}, err
+}
+
+var errSignInOver = &durward.Refusal{
+	Code:   durward.SessionExpired,
+	Detail: "This sign-in has ended.",
+	Hint:   "Start again at POST /api/auth/login.",
+	Err:    errors.New("session: no half-finished sign-in has this secret: it is over, finished, or void after wrong codes"),
+}
+
+// FinishSignIn verifies a code of the second factor and begins the session of a sign-in: with the first
+// tokens, or with a cookie, the value of which it returns. It refuses as account.UseCode does,
+// with SessionExpired as SignInOf does, and with InvalidCredentials if the user was locked, or the password
+// or the second factor changed, since the sign-in began. replaced is that of SignInCookie.
+func (m *Manager) FinishSignIn(
+	ctx context.Context, s HalfSignIn, code account.Code, key *durward.HeldKey, replaced string, from request.Info,
+) (t Tokens, cookie string, err error) {
+	if s.JKT != "" && (key == nil || key.Thumbprint != s.JKT) {
+		return Tokens{}, "", fmt.Errorf("session: the sign-in began with another DPoP key: %w", durward.InvalidProof)
+	}
+	jkt, err := spend(key)
+	if err != nil {
+		return Tokens{}, "", err
+	}
+	var f store.FinishedSignIn
+	_, err = m.c.Accounts.UseCode(ctx, s.user, code, s.Methods, from, func(
+		ctx context.Context, try store.FactorTry, proof account.Proof,
+	) (store.FactorVerdict, error) {
+		f = store.FinishedSignIn{Hash: s.Hash, Try: try, Place: store.Place{Network: from.Network(), Browser: from.Browser()}}
+		f.Void = from.Event(store.EventSignInVoid, "too many wrong codes", s.UserID, "", proof.At)
+		if s.UseCookies {
+			f.Session = newSession(proof, proof.At.Add(m.c.CookieAbsolute), proof.At, from)
+			cookie, f.Cookie = m.newCookie(f.Session, proof.At)
+			f.Replaced = m.replacedBy(replaced, proof.At)
+		} else {
+			f.Session = newSession(proof, proof.At.Add(m.c.RefreshAbsolute), proof.At, from)
+			f.Grant = m.newGrant(f.Session, jkt)
+		}
+		f.Event = from.Event(store.EventSignedIn, "ok", s.UserID, f.Session.ID, proof.At)
+		f.Event.Detail = "with " + code.Factor
+		verdict, revoked, err := m.c.DB.FinishSignIn(ctx, f)
+		return verdict, m.publish(revoked, err)
+	})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return Tokens{}, "", errSignInOver
+	case err != nil:
+		return Tokens{}, "", refuseChanged(err)
+	case s.UseCookies:
+		return Tokens{}, cookie, nil
+	}
+	t, err = m.tokens(f.Grant, f.Session, 0, f.Event.At)
+	return t, "", err
+}
+
+// User returns the user of the sign-in.
+func (s HalfSignIn) User() store.User { return s.user }
+
+// secretOctets is the length of the secrets of cookies and half-finished sign-ins: 256 random bits, sent in
+// base64url. The database holds their hashes only.
+const secretOctets = 32
+
+// newSecret returns a random secret as text and as octets.
+func newSecret() (text string, raw []byte) {
+	raw = make([]byte, secretOctets)
+	_, _ = rand.Read(raw) // crypto/rand.Read never returns an error
+	return base64.RawURLEncoding.EncodeToString(raw), raw
+}
+
+// spend uses up the proof of a DPoP key and returns the thumbprint of the key, or "" for no key.
+func spend(key *durward.HeldKey) (jkt string, err error) {
+	if key == nil {
+		return "", nil
+	}
+	return key.Thumbprint, key.Spend()
+}
+
+// newGrant returns the first grant of a session. It is bound to the DPoP key jkt unless that is empty.
+func (m *Manager) newGrant(s store.Session, jkt string) store.Grant {
+	salt := make([]byte, 32)
+	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
+	return store.Grant{
+		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
+		Salt: salt, Key: m.c.Issuer.NewestRefreshKey().Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
+		CreatedAt: s.CreatedAt, IdleEnds: earlier(s.CreatedAt.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
+	}
+}
+
+// RemoveTOTP removes the authenticator app of the user of p and ends all sessions of the user but that of p.
+// It returns store.ErrNotFound if there is none, and refuses with TokenRevoked if the session of p has ended.
+func (m *Manager) RemoveTOTP(ctx context.Context, p *durward.Principal, from request.Info) error {
+	now := m.c.Now()
+	event := from.Event(store.EventFactorRemoved, "ok", p.Subject, p.SessionID, now)
+	event.Detail = store.FactorTOTP
+	err := m.publish(m.c.DB.RemoveTOTP(ctx, p.Subject, m.c.Issuer.TokensEnd(now), event))
+	return account.RefuseChanged(err, durward.TokenRevoked)
+}
+
+// ResetFactors removes all second factors of a user and ends all sessions of the user. It returns
+// store.ErrNotFound if the user has none. It is for the operator.
+func (m *Manager) ResetFactors(ctx context.Context, userID string, from request.Info) error {
+	now := m.c.Now()
+	event := from.Event(store.EventFactorRemoved, "ok", userID, "", now)
+	event.Detail = "all"
+	return m.publish(m.c.DB.ResetFactors(ctx, userID, m.c.Issuer.TokensEnd(now), event))
+}
