@@ -209,7 +209,7 @@ func TestShellReachesServer(t *testing.T) {
 		{"--last 1000", id + "  ", exitDone},
 		{"--last 1000 --json", `"id": "` + id + `"`, exitDone},
 		{"", "name a refusal", exitUsage},
-		{"--last -1", "want 1 to 10000", exitUsage},
+		{"--last=-1", "want 1 to 10000", exitUsage},
 		{"--last 1 " + id, "exclude each other", exitUsage},
 	} {
 		stdout, stderr, status := command(t, "", append([]string{"why", "--data", dir}, strings.Fields(c.args)...)...)
