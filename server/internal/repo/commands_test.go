@@ -113,6 +113,7 @@ var notRun = map[string]string{
 	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
 	"docs/operations.md: Behind a connection pooler": "scripts in server/cmd/durward use a pooler",
 	"docs/operations.md: Copy to another engine":     "scripts in server/cmd/durward copy to PostgreSQL",
+	"docs/server.md: Second factors":                 "it needs an authenticator app; e2e.TestSecondFactor sends these requests with codes of oathtool",
 	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
 	"docs/reliability.md: Repeat it":                 "it runs for hours",
 }
@@ -254,7 +255,7 @@ func buildDurward(t *testing.T) string {
 }
 
 // operationsRun lists the sections of docs/operations.md that TestOperations runs.
-var operationsRun = []string{"Backup", "Restore", "The security log", "When both were stolen"}
+var operationsRun = []string{"Backup", "Restore", "The security log", "Mail", "When both were stolen"}
 
 // TestOperations follows docs/operations.md: it checks the configurations, then runs the commands
 // for a backup of a running server, for a restore and for new keys after a theft. After the restore
@@ -397,6 +398,7 @@ func TestOperations(t *testing.T) {
 	if printed := do("The security log"); !strings.Contains(printed, "signed_in") {
 		t.Errorf("security log: got\n%s\nwant an event signed_in", printed)
 	}
+	do("Mail")
 	do("Restore")
 	mustBeRefused(held)
 	withKey(401)

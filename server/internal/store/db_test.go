@@ -847,7 +847,7 @@ func allMethods() []dbMethod {
 			User      User
 			Skeletons []string
 			Event     Event
-		}{aUser("eve"), []string{"eve"}, anEvent(EventRegistered, "eve")}, func(ctx context.Context, db *DB, a struct {
+		}{aUser("mia"), []string{"mia"}, anEvent(EventRegistered, "mia")}, func(ctx context.Context, db *DB, a struct {
 			User      User
 			Skeletons []string
 			Event     Event
@@ -861,7 +861,7 @@ func allMethods() []dbMethod {
 			Key       string
 			Skeletons []string
 			Event     Event
-		}{"eve@example.com", []string{"eve"}, anEvent(EventEmailChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
+		}{"mia@example.com", []string{"mia"}, anEvent(EventEmailChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
 			Key       string
 			Skeletons []string
 			Event     Event
@@ -873,7 +873,7 @@ func allMethods() []dbMethod {
 			Skeletons []string
 			Event     Event
 			Mail      Mail
-		}{"eve@example.com", []string{"eve"}, anEvent(EventEmailUndone, "ada"), Mail{ID: "mail-9", Kind: MailResetPassword, UserID: "ada", CreatedAt: noon}}, func(ctx context.Context, db *DB, a struct {
+		}{"mia@example.com", []string{"mia"}, anEvent(EventEmailUndone, "ada"), Mail{ID: "mail-9", Kind: MailResetPassword, UserID: "ada", CreatedAt: noon}}, func(ctx context.Context, db *DB, a struct {
 			Key       string
 			Skeletons []string
 			Event     Event
@@ -885,7 +885,7 @@ func allMethods() []dbMethod {
 			User      User
 			Skeletons []string
 			Event     Event
-		}{aUser("eve"), []string{"eve"}, anEvent(EventUserInvited, "eve")}, func(ctx context.Context, db *DB, a struct {
+		}{aUser("mia"), []string{"mia"}, anEvent(EventUserInvited, "mia")}, func(ctx context.Context, db *DB, a struct {
 			User      User
 			Skeletons []string
 			Event     Event

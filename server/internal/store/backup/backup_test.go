@@ -66,7 +66,7 @@ func revoke(t testing.TB, address, value string) (seq int64) {
 	return seq
 }
 
-var integers = regexp.MustCompile(`^(admin|attempts|failures|generation|key_number|moved_.|replays|status|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
+var integers = regexp.MustCompile(`^(admin|attempts|failures|generation|key_number|last_step|moved_.|replays|status|total|tries|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
 
 // filled creates a database with two rows or more in each table and returns its address.
 func filled(t testing.TB, address string) string {
@@ -280,9 +280,8 @@ func TestBackup(t *testing.T) {
 			t.Errorf("restored %+v", done)
 		}
 		after := rowsOf(t, b)
-		same := func(lines []string) []string {
-			return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.Contains(l, "epoch") || strings.Contains(l, "alive_at") })
-		}
+		gone := regexp.MustCompile(`epoch|alive_at|^outbox |^mail_tokens `) // a new epoch has no mails of the former one
+		same := func(lines []string) []string { return slices.DeleteFunc(slices.Clone(lines), gone.MatchString) }
 		if x, y := same(before), same(after); !slices.Equal(x, y) {
 			t.Errorf("restored\n%s\nwas\n%s", strings.Join(y, "\n"), strings.Join(x, "\n"))
 		}
