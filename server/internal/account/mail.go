@@ -202,7 +202,8 @@ func (m *Manager) Confirm(ctx context.Context, token string, from request.Info) 
 }
 
 // UndoEmail uses up the token of a mail to a former address of a user, gives the user that address again and
-// asks for a mail to set a new password. All sessions of the user end, and the password is no longer valid.
+// asks for a mail to set a new password. All sessions of the user end, the password is no longer valid, and
+// new second factors are removed.
 // It returns the revocations, which last until until.
 func (m *Manager) UndoEmail(ctx context.Context, token string, until time.Time, from request.Info) ([]store.Revocation, error) {
 	t, u, err := m.MailToken(ctx, token, from, store.MailEmailChanged)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -265,6 +266,58 @@ func TestEmailChange(t *testing.T) {
 		if e := w.events(kind); len(e) != want {
 			t.Errorf("%s: %d events, want %d", kind, len(e), want)
 		}
+	}
+}
+
+// Undoing a change of the address ends what a thief has: sessions, links in mails, and a second factor of
+// the last seven days. An older factor stays, so that the former mailbox alone does not open the account.
+func TestUndoAfterTheft(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for name, test := range map[string]struct {
+		age  time.Duration // of the factor when the address changes
+		kept bool
+	}{
+		"new factor: removed": {time.Minute, false},
+		"6 days: removed":     {6 * day, false},
+		"8 days: kept":        {8 * day, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newEnv(t, settings{})
+			seed, _ := w.enrol(adaEmail)
+			w.clock.Advance(test.age)
+			finish := func(email string) api.TokenResponse {
+				t.Helper()
+				return w.tokens(w.do("POST", "/api/auth/login/mfa", "", object{
+					"mfa_token": w.half(email), "method": "totp", "code": w.nextCode(seed),
+				}))
+			}
+			w.mailed()
+			w.do("POST", "/api/profile/email", finish(adaEmail).AccessToken, object{"email": "thief@evil.example"})
+			w.postToken("/api/auth/email/verify", w.one().token)
+			undo := w.one().token
+			thief := finish("thief@evil.example")
+			w.works(thief.AccessToken)
+			w.mailed()
+			w.do("POST", "/api/auth/password/forgot", "", object{"email": "thief@evil.example"})
+			link := w.one().token
+
+			if r := w.postToken("/api/auth/email/undo", undo); r.StatusCode != 204 {
+				t.Fatalf("undo: got %s %s", r.Status, r.body)
+			}
+			w.dead(thief.AccessToken, "TOKEN_REVOKED")
+			w.refused(w.reset(link, newPassword), 400, "INVALID_REQUEST")
+			if r := w.reset(w.one().token, newPassword); r.StatusCode != 204 {
+				t.Fatalf("reset: got %s %s", r.Status, r.body)
+			}
+			r := w.do("POST", "/api/auth/login", "", object{"email": adaEmail, "password": newPassword})
+			if test.kept {
+				w.refused(r, 401, "MFA_REQUIRED")
+			} else {
+				w.tokens(r)
+			}
+		})
 	}
 }
 

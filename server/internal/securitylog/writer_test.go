@@ -45,7 +45,7 @@ func newEnv(t *testing.T) *env {
 	return e
 }
 
-// runOnce writes what waits.
+// runOnce writes the refusals and events that are not written yet.
 func (e *env) runOnce(t *testing.T) {
 	t.Helper()
 	ended, cancel := context.WithCancel(t.Context())

@@ -240,9 +240,14 @@ func (db *DB) ChangeEmail(ctx context.Context, m MailToken, key string, skeleton
 	})
 }
 
+// suspectTime is how old a second factor is, when the link to undo a change of the address is made, that the
+// link does not remove: a thief adds one shortly before. An older one stays, because the former mailbox may
+// be the stolen one.
+const suspectTime = 7 * 24 * time.Hour
+
 // UndoEmail spends a token that was mailed to a former address of a user, and gives the user that address
-// again. All sessions of the user end, no password is valid until the user sets one by a mail, and all other
-// tokens in mails to the user end.
+// again. All sessions of the user end, no password is valid until the user sets one by a mail, all other
+// tokens in mails to the user end, and second factors younger than suspectTime are removed.
 func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons []string, until time.Time, e Event, reset Mail) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		if err := tx.spend(m, e.At); err != nil {
@@ -256,6 +261,11 @@ func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons 
 		tx.exec(`DELETE FROM outbox WHERE user_id = $1 AND address <> ''`, m.UserID)
 		tx.mail(reset)
 		revoked := tx.endSessions(m.UserID, "", e.Kind, e.At, until)
+		if tx.number(`SELECT second_factor_at FROM users WHERE id = $1`, m.UserID) > micros(m.CreatedAt.Add(-suspectTime)) {
+			e.Detail = "second factors removed"
+			tx.exec(`DELETE FROM totp WHERE user_id = $1`, m.UserID)
+			return revoked, tx.changeFactors(m.UserID, e)
+		}
 		return revoked, tx.event(e)
 	})
 }
