@@ -413,6 +413,23 @@ func unfitAt(v reflect.Value, want int, n *int, unfit string) {
 // allMethods lists every exported method of a furnished database.
 func allMethods() []dbMethod {
 	type byUser struct{ UserID string }
+	type withID struct {
+		ID    string
+		Event Event
+	}
+	type ofUser struct {
+		UserID string
+		Event  Event
+	}
+	type withOwner struct {
+		ID, UserID string
+		Event      Event
+	}
+	type newUser struct {
+		User      User
+		Skeletons []string
+		Event     Event
+	}
 	return []dbMethod{
 		methodOf("Reachable", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Reachable(ctx) }),
 		methodOf("Ping", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.Ping(ctx) }),
@@ -486,22 +503,10 @@ func allMethods() []dbMethod {
 		}) error {
 			return errOf(db.ChangePasswordWithCookie(ctx, a.Hash, later, a.Event, a.Renewal))
 		}),
-		methodOf("LockUser", true, struct {
-			ID    string
-			Event Event
-		}{"ada", anEvent(EventUserLocked, "ada")}, func(ctx context.Context, db *DB, a struct {
-			ID    string
-			Event Event
-		}) error {
+		methodOf("LockUser", true, withID{"ada", anEvent(EventUserLocked, "ada")}, func(ctx context.Context, db *DB, a withID) error {
 			return errOf(db.LockUser(ctx, a.ID, later, a.Event))
 		}),
-		methodOf("UnlockUser", true, struct {
-			ID    string
-			Event Event
-		}{"bob", anEvent(EventUserUnlocked, "bob")}, func(ctx context.Context, db *DB, a struct {
-			ID    string
-			Event Event
-		}) error {
+		methodOf("UnlockUser", true, withID{"bob", anEvent(EventUserUnlocked, "bob")}, func(ctx context.Context, db *DB, a withID) error {
 			return db.UnlockUser(ctx, a.ID, a.Event)
 		}),
 
@@ -544,13 +549,7 @@ func allMethods() []dbMethod {
 		methodOf("ForgetTries", true, struct{ ID string }{"session-2"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return db.ForgetTries(ctx, a.ID, true)
 		}),
-		methodOf("EndGuessedSession", true, struct {
-			ID, UserID string
-			Event      Event
-		}{"session-3", "ada", anEvent(EventSessionEnded, "ada")}, func(ctx context.Context, db *DB, a struct {
-			ID, UserID string
-			Event      Event
-		}) error {
+		methodOf("EndGuessedSession", true, withOwner{"session-3", "ada", anEvent(EventSessionEnded, "ada")}, func(ctx context.Context, db *DB, a withOwner) error {
 			return errOf(db.EndGuessedSession(ctx, a.ID, a.UserID, later, a.Event))
 		}),
 		methodOf("EndSessions", true, struct {
@@ -662,13 +661,7 @@ func allMethods() []dbMethod {
 		}) error {
 			return db.PromoteKey(ctx, a.ID, a.Old, noon, a.Event)
 		}),
-		methodOf("ForgetKey", true, struct {
-			ID    string
-			Event Event
-		}{"key-retiring", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a struct {
-			ID    string
-			Event Event
-		}) error {
+		methodOf("ForgetKey", true, withID{"key-retiring", anEvent(EventKeyState, "")}, func(ctx context.Context, db *DB, a withID) error {
 			return db.ForgetKey(ctx, a.ID, a.Event)
 		}),
 		methodOf("GiveUpKey", true, struct {
@@ -723,41 +716,17 @@ func allMethods() []dbMethod {
 		methodOf("StartTOTP", true, struct{ ID, UserID string }{"totp-9", "eve"}, func(ctx context.Context, db *DB, a struct{ ID, UserID string }) error {
 			return db.StartTOTP(ctx, TOTP{ID: a.ID, UserID: a.UserID, Sealed: []byte("seed"), CreatedAt: noon}, "session-6")
 		}),
-		methodOf("ConfirmTOTP", true, struct {
-			UserID string
-			Event  Event
-		}{"eve", factorEvent(EventFactorAdded)}, func(ctx context.Context, db *DB, a struct {
-			UserID string
-			Event  Event
-		}) error {
+		methodOf("ConfirmTOTP", true, ofUser{"eve", factorEvent(EventFactorAdded)}, func(ctx context.Context, db *DB, a ofUser) error {
 			_, _, err := db.ConfirmTOTP(ctx, a.UserID, noon.Add(-time.Minute), accept(8), a.Event)
 			return err
 		}),
-		methodOf("RemoveTOTP", true, struct {
-			UserID string
-			Event  Event
-		}{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a struct {
-			UserID string
-			Event  Event
-		}) error {
+		methodOf("RemoveTOTP", true, ofUser{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a ofUser) error {
 			return errOf(db.RemoveTOTP(ctx, a.UserID, later, a.Event))
 		}),
-		methodOf("ResetFactors", true, struct {
-			UserID string
-			Event  Event
-		}{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a struct {
-			UserID string
-			Event  Event
-		}) error {
+		methodOf("ResetFactors", true, ofUser{"eve", factorEvent(EventFactorRemoved)}, func(ctx context.Context, db *DB, a ofUser) error {
 			return errOf(db.ResetFactors(ctx, a.UserID, later, a.Event))
 		}),
-		methodOf("ReplaceRecoveryCodes", true, struct {
-			UserID string
-			Event  Event
-		}{"eve", factorEvent(EventRecoveryCodesMade)}, func(ctx context.Context, db *DB, a struct {
-			UserID string
-			Event  Event
-		}) error {
+		methodOf("ReplaceRecoveryCodes", true, ofUser{"eve", factorEvent(EventRecoveryCodesMade)}, func(ctx context.Context, db *DB, a ofUser) error {
 			return db.ReplaceRecoveryCodes(ctx, a.UserID, [][]byte{{8}, {9}}, a.Event)
 		}),
 
@@ -781,13 +750,7 @@ func allMethods() []dbMethod {
 		}) error {
 			return db.RotateAPIKey(ctx, a.Old, a.Key, a.Event)
 		}),
-		methodOf("RevokeAPIKey", true, struct {
-			ID, UserID string
-			Event      Event
-		}{"api-1", "ada", anEvent(EventAPIKeyRevoked, "ada")}, func(ctx context.Context, db *DB, a struct {
-			ID, UserID string
-			Event      Event
-		}) error {
+		methodOf("RevokeAPIKey", true, withOwner{"api-1", "ada", anEvent(EventAPIKeyRevoked, "ada")}, func(ctx context.Context, db *DB, a withOwner) error {
 			return db.RevokeAPIKey(ctx, a.ID, a.UserID, a.Event)
 		}),
 		methodOf("APIKeyByID", false, struct{ ID string }{"api-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.APIKeyByID(ctx, a.ID)) }),
@@ -812,13 +775,7 @@ func allMethods() []dbMethod {
 		methodOf("PostponeMail", true, struct{ ID string }{"mail-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return db.PostponeMail(ctx, Mail{ID: a.ID}, later)
 		}),
-		methodOf("DropMail", true, struct {
-			ID    string
-			Event Event
-		}{"mail-1", anEvent(EventLinkMailed, "ada")}, func(ctx context.Context, db *DB, a struct {
-			ID    string
-			Event Event
-		}) error {
+		methodOf("DropMail", true, withID{"mail-1", anEvent(EventLinkMailed, "ada")}, func(ctx context.Context, db *DB, a withID) error {
 			return db.DropMail(ctx, Mail{ID: a.ID}, a.Event)
 		}),
 		methodOf("MailsWaiting", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
@@ -843,15 +800,7 @@ func allMethods() []dbMethod {
 			return errOf(db.ResetPassword(ctx, aMailToken("token-1", "", later), a.Hash, later, a.Event))
 		}),
 
-		methodOf("Register", true, struct {
-			User      User
-			Skeletons []string
-			Event     Event
-		}{aUser("mia"), []string{"mia"}, anEvent(EventRegistered, "mia")}, func(ctx context.Context, db *DB, a struct {
-			User      User
-			Skeletons []string
-			Event     Event
-		}) error {
+		methodOf("Register", true, newUser{aUser("mia"), []string{"mia"}, anEvent(EventRegistered, "mia")}, func(ctx context.Context, db *DB, a newUser) error {
 			return db.Register(ctx, a.User, a.Skeletons, a.Event)
 		}),
 		methodOf("VerifyEmail", true, struct{ Event Event }{anEvent(EventEmailVerified, "ada")}, func(ctx context.Context, db *DB, a struct{ Event Event }) error {
@@ -881,15 +830,7 @@ func allMethods() []dbMethod {
 		}) error {
 			return errOf(db.UndoEmail(ctx, aMailToken("token-1", "", later), a.Key, a.Skeletons, later, a.Event, a.Mail))
 		}),
-		methodOf("Invite", true, struct {
-			User      User
-			Skeletons []string
-			Event     Event
-		}{aUser("mia"), []string{"mia"}, anEvent(EventUserInvited, "mia")}, func(ctx context.Context, db *DB, a struct {
-			User      User
-			Skeletons []string
-			Event     Event
-		}) error {
+		methodOf("Invite", true, newUser{aUser("mia"), []string{"mia"}, anEvent(EventUserInvited, "mia")}, func(ctx context.Context, db *DB, a newUser) error {
 			return db.Invite(ctx, a.User, a.Skeletons, false, a.Event)
 		}),
 		methodOf("AcceptInvitation", true, struct {
