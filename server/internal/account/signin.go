@@ -103,8 +103,8 @@ func (m *Manager) Reauthenticate(
 }
 
 // CredentialVersion returns a text that changes whenever a cached result of Authenticate must be
-// discarded: with the password, a second factor, a lock and the rights of the user. It refuses with TooManyAttempts if
-// Authenticate would, and with InvalidCredentials if no user has the address.
+// discarded: with the password, a second factor, a lock and the rights of the user. It refuses with
+// TooManyAttempts if Authenticate would, and with InvalidCredentials if no user has the address.
 func (m *Manager) CredentialVersion(ctx context.Context, email string, from request.Info) (string, error) {
 	u, err := m.ByEmail(ctx, email)
 	switch {
