@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -517,10 +516,7 @@ func TestCheckWithoutDamage(t *testing.T) {
 	for _, dir := range []string{newer, unreadable} {
 		addUser(t, dir, "ada@example.com", testPassword)
 	}
-	db, err := sql.Open("sqlite", filepath.Join(newer, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, newer)
 	if _, err := db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
 		t.Fatal(err)
 	}
@@ -571,10 +567,7 @@ func TestCheckOfTheSecurityLog(t *testing.T) {
 	if status := p.stop(); status != exitDone {
 		t.Fatalf("serve: status %d", status)
 	}
-	db, err := sql.Open("sqlite", filepath.Join(dir, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, dir)
 	for _, c := range []struct{ do, want string }{
 		{"SELECT 1", ""},
 		{"UPDATE events SET actor = 'mallory' WHERE number = 1", "event 1 ("},

@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // No token is issued if the subject cannot be looked up: it would have an address in place of an id.
@@ -25,10 +25,7 @@ func TestTokenSubjectUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	db, err := sql.Open("sqlite", filepath.Join(dir, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, dir)
 	defer db.Close()
 	if _, err := db.ExecContext(t.Context(), `ALTER TABLE users RENAME TO gone`); err != nil {
 		t.Fatal(err)

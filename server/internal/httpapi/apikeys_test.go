@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // made reads the response with a new key, and fails the test for any other.
@@ -505,10 +505,7 @@ func TestKeysWantAFreshSignIn(t *testing.T) {
 // change executes SQL for states that no code produces yet.
 func (w *env) change(statement string, args ...any) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "durward.db")+"?_pragma=busy_timeout(5000)&_pragma=foreign_keys(ON)")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(w.t, w.dir)
 	defer db.Close()
 	if _, err := db.Exec(statement, args...); err != nil {
 		w.t.Fatal(err)

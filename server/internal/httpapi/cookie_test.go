@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -30,6 +28,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // byCookie sends a request as a signed-in browser. fields are names and values in turn.
@@ -149,10 +148,7 @@ func TestCookieAtRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, w.dir)
 	defer db.Close()
 	var hash []byte
 	if err := db.QueryRow(`SELECT hash FROM cookies`).Scan(&hash); err != nil || len(hash) != 32 {
@@ -343,10 +339,7 @@ func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
-	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, w.dir)
 	defer db.Close()
 	if _, err := db.Exec(`CREATE TABLE writes (at INTEGER) STRICT; CREATE TRIGGER counted AFTER UPDATE ON cookies BEGIN INSERT INTO writes VALUES (new.used_at); END`); err != nil {
 		t.Fatal(err)
@@ -630,10 +623,7 @@ func TestCookieUseNotWritten(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
-	db, err := sql.Open("sqlite", filepath.Join(w.dir, "durward.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, w.dir)
 	defer db.Close()
 	if _, err := db.Exec(`CREATE TRIGGER no BEFORE UPDATE ON cookies BEGIN SELECT RAISE(FAIL, 'disk'); END`); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // ready waits until /readyz responds with a status and names exactly these checks as failed.
@@ -48,10 +48,7 @@ func TestReadinessChecks(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	w.ready(200)
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "durward.db")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(t, w.dir)
 	defer db.Close()
 	exec := func(query string, args ...any) {
 		t.Helper()

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"net/http"
@@ -22,6 +21,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // sentMail is a mail in the folder.
@@ -367,10 +367,7 @@ func TestNotices(t *testing.T) {
 // sql runs a statement on the database.
 func (w *env) sql(statement string) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "durward.db")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	db := testkit.OpenSQLite(w.t, w.dir)
 	defer db.Close()
 	if _, err := db.Exec(statement); err != nil {
 		w.t.Fatal(err)

@@ -211,7 +211,7 @@ func TestFeedInPages(t *testing.T) {
 		seen := make(map[string]bool)
 		for after, more := int64(0), true; more; {
 			r, page := w.feed(key, fmt.Sprintf("?after=%d", after), "")
-			if r.StatusCode == 503 && w.server.c.Revocations.Err() != nil { // the busy node is behind
+			if r.StatusCode == 503 { // the node is behind, or the database is slow
 				time.Sleep(time.Millisecond)
 				continue
 			}

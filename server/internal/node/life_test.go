@@ -113,7 +113,7 @@ func TestLife(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			n++
 			path := filepath.Join(dir, strconv.Itoa(n)+".db")
-			raw, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+			raw, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)")
 			if err != nil {
 				t.Fatal(err)
 			}

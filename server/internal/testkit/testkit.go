@@ -4,6 +4,7 @@
 package testkit
 
 import (
+	"database/sql"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,18 @@ type Engine = func(testing.TB) string
 func SQLite(t testing.TB) string {
 	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "durward.db")
+}
+
+// OpenSQLite opens the database of the data folder dir beside a server that uses it. A statement waits
+// up to a minute for the server's locks. The test closes the database; its end does so too.
+func OpenSQLite(t testing.TB, dir string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "durward.db")+"?_pragma=busy_timeout(60000)&_pragma=foreign_keys(ON)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
 }
 
 // Postgres returns the URL of a Postgres database without rows. Its tables may exist already,
