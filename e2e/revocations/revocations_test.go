@@ -438,8 +438,7 @@ func TestNoList(t *testing.T) {
 }
 
 // One sign-out reaches a thousand clients that wait at the same time.
-func TestThousandClientsWait(t *testing.T) {
-	t.Parallel()
+func TestThousandClientsWait(t *testing.T) { // not parallel: all clients have to send within one wait
 	auth := servertest.New(t)
 	key := auth.AddKey(auth.AddUser("root@example.com", password, true), "revocations")
 	auth.AddUser("ada@example.com", password, false)
@@ -468,6 +467,9 @@ func TestThousandClientsWait(t *testing.T) {
 				}
 				if again, ok := errors.AsType[*client.RetryError](err); ok { // a thousand answers at once need time
 					time.Sleep(max(again.After, 10*time.Millisecond))
+					continue
+				}
+				if errors.Is(err, context.DeadlineExceeded) && t.Context().Err() == nil { // so do a thousand connections
 					continue
 				}
 				if err != nil || len(n.Page.Items) != 1 || n.Page.Items[0].Kind != "sid" {
