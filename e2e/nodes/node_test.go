@@ -228,10 +228,11 @@ func (n *node) memory() int {
 	return pages * os.Getpagesize() >> 20
 }
 
-// verb runs another verb of the program with the node's configuration and returns its output.
+// verb runs another verb of the program with the node's configuration and returns its output. It runs it
+// again, for up to a minute, while the database does not answer the busy machine in time.
 func (n *node) verb(stdin string, args ...string) string {
 	n.cl.t.Helper()
-	const unreachable = 3 // the exit status if no connection to the database is made in time; nothing was written
+	const unreachable = 3 // the exit status for a database that cannot be used
 	out, status := n.tryVerb(stdin, args...)
 	for deadline := time.Now().Add(time.Minute); status == unreachable && time.Now().Before(deadline); {
 		out, status = n.tryVerb(stdin, args...)

@@ -26,7 +26,6 @@ func TestTokenSubjectUnreadable(t *testing.T) {
 	}
 	defer n.Close()
 	db := testkit.OpenSQLite(t, dir)
-	defer db.Close()
 	if _, err := db.ExecContext(t.Context(), `ALTER TABLE users RENAME TO gone`); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,6 @@ func TestCookieAtRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := testkit.OpenSQLite(t, w.dir)
-	defer db.Close()
 	var hash []byte
 	if err := db.QueryRow(`SELECT hash FROM cookies`).Scan(&hash); err != nil || len(hash) != 32 {
 		t.Fatalf("%d octets, %v", len(hash), err)
@@ -340,7 +339,6 @@ func TestCookieUseIsWrittenOnceAMinute(t *testing.T) {
 	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	db := testkit.OpenSQLite(t, w.dir)
-	defer db.Close()
 	if _, err := db.Exec(`CREATE TABLE writes (at INTEGER) STRICT; CREATE TRIGGER counted AFTER UPDATE ON cookies BEGIN INSERT INTO writes VALUES (new.used_at); END`); err != nil {
 		t.Fatal(err)
 	}
@@ -624,7 +622,6 @@ func TestCookieUseNotWritten(t *testing.T) {
 	w := newEnv(t, settings{})
 	cookie := w.cookieOf(adaEmail)
 	db := testkit.OpenSQLite(t, w.dir)
-	defer db.Close()
 	if _, err := db.Exec(`CREATE TRIGGER no BEFORE UPDATE ON cookies BEGIN SELECT RAISE(FAIL, 'disk'); END`); err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,6 @@ func TestReadinessChecks(t *testing.T) {
 	w := newEnv(t, settings{})
 	w.ready(200)
 	db := testkit.OpenSQLite(t, w.dir)
-	defer db.Close()
 	exec := func(query string, args ...any) {
 		t.Helper()
 		if _, err := db.ExecContext(t.Context(), query, args...); err != nil {

@@ -72,7 +72,7 @@ func SQLite(t testing.TB) string {
 }
 
 // OpenSQLite opens the database of the data folder dir beside a server that uses it. A statement waits
-// up to a minute for the server's locks. The test closes the database; its end does so too.
+// up to a minute for the server's locks. The end of the test closes the database.
 func OpenSQLite(t testing.TB, dir string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "durward.db")+"?_pragma=busy_timeout(60000)&_pragma=foreign_keys(ON)")
