@@ -93,11 +93,11 @@ func (d *digestState) begin(nonce string, sess bool) {
 	d.secret = digest.AppendSecret(nil, d.algorithm, sess, d.ha1, nonce, d.cnonce)
 }
 
-// uses returns how many answers used the nonce.
-func (d *digestState) uses() uint32 {
+// restart forgets the answers with the nonce: none was sent.
+func (d *digestState) restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.count
+	d.count = 0
 }
 
 // respond returns the credentials for an attempt (RFC 7616 s3.4).

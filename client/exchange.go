@@ -2,6 +2,7 @@ package client
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,11 +22,13 @@ const maxSends = 6
 // exchange is one request of a caller with everything that is sent for it.
 type exchange struct {
 	t      *Transport
-	r      *http.Request // the caller's; never changed
+	r      *http.Request   // the caller's; never changed
+	ctx    context.Context // of r, with tunnels
 	base   http.RoundTripper
 	server peer
-	proxy  *peer // nil without a proxy, and for https, where CONNECT has the proxy's credentials
-	steps  int64 // Transport.steps when the request was last sent
+	proxy  *peer    // nil without a proxy, and for https, where CONNECT has the proxy's credentials
+	tunnel *tunnels // nil without a source for the proxy
+	steps  int64    // Transport.steps when the request was last sent
 }
 
 // peer is the server or the proxy: each may ask for credentials.
@@ -48,18 +51,22 @@ func (x *exchange) run() (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	var tunnels retry.Once
+	var repeated retry.Once
 	for sends := 1; ; sends++ {
 		x.steps = x.t.steps.Load()
 		resp, err := x.base.RoundTrip(r)
 		if err != nil {
 			refused, ok := errors.AsType[*tunnelError](err)
-			if !ok || sends == maxSends || !refused.again || !tunnels.Allows(refused.reason) || !x.replayable() {
+			if !ok || !refused.again {
+				return nil, err
+			}
+			if sends == maxSends || !repeated.Allows(refused.reason) || !x.replayable() {
+				x.tunnel.keep()
 				return nil, err
 			}
 			// The proxy refused the tunnel, so the server has received nothing. The next CONNECT
 			// has credentials.
-			tunnels.Use(refused.reason)
+			repeated.Use(refused.reason)
 			if r, err = x.withBody(x.copy(r.Header)); err != nil {
 				return nil, err
 			}
@@ -89,10 +96,9 @@ func (x *exchange) run() (*http.Response, error) {
 	}
 }
 
-// copy returns the caller's request with a copy of header, which sources may change.
+// copy returns the caller's request, in the context ctx, with a copy of header, which sources may change.
 func (x *exchange) copy(header http.Header) *http.Request {
-	r := new(http.Request)
-	*r = *x.r
+	r := x.r.WithContext(x.ctx)
 	r.Header = make(http.Header, len(header)+2)
 	for name, values := range header {
 		r.Header[name] = values[:len(values):len(values)] // an append to one copy must not reach another

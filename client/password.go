@@ -292,40 +292,10 @@ func (p *password) drop(done *answered, challenges []durward.Challenge) {
 	}
 }
 
-// learn keeps the proxy's challenge for the next CONNECT, after the proxy refused one that had the
-// credentials sent. It returns ErrNoAnswer if the proxy refused the password.
-func (p *password) learn(a *attempt, sent string, challenges []durward.Challenge) error {
-	slices.SortStableFunc(challenges, strongestFirst)
-	for _, c := range challenges {
-		s, err := p.spaceOf(a, c)
-		if err != nil {
-			return err
-		}
-		if s == nil {
-			continue
-		}
-		if sent != "" && !isStale(c) {
-			scheme, _, _ := strings.Cut(sent, " ")
-			if strings.EqualFold(scheme, c.Scheme) && !p.reused() {
-				p.drop(&answered{space: s, fresh: true}, []durward.Challenge{c})
-				p.mu.Lock()
-				p.spaces = nil // the next CONNECT must not send the refused password
-				p.mu.Unlock()
-				continue
-			}
-		}
-		p.mu.Lock()
-		p.spaces = []*space{s} // a proxy has one space
-		p.floor = max(p.floor, s.level)
-		p.mu.Unlock()
-		return nil
+// offer keeps the space of an answer that was not sent, for later requests.
+func (p *password) offer(unsent *answered) {
+	if d := unsent.space.digest; d != nil {
+		d.restart()
 	}
-	return ErrNoAnswer
-}
-
-// reused reports whether the latest answer used a nonce of an earlier exchange.
-func (p *password) reused() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.spaces) > 0 && p.spaces[0].digest != nil && p.spaces[0].digest.uses() > 1
+	p.keep(unsent)
 }

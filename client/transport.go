@@ -146,13 +146,17 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		closeBody(r)
 		return nil, err
 	}
-	x := &exchange{t: t, r: r, base: t.base}
+	x := &exchange{t: t, r: r, ctx: r.Context(), base: t.base}
 	x.server = peer{sources: t.sources, at: attempt{origin: originOf(r.URL)}}
 	if b, ok := t.byOrigin[x.server.at.origin]; ok {
 		x.base = b
 	}
 	if r.Header["Authorization"] != nil {
 		x.server.sources = nil
+	}
+	if len(t.proxySources) > 0 {
+		x.tunnel = new(tunnels)
+		x.ctx = context.WithValue(x.ctx, tunnelsKey{}, x.tunnel)
 	}
 	if len(t.proxySources) > 0 && r.URL.Scheme == "http" && r.Header["Proxy-Authorization"] == nil {
 		if err := x.findProxy(); err != nil {

@@ -745,6 +745,103 @@ func TestTransportProxyWeaker(t *testing.T) {
 	}
 }
 
+// Each tunnel that a proxy refuses gets an answer of its own: this proxy accepts a nonce once.
+func TestTransportProxyNonces(t *testing.T) {
+	t.Parallel()
+	const tunnels = 8
+	var mu sync.Mutex
+	var nonces, accepted int
+	issued, together := make(map[string]bool), make(chan struct{})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent, _ := durward.ParseCredentials(r.Header.Get("Proxy-Authorization"))
+		nonce, _ := sent.Param("nonce")
+		nc, _ := sent.Param("nc")
+		mu.Lock()
+		unused := issued[nonce] && nc == "00000001"
+		issued[nonce] = false
+		nonces++
+		next := fmt.Sprint("nonce-", nonces)
+		issued[next] = true
+		if unused {
+			accepted++
+		}
+		if nonces == tunnels {
+			close(together)
+		}
+		mu.Unlock()
+		<-together // the first refusals reach the client at once
+		if unused {
+			w.WriteHeader(http.StatusBadGateway) // no server is behind the proxy
+			return
+		}
+		w.Header().Set("Proxy-Authenticate",
+			fmt.Sprintf(`Digest realm="p", nonce=%q, qop="auth", algorithm=SHA-256, stale=%t`, next, nonce != ""))
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &Transport{Base: &http.Transport{Proxy: http.ProxyURL(at)},
+		ProxySources: []Source{Password(PasswordConfig{Origin: proxy.URL, User: "ada", Password: "secret"})}}}
+	send := func(body io.Reader) error {
+		_, err := c.Post("https://far.example.com", "text/plain", body)
+		return err
+	}
+	failed := make(chan error)
+	for range tunnels {
+		go func() { failed <- send(nil) }()
+	}
+	for range tunnels {
+		if err := <-failed; !strings.Contains(err.Error(), "Bad Gateway") {
+			t.Error(err)
+		}
+	}
+	// A request whose body cannot be read again leaves its answer to the next one.
+	for _, want := range []string{"(407)", "Bad Gateway", "(407)", "Bad Gateway"} {
+		if err := send(io.MultiReader(strings.NewReader("once"))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if accepted != tunnels+2 {
+		t.Errorf("%d of %d answers accepted", accepted, tunnels+2)
+	}
+}
+
+// The answer to one proxy's refusal does not go to another.
+func TestTransportProxyChanges(t *testing.T) {
+	t.Parallel()
+	var others atomic.Int64
+	refuse := func(w http.ResponseWriter) {
+		w.Header().Set("Proxy-Authenticate", `Basic realm="p"`)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}
+	first := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w) }))
+	defer first.Close()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header["Proxy-Authorization"] != nil {
+			t.Error("the other proxy got the password")
+		}
+		others.Add(1)
+		refuse(w)
+	}))
+	defer other.Close()
+	var calls atomic.Int64
+	c := &http.Client{Transport: &Transport{
+		Base: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) {
+			if calls.Add(1) == 1 {
+				return url.Parse(first.URL)
+			}
+			return url.Parse(other.URL)
+		}},
+		ProxySources: []Source{Password(PasswordConfig{Origin: first.URL, User: "ada", Password: "secret"})},
+	}}
+	if _, err := c.Get("https://far.example.com"); err == nil || others.Load() == 0 {
+		t.Errorf("%v after %d requests to the other proxy", err, others.Load())
+	}
+}
+
 // A hundred waiting requests cause one call of a failing endpoint, and all get its error.
 func TestTransportOneFailure(t *testing.T) {
 	t.Parallel()

@@ -221,7 +221,7 @@ func TestTransportSquidStale(t *testing.T) {
 // TestTransportSquidCrowd opens concurrent tunnels without a known nonce. All must succeed.
 func TestTransportSquidCrowd(t *testing.T) {
 	t.Parallel()
-	for _, count := range []string{"nonce_max_count 50", "nonce_max_count 1000"} {
+	for _, count := range []string{"nonce_max_count 1", "nonce_max_count 50", "nonce_max_count 1000"} {
 		t.Run(count, func(t *testing.T) {
 			t.Parallel()
 			p, n := newSquid(t, strings.Replace(squidDigest, "nonce_max_count 3", count, 1)), newNotes(t)
