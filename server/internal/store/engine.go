@@ -151,8 +151,10 @@ func migrate(ctx context.Context, e engine, c Config) (from int64, err error) {
 				from = version
 			}
 			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
 			case err != nil:
-				return err
+				return classify(ownDeadline(err)) // of the connection
 			case len(foreign) > 0:
 				return foreignError(foreign)
 			case version == SchemaVersion:
@@ -213,8 +215,10 @@ func up(ctx context.Context, db *sql.DB, d dialect, log *slog.Logger) error {
 	case partial != nil: // the disk, the network, another process
 		return &OpenError{strings.TrimSpace("The migration changed nothing. Try again. " + Hint(partial.Err)),
 			fmt.Errorf("store: cannot apply migration %d: %w", partial.Failed.Source.Version, classify(partial.Err))}
+	case ctx.Err() != nil:
+		return ctx.Err()
 	default:
-		return fmt.Errorf("store: migrations: %w", classify(err))
+		return fmt.Errorf("store: migrations: %w", classify(ownDeadline(err)))
 	}
 	for _, m := range done {
 		log.Info("database schema migrated", "version", m.Source.Version)

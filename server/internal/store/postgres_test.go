@@ -115,6 +115,35 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 	})
 }
 
+// If Postgres is lost while the schema is read or created, the error is ErrUnavailable, and the next start
+// succeeds.
+func TestOutageDuringMigration(t *testing.T) {
+	t.Parallel()
+	address := services.Database(t)
+	for name, begin := range map[string]func(*faults.Proxy){
+		"no answer": (*faults.Proxy).Hang,
+		"refused":   (*faults.Proxy).Refuse,
+		"lost while the schema is read": func(p *faults.Proxy) {
+			p.Lose(func(answer []byte) bool { return bytes.Contains(answer, []byte("table_name")) })
+		},
+		"lost while the schema is created": func(p *faults.Proxy) {
+			p.Lose(func(answer []byte) bool { return bytes.Contains(answer, []byte("CREATE TABLE")) })
+		},
+	} {
+		proxy := faults.NewProxy(t, direct(address))
+		c := Config{URL: through(address, proxy) + "&connect_timeout=1"}.withDefaults()
+		e, err := openEngine(t.Context(), c)
+		must(t, err)
+		begin(proxy)
+		if _, err := migrate(t.Context(), e, c); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v, want ErrUnavailable", name, err)
+		}
+		proxy.Heal()
+		must(t, e.close())
+	}
+	openLogged(t, address)
+}
+
 // If the answer to COMMIT is lost and the server cannot be asked for the outcome, the error is
 // ErrUnavailable and says that the outcome is unknown.
 func TestOutcomeThatCannotBeTold(t *testing.T) {
