@@ -77,6 +77,7 @@ type space struct {
 	under  []string     // path prefixes
 	level  int          // strength of the challenge
 	digest *digestState // nil for Basic
+	unused bool         // no answer to the challenge was sent yet; p.mu is held
 }
 
 // maxSpaces bounds the protection spaces of one origin.
@@ -85,7 +86,7 @@ const maxSpaces = 64
 // answered describes the answer in an attempt.
 type answered struct {
 	space *space
-	fresh bool   // the challenge is of this exchange, so a refusal means that the password is wrong
+	fresh bool   // the first to its challenge, so a refusal means that the password is wrong
 	nonce string // of the answer
 }
 
@@ -124,12 +125,14 @@ func (p *password) preempt(a *attempt) error {
 			found, longest = s, n
 		}
 	}
-	floor := p.floor
-	p.mu.Unlock()
-	if found == nil || found.level < floor {
+	if found == nil || found.level < p.floor {
+		p.mu.Unlock()
 		return ErrNoAnswer
 	}
-	return p.send(a, found, false)
+	unused := found.unused
+	found.unused = false
+	p.mu.Unlock()
+	return p.send(a, found, unused)
 }
 
 // match returns the length of the longest prefix of path in the space, or -1.
@@ -294,8 +297,10 @@ func (p *password) drop(done *answered, challenges []durward.Challenge) {
 
 // offer keeps the space of an answer that was not sent, for later requests.
 func (p *password) offer(unsent *answered) {
-	if d := unsent.space.digest; d != nil {
-		d.restart()
+	s := unsent.space
+	s.unused = true
+	if s.digest != nil {
+		s.digest.restart()
 	}
 	p.keep(unsent)
 }

@@ -157,11 +157,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(t.proxySources) > 0 {
 		x.tunnel = new(tunnels)
 		x.ctx = context.WithValue(x.ctx, tunnelsKey{}, x.tunnel)
-	}
-	if len(t.proxySources) > 0 && r.URL.Scheme == "http" && r.Header["Proxy-Authorization"] == nil {
-		if err := x.findProxy(); err != nil {
-			closeBody(r)
-			return nil, err
+		if r.URL.Scheme == "http" && r.Header["Proxy-Authorization"] == nil {
+			if err := x.findProxy(); err != nil {
+				closeBody(r)
+				return nil, err
+			}
 		}
 	}
 	return x.run()

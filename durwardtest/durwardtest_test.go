@@ -17,6 +17,10 @@ import (
 	"github.com/durward-auth/durward/jwt"
 )
 
+// plain is a client of its own: the end of each test server closes the idle connections of the default one,
+// also those that another test is about to use.
+var plain = &http.Client{Transport: new(http.Transport)}
+
 func ask(t *testing.T, c *http.Client, url, token string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest("GET", url, nil)
@@ -57,7 +61,7 @@ func TestIssuer(t *testing.T) {
 			c.IssuedAt, c.Expires, c.AuthTime = c.IssuedAt.Add(-time.Hour), c.IssuedAt, c.IssuedAt.Add(-time.Hour)
 		}), 401},
 	} {
-		if status, body := ask(t, http.DefaultClient, api.URL, c.token); status != c.status {
+		if status, body := ask(t, plain, api.URL, c.token); status != c.status {
 			t.Errorf("%s: %d %s", c.name, status, body)
 		}
 	}
@@ -83,7 +87,7 @@ func TestIssuerAwayAndDiscovery(t *testing.T) {
 		t.Cleanup(api.Close)
 		return api
 	}
-	if status, _ := ask(t, http.DefaultClient, guarded().URL, issuer.Token(nil)); status != 503 {
+	if status, _ := ask(t, plain, guarded().URL, issuer.Token(nil)); status != 503 {
 		t.Errorf("away: %d", status)
 	}
 	issuer.SetAway(false)
@@ -91,12 +95,12 @@ func TestIssuerAwayAndDiscovery(t *testing.T) {
 	old := issuer.Token(nil)
 	issuer.Rotate()
 	for _, token := range []string{issuer.Token(nil), old} {
-		if status, body := ask(t, http.DefaultClient, api.URL, token); status != 200 {
+		if status, body := ask(t, plain, api.URL, token); status != 200 {
 			t.Errorf("%d %s", status, body)
 		}
 	}
 	issuer.Withdraw()
-	if status, body := ask(t, http.DefaultClient, guarded().URL, old); status != 401 {
+	if status, body := ask(t, plain, guarded().URL, old); status != 401 {
 		t.Errorf("withdrawn key: %d %s", status, body)
 	}
 }

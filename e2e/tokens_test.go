@@ -111,11 +111,12 @@ type wrongClock struct {
 	behind time.Duration
 	key    *jwt.PrivateKey
 	sent   int
+	base   http.Transport
 }
 
 func (c *wrongClock) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.sent++
-	resp, err := http.DefaultTransport.RoundTrip(r)
+	resp, err := c.base.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}

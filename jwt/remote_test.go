@@ -881,6 +881,10 @@ func TestKnownKeyNeverWaits(t *testing.T) {
 	}
 }
 
+// direct is a transport of its own: the end of each test server closes the idle connections of the default
+// one, also those that another test is about to use.
+var direct = new(http.Transport)
+
 // toLoopback sends each request to a server on loopback, whatever host it names.
 type toLoopback struct{ addr string }
 
@@ -888,7 +892,7 @@ func (l toLoopback) RoundTrip(r *http.Request) (*http.Response, error) {
 	host := r.URL.Host
 	r = r.Clone(r.Context())
 	r.URL.Scheme, r.URL.Host, r.Host = "http", l.addr, host
-	return http.DefaultTransport.RoundTrip(r)
+	return direct.RoundTrip(r)
 }
 
 // documents serves texts by host and path, or by path alone. A number is a status.

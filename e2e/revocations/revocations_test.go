@@ -484,7 +484,7 @@ func TestThousandClientsWait(t *testing.T) { // not parallel: all clients have t
 		})
 	}
 	until(t, "all wait", func() bool { return auth.Waiting() == many })
-	send(t, http.DefaultClient, "POST", auth.URL+"/api/auth/logout", token)
+	send(t, &http.Client{Transport: new(http.Transport)}, "POST", auth.URL+"/api/auth/logout", token)
 	waiting.Wait()
 	if received.Load() != many {
 		t.Errorf("got %d answers with the revocation, want %d", received.Load(), many)

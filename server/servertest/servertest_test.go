@@ -23,6 +23,10 @@ import (
 	"github.com/durward-auth/durward/server/servertest"
 )
 
+// plain is a client of its own: the end of each test server closes the idle connections of the default one,
+// also those that another test is about to use.
+var plain = &http.Client{Transport: new(http.Transport)}
+
 func ask(t *testing.T, c *http.Client, url, token string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest("GET", url, nil)
@@ -107,7 +111,7 @@ func TestServerBinds(t *testing.T) {
 			if token != "" {
 				r.Header.Set("Authorization", "DPoP "+token)
 			}
-			res, err := http.DefaultClient.Do(r)
+			res, err := plain.Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,9 +156,9 @@ func TestServerBinds(t *testing.T) {
 	}
 	bearer.Header.Set("Authorization", "Bearer "+tokens.Access)
 	for name, send := range map[string]func() (*http.Response, error){
-		"access token": func() (*http.Response, error) { return http.DefaultClient.Do(bearer) },
+		"access token": func() (*http.Response, error) { return plain.Do(bearer) },
 		"refresh token": func() (*http.Response, error) {
-			return http.Post(auth.URL+"/api/auth/refresh", "application/json", strings.NewReader(`{"refresh_token":"`+tokens.Refresh+`"}`))
+			return plain.Post(auth.URL+"/api/auth/refresh", "application/json", strings.NewReader(`{"refresh_token":"`+tokens.Refresh+`"}`))
 		},
 	} {
 		res, err := send()
@@ -177,17 +181,17 @@ func TestServer(t *testing.T) {
 	access, refresh := auth.SignIn("ada@example.com", password)
 	api := httptest.NewServer(durward.Protect(who, jwt.Bearer(auth.URL, auth.URL)))
 	defer api.Close()
-	if status, body := ask(t, http.DefaultClient, api.URL, access); status != 200 || body != id {
+	if status, body := ask(t, plain, api.URL, access); status != 200 || body != id {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 200 {
+	if status, body := ask(t, plain, auth.URL+"/api/profile", access); status != 200 {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, _ := ask(t, http.DefaultClient, api.URL, refresh); status != 401 {
+	if status, _ := ask(t, plain, api.URL, refresh); status != 401 {
 		t.Errorf("refresh token as access token: got %d, want 401", status)
 	}
 	auth.Lock(id)
-	if status, body := ask(t, http.DefaultClient, auth.URL+"/api/profile", access); status != 401 {
+	if status, body := ask(t, plain, auth.URL+"/api/profile", access); status != 401 {
 		t.Errorf("locked: %d %s", status, body)
 	}
 }

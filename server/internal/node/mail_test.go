@@ -41,7 +41,7 @@ func TestResetAtTwoNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	post := func(url, body string) int {
-		res, err := http.Post(url, "application/json", bytes.NewReader([]byte(body)))
+		res, err := plain.Post(url, "application/json", bytes.NewReader([]byte(body)))
 		if err != nil {
 			t.Error(err)
 			return 0

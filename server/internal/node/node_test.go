@@ -21,6 +21,10 @@ import (
 
 const issuerURL = "http://127.0.0.1:8401"
 
+// plain is a client of its own: the end of each test server closes the idle connections of the default one,
+// also those that another test is about to use.
+var plain = &http.Client{Transport: new(http.Transport)}
+
 // start starts a node on a machine with a clock that is off by shift. It returns the node's URL too.
 func start(t *testing.T, database string, master *seal.Master, shift time.Duration, change ...func(*config.Config)) (*node.Node, string) {
 	t.Helper()
@@ -84,7 +88,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 	post := func(where, path string, body any) (got tokens) {
 		t.Helper()
 		text, _ := json.Marshal(body)
-		res, err := http.Post(where+path, "application/json", bytes.NewReader(text))
+		res, err := plain.Post(where+path, "application/json", bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +103,7 @@ func TestNodesWhoseClocksDiffer(t *testing.T) {
 		t.Helper()
 		r, _ := http.NewRequest("GET", where+"/api/profile", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
-		res, err := http.DefaultClient.Do(r)
+		res, err := plain.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
