@@ -97,12 +97,25 @@ func checkNewEmail(key string) error {
 
 // skeletonVersion names the rule of skeletons. Change it with the rule or with the table of package
 // confusable: the users of an existing database are then indexed again.
-const skeletonVersion = "1"
+const skeletonVersion = "2"
 
-// skeletons returns the skeletons of an address as it is typed and of its key (UTS 39 s4). A person can
+// skeletons returns the skeletons of an address as it is seen and of its key (UTS 39 s4). A person can
 // take addresses with a common skeleton for one: capital I looks like a small l, and folds to i.
 func skeletons(email, key string) []string {
-	return slices.Compact([]string{skeleton(key), skeleton(norm.NFKC.String(email))})
+	return slices.Compact([]string{skeleton(key), skeleton(seen(email))})
+}
+
+// seen returns an address as typed, with one kind of dot in the domain and its labels in Unicode (UTS 46 s4).
+func seen(email string) string {
+	email = norm.NFKC.String(email)
+	at := strings.LastIndexByte(email, '@') + 1
+	labels := strings.FieldsFunc(email[at:], func(r rune) bool { return r == '.' || r == '\u3002' })
+	for i, label := range labels {
+		if name, err := domains.ToUnicode(label); err == nil && len(label) > 4 && strings.EqualFold(label[:4], "xn--") {
+			labels[i] = name
+		}
+	}
+	return email[:at] + strings.Join(labels, ".")
 }
 
 // skeleton returns the skeleton of s, without marks that repeat or lie on the dot of i and j and are
