@@ -91,7 +91,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 }
 
 // operator is the origin of operations that the test itself does.
-var operator = request.Info{Actor: "operator"}
+var operator = request.Info{Actor: store.Operator}
 
 // must ends the test if an operation that the test itself does has failed.
 func must(t testing.TB, err error) {

@@ -147,7 +147,7 @@ func masterKey(c *config.Loaded, create bool) (*seal.Master, error) {
 }
 
 // operator is the origin of changes that the command line makes.
-var operator = request.Info{Actor: "operator"}
+var operator = request.Info{Actor: store.Operator}
 
 // open opens the data for a verb other than serve; run closes it. It logs nothing, because the verb
 // reports its errors, and it does not connect to Redis, because a verb counts no attempts.

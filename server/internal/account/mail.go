@@ -62,6 +62,14 @@ func (m *Manager) requestMail(ctx context.Context, row store.Mail, key string, f
 	return m.DB.AddMail(ctx, row)
 }
 
+// SendReset sends a user a mail with a link to set a new password. It is for administrators, who learn
+// neither the link nor the password. It returns store.ErrNotFound if there is no such user.
+func (m *Manager) SendReset(ctx context.Context, userID string, from request.Info) error {
+	now := m.Now()
+	e := from.Event(store.EventResetSent, "ok", userID, "", now)
+	return m.DB.SendReset(ctx, store.Mail{ID: e.ID, Kind: store.MailResetPassword, UserID: userID, CreatedAt: now}, e)
+}
+
 // Recipient returns the recipient of a mail, with a new token if its kind has a link. It returns
 // mail.ErrNoRecipient if the user does not exist, or is locked and the mail has a link, or if there is
 // nothing to confirm.

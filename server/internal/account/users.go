@@ -202,6 +202,30 @@ func (m *Manager) Unlock(ctx context.Context, id string, from request.Info) erro
 	return m.DB.UnlockUser(ctx, id, from.Event(store.EventUserUnlocked, "ok", id, "", m.Now()))
 }
 
+// Change holds new properties of a user. A nil field stays as it is.
+type Change struct {
+	Name  *string
+	Admin *bool
+}
+
+// Checked returns c as the store takes it, with a text for the security log. It refuses with
+// InvalidRequest, naming the wrong member.
+func (c Change) Checked() (store.UserChange, string, error) {
+	out := store.UserChange{Admin: c.Admin}
+	var names []string
+	if c.Name != nil {
+		name, err := cleanName(*c.Name)
+		if err != nil {
+			return out, "", err
+		}
+		out.Name, names = &name, append(names, "name")
+	}
+	if c.Admin != nil {
+		names = append(names, fmt.Sprintf("admin=%t", *c.Admin))
+	}
+	return out, strings.Join(names, " "), nil
+}
+
 // cleanName trims a name and refuses it if it is too long or not printable.
 func cleanName(name string) (string, error) {
 	name = strings.TrimSpace(name)

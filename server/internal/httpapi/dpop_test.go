@@ -472,7 +472,7 @@ func TestEveryRouteBound(t *testing.T) {
 						}); !own {
 							t.Errorf("challenges %q, none of %s says why", challenges, k.scheme)
 						}
-					case forPrograms[d.method+" "+pattern]:
+					case forPrograms[d.method+" "+pattern] || forAdmins(pattern):
 						inner.refused(got, 403, "INSUFFICIENT_SCOPE")
 					case got.StatusCode != d.status:
 						t.Errorf("got %s %s, want %d", got.Status, got.body, d.status)

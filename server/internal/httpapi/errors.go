@@ -19,6 +19,13 @@ func asRefusal(err error) error {
 		return err
 	case errors.Is(err, store.ErrNotFound):
 		return &durward.Refusal{Code: durward.NotFound, Err: err}
+	case errors.Is(err, store.ErrNotAdmin):
+		return &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "You are not an administrator any more.",
+			Hint:   "Another administrator can give the right back.",
+			Err:    err,
+		}
 	case errors.Is(err, store.ErrText):
 		return &durward.Refusal{
 			Code:   durward.InvalidRequest,

@@ -26,49 +26,60 @@ import (
 type routeCase struct {
 	method, path string
 	body         string // of each request; may be empty
-	guarded      bool   // requires an access token with the scope profile
+	guarded      bool   // requires an access token with the scope profile, admin or revocations
 	status       int    // for accepted credentials
 	public       bool   // may be cached
 }
 
 // routeCases lists every route, by its pattern in routes.go.
 var routeCases = map[string][]routeCase{
-	"/api/auth/register":                      {{"POST", "/api/auth/register", `{}`, false, 400, false}},
-	"/api/auth/login":                         {{"POST", "/api/auth/login", `{}`, false, 400, false}},
-	"/api/auth/login/mfa":                     {{"POST", "/api/auth/login/mfa", `{}`, false, 400, false}},
-	"/api/auth/mfa":                           {{"GET", "/api/auth/mfa", ``, true, 200, false}},
-	"/api/auth/mfa/totp":                      {{"POST", "/api/auth/mfa/totp", `{"x":1}`, true, 400, false}, {"DELETE", "/api/auth/mfa/totp", ``, true, 404, false}},
-	"/api/auth/mfa/totp/confirm":              {{"POST", "/api/auth/mfa/totp/confirm", `{}`, true, 400, false}},
-	"/api/auth/mfa/recovery-codes":            {{"POST", "/api/auth/mfa/recovery-codes", `{"x":1}`, true, 400, false}},
-	"/api/auth/refresh":                       {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
-	"/api/auth/logout":                        {{"POST", "/api/auth/logout", ``, false, 204, false}},
-	"/api/auth/token":                         {{"POST", "/api/auth/token", ``, true, 403, false}},
-	"/api/auth/step-up":                       {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
-	"/api/auth/password/forgot":               {{"POST", "/api/auth/password/forgot", `{"email":"nobody@example.com"}`, false, 202, false}},
-	"/api/auth/password/reset":                {{"POST", "/api/auth/password/reset", `{"token":"x","new_password":"plenty of words in a row"}`, false, 400, false}},
-	"/api/auth/email/verify":                  {{"POST", "/api/auth/email/verify", `{"token":"x"}`, false, 400, false}},
-	"/api/auth/email/verify/send":             {{"POST", "/api/auth/email/verify/send", `{"email":"nobody@example.com"}`, false, 202, false}},
-	"/api/auth/email/undo":                    {{"POST", "/api/auth/email/undo", `{"token":"x"}`, false, 400, false}},
-	"/api/auth/invite":                        {{"POST", "/api/auth/invite", `{"token":"x","password":"plenty of words in a row"}`, false, 400, false}},
-	"/api/profile/email":                      {{"POST", "/api/profile/email", `{}`, true, 400, false}},
-	"/api/auth/password/change":               {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
-	"/api/profile":                            {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
-	"/api/notifications":                      {{"GET", "/api/notifications", ``, true, 200, false}},
-	"/api/auth/sessions":                      {{"GET", "/api/auth/sessions", ``, true, 200, false}},
-	"/api/auth/sessions/{id}":                 {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
-	"/api/keys":                               {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
-	"/api/keys/{id}":                          {{"DELETE", "/api/keys/none", ``, true, 404, false}},
-	"/api/keys/{id}/rotate":                   {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
-	"/.well-known/jwks.json":                  {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
-	"/.well-known/openid-configuration":       {{"GET", "/.well-known/openid-configuration", ``, false, 200, true}},
-	"/.well-known/oauth-authorization-server": {{"GET", "/.well-known/oauth-authorization-server", ``, false, 200, true}},
-	"/api/revocations":                        {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
-	"/openapi.json":                           {{"GET", "/openapi.json", ``, false, 200, true}},
-	"/{$}":                                    {{"GET", "/", ``, false, 200, true}},
-	"/errors/":                                {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
-	"/static/durward.css":                     {{"GET", "/static/durward.css", ``, false, 200, true}},
-	"/healthz":                                {{"GET", "/healthz", ``, false, 200, false}},
-	"/readyz":                                 {{"GET", "/readyz", ``, false, 200, false}},
+	"/api/auth/register":                       {{"POST", "/api/auth/register", `{}`, false, 400, false}},
+	"/api/auth/login":                          {{"POST", "/api/auth/login", `{}`, false, 400, false}},
+	"/api/auth/login/mfa":                      {{"POST", "/api/auth/login/mfa", `{}`, false, 400, false}},
+	"/api/auth/mfa":                            {{"GET", "/api/auth/mfa", ``, true, 200, false}},
+	"/api/auth/mfa/totp":                       {{"POST", "/api/auth/mfa/totp", `{"x":1}`, true, 400, false}, {"DELETE", "/api/auth/mfa/totp", ``, true, 404, false}},
+	"/api/auth/mfa/totp/confirm":               {{"POST", "/api/auth/mfa/totp/confirm", `{}`, true, 400, false}},
+	"/api/auth/mfa/recovery-codes":             {{"POST", "/api/auth/mfa/recovery-codes", `{"x":1}`, true, 400, false}},
+	"/api/auth/refresh":                        {{"POST", "/api/auth/refresh", `{"refresh_token":"dr_x"}`, false, 401, false}},
+	"/api/auth/logout":                         {{"POST", "/api/auth/logout", ``, false, 204, false}},
+	"/api/auth/token":                          {{"POST", "/api/auth/token", ``, true, 403, false}},
+	"/api/auth/step-up":                        {{"POST", "/api/auth/step-up", `{}`, true, 400, false}},
+	"/api/auth/password/forgot":                {{"POST", "/api/auth/password/forgot", `{"email":"nobody@example.com"}`, false, 202, false}},
+	"/api/auth/password/reset":                 {{"POST", "/api/auth/password/reset", `{"token":"x","new_password":"plenty of words in a row"}`, false, 400, false}},
+	"/api/auth/email/verify":                   {{"POST", "/api/auth/email/verify", `{"token":"x"}`, false, 400, false}},
+	"/api/auth/email/verify/send":              {{"POST", "/api/auth/email/verify/send", `{"email":"nobody@example.com"}`, false, 202, false}},
+	"/api/auth/email/undo":                     {{"POST", "/api/auth/email/undo", `{"token":"x"}`, false, 400, false}},
+	"/api/auth/invite":                         {{"POST", "/api/auth/invite", `{"token":"x","password":"plenty of words in a row"}`, false, 400, false}},
+	"/api/profile/email":                       {{"POST", "/api/profile/email", `{}`, true, 400, false}},
+	"/api/auth/password/change":                {{"POST", "/api/auth/password/change", `{}`, true, 400, false}},
+	"/api/profile":                             {{"GET", "/api/profile", ``, true, 200, false}, {"PATCH", "/api/profile", `{"name":"Ada"}`, true, 200, false}},
+	"/api/notifications":                       {{"GET", "/api/notifications", ``, true, 200, false}},
+	"/api/auth/sessions":                       {{"GET", "/api/auth/sessions", ``, true, 200, false}},
+	"/api/auth/sessions/{id}":                  {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
+	"/api/keys":                                {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
+	"/api/keys/{id}":                           {{"DELETE", "/api/keys/none", ``, true, 404, false}},
+	"/api/keys/{id}/rotate":                    {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
+	"/api/admin/users":                         {{"GET", "/api/admin/users", ``, true, 200, false}, {"POST", "/api/admin/users", `{}`, true, 400, false}},
+	"/api/admin/users/{id}":                    {{"GET", "/api/admin/users/none", ``, true, 404, false}, {"PATCH", "/api/admin/users/none", `{"name":"Ada"}`, true, 404, false}, {"DELETE", "/api/admin/users/none", ``, true, 404, false}},
+	"/api/admin/users/{id}/lock":               {{"POST", "/api/admin/users/none/lock", ``, true, 404, false}},
+	"/api/admin/users/{id}/unlock":             {{"POST", "/api/admin/users/none/unlock", ``, true, 404, false}},
+	"/api/admin/users/{id}/sign-out":           {{"POST", "/api/admin/users/none/sign-out", ``, true, 404, false}},
+	"/api/admin/users/{id}/password-reset":     {{"POST", "/api/admin/users/none/password-reset", ``, true, 404, false}},
+	"/api/admin/users/{id}/mfa":                {{"DELETE", "/api/admin/users/none/mfa", ``, true, 404, false}},
+	"/api/admin/users/{id}/sessions":           {{"GET", "/api/admin/users/none/sessions", ``, true, 404, false}},
+	"/api/admin/users/{id}/sessions/{session}": {{"DELETE", "/api/admin/users/none/sessions/none", ``, true, 404, false}},
+	"/api/admin/users/{id}/keys":               {{"GET", "/api/admin/users/none/keys", ``, true, 404, false}},
+	"/api/admin/users/{id}/keys/{key}":         {{"DELETE", "/api/admin/users/none/keys/none", ``, true, 404, false}},
+	"/.well-known/jwks.json":                   {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
+	"/.well-known/openid-configuration":        {{"GET", "/.well-known/openid-configuration", ``, false, 200, true}},
+	"/.well-known/oauth-authorization-server":  {{"GET", "/.well-known/oauth-authorization-server", ``, false, 200, true}},
+	"/api/revocations":                         {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
+	"/openapi.json":                            {{"GET", "/openapi.json", ``, false, 200, true}},
+	"/{$}":                                     {{"GET", "/", ``, false, 200, true}},
+	"/errors/":                                 {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
+	"/static/durward.css":                      {{"GET", "/static/durward.css", ``, false, 200, true}},
+	"/healthz":                                 {{"GET", "/healthz", ``, false, 200, false}},
+	"/readyz":                                  {{"GET", "/readyz", ``, false, 200, false}},
 }
 
 // justSignedIn lists the routes that require a recent sign-in.
@@ -88,6 +99,14 @@ var withFactor = map[string]bool{"POST /api/auth/password/change": true}
 
 // forPrograms lists the routes that require the scope revocations.
 var forPrograms = map[string]bool{"GET /api/revocations": true}
+
+// forAdmins reports whether a route requires the scope admin, and a recent sign-in for all methods but GET.
+func forAdmins(pattern string) bool { return strings.HasPrefix(pattern, "/api/admin/") }
+
+// withAdmin lists the kinds of credentials with the scope admin.
+var withAdmin = map[string]bool{
+	"token with other scopes": true, "valid token of an administrator": true, "key of an administrator": true, "key with another scope": true,
+}
 
 // inField marks a value for X-API-Key instead of Authorization.
 const inField = "X-API-Key: "
@@ -302,7 +321,18 @@ func TestEveryRoute(t *testing.T) {
 	for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
 		for _, d := range routeCases[pattern] {
 			for _, kind := range kinds {
-				if justSignedIn[d.method+" "+pattern] && kind.later != "" {
+				if forAdmins(pattern) {
+					name := strings.TrimSuffix(strings.TrimSuffix(kind.name, " Bearer "), " "+inField)
+					if strings.HasPrefix(name, "of a user") { // who lacks the scope, too
+						kind.later = ""
+					}
+					if withAdmin[name] {
+						kind.status, kind.code = 0, ""
+					} else if kind.status == 0 {
+						kind.status, kind.code = 403, "INSUFFICIENT_SCOPE"
+					}
+				}
+				if (justSignedIn[d.method+" "+pattern] || forAdmins(pattern) && d.method != "GET") && kind.later != "" {
 					kind.status, kind.code = durward.Code(kind.later).Status(), kind.later
 				}
 				if inSession[d.method+" "+pattern] && kind.status == 0 && strings.HasPrefix(kind.name, "key") {
@@ -451,7 +481,7 @@ func TestNothingElseIsServed(t *testing.T) {
 	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/metrics", "/debug", "/.git/config", "/.env", "/durward.db", "/master.key",
-		"/api/admin/users", "/api/admin/events", "/static/", "/templates/error.html", "/openapi.yaml"} {
+		"/api/admin", "/api/admin/", "/static/", "/templates/error.html", "/openapi.yaml"} {
 		for _, method := range []string{"GET", "POST"} {
 			w.refused(w.do(method, path, token, nil), 404, "NOT_FOUND")
 		}
@@ -461,7 +491,7 @@ func TestNothingElseIsServed(t *testing.T) {
 			continue
 		}
 		for _, more := range []string{"/x.css", "/", "x", ".json", "/a.js"} {
-			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/keys/"))) {
+			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/keys/"))) && !(got.StatusCode == 403 && strings.HasPrefix(path+more, "/api/admin/users/")) {
 				t.Errorf("%s: %s", path+more, got.Status)
 			}
 		}
@@ -494,9 +524,11 @@ func TestEveryRouteByCookie(t *testing.T) {
 		t.Fatal(r.Status)
 	}
 	stranger := newEnv(t, settings{}).cookieOf(adaEmail)
-	var stale []string // valid, signed in ten minutes ago; a sign-out ends one
-	for range 50 {
-		stale = append(stale, sessionCookie+"="+w.cookieOf(adaEmail))
+	var stale []string // valid, signed in ten minutes ago: one for each route, because a sign-out ends one
+	for _, list := range routeCases {
+		for range list {
+			stale = append(stale, sessionCookie+"="+w.cookieOf(adaEmail))
+		}
 	}
 	w.clock.Advance(10 * time.Minute)
 	good := func() string { return sessionCookie + "=" + w.cookieOf(adaEmail) }
@@ -567,9 +599,9 @@ func TestEveryRouteByCookie(t *testing.T) {
 						w.refused(got, kind.status, kind.code)
 					case pattern == "/api/auth/logout" && kind.code == "CROSS_SITE":
 						w.refused(got, 403, "CROSS_SITE")
-					case justSignedIn[d.method+" "+pattern] && !kind.fresh:
+					case (justSignedIn[d.method+" "+pattern] || forAdmins(pattern) && d.method != "GET") && !kind.fresh:
 						w.refused(got, 401, "STEP_UP_REQUIRED")
-					case forPrograms[d.method+" "+pattern]:
+					case forPrograms[d.method+" "+pattern] || forAdmins(pattern):
 						w.refused(got, 403, "INSUFFICIENT_SCOPE")
 					case got.StatusCode != want:
 						t.Errorf("got %s %s, want %d", got.Status, got.body, want)
@@ -589,6 +621,135 @@ func TestEveryRouteByCookie(t *testing.T) {
 						t.Errorf("Vary: %v", got.Header.Values("Vary"))
 					}
 				})
+			}
+		}
+	}
+}
+
+// classOf returns the column of a route in the table of TestEveryRouteByRole.
+func classOf(method, pattern string, guarded bool) string {
+	endpoint := method + " " + pattern
+	switch {
+	case !guarded:
+		return "open"
+	case forPrograms[endpoint]:
+		return "program"
+	case forAdmins(pattern) && method == "GET":
+		return "admin read"
+	case forAdmins(pattern):
+		return "admin change"
+	case justSignedIn[endpoint]:
+		return "fresh"
+	case withFactor[endpoint]:
+		return "factor"
+	case inSession[endpoint]:
+		return "session"
+	}
+	return "own"
+}
+
+// Every route for every role, with the default settings: a half-finished sign-in opens nothing, and
+// administration is for administrators who signed in with a second factor.
+func TestEveryRouteByRole(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{registration: true, adminFactor: true})
+	ctx := t.Context()
+	add := func(email string, admin bool) store.User {
+		u, err := w.people.Add(ctx, account.NewUser{Email: email, Password: adaPassword, Admin: admin}, store.EventUserAdded, request.Info{Actor: store.Operator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	withFactor := func(email string, admin bool) store.User {
+		u := add(email, admin)
+		w.enrol(email)
+		u, err := w.db.UserByID(ctx, u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	weakAdmin, weakRole := add("weak@example.com", true), w.ada
+	grace, root := withFactor("grace@example.com", false), withFactor("root@example.com", true)
+	signIn := func(u store.User, methods string, ago time.Duration) func() string {
+		p := account.Proof{User: u, ACR: "urn:durward:acr:1fa", Methods: strings.Fields(methods)}
+		if len(p.Methods) > 1 {
+			p.ACR = twoFactor
+		}
+		return func() string {
+			p.At = w.clock.Now().Add(-ago)
+			t, err := w.sessions.SignIn(ctx, p, nil, request.Info{})
+			if err != nil {
+				panic(err)
+			}
+			return "Bearer " + t.Access
+		}
+	}
+	key := func(u store.User, scopes ...string) func() string {
+		_, key, err := w.people.CreateKey(ctx, &durward.Principal{Subject: u.ID, Scopes: account.ScopesOf(u)}, account.NewKey{Name: "key", Scopes: scopes}, request.Info{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() string { return "Bearer " + key.Reveal() }
+	}
+	half := w.half("grace@example.com")
+	const (
+		anonymous = "AUTHENTICATION_REQUIRED"
+		invalid   = "INVALID_TOKEN"
+		stepUp    = "STEP_UP_REQUIRED"
+		enrol     = "ENROLMENT_REQUIRED"
+		scope     = "INSUFFICIENT_SCOPE"
+		forbidden = "FORBIDDEN"
+		ok        = ""
+	)
+	classes := []string{"own", "session", "factor", "fresh", "program", "admin read", "admin change"}
+	for _, role := range []struct {
+		name  string
+		value func() string // of Authorization
+		codes []string      // by class
+	}{
+		{"anonymous", func() string { return "" }, []string{anonymous, anonymous, anonymous, anonymous, anonymous, anonymous, anonymous}},
+		{"half-finished sign-in", func() string { return "Bearer " + half }, []string{invalid, invalid, invalid, invalid, invalid, invalid, invalid}},
+		{"user", signIn(weakRole, "pwd", 0), []string{ok, ok, ok, ok, scope, scope, enrol}},
+		{"user with a second factor", signIn(grace, "mfa otp pwd", 0), []string{ok, ok, ok, ok, scope, scope, scope}},
+		{"user with a second factor, without it", signIn(grace, "pwd", 0), []string{ok, ok, stepUp, stepUp, scope, scope, stepUp}},
+		{"administrator without a second factor", signIn(weakAdmin, "pwd", 0), []string{ok, ok, ok, ok, scope, enrol, enrol}},
+		{"administrator, without the second factor", signIn(root, "pwd", 0), []string{ok, ok, stepUp, stepUp, scope, stepUp, stepUp}},
+		{"administrator, 10 minutes ago", signIn(root, "mfa otp pwd", 10*time.Minute), []string{ok, ok, ok, stepUp, scope, ok, stepUp}},
+		{"administrator", signIn(root, "mfa otp pwd", 0), []string{ok, ok, ok, ok, scope, ok, ok}},
+		{"key of a user", key(w.ada), []string{ok, forbidden, forbidden, forbidden, scope, scope, forbidden}},
+		{"key with the scope admin", key(root, "admin", "profile"), []string{ok, forbidden, forbidden, forbidden, scope, ok, forbidden}},
+	} {
+		for _, pattern := range slices.Sorted(maps.Keys(routeCases)) {
+			for _, d := range routeCases[pattern] {
+				class := classOf(d.method, pattern, d.guarded)
+				code := ok
+				if i := slices.Index(classes, class); i >= 0 {
+					code = role.codes[i]
+				}
+				if d.method == "DELETE" && pattern == "/api/auth/mfa/totp" && code == ok {
+					continue // it would remove the factor; TestRemoveTOTP does
+				}
+				r, err := http.NewRequest(d.method, w.url+d.path, strings.NewReader(d.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d.body != "" {
+					r.Header.Set("Content-Type", "application/json")
+				}
+				if value := role.value(); value != "" {
+					r.Header.Set("Authorization", value)
+				}
+				got := w.send(r)
+				want := d.status
+				if code != ok {
+					want = durward.Code(code).Status()
+				}
+				var problem struct{ Code string }
+				if _ = json.Unmarshal(got.body, &problem); got.StatusCode != want || code != ok && problem.Code != code {
+					t.Errorf("%s %s (%s) by %s: got %s %s, want %d %s", d.method, pattern, class, role.name, got.Status, problem.Code, want, code)
+				}
 			}
 		}
 	}

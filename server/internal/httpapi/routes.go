@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 )
 
@@ -57,6 +58,19 @@ func (s *Server) routes() http.Handler {
 	handle("/api/keys", route{"GET": s.signedIn(s.keys), "POST": s.justSignedIn(s.createKey)})
 	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
 	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})
+
+	// Administration.
+	handle("/api/admin/users", route{"GET": s.forAdmins(s.users), "POST": s.byAdmin(s.inviteUser)})
+	handle("/api/admin/users/{id}", route{"GET": s.forAdmins(s.user), "PATCH": s.byAdmin(s.patchUser), "DELETE": s.byAdmin(s.deleteUser)})
+	handle("/api/admin/users/{id}/lock", route{"POST": s.byAdmin(s.lockUser)})
+	handle("/api/admin/users/{id}/unlock", route{"POST": s.byAdmin(s.unlockUser)})
+	handle("/api/admin/users/{id}/sign-out", route{"POST": s.byAdmin(s.signOutUser)})
+	handle("/api/admin/users/{id}/password-reset", route{"POST": s.byAdmin(s.sendReset)})
+	handle("/api/admin/users/{id}/mfa", route{"DELETE": s.byAdmin(s.resetFactors)})
+	handle("/api/admin/users/{id}/sessions", route{"GET": s.forAdmins(s.userSessions)})
+	handle("/api/admin/users/{id}/sessions/{session}", route{"DELETE": s.byAdmin(s.endUserSession)})
+	handle("/api/admin/users/{id}/keys", route{"GET": s.forAdmins(s.userKeys)})
+	handle("/api/admin/users/{id}/keys/{key}", route{"DELETE": s.byAdmin(s.revokeUserKey)})
 
 	// For other software and for browsers.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})
@@ -223,6 +237,34 @@ func (s *Server) administration(r *http.Request) error {
 		return nil
 	}
 	return s.requireFactor(r)
+}
+
+// forAdmins serves e to requests with the scope admin, for reading. A key or an operator's token, which no
+// sign-in stands behind, needs no second factor: making one did.
+func (s *Server) forAdmins(e endpoint) http.Handler {
+	p := durward.Policy{Scopes: []string{"admin"}, Freshness: maxListAge}
+	return s.guard.Require(p, s.open(func(w http.ResponseWriter, r *http.Request) error {
+		if !durward.From(r.Context()).AuthTime.IsZero() {
+			if err := s.administration(r); err != nil {
+				return err
+			}
+		}
+		return e(w, r)
+	}))
+}
+
+// byAdmin serves e to administrators who signed in a short time ago, with a second factor unless the
+// configuration allows administration without it. An API key never qualifies.
+func (s *Server) byAdmin(e func(http.ResponseWriter, *http.Request, request.Info) error) http.Handler {
+	p := durward.Policy{Scopes: []string{"admin"}, MaxAge: recentSignIn, Freshness: maxListAge}
+	if !s.c.AdminWithoutFactor {
+		p = account.NeedsSecondFactor(p)
+	}
+	return s.guard.Require(p, s.open(s.withFactor(func(w http.ResponseWriter, r *http.Request) error {
+		by := from(r)
+		by.Actor = durward.From(r.Context()).Subject
+		return e(w, r, by)
+	})))
 }
 
 type requestIDKey struct{}

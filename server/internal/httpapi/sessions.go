@@ -19,8 +19,13 @@ type sessionItem struct {
 
 // sessions is GET /api/auth/sessions.
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
+	return s.answerSessions(w, r, durward.From(r.Context()).Subject)
+}
+
+// answerSessions answers with the live sessions of a user.
+func (s *Server) answerSessions(w http.ResponseWriter, r *http.Request, userID string) error {
 	p := durward.From(r.Context())
-	rows, err := s.c.Sessions.List(r.Context(), p.Subject)
+	rows, err := s.c.Sessions.List(r.Context(), userID)
 	items := make([]sessionItem, 0, len(rows))
 	for _, row := range rows {
 		items = append(items, sessionItem{

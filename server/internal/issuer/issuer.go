@@ -227,7 +227,7 @@ func (i *Issuer) Issue(
 		Kind:    store.EventTokenIssued,
 		At:      now,
 		UserID:  subject,
-		Actor:   "operator",
+		Actor:   store.Operator,
 		Outcome: "ok",
 		Detail:  "token " + c.ID + ", scope " + strings.Join(scopes, " "),
 	}

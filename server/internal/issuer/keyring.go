@@ -79,7 +79,7 @@ func (i *Issuer) readRing(ctx context.Context) error {
 func NewEpoch(keep bool, now time.Time) store.NewEpoch {
 	return store.NewEpoch{
 		KeepSessions: keep, At: now, Until: now.Add(verifyAfter),
-		Event: store.Event{ID: store.NewID(), Kind: store.EventEpochBegun, At: now, Actor: "operator", Outcome: "ok"},
+		Event: store.Event{ID: store.NewID(), Kind: store.EventEpochBegun, At: now, Actor: store.Operator, Outcome: "ok"},
 	}
 }
 

@@ -308,7 +308,7 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 		g.Until = g.At.Add(verifyAfter)
 		event.Kind = store.EventKeyWithdrawn
 	}
-	event.Actor = "operator"
+	event.Actor = store.Operator
 	events := []store.Event{event}
 	add := func(state string) (store.Key, error) {
 		k, err := i.newSigningKey(state)

@@ -16,7 +16,7 @@ type Info struct {
 	Addr      netip.Addr
 	UserAgent string // User-Agent field, or the name of the operator's tool
 	Cookie    string // user of the live session of the request's cookie, or empty
-	Actor     string // who acts, if it is not the user concerned: "operator"
+	Actor     string // id of the administrator who acts, or store.Operator; empty if it is the user concerned
 	Language  string // one of Languages, or empty if the client names none
 }
 

@@ -198,13 +198,6 @@ func (m *Manager) SignOut(ctx context.Context, userID, sessionID string, everywh
 	return m.publish(m.c.DB.EndSessions(ctx, userID, "", event.Kind, m.c.Issuer.TokensEnd(now), event))
 }
 
-// LockUser prevents a user from signing in and ends all their sessions.
-func (m *Manager) LockUser(ctx context.Context, userID string, from request.Info) error {
-	now := m.c.Now()
-	event := from.Event(store.EventUserLocked, "ok", userID, "", now)
-	return m.publish(m.c.DB.LockUser(ctx, userID, m.c.Issuer.TokensEnd(now), event))
-}
-
 // end ends the session of event. notification is the kind of the notification that the user gets, or
 // empty for none.
 func (m *Manager) end(ctx context.Context, reason string, event store.Event, notification string) error {

@@ -178,7 +178,7 @@ func (m *Manager) RemoveTOTP(ctx context.Context, p *durward.Principal, from req
 }
 
 // ResetFactors removes all second factors of a user and ends all sessions of the user. It returns
-// store.ErrNotFound if the user has none. It is for the operator.
+// store.ErrNotFound if the user has none. It is for the operator and for administrators.
 func (m *Manager) ResetFactors(ctx context.Context, userID string, from request.Info) error {
 	now := m.c.Now()
 	event := from.Event(store.EventFactorRemoved, "ok", userID, "", now)

@@ -28,6 +28,7 @@ var (
 	ErrEmailTaken  = errors.New("store: the address has an account already")
 	ErrLookAlike   = errors.New("store: the address looks like that of another account")
 	ErrChanged     = errors.New("store: changed since it was read")
+	ErrNotAdmin    = errors.New("store: the actor is no administrator any more")
 	ErrTooMany     = errors.New("store: the limit is reached")
 	ErrUnavailable = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown
 	ErrNewer       = errors.New("store: the database was made by a newer program")

@@ -50,7 +50,7 @@ var lastEvent atomic.Int64
 // anEvent returns an event with an id of its own.
 func anEvent(kind, userID string) Event {
 	return Event{
-		ID: fmt.Sprintf("01EVENT%012d", lastEvent.Add(1)), Kind: kind, At: noon, UserID: userID, Actor: "actor-1", SessionID: "session-1",
+		ID: fmt.Sprintf("01EVENT%012d", lastEvent.Add(1)), Kind: kind, At: noon, UserID: userID, Actor: Operator, SessionID: "session-1",
 		Outcome: "ok", Network: "192.0.2.0/24", Device: "Firefox on Linux", DenialID: "denial-1", Detail: "a detail",
 	}
 }
@@ -477,6 +477,27 @@ func allMethods() []dbMethod {
 		methodOf("Users", false, struct{ After string }{"a"}, func(ctx context.Context, db *DB, a struct{ After string }) error {
 			return errOf(db.Users(ctx, a.After, 10))
 		}),
+		methodOf("FindUsers", false, struct{ Search, After string }{"a", "z"}, func(ctx context.Context, db *DB, a struct{ Search, After string }) error {
+			return errOf(db.FindUsers(ctx, UserFilter{Search: a.Search, After: a.After, Limit: 10}))
+		}),
+		methodOf("SetUser", true, struct {
+			ID, Name string
+			Event    Event
+		}{"ada", "Countess", anEvent(EventUserChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, Name string
+			Event    Event
+		}) error {
+			return errOf(db.SetUser(ctx, a.ID, UserChange{Name: &a.Name}, later, a.Event))
+		}),
+		methodOf("DeleteUser", true, struct {
+			ID    string
+			Event Event
+		}{"ada", anEvent(EventUserDeleted, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return errOf(db.DeleteUser(ctx, a.ID, later, a.Event))
+		}),
 		methodOf("SetName", true, struct{ ID, Name string }{"ada", "Countess"}, func(ctx context.Context, db *DB, a struct{ ID, Name string }) error {
 			return errOf(db.SetName(ctx, a.ID, a.Name))
 		}),
@@ -770,6 +791,15 @@ func allMethods() []dbMethod {
 
 		methodOf("AddMail", true, struct{ Mail Mail }{Mail{ID: "mail-9", Kind: MailResetPassword, Address: "eve@example.com", CreatedAt: noon}}, func(ctx context.Context, db *DB, a struct{ Mail Mail }) error {
 			return db.AddMail(ctx, a.Mail)
+		}),
+		methodOf("SendReset", true, struct {
+			UserID string
+			Event  Event
+		}{"ada", anEvent(EventResetSent, "ada")}, func(ctx context.Context, db *DB, a struct {
+			UserID string
+			Event  Event
+		}) error {
+			return db.SendReset(ctx, Mail{ID: "mail-9", Kind: MailResetPassword, UserID: a.UserID, CreatedAt: noon}, a.Event)
 		}),
 		methodOf("ClaimMails", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.ClaimMails(ctx, 10, time.Minute)) }),
 		methodOf("PostponeMail", true, struct{ ID string }{"mail-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {

@@ -266,7 +266,7 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-var known = []error{ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
+var known = []error{ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrNotAdmin, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
 
 // codes returns the result code of SQLite or the SQLSTATE of Postgres in err.
 func codes(err error) (lite int, pg string) {

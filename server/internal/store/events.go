@@ -10,10 +10,13 @@ import (
 const (
 	EventRegistered        = "registered"
 	EventUserAdded         = "user_added"
+	EventUserChanged       = "user_changed"
+	EventUserDeleted       = "user_deleted"
 	EventUserLocked        = "user_locked"
 	EventUserUnlocked      = "user_unlocked"
 	EventPasswordChanged   = "password_changed"
 	EventPasswordSet       = "password_set"
+	EventResetSent         = "reset_sent"
 	EventPasswordReset     = "password_reset"
 	EventEmailVerified     = "email_verified"
 	EventEmailChanged      = "email_changed"
@@ -53,7 +56,7 @@ type Event struct {
 	Kind      string
 	At        time.Time
 	UserID    string // the user whom it is about
-	Actor     string // the user who acted; empty if it is the same
+	Actor     string // the administrator who acted, or Operator; empty if it is the same user
 	SessionID string
 	Outcome   string
 	Network   string
@@ -69,8 +72,21 @@ type Event struct {
 
 const eventColumns = `id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail, number, hash`
 
-// event inserts e in the transaction that it describes, and makes it the evidence of that transaction.
+// Operator is the Actor of events that the operator of the server caused at the command line.
+const Operator = "operator"
+
+// event inserts e in the transaction that it describes, and makes it the evidence of that transaction. It
+// returns ErrNotAdmin if the actor is no administrator: of two administrators who demote each other at the
+// same time, one succeeds. An event is the last statement of a transaction or is followed by others of
+// the same actor, so the lock is the last one.
 func (t *tx) event(e Event) error {
+	if e.Actor != "" && e.Actor != Operator {
+		t.lock("administrators")
+		if n := t.number(`SELECT count(*) FROM users WHERE id = $1 AND admin = 1 AND locked_at = 0`, e.Actor); t.err == nil && n == 0 {
+			t.err = ErrNotAdmin
+			return t.err
+		}
+	}
 	t.setEvidence(`SELECT 1 FROM events WHERE id = $1`, e.ID)
 	return t.exec(`INSERT INTO events (id, kind, at, user_id, actor, session_id, outcome, network, device, denial_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		e.ID, e.Kind, micros(e.At), e.UserID, e.Actor, e.SessionID, e.Outcome, e.Network, e.Device, e.DenialID, e.Detail)

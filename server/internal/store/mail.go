@@ -56,6 +56,17 @@ func (db *DB) AddMail(ctx context.Context, m Mail) error {
 	})
 }
 
+// SendReset adds a mail to a user to the outbox. It returns ErrNotFound if there is no such user.
+func (db *DB) SendReset(ctx context.Context, m Mail, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if _, err := tx.user(m.UserID); err != nil {
+			return err
+		}
+		tx.mail(m)
+		return tx.event(e)
+	})
+}
+
 // ClaimMails returns up to limit mails that are due, the longest due first. No other call returns them
 // until lease has passed.
 func (db *DB) ClaimMails(ctx context.Context, limit int, lease time.Duration) ([]Mail, error) {

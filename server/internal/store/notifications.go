@@ -19,7 +19,12 @@ const maxNotices = 10
 
 // notify adds a notification of an event for a user, and a mail about it. Both have the id of the event,
 // which sorts by time.
+//
+// Device and network are those of the user: of an administrator who acts, the user learns neither.
 func (t *tx) notify(userID, kind string, e Event) error {
+	if e.Actor != "" && e.Actor != Operator {
+		e.Device, e.Network = "", ""
+	}
 	hour := t.number(`SELECT count(*) FROM notifications WHERE user_id = $1 AND at > $2`, userID, micros(e.At.Add(-time.Hour)))
 	if hour < maxNotices {
 		t.mail(mailOf(e, kind, userID, ""))

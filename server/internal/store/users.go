@@ -122,6 +122,65 @@ func (db *DB) Users(ctx context.Context, after string, limit int) ([]User, error
 	return list[User](db.reader(ctx), `SELECT `+userColumns+` FROM users WHERE email_key > $1 ORDER BY email_key LIMIT $2`, after, limit)
 }
 
+// UserFilter selects users. A zero field matches all.
+type UserFilter struct {
+	Search string // part of the address or of the name, or the id; small and capital letters of ASCII are the same
+	Admin  bool   // only administrators
+	Locked bool   // only locked users
+	After  string // id of the last user of the page before
+	Limit  int
+}
+
+// FindUsers returns a page of users, newest first.
+func (db *DB) FindUsers(ctx context.Context, f UserFilter) ([]User, error) {
+	part := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(f.Search)) + "%"
+	return list[User](db.reader(ctx), `SELECT `+userColumns+` FROM users
+		WHERE (email_key LIKE $1 ESCAPE '\' OR lower(name) LIKE $1 ESCAPE '\' OR id = $6) AND ($2 = 0 OR admin = 1) AND ($3 = 0 OR locked_at > 0) AND ($4 = '' OR id < $4)
+		ORDER BY id DESC LIMIT $5`, part, flag(f.Admin), flag(f.Locked), f.After, f.Limit, f.Search)
+}
+
+// UserChange holds new properties of a user. A nil field stays as it is.
+type UserChange struct {
+	Name  *string
+	Admin *bool
+}
+
+// SetUser changes a user, all or nothing. The sessions of a user who is no longer an administrator end: it
+// returns their revocations, which last until until.
+func (db *DB) SetUser(ctx context.Context, id string, c UserChange, until time.Time, e Event) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		tx.lockUser(id)
+		u, err := tx.user(id)
+		if err != nil {
+			return nil, err
+		}
+		if c.Name != nil {
+			tx.exec(`UPDATE users SET name = $2 WHERE id = $1`, id, *c.Name)
+		}
+		if c.Admin != nil {
+			tx.exec(`UPDATE users SET admin = $2 WHERE id = $1`, id, flag(*c.Admin))
+			if u.Admin && !*c.Admin {
+				revoked = tx.endSessions(id, "", e.Kind, e.At, until)
+			}
+		}
+		return revoked, tx.event(e)
+	})
+}
+
+// DeleteUser ends all sessions of a user and deletes the user with all that belongs to them. The security
+// log keeps the id. It returns the revocations, which last until until.
+func (db *DB) DeleteUser(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+		tx.lockUser(id)
+		revoked := tx.endSessions(id, "", e.Kind, e.At, until)
+		tx.exec(`DELETE FROM outbox WHERE user_id = $1`, id)
+		if tx.changed(`DELETE FROM users WHERE id = $1`, id) == 0 {
+			return nil, ErrNotFound
+		}
+		return revoked, tx.event(e)
+	})
+}
+
 // SetName changes a user's name and returns the user.
 func (db *DB) SetName(ctx context.Context, id, name string) (User, error) {
 	return write(ctx, db, func(tx *tx) (User, error) {

@@ -1,0 +1,184 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// userItem is a user as administrators see them.
+type userItem struct {
+	ID          string    `json:"id"`
+	Email       string    `json:"email"`
+	Name        string    `json:"name"`
+	Admin       bool      `json:"admin"`
+	HasPassword bool      `json:"has_password"`
+	HasFactor   bool      `json:"has_second_factor"`
+	Unverified  bool      `json:"unverified,omitzero"` // the user registered and has not confirmed the address
+	CreatedAt   time.Time `json:"created_at"`
+	LockedAt    time.Time `json:"locked_at,omitzero"`
+}
+
+func userItemOf(u store.User) userItem {
+	return userItem{
+		ID:          u.ID,
+		Email:       u.Email,
+		Name:        u.Name,
+		Admin:       u.Admin,
+		HasPassword: u.Password != "",
+		HasFactor:   !u.SecondFactorAt.IsZero(),
+		Unverified:  u.Unverified,
+		CreatedAt:   u.CreatedAt.UTC(),
+		LockedAt:    u.LockedAt,
+	}
+}
+
+// maxSearch is the longest part of an address or a name to search for, in bytes.
+const maxSearch = 254
+
+// users is GET /api/admin/users.
+func (s *Server) users(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	f := store.UserFilter{Search: query.Get("search")}
+	if len(f.Search) > maxSearch {
+		return invalid("search", fmt.Sprintf("The parameter search is longer than %d bytes.", maxSearch), "")
+	}
+	var err error
+	if f.Admin, err = yes(query, "admin"); err != nil {
+		return err
+	}
+	if f.Locked, err = yes(query, "locked"); err != nil {
+		return err
+	}
+	find := func(ctx context.Context, _, after string, limit int) ([]store.User, error) {
+		f.After, f.Limit = after, limit
+		return s.c.DB.FindUsers(ctx, f)
+	}
+	return answerPage(w, r, find, userItemOf, func(u userItem) string { return u.ID })
+}
+
+// yes returns whether a parameter of a query is true. It refuses values other than true.
+func yes(query url.Values, name string) (bool, error) {
+	if v := query.Get(name); v != "" && v != "true" {
+		return false, invalid(name, "The parameter "+name+" must be true.", "Leave it out to list all.")
+	}
+	return query.Has(name), nil
+}
+
+// inviteUser is POST /api/admin/users. The user sets the password by a link in a mail, so the
+// administrator never learns one.
+func (s *Server) inviteUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	in, err := decode[struct {
+		Email string `json:"email"`
+		Name  string `json:"name,omitzero"`
+		Admin bool   `json:"admin,omitzero"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if s.c.Registration != "open" && s.c.Registration != "invite" {
+		return refusal(durward.Forbidden, "Registration is off on this server, so it accepts no invitations.",
+			"Set registration to invite or open in the configuration.", "registration is off")
+	}
+	u, err := s.c.Accounts.Invite(r.Context(), account.NewUser{Email: in.Email, Name: in.Name, Admin: in.Admin}, by)
+	return answer(w, http.StatusCreated, userItemOf(u), err)
+}
+
+// user is GET /api/admin/users/{id}.
+func (s *Server) user(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	return answer(w, http.StatusOK, userItemOf(u), err)
+}
+
+// patchUser is PATCH /api/admin/users/{id}.
+func (s *Server) patchUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	in, err := decode[struct {
+		Name  *string `json:"name,omitzero"`
+		Admin *bool   `json:"admin,omitzero"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	if in.Name == nil && in.Admin == nil {
+		return invalidBody("The body has neither name nor admin.", "Send the members to change.")
+	}
+	if err := s.c.Sessions.SetUser(r.Context(), r.PathValue("id"), account.Change{Name: in.Name, Admin: in.Admin}, by); err != nil {
+		return err
+	}
+	return s.user(w, r)
+}
+
+// deleteUser is DELETE /api/admin/users/{id}.
+func (s *Server) deleteUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return noContent(w, s.c.Sessions.DeleteUser(r.Context(), r.PathValue("id"), by))
+}
+
+// lockUser is POST /api/admin/users/{id}/lock.
+func (s *Server) lockUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return noContent(w, s.c.Sessions.LockUser(r.Context(), r.PathValue("id"), by))
+}
+
+// unlockUser is POST /api/admin/users/{id}/unlock.
+func (s *Server) unlockUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return noContent(w, s.c.Accounts.Unlock(r.Context(), r.PathValue("id"), by))
+}
+
+// signOutUser is POST /api/admin/users/{id}/sign-out. It ends all sessions of the user.
+func (s *Server) signOutUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err == nil {
+		err = s.c.Sessions.SignOut(r.Context(), u.ID, "", true, by)
+	}
+	return noContent(w, err)
+}
+
+// sendReset is POST /api/admin/users/{id}/password-reset. The administrator learns neither the link nor
+// the password.
+func (s *Server) sendReset(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return answer(w, http.StatusAccepted, struct{}{}, s.c.Accounts.SendReset(r.Context(), r.PathValue("id"), by))
+}
+
+// resetFactors is DELETE /api/admin/users/{id}/mfa, for a user who lost all second factors.
+func (s *Server) resetFactors(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return noContent(w, s.c.Sessions.ResetFactors(r.Context(), r.PathValue("id"), by))
+}
+
+// userSessions is GET /api/admin/users/{id}/sessions.
+func (s *Server) userSessions(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return s.answerSessions(w, r, u.ID)
+}
+
+// endUserSession is DELETE /api/admin/users/{id}/sessions/{session}.
+func (s *Server) endUserSession(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	err := s.c.Sessions.End(r.Context(), r.PathValue("id"), r.PathValue("session"), store.EventSessionEnded, by)
+	return noContent(w, unknown("session", err))
+}
+
+// userKeys is GET /api/admin/users/{id}/keys.
+func (s *Server) userKeys(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	ofUser := func(ctx context.Context, _, after string, limit int) ([]store.APIKey, error) {
+		return s.c.DB.APIKeys(ctx, u.ID, after, limit)
+	}
+	return answerPage(w, r, ofUser, account.KeyViewOf, func(k account.KeyView) string { return k.ID })
+}
+
+// revokeUserKey is DELETE /api/admin/users/{id}/keys/{key}.
+func (s *Server) revokeUserKey(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	err := s.c.Accounts.RevokeKey(r.Context(), r.PathValue("id"), r.PathValue("key"), "", by)
+	return noContent(w, unknown("key", err))
+}
