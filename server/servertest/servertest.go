@@ -74,7 +74,7 @@ func start(t testing.TB, database, url string, stopListening func()) *Server {
 	set.Limits.NetworkFailures, set.Limits.RegistrationsNetwork, set.Limits.NetworkHashes = 0, 0, 0
 	n, err := node.Open(ctx, node.Config{Settings: set, Master: master})
 	must(t, err)
-	s, err := n.Server(set)
+	s, err := n.Server(&config.Loaded{Config: set})
 	must(t, err)
 	wait, err := n.Run(ctx)
 	must(t, err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/node"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -31,11 +31,8 @@ type eventList struct {
 	Follow bool   `help:"Then print each new event until the verb is interrupted."`
 }
 
-// Limits of event list.
-const (
-	eventPage = 1000
-	eventLate = time.Minute // see store.EventsAfter
-)
+// eventPage is the number of events that event list reads at once.
+const eventPage = 1000
 
 func (v eventList) Run(e *environment, s *node.Node) error {
 	f, err := v.filter(e, s)
@@ -45,8 +42,8 @@ func (v eventList) Run(e *environment, s *node.Node) error {
 	if v.Last == 0 && !v.JSON && v.Since == "" {
 		v.Last = 100
 	}
-	follow := s.DB.Now().Add(-2 * eventLate) // events from then on may appear late
-	seen := make(map[string]time.Time)       // printed events since then
+	follow := s.DB.Now().Add(-2 * store.EventLate) // events from then on may appear late
+	seen := make(map[string]time.Time)             // printed events since then
 	print := func(events []store.Event) error {
 		for _, event := range events {
 			if _, twice := seen[event.ID]; twice {
@@ -86,7 +83,7 @@ func (v eventList) Run(e *environment, s *node.Node) error {
 	defer stop()
 	store.EverySecond(ctx, log, "read the security log", func(int) error {
 		f.Since = later(f.Since, follow)
-		next := s.DB.Now().Add(-2 * eventLate)
+		next := s.DB.Now().Add(-2 * store.EventLate)
 		err := eachPage(ctx, s.DB, f, func(events []store.Event) error {
 			failed = print(events)
 			return failed
@@ -161,43 +158,12 @@ func parseMoment(flag, text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// eventItem is an event as JSON. Number and Hash are absent until the event is sealed.
-type eventItem struct {
-	ID        string    `json:"id"`
-	Kind      string    `json:"kind"`
-	At        time.Time `json:"at"`
-	UserID    string    `json:"user_id,omitempty"`
-	Actor     string    `json:"actor,omitempty"`
-	SessionID string    `json:"session_id,omitempty"`
-	Outcome   string    `json:"outcome,omitempty"`
-	Network   string    `json:"network,omitempty"`
-	Device    string    `json:"device,omitempty"`
-	DenialID  string    `json:"denial_id,omitempty"`
-	Detail    string    `json:"detail,omitempty"`
-	Number    int64     `json:"number,omitempty"`
-	Hash      string    `json:"hash,omitempty"`
-}
-
 // printEvent prints an event as one line.
 func (v eventList) printEvent(e *environment, event store.Event) error {
 	if v.JSON {
 		out := json.NewEncoder(e.stdout)
 		out.SetEscapeHTML(false)
-		return out.Encode(eventItem{
-			ID:        event.ID,
-			Kind:      event.Kind,
-			At:        event.At,
-			UserID:    event.UserID,
-			Actor:     event.Actor,
-			SessionID: event.SessionID,
-			Outcome:   event.Outcome,
-			Network:   event.Network,
-			Device:    event.Device,
-			DenialID:  event.DenialID,
-			Detail:    event.Detail,
-			Number:    event.Number,
-			Hash:      hex.EncodeToString(event.Hash),
-		})
+		return out.Encode(securitylog.EventLineOf(event))
 	}
 	line := fmt.Sprintf("%s  %-18s %s", event.At.Format(time.RFC3339), event.Kind, event.Outcome)
 	for _, m := range [][2]string{

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -28,20 +29,12 @@ func printKeys(e *environment, o output, db *store.DB) error {
 	if err != nil {
 		return err
 	}
-	type item struct {
-		ID          string    `json:"kid"`
-		Algorithm   string    `json:"alg"`
-		State       string    `json:"state"`
-		CreatedAt   time.Time `json:"created_at"`
-		ActivatedAt time.Time `json:"activated_at,omitzero"`
-		RetiredAt   time.Time `json:"retired_at,omitzero"`
-	}
-	var items []item
+	var items []issuer.KeyView
 	for _, k := range keys {
-		items = append(items, item{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt})
+		items = append(items, issuer.KeyViewOf(k))
 	}
 	return printItems(e, o, items, "there are no signing keys: tokens are signed with tokens.shared_secret",
-		"KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL", func(k item) []string {
+		"KID\tALG\tSTATE\tCREATED\tACTIVE SINCE\tACTIVE UNTIL", func(k issuer.KeyView) []string {
 			return []string{k.ID, k.Algorithm, k.State, timeOr(k.CreatedAt, "-"), timeOr(k.ActivatedAt, "-"), timeOr(k.RetiredAt, "-")}
 		})
 }
@@ -53,7 +46,7 @@ type keyRotate struct {
 }
 
 func (v keyRotate) Run(e *environment, s *node.Node) error {
-	if err := s.Issuer.Rotate(e, v.Now); err != nil {
+	if err := s.Issuer.Rotate(e, v.Now, operator); err != nil {
 		return err
 	}
 	if v.JSON {
@@ -83,22 +76,13 @@ func (v keyRetire) Run(e *environment, s *node.Node) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.Issuer.Retire(e, keyID, v.Now)
+	r, err := s.Issuer.Retire(e, keyID, v.Now, operator)
 	if err != nil {
 		return err
 	}
 	published := time.Since(r.Signs.CreatedAt)
 	if v.JSON {
-		return e.json(struct {
-			ID      string    `json:"kid"`
-			State   string    `json:"state"`
-			Revoked bool      `json:"revoked"`          // the tokens that the key signed
-			Signs   string    `json:"signs"`            // kid of the active key
-			Since   time.Time `json:"signs_published"`  // when the active key entered the key set
-			Known   bool      `json:"signs_known"`      // to every verifier that reads the key set once an hour
-			Next    string    `json:"next,omitzero"`    // kid of the successor
-			Takes   time.Time `json:"next_at,omitzero"` // it becomes active then or later
-		}{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, r.Known, r.Next.ID, r.Takes})
+		return e.json(r.View())
 	}
 	switch {
 	case r.Revoked:

@@ -19,9 +19,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/node"
+	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
@@ -106,7 +109,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	}
 	var current atomic.Pointer[httpapi.Server]
 	configure := func(c *config.Loaded) error {
-		next, err := s.Server(c.Config)
+		next, err := s.Server(c)
 		if err == nil {
 			current.Store(next)
 		}
@@ -119,8 +122,10 @@ func (v serveVerb) Run(e *environment) (err error) {
 		if err := addDemoUsers(e, c, s); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-	} else if users, err := s.DB.Users(ctx, "", 1); err == nil && len(users) == 0 && c.Registration == "off" {
-		log.Info("there are no users yet; add one with: durward user add EMAIL --password-stdin")
+	} else if users, err := s.DB.Users(ctx, "", 1); err == nil && len(users) == 0 {
+		if err := offerSetup(e, c, s, log); err != nil {
+			return errors.Join(err, listener.Close())
+		}
 	}
 
 	// Before the line that reports the server as ready, so that no signal is lost after it.
@@ -172,6 +177,23 @@ func (v serveVerb) Run(e *environment) (err error) {
 		log.Warn("some requests did not finish", "error", err)
 		return web.Close()
 	}
+	return nil
+}
+
+// offerSetup prints the link for the first administrator to standard error. It is no line of the log, which
+// has no secrets: a log in JSON names the command only.
+func offerSetup(e *environment, c *config.Loaded, s *node.Node, log *slog.Logger) error {
+	log.Info("there are no users yet; add one with: durward user add EMAIL --password-stdin")
+	if c.Log.Format == "json" {
+		return nil
+	}
+	token, err := s.Accounts.BeginSetup(e)
+	if errors.Is(err, store.ErrChanged) {
+		return nil // another process has added an administrator
+	} else if err != nil {
+		return err
+	}
+	e.note("or add the first administrator with this link, once, within %d minutes:\n%s/setup#t=%s", int(account.SetupLife.Minutes()), c.PublicURL, token.Reveal())
 	return nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/config"
-	"github.com/durward-auth/durward/server/internal/explain"
+	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -18,40 +18,6 @@ type whyVerb struct {
 	output
 	ID   string `arg:"" optional:"" name:"denial-id" help:"Identifier of the refusal: the Durward-Denial field of the response, or the last part of instance in its body."`
 	Last int    `help:"List the newest refusals, this many, with their causes." placeholder:"N"`
-}
-
-// denialItem is a refusal as JSON.
-type denialItem struct {
-	ID          string    `json:"id"`
-	Code        string    `json:"code"`
-	Status      int       `json:"status"`
-	At          time.Time `json:"at"`
-	Method      string    `json:"method"`
-	Path        string    `json:"path"`
-	Scheme      string    `json:"scheme"`
-	Cause       string    `json:"cause"`
-	Network     string    `json:"network"`
-	Subject     string    `json:"subject"`
-	RequestID   string    `json:"request_id"`
-	Explanation string    `json:"explanation"`
-}
-
-func newDenialItem(c *config.Loaded, d store.Denial) denialItem {
-	page, _ := explain.Code(d.Code) // a newer program may have written the refusal
-	return denialItem{
-		ID:          d.ID,
-		Code:        d.Code,
-		Status:      d.Status,
-		At:          d.At,
-		Method:      d.Method,
-		Path:        d.Path,
-		Scheme:      d.Scheme,
-		Cause:       d.Cause,
-		Network:     d.Network,
-		Subject:     d.Subject,
-		RequestID:   d.RequestID,
-		Explanation: page.With(c.Figures()).Summary,
-	}
 }
 
 func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
@@ -70,7 +36,7 @@ func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
 	} else if err != nil {
 		return err
 	}
-	d := newDenialItem(c, row)
+	d := securitylog.DenialLineOf(row, c.Figures())
 	if v.JSON {
 		return e.json(d)
 	}
@@ -103,12 +69,12 @@ func (v whyVerb) list(e *environment, c *config.Loaded, db *store.DB) error {
 	if err != nil {
 		return err
 	}
-	var items []denialItem
+	var items []securitylog.DenialLine
 	for _, d := range denials {
-		items = append(items, newDenialItem(c, d))
+		items = append(items, securitylog.DenialLineOf(d, c.Figures()))
 	}
 	return printItems(e, v.output, items, "this server refused no request in the last seven days",
-		"REFUSED\tCODE\tREQUEST\tNETWORK\tID\tCAUSE", func(d denialItem) []string {
+		"REFUSED\tCODE\tREQUEST\tNETWORK\tID\tCAUSE", func(d securitylog.DenialLine) []string {
 			cells := []string{d.At.Format(time.RFC3339), d.Code, d.Method + " " + d.Path, d.Network, d.ID, d.Cause}
 			for i := range cells {
 				cells[i] = printable.Line(cells[i], 200)

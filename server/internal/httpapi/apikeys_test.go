@@ -357,7 +357,7 @@ func TestKeyAndSignIns(t *testing.T) {
 			if known != c.guarded {
 				t.Errorf("%s: in the table of this test: %v, wants credentials: %v", endpoint, known, c.guarded)
 			}
-			path := strings.NewReplacer("{id}", page.Items[0].ID, "{session}", page.Items[0].ID, "{key}", k.ID).Replace(pattern)
+			path := strings.NewReplacer("{id}", page.Items[0].ID, "{session}", page.Items[0].ID, "{key}", k.ID, "{kid}", "none").Replace(pattern)
 			if strings.HasPrefix(path, "/api/keys/") {
 				path = strings.NewReplacer("{id}", k.ID).Replace(pattern)
 			}

@@ -31,6 +31,7 @@ func (s *Server) routes() http.Handler {
 
 	// Signing in and staying signed in.
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
+	handle("/api/auth/setup", route{"POST": s.open(s.setup)})
 	handle("/api/auth/invite", route{"POST": s.open(s.acceptInvitation)})
 	handle("/api/auth/login", route{"POST": s.withProof(s.login)})
 	handle("/api/auth/login/mfa", route{"POST": s.withProof(s.loginMFA)})
@@ -71,6 +72,13 @@ func (s *Server) routes() http.Handler {
 	handle("/api/admin/users/{id}/sessions/{session}", route{"DELETE": s.byAdmin(s.endUserSession)})
 	handle("/api/admin/users/{id}/keys", route{"GET": s.forAdmins(s.userKeys)})
 	handle("/api/admin/users/{id}/keys/{key}", route{"DELETE": s.byAdmin(s.revokeUserKey)})
+	handle("/api/admin/signing-keys", route{"GET": s.forAdmins(s.signingKeys)})
+	handle("/api/admin/signing-keys/rotate", route{"POST": s.byAdmin(s.rotateSigningKey)})
+	handle("/api/admin/signing-keys/{kid}/retire", route{"POST": s.byAdmin(s.retireSigningKey)})
+	handle("/api/admin/events", route{"GET": s.forAdmins(s.events)})
+	handle("/api/admin/denials/{id}", route{"GET": s.forAdmins(s.denial)})
+	handle("/api/admin/stats", route{"GET": s.forAdmins(s.stats)})
+	handle("/api/admin/settings", route{"GET": s.forAdmins(s.settings)})
 
 	// For other software and for browsers.
 	handle("/.well-known/jwks.json", route{"GET": s.open(s.jwks)})

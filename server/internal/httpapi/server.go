@@ -68,6 +68,9 @@ type Settings struct {
 
 	// Figures are the settings that the pages of codes name, as config.Config.Figures returns them.
 	Figures map[string]string
+
+	// Effective lists all keys of the configuration, for administrators.
+	Effective []Setting
 }
 
 // Server is the API as an http.Handler. Its configuration does not change: for another

@@ -216,7 +216,10 @@ func TestAdministratorsOnThemselves(t *testing.T) {
 	}{
 		{"PATCH", "", object{"admin": false}}, {"DELETE", "", nil}, {"POST", "/lock", nil},
 	} {
-		w.refused(w.do(c.method, "/api/admin/users/"+root+c.path, token, c.body), 403, "FORBIDDEN")
+		p := w.refused(w.do(c.method, "/api/admin/users/"+root+c.path, token, c.body), 403, "FORBIDDEN")
+		if detail, _ := p["detail"].(string); !strings.Contains(detail, "themselves") {
+			t.Errorf("%s %s: %v, want the reason", c.method, c.path, p)
+		}
 	}
 	w.status(w.do("PATCH", "/api/admin/users/"+root, token, object{"name": "Root"}), 200)
 	w.works(token)

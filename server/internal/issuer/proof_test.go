@@ -25,7 +25,7 @@ func TestKeyThatIsNotPublished(t *testing.T) {
 		row := store.Key{ID: key.ID(), Use: store.UseSigning, Algorithm: "HS256", State: store.KeyPending, CreatedAt: noon}
 		row.Sealed, err = e.c.Master.Seal(sealLabel(row), row.ID, text)
 		e.must(err)
-		e.must(e.db.AddKey(t.Context(), row, e.keyEvent(store.EventKeyCreated, row.ID, "pending")))
+		e.must(e.db.AddKey(t.Context(), row, keyEvent(operator, store.EventKeyCreated, row.ID, "pending", e.clock.Now())))
 		active := e.signs()
 		e.exec(`UPDATE keys SET state = 'retiring' WHERE state = 'active' AND use_for = 'signing'`)
 		e.exec(`UPDATE keys SET state = 'active' WHERE id = $1`, row.ID)

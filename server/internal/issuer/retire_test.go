@@ -10,14 +10,18 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
+// operator is the origin of changes at the command line.
+var operator = request.Info{Actor: store.Operator}
+
 // retire retires a key and fails the test if that is refused.
 func (e *env) retire(keyID string, now bool) Retired {
 	e.t.Helper()
-	r, err := e.Retire(e.t.Context(), keyID, now)
+	r, err := e.Retire(e.t.Context(), keyID, now, operator)
 	e.must(err)
 	return r
 }
@@ -169,7 +173,7 @@ func TestRetireSpare(t *testing.T) {
 			t.Error("the key of a stolen spare is not revoked")
 		}
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), false))
+		e.must(e.Rotate(t.Context(), false, operator))
 		young := e.states()[store.KeyPending][1]
 		if r := e.retire(young, false); r.State != store.KeyGone || r.Revoked || e.list.Revoked(revoked.SigningKey, young) {
 			t.Errorf("one of two spares: got %+v", r)
@@ -194,7 +198,7 @@ func TestRetireRefused(t *testing.T) {
 		refused := func(keyID string, now bool, detail, hint string) {
 			t.Helper()
 			before := e.states()
-			_, err := e.Retire(t.Context(), keyID, now)
+			_, err := e.Retire(t.Context(), keyID, now, operator)
 			var r *durward.Refusal
 			if !errors.As(err, &r) || !strings.Contains(r.Detail, detail) || !strings.Contains(r.Hint, hint) {
 				t.Errorf("Retire(%q, now %t): got %v", keyID, now, err)
@@ -206,10 +210,10 @@ func TestRetireRefused(t *testing.T) {
 		refused("", true, "no signing key", "key list")
 		refused("nonsense", false, "no signing key", "key list")
 		refused("a\x00b\xff", true, "no signing key", "key list")
-		refused(spare, false, "the only spare", "key rotate")
+		refused(spare, false, "the only spare", "rotation")
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), true)) // first is retiring
-		refused(first, false, "retiring already", "--now")
+		e.must(e.Rotate(t.Context(), true, operator)) // first is retiring
+		refused(first, false, "retiring already", "With now")
 		if r := e.retire(first, true); r.Signs.ID != spare || e.signs() != spare {
 			t.Errorf("retiring key, now: got %+v", r)
 		}
@@ -218,7 +222,7 @@ func TestRetireRefused(t *testing.T) {
 
 		shared := newEnv(t, engine, func(c *Config) { c.Algorithm, c.SharedSecret = "HS256", []byte("0123456789abcdef0123456789abcdef") })
 		var r *durward.Refusal
-		if _, err := shared.Retire(t.Context(), "shared", true); !errors.As(err, &r) || !strings.Contains(r.Detail, "tokens.shared_secret") {
+		if _, err := shared.Retire(t.Context(), "shared", true, operator); !errors.As(err, &r) || !strings.Contains(r.Detail, "tokens.shared_secret") {
 			t.Errorf("HS256: got %v", err)
 		}
 	})
@@ -241,9 +245,9 @@ func TestRetireTogether(t *testing.T) {
 					var err error
 					switch n % 3 {
 					case 0:
-						_, err = e.Retire(t.Context(), stolen, true)
+						_, err = e.Retire(t.Context(), stolen, true, operator)
 					case 1:
-						err = e.Rotate(t.Context(), true)
+						err = e.Rotate(t.Context(), true, operator)
 					case 2:
 						err = e.RotateDue(t.Context())
 					}

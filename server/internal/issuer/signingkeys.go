@@ -13,6 +13,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -85,12 +86,12 @@ func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 }
 
 // addSpare adds a pending signing key.
-func (i *Issuer) addSpare(ctx context.Context) (store.Key, error) {
+func (i *Issuer) addSpare(ctx context.Context, by request.Info) (store.Key, error) {
 	spare, err := i.newSigningKey(store.KeyPending)
 	if err != nil {
 		return store.Key{}, err
 	}
-	return spare, i.c.DB.AddKey(ctx, spare, i.keyEvent(store.EventKeyCreated, spare.ID, store.KeyPending))
+	return spare, i.c.DB.AddKey(ctx, spare, keyEvent(by, store.EventKeyCreated, spare.ID, store.KeyPending, i.c.Now()))
 }
 
 // ReadKeys reads the keys from the database, so that changes by other processes take effect.
@@ -154,19 +155,29 @@ func (i *Issuer) Publishes() bool { return i.c.Algorithm != "HS256" }
 
 // Rotate makes a new pending key. The oldest pending key becomes active as soon as every verifier can
 // know it, or at once with now.
-func (i *Issuer) Rotate(ctx context.Context, now bool) error {
+//
+// With a shared secret, Rotate returns a [durward.Refusal].
+func (i *Issuer) Rotate(ctx context.Context, now bool, by request.Info) error {
 	if i.c.Algorithm == "HS256" {
-		return errors.New("issuer: with tokens.algorithm HS256 the only key is tokens.shared_secret; change it in the configuration and restart")
+		return errShared
 	}
-	if _, err := i.addSpare(ctx); err != nil {
+	if _, err := i.addSpare(ctx, by); err != nil {
 		return err
 	}
 	if now {
-		if err := i.promote(ctx, 0); err != nil {
+		if err := i.promote(ctx, 0, by); err != nil {
 			return err
 		}
 	}
 	return i.ReadKeys(ctx)
+}
+
+// errShared refuses changes of signing keys that do not exist.
+var errShared = &durward.Refusal{
+	Code:   durward.InvalidRequest,
+	Detail: "With tokens.algorithm HS256 the only key is tokens.shared_secret.",
+	Hint:   "Change it in the configuration and restart: older access tokens are refused then, and clients refresh.",
+	Err:    errors.New("issuer: the only key is tokens.shared_secret"),
 }
 
 // RotateDue replaces the active key at the end of its life, deletes the secrets of retired keys that no
@@ -182,7 +193,7 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	now := i.c.DB.TokenTime() // a clock that is ahead for a while retires no key
 	for _, k := range keys.retiring {
 		if now.Sub(k.RetiredAt) > verifyAfter {
-			if err := i.c.DB.ForgetKey(ctx, k.ID, i.keyEvent(store.EventKeyState, k.ID, store.KeyGone)); err != nil {
+			if err := i.c.DB.ForgetKey(ctx, k.ID, keyEvent(request.Info{}, store.EventKeyState, k.ID, store.KeyGone, i.c.Now())); err != nil {
 				return err
 			}
 		}
@@ -190,30 +201,31 @@ func (i *Issuer) RotateDue(ctx context.Context) error {
 	pending, due := len(keys.spares), keys.active.ID != "" && now.Sub(keys.active.ActivatedAt) >= signingLife
 	// The new spare is added before the old one becomes active, so that there is always one.
 	if pending == 0 || due && pending == 1 {
-		if _, err := i.addSpare(ctx); err != nil {
+		if _, err := i.addSpare(ctx, request.Info{}); err != nil {
 			return err
 		}
 	}
 	if pending > 1 || due && pending > 0 {
-		return i.promote(ctx, publishBefore)
+		return i.promote(ctx, publishBefore, request.Info{})
 	}
 	return nil
 }
 
 // promote makes the oldest key that was pending for at least published the active key. If there is
 // none, it changes nothing.
-func (i *Issuer) promote(ctx context.Context, published time.Duration) error {
+func (i *Issuer) promote(ctx context.Context, published time.Duration, by request.Info) error {
 	keys, err := i.signingKeys(ctx, "")
 	if err != nil {
 		return err
 	}
 	known := i.c.DB.TokenTime().Add(-published)
-	at := slices.IndexFunc(keys.spares, func(k store.Key) bool { return published == 0 || !k.CreatedAt.After(known) })
-	if at < 0 {
+	oldest := slices.IndexFunc(keys.spares, func(k store.Key) bool { return published == 0 || !k.CreatedAt.After(known) })
+	if oldest < 0 {
 		return nil
 	}
-	next := keys.spares[at].ID
-	err = i.c.DB.PromoteKey(ctx, next, keys.active.ID, i.c.Now(), i.keyEvent(store.EventKeyState, next, store.KeyActive))
+	next := keys.spares[oldest].ID
+	at := i.c.Now()
+	err = i.c.DB.PromoteKey(ctx, next, keys.active.ID, at, keyEvent(by, store.EventKeyState, next, store.KeyActive, at))
 	if errors.Is(err, store.ErrChanged) {
 		return nil // another process was first
 	}
@@ -250,8 +262,29 @@ func (i *Issuer) signing() (*jwt.PrivateKey, error) {
 	return key, nil
 }
 
-func (i *Issuer) keyEvent(kind, keyID, state string) store.Event {
-	return store.Event{ID: store.NewID(), Kind: kind, At: i.c.Now(), Outcome: state, Detail: "key " + keyID}
+// keyEvent returns the event of a change of a key: by an administrator or the operator, or by the server
+// itself if by is empty.
+func keyEvent(by request.Info, kind, keyID, state string, at time.Time) store.Event {
+	e := store.Event{ID: store.NewID(), Kind: kind, At: at, Actor: by.Actor, Network: by.Network(), Outcome: state, Detail: "key " + keyID}
+	if by.UserAgent != "" {
+		e.Device = by.Device()
+	}
+	return e
+}
+
+// KeyView is a signing key without its secret, as JSON.
+type KeyView struct {
+	ID          string    `json:"kid"`
+	Algorithm   string    `json:"alg"`
+	State       string    `json:"state"`
+	CreatedAt   time.Time `json:"created_at"`
+	ActivatedAt time.Time `json:"activated_at,omitzero"`
+	RetiredAt   time.Time `json:"retired_at,omitzero"`
+}
+
+// KeyViewOf returns a signing key as JSON.
+func KeyViewOf(k store.Key) KeyView {
+	return KeyView{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt}
 }
 
 // Retired is the result of Retire.
@@ -265,6 +298,23 @@ type Retired struct {
 	Takes   time.Time // the earliest time at which Next becomes active
 }
 
+// RetiredView is a Retired as JSON.
+type RetiredView struct {
+	ID      string    `json:"kid"`
+	State   string    `json:"state"`
+	Revoked bool      `json:"revoked"`          // the tokens that the key signed
+	Signs   string    `json:"signs"`            // kid of the active key
+	Since   time.Time `json:"signs_published"`  // when the active key entered the key set
+	Known   bool      `json:"signs_known"`      // to every verifier that reads the key set once an hour
+	Next    string    `json:"next,omitzero"`    // kid of the successor
+	Takes   time.Time `json:"next_at,omitzero"` // it becomes active then or later
+}
+
+// View returns r as JSON.
+func (r Retired) View() RetiredView {
+	return RetiredView{r.Key.ID, r.State, r.Revoked, r.Signs.ID, r.Signs.CreatedAt, r.Known, r.Next.ID, r.Takes}
+}
+
 // Retire retires a signing key without revoking tokens. An active key signs until its successor was
 // published for long enough, and then verifies its tokens until they end. A spare key is deleted.
 //
@@ -272,10 +322,10 @@ type Retired struct {
 // and a new spare is made. Refresh tokens are not signed with the key, so users stay signed in.
 //
 // If the key cannot be retired, Retire returns a [durward.Refusal] with the reason.
-func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, error) {
+func (i *Issuer) Retire(ctx context.Context, keyID string, now bool, by request.Info) (Retired, error) {
 	// Another process may change the keys between reading and writing.
 	for range 5 {
-		r, err := i.retire(ctx, keyID, now)
+		r, err := i.retire(ctx, keyID, now, by)
 		if errors.Is(err, store.ErrChanged) {
 			continue
 		}
@@ -288,13 +338,13 @@ func (i *Issuer) Retire(ctx context.Context, keyID string, now bool) (Retired, e
 	return Retired{}, errors.New("issuer: other processes changed the signing keys at the same time; try again")
 }
 
-func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, error) {
-	cannot := func(detail, hint string) (Retired, error) {
-		return Retired{}, &durward.Refusal{Code: durward.InvalidRequest, Detail: detail, Hint: hint}
+func (i *Issuer) retire(ctx context.Context, keyID string, now bool, by request.Info) (Retired, error) {
+	refuse := func(code durward.Code, detail, hint string) (Retired, error) {
+		return Retired{}, &durward.Refusal{Code: code, Detail: detail, Hint: hint}
 	}
+	cannot := func(detail, hint string) (Retired, error) { return refuse(durward.InvalidRequest, detail, hint) }
 	if i.c.Algorithm == "HS256" {
-		return cannot("With tokens.algorithm HS256 the only key is tokens.shared_secret.",
-			"Change it in the configuration and restart: older access tokens are refused then, and clients refresh.")
+		return Retired{}, errShared
 	}
 	keys, err := i.signingKeys(ctx, keyID)
 	if err != nil {
@@ -303,42 +353,41 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 	key, spares := keys.named, keys.spares
 	r := Retired{Key: key, State: store.KeyGone, Revoked: now, Signs: keys.active}
 	g := store.GivenUp{ID: key.ID, State: key.State, At: i.c.Now()}
-	event := i.keyEvent(store.EventKeyState, key.ID, store.KeyGone)
+	event := keyEvent(by, store.EventKeyState, key.ID, store.KeyGone, g.At)
 	if now {
 		g.Until = g.At.Add(verifyAfter)
 		event.Kind = store.EventKeyWithdrawn
 	}
-	event.Actor = store.Operator
 	events := []store.Event{event}
 	add := func(state string) (store.Key, error) {
 		k, err := i.newSigningKey(state)
 		if err == nil {
 			g.Add = append(g.Add, k)
-			events = append(events, i.keyEvent(store.EventKeyCreated, k.ID, state))
+			events = append(events, keyEvent(by, store.EventKeyCreated, k.ID, state, g.At))
 		}
 		return k, err
 	}
 
 	switch {
 	case key.ID == "":
-		return cannot(fmt.Sprintf("There is no signing key %q.", keyID), "List the keys with durward key list.")
+		return refuse(durward.NotFound, fmt.Sprintf("There is no signing key %q.", keyID), "durward key list and GET /api/admin/signing-keys list the keys.")
 	case key.State == store.KeyGone:
 		return cannot(fmt.Sprintf("The key %s is gone already: its tokens are refused.",
-			keyID), "List the keys with durward key list.")
+			keyID), "durward key list and GET /api/admin/signing-keys list the keys.")
 	case key.State == store.KeyRetiring && !now:
 		return cannot(fmt.Sprintf("The key %s is retiring already and is gone after %s, when its last token has ended.",
 			keyID, key.RetiredAt.Add(verifyAfter).Format(time.RFC3339)),
-			"With --now its tokens are revoked at once.")
+			"With now its tokens are revoked at once.")
 	case key.State == store.KeyPending && !now && len(spares) == 1:
 		return cannot(fmt.Sprintf("The key %s is the only spare: without it, other servers would not know the next key in time.",
 			keyID),
-			"Make another spare first with durward key rotate, or replace this one at once with --now.")
+			"Make another spare first by a rotation, or replace this one at once with now.")
 	case key.State == store.KeyActive && !now:
-		return i.retireInOrder(ctx, r, spares)
+		return i.retireInOrder(ctx, r, spares, by)
 	case key.State == store.KeyActive && len(spares) > 0:
 		r.Signs = spares[0]
 		g.Next = r.Signs.ID
-		events = append(events, i.keyEvent(store.EventKeyState, r.Signs.ID, store.KeyActive))
+		events = append(events, keyEvent(by, store.EventKeyState, r.Signs.ID, store.KeyActive, g.At))
 		spares = spares[1:]
 	case key.State == store.KeyActive: // the spare was deleted from the database
 		if r.Signs, err = add(store.KeyActive); err != nil {
@@ -362,15 +411,15 @@ func (i *Issuer) retire(ctx context.Context, keyID string, now bool) (Retired, e
 
 // retireInOrder makes a spare the active key as soon as every verifier can know it, and makes a further
 // spare.
-func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key) (Retired, error) {
+func (i *Issuer) retireInOrder(ctx context.Context, r Retired, spares []store.Key, by request.Info) (Retired, error) {
 	for len(spares) < 2 {
-		spare, err := i.addSpare(ctx)
+		spare, err := i.addSpare(ctx, by)
 		if err != nil {
 			return Retired{}, err
 		}
 		spares = append(spares, spare)
 	}
-	if err := i.promote(ctx, publishBefore); err != nil {
+	if err := i.promote(ctx, publishBefore, by); err != nil {
 		return Retired{}, err
 	}
 	keys, err := i.signingKeys(ctx, r.Key.ID)

@@ -149,7 +149,7 @@ func TestRotationRefusesNoToken(t *testing.T) {
 		}
 		watch()
 		for range 4 {
-			e.must(e.Rotate(t.Context(), false))
+			e.must(e.Rotate(t.Context(), false, operator))
 			for range 8 {
 				ends[e.access()] = e.clock.Now().Add(15 * time.Minute)
 				token, c, err := e.Issue(t.Context(), "robot", nil, 24*time.Hour)
@@ -207,7 +207,7 @@ func TestRotateNow(t *testing.T) {
 		e := newEnv(t, engine, nil)
 		spare := e.states()[store.KeyPending][0]
 		e.clock.Advance(time.Second)
-		e.must(e.Rotate(t.Context(), true))
+		e.must(e.Rotate(t.Context(), true, operator))
 		if e.signs() != spare || len(e.publishedKeys()) != 3 {
 			t.Fatalf("got signing key %s, want the spare %s", e.signs(), spare)
 		}
@@ -247,7 +247,7 @@ func TestSharedSecret(t *testing.T) {
 		t.Errorf("got keys %v, want none", e.states())
 	}
 	for _, now := range []bool{false, true} {
-		if err := e.Rotate(t.Context(), now); err == nil || !strings.Contains(err.Error(), "tokens.shared_secret") {
+		if err := e.Rotate(t.Context(), now, operator); err == nil || !strings.Contains(err.Error(), "tokens.shared_secret") {
 			t.Errorf("Rotate: got %v", err)
 		}
 	}
@@ -299,7 +299,7 @@ func TestKeyReplaced(t *testing.T) {
 		fresh, err := e.newSigningKey(store.KeyPending)
 		e.must(err)
 		e.exec(`DELETE FROM keys WHERE state = 'pending'`)
-		e.must(e.db.AddKey(t.Context(), fresh, e.keyEvent(store.EventKeyCreated, fresh.ID, "pending")))
+		e.must(e.db.AddKey(t.Context(), fresh, keyEvent(operator, store.EventKeyCreated, fresh.ID, "pending", e.clock.Now())))
 		e.must(e.ReadKeys(t.Context()))
 		if got := e.publishedKeys(); len(got) != 2 || !slices.Contains(got, fresh.ID) {
 			t.Errorf("got published keys %v, want %s among them", got, fresh.ID)
@@ -339,7 +339,7 @@ func TestKeysAfterOneThatDidNotOpen(t *testing.T) {
 		e.must(err)
 		broken.Sealed[20] ^= 1
 		for _, k := range []store.Key{fine, broken} {
-			e.must(e.db.AddKey(t.Context(), k, e.keyEvent(store.EventKeyCreated, k.ID, "pending")))
+			e.must(e.db.AddKey(t.Context(), k, keyEvent(operator, store.EventKeyCreated, k.ID, "pending", e.clock.Now())))
 		}
 		before := e.publishedKeys()
 		if err := e.ReadKeys(t.Context()); !errors.Is(err, seal.ErrWrongKey) || !slices.Equal(e.publishedKeys(), before) {
@@ -461,7 +461,7 @@ func TestRun(t *testing.T) {
 		go func() { defer close(done); e.Run(ctx) }()
 		e.clock.Advance(time.Minute)
 		spare := e.states()[store.KeyPending][0]
-		e.must(other.Rotate(t.Context(), true))
+		e.must(other.Rotate(t.Context(), true, operator))
 		fresh := e.states()[store.KeyPending]
 		deadline := time.Now().Add(20 * time.Second)
 		for e.signs() != spare || !slices.Contains(e.publishedKeys(), fresh[0]) {

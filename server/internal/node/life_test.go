@@ -63,6 +63,7 @@ var (
 	otherNetwork = request.Info{Addr: netip.MustParseAddr("198.51.100.7"), UserAgent: "curl/8.5.0"}
 	otherBrowser = request.Info{Addr: netip.MustParseAddr("192.0.2.8"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
 	elsewhere    = request.Info{Addr: netip.MustParseAddr("203.0.113.7"), UserAgent: "Mozilla/5.0 Firefox/140.0"}
+	operator     = request.Info{Actor: store.Operator}
 	origins      = []request.Info{home, home, home, otherNetwork, otherBrowser, elsewhere}
 )
 
@@ -394,7 +395,7 @@ func (e *env) clean() {
 
 func (e *env) rotate() {
 	p := e.anyPeer()
-	e.must(p.Issuer.Rotate(ctx, rapid.Bool().Draw(e.T, "at once")))
+	e.must(p.Issuer.Rotate(ctx, rapid.Bool().Draw(e.T, "at once"), operator))
 	e.readKeys(p)
 }
 
@@ -405,7 +406,7 @@ func (e *env) retire() {
 	e.must(err)
 	slices.SortStableFunc(rows, func(a, b store.Key) int { return strings.Compare(a.State, b.State) }) // ids are random
 	key, now := draw(e, "key", rows), rapid.Bool().Draw(e.T, "now")
-	_, err = p.Issuer.Retire(ctx, key.ID, now)
+	_, err = p.Issuer.Retire(ctx, key.ID, now, operator)
 	switch {
 	case key.State == store.KeyGone:
 		e.wantCode("retirement of an ended key", err, durward.InvalidRequest)

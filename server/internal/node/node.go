@@ -277,7 +277,11 @@ func (n *Node) Waiting() int { return n.feed.Waiting() }
 
 // Server applies the limits of set to the node and returns an HTTP server with the other settings.
 // Settings of the parts keep the values that Open got.
-func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
+func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
+	effective := make([]httpapi.Setting, 0, len(set.Settings))
+	for _, s := range set.Settings {
+		effective = append(effective, httpapi.Setting{Key: s.Key, Value: s.JSON(), Source: s.Source})
+	}
 	proxies, socket, err := set.ProxyNetworks()
 	if err != nil {
 		return nil, err
@@ -309,12 +313,13 @@ func (n *Node) Server(set *config.Config) (*httpapi.Server, error) {
 			ClientCert:         durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
 			InsecureAllowHTTP:  set.InsecureAllowHTTP,
 			Figures:            set.Figures(),
+			Effective:          effective,
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := n.limiter.Set(limitSettings(set)); err != nil {
+	if err := n.limiter.Set(limitSettings(set.Config)); err != nil {
 		return nil, err
 	}
 	n.ofNetwork.Set(set.Limits.RegistrationsNetwork)

@@ -49,7 +49,7 @@ func start(t *testing.T, database string, master *seal.Master, shift time.Durati
 		Local:    func() time.Time { return time.Now().Add(shift) },
 	})
 	must(err)
-	s, err := n.Server(set)
+	s, err := n.Server(&config.Loaded{Config: set})
 	must(err)
 	wait, err := n.Run(ctx)
 	must(err)

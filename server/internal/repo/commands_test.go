@@ -114,6 +114,7 @@ var notRun = map[string]string{
 	"docs/operations.md: Behind a connection pooler": "scripts in server/cmd/durward use a pooler",
 	"docs/operations.md: Copy to another engine":     "scripts in server/cmd/durward copy to PostgreSQL",
 	"docs/server.md: Second factors":                 "it needs an authenticator app; e2e.TestSecondFactor sends these requests with codes of oathtool",
+	"docs/server.md: The first administrator":        "it needs the printed link; TestAdministration of server/cmd/durward sends this request",
 	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
 	"docs/reliability.md: Repeat it":                 "it runs for hours",
 }

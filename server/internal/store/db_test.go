@@ -221,6 +221,7 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.do(ctx, func(tx *tx) error {
 		tx.exec(`UPDATE events SET number = 1, hash = $1 WHERE id = (SELECT min(id) FROM events)`, []byte{1})
 		tx.insertSeal(Seal{Number: 1, FirstEvent: 1, LastEvent: 1, FirstKept: 1, Before: []byte{0}, Hash: []byte{1}, At: noon, SignedBy: "key-1", Signature: []byte{2}})
+		tx.SetMeta(metaSetup, fmt.Sprintf("07 %d", micros(later)))
 		return tx.SetMeta(metaImported, "$2b$04$")
 	}))
 	must(t, db.AddMail(ctx, Mail{ID: "mail-1", Kind: MailResetPassword, Address: "ada@example.com", CreatedAt: noon}))
@@ -889,7 +890,24 @@ func allMethods() []dbMethod {
 		}) error {
 			return db.AddEvents(ctx, append(slices.Clip(a.First), a.Event))
 		}),
-		methodOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
+		methodOf("AddEventOnce", true, struct{ Event Event }{anEvent(EventLogRead, "ada")}, func(ctx context.Context, db *DB, a struct{ Event Event }) error {
+			return db.AddEventOnce(ctx, a.Event, time.Hour)
+		}),
+		methodOf("BeginSetup", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.BeginSetup(ctx, []byte{8}, later) }),
+		methodOf("Setup", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Setup(ctx)) }),
+		methodOf("FinishSetup", true, struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}{aUser("root"), []string{"root@example.com"}, anEvent(EventUserAdded, "root")}, func(ctx context.Context, db *DB, a struct {
+			User      User
+			Skeletons []string
+			Event     Event
+		}) error {
+			return db.FinishSetup(ctx, []byte{7}, a.User, a.Skeletons, a.Event)
+		}),
+		methodOf("Totals", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Totals(ctx)) }),
+		methodOf("Events", false, EventFilter{Kind: EventSignedIn, UserID: "ada", Actor: "root", Before: "z"}, func(ctx context.Context, db *DB, f EventFilter) error { return errOf(db.Events(ctx, f)) }),
 		methodOf("SealEvents", true, struct{ SignedBy string }{"key-1"}, func(ctx context.Context, db *DB, a struct{ SignedBy string }) error {
 			return errOf(db.SealEvents(ctx, 100, func(last Seal, events []Event) Seal {
 				for i := range events {

@@ -48,6 +48,7 @@ const (
 	EventFactorRemoved     = "factor_removed"
 	EventFactorLocked      = "factor_locked"
 	EventRecoveryCodesMade = "recovery_codes_made"
+	EventLogRead           = "log_read" // an administrator read the security log or causes of refusals
 )
 
 // Event is an entry of the security log.
@@ -102,15 +103,28 @@ func (db *DB) AddEvents(ctx context.Context, events []Event) error {
 	})
 }
 
+// AddEventOnce inserts e, unless less than within ago the same user caused an event of the same kind and
+// detail. Two calls at the same time may both insert theirs.
+func (db *DB) AddEventOnce(ctx context.Context, e Event, within time.Duration) error {
+	reader := db.reader(ctx)
+	n := reader.number(`SELECT count(*) FROM events WHERE user_id = $1 AND kind = $2 AND detail = $3 AND at > $4`,
+		e.UserID, e.Kind, e.Detail, micros(e.At.Add(-within)))
+	if reader.err != nil || n > 0 {
+		return classify(reader.err)
+	}
+	return db.AddEvents(ctx, []Event{e})
+}
+
 func (e *Event) fields() []any {
 	return []any{&e.ID, &e.Kind, into(&e.At), &e.UserID, &e.Actor, &e.SessionID, &e.Outcome, &e.Network, &e.Device, &e.DenialID, &e.Detail, &e.Number, &e.Hash}
 }
 
 // EventFilter selects events. An empty field matches all.
 type EventFilter struct {
-	Kind, UserID string
-	Since, Until time.Time // from Since on, before Until
-	Limit        int       // default 100
+	Kind, UserID, Actor string
+	Since, Until        time.Time // from Since on, before Until
+	Before              string    // only ids that sort before this one
+	Limit               int       // default 100
 }
 
 // Events returns events, newest first.
@@ -118,8 +132,11 @@ func (db *DB) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	return db.events(ctx, f, "", "DESC")
 }
 
+// EventLate is how late an event can appear.
+const EventLate = time.Minute
+
 // EventsAfter returns events with an id after the given one, oldest first. Ids are made before the
-// commit, so an event can appear after a younger one; none appears more than a minute late.
+// commit, so an event can appear after a younger one; none appears more than EventLate late.
 func (db *DB) EventsAfter(ctx context.Context, f EventFilter, id string) ([]Event, error) {
 	return db.events(ctx, f, id, "ASC")
 }
@@ -133,8 +150,9 @@ func (db *DB) events(ctx context.Context, f EventFilter, after, order string) ([
 		until = micros(f.Until)
 	}
 	return list[Event](db.reader(ctx), `SELECT `+eventColumns+` FROM events
-		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) AND at >= $3 AND at < $4 AND id > $5 ORDER BY id `+order+` LIMIT $6`,
-		f.Kind, f.UserID, micros(f.Since), until, after, f.Limit)
+		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR user_id = $2) AND ($3 = '' OR actor = $3) AND at >= $4 AND at < $5
+		AND id > $6 AND ($7 = '' OR id < $7) ORDER BY id `+order+` LIMIT $8`,
+		f.Kind, f.UserID, f.Actor, micros(f.Since), until, after, f.Before, f.Limit)
 }
 
 // Denial is a refused request with the cause of the refusal. It holds no secret.

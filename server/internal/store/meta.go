@@ -148,3 +148,31 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 	}
 	return problems, nil
 }
+
+// Totals are numbers of rows at one time.
+type Totals struct {
+	At                                                    time.Time
+	Users, Administrators, Locked, Unverified, WithFactor int64
+	Sessions, APIKeys                                     int64 // live ones
+	Mails                                                 int64 // in the outbox
+	OldestMail                                            time.Time
+}
+
+// Totals counts users, live sessions and keys, and waiting mails.
+func (db *DB) Totals(ctx context.Context) (Totals, error) {
+	t := Totals{At: db.rowTime()}
+	now := micros(t.At)
+	reader := db.reader(ctx)
+	_ = reader.row(`SELECT count(*), coalesce(sum(admin), 0), coalesce(sum(CASE WHEN locked_at > 0 THEN 1 ELSE 0 END), 0),
+		coalesce(sum(unverified), 0), coalesce(sum(CASE WHEN second_factor_at > 0 THEN 1 ELSE 0 END), 0) FROM users`).
+		Scan(&t.Users, &t.Administrators, &t.Locked, &t.Unverified, &t.WithFactor)
+	t.Sessions = reader.number(`SELECT count(*) FROM sessions WHERE ended_at = 0 AND ends_at > $1
+		AND (EXISTS (SELECT 1 FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $1)
+		OR EXISTS (SELECT 1 FROM cookies WHERE session_id = sessions.id AND idle_ends > $1))`, now)
+	t.APIKeys = reader.number(`SELECT count(*) FROM api_keys WHERE revoked_at = 0 AND (expires_at = 0 OR expires_at > $1)`, now)
+	_ = reader.row(`SELECT count(*), coalesce(min(created_at), 0) FROM outbox`).Scan(&t.Mails, into(&t.OldestMail))
+	if reader.err != nil {
+		return Totals{}, classify(reader.err)
+	}
+	return t, nil
+}
