@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -175,11 +176,17 @@ func (o output) progressBar(e *environment) (show func(backup.Progress), clear f
 			return
 		}
 		last = time.Now()
-		const width = 30
-		full := int(p.Done * width / max(p.Total, 1))
-		fmt.Fprintf(f, "\r%-9s [%s%s] %3d%% %-13s", p.Step, strings.Repeat("#", full), strings.Repeat(".", width-full), p.Done*100/max(p.Total, 1), p.Table)
+		drawBar(f, p.Step, p.Done, p.Total, p.Table)
 	}
 	return show, func() { fmt.Fprint(f, "\r\x1b[K") }
+}
+
+// drawBar draws a progress bar over the one before.
+func drawBar(w io.Writer, step string, done, total int64, tail string) {
+	const width = 30
+	done, total = min(done, max(total, 1)), max(total, 1)
+	full := int(done * width / total)
+	fmt.Fprintf(w, "\r%-9s [%s%s] %3d%% %-13s", step, strings.Repeat("#", full), strings.Repeat(".", width-full), done*100/total, tail)
 }
 
 type dbMigrate struct {

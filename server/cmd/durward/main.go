@@ -19,20 +19,21 @@ import (
 
 // verbs is the table of verbs.
 type verbs struct {
-	Serve   serveVerb   `cmd:"" help:"Run the server."`
-	User    userVerbs   `cmd:"" help:"Manage users: add, import, list, show, set password, lock, unlock."`
-	Token   tokenVerbs  `cmd:"" help:"Inspect, verify and issue access tokens."`
-	APIKey  apikeyVerbs `cmd:"" name:"apikey" help:"Manage API keys: add, list, revoke."`
-	Login   loginVerb   `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`
-	Fetch   fetchVerb   `cmd:"" help:"Call a protected URL with a stored sign-in, a token or a password."`
-	Logout  logoutVerb  `cmd:"" help:"Sign out of a Durward server and delete the stored tokens."`
-	Why     whyVerb     `cmd:"" help:"Explain why this server refused a request."`
-	Explain explainVerb `cmd:"" help:"Explain a refusal code and the remedies."`
-	Key     keyVerbs    `cmd:"" help:"Manage signing keys: list, rotate, retire."`
-	Event   eventVerbs  `cmd:"" help:"Read the security log: list, follow."`
-	DB      dbVerbs     `cmd:"" name:"db" help:"Manage the database: backup, restore, copy, migrate, check."`
-	Config  configVerbs `cmd:"" help:"Check, show and document the configuration."`
-	Version versionVerb `cmd:"" help:"Print the version, as durward --version does."`
+	Serve   serveVerb    `cmd:"" help:"Run the server."`
+	User    userVerbs    `cmd:"" help:"Manage users: add, import, list, show, set password, lock, unlock, set, delete, export, groups."`
+	Session sessionVerbs `cmd:"" help:"Manage sessions of users: list, end."`
+	Token   tokenVerbs   `cmd:"" help:"Inspect, verify and issue access tokens."`
+	APIKey  apikeyVerbs  `cmd:"" name:"apikey" help:"Manage API keys: add, list, revoke."`
+	Login   loginVerb    `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`
+	Fetch   fetchVerb    `cmd:"" help:"Call a protected URL with a stored sign-in, a token or a password."`
+	Logout  logoutVerb   `cmd:"" help:"Sign out of a Durward server and delete the stored tokens."`
+	Why     whyVerb      `cmd:"" help:"Explain why this server refused a request."`
+	Explain explainVerb  `cmd:"" help:"Explain a refusal code and the remedies."`
+	Key     keyVerbs     `cmd:"" help:"Manage signing keys: list, rotate, retire."`
+	Event   eventVerbs   `cmd:"" help:"Read the security log: list, follow."`
+	DB      dbVerbs      `cmd:"" name:"db" help:"Manage the database: backup, restore, copy, migrate, check."`
+	Config  configVerbs  `cmd:"" help:"Check, show and document the configuration."`
+	Version versionVerb  `cmd:"" help:"Print the version, as durward --version does."`
 
 	Help       helpVerb       `cmd:"" help:"Print the usage of a verb, or the manual page."`
 	Completion completionVerb `cmd:"" help:"Print the completion script for a shell."`

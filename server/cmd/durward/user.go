@@ -24,7 +24,12 @@ type userVerbs struct {
 	Show   userShow   `cmd:"" help:"Show a user and their sessions."`
 	Passwd userPasswd `cmd:"" help:"Set a user's password and end all their sessions."`
 	Lock   userLock   `cmd:"" help:"Lock a user and end all their sessions, on a running server within a second."`
-	Unlock userUnlock `cmd:"" help:"Unlock a user."`
+	Unlock userUnlock `cmd:"" help:"Unlock a user, and lift the blocks for failed attempts."`
+	Set    userSet    `cmd:"" help:"Change name, address or rights of a user."`
+	Delete userDelete `cmd:"" help:"Delete a user and end all their sessions and API keys."`
+	Export userExport `cmd:"" help:"Print all data of a user as JSON."`
+
+	Group groupVerbs `cmd:"" help:"Manage the groups of users: add, remove, list."`
 
 	ResetFactors userResetFactors `cmd:"" help:"Remove all second factors of a user who lost them, and end all sessions."`
 }
@@ -126,6 +131,8 @@ func (v userInvite) Run(e *environment, c *config.Loaded) error {
 // takenHint gives the operator a hint for an address that has an account or looks like one that has.
 func takenHint(err error, email string) error {
 	switch {
+	case errors.Is(err, store.ErrEmailDeleted):
+		return refused("Wait, or use another address.", "%s was the address of a user who was deleted less than 30 days ago", email)
 	case errors.Is(err, store.ErrLookAlike):
 		return refused("Check the spelling; --look-alike adds the user all the same.", "%s looks like the address of another user", email)
 	case errors.Is(err, durward.EmailTaken):
@@ -147,6 +154,7 @@ type userJSON struct {
 	// Unverified tells that the user registered and has not confirmed the address.
 	Unverified bool `json:"unverified,omitempty"`
 
+	Groups   []string      `json:"groups,omitempty"`
 	Sessions []sessionJSON `json:"sessions,omitempty"`
 }
 
@@ -222,6 +230,9 @@ func (v userShow) Run(e *environment, s *node.Node) error {
 		return err
 	}
 	j := userJSONOf(u)
+	if j.Groups, err = s.DB.Groups(e, u.ID); err != nil {
+		return err
+	}
 	for _, row := range sessions {
 		j.Sessions = append(j.Sessions, sessionJSON{row.ID, row.CreatedAt, row.LastUsedAt, row.Device, row.Network})
 	}
@@ -234,6 +245,9 @@ func (v userShow) Run(e *environment, s *node.Node) error {
 	}
 	if !j.LockedAt.IsZero() {
 		rows = append(rows, []string{"locked since", j.LockedAt.Format(time.RFC3339)})
+	}
+	if len(j.Groups) > 0 {
+		rows = append(rows, []string{"groups", strings.Join(j.Groups, ", ")})
 	}
 	for _, s := range j.Sessions {
 		rows = append(rows, []string{"signed in", fmt.Sprintf("%s, last used %s, %s, %s", s.CreatedAt.Format(time.RFC3339),
@@ -294,7 +308,7 @@ func (v userLock) Run(e *environment) error {
 type userUnlock struct{ userCommand }
 
 func (v userUnlock) Run(e *environment) error {
-	return v.run(e, "is unlocked", func(s *node.Node, u store.User) error {
+	return v.run(e, "is unlocked, also where failed attempts blocked the account", func(s *node.Node, u store.User) error {
 		return s.Accounts.Unlock(e, u.ID, operator)
 	})
 }
@@ -309,4 +323,145 @@ func (v userResetFactors) Run(e *environment) error {
 		}
 		return err
 	})
+}
+
+type userSet struct {
+	userCommand
+	Name  *string `help:"Display name." placeholder:"N"`
+	Email *string `help:"New e-mail address." placeholder:"EMAIL"`
+	Admin *bool   `negatable:"" help:"Make the user an administrator, or with --no-admin a user without that right; then all their sessions end."`
+}
+
+func (v userSet) Run(e *environment) error {
+	if v.Name == nil && v.Email == nil && v.Admin == nil {
+		return usage("Add --name, --email, --admin or --no-admin.", "nothing to change")
+	}
+	return v.run(e, "is changed", func(s *node.Node, u store.User) error {
+		err := s.Sessions.SetUser(e, u.ID, account.Change{Name: v.Name, Email: v.Email, Admin: v.Admin}, operator)
+		switch {
+		case errors.Is(err, store.ErrEmailDeleted):
+			return refused("Wait, or use another address.", "the address was that of a user who was deleted less than 30 days ago")
+		case errors.Is(err, store.ErrLookAlike):
+			return refused("Check the spelling.", "%s looks like the address of another user", *v.Email)
+		case errors.Is(err, durward.EmailTaken):
+			return refused("", "%s has an account already", *v.Email)
+		}
+		return err
+	})
+}
+
+type userDelete struct {
+	location
+	output
+	userArgument
+}
+
+func (v userDelete) Run(e *environment) error {
+	s, err := v.open(e, writing)
+	if err != nil {
+		return err
+	}
+	u, err := v.find(e, s)
+	if err != nil {
+		return err
+	}
+	if err := s.Sessions.DeleteUser(e, u.ID, operator); err != nil {
+		return err
+	}
+	return v.print(e, map[string]string{"deleted": u.ID}, "deleted %s (%s); all their sessions and API keys ended", u.Email, u.ID)
+}
+
+type groupVerbs struct {
+	Add    groupAdd    `cmd:"" help:"Add a user to a group."`
+	Remove groupRemove `cmd:"" help:"Remove a user from a group."`
+	List   groupList   `cmd:"" help:"List the groups of a user, or all groups."`
+}
+
+// groupArgument is the argument that names a group.
+type groupArgument struct {
+	Group string `arg:"" help:"Name of the group: small letters, digits and . _ : / -."`
+}
+
+type groupAdd struct {
+	userCommand
+	groupArgument
+}
+
+func (v groupAdd) Run(e *environment) error {
+	return v.run(e, "is in the group "+v.Group, func(s *node.Node, u store.User) error {
+		return s.Accounts.AddToGroup(e, u.ID, v.Group, operator)
+	})
+}
+
+type groupRemove struct {
+	userCommand
+	groupArgument
+}
+
+func (v groupRemove) Run(e *environment) error {
+	return v.run(e, "is not in the group "+v.Group+" any more", func(s *node.Node, u store.User) error {
+		err := s.Accounts.RemoveFromGroup(e, u.ID, v.Group, operator)
+		if errors.Is(err, store.ErrNotFound) {
+			return refused("durward user group list EMAIL shows the groups of a user.", "%s is not in the group %q", u.Email, v.Group)
+		}
+		return err
+	})
+}
+
+type groupList struct {
+	reader
+	output
+	User string `arg:"" optional:"" placeholder:"EMAIL" help:"E-mail address or id of a user; without it all groups are listed."`
+}
+
+// groupJSON is a group in JSON output.
+type groupJSON struct {
+	Name  string `json:"name"`
+	Users int    `json:"users,omitempty"`
+}
+
+func (v groupList) Run(e *environment, s *node.Node) error {
+	var items []groupJSON
+	if v.User == "" {
+		sizes, err := s.DB.GroupSizes(e)
+		if err != nil {
+			return err
+		}
+		for _, g := range sizes {
+			items = append(items, groupJSON{g.Name, g.Users})
+		}
+		return printItems(e, v.output, items, "there are no groups", "GROUP\tUSERS", func(g groupJSON) []string {
+			return []string{g.Name, fmt.Sprint(g.Users)}
+		})
+	}
+	u, err := userArgument{User: v.User}.find(e, s)
+	if err != nil {
+		return err
+	}
+	names, err := s.DB.Groups(e, u.ID)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		items = append(items, groupJSON{Name: name})
+	}
+	return printItems(e, v.output, items, "the user is in no group", "", func(g groupJSON) []string { return []string{g.Name} })
+}
+
+type userExport struct {
+	reader
+	userArgument
+}
+
+// Run prints the data in JSON only: the form in which a user can take it to another product.
+func (v userExport) Run(e *environment, s *node.Node) error {
+	u, err := v.find(e, s)
+	if err != nil {
+		return err
+	}
+	data, err := s.Accounts.Export(e, u)
+	if err != nil {
+		return err
+	}
+	return e.json(data)
 }

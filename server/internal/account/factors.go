@@ -102,7 +102,7 @@ func (m *Manager) UseCode(
 	if err != nil {
 		return Proof{}, err
 	}
-	attempt, err := m.beginAttempt(ctx, u.EmailKey, u.ID, from)
+	attempt, err := m.beginAttempt(ctx, u, u.EmailKey, from)
 	if err != nil {
 		return Proof{}, err
 	}

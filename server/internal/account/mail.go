@@ -206,7 +206,7 @@ func (m *Manager) Confirm(ctx context.Context, token string, from request.Info) 
 		return err
 	}
 	err = m.DB.ChangeEmail(ctx, t, key, skeletons(email, key), from.Event(store.EventEmailChanged, "ok", u.ID, "", m.Now()))
-	return m.RefuseSpent(ctx, refuseTaken(err), from)
+	return m.RefuseSpent(ctx, RefuseTaken(err), from)
 }
 
 // UndoEmail uses up the token of a mail to a former address of a user, gives the user that address again and
@@ -228,7 +228,7 @@ func (m *Manager) UndoEmail(ctx context.Context, token string, until time.Time, 
 		Language: e.Language, Device: e.Device, Network: e.Network, CreatedAt: e.At,
 	}
 	revoked, err := m.DB.UndoEmail(ctx, t, key, skeletons(email, key), until, e, reset)
-	return revoked, m.RefuseSpent(ctx, refuseTaken(err), from)
+	return revoked, m.RefuseSpent(ctx, RefuseTaken(err), from)
 }
 
 // Invite adds a user without a password. The user gets a mail to set one.
@@ -239,7 +239,7 @@ func (m *Manager) Invite(ctx context.Context, n NewUser, from request.Info) (sto
 	}
 	event := from.Event(store.EventUserInvited, "ok", u.ID, "", u.CreatedAt)
 	if err := m.DB.Invite(ctx, u, skeletons(u.Email, u.EmailKey), n.LookAlike, event); err != nil {
-		return store.User{}, refuseTaken(err)
+		return store.User{}, RefuseTaken(err)
 	}
 	return u, nil
 }

@@ -27,8 +27,12 @@ var shippedBlocklist string
 
 // PasswordRules apply when a password is set, not when one is verified.
 type PasswordRules struct {
-	MinLength int    // characters after normalisation; default 15 (NIST SP 800-63B-4, single factor)
-	MaxLength int    // characters; default 256
+	MinLength int // characters after normalisation; default 15 (NIST SP 800-63B-4, single factor)
+	MaxLength int // characters; default 256
+
+	// MinLengthSecondFactor is the minimum for a user with a second factor, at most MinLength; default 8.
+	MinLengthSecondFactor int
+
 	Blocklist string // file with one refused password per line, in addition to the built-in list; empty for none
 
 	// Words are names that guesses begin with, such as that of the organisation: a password needs
@@ -52,10 +56,14 @@ const maxBlocklist = 256 << 20
 func (p *PasswordRules) complete() error {
 	p.MinLength = cmp.Or(p.MinLength, 15)
 	p.MaxLength = cmp.Or(p.MaxLength, 256)
+	p.MinLengthSecondFactor = cmp.Or(p.MinLengthSecondFactor, 8)
 	// NIST SP 800-63B-4 s3.1.1.2: a verifier accepts passwords of 64 characters.
 	if p.MinLength < 8 || p.MaxLength < max(p.MinLength, 64) || p.MaxLength > maxCharacters {
 		return fmt.Errorf("account: password length from %d to %d: want a minimum of 8 or more and a maximum from 64 to %d",
 			p.MinLength, p.MaxLength, maxCharacters)
+	}
+	if p.MinLengthSecondFactor < 8 || p.MinLengthSecondFactor > p.MinLength {
+		return fmt.Errorf("account: password length of %d with a second factor: want 8 to %d", p.MinLengthSecondFactor, p.MinLength)
 	}
 	for _, word := range p.Words {
 		form := blockForm(strings.TrimSpace(word))
@@ -101,14 +109,18 @@ func blockForm(password string) string {
 }
 
 // Check refuses a new password that breaks the rules. The refusal names member, the member of the
-// request that has the password. address is the EmailKey of the user.
-func (p *PasswordRules) Check(member, password, address string) error {
+// request that has the password. Of u, the user who gets it, EmailKey and SecondFactorAt count.
+func (p *PasswordRules) Check(member, password string, u store.User) error {
+	shortest := p.MinLength
+	if !u.SecondFactorAt.IsZero() {
+		shortest = p.MinLengthSecondFactor
+	}
 	password = norm.NFC.String(password)
 	n := utf8.RuneCountInString(password)
 	switch {
-	case n < p.MinLength:
+	case n < shortest:
 		return mistake(member, "The password is too short.",
-			fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.", p.MinLength))
+			fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.", shortest))
 	case n > p.MaxLength:
 		return mistake(member, "The password is too long.", fmt.Sprintf("At most %d characters.", p.MaxLength))
 	case p.blocked[blockForm(password)]:
@@ -117,7 +129,7 @@ func (p *PasswordRules) Check(member, password, address string) error {
 	case p.onlyWords(password):
 		return mistake(member, "The password has no letters besides names that are easy to guess.",
 			"Add a few words that are unrelated to this service.")
-	case containsAddress(password, address):
+	case containsAddress(password, u.EmailKey):
 		return mistake(member, "The password contains the e-mail address.",
 			"Choose one that is unrelated to the account.")
 	}
@@ -170,7 +182,7 @@ func (m *Manager) hash(ctx context.Context, password string, from request.Info) 
 func (m *Manager) HashNewPassword(
 	ctx context.Context, u store.User, member, password string, from request.Info,
 ) (string, error) {
-	if err := m.Passwords.Check(member, password, u.EmailKey); err != nil {
+	if err := m.Passwords.Check(member, password, u); err != nil {
 		return "", err
 	}
 	if u.ID != "" { // the caller has verified the user

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 func rules(t testing.TB, r PasswordRules) *PasswordRules {
@@ -61,7 +63,7 @@ func TestPasswordRules(t *testing.T) {
 		{"some @example.com text", "@example.com", "e-mail address"},
 		{"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n", adaEmail, ""}, // refused by the hash, by its own name
 	} {
-		err := r.Check("password", c.password, c.address)
+		err := r.Check("password", c.password, store.User{EmailKey: c.address})
 		if c.want == "" && err != nil || c.want != "" && (codeOf(err) != durward.InvalidRequest || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%q for %s: got %v, want %q", c.password, c.address, err, c.want)
 		}
@@ -76,13 +78,20 @@ func TestPasswordRules(t *testing.T) {
 		"123456789-987654321 123":    true, // none of the names
 		"a sentence without a name!": true,
 	} {
-		if err := named.Check("password", password, adaEmail); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "names") {
+		if err := named.Check("password", password, store.User{EmailKey: adaEmail}); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "names") {
 			t.Errorf("%q with names: %v", password, err)
+		}
+	}
+	// A second factor makes a shorter password sufficient; the other rules stay.
+	protected := store.User{EmailKey: adaEmail, SecondFactorAt: time.Unix(1, 0)}
+	for password, ok := range map[string]bool{"8 chars!": true, "7 chars": false, "12345678": false, "adaadaada": false} {
+		if err := r.Check("password", password, protected); (err == nil) != ok {
+			t.Errorf("%q with a second factor: %v", password, err)
 		}
 	}
 	short := rules(t, PasswordRules{MinLength: 8})
 	for password, ok := range map[string]bool{"8 chars!": true, "7 chars": false, "12345678": false, "zxcvbnm1": false} {
-		if err := short.Check("password", password, adaEmail); (err == nil) != ok {
+		if err := short.Check("password", password, store.User{EmailKey: adaEmail}); (err == nil) != ok {
 			t.Errorf("%q with eight characters: %v", password, err)
 		}
 	}
@@ -109,6 +118,8 @@ func TestPasswordRulesMistakes(t *testing.T) {
 	}{
 		{PasswordRules{MinLength: 7}, "want a minimum of 8 or more"},
 		{PasswordRules{MinLength: -1}, "want a minimum of 8 or more"},
+		{PasswordRules{MinLengthSecondFactor: 7}, "want 8 to 15"},
+		{PasswordRules{MinLengthSecondFactor: 16}, "want 8 to 15"},
 		{PasswordRules{MaxLength: 63}, "a maximum from 64"},
 		{PasswordRules{MaxLength: 1025}, "to 1024"},
 		{PasswordRules{MinLength: 100, MaxLength: 99}, "from 100 to 99"},
@@ -135,7 +146,7 @@ func FuzzPasswordRules(f *testing.F) {
 	r := rules(f, PasswordRules{})
 	f.Fuzz(func(t *testing.T, password, address string) {
 		address = emailKey(address)
-		err := r.Check("password", password, address)
+		err := r.Check("password", password, store.User{EmailKey: address})
 		if err != nil {
 			var refusal *durward.Refusal
 			if !errors.As(err, &refusal) || refusal.Code != durward.InvalidRequest || refusal.Members["member"] != "password" || len(refusal.Detail+refusal.Hint) > 200 {

@@ -69,7 +69,7 @@ func (m *Manager) Setup(ctx context.Context, token string, n NewUser, from reque
 	if err := m.DB.FinishSetup(ctx, hash, u, skeletons(u.Email, u.EmailKey), e); errors.Is(err, store.ErrChanged) {
 		return store.User{}, m.refuseSetup(ctx, "expired, used since it was read, or there is an administrator", from)
 	} else if err != nil {
-		return store.User{}, refuseTaken(err)
+		return store.User{}, RefuseTaken(err)
 	}
 	return u, nil
 }

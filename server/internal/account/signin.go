@@ -112,7 +112,7 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 		return "", fmt.Errorf("account: no such account: %w", durward.InvalidCredentials)
 	case err != nil:
 		return "", err
-	case m.Limits.Blocked(ctx, u.EmailKey, from.Addr):
+	case m.Limits.Blocked(ctx, counterKey(u, u.EmailKey), from.Addr):
 		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
 	}
 	return fmt.Sprintf("%s %s %d %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.SecondFactorAt.UnixMicro(), u.Admin), nil
@@ -128,7 +128,7 @@ func (m *Manager) verify(
 	if err := m.Hasher.Busy(ctx); err != nil { // before the try leaves anything in the counters
 		return unavailable(err)
 	}
-	attempt, err := m.beginAttempt(ctx, key, u.ID, from)
+	attempt, err := m.beginAttempt(ctx, *u, key, from)
 	if err != nil {
 		return err
 	}
@@ -180,15 +180,25 @@ func (m *Manager) verify(
 	return nil
 }
 
-// beginAttempt begins a try of a secret of the account key, or refuses with TooManyAttempts.
-func (m *Manager) beginAttempt(ctx context.Context, key, userID string, from request.Info) (*limits.Attempt, error) {
-	attempt, err := m.Limits.Begin(ctx, key, from.Addr)
+// beginAttempt begins a try of a secret of the account key, or refuses with TooManyAttempts. u is the
+// zero User if the account has none.
+func (m *Manager) beginAttempt(ctx context.Context, u store.User, key string, from request.Info) (*limits.Attempt, error) {
+	attempt, err := m.Limits.Begin(ctx, counterKey(u, key), from.Addr)
 	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
-		m.recordRefused(key, userID, "too many attempts", from)
+		m.recordRefused(key, u.ID, "too many attempts", from)
 		err = fmt.Errorf("account: %w", err)
 		return nil, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: err}
 	}
 	return attempt, err
+}
+
+// counterKey returns the key of an account in the failure counters. An unlocked account begins with new
+// counters, on all nodes.
+func counterKey(u store.User, key string) string {
+	if u.UnblockedAt.IsZero() {
+		return key
+	}
+	return fmt.Sprintf("%s unblocked %d", key, u.UnblockedAt.UnixMicro())
 }
 
 // recordRefused records a refused sign-in in the security log.

@@ -517,7 +517,8 @@ func TestEveryImportedAlgorithm(t *testing.T) {
 		h := newEnv(t, engine, quietNetworks)
 		for name, hash := range hashes {
 			email := name + "@example.com"
-			u, err := h.Add(t.Context(), NewUser{Email: email, Hash: hash}, store.EventUserAdded, request.Info{Actor: "operator"})
+			must(t, h.importUser(ImportedUser{Email: email, Hash: hash}))
+			u, err := h.ByEmail(t.Context(), email)
 			must(t, err)
 			must(t, h.ReadImported(t.Context()))
 			refused(t, name, errOf(h.Authenticate(t.Context(), email, "a wrong password, a long one", here)), durward.InvalidCredentials)
@@ -546,8 +547,7 @@ func TestImportedHash(t *testing.T) {
 		const horse = "correct horse battery staple"
 		add := func(email, hash string) error {
 			t.Helper()
-			_, err := h.Add(t.Context(), NewUser{Email: email, Hash: hash}, store.EventUserAdded, request.Info{Actor: "operator"})
-			return err
+			return h.importUser(ImportedUser{Email: email, Hash: hash})
 		}
 		bcryptOf := "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
 		argonOf := "$argon2id$v=19$p=1,t=2,m=64$c29tZXNhbHRzb21lc2FsdA$Sr6N/nCmohWCvF7EZislLIdwA8ojCXux0K30ccqFS30"

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -25,53 +25,8 @@ type NewUser struct {
 	Password string
 	Admin    bool
 
-	// Hash is the hash of the password by another product, in place of Password, in a form that
-	// pwhash.Parse reads.
-	Hash string
-
 	// LookAlike accepts an address that looks like that of another user.
 	LookAlike bool
-}
-
-// maxImportedCosts limits the costs of imported hashes, of which each check of a password computes one
-// each.
-const maxImportedCosts = 4
-
-// readImported reads a hash of another product. The refusal names its fault and no part of the hash.
-func readImported(text string) (pwhash.Stored, error) {
-	stored, err := pwhash.Parse(text)
-	if err != nil {
-		fault := strings.TrimPrefix(err.Error(), pwhash.ErrMalformed.Error()+": ")
-		return pwhash.Stored{}, mistake("hash", "The hash cannot be used: "+fault+".",
-			"Accepted are argon2id, argon2i, scrypt, pbkdf2-sha256 and pbkdf2-sha512 as PHC strings, and bcrypt ($2a$, $2b$, $2y$) of cost 4 to 14.")
-	}
-	return stored, nil
-}
-
-// ReadImported reads which costs imported hashes have, so that each check of a password takes the work
-// of all of them: the response time does not reveal the users with imported hashes.
-func (m *Manager) ReadImported(ctx context.Context) error {
-	blanks, err := m.DB.ImportedHashes(ctx)
-	if err != nil {
-		return err
-	}
-	var hashes []pwhash.Stored
-	for _, blank := range blanks {
-		if stored, err := pwhash.Parse(blank); err == nil { // else written by a newer version: no hash matches
-			hashes = append(hashes, stored)
-		}
-	}
-	m.Hasher.SetImported(hashes)
-	return nil
-}
-
-// costPattern returns the pattern of LIKE for all hashes that may have the cost of blank.
-func costPattern(blank string) string {
-	stored, err := pwhash.Parse(blank)
-	if err != nil { // written by a newer version: it stays
-		return "%"
-	}
-	return stored.Pattern()
 }
 
 // Add adds a user. It refuses with InvalidRequest, naming the wrong member, or with EmailTaken, also for
@@ -82,47 +37,30 @@ func (m *Manager) Add(ctx context.Context, n NewUser, kind string, from request.
 		return store.User{}, err
 	}
 	key := u.EmailKey
-	var imported pwhash.Stored
-	var hash string
-	if n.Hash != "" {
-		if imported, err = readImported(n.Hash); err != nil {
-			return store.User{}, err
-		}
-		hash = imported.String()
-	} else {
-		if err := m.Passwords.Check("password", n.Password, key); err != nil {
-			return store.User{}, err
-		}
-		if kind == store.EventRegistered {
-			if err := m.countRegistration(ctx, key, from); err != nil {
-				return store.User{}, err
-			}
-		}
-		if hash, err = m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password, from); err != nil {
+	if err := m.Passwords.Check("password", n.Password, u); err != nil {
+		return store.User{}, err
+	}
+	if kind == store.EventRegistered {
+		if err := m.countRegistration(ctx, key, from); err != nil {
 			return store.User{}, err
 		}
 	}
-	u.Password, u.Language, u.Unverified = hash, from.Language, kind == store.EventRegistered
+	if u.Password, err = m.HashNewPassword(ctx, store.User{EmailKey: key}, "password", n.Password, from); err != nil {
+		return store.User{}, err
+	}
+	u.Language, u.Unverified = from.Language, kind == store.EventRegistered
 	event := from.Event(kind, "ok", u.ID, "", u.CreatedAt)
 	alike := skeletons(u.Email, key)
-	switch {
-	case n.Hash != "":
-		event.Detail = "imported hash, " + imported.Cost()
-		err = m.DB.ImportUser(ctx, u, alike, n.LookAlike, event, imported.Blank().String(), maxImportedCosts)
-	case u.Unverified && m.VerifyEmail:
+	if u.Unverified && m.VerifyEmail {
 		// The response does not tell whether the address has an account: a mail does.
-		if err = m.DB.Register(ctx, u, alike, event); errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
+		if err = m.DB.Register(ctx, u, alike, event); isTaken(err) {
 			err = nil
 		}
-	default:
+	} else {
 		err = m.DB.CreateUser(ctx, u, alike, n.LookAlike, event)
 	}
-	if errors.Is(err, store.ErrTooMany) {
-		return store.User{}, mistake("hash", fmt.Sprintf("The imported hashes have %d other costs already.", maxImportedCosts),
-			"Every sign-in computes one hash of each cost: import this user after others have signed in, or without the hash.")
-	}
 	if err != nil {
-		return store.User{}, refuseTaken(err)
+		return store.User{}, RefuseTaken(err)
 	}
 	return u, nil
 }
@@ -152,10 +90,15 @@ func (m *Manager) newUser(n NewUser) (store.User, error) {
 	}, nil
 }
 
-// refuseTaken refuses with EmailTaken if the address has an account, or looks like one that has. It returns
+// isTaken reports whether err says that a user cannot have an address.
+func isTaken(err error) bool {
+	return errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) || errors.Is(err, store.ErrEmailDeleted)
+}
+
+// RefuseTaken refuses with EmailTaken if the address has an account, or looks like one that has. It returns
 // any other error unchanged.
-func refuseTaken(err error) error {
-	if errors.Is(err, store.ErrEmailTaken) || errors.Is(err, store.ErrLookAlike) {
+func RefuseTaken(err error) error {
+	if isTaken(err) {
 		return fmt.Errorf("account: %w: %w", err, durward.EmailTaken)
 	}
 	return err
@@ -197,15 +140,15 @@ func (m *Manager) SetName(ctx context.Context, id, name string) (store.User, err
 	return m.DB.SetName(ctx, id, name)
 }
 
-// Unlock allows a locked user to sign in again.
+// Unlock allows a locked user to sign in again, and lifts the blocks for failed attempts on the account.
 func (m *Manager) Unlock(ctx context.Context, id string, from request.Info) error {
 	return m.DB.UnlockUser(ctx, id, from.Event(store.EventUserUnlocked, "ok", id, "", m.Now()))
 }
 
 // Change holds new properties of a user. A nil field stays as it is.
 type Change struct {
-	Name  *string
-	Admin *bool
+	Name, Email *string
+	Admin       *bool
 }
 
 // Checked returns c as the store takes it, with a text for the security log. It refuses with
@@ -220,10 +163,53 @@ func (c Change) Checked() (store.UserChange, string, error) {
 		}
 		out.Name, names = &name, append(names, "name")
 	}
+	if c.Email != nil {
+		email, key, err := canonicalEmail(*c.Email)
+		if err == nil {
+			err = checkNewEmail(key)
+		}
+		if err != nil {
+			return out, "", err
+		}
+		out.Email, out.EmailKey, out.Skeletons, names = &email, &key, skeletons(email, key), append(names, "email")
+	}
 	if c.Admin != nil {
 		names = append(names, fmt.Sprintf("admin=%t", *c.Admin))
 	}
 	return out, strings.Join(names, " "), nil
+}
+
+// Limits of the groups of a user.
+const (
+	maxGroups    = 100
+	maxGroupName = 64
+)
+
+// groupName is the form of the name of a group.
+var groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]*$`)
+
+// AddToGroup adds a user to a group. It refuses a name that no group can have with InvalidRequest.
+func (m *Manager) AddToGroup(ctx context.Context, userID, group string, from request.Info) error {
+	if len(group) > maxGroupName || !groupName.MatchString(group) {
+		return mistake("group", "No group can have this name.",
+			fmt.Sprintf("At most %d small letters, digits and . _ : / - are allowed, with a letter or digit first.", maxGroupName))
+	}
+	err := m.DB.AddToGroup(ctx, userID, group, maxGroups, m.groupEvent(store.EventGroupAdded, userID, group, from))
+	if errors.Is(err, store.ErrTooMany) {
+		return mistake("group", fmt.Sprintf("The user is in %d groups already.", maxGroups), "Remove one first.")
+	}
+	return err
+}
+
+// RemoveFromGroup removes a user from a group. It returns store.ErrNotFound if the user is not in it.
+func (m *Manager) RemoveFromGroup(ctx context.Context, userID, group string, from request.Info) error {
+	return m.DB.RemoveFromGroup(ctx, userID, group, m.groupEvent(store.EventGroupRemoved, userID, group, from))
+}
+
+func (m *Manager) groupEvent(kind, userID, group string, from request.Info) store.Event {
+	e := from.Event(kind, "ok", userID, "", m.Now())
+	e.Detail = group
+	return e
 }
 
 // cleanName trims a name and refuses it if it is too long or not printable.

@@ -255,6 +255,10 @@ type Config struct {
 		// Minimum length of a new password, in characters; 8 or more.
 		MinLength int `toml:"min_length" default:"15" range:"8,256"`
 
+		// The same for a user with a second factor; at most `min_length`. Such a password stays
+		// valid when the factor is removed.
+		MinLengthSecondFactor int `toml:"min_length_second_factor" default:"8" range:"8,256"`
+
 		// Maximum length of a new password, in characters; 64 or more.
 		MaxLength int `toml:"max_length" default:"256" range:"64,1024"`
 

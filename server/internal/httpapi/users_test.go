@@ -332,7 +332,7 @@ func TestDeleteUser(t *testing.T) {
 	if mails := w.mailed(); len(mails) != 0 {
 		t.Errorf("mails to a deleted user: %+v", mails)
 	}
-	w.status(w.do("POST", "/api/auth/register", "", object{"email": adaEmail, "password": adaPassword}), 201)
+	w.refused(w.do("POST", "/api/auth/register", "", object{"email": adaEmail, "password": adaPassword}), 409, "EMAIL_TAKEN")
 }
 
 // By default, administration needs a second factor. A user who lost theirs gets another chance.

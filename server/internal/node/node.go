@@ -194,10 +194,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Mails:       n.mails,
 		VerifyEmail: set.VerifyEmail,
 		Passwords: account.PasswordRules{
-			MinLength: set.Passwords.MinLength,
-			MaxLength: set.Passwords.MaxLength,
-			Blocklist: set.Passwords.Blocklist,
-			Words:     set.Passwords.Words,
+			MinLength:             set.Passwords.MinLength,
+			MinLengthSecondFactor: set.Passwords.MinLengthSecondFactor,
+			MaxLength:             set.Passwords.MaxLength,
+			Blocklist:             set.Passwords.Blocklist,
+			Words:                 set.Passwords.Words,
 		},
 		Log: c.Log,
 	})

@@ -26,7 +26,7 @@ var serverLayers = [][]string{
 		"server/internal/limits", "server/internal/mail", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
-	{"server/internal/explain", "server/internal/otp", "server/internal/seal"},
+	{"server/internal/explain", "server/internal/otp", "server/internal/seal", "server/internal/userfile"},
 }
 
 // sameLayer lists the imports allowed between server packages of one layer. docs/adr/0028 gives the

@@ -59,7 +59,7 @@ func (m *Manager) ChangePassword(
 	}
 	// The rules for new passwords come first: a refusal by them discloses nothing about the current
 	// password and costs no hash.
-	if err := m.c.Accounts.Passwords.Check("new", newPassword, u.EmailKey); err != nil {
+	if err := m.c.Accounts.Passwords.Check("new", newPassword, u); err != nil {
 		return "", err
 	}
 	proof, err := m.reauthenticate(ctx, p, current, from)

@@ -36,7 +36,7 @@ func (m *Manager) SetUser(ctx context.Context, userID string, c account.Change, 
 	now := m.c.Now()
 	event := from.Event(store.EventUserChanged, "ok", userID, "", now)
 	event.Detail = detail
-	return m.publish(m.c.DB.SetUser(ctx, userID, change, m.c.Issuer.TokensEnd(now), event))
+	return account.RefuseTaken(m.publish(m.c.DB.SetUser(ctx, userID, change, m.c.Issuer.TokensEnd(now), event)))
 }
 
 // DeleteUser deletes a user with their credentials and ends all their sessions. The security log keeps

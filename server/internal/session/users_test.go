@@ -117,6 +117,76 @@ func TestChangePassword(t *testing.T) {
 	})
 }
 
+// A user who is no administrator any more, or is deleted, has no session left. Other users and other
+// changes end none.
+func TestSetAndDeleteUser(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob := w.addUser("ada@example.com", adaPassword), w.addUser("bob@example.com", adaPassword)
+		first, others := w.begin(ada), w.begin(bob)
+		name, yes, no := "Countess", true, false
+		w.must(w.SetUser(t.Context(), ada.ID, account.Change{Name: &name, Admin: &yes}, operator))
+		u, err := w.db.UserByID(t.Context(), ada.ID)
+		w.must(err)
+		if u.Name != name || !u.Admin || !w.alive(ada, first) {
+			t.Errorf("administrator: got %+v, session alive %t", u, w.alive(ada, first))
+		}
+		second := w.begin(ada)
+		bad := "no address"
+		refuses(t, "no address", w.SetUser(t.Context(), ada.ID, account.Change{Email: &bad, Admin: &no}, operator), durward.InvalidRequest)
+		taken := "BOB@example.com"
+		refuses(t, "taken", w.SetUser(t.Context(), ada.ID, account.Change{Email: &taken, Admin: &no}, operator), durward.EmailTaken)
+		if !w.alive(ada, second) {
+			t.Error("a refused change ended a session")
+		}
+		w.must(w.SetUser(t.Context(), ada.ID, account.Change{Admin: &no}, operator))
+		if w.alive(ada, first) || w.alive(ada, second) || !w.alive(bob, others) {
+			t.Errorf("no administrator any more: alive %t, %t; another user %t", w.alive(ada, first), w.alive(ada, second), w.alive(bob, others))
+		}
+		lady := "lady@example.com"
+		link := store.MailToken{
+			Hash:      []byte{1},
+			Purpose:   store.MailEmailChanged,
+			UserID:    ada.ID,
+			EmailKey:  "former@example.com",
+			CreatedAt: w.clock.Now(),
+			EndsAt:    w.clock.Now().Add(time.Hour),
+		}
+		w.must(w.db.AddMailToken(t.Context(), link))
+		w.must(w.SetUser(t.Context(), ada.ID, account.Change{Email: &lady}, operator))
+		w.must(w.try(lady, adaPassword))
+		if _, _, err := w.db.MailTokenByHash(t.Context(), link.Hash); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("link of a former change: got %v, want ErrNotFound", err)
+		}
+		if notes, err := w.db.Notifications(t.Context(), ada.ID, "", 10); err != nil || len(notes) != 1 || notes[0].Kind != store.MailEmailChanged {
+			t.Errorf("notifications: got %+v, %v", notes, err)
+		}
+		refuses(t, "the former address", w.try("ada@example.com", adaPassword), durward.InvalidCredentials)
+		if events := w.events(ada, store.EventUserChanged); len(events) != 3 || events[0].Detail != "email" {
+			t.Errorf("got events %+v, want 3", events)
+		}
+
+		third := w.begin(ada)
+		w.must(w.DeleteUser(t.Context(), ada.ID, operator))
+		if w.alive(ada, third) || !w.list.Revoked(revoked.Session, third) || !w.alive(bob, others) {
+			t.Error("deleted: a session is alive, or one of another user is not")
+		}
+		if _, err := w.db.UserByID(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("deleted: got %v, want ErrNotFound", err)
+		}
+		refuses(t, "deleted", w.try(lady, adaPassword), durward.InvalidCredentials)
+		if events := w.events(ada, store.EventUserDeleted); len(events) != 1 || events[0].Detail != "" {
+			t.Errorf("got events %+v, want one without the address", events)
+		}
+		for _, err := range []error{w.DeleteUser(t.Context(), ada.ID, operator), w.SetUser(t.Context(), ada.ID, account.Change{Admin: &yes}, operator)} {
+			if !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("deleted twice, or changed: got %v, want ErrNotFound", err)
+			}
+		}
+	})
+}
+
 // A wrong current password counts as a failed sign-in.
 func TestChangePasswordGuessed(t *testing.T) {
 	t.Parallel()

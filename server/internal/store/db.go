@@ -24,21 +24,22 @@ import (
 
 // Errors that callers distinguish. Any other error is a fault of this package.
 var (
-	ErrNotFound    = errors.New("store: no such row")
-	ErrEmailTaken  = errors.New("store: the address has an account already")
-	ErrLookAlike   = errors.New("store: the address looks like that of another account")
-	ErrChanged     = errors.New("store: changed since it was read")
-	ErrNotAdmin    = errors.New("store: the actor is no administrator any more")
-	ErrTooMany     = errors.New("store: the limit is reached")
-	ErrUnavailable = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown
-	ErrNewer       = errors.New("store: the database was made by a newer program")
-	ErrOlder       = errors.New("store: the database was made by an older program")
-	ErrOtherIssuer = errors.New("store: this database belongs to the issuer")
-	ErrForeign     = errors.New("store: the database is another program's")
-	ErrSchema      = errors.New("store: no version of Durward left the schema like this")
-	ErrDamaged     = errors.New("store: the database is damaged, or the file is not a database") // a backup has to be restored
-	ErrInUse       = errors.New("store: the database is in use")
-	ErrText        = errors.New("store: text with NUL or invalid UTF-8")
+	ErrNotFound     = errors.New("store: no such row")
+	ErrEmailTaken   = errors.New("store: the address has an account already")
+	ErrEmailDeleted = errors.New("store: the address was that of a user who was deleted less than 30 days ago")
+	ErrLookAlike    = errors.New("store: the address looks like that of another account")
+	ErrChanged      = errors.New("store: changed since it was read")
+	ErrNotAdmin     = errors.New("store: the actor is no administrator any more")
+	ErrTooMany      = errors.New("store: the limit is reached")
+	ErrUnavailable  = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown
+	ErrNewer        = errors.New("store: the database was made by a newer program")
+	ErrOlder        = errors.New("store: the database was made by an older program")
+	ErrOtherIssuer  = errors.New("store: this database belongs to the issuer")
+	ErrForeign      = errors.New("store: the database is another program's")
+	ErrSchema       = errors.New("store: no version of Durward left the schema like this")
+	ErrDamaged      = errors.New("store: the database is damaged, or the file is not a database") // a backup has to be restored
+	ErrInUse        = errors.New("store: the database is in use")
+	ErrText         = errors.New("store: text with NUL or invalid UTF-8")
 
 	errPanicked = errors.New("store: a transaction panicked")
 )

@@ -213,6 +213,7 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.AddDenials(ctx, []Denial{aDenial("denial-1")}))
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
 	must(t, err)
+	must(t, db.AddToGroup(ctx, "ada", "staff", 10, anEvent(EventGroupAdded, "ada")))
 	must(t, db.Beat(ctx, noon))
 	must(t, db.CreateAPIKey(ctx, anAPIKey("api-1", "ada"), 10, anEvent(EventAPIKeyCreated, "ada")))
 	gone := anAPIKey("api-0", "ada")
@@ -222,6 +223,7 @@ func furnish(t testing.TB, db *DB) {
 		tx.exec(`UPDATE events SET number = 1, hash = $1 WHERE id = (SELECT min(id) FROM events)`, []byte{1})
 		tx.insertSeal(Seal{Number: 1, FirstEvent: 1, LastEvent: 1, FirstKept: 1, Before: []byte{0}, Hash: []byte{1}, At: noon, SignedBy: "key-1", Signature: []byte{2}})
 		tx.SetMeta(metaSetup, fmt.Sprintf("07 %d", micros(later)))
+		tx.SetMeta(metaImport, "under way")
 		return tx.SetMeta(metaImported, "$2b$04$")
 	}))
 	must(t, db.AddMail(ctx, Mail{ID: "mail-1", Kind: MailResetPassword, Address: "ada@example.com", CreatedAt: noon}))
@@ -452,16 +454,50 @@ func allMethods() []dbMethod {
 		}) error {
 			return db.CreateUser(ctx, a.User, nil, false, a.Event)
 		}),
-		methodOf("ImportUser", true, struct {
-			User  User
-			Event Event
-			Blank string
-		}{aUser("carol"), anEvent(EventUserAdded, "carol"), "$2b$10$"}, func(ctx context.Context, db *DB, a struct {
-			User  User
-			Event Event
-			Blank string
+		methodOf("ImportUsers", true, struct{ Users []ImportedUser }{[]ImportedUser{
+			{User: aUser("carol"), Event: anEvent(EventUserAdded, "carol"), Blank: "$2b$10$"},
+		}}, func(ctx context.Context, db *DB, a struct{ Users []ImportedUser }) error {
+			return errOf(db.ImportUsers(ctx, a.Users, ImportOptions{Most: 2, Was: "under way", Next: func([]error) (string, error) { return "state", nil }}))
+		}),
+		methodOf("ImportState", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.ImportState(ctx)) }),
+		methodOf("EndImport", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.EndImport(ctx, "under way") }),
+		methodOf("SetUser", true, struct {
+			ID, Name, Email, Key string
+			Event                Event
+		}{"ada", "Countess", "Lady@example.com", "lady@example.com", anEvent(EventUserChanged, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, Name, Email, Key string
+			Event                Event
 		}) error {
-			return db.ImportUser(ctx, a.User, nil, false, a.Event, a.Blank, 2)
+			return errOf(db.SetUser(ctx, a.ID, UserChange{Name: &a.Name, Email: &a.Email, EmailKey: &a.Key}, later, a.Event))
+		}),
+		methodOf("DeleteUser", true, struct {
+			ID    string
+			Event Event
+		}{"ada", anEvent(EventUserDeleted, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return errOf(db.DeleteUser(ctx, a.ID, later, a.Event))
+		}),
+		methodOf("Groups", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Groups(ctx, a.UserID)) }),
+		methodOf("GroupSizes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.GroupSizes(ctx)) }),
+		methodOf("AddToGroup", true, struct {
+			ID, Group string
+			Event     Event
+		}{"ada", "board", anEvent(EventGroupAdded, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, Group string
+			Event     Event
+		}) error {
+			return db.AddToGroup(ctx, a.ID, a.Group, 10, a.Event)
+		}),
+		methodOf("RemoveFromGroup", true, struct {
+			ID, Group string
+			Event     Event
+		}{"ada", "staff", anEvent(EventGroupRemoved, "ada")}, func(ctx context.Context, db *DB, a struct {
+			ID, Group string
+			Event     Event
+		}) error {
+			return db.RemoveFromGroup(ctx, a.ID, a.Group, a.Event)
 		}),
 		methodOf("ImportedHashes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.ImportedHashes(ctx)) }),
 		methodOf("DropImportedHashes", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {

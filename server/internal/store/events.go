@@ -14,6 +14,8 @@ const (
 	EventUserDeleted       = "user_deleted"
 	EventUserLocked        = "user_locked"
 	EventUserUnlocked      = "user_unlocked"
+	EventGroupAdded        = "group_added"
+	EventGroupRemoved      = "group_removed"
 	EventPasswordChanged   = "password_changed"
 	EventPasswordSet       = "password_set"
 	EventResetSent         = "reset_sent"

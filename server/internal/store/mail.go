@@ -231,8 +231,8 @@ func (db *DB) VerifyEmail(ctx context.Context, m MailToken, e Event) error {
 }
 
 // ChangeEmail spends a token that was mailed to the new address of a user, and gives the user that address.
-// The former address gets a mail with a link to undo the change. It returns ErrEmailTaken or ErrLookAlike as
-// CreateUser does.
+// The former address gets a mail with a link to undo the change. It returns ErrEmailTaken, ErrLookAlike or
+// ErrEmailDeleted for an address that the user cannot have.
 func (db *DB) ChangeEmail(ctx context.Context, m MailToken, key string, skeletons []string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
 		if err := tx.spend(m, e.At); err != nil {
@@ -242,7 +242,7 @@ func (db *DB) ChangeEmail(ctx context.Context, m MailToken, key string, skeleton
 		if err != nil {
 			return err
 		}
-		if err := tx.setEmail(m.UserID, m.Address, key, skeletons); err != nil {
+		if err := tx.setEmail(m.UserID, m.Address, key, skeletons, e.At); err != nil {
 			return err
 		}
 		tx.addNotification(m.UserID, MailEmailChanged, e)
@@ -264,7 +264,7 @@ func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons 
 		if err := tx.spend(m, e.At); err != nil {
 			return nil, err
 		}
-		if err := tx.setEmail(m.UserID, m.Address, key, skeletons); err != nil {
+		if err := tx.setEmail(m.UserID, m.Address, key, skeletons, e.At); err != nil {
 			return nil, err
 		}
 		tx.exec(`UPDATE users SET password = '', password_changed_at = $2 WHERE id = $1`, m.UserID, micros(e.At))
@@ -281,11 +281,15 @@ func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons 
 	})
 }
 
-// setEmail gives a user another address, which is verified.
-func (t *tx) setEmail(userID, email, key string, skeletons []string) error {
+// setEmail gives a user another address, which is verified. It returns ErrEmailTaken, ErrLookAlike or
+// ErrEmailDeleted for an address that the user cannot have.
+func (t *tx) setEmail(userID, email, key string, skeletons []string, now time.Time) error {
 	t.exec(`UPDATE users SET email = $2, email_key = $3, unverified = 0 WHERE id = $1`, userID, email, key)
 	if isUnique(t.err) {
 		t.err = ErrEmailTaken
+	}
+	if t.addressDeleted(key, now) {
+		return ErrEmailDeleted
 	}
 	t.exec(`DELETE FROM skeletons WHERE user_id = $1`, userID)
 	if err := t.checkSkeletons(skeletons); err != nil {

@@ -467,7 +467,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 // undoLast makes the schema that of the version before, on both engines.
 var undoLast = []string{
 	fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion),
-	`DROP TABLE totp`, `DROP TABLE recovery_codes`, `DROP TABLE factor_failures`, `DROP TABLE signins`, `ALTER TABLE users DROP COLUMN second_factor_at`,
+	`DROP TABLE user_groups`, `DROP TABLE deleted_addresses`, `ALTER TABLE users DROP COLUMN unblocked_at`,
 }
 
 // A migration that is blocked by a lock is no damage: its hint does not mention a backup.

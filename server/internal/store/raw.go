@@ -22,8 +22,10 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at unblocked_at"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
+	{"user_groups", "user_id, name", "user_id name"},
+	{"deleted_addresses", "hash", "hash deleted_at"},
 	{"totp", "id", "id user_id sealed created_at confirmed_at last_step"},
 	{"recovery_codes", "user_id, hash", "user_id hash created_at"},
 	{"factor_failures", "user_id, factor", "user_id factor total recent"},
@@ -46,7 +48,7 @@ var Tables = []Table{
 // references lists the columns that hold the id of a row of another table.
 var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
-	{"skeletons", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
+	{"skeletons", "user_id", "users"}, {"user_groups", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 	{"mail_tokens", "user_id", "users"},
 	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"},
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -18,15 +20,16 @@ type User struct {
 	CreatedAt         time.Time
 	PasswordChangedAt time.Time
 	LockedAt          time.Time // zero if not locked
+	UnblockedAt       time.Time // failed attempts before do not count any more
 	Language          string    // of the last sign-in, such as "en"; empty if unknown
 	Unverified        bool      // registered and has not yet proved to own the address
 	SecondFactorAt    time.Time // since when a sign-in needs a second factor; zero if it needs none
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at`
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at, users.unblocked_at`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt)}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt), into(&u.UnblockedAt)}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -39,22 +42,111 @@ func (db *DB) CreateUser(ctx context.Context, u User, skeletons []string, lookAl
 // cost that belongs to no user.
 const metaImported = "imported_hashes"
 
-// ImportUser adds a user as CreateUser does, with the hash of another product. It adds blank, a hash of
-// the same cost that belongs to no user, to ImportedHashes. It returns ErrTooMany if these would be more
-// than most.
-func (db *DB) ImportUser(
-	ctx context.Context, u User, skeletons []string, lookAlike bool, e Event, blank string, most int,
-) error {
+// metaImport is the row of the table meta with the state of an import that has not ended.
+const metaImport = "import"
+
+// ImportedUser is a user with the hash of another product. Blank is a hash of the same cost that belongs
+// to no user; Blank and User.Password are empty for a user without a password.
+type ImportedUser struct {
+	User      User
+	Skeletons []string
+	Event     Event
+	Blank     string
+}
+
+// ImportOptions are the options of ImportUsers.
+type ImportOptions struct {
+	LookAlike bool     // adds users whose address looks like that of another one
+	Most      int      // number of costs that imported hashes may have
+	Costs     []string // blank hashes of other costs that count
+	DryRun    bool     // writes nothing
+
+	// Was is the state that the last call stored, empty before the first. Next is called with the
+	// result and returns the state to store; it may be called several times.
+	Was  string
+	Next func(faults []error) (string, error)
+}
+
+// ImportUsers adds users as CreateUser does, all in one transaction with the state of their import, and
+// adds the costs of their hashes to ImportedHashes. A fault keeps out its user alone: ErrEmailTaken,
+// ErrEmailDeleted, ErrLookAlike, or ErrTooMany if the hashes would have more costs than Most. It returns ErrChanged if
+// another import stored its state since.
+func (db *DB) ImportUsers(ctx context.Context, users []ImportedUser, o ImportOptions) ([]error, error) {
+	var faults []error
+	err := db.do(ctx, func(tx *tx) error {
+		faults = make([]error, len(users))
+		_ = tx.lock(metaImported)
+		_ = tx.lock("skeletons") // no address is added meanwhile
+		if state := tx.meta(metaImport); tx.err == nil && state != o.Was {
+			return ErrChanged
+		}
+		costs := strings.Fields(tx.meta(metaImported))
+		known := len(costs)
+		for _, c := range o.Costs {
+			if !slices.Contains(costs, c) {
+				costs = append(costs, c)
+			}
+		}
+		for i, u := range users {
+			isNew := u.Blank != "" && !slices.Contains(costs, u.Blank)
+			switch {
+			case tx.number(`SELECT count(*) FROM users WHERE email_key = $1`, u.User.EmailKey) > 0:
+				faults[i] = ErrEmailTaken
+			case tx.addressDeleted(u.User.EmailKey, u.Event.At):
+				faults[i] = ErrEmailDeleted
+			case isNew && len(costs) >= o.Most:
+				faults[i] = ErrTooMany
+			case !o.LookAlike && errors.Is(tx.checkSkeletons(u.Skeletons), ErrLookAlike):
+				faults[i] = ErrLookAlike
+			default:
+				if isNew {
+					costs = append(costs, u.Blank)
+				}
+				_ = tx.createUser(u.User, u.Skeletons, true, u.Event)
+			}
+		}
+		if len(costs) > known {
+			_ = tx.SetMeta(metaImported, strings.Join(costs, "\n"))
+		}
+		if tx.err != nil {
+			return tx.err
+		}
+		if o.DryRun {
+			return errDryRun
+		}
+		state, err := o.Next(faults)
+		if err != nil {
+			return err
+		}
+		return tx.SetMeta(metaImport, state)
+	})
+	if o.DryRun && errors.Is(err, errDryRun) {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return faults, nil
+}
+
+// errDryRun takes the writes of a dry run back.
+var errDryRun = errors.New("store: nothing is written")
+
+// ImportState returns the state of an import that has not ended, empty if there is none.
+func (db *DB) ImportState(ctx context.Context) (string, error) {
+	reader := db.reader(ctx)
+	state := reader.meta(metaImport)
+	return state, classify(reader.err)
+}
+
+// EndImport removes the state of an import. It returns ErrChanged if the state is not was.
+func (db *DB) EndImport(ctx context.Context, was string) error {
 	return db.do(ctx, func(tx *tx) error {
 		_ = tx.lock(metaImported)
-		costs := strings.Fields(tx.meta(metaImported))
-		if tx.err == nil && !slices.Contains(costs, blank) {
-			if len(costs) >= most {
-				return ErrTooMany
-			}
-			_ = tx.SetMeta(metaImported, strings.Join(append(costs, blank), "\n"))
+		if tx.meta(metaImport) != was {
+			return ErrChanged
 		}
-		return tx.createUser(u, skeletons, lookAlike, e)
+		return tx.exec(`DELETE FROM meta WHERE name = $1`, metaImport)
 	})
 }
 
@@ -91,6 +183,9 @@ func (t *tx) createUser(u User, skeletons []string, lookAlike bool, e Event) err
 		u.ID, u.Email, u.EmailKey, u.Name, u.Password, flag(u.Admin), micros(u.CreatedAt), micros(u.PasswordChangedAt), micros(u.LockedAt), u.Language, flag(u.Unverified))
 	if isUnique(t.err) {
 		t.err = ErrEmailTaken
+	}
+	if t.addressDeleted(u.EmailKey, e.At) { // after INSERT, which waits for a transaction that deletes a user
+		return ErrEmailDeleted
 	}
 	if !lookAlike {
 		if err := t.checkSkeletons(skeletons); err != nil {
@@ -137,48 +232,6 @@ func (db *DB) FindUsers(ctx context.Context, f UserFilter) ([]User, error) {
 	return list[User](db.reader(ctx), `SELECT `+userColumns+` FROM users
 		WHERE (email_key LIKE $1 ESCAPE '\' OR lower(name) LIKE $1 ESCAPE '\' OR id = $6) AND ($2 = 0 OR admin = 1) AND ($3 = 0 OR locked_at > 0) AND ($4 = '' OR id < $4)
 		ORDER BY id DESC LIMIT $5`, part, flag(f.Admin), flag(f.Locked), f.After, f.Limit, f.Search)
-}
-
-// UserChange holds new properties of a user. A nil field stays as it is.
-type UserChange struct {
-	Name  *string
-	Admin *bool
-}
-
-// SetUser changes a user, all or nothing. The sessions of a user who is no longer an administrator end: it
-// returns their revocations, which last until until.
-func (db *DB) SetUser(ctx context.Context, id string, c UserChange, until time.Time, e Event) ([]Revocation, error) {
-	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
-		tx.lockUser(id)
-		u, err := tx.user(id)
-		if err != nil {
-			return nil, err
-		}
-		if c.Name != nil {
-			tx.exec(`UPDATE users SET name = $2 WHERE id = $1`, id, *c.Name)
-		}
-		if c.Admin != nil {
-			tx.exec(`UPDATE users SET admin = $2 WHERE id = $1`, id, flag(*c.Admin))
-			if u.Admin && !*c.Admin {
-				revoked = tx.endSessions(id, "", e.Kind, e.At, until)
-			}
-		}
-		return revoked, tx.event(e)
-	})
-}
-
-// DeleteUser ends all sessions of a user and deletes the user with all that belongs to them. The security
-// log keeps the id. It returns the revocations, which last until until.
-func (db *DB) DeleteUser(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
-	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
-		tx.lockUser(id)
-		revoked := tx.endSessions(id, "", e.Kind, e.At, until)
-		tx.exec(`DELETE FROM outbox WHERE user_id = $1`, id)
-		if tx.changed(`DELETE FROM users WHERE id = $1`, id) == 0 {
-			return nil, ErrNotFound
-		}
-		return revoked, tx.event(e)
-	})
 }
 
 // SetName changes a user's name and returns the user.
@@ -266,10 +319,126 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 	})
 }
 
-// UnlockUser lets a user sign in again.
+// UnlockUser lets a user sign in again, and forgives the failed attempts on the account.
 func (db *DB) UnlockUser(ctx context.Context, id string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if tx.changed(`UPDATE users SET locked_at = 0 WHERE id = $1`, id) == 0 {
+		if tx.changed(`UPDATE users SET locked_at = 0, unblocked_at = $2 WHERE id = $1`, id, micros(e.At)) == 0 {
+			return ErrNotFound
+		}
+		return tx.event(e)
+	})
+}
+
+// UserChange is what SetUser changes. A nil field stays as it is.
+type UserChange struct {
+	Name, Email, EmailKey *string
+	Skeletons             []string // of the address
+	Admin                 *bool
+}
+
+// SetUser changes a user, all or nothing. Sessions end if the user is no administrator any more. With
+// another address all links in mails to the user end, also those to a former address that undo a change.
+// SetUser returns ErrEmailTaken, ErrLookAlike or ErrEmailDeleted for an address that the user cannot have.
+func (db *DB) SetUser(ctx context.Context, id string, c UserChange, until time.Time, e Event) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		tx.lockUser(id)
+		u, err := tx.user(id)
+		if err != nil {
+			return nil, err
+		}
+		if c.Name != nil {
+			tx.exec(`UPDATE users SET name = $2 WHERE id = $1`, id, *c.Name)
+		}
+		if c.Admin != nil {
+			tx.exec(`UPDATE users SET admin = $2 WHERE id = $1`, id, flag(*c.Admin))
+			if u.Admin && !*c.Admin {
+				revoked = tx.endSessions(id, "", e.Kind, e.At, until)
+			}
+		}
+		if c.Email != nil {
+			if err := tx.setEmail(id, *c.Email, *c.EmailKey, c.Skeletons, e.At); err != nil {
+				return nil, err
+			}
+			tx.exec(`DELETE FROM mail_tokens WHERE user_id = $1`, id)
+			tx.exec(`DELETE FROM outbox WHERE user_id = $1 AND address <> ''`, id)
+			tx.addNotification(id, MailEmailChanged, e)
+		}
+		return revoked, tx.event(e)
+	})
+}
+
+// addressKept is the time for which no user can get the address of a deleted one.
+const addressKept = 30 * 24 * time.Hour
+
+// addressHash returns the form in which deleted_addresses has an address.
+func addressHash(key string) []byte {
+	sum := sha256.Sum256([]byte(key))
+	return sum[:]
+}
+
+// addressDeleted reports whether an address was that of a user who was deleted not long ago.
+func (t *tx) addressDeleted(key string, now time.Time) bool {
+	return t.number(`SELECT count(*) FROM deleted_addresses WHERE hash = $1 AND deleted_at > $2`, addressHash(key), micros(now.Add(-addressKept))) > 0
+}
+
+// DeleteUser deletes a user with everything that belongs to them and ends their sessions. The security
+// log keeps the id. For addressKept no user can get the address.
+func (db *DB) DeleteUser(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+		tx.lockUser(id)
+		u, err := tx.user(id)
+		if err != nil {
+			return nil, err
+		}
+		revoked := tx.endSessions(id, "", e.Kind, e.At, until)
+		tx.exec(`DELETE FROM deleted_addresses WHERE deleted_at <= $1`, micros(e.At.Add(-addressKept)))
+		tx.exec(`INSERT INTO deleted_addresses (hash, deleted_at) VALUES ($1, $2) ON CONFLICT (hash) DO UPDATE SET deleted_at = excluded.deleted_at`,
+			addressHash(u.EmailKey), micros(e.At))
+		tx.exec(`DELETE FROM outbox WHERE user_id = $1`, id)
+		tx.exec(`DELETE FROM users WHERE id = $1`, id) // with all rows that reference it
+		return revoked, tx.event(e)
+	})
+}
+
+// Groups returns the groups of a user in their order.
+func (db *DB) Groups(ctx context.Context, userID string) ([]string, error) {
+	return texts(db.reader(ctx), `SELECT name FROM user_groups WHERE user_id = $1 ORDER BY name`, userID)
+}
+
+// GroupSize is a group with the number of its users.
+type GroupSize struct {
+	Name  string
+	Users int
+}
+
+// GroupSizes returns all groups that have users, in the order of their names.
+func (db *DB) GroupSizes(ctx context.Context) ([]GroupSize, error) {
+	return collect(db.reader(ctx), func(g *GroupSize) []any { return []any{&g.Name, &g.Users} },
+		`SELECT name, count(*) FROM user_groups GROUP BY name ORDER BY name`)
+}
+
+// AddToGroup adds a user to a group. It returns ErrNotFound if the user does not exist, and ErrTooMany
+// above most groups.
+func (db *DB) AddToGroup(ctx context.Context, userID, group string, most int, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		tx.lockUser(userID)
+		if _, err := tx.user(userID); err != nil {
+			return err
+		}
+		if tx.changed(`INSERT INTO user_groups (user_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, userID, group) == 0 {
+			return tx.err // is in it already
+		}
+		if tx.number(`SELECT count(*) FROM user_groups WHERE user_id = $1`, userID) > int64(most) {
+			return ErrTooMany
+		}
+		return tx.event(e)
+	})
+}
+
+// RemoveFromGroup removes a user from a group. It returns ErrNotFound if the user is not in the group.
+func (db *DB) RemoveFromGroup(ctx context.Context, userID, group string, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if tx.changed(`DELETE FROM user_groups WHERE user_id = $1 AND name = $2`, userID, group) == 0 {
 			return ErrNotFound
 		}
 		return tx.event(e)
