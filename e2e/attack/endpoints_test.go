@@ -382,7 +382,7 @@ var endpoints = []attack{{
 		return func(int) guess { return signIn("no-user@example.com", wrong(0)).from(network) }
 	},
 }, {
-	url: "login", changes: "network, password", judged: wrongPassword, hash: true, most: unbounded, guesses: 12,
+	url: "login", changes: "network, password", judged: wrongPassword, hash: true, most: 10, guesses: 24,
 	prepare: func(cl *cluster) func(int) guess {
 		email := cl.user()
 		return func(i int) guess { return signIn(email, wrong(i)).from(newNetwork()) }
@@ -611,22 +611,32 @@ func TestHashes(t *testing.T) {
 }
 
 // TestIPv6 guesses from the /64 networks of one IPv6 /48, which a trusted proxy reports. The
-// account is counted for each /64, the failures for the /48 too.
+// account is counted for each /64 and for all networks, the failures for the /48 too.
 func TestIPv6(t *testing.T) {
 	cl := newCluster(t, storage{nodes: 1, env: []string{"DURWARD_TRUSTED_PROXIES=127.0.0.0/8"}})
 	b := newBystanders(cl)
 	defer b.end()
-	attack{
-		url: "login", changes: "IPv6 /64 of one /48, password", judged: wrongPassword, hash: true, most: 160, perMinute: true,
-		guesses: 40,
+	behind := func(g guess, i int) guess {
+		return g.with("X-Forwarded-For", fmt.Sprintf("2001:db8:0:%x::1", i)).with("X-Forwarded-Proto", "https")
+	}
+	for _, a := range []attack{{
+		changes: "IPv6 /64 of one /48, password", most: 10,
 		prepare: func(cl *cluster) func(int) guess {
 			email, network := cl.user(), newNetwork()
+			return func(i int) guess { return behind(signIn(email, wrong(i)), i).from(network) }
+		},
+	}, {
+		changes: "IPv6 /64 of one /48, account", most: 160, perMinute: true,
+		prepare: func(*cluster) func(int) guess {
+			network := newNetwork()
 			return func(i int) guess {
-				address := fmt.Sprintf("2001:db8:0:%x::1", i)
-				return signIn(email, wrong(i)).with("X-Forwarded-For", address).with("X-Forwarded-Proto", "https").from(network)
+				return behind(signIn(fmt.Sprintf("account-%d@example.com", i), wrong(0)), i).from(network)
 			}
 		},
-	}.run(t, cl, b)
+	}} {
+		a.url, a.judged, a.hash, a.guesses = "login", wrongPassword, true, 40
+		a.run(t, cl, b)
+	}
 }
 
 // TestNodes spreads guesses over two nodes, which count them together only with Redis.
@@ -657,6 +667,12 @@ func TestNodes(t *testing.T) {
 			}
 			for _, a := range []attack{{
 				url: "login", changes: "password, node", most: 5 * counters, prepare: passwords,
+			}, {
+				url: "login", changes: "network, password, node", most: 10 * counters,
+				prepare: func(cl *cluster) func(int) guess {
+					email := cl.user()
+					return func(i int) guess { return signIn(email, wrong(i)).from(newNetwork()).at(i % 2) }
+				},
 			}, {
 				url: "login", changes: "account, node", most: 10 * counters, perMinute: true,
 				prepare: func(*cluster) func(int) guess {

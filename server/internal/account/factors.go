@@ -10,6 +10,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/otp"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -102,7 +103,12 @@ func (m *Manager) UseCode(
 	if err != nil {
 		return Proof{}, err
 	}
-	attempt, err := m.beginAttempt(ctx, u, u.EmailKey, from)
+	device, err := m.knownDevice(ctx, u.ID, from)
+	if err != nil {
+		return Proof{}, err
+	}
+	// The client holds a session or a half-finished sign-in, and each factor has limits of its own.
+	attempt, err := m.beginAttempt(ctx, u.EmailKey, u, limits.Try{Device: device, SignedIn: true}, from)
 	if err != nil {
 		return Proof{}, err
 	}

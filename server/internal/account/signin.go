@@ -76,10 +76,14 @@ func (m *Manager) authenticate(ctx context.Context, email, password string, from
 			return Proof{}, err
 		}
 	}
-	if known {
+	device, err := m.knownDevice(ctx, u.ID, from)
+	if err != nil {
+		return Proof{}, err
+	}
+	if known || device != "" {
 		ctx = pwhash.First(ctx)
 	}
-	if err := m.verify(ctx, &u, key, password, from, alone, nil); err != nil {
+	if err := m.verify(ctx, &u, key, limits.Try{Device: device}, password, from, alone, nil); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
@@ -87,7 +91,8 @@ func (m *Manager) authenticate(ctx context.Context, email, password string, from
 
 // Reauthenticate verifies the password of a signed-in user. It refuses as Authenticate does and
 // shares its failure counters. If count is not nil, Reauthenticate calls it before it verifies the
-// password, and returns its error; a try that the counters refuse does not call it.
+// password, and returns its error; a try that the counters refuse does not call it. That limits the failures
+// of the client's session, for which no lock of the account holds.
 func (m *Manager) Reauthenticate(
 	ctx context.Context, userID, password string, from request.Info, count func(context.Context) error,
 ) (Proof, error) {
@@ -95,8 +100,13 @@ func (m *Manager) Reauthenticate(
 	if err != nil {
 		return Proof{}, err
 	}
+	device, err := m.knownDevice(ctx, u.ID, from)
+	if err != nil {
+		return Proof{}, err
+	}
 	ctx = pwhash.First(ctx) // the client holds a session
-	if err := m.verify(ctx, &u, u.EmailKey, password, from, false, count); err != nil {
+	try := limits.Try{Device: device, SignedIn: count != nil}
+	if err := m.verify(ctx, &u, u.EmailKey, try, password, from, false, count); err != nil {
 		return Proof{}, err
 	}
 	return m.passwordProof(u)
@@ -112,23 +122,33 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 		return "", fmt.Errorf("account: no such account: %w", durward.InvalidCredentials)
 	case err != nil:
 		return "", err
-	case m.Limits.Blocked(ctx, counterKey(u, u.EmailKey), from.Addr):
-		return "", fmt.Errorf("account: blocked for this network: %w", durward.TooManyAttempts)
+	case m.Limits.Blocked(ctx, failureKey(u.EmailKey, u), from.Addr):
+		return "", fmt.Errorf("account: blocked for this network, or locked: %w", durward.TooManyAttempts)
 	}
 	return fmt.Sprintf("%s %s %d %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.SecondFactorAt.UnixMicro(), u.Admin), nil
 }
 
-// verify verifies a password within the limits. key identifies the account in the failure counters. u
-// is the zero User if the user is unknown. If verify replaces an outdated hash, u has the new one. It
+// failureKey returns the account of limits.Try for a user, or for an unknown one with the normalized address
+// key. An unlock by the operator changes it, at all nodes at once, so that earlier failures count no more.
+func failureKey(key string, u store.User) string {
+	if u.Unlocks == 0 {
+		return key
+	}
+	return fmt.Sprintf("%s\x00%d", key, u.Unlocks)
+}
+
+// verify verifies a password within the limits. key is the normalized address. u is the zero User if the user
+// is unknown. try has the fields of beginAttempt. If verify replaces an outdated hash, u has the new one. It
 // calls count, if it is not nil, before it computes a hash. With alone, the password of a user with a
 // second factor counts as wrong.
 func (m *Manager) verify(
-	ctx context.Context, u *store.User, key, password string, from request.Info, alone bool, count func(context.Context) error,
+	ctx context.Context, u *store.User, key string, try limits.Try, password string, from request.Info, alone bool,
+	count func(context.Context) error,
 ) error {
 	if err := m.Hasher.Busy(ctx); err != nil { // before the try leaves anything in the counters
 		return unavailable(err)
 	}
-	attempt, err := m.beginAttempt(ctx, *u, key, from)
+	attempt, err := m.beginAttempt(ctx, key, *u, try, from)
 	if err != nil {
 		return err
 	}
@@ -180,25 +200,17 @@ func (m *Manager) verify(
 	return nil
 }
 
-// beginAttempt begins a try of a secret of the account key, or refuses with TooManyAttempts. u is the
-// zero User if the account has none.
-func (m *Manager) beginAttempt(ctx context.Context, u store.User, key string, from request.Info) (*limits.Attempt, error) {
-	attempt, err := m.Limits.Begin(ctx, counterKey(u, key), from.Addr)
+// beginAttempt begins a try of a secret of u, or of an unknown user with the normalized address key. The
+// caller sets Device and SignedIn of t. It refuses with TooManyAttempts.
+func (m *Manager) beginAttempt(ctx context.Context, key string, u store.User, t limits.Try, from request.Info) (*limits.Attempt, error) {
+	t.Account, t.Addr = failureKey(key, u), from.Addr
+	attempt, err := m.Limits.Begin(ctx, t)
 	if blocked, ok := errors.AsType[*limits.Blocked](err); ok {
 		m.recordRefused(key, u.ID, "too many attempts", from)
 		err = fmt.Errorf("account: %w", err)
 		return nil, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: blocked.RetryAfter, Err: err}
 	}
 	return attempt, err
-}
-
-// counterKey returns the key of an account in the failure counters. An unlocked account begins with new
-// counters, on all nodes.
-func counterKey(u store.User, key string) string {
-	if u.UnblockedAt.IsZero() {
-		return key
-	}
-	return fmt.Sprintf("%s unblocked %d", key, u.UnblockedAt.UnixMicro())
 }
 
 // recordRefused records a refused sign-in in the security log.

@@ -611,3 +611,68 @@ func TestImportedHash(t *testing.T) {
 		must(t, add("same@example.com", "$2y$05"+bcryptOf[6:]))
 	})
 }
+
+// An unlock by the operator lifts the block of an account in one network and its lock in all. Failures
+// count anew.
+func TestUnlockLiftsBlocks(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		h := newEnv(t, engine, quietNetworks)
+		for round := range 2 {
+			for range 5 {
+				refused(t, "failure here", h.try(adaEmail, h.wrongPassword(), here), durward.InvalidCredentials)
+			}
+			for n := range 5 {
+				from := request.Info{Addr: netip.AddrFrom4([4]byte{203, 0, 113, byte(n)})}
+				refused(t, "failure of another network", h.try(adaEmail, h.wrongPassword(), from), durward.InvalidCredentials)
+			}
+			for _, from := range []request.Info{here, elsewhere} {
+				refused(t, "locked", h.try(adaEmail, adaPassword, from), durward.TooManyAttempts)
+				_, err := h.CredentialVersion(t.Context(), adaEmail, from)
+				refused(t, "locked, remembered by Basic", err, durward.TooManyAttempts)
+			}
+			must(t, h.Unlock(t.Context(), h.ada.ID, here))
+			for _, from := range []request.Info{here, elsewhere} {
+				if err := h.try(adaEmail, adaPassword, from); err != nil {
+					t.Errorf("round %d, unlocked: got %v", round, err)
+				}
+				if _, err := h.CredentialVersion(t.Context(), adaEmail, from); err != nil {
+					t.Errorf("round %d, unlocked, remembered by Basic: got %v", round, err)
+				}
+			}
+		}
+	})
+}
+
+// Only the text that RememberDevice returned is the cookie of a device.
+func TestDeviceCookie(t *testing.T) {
+	t.Parallel()
+	h := newEnv(t, testkit.SQLite)
+	known := func(cookie string) bool {
+		t.Helper()
+		from := here
+		from.DeviceCookie = cookie
+		id, err := h.knownDevice(t.Context(), h.ada.ID, from)
+		must(t, err)
+		return id != ""
+	}
+	cookie, err := h.RememberDevice(t.Context(), h.ada, here)
+	must(t, err)
+	if !known(cookie) {
+		t.Error("the cookie is not known")
+	}
+	for _, other := range []string{"", cookie[:42], cookie + "A", cookie + "=", "\n" + cookie, strings.ToLower(cookie), strings.Repeat("A", 1<<16)} {
+		if known(other) {
+			t.Errorf("%.50q is known", other)
+		}
+	}
+	dump := fmt.Sprint(h.logs)
+	if strings.Contains(dump, cookie) {
+		t.Error("the log has the cookie")
+	}
+	changed := h.ada
+	changed.PasswordChangedAt = changed.PasswordChangedAt.Add(time.Second)
+	if again, err := h.RememberDevice(t.Context(), changed, here); again != "" || err != nil {
+		t.Errorf("the password changed meanwhile: got %q, %v, want no cookie", again, err)
+	}
+}

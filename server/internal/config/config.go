@@ -210,6 +210,21 @@ type Config struct {
 		// Duration of the block.
 		AccountBlock time.Duration `toml:"account_block" default:"1h" range:"1s,24h"`
 
+		// Number of failed attempts on one account in a row, from all networks together. Then the
+		// account is locked for all clients but known devices: browsers in which its user signed in,
+		// and clients that hold a session. 0 disables this limit and `device_lock_failures`.
+		AccountLockFailures int `toml:"account_lock_failures" default:"10" range:"0,100"`
+
+		// Number of failed attempts in a row from one known device. Then it is locked.
+		DeviceLockFailures int `toml:"device_lock_failures" default:"20" range:"1,100"`
+
+		// Duration of the first lock. Each further one is twice as long, until an attempt succeeds
+		// or none fails for a day.
+		AccountLock time.Duration `toml:"account_lock" default:"15m" range:"1s,24h"`
+
+		// Longest duration of a lock.
+		AccountLockMax time.Duration `toml:"account_lock_max" default:"24h" range:"1s,720h"`
+
 		// Failed attempts per minute from one network, over all accounts. 0 disables this
 		// limit, `network_failures_hour` and the limit of 30 repeats of wrong passwords per minute.
 		NetworkFailures int `toml:"network_failures" default:"10" range:"0,10000"`

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -13,11 +14,18 @@ import (
 // (RFC 6265bis s4.1.3.2).
 const sessionCookie = "__Host-durward"
 
+// deviceCookie is the name of the cookie of a known device. It signs no client in.
+const deviceCookie = "__Host-durward-device"
+
 // setCookie sets the session cookie. With maxAge 0 it has no Max-Age: the server decides when the
 // session ends. With maxAge -1 the browser deletes the cookie.
 func setCookie(w http.ResponseWriter, value string, maxAge int) {
+	setHostCookie(w, sessionCookie, value, maxAge)
+}
+
+func setHostCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name:     sessionCookie,
+		Name:     name,
 		Value:    value,
 		Path:     "/",
 		MaxAge:   maxAge,
@@ -25,6 +33,26 @@ func setCookie(w http.ResponseWriter, value string, maxAge int) {
 		HttpOnly: true,
 		SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// rememberDevice makes the device of a request known and gives it a cookie. A failure is logged only,
+// because the sign-in has succeeded.
+func (s *Server) rememberDevice(w http.ResponseWriter, r *http.Request, u store.User) {
+	value, err := s.c.Accounts.RememberDevice(r.Context(), u, from(r))
+	switch {
+	case err != nil:
+		s.c.Log.Warn("could not store the known device; the next sign-in tries again", "error", err)
+	case value != "":
+		setHostCookie(w, deviceCookie, value, int(store.DeviceKept/time.Second))
+	}
+}
+
+// sentDevice returns the cookie of a known device in a request, or "".
+func sentDevice(r *http.Request) string {
+	if sent := r.CookiesNamed(deviceCookie); len(sent) == 1 {
+		return sent[0].Value
+	}
+	return ""
 }
 
 // maxSentCookies is the maximum number of different session cookies that one request can end.
@@ -40,7 +68,8 @@ func sentCookies(r *http.Request) (values []string) {
 	return values
 }
 
-// answerCookie answers with the profile and sets the session cookie, or returns err.
+// answerCookie answers with the profile and sets the cookies of the session and of the known device, or
+// returns err.
 func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string, err error) error {
 	if err != nil {
 		return err
@@ -50,6 +79,7 @@ func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.Us
 		return err
 	}
 	setCookie(w, value, 0)
+	s.rememberDevice(w, r, u)
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
 }
 

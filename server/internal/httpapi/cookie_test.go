@@ -57,14 +57,28 @@ func (w *env) byCookie(method, path, cookie string, body any, fields ...string) 
 	return w.send(r)
 }
 
+var deviceLine = regexp.MustCompile(`^__Host-durward-device=([A-Za-z0-9_-]{43}); Path=/; Max-Age=7776000; HttpOnly; Secure; SameSite=Lax$`)
+
+// givenDevice returns the cookie of a known device that a response sets.
+func (w *env) givenDevice(r reply) string {
+	w.t.Helper()
+	for _, line := range r.Header["Set-Cookie"] {
+		if found := deviceLine.FindStringSubmatch(line); found != nil {
+			return found[1]
+		}
+	}
+	w.t.Fatalf("no cookie of a known device: %s %q\n%s", r.Status, r.Header["Set-Cookie"], r.body)
+	return ""
+}
+
 var cookieLine = regexp.MustCompile(`^__Host-durward=([A-Za-z0-9_-]{43}); Path=/; HttpOnly; Secure; SameSite=Lax$`)
 
-// given returns the cookie that a response sets. It fails the test without one, or with a token in
-// the body.
+// given returns the session cookie that a response sets, with the cookie of a known device. It fails the
+// test without one, or with a token in the body.
 func (w *env) given(r reply) string {
 	w.t.Helper()
 	lines := r.Header["Set-Cookie"]
-	if r.StatusCode != 200 || len(lines) != 1 || !cookieLine.MatchString(lines[0]) {
+	if r.StatusCode != 200 || len(lines) != 2 || !cookieLine.MatchString(lines[0]) || !deviceLine.MatchString(lines[1]) {
 		w.t.Fatalf("no cookie: %s %q\n%s", r.Status, lines, r.body)
 	}
 	value := cookieLine.FindStringSubmatch(lines[0])[1]

@@ -101,7 +101,7 @@ func TestPasswordReset(t *testing.T) {
 	if p["member"] != "new_password" {
 		t.Errorf("a short password: %v, want the member new_password", p)
 	}
-	if r := w.reset(token, newPassword); r.StatusCode != 204 || len(r.Header["Set-Cookie"]) > 0 {
+	if r := w.reset(token, newPassword); r.StatusCode != 204 || len(r.Header["Set-Cookie"]) != 1 || w.givenDevice(r) == "" {
 		t.Fatalf("reset: %s %s %v", r.Status, r.body, r.Header)
 	}
 	w.dead(tokens.AccessToken, "TOKEN_REVOKED")

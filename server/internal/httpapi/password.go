@@ -29,7 +29,11 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return noContent(w, s.c.Sessions.ResetPassword(r.Context(), in.Token, in.NewPassword, from(r)))
+	u, err := s.c.Sessions.ResetPassword(r.Context(), in.Token, in.NewPassword, from(r))
+	if err == nil {
+		s.rememberDevice(w, r, u) // so that no lock of the account holds for it
+	}
+	return noContent(w, err)
 }
 
 // changePassword is POST /api/auth/password/change. It requires no recent sign-in, because the

@@ -221,6 +221,8 @@ func from(r *http.Request) request.Info {
 		Addr:      durward.ClientAddr(r.Context()),
 		UserAgent: r.UserAgent(),
 		Language:  request.Language(r.Header.Get("Accept-Language")),
+
+		DeviceCookie: sentDevice(r),
 	}
 }
 

@@ -13,6 +13,14 @@ local function count(leases)
   return n
 end
 
+-- Drops the leases that have ended.
+local function expire(leases, clock, life)
+  for id, e in pairs(leases) do
+    -- A lease that ends too late was made before the clock was set back.
+    if e <= clock or e > clock + life then leases[id] = nil end
+  end
+end
+
 -- Fields: f failures, oldest first; r hashes of the last wrong secrets; b end of the block; ok time
 -- of the last success that reset failures; l leases and their ends. Times are microseconds, except
 -- ends of leases, which are milliseconds.
@@ -26,9 +34,28 @@ local function read(raw, now, window, clock, life)
     s.f = f
   end
   if #s.f == 0 then s.r = {} end
-  for id, e in pairs(s.l) do
-    -- A lease that ends too late was made before the clock was set back.
-    if e <= clock or e > clock + life then s.l[id] = nil end
-  end
+  expire(s.l, clock, life)
   return s
+end
+
+-- The failures in a row of an account or of a known device. The last key is theirs. The last arguments are
+-- the most failures (0: no lock), the first and the longest lock, and how long they are kept.
+-- Fields: n failures; g locks; at time of the last failure; b end of the lock; r, ok and l as above.
+local row_key, row_most = KEYS[#KEYS], tonumber(ARGV[#ARGV - 3])
+local row_lock, row_max, row_kept = tonumber(ARGV[#ARGV - 2]), tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
+local function read_row(now, clock, life)
+  local raw = row_most > 0 and redis.call('GET', row_key)
+  local w = raw and cmsgpack.unpack(raw) or {n = 0, g = 0, at = 0, b = 0, r = {}, ok = 0, l = {}}
+  if math.max(w.at, w.b) <= now - row_kept then w.n, w.g, w.r = 0, 0, {} end
+  expire(w.l, clock, life)
+  return w
+end
+
+local function write_row(w, now)
+  if row_most == 0 then return end
+  if w.n + w.g == 0 and w.b <= now and count(w.l) == 0 and w.ok <= now - row_kept then
+    redis.call('DEL', row_key)
+  else
+    redis.call('SET', row_key, cmsgpack.pack(w), 'PX', math.ceil((math.max(w.at, w.b, now) - now + row_kept + MINUTE) / 1000))
+  end
 end

@@ -56,7 +56,7 @@ func TestRedisFailsUnderAttack(t *testing.T) {
 			attack.Go(func() {
 				for n := range 50 {
 					began := time.Now()
-					try, err := nodes[node].Begin(ctx, account, here)
+					try, err := nodes[node].Begin(ctx, Try{Account: account, Addr: here})
 					mu.Lock()
 					slowest = max(slowest, time.Since(began))
 					mu.Unlock()
@@ -129,7 +129,7 @@ func TestUndecidedTriesBeforeOutage(t *testing.T) {
 			defer background.Wait()
 			defer stop()
 			background.Go(func() { a.shared.Run(running) })
-			if try, err := a.Begin(ctx, "bob", here); err != nil { // Redis has the scripts from now on
+			if try, err := a.Begin(ctx, Try{Account: "bob", Addr: here}); err != nil { // Redis has the scripts from now on
 				t.Fatal(err)
 			} else {
 				try.Succeed()
@@ -140,7 +140,7 @@ func TestUndecidedTriesBeforeOutage(t *testing.T) {
 				var mu sync.Mutex
 				for range 4 {
 					all.Go(func() {
-						try, err := a.Begin(ctx, "ada", here)
+						try, err := a.Begin(ctx, Try{Account: "ada", Addr: here})
 						if err != nil {
 							t.Error(err)
 							return
@@ -167,7 +167,7 @@ func TestUndecidedTriesBeforeOutage(t *testing.T) {
 			waitUp(t, link, true)
 			began := time.Now()
 			for range 4 {
-				try, err := b.Begin(ctx, "ada", here)
+				try, err := b.Begin(ctx, Try{Account: "ada", Addr: here})
 				if err != nil { // it waited too long
 					t.Fatal(err)
 				}

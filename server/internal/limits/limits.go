@@ -9,6 +9,9 @@
 // network (IPv4 address, IPv6 /64, and with higher limits /56 and /48), and one network uses only
 // its own share of the memory.
 //
+// Failures in a row, from all networks together, lock an account. A known device is exempt from that
+// lock and has counts of its own, so that an attacker cannot lock the user of the account out there.
+//
 // A Limiter always counts in the memory of its process. With a [Shared] it also counts in Redis,
 // for all nodes together, and the answer of Redis decides. Failures of this node are counted in
 // both, so the two agree as long as Redis loses no data. If Redis is down or restarts empty, the
@@ -42,9 +45,10 @@ type Limiter struct {
 
 	mu       sync.Mutex
 	networks map[netip.Prefix]*networkCount
-	accounts int           // in all networks
-	waiting  int           // tries that wait for the decision of others
-	decided  chan struct{} // closed and replaced when a try is decided
+	rows     map[string]*rowCount // by the key of a try's row
+	accounts int                  // in all networks
+	waiting  int                  // tries that wait for the decision of others
+	decided  chan struct{}        // closed and replaced when a try is decided
 	swept    time.Time
 }
 
@@ -53,6 +57,16 @@ type accountCount struct {
 	failures []time.Time // within the window, oldest first
 	recent   [3][16]byte // hashes of the last wrong secrets
 	blocked  time.Time   // end of the block
+	underWay int         // undecided tries
+}
+
+// rowCount counts failures in a row, of an account from all networks or of one known device.
+type rowCount struct {
+	failures int         // since the last success or lock
+	locks    int         // since the last success
+	recent   [3][16]byte // hashes of the last wrong secrets
+	last     time.Time   // failure
+	locked   time.Time   // end of the lock
 	underWay int         // undecided tries
 }
 
@@ -72,7 +86,14 @@ func New(c Config) (*Limiter, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	l := &Limiter{c: c, bounds: standard, shared: c.Shared, networks: make(map[netip.Prefix]*networkCount), decided: make(chan struct{})}
+	l := &Limiter{
+		c:        c,
+		bounds:   standard,
+		shared:   c.Shared,
+		networks: make(map[netip.Prefix]*networkCount),
+		rows:     make(map[string]*rowCount),
+		decided:  make(chan struct{}),
+	}
 	if c.Shared != nil {
 		l.secret = c.Shared.secret // all nodes recognize the same wrong secrets
 	} else {
@@ -99,23 +120,50 @@ type Attempt struct {
 	l       *Limiter
 	account string
 	network netip.Prefix
-	lease   string // id of its lease in Redis; "" if it has none
+	holder  netip.Prefix // whose failures block the account: the network or a known device
+	row     string       // key of the row of failures that locks it; "" for none
+	lease   string       // id of its lease in Redis; "" if it has none
 	once    sync.Once
+}
+
+// attempt returns the attempt of a try.
+func (l *Limiter) attempt(t Try) *Attempt {
+	a := &Attempt{l: l, account: t.Account, network: network(t.Addr)}
+	a.holder, a.row = a.network, accountRow(t.Account)
+	switch {
+	case t.Device != "":
+		a.holder, a.row = deviceHolder(t.Device), deviceRow(t.Account, t.Device)
+	case t.SignedIn:
+		a.row = ""
+	}
+	return a
+}
+
+// counted returns the networks that count the undecided try. The holder is the first: enter must count there
+// before another network needs room.
+func (a *Attempt) counted() []netip.Prefix {
+	if a.holder != a.network {
+		return append([]netip.Prefix{a.holder}, wider(a.network)...)
+	}
+	return wider(a.network)
 }
 
 // Begin starts a try of a secret, or returns a *Blocked. The caller must decide the attempt. If the
 // undecided tries could still use up the limit, Begin waits for them; the error is that of ctx, or
 // ErrBusy.
-func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*Attempt, error) {
-	n := network(addr)
-	a, err := l.begin(ctx, account, n)
+func (l *Limiter) Begin(ctx context.Context, t Try) (*Attempt, error) {
+	a := l.attempt(t)
+	err := l.begin(ctx, a)
 	if l.shared == nil {
-		return a, err
+		if err != nil {
+			return nil, err
+		}
+		return a, nil
 	}
 	var here, all *Blocked
 	if errors.As(err, &here) {
 		// The sum of all nodes may refuse it for longer.
-		if _, err := l.ask(ctx, &Attempt{account: account, network: n}, ""); errors.As(err, &all) && all.RetryAfter > here.RetryAfter {
+		if _, err := l.ask(ctx, a, ""); errors.As(err, &all) && all.RetryAfter > here.RetryAfter {
 			return nil, all
 		}
 	}
@@ -131,33 +179,47 @@ func (l *Limiter) Begin(ctx context.Context, account string, addr netip.Addr) (*
 }
 
 // begin is Begin in the memory of this process.
-func (l *Limiter) begin(ctx context.Context, account string, n netip.Prefix) (*Attempt, error) {
+func (l *Limiter) begin(ctx context.Context, a *Attempt) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
 		now := l.c.Now()
 		l.sweep(now)
-		if err := l.blocked(account, n, now); err != nil {
-			return nil, err
+		if err := l.blocked(a, now); err != nil {
+			return err
 		}
-		if l.room(account, n, now) {
-			c, err := l.account(account, n)
-			if err != nil {
-				return nil, err
-			}
-			c.underWay++
-			for _, p := range wider(n) {
-				l.network(p).underWay++
-			}
-			return &Attempt{l: l, account: account, network: n}, nil
+		if l.room(a, now) {
+			return l.enter(a)
 		}
 		if l.waiting >= l.bounds.waiting {
-			return nil, ErrBusy
+			return ErrBusy
 		}
 		if err := l.wait(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
+}
+
+// enter counts an undecided try.
+func (l *Limiter) enter(a *Attempt) error {
+	row, err := l.row(a.row)
+	if err != nil {
+		return err
+	}
+	c, err := l.account(a.account, a.holder)
+	if err != nil {
+		return err // the next sweep drops a row without failures
+	}
+	c.underWay++
+	if row != nil {
+		row.underWay++
+	} else {
+		a.row = "" // also if the lock is switched on before the decision
+	}
+	for _, p := range a.counted() {
+		l.network(p).underWay++
+	}
+	return nil
 }
 
 // wait releases l.mu until another try is decided.
@@ -177,16 +239,19 @@ func (l *Limiter) wait(ctx context.Context) error {
 }
 
 // room reports whether another try stays within the limits even if all undecided tries fail.
-func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
+func (l *Limiter) room(a *Attempt, now time.Time) bool {
 	// Without undecided tries there is nothing to wait for: if the limits were lowered meanwhile,
 	// the next failure blocks.
-	if c := l.known(account, n); c != nil && c.underWay > 0 && len(c.failures)+c.underWay >= l.c.AccountFailures {
+	if c := l.known(a.account, a.holder); c != nil && c.underWay > 0 && len(c.failures)+c.underWay >= l.c.AccountFailures {
+		return false
+	}
+	if r, most := l.rows[a.row], l.c.lockAfter(a.row); most > 0 && r != nil && r.underWay > 0 && r.failures+r.underWay >= most {
 		return false
 	}
 	if l.c.NetworkUnlimited {
 		return true
 	}
-	for _, p := range wider(n) {
+	for _, p := range wider(a.network) {
 		if count := l.networks[p]; count != nil && count.underWay > 0 {
 			inMinute := len(after(count.failures, now.Add(-time.Minute)))
 			aMinute, anHour := l.c.networkLimits(p)
@@ -199,20 +264,24 @@ func (l *Limiter) room(account string, n netip.Prefix, now time.Time) bool {
 	return true
 }
 
-// Blocked reports whether the account is blocked for this network.
+// Blocked reports whether the account is blocked for this network, or locked, for a client without a
+// known device.
 func (l *Limiter) Blocked(ctx context.Context, account string, addr netip.Addr) bool {
-	n := network(addr)
+	a := l.attempt(Try{Account: account, Addr: addr})
 	l.mu.Lock()
-	known, now := l.known(account, n), l.c.Now()
-	blocked := known != nil && now.Before(known.blocked)
+	if l.c.lockAfter(a.row) == 0 {
+		a.row = ""
+	}
+	known, row, now := l.known(account, a.holder), l.rows[a.row], l.c.Now()
+	blocked := known != nil && now.Before(known.blocked) || row != nil && now.Before(row.locked)
 	l.mu.Unlock()
-	return blocked || l.shared != nil && l.shared.blocked(ctx, account, n, now)
+	return blocked || l.shared != nil && l.shared.blocked(ctx, a, now)
 }
 
-// blocked returns the longer of the blocks of the account and its networks.
-func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
+// blocked returns the longest of the blocks of the account and its networks, and of its lock.
+func (l *Limiter) blocked(a *Attempt, now time.Time) error {
 	var b Blocked
-	if c := l.known(account, n); c != nil {
+	if c := l.known(a.account, a.holder); c != nil {
 		if c.failures = after(c.failures, now.Add(-l.c.AccountWindow)); len(c.failures) == 0 {
 			c.recent = [3][16]byte{}
 		}
@@ -220,8 +289,14 @@ func (l *Limiter) blocked(account string, n netip.Prefix, now time.Time) error {
 			b = accountBlocked(wait)
 		}
 	}
+	if r := l.rows[a.row]; r != nil && l.c.lockAfter(a.row) > 0 {
+		r.expire(now)
+		if wait := r.locked.Sub(now); wait > b.RetryAfter {
+			b = accountLocked(wait)
+		}
+	}
 	if !l.c.NetworkUnlimited {
-		for _, p := range wider(n) {
+		for _, p := range wider(a.network) {
 			aMinute, anHour := l.c.networkLimits(p)
 			if wait := l.networks[p].wait(now, aMinute, anHour, repeatLimit(p)); wait > b.RetryAfter {
 				b = networkBlocked(wait, p)
@@ -274,21 +349,34 @@ func (a *Attempt) decide(o outcome) {
 		l := a.l
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		c := l.known(a.account, a.network) // not nil: accounts with undecided tries are not dropped
+		// Counts with undecided tries are not dropped. r is nil if no lock holds for the try.
+		c, r := l.known(a.account, a.holder), l.rows[a.row]
 		c.underWay--
-		for _, p := range wider(a.network) {
+		if r != nil {
+			r.underWay--
+		}
+		for _, p := range a.counted() {
 			l.networks[p].underWay--
 		}
 		now := l.c.Now()
 		switch o.kind {
 		case succeeded:
 			c.reset()
+			if r != nil {
+				r.reset()
+			}
 		case failed:
 			l.failed(c, a.network, o.secret, said, now)
+			if r != nil {
+				l.failedRow(a.row, r, o.secret, said, now)
+			}
 		}
 		// A count that holds nothing goes at once, so that a flood of refused tries leaves none.
-		l.tidy(a.network, a.account, c, now)
-		for _, p := range wider(a.network) {
+		l.tidy(a.holder, a.account, c, now)
+		if r != nil {
+			l.tidyRow(a.row, r, now)
+		}
+		for _, p := range a.counted() {
 			l.tidyNetwork(p, l.networks[p], now)
 		}
 		l.wake()
@@ -305,7 +393,7 @@ func (l *Limiter) wake() {
 func (a *Attempt) Cancel() { a.decide(outcome{kind: cancelled}) }
 
 // Succeed ends an attempt with a correct secret. The account's failures from this network are
-// reset, and no others.
+// reset, and its failures in a row; for a known device those of the device, and no others.
 func (a *Attempt) Succeed() { a.decide(outcome{kind: succeeded}) }
 
 // Fail ends an attempt with a wrong secret. A keyed hash of secret is kept, to recognize it later.
@@ -335,6 +423,54 @@ func (l *Limiter) failed(c *accountCount, n netip.Prefix, hash [16]byte, said *v
 		_, anHour := l.c.networkLimits(p)
 		push(&l.networks[p].failures, now, anHour)
 	}
+}
+
+// failedRow counts a failure in a row, as failed does.
+func (l *Limiter) failedRow(key string, r *rowCount, hash [16]byte, said *verdict, now time.Time) {
+	r.expire(now)
+	if slices.Contains(r.recent[:], hash) || said != nil && !said.inRow {
+		return
+	}
+	r.recent = [3][16]byte{hash, r.recent[0], r.recent[1]}
+	r.failures++
+	r.last = now
+	if most := l.c.lockAfter(key); most > 0 && r.failures >= most {
+		r.lock(now.Add(l.c.lockTime(r.locks)), r.locks+1)
+	}
+	if said != nil {
+		r.learnLock(said.locked)
+	}
+}
+
+// learnLock takes over the lock of a row from Redis, also one that is over: the failures before it count no
+// more.
+func (r *rowCount) learnLock(until time.Time) {
+	if until.UnixMicro() > 0 && until.After(r.locked) {
+		r.lock(until, max(r.locks, 1))
+	}
+}
+
+// lock locks the tries of a row.
+func (r *rowCount) lock(until time.Time, locks int) {
+	r.locked, r.locks, r.failures, r.recent = until, locks, 0, [3][16]byte{}
+}
+
+// expire forgets a row some time after its last failure and its lock.
+func (r *rowCount) expire(now time.Time) {
+	if now.Sub(r.last) >= rowKept && now.Sub(r.locked) >= rowKept {
+		r.reset()
+	}
+}
+
+// reset forgets the failures of a row. A lock keeps its end.
+func (r *rowCount) reset() { *r = rowCount{last: r.last, locked: r.locked, underWay: r.underWay} }
+
+// weight returns the importance of a row, as that of an account.
+func (r *rowCount) weight(now time.Time) int {
+	if now.Before(r.locked) {
+		return blockWeight
+	}
+	return r.failures + sampleSize*r.locks
 }
 
 // push appends a time and keeps as many times as the limit needs.
@@ -387,6 +523,41 @@ func (l *Limiter) account(account string, n netip.Prefix) (*accountCount, error)
 	count.accounts[account] = c
 	l.accounts++
 	return c, nil
+}
+
+// row returns the row of a key, or nil if no lock holds for its tries. It creates a new row, and drops
+// another if there is no room.
+func (l *Limiter) row(key string) (*rowCount, error) {
+	if l.c.lockAfter(key) == 0 {
+		return nil, nil
+	}
+	if r := l.rows[key]; r != nil {
+		return r, nil
+	}
+	if len(l.rows) >= l.bounds.accounts && !l.dropRow(l.c.Now()) {
+		return nil, ErrBusy
+	}
+	r := new(rowCount)
+	l.rows[key] = r
+	return r, nil
+}
+
+// dropRow drops the row with the lowest weight in a sample.
+func (l *Limiter) dropRow(now time.Time) bool {
+	victim, least, looked := "", 0, 0
+	for key, r := range l.rows { // in random order
+		if r.underWay > 0 {
+			continue
+		}
+		if w := r.weight(now); victim == "" || w < least {
+			victim, least = key, w
+		}
+		if looked++; looked == sampleSize {
+			break
+		}
+	}
+	delete(l.rows, victim)
+	return victim != ""
 }
 
 // network returns the count of a network. It creates a new count, and drops another if there is no
@@ -500,6 +671,9 @@ func (l *Limiter) sweep(now time.Time) {
 		}
 		l.tidyNetwork(p, n, now)
 	}
+	for key, r := range l.rows {
+		l.tidyRow(key, r, now)
+	}
 }
 
 // tidy drops the count of an account if it holds nothing.
@@ -516,5 +690,13 @@ func (l *Limiter) tidyNetwork(p netip.Prefix, n *networkCount, now time.Time) {
 	n.expire(now)
 	if len(n.failures)+len(n.repeats) == 0 && len(n.accounts) == 0 && n.underWay == 0 {
 		delete(l.networks, p)
+	}
+}
+
+// tidyRow drops a row if it holds nothing.
+func (l *Limiter) tidyRow(key string, r *rowCount, now time.Time) {
+	r.expire(now)
+	if r.failures+r.locks == 0 && !now.Before(r.locked) && r.underWay == 0 {
+		delete(l.rows, key)
 	}
 }

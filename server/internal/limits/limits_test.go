@@ -48,7 +48,7 @@ func fails(t testing.TB, l *Limiter, account string, addr netip.Addr) {
 
 func failsWith(t testing.TB, l *Limiter, account string, addr netip.Addr, secret string) {
 	t.Helper()
-	a, err := l.Begin(ctx, account, addr)
+	a, err := l.Begin(ctx, Try{Account: account, Addr: addr})
 	if err != nil {
 		t.Fatalf("a try of %s is refused: %v", account, err)
 	}
@@ -59,7 +59,7 @@ func failsWith(t testing.TB, l *Limiter, account string, addr netip.Addr, secret
 // refused returns the RetryAfter of a refusal; 0 if the try is allowed.
 func refused(t testing.TB, l *Limiter, account string, addr netip.Addr) time.Duration {
 	t.Helper()
-	a, err := l.Begin(ctx, account, addr)
+	a, err := l.Begin(ctx, Try{Account: account, Addr: addr})
 	if err == nil {
 		a.Cancel()
 		return 0
@@ -199,7 +199,7 @@ func TestRepeatsAtOnce(t *testing.T) {
 		}
 		var underWay []*Attempt
 		for n := range 6 {
-			a, err := nodes[n%len(nodes)].Begin(ctx, fmt.Sprint("account ", n), here)
+			a, err := nodes[n%len(nodes)].Begin(ctx, Try{Account: fmt.Sprint("account ", n), Addr: here})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +207,7 @@ func TestRepeatsAtOnce(t *testing.T) {
 		}
 		for _, l := range nodes {
 			ended, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-			if a, err := l.Begin(ended, "one more", here); a != nil || !errors.Is(err, context.DeadlineExceeded) {
+			if a, err := l.Begin(ended, Try{Account: "one more", Addr: here}); a != nil || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("try during 6 undecided ones after 24 repeats: got %v, want it to wait", err)
 			}
 			cancel()
@@ -229,7 +229,7 @@ func TestSuccessForgetsOnlyItsOwn(t *testing.T) {
 			fails(t, l, "ada", here)
 			fails(t, l, "bob", here)
 		}
-		a, err := l.Begin(ctx, "ada", here)
+		a, err := l.Begin(ctx, Try{Account: "ada", Addr: here})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +343,7 @@ func TestManyAtOnce(t *testing.T) {
 			var wg sync.WaitGroup
 			for n := range 100 {
 				wg.Go(func() {
-					a, err := l.Begin(ctx, "ada", here)
+					a, err := l.Begin(ctx, Try{Account: "ada", Addr: here})
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -376,7 +376,7 @@ func TestManyAccountsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for n := range 100 {
 			wg.Go(func() {
-				a, err := l.Begin(ctx, fmt.Sprint("account ", n), here)
+				a, err := l.Begin(ctx, Try{Account: fmt.Sprint("account ", n), Addr: here})
 				if err != nil {
 					return
 				}
@@ -400,13 +400,13 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 		for range 4 {
 			fails(t, l, "ada", here)
 		}
-		first, err := l.Begin(ctx, "ada", here)
+		first, err := l.Begin(ctx, Try{Account: "ada", Addr: here})
 		if err != nil {
 			t.Fatal(err)
 		}
 		short, cancel := context.WithCancel(ctx)
 		cancel()
-		if _, err := l.Begin(short, "ada", here); !errors.Is(err, context.Canceled) {
+		if _, err := l.Begin(short, Try{Account: "ada", Addr: here}); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		first.Cancel()
@@ -433,7 +433,7 @@ func TestFlood(t *testing.T) {
 		}
 		for n := range 4 * small.accounts { // each from another network
 			addr := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
-			fails(t, l, "someuser", addr)
+			failsWith(t, l, "someuser", addr, "tr0ub4dor")
 		}
 		if l.accounts > small.accounts {
 			t.Errorf("got %d accounts", l.accounts)
@@ -484,7 +484,7 @@ func TestModel(t *testing.T) {
 	inBoth(t, func(t *testing.T, in place) {
 		rapid.Check(t, func(t *rapid.T) {
 			k := testkit.NewClock(time.Unix(1_800_000_000, 0))
-			nodes := in.nodes(t, Config{Settings: Settings{NetworkUnlimited: true}, Now: k.Now})
+			nodes := in.nodes(t, Config{Settings: Settings{NetworkUnlimited: true, LockOff: true}, Now: k.Now})
 			type count struct {
 				failures []time.Time
 				secrets  []string
@@ -511,7 +511,7 @@ func TestModel(t *testing.T) {
 					if c.failures = kept; len(kept) == 0 {
 						c.secrets = nil
 					}
-					a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, account, addr)
+					a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: addr})
 					if blocked := now.Before(c.until); blocked != (err != nil) {
 						t.Fatalf("blocked until %s, now %s: Begin: got %v", c.until, now, err)
 					} else if blocked {
@@ -624,7 +624,7 @@ func TestSet(t *testing.T) {
 			t.Fatal(err)
 		}
 		fail := func(secret string) error {
-			a, err := l.Begin(context.Background(), "a", netip.MustParseAddr("203.0.113.9"))
+			a, err := l.Begin(context.Background(), Try{Account: "a", Addr: netip.MustParseAddr("203.0.113.9")})
 			if err == nil {
 				a.Fail(secret)
 			}
@@ -695,7 +695,7 @@ func TestNetworkUndecided(t *testing.T) {
 		l, _ := newLimiter(t, in)
 		var underWay []*Attempt
 		for n := range 10 {
-			a, err := l.Begin(ctx, fmt.Sprint("account ", n), here)
+			a, err := l.Begin(ctx, Try{Account: fmt.Sprint("account ", n), Addr: here})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -703,7 +703,7 @@ func TestNetworkUndecided(t *testing.T) {
 		}
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		if a, err := l.Begin(ended, "one more", here); a != nil || !errors.Is(err, context.Canceled) {
+		if a, err := l.Begin(ended, Try{Account: "one more", Addr: here}); a != nil || !errors.Is(err, context.Canceled) {
 			t.Errorf("eleventh try: got %v, want it to wait", err)
 		}
 		for _, a := range underWay {

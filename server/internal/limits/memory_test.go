@@ -83,7 +83,7 @@ func TestFewestFailuresDropped(t *testing.T) {
 		for n := 3; n < small.ofNetwork; n++ {
 			fails(t, l, fmt.Sprint("once ", n), here)
 		}
-		under, err := l.Begin(ctx, "under way", here) // drops an account with one failure
+		under, err := l.Begin(ctx, Try{Account: "under way", Addr: here}) // drops an account with one failure
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestAllUndecided(t *testing.T) {
 	l.bounds = small
 	var attempts []*Attempt
 	begin := func(account string, addr netip.Addr) error {
-		a, err := l.Begin(ctx, account, addr)
+		a, err := l.Begin(ctx, Try{Account: account, Addr: addr})
 		if err == nil {
 			attempts = append(attempts, a)
 		}
@@ -142,7 +142,7 @@ func TestNothingLeft(t *testing.T) {
 		l, _ := newLimiter(t, in)
 		begin := func(account string, addr netip.Addr) *Attempt {
 			t.Helper()
-			a, err := l.Begin(ctx, account, addr)
+			a, err := l.Begin(ctx, Try{Account: account, Addr: addr})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +187,7 @@ func TestTooManyWait(t *testing.T) {
 		l.bounds = small
 		var first []*Attempt
 		for range 5 {
-			a, err := l.Begin(ctx, "ada", here)
+			a, err := l.Begin(ctx, Try{Account: "ada", Addr: here})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +196,7 @@ func TestTooManyWait(t *testing.T) {
 		var wg sync.WaitGroup
 		for range small.waiting {
 			wg.Go(func() {
-				if a, err := l.Begin(ctx, "ada", here); err == nil {
+				if a, err := l.Begin(ctx, Try{Account: "ada", Addr: here}); err == nil {
 					a.Succeed()
 				} else {
 					t.Errorf("waiting try: got %v, want it to be allowed", err)
@@ -215,10 +215,10 @@ func TestTooManyWait(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if _, err := l.Begin(ctx, "ada", here); !errors.Is(err, ErrBusy) {
+		if _, err := l.Begin(ctx, Try{Account: "ada", Addr: here}); !errors.Is(err, ErrBusy) {
 			t.Errorf("another try: got %v, want ErrBusy", err)
 		}
-		if a, err := l.Begin(ctx, "bob", elsewhere); err != nil { // a try that need not wait is allowed
+		if a, err := l.Begin(ctx, Try{Account: "bob", Addr: elsewhere}); err != nil { // a try that need not wait is allowed
 			t.Errorf("another account: got %v, want it to be allowed", err)
 		} else {
 			a.Cancel()

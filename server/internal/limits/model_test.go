@@ -70,10 +70,31 @@ func TestWholeModel(t *testing.T) {
 			networks := map[string][]time.Time{}
 			accounts := map[string][]time.Time{}
 			blocked := map[string]time.Time{}
+			rows, locks, locked := map[string]int{}, map[string]int{}, map[string]time.Time{}
+			lastInRow := map[string]time.Time{}
 			secret := 0
 
+			// row returns the key of the failures in a row that lock a try, and how many do.
+			row := func(try Try) (key string, most int) {
+				switch {
+				case try.Device != "":
+					return try.Account + " " + try.Device, 20
+				case try.SignedIn:
+					return "", 0
+				}
+				return try.Account, 10
+			}
+			// holder returns whose failures block the account.
+			holder := func(try Try) string {
+				if try.Device != "" {
+					return try.Account + " of " + try.Device
+				}
+				return try.Account + narrowest(try.Addr)
+			}
+
 			// wait examines each moment at which a failure leaves a window.
-			wait := func(account string, addr netip.Addr, now time.Time) time.Duration {
+			wait := func(try Try, now time.Time) time.Duration {
+				addr := try.Addr
 				moments := []time.Time{now}
 				for p := range modelPrefixes(addr) {
 					for _, at := range networks[p] {
@@ -90,25 +111,41 @@ func TestWholeModel(t *testing.T) {
 						best = d
 					}
 				}
-				return max(best, blocked[account+narrowest(addr)].Sub(now), 0)
+				key, _ := row(try)
+				return max(best, blocked[holder(try)].Sub(now), locked[key].Sub(now), 0)
 			}
 
 			t.Repeat(map[string]func(*rapid.T){
 				"seconds": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 90).Draw(t, "s")) * time.Second) },
+				"hours":   func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 30).Draw(t, "h")) * time.Hour) },
 				"minutes": func(t *rapid.T) { k.Advance(time.Duration(rapid.IntRange(1, 65).Draw(t, "min")) * time.Minute) },
 				"tries": func(t *rapid.T) {
 					for range rapid.IntRange(1, 8).Draw(t, "times") {
 						account := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account")
 						addr := rapid.SampledFrom(modelAddrs).Draw(t, "addr")
-						now, key := k.Now(), account+narrowest(addr)
-						want := wait(account, addr, now)
+						try := Try{Account: account, Addr: addr}
+						switch rapid.IntRange(0, 5).Draw(t, "client") {
+						case 0:
+							try.Device = rapid.SampledFrom([]string{"phone", "laptop"}).Draw(t, "device")
+						case 1:
+							try.SignedIn = true
+						}
+						now, key := k.Now(), holder(try)
+						inRow, most := row(try)
+						for key, at := range lastInRow {
+							if now.Sub(at) >= 24*time.Hour && now.Sub(locked[key]) >= 24*time.Hour {
+								delete(rows, key)
+								delete(locks, key)
+							}
+						}
+						want := wait(try, now)
 						l := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")]
-						a, err := l.Begin(ctx, account, addr)
+						a, err := l.Begin(ctx, try)
 						var b *Blocked
 						if err != nil && !errors.As(err, &b) || (b == nil) != (want == 0) || b != nil && b.RetryAfter != want {
 							t.Fatalf("%s from %s: got %v, want a wait of %s", account, addr, err, want)
 						}
-						if got := l.Blocked(ctx, account, addr); got != blocked[key].After(now) {
+						if got := l.Blocked(ctx, account, addr); got != (blocked[account+narrowest(addr)].After(now) || locked[account].After(now)) {
 							t.Fatalf("Blocked(%s, %s): got %v", account, addr, got)
 						}
 						if err != nil {
@@ -118,6 +155,8 @@ func TestWholeModel(t *testing.T) {
 						case 0:
 							a.Succeed()
 							delete(accounts, key)
+							delete(rows, inRow)
+							delete(locks, inRow)
 						case 1:
 							a.Cancel()
 						default:
@@ -130,6 +169,17 @@ func TestWholeModel(t *testing.T) {
 							if within(accounts[key], now, 15*time.Minute) == 5 {
 								blocked[key] = now.Add(time.Hour)
 								delete(accounts, key)
+							}
+							if most == 0 {
+								continue
+							}
+							rows[inRow]++
+							lastInRow[inRow] = now
+							if rows[inRow] == most {
+								length := 15 * time.Minute << locks[inRow]
+								locked[inRow] = now.Add(min(length, 24*time.Hour))
+								locks[inRow]++
+								delete(rows, inRow)
 							}
 						}
 					}
@@ -163,7 +213,7 @@ func TestClockPutBack(t *testing.T) {
 				"tries": func(t *rapid.T) {
 					for range rapid.IntRange(1, 30).Draw(t, "times") {
 						account := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "account")
-						a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, account, here)
+						a, err := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")].Begin(ctx, Try{Account: account, Addr: here})
 						if err != nil {
 							continue
 						}

@@ -18,13 +18,14 @@ import (
 )
 
 // Shared counts in Redis or Valkey, for all nodes with the same key. Each step is a script, so that
-// check and count are one step there too. NETWORK and ACCOUNT are keyed hashes, so that no address
+// check and count are one step there too. NETWORK, ACCOUNT and ROW are keyed hashes, so that no address
 // and no name leaves the node. The keys are:
 //
-//	durward:limits:NETWORK          hash: ACCOUNT -> its count, as MessagePack; NETWORK is an IPv4 address or a /64
+//	durward:limits:NETWORK          hash: ACCOUNT -> its count, as MessagePack; NETWORK is an IPv4 address, a /64 or a known device
 //	durward:limits:NETWORK:failures list: times of failures
 //	durward:limits:NETWORK:repeats  list: times of repeated wrong secrets
 //	durward:limits:NETWORK:tries    sorted set: leases of undecided tries, by their end
+//	durward:limits:ROW              count of failures in a row, as MessagePack; ROW is an account or a known device
 //	durward:rate:NAME:WINDOW:KEY    counter of a Rate; KEY is a keyed hash too
 //
 // All keys expire. A network has as many accounts as in memory. The number of networks is limited
@@ -128,8 +129,8 @@ var (
 	beginScript  = valkey.NewScript(accountLua + beginLua)
 	decideScript = valkey.NewScript(accountLua + decideLua)
 
-	blockedScript = valkey.NewScript(`local raw = redis.call('HGET', KEYS[1], ARGV[1])
-return {raw and cmsgpack.unpack(raw).b or 0}`)
+	blockedScript = valkey.NewScript(`local raw, row = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('GET', KEYS[2])
+return {math.max(raw and cmsgpack.unpack(raw).b or 0, ARGV[2] == '1' and row and cmsgpack.unpack(row).b or 0)}`)
 
 	rateScript = valkey.NewScript(`if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return {0} end
 redis.call('INCR', KEYS[1])
@@ -156,6 +157,8 @@ const (
 type verdict struct {
 	counted bool      // false: the secret is one of the last wrong ones
 	blocked time.Time // end of the account's block
+	inRow   bool      // as counted, for the failures in a row
+	locked  time.Time // end of the lock
 }
 
 // hash returns the keyed hash of a name, by which Redis knows it.
@@ -169,26 +172,29 @@ func (s *Shared) networkKey(n netip.Prefix) string {
 	return "durward:limits:" + s.hash("network", n.String())
 }
 
-// keys returns the keys of a try: the accounts of its network, then failures, tries and repeats of
-// each network that counts it.
-func (s *Shared) keys(n netip.Prefix) []string {
-	keys := []string{s.networkKey(n)}
-	for _, p := range wider(n) {
+func (s *Shared) rowKey(row string) string { return "durward:limits:" + s.hash("row", row) }
+
+// keys returns the keys of a try: the accounts of its network or known device; then failures, tries and
+// repeats of each network that counts it; then its row.
+func (s *Shared) keys(a *Attempt) []string {
+	keys := []string{s.networkKey(a.holder)}
+	for _, p := range wider(a.network) {
 		key := s.networkKey(p)
 		keys = append(keys, key+":failures", key+":tries", key+":repeats")
 	}
-	return keys
+	return append(keys, s.rowKey(a.row))
 }
 
 func whole(n int64) string { return strconv.FormatInt(n, 10) }
 
-// limitsOf returns the limits of each network that counts n, as arguments of the scripts.
-func (c *Config) limitsOf(n netip.Prefix) (all []string) {
-	for _, p := range wider(n) {
+// limitsOf returns the limits of each network that counts a try, then those of its row, as arguments of
+// the scripts.
+func (c *Config) limitsOf(a *Attempt) (all []string) {
+	for _, p := range wider(a.network) {
 		aMinute, anHour := c.networkLimits(p)
 		all = append(all, whole(int64(aMinute)), whole(int64(anHour)), whole(int64(repeatLimit(p))))
 	}
-	return all
+	return append(all, whole(int64(c.lockAfter(a.row))), whole(c.Lock.Microseconds()), whole(c.LockMax.Microseconds()), whole(rowKept.Microseconds()))
 }
 
 // While it waits for tries of other nodes, a node asks again with growing pauses. It gives up
@@ -240,18 +246,19 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 	args := append([]string{
 		l.shared.hash("account", a.account), whole(now.UnixMicro()), lease, whole(l.shared.lease.Milliseconds()),
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), unlimited, whole(int64(room)), whole(c.keep().Milliseconds()),
-	}, c.limitsOf(a.network)...)
-	answer, err := l.shared.redis.Run(ctx, beginScript, l.shared.keys(a.network), args...)
+	}, c.limitsOf(a)...)
+	answer, err := l.shared.redis.Run(ctx, beginScript, l.shared.keys(a), args...)
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err == valkey.ErrDown:
 		return "away", nil
-	case err != nil || len(answer) != 5:
+	case err != nil || len(answer) != 7:
 		return "", nil
 	}
 	word, err = answer[0].ToString()
-	var n [4]int64 // wait, index of the network, end of the block, time of the last success
+	// Wait, index of the network (-1 for the row), end of the block, time of the last success; both of the row.
+	var n [6]int64
 	for i := range n {
 		if err == nil {
 			n[i], err = answer[i+1].AsInt64()
@@ -261,11 +268,15 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 		return "", nil
 	}
 	l.learn(a, time.UnixMicro(n[2]), time.UnixMicro(n[3]))
+	l.learnRow(a, time.UnixMicro(n[4]), time.UnixMicro(n[5]))
 	if word != "blocked" {
 		return word, nil
 	}
 	wait := time.Duration(n[0]) * time.Microsecond
 	b := accountBlocked(wait)
+	if n[1] < 0 {
+		b = accountLocked(wait)
+	}
 	if all := wider(a.network); n[1] > 0 && int(n[1]) <= len(all) {
 		b = networkBlocked(wait, all[n[1]-1])
 	}
@@ -301,7 +312,7 @@ func (l *Limiter) pause(ctx context.Context, d time.Duration) error {
 func (l *Limiter) learn(a *Attempt, blocked, right time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.known(a.account, a.network)
+	c := l.known(a.account, a.holder)
 	if c == nil { // refused, without a count on this node
 		return
 	}
@@ -311,6 +322,20 @@ func (l *Limiter) learn(a *Attempt, blocked, right time.Time) {
 			c.recent = [3][16]byte{}
 		}
 	}
+}
+
+// learnRow takes over a lock and a success, as learn does.
+func (l *Limiter) learnRow(a *Attempt, locked, right time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.rows[a.row]
+	if r == nil {
+		return
+	}
+	if right.UnixMicro() > 0 && !right.Before(r.last) {
+		r.reset()
+	}
+	r.learnLock(locked)
 }
 
 // tell sends the decision of a try to Redis. It returns nil if Redis was not asked or did not
@@ -327,25 +352,37 @@ func (a *Attempt) tell(o outcome) *verdict {
 		l.shared.hash("account", a.account), whole(now.UnixMicro()), a.lease, whole(l.shared.lease.Milliseconds()),
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), o.kind, string(o.secret[:]), whole(c.keep().Milliseconds()),
 		whole(c.AccountBlock.Microseconds()),
-	}, c.limitsOf(a.network)...)
-	keys := l.shared.keys(a.network)
+	}, c.limitsOf(a)...)
+	keys := l.shared.keys(a)
 	// The decision counts even if the request was canceled.
 	answer, err := l.shared.redis.Run(context.Background(), decideScript, keys, args...)
 	if err != nil && a.lease != "" {
 		args[kindArg] = cancelled // Redis may have counted it
 		l.shared.owe(call{keys, args})
 	}
-	if err != nil || len(answer) != 2 {
+	if err != nil || len(answer) != 4 {
 		return nil
 	}
-	counted, _ := answer[0].AsInt64()
-	until, _ := answer[1].AsInt64()
-	return &verdict{counted == 1, time.UnixMicro(until)}
+	var n [4]int64
+	for i := range n {
+		n[i], _ = answer[i].AsInt64()
+	}
+	return &verdict{
+		counted: n[0] == 1,
+		blocked: time.UnixMicro(n[1]),
+		inRow:   n[2] == 1,
+		locked:  time.UnixMicro(n[3]),
+	}
 }
 
-// blocked reports whether Redis has an account as blocked; false if it does not answer.
-func (s *Shared) blocked(ctx context.Context, account string, n netip.Prefix, now time.Time) bool {
-	answer, err := s.redis.Run(ctx, blockedScript, []string{s.networkKey(n)}, s.hash("account", account))
+// blocked reports whether Redis has an account as blocked or locked; false if it does not answer.
+func (s *Shared) blocked(ctx context.Context, a *Attempt, now time.Time) bool {
+	locks := "1"
+	if a.row == "" {
+		locks = "0"
+	}
+	keys := []string{s.networkKey(a.holder), s.rowKey(a.row)}
+	answer, err := s.redis.Run(ctx, blockedScript, keys, s.hash("account", a.account), locks)
 	if err != nil || len(answer) != 1 {
 		return false
 	}

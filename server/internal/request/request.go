@@ -18,6 +18,9 @@ type Info struct {
 	Cookie    string // user of the live session of the request's cookie, or empty
 	Actor     string // id of the administrator who acts, or store.Operator; empty if it is the user concerned
 	Language  string // one of Languages, or empty if the client names none
+
+	// DeviceCookie is the cookie of a known device, or empty. The client chooses it.
+	DeviceCookie string
 }
 
 // Network returns the network of the address, coarse enough not to track users: IPv4 /24, IPv6 /48.

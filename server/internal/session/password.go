@@ -24,21 +24,22 @@ func (m *Manager) SetPassword(ctx context.Context, u store.User, password string
 }
 
 // ResetPassword sets the password of the user of a token that was mailed for it, which it uses up, and
-// ends all sessions of the user. A password that the rules refuse leaves the token as it is. No session
-// begins: the next sign-in asks for every factor.
-func (m *Manager) ResetPassword(ctx context.Context, token, password string, from request.Info) error {
+// ends all sessions of the user, and returns the user. A password that the rules refuse leaves the token as
+// it is. No session begins: the next sign-in asks for every factor.
+func (m *Manager) ResetPassword(ctx context.Context, token, password string, from request.Info) (store.User, error) {
 	t, u, err := m.c.Accounts.MailToken(ctx, token, from, store.MailResetPassword)
 	if err != nil {
-		return err
+		return store.User{}, err
 	}
 	hash, err := m.c.Accounts.HashNewPassword(ctx, u, "new_password", password, from)
 	if err != nil {
-		return err
+		return store.User{}, err
 	}
 	now := m.c.Now()
 	event := from.Event(store.EventPasswordReset, "ok", u.ID, "", now)
 	err = m.publish(m.c.DB.ResetPassword(ctx, t, hash, m.c.Issuer.TokensEnd(now), event))
-	return m.c.Accounts.RefuseSpent(ctx, err, from)
+	u.Password, u.PasswordChangedAt = hash, now
+	return u, m.c.Accounts.RefuseSpent(ctx, err, from)
 }
 
 // UndoEmail undoes a change of the e-mail address as account.Manager.UndoEmail does.

@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -237,6 +237,19 @@ func furnish(t testing.TB, db *DB) {
 	over.EndsAt = noon.Add(-time.Second)
 	must(t, db.CreateSignIn(ctx, over, withFactor("eve"), anEvent(EventSignInBegun, "eve")))
 	must(t, db.StartTOTP(ctx, TOTP{ID: "totp-2", UserID: "eve", Sealed: []byte("sealed 2"), CreatedAt: noon}, "session-6"))
+	remember(t, db, aDevice("device-1"), nil)
+}
+
+func aDevice(id string) Device {
+	return Device{ID: id, UserID: "ada", Hash: []byte("hash of " + id), SeenAt: noon}
+}
+
+// remember makes a device of ada known and reports whether it is a new one.
+func remember(t testing.TB, db *DB, d Device, old []byte) bool {
+	t.Helper()
+	fresh, err := db.RememberDevice(t.Context(), d, old, aUser(d.UserID))
+	must(t, err)
+	return fresh
 }
 
 // enrol gives a user an authenticator app, whose last step is 1, and a recovery code.
@@ -589,6 +602,12 @@ func allMethods() []dbMethod {
 			Place  Place
 		}) error {
 			return errOf(db.KnownPlace(ctx, a.UserID, a.Place, noon))
+		}),
+		methodOf("KnownDevice", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error {
+			return errOf(db.KnownDevice(ctx, a.UserID, aDevice("device-1").Hash, noon))
+		}),
+		methodOf("RememberDevice", true, struct{ Device Device }{aDevice("device-2")}, func(ctx context.Context, db *DB, a struct{ Device Device }) error {
+			return errOf(db.RememberDevice(ctx, a.Device, nil, aUser("ada")))
 		}),
 		methodOf("Sessions", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Sessions(ctx, a.UserID, noon)) }),
 		methodOf("EndSession", true, struct {

@@ -22,7 +22,7 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at unblocked_at"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at unlocks"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
 	{"user_groups", "user_id, name", "user_id name"},
 	{"deleted_addresses", "hash", "hash deleted_at"},
@@ -43,6 +43,7 @@ var Tables = []Table{
 	{"api_keys", "id", "id user_id name public_id hash scope session_id created_at expires_at revoked_at last_used_at"},
 	{"outbox", "id", "id kind user_id address language device network created_at due_at attempts"},
 	{"mail_tokens", "hash", "hash purpose user_id email_key address mail_id created_at ends_at"},
+	{"devices", "id", "id user_id hash created_at seen_at"},
 }
 
 // references lists the columns that hold the id of a row of another table.
@@ -50,7 +51,7 @@ var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
 	{"skeletons", "user_id", "users"}, {"user_groups", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 	{"mail_tokens", "user_id", "users"},
-	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"},
+	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"}, {"devices", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

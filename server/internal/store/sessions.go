@@ -175,11 +175,13 @@ func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, un
 	})
 }
 
+// endSessions ends the sessions of a user except one, and forgets the known devices.
 func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation) {
 	ids, _ := texts(t, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.forUpdate("sessions"), userID, except)
 	for _, id := range ids {
 		revoked = append(revoked, t.endSession(id, reason, at, until))
 	}
+	t.exec(`DELETE FROM devices WHERE user_id = $1`, userID)
 	return revoked
 }
 

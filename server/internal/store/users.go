@@ -20,16 +20,16 @@ type User struct {
 	CreatedAt         time.Time
 	PasswordChangedAt time.Time
 	LockedAt          time.Time // zero if not locked
-	UnblockedAt       time.Time // failed attempts before do not count any more
 	Language          string    // of the last sign-in, such as "en"; empty if unknown
 	Unverified        bool      // registered and has not yet proved to own the address
 	SecondFactorAt    time.Time // since when a sign-in needs a second factor; zero if it needs none
+	Unlocks           int       // how often UnlockUser was called
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at, users.unblocked_at`
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at, users.unlocks`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt), into(&u.UnblockedAt)}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt), &u.Unlocks}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -319,10 +319,11 @@ func (db *DB) LockUser(ctx context.Context, id string, until time.Time, e Event)
 	})
 }
 
-// UnlockUser lets a user sign in again, and forgives the failed attempts on the account.
+// UnlockUser lets a user sign in again. It changes Unlocks of the user, so that earlier failed attempts
+// count no more.
 func (db *DB) UnlockUser(ctx context.Context, id string, e Event) error {
 	return db.do(ctx, func(tx *tx) error {
-		if tx.changed(`UPDATE users SET locked_at = 0, unblocked_at = $2 WHERE id = $1`, id, micros(e.At)) == 0 {
+		if tx.changed(`UPDATE users SET locked_at = 0, unlocks = unlocks + 1 WHERE id = $1`, id) == 0 {
 			return ErrNotFound
 		}
 		return tx.event(e)

@@ -12,6 +12,3 @@ CREATE TABLE deleted_addresses (
     hash       BYTEA  PRIMARY KEY,
     deleted_at BIGINT NOT NULL
 );
-
--- When the failed attempts on the account were last forgiven.
-ALTER TABLE users ADD COLUMN unblocked_at BIGINT NOT NULL DEFAULT 0;

@@ -12,6 +12,3 @@ CREATE TABLE deleted_addresses (
     hash       BLOB    PRIMARY KEY,
     deleted_at INTEGER NOT NULL
 ) STRICT;
-
--- When the failed attempts on the account were last forgiven.
-ALTER TABLE users ADD COLUMN unblocked_at INTEGER NOT NULL DEFAULT 0;
