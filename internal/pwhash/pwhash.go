@@ -255,6 +255,9 @@ func (h *Hasher) refuse() error {
 	return ErrBusy
 }
 
+// Pending returns the number of calls that run or wait.
+func (h *Hasher) Pending() int64 { return h.inside[0].Load() + h.inside[1].Load() }
+
 // Full reports whether ErrBusy was returned within the last ten seconds.
 func (h *Hasher) Full() bool {
 	at := h.refused.Load()

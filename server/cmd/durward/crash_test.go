@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -123,4 +124,84 @@ func TestCrash(t *testing.T) {
 		t.Errorf("db check: %s", stderr)
 	}
 	t.Logf("%d refreshes, %d kills", moves.Load(), rounds)
+}
+
+// The server is killed while twenty requests finish one sign-in with one code of a second factor. After a
+// restart they try again: the sign-in succeeds once in all, and the code is spent once.
+func TestCrashAtSecondFactor(t *testing.T) {
+	t.Parallel()
+	binary, dir := build(t), t.TempDir()
+	addUser(t, dir, "ada@example.com", testPassword)
+	start := func() *process {
+		cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", dir)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64"}
+		return serve(t, cmd)
+	}
+	p := start()
+	seed, confirmed, token := p.enrol("ada@example.com")
+	var recovery struct{ Codes []string }
+	if a := p.ask("POST", "/api/auth/mfa/recovery-codes", token, ""); json.Unmarshal(a.body, &recovery) != nil || len(recovery.Codes) != 10 {
+		t.Fatalf("recovery codes: %d %s", a.status, a.body)
+	}
+	sessions := func() int {
+		stdout, stderr, status := command(t, "", "user", "show", "ada@example.com", "--json", "--data", dir)
+		var shown userJSON
+		if err := json.Unmarshal([]byte(stdout), &shown); err != nil || status != 0 {
+			t.Fatalf("user show: %v %d %s", err, status, stderr)
+		}
+		return len(shown.Sessions)
+	}
+	before := sessions()
+	for round := range len(recovery.Codes) {
+		body := fmt.Sprintf(`{"mfa_token":%q,"method":"recovery_code","code":%q}`, p.half("ada@example.com"), recovery.Codes[round])
+		if round == 0 {
+			body = fmt.Sprintf(`{"mfa_token":%q,"method":"totp","code":%q}`, p.half("ada@example.com"), nextCode(t, seed, confirmed))
+		}
+		var done, answered atomic.Int64
+		all := func() (wait func()) {
+			var clients sync.WaitGroup
+			for range 20 {
+				clients.Go(func() {
+					a, err := ask(http.DefaultClient, p.url, "POST", "/api/auth/login/mfa", "", body)
+					answered.Add(1)
+					switch {
+					case err != nil: // the server was killed
+					case a.status == 200:
+						done.Add(1)
+					case a.status != 401:
+						t.Errorf("round %d: %d %s", round, a.status, a.body)
+					}
+				})
+			}
+			return clients.Wait
+		}
+		wait := all()
+		if round%2 == 0 { // kill it at the first response, or at any moment
+			eventually(t, func() error {
+				if answered.Load() == 0 {
+					return errors.New("no response")
+				}
+				return nil
+			})
+		} else {
+			time.Sleep(rand.N(20 * time.Millisecond))
+		}
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-p.ended
+		wait()
+		http.DefaultClient.CloseIdleConnections()
+		p = start()
+		all()()
+		if n := done.Load(); n > 1 {
+			t.Errorf("round %d: %d responses with tokens, want 1 at most", round, n)
+		}
+		if n := sessions(); n != before+round+1 {
+			t.Fatalf("round %d: %d sessions, want %d", round, n, before+round+1)
+		}
+	}
+	if _, stderr, status := command(t, "", "db", "check", "--data", dir); status != 0 {
+		t.Errorf("db check: %s", stderr)
+	}
 }

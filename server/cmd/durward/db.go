@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -26,7 +27,7 @@ type dbVerbs struct {
 	Restore dbRestore `cmd:"" help:"Replace the database by a backup. All users sign in again, and revoked credentials stay revoked."`
 	Copy    dbCopy    `cmd:"" help:"Copy the database to an empty one, of the same engine or another. Users stay signed in."`
 	Migrate dbMigrate `cmd:"" help:"Migrate the schema to the version of this program. A server does it at start unless database.migrate is false."`
-	Check   dbCheck   `cmd:"" help:"Check integrity, references, schema, keys and security log of the database."`
+	Check   dbCheck   `cmd:"" help:"Check integrity, references, schema, keys, second factors and security log of the database."`
 }
 
 type dbBackup struct {
@@ -244,7 +245,7 @@ func (v dbCheck) Run(e *environment, c *config.Loaded) error {
 		return refused(hint, "%s failed the check; problems found: %d", c.DatabaseName(), len(problems))
 	}
 	if !v.JSON {
-		fmt.Fprintf(e.stdout, "%s: integrity, references, schema, keys and security log are good\n", c.DatabaseName())
+		fmt.Fprintf(e.stdout, "%s: integrity, references, schema, keys, second factors and security log are good\n", c.DatabaseName())
 	}
 	return nil
 }
@@ -283,6 +284,14 @@ func findProblems(ctx context.Context, c *config.Loaded) (problems []string, hin
 	if err != nil {
 		return problems, hint, err
 	}
+	seeds, err := account.CheckSeeds(ctx, db, master)
+	if err != nil {
+		return problems, hint, err
+	}
+	if len(problems) == 0 && len(seeds) > 0 {
+		hint = "These users cannot sign in with a code. Use the master key with which they set up the app, or run durward user reset-factors for each."
+	}
+	problems = append(problems, seeds...)
 	found, err = securitylog.Check(ctx, db, master)
 	if len(problems) == 0 {
 		hint = "An attacker or another program changed the security log. Keep a copy of the database as evidence, and compare it with a backup and with the log lines \"security log sealed\"."

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -104,15 +105,71 @@ func TestLoginFetchLogout(t *testing.T) {
 // At a terminal login prompts for address and password, and the password is not echoed.
 func TestLoginAtTerminal(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("script"); err != nil {
-		missing(t, "script")
+	dir := t.TempDir()
+	addUser(t, dir, "ada@example.com", testPassword)
+	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
+	screen, err := atTerminal(t, []prompt{
+		{"E-mail address at " + p.url + ": ", false, func() string { return "ada@example.com" }},
+		{"Password of ada@example.com: ", true, func() string { return testPassword }},
+	}, "login", p.url, "--sessions", t.TempDir())
+	if err != nil || !strings.Contains(screen, "signed in at "+p.url+" as ada@example.com") || strings.Contains(screen, testPassword) {
+		t.Errorf("%v: %q", err, screen)
 	}
+}
+
+// Login asks for a code of the second factor, again after a wrong one, and does not echo it. A code with
+// letters is a recovery code. Without a terminal login refuses, and says why.
+func TestLoginWithCode(t *testing.T) {
+	t.Parallel()
 	dir, sessions := t.TempDir(), t.TempDir()
 	addUser(t, dir, "ada@example.com", testPassword)
 	p := serve(t, program(nil, "serve", "--listen", "127.0.0.1:0", "--data", dir))
-	login := program(nil, "login", p.url, "--sessions", sessions)
-	cmd := exec.Command("script", "-qec", "tty; exec "+strings.Join(login.Args, " "), filepath.Join(t.TempDir(), "typescript"))
-	cmd.Env = login.Env
+	seed, confirmed, token := p.enrol("ada@example.com")
+	var recovery struct{ Codes []string }
+	if a := p.ask("POST", "/api/auth/mfa/recovery-codes", token, ""); json.Unmarshal(a.body, &recovery) != nil || len(recovery.Codes) != 10 {
+		t.Fatalf("recovery codes: %d %s", a.status, a.body)
+	}
+	const ask = "Code of the authenticator app, or a recovery code: "
+	for name, code := range map[string]func() string{
+		"a code of the app": func() string { code := nextCode(t, seed, confirmed); return code[:3] + " " + code[3:] },
+		"a recovery code":   func() string { return strings.ToUpper(recovery.Codes[0]) },
+	} {
+		var typed string
+		screen, err := atTerminal(t, []prompt{
+			{"Password of ada@example.com: ", true, func() string { return testPassword }},
+			{ask, true, func() string { return "wrong-code-wrong-code" }},
+			{"wrong code, or used already\r\n" + ask, true, func() string { typed = code(); return typed }},
+		}, "login", p.url, "--email", "ada@example.com", "--sessions", sessions)
+		if err != nil || !strings.Contains(screen, "signed in at "+p.url+" as ada@example.com") || strings.Contains(screen, typed) {
+			t.Errorf("%s: %v: %q", name, err, screen)
+		}
+		if out, stderr, status := command(t, "", "fetch", "--sessions", sessions, p.url+"/api/profile"); status != exitDone || !strings.Contains(out, "ada@example.com") {
+			t.Errorf("%s: fetch: %d %s %s", name, status, out, stderr)
+		}
+	}
+	_, stderr, status := command(t, testPassword+"\n", "login", p.url, "--sessions", sessions, "--email", "ada@example.com", "--password-stdin")
+	if status != exitRefused || !strings.Contains(stderr, "the account has a second factor") {
+		t.Errorf("without a terminal: %d %s", status, stderr)
+	}
+}
+
+// prompt is a text that a verb prints at a terminal, and the answer of the test.
+type prompt struct {
+	text   string
+	hidden bool // the answer is not echoed
+	answer func() string
+}
+
+// atTerminal runs the program at a terminal, answers its prompts, each once, and returns all that the
+// terminal showed.
+func atTerminal(t *testing.T, prompts []prompt, args ...string) (shown string, err error) {
+	t.Helper()
+	if _, err := exec.LookPath("script"); err != nil {
+		missing(t, "script")
+	}
+	verb := program(nil, args...)
+	cmd := exec.Command("script", "-qec", "tty; exec "+strings.Join(verb.Args, " "), filepath.Join(t.TempDir(), "typescript"))
+	cmd.Env = verb.Env
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -125,28 +182,27 @@ func TestLoginAtTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var screen strings.Builder
-	answers := map[string]string{"E-mail address at " + p.url + ": ": "ada@example.com\n", "Password of ada@example.com: ": testPassword + "\n"}
 	for one := make([]byte, 1); ; {
 		if _, err := stdout.Read(one); err != nil {
 			break
 		}
 		screen.Write(one)
-		for prompt, answer := range answers {
-			if strings.HasSuffix(screen.String(), prompt) {
-				delete(answers, prompt)
-				if strings.HasPrefix(prompt, "Password") {
-					tty, _, _ := strings.Cut(screen.String(), "\r\n")
-					waitNoEcho(t, tty)
-				}
-				if _, err := stdin.Write([]byte(answer)); err != nil {
-					t.Error(err)
-				}
-			}
+		if len(prompts) == 0 || !strings.HasSuffix(screen.String(), prompts[0].text) {
+			continue
 		}
+		if prompts[0].hidden {
+			tty, _, _ := strings.Cut(screen.String(), "\r\n")
+			waitNoEcho(t, tty)
+		}
+		if _, err := stdin.Write([]byte(prompts[0].answer() + "\n")); err != nil {
+			t.Error(err)
+		}
+		prompts = prompts[1:]
 	}
-	if err := cmd.Wait(); err != nil || !strings.Contains(screen.String(), "signed in at "+p.url+" as ada@example.com") || strings.Contains(screen.String(), testPassword) {
-		t.Errorf("%v: %q", err, screen.String())
+	if len(prompts) > 0 {
+		t.Errorf("no prompt %q", prompts[0].text)
 	}
+	return screen.String(), cmd.Wait()
 }
 
 // waitNoEcho waits until a terminal no longer echoes input.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pquerna/otp/totp"
+
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
@@ -178,6 +180,51 @@ func command(t *testing.T, stdin string, args ...string) (stdout, stderr string,
 		t.Fatal(err)
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// enrol sets up an authenticator app of a user. It returns its seed, the time of the code that confirmed it,
+// and an access token.
+func (p *process) enrol(email string) (seed string, confirmed time.Time, token string) {
+	p.t.Helper()
+	signed := p.signIn(email, testPassword).member("access_token")
+	seed = p.ask("POST", "/api/auth/mfa/totp", signed, "").member("secret")
+	confirmed = time.Now()
+	a := p.ask("POST", "/api/auth/mfa/totp/confirm", signed, fmt.Sprintf(`{"code":%q}`, codeAt(p.t, seed, confirmed)))
+	if token = a.member("access_token"); token == "" {
+		p.t.Fatalf("confirm: %d %s", a.status, a.body)
+	}
+	return seed, confirmed, token
+}
+
+// half signs in with the password of a user who has a second factor, and returns the mfa_token.
+func (p *process) half(email string) string {
+	p.t.Helper()
+	a := p.ask("POST", "/api/auth/login", "", fmt.Sprintf(`{"email":%q,"password":%q}`, email, testPassword))
+	token := a.member("mfa_token")
+	if a.status != 401 || token == "" {
+		p.t.Fatalf("login: %d %s, want an mfa_token", a.status, a.body)
+	}
+	return token
+}
+
+// codeAt returns the code of an authenticator app at a time.
+func codeAt(t *testing.T, seed string, at time.Time) string {
+	t.Helper()
+	code, err := totp.GenerateCode(seed, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// nextCode returns a code of a later step than the one of used, which a server accepts now.
+func nextCode(t *testing.T, seed string, used time.Time) string {
+	t.Helper()
+	at := used.Add(30 * time.Second)
+	if now := time.Now(); now.After(at) {
+		at = now
+	}
+	return codeAt(t, seed, at)
 }
 
 // addUser adds a user with durward user add.

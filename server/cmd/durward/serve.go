@@ -19,10 +19,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
@@ -107,6 +110,11 @@ func (v serveVerb) Run(e *environment) (err error) {
 		c.PublicURL = localURL(listener.Addr())
 		elsewhere = c.Issuer == "" && s.Issuer.URL() != c.PublicURL
 	}
+	endMetrics, err := serveMetrics(c.Config, s.Metrics, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer endMetrics()
 	var current atomic.Pointer[httpapi.Server]
 	configure := func(c *config.Loaded) error {
 		next, err := s.Server(c)
@@ -225,6 +233,24 @@ func (v serveVerb) acceptRollback(ctx context.Context, c *config.Loaded, log *sl
 		log.Warn(line)
 	}
 	return nil
+}
+
+// serveMetrics serves the metrics on their own listener, if metrics.listen is set, until end is called.
+func serveMetrics(c *config.Config, m *metrics.Metrics, log *slog.Logger) (end func(), err error) {
+	if c.Metrics.Listen == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", c.Metrics.Listen)
+	if err != nil {
+		return nil, unreachable("Name a free address of this machine in metrics.listen.", "cannot listen for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	options := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Gatherer(), options))
+	web := newHTTPServer(mux, slog.NewLogLogger(log.Handler(), slog.LevelDebug))
+	log.Info("metrics are served", "url", localURL(listener.Addr())+"/metrics")
+	go func() { _ = web.Serve(listener) }() // ErrServerClosed
+	return func() { _ = web.Close() }, nil  // open requests are scrapes
 }
 
 // newHTTPServer returns the HTTP server with the limits on connections.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -275,15 +276,23 @@ func TestReload(t *testing.T) {
 	if got := register(); got != 403 {
 		t.Errorf("register after an invalid configuration: %d, want 403", got)
 	}
-	write("registration = \"open\"\ninsecure_allow_http = true\n[tokens]\naccess_ttl = \"5m\"\n[log]\nlevel = \"debug\"\n[limits]\naccount_failures = 1\nnetwork_failures = 0\n")
+	write("registration = \"open\"\nbasic = true\ninsecure_allow_http = true\n[admin]\nsecond_factor = false\n[tokens]\naccess_ttl = \"5m\"\n[log]\nlevel = \"debug\"\n[limits]\naccount_failures = 1\nnetwork_failures = 0\n")
 	hangUp()
 	p.logged("need a restart")
 	p.logged(`keys="[insecure_allow_http tokens.access_ttl]"`)
+	p.logged("admin.second_factor")
 	if got := register(); got != 201 {
 		t.Errorf("register: %d, want 201", got)
 	}
 	if a := p.signIn("bob@example.com", testPassword); !strings.Contains(string(a.body), `"expires_in":900`) && !strings.Contains(string(a.body), `"expires_in":899`) {
 		t.Errorf("the lifetime of tokens changed without a restart: %s", a.body)
+	}
+	r, _ := http.NewRequest("GET", p.url+"/api/profile", nil)
+	r.SetBasicAuth("bob@example.com", testPassword)
+	if res, err := http.DefaultClient.Do(r); err != nil || res.StatusCode != 200 {
+		t.Errorf("Basic, which is on now: %v %v", res, err)
+	} else {
+		res.Body.Close()
 	}
 	wrong := `{"email":"bob@example.com","password":"wrong"}`
 	if a := p.ask("POST", "/api/auth/login", "", wrong); a.status != 401 {
@@ -583,6 +592,28 @@ func TestCheckOfTheSecurityLog(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Metrics are served on their own listener only.
+func TestMetricsListener(t *testing.T) {
+	t.Parallel()
+	p := serve(t, program([]string{"DURWARD_METRICS_LISTEN=127.0.0.1:0"}, "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()))
+	p.logged("metrics are served")
+	url := regexp.MustCompile(`url=(http://127\.0\.0\.1:\d+)/metrics`).FindStringSubmatch(p.stderr.String())
+	if url == nil {
+		t.Fatalf("no address of the metrics in:\n%s", p.stderr)
+	}
+	if a := p.ask("GET", "/metrics", "", ""); a.status != 404 {
+		t.Errorf("the listener of the server: status %d, want 404", a.status)
+	}
+	p.ask("GET", "/api/profile", "", "")
+	a, err := ask(http.DefaultClient, url[1], "GET", "/metrics", "", "")
+	if err != nil || a.status != 200 || !strings.Contains(string(a.body), `durward_refusals_total{code="AUTHENTICATION_REQUIRED"`) {
+		t.Errorf("the listener of the metrics: %d, %v\n%s", a.status, err, a.body)
+	}
+	if a, err := ask(http.DefaultClient, url[1], "GET", "/api/profile", "", ""); err != nil || a.status != 404 {
+		t.Errorf("another path there: %d, %v, want 404", a.status, err)
 	}
 }
 

@@ -130,11 +130,14 @@ func (f signInFolder) all(e *environment) (found []*signIn, err error) {
 	return found, nil
 }
 
-// clientError adds the exit status and a hint to an error of the client.
+// clientError adds the exit status and a hint to an error of the client, unless it has them.
 func clientError(err error) error {
 	refusal, ok := errors.AsType[*client.ResponseError](err)
 	_, file := errors.AsType[*fs.PathError](err)
+	_, described := errors.AsType[*exitError](err)
 	switch {
+	case described:
+		return err
 	case file:
 		return unreachable("Name another folder with --sessions DIR.", "%w", err)
 	case errors.Is(err, client.ErrSignedOut):

@@ -118,6 +118,7 @@ func (m *Manager) UseCode(
 		Factor: c.Factor,
 		At:     proof.At,
 		Locked: from.Event(store.EventFactorLocked, c.Factor, u.ID, "", proof.At),
+		Used:   from.Event(store.EventRecoveryCodeUsed, "ok", u.ID, "", proof.At),
 		Verify: m.verifier(c.Text, proof.At),
 	}
 	if c.Factor == store.FactorRecoveryCode {
@@ -131,11 +132,11 @@ func (m *Manager) UseCode(
 		attempt.Succeed()
 		return proof, nil
 	case !verdict.Tried:
-		m.recordRefused(u.EmailKey, u.ID, "too many wrong codes", from)
+		m.recordRefusedFactor(u, c.Factor, "too many wrong codes", from)
 		return Proof{}, refuseUntried(c.Factor, verdict)
 	}
 	attempt.Fail(c.Factor + " " + c.Text)
-	m.recordRefused(u.EmailKey, u.ID, "wrong code", from)
+	m.recordRefusedFactor(u, c.Factor, "wrong code", from)
 	refusal := &durward.Refusal{
 		Code:   durward.InvalidCredentials,
 		Detail: "The code is wrong, or it was used already.",
@@ -268,6 +269,37 @@ func (m *Manager) ReplaceRecoveryCodes(ctx context.Context, p *durward.Principal
 		return nil, RefuseChanged(err, durward.TokenRevoked)
 	}
 	return codes, nil
+}
+
+// maxShownSeeds is the number of problems that CheckSeeds describes.
+const maxShownSeeds = 20
+
+// CheckSeeds returns the problems with the seeds of authenticator apps: those that master does not open.
+func CheckSeeds(ctx context.Context, db *store.DB, master *seal.Master) (problems []string, err error) {
+	const page = 1000
+	bad, after := 0, ""
+	for {
+		seeds, err := db.Seeds(ctx, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range seeds {
+			after = s.ID
+			if _, err := master.Unseal(sealTOTP, s.ID, s.Sealed); err == nil {
+				continue
+			}
+			if bad++; bad <= maxShownSeeds {
+				problems = append(problems, fmt.Sprintf("the master key does not open the seed of the authenticator app of user %s", s.UserID))
+			}
+		}
+		if len(seeds) < page {
+			break
+		}
+	}
+	if bad > maxShownSeeds {
+		problems = append(problems, fmt.Sprintf("the master key does not open %d seeds of authenticator apps in all", bad))
+	}
+	return problems, nil
 }
 
 // Administrative reports whether scopes contain one that only administrators can give.

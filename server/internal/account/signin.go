@@ -218,6 +218,13 @@ func (m *Manager) recordRefused(key, userID, reason string, from request.Info) {
 	m.SecurityLog.AddSignIn(key, from.Event(store.EventSignInRefused, reason, userID, "", m.Now()))
 }
 
+// recordRefusedFactor records a refused second factor as a refused sign-in.
+func (m *Manager) recordRefusedFactor(u store.User, factor, reason string, from request.Info) {
+	event := from.Event(store.EventSignInRefused, reason, u.ID, "", m.Now())
+	event.Detail = store.WithFactor + factor
+	m.SecurityLog.AddSignIn(u.EmailKey, event)
+}
+
 // RefuseChanged refuses with code if err says that the user or the session changed after the
 // credentials were verified. It returns any other error unchanged.
 func RefuseChanged(err error, code durward.Code) error {

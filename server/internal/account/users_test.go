@@ -14,29 +14,6 @@ import (
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
-// Unlock lifts the blocks for failed attempts on the account, everywhere. Later failures count again.
-func TestUnlockLiftsBlocks(t *testing.T) {
-	t.Parallel()
-	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
-		h := newEnv(t, engine, quietNetworks)
-		for round := range 2 {
-			for range 5 {
-				refused(t, "failure", h.try(adaEmail, h.wrongPassword(), here), durward.InvalidCredentials)
-			}
-			refused(t, fmt.Sprint("blocked, round ", round), h.try(adaEmail, adaPassword, here), durward.TooManyAttempts)
-			if _, err := h.CredentialVersion(t.Context(), adaEmail, here); codeOf(err) != durward.TooManyAttempts {
-				t.Errorf("remembered password in a block: got %v", err)
-			}
-			h.clock.Advance(time.Second)
-			must(t, h.Unlock(t.Context(), h.ada.ID, request.Info{Actor: "operator"}))
-			must(t, h.try(adaEmail, adaPassword, here))
-			if _, err := h.CredentialVersion(t.Context(), adaEmail, here); err != nil {
-				t.Errorf("remembered password after unlock: got %v", err)
-			}
-		}
-	})
-}
-
 // The address of a deleted user is free again after 30 days, for a registration, an operator, an import and
 // a change of address.
 func TestDeletedAddress(t *testing.T) {

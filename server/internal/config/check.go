@@ -62,10 +62,13 @@ func (l *Loaded) check() (mistakes []error) {
 		if l.PublicURL == "" {
 			mistake("public_url", "is empty; a unix socket, which listen names, has no URL; want the address of the proxy in front, such as https://auth.example.com")
 		}
-	} else if _, port, err := net.SplitHostPort(l.Listen); err != nil {
-		mistake("listen", "is %q; want an address with a port, such as 127.0.0.1:8401 or :8401, or unix:PATH", l.Listen)
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		mistake("listen", "has the port %q; want a number up to 65535, or 0 for a free port", port)
+	} else if fault := addressFault(l.Listen, "127.0.0.1:8401 or :8401, or unix:PATH"); fault != "" {
+		mistake("listen", "%s", fault)
+	}
+	if l.Metrics.Listen != "" {
+		if fault := addressFault(l.Metrics.Listen, "127.0.0.1:8402"); fault != "" {
+			mistake("metrics.listen", "%s", fault)
+		}
 	}
 	for _, u := range []struct{ key, value string }{{"public_url", l.PublicURL}, {"issuer", l.Issuer}} {
 		if fault := l.urlFault(u.value, u.key == "public_url"); fault != "" {
@@ -167,6 +170,18 @@ func (l *Loaded) urlFault(text string, origin bool) string {
 		return "want an origin, without a path"
 	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !l.InsecureAllowHTTP:
 		return "want https, because plain http exposes passwords and tokens to the network; insecure_allow_http allows it"
+	}
+	return ""
+}
+
+// addressFault returns what is wrong with an address and port to listen on, empty if nothing is.
+func addressFault(address, examples string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("is %q; want an address with a port, such as %s", address, examples)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Sprintf("has the port %q; want a number up to 65535, or 0 for a free port", port)
 	}
 	return ""
 }

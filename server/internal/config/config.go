@@ -293,6 +293,13 @@ type Config struct {
 		Kept time.Duration `toml:"kept" default:"8760h" range:"0s,87600h"`
 	} `toml:"security_log"`
 
+	Metrics struct {
+		// Address and port of the metrics for Prometheus, such as 127.0.0.1:8402: GET /metrics. Any
+		// client that reaches it can read them, so keep it on this machine or in a network of your
+		// own. Default: none.
+		Listen string `toml:"listen"`
+	} `toml:"metrics"`
+
 	Log struct {
 		// `debug`, `info`, `warn` or `error`.
 		Level string `toml:"level" default:"info" of:"debug,info,warn,error"`
@@ -313,11 +320,6 @@ func Default() *Config {
 		}
 	}
 	return c
-}
-
-// planned lists keys that operators look for and that this version does not have.
-var planned = map[string]string{
-	"metrics.listen": "is not a key of this version, which has no metrics",
 }
 
 // IssuerURL returns the claim iss of the tokens. It does not depend on the listener's address, so

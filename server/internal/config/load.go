@@ -239,9 +239,6 @@ func (l *Loaded) SetDefault(key, value, source string) error {
 // unknown describes an unknown key or variable and suggests the known name nearest to it.
 func unknown(name string, known []string) string {
 	trimmed := strings.TrimPrefix(name, "DURWARD_")
-	if text, ok := planned[strings.ToLower(strings.ReplaceAll(trimmed, "_", "."))]; ok {
-		return text
-	}
 	best, least := "", 1+len(trimmed)/3
 	for _, k := range known {
 		if d := distance(name, k); d < least {

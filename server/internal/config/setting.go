@@ -42,7 +42,7 @@ func settingsOf(c *Config) []*Setting {
 // Reloadable reports whether a running server applies a new value at SIGHUP.
 func (s *Setting) Reloadable() bool {
 	switch s.Key {
-	case "registration", "trusted_proxies", "log.level", "cors.origins":
+	case "registration", "trusted_proxies", "log.level", "cors.origins", "basic", "dpop", "admin.second_factor":
 		return true
 	}
 	return strings.HasPrefix(s.Key, "limits.")

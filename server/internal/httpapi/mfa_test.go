@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -313,6 +315,53 @@ func TestStepUpWithCode(t *testing.T) {
 	if r := w.do("GET", "/api/auth/mfa", again.AccessToken, nil); json.Unmarshal(r.body, &f) != nil || f.RecoveryCodes != 9 {
 		t.Errorf("factors: %s", r.body)
 	}
+}
+
+// Each use of a recovery code notifies the user, and the security log says how many are left. A wrong one
+// does neither.
+func TestRecoveryCodeUsed(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	_, tokens := w.enrol(adaEmail)
+	recovery := w.recoveryCodes(tokens.AccessToken)
+	w.refused(w.finish(w.half(adaEmail), "recovery_code", "0000-0000-0000-0000"), 401, "INVALID_CREDENTIALS")
+	w.tokens(w.do("POST", "/api/auth/step-up", tokens.AccessToken, object{"recovery_code": recovery[0]}))
+	half := w.half(adaEmail)
+	w.tokens(w.finish(half, "recovery_code", recovery[1]))
+	w.refused(w.finish(half, "recovery_code", recovery[2]), 401, "SESSION_EXPIRED")
+	var details []string
+	for _, e := range w.events(store.EventRecoveryCodeUsed) {
+		details = append(details, e.Detail)
+	}
+	if !slices.Equal(details, []string{"8 left", "9 left"}) {
+		t.Errorf("events, newest first: %q", details)
+	}
+	var notified list[struct{ Kind string }]
+	r := w.do("GET", "/api/notifications", tokens.AccessToken, nil)
+	if err := json.Unmarshal(r.body, &notified); err != nil || strings.Count(string(r.body), `"recovery_code_used"`) != 2 {
+		t.Errorf("notifications: %v %s", err, r.body)
+	}
+}
+
+// CheckSeeds names the users whose seeds the master key does not open.
+func TestCheckSeeds(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	check := func(file string, want ...string) {
+		t.Helper()
+		master, err := seal.Open(file, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := account.CheckSeeds(t.Context(), w.db, master); err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	own, other := filepath.Join(w.dir, "master.key"), filepath.Join(t.TempDir(), "master.key")
+	check(other)
+	w.enrol(adaEmail)
+	check(own)
+	check(other, "the master key does not open the seed of the authenticator app of user "+w.ada.ID)
 }
 
 // Wrong codes at step-up count in the session: the fifth ends it.

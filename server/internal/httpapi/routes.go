@@ -27,7 +27,7 @@ type route map[string]http.Handler
 // routes returns the handler of every URL, one line each.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(path string, methods route) { mux.Handle(path, s.byMethod(methods)) }
+	handle := func(path string, methods route) { mux.Handle(path, s.timed(path, methods, s.byMethod(methods))) }
 
 	// Signing in and staying signed in.
 	handle("/api/auth/register", route{"POST": s.open(s.register)})
@@ -96,6 +96,19 @@ func (s *Server) routes() http.Handler {
 		return fmt.Errorf("no such path: %w", durward.NotFound)
 	}))
 	return mux
+}
+
+// timed measures the time of each request to a route.
+func (s *Server) timed(path string, methods route, next http.Handler) http.Handler {
+	if s.c.Metrics == nil {
+		return next
+	}
+	served := s.c.Metrics.Route(path, slices.Sorted(maps.Keys(methods)))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		defer func() { served(r.Method, time.Since(began)) }() // also after a panic
+		next.ServeHTTP(w, r)
+	})
 }
 
 // onlyHTTPS adds Strict-Transport-Security for a year, if the public URL is https. The field is

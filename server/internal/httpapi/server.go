@@ -21,6 +21,7 @@ import (
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -48,6 +49,8 @@ type Parts struct {
 	Proofs jwt.SharedProofs // DPoP proofs used at other nodes; nil for one node
 	Redis  func() error     // reports whether Redis is reachable; nil without Redis
 	Mail   func() error     // reports whether the last mail was sent; nil without mail
+
+	Metrics *metrics.Metrics // nil: nothing is measured
 
 	Log *slog.Logger     // nil: no log
 	Now func() time.Time // nil: time.Now

@@ -366,9 +366,13 @@ func (a *Attempt) decide(o outcome) {
 				r.reset()
 			}
 		case failed:
+			free := l.blocked(a, now) == nil
 			l.failed(c, a.network, o.secret, said, now)
 			if r != nil {
 				l.failedRow(a.row, r, o.secret, said, now)
+			}
+			if l.c.OnBlock != nil && free && l.blocked(a, now) != nil {
+				l.c.OnBlock()
 			}
 		}
 		// A count that holds nothing goes at once, so that a flood of refused tries leaves none.

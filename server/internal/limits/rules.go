@@ -16,6 +16,10 @@ type Config struct {
 	Settings
 	Now    func() time.Time // nil: time.Now
 	Shared *Shared          // counts for all nodes; nil: for this process
+
+	// OnBlock is called when a failure of this process begins a block of an account or a network. It must not
+	// block. Nil: it is not called.
+	OnBlock func()
 }
 
 // Settings are the limits. The zero value of a field means its default.

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -20,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/mail"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -48,6 +51,7 @@ type Node struct {
 	Accounts *account.Manager
 	Issuer   *issuer.Issuer
 	Sessions *session.Manager
+	Metrics  *metrics.Metrics
 
 	limiter     *limits.Limiter
 	ofNetwork   *limits.Rate // registrations from one network
@@ -82,6 +86,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	figures := metrics.New()
 	db, err := store.Open(ctx, store.Config{
 		URL:          string(set.DatabaseURL()),
 		Pooled:       set.Pooled(),
@@ -89,6 +94,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		CheckHistory: c.Checkpoint.Check,
 		Now:          c.Now,
 		Local:        c.Local,
+		OnEvent:      figures.Stored,
 		Log:          c.Log,
 	})
 	if err != nil {
@@ -97,6 +103,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	now := db.Now
 	n = &Node{
 		DB:         db,
+		Metrics:    figures,
 		feed:       revocation.NewFeed(db, now),
 		checkpoint: c.Checkpoint,
 		log:        c.Log,
@@ -108,27 +115,43 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		}
 	}()
 
+	name, _ := os.Hostname() // without one, the counts name no node
 	n.securityLog, err = securitylog.New(securitylog.Config{
-		DB:     db,
-		Master: c.Master,
-		Log:    c.Log,
-		Now:    now,
-		Kept:   set.SecurityLog.Kept,
+		DB:      db,
+		Master:  c.Master,
+		Log:     c.Log,
+		Now:     now,
+		Kept:    set.SecurityLog.Kept,
+		Metrics: figures,
+		Node:    name,
 	})
 	if err != nil {
 		return n, err
 	}
 	list := revoked.NewList(db.TokenTime)
-	if err = n.redis.open(c, db.TokenTime, list, n.feed); err != nil {
+	var loaded atomic.Bool // the list; entries from before are not late
+	received := func(entries []revoked.Entry) {
+		for _, e := range entries {
+			if loaded.Load() {
+				figures.Revoked(now().Sub(e.At))
+			}
+		}
+	}
+	if err = n.redis.open(c, db.TokenTime, list, n.feed, received); err != nil {
 		return n, err
 	}
 	n.revocations, err = revoked.NewFollower(revoked.FollowerConfig{
-		List:    list,
-		Poll:    n.feed.Poll,
-		OnFresh: n.redis.fromFeed,
-		Now:     now,
-		Local:   db.Local,
-		Log:     c.Log,
+		List: list,
+		Poll: n.feed.Poll,
+		OnFresh: func(entries []revoked.Entry) {
+			received(entries)
+			if n.redis.fromFeed != nil {
+				n.redis.fromFeed(entries)
+			}
+		},
+		Now:   now,
+		Local: db.Local,
+		Log:   c.Log,
 	})
 	if err != nil {
 		return n, err
@@ -141,6 +164,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Settings: limitSettings(set),
 		Now:      counting,
 		Shared:   n.redis.shared,
+		OnBlock:  figures.Blocked,
 	})
 	if err != nil {
 		return n, err
@@ -232,6 +256,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Accounts:        n.Accounts,
 		Issuer:          n.Issuer,
 		Revoked:         list,
+		Metrics:         figures,
 		BadTokens:       rate("refresh", forgedRefreshTokens, time.Minute),
 		RefreshTTL:      set.Tokens.RefreshTTL,
 		RefreshAbsolute: set.Tokens.RefreshAbsolute,
@@ -246,6 +271,15 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err = n.revocations.Load(ctx); err != nil {
 		return n, err
 	}
+	loaded.Store(true)
+	figures.Watch(metrics.Parts{
+		Now:         now,
+		HashesDone:  hasher.Runs,
+		HashesOpen:  hasher.Pending,
+		Revocations: list.Len,
+		RevokedAsOf: n.revocations.AsOf,
+		Mails:       db.MailsWaiting,
+	})
 	// Only now: a node that is refused, for another issuer or without the key, may use another
 	// database after its configuration was corrected.
 	return n, n.SaveCheckpoint(ctx)
@@ -304,6 +338,7 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 			Proofs:      n.redis.proofs,
 			Redis:       n.redis.err,
 			Mail:        n.mail.Err,
+			Metrics:     n.Metrics,
 			Now:         n.DB.Now,
 			Log:         n.log,
 		},

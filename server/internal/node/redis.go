@@ -26,7 +26,9 @@ type redisParts struct {
 
 // open makes the parts, each with a key of its own, which all nodes with the same master key derive.
 // It does not wait for Redis. It makes nothing if redis.url is empty.
-func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, feed *revocation.Feed) (err error) {
+func (r *redisParts) open(
+	c Config, now func() time.Time, list *revoked.List, feed *revocation.Feed, received func([]revoked.Entry),
+) (err error) {
 	if c.Settings.Redis.URL == "" {
 		return nil
 	}
@@ -46,12 +48,13 @@ func (r *redisParts) open(c Config, now func() time.Time, list *revoked.List, fe
 		return err
 	}
 	r.push, err = revocation.NewPush(revocation.PushConfig{
-		Redis: r.client,
-		Key:   keys[2],
-		List:  list,
-		Each:  feed.Each,
-		Now:   now,
-		Log:   c.Log,
+		Redis:      r.client,
+		Key:        keys[2],
+		List:       list,
+		Each:       feed.Each,
+		OnReceived: received,
+		Now:        now,
+		Log:        c.Log,
 	})
 	if err == nil {
 		r.fromFeed = r.push.FromFeed

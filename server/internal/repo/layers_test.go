@@ -23,7 +23,8 @@ var serverLayers = [][]string{
 	{"server/internal/httpapi"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
-		"server/internal/limits", "server/internal/mail", "server/internal/request", "server/internal/revocation", "server/internal/securitylog",
+		"server/internal/limits", "server/internal/mail", "server/internal/metrics", "server/internal/request",
+		"server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
 	{"server/internal/explain", "server/internal/otp", "server/internal/seal", "server/internal/userfile"},
@@ -38,7 +39,8 @@ var sameLayer = map[string][]string{
 	"server/internal/mail":         {"server/internal/request", "server/internal/store"},
 	"server/internal/request":      {"server/internal/store"},
 	"server/internal/revocation":   {"server/internal/store"},
-	"server/internal/securitylog":  {"server/internal/store"},
+	"server/internal/metrics":      {"server/internal/store"},
+	"server/internal/securitylog":  {"server/internal/metrics", "server/internal/store"},
 	"server/internal/store/backup": {"server/internal/store"},
 }
 

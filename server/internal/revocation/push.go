@@ -32,6 +32,10 @@ type PushConfig struct {
 	// Each calls its argument with all entries that have not ended, page by page.
 	Each func(context.Context, func([]revoked.Entry) error) error
 
+	// OnReceived gets the entries of other nodes that the list did not hold. It must not block. It may
+	// be nil.
+	OnReceived func([]revoked.Entry)
+
 	Log *slog.Logger // nil is slog.Default
 
 	// Now is the time by which keys end, the same as that of List. Nil is time.Now.
@@ -279,6 +283,7 @@ type message struct {
 	Kind  string `json:"kind"`
 	Value string `json:"value"`
 	At    int64  `json:"at"`    // seconds
+	AtUs  int64  `json:"at_us"` // microseconds besides; 0 from an older node
 	Until int64  `json:"until"` // seconds
 }
 
@@ -306,7 +311,13 @@ func (p *Push) format(entries []revoked.Entry) string {
 		if e.Until.Nanosecond() > 0 { // rounded up, so that no entry ends early
 			until++
 		}
-		all[i] = message{e.Kind, e.Value, e.At.Unix(), until}
+		all[i] = message{
+			Kind:  e.Kind,
+			Value: e.Value,
+			At:    e.At.Unix(),
+			AtUs:  int64(e.At.Nanosecond() / 1000),
+			Until: until,
+		}
 	}
 	body, _ := json.Marshal(all) // strings and numbers cannot fail
 	return base64.RawURLEncoding.EncodeToString(p.mac(string(body))) + "." + string(body)
@@ -328,7 +339,12 @@ func (p *Push) parse(text string) ([]revoked.Entry, bool) {
 	}
 	entries := make([]revoked.Entry, len(all))
 	for i, m := range all {
-		entries[i] = revoked.Entry{Kind: m.Kind, Value: m.Value, At: time.Unix(m.At, 0), Until: time.Unix(m.Until, 0)}
+		entries[i] = revoked.Entry{
+			Kind:  m.Kind,
+			Value: m.Value,
+			At:    time.Unix(m.At, m.AtUs*1000),
+			Until: time.Unix(m.Until, 0),
+		}
 	}
 	return entries, true
 }
@@ -342,5 +358,7 @@ func (p *Push) receive(text string) {
 		})
 		return
 	}
-	p.c.List.Add(entries...)
+	if fresh := p.c.List.AddFresh(entries); p.c.OnReceived != nil {
+		p.c.OnReceived(fresh)
+	}
 }

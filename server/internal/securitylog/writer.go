@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -32,6 +33,8 @@ const (
 	sealSeconds     = 60 // between two seals
 	purgeSeconds    = 3600
 	writeTimeout    = 5 * time.Second
+	countInterval   = time.Minute // between two writes of counts
+	countsKept      = 90 * 24 * time.Hour
 )
 
 // Config holds the parts and the setting of a Writer. All parts are required.
@@ -41,6 +44,9 @@ type Config struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Kept   time.Duration // how long events are kept; 0 keeps them for ever
+
+	Metrics *metrics.Metrics // nil: nothing is counted
+	Node    string           // names this node in the counts
 }
 
 // Writer collects refusals and refused sign-ins, writes them in batches, and seals the events. Its
@@ -51,6 +57,8 @@ type Writer struct {
 	log     *slog.Logger
 	now     func() time.Time
 	kept    time.Duration
+	metrics *metrics.Metrics
+	node    string
 	denials denials
 	signIns signIns
 }
@@ -67,19 +75,22 @@ func New(c Config) (*Writer, error) {
 		log:     c.Log,
 		now:     c.Now,
 		kept:    c.Kept,
+		metrics: c.Metrics,
+		node:    c.Node,
 		denials: denials{networks: make(map[string]int)},
 		signIns: signIns{sums: make(map[sumKey]*sum), accounts: make(map[string]int)},
 	}, nil
 }
 
-// Run writes the batches until ctx ends, and then the last one. It also seals the events, every minute
-// and at the end, and deletes old events and refusals that are older than seven days.
+// Run writes the batches and the counts until ctx ends, and then the last ones. It also seals the
+// events, every minute and at the end, and deletes old events, refusals and counts.
 func (w *Writer) Run(ctx context.Context) {
 	var sealing sync.WaitGroup
 	sealing.Go(func() { w.keepSealed(ctx) })
 	tick := time.NewTicker(refusalInterval)
 	defer tick.Stop()
 	var purged, summed time.Time
+	counted := time.Now()
 	for ended := false; !ended; {
 		select {
 		case <-tick.C:
@@ -92,10 +103,17 @@ func (w *Writer) Run(ctx context.Context) {
 			summed = now
 			w.writeSignIns(context.WithoutCancel(ctx))
 		}
+		if ended || now.Sub(counted) >= countInterval {
+			counted = now
+			w.writeCounts(context.WithoutCancel(ctx))
+		}
 		if now.Sub(purged) > purgeInterval && !ended {
 			purged = now
 			if err := w.db.PurgeDenials(ctx, refusalsKept); err != nil {
 				w.log.Warn("cannot delete old refusals", "error", err)
+			}
+			if err := w.db.PurgeCounts(ctx, countsKept); err != nil {
+				w.log.Warn("cannot delete old counts", "error", err)
 			}
 		}
 	}
@@ -116,6 +134,7 @@ func (w *Writer) keepSealed(ctx context.Context) {
 			if err = w.seal(ctx); err != nil {
 				return err
 			}
+			w.metrics.Sealed(w.now())
 			due = false
 		}
 		if old && w.kept > 0 {
@@ -135,6 +154,26 @@ func (w *Writer) writeRefusals(ctx context.Context) {
 	if err := write(ctx, w.db.AddDenials, rows); err != nil {
 		w.log.Error("cannot record refusals", "refusals", len(rows), "error", err)
 	}
+}
+
+// writeCounts adds the growth of the counters to the counts of the current period.
+func (w *Writer) writeCounts(ctx context.Context) {
+	if w.metrics == nil {
+		return
+	}
+	counts, stored, err := w.metrics.Growth()
+	at := w.now()
+	for i := range counts {
+		counts[i].At, counts[i].Node = at, w.node
+	}
+	if err == nil {
+		err = write(ctx, w.db.AddCounts, counts)
+	}
+	if err != nil {
+		w.log.Error("cannot write the counts of the last minute; the next write adds them", "error", err)
+		return
+	}
+	stored()
 }
 
 // writeSignIns writes the sums of refused sign-ins.
@@ -177,6 +216,7 @@ type denials struct {
 // sets all fields but At. AddRefusal makes Method, Path and Cause printable, and does not wait.
 func (w *Writer) AddRefusal(ctx context.Context, d store.Denial) {
 	d.At = w.now()
+	w.metrics.Refused(d.Code, d.Scheme)
 	d.Method, d.Path, d.Cause = printable.Line(d.Method, 20), printable.Line(d.Path, 200), printable.Line(d.Cause, 500)
 	if !w.denials.add(d) {
 		return
@@ -223,7 +263,7 @@ const (
 	otherNetworks = "further networks"
 )
 
-// signIns sums refused sign-ins: one row for each account, network and reason in a batch instead
+// signIns sums refused sign-ins: one row for each account, network, reason and factor in a batch instead
 // of one for each attempt. A network that tries more accounts gets one row for all further ones.
 type signIns struct {
 	mu       sync.Mutex
@@ -231,7 +271,7 @@ type signIns struct {
 	accounts map[string]int // accounts with a sum, by network
 }
 
-type sumKey struct{ account, network, reason string }
+type sumKey struct{ account, network, reason, factor string }
 
 type sum struct {
 	event store.Event
@@ -241,17 +281,18 @@ type sum struct {
 // AddSignIn records a refused sign-in. account is the account that was tried, whether it exists
 // or not; e.Outcome is the reason. AddSignIn does not wait.
 func (w *Writer) AddSignIn(account string, e store.Event) {
-	s, key := &w.signIns, sumKey{account, e.Network, e.Outcome}
+	w.metrics.SignInRefused(e)
+	s, key := &w.signIns, sumKey{account, e.Network, e.Outcome, e.Detail}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.count(key) {
 		return
 	}
 	if s.accounts[key.network] >= maxOfNetwork {
-		key.account, e.UserID, e.Device, e.Detail = "", "", "", otherAccounts
+		key.account, key.factor, e.UserID, e.Device, e.Detail = "", "", "", "", otherAccounts
 	}
 	if len(s.sums) >= maxSums {
-		key.account, key.network, e.UserID, e.Device, e.Network, e.Detail = "", "", "", "", "", otherNetworks
+		key.account, key.network, key.factor, e.UserID, e.Device, e.Network, e.Detail = "", "", "", "", "", "", otherNetworks
 	}
 	if s.count(key) {
 		return

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -126,6 +127,25 @@ func TestOldRefusalsAreDeleted(t *testing.T) {
 	<-ended
 }
 
+// Counts of a minute are added to those of the same five minutes.
+func TestCountsAreWritten(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.metrics, e.node = metrics.New(), "node-1"
+	for range 2 {
+		e.refuse(t, 1, "192.0.2.0/24")
+		e.denials.takeAll()
+		e.runOnce(t)
+		e.now = e.now.Add(time.Minute)
+	}
+	start := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+	want := store.Count{At: start, Name: "refusals", Labels: "code=INVALID_TOKEN", N: 2}
+	got, err := e.db.Counts(t.Context(), start, start.Add(time.Hour), 0)
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func signInEvent(userID, reason, network string) store.Event {
 	return store.Event{Kind: store.EventSignInRefused, UserID: userID, Outcome: reason, Network: network, Device: "curl"}
 }
@@ -180,6 +200,7 @@ func TestFloodOfSignIns(t *testing.T) {
 func TestFailedWrites(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
+	e.metrics = metrics.New()
 	e.AddSignIn("not the right one", signInEvent("ada's id", "wrong password", "192.0.2.0/24"))
 	e.refuse(t, 1, "192.0.2.0/24")
 	if err := e.db.Close(); err != nil {
@@ -190,5 +211,8 @@ func TestFailedWrites(t *testing.T) {
 		if logs := e.logs.String(); !strings.Contains(logs, want) || strings.Contains(logs, "not the right one") {
 			t.Errorf("log without %q or with an account's name: %s", want, logs)
 		}
+	}
+	if counts, _, err := e.metrics.Growth(); err != nil || len(counts) != 2 {
+		t.Errorf("counts for the next write: %+v, %v, want those of the refusal and the sign-in", counts, err)
 	}
 }

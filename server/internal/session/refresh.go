@@ -196,6 +196,7 @@ func (m *Manager) move(
 		return Tokens{}, err
 	}
 	g.IdleEnds = idle
+	m.c.Metrics.Refreshed("rotated")
 	return m.tokens(g, s, to, now)
 }
 
@@ -223,11 +224,13 @@ func (m *Manager) replay(
 					"session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
 			}
 			if given <= graceReplays {
+				m.c.Metrics.Refreshed("repeated")
 				return m.tokens(g, s, g.Generation, now)
 			}
 		}
 		if back == 1 && !elsewhere && g.JKT != "" {
 			// The client holds the DPoP key, so no other client could use the lost response.
+			m.c.Metrics.Refreshed("repeated")
 			return m.tokens(g, s, g.Generation, now)
 		}
 		if back == 1 && !elsewhere {

@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
@@ -37,8 +38,9 @@ type Config struct {
 	Accounts   *account.Manager
 	Issuer     *issuer.Issuer
 	Revoked    *revoked.List
-	BadTokens  *limits.Rate // limits forged refresh tokens of one network; nil means no limit
-	Log        *slog.Logger // nil means no log
+	BadTokens  *limits.Rate     // limits forged refresh tokens of one network; nil means no limit
+	Log        *slog.Logger     // nil means no log
+	Metrics    *metrics.Metrics // nil: nothing is counted
 
 	Now func() time.Time // nil means the clock of DB
 

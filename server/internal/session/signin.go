@@ -118,7 +118,7 @@ func (m *Manager) FinishSignIn(
 			f.Grant = m.newGrant(f.Session, jkt)
 		}
 		f.Event = from.Event(store.EventSignedIn, "ok", s.UserID, f.Session.ID, proof.At)
-		f.Event.Detail = "with " + code.Factor
+		f.Event.Detail = store.WithFactor + code.Factor
 		verdict, revoked, err := m.c.DB.FinishSignIn(ctx, f)
 		return verdict, m.publish(revoked, err)
 	})

@@ -70,6 +70,10 @@ type Config struct {
 	// for no check. Package backup has one that detects a rollback.
 	CheckHistory func(position func(seq int64) (Position, error)) error
 
+	// OnEvent is called with each event of the security log once it is stored. It must not block. Nil:
+	// it is not called.
+	OnEvent func(Event)
+
 	Log *slog.Logger
 
 	exclusive, scratch bool // see Access
@@ -85,6 +89,7 @@ type DB struct {
 	sessionEpoch string
 	failure      atomic.Pointer[error] // of a write, until Ping finds room for as much
 	pooled       bool
+	onEvent      func(Event)
 }
 
 // Open opens a database, creates it if it is missing, and brings its schema to SchemaVersion. If the
@@ -95,7 +100,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{engine: e, now: e.now, local: c.Local, pooled: c.Pooled, watch: clock.NewWatch(e.now, c.Local)}
+	db := &DB{engine: e, now: e.now, local: c.Local, pooled: c.Pooled, onEvent: c.OnEvent, watch: clock.NewWatch(e.now, c.Local)}
 	if err := errors.Join(db.loadEpoch(ctx), db.loadClocks(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -179,7 +184,19 @@ func (db *DB) Reachable(ctx context.Context) error {
 // do runs work in one transaction, which is durable when do returns nil. An error means that nothing
 // was written. Work may run several times; the function write returns a result from it.
 func (db *DB) do(ctx context.Context, work func(*tx) error) error {
-	return db.noted(db.engine.do(ctx, work))
+	var events []Event // of the last run
+	err := db.noted(db.engine.do(ctx, func(tx *tx) error {
+		tx.events = nil
+		err := work(tx)
+		events = tx.events
+		return err
+	}))
+	if err == nil && db.onEvent != nil {
+		for _, e := range events {
+			db.onEvent(e)
+		}
+	}
+	return err
 }
 
 // exec runs one statement in a transaction of its own.
@@ -232,6 +249,8 @@ type tx struct {
 	// retry runs a function that reads on a connection, and again if the connection was lost. Nil: it
 	// runs once, on the field on.
 	retry func(context.Context, func(context.Context, connection) error) error
+
+	events []Event // that the transaction inserts, for Config.OnEvent
 
 	// evidence is a query that finds a row once this transaction is committed. Its text is empty
 	// if there is none.

@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -215,6 +215,7 @@ func furnish(t testing.TB, db *DB) {
 	must(t, err)
 	must(t, db.AddToGroup(ctx, "ada", "staff", 10, anEvent(EventGroupAdded, "ada")))
 	must(t, db.Beat(ctx, noon))
+	must(t, db.AddCounts(ctx, []Count{{At: noon, Node: "node-0", Name: "refusals", Labels: "code=INVALID_TOKEN", N: 1}}))
 	must(t, db.CreateAPIKey(ctx, anAPIKey("api-1", "ada"), 10, anEvent(EventAPIKeyCreated, "ada")))
 	gone := anAPIKey("api-0", "ada")
 	gone.ExpiresAt = noon.Add(time.Second)
@@ -289,7 +290,7 @@ func factorEvent(kind string) Event {
 
 // aTry returns a try of a factor of eve with a code of a step, 0 for a wrong code.
 func aTry(factor string, step int64) FactorTry {
-	f := FactorTry{UserID: "eve", Factor: factor, At: noon, Verify: accept(step), Locked: anEvent(EventFactorLocked, "eve")}
+	f := FactorTry{UserID: "eve", Factor: factor, At: noon, Verify: accept(step), Locked: anEvent(EventFactorLocked, "eve"), Used: anEvent(EventRecoveryCodeUsed, "eve")}
 	if step == 0 {
 		f.Verify = refuse
 	}
@@ -790,6 +791,7 @@ func allMethods() []dbMethod {
 			f.UserID = a.UserID
 			return errOf(db.TryFactor(ctx, f))
 		}),
+		methodOf("Seeds", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Seeds(ctx, "", 10)) }),
 		methodOf("StartTOTP", true, struct{ ID, UserID string }{"totp-9", "eve"}, func(ctx context.Context, db *DB, a struct{ ID, UserID string }) error {
 			return db.StartTOTP(ctx, TOTP{ID: a.ID, UserID: a.UserID, Sealed: []byte("seed"), CreatedAt: noon}, "session-6")
 		}),
@@ -927,6 +929,15 @@ func allMethods() []dbMethod {
 			Event      Event
 		}) error {
 			return db.AcceptInvitation(ctx, aMailToken("token-1", "", later), a.Hash, a.Name, a.Event)
+		}),
+		methodOf("AddCounts", true, Count{At: noon, Node: "node-1", Name: "refusals", Labels: "code=INVALID_TOKEN", N: 3}, func(ctx context.Context, db *DB, c Count) error {
+			return db.AddCounts(ctx, []Count{c})
+		}),
+		methodOf("Counts", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return errOf(db.Counts(ctx, noon, later, time.Hour))
+		}),
+		methodOf("PurgeCounts", true, noon.Add(time.Hour), func(ctx context.Context, db *DB, before time.Time) error {
+			return db.PurgeCounts(ctx, noon.Sub(before))
 		}),
 		methodOf("AddDenials", true, struct{ Denials []Denial }{[]Denial{aDenial("denial-8"), aDenial("denial-9")}}, func(ctx context.Context, db *DB, a struct{ Denials []Denial }) error {
 			return db.AddDenials(ctx, a.Denials)

@@ -50,8 +50,12 @@ const (
 	EventFactorRemoved     = "factor_removed"
 	EventFactorLocked      = "factor_locked"
 	EventRecoveryCodesMade = "recovery_codes_made"
+	EventRecoveryCodeUsed  = "recovery_code_used"
 	EventLogRead           = "log_read" // an administrator read the security log or causes of refusals
 )
+
+// WithFactor begins the detail of an event of a sign-in with another factor than a password.
+const WithFactor = "with "
 
 // Event is an entry of the security log.
 type Event struct {
@@ -83,6 +87,7 @@ const Operator = "operator"
 // same time, one succeeds. An event is the last statement of a transaction or is followed by others of
 // the same actor, so the lock is the last one.
 func (t *tx) event(e Event) error {
+	t.events = append(t.events, e)
 	if e.Actor != "" && e.Actor != Operator {
 		t.lock("administrators")
 		if n := t.number(`SELECT count(*) FROM users WHERE id = $1 AND admin = 1 AND locked_at = 0`, e.Actor); t.err == nil && n == 0 {

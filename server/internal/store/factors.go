@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,11 @@ func (db *DB) Factors(ctx context.Context, userID string) (f Factors, err error)
 	return f, classify(reader.err)
 }
 
+// Seeds returns a page of the seeds of all users, in the order of their ids, from the first after the id after.
+func (db *DB) Seeds(ctx context.Context, after string, limit int) ([]TOTP, error) {
+	return list[TOTP](db.reader(ctx), `SELECT `+totpColumns+` FROM totp WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
+}
+
 // FactorTry is a try of a second factor of a user.
 type FactorTry struct {
 	UserID string
@@ -75,6 +81,7 @@ type FactorTry struct {
 	At     time.Time
 	Hash   []byte // of a recovery code; nil if the code cannot be one
 	Locked Event  // recorded if this failure locks the factor
+	Used   Event  // recorded, with a notification, if this is a right recovery code; its detail is set then
 
 	// Verify verifies a code of TOTP and returns its step. It may run more than once.
 	Verify func(TOTP) (step int64, ok bool, err error)
@@ -86,7 +93,6 @@ type FactorVerdict struct {
 	Right bool          // and spent
 	Void  bool          // this failure made the sign-in void
 	Wait  time.Duration // until the next try, if there were too many failures in an hour; 0 if the factor is locked
-	Left  int           // recovery codes after a right one
 }
 
 // TryFactor verifies a code, spends it if it is right, and counts it if it is wrong.
@@ -115,7 +121,12 @@ func (t *tx) tryFactor(f FactorTry) (v FactorVerdict, err error) {
 		return v, err
 	}
 	if v.Right {
-		v.Left = int(t.number(`SELECT count(*) FROM recovery_codes WHERE user_id = $1`, f.UserID))
+		if f.Factor == FactorRecoveryCode {
+			used := f.Used
+			used.Detail = fmt.Sprintf("%d left", t.number(`SELECT count(*) FROM recovery_codes WHERE user_id = $1`, f.UserID))
+			t.notify(f.UserID, used.Kind, used)
+			t.event(used)
+		}
 		return v, t.forgetFactor(f.UserID, f.Factor)
 	}
 	t.exec(`INSERT INTO factor_failures (user_id, factor, total, recent) VALUES ($1, $2, 1, $3)

@@ -39,6 +39,7 @@ var Tables = []Table{
 	{"notifications", "id", "id user_id kind at device network read"},
 	{"events", "id", "id kind at user_id actor session_id outcome network device denial_id detail number hash"},
 	{"seals", "number", "number first_event last_event first_kept before hash at signed_by signature"},
+	{"counts", "at, node, name, labels", "at node name labels n"},
 	{"denials", "id", "id code status at method path scheme cause network subject request_id"},
 	{"api_keys", "id", "id user_id name public_id hash scope session_id created_at expires_at revoked_at last_used_at"},
 	{"outbox", "id", "id kind user_id address language device network created_at due_at attempts"},
