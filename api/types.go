@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // LoginRequest is the body of POST /api/auth/login.
 type LoginRequest struct {
@@ -18,21 +21,37 @@ type RefreshRequest struct {
 const (
 	FactorTOTP         = "totp"          // code of an authenticator app (RFC 6238)
 	FactorRecoveryCode = "recovery_code" // one of the codes that the user keeps for a lost device
+	FactorPasskey      = "passkey"       // response of a passkey (WebAuthn level 3)
 )
 
 // MFARequest is the body of POST /api/auth/login/mfa.
 type MFARequest struct {
-	MFAToken string `json:"mfa_token"` // of the refusal MFA_REQUIRED
-	Method   string `json:"method"`    // FactorTOTP or FactorRecoveryCode
-	Code     string `json:"code"`
+	MFAToken  string          `json:"mfa_token"` // of the refusal MFA_REQUIRED
+	Method    string          `json:"method"`    // FactorTOTP, FactorRecoveryCode or FactorPasskey
+	Code      string          `json:"code,omitzero"`
+	Assertion json.RawMessage `json:"assertion,omitzero"` // of a passkey, in place of Code: as in PasskeyLoginRequest
 }
 
 // StepUpRequest is the body of POST /api/auth/step-up. It has one of its members: the password, or for a
-// user with a second factor a code of it.
+// user with a second factor a code of it or the response of a passkey.
 type StepUpRequest struct {
-	Password     string `json:"password,omitzero"`
-	TOTP         string `json:"totp,omitzero"`
-	RecoveryCode string `json:"recovery_code,omitzero"`
+	Password     string          `json:"password,omitzero"`
+	TOTP         string          `json:"totp,omitzero"`
+	RecoveryCode string          `json:"recovery_code,omitzero"`
+	Passkey      json.RawMessage `json:"passkey,omitzero"` // response to POST /api/auth/passkeys/step-up/begin
+}
+
+// PasskeyOptions is the body of the responses of POST /api/auth/passkeys/begin, …/login/begin and
+// …/step-up/begin.
+type PasskeyOptions struct {
+	PublicKey json.RawMessage `json:"public_key"` // options in the JSON form of WebAuthn level 3 s5.1.8 or s5.1.9
+	ExpiresIn int64           `json:"expires_in"` // life of the challenge, in seconds
+}
+
+// PasskeyLoginRequest is the body of POST /api/auth/passkeys/login/finish.
+type PasskeyLoginRequest struct {
+	Assertion  json.RawMessage `json:"assertion"` // AuthenticationResponseJSON of WebAuthn level 3 s5.1
+	UseCookies bool            `json:"use_cookies,omitzero"`
 }
 
 // TOTPEnrolment is the body of the response of POST /api/auth/mfa/totp: a new seed for an authenticator app.
@@ -47,6 +66,7 @@ type TOTPEnrolment struct {
 // Factors is the body of GET /api/auth/mfa.
 type Factors struct {
 	Methods       []string  `json:"methods"`                  // second factors that can be used now
+	Passkeys      int       `json:"passkeys"`                 // how many there are
 	TOTPSince     time.Time `json:"totp_since,omitzero"`      // when the authenticator app was confirmed
 	RecoveryCodes int       `json:"recovery_codes"`           // that are left
 	Locked        []string  `json:"locked_methods,omitempty"` // after too many wrong codes

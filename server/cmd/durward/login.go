@@ -76,6 +76,9 @@ func (v loginVerb) finish(e *environment, c *api.Client, half *api.FactorRequire
 	if v.PasswordStdin {
 		return refused("Run durward login without --password-stdin at a terminal, or use an API key.", "the account has a second factor, which is asked for at a terminal only")
 	}
+	if len(half.Methods) > 0 && !slices.ContainsFunc(half.Methods, func(method string) bool { return method != api.FactorPasskey }) {
+		return refused("Set up an authenticator app or make recovery codes with a browser, or use an API key.", "the second factor of the account is a passkey, which needs a browser")
+	}
 	for {
 		code, err := e.password(false, "Code of the authenticator app, or a recovery code: ")
 		if err != nil {

@@ -24,7 +24,7 @@ import (
 // Config configures a Manager. DB, Master, Hasher, Limits and SecurityLog are required.
 type Config struct {
 	DB          *store.DB
-	Master      *seal.Master // seals the seeds of authenticator apps
+	Master      *seal.Master // seals the seeds of authenticator apps, makes the challenges of passkeys
 	Name        string       // of this server in authenticator apps; default "Durward"
 	Hasher      *pwhash.Hasher
 	Limits      *limits.Limiter
@@ -33,6 +33,7 @@ type Config struct {
 	OfAddress   *limits.Rate        // limits registrations of one e-mail address; nil means no limit
 	Hashes      *limits.Rate        // limits password hashes for one network; nil means no limit
 	BadKeys     *limits.Rate        // limits forged API keys of one network; nil means no limit
+	BadPasskeys *limits.Rate        // limits refused responses of passkeys of one network; nil means no limit
 	Mails       MailLimits
 	VerifyEmail bool         // users who register prove to own their address before they can sign in
 	Log         *slog.Logger // nil means no log

@@ -23,6 +23,7 @@ type Data struct {
 	Groups            []string           `json:"groups"`
 	Sessions          []DataSession      `json:"sessions"`
 	Keys              []DataKey          `json:"keys"`
+	Passkeys          []DataPasskey      `json:"passkeys"`
 	Notifications     []DataNotification `json:"notifications"`
 	Events            []DataEvent        `json:"events"`
 }
@@ -43,6 +44,14 @@ type DataKey struct {
 	Scopes     []string  `json:"scopes"`
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+}
+
+// DataPasskey is a passkey.
+type DataPasskey struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	CreatedAt  time.Time `json:"created_at"`
 	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 }
 
@@ -79,6 +88,7 @@ func (m *Manager) Export(ctx context.Context, u store.User) (Data, error) {
 		Language:          u.Language,
 		Sessions:          []DataSession{},
 		Keys:              []DataKey{},
+		Passkeys:          []DataPasskey{},
 		Notifications:     []DataNotification{},
 		Events:            []DataEvent{},
 	}
@@ -102,6 +112,13 @@ func (m *Manager) Export(ctx context.Context, u store.User) (Data, error) {
 		if k.RevokedAt.IsZero() {
 			d.Keys = append(d.Keys, DataKey{k.ID, k.Name, k.Scopes, k.CreatedAt, k.ExpiresAt, k.LastUsedAt})
 		}
+	}
+	passkeys, err := m.DB.Passkeys(ctx, u.ID)
+	if err != nil {
+		return Data{}, err
+	}
+	for _, p := range passkeys {
+		d.Passkeys = append(d.Passkeys, DataPasskey{p.ID, p.Name, p.CreatedAt, p.UsedAt})
 	}
 	notes, err := m.DB.Notifications(ctx, u.ID, "", math.MaxInt32)
 	if err != nil {

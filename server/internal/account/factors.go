@@ -19,8 +19,9 @@ import (
 
 // ACRs of sign-ins, the claim acr.
 const (
-	oneFactor = "urn:durward:acr:1fa" // a password alone
-	twoFactor = "urn:durward:acr:2fa" // a password and a code
+	oneFactor         = "urn:durward:acr:1fa" // a password alone
+	twoFactor         = "urn:durward:acr:2fa" // a password and a code
+	phishingResistant = "phr"                 // a passkey (OpenID Connect EAP ACR Values s2)
 )
 
 // Authentication methods, the claim amr (RFC 8176 s2). A recovery code has no value of its own.
@@ -38,17 +39,22 @@ const (
 
 // NeedsSecondFactor returns p for users who signed in with a second factor.
 func NeedsSecondFactor(p durward.Policy) durward.Policy {
-	p.ACR = []string{twoFactor}
+	p.ACR = []string{twoFactor, phishingResistant}
 	return p
 }
 
 // StrongestACR returns the strongest ACR that the user of a principal can reach.
 func (m *Manager) StrongestACR(ctx context.Context, p *durward.Principal) (string, error) {
-	has, err := m.HasSecondFactor(ctx, p.Subject)
-	if err != nil || !has {
-		return oneFactor, err
+	f, err := m.DB.Factors(ctx, p.Subject)
+	switch {
+	case err != nil:
+		return "", err
+	case f.Passkeys > 0:
+		return phishingResistant, nil
+	case f.TOTP.ID != "":
+		return twoFactor, nil
 	}
-	return twoFactor, nil
+	return oneFactor, nil
 }
 
 // HasSecondFactor reports whether a user signs in with a second factor.
@@ -65,6 +71,7 @@ func (m *Manager) Factors(ctx context.Context, userID string) (api.Factors, erro
 	}
 	return api.Factors{
 		Methods:       f.Usable(),
+		Passkeys:      f.Passkeys,
 		TOTPSince:     f.TOTP.ConfirmedAt,
 		RecoveryCodes: f.RecoveryCodes,
 		Locked:        f.Locked,
@@ -89,6 +96,16 @@ type Code struct {
 	Text   string
 }
 
+// beginFactor begins a try of a second factor of u: the client holds a session or a half-finished sign-in, and
+// each factor has limits of its own. It refuses with TooManyAttempts.
+func (m *Manager) beginFactor(ctx context.Context, u store.User, from request.Info) (*limits.Attempt, error) {
+	device, err := m.knownDevice(ctx, u.ID, from)
+	if err != nil {
+		return nil, err
+	}
+	return m.beginAttempt(ctx, u.EmailKey, u, limits.Try{Device: device, SignedIn: true}, from)
+}
+
 // UseCode verifies a code of u, who proved the methods before, and returns the proof by both. It
 // shares the failure counters of Authenticate and has limits of its own. It refuses with InvalidCredentials
 // or TooManyAttempts, and with InvalidRequest if it does not know the factor.
@@ -103,12 +120,7 @@ func (m *Manager) UseCode(
 	if err != nil {
 		return Proof{}, err
 	}
-	device, err := m.knownDevice(ctx, u.ID, from)
-	if err != nil {
-		return Proof{}, err
-	}
-	// The client holds a session or a half-finished sign-in, and each factor has limits of its own.
-	attempt, err := m.beginAttempt(ctx, u.EmailKey, u, limits.Try{Device: device, SignedIn: true}, from)
+	attempt, err := m.beginFactor(ctx, u, from)
 	if err != nil {
 		return Proof{}, err
 	}
@@ -181,7 +193,7 @@ func (m *Manager) codeProof(u store.User, factor string, before []string) (Proof
 		return Proof{}, mistake("method", "This second factor is unknown.", "Send one of those in the member methods of the sign-in.")
 	}
 	p := Proof{User: u, ACR: oneFactor, At: m.Now()}
-	if slices.Contains(methods, amrPassword) {
+	if slices.Contains(methods, amrPassword) || slices.Contains(methods, amrMultiple) {
 		p.ACR = twoFactor
 		methods = append(methods, amrMultiple)
 	}

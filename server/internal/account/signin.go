@@ -16,21 +16,29 @@ import (
 // Proof records how and when a user proved their identity.
 type Proof = store.Proof
 
-// passwordProof returns the Proof of u after a correct password. It refuses a locked user with
-// AccountDisabled, one who has to confirm the address with EmailUnverified, and one with a second factor
-// with a *FactorRequired. No other code turns a correct password into a Proof.
+// passwordProof returns the Proof of u after a correct password. It refuses as mayNotSignIn does, and a user
+// with a second factor with a *FactorRequired. No other code turns a correct password into a Proof.
 func (m *Manager) passwordProof(u store.User) (Proof, error) {
-	if !u.LockedAt.IsZero() {
-		return Proof{}, refuseLocked(u)
-	}
-	if m.VerifyEmail && u.Unverified {
-		return Proof{}, fmt.Errorf("account: %s has not confirmed the address: %w", u.ID, durward.EmailUnverified)
+	if err := m.mayNotSignIn(u); err != nil {
+		return Proof{}, err
 	}
 	p := Proof{User: u, Methods: []string{amrPassword}, ACR: oneFactor, At: m.Now()}
 	if !u.SecondFactorAt.IsZero() {
 		return Proof{}, &FactorRequired{p}
 	}
 	return p, nil
+}
+
+// mayNotSignIn refuses a locked user with AccountDisabled, and one who has to confirm the address with
+// EmailUnverified. It is called after correct credentials only, since the refusals tell who has an account.
+func (m *Manager) mayNotSignIn(u store.User) error {
+	switch {
+	case !u.LockedAt.IsZero():
+		return refuseLocked(u)
+	case m.VerifyEmail && u.Unverified:
+		return fmt.Errorf("account: %s has not confirmed the address: %w", u.ID, durward.EmailUnverified)
+	}
+	return nil
 }
 
 // refuseLocked refuses a locked user after a correct password.

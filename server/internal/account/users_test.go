@@ -97,7 +97,7 @@ func TestExport(t *testing.T) {
 		must(t, err)
 		text, err := json.Marshal(d)
 		must(t, err)
-		for _, want := range []string{`"email":"` + adaEmail + `"`, `"groups":["staff"]`, `"sessions":[]`, `"kind":"user_added"`, `"kind":"group_added"`} {
+		for _, want := range []string{`"email":"` + adaEmail + `"`, `"groups":["staff"]`, `"sessions":[]`, `"passkeys":[]`, `"kind":"user_added"`, `"kind":"group_added"`} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("the export has no %s: %s", want, text)
 			}

@@ -88,18 +88,28 @@ var routeCases = map[string][]routeCase{
 	"/static/durward.css":                      {{"GET", "/static/durward.css", ``, false, 200, true}},
 	"/healthz":                                 {{"GET", "/healthz", ``, false, 200, false}},
 	"/readyz":                                  {{"GET", "/readyz", ``, false, 200, false}},
+	"/api/auth/passkeys/login/begin":           {{"POST", "/api/auth/passkeys/login/begin", ``, false, 404, false}},
+	"/api/auth/passkeys/login/finish":          {{"POST", "/api/auth/passkeys/login/finish", `{}`, false, 400, false}},
+	"/api/auth/passkeys/step-up/begin":         {{"POST", "/api/auth/passkeys/step-up/begin", ``, true, 404, false}},
+	"/api/auth/passkeys":                       {{"GET", "/api/auth/passkeys", ``, true, 200, false}},
+	"/api/auth/passkeys/begin":                 {{"POST", "/api/auth/passkeys/begin", ``, true, 404, false}},
+	"/api/auth/passkeys/finish":                {{"POST", "/api/auth/passkeys/finish", `{}`, true, 400, false}},
+	"/api/auth/passkeys/{id}":                  {{"PATCH", "/api/auth/passkeys/none", `{"name":"Phone"}`, true, 404, false}, {"DELETE", "/api/auth/passkeys/none", ``, true, 404, false}},
 }
 
 // justSignedIn lists the routes that require a recent sign-in.
 var justSignedIn = map[string]bool{
 	"POST /api/profile/email": true, "POST /api/keys": true, "DELETE /api/keys/{id}": true, "POST /api/keys/{id}/rotate": true,
 	"POST /api/auth/mfa/totp": true, "DELETE /api/auth/mfa/totp": true, "POST /api/auth/mfa/totp/confirm": true, "POST /api/auth/mfa/recovery-codes": true,
+	"POST /api/auth/passkeys/begin": true, "POST /api/auth/passkeys/finish": true,
+	"PATCH /api/auth/passkeys/{id}": true, "DELETE /api/auth/passkeys/{id}": true,
 }
 
 // inSession lists the routes that require credentials with a session.
 var inSession = map[string]bool{
 	"POST /api/auth/step-up": true, "POST /api/auth/password/change": true,
-	"GET /api/auth/sessions": true, "DELETE /api/auth/sessions/{id}": true,
+	"POST /api/auth/passkeys/step-up/begin": true,
+	"GET /api/auth/sessions":                true, "DELETE /api/auth/sessions/{id}": true,
 }
 
 // withFactor lists the other routes that require the second factor of users who have one.
@@ -499,7 +509,7 @@ func TestNothingElseIsServed(t *testing.T) {
 			continue
 		}
 		for _, more := range []string{"/x.css", "/", "x", ".json", "/a.js"} {
-			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/keys/"))) && !(got.StatusCode == 403 && strings.HasPrefix(path+more, "/api/admin/users/")) {
+			if got := w.do("GET", path+more, token, nil); got.StatusCode != 404 && !(got.StatusCode == 405 && (strings.HasPrefix(path+more, "/api/auth/sessions/") || strings.HasPrefix(path+more, "/api/auth/passkeys/") || strings.HasPrefix(path+more, "/api/keys/"))) && !(got.StatusCode == 403 && strings.HasPrefix(path+more, "/api/admin/users/")) {
 				t.Errorf("%s: %s", path+more, got.Status)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 // login is POST /api/auth/login.
@@ -15,14 +16,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	if err != nil {
 		return err
 	}
-	if in.UseCookies {
-		if key != nil {
-			return invalid("use_cookies", "A session cookie cannot be bound to the key of a DPoP proof.", "Leave out use_cookies or the DPoP field.")
-		}
-		// A page of another site must not sign a user in to an account of its choice (RFC 9700 s4.7).
-		if err := s.guard.SameOrigin(r); err != nil {
-			return err
-		}
+	if err := s.checkUseCookies(r, in.UseCookies, key); err != nil {
+		return err
 	}
 	info, cookie := from(r), ""
 	if sent := sentCookies(r); len(sent) > 0 {
@@ -66,10 +61,31 @@ func (s *Server) loginMFA(w http.ResponseWriter, r *http.Request, key *durward.H
 	if sent := sentCookies(r); len(sent) > 0 {
 		cookie = sent[0]
 	}
-	code := account.Code{Factor: in.Method, Text: in.Code}
-	t, value, err := s.c.Sessions.FinishSignIn(r.Context(), half, code, key, cookie, from(r))
+	var t session.Tokens
+	var value string
+	switch isPasskey := in.Method == api.FactorPasskey; {
+	case isPasskey != (len(in.Assertion) > 0):
+		return invalid("assertion", "The member assertion is required for the method passkey, and for no other.", "Send code for the other methods.")
+	case isPasskey:
+		t, value, err = s.c.Sessions.FinishSignInWithPasskey(r.Context(), s.passkeys, half, in.Assertion, key, cookie, from(r))
+	default:
+		code := account.Code{Factor: in.Method, Text: in.Code}
+		t, value, err = s.c.Sessions.FinishSignIn(r.Context(), half, code, key, cookie, from(r))
+	}
 	if half.UseCookies {
 		return s.answerCookie(w, r, half.User(), value, err)
 	}
 	return answerTokens(w, t, err)
+}
+
+// checkUseCookies refuses a sign-in that wants a cookie and must not get one.
+func (s *Server) checkUseCookies(r *http.Request, use bool, key *durward.HeldKey) error {
+	switch {
+	case !use:
+		return nil
+	case key != nil:
+		return invalid("use_cookies", "A session cookie cannot be bound to the key of a DPoP proof.", "Leave out use_cookies or the DPoP field.")
+	}
+	// A page of another site must not sign a user in to an account of its choice (RFC 9700 s4.7).
+	return s.guard.SameOrigin(r)
 }

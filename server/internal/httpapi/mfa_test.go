@@ -388,7 +388,7 @@ func TestSessionBeforeFactor(t *testing.T) {
 	} {
 		r := w.do(request[0], request[1], old.AccessToken, nil)
 		w.refused(r, 401, "STEP_UP_REQUIRED")
-		if got := r.Header.Get("WWW-Authenticate"); !strings.Contains(got, `acr_values="`+twoFactor+`"`) {
+		if got := r.Header.Get("WWW-Authenticate"); !strings.Contains(got, `acr_values="`+twoFactor+` phr"`) {
 			t.Errorf("%s: challenge %s", request[1], got)
 		}
 	}

@@ -85,6 +85,7 @@ type Server struct {
 	realm    string
 	guard    *durward.Guard
 	handler  http.Handler
+	passkeys *account.Passkeys
 	stopping atomic.Bool
 }
 
@@ -98,7 +99,7 @@ var hints = map[durward.Code]string{
 	durward.RefreshInvalid:         "Sign in again at POST /api/auth/login.",
 	durward.RefreshExpired:         "Sign in again at POST /api/auth/login.",
 	durward.SessionExpired:         "Sign in again at POST /api/auth/login.",
-	durward.StepUpRequired:         "Send the password, or a code of the second factor if the account has one, to POST /api/auth/step-up. Then repeat the request.",
+	durward.StepUpRequired:         "Send the password, or if the account has a second factor its code or the response of a passkey, to POST /api/auth/step-up. Then repeat the request.",
 	durward.SessionRevoked:         "Sign in again at POST /api/auth/login.",
 }
 
@@ -121,6 +122,9 @@ func New(c Config) (*Server, error) {
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
+	if s.passkeys, err = c.Accounts.Passkeys(c.PublicURL); err != nil {
+		return nil, err
+	}
 	preflight, readable := crossOrigin(c.Origins)
 	s.guard, err = durward.New(durward.Config{
 		Realm:                 s.realm,

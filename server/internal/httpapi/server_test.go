@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -71,6 +72,8 @@ type settings struct {
 	grace        time.Duration
 	adminFactor  bool // administrators need a second factor for administration
 	badKeys      int  // a minute and network; 0 is no limit
+	badPasskeys  int  // a minute and network; 0 is no limit
+	publicURL    string
 	mails        account.MailLimits
 	tweak        func(*issuer.Config, *session.Config)
 }
@@ -116,7 +119,23 @@ func newEnv(t *testing.T, set settings) *env {
 	if set.badKeys > 0 {
 		badKeys = limits.NewRate(limits.RateConfig{Name: "keys", Most: set.badKeys, Now: w.clock.Now})
 	}
-	w.people, err = account.New(account.Config{DB: w.db, Master: master, Hasher: w.hasher, Limits: limiter, SecurityLog: w.securityLog, BadKeys: badKeys, Mails: set.mails, VerifyEmail: set.verifyEmail, Now: w.clock.Now, Log: log})
+	var badPasskeys *limits.Rate
+	if set.badPasskeys > 0 {
+		badPasskeys = limits.NewRate(limits.RateConfig{Name: "passkeys", Most: set.badPasskeys, Now: w.clock.Now})
+	}
+	w.people, err = account.New(account.Config{
+		DB:          w.db,
+		Master:      master,
+		Hasher:      w.hasher,
+		Limits:      limiter,
+		SecurityLog: w.securityLog,
+		BadKeys:     badKeys,
+		BadPasskeys: badPasskeys,
+		Mails:       set.mails,
+		VerifyEmail: set.verifyEmail,
+		Now:         w.clock.Now,
+		Log:         log,
+	})
 	must(err)
 	w.mail, err = mail.New(mail.Config{
 		DB: w.db, Recipient: w.people.Recipient, From: netmail.Address{Address: "no-reply@auth.example.com"}, Name: "auth.example.com",
@@ -150,7 +169,7 @@ func newEnv(t *testing.T, set settings) *env {
 			Log:         log,
 		},
 		Settings: Settings{
-			PublicURL:          "http://127.0.0.1:8401",
+			PublicURL:          cmp.Or(set.publicURL, "http://127.0.0.1:8401"),
 			Registration:       set.mode,
 			AdminWithoutFactor: !set.adminFactor,
 			Basic:              set.basic,

@@ -9,8 +9,8 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// stepUp is POST /api/auth/step-up: the user authenticates again, with the password or a code of the second
-// factor.
+// stepUp is POST /api/auth/step-up: the user authenticates again, with the password, a code of the second
+// factor or a passkey.
 func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[api.StepUpRequest](w, r)
 	if err != nil {
@@ -28,20 +28,26 @@ func (s *Server) stepUp(w http.ResponseWriter, r *http.Request) error {
 // reauthenticate verifies the only member of in.
 func (s *Server) reauthenticate(r *http.Request, in api.StepUpRequest) (account.Proof, error) {
 	p := durward.From(r.Context())
+	sent := 0
+	for _, has := range []bool{in.Password != "", in.TOTP != "", in.RecoveryCode != "", len(in.Passkey) > 0} {
+		if has {
+			sent++
+		}
+	}
 	code := account.Code{Factor: store.FactorTOTP, Text: in.TOTP}
-	if in.RecoveryCode != "" {
+	switch {
+	case sent > 1:
+		return account.Proof{}, invalidBody("The body has more than one of password, totp, recovery_code and passkey.", "Send one of them.")
+	case sent == 0:
+		return account.Proof{}, invalid("password", "The member password is missing or empty.", "Or send a code of the second factor as totp or recovery_code, or the response of a passkey as passkey.")
+	case in.Password != "":
+		return s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
+	case len(in.Passkey) > 0:
+		return s.c.Sessions.ReauthenticateWithPasskey(r.Context(), s.passkeys, p, in.Passkey, from(r))
+	case in.RecoveryCode != "":
 		code = account.Code{Factor: store.FactorRecoveryCode, Text: in.RecoveryCode}
 	}
-	switch in {
-	case api.StepUpRequest{Password: in.Password}:
-		if in.Password == "" {
-			return account.Proof{}, invalid("password", "The member password is missing or empty.", "Or send a code of the second factor as totp or recovery_code.")
-		}
-		return s.c.Sessions.Reauthenticate(r.Context(), p, in.Password, from(r))
-	case api.StepUpRequest{TOTP: in.TOTP}, api.StepUpRequest{RecoveryCode: in.RecoveryCode}:
-		return s.c.Sessions.ReauthenticateWithCode(r.Context(), p, code, from(r))
-	}
-	return account.Proof{}, invalidBody("The body has more than one of password, totp and recovery_code.", "Send one of them.")
+	return s.c.Sessions.ReauthenticateWithCode(r.Context(), p, code, from(r))
 }
 
 // answerStepUp renews the sign-in of the request by proof and answers with new tokens, or with a new cookie

@@ -140,10 +140,11 @@ func (m *Metrics) SignInRefused(e store.Event) {
 // factorOf returns the factor that the client sent last.
 func factorOf(e store.Event) string {
 	factor, ok := strings.CutPrefix(e.Detail, store.WithFactor)
+	factor, _, _ = strings.Cut(factor, " ") // of a passkey that is the only factor, the id follows
 	switch {
 	case !ok:
 		return "password"
-	case factor == store.FactorTOTP, factor == store.FactorRecoveryCode:
+	case factor == store.FactorTOTP, factor == store.FactorRecoveryCode, factor == store.FactorPasskey:
 		return factor
 	}
 	return "other"

@@ -72,6 +72,7 @@ const (
 	forgedRefreshTokens = 30
 	forgedAPIKeys       = 30
 	forgedMailTokens    = 30
+	refusedPasskeys     = 30
 )
 
 // hashGarbage limits the memory of finished hashes, in KiB. Otherwise a flood of sign-ins would double
@@ -215,6 +216,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		OfAddress:   n.ofAddress,
 		Hashes:      n.hashes,
 		BadKeys:     rate("keys", forgedAPIKeys, time.Minute),
+		BadPasskeys: rate("passkeys", refusedPasskeys, time.Minute),
 		Mails:       n.mails,
 		VerifyEmail: set.VerifyEmail,
 		Passwords: account.PasswordRules{

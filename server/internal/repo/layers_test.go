@@ -27,7 +27,7 @@ var serverLayers = [][]string{
 		"server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
-	{"server/internal/explain", "server/internal/otp", "server/internal/seal", "server/internal/userfile"},
+	{"server/internal/explain", "server/internal/otp", "server/internal/passkey", "server/internal/seal", "server/internal/userfile"},
 }
 
 // sameLayer lists the imports allowed between server packages of one layer. docs/adr/0028 gives the

@@ -33,8 +33,8 @@ func (m *Manager) Recorded() bool { return !m.unrecorded.Load() }
 
 // Run maintains the sessions until ctx ends. Every second it checks whether the database can be
 // reached and whether it was rolled back; every 5 seconds it records that this node is up; every
-// minute it deletes revocations, sessions and half-finished sign-ins that are no longer needed. A jump of the clock becomes an
-// event of the security log.
+// minute it deletes revocations, sessions, half-finished sign-ins and spent challenges that are no longer
+// needed. A jump of the clock becomes an event of the security log.
 func (m *Manager) Run(ctx context.Context) {
 	reached := m.c.Now()
 	var jump store.Event // the last one, until it is stored
@@ -48,7 +48,7 @@ func (m *Manager) Run(ctx context.Context) {
 			err, save = errors.Join(err, saved), saved != nil
 		}
 		if n%60 == 0 {
-			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept), m.c.DB.PurgeSignIns(ctx))
+			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept), m.c.DB.PurgeSignIns(ctx), m.c.DB.PurgeChallenges(ctx))
 		}
 		if by != 0 {
 			jump = store.Event{ID: store.NewID(), Kind: store.EventClockJumped, At: began, Outcome: "noted", Detail: "by " + by.String()}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/passkey"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -96,6 +99,55 @@ var errSignInOver = &durward.Refusal{
 func (m *Manager) FinishSignIn(
 	ctx context.Context, s HalfSignIn, code account.Code, key *durward.HeldKey, replaced string, from request.Info,
 ) (t Tokens, cookie string, err error) {
+	return m.finishSignIn(s, code.Factor, key, replaced, from, func(finish finishFunc) error {
+		_, err := m.c.Accounts.UseCode(ctx, s.user, code, s.Methods, from, func(
+			ctx context.Context, try store.FactorTry, proof account.Proof,
+		) (store.FactorVerdict, error) {
+			return finish(ctx, proof, store.FinishedSignIn{Try: try})
+		})
+		return err
+	})
+}
+
+// AskPasskeyOf returns the options for a passkey of the user of a sign-in, for FinishSignInWithPasskey.
+func (m *Manager) AskPasskeyOf(ctx context.Context, k *account.Passkeys, s HalfSignIn) (json.RawMessage, error) {
+	return k.Ask(ctx, s.question())
+}
+
+// FinishSignInWithPasskey verifies the response of a passkey to AskPasskeyOf of the same sign-in, and begins
+// the session as FinishSignIn does. It refuses as account.Passkeys.Use does.
+func (m *Manager) FinishSignInWithPasskey(
+	ctx context.Context, k *account.Passkeys, s HalfSignIn, response []byte,
+	key *durward.HeldKey, replaced string, from request.Info,
+) (t Tokens, cookie string, err error) {
+	return m.finishSignIn(s, store.FactorPasskey, key, replaced, from, func(finish finishFunc) error {
+		_, err := k.Use(ctx, response, s.question(), from, func(
+			ctx context.Context, use store.PasskeyUse, proof account.Proof,
+		) error {
+			_, err := finish(ctx, proof, store.FinishedSignIn{Passkey: &use})
+			return err
+		})
+		return err
+	})
+}
+
+// question returns what a passkey is asked as the second factor of s.
+func (s HalfSignIn) question() account.Question {
+	return account.Question{
+		Purpose: passkey.Factor,
+		UserID:  s.UserID,
+		Bound:   hex.EncodeToString(s.Hash),
+		Before:  s.Methods,
+	}
+}
+
+// A finishFunc begins the session of a sign-in and spends the factor in f, in one transaction.
+type finishFunc func(ctx context.Context, proof account.Proof, f store.FinishedSignIn) (store.FactorVerdict, error)
+
+// finishSignIn calls verify, which calls its argument for a factor that it has to try or to spend.
+func (m *Manager) finishSignIn(
+	s HalfSignIn, factor string, key *durward.HeldKey, replaced string, from request.Info, verify func(finishFunc) error,
+) (t Tokens, cookie string, err error) {
 	if s.JKT != "" && (key == nil || key.Thumbprint != s.JKT) {
 		return Tokens{}, "", fmt.Errorf("session: the sign-in began with another DPoP key: %w", durward.InvalidProof)
 	}
@@ -103,22 +155,11 @@ func (m *Manager) FinishSignIn(
 	if err != nil {
 		return Tokens{}, "", err
 	}
-	var f store.FinishedSignIn
-	_, err = m.c.Accounts.UseCode(ctx, s.user, code, s.Methods, from, func(
-		ctx context.Context, try store.FactorTry, proof account.Proof,
-	) (store.FactorVerdict, error) {
-		f = store.FinishedSignIn{Hash: s.Hash, Try: try, Place: store.Place{Network: from.Network(), Browser: from.Browser()}}
+	var n store.NewSession
+	err = verify(func(ctx context.Context, proof account.Proof, f store.FinishedSignIn) (store.FactorVerdict, error) {
+		n, cookie = m.newSignIn(proof, s.UseCookies, jkt, replaced, store.WithFactor+factor, from)
+		f.NewSession, f.Hash = n, s.Hash
 		f.Void = from.Event(store.EventSignInVoid, "too many wrong codes", s.UserID, "", proof.At)
-		if s.UseCookies {
-			f.Session = newSession(proof, proof.At.Add(m.c.CookieAbsolute), proof.At, from)
-			cookie, f.Cookie = m.newCookie(f.Session, proof.At)
-			f.Replaced = m.replacedBy(replaced, proof.At)
-		} else {
-			f.Session = newSession(proof, proof.At.Add(m.c.RefreshAbsolute), proof.At, from)
-			f.Grant = m.newGrant(f.Session, jkt)
-		}
-		f.Event = from.Event(store.EventSignedIn, "ok", s.UserID, f.Session.ID, proof.At)
-		f.Event.Detail = store.WithFactor + code.Factor
 		verdict, revoked, err := m.c.DB.FinishSignIn(ctx, f)
 		return verdict, m.publish(revoked, err)
 	})
@@ -130,8 +171,28 @@ func (m *Manager) FinishSignIn(
 	case s.UseCookies:
 		return Tokens{}, cookie, nil
 	}
-	t, err = m.tokens(f.Grant, f.Session, 0, f.Event.At)
+	t, err = m.tokens(n.Grant, n.Session, 0, n.Event.At)
 	return t, "", err
+}
+
+// newSignIn returns the session of a sign-in with proof, with its grant, bound to the key jkt, or its cookie
+// and the value of that. detail is that of its event, replaced the argument of SignInCookie.
+func (m *Manager) newSignIn(
+	proof account.Proof, useCookies bool, jkt, replaced, detail string, from request.Info,
+) (n store.NewSession, cookie string) {
+	at := proof.At
+	n.Place = store.Place{Network: from.Network(), Browser: from.Browser()}
+	if useCookies {
+		n.Session = newSession(proof, at.Add(m.c.CookieAbsolute), at, from)
+		cookie, n.Cookie = m.newCookie(n.Session, at)
+		n.Replaced = m.replacedBy(replaced, at)
+	} else {
+		n.Session = newSession(proof, at.Add(m.c.RefreshAbsolute), at, from)
+		n.Grant = m.newGrant(n.Session, jkt)
+	}
+	n.Event = from.Event(store.EventSignedIn, "ok", proof.User.ID, n.Session.ID, at)
+	n.Event.Detail = detail
+	return n, cookie
 }
 
 // User returns the user of the sign-in.

@@ -29,6 +29,9 @@ var (
 	ErrEmailDeleted = errors.New("store: the address was that of a user who was deleted less than 30 days ago")
 	ErrLookAlike    = errors.New("store: the address looks like that of another account")
 	ErrChanged      = errors.New("store: changed since it was read")
+	ErrTaken        = errors.New("store: exists already")
+	ErrSpent        = errors.New("store: used up")
+	ErrLast         = errors.New("store: nothing would be left")
 	ErrNotAdmin     = errors.New("store: the actor is no administrator any more")
 	ErrTooMany      = errors.New("store: the limit is reached")
 	ErrUnavailable  = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown

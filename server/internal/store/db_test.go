@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -239,6 +239,7 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.CreateSignIn(ctx, over, withFactor("eve"), anEvent(EventSignInBegun, "eve")))
 	must(t, db.StartTOTP(ctx, TOTP{ID: "totp-2", UserID: "eve", Sealed: []byte("sealed 2"), CreatedAt: noon}, "session-6"))
 	remember(t, db, aDevice("device-1"), nil)
+	must(t, db.AddPasskey(ctx, aPasskey("passkey-1"), SpentChallenge{[]byte("challenge-0"), noon.Add(-time.Hour)}, 9, factorEvent(EventPasskeyAdded)))
 }
 
 func aDevice(id string) Device {
@@ -251,6 +252,32 @@ func remember(t testing.TB, db *DB, d Device, old []byte) bool {
 	fresh, err := db.RememberDevice(t.Context(), d, old, aUser(d.UserID))
 	must(t, err)
 	return fresh
+}
+
+// aPasskey returns a passkey of eve.
+func aPasskey(id string) Passkey {
+	return Passkey{
+		ID: id, UserID: "eve", Credential: []byte("credential\x00\xff of " + id), PublicKey: []byte("key\x00\xff of " + id), Flags: 5, Count: 7,
+		AAGUID: "00000000-0000-0000-0000-000000000000", Transports: []string{"internal", "hybrid"}, Name: "Phone " + id, CreatedAt: noon,
+	}
+}
+
+// aUse returns the use of passkey-1 with a challenge.
+func aUse(challenge string) PasskeyUse {
+	use := PasskeyUse{Passkey: aPasskey("passkey-1"), Was: 7, Challenge: SpentChallenge{[]byte(challenge), later}}
+	use.Passkey.Count, use.Passkey.UsedAt = 8, noon
+	return use
+}
+
+// aNewSession returns a session of eve with a grant, or with a cookie.
+func aNewSession(id string, cookie bool) NewSession {
+	n := NewSession{Session: aSession(id, "eve"), Event: anEvent(EventSignedIn, "eve"), Place: home}
+	if cookie {
+		n.Cookie = aCookie("cookie of "+id, id)
+	} else {
+		n.Grant = aGrant(id[len(id)-12:], id)
+	}
+	return n
 }
 
 // enrol gives a user an authenticator app, whose last step is 1, and a recovery code.
@@ -780,10 +807,53 @@ func allMethods() []dbMethod {
 			Event   Event
 		}) error {
 			_, _, err := db.FinishSignIn(ctx, FinishedSignIn{
-				Hash: aSignIn("sign-in-1").Hash, Try: aTry(FactorTOTP, 7), Session: a.Session, Grant: a.Grant, Place: a.Place, Event: a.Event,
+				Hash: aSignIn("sign-in-1").Hash, Try: aTry(FactorTOTP, 7),
+				NewSession: NewSession{Session: a.Session, Grant: a.Grant, Place: a.Place, Event: a.Event},
 			})
 			return err
 		}),
+		methodOf("AddPasskey", true, struct {
+			Passkey Passkey
+			Event   Event
+		}{aPasskey("passkey-9"), factorEvent(EventPasskeyAdded)}, func(ctx context.Context, db *DB, a struct {
+			Passkey Passkey
+			Event   Event
+		}) error {
+			return db.AddPasskey(ctx, a.Passkey, SpentChallenge{[]byte("challenge-9"), later}, 9, a.Event)
+		}),
+		methodOf("RenamePasskey", true, struct {
+			ID, Name string
+			Event    Event
+		}{"passkey-1", "Laptop", factorEvent(EventPasskeyRenamed)}, func(ctx context.Context, db *DB, a struct {
+			ID, Name string
+			Event    Event
+		}) error {
+			return errOf(db.RenamePasskey(ctx, a.ID, a.Name, a.Event))
+		}),
+		methodOf("RemovePasskey", true, withID{"passkey-1", factorEvent(EventPasskeyRemoved)}, func(ctx context.Context, db *DB, a withID) error {
+			return errOf(db.RemovePasskey(ctx, a.ID, later, a.Event))
+		}),
+		methodOf("UsePasskey", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.UsePasskey(ctx, aUse("challenge-9")) }),
+		methodOf("SignInWithPasskey", true, struct {
+			Session Session
+			Grant   Grant
+			Place   Place
+			Event   Event
+		}{aSession("session-9", "eve"), aGrant("grant-9", "session-9"), home, anEvent(EventSignedIn, "eve")}, func(ctx context.Context, db *DB, a struct {
+			Session Session
+			Grant   Grant
+			Place   Place
+			Event   Event
+		}) error {
+			n := NewSession{Session: a.Session, Grant: a.Grant, Event: a.Event, Place: a.Place}
+			return errOf(db.SignInWithPasskey(ctx, aUse("challenge-9"), n, withFactor("eve")))
+		}),
+		methodOf("Passkeys", false, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Passkeys(ctx, a.UserID)) }),
+		methodOf("PasskeyByCredential", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			_, _, err := db.PasskeyByCredential(ctx, aPasskey("passkey-1").Credential)
+			return err
+		}),
+		methodOf("PurgeChallenges", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeChallenges(ctx) }),
 		methodOf("PurgeSignIns", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeSignIns(ctx) }),
 		methodOf("Factors", false, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Factors(ctx, a.UserID)) }),
 		methodOf("TryFactor", true, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error {

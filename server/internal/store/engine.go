@@ -84,7 +84,7 @@ func (d dialect) hint(migrate string) string {
 var migrationFiles embed.FS
 
 // SchemaVersion is the number of the newest migration, the same for each engine.
-const SchemaVersion = 14
+const SchemaVersion = 15
 
 // OpenError is an error that names a remedy.
 type OpenError struct {
@@ -266,7 +266,10 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-var known = []error{ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrNotAdmin, ErrTooMany, errPanicked, context.Canceled, context.DeadlineExceeded}
+var known = []error{
+	ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrNotAdmin, ErrTaken, ErrSpent, ErrLast, ErrTooMany, errPanicked,
+	context.Canceled, context.DeadlineExceeded,
+}
 
 // codes returns the result code of SQLite or the SQLSTATE of Postgres in err.
 func codes(err error) (lite int, pg string) {

@@ -52,6 +52,9 @@ const (
 	EventRecoveryCodesMade = "recovery_codes_made"
 	EventRecoveryCodeUsed  = "recovery_code_used"
 	EventLogRead           = "log_read" // an administrator read the security log or causes of refusals
+	EventPasskeyAdded      = "passkey_added"
+	EventPasskeyRenamed    = "passkey_renamed"
+	EventPasskeyRemoved    = "passkey_removed"
 )
 
 // WithFactor begins the detail of an event of a sign-in with another factor than a password.

@@ -14,6 +14,7 @@ import (
 const (
 	FactorTOTP         = "totp"
 	FactorRecoveryCode = "recovery_code"
+	FactorPasskey      = "passkey"
 )
 
 const (
@@ -39,6 +40,7 @@ func (s *TOTP) fields() []any {
 
 // Factors are the second factors of a user.
 type Factors struct {
+	Passkeys      int
 	TOTP          TOTP // zero if there is none that was confirmed
 	RecoveryCodes int  // that are left
 	Locked        []string
@@ -47,6 +49,9 @@ type Factors struct {
 // Usable returns the names of the factors that can be used, the strongest first.
 func (f Factors) Usable() []string {
 	all := []string{}
+	if f.Passkeys > 0 {
+		all = append(all, FactorPasskey)
+	}
 	if f.TOTP.ID != "" {
 		all = append(all, FactorTOTP)
 	}
@@ -62,6 +67,7 @@ func (db *DB) Factors(ctx context.Context, userID string) (f Factors, err error)
 	if err := reader.get([]record{&f.TOTP}, `SELECT `+totpColumns+` FROM totp WHERE user_id = $1 AND confirmed_at > 0`, userID); err != nil && !errors.Is(err, ErrNotFound) {
 		return Factors{}, err
 	}
+	f.Passkeys = int(reader.number(`SELECT count(*) FROM passkeys WHERE user_id = $1`, userID))
 	f.RecoveryCodes = int(reader.number(`SELECT count(*) FROM recovery_codes WHERE user_id = $1`, userID))
 	if f.Locked, err = texts(reader, `SELECT factor FROM factor_failures WHERE user_id = $1 AND total >= $2 ORDER BY factor`, userID, maxFactorFailures); err != nil {
 		return Factors{}, err
@@ -256,7 +262,7 @@ func (db *DB) ConfirmTOTP(
 // changeFactors records a change of the second factors of a user: since when a sign-in needs one, and
 // the event. Recovery codes are no factor of their own, so they go with the last one.
 func (t *tx) changeFactors(userID string, e Event) error {
-	if t.number(`SELECT count(*) FROM totp WHERE user_id = $1 AND confirmed_at > 0`, userID) == 0 {
+	if t.number(`SELECT (SELECT count(*) FROM totp WHERE user_id = $1 AND confirmed_at > 0) + (SELECT count(*) FROM passkeys WHERE user_id = $1)`, userID) == 0 {
 		t.exec(`UPDATE users SET second_factor_at = 0 WHERE id = $1`, userID)
 		t.exec(`DELETE FROM recovery_codes WHERE user_id = $1`, userID)
 		t.exec(`DELETE FROM factor_failures WHERE user_id = $1`, userID)
@@ -264,6 +270,14 @@ func (t *tx) changeFactors(userID string, e Event) error {
 		t.exec(`UPDATE users SET second_factor_at = $2 WHERE id = $1`, userID, micros(e.At))
 	}
 	return t.event(e)
+}
+
+// removeFactors removes the second factors of a user that are younger than since, and returns how many. The
+// caller records it by changeFactors.
+func (t *tx) removeFactors(userID string, since time.Time) int64 {
+	t.exec(`DELETE FROM totp WHERE user_id = $1 AND confirmed_at = 0`, userID)
+	return t.changed(`DELETE FROM totp WHERE user_id = $1 AND confirmed_at > $2`, userID, micros(since)) +
+		t.changed(`DELETE FROM passkeys WHERE user_id = $1 AND created_at > $2`, userID, micros(since))
 }
 
 // RemoveTOTP removes the authenticator app of a user, ends all sessions of the user but that of the event,
@@ -292,7 +306,7 @@ func (db *DB) ResetFactors(ctx context.Context, userID string, until time.Time, 
 		if tx.number(`SELECT second_factor_at FROM users WHERE id = $1`, userID) == 0 {
 			return nil, ErrNotFound
 		}
-		tx.exec(`DELETE FROM totp WHERE user_id = $1`, userID)
+		tx.removeFactors(userID, time.Time{})
 		revoked := tx.endSessions(userID, "", e.Kind, e.At, until)
 		tx.notify(userID, "factor_removed", e)
 		return revoked, tx.changeFactors(userID, e)

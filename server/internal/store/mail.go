@@ -272,9 +272,8 @@ func (db *DB) UndoEmail(ctx context.Context, m MailToken, key string, skeletons 
 		tx.exec(`DELETE FROM outbox WHERE user_id = $1 AND address <> ''`, m.UserID)
 		tx.mail(reset)
 		revoked := tx.endSessions(m.UserID, "", e.Kind, e.At, until)
-		if tx.number(`SELECT second_factor_at FROM users WHERE id = $1`, m.UserID) > micros(m.CreatedAt.Add(-suspectTime)) {
+		if tx.removeFactors(m.UserID, m.CreatedAt.Add(-suspectTime)) > 0 {
 			e.Detail = "second factors removed"
-			tx.exec(`DELETE FROM totp WHERE user_id = $1`, m.UserID)
 			return revoked, tx.changeFactors(m.UserID, e)
 		}
 		return revoked, tx.event(e)

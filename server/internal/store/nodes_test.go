@@ -140,6 +140,49 @@ func TestOneWinner(t *testing.T) {
 				_, err := db.ChangePassword(ctx, "ada", "$argon2id$new", "", noon, later, e)
 				return err == nil, err
 			}, want: 1, loser: ErrChanged},
+		"AddPasskey with one challenge": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.AddPasskey(ctx, aPasskey(fmt.Sprint("new-", i)), SpentChallenge{[]byte("c"), later}, 20, factorEvent(EventPasskeyAdded))
+				return err == nil, err
+			}, want: 1, loser: ErrSpent},
+		"AddPasskey with one credential": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				p := aPasskey(fmt.Sprint("new-", i))
+				p.Credential = []byte("the same")
+				err := db.AddPasskey(ctx, p, SpentChallenge{[]byte{byte(i)}, later}, 20, factorEvent(EventPasskeyAdded))
+				return err == nil, err
+			}, want: 1, loser: ErrTaken},
+		"AddPasskey up to the limit": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.AddPasskey(ctx, aPasskey(fmt.Sprint("new-", i)), SpentChallenge{[]byte{byte(i)}, later}, 4, factorEvent(EventPasskeyAdded))
+				return err == nil, err
+			}, want: 3, loser: ErrTooMany}, // there is one
+		"RemovePasskey, the last way to sign in": {
+			prepare: func(t *testing.T, db *DB) {
+				must(t, db.exec(t.Context(), `UPDATE users SET password = ''`))
+				for i := range tries - 1 {
+					must(t, db.AddPasskey(t.Context(), aPasskey(fmt.Sprint("passkey-", i+2)), SpentChallenge{[]byte{byte(i)}, later}, 20, factorEvent(EventPasskeyAdded)))
+				}
+			},
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				_, err := db.RemovePasskey(ctx, fmt.Sprint("passkey-", i+1), later, factorEvent(EventPasskeyRemoved))
+				return err == nil, err
+			}, want: tries - 1, loser: ErrLast},
+		"UsePasskey": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.UsePasskey(ctx, aUse("c"))
+				return err == nil, err
+			}, want: 1, loser: ErrSpent},
+		"UsePasskey with one counter": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				err := db.UsePasskey(ctx, aUse(fmt.Sprint("c", i)))
+				return err == nil, err
+			}, want: 1, loser: ErrChanged},
+		"SignInWithPasskey": {
+			do: func(ctx context.Context, db *DB, i int) (bool, error) {
+				_, err := db.SignInWithPasskey(ctx, aUse("c"), aNewSession(NewID(), i%4 < 2), withFactor("eve"))
+				return err == nil, err
+			}, want: 1, loser: ErrSpent},
 		"EndSession": {
 			do: func(ctx context.Context, db *DB, i int) (bool, error) {
 				revoked, err := db.EndSession(ctx, "session-1", "ada", "signed_out", later, anEvent(EventSignedOut, "ada"), "")
@@ -467,7 +510,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 // undoLast makes the schema that of the version before, on both engines.
 var undoLast = []string{
 	fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion),
-	`DROP TABLE counts`,
+	`DROP TABLE passkeys`, `DROP TABLE spent_challenges`,
 }
 
 // A migration that is blocked by a lock is no damage: its hint does not mention a backup.

@@ -29,6 +29,8 @@ var Tables = []Table{
 	{"totp", "id", "id user_id sealed created_at confirmed_at last_step"},
 	{"recovery_codes", "user_id, hash", "user_id hash created_at"},
 	{"factor_failures", "user_id, factor", "user_id factor total recent"},
+	{"passkeys", "id", "id user_id credential public_key flags sign_count aaguid transports name created_at used_at"},
+	{"spent_challenges", "hash", "hash ends_at"},
 	{"signins", "hash", "hash user_id stage methods password_changed_at second_factor_at use_cookies jkt started_at ends_at tries"},
 	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures"},
 	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
@@ -52,7 +54,7 @@ var references = []struct{ table, column, to string }{
 	{"sessions", "user_id", "users"}, {"grants", "session_id", "sessions"}, {"cookies", "session_id", "sessions"},
 	{"skeletons", "user_id", "users"}, {"user_groups", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 	{"mail_tokens", "user_id", "users"},
-	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"}, {"devices", "user_id", "users"},
+	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"}, {"devices", "user_id", "users"}, {"passkeys", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

@@ -58,6 +58,27 @@ func (db *DB) CreateSession(ctx context.Context, s Session, g Grant, e Event, p 
 	})
 }
 
+// NewSession is a session that begins, with its grant or its cookie.
+type NewSession struct {
+	Session  Session
+	Grant    Grant    // of a session with tokens
+	Cookie   Cookie   // of a session with a cookie; its Hash is empty otherwise
+	Replaced Replaced // the cookie that the new one replaces
+	Event    Event
+	Place    Place
+}
+
+// beginSession inserts a session as CreateSession or CreateCookieSession does.
+func (t *tx) beginSession(n NewSession, was User) ([]Revocation, error) {
+	if len(n.Cookie.Hash) > 0 {
+		return t.createCookieSession(n.Session, n.Cookie, n.Event, n.Place, was, n.Replaced)
+	}
+	if _, err := t.createSession(n.Session, n.Event, n.Place, was); err != nil {
+		return nil, err
+	}
+	return nil, t.insertGrant(n.Grant)
+}
+
 // createSession inserts the row of a session; the caller adds its grant or cookie.
 func (t *tx) createSession(s Session, e Event, p Place, was User) (newPlace bool, err error) {
 	// Locking the user and changing the password end sessions. A sign-in that began before must not

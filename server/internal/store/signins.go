@@ -60,21 +60,18 @@ func (db *DB) SignInByHash(ctx context.Context, hash []byte, now time.Time) (s S
 
 // FinishedSignIn is the session that a sign-in becomes once its factor is proved.
 type FinishedSignIn struct {
-	Hash     []byte // of the sign-in
-	Try      FactorTry
-	Void     Event // recorded if this is the last try and its code is wrong
-	Session  Session
-	Grant    Grant    // of a session with tokens
-	Cookie   Cookie   // of a session with a cookie; its Hash is empty otherwise
-	Replaced Replaced // the cookie that the new one replaces
-	Event    Event
-	Place    Place
+	NewSession
+	Hash    []byte // of the sign-in
+	Try     FactorTry
+	Passkey *PasskeyUse // in place of Try
+	Void    Event       // recorded if this is the last try and its code is wrong
 }
 
 // FinishSignIn tries a factor and, if it is right, begins the session and spends the sign-in, as
-// CreateSession and CreateCookieSession do. A wrong code is counted, and the last one that is allowed makes
-// the sign-in void. All of it is one transaction, so of several calls at once one begins a session. It
-// returns ErrNotFound if there is no such sign-in any more, and ErrChanged as CreateSession does.
+// CreateSession and CreateCookieSession do, or UsePasskey for a passkey. A wrong code is counted, and the last
+// one that is allowed makes the sign-in void. All of it is one transaction, so of several calls at once one
+// begins a session. It returns ErrNotFound if there is no such sign-in any more, ErrChanged as CreateSession
+// does, and the errors of UsePasskey.
 func (db *DB) FinishSignIn(ctx context.Context, f FinishedSignIn) (v FactorVerdict, revoked []Revocation, err error) {
 	err = db.do(ctx, func(tx *tx) (err error) {
 		v, revoked, err = tx.finishSignIn(f)
@@ -100,10 +97,14 @@ func (t *tx) finishSignIn(f FinishedSignIn) (v FactorVerdict, revoked []Revocati
 	if err := t.checkUnchanged(userID, was); err != nil {
 		return v, nil, err
 	}
-	if v, err = t.tryFactor(f.Try); err != nil {
-		return v, nil, err
+	if f.Passkey != nil {
+		v, err = FactorVerdict{Tried: true, Right: true}, t.usePasskey(*f.Passkey)
+	} else {
+		v, err = t.tryFactor(f.Try)
 	}
 	switch {
+	case err != nil:
+		return v, nil, err
 	case !v.Tried:
 		return v, nil, nil
 	case !v.Right && s.Tries+1 < maxSignInTries:
@@ -117,14 +118,8 @@ func (t *tx) finishSignIn(f FinishedSignIn) (v FactorVerdict, revoked []Revocati
 		t.notify(userID, "sign_in_void", f.Void)
 		return v, nil, t.event(f.Void)
 	}
-	if len(f.Cookie.Hash) > 0 {
-		revoked, err = t.createCookieSession(f.Session, f.Cookie, f.Event, f.Place, was, f.Replaced)
-		return v, revoked, err
-	}
-	if _, err = t.createSession(f.Session, f.Event, f.Place, was); err == nil {
-		err = t.insertGrant(f.Grant)
-	}
-	return v, nil, err
+	revoked, err = t.beginSession(f.NewSession, was)
+	return v, revoked, err
 }
 
 // PurgeSignIns deletes sign-ins that are over.
