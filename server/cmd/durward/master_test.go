@@ -59,7 +59,7 @@ func TestTwoNodesWithoutAMasterKey(t *testing.T) {
 			default:
 			}
 			out, err := program(env, "db", "check", "--data", works.dir).CombinedOutput()
-			if err == nil && !strings.Contains(string(out), "keys and security log are good") {
+			if err == nil && !strings.Contains(string(out), "second factors and security log are good") {
 				t.Fatalf("%s", out)
 			}
 			return err

@@ -145,7 +145,7 @@ func (l *Loaded) check() (mistakes []error) {
 	if l.Passwords.MaxLength < l.Passwords.MinLength {
 		mistake("passwords.max_length", "is %d; want passwords.min_length, which is %d, or more", l.Passwords.MaxLength, l.Passwords.MinLength)
 	}
-	if l.Passwords.MinLengthSecondFactor > l.Passwords.MinLength {
+	if l.Passwords.MinLength >= 8 && l.Passwords.MinLengthSecondFactor > l.Passwords.MinLength {
 		mistake("passwords.min_length_second_factor", "is %d; want at most passwords.min_length, which is %d", l.Passwords.MinLengthSecondFactor, l.Passwords.MinLength)
 	}
 	if path := l.Passwords.Blocklist; path != "" {

@@ -322,6 +322,13 @@ var keyMeets = map[string]int{
 	"POST /api/auth/mfa/totp/confirm":   403,
 	"POST /api/auth/mfa/recovery-codes": 403,
 
+	"GET /api/auth/passkeys":                200,
+	"POST /api/auth/passkeys/begin":         403,
+	"POST /api/auth/passkeys/finish":        403,
+	"POST /api/auth/passkeys/step-up/begin": 403,
+	"PATCH /api/auth/passkeys/{id}":         403,
+	"DELETE /api/auth/passkeys/{id}":        403,
+
 	"POST /api/keys":             403,
 	"DELETE /api/keys/{id}":      403,
 	"POST /api/keys/{id}/rotate": 403,

@@ -353,7 +353,9 @@ func TestBoundRefresh(t *testing.T) {
 }
 
 // takesProof lists the routes that accept a proof without a token.
-var takesProof = map[string]bool{"/api/auth/login": true, "/api/auth/login/mfa": true, "/api/auth/refresh": true}
+var takesProof = map[string]bool{
+	"/api/auth/login": true, "/api/auth/login/mfa": true, "/api/auth/passkeys/login/finish": true, "/api/auth/refresh": true,
+}
 
 // Every route with a bound token and with right and wrong proofs.
 func TestEveryRouteBound(t *testing.T) {

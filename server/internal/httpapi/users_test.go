@@ -348,7 +348,7 @@ func TestAdministrationWithFactor(t *testing.T) {
 	w.refused(w.do("GET", "/api/admin/users", weak, nil), 401, "STEP_UP_REQUIRED")
 	r := w.do("DELETE", user+"/mfa", weak, nil)
 	w.refused(r, 401, "STEP_UP_REQUIRED")
-	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); !strings.Contains(got, `acr_values="`+twoFactor+`"`) || !strings.Contains(got, `max_age="300"`) {
+	if got := strings.Join(r.Header.Values("WWW-Authenticate"), "|"); !strings.Contains(got, `acr_values="`+twoFactor+` phr"`) || !strings.Contains(got, `max_age="300"`) {
 		t.Errorf("challenge: %s, want acr_values and max_age", got)
 	}
 	half := w.half(adaEmail)

@@ -122,6 +122,7 @@ type Attempt struct {
 	network netip.Prefix
 	holder  netip.Prefix // whose failures block the account: the network or a known device
 	row     string       // key of the row of failures that locks it; "" for none
+	ends    string       // key of the row of failures that a success ends
 	lease   string       // id of its lease in Redis; "" if it has none
 	once    sync.Once
 }
@@ -130,10 +131,10 @@ type Attempt struct {
 func (l *Limiter) attempt(t Try) *Attempt {
 	a := &Attempt{l: l, account: t.Account, network: network(t.Addr)}
 	a.holder, a.row = a.network, accountRow(t.Account)
-	switch {
-	case t.Device != "":
+	if t.Device != "" {
 		a.holder, a.row = deviceHolder(t.Device), deviceRow(t.Account, t.Device)
-	case t.SignedIn:
+	}
+	if a.ends = a.row; t.SignedIn && t.Device == "" {
 		a.row = ""
 	}
 	return a
@@ -362,7 +363,7 @@ func (a *Attempt) decide(o outcome) {
 		switch o.kind {
 		case succeeded:
 			c.reset()
-			if r != nil {
+			if r = l.rows[a.ends]; r != nil {
 				r.reset()
 			}
 		case failed:
@@ -378,7 +379,7 @@ func (a *Attempt) decide(o outcome) {
 		// A count that holds nothing goes at once, so that a flood of refused tries leaves none.
 		l.tidy(a.holder, a.account, c, now)
 		if r != nil {
-			l.tidyRow(a.row, r, now)
+			l.tidyRow(a.ends, r, now)
 		}
 		for _, p := range a.counted() {
 			l.tidyNetwork(p, l.networks[p], now)

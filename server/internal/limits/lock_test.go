@@ -139,6 +139,39 @@ func TestTravellingClient(t *testing.T) {
 	})
 }
 
+// A right second factor, or a right password in a session, ends the row, and it does not lift the lock.
+func TestSignedInEndsRow(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		k := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		nodes := in.nodes(t, Config{Now: k.Now})
+		l := nodes[len(nodes)-1]
+		succeeds := func() {
+			t.Helper()
+			a, err := nodes[0].Begin(ctx, Try{Account: "ada", Addr: elsewhere, SignedIn: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Succeed()
+		}
+		for n := range 9 {
+			failsFrom(t, l, Try{Account: "ada", Addr: numbered(n)})
+		}
+		succeeds()
+		for n := range 9 {
+			failsFrom(t, l, Try{Account: "ada", Addr: numbered(n)})
+		}
+		if wait := waitOf(t, l, Try{Account: "ada", Addr: elsewhere}); wait != 0 {
+			t.Errorf("nine failures after a success: got a wait of %s, want none", wait)
+		}
+		failsFrom(t, l, Try{Account: "ada", Addr: numbered(10)})
+		succeeds()
+		if wait := waitOf(t, l, Try{Account: "ada", Addr: elsewhere}); wait != 15*time.Minute {
+			t.Errorf("ten failures, then a success: got a wait of %s, want 15m", wait)
+		}
+	})
+}
+
 // An attacker, in other networks and in the network of the user, cannot lock a known device out. The limits
 // of networks hold for it.
 func TestKnownDevice(t *testing.T) {

@@ -155,8 +155,12 @@ func TestWholeModel(t *testing.T) {
 						case 0:
 							a.Succeed()
 							delete(accounts, key)
-							delete(rows, inRow)
-							delete(locks, inRow)
+							ends := inRow
+							if ends == "" {
+								ends = account
+							}
+							delete(rows, ends)
+							delete(locks, ends)
 						case 1:
 							a.Cancel()
 						default:

@@ -92,7 +92,8 @@ type Try struct {
 	Device  string // ID of a known device of the account; empty: none
 
 	// SignedIn says that the client holds a live session of the account, or a half-finished sign-in
-	// after the password. These have counts of failures of their own. No lock holds for them.
+	// after the password. These have counts of failures of their own. No lock holds for them, but their
+	// success ends the row of failures of the account.
 	SignedIn bool
 }
 

@@ -175,26 +175,26 @@ func (s *Shared) networkKey(n netip.Prefix) string {
 func (s *Shared) rowKey(row string) string { return "durward:limits:" + s.hash("row", row) }
 
 // keys returns the keys of a try: the accounts of its network or known device; then failures, tries and
-// repeats of each network that counts it; then its row.
-func (s *Shared) keys(a *Attempt) []string {
+// repeats of each network that counts it; then the row.
+func (s *Shared) keys(a *Attempt, row string) []string {
 	keys := []string{s.networkKey(a.holder)}
 	for _, p := range wider(a.network) {
 		key := s.networkKey(p)
 		keys = append(keys, key+":failures", key+":tries", key+":repeats")
 	}
-	return append(keys, s.rowKey(a.row))
+	return append(keys, s.rowKey(row))
 }
 
 func whole(n int64) string { return strconv.FormatInt(n, 10) }
 
-// limitsOf returns the limits of each network that counts a try, then those of its row, as arguments of
+// limitsOf returns the limits of each network that counts a try, then those of a row, as arguments of
 // the scripts.
-func (c *Config) limitsOf(a *Attempt) (all []string) {
+func (c *Config) limitsOf(a *Attempt, row string) (all []string) {
 	for _, p := range wider(a.network) {
 		aMinute, anHour := c.networkLimits(p)
 		all = append(all, whole(int64(aMinute)), whole(int64(anHour)), whole(int64(repeatLimit(p))))
 	}
-	return append(all, whole(int64(c.lockAfter(a.row))), whole(c.Lock.Microseconds()), whole(c.LockMax.Microseconds()), whole(rowKept.Microseconds()))
+	return append(all, whole(int64(c.lockAfter(row))), whole(c.Lock.Microseconds()), whole(c.LockMax.Microseconds()), whole(rowKept.Microseconds()))
 }
 
 // While it waits for tries of other nodes, a node asks again with growing pauses. It gives up
@@ -246,8 +246,8 @@ func (l *Limiter) ask(ctx context.Context, a *Attempt, lease string) (word strin
 	args := append([]string{
 		l.shared.hash("account", a.account), whole(now.UnixMicro()), lease, whole(l.shared.lease.Milliseconds()),
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), unlimited, whole(int64(room)), whole(c.keep().Milliseconds()),
-	}, c.limitsOf(a)...)
-	answer, err := l.shared.redis.Run(ctx, beginScript, l.shared.keys(a), args...)
+	}, c.limitsOf(a, a.row)...)
+	answer, err := l.shared.redis.Run(ctx, beginScript, l.shared.keys(a, a.row), args...)
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
@@ -348,12 +348,16 @@ func (a *Attempt) tell(o outcome) *verdict {
 	if l.shared == nil || o.kind == cancelled && a.lease == "" {
 		return nil
 	}
+	row := a.row
+	if o.kind == succeeded {
+		row = a.ends
+	}
 	args := append([]string{
 		l.shared.hash("account", a.account), whole(now.UnixMicro()), a.lease, whole(l.shared.lease.Milliseconds()),
 		whole(int64(c.AccountFailures)), whole(c.AccountWindow.Microseconds()), o.kind, string(o.secret[:]), whole(c.keep().Milliseconds()),
 		whole(c.AccountBlock.Microseconds()),
-	}, c.limitsOf(a)...)
-	keys := l.shared.keys(a)
+	}, c.limitsOf(a, row)...)
+	keys := l.shared.keys(a, row)
 	// The decision counts even if the request was canceled.
 	answer, err := l.shared.redis.Run(context.Background(), decideScript, keys, args...)
 	if err != nil && a.lease != "" {

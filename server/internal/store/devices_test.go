@@ -62,7 +62,9 @@ func TestDevicesEnd(t *testing.T) {
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		for name, end := range map[string]func(*DB) error{
 			"password": func(db *DB) error {
-				return errOf(db.ChangePassword(t.Context(), "ada", "$argon2id$new", "", noon, later, anEvent(EventPasswordChanged, "ada")))
+				changed := anEvent(EventPasswordChanged, "ada")
+				changed.At = noon.Add(time.Second)
+				return errOf(db.ChangePassword(t.Context(), "ada", "$argon2id$new", "", noon, later, changed))
 			},
 			"lock": func(db *DB) error {
 				return errOf(db.LockUser(t.Context(), "ada", later, anEvent(EventUserLocked, "ada")))

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -66,7 +67,7 @@ func revoke(t testing.TB, address, value string) (seq int64) {
 	return seq
 }
 
-var integers = regexp.MustCompile(`^(admin|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|tries|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
+var integers = regexp.MustCompile(`^(admin|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|tries|unlocks|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
 
 // filled creates a database with two rows or more in each table and returns its address.
 func filled(t testing.TB, address string) string {
@@ -331,6 +332,7 @@ func TestBadBackups(t *testing.T) {
 	must(t, err)
 	good, err := os.ReadFile(whole)
 	must(t, err)
+	cut := bytes.TrimRight(good, "\x00") // SQLite reads missing zeroes
 	altered := func(name, query string) string {
 		path := filepath.Join(dir, name)
 		must(t, os.WriteFile(path, good, 0o600))
@@ -347,7 +349,7 @@ func TestBadBackups(t *testing.T) {
 		"text":             written("text", []byte("no database")),
 		"half":             written("half", good[:len(good)/2]),
 		"cut by a page":    written("page", good[:len(good)-4096]),
-		"cut by an octet":  written("octet", good[:len(good)-1]),
+		"cut by an octet":  written("octet", cut[:len(cut)-1]),
 		"zeroes":           written("zeroes", append(slices.Clone(good[:8192]), make([]byte, len(good)-8192)...)),
 		"a row less":       altered("less", `DELETE FROM denials`),
 		"a row more":       altered("more", `INSERT INTO meta (name, value) VALUES ('a', 'b')`),
