@@ -379,7 +379,7 @@ type groupVerbs struct {
 
 // groupArgument is the argument that names a group.
 type groupArgument struct {
-	Group string `arg:"" help:"Name of the group: small letters, digits and . _ : / -."`
+	Group string `arg:"" help:"Name of the group: small letters, digits and . _ -."`
 }
 
 type groupAdd struct {

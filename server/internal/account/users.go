@@ -186,17 +186,17 @@ const (
 )
 
 // groupName is the form of the name of a group.
-var groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]*$`)
+var groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 
 // AddToGroup adds a user to a group. It refuses a name that no group can have with InvalidRequest.
 func (m *Manager) AddToGroup(ctx context.Context, userID, group string, from request.Info) error {
 	if len(group) > maxGroupName || !groupName.MatchString(group) {
-		return mistake("group", "No group can have this name.",
-			fmt.Sprintf("At most %d small letters, digits and . _ : / - are allowed, with a letter or digit first.", maxGroupName))
+		return mistake("name", "No group can have this name.",
+			fmt.Sprintf("At most %d small letters, digits and . _ - are allowed, with a letter or digit first.", maxGroupName))
 	}
 	err := m.DB.AddToGroup(ctx, userID, group, maxGroups, m.groupEvent(store.EventGroupAdded, userID, group, from))
 	if errors.Is(err, store.ErrTooMany) {
-		return mistake("group", fmt.Sprintf("The user is in %d groups already.", maxGroups), "Remove one first.")
+		return mistake("name", fmt.Sprintf("The user is in %d groups already.", maxGroups), "Remove one first.")
 	}
 	return err
 }

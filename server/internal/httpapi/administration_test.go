@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -279,6 +280,46 @@ func TestStats(t *testing.T) {
 	w.status(w.do("POST", "/api/admin/users/"+w.ada.ID+"/lock", token, nil), 204)
 	want["locked"], want["sessions"], want["mails_waiting"] = 1.0, 1.0, 4.0 // with the notice of the lock
 	check()
+}
+
+// The counts of all nodes add up in steps.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	_, token := w.administrator("root@example.com")
+	at := w.clock.Now().Truncate(time.Hour)
+	add := func(ago time.Duration, node, labels string, n int64) {
+		t.Helper()
+		if err := w.db.AddCounts(t.Context(), []store.Count{{At: at.Add(-ago), Node: node, Name: "refusals", Labels: labels, N: n}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const expired, missing = "code=TOKEN_EXPIRED scheme=Bearer", "code=TOKEN_MISSING"
+	add(25*time.Hour, "a", expired, 100)
+	add(time.Hour, "a", expired, 1)
+	add(time.Hour, "b", expired, 2)
+	add(50*time.Minute, "b", expired, 4)
+	add(50*time.Minute, "b", missing, 8)
+	counts := func(query string) []countItem { return read[list[countItem]](w, token, "/api/admin/counts"+query).Items }
+	bearer := map[string]string{"code": "TOKEN_EXPIRED", "scheme": "Bearer"}
+	want := []countItem{
+		{at.Add(-time.Hour), "refusals", bearer, 3},
+		{at.Add(-50 * time.Minute), "refusals", bearer, 4},
+		{at.Add(-50 * time.Minute), "refusals", map[string]string{"code": "TOKEN_MISSING"}, 8},
+	}
+	if got := counts(""); !reflect.DeepEqual(got, want) {
+		t.Errorf("the last day: got %+v, want %+v", got, want)
+	}
+	if got := counts("?step=3600"); len(got) != 2 || got[0].N != 7 || got[1].N != 8 {
+		t.Errorf("in steps of an hour: got %+v, want 7 and 8", got)
+	}
+	day := func(d int) string { return at.Add(time.Duration(-24*d) * time.Hour).UTC().Format(time.RFC3339) }
+	if got := counts("?until=" + day(1) + "&since=" + day(2)); len(got) != 1 || got[0].N != 100 {
+		t.Errorf("the day before: got %+v, want 100", got)
+	}
+	for _, query := range []string{"?step=299", "?step=x", "?since=yesterday", "?since=" + day(8)} {
+		w.refused(w.do("GET", "/api/admin/counts"+query, token, nil), 400, "INVALID_REQUEST")
+	}
 }
 
 // The first administrator is added with the link, once.

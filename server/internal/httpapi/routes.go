@@ -77,14 +77,18 @@ func (s *Server) routes() http.Handler {
 	handle("/api/admin/users/{id}/mfa", route{"DELETE": s.byAdmin(s.resetFactors)})
 	handle("/api/admin/users/{id}/sessions", route{"GET": s.forAdmins(s.userSessions)})
 	handle("/api/admin/users/{id}/sessions/{session}", route{"DELETE": s.byAdmin(s.endUserSession)})
+	handle("/api/admin/users/{id}/groups", route{"GET": s.forAdmins(s.userGroups), "POST": s.byAdmin(s.addToGroup)})
+	handle("/api/admin/users/{id}/groups/{group}", route{"DELETE": s.byAdmin(s.removeFromGroup)})
 	handle("/api/admin/users/{id}/keys", route{"GET": s.forAdmins(s.userKeys)})
 	handle("/api/admin/users/{id}/keys/{key}", route{"DELETE": s.byAdmin(s.revokeUserKey)})
+	handle("/api/admin/groups", route{"GET": s.forAdmins(s.groups)})
 	handle("/api/admin/signing-keys", route{"GET": s.forAdmins(s.signingKeys)})
 	handle("/api/admin/signing-keys/rotate", route{"POST": s.byAdmin(s.rotateSigningKey)})
 	handle("/api/admin/signing-keys/{kid}/retire", route{"POST": s.byAdmin(s.retireSigningKey)})
 	handle("/api/admin/events", route{"GET": s.forAdmins(s.events)})
 	handle("/api/admin/denials/{id}", route{"GET": s.forAdmins(s.denial)})
 	handle("/api/admin/stats", route{"GET": s.forAdmins(s.stats)})
+	handle("/api/admin/counts", route{"GET": s.forAdmins(s.counts)})
 	handle("/api/admin/settings", route{"GET": s.forAdmins(s.settings)})
 
 	// For other software and for browsers.

@@ -182,3 +182,50 @@ func (s *Server) revokeUserKey(w http.ResponseWriter, r *http.Request, by reques
 	err := s.c.Accounts.RevokeKey(r.Context(), r.PathValue("id"), r.PathValue("key"), "", by)
 	return noContent(w, unknown("key", err))
 }
+
+// groupItem is a group, in a list of all groups with the number of its users.
+type groupItem struct {
+	Name  string `json:"name"`
+	Users int    `json:"users,omitzero"`
+}
+
+// groups is GET /api/admin/groups.
+func (s *Server) groups(w http.ResponseWriter, r *http.Request) error {
+	sizes, err := s.c.DB.GroupSizes(r.Context())
+	page := list[groupItem]{Items: make([]groupItem, 0, len(sizes))}
+	for _, g := range sizes {
+		page.Items = append(page.Items, groupItem(g))
+	}
+	return answer(w, http.StatusOK, page, err)
+}
+
+// userGroups is GET /api/admin/users/{id}/groups.
+func (s *Server) userGroups(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	names, err := s.c.DB.Groups(r.Context(), u.ID)
+	page := list[groupItem]{Items: make([]groupItem, 0, len(names))}
+	for _, name := range names {
+		page.Items = append(page.Items, groupItem{Name: name})
+	}
+	return answer(w, http.StatusOK, page, err)
+}
+
+// addToGroup is POST /api/admin/users/{id}/groups. The user may be in the group already.
+func (s *Server) addToGroup(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	in, err := decode[struct {
+		Name string `json:"name"`
+	}](w, r)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusCreated, groupItem{Name: in.Name}, s.c.Accounts.AddToGroup(r.Context(), r.PathValue("id"), in.Name, by))
+}
+
+// removeFromGroup is DELETE /api/admin/users/{id}/groups/{group}.
+func (s *Server) removeFromGroup(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	err := s.c.Accounts.RemoveFromGroup(r.Context(), r.PathValue("id"), r.PathValue("group"), by)
+	return noContent(w, unknown("group", err))
+}

@@ -398,3 +398,45 @@ func TestAdministrationIsFresh(t *testing.T) {
 	again := w.tokens(w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword}))
 	w.status(w.do("POST", lock, again.AccessToken, nil), 204)
 }
+
+// Administrators put users in groups and take them out.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	root, token := w.administrator("root@example.com")
+	groups := "/api/admin/users/" + w.ada.ID + "/groups"
+	names := func(path string) string {
+		var all []string
+		for _, g := range read[list[groupItem]](w, token, path).Items {
+			all = append(all, g.Name+strings.Repeat("+", g.Users))
+		}
+		return strings.Join(all, " ")
+	}
+	for _, name := range []string{"ops", "team.a", "ops"} {
+		w.status(w.do("POST", groups, token, object{"name": name}), 201)
+	}
+	w.status(w.do("POST", "/api/admin/users/"+root+"/groups", token, object{"name": "ops"}), 201)
+	if got := names(groups); got != "ops team.a" {
+		t.Errorf("groups of ada: %s", got)
+	}
+	if got := names("/api/admin/groups"); got != "ops++ team.a+" {
+		t.Errorf("all groups: %s", got)
+	}
+	for _, name := range []string{"", "Ops", "a b", "-a", "a/b", "\x00", strings.Repeat("a", 65)} {
+		if p := w.refused(w.do("POST", groups, token, object{"name": name}), 400, "INVALID_REQUEST"); p["member"] != "name" {
+			t.Errorf("%q: %v, want the member name", name, p)
+		}
+	}
+	w.refused(w.do("DELETE", groups+"/none", token, nil), 404, "NOT_FOUND")
+	w.status(w.do("DELETE", groups+"/ops", token, nil), 204)
+	w.status(w.do("DELETE", groups+"/team.a", token, nil), 204)
+	if got := names(groups); got != "" {
+		t.Errorf("after the removal: %s", got)
+	}
+	if events := w.events(store.EventGroupAdded); len(events) != 3 || events[0].Actor != root || events[0].Detail == "" {
+		t.Errorf("events: %+v, want one for each group and user, with the administrator", events)
+	}
+	if events := w.events(store.EventGroupRemoved); len(events) != 2 {
+		t.Errorf("events: %+v, want 2", events)
+	}
+}
