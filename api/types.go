@@ -10,6 +10,7 @@ type LoginRequest struct {
 	Email      string `json:"email"`
 	Password   string `json:"password"`
 	UseCookies bool   `json:"use_cookies,omitzero"` // answer with a session cookie instead of tokens
+	Remember   bool   `json:"remember,omitzero"`    // with UseCookies: stay signed in after the browser ends
 }
 
 // RefreshRequest is the body of POST /api/auth/refresh.
@@ -50,8 +51,9 @@ type PasskeyOptions struct {
 
 // PasskeyLoginRequest is the body of POST /api/auth/passkeys/login/finish.
 type PasskeyLoginRequest struct {
-	Assertion  json.RawMessage `json:"assertion"` // AuthenticationResponseJSON of WebAuthn level 3 s5.1
-	UseCookies bool            `json:"use_cookies,omitzero"`
+	Assertion  json.RawMessage `json:"assertion"`            // AuthenticationResponseJSON of WebAuthn level 3 s5.1
+	UseCookies bool            `json:"use_cookies,omitzero"` // as of LoginRequest
+	Remember   bool            `json:"remember,omitzero"`    // as of LoginRequest
 }
 
 // TOTPEnrolment is the body of the response of POST /api/auth/mfa/totp: a new seed for an authenticator app.

@@ -197,6 +197,12 @@ type Config struct {
 
 		// Lifetime of a browser session from sign-in, regardless of use.
 		Absolute time.Duration `toml:"absolute" default:"12h" range:"1s,87600h"`
+
+		// As `idle`, for a user who asked to stay signed in (`remember`).
+		RememberIdle time.Duration `toml:"remember_idle" default:"168h" range:"1s,87600h"`
+
+		// As `absolute`, for such a user.
+		RememberAbsolute time.Duration `toml:"remember_absolute" default:"720h" range:"1s,87600h"`
 	} `toml:"sessions"`
 
 	Limits struct {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -17,12 +18,12 @@ const sessionCookie = "__Host-durward"
 // deviceCookie is the name of the cookie of a known device. It signs no client in.
 const deviceCookie = "__Host-durward-device"
 
-// setCookie sets the session cookie. With maxAge 0 it has no Max-Age: the server decides when the
-// session ends. With maxAge -1 the browser deletes the cookie.
-func setCookie(w http.ResponseWriter, value string, maxAge int) {
-	setHostCookie(w, sessionCookie, value, maxAge)
+// setCookie sets the session cookie. The server decides when the session ends.
+func setCookie(w http.ResponseWriter, c session.Cookie) {
+	setHostCookie(w, sessionCookie, c.Value, int(c.Kept/time.Second))
 }
 
+// setHostCookie sets a cookie. With maxAge 0 the browser drops it when it ends, with -1 at once.
 func setHostCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name:     name,
@@ -70,15 +71,15 @@ func sentCookies(r *http.Request) (values []string) {
 
 // answerCookie answers with the profile and sets the cookies of the session and of the known device, or
 // returns err.
-func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, value string, err error) error {
+func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, cookie session.Cookie, err error) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
+	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), cookie.Value, false)
 	if err != nil {
 		return err
 	}
-	setCookie(w, value, 0)
+	setCookie(w, cookie)
 	s.rememberDevice(w, r, u)
 	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
 }

@@ -301,27 +301,77 @@ func TestCookieEnds(t *testing.T) {
 	w.cookieDead(steady)
 }
 
+// A user who asks for it stays signed in for longer, and the browser keeps the cookie.
+func TestRemember(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	body := object{"email": adaEmail, "password": adaPassword, "use_cookies": true, "remember": true}
+	kept := func(r reply, want time.Duration) string {
+		t.Helper()
+		age, set := fmt.Sprintf("; Max-Age=%d;", int(want.Seconds())), r.Header["Set-Cookie"]
+		if len(set) == 0 || !strings.Contains(set[0], age) {
+			t.Fatalf("%s, Set-Cookie: %s, want %s", r.Status, set, age)
+		}
+		set[0] = strings.Replace(set[0], age, ";", 1)
+		return w.given(r)
+	}
+	const day = 24 * time.Hour
+	idle := kept(w.byCookie("POST", "/api/auth/login", "", body), 30*day)
+	w.clock.Advance(7*day - time.Minute)
+	w.cookieWorks(idle)
+	w.clock.Advance(7*day - time.Minute)
+	w.cookieWorks(idle)
+	w.clock.Advance(7*day + time.Minute)
+	w.cookieDead(idle)
+
+	used := kept(w.byCookie("POST", "/api/auth/login", "", body), 30*day)
+	w.clock.Advance(day)
+	used = kept(w.byCookie("POST", "/api/auth/step-up", used, object{"password": adaPassword}), 29*day)
+	for range 28 {
+		w.clock.Advance(day)
+		w.cookieWorks(used)
+	}
+	w.clock.Advance(day)
+	w.cookieDead(used)
+
+	// With the second factor too.
+	seed, _ := w.enrol(adaEmail)
+	w.clock.Advance(time.Minute) // a step is accepted once
+	half := w.refused(w.byCookie("POST", "/api/auth/login", "", body), 401, "MFA_REQUIRED")["mfa_token"]
+	kept(w.byCookie("POST", "/api/auth/login/mfa", "", object{"mfa_token": half, "method": "totp", "code": w.code(seed)}), 30*day)
+
+	delete(body, "use_cookies")
+	if p := w.refused(w.do("POST", "/api/auth/login", "", body), 400, "INVALID_REQUEST"); p["member"] != "remember" {
+		t.Errorf("remember without use_cookies: %v, want the member remember", p)
+	}
+}
+
 // For random patterns of use, a session ends when a simple model says so.
 func TestCookieEndsModel(t *testing.T) {
 	t.Parallel()
-	w := newEnv(t, settings{tweak: func(_ *issuer.Config, c *session.Config) { c.CookieIdle, c.CookieAbsolute = 10*time.Minute, time.Hour }})
+	w := newEnv(t, settings{tweak: func(_ *issuer.Config, c *session.Config) {
+		c.CookieIdle, c.CookieAbsolute = 10*time.Minute, time.Hour
+		c.RememberIdle, c.RememberAbsolute = 20*time.Minute, 2*time.Hour
+	}})
 	ctx := context.Background()
 	random := rand.New(rand.NewPCG(1, 2))
 	steps := []time.Duration{time.Second, 19 * time.Second, 20 * time.Second, 21 * time.Second, time.Minute, 5 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute, 10*time.Minute + time.Second}
 	alive, dead := 0, 0
-	for range 60 {
-		value, err := w.sessions.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, "", request.Info{})
+	for n := range 60 {
+		factor := time.Duration(1 + n%2) // for remembered sessions all times are twice as long
+		wish := session.CookieWish{Wanted: true, Remember: factor == 2}
+		cookie, err := w.sessions.SignInCookie(ctx, account.Proof{User: w.ada, At: w.clock.Now()}, wish, request.Info{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		began := w.clock.Now()
 		written := began // the last use that is written down
 		for {
-			w.clock.Advance(steps[random.IntN(len(steps))])
+			w.clock.Advance(factor * steps[random.IntN(len(steps))])
 			now := w.clock.Now()
-			want := now.Before(written.Add(10*time.Minute)) && now.Before(began.Add(time.Hour))
+			want := now.Before(written.Add(factor*10*time.Minute)) && now.Before(began.Add(factor*time.Hour))
 			use := random.IntN(4) > 0
-			p, err := w.sessions.AuthenticateCookie(ctx, value, use)
+			p, err := w.sessions.AuthenticateCookie(ctx, cookie.Value, use)
 			if want != (err == nil) || err != nil && !errors.Is(err, durward.SessionExpired) {
 				t.Fatalf("%s after the sign-in, %s after the last use: %v, want it valid: %v", now.Sub(began), now.Sub(written), err, want)
 			}
@@ -330,11 +380,11 @@ func TestCookieEndsModel(t *testing.T) {
 				break
 			}
 			alive++
-			if use && now.Sub(written) >= 20*time.Second { // a thirtieth of the idle time
+			if use && now.Sub(written) >= factor*20*time.Second { // a thirtieth of the idle time
 				written = now
 			}
-			ends := written.Add(10 * time.Minute)
-			if absolute := began.Add(time.Hour); ends.After(absolute) {
+			ends := written.Add(factor * 10 * time.Minute)
+			if absolute := began.Add(factor * time.Hour); ends.After(absolute) {
 				ends = absolute
 			}
 			if !p.Expires.Equal(ends) {

@@ -16,27 +16,27 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	if err != nil {
 		return err
 	}
-	if err := s.checkUseCookies(r, in.UseCookies, key); err != nil {
+	if err := s.checkUseCookies(r, in.UseCookies, in.Remember, key); err != nil {
 		return err
 	}
-	info, cookie := from(r), ""
+	info, wish := from(r), session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember}
 	if sent := sentCookies(r); len(sent) > 0 {
-		cookie = sent[0]
-		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), cookie, false); err == nil {
+		wish.Replaced = sent[0]
+		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), wish.Replaced, false); err == nil {
 			info.Cookie = p.Subject
 		}
 	}
 	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, info)
 	if half, ok := errors.AsType[*account.FactorRequired](err); ok {
-		return s.c.Sessions.BeginSignIn(r.Context(), half.Proof, in.UseCookies, key, info)
+		return s.c.Sessions.BeginSignIn(r.Context(), half.Proof, wish, key, info)
 	}
 	if err != nil {
 		return err
 	}
 	if in.UseCookies {
 		// The response has no token that a script could steal. The previous session of the browser ends.
-		value, err := s.c.Sessions.SignInCookie(r.Context(), proof, cookie, info)
-		return s.answerCookie(w, r, proof.User, value, err)
+		cookie, err := s.c.Sessions.SignInCookie(r.Context(), proof, wish, info)
+		return s.answerCookie(w, r, proof.User, cookie, err)
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)
 	return answerTokens(w, t, err)
@@ -57,30 +57,32 @@ func (s *Server) loginMFA(w http.ResponseWriter, r *http.Request, key *durward.H
 			return err
 		}
 	}
-	cookie := ""
+	replaced := ""
 	if sent := sentCookies(r); len(sent) > 0 {
-		cookie = sent[0]
+		replaced = sent[0]
 	}
 	var t session.Tokens
-	var value string
+	var cookie session.Cookie
 	switch isPasskey := in.Method == api.FactorPasskey; {
 	case isPasskey != (len(in.Assertion) > 0):
 		return invalid("assertion", "The member assertion is required for the method passkey, and for no other.", "Send code for the other methods.")
 	case isPasskey:
-		t, value, err = s.c.Sessions.FinishSignInWithPasskey(r.Context(), s.passkeys, half, in.Assertion, key, cookie, from(r))
+		t, cookie, err = s.c.Sessions.FinishSignInWithPasskey(r.Context(), s.passkeys, half, in.Assertion, key, replaced, from(r))
 	default:
 		code := account.Code{Factor: in.Method, Text: in.Code}
-		t, value, err = s.c.Sessions.FinishSignIn(r.Context(), half, code, key, cookie, from(r))
+		t, cookie, err = s.c.Sessions.FinishSignIn(r.Context(), half, code, key, replaced, from(r))
 	}
 	if half.UseCookies {
-		return s.answerCookie(w, r, half.User(), value, err)
+		return s.answerCookie(w, r, half.User(), cookie, err)
 	}
 	return answerTokens(w, t, err)
 }
 
 // checkUseCookies refuses a sign-in that wants a cookie and must not get one.
-func (s *Server) checkUseCookies(r *http.Request, use bool, key *durward.HeldKey) error {
+func (s *Server) checkUseCookies(r *http.Request, use, remember bool, key *durward.HeldKey) error {
 	switch {
+	case remember && !use:
+		return invalid("remember", "The member remember is for sign-ins with use_cookies.", "Send use_cookies too: tokens stay for the time of the refresh token.")
 	case !use:
 		return nil
 	case key != nil:

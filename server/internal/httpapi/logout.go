@@ -70,6 +70,6 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 			return err // the session may still exist, so the cookie stays
 		}
 	}
-	setCookie(w, "", -1)
+	setHostCookie(w, sessionCookie, "", -1)
 	return nil
 }

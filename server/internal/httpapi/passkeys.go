@@ -38,12 +38,17 @@ func (s *Server) finishPasskeyLogin(w http.ResponseWriter, r *http.Request, key 
 	if err != nil {
 		return err
 	}
-	if err := s.checkUseCookies(r, in.UseCookies, key); err != nil {
+	if err := s.checkUseCookies(r, in.UseCookies, in.Remember, key); err != nil {
 		return err
 	}
-	login := session.PasskeySignIn{Passkeys: s.passkeys, Response: in.Assertion, Cookie: in.UseCookies, Key: key}
+	login := session.PasskeySignIn{
+		Passkeys: s.passkeys,
+		Response: in.Assertion,
+		Cookie:   session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember},
+		Key:      key,
+	}
 	if sent := sentCookies(r); len(sent) > 0 {
-		login.Replaced = sent[0]
+		login.Cookie.Replaced = sent[0]
 	}
 	t, u, cookie, err := s.c.Sessions.SignInWithPasskey(r.Context(), login, from(r))
 	if in.UseCookies {

@@ -49,8 +49,8 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	p := durward.From(r.Context())
 	cookie, _ := acceptedCookie(r)
 	fresh, err := s.c.Sessions.ChangePassword(r.Context(), p, in.Current, in.New, cookie, from(r))
-	if fresh != "" {
-		setCookie(w, fresh, 0)
+	if fresh.Value != "" {
+		setCookie(w, fresh)
 	}
 	return noContent(w, unknownOwner(err))
 }

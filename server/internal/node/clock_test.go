@@ -137,7 +137,7 @@ func (w *wrongClock) try(by time.Duration, restart bool) {
 	ctx := w.Context()
 	what := func(credential string) string { return fmt.Sprintf("clock wrong by %s: %s", by, credential) }
 	in, out, later := w.signIn(), w.signIn(), w.signIn()
-	cookie, err := w.Sessions.SignInCookie(ctx, w.proof(), "", home)
+	cookie, err := w.Sessions.SignInCookie(ctx, w.proof(), session.CookieWish{}, home)
 	w.must(err)
 	_, key, err := w.Accounts.CreateKey(ctx, &durward.Principal{Subject: w.user.ID, SessionID: in.Session, Scopes: account.ScopesOf(w.user), AuthTime: w.clock.Now()},
 		account.NewKey{Name: what("key"), Life: time.Hour}, home)
@@ -163,7 +163,7 @@ func (w *wrongClock) try(by time.Duration, restart bool) {
 	if _, err := w.Sessions.Refresh(ctx, in.Refresh, nil, home); err != nil {
 		w.Errorf("%s: %v", what("refresh token"), err)
 	}
-	if _, err := w.Sessions.AuthenticateCookie(ctx, cookie, true); err != nil {
+	if _, err := w.Sessions.AuthenticateCookie(ctx, cookie.Value, true); err != nil {
 		w.Errorf("%s: %v", what("cookie"), err)
 	}
 	if _, err := w.Accounts.AuthenticateKey(ctx, key.Reveal(), home); err != nil {

@@ -588,16 +588,16 @@ func (e *env) signInCookie() {
 		value = old.value
 	}
 	p = e.anyPeer()
-	value, err := p.Sessions.SignInCookie(ctx, proof, value, home)
+	cookie, err := p.Sessions.SignInCookie(ctx, proof, session.CookieWish{Replaced: value}, home)
 	e.must(err)
 	if old != nil {
 		e.end(of[old], p)
 	}
 	now := e.now()
-	principal, err := p.Sessions.AuthenticateCookie(ctx, value, false)
+	principal, err := p.Sessions.AuthenticateCookie(ctx, cookie.Value, false)
 	e.must(err)
 	s := &modelSession{id: principal.SessionID, who: who, made: now, born: e.running(), ends: now.Add(cookieAbsolute), auth: proof.At}
-	s.cookies = []*modelCookie{{value: value, used: now, auth: proof.At}}
+	s.cookies = []*modelCookie{{value: cookie.Value, used: now, auth: proof.At}}
 	who.sessions = append(who.sessions, s)
 }
 
@@ -800,7 +800,7 @@ func (e *env) race() {
 	e.advance(time.Millisecond)
 	var late, next session.Tokens
 	var errLate, errNext, errAction error
-	var cookie string
+	var cookie session.Cookie
 	var errCookie error
 	var all sync.WaitGroup
 	all.Go(func() { next, errNext = p.Sessions.Refresh(ctx, g.tokens[n], held(g.key), home) })
@@ -814,7 +814,7 @@ func (e *env) race() {
 	} else {
 		errStep = durward.TokenRevoked
 	}
-	all.Go(func() { cookie, errCookie = p.Sessions.SignInCookie(ctx, proof, "", home) })
+	all.Go(func() { cookie, errCookie = p.Sessions.SignInCookie(ctx, proof, session.CookieWish{}, home) })
 	all.Go(func() {
 		switch action {
 		case "sign out":
@@ -853,10 +853,10 @@ func (e *env) race() {
 		e.addSession(who, proof, late, "", other)
 	}
 	if errCookie == nil {
-		id, err := e.sessionOf(p, cookie)
+		id, err := e.sessionOf(p, cookie.Value)
 		e.must(err)
 		s := &modelSession{id: id, who: who, made: e.now(), born: e.running(), ends: e.now().Add(cookieAbsolute), auth: proof.At}
-		s.cookies = []*modelCookie{{value: cookie, used: e.now(), auth: proof.At}}
+		s.cookies = []*modelCookie{{value: cookie.Value, used: e.now(), auth: proof.At}}
 		who.sessions = append(who.sessions, s)
 	}
 	switch action {
@@ -1048,7 +1048,7 @@ func (e *env) stepUpCookie() {
 	proof := e.authenticate(s.who, p)
 	value, err := p.Sessions.StepUpCookie(ctx, proof, principal, c.value, home)
 	e.must(err)
-	if value == c.value {
+	if value.Value == c.value {
 		e.Fatal("got the old cookie, want a new one")
 	}
 	for _, other := range s.cookies {
@@ -1060,7 +1060,7 @@ func (e *env) stepUpCookie() {
 		c.replaced = e.now()
 	}
 	s.auth = e.now()
-	s.cookies = append(s.cookies, &modelCookie{value: value, used: e.now(), auth: e.now()})
+	s.cookies = append(s.cookies, &modelCookie{value: value.Value, used: e.now(), auth: e.now()})
 }
 
 // stepUp steps up a session with tokens.

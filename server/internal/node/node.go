@@ -253,19 +253,21 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		return n, err
 	}
 	n.Sessions, err = session.New(session.Config{
-		DB:              db,
-		Checkpoint:      c.Checkpoint,
-		Accounts:        n.Accounts,
-		Issuer:          n.Issuer,
-		Revoked:         list,
-		Metrics:         figures,
-		BadTokens:       rate("refresh", forgedRefreshTokens, time.Minute),
-		RefreshTTL:      set.Tokens.RefreshTTL,
-		RefreshAbsolute: set.Tokens.RefreshAbsolute,
-		RefreshGrace:    set.Tokens.RefreshGrace,
-		CookieIdle:      set.Sessions.Idle,
-		CookieAbsolute:  set.Sessions.Absolute,
-		Log:             c.Log,
+		DB:               db,
+		Checkpoint:       c.Checkpoint,
+		Accounts:         n.Accounts,
+		Issuer:           n.Issuer,
+		Revoked:          list,
+		Metrics:          figures,
+		BadTokens:        rate("refresh", forgedRefreshTokens, time.Minute),
+		RefreshTTL:       set.Tokens.RefreshTTL,
+		RefreshAbsolute:  set.Tokens.RefreshAbsolute,
+		RefreshGrace:     set.Tokens.RefreshGrace,
+		CookieIdle:       set.Sessions.Idle,
+		RememberIdle:     set.Sessions.RememberIdle,
+		RememberAbsolute: set.Sessions.RememberAbsolute,
+		CookieAbsolute:   set.Sessions.Absolute,
+		Log:              c.Log,
 	})
 	if err != nil {
 		return n, err

@@ -53,22 +53,50 @@ func (m *Manager) hash(label string, raw []byte) []byte {
 	return h.Sum(nil)
 }
 
-// SignInCookie begins a session as SignIn does, with a cookie instead of tokens, and returns the
-// cookie's value. replaced is the cookie that the browser sent, or empty: its session ends, whichever
-// user it belongs to.
-func (m *Manager) SignInCookie(
-	ctx context.Context, proof account.Proof, replaced string, from request.Info,
-) (value string, err error) {
+// Cookie is a session cookie for a browser.
+type Cookie struct {
+	Value string
+	Kept  time.Duration // how long the browser keeps it; zero: until the browser ends
+}
+
+// CookieWish says what a client wants that signs in with a cookie.
+type CookieWish struct {
+	Wanted   bool   // false: tokens instead
+	Remember bool   // stay signed in after the browser ends
+	Replaced string // the cookie that the browser sent, or empty: its session ends, whichever user it belongs to
+}
+
+// SignInCookie begins a session as SignIn does, with a cookie instead of tokens.
+func (m *Manager) SignInCookie(ctx context.Context, proof account.Proof, wish CookieWish, from request.Info) (Cookie, error) {
 	now := m.c.Now()
-	s := newSession(proof, now.Add(m.c.CookieAbsolute), now, from)
-	value, c := m.newCookie(s, now)
+	s := m.newCookieSession(proof, wish.Remember, now, from)
+	cookie, c := m.newCookie(s, now)
 	event := from.Event(store.EventSignedIn, "ok", s.UserID, s.ID, now)
 	place := store.Place{Network: s.Network, Browser: s.Agent}
-	err = m.publish(m.c.DB.CreateCookieSession(ctx, s, c, event, place, proof.User, m.replacedBy(replaced, now)))
+	err := m.publish(m.c.DB.CreateCookieSession(ctx, s, c, event, place, proof.User, m.replacedBy(wish.Replaced, now)))
 	if err != nil {
-		return "", refuseChanged(err)
+		return Cookie{}, refuseChanged(err)
 	}
-	return value, nil
+	return cookie, nil
+}
+
+// newCookieSession returns a session for a cookie.
+func (m *Manager) newCookieSession(proof account.Proof, remember bool, now time.Time, from request.Info) store.Session {
+	life := m.c.CookieAbsolute
+	if remember {
+		life = m.c.RememberAbsolute
+	}
+	s := newSession(proof, now.Add(life), now, from)
+	s.Remembered = remember
+	return s
+}
+
+// idle returns how long a cookie of s stays valid without use.
+func (m *Manager) idle(s store.Session) time.Duration {
+	if s.Remembered {
+		return m.c.RememberIdle
+	}
+	return m.c.CookieIdle
 }
 
 // replacedBy returns the replacement of a cookie by a sign-in. A value that is no cookie of this server
@@ -82,11 +110,22 @@ func (m *Manager) replacedBy(value string, now time.Time) store.Replaced {
 }
 
 // newCookie returns a random cookie with the rights of s.
-func (m *Manager) newCookie(s store.Session, now time.Time) (value string, c store.Cookie) {
+func (m *Manager) newCookie(s store.Session, now time.Time) (Cookie, store.Cookie) {
 	value, raw := newSecret()
-	return value, store.Cookie{
-		Hash: m.hash(cookieLabel, raw), SessionID: s.ID, Scope: s.Scope, AuthTime: s.AuthTime, ACR: s.ACR, AMR: s.AMR,
-		CreatedAt: now, UsedAt: now, IdleEnds: earlier(now.Add(m.c.CookieIdle), s.EndsAt),
+	cookie := Cookie{Value: value}
+	if s.Remembered {
+		cookie.Kept = s.EndsAt.Sub(now)
+	}
+	return cookie, store.Cookie{
+		Hash:      m.hash(cookieLabel, raw),
+		SessionID: s.ID,
+		Scope:     s.Scope,
+		AuthTime:  s.AuthTime,
+		ACR:       s.ACR,
+		AMR:       s.AMR,
+		CreatedAt: now,
+		UsedAt:    now,
+		IdleEnds:  earlier(now.Add(m.idle(s)), s.EndsAt),
 	}
 }
 
@@ -98,9 +137,10 @@ func (m *Manager) AuthenticateCookie(ctx context.Context, value string, use bool
 		return nil, err
 	}
 	now := m.c.Now()
-	every := min(useStep, m.c.CookieIdle/usesPerIdle)
+	idle := m.idle(s)
+	every := min(useStep, idle/usesPerIdle)
 	if use && c.ReplacedAt.IsZero() && now.Sub(c.UsedAt) >= every {
-		c.IdleEnds = earlier(now.Add(m.c.CookieIdle), s.EndsAt)
+		c.IdleEnds = earlier(now.Add(idle), s.EndsAt)
 		if err := m.c.DB.UseCookie(ctx, c.Hash, now, now.Add(-every), c.IdleEnds); err != nil {
 			return nil, err
 		}

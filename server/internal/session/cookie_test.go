@@ -16,9 +16,9 @@ import (
 
 func (w *env) cookieOf(u store.User) string {
 	w.t.Helper()
-	value, err := w.SignInCookie(context.Background(), w.proof(u), "", home)
+	cookie, err := w.SignInCookie(context.Background(), w.proof(u), CookieWish{}, home)
 	w.must(err)
-	return value
+	return cookie.Value
 }
 
 // A cookie has one spelling. Every other value is refused with SessionExpired.
@@ -70,7 +70,7 @@ func TestCookieRaces(t *testing.T) {
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				given = append(given, fresh)
+				given = append(given, fresh.Value)
 			})
 			wg.Go(func() {
 				if _, err := w.AuthenticateCookie(context.Background(), value, true); err != nil {

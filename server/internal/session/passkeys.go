@@ -17,17 +17,16 @@ import (
 type PasskeySignIn struct {
 	Passkeys *account.Passkeys
 	Response []byte           // to Passkeys.Ask for passkey.SignIn
-	Cookie   bool             // begin a session with a cookie
-	Replaced string           // as for SignInCookie
+	Cookie   CookieWish
 	Key      *durward.HeldKey // as for SignIn
 }
 
 // SignInWithPasskey begins a session for the user whose passkey made the response: with the first tokens, or
-// with a cookie, whose value it returns. Of several calls with one response, one begins a session. It
+// with a cookie. Of several calls with one response, one begins a session. It
 // refuses as account.Passkeys.Use does.
 func (m *Manager) SignInWithPasskey(
 	ctx context.Context, in PasskeySignIn, from request.Info,
-) (t Tokens, u store.User, cookie string, err error) {
+) (t Tokens, u store.User, cookie Cookie, err error) {
 	var n store.NewSession
 	proof, err := in.Passkeys.Use(ctx, in.Response, account.Question{Purpose: passkey.SignIn}, from, func(
 		ctx context.Context, use store.PasskeyUse, proof account.Proof,
@@ -36,17 +35,17 @@ func (m *Manager) SignInWithPasskey(
 		if err != nil {
 			return err
 		}
-		n, cookie = m.newSignIn(proof, in.Cookie, jkt, in.Replaced, store.WithFactor+store.FactorPasskey+" "+use.Passkey.ID, from)
+		n, cookie = m.newSignIn(proof, in.Cookie, jkt, store.WithFactor+store.FactorPasskey+" "+use.Passkey.ID, from)
 		return m.publish(m.c.DB.SignInWithPasskey(ctx, use, n, proof.User))
 	})
 	switch {
 	case err != nil:
-		return Tokens{}, store.User{}, "", refuseChanged(err)
-	case in.Cookie:
+		return Tokens{}, store.User{}, Cookie{}, refuseChanged(err)
+	case in.Cookie.Wanted:
 		return Tokens{}, proof.User, cookie, nil
 	}
 	t, err = m.tokens(n.Grant, n.Session, 0, n.Event.At)
-	return t, proof.User, "", err
+	return t, proof.User, Cookie{}, err
 }
 
 // AskPasskey returns the options for a passkey of the user of p, for ReauthenticateWithPasskey.

@@ -53,15 +53,15 @@ func (m *Manager) UndoEmail(ctx context.Context, token string, from request.Info
 // does, and returns the new value. So a stolen copy of the cookie is of use for cookieGrace only.
 func (m *Manager) ChangePassword(
 	ctx context.Context, p *durward.Principal, current, newPassword, cookie string, from request.Info,
-) (fresh string, err error) {
+) (fresh Cookie, err error) {
 	u, err := m.c.DB.UserByID(ctx, p.Subject)
 	if err != nil {
-		return "", err
+		return Cookie{}, err
 	}
 	// The rules for new passwords come first: a refusal by them discloses nothing about the current
 	// password and costs no hash.
 	if err := m.c.Accounts.Passwords.Check("new", newPassword, u); err != nil {
-		return "", err
+		return Cookie{}, err
 	}
 	proof, err := m.reauthenticate(ctx, p, current, from)
 	if partial, ok := errors.AsType[*account.FactorRequired](err); ok {
@@ -70,26 +70,26 @@ func (m *Manager) ChangePassword(
 		proof = partial.Proof
 		proof.Methods, proof.ACR, proof.At = p.AMR, p.ACR, p.AuthTime
 	} else if err != nil {
-		return "", err
+		return Cookie{}, err
 	}
 	hash, err := m.c.Accounts.HashNewPassword(ctx, proof.User, "new", newPassword, from)
 	if err != nil {
-		return "", err
+		return Cookie{}, err
 	}
 	var r store.CookieRenewal
 	if cookie != "" {
 		if fresh, r, err = m.renewal(ctx, proof, p, cookie, from); err != nil {
-			return "", err
+			return Cookie{}, err
 		}
 	}
 	now := m.c.Now()
 	event, until := from.Event(store.EventPasswordChanged, "ok", u.ID, p.SessionID, now), m.c.Issuer.TokensEnd(now)
 	if cookie == "" {
 		err = m.publish(m.c.DB.ChangePassword(ctx, u.ID, hash, p.SessionID, proof.User.PasswordChangedAt, until, event))
-		return "", refuseChanged(err)
+		return Cookie{}, refuseChanged(err)
 	}
 	if err := m.publish(m.c.DB.ChangePasswordWithCookie(ctx, hash, until, event, r)); err != nil {
-		return "", refuseRenewal(err, p)
+		return Cookie{}, refuseRenewal(err, p)
 	}
 	return fresh, nil
 }

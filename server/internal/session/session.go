@@ -50,6 +50,9 @@ type Config struct {
 
 	CookieIdle     time.Duration // since the last use of a cookie; default 30 min
 	CookieAbsolute time.Duration // since the sign-in; default 12 h
+
+	RememberIdle     time.Duration // as CookieIdle for a user who wants to stay signed in; default 7 days
+	RememberAbsolute time.Duration // as CookieAbsolute for such a user; default 30 days
 }
 
 // Manager applies the rules about sessions to one database. It is safe for concurrent use.
@@ -77,6 +80,8 @@ func New(c Config) (*Manager, error) {
 	setDefault(&c.RefreshGrace, 30*time.Second, "the refresh grace", time.Millisecond)
 	setDefault(&c.CookieIdle, 30*time.Minute, "the idle time of a cookie session", time.Second)
 	setDefault(&c.CookieAbsolute, 12*time.Hour, "the life of a cookie session", time.Second)
+	setDefault(&c.RememberIdle, 7*24*time.Hour, "the idle time of a remembered session", time.Second)
+	setDefault(&c.RememberAbsolute, 30*24*time.Hour, "the life of a remembered session", time.Second)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}

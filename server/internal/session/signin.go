@@ -29,10 +29,10 @@ const signInLabel = "durward sign-in"
 // Its member mfa_token names the sign-in, its member methods the second factors of the user.
 // The sign-in ends after signInTime, after five wrong codes, and once it is finished.
 //
-// With cookie, FinishSignIn begins a session with a cookie. If key is not nil, FinishSignIn wants the same
+// FinishSignIn begins a session with a cookie if wish wants it. If key is not nil, FinishSignIn wants the same
 // key. It refuses as SignIn does.
 func (m *Manager) BeginSignIn(
-	ctx context.Context, proof account.Proof, cookie bool, key *durward.HeldKey, from request.Info,
+	ctx context.Context, proof account.Proof, wish CookieWish, key *durward.HeldKey, from request.Info,
 ) error {
 	jkt, err := spend(key)
 	if err != nil {
@@ -49,7 +49,8 @@ func (m *Manager) BeginSignIn(
 		UserID:     proof.User.ID,
 		Stage:      store.StageFactor,
 		Methods:    proof.Methods,
-		UseCookies: cookie,
+		UseCookies: wish.Wanted,
+		Remembered: wish.Remember,
 		JKT:        jkt,
 		StartedAt:  now,
 		EndsAt:     now.Add(signInTime),
@@ -93,12 +94,12 @@ var errSignInOver = &durward.Refusal{
 }
 
 // FinishSignIn verifies a code of the second factor and begins the session of a sign-in: with the first
-// tokens, or with a cookie, the value of which it returns. It refuses as account.UseCode does,
+// tokens, or with a cookie. It refuses as account.UseCode does,
 // with SessionExpired as SignInOf does, and with InvalidCredentials if the user was locked, or the password
-// or the second factor changed, since the sign-in began. replaced is that of SignInCookie.
+// or the second factor changed, since the sign-in began. replaced is that of CookieWish.
 func (m *Manager) FinishSignIn(
 	ctx context.Context, s HalfSignIn, code account.Code, key *durward.HeldKey, replaced string, from request.Info,
-) (t Tokens, cookie string, err error) {
+) (t Tokens, cookie Cookie, err error) {
 	return m.finishSignIn(s, code.Factor, key, replaced, from, func(finish finishFunc) error {
 		_, err := m.c.Accounts.UseCode(ctx, s.user, code, s.Methods, from, func(
 			ctx context.Context, try store.FactorTry, proof account.Proof,
@@ -119,7 +120,7 @@ func (m *Manager) AskPasskeyOf(ctx context.Context, k *account.Passkeys, s HalfS
 func (m *Manager) FinishSignInWithPasskey(
 	ctx context.Context, k *account.Passkeys, s HalfSignIn, response []byte,
 	key *durward.HeldKey, replaced string, from request.Info,
-) (t Tokens, cookie string, err error) {
+) (t Tokens, cookie Cookie, err error) {
 	return m.finishSignIn(s, store.FactorPasskey, key, replaced, from, func(finish finishFunc) error {
 		_, err := k.Use(ctx, response, s.question(), from, func(
 			ctx context.Context, use store.PasskeyUse, proof account.Proof,
@@ -147,17 +148,17 @@ type finishFunc func(ctx context.Context, proof account.Proof, f store.FinishedS
 // finishSignIn calls verify, which calls its argument for a factor that it has to try or to spend.
 func (m *Manager) finishSignIn(
 	s HalfSignIn, factor string, key *durward.HeldKey, replaced string, from request.Info, verify func(finishFunc) error,
-) (t Tokens, cookie string, err error) {
+) (t Tokens, cookie Cookie, err error) {
 	if s.JKT != "" && (key == nil || key.Thumbprint != s.JKT) {
-		return Tokens{}, "", fmt.Errorf("session: the sign-in began with another DPoP key: %w", durward.InvalidProof)
+		return Tokens{}, Cookie{}, fmt.Errorf("session: the sign-in began with another DPoP key: %w", durward.InvalidProof)
 	}
 	jkt, err := spend(key)
 	if err != nil {
-		return Tokens{}, "", err
+		return Tokens{}, Cookie{}, err
 	}
 	var n store.NewSession
 	err = verify(func(ctx context.Context, proof account.Proof, f store.FinishedSignIn) (store.FactorVerdict, error) {
-		n, cookie = m.newSignIn(proof, s.UseCookies, jkt, replaced, store.WithFactor+factor, from)
+		n, cookie = m.newSignIn(proof, CookieWish{s.UseCookies, s.Remembered, replaced}, jkt, store.WithFactor+factor, from)
 		f.NewSession, f.Hash = n, s.Hash
 		f.Void = from.Event(store.EventSignInVoid, "too many wrong codes", s.UserID, "", proof.At)
 		verdict, revoked, err := m.c.DB.FinishSignIn(ctx, f)
@@ -165,27 +166,27 @@ func (m *Manager) finishSignIn(
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return Tokens{}, "", errSignInOver
+		return Tokens{}, Cookie{}, errSignInOver
 	case err != nil:
-		return Tokens{}, "", refuseChanged(err)
+		return Tokens{}, Cookie{}, refuseChanged(err)
 	case s.UseCookies:
 		return Tokens{}, cookie, nil
 	}
 	t, err = m.tokens(n.Grant, n.Session, 0, n.Event.At)
-	return t, "", err
+	return t, Cookie{}, err
 }
 
-// newSignIn returns the session of a sign-in with proof, with its grant, bound to the key jkt, or its cookie
-// and the value of that. detail is that of its event, replaced the argument of SignInCookie.
+// newSignIn returns the session of a sign-in with proof, with its grant, bound to the key jkt, or its cookie.
+// detail is that of its event.
 func (m *Manager) newSignIn(
-	proof account.Proof, useCookies bool, jkt, replaced, detail string, from request.Info,
-) (n store.NewSession, cookie string) {
+	proof account.Proof, wish CookieWish, jkt, detail string, from request.Info,
+) (n store.NewSession, cookie Cookie) {
 	at := proof.At
 	n.Place = store.Place{Network: from.Network(), Browser: from.Browser()}
-	if useCookies {
-		n.Session = newSession(proof, at.Add(m.c.CookieAbsolute), at, from)
+	if wish.Wanted {
+		n.Session = m.newCookieSession(proof, wish.Remember, at, from)
 		cookie, n.Cookie = m.newCookie(n.Session, at)
-		n.Replaced = m.replacedBy(replaced, at)
+		n.Replaced = m.replacedBy(wish.Replaced, at)
 	} else {
 		n.Session = newSession(proof, at.Add(m.c.RefreshAbsolute), at, from)
 		n.Grant = m.newGrant(n.Session, jkt)

@@ -186,30 +186,30 @@ func (m *Manager) StepUp(
 	return m.tokens(g, s, g.Generation, now)
 }
 
-// StepUpCookie renews the sign-in of a cookie's session as StepUp does, and returns the value of a
-// new cookie. The old cookie keeps its old rights for cookieGrace. It refuses with SessionExpired if
+// StepUpCookie renews the sign-in of a cookie's session as StepUp does, and returns a new
+// cookie. The old cookie keeps its old rights for cookieGrace. It refuses with SessionExpired if
 // the session has ended.
 func (m *Manager) StepUpCookie(
 	ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info,
-) (string, error) {
+) (Cookie, error) {
 	fresh, r, err := m.renewal(ctx, proof, p, value, from)
 	if err != nil {
-		return "", err
+		return Cookie{}, err
 	}
 	if err := m.c.DB.ProveWithCookie(ctx, r); err != nil {
-		return "", refuseRenewal(err, p)
+		return Cookie{}, refuseRenewal(err, p)
 	}
 	return fresh, nil
 }
 
-// renewal returns the value of a new cookie for the session of p, and the replacement of the cookie
+// renewal returns a new cookie for the session of p, and the replacement of the cookie
 // value by it.
 func (m *Manager) renewal(
 	ctx context.Context, proof account.Proof, p *durward.Principal, value string, from request.Info,
-) (fresh string, r store.CookieRenewal, err error) {
+) (fresh Cookie, r store.CookieRenewal, err error) {
 	old, s, _, err := m.liveCookie(ctx, value)
 	if err != nil {
-		return "", r, err
+		return Cookie{}, r, err
 	}
 	now := m.c.Now()
 	r.Proof, r.Proof.SessionID = proof, p.SessionID

@@ -267,7 +267,7 @@ func TestChangePasswordWithCookie(t *testing.T) {
 		late, err := New(c)
 		w.must(err)
 		fresh, err := late.ChangePassword(t.Context(), p, adaPassword, otherPassword, old, home)
-		if refuses(t, "session ended meanwhile", err, durward.SessionExpired); fresh != "" || reads < 3 {
+		if refuses(t, "session ended meanwhile", err, durward.SessionExpired); fresh.Value != "" || reads < 3 {
 			t.Errorf("got cookie %q after %d reads of the clock", fresh, reads)
 		}
 		w.must(w.try(ada.Email, adaPassword))
@@ -285,7 +285,7 @@ func TestChangePasswordWithCookie(t *testing.T) {
 		if _, err := w.AuthenticateCookie(t.Context(), old, false); !errors.Is(err, durward.SessionExpired) {
 			t.Errorf("old cookie after its grace: got %v, want SessionExpired", err)
 		}
-		if again, err := w.AuthenticateCookie(t.Context(), fresh, false); err != nil || again.SessionID != p.SessionID {
+		if again, err := w.AuthenticateCookie(t.Context(), fresh.Value, false); err != nil || again.SessionID != p.SessionID {
 			t.Errorf("new cookie: got %+v, %v; want session %s", again, err, p.SessionID)
 		}
 	})

@@ -1937,7 +1937,7 @@ func TestPurgeSessions(t *testing.T) {
 		}
 		for n := range purgedAtOnce + 5 {
 			must(t, db.do(t.Context(), func(tx *tx) error {
-				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent, failures FROM sessions WHERE id = 'living'`,
+				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent, failures, remembered FROM sessions WHERE id = 'living'`,
 					fmt.Sprint("old ", n), n)
 				return err
 			}))

@@ -20,6 +20,7 @@ type Session struct {
 	Network              string // network of the sign-in
 	Device               string // for display
 	Agent                string // family of the browser or program
+	Remembered           bool   // its cookie stays when the browser ends
 }
 
 // SessionRow is a session in a list.
@@ -35,11 +36,12 @@ type Place struct{ Network, Browser string }
 const placeKept = 90 * 24 * time.Hour
 
 const sessionColumns = `sessions.id, sessions.user_id, sessions.client_id, sessions.scope, sessions.created_at, sessions.ends_at, sessions.ended_at, sessions.end_reason,
-	sessions.auth_time, sessions.acr, sessions.amr, sessions.network, sessions.device, sessions.agent`
+	sessions.auth_time, sessions.acr, sessions.amr, sessions.network, sessions.device, sessions.agent,
+	sessions.remembered`
 
 func (s *Session) fields() []any {
 	return []any{&s.ID, &s.UserID, &s.ClientID, &s.Scope, into(&s.CreatedAt), into(&s.EndsAt), into(&s.EndedAt), &s.EndReason,
-		into(&s.AuthTime), &s.ACR, (*wordsColumn)(&s.AMR), &s.Network, &s.Device, &s.Agent}
+		into(&s.AuthTime), &s.ACR, (*wordsColumn)(&s.AMR), &s.Network, &s.Device, &s.Agent, &s.Remembered}
 }
 
 func (r *SessionRow) fields() []any { return append(r.Session.fields(), into(&r.LastUsedAt)) }
@@ -86,9 +88,9 @@ func (t *tx) createSession(s Session, e Event, p Place, was User) (newPlace bool
 	if err := t.checkUnchanged(s.UserID, was); err != nil {
 		return false, err
 	}
-	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent)
+	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent, remembered)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent, flag(s.Remembered))
 	if e.Language != "" {
 		t.exec(`UPDATE users SET language = $2 WHERE id = $1 AND language <> $2`, s.UserID, e.Language)
 	}

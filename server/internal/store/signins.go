@@ -19,6 +19,7 @@ type SignIn struct {
 	Stage      string
 	Methods    []string // authentication methods so far, the claim amr
 	UseCookies bool     // the client wants a cookie instead of tokens
+	Remembered bool     // as of Session
 	JKT        string   // thumbprint of the DPoP key of the client; empty for none
 	StartedAt  time.Time
 	EndsAt     time.Time
@@ -28,11 +29,11 @@ type SignIn struct {
 }
 
 const signInColumns = `signins.hash, signins.user_id, signins.stage, signins.methods, signins.password_changed_at, signins.second_factor_at,
-	signins.use_cookies, signins.jkt, signins.started_at, signins.ends_at, signins.tries`
+	signins.use_cookies, signins.remembered, signins.jkt, signins.started_at, signins.ends_at, signins.tries`
 
 func (s *SignIn) fields() []any {
 	return []any{&s.Hash, &s.UserID, &s.Stage, (*wordsColumn)(&s.Methods), into(&s.passwordChangedAt), into(&s.secondFactorAt),
-		&s.UseCookies, &s.JKT, into(&s.StartedAt), into(&s.EndsAt), &s.Tries}
+		&s.UseCookies, &s.Remembered, &s.JKT, into(&s.StartedAt), into(&s.EndsAt), &s.Tries}
 }
 
 // CreateSignIn inserts a sign-in of the user was, who proved to know the password. It returns ErrChanged if
@@ -42,10 +43,10 @@ func (db *DB) CreateSignIn(ctx context.Context, s SignIn, was User, e Event) err
 		if err := tx.checkUnchanged(s.UserID, was); err != nil {
 			return err
 		}
-		tx.exec(`INSERT INTO signins (hash, user_id, stage, methods, password_changed_at, second_factor_at, use_cookies, jkt, started_at, ends_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		tx.exec(`INSERT INTO signins (hash, user_id, stage, methods, password_changed_at, second_factor_at, use_cookies, remembered, jkt, started_at, ends_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			s.Hash, s.UserID, s.Stage, strings.Join(s.Methods, " "), micros(was.PasswordChangedAt), micros(was.SecondFactorAt),
-			flag(s.UseCookies), s.JKT, micros(s.StartedAt), micros(s.EndsAt))
+			flag(s.UseCookies), flag(s.Remembered), s.JKT, micros(s.StartedAt), micros(s.EndsAt))
 		return tx.event(e)
 	})
 }

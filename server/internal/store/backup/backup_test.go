@@ -67,7 +67,7 @@ func revoke(t testing.TB, address, value string) (seq int64) {
 	return seq
 }
 
-var integers = regexp.MustCompile(`^(admin|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|tries|unlocks|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
+var integers = regexp.MustCompile(`^(admin|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|remembered|tries|unlocks|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
 
 // filled creates a database with two rows or more in each table and returns its address.
 func filled(t testing.TB, address string) string {
