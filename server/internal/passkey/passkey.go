@@ -2,13 +2,13 @@
 // for them. It keeps nothing: the caller stores the passkeys and the spent challenges.
 //
 // Every passkey is discoverable and verifies its user, by a PIN or a biometric, each time. So one passkey
-// proves two factors, and it needs no name of a user to sign in.
+// proves two factors, and it signs in without the name of a user.
 //
 // A challenge is
 //
 //	time 8 bytes (microseconds) | random 16 | MAC 16
 //
-// in which the MAC (HMAC-SHA-256, cut) also covers the purpose of the challenge. So a challenge needs no row
+// The MAC (HMAC-SHA-256, cut) also covers the purpose of the challenge. So a challenge needs no row
 // before it is used, and a flood of them costs no memory. It is valid for [ChallengeLife], for one purpose
 // and one record: the session, the half-finished sign-in or the user that it was made for. The caller
 // accepts it once.
@@ -294,8 +294,8 @@ func Parse(response []byte) (Response, error) {
 	return Response{CredentialID: parsed.RawID, parsed: parsed}, nil
 }
 
-// ErrCopied means that the signature counter of a passkey did not grow: two devices use the same key, of
-// which one may belong to a thief (WebAuthn level 3 s6.1.1).
+// ErrCopied means that the signature counter of a passkey did not grow: two devices use the same key, and
+// one of them may belong to a thief (WebAuthn level 3 s6.1.1).
 var ErrCopied = errors.New("passkey: the signature counter did not grow: the key may have been copied")
 
 // Verify verifies a response of the passkey c of the user with userID (WebAuthn level 3 s7.2) and returns
@@ -327,7 +327,7 @@ func (rp *RP) verified(r Response, c Credential, userID string) (Credential, err
 	return c, nil
 }
 
-// detailed adds the reason to an error of the library, whose text leaves it out.
+// detailed adds the reason to an error of the library. Its text leaves it out.
 func detailed(err error) error {
 	if e, ok := errors.AsType[*protocol.Error](err); ok && e.DevInfo != "" {
 		return fmt.Errorf("%w: %s", err, e.DevInfo)

@@ -100,8 +100,8 @@ func vectorRP(t testing.TB) *RP {
 // notOffered are vectors with an algorithm that the options do not offer, because Go has none.
 var notOffered = map[string]bool{"packed-ed448": true}
 
-// otherRoots are vectors with an attestation of an invented manufacturer, which the library refuses: it knows
-// the real ones. Browsers send no attestation unless it is asked for. The passkeys of these vectors are read
+// otherRoots are vectors with an attestation of an invented manufacturer. The library knows the real ones and
+// refuses these. Browsers send no attestation without a request for it. The passkeys of these vectors are read
 // without it.
 var otherRoots = map[string]bool{"tpm-es256": true, "android-key-es256": true, "apple-es256": true}
 
@@ -331,7 +331,7 @@ func TestEnrolled(t *testing.T) {
 	}
 }
 
-// Options ask for what the verification requires.
+// Options ask for each requirement of the verification.
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	rp := newRP(t)
