@@ -79,7 +79,7 @@ func run() {
 		defer os.RemoveAll(*dir)
 	}
 	measures := []func() []row{
-		cached, uncached, schemes, revocations, refreshes, onPostgres, signIns, transports, start, many,
+		cached, uncached, schemes, revocations, refreshes, onPostgres, signIns, enumeration, transports, start, many,
 	}
 	if *only {
 		measures = []func() []row{many}

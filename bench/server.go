@@ -36,6 +36,7 @@ const (
 // server is a running durward serve.
 type server struct {
 	cmd *exec.Cmd
+	url string
 	api *api.Client
 }
 
@@ -64,7 +65,7 @@ func begin(data, database string, env ...string) (*server, time.Duration) {
 		check(errors.Join(fmt.Errorf("the server did not start: %w", err), cmd.Wait()))
 	}
 	url := strings.TrimSpace(strings.TrimPrefix(line, "durward: listening on "))
-	s := &server{cmd, must(api.NewClient(api.ClientConfig{URL: url, HTTP: client}))}
+	s := &server{cmd, url, must(api.NewClient(api.ClientConfig{URL: url, HTTP: client}))}
 	res, err := http.Get(url + "/readyz")
 	took := time.Since(began)
 	if err == nil {
