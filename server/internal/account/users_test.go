@@ -60,16 +60,16 @@ func TestGroups(t *testing.T) {
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		h := newEnv(t, engine)
 		operator := request.Info{Actor: "operator"}
-		for _, name := range []string{"", "Staff", " staff", "st aff", "staff\n", "stäff", "-staff", "a,b", "*", strings.Repeat("a", 65), "\x00"} {
+		for _, name := range []string{"", "Staff", " staff", "st aff", "staff\n", "stäff", "-staff", "a,b", "a/b", "*", strings.Repeat("a", 65), "\x00"} {
 			refused(t, fmt.Sprintf("%q", name), h.AddToGroup(t.Context(), h.ada.ID, name, operator), durward.InvalidRequest)
 		}
 		for n := range maxGroups {
-			must(t, h.AddToGroup(t.Context(), h.ada.ID, fmt.Sprintf("team:%d/x", n), operator))
+			must(t, h.AddToGroup(t.Context(), h.ada.ID, fmt.Sprintf("team-%d.x", n), operator))
 		}
 		refused(t, "one too many", h.AddToGroup(t.Context(), h.ada.ID, "more", operator), durward.InvalidRequest)
-		must(t, h.AddToGroup(t.Context(), h.ada.ID, "team:0/x", operator)) // is in it already
-		must(t, h.RemoveFromGroup(t.Context(), h.ada.ID, "team:0/x", operator))
-		if err := h.RemoveFromGroup(t.Context(), h.ada.ID, "team:0/x", operator); !errors.Is(err, store.ErrNotFound) {
+		must(t, h.AddToGroup(t.Context(), h.ada.ID, "team-0.x", operator)) // is in it already
+		must(t, h.RemoveFromGroup(t.Context(), h.ada.ID, "team-0.x", operator))
+		if err := h.RemoveFromGroup(t.Context(), h.ada.ID, "team-0.x", operator); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("removed twice: got %v, want ErrNotFound", err)
 		}
 		if err := h.AddToGroup(t.Context(), "nobody", "staff", operator); !errors.Is(err, store.ErrNotFound) {
@@ -81,7 +81,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("got %d groups, sizes %v, %v, %v", len(groups), sizes, err, err2)
 		}
 		events, err := h.DB.Events(t.Context(), store.EventFilter{UserID: h.ada.ID, Kind: store.EventGroupRemoved})
-		if len(events) != 1 || events[0].Detail != "team:0/x" || events[0].Actor != "operator" || err != nil {
+		if len(events) != 1 || events[0].Detail != "team-0.x" || events[0].Actor != "operator" || err != nil {
 			t.Errorf("events: got %+v, %v", events, err)
 		}
 	})
