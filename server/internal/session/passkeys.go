@@ -16,7 +16,7 @@ import (
 // PasskeySignIn is a sign-in with a passkey.
 type PasskeySignIn struct {
 	Passkeys *account.Passkeys
-	Response []byte           // to Passkeys.Ask for passkey.SignIn
+	Response []byte // to Passkeys.Ask for passkey.SignIn
 	Cookie   CookieWish
 	Key      *durward.HeldKey // as for SignIn
 }
