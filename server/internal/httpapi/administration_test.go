@@ -300,7 +300,9 @@ func TestCounts(t *testing.T) {
 	add(time.Hour, "b", expired, 2)
 	add(50*time.Minute, "b", expired, 4)
 	add(50*time.Minute, "b", missing, 8)
-	counts := func(query string) []countItem { return read[list[countItem]](w, token, "/api/admin/counts"+query).Items }
+	counts := func(query string) []countItem {
+		return read[list[countItem]](w, token, "/api/admin/counts"+query).Items
+	}
 	bearer := map[string]string{"code": "TOKEN_EXPIRED", "scheme": "Bearer"}
 	want := []countItem{
 		{at.Add(-time.Hour), "refusals", bearer, 3},
