@@ -146,9 +146,9 @@ func TestProxyEnds(t *testing.T) {
 	if n := p.Connections(); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
-	if conn, err := net.Dial("tcp", p.Addr()); err == nil {
-		conn.Close()
-		t.Error("the proxy still listens")
+	// Another program may have the port by now, so a connection to it says nothing.
+	if conn, err := p.listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the proxy still listens: %v, %v", conn, err)
 	}
 }
 

@@ -103,6 +103,22 @@ func twoNodes(t testing.TB, c *connection.Client, change ...func(*Config)) (a, b
 	return nodes[0], nodes[1], k
 }
 
+// Failures of one network within an hour, at two nodes, add up.
+func TestHourInSum(t *testing.T) {
+	t.Parallel()
+	a, b, k := twoNodes(t, connect(t, services.SharedRedis(t)))
+	for n := range 50 {
+		fails(t, a, fmt.Sprint("account ", n), here)
+		fails(t, b, fmt.Sprint("other account ", n), here)
+		k.Advance(30 * time.Second)
+	}
+	for _, l := range []*Limiter{a, b} {
+		if wait := refused(t, l, "any", here); wait != 35*time.Minute {
+			t.Errorf("100 failures in 25 minutes: got a block of %s, want 35m", wait)
+		}
+	}
+}
+
 // Two nodes together allow as many wrong tries as one, and all correct ones.
 func TestSum(t *testing.T) {
 	t.Parallel()

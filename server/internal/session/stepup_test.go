@@ -157,19 +157,25 @@ func TestUndecidedTries(t *testing.T) {
 			_ = c.Hasher.Do(pwhash.First(context.Background()), 64, func() { close(started); <-release })
 		})
 		<-started
-		waits, stop := context.WithCancel(pwhash.First(t.Context()))
-		all.Go(func() { _ = c.Hasher.Do(waits, 64, func() {}) })
 		busy := w.c
 		busy.Accounts, err = account.New(c)
 		w.must(err)
 		m, err := New(busy)
 		w.must(err)
-		for c.Hasher.Busy(waits) == nil { // until the second one waits
+		waits, disconnect := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		all.Go(func() {
+			defer close(left)
+			_, err := m.Reauthenticate(waits, p, wrongPassword(), newNetwork())
+			refuses(t, "disconnected while it waits", err, "no code")
+		})
+		for c.Hasher.Busy(pwhash.First(t.Context())) == nil { // until the second one waits
 			runtime.Gosched()
 		}
 		_, err = m.Reauthenticate(t.Context(), p, wrongPassword(), newNetwork())
 		refuses(t, "full queue", err, durward.AuthUnavailable)
-		stop()
+		disconnect()
+		<-left
 		close(release)
 		all.Wait()
 		if n := w.failures(id); n != 1 {
