@@ -18,7 +18,7 @@ func TestClockJumps(t *testing.T) {
 	for _, jump := range []time.Duration{-time.Hour, time.Hour, 2 * time.Hour, 24 * time.Hour, 10 * 365 * 24 * time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {
 			t.Parallel()
-			w := newEnv(t, settings{})
+			w := newEnv(t, settings{local: time.Now})
 			out, in := w.signIn(), w.signIn()
 			if r := w.do("POST", "/api/auth/logout", out.AccessToken, nil); r.StatusCode != 204 {
 				t.Fatal(r.Status)
@@ -31,10 +31,8 @@ func TestClockJumps(t *testing.T) {
 			w.dead(out.AccessToken, "TOKEN_REVOKED")
 			w.clock.Advance(jump)
 			w.polled()
-			if jump <= 24*time.Hour {
-				if err := w.db.PurgeRevocations(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+			if err := w.db.PurgeRevocations(t.Context()); err != nil {
+				t.Fatal(err)
 			}
 			if r := w.do("GET", "/api/profile", out.AccessToken, nil); r.StatusCode != 401 {
 				t.Errorf("with the wrong clock: %s", r.Status)

@@ -62,6 +62,7 @@ type env struct {
 
 // settings configure an env.
 type settings struct {
+	local        func() time.Time // the time that passes, as of store.Config; nil: w.clock
 	dir          string
 	registration bool   // open
 	mode         string // of registration, in place of it
@@ -96,7 +97,7 @@ func newEnv(t *testing.T, set settings) *env {
 		}
 	}
 	var err error
-	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(set.dir, "durward.db"), Now: w.clock.Now, Log: log})
+	w.db, err = store.Open(ctx, store.Config{URL: "sqlite:" + filepath.Join(set.dir, "durward.db"), Now: w.clock.Now, Local: set.local, Log: log})
 	must(err)
 	master, err := seal.Open(filepath.Join(set.dir, "master.key"), true)
 	must(err)
@@ -152,7 +153,7 @@ func newEnv(t *testing.T, set settings) *env {
 		defer w.polls.Add(1)
 		return feed.Poll(ctx, after, overlap, take)
 	}
-	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Log: log})
+	follower, err := revoked.NewFollower(revoked.FollowerConfig{List: w.list, Poll: poll, Interval: 50 * time.Millisecond, Now: w.clock.Now, Local: set.local, Log: log})
 	must(err)
 	must(follower.Load(ctx))
 	w.server, err = New(Config{

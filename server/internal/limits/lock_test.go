@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -288,6 +289,47 @@ func TestLockAtOnce(t *testing.T) {
 		wg.Wait()
 		if allowed != 10 {
 			t.Errorf("got %d tries, want 10", allowed)
+		}
+	})
+}
+
+// An eleventh try waits while ten are undecided, and is refused once they have failed.
+func TestLockUndecided(t *testing.T) {
+	t.Parallel()
+	inBoth(t, func(t *testing.T, in place) {
+		k := testkit.NewClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		nodes := in.nodes(t, Config{Now: k.Now})
+		var undecided []*Attempt
+		for n := range 10 {
+			a, err := nodes[n%len(nodes)].Begin(ctx, Try{Account: "ada", Addr: numbered(n)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			undecided = append(undecided, a)
+		}
+		l, result := nodes[0], make(chan error, 1)
+		go func() {
+			a, err := l.Begin(ctx, Try{Account: "ada", Addr: numbered(10)})
+			if err == nil {
+				a.Cancel()
+			}
+			result <- err
+		}()
+		for waits := false; !waits; runtime.Gosched() {
+			select {
+			case err := <-result:
+				t.Fatalf("the eleventh try does not wait: %v", err)
+			default:
+			}
+			l.mu.Lock()
+			waits = l.waiting > 0
+			l.mu.Unlock()
+		}
+		for n, a := range undecided {
+			a.Fail(fmt.Sprint("wrong ", n))
+		}
+		if err, blocked := <-result, (*Blocked)(nil); !errors.As(err, &blocked) {
+			t.Errorf("the eleventh try: %v, want it refused", err)
 		}
 	})
 }
