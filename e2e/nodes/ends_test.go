@@ -171,7 +171,7 @@ func (n *node) furnish(email string, code bool) *credentials {
 		decode(t, n.want(201, "POST", "/api/auth/mfa/totp", c.own.access, `{}`), &enrolment)
 		confirmed := n.want(200, "POST", "/api/auth/mfa/totp/confirm", c.own.access, fmt.Sprintf(`{"code":%q}`, totp(t, enrolment.Secret, time.Now())))
 		c.own = session{confirmed.member("access_token"), confirmed.member("refresh_token")}
-		decode(t, n.want(200, "POST", "/api/auth/mfa/recovery-codes", c.own.access, `{}`), &recovery)
+		decode(t, n.want(201, "POST", "/api/auth/mfa/recovery-codes", c.own.access, `{}`), &recovery)
 	}
 	signIn := func(cookies bool) answer {
 		t.Helper()
