@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/testkit"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -157,46 +162,7 @@ func TestCrashAtSecondFactor(t *testing.T) {
 		if round == 0 {
 			body = fmt.Sprintf(`{"mfa_token":%q,"method":"totp","code":%q}`, p.half("ada@example.com"), nextCode(t, seed, confirmed))
 		}
-		var done, answered atomic.Int64
-		all := func() (wait func()) {
-			var clients sync.WaitGroup
-			for range 20 {
-				clients.Go(func() {
-					a, err := ask(http.DefaultClient, p.url, "POST", "/api/auth/login/mfa", "", body)
-					answered.Add(1)
-					switch {
-					case err != nil: // the server was killed
-					case a.status == 200:
-						done.Add(1)
-					case a.status != 401:
-						t.Errorf("round %d: %d %s", round, a.status, a.body)
-					}
-				})
-			}
-			return clients.Wait
-		}
-		wait := all()
-		if round%2 == 0 { // kill it at the first response, or at any moment
-			eventually(t, func() error {
-				if answered.Load() == 0 {
-					return errors.New("no response")
-				}
-				return nil
-			})
-		} else {
-			time.Sleep(rand.N(20 * time.Millisecond))
-		}
-		if err := p.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-p.ended
-		wait()
-		http.DefaultClient.CloseIdleConnections()
-		p = start()
-		all()()
-		if n := done.Load(); n > 1 {
-			t.Errorf("round %d: %d responses with tokens, want 1 at most", round, n)
-		}
+		p = spendOnce(t, p, start, round, "/api/auth/login/mfa", body, 200, 401)
 		if n := sessions(); n != before+round+1 {
 			t.Fatalf("round %d: %d sessions, want %d", round, n, before+round+1)
 		}
@@ -204,4 +170,112 @@ func TestCrashAtSecondFactor(t *testing.T) {
 	if _, stderr, status := command(t, "", "db", "check", "--data", dir); status != 0 {
 		t.Errorf("db check: %s", stderr)
 	}
+}
+
+// A link of a mail and the response of a passkey work once, whenever the server is killed.
+func TestCrashAtLinkAndPasskey(t *testing.T) {
+	t.Parallel()
+	binary, dir := build(t), t.TempDir()
+	addUser(t, dir, "ada@example.com", testPassword)
+	addUser(t, dir, "bob@example.com", testPassword)
+	start := func() *process {
+		cmd := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", dir)
+		cmd.Env = []string{
+			"PATH=" + os.Getenv("PATH"), "DURWARD_PASSWORDS_ARGON2_MEMORY=64", "DURWARD_PUBLIC_URL=https://auth.example.com",
+			"DURWARD_ISSUER=http://127.0.0.1:8401", // that of the database
+		}
+		return serve(t, cmd)
+	}
+	p := start()
+	options := func(path, token string) []byte {
+		var begun api.PasskeyOptions
+		if a := p.ask("POST", path, token, ""); json.Unmarshal(a.body, &begun) != nil || len(begun.PublicKey) == 0 {
+			t.Fatalf("%s: %d %s", path, a.status, a.body)
+		}
+		return begun.PublicKey
+	}
+	device := testkit.NewAuthenticator(t, "auth.example.com")
+	token := p.signIn("ada@example.com", testPassword).member("access_token")
+	credential := device.Create(t, options("/api/auth/passkeys/begin", token))
+	if a := p.ask("POST", "/api/auth/passkeys/finish", token, fmt.Sprintf(`{"credential":%s}`, credential)); a.status != 201 {
+		t.Fatalf("passkey: %d %s", a.status, a.body)
+	}
+	password := testPassword
+	for round := range 4 {
+		body := fmt.Sprintf(`{"assertion":%s}`, device.Get(t, options("/api/auth/passkeys/login/begin", "")))
+		p = spendOnce(t, p, start, round, "/api/auth/passkeys/login/finish", body, 200, 401)
+
+		known, _ := filepath.Glob(filepath.Join(dir, "mail", "*.eml"))
+		if a := p.ask("POST", "/api/auth/password/forgot", "", `{"email":"bob@example.com"}`); a.status != 202 {
+			t.Fatalf("forgot: %d %s", a.status, a.body)
+		}
+		var link []string
+		eventually(t, func() error {
+			now, _ := filepath.Glob(filepath.Join(dir, "mail", "*.eml"))
+			for _, path := range now {
+				text, err := os.ReadFile(path)
+				if found := resetLink.FindStringSubmatch(strings.ReplaceAll(string(text), "=\r\n", "")); err == nil && found != nil && !slices.Contains(known, path) {
+					link = found
+					return nil
+				}
+			}
+			return errors.New("no mail with a link")
+		})
+		password = fmt.Sprintf("a new sentence, number %d", round)
+		body = fmt.Sprintf(`{"token":%q,"new_password":%q}`, link[1], password)
+		p = spendOnce(t, p, start, round, "/api/auth/password/reset", body, 204, 400)
+		if p.signIn("bob@example.com", password).member("access_token") == "" {
+			t.Fatalf("round %d: the new password does not work", round)
+		}
+	}
+}
+
+var resetLink = regexp.MustCompile(`/reset#t=3D([A-Za-z0-9_-]{43})`)
+
+// spendOnce sends a request from 20 clients at once, kills the server meanwhile, and sends it from 20 clients
+// again to the next one, which it returns. One response at most has the status right, all others have wrong.
+func spendOnce(t *testing.T, p *process, start func() *process, round int, path, body string, right, wrong int) *process {
+	t.Helper()
+	var done, answered atomic.Int64
+	all := func() (wait func()) {
+		var clients sync.WaitGroup
+		url := p.url
+		for range 20 {
+			clients.Go(func() {
+				a, err := ask(http.DefaultClient, url, "POST", path, "", body)
+				answered.Add(1)
+				switch {
+				case err != nil: // the server was killed
+				case a.status == right:
+					done.Add(1)
+				case a.status != wrong:
+					t.Errorf("%s, round %d: %d %s", path, round, a.status, a.body)
+				}
+			})
+		}
+		return clients.Wait
+	}
+	wait := all()
+	if round%2 == 0 { // kill it at the first response, or at any moment
+		eventually(t, func() error {
+			if answered.Load() == 0 {
+				return errors.New("no response")
+			}
+			return nil
+		})
+	} else {
+		time.Sleep(rand.N(20 * time.Millisecond))
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	wait()
+	http.DefaultClient.CloseIdleConnections()
+	p = start()
+	all()()
+	if n := done.Load(); n > 1 {
+		t.Errorf("%s, round %d: %d responses with %d, want 1 at most", path, round, n, right)
+	}
+	return p
 }
