@@ -232,8 +232,9 @@ func TestCrashAtLinkAndPasskey(t *testing.T) {
 
 var resetLink = regexp.MustCompile(`/reset#t=3D([A-Za-z0-9_-]{43})`)
 
-// spendOnce sends a request from 20 clients at once, kills the server meanwhile, and sends it from 20 clients
-// again to the next one, which it returns. One response at most has the status right, all others have wrong.
+// spendOnce sends a request from 20 clients at once and kills the server meanwhile. Then it starts the next
+// server, sends the request from 20 clients again, and returns that server. One response at most has the status
+// right, all others have wrong.
 func spendOnce(t *testing.T, p *process, start func() *process, round int, path, body string, right, wrong int) *process {
 	t.Helper()
 	var done, answered atomic.Int64

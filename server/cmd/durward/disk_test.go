@@ -98,7 +98,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// On a full disk the server does not start and prints the cause once, whatever it was about to write.
+// On a full disk the server does not start and prints the cause once, for each of its first writes.
 func TestDiskFullAtStart(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
