@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/durward-auth/durward/internal/printable"
@@ -27,9 +26,7 @@ func (v whyVerb) Run(e *environment, c *config.Loaded, db *store.DB) error {
 	if v.ID == "" {
 		return usage("durward why --last 10 lists the newest refusals.", "name a refusal")
 	}
-	id := strings.ToUpper(strings.TrimSpace(v.ID))
-	id = strings.TrimPrefix(id, strings.ToUpper("urn:durward:denial:"))
-	row, err := db.DenialByID(e, id)
+	row, err := db.DenialByID(e, securitylog.DenialID(v.ID))
 	if errors.Is(err, store.ErrNotFound) {
 		return refused("Name the data folder of the server that refused with --data DIR. If a program with the library refused, its own log has the cause (slog, Config.OnRefusal). Refusals are kept for seven days; if one network causes many in a second, only some are kept.",
 			"found no refusal %q", v.ID)
@@ -65,7 +62,7 @@ func (v whyVerb) list(e *environment, c *config.Loaded, db *store.DB) error {
 	case v.Last < 0 || v.Last > 10_000:
 		return usage("", "--last is %d, want 1 to 10000", v.Last)
 	}
-	denials, err := db.Denials(e, v.Last)
+	denials, err := db.Denials(e, store.DenialFilter{Limit: v.Last})
 	if err != nil {
 		return err
 	}

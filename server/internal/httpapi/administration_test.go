@@ -184,6 +184,50 @@ func TestExportOfLockedAdministrator(t *testing.T) {
 	}
 }
 
+// The list of refusals has pages and filters.
+func TestDenials(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	_, token := w.administrator("root@example.com")
+	var ids []string
+	for n, d := range []store.Denial{
+		{Code: "TOKEN_EXPIRED", Path: "/api/profile", Network: "192.0.2.0/24"},
+		{Code: "TOKEN_EXPIRED", Path: "/api/keys", Network: "198.51.100.0/24"},
+		{Code: "FORBIDDEN", Path: "/api/keys/%", Network: "192.0.2.0/24"},
+	} {
+		d.ID, d.At, d.Status, d.Method, d.RequestID, d.Cause = store.NewID(), w.clock.Now(), 401, "GET", "r", fmt.Sprintf("cause %d", n)
+		ids = append(ids, d.ID)
+		if err := w.db.AddDenials(t.Context(), []store.Denial{d}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, want := range map[string]string{
+		"?code=TOKEN_EXPIRED":                  "cause 1 cause 0",
+		"?code=token_expired":                  "cause 1 cause 0",
+		"?path=/api/keys":                      "cause 2 cause 1",
+		"?path=/api/keys/%25":                  "cause 2",
+		"?path=/api/%25":                       "",
+		"?network=192.0.2.0/24":                "cause 2 cause 0",
+		"?network=192.0.2.0/24&code=FORBIDDEN": "cause 2",
+		"?limit=1&code=TOKEN_EXPIRED":          "cause 1",
+		"?code=TOKEN_EXPIRED&after=" + ids[1]:  "cause 0",
+		"?code=UNKNOWN":                        "",
+	} {
+		var got []string
+		for _, d := range read[list[securitylog.DenialLine]](w, token, "/api/admin/denials"+query).Items {
+			got = append(got, d.Cause)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("denials%s: got %q, want %q", query, got, want)
+		}
+	}
+	if e := w.events(store.EventLogRead); len(e) != 1 || e[0].Detail != "refusals" {
+		t.Errorf("events of reading: %+v, want one", e)
+	}
+	w.refused(w.do("GET", "/api/admin/denials?limit=0", token, nil), 400, "INVALID_REQUEST")
+	w.refused(w.do("GET", "/api/admin/denials?path=%00", token, nil), 400, "INVALID_REQUEST")
+}
+
 func TestDenial(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})

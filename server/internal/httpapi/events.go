@@ -25,7 +25,7 @@ const (
 // export, oldest first.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
-	f, err := eventFilter(query)
+	f, err := EventFilter(query)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if format == "jsonl" {
 		what = "export of events"
 	}
-	if err := s.recordReading(r, what); err != nil {
+	if err := s.RecordReading(r, what); err != nil {
 		return err
 	}
 	if format == "jsonl" {
@@ -50,8 +50,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	return answerPage(w, r, find, securitylog.EventLineOf, func(e securitylog.EventLine) string { return e.ID })
 }
 
-// eventFilter returns the filter of a query.
-func eventFilter(query url.Values) (f store.EventFilter, err error) {
+// EventFilter returns the filter of a query. It refuses with InvalidRequest, naming the wrong parameter.
+func EventFilter(query url.Values) (f store.EventFilter, err error) {
 	f.Kind, f.UserID, f.Actor = query.Get("kind"), query.Get("user_id"), query.Get("actor")
 	if f.Since, err = moment(query, "since"); err != nil {
 		return f, err
@@ -73,9 +73,9 @@ func moment(query url.Values, name string) (time.Time, error) {
 	return at, nil
 }
 
-// recordReading adds to the security log that the user of the request reads it, at most once in
+// RecordReading adds to the security log that the user of the request reads it, at most once in
 // readingOnce.
-func (s *Server) recordReading(r *http.Request, what string) error {
+func (s *Server) RecordReading(r *http.Request, what string) error {
 	p := durward.From(r.Context())
 	e := from(r).Event(store.EventLogRead, "ok", p.Subject, p.SessionID, s.c.Now())
 	e.Detail = what
@@ -129,12 +129,30 @@ func (s *Server) exportEvents(w http.ResponseWriter, r *http.Request, f store.Ev
 	}
 }
 
-// denial is GET /api/admin/denials/{id}. The id may have the prefix that refusals have in instance.
-func (s *Server) denial(w http.ResponseWriter, r *http.Request) error {
-	if err := s.recordReading(r, "refusals"); err != nil {
+// denials is GET /api/admin/denials: a page of refusals with their causes, newest first.
+func (s *Server) denials(w http.ResponseWriter, r *http.Request) error {
+	if err := s.RecordReading(r, "refusals"); err != nil {
 		return err
 	}
-	id := strings.TrimPrefix(strings.ToLower(r.PathValue("id")), "urn:durward:denial:")
-	d, err := s.c.DB.DenialByID(r.Context(), strings.ToUpper(id))
+	f := DenialFilter(r.URL.Query())
+	find := func(ctx context.Context, _, after string, limit int) ([]store.Denial, error) {
+		f.Before, f.Limit = after, limit
+		return s.c.DB.Denials(ctx, f)
+	}
+	item := func(d store.Denial) securitylog.DenialLine { return securitylog.DenialLineOf(d, s.c.Figures) }
+	return answerPage(w, r, find, item, func(d securitylog.DenialLine) string { return d.ID })
+}
+
+// DenialFilter returns the filter of a query.
+func DenialFilter(query url.Values) store.DenialFilter {
+	return store.DenialFilter{Code: strings.ToUpper(query.Get("code")), Path: query.Get("path"), Network: query.Get("network")}
+}
+
+// denial is GET /api/admin/denials/{id}. The id may have the prefix that refusals have in instance.
+func (s *Server) denial(w http.ResponseWriter, r *http.Request) error {
+	if err := s.RecordReading(r, "refusals"); err != nil {
+		return err
+	}
+	d, err := s.c.DB.DenialByID(r.Context(), securitylog.DenialID(r.PathValue("id")))
 	return answer(w, http.StatusOK, securitylog.DenialLineOf(d, s.c.Figures), err)
 }

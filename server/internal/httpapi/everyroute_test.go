@@ -79,6 +79,7 @@ var routeCases = map[string][]routeCase{
 	"/api/admin/signing-keys/rotate":           {{"POST", "/api/admin/signing-keys/rotate", `{"x":1}`, true, 400, false}},
 	"/api/admin/signing-keys/{kid}/retire":     {{"POST", "/api/admin/signing-keys/none/retire", ``, true, 404, false}},
 	"/api/admin/events":                        {{"GET", "/api/admin/events", ``, true, 200, false}},
+	"/api/admin/denials":                       {{"GET", "/api/admin/denials", ``, true, 200, false}},
 	"/api/admin/denials/{id}":                  {{"GET", "/api/admin/denials/none", ``, true, 404, false}},
 	"/api/admin/stats":                         {{"GET", "/api/admin/stats", ``, true, 200, false}},
 	"/api/admin/settings":                      {{"GET", "/api/admin/settings", ``, true, 200, false}},

@@ -1,20 +1,25 @@
 package httpapi
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+	"slices"
+)
 
 // healthz is GET /healthz: the process runs.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, readiness{Status: "ok"}, nil)
 }
 
-type check struct {
+// Check is the state of one part of the node.
+type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 }
 
 type readiness struct {
 	Status string  `json:"status"`
-	Checks []check `json:"checks,omitempty"`
+	Checks []Check `json:"checks,omitempty"`
 }
 
 // readyz is GET /readyz: the node can serve new requests. The response names the failing checks,
@@ -28,11 +33,27 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if ping != nil {
 		s.c.Log.Error("cannot reach the database", "error", ping)
 	}
-	ready, status := readiness{Status: "ready"}, http.StatusOK
+	ready := readiness{Status: "ready"}
+	checks, status := s.checks(ping)
+	if ready.Checks = checks; slices.ContainsFunc(checks, func(c Check) bool { return !c.OK }) {
+		ready.Status = "degraded"
+	}
+	return answer(w, status, ready, nil)
+}
+
+// Checks returns the checks of readyz.
+func (s *Server) Checks(ctx context.Context) []Check {
+	checks, _ := s.checks(s.c.DB.Ping(ctx))
+	return checks
+}
+
+// checks returns the checks of readyz and its status. ping is the error of a ping of the database.
+func (s *Server) checks(ping error) (checks []Check, status int) {
+	status = http.StatusOK
 	add := func(name string, ok bool, statusIfNot int) {
-		ready.Checks = append(ready.Checks, check{name, ok})
+		checks = append(checks, Check{name, ok})
 		if !ok {
-			ready.Status, status = "degraded", max(status, statusIfNot)
+			status = max(status, statusIfNot)
 		}
 	}
 	add("database", ping == nil, http.StatusServiceUnavailable)
@@ -54,5 +75,5 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.c.Redis != nil {
 		add("redis", s.c.Redis() == nil, http.StatusOK)
 	}
-	return answer(w, status, ready, nil)
+	return checks, status
 }

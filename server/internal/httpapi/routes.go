@@ -86,6 +86,7 @@ func (s *Server) routes() http.Handler {
 	handle("/api/admin/signing-keys/rotate", route{"POST": s.byAdmin(s.rotateSigningKey)})
 	handle("/api/admin/signing-keys/{kid}/retire", route{"POST": s.byAdmin(s.retireSigningKey)})
 	handle("/api/admin/events", route{"GET": s.forAdmins(s.events)})
+	handle("/api/admin/denials", route{"GET": s.forAdmins(s.denials)})
 	handle("/api/admin/denials/{id}", route{"GET": s.forAdmins(s.denial)})
 	handle("/api/admin/stats", route{"GET": s.forAdmins(s.stats)})
 	handle("/api/admin/counts", route{"GET": s.forAdmins(s.counts)})

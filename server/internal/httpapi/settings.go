@@ -11,5 +11,8 @@ type Setting struct {
 
 // settings is GET /api/admin/settings.
 func (s *Server) settings(w http.ResponseWriter, r *http.Request) error {
-	return answer(w, http.StatusOK, list[Setting]{Items: append([]Setting{}, s.c.Effective...)}, nil)
+	return answer(w, http.StatusOK, list[Setting]{Items: s.Effective()}, nil)
 }
+
+// Effective returns all keys of the configuration with their values.
+func (s *Server) Effective() []Setting { return append([]Setting{}, s.c.Effective...) }

@@ -47,9 +47,6 @@ const maxSearch = 254
 func (s *Server) users(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	f := store.UserFilter{Search: query.Get("search")}
-	if len(f.Search) > maxSearch {
-		return invalid("search", fmt.Sprintf("The parameter search is longer than %d bytes.", maxSearch), "")
-	}
 	var err error
 	if f.Admin, err = yes(query, "admin"); err != nil {
 		return err
@@ -59,9 +56,17 @@ func (s *Server) users(w http.ResponseWriter, r *http.Request) error {
 	}
 	find := func(ctx context.Context, _, after string, limit int) ([]store.User, error) {
 		f.After, f.Limit = after, limit
-		return s.c.DB.FindUsers(ctx, f)
+		return s.FindUsers(ctx, f)
 	}
 	return answerPage(w, r, find, userItemOf, func(u userItem) string { return u.ID })
+}
+
+// FindUsers returns a page of users, newest first. It refuses with InvalidRequest if the search is too long.
+func (s *Server) FindUsers(ctx context.Context, f store.UserFilter) ([]store.User, error) {
+	if len(f.Search) > maxSearch {
+		return nil, invalid("search", fmt.Sprintf("The parameter search is longer than %d bytes.", maxSearch), "")
+	}
+	return s.c.DB.FindUsers(ctx, f)
 }
 
 // yes returns whether a parameter of a query is true. It refuses values other than true.
@@ -83,12 +88,17 @@ func (s *Server) inviteUser(w http.ResponseWriter, r *http.Request, by request.I
 	if err != nil {
 		return err
 	}
+	u, err := s.Invite(r.Context(), account.NewUser{Email: in.Email, Name: in.Name, Admin: in.Admin}, by)
+	return answer(w, http.StatusCreated, userItemOf(u), err)
+}
+
+// Invite adds a user as account.Manager.Invite does. It refuses with Forbidden if registration is off.
+func (s *Server) Invite(ctx context.Context, n account.NewUser, by request.Info) (store.User, error) {
 	if s.c.Registration != "open" && s.c.Registration != "invite" {
-		return refusal(durward.Forbidden, "Registration is off on this server, so it accepts no invitations.",
+		return store.User{}, refusal(durward.Forbidden, "Registration is off on this server, so it accepts no invitations.",
 			"Set registration to invite or open in the configuration.", "registration is off")
 	}
-	u, err := s.c.Accounts.Invite(r.Context(), account.NewUser{Email: in.Email, Name: in.Name, Admin: in.Admin}, by)
-	return answer(w, http.StatusCreated, userItemOf(u), err)
+	return s.c.Accounts.Invite(ctx, n, by)
 }
 
 // user is GET /api/admin/users/{id}.
@@ -132,11 +142,7 @@ func (s *Server) unlockUser(w http.ResponseWriter, r *http.Request, by request.I
 
 // signOutUser is POST /api/admin/users/{id}/sign-out. It ends all sessions of the user.
 func (s *Server) signOutUser(w http.ResponseWriter, r *http.Request, by request.Info) error {
-	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
-	if err == nil {
-		err = s.c.Sessions.SignOut(r.Context(), u.ID, "", true, by)
-	}
-	return noContent(w, err)
+	return noContent(w, s.c.Sessions.SignOutUser(r.Context(), r.PathValue("id"), by))
 }
 
 // sendReset is POST /api/admin/users/{id}/password-reset. The administrator learns neither the link nor

@@ -2,6 +2,8 @@ package securitylog
 
 import (
 	"encoding/hex"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/explain"
@@ -42,6 +44,25 @@ func EventLineOf(e store.Event) EventLine {
 		Number:    e.Number,
 		Hash:      hex.EncodeToString(e.Hash),
 	}
+}
+
+// denialID matches an id of a refusal, a ULID. Its first digit is at most 7.
+var denialID = regexp.MustCompile(`(?i)\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
+
+// namedID matches an id after the name of a field or a member that holds one.
+var namedID = regexp.MustCompile(`(?i)(?:durward-denial"?:\s*"?|urn:durward:denial:)([0-7][0-9A-HJKMNP-TV-Z]{25})\b`)
+
+// DenialID returns the id of a refusal in a text: an id alone, with the prefix that it has in the member
+// instance, or anywhere in a whole response. The field Durward-Denial and the member instance come before other
+// text that looks like an id. Without any of them it returns the text without space around it.
+func DenialID(text string) string {
+	if m := namedID.FindStringSubmatch(text); m != nil {
+		return strings.ToUpper(m[1])
+	}
+	if id := denialID.FindString(text); id != "" {
+		return strings.ToUpper(id)
+	}
+	return strings.TrimSpace(text)
 }
 
 // DenialLine is a refusal as JSON, with its true cause.

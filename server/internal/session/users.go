@@ -21,6 +21,15 @@ func (m *Manager) LockUser(ctx context.Context, userID string, from request.Info
 	return m.publish(m.c.DB.LockUser(ctx, userID, m.c.Issuer.TokensEnd(now), event))
 }
 
+// SignOutUser ends all sessions of a user. It returns store.ErrNotFound if there is no such user.
+func (m *Manager) SignOutUser(ctx context.Context, userID string, from request.Info) error {
+	u, err := m.c.DB.UserByID(ctx, userID)
+	if err != nil {
+		return err
+	}
+	return m.SignOut(ctx, u.ID, "", true, from)
+}
+
 // SetUser changes a user. All sessions of a user who is no longer an administrator end, because their tokens
 // have the scope admin; a user who becomes one gets it at the next sign-in. SetUser refuses with
 // InvalidRequest, naming the wrong member, and with Forbidden if administrators take the right from

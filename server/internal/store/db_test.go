@@ -1013,7 +1013,9 @@ func allMethods() []dbMethod {
 			return db.AddDenials(ctx, a.Denials)
 		}),
 		methodOf("DenialByID", false, struct{ ID string }{"denial-1"}, func(ctx context.Context, db *DB, a struct{ ID string }) error { return errOf(db.DenialByID(ctx, a.ID)) }),
-		methodOf("Denials", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.Denials(ctx, 10)) }),
+		methodOf("Denials", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return errOf(db.Denials(ctx, DenialFilter{Limit: 10}))
+		}),
 		methodOf("PurgeDenials", true, noon.Add(time.Second), func(ctx context.Context, db *DB, before time.Time) error {
 			return db.PurgeDenials(ctx, noon.Sub(before))
 		}),

@@ -201,9 +201,23 @@ func (db *DB) DenialByID(ctx context.Context, id string) (d Denial, err error) {
 	return d, err
 }
 
-// Denials returns up to limit denials, newest first.
-func (db *DB) Denials(ctx context.Context, limit int) ([]Denial, error) {
-	return list[Denial](db.reader(ctx), `SELECT id, code, status, at, method, path, scheme, cause, network, subject, request_id FROM denials ORDER BY id DESC LIMIT $1`, limit)
+// DenialFilter selects denials. An empty field matches all.
+type DenialFilter struct {
+	Code, Network string
+	Path          string // beginning of the path
+	Before        string // only ids that sort before this one
+	Limit         int    // default 100
+}
+
+// Denials returns denials, newest first.
+func (db *DB) Denials(ctx context.Context, f DenialFilter) ([]Denial, error) {
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	return list[Denial](db.reader(ctx), `SELECT id, code, status, at, method, path, scheme, cause, network, subject, request_id FROM denials
+		WHERE ($1 = '' OR code = $1) AND ($2 = '' OR network = $2) AND ($3 = '' OR substr(path, 1, length($3)) = $3)
+		AND ($4 = '' OR id < $4) ORDER BY id DESC LIMIT $5`,
+		f.Code, f.Network, f.Path, f.Before, f.Limit)
 }
 
 // PurgeDenials deletes denials older than kept.
