@@ -145,6 +145,11 @@ type Config struct {
 	// must be safe for concurrent use and must not write a response.
 	OnAccept func(*http.Request, *Principal)
 
+	// Page returns the HTML page of a refusal that a browser shows to its user (see Policy.Pages),
+	// in place of the guard's own page. It may set Content-Security-Policy and Referrer-Policy in h,
+	// and no other field. It must be safe for concurrent use.
+	Page func(h http.Header, r *http.Request, f *Refusal) []byte
+
 	// Now is the clock; the default is time.Now.
 	Now func() time.Time
 
@@ -1004,9 +1009,14 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var body []byte
 	if f.Page {
-		body, h["Content-Type"] = g.pageBody(f), pageType
+		h["Content-Type"] = pageType
 		h.Set("Content-Security-Policy", pageSecurity)
 		h.Set("Referrer-Policy", "no-referrer")
+		if g.c.Page != nil {
+			body = g.c.Page(h, r, f)
+		} else {
+			body = g.pageBody(f)
+		}
 	} else {
 		body, h["Content-Type"] = f.body(g.c.Docs), problemType
 	}
@@ -1019,6 +1029,15 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
+}
+
+// Report completes err as Refuse does and calls Config.OnRefusal, without a response. It is for a
+// page that shows a refusal in its form, such as a wrong password, so that the refusal has an id and
+// a recorded cause like any other.
+func (g *Guard) Report(r *http.Request, err error) *Refusal {
+	f := g.refusal(r, err)
+	g.c.OnRefusal(r, f)
+	return f
 }
 
 // refusal completes err for this request: id, texts, challenges, page or redirect.

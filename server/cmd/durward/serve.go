@@ -82,6 +82,7 @@ func (v serveVerb) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
+	s.Demo = v.Demo
 	defer func() { err = errors.Join(err, closeNode(s)) }()
 	listener, err := listen(c.Config, e.variables)
 	if err != nil {

@@ -15,6 +15,26 @@ import (
 // (RFC 6265bis s4.1.3.2).
 const sessionCookie = "__Host-durward"
 
+// signInCookie is the name of the cookie of a half-finished sign-in on the pages.
+const signInCookie = "__Host-durward-signin"
+
+// SetSignIn sets the cookie of a half-finished sign-in. An empty token removes it.
+func (s *Server) SetSignIn(w http.ResponseWriter, token string) {
+	maxAge := int(session.SignInTime / time.Second)
+	if token == "" {
+		maxAge = -1
+	}
+	setHostCookie(w, signInCookie, token, maxAge)
+}
+
+// SentSignIn returns the cookie of a half-finished sign-in in a request, or "".
+func (s *Server) SentSignIn(r *http.Request) string {
+	if sent := r.CookiesNamed(signInCookie); len(sent) == 1 {
+		return sent[0].Value
+	}
+	return ""
+}
+
 // deviceCookie is the name of the cookie of a known device. It signs no client in.
 const deviceCookie = "__Host-durward-device"
 
@@ -79,9 +99,14 @@ func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.Us
 	if err != nil {
 		return err
 	}
+	s.SetCookies(w, r, u, cookie)
+	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
+}
+
+// SetCookies sets the cookies of a session of u and of the known device.
+func (s *Server) SetCookies(w http.ResponseWriter, r *http.Request, u store.User, cookie session.Cookie) {
 	setCookie(w, cookie)
 	s.rememberDevice(w, r, u)
-	return answer(w, http.StatusOK, profileOf(u, p.Scopes), nil)
 }
 
 // acceptedCookie returns the session cookie of a request that the guard authenticated by cookie.

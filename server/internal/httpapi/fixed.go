@@ -58,10 +58,10 @@ func toEveryOrigin(w http.ResponseWriter) {
 	}
 }
 
-// fixed serves content that is embedded in the program.
-func (s *Server) fixed(mediaType string, content []byte) http.Handler {
+// Fixed serves content that is embedded in the program.
+func Fixed(mediaType string, content []byte) http.Handler {
 	etag := etagOf(content)
-	return s.open(func(w http.ResponseWriter, r *http.Request) error {
-		return public(w, r, mediaType, "public, max-age=300", etag, content)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = public(w, r, mediaType, "public, max-age=300", etag, content) // it never fails
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 )
 
@@ -19,17 +20,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	if err := s.checkUseCookies(r, in.UseCookies, in.Remember, key); err != nil {
 		return err
 	}
-	info, wish := from(r), session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember}
-	if sent := sentCookies(r); len(sent) > 0 {
-		wish.Replaced = sent[0]
-		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), wish.Replaced, false); err == nil {
-			info.Cookie = p.Subject
-		}
-	}
-	proof, err := s.c.Accounts.Authenticate(r.Context(), in.Email, in.Password, info)
-	if half, ok := errors.AsType[*account.FactorRequired](err); ok {
-		return s.c.Sessions.BeginSignIn(r.Context(), half.Proof, wish, key, info)
-	}
+	wish := session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember}
+	proof, wish, info, err := s.authenticate(r, in.Email, in.Password, wish, key)
 	if err != nil {
 		return err
 	}
@@ -40,6 +32,41 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, key *durward.Held
 	}
 	t, err := s.c.Sessions.SignIn(r.Context(), proof, key, info)
 	return answerTokens(w, t, err)
+}
+
+// authenticate verifies a password and adds the cookie that the browser sent to wish. For a user with a
+// second factor it stores the sign-in and returns the refusal of session.BeginSignIn.
+func (s *Server) authenticate(r *http.Request, email, password string, wish session.CookieWish, key *durward.HeldKey) (
+	account.Proof, session.CookieWish, request.Info, error,
+) {
+	info := from(r)
+	if sent := sentCookies(r); len(sent) > 0 {
+		wish.Replaced = sent[0]
+		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), wish.Replaced, false); err == nil {
+			info.Cookie = p.Subject
+		}
+	}
+	proof, err := s.c.Accounts.Authenticate(r.Context(), email, password, info)
+	if half, ok := errors.AsType[*account.FactorRequired](err); ok {
+		err = s.c.Sessions.BeginSignIn(r.Context(), half.Proof, wish, key, info)
+	}
+	return proof, wish, info, err
+}
+
+// SignIn signs a browser in with a password, as POST /api/auth/login does with use_cookies, and sets the
+// cookies. For a user with a second factor it refuses with MFARequired, whose member mfa_token names the
+// sign-in. The caller has checked the origin of the request.
+func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, email, password string, remember bool) error {
+	proof, wish, info, err := s.authenticate(r, email, password, session.CookieWish{Wanted: true, Remember: remember}, nil)
+	if err != nil {
+		return err
+	}
+	cookie, err := s.c.Sessions.SignInCookie(r.Context(), proof, wish, info)
+	if err != nil {
+		return err
+	}
+	s.SetCookies(w, r, proof.User, cookie)
+	return nil
 }
 
 // loginMFA is POST /api/auth/login/mfa: it finishes a sign-in that login refused with MFA_REQUIRED.

@@ -48,6 +48,11 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w, s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)))
 }
 
+// SignOut ends the session of a browser and removes its cookie, as POST /api/auth/logout does.
+func (s *Server) SignOut(w http.ResponseWriter, r *http.Request) error {
+	return s.logoutCookie(w, r, false)
+}
+
 // logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
 // refused.
 func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere bool) error {

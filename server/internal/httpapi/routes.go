@@ -97,12 +97,16 @@ func (s *Server) routes() http.Handler {
 	handle("/.well-known/openid-configuration", route{"GET": s.open(s.metadata)})
 	handle("/.well-known/oauth-authorization-server", route{"GET": s.open(s.metadata)})
 	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
-	handle("/openapi.json", route{"GET": s.fixed("application/json", openAPIDocument)})
+	handle("/openapi.json", route{"GET": Fixed("application/json", openAPIDocument)})
 	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
-	handle("/static/durward.css", route{"GET": s.fixed("text/css; charset=utf-8", stylesheet)})
+	handle("/static/durward.css", route{"GET": Fixed("text/css; charset=utf-8", stylesheet)})
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
+
+	for path, methods := range s.pages.Routes {
+		handle(path, methods)
+	}
 
 	mux.Handle("/", s.open(func(http.ResponseWriter, *http.Request) error {
 		return fmt.Errorf("no such path: %w", durward.NotFound)
@@ -223,6 +227,14 @@ const (
 // An API key never qualifies.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
 	return s.guard.Require(freshPolicy, s.open(s.withFactor(e)))
+}
+
+// FreshPolicy returns the policy of routes that change the ways of signing in. CheckFactor is its other half.
+func FreshPolicy() durward.Policy { return freshPolicy }
+
+// CheckFactor refuses the request of a user who has a second factor and signed in without it.
+func (s *Server) CheckFactor(r *http.Request) error {
+	return s.withFactor(func(http.ResponseWriter, *http.Request) error { return nil })(nil, r)
 }
 
 // freshPolicy is the policy of justSignedIn.

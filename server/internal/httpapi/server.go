@@ -52,6 +52,9 @@ type Parts struct {
 
 	Metrics *metrics.Metrics // nil: nothing is measured
 
+	// Pages returns the pages of the server; nil means none.
+	Pages func(*Server) Pages
+
 	Log *slog.Logger     // nil: no log
 	Now func() time.Time // nil: time.Now
 }
@@ -76,6 +79,15 @@ type Settings struct {
 	Effective []Setting
 }
 
+// Pages are the HTML pages of the server, by package web.
+type Pages struct {
+	// Routes holds the handlers of each URL pattern of the pages, by method.
+	Routes map[string]map[string]http.Handler
+
+	// Refusal returns the page of a refusal, see durward.Config.Page.
+	Refusal func(h http.Header, r *http.Request, f *durward.Refusal) []byte
+}
+
 // Server is the API as an http.Handler. Its configuration does not change: for another
 // configuration, the caller makes another Server over the same parts.
 type Server struct {
@@ -86,6 +98,7 @@ type Server struct {
 	guard    *durward.Guard
 	handler  http.Handler
 	passkeys *account.Passkeys
+	pages    Pages
 	stopping atomic.Bool
 }
 
@@ -125,12 +138,20 @@ func New(c Config) (*Server, error) {
 	if s.passkeys, err = c.Accounts.Passkeys(c.PublicURL); err != nil {
 		return nil, err
 	}
+	loginURL := ""
+	var refusalPage func(http.Header, *http.Request, *durward.Refusal) []byte
+	if c.Pages != nil {
+		loginURL = c.PublicURL + "/login"
+		refusalPage = func(h http.Header, r *http.Request, f *durward.Refusal) []byte { return s.pages.Refusal(h, r, f) }
+	}
 	preflight, readable := crossOrigin(c.Origins)
 	s.guard, err = durward.New(durward.Config{
 		Realm:                 s.realm,
 		Schemes:               s.Schemes.all(),
 		PublicURL:             c.PublicURL,
 		Docs:                  c.PublicURL + "/errors",
+		LoginURL:              loginURL,
+		Page:                  refusalPage,
 		Origins:               c.Origins,
 		Preflight:             preflight,
 		Proxies:               c.Proxies,
@@ -145,6 +166,9 @@ func New(c Config) (*Server, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if c.Pages != nil {
+		s.pages = c.Pages(s)
 	}
 	// The guard resolves path, client address and scheme of a request here, once. Refusals of routes
 	// for every client name where to sign in.
@@ -221,6 +245,18 @@ func basicScheme(accounts *account.Manager, sessions *session.Manager) durward.S
 	}
 	return durward.Basic(durward.Remember(check, version))
 }
+
+// Guard returns the guard of all routes.
+func (s *Server) Guard() *durward.Guard { return s.guard }
+
+// Passkeys returns the verifier of passkeys for the public URL.
+func (s *Server) Passkeys() *account.Passkeys { return s.passkeys }
+
+// From returns the origin of a request, for the rules and the security log.
+func (s *Server) From(r *http.Request) request.Info { return from(r) }
+
+// AsRefusal maps an error of the rules to a refusal, as for the endpoints of the API.
+func AsRefusal(err error) error { return asRefusal(err) }
 
 // from returns the origin of a request, for the rules and the security log.
 func from(r *http.Request) request.Info {

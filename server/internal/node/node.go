@@ -29,6 +29,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
+	"github.com/durward-auth/durward/server/internal/web"
 )
 
 // Config holds the operator's settings and the parts that Open does not make itself.
@@ -52,6 +53,7 @@ type Node struct {
 	Issuer   *issuer.Issuer
 	Sessions *session.Manager
 	Metrics  *metrics.Metrics
+	Demo     bool // its Servers have the pages of the demonstration, too
 
 	limiter     *limits.Limiter
 	ofNetwork   *limits.Rate // registrations from one network
@@ -330,37 +332,38 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := httpapi.New(httpapi.Config{
-		Parts: httpapi.Parts{
-			DB:          n.DB,
-			Accounts:    n.Accounts,
-			Issuer:      n.Issuer,
-			Sessions:    n.Sessions,
-			Revocations: n.revocations,
-			Feed:        n.feed,
-			SecurityLog: n.securityLog,
-			Proofs:      n.redis.proofs,
-			Redis:       n.redis.err,
-			Mail:        n.mail.Err,
-			Metrics:     n.Metrics,
-			Now:         n.DB.Now,
-			Log:         n.log,
-		},
-		Settings: httpapi.Settings{
-			PublicURL:          set.PublicURL,
-			Registration:       set.Registration,
-			AdminWithoutFactor: !set.Admin.SecondFactor,
-			Basic:              set.Basic,
-			DPoP:               set.DPoP,
-			Origins:            set.CORS.Origins,
-			Proxies:            proxies,
-			ProxySocket:        socket,
-			ClientCert:         durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
-			InsecureAllowHTTP:  set.InsecureAllowHTTP,
-			Figures:            set.Figures(),
-			Effective:          effective,
-		},
-	})
+	parts := httpapi.Parts{
+		DB:          n.DB,
+		Accounts:    n.Accounts,
+		Issuer:      n.Issuer,
+		Sessions:    n.Sessions,
+		Revocations: n.revocations,
+		Feed:        n.feed,
+		SecurityLog: n.securityLog,
+		Proofs:      n.redis.proofs,
+		Redis:       n.redis.err,
+		Mail:        n.mail.Err,
+		Metrics:     n.Metrics,
+		Now:         n.DB.Now,
+		Log:         n.log,
+	}
+	settings := httpapi.Settings{
+		PublicURL:          set.PublicURL,
+		Registration:       set.Registration,
+		AdminWithoutFactor: !set.Admin.SecondFactor,
+		Basic:              set.Basic,
+		DPoP:               set.DPoP,
+		Origins:            set.CORS.Origins,
+		Proxies:            proxies,
+		ProxySocket:        socket,
+		ClientCert:         durward.ClientCertFormat(strings.TrimPrefix(set.ClientCertFromProxies, "off")),
+		InsecureAllowHTTP:  set.InsecureAllowHTTP,
+		Figures:            set.Figures(),
+		Effective:          effective,
+	}
+	pages := web.Config{Parts: parts, Settings: settings, Name: set.MailName(), Demo: n.Demo}
+	parts.Pages = func(s *httpapi.Server) httpapi.Pages { return web.New(pages, s).Pages() }
+	s, err := httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 	if err != nil {
 		return nil, err
 	}

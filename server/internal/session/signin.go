@@ -19,15 +19,15 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// signInTime is how long a client has for the second factor after the password.
-const signInTime = 10 * time.Minute
+// SignInTime is how long a client has for the second factor after the password.
+const SignInTime = 10 * time.Minute
 
 // signInLabel is the label of the hashes of secrets of half-finished sign-ins.
 const signInLabel = "durward sign-in"
 
 // BeginSignIn stores a half-finished sign-in of the user in proof and returns the refusal with MFARequired.
 // Its member mfa_token names the sign-in, its member methods the second factors of the user.
-// The sign-in ends after signInTime, after five wrong codes, and once it is finished.
+// The sign-in ends after SignInTime, after five wrong codes, and once it is finished.
 //
 // FinishSignIn begins a session with a cookie if wish wants it. If key is not nil, FinishSignIn wants the same
 // key. It refuses as SignIn does.
@@ -53,7 +53,7 @@ func (m *Manager) BeginSignIn(
 		Remembered: wish.Remember,
 		JKT:        jkt,
 		StartedAt:  now,
-		EndsAt:     now.Add(signInTime),
+		EndsAt:     now.Add(SignInTime),
 	}
 	event := from.Event(store.EventSignInBegun, "second factor required", s.UserID, "", now)
 	if err := m.c.DB.CreateSignIn(ctx, s, proof.User, event); err != nil {

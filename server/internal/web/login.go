@@ -1,0 +1,110 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/durward-auth/durward"
+)
+
+// showLogin is GET /login. No row is written for it: return_to stays in the URL until the first factor
+// is right.
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
+	return s.render(w, r, "login.html", s.loginData(r))
+}
+
+// loginData is the data of the sign-in page.
+type loginData struct {
+	ReturnTo string // checked
+	Email    string // of the user who is signed in already
+	Open     bool   // every visitor may register
+	Denial   string // id of the refusal of the last try
+}
+
+func (s *Server) loginData(r *http.Request) *loginData {
+	d := &loginData{
+		ReturnTo: s.returnTo(r.URL.Query().Get("return_to")),
+		Open:     s.c.Settings.Registration == "open",
+	}
+	if p := durward.From(r.Context()); p != nil {
+		if u, err := s.c.Parts.DB.UserByID(r.Context(), p.Subject); err == nil {
+			d.Email = u.Email
+		}
+	}
+	return d
+}
+
+// login is POST /login.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r, "email", "password", "remember")
+	if err != nil {
+		return err
+	}
+	d, lang := s.loginData(r), languageOf(r)
+	if f.Value("email") == "" {
+		f.Wrong("email", text(lang, "login.email_missing"))
+	}
+	if f.Value("password") == "" {
+		f.Wrong("password", text(lang, "login.password_missing"))
+	}
+	if len(f.Mistakes) > 0 {
+		return s.again(w, r, "login.html", d, f)
+	}
+	err = s.api.SignIn(w, r, f.Value("email"), f.Value("password"), f.Has("remember"))
+	switch half, _ := errors.AsType[*durward.Refusal](err); {
+	case err == nil:
+		return s.leave(w, r, d.ReturnTo)
+	case errors.Is(err, durward.MFARequired) && half != nil:
+		token, _ := half.Members["mfa_token"].(string)
+		s.api.SetSignIn(w, token)
+		return s.see(w, r, s.path("/login/factor?return_to="+url.QueryEscape(d.ReturnTo)))
+	}
+	return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
+}
+
+// refuseForm shows the page of a form whose request was refused, with the reason and the id of the denial.
+// An error that is about the request as a whole, such as an outage, is returned: it gets a page of its own.
+func (s *Server) refuseForm(w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error, denial *string) error {
+	lang := languageOf(r)
+	for _, code := range []durward.Code{
+		durward.InvalidCredentials, durward.AccountDisabled, durward.EmailUnverified, durward.PasswordChangeRequired,
+	} {
+		if errors.Is(err, code) {
+			*denial = s.guard.Report(r, err).ID
+			f.Wrong("", text(lang, "refused."+string(code)))
+			return s.again(w, r, name, data, f)
+		}
+	}
+	return err
+}
+
+// signOut is POST /sign-out.
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
+	if _, err := readForm(w, r); err != nil {
+		return err
+	}
+	if err := s.api.SignOut(w, r); err != nil {
+		return err
+	}
+	s.api.SetSignIn(w, "")
+	return s.see(w, r, s.path("/signed-out"))
+}
+
+// signedOut is GET /signed-out.
+func (s *Server) signedOut(w http.ResponseWriter, r *http.Request) error {
+	return s.render(w, r, "signed-out.html", nil)
+}
+
+// account is GET /account.
+func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.Parts.DB.UserByID(r.Context(), durward.From(r.Context()).Subject)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, "account.html", struct {
+		Name, Email string
+		Since       time.Time
+	}{u.Name, u.Email, u.CreatedAt})
+}

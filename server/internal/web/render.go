@@ -1,0 +1,235 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/httpapi"
+	"github.com/durward-auth/durward/server/internal/request"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+// templates holds one set of templates for each page: the layout, the parts and the page.
+var templates = sync.OnceValue(func() map[string]*template.Template {
+	frame := template.Must(template.New("").Funcs(template.FuncMap{
+		"html": html,
+		"list": func(items ...any) []any { return items },
+		"field": func(p *page, kind, name, label string) fieldData {
+			return fieldData{Page: p, Kind: kind, Name: name, Label: label}
+		},
+	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts/*.html"))
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		panic(err)
+	}
+	all := map[string]*template.Template{}
+	for _, name := range names {
+		if base := path.Base(name); base != "layout.html" {
+			all[base] = template.Must(template.Must(frame.Clone()).ParseFS(templateFiles, name))
+		}
+	}
+	return all
+})
+
+// page is the data of a template.
+type page struct {
+	Lang      string
+	Languages []string // the other languages
+	Product   string
+	Here      string // path and query of the page, for the choice of the language
+	Form      *form  // nil before it was sent
+	User      *durward.Principal
+	Data      any // of the page
+	Wide      bool
+
+	s *Server
+}
+
+// fieldData is the data of the part "field".
+type fieldData struct {
+	Page              *page
+	Kind, Name, Label string
+}
+
+// T returns a text in the language of the page.
+func (p *page) T(key string, values ...any) string { return text(p.Lang, key, values...) }
+
+// Path returns the path of a page, with the prefix of the public URL.
+func (p *page) Path(to string) string { return p.s.path(to) }
+
+// Name returns the name of a language in that language.
+func (p *page) Name(language string) string { return text(language, "layout.language") }
+
+// Value returns what the user typed in a field. Passwords and codes are never shown again.
+func (p *page) Value(name string) string { return p.Form.Value(name) }
+
+// Mistake returns the mistake in a field, or "".
+func (p *page) Mistake(name string) string { return p.Form.Mistake(name) }
+
+// Retry returns the time after which a refused request may be repeated, in words, or "".
+func (p *page) Retry() string {
+	f, ok := p.Data.(*durward.Refusal)
+	if !ok || f.RetryAfter <= 0 {
+		return ""
+	}
+	if minutes := int((f.RetryAfter + time.Minute - 1) / time.Minute); f.RetryAfter > 90*time.Second {
+		return p.T("status.minutes", strconv.Itoa(minutes))
+	}
+	return p.T("status.seconds", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
+}
+
+// contentSecurity is the Content-Security-Policy of the pages. Chromium checks form-action along the whole
+// chain of redirects after a form, so a form that may leave the origin is answered with the hop page.
+const contentSecurity = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// setFields sets the fields of every page. The referrer policy is not no-referrer, with which browsers
+// send Origin: null with a form.
+func setFields(h http.Header) {
+	h.Set("Content-Security-Policy", contentSecurity)
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+// pageOf returns the data of a page for a request.
+func (s *Server) pageOf(r *http.Request, data any) *page {
+	p := &page{
+		Lang:    languageOf(r),
+		Product: s.c.Name,
+		Here:    s.path(r.URL.RequestURI()),
+		User:    durward.From(r.Context()),
+		Data:    data,
+		s:       s,
+	}
+	for _, language := range request.Languages {
+		if language != p.Lang {
+			p.Languages = append(p.Languages, language)
+		}
+	}
+	return p
+}
+
+// render shows a page.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, data any) error {
+	return s.write(w, r, http.StatusOK, name, s.pageOf(r, data))
+}
+
+// again shows the page of a form with its mistakes and what the user typed.
+func (s *Server) again(w http.ResponseWriter, r *http.Request, name string, data any, f *form) error {
+	p := s.pageOf(r, data)
+	p.Form = f
+	return s.write(w, r, http.StatusUnprocessableEntity, name, p)
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name string, p *page) error {
+	body, err := execute(name, p)
+	if err != nil {
+		return &durward.Refusal{Code: durward.Internal, Err: err}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	setFields(h)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Add("Vary", "Accept-Language, Cookie")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+	return nil
+}
+
+// execute renders a page completely.
+func execute(name string, p *page) ([]byte, error) {
+	t := templates()[name]
+	if t == nil {
+		return nil, fmt.Errorf("web: no template %s", name)
+	}
+	var b bytes.Buffer
+	err := t.ExecuteTemplate(&b, "layout", p)
+	return b.Bytes(), err
+}
+
+// see redirects to a page of this server after a form (RFC 9110 s15.4.4).
+func (s *Server) see(w http.ResponseWriter, r *http.Request, to string) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// refusalPage returns the page of a refusal.
+func (s *Server) refusalPage(h http.Header, r *http.Request, f *durward.Refusal) []byte {
+	setFields(h)
+	p := s.pageOf(r, f)
+	body, err := execute("refusal.html", p)
+	if err != nil {
+		s.c.Parts.Log.Error("cannot show the page of a refusal", "error", err)
+		return []byte(f.ID)
+	}
+	return body
+}
+
+// localReturn returns target if it is a path of this server, else the account page.
+func (s *Server) localReturn(target string) string {
+	if to := durward.ReturnTo(target); to != "/" {
+		return to
+	}
+	return s.path("/account")
+}
+
+// returnTo returns target if it is a path of this server or lies in a configured origin, else the account
+// page. It is called when target arrives and again before it is used.
+func (s *Server) returnTo(target string) string {
+	if to := durward.ReturnTo(target, s.c.Settings.Origins...); to != "/" {
+		return to
+	}
+	return s.path("/account")
+}
+
+// leave ends a form at a page of this server or of another origin. A redirect to another origin would
+// break form-action, so the browser gets a page that leads to GET /hop.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request, to string) error {
+	if strings.HasPrefix(to, "/") {
+		return s.see(w, r, to)
+	}
+	return s.render(w, r, "hop.html", to)
+}
+
+// hop is GET /hop: it leads to a page of a configured origin after a form.
+func (s *Server) hop(w http.ResponseWriter, r *http.Request) error {
+	return s.see(w, r, s.returnTo(r.URL.Query().Get("to")))
+}
+
+//go:embed static
+var static embed.FS
+
+// staticFiles returns the handlers of the files of the pages, by name.
+func staticFiles() map[string]http.Handler {
+	files, err := fs.ReadDir(static, "static")
+	if err != nil {
+		panic(err)
+	}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	all := map[string]http.Handler{}
+	for _, file := range files {
+		content, err := static.ReadFile("static/" + file.Name())
+		if err != nil {
+			panic(err)
+		}
+		all[file.Name()] = httpapi.Fixed(types[path.Ext(file.Name())], content)
+	}
+	return all
+}
