@@ -3,6 +3,7 @@ package account
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,6 +108,43 @@ func (k *Passkeys) bound(record string) string { return k.m.DB.SessionEpoch() + 
 
 func passkeyUser(u store.User) passkey.User {
 	return passkey.User{ID: u.ID, Name: u.Email, DisplayName: cmp.Or(u.Name, u.Email)}
+}
+
+// PasskeySignal tells a browser which passkeys of a user the server accepts, and how the user is called
+// (WebAuthn level 3 s5.1.10). Passkey providers then hide removed ones. It holds no secret.
+type PasskeySignal struct {
+	RPID        string   `json:"rpId"`
+	UserID      string   `json:"userId"` // base64url, as the two below
+	Credentials []string `json:"allAcceptedCredentialIds"`
+	Name        string   `json:"name"`
+	DisplayName string   `json:"displayName"`
+}
+
+// Signal returns the PasskeySignal of a user. ok is false if the server has no passkeys.
+func (k *Passkeys) Signal(ctx context.Context, userID string) (signal PasskeySignal, ok bool, err error) {
+	if k.rp == nil {
+		return signal, false, nil
+	}
+	u, err := k.m.DB.UserByID(ctx, userID)
+	if err != nil {
+		return signal, false, err
+	}
+	have, err := k.credentials(ctx, userID)
+	if err != nil {
+		return signal, false, err
+	}
+	named := passkeyUser(u)
+	signal = PasskeySignal{
+		RPID:        k.rp.ID(),
+		UserID:      base64.RawURLEncoding.EncodeToString([]byte(named.ID)),
+		Credentials: make([]string, 0, len(have)),
+		Name:        named.Name,
+		DisplayName: named.DisplayName,
+	}
+	for _, c := range have {
+		signal.Credentials = append(signal.Credentials, base64.RawURLEncoding.EncodeToString(c.ID))
+	}
+	return signal, true, nil
 }
 
 // BeginEnrol returns the options for a new passkey of the user of p.

@@ -233,6 +233,9 @@ func ScopesOf(u store.User) []string {
 	return []string{"profile"}
 }
 
+// GivableScopes returns the scopes that the user of p may give to an API key.
+func GivableScopes(p *durward.Principal) []string { return givable(p.Scopes) }
+
 // givable returns the scopes that a maker with scopes may give to an API key. An administrator may
 // also give revocations, which sign-ins do not have: it is for programs that follow the feed.
 func givable(scopes []string) []string {

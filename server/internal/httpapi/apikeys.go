@@ -37,14 +37,21 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	if in.ExpiresIn != nil {
 		n.Life = life(*in.ExpiresIn)
 	}
-	// Otherwise an administrator could give a program more rights than the sign-in has.
-	if account.Administrative(in.Scopes) {
+	k, key, err := s.CreateKey(r, n)
+	return answerNewKey(w, k, key, err)
+}
+
+// CreateKey makes an API key for the user of a request, as account.Manager.CreateKey does. A key for
+// administration needs the sign-in that administration needs: otherwise an administrator could give a
+// program more rights than the sign-in has.
+func (s *Server) CreateKey(r *http.Request, n account.NewKey) (store.APIKey, seal.Secret, error) {
+	if account.Administrative(n.Scopes) {
 		if err := s.administration(r); err != nil {
-			return err
+			return store.APIKey{}, "", err
 		}
 	}
 	k, key, err := s.c.Accounts.CreateKey(r.Context(), durward.From(r.Context()), n, from(r))
-	return answerNewKey(w, k, key, unknownOwner(err))
+	return k, key, unknownOwner(err)
 }
 
 // life converts seconds to a duration. Values that a duration cannot hold, and those below 1,
@@ -61,21 +68,32 @@ func life(seconds int64) time.Duration {
 
 // deleteKey is DELETE /api/keys/{id}. The key of another user gets 404.
 func (s *Server) deleteKey(w http.ResponseWriter, r *http.Request) error {
+	return noContent(w, s.RevokeKey(r, r.PathValue("id")))
+}
+
+// RevokeKey revokes a key of the user of a request. It refuses with NotFound if the user has no such key.
+func (s *Server) RevokeKey(r *http.Request, id string) error {
 	p := durward.From(r.Context())
-	err := s.c.Accounts.RevokeKey(r.Context(), p.Subject, r.PathValue("id"), p.SessionID, from(r))
-	return noContent(w, unknown("key", err))
+	return unknown("key", s.c.Accounts.RevokeKey(r.Context(), p.Subject, id, p.SessionID, from(r)))
 }
 
 // rotateKey is POST /api/keys/{id}/rotate.
 func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
+	k, key, err := s.RotateKey(r, r.PathValue("id"))
+	return answerNewKey(w, k, key, err)
+}
+
+// RotateKey replaces a key of the user of a request, as account.Manager.RotateKey does, with the sign-in
+// that CreateKey needs. It refuses with NotFound if the user has no such key.
+func (s *Server) RotateKey(r *http.Request, id string) (store.APIKey, seal.Secret, error) {
 	p := durward.From(r.Context())
-	old, err := s.c.DB.APIKeyByID(r.Context(), r.PathValue("id"))
+	old, err := s.c.DB.APIKeyByID(r.Context(), id)
 	if err == nil && old.UserID == p.Subject && account.Administrative(old.Scopes) {
 		err = s.administration(r)
 	}
 	if err != nil {
-		return unknown("key", err)
+		return store.APIKey{}, "", unknown("key", err)
 	}
 	k, key, err := s.c.Accounts.RotateKey(r.Context(), p, old.ID, from(r))
-	return answerNewKey(w, k, key, unknown("key", err))
+	return k, key, unknown("key", err)
 }

@@ -145,6 +145,9 @@ func (h holder) WebAuthnCredentials() []webauthn.Credential {
 	return list
 }
 
+// ID returns the ID of the relying party.
+func (rp *RP) ID() string { return rp.web.Config.RPID }
+
 // EnrolOptions returns the options for a new passkey of u, in the JSON form of WebAuthn level 3 s5.1.8. The
 // browser refuses an authenticator that holds one of have.
 func (rp *RP) EnrolOptions(u User, have []Credential, bound string, now time.Time) (json.RawMessage, error) {

@@ -205,6 +205,17 @@ func (m *Manager) SignOut(ctx context.Context, userID, sessionID string, everywh
 	return m.publish(m.c.DB.EndSessions(ctx, userID, "", event.Kind, m.c.Issuer.TokensEnd(now), event))
 }
 
+// EndOthers ends all sessions of the user of p but that of p; their tokens and cookies are refused when
+// EndOthers returns. It forgets the known devices of the user, because another person may own one.
+func (m *Manager) EndOthers(ctx context.Context, p *durward.Principal, from request.Info) error {
+	if err := CheckSignedIn(p); err != nil {
+		return err
+	}
+	now := m.c.Now()
+	event := from.Event(store.EventSignedOut, "everywhere else", p.Subject, p.SessionID, now)
+	return m.publish(m.c.DB.EndSessions(ctx, p.Subject, p.SessionID, event.Kind, m.c.Issuer.TokensEnd(now), event))
+}
+
 // end ends the session of event. notification is the kind of the notification that the user gets, or
 // empty for none.
 func (m *Manager) end(ctx context.Context, reason string, event store.Event, notification string) error {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -58,6 +59,26 @@ func (m *Manager) DeleteUser(ctx context.Context, userID string, from request.In
 	now := m.c.Now()
 	event := from.Event(store.EventUserDeleted, "ok", userID, "", now)
 	return m.publish(m.c.DB.DeleteUser(ctx, userID, m.c.Issuer.TokensEnd(now), event))
+}
+
+// DeleteOwnAccount deletes the user of p as DeleteUser does. It refuses with Forbidden if the user is an
+// administrator, so that there is always one left, and with TokenRevoked if the user does not exist any
+// more.
+func (m *Manager) DeleteOwnAccount(ctx context.Context, p *durward.Principal, from request.Info) error {
+	if err := CheckSignedIn(p); err != nil {
+		return err
+	}
+	u, err := m.c.DB.UserByID(ctx, p.Subject)
+	if err == nil && u.Admin {
+		from.Actor = p.Subject // the user acts as an administrator on themselves
+	}
+	if err == nil {
+		err = m.DeleteUser(ctx, p.Subject, from)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("session: the account was deleted already: %w", durward.TokenRevoked)
+	}
+	return err
 }
 
 // refuseOneself refuses with Forbidden if an administrator acts on themselves. Together with the check in

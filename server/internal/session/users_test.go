@@ -381,6 +381,48 @@ func TestSignOutEverywhere(t *testing.T) {
 	})
 }
 
+// A user ends all other sessions and keeps the one in use.
+func TestEndOthers(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob := w.user(), w.user()
+		own, other, his := w.begin(ada), w.begin(ada), w.begin(bob)
+		w.must(w.EndOthers(t.Context(), &durward.Principal{Subject: ada.ID, SessionID: own}, home))
+		if !w.alive(ada, own) || w.alive(ada, other) || !w.alive(bob, his) {
+			t.Error("want the other session of the user ended, and no more")
+		}
+		if events := w.events(ada, store.EventSignedOut); len(events) != 1 || events[0].Outcome != "everywhere else" || events[0].SessionID != own {
+			t.Errorf("got events %+v", events)
+		}
+		refuses(t, "API key", w.EndOthers(t.Context(), &durward.Principal{Subject: ada.ID}, home), durward.Forbidden)
+	})
+}
+
+// Users delete their own account, administrators do not.
+func TestDeleteOwnAccount(t *testing.T) {
+	t.Parallel()
+	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
+		w := newEnv(t, engine, nil)
+		ada, bob, root := w.addUser("ada@example.com", adaPassword), w.user(), w.user()
+		yes := true
+		w.must(w.SetUser(t.Context(), root.ID, account.Change{Admin: &yes}, operator))
+		own, other, his := w.begin(ada), w.begin(ada), w.begin(bob)
+		refuses(t, "API key", w.DeleteOwnAccount(t.Context(), &durward.Principal{Subject: ada.ID}, home), durward.Forbidden)
+		refuses(t, "administrator", w.DeleteOwnAccount(t.Context(), &durward.Principal{Subject: root.ID, SessionID: w.begin(root)}, home), durward.Forbidden)
+		if _, err := w.db.UserByID(t.Context(), root.ID); err != nil {
+			t.Errorf("the administrator: got %v", err)
+		}
+		p := &durward.Principal{Subject: ada.ID, SessionID: own}
+		w.must(w.DeleteOwnAccount(t.Context(), p, home))
+		refuses(t, "again", w.DeleteOwnAccount(t.Context(), p, home), durward.TokenRevoked)
+		if w.alive(ada, own) || w.alive(ada, other) || !w.alive(bob, his) {
+			t.Error("want the sessions of the deleted user ended, and no more")
+		}
+		refuses(t, "sign-in", w.try(ada.Email, adaPassword), durward.InvalidCredentials)
+	})
+}
+
 // A page of notifications begins after the one before and has this user's only.
 func TestNotifications(t *testing.T) {
 	t.Parallel()
