@@ -162,7 +162,7 @@ func TestWhoMayImport(t *testing.T) {
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
 			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source",
-			"server/internal/httpapi", "server/cmd/durward",
+			"server/internal/httpapi", "server/internal/web", "server/cmd/durward",
 		}},
 		{"math/rand", nil},
 		{"math/rand/v2", nil},
