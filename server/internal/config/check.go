@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,8 +157,11 @@ func (l *Loaded) check() (mistakes []error) {
 	return mistakes
 }
 
-// urlFault describes why text is not an issuer, or with origin set not an origin; "" if it is, or is empty.
-func (l *Loaded) urlFault(text string, origin bool) string {
+// pathPrefix matches the path of public_url: cookie names contain it, and no client writes it in two ways.
+var pathPrefix = regexp.MustCompile(`^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$`)
+
+// urlFault describes why text is not an issuer, or with public set not a public_url; "" if it is, or is empty.
+func (l *Loaded) urlFault(text string, public bool) string {
 	u, err := url.Parse(text)
 	switch {
 	case text == "": // the default
@@ -166,8 +170,8 @@ func (l *Loaded) urlFault(text string, origin bool) string {
 		return "want an address such as https://auth.example.com"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery: // RFC 8414 s2
 		return "want an address without user, query and fragment"
-	case origin && u.Path != "" && u.Path != "/":
-		return "want an origin, without a path"
+	case public && !pathPrefix.MatchString(u.EscapedPath()):
+		return "want a path of letters, digits, dots, hyphens and underscores, such as that of https://app.example.com/auth, or none"
 	case u.Scheme == "http" && !loopback.Host(u.Hostname()) && !l.InsecureAllowHTTP:
 		return "want https, because plain http exposes passwords and tokens to the network; insecure_allow_http allows it"
 	}

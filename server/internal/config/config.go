@@ -36,8 +36,11 @@ type Config struct {
 	// connect.
 	ListenMode string `toml:"listen_mode" default:"0660"`
 
-	// Origin of the server as clients see it, such as https://auth.example.com. Links and
-	// challenges contain it. Set it before the first command, because the default of `issuer`
+	// URL of the server as clients see it, such as https://auth.example.com. Links and
+	// challenges contain it. A path, such as that of https://app.example.com/auth, is the prefix of
+	// all URLs of the server, for a host that it shares with other programs. The proxy in front
+	// passes the whole path on, and also the path /.well-known/oauth-authorization-server/auth
+	// (RFC 8414 s3.1). Set it before the first command, because the default of `issuer`
 	// follows it. Default: the address of the listener.
 	PublicURL string `toml:"public_url"`
 

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -10,13 +11,37 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// sessionCookie is the name of the session cookie. Browsers accept a cookie with the prefix __Host-
+// CookieNames are the names of a server's cookies. Browsers accept a cookie with the prefix __Host-
 // only with Secure and Path=/ and without Domain, so that no other host of the domain can set it
-// (RFC 6265bis s4.1.3.2).
-const sessionCookie = "__Host-durward"
+// (RFC 6265bis s4.1.3.2). All servers of one host get all these cookies, so a server under a path
+// prefix has names of its own.
+type CookieNames struct {
+	Session string
+	Device  string // of a known device; it signs no client in
+	SignIn  string // of a sign-in that lacks its second factor
+}
 
-// signInCookie is the name of the cookie of a half-finished sign-in on the pages.
-const signInCookie = "__Host-durward-signin"
+// cookieNamesOf returns the names for a server under prefix, "" for the root of a host. config.Load
+// refuses a prefix with characters that a name may not have, and with a tilde.
+func cookieNamesOf(prefix string) CookieNames {
+	suffix := strings.ReplaceAll(prefix, "/", "~")
+	return CookieNames{
+		Session: "__Host-durward" + suffix,
+		Device:  "__Host-durward-device" + suffix,
+		SignIn:  "__Host-durward-signin" + suffix,
+	}
+}
+
+// CookieNames returns the names of the server's cookies.
+func (s *Server) CookieNames() CookieNames { return s.cookies }
+
+// cookiesOf returns the cookie names of the server that answers r.
+func cookiesOf(r *http.Request) CookieNames {
+	if t, ok := r.Context().Value(requestKey{}).(requestTags); ok {
+		return t.cookies
+	}
+	return cookieNamesOf("")
+}
 
 // SetSignIn sets the cookie of a half-finished sign-in. An empty token removes it.
 func (s *Server) SetSignIn(w http.ResponseWriter, token string) {
@@ -24,23 +49,20 @@ func (s *Server) SetSignIn(w http.ResponseWriter, token string) {
 	if token == "" {
 		maxAge = -1
 	}
-	setHostCookie(w, signInCookie, token, maxAge)
+	setHostCookie(w, s.cookies.SignIn, token, maxAge)
 }
 
 // SentSignIn returns the cookie of a half-finished sign-in in a request, or "".
 func (s *Server) SentSignIn(r *http.Request) string {
-	if sent := r.CookiesNamed(signInCookie); len(sent) == 1 {
+	if sent := r.CookiesNamed(s.cookies.SignIn); len(sent) == 1 {
 		return sent[0].Value
 	}
 	return ""
 }
 
-// deviceCookie is the name of the cookie of a known device. It signs no client in.
-const deviceCookie = "__Host-durward-device"
-
 // setCookie sets the session cookie. The server decides when the session ends.
-func setCookie(w http.ResponseWriter, c session.Cookie) {
-	setHostCookie(w, sessionCookie, c.Value, int(c.Kept/time.Second))
+func (s *Server) setCookie(w http.ResponseWriter, c session.Cookie) {
+	setHostCookie(w, s.cookies.Session, c.Value, int(c.Kept/time.Second))
 }
 
 // setHostCookie sets a cookie. With maxAge 0 the browser drops it when it ends, with -1 at once.
@@ -64,13 +86,13 @@ func (s *Server) rememberDevice(w http.ResponseWriter, r *http.Request, u store.
 	case err != nil:
 		s.c.Log.Warn("could not store the known device; the next sign-in tries again", "error", err)
 	case value != "":
-		setHostCookie(w, deviceCookie, value, int(store.DeviceKept/time.Second))
+		setHostCookie(w, s.cookies.Device, value, int(store.DeviceKept/time.Second))
 	}
 }
 
 // sentDevice returns the cookie of a known device in a request, or "".
 func sentDevice(r *http.Request) string {
-	if sent := r.CookiesNamed(deviceCookie); len(sent) == 1 {
+	if sent := r.CookiesNamed(cookiesOf(r).Device); len(sent) == 1 {
 		return sent[0].Value
 	}
 	return ""
@@ -81,7 +103,7 @@ const maxSentCookies = 4
 
 // sentCookies returns the different session cookies of a request. A browser sends one.
 func sentCookies(r *http.Request) (values []string) {
-	for _, c := range r.CookiesNamed(sessionCookie) {
+	for _, c := range r.CookiesNamed(cookiesOf(r).Session) {
 		if !slices.Contains(values, c.Value) && len(values) < maxSentCookies {
 			values = append(values, c.Value)
 		}
@@ -105,7 +127,7 @@ func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.Us
 
 // SetCookies sets the cookies of a session of u and of the known device.
 func (s *Server) SetCookies(w http.ResponseWriter, r *http.Request, u store.User, cookie session.Cookie) {
-	setCookie(w, cookie)
+	s.setCookie(w, cookie)
 	s.rememberDevice(w, r, u)
 }
 

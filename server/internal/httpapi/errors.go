@@ -62,14 +62,16 @@ var settingNames = strings.NewReplacer(
 	" (Config.InsecureDoubleSlashes accepts it)", "",
 )
 
-// recordRefusal gives a refusal and its cause to the security log. It does not wait.
+// recordRefusal gives a refusal and its cause to the security log, and completes its hint. It does
+// not wait.
 func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
+	f.Hint = s.prefixHint(f.Hint)
 	d := store.Denial{
 		ID:        f.ID,
 		Code:      string(f.Code),
 		Status:    f.Status,
 		Method:    r.Method,
-		Path:      account.WithoutKeys(r.URL.Path),
+		Path:      account.WithoutKeys(fullPath(r)),
 		Scheme:    f.Scheme,
 		Cause:     settingNames.Replace(f.Cause()),
 		Network:   addressOf(r.Context()).Network(),

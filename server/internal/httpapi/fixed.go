@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -15,6 +16,14 @@ var openAPIDocument []byte
 
 //go:embed static/durward.css
 var stylesheet []byte
+
+// openAPI returns the description of the API with the address of this server.
+func (s *Server) openAPI() []byte {
+	if s.prefix == "" {
+		return openAPIDocument
+	}
+	return bytes.Replace(openAPIDocument, []byte(`"This server.","url":"/"`), []byte(`"This server.","url":"`+s.prefix+`"`), 1)
+}
 
 // unchanged reports whether If-None-Match contains etag: in a list, compared weakly, or as an
 // asterisk (RFC 9110 s13.1.2).

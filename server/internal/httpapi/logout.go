@@ -42,15 +42,27 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if session == "" {
-		return noContent(w, nil)
+	if session != "" {
+		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
+			return err
+		}
 	}
-	return noContent(w, s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)))
+	ClearSiteData(w)
+	return noContent(w, nil)
 }
+
+// ClearSiteData makes the browser delete what scripts of this origin stored, and cached pages, after a
+// sign-out (W3C Clear Site Data). Cookies stay: the session cookie is deleted by name, and the cookie of
+// a known device protects its owner at the next sign-in.
+func ClearSiteData(w http.ResponseWriter) { w.Header().Set("Clear-Site-Data", `"cache", "storage"`) }
 
 // SignOut ends the session of a browser and removes its cookie, as POST /api/auth/logout does.
 func (s *Server) SignOut(w http.ResponseWriter, r *http.Request) error {
-	return s.logoutCookie(w, r, false)
+	err := s.logoutCookie(w, r, false)
+	if err == nil {
+		ClearSiteData(w)
+	}
+	return err
 }
 
 // logoutCookie ends the session of the cookie in the request. Requests from pages of other sites are
@@ -75,6 +87,6 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 			return err // the session may still exist, so the cookie stays
 		}
 	}
-	setHostCookie(w, sessionCookie, "", -1)
+	setHostCookie(w, s.cookies.Session, "", -1)
 	return nil
 }

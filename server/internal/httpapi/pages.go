@@ -22,7 +22,7 @@ var templates = sync.OnceValue(func() *template.Template {
 
 // front is GET /.
 func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
-	return page(w, http.StatusOK, "front.html", struct{ Realm, Origin string }{s.realm, s.c.PublicURL})
+	return page(w, http.StatusOK, "front.html", struct{ Realm, Origin, Prefix string }{s.realm, s.c.PublicURL, s.prefix})
 }
 
 // errorPage is GET /errors/ and GET /errors/{code}, in capitals or small letters. The figures are
@@ -30,12 +30,16 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	name := strings.TrimPrefix(r.URL.Path, "/errors/")
 	if p, ok := explain.Code(strings.ToUpper(name)); ok {
-		return page(w, http.StatusOK, "error.html", p.With(s.c.Figures))
+		return page(w, http.StatusOK, "error.html", struct {
+			explain.Page
+			Prefix string
+		}{p.With(s.c.Figures), s.prefix})
 	}
 	list := struct {
 		Unknown bool
 		Codes   []explain.Page
-	}{name != "", explain.Codes()}
+		Prefix  string
+	}{name != "", explain.Codes(), s.prefix}
 	if !list.Unknown {
 		return page(w, http.StatusOK, "errors.html", list)
 	}

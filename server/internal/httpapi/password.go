@@ -50,7 +50,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	cookie, _ := acceptedCookie(r)
 	fresh, err := s.c.Sessions.ChangePassword(r.Context(), p, in.Current, in.New, cookie, from(r))
 	if fresh.Value != "" {
-		setCookie(w, fresh)
+		s.setCookie(w, fresh)
 	}
 	return noContent(w, unknownOwner(err))
 }

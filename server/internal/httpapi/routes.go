@@ -97,7 +97,7 @@ func (s *Server) routes() http.Handler {
 	handle("/.well-known/openid-configuration", route{"GET": s.open(s.metadata)})
 	handle("/.well-known/oauth-authorization-server", route{"GET": s.open(s.metadata)})
 	handle("/api/revocations", route{"GET": s.forPrograms(s.revocations)})
-	handle("/openapi.json", route{"GET": Fixed("application/json", openAPIDocument)})
+	handle("/openapi.json", route{"GET": Fixed("application/json", s.openAPI())})
 	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
 	handle("/static/durward.css", route{"GET": Fixed("text/css; charset=utf-8", stylesheet)})
@@ -312,18 +312,38 @@ func (s *Server) byAdmin(e func(http.ResponseWriter, *http.Request, request.Info
 	})))
 }
 
-type requestIDKey struct{}
+type requestKey struct{}
+
+// requestTags are the values that the context of each request holds.
+type requestTags struct {
+	id      string
+	path    string // with the prefix of the public URL
+	cookies CookieNames
+}
 
 // requestID returns the identifier that the log lines of one request share.
 func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	t, _ := ctx.Value(requestKey{}).(requestTags)
+	return t.id
+}
+
+// fullPath returns the path of a request with the prefix of the public URL.
+func fullPath(r *http.Request) string {
+	if t, ok := r.Context().Value(requestKey{}).(requestTags); ok {
+		return t.path
+	}
+	return r.URL.Path
 }
 
 // outermost gives each request its identifier, and answers 500 without details after a panic.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, uuid.Must(uuid.NewV7()).String()))
+		tags := requestTags{
+			id:      uuid.Must(uuid.NewV7()).String(),
+			path:    r.URL.Path,
+			cookies: s.cookies,
+		}
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, tags))
 		defer func() {
 			p := recover()
 			if p == nil {

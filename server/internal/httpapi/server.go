@@ -61,7 +61,7 @@ type Parts struct {
 
 // Settings are the operator's choices. PublicURL is required.
 type Settings struct {
-	PublicURL          string                   // origin for links and challenges
+	PublicURL          string                   // for links and challenges; its path is the prefix of all URLs
 	Registration       string                   // "open": every client may create an account; "invite": only invited users; "" or "off"
 	AdminWithoutFactor bool                     // administrators need no second factor for administration
 	Basic              bool                     // accept e-mail address and password with each request (RFC 7617)
@@ -95,6 +95,8 @@ type Server struct {
 
 	c        Config
 	realm    string
+	prefix   string // the path of PublicURL, such as "/auth", or ""
+	cookies  CookieNames
 	guard    *durward.Guard
 	handler  http.Handler
 	passkeys *account.Passkeys
@@ -124,7 +126,7 @@ func New(c Config) (*Server, error) {
 	}
 	public, err := url.Parse(c.PublicURL)
 	if err != nil || public.Host == "" {
-		errs = append(errs, fmt.Errorf("httpapi: PublicURL %q is not an origin such as https://auth.example.com", c.PublicURL))
+		errs = append(errs, fmt.Errorf("httpapi: PublicURL %q is not a URL such as https://auth.example.com", c.PublicURL))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -134,7 +136,15 @@ func New(c Config) (*Server, error) {
 	}
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
-	s := &Server{c: c, realm: public.Hostname(), Schemes: newSchemes(c)}
+	prefix := strings.TrimRight(public.EscapedPath(), "/")
+	cookies := cookieNamesOf(prefix)
+	s := &Server{
+		c:       c,
+		realm:   public.Hostname(),
+		prefix:  prefix,
+		cookies: cookies,
+		Schemes: newSchemes(c, cookies),
+	}
 	if s.passkeys, err = c.Accounts.Passkeys(c.PublicURL); err != nil {
 		return nil, err
 	}
@@ -172,7 +182,10 @@ func New(c Config) (*Server, error) {
 	}
 	// The guard resolves path, client address and scheme of a request here, once. Refusals of routes
 	// for every client name where to sign in.
-	s.handler = s.outermost(s.guard.OpenWith(s.onlyHTTPS(readable(s.routes())), s.Schemes.Cookie))
+	all := func(next http.Handler) http.Handler {
+		return s.guard.OpenWith(s.onlyHTTPS(readable(next)), s.Schemes.Cookie)
+	}
+	s.handler = s.outermost(s.underPrefix(all(s.routes()), all(s.outside())))
 	return s, nil
 }
 
@@ -197,7 +210,7 @@ type Schemes struct {
 
 // newSchemes returns the schemes that c asks for. There is one DPoP scheme for all routes,
 // because it remembers used proofs: a proof is accepted once, at whichever route.
-func newSchemes(c Config) Schemes {
+func newSchemes(c Config, cookies CookieNames) Schemes {
 	s := Schemes{
 		Bearer: c.Issuer.Verifier().Scheme(),
 		APIKey: durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
@@ -208,7 +221,7 @@ func newSchemes(c Config) Schemes {
 			return c.Sessions.KeyPrincipal(k), nil
 		}),
 		// The cookie of a sign-in with use_cookies. Checking a request again does not extend the session.
-		Cookie: durward.Cookie(sessionCookie, func(ctx context.Context, value string) (*durward.Principal, error) {
+		Cookie: durward.Cookie(cookies.Session, func(ctx context.Context, value string) (*durward.Principal, error) {
 			return c.Sessions.AuthenticateCookie(ctx, value, !durward.Rechecking(ctx))
 		}),
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	netmail "net/mail"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,6 +38,15 @@ import (
 const (
 	adaEmail    = "ada@example.com"
 	adaPassword = "correct horse battery staple"
+)
+
+// testPrefix is the path of the public URL of these tests' servers, "" or such as "/auth".
+var testPrefix = os.Getenv("DURWARD_TEST_PREFIX")
+
+// Names of the cookies of these tests' servers.
+var (
+	sessionCookie = cookieNamesOf(testPrefix).Session
+	deviceCookie  = cookieNamesOf(testPrefix).Device
 )
 
 // env is a whole server with a database file and a listener, and one user.
@@ -170,7 +180,7 @@ func newEnv(t *testing.T, set settings) *env {
 			Log:         log,
 		},
 		Settings: Settings{
-			PublicURL:          cmp.Or(set.publicURL, "http://127.0.0.1:8401"),
+			PublicURL:          cmp.Or(set.publicURL, "http://127.0.0.1:8401") + testPrefix,
 			Registration:       set.mode,
 			AdminWithoutFactor: !set.adminFactor,
 			Basic:              set.basic,
@@ -189,7 +199,7 @@ func newEnv(t *testing.T, set settings) *env {
 		must(err)
 	}
 	listener := httptest.NewServer(w.server)
-	w.url = listener.URL
+	w.url = listener.URL + testPrefix
 	w.client = &http.Client{Transport: validated(t, http.DefaultTransport.(*http.Transport).Clone()), Timeout: 30 * time.Second}
 	t.Cleanup(func() {
 		listener.Close()
