@@ -193,8 +193,8 @@ func (s *Server) localReturn(target string) string {
 // returnTo returns target if it is a path of this server or lies in a configured origin, else the account
 // page. It is called when target arrives and again before it is used.
 func (s *Server) returnTo(target string) string {
-	if to := durward.ReturnTo(target, s.c.Settings.Origins...); to != "/" {
-		return to
+	if to := durward.ReturnTo(target, s.c.Settings.Origins...); to != "/" || s.prefix != "" && target == "/" {
+		return to // under a prefix, the root belongs to the application
 	}
 	return s.path("/account")
 }
