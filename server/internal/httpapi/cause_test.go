@@ -100,7 +100,7 @@ func TestTooLargeUnsent(t *testing.T) {
 func TestIfNoneMatch(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
-	for _, path := range []string{"/.well-known/jwks.json", "/openapi.json", "/static/durward.css"} {
+	for _, path := range []string{"/.well-known/jwks.json", "/openapi.json", "/static/durward.css", "/durward.js"} {
 		etag := w.do("GET", path, "", nil).Header.Get("ETag")
 		for value, want := range map[string]int{
 			etag: 304, "W/" + etag: 304, `"a", ` + etag: 304, "*": 304, `"a" , W/` + etag + `,"b"`: 304,

@@ -91,6 +91,7 @@ var routeCases = map[string][]routeCase{
 	"/{$}":                                     {{"GET", "/", ``, false, 200, true}},
 	"/errors/":                                 {{"GET", "/errors/TOKEN_EXPIRED", ``, false, 200, true}},
 	"/static/durward.css":                      {{"GET", "/static/durward.css", ``, false, 200, true}},
+	"/durward.js":                              {{"GET", "/durward.js", ``, false, 200, true}},
 	"/healthz":                                 {{"GET", "/healthz", ``, false, 200, false}},
 	"/readyz":                                  {{"GET", "/readyz", ``, false, 200, false}},
 	"/api/auth/passkeys/login/begin":           {{"POST", "/api/auth/passkeys/login/begin", ``, false, 404, false}},
@@ -403,9 +404,9 @@ func TestEveryRoute(t *testing.T) {
 					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
-					// Pages of other origins can read nothing but the public keys and where they are, and
-					// never with credentials.
-					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && strings.HasPrefix(pattern, "/.well-known/")) || got.Header.Get("Access-Control-Allow-Credentials") != "" {
+					// Pages of other origins can read nothing but the browser module, the public keys and
+					// where they are, and never with credentials.
+					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && (pattern == "/durward.js" || strings.HasPrefix(pattern, "/.well-known/"))) || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 						t.Errorf("a foreign origin is allowed: %v", got.Header)
 					}
 					if cache := got.Header.Get("Cache-Control"); d.public && !strings.HasPrefix(cache, "public, ") || !d.public && cache != "no-store" {

@@ -101,6 +101,7 @@ func (s *Server) routes() http.Handler {
 	handle("/{$}", route{"GET": s.open(s.front)})
 	handle("/errors/", route{"GET": s.open(s.errorPage)})
 	handle("/static/durward.css", route{"GET": Fixed("text/css; charset=utf-8", stylesheet)})
+	handle("/durward.js", route{"GET": s.browserModule()})
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 

@@ -48,6 +48,7 @@ var sameLayer = map[string][]string{
 // libraryImports lists every package of the library and of the adapter modules with the packages of
 // this repository that it may import.
 var libraryImports = map[string][]string{
+	"js":                 {},
 	"internal/apikey":    {},
 	"internal/digest":    {},
 	"internal/durable":   {},
