@@ -1,6 +1,9 @@
 package web
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
 // routes returns the handlers of every page, one line each.
 func (s *Server) routes() map[string]map[string]http.Handler {
@@ -12,6 +15,9 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/signed-out": {"GET": s.open(s.signedOut)},
 		"/language":   {"POST": s.open(s.setLanguage)},
 		"/account":    {"GET": s.signedIn(s.account)},
+	}
+	if s.c.Demo {
+		maps.Copy(pages, s.sampleRoutes())
 	}
 	for name, file := range staticFiles() {
 		pages["/static/"+name] = methods{"GET": file}
