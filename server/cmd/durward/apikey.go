@@ -113,7 +113,7 @@ func (v apikeyRevoke) Run(e *environment) error {
 		return usage("Give its id or its first 11 characters. Revoke this key: other users may have read it.",
 			"the argument is a whole key, and every user of the machine can read command line arguments")
 	}
-	s, err := v.open(e, writing)
+	s, err := v.open(e, node.Writing)
 	if err != nil {
 		return err
 	}

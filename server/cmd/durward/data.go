@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
-	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
 // location is the flags of verbs that work on the data of a server.
@@ -51,99 +46,21 @@ func exposedText(x config.ExposedSecret) string {
 }
 
 // storeConfig returns the settings of the database.
-func storeConfig(c *config.Loaded) store.Config {
-	return store.Config{
-		URL:          string(c.DatabaseURL()),
-		Pooled:       c.Pooled(),
-		KeepSchema:   !c.Database.Migrate,
-		CheckHistory: backup.NewCheckpoint(c.CheckpointPath()).Check,
-	}
+func storeConfig(c *config.Loaded) store.Config { return node.StoreConfig(c.Config) }
+
+// openNode opens the data. The caller closes the node with node.CloseData.
+func openNode(ctx context.Context, c *config.Loaded, a node.Access, log *slog.Logger) (*node.Node, error) {
+	return node.OpenData(ctx, c.Config, a, log, nil)
 }
 
-// access is the use of the data by a verb. Each value includes those before it.
-type access int
-
-const (
-	reading  access = iota
-	writing         // refuses a database that was rolled back
-	creating        // creates a missing database
-	starting        // migrates the schema of an older version
-)
-
-// openNode opens the data. The caller closes the node with closeNode.
-func openNode(ctx context.Context, c *config.Loaded, a access, log *slog.Logger) (*node.Node, error) {
-	isNew, err := checkDatabase(ctx, c, a >= creating)
-	if err != nil {
-		return nil, err
-	}
-	if isNew {
-		if err := backup.NewCheckpoint(c.CheckpointPath()).CheckNew(); err != nil {
-			return nil, err
-		}
-	}
-	master, err := masterKey(c, isNew)
-	if err != nil {
-		hint := ""
-		if errors.Is(err, fs.ErrNotExist) {
-			hint = "If the server gets its key from DURWARD_MASTER_KEY_FILE, set this variable for every verb too."
-		}
-		return nil, unreachable(hint, "%w", err)
-	}
-	var checkpoint *backup.Checkpoint // nil for reading, so that a rolled-back database can be inspected
-	if a != reading {
-		checkpoint = backup.NewCheckpoint(c.CheckpointPath())
-	}
-	return node.Open(ctx, node.Config{
-		Settings:   c.Config,
-		Master:     master,
-		KeepSchema: !c.Database.Migrate || a != starting && !isNew,
-		Checkpoint: checkpoint,
-		Log:        log,
-	})
-}
-
-// checkDatabase checks that the database exists. If it does not, create makes its folders and
-// checkDatabase reports isNew; without create it is an error.
+// checkDatabase is node.CheckDatabase.
 func checkDatabase(ctx context.Context, c *config.Loaded, create bool) (isNew bool, err error) {
-	folders := []string{c.DataDir}
-	path, isFile := c.DatabaseURL().File()
-	if isFile {
-		folders = append(folders, filepath.Dir(path))
-		_, err = os.Stat(path)
-	} else if isNew, err = store.Empty(ctx, storeConfig(c)); isNew {
-		err = fs.ErrNotExist
-	}
-	switch {
-	case err == nil:
-		return false, nil
-	case !isFile && !isNew:
-		return false, err
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, unreachable("Name another folder with --data DIR.", "cannot use the data folder: %w", err)
-	case !create:
-		return false, unreachable("Name the data folder with --data DIR. durward serve and durward user add create a database.",
-			"there is no database at %s", c.DatabaseName())
-	}
-	return true, makeFolders(folders...)
+	return node.CheckDatabase(ctx, c.Config, create)
 }
 
-// makeFolders makes the folders of the data that do not exist.
-func makeFolders(folders ...string) error {
-	for _, dir := range folders {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return unreachable("Name another folder with --data DIR.", "cannot create the data folder: %w", err)
-		}
-	}
-	return nil
-}
-
-// masterKey opens the master key. create makes a missing key file; use it for a new database only,
-// because an existing database is sealed with the key it was created with.
+// masterKey is node.MasterKey.
 func masterKey(c *config.Loaded, create bool) (*seal.Master, error) {
-	if c.MasterKey != "" {
-		return seal.Parse(c.MasterKey)
-	}
-	return seal.Open(c.MasterKeyPath(), create)
+	return node.MasterKey(c.Config, create)
 }
 
 // operator is the origin of changes that the command line makes.
@@ -151,7 +68,7 @@ var operator = request.Info{Actor: store.Operator}
 
 // open opens the data for a verb other than serve; run closes it. It logs nothing, because the verb
 // reports its errors, and it does not connect to Redis, because a verb counts no attempts.
-func (l location) open(e *environment, a access) (*node.Node, error) {
+func (l location) open(e *environment, a node.Access) (*node.Node, error) {
 	c, err := l.ProvideConfig(e)
 	if err != nil {
 		return nil, err
@@ -161,7 +78,7 @@ func (l location) open(e *environment, a access) (*node.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.close = func() error { return closeNode(n) }
+	e.close = func() error { return node.CloseData(n) }
 	return n, nil
 }
 
@@ -169,13 +86,13 @@ func (l location) open(e *environment, a access) (*node.Node, error) {
 type reader struct{ location }
 
 // ProvideNode opens the node.
-func (r reader) ProvideNode(e *environment) (*node.Node, error) { return r.open(e, reading) }
+func (r reader) ProvideNode(e *environment) (*node.Node, error) { return r.open(e, node.Reading) }
 
 // writer is the location of a verb that changes data: its Run takes a node for writing.
 type writer struct{ location }
 
 // ProvideNode opens the node.
-func (w writer) ProvideNode(e *environment) (*node.Node, error) { return w.open(e, writing) }
+func (w writer) ProvideNode(e *environment) (*node.Node, error) { return w.open(e, node.Writing) }
 
 // ProvideStore opens the database for reading, for verbs that need no master key; run closes it.
 func (l location) ProvideStore(e *environment, c *config.Loaded) (*store.DB, error) {
@@ -190,11 +107,4 @@ func (l location) ProvideStore(e *environment, c *config.Loaded) (*store.DB, err
 	}
 	e.close = db.Close
 	return db, nil
-}
-
-// closeNode closes a node. It stores the checkpoint first, so that a later rollback to before the
-// verb's change is detected.
-func closeNode(n *node.Node) error {
-	_ = n.SaveCheckpoint(context.Background()) // best effort: a running server stores it within a second too
-	return n.Close()
 }

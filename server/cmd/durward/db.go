@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/securitylog"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
@@ -70,7 +71,7 @@ func (v dbRestore) Run(e *environment, c *config.Loaded) error {
 	if path, ok := c.DatabaseURL().File(); ok {
 		folder = filepath.Dir(path)
 	}
-	if err := makeFolders(c.DataDir, folder); err != nil {
+	if err := node.MakeFolders(c.DataDir, folder); err != nil {
 		return err
 	}
 	master, err := masterKey(c, false)

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -25,11 +26,23 @@ func setDemoDefaults(c *config.Loaded) error {
 		return usage("Name a folder with --data DIR, or omit it for a temporary folder.",
 			"--demo cannot be used with database.url: it adds users whose passwords are public")
 	}
-	return errors.Join(c.SetDefault("registration", "open", "--demo"), c.SetDefault("tokens.refresh_grace", "2s", "--demo"))
+	var errs []error
+	for key, value := range demoDefaults {
+		errs = append(errs, c.SetDefault(key, value, "--demo"))
+	}
+	return errors.Join(errs...)
 }
 
-// addDemoUsers adds the users of the demo and prints the curl commands of a full round.
-func addDemoUsers(e *environment, c *config.Loaded, s *node.Node) error {
+// demoDefaults are the demo's defaults of settings.
+var demoDefaults = map[string]string{"registration": "open", "tokens.refresh_grace": "2s"}
+
+// addDemoUsers adds the users of the demo and returns the new password of the administrator.
+func addDemoUsers(e *environment, c *config.Loaded) (adminPassword string, err error) {
+	s, err := openNode(e, c, node.Starting, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, node.CloseData(s)) }()
 	generated := strings.ToLower(rand.Text())
 	for _, p := range []account.NewUser{
 		{Email: demoEmail, Name: "Ada", Password: demoPassword},
@@ -46,10 +59,10 @@ func addDemoUsers(e *environment, c *config.Loaded, s *node.Node) error {
 			err = s.Sessions.SetPassword(e, u, p.Password, operator)
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
-	return printDemo(e, c, generated)
+	return generated, nil
 }
 
 // printDemo prints the curl commands. They work in a shell with another current folder.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
@@ -65,12 +66,15 @@ func report(e *environment, asJSON bool, err error) int {
 	var exit *exitError
 	var refusal *durward.Refusal
 	var open *store.OpenError
+	var data *node.DataError
 	isOneOf := func(kinds ...error) bool {
 		return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 	}
 	switch {
 	case errors.As(err, &exit):
 		status, hint = exit.status, exit.hint
+	case errors.As(err, &data):
+		status, hint = exitUnreachable, data.Hint
 	case errors.As(err, &refusal) && refusal.Detail != "":
 		text, hint = refusal.Detail, refusal.Hint
 	case errors.As(err, &open):

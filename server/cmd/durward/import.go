@@ -87,9 +87,9 @@ func (v userImport) Run(e *environment) error {
 	} else {
 		i.in.r = e.stdin
 	}
-	access := creating
+	access := node.Creating
 	if v.DryRun {
-		access = writing
+		access = node.Writing
 	}
 	s, err := v.open(e, access)
 	if err != nil {

@@ -15,19 +15,12 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server"
 	"github.com/durward-auth/durward/server/internal/config"
-	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/issuer"
-	"github.com/durward-auth/durward/server/internal/metrics"
-	"github.com/durward-auth/durward/server/internal/node"
-	"github.com/durward-auth/durward/server/internal/store"
 	"github.com/durward-auth/durward/server/internal/store/backup"
 )
 
@@ -78,12 +71,6 @@ func (v serveVerb) Run(e *environment) (err error) {
 			return err
 		}
 	}
-	s, err := openNode(ctx, c, starting, log)
-	if err != nil {
-		return err
-	}
-	s.Demo = v.Demo
-	defer func() { err = errors.Join(err, closeNode(s)) }()
 	listener, err := listen(c.Config, e.variables)
 	if err != nil {
 		hint := "Name an address of this machine with --listen ADDR."
@@ -102,39 +89,35 @@ func (v serveVerb) Run(e *environment) (err error) {
 		}
 		return unreachable(hint, "cannot listen: %w", err)
 	}
-	elsewhere := false // the default of the issuer is not the listener
-	if c.PublicURL == "" {
-		if listener.Addr().Network() == "unix" {
-			return errors.Join(usage("Set public_url to the address of the proxy in front, such as https://auth.example.com.",
-				"the server listens on a unix socket, which has no URL"), listener.Close())
-		}
-		c.PublicURL = localURL(listener.Addr())
-		elsewhere = c.Issuer == "" && s.Issuer.URL() != c.PublicURL
+	address := localURL(listener.Addr())
+	if c.PublicURL == "" && listener.Addr().Network() == "unix" {
+		return errors.Join(usage("Set public_url to the address of the proxy in front, such as https://auth.example.com.",
+			"the server listens on a unix socket, which has no URL"), listener.Close())
 	}
-	endMetrics, err := serveMetrics(c.Config, s.Metrics, log)
+	demoAdminPassword := ""
+	if v.Demo {
+		if demoAdminPassword, err = addDemoUsers(e, c); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+	s, err := server.New(v.serverConfig(e, flags, address, log))
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	elsewhere := c.PublicURL == "" && c.Issuer == "" && s.Issuer() != address // the default of the issuer is not the listener
+	c.PublicURL = cmp.Or(c.PublicURL, address)
+	endMetrics, err := serveMetrics(c.Config, s.Metrics(), log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	defer endMetrics()
-	var current atomic.Pointer[httpapi.Server]
-	configure := func(c *config.Loaded) error {
-		next, err := s.Server(c)
-		if err == nil {
-			current.Store(next)
-		}
-		return err
-	}
-	if err := configure(c); err != nil {
-		return errors.Join(err, listener.Close())
-	}
 	if v.Demo {
-		if err := addDemoUsers(e, c, s); err != nil {
+		if err := printDemo(e, c, demoAdminPassword); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-	} else if users, err := s.DB.Users(ctx, "", 1); err == nil && len(users) == 0 {
-		if err := offerSetup(e, c, s, log); err != nil {
-			return errors.Join(err, listener.Close())
-		}
+	} else if err := offerSetup(e, c, s, log); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 
 	// Before the line that reports the server as ready, so that no signal is lost after it.
@@ -142,21 +125,12 @@ func (v serveVerb) Run(e *environment) (err error) {
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	wait, err := s.Run(ctx)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	defer wait()
-	defer stop()
-
-	web := newHTTPServer(
-		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.Load().ServeHTTP(w, r) }),
-		slog.NewLogLogger(log.Handler(), slog.LevelDebug))
+	web := newHTTPServer(s, slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
 	if elsewhere {
 		log.Warn("issuer and public_url are not set, and the issuer of the tokens is not the address of this server: verifiers that look for its keys by the issuer find no server; the database keeps its issuer, so set public_url before the first command on a new database, or name the URL of the key set in the verifiers",
-			"issuer", s.Issuer.URL(), "address", c.PublicURL)
+			"issuer", s.Issuer(), "address", address)
 	}
 	fmt.Fprintf(e.stdout, "durward: listening on %s\n", localURL(listener.Addr()))
 
@@ -167,14 +141,14 @@ func (v serveVerb) Run(e *environment) (err error) {
 		case <-e.Done():
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
-				c = v.reload(e, flags, c, &level, configure, log)
+				v.reload(e, flags, s, &level, log)
 				continue
 			}
 		}
 		break
 	}
 	log.Info("stopping; open requests may finish", "within", drainTime)
-	current.Load().Drain()
+	s.Drain()
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	go func() {
@@ -191,19 +165,19 @@ func (v serveVerb) Run(e *environment) (err error) {
 
 // offerSetup prints the link for the first administrator to standard error. It is no line of the log, which
 // has no secrets: a log in JSON names the command only.
-func offerSetup(e *environment, c *config.Loaded, s *node.Node, log *slog.Logger) error {
+func offerSetup(e *environment, c *config.Loaded, s *server.Server, log *slog.Logger) error {
+	if empty, err := s.Empty(e); err != nil || !empty {
+		return nil // the first request reports an error
+	}
 	log.Info("there are no users yet; add one with: durward user add EMAIL --password-stdin")
 	if c.Log.Format == "json" {
 		return nil
 	}
-	token, err := s.Accounts.BeginSetup(e)
-	if errors.Is(err, store.ErrChanged) {
-		return nil // another process has added an administrator
-	} else if err != nil {
-		return err
+	link, err := s.SetupLink(e)
+	if err == nil && link != "" {
+		e.note("or add the first administrator with this link, once, within %d minutes:\n%s", int(server.SetupLife.Minutes()), link)
 	}
-	e.note("or add the first administrator with this link, once, within %d minutes:\n%s/setup#t=%s", int(account.SetupLife.Minutes()), c.PublicURL, token.Reveal())
-	return nil
+	return err
 }
 
 // readConfig reads the configuration, with the defaults of the demo if it runs.
@@ -213,6 +187,30 @@ func (v serveVerb) readConfig(e *environment, flags config.Flags) (*config.Loade
 		err = setDemoDefaults(c)
 	}
 	return c, err
+}
+
+// serverConfig returns the configuration of the server, for a listener at address.
+func (v serveVerb) serverConfig(e *environment, flags config.Flags, address string, log *slog.Logger) server.Config {
+	c := server.Config{
+		Folder:      flags.Data,
+		Settings:    make(map[string]string),
+		File:        flags.Config,
+		Environment: e.variables,
+		Sources:     map[string]string{"listen": "--listen", "data_dir": "--data"},
+		Address:     address,
+		DemoPages:   v.Demo,
+		Log:         log,
+	}
+	if flags.Listen != "" {
+		c.Settings["listen"] = flags.Listen
+	}
+	if v.Demo {
+		c.Defaults = demoDefaults
+		for key := range demoDefaults {
+			c.Sources[key] = "--demo"
+		}
+	}
+	return c
 }
 
 // acceptRollback begins a new epoch of the database's history if the database was rolled back.
@@ -237,7 +235,7 @@ func (v serveVerb) acceptRollback(ctx context.Context, c *config.Loaded, log *sl
 }
 
 // serveMetrics serves the metrics on their own listener, if metrics.listen is set, until end is called.
-func serveMetrics(c *config.Config, m *metrics.Metrics, log *slog.Logger) (end func(), err error) {
+func serveMetrics(c *config.Config, figures http.Handler, log *slog.Logger) (end func(), err error) {
 	if c.Metrics.Listen == "" {
 		return func() {}, nil
 	}
@@ -246,8 +244,7 @@ func serveMetrics(c *config.Config, m *metrics.Metrics, log *slog.Logger) (end f
 		return nil, unreachable("Name a free address of this machine in metrics.listen.", "cannot listen for metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	options := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Gatherer(), options))
+	mux.Handle("GET /metrics", figures)
 	web := newHTTPServer(mux, slog.NewLogLogger(log.Handler(), slog.LevelDebug))
 	log.Info("metrics are served", "url", localURL(listener.Addr())+"/metrics")
 	go func() { _ = web.Serve(listener) }() // ErrServerClosed
@@ -316,39 +313,19 @@ func logWarnings(c *config.Loaded, log *slog.Logger) {
 	}
 }
 
-// reload reads the configuration again and returns the one that is in force afterwards: old if the
-// new one is invalid. It logs every changed key that needs a restart and keeps its old value.
-func (v serveVerb) reload(e *environment, flags config.Flags, old *config.Loaded, level *slog.LevelVar,
-	configure func(*config.Loaded) error, log *slog.Logger) *config.Loaded {
-	fresh, err := v.readConfig(e, flags)
+// reload applies the present configuration to the server, and the rest of it to the log.
+func (v serveVerb) reload(e *environment, flags config.Flags, s *server.Server, level *slog.LevelVar, log *slog.Logger) {
+	err := s.Reload()
+	if err == nil {
+		var fresh *config.Loaded
+		if fresh, err = v.readConfig(e, flags); err == nil {
+			_ = level.UnmarshalText([]byte(fresh.Log.Level))
+			logWarnings(fresh, log)
+		}
+	}
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			log.Error("the new configuration is invalid; the old one stays in force", "mistake", strings.TrimSpace(line))
 		}
-		return old
 	}
-	fresh.PublicURL = cmp.Or(fresh.PublicURL, old.PublicURL) // the listener's address
-	var changed, restart []string
-	for i, setting := range fresh.Settings {
-		before := old.Settings[i]
-		switch {
-		case setting.Equal(before):
-		case setting.Reloadable():
-			changed = append(changed, setting.Key)
-		default:
-			restart = append(restart, setting.Key)
-			setting.CopyFrom(before)
-		}
-	}
-	if err := configure(fresh); err != nil {
-		log.Error("the new configuration is invalid; the old one stays in force", "mistake", err)
-		return old
-	}
-	_ = level.UnmarshalText([]byte(fresh.Log.Level))
-	log.Info("configuration reloaded", "changed", changed)
-	logWarnings(fresh, log)
-	if len(restart) > 0 {
-		log.Warn("these changed keys need a restart", "keys", restart)
-	}
-	return fresh
 }

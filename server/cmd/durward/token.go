@@ -168,7 +168,7 @@ func (v tokenVerify) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	s, err := v.open(e, reading)
+	s, err := v.open(e, node.Reading)
 	if err != nil {
 		return err
 	}

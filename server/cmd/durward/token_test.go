@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
@@ -20,7 +21,7 @@ func TestTokenSubjectUnreadable(t *testing.T) {
 	dir := t.TempDir()
 	addUser(t, dir, "ada@example.com", testPassword)
 	e := &environment{Context: context.Background(), stdout: io.Discard, stderr: io.Discard}
-	n, err := location{Data: dir}.open(e, writing)
+	n, err := location{Data: dir}.open(e, node.Writing)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func (v userAdd) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	s, err := v.open(e, creating)
+	s, err := v.open(e, node.Creating)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (v userInvite) Run(e *environment, c *config.Loaded) error {
 	if c.Registration == "off" {
 		return refused("Set registration to invite or open, or use: durward user add.", "registration is off, so the server accepts no invitations")
 	}
-	s, err := v.open(e, writing)
+	s, err := v.open(e, node.Writing)
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ type userCommand struct {
 
 // run executes change and prints the changed user: as JSON, or the address and done.
 func (v userCommand) run(e *environment, done string, change func(*node.Node, store.User) error) error {
-	s, err := v.open(e, writing)
+	s, err := v.open(e, node.Writing)
 	if err != nil {
 		return err
 	}
@@ -357,7 +357,7 @@ type userDelete struct {
 }
 
 func (v userDelete) Run(e *environment) error {
-	s, err := v.open(e, writing)
+	s, err := v.open(e, node.Writing)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,14 @@ type Flags struct{ Config, Listen, Data string }
 
 // Load reads the configuration: defaults, then the file, then env (NAME=VALUE), then flags. Its
 // error joins all mistakes, one a line, each with its file and line, variable or flag.
-func Load(flags Flags, env []string) (*Loaded, error) {
+func Load(flags Flags, env []string) (*Loaded, error) { return LoadProgram(flags, env, nil, nil) }
+
+// Given is a setting that a program states by its key.
+type Given struct{ Key, Value, Source string }
+
+// LoadProgram is Load for a program that states settings itself: given takes precedence over all other
+// sources, and fallback replaces defaults.
+func LoadProgram(flags Flags, env []string, given, fallback []Given) (*Loaded, error) {
 	c := Default()
 	l := &Loaded{Config: c, Settings: settingsOf(c)}
 	variables := make(map[string]string)
@@ -53,6 +60,20 @@ func Load(flags Flags, env []string) (*Loaded, error) {
 			s := l.Setting(flag.key)
 			s.value.SetString(flag.value)
 			s.Source = flag.name
+		}
+	}
+	for i, g := range append(slices.Clone(given), fallback...) {
+		s := l.Setting(g.Key)
+		switch {
+		case s == nil:
+			mistakes = append(mistakes, fmt.Errorf("%s: %s %s", g.Source, g.Key, unknown(g.Key, l.keys())))
+			continue
+		case i >= len(given) && s.Source != "default":
+			continue
+		}
+		s.Source = g.Source
+		if err := s.setText(g.Value); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %s %w", g.Source, g.Key, err))
 		}
 	}
 	mistakes = append(mistakes, l.check()...)
@@ -101,10 +122,7 @@ func (l *Loaded) readTOML(path string, text []byte) (mistakes []error) {
 		return []error{fmt.Errorf("%s:%d: %s", path, line, strings.TrimPrefix(err.Error(), "toml: "))}
 	}
 	lines := linesOf(text)
-	var known []string
-	for _, s := range l.Settings {
-		known = append(known, s.Key)
-	}
+	known := l.keys()
 	var walk func(prefix string, table map[string]any)
 	walk = func(prefix string, table map[string]any) {
 		for _, name := range slices.Sorted(maps.Keys(table)) { // a stable order of mistakes on one line
@@ -223,6 +241,31 @@ func (l *Loaded) Setting(key string) *Setting {
 		}
 	}
 	return nil
+}
+
+// keys returns the keys of all settings.
+func (l *Loaded) keys() (all []string) {
+	for _, s := range l.Settings {
+		all = append(all, s.Key)
+	}
+	return all
+}
+
+// Apply prepares fresh for a server that runs with l: it gives the settings that need a restart the
+// values of l. It returns the changed keys of both kinds.
+func (l *Loaded) Apply(fresh *Loaded) (changed, restart []string) {
+	for i, setting := range fresh.Settings {
+		before := l.Settings[i]
+		switch {
+		case setting.Equal(before):
+		case setting.Reloadable():
+			changed = append(changed, setting.Key)
+		default:
+			restart = append(restart, setting.Key)
+			setting.CopyFrom(before)
+		}
+	}
+	return changed, restart
 }
 
 // SetDefault sets key to the text value unless the operator has set it. source is the reason that

@@ -319,6 +319,7 @@ type requestKey struct{}
 type requestTags struct {
 	id      string
 	path    string // with the prefix of the public URL
+	uri     string // path and query, with the prefix
 	cookies CookieNames
 }
 
@@ -326,6 +327,24 @@ type requestTags struct {
 func requestID(ctx context.Context) string {
 	t, _ := ctx.Value(requestKey{}).(requestTags)
 	return t.id
+}
+
+// tagged returns r with the values that its context holds.
+func (s *Server) tagged(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), requestKey{}, requestTags{
+		id:      uuid.Must(uuid.NewV7()).String(),
+		path:    r.URL.Path,
+		uri:     r.URL.RequestURI(),
+		cookies: s.cookies,
+	}))
+}
+
+// Here returns path and query of a request as the browser sent them.
+func Here(r *http.Request) string {
+	if t, ok := r.Context().Value(requestKey{}).(requestTags); ok {
+		return t.uri
+	}
+	return r.URL.RequestURI()
 }
 
 // fullPath returns the path of a request with the prefix of the public URL.
@@ -339,12 +358,7 @@ func fullPath(r *http.Request) string {
 // outermost gives each request its identifier, and answers 500 without details after a panic.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tags := requestTags{
-			id:      uuid.Must(uuid.NewV7()).String(),
-			path:    r.URL.Path,
-			cookies: s.cookies,
-		}
-		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, tags))
+		r = s.tagged(r)
 		defer func() {
 			p := recover()
 			if p == nil {

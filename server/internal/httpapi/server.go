@@ -97,6 +97,7 @@ type Server struct {
 	realm    string
 	prefix   string // the path of PublicURL, such as "/auth", or ""
 	cookies  CookieNames
+	rules    durward.Config // of guard
 	guard    *durward.Guard
 	handler  http.Handler
 	passkeys *account.Passkeys
@@ -155,7 +156,7 @@ func New(c Config) (*Server, error) {
 		refusalPage = func(h http.Header, r *http.Request, f *durward.Refusal) []byte { return s.pages.Refusal(h, r, f) }
 	}
 	preflight, readable := crossOrigin(c.Origins)
-	s.guard, err = durward.New(durward.Config{
+	s.rules = durward.Config{
 		Realm:                 s.realm,
 		Schemes:               s.Schemes.all(),
 		PublicURL:             c.PublicURL,
@@ -173,8 +174,8 @@ func New(c Config) (*Server, error) {
 		Now:                   c.Now,
 		OnRefusal:             s.recordRefusal,
 		Hints:                 hints,
-	})
-	if err != nil {
+	}
+	if s.guard, err = durward.New(s.rules); err != nil {
 		return nil, err
 	}
 	if c.Pages != nil {

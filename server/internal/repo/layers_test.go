@@ -19,7 +19,7 @@ const module = "github.com/durward-auth/durward"
 // serverLayers lists the packages of the server module, top layer first. A package imports packages
 // of lower layers, packages of the library and adapters, and the packages that sameLayer names.
 var serverLayers = [][]string{
-	{"server/cmd/durward", "server/internal/config", "server/internal/node"},
+	{"server", "server/cmd/durward", "server/internal/config", "server/internal/node"},
 	{"server/internal/httpapi", "server/internal/web"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
@@ -33,7 +33,8 @@ var serverLayers = [][]string{
 // sameLayer lists the imports allowed between server packages of one layer. docs/adr/0028 gives the
 // reasons.
 var sameLayer = map[string][]string{
-	"server/cmd/durward":           {"server/internal/config", "server/internal/node"},
+	"server/cmd/durward":           {"server", "server/internal/config", "server/internal/node"},
+	"server":                       {"server/internal/config", "server/internal/node"},
 	"server/internal/node":         {"server/internal/config"},
 	"server/internal/web":          {"server/internal/httpapi"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
@@ -163,7 +164,7 @@ func TestWhoMayImport(t *testing.T) {
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
 			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source",
-			"server/internal/httpapi", "server/internal/web", "server/cmd/durward",
+			"server/internal/httpapi", "server/internal/web", "server", "server/cmd/durward",
 		}},
 		{"math/rand", nil},
 		{"math/rand/v2", nil},

@@ -108,7 +108,7 @@ func (s *Server) pageOf(r *http.Request, data any) *page {
 	p := &page{
 		Lang:    languageOf(r),
 		Product: s.c.Name,
-		Here:    s.path(r.URL.RequestURI()),
+		Here:    httpapi.Here(r),
 		User:    durward.From(r.Context()),
 		Data:    data,
 		s:       s,

@@ -1,0 +1,296 @@
+package server_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server"
+)
+
+const (
+	public   = "https://app.example.com/auth"
+	email    = "ada@example.com"
+	password = "plenty of words in a row"
+)
+
+// fast are settings for fast tests.
+var fast = map[string]string{"passwords.argon2_memory": "64", "passwords.argon2_time": "1"}
+
+// program is a program with an embedded server.
+type program struct {
+	*testing.T
+	*server.Server
+	mux *http.ServeMux
+}
+
+// embed starts a program with a server of c at public, and one user.
+func embed(t *testing.T, c server.Config) *program {
+	t.Helper()
+	c.Folder, c.Defaults = t.TempDir(), fast
+	if c.PublicURL == "" {
+		c.PublicURL = public
+	}
+	srv, err := server.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := srv.AddUser(t.Context(), server.User{Email: email, Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{t, srv, http.NewServeMux()}
+	p.mux.Handle("/auth/", srv)
+	p.mux.Handle("/.well-known/", srv)
+	p.mux.Handle("/", srv.Guard().Handler(who))
+	return p
+}
+
+// who answers with the user's id.
+var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	io.WriteString(w, durward.From(r.Context()).Subject)
+})
+
+// send sends a request over https, with an optional JSON body and fields.
+func (p *program) send(method, path string, body any, fields ...string) *httptest.ResponseRecorder {
+	p.Helper()
+	var sent io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			p.Fatal(err)
+		}
+		sent = bytes.NewReader(text)
+	}
+	r := httptest.NewRequest(method, "https://app.example.com"+path, sent)
+	r.URL.Scheme, r.URL.Host = "", "" // as net/http parses the request line
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	w := httptest.NewRecorder()
+	p.mux.ServeHTTP(w, r)
+	return w
+}
+
+type object = map[string]any
+
+// signIn returns the fields of a request with a cookie, and of one with an access token.
+func (p *program) signIn() (cookie, token []string) {
+	p.Helper()
+	login := object{"email": email, "password": password}
+	var tokens struct {
+		Access string `json:"access_token"`
+	}
+	w := p.send("POST", "/auth/api/auth/login", login)
+	if json.Unmarshal(w.Body.Bytes(), &tokens) != nil || tokens.Access == "" {
+		p.Fatalf("sign-in: %d %s", w.Code, w.Body)
+	}
+	login["use_cookies"] = true
+	w = p.send("POST", "/auth/api/auth/login", login, "Origin", "https://app.example.com")
+	value, _, _ := strings.Cut(w.Header().Get("Set-Cookie"), ";")
+	if w.Code != 200 || !strings.HasPrefix(value, "__Host-durward~auth=") {
+		p.Fatalf("sign-in with a cookie: %d %s, Set-Cookie %q", w.Code, w.Body, value)
+	}
+	return []string{"Cookie", value, "Origin", "https://app.example.com"}, []string{"Authorization", "Bearer " + tokens.Access}
+}
+
+var navigation = []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+
+// The guard of a program's routes accepts the credentials of the server beside it, sends browsers to the
+// sign-in page, and refuses an ended session from the next request on.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{})
+	w := p.send("GET", "/orders?page=2", nil)
+	if w.Code != 401 || !strings.Contains(strings.Join(w.Header()["Www-Authenticate"], "\n"), `login="`+public+`/login"`) || !strings.Contains(w.Body.String(), public+"/errors/AUTHENTICATION_REQUIRED") {
+		t.Errorf("a program without credentials: %d %q %s", w.Code, w.Header()["Www-Authenticate"], w.Body)
+	}
+	w = p.send("GET", "/orders?page=2", nil, navigation...)
+	if w.Code != 303 || w.Header().Get("Location") != public+"/login?return_to=%2Forders%3Fpage%3D2" {
+		t.Errorf("a browser without a session: %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	cookie, token := p.signIn()
+	for name, fields := range map[string][]string{"cookie": cookie, "token": token} {
+		if w := p.send("GET", "/orders", nil, fields...); w.Code != 200 || len(w.Body.String()) != 36 {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if w := p.send("POST", "/auth/api/auth/logout", object{}, fields...); w.Code != 204 || w.Header().Get("Clear-Site-Data") != `"cache", "storage"` {
+			t.Errorf("%s: sign-out: %d %s %q", name, w.Code, w.Body, w.Header())
+		}
+		if w := p.send("GET", "/orders", nil, fields...); w.Code != 401 {
+			t.Errorf("%s after the sign-out: %d %s, want 401 at once", name, w.Code, w.Body)
+		}
+	}
+	// A cookie of a server at the root of the host is another one.
+	cookie, _ = p.signIn()
+	cookie[1] = strings.Replace(cookie[1], "~auth", "", 1)
+	if w := p.send("GET", "/orders", nil, cookie...); w.Code != 401 {
+		t.Errorf("cookie of another server: %d, want 401", w.Code)
+	}
+	// Pages of other sites cannot use the cookie.
+	cookie, _ = p.signIn()
+	cookie[3] = "https://evil.example"
+	if w := p.send("POST", "/orders", nil, cookie...); w.Code != 403 {
+		t.Errorf("a page of another site: %d, want 403", w.Code)
+	}
+}
+
+// The server answers below its prefix and at the well-known place of its metadata, and nowhere else.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{})
+	for path, status := range map[string]int{
+		"/auth/healthz": 200,
+		"/auth/login":   200,
+		"/auth/":        200,
+		"/authx/login":  401, // of the program
+		"/login":        401,
+		"/.well-known/oauth-authorization-server/auth": 200,
+		"/auth/.well-known/openid-configuration":       200,
+		"/.well-known/openid-configuration":            404,
+	} {
+		if w := p.send("GET", path, nil); w.Code != status {
+			t.Errorf("%s: %d, want %d", path, w.Code, status)
+		}
+	}
+}
+
+// A guard follows the settings: after Reload, it accepts and refuses by the new ones.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "durward.toml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("basic = true\n")
+	p := embed(t, server.Config{File: file})
+	schemes := p.Guard().Schemes()
+	if schemes.Basic == nil {
+		t.Fatal("the setting basic has no effect")
+	}
+	p.mux.Handle("/basic", p.Guard().Require(durward.Policy{Schemes: []durward.Scheme{schemes.Basic}}, who))
+	p.mux.Handle("/both", p.Guard().Require(durward.Policy{Schemes: []durward.Scheme{schemes.Basic, schemes.Cookie}}, who))
+	cookie, _ := p.signIn()
+	ask := func(path string, with []string, want int) {
+		t.Helper()
+		if w := p.send("GET", path, nil, with...); w.Code != want {
+			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, want)
+		}
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth(email, password)
+	basic := []string{"Authorization", r.Header.Get("Authorization")}
+	ask("/basic", basic, 200)
+	ask("/both", cookie, 200)
+
+	write("nonsense = 1\nlimits.network_failures = -1\n")
+	if err := p.Reload(); err == nil || !strings.Contains(err.Error(), "nonsense") || !strings.Contains(err.Error(), "network_failures") {
+		t.Errorf("wrong settings: %v", err)
+	}
+	ask("/basic", basic, 200)
+
+	write("basic = false\n")
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	ask("/basic", basic, 503) // no scheme is left, and that is no fault of the client
+	ask("/both", basic, 401)
+	ask("/both", cookie, 200)
+	ask("/orders", basic, 401)
+
+	write("basic = true\n")
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	ask("/basic", basic, 200)
+	ask("/both", cookie, 200)
+}
+
+// At another host than the server's, routes take tokens, and no browser is sent to a sign-in page from which
+// it would come back without a cookie.
+func TestApplicationAtAnotherHost(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{PublicURL: "https://auth.example.com/auth", Application: "https://app.example.com"})
+	if w := p.send("GET", "/orders", nil, navigation...); w.Code != 401 {
+		t.Errorf("a browser: %d, want 401", w.Code)
+	}
+	var tokens struct {
+		Access string `json:"access_token"`
+	}
+	w := p.send("POST", "/auth/api/auth/login", object{"email": email, "password": password})
+	if err := json.Unmarshal(w.Body.Bytes(), &tokens); err != nil {
+		t.Fatal(err)
+	}
+	if w := p.send("GET", "/orders", nil, "Authorization", "Bearer "+tokens.Access); w.Code != 200 {
+		t.Errorf("a token: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, want string
+		config     server.Config
+	}{
+		{"no public URL", "Config.PublicURL is empty", server.Config{}},
+		{"unknown key", "nonsense is not a known key", server.Config{PublicURL: public, Settings: map[string]string{"nonsense": "x"}}},
+		{"path with an encoded slash", "want a path of letters", server.Config{PublicURL: public + "/a%2Fb"}},
+		{"path with a tilde", "want a path of letters", server.Config{PublicURL: public + "~x"}},
+		{"plain http", "want https", server.Config{PublicURL: "http://app.example.com/auth"}},
+		{"application", "Config.Application", server.Config{PublicURL: public, Application: "app"}},
+	} {
+		c.config.Folder, c.config.Defaults = t.TempDir(), fast
+		s, err := server.New(c.config)
+		if err == nil {
+			err = errors.Join(errors.New("no error"), s.Close())
+		}
+		if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// The link for the first administrator is below the prefix, and there is none beside users.
+func TestSetupLink(t *testing.T) {
+	t.Parallel()
+	s, err := server.New(server.Config{Folder: t.TempDir(), PublicURL: public, Defaults: fast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := s.SetupLink(t.Context())
+	if err != nil || !strings.HasPrefix(link, public+"/setup#t=") || server.SetupLife > time.Hour {
+		t.Errorf("%q, %v", link, err)
+	}
+	if _, err := s.AddUser(t.Context(), server.User{Email: email, Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddUser(t.Context(), server.User{Email: email, Password: password}); !errors.Is(err, durward.EmailTaken) {
+		t.Errorf("the same address: %v, want EMAIL_TAKEN", err)
+	}
+	if link, err := s.SetupLink(t.Context()); link != "" || err != nil {
+		t.Errorf("beside a user: %q, %v", link, err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
