@@ -68,6 +68,30 @@ func New(c Config) (*Manager, error) {
 	return &Manager{Config: c, keyUses: make(map[string]time.Time)}, nil
 }
 
+// Rule is the rule that a member of a request breaks. It is the cause of the refusal, for pages that
+// explain it in the language of their user.
+type Rule struct {
+	Name  string // such as "password_short"
+	Limit int    // the length that is allowed, in characters; 0 if the rule has none
+
+	cause string
+}
+
+// Error returns the cause for the log.
+func (r *Rule) Error() string { return r.cause }
+
+// breaks refuses a request as mistake does, with the broken rule as its cause.
+func breaks(rule Rule, member, detail, hint string) error {
+	rule.cause = fmt.Sprintf("member %s: %s", member, detail)
+	return &durward.Refusal{
+		Code:    durward.InvalidRequest,
+		Detail:  detail,
+		Hint:    hint,
+		Members: map[string]any{"member": member},
+		Err:     &rule,
+	}
+}
+
 // mistake refuses a request because of one of its members. The texts do not repeat the value.
 func mistake(member, detail, hint string) error {
 	return &durward.Refusal{

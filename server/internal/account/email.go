@@ -31,14 +31,14 @@ func canonicalEmail(typed string) (email, key string, err error) {
 	key = emailKey(email)
 	switch {
 	case email == "":
-		return "", "", badEmail("The e-mail address is missing.")
+		return "", "", badEmail("email_missing", "The e-mail address is missing.")
 	case len(email) > maxEmail || len(key) > maxEmail:
-		return "", "", badEmail("The e-mail address is too long.")
+		return "", "", badEmail("email_long", "The e-mail address is too long.")
 	case !utf8.ValidString(email) || strings.ContainsFunc(email, unprintable) ||
 		strings.ContainsFunc(key, unprintable) || strings.ContainsFunc(key, unseen):
-		return "", "", badEmail(badCharacters)
+		return "", "", badEmail("email_characters", badCharacters)
 	case !plainForm(key):
-		return "", "", badEmail("The e-mail address is not in its plain form.")
+		return "", "", badEmail("email_form", "The e-mail address is not in its plain form.")
 	}
 	return email, key, nil
 }
@@ -46,8 +46,8 @@ func canonicalEmail(typed string) (email, key string, err error) {
 const badCharacters = "The e-mail address contains characters that are not allowed in one."
 
 // badEmail refuses an address.
-func badEmail(detail string) error {
-	return mistake("email", detail, "An address looks like ada@example.com.")
+func badEmail(rule, detail string) error {
+	return breaks(Rule{Name: rule}, "email", detail, "An address looks like ada@example.com.")
 }
 
 // plainForm reports whether key is an address that can be sent in Basic credentials, which excludes a
@@ -90,7 +90,7 @@ func checkNewEmail(key string) error {
 	local, domain, _ := strings.Cut(key, "@")
 	_, err := precis.UsernameCasePreserved.String(local)
 	if _, bad := domains.ToASCII(domain); err != nil || bad != nil {
-		return badEmail(badCharacters)
+		return badEmail("email_characters", badCharacters)
 	}
 	return nil
 }

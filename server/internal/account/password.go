@@ -119,18 +119,18 @@ func (p *PasswordRules) Check(member, password string, u store.User) error {
 	n := utf8.RuneCountInString(password)
 	switch {
 	case n < shortest:
-		return mistake(member, "The password is too short.",
+		return breaks(Rule{Name: "password_short", Limit: shortest}, member, "The password is too short.",
 			fmt.Sprintf("At least %d characters; a few words in a row are easy to remember.", shortest))
 	case n > p.MaxLength:
-		return mistake(member, "The password is too long.", fmt.Sprintf("At most %d characters.", p.MaxLength))
+		return breaks(Rule{Name: "password_long", Limit: p.MaxLength}, member, "The password is too long.", fmt.Sprintf("At most %d characters.", p.MaxLength))
 	case p.blocked[blockForm(password)]:
-		return mistake(member, "The password is one of the most common ones.",
+		return breaks(Rule{Name: "password_common"}, member, "The password is one of the most common ones.",
 			"Choose another; a few words in a row are easy to remember.")
 	case p.onlyWords(password):
-		return mistake(member, "The password has no letters besides names that are easy to guess.",
+		return breaks(Rule{Name: "password_words"}, member, "The password has no letters besides names that are easy to guess.",
 			"Add a few words that are unrelated to this service.")
 	case containsAddress(password, u.EmailKey):
-		return mistake(member, "The password contains the e-mail address.",
+		return breaks(Rule{Name: "password_address"}, member, "The password contains the e-mail address.",
 			"Choose one that is unrelated to the account.")
 	}
 	return nil
@@ -190,7 +190,7 @@ func (m *Manager) HashNewPassword(
 	}
 	hash, err := m.hash(ctx, password, from)
 	if errors.Is(err, pwhash.ErrForbidden) {
-		return "", mistake(member, "The password contains control characters.",
+		return "", breaks(Rule{Name: "password_control"}, member, "The password contains control characters.",
 			"Leave them out; some keyboards cannot type them.")
 	}
 	return hash, unavailable(err)

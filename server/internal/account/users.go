@@ -216,10 +216,10 @@ func (m *Manager) groupEvent(kind, userID, group string, from request.Info) stor
 func cleanName(name string) (string, error) {
 	name = strings.TrimSpace(name)
 	if utf8.RuneCountInString(name) > maxName {
-		return "", mistake("name", "The name is too long.", fmt.Sprintf("At most %d characters.", maxName))
+		return "", breaks(Rule{Name: "name_long", Limit: maxName}, "name", "The name is too long.", fmt.Sprintf("At most %d characters.", maxName))
 	}
 	if strings.ContainsFunc(name, unprintable) {
-		return "", mistake("name", "The name contains characters that are not printable.",
+		return "", breaks(Rule{Name: "name_characters"}, "name", "The name contains characters that are not printable.",
 			"Leave out control and formatting characters.")
 	}
 	return name, nil

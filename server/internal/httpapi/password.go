@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -29,11 +30,16 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.c.Sessions.ResetPassword(r.Context(), in.Token, in.NewPassword, from(r))
+	return noContent(w, s.ResetPassword(w, r, in.Token, in.NewPassword, from(r)))
+}
+
+// ResetPassword sets the password of the user of a token, and makes the device known.
+func (s *Server) ResetPassword(w http.ResponseWriter, r *http.Request, token, password string, from request.Info) error {
+	u, err := s.c.Sessions.ResetPassword(r.Context(), token, password, from)
 	if err == nil {
 		s.rememberDevice(w, r, u) // so that no lock of the account holds for it
 	}
-	return noContent(w, err)
+	return err
 }
 
 // changePassword is POST /api/auth/password/change. It requires no recent sign-in, because the

@@ -20,6 +20,7 @@ const maxForm = 64 << 10
 type form struct {
 	values   url.Values
 	Mistakes []mistake // in the order of the fields on the page
+	Denial   string    // id of the refusal behind a mistake, for the summary
 }
 
 // mistake is a mistake in a field, for the summary at the top of the page and beside the field.

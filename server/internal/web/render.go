@@ -78,6 +78,9 @@ func (p *page) Value(name string) string { return p.Form.Value(name) }
 // Mistake returns the mistake in a field, or "".
 func (p *page) Mistake(name string) string { return p.Form.Mistake(name) }
 
+// MinPassword returns the minimum length of a password, for the hint at a new one.
+func (p *page) MinPassword() string { return strconv.Itoa(p.s.c.Parts.Accounts.Passwords.MinLength) }
+
 // Retry returns the time after which a refused request may be repeated, in words, or "".
 func (p *page) Retry() string {
 	f, ok := p.Data.(*durward.Refusal)

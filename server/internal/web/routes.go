@@ -16,6 +16,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/language":   {"POST": s.open(s.setLanguage)},
 		"/account":    {"GET": s.signedIn(s.account)},
 	}
+	maps.Copy(pages, s.publicPages())
 	if s.c.Demo {
 		maps.Copy(pages, s.sampleRoutes())
 	}
@@ -23,4 +24,31 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		pages["/static/"+name] = methods{"GET": file}
 	}
 	return pages
+}
+
+// publicPages returns the handlers of the pages for users who have no session yet, one line each.
+func (s *Server) publicPages() map[string]map[string]http.Handler {
+	type methods = map[string]http.Handler
+	return map[string]methods{
+		"/register":          {"GET": s.open(s.showIf(s.api.CheckRegistration, "register.html")), "POST": s.open(s.register)},
+		"/register/sent":     {"GET": s.open(s.done("sent_register"))},
+		"/register/done":     {"GET": s.open(s.done("done_register"))},
+		"/verify-email":      {"GET": s.open(s.show("verify-email.html")), "POST": s.open(s.verifyEmail)},
+		"/verify-email/send": {"GET": s.open(s.show("verify-again.html")), "POST": s.open(s.sendVerification)},
+		"/verify-email/sent": {"GET": s.open(s.done("sent_verify"))},
+		"/verify-email/done": {"GET": s.open(s.done("done_verify"))},
+		"/undo-email":        {"GET": s.open(s.show("undo-email.html")), "POST": s.open(s.undoEmail)},
+		"/undo-email/done":   {"GET": s.open(s.done("done_undo"))},
+		"/forgot":            {"GET": s.open(s.show("forgot.html")), "POST": s.open(s.forgot)},
+		"/forgot/sent":       {"GET": s.open(s.done("sent_forgot"))},
+		"/reset":             {"GET": s.open(s.show("reset.html")), "POST": s.open(s.reset)},
+		"/reset/done":        {"GET": s.open(s.done("done_reset"))},
+		"/invite":            {"GET": s.open(s.showIf(s.api.CheckInvitations, "invite.html")), "POST": s.open(s.invite)},
+		"/invite/done":       {"GET": s.open(s.done("done_invite"))},
+		"/setup":             {"GET": s.open(s.show("setup.html")), "POST": s.open(s.setup)},
+		"/setup/done":        {"GET": s.open(s.done("done_setup"))},
+
+		"/.well-known/change-password":   {"GET": s.open(s.changePassword)},
+		"/.well-known/passkey-endpoints": {"GET": s.open(s.passkeyEndpoints)},
+	}
 }
