@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"maps"
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/store"
@@ -27,3 +28,6 @@ func LinkOf(kind string) (link Link, ok bool) {
 	link, ok = links[kind]
 	return link, ok
 }
+
+// Links returns the links by kinds of mails.
+func Links() map[string]Link { return maps.Clone(links) }
