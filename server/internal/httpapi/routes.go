@@ -302,15 +302,29 @@ func (s *Server) forAdmins(e endpoint) http.Handler {
 // byAdmin serves e to administrators who signed in a short time ago, with a second factor unless the
 // configuration allows administration without it. An API key never qualifies.
 func (s *Server) byAdmin(e func(http.ResponseWriter, *http.Request, request.Info) error) http.Handler {
-	p := durward.Policy{Scopes: []string{"admin"}, MaxAge: recentSignIn, Freshness: maxListAge}
+	return s.guard.Require(s.AdminPolicy(recentSignIn), s.open(s.withFactor(func(w http.ResponseWriter, r *http.Request) error {
+		return e(w, r, s.By(r))
+	})))
+}
+
+// AdminPolicy returns the policy for administrators who signed in at most maxAge ago, with a second factor
+// unless the configuration allows administration without it.
+func (s *Server) AdminPolicy(maxAge time.Duration) durward.Policy {
+	p := durward.Policy{Scopes: []string{"admin"}, MaxAge: maxAge, Freshness: maxListAge}
 	if !s.c.AdminWithoutFactor {
 		p = account.NeedsSecondFactor(p)
 	}
-	return s.guard.Require(p, s.open(s.withFactor(func(w http.ResponseWriter, r *http.Request) error {
-		by := from(r)
-		by.Actor = durward.From(r.Context()).Subject
-		return e(w, r, by)
-	})))
+	return p
+}
+
+// AdminChangeAge is the maximum age of the sign-in of an administrator who changes something.
+const AdminChangeAge = recentSignIn
+
+// By returns the origin of a request of an administrator, who is the actor of its events.
+func (s *Server) By(r *http.Request) request.Info {
+	by := from(r)
+	by.Actor = durward.From(r.Context()).Subject
+	return by
 }
 
 type requestKey struct{}

@@ -287,6 +287,9 @@ func KeyViewOf(k store.Key) KeyView {
 	return KeyView{k.ID, k.Algorithm, k.State, k.CreatedAt, k.ActivatedAt, k.RetiredAt}
 }
 
+// NextChange returns when the pending key takes over from an active key, if no administrator changes keys.
+func NextChange(active store.Key) time.Time { return active.ActivatedAt.Add(signingLife) }
+
 // Retired is the result of Retire.
 type Retired struct {
 	Key     store.Key // before Retire

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,26 @@ const (
 	EventPasskeyRenamed    = "passkey_renamed"
 	EventPasskeyRemoved    = "passkey_removed"
 )
+
+// EventKinds returns all kinds of events, in the order of the alphabet.
+func EventKinds() []string {
+	kinds := []string{
+		EventRegistered, EventUserAdded, EventUserChanged, EventUserDeleted,
+		EventUserLocked, EventUserUnlocked, EventGroupAdded, EventGroupRemoved,
+		EventPasswordChanged, EventPasswordSet, EventResetSent, EventPasswordReset,
+		EventEmailVerified, EventEmailChanged, EventEmailUndone, EventUserInvited,
+		EventInvited, EventLinkMailed, EventMailFailed, EventSignedIn,
+		EventSignInRefused, EventSignedOut, EventSessionEnded, EventSteppedUp,
+		EventRefreshAnswerLost, EventRefreshTheft, EventStoreWentBack, EventClockJumped,
+		EventTokenIssued, EventKeyCreated, EventKeyState, EventKeyWithdrawn,
+		EventEpochBegun, EventAPIKeyCreated, EventAPIKeyRotated, EventAPIKeyRevoked,
+		EventSignInBegun, EventSignInVoid, EventFactorAdded, EventFactorRemoved,
+		EventFactorLocked, EventRecoveryCodesMade, EventRecoveryCodeUsed, EventLogRead,
+		EventPasskeyAdded, EventPasskeyRenamed, EventPasskeyRemoved,
+	}
+	slices.Sort(kinds)
+	return kinds
+}
 
 // WithFactor begins the detail of an event of a sign-in with another factor than a password.
 const WithFactor = "with "

@@ -136,7 +136,7 @@ func (s *Server) again(w http.ResponseWriter, r *http.Request, name string, data
 	return s.write(w, r, http.StatusUnprocessableEntity, name, p)
 }
 
-func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name string, p *page) error {
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name string, p any) error {
 	body, err := execute(name, p)
 	if err != nil {
 		return &durward.Refusal{Code: durward.Internal, Err: err}
@@ -154,8 +154,8 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name 
 	return nil
 }
 
-// execute renders a page completely.
-func execute(name string, p *page) ([]byte, error) {
+// execute renders a page completely. p is a *page or has all its methods and fields.
+func execute(name string, p any) ([]byte, error) {
 	t := templates()[name]
 	if t == nil {
 		return nil, fmt.Errorf("web: no template %s", name)

@@ -17,6 +17,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/account":    {"GET": s.signedIn(s.account)},
 	}
 	maps.Copy(pages, s.publicPages())
+	maps.Copy(pages, s.consoleRoutes())
 	if s.c.Demo {
 		maps.Copy(pages, s.sampleRoutes())
 	}
@@ -50,5 +51,23 @@ func (s *Server) publicPages() map[string]map[string]http.Handler {
 
 		"/.well-known/change-password":   {"GET": s.open(s.changePassword)},
 		"/.well-known/passkey-endpoints": {"GET": s.open(s.passkeyEndpoints)},
+	}
+}
+
+// consoleRoutes returns the handlers of the console, one line each.
+func (s *Server) consoleRoutes() map[string]map[string]http.Handler {
+	type methods = map[string]http.Handler
+	return map[string]methods{
+		"/console":                     {"GET": s.console(s.showOverview)},
+		"/console/users":               {"GET": s.console(s.showUsers), "POST": s.consoleChange(s.inviteUser)},
+		"/console/users/{id}":          {"GET": s.console(s.showUser)},
+		"/console/users/{id}/{act}":    {"POST": s.consoleChange(s.changeUser)},
+		"/console/refusals":            {"GET": s.console(s.showRefusals), "POST": s.console(s.findRefusal)},
+		"/console/refusals/{id}":       {"GET": s.console(s.showRefusal)},
+		"/console/log":                 {"GET": s.console(s.showLog)},
+		"/console/signing-keys":        {"GET": s.console(s.showSigningKeys)},
+		"/console/signing-keys/rotate": {"POST": s.consoleChange(s.rotateKey)},
+		"/console/signing-keys/retire": {"POST": s.consoleChange(s.retireKey)},
+		"/console/settings":            {"GET": s.console(s.showSettings)},
 	}
 }

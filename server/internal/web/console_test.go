@@ -1,0 +1,360 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/session"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// as gives the browser a session of a user who signed in some time ago, with a second factor or without.
+func (b *browser) as(u store.User, factor bool, ago time.Duration) *browser {
+	b.e.t.Helper()
+	p := account.Proof{User: u, At: b.e.clock.Now().Add(-ago), ACR: "urn:durward:acr:1fa", Methods: []string{"pwd"}}
+	if factor {
+		p.ACR, p.Methods = "urn:durward:acr:2fa", []string{"mfa", "otp", "pwd"}
+	}
+	c, err := b.e.node.Sessions.SignInCookie(context.Background(), p, session.CookieWish{Wanted: true}, request.Info{UserAgent: "Firefox/140.0"})
+	b.e.must(err)
+	to, _ := url.Parse(origin)
+	b.client.Jar.SetCookies(to, []*http.Cookie{{Name: "__Host-durward", Value: c.Value, Path: "/", Secure: true}})
+	return b
+}
+
+// enrolled gives a user an authenticator app and returns the user.
+func (e *env) enrolled(email string) store.User {
+	e.t.Helper()
+	e.browser().enrol(email)
+	return e.user(email)
+}
+
+// admin returns the browser of an administrator who just signed in.
+func (e *env) admin() *browser { return e.browser().as(e.enrolled(bea), true, 0) }
+
+// aDenial stores a refusal and returns its id.
+func (e *env) aDenial(d store.Denial) string {
+	e.t.Helper()
+	d.At = e.clock.Now()
+	if d.Method == "" {
+		d.Method = "GET"
+	}
+	e.must(e.node.DB.AddDenials(context.Background(), []store.Denial{d}))
+	return d.ID
+}
+
+const someDenial = "01JE9ZQ6V7M8N9P0Q1R2S3T4V5"
+
+// consoleRoute is a request to the console.
+type consoleRoute struct {
+	method, path string
+	fields       []string // of a form
+	status       int      // for an administrator
+}
+
+func consoleRoutes(userID string) []consoleRoute {
+	at := "/console/users/" + userID
+	return []consoleRoute{
+		{"GET", "/console", nil, 200},
+		{"GET", "/console?range=week", nil, 200},
+		{"GET", "/console?range=year", nil, 400},
+		{"GET", "/console/users", nil, 200},
+		{"GET", "/console/users?search=" + strings.Repeat("x", 300), nil, 400},
+		{"GET", at, nil, 200},
+		{"GET", "/console/users/none", nil, 404},
+		{"GET", "/console/refusals", nil, 200},
+		{"GET", "/console/refusals/" + someDenial, nil, 200},
+		{"GET", "/console/refusals/none", nil, 404},
+		{"POST", "/console/refusals", []string{"text", someDenial}, 303},
+		{"GET", "/console/log", nil, 200},
+		{"GET", "/console/log?follow=1&kind=signed_in&since=2026-01-02", nil, 200},
+		{"GET", "/console/log?since=yesterday", nil, 422},
+		{"GET", "/console/signing-keys", nil, 200},
+		{"GET", "/console/settings", nil, 200},
+
+		{"POST", "/console/users", []string{"email", "new@example.com", "name", "", "admin", ""}, 303},
+		{"POST", at + "/lock", nil, 303},
+		{"POST", at + "/unlock", nil, 303},
+		{"POST", at + "/sign-out", nil, 303},
+		{"POST", at + "/password-reset", nil, 303},
+		{"POST", at + "/reset-factors", nil, 404},
+		{"POST", at + "/admin", []string{"admin", "yes"}, 303},
+		{"POST", at + "/admin", []string{"admin", ""}, 303},
+		{"POST", at + "/end-session", []string{"session", "none"}, 404},
+		{"POST", at + "/revoke-key", []string{"key", "none"}, 404},
+		{"POST", at + "/add-group", []string{"name", "ops"}, 303},
+		{"POST", at + "/remove-group", []string{"group", "ops"}, 303},
+		{"POST", at + "/nonsense", nil, 404},
+		{"POST", at + "/delete", []string{"confirm", "wrong"}, 422},
+		{"POST", "/console/users/none/lock", nil, 404},
+		{"POST", "/console/signing-keys/rotate", []string{"now", ""}, 303},
+		{"POST", "/console/signing-keys/retire", []string{"kid", "none"}, 404},
+	}
+}
+
+// change reports whether the request changes something, so that it needs a sign-in of a short time ago.
+func (r consoleRoute) change() bool { return r.method == "POST" && r.path != "/console/refusals" }
+
+// Every page and form of the console, by each kind of visitor.
+func TestConsoleByRole(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.addUser("grace@example.com", false)
+	e.addUser("weak@example.com", true)
+	target := e.addUser("target@example.com", false)
+	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Path: "/api/profile", Cause: "exp"})
+	grace, root := e.enrolled("grace@example.com"), e.enrolled(bea)
+	half := e.browser()
+	half.post("/login", "email", "grace@example.com", "password", password).want(303)
+	if half.cookie("__Host-durward-signin") == "" {
+		t.Fatal("no half sign-in")
+	}
+	for _, role := range []struct {
+		name         string
+		b            *browser
+		read, change string // status, or the page that the redirect leads to
+	}{
+		{"anonymous", e.browser(), "/login", "401"},
+		{"half sign-in", half, "/login", "401"},
+		{"user", e.browser().as(e.user(ada), false, 0), "403", "403"},
+		{"user with a second factor", e.browser().as(grace, true, 0), "403", "403"},
+		{"administrator without a second factor", e.browser().as(e.user("weak@example.com"), false, 0), "/login/enrol", "/login/enrol"},
+		{"administrator, without the second factor", e.browser().as(root, false, 0), "/step-up", "/step-up"},
+		{"administrator, 61 minutes ago", e.browser().as(root, true, 61*time.Minute), "/step-up", "/step-up"},
+		{"administrator, 6 minutes ago", e.browser().as(root, true, 6*time.Minute), "ok", "/step-up"},
+		{"administrator", e.browser().as(root, true, 0), "ok", "ok"},
+	} {
+		for _, r := range consoleRoutes(target.ID) {
+			want := role.read
+			if r.change() {
+				want = role.change
+			}
+			if want == "/login" && r.method == "POST" {
+				want = "401"
+			}
+			var p page
+			if r.method == "GET" {
+				p = role.b.get(r.path)
+			} else {
+				p = role.b.post(r.path, r.fields...)
+			}
+			got := fmt.Sprint(p.StatusCode)
+			switch {
+			case want == "ok":
+				want = fmt.Sprint(r.status)
+			case strings.HasPrefix(want, "/"):
+				to, _ := url.Parse(p.Header.Get("Location"))
+				got = to.Path
+				back := to.Query().Get("return_to")
+				if p.StatusCode != 303 || !strings.HasPrefix(back, "/console") || strings.HasSuffix(back, "/lock") {
+					t.Errorf("%s: %s %s: %s to %q, want a redirect that comes back to a page", role.name, r.method, r.path, p.Status, p.Header.Get("Location"))
+				}
+			}
+			if got != want {
+				t.Errorf("%s: %s %s: got %s, want %s\n%s", role.name, r.method, r.path, got, want, p.Body)
+			}
+			if p.StatusCode < 300 && (p.Header.Get("Cache-Control") != "no-store" || !strings.Contains(p.Header.Get("Content-Security-Policy"), "default-src 'none'")) {
+				t.Errorf("%s: %s %s: fields %v", role.name, r.method, r.path, p.Header)
+			}
+		}
+		if u := e.user("target@example.com"); role.change != "ok" && (!u.LockedAt.IsZero() || u.Admin) {
+			t.Errorf("%s changed the user: %+v", role.name, u)
+		}
+	}
+	// What the administrator did is in the security log, with the administrator as the actor.
+	for _, kind := range []string{store.EventUserLocked, store.EventUserUnlocked, store.EventSignedOut, store.EventResetSent, store.EventGroupAdded, store.EventGroupRemoved, store.EventUserInvited} {
+		if found := e.events(kind); len(found) == 0 || found[0].Actor != root.ID {
+			t.Errorf("%s: %+v, want one by the administrator", kind, found)
+		}
+	}
+	if found := e.events(store.EventLogRead); len(found) == 0 {
+		t.Error("the readings are not in the security log")
+	}
+}
+
+// The forms of the console with fields that no browser sends, and from pages of other sites.
+func TestConsoleForms(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b, target := e.admin(), e.user(ada)
+	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Path: "/api/profile", Cause: "exp"})
+	const form = "application/x-www-form-urlencoded"
+	for _, r := range consoleRoutes(target.ID) {
+		if r.method != "POST" || strings.HasSuffix(r.path, "nonsense") {
+			continue
+		}
+		field := "x"
+		if len(r.fields) > 0 {
+			field = r.fields[0]
+		}
+		for name, c := range map[string]struct {
+			kind, body string
+			status     []int
+		}{
+			"doubled":       {form, field + "=a&" + field + "=b", []int{400}},
+			"unknown":       {form, "unknown=1", []int{400}},
+			"no UTF-8":      {form, field + "=%ff", []int{400}},
+			"bad escape":    {form, field + "=%zz", []int{400}},
+			"too long":      {form, field + "=" + strings.Repeat("a", 65<<10), []int{413}},
+			"JSON":          {"application/json", `{}`, []int{415}},
+			"NUL":           {form, field + "=%00", []int{400, 404, 422}},
+			"of other site": {form, "", []int{403}},
+		} {
+			if name == "NUL" && field == "now" || field == "admin" {
+				continue // every value is yes
+			}
+			other := e.browser()
+			other.client.Jar = b.client.Jar
+			if name == "of other site" {
+				other.Fields.Set("Sec-Fetch-Site", "cross-site")
+				other.Fields.Set("Origin", "https://evil.example")
+			}
+			if p := other.send("POST", r.path, c.kind, c.body); !slices.Contains(c.status, p.StatusCode) {
+				t.Errorf("%s, %s: got %s, want %v\n%s", r.path, name, p.Status, c.status, p.Body)
+			}
+		}
+	}
+	if u := e.user(ada); !u.LockedAt.IsZero() {
+		t.Error("a refused form locked the user")
+	}
+	// Mistakes are on the page, in the language of the browser, with what the user typed.
+	b.post("/console/users", "email", "no address", "name", "Néw").want(422).shows("This is not an e-mail address", "Néw", `aria-invalid="true"`)
+	b.post("/console/users", "email", ada).want(422).shows("has an account already")
+	b.post("/console/users/"+target.ID+"/add-group", "name", "No Group!").want(422).shows("This name cannot be used.", "No Group!")
+	b.post("/console/users/"+target.ID+"/delete", "confirm", bea).want(422).shows("Nothing was deleted")
+	b.post("/console/refusals", "text", "").want(422).shows("Paste a number")
+	b.post("/console/refusals", "text", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").want(422).shows("No refusal has this number")
+	// An administrator cannot lock, demote or delete themselves.
+	me := e.user(bea).ID
+	for _, act := range []string{"lock", "admin"} {
+		e.clock.Advance(time.Second) // of one network five refusals a second are stored
+		p := b.post("/console/users/" + me + "/" + act).want(422).shows("Administrators cannot")
+		id := p.Body[strings.Index(p.Body, "give this number: ")+len("give this number: "):][:26]
+		e.eventually("the refusal is stored", func() bool { _, err := e.node.DB.DenialByID(context.Background(), id); return err == nil })
+	}
+	b.post("/console/users/"+me+"/delete", "confirm", bea).want(422).shows("Administrators cannot")
+	// The object of another user is not found.
+	other := e.addUser("grace@example.com", false)
+	e.browser().as(other, false, 0)
+	sessions, err := e.node.Sessions.List(context.Background(), other.ID)
+	e.must(err)
+	b.post("/console/users/"+target.ID+"/end-session", "session", sessions[0].ID).want(404)
+	if left, _ := e.node.Sessions.List(context.Background(), other.ID); len(left) != 1 {
+		t.Error("the session of another user ended")
+	}
+	// Two forms at once: each is answered, and the user is deleted once.
+	done := make(chan int, 2)
+	for range 2 {
+		go func() {
+			twin := e.browser()
+			twin.client.Jar = b.client.Jar
+			done <- twin.post("/console/users/"+target.ID+"/delete", "confirm", "ADA@example.com").StatusCode
+		}()
+	}
+	got := []int{<-done, <-done}
+	slices.Sort(got)
+	if !slices.Equal(got, []int{303, 404}) {
+		t.Errorf("two deletions at once: %v, want 303 and 404", got)
+	}
+	if n := len(e.events(store.EventUserDeleted)); n != 1 {
+		t.Errorf("%d events of the deletion, want 1", n)
+	}
+}
+
+// "Why was this refused?" takes a whole response, and the page names the true cause.
+func TestConsoleWhy(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.admin()
+	refused := e.browser()
+	refused.Fields.Set("Authorization", "Bearer x.y.z")
+	refused.Fields.Set("Sec-Fetch-Mode", "cors")
+	refused.Fields.Set("Sec-Fetch-Dest", "empty")
+	p := refused.get("/api/profile").want(401)
+	var response strings.Builder
+	fmt.Fprintf(&response, "HTTP/2 %s\r\n", p.Status)
+	_ = p.Header.Write(&response)
+	response.WriteString("\r\n" + p.Body)
+	id := p.Header.Get("Durward-Denial")
+	var row store.Denial
+	e.eventually("the refusal is stored", func() (ok bool) {
+		var err error
+		row, err = e.node.DB.DenialByID(context.Background(), id)
+		return err == nil
+	})
+	for _, pasted := range []string{response.String(), p.Body, id, strings.ToLower(id)} {
+		found := b.post("/console/refusals", "text", pasted)
+		if found.location() != "/console/refusals/"+id {
+			t.Errorf("%q: to %s", pasted, found.location())
+		}
+		b.follow(found).want(200).shows(row.Cause, "/api/profile", id, "What to do now")
+	}
+	b.get("/console/refusals?code=INVALID_TOKEN").want(200).shows(id)
+	b.get("/console/refusals?path=/api/pro&network=" + url.QueryEscape(row.Network)).want(200).shows(id)
+	b.get("/console/refusals?code=TOKEN_EXPIRED").want(200).lacks(id)
+}
+
+// Text of users and clients is inert on every page.
+func TestConsoleHostileText(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	ctx := context.Background()
+	b, target := e.admin(), e.user(ada)
+	evil := "<script>alert(1)</script>\"><img src=x onerror=alert(1)>"
+	_, err := e.node.Accounts.SetName(ctx, target.ID, evil)
+	e.must(err)
+	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Method: "GET", Path: "/" + evil, Cause: evil, Scheme: evil, Network: evil, RequestID: evil, Subject: target.ID})
+	e.must(e.node.DB.AddEvents(ctx, []store.Event{{ID: store.NewID(), Kind: "javascript:alert(1)", At: e.clock.Now(), UserID: target.ID, Outcome: evil, Network: evil, Device: evil, DenialID: "../" + evil, Detail: "\u202e" + evil}}))
+	e.must(e.node.DB.AddCounts(ctx, []store.Count{{At: e.clock.Now(), Name: "refusals", Labels: "code=" + strings.ReplaceAll(evil, " ", "_") + " scheme=", N: 3}}))
+	for _, path := range []string{
+		"/console", "/console/users", "/console/users?search=" + url.QueryEscape(evil), "/console/users/" + target.ID, "/console/refusals",
+		"/console/refusals?path=" + url.QueryEscape("/"+evil) + "&network=" + url.QueryEscape(evil), "/console/refusals/" + someDenial,
+		"/console/log", "/console/log?user_id=" + url.QueryEscape(evil) + "&kind=" + url.QueryEscape(evil), "/console?done=" + url.QueryEscape(evil),
+	} {
+		p := b.get(path).want(200)
+		if strings.Contains(p.Body, "<script>alert") || strings.Contains(p.Body, "<img src=x") || strings.Contains(p.Body, `href="javascript:`) || strings.Contains(p.Body, `action="javascript:`) {
+			t.Errorf("%s: text of a user is mark-up:\n%s", path, p.Body)
+		}
+		if strings.Contains(p.Body, "style=") || strings.Contains(p.Body, "<script") {
+			t.Errorf("%s has an inline style or a script", path)
+		}
+	}
+	if p := b.post("/console/refusals", "text", "</textarea>"+evil).want(422); strings.Contains(p.Body, "</textarea><script>") {
+		t.Error("the pasted text is mark-up")
+	}
+}
+
+// A locked user is out at the next request, and the list of users finds users by all parts.
+func TestConsoleUsers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b, target := e.admin(), e.user(ada)
+	user := e.browser()
+	user.signIn(ada)
+	user.get("/account").want(200)
+	for _, search := range []string{"ada@", "ADA", target.ID} {
+		b.get("/console/users?search=" + search).want(200).shows(ada).lacks(">" + bea + "<")
+	}
+	b.get("/console/users?admin=true").want(200).shows(bea).lacks(ada)
+	b.follow(b.post("/console/users/" + target.ID + "/lock")).want(200).shows("The user is locked")
+	if p := user.get("/account"); p.StatusCode == 200 {
+		t.Errorf("the locked user sees the account: %s", p.Status)
+	}
+	b.get("/console/users?locked=true").want(200).shows(ada)
+	b.follow(b.post("/console/users/" + target.ID + "/unlock")).want(200)
+	for n := range 60 {
+		e.addUser(fmt.Sprintf("user%d@example.com", n), false)
+	}
+	p := b.get("/console/users").want(200)
+	next := p.Body[strings.Index(p.Body, `class="button" href="`)+len(`class="button" href="`):]
+	next = strings.ReplaceAll(next[:strings.Index(next, `"`)], "&amp;", "&")
+	b.get(next).want(200).shows(ada, bea).lacks("user59@")
+}
