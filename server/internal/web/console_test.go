@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -357,4 +358,39 @@ func TestConsoleUsers(t *testing.T) {
 	next := p.Body[strings.Index(p.Body, `class="button" href="`)+len(`class="button" href="`):]
 	next = strings.ReplaceAll(next[:strings.Index(next, `"`)], "&amp;", "&")
 	b.get(next).want(200).shows(ada, bea).lacks("user59@")
+}
+
+// Without the rule that administrators need a second factor, one who has a factor still needs it for changes.
+func TestConsoleWithOwnFactor(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(c *config.Config) { c.Admin.SecondFactor = false })
+	weak, root, target := e.addUser("weak@example.com", true), e.enrolled(bea), e.user(ada)
+	b := e.browser().as(weak, false, 0)
+	b.get("/console").want(200).shows("Administrators need no second factor")
+	b.post("/console/users/" + target.ID + "/lock").want(303)
+	b.post("/console/users/" + target.ID + "/unlock").want(303)
+	b = e.browser().as(root, false, 0)
+	b.get("/console").want(200)
+	if to := b.post("/console/users/" + target.ID + "/lock").location(); !strings.HasPrefix(to, "/step-up?") {
+		t.Errorf("a change without the own second factor leads to %s, want /step-up", to)
+	}
+	if u := e.user(ada); !u.LockedAt.IsZero() {
+		t.Error("the user is locked")
+	}
+}
+
+// Reading the security log and refusals in the console is an event, as at the API.
+func TestConsoleReadingIsLogged(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"/console": "", "/console/refusals": "refusals", "/console/log": "events"} {
+		e := newEnv(t)
+		e.admin().get(path).want(200)
+		var got string
+		for _, event := range e.events(store.EventLogRead) {
+			got += event.Detail
+		}
+		if got != want {
+			t.Errorf("%s: readings %q, want %q", path, got, want)
+		}
+	}
 }
