@@ -31,10 +31,12 @@ const (
 	amrMultiple = "mfa"
 )
 
+// EnrolTime is the time in which a new seed has to be confirmed.
+const EnrolTime = 10 * time.Minute
+
 const (
-	enrolTime     = 10 * time.Minute // in which a new seed has to be confirmed
-	recoveryCodes = 10               // of a user
-	sealTOTP      = "totp seed"      // label of sealed seeds
+	recoveryCodes = 10          // of a user
+	sealTOTP      = "totp seed" // label of sealed seeds
 )
 
 // NeedsSecondFactor returns p for users who signed in with a second factor.
@@ -253,7 +255,7 @@ func (m *Manager) ConfirmTOTP(ctx context.Context, p *durward.Principal, code st
 	now := m.Now()
 	event := from.Event(store.EventFactorAdded, "ok", p.Subject, p.SessionID, now)
 	event.Detail = store.FactorTOTP
-	right, u, err := m.DB.ConfirmTOTP(ctx, p.Subject, now.Add(-enrolTime), m.verifier(code, now), event)
+	right, u, err := m.DB.ConfirmTOTP(ctx, p.Subject, now.Add(-EnrolTime), m.verifier(code, now), event)
 	switch {
 	case err != nil:
 		return Proof{}, RefuseChanged(err, durward.TokenRevoked)

@@ -19,6 +19,7 @@ type CookieNames struct {
 	Session string
 	Device  string // of a known device; it signs no client in
 	SignIn  string // of a sign-in that lacks its second factor
+	Once    string // of a secret that the next page shows once, such as a new API key
 }
 
 // cookieNamesOf returns the names for a server under prefix, "" for the root of a host. config.Load
@@ -29,6 +30,7 @@ func cookieNamesOf(prefix string) CookieNames {
 		Session: "__Host-durward" + suffix,
 		Device:  "__Host-durward-device" + suffix,
 		SignIn:  "__Host-durward-signin" + suffix,
+		Once:    "__Host-durward-once" + suffix,
 	}
 }
 

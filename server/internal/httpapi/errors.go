@@ -45,6 +45,9 @@ func unknownOwner(err error) error {
 	return err
 }
 
+// UnknownOwner maps "not found" for the user of the credentials, as the endpoints of the API do.
+func UnknownOwner(err error) error { return unknownOwner(err) }
+
 // unknown maps "not found" for an object of a user, such as "key".
 func unknown(object string, err error) error {
 	if errors.Is(err, store.ErrNotFound) {

@@ -43,6 +43,22 @@ func (s *Server) confirmTOTP(w http.ResponseWriter, r *http.Request) error {
 	return s.answerStepUp(w, r, proof, nil)
 }
 
+// ConfirmTOTP is confirmTOTP for a page: it sets the new session cookie.
+func (s *Server) ConfirmTOTP(w http.ResponseWriter, r *http.Request, code string) error {
+	p := durward.From(r.Context())
+	proof, err := s.c.Accounts.ConfirmTOTP(r.Context(), p, code, from(r))
+	if err != nil {
+		return unknown("seed to confirm", err)
+	}
+	value, _ := acceptedCookie(r)
+	fresh, err := s.c.Sessions.StepUpCookie(r.Context(), proof, p, value, from(r))
+	if err != nil {
+		return unknownOwner(err)
+	}
+	s.SetCookies(w, r, proof.User, fresh)
+	return nil
+}
+
 // removeTOTP is DELETE /api/auth/mfa/totp.
 func (s *Server) removeTOTP(w http.ResponseWriter, r *http.Request) error {
 	err := s.c.Sessions.RemoveTOTP(r.Context(), durward.From(r.Context()), from(r))
@@ -54,13 +70,20 @@ func (s *Server) makeRecoveryCodes(w http.ResponseWriter, r *http.Request) error
 	if _, err := decodeOptional[struct{}](w, r); err != nil {
 		return err
 	}
+	codes, err := s.MakeRecoveryCodes(r)
+	return answer(w, http.StatusCreated, api.RecoveryCodes{Codes: codes}, err)
+}
+
+// MakeRecoveryCodes replaces the recovery codes of the user of a request and returns the new ones. It refuses a
+// user who signed in without a second factor.
+func (s *Server) MakeRecoveryCodes(r *http.Request) ([]string, error) {
 	if err := s.requireFactor(r); err != nil {
-		return err
+		return nil, err
 	}
-	codes, err := s.c.Accounts.ReplaceRecoveryCodes(r.Context(), durward.From(r.Context()), from(r))
-	body := api.RecoveryCodes{Codes: make([]string, 0, len(codes))}
-	for _, code := range codes {
-		body.Codes = append(body.Codes, code.Reveal())
+	made, err := s.c.Accounts.ReplaceRecoveryCodes(r.Context(), durward.From(r.Context()), from(r))
+	codes := make([]string, 0, len(made))
+	for _, code := range made {
+		codes = append(codes, code.Reveal())
 	}
-	return answer(w, http.StatusCreated, body, unknown("second factor", err))
+	return codes, unknown("second factor", err)
 }

@@ -10,15 +10,12 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// onceCookie is the name of the cookie with a secret that the next page shows once, such as a new API key.
-// The form that made the secret ends with a redirect, so that a reload does not make another one.
-const onceCookie = "__Host-durward-once"
-
-// sealOnce is the label of sealed values of onceCookie.
+// sealOnce is the label of sealed values of the cookie Once.
 const sealOnce = "shown once"
 
-// KeepOnce gives the browser a secret of the session of p for TakeOnce, for at most life. The cookie holds
-// it sealed: a copy of the browser's files does not show it, and the database never has it.
+// KeepOnce gives the browser a secret of the session of p for TakeOnce, for at most life: the form that makes
+// the secret ends with a redirect, so that a reload does not make another one. The cookie holds it sealed: a
+// copy of the browser's files does not show it, and the database never has it.
 func (s *Server) KeepOnce(w http.ResponseWriter, p *durward.Principal, kind, secret string, life time.Duration) error {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(s.c.Now().Add(life).Unix()))
 	plain = append(plain, kind+"\x00"+secret...)
@@ -26,13 +23,13 @@ func (s *Server) KeepOnce(w http.ResponseWriter, p *durward.Principal, kind, sec
 	if err != nil {
 		return err
 	}
-	setHostCookie(w, onceCookie, base64.RawURLEncoding.EncodeToString(sealed), int(life/time.Second))
+	setHostCookie(w, s.cookies.Once, base64.RawURLEncoding.EncodeToString(sealed), int(life/time.Second))
 	return nil
 }
 
 // PeekOnce returns the secret that KeepOnce kept for the session of p with the same kind, or "".
 func (s *Server) PeekOnce(r *http.Request, p *durward.Principal, kind string) (secret string) {
-	sent := r.CookiesNamed(onceCookie)
+	sent := r.CookiesNamed(s.cookies.Once)
 	if len(sent) != 1 {
 		return ""
 	}
@@ -54,9 +51,19 @@ func (s *Server) PeekOnce(r *http.Request, p *durward.Principal, kind string) (s
 // TakeOnce returns the secret as PeekOnce does and removes it from the browser.
 func (s *Server) TakeOnce(w http.ResponseWriter, r *http.Request, p *durward.Principal, kind string) (secret string) {
 	if secret = s.PeekOnce(r, p, kind); secret != "" {
-		setHostCookie(w, onceCookie, "", -1)
+		s.DropOnce(w)
 	}
 	return secret
+}
+
+// DropOnce removes the secret from the browser.
+func (s *Server) DropOnce(w http.ResponseWriter) { setHostCookie(w, s.cookies.Once, "", -1) }
+
+// DropCookies removes the session cookie and the secrets of the account from the browser of a deleted user.
+func (s *Server) DropCookies(w http.ResponseWriter) {
+	for _, name := range []string{s.cookies.Session, s.cookies.Once, s.cookies.Device} {
+		setHostCookie(w, name, "", -1)
+	}
 }
 
 // onceOwner binds a sealed secret to a session.

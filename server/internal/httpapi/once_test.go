@@ -46,7 +46,7 @@ func TestOnce(t *testing.T) {
 		"two cookies: nothing":         {request(sent[0], sent[0]), ada, "key", ""},
 		"no cookie: nothing":           {request(), ada, "key", ""},
 		"changed cookie: nothing":      {request(&changed), ada, "key", ""},
-		"no base64: nothing":           {request(&http.Cookie{Name: onceCookie, Value: "*"}), ada, "key", ""},
+		"no base64: nothing":           {request(&http.Cookie{Name: w.server.cookies.Once, Value: "*"}), ada, "key", ""},
 	} {
 		if got := w.server.PeekOnce(test.r, test.p, test.kind); got != test.want {
 			t.Errorf("%s: got %q", name, got)

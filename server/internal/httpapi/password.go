@@ -52,11 +52,16 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := durward.From(r.Context())
+	return noContent(w, s.ChangePassword(w, r, in.Current, in.New))
+}
+
+// ChangePassword changes the password of the user of a request, and replaces the session cookie of a request
+// with one. The caller has called CheckFactor.
+func (s *Server) ChangePassword(w http.ResponseWriter, r *http.Request, current, next string) error {
 	cookie, _ := acceptedCookie(r)
-	fresh, err := s.c.Sessions.ChangePassword(r.Context(), p, in.Current, in.New, cookie, from(r))
+	fresh, err := s.c.Sessions.ChangePassword(r.Context(), durward.From(r.Context()), current, next, cookie, from(r))
 	if fresh.Value != "" {
 		s.setCookie(w, fresh)
 	}
-	return noContent(w, unknownOwner(err))
+	return unknownOwner(err)
 }

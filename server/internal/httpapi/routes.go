@@ -233,9 +233,10 @@ func (s *Server) justSignedIn(e endpoint) http.Handler {
 // FreshPolicy returns the policy of routes that change the ways of signing in. CheckFactor is its other half.
 func FreshPolicy() durward.Policy { return freshPolicy }
 
-// CheckFactor refuses the request of a user who has a second factor and signed in without it.
+// CheckFactor refuses the request of a user who has a second factor and signed in without it. A browser that
+// opens a page is sent to the sign-in page.
 func (s *Server) CheckFactor(r *http.Request) error {
-	return s.withFactor(func(http.ResponseWriter, *http.Request) error { return nil })(nil, r)
+	return s.checkFactor(r, durward.Policy{Pages: true})
 }
 
 // freshPolicy is the policy of justSignedIn.
@@ -258,15 +259,20 @@ func (s *Server) freshSession(e endpoint) http.Handler {
 // password must not be sufficient to take the factor away.
 func (s *Server) withFactor(e endpoint) endpoint {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		has, err := s.c.Accounts.HasSecondFactor(r.Context(), durward.From(r.Context()).Subject)
-		if err == nil && has {
-			err = s.requireFactor(r)
-		}
-		if err != nil {
-			return unknownOwner(err)
+		if err := s.checkFactor(r, durward.Policy{}); err != nil {
+			return err
 		}
 		return e(w, r)
 	}
+}
+
+// checkFactor is withFactor. A refusal has the form that p asks for.
+func (s *Server) checkFactor(r *http.Request, p durward.Policy) error {
+	has, err := s.c.Accounts.HasSecondFactor(r.Context(), durward.From(r.Context()).Subject)
+	if err == nil && has {
+		_, err = s.guard.Check(r, account.NeedsSecondFactor(p))
+	}
+	return unknownOwner(err)
 }
 
 // requireFactor refuses the request of a user who signed in without a second factor: with

@@ -42,7 +42,11 @@ func (s *Server) answerSessions(w http.ResponseWriter, r *http.Request, userID s
 
 // endSession is DELETE /api/auth/sessions/{id}. The session of another user gets 404.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
-	p := durward.From(r.Context())
-	err := s.c.Sessions.End(r.Context(), p.Subject, r.PathValue("id"), store.EventSessionEnded, from(r))
-	return noContent(w, unknown("session", err))
+	return noContent(w, s.EndSession(r, r.PathValue("id")))
+}
+
+// EndSession ends a session of the user of a request. It refuses with NotFound if the user has no such session.
+func (s *Server) EndSession(r *http.Request, id string) error {
+	err := s.c.Sessions.End(r.Context(), durward.From(r.Context()).Subject, id, store.EventSessionEnded, from(r))
+	return unknown("session", err)
 }

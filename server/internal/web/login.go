@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/durward-auth/durward"
 )
@@ -95,16 +94,4 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 // signedOut is GET /signed-out.
 func (s *Server) signedOut(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, "signed-out.html", nil)
-}
-
-// account is GET /account.
-func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
-	u, err := s.c.Parts.DB.UserByID(r.Context(), durward.From(r.Context()).Subject)
-	if err != nil {
-		return err
-	}
-	return s.render(w, r, "account.html", struct {
-		Name, Email string
-		Since       time.Time
-	}{u.Name, u.Email, u.CreatedAt})
 }

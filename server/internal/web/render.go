@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -24,8 +25,9 @@ var templateFiles embed.FS
 // templates holds one set of templates for each page: the layout, the parts and the page.
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	frame := template.Must(template.New("").Funcs(template.FuncMap{
-		"html": html,
-		"list": func(items ...any) []any { return items },
+		"html":     html,
+		"textFile": textFile,
+		"list":     func(items ...any) []any { return items },
 		"field": func(p *page, kind, name, label string) fieldData {
 			return fieldData{Page: p, Kind: kind, Name: name, Label: label}
 		},
@@ -163,6 +165,11 @@ func execute(name string, p any) ([]byte, error) {
 	var b bytes.Buffer
 	err := t.ExecuteTemplate(&b, "layout", p)
 	return b.Bytes(), err
+}
+
+// textFile returns the URL of a text file with these lines, for a link that saves it without a request.
+func textFile(lines []string) template.URL {
+	return template.URL("data:text/plain;charset=utf-8," + url.PathEscape(strings.Join(lines, "\r\n")+"\r\n"))
 }
 
 // see redirects to a page of this server after a form (RFC 9110 s15.4.4).

@@ -14,13 +14,13 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/sign-out":   {"POST": s.open(s.signOut)},
 		"/signed-out": {"GET": s.open(s.signedOut)},
 		"/language":   {"POST": s.open(s.setLanguage)},
-		"/account":    {"GET": s.signedIn(s.account)},
 	}
 	maps.Copy(pages, s.publicPages())
 	maps.Copy(pages, s.consoleRoutes())
 	if s.c.Demo {
 		maps.Copy(pages, s.sampleRoutes())
 	}
+	maps.Copy(pages, s.accountRoutes())
 	for name, file := range staticFiles() {
 		pages["/static/"+name] = methods{"GET": file}
 	}
