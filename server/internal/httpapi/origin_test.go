@@ -82,7 +82,7 @@ func TestForeignHost(t *testing.T) {
 					fmt.Sprintf("POST /api/auth/login HTTP/1.1\r\n%s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", field, len(body), body),
 				} {
 					got := s.raw(request)
-					if all := fmt.Sprint(got.Header) + string(got.body); strings.Contains(all, evil) || strings.Contains(all, "4711") {
+					if all := fmt.Sprint(got.Header) + string(got.body); strings.Contains(all, evil) || strings.Contains(all, ":4711") {
 						t.Errorf("the answer follows the client:\n%s\n%s", request, all)
 					}
 					var problem struct{ Type, Code string }
