@@ -288,6 +288,30 @@ func TestExamples(t *testing.T) {
 			}
 		}
 	})
+	t.Run("spa", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, []string{"NOTES_PASSWORD=open sesame"}, "spa")
+		curl(t, p, "<h1>Sample application</h1>", p.address+"/demo/")
+		curl(t, p, "createClient", p.address+"/durward.js")
+		curl(t, p, " 401", p.address+"/api/profile")
+		curl(t, p, " 401", "-d", "user=ada&password=wrong", p.address+"/login")
+		printed, status := command{}.run(t, "curl", "-isS", "--noproxy", "*", "--data-urlencode", "user=ada", "--data-urlencode",
+			"password=open sesame", p.address+"/login?return_to=/demo/")
+		wantOutput(t, printed, status, 0, "303 See Other", "Location: /demo/")
+		sent := "Cookie: " + regexp.MustCompile(`__Host-session=\w+`).FindString(printed)
+		curl(t, p, `"ada@example.com","name":"Ada"}`, "-H", sent, p.address+"/api/profile")
+		curl(t, p, " 403", "-H", sent, "-H", "Origin: null", "-X", "POST", p.address+"/api/auth/token")
+		printed, status = command{}.run(t, "curl", "-sS", "--noproxy", "*", "-H", sent, "-X", "POST", p.address+"/api/auth/token")
+		wantOutput(t, printed, status, 0, `"expires_in":60`)
+		token := regexp.MustCompile(`"access_token":"([^"]+)"`).FindStringSubmatch(printed)
+		if token == nil {
+			t.Fatal("no token")
+		}
+		curl(t, p, `"ada@example.com","name":"Ada"}`, "--oauth2-bearer", token[1], p.address+"/api/profile")
+		curl(t, p, " 204", "-H", sent, "-X", "DELETE", p.address+"/api/auth/sessions/this")
+		curl(t, p, " 401", "-H", sent, p.address+"/api/profile")
+		curl(t, p, " 204", "-H", sent, "-X", "POST", p.address+"/api/auth/logout")
+	})
 	t.Run("apikey", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, nil, "apikey")

@@ -97,7 +97,7 @@ export interface Events {
   trace: Trace;
 }
 
-export interface Client extends EventTarget {
+export interface Client extends Omit<EventTarget, "addEventListener"> {
   addEventListener<K extends keyof Events>(
     type: K,
     listener: (event: Event & { detail: Events[K] }) => void,
@@ -125,6 +125,8 @@ export function oauth(options: {
   clientID: string;
   /** The first refresh token. Later ones stay in memory. */
   refreshToken: string;
+  /** More parameters of the request, such as resource (RFC 8707). */
+  parameters?: Record<string, string>;
   /** Values of error that end the sign-in, besides "invalid_grant". */
   signedOutBy?: string[];
 }): TokenSource;

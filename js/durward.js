@@ -2,7 +2,6 @@
 
 const marker = "durward"; // key in sessionStorage: time and refused URL of a redirect, no secret
 
-/** The error of a request that could not be sent with credentials. */
 export class AuthError extends Error {
   /** @param {"signedout" | "unavailable"} code @param {string} message @param {number} [retryAfter] seconds */
   constructor(code, message, retryAfter = 0) {
@@ -33,9 +32,9 @@ function retryAfter(response) {
 }
 
 /** @type {import("./durward.d.ts").oauth} */
-export const oauth = ({ tokenURL, clientID, refreshToken, signedOutBy = [] }) => async (last, fetch) => {
+export const oauth = ({ tokenURL, clientID, refreshToken, parameters, signedOutBy = [] }) => async (last, fetch) => {
   const refresh_token = last?.refresh_token ?? refreshToken;
-  const body = new URLSearchParams({ grant_type: "refresh_token", refresh_token, client_id: clientID });
+  const body = new URLSearchParams({ ...parameters, grant_type: "refresh_token", refresh_token, client_id: clientID });
   const response = await fetch(tokenURL, { method: "POST", body, credentials: "omit" });
   const json = await response.json().catch(() => ({}));
   if (["invalid_grant", ...signedOutBy].includes(json.error)) throw new AuthError("signedout", json.error);
@@ -131,8 +130,6 @@ export function createClient(options = {}, platform = globalThis) {
     return result ?? work();
   }
 
-  // Tokens
-
   const usable = (t) => t && now() < t.expires;
   const newer = (old) => usable(token) && token.access_token != old?.access_token;
 
@@ -190,7 +187,7 @@ export function createClient(options = {}, platform = globalThis) {
   async function byCookie(_, fetch) {
     const response = await fetch(base + "/api/auth/token", { method: "POST", credentials: "include" });
     if (response.ok) return response.json();
-    const { status, session, code = "neither challenge nor code: is this origin in cors.origins?" } = await read(response);
+    const { status, session, code = "no readable reason, see cors.origins" } = await read(response);
     const end = status == 401 && session;
     throw Object.assign(new AuthError(end ? "signedout" : "unavailable", `no token: ${status}, ${code}`, retryAfter(response)), { reason: code });
   }
@@ -215,9 +212,6 @@ export function createClient(options = {}, platform = globalThis) {
     if (options.redirect && reason != "SIGNED_OUT") signIn();
   }
 
-  // Requests
-
-  /** Returns the reason of a refusal. */
   async function read(response) {
     const { status, headers } = response;
     const challenges = parseChallenges(headers.get("www-authenticate") ?? "");
@@ -284,7 +278,7 @@ export function createClient(options = {}, platform = globalThis) {
 
   /** Signs out if a 401 for a cookie ended the session. That of a wrong password, for example, did not. */
   async function judge({ session, code = "SESSION_EXPIRED" }, href) {
-    if (!/^(AUTHENTICATION_REQUIRED|SESSION_\w+)$/.test(code)) return;
+    if (!/^(AUTHENTICATION_REQUIRED|SESSION_.*)$/.test(code)) return;
     lastURL = href;
     if (session) ended(code);
     else if (options.check) await check().catch(() => {});
@@ -315,8 +309,6 @@ export function createClient(options = {}, platform = globalThis) {
     return stepping;
   }
 
-  // Pages
-
   function visit(page, back, params) {
     const to = new URL(page, location.href), url = new URL(back ?? location.href, location.href);
     for (const key in params) if (params[key]) to.searchParams.set(key, params[key]);
@@ -330,7 +322,7 @@ export function createClient(options = {}, platform = globalThis) {
     if (!navigator?.userActivation?.isActive) {
       const last = stored((s) => s.getItem(marker));
       if (last === undefined) return warn("storage", "no redirect without sessionStorage");
-      if (Math.abs(now() - parseInt(last)) < 60_000) return warn("loop", "refused again after the sign-in: are cookies blocked?");
+      if (Math.abs(now() - parseInt(last)) < 60_000) return warn("loop", "refused after the sign-in, too");
     }
     stored((s) => s.setItem(marker, now() + " " + lastURL));
     return visit(options.loginURL ?? base + "/login", back);
