@@ -77,7 +77,7 @@ export function createClient(options = {}, platform = globalThis) {
   const stored = (use) => {
     try {
       return use(platform.sessionStorage);
-    } catch {} // storage is disabled
+    } catch {} // disabled
   };
   const within = (ms, promise) => Promise.race([promise, new Promise((_, no) => platform.setTimeout(no, ms, "no answer"))]);
   const unlessAborted = (promise, signal) => Promise.race([
@@ -205,6 +205,7 @@ export function createClient(options = {}, platform = globalThis) {
 
   function ended(reason, told) {
     token = undefined;
+    era++; // drops a renewal under way
     if (out) return;
     out = true;
     if (!told) post("signedout", { reason });
@@ -231,7 +232,7 @@ export function createClient(options = {}, platform = globalThis) {
     const atServer = origin == server.origin, here = origin == location?.origin;
     const own = href.startsWith(base + "/api/auth/"); // these endpoints answer for themselves
     const credentials = headers.has("authorization") ? "none" : vain && !own ? "token" : here || atServer ? "cookie" : "none";
-    const repeatable = request?.body === undefined || init.body != null ? repeats(init.body) : !request.body;
+    const repeatable = request && init.body == null ? request.body === null || /^(GET|HEAD)$/.test(method) : repeats(init.body);
     const signal = init.signal ?? request?.signal;
     const delay = () => (vain.until = now() + (vain.wait = Math.min(2 * vain.wait || 1000, 60_000)));
     let response, bearer, stepped;
@@ -321,7 +322,7 @@ export function createClient(options = {}, platform = globalThis) {
   function signIn(back) {
     if (!navigator?.userActivation?.isActive) {
       const last = stored((s) => s.getItem(marker));
-      if (last === undefined) return warn("storage", "no redirect without sessionStorage");
+      if (last === undefined) return warn("storage", "no sessionStorage");
       if (Math.abs(now() - parseInt(last)) < 60_000) return warn("loop", "refused after the sign-in, too");
     }
     stored((s) => s.setItem(marker, now() + " " + lastURL));
@@ -347,7 +348,7 @@ export function createClient(options = {}, platform = globalThis) {
       socket.addEventListener("open", () => resolve(socket));
       socket.addEventListener("close", async ({ code }) => {
         const alive = byToken || code == 1000 || (await check().catch(() => true));
-        reject(new AuthError(alive ? "unavailable" : "signedout", "the WebSocket did not open")); // too late after open
+        reject(new AuthError(alive ? "unavailable" : "signedout", "the WebSocket did not open"));
       });
     });
   }
