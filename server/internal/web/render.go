@@ -215,7 +215,8 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request, to string) error 
 	if strings.HasPrefix(to, "/") {
 		return s.see(w, r, to)
 	}
-	return s.render(w, r, "hop.html", to)
+	// html/template does not know that the content of a meta element holds a URL, so the query is escaped here.
+	return s.render(w, r, "hop.html", s.path("/hop?to="+url.QueryEscape(to)))
 }
 
 // hop is GET /hop: it leads to a page of a configured origin after a form.
