@@ -65,7 +65,7 @@ func addDemoUsers(e *environment, c *config.Loaded) (adminPassword string, err e
 	return generated, nil
 }
 
-// printDemo prints the curl commands. They work in a shell with another current folder.
+// printDemo prints the curl commands and the page to open. The commands work in a shell with another current folder.
 func printDemo(e *environment, c *config.Loaded, adminPassword string) error {
 	dir, err := filepath.Abs(c.DataDir)
 	if err != nil {
@@ -107,5 +107,8 @@ curl -i -H "Authorization: Bearer {ACCESS2}" {URL}/api/profile
 
 # 6. Ask why. Use the Durward-Denial field of that response.
 #   durward why --data {DATA} 01...
+
+# 7. Or use a browser: sign in as one of the users above. A sample application is at {URL}/demo/ .
+# Open this page: {URL}/login
 
 `

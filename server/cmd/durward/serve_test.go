@@ -73,6 +73,13 @@ func TestDemo(t *testing.T) {
 	if a := p.signIn("root@example.com", password); a.member("scope") != "profile admin" {
 		t.Errorf("the administrator's scope is %q, want \"profile admin\"", a.member("scope"))
 	}
+	// The last line before the empty one names the page to open.
+	if line := p.stdout[len(p.stdout)-3]; !strings.HasPrefix(line, "# Open this page: http://127.0.0.1:") || !strings.HasSuffix(line, "/login") {
+		t.Errorf("the demo ends with %q, want the page to open", line)
+	}
+	if a := p.ask("GET", "/login", "", ""); a.status != 200 {
+		t.Errorf("/login: %d, want 200", a.status)
+	}
 	// Registration is open.
 	if a := p.ask("POST", "/api/auth/register", "", `{"email":"bob@example.com","password":"`+testPassword+`"}`); a.status != 201 {
 		t.Errorf("register: %d %s, want 201", a.status, a.body)
