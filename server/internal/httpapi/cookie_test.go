@@ -57,7 +57,7 @@ func (w *env) byCookie(method, path, cookie string, body any, fields ...string) 
 	return w.send(r)
 }
 
-var deviceLine = regexp.MustCompile(`^__Host-durward-device=([A-Za-z0-9_-]{43}); Path=/; Max-Age=7776000; HttpOnly; Secure; SameSite=Lax$`)
+var deviceLine = regexp.MustCompile(`^` + deviceCookie + `=([A-Za-z0-9_-]{43}); Path=/; Max-Age=7776000; HttpOnly; Secure; SameSite=Lax$`)
 
 // givenDevice returns the cookie of a known device that a response sets.
 func (w *env) givenDevice(r reply) string {
@@ -71,7 +71,7 @@ func (w *env) givenDevice(r reply) string {
 	return ""
 }
 
-var cookieLine = regexp.MustCompile(`^__Host-durward=([A-Za-z0-9_-]{43}); Path=/; HttpOnly; Secure; SameSite=Lax$`)
+var cookieLine = regexp.MustCompile(`^` + sessionCookie + `=([A-Za-z0-9_-]{43}); Path=/; HttpOnly; Secure; SameSite=Lax$`)
 
 // given returns the session cookie that a response sets, with the cookie of a known device. It fails the
 // test without one, or with a token in the body.

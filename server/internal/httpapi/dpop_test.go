@@ -56,7 +56,7 @@ func (h *holder) thumbprint() string {
 // claims.
 func (h *holder) proof(method, path, token string, change ...func(claims object)) string {
 	h.w.t.Helper()
-	claims := object{"jti": fmt.Sprint("proof ", h.proofs.Add(1)), "htm": method, "htu": "http://127.0.0.1:8401" + path, "iat": h.w.clock.Now().Unix()}
+	claims := object{"jti": fmt.Sprint("proof ", h.proofs.Add(1)), "htm": method, "htu": "http://127.0.0.1:8401" + testPrefix + path, "iat": h.w.clock.Now().Unix()}
 	if h.nonce != "" {
 		claims["nonce"] = h.nonce
 	}

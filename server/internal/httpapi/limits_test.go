@@ -176,7 +176,7 @@ func TestForeignPage(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Header = http.Header{"Content-Type": {kind}, "Origin": {origin}, "Sec-Fetch-Site": {"cross-site"}, "Cookie": {"__Host-durward=x"}}
+				r.Header = http.Header{"Content-Type": {kind}, "Origin": {origin}, "Sec-Fetch-Site": {"cross-site"}, "Cookie": {sessionCookie + "=x"}}
 				got := w.send(r)
 				w.refused(got, 415, "UNSUPPORTED_MEDIA_TYPE")
 				if got.Header.Get("Set-Cookie") != "" || got.Header.Get("Access-Control-Allow-Origin") != "" {

@@ -30,7 +30,7 @@ func TestMetadata(t *testing.T) {
 		if err := json.Unmarshal(r.body, &members); err != nil || r.StatusCode != 200 {
 			t.Fatalf("%s: %s %s", path, r.Status, r.body)
 		}
-		want := map[string]any{"issuer": w.issuer.URL(), "jwks_uri": "http://127.0.0.1:8401/.well-known/jwks.json"}
+		want := map[string]any{"issuer": w.issuer.URL(), "jwks_uri": "http://127.0.0.1:8401" + testPrefix + "/.well-known/jwks.json"}
 		if !maps.Equal(members, want) {
 			t.Errorf("%s: got %v, want %v", path, members, want)
 		}

@@ -90,6 +90,7 @@ func asDescribed(r *http.Request, res *http.Response, body []byte) error {
 	}
 	asked := r.Clone(context.Background())
 	asked.URL.Host, asked.URL.Scheme, asked.Host = "", "", ""
+	asked.URL.Path, asked.URL.RawPath = strings.TrimPrefix(asked.URL.Path, testPrefix), strings.TrimPrefix(asked.URL.RawPath, testPrefix)
 	route, params, err := router.FindRoute(asked)
 	if err != nil || strings.HasSuffix(r.URL.Path, "/") && !strings.HasSuffix(route.Path, "/") {
 		return nil // not an operation of the API

@@ -86,7 +86,7 @@ func TestForeignHost(t *testing.T) {
 						t.Errorf("the answer follows the client:\n%s\n%s", request, all)
 					}
 					var problem struct{ Type, Code string }
-					if json.Unmarshal(got.body, &problem) == nil && problem.Code != "" && problem.Type != "http://127.0.0.1:8401/errors/"+problem.Code {
+					if json.Unmarshal(got.body, &problem) == nil && problem.Code != "" && problem.Type != "http://127.0.0.1:8401"+testPrefix+"/errors/"+problem.Code {
 						t.Errorf("link %s", problem.Type)
 					}
 					if strings.HasPrefix(request, "POST") && got.StatusCode == 200 {

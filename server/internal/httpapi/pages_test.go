@@ -20,7 +20,7 @@ func TestEveryCodeHasAPage(t *testing.T) {
 		if !strings.Contains(described, `"`+e.ID+`"`) {
 			t.Errorf("%s is not in openapi.yaml", e.ID)
 		}
-		if !strings.Contains(string(index.body), `href="/errors/`+e.ID+`"`) {
+		if !strings.Contains(string(index.body), `href="`+testPrefix+`/errors/`+e.ID+`"`) {
 			t.Errorf("%s is not in the index", e.ID)
 		}
 		if !strings.Contains(string(index.body), "<code>"+e.ID+"</code>") {

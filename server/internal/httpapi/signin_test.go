@@ -25,7 +25,7 @@ func TestWholeRound(t *testing.T) {
 	if got := r.Header.Get("WWW-Authenticate"); got != `Bearer realm="127.0.0.1"` {
 		t.Errorf("challenge without credentials: %s", got)
 	}
-	if p["type"] != "http://127.0.0.1:8401/errors/AUTHENTICATION_REQUIRED" || p["error"] != nil {
+	if p["type"] != "http://127.0.0.1:8401"+testPrefix+"/errors/AUTHENTICATION_REQUIRED" || p["error"] != nil {
 		t.Errorf("problem: %v", p)
 	}
 
