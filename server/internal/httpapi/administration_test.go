@@ -237,7 +237,7 @@ func TestDenial(t *testing.T) {
 	w.eventually("the refusal is stored", func() bool { return w.do("GET", "/api/admin/denials/"+id, token, nil).StatusCode == 200 })
 	for _, name := range []string{id, strings.ToLower(id), "urn:durward:denial:" + id} {
 		d := read[securitylog.DenialLine](w, token, "/api/admin/denials/"+name)
-		if d.ID != id || d.Code != "INVALID_CREDENTIALS" || d.Status != 401 || d.Path != "/api/auth/login" || !strings.Contains(d.Cause, "password") || d.Explanation == "" {
+		if d.ID != id || d.Code != "INVALID_CREDENTIALS" || d.Status != 401 || d.Path != testPrefix+"/api/auth/login" || !strings.Contains(d.Cause, "password") || d.Explanation == "" {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}

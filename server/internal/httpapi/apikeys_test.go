@@ -294,7 +294,7 @@ func TestKeyInTheAddress(t *testing.T) {
 		d, err = w.db.DenialByID(context.Background(), strings.TrimPrefix(misplaced["instance"].(string), "urn:durward:denial:"))
 		return err == nil
 	})
-	if d.Path != "/api/keys/"+key[:11]+"_[redacted]" {
+	if d.Path != testPrefix+"/api/keys/"+key[:11]+"_[redacted]" {
 		t.Errorf("recorded path: %s", strings.ReplaceAll(d.Path, key, "THE KEY"))
 	}
 	if logs := w.logs.String(); strings.Contains(logs, key) || strings.Contains(logs, key[12:]) || !strings.Contains(logs, "/api/profile") {

@@ -81,7 +81,7 @@ func TestCauses(t *testing.T) {
 func TestTooLargeUnsent(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	conn, err := net.Dial("tcp", w.address())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestTooLargeUnsent(t *testing.T) {
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", maxBody+1)
+	fmt.Fprintf(conn, "POST %s/api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", testPrefix, maxBody+1)
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
 		t.Errorf("got %q (%v), want 413 before the body", line, err)

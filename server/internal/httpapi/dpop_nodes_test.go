@@ -42,7 +42,7 @@ func TestProofsOfTwoNodes(t *testing.T) {
 		listener := httptest.NewServer(s)
 		t.Cleanup(listener.Close)
 		node := *w
-		node.url = listener.URL
+		node.url = listener.URL + testPrefix
 		nodes, links = append(nodes, &node), append(links, link)
 	}
 	reach := func(want bool) {

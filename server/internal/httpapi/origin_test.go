@@ -20,6 +20,9 @@ func (w *env) reconfigured(change func(*Config)) *env {
 	w.t.Helper()
 	c := w.server.c
 	change(&c)
+	if c.PublicURL != w.server.c.PublicURL {
+		c.PublicURL += testPrefix
+	}
 	s, err := New(c)
 	if err != nil {
 		w.t.Fatal(err)
@@ -27,19 +30,21 @@ func (w *env) reconfigured(change func(*Config)) *env {
 	listener := httptest.NewServer(s)
 	w.t.Cleanup(listener.Close)
 	other := *w
-	other.server, other.url = s, listener.URL
+	other.server, other.url = s, listener.URL+testPrefix
 	return &other
 }
 
-// raw sends text unchanged and reads one response.
+// raw sends text, with the prefix in its request line, and reads one response.
 func (w *env) raw(text string) reply {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	conn, err := net.Dial("tcp", w.address())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, text); err != nil {
+	line, rest, _ := strings.Cut(text, "\r\n")
+	rest = "\r\n" + rest
+	if _, err := io.WriteString(conn, strings.NewReplacer(" http://a/", " http://a"+testPrefix+"/", " /", " "+testPrefix+"/").Replace(line)+rest); err != nil {
 		w.t.Fatal(err)
 	}
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -95,7 +95,7 @@ func TestUnknownCode(t *testing.T) {
 		csp := got.Header.Get("Content-Security-Policy")
 		if got.StatusCode != 404 || !strings.Contains(csp, "default-src 'none'") || got.Header.Get("Cache-Control") != "no-store" ||
 			!strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") ||
-			!strings.Contains(string(got.body), "<h1>Unknown code</h1>") || !strings.Contains(string(got.body), `href="/errors/TOKEN_EXPIRED"`) {
+			!strings.Contains(string(got.body), "<h1>Unknown code</h1>") || !strings.Contains(string(got.body), `href="`+testPrefix+`/errors/TOKEN_EXPIRED"`) {
 			t.Errorf("Accept %q: got %s %v\n%s", accept, got.Status, got.Header, got.body)
 		}
 	}

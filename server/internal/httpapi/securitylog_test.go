@@ -121,7 +121,7 @@ func TestHostileText(t *testing.T) {
 	if len(row.Method) > 40 || len(row.Path) > 220 || len(row.Cause) > 520 {
 		t.Errorf("not cut: %d, %d, %d octets", len(row.Method), len(row.Path), len(row.Cause))
 	}
-	w.eventually("the refused paths are in the log", func() bool { return strings.Contains(w.logs.String(), `path=/??`) })
+	w.eventually("the refused paths are in the log", func() bool { return strings.Contains(w.logs.String(), `path=`+testPrefix+`/??`) })
 	events, err := w.db.Events(context.Background(), store.EventFilter{})
 	if err != nil {
 		t.Fatal(err)

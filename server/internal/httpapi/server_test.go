@@ -212,6 +212,11 @@ func newEnv(t *testing.T, set settings) *env {
 	return w
 }
 
+// address returns the address of the listener.
+func (w *env) address() string {
+	return strings.TrimPrefix(strings.TrimSuffix(w.url, testPrefix), "http://")
+}
+
 // in returns w for another test.
 func (w *env) in(t *testing.T) *env {
 	inner := *w
