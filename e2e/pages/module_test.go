@@ -42,8 +42,8 @@ func (r *recorded) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// newFront starts durward serve --demo behind a front at http://localhost:PORT.
-func newFront(t *testing.T) *front {
+// newFront starts durward serve --demo behind a front at http://localhost:PORT, under a path.
+func newFront(t *testing.T, prefix string) *front {
 	t.Helper()
 	path, err := executable.Build()
 	if err != nil {
@@ -68,7 +68,7 @@ func newFront(t *testing.T) *front {
 	t.Cleanup(web.Close)
 	f.url = strings.Replace(web.URL, "127.0.0.1", "localhost", 1)
 	cmd := exec.Command(path, "serve", "--demo", "--listen", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), "DURWARD_PUBLIC_URL="+f.url)
+	cmd.Env = append(os.Environ(), "DURWARD_PUBLIC_URL="+f.url+prefix)
 	cmd.Stderr = &f.log
 	at, _, err := executable.Serve(t, cmd)
 	if err != nil {
@@ -197,7 +197,7 @@ const (
 func (b spaTab) signIn() {
 	b.Helper()
 	do(b, chromedp.Click("#sign-in"))
-	b.sees(`location.pathname === "/login" && document.getElementById("password")`)
+	b.sees(`location.pathname.endsWith("/login") && document.getElementById("password")`)
 	do(b, chromedp.SendKeys("#email", "ada@example.com"))
 	do(b, chromedp.SendKeys("#password", "correct horse battery staple"))
 	do(b, chromedp.Click("button.main"))
@@ -208,19 +208,31 @@ func (b spaTab) signIn() {
 // the real server.
 func TestModuleInChromium(t *testing.T) {
 	t.Parallel()
+	t.Run("at the root", func(t *testing.T) { testModule(t, "") })
+	t.Run("under a path", func(t *testing.T) { testModule(t, "/auth") })
+}
+
+// testModule walks through the sample application of a server whose public URL has the path prefix.
+func testModule(t *testing.T, prefix string) {
 	open := chromium(t)
-	f := newFront(t)
+	f := newFront(t, prefix)
+	shot := func(b spaTab, name string) {
+		b.Helper()
+		if prefix == "" {
+			b.shot(name)
+		}
+	}
 	first := open()
 
 	// Signed out, sign in through the real page, and back.
-	do(first, chromedp.Navigate(f.url+"/demo"))
+	do(first, chromedp.Navigate(f.url+prefix+"/demo"))
 	first.sees(signedOut)
-	first.shot("demo-signed-out")
+	shot(first, "demo-signed-out")
 	first.signIn()
-	if at := do(first, chromedp.Location()); at != f.url+"/demo/" {
+	if at := do(first, chromedp.Location()); at != f.url+prefix+"/demo/" {
 		t.Errorf("after the sign-in: at %s, want /demo/", at)
 	}
-	first.shot("demo")
+	shot(first, "demo")
 
 	// A damaged token is refused, replaced and the request sent once more; the page shows it.
 	do(first, chromedp.Click(`[value=token]`))
@@ -228,48 +240,48 @@ func TestModuleInChromium(t *testing.T) {
 	do(first, chromedp.Click("#damage"))
 	first.sees(`/← 401 INVALID_TOKEN[^]*invalid_token[^]*New access token[^]*← 200/.test(document.getElementById("log").innerText)`)
 	first.sees(signedIn)
-	first.shot("demo-401")
+	shot(first, "demo-401")
 
 	// Fifty requests in two tabs at expiry: one renewal.
 	second := open()
-	do(second, chromedp.Navigate(f.url+"/demo/"))
+	do(second, chromedp.Navigate(f.url+prefix+"/demo/"))
 	second.sees(signedIn)
 	tabs := []spaTab{first, second}
 	for _, b := range tabs {
-		b.script(`import("/durward.js").then(({createClient}) => {
+		b.script(`import("` + prefix + `/durward.js").then(({createClient}) => {
 			window.shift = 0; window.ended = []
-			window.c = createClient({origins: [location.origin], now: () => Date.now() + shift, name: "test"})
+			window.c = createClient({server: "` + prefix + `/", origins: [location.origin], now: () => Date.now() + shift, name: "test"})
 			c.addEventListener("signedout", e => ended.push(e.detail.reason))
-			return c.fetch("/api/profile").then(r => r.status)
+			return c.fetch("` + prefix + `/api/profile").then(r => r.status)
 		})`)
 	}
-	before := f.count("POST /api/auth/token")
+	before := f.count("POST " + prefix + "/api/auth/token")
 	for _, b := range tabs {
 		b.script(`shift = 1000 * 60 * 16, ""`)
 	}
 	for _, b := range tabs {
-		b.script(`(window.many = Promise.all(Array.from({length: 50}, () => c.fetch("/api/profile").then(r => r.status))), "")`)
+		b.script(`(window.many = Promise.all(Array.from({length: 50}, () => c.fetch("` + prefix + `/api/profile").then(r => r.status))), "")`)
 	}
 	for i, b := range tabs {
 		if got, want := b.script(`many`), strings.TrimSuffix(strings.Repeat("200,", 50), ","); got != want {
 			t.Errorf("tab %d: fifty requests at expiry: got %s, want 200 each", i+1, got)
 		}
 	}
-	if n := f.count("POST /api/auth/token") - before; n != 1 {
+	if n := f.count("POST "+prefix+"/api/auth/token") - before; n != 1 {
 		t.Errorf("fifty requests in each of two tabs at expiry: %d renewals, want 1", n)
 	}
 
 	// 503 keeps the person signed in.
 	first.script(`shift *= 2, ""`)
 	f.down.Store(true)
-	const try = `c.fetch("/api/profile").then(r => r.status, e => e.code)`
+	try := `c.fetch("` + prefix + `/api/profile").then(r => r.status, e => e.code)`
 	if got := first.script(try); got != "unavailable" {
 		t.Errorf("a renewal during an outage: got %s, want unavailable", got)
 	}
 	do(first, chromedp.Click("#load"))
 	first.sees(`document.getElementById("state").textContent.includes("still signed in")`)
 	f.down.Store(false)
-	first.sees(`(c.fetch("/api/profile").then(r => window.back = r.ok, () => {}), window.back)`)
+	first.sees(`(c.fetch("` + prefix + `/api/profile").then(r => window.back = r.ok, () => {}), window.back)`)
 	if got := first.script(`ended.length`); got != "0" {
 		t.Errorf("after the outage: %s events signedout, want none", got)
 	}
@@ -295,7 +307,7 @@ func TestModuleInChromium(t *testing.T) {
 		fmt.Fprintf(w, `<!DOCTYPE html><script>
 			const send = p => fetch(%q + p, {method: "POST", mode: "no-cors", credentials: "include"}).catch(() => {})
 			Promise.all([send("/api/auth/token"), send("/api/auth/logout")]).then(() => document.title = "done")
-		</script>%s`, f.url, map[bool]string{true: `<iframe sandbox="allow-scripts" src="/inner"></iframe>`}[r.URL.Path == "/"])
+		</script>%s`, f.url+prefix, map[bool]string{true: `<iframe sandbox="allow-scripts" src="/inner"></iframe>`}[r.URL.Path == "/"])
 	}))
 	defer foreign.Close()
 	third := open()
@@ -303,8 +315,8 @@ func TestModuleInChromium(t *testing.T) {
 	do(third, chromedp.Navigate(site+"/"))
 	// The browser sends the cookie with requests of the same site, and none from the origin null.
 	for _, want := range []string{
-		"POST /api/auth/token " + site + " 403", "POST /api/auth/logout " + site + " 403",
-		"POST /api/auth/token null 401", "POST /api/auth/logout null 204",
+		"POST " + prefix + "/api/auth/token " + site + " 403", "POST " + prefix + "/api/auth/logout " + site + " 403",
+		"POST " + prefix + "/api/auth/token null 401", "POST " + prefix + "/api/auth/logout null 204",
 	} {
 		line := want[:len(want)-len("403")]
 		for end := time.Now().Add(executable.WaitLimit); f.count(line) == 0 && time.Now().Before(end); {
@@ -314,7 +326,7 @@ func TestModuleInChromium(t *testing.T) {
 			t.Errorf("%q: want status %s", line, want[len(line):])
 		}
 	}
-	if got := first.script(`c.fetch("/api/profile").then(r => r.status, e => e.code)`); got != "200" {
+	if got := first.script(`c.fetch("` + prefix + `/api/profile").then(r => r.status, e => e.code)`); got != "200" {
 		t.Errorf("after the requests of foreign pages: got %s, want 200", got)
 	}
 
@@ -323,7 +335,7 @@ func TestModuleInChromium(t *testing.T) {
 	second.sees(`ended.join() === "SIGNED_OUT"`)
 	do(second, chromedp.Click("#load"))
 	second.sees(signedOut)
-	if got := second.script(`c.fetch("/api/profile").then(r => r.status, e => e.code)`); got != "signedout" {
+	if got := second.script(`c.fetch("` + prefix + `/api/profile").then(r => r.status, e => e.code)`); got != "signedout" {
 		t.Errorf("the other tab, after the sign-out: got %s, want signedout", got)
 	}
 
@@ -331,7 +343,7 @@ func TestModuleInChromium(t *testing.T) {
 	second.signIn()
 	do(second, chromedp.Click("#elsewhere"))
 	second.sees(signedOut + ` && /← 401 SESSION_EXPIRED[^]*session realm/.test(document.getElementById("log").innerText)`)
-	second.shot("demo-ended")
+	shot(second, "demo-ended")
 	if focused := second.script(`document.activeElement.id`); focused != "sign-in" {
 		t.Errorf("focus: on %q, want the button of the sign-in", focused)
 	}
