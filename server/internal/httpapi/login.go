@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/durward-auth/durward"
@@ -40,8 +41,7 @@ func (s *Server) authenticate(r *http.Request, email, password string, wish sess
 	account.Proof, session.CookieWish, request.Info, error,
 ) {
 	info := from(r)
-	if sent := sentCookies(r); len(sent) > 0 {
-		wish.Replaced = sent[0]
+	if wish.Replaced = replaced(r); wish.Replaced != "" {
 		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), wish.Replaced, false); err == nil {
 			info.Cookie = p.Subject
 		}
@@ -84,25 +84,51 @@ func (s *Server) loginMFA(w http.ResponseWriter, r *http.Request, key *durward.H
 			return err
 		}
 	}
-	replaced := ""
-	if sent := sentCookies(r); len(sent) > 0 {
-		replaced = sent[0]
-	}
-	var t session.Tokens
-	var cookie session.Cookie
-	switch isPasskey := in.Method == api.FactorPasskey; {
-	case isPasskey != (len(in.Assertion) > 0):
-		return invalid("assertion", "The member assertion is required for the method passkey, and for no other.", "Send code for the other methods.")
-	case isPasskey:
-		t, cookie, err = s.c.Sessions.FinishSignInWithPasskey(r.Context(), s.passkeys, half, in.Assertion, key, replaced, from(r))
-	default:
-		code := account.Code{Factor: in.Method, Text: in.Code}
-		t, cookie, err = s.c.Sessions.FinishSignIn(r.Context(), half, code, key, replaced, from(r))
-	}
+	t, cookie, err := s.finishSignIn(r, half, in, key)
 	if half.UseCookies {
 		return s.answerCookie(w, r, half.User(), cookie, err)
 	}
 	return answerTokens(w, t, err)
+}
+
+// finishSignIn verifies the second factor in in and begins the session of a sign-in.
+func (s *Server) finishSignIn(r *http.Request, half session.HalfSignIn, in api.MFARequest, key *durward.HeldKey) (
+	session.Tokens, session.Cookie, error,
+) {
+	switch isPasskey := in.Method == api.FactorPasskey; {
+	case isPasskey != (len(in.Assertion) > 0):
+		return session.Tokens{}, session.Cookie{}, invalid("assertion", "The member assertion is required for the method passkey, and for no other.", "Send code for the other methods.")
+	case isPasskey:
+		return s.c.Sessions.FinishSignInWithPasskey(r.Context(), s.passkeys, half, in.Assertion, key, replaced(r), from(r))
+	}
+	code := account.Code{Factor: in.Method, Text: in.Code}
+	return s.c.Sessions.FinishSignIn(r.Context(), half, code, key, replaced(r), from(r))
+}
+
+// FinishSignIn finishes a browser's sign-in that SignIn refused with MFARequired, as POST /api/auth/login/mfa
+// does, and sets the cookies. The caller has checked the origin of the request.
+func (s *Server) FinishSignIn(w http.ResponseWriter, r *http.Request, in api.MFARequest) error {
+	half, err := s.c.Sessions.SignInOf(r.Context(), in.MFAToken)
+	if err != nil {
+		return err
+	}
+	if !half.UseCookies {
+		return fmt.Errorf("the sign-in began at the API, for tokens: %w", durward.SessionExpired)
+	}
+	_, cookie, err := s.finishSignIn(r, half, in, nil)
+	if err != nil {
+		return err
+	}
+	s.SetCookies(w, r, half.User(), cookie)
+	return nil
+}
+
+// replaced returns the session cookie that a sign-in replaces, or "".
+func replaced(r *http.Request) string {
+	if sent := sentCookies(r); len(sent) > 0 {
+		return sent[0]
+	}
+	return ""
 }
 
 // checkUseCookies refuses a sign-in that wants a cookie and must not get one.

@@ -24,12 +24,7 @@ func (s *Server) beginPasskeyLogin(w http.ResponseWriter, r *http.Request) error
 		options, err := s.passkeys.Ask(r.Context(), account.Question{Purpose: passkey.SignIn})
 		return answerOptions(w, options, err)
 	}
-	half, err := s.c.Sessions.SignInOf(r.Context(), in.MFAToken)
-	if err != nil {
-		return err
-	}
-	options, err := s.c.Sessions.AskPasskeyOf(r.Context(), s.passkeys, half)
-	return answerOptions(w, options, err)
+	return s.BeginFactor(w, r, in.MFAToken)
 }
 
 // finishPasskeyLogin is POST /api/auth/passkeys/login/finish.
@@ -44,17 +39,30 @@ func (s *Server) finishPasskeyLogin(w http.ResponseWriter, r *http.Request, key 
 	login := session.PasskeySignIn{
 		Passkeys: s.passkeys,
 		Response: in.Assertion,
-		Cookie:   session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember},
+		Cookie:   session.CookieWish{Wanted: in.UseCookies, Remember: in.Remember, Replaced: replaced(r)},
 		Key:      key,
-	}
-	if sent := sentCookies(r); len(sent) > 0 {
-		login.Cookie.Replaced = sent[0]
 	}
 	t, u, cookie, err := s.c.Sessions.SignInWithPasskey(r.Context(), login, from(r))
 	if in.UseCookies {
 		return s.answerCookie(w, r, u, cookie, err)
 	}
 	return answerTokens(w, t, err)
+}
+
+// SignInWithPasskey signs a browser in with the response of a passkey, as POST
+// /api/auth/passkeys/login/finish does with use_cookies, and sets the cookies. The caller has checked the
+// origin of the request.
+func (s *Server) SignInWithPasskey(w http.ResponseWriter, r *http.Request, assertion []byte, remember bool) error {
+	_, u, cookie, err := s.c.Sessions.SignInWithPasskey(r.Context(), session.PasskeySignIn{
+		Passkeys: s.passkeys,
+		Response: assertion,
+		Cookie:   session.CookieWish{Wanted: true, Remember: remember, Replaced: replaced(r)},
+	}, from(r))
+	if err != nil {
+		return err
+	}
+	s.SetCookies(w, r, u, cookie)
+	return nil
 }
 
 // beginPasskeyStepUp is POST /api/auth/passkeys/step-up/begin.
@@ -73,6 +81,17 @@ func (s *Server) beginPasskey(w http.ResponseWriter, r *http.Request) error {
 	}
 	options, err := s.passkeys.BeginEnrol(r.Context(), durward.From(r.Context()))
 	return answerOptions(w, options, unknownOwner(err))
+}
+
+// BeginFactor answers a script of a page with the options for a passkey as the second factor of the sign-in
+// that token names, as POST /api/auth/passkeys/login/begin does.
+func (s *Server) BeginFactor(w http.ResponseWriter, r *http.Request, token string) error {
+	half, err := s.c.Sessions.SignInOf(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	options, err := s.c.Sessions.AskPasskeyOf(r.Context(), s.passkeys, half)
+	return answerOptions(w, options, err)
 }
 
 // answerOptions answers with the options of a WebAuthn call.

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/durward-auth/durward"
@@ -48,6 +50,40 @@ func (s *Server) reauthenticate(r *http.Request, in api.StepUpRequest) (account.
 		code = account.Code{Factor: store.FactorRecoveryCode, Text: in.RecoveryCode}
 	}
 	return s.c.Sessions.ReauthenticateWithCode(r.Context(), p, code, from(r))
+}
+
+// StepUp renews the sign-in of a browser by the only member of in, as POST /api/auth/step-up does, and sets
+// the new cookie.
+func (s *Server) StepUp(w http.ResponseWriter, r *http.Request, in api.StepUpRequest) error {
+	proof, err := s.reauthenticate(r, in)
+	if err != nil {
+		return unknownOwner(err)
+	}
+	return s.Renew(w, r, proof)
+}
+
+// Renew renews the sign-in of a browser by proof and sets the new cookie.
+func (s *Server) Renew(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
+	value, ok := acceptedCookie(r)
+	if !ok {
+		return fmt.Errorf("no session cookie to renew: %w", durward.SessionExpired)
+	}
+	fresh, err := s.c.Sessions.StepUpCookie(r.Context(), proof, durward.From(r.Context()), value, from(r))
+	if err != nil {
+		return err
+	}
+	s.SetCookies(w, r, proof.User, fresh)
+	return nil
+}
+
+// SessionEnded reports whether the session of a request, which the guard accepted, has ended since.
+func (s *Server) SessionEnded(r *http.Request) bool {
+	value, ok := acceptedCookie(r)
+	if !ok {
+		return true
+	}
+	_, err := s.c.Sessions.AuthenticateCookie(r.Context(), value, false)
+	return errors.Is(err, durward.SessionExpired)
 }
 
 // answerStepUp renews the sign-in of the request by proof and answers with new tokens, or with a new cookie
