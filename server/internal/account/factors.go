@@ -45,6 +45,22 @@ func NeedsSecondFactor(p durward.Policy) durward.Policy {
 	return p
 }
 
+// Reaches reports whether a factor of a user, or the password if it is no factor, reaches one of acrs in a
+// session. No acrs accept all.
+func Reaches(factor string, acrs []string) bool {
+	if len(acrs) == 0 {
+		return true
+	}
+	reached := []string{oneFactor}
+	switch factor {
+	case store.FactorPasskey:
+		reached = append(reached, twoFactor, phishingResistant)
+	case store.FactorTOTP, store.FactorRecoveryCode:
+		reached = append(reached, twoFactor)
+	}
+	return slices.ContainsFunc(acrs, func(acr string) bool { return slices.Contains(reached, acr) })
+}
+
 // StrongestACR returns the strongest ACR that the user of a principal can reach.
 func (m *Manager) StrongestACR(ctx context.Context, p *durward.Principal) (string, error) {
 	f, err := m.DB.Factors(ctx, p.Subject)

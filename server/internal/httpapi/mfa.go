@@ -50,13 +50,7 @@ func (s *Server) ConfirmTOTP(w http.ResponseWriter, r *http.Request, code string
 	if err != nil {
 		return unknown("seed to confirm", err)
 	}
-	value, _ := acceptedCookie(r)
-	fresh, err := s.c.Sessions.StepUpCookie(r.Context(), proof, p, value, from(r))
-	if err != nil {
-		return unknownOwner(err)
-	}
-	s.SetCookies(w, r, proof.User, fresh)
-	return nil
+	return s.renew(w, r, proof)
 }
 
 // removeTOTP is DELETE /api/auth/mfa/totp.

@@ -59,11 +59,11 @@ func (s *Server) StepUp(w http.ResponseWriter, r *http.Request, in api.StepUpReq
 	if err != nil {
 		return unknownOwner(err)
 	}
-	return s.Renew(w, r, proof)
+	return s.renew(w, r, proof)
 }
 
-// Renew renews the sign-in of a browser by proof and sets the new cookie.
-func (s *Server) Renew(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
+// renew renews the sign-in of a browser by proof and sets the new cookie.
+func (s *Server) renew(w http.ResponseWriter, r *http.Request, proof account.Proof) error {
 	value, ok := acceptedCookie(r)
 	if !ok {
 		return fmt.Errorf("no session cookie to renew: %w", durward.SessionExpired)

@@ -153,15 +153,19 @@ func (s *Server) makeRecoveryCodes(w http.ResponseWriter, r *http.Request) error
 	if err := empty(w, r); err != nil {
 		return err
 	}
-	p := durward.From(r.Context())
+	if err := s.keepCodes(w, r); err != nil {
+		return err
+	}
+	return s.back(w, r, "/account/recovery-codes", "codes_made")
+}
+
+// keepCodes makes other recovery codes and lets the browser keep them for the next page.
+func (s *Server) keepCodes(w http.ResponseWriter, r *http.Request) error {
 	codes, err := s.api.MakeRecoveryCodes(r)
 	if err != nil {
 		return err
 	}
-	if err := s.api.KeepOnce(w, p, "codes", strings.Join(codes, "\n"), onceLife); err != nil {
-		return err
-	}
-	return s.back(w, r, "/account/recovery-codes", "codes_made")
+	return s.api.KeepOnce(w, durward.From(r.Context()), "codes", strings.Join(codes, "\n"), onceLife)
 }
 
 // passkeyData is the data of the page of one passkey.

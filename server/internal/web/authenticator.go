@@ -30,18 +30,23 @@ func (s *Server) startAuthenticator(w http.ResponseWriter, r *http.Request) erro
 	if err := empty(w, r); err != nil {
 		return err
 	}
-	p := durward.From(r.Context())
-	e, err := s.c.Parts.Accounts.StartTOTP(r.Context(), p)
-	if err != nil {
-		return httpapi.UnknownOwner(err)
-	}
-	if err := s.api.KeepOnce(w, p, "totp", e.URI.Reveal(), account.EnrolTime); err != nil {
+	if err := s.keepSeed(w, r); err != nil {
 		return err
 	}
 	return s.see(w, r, s.path("/account/authenticator/confirm"))
 }
 
-// pendingData is the data of the page that confirms a new authenticator app.
+// keepSeed makes a new seed for an authenticator app and lets the browser keep it for pending.
+func (s *Server) keepSeed(w http.ResponseWriter, r *http.Request) error {
+	p := durward.From(r.Context())
+	e, err := s.c.Parts.Accounts.StartTOTP(r.Context(), p)
+	if err != nil {
+		return httpapi.UnknownOwner(err)
+	}
+	return s.api.KeepOnce(w, p, "totp", e.URI.Reveal(), account.EnrolTime)
+}
+
+// pendingData is the data of the part "totp", which confirms a new authenticator app.
 type pendingData struct {
 	Image  template.URL // QR code
 	Secret string       // for an app without a camera, in groups of four

@@ -324,7 +324,7 @@ func TestConsoleHostileText(t *testing.T) {
 		if strings.Contains(p.Body, "<script>alert") || strings.Contains(p.Body, "<img src=x") || strings.Contains(p.Body, `href="javascript:`) || strings.Contains(p.Body, `action="javascript:`) {
 			t.Errorf("%s: text of a user is mark-up:\n%s", path, p.Body)
 		}
-		if strings.Contains(p.Body, "style=") || strings.Contains(p.Body, "<script") {
+		if strings.Contains(p.Body, "style=") || strings.Contains(strings.ReplaceAll(p.Body, `<script type="module" src="/static/page.js"></script>`, ""), "<script") {
 			t.Errorf("%s has an inline style or a script", path)
 		}
 	}

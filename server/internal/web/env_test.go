@@ -270,7 +270,7 @@ func (b *browser) addPasskey() *testkit.Authenticator {
 	b.e.t.Helper()
 	a := testkit.NewAuthenticator(b.e.t, "auth.example.com")
 	var asked struct {
-		PublicKey json.RawMessage `json:"publicKey"`
+		PublicKey json.RawMessage `json:"public_key"`
 	}
 	b.script("/api/auth/passkeys/begin", struct{}{}, &asked).want(http.StatusOK)
 	made := json.RawMessage(a.Create(b.e.t, asked.PublicKey))

@@ -1,17 +1,25 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/durward-auth/durward"
 )
 
 // showLogin is GET /login. No row is written for it: return_to stays in the URL until the first factor
-// is right.
+// is right. A user who is signed in and needs a newer or stronger sign-in is led to the step-up.
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
-	return s.render(w, r, "login.html", s.loginData(r))
+	query := r.URL.Query()
+	if durward.From(r.Context()) != nil && (query.Has("acr_values") || query.Has("max_age")) {
+		return s.see(w, r, s.to(r, "/step-up"))
+	}
+	d := s.loginData(r)
+	if ended := query.Get("ended"); d.Email == "" && (ended == "tries" || ended == "time") {
+		d.Ended = text(languageOf(r), "login.ended_"+ended)
+	}
+	return s.render(w, r, "login.html", d)
 }
 
 // loginData is the data of the sign-in page.
@@ -20,12 +28,15 @@ type loginData struct {
 	Email    string // of the user who is signed in already
 	Open     bool   // every visitor may register
 	Denial   string // id of the refusal of the last try
+	Begin    string // path where a script gets the options of a passkey
+	Ended    string // why the last sign-in ended before it was finished
 }
 
 func (s *Server) loginData(r *http.Request) *loginData {
 	d := &loginData{
 		ReturnTo: s.returnTo(r.URL.Query().Get("return_to")),
 		Open:     s.c.Settings.Registration == "open",
+		Begin:    s.path("/api/auth/passkeys/login/begin"),
 	}
 	if p := durward.From(r.Context()); p != nil {
 		if u, err := s.c.Parts.DB.UserByID(r.Context(), p.Subject); err == nil {
@@ -37,11 +48,25 @@ func (s *Server) loginData(r *http.Request) *loginData {
 
 // login is POST /login.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r, "email", "password", "remember")
+	f, err := readForm(w, r, "email", "password", "remember", "assertion")
 	if err != nil {
 		return err
 	}
 	d, lang := s.loginData(r), languageOf(r)
+	if assertion := f.Value("assertion"); assertion != "" {
+		if !json.Valid([]byte(assertion)) {
+			return badForm("assertion", "is no JSON")
+		}
+		if err := s.api.SignInWithPasskey(w, r, []byte(assertion), f.Has("remember")); errors.Is(err, durward.InvalidCredentials) {
+			d.Denial = s.guard.Report(r, err).ID
+			f.Wrong("", text(lang, "factor.wrong_passkey"))
+			return s.again(w, r, "login.html", d, f)
+		} else if err != nil {
+			return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
+		}
+		s.api.SetSignIn(w, "")
+		return s.leave(w, r, d.ReturnTo)
+	}
 	if f.Value("email") == "" {
 		f.Wrong("email", text(lang, "login.email_missing"))
 	}
@@ -58,7 +83,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, durward.MFARequired) && half != nil:
 		token, _ := half.Members["mfa_token"].(string)
 		s.api.SetSignIn(w, token)
-		return s.see(w, r, s.path("/login/factor?return_to="+url.QueryEscape(d.ReturnTo)))
+		return s.see(w, r, s.to(r, "/login/factor"))
 	}
 	return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
 }

@@ -28,6 +28,7 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 		"html":     html,
 		"textFile": textFile,
 		"list":     func(items ...any) []any { return items },
+		"pair":     func(a, b any) pair { return pair{a, b} },
 		"field": func(p *page, kind, name, label string) fieldData {
 			return fieldData{Page: p, Kind: kind, Name: name, Label: label}
 		},
@@ -64,6 +65,9 @@ type fieldData struct {
 	Page              *page
 	Kind, Name, Label string
 }
+
+// pair is the data of a part that needs two things, mostly the page and something to show.
+type pair struct{ A, B any }
 
 // T returns a text in the language of the page.
 func (p *page) T(key string, values ...any) string { return text(p.Lang, key, values...) }

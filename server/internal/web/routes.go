@@ -9,11 +9,15 @@ import (
 func (s *Server) routes() map[string]map[string]http.Handler {
 	type methods = map[string]http.Handler
 	pages := map[string]methods{
-		"/login":      {"GET": s.open(s.showLogin), "POST": s.open(s.login)},
-		"/hop":        {"GET": s.open(s.hop)},
-		"/sign-out":   {"POST": s.open(s.signOut)},
-		"/signed-out": {"GET": s.open(s.signedOut)},
-		"/language":   {"POST": s.open(s.setLanguage)},
+		"/login":                {"GET": s.open(s.showLogin), "POST": s.open(s.login)},
+		"/login/factor":         {"GET": s.open(s.showFactor), "POST": s.open(s.factor)},
+		"/login/factor/passkey": {"POST": s.open(s.beginFactor)},
+		"/login/enrol":          {"GET": s.justSignedIn(s.showEnrol), "POST": s.justSignedIn(s.enrol)},
+		"/step-up":              {"GET": s.signedIn(s.showStepUp), "POST": s.signedIn(s.stepUp)},
+		"/hop":                  {"GET": s.open(s.hop)},
+		"/sign-out":             {"POST": s.open(s.signOut)},
+		"/signed-out":           {"GET": s.open(s.signedOut)},
+		"/language":             {"POST": s.open(s.setLanguage)},
 	}
 	maps.Copy(pages, s.publicPages())
 	maps.Copy(pages, s.consoleRoutes())

@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 )
 
@@ -41,6 +42,7 @@ type Server struct {
 	guard  *durward.Guard
 	prefix string // path of the public URL, without a slash at its end
 	secure bool   // the public URL is https
+	origin string // of the public URL
 }
 
 // New returns the pages of api.
@@ -52,6 +54,7 @@ func New(c Config, api *httpapi.Server) *Server {
 		guard:  api.Guard(),
 		prefix: strings.TrimRight(public.EscapedPath(), "/"),
 		secure: public.Scheme == "https",
+		origin: public.Scheme + "://" + public.Host,
 	}
 }
 
@@ -79,9 +82,14 @@ func (s *Server) signedIn(e endpoint) http.Handler {
 // justSignedIn serves e to users who signed in a short time ago, with their second factor if they have
 // one. Others are asked to prove their identity again, and come back.
 func (s *Server) justSignedIn(e endpoint) http.Handler {
-	return s.require(httpapi.FreshPolicy(), func(w http.ResponseWriter, r *http.Request) error {
+	p := httpapi.FreshPolicy()
+	p.Schemes = []durward.Scheme{s.api.Schemes.Cookie}
+	return s.require(durward.Policy{Scopes: p.Scopes, Freshness: p.Freshness}, func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := s.guard.Check(r, p); err != nil {
+			return s.lead(w, r, p, err)
+		}
 		if err := s.api.CheckFactor(r); err != nil {
-			return err
+			return s.lead(w, r, account.NeedsSecondFactor(p), err)
 		}
 		return e(w, r)
 	})

@@ -1,4 +1,5 @@
 // Script of the account pages: copy, print, passkeys.
+import { create, supported } from './passkeys.js'
 
 for (const button of document.querySelectorAll('button.copy')) {
 	button.hidden = !navigator.clipboard
@@ -14,8 +15,6 @@ for (const button of document.querySelectorAll('button.print')) {
 	button.addEventListener('click', () => print())
 }
 
-const passkeys = globalThis.PublicKeyCredential?.parseCreationOptionsFromJSON && navigator.credentials
-
 // WebAuthn level 3 s5.1.10: the passkey provider hides passkeys that the server does not know any more, and
 // shows the new name of the user.
 const signal = document.getElementById('signal')
@@ -27,30 +26,23 @@ if (signal) {
 
 const add = document.getElementById('add')
 if (add) {
-	add.hidden = !passkeys
-	document.getElementById('no-passkeys').hidden = !!passkeys
-	const post = async (url, body) => {
-		const response = await fetch(url, {
-			method: 'POST',
-			headers: { 'Content-Type': 'application/json' },
-			body: JSON.stringify(body),
-		})
-		if (response.status === 401) location.reload() // the page asks for a sign-in
-		if (!response.ok) throw new Error(String(response.status))
-		return response.json()
-	}
+	add.hidden = !supported()
+	document.getElementById('no-passkeys').hidden = supported()
 	add.addEventListener('submit', async event => {
 		event.preventDefault()
 		const button = add.querySelector('button'), failed = document.getElementById('add-failed')
 		button.disabled = true
 		failed.hidden = true
 		try {
-			const { public_key } = await post(add.dataset.begin, {})
-			const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(public_key)
-			const credential = await navigator.credentials.create({ publicKey })
-			await post(add.dataset.finish, { credential: credential.toJSON() })
+			const response = await fetch(add.dataset.finish, {
+				method: 'POST',
+				headers: { 'Content-Type': 'application/json' },
+				body: `{"credential": ${await create(add.dataset.begin)}}`,
+			})
+			if (!response.ok) throw Object.assign(new Error(response.statusText), { status: response.status })
 			location.assign(add.dataset.done)
 		} catch (error) {
+			if (error.status === 401) location.reload() // the page asks for a sign-in
 			failed.textContent = error.name === 'InvalidStateError' ? failed.dataset.taken : failed.dataset.failed
 			failed.hidden = false
 			button.disabled = false

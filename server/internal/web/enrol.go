@@ -1,0 +1,123 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/store"
+)
+
+// addPasskey adds the passkey of the field credential to the account of the user of a request. A response
+// that is not accepted becomes a mistake of the form, and the id of its denial.
+func (s *Server) addPasskey(r *http.Request, f *form, denial *string) error {
+	lang := languageOf(r)
+	if !json.Valid([]byte(f.Value("credential"))) {
+		f.Wrong("", text(lang, "factor.passkey_missing"))
+		return nil
+	}
+	_, err := s.api.Passkeys().Enrol(r.Context(), durward.From(r.Context()), []byte(f.Value("credential")), f.Value("name"), s.api.From(r))
+	if refused, _ := errors.AsType[*durward.Refusal](err); refused != nil && (refused.Code == durward.InvalidRequest || refused.Code == durward.Forbidden) {
+		*denial = s.guard.Report(r, err).ID
+		f.Wrong("", text(lang, "enrol.passkey_refused"))
+		return nil
+	}
+	return err
+}
+
+// enrolData is the data of the page that sets up a second factor.
+type enrolData struct {
+	Step   string // passkey, totp, codes (to make them) or done (to show them)
+	TOTP   *pendingData
+	Codes  []string
+	Begin  string // path where a script gets the options of a new passkey
+	Other  string // URL of the other way; empty for none
+	Skip   string // page without a second factor
+	Denial string
+}
+
+// enrolData returns the data for the state of the account: first a second factor, then recovery codes. It
+// returns nil if the user has both.
+func (s *Server) enrolData(r *http.Request) (*enrolData, error) {
+	factors, err := s.c.Parts.DB.Factors(r.Context(), durward.From(r.Context()).Subject)
+	if err != nil {
+		return nil, err
+	}
+	d := &enrolData{Begin: s.path("/api/auth/passkeys/begin"), Skip: s.path("/account"), Codes: strings.Fields(s.api.PeekOnce(r, durward.From(r.Context()), "codes"))}
+	switch {
+	case len(d.Codes) > 0:
+		d.Step = "done"
+	case factors.Passkeys == 0 && factors.TOTP.ID == "":
+		d.Step, d.Other = api.FactorPasskey, s.to(r, "/login/enrol", "method", api.FactorTOTP)
+		if r.URL.Query().Get("method") == api.FactorTOTP {
+			d.Step, d.Other = api.FactorTOTP, s.to(r, "/login/enrol")
+			d.TOTP, err = s.pending(r)
+		}
+	case factors.RecoveryCodes == 0:
+		d.Step = "codes"
+	default:
+		return nil, nil
+	}
+	return d, err
+}
+
+// showEnrol is GET /login/enrol.
+func (s *Server) showEnrol(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.enrolData(r)
+	if err != nil {
+		return err
+	}
+	if d == nil {
+		return s.leave(w, r, s.returnTo(r.URL.Query().Get("return_to")))
+	}
+	return s.render(w, r, "enrol.html", d)
+}
+
+// enrol is POST /login/enrol. The field step says which form of the page it is; a form of an earlier step does
+// nothing.
+func (s *Server) enrol(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r, "step", "code", "credential")
+	if err != nil {
+		return err
+	}
+	d, err := s.enrolData(r)
+	if err != nil {
+		return err
+	}
+	next := s.path(r.URL.RequestURI())
+	if d == nil {
+		return s.see(w, r, next)
+	}
+	switch step := f.Value("step"); {
+	case step == "done":
+		s.api.DropOnce(w)
+		return s.leave(w, r, s.returnTo(r.URL.Query().Get("return_to")))
+	case step == "codes" && d.Step == "codes":
+		err = s.keepCodes(w, r)
+	case step == "passkey" && d.Step == api.FactorPasskey:
+		err = s.addPasskey(r, f, &d.Denial)
+	case step == "start" && d.Step == api.FactorTOTP:
+		err = s.keepSeed(w, r)
+	case f.values.Has("code") && d.TOTP != nil:
+		next = s.to(r, "/login/enrol")
+		switch err = s.api.ConfirmTOTP(w, r, f.Value("code")); {
+		case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, durward.NotFound): // the seed is too old
+			s.api.DropOnce(w)
+			return s.see(w, r, next)
+		case errors.Is(err, durward.InvalidRequest):
+			d.Denial = s.guard.Report(r, err).ID
+			f.Wrong("code", text(languageOf(r), "factor.wrong_totp"))
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if len(f.Mistakes) > 0 {
+		return s.again(w, r, "enrol.html", d, f)
+	}
+	return s.see(w, r, next)
+}
