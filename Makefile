@@ -25,7 +25,7 @@ test: packages lint
 	cd examples && go build ./...
 	cd e2e/peers && GOWORK=off go build -buildvcs=false ./...
 	cd bench && go test ./compare
-	cd e2e && go test -timeout 30m . && go test -timeout 30m -race ./revocations && go test -timeout 30m -parallel 6 ./nodes && go test -timeout 30m ./attack
+	cd e2e && go test -timeout 30m . && go test -timeout 30m -race ./revocations && go test -timeout 30m -parallel 6 ./nodes && go test -timeout 30m ./attack && go test -timeout 30m ./pages
 
 .PHONY: packages
 packages:
