@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"html"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +94,9 @@ func (p *program) send(method, path string, body any, fields ...string) *httptes
 type object = map[string]any
 
 // signIn returns the fields of a request with a cookie, and of one with an access token.
-func (p *program) signIn() (cookie, token []string) {
+func (p *program) signIn() (cookie, token []string) { return p.signInAs(email) }
+
+func (p *program) signInAs(email string) (cookie, token []string) {
 	p.Helper()
 	login := object{"email": email, "password": password}
 	var tokens struct {
@@ -291,6 +296,64 @@ func TestSetupLink(t *testing.T) {
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// links matches the URLs of a page.
+var links = regexp.MustCompile(`(?:href|src|action|data-[a-z]+)="(/[^"]*)"`)
+
+// Every link, form and file of the pages is below the prefix, and leads to a page: for visitors, users and
+// administrators.
+func TestLinksUnderPrefix(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{
+		DemoPages: true,
+		Settings:  map[string]string{"registration": "open", "admin.second_factor": "false"},
+	})
+	if _, err := p.AddUser(t.Context(), server.User{Email: "root@example.com", Password: password, Admin: true}); err != nil {
+		t.Fatal(err)
+	}
+	user, _ := p.signIn()
+	admin, _ := p.signInAs("root@example.com")
+	for name, fields := range map[string][]string{"visitor": nil, "user": user, "administrator": admin} {
+		seen, open := make(map[string]bool), []string{"/auth/", "/auth/login", "/auth/account", "/auth/console", "/auth/errors/", "/auth/demo/"}
+		for len(open) > 0 && len(seen) < 400 {
+			at := open[0]
+			open = open[1:]
+			if seen[at] {
+				continue
+			}
+			seen[at] = true
+			w := p.send("GET", at, nil, append(slices.Clone(fields), navigation...)...)
+			page := w.Body.String()
+			switch to := w.Header().Get("Location"); {
+			case w.Code >= 300 && w.Code < 400:
+				to = strings.TrimPrefix(to, "https://app.example.com")
+				if !strings.HasPrefix(to, "/auth/") {
+					t.Errorf("%s: %s redirects to %s", name, at, to)
+				}
+				open = append(open, to)
+			case w.Code == 403 && name != "administrator", w.Code == 401:
+			case w.Code == 405: // the target of a form
+			case w.Code != 200:
+				t.Errorf("%s: %s: %d, want a page", name, at, w.Code)
+			}
+			if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+				continue
+			}
+			for _, m := range links.FindAllStringSubmatch(page, -1) {
+				to, _, _ := strings.Cut(html.UnescapeString(m[1]), "#")
+				if !strings.HasPrefix(to, "/auth/") && to != "/" {
+					t.Errorf("%s: %s has the link %s, which is not below the prefix", name, at, to)
+				} else if to != "/" {
+					open = append(open, to)
+				}
+			}
+		}
+		t.Logf("%s: %d pages and files", name, len(seen))
+		if len(seen) < 10 {
+			t.Errorf("%s: found %d pages and files, want ten at least", name, len(seen))
 		}
 	}
 }
