@@ -108,7 +108,8 @@ curl -i -H "Authorization: Bearer {ACCESS2}" {URL}/api/profile
 # 6. Ask why. Use the Durward-Denial field of that response.
 #   durward why --data {DATA} 01...
 
-# 7. Or use a browser: sign in as one of the users above. A sample application is at {URL}/demo/ .
+# 7. Or use a browser: sign in as one of the users above. The mails are at {URL}/dev/mail ,
+# a sample application is at {URL}/demo/ .
 # Open this page: {URL}/login
 
 `

@@ -361,7 +361,7 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 		Figures:            set.Figures(),
 		Effective:          effective,
 	}
-	pages := web.Config{Parts: parts, Settings: settings, Name: set.MailName(), Demo: n.Demo}
+	pages := web.Config{Parts: parts, Settings: settings, Name: set.MailName(), Demo: n.Demo, MailFolder: set.MailFolder()}
 	parts.Pages = func(s *httpapi.Server) httpapi.Pages { return web.New(pages, s).Pages() }
 	s, err := httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 	if err != nil {

@@ -23,6 +23,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 	maps.Copy(pages, s.consoleRoutes())
 	if s.c.Demo {
 		maps.Copy(pages, s.sampleRoutes())
+		maps.Copy(pages, s.devRoutes())
 	}
 	maps.Copy(pages, s.accountRoutes())
 	for name, file := range staticFiles() {

@@ -33,6 +33,9 @@ type Config struct {
 	Settings httpapi.Settings // the settings of the API
 	Name     string           // of the product, in titles and at the head of each page
 	Demo     bool             // serve the pages of the demonstration, too
+
+	// MailFolder is the folder with the mails that the demonstration shows.
+	MailFolder string
 }
 
 // Server serves the pages.
