@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 )
 
@@ -19,13 +21,20 @@ type Count struct {
 
 func (c *Count) fields() []any { return []any{into(&c.At), &c.Name, &c.Labels, &c.N} }
 
-// AddCounts adds counts to those of the same period, node, name and labels.
+// AddCounts adds counts to those of the same period, node, name and labels, and to the sums of their hour.
 func (db *DB) AddCounts(ctx context.Context, counts []Count) error {
+	counts = slices.Clone(counts)
+	slices.SortFunc(counts, func(a, b Count) int { // nodes that add at the same time lock rows in one order
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Labels, b.Labels))
+	})
 	return db.do(ctx, func(tx *tx) error {
 		for _, c := range counts {
 			tx.exec(`INSERT INTO counts (at, node, name, labels, n) VALUES ($1, $2, $3, $4, $5)
 				ON CONFLICT (at, node, name, labels) DO UPDATE SET n = counts.n + excluded.n`,
 				micros(c.At.Truncate(CountPeriod)), c.Node, c.Name, c.Labels, c.N)
+			tx.exec(`INSERT INTO hour_counts (at, name, labels, n) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (at, name, labels) DO UPDATE SET n = hour_counts.n + excluded.n`,
+				micros(c.At.Truncate(time.Hour)), c.Name, c.Labels, c.N)
 		}
 		return nil
 	})
@@ -37,12 +46,24 @@ func (db *DB) AddCounts(ctx context.Context, counts []Count) error {
 func (db *DB) Counts(ctx context.Context, since, until time.Time, step time.Duration) ([]Count, error) {
 	width := max(step.Truncate(CountPeriod), CountPeriod).Microseconds()
 	first := micros(since)
-	return list[Count](db.reader(ctx), `SELECT at - at % $3 AS start, name, labels, CAST(sum(n) AS BIGINT) FROM counts
-		WHERE at >= $1 AND at < $2 GROUP BY start, name, labels ORDER BY start, name, labels`,
-		first-first%width, micros(until), width)
+	first -= first % width
+	// A week has 12 times fewer rows of hours, and those have no nodes. The last hour may end after until.
+	hours := first
+	if hour := time.Hour.Microseconds(); width%hour == 0 {
+		hours = max(first, micros(until)-micros(until)%hour)
+	}
+	return list[Count](db.reader(ctx), `SELECT at - at % $3 AS start, name, labels, CAST(sum(n) AS BIGINT) FROM
+		(SELECT at, name, labels, n FROM hour_counts WHERE at >= $1 AND at < $4
+		UNION ALL SELECT at, name, labels, n FROM counts WHERE at >= $4 AND at < $2) AS parts
+		GROUP BY start, name, labels ORDER BY start, name, labels`,
+		first, micros(until), width, hours)
 }
 
 // PurgeCounts deletes counts older than kept.
 func (db *DB) PurgeCounts(ctx context.Context, kept time.Duration) error {
-	return db.exec(ctx, `DELETE FROM counts WHERE at < $1`, micros(db.rowTime().Add(-kept)))
+	before := micros(db.rowTime().Add(-kept))
+	return db.do(ctx, func(tx *tx) error {
+		tx.exec(`DELETE FROM counts WHERE at < $1`, before)
+		return tx.exec(`DELETE FROM hour_counts WHERE at < $1`, before)
+	})
 }

@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
+	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()

@@ -42,6 +42,7 @@ var Tables = []Table{
 	{"events", "id", "id kind at user_id actor session_id outcome network device denial_id detail number hash"},
 	{"seals", "number", "number first_event last_event first_kept before hash at signed_by signature"},
 	{"counts", "at, node, name, labels", "at node name labels n"},
+	{"hour_counts", "at, name, labels", "at name labels n"},
 	{"denials", "id", "id code status at method path scheme cause network subject request_id"},
 	{"api_keys", "id", "id user_id name public_id hash scope session_id created_at expires_at revoked_at last_used_at"},
 	{"outbox", "id", "id kind user_id address language device network created_at due_at attempts"},

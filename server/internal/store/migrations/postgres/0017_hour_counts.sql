@@ -1,0 +1,12 @@
+-- +goose Up
+
+-- The sums of counts of all nodes within the hour from at on, for the overview of a week.
+CREATE TABLE hour_counts (
+    at     BIGINT  NOT NULL,
+    name   TEXT    NOT NULL,
+    labels TEXT    NOT NULL,
+    n      BIGINT  NOT NULL,
+    PRIMARY KEY (at, name, labels)
+);
+INSERT INTO hour_counts (at, name, labels, n)
+    SELECT at - at % 3600000000, name, labels, sum(n) FROM counts GROUP BY at - at % 3600000000, name, labels;
