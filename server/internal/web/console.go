@@ -206,8 +206,8 @@ type overview struct {
 
 // sumRow is how often something happened in each window.
 type sumRow struct {
-	Name string
-	N    []int64
+	Title, Name string // keys of texts: of the chart and of the series
+	N           []int64
 }
 
 // codeRow is how many requests were refused with a code in each window.
@@ -269,7 +269,7 @@ func (s *Server) showOverview(w http.ResponseWriter, r *http.Request) error {
 			c.draw(window, now, counts)
 			for j, series := range c.Series {
 				if n == 0 {
-					d.Sums = append(d.Sums, sumRow{series.Name, make([]int64, len(windows))})
+					d.Sums = append(d.Sums, sumRow{c.Title, series.Name, make([]int64, len(windows))})
 				}
 				d.Sums[place(charts[:i])+j].N[n] = series.Sum
 			}
