@@ -71,28 +71,6 @@ func TestReturnTo(t *testing.T) {
 	}
 }
 
-// A wrong password gets the same page whether the account exists, is locked or does not exist.
-func TestLoginEnumeration(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.addUser("zoe@example.com", false)
-	admin := e.browser().as(e.enrolled(bea), true, 0)
-	admin.post("/console/users/" + e.user("zoe@example.com").ID + "/lock").want(http.StatusSeeOther)
-	var first string
-	for _, email := range []string{ada, "zoe@example.com", "una@example.com"} {
-		p := e.browser().post("/login", "email", email, "password", "wrong horse").want(http.StatusUnprocessableEntity)
-		seen := strings.NewReplacer(email, "EMAIL", p.denial(), "ID").Replace(p.Body)
-		if p.Header.Values("Set-Cookie") != nil {
-			t.Errorf("%s: a refused sign-in sets cookies: %q", email, p.Header.Values("Set-Cookie"))
-		}
-		if first == "" {
-			first = seen
-		} else if seen != first {
-			t.Errorf("%s gets another page:\n%s\nwant:\n%s", email, seen, first)
-		}
-	}
-}
-
 // ui_locales decides the language, then the cookie of the user's choice, then Accept-Language.
 func TestLanguage(t *testing.T) {
 	t.Parallel()
