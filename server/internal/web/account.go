@@ -94,22 +94,7 @@ func (s *Server) self(r *http.Request) (store.User, error) {
 	return u, httpapi.UnknownOwner(err)
 }
 
-// reasons are the keys of texts for the details of refusals about a field, which are in English.
-var reasons = map[string]string{
-	"The password is too short.":                                        "mistake.short",
-	"The password is too long.":                                         "mistake.long",
-	"The password is one of the most common ones.":                      "mistake.common",
-	"The password has no letters besides names that are easy to guess.": "mistake.guess",
-	"The password contains the e-mail address.":                         "mistake.own",
-	"The password contains control characters.":                         "mistake.control",
-	"The name is too long.":                                             "mistake.name_long",
-	"The name contains characters that are not printable.":              "mistake.name_letters",
-	"The passkey has no name.":                                          "mistake.name_missing",
-	"The key has no name.":                                              "mistake.name_missing",
-	"The e-mail address is missing.":                                    "mistake.email_missing",
-}
-
-// byMember are the keys of texts for the members of requests, for a detail that reasons does not have.
+// byMember are the keys of texts for the members of requests, for a refusal without an account.Rule.
 var byMember = map[string]string{
 	"email":      "mistake.email",
 	"name":       "mistake.name",
@@ -128,7 +113,15 @@ func (s *Server) refused(
 	if refusal, ok := errors.AsType[*durward.Refusal](err); ok && errors.Is(err, durward.InvalidRequest) {
 		member, _ := refusal.Members["member"].(string)
 		if field, ok := fields[member]; ok {
-			f.Wrong(field, text(lang, cmp.Or(reasons[refusal.Detail], byMember[member])))
+			_, message := mistakeOf(lang, err)
+			if key := byMember[member]; message == "" {
+				if member == "name" && f.Value(field) == "" {
+					key = "mistake.name_missing"
+				}
+				message = text(lang, key)
+			}
+			s.guard.Report(r, httpapi.AsRefusal(err))
+			f.Wrong(field, message)
 			return s.again(w, r, name, data, f)
 		}
 	}
