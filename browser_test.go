@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -412,5 +413,32 @@ func TestExposedFields(t *testing.T) {
 	got := serve(newGuard(t, durward.Config{}).Handler(hello), r).Header().Get("Access-Control-Expose-Headers")
 	if want := strings.Join(durward.ExposedFields(), ", "); got != want || !strings.Contains(got, "WWW-Authenticate") {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// With Config.Page, refusals of open routes are pages for a browser and JSON for a program. They never lead
+// to the sign-in page.
+func TestPagesOfOpenRoutes(t *testing.T) {
+	t.Parallel()
+	for name, custom := range map[string]bool{"Config.Page": true, "no Config.Page": false} {
+		c := durward.Config{Schemes: []durward.Scheme{seat{}}, LoginURL: "https://example.com/login", PublicURL: "https://example.com"}
+		if custom {
+			c.Page = func(_ http.Header, _ *http.Request, f *durward.Refusal) []byte { return []byte("<p>" + f.ID) }
+		}
+		g, err := durward.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []durward.Code{durward.NotFound, durward.SessionExpired} {
+			h := g.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Refuse(w, r, code) }))
+			for accept, page := range map[string]bool{"text/html,*/*": custom, "*/*": false, "": false} {
+				r := httptest.NewRequest("GET", "https://example.com/x", nil)
+				r.Header.Set("Accept", accept)
+				w := serve(h, r)
+				if got := strings.HasPrefix(w.Body.String(), "<p>"); got != page || w.Code < 400 {
+					t.Errorf("%s, %s, Accept %q: %d, page is %v, want %v:\n%s", name, code, accept, w.Code, got, page, w.Body)
+				}
+			}
+		}
 	}
 }

@@ -14,9 +14,6 @@ import (
 //go:embed openapi.json
 var openAPIDocument []byte
 
-//go:embed static/durward.css
-var stylesheet []byte
-
 // openAPI returns the description of the API with the address of this server.
 func (s *Server) openAPI() []byte {
 	if s.prefix == "" {

@@ -99,14 +99,9 @@ func TestPrefix(t *testing.T) {
 		"/auth/.well-known/oauth-authorization-server": `"jwks_uri"`,
 		"/auth/.well-known/jwks.json":                  `"keys"`,
 		"/auth/openapi.json":                           `"url":"/auth"`,
-		"/auth":                                        `href="/auth/static/durward.css"`,
-		"/auth/":                                       `href="/auth/openapi.json"`,
-		"/auth/errors/":                                `href="/auth/errors/TOKEN_EXPIRED"`,
-		"/auth/errors/TOKEN_EXPIRED":                   `href="/auth/errors/"`,
-		"/auth/static/durward.css":                     "{",
 		"/auth/healthz":                                `"ok"`,
 	} {
-		if r := under(path); r.StatusCode != 200 || !strings.Contains(string(r.body), want) || strings.Contains(string(r.body), `href="/errors`) {
+		if r := under(path); r.StatusCode != 200 || !strings.Contains(string(r.body), want) {
 			t.Errorf("%s: %s, want 200 with %s", path, r.Status, want)
 		}
 	}

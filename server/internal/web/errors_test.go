@@ -1,0 +1,177 @@
+package web_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/explain"
+)
+
+// Every code has a page and is in the index, and its status has texts for the page of a refusal.
+func TestEveryCodeHasAPage(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	index := b.get("/errors/").want(http.StatusOK)
+	for _, code := range explain.Codes() {
+		index.shows(`href="/errors/`+code.ID+`"`, "<code>"+code.ID+"</code>")
+		p := b.get("/errors/" + code.ID).want(http.StatusOK).shows("<h1>" + code.Title + "</h1>")
+		p.lacks("style=", "<script", " onclick", "unsafe")
+		if variable := regexp.MustCompile(`\{[a-z_.]+\}`).FindString(p.Body); variable != "" {
+			t.Errorf("%s: the variable %s is left", code.ID, variable)
+		}
+	}
+	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css", "/nothing"} {
+		b.get(path).want(http.StatusNotFound).shows("<h1>Page not found</h1>").lacks(">NONE")
+	}
+}
+
+// The pages name the figures of the configuration, and accept a code in small letters.
+func TestFiguresOfPages(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(c *config.Config) {
+		c.Tokens.AccessTTL, c.Limits.AccountFailures, c.Limits.AccountBlock = 120e9, 7, 3*3600e9
+	})
+	b := e.browser()
+	b.get("/errors/TOKEN_EXPIRED").shows("its lifetime (2 minutes) is over")
+	b.get("/errors/token_expired").shows("its lifetime (2 minutes) is over", "<code>TOKEN_EXPIRED</code>")
+	b.get("/errors/Invalid_Credentials").shows("(7)", "(3 hours)")
+}
+
+// Every page has the fields for browsers and no script or style of its own.
+func TestFieldsOfPages(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	for _, path := range []string{"/", "/errors/", "/errors/TOKEN_EXPIRED", "/login", "/register", "/forgot", "/reset", "/nothing"} {
+		p := e.browser().get(path)
+		for field, want := range map[string]string{
+			"Content-Security-Policy":    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+			"X-Content-Type-Options":     "nosniff",
+			"Referrer-Policy":            "same-origin",
+			"Cross-Origin-Opener-Policy": "same-origin",
+			"Cache-Control":              "no-store",
+			"Content-Type":               "text/html; charset=utf-8",
+		} {
+			if got := p.Header.Get(field); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, field, got, want)
+			}
+		}
+		p.lacks("style=", "<style", " onclick")
+		for _, script := range regexp.MustCompile(`<script[^>]*>[^<]*`).FindAllString(p.Body, -1) {
+			if !regexp.MustCompile(`^<script type="module" src="/static/[a-z]+\.js">$`).MatchString(script) {
+				t.Errorf("%s: the script %s", path, script)
+			}
+		}
+	}
+}
+
+// Refusals are pages for browsers and JSON for programs, at every kind of URL. The page has the id of the
+// denial and says what the user can do.
+func TestRefusalPages(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(c *config.Config) { c.Limits.RegistrationsNetwork = 1 })
+	b := e.browser()
+	b.get("/nothing").want(http.StatusNotFound).shows("Page not found", "/static/copy.js").denial()
+	b.get("/api/nothing").want(http.StatusNotFound).shows("Page not found")
+	b.get("/sign-out").want(http.StatusMethodNotAllowed).shows("does not accept").denial()
+	b.post("/register", "email", "one@example.com", "password", newPassword).want(http.StatusSeeOther)
+	b.post("/register", "email", "two@example.com", "password", newPassword).want(http.StatusTooManyRequests).
+		shows("Too many attempts", "Try again in ").denial()
+	b.Fields.Set("Accept-Language", "de")
+	b.get("/nothing").want(http.StatusNotFound).shows("Seite nicht gefunden", `lang="de"`)
+	program := e.browser()
+	program.Fields = http.Header{"Sec-Fetch-Mode": nil, "Sec-Fetch-Dest": nil, "Sec-Fetch-Site": nil, "Accept": {"*/*"}, "User-Agent": {"curl/8"}}
+	for _, path := range []string{"/nothing", "/errors/NONE", "/sign-out"} {
+		if p := program.get(path); p.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(p.Body, "<") {
+			t.Errorf("%s for a program: %s %s", path, p.Header.Get("Content-Type"), p.Body)
+		}
+	}
+	// An outage signs no user out, and says so.
+	b = e.browser()
+	b.signIn(ada)
+	session := b.cookie("__Host-durward")
+	e.must(e.node.DB.Close())
+	p := b.get("/account").want(http.StatusServiceUnavailable).shows("Your sign-in has not ended.")
+	p.denial()
+	if len(p.Header.Values("Set-Cookie")) > 0 || b.cookie("__Host-durward") != session {
+		t.Errorf("an outage changes the cookies: %q", p.Header.Values("Set-Cookie"))
+	}
+}
+
+// The front page leads to the sign-in, and a user who is signed in to the account.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	b.get("/").want(http.StatusOK).shows("auth.example.com", `href="/login"`, `href="/register"`, `href="/openapi.json"`, `href="/errors/"`).lacks(`href="/account"`)
+	b.signIn(ada)
+	b.get("/").want(http.StatusOK).shows(ada, `href="/account"`, `action="/sign-out"`).lacks(`href="/login"`)
+}
+
+// Every page that a challenge or a redirect names exists.
+func TestChallengesNamePages(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(c *config.Config) { c.Basic, c.DPoP = true, true })
+	named := regexp.MustCompile(`(?:login|resource_metadata)="https://auth\.example\.com([^"]*)"`)
+	for _, path := range []string{"/api/auth/login", "/api/auth/refresh", "/api/profile"} {
+		b, found := e.browser(), 0
+		p := b.script(path, map[string]string{"email": "x", "password": "y"}, nil)
+		for _, challenge := range p.Header.Values("WWW-Authenticate") {
+			for _, m := range named.FindAllStringSubmatch(challenge, -1) {
+				found++
+				b.get(m[1]).want(http.StatusOK)
+			}
+		}
+		if found == 0 && p.StatusCode == http.StatusUnauthorized {
+			t.Errorf("%s: no challenge names a page: %q", path, p.Header.Values("WWW-Authenticate"))
+		}
+	}
+}
+
+// The style sheet and what /login loads stay small.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	style := b.get("/static/style.css").want(http.StatusOK)
+	if len(style.Body) > 16<<10 || style.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("style sheet of %d octets, %s; want at most 16 kB", len(style.Body), style.Header.Get("Content-Type"))
+	}
+	page := b.get("/login")
+	all := len(page.Body)
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/static/[^"]+|/durward.js)"`).FindAllStringSubmatch(page.Body, -1) {
+		all += len(b.get(m[1]).want(http.StatusOK).Body)
+	}
+	t.Logf("/login with everything: %d octets", all)
+	if all > 30<<10 {
+		t.Errorf("/login loads %d octets, want at most 30 kB", all)
+	}
+	for _, name := range []string{"style.css", "token.js", "copy.js"} {
+		etag := b.get("/static/" + name).Header.Get("ETag")
+		b.Fields.Set("If-None-Match", etag)
+		b.get("/static/" + name).want(http.StatusNotModified)
+		b.Fields.Del("If-None-Match")
+	}
+}
+
+// Under a path prefix every link of the public pages stays under it.
+func TestPagesUnderPrefix(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(c *config.Config) { c.PublicURL = origin + "/auth" })
+	b := e.browser()
+	link := regexp.MustCompile(`(?:href|src|action)="(/[^"]*)"`)
+	for _, path := range []string{"", "/", "/login", "/register", "/forgot", "/reset", "/invite", "/setup", "/errors/", "/errors/TOKEN_EXPIRED", "/nothing"} {
+		for _, m := range link.FindAllStringSubmatch(b.get("/auth"+path).Body, -1) {
+			if !strings.HasPrefix(m[1], "/auth/") {
+				t.Errorf("/auth%s leads to %s", path, m[1])
+			}
+		}
+	}
+	p := b.post("/auth/forgot", "email", ada).want(http.StatusSeeOther)
+	if got := p.Header.Get("Location"); got != "/auth/forgot/sent" {
+		t.Errorf("a form leads to %s", got)
+	}
+}
