@@ -103,6 +103,7 @@ type logData struct {
 	Next         string
 	Follow       string // URL of the page that reloads itself; empty on that page
 	Still        string // URL of the page that does not, on the other
+	Seconds      int    // between two loads
 	Export       string
 	Seal         store.Seal
 	Hash         string
@@ -120,7 +121,7 @@ func (s *Server) showLog(w http.ResponseWriter, r *http.Request) error {
 			query.Set(name, v+"T00:00:00Z")
 		}
 	}
-	d := logData{Since: day(query.Get("since")), Until: day(query.Get("until")), Kinds: store.EventKinds()}
+	d := logData{Seconds: followSeconds, Since: day(query.Get("since")), Until: day(query.Get("until")), Kinds: store.EventKinds()}
 	f := &form{values: query}
 	var err error
 	if d.Filter, err = httpapi.EventFilter(query); err != nil {
