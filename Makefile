@@ -66,6 +66,7 @@ mutations:
 soak: build
 	SOAK=1 go test -count=1 -run TestRedisFailsUnderAttack -v ./server/internal/limits
 	CRASH_ROUNDS=500 go test -count=1 -run TestCrash -v -timeout 30m ./server/cmd/durward
+	SOAK=1 go test -count=1 -run TestConsoleOfAMillionEvents -v -timeout 30m ./server/internal/web
 	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
 	cd e2e && SOAK=1 go test -count=1 -v -timeout 90m ./attack
 	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./server/internal/node
