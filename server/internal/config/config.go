@@ -163,6 +163,18 @@ type Config struct {
 		Folder string `toml:"folder"`
 	} `toml:"mail"`
 
+	Pages struct {
+		// Name of the product in titles and at the head of the pages. Default: the name in mails.
+		Name string `toml:"name"`
+
+		// SVG or PNG file of at most 128 KiB, shown at the head of the pages. Default: none.
+		Logo string `toml:"logo"`
+
+		// Colour of links and buttons, such as `#17497a`. The server makes a colour that is hard
+		// to read on the page darker, or lighter on a dark page, and warns. Default: blue.
+		Accent string `toml:"accent"`
+	} `toml:"pages"`
+
 	Tokens struct {
 		// Lifetime of access tokens.
 		AccessTTL time.Duration `toml:"access_ttl" default:"15m" range:"1s,24h"`
@@ -393,6 +405,9 @@ func (c *Config) MailFrom() (mail.Address, error) {
 
 // MailName returns the name of the service in mails: mail.name or its default.
 func (c *Config) MailName() string { return cmp.Or(c.Mail.Name, c.mailHost()) }
+
+// PagesName returns the name at the head of the pages: pages.name or its default.
+func (c *Config) PagesName() string { return cmp.Or(c.Pages.Name, c.MailName()) }
 
 // mailHost returns the host of public_url, or localhost.
 func (c *Config) mailHost() string {

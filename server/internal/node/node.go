@@ -361,7 +361,14 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 		Figures:            set.Figures(),
 		Effective:          effective,
 	}
-	pages := web.Config{Parts: parts, Settings: settings, Name: set.MailName(), Demo: n.Demo, MailFolder: set.MailFolder()}
+	look, warning, err := web.NewLook(set.PagesName(), set.Pages.Logo, set.Pages.Accent)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		n.log.Warn(warning)
+	}
+	pages := web.Config{Parts: parts, Settings: settings, Look: look, Demo: n.Demo, MailFolder: set.MailFolder()}
 	parts.Pages = func(s *httpapi.Server) httpapi.Pages { return web.New(pages, s).Pages() }
 	s, err := httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 	if err != nil {

@@ -69,6 +69,14 @@ type fieldData struct {
 // pair is the data of a part that needs two things, mostly the page and something to show.
 type pair struct{ A, B any }
 
+// Logo returns the path of the logo, or "".
+func (p *page) Logo() string {
+	if p.s.c.Look.logoFile == "" {
+		return ""
+	}
+	return p.Path("/static/" + p.s.c.Look.logoFile)
+}
+
 // T returns a text in the language of the page.
 func (p *page) T(key string, values ...any) string { return text(p.Lang, key, values...) }
 
@@ -116,7 +124,7 @@ func setFields(h http.Header) {
 func (s *Server) pageOf(r *http.Request, data any) *page {
 	p := &page{
 		Lang:    languageOf(r),
-		Product: s.c.Name,
+		Product: s.c.Look.Name,
 		Here:    httpapi.Here(r),
 		User:    durward.From(r.Context()),
 		Data:    data,
@@ -231,20 +239,31 @@ func (s *Server) hop(w http.ResponseWriter, r *http.Request) error {
 //go:embed static
 var static embed.FS
 
-// staticFiles returns the handlers of the files of the pages, by name.
-func staticFiles() map[string]http.Handler {
+// staticFiles returns the handlers of the files of the pages, by name. The style sheet ends with the colours
+// of the operator.
+func (s *Server) staticFiles() map[string]http.Handler {
 	files, err := fs.ReadDir(static, "static")
 	if err != nil {
 		panic(err)
 	}
-	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
 	all := map[string]http.Handler{}
 	for _, file := range files {
 		content, err := static.ReadFile("static/" + file.Name())
 		if err != nil {
 			panic(err)
 		}
+		if file.Name() == "style.css" {
+			content = append(content, s.c.Look.style...)
+		}
 		all[file.Name()] = httpapi.Fixed(types[path.Ext(file.Name())], content)
+	}
+	if look := s.c.Look; look.logoFile != "" {
+		file := httpapi.Fixed(types[path.Ext(look.logoFile)], look.logo)
+		all[look.logoFile] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", logoSecurity)
+			file.ServeHTTP(w, r)
+		})
 	}
 	return all
 }

@@ -28,7 +28,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		maps.Copy(pages, s.devRoutes())
 	}
 	maps.Copy(pages, s.accountRoutes())
-	for name, file := range staticFiles() {
+	for name, file := range s.staticFiles() {
 		pages["/static/"+name] = methods{"GET": file}
 	}
 	return pages

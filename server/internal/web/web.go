@@ -31,7 +31,7 @@ import (
 type Config struct {
 	Parts    httpapi.Parts    // the parts that the API works with
 	Settings httpapi.Settings // the settings of the API
-	Name     string           // of the product, in titles and at the head of each page
+	Look     Look             // name, logo and colour
 	Demo     bool             // serve the pages of the demonstration, too
 
 	// MailFolder is the folder with the mails that the demonstration shows.
