@@ -76,8 +76,8 @@ func (s *site) mailed(t *testing.T, page string, number int) string {
 	}
 }
 
-// fill types into fields by name, and presses the main button.
-func (b spaTab) fill(pairs ...string) {
+// sendForm types into fields by name, and presses the main button.
+func (b spaTab) sendForm(pairs ...string) {
 	b.Helper()
 	for i := 0; i+1 < len(pairs); i += 2 {
 		do(b, chromedp.SendKeys(`[name="`+pairs[i]+`"]`, pairs[i+1]))
@@ -121,7 +121,7 @@ func TestVisitors(t *testing.T) {
 	b.axe("setup")
 	do(b, chromedp.Click(`footer button[value=de]`))
 	b.sees(`document.documentElement.lang === "de" && ` + kept)
-	b.fill("email", "root@example.com", "name", "Root", "password", "short")
+	b.sendForm("email", "root@example.com", "name", "Root", "password", "short")
 	b.sees(`document.getElementById("password-mistake")?.textContent.includes("mindestens 15 Zeichen") && ` + kept)
 	b.axe("setup-mistake")
 	if os.Getenv("SCREENS") != "" {
@@ -129,7 +129,7 @@ func TestVisitors(t *testing.T) {
 	}
 	do(b, chromedp.Click(`footer button[value=en]`))
 	b.sees(`document.documentElement.lang === "en" && ` + kept)
-	b.fill("email", "root@example.com", "name", "Root", "password", password)
+	b.sendForm("email", "root@example.com", "name", "Root", "password", password)
 	b.sees(`location.pathname === "/setup/done"`)
 
 	for name, path := range map[string]string{
@@ -144,7 +144,7 @@ func TestVisitors(t *testing.T) {
 	b.open(s.front, "/login")
 	do(b, chromedp.Click(`main a[href="/register"]`))
 	b.sees(`location.pathname === "/register"`)
-	b.fill("email", email, "name", "Cy", "password", password)
+	b.sendForm("email", email, "name", "Cy", "password", password)
 	b.sees(`location.pathname === "/register/sent"`)
 	b.open(s.front, s.mailed(t, "/verify-email", 1))
 	b.sees(`location.hash === ""`)
@@ -152,7 +152,7 @@ func TestVisitors(t *testing.T) {
 	b.sees(`location.pathname === "/verify-email/done"`)
 	do(b, chromedp.Click(`main a[href="/login"]`))
 	b.sees(`location.pathname === "/login"`)
-	b.fill("email", email, "password", password)
+	b.sendForm("email", email, "password", password)
 	b.sees(`location.pathname === "/account"`)
 	do(b, chromedp.Click("header form button"))
 	b.sees(`location.pathname === "/signed-out"`)
@@ -163,7 +163,7 @@ func TestVisitors(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.open(s.front, "/forgot")
-		b.fill("email", email)
+		b.sendForm("email", email)
 		b.sees(`location.pathname === "/forgot/sent"`)
 		link := s.mailed(t, "/reset", i+1)
 		b.open(s.front, link)
@@ -171,14 +171,14 @@ func TestVisitors(t *testing.T) {
 		if disabled {
 			_, token, _ := strings.Cut(link, "#t=")
 			b.sees(`document.getElementById("token").checkVisibility()`)
-			b.fill("token", token, "new_password", changed)
+			b.sendForm("token", token, "new_password", changed)
 		} else {
-			b.fill("new_password", changed+"!")
+			b.sendForm("new_password", changed+"!")
 		}
 		b.sees(`location.pathname === "/reset/done"`)
 	}
 	b.open(s.front, "/login")
-	b.fill("email", email, "password", changed)
+	b.sendForm("email", email, "password", changed)
 	b.sees(`location.pathname === "/account"`)
 	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: false}); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestVisitors(t *testing.T) {
 	}
 	b.open(s.front, s.mailed(t, "/invite", 1))
 	b.sees(`location.hash === ""`)
-	b.fill("name", "Dee", "password", password)
+	b.sendForm("name", "Dee", "password", password)
 	b.sees(`location.pathname === "/invite/done"`)
 
 	// A used link says so, beside the field.
