@@ -32,7 +32,7 @@ func (b spaTab) fill(pairs ...string) {
 }
 
 // press clicks the main button of the page.
-func (b spaTab) press() {
+func (b spaTab) pressMain() {
 	b.Helper()
 	do(b, chromedp.Click("main button.main"))
 }
@@ -68,12 +68,12 @@ func TestWithoutScripts(t *testing.T) {
 	// A wrong password: the summary has the focus, the address stays, the password does not.
 	b.visit(f, "/login?return_to=/account/sessions")
 	b.fill("email", coreUser, "password", "wrong horse")
-	b.press()
+	b.pressMain()
 	b.sees(`document.activeElement.className === "summary" && document.getElementById("email").value === "` + coreUser + `"
 		&& document.getElementById("password").value === "" && document.querySelector("code")`)
 	// The right one leads back to the page that asked.
 	b.fill("password", corePassword)
-	b.press()
+	b.pressMain()
 	b.at("/account/sessions")
 	do(b, chromedp.Click(`form[action="/sign-out"] button`))
 	b.at("/signed-out")
@@ -84,7 +84,7 @@ func TestWithoutScripts(t *testing.T) {
 	do(b, chromedp.Click(`a[href="/forgot"]`))
 	b.at("/forgot")
 	b.fill("email", coreUser)
-	b.press()
+	b.pressMain()
 	b.at("/forgot/sent")
 	link := `document.querySelector("article a[href*='/reset#t=']")`
 	for range 100 {
@@ -100,11 +100,11 @@ func TestWithoutScripts(t *testing.T) {
 		t.Errorf("a script filled in the token %q; this browser has none", got)
 	}
 	b.fill("token", token, "new_password", coreNew)
-	b.press()
+	b.pressMain()
 	b.at("/reset/done")
 	b.visit(f, "/login")
 	b.fill("email", coreUser, "password", coreNew)
-	b.press()
+	b.pressMain()
 	b.at("/account")
 	do(b, chromedp.Click(`form[action="/sign-out"] button`))
 	b.at("/signed-out")
@@ -114,14 +114,14 @@ func TestWithoutScripts(t *testing.T) {
 	do(b, chromedp.Click(`.bottom button[lang="de"]`))
 	b.sees(`location.pathname === "/register" && document.documentElement.lang === "de"`)
 	b.fill("email", "emmy@example.com", "name", "Emmy", "password", "kurz")
-	b.press()
+	b.pressMain()
 	b.sees(`document.querySelector("[name=password]").getAttribute("aria-invalid") === "true" && document.getElementById("password-mistake").innerText.includes("mindestens")`)
 	b.fill("password", coreNew)
-	b.press()
+	b.pressMain()
 	b.at("/register/done")
 	b.visit(f, "/login")
 	b.fill("email", "emmy@example.com", "password", coreNew)
-	b.press()
+	b.pressMain()
 	b.at("/account")
 }
 
@@ -169,7 +169,7 @@ func TestWithKeyboard(t *testing.T) {
 	}
 	b.visit(f, "/login?return_to=/account/passkeys")
 	b.fill("email", coreUser, "password", corePassword)
-	b.press()
+	b.pressMain()
 	b.at("/account/passkeys")
 	b.sees(`document.querySelector("#add:not([hidden]) button")`)
 	do(b, chromedp.Click("#add button"))
