@@ -114,6 +114,26 @@ func TestHalfSignInEnds(t *testing.T) {
 	b.follow(p).shows("This sign-in has ended")
 }
 
+// A sign-in that began at the API, for tokens, is none of the pages.
+func TestHalfSignInOfAPI(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	seed := e.browser().enrol(ada)
+	b := e.browser()
+	var half struct {
+		Token string `json:"mfa_token"`
+	}
+	b.script("/api/auth/login", map[string]string{"email": ada, "password": password}, &half).want(http.StatusUnauthorized)
+	to, _ := url.Parse(origin)
+	b.client.Jar.SetCookies(to, []*http.Cookie{{Name: "__Host-durward-signin", Value: half.Token, Path: "/", Secure: true}})
+	if got := b.post("/login/factor", "code", e.nextCode(seed)).location(); got != "/login?ended=time" {
+		t.Errorf("the page led to %s", got)
+	}
+	if b.cookie("__Host-durward") != "" {
+		t.Error("the page set a session cookie")
+	}
+}
+
 // Of two requests that finish a sign-in at the same time, one begins a session.
 func TestFactorTwiceAtOnce(t *testing.T) {
 	t.Parallel()
