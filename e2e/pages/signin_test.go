@@ -8,30 +8,9 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 	"github.com/pquerna/otp/totp"
 )
-
-// newAuthenticator gives a tab a virtual authenticator whose user agrees to everything.
-func (b spaTab) newAuthenticator() {
-	b.Helper()
-	if _, err := chromedp.Call(b.ctx, webauthn.Enable, webauthn.EnableParams{}); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := chromedp.Call(b.ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
-		Options: &webauthn.VirtualAuthenticatorOptions{
-			Protocol:                    webauthn.AuthenticatorProtocolCtap2,
-			Transport:                   webauthn.AuthenticatorTransportInternal,
-			HasResidentKey:              true,
-			HasUserVerification:         true,
-			IsUserVerified:              true,
-			AutomaticPresenceSimulation: true,
-		},
-	}); err != nil {
-		b.Fatal(err)
-	}
-}
 
 // withScripts switches the scripts of pages on or off.
 func (b spaTab) withScripts(on bool) {
@@ -93,7 +72,7 @@ func TestPasskeyPagesInChromium(t *testing.T) {
 	b.checked("login-wrong", false)
 
 	b.open(f, "/console")
-	b.newAuthenticator()
+	b.passkeyDevice()
 	b.password(name, password)
 	b.sees(`location.pathname === "/login/enrol" && document.querySelector("[data-passkey]")?.hidden === false`)
 	b.checked("enrol", true)
@@ -193,11 +172,17 @@ func TestCodePagesInChromium(t *testing.T) {
 	b.open(f, "/login?return_to=%2Faccount%2Fprofile")
 	b.password(email, password)
 	b.sees(`location.pathname === "/login/factor" && document.getElementById("code")`)
-	b.checked("factor", true)
 	do(b, chromedp.SendKeys("#code", "000000"))
 	do(b, chromedp.Click("button.main"))
 	b.sees(`document.querySelector(".summary") && document.querySelector("code")`)
+	b.withScripts(true) // for axe-core
 	b.checked("factor-wrong", false)
+	b.open(f, "/login/factor?return_to=%2Faccount%2Fprofile")
+	b.sees(`document.getElementById("code")`)
+	b.checked("factor", true)
+	b.withScripts(false)
+	b.open(f, "/login/factor?return_to=%2Faccount%2Fprofile")
+	b.sees(`document.getElementById("code")`)
 	do(b, chromedp.SendKeys("#code", code(0)))
 	do(b, chromedp.Click("button.main"))
 	b.sees(`location.pathname === "/account/profile"`)
