@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -153,6 +154,38 @@ func TestGuard(t *testing.T) {
 	cookie[3] = "https://evil.example"
 	if w := p.send("POST", "/orders", nil, cookie...); w.Code != 403 {
 		t.Errorf("a page of another site: %d, want 403", w.Code)
+	}
+}
+
+// A browser whose user needs a second factor for a route and has none gets a page that leads to the page that sets
+// it up, and back to the route. A route for recent sign-ins leads to the step-up.
+func TestGuardWantsMore(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{})
+	p.mux.Handle("/vault", p.Guard().Require(durward.Policy{Pages: true, ACR: []string{"urn:durward:acr:2fa"}}, who))
+	p.mux.Handle("/orders/pay", p.Guard().Require(durward.Policy{Pages: true, MaxAge: time.Nanosecond}, who))
+	cookie, _ := p.signIn()
+	fields := append(navigation, cookie...)
+	w := p.send("GET", "/vault?shelf=2", nil, fields...)
+	const enrol = "/auth/login/enrol?return_to=%2Fvault%3Fshelf%3D2"
+	if w.Code != 403 || !strings.Contains(w.Body.String(), `href="`+enrol+`"`) {
+		t.Errorf("no second factor: %d %s", w.Code, w.Body)
+	}
+	if w := p.send("GET", enrol, nil, fields...); w.Code != 200 {
+		t.Errorf("%s: %d %s", enrol, w.Code, w.Body)
+	}
+	w = p.send("GET", "/orders/pay?id=3", nil, fields...)
+	to, _ := url.Parse(w.Header().Get("Location"))
+	if w.Code != 303 || to.Path != "/auth/login" {
+		t.Fatalf("old sign-in: %d to %s", w.Code, to)
+	}
+	w = p.send("GET", to.RequestURI(), nil, fields...)
+	to, _ = url.Parse(w.Header().Get("Location"))
+	if w.Code != 303 || to.Path != "/auth/step-up" || to.Query().Get("return_to") != "/orders/pay?id=3" {
+		t.Fatalf("sign-in page: %d to %s", w.Code, to)
+	}
+	if w := p.send("GET", to.RequestURI(), nil, fields...); w.Code != 200 {
+		t.Errorf("step-up: %d %s", w.Code, w.Body)
 	}
 }
 

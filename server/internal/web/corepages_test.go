@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -224,8 +225,11 @@ func TestSignInEnumeration(t *testing.T) {
 	b := e.browser()
 	b.signIn(passkey)
 	b.addPasskey()
+	invited := "invited@example.com" // an account without a password
+	_, err := e.node.Accounts.Invite(ctx, account.NewUser{Email: invited}, request.Info{Actor: store.Operator})
+	e.must(err)
 	seen := map[string]string{}
-	for _, email := range []string{ada, "unknown@example.com", disabled, factor, passkey} {
+	for _, email := range []string{ada, "unknown@example.com", disabled, factor, passkey, invited} {
 		p := e.browser().post("/login", "email", email, "password", "wrong horse").want(http.StatusUnprocessableEntity)
 		body := strings.NewReplacer(p.denial(), "ID", email, "EMAIL").Replace(p.Body)
 		header := p.Header.Clone()

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -26,6 +28,15 @@ func (s *Server) addPasskey(r *http.Request, f *form, denial *string) error {
 		return nil
 	}
 	return err
+}
+
+// Enrol returns, on the page of a refusal for lack of a second factor, the URL of the page that sets one up and
+// leads back; else "".
+func (p *page) Enrol() string {
+	if f, ok := p.Data.(*durward.Refusal); !ok || f.Code != durward.EnrolmentRequired {
+		return ""
+	}
+	return p.s.path("/login/enrol?return_to=" + url.QueryEscape(p.Here))
 }
 
 // enrolData is the data of the page that sets up a second factor.
@@ -87,7 +98,7 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	next := s.path(r.URL.RequestURI())
+	next := httpapi.Here(r)
 	if d == nil {
 		return s.see(w, r, next)
 	}

@@ -79,6 +79,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	err = s.api.SignIn(w, r, f.Value("email"), f.Value("password"), f.Has("remember"))
 	switch half, _ := errors.AsType[*durward.Refusal](err); {
 	case err == nil:
+		s.api.SetSignIn(w, "")
 		return s.leave(w, r, d.ReturnTo)
 	case errors.Is(err, durward.MFARequired) && half != nil:
 		token, _ := half.Members["mfa_token"].(string)

@@ -14,6 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/httpapi"
 )
 
 // stepUpReasons are the pages that ask for a step-up, with the key of the reason. The longest path that fits
@@ -146,9 +147,8 @@ func (s *Server) lead(w http.ResponseWriter, r *http.Request, p durward.Policy, 
 // here returns the page of a request, to come back to. A form has the URL of its page, or belongs to the
 // page that the browser names as its origin.
 func (s *Server) here(r *http.Request) string {
-	_, shown := s.routes()[r.Pattern]["GET"]
-	if shown || r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return s.path(r.URL.RequestURI())
+	if _, shown := s.pages[r.Pattern]["GET"]; shown || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return httpapi.Here(r)
 	}
 	if from, ok := strings.CutPrefix(r.Referer(), s.origin); ok {
 		return s.localReturn(from)

@@ -46,6 +46,7 @@ type Server struct {
 	prefix string // path of the public URL, without a slash at its end
 	secure bool   // the public URL is https
 	origin string // of the public URL
+	pages  map[string]map[string]http.Handler
 }
 
 // New returns the pages of api.
@@ -63,7 +64,8 @@ func New(c Config, api *httpapi.Server) *Server {
 
 // Pages returns the pages for httpapi.Config.
 func (s *Server) Pages() httpapi.Pages {
-	return httpapi.Pages{Routes: s.routes(), Refusal: s.refusalPage}
+	s.pages = s.routes()
+	return httpapi.Pages{Routes: s.pages, Refusal: s.refusalPage}
 }
 
 // path returns the path of a page, with the prefix of the public URL.
