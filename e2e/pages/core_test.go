@@ -173,10 +173,12 @@ func TestWithKeyboard(t *testing.T) {
 	b.at("/account/passkeys")
 	b.sees(`document.querySelector("#add:not([hidden]) button")`)
 	do(b, chromedp.Click("#add button"))
+	b.at("/account")
 	// From now on the account asks for the passkey.
+	do(b, chromedp.Navigate(f.url+"/account/passkeys"))
 	b.sees(`location.pathname === "/step-up" && document.querySelector("[data-passkey=get]:not([hidden])")`)
 	do(b, chromedp.Click("[data-passkey=get]"))
-	b.sees(`document.querySelector(".rows a[href^='/account/passkeys/']")`)
+	b.sees(`document.querySelector("main a[href^='/account/passkeys/']")`)
 	do(b, chromedp.Click(`form[action="/sign-out"] button`))
 	b.at("/signed-out")
 	before := f.count("POST /login")
