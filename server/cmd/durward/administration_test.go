@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var setupLink = regexp.MustCompile(`http://\S+/setup#t=([A-Za-z0-9_-]{43})\n`)
@@ -26,7 +27,10 @@ func TestAdministration(t *testing.T) {
 		t.Errorf("with a log in JSON, want the command and no link:\n%s", p.stderr)
 	}
 	p = start()
-	link := setupLink.FindStringSubmatch(p.stderr.String())
+	var link []string
+	for deadline := time.Now().Add(30 * time.Second); link == nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		link = setupLink.FindStringSubmatch(p.stderr.String()) // stdout and stderr arrive in any order
+	}
 	if link == nil || strings.Contains(strings.Join(p.stdout, "\n"), "setup") {
 		t.Fatalf("no link in\n%s\nor one in %q", p.stderr, p.stdout)
 	}
