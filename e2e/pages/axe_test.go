@@ -17,7 +17,7 @@ import (
 // axe returns the script of axe-core, which npm installs outside the source tree.
 var axe = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(executable.Dir, "axe")
-	if err := os.CopyFS(dir, os.DirFS("axe")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("../js")); err != nil {
 		return "", err
 	}
 	cmd := exec.Command("npm", "ci", "--prefer-offline", "--no-fund", "--no-audit", "--ignore-scripts")

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,25 +61,10 @@ func newDemo(t *testing.T, administrator, password string) *front {
 	return f
 }
 
-// axeSource returns the script of axe-core, which npm installs outside the source tree.
-var axeSource = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(executable.Dir, "axe")
-	if err := os.CopyFS(dir, os.DirFS("../js")); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("npm", "ci", "--prefer-offline", "--no-fund", "--no-audit", "--ignore-scripts")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	source, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
-	return string(source), err
-})
-
 // axe reports the serious findings of axe-core on the page, as text, at two widths and in both themes.
 func (b spaTab) axe(name string) {
 	b.Helper()
-	source, err := axeSource()
+	source, err := axe()
 	if err != nil && os.Getenv("CI") != "" {
 		b.Fatal(err)
 	} else if err != nil {
