@@ -146,8 +146,8 @@ type Config struct {
 	OnAccept func(*http.Request, *Principal)
 
 	// Page returns the HTML page of a refusal that a browser shows to its user (see Policy.Pages),
-	// in place of the guard's own page. With it, refusals of routes behind Open and OpenWith, such as
-	// "not found", are pages for browsers too. It may set Content-Security-Policy and Referrer-Policy in h,
+	// in place of the guard's own page. With it, refusals of GET requests at routes behind Open and
+	// OpenWith, such as "not found", are pages for browsers too. It may set Content-Security-Policy and Referrer-Policy in h,
 	// and no other field. It must be safe for concurrent use.
 	Page func(h http.Header, r *http.Request, f *Refusal) []byte
 
@@ -1076,7 +1076,8 @@ func (g *Guard) refusal(r *http.Request, err error) *Refusal {
 			g.fill(f, ClientCertificateRequired)
 		}
 	}
-	f.Page = (st.route.Pages || g.c.Page != nil && (st.route.open || st.route == g.every)) && wantsPage(r)
+	opened := g.c.Page != nil && (st.route.open || st.route == g.every) && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+	f.Page = (st.route.Pages || opened) && wantsPage(r)
 	if st.route.Pages {
 		if f.Location = g.loginRedirect(r, st, f.Code); f.Location != "" {
 			f.Status, f.Challenges = http.StatusSeeOther, nil
