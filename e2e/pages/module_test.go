@@ -237,7 +237,7 @@ func testModule(t *testing.T, prefix string) {
 	// A damaged token is refused, replaced and the request sent once more; the page shows it.
 	do(first, chromedp.Click(`[value=token]`))
 	first.sees(`document.getElementById("log").innerText.includes("New access token")`)
-	do(first, chromedp.Click("#damage"))
+	first.script(`document.querySelector("#damage").click()`)
 	first.sees(`/← 401 INVALID_TOKEN[^]*invalid_token[^]*New access token[^]*← 200/.test(document.getElementById("log").innerText)`)
 	first.sees(signedIn)
 	shot(first, "demo-401")
@@ -278,7 +278,7 @@ func testModule(t *testing.T, prefix string) {
 	if got := first.script(try); got != "unavailable" {
 		t.Errorf("a renewal during an outage: got %s, want unavailable", got)
 	}
-	do(first, chromedp.Click("#load"))
+	first.script(`document.querySelector("#load").click()`)
 	first.sees(`document.getElementById("state").textContent.includes("still signed in")`)
 	f.down.Store(false)
 	first.sees(`(c.fetch("` + prefix + `/api/profile").then(r => window.back = r.ok, () => {}), window.back)`)
@@ -333,7 +333,7 @@ func testModule(t *testing.T, prefix string) {
 	// A sign-out in one tab signs the other out.
 	first.script(`c.signOut()`)
 	second.sees(`ended.join() === "SIGNED_OUT"`)
-	do(second, chromedp.Click("#load"))
+	second.script(`document.querySelector("#load").click()`)
 	second.sees(signedOut)
 	if got := second.script(`c.fetch("` + prefix + `/api/profile").then(r => r.status, e => e.code)`); got != "signedout" {
 		t.Errorf("the other tab, after the sign-out: got %s, want signedout", got)
@@ -341,7 +341,7 @@ func testModule(t *testing.T, prefix string) {
 
 	// A session that was ended elsewhere: the panel shows the 401, and the sign-in page leads back.
 	second.signIn()
-	do(second, chromedp.Click("#elsewhere"))
+	second.script(`document.querySelector("#elsewhere").click()`)
 	second.sees(signedOut + ` && /← 401 SESSION_EXPIRED[^]*session realm/.test(document.getElementById("log").innerText)`)
 	shot(second, "demo-ended")
 	if focused := second.script(`document.activeElement.id`); focused != "sign-in" {
