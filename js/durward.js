@@ -277,13 +277,13 @@ export function createClient(options = {}, platform = globalThis) {
     }
   }
 
-  /** Signs out if a 401 for a cookie ended the session. That of a wrong password, for example, did not. */
-  async function judge({ session, code = "SESSION_EXPIRED" }, href) {
+  /** Signs out if a 401 for a cookie ended the session. That of a wrong password did not. */
+  async function judge({ session, challenges, denial, code = "SESSION_EXPIRED" }, href) {
     if (!/^(AUTHENTICATION_REQUIRED|SESSION_.*)$/.test(code)) return;
     lastURL = href;
-    if (session) ended(code);
+    if (session || (denial && !challenges[0])) ended(code); // Firefox hides the challenges
     else if (options.check) await check().catch(() => {});
-    else warn("bare", href + ": 401 without a Session challenge; set the option check");
+    else warn("bare", href + ": no Session challenge");
   }
 
   async function check() {
