@@ -4,8 +4,8 @@ package executable
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -59,6 +59,13 @@ func Serve(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan struct{}, err 
 	if err != nil {
 		return "", nil, err
 	}
+	return Announced(t, cmd, out, "durward: listening on ")
+}
+
+// Announced starts a process and waits until it prints, to the pipe out, a line of prefix and a URL. It
+// returns the URL and a channel that is closed when the process has ended. The process is killed at the end
+// of the test.
+func Announced(t *testing.T, cmd *exec.Cmd, out io.ReadCloser, prefix string) (url string, ended <-chan struct{}, err error) {
 	endWithParent(cmd)
 	started, listens, done := make(chan error), make(chan string, 1), make(chan struct{})
 	go func() {
@@ -69,7 +76,7 @@ func Serve(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan struct{}, err 
 			return
 		}
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if url, ok := strings.CutPrefix(lines.Text(), "durward: listening on "); ok {
+			if url, ok := strings.CutPrefix(lines.Text(), prefix); ok {
 				listens <- url
 			}
 		}
@@ -81,6 +88,7 @@ func Serve(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan struct{}, err 
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // fails if the process has ended
+		_ = out.Close()        // its children may still hold it
 		<-done
 	})
 	select {
@@ -89,7 +97,7 @@ func Serve(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan struct{}, err 
 	case <-done:
 		return "", done, fmt.Errorf("process ended: %s", cmd.ProcessState)
 	case <-time.After(WaitLimit):
-		return "", done, errors.New("no line \"listening on\"")
+		return "", done, fmt.Errorf("no line %q", prefix)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package pages_test walks the pages of the server and the browser module in Chromium.
+// Package pages_test walks the pages of the server and the browser module in Chromium and Firefox.
 package pages_test
 
 import (

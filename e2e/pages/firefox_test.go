@@ -1,0 +1,326 @@
+package pages_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/durward-auth/durward/e2e/executable"
+)
+
+// foxTab is a tab of Firefox, driven by WebDriver BiDi (W3C).
+type foxTab struct {
+	*testing.T
+	ctx  context.Context
+	conn *websocket.Conn
+	id   string // of the browsing context
+	sent int    // commands
+}
+
+// firefox starts a Firefox with a new profile and returns its tab.
+func firefox(t *testing.T) *foxTab {
+	t.Helper()
+	if _, err := exec.LookPath("firefox-esr"); err != nil && os.Getenv("CI") != "" {
+		t.Fatal("firefox-esr is not installed: apt-get install --no-install-recommends firefox-esr")
+	} else if err != nil {
+		t.Skip("SKIPPED: firefox-esr is not installed")
+	}
+	// Not t.TempDir, which fails if a process of Firefox still writes.
+	home, err := os.MkdirTemp(executable.Dir, "firefox-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("firefox-esr", "--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", home, "about:blank")
+	cmd.Env = append(os.Environ(), "HOME="+home)
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, ended, err := executable.Announced(t, cmd, out, "WebDriver BiDi listening on ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*executable.WaitLimit)
+	t.Cleanup(cancel)
+	conn, _, err := websocket.Dial(ctx, at+"/session", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadLimit(64 << 20) // screenshots
+	b := &foxTab{T: t, ctx: ctx, conn: conn}
+	t.Cleanup(func() {
+		_ = b.call("browser.close", map[string]any{}, nil)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second): // then it is killed
+		}
+		_ = conn.CloseNow()
+	})
+	b.must("session.new", map[string]any{"capabilities": map[string]any{}}, nil)
+	var tree struct {
+		Contexts []struct {
+			Context string `json:"context"`
+		} `json:"contexts"`
+	}
+	b.must("browsingContext.getTree", map[string]any{}, &tree)
+	if len(tree.Contexts) == 0 {
+		t.Fatal("Firefox has no tab")
+	}
+	b.id = tree.Contexts[0].Context
+	return b
+}
+
+// call sends a command and waits for its result. Events are not subscribed to.
+func (b *foxTab) call(method string, params map[string]any, result any) error {
+	b.sent++
+	if err := wsjson.Write(b.ctx, b.conn, map[string]any{"id": b.sent, "method": method, "params": params}); err != nil {
+		return fmt.Errorf("%s: %w", method, err)
+	}
+	for {
+		var answer struct {
+			ID             int             `json:"id"`
+			Error, Message string          `json:",omitempty"`
+			Result         json.RawMessage `json:"result"`
+		}
+		if err := wsjson.Read(b.ctx, b.conn, &answer); err != nil {
+			return fmt.Errorf("%s: %w", method, err)
+		}
+		switch {
+		case answer.ID != b.sent:
+		case answer.Error != "":
+			return fmt.Errorf("%s: %s: %s", method, answer.Error, answer.Message)
+		case result == nil:
+			return nil
+		default:
+			return json.Unmarshal(answer.Result, result)
+		}
+	}
+}
+
+// must is call, and ends the test if the command fails.
+func (b *foxTab) must(method string, params map[string]any, result any) {
+	b.Helper()
+	if err := b.call(method, params, result); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// evaluated is the result of a script.
+type evaluated struct {
+	Result struct {
+		Value    any    `json:"value"`
+		SharedID string `json:"sharedId"`
+	} `json:"result"`
+	Exception struct {
+		Text string `json:"text"`
+	} `json:"exceptionDetails"`
+}
+
+// evaluate runs an expression in the page.
+func (b *foxTab) evaluate(expression string) (e evaluated, err error) {
+	err = b.call("script.evaluate", map[string]any{"expression": expression, "awaitPromise": true,
+		"target": map[string]any{"context": b.id}}, &e)
+	if err == nil && e.Exception.Text != "" {
+		err = fmt.Errorf("script: %s", e.Exception.Text)
+	}
+	return e, err
+}
+
+// script runs an expression, which may be a promise, and returns its value as text.
+func (b *foxTab) script(expression string) string {
+	b.Helper()
+	e, err := b.evaluate(`(async () => String(await (` + expression + `)))()`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return fmt.Sprint(e.Result.Value)
+}
+
+// sees waits until an expression is true.
+func (b *foxTab) sees(expression string) {
+	b.Helper()
+	for end := time.Now().Add(executable.WaitLimit); ; time.Sleep(50 * time.Millisecond) {
+		// During a navigation there may be no page to ask.
+		e, err := b.evaluate(`Boolean(` + expression + `)`)
+		if err == nil && e.Result.Value == true {
+			return
+		}
+		if time.Now().After(end) {
+			page, _ := b.evaluate(`location + "\n" + document.body.innerText`)
+			b.Fatalf("never true: %s (%v); the page is\n%v", expression, err, page.Result.Value)
+		}
+	}
+}
+
+// visit opens a page and waits for it.
+func (b *foxTab) visit(f *front, path string) {
+	b.Helper()
+	b.must("browsingContext.navigate", map[string]any{"context": b.id, "url": f.url + path, "wait": "complete"}, nil)
+}
+
+// at waits for a page by its path.
+func (b *foxTab) at(path string) {
+	b.Helper()
+	b.sees(`location.pathname === "` + path + `" && document.readyState === "complete" && document.querySelector("h1")`)
+}
+
+// click presses the button of the mouse over an element.
+func (b *foxTab) click(selector string) {
+	b.Helper()
+	b.sees(`document.querySelector("` + selector + `")?.checkVisibility()`)
+	e, err := b.evaluate(`(e => (e.scrollIntoView({block: "center", behavior: "instant"}), e))(document.querySelector("` + selector + `"))`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.act("pointer", []map[string]any{
+		{"type": "pointerMove", "x": 0, "y": 0, "origin": map[string]any{"type": "element",
+			"element": map[string]any{"sharedId": e.Result.SharedID}}},
+		{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0},
+	})
+}
+
+// fill clicks fields and types texts: pairs of a name and a text.
+func (b *foxTab) fill(pairs ...string) {
+	b.Helper()
+	for i := 0; i+1 < len(pairs); i += 2 {
+		b.click(`[name=` + pairs[i] + `]`)
+		var keys []map[string]any
+		for _, c := range pairs[i+1] {
+			keys = append(keys, map[string]any{"type": "keyDown", "value": string(c)}, map[string]any{"type": "keyUp", "value": string(c)})
+		}
+		b.act("key", keys)
+	}
+}
+
+// act performs the actions of one device.
+func (b *foxTab) act(device string, actions []map[string]any) {
+	b.Helper()
+	b.must("input.performActions", map[string]any{"context": b.id,
+		"actions": []map[string]any{{"type": device, "id": device, "actions": actions}}}, nil)
+}
+
+// shot writes screenshots of the page, of a phone and of a desktop.
+func (b *foxTab) shot(name string) {
+	b.Helper()
+	dir := filepath.Join("..", "..", ".build", "screens")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	for _, size := range []struct {
+		name  string
+		width int
+	}{{"phone", 360}, {"desktop", 1280}} {
+		b.must("browsingContext.setViewport", map[string]any{"context": b.id,
+			"viewport": map[string]any{"width": size.width, "height": 800}}, nil)
+		if wide := b.script(`document.documentElement.scrollWidth > innerWidth`); wide != "false" {
+			b.Errorf("%s, %s: the page is wider than the window", name, size.name)
+		}
+		var image struct{ Data string }
+		b.must("browsingContext.captureScreenshot", map[string]any{"context": b.id, "origin": "document"}, &image)
+		png, err := base64.StdEncoding.DecodeString(image.Data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		file := filepath.Join(dir, "firefox-"+name+"-"+size.name+".png")
+		if err := os.WriteFile(file, png, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestFirefox signs in and out in Firefox, changes the language, resets a password, and uses the sample
+// application with the browser module.
+func TestFirefox(t *testing.T) {
+	t.Parallel()
+	b := firefox(t)
+	f := newFront(t, "")
+
+	// A wrong password, then the right one, back to the page that asked.
+	b.visit(f, "/account/sessions")
+	b.at("/login")
+	b.shot("login")
+	b.fill("email", coreUser, "password", "wrong horse")
+	b.click("main button.main")
+	b.sees(`document.activeElement.className === "summary" && document.getElementById("email").value === "` + coreUser + `"
+		&& document.getElementById("password").value === "" && document.querySelector(".denial code")`)
+	b.shot("login-wrong")
+	b.fill("password", corePassword)
+	b.click("main button.main")
+	b.at("/account/sessions")
+	b.sees(`document.querySelector("main").innerText.includes("Firefox")`)
+	b.visit(f, "/account")
+	b.at("/account")
+	b.shot("account")
+
+	// The sign-out clears what scripts stored, and the account is closed.
+	b.script(`localStorage.setItem("kept", "yes")`)
+	b.click("form[action='/sign-out'] button")
+	b.at("/signed-out")
+	b.sees(`localStorage.getItem("kept") === null`)
+	b.visit(f, "/account")
+	b.at("/login")
+
+	// In German.
+	b.click("footer button[lang=de]")
+	b.sees(`location.pathname === "/login" && document.documentElement.lang === "de" && document.querySelector("h1").innerText === "Anmelden"`)
+	b.shot("login-de")
+	b.click("footer button[lang=en]")
+	b.sees(`location.pathname === "/login" && document.documentElement.lang === "en"`)
+
+	// A forgotten password: a script takes the token from the URL.
+	b.click("main a[href='/forgot']")
+	b.at("/forgot")
+	b.fill("email", coreUser)
+	b.click("main button.main")
+	b.at("/forgot/sent")
+	link := `article a[href*='/reset#t=']`
+	for end := time.Now().Add(executable.WaitLimit); ; {
+		b.visit(f, "/dev/mail")
+		if b.script(`document.querySelector("`+link+`") !== null`) == "true" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no mail with a link to /reset")
+		}
+	}
+	b.click(link)
+	b.at("/reset")
+	b.sees(`document.getElementById("token").value !== "" && !document.getElementById("token").checkVisibility()
+		&& !location.href.includes("#")`)
+	b.shot("reset")
+	b.fill("new_password", coreNew)
+	b.click("main button.main")
+	b.at("/reset/done")
+
+	// The sample application sends the user to the sign-in page with its new password, and back.
+	b.visit(f, "/demo")
+	b.sees(signedOut)
+	b.click("#sign-in")
+	b.at("/login")
+	b.fill("email", coreUser, "password", coreNew)
+	b.click("main button.main")
+	b.sees(signedIn)
+	if at := b.script("location.pathname"); at != "/demo/" {
+		t.Errorf("after the sign-in: at %s, want /demo/", at)
+	}
+	b.click("[value=token]")
+	b.sees(`document.getElementById("log").innerText.includes("New access token")`)
+	b.click("#damage")
+	b.sees(`/← 401 INVALID_TOKEN[^]*New access token[^]*← 200/.test(document.getElementById("log").innerText)`)
+	b.shot("demo")
+	b.click("#sign-out")
+	b.sees(signedOut)
+	if strings.Contains(f.log.String(), "panic") {
+		t.Errorf("the server: %s", f.log.String())
+	}
+}
