@@ -83,7 +83,7 @@ func empty(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// back leads from a form to a page that says what was done.
+// back leads from a form to a page with a notice of success.
 func (s *Server) back(w http.ResponseWriter, r *http.Request, page, done string) error {
 	return s.see(w, r, s.path(page)+"?done="+done)
 }
@@ -197,7 +197,7 @@ func protection(f api.Factors) string {
 // ownTask is an open task of a user: the key of its text, and its page.
 type ownTask struct{ Text, Page string }
 
-// fewCodes is the number of recovery codes below which the account page asks for new ones.
+// fewCodes is the lowest number of recovery codes without a request for new ones on the account page.
 const fewCodes = 3
 
 // tasks returns the open tasks of a user with these factors.

@@ -89,7 +89,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	return s.back(w, r, "/account/keys", "key_made")
 }
 
-// ownKey returns the key of the path, which has to be a key of the user that is not revoked.
+// ownKey returns the live key with the id in the path, if the user owns it.
 func (s *Server) ownKey(r *http.Request) (store.APIKey, error) {
 	k, err := s.c.Parts.DB.APIKeyByID(r.Context(), r.PathValue("id"))
 	if err == nil && (k.UserID != durward.From(r.Context()).Subject || !k.RevokedAt.IsZero()) {
@@ -194,7 +194,7 @@ func (s *Server) passkeys(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, "passkeys.html", d)
 }
 
-// ownPasskey returns the passkey of the path, which has to be one of the user.
+// ownPasskey returns the passkey with the id in the path, if the user owns it.
 func (s *Server) ownPasskey(r *http.Request) (*passkeyData, error) {
 	rows, err := s.c.Parts.DB.Passkeys(r.Context(), durward.From(r.Context()).Subject)
 	if err != nil {

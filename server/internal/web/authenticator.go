@@ -24,7 +24,7 @@ func (s *Server) authenticator(w http.ResponseWriter, r *http.Request) error {
 }
 
 // startAuthenticator is POST /account/authenticator. The browser keeps the seed sealed until it is
-// confirmed, so that the page can be opened again, by this session alone: another session of the user could
+// confirmed, so that this session alone can reload the page: another session of the user could
 // be that of a thief, who would know the seed.
 func (s *Server) startAuthenticator(w http.ResponseWriter, r *http.Request) error {
 	if err := empty(w, r); err != nil {

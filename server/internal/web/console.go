@@ -92,7 +92,7 @@ func (s *Server) consoleBack(r *http.Request) string {
 type consolePage struct {
 	*page
 	Section string
-	Done    string // what the last form did, in the language of the page
+	Done    string // notice of the last form, in the language of the page
 }
 
 // Page returns the part of p that all pages have.

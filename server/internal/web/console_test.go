@@ -170,7 +170,7 @@ func TestConsoleByRole(t *testing.T) {
 			t.Errorf("%s changed the user: %+v", role.name, u)
 		}
 	}
-	// What the administrator did is in the security log, with the administrator as the actor.
+	// The security log has the acts of the administrator, with the administrator as the actor.
 	for _, kind := range []string{store.EventUserLocked, store.EventUserUnlocked, store.EventSignedOut, store.EventResetSent, store.EventGroupAdded, store.EventGroupRemoved, store.EventUserInvited} {
 		if found := e.events(kind); len(found) == 0 || found[0].Actor != root.ID {
 			t.Errorf("%s: %+v, want one by the administrator", kind, found)
@@ -226,7 +226,7 @@ func TestConsoleForms(t *testing.T) {
 	if u := e.user(ada); !u.LockedAt.IsZero() {
 		t.Error("a refused form locked the user")
 	}
-	// Mistakes are on the page, in the language of the browser, with what the user typed.
+	// Mistakes are on the page, in the language of the browser, with the typed texts.
 	b.post("/console/users", "email", "no address", "name", "Néw").want(422).shows("This is not an e-mail address", "Néw", `aria-invalid="true"`)
 	b.post("/console/users", "email", ada).want(422).shows("has an account already")
 	b.post("/console/users/"+target.ID+"/add-group", "name", "No Group!").want(422).shows("This name cannot be used.", "No Group!")

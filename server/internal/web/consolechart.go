@@ -63,7 +63,7 @@ const (
 	mostTickDigits        int64 = 9999
 )
 
-// window is a time of which the overview shows counts.
+// window is a period of the overview, such as the last hour.
 type window struct {
 	Name  string // of the parameter range
 	steps int

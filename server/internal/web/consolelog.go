@@ -43,7 +43,7 @@ func (s *Server) refusalsPage(w http.ResponseWriter, r *http.Request, f *form) (
 	return s.showConsole(w, r, "console-refusals.html", "refusals", d, f)
 }
 
-// findRefusal is POST /console/refusals: it leads to the refusal whose id is in the text.
+// findRefusal is POST /console/refusals: it leads to the refusal with the id in the text.
 func (s *Server) findRefusal(w http.ResponseWriter, r *http.Request) error {
 	f, err := readForm(w, r, "text")
 	if err != nil {
@@ -109,7 +109,7 @@ type logData struct {
 	Hash         string
 }
 
-// followSeconds is the time after which the page that follows the log reloads itself.
+// followSeconds is the time between two loads of the followed log.
 const followSeconds = 10
 
 // showLog is GET /console/log.

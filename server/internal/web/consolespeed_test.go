@@ -19,7 +19,7 @@ func TestConsoleOfAMillionEvents(t *testing.T) {
 	if os.Getenv("SOAK") == "" {
 		t.Skip("SOAK=1 runs it")
 	}
-	const most = 200 * time.Millisecond // issue 15
+	const most = 200 * time.Millisecond // for one overview
 	e := newEnv(t)
 	ctx := context.Background()
 	b := e.admin()

@@ -172,7 +172,7 @@ func TestReturnToOfSignIn(t *testing.T) {
 	user.post("/step-up?return_to="+url.QueryEscape(to), "password", password).want(http.StatusOK).shows("/hop?to=")
 }
 
-// A page of another site signs nobody in, in the second step neither, and changes nothing.
+// A page of another site neither signs a user in, in the second step neither, nor changes anything.
 func TestFormOfAnotherSite(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

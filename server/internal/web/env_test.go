@@ -265,7 +265,7 @@ func (b *browser) enrol(email string) (seed string) {
 	return made.Secret
 }
 
-// addPasskey adds a passkey to the account of a user who is signed in.
+// addPasskey adds a passkey to the account of a signed-in user.
 func (b *browser) addPasskey() *testkit.Authenticator {
 	b.e.t.Helper()
 	a := testkit.NewAuthenticator(b.e.t, "auth.example.com")

@@ -45,7 +45,7 @@ type factorData struct {
 	Reason, Cancel string // of a step-up
 }
 
-// way is another way to prove who one is.
+// way is another second factor of the user.
 type way struct{ Method, URL string }
 
 // factors returns the data of a page that asks for one of methods, the strongest first: the one that the URL

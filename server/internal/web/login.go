@@ -9,7 +9,7 @@ import (
 )
 
 // showLogin is GET /login. No row is written for it: return_to stays in the URL until the first factor
-// is right. A user who is signed in and needs a newer or stronger sign-in is led to the step-up.
+// is right. A signed-in user in need of a newer or stronger sign-in is led to the step-up.
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	if durward.From(r.Context()) != nil && (query.Has("acr_values") || query.Has("max_age")) {
@@ -25,7 +25,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
 // loginData is the data of the sign-in page.
 type loginData struct {
 	ReturnTo string // checked
-	Email    string // of the user who is signed in already
+	Email    string // of the signed-in user
 	Open     bool   // every visitor may register
 	Denial   string // id of the refusal of the last try
 	Begin    string // path where a script gets the options of a passkey
@@ -89,7 +89,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
 }
 
-// refuseForm shows the page of a form whose request was refused, with the reason and the id of the denial.
+// refuseForm shows the page of a refused form, with the reason and the id of the denial.
 // An error that is about the request as a whole, such as an outage, is returned: it gets a page of its own.
 func (s *Server) refuseForm(w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error, denial *string) error {
 	lang := languageOf(r)

@@ -121,7 +121,7 @@ func readable(c, paper, end color) color {
 	return mixed
 }
 
-// textOn returns black or white, which has the higher contrast to c.
+// textOn returns the one of black and white with the higher contrast to c.
 func textOn(c color) color {
 	if contrast(c, black) > contrast(c, white) {
 		return black

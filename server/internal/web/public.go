@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// The pages for users who are not signed in: register, confirm an address, forgotten password, invitation
+// The pages for users without a session: register, confirm an address, forgotten password, invitation
 // and first administrator. Tokens of links come in the fragment, which browsers do not send: static/token.js
 // fills it into the field of the form. Without scripts the user pastes it.
 
@@ -88,7 +88,7 @@ func (s *Server) showIf(check func() error, name string) endpoint {
 	}
 }
 
-// done is the page after a form, which says what happened and what comes next. of is the table of its texts.
+// done is the page after a form, with the result and the next step. of is the table of its texts.
 func (s *Server) done(of string) endpoint {
 	return func(w http.ResponseWriter, r *http.Request) error { return s.render(w, r, "done.html", of) }
 }

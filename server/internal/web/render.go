@@ -86,7 +86,7 @@ func (p *page) Path(to string) string { return p.s.path(to) }
 // Name returns the name of a language in that language.
 func (p *page) Name(language string) string { return text(language, "layout.language") }
 
-// Value returns what the user typed in a field. Passwords and codes are never shown again.
+// Value returns the typed text of a field. Passwords and codes are never shown again.
 func (p *page) Value(name string) string { return p.Form.Value(name) }
 
 // Mistake returns the mistake in a field, or "".
@@ -143,7 +143,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, dat
 	return s.write(w, r, http.StatusOK, name, s.pageOf(r, data))
 }
 
-// again shows the page of a form with its mistakes and what the user typed.
+// again shows the page of a form with its mistakes and the typed texts.
 func (s *Server) again(w http.ResponseWriter, r *http.Request, name string, data any, f *form) error {
 	p := s.pageOf(r, data)
 	p.Form = f

@@ -34,7 +34,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 	return pages
 }
 
-// publicPages returns the handlers of the pages for users who have no session yet, one line each.
+// publicPages returns the handlers of the pages for users without a session, one line each.
 func (s *Server) publicPages() map[string]map[string]http.Handler {
 	type methods = map[string]http.Handler
 	return map[string]methods{

@@ -79,7 +79,7 @@ func (s *Server) open(e endpoint) http.Handler {
 	return s.require(durward.Policy{Optional: true}, e)
 }
 
-// signedIn serves e to users who are signed in.
+// signedIn serves e to signed-in users.
 func (s *Server) signedIn(e endpoint) http.Handler {
 	return s.require(durward.Policy{Scopes: []string{"profile"}}, e)
 }
