@@ -113,7 +113,7 @@ type state struct {
 	guard *durward.Guard // of the program's routes
 }
 
-// New opens the data, which it creates if it is missing, and starts the background work. Its error names
+// New opens the data, creates it if it is missing, and starts the background work. Its error names
 // every mistake in the settings.
 func New(c Config) (*Server, error) {
 	set, err := c.load()
@@ -247,7 +247,7 @@ func (s *Server) Empty(ctx context.Context) (bool, error) {
 	return err == nil && len(users) == 0, err
 }
 
-// SetupLink returns a link with which the first administrator is added, once and within half an hour. It is
+// SetupLink returns a link for adding the first administrator, once and within half an hour. It is
 // "" if there are users. The link is a secret.
 func (s *Server) SetupLink(ctx context.Context) (string, error) {
 	if empty, err := s.Empty(ctx); err != nil || !empty {
@@ -264,7 +264,7 @@ func (s *Server) SetupLink(ctx context.Context) (string, error) {
 	return strings.TrimRight(s.set.PublicURL, "/") + "/setup#t=" + token.Reveal(), nil
 }
 
-// SetupLife is the time for which the link of SetupLink works.
+// SetupLife is the lifetime of the link of SetupLink.
 const SetupLife = account.SetupLife
 
 // User is a user to add.
@@ -275,7 +275,7 @@ type User struct {
 	Admin    bool
 }
 
-// AddUser adds a user and returns the id, which is the subject of the user's tokens. If there is a user with
+// AddUser adds a user and returns the id, the subject of the user's tokens. If there is a user with
 // this address, the error wraps [durward.EmailTaken].
 func (s *Server) AddUser(ctx context.Context, u User) (id string, err error) {
 	added, err := s.node.Accounts.Add(ctx, account.NewUser{

@@ -157,7 +157,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A browser whose user needs a second factor for a route and has none gets a page that leads to the page that sets
+// A browser of a user without the second factor that a route needs gets a page that leads to the page that sets
 // it up, and back to the route. A route for recent sign-ins leads to the step-up.
 func TestGuardWantsMore(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ func (b spaTab) login(f *front) {
 	b.press("button.main")
 }
 
-// passkeyDevice adds a virtual authenticator to the tab, whose user is present and verified.
+// passkeyDevice adds a virtual authenticator with a present and verified user to the tab.
 func (b spaTab) passkeyDevice() {
 	b.Helper()
 	if _, err := chromedp.Call(b.ctx, webauthn.Enable, webauthn.EnableParams{}); err != nil {

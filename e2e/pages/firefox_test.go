@@ -136,7 +136,7 @@ func (b *foxTab) evaluate(expression string) (e evaluated, err error) {
 	return e, err
 }
 
-// script runs an expression, which may be a promise, and returns its value as text.
+// script runs an expression or waits for a promise, and returns its value as text.
 func (b *foxTab) script(expression string) string {
 	b.Helper()
 	e, err := b.evaluate(`(async () => String(await (` + expression + `)))()`)

@@ -139,7 +139,7 @@ func do[T any](b spaTab, a chromedp.Action[T]) T {
 	return found
 }
 
-// script runs an expression, which may be a promise, and returns its value as text.
+// script runs an expression or waits for a promise, and returns its value as text.
 func (b spaTab) script(expression string) string {
 	b.Helper()
 	return do(b, chromedp.Evaluate[string](`(async () => String(await (`+expression+`)))()`, chromedp.EvalAwaitPromise))
