@@ -20,7 +20,7 @@ const module = "github.com/durward-auth/durward"
 // of lower layers, packages of the library and adapters, and the packages that sameLayer names.
 var serverLayers = [][]string{
 	{"server", "server/cmd/durward", "server/internal/config", "server/internal/node"},
-	{"server/internal/httpapi", "server/internal/web"},
+	{"server/internal/doctor", "server/internal/httpapi", "server/internal/web"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
 		"server/internal/limits", "server/internal/mail", "server/internal/metrics", "server/internal/request",
@@ -36,7 +36,7 @@ var sameLayer = map[string][]string{
 	"server/cmd/durward":           {"server", "server/internal/config", "server/internal/node"},
 	"server":                       {"server/internal/config", "server/internal/node"},
 	"server/internal/node":         {"server/internal/config"},
-	"server/internal/web":          {"server/internal/httpapi"},
+	"server/internal/web":          {"server/internal/doctor", "server/internal/httpapi"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
 	"server/internal/mail":         {"server/internal/request", "server/internal/store"},
 	"server/internal/request":      {"server/internal/store"},
