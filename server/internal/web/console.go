@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -397,19 +398,46 @@ func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 	return s.see(w, r, s.path("/console/signing-keys?done=rotated"))
 }
 
-// retireKey is POST /console/signing-keys/retire.
-func (s *Server) retireKey(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(w, r, "kid", "now")
+// showRetireKey is GET /console/signing-keys/retire: it asks whether a key is to be withdrawn at once.
+func (s *Server) showRetireKey(w http.ResponseWriter, r *http.Request) error {
+	return s.retireKeyPage(w, r, r.URL.Query().Get("kid"), nil)
+}
+
+func (s *Server) retireKeyPage(w http.ResponseWriter, r *http.Request, kid string, f *form) error {
+	keys, err := s.c.Parts.DB.Keys(r.Context(), store.UseSigning)
 	if err != nil {
 		return err
 	}
-	if _, err := s.c.Parts.Issuer.Retire(r.Context(), f.Value("kid"), f.Has("now"), s.api.By(r)); err != nil {
+	at := slices.IndexFunc(keys, func(k store.Key) bool { return k.ID == kid && k.State != store.KeyGone })
+	if at < 0 {
+		return fmt.Errorf("web: no signing key to withdraw: %w", durward.NotFound)
+	}
+	return s.showConsole(w, r, "console-retire.html", "signing-keys", issuer.KeyViewOf(keys[at]), f)
+}
+
+// retireKey is POST /console/signing-keys/retire. To withdraw a key at once revokes tokens, so the form has to
+// be confirmed.
+func (s *Server) retireKey(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r, "kid", "now", "confirm")
+	if err != nil {
+		return err
+	}
+	now := f.Has("now")
+	if now && !f.Has("confirm") {
+		f.Wrong("confirm", text(languageOf(r), "console.withdraw_unconfirmed"))
+		return s.retireKeyPage(w, r, f.Value("kid"), f)
+	}
+	if _, err := s.c.Parts.Issuer.Retire(r.Context(), f.Value("kid"), now, s.api.By(r)); err != nil {
 		if err := s.consoleFault(r, f, err); err != nil {
 			return err
 		}
 		return s.signingKeysPage(w, r, f)
 	}
-	return s.see(w, r, s.path("/console/signing-keys?done=retired"))
+	done := "retired"
+	if now {
+		done = "withdrawn"
+	}
+	return s.see(w, r, s.path("/console/signing-keys?done="+done))
 }
 
 // keysOf returns the API keys of a user, newest first.

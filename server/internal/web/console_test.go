@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -97,12 +99,16 @@ func consoleRoutes(userID string) []consoleRoute {
 		{"POST", at + "/delete", []string{"confirm", "wrong"}, 422},
 		{"POST", "/console/users/none/lock", nil, 404},
 		{"POST", "/console/signing-keys/rotate", []string{"now", ""}, 303},
+		{"GET", "/console/signing-keys/retire?kid=none", nil, 404},
 		{"POST", "/console/signing-keys/retire", []string{"kid", "none"}, 404},
+		{"POST", "/console/signing-keys/retire", []string{"kid", "none", "now", "yes", "confirm", "yes"}, 404},
 	}
 }
 
 // change reports whether the request changes something, so that it needs a sign-in of a short time ago.
-func (r consoleRoute) change() bool { return r.method == "POST" && r.path != "/console/refusals" }
+func (r consoleRoute) change() bool {
+	return r.method == "POST" && r.path != "/console/refusals" || strings.HasPrefix(r.path, "/console/signing-keys/retire")
+}
 
 // Every page and form of the console, by each kind of visitor.
 func TestConsoleByRole(t *testing.T) {
@@ -138,8 +144,11 @@ func TestConsoleByRole(t *testing.T) {
 			if r.change() {
 				want = role.change
 			}
-			if want == "/login" && r.method == "POST" {
+			switch { // a form of a browser that is not signed in is refused, a page leads to the sign-in
+			case want == "/login" && r.method == "POST":
 				want = "401"
+			case want == "401" && r.method == "GET":
+				want = "/login"
 			}
 			var p page
 			if r.method == "GET" {
@@ -393,4 +402,57 @@ func TestConsoleReadingIsLogged(t *testing.T) {
 			t.Errorf("%s: readings %q, want %q", path, got, want)
 		}
 	}
+}
+
+// A signing key is withdrawn after the box was checked, and its tokens are refused.
+func TestConsoleWithdrawKey(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.admin()
+	state := func(kid string) string {
+		keys, err := e.node.DB.Keys(context.Background(), store.UseSigning)
+		e.must(err)
+		for _, k := range keys {
+			if k.ID == kid {
+				return k.State
+			}
+		}
+		return ""
+	}
+	token := func() (kid, bearer string) {
+		var made struct {
+			AccessToken string `json:"access_token"`
+		}
+		b.script("/api/auth/token", struct{}{}, &made).want(200)
+		head, _, _ := strings.Cut(made.AccessToken, ".")
+		var h struct{ Kid string }
+		raw, err := base64.RawURLEncoding.DecodeString(head)
+		e.must(err)
+		e.must(json.Unmarshal(raw, &h))
+		return h.Kid, made.AccessToken
+	}
+	kid, bearer := token()
+	program := e.browser()
+	program.Fields.Set("Authorization", "Bearer "+bearer)
+	program.Fields.Set("Sec-Fetch-Mode", "cors")
+	program.Fields.Set("Sec-Fetch-Dest", "empty")
+	program.get("/api/profile").want(200)
+
+	at := "/console/signing-keys/retire"
+	b.get("/console/signing-keys").want(200).shows(at + "?kid=" + url.QueryEscape(kid))
+	b.get(at+"?kid="+url.QueryEscape(kid)).want(200).shows(kid, "Users stay signed in")
+	b.post(at, "kid", kid, "now", "yes").want(422).shows("Check this box first", `aria-invalid="true"`)
+	if got := state(kid); got != store.KeyActive {
+		t.Errorf("after the form without the box the key is %q, want active", got)
+	}
+	b.follow(b.post(at, "kid", kid, "now", "yes", "confirm", "yes")).want(200).shows("The key is withdrawn")
+	if got := state(kid); got != store.KeyGone {
+		t.Errorf("the withdrawn key is %q, want gone", got)
+	}
+	program.get("/api/profile").want(401)
+	if next, _ := token(); next == kid {
+		t.Error("the withdrawn key still signs")
+	}
+	b.get(at + "?kid=" + url.QueryEscape(kid)).want(404)
+	b.post(at, "kid", kid, "now", "yes", "confirm", "yes").want(422).shows("is gone already")
 }

@@ -74,7 +74,7 @@ func (s *Server) consoleRoutes() map[string]map[string]http.Handler {
 		"/console/log":                 {"GET": s.console(s.showLog)},
 		"/console/signing-keys":        {"GET": s.console(s.showSigningKeys)},
 		"/console/signing-keys/rotate": {"POST": s.consoleChange(s.rotateKey)},
-		"/console/signing-keys/retire": {"POST": s.consoleChange(s.retireKey)},
+		"/console/signing-keys/retire": {"GET": s.consoleChange(s.showRetireKey), "POST": s.consoleChange(s.retireKey)},
 		"/console/settings":            {"GET": s.console(s.showSettings)},
 	}
 }
