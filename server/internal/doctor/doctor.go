@@ -12,6 +12,7 @@ package doctor
 import (
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Kind says how an input was read.
@@ -20,7 +21,7 @@ type Kind string
 // The kinds of input. Read recognises them by content.
 const (
 	KindHAR        Kind = "har"        // a HAR file, or one entry of it
-	KindCurl       Kind = "curl"       // a curl command, never run
+	KindCurl       Kind = "curl"       // a curl command or a copy of another tool's, never run
 	KindRaw        Kind = "raw"        // one or several raw exchanges, also as curl -v and wget -S print them
 	KindTranscript Kind = "transcript" // commands with their output, log and configuration lines between them
 	KindToken      Kind = "token"      // a token, proof, key or signed address
@@ -46,8 +47,10 @@ type Case struct {
 type Exchange struct {
 	Request  *Request
 	Response *Response
-	Command  string // the tool of the command that made it, such as "curl"; empty if unknown
-	Error    string // output of the client in place of a response, such as a TLS failure
+	Command  string    // the tool of the command that made it, such as "curl"; empty if unknown
+	Error    string    // output of the client in place of a response, such as a TLS failure
+	Entry    int       // number of its entry in a HAR, from 1; otherwise 0
+	Time     time.Time // time of the request by the client's clock; zero if unknown
 }
 
 // Request is a request as it was seen. Its fields are as they were sent, repetitions included, as
@@ -89,18 +92,24 @@ type Note struct {
 
 // IDs of notes.
 const (
-	NoteVariableUnset   = "variable-unset"    // a shell variable stands where a value belongs
-	NoteAddressCut      = "address-cut"       // an unquoted & ended the address in the shell
-	NoteUnknownFlag     = "unknown-flag"      // a flag of curl that the reader does not know
-	NoteSubstitution    = "substitution"      // a command substitution was not run
-	NoteFollowsRedirect = "follows-redirects" // the client follows redirects (curl -L)
-	NoteSendsToOthers   = "sends-to-others"   // --location-trusted: credentials go to other origins
-	NoteNetrc           = "netrc"             // the client takes credentials from a netrc file
-	NoteInsecureTLS     = "insecure-tls"      // the client does not check certificates (curl -k)
-	NoteProxy           = "proxy"             // the client uses a proxy
-	NotePasswordPrompt  = "password-prompt"   // a user name without a password: the tool asks for it
-	NoteMalformedLine   = "malformed-line"    // a line that is not HTTP stands among the fields
-	NotePart            = "part-unreadable"   // a part of the input could not be read
+	NoteVariableUnset   = "variable-unset"     // a shell variable stands where a value belongs
+	NoteAddressCut      = "address-cut"        // an unquoted & ended the address in the shell
+	NoteUnknownFlag     = "unknown-flag"       // a flag of curl that the reader does not know
+	NoteSubstitution    = "substitution"       // a command substitution was not run
+	NoteFollowsRedirect = "follows-redirects"  // the client follows redirects (curl -L)
+	NoteSendsToOthers   = "sends-to-others"    // --location-trusted: credentials go to other origins
+	NoteNetrc           = "netrc"              // the client takes credentials from a netrc file
+	NoteInsecureTLS     = "insecure-tls"       // the client does not check certificates (curl -k)
+	NoteProxy           = "proxy"              // the client uses a proxy
+	NotePasswordPrompt  = "password-prompt"    // a user name without a password: the tool asks for it
+	NoteMalformedLine   = "malformed-line"     // a line that is not HTTP stands among the fields
+	NotePart            = "part-unreadable"    // a part of the input could not be read
+	NoteUnquoted        = "unquoted"           // white space without quotes split an argument
+	NoteTypographic     = "typographic-quotes" // “ or ” stands where the shell wants quotes
+	NoteFieldNotSent    = "field-not-sent"     // the tool does not send a field that the command gives
+	NoteAuthMethod      = "auth-method"        // the tool answers a challenge with a scheme (curl --digest)
+	NoteConfigFile      = "config-file"        // the tool reads fields, cookies or options from a file
+	NoteLeftOut         = "left-out"           // the exporter may have left out credentials and cookies
 )
 
 // Field is one line of a header.
@@ -109,6 +118,10 @@ type Field struct {
 	Value string // without the white space at its ends
 	Raw   string // as sent, if Value differs from it in more than white space at its ends
 	At    string // where in the input: "line 3", "entry 12"
+
+	// Variable is the name of a shell variable or the word "command" for a command substitution, if
+	// one stands in Value. Then the value that was sent is unknown.
+	Variable string
 }
 
 // Fields are the lines of a header in their order.
