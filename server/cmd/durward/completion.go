@@ -104,7 +104,7 @@ func candidates(root *kong.Node, words []string) (found []candidate) {
 			}
 		}
 	case node.Name == "explain":
-		for _, code := range explain.Codes() {
+		for _, code := range explain.All() {
 			offer(code.ID, code.Title)
 		}
 	default:

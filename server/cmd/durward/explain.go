@@ -14,29 +14,50 @@ const explainWidth = 80
 
 type explainVerb struct {
 	output
-	Code string `arg:"" optional:"" help:"Code of a refusal, such as TOKEN_EXPIRED. Without it all codes are listed."`
+	ID    string `arg:"" optional:"" help:"Code of a refusal (TOKEN_EXPIRED), cause (expired) or subject (challenge). Without it all are listed."`
+	Level string `enum:"eli3,eli5,junior,crash,deep" default:"junior" help:"Level of the text: eli3, eli5, junior, crash or deep."`
 }
 
 // explanation is the JSON form of an explanation.
 type explanation struct {
-	Code    string `json:"code"`
-	Status  int    `json:"status"`
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`           // code, cause, family or page
+	Code    string `json:"code,omitempty"` // the ID of a code
+	Status  int    `json:"status,omitempty"`
 	Title   string `json:"title"`
 	Summary string `json:"summary"`
 	Text    string `json:"text,omitempty"`
 }
 
+// kindNames holds the name of each kind of explanation in JSON.
+var kindNames = map[explain.Kind]string{
+	explain.KindCode: "code", explain.KindCause: "cause", explain.KindFamily: "family", explain.KindPage: "page",
+}
+
+func explanationOf(p explain.Page, text string) explanation {
+	x := explanation{ID: p.ID, Kind: kindNames[p.Kind], Status: p.Status, Title: p.Title, Summary: p.Summary, Text: text}
+	if p.Kind == explain.KindCode {
+		x.Code = p.ID
+	}
+	return x
+}
+
 func (v explainVerb) Run(e *environment) error {
-	if v.Code == "" {
+	id := strings.TrimSpace(v.ID)
+	if id == "" {
 		return v.list(e)
 	}
-	p, ok := explain.Code(strings.ToUpper(strings.TrimSpace(v.Code)))
+	p, ok := explain.Find(id)
 	if !ok {
-		return refused("durward explain lists all codes.", "there is no code %q", printable.Line(v.Code, 60))
+		hint := "durward explain lists all codes, causes and subjects."
+		if similar := explain.Suggest(id); len(similar) > 0 {
+			hint = "did you mean " + strings.Join(similar, " or ") + "? " + hint
+		}
+		return refused(hint, "there is no explanation of %q", printable.Line(id, 60))
 	}
 	p = p.With(defaultFigures())
-	text := p.Text(explainWidth)
-	return v.print(e, explanation{p.ID, p.Status, p.Title, p.Summary, text}, "%s", strings.TrimSuffix(text, "\n"))
+	text := p.Text(v.Level, explainWidth)
+	return v.print(e, explanationOf(p, text), "%s", strings.TrimSuffix(text, "\n"))
 }
 
 // defaultFigures returns the figures of explanations that belong to no server.
@@ -51,10 +72,14 @@ func defaultFigures() map[string]string {
 func (v explainVerb) list(e *environment) error {
 	var all []explanation
 	var rows [][]string
-	for _, p := range explain.Codes() {
+	for _, p := range explain.All() {
 		p = p.With(defaultFigures())
-		all = append(all, explanation{p.ID, p.Status, p.Title, p.Summary, ""})
-		rows = append(rows, []string{strconv.Itoa(p.Status), p.ID, p.Title})
+		all = append(all, explanationOf(p, ""))
+		first := kindNames[p.Kind]
+		if p.Kind == explain.KindCode {
+			first = strconv.Itoa(p.Status)
+		}
+		rows = append(rows, []string{first, p.ID, p.Title})
 	}
 	if v.JSON {
 		return e.json(all)

