@@ -10,7 +10,9 @@
 package doctor
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,6 +43,7 @@ type Case struct {
 	Log       []string   // lines of the server's log, of the client's output, of configuration and of prose
 	Notes     []Note     // facts that only a reader of the input can see
 	Limits    []string   // bounds that the input met, each a sentence
+	Requests  []string   // requests that a probe sent, each a line
 }
 
 // Exchange is a request with its response. One of them may be missing.
@@ -51,7 +54,18 @@ type Exchange struct {
 	Error    string    // output of the client in place of a response, such as a TLS failure
 	Entry    int       // number of its entry in a HAR, from 1; otherwise 0
 	Time     time.Time // time of the request by the client's clock; zero if unknown
+	Probe    string    // the part of a probe that made it, one of the Probe constants; empty if it was given
 }
+
+// Parts of a probe.
+const (
+	ProbeAnonymous        = "anonymous"         // the request without credentials
+	ProbeCredentials      = "credentials"       // the request with them
+	ProbePreflight        = "preflight"         // the preflight of a browser (Fetch s4.8)
+	ProbeResourceMetadata = "resource-metadata" // RFC 9728 s3
+	ProbeServerMetadata   = "server-metadata"   // RFC 8414 s3, OpenID Connect Discovery s4
+	ProbeKeySet           = "key-set"           // RFC 7517 s5
+)
 
 // Request is a request as it was seen. Its fields are as they were sent, repetitions included, as
 // octets: they may break every rule of RFC 9110.
@@ -110,6 +124,7 @@ const (
 	NoteAuthMethod      = "auth-method"        // the tool answers a challenge with a scheme (curl --digest)
 	NoteConfigFile      = "config-file"        // the tool reads fields, cookies or options from a file
 	NoteLeftOut         = "left-out"           // the exporter may have left out credentials and cookies
+	NoteProbe           = "probe"              // a probe left something out
 )
 
 // Field is one line of a header.
@@ -158,11 +173,11 @@ func (f Fields) Has(name string) bool {
 	return false
 }
 
-// FieldsOf returns the lines of a header of net/http, in no order.
+// FieldsOf returns the lines of a header of net/http, by name.
 func FieldsOf(h http.Header) Fields {
 	var f Fields
-	for name, values := range h {
-		for _, v := range values {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, v := range h[name] {
 			f = append(f, Field{Name: name, Value: v})
 		}
 	}

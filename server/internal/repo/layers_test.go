@@ -23,7 +23,7 @@ var serverLayers = [][]string{
 	{"server/internal/doctor", "server/internal/httpapi", "server/internal/web"},
 	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	{
-		"server/internal/limits", "server/internal/mail", "server/internal/metrics", "server/internal/request",
+		"server/internal/limits", "server/internal/mail", "server/internal/metrics", "server/internal/outbound", "server/internal/request",
 		"server/internal/revocation", "server/internal/securitylog",
 		"server/internal/store", "server/internal/store/backup",
 	},
