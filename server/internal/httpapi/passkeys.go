@@ -117,7 +117,11 @@ func (s *Server) finishPasskey(w http.ResponseWriter, r *http.Request) error {
 
 // listPasskeys is GET /api/auth/passkeys.
 func (s *Server) listPasskeys(w http.ResponseWriter, r *http.Request) error {
-	rows, err := s.c.DB.Passkeys(r.Context(), durward.From(r.Context()).Subject)
+	return s.answerPasskeys(w, r, durward.From(r.Context()).Subject)
+}
+
+func (s *Server) answerPasskeys(w http.ResponseWriter, r *http.Request, userID string) error {
+	rows, err := s.c.DB.Passkeys(r.Context(), userID)
 	page := list[account.PasskeyView]{Items: make([]account.PasskeyView, 0, len(rows))}
 	for _, row := range rows {
 		page.Items = append(page.Items, account.PasskeyViewOf(row))

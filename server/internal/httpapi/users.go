@@ -156,6 +156,36 @@ func (s *Server) resetFactors(w http.ResponseWriter, r *http.Request, by request
 	return noContent(w, s.c.Sessions.ResetFactors(r.Context(), r.PathValue("id"), by))
 }
 
+// userFactors is GET /api/admin/users/{id}/mfa.
+func (s *Server) userFactors(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	f, err := s.c.Accounts.Factors(r.Context(), u.ID)
+	return answer(w, http.StatusOK, f, err)
+}
+
+// removeUserTOTP is DELETE /api/admin/users/{id}/mfa/totp.
+func (s *Server) removeUserTOTP(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	return noContent(w, unknown("authenticator app", s.c.Sessions.RemoveTOTPOf(r.Context(), r.PathValue("id"), by)))
+}
+
+// userPasskeys is GET /api/admin/users/{id}/passkeys.
+func (s *Server) userPasskeys(w http.ResponseWriter, r *http.Request) error {
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return s.answerPasskeys(w, r, u.ID)
+}
+
+// removeUserPasskey is DELETE /api/admin/users/{id}/passkeys/{passkey}.
+func (s *Server) removeUserPasskey(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	err := s.c.Sessions.RemovePasskeyOf(r.Context(), r.PathValue("id"), r.PathValue("passkey"), by)
+	return noContent(w, unknown("passkey", err))
+}
+
 // userSessions is GET /api/admin/users/{id}/sessions.
 func (s *Server) userSessions(w http.ResponseWriter, r *http.Request) error {
 	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/api"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -438,5 +439,36 @@ func TestGroups(t *testing.T) {
 	}
 	if events := w.events(store.EventGroupRemoved); len(events) != 2 {
 		t.Errorf("events: %+v, want 2", events)
+	}
+}
+
+// Administrators see the second factors of a user and remove single ones, which ends the user's sessions.
+func TestFactorsOfUsers(t *testing.T) {
+	t.Parallel()
+	w := newPasskeyEnv(t, settings{})
+	root, token := w.administrator("root@example.com")
+	_, s := w.enrol(adaEmail)
+	_, key := w.addPasskey(s.AccessToken)
+	user := "/api/admin/users/" + w.ada.ID
+	if f := read[api.Factors](w, token, user+"/mfa"); f.Passkeys != 1 || f.TOTPSince.IsZero() {
+		t.Errorf("factors: %+v, want a passkey and an app", f)
+	}
+	if keys := read[list[account.PasskeyView]](w, token, user+"/passkeys"); len(keys.Items) != 1 || keys.Items[0].ID != key.ID {
+		t.Errorf("passkeys: %+v, want %s", keys, key.ID)
+	}
+	// The id of a passkey alone is not enough: it belongs to the user in the path.
+	w.refused(w.do("DELETE", "/api/admin/users/"+root+"/passkeys/"+key.ID, token, nil), 404, "NOT_FOUND")
+	w.works(s.AccessToken)
+	w.status(w.do("DELETE", user+"/passkeys/"+key.ID, token, nil), 204)
+	w.dead(s.AccessToken, "TOKEN_REVOKED")
+	w.status(w.do("DELETE", user+"/mfa/totp", token, nil), 204)
+	w.refused(w.do("DELETE", user+"/mfa/totp", token, nil), 404, "NOT_FOUND")
+	if f := read[api.Factors](w, token, user+"/mfa"); len(f.Methods) != 0 {
+		t.Errorf("factors: %+v, want none", f)
+	}
+	for _, kind := range []string{store.EventPasskeyRemoved, store.EventFactorRemoved} {
+		if e := w.events(kind); len(e) != 1 || e[0].Actor != root || e[0].UserID != w.ada.ID {
+			t.Errorf("%s: %+v, want one by the administrator", kind, e)
+		}
 	}
 }

@@ -73,8 +73,19 @@ func (m *Manager) ReauthenticateWithPasskey(
 // returns store.ErrNotFound if there is no such passkey. It refuses with Forbidden if the user could not
 // sign in any more, and with TokenRevoked if the session of p has ended.
 func (m *Manager) RemovePasskey(ctx context.Context, p *durward.Principal, id string, from request.Info) error {
+	return account.RefuseChanged(m.removePasskey(ctx, p.Subject, p.SessionID, id, from), durward.TokenRevoked)
+}
+
+// RemovePasskeyOf removes a passkey of a user and ends all sessions of the user. It returns store.ErrNotFound
+// if the user has no such passkey, and refuses with Forbidden if the user could not sign in any more. It is
+// for administrators.
+func (m *Manager) RemovePasskeyOf(ctx context.Context, userID, id string, by request.Info) error {
+	return m.removePasskey(ctx, userID, "", id, by)
+}
+
+func (m *Manager) removePasskey(ctx context.Context, userID, sessionID, id string, from request.Info) error {
 	now := m.c.Now()
-	event := from.Event(store.EventPasskeyRemoved, "ok", p.Subject, p.SessionID, now)
+	event := from.Event(store.EventPasskeyRemoved, "ok", userID, sessionID, now)
 	event.Detail = "passkey " + id
 	err := m.publish(m.c.DB.RemovePasskey(ctx, id, m.c.Issuer.TokensEnd(now), event))
 	if errors.Is(err, store.ErrLast) {
@@ -82,8 +93,8 @@ func (m *Manager) RemovePasskey(ctx context.Context, p *durward.Principal, id st
 			Code:   durward.Forbidden,
 			Detail: "This passkey is the last way to sign in to this account.",
 			Hint:   "Set a password or add another passkey first.",
-			Err:    fmt.Errorf("session: user %s has no password and no other passkey: %w", p.Subject, err),
+			Err:    fmt.Errorf("session: user %s has no password and no other passkey: %w", userID, err),
 		}
 	}
-	return account.RefuseChanged(err, durward.TokenRevoked)
+	return err
 }

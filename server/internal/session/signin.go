@@ -232,11 +232,20 @@ func (m *Manager) newGrant(s store.Session, jkt string) store.Grant {
 // RemoveTOTP removes the authenticator app of the user of p and ends all sessions of the user but that of p.
 // It returns store.ErrNotFound if there is none, and refuses with TokenRevoked if the session of p has ended.
 func (m *Manager) RemoveTOTP(ctx context.Context, p *durward.Principal, from request.Info) error {
+	return account.RefuseChanged(m.removeTOTP(ctx, p.Subject, p.SessionID, from), durward.TokenRevoked)
+}
+
+// RemoveTOTPOf removes the authenticator app of a user and ends all sessions of the user. It returns
+// store.ErrNotFound if there is none. It is for administrators.
+func (m *Manager) RemoveTOTPOf(ctx context.Context, userID string, by request.Info) error {
+	return m.removeTOTP(ctx, userID, "", by)
+}
+
+func (m *Manager) removeTOTP(ctx context.Context, userID, sessionID string, from request.Info) error {
 	now := m.c.Now()
-	event := from.Event(store.EventFactorRemoved, "ok", p.Subject, p.SessionID, now)
+	event := from.Event(store.EventFactorRemoved, "ok", userID, sessionID, now)
 	event.Detail = store.FactorTOTP
-	err := m.publish(m.c.DB.RemoveTOTP(ctx, p.Subject, m.c.Issuer.TokensEnd(now), event))
-	return account.RefuseChanged(err, durward.TokenRevoked)
+	return m.publish(m.c.DB.RemoveTOTP(ctx, userID, m.c.Issuer.TokensEnd(now), event))
 }
 
 // ResetFactors removes all second factors of a user and ends all sessions of the user. It returns

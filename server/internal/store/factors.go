@@ -209,6 +209,16 @@ func (t *tx) lockSession(userID, sessionID string) error {
 	return nil
 }
 
+// lockFactors locks the row of the user of e, whose ways of signing in change. Users change their own in the
+// session of e, as lockSession has it. An event of an administrator or the operator has no session.
+func (t *tx) lockFactors(e Event) error {
+	if e.Actor == "" || e.SessionID != "" {
+		return t.lockSession(e.UserID, e.SessionID)
+	}
+	t.lockUser(e.UserID)
+	return t.err
+}
+
 // StartTOTP adds a seed that does not count before it is confirmed, in place of an earlier one that was not
 // confirmed. It returns ErrChanged if the user was locked or the session ended.
 func (db *DB) StartTOTP(ctx context.Context, s TOTP, sessionID string) error {
@@ -282,10 +292,10 @@ func (t *tx) removeFactors(userID string, since time.Time) int64 {
 
 // RemoveTOTP removes the authenticator app of a user, ends all sessions of the user but that of the event,
 // and notifies the user. It returns ErrNotFound if there is none, and ErrChanged if the user was locked or
-// the session ended.
+// the session ended. An event of an administrator or the operator has no session.
 func (db *DB) RemoveTOTP(ctx context.Context, userID string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
-		if err := tx.lockSession(userID, e.SessionID); err != nil {
+		if err := tx.lockFactors(e); err != nil {
 			return nil, err
 		}
 		if tx.changed(`DELETE FROM totp WHERE user_id = $1 AND confirmed_at > 0`, userID) == 0 {

@@ -182,3 +182,33 @@ func TestSignInDuringEnrolment(t *testing.T) {
 		}
 	})
 }
+
+// An administrator removes single factors without a session of the user, and all sessions of the user end. An
+// event without actor and session removes nothing.
+func TestRemoveFactorByAdministrator(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+		db := openAt(t, fresh(t))
+		furnish(t, db)
+		remove := func(actor string) (totp, passkey error) {
+			e := factorEvent(EventFactorRemoved)
+			e.SessionID, e.Actor = "", actor
+			_, totp = db.RemoveTOTP(t.Context(), "eve", later, e)
+			e.ID += " of the passkey"
+			_, passkey = db.RemovePasskey(t.Context(), "passkey-1", later, e)
+			return totp, passkey
+		}
+		if totp, passkey := remove(""); !errors.Is(totp, ErrChanged) || !errors.Is(passkey, ErrChanged) {
+			t.Errorf("without an actor: got %v and %v, want ErrChanged", totp, passkey)
+		}
+		if totp, passkey := remove(Operator); totp != nil || passkey != nil {
+			t.Errorf("by the operator: got %v and %v", totp, passkey)
+		}
+		if f, err := db.Factors(t.Context(), "eve"); err != nil || f.TOTP.ID != "" || f.Passkeys != 0 {
+			t.Errorf("left: %+v, %v, want no factor", f, err)
+		}
+		if left, err := db.Sessions(t.Context(), "eve", noon); err != nil || len(left) != 0 {
+			t.Errorf("sessions: %+v, %v, want none", left, err)
+		}
+	})
+}

@@ -106,10 +106,11 @@ func (db *DB) RenamePasskey(ctx context.Context, id, name string, e Event) (p Pa
 
 // RemovePasskey removes a passkey of the user of e, ends all sessions of the user but that of e, and
 // notifies the user. It returns ErrNotFound if the user has no such passkey, ErrLast if the user has no
-// password and no other passkey, and ErrChanged if the user was locked or the session of e ended.
+// password and no other passkey, and ErrChanged if the user was locked or the session of e ended. An event of
+// an administrator or the operator has no session.
 func (db *DB) RemovePasskey(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
-		if err := tx.lockSession(e.UserID, e.SessionID); err != nil {
+		if err := tx.lockFactors(e); err != nil {
 			return nil, err
 		}
 		if tx.changed(`DELETE FROM passkeys WHERE id = $1 AND user_id = $2`, id, e.UserID) == 0 {

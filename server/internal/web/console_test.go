@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/testkit"
 )
 
 // as gives the browser a session of a user who signed in some time ago, with a second factor or without.
@@ -89,6 +90,8 @@ func consoleRoutes(userID string) []consoleRoute {
 		{"POST", at + "/sign-out", nil, 303},
 		{"POST", at + "/password-reset", nil, 303},
 		{"POST", at + "/reset-factors", nil, 404},
+		{"POST", at + "/remove-totp", nil, 404},
+		{"POST", at + "/remove-passkey", []string{"passkey", "none"}, 404},
 		{"POST", at + "/admin", []string{"admin", "yes"}, 303},
 		{"POST", at + "/admin", []string{"admin", ""}, 303},
 		{"POST", at + "/end-session", []string{"session", "none"}, 404},
@@ -455,4 +458,48 @@ func TestConsoleWithdrawKey(t *testing.T) {
 	}
 	b.get(at + "?kid=" + url.QueryEscape(kid)).want(404)
 	b.post(at, "kid", kid, "now", "yes", "confirm", "yes").want(422).shows("is gone already")
+}
+
+// The page of a user names each second factor, and its button removes that factor alone.
+func TestConsoleFactors(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.admin()
+	user := e.browser()
+	user.enrol(ada)
+	user.addPasskey()
+	user.script("/api/auth/mfa/recovery-codes", struct{}{}, nil).want(201)
+	target := e.user(ada)
+	at := "/console/users/" + target.ID
+	b.get(at).want(200).shows("Authenticator app", ">key<", "10 left")
+	keys, err := e.node.DB.Passkeys(context.Background(), target.ID)
+	e.must(err)
+
+	b.post("/console/users/"+e.user(bea).ID+"/remove-passkey", "passkey", keys[0].ID).want(404)
+	b.follow(b.post(at+"/remove-passkey", "passkey", keys[0].ID)).want(200).shows("The passkey is removed", "Authenticator app", "10 left").lacks(">key<")
+	if p := user.get("/account"); p.StatusCode != 303 {
+		t.Errorf("the user whose passkey was removed stays signed in: %s", p.Status)
+	}
+	b.follow(b.post(at+"/remove-totp")).want(200).shows("The authenticator app is removed", "The user has no second factor").lacks("10 left")
+	b.post(at + "/remove-totp").want(404)
+	for _, kind := range []string{store.EventPasskeyRemoved, store.EventFactorRemoved} {
+		if found := e.events(kind); len(found) != 1 || found[0].Actor != e.user(bea).ID || found[0].UserID != target.ID {
+			t.Errorf("%s: %+v, want one by the administrator", kind, found)
+		}
+	}
+
+	// A user without a password keeps the last passkey.
+	e.browser().signIn(ada)
+	user = e.browser().as(e.user(ada), false, 0)
+	user.addPasskey()
+	db := testkit.OpenSQLite(t, e.dir)
+	_, err = db.Exec(`UPDATE users SET password = '' WHERE id = ?`, target.ID)
+	e.must(err)
+	e.must(db.Close())
+	keys, err = e.node.DB.Passkeys(context.Background(), target.ID)
+	e.must(err)
+	b.post(at+"/remove-passkey", "passkey", keys[0].ID).want(422).shows("last way to sign in")
+	if f, _ := e.node.DB.Factors(context.Background(), target.ID); f.Passkeys != 1 {
+		t.Error("the last passkey was removed")
+	}
 }

@@ -1,10 +1,13 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
@@ -81,6 +84,7 @@ type userData struct {
 	Sessions []store.SessionRow
 	Current  string // session of the request
 	Keys     []account.KeyView
+	Factors  []factorRow
 	Groups   []string
 	Events   []store.Event
 }
@@ -103,6 +107,9 @@ func (s *Server) userPage(w http.ResponseWriter, r *http.Request, f *form) (err 
 	if d.Keys, err = s.keysOf(r, d.ID); err != nil {
 		return err
 	}
+	if d.Factors, err = s.factorsOf(ctx, d.ID); err != nil {
+		return err
+	}
 	if d.Groups, err = s.c.Parts.DB.Groups(ctx, d.ID); err != nil {
 		return err
 	}
@@ -114,6 +121,42 @@ func (s *Server) userPage(w http.ResponseWriter, r *http.Request, f *form) (err 
 		return err
 	}
 	return s.showConsole(w, r, "console-user.html", "users", d, f)
+}
+
+// factorRow is a second factor in the list of a user.
+type factorRow struct {
+	Factor      string              // store.FactorPasskey, FactorTOTP or FactorRecoveryCode
+	Passkey     account.PasskeyView // of a passkey
+	Since, Used time.Time           // zero if unknown
+	Left        int                 // of recovery codes
+	Locked      bool                // after too many wrong codes
+}
+
+// factorsOf returns the second factors of a user, the strongest first.
+func (s *Server) factorsOf(ctx context.Context, id string) (rows []factorRow, err error) {
+	f, err := s.c.Parts.Accounts.Factors(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	passkeys, err := s.c.Parts.DB.Passkeys(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range passkeys {
+		rows = append(rows, factorRow{
+			Factor:  store.FactorPasskey,
+			Passkey: account.PasskeyViewOf(p),
+			Since:   p.CreatedAt,
+			Used:    p.UsedAt,
+		})
+	}
+	if !f.TOTPSince.IsZero() {
+		rows = append(rows, factorRow{Factor: store.FactorTOTP, Since: f.TOTPSince, Locked: slices.Contains(f.Locked, store.FactorTOTP)})
+	}
+	if f.RecoveryCodes > 0 {
+		rows = append(rows, factorRow{Factor: store.FactorRecoveryCode, Left: f.RecoveryCodes, Locked: slices.Contains(f.Locked, store.FactorRecoveryCode)})
+	}
+	return rows, nil
 }
 
 // userAct is a change of a user that a button of the page makes.
@@ -141,6 +184,12 @@ func (s *Server) userActs() map[string]userAct {
 		}},
 		"reset-factors": {"", func(r *http.Request, id string, _ *form, by request.Info) error {
 			return sessions.ResetFactors(r.Context(), id, by)
+		}},
+		"remove-totp": {"", func(r *http.Request, id string, _ *form, by request.Info) error {
+			return sessions.RemoveTOTPOf(r.Context(), id, by)
+		}},
+		"remove-passkey": {"passkey", func(r *http.Request, id string, f *form, by request.Info) error {
+			return sessions.RemovePasskeyOf(r.Context(), id, f.Value("passkey"), by)
 		}},
 		"admin": {"admin", func(r *http.Request, id string, f *form, by request.Info) error {
 			admin := f.Has("admin")
