@@ -4,12 +4,10 @@
 package explain
 
 import (
-	"bytes"
 	"cmp"
 	"embed"
 	"errors"
 	"fmt"
-	"html/template"
 	"io/fs"
 	"path"
 	"regexp"
@@ -18,8 +16,6 @@ import (
 	"sync"
 
 	"github.com/pelletier/go-toml/v2"
-	"github.com/yuin/goldmark"
-	"github.com/yuin/goldmark/extension"
 )
 
 //go:embed texts/*/*.md
@@ -91,16 +87,6 @@ var headings = map[string]string{
 
 // Heading returns the heading of s.
 func (s Section) Heading() string { return headings[s.Name] }
-
-// markdown renders Markdown with tables. Without the option for raw HTML, goldmark leaves raw HTML out.
-var markdown = goldmark.New(goldmark.WithExtensions(extension.Table))
-
-// HTML renders s. Raw HTML in the Markdown is left out.
-func (s Section) HTML() (template.HTML, error) {
-	var b bytes.Buffer
-	err := markdown.Convert([]byte(s.Markdown), &b)
-	return template.HTML(b.String()), err
-}
 
 // Clause names a section of a standard. In front matter it is "RFC 9110 s15.5.2", or a name and a
 // URL: "Fetch standard <https://…>".

@@ -113,7 +113,7 @@ func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 					widest = 100 // a field is one line
 				}
 			}
-			if width := utf8.RuneCountInString(line); width > widest && fenced || width > 80 && strings.HasPrefix(line, "|") {
+			if width := utf8.RuneCountInString(line); width > widest && fenced {
 				add("%s: a line of %d columns does not fit a terminal: %s", s.Name, width, line)
 			}
 		}
@@ -245,12 +245,40 @@ func TestInherit(t *testing.T) {
 	}
 }
 
+// Fences that follow each other are a group with one name; one alone is plain.
+func TestGroupsOfCode(t *testing.T) {
+	t.Parallel()
+	s := Section{Name: "client", Markdown: "A\n\n```sh\ncurl -i 'a&b'\n```\n\n```go\nx := 1\n```\n\nB\n\n```http\nA: b\n```\n\nC\n\n```js\n1\n```\n\n```python\n2\n```\n"}
+	html, err := s.HTML()
+	want := `<p>A</p>
+<details class="code" name="client-1" open><summary>curl</summary><pre><code>curl -i &#39;a&amp;b&#39;
+</code></pre>
+</details>
+<details class="code" name="client-1"><summary>Go</summary><pre><code>x := 1
+</code></pre>
+</details>
+<p>B</p>
+<pre><code>A: b
+</code></pre>
+<p>C</p>
+<details class="code" name="client-2" open><summary>JavaScript</summary><pre><code>1
+</code></pre>
+</details>
+<details class="code" name="client-2"><summary>Python</summary><pre><code>2
+</code></pre>
+</details>
+`
+	if err != nil || string(html) != want {
+		t.Errorf("HTML = %s, %v, want %s", html, err, want)
+	}
+}
+
 // wrap keeps code, tables and lists apart from paragraphs.
 func TestWrap(t *testing.T) {
 	t.Parallel()
 	const markdown = "### Head\n\nSome words\nin a row here.\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
 		"Fix:\n```sh\ncurl -i \\\n\n  http://127.0.0.1:8401/lab/expired\n```\nEnd."
-	const want = "Head\n\nSome words in a row\nhere.\n\n1. first item with\n   words\n2. second line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
+	const want = "Head\n\nSome words in a row\nhere.\n\n1. first item with\n   words\n2. second line\n\na          b\n--------------------\na long     of a\ncell       table\n\n" +
 		"Fix:\n    curl -i \\\n\n      http://127.0.0.1:8401/lab/expired\nEnd.\n"
 	if got := wrap(markdown, 20); got != want {
 		t.Errorf("wrap =\n%s\nwant\n%s", got, want)

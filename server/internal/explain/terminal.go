@@ -3,12 +3,13 @@ package explain
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
 // Text returns the page for a terminal, wrapped to width columns: the text of one level, then the parts
-// below the levels. Lines of code and of tables keep their width. A page without this level has no text
+// below the levels. Lines of code keep their width. A page without this level has no text
 // of a level.
 func (p Page) Text(level string, width int) string {
 	var b strings.Builder
@@ -42,8 +43,7 @@ func (p Page) Text(level string, width int) string {
 // listItem matches the mark of an item of a list with the blanks around it.
 var listItem = regexp.MustCompile(`^ *(?:[-*]|[0-9]+\.) +`)
 
-// wrap breaks the lines of paragraphs and of items of lists, and indents fenced code. Other lines stay as
-// they are.
+// wrap breaks the lines of paragraphs, of items of lists and of cells of tables, and indents fenced code.
 func wrap(markdown string, width int) string {
 	var b strings.Builder
 	var words []string // of the paragraph or item that is being read
@@ -64,9 +64,17 @@ func wrap(markdown string, width int) string {
 		b.WriteString(line + "\n")
 		words, first, rest = nil, "", ""
 	}
+	var rows [][]string // of the table that is being read
 	fenced := false
 	for line := range strings.SplitSeq(markdown, "\n") {
 		mark := listItem.FindString(line)
+		if strings.HasPrefix(line, "|") && !fenced {
+			flush()
+			rows = append(rows, cells(line))
+			continue
+		}
+		b.WriteString(table(rows, width))
+		rows = nil
 		switch {
 		case strings.HasPrefix(strings.TrimSpace(line), "```"):
 			flush()
@@ -76,7 +84,7 @@ func wrap(markdown string, width int) string {
 		case strings.TrimSpace(line) == "":
 			flush()
 			b.WriteString("\n")
-		case strings.HasPrefix(line, "|"), strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "#"):
 			flush()
 			b.WriteString(strings.TrimLeft(line, "# ") + "\n")
 		case mark != "":
@@ -88,5 +96,75 @@ func wrap(markdown string, width int) string {
 		}
 	}
 	flush()
+	b.WriteString(table(rows, width))
 	return b.String()
+}
+
+// cells returns the cells of a row of a table.
+func cells(line string) []string {
+	all := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
+// table sets a table of Markdown in columns with two blanks between them. The second row separates the
+// head from the body. The widest columns give way until a row fits into width.
+func table(rows [][]string, width int) string {
+	if len(rows) < 2 {
+		return ""
+	}
+	widths := make([]int, len(rows[0]))
+	for n, row := range rows {
+		for i := range min(len(row), len(widths)) {
+			if n != 1 {
+				widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			}
+		}
+	}
+	room := width - 2*(len(widths)-1)
+	for total := sum(widths); total > room; total-- {
+		widest := slices.Index(widths, slices.Max(widths))
+		if widths[widest] <= 8 {
+			break // a very narrow terminal
+		}
+		widths[widest]--
+	}
+	var b strings.Builder
+	for n, row := range rows {
+		if n == 1 {
+			b.WriteString(strings.Repeat("-", min(width, sum(widths)+2*(len(widths)-1))) + "\n")
+			continue
+		}
+		var lines [][]string // of each cell
+		height := 0
+		for i := range widths {
+			cell := ""
+			if i < len(row) {
+				cell = wrap(row[i], widths[i])
+			}
+			lines = append(lines, strings.Split(strings.TrimSuffix(cell, "\n"), "\n"))
+			height = max(height, len(lines[i]))
+		}
+		for at := range height {
+			text := ""
+			for i := range widths {
+				part := ""
+				if at < len(lines[i]) {
+					part = lines[i][at]
+				}
+				text += part + strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(part))+2)
+			}
+			b.WriteString(strings.TrimRight(text, " ") + "\n")
+		}
+	}
+	return b.String()
+}
+
+func sum(numbers []int) (total int) {
+	for _, n := range numbers {
+		total += n
+	}
+	return total
 }

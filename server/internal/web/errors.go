@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/doctor"
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
@@ -25,16 +29,121 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, "front.html", d)
 }
 
-// errorPage is GET /errors/ and GET /errors/{code}, in capitals or small letters: explanations of refusals
-// for developers. The figures are those of the configuration.
+// reasonGroup is a part of the list of explanations.
+type reasonGroup struct {
+	ID      string // of the heading
+	Heading string // key of a text, or the title of a family
+	English bool   // Heading is the title of a family
+	Path    string // page of the family, or ""
+	Pages   []explain.Page
+}
+
+// reasonList is the data of /errors/.
+type reasonList struct {
+	Query  string // as typed
+	Groups []reasonGroup
+	Found  int
+}
+
+// maxQuery is the maximum length of a search that is used, in octets.
+const maxQuery = 200
+
+// searched reports whether the entry of p in the list has each word of a query in small letters.
+func searched(p explain.Page, words []string) bool {
+	entry := strings.ToLower(strings.Join([]string{statusOf(p), p.Title, p.ID, p.Summary}, " "))
+	for _, word := range words {
+		if !strings.Contains(entry, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// statusOf returns the status of a page, or "".
+func statusOf(p explain.Page) string {
+	if p.Status == 0 {
+		return ""
+	}
+	return strconv.Itoa(p.Status)
+}
+
+// reasons returns the explanations that match a query, in groups.
+func (s *Server) reasons(query string) reasonList {
+	query = query[:min(len(query), maxQuery)]
+	d := reasonList{Query: query}
+	words := strings.Fields(strings.ToLower(query))
+	add := func(g reasonGroup, wanted func(explain.Page) bool) {
+		for _, p := range explain.All() {
+			if wanted(p) {
+				if p = p.With(s.c.Settings.Figures); searched(p, words) {
+					g.Pages = append(g.Pages, p)
+				}
+			}
+		}
+		if d.Found += len(g.Pages); len(g.Pages) > 0 {
+			d.Groups = append(d.Groups, g)
+		}
+	}
+	add(reasonGroup{ID: "subjects", Heading: "errors.subjects"}, func(p explain.Page) bool { return p.Kind == explain.KindPage })
+	add(reasonGroup{ID: "codes", Heading: "errors.codes"}, func(p explain.Page) bool { return p.Kind == explain.KindCode })
+	for _, f := range doctor.Families {
+		g := reasonGroup{ID: "family-" + f.ID, Heading: f.Title, English: true}
+		if page, ok := explain.Find(f.ID); ok {
+			g.Path = page.Path()
+		}
+		add(g, func(p explain.Page) bool { return p.Kind == explain.KindCause && p.Family == f.ID })
+	}
+	return d
+}
+
+// reasonPage is the data of the page of one explanation.
+type reasonPage struct {
+	explain.Page
+	Level   string         // name of the level that is shown; "" if the page has no levels
+	Query   string         // "?level=" with the level if the URL names one, for links to other pages
+	Cause   *doctor.Cause  // of a cause
+	Group   explain.Page   // of a cause: its family
+	Causes  []explain.Page // of a code: its causes; of a family: its members
+	Related []explain.Page
+}
+
+// errorPage is GET /errors/ and the pages below it: explanations of refusals for developers. An ID may have
+// capital or small letters, level names the level, and the figures are those of the configuration.
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
-	name := strings.TrimPrefix(r.URL.Path, "/errors/")
-	if name == "" {
-		return s.render(w, r, "errors.html", explain.Codes())
+	id := strings.TrimPrefix(r.URL.Path, "/errors/")
+	if id == "" {
+		return s.render(w, r, "errors.html", s.reasons(r.URL.Query().Get("q")))
 	}
-	p, ok := explain.Code(strings.ToUpper(name))
-	if !ok {
-		return fmt.Errorf("no explanation of that code: %w", durward.NotFound)
+	p, ok := explain.Find(path.Base(id))
+	if !ok || !strings.EqualFold(p.Path(), r.URL.Path) {
+		return fmt.Errorf("no explanation of that code, cause or subject: %w", durward.NotFound)
 	}
-	return s.render(w, r, "error.html", p.With(s.c.Settings.Figures))
+	return s.render(w, r, "error.html", s.reasonPage(p, r.URL.Query().Get("level")))
+}
+
+func (s *Server) reasonPage(p explain.Page, level string) reasonPage {
+	d := reasonPage{Page: p.With(s.c.Settings.Figures), Level: level}
+	if _, ok := p.Level(level); ok {
+		d.Query = "?level=" + level
+	} else if _, ok := p.Level(explain.DefaultLevel); ok {
+		d.Level = explain.DefaultLevel
+	} else if levels := p.Levels(); len(levels) > 0 {
+		d.Level = levels[0].Name
+	} else {
+		d.Level = ""
+	}
+	for _, id := range p.Related {
+		related, _ := explain.Find(id)
+		d.Related = append(d.Related, related)
+	}
+	d.Group, _ = explain.Find(p.Family)
+	for _, c := range doctor.Causes {
+		page, ok := explain.Find(c.ID)
+		if p.Kind == explain.KindCause && c.ID == p.ID {
+			d.Cause = &c
+		} else if ok && (p.Kind == explain.KindCode && slices.Contains(c.Codes, p.ID) || p.Kind == explain.KindFamily && c.Family == p.ID) {
+			d.Causes = append(d.Causes, page)
+		}
+	}
+	return d
 }

@@ -1,8 +1,11 @@
 package web_test
 
 import (
+	"html/template"
 	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,22 +13,94 @@ import (
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
-// Every code has a page and is in the index, and its status has texts for the page of a refusal.
-func TestEveryCodeHasAPage(t *testing.T) {
+// Every explanation has a page and is in the index, and every link between them leads to a page.
+func TestEveryExplanationHasAPage(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	b := e.browser()
 	index := b.get("/errors/").want(http.StatusOK)
-	for _, code := range explain.Codes() {
-		index.shows(`href="/errors/`+code.ID+`"`, "<code>"+code.ID+"</code>")
-		p := b.get("/errors/" + code.ID).want(http.StatusOK).shows("<h1>" + code.Title + "</h1>")
+	link := regexp.MustCompile(`href="(/errors/[^"?#]*)`)
+	known := map[string]bool{"/errors/": true}
+	for _, x := range explain.All() {
+		known[x.Path()] = true
+	}
+	for _, x := range explain.All() {
+		if x.Kind != explain.KindFamily || slices.ContainsFunc(explain.All(), func(c explain.Page) bool { return c.Family == x.ID }) {
+			index.shows(`href="` + x.Path() + `"`)
+		}
+		p := b.get(x.Path()).want(http.StatusOK).shows("<h1>"+template.HTMLEscapeString(x.Title)+"</h1>", "<code>"+x.ID+"</code>")
 		p.lacks("style=", "<script>", " onclick", "unsafe")
 		if variable := regexp.MustCompile(`\{[a-z_.]+\}`).FindString(p.Body); variable != "" {
-			t.Errorf("%s: the variable %s is left", code.ID, variable)
+			t.Errorf("%s: the variable %s is left", x.ID, variable)
+		}
+		for _, m := range link.FindAllStringSubmatch(p.Body, -1) {
+			if !known[m[1]] {
+				t.Errorf("%s links to %s, which does not exist", x.Path(), m[1])
+			}
 		}
 	}
-	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/static/", "/static/other.css", "/nothing"} {
+	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/errors/cause/TOKEN_EXPIRED", "/errors/page/", "/errors/cause",
+		"/errors/x/TOKEN_EXPIRED", "/static/", "/static/other.css", "/nothing"} {
 		b.get(path).want(http.StatusNotFound).shows("<h1>Page not found</h1>").lacks(">NONE")
+	}
+}
+
+// level in the URL selects the text of a page without a script; without it, or with an unknown one, the page
+// shows the level for new developers. Links to other pages keep the level.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	visible := regexp.MustCompile(`<section class="level" id="([a-z0-9]+)" lang="en">`)
+	for query, want := range map[string]string{
+		"": "junior", "?level=eli3": "eli3", "?level=eli5": "eli5", "?level=junior": "junior", "?level=crash": "crash", "?level=deep": "deep",
+		"?level=": "junior", "?level=client": "junior", "?level=%22%3E": "junior",
+	} {
+		p := b.get("/errors/TOKEN_EXPIRED" + query)
+		found := visible.FindAllStringSubmatch(p.Body, -1)
+		if len(found) != 1 || found[0][1] != want {
+			t.Errorf("%q shows the levels %q, want %s", query, found, want)
+		}
+		p.shows(`data-level="` + want + `" aria-current="true"`)
+		if n := strings.Count(p.Body, "aria-current"); n != 1 {
+			t.Errorf("%q marks %d levels", query, n)
+		}
+	}
+	b.get("/errors/TOKEN_EXPIRED?level=eli3").shows(`href="/errors/TOKEN_REVOKED?level=eli3"`)
+	b.get("/errors/TOKEN_EXPIRED?level=x").shows(`href="/errors/TOKEN_REVOKED"`)
+	b.Fields.Set("Accept-Language", "de")
+	b.get("/errors/TOKEN_EXPIRED").shows(`lang="de"`, "In Eile", "Verwandte Seiten")
+}
+
+// The search form filters the list without a script: each word is in the entry.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	entry := regexp.MustCompile(`<code>([A-Za-z0-9_-]+)</code>`)
+	for query, want := range map[string]struct{ shown, hidden string }{
+		"expired":                 {"TOKEN_EXPIRED", "NOT_FOUND"},
+		"EXPIRED+token":           {"TOKEN_EXPIRED", "SESSION_EXPIRED"},
+		"407":                     {"PROXY_AUTHENTICATION_REQUIRED", "TOKEN_EXPIRED"},
+		"":                        {"TOKEN_EXPIRED", ""},
+		"zzzz":                    {"", "TOKEN_EXPIRED"},
+		"%22%3E%3Cscript%3E":      {"", "TOKEN_EXPIRED"},
+		strings.Repeat("x", 5000): {"", "TOKEN_EXPIRED"},
+	} {
+		p := b.get("/errors/?q=" + query).want(http.StatusOK)
+		if strings.Contains(p.Body, "<script>") {
+			t.Errorf("%q: the query is part of the page as HTML", query)
+		}
+		found := map[string]bool{}
+		for _, m := range entry.FindAllStringSubmatch(p.Body, -1) {
+			found[m[1]] = true
+		}
+		if want.shown != "" && !found[want.shown] || found[want.hidden] || want.shown == "" && len(found) > 0 {
+			t.Errorf("%.40q finds %v, want %q and not %q", query, found, want.shown, want.hidden)
+		}
+		if query != "" {
+			p.shows(strconv.Itoa(len(found)) + " explanations found.")
+		}
 	}
 }
 

@@ -1,0 +1,78 @@
+package explain
+
+import (
+	"bytes"
+	"fmt"
+	"html"
+	"html/template"
+	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/renderer"
+	"github.com/yuin/goldmark/util"
+)
+
+// HTML renders s. Raw HTML in the Markdown is left out. Fences of code that follow each other become one
+// group of which the reader opens one at a time; the first one is open.
+func (s Section) HTML() (template.HTML, error) {
+	var b bytes.Buffer
+	markdown := goldmark.New(goldmark.WithExtensions(extension.Table),
+		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(&codeRenderer{name: s.Name}, 1))))
+	err := markdown.Convert([]byte(s.Markdown), &b)
+	return template.HTML(b.String()), err
+}
+
+// codeRenderer renders fenced code of one section.
+type codeRenderer struct {
+	name   string
+	groups int // groups so far
+}
+
+// RegisterFuncs implements renderer.NodeRenderer.
+func (c *codeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
+	r.Register(ast.KindFencedCodeBlock, c.render)
+}
+
+func (c *codeRenderer) render(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+	if !entering {
+		return ast.WalkContinue, nil
+	}
+	block := n.(*ast.FencedCodeBlock)
+	code := string(block.Lines().Value(source))
+	pre := "<pre><code>" + html.EscapeString(code) + "</code></pre>\n"
+	_, afterCode := n.PreviousSibling().(*ast.FencedCodeBlock)
+	_, beforeCode := n.NextSibling().(*ast.FencedCodeBlock)
+	if !afterCode && !beforeCode {
+		_, err := w.WriteString(pre)
+		return ast.WalkSkipChildren, err
+	}
+	open := ""
+	if !afterCode {
+		c.groups++
+		open = " open"
+	}
+	_, err := fmt.Fprintf(w, "<details class=\"code\" name=\"%s-%d\"%s><summary>%s</summary>%s</details>\n",
+		c.name, c.groups, open, toolOf(string(block.Language(source)), code), pre)
+	return ast.WalkSkipChildren, err
+}
+
+// toolOf returns the name of the tool or language of fenced code.
+func toolOf(language, code string) string {
+	switch {
+	case language == "sh" && strings.HasPrefix(code, "curl"):
+		return "curl"
+	case language == "sh":
+		return "Shell"
+	case language == "js":
+		return "JavaScript"
+	case language == "http":
+		return "HTTP"
+	case language == "go":
+		return "Go"
+	case language == "python":
+		return "Python"
+	}
+	return html.EscapeString(language)
+}
