@@ -66,6 +66,7 @@ var libraryImports = map[string][]string{
 	"jwt":              {"durward", "internal/loopback", "internal/origin", "internal/printable"},
 	"internal/clock":   {},
 	"internal/revoked": {"durward", "internal/clock"},
+	"lab":              {"durward", "jwt", "internal/loopback", "internal/origin"},
 	"api":              {"durward", "client", "jwt", "internal/dpop", "internal/loopback", "internal/revoked"},
 
 	"internal/pwhash":  {},
@@ -163,7 +164,7 @@ func TestWhoMayImport(t *testing.T) {
 		{"database/sql", databases},
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
-			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "oauth2source",
+			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "lab", "oauth2source",
 			"server/internal/httpapi", "server/internal/web", "server", "server/cmd/durward",
 		}},
 		{"math/rand", nil},
