@@ -64,6 +64,7 @@ var libraryImports = map[string][]string{
 		"internal/retry",
 	},
 	"jwt":              {"durward", "internal/loopback", "internal/origin", "internal/printable"},
+	"internal/check":   {"durward", "internal/loopback", "internal/origin", "internal/printable"},
 	"internal/clock":   {},
 	"internal/revoked": {"durward", "internal/clock"},
 	"lab":              {"durward", "jwt", "internal/loopback", "internal/origin"},
@@ -164,7 +165,7 @@ func TestWhoMayImport(t *testing.T) {
 		{"database/sql", databases},
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
-			"durward", "client", "internal/dpop", "internal/retry", "jwt", "api", "lab", "oauth2source",
+			"durward", "client", "internal/check", "internal/dpop", "internal/retry", "jwt", "api", "lab", "oauth2source",
 			"server/internal/httpapi", "server/internal/web", "server", "server/cmd/durward",
 		}},
 		{"math/rand", nil},

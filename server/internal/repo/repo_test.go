@@ -74,7 +74,7 @@ func TestWhoRefuses(t *testing.T) {
 	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true, "lab/raw.go": true}
 	// The client's files read refusals. They have no ResponseWriter.
 	readers := []string{
-		"client/", "internal/dpop/", "server/cmd/durward/fetch.go", "server/internal/doctor/",
+		"client/", "internal/check/", "internal/dpop/", "server/cmd/durward/fetch.go", "server/internal/doctor/",
 	}
 	sources(t, func(name string, file *ast.File, set *token.FileSet) {
 		if writers[name] {
