@@ -3,6 +3,7 @@ package repo
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/internal/check"
+	"github.com/durward-auth/durward/jwt"
 )
 
 // block is one fenced block of a document.
@@ -125,6 +131,7 @@ func TestEveryCommand(t *testing.T) {
 	run := map[string][]string{ // nil means every section
 		"README.md":          nil,
 		"docs/quickstart.md": nil,
+		"docs/check.md":      nil,
 		"docs/client.md":     {"At the command line"},
 		"docs/operations.md": operationsRun,
 	}
@@ -240,6 +247,63 @@ func TestClientPage(t *testing.T) {
 	}
 	if !slices.Equal(seen, want) {
 		t.Errorf("requests: got %q, want %q", seen, want)
+	}
+}
+
+// TestCheckPage runs the commands of docs/check.md with an API, and compares the table of the page with the
+// rows of the report.
+func TestCheckPage(t *testing.T) {
+	t.Parallel()
+	needTools(t, "sh")
+	dir := buildDurward(t)
+	issuer := durwardtest.NewIssuer(t)
+	guard := durward.Protect(http.NotFoundHandler(), jwt.Bearer(issuer.URL, durwardtest.Audience))
+	api := httptest.NewServer(guard)
+	defer api.Close()
+	for name, audience := range map[string]string{
+		"good.txt": durwardtest.Audience, "expired.txt": "https://expired.example", "other.txt": "https://other.example", "noscope.txt": durwardtest.Audience,
+	} {
+		token := issuer.Token(func(c *jwt.Claims) { c.Audience = []string{audience} })
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sh := newShell(t, dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH")))
+	page := filepath.Join(root, "docs/check.md")
+	for _, b := range blocksOf(t, page) {
+		if b.language == "sh" {
+			sh.run(b, strings.ReplaceAll(b.text, "https://api.example.com", api.URL))
+		}
+	}
+	var report check.Report
+	text, err := os.ReadFile(filepath.Join(dir, "check.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &report)
+	}
+	if err != nil || report.Score != 100 {
+		t.Fatalf("check.json: %v, score %d, want 100", err, report.Score)
+	}
+	for _, name := range []string{"check.xml", "check.sarif", "check.svg"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	text, err = os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range report.Rows {
+		must := ""
+		if row.Must {
+			must = " **MUST**"
+		}
+		line := fmt.Sprintf("\n| `%s` | %s%s | %d | %s |\n", row.ID, row.Clause, must, row.Points, row.Subject)
+		if !strings.Contains(string(text), line) {
+			t.Errorf("docs/check.md lacks the line %s", line)
+		}
+	}
+	if lines := strings.Count(string(text), "\n| `") - strings.Count(string(text), "\n| `--"); lines != len(report.Rows) {
+		t.Errorf("docs/check.md lists %d rows, the report has %d", lines, len(report.Rows))
 	}
 }
 
