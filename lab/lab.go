@@ -199,7 +199,7 @@ type endpoint struct {
 func newSite(c Config, at string) *site {
 	s := &site{origin: at, other: otherOrigin(c, at), now: c.Now, mux: http.NewServeMux()}
 	s.open = s.guard("/lab", durward.Session())
-	s.endpoints = s.causes()
+	s.endpoints = append(s.causes(), s.faulty()...)
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
 		if e.Methods == nil {

@@ -60,11 +60,16 @@ func do(t *testing.T, r lab.Request) response {
 		t.Fatalf("%s %s: %v", r.Method, r.URL, err)
 	}
 	defer resp.Body.Close()
+	return response{resp, []byte(bodyOf(t, resp))}
+}
+
+func bodyOf(t *testing.T, resp *http.Response) string {
+	t.Helper()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response{resp, body}
+	return string(body)
 }
 
 // TestEndpoints sends the requests of each endpoint and compares the responses with the index.
@@ -113,7 +118,7 @@ func checkRefusal(t *testing.T, e lab.Endpoint, r lab.Request, resp response) {
 			t.Errorf("%s: the refusal has no Durward-Denial", e.Path)
 		}
 	}
-	if faulty := slices.Contains(e.Faults, "challenge") || slices.Contains(e.Faults, "challenge-grammar"); !faulty {
+	if faulty := len(e.Faults) > 0; !faulty {
 		lines := resp.Header.Values("WWW-Authenticate")
 		if e.Status == http.StatusProxyAuthRequired {
 			lines = resp.Header.Values("Proxy-Authenticate")
@@ -123,7 +128,7 @@ func checkRefusal(t *testing.T, e lab.Endpoint, r lab.Request, resp response) {
 			t.Errorf("%s: status %d has the challenges %q (%v)", e.Path, e.Status, lines, err)
 		}
 	}
-	if got := resp.Header.Get("Cache-Control"); got != "no-store" {
+	if got := resp.Header.Get("Cache-Control"); got != "no-store" && len(e.Faults) == 0 {
 		t.Errorf("%s: Cache-Control is %q, want no-store", e.Path, got)
 	}
 }

@@ -306,7 +306,11 @@ func (s *site) giveMetadata(w http.ResponseWriter, r *http.Request) {
 		s.open.Refuse(w, r, durward.NotFound)
 		return
 	}
-	durward.ResourceMetadata{Resource: s.origin + path, AuthorizationServers: []string{s.origin}, ScopesSupported: []string{"read", "write"}}.ServeHTTP(w, r)
+	resource := s.origin + path
+	if path == "/lab/fault/metadata" {
+		resource = s.origin + "/lab/other"
+	}
+	durward.ResourceMetadata{Resource: resource, AuthorizationServers: []string{s.origin}, ScopesSupported: []string{"read", "write"}}.ServeHTTP(w, r)
 }
 
 // giveToken serves a token as text.
