@@ -16,8 +16,8 @@ import (
 )
 
 // checked runs the check on an endpoint with the tokens of the lab, and returns the ids of the rows that
-// failed and of those that passed.
-func checked(t *testing.T, origin, path string, transport *http.Transport, proxy *url.URL) (failed, passed []string) {
+// failed, of those that passed, and of all.
+func checked(t *testing.T, origin, path string, transport *http.Transport, proxy *url.URL) (failed, passed, all []string) {
 	t.Helper()
 	token := func(kind string) string {
 		c := &http.Client{Transport: transport}
@@ -36,6 +36,7 @@ func checked(t *testing.T, origin, path string, transport *http.Transport, proxy
 		t.Fatal(err)
 	}
 	for _, row := range report.Rows {
+		all = append(all, row.ID)
 		switch row.Outcome {
 		case check.Failed:
 			failed = append(failed, row.ID)
@@ -44,7 +45,7 @@ func checked(t *testing.T, origin, path string, transport *http.Transport, proxy
 			passed = append(passed, row.ID)
 		}
 	}
-	return failed, passed
+	return failed, passed, all
 }
 
 // Each endpoint below /lab/fault fails the check in its own row alone.
@@ -75,6 +76,12 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, _, rows := checked(t, plain.URL, "/lab/fault/none", &http.Transport{}, nil)
+	for _, id := range rows {
+		if !slices.ContainsFunc(x.Endpoints, func(e lab.Endpoint) bool { return e.Path == "/lab/fault/"+id }) {
+			t.Errorf("the check has the row %s, the lab no fault for it", id)
+		}
+	}
 	for _, e := range x.Endpoints {
 		id, ok := strings.CutPrefix(e.Path, "/lab/fault/")
 		if !ok {
@@ -82,7 +89,7 @@ func TestFaults(t *testing.T) {
 		}
 		t.Run(id, func(t *testing.T) {
 			want := e.Faults
-			failed, passed := checked(t, "https://lab.example", e.Path, transport, nil)
+			failed, passed, _ := checked(t, "https://lab.example", e.Path, transport, nil)
 			if id == "proxy-407" { // through the lab as a proxy, which answers for itself only plain http
 				want = []string{}
 			}
@@ -96,7 +103,7 @@ func TestFaults(t *testing.T) {
 			if id == "tls" || id == "in-the-clear" { // nothing to see on loopback
 				want = []string{}
 			}
-			if failed, _ = checked(t, plain.URL, e.Path, &http.Transport{}, proxy); !slices.Equal(failed, want) && len(failed)+len(want) > 0 {
+			if failed, _, _ = checked(t, plain.URL, e.Path, &http.Transport{}, proxy); !slices.Equal(failed, want) && len(failed)+len(want) > 0 {
 				t.Errorf("loopback: failed %q, want %q", failed, want)
 			}
 		})

@@ -30,6 +30,7 @@ type verbs struct {
 	Why     whyVerb      `cmd:"" help:"Explain why this server refused a request."`
 	Explain explainVerb  `cmd:"" help:"Explain a refusal code and the remedies."`
 	Check   checkVerb    `cmd:"" help:"Check how a server refuses requests, against the standards."`
+	Lab     labVerb      `cmd:"" help:"Serve a known refusal at each URL, for tests of clients."`
 	Key     keyVerbs     `cmd:"" help:"Manage signing keys: list, rotate, retire."`
 	Event   eventVerbs   `cmd:"" help:"Read the security log: list, follow."`
 	DB      dbVerbs      `cmd:"" name:"db" help:"Manage the database: backup, restore, copy, migrate, check."`
