@@ -48,6 +48,9 @@ func Read(r io.Reader, o Options) (*Case, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("doctor: cannot read the input: %w", err)
 	}
+	if bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
+		_, _ = buffered.Discard(3)
+	}
 	if o.As == KindHAR || o.As == "" && isHAR(head) {
 		return readHAR(buffered, o)
 	}
@@ -275,33 +278,33 @@ func isCommand(text string) bool {
 // request for the same resource overcame. If all were overcome it is the last exchange, in a HAR the
 // last refusal.
 func subject(all []Exchange, har bool) int {
-	last := -1
+	type resource struct{ method, url string }
+	last, failed := -1, -1
+	accepted := make(map[resource]bool)
+	acceptedAny := false // a success whose request was not seen
 	for i := len(all) - 1; i >= 0; i-- {
-		if !refused(all[i]) {
-			continue
+		var of resource
+		if r := all[i].Request; r != nil {
+			of = resource{r.Method, r.URL}
 		}
-		if last < 0 {
-			last = i
-		}
-		overcome := false
-		for _, later := range all[i+1:] {
-			if s := status(later); s >= 200 && s < 300 && sameRequest(all[i].Request, later.Request) {
-				overcome = true
-			}
-		}
-		if !overcome {
-			return i
-		}
-	}
-	if last >= 0 && har {
-		return last
-	}
-	if last < 0 { // no status of a refusal: an error of the server or client, else the last one
-		for i := len(all) - 1; i >= 0; i-- {
-			if status(all[i]) >= http.StatusBadRequest || all[i].Error != "" {
+		switch s := status(all[i]); {
+		case s >= 200 && s < 300:
+			accepted[of] = true
+			acceptedAny = acceptedAny || all[i].Request == nil
+		case refused(all[i]):
+			last = max(last, i)
+			if overcome := acceptedAny || accepted[of] || all[i].Request == nil && len(accepted) > 0; !overcome {
 				return i
 			}
+		case s >= http.StatusBadRequest || all[i].Error != "":
+			failed = max(failed, i)
 		}
+	}
+	switch {
+	case last >= 0 && har:
+		return last
+	case last < 0 && failed >= 0:
+		return failed
 	}
 	return len(all) - 1
 }
@@ -320,10 +323,4 @@ func status(e Exchange) int {
 		return 0
 	}
 	return e.Response.Status
-}
-
-// sameRequest reports whether two requests are for the same resource. A request that was not seen may
-// be any.
-func sameRequest(a, b *Request) bool {
-	return a == nil || b == nil || a.Method == b.Method && a.URL == b.URL
 }

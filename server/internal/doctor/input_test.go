@@ -228,3 +228,30 @@ func TestReadEncodings(t *testing.T) {
 		})
 	}
 }
+
+// golden compares text with a file, or writes the file with -update.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s, want - got +:\n%s", name, diff)
+	}
+}
+
+func BenchmarkReadExchange(b *testing.B) {
+	text := "GET /v1/items HTTP/1.1\nHost: api.example.com\nAuthorization: Bearer x.y.z\n\nHTTP/1.1 401 Unauthorized\n" +
+		"WWW-Authenticate: Bearer error=\"invalid_token\"\nContent-Type: application/json\n\n{\"error\":\"invalid_token\"}\n"
+	for b.Loop() {
+		if _, err := Read(strings.NewReader(text), Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
