@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/e2e/chromium"
 )
 
 // tab is a tab of Chromium with a scripted user at its password dialog.
@@ -26,26 +27,13 @@ type tab struct {
 	asked []string // one entry per password dialog: "Server basic e2e"
 }
 
-// launch starts a headless Chromium with a home folder and a folder for profiles.
-func launch(t *testing.T, home, profiles string) context.Context {
-	t.Helper()
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(profiles),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+home))...)
-	t.Cleanup(cancel)
-	browser, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
-	return browser
-}
-
 // browse starts a headless Chromium and returns a function that opens tabs, each with its own
 // profile.
 func browse(t *testing.T) (open func(t *testing.T, password string,
 	options ...chromedp.CreateBrowserContextOption) *tab) {
 	t.Helper()
-	needPrograms(t, "chromium")
 	dir := t.TempDir()
-	browser := launch(t, dir, dir)
+	browser := chromium.Start(t, dir, dir)
 	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/durward-auth/durward/e2e/chromium"
 	"github.com/durward-auth/durward/e2e/executable"
 	"github.com/durward-auth/durward/server/servertest"
 )
@@ -94,22 +95,7 @@ func signInWithPasskey(t *testing.T, b *tab, client string) {
 	t.Cleanup(listener.Close)
 	url := strings.Replace(listener.URL, "127.0.0.1", "localhost", 1) // an IP address has no passkeys
 	s = servertest.NewAt(t, url)
-	if _, err := chromedp.Call(b.ctx, webauthn.Enable, webauthn.EnableParams{}); err != nil {
-		t.Fatal(err)
-	}
-	added, err := chromedp.Call(b.ctx, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
-		Options: &webauthn.VirtualAuthenticatorOptions{
-			Protocol:                    webauthn.AuthenticatorProtocolCtap2,
-			Transport:                   webauthn.AuthenticatorTransportInternal,
-			HasResidentKey:              true,
-			HasUserVerification:         true,
-			IsUserVerified:              true,
-			AutomaticPresenceSimulation: true,
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	authenticator := chromium.AddAuthenticator(t, b.ctx)
 	do(b, chromedp.Navigate(url+"/healthz")) // a page without a policy for scripts
 	do(b, chromedp.Evaluate[string](client))
 	if got := do(b, chromedp.Evaluate[string](passkeyRound, chromedp.EvalAwaitPromise)); got != "urn:durward:acr:1fa phr phr phr" {
@@ -120,7 +106,7 @@ func signInWithPasskey(t *testing.T, b *tab, client string) {
 		"false signature":   {IsBogusSignature: &yes},
 		"user not verified": {IsBadUV: &yes},
 	} {
-		bits.AuthenticatorID = added.AuthenticatorID
+		bits.AuthenticatorID = authenticator
 		if _, err := chromedp.Call(b.ctx, webauthn.SetResponseOverrideBits, bits); err != nil {
 			t.Fatal(err)
 		}

@@ -46,12 +46,9 @@ func startEmbedded(t *testing.T) string {
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	origin := startEmbedded(t)
-	b := chromium(t)()
+	b := browse(t, &front{origin: origin, prefix: "/auth"})()
 	do(b, chromedp.Navigate(origin+"/notes?page=2"))
-	b.sees(`location.pathname === "/auth/login" && document.getElementById("password")`)
-	do(b, chromedp.SendKeys("#email", "ada@example.com"))
-	do(b, chromedp.SendKeys("#password", "correct horse battery staple"))
-	do(b, chromedp.Click("button.main"))
+	b.signIn(ada, password)
 	b.sees(`location.href === "` + origin + `/notes?page=2" && document.getElementById("subject")`)
 
 	cookies := func() map[string]bool {
@@ -70,10 +67,8 @@ func TestEmbedded(t *testing.T) {
 	}
 	b.script(`localStorage.setItem("note", "secret")`)
 
-	do(b, chromedp.Navigate(origin+"/auth/account"))
-	b.sees(`document.querySelector("form[action='/auth/sign-out'] button")`)
-	do(b, chromedp.Click(`form[action='/auth/sign-out'] button`))
-	b.sees(`location.pathname === "/auth/signed-out"`)
+	b.visit("/account")
+	b.signOut()
 	if stored := b.script(`localStorage.length`); stored != "0" {
 		t.Errorf("after the sign-out, localStorage holds %s values, want none", stored)
 	}
@@ -81,5 +76,5 @@ func TestEmbedded(t *testing.T) {
 		t.Errorf("cookies after the sign-out: %v, want that of the known device alone", c)
 	}
 	do(b, chromedp.Navigate(origin+"/notes"))
-	b.sees(`location.pathname === "/auth/login"`)
+	b.at("/login")
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 // foxTab is a tab of Firefox, driven by WebDriver BiDi (W3C).
 type foxTab struct {
 	*testing.T
+	*front
 	ctx  context.Context
 	conn *websocket.Conn
 	id   string // of the browsing context
@@ -28,7 +28,7 @@ type foxTab struct {
 }
 
 // firefox starts a Firefox with a new profile and returns its tab.
-func firefox(t *testing.T) *foxTab {
+func firefox(t *testing.T, f *front) *foxTab {
 	t.Helper()
 	if _, err := exec.LookPath("firefox-esr"); err != nil && os.Getenv("CI") != "" {
 		t.Fatal("firefox-esr is not installed: apt-get install --no-install-recommends firefox-esr")
@@ -57,7 +57,7 @@ func firefox(t *testing.T) *foxTab {
 		t.Fatal(err)
 	}
 	conn.SetReadLimit(64 << 20) // screenshots
-	b := &foxTab{T: t, ctx: ctx, conn: conn}
+	b := &foxTab{T: t, front: f, ctx: ctx, conn: conn}
 	t.Cleanup(func() {
 		_ = b.call("browser.close", map[string]any{}, nil)
 		select {
@@ -163,9 +163,9 @@ func (b *foxTab) sees(expression string) {
 }
 
 // visit opens a page and waits for it.
-func (b *foxTab) visit(f *front, path string) {
+func (b *foxTab) visit(path string) {
 	b.Helper()
-	b.must("browsingContext.navigate", map[string]any{"context": b.id, "url": f.url + path, "wait": "complete"}, nil)
+	b.must("browsingContext.navigate", map[string]any{"context": b.id, "url": b.origin + path, "wait": "complete"}, nil)
 }
 
 // at waits for a page by its path.
@@ -209,21 +209,18 @@ func (b *foxTab) act(device string, actions []map[string]any) {
 		"actions": []map[string]any{{"type": device, "id": device, "actions": actions}}}, nil)
 }
 
-// shot writes screenshots of the page, of a phone and of a desktop.
-func (b *foxTab) shot(name string) {
+// check requires that the page is not wider than the window of a phone or a desktop. With SCREENS set it writes
+// screenshots.
+func (b *foxTab) check(name string) {
 	b.Helper()
-	dir := filepath.Join("..", "..", ".build", "screens")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		b.Fatal(err)
-	}
-	for _, size := range []struct {
-		name  string
-		width int
-	}{{"phone", 360}, {"desktop", 1280}} {
+	for _, size := range sizes {
 		b.must("browsingContext.setViewport", map[string]any{"context": b.id,
-			"viewport": map[string]any{"width": size.width, "height": 800}}, nil)
+			"viewport": map[string]any{"width": size.width, "height": size.height}}, nil)
 		if wide := b.script(`document.documentElement.scrollWidth > innerWidth`); wide != "false" {
 			b.Errorf("%s, %s: the page is wider than the window", name, size.name)
+		}
+		if !wantScreens {
+			continue
 		}
 		var image struct{ Data string }
 		b.must("browsingContext.captureScreenshot", map[string]any{"context": b.id, "origin": "document"}, &image)
@@ -231,8 +228,7 @@ func (b *foxTab) shot(name string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		file := filepath.Join(dir, "firefox-"+name+"-"+size.name+".png")
-		if err := os.WriteFile(file, png, 0o644); err != nil {
+		if err := writeScreen("firefox-"+name, size.name, "light", b.script(`document.documentElement.lang`), png); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -242,50 +238,49 @@ func (b *foxTab) shot(name string) {
 // application with the browser module.
 func TestFirefox(t *testing.T) {
 	t.Parallel()
-	b := firefox(t)
-	f := newFront(t, "")
+	b := firefox(t, newDemo(t, ""))
 
 	// A wrong password, then the right one, back to the page that asked.
-	b.visit(f, "/account/sessions")
+	b.visit("/account/sessions")
 	b.at("/login")
-	b.shot("login")
-	b.fill("email", coreUser, "password", "wrong horse")
+	b.check("login")
+	b.fill("email", ada, "password", "wrong horse")
 	b.click("main button.main")
-	b.sees(`document.activeElement.className === "summary" && document.getElementById("email").value === "` + coreUser + `"
+	b.sees(`document.activeElement.className === "summary" && document.getElementById("email").value === "` + ada + `"
 		&& document.getElementById("password").value === "" && document.querySelector(".denial code")`)
-	b.shot("login-wrong")
-	b.fill("password", corePassword)
+	b.check("login-wrong")
+	b.fill("password", password)
 	b.click("main button.main")
 	b.at("/account/sessions")
 	b.sees(`document.querySelector("main").innerText.includes("Firefox")`)
-	b.visit(f, "/account")
+	b.visit("/account")
 	b.at("/account")
-	b.shot("account")
+	b.check("account")
 
 	// The sign-out clears what scripts stored, and the account is closed.
 	b.script(`localStorage.setItem("kept", "yes")`)
 	b.click("form[action='/sign-out'] button")
 	b.at("/signed-out")
 	b.sees(`localStorage.getItem("kept") === null`)
-	b.visit(f, "/account")
+	b.visit("/account")
 	b.at("/login")
 
 	// In German.
 	b.click("footer button[lang=de]")
 	b.sees(`location.pathname === "/login" && document.documentElement.lang === "de" && document.querySelector("h1").innerText === "Anmelden"`)
-	b.shot("login-de")
+	b.check("login")
 	b.click("footer button[lang=en]")
 	b.sees(`location.pathname === "/login" && document.documentElement.lang === "en"`)
 
 	// A forgotten password: a script takes the token from the URL.
 	b.click("main a[href='/forgot']")
 	b.at("/forgot")
-	b.fill("email", coreUser)
+	b.fill("email", ada)
 	b.click("main button.main")
 	b.at("/forgot/sent")
 	link := `article a[href*='/reset#t=']`
 	for end := time.Now().Add(executable.WaitLimit); ; {
-		b.visit(f, "/dev/mail")
+		b.visit("/dev/mail")
 		if b.script(`document.querySelector("`+link+`") !== null`) == "true" {
 			break
 		}
@@ -297,17 +292,17 @@ func TestFirefox(t *testing.T) {
 	b.at("/reset")
 	b.sees(`document.getElementById("token").value !== "" && !document.getElementById("token").checkVisibility()
 		&& !location.href.includes("#")`)
-	b.shot("reset")
-	b.fill("new_password", coreNew)
+	b.check("reset")
+	b.fill("new_password", changed)
 	b.click("main button.main")
 	b.at("/reset/done")
 
 	// The sample application sends the user to the sign-in page with its new password, and back.
-	b.visit(f, "/demo")
+	b.visit("/demo")
 	b.sees(signedOut)
 	b.click("#sign-in")
 	b.at("/login")
-	b.fill("email", coreUser, "password", coreNew)
+	b.fill("email", ada, "password", changed)
 	b.click("main button.main")
 	b.sees(signedIn)
 	if at := b.script("location.pathname"); at != "/demo/" {
@@ -317,10 +312,10 @@ func TestFirefox(t *testing.T) {
 	b.sees(`document.getElementById("log").innerText.includes("New access token")`)
 	b.click("#damage")
 	b.sees(`/← 401 INVALID_TOKEN[^]*New access token[^]*← 200/.test(document.getElementById("log").innerText)`)
-	b.shot("demo")
+	b.check("demo")
 	b.click("#sign-out")
 	b.sees(signedOut)
-	if strings.Contains(f.log.String(), "panic") {
-		t.Errorf("the server: %s", f.log.String())
+	if strings.Contains(b.log.String(), "panic") {
+		t.Errorf("the server: %s", b.log.String())
 	}
 }

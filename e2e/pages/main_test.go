@@ -2,10 +2,20 @@
 package pages_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
 	"github.com/durward-auth/durward/e2e/executable"
 )
 
-func TestMain(m *testing.M) { os.Exit(executable.Run(m)) }
+func TestMain(m *testing.M) {
+	status := executable.Run(m)
+	if wantScreens {
+		if err := writeIndex(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}

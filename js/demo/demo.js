@@ -41,7 +41,7 @@ function line(kind, title, ...codes) {
   const log = show("log");
   log.append(item);
   if (log.children.length > 200) log.firstChild.remove();
-  log.scrollTop = log.scrollHeight;
+  log.parentElement.scrollTop = log.parentElement.scrollHeight;
 }
 
 const path = (url) => url.replace(location.origin, "");

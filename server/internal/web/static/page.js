@@ -14,6 +14,14 @@ for (const button of document.querySelectorAll('button.show')) {
   field.form?.addEventListener('submit', () => { field.type = 'password' })
 }
 
+// The mistakes of a form have the focus. A browser gives it to the part of the page that the address names, if it names
+// one, as after the link to the content.
+const mistakes = document.querySelector('.summary[autofocus]')
+if (mistakes && location.hash) {
+  history.replaceState(history.state, '', location.pathname + location.search)
+  mistakes.focus()
+}
+
 // A code of an authenticator app is sent when its last digit is typed.
 for (const field of document.querySelectorAll('input[data-full]')) {
   field.addEventListener('input', () => {

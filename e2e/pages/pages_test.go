@@ -1,0 +1,143 @@
+package pages_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pages lists every page that can be opened without a walk: its name on screenshots and its path. A {user} or a
+// {refusal} stands for an id.
+var pages = map[string]map[string]string{
+	"visitor": {
+		"front": "/", "not-found": "/nothing", "errors": "/errors/", "error": "/errors/TOKEN_EXPIRED",
+		"login-ended": "/login?ended=time", "signed-out": "/signed-out",
+		"register": "/register", "register-sent": "/register/sent", "register-done": "/register/done",
+		"verify": "/verify-email#t=x", "verify-paste": "/verify-email", "verify-again": "/verify-email/send", "verify-sent": "/verify-email/sent", "verify-done": "/verify-email/done",
+		"undo": "/undo-email#t=x", "undo-done": "/undo-email/done",
+		"forgot": "/forgot", "forgot-sent": "/forgot/sent", "reset": "/reset#t=x", "reset-paste": "/reset", "reset-done": "/reset/done",
+		"invite": "/invite#t=x", "invite-done": "/invite/done", "setup": "/setup#t=x", "setup-done": "/setup/done",
+		"dev-mail": "/dev/mail", "dev-parts": "/dev/parts", "demo-signed-out": "/demo/",
+	},
+	"user": {
+		"login-again": "/login", "account-new": "/account", "console-denied": "/console", "account-authenticator": "/account/authenticator",
+		"account-passkeys-none": "/account/passkeys", "account-recovery-codes-none": "/account/recovery-codes", "account-keys-none": "/account/keys",
+		"account-profile": "/account/profile", "account-email": "/account/email", "account-password": "/account/password", "account-delete": "/account/delete",
+	},
+	"administrator": {
+		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-left": "/account/recovery-codes",
+		"account-sessions": "/account/sessions", "account-key-new": "/account/keys/new", "account-activity": "/account/activity", "account-data": "/account/data",
+		"console": "/console?range=hour", "console-users": "/console/users", "console-user": "/console/users/{user}", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
+		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire", "console-settings": "/console/settings",
+	},
+}
+
+// walked lists the pages that need a walk, which checks them.
+var walked = []string{"/login/factor", "/login/enrol", "/step-up", "/account/passkeys/{id}", "/account/authenticator/confirm", "/account/keys/{id}"}
+
+// redirects lists URLs that show no page.
+var redirects = []string{"/hop", "/demo", "/.well-known/change-password", "/.well-known/passkey-endpoints"}
+
+// Each page of the server is in the table, in a walk or a redirect.
+func TestEveryPageIsChecked(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, path := range append(walked, redirects...) {
+		known[path] = true
+	}
+	for _, paths := range pages {
+		for _, path := range paths {
+			path = regexp.MustCompile(`[#?].*`).ReplaceAllString(path, "")
+			known[regexp.MustCompile(`{\w+}`).ReplaceAllString(path, "{id}")] = true
+		}
+	}
+	files, err := filepath.Glob("../../server/internal/web/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	constants := map[string]string{"passkeys": "/account/passkeys", "authenticator": "/account/authenticator", "codes": "/account/recovery-codes", "keys": "/account/keys"}
+	found := 0
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\t+(?:(\w+)(?: \+ )?)?(?:"(/[^"]*)")?: +{"GET"`).FindAllStringSubmatch(string(source), -1) {
+			path := constants[m[1]] + strings.TrimSuffix(m[2], "{$}")
+			if m[1] != "" && constants[m[1]] == "" {
+				t.Errorf("%s: a path begins with %s, which this test does not know", file, m[1])
+			}
+			if found++; !known[path] {
+				t.Errorf("the page %s (%s) is in no table of this test", path, file)
+			}
+		}
+	}
+	if found < 40 {
+		t.Errorf("%d pages in the source, want more than 40", found)
+	}
+}
+
+// TestPages checks every page of the table with axe-core, in both themes, narrow and wide.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	f := newDemo(t, "")
+	f.addBoss(t)
+	t.Run("visitor", func(t *testing.T) {
+		t.Parallel()
+		b := browse(t, f)()
+		b.visit("/forgot")
+		b.send("email", ada) // a mail to show
+		b.at("/forgot/sent")
+		b.checkPages(pages["visitor"], nil)
+	})
+	t.Run("user", func(t *testing.T) {
+		t.Parallel()
+		b := browse(t, f)()
+		b.visit("/login")
+		b.signIn(ada, password)
+		b.at("/account")
+		b.checkPages(pages["user"], nil)
+	})
+	t.Run("administrator", func(t *testing.T) {
+		t.Parallel()
+		b := browse(t, f)()
+		b.visit("/login")
+		b.signIn(boss, password)
+		b.at("/account")
+		b.enrol()
+		b.visit("/console/users?search=ada")
+		user := b.script(`document.querySelector("tbody a").href.split("/").pop()`)
+		b.script(`fetch("/api/profile", {headers: {Authorization: "Bearer x.y.z"}})`)
+		b.visit("/console/refusals")
+		b.sees(`document.querySelector("tbody th a") || (location.reload(), false)`)
+		refusal := b.script(`document.querySelector("tbody th a").href.split("/").pop()`)
+		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal))
+	})
+}
+
+// enrol gives the signed-in administrator an authenticator app, and signs in again with it.
+func (b *tab) enrol() {
+	b.Helper()
+	seed, _ := b.post("/api/auth/mfa/totp", struct{}{})["secret"].(string)
+	b.post("/api/auth/mfa/totp/confirm", map[string]string{"code": totpCode(b.T, seed, 0)})
+	begun := b.post("/api/auth/login", map[string]any{"email": boss, "password": password, "use_cookies": true})
+	// The code of this half minute is used; the next one is good already.
+	in := map[string]any{"mfa_token": begun["mfa_token"], "method": "totp", "code": totpCode(b.T, seed, 30*time.Second)}
+	if done := b.post("/api/auth/login/mfa", in); done["status"] != 200.0 {
+		b.Fatalf("the second factor is refused: %v", done)
+	}
+}
+
+func (b *tab) checkPages(pages map[string]string, ids *strings.Replacer) {
+	b.Helper()
+	for name, path := range pages {
+		if ids != nil {
+			path = ids.Replace(path)
+		}
+		b.visit(path)
+		b.checkBoth(name, path)
+	}
+}
