@@ -14,14 +14,14 @@ const explainWidth = 80
 
 type explainVerb struct {
 	output
-	ID    string `arg:"" optional:"" help:"Code of a refusal (TOKEN_EXPIRED), cause (expired) or subject (challenge). Without it all are listed."`
+	ID    string `arg:"" optional:"" help:"Code of a refusal (TOKEN_EXPIRED), cause (expired), subject (challenge) or scheme (Negotiate). Without it all are listed."`
 	Level string `enum:"eli3,eli5,junior,crash,deep" default:"junior" help:"Level of the text: eli3, eli5, junior, crash or deep."`
 }
 
 // explanation is the JSON form of an explanation.
 type explanation struct {
 	ID      string `json:"id"`
-	Kind    string `json:"kind"`           // code, cause, family or page
+	Kind    string `json:"kind"`           // code, cause, family, page or scheme
 	Code    string `json:"code,omitempty"` // the ID of a code
 	Status  int    `json:"status,omitempty"`
 	Title   string `json:"title"`
@@ -42,14 +42,23 @@ func explanationOf(p explain.Page, text string) explanation {
 	return x
 }
 
+func explanationOfScheme(s explain.Scheme, text string) explanation {
+	return explanation{ID: s.Name, Kind: "scheme", Title: "The scheme " + s.Name, Summary: s.Summary(), Text: text}
+}
+
 func (v explainVerb) Run(e *environment) error {
 	id := strings.TrimSpace(v.ID)
 	if id == "" {
 		return v.list(e)
 	}
 	p, ok := explain.Find(id)
+	scheme, isScheme := explain.SchemeOf(id)
+	if !ok && isScheme {
+		text := scheme.Text(explainWidth)
+		return v.print(e, explanationOfScheme(scheme, text), "%s", strings.TrimSuffix(text, "\n"))
+	}
 	if !ok {
-		hint := "durward explain lists all codes, causes and subjects."
+		hint := "durward explain lists all codes, causes, subjects and schemes."
 		if similar := explain.Suggest(id); len(similar) > 0 {
 			hint = "did you mean " + strings.Join(similar, " or ") + "? " + hint
 		}
@@ -57,6 +66,9 @@ func (v explainVerb) Run(e *environment) error {
 	}
 	p = p.With(defaultFigures())
 	text := p.Text(v.Level, explainWidth)
+	if isScheme { // a cause or subject with the name of a scheme
+		text += "\n" + scheme.Text(explainWidth)
+	}
 	return v.print(e, explanationOf(p, text), "%s", strings.TrimSuffix(text, "\n"))
 }
 
@@ -80,6 +92,10 @@ func (v explainVerb) list(e *environment) error {
 			first = strconv.Itoa(p.Status)
 		}
 		rows = append(rows, []string{first, p.ID, p.Title})
+	}
+	for _, s := range explain.Schemes {
+		all = append(all, explanationOfScheme(s, ""))
+		rows = append(rows, []string{"scheme", s.Name, s.Reference.Name})
 	}
 	if v.JSON {
 		return e.json(all)

@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 type fetchVerb struct {
@@ -84,10 +85,34 @@ func (v fetchVerb) Run(e *environment) (err error) {
 	if err := v.print(e, resp); err != nil {
 		return err
 	}
+	if r, ok := errors.AsType[*client.ResponseError](refusal); ok {
+		noteSchemes(e, r.Challenges)
+	}
 	if exit, ok := errors.AsType[*exitError](refusal); ok && exit.hint == "" && (v.TokenStdin || v.TokenFile != "") {
 		exit.hint = "durward token inspect shows the claims of the token."
 	}
 	return refusal
+}
+
+// noteSchemes explains the schemes of challenges if fetch can answer none of them.
+func noteSchemes(e *environment, challenges []durward.Challenge) {
+	var lines []string
+	for _, c := range challenges {
+		s, ok := explain.SchemeOf(c.Scheme)
+		line := fmt.Sprintf("%s: durward does not know this scheme; the documentation of the server says how to answer it", printable.Line(c.Scheme, 60))
+		if ok && s.Answered {
+			return
+		} else if ok {
+			line = s.Name + ": " + s.Summary() + " More: durward explain " + s.Name
+		}
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	const most = 4
+	for _, line := range lines[:min(most, len(lines))] {
+		e.note("%s", line)
+	}
 }
 
 // source returns the credentials for an origin: the password of --user, a token that the flags name, or

@@ -354,3 +354,34 @@ func TestFetchToken(t *testing.T) {
 		})
 	}
 }
+
+// fetch explains the schemes of a refusal if it can answer none of them.
+func TestFetchSchemes(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Www-Authenticate"] = r.URL.Query()["c"]
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(s.Close)
+	for _, c := range []struct {
+		name, query string
+		want        []string
+		wantNot     string
+	}{
+		{"two that it cannot answer: both", "c=Negotiate&c=NTLM",
+			[]string{"Negotiate: The client sends a Kerberos ticket", "kinit", "NTLM: Client and server", "durward explain NTLM"}, ""},
+		{"an unknown one: its name", "c=Nonsense", []string{"Nonsense: durward does not know this scheme"}, ""},
+		{"beside one that it can answer: none", "c=Negotiate&c=Basic+realm%3Dx", []string{"it wants Negotiate, Basic"}, "Kerberos"},
+		{"no challenge: none", "", []string{"401 Unauthorized"}, "scheme;"},
+	} {
+		_, stderr, status := command(t, "", "fetch", s.URL+"/?"+c.query)
+		if status != exitRefused || c.wantNot != "" && strings.Contains(stderr, c.wantNot) {
+			t.Errorf("%s: %d %s", c.name, status, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: got %s, want %q", c.name, stderr, want)
+			}
+		}
+	}
+}

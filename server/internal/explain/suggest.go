@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Suggest returns the IDs, at most three, that are similar to a mistyped one, the best first. It reads
+// Suggest returns the IDs and schemes, at most three, that are similar to a mistyped one, the best first. It reads
 // at most 64 octets of id.
 func Suggest(id string) (ids []string) {
 	typed := normal(id[:min(len(id), 64)])
@@ -17,15 +17,21 @@ func Suggest(id string) (ids []string) {
 		points int // fewer are better
 	}
 	var found []match
-	for _, p := range All() {
-		known := normal(p.ID)
+	add := func(id string) {
+		known := normal(id)
 		points := Distance(typed, known)
 		if len(typed) >= 4 && strings.Contains(known, typed) {
 			points = 1 // a part of the ID was typed
 		}
 		if points <= max(1, len(typed)/3) {
-			found = append(found, match{p.ID, points})
+			found = append(found, match{id, points})
 		}
+	}
+	for _, p := range All() {
+		add(p.ID)
+	}
+	for _, s := range Schemes {
+		add(s.Name)
 	}
 	slices.SortStableFunc(found, func(a, b match) int { return a.points - b.points })
 	for _, m := range found[:min(3, len(found))] {
