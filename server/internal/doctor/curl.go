@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/durward-auth/durward/internal/printable"
 )
 
 // The reader of commands reads what a user pastes or a browser copies. It parses the command and
@@ -645,15 +647,16 @@ func isCurl(name string) bool {
 	return name == "curl"
 }
 
-// shownOption returns an option as a note shows it. Text after a dash is perhaps no option.
+// shownOption returns an option as a note shows it. Text after a dash is perhaps no option but a
+// secret, so only short words are shown.
 func shownOption(option string) string {
-	for i := range len(option) {
-		if b := option[i]; b != '-' && b != '.' && (b < '0' || b > '9') && (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') || i > 30 {
-			return "an option"
-		}
+	if optionName.MatchString(option) {
+		return option
 	}
-	return option
+	return "an option"
 }
+
+var optionName = regexp.MustCompile(`^(?:-[!-~]?|-{0,2}[a-z]{1,16}(?:-[a-z]{1,16}){0,3})$`)
 
 // option applies an option. rest holds the words after its value; it returns how many of them it
 // used up.
@@ -761,7 +764,7 @@ func (a *curlArguments) variable(at string, value word) {
 	case "command":
 		a.note(NoteSubstitution, at, "The shell runs a command for this value. The reader does not run it, so the value is not known.")
 	default:
-		a.note(NoteVariableUnset, at, "The shell puts the variable "+shownOption(value.variable)+" in here. Its content is not known to the reader.")
+		a.note(NoteVariableUnset, at, "The shell puts the variable "+printable.Line(value.variable, 40)+" in here. Its content is not known to the reader.")
 	}
 }
 
