@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,19 +91,30 @@ func cookieScheme() durward.Scheme {
 
 // nonceFrom returns a Digest nonce of the lab that was made at a distance from now.
 func (s *site) nonceFrom(distance time.Duration) string {
+	list, err := durward.ParseChallenges(s.ask(s.at(distance).guard("/lab", digestScheme())).Values("WWW-Authenticate"))
+	if err != nil || len(list) == 0 {
+		return ""
+	}
+	nonce, _ := list[0].Param("nonce")
+	return nonce
+}
+
+// at returns the site with its clock at a distance from now.
+func (s *site) at(distance time.Duration) *site {
 	then := *s
 	then.now = func() time.Time { return s.now().Add(distance) }
-	g := then.guard("/lab", digestScheme())
+	return &then
+}
+
+// ask returns the fields of a guard's refusal of a request without credentials.
+func (s *site) ask(g *durward.Guard) http.Header {
 	r, err := http.NewRequest(http.MethodGet, s.origin+"/lab", nil)
 	if err != nil { // not possible: the origin was parsed before
 		panic(err)
 	}
-	_, err = g.Check(r, durward.Policy{})
-	if f, ok := errors.AsType[*durward.Refusal](err); ok && len(f.Challenges) > 0 {
-		nonce, _ := f.Challenges[0].Param("nonce")
-		return nonce
-	}
-	return ""
+	c := &recorder{h: make(http.Header)}
+	g.Handler(http.HandlerFunc(accepted)).ServeHTTP(c, r)
+	return c.h
 }
 
 // allow returns a policy that refuses accepted credentials with f.
@@ -283,13 +293,8 @@ func (s *site) causes() []endpoint {
 			Cause: "client-certificate-missing", About: "The route accepts only a client certificate, and none came.",
 			Code: durward.ClientCertificateRequired, GoodClient: "connects with a certificate", Doctor: certain,
 		},
-		send: send("client-certificate-missing", always()),
-		serve: require(s.guard("/lab/client-certificate-missing", durward.ClientCert(durward.ClientCertConfig{
-			Roots: x509.NewCertPool(), // of no authority: the lab accepts no certificate
-			Check: func(context.Context, *x509.Certificate) (*durward.Principal, error) {
-				return nil, durward.ClientCertificateRequired
-			},
-		})), durward.Policy{}),
+		send:  send("client-certificate-missing", always()),
+		serve: require(s.guard("/lab/client-certificate-missing", noCertificates()), durward.Policy{}),
 	})
 	add(endpoint{
 		Endpoint: Endpoint{
@@ -453,15 +458,15 @@ func (s *site) causes() []endpoint {
 		func(string, string) []Field { return nil })
 	proofCause("dpop-proof-wrong", "The proof is for another token.", false, durward.InvalidProof, newProof,
 		func(path, _ string) []Field {
-			return []Field{{"DPoP", proofKey.prove(http.MethodGet, s.origin+path, s.token("good", path))}}
+			return []Field{{"DPoP", proofKey.prove(http.MethodGet, s.origin+path, s.token("good", path), "")}}
 		})
 	proofCause("dpop-url-mismatch", "The proof is for the address of an inner server.", false, durward.InvalidProof, newProof,
 		func(path, token string) []Field {
-			return []Field{{"DPoP", proofKey.prove(http.MethodGet, "http://inner.lab.example"+path, token)}}
+			return []Field{{"DPoP", proofKey.prove(http.MethodGet, "http://inner.lab.example"+path, token, "")}}
 		})
 	proofCause("dpop-nonce-needed", "The proof has no nonce of the server.", true, durward.NonceRequired, answersNonce,
 		func(path, token string) []Field {
-			return []Field{{"DPoP", proofKey.prove(http.MethodGet, s.origin+path, token)}}
+			return []Field{{"DPoP", proofKey.prove(http.MethodGet, s.origin+path, token, "")}}
 		})
 	tokenCause("certificate-binding", "certificate-bound", "The token is bound to a client certificate, and the connection has none.", durward.InvalidToken,
 		"connects with its certificate")

@@ -199,7 +199,7 @@ type endpoint struct {
 func newSite(c Config, at string) *site {
 	s := &site{origin: at, other: otherOrigin(c, at), now: c.Now, mux: http.NewServeMux()}
 	s.open = s.guard("/lab", durward.Session())
-	s.endpoints = append(s.causes(), s.faulty()...)
+	s.endpoints = slices.Concat(s.causes(), s.codes(), s.faulty(), s.flows())
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
 		if e.Methods == nil {
@@ -211,6 +211,8 @@ func newSite(c Config, at string) *site {
 		s.mux.Handle(e.Path, e.serve)
 		s.mux.Handle(e.Path+"/", e.serve)
 	}
+	s.mux.Handle("/lab/{$}", s.open.Open(http.HandlerFunc(s.list)))
+	s.mux.Handle("/{$}", http.RedirectHandler("/lab/", http.StatusFound))
 	s.mux.Handle("/lab.json", s.document(func() any { return s.index() }))
 	s.handleTokens()
 	s.mux.Handle("/", s.open.Open(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -253,7 +255,7 @@ func otherOrigin(c Config, at string) string {
 func (s *site) index() Index {
 	var x Index
 	for _, e := range s.endpoints {
-		e.Endpoint.Send = e.send()
+		e.Send = e.send()
 		for i := range e.Send {
 			if e.Send[i].Fields == nil {
 				e.Send[i].Fields = []Field{}
@@ -300,18 +302,18 @@ func answerAccepted(w http.ResponseWriter, p *durward.Principal) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// guard returns the guard of an endpoint.
+// guard returns the guard of an endpoint, whose challenges name its metadata.
 func (s *site) guard(path string, schemes ...durward.Scheme) *durward.Guard {
-	return s.guardWith(path, durward.Config{Schemes: schemes})
+	return s.guardWith(durward.Config{Schemes: schemes, Metadata: s.metadataURL(path)})
 }
 
-// guardWith returns the guard of an endpoint with more settings than its schemes.
-func (s *site) guardWith(path string, c durward.Config) *durward.Guard {
-	c.Realm, c.PublicURL, c.Now = "lab", s.origin, s.now
-	c.InsecureAllowHTTP = true // the lab has no secrets
-	if c.Metadata == "" {
-		c.Metadata = s.metadataURL(path)
+// guardWith returns a guard with settings of its own.
+func (s *site) guardWith(c durward.Config) *durward.Guard {
+	if c.Realm == "" {
+		c.Realm = "lab"
 	}
+	c.PublicURL, c.Now = s.origin, s.now
+	c.InsecureAllowHTTP = true                             // the lab has no secrets
 	c.OnRefusal = func(*http.Request, *durward.Refusal) {} // a refusal is what clients come for
 	g, err := durward.New(c)
 	if err != nil { // a mistake of this package
@@ -368,4 +370,23 @@ func outline(value string) string {
 		text = fmt.Sprintf("(user %q) ", user) + text
 	}
 	return strings.TrimSpace(scheme + " " + text)
+}
+
+// recorder keeps a response of the lab, which is short.
+type recorder struct {
+	h      http.Header
+	status int
+	body   strings.Builder
+}
+
+func (c *recorder) Header() http.Header { return c.h }
+func (c *recorder) WriteHeader(status int) {
+	if c.status == 0 {
+		c.status = status
+	}
+}
+
+func (c *recorder) Write(b []byte) (int, error) {
+	c.WriteHeader(http.StatusOK)
+	return c.body.Write(b)
 }

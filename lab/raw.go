@@ -320,25 +320,6 @@ var faults = []fault{
 	},
 }
 
-// recorder keeps a response of the lab, which is short.
-type recorder struct {
-	h      http.Header
-	status int
-	body   strings.Builder
-}
-
-func (c *recorder) Header() http.Header { return c.h }
-func (c *recorder) WriteHeader(status int) {
-	if c.status == 0 {
-		c.status = status
-	}
-}
-
-func (c *recorder) Write(b []byte) (int, error) {
-	c.WriteHeader(http.StatusOK)
-	return c.body.Write(b)
-}
-
 // faulty returns the endpoints below /lab/fault.
 func (s *site) faulty() (all []endpoint) {
 	for _, f := range faults {
@@ -390,7 +371,7 @@ func (s *site) faultless(path string, clear bool) http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	bearer := s.bearer(path)
-	g := s.guardWith(path, durward.Config{Schemes: []durward.Scheme{bearer, basicScheme(nil)}, Preflight: cors})
+	g := s.guardWith(durward.Config{Schemes: []durward.Scheme{bearer, basicScheme(nil)}, Metadata: s.metadataURL(path), Preflight: cors})
 	proxy := g.Proxy(durward.Policy{}, http.HandlerFunc(accepted))
 	tokens := g.Require(durward.Policy{Schemes: []durward.Scheme{bearer}, Scopes: []string{"read"}}, http.HandlerFunc(accepted))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

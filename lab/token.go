@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -111,8 +112,8 @@ func (k *signingKey) secretJWK() map[string]string {
 	return jwk
 }
 
-// prove returns a DPoP proof for a request to url with a token.
-func (k *signingKey) prove(method, url, token string) string {
+// prove returns a DPoP proof for a request to url with a token, and a nonce if it is not empty.
+func (k *signingKey) prove(method, url, token, nonce string) string {
 	text, err := json.Marshal(k.secretJWK())
 	if err != nil {
 		panic(err)
@@ -121,7 +122,7 @@ func (k *signingKey) prove(method, url, token string) string {
 	if err != nil {
 		panic(err)
 	}
-	proof, err := key.Prove(durward.ProofRequest{Method: method, URL: url, Token: token})
+	proof, err := key.Prove(durward.ProofRequest{Method: method, URL: url, Token: token, Nonce: nonce})
 	if err != nil {
 		panic(err)
 	}
@@ -194,6 +195,9 @@ var kinds = map[string]kind{
 	}},
 }
 
+// kindNames returns the names of all kinds, sorted.
+func kindNames() []string { return slices.Sorted(maps.Keys(kinds)) }
+
 // unix returns the time at a distance from now, in seconds since 1970.
 func (s *site) unix(from time.Duration) int64 { return s.now().Add(from).Unix() }
 
@@ -235,8 +239,8 @@ func (s *site) tokenFor(name, path, jkt string) string {
 	return key.sign(header, claims)
 }
 
-// verifier verifies the tokens for the endpoint at path.
-func (s *site) verifier(path string) *jwt.Verifier {
+// issuerKeys is the key set of the issuer, parsed.
+var issuerKeys = sync.OnceValue(func() *jwt.Keys {
 	keys, err := jwt.ParseKeySet(keySet())
 	if err != nil {
 		panic(err)
@@ -245,8 +249,13 @@ func (s *site) verifier(path string) *jwt.Verifier {
 	if err != nil {
 		panic(err)
 	}
+	return set
+})
+
+// verifier verifies the tokens for the endpoint at path.
+func (s *site) verifier(path string) *jwt.Verifier {
 	v, err := jwt.New(jwt.Config{
-		Issuer: s.origin, Audience: []string{s.origin + path, s.origin}, Keys: set, Now: s.now,
+		Issuer: s.origin, Audience: []string{s.origin + path, s.origin}, Keys: issuerKeys(), Now: s.now,
 		CacheSize: -1, // tokens are new in each index, and memory is for clients of the internet
 		Revoked: func(p *durward.Principal, _ string) error {
 			if strings.HasPrefix(p.TokenID, "revoked-") {
@@ -326,7 +335,7 @@ func (s *site) giveToken(w http.ResponseWriter, r *http.Request) {
 		s.open.Refuse(w, r, &durward.Refusal{Code: durward.MethodNotAllowed, Allow: []string{http.MethodGet, http.MethodHead}})
 		return
 	case !known:
-		mistake = "The parameter kind is one of " + strings.Join(slices.Sorted(maps.Keys(kinds)), ", ") + "."
+		mistake = "The parameter kind is one of " + strings.Join(kindNames(), ", ") + "."
 	case path != "" && !strings.HasPrefix(path, "/lab/") || len(path) > 200:
 		mistake = "The parameter for is the path of an endpoint, such as /lab/expired."
 	case jkt != "" && len(jkt) != len(proofKey.thumbprint()):
