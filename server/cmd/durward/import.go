@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
 
-	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -34,21 +32,16 @@ type userImport struct {
 	LookAlike          bool   `help:"Accept addresses that look like those of other users."`
 }
 
-// importFault is a user of the file who was not added.
-type importFault struct {
-	Line  int    `json:"line,omitempty"` // of a file with lines
-	User  int    `json:"user,omitempty"` // the number of the user in another file
-	Email string `json:"email,omitempty"`
-	Error string `json:"error"`
-}
-
-// where returns the place of the user in the file.
-func (f importFault) where() string {
+// whereInFile returns the place of a user in the file.
+func whereInFile(f account.ImportFault) string {
 	if f.Line > 0 {
 		return fmt.Sprint("line ", f.Line)
 	}
 	return fmt.Sprint("user ", f.User)
 }
+
+// flagOf returns the flag of an option.
+func flagOf(option string) string { return "--" + option }
 
 // importState is the state of an import, stored with the users of each batch, so that the import
 // continues there after an interruption.
@@ -59,10 +52,6 @@ type importState struct {
 	Faults int    `json:"faults"`
 	Report int64  `json:"report"` // octets of the report
 }
-
-// importBatch is the number of users that one transaction adds. A running server waits for it with its
-// own writes.
-const importBatch = 200
 
 // shownFaults is the number of faults that are printed as text.
 const shownFaults = 100
@@ -164,7 +153,7 @@ type importer struct {
 	stored  string // state in the database
 	skip    int    // rows that were stored before
 	batch   []userfile.Row
-	faults  []importFault // of this run
+	faults  []account.ImportFault // of this run
 	began   time.Time
 	lastBar time.Time
 	bar     bool
@@ -210,7 +199,7 @@ func (i *importer) row(r userfile.Row) error {
 		i.skip--
 		return nil
 	}
-	if i.batch = append(i.batch, r); len(i.batch) < importBatch {
+	if i.batch = append(i.batch, r); len(i.batch) < account.ImportBatch {
 		return nil
 	}
 	return i.flush()
@@ -221,33 +210,15 @@ func (i *importer) flush() error {
 	if len(i.batch) == 0 {
 		return nil
 	}
-	var users []account.ImportedUser
-	var places []int // of users in the batch
-	for n, r := range i.batch {
-		if r.Fault == nil {
-			users = append(users, account.ImportedUser{
-				Email:  r.User.Email,
-				Name:   r.User.Name,
-				Hash:   r.User.Hash,
-				Admin:  r.User.Admin,
-				Locked: r.User.Locked,
-			})
-			places = append(places, n)
-		}
-	}
 	var state importState
 	var stored string
-	var faults []importFault
+	var faults []account.ImportFault
 	finish := func(refusals []error) (err error) {
 		state, faults = i.state, nil
 		state.Rows += len(i.batch)
-		all := make([]error, len(i.batch))
 		for n, err := range refusals {
-			all[places[n]] = err
-		}
-		for n, r := range i.batch {
-			if err := errors.Join(r.Fault, all[n]); err != nil {
-				faults = append(faults, faultOf(r, err))
+			if err != nil {
+				faults = append(faults, account.ImportFaultOf(i.batch[n], err, flagOf))
 			}
 		}
 		state.Added += len(i.batch) - len(faults)
@@ -259,7 +230,7 @@ func (i *importer) flush() error {
 		stored = string(text)
 		return err
 	}
-	refusals, err := i.to.Add(i.e, users, i.stored, func(refusals []error) (string, error) {
+	refusals, err := i.to.AddRows(i.e, i.batch, i.stored, func(refusals []error) (string, error) {
 		err := finish(refusals)
 		return stored, err
 	})
@@ -281,7 +252,7 @@ func (i *importer) flush() error {
 }
 
 // write writes faults to the report, behind those of the batches before, and returns its size.
-func (i *importer) write(faults []importFault) (size int64, err error) {
+func (i *importer) write(faults []account.ImportFault) (size int64, err error) {
 	size = i.state.Report
 	if i.report == nil {
 		return size, nil
@@ -298,31 +269,6 @@ func (i *importer) write(faults []importFault) (size int64, err error) {
 		err = i.report.Sync()
 	}
 	return size + int64(len(text)), err
-}
-
-// faultOf returns the fault of a row without its hash.
-func faultOf(r userfile.Row, err error) importFault {
-	f := importFault{Email: r.User.Email, Error: err.Error()}
-	if r.Unit == "line" {
-		f.Line = r.Number
-	} else {
-		f.User = r.Number
-	}
-	refusal, mistaken := errors.AsType[*durward.Refusal](err)
-	switch {
-	case errors.Is(err, store.ErrLookAlike):
-		f.Error = "the address looks like that of another user; --look-alike adds it all the same"
-	case errors.Is(err, store.ErrEmailDeleted):
-		f.Error = "the address was that of a user who was deleted less than 30 days ago"
-	case errors.Is(err, durward.EmailTaken):
-		f.Error = "the address has an account already"
-	case mistaken:
-		f.Error = strings.TrimSpace(refusal.Detail + " " + refusal.Hint)
-	}
-	if r.Fault == nil && r.User.Hash == "" && mistaken && refusal.Members["member"] == "hash" {
-		f.Error = "no hash; --without-hash adds the user without a password"
-	}
-	return f
 }
 
 // show draws the progress on a terminal.
@@ -359,7 +305,7 @@ func (i *importer) end(err error) error {
 	case err != nil && i.state.Rows == 0:
 		return err
 	case i.JSON:
-		if err := i.e.json(map[string]any{"added": added, "dry_run": i.DryRun, "faults": append([]importFault{}, i.faults...)}); err != nil {
+		if err := i.e.json(map[string]any{"added": added, "dry_run": i.DryRun, "faults": append([]account.ImportFault{}, i.faults...)}); err != nil {
 			return err
 		}
 	default:
@@ -369,7 +315,7 @@ func (i *importer) end(err error) error {
 				i.e.note("%d more lines; --report FILE writes all to a file", len(i.faults)-n)
 				break
 			}
-			i.e.note("%s: %s", f.where(), f.Error)
+			i.e.note("%s: %s", whereInFile(f), f.Error)
 		}
 	}
 	if err != nil { // the rest of the file was not read

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/durward-auth/durward/server/internal/account"
 )
 
 // An import is killed several times. Continued to its end, it has added each user once, and its report
@@ -80,7 +82,7 @@ func importKilled(t *testing.T, users int) bool {
 	defer f.Close()
 	line := 1
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var fault importFault
+		var fault account.ImportFault
 		if line += 10; json.Unmarshal(lines.Bytes(), &fault) != nil || fault.Line != line {
 			t.Fatalf("report: got %s, want a fault of line %d", lines.Text(), line)
 		}
@@ -109,7 +111,7 @@ func TestImportInterrupted(t *testing.T) {
 	}
 	const hash = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
 	rows := "{\"email\":\"a@example.com\",\"passwordHash\":\"" + hash + "\"}\n"
-	broken := file("broken", strings.Repeat(rows, importBatch)+"{")
+	broken := file("broken", strings.Repeat(rows, account.ImportBatch)+"{")
 	if _, stderr, status := command(t, "", "user", "import", broken, "--format", "auth0", "--data", data); status != exitUsage || !strings.Contains(stderr, "ends in the middle") {
 		t.Errorf("half a file: %d %.300s", status, stderr)
 	}

@@ -7,19 +7,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/pwhash"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
+	"github.com/durward-auth/durward/server/internal/userfile"
 )
 
-// ImportedUser holds the properties of a user of another product.
-type ImportedUser struct {
-	Email  string
-	Name   string
-	Hash   string // in a form that pwhash.Parse reads; empty for a user without a password
-	Admin  bool
-	Locked bool
-}
+// ImportedUser holds the properties of a user of another product. Its hash has a form that pwhash.Parse reads;
+// it is empty for a user without a password.
+type ImportedUser userfile.User
 
 // Import adds users of another product in batches. It is for one goroutine.
 type Import struct {
@@ -33,6 +30,10 @@ type Import struct {
 	seen  map[string]bool // of a dry run: keys and skeletons of the users that would have been added
 	costs []string        // likewise: costs of their hashes
 }
+
+// ImportBatch is the number of users that one transaction adds. A running server waits for it with its
+// own writes.
+const ImportBatch = 200
 
 // maxImportedCosts limits the costs of imported hashes, of which each check of a password computes one
 // each.
@@ -79,6 +80,73 @@ func (i *Import) Add(
 		i.remember(batch, found)
 	}
 	return complete(found), nil
+}
+
+// AddRows is Add for rows of a file. The fault of a row is that of the file, or refuses the user.
+func (i *Import) AddRows(
+	ctx context.Context, rows []userfile.Row, was string, next func(faults []error) (string, error),
+) ([]error, error) {
+	var users []ImportedUser
+	var places []int // of users in rows
+	for n, r := range rows {
+		if r.Fault == nil {
+			users, places = append(users, ImportedUser(r.User)), append(places, n)
+		}
+	}
+	complete := func(ofUsers []error) []error {
+		all := make([]error, len(rows))
+		for n, r := range rows {
+			all[n] = r.Fault
+		}
+		for n, err := range ofUsers {
+			all[places[n]] = err
+		}
+		return all
+	}
+	found, err := i.Add(ctx, users, was, func(ofUsers []error) (string, error) { return next(complete(ofUsers)) })
+	if err != nil {
+		return nil, err
+	}
+	return complete(found), nil
+}
+
+// ImportFault is a row of a file that was not imported, as JSON.
+type ImportFault struct {
+	Line  int    `json:"line,omitempty"` // of a file with lines
+	User  int    `json:"user,omitempty"` // the number of the user in another file
+	Email string `json:"email,omitempty"`
+	Error string `json:"error"`
+}
+
+// ImportFaultOf returns the fault of a row without its hash. option returns the form of an option that would
+// accept the row, such as look-alike.
+func ImportFaultOf(r userfile.Row, err error, option func(name string) string) ImportFault {
+	f := ImportFault{Email: r.User.Email, Error: err.Error()}
+	if r.Unit == "line" {
+		f.Line = r.Number
+	} else {
+		f.User = r.Number
+	}
+	refusal, mistaken := errors.AsType[*durward.Refusal](err)
+	switch {
+	case errors.Is(err, store.ErrLookAlike):
+		f.Error = "the address looks like that of another user; " + option("look-alike") + " adds it all the same"
+	case errors.Is(err, store.ErrEmailDeleted):
+		f.Error = "the address was that of a user who was deleted less than 30 days ago"
+	case errors.Is(err, durward.EmailTaken):
+		f.Error = "the address has an account already"
+	case NoHash(r, err):
+		f.Error = "no hash; " + option("without-hash") + " adds the user without a password"
+	case mistaken:
+		f.Error = strings.TrimSpace(refusal.Detail + " " + refusal.Hint)
+	}
+	return f
+}
+
+// NoHash reports whether err refuses a row because it has no hash.
+func NoHash(r userfile.Row, err error) bool {
+	refusal, mistaken := errors.AsType[*durward.Refusal](err)
+	return r.Fault == nil && r.User.Hash == "" && mistaken && refusal.Members["member"] == "hash"
 }
 
 // user returns the row of a user.

@@ -61,6 +61,7 @@ var routeCases = map[string][]routeCase{
 	"/api/keys/{id}":                           {{"DELETE", "/api/keys/none", ``, true, 404, false}},
 	"/api/keys/{id}/rotate":                    {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
 	"/api/admin/users":                         {{"GET", "/api/admin/users", ``, true, 200, false}, {"POST", "/api/admin/users", `{}`, true, 400, false}},
+	"/api/admin/users/import":                  {{"POST", "/api/admin/users/import?format=x", `{}`, true, 400, false}},
 	"/api/admin/users/{id}":                    {{"GET", "/api/admin/users/none", ``, true, 404, false}, {"PATCH", "/api/admin/users/none", `{"name":"Ada"}`, true, 404, false}, {"DELETE", "/api/admin/users/none", ``, true, 404, false}},
 	"/api/admin/users/{id}/lock":               {{"POST", "/api/admin/users/none/lock", ``, true, 404, false}},
 	"/api/admin/users/{id}/unlock":             {{"POST", "/api/admin/users/none/unlock", ``, true, 404, false}},

@@ -69,6 +69,7 @@ func (s *Server) routes() http.Handler {
 
 	// Administration.
 	handle("/api/admin/users", route{"GET": s.forAdmins(s.users), "POST": s.byAdmin(s.inviteUser)})
+	handle("/api/admin/users/import", route{"POST": s.byAdmin(s.importUsers)})
 	handle("/api/admin/users/{id}", route{"GET": s.forAdmins(s.user), "PATCH": s.byAdmin(s.patchUser), "DELETE": s.byAdmin(s.deleteUser)})
 	handle("/api/admin/users/{id}/lock", route{"POST": s.byAdmin(s.lockUser)})
 	handle("/api/admin/users/{id}/unlock", route{"POST": s.byAdmin(s.unlockUser)})

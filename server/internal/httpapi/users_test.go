@@ -472,3 +472,90 @@ func TestFactorsOfUsers(t *testing.T) {
 		}
 	}
 }
+
+// A file of users: each row is added or reported with its line, and the same file again adds none.
+func TestImportUsers(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	root, token := w.administrator("root@example.com")
+	const hash = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
+	file := "email,hash,name,admin\n" +
+		"new@example.com," + hash + ",New,\n" +
+		"no address," + hash + ",,\n" +
+		adaEmail + "," + hash + ",,\n" +
+		"empty@example.com,,,\n" +
+		"boss@example.com," + hash + ",,true\n" +
+		"new@example.com," + hash + ",,\n" +
+		"bad@example.com,secret-hash,,\n"
+	send := func(query, kind, body string) reply {
+		t.Helper()
+		r, err := http.NewRequest("POST", w.url+"/api/admin/users/import"+query, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", kind)
+		r.Header.Set("Authorization", "Bearer "+token)
+		return w.send(r)
+	}
+	type report struct {
+		Added  int                   `json:"added"`
+		DryRun bool                  `json:"dry_run"`
+		Faults []account.ImportFault `json:"faults"`
+	}
+	imported := func(query, kind, body string) (got report) {
+		t.Helper()
+		r := send(query, kind, body)
+		if r.StatusCode != 200 || json.Unmarshal(r.body, &got) != nil {
+			t.Fatalf("import%s: %s %s", query, r.Status, r.body)
+		}
+		if strings.Contains(string(r.body), "secret-hash") {
+			t.Errorf("the report has a hash: %s", r.body)
+		}
+		return got
+	}
+	lines := func(r report) (lines []int) {
+		for _, f := range r.Faults {
+			lines = append(lines, f.Line)
+		}
+		return lines
+	}
+	dry := imported("?dry_run=true", "text/csv", file)
+	if dry.Added != 2 || !dry.DryRun || !slices.Equal(lines(dry), []int{3, 4, 5, 7, 8}) {
+		t.Errorf("dry run: %+v", dry)
+	}
+	if page := read[list[userItem]](w, token, "/api/admin/users?search=new@"); len(page.Items) != 0 {
+		t.Errorf("a dry run added %+v", page.Items)
+	}
+	got := imported("", "text/csv", file)
+	if got.Added != 2 || got.DryRun || !slices.Equal(got.Faults, dry.Faults) {
+		t.Errorf("import: %+v, want the faults of the dry run %+v", got, dry.Faults)
+	}
+	if !strings.Contains(got.Faults[2].Error, "without_hash=true") {
+		t.Errorf("%+v does not name the parameter", got.Faults[2])
+	}
+	if page := read[list[userItem]](w, token, "/api/admin/users?search=boss@"); len(page.Items) != 1 || !page.Items[0].Admin || !page.Items[0].HasPassword {
+		t.Errorf("boss: %+v", page.Items)
+	}
+	if e := w.events(store.EventUserAdded); len(e) < 2 || e[0].Actor != root || e[1].Actor != root {
+		t.Errorf("events: %+v, want two by the administrator", e)
+	}
+	if again := imported("?without_hash=true", "text/csv; charset=utf-8", file); again.Added != 1 || len(again.Faults) != 6 {
+		t.Errorf("again, without hashes: %+v, want the user without a hash", again)
+	}
+	if got := imported("", "application/jsonl", `{"email":"json@example.com","hash":"`+hash+`"}`); got.Added != 1 {
+		t.Errorf("JSON lines: %+v", got)
+	}
+
+	w.refused(send("", "text/plain", file), 415, "UNSUPPORTED_MEDIA_TYPE")
+	w.refused(send("", "text/csv", "name\nAda\n"), 400, "INVALID_REQUEST")
+	w.refused(send("?format=firebase", "application/json", "{}"), 400, "INVALID_REQUEST")
+	w.refused(send("?dry_run=yes", "text/csv", file), 400, "INVALID_REQUEST")
+	w.refused(send("", "text/csv", "email,hash\n"+strings.Repeat("x", MaxImport)), 413, "BODY_TOO_LARGE")
+	w.refused(send("", "text/csv", "email,hash\n"+strings.Repeat("x,\n", maxImportRows+1)), 400, "INVALID_REQUEST")
+	// An import of the command line that was interrupted is not disturbed.
+	w.sql(`INSERT INTO meta (name, value) VALUES ('import', '{}') ON CONFLICT (name) DO UPDATE SET value = '{}'`)
+	w.refused(send("", "text/csv", "email,hash\nlate@example.com,"+hash+"\n"), 400, "INVALID_REQUEST")
+	if page := read[list[userItem]](w, token, "/api/admin/users?search=late@"); len(page.Items) != 0 {
+		t.Errorf("an import during another added %+v", page.Items)
+	}
+}

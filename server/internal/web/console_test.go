@@ -72,6 +72,8 @@ func consoleRoutes(userID string) []consoleRoute {
 		{"GET", "/console?range=year", nil, 400},
 		{"GET", "/console/users", nil, 200},
 		{"GET", "/console/users?search=" + strings.Repeat("x", 300), nil, 400},
+		{"GET", "/console/users/import", nil, 200},
+		{"POST", "/console/users/import", nil, 415}, // a form without a file; TestConsoleImport sends one
 		{"GET", at, nil, 200},
 		{"GET", "/console/users/none", nil, 404},
 		{"GET", "/console/refusals", nil, 200},
@@ -110,7 +112,8 @@ func consoleRoutes(userID string) []consoleRoute {
 
 // change reports whether the request changes something, so that it needs a sign-in of a short time ago.
 func (r consoleRoute) change() bool {
-	return r.method == "POST" && r.path != "/console/refusals" || strings.HasPrefix(r.path, "/console/signing-keys/retire")
+	return r.method == "POST" && r.path != "/console/refusals" ||
+		strings.HasPrefix(r.path, "/console/signing-keys/retire") || r.path == "/console/users/import"
 }
 
 // Every page and form of the console, by each kind of visitor.
@@ -201,8 +204,8 @@ func TestConsoleForms(t *testing.T) {
 	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Path: "/api/profile", Cause: "exp"})
 	const form = "application/x-www-form-urlencoded"
 	for _, r := range consoleRoutes(target.ID) {
-		if r.method != "POST" || strings.HasSuffix(r.path, "nonsense") {
-			continue
+		if r.method != "POST" || strings.HasSuffix(r.path, "nonsense") || r.path == "/console/users/import" {
+			continue // TestConsoleImport sends the form with a file
 		}
 		field := "x"
 		if len(r.fields) > 0 {
@@ -501,5 +504,87 @@ func TestConsoleFactors(t *testing.T) {
 	b.post(at+"/remove-passkey", "passkey", keys[0].ID).want(422).shows("last way to sign in")
 	if f, _ := e.node.DB.Factors(context.Background(), target.ID); f.Passkeys != 1 {
 		t.Error("the last passkey was removed")
+	}
+}
+
+// A file of users is imported with a report of each line. Bad forms and files change nothing.
+func TestConsoleImport(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.admin()
+	const (
+		at   = "/console/users/import"
+		hash = "$2y$04$EVTD5jzxRNGqIo5.afCf0uwnt25IRD16kxCN1mrpesG0Z10/EU7a2"
+		evil = "<script>alert(1)</script>"
+	)
+	file := "email,hash,name\n" +
+		"new@example.com," + hash + ",New\n" +
+		"no address," + hash + ",\n" +
+		ada + "," + hash + ",\n" +
+		"empty@example.com,,\n" +
+		"n\u0435w@example.com," + hash + ",\n" + // a Cyrillic letter
+		"bad@example.com,secret-hash,\n" +
+		evil + ",x,\n"
+	b.get(at).want(200).shows("Import users", `enctype="multipart/form-data"`)
+	b.get("/console/users").want(200).shows(at)
+	p := b.upload(at, "file", file, "dry_run", "yes").want(200).shows("1 users can be added, 6 cannot", "Line 3", "new@example.com").lacks("secret-hash")
+	if strings.Contains(p.Body, evil) {
+		t.Errorf("text of a file is mark-up:\n%s", p.Body)
+	}
+	if _, err := e.node.Accounts.ByEmail(context.Background(), "new@example.com"); err == nil {
+		t.Error("a check of the file added a user")
+	}
+	b.upload(at, "file", file, "format", "").want(200).shows("1 users were added, 6 were not",
+		"Line 3", "no address", "has an account already", "no hash of a password", "looks like that of another user", "The hash cannot be used").lacks("secret-hash")
+	if u := e.user("new@example.com"); u.Name != "New" {
+		t.Errorf("the imported user: %+v", u)
+	}
+	b.upload(at, "file", file, "without_hash", "yes", "look_alike", "yes").want(200).shows("2 users were added")
+	if found := e.events(store.EventUserAdded); len(found) < 3 || found[0].Actor != e.user(bea).ID {
+		t.Errorf("events: %+v, want three by the administrator", found)
+	}
+
+	b.upload(at, "file", "").want(422).shows("Choose a file", `aria-invalid="true"`)
+	b.upload(at, "file", "name\nAda\n").want(422).shows("The file cannot be read")
+	b.upload(at, "file", file, "format", "firebase").want(422).shows("The format is none of")
+	b.upload(at, "file", "email,hash\n"+strings.Repeat("x", 1<<20)).want(422).shows("larger than 1 MiB")
+	b.upload(at, "other", file).want(400)
+	b.upload(at, "file", file, "unknown", "1").want(400)
+	b.upload(at, "file", file, "format", "", "format", "").want(400)
+	b.upload(at, "file", file, "format", "\xff").want(400)
+	b.send("POST", at, "multipart/form-data; boundary=x", "--x\r\nContent-Disp").want(400)
+	b.send("POST", at, "multipart/form-data", "x").want(400)
+	other := e.browser()
+	other.client.Jar = b.client.Jar
+	other.Fields.Set("Sec-Fetch-Site", "cross-site")
+	other.Fields.Set("Origin", "https://evil.example")
+	other.upload(at, "file", "email,hash\nforged@example.com,"+hash+"\n").want(403)
+
+	// Two imports of one file at once: each user is added once.
+	twice := "email,hash\n"
+	for n := range 300 {
+		twice += fmt.Sprintf("twice%d@example.com,%s\n", n, hash)
+	}
+	done := make(chan page, 2)
+	for range 2 {
+		go func() {
+			twin := e.browser()
+			twin.client.Jar = b.client.Jar
+			done <- twin.upload(at, "file", twice)
+		}()
+	}
+	added := 0
+	for range 2 {
+		var n int
+		p := <-done
+		p.want(200)
+		_, rest, _ := strings.Cut(p.Body, `role="status">`)
+		if _, err := fmt.Sscanf(rest, "%d users", &n); err != nil {
+			t.Fatalf("%v: %.200s", err, rest)
+		}
+		added += n
+	}
+	if added != 300 {
+		t.Errorf("two imports at once added %d users, want 300", added)
 	}
 }

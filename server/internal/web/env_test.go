@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html"
 	"io"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -221,6 +222,22 @@ func (b *browser) post(path string, pairs ...string) page {
 		fields = append(fields, url.QueryEscape(pairs[i])+"="+url.QueryEscape(pairs[i+1]))
 	}
 	return b.send(http.MethodPost, path, "application/x-www-form-urlencoded", strings.Join(fields, "&"))
+}
+
+// upload sends a form with a file, and with pairs of names and values.
+func (b *browser) upload(path, field, content string, pairs ...string) page {
+	b.e.t.Helper()
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		b.e.must(w.WriteField(pairs[i], pairs[i+1]))
+	}
+	file, err := w.CreateFormFile(field, "users.csv")
+	b.e.must(err)
+	_, err = file.Write([]byte(content))
+	b.e.must(err)
+	b.e.must(w.Close())
+	return b.send(http.MethodPost, path, w.FormDataContentType(), body.String())
 }
 
 // script sends JSON as a script of a page does, and reads the JSON of the response into out unless that is nil.

@@ -62,6 +62,57 @@ func readForm(w http.ResponseWriter, r *http.Request, fields ...string) (*form, 
 	return &form{values: values}, nil
 }
 
+// readUpload reads a form with a file and other fields, as readForm does. It refuses a file over maxFile octets
+// with BodyTooLarge.
+func readUpload(w http.ResponseWriter, r *http.Request, file string, maxFile int64, fields ...string) (*form, []byte, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "multipart/form-data" {
+		return nil, nil, &durward.Refusal{
+			Code: durward.UnsupportedMediaType,
+			Hint: "Send the form as multipart/form-data.",
+			Err:  errors.New("web: the form has another media type"),
+		}
+	}
+	tooLarge := fmt.Errorf("web: the file has more than %d octets: %w", maxFile, durward.BodyTooLarge)
+	malformed := func(err error) error {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return tooLarge
+		}
+		return &durward.Refusal{Code: durward.InvalidRequest, Err: fmt.Errorf("web: cannot read the form: %w", err)}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxFile+maxForm)
+	parts, err := r.MultipartReader() // RFC 7578
+	if err != nil {
+		return nil, nil, malformed(err)
+	}
+	f := &form{values: url.Values{}}
+	var content []byte
+	for {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			return f, content, nil
+		} else if err != nil {
+			return nil, nil, malformed(err)
+		}
+		name := part.FormName()
+		value, err := io.ReadAll(part)
+		switch {
+		case err != nil:
+			return nil, nil, malformed(err)
+		case name != file && !slices.Contains(fields, name):
+			return nil, nil, badForm("", "has a field that this page does not have")
+		case f.values.Has(name):
+			return nil, nil, badForm(name, "is repeated")
+		case name == file && int64(len(value)) > maxFile:
+			return nil, nil, tooLarge
+		case name == file:
+			content, value = value, nil
+		case !utf8.Valid(value):
+			return nil, nil, badForm(name, "is not valid UTF-8")
+		}
+		f.values.Set(name, string(value))
+	}
+}
+
 // badForm refuses a form that no page of this server sends.
 func badForm(field, fault string) error {
 	if field == "" {

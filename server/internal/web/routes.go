@@ -67,6 +67,7 @@ func (s *Server) consoleRoutes() map[string]map[string]http.Handler {
 	return map[string]methods{
 		"/console":                     {"GET": s.console(s.showOverview)},
 		"/console/users":               {"GET": s.console(s.showUsers), "POST": s.consoleChange(s.inviteUser)},
+		"/console/users/import":        {"GET": s.consoleChange(s.showImport), "POST": s.consoleChange(s.importUsers)},
 		"/console/users/{id}":          {"GET": s.console(s.showUser)},
 		"/console/users/{id}/{act}":    {"POST": s.consoleChange(s.changeUser)},
 		"/console/refusals":            {"GET": s.console(s.showRefusals), "POST": s.console(s.findRefusal)},
