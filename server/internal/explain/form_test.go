@@ -174,7 +174,7 @@ func requiredLevels(p Page) []string {
 	switch p.Kind {
 	case KindCause:
 		return []string{"junior", "deep"}
-	case KindFamily:
+	case KindFamily, KindCode:
 		return Levels
 	}
 	return nil
