@@ -1,0 +1,693 @@
+package doctor
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/durward-auth/durward"
+)
+
+// credential is one secret of the request or of the rest of the input.
+type credential struct {
+	place  string // "Authorization", "parameter key", "body member password"
+	kind   credentialKind
+	scheme string // in lower case; empty if the place has none
+	value  string // without the scheme
+	raw    string // as sent, if it differs from value in more than the scheme and white space
+	mark   string // words of the person that stand in place of the secret
+	masked bool   // value is a mask, or holds one
+	user   string // of Basic, if it could be read
+	pass   string
+	token  *webToken // the value is a JSON Web Token
+	shape  *secretShapeOf
+}
+
+// credentialKind says in which part of a request a secret stands.
+type credentialKind int
+
+const (
+	inAuthorization credentialKind = iota
+	inProxyAuthorization
+	inField
+	inQuery
+	inBody
+	inCookie
+	alone
+)
+
+// webToken is a JSON Web Token that was decoded and not verified.
+type webToken struct {
+	header, claims map[string]any
+}
+
+// text returns a claim or header member as text, or "".
+func text(m map[string]any, name string) string {
+	switch v := m[name].(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	case bool:
+		return fmt.Sprint(v)
+	}
+	return ""
+}
+
+// texts returns a claim that is a text or a list of texts.
+func texts(m map[string]any, name string) (list []string) {
+	switch v := m[name].(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, one := range v {
+			if s, ok := one.(string); ok {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// numericDate returns a claim that is a time (RFC 7519 s2), or zero.
+func numericDate(m map[string]any, name string) time.Time {
+	n, ok := m[name].(json.Number)
+	if !ok {
+		return time.Time{}
+	}
+	seconds, err := n.Float64()
+	if err != nil || seconds < 0 || seconds > 1e11 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
+}
+
+// maxTokenText bounds the octets of a token that is decoded.
+const maxTokenText = 64 << 10
+
+// decodeToken returns the content of a JSON Web Token (RFC 7519 s3), or nil if value is none.
+func decodeToken(value string) *webToken {
+	parts := strings.Split(value, ".")
+	if len(value) > maxTokenText || len(parts) < 2 || len(parts) > 3 {
+		return nil
+	}
+	t := new(webToken)
+	for i, into := range []*map[string]any{&t.header, &t.claims} {
+		octets, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[i], "="))
+		if err != nil {
+			return nil
+		}
+		d := json.NewDecoder(bytes.NewReader(octets))
+		d.UseNumber()
+		if d.Decode(into) != nil {
+			return nil
+		}
+	}
+	if t.header == nil || t.claims == nil {
+		return nil
+	}
+	return t
+}
+
+// Shapes of values that a person masked or that a program left empty.
+var (
+	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|\(\d+ octets, sha256`)
+	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
+	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
+		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|my|insert|put)[-_ a-z]*>|` +
+		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
+	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
+	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
+	schemeShape  = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
+)
+
+// schemes are names of schemes in wide use, in lower case: those of IANA's registry and others.
+var schemes = []string{
+	"basic", "bearer", "digest", "dpop", "gnap", "hoba", "mutual", "negotiate", "oauth", "privatetoken", "scram-sha-1", "scram-sha-256",
+	"vapid", "concealed", "ntlm", "kerberos", "token", "apikey", "api-key", "key", "aws", "aws4-hmac-sha256", "aws4-ecdsa-p256-sha256", "hmac",
+	"signature", "sharedkey", "sharedkeylite", "sharedaccesssignature", "ssws", "jwt", "bot", "session", "hawk", "goog4-rsa-sha256",
+	"googlelogin", "wsse", "x-mobileme-authtoken", "nodebasic", "client", "tok:", "splunk", "zoho-oauthtoken", "pve", "pveapitoken", "deploy-token",
+	"genielgkey", "geniekey", "snowflake", "passport1.4", "acs3-hmac-sha256", "tc3-hmac-sha256", "sdk-hmac-sha256", "uclouds", "flyv1", "discogs", "mac", "mediabrowser", "emby",
+}
+
+// keyFields are names of fields with a key, beside those of SecretField.
+var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret)$`)
+
+// queryKeys are parameters of an address that hold a secret.
+var queryKeys = []string{
+	"access_token", "token", "api_key", "apikey", "api-key", "key", "auth", "auth_token", "authtoken", "jwt", "id_token", "password", "passwd", "p", "pass",
+	"sig", "signature", "x-amz-signature", "x-goog-signature", "subscription-key", "code", "private_token", "job_token", "hapikey", "appid", "secret", "_key",
+	"session", "sid", "ticket", "hash", "apitoken",
+}
+
+// bodySecrets are members of a body with a secret.
+var bodySecrets = []string{
+	"password", "passwd", "client_secret", "refresh_token", "assertion", "client_assertion", "access_token", "token", "api_key", "apikey", "code",
+	"subject_token", "device_code", "secret", "otp", "id_token", "refreshtoken", "accesstoken", "pass", "passcode",
+}
+
+// readCredentials finds the secrets of the case.
+func (e *evidence) readCredentials() {
+	r := e.request
+	for _, f := range r.Header {
+		name := strings.ToLower(f.Name)
+		c := credential{place: f.Name, value: f.Value, raw: f.Raw}
+		switch {
+		case name == "authorization":
+			c.kind = inAuthorization
+			c.split()
+		case name == "proxy-authorization":
+			c.kind = inProxyAuthorization
+			c.split()
+		case name == "cookie":
+			c.kind = inCookie
+		case name == "dpop" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
+			continue
+		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token":
+			c.kind = inField
+			if scheme, rest, ok := strings.Cut(f.Value, " "); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
+				c.scheme, c.value = strings.ToLower(scheme), rest
+			}
+		default:
+			continue
+		}
+		e.hold(c)
+	}
+	if q, err := url.ParseQuery(e.target.RawQuery); err == nil || len(q) > 0 {
+		for name, values := range q {
+			lower := strings.ToLower(name)
+			if !slices.Contains(queryKeys, lower) || (lower == "p" && !q.Has("u")) || lower == "code" && !q.Has("state") && r.Method == "" {
+				continue
+			}
+			for _, v := range values[:min(len(values), 4)] {
+				e.hold(credential{place: "parameter " + name, kind: inQuery, value: v})
+			}
+		}
+	}
+	for name, v := range bodyMembers(r) {
+		if slices.Contains(bodySecrets, strings.ToLower(name)) {
+			e.hold(credential{place: "body member " + name, kind: inBody, value: v})
+		}
+	}
+	for _, t := range e.c.Tokens {
+		c := credential{place: "token", kind: alone, value: t.Value}
+		if t.Label != "" {
+			c.place = quote(t.Label)
+		}
+		if scheme, rest, ok := strings.Cut(t.Value, " "); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
+			c.scheme, c.value = strings.ToLower(scheme), rest
+		}
+		e.hold(c)
+	}
+	slices.SortStableFunc(e.credentials, func(a, b credential) int { return int(a.kind) - int(b.kind) })
+}
+
+// maxCredentials bounds the secrets of one case.
+const maxCredentials = 40
+
+// hold completes a credential and keeps it.
+func (e *evidence) hold(c credential) {
+	if len(e.credentials) >= maxCredentials {
+		return
+	}
+	c.masked = maskShape.MatchString(c.value)
+	if m := markWords.FindAllStringSubmatch(c.value, 3); m != nil {
+		for _, words := range m {
+			c.mark += " " + words[1]
+		}
+		c.mark = strings.TrimSpace(c.mark)
+	}
+	value := strings.Trim(c.value, `"' `)
+	if c.scheme == "basic" {
+		if octets, err := decodeBasic(value); err == nil {
+			c.user, c.pass, _ = strings.Cut(string(octets), ":")
+		} else if user, pass, ok := strings.Cut(c.mark, ":"); ok {
+			c.user, c.pass = user, pass
+		}
+	}
+	c.token = decodeToken(value)
+	c.shape = shapeOf(value)
+	if c.shape == nil && c.scheme == "basic" {
+		if c.shape = shapeOf(c.pass); c.shape == nil {
+			c.shape = shapeOf(c.user)
+		}
+	}
+	e.credentials = append(e.credentials, c)
+}
+
+// split separates scheme and value of an Authorization field.
+func (c *credential) split() {
+	scheme, rest, blank := strings.Cut(c.value, " ")
+	if blank || slices.Contains(schemes, strings.ToLower(scheme)) {
+		if schemeShape.MatchString(strings.TrimRight(scheme, ":")) {
+			c.scheme, c.value = strings.ToLower(scheme), rest
+		}
+	}
+}
+
+// decodeBasic decodes the token68 of Basic (RFC 7617 s2), also without padding.
+func decodeBasic(value string) ([]byte, error) {
+	return base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
+}
+
+// bodyMembers returns the members of a request's body that is a form or a JSON object.
+func bodyMembers(r *Request) map[string]string {
+	body := bytes.TrimSpace(r.Body)
+	if len(body) == 0 || len(body) > maxTokenText {
+		return nil
+	}
+	members := map[string]string{}
+	if body[0] == '{' {
+		var object map[string]any
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		if d.Decode(&object) == nil {
+			for name := range object {
+				members[name] = text(object, name)
+			}
+		}
+		return members
+	}
+	if q, err := url.ParseQuery(string(body)); err == nil {
+		for name := range q {
+			if len(name) < 60 {
+				members[name] = q.Get(name)
+			}
+		}
+	}
+	return members
+}
+
+// sent returns the first credential in a part of the request, or nil.
+func (e *evidence) sent(kinds ...credentialKind) *credential {
+	for i := range e.credentials {
+		if slices.Contains(kinds, e.credentials[i].kind) {
+			return &e.credentials[i]
+		}
+	}
+	return nil
+}
+
+// signInPath matches addresses whose credentials stand in the body.
+var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log-?in|logon|sign-?in|authn|auth|authenticate|sessions?|connect|grant|verify|password|refresh)([/._?-]|$)`)
+
+// requestFacts adds the facts that stand in the request alone.
+func (e *evidence) requestFacts() {
+	r := e.request
+	auth := e.sent(inAuthorization)
+	lines := r.Header.Values("Authorization")
+	method := strings.ToUpper(r.Method)
+	signIn := signInPath.MatchString(e.target.Path) && method != "GET" && method != "HEAD"
+	if signIn {
+		e.add("sign-in-address", Computed, "address", "the address is one to sign in or to fetch a token")
+	}
+	if members := bodyMembers(r); len(members) > 0 || e.target.Query().Has("grant_type") {
+		grant := members["grant_type"]
+		if grant == "" {
+			grant = e.target.Query().Get("grant_type")
+		}
+		if grant != "" {
+			e.add("grant-"+strings.ToLower(strings.TrimPrefix(grant, "urn:ietf:params:oauth:grant-type:")), Computed, "grant_type", "the grant is %s", quote(grant))
+			e.add("token-address", Computed, "grant_type", "the request asks for a token")
+		}
+	}
+	if signIn && regexp.MustCompile(`(?i)token`).MatchString(e.target.Path) {
+		e.add("token-address", Computed, "address", "the address is that of a token endpoint")
+	}
+	if auth != nil && strings.TrimSpace(auth.value) != "" {
+		e.add("authorization-sent", Computed, "Authorization", "the request has an Authorization field%s", auth.describe())
+	}
+	if len(lines) > 1 {
+		e.add("two-authorization", Computed, "Authorization", "the request has %d Authorization fields; one is allowed (RFC 9110 s5.3)", len(lines))
+	}
+	if e.sent(inProxyAuthorization) != nil {
+		e.add("proxy-authorization-sent", Computed, "Proxy-Authorization", "the request has credentials for a proxy")
+	}
+	if c := e.sent(inField); c != nil {
+		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", quote(c.place), c.describe())
+		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", quote(c.place))
+	}
+	for _, c := range e.credentials {
+		if c.kind == inQuery {
+			e.add("key-sent", Computed, c.place, "the address has a key in %s%s", quote(c.place), c.describe())
+			e.add("key-in-query", Computed, c.place, "a secret stands in the address: %s", quote(c.place))
+		}
+	}
+	if e.sent(inBody) != nil {
+		e.add("secret-in-body", Computed, "body", "the body has credentials")
+	}
+	if c := e.sent(inCookie); c != nil {
+		e.add("cookie-sent", Computed, "Cookie", "the request has %d cookies", len(cookieNames(r.Header)))
+	}
+	if r.ClientCertificate {
+		e.add("certificate-sent", Computed, "TLS", "the client sent a certificate")
+	}
+	if _, has := e.target.User.Password(); has || e.target.User.Username() != "" {
+		e.add("user-in-address", Computed, "address", "the address has a user part")
+	}
+	e.unsent(signIn)
+	if method == "OPTIONS" && r.Header.Has("Access-Control-Request-Method") {
+		e.add("preflight", Computed, "method", "the request is a preflight of a browser (Fetch s4.8)")
+	} else if method == "OPTIONS" && r.Header.Has("Origin") {
+		e.add("preflight", Computed, "method", "OPTIONS with Origin is a preflight of a browser (Fetch s4.8)")
+	}
+	if method == "CONNECT" {
+		e.add("tunnel", Computed, "method", "the client asks a proxy for a tunnel (CONNECT)")
+	}
+	if method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" && method != "PROPFIND" {
+		e.add("unsafe-method", Computed, "method", "the method %s may change something (RFC 9110 s9.2.1)", quote(method))
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		e.add("origin-sent", Computed, "Origin", "a page of %s asks", quote(origin))
+		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != e.target.Scheme) {
+			e.add("cross-origin", Computed, "Origin", "the page is from %s, the request goes to %s", quote(origin), quote(e.target.Host))
+		}
+	}
+	if site := strings.ToLower(r.Header.Get("Sec-Fetch-Site")); site == "cross-site" {
+		e.add("cross-site", Computed, "Sec-Fetch-Site", "the browser says that another site caused the request")
+	}
+	if e.target.Scheme == "http" && !localHost(e.target.Hostname()) {
+		e.add("plain-http", Computed, "address", "the address is plain http")
+	}
+}
+
+// unsent adds the facts about credentials that are not in the request.
+func (e *evidence) unsent(signIn bool) {
+	r := e.request
+	if r.Method == "" && r.URL == "" || !r.Whole {
+		return
+	}
+	if r.Header.Has("Authorization") {
+		return
+	}
+	e.add("authorization-absent", Computed, "Authorization", "the request has no Authorization field")
+	for _, n := range e.c.Notes {
+		switch n.ID {
+		case NoteLeftOut, NoteNetrc, NotePasswordPrompt, NoteAuthMethod, NoteConfigFile, NoteProxy:
+			return
+		}
+	}
+	bodyUnseen := len(r.Body) == 0 && (signIn || r.Method == "POST" && signInPath.MatchString(e.target.Path))
+	if e.seen["key-sent"] || e.seen["secret-in-body"] || e.seen["cookie-sent"] || e.seen["certificate-sent"] || e.seen["user-in-address"] || bodyUnseen {
+		return
+	}
+	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) {
+		return
+	}
+	e.add("none-sent", Computed, "request", "the request has no credentials: no Authorization, Cookie, key field, key parameter or certificate")
+}
+
+// signedAddress reports whether an address has a signature.
+func signedAddress(u *url.URL) bool {
+	for name := range u.Query() {
+		if l := strings.ToLower(name); strings.HasSuffix(l, "signature") || l == "sig" || l == "hmac" || l == "hash" {
+			return true
+		}
+	}
+	return false
+}
+
+// localHost reports whether a name means this machine or is a private address.
+func localHost(name string) bool {
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || name == "::1" || strings.HasPrefix(name, "127.")
+}
+
+// describe returns scheme, kind and length of a credential, for a fact.
+func (c *credential) describe() string {
+	var parts []string
+	if c.scheme != "" {
+		parts = append(parts, "scheme "+quote(c.scheme))
+	}
+	switch {
+	case c.masked:
+		parts = append(parts, "masked by the person")
+	case c.token != nil:
+		parts = append(parts, fmt.Sprintf("a JWT of %d octets", len(c.value)))
+	case c.shape != nil:
+		parts = append(parts, fmt.Sprintf("%s, %d octets", c.shape.kind, len(c.value)))
+	default:
+		parts = append(parts, fmt.Sprintf("%d octets", len(c.value)))
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// credentialFacts adds the facts about the form and the kind of each secret.
+func (e *evidence) credentialFacts() {
+	tokens := map[string]bool{} // places of access tokens
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		switch c.kind {
+		case inAuthorization, inProxyAuthorization:
+			e.fieldForm(c)
+		case inField:
+			e.valueForm(c)
+		case alone:
+			e.valueForm(c)
+		}
+		if c.masked {
+			e.add("masked", Computed, c.place, "the person masked the secret")
+		}
+		if c.mark != "" {
+			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
+		}
+		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == inQuery && strings.EqualFold(c.place, "parameter access_token") {
+			tokens[c.place] = true
+		}
+		if c.scheme != "" && c.kind != alone {
+			e.add(c.scheme+"-sent", Computed, c.place, "the scheme sent is %s", quote(c.scheme))
+		}
+		e.kindOf(c)
+	}
+	if len(tokens) > 1 {
+		e.add("two-tokens", Computed, "request", "the request has an access token in two places (RFC 6750 s2)")
+	}
+	if e.has("authorization-sent", "key-field-sent") {
+		e.add("key-beside-authorization", Computed, "request", "the request has an Authorization field and a key field")
+	}
+}
+
+// invisible reports a character that does not show: a blank of another kind, a BOM, a mark of direction.
+func invisible(r rune) bool {
+	return r != ' ' && unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+}
+
+// valueForm looks at the octets of a secret and reports whether it is well-formed.
+func (e *evidence) valueForm(c *credential) bool {
+	value, at := c.value, c.place
+	raw := value
+	if c.raw != "" {
+		raw = c.raw
+	}
+	bare := strings.TrimSpace(value)
+	switch {
+	case bare == "":
+		if c.kind == inField {
+			e.add("empty-credential", Computed, at, "the field %s is empty", quote(at))
+		}
+		return false
+	case !c.masked && placeholderShape.MatchString(bare):
+		e.add("placeholder-word", Computed, at, "the secret is %s: an example or an empty variable", quote(bare))
+		return false
+	case c.masked && placeholderShape.MatchString(bare):
+		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the person masked the secret", quote(bare))
+	}
+	if exampleShape.MatchString(bare) {
+		e.add("placeholder-mark", Computed, at, "%s is the word of an example, or the person masked the secret", quote(bare))
+		c.masked = true
+	}
+	plain := maskShape.ReplaceAllString(raw, "")
+	good := true
+	stray := func(id, format string, args ...any) {
+		good = false
+		e.add("stray-octets", Computed, at, format, args...)
+		e.add(id, Computed, at, format, args...)
+	}
+	if i := strings.IndexFunc(plain, invisible); i >= 0 {
+		r, _ := utf8.DecodeRuneInString(plain[i:])
+		stray("invisible-character", "an invisible character (U+%04X) stands in the secret", r)
+	}
+	if edge := strings.TrimSpace(plain); len(edge) > 1 && strings.ContainsRune("\"'`“”‘’", firstRune(edge)) {
+		stray("quote-at-edge", "a quotation mark stands at the edge of the secret")
+	} else if len(edge) > 1 && strings.ContainsRune("\"'`“”‘’", lastRune(edge)) && !strings.Contains(edge, "=\"") {
+		stray("quote-at-edge", "a quotation mark stands at the edge of the secret")
+	}
+	if i := strings.IndexFunc(plain, func(r rune) bool { return r > unicode.MaxASCII && !invisible(r) }); i >= 0 && !strings.ContainsRune("…•“”‘’", []rune(plain[i:])[0]) {
+		stray("octet-outside-ascii", "octet %d of the secret is not ASCII", i+1)
+	}
+	if strings.Contains(plain, "\\n") || strings.Contains(plain, "\\r") || strings.Contains(plain, "\\u00") {
+		stray("escaped-line-end", `a line end written as \n stands in the secret`)
+	}
+	if strings.Contains(plain, "%20") || strings.Contains(plain, "%3D") || strings.Contains(plain, "%2B") || strings.Contains(plain, "%22") {
+		stray("percent-escape", "a %%-escape stands in the secret")
+	}
+	if strings.Contains(plain, "\x1b[") || strings.Contains(plain, "[0m") {
+		stray("colour-code", "a colour code of a terminal stands in the secret")
+	}
+	return good
+}
+
+func firstRune(s string) rune { r, _ := utf8.DecodeRuneInString(s); return r }
+func lastRune(s string) rune  { r, _ := utf8.DecodeLastRuneInString(s); return r }
+
+// fieldForm looks at the form of an Authorization field (RFC 9110 s11.4).
+func (e *evidence) fieldForm(c *credential) {
+	at := c.place
+	value := strings.TrimSpace(c.value)
+	if c.scheme == "" {
+		e.schemeless(c, value)
+		return
+	}
+	if name, ok := strings.CutSuffix(c.scheme, ":"); ok {
+		e.add("scheme-colon", Computed, at, "a colon follows the scheme %s; a blank belongs there", quote(name))
+		c.scheme = name
+	}
+	if value == "" {
+		e.add("empty-credential", Computed, at, "nothing follows the scheme %s", quote(c.scheme))
+		return
+	}
+	if !e.valueForm(c) {
+		e.basicForm(c, value)
+		return
+	}
+	first, rest, more := strings.Cut(value, " ")
+	if more && slices.Contains(schemes, strings.ToLower(first)) {
+		e.add("scheme-twice", Computed, at, "a second scheme, %s, stands where the secret belongs", quote(first))
+		return
+	}
+	switch c.scheme {
+	case "basic":
+		e.basicForm(c, value)
+	case "bearer", "token", "dpop", "apikey", "api-key", "jwt", "bot", "ssws", "key":
+		plain := strings.TrimSpace(maskShape.ReplaceAllString(value, ""))
+		if more && !c.masked && strings.TrimSpace(rest) != "" && !strings.ContainsAny(value, "=,") {
+			e.add("stray-octets", Computed, at, "a blank stands in the secret")
+			e.add("blank-inside", Computed, at, "a blank stands in the secret")
+		} else if plain != "" && !more && !tokenShape.MatchString(plain) && !strings.ContainsAny(plain, `%"'`) {
+			e.add("not-token68", Computed, at, "the secret has octets that a token cannot have (RFC 9110 s11.2)")
+		}
+		e.tokenForm(c, value)
+	case "digest", "hmac", "signature", "oauth", "hawk", "mac":
+		plain := strings.NewReplacer("...", "", "<", "", ">", "").Replace(c.scheme + " " + value)
+		if _, err := durward.ParseCredentials(strings.TrimRight(plain, ", ")); err != nil && !c.masked {
+			e.add("not-parameters", Computed, at, "the parameters do not parse (RFC 9110 s11.4): %s", quote(err.Error()))
+		}
+	}
+}
+
+// schemeless adds facts about an Authorization field without a known scheme.
+func (e *evidence) schemeless(c *credential, value string) {
+	if value == "" {
+		e.add("empty-credential", Computed, c.place, "the field is empty")
+		return
+	}
+	lower := strings.ToLower(value)
+	for _, s := range schemes {
+		rest, ok := strings.CutPrefix(lower, s)
+		if ok && len(s) > 4 && len(rest) > 6 && !schemeShape.MatchString(value[:min(len(s)+1, len(value))]+" ") {
+			continue
+		}
+		if ok && len(s) > 4 && len(rest) > 6 && s != "token" && s != "session" && s != "client" {
+			e.add("scheme-glued", Computed, c.place, "no blank follows the scheme %s", s)
+			return
+		}
+	}
+	if !e.valueForm(c) {
+		return
+	}
+	switch {
+	case c.token != nil || c.shape != nil && !strings.Contains(value, " "):
+		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
+		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
+	case c.masked && regexp.MustCompile(`(?i)jwt|token`).MatchString(c.mark):
+		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
+		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
+	default:
+		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
+	}
+}
+
+// basicForm adds facts about the token68 of Basic (RFC 7617 s2).
+func (e *evidence) basicForm(c *credential, value string) {
+	if c.scheme != "basic" || c.masked && !strings.Contains(value, "=") {
+		return
+	}
+	if c.masked {
+		return
+	}
+	at := c.place
+	octets, err := decodeBasic(value)
+	if err != nil {
+		if user, _, ok := strings.Cut(value, ":"); ok && user != "" {
+			e.add("basic-not-encoded", Computed, at, "user and password stand there as they are, not in base64")
+		}
+		e.add("basic-not-base64", Computed, at, "the value of Basic is not base64 (RFC 7617 s2)")
+		return
+	}
+	padding := len(value) - len(strings.TrimRight(value, "="))
+	if want := (4 - len(strings.TrimRight(value, "="))%4) % 4; padding != want {
+		e.add("basic-padding", Computed, at, "base64 ends with %d equals signs, %d belong there (RFC 4648 s3.2)", padding, want)
+	}
+	decoded := string(octets)
+	if !strings.Contains(decoded, ":") {
+		e.add("basic-no-colon", Computed, at, "no colon separates user and password (RFC 7617 s2)")
+	}
+	if strings.HasSuffix(decoded, "\n") || strings.HasSuffix(decoded, "\r") {
+		e.add("stray-octets", Computed, at, "the password ends with a line end")
+		e.add("line-end-inside", Computed, at, "the password ends with a line end (echo instead of printf)")
+	}
+	user, pass, _ := strings.Cut(decoded, ":")
+	for _, part := range []struct{ name, value string }{{"user name", user}, {"password", strings.TrimRight(pass, "\r\n")}} {
+		v := part.value
+		switch {
+		case len(v) > 2 && (v[0] == '"' && v[len(v)-1] == '"' || v[0] == '\'' && v[len(v)-1] == '\''):
+			e.add("stray-octets", Computed, at, "the %s stands in quotation marks", part.name)
+		case v != strings.TrimSpace(v):
+			e.add("stray-octets", Computed, at, "a blank stands at the edge of the %s", part.name)
+		case strings.IndexFunc(v, invisible) >= 0:
+			e.add("stray-octets", Computed, at, "an invisible character stands in the %s", part.name)
+		case v != "" && !maskShape.MatchString(v) && placeholderShape.MatchString(v) && part.name == "password":
+			e.add("placeholder-word", Computed, at, "the password is %s: an example or an empty variable", quote(v))
+		}
+	}
+	if user == "" && pass == "" && strings.Contains(decoded, ":") {
+		e.add("empty-credential", Computed, at, "user and password are empty")
+	}
+	for _, p := range e.products {
+		for _, want := range p.Users {
+			if strings.EqualFold(user, want.Cut) {
+				e.add("user-cut", Computed, at, "the user name ends where %s has %q: the shell took the rest", p.Name, want.Mark)
+			}
+		}
+	}
+}
+
+// tokenForm adds facts about the parts of a token.
+func (e *evidence) tokenForm(c *credential, value string) {
+	value = strings.Trim(value, `"'`)
+	parts := strings.Split(value, ".")
+	switch {
+	case c.token != nil && len(parts) == 3:
+		e.add("jwt-sent", Computed, c.place, "the token is a JWT")
+		if parts[2] == "" && !strings.EqualFold(text(c.token.header, "alg"), "none") {
+			e.add("jwt-cut", Computed, c.place, "the signature of the JWT is empty")
+		}
+	case c.token != nil:
+		e.add("jwt-cut", Computed, c.place, "the JWT has %d parts, 3 belong there (RFC 7515 s7.1): it was cut off", len(parts))
+	case strings.HasPrefix(value, "eyJ") && len(parts) != 5 && !c.masked:
+		e.add("jwt-cut", Computed, c.place, "it begins as a JWT and cannot be decoded: it has %d parts, or one is damaged", len(parts))
+	case len(parts) == 5 && strings.HasPrefix(value, "eyJ"):
+		e.add("jwe-sent", Computed, c.place, "the token is encrypted (RFC 7516): only its recipient can read it")
+	case !c.masked:
+		e.add("opaque-sent", Computed, c.place, "the token is opaque, not a JWT")
+	case regexp.MustCompile(`(?i)\bjwt\b`).MatchString(c.mark):
+		e.add("jwt-sent", Computed, c.place, "the person says that the token is a JWT")
+	}
+}

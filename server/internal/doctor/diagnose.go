@@ -1,0 +1,318 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Option changes a diagnosis.
+type Option func(*diagnosis)
+
+// At sets the time of the diagnosis, in place of the current time.
+func At(now time.Time) Option { return func(d *diagnosis) { d.now = now } }
+
+// WithTrace writes to trace each rule that fired: cause, points, group and facts.
+func WithTrace(trace *[]string) Option { return func(d *diagnosis) { d.trace = trace } }
+
+// maxCauses bounds the causes of a report.
+const maxCauses = 5
+
+// diagnosis is the work on one case.
+type diagnosis struct {
+	now   time.Time
+	trace *[]string
+	*evidence
+	scores []*score
+}
+
+// score is what speaks for and against one cause.
+type score struct {
+	cause    Cause
+	groups   map[string]int      // the strongest points of each group
+	facts    map[string]struct{} // IDs of the facts that count
+	decided  bool                // a rule decides, and its facts are not all said
+	against  bool                // a rule contradicts
+	vetoedBy string              // the ID of the fact that makes it impossible
+	order    int                 // for ties
+}
+
+func (s *score) points() (n int) {
+	for _, p := range s.groups {
+		n += p
+	}
+	return n
+}
+
+var prepared = sync.OnceValue(func() []preparedRule {
+	var list []preparedRule
+	for _, r := range ruleSet() {
+		list = append(list, preparedRule{r, r.parts()})
+	}
+	return list
+})
+
+type preparedRule struct {
+	rule
+	ids []string
+}
+
+// Diagnose weighs the facts of a case and returns the report. It does not use the network.
+func Diagnose(c *Case, options ...Option) *Report {
+	d := &diagnosis{now: time.Now()}
+	for _, o := range options {
+		o(d)
+	}
+	d.evidence = gather(c, d.now)
+	d.derive()
+	d.weigh()
+	return d.report()
+}
+
+// derive adds facts that combine others.
+func (d *diagnosis) derive() {
+	e := d.evidence
+	status := e.response.Status
+	if status != 0 {
+		e.add("status-known", Computed, "status", "the status is %d", status)
+	}
+	coded, said := false, false
+	for _, f := range e.list {
+		switch {
+		case strings.HasPrefix(f.ID, "code:"), strings.HasPrefix(f.ID, "usual:"):
+			coded = true
+		case strings.HasPrefix(f.ID, "said:"):
+			said = true
+		}
+	}
+	refusal := status >= 400 || coded || said || e.has("to-sign-in") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
+	if refusal {
+		e.add("refused", Computed, "status", "the request was refused")
+	}
+	if !coded && !said {
+		e.add("said-nothing", Computed, "response", "the response gives no reason")
+	}
+	if status == 404 && e.has("quirk-hides-as-404") {
+		e.add("hides", Computed, "status", "404 stands for a refusal")
+	}
+	path := strings.ToLower(e.target.Path)
+	if strings.HasSuffix(path, "/mcp") || strings.Contains(path, "/mcp/") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
+		e.add("mcp", Computed, "address", "the address is one of the Model Context Protocol")
+	}
+	for _, line := range e.c.Log {
+		lower := strings.ToLower(line)
+		if auth := e.sent(inAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
+			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", quote(auth.scheme))
+		}
+	}
+	for _, f := range e.response.Header {
+		if l := strings.ToLower(f.Name); l == "via" || l == "x-envoy-upstream-service-time" || l == "x-forwarded-server" {
+			e.add("front-proxy", Computed, f.Name, "a front end is on the way")
+		}
+	}
+	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
+		e.add("mark-off", Said, "Date", "the person says that the time of the request is off")
+	}
+}
+
+// weigh lets every rule count.
+func (d *diagnosis) weigh() {
+	byID := map[string]*score{}
+	for i, c := range Causes {
+		s := &score{cause: c, groups: map[string]int{}, facts: map[string]struct{}{}, order: tieOrder(c)*1000 + i}
+		byID[c.ID] = s
+		d.scores = append(d.scores, s)
+	}
+	said := map[string]bool{} // facts that are only said
+	for _, f := range d.list {
+		if was, ok := said[f.ID]; !ok || was {
+			said[f.ID] = f.Source == Said
+		}
+	}
+	for _, r := range prepared() {
+		if !d.has(r.ids...) {
+			continue
+		}
+		s, points := byID[r.cause], r.points
+		onlySaid, positive := true, []string{}
+		for _, id := range r.ids {
+			if id[0] != '!' {
+				positive = append(positive, id)
+				onlySaid = onlySaid && said[id]
+			}
+		}
+		if onlySaid && points > strong {
+			points = strong // servers err: words alone never decide
+		}
+		if d.trace != nil {
+			*d.trace = append(*d.trace, fmt.Sprintf("%+4d %-28s %s (%s)", points, r.cause, r.facts, r.group))
+		}
+		switch {
+		case points == impossible:
+			if s.vetoedBy == "" && len(positive) > 0 {
+				s.vetoedBy = positive[0]
+			}
+			continue
+		case points >= decides:
+			s.decided = true
+		case points <= contradicts:
+			s.against = true
+		}
+		if was, ok := s.groups[r.group]; !ok || abs(points) > abs(was) {
+			s.groups[r.group] = points
+		}
+		if points > 0 {
+			for _, id := range positive {
+				s.facts[id] = struct{}{}
+			}
+		}
+	}
+}
+
+func abs(n int) int { return max(n, -n) }
+
+// tieOrder returns the place of a family among causes with equal points.
+func tieOrder(c Cause) int {
+	return slices.Index([]string{"between", "nothing", "form", "kind", "proof", "token", "who", "server"}, c.Family)
+}
+
+// metFirst is the order in which a server meets mistakes (the order of decisions of package durward). Causes that are not
+// listed come last.
+var metFirst = []string{
+	"challenge-lost", "edge-refused", "proxy-credentials-missing", "insecure-transport", "client-certificate-missing", "preflight-refused",
+	"rate-limited", "network-not-allowed", "lost-on-redirect", "cookie-not-sent", "ambiguous-credentials", "prefix-missing", "placeholder",
+	"stray-characters", "malformed-credentials", "credentials-not-chosen", "wrong-scheme", "header-stripped", "metadata-missing", "no-credentials",
+	"cross-site-refused", "required-field-missing", "account-locked", "wrong-place", "method-retired", "not-a-jwt", "wrong-credential-kind",
+	"app-password-needed", "wrong-algorithm", "wrong-issuer", "unknown-signing-key", "bad-signature", "claim-missing", "wrong-audience", "clock-wrong",
+	"not-yet-valid", "dpop-proof-missing", "dpop-nonce-needed", "dpop-url-mismatch", "dpop-proof-wrong", "certificate-binding",
+	"digest-answer-wrong", "request-signature-mismatch", "stale-nonce", "expired", "oauth-client-refused", "revoked", "session-ended", "refresh-refused",
+	"wrong-secret", "identity-unknown-here", "account-not-active", "second-factor-owed", "organisation-rule", "insufficient-scope", "not-permitted",
+}
+
+// report returns the outcome.
+func (d *diagnosis) report() *Report {
+	e := d.evidence
+	r := &Report{
+		SchemaName: Schema, Status: e.response.Status, Method: quote(e.request.Method), Host: quote(e.target.Host), Path: quote(e.target.Path),
+		Input:  e.c.Kind,
+		Causes: []Finding{}, AlsoWrong: []Finding{}, RuledOut: []RuledOut{}, Faults: []Fault{},
+		Notes: []string{}, Limits: slices.Clone(e.c.Limits), Requests: []string{},
+	}
+	if r.Limits == nil {
+		r.Limits = []string{}
+	}
+	for _, n := range e.c.Notes {
+		r.Notes = append(r.Notes, quote(cmp.Or(n.Text, n.ID)))
+	}
+	if len(e.products) > 0 {
+		r.Product = e.products[0].Name
+	}
+	ranked := d.rank()
+	for i, s := range ranked {
+		if i < maxCauses {
+			r.Causes = append(r.Causes, d.finding(s, Possible))
+		}
+		if i > 0 && s.decided && !s.against && ranked[0].decided {
+			r.AlsoWrong = append(r.AlsoWrong, d.finding(s, Possible))
+		}
+	}
+	for _, s := range d.scores {
+		if s.vetoedBy != "" {
+			if facts := e.facts(s.vetoedBy); len(facts) > 0 {
+				r.RuledOut = append(r.RuledOut, RuledOut{s.cause.ID, facts[0]})
+			}
+		}
+	}
+	r.Faults = append(r.Faults, e.faults()...)
+	d.decide(r, ranked)
+	return r
+}
+
+// rank orders the causes that facts speak for.
+func (d *diagnosis) rank() (ranked []*score) {
+	for _, s := range d.scores {
+		if s.vetoedBy == "" && s.points() >= 1 {
+			ranked = append(ranked, s)
+		}
+	}
+	slices.SortStableFunc(ranked, func(a, b *score) int {
+		if a.sure() != b.sure() {
+			if a.sure() {
+				return -1
+			}
+			return 1
+		}
+		if a.sure() {
+			return cmp.Or(cmp.Compare(met(a), met(b)), cmp.Compare(b.points(), a.points()))
+		}
+		return cmp.Or(cmp.Compare(b.points(), a.points()), cmp.Compare(a.order, b.order))
+	})
+	return ranked
+}
+
+// sure reports whether a fact decides for the cause and none contradicts it.
+func (s *score) sure() bool { return s.decided && !s.against }
+
+// met returns the place of a cause in the order in which a server meets mistakes.
+func met(s *score) int {
+	if i := slices.Index(metFirst, s.cause.ID); i >= 0 {
+		return i
+	}
+	return len(metFirst)
+}
+
+// decide sets the verdict, the confidence of the first cause and the next test.
+func (d *diagnosis) decide(r *Report, ranked []*score) {
+	if d.accepted(ranked) {
+		r.Verdict, r.Causes, r.AlsoWrong = Accepted, []Finding{}, []Finding{}
+		return
+	}
+	r.Verdict = Undecided
+	if len(ranked) > 0 {
+		first, next := ranked[0], 0
+		others := false
+		for _, s := range ranked[1:] {
+			next = max(next, s.points())
+			others = others || s.decided
+		}
+		switch {
+		case first.sure() && !others:
+			r.Verdict = Certain
+		case first.points() >= strong && first.points() >= next+2, first.sure() && !ranked[1].sure():
+			r.Verdict = Likely
+		}
+		if r.Verdict != Undecided {
+			r.Causes[0].Confidence = r.Verdict
+		}
+	}
+	if r.Verdict != Certain {
+		r.NextTest = nextTest(r)
+	}
+}
+
+// accepted reports whether the server accepted the request.
+func (d *diagnosis) accepted(ranked []*score) bool {
+	status := d.response.Status
+	return status >= 200 && status < 300 && !d.has("refused") && !slices.ContainsFunc(ranked, (*score).sure)
+}
+
+// finding returns a cause with its facts.
+func (d *diagnosis) finding(s *score, confidence Verdict) Finding {
+	f := Finding{
+		ID: s.cause.ID, Confidence: confidence, Points: s.points(), FixBy: s.cause.FixBy,
+		Meaning: s.cause.Meaning, Fix: s.cause.Fix, Facts: []Fact{}, URL: "/errors/cause/" + s.cause.ID,
+	}
+	perID := map[string]int{}
+	for _, fact := range d.list {
+		if _, ok := s.facts[fact.ID]; ok && perID[fact.ID] < 3 && len(f.Facts) < 8 {
+			perID[fact.ID]++
+			if !slices.ContainsFunc(f.Facts, func(g Fact) bool { return g.Text == fact.Text }) {
+				f.Facts = append(f.Facts, fact)
+			}
+		}
+	}
+	return f
+}

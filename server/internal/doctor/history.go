@@ -1,0 +1,449 @@
+package doctor
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// document is a JSON object that another exchange of the case fetched.
+type document struct {
+	url     string
+	members map[string]any
+}
+
+// documents returns the metadata and key sets that the other exchanges of the case hold.
+func (e *evidence) documents() (docs []document) {
+	for i, x := range e.c.Exchanges {
+		if i == e.c.Subject || x.Response == nil || x.Response.Status != 200 || len(x.Response.Body) > maxBody || x.Request == nil {
+			continue
+		}
+		if !strings.Contains(x.Request.URL, "/.well-known/") && !strings.Contains(x.Request.URL, "jwks") && !strings.Contains(x.Request.URL, "keys") && !strings.Contains(x.Request.URL, "certs") {
+			continue
+		}
+		var members map[string]any
+		if json.Unmarshal(x.Response.Body, &members) == nil && members != nil {
+			docs = append(docs, document{x.Request.URL, members})
+		}
+	}
+	return docs
+}
+
+// keyIDs returns the kid of each key of a key set (RFC 7517 s5), or nil if members are none.
+func keyIDs(members map[string]any) []string {
+	keys, ok := members["keys"].([]any)
+	if !ok {
+		return nil
+	}
+	ids := []string{}
+	for _, k := range keys {
+		if key, ok := k.(map[string]any); ok {
+			ids = append(ids, text(key, "kid"))
+		}
+	}
+	return ids
+}
+
+// responseFacts adds facts about status and fields of the response.
+func (e *evidence) responseFacts() {
+	r := e.response
+	switch {
+	case r.Status == 0:
+		return
+	case r.Status < 300:
+		e.add("status-2xx", Computed, "status", "the status is %d", r.Status)
+	case r.Status < 400:
+		e.add("status-3xx", Computed, "status", "the status is %d", r.Status)
+		if to := r.Header.Get("Location"); signInPage.MatchString(to) {
+			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", quote(to))
+		}
+	case r.Status >= 500:
+		e.add("status-5xx", Computed, "status", "the status is %d", r.Status)
+	}
+	e.add("status-"+statusText(r.Status), Computed, "status", "the status is %d", r.Status)
+	if e.seen["body-html"] && (r.Status == 200 || r.Status == 203) && e.has("authorization-sent") && signInPage.Match(r.Body[:min(len(r.Body), maxBody)]) {
+		e.add("sign-in-page", Computed, "body", "a sign-in page with status %d stands for a refusal", r.Status)
+	}
+	if e.seen["body-html"] && r.Status >= 400 {
+		e.add("html-refusal", Computed, "body", "the refusal is an HTML page")
+	}
+	if v := r.Header.Get("Retry-After"); v != "" {
+		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", quote(v))
+	}
+	for _, f := range r.Header {
+		if l := strings.ToLower(f.Name); strings.Contains(l, "ratelimit-remaining") || strings.Contains(l, "rate-limit-remaining") || strings.Contains(l, "ratelimit-requests-remaining") {
+			if strings.TrimSpace(f.Value) == "0" {
+				e.add("limit-spent", Computed, f.Name, "the limit is used up: %s is 0", quote(f.Name))
+			} else {
+				e.add("limit-left", Computed, f.Name, "%s is %s", quote(f.Name), quote(f.Value))
+			}
+		}
+	}
+	if r.Status >= 400 && e.has("cross-origin") && !r.Header.Has("Access-Control-Allow-Origin") {
+		e.add("refusal-unreadable", Computed, "response", "the refusal has no Access-Control-Allow-Origin: the page sees a network error only (Fetch s3.3)")
+	}
+	for _, f := range r.Header {
+		if l := strings.ToLower(f.Name); (l == "server" || l == "via" || l == "x-powered-by") && f.Value != "" {
+			e.add("front-"+frontName(f.Value), Computed, f.Name, "%s is %s", f.Name, quote(f.Value))
+		}
+	}
+	body := strings.ToLower(string(r.Body[:min(len(r.Body), 8<<10)]))
+	if e.seen["body-html"] && (strings.Contains(body, "nginx</") || strings.Contains(body, "<center>nginx") || strings.Contains(body, "nginx/")) {
+		e.add("front-nginx", Computed, "body", "the page is nginx's own")
+		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
+	}
+	if e.seen["body-html"] && strings.Contains(body, "this server could not verify that you") {
+		e.add("front-page", Computed, "body", "the page is the front end's own, not the application's")
+	}
+}
+
+var signInPage = regexp.MustCompile(`(?i)log-?in|sign[-_ ]?in|/sso|/auth|oauth2/start|/saml|cas/`)
+
+func statusText(status int) string {
+	const digits = "0123456789"
+	if status < 100 || status > 999 {
+		return "odd"
+	}
+	return string([]byte{digits[status/100], digits[status/10%10], digits[status%10]})
+}
+
+// frontName returns the name of a server's software in lower case.
+func frontName(value string) string {
+	name, _, _ := strings.Cut(strings.ToLower(value), "/")
+	name, _, _ = strings.Cut(name, " ")
+	if len(name) > 30 {
+		name = name[:30]
+	}
+	return name
+}
+
+// challengeFacts compares the challenges with the request.
+func (e *evidence) challengeFacts() {
+	r := e.response
+	offered := e.offered()
+	if len(offered) > 0 {
+		e.add("challenged", Computed, "WWW-Authenticate", "the server offers %s", quote(strings.Join(offered, ", ")))
+	} else if r.Status == 401 {
+		e.add("no-challenge", Computed, "WWW-Authenticate", "401 without WWW-Authenticate (RFC 9110 s15.5.2)")
+	} else if r.Status == 407 {
+		e.add("no-challenge", Computed, "Proxy-Authenticate", "407 without Proxy-Authenticate (RFC 9110 s15.5.8)")
+	}
+	hasError := false
+	for _, c := range e.challenges {
+		if code := c.errorCode(); code != "" {
+			hasError = true
+			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", quote(code))
+		}
+		if _, ok := c.Param("resource_metadata"); ok {
+			e.add("resource-metadata", Computed, "WWW-Authenticate", "the challenge names the metadata of the resource (RFC 9728 s5.1)")
+		}
+		if _, ok := c.Param("scope"); ok {
+			e.add("scope-named", Computed, "WWW-Authenticate scope", "the challenge names a scope")
+		}
+		if realm, _ := c.Param("realm"); strings.HasPrefix(realm, "http") && strings.EqualFold(c.Scheme, "Bearer") {
+			if _, ok := c.Param("service"); ok {
+				e.add("token-realm", Computed, "WWW-Authenticate realm", "the challenge names the address to fetch a token from")
+			}
+		}
+	}
+	for _, code := range e.codes { // an OAuth error in the body (RFC 6749 s5.2)
+		if code.name == "error" && code.alone && strings.HasPrefix(code.at, "body") {
+			e.add("error-"+strings.ToLower(code.value), Coded, code.at, "error is %s", quote(code.value))
+			if slices.Contains(oauthErrors, strings.ToLower(code.value)) {
+				hasError = true
+			}
+		}
+	}
+	if len(offered) > 0 && !hasError {
+		e.add("bare-challenge", Computed, "WWW-Authenticate", "the challenge has no error")
+	}
+	connection := len(offered) > 0
+	for _, s := range offered {
+		if s != "negotiate" && s != "ntlm" && s != "kerberos" {
+			connection = false
+		}
+		e.add("offers-"+s, Computed, "WWW-Authenticate", "the server offers %s", quote(s))
+	}
+	if connection {
+		e.add("offers-windows-only", Computed, "WWW-Authenticate", "the server offers %s alone", quote(strings.Join(offered, ", ")))
+	}
+	if len(offered) == 1 {
+		e.add("offers-"+offered[0]+"-only", Computed, "WWW-Authenticate", "the server offers %s alone", quote(offered[0]))
+	}
+	kind := inAuthorization
+	if r.Status == 407 {
+		kind = inProxyAuthorization
+	}
+	if auth := e.sent(kind); auth != nil && auth.scheme != "" && strings.TrimSpace(auth.value) != "" && len(offered) > 0 {
+		if slices.Contains(offered, auth.scheme) || auth.scheme == "ntlm" && slices.Contains(offered, "negotiate") || strings.HasPrefix(auth.scheme, "aws4") && slices.Contains(offered, "aws4-hmac-sha256") {
+			e.add("scheme-offered", Computed, "WWW-Authenticate", "the scheme sent, %s, is offered", quote(auth.scheme))
+		} else if slices.Contains(schemes, auth.scheme) {
+			e.add("scheme-not-offered", Computed, "WWW-Authenticate", "the scheme sent is %s, the server offers %s", quote(auth.scheme), quote(strings.Join(offered, ", ")))
+		}
+	}
+	if auth := e.sent(inAuthorization, inProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
+		e.windowsFacts(auth)
+	}
+}
+
+// oauthErrors are the error codes of OAuth (RFC 6749 s4.1.2.1 and s5.2, RFC 6750 s3.1, RFC 8628 s3.5, RFC 9449).
+var oauthErrors = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_token",
+	"insufficient_scope", "access_denied", "server_error", "temporarily_unavailable", "interaction_required", "login_required",
+	"account_selection_required", "consent_required", "use_dpop_nonce", "invalid_dpop_proof", "insufficient_user_authentication", "slow_down",
+	"authorization_pending", "expired_token", "invalid_target", "mfa_required", "unsupported_token_type",
+}
+
+// windowsFacts adds facts about Negotiate and NTLM (RFC 4559 s4).
+func (e *evidence) windowsFacts(auth *credential) {
+	value := strings.TrimSpace(auth.value)
+	switch {
+	case strings.HasPrefix(value, "TlRMTVNTUAAD"):
+		e.add("ntlm-last", Computed, auth.place, "the third message of NTLM was sent")
+		if e.response.Status == 401 || e.response.Status == 407 {
+			e.add("ntlm-last-refused", Computed, auth.place, "the third message of NTLM was answered by a fresh challenge")
+		}
+	case strings.HasPrefix(value, "TlRMTVNTUAAB"):
+		e.add("ntlm-first", Computed, auth.place, "the first message of NTLM was sent")
+	}
+	if strings.HasPrefix(value, "TlRMTVNT") && auth.scheme == "negotiate" {
+		e.add("ntlm-in-negotiate", Computed, auth.place, "Negotiate carries an NTLM message: the client got no Kerberos ticket")
+	}
+	if strings.HasPrefix(value, "YII") || strings.HasPrefix(value, "YIG") || strings.HasPrefix(value, "YH") || strings.HasPrefix(value, "YI") {
+		e.add("ticket-sent", Computed, auth.place, "Negotiate carries a Kerberos ticket")
+	}
+	for _, c := range e.challenges {
+		if strings.HasPrefix(c.Token68, "TlRMTVNTUAAC") && strings.HasPrefix(value, "TlRMTVNTUAAB") {
+			e.add("ntlm-middle", Computed, "WWW-Authenticate", "the answer is the second message of NTLM: the handshake goes on")
+		}
+	}
+}
+
+// historyFacts compares the exchange with the earlier ones.
+func (e *evidence) historyFacts() {
+	earlier := e.c.Earlier()
+	auth := e.request.Header.Get("Authorization")
+	for i := range earlier {
+		x := &earlier[i]
+		if x.Request == nil {
+			continue
+		}
+		before := parseTarget(x.Request)
+		status := 0
+		if x.Response != nil {
+			status = x.Response.Status
+		}
+		same := sameHost(before, e.target)
+		carried := x.Request.Header.Has("Authorization") || len(x.Request.Header.Values("Cookie")) > 0
+		if x.Probe == "" && carried && same {
+			e.add("earlier-credentials", Computed, "history", "an earlier request had credentials")
+		}
+		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && e.request.Whole {
+			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && (!strings.EqualFold(to.Host, before.Host) || to.Scheme != before.Scheme) && to.Host != "" {
+				e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", quote(originOf(before)), quote(originOf(to)))
+			} else if to != nil && to.Host != "" {
+				e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
+			}
+		}
+		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
+			e.add("redirected", Computed, "history", "a redirect led here from %s", quote(originOf(before)))
+		}
+		if strings.EqualFold(x.Request.Method, "OPTIONS") && status >= 400 && x.Probe == "" {
+			e.add("preflight-failed", Computed, "history", "the preflight before it was answered %d", status)
+		}
+		if strings.EqualFold(x.Request.Method, "OPTIONS") && x.Probe == ProbePreflight && (status == 401 || status == 403 || status == 407) {
+			e.add("preflight-failed", Computed, "probe", "a preflight is answered %d", status)
+		}
+		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
+			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", quote(before.Path))
+			if before.Path == e.target.Path {
+				e.add("worked-before", Computed, "history", "the same request was accepted before")
+			}
+		}
+		if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != auth {
+			e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
+		}
+		if status == 403 || status == 401 {
+			if n := strings.Count(refusalsOf(earlier), "x"); n >= 3 {
+				e.add("many-refusals", Computed, "history", "%d requests were refused before", n)
+			}
+		}
+		if x.Response != nil && status == e.response.Status && before.Path == e.target.Path && before.Host != e.target.Host {
+			was, is := len(x.Response.Header.Values("WWW-Authenticate")), len(e.response.Header.Values("WWW-Authenticate"))
+			if was > is {
+				e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", quote(before.Host), was, quote(e.target.Host), is)
+			}
+		}
+		if status >= 200 && status < 300 && before.Path == e.target.Path && !same && before.Host != "" && auth != "" && x.Request.Header.Get("Authorization") == auth {
+			e.add("works-behind", Computed, "history", "the same request is accepted by %s", quote(before.Host))
+		}
+	}
+	for _, x := range e.c.Exchanges {
+		if x.Response == nil || x.Request == nil {
+			continue
+		}
+		path := parseTarget(x.Request).Path
+		switch {
+		case (x.Probe == ProbeResourceMetadata || strings.Contains(path, "/.well-known/oauth-protected-resource")) && x.Response.Status >= 400:
+			e.add("metadata-unreachable", Computed, "history", "the metadata of the resource is answered %d", x.Response.Status)
+		case (x.Probe == ProbeServerMetadata || strings.Contains(path, "/.well-known/oauth-authorization-server")) && x.Response.Status >= 400:
+			e.add("server-metadata-unreachable", Computed, "history", "the metadata of the authorization server is answered %d", x.Response.Status)
+		}
+	}
+	for _, doc := range e.documents() {
+		if resource := text(doc.members, "resource"); resource != "" && e.target.Host != "" {
+			e.compareResource(resource)
+		}
+	}
+	for _, line := range e.c.Log { // metadata that a person pasted below the exchange
+		if i := strings.Index(line, `"resource"`); i >= 0 {
+			if m := resourceMember.FindStringSubmatch(line[i:]); m != nil {
+				e.compareResource(m[1])
+			}
+		}
+	}
+}
+
+var resourceMember = regexp.MustCompile(`"resource"\s*:\s*"([^"]+)"`)
+
+// compareResource compares the resource of the metadata with the address (RFC 9728 s3.3).
+func (e *evidence) compareResource(resource string) {
+	have := *e.target
+	have.RawQuery = ""
+	u, err := url.Parse(resource)
+	if err != nil || u.Host == "" {
+		return
+	}
+	if originOf(u) != originOf(&have) || u.Path != have.Path {
+		e.add("resource-differs", Computed, "metadata resource", "resource is %s, the address is %s (RFC 9728 s3.3)", quote(resource), quote(have.String()))
+	}
+}
+
+// refusalsOf returns an x for each refusal among exchanges.
+func refusalsOf(list []Exchange) (marks string) {
+	for _, x := range list {
+		if x.Response != nil && (x.Response.Status == 401 || x.Response.Status == 403) {
+			marks += "x"
+		}
+	}
+	return marks
+}
+
+func sameHost(a, b *url.URL) bool {
+	return strings.EqualFold(a.Host, b.Host) || a.Host == "" || b.Host == ""
+}
+
+func originOf(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.Host) }
+
+// cookieNames returns the names of the cookies of a request.
+func cookieNames(h Fields) (names []string) {
+	for _, line := range h.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			if name, _, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && name != "" && len(names) < 100 {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// setCookies parses the Set-Cookie lines of a response (RFC 6265 s5.2).
+func setCookies(h Fields) (list []*http.Cookie) {
+	for _, line := range h.Values("Set-Cookie") {
+		if c, err := http.ParseSetCookie(line); err == nil && len(list) < 60 {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func setCookieNames(h Fields) (names []string) {
+	for _, c := range setCookies(h) {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// cookieFacts compares the cookies that were set before with those that came back (RFC 6265bis s5.8.3).
+func (e *evidence) cookieFacts() {
+	sent := cookieNames(e.request.Header)
+	for _, x := range e.c.Earlier() {
+		if x.Response == nil || x.Request == nil || x.Probe != "" {
+			continue
+		}
+		from := parseTarget(x.Request)
+		for _, c := range setCookies(x.Response.Header) {
+			if slices.Contains(sent, c.Name) || c.MaxAge < 0 || c.Value == "" && c.MaxAge == 0 && !c.Expires.IsZero() {
+				continue
+			}
+			if from.Host != "" && e.target.Host != "" && !sameSite(from.Hostname(), e.target.Hostname()) && c.Domain == "" {
+				continue
+			}
+			e.withheld(c, from)
+		}
+	}
+	cleared, absent := 0, 0
+	for _, c := range setCookies(e.response.Header) {
+		if c.MaxAge < 0 || !c.Expires.IsZero() && (c.Expires.Before(e.now) && (e.at.IsZero() || c.Expires.Before(e.at))) || c.Value == "" {
+			cleared++
+			if !slices.Contains(sent, c.Name) {
+				absent++
+				e.add("cleared-unsent", Computed, "Set-Cookie", "the refusal clears the cookie %s, which the request did not have", quote(c.Name))
+			} else {
+				e.add("cookie-cleared", Computed, "Set-Cookie", "the refusal clears the cookie %s", quote(c.Name))
+			}
+		}
+	}
+	if e.has("cross-site", "cleared-unsent") && len(sent) > 0 {
+		e.add("cookie-withheld", Computed, "Cookie", "the browser came from another site and left out a cookie that the server clears: SameSite=Strict keeps it back")
+	}
+}
+
+// withheld adds the reason why a browser does not send a cookie.
+func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
+	if !e.request.Whole {
+		return
+	}
+	name := quote(c.Name)
+	origin, _ := url.Parse(e.request.Header.Get("Origin"))
+	crossSite := e.seen["cross-site"] || origin != nil && origin.Host != "" && e.target.Host != "" && !sameSite(origin.Hostname(), e.target.Hostname())
+	reason := ""
+	switch {
+	case c.SameSite == http.SameSiteNoneMode && !c.Secure:
+		reason = "it has SameSite=None without Secure: browsers throw it away"
+	case c.Secure && e.target.Scheme == "http" && !localHost(e.target.Hostname()):
+		reason = "it is Secure and the address is plain http"
+	case (c.SameSite == http.SameSiteLaxMode || c.SameSite == http.SameSiteStrictMode || c.SameSite == http.SameSiteDefaultMode || c.SameSite == 0) && crossSite:
+		reason = "its SameSite keeps it from requests of another site"
+	case c.Path != "" && c.Path != "/" && !strings.HasPrefix(e.target.Path, strings.TrimSuffix(c.Path, "/")):
+		reason = "its Path is " + quote(c.Path)
+	case c.Domain != "" && e.target.Host != "" && !strings.HasSuffix("."+e.target.Hostname(), "."+strings.TrimPrefix(strings.ToLower(c.Domain), ".")):
+		reason = "its Domain is " + quote(c.Domain)
+	case c.Domain == "" && from.Host != "" && e.target.Host != "" && !strings.EqualFold(from.Hostname(), e.target.Hostname()):
+		reason = "it belongs to " + quote(from.Hostname()) + " alone"
+	case strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Path != "/" || c.Domain != ""):
+		reason = "the prefix __Host- wants Secure, Path=/ and no Domain"
+	case strings.HasPrefix(c.Name, "__Secure-") && !c.Secure:
+		reason = "the prefix __Secure- wants Secure"
+	}
+	if reason != "" {
+		e.add("cookie-withheld", Computed, "Set-Cookie", "the cookie %s was set before and not sent: %s", name, reason)
+	} else if e.seen["authorization-absent"] && len(cookieNames(e.request.Header)) == 0 {
+		e.add("cookie-unsent", Computed, "Cookie", "the cookie %s was set before and not sent", name)
+	}
+}
+
+// noteFacts turns the notes of the reader into facts.
+func (e *evidence) noteFacts() {
+	for _, n := range e.c.Notes {
+		e.add("note-"+n.ID, Computed, n.At, "%s", quote(n.Text))
+	}
+	for _, f := range e.request.Header {
+		if f.Variable != "" && (strings.EqualFold(f.Name, "Authorization") || SecretField(f.Name)) {
+			e.add("variable-in-secret", Computed, f.Name, "a shell variable stands for the secret; its value is not known here")
+		}
+	}
+}

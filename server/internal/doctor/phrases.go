@@ -1,0 +1,207 @@
+package doctor
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+//go:embed phrases.txt
+var phraseFile string
+
+// phrase is one row of the lexicon: general words and the cause that servers mean by them.
+type phrase struct {
+	topic            string
+	pattern          string
+	items            []phraseItem
+	example, counter string
+}
+
+// phraseItem is one place of a pattern.
+type phraseItem struct {
+	words    map[string]bool
+	optional bool
+	gap      int // at most so many other words of the same sentence; 0 if the item is words
+}
+
+// maxPhrases bounds the lexicon. More rows would hold sentences of products, which belong in
+// products/ as codes.
+const maxPhrases = 200
+
+// lexicon returns the rows by the words that they begin with. A mistake in the embedded file is a
+// mistake of the program: it panics.
+var lexicon = sync.OnceValue(func() map[string][]*phrase {
+	rows, err := readPhrases(phraseFile)
+	if err != nil {
+		panic(err)
+	}
+	index := map[string][]*phrase{}
+	for _, p := range rows {
+		for w := range p.items[0].words {
+			index[w] = append(index[w], p)
+		}
+	}
+	return index
+})
+
+// readPhrases parses the lexicon: topic | pattern | example | counter-example. In a pattern a/b is
+// one of two words, w? may be absent, * is up to three other words and ** up to eight.
+func readPhrases(file string) (rows []*phrase, err error) {
+	for i, line := range strings.Split(file, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		parts := strings.Split(line, " | ")
+		if len(parts) != 4 {
+			return nil, fmt.Errorf("doctor: phrases.txt line %d has %d parts, want 4", i+1, len(parts))
+		}
+		p := &phrase{topic: parts[0], pattern: parts[1], example: parts[2], counter: parts[3]}
+		for _, item := range strings.Fields(parts[1]) {
+			switch item {
+			case "*":
+				p.items = append(p.items, phraseItem{gap: 3})
+				continue
+			case "**":
+				p.items = append(p.items, phraseItem{gap: 8})
+				continue
+			}
+			one := phraseItem{words: map[string]bool{}}
+			item, one.optional = strings.CutSuffix(item, "?")
+			for _, w := range strings.Split(item, "/") {
+				one.words[w] = true
+			}
+			p.items = append(p.items, one)
+		}
+		if len(p.items) == 0 || p.items[0].words == nil || p.items[0].optional {
+			return nil, fmt.Errorf("doctor: phrases.txt line %d: a pattern begins with words that must stand there", i+1)
+		}
+		rows = append(rows, p)
+	}
+	return rows, nil
+}
+
+// sentenceEnd is the word that stands for the end of a sentence. No gap passes it.
+const sentenceEnd = "."
+
+// normalise returns the words of a text in lower case. Punctuation is folded, names in camel case are
+// split, an apostrophe vanishes, and the end of a sentence is a word of its own.
+func normalise(text string) (words []string) {
+	text = properNames.Replace(text)
+	var word []rune
+	flush := func() {
+		if len(word) > 0 {
+			words = append(words, strings.ToLower(string(word)))
+			word = word[:0]
+		}
+	}
+	runes := []rune(text)
+	for i, r := range runes {
+		next := rune(0)
+		if i+1 < len(runes) {
+			next = runes[i+1]
+		}
+		switch {
+		case unicode.IsLetter(r) || unicode.IsDigit(r):
+			if len(word) > 0 && unicode.IsUpper(r) {
+				last := word[len(word)-1]
+				if unicode.IsLower(last) || unicode.IsUpper(last) && unicode.IsLower(next) && next != 's' {
+					flush()
+				}
+			}
+			word = append(word, r)
+		case r == '\'' || r == '’':
+		case (r == '.' || r == '!' || r == '?' || r == ';') && (next == 0 || unicode.IsSpace(next)) || r == '\n':
+			flush()
+			if n := len(words); n > 0 && words[n-1] != sentenceEnd {
+				words = append(words, sentenceEnd)
+			}
+		default:
+			flush()
+		}
+	}
+	flush()
+	return words
+}
+
+// spoken is one row that was found in a text.
+type spoken struct {
+	*phrase
+	from, to int // words
+}
+
+// find returns the rows that match words. Of two rows at one place the longer counts: "session
+// expired" is not an expired token.
+func find(words []string) (found []spoken) {
+	for i, w := range words {
+		for _, p := range lexicon()[w] {
+			if end := match(p.items, words, i); end > i {
+				found = append(found, spoken{p, i, end})
+			}
+		}
+	}
+	kept := found[:0:0]
+	for _, f := range found {
+		covered := false
+		for _, g := range found {
+			if g.topic != f.topic && g.from <= f.from && f.to <= g.to && g.to-g.from > f.to-f.from {
+				covered = true
+			}
+		}
+		if !covered {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// match returns the end of the shortest match of items at words[at:], or -1.
+func match(items []phraseItem, words []string, at int) int {
+	if len(items) == 0 {
+		return at
+	}
+	item := items[0]
+	if item.gap > 0 {
+		for skip := 0; skip <= item.gap && at+skip <= len(words); skip++ {
+			if skip > 0 && words[at+skip-1] == sentenceEnd {
+				return -1
+			}
+			if end := match(items[1:], words, at+skip); end >= 0 {
+				return end
+			}
+		}
+		return -1
+	}
+	if at < len(words) && item.words[words[at]] {
+		if end := match(items[1:], words, at+1); end >= 0 {
+			return end
+		}
+	}
+	if item.optional {
+		return match(items[1:], words, at)
+	}
+	return -1
+}
+
+// saidFacts adds a fact for each row of the lexicon that the server, the log or the person says.
+func (e *evidence) saidFacts() {
+	for _, w := range e.words {
+		for _, f := range find(w.words) {
+			text := quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
+			switch w.by {
+			case byPerson:
+				e.add("mark:"+f.topic, Said, w.at, "the person says: %s", text)
+			case byLog:
+				e.add("said:"+f.topic, Said, w.at, "the log says: %s", text)
+				e.add("log:"+f.topic, Said, w.at, "the log says: %s", text)
+			default:
+				e.add("said:"+f.topic, Said, w.at, "the server says: %s", text)
+			}
+		}
+	}
+}
+
+// properNames keeps names with capitals inside in one word.
+var properNames = strings.NewReplacer("OAuth", "oauth", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab")

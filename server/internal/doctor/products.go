@@ -1,0 +1,405 @@
+package doctor
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+//go:embed products/*.toml
+var productFiles embed.FS
+
+// product is what the doctor knows of one family of servers. The TOML names of its fields are
+// explained in docs/doctor.md.
+type product struct {
+	Name string
+	// Unmistakable: no other product has these codes, so they count without a sign of the product.
+	Unmistakable bool
+	Signs        []sign
+	Decides      map[string][]string // cause → codes that prove it
+	Suggests     map[string][]string // cause → codes that it usually has
+	Hints        map[string][]string // cause → codes that it may have
+	Quirks       []string            // habits, such as "permission-as-401"
+	Secrets      []secretShapeOf
+	Users        []cutUser // user names that a shell shortens
+}
+
+// sign is a mark of a product. One unmistakable sign or two weak ones identify it.
+type sign struct {
+	Host     string // the host, or an ending that begins with a dot
+	Path     string // a part of the path
+	Header   string // the name of a field of the response; with Contains, a part of its value
+	Request  string // the name of a field of the request
+	Cookie   string // the beginning of a cookie's name
+	Realm    string // a part of a challenge's realm
+	Scheme   string // a scheme that is offered
+	Body     string // a part of the body
+	Code     string // a code of the response, "member=value"
+	Contains string
+	Weak     bool
+}
+
+// secretShapeOf is a form of secrets that shows who made them.
+type secretShapeOf struct {
+	Prefix string
+	Kind   string   // "access token", "API key", "publishable key", "refresh token"
+	Mode   string   // "test" or "live", if the prefix says so
+	Hosts  []string // hosts that take it; empty if any host may
+	Wrong  bool     // not the kind that an API takes
+	kind   string   // with the maker, for a fact
+	maker  *product
+}
+
+// cutUser is a user name whose end a shell takes away.
+type cutUser struct{ Cut, Mark string }
+
+// A codeEntry is one meaning of a code.
+type codeEntry struct {
+	cause  string
+	points int // 8, 4 or 2
+	of     *product
+}
+
+// knowledge is what products/ holds, prepared for look-up.
+type knowledge struct {
+	products []*product
+	codes    map[string][]codeEntry // by code in lower case; "member=value" or a value
+	phrases  []phraseCode           // codes that are parts of texts
+	shapes   []*secretShapeOf       // longest prefix first
+}
+
+// phraseCode is a closed message of a product, found in a text.
+type phraseCode struct {
+	text  string // in lower case
+	entry codeEntry
+}
+
+// known returns the products. A mistake in an embedded file is a mistake of the program: it panics.
+var known = sync.OnceValue(func() *knowledge {
+	k, err := readProducts()
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func readProducts() (*knowledge, error) {
+	k := &knowledge{codes: map[string][]codeEntry{}}
+	names, err := productFiles.ReadDir("products")
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range names {
+		octets, err := productFiles.ReadFile("products/" + entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		var file struct{ Product []*product }
+		d := toml.NewDecoder(bytes.NewReader(octets))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&file); err != nil {
+			return nil, fmt.Errorf("doctor: products/%s: %w", entry.Name(), err)
+		}
+		for _, p := range file.Product {
+			if err := k.take(p); err != nil {
+				return nil, fmt.Errorf("doctor: products/%s: %w", entry.Name(), err)
+			}
+		}
+	}
+	slices.SortStableFunc(k.shapes, func(a, b *secretShapeOf) int { return len(b.Prefix) - len(a.Prefix) })
+	return k, nil
+}
+
+func (k *knowledge) take(p *product) error {
+	k.products = append(k.products, p)
+	for _, table := range []struct {
+		points int
+		codes  map[string][]string
+	}{{8, p.Decides}, {4, p.Suggests}, {2, p.Hints}} {
+		for cause, codes := range table.codes {
+			if _, ok := CauseByID(cause); !ok {
+				return fmt.Errorf("%s: no cause is called %q", p.Name, cause)
+			}
+			for _, code := range codes {
+				entry := codeEntry{cause, table.points, p}
+				code = strings.ToLower(code)
+				if part, ok := strings.CutPrefix(code, "~"); ok {
+					k.phrases = append(k.phrases, phraseCode{part, entry})
+				} else {
+					k.codes[code] = append(k.codes[code], entry)
+				}
+			}
+		}
+	}
+	for i := range p.Secrets {
+		s := &p.Secrets[i]
+		s.maker, s.kind = p, cmp.Or(s.Kind, "secret")+" of "+p.Name
+		k.shapes = append(k.shapes, s)
+	}
+	return nil
+}
+
+// shapeOf returns the form of a secret, or nil if it is not known.
+func shapeOf(value string) *secretShapeOf {
+	value = strings.Trim(value, `"' `)
+	if len(value) < 4 || strings.Contains(value, " ") && !strings.Contains(value, "<") {
+		return nil
+	}
+	for _, s := range known().shapes {
+		if strings.HasPrefix(value, s.Prefix) && len(value) > len(s.Prefix) {
+			return s
+		}
+	}
+	return nil
+}
+
+// hostIs reports whether host is name, or ends with it if name begins with a dot.
+func hostIs(host, name string) bool {
+	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	return host == name || strings.HasPrefix(name, ".") && (strings.HasSuffix(host, name) || host == name[1:])
+}
+
+// recognise finds the products whose signs the case shows.
+func (e *evidence) recognise() {
+	body := strings.ToLower(string(e.response.Body[:min(len(e.response.Body), 16<<10)]))
+	for _, p := range known().products {
+		points, why := 0, ""
+		for _, s := range p.Signs {
+			if !e.shows(s, body) {
+				continue
+			}
+			if points++; !s.Weak {
+				points++
+			}
+			if why == "" {
+				why = cmp.Or(s.Host, s.Header, s.Cookie, s.Realm, s.Path, s.Body, s.Code, s.Scheme, s.Request)
+			}
+		}
+		if points >= 2 {
+			e.products = append(e.products, p)
+			e.add("product", Computed, "response", "the server is %s: %s", p.Name, quote(why))
+			for _, q := range p.Quirks {
+				e.add("quirk-"+q, Computed, "product", "%s: %s", p.Name, quirkText[q])
+			}
+		}
+	}
+}
+
+// quirkText explains the habits of products.
+var quirkText = map[string]string{
+	"permission-as-401":   "a missing permission is answered with 401",
+	"hides-as-404":        "404 stands for a refusal, so that a name is not given away",
+	"refuses-with-200":    "refusals have the status 200",
+	"no-challenge":        "refusals have no challenge",
+	"takes-bare-token":    "Authorization takes a token without a scheme",
+	"wants-app-password":  "the account's own password is not taken by its API",
+	"basic-retired":       "passwords in Basic were switched off",
+	"clients-use-digest":  "its usual clients can Digest alone",
+	"many-causes-one-401": "one answer stands for several causes",
+	"static-front":        "it checks passwords itself and passes requests on",
+	"basic-only-token":    "its API tokens are sent as the password of Basic",
+	"sign-in-page-203":    "a sign-in page with 203 or 302 stands for a refusal",
+	"keys-beside-token":   "it wants a key field beside Authorization",
+	"oauth-only":          "an API key is not taken where a person's data are asked",
+}
+
+func (e *evidence) shows(s sign, body string) bool {
+	all, any := true, false
+	check := func(used bool, ok func() bool) {
+		if used && all {
+			any = true
+			all = ok()
+		}
+	}
+	contains := strings.ToLower(s.Contains)
+	check(s.Host != "", func() bool { return hostIs(e.target.Host, s.Host) })
+	check(s.Path != "", func() bool { return strings.Contains(strings.ToLower(e.target.Path), strings.ToLower(s.Path)) })
+	check(s.Header != "", func() bool {
+		return slices.ContainsFunc(e.response.Header, func(f Field) bool {
+			return nameIs(f.Name, s.Header) && strings.Contains(strings.ToLower(f.Value), contains)
+		})
+	})
+	check(s.Request != "", func() bool {
+		return slices.ContainsFunc(e.request.Header, func(f Field) bool {
+			return nameIs(f.Name, s.Request) && strings.Contains(strings.ToLower(f.Value), contains)
+		})
+	})
+	check(s.Cookie != "", func() bool {
+		return slices.ContainsFunc(append(cookieNames(e.request.Header), setCookieNames(e.response.Header)...), func(name string) bool {
+			return strings.HasPrefix(strings.ToLower(name), strings.ToLower(s.Cookie))
+		})
+	})
+	check(s.Realm != "", func() bool {
+		return slices.ContainsFunc(e.challenges, func(c challenge) bool {
+			realm, _ := c.Param("realm")
+			return strings.Contains(strings.ToLower(realm), strings.ToLower(s.Realm))
+		})
+	})
+	check(s.Scheme != "", func() bool { return slices.Contains(e.offered(), strings.ToLower(s.Scheme)) })
+	check(s.Body != "", func() bool { return strings.Contains(body, strings.ToLower(s.Body)) })
+	check(s.Code != "", func() bool {
+		return slices.ContainsFunc(e.codes, func(c codeToken) bool { return c.is(strings.ToLower(s.Code)) })
+	})
+	return any && all
+}
+
+// nameIs compares the name of a field with one of a sign, which may end with a hyphen for a family.
+func nameIs(name, want string) bool {
+	if strings.HasSuffix(want, "-") {
+		return len(name) >= len(want) && strings.EqualFold(name[:len(want)], want)
+	}
+	return strings.EqualFold(name, want)
+}
+
+// codeFacts adds a fact for each closed code of a product.
+func (e *evidence) codeFacts() {
+	decided := map[string]bool{}
+	report := func(entry codeEntry, at, code string) {
+		switch id := entry.cause; entry.points {
+		case 8:
+			decided[id] = true
+			e.add("code:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
+			e.add("product-code", Coded, at, "%s of %s", quote(code), entry.of.Name)
+		case 4:
+			e.add("usual:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
+			e.add("product-code", Coded, at, "%s of %s", quote(code), entry.of.Name)
+		default:
+			e.add("may:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
+		}
+	}
+	for _, c := range e.codes {
+		for _, key := range []string{c.name + "=" + strings.ToLower(c.value), strings.ToLower(c.value), c.name + "=*"} {
+			entries := known().codes[key]
+			for _, entry := range e.meant(entries, key) {
+				if key == c.name+"=*" {
+					report(entry, c.at, c.name)
+				} else {
+					report(entry, c.at, c.value)
+				}
+			}
+		}
+	}
+	for _, w := range e.words {
+		if w.by == byPerson {
+			continue
+		}
+		lower := strings.ToLower(w.text)
+		for _, p := range known().phrases {
+			if strings.Contains(lower, p.text) {
+				for _, entry := range e.meant([]codeEntry{p.entry}, p.text) {
+					if w.by == byLog && entry.points == 8 {
+						e.add("log-code", Coded, w.at, "%s of %s", quote(p.text), entry.of.Name)
+					}
+					report(entry, w.at, p.text)
+				}
+			}
+		}
+	}
+}
+
+// meant returns the entries of a code that count in this case: those of a recognised product, those
+// that are unmistakable, and, one step weaker, those of an unknown server if all products agree.
+func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
+	for _, entry := range entries {
+		if slices.Contains(e.products, entry.of) {
+			list = append(list, entry)
+		}
+	}
+	if len(list) > 0 {
+		return list
+	}
+	for _, entry := range entries {
+		if entry.of.Unmistakable {
+			list = append(list, entry)
+		}
+	}
+	if len(list) > 0 || !distinctive(code) {
+		return list
+	}
+	for _, entry := range entries {
+		if entry.cause != entries[0].cause {
+			return nil
+		}
+	}
+	if len(entries) > 0 {
+		entry := entries[0]
+		entry.points = max(2, entry.points/2)
+		list = append(list, entry)
+	}
+	return list
+}
+
+// distinctive reports whether a code is more than a common word or a short number.
+func distinctive(code string) bool {
+	_, value, ok := strings.Cut(code, "=")
+	if !ok {
+		value = code
+	}
+	return len(value) >= 9 && strings.ContainsAny(value, "_-. abcdefghijklmnopqrstuvwxyz") && (strings.ContainsAny(value, "_-. ") || len(value) >= 14)
+}
+
+// kindOf adds facts about the kind of a secret and the place that it is for.
+func (e *evidence) kindOf(c *credential) {
+	if s := c.shape; s != nil && c.kind != alone {
+		e.add("secret-known", Computed, c.place, "the secret is a %s", s.kind)
+		here := e.target.Host != ""
+		for _, h := range s.Hosts {
+			if hostIs(e.target.Host, h) {
+				here = false
+			}
+		}
+		if here && len(s.Hosts) > 0 && publicHost(e.target.Hostname()) {
+			e.add("secret-elsewhere", Computed, c.place, "the secret is a %s, the address is %s", s.kind, quote(e.target.Host))
+		}
+		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
+			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, quote(e.target.Host))
+		}
+		if s.Wrong {
+			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
+		}
+		if s.Mode != "" {
+			e.add("mode-"+s.Mode, Computed, c.place, "the secret is for the %s mode", s.Mode)
+		}
+		if strings.Contains(s.Kind, "token") || strings.Contains(s.Kind, "key") {
+			e.add("secret-is-token", Computed, c.place, "the secret is a %s", s.kind)
+		}
+		if strings.Contains(s.Kind, "key") {
+			e.add("secret-is-key", Computed, c.place, "the secret is a %s", s.kind)
+		}
+	}
+	mark := strings.ToLower(c.mark)
+	switch {
+	case mark == "":
+	case strings.Contains(mark, "password") || strings.Contains(mark, "pw"):
+		e.add("password-sent", Computed, c.place, "the person says that the secret is a password")
+	case strings.Contains(mark, "api token"):
+		e.add("secret-is-token", Computed, c.place, "the person says that the secret is an API token")
+		e.add("api-token-sent", Computed, c.place, "the person says that the secret is an API token")
+	case strings.Contains(mark, "key"):
+		e.add("secret-is-key", Computed, c.place, "the person says that the secret is a key")
+	}
+	if c.scheme == "basic" && c.shape == nil && c.pass != "" && c.token == nil && !c.masked {
+		e.add("password-sent", Computed, c.place, "Basic has a password without the form of a token")
+	}
+}
+
+// vendorHost reports whether the address belongs to a product other than maker by its host.
+func (e *evidence) vendorHost(maker *product) bool {
+	for _, p := range e.products {
+		if p != maker && slices.ContainsFunc(p.Signs, func(s sign) bool { return s.Host != "" && hostIs(e.target.Host, s.Host) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// publicHost reports whether a name may be a public one.
+func publicHost(name string) bool {
+	return strings.Contains(name, ".") && !localHost(name) && strings.Trim(name, "0123456789.") != ""
+}

@@ -1,0 +1,205 @@
+package doctor
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/internal/digest"
+)
+
+// digestFacts compares a Digest answer with the request and with the challenges (RFC 7616 s3.4).
+func (e *evidence) digestFacts() {
+	for _, c := range e.challenges {
+		if !strings.EqualFold(c.Scheme, "Digest") {
+			continue
+		}
+		if stale, _ := c.Param("stale"); strings.EqualFold(stale, "true") {
+			e.add("stale-true", Coded, "WWW-Authenticate", "stale=true: the answer was right but for its old nonce (RFC 7616 s3.3)")
+		}
+	}
+	auth := e.sent(inAuthorization, inProxyAuthorization)
+	if auth == nil || auth.scheme != "digest" {
+		return
+	}
+	value := strings.TrimRight(strings.NewReplacer("...", "", "…", "").Replace(auth.value), ", ")
+	credentials, err := durward.ParseCredentials("Digest " + value)
+	if err != nil {
+		return
+	}
+	param := func(name string) string { v, _ := credentials.Param(name); return v }
+	if uri := param("uri"); uri != "" && !maskShape.MatchString(uri) && e.request.URL != "" {
+		target := e.target.RequestURI()
+		if e.request.Method == "CONNECT" {
+			target = e.request.URL
+		}
+		if u, err := url.Parse(uri); err == nil && uri != target && u.RequestURI() != target {
+			e.add("digest-uri-differs", Computed, "Authorization", "uri is %s, the request asks for %s (RFC 7616 s3.4.6)", quote(uri), quote(target))
+		}
+	}
+	if nc := param("nc"); nc != "" && strings.Trim(nc, "0") == "" {
+		e.add("digest-count-zero", Computed, "Authorization", "nc begins at 0, it begins at 00000001 (RFC 7616 s3.4)")
+	} else if nc != "" && len(nc) != 8 {
+		e.add("digest-count-form", Computed, "Authorization", "nc has %d digits, 8 belong there (RFC 7616 s3.4)", len(nc))
+	}
+	for _, name := range []string{"username", "realm", "nonce", "uri", "response"} {
+		if _, ok := credentials.Param(name); !ok && !auth.masked && !strings.Contains(auth.value, "...") {
+			e.add("digest-parameter-absent", Computed, "Authorization", "the Digest answer has no %s (RFC 7616 s3.4)", name)
+		}
+	}
+	offered := e.digestOffers()
+	if len(offered) == 0 {
+		return
+	}
+	algorithm, _ := digest.Parse(param("algorithm"))
+	fits := false
+	var nonces, realms []string
+	for _, c := range offered {
+		a, _ := c.Param("algorithm")
+		if known, _ := digest.Parse(a); known == algorithm {
+			fits = true
+		}
+		n, _ := c.Param("nonce")
+		r, _ := c.Param("realm")
+		nonces, realms = append(nonces, n), append(realms, r)
+	}
+	if !fits {
+		e.add("digest-algorithm-differs", Computed, "Authorization", "the answer has an algorithm that no challenge offers")
+	}
+	if realm, ok := credentials.Param("realm"); ok && !slices.Contains(realms, realm) && !maskShape.MatchString(realm) {
+		e.add("digest-realm-differs", Computed, "Authorization", "the realm of the answer is not that of the challenge")
+	}
+	if last := e.lastNonce(); last != "" && param("nonce") != "" && param("nonce") != last && !auth.masked {
+		e.add("digest-nonce-old", Computed, "Authorization", "the nonce is not the last one that the server gave")
+	}
+}
+
+// digestOffers returns the Digest challenges of the case, the latest first.
+func (e *evidence) digestOffers() (list []durward.Challenge) {
+	for _, c := range e.challenges {
+		if strings.EqualFold(c.Scheme, "Digest") {
+			list = append(list, c.Challenge)
+		}
+	}
+	return list
+}
+
+// lastNonce returns the nonce of the Digest challenge just before the request, if there is one.
+func (e *evidence) lastNonce() (nonce string) {
+	for _, x := range e.c.Earlier() {
+		if x.Response == nil {
+			continue
+		}
+		list, _ := durward.ParseChallenges(x.Response.Header.Values("WWW-Authenticate"))
+		for _, c := range list {
+			if n, ok := c.Param("nonce"); ok && strings.EqualFold(c.Scheme, "Digest") {
+				nonce = n
+			}
+		}
+	}
+	return nonce
+}
+
+var proofWithout = regexp.MustCompile(`(?i)without nonce`)
+
+// dpopFacts compares DPoP proofs with the request (RFC 9449 s4.3).
+func (e *evidence) dpopFacts() {
+	proofs := e.request.Header.Values("DPoP")
+	auth := e.sent(inAuthorization)
+	if len(proofs) > 1 {
+		e.add("dpop-two-proofs", Computed, "DPoP", "the request has %d DPoP fields, one is allowed (RFC 9449 s4.3)", len(proofs))
+	}
+	if len(proofs) == 0 {
+		if auth != nil && auth.scheme == "dpop" && e.request.Whole {
+			e.add("dpop-proof-absent", Computed, "DPoP", "the scheme is DPoP and the request has no proof (RFC 9449 s7.1)")
+		}
+		return
+	}
+	value := proofs[0]
+	e.add("dpop-proof-sent", Computed, "DPoP", "the request has a DPoP proof")
+	if m := markWords.FindStringSubmatch(value); m != nil {
+		e.markedProof(m[1])
+		return
+	}
+	proof := decodeToken(value)
+	if proof == nil {
+		if !maskShape.MatchString(value) {
+			e.add("dpop-unreadable", Computed, "DPoP", "the proof is not a JWT (RFC 9449 s4.2)")
+		}
+		return
+	}
+	if typ := text(proof.header, "typ"); typ != "dpop+jwt" {
+		e.add("dpop-wrong", Computed, "DPoP", "typ is %s, dpop+jwt belongs there (RFC 9449 s4.2)", quote(typ))
+	}
+	if proof.header["jwk"] == nil {
+		e.add("dpop-wrong", Computed, "DPoP", "the proof has no jwk (RFC 9449 s4.2)")
+	}
+	for _, name := range []string{"jti", "htm", "htu", "iat"} {
+		if proof.claims[name] == nil {
+			e.add("dpop-wrong", Computed, "DPoP", "the proof has no %s (RFC 9449 s4.2)", name)
+		}
+	}
+	if iat := numericDate(proof.claims, "iat"); !iat.IsZero() && !e.at.IsZero() {
+		if d := iat.Sub(e.at); d > clockLeeway {
+			e.add("dpop-iat-ahead", Computed, "DPoP", "iat of the proof is %s after Date: the client's clock is ahead", d)
+		} else if d < -2*clockError/3 {
+			e.add("dpop-wrong", Computed, "DPoP", "the proof is %s old: each request needs a new one", -d)
+		}
+	}
+	if htm := text(proof.claims, "htm"); htm != "" && e.request.Method != "" && htm != e.request.Method {
+		e.add("dpop-target-differs", Computed, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", quote(htm), quote(e.request.Method))
+	}
+	if htu := text(proof.claims, "htu"); htu != "" {
+		e.compareTarget(htu)
+	}
+	if nonce := text(proof.claims, "nonce"); nonce == "" && e.response.Header.Has("DPoP-Nonce") {
+		e.add("dpop-nonce-absent", Computed, "DPoP", "the proof has no nonce and the response gives one")
+	}
+	if ath := text(proof.claims, "ath"); auth != nil && !auth.masked && auth.value != "" {
+		sum := sha256.Sum256([]byte(strings.TrimSpace(auth.value)))
+		switch want := base64.RawURLEncoding.EncodeToString(sum[:]); {
+		case ath == "":
+			e.add("dpop-wrong", Computed, "DPoP", "the proof has no ath, the hash of the token (RFC 9449 s4.3)")
+		case ath != want && !strings.Contains(auth.value, "..."):
+			e.add("dpop-wrong", Computed, "DPoP", "ath is not the hash of the token that was sent (RFC 9449 s4.3)")
+		}
+	}
+	e.proofAlgorithm(text(proof.header, "alg"))
+}
+
+// proofAlgorithm compares the algorithm of a proof with those that the challenge offers.
+func (e *evidence) proofAlgorithm(alg string) {
+	for _, c := range e.challenges {
+		if algs, ok := c.Param("algs"); ok && strings.EqualFold(c.Scheme, "DPoP") && alg != "" && !slices.Contains(strings.Fields(algs), alg) {
+			e.add("dpop-wrong", Computed, "DPoP", "alg is %s, the challenge offers %s (RFC 9449 s7.1)", quote(alg), quote(algs))
+		}
+	}
+}
+
+// compareTarget compares htu with the address without its query (RFC 9449 s4.3).
+func (e *evidence) compareTarget(htu string) {
+	want, err := url.Parse(htu)
+	if err != nil || e.target.Host == "" {
+		return
+	}
+	have := *e.target
+	if !strings.EqualFold(want.Host, have.Host) || have.Scheme != "" && !strings.EqualFold(want.Scheme, have.Scheme) ||
+		strings.TrimSuffix(want.Path, "/") != strings.TrimSuffix(have.Path, "/") {
+		have.RawQuery = ""
+		e.add("dpop-target-differs", Computed, "DPoP", "htu is %s, the request goes to %s (RFC 9449 s4.3)", quote(htu), quote(have.String()))
+	}
+}
+
+// markedProof takes a person's words in place of a proof.
+func (e *evidence) markedProof(words string) {
+	if proofWithout.MatchString(words) && e.response.Header.Has("DPoP-Nonce") {
+		e.add("dpop-nonce-absent", Computed, "DPoP", "the person says that the proof has no nonce, and the response gives one")
+	}
+	if m := addressIn.FindString(words); m != "" && strings.Contains(words, "htu") {
+		e.compareTarget(m)
+	}
+}

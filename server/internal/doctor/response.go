@@ -1,0 +1,312 @@
+package doctor
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/durward-auth/durward"
+)
+
+// speaker says whose words a passage holds.
+type speaker int
+
+const (
+	byServer speaker = iota
+	byLog
+	byPerson
+)
+
+// passage is a text of the case, in normalised words for the lexicon.
+type passage struct {
+	at    string
+	text  string
+	by    speaker
+	words []string
+}
+
+// codeToken is a value of the response that may be a closed code.
+type codeToken struct {
+	name  string // member or field, in lower case
+	value string
+	at    string
+	alone bool // the member holds nothing but codes, or value is one by its form
+}
+
+// is compares the token with "member=value" or a value, in lower case.
+func (c codeToken) is(want string) bool {
+	if name, value, ok := strings.Cut(want, "="); ok {
+		return c.name == name && (value == "*" || strings.ToLower(c.value) == value)
+	}
+	return strings.ToLower(c.value) == want
+}
+
+// Limits of what is read of a response and a log.
+const (
+	maxBody     = 64 << 10
+	maxPassages = 200
+	maxCodes    = 400
+	maxDepth    = 8
+	maxLogLines = 400
+)
+
+func newPassage(at, text string, by speaker) passage {
+	if len(text) > 4000 {
+		text = text[:4000]
+	}
+	return passage{at: at, text: text, by: by, words: normalise(text)}
+}
+
+func (e *evidence) say(at, text string, by speaker) {
+	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
+		e.words = append(e.words, newPassage(at, text, by))
+	}
+}
+
+func (e *evidence) code(name, value, at string, alone bool) {
+	if len(e.codes) < maxCodes && value != "" && len(value) <= 200 {
+		e.codes = append(e.codes, codeToken{strings.ToLower(name), value, at, alone})
+	}
+}
+
+// maxBroken bounds how many lines with a syntax error are skipped in one response.
+const maxBroken = 16
+
+// readChallenges parses each line of the challenge fields. A syntax error ends its line only.
+func (e *evidence) readChallenges() {
+	for _, f := range e.response.Header {
+		proxy := strings.EqualFold(f.Name, "Proxy-Authenticate")
+		if !proxy && !strings.EqualFold(f.Name, "WWW-Authenticate") || len(e.challenges) > 64 {
+			continue
+		}
+		if c, ok := relaxed(f.Value); ok {
+			e.challenges = append(e.challenges, challenge{c, proxy})
+			continue
+		}
+		list, err := durward.ParseChallenges([]string{f.Value})
+		for _, c := range list {
+			e.challenges = append(e.challenges, challenge{c, proxy})
+		}
+		if err != nil {
+			at := 0
+			if broken, ok := errors.AsType[*durward.SyntaxError](err); ok {
+				at = broken.Offset + 1
+			}
+			e.add("challenge-unreadable", Computed, f.Name, "the challenge cannot be parsed at octet %d (RFC 9110 s11.6.1)", at)
+			if len(list) == 0 {
+				e.guessChallenge(f.Value, proxy)
+			}
+		}
+		if strings.TrimSpace(f.Value) == "" {
+			e.add("challenge-unreadable", Computed, f.Name, "the challenge field is empty")
+		}
+	}
+	for _, c := range e.challenges {
+		if c.Scheme != "" && len(c.Params) == 0 && c.Token68 == "" && !slices.Contains(schemes, strings.ToLower(c.Scheme)) {
+			e.add("challenge-odd", Computed, "WWW-Authenticate", "%s is no scheme in use and has no parameters", quote(c.Scheme))
+		}
+	}
+}
+
+// scheme and parameters of challenges that break the grammar in ways that are often seen.
+var (
+	looseScheme = regexp.MustCompile(`(?i)^\s*([a-z][a-z0-9_-]{1,30})(?:\s|$)`)
+	looseParam  = regexp.MustCompile(`([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^",\s]+))`)
+	commaless   = regexp.MustCompile(`"\s+[A-Za-z_]+="`)
+)
+
+// relaxed reads a challenge whose parameters lack commas, which would otherwise end at the first.
+func relaxed(value string) (durward.Challenge, bool) {
+	if !commaless.MatchString(value) {
+		return durward.Challenge{}, false
+	}
+	if list, err := durward.ParseChallenges([]string{value}); err == nil && len(list) > 0 {
+		return durward.Challenge{}, false
+	}
+	return loose(value)
+}
+
+func loose(value string) (c durward.Challenge, ok bool) {
+	m := looseScheme.FindStringSubmatch(value)
+	if m == nil {
+		return c, false
+	}
+	c.Scheme = m[1]
+	for _, p := range looseParam.FindAllStringSubmatch(value, 20) {
+		c.Params = append(c.Params, durward.Param{Name: p[1], Value: p[2] + p[3] + p[4]})
+	}
+	return c, true
+}
+
+// guessChallenge keeps what can be read of a challenge that does not parse.
+func (e *evidence) guessChallenge(value string, proxy bool) {
+	if c, ok := loose(value); ok {
+		e.challenges = append(e.challenges, challenge{c, proxy})
+	}
+}
+
+// ordinaryFields are fields of a response whose values say nothing about a refusal.
+var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-cookie|cache-control|etag|expires|last-modified|vary|location|link|` +
+	`strict-transport-security|x-request-id|x-correlation-id|.*-id|connection|transfer-encoding|access-control-.*|alt-svc|nel|report-to|reporting-endpoints|` +
+	`cf-ray|cf-cache-status|x-frame-options|x-content-type-options|x-xss-protection|permissions-policy|referrer-policy|age|x-cache.*|p3p|pragma|keep-alive|` +
+	`accept.*|allow|www-authenticate|proxy-authenticate|x-powered-by|x-runtime|x-served-by|x-timer|dpop-nonce|x-amz-cf-.*|x-github-media-type|x-oauth-.*|` +
+	`x-accepted-oauth-scopes|x-ratelimit.*|ratelimit.*|x-robots-tag|origin-agent-cluster|cross-origin-.*|server-timing|x-envoy-upstream-service-time)$`)
+
+// Forms of codes inside of text.
+var (
+	numberedCode = regexp.MustCompile(`\b[A-Z][A-Z0-9_]{0,14}-?[0-9]{2,8}[A-Z]?\b`)
+	snakeCode    = regexp.MustCompile(`\b[A-Za-z][a-z0-9]*(?:_[A-Za-z0-9]+)+\b|\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b`)
+	camelCode    = regexp.MustCompile(`\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+\b`)
+	xmlLeaf      = regexp.MustCompile(`<(?:[\w.-]+:)?([\w.-]+)(?:\s[^<>]*)?>([^<]{1,1000})</`)
+	htmlTag      = regexp.MustCompile(`(?is)<(script|style)\b.*?</(script|style)>|<!--.*?-->|<[^>]*>`)
+	htmlTitle    = regexp.MustCompile(`(?is)<title[^>]*>(.{1,200}?)</title>`)
+)
+
+// readWords collects the texts and the codes of the response and of the log.
+func (e *evidence) readWords() {
+	r := e.response
+	if r.Reason != "" && !ordinaryReason(r.Status, r.Reason) {
+		e.say("reason phrase", r.Reason, byServer)
+	}
+	for _, f := range r.Header {
+		e.code(f.Name, f.Value, f.Name, true)
+		if !ordinaryFields.MatchString(f.Name) && len(f.Value) < 1000 {
+			e.say(f.Name, f.Value, byServer)
+			e.embedded(f.Value, f.Name)
+		}
+	}
+	for _, c := range e.challenges {
+		for _, p := range c.Params {
+			switch name := strings.ToLower(p.Name); name {
+			case "error_description", "error", "reason", "message", "error_uri", "error-description", "msg", "cause":
+				if name != "error_uri" {
+					e.say("WWW-Authenticate "+name, p.Value, byServer)
+					e.embedded(p.Value, "WWW-Authenticate "+name)
+				}
+				e.code(name, p.Value, "WWW-Authenticate "+name, true)
+			}
+		}
+	}
+	e.readBody(r.Body, "body", byServer)
+	if x := e.c.Refusal(); x != nil && x.Error != "" {
+		e.say("output of the client", x.Error, byLog)
+		e.embedded(x.Error, "output of the client")
+	}
+	for i, line := range e.c.Log[:min(len(e.c.Log), maxLogLines)] {
+		at := fmt.Sprintf("log line %d", i+1)
+		if trimmed := strings.TrimSpace(line); strings.HasPrefix(trimmed, "{") {
+			e.readBody([]byte(trimmed), at, byLog)
+			continue
+		}
+		e.say(at, line, byLog)
+		e.embedded(line, at)
+	}
+}
+
+// ordinaryReason reports whether a reason phrase is the usual one of its status.
+func ordinaryReason(status int, reason string) bool {
+	switch strings.ToLower(reason) {
+	case "unauthorized", "forbidden", "not found", "bad request", "ok", "proxy authentication required", "found", "internal server error":
+		return true
+	}
+	return status < 400
+}
+
+// readBody collects the texts and codes of a body: JSON, XML, HTML or text.
+func (e *evidence) readBody(body []byte, at string, by speaker) {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body[:min(len(body), maxBody)], []byte("\xef\xbb\xbf")))
+	if len(body) == 0 {
+		return
+	}
+	switch {
+	case body[0] == '{' || body[0] == '[':
+		var value any
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		if err := d.Decode(&value); err == nil {
+			e.add("body-json", Computed, at, "the body is JSON")
+			budget := 2000
+			e.readJSON(value, "", at, by, 0, &budget)
+			return
+		}
+	case body[0] == '<':
+		lower := bytes.ToLower(body[:min(len(body), 2000)])
+		if bytes.Contains(lower, []byte("<html")) || bytes.Contains(lower, []byte("<!doctype html")) || bytes.Contains(lower, []byte("<title")) {
+			e.add("body-html", Computed, at, "the body is an HTML page")
+			if m := htmlTitle.FindSubmatch(body); m != nil {
+				e.say(at+" title", html.UnescapeString(string(m[1])), byServer)
+			}
+			e.say(at, html.UnescapeString(string(htmlTag.ReplaceAll(body[:min(len(body), 16<<10)], []byte(" . ")))), by)
+			return
+		}
+		e.add("body-xml", Computed, at, "the body is XML")
+		for _, m := range xmlLeaf.FindAllSubmatch(body, 200) {
+			name, value := string(m[1]), html.UnescapeString(string(m[2]))
+			e.leaf(name, value, at+" "+name, by)
+		}
+		return
+	}
+	e.say(at, string(body), by)
+	e.embedded(string(body), at)
+}
+
+// readJSON walks a JSON value.
+func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, budget *int) {
+	if *budget--; *budget < 0 || depth > maxDepth {
+		return
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		names := make([]string, 0, len(v))
+		for member := range v {
+			names = append(names, member)
+		}
+		slices.Sort(names)
+		for _, member := range names {
+			e.readJSON(v[member], member, at, by, depth+1, budget)
+		}
+	case []any:
+		for _, one := range v {
+			e.readJSON(one, name, at, by, depth+1, budget)
+		}
+	case string:
+		e.leaf(name, v, strings.TrimSpace(at+" member "+name), by)
+	case json.Number:
+		e.code(name, v.String(), strings.TrimSpace(at+" member "+name), true)
+	case bool:
+		e.code(name, strconv.FormatBool(v), strings.TrimSpace(at+" member "+name), true)
+	}
+}
+
+// leaf takes one value of a structured body.
+func (e *evidence) leaf(name, value, at string, by speaker) {
+	if name == "" {
+		name = "text"
+	}
+	e.code(name, value, at, true)
+	if strings.HasPrefix(value, "http://") || strings.HasPrefix(value, "https://") {
+		return
+	}
+	e.say(at, value, by)
+	e.embedded(value, at)
+}
+
+// embedded takes the codes that stand inside of a text.
+func (e *evidence) embedded(text, at string) {
+	if len(text) > 4000 {
+		text = text[:4000]
+	}
+	for _, shape := range []*regexp.Regexp{numberedCode, snakeCode, camelCode} {
+		for _, m := range shape.FindAllString(text, 20) {
+			if m != text {
+				e.code("text", m, at, false)
+			}
+		}
+	}
+}

@@ -1,0 +1,489 @@
+package doctor
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// showTime returns a time as a fact shows it.
+func showTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// Limits of the comparison of two clocks.
+const (
+	clockLeeway = 5 * time.Second  // Date has whole seconds, and a response takes time
+	clockError  = 15 * time.Minute // a clock that is wrong is seldom wrong by more than this and right in date
+)
+
+// tokenFacts compares each JSON Web Token with the time of the response, the challenge and the
+// documents of its issuer.
+func (e *evidence) tokenFacts() {
+	for i := range e.credentials {
+		c := &e.credentials[i]
+		if c.token == nil || c.kind == inCookie {
+			continue
+		}
+		e.tokenTimes(c)
+		e.tokenIdentity(c)
+		e.tokenKind(c)
+		e.tokenBinding(c)
+		e.tokenRights(c)
+	}
+	if x := e.sent(inAuthorization); x != nil && x.token != nil {
+		e.add("token-readable", Computed, x.place, "the token can be read")
+	}
+}
+
+// tokenTimes compares exp, nbf and iat (RFC 7519 s4.1) with the reference.
+func (e *evidence) tokenTimes(c *credential) {
+	ref, name := e.reference()
+	dated := name == "Date"
+	exp, nbf, iat := numericDate(c.token.claims, "exp"), numericDate(c.token.claims, "nbf"), numericDate(c.token.claims, "iat")
+	compare := func(claim string, t time.Time) string {
+		d := t.Sub(ref).Round(time.Second)
+		if d < 0 {
+			return fmt.Sprintf("%s is %s, %s is %s: %s before", claim, showTime(t), name, showTime(ref), -d)
+		}
+		return fmt.Sprintf("%s is %s, %s is %s: %s after", claim, showTime(t), name, showTime(ref), d)
+	}
+	switch {
+	case exp.IsZero():
+		e.add("exp-absent", Computed, "claim exp", "the token has no exp")
+	case !exp.After(ref) && dated:
+		e.add("exp-past", Computed, "claim exp", "%s", compare("exp", exp))
+		if ref.Sub(exp) < 2*time.Minute {
+			e.add("exp-just-past", Computed, "claim exp", "%s", compare("exp", exp))
+		}
+	case !exp.After(ref):
+		e.add("exp-past-now", Computed, "claim exp", "%s; the response has no Date", compare("exp", exp))
+	case dated:
+		e.add("exp-ahead", Computed, "claim exp", "%s", compare("exp", exp))
+	}
+	if !dated {
+		return
+	}
+	early := func(t time.Time) bool { return !t.IsZero() && t.Sub(ref) > clockLeeway }
+	switch {
+	case early(iat):
+		e.add("iat-ahead", Computed, "claim iat", "%s: issuer and server differ in time", compare("iat", iat))
+		if early(nbf) {
+			e.add("nbf-ahead", Computed, "claim nbf", "%s", compare("nbf", nbf))
+		}
+	case early(nbf) && (nbf.Sub(ref) > clockError || !iat.IsZero() && nbf.Sub(iat) > time.Minute):
+		e.add("nbf-ahead", Computed, "claim nbf", "%s", compare("nbf", nbf))
+		e.add("nbf-far-ahead", Computed, "claim nbf", "%s, iat is not: the issuer meant it", compare("nbf", nbf))
+	case early(nbf):
+		e.add("nbf-ahead", Computed, "claim nbf", "%s", compare("nbf", nbf))
+	}
+}
+
+// tokenIdentity compares iss, aud and kid with what the server named.
+func (e *evidence) tokenIdentity(c *credential) {
+	claims := c.token.claims
+	iss, aud := text(claims, "iss"), texts(claims, "aud")
+	for _, name := range []string{"sub", "iss", "exp", "aud"} {
+		if claims[name] == nil {
+			e.add("claim-absent", Computed, "claim "+name, "the token has no %s", name)
+			e.add(name+"-absent", Computed, "claim "+name, "the token has no %s", name)
+		}
+	}
+	if text(c.token.header, "kid") == "" {
+		e.add("kid-absent", Computed, "header kid", "the token has no kid")
+	}
+	alg := text(c.token.header, "alg")
+	if strings.EqualFold(alg, "none") || alg == "" {
+		e.add("alg-none", Computed, "header alg", "the token is not signed (alg %s)", quote(alg))
+	}
+	for _, ch := range e.challenges {
+		if service, _ := ch.Param("service"); service != "" && len(aud) > 0 && !slices.Contains(aud, service) {
+			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", quote(strings.Join(aud, " ")), quote(service))
+		}
+	}
+	if len(aud) > 0 && e.target.Host != "" && e.sent(inAuthorization) == c {
+		elsewhere := true
+		for _, a := range aud {
+			u, err := url.Parse(a)
+			if err != nil || u.Host == "" || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
+				elsewhere = false
+			}
+		}
+		if elsewhere {
+			e.add("aud-elsewhere", Computed, "claim aud", "aud is %s, the address is of %s", quote(strings.Join(aud, " ")), quote(e.target.Host))
+		}
+	}
+	// The documents that a probe or the history holds.
+	for _, doc := range e.documents() {
+		if keys := keyIDs(doc.members); keys != nil {
+			if kid := text(c.token.header, "kid"); kid != "" && !slices.Contains(keys, kid) {
+				e.add("kid-unknown", Computed, "header kid", "kid %s is not among the %d keys of %s", quote(kid), len(keys), quote(doc.url))
+			} else if kid != "" {
+				e.add("kid-published", Computed, "header kid", "kid %s is in the key set of %s", quote(kid), quote(doc.url))
+			}
+		}
+		if servers := texts(doc.members, "authorization_servers"); len(servers) > 0 && iss != "" && !slices.Contains(servers, iss) {
+			e.add("iss-other", Computed, "claim iss", "iss is %s, the resource names %s", quote(iss), quote(strings.Join(servers, " ")))
+		}
+		if issuer := text(doc.members, "issuer"); issuer != "" && iss != "" && issuer != iss && issuerKin(issuer, iss) {
+			e.add("iss-other", Computed, "claim iss", "iss is %s, the metadata says %s", quote(iss), quote(issuer))
+		}
+		if resource := text(doc.members, "resource"); resource != "" && len(aud) > 0 && !slices.Contains(aud, resource) {
+			e.add("aud-other-than-resource", Computed, "claim aud", "aud is %s, the metadata names the resource %s", quote(strings.Join(aud, " ")), quote(resource))
+		}
+		if algs := texts(doc.members, "id_token_signing_alg_values_supported"); len(algs) > 0 && alg != "" && !slices.Contains(algs, alg) {
+			e.add("alg-other", Computed, "header alg", "alg is %s, the metadata names %s", quote(alg), quote(strings.Join(algs, " ")))
+		}
+	}
+	if iss == "" {
+		return
+	}
+	for _, w := range e.words { // an address in the answer or the log that is the issuer but for its spelling
+		if w.by == byPerson {
+			continue
+		}
+		for _, m := range addressIn.FindAllString(w.text, 6) {
+			m = strings.TrimRight(m, ".,;)\"'")
+			if m != iss && issuerKin(m, iss) {
+				e.add("iss-spelled-otherwise", Computed, w.at, "iss is %s, the server speaks of %s", quote(iss), quote(m))
+			}
+		}
+	}
+}
+
+var addressIn = regexp.MustCompile(`https?://[^\s"'<>\\,]{3,200}`)
+
+// issuerKin reports whether two issuers differ in scheme, port, case or a final slash only.
+func issuerKin(a, b string) bool {
+	plain := func(s string) string {
+		u, err := url.Parse(strings.ToLower(s))
+		if err != nil {
+			return s
+		}
+		return u.Hostname() + strings.TrimRight(u.Path, "/")
+	}
+	return a != b && plain(a) == plain(b)
+}
+
+// sameSite reports whether two hosts have the last two labels in common.
+func sameSite(a, b string) bool { return site(a) == site(b) }
+
+// site returns the last two labels of a host, three under a public suffix of two short ones.
+func site(host string) string {
+	labels := strings.Split(strings.ToLower(strings.TrimSuffix(host, ".")), ".")
+	if len(labels) <= 2 || strings.Trim(host, "0123456789.") == "" {
+		return strings.Join(labels, ".")
+	}
+	n := 2
+	if second := labels[len(labels)-2]; len(labels[len(labels)-1]) == 2 && (len(second) <= 3 || second == "gov") {
+		n = 3
+	}
+	return strings.Join(labels[len(labels)-n:], ".")
+}
+
+// idTokenClaims are claims that ID tokens have and access tokens lack (OpenID Connect Core s2, s3.3.2.11).
+var idTokenClaims = []string{"at_hash", "c_hash", "s_hash"}
+
+// tokenKind adds facts about what a JSON Web Token is for.
+func (e *evidence) tokenKind(c *credential) {
+	claims := c.token.claims
+	typ := strings.ToLower(text(c.token.header, "typ"))
+	kind, why := "", ""
+	switch use := strings.ToLower(text(claims, "token_use")); {
+	case use == "id":
+		kind, why = "an ID token", "token_use is id"
+	case strings.EqualFold(text(claims, "typ"), "ID"):
+		kind, why = "an ID token", "typ is ID"
+	case strings.EqualFold(text(claims, "typ"), "Refresh") || strings.EqualFold(text(claims, "typ"), "Offline") || strings.EqualFold(text(claims, "token_type"), "refresh"):
+		kind, why = "a refresh token", "its type says so"
+	case typ == "logout+jwt" || claims["events"] != nil:
+		kind, why = "a logout token", "it has events"
+	case typ == "dpop+jwt":
+		kind, why = "a DPoP proof", "typ is dpop+jwt"
+	case strings.Contains(text(claims, "aud"), "identitytoolkit.googleapis.com"):
+		kind, why = "a custom token of Firebase, to be exchanged for an ID token", "aud is the token exchange"
+	case typ == "id+jwt":
+		kind, why = "an ID token", "typ is id+jwt"
+	default:
+		for _, name := range idTokenClaims {
+			if claims[name] != nil {
+				kind, why = "an ID token", "it has "+name
+			}
+		}
+		if kind == "" && claims["nonce"] != nil && claims["scope"] == nil && claims["scp"] == nil && text(claims, "azp") == "" {
+			kind, why = "an ID token", "it has a nonce and no scope"
+		}
+		if role := text(claims, "role"); kind == "" && (role == "anon" || role == "service_role") && claims["sub"] == nil {
+			e.add("project-key", Computed, "claim role", "the token is the %s key of a project, not a person's token", quote(role))
+		}
+	}
+	if kind == "" {
+		return
+	}
+	if strings.Contains(kind, "ID token") && c.kind == alone {
+		e.add("id-token-alone", Computed, c.place, "it is %s: %s", kind, why)
+		return
+	}
+	if c.kind == inBody {
+		return
+	}
+	e.add("token-of-other-kind", Computed, c.place, "the token is %s: %s", kind, why)
+}
+
+// tokenBinding compares cnf (RFC 7800 s3.1) with the request.
+func (e *evidence) tokenBinding(c *credential) {
+	cnf, _ := c.token.claims["cnf"].(map[string]any)
+	if cnf == nil {
+		e.add("unbound", Computed, "claim cnf", "the token is bound to no key")
+		return
+	}
+	if cnf["jkt"] != nil {
+		e.add("bound-to-key", Computed, "claim cnf", "the token is bound to a key for DPoP (RFC 9449 s6.1)")
+		if c.scheme == "bearer" {
+			e.add("bound-as-bearer", Computed, "Authorization", "a token that is bound to a key came as Bearer (RFC 9449 s7.1)")
+		}
+	}
+	if cnf["x5t#S256"] != nil {
+		e.add("bound-to-certificate", Computed, "claim cnf", "the token is bound to a certificate (RFC 8705 s3.1)")
+		if !e.request.ClientCertificate {
+			e.add("bound-without-certificate", Computed, "TLS", "the token is bound to a certificate; the input shows none")
+		}
+	}
+}
+
+// tokenRights compares the scopes of a token with those that the challenge names.
+func (e *evidence) tokenRights(c *credential) {
+	granted := append(strings.Fields(text(c.token.claims, "scope")), texts(c.token.claims, "scp")...)
+	for _, s := range texts(c.token.claims, "scp") {
+		granted = append(granted, strings.Fields(s)...)
+	}
+	granted = append(granted, texts(c.token.claims, "scope")...)
+	roles := texts(c.token.claims, "roles")
+	if len(granted) == 0 && len(roles) == 0 && c.token.claims["permissions"] == nil && c.token.claims["realm_access"] == nil {
+		e.add("rights-absent", Computed, "claims", "the token has neither scope nor scp nor roles")
+	}
+	for _, ch := range e.challenges {
+		want, _ := ch.Param("scope")
+		for _, s := range strings.Fields(want) {
+			if e.response.Status == 403 && len(granted) > 0 && !slices.Contains(granted, s) {
+				e.add("scope-not-granted", Computed, "claim scope", "the challenge wants the scope %s, the token lacks it", quote(s))
+			}
+		}
+	}
+}
+
+// Times of signed requests and addresses.
+var (
+	awsScope      = regexp.MustCompile(`Credential=[^/,\s]+/(\d{8}|<[^>]*>)/([^/,\s]+)/([^/,\s]+)/aws4_request`)
+	signedHeaders = regexp.MustCompile(`SignedHeaders=([a-z0-9;_-]+)`)
+	expecting     = regexp.MustCompile(`(?i)expect(?:ing|ed)(?: region)?:? ?['"]?([a-z]{2}(?:-[a-z]+)+-\d)['"]?`)
+	awsHostRegion = regexp.MustCompile(`[.-]([a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d)\.amazonaws\.com`)
+	stamp         = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d{8}T\d{6}Z|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC)`)
+)
+
+// signatureFacts adds facts about signed requests and signed addresses.
+func (e *evidence) signatureFacts() {
+	ref := e.at
+	q := lowerQuery(e.target)
+	h := e.request.Header
+	auth := h.Get("Authorization")
+	compare := func(at, text string) {
+		t := parseHTTPDate(text)
+		if n, err := strconv.ParseInt(text, 10, 64); t.IsZero() && err == nil && n > 1e9 && n < 1e14 {
+			if n > 1e11 {
+				n /= 1000
+			}
+			t = time.Unix(n, 0).UTC()
+		}
+		if t.IsZero() || ref.IsZero() {
+			return
+		}
+		if d := t.Sub(ref); d > 4*time.Minute || d < -4*time.Minute {
+			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", quote(at), showTime(t), showTime(ref), d.Abs().Round(time.Second))
+		}
+	}
+	signed := false
+	if strings.HasPrefix(auth, "AWS4-") {
+		signed = true
+		e.amazonFields(auth)
+	} else if c := e.sent(inAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
+		signed = true
+		if m := regexpTimestamp.FindStringSubmatch(auth); m != nil {
+			compare("the timestamp", m[1])
+		}
+	}
+	for _, f := range h {
+		if l := strings.ToLower(f.Name); strings.HasSuffix(l, "signature") || strings.HasSuffix(l, "-sign") || strings.HasSuffix(l, "-hmac") || l == "signature-input" {
+			signed = true
+		}
+	}
+	if signed {
+		e.add("signed-request", Computed, "request", "the request is signed")
+		for _, name := range []string{"X-Amz-Date", "X-Ms-Date", "Date", "X-Date", "X-Timestamp", "X-Request-Timestamp", "X-Bapi-Timestamp", "CB-ACCESS-TIMESTAMP", "OK-ACCESS-TIMESTAMP", "X-TC-Timestamp", "X-Sdk-Date", "Timestamp"} {
+			if v := h.Get(name); v != "" {
+				compare(name, v)
+			}
+		}
+	} else if v := h.Get("X-Amz-Date"); v != "" {
+		compare("X-Amz-Date", v)
+	}
+	e.signedAddressTimes(q)
+	e.timesInWords()
+}
+
+var regexpTimestamp = regexp.MustCompile(`(?i)\b(?:oauth_timestamp|timestamp|created|ts)="?(\d{10,13})"?`)
+
+func lowerQuery(u *url.URL) map[string]string {
+	q := map[string]string{}
+	for name, values := range u.Query() {
+		if len(values) > 0 {
+			q[strings.ToLower(name)] = values[0]
+		}
+	}
+	return q
+}
+
+// amazonFields checks the fields of an AWS signature, version 4.
+func (e *evidence) amazonFields(auth string) {
+	h := e.request.Header
+	if e.request.Whole && !h.Has("X-Amz-Date") && !h.Has("Date") && !strings.Contains(auth, "date") {
+		e.add("date-absent", Computed, "request", "a signature of version 4 needs X-Amz-Date or Date, and neither was sent")
+	}
+	if m := signedHeaders.FindStringSubmatch(auth); m != nil {
+		names := strings.Split(m[1], ";")
+		for _, f := range h {
+			l := strings.ToLower(f.Name)
+			if strings.HasPrefix(l, "x-amz-") && l != "x-amz-date" && l != "x-amz-content-sha256" && l != "x-amz-security-token" && !slices.Contains(names, l) {
+				e.add("field-unsigned", Computed, f.Name, "the field %s was sent and is not among SignedHeaders", quote(f.Name))
+			}
+		}
+	}
+	scope := awsScope.FindStringSubmatch(auth)
+	if scope == nil {
+		return
+	}
+	region := scope[2]
+	for _, w := range e.words {
+		if m := expecting.FindStringSubmatch(w.text); m != nil && m[1] != region && w.by == byServer {
+			e.add("region-named", Computed, w.at, "the request was signed for the region %s, the server expects %s", quote(region), m[1])
+		}
+	}
+	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && m[1] != region && !strings.ContainsAny(region, "<.") {
+		e.add("region-differs", Computed, "Authorization", "the request was signed for the region %s, the address is in %s", quote(region), m[1])
+	}
+}
+
+// signedAddressTimes compares begin and end of a signed address with the Date of the response.
+func (e *evidence) signedAddressTimes(q map[string]string) {
+	if !signedAddress(e.target) {
+		return
+	}
+	e.add("signed-address", Computed, "address", "the address is signed")
+	var begin, end time.Time
+	parse := func(text string) time.Time {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 1e8 {
+			if n > 1e11 {
+				n /= 1000
+			}
+			return time.Unix(n, 0).UTC()
+		}
+		return parseHTTPDate(text)
+	}
+	for _, name := range []string{"x-amz-date", "x-goog-date", "st", "x-oss-date", "x-cos-date"} {
+		if v := q[name]; v != "" {
+			begin = parse(v)
+		}
+	}
+	for _, name := range []string{"x-amz-expires", "x-goog-expires", "x-oss-expires"} {
+		if n, err := strconv.Atoi(q[name]); err == nil && !begin.IsZero() && n >= 0 && n < 1e9 {
+			end = begin.Add(time.Duration(n) * time.Second)
+		}
+	}
+	for _, name := range []string{"se", "expires", "exp", "expiry", "expire", "e", "validuntil", "expiration"} {
+		if v := q[name]; v != "" && end.IsZero() {
+			end = parse(v)
+		}
+	}
+	for _, name := range []string{"x-amz-date", "se", "expires", "exp", "st"} { // a person's mark in place of the time
+		e.markedTime(name, q[name])
+	}
+	ref, name := e.reference()
+	switch {
+	case !end.IsZero() && end.Before(ref) && name == "Date":
+		e.add("address-expired", Computed, "address", "the address was good until %s, Date is %s", showTime(end), showTime(ref))
+	case !end.IsZero() && end.Before(ref):
+		e.add("address-expired-now", Computed, "address", "the address was good until %s; the response has no Date", showTime(end))
+	case !end.IsZero() && name == "Date":
+		e.add("address-not-expired", Computed, "address", "the address is good until %s, Date is %s", showTime(end), showTime(ref))
+	}
+	if !begin.IsZero() && name == "Date" && begin.Sub(ref) > clockLeeway {
+		e.add("address-begins-later", Computed, "address", "the address is good from %s, Date is %s", showTime(begin), showTime(ref))
+	}
+}
+
+// markedTime takes a person's word in place of a time.
+func (e *evidence) markedTime(name, value string) {
+	switch strings.Trim(strings.ToLower(value), "<>") {
+	case "past":
+		e.add("mark-past", Said, "parameter "+name, "the person says that %s is past", name)
+	case "future":
+		e.add("mark-future", Said, "parameter "+name, "the person says that %s is in the future", name)
+	}
+}
+
+// timesInWords compares the times that the server itself names.
+func (e *evidence) timesInWords() {
+	for _, w := range e.words {
+		if w.by == byPerson {
+			continue
+		}
+		found := stamp.FindAllString(w.text, 4)
+		var times []time.Time
+		for _, f := range found {
+			if t := parseHTTPDate(f); !t.IsZero() {
+				times = append(times, t)
+			}
+		}
+		if len(times) == 0 {
+			continue
+		}
+		said := func(list ...string) bool {
+			return slices.ContainsFunc(list, func(one string) bool { return strings.Contains(strings.ToLower(w.text), one) })
+		}
+		switch {
+		case len(times) >= 2 && said("signature expired", "signature not yet current", "skew", "server time", "request time", "too old", "clock"):
+			gap := times[len(times)-1].Sub(times[0]).Abs()
+			e.add("times-named", Computed, w.at, "the server names its own time and that of the request: %s apart", gap.Round(time.Second))
+		case len(times) >= 3 && said("expiry", "expires", "expired", "end"):
+			if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
+				e.add("end-named", Computed, w.at, "the server names the end %s and its own time %s", showTime(end), showTime(now))
+			} else if begin := times[0]; now.Before(begin) {
+				e.add("begin-named", Computed, w.at, "the server names the begin %s and its own time %s", showTime(begin), showTime(now))
+			}
+		case len(times) == 2 && said("expired", "expiration", "expires"):
+			if gap := math.Abs(times[1].Sub(times[0]).Seconds()); gap > 0 {
+				e.add("end-named", Computed, w.at, "the server names an end and its own time: %.0f s apart", gap)
+			}
+		case len(times) == 2 && said("before", "not yet", "future", "early"):
+			gap := times[1].Sub(times[0]).Abs()
+			if gap < clockError {
+				e.add("begin-near", Computed, w.at, "the server names a begin and its own time: %s apart", gap.Round(time.Second))
+			} else {
+				e.add("begin-named", Computed, w.at, "the server names a begin and its own time: %s apart", gap.Round(time.Second))
+			}
+		case len(times) == 1 && !e.at.IsZero() && said("expired", "expires", "expiration"):
+			if times[0].Before(e.at) {
+				e.add("end-named", Computed, w.at, "the server names the end %s, Date is %s", showTime(times[0]), showTime(e.at))
+			}
+		case len(times) == 1 && !e.at.IsZero() && said("before", "not yet", "future", "early"):
+			if gap := times[0].Sub(e.at); gap > 0 && gap < clockError {
+				e.add("begin-near", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), gap.Round(time.Second))
+			} else if gap > 0 {
+				e.add("begin-named", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), gap.Round(time.Second))
+			}
+		}
+	}
+}
