@@ -3,7 +3,6 @@ package doctor
 import (
 	"bytes"
 	"cmp"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
-
-var update = flag.Bool("update", false, "write improvements to testdata/ledger.txt")
 
 // openCase is a refusal with its stated cause.
 type openCase struct {

@@ -35,13 +35,13 @@ type credential struct {
 type credentialKind int
 
 const (
-	inAuthorization credentialKind = iota
-	inProxyAuthorization
-	inField
-	inQuery
-	inBody
-	inCookie
-	alone
+	secretInAuthorization credentialKind = iota
+	secretInProxyAuthorization
+	secretInField
+	secretInQuery
+	secretInBody
+	secretInCookie
+	secretAlone
 )
 
 // webToken is a JSON Web Token that was decoded and not verified.
@@ -162,17 +162,17 @@ func (e *evidence) readCredentials() {
 		c := credential{place: f.Name, value: f.Value, raw: f.Raw}
 		switch {
 		case name == "authorization":
-			c.kind = inAuthorization
+			c.kind = secretInAuthorization
 			c.split()
 		case name == "proxy-authorization":
-			c.kind = inProxyAuthorization
+			c.kind = secretInProxyAuthorization
 			c.split()
 		case name == "cookie":
-			c.kind = inCookie
+			c.kind = secretInCookie
 		case name == "dpop" || strings.Contains(name, "csrf") || strings.Contains(name, "xsrf"):
 			continue
 		case SecretField(f.Name) || keyFields.MatchString(f.Name) || name == "x-amz-security-token":
-			c.kind = inField
+			c.kind = secretInField
 			if scheme, rest, ok := strings.Cut(f.Value, " "); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
 				c.scheme, c.value = strings.ToLower(scheme), rest
 			}
@@ -188,17 +188,17 @@ func (e *evidence) readCredentials() {
 				continue
 			}
 			for _, v := range values[:min(len(values), 4)] {
-				e.hold(credential{place: "parameter " + name, kind: inQuery, value: v})
+				e.hold(credential{place: "parameter " + name, kind: secretInQuery, value: v})
 			}
 		}
 	}
 	for name, v := range bodyMembers(r) {
 		if slices.Contains(bodySecrets, strings.ToLower(name)) {
-			e.hold(credential{place: "body member " + name, kind: inBody, value: v})
+			e.hold(credential{place: "body member " + name, kind: secretInBody, value: v})
 		}
 	}
 	for _, t := range e.c.Tokens {
-		c := credential{place: "token", kind: alone, value: t.Value}
+		c := credential{place: "token", kind: secretAlone, value: t.Value}
 		if t.Label != "" {
 			c.place = quote(t.Label)
 		}
@@ -302,7 +302,7 @@ var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log-?in|logon|
 // requestFacts adds the facts that stand in the request alone.
 func (e *evidence) requestFacts() {
 	r := e.request
-	auth := e.sent(inAuthorization)
+	auth := e.sent(secretInAuthorization)
 	lines := r.Header.Values("Authorization")
 	method := strings.ToUpper(r.Method)
 	signIn := signInPath.MatchString(e.target.Path) && method != "GET" && method != "HEAD"
@@ -328,23 +328,23 @@ func (e *evidence) requestFacts() {
 	if len(lines) > 1 {
 		e.add("two-authorization", Computed, "Authorization", "the request has %d Authorization fields; one is allowed (RFC 9110 s5.3)", len(lines))
 	}
-	if e.sent(inProxyAuthorization) != nil {
+	if e.sent(secretInProxyAuthorization) != nil {
 		e.add("proxy-authorization-sent", Computed, "Proxy-Authorization", "the request has credentials for a proxy")
 	}
-	if c := e.sent(inField); c != nil {
+	if c := e.sent(secretInField); c != nil {
 		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", quote(c.place), c.describe())
 		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", quote(c.place))
 	}
 	for _, c := range e.credentials {
-		if c.kind == inQuery {
+		if c.kind == secretInQuery {
 			e.add("key-sent", Computed, c.place, "the address has a key in %s%s", quote(c.place), c.describe())
 			e.add("key-in-query", Computed, c.place, "a secret stands in the address: %s", quote(c.place))
 		}
 	}
-	if e.sent(inBody) != nil {
+	if e.sent(secretInBody) != nil {
 		e.add("secret-in-body", Computed, "body", "the body has credentials")
 	}
-	if c := e.sent(inCookie); c != nil {
+	if c := e.sent(secretInCookie); c != nil {
 		e.add("cookie-sent", Computed, "Cookie", "the request has %d cookies", len(cookieNames(r.Header)))
 	}
 	if r.ClientCertificate {
@@ -445,11 +445,11 @@ func (e *evidence) credentialFacts() {
 	for i := range e.credentials {
 		c := &e.credentials[i]
 		switch c.kind {
-		case inAuthorization, inProxyAuthorization:
+		case secretInAuthorization, secretInProxyAuthorization:
 			e.fieldForm(c)
-		case inField:
+		case secretInField:
 			e.valueForm(c)
-		case alone:
+		case secretAlone:
 			e.valueForm(c)
 		}
 		if c.masked {
@@ -458,10 +458,10 @@ func (e *evidence) credentialFacts() {
 		if c.mark != "" {
 			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
 		}
-		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == inQuery && strings.EqualFold(c.place, "parameter access_token") {
+		if c.scheme == "bearer" || c.scheme == "dpop" || c.kind == secretInQuery && strings.EqualFold(c.place, "parameter access_token") {
 			tokens[c.place] = true
 		}
-		if c.scheme != "" && c.kind != alone {
+		if c.scheme != "" && c.kind != secretAlone {
 			e.add(c.scheme+"-sent", Computed, c.place, "the scheme sent is %s", quote(c.scheme))
 		}
 		e.kindOf(c)
@@ -489,7 +489,7 @@ func (e *evidence) valueForm(c *credential) bool {
 	bare := strings.TrimSpace(value)
 	switch {
 	case bare == "":
-		if c.kind == inField {
+		if c.kind == secretInField {
 			e.add("empty-credential", Computed, at, "the field %s is empty", quote(at))
 		}
 		return false

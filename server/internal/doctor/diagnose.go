@@ -104,7 +104,7 @@ func (d *diagnosis) derive() {
 	}
 	for _, line := range e.c.Log {
 		lower := strings.ToLower(line)
-		if auth := e.sent(inAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
+		if auth := e.sent(secretInAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
 			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", quote(auth.scheme))
 		}
 	}

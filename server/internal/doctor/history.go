@@ -173,9 +173,9 @@ func (e *evidence) challengeFacts() {
 	if len(offered) == 1 {
 		e.add("offers-"+offered[0]+"-only", Computed, "WWW-Authenticate", "the server offers %s alone", quote(offered[0]))
 	}
-	kind := inAuthorization
+	kind := secretInAuthorization
 	if r.Status == 407 {
-		kind = inProxyAuthorization
+		kind = secretInProxyAuthorization
 	}
 	if auth := e.sent(kind); auth != nil && auth.scheme != "" && strings.TrimSpace(auth.value) != "" && len(offered) > 0 {
 		if slices.Contains(offered, auth.scheme) || auth.scheme == "ntlm" && slices.Contains(offered, "negotiate") || strings.HasPrefix(auth.scheme, "aws4") && slices.Contains(offered, "aws4-hmac-sha256") {
@@ -184,7 +184,7 @@ func (e *evidence) challengeFacts() {
 			e.add("scheme-not-offered", Computed, "WWW-Authenticate", "the scheme sent is %s, the server offers %s", quote(auth.scheme), quote(strings.Join(offered, ", ")))
 		}
 	}
-	if auth := e.sent(inAuthorization, inProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
+	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
 		e.windowsFacts(auth)
 	}
 }

@@ -346,7 +346,7 @@ func distinctive(code string) bool {
 
 // kindOf adds facts about the kind of a secret and the place that it is for.
 func (e *evidence) kindOf(c *credential) {
-	if s := c.shape; s != nil && c.kind != alone {
+	if s := c.shape; s != nil && c.kind != secretAlone {
 		e.add("secret-known", Computed, c.place, "the secret is a %s", s.kind)
 		here := e.target.Host != ""
 		for _, h := range s.Hosts {

@@ -22,7 +22,7 @@ func (e *evidence) digestFacts() {
 			e.add("stale-true", Coded, "WWW-Authenticate", "stale=true: the answer was right but for its old nonce (RFC 7616 s3.3)")
 		}
 	}
-	auth := e.sent(inAuthorization, inProxyAuthorization)
+	auth := e.sent(secretInAuthorization, secretInProxyAuthorization)
 	if auth == nil || auth.scheme != "digest" {
 		return
 	}
@@ -109,7 +109,7 @@ var proofWithout = regexp.MustCompile(`(?i)without nonce`)
 // dpopFacts compares DPoP proofs with the request (RFC 9449 s4.3).
 func (e *evidence) dpopFacts() {
 	proofs := e.request.Header.Values("DPoP")
-	auth := e.sent(inAuthorization)
+	auth := e.sent(secretInAuthorization)
 	if len(proofs) > 1 {
 		e.add("dpop-two-proofs", Computed, "DPoP", "the request has %d DPoP fields, one is allowed (RFC 9449 s4.3)", len(proofs))
 	}

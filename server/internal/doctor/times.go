@@ -25,7 +25,7 @@ const (
 func (e *evidence) tokenFacts() {
 	for i := range e.credentials {
 		c := &e.credentials[i]
-		if c.token == nil || c.kind == inCookie {
+		if c.token == nil || c.kind == secretInCookie {
 			continue
 		}
 		e.tokenTimes(c)
@@ -34,7 +34,7 @@ func (e *evidence) tokenFacts() {
 		e.tokenBinding(c)
 		e.tokenRights(c)
 	}
-	if x := e.sent(inAuthorization); x != nil && x.token != nil {
+	if x := e.sent(secretInAuthorization); x != nil && x.token != nil {
 		e.add("token-readable", Computed, x.place, "the token can be read")
 	}
 }
@@ -104,7 +104,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", quote(strings.Join(aud, " ")), quote(service))
 		}
 	}
-	if len(aud) > 0 && e.target.Host != "" && e.sent(inAuthorization) == c {
+	if len(aud) > 0 && e.target.Host != "" && e.sent(secretInAuthorization) == c {
 		elsewhere := true
 		for _, a := range aud {
 			u, err := url.Parse(a)
@@ -223,11 +223,11 @@ func (e *evidence) tokenKind(c *credential) {
 	if kind == "" {
 		return
 	}
-	if strings.Contains(kind, "ID token") && c.kind == alone {
+	if strings.Contains(kind, "ID token") && c.kind == secretAlone {
 		e.add("id-token-alone", Computed, c.place, "it is %s: %s", kind, why)
 		return
 	}
-	if c.kind == inBody {
+	if c.kind == secretInBody {
 		return
 	}
 	e.add("token-of-other-kind", Computed, c.place, "the token is %s: %s", kind, why)
@@ -309,7 +309,7 @@ func (e *evidence) signatureFacts() {
 	if strings.HasPrefix(auth, "AWS4-") {
 		signed = true
 		e.amazonFields(auth)
-	} else if c := e.sent(inAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
+	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
 		signed = true
 		if m := regexpTimestamp.FindStringSubmatch(auth); m != nil {
 			compare("the timestamp", m[1])
