@@ -126,7 +126,7 @@ var (
 		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
-	schemeShape  = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
+	schemeWord  = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
 )
 
 // schemes are names of schemes in wide use, in lower case: those of IANA's registry and others.
@@ -247,7 +247,7 @@ func (e *evidence) hold(c credential) {
 func (c *credential) split() {
 	scheme, rest, blank := strings.Cut(c.value, " ")
 	if blank || slices.Contains(schemes, strings.ToLower(scheme)) {
-		if schemeShape.MatchString(strings.TrimRight(scheme, ":")) {
+		if schemeWord.MatchString(strings.TrimRight(scheme, ":")) {
 			c.scheme, c.value = strings.ToLower(scheme), rest
 		}
 	}
@@ -591,7 +591,7 @@ func (e *evidence) schemeless(c *credential, value string) {
 	lower := strings.ToLower(value)
 	for _, s := range schemes {
 		rest, ok := strings.CutPrefix(lower, s)
-		if ok && len(s) > 4 && len(rest) > 6 && !schemeShape.MatchString(value[:min(len(s)+1, len(value))]+" ") {
+		if ok && len(s) > 4 && len(rest) > 6 && !schemeWord.MatchString(value[:min(len(s)+1, len(value))]+" ") {
 			continue
 		}
 		if ok && len(s) > 4 && len(rest) > 6 && s != "token" && s != "session" && s != "client" {

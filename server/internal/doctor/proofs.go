@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/durward-auth/durward"
-	"github.com/durward-auth/durward/internal/digest"
+	digestalg "github.com/durward-auth/durward/internal/digest"
 )
 
 // digestFacts compares a Digest answer with the request and with the challenges (RFC 7616 s3.4).
@@ -55,12 +55,12 @@ func (e *evidence) digestFacts() {
 	if len(offered) == 0 {
 		return
 	}
-	algorithm, _ := digest.Parse(param("algorithm"))
+	algorithm, _ := digestalg.Parse(param("algorithm"))
 	fits := false
 	var nonces, realms []string
 	for _, c := range offered {
 		a, _ := c.Param("algorithm")
-		if known, _ := digest.Parse(a); known == algorithm {
+		if known, _ := digestalg.Parse(a); known == algorithm {
 			fits = true
 		}
 		n, _ := c.Param("nonce")
