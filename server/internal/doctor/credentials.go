@@ -126,7 +126,7 @@ var (
 		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
 	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
-	schemeWord  = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
+	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
 )
 
 // schemes are names of schemes in wide use, in lower case: those of IANA's registry and others.
