@@ -19,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/servertest"
 )
@@ -194,4 +195,14 @@ func TestServer(t *testing.T) {
 	if status, body := ask(t, plain, auth.URL+"/api/profile", access); status != 401 {
 		t.Errorf("locked: %d %s", status, body)
 	}
+}
+
+// The server with https, Basic and DPoP refuses as the standards say.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	s := servertest.NewAt(t, "https://auth.example.com")
+	s.AddUser("ada@example.com", "correct horse battery staple", false)
+	access, _ := s.SignIn("ada@example.com", "correct horse battery staple")
+	durwardtest.Check(t, s.Handler, durwardtest.CheckConfig{URL: s.URL + "/api/profile", Good: access})
+	durwardtest.Check(t, s.Handler, durwardtest.CheckConfig{URL: s.URL + "/api/admin/users", NoScope: access})
 }

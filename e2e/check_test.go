@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"slices"
+	"testing"
+
+	"github.com/durward-auth/durward/durwardtest"
+	"github.com/durward-auth/durward/internal/check"
+)
+
+// TestCheckOthers checks servers of other projects. Each row that fails is a property of the server, and
+// docs/check.md lists it.
+func TestCheckOthers(t *testing.T) {
+	t.Parallel()
+	ca := durwardtest.NewCA(t)
+	front := func(start func(t *testing.T) (*peer, *notes)) func(*testing.T) (string, *url.URL) {
+		return func(t *testing.T) (string, *url.URL) {
+			p, _ := start(t)
+			return p.url + "/x", nil
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		start  func(t *testing.T) (address string, proxy *url.URL)
+		failed []string
+		passed int // rows
+	}{
+		{"nginx, Basic", front(func(t *testing.T) (*peer, *notes) { return newNginx(t, nil, "$status", nginxBasic) }), nil, 11},
+		{"nginx, Basic over TLS", front(func(t *testing.T) (*peer, *notes) { return newNginx(t, ca, "$status", nginxBasic) }), []string{"tls"}, 11},
+		{"Apache, Basic", front(func(t *testing.T) (*peer, *notes) { return newApache(t, apacheBasic) }), nil, 11},
+		{"Apache, Digest", front(func(t *testing.T) (*peer, *notes) { return newApache(t, apacheDigest) }), []string{"digest"}, 11},
+		{"lighttpd, Basic", front(func(t *testing.T) (*peer, *notes) { return newLighttpd(t, "plain", lighttpdBasic) }), nil, 11},
+		{"lighttpd, Digest", front(func(t *testing.T) (*peer, *notes) { return newLighttpd(t, "htdigest", lighttpdSHA256) }), nil, 12},
+		{"Squid, Basic", func(t *testing.T) (string, *url.URL) {
+			p := newSquid(t, squidBasic)
+			proxy, err := p.proxy(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, _ := newNginx(t, nil, "$status", nginxBasic)
+			return n.url + "/x", proxy
+		}, nil, 12},
+		{"Docker registry", func(t *testing.T) (string, *url.URL) {
+			needPrograms(t, "docker-registry")
+			tokens, p := newTokenServer(t), newPeer(t)
+			p.write("signer", encodePEM(t, tls.Certificate{Certificate: [][]byte{tokens.cert}}))
+			p.run(nil, "docker-registry", "serve", p.write("configuration", registry, "{{tokens}}", tokens.url))
+			return p.url + "/v2/", nil
+		}, nil, 12},
+		{"oidc-provider", func(t *testing.T) (string, *url.URL) {
+			needScripts(t)
+			_, signs := privateKey(t, "ES256")
+			i := &issuer{process: newProcess(t)}
+			i.url = "http://" + i.address
+			i.serve(signs)
+			return i.url + "/me", nil
+		}, []string{"anonymous-401"}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			address, proxy := c.start(t)
+			config := check.Config{URL: address, Proxy: proxy, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool}}}
+			r, err := check.Run(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var failed []string
+			passed := 0
+			for _, row := range r.Rows {
+				switch row.Outcome {
+				case check.Failed:
+					failed = append(failed, row.ID)
+				case check.Passed:
+					passed++
+				}
+			}
+			t.Log(r.Text(80, false))
+			if !slices.Equal(failed, c.failed) || passed < c.passed {
+				t.Errorf("failed %q, want %q; %d passed, want at least %d", failed, c.failed, passed, c.passed)
+			}
+		})
+	}
+}
