@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"encoding/base64"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -20,6 +23,7 @@ type CookieNames struct {
 	Device  string // of a known device; it signs no client in
 	SignIn  string // of a sign-in that lacks its second factor
 	Once    string // of a secret that the next page shows once, such as a new API key
+	Return  string // of the page that a user who registers came from
 }
 
 // cookieNamesOf returns the names for a server under prefix, "" for the root of a host. config.Load
@@ -31,6 +35,7 @@ func cookieNamesOf(prefix string) CookieNames {
 		Device:  "__Host-durward-device" + suffix,
 		SignIn:  "__Host-durward-signin" + suffix,
 		Once:    "__Host-durward-once" + suffix,
+		Return:  "__Host-durward-return" + suffix,
 	}
 }
 
@@ -60,6 +65,41 @@ func (s *Server) SentSignIn(r *http.Request) string {
 		return sent[0].Value
 	}
 	return ""
+}
+
+// maxReturn is the maximum length of a query in the cookie of SetReturn: browsers drop a cookie over 4096 octets
+// (RFC 6265bis s5.6).
+const maxReturn = 2048
+
+// SetReturn keeps the query of the page where a registration began, until its link was opened: links in mails
+// carry no target, because the visitor who registers an address may not own it. An empty query removes the
+// cookie.
+func (s *Server) SetReturn(w http.ResponseWriter, query url.Values) {
+	link, _ := mail.LinkOf(store.MailVerifyEmail)
+	value := base64.RawURLEncoding.EncodeToString([]byte(query.Encode()))
+	switch {
+	case value == "":
+		setHostCookie(w, s.cookies.Return, "", -1)
+	case len(value) <= maxReturn:
+		setHostCookie(w, s.cookies.Return, value, int(link.Life/time.Second))
+	}
+}
+
+// SentReturn returns the query that SetReturn kept, or nil. The browser may have changed it.
+func (s *Server) SentReturn(r *http.Request) url.Values {
+	sent := r.CookiesNamed(s.cookies.Return)
+	if len(sent) != 1 {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(sent[0].Value)
+	if err != nil {
+		return nil
+	}
+	query, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return nil
+	}
+	return query
 }
 
 // setCookie sets the session cookie. The server decides when the session ends.

@@ -20,12 +20,23 @@ var carried = []string{"return_to", "ui_locales", "acr_values", "max_age"}
 // to returns the URL of another page of the same sign-in: its path, the parameters of this page, and pairs
 // of further names and values.
 func (s *Server) to(r *http.Request, page string, pairs ...string) string {
-	query, sent := url.Values{}, r.URL.Query()
+	return s.with(r.URL.Query(), page, pairs...)
+}
+
+// carriedOf returns the parameters of a query that a page hands to the next one.
+func carriedOf(sent url.Values) url.Values {
+	query := url.Values{}
 	for _, name := range carried {
 		if sent.Get(name) != "" {
 			query.Set(name, sent.Get(name))
 		}
 	}
+	return query
+}
+
+// with is to for the parameters of a query.
+func (s *Server) with(sent url.Values, page string, pairs ...string) string {
+	query := carriedOf(sent)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		query.Set(pairs[i], pairs[i+1])
 	}

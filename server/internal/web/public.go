@@ -111,42 +111,50 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return s.refusePublic(w, r, "register.html", f, err)
 	case s.c.Parts.Accounts.VerifyEmail:
-		return s.see(w, r, s.path("/register/sent"))
+		if query := carriedOf(r.URL.Query()); len(query) > 0 {
+			s.api.SetReturn(w, query)
+		}
+		return s.see(w, r, s.to(r, "/register/sent"))
 	}
-	return s.see(w, r, s.path("/register/done"))
+	return s.see(w, r, s.to(r, "/register/done"))
 }
 
 // verifyEmail is POST /verify-email.
 func (s *Server) verifyEmail(w http.ResponseWriter, r *http.Request) error {
-	return s.withToken(w, r, "verify-email.html", "/verify-email/done", func(f *form) error {
-		return s.c.Parts.Accounts.Confirm(r.Context(), f.Value("token"), s.from(r))
+	kept := s.api.SentReturn(r)
+	return s.withToken(w, r, "verify-email.html", s.with(kept, "/verify-email/done"), func(f *form) error {
+		err := s.c.Parts.Accounts.Confirm(r.Context(), f.Value("token"), s.from(r))
+		if err == nil && kept != nil {
+			s.api.SetReturn(w, nil)
+		}
+		return err
 	})
 }
 
 // undoEmail is POST /undo-email.
 func (s *Server) undoEmail(w http.ResponseWriter, r *http.Request) error {
-	return s.withToken(w, r, "undo-email.html", "/undo-email/done", func(f *form) error {
+	return s.withToken(w, r, "undo-email.html", s.path("/undo-email/done"), func(f *form) error {
 		return s.c.Parts.Sessions.UndoEmail(r.Context(), f.Value("token"), s.from(r))
 	})
 }
 
 // reset is POST /reset.
 func (s *Server) reset(w http.ResponseWriter, r *http.Request) error {
-	return s.withToken(w, r, "reset.html", "/reset/done", func(f *form) error {
+	return s.withToken(w, r, "reset.html", s.path("/reset/done"), func(f *form) error {
 		return s.api.ResetPassword(w, r, f.Value("token"), f.Value("new_password"), s.from(r))
 	}, "new_password")
 }
 
 // invite is POST /invite.
 func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
-	return s.withToken(w, r, "invite.html", "/invite/done", func(f *form) error {
+	return s.withToken(w, r, "invite.html", s.path("/invite/done"), func(f *form) error {
 		return s.api.AcceptInvitation(r.Context(), f.Value("token"), f.Value("password"), f.Value("name"), s.from(r))
 	}, "password", "name?")
 }
 
 // setup is POST /setup.
 func (s *Server) setup(w http.ResponseWriter, r *http.Request) error {
-	return s.withToken(w, r, "setup.html", "/setup/done", func(f *form) error {
+	return s.withToken(w, r, "setup.html", s.path("/setup/done"), func(f *form) error {
 		n := account.NewUser{Email: f.Value("email"), Name: f.Value("name"), Password: f.Value("password")}
 		_, err := s.c.Parts.Accounts.Setup(r.Context(), f.Value("token"), n, s.from(r))
 		return err
@@ -154,7 +162,7 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request) error {
 }
 
 // withToken reads a form with the token of a link and other fields, does what the form asks for and goes to
-// the page done. A field with a question mark may be empty.
+// the URL done. A field with a question mark may be empty.
 func (s *Server) withToken(w http.ResponseWriter, r *http.Request, name, done string, do func(*form) error, fields ...string) error {
 	known, required := []string{"token"}, []string{"token"}
 	for _, field := range fields {
@@ -175,7 +183,7 @@ func (s *Server) withToken(w http.ResponseWriter, r *http.Request, name, done st
 	if err := do(f); err != nil {
 		return s.refusePublic(w, r, name, f, err)
 	}
-	return s.see(w, r, s.path(done))
+	return s.see(w, r, done)
 }
 
 // forgot is POST /forgot. Known and unknown addresses get the same response after the same work.

@@ -2,8 +2,11 @@ package web_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"html"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +57,20 @@ func (e *env) mailed(path string, number int) (token string) {
 	return token
 }
 
+// rawMails returns all mails that were sent.
+func (e *env) rawMails() string {
+	e.t.Helper()
+	files, err := filepath.Glob(filepath.Join(e.dir, "mail", "*.eml"))
+	e.must(err)
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		e.must(err)
+		all.Write(text)
+	}
+	return all.String()
+}
+
 // in returns e for another test.
 func (e *env) in(t *testing.T) *env {
 	inner := *e
@@ -93,6 +110,83 @@ func TestRegister(t *testing.T) {
 		return err == nil && why.Code == "INVALID_REQUEST"
 	})
 	b.post("/login", "email", "cy@example.com", "password", newPassword).want(http.StatusSeeOther)
+}
+
+// A registration that began at a page leads back to that page after the confirmation and the sign-in, as long as
+// the link is opened in the same browser. The mail carries no target.
+func TestRegisterReturns(t *testing.T) {
+	t.Parallel()
+	href := regexp.MustCompile(`href="(/(?:register|login)\?[^"]*)"`)
+	for _, verified := range []bool{false, true} {
+		e := newEnv(t, func(c *config.Config) {
+			c.VerifyEmail = verified
+			c.CORS.Origins = []string{"https://app.example.com"}
+		})
+		for n, c := range []struct{ name, query, want string }{
+			{"a page of this server", "return_to=/app%3Ftab=2", "/app?tab=2"},
+			{"a configured origin", "return_to=https://app.example.com/x", "/hop?to=" + url.QueryEscape("https://app.example.com/x")},
+			{"an origin of a thief", "return_to=https://evil.example/x", "/account"},
+			{"a host", "return_to=//evil.example", "/account"},
+			{"a script", "return_to=javascript:alert(1)", "/account"},
+			{"a language", "return_to=/app&ui_locales=de", "/app"},
+			{"twice", "return_to=/app&return_to=https://evil.example", "/app"},
+		} {
+			name := fmt.Sprintf("%s, confirmation %t", c.name, verified)
+			b := e.browser()
+			link := func(p page, to string) string {
+				t.Helper()
+				found := href.FindStringSubmatch(p.want(http.StatusOK).Body)
+				if found == nil || !strings.HasPrefix(found[1], to+"?") {
+					t.Fatalf("%s: %s has no link to %s with parameters:\n%s", name, p.Request.URL, to, p.Body)
+				}
+				return html.UnescapeString(found[1])
+			}
+			email := fmt.Sprintf("new%d@example.com", n)
+			at := link(b.get("/login?"+c.query), "/register")
+			link(b.get(at), "/login")
+			p := b.post(at, "email", email, "name", "", "password", newPassword)
+			if verified {
+				link(b.follow(p), "/login")
+				p = b.post("/verify-email", "token", e.mailed("/verify-email", n+1))
+				if b.cookie("__Host-durward-return") != "" {
+					t.Errorf("%s: the cookie of the registration is left", name)
+				}
+			}
+			p = b.post(link(b.follow(p), "/login"), "email", email, "password", newPassword)
+			if strings.HasPrefix(c.want, "/hop") {
+				p.want(http.StatusOK).shows(c.want)
+			} else if got := p.location(); got != c.want {
+				t.Errorf("%s: the sign-in leads to %s, want %s", name, got, c.want)
+			}
+		}
+	}
+}
+
+// A target that is too long for a cookie is dropped at the mail.
+func TestRegisterLongReturn(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, verifies)
+	b := e.browser()
+	b.post("/register?return_to=/"+strings.Repeat("x", 3000), "email", "cy@example.com", "name", "", "password", newPassword).want(http.StatusSeeOther)
+	b.goesTo(b.post("/verify-email", "token", e.mailed("/verify-email", 1)), "/verify-email/done")
+}
+
+// In another browser than that of the registration, the confirmation leads to the sign-in alone. A cookie that
+// the browser made up does no harm.
+func TestRegisterInOtherBrowser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, verifies)
+	b := e.browser()
+	b.post("/register?return_to=/app", "email", "cy@example.com", "name", "", "password", newPassword).want(http.StatusSeeOther)
+	token := e.mailed("/verify-email", 1)
+	if raw := e.rawMails(); strings.Contains(raw, "return_to") || strings.Contains(raw, "/app") {
+		t.Errorf("the mail carries a target: %s", raw)
+	}
+	other := e.browser()
+	other.Fields.Set("Cookie", "__Host-durward-return=!!!; __Host-durward-return=x")
+	other.post("/verify-email", "token", "x").want(http.StatusUnprocessableEntity)
+	other.Fields.Set("Cookie", "__Host-durward-return="+base64.RawURLEncoding.EncodeToString([]byte("%zz")))
+	other.goesTo(other.post("/verify-email", "token", token), "/verify-email/done").shows(`href="/login"`)
 }
 
 // A mail has the language that the user sees, not the one that the browser prefers.

@@ -83,6 +83,15 @@ func (p *page) T(key string, values ...any) string { return text(p.Lang, key, va
 // Path returns the path of a page, with the prefix of the public URL.
 func (p *page) Path(to string) string { return p.s.path(to) }
 
+// To returns the URL of another page of the same sign-in or registration, with the parameters of this page.
+func (p *page) To(page string) string {
+	here, err := url.Parse(p.Here)
+	if err != nil {
+		return p.Path(page)
+	}
+	return p.s.with(here.Query(), page)
+}
+
 // Name returns the name of a language in that language.
 func (p *page) Name(language string) string { return text(language, "layout.language") }
 
