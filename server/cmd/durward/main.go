@@ -27,6 +27,8 @@ type verbs struct {
 	Login   loginVerb    `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`
 	Fetch   fetchVerb    `cmd:"" help:"Call a protected URL with a stored sign-in, a token or a password."`
 	Logout  logoutVerb   `cmd:"" help:"Sign out of a Durward server and delete the stored tokens."`
+	Doctor  doctorVerb   `cmd:"" help:"Find out why any server refused a request: from a HAR, a curl command, a raw exchange, a token, a log or a URL."`
+	MCP     mcpVerb      `cmd:"" name:"mcp" help:"Serve doctor, explain and token inspect to an AI agent on standard input and output (Model Context Protocol)."`
 	Why     whyVerb      `cmd:"" help:"Explain why this server refused a request."`
 	Explain explainVerb  `cmd:"" help:"Explain a refusal code and the remedies."`
 	Check   checkVerb    `cmd:"" help:"Check how a server refuses requests, against the standards."`

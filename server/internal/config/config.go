@@ -175,6 +175,13 @@ type Config struct {
 		Accent string `toml:"accent"`
 	} `toml:"pages"`
 
+	Doctor struct {
+		// Servers that the page `/doctor` may ask for its visitors: `off` for none, or `public` for
+		// public https addresses at port 443, without credentials, at most ten a minute for each
+		// network.
+		Outbound string `toml:"outbound" default:"off" of:"off,public"`
+	} `toml:"doctor"`
+
 	Tokens struct {
 		// Lifetime of access tokens.
 		AccessTTL time.Duration `toml:"access_ttl" default:"15m" range:"1s,24h"`

@@ -62,7 +62,7 @@ func (r *Report) Text(s Style) string {
 	}
 	for _, f := range r.AlsoWrong {
 		b.WriteString(s.labelled("ALSO", yellow, f.ID+": "+lowerFirst(f.Meaning)))
-		s.facts(&b, f.Facts)
+		s.rows(&b, factRows(f.Facts))
 	}
 	if len(r.RuledOut) > 0 {
 		var ids []string
@@ -102,7 +102,7 @@ func (r *Report) title() string {
 	if r.Host != "" {
 		title += " from " + r.Host
 	}
-	if request := strings.TrimSpace(r.Method + " " + r.Path); request != "" {
+	if request := strings.TrimSpace(r.Method + " " + r.Path); request != "" && request != "/" {
 		title += "   " + request
 	}
 	if r.Product != "" {
@@ -118,23 +118,29 @@ func (s Style) finding(b *strings.Builder, f Finding, first bool) {
 	if !first && f.Confidence == Possible {
 		return
 	}
-	s.facts(b, f.Facts)
-	b.WriteString(wrapped("  fix by       ", f.FixBy, s.Width) + "\n")
-	b.WriteString(wrapped("  fix          ", f.Fix, s.Width) + "\n")
-	b.WriteString(wrapped("  more         ", "durward explain "+f.ID, s.Width) + "\n")
+	s.rows(b, append(factRows(f.Facts), [2]string{"fix by", f.FixBy}, [2]string{"fix", f.Fix}, [2]string{"more", "durward explain " + f.ID}))
 }
 
-// facts writes the facts of a cause, one line each.
-func (s Style) facts(b *strings.Builder, facts []Fact) {
+// factRows returns where each fact is from, and its text.
+func factRows(facts []Fact) (rows [][2]string) {
 	for _, f := range facts {
 		at := f.At
 		if at == "" {
 			at = string(f.Source)
 		}
-		if utf8.RuneCountInString(at) > 24 {
-			at = printable.Line(at, 24)
-		}
-		b.WriteString(wrapped(fmt.Sprintf("  %-11s  ", at), f.Text, s.Width) + "\n")
+		rows = append(rows, [2]string{printable.Line(at, 24), f.Text})
+	}
+	return rows
+}
+
+// rows writes labels and texts in two columns.
+func (s Style) rows(b *strings.Builder, rows [][2]string) {
+	width := 0
+	for _, row := range rows {
+		width = max(width, utf8.RuneCountInString(row[0]))
+	}
+	for _, row := range rows {
+		b.WriteString(wrapped(fmt.Sprintf("  %-*s  ", width, row[0]), row[1], s.Width) + "\n")
 	}
 }
 
@@ -153,7 +159,7 @@ func (s Style) labelled(label, colour, text string) string {
 func wrapped(prefix, text string, width int) string {
 	var b strings.Builder
 	b.WriteString(prefix)
-	indent := min(utf8.RuneCountInString(prefix), 15)
+	indent := utf8.RuneCountInString(prefix)
 	column, empty := utf8.RuneCountInString(prefix), true
 	for _, word := range strings.Fields(printable.Line(text, 4*maxText)) {
 		n := utf8.RuneCountInString(word)

@@ -43,8 +43,8 @@ func TestText(t *testing.T) {
 	}
 	text := r.Text(Style{})
 	for _, want := range []string{
-		"401 from api.corp.internal GET /v1/items", "CERTAIN   expired: the token has expired.", "  claim exp    2026-11-20 10:00:00Z",
-		"more         durward explain expired", "POSSIBLE  clock-wrong", "FAULT     challenge: 401 without WWW-Authenticate (RFC 9110 s15.5.2)",
+		"401 from api.corp.internal GET /v1/items", "CERTAIN   expired: the token has expired.", "  claim exp  2026-11-20 10:00:00Z",
+		"more       durward explain expired", "POSSIBLE  clock-wrong", "FAULT     challenge: 401 without WWW-Authenticate (RFC 9110 s15.5.2)",
 		"NEXT TEST Print exp",
 	} {
 		if !strings.Contains(text, want) {

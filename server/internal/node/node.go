@@ -368,7 +368,7 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 	if warning != "" {
 		n.log.Warn(warning)
 	}
-	pages := web.Config{Parts: parts, Settings: settings, Look: look, Demo: n.Demo, MailFolder: set.MailFolder()}
+	pages := web.Config{Parts: parts, Settings: settings, Look: look, Demo: n.Demo, MailFolder: set.MailFolder(), DoctorOutbound: set.Doctor.Outbound == "public"}
 	parts.Pages = func(s *httpapi.Server) httpapi.Pages { return web.New(pages, s).Pages() }
 	s, err := httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 	if err != nil {

@@ -11,6 +11,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 	pages := map[string]methods{
 		"/{$}":                  {"GET": s.open(s.front)},
 		"/errors/":              {"GET": s.open(s.errorPage)},
+		"/doctor":               {"GET": s.open(s.showDoctor), "POST": s.open(s.diagnose)},
 		"/login":                {"GET": s.open(s.showLogin), "POST": s.open(s.login)},
 		"/login/factor":         {"GET": s.open(s.showFactor), "POST": s.open(s.factor)},
 		"/login/factor/passkey": {"POST": s.open(s.beginFactor)},

@@ -34,6 +34,9 @@ type Config struct {
 	Look     Look             // name, logo and colour
 	Demo     bool             // serve the pages of the demonstration, too
 
+	// DoctorOutbound lets /doctor ask public servers, without credentials.
+	DoctorOutbound bool
+
 	// MailFolder is the folder with the mails that the demonstration shows.
 	MailFolder string
 }
@@ -47,6 +50,8 @@ type Server struct {
 	secure bool   // the public URL is https
 	origin string // of the public URL
 	pages  map[string]map[string]http.Handler
+
+	diagnoses *diagnoses
 }
 
 // New returns the pages of api.
@@ -59,6 +64,8 @@ func New(c Config, api *httpapi.Server) *Server {
 		prefix: strings.TrimRight(public.EscapedPath(), "/"),
 		secure: public.Scheme == "https",
 		origin: public.Scheme + "://" + public.Host,
+
+		diagnoses: newDiagnoses(),
 	}
 }
 
