@@ -129,15 +129,6 @@ var (
 	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
 )
 
-// schemes are names of schemes in wide use, in lower case: those of IANA's registry and others.
-var schemes = []string{
-	"basic", "bearer", "digest", "dpop", "gnap", "hoba", "mutual", "negotiate", "oauth", "privatetoken", "scram-sha-1", "scram-sha-256",
-	"vapid", "concealed", "ntlm", "kerberos", "token", "apikey", "api-key", "key", "aws", "aws4-hmac-sha256", "aws4-ecdsa-p256-sha256", "hmac",
-	"signature", "sharedkey", "sharedkeylite", "sharedaccesssignature", "ssws", "jwt", "bot", "session", "hawk", "goog4-rsa-sha256",
-	"googlelogin", "wsse", "x-mobileme-authtoken", "nodebasic", "client", "tok:", "splunk", "zoho-oauthtoken", "pve", "pveapitoken", "deploy-token",
-	"genielgkey", "geniekey", "snowflake", "passport1.4", "acs3-hmac-sha256", "tc3-hmac-sha256", "sdk-hmac-sha256", "uclouds", "flyv1", "discogs", "mac", "mediabrowser", "emby",
-}
-
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret)$`)
 

@@ -207,6 +207,7 @@ func (d *diagnosis) report() *Report {
 	for _, n := range e.c.Notes {
 		r.Notes = append(r.Notes, quote(cmp.Or(n.Text, n.ID)))
 	}
+	r.Notes = append(r.Notes, e.schemeNotes()...)
 	if len(e.products) > 0 {
 		r.Product = e.products[0].Name
 	}

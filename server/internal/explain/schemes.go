@@ -215,10 +215,22 @@ var Schemes = []Scheme{
 		"Write Authorization: DeepL-Auth-Key KEY. Keys that end in :fx belong to the host api-free.deepl.com.",
 	},
 	{
+		"Discogs", false, false, reference("Discogs <https://www.discogs.com/developers>"),
+		"The client sends a personal token, or key and secret of its application.",
+		"Discogs.",
+		"Write Authorization: Discogs token=TOKEN, or Discogs key=KEY, secret=SECRET, and send a User-Agent of your own.",
+	},
+	{
 		"EG1-HMAC-SHA256", false, false, reference("Akamai EdgeGrid <https://techdocs.akamai.com/developer/docs/edgegrid>"),
 		"The client signs the request with its client secret, a time and a nonce.",
 		"Akamai.",
 		"Use an EdgeGrid library with the file .edgerc; the clock may differ by 30 seconds.",
+	},
+	{
+		"FlyV1", false, false, reference("Fly.io <https://fly.io/docs/machines/api/working-with-machines-api/>"),
+		"The client sends a macaroon, with its discharges behind commas.",
+		"Fly.io.",
+		"Write Authorization: FlyV1 TOKEN if the token begins with fm; older tokens go with Bearer.",
 	},
 	{
 		"GenieKey", false, false, reference("Opsgenie <https://docs.opsgenie.com/docs/authentication>"),
@@ -270,6 +282,12 @@ var Schemes = []Scheme{
 		"Write Authorization: KakaoAK KEY; data of users need an OAuth token as Bearer.",
 	},
 	{
+		"Key", false, false, reference("fal <https://docs.fal.ai/>"),
+		"The client sends an API key under another name than Bearer.",
+		"fal and a few other APIs.",
+		"Write Authorization: Key KEY; the same key as Bearer is refused.",
+	},
+	{
 		"Kerberos", false, false, reference("Microsoft WS-Management <https://learn.microsoft.com/openspecs/windows_protocols/ms-wsmv/>"),
 		"The client sends a Kerberos ticket without the wrapping of Negotiate.",
 		"Windows Remote Management, and servers behind an Active Directory.",
@@ -293,6 +311,12 @@ var Schemes = []Scheme{
 		"The client sends a macaroon, a token with conditions, and the discharges of these conditions.",
 		"Snap Store and Launchpad of Canonical.",
 		"Use snapcraft login; a macaroon that needs a refresh is named in the challenge.",
+	},
+	{
+		"MediaBrowser", false, false, reference("Jellyfin <https://api.jellyfin.org/>"),
+		"The client names itself and its device, and sends a token as a parameter.",
+		"Jellyfin; Emby writes Emby in its place.",
+		"Write Authorization: MediaBrowser Client=\"…\", Device=\"…\", DeviceId=\"…\", Version=\"…\", Token=\"…\", each value in quotes.",
 	},
 	{
 		"Nostr", false, false, reference("NIP-98 <https://github.com/nostr-protocol/nips/blob/master/98.md>"),
@@ -377,6 +401,12 @@ var Schemes = []Scheme{
 			"standard that follows it, and has its own fields.",
 	},
 	{
+		"Snowflake", false, false, reference("Snowflake <https://docs.snowflake.com/en/developer-guide/sql-api/authenticating>"),
+		"The client sends the token of a session as the parameter Token.",
+		"Drivers of Snowflake; its SQL API takes tokens as Bearer.",
+		"Use a driver, or Bearer with X-Snowflake-Authorization-Token-Type, which names the kind of token.",
+	},
+	{
 		"Splunk", false, false, reference("Splunk <https://docs.splunk.com/Documentation/Splunk/latest/RESTUM/RESTusing>"),
 		"The client sends a session key, or the token of the HTTP event collector.",
 		"Splunk.",
@@ -411,6 +441,12 @@ var Schemes = []Scheme{
 		"The client sends a hash of a nonce, a time and the password in the field X-WSSE.",
 		"Older services of blogs (Atom) and of mail marketing, such as Emarsys.",
 		"Send X-WSSE: UsernameToken …, with a new nonce for each request and a right clock; use https.",
+	},
+	{
+		"X-MobileMe-AuthToken", false, false, Clause{},
+		"The client sends a token of an Apple account in base64.",
+		"Calendars and contacts of iCloud, for Apple's own programs.",
+		"Other programs answer the challenge Basic beside it, with an app password of the Apple account.",
 	},
 	{
 		"xBasic", false, false, Clause{},

@@ -33,7 +33,7 @@ func TestSchemes(t *testing.T) {
 				t.Errorf("%s: %s: want a sentence of at most 300 octets: %q", s.Name, part, text)
 			}
 		}
-		if s.Reference == (Clause{}) && s.Name != "HMAC" && s.Name != "xBasic" {
+		if s.Reference == (Clause{}) && !slices.Contains([]string{"HMAC", "X-MobileMe-AuthToken", "xBasic"}, s.Name) {
 			t.Errorf("%s has no reference", s.Name)
 		}
 		text := s.Text(80)
