@@ -132,6 +132,7 @@ func TestEveryCommand(t *testing.T) {
 		"README.md":          nil,
 		"docs/quickstart.md": nil,
 		"docs/check.md":      nil,
+		"docs/lab.md":        nil,
 		"docs/client.md":     {"At the command line"},
 		"docs/operations.md": operationsRun,
 	}
@@ -304,6 +305,27 @@ func TestCheckPage(t *testing.T) {
 	}
 	if lines := strings.Count(string(text), "\n| `") - strings.Count(string(text), "\n| `--"); lines != len(report.Rows) {
 		t.Errorf("docs/check.md lists %d rows, the report has %d", lines, len(report.Rows))
+	}
+}
+
+// TestLabPage runs the commands of docs/lab.md in their order and compares their output with the page.
+func TestLabPage(t *testing.T) {
+	t.Parallel()
+	needTools(t, "curl", "sh")
+	dir := buildDurward(t)
+	env := append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	sh := newShell(t, dir, env)
+	page := filepath.Join(root, "docs/lab.md")
+	url, printed := "", ""
+	for _, b := range blocksOf(t, page) {
+		switch command := strings.TrimSpace(b.text); {
+		case b.language == "sh" && command == "durward lab":
+			url = startServer(t, dir, env, command+" --listen 127.0.0.1:0")
+		case b.language == "sh":
+			printed = sh.run(b, strings.ReplaceAll(b.text, "http://127.0.0.1:8404", url))
+		case b.language == "text":
+			matches(t, page, b, printed)
+		}
 	}
 }
 

@@ -94,8 +94,8 @@ func TestGoOfDocuments(t *testing.T) {
 	t.Parallel()
 	exported := make(map[string]string)
 	packages := []string{
-		".", "./client", "./jwt", "./htpasswd", "./api", "./durwardtest", "./server", "./server/servertest",
-		"database/sql", "log", "log/slog", "testing",
+		".", "./client", "./jwt", "./htpasswd", "./api", "./durwardtest", "./lab", "./server", "./server/servertest",
+		"database/sql", "log", "log/slog", "net/http/httptest", "testing",
 	}
 	for _, p := range list(t, append([]string{"-export", "-deps"}, packages...)...) {
 		exported[p.ImportPath] = p.Export
@@ -103,7 +103,7 @@ func TestGoOfDocuments(t *testing.T) {
 	set := token.NewFileSet()
 	open := func(path string) (io.ReadCloser, error) { return os.Open(exported[path]) }
 	config := types.Config{Importer: importer.ForCompiler(set, "gc", open)}
-	for _, doc := range []string{"README.md", "docs/library.md", "docs/check.md", "docs/client.md", "docs/providers.md", "docs/embedding.md"} {
+	for _, doc := range []string{"README.md", "docs/library.md", "docs/check.md", "docs/lab.md", "docs/client.md", "docs/providers.md", "docs/embedding.md"} {
 		blocks := 0
 		for _, b := range blocksOf(t, filepath.Join(root, doc)) {
 			if b.language != "go" {
