@@ -65,7 +65,7 @@ var Levels = []string{"eli3", "eli5", "junior", "crash", "deep"}
 const DefaultLevel = "junior"
 
 // sectionNames lists the sections in their order.
-var sectionNames = append(slices.Clone(Levels), "causes", "client", "server", "example")
+var sectionNames = append(slices.Clone(Levels), "questions", "causes", "client", "server", "example")
 
 // causes ends the section server of each page of a code.
 const causes = "Each refusal has an identifier: the field `Durward-Denial`, and the end of the member `instance`. " +
@@ -74,15 +74,16 @@ const causes = "Each refusal has an identifier: the field `Durward-Denial`, and 
 
 // headings are the headings of the sections for the reader.
 var headings = map[string]string{
-	"eli3":    "For a child of three",
-	"eli5":    "For a child of five",
-	"junior":  "For a new developer",
-	"crash":   "In a hurry",
-	"deep":    "In depth",
-	"causes":  "Common causes",
-	"client":  "What to do now",
-	"server":  "For the operator",
-	"example": "The response",
+	"eli3":      "For a child of three",
+	"eli5":      "For a child of five",
+	"junior":    "For a new developer",
+	"crash":     "In a hurry",
+	"deep":      "In depth",
+	"questions": "Questions and answers",
+	"causes":    "Common causes",
+	"client":    "What to do now",
+	"server":    "For the operator",
+	"example":   "The response",
 }
 
 // Heading returns the heading of s.

@@ -159,7 +159,7 @@ func TestHTMLWithoutRawHTML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	html, err := p.Parts()[1].HTML()
+	html, err := p.Parts()[1].HTML("/errors/")
 	if want := "<p>Do <em>this</em> and <!-- raw HTML omitted -->that<!-- raw HTML omitted -->.</p>\n"; err != nil || string(html) != want {
 		t.Errorf("HTML = %q, %v, want %q", html, err, want)
 	}

@@ -47,6 +47,18 @@ func countWords(markdown string) (n int) {
 // clauseInText matches a clause within the text of a level deep.
 var clauseInText = regexp.MustCompile(`RFC [0-9]{4}|Fetch|CORS|HTML|IANA|NIST|WebAuthn|OpenID|MS-NLMP|\bW3C\b`)
 
+// link matches a link of Markdown.
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// section returns the section of a page with a name.
+func section(p Page, name string) (Section, bool) {
+	i := slices.IndexFunc(p.Sections, func(s Section) bool { return s.Name == name })
+	if i < 0 {
+		return Section{}, false
+	}
+	return p.Sections[i], true
+}
+
 // mistakesOf returns the departures of a page from the form that ADDING.md describes.
 func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 	add := func(format string, values ...any) {
@@ -70,11 +82,14 @@ func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 		}
 	}
 	words := wordsOf
+	if _, ok := section(p, "questions"); ok && p.Kind != KindPage {
+		add("questions belong to a page about a subject")
+	}
 	if p.Kind == KindCode && !slices.Contains(identity, p.Status) {
 		words = wordsOfShort
 	}
 	for _, s := range p.Sections {
-		html, err := s.HTML()
+		html, err := s.HTML("/errors/")
 		if err != nil || s.Markdown == "" || s.Heading() == "" || strings.Contains(string(html), "omitted") || strings.Contains(string(html), "<script") {
 			add("section %s renders as %q, %v", s.Name, html, err)
 		}
@@ -84,6 +99,11 @@ func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 		if b, ok := words[s.Name]; ok {
 			if n := countWords(s.Markdown); n < b.least || n > b.most {
 				add("%s has %d words, want %d to %d", s.Name, n, b.least, b.most)
+			}
+		}
+		for _, m := range link.FindAllStringSubmatch(s.Markdown, -1) {
+			if !strings.HasPrefix(m[1], "https://") && !find(m[1]) {
+				add("%s: the link %q is neither an ID nor an address with https", s.Name, m[1])
 			}
 		}
 		prose := fences.ReplaceAllString(s.Markdown, "")
@@ -109,7 +129,7 @@ func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 				if fenced = !fenced; fenced && line == "```" {
 					add("%s: fenced code names no language", s.Name)
 				}
-				if widest = 76; line == "```http" {
+				if widest = 90; line == "```http" {
 					widest = 100 // a field is one line
 				}
 			}
@@ -205,6 +225,9 @@ func TestFormFindsMistakes(t *testing.T) {
 		"hurry without list: mistake":           {func(p *Page) { p.Sections[1].Markdown = words(200) }, "neither a table nor a list"},
 		"claim without clause: mistake":         {func(p *Page) { p.Sections[2].Markdown = words(300) }, "names no clause"},
 		"raw HTML: mistake":                     {func(p *Page) { p.Sections[0].Markdown = words(30) + "<b>x</b>" }, "renders"},
+		"link to nothing: mistake":              {func(p *Page) { p.Sections[0].Markdown = words(30) + "[x](y)" }, "neither"},
+		"link by http: mistake":                 {func(p *Page) { p.Sections[0].Markdown = words(30) + "[x](http://example.com)" }, "neither"},
+		"link to a code: no mistake":            {func(p *Page) { p.Sections[1].Markdown += "[x](TOKEN_EXPIRED) [y](https://example.com)" }, ""},
 		"text of the family: no mistake":        {func(p *Page) { p.Sections[0] = Section{"eli3", "few", true} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,7 +235,7 @@ func TestFormFindsMistakes(t *testing.T) {
 			p := good
 			p.Sections = slices.Clone(good.Sections)
 			c.change(&p)
-			got := strings.Join(mistakesOf(p, func(id string) bool { return id == "b" }), "\n")
+			got := strings.Join(mistakesOf(p, func(id string) bool { return id == "b" || id == "TOKEN_EXPIRED" }), "\n")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("mistakes %q, want %q", got, c.want)
 			}
@@ -245,12 +268,12 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// Fences that follow each other are a group with one name; one alone is plain.
+// A link to an ID leads to its page. Fences that follow each other are a group with one name; one alone is plain.
 func TestGroupsOfCode(t *testing.T) {
 	t.Parallel()
-	s := Section{Name: "client", Markdown: "A\n\n```sh\ncurl -i 'a&b'\n```\n\n```go\nx := 1\n```\n\nB\n\n```http\nA: b\n```\n\nC\n\n```js\n1\n```\n\n```python\n2\n```\n"}
-	html, err := s.HTML()
-	want := `<p>A</p>
+	s := Section{Name: "client", Markdown: "[A](challenge) [B](https://example.com)\n\n```sh\ncurl -i 'a&b'\n```\n\n```go\nx := 1\n```\n\nB\n\n```http\nA: b\n```\n\nC\n\n```js\n1\n```\n\n```python\n2\n```\n"}
+	html, err := s.HTML("/base/errors/")
+	want := `<p><a href="/base/errors/page/challenge">A</a> <a href="https://example.com">B</a></p>
 <details class="code" name="client-1" open><summary>curl</summary><pre><code>curl -i &#39;a&amp;b&#39;
 </code></pre>
 </details>

@@ -11,16 +11,28 @@ import (
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/renderer"
+	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
 )
 
-// HTML renders s. Raw HTML in the Markdown is left out. Fences of code that follow each other become one
-// group of which the reader opens one at a time; the first one is open.
-func (s Section) HTML() (template.HTML, error) {
-	var b bytes.Buffer
+// HTML renders s. Raw HTML in the Markdown is left out. A link to an ID leads to its page below base, the
+// path of the pages with a slash at the end. Fences of code that follow each other become one group of which
+// the reader opens one at a time; the first one is open.
+func (s Section) HTML(base string) (template.HTML, error) {
 	markdown := goldmark.New(goldmark.WithExtensions(extension.Table),
 		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(&codeRenderer{name: s.Name}, 1))))
-	err := markdown.Convert([]byte(s.Markdown), &b)
+	source := []byte(s.Markdown)
+	tree := markdown.Parser().Parse(text.NewReader(source))
+	_ = ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if link, ok := n.(*ast.Link); ok && entering {
+			if p, ok := Find(string(link.Destination)); ok {
+				link.Destination = []byte(base + strings.TrimPrefix(p.Path(), "/errors/"))
+			}
+		}
+		return ast.WalkContinue, nil
+	})
+	var b bytes.Buffer
+	err := markdown.Renderer().Render(&b, source, tree)
 	return template.HTML(b.String()), err
 }
 
@@ -61,7 +73,7 @@ func (c *codeRenderer) render(w util.BufWriter, source []byte, n ast.Node, enter
 // toolOf returns the name of the tool or language of fenced code.
 func toolOf(language, code string) string {
 	switch {
-	case language == "sh" && strings.HasPrefix(code, "curl"):
+	case language == "sh" && strings.Contains(code, "curl "):
 		return "curl"
 	case language == "sh":
 		return "Shell"
