@@ -1,7 +1,9 @@
 package pages_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -35,6 +37,7 @@ type front struct {
 	log            executable.Buffer // of the server
 	mu             sync.Mutex
 	served         []string // "POST /api/auth/token https://… 200": method, URL, Origin and status
+	diagnosed      []byte   // body of the last POST /doctor
 }
 
 // recorded is a ResponseWriter that notes the status.
@@ -55,6 +58,16 @@ func newFront(t *testing.T, prefix string, settings []string, arguments ...strin
 	var proxy *httputil.ReverseProxy
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &recorded{w, http.StatusOK}
+		if r.Method == http.MethodPost && r.URL.Path == prefix+"/doctor" {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			f.mu.Lock()
+			f.diagnosed = body
+			f.mu.Unlock()
+		}
 		if f.down.Load() {
 			rec.Header().Set("Retry-After", "1")
 			rec.Header().Set("Content-Type", "application/problem+json")

@@ -13,7 +13,7 @@ import (
 // {refusal} stands for an id.
 var pages = map[string]map[string]string{
 	"visitor": {
-		"front": "/", "not-found": "/nothing", "errors": "/errors/", "error": "/errors/TOKEN_EXPIRED",
+		"front": "/", "not-found": "/nothing", "errors": "/errors/", "error": "/errors/TOKEN_EXPIRED", "doctor": "/doctor?example=expired",
 		"login-ended": "/login?ended=time", "signed-out": "/signed-out",
 		"register": "/register", "register-sent": "/register/sent", "register-done": "/register/done",
 		"verify": "/verify-email#t=x", "verify-paste": "/verify-email", "verify-again": "/verify-email/send", "verify-sent": "/verify-email/sent", "verify-done": "/verify-email/done",

@@ -1,4 +1,4 @@
-// Caddy is the web server of that name, with the modules of a TLS-terminating proxy.
+// Caddy is the web server of that name, with the modules of a TLS-terminating proxy and of passwords.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	_ "github.com/caddyserver/caddy/v2/modules/caddytls"

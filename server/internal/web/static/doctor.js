@@ -87,7 +87,7 @@ async function send() {
   }
   form.querySelector('.masked').textContent = form.dataset.masked.replace('%s', removed)
   ready = true
-  form.requestSubmit()
+  setTimeout(() => form.requestSubmit()) // not while the first event is dispatched (HTML s4.10.21.3)
 }
 
 // After "back" the form can be sent again.
