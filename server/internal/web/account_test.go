@@ -177,59 +177,6 @@ func (v *visitor) signIn(email string) *visitor {
 	return v
 }
 
-var accountPages = []string{
-	"/account", "/account/profile", "/account/password", "/account/sessions", "/account/activity", "/account/data",
-}
-
-// freshPages need a recent sign-in.
-var freshPages = []string{
-	"/account/email", "/account/passkeys", "/account/authenticator", "/account/recovery-codes", "/account/keys",
-	"/account/keys/new", "/account/delete",
-}
-
-// Each page of the account is opened by each kind of visitor.
-func TestAccountPagesByVisitor(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.add("ada@example.com", false)
-	s.add("root@example.com", true)
-	ada, root := s.visitor().signIn("ada@example.com"), s.visitor().signIn("root@example.com")
-	late := s.visitor().signIn("ada@example.com")
-	late.cookies["durward-language"] = "de"
-	half := s.visitor()
-	half.cookies["__Host-durward-signin"] = strings.Repeat("A", 43)
-	page := regexp.MustCompile(`(?s)<html lang="(en|de)">.*<h1>[^<]+</h1>`)
-	for _, path := range slices.Concat(accountPages, freshPages) {
-		for name, v := range map[string]*visitor{"anonymous": s.visitor(), "half a sign-in": half} {
-			got := v.get(path)
-			if to := got.Header.Get("Location"); got.StatusCode != 303 || to != siteOrigin+"/login?return_to="+url.QueryEscape(path) {
-				t.Errorf("%s, %s: got %s to %s, want the sign-in page", path, name, got.Status, to)
-			}
-		}
-		for name, v := range map[string]*visitor{"user": ada, "administrator": root} {
-			got := v.get(path)
-			if got.StatusCode != 200 || !page.MatchString(got.body) || got.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s, %s: got %s, %s", path, name, got.Status, got.body)
-			}
-		}
-		if got := ada.get(path + "/x.css"); got.StatusCode != 404 || strings.Contains(got.body, "ada@") {
-			t.Errorf("%s/x.css: got %s", path, got.Status)
-		}
-	}
-	s.clock.Advance(6 * time.Minute)
-	for _, path := range accountPages {
-		if got := late.get(path); got.StatusCode != 200 || !strings.Contains(got.body, `<html lang="de">`) {
-			t.Errorf("%s after 6 minutes: got %s", path, got.Status)
-		}
-	}
-	for _, path := range freshPages {
-		got := late.get(path)
-		if to := got.Header.Get("Location"); got.StatusCode != 303 || !strings.Contains(to, "max_age=300") || !strings.Contains(to, "return_to="+url.QueryEscape(path)) {
-			t.Errorf("%s after 6 minutes: got %s to %s, want the step-up", path, got.Status, to)
-		}
-	}
-}
-
 // field returns the hidden text between two marks of a page.
 func field(t *testing.T, body, pattern string) string {
 	t.Helper()

@@ -57,145 +57,6 @@ func (e *env) aDenial(d store.Denial) string {
 
 const someDenial = "01JE9ZQ6V7M8N9P0Q1R2S3T4V5"
 
-// consoleRoute is a request to the console.
-type consoleRoute struct {
-	method, path string
-	fields       []string // of a form
-	status       int      // for an administrator
-}
-
-func consoleRoutes(userID string) []consoleRoute {
-	at := "/console/users/" + userID
-	return []consoleRoute{
-		{"GET", "/console", nil, 200},
-		{"GET", "/console?range=week", nil, 200},
-		{"GET", "/console?range=year", nil, 400},
-		{"GET", "/console/users", nil, 200},
-		{"GET", "/console/users?search=" + strings.Repeat("x", 300), nil, 400},
-		{"GET", "/console/users/import", nil, 200},
-		{"POST", "/console/users/import", nil, 415}, // a form without a file; TestConsoleImport sends one
-		{"GET", at, nil, 200},
-		{"GET", "/console/users/none", nil, 404},
-		{"GET", "/console/refusals", nil, 200},
-		{"GET", "/console/refusals/" + someDenial, nil, 200},
-		{"GET", "/console/refusals/none", nil, 404},
-		{"POST", "/console/refusals", []string{"text", someDenial}, 303},
-		{"GET", "/console/log", nil, 200},
-		{"GET", "/console/log?follow=1&kind=signed_in&since=2026-01-02", nil, 200},
-		{"GET", "/console/log?since=yesterday", nil, 422},
-		{"GET", "/console/signing-keys", nil, 200},
-		{"GET", "/console/settings", nil, 200},
-
-		{"POST", "/console/users", []string{"email", "new@example.com", "name", "", "admin", ""}, 303},
-		{"POST", at + "/lock", nil, 303},
-		{"POST", at + "/unlock", nil, 303},
-		{"POST", at + "/sign-out", nil, 303},
-		{"POST", at + "/password-reset", nil, 303},
-		{"POST", at + "/reset-factors", nil, 404},
-		{"POST", at + "/remove-totp", nil, 404},
-		{"POST", at + "/remove-passkey", []string{"passkey", "none"}, 404},
-		{"POST", at + "/admin", []string{"admin", "yes"}, 303},
-		{"POST", at + "/admin", []string{"admin", ""}, 303},
-		{"POST", at + "/end-session", []string{"session", "none"}, 404},
-		{"POST", at + "/revoke-key", []string{"key", "none"}, 404},
-		{"POST", at + "/add-group", []string{"name", "ops"}, 303},
-		{"POST", at + "/remove-group", []string{"group", "ops"}, 303},
-		{"POST", at + "/nonsense", nil, 404},
-		{"POST", at + "/delete", []string{"confirm", "wrong"}, 422},
-		{"POST", "/console/users/none/lock", nil, 404},
-		{"POST", "/console/signing-keys/rotate", []string{"now", ""}, 303},
-		{"GET", "/console/signing-keys/retire?kid=none", nil, 404},
-		{"POST", "/console/signing-keys/retire", []string{"kid", "none"}, 404},
-		{"POST", "/console/signing-keys/retire", []string{"kid", "none", "now", "yes", "confirm", "yes"}, 404},
-	}
-}
-
-// change reports whether the request changes something, so that it needs a sign-in of a short time ago.
-func (r consoleRoute) change() bool {
-	return r.method == "POST" && r.path != "/console/refusals" ||
-		strings.HasPrefix(r.path, "/console/signing-keys/retire") || r.path == "/console/users/import"
-}
-
-// Every page and form of the console, by each kind of visitor.
-func TestConsoleByRole(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.addUser("grace@example.com", false)
-	e.addUser("weak@example.com", true)
-	target := e.addUser("target@example.com", false)
-	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Path: "/api/profile", Cause: "exp"})
-	grace, root := e.enrolled("grace@example.com"), e.enrolled(bea)
-	half := e.browser()
-	half.post("/login", "email", "grace@example.com", "password", password).want(303)
-	if half.cookie("__Host-durward-signin") == "" {
-		t.Fatal("no half sign-in")
-	}
-	for _, role := range []struct {
-		name         string
-		b            *browser
-		read, change string // status, or the page that the redirect leads to
-	}{
-		{"anonymous", e.browser(), "/login", "401"},
-		{"half sign-in", half, "/login", "401"},
-		{"user", e.browser().as(e.user(ada), false, 0), "403", "403"},
-		{"user with a second factor", e.browser().as(grace, true, 0), "403", "403"},
-		{"administrator without a second factor", e.browser().as(e.user("weak@example.com"), false, 0), "/login/enrol", "/login/enrol"},
-		{"administrator, without the second factor", e.browser().as(root, false, 0), "/step-up", "/step-up"},
-		{"administrator, 61 minutes ago", e.browser().as(root, true, 61*time.Minute), "/step-up", "/step-up"},
-		{"administrator, 6 minutes ago", e.browser().as(root, true, 6*time.Minute), "ok", "/step-up"},
-		{"administrator", e.browser().as(root, true, 0), "ok", "ok"},
-	} {
-		for _, r := range consoleRoutes(target.ID) {
-			want := role.read
-			if r.change() {
-				want = role.change
-			}
-			switch { // a form of a browser that is not signed in is refused, a page leads to the sign-in
-			case want == "/login" && r.method == "POST":
-				want = "401"
-			case want == "401" && r.method == "GET":
-				want = "/login"
-			}
-			var p page
-			if r.method == "GET" {
-				p = role.b.get(r.path)
-			} else {
-				p = role.b.post(r.path, r.fields...)
-			}
-			got := fmt.Sprint(p.StatusCode)
-			switch {
-			case want == "ok":
-				want = fmt.Sprint(r.status)
-			case strings.HasPrefix(want, "/"):
-				to, _ := url.Parse(p.Header.Get("Location"))
-				got = to.Path
-				back := to.Query().Get("return_to")
-				if p.StatusCode != 303 || !strings.HasPrefix(back, "/console") || strings.HasSuffix(back, "/lock") {
-					t.Errorf("%s: %s %s: %s to %q, want a redirect that comes back to a page", role.name, r.method, r.path, p.Status, p.Header.Get("Location"))
-				}
-			}
-			if got != want {
-				t.Errorf("%s: %s %s: got %s, want %s\n%s", role.name, r.method, r.path, got, want, p.Body)
-			}
-			if p.StatusCode < 300 && (p.Header.Get("Cache-Control") != "no-store" || !strings.Contains(p.Header.Get("Content-Security-Policy"), "default-src 'none'")) {
-				t.Errorf("%s: %s %s: fields %v", role.name, r.method, r.path, p.Header)
-			}
-		}
-		if u := e.user("target@example.com"); role.change != "ok" && (!u.LockedAt.IsZero() || u.Admin) {
-			t.Errorf("%s changed the user: %+v", role.name, u)
-		}
-	}
-	// The security log has the acts of the administrator, with the administrator as the actor.
-	for _, kind := range []string{store.EventUserLocked, store.EventUserUnlocked, store.EventSignedOut, store.EventResetSent, store.EventGroupAdded, store.EventGroupRemoved, store.EventUserInvited} {
-		if found := e.events(kind); len(found) == 0 || found[0].Actor != root.ID {
-			t.Errorf("%s: %+v, want one by the administrator", kind, found)
-		}
-	}
-	if found := e.events(store.EventLogRead); len(found) == 0 {
-		t.Error("the readings are not in the security log")
-	}
-}
-
 // The forms of the console with fields that no browser sends, and from pages of other sites.
 func TestConsoleForms(t *testing.T) {
 	t.Parallel()
@@ -203,8 +64,8 @@ func TestConsoleForms(t *testing.T) {
 	b, target := e.admin(), e.user(ada)
 	e.aDenial(store.Denial{ID: someDenial, Code: "TOKEN_EXPIRED", Status: 401, Path: "/api/profile", Cause: "exp"})
 	const form = "application/x-www-form-urlencoded"
-	for _, r := range consoleRoutes(target.ID) {
-		if r.method != "POST" || strings.HasSuffix(r.path, "nonsense") || r.path == "/console/users/import" {
+	for _, r := range pageCases(target.ID) {
+		if r.method != "POST" || r.needs < console || strings.HasSuffix(r.path, "nonsense") || r.path == "/console/users/import" {
 			continue // TestConsoleImport sends the form with a file
 		}
 		field := "x"

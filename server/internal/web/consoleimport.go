@@ -15,8 +15,12 @@ import (
 // importData is the data of /console/users/import.
 type importData struct {
 	Formats []string
+	Example string        // of a file
 	Report  *importReport // nil before the form was sent
 }
+
+const importExample = `email,hash,name
+ada@example.com,"$argon2id$v=19$m=19456,t=2,p=1$…",Ada`
 
 // importReport says what became of each row of a file.
 type importReport struct {
@@ -33,7 +37,8 @@ func (s *Server) showImport(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) importPage(w http.ResponseWriter, r *http.Request, report *importReport, f *form) error {
-	return s.showConsole(w, r, "console-import.html", "users", importData{httpapi.ImportFormats, report}, f)
+	d := importData{Formats: httpapi.ImportFormats, Example: importExample, Report: report}
+	return s.showConsole(w, r, "console-import.html", "users", d, f)
 }
 
 // importUsers is POST /console/users/import. Its response is the report, which has addresses and is therefore

@@ -137,59 +137,6 @@ func TestLoginSize(t *testing.T) {
 	}
 }
 
-// Each page for visitors, opened by each kind of visitor, has the fields of pages and one heading.
-func TestPagesByRole(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, func(c *config.Config) { c.VerifyEmail = true })
-	e.addUser("grace@example.com", false)
-	half := e.browser()
-	e.enrolled("grace@example.com")
-	half.post("/login", "email", "grace@example.com", "password", password).want(http.StatusSeeOther)
-	for role, b := range map[string]*browser{
-		"anonymous":     e.browser(),
-		"half sign-in":  half,
-		"user":          e.browser().as(e.user(ada), false, 0),
-		"administrator": e.browser().as(e.enrolled(bea), true, 0),
-	} {
-		for path, want := range map[string]int{
-			"/login": 200, "/register": 200, "/register/sent": 200, "/register/done": 200, "/verify-email": 200,
-			"/verify-email/send": 200, "/verify-email/sent": 200, "/verify-email/done": 200, "/undo-email": 200,
-			"/undo-email/done": 200, "/forgot": 200, "/forgot/sent": 200, "/reset": 200, "/reset/done": 200,
-			"/invite": 200, "/invite/done": 200, "/setup": 200, "/setup/done": 200, "/signed-out": 200,
-			"/dev/mail": 200, "/dev/parts": 200,
-			"/hop": 303, "/sign-out": 405, "/language": 405, "/.well-known/change-password": 302, "/account": 0,
-		} {
-			if want == 0 {
-				if want = 303; role == "user" || role == "administrator" {
-					want = 200
-				}
-			}
-			p := b.get(path)
-			if p.StatusCode != want {
-				t.Errorf("%s: %s: got %s, want %d", role, path, p.Status, want)
-			}
-			if p.StatusCode != http.StatusOK {
-				continue
-			}
-			if n := strings.Count(p.Body, "<h1"); n != 1 {
-				t.Errorf("%s: %s has %d headings", role, path, n)
-			}
-			for name, value := range map[string]string{
-				"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
-				"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-			} {
-				if got := p.Header.Get(name); got != value {
-					t.Errorf("%s: %s: %s is %q, want %q", role, path, name, got, value)
-				}
-			}
-			head := b.send("HEAD", path, "", "")
-			if head.StatusCode != http.StatusOK || head.Body != "" {
-				t.Errorf("%s: HEAD %s: %s, %q", role, path, head.Status, head.Body)
-			}
-		}
-	}
-}
-
 // Two forms of one browser at the same instant each sign in; the older session does not survive both.
 func TestSignInTwiceAtOnce(t *testing.T) {
 	t.Parallel()

@@ -11,60 +11,15 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// corePages lists what each visitor gets: 200, or the start of the page that a redirect leads to.
-var corePages = []struct {
-	path                                         string
-	anonymous, half, user, withFactor, withoutIt string
-}{
-	{"/login", "200", "200", "200", "200", "200"},
-	{"/login?max_age=300", "200", "200", "/step-up?max_age=300", "/step-up?max_age=300", "/step-up?max_age=300"},
-	{"/login/factor", "/login?ended=time", "200", "/login?ended=time", "/login?ended=time", "/login?ended=time"},
-	{"/login/enrol", "*/login?return_to=%2Flogin%2Fenrol", "*/login?return_to=%2Flogin%2Fenrol", "200", "200", "200"},
-	{"/step-up", "*/login?return_to=%2Fstep-up", "*/login?return_to=%2Fstep-up", "200", "200", "200"},
-	{"/hop", "/account", "/account", "/account", "/account", "/account"},
-	{"/signed-out", "200", "200", "200", "200", "200"},
-	{"/account", "*/login?return_to=%2Faccount", "*/login?return_to=%2Faccount", "200", "200", "200"},
-	{"/console", "*/login?return_to=%2Fconsole", "*/login?return_to=%2Fconsole", "403", "403", "/login/enrol?return_to=%2Fconsole"},
-}
-
-// Each page of signing in, by each kind of visitor, in both languages. No page can be framed, and none is stored.
-func TestCorePagesByVisitor(t *testing.T) {
+// A sign-out leaves no cookie of a session, whoever the visitor is.
+func TestSignOutOfEachVisitor(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	visitors := map[string]*browser{"anonymous": e.browser(), "half": e.browser(), "user": e.browser(), "withFactor": e.browser(), "withoutIt": e.browser()}
+	visitors := map[string]*browser{"anonymous": e.browser(), "half": e.browser(), "user": e.browser(), "withFactor": e.browser()}
 	e.addUser("zoe@example.com", false)
 	visitors["withFactor"].enrol(ada)
 	visitors["half"].half(ada)
 	visitors["user"].signIn("zoe@example.com")
-	visitors["withoutIt"].signIn(bea) // an administrator
-	for _, language := range []string{"en", "de"} {
-		for _, p := range corePages {
-			for name, want := range map[string]string{"anonymous": p.anonymous, "half": p.half, "user": p.user, "withFactor": p.withFactor, "withoutIt": p.withoutIt} {
-				b := visitors[name]
-				if name == "half" { // the page of a sign-in that is over forgets it
-					b = e.browser()
-					b.half(ada)
-				}
-				b.Fields.Set("Accept-Language", language)
-				got := b.get(p.path)
-				h := got.Header
-				if got.StatusCode == http.StatusSeeOther {
-					to := strings.Replace(h.Get("Location"), origin, "*", 1)
-					if want == "200" || !strings.HasPrefix(to, want) {
-						t.Errorf("%s, %s: led to %s, want %s", p.path, name, to, want)
-					}
-				} else if want[0] != got.Status[0] || want[1:3] != got.Status[1:3] || !strings.Contains(got.Body, `<html lang="`+language+`">`) {
-					t.Errorf("%s, %s: got %s in another language than %s, want %s", p.path, name, got.Status, language, want)
-				} else if policy := h.Get("Content-Security-Policy"); !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "form-action 'self'") || strings.Contains(policy, "unsafe") ||
-					h.Get("Referrer-Policy") != "same-origin" || h.Get("X-Content-Type-Options") != "nosniff" {
-					t.Errorf("%s, %s: fields of a page: %v", p.path, name, h)
-				}
-				if h.Get("Cache-Control") != "no-store" {
-					t.Errorf("%s, %s: Cache-Control is %q", p.path, name, h.Get("Cache-Control"))
-				}
-			}
-		}
-	}
 	for name, b := range visitors {
 		b.post("/language", "language", "de", "return_to", "/login").want(http.StatusSeeOther)
 		if got := b.post("/sign-out").location(); got != "/signed-out" {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/node"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -42,6 +43,7 @@ type env struct {
 	clock  *testkit.Clock
 	dir    string // of the data, with the folder mail
 	node   *node.Node
+	server *httpapi.Server
 	logs   *testkit.Log
 	target string // address of the listener
 	tls    http.RoundTripper
@@ -70,6 +72,7 @@ func newEnv(t *testing.T, change ...func(*config.Config)) *env {
 	e.must(err)
 	wait, err := e.node.Run(ctx)
 	e.must(err)
+	e.server = s
 	listener := httptest.NewTLSServer(s)
 	e.target = listener.Listener.Addr().String()
 	transport := listener.Client().Transport.(*http.Transport).Clone()

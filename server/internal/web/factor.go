@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -179,7 +180,12 @@ func (s *Server) wrongFactor(r *http.Request, d *factorData, f *form, err error)
 	return nil
 }
 
-// beginFactor is POST /login/factor/passkey, for the script of the page.
+// beginFactor is POST /login/factor/passkey, for the script of the page. A sign-in that is over is not found:
+// with SessionExpired the guard would remove the session cookie of another sign-in in this browser.
 func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) error {
-	return s.api.BeginFactor(w, r, s.api.SentSignIn(r))
+	err := s.api.BeginFactor(w, r, s.api.SentSignIn(r))
+	if errors.Is(err, durward.SessionExpired) {
+		return fmt.Errorf("web: the sign-in is over (%v): %w", err, durward.NotFound)
+	}
+	return err
 }
