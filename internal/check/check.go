@@ -311,6 +311,42 @@ func (s *session) mask(text string) string {
 	return text
 }
 
+// ofOneResponse lists the rows that read a response alone.
+var ofOneResponse = []string{"challenge", "challenge-grammar", "realm", "no-error-anonymous", "caching", "body", "digest", "dpop"}
+
+// Response judges a response that was received elsewhere, and returns the rows that it fails, of those
+// that read a single response. anonymous reports that the request had no credentials. Texts of the
+// results quote the response: the caller masks secrets.
+func Response(status int, header http.Header, body []byte, anonymous bool) (failed []Result) {
+	a := &answer{name: "given", text: "the response", method: http.MethodGet, status: status, header: header, body: body}
+	if anonymous {
+		a.name = "anonymous"
+	}
+	s := &session{answers: map[string]*answer{a.name: a}, order: []*answer{a}}
+	for _, row := range rows {
+		if !slices.Contains(ofOneResponse, row.id) {
+			continue
+		}
+		if result, v := s.result(row); v.outcome == Failed {
+			failed = append(failed, result)
+		}
+	}
+	return failed
+}
+
+// result judges one row.
+func (s *session) result(row row) (Result, verdict) {
+	v := row.judge(s)
+	r := Result{
+		ID: row.id, Subject: row.subject, Clause: row.clause, Must: row.must, Points: row.points,
+		Outcome: v.outcome, Text: printable.Line(s.mask(v.text), 400),
+	}
+	if v.outcome == Failed {
+		r.Fix = row.fix
+	}
+	return r, v
+}
+
 // notes returns what is strange about the tokens of the check.
 func (s *session) notes() []string {
 	notes := []string{}
@@ -333,18 +369,13 @@ func (s *session) report() *Report {
 		Notes: s.notes(), Limits: append([]string{}, s.limits...),
 	}
 	for _, row := range rows {
-		v := row.judge(s)
-		result := Result{
-			ID: row.id, Subject: row.subject, Clause: row.clause, Must: row.must, Points: row.points,
-			Outcome: v.outcome, Text: printable.Line(s.mask(v.text), 400),
-		}
+		result, v := s.result(row)
 		switch v.outcome {
 		case Passed:
 			r.Gained += row.points
 			r.Possible += row.points
 		case Failed:
 			r.Possible += row.points
-			result.Fix = row.fix
 		}
 		r.Forged = r.Forged || v.forged
 		r.Rows = append(r.Rows, result)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
@@ -319,6 +320,10 @@ func TestSecrets(t *testing.T) {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm=%q, error=%q, resource_metadata=%q`, sent, sent, other.URL))
 		w.Header().Set("Cache-Control", sent)
 		w.Header().Set("Location", other.URL+"/"+sent)
+		if strings.HasPrefix(sent, "marked-good") {
+			w.WriteHeader(307)
+			return
+		}
 		w.WriteHeader(401)
 		io.WriteString(w, sent)
 	}))
@@ -342,18 +347,24 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// A redirect to the path with a slash is followed; the redirect of a loop ends.
+// A redirect to the path with a slash is followed, one to another origin is not; the redirect of a loop ends.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil)
 	mux := http.NewServeMux()
 	mux.Handle("/items/", a.handler)
 	mux.Handle("/items", http.RedirectHandler("/items/", http.StatusMovedPermanently))
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("another origin was asked: %s", r.URL) }))
+	t.Cleanup(other.Close)
+	mux.Handle("/away", http.RedirectHandler(other.URL, http.StatusMovedPermanently))
 	mux.Handle("/loop", http.RedirectHandler("/loop", http.StatusMovedPermanently))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	if r := run(t, a.config(s.URL+"/items")); r.Score != 100 || r.URL != s.URL+"/items/" {
 		t.Errorf("got %d of %s, want full marks of the path with a slash", r.Score, r.URL)
+	}
+	if r := run(t, a.config(s.URL+"/away")); !slices.Equal(failed(r), []string{"anonymous-401"}) {
+		t.Errorf("another origin: failed %q", failed(r))
 	}
 	if r := run(t, a.config(s.URL+"/loop")); !slices.Equal(failed(r), []string{"anonymous-401"}) || len(r.Limits) != 1 {
 		t.Errorf("a loop: failed %q, limits %q", failed(r), r.Limits)
@@ -457,4 +468,53 @@ func TestReports(t *testing.T) {
 	if out = r.Badge(); xml.Unmarshal(out, new(struct{})) != nil || !strings.Contains(string(out), "/100") {
 		t.Errorf("badge: %s", out)
 	}
+}
+
+// Response finds the faults that a single response shows.
+func TestResponse(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name      string
+		status    int
+		header    http.Header
+		body      string
+		anonymous bool
+		want      []string
+	}{
+		{"a good refusal: none", 401, http.Header{"Www-Authenticate": {`Bearer realm="a"`}}, "", true, nil},
+		{"no challenge", 401, http.Header{}, "", false, []string{"challenge"}},
+		{"407 without a challenge", 407, http.Header{"Www-Authenticate": {"Basic"}}, "", true, []string{"challenge"}},
+		{"a missing comma", 401, http.Header{"Www-Authenticate": {`Bearer realm="a" scope="b"`}}, "", true, []string{"challenge-grammar"}},
+		{"an error without credentials", 401, http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}, "", true, []string{"no-error-anonymous"}},
+		{"an error with credentials: none", 401, http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}, "", false, nil},
+		{"cacheable", 401, http.Header{"Www-Authenticate": {`Bearer realm="a"`}, "Cache-Control": {"max-age=60"}}, "", true, []string{"caching"}},
+		{"another status in the body", 401, http.Header{"Www-Authenticate": {`Bearer realm="a"`}, "Content-Type": {"application/json"}}, `{"status":403}`,
+			true, []string{"body"}},
+		{"Basic without realm, DPoP without algs", 401, http.Header{"Www-Authenticate": {"Basic, DPoP"}}, "", true, []string{"realm", "dpop"}},
+		{"404: none", 404, http.Header{}, "", true, nil},
+	} {
+		var got []string
+		for _, r := range check.Response(c.status, c.header, []byte(c.body), c.anonymous) {
+			got = append(got, r.ID)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// Any response is judged in a report of printable text.
+func FuzzResponse(f *testing.F) {
+	f.Add(401, `Bearer realm="a", error="invalid_token"`, "no-store", "application/json", `{"status":401}`, true)
+	f.Add(407, `Digest realm=a, nonce="", algorithm="MD5"`, `public, max-age="60"`, "text/html", "<p>", false)
+	f.Add(401, "Basic\x00\x9b, ,", "private=\"x", "application/problem+json; a", "{\"error\":\"\x1b\"}", true)
+	f.Fuzz(func(t *testing.T, status int, challenge, cache, kind, body string, anonymous bool) {
+		for _, r := range check.Response(status, http.Header{
+			"Www-Authenticate": {challenge, challenge}, "Proxy-Authenticate": {challenge}, "Cache-Control": {cache}, "Content-Type": {kind}, "Expires": {cache},
+		}, []byte(body), anonymous) {
+			if r.Outcome != check.Failed || r.Text == "" || strings.ContainsFunc(r.Text, func(c rune) bool { return !unicode.IsPrint(c) }) || len(r.Text) > 1300 {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
 }

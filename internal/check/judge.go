@@ -88,7 +88,11 @@ func (s *session) offers(scheme string) bool {
 
 // guarded returns why a row of credentials does not apply, or "".
 func (s *session) guarded() string {
-	if a := s.answers["anonymous"]; a.status != http.StatusUnauthorized {
+	a := s.answers["anonymous"]
+	if a == nil {
+		return "no request without credentials was sent"
+	}
+	if a.status != http.StatusUnauthorized {
 		return fmt.Sprintf("the request without credentials got %s, not 401", a)
 	}
 	return ""
@@ -515,6 +519,9 @@ func varies(h http.Header, field string) bool {
 	return false
 }
 
+// maxTrace is the part of a body that is searched for a stack trace, in octets.
+const maxTrace = 64 << 10
+
 // stackTrace matches lines of stack traces: Python, Java, Go, JavaScript, .NET, PHP and Ruby.
 var stackTrace = regexp.MustCompile(`Traceback \(most recent call last\)|(?m:^\s*at [\w.$<>]+\([\w$]+\.(?:java|kt|scala):\d+\))` +
 	`|goroutine \d+ \[running\]|(?m:^\s*at .{1,120}\((?:/|file:|node:)[^)\n]{1,200}:\d+:\d+\))|\.cs:line \d+` +
@@ -527,7 +534,7 @@ func body(s *session) verdict {
 			continue
 		}
 		judged++
-		if stackTrace.Match(a.body) {
+		if stackTrace.Match(a.body[:min(len(a.body), maxTrace)]) {
 			return fail("%s: the body contains a stack trace", a.text)
 		}
 		if text := s.disagrees(a); text != "" {

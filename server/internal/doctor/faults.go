@@ -1,22 +1,29 @@
 package doctor
 
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/durward-auth/durward/internal/check"
+)
+
 // faults returns the defects of the response, beside the cause. Their IDs are rows of the
 // conformance check.
 func (e *evidence) faults() (list []Fault) {
 	r := e.response
 	fault := func(id, clause, text string) { list = append(list, Fault{id, clause, text}) }
-	switch {
-	case r.Status == 0 || !r.Whole:
-	case r.Status == 401 && e.seen["no-challenge"]:
-		fault("challenge", "RFC 9110 s15.5.2", "401 without WWW-Authenticate")
-	case r.Status == 407 && e.seen["no-challenge"]:
-		fault("challenge", "RFC 9110 s15.5.8", "407 without Proxy-Authenticate")
+	header := make(http.Header)
+	for _, f := range r.Header {
+		header.Add(f.Name, f.Value)
 	}
-	if e.seen["challenge-unreadable"] {
-		fault("challenge-grammar", "RFC 9110 s11.6.1", "a challenge cannot be parsed")
+	var body []byte
+	if json.Valid(r.Body) { // a body that was shortened by hand is no fault of the server
+		body = r.Body
 	}
-	if e.has("none-sent") && (e.seen["error-invalid_token"] || e.seen["error-insufficient_scope"]) && e.seen["challenged"] {
-		fault("no-error-anonymous", "RFC 6750 s3.1", "the challenge has an error although no credentials were sent")
+	for _, row := range check.Response(r.Status, header, body, e.has("none-sent")) {
+		if row.ID != "challenge" || r.Whole {
+			fault(row.ID, row.Clause, quote(row.Text))
+		}
 	}
 	if e.has("none-sent") && (r.Status == 403 || r.Status == 404 || r.Status >= 500) && (e.seen["said:none"] || e.seen["said:login"]) {
 		fault("anonymous-401", "RFC 9110 s15.5.2", "a request without credentials was not answered 401")
