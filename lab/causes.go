@@ -23,10 +23,18 @@ func (s *site) get(path string, fields ...Field) Request {
 	return Request{Method: http.MethodGet, URL: s.origin + path, Fields: fields, Refused: true}
 }
 
-// before returns a request that comes before the refused one, and gets status.
-func (s *site) before(status int, r Request) Request {
+// beside returns a request that comes before or after the refused one, and gets status.
+func (s *site) beside(status int, r Request) Request {
 	r.Status, r.Refused = status, false
 	return r
+}
+
+// chain returns the requests that follow the challenge of the endpoint at path to the issuer's keys
+// (RFC 9728 s5.1, RFC 8414 s3).
+func (s *site) chain(path string) []Request {
+	return []Request{
+		s.beside(200, s.get(wellKnown+path)), s.beside(200, s.get("/.well-known/oauth-authorization-server")), s.beside(200, s.get("/lab/jwks.json")),
+	}
 }
 
 // bearer returns the scheme of access tokens for path. Its refusals name the check that failed, as
@@ -43,6 +51,9 @@ func (s *site) bearer(path string) durward.Scheme {
 		why, _, _ = strings.Cut(why, "; ")                                           // the rest is for the operator
 		why, _, _ = strings.Cut(why, " (Config.")
 		f.Detail = "The access token is not valid: " + why + "."
+		if strings.Count(token, ".") != 2 {
+			f.Detail = "The access token is not a JWT: " + why + "."
+		}
 		return nil, f
 	})
 }
@@ -191,7 +202,7 @@ func (s *site) causes() []endpoint {
 		path := "/lab/" + cause
 		add(endpoint{
 			Endpoint: Endpoint{Cause: cause, About: about, Code: code, GoodClient: goodClient, Doctor: Doctor{Confidence: "certain"}},
-			send:     send(cause, token(kind)),
+			send:     func() []Request { return append(send(cause, token(kind))(), s.chain(path)...) },
 			serve:    require(s.guard(path, s.bearer(path)), durward.Policy{}),
 		})
 	}
@@ -213,12 +224,12 @@ func (s *site) causes() []endpoint {
 	})
 	add(endpoint{
 		Endpoint: Endpoint{
-			Cause: "credentials-not-chosen", About: "The client has credentials for another host, and sends none here.",
-			Code: durward.AuthenticationRequired, GoodClient: "shows which entry of its configuration it chose",
-			Doctor: withLog(likely, "# ~/.netrc", "machine other.lab.example login "+labUser+" password "+labPassword),
+			Cause: "credentials-not-chosen", About: "An entry of ~/.netrc for the host replaces the token that the program set.",
+			Code: durward.InvalidCredentials, GoodClient: "sends what its program set, and shows which entry of its configuration it chose",
+			Doctor: withLog(certain, "# ~/.netrc", "machine lab login "+labUser+" password old-password", "The program sets the header field Authorization to Bearer and a token."),
 		},
-		send:  send("credentials-not-chosen", always()),
-		serve: showing(s.guard("/lab/credentials-not-chosen", basicScheme(nil))),
+		send:  send("credentials-not-chosen", always(authorization(basic(labUser, "old-password")))),
+		serve: showing(s.guard("/lab/credentials-not-chosen", s.bearer("/lab/credentials-not-chosen"), basicScheme(nil))),
 	})
 	add(endpoint{
 		Endpoint: Endpoint{
@@ -237,7 +248,7 @@ func (s *site) causes() []endpoint {
 		send: func() []Request {
 			there := s.get("/lab/lost-on-redirect/here")
 			there.URL = s.other + "/lab/lost-on-redirect/here"
-			return []Request{s.before(307, s.get("/lab/lost-on-redirect", authorization(basic(labUser, labPassword)))), there}
+			return []Request{s.beside(307, s.get("/lab/lost-on-redirect", authorization(basic(labUser, labPassword)))), there}
 		},
 		serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/lab/lost-on-redirect" {
@@ -256,7 +267,7 @@ func (s *site) causes() []endpoint {
 		send: func() []Request {
 			signIn := s.get("/lab/cookie-not-sent/sign-in")
 			signIn.Method = http.MethodPost
-			return []Request{s.before(204, signIn), s.get("/lab/cookie-not-sent")}
+			return []Request{s.beside(204, signIn), s.get("/lab/cookie-not-sent")}
 		},
 		serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/lab/cookie-not-sent/sign-in" {
@@ -518,28 +529,29 @@ func (s *site) causes() []endpoint {
 		send:  send("insufficient-scope", token("good")),
 		serve: require(s.guard(path, s.bearer(path)), durward.Policy{Scopes: []string{"write"}}),
 	})
-	allowCause := func(cause, about string, d Doctor, goodClient string, f *durward.Refusal) {
-		path := "/lab/" + cause
-		add(endpoint{
-			Endpoint: Endpoint{Cause: cause, About: about, Code: f.Code, GoodClient: goodClient, Doctor: d},
-			send:     send(cause, token("good")),
-			serve:    require(s.guard(path, s.bearer(path)), allow(f)),
-		})
-	}
-	allowCause("not-permitted", "The user lacks a role.", likely, asksUser,
-		&durward.Refusal{Code: durward.Forbidden, Detail: "The user ada does not have the role editor, which this resource requires."})
-	allowCause("identity-unknown-here", "The token is good, and its user has no account here.", likely, asksUser,
-		&durward.Refusal{Code: durward.Forbidden, Detail: "The token is valid, but no account is mapped to its subject ada."})
+	path = "/lab/not-permitted"
+	add(endpoint{
+		Endpoint: Endpoint{
+			Cause: "not-permitted", About: "The user lacks a role.", Code: durward.Forbidden, GoodClient: asksUser, Doctor: likely,
+		},
+		send: send("not-permitted", token("good")),
+		serve: require(s.guard(path, s.bearer(path)), allow(&durward.Refusal{
+			Code: durward.Forbidden, Detail: "The user ada does not have the role editor, which this resource requires.",
+		})),
+	})
+	add(endpoint{
+		Endpoint: Endpoint{
+			Cause: "identity-unknown-here", About: "The token is good, and its user has no account here.",
+			Status: 403, GoodClient: asksUser, Doctor: likely,
+		},
+		send: send("identity-unknown-here", token("good")), serve: identityUnknown,
+	})
 	add(endpoint{
 		Endpoint: Endpoint{
 			Cause: "account-locked", About: "The account is locked after too many wrong passwords.",
-			Code: durward.TooManyAttempts, GoodClient: "waits for the time in Retry-After", Doctor: likely,
+			Status: 403, GoodClient: "does not try again by itself", Doctor: likely,
 		},
-		send: send("account-locked", always(authorization(basic(labUser, labPassword)))),
-		serve: require(s.guard("/lab/account-locked", basicScheme(&durward.Refusal{
-			Code: durward.TooManyAttempts, Detail: "The account is locked after too many failed sign-ins.",
-			RetryAfter: 10 * time.Minute, Members: map[string]any{"reason": "account_locked"},
-		})), durward.Policy{}),
+		send: send("account-locked", always(authorization(basic(labUser, labPassword)))), serve: accountLocked,
 	})
 	add(endpoint{
 		Endpoint: Endpoint{
@@ -572,13 +584,13 @@ func (s *site) causes() []endpoint {
 	path = "/lab/network-not-allowed"
 	add(endpoint{
 		Endpoint: Endpoint{
-			Cause: "network-not-allowed", About: "The client's address is not in the list of allowed networks.",
+			Cause: "network-not-allowed", About: "Clients may not use the address of this one.",
 			Code: durward.Forbidden, GoodClient: asksUser, Doctor: likely,
 		},
 		send: send("network-not-allowed", token("good")),
 		serve: require(s.guard(path, s.bearer(path)), durward.Policy{Allow: func(r *http.Request, _ *durward.Principal) error {
 			return &durward.Refusal{Code: durward.Forbidden,
-				Detail: "The address " + durward.ClientAddr(r.Context()).String() + " is not in the list of allowed networks."}
+				Detail: "The IP address " + durward.ClientAddr(r.Context()).String() + " is not allowed."}
 		}}),
 	})
 	add(endpoint{
@@ -605,29 +617,28 @@ func (s *site) causes() []endpoint {
 
 	// Something between client and server.
 
-	path = "/lab/two-sign-ins-one-field"
-	front := s.guard(path, basicScheme(nil))
-	application := require(s.guard(path, s.bearer(path)), durward.Policy{})
 	add(endpoint{
 		Endpoint: Endpoint{
-			Cause: "two-sign-ins-one-field", About: "A front end takes Basic, and the application behind it takes Bearer in the same field.",
-			Code: durward.UnsupportedScheme, GoodClient: keepsTokens, Doctor: certain,
+			Cause: "two-sign-ins-one-field", About: "A front end wants Basic in the field in which the application's page sends its own token.",
+			Status: 401, GoodClient: keepsTokens, Doctor: likely,
 		},
-		send: func() []Request {
-			return []Request{s.before(401, s.get("/lab/two-sign-ins-one-field")), s.get("/lab/two-sign-ins-one-field", authorization(basic(labUser, labPassword)))}
-		},
-		serve: front.Handler(inFront(application)),
+		send:  send("two-sign-ins-one-field", token("good")),
+		serve: frontPage,
 	})
 	path = "/lab/challenge-lost"
 	behind := require(s.guard(path, s.bearer(path)), durward.Policy{})
 	add(endpoint{
 		Endpoint: Endpoint{
-			Cause: "challenge-lost", About: "A gateway renames the challenge, so that no client sees it. The server behind it is at /lab/challenge-lost/behind.",
+			Cause: "challenge-lost", About: "A gateway renames the challenge, so that no client sees it. With ?behind the server behind it answers.",
 			Status: 401, Faults: []string{"challenge"}, GoodClient: "reports a 401 without a challenge", Doctor: certain,
 		},
-		send: send("challenge-lost", always()),
+		send: func() []Request {
+			direct := s.get("/lab/challenge-lost?behind")
+			direct.URL = s.other + "/lab/challenge-lost?behind"
+			return []Request{s.beside(401, direct), s.get("/lab/challenge-lost")}
+		},
 		serve: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/lab/challenge-lost/behind" || r.Header.Get("Authorization") != "" {
+			if r.URL.RawQuery == "behind" || r.Header.Get("Authorization") != "" {
 				behind.ServeHTTP(w, r)
 				return
 			}
@@ -641,15 +652,20 @@ func (s *site) causes() []endpoint {
 		},
 		send: send("edge-refused", token("good")), serve: edgeRefused,
 	})
-	allowCause("upstream-refused", "Another service refuses this server's own credentials.", likely, "keeps its tokens and tries again after Retry-After",
-		&durward.Refusal{Code: durward.AuthUnavailable, Detail: "The directory at ldap.lab.example refused the credentials of this server."})
+	add(endpoint{
+		Endpoint: Endpoint{
+			Cause: "upstream-refused", About: "Another service refuses this server's own credentials.",
+			Status: 502, GoodClient: keepsTokens, Doctor: likely,
+		},
+		send: send("upstream-refused", token("good")), serve: upstreamRefused,
+	})
 
 	// The server is at fault.
 
 	add(endpoint{
 		Endpoint: Endpoint{
-			Cause: "wrong-status", About: "The body says 401, and the status is 200.",
-			Status: 200, Faults: []string{"anonymous-401"}, GoodClient: "reads the status, and reports a body that contradicts it", Doctor: certain,
+			Cause: "wrong-status", About: "A page for signing in, with status 200, takes the place of a refusal.",
+			Status: 200, Faults: []string{"anonymous-401"}, GoodClient: "reports a page where it expected data", Doctor: likely,
 		},
 		send: send("wrong-status", token("good")), serve: wrongStatus,
 	})
@@ -674,7 +690,7 @@ func (s *site) causes() []endpoint {
 			Code: durward.AuthenticationRequired, Faults: []string{"metadata"}, GoodClient: "reports that the metadata is missing", Doctor: certain,
 		},
 		send: func() []Request {
-			return []Request{s.get("/lab/metadata-missing"), s.before(404, s.get(wellKnown+"/lab/metadata-missing"))}
+			return []Request{s.get("/lab/metadata-missing"), s.beside(404, s.get(wellKnown+"/lab/metadata-missing"))}
 		},
 		serve: require(s.guard(path, s.bearer(path)), durward.Policy{}),
 	})
@@ -688,13 +704,10 @@ func (s *site) causes() []endpoint {
 	add(endpoint{
 		Endpoint: Endpoint{
 			Cause: "server-store-mangled", About: "The password is right, and the server has a hash that it cannot read.",
-			Code: durward.InvalidCredentials, GoodClient: "asks its user and does not try the same password again",
-			Doctor: withLog(likely, `htpasswd: line 1: user lab: the hash "y" has no known form; were the dollar signs of $2y$ expanded by a shell?`),
+			Status: 401, GoodClient: "asks its user and does not try the same password again",
+			Doctor: withLog(likely, `[error] htpasswd, line 1: unsupported hash "y05" of user lab; a shell has expanded the dollar signs of "$2y$05$…"`),
 		},
-		send: send("server-store-mangled", always(authorization(basic(labUser, labPassword)))),
-		serve: require(s.guard("/lab/server-store-mangled", durward.Basic(func(context.Context, string, string) (*durward.Principal, error) {
-			return nil, fmt.Errorf("the stored hash has no known form: %w", durward.InvalidCredentials)
-		})), durward.Policy{}),
+		send: send("server-store-mangled", always(authorization(basic(labUser, labPassword)))), serve: frontPage,
 	})
 	path = "/lab/server-misconfigured"
 	add(endpoint{
@@ -704,7 +717,7 @@ func (s *site) causes() []endpoint {
 			Doctor: withLog(likely, "(13)Permission denied: Could not open password file: /etc/lab/htpasswd"),
 		},
 		send: func() []Request {
-			return []Request{s.before(401, s.get("/lab/server-misconfigured")), s.get("/lab/server-misconfigured", authorization(basic(labUser, labPassword)))}
+			return []Request{s.beside(401, s.get("/lab/server-misconfigured")), s.get("/lab/server-misconfigured", authorization(basic(labUser, labPassword)))}
 		},
 		serve: require(s.guard(path, basicScheme(durward.Internal)), durward.Policy{}),
 	})

@@ -15,7 +15,7 @@ func (s *site) flows() (all []endpoint) {
 		}
 		all = append(all, e)
 	}
-	follow := func(status int, r Request) Request { return s.before(status, r) }
+	follow := s.beside
 
 	stale := "/lab/flow/stale-nonce"
 	old := require(s.at(-time.Hour).guard(stale, digestScheme()), durward.Policy{})

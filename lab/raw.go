@@ -43,14 +43,14 @@ var (
 	preflightRefused = answer{401, []Field{challenge(`Bearer realm="lab"`)}, `{"error":"unauthorized"}`}
 
 	appPasswordNeeded = answer{401, []Field{challenge(`Basic realm="lab"`)},
-		`{"error":"app_password_required","message":"The password of the account is not accepted here. Use an app password."}`}
+		`{"error":"app_password_required","message":"An application-specific password is required."}`}
 
 	// The code and the region in the text are those of S3 (AuthorizationHeaderMalformed).
 	wrongRegion = answer{400, []Field{{"Server", "AmazonS3"}},
 		`<?xml version="1.0" encoding="UTF-8"?><Error><Code>AuthorizationHeaderMalformed</Code><Message>The region 'eu-central-1' is wrong; expecting 'us-east-1'</Message><Region>us-east-1</Region></Error>`}
 
 	methodRetired = answer{410, nil,
-		`{"error":"gone","message":"Basic authentication with a password was switched off. Use an access token."}`}
+		`{"error":"gone","message":"Basic authentication with a password is no longer supported."}`}
 
 	invalidClient = answer{401, []Field{challenge(`Basic realm="lab"`)},
 		`{"error":"invalid_client","error_description":"The client authentication failed."}`}
@@ -63,16 +63,27 @@ var (
 	ssoRequired = answer{403, []Field{{"Server", "github.com"}},
 		`{"message":"Resource protected by organization SAML enforcement. Authorize this token for the organization.","status":"403"}`}
 
+	accountLocked = answer{403, nil, `{"error":"forbidden","reason":"The account is temporarily locked after too many failed sign-ins."}`}
+
+	identityUnknown = answer{403, nil, `{"error":"forbidden","message":"The account ada is not provisioned in this system."}`}
+
+	// The page shows that nginx refused, and not an application behind it.
+	frontPage = answer{401, []Field{challenge(`Basic realm="Restricted"`), {"Server", "nginx"}, {"Content-Type", "text/html"}},
+		"<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"}
+
+	upstreamRefused = answer{502, nil, `{"error":"bad_gateway","message":"The upstream directory answered 401 Unauthorized."}`}
+
 	challengeLost = answer{401, []Field{{"x-amzn-Remapped-WWW-Authenticate", `Bearer realm="lab"`}, {"x-amzn-RequestId", "00000000-0000-4000-8000-000000000000"}},
 		`{"message":"Unauthorized"}`}
 
 	edgeRefused = answer{403, []Field{{"Server", "cloudflare"}, {"cf-mitigated", "challenge"}, {"CF-RAY", "0000000000000000-LAB"}, {"Content-Type", "text/html; charset=UTF-8"}},
 		`<!DOCTYPE html><html lang="en"><head><title>Just a moment...</title></head><body>Checking your browser.</body></html>`}
 
-	wrongStatus = answer{200, nil, `{"status":401,"error":"Unauthorized"}`}
+	wrongStatus = answer{200, []Field{{"Content-Type", "text/html; charset=utf-8"}},
+		`<!DOCTYPE html><html lang="en"><head><title>Sign in</title></head><body><form method="post" action="/login"><input name="user"><input name="password" type="password"><button>Sign in</button></form></body></html>`}
 
 	outageAsRefusal = answer{401, []Field{challenge(`Bearer realm="lab", error="invalid_token"`)},
-		`{"error":"invalid_token","message":"The key set could not be fetched: connection timed out."}`}
+		`{"error":"invalid_token","message":"The key set could not be fetched: connection refused."}`}
 
 	rateLimited = answer{403, []Field{{"Retry-After", "60"}, {"X-RateLimit-Limit", "60"}, {"X-RateLimit-Remaining", "0"}},
 		`{"message":"Rate limit exceeded."}`}
