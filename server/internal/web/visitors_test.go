@@ -49,7 +49,7 @@ func pageCases(userID string) []pageCase {
 		{pattern: "/errors/", path: "/errors/TOKEN_EXPIRED"},
 		{pattern: "/errors/", path: "/errors/NONE", status: 404},
 		{pattern: "/doctor", path: "/doctor"},
-		{pattern: "/doctor", method: "POST"},
+		{pattern: "/doctor", method: "POST", status: 422},
 		{pattern: "/login", path: "/login"},
 		{pattern: "/login", path: "/login?max_age=300", in: "/step-up?max_age=300"},
 		{pattern: "/login", method: "POST"},
