@@ -10,6 +10,7 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/renderer"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
@@ -17,9 +18,9 @@ import (
 
 // HTML renders s. Raw HTML in the Markdown is left out. A link to an ID leads to its page below base, the
 // path of the pages with a slash at the end. Fences of code that follow each other become one group of which
-// the reader opens one at a time; the first one is open.
+// the reader opens one at a time; the first one is open. Headings have an id for links.
 func (s Section) HTML(base string) (template.HTML, error) {
-	markdown := goldmark.New(goldmark.WithExtensions(extension.Table),
+	markdown := goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()),
 		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(&codeRenderer{name: s.Name}, 1))))
 	source := []byte(s.Markdown)
 	tree := markdown.Parser().Parse(text.NewReader(source))
