@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -56,8 +57,9 @@ func (b *tab) checkBoth(name, path string) {
 	if !wantScreens {
 		return
 	}
+	before, token, found := strings.Cut(path, "#")
+	before = regexp.MustCompile(`[?&]ui_locales=\w+`).ReplaceAllString(before, "")
 	for _, language := range []string{"de", "en"} {
-		before, token, found := strings.Cut(path, "#")
 		b.visit(before + map[bool]string{true: "&", false: "?"}[strings.Contains(before, "?")] + "ui_locales=" + language + map[bool]string{true: "#"}[found] + token)
 		b.sees(`document.documentElement.lang === "` + language + `"`)
 		if language == "de" {
