@@ -28,10 +28,10 @@ var pages = map[string]map[string]string{
 		"account-profile": "/account/profile", "account-email": "/account/email", "account-password": "/account/password", "account-delete": "/account/delete",
 	},
 	"administrator": {
-		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-left": "/account/recovery-codes",
+		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-make": "/account/recovery-codes",
 		"account-sessions": "/account/sessions", "account-key-new": "/account/keys/new", "account-activity": "/account/activity", "account-data": "/account/data",
 		"console": "/console?range=hour", "console-users": "/console/users", "console-user": "/console/users/{user}", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
-		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire", "console-settings": "/console/settings",
+		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire?id={key}", "console-settings": "/console/settings",
 	},
 }
 

@@ -107,7 +107,7 @@ var byMember = map[string]string{
 // refused shows the page of a form again for a refusal that the user can mend. fields are the names of the
 // form's fields by members of the request. Another error gets a page of its own.
 func (s *Server) refused(
-	w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error, fields map[string]string, denial *string,
+	w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error, fields map[string]string,
 ) error {
 	lang := languageOf(r)
 	if refusal, ok := errors.AsType[*durward.Refusal](err); ok && errors.Is(err, durward.InvalidRequest) {
@@ -126,7 +126,7 @@ func (s *Server) refused(
 		}
 	}
 	if field, ok := fields["current"]; ok && errors.Is(err, durward.InvalidCredentials) {
-		*denial = s.guard.Report(r, err).ID
+		f.Denial = s.guard.Report(r, err).ID
 		f.Wrong(field, text(lang, "mistake.current"))
 		return s.again(w, r, name, data, f)
 	}
@@ -158,7 +158,10 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 	}
 	lang := languageOf(r)
 	count := func(key string, n int) string {
-		if n == 1 {
+		switch {
+		case n == 0: // not of sessions: this one is alive
+			return text(lang, "account."+key+"_none")
+		case n == 1:
 			return text(lang, "account."+key+"_one")
 		}
 		return text(lang, "account."+key+"_many", strconv.Itoa(n))
@@ -218,7 +221,6 @@ func tasks(f api.Factors) (open []ownTask) {
 type profileData struct {
 	User   store.User
 	Signal string // account.PasskeySignal in JSON, for the script
-	Denial string
 }
 
 // profile is GET /account/profile.
@@ -261,7 +263,7 @@ func (s *Server) setName(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, err = s.c.Parts.Accounts.SetName(r.Context(), d.User.ID, f.Value("name")); err != nil {
-		return s.refused(w, r, "profile.html", d, f, httpapi.UnknownOwner(err), map[string]string{"name": "name"}, &d.Denial)
+		return s.refused(w, r, "profile.html", d, f, httpapi.UnknownOwner(err), map[string]string{"name": "name"})
 	}
 	return s.back(w, r, "/account/profile", "renamed")
 }
@@ -286,7 +288,7 @@ func (s *Server) changeEmail(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := s.c.Parts.Accounts.RequestEmailChange(r.Context(), d.User.ID, f.Value("email"), s.api.From(r)); err != nil {
-		return s.refused(w, r, "email.html", d, f, err, map[string]string{"email": "email"}, &d.Denial)
+		return s.refused(w, r, "email.html", d, f, err, map[string]string{"email": "email"})
 	}
 	return s.back(w, r, "/account/profile", "mailed")
 }
@@ -324,7 +326,7 @@ func (s *Server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if err := s.api.ChangePassword(w, r, f.Value("current"), f.Value("new")); err != nil {
-		return s.refused(w, r, "password.html", d, f, err, map[string]string{"current": "current", "new": "new"}, &d.Denial)
+		return s.refused(w, r, "password.html", d, f, err, map[string]string{"current": "current", "new": "new"})
 	}
 	return s.back(w, r, "/account", "password")
 }
@@ -454,8 +456,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 
 // deleteData is the data of the page to delete the account.
 type deleteData struct {
-	User   store.User
-	Denial string
+	User store.User
 }
 
 // showDelete is GET /account/delete.

@@ -47,7 +47,6 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 // newKeyData is the data of the page for a new key.
 type newKeyData struct {
 	Scopes []string
-	Denial string
 }
 
 // newKey is GET /account/keys/new.
@@ -81,7 +80,7 @@ func (s *Server) createKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.refused(w, r, "key-new.html", d, f, err, map[string]string{
 			"name": "name", "scopes": "scope-" + d.Scopes[0], "expires_in": "life",
-		}, &d.Denial)
+		})
 	}
 	if err := s.api.KeepOnce(w, durward.From(r.Context()), "key", key.Reveal(), onceLife); err != nil {
 		return err
@@ -171,7 +170,6 @@ func (s *Server) keepCodes(w http.ResponseWriter, r *http.Request) error {
 // passkeyData is the data of the page of one passkey.
 type passkeyData struct {
 	Passkey account.PasskeyView
-	Denial  string
 }
 
 // passkeys is GET /account/passkeys.
@@ -228,7 +226,7 @@ func (s *Server) renamePasskey(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, err = s.c.Parts.Accounts.RenamePasskey(r.Context(), durward.From(r.Context()), d.Passkey.ID, f.Value("name"), s.api.From(r))
 	if err != nil {
-		return s.refused(w, r, "passkey.html", d, f, err, map[string]string{"name": "name"}, &d.Denial)
+		return s.refused(w, r, "passkey.html", d, f, err, map[string]string{"name": "name"})
 	}
 	return s.back(w, r, "/account/passkeys", "passkey_renamed")
 }
@@ -244,8 +242,7 @@ func (s *Server) removePasskey(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = s.c.Parts.Sessions.RemovePasskey(r.Context(), durward.From(r.Context()), d.Passkey.ID, s.api.From(r))
 	if errors.Is(err, store.ErrLast) {
-		d.Denial = s.guard.Report(r, err).ID
-		f := new(form)
+		f := &form{Denial: s.guard.Report(r, err).ID}
 		f.Wrong("", text(languageOf(r), "mistake.last"))
 		return s.again(w, r, "passkey.html", d, f)
 	}

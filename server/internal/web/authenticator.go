@@ -51,7 +51,6 @@ type pendingData struct {
 	Image  template.URL // QR code
 	Secret string       // for an app without a camera, in groups of four
 	Link   template.URL // opens the app on the same device
-	Denial string
 }
 
 // pending returns the seed that waits for its first code, or nil.
@@ -111,7 +110,7 @@ func (s *Server) confirmAuthenticator(w http.ResponseWriter, r *http.Request) er
 		return s.back(w, r, "/account/authenticator", "late")
 	}
 	if err != nil {
-		return s.refused(w, r, "authenticator-confirm.html", d, f, err, map[string]string{"code": "code"}, &d.Denial)
+		return s.refused(w, r, "authenticator-confirm.html", d, f, err, map[string]string{"code": "code"})
 	}
 	s.api.DropOnce(w)
 	return s.back(w, r, "/account/recovery-codes", "totp_added")

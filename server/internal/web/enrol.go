@@ -15,7 +15,7 @@ import (
 
 // addPasskey adds the passkey of the field credential to the account of the user of a request. A response
 // that is not accepted becomes a mistake of the form, and the id of its denial.
-func (s *Server) addPasskey(r *http.Request, f *form, denial *string) error {
+func (s *Server) addPasskey(r *http.Request, f *form) error {
 	lang := languageOf(r)
 	if !json.Valid([]byte(f.Value("credential"))) {
 		f.Wrong("", text(lang, "factor.passkey_missing"))
@@ -23,7 +23,7 @@ func (s *Server) addPasskey(r *http.Request, f *form, denial *string) error {
 	}
 	_, err := s.api.Passkeys().Enrol(r.Context(), durward.From(r.Context()), []byte(f.Value("credential")), f.Value("name"), s.api.From(r))
 	if refused, _ := errors.AsType[*durward.Refusal](err); refused != nil && (refused.Code == durward.InvalidRequest || refused.Code == durward.Forbidden) {
-		*denial = s.guard.Report(r, err).ID
+		f.Denial = s.guard.Report(r, err).ID
 		f.Wrong("", text(lang, "enrol.passkey_refused"))
 		return nil
 	}
@@ -41,13 +41,12 @@ func (p *page) Enrol() string {
 
 // enrolData is the data of the page that sets up a second factor.
 type enrolData struct {
-	Step   string // passkey, totp, codes (to make them) or done (to show them)
-	TOTP   *pendingData
-	Codes  []string
-	Begin  string // path where a script gets the options of a new passkey
-	Other  string // URL of the other way; empty for none
-	Skip   string // page without a second factor
-	Denial string
+	Step  string // passkey, totp, codes (to make them) or done (to show them)
+	TOTP  *pendingData
+	Codes []string
+	Begin string // path where a script gets the options of a new passkey
+	Other string // URL of the other way; empty for none
+	Skip  string // page without a second factor
 }
 
 // enrolData returns the data for the state of the account: first a second factor, then recovery codes. It
@@ -109,7 +108,7 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) error {
 	case step == "codes" && d.Step == "codes":
 		err = s.keepCodes(w, r)
 	case step == "passkey" && d.Step == api.FactorPasskey:
-		err = s.addPasskey(r, f, &d.Denial)
+		err = s.addPasskey(r, f)
 	case step == "start" && d.Step == api.FactorTOTP:
 		err = s.keepSeed(w, r)
 	case f.values.Has("code") && d.TOTP != nil:
@@ -119,7 +118,7 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) error {
 			s.api.DropOnce(w)
 			return s.see(w, r, next)
 		case errors.Is(err, durward.InvalidRequest):
-			d.Denial = s.guard.Report(r, err).ID
+			f.Denial = s.guard.Report(r, err).ID
 			f.Wrong("code", text(languageOf(r), "factor.wrong_totp"))
 			err = nil
 		}

@@ -52,7 +52,6 @@ type factorData struct {
 	Method string // the one that the page asks for
 	Others []way
 	Begin  string // path where a script gets the options of a passkey
-	Denial string // id of the refusal of the last try
 
 	Reason, Cancel string // of a step-up
 }
@@ -170,7 +169,7 @@ func (s *Server) wrongFactor(r *http.Request, d *factorData, f *form, err error)
 	if !errors.Is(err, durward.InvalidCredentials) && !errors.Is(err, durward.InvalidRequest) {
 		return err
 	}
-	d.Denial = s.guard.Report(r, err).ID
+	f.Denial = s.guard.Report(r, err).ID
 	field := map[string]string{api.FactorPasskey: "", factorPassword: "password"}
 	name, special := field[d.Method]
 	if !special {

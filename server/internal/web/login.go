@@ -27,7 +27,6 @@ type loginData struct {
 	ReturnTo string // checked
 	Email    string // of the signed-in user
 	Open     bool   // every visitor may register
-	Denial   string // id of the refusal of the last try
 	Begin    string // path where a script gets the options of a passkey
 	Ended    string // why the last sign-in ended before it was finished
 }
@@ -58,11 +57,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 			return badForm("assertion", "is no JSON")
 		}
 		if err := s.api.SignInWithPasskey(w, r, []byte(assertion), f.Has("remember")); errors.Is(err, durward.InvalidCredentials) {
-			d.Denial = s.guard.Report(r, err).ID
+			f.Denial = s.guard.Report(r, err).ID
 			f.Wrong("", text(lang, "factor.wrong_passkey"))
 			return s.again(w, r, "login.html", d, f)
 		} else if err != nil {
-			return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
+			return s.refuseForm(w, r, "login.html", d, f, err)
 		}
 		s.api.SetSignIn(w, "")
 		return s.leave(w, r, d.ReturnTo)
@@ -86,18 +85,18 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		s.api.SetSignIn(w, token)
 		return s.see(w, r, s.to(r, "/login/factor"))
 	}
-	return s.refuseForm(w, r, "login.html", d, f, err, &d.Denial)
+	return s.refuseForm(w, r, "login.html", d, f, err)
 }
 
 // refuseForm shows the page of a refused form, with the reason and the id of the denial.
 // An error that is about the request as a whole, such as an outage, is returned: it gets a page of its own.
-func (s *Server) refuseForm(w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error, denial *string) error {
+func (s *Server) refuseForm(w http.ResponseWriter, r *http.Request, name string, data any, f *form, err error) error {
 	lang := languageOf(r)
 	for _, code := range []durward.Code{
 		durward.InvalidCredentials, durward.AccountDisabled, durward.EmailUnverified, durward.PasswordChangeRequired,
 	} {
 		if errors.Is(err, code) {
-			*denial = s.guard.Report(r, err).ID
+			f.Denial = s.guard.Report(r, err).ID
 			f.Wrong("", text(lang, "refused."+string(code)))
 			return s.again(w, r, name, data, f)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/durward-auth/durward/server/internal/request"
+	"github.com/durward-auth/durward/server/internal/store"
 )
 
 // TestTextsInAllLanguages: each language has the same keys, with the same number of values, and no text is empty.
@@ -36,6 +37,20 @@ func TestTextsInAllLanguages(t *testing.T) {
 			if got, want := strings.Count(found, "%s"), strings.Count(first[key], "%s"); got != want {
 				t.Errorf("%s: %s has %d values, in %s it has %d", language, key, got, request.Languages[0], want)
 			}
+		}
+	}
+}
+
+// TestTextsOfEvents: each kind of event that the activity of a user can list has a text.
+func TestTextsOfEvents(t *testing.T) {
+	t.Parallel()
+	ofNoUser := []string{
+		store.EventUserDeleted, store.EventStoreWentBack, store.EventClockJumped,
+		store.EventKeyCreated, store.EventKeyState, store.EventKeyWithdrawn, store.EventEpochBegun,
+	}
+	for _, kind := range store.EventKinds() {
+		if texts()["en"]["event."+kind] == "" && !slices.Contains(ofNoUser, kind) {
+			t.Errorf("no text for the event %s", kind)
 		}
 	}
 }

@@ -46,6 +46,8 @@ if (add) {
 			failed.textContent = error.name === 'InvalidStateError' ? failed.dataset.taken : failed.dataset.failed
 			failed.hidden = false
 			button.disabled = false
+			button.removeAttribute('aria-busy')
+			delete add.dataset.busy
 		}
 	})
 }
