@@ -1,7 +1,7 @@
 # make run starts a demonstration, make test runs every test. Both need only Go. On Debian, as root,
 # make test installs the packages that the tests need.
 
-.PHONY: run build test interop lint bench soak mutations clean
+.PHONY: run build test interop lint bench screens soak mutations clean
 
 # These packages are tested without the race detector, because it makes the SQLite driver ten times
 # slower.
@@ -56,6 +56,12 @@ lint:
 # Prints the table of docs/performance.md, each figure beside its limit from the same run.
 bench: build
 	cd bench && go run . -durward ../.build/durward
+
+# Writes screenshots of every page to .build/screens: phone and desktop, both themes, both languages. The page
+# .build/screens/index.html shows them.
+screens: packages
+	rm -rf .build/screens
+	cd e2e && SCREENS=1 go test -count=1 -timeout 30m ./pages
 
 # Applies each patch of testdata/mutations, which removes one security check, and expects a test to fail.
 # Takes an hour on two processors.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// pages lists every page that can be opened without a walk: its name on screenshots and its path. A {user} or a
-// {refusal} stands for an id.
+// pages lists every page that can be opened without a walk: its name on screenshots and its path. A {user}, a
+// {refusal} and a {key} stand for ids.
 var pages = map[string]map[string]string{
 	"visitor": {
 		"front": "/", "not-found": "/nothing", "errors": "/errors/", "errors-found": "/errors/?q=token", "error": "/errors/TOKEN_EXPIRED", "error-cause": "/errors/cause/clock-wrong", "error-family": "/errors/family/token", "doctor": "/doctor", "doctor-example": "/doctor?example=expired",
@@ -30,8 +30,8 @@ var pages = map[string]map[string]string{
 	"administrator": {
 		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-make": "/account/recovery-codes",
 		"account-sessions": "/account/sessions", "account-key-new": "/account/keys/new", "account-activity": "/account/activity", "account-data": "/account/data",
-		"console": "/console?range=hour", "console-users": "/console/users", "console-user": "/console/users/{user}", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
-		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire?id={key}", "console-settings": "/console/settings",
+		"console": "/console?range=hour", "console-users": "/console/users", "console-import": "/console/users/import", "console-user": "/console/users/{user}", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
+		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire?kid={key}", "console-settings": "/console/settings",
 	},
 }
 
@@ -114,7 +114,9 @@ func TestPages(t *testing.T) {
 		b.visit("/console/refusals")
 		b.sees(`document.querySelector("tbody th a") || (location.reload(), false)`)
 		refusal := b.script(`document.querySelector("tbody th a").href.split("/").pop()`)
-		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal))
+		b.visit("/console/signing-keys")
+		key := b.script(`document.querySelector("tbody code").textContent`)
+		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key))
 	})
 }
 
