@@ -72,6 +72,13 @@ func (f fix) command(t *testing.T, ctx context.Context, dir string) *exec.Cmd {
 	} else if err != nil {
 		t.Skipf("SKIPPED: %s is not installed", need)
 	}
+	if strings.Contains(f.code, "import requests") || strings.Contains(f.code, ", requests") {
+		if out, err := exec.Command("python3", "-c", "import requests").CombinedOutput(); err != nil && os.Getenv("CI") != "" {
+			t.Fatalf("python3-requests is not installed: %s", out)
+		} else if err != nil {
+			t.Skip("SKIPPED: python3-requests is not installed")
+		}
+	}
 	if err := os.WriteFile(filepath.Join(dir, file), []byte(f.code), 0o600); err != nil {
 		t.Fatal(err)
 	}
