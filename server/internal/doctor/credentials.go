@@ -191,7 +191,7 @@ func (e *evidence) readCredentials() {
 	for _, t := range e.c.Tokens {
 		c := credential{place: "token", kind: secretAlone, value: t.Value}
 		if t.Label != "" {
-			c.place = quote(t.Label)
+			c.place = e.quote(t.Label)
 		}
 		if scheme, rest, ok := strings.Cut(t.Value, " "); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
 			c.scheme, c.value = strings.ToLower(scheme), rest
@@ -306,7 +306,7 @@ func (e *evidence) requestFacts() {
 			grant = e.target.Query().Get("grant_type")
 		}
 		if grant != "" {
-			e.add("grant-"+strings.ToLower(strings.TrimPrefix(grant, "urn:ietf:params:oauth:grant-type:")), Computed, "grant_type", "the grant is %s", quote(grant))
+			e.add("grant-"+strings.ToLower(strings.TrimPrefix(grant, "urn:ietf:params:oauth:grant-type:")), Computed, "grant_type", "the grant is %s", e.quote(grant))
 			e.add("token-address", Computed, "grant_type", "the request asks for a token")
 		}
 	}
@@ -314,7 +314,7 @@ func (e *evidence) requestFacts() {
 		e.add("token-address", Computed, "address", "the address is that of a token endpoint")
 	}
 	if auth != nil && strings.TrimSpace(auth.value) != "" {
-		e.add("authorization-sent", Computed, "Authorization", "the request has an Authorization field%s", auth.describe())
+		e.add("authorization-sent", Computed, "Authorization", "the request has an Authorization field%s", e.describe(auth))
 	}
 	if len(lines) > 1 {
 		e.add("two-authorization", Computed, "Authorization", "the request has %d Authorization fields; one is allowed (RFC 9110 s5.3)", len(lines))
@@ -323,13 +323,13 @@ func (e *evidence) requestFacts() {
 		e.add("proxy-authorization-sent", Computed, "Proxy-Authorization", "the request has credentials for a proxy")
 	}
 	if c := e.sent(secretInField); c != nil {
-		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", quote(c.place), c.describe())
-		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", quote(c.place))
+		e.add("key-sent", Computed, c.place, "the request has a key in %s%s", e.quote(c.place), e.describe(c))
+		e.add("key-field-sent", Computed, c.place, "the request has a key in %s", e.quote(c.place))
 	}
 	for _, c := range e.credentials {
 		if c.kind == secretInQuery {
-			e.add("key-sent", Computed, c.place, "the address has a key in %s%s", quote(c.place), c.describe())
-			e.add("key-in-query", Computed, c.place, "a secret stands in the address: %s", quote(c.place))
+			e.add("key-sent", Computed, c.place, "the address has a key in %s%s", e.quote(c.place), e.describe(&c))
+			e.add("key-in-query", Computed, c.place, "a secret stands in the address: %s", e.quote(c.place))
 		}
 	}
 	if e.sent(secretInBody) != nil {
@@ -354,12 +354,12 @@ func (e *evidence) requestFacts() {
 		e.add("tunnel", Computed, "method", "the client asks a proxy for a tunnel (CONNECT)")
 	}
 	if method != "" && method != "GET" && method != "HEAD" && method != "OPTIONS" && method != "PROPFIND" {
-		e.add("unsafe-method", Computed, "method", "the method %s may change something (RFC 9110 s9.2.1)", quote(method))
+		e.add("unsafe-method", Computed, "method", "the method %s may change something (RFC 9110 s9.2.1)", e.quote(method))
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
-		e.add("origin-sent", Computed, "Origin", "a page of %s asks", quote(origin))
+		e.add("origin-sent", Computed, "Origin", "a page of %s asks", e.quote(origin))
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && e.target.Host != "" && (!strings.EqualFold(u.Host, e.target.Host) || e.target.Scheme != "" && u.Scheme != e.target.Scheme) {
-			e.add("cross-origin", Computed, "Origin", "the page is from %s, the request goes to %s", quote(origin), quote(e.target.Host))
+			e.add("cross-origin", Computed, "Origin", "the page is from %s, the request goes to %s", e.quote(origin), e.quote(e.target.Host))
 		}
 	}
 	if site := strings.ToLower(r.Header.Get("Sec-Fetch-Site")); site == "cross-site" {
@@ -412,10 +412,10 @@ func localHost(name string) bool {
 }
 
 // describe returns scheme, kind and length of a credential, for a fact.
-func (c *credential) describe() string {
+func (e *evidence) describe(c *credential) string {
 	var parts []string
 	if c.scheme != "" {
-		parts = append(parts, "scheme "+quote(c.scheme))
+		parts = append(parts, "scheme "+e.quote(c.scheme))
 	}
 	switch {
 	case c.masked:
@@ -453,7 +453,7 @@ func (e *evidence) credentialFacts() {
 			tokens[c.place] = true
 		}
 		if c.scheme != "" && c.kind != secretAlone {
-			e.add(c.scheme+"-sent", Computed, c.place, "the scheme sent is %s", quote(c.scheme))
+			e.add(c.scheme+"-sent", Computed, c.place, "the scheme sent is %s", e.quote(c.scheme))
 		}
 		e.kindOf(c)
 	}
@@ -481,17 +481,17 @@ func (e *evidence) valueForm(c *credential) bool {
 	switch {
 	case bare == "":
 		if c.kind == secretInField {
-			e.add("empty-credential", Computed, at, "the field %s is empty", quote(at))
+			e.add("empty-credential", Computed, at, "the field %s is empty", e.quote(at))
 		}
 		return false
 	case !c.masked && placeholderShape.MatchString(bare):
-		e.add("placeholder-word", Computed, at, "the secret is %s: an example or an empty variable", quote(bare))
+		e.add("placeholder-word", Computed, at, "the secret is %s: an example or an empty variable", e.quote(bare))
 		return false
 	case c.masked && placeholderShape.MatchString(bare):
-		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the person masked the secret", quote(bare))
+		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the person masked the secret", e.quote(bare))
 	}
 	if exampleShape.MatchString(bare) {
-		e.add("placeholder-mark", Computed, at, "%s is the word of an example, or the person masked the secret", quote(bare))
+		e.add("placeholder-mark", Computed, at, "%s is the word of an example, or the person masked the secret", e.quote(bare))
 		c.masked = true
 	}
 	plain := maskShape.ReplaceAllString(raw, "")
@@ -537,11 +537,11 @@ func (e *evidence) fieldForm(c *credential) {
 		return
 	}
 	if name, ok := strings.CutSuffix(c.scheme, ":"); ok {
-		e.add("scheme-colon", Computed, at, "a colon follows the scheme %s; a blank belongs there", quote(name))
+		e.add("scheme-colon", Computed, at, "a colon follows the scheme %s; a blank belongs there", e.quote(name))
 		c.scheme = name
 	}
 	if value == "" {
-		e.add("empty-credential", Computed, at, "nothing follows the scheme %s", quote(c.scheme))
+		e.add("empty-credential", Computed, at, "nothing follows the scheme %s", e.quote(c.scheme))
 		return
 	}
 	if !e.valueForm(c) {
@@ -550,7 +550,7 @@ func (e *evidence) fieldForm(c *credential) {
 	}
 	first, rest, more := strings.Cut(value, " ")
 	if more && slices.Contains(schemes, strings.ToLower(first)) {
-		e.add("scheme-twice", Computed, at, "a second scheme, %s, stands where the secret belongs", quote(first))
+		e.add("scheme-twice", Computed, at, "a second scheme, %s, stands where the secret belongs", e.quote(first))
 		return
 	}
 	switch c.scheme {
@@ -568,7 +568,7 @@ func (e *evidence) fieldForm(c *credential) {
 	case "digest", "hmac", "signature", "oauth", "hawk", "mac":
 		plain := strings.NewReplacer("...", "", "<", "", ">", "").Replace(c.scheme + " " + value)
 		if _, err := durward.ParseCredentials(strings.TrimRight(plain, ", ")); err != nil && !c.masked {
-			e.add("not-parameters", Computed, at, "the parameters do not parse (RFC 9110 s11.4): %s", quote(err.Error()))
+			e.add("not-parameters", Computed, at, "the parameters do not parse (RFC 9110 s11.4): %s", e.quote(err.Error()))
 		}
 	}
 }
@@ -581,11 +581,7 @@ func (e *evidence) schemeless(c *credential, value string) {
 	}
 	lower := strings.ToLower(value)
 	for _, s := range schemes {
-		rest, ok := strings.CutPrefix(lower, s)
-		if ok && len(s) > 4 && len(rest) > 6 && !schemeWord.MatchString(value[:min(len(s)+1, len(value))]+" ") {
-			continue
-		}
-		if ok && len(s) > 4 && len(rest) > 6 && s != "token" && s != "session" && s != "client" {
+		if rest, ok := strings.CutPrefix(lower, s); ok && len(rest) > 6 && len(s) > 4 && !gluedNot[s] && c.shape == nil {
 			e.add("scheme-glued", Computed, c.place, "no blank follows the scheme %s", s)
 			return
 		}
@@ -604,6 +600,9 @@ func (e *evidence) schemeless(c *credential, value string) {
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
 	}
 }
+
+// gluedNot are schemes whose names are also beginnings of ordinary tokens.
+var gluedNot = map[string]bool{"token": true, "session": true, "client": true, "oauth": true, "flyv1": true, "apikey": true, "signature": true, "mutual": true}
 
 // basicForm adds facts about the token68 of Basic (RFC 7617 s2).
 func (e *evidence) basicForm(c *credential, value string) {
@@ -645,7 +644,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 		case strings.IndexFunc(v, invisible) >= 0:
 			e.add("stray-octets", Computed, at, "an invisible character stands in the %s", part.name)
 		case v != "" && !maskShape.MatchString(v) && placeholderShape.MatchString(v) && part.name == "password":
-			e.add("placeholder-word", Computed, at, "the password is %s: an example or an empty variable", quote(v))
+			e.add("placeholder-word", Computed, at, "the password is %s: an example or an empty variable", e.quote(v))
 		}
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {

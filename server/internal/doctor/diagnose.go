@@ -88,6 +88,33 @@ func (d *diagnosis) derive() {
 			said = true
 		}
 	}
+	for _, f := range e.list {
+		topic, ok := strings.CutPrefix(f.ID, "said:")
+		if !ok {
+			if topic, ok = strings.CutPrefix(f.ID, "code:"); !ok {
+				continue
+			}
+		}
+		c, _ := CauseByID(topic)
+		if !general[topic] && !vague[topic] {
+			e.add("said-special", f.Source, f.At, "%s", f.Text)
+		}
+		if c.Family == "who" && topic != "network-not-allowed" && topic != "not-permitted" && topic != "insecure-transport" && topic != "cross-site-refused" ||
+			c.Family == "token" && topic != "wrong-secret" && topic != "oauth-client-refused" && topic != "session-ended" {
+			e.add("credentials-read", f.Source, f.At, "the server read the credentials: it speaks of what is behind them")
+		}
+		if status >= 500 && (c.Family == "token" || c.Family == "nothing" || topic == "none" || topic == "login" || topic == "bad-token") {
+			e.add("refusal-in-500", Computed, "status", "a refusal is told as %d, a fault of the server", status)
+		}
+	}
+	e.namedCredential()
+	if status >= 500 {
+		for _, w := range e.words {
+			if len(w.words) <= 3 && len(w.words) > 0 && (w.words[0] == "unauthorized" || w.words[0] == "unauthenticated" || w.words[0] == "forbidden") {
+				e.add("refusal-in-500", Computed, "status", "a refusal is told as %d, a fault of the server", status)
+			}
+		}
+	}
 	refusal := status >= 400 || coded || said || e.has("to-sign-in") || e.has("sign-in-page") || status == 0 && e.c.Subject < 0
 	if refusal {
 		e.add("refused", Computed, "status", "the request was refused")
@@ -105,7 +132,7 @@ func (d *diagnosis) derive() {
 	for _, line := range e.c.Log {
 		lower := strings.ToLower(line)
 		if auth := e.sent(secretInAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
-			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", quote(auth.scheme))
+			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", e.quote(auth.scheme))
 		}
 	}
 	for _, f := range e.response.Header {
@@ -115,6 +142,27 @@ func (d *diagnosis) derive() {
 	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
 		e.add("mark-off", Said, "Date", "the person says that the time of the request is off")
+	}
+}
+
+// namedCredential adds facts about the credential that the server missed and the request has in another place.
+func (e *evidence) namedCredential() {
+	if !e.seen["said:none"] && !e.seen["code:no-credentials"] {
+		return
+	}
+	for _, w := range e.words {
+		if w.by != byServer {
+			continue
+		}
+		text := " " + strings.Join(w.words, " ") + " "
+		key := strings.Contains(text, " api key ") || strings.Contains(text, " apikey ") || strings.Contains(text, " subscription key ")
+		header := strings.Contains(text, " authorization ") || strings.Contains(text, " bearer ") || strings.Contains(text, " jwt ")
+		if key && !header && e.seen["authorization-sent"] && !e.seen["key-sent"] {
+			e.add("none-names-key", Computed, w.at, "the server wants a key in a field of its own, and the request has Authorization alone")
+		}
+		if header && !key && e.seen["key-sent"] && e.seen["authorization-absent"] {
+			e.add("none-names-authorization", Computed, w.at, "the server wants Authorization, and the request has a key elsewhere")
+		}
 	}
 }
 
@@ -184,7 +232,7 @@ func tieOrder(c Cause) int {
 var metFirst = []string{
 	"challenge-lost", "edge-refused", "proxy-credentials-missing", "insecure-transport", "client-certificate-missing", "preflight-refused",
 	"rate-limited", "network-not-allowed", "lost-on-redirect", "cookie-not-sent", "ambiguous-credentials", "prefix-missing", "placeholder",
-	"stray-characters", "malformed-credentials", "credentials-not-chosen", "wrong-scheme", "header-stripped", "metadata-missing", "no-credentials",
+	"stray-characters", "malformed-credentials", "credentials-not-chosen", "wrong-scheme", "header-stripped", "metadata-missing", "challenge-faulty", "no-credentials",
 	"cross-site-refused", "required-field-missing", "account-locked", "wrong-place", "method-retired", "not-a-jwt", "wrong-credential-kind",
 	"app-password-needed", "wrong-algorithm", "wrong-issuer", "unknown-signing-key", "bad-signature", "claim-missing", "wrong-audience", "clock-wrong",
 	"not-yet-valid", "dpop-proof-missing", "dpop-nonce-needed", "dpop-url-mismatch", "dpop-proof-wrong", "certificate-binding",
@@ -196,7 +244,7 @@ var metFirst = []string{
 func (d *diagnosis) report() *Report {
 	e := d.evidence
 	r := &Report{
-		SchemaName: Schema, Status: e.response.Status, Method: quote(e.request.Method), Host: quote(e.target.Host), Path: quote(e.target.Path),
+		SchemaName: Schema, Status: e.response.Status, Method: e.quote(e.request.Method), Host: e.quote(e.target.Host), Path: e.quote(e.target.Path),
 		Input:  e.c.Kind,
 		Causes: []Finding{}, AlsoWrong: []Finding{}, RuledOut: []RuledOut{}, Faults: []Fault{},
 		Notes: []string{}, Limits: slices.Clone(e.c.Limits), Requests: []string{},
@@ -205,7 +253,7 @@ func (d *diagnosis) report() *Report {
 		r.Limits = []string{}
 	}
 	for _, n := range e.c.Notes {
-		r.Notes = append(r.Notes, quote(cmp.Or(n.Text, n.ID)))
+		r.Notes = append(r.Notes, e.quote(cmp.Or(n.Text, n.ID)))
 	}
 	r.Notes = append(r.Notes, e.schemeNotes()...)
 	if len(e.products) > 0 {

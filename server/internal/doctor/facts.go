@@ -30,6 +30,7 @@ type evidence struct {
 	words       []passage // what the server, the log and the person say
 	codes       []codeToken
 	products    []*product
+	masker      *Masker
 }
 
 // Limits of the facts of one case.
@@ -42,7 +43,7 @@ const (
 func gather(c *Case, now time.Time) *evidence {
 	e := &evidence{
 		c: c, now: now, seen: map[string]bool{},
-		request: new(Request), response: new(Response), target: new(url.URL),
+		request: new(Request), response: new(Response), target: new(url.URL), masker: c.Masker(),
 	}
 	if x := c.Refusal(); x != nil {
 		if x.Request != nil {
@@ -115,7 +116,12 @@ func (e *evidence) facts(ids ...string) (found []Fact) {
 }
 
 // quote returns text for a fact: printable, short and without secrets.
-func quote(text string) string { return printable.Line(Mask(text), maxQuoted) }
+func (e *evidence) quote(text string) string {
+	if len(text) > 16<<10 { // masked first and cut then, so that no part of a secret remains
+		return fmt.Sprintf("a text of %d octets", len(text))
+	}
+	return printable.Line(e.masker.Mask(text), maxQuoted)
+}
 
 // parseTarget returns the address of a request. Marks of a person, such as <bucket>, do not disturb it.
 func parseTarget(r *Request) *url.URL {

@@ -58,7 +58,7 @@ func (e *evidence) responseFacts() {
 	case r.Status < 400:
 		e.add("status-3xx", Computed, "status", "the status is %d", r.Status)
 		if to := r.Header.Get("Location"); signInPage.MatchString(to) {
-			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", quote(to))
+			e.add("to-sign-in", Computed, "Location", "the server redirects to a sign-in page: %s", e.quote(to))
 		}
 	case r.Status >= 500:
 		e.add("status-5xx", Computed, "status", "the status is %d", r.Status)
@@ -71,14 +71,14 @@ func (e *evidence) responseFacts() {
 		e.add("html-refusal", Computed, "body", "the refusal is an HTML page")
 	}
 	if v := r.Header.Get("Retry-After"); v != "" {
-		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", quote(v))
+		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", e.quote(v))
 	}
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); strings.Contains(l, "ratelimit-remaining") || strings.Contains(l, "rate-limit-remaining") || strings.Contains(l, "ratelimit-requests-remaining") {
 			if strings.TrimSpace(f.Value) == "0" {
-				e.add("limit-spent", Computed, f.Name, "the limit is used up: %s is 0", quote(f.Name))
+				e.add("limit-spent", Computed, f.Name, "the limit is used up: %s is 0", e.quote(f.Name))
 			} else {
-				e.add("limit-left", Computed, f.Name, "%s is %s", quote(f.Name), quote(f.Value))
+				e.add("limit-left", Computed, f.Name, "%s is %s", e.quote(f.Name), e.quote(f.Value))
 			}
 		}
 	}
@@ -87,7 +87,7 @@ func (e *evidence) responseFacts() {
 	}
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); (l == "server" || l == "via" || l == "x-powered-by") && f.Value != "" {
-			e.add("front-"+frontName(f.Value), Computed, f.Name, "%s is %s", f.Name, quote(f.Value))
+			e.add("front-"+frontName(f.Value), Computed, f.Name, "%s is %s", f.Name, e.quote(f.Value))
 		}
 	}
 	body := strings.ToLower(string(r.Body[:min(len(r.Body), 8<<10)]))
@@ -125,7 +125,7 @@ func (e *evidence) challengeFacts() {
 	r := e.response
 	offered := e.offered()
 	if len(offered) > 0 {
-		e.add("challenged", Computed, "WWW-Authenticate", "the server offers %s", quote(strings.Join(offered, ", ")))
+		e.add("challenged", Computed, "WWW-Authenticate", "the server offers %s", e.quote(strings.Join(offered, ", ")))
 	} else if r.Status == 401 {
 		e.add("no-challenge", Computed, "WWW-Authenticate", "401 without WWW-Authenticate (RFC 9110 s15.5.2)")
 	} else if r.Status == 407 {
@@ -135,7 +135,7 @@ func (e *evidence) challengeFacts() {
 	for _, c := range e.challenges {
 		if code := c.errorCode(); code != "" {
 			hasError = true
-			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", quote(code))
+			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", e.quote(code))
 		}
 		if _, ok := c.Param("resource_metadata"); ok {
 			e.add("resource-metadata", Computed, "WWW-Authenticate", "the challenge names the metadata of the resource (RFC 9728 s5.1)")
@@ -151,7 +151,7 @@ func (e *evidence) challengeFacts() {
 	}
 	for _, code := range e.codes { // an OAuth error in the body (RFC 6749 s5.2)
 		if code.name == "error" && code.alone && strings.HasPrefix(code.at, "body") {
-			e.add("error-"+strings.ToLower(code.value), Coded, code.at, "error is %s", quote(code.value))
+			e.add("error-"+strings.ToLower(code.value), Coded, code.at, "error is %s", e.quote(code.value))
 			if slices.Contains(oauthErrors, strings.ToLower(code.value)) {
 				hasError = true
 			}
@@ -165,13 +165,13 @@ func (e *evidence) challengeFacts() {
 		if s != "negotiate" && s != "ntlm" && s != "kerberos" {
 			connection = false
 		}
-		e.add("offers-"+s, Computed, "WWW-Authenticate", "the server offers %s", quote(s))
+		e.add("offers-"+s, Computed, "WWW-Authenticate", "the server offers %s", e.quote(s))
 	}
 	if connection {
-		e.add("offers-windows-only", Computed, "WWW-Authenticate", "the server offers %s alone", quote(strings.Join(offered, ", ")))
+		e.add("offers-windows-only", Computed, "WWW-Authenticate", "the server offers %s alone", e.quote(strings.Join(offered, ", ")))
 	}
 	if len(offered) == 1 {
-		e.add("offers-"+offered[0]+"-only", Computed, "WWW-Authenticate", "the server offers %s alone", quote(offered[0]))
+		e.add("offers-"+offered[0]+"-only", Computed, "WWW-Authenticate", "the server offers %s alone", e.quote(offered[0]))
 	}
 	kind := secretInAuthorization
 	if r.Status == 407 {
@@ -179,9 +179,9 @@ func (e *evidence) challengeFacts() {
 	}
 	if auth := e.sent(kind); auth != nil && auth.scheme != "" && strings.TrimSpace(auth.value) != "" && len(offered) > 0 {
 		if slices.Contains(offered, auth.scheme) || auth.scheme == "ntlm" && slices.Contains(offered, "negotiate") || strings.HasPrefix(auth.scheme, "aws4") && slices.Contains(offered, "aws4-hmac-sha256") {
-			e.add("scheme-offered", Computed, "WWW-Authenticate", "the scheme sent, %s, is offered", quote(auth.scheme))
+			e.add("scheme-offered", Computed, "WWW-Authenticate", "the scheme sent, %s, is offered", e.quote(auth.scheme))
 		} else if slices.Contains(schemes, auth.scheme) {
-			e.add("scheme-not-offered", Computed, "WWW-Authenticate", "the scheme sent is %s, the server offers %s", quote(auth.scheme), quote(strings.Join(offered, ", ")))
+			e.add("scheme-not-offered", Computed, "WWW-Authenticate", "the scheme sent is %s, the server offers %s", e.quote(auth.scheme), e.quote(strings.Join(offered, ", ")))
 		}
 	}
 	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
@@ -243,13 +243,13 @@ func (e *evidence) historyFacts() {
 		}
 		if status >= 300 && status < 400 && x.Request.Header.Has("Authorization") && auth == "" && e.request.Whole {
 			if to, err := before.Parse(x.Response.Header.Get("Location")); err == nil && (!strings.EqualFold(to.Host, before.Host) || to.Scheme != before.Scheme) && to.Host != "" {
-				e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", quote(originOf(before)), quote(originOf(to)))
+				e.add("lost-at-redirect", Computed, "history", "a redirect led from %s to %s, and the client dropped Authorization", e.quote(originOf(before)), e.quote(originOf(to)))
 			} else if to != nil && to.Host != "" {
 				e.add("lost-at-same-origin", Computed, "history", "after a redirect the request has no Authorization")
 			}
 		}
 		if status >= 300 && status < 400 && x.Response.Header.Get("Location") != "" {
-			e.add("redirected", Computed, "history", "a redirect led here from %s", quote(originOf(before)))
+			e.add("redirected", Computed, "history", "a redirect led here from %s", e.quote(originOf(before)))
 		}
 		if strings.EqualFold(x.Request.Method, "OPTIONS") && status >= 400 && x.Probe == "" {
 			e.add("preflight-failed", Computed, "history", "the preflight before it was answered %d", status)
@@ -258,7 +258,7 @@ func (e *evidence) historyFacts() {
 			e.add("preflight-failed", Computed, "probe", "a preflight is answered %d", status)
 		}
 		if status >= 200 && status < 300 && same && auth != "" && x.Request.Header.Get("Authorization") == auth {
-			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", quote(before.Path))
+			e.add("worked-elsewhere", Computed, "history", "the same credentials were accepted for %s", e.quote(before.Path))
 			if before.Path == e.target.Path {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
@@ -274,11 +274,11 @@ func (e *evidence) historyFacts() {
 		if x.Response != nil && status == e.response.Status && before.Path == e.target.Path && before.Host != e.target.Host {
 			was, is := len(x.Response.Header.Values("WWW-Authenticate")), len(e.response.Header.Values("WWW-Authenticate"))
 			if was > is {
-				e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", quote(before.Host), was, quote(e.target.Host), is)
+				e.add("challenge-dropped", Computed, "history", "%s sends %d challenges, %s sends %d", e.quote(before.Host), was, e.quote(e.target.Host), is)
 			}
 		}
 		if status >= 200 && status < 300 && before.Path == e.target.Path && !same && before.Host != "" && auth != "" && x.Request.Header.Get("Authorization") == auth {
-			e.add("works-behind", Computed, "history", "the same request is accepted by %s", quote(before.Host))
+			e.add("works-behind", Computed, "history", "the same request is accepted by %s", e.quote(before.Host))
 		}
 	}
 	for _, x := range e.c.Exchanges {
@@ -318,7 +318,7 @@ func (e *evidence) compareResource(resource string) {
 		return
 	}
 	if originOf(u) != originOf(&have) || u.Path != have.Path {
-		e.add("resource-differs", Computed, "metadata resource", "resource is %s, the address is %s (RFC 9728 s3.3)", quote(resource), quote(have.String()))
+		e.add("resource-differs", Computed, "metadata resource", "resource is %s, the address is %s (RFC 9728 s3.3)", e.quote(resource), e.quote(have.String()))
 	}
 }
 
@@ -391,9 +391,9 @@ func (e *evidence) cookieFacts() {
 			cleared++
 			if !slices.Contains(sent, c.Name) {
 				absent++
-				e.add("cleared-unsent", Computed, "Set-Cookie", "the refusal clears the cookie %s, which the request did not have", quote(c.Name))
+				e.add("cleared-unsent", Computed, "Set-Cookie", "the refusal clears the cookie %s, which the request did not have", e.quote(c.Name))
 			} else {
-				e.add("cookie-cleared", Computed, "Set-Cookie", "the refusal clears the cookie %s", quote(c.Name))
+				e.add("cookie-cleared", Computed, "Set-Cookie", "the refusal clears the cookie %s", e.quote(c.Name))
 			}
 		}
 	}
@@ -407,7 +407,7 @@ func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
 	if !e.request.Whole {
 		return
 	}
-	name := quote(c.Name)
+	name := e.quote(c.Name)
 	origin, _ := url.Parse(e.request.Header.Get("Origin"))
 	crossSite := e.seen["cross-site"] || origin != nil && origin.Host != "" && e.target.Host != "" && !sameSite(origin.Hostname(), e.target.Hostname())
 	reason := ""
@@ -419,11 +419,11 @@ func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
 	case (c.SameSite == http.SameSiteLaxMode || c.SameSite == http.SameSiteStrictMode || c.SameSite == http.SameSiteDefaultMode || c.SameSite == 0) && crossSite:
 		reason = "its SameSite keeps it from requests of another site"
 	case c.Path != "" && c.Path != "/" && !strings.HasPrefix(e.target.Path, strings.TrimSuffix(c.Path, "/")):
-		reason = "its Path is " + quote(c.Path)
+		reason = "its Path is " + e.quote(c.Path)
 	case c.Domain != "" && e.target.Host != "" && !strings.HasSuffix("."+e.target.Hostname(), "."+strings.TrimPrefix(strings.ToLower(c.Domain), ".")):
-		reason = "its Domain is " + quote(c.Domain)
+		reason = "its Domain is " + e.quote(c.Domain)
 	case c.Domain == "" && from.Host != "" && e.target.Host != "" && !strings.EqualFold(from.Hostname(), e.target.Hostname()):
-		reason = "it belongs to " + quote(from.Hostname()) + " alone"
+		reason = "it belongs to " + e.quote(from.Hostname()) + " alone"
 	case strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Path != "/" || c.Domain != ""):
 		reason = "the prefix __Host- wants Secure, Path=/ and no Domain"
 	case strings.HasPrefix(c.Name, "__Secure-") && !c.Secure:
@@ -439,7 +439,7 @@ func (e *evidence) withheld(c *http.Cookie, from *url.URL) {
 // noteFacts turns the notes of the reader into facts.
 func (e *evidence) noteFacts() {
 	for _, n := range e.c.Notes {
-		e.add("note-"+n.ID, Computed, n.At, "%s", quote(n.Text))
+		e.add("note-"+n.ID, Computed, n.At, "%s", e.quote(n.Text))
 	}
 	for _, f := range e.request.Header {
 		if f.Variable != "" && (strings.EqualFold(f.Name, "Authorization") || SecretField(f.Name)) {

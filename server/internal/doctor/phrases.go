@@ -132,8 +132,24 @@ type spoken struct {
 	from, to int // words
 }
 
-// find returns the rows that match words. Of two rows at one place the longer counts: "session
-// expired" is not an expired token.
+// general are topics that lose to a more special one at the same place.
+var general = map[string]bool{
+	"none": true, "login": true, "bad-token": true, "not-permitted": true, "wrong-secret": true, "wrong-credential-kind": true,
+	"malformed-credentials": true, "required-field-missing": true, "server-misconfigured": true,
+}
+
+// vague are topics that say nothing if the same text names one of another kind.
+var vague = map[string]bool{"none": true, "login": true, "bad-token": true}
+
+// keepsVague are topics that do not silence a vague one in the same text.
+var keepsVague = map[string]bool{
+	"not-permitted": true, "wrong-secret": true, "wrong-credential-kind": true, "malformed-credentials": true, "required-field-missing": true,
+	"prefix-missing": true, "header-stripped": true, "server-misconfigured": true, "wrong-scheme": true, "stray-characters": true, "placeholder": true,
+	"ambiguous-credentials": true, "scheme-unusable": true, "cookie-not-sent": true, "preflight-refused": true,
+}
+
+// find returns the rows that match words. At one place the row with more words counts, and a special
+// topic before a general one: "session expired" is not an expired token.
 func find(words []string) (found []spoken) {
 	for i, w := range words {
 		for _, p := range lexicon()[w] {
@@ -142,19 +158,40 @@ func find(words []string) (found []spoken) {
 			}
 		}
 	}
+	special := false
+	for _, f := range found {
+		special = special || !vague[f.topic] && !keepsVague[f.topic]
+	}
 	kept := found[:0:0]
 	for _, f := range found {
-		covered := false
+		loses := special && vague[f.topic]
 		for _, g := range found {
-			if g.topic != f.topic && g.from <= f.from && f.to <= g.to && g.to-g.from > f.to-f.from {
-				covered = true
+			if g.topic == f.topic || g.from >= f.to || f.from >= g.to {
+				continue
+			}
+			switch {
+			case general[f.topic] && !general[g.topic]:
+				loses = true
+			case !general[f.topic] && general[g.topic]:
+			case g.literal() > f.literal():
+				loses = true
 			}
 		}
-		if !covered {
+		if !loses {
 			kept = append(kept, f)
 		}
 	}
 	return kept
+}
+
+// literal returns how many words of a pattern must stand there.
+func (p *phrase) literal() (n int) {
+	for _, item := range p.items {
+		if item.gap == 0 && !item.optional {
+			n++
+		}
+	}
+	return n
 }
 
 // match returns the end of the shortest match of items at words[at:], or -1.
@@ -189,7 +226,7 @@ func match(items []phraseItem, words []string, at int) int {
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
 		for _, f := range find(w.words) {
-			text := quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
+			text := e.quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
 			switch w.by {
 			case byPerson:
 				e.add("mark:"+f.topic, Said, w.at, "the person says: %s", text)

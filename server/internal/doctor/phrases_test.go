@@ -1,7 +1,10 @@
 package doctor
 
 import (
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -34,5 +37,42 @@ func TestPhrases(t *testing.T) {
 		if matches(row.counter) {
 			t.Errorf("%s | %s: the counter-example %q matches", row.topic, row.pattern, row.counter)
 		}
+	}
+}
+
+// TestSentences diagnoses sentences in the words of many servers, without any other fact. It fails if
+// fewer than nine of ten name their cause first.
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("testdata/sentences.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, first := 0, 0
+	for line := range strings.Lines(string(file)) {
+		parts := strings.SplitN(strings.TrimSpace(line), " | ", 3)
+		if len(parts) != 3 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		status, err := strconv.Atoi(parts[1])
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		r := Diagnose(&Case{
+			Kind:      KindRaw,
+			Exchanges: []Exchange{{Response: &Response{Status: status, Body: []byte(parts[2])}}},
+		}, At(testTime))
+		all++
+		if len(r.Causes) > 0 && slices.Contains(strings.Split(parts[0], ","), r.Causes[0].ID) {
+			first++
+		} else {
+			t.Logf("%s: %q gives\n%s", parts[0], parts[2], causesOf(r))
+		}
+		if r.Verdict == Certain && status != 407 && status != 429 && !strings.Contains(parts[2], "_") {
+			t.Errorf("%q: words alone are certain:\n%s", parts[2], causesOf(r))
+		}
+	}
+	if first*10 < all*9 {
+		t.Errorf("%d of %d sentences name their cause first, want nine of ten", first, all)
 	}
 }

@@ -183,7 +183,7 @@ func (e *evidence) recognise() {
 		}
 		if points >= 2 {
 			e.products = append(e.products, p)
-			e.add("product", Computed, "response", "the server is %s: %s", p.Name, quote(why))
+			e.add("product", Computed, "response", "the server is %s: %s", p.Name, e.quote(why))
 			for _, q := range p.Quirks {
 				e.add("quirk-"+q, Computed, "product", "%s: %s", p.Name, quirkText[q])
 			}
@@ -264,13 +264,13 @@ func (e *evidence) codeFacts() {
 		switch id := entry.cause; entry.points {
 		case 8:
 			decided[id] = true
-			e.add("code:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
-			e.add("product-code", Coded, at, "%s of %s", quote(code), entry.of.Name)
+			e.add("code:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
+			e.add("product-code", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		case 4:
-			e.add("usual:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
-			e.add("product-code", Coded, at, "%s of %s", quote(code), entry.of.Name)
+			e.add("usual:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
+			e.add("product-code", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		default:
-			e.add("may:"+id, Coded, at, "%s of %s", quote(code), entry.of.Name)
+			e.add("may:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		}
 	}
 	for _, c := range e.codes {
@@ -292,9 +292,15 @@ func (e *evidence) codeFacts() {
 		lower := strings.ToLower(w.text)
 		for _, p := range known().phrases {
 			if strings.Contains(lower, p.text) {
+				if !p.entry.of.Unmistakable && !slices.Contains(e.products, p.entry.of) {
+					continue
+				}
 				for _, entry := range e.meant([]codeEntry{p.entry}, p.text) {
+					if w.by != byLog && !slices.Contains(e.products, entry.of) {
+						entry.points = min(entry.points, strong) // other servers may use the same words
+					}
 					if w.by == byLog && entry.points == 8 {
-						e.add("log-code", Coded, w.at, "%s of %s", quote(p.text), entry.of.Name)
+						e.add("log-code", Coded, w.at, "%s of %s", e.quote(p.text), entry.of.Name)
 					}
 					report(entry, w.at, p.text)
 				}
@@ -355,10 +361,10 @@ func (e *evidence) kindOf(c *credential) {
 			}
 		}
 		if here && len(s.Hosts) > 0 && publicHost(e.target.Hostname()) {
-			e.add("secret-elsewhere", Computed, c.place, "the secret is a %s, the address is %s", s.kind, quote(e.target.Host))
+			e.add("secret-elsewhere", Computed, c.place, "the secret is a %s, the address is %s", s.kind, e.quote(e.target.Host))
 		}
 		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
-			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, quote(e.target.Host))
+			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
 		if s.Wrong {
 			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
@@ -383,6 +389,13 @@ func (e *evidence) kindOf(c *credential) {
 		e.add("api-token-sent", Computed, c.place, "the person says that the secret is an API token")
 	case strings.Contains(mark, "key"):
 		e.add("secret-is-key", Computed, c.place, "the person says that the secret is a key")
+	}
+	switch strings.ToLower(c.user) {
+	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api":
+		e.add("secret-is-token", Computed, c.place, "the user name %s is the one that goes with a token", e.quote(c.user))
+	}
+	if e.seen["secret-is-token"] {
+		return
 	}
 	if c.scheme == "basic" && c.shape == nil && c.pass != "" && c.token == nil && !c.masked {
 		e.add("password-sent", Computed, c.place, "Basic has a password without the form of a token")

@@ -38,7 +38,7 @@ func (e *evidence) digestFacts() {
 			target = e.request.URL
 		}
 		if u, err := url.Parse(uri); err == nil && uri != target && u.RequestURI() != target {
-			e.add("digest-uri-differs", Computed, "Authorization", "uri is %s, the request asks for %s (RFC 7616 s3.4.6)", quote(uri), quote(target))
+			e.add("digest-uri-differs", Computed, "Authorization", "uri is %s, the request asks for %s (RFC 7616 s3.4.6)", e.quote(uri), e.quote(target))
 		}
 	}
 	if nc := param("nc"); nc != "" && strings.Trim(nc, "0") == "" {
@@ -133,7 +133,7 @@ func (e *evidence) dpopFacts() {
 		return
 	}
 	if typ := text(proof.header, "typ"); typ != "dpop+jwt" {
-		e.add("dpop-wrong", Computed, "DPoP", "typ is %s, dpop+jwt belongs there (RFC 9449 s4.2)", quote(typ))
+		e.add("dpop-wrong", Computed, "DPoP", "typ is %s, dpop+jwt belongs there (RFC 9449 s4.2)", e.quote(typ))
 	}
 	if proof.header["jwk"] == nil {
 		e.add("dpop-wrong", Computed, "DPoP", "the proof has no jwk (RFC 9449 s4.2)")
@@ -151,7 +151,7 @@ func (e *evidence) dpopFacts() {
 		}
 	}
 	if htm := text(proof.claims, "htm"); htm != "" && e.request.Method != "" && htm != e.request.Method {
-		e.add("dpop-target-differs", Computed, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", quote(htm), quote(e.request.Method))
+		e.add("dpop-target-differs", Computed, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", e.quote(htm), e.quote(e.request.Method))
 	}
 	if htu := text(proof.claims, "htu"); htu != "" {
 		e.compareTarget(htu)
@@ -175,7 +175,7 @@ func (e *evidence) dpopFacts() {
 func (e *evidence) proofAlgorithm(alg string) {
 	for _, c := range e.challenges {
 		if algs, ok := c.Param("algs"); ok && strings.EqualFold(c.Scheme, "DPoP") && alg != "" && !slices.Contains(strings.Fields(algs), alg) {
-			e.add("dpop-wrong", Computed, "DPoP", "alg is %s, the challenge offers %s (RFC 9449 s7.1)", quote(alg), quote(algs))
+			e.add("dpop-wrong", Computed, "DPoP", "alg is %s, the challenge offers %s (RFC 9449 s7.1)", e.quote(alg), e.quote(algs))
 		}
 	}
 }
@@ -190,7 +190,7 @@ func (e *evidence) compareTarget(htu string) {
 	if !strings.EqualFold(want.Host, have.Host) || have.Scheme != "" && !strings.EqualFold(want.Scheme, have.Scheme) ||
 		strings.TrimSuffix(want.Path, "/") != strings.TrimSuffix(have.Path, "/") {
 		have.RawQuery = ""
-		e.add("dpop-target-differs", Computed, "DPoP", "htu is %s, the request goes to %s (RFC 9449 s4.3)", quote(htu), quote(have.String()))
+		e.add("dpop-target-differs", Computed, "DPoP", "htu is %s, the request goes to %s (RFC 9449 s4.3)", e.quote(htu), e.quote(have.String()))
 	}
 }
 

@@ -109,7 +109,7 @@ func (e *evidence) readChallenges() {
 	}
 	for _, c := range e.challenges {
 		if c.Scheme != "" && len(c.Params) == 0 && c.Token68 == "" && !slices.Contains(schemes, strings.ToLower(c.Scheme)) {
-			e.add("challenge-odd", Computed, "WWW-Authenticate", "%s is no scheme in use and has no parameters", quote(c.Scheme))
+			e.add("challenge-odd", Computed, "WWW-Authenticate", "%s is no scheme in use and has no parameters", e.quote(c.Scheme))
 		}
 	}
 }

@@ -97,11 +97,11 @@ func (e *evidence) tokenIdentity(c *credential) {
 	}
 	alg := text(c.token.header, "alg")
 	if strings.EqualFold(alg, "none") || alg == "" {
-		e.add("alg-none", Computed, "header alg", "the token is not signed (alg %s)", quote(alg))
+		e.add("alg-none", Computed, "header alg", "the token is not signed (alg %s)", e.quote(alg))
 	}
 	for _, ch := range e.challenges {
 		if service, _ := ch.Param("service"); service != "" && len(aud) > 0 && !slices.Contains(aud, service) {
-			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", quote(strings.Join(aud, " ")), quote(service))
+			e.add("aud-other-than-service", Computed, "claim aud", "aud is %s, the challenge names the service %s", e.quote(strings.Join(aud, " ")), e.quote(service))
 		}
 	}
 	if len(aud) > 0 && e.target.Host != "" && e.sent(secretInAuthorization) == c {
@@ -113,29 +113,29 @@ func (e *evidence) tokenIdentity(c *credential) {
 			}
 		}
 		if elsewhere {
-			e.add("aud-elsewhere", Computed, "claim aud", "aud is %s, the address is of %s", quote(strings.Join(aud, " ")), quote(e.target.Host))
+			e.add("aud-elsewhere", Computed, "claim aud", "aud is %s, the address is of %s", e.quote(strings.Join(aud, " ")), e.quote(e.target.Host))
 		}
 	}
 	// The documents that a probe or the history holds.
 	for _, doc := range e.documents() {
 		if keys := keyIDs(doc.members); keys != nil {
 			if kid := text(c.token.header, "kid"); kid != "" && !slices.Contains(keys, kid) {
-				e.add("kid-unknown", Computed, "header kid", "kid %s is not among the %d keys of %s", quote(kid), len(keys), quote(doc.url))
+				e.add("kid-unknown", Computed, "header kid", "kid %s is not among the %d keys of %s", e.quote(kid), len(keys), e.quote(doc.url))
 			} else if kid != "" {
-				e.add("kid-published", Computed, "header kid", "kid %s is in the key set of %s", quote(kid), quote(doc.url))
+				e.add("kid-published", Computed, "header kid", "kid %s is in the key set of %s", e.quote(kid), e.quote(doc.url))
 			}
 		}
 		if servers := texts(doc.members, "authorization_servers"); len(servers) > 0 && iss != "" && !slices.Contains(servers, iss) {
-			e.add("iss-other", Computed, "claim iss", "iss is %s, the resource names %s", quote(iss), quote(strings.Join(servers, " ")))
+			e.add("iss-other", Computed, "claim iss", "iss is %s, the resource names %s", e.quote(iss), e.quote(strings.Join(servers, " ")))
 		}
 		if issuer := text(doc.members, "issuer"); issuer != "" && iss != "" && issuer != iss && issuerKin(issuer, iss) {
-			e.add("iss-other", Computed, "claim iss", "iss is %s, the metadata says %s", quote(iss), quote(issuer))
+			e.add("iss-other", Computed, "claim iss", "iss is %s, the metadata says %s", e.quote(iss), e.quote(issuer))
 		}
 		if resource := text(doc.members, "resource"); resource != "" && len(aud) > 0 && !slices.Contains(aud, resource) {
-			e.add("aud-other-than-resource", Computed, "claim aud", "aud is %s, the metadata names the resource %s", quote(strings.Join(aud, " ")), quote(resource))
+			e.add("aud-other-than-resource", Computed, "claim aud", "aud is %s, the metadata names the resource %s", e.quote(strings.Join(aud, " ")), e.quote(resource))
 		}
 		if algs := texts(doc.members, "id_token_signing_alg_values_supported"); len(algs) > 0 && alg != "" && !slices.Contains(algs, alg) {
-			e.add("alg-other", Computed, "header alg", "alg is %s, the metadata names %s", quote(alg), quote(strings.Join(algs, " ")))
+			e.add("alg-other", Computed, "header alg", "alg is %s, the metadata names %s", e.quote(alg), e.quote(strings.Join(algs, " ")))
 		}
 	}
 	if iss == "" {
@@ -148,7 +148,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 		for _, m := range addressIn.FindAllString(w.text, 6) {
 			m = strings.TrimRight(m, ".,;)\"'")
 			if m != iss && issuerKin(m, iss) {
-				e.add("iss-spelled-otherwise", Computed, w.at, "iss is %s, the server speaks of %s", quote(iss), quote(m))
+				e.add("iss-spelled-otherwise", Computed, w.at, "iss is %s, the server speaks of %s", e.quote(iss), e.quote(m))
 			}
 		}
 	}
@@ -217,7 +217,7 @@ func (e *evidence) tokenKind(c *credential) {
 			kind, why = "an ID token", "it has a nonce and no scope"
 		}
 		if role := text(claims, "role"); kind == "" && (role == "anon" || role == "service_role") && claims["sub"] == nil {
-			e.add("project-key", Computed, "claim role", "the token is the %s key of a project, not a person's token", quote(role))
+			e.add("project-key", Computed, "claim role", "the token is the %s key of a project, not a person's token", e.quote(role))
 		}
 	}
 	if kind == "" {
@@ -269,7 +269,7 @@ func (e *evidence) tokenRights(c *credential) {
 		want, _ := ch.Param("scope")
 		for _, s := range strings.Fields(want) {
 			if e.response.Status == 403 && len(granted) > 0 && !slices.Contains(granted, s) {
-				e.add("scope-not-granted", Computed, "claim scope", "the challenge wants the scope %s, the token lacks it", quote(s))
+				e.add("scope-not-granted", Computed, "claim scope", "the challenge wants the scope %s, the token lacks it", e.quote(s))
 			}
 		}
 	}
@@ -302,11 +302,11 @@ func (e *evidence) signatureFacts() {
 			return
 		}
 		if d := t.Sub(ref); d > 4*time.Minute || d < -4*time.Minute {
-			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", quote(at), showTime(t), showTime(ref), d.Abs().Round(time.Second))
+			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", e.quote(at), showTime(t), showTime(ref), d.Abs().Round(time.Second))
 		}
 	}
 	signed := false
-	if strings.HasPrefix(auth, "AWS4-") {
+	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
 		e.amazonFields(auth)
 	} else if c := e.sent(secretInAuthorization); c != nil && slices.Contains([]string{"hmac", "signature", "sharedkey", "sharedkeylite", "hawk", "aws", "oauth", "acs3-hmac-sha256", "tc3-hmac-sha256", "mac"}, c.scheme) {
@@ -357,7 +357,7 @@ func (e *evidence) amazonFields(auth string) {
 		for _, f := range h {
 			l := strings.ToLower(f.Name)
 			if strings.HasPrefix(l, "x-amz-") && l != "x-amz-date" && l != "x-amz-content-sha256" && l != "x-amz-security-token" && !slices.Contains(names, l) {
-				e.add("field-unsigned", Computed, f.Name, "the field %s was sent and is not among SignedHeaders", quote(f.Name))
+				e.add("field-unsigned", Computed, f.Name, "the field %s was sent and is not among SignedHeaders", e.quote(f.Name))
 			}
 		}
 	}
@@ -368,11 +368,11 @@ func (e *evidence) amazonFields(auth string) {
 	region := scope[2]
 	for _, w := range e.words {
 		if m := expecting.FindStringSubmatch(w.text); m != nil && m[1] != region && w.by == byServer {
-			e.add("region-named", Computed, w.at, "the request was signed for the region %s, the server expects %s", quote(region), m[1])
+			e.add("region-named", Computed, w.at, "the request was signed for the region %s, the server expects %s", e.quote(region), m[1])
 		}
 	}
 	if m := awsHostRegion.FindStringSubmatch(e.target.Host); m != nil && m[1] != region && !strings.ContainsAny(region, "<.") {
-		e.add("region-differs", Computed, "Authorization", "the request was signed for the region %s, the address is in %s", quote(region), m[1])
+		e.add("region-differs", Computed, "Authorization", "the request was signed for the region %s, the address is in %s", e.quote(region), m[1])
 	}
 }
 
