@@ -192,7 +192,7 @@ func (d *diagnosis) weigh() {
 				onlySaid = onlySaid && said[id]
 			}
 		}
-		if onlySaid && points > strong {
+		if onlySaid && points >= decides {
 			points = strong // servers err: words alone never decide
 		}
 		if d.trace != nil {

@@ -22,7 +22,7 @@ func (e *evidence) faults() (list []Fault) {
 	}
 	for _, row := range check.Response(r.Status, header, body, e.has("none-sent")) {
 		if row.ID != "challenge" || r.Whole {
-			fault(row.ID, row.Clause, quote(row.Text))
+			fault(row.ID, row.Clause, e.quote(row.Text))
 		}
 	}
 	if e.has("none-sent") && (r.Status == 403 || r.Status == 404 || r.Status >= 500) && (e.seen["said:none"] || e.seen["said:login"]) {

@@ -257,6 +257,9 @@ func nameIs(name, want string) bool {
 	return strings.EqualFold(name, want)
 }
 
+// minPhraseCode is the length of a closed message that counts without a sign of its product.
+const minPhraseCode = 16
+
 // codeFacts adds a fact for each closed code of a product.
 func (e *evidence) codeFacts() {
 	decided := map[string]bool{}
@@ -268,6 +271,9 @@ func (e *evidence) codeFacts() {
 			e.add("product-code", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		case 4:
 			e.add("usual:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
+			if !slices.Contains(e.products, entry.of) {
+				break
+			}
 			e.add("product-code", Coded, at, "%s of %s", e.quote(code), entry.of.Name)
 		default:
 			e.add("may:"+id, Coded, at, "%s of %s", e.quote(code), entry.of.Name)
@@ -292,7 +298,7 @@ func (e *evidence) codeFacts() {
 		lower := strings.ToLower(w.text)
 		for _, p := range known().phrases {
 			if strings.Contains(lower, p.text) {
-				if !p.entry.of.Unmistakable && !slices.Contains(e.products, p.entry.of) {
+				if !slices.Contains(e.products, p.entry.of) && (!p.entry.of.Unmistakable || len(p.text) < minPhraseCode && w.by != byLog) {
 					continue
 				}
 				for _, entry := range e.meant([]codeEntry{p.entry}, p.text) {
@@ -319,6 +325,9 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 	}
 	if len(list) > 0 {
 		return list
+	}
+	if _, value, ok := strings.Cut(code, "="); slices.Contains(oauthErrors, code) || ok && slices.Contains(oauthErrors, value) {
+		return nil // a code of a standard is no code of a product
 	}
 	for _, entry := range entries {
 		if entry.of.Unmistakable {

@@ -11,7 +11,7 @@ type rule struct {
 	group  string
 }
 
-// Points of rules. A rule whose facts are all said never has more than strong.
+// Points of rules. A rule whose facts are all said never decides.
 const (
 	decides     = 8
 	strong      = 4
@@ -358,7 +358,9 @@ var rules = []rule{
 	{"dpop-nonce-needed", "error-use_dpop_nonce", decides, "error"},
 	{"dpop-nonce-needed", "dpop-nonce-absent", strong, "nonce"},
 	{"certificate-binding", "bound-without-certificate error-invalid_token", strong + weak, "bound"},
+	{"certificate-binding", "bound-without-certificate said:client-certificate-missing", decides, "bound"},
 	{"certificate-binding", "bound-without-certificate", strong, "bound"},
+	{"client-certificate-missing", "bound-without-certificate", -weak, "bound"},
 	{"certificate-binding", "unbound token-readable", impossible, "bound"},
 
 	{"stale-nonce", "stale-true digest-sent", decides, "stale"},

@@ -25,7 +25,7 @@ const maxSchemeNotes = 6
 func (e *evidence) schemeNotes() (notes []string) {
 	note := func(name, who string) {
 		s, ok := explain.SchemeOf(name)
-		text := fmt.Sprintf("%s the scheme %s. The doctor does not know it; the documentation of the server describes it.", who, quote(name))
+		text := fmt.Sprintf("%s the scheme %s. The doctor does not know it; the documentation of the server describes it.", who, e.quote(name))
 		if ok && s.Answered {
 			return
 		} else if ok {
