@@ -128,6 +128,12 @@ func checkRefusal(t *testing.T, e lab.Endpoint, r lab.Request, resp response) {
 			t.Errorf("%s: status %d has the challenges %q (%v)", e.Path, e.Status, lines, err)
 		}
 	}
+	for _, f := range r.Fields {
+		_, secret, _ := strings.Cut(f.Value, " ")
+		if f.Name == "Authorization" && len(secret) > 6 && strings.Contains(string(resp.body), secret) {
+			t.Errorf("%s: the refusal repeats the credentials %s", e.Path, secret)
+		}
+	}
 	if got := resp.Header.Get("Cache-Control"); got != "no-store" && len(e.Faults) == 0 {
 		t.Errorf("%s: Cache-Control is %q, want no-store", e.Path, got)
 	}

@@ -116,7 +116,7 @@ func TestBounds(t *testing.T) {
 		send lab.Request
 		want int
 	}{
-		{"a body of 1 MiB: no token", lab.Request{Method: http.MethodPost, URL: srv.URL + "/lab/refresh-refused", Body: `{"x":"` + strings.Repeat("x", 1<<20) + `"}`,
+		{"a good body of 1 MiB: no token", lab.Request{Method: http.MethodPost, URL: srv.URL + "/lab/refresh-refused", Body: `{"refresh_token":"lab-refresh-good","x":"` + strings.Repeat("x", 1<<20) + `"}`,
 			Fields: []lab.Field{{Name: "Content-Type", Value: "application/json"}}}, 401},
 		{"an unknown kind of token: 400", lab.Request{Method: http.MethodGet, URL: srv.URL + "/lab/token?kind=other"}, 400},
 		{"a token for another path: 400", lab.Request{Method: http.MethodGet, URL: srv.URL + "/lab/token?for=/api"}, 400},
