@@ -340,14 +340,18 @@ func showing(g *durward.Guard) http.Handler {
 	}))
 }
 
-// arrived describes a request for its own client. Of credentials it has the scheme, the user of Basic,
-// the length, and the first and the last octet.
+// plainFields are fields without secrets.
+var plainFields = []string{
+	"Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Type", "Origin", "User-Agent", "Via",
+}
+
+// arrived describes a request for its own client. Of all fields but plainFields it has what outline
+// returns.
 func arrived(r *http.Request) map[string]any {
 	fields := []Field{}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		for _, value := range r.Header[name] {
-			switch name {
-			case "Authorization", "Proxy-Authorization", "X-Api-Key", "Dpop", "Cookie":
+			if !slices.Contains(plainFields, name) {
 				value = outline(value)
 			}
 			fields = append(fields, Field{name, value})
@@ -356,7 +360,8 @@ func arrived(r *http.Request) map[string]any {
 	return map[string]any{"method": r.Method, "target": r.URL.EscapedPath(), "host": r.Host, "fields": fields}
 }
 
-// outline describes a credential without telling it.
+// outline describes a credential by its scheme, the user of Basic, its length and its first and last
+// octet.
 func outline(value string) string {
 	scheme, rest, found := strings.Cut(value, " ")
 	if !found || strings.ContainsAny(scheme, ".=\"") {
