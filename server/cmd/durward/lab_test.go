@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/durward-auth/durward/lab"
 	"github.com/durward-auth/durward/server/internal/doctor"
+	"github.com/durward-auth/durward/server/internal/explain"
 )
 
 // The lab has an endpoint for each cause of the doctor, and refuses as its index says.
@@ -37,6 +39,11 @@ func TestLab(t *testing.T) {
 	}
 	if len(causes) > 0 {
 		t.Errorf("the lab has causes that the doctor does not know: %q", causes)
+	}
+	for _, page := range explain.All() { // their texts send readers there
+		if at := page.Lab; at != "" && !slices.ContainsFunc(x.Endpoints, func(e lab.Endpoint) bool { return e.Path == at }) {
+			t.Errorf("the explanation of %s names %s, which the lab does not have", page.ID, at)
+		}
 	}
 	refused, err := http.Get(p.url + "/lab/no-credentials")
 	if err != nil {
