@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/printable"
+	"github.com/durward-auth/durward/server/internal/doctor"
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
@@ -263,16 +264,9 @@ type verboseTransport struct {
 }
 
 func (t verboseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.e.note("> %s %s", r.Method, r.URL.Redacted())
+	t.e.note("> %s %s", r.Method, doctor.Mask(r.URL.String()))
 	for name, value := range fieldsOf(r.Header) {
-		switch name {
-		case "Authorization", "Proxy-Authorization":
-			scheme, _, _ := strings.Cut(value, " ")
-			value = scheme + " …"
-		case "Dpop", "X-Api-Key", "Cookie":
-			value = "…"
-		}
-		t.e.note("> %s: %s", name, value)
+		t.e.note("> %s: %s", name, doctor.MaskField(name, value))
 	}
 	resp, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
@@ -280,19 +274,23 @@ func (t verboseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.e.note("< %s", resp.Status)
 	for name, value := range fieldsOf(resp.Header) {
-		if name != "Www-Authenticate" && name != "Set-Cookie" {
-			t.e.note("< %s: %s", name, value)
+		if name != "Www-Authenticate" {
+			t.e.note("< %s: %s", name, doctor.MaskField(name, value))
 		}
 	}
-	challenges, err := durward.ParseChallenges(resp.Header["Www-Authenticate"])
-	for _, c := range challenges {
-		t.e.note("< challenge: %s", c.Scheme)
-		for _, p := range c.Params {
-			t.e.note("<   %s = %s", p.Name, p.Value)
+	for _, line := range doctor.Challenges(resp.Header["Www-Authenticate"]) {
+		for _, c := range line.Challenges {
+			t.e.note("< challenge: %s", c.Scheme)
+			for _, p := range c.Params {
+				t.e.note("<   %s = %s", p.Name, doctor.Mask(p.Value))
+			}
 		}
-	}
-	if err != nil {
-		t.e.note("< invalid WWW-Authenticate: %v", err)
+		for _, e := range line.Errors {
+			t.e.note("< invalid WWW-Authenticate, line %d, octet %d: %s", e.Line+1, e.Offset+1, e.Reason)
+			text, caret := line.Place(e)
+			t.e.note("<   %s", text)
+			t.e.note("<   %s", caret)
+		}
 	}
 	return resp, nil
 }

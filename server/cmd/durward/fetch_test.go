@@ -252,6 +252,35 @@ func TestFetchRefuses(t *testing.T) {
 	}
 }
 
+// fetch -v reads each line of a faulty WWW-Authenticate field, and shows no secret and no control
+// character.
+func TestFetchVerbose(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Www-Authenticate"] = []string{`Digest realm="a" nonce="b"`, `Bearer realm="x"`, `ApiKey`}
+		w.Header().Set("Set-Cookie", "sid=s3cr3t-marker; Path=/; HttpOnly")
+		w.Header().Set("X-Session-Token", "s3cr3t-marker")
+		w.Header().Set("X-Note", "red \u202e")
+		w.WriteHeader(401)
+	}))
+	defer s.Close()
+	_, stderr, status := command(t, "s3cr3t-marker\n", "fetch", "-v", "--token-stdin", s.URL+"/x?access_token=s3cr3t-marker", "--sessions", t.TempDir())
+	if status != exitRefused {
+		t.Errorf("status %d, want %d", status, exitRefused)
+	}
+	for _, want := range []string{
+		"challenge: Bearer", "challenge: ApiKey", "line 1, octet 18: a comma", `<   Digest realm="a" nonce="b"` + "\n", "<   " + strings.Repeat(" ", 17) + "^\n",
+		"Authorization: Bearer …(13 octets)", "Set-Cookie: sid=…(13 octets); Path=/; HttpOnly", "X-Session-Token: …(13 octets)",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("got %s, want %q", stderr, want)
+		}
+	}
+	if strings.Contains(stderr, "s3cr3t") || strings.Contains(stderr, "\u202e") {
+		t.Errorf("fetch -v prints a secret or a control character: %q", stderr)
+	}
+}
+
 // fetch answers a Basic challenge and prints challenges.
 func TestFetchPassword(t *testing.T) {
 	t.Parallel()
