@@ -157,6 +157,7 @@ func powerShellTokens(text string) ([]psToken, error) {
 			}
 		case b == '"':
 			var w word
+			var value strings.Builder
 			done := false
 			for i++; i < len(text) && !done; {
 				switch c := text[i]; {
@@ -165,10 +166,10 @@ func powerShellTokens(text string) ([]psToken, error) {
 					if at := strings.IndexByte("nrt0", e); at >= 0 {
 						e = "\n\r\t\x00"[at]
 					}
-					w.text += string(e)
+					value.WriteByte(e)
 					i += 2
 				case c == '"' && i+1 < len(text) && text[i+1] == '"':
-					w.text += `"`
+					value.WriteByte('"')
 					i += 2
 				case c == '"':
 					done = true
@@ -176,27 +177,28 @@ func powerShellTokens(text string) ([]psToken, error) {
 				case c == '$':
 					if m := psCharacter.FindStringSubmatch(text[i:min(len(text), i+20)]); m != nil {
 						n, _ := strconv.Atoi(m[1])
-						w.text += string(rune(n))
+						value.WriteRune(rune(n))
 						i += len(m[0])
 					} else if m := psVariable.FindStringSubmatch(text[i:min(len(text), i+100)]); m != nil {
 						w.variable = m[1]
-						w.text += m[0]
+						value.WriteString(m[0])
 						i += len(m[0])
 					} else {
 						if strings.HasPrefix(text[i:], "$(") {
 							w.variable = "command"
 						}
-						w.text += "$"
+						value.WriteByte('$')
 						i++
 					}
 				default:
-					w.text += string(c)
+					value.WriteByte(c)
 					i++
 				}
 			}
 			if !done {
 				return nil, errors.New("the command ends inside a string; copy the whole command")
 			}
+			w.text = value.String()
 			all = append(all, psToken{w, true})
 		case b == '\'':
 			end, value := i+1, ""

@@ -236,35 +236,37 @@ func shellWords(text string) ([]word, error) {
 	words := make([]word, 0, len(call.Args))
 	for _, arg := range call.Args {
 		var w word
-		w.parts(arg.Parts, false)
+		var b strings.Builder
+		w.parts(&b, arg.Parts, false)
+		w.text = b.String()
 		words = append(words, w)
 	}
 	return words, nil
 }
 
-// parts appends the value of the parts of a word.
-func (w *word) parts(parts []syntax.WordPart, quoted bool) {
+// parts writes the value of the parts of a word to b.
+func (w *word) parts(b *strings.Builder, parts []syntax.WordPart, quoted bool) {
 	for _, p := range parts {
 		switch p := p.(type) {
 		case *syntax.Lit:
-			w.text += unescapeShell(p.Value, quoted)
+			b.WriteString(unescapeShell(p.Value, quoted))
 		case *syntax.SglQuoted:
 			if p.Dollar {
-				w.text += unescapeANSI(p.Value)
+				b.WriteString(unescapeANSI(p.Value))
 			} else {
-				w.text += p.Value
+				b.WriteString(p.Value)
 			}
 		case *syntax.DblQuoted:
-			w.parts(p.Parts, true)
+			w.parts(b, p.Parts, true)
 		case *syntax.ParamExp:
 			name := "variable"
 			if p.Param != nil {
 				name = p.Param.Value
 			}
-			w.text += "${" + name + "}"
+			b.WriteString("${" + name + "}")
 			w.variable = name
 		default: // a substitution: never run
-			w.text += "$(…)"
+			b.WriteString("$(…)")
 			w.variable = "command"
 		}
 	}
@@ -561,7 +563,11 @@ type curlArguments struct {
 	notes   []Note
 }
 
-func (a *curlArguments) note(id, at, text string) { a.notes = append(a.notes, Note{id, at, text}) }
+func (a *curlArguments) note(id, at, text string) {
+	if len(a.notes) < maxNotes {
+		a.notes = append(a.notes, Note{id, at, text})
+	}
+}
 
 // curlRequests works out the requests of one command.
 func curlRequests(words []word) ([]Exchange, []Note) {

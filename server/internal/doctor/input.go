@@ -92,7 +92,8 @@ func (c *Case) read(text string) error {
 			problem, hint, _ := strings.Cut(err.Error(), "; ")
 			return &InputError{problem, hint}
 		}
-		c.Exchanges, c.Notes = all, append(c.Notes, notes...)
+		c.Exchanges = all
+		c.addNotes(notes)
 		c.addLog(rest)
 	case KindRaw:
 		c.addExchanges(readRaw(linesOf(text)))
@@ -132,7 +133,12 @@ func (c *Case) read(text string) error {
 func (c *Case) addExchanges(x *exchanges) {
 	c.Exchanges = append(c.Exchanges, x.all...)
 	c.Log = append(c.Log, x.log...)
-	c.Notes = append(c.Notes, x.notes...)
+	c.addNotes(x.notes)
+}
+
+// addNotes adds notes up to the bound of a case.
+func (c *Case) addNotes(notes []Note) {
+	c.Notes = append(c.Notes, notes[:min(len(notes), max(0, maxNotes-len(c.Notes)))]...)
 }
 
 // addLog adds lines of text that are no exchange.

@@ -322,20 +322,20 @@ func secretValue(name, value string) bool {
 
 // Masker masks the secrets of one case wherever they stand, besides those that Mask finds. A server
 // may repeat a secret in its response.
-type Masker struct{ known *strings.Replacer }
+type Masker struct{ secrets []string }
 
 // Masker returns the masker of the case.
-func (c *Case) Masker() *Masker {
-	secrets := c.secrets()
-	pairs := make([]string, 0, 2*len(secrets))
-	for _, s := range secrets {
-		pairs = append(pairs, s, MaskSecret(s))
-	}
-	return &Masker{strings.NewReplacer(pairs...)}
-}
+func (c *Case) Masker() *Masker { return &Masker{c.secrets()} }
 
 // Mask returns text with a mask in place of each secret.
-func (m *Masker) Mask(text string) string { return Mask(m.known.Replace(text)) }
+func (m *Masker) Mask(text string) string {
+	for _, s := range m.secrets {
+		if len(s) <= len(text) && strings.Contains(text, s) {
+			text = strings.ReplaceAll(text, s, MaskSecret(s))
+		}
+	}
+	return Mask(text)
+}
 
 const (
 	minSecret  = 6    // length of a secret that is looked for in other texts, in octets

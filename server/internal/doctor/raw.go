@@ -331,6 +331,10 @@ func (x *exchanges) head(l line, rest []line, sent bool) {
 		if last.Raw == "" {
 			last.Raw = last.Value
 		}
+		if len(last.Raw) > maxFolded {
+			x.note(NotePart, l.at(), "Only the first 64 KiB of a folded field were read.")
+			return
+		}
 		last.Raw += "\n" + text
 		last.Value = strings.TrimRight(last.Value+" "+strings.Trim(text, " \t"), " ")
 		return
@@ -340,7 +344,7 @@ func (x *exchanges) head(l line, rest []line, sent bool) {
 		f.At = l.at()
 		if trimmed := strings.TrimRight(f.Name, " \t"); trimmed != f.Name { // RFC 9112 s5.1
 			f.Name = trimmed
-			x.notes = append(x.notes, Note{NoteMalformedLine, l.at(), "White space stands between the name of a field and its colon."})
+			x.note(NoteMalformedLine, l.at(), "White space stands between the name of a field and its colon.")
 		}
 		*fields = append(*fields, f)
 		return
@@ -350,7 +354,20 @@ func (x *exchanges) head(l line, rest []line, sent bool) {
 		x.other(l)
 		return
 	}
-	x.notes = append(x.notes, Note{NoteMalformedLine, l.at(), "A line of the header is not a field: it has no name with a colon."})
+	x.note(NoteMalformedLine, l.at(), "A line of the header is not a field: it has no name with a colon.")
+}
+
+// Bounds of the reader of raw exchanges.
+const (
+	maxFolded = 64 << 10 // of a field on several lines, in octets
+	maxNotes  = 100
+	maxAhead  = 20 // lines in which the reader looks for a further field
+)
+
+func (x *exchanges) note(id, at, text string) {
+	if len(x.notes) < maxNotes {
+		x.notes = append(x.notes, Note{id, at, text})
+	}
 }
 
 // anonymous reports whether the message being read began without a start line.
@@ -563,7 +580,7 @@ func bodyStart(text string) bool {
 
 // fieldFollows reports whether a field stands in lines before the next empty one.
 func fieldFollows(lines []line) bool {
-	for _, l := range lines {
+	for _, l := range lines[:min(len(lines), maxAhead)] {
 		if strings.TrimSpace(l.text) == "" || bodyStart(l.text) {
 			return false
 		}

@@ -125,11 +125,11 @@ func (c *Case) readTranscript(text string) error {
 		}
 		requests, notes, rest, err := readCommand(s.command)
 		if err != nil {
-			c.Notes = append(c.Notes, Note{NotePart, line{number: s.first}.at(), "The command could not be read: " + err.Error() + "."})
+			c.addNotes([]Note{{NotePart, line{number: s.first}.at(), "The command could not be read: " + err.Error() + "."}})
 			c.addExchanges(x)
 			continue
 		}
-		c.Notes = append(c.Notes, notes...)
+		c.addNotes(notes)
 		c.addLog(pipes.ReplaceAllString(rest, ""))
 		merge(requests, x, notes)
 		c.addExchanges(x)
