@@ -376,23 +376,27 @@ func fullPath(r *http.Request) string {
 	return r.URL.Path
 }
 
-// outermost gives each request its identifier, and answers 500 without details after a panic.
+// outermost gives each request its identifier, and answers a panic.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = s.tagged(r)
-		defer func() {
-			p := recover()
-			if p == nil {
-				return
-			}
-			if p == http.ErrAbortHandler {
-				panic(p)
-			}
-			s.c.Log.Error("panic in a handler", "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
-			s.guard.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: see the log", printable.Line(r.Pattern, 200))})
-		}()
+		defer s.Recover(w, r)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Recover answers a panic with 500 and no details, and logs the stack. It must be deferred. A page defers it
+// inside of the guard, which then answers with a page.
+func (s *Server) Recover(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	s.c.Log.Error("panic in a handler", "error", fmt.Sprint(p), "request", requestID(r.Context()), "method", r.Method, "route", r.Pattern, "stack", string(debug.Stack()))
+	s.guard.Refuse(w, r, &durward.Refusal{Code: durward.Internal, Err: fmt.Errorf("panic in %s: see the log", printable.Line(r.Pattern, 200))})
 }
 
 // crossOrigin returns CORS for the configured origins: the handler of preflights, nil without

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"html/template"
 	"net/http"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/explain"
@@ -174,6 +176,34 @@ func TestRefusalPages(t *testing.T) {
 	if len(p.Header.Values("Set-Cookie")) > 0 || b.cookie("__Host-durward") != session {
 		t.Errorf("an outage changes the cookies: %q", p.Header.Values("Set-Cookie"))
 	}
+}
+
+// A panic in a handler: a page with the number of the refusal, and the stack in the log alone.
+func TestPanicPage(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	b := e.browser()
+	b.signIn(ada)
+	e.node.Accounts.Now = func() time.Time { panic("the clock is broken") }
+	for language, words := range map[string]string{"en": "Something went wrong", "de": "Etwas ist schiefgegangen"} {
+		b.Fields.Set("Accept-Language", language)
+		p := b.post("/account/authenticator").want(http.StatusInternalServerError).
+			shows(`<html lang="`+language+`">`, words, `<main id="main"`, "/static/style.css").
+			lacks("goroutine", ".go:", "runtime", "panic", "clock")
+		if policy := p.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || p.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("fields: %v", p.Header)
+		}
+		id := p.denial()
+		e.eventually("the refusal is stored", func() bool {
+			why, err := e.node.DB.DenialByID(context.Background(), id)
+			return err == nil && why.Code == "INTERNAL" && strings.Contains(why.Cause, "/account/authenticator") && !strings.Contains(why.Cause, ".go:")
+		})
+	}
+	logged := e.logs.String()
+	if !strings.Contains(logged, "panic in a handler") || !strings.Contains(logged, "the clock is broken") || !strings.Contains(logged, "factors.go:") || !strings.Contains(logged, "/account/authenticator") {
+		t.Errorf("the log lacks the stack of the panic:\n%s", logged)
+	}
+	b.get("/account").want(http.StatusOK) // the server goes on
 }
 
 // The front page leads to the sign-in, and a user who is signed in to the account.

@@ -278,6 +278,83 @@ func TestSetup(t *testing.T) {
 	b.post("/setup", "token", token.Reveal(), "email", "two@example.com", "password", newPassword).want(http.StatusUnprocessableEntity)
 }
 
+// Five tabs send one link at the same instant: one wins, the others get the page with the reason, and what they
+// typed stays, passwords excepted. The password of the winner is the one that works.
+func TestLinksTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, verifies)
+	tab := func(n int) string { return fmt.Sprintf("%s of tab %d", newPassword, n) }
+	race := func(name string, post func(tab int) page) (winner int) {
+		t.Helper()
+		pages := make([]page, 5)
+		start := make(chan struct{})
+		var wait sync.WaitGroup
+		for n := range pages {
+			wait.Go(func() {
+				<-start
+				pages[n] = post(n)
+			})
+		}
+		close(start)
+		wait.Wait()
+		winner = -1
+		for n, p := range pages {
+			switch {
+			case p.StatusCode == http.StatusSeeOther && winner < 0:
+				winner = n
+			case p.StatusCode == http.StatusSeeOther:
+				t.Errorf("%s: tabs %d and %d won", name, winner, n)
+			default:
+				p.want(http.StatusUnprocessableEntity).shows("This link does not work", `aria-invalid="true"`).lacks(tab(n))
+				p.denial()
+			}
+		}
+		if winner < 0 {
+			t.Fatalf("%s: no tab won", name)
+		}
+		return winner
+	}
+
+	e.browser().post("/forgot", "email", ada).want(http.StatusSeeOther)
+	token := e.mailed("/reset", 1)
+	won := race("reset", func(n int) page {
+		return e.browser().post("/reset", "token", token, "new_password", tab(n))
+	})
+	for n := range 5 {
+		want := http.StatusUnprocessableEntity
+		if n == won {
+			want = http.StatusSeeOther
+		}
+		e.browser().post("/login", "email", ada, "password", tab(n)).want(want)
+	}
+
+	e.browser().post("/register", "email", "cy@example.com", "name", "Cy", "password", newPassword).want(http.StatusSeeOther)
+	token = e.mailed("/verify-email", 1)
+	race("verify", func(int) page { return e.browser().post("/verify-email", "token", token) })
+	if found := e.events(store.EventEmailVerified); len(found) != 1 {
+		t.Errorf("%d events of the confirmation, want 1", len(found))
+	}
+	e.browser().post("/login", "email", "cy@example.com", "password", newPassword).want(http.StatusSeeOther)
+
+	e.must(e.node.Sessions.DeleteUser(context.Background(), e.user(bea).ID, request.Info{Actor: store.Operator}))
+	first, err := e.node.Accounts.BeginSetup(context.Background())
+	e.must(err)
+	email := func(n int) string { return fmt.Sprintf("root%d@example.com", n) }
+	won = race("setup", func(n int) page {
+		p := e.browser().post("/setup", "token", first.Reveal(), "email", email(n), "name", fmt.Sprint("Root ", n), "password", tab(n))
+		if p.StatusCode == http.StatusUnprocessableEntity {
+			p.shows(`value="`+email(n)+`"`, fmt.Sprint(`value="Root `, n, `"`))
+		}
+		return p
+	})
+	all, err := e.node.DB.FindUsers(context.Background(), store.UserFilter{Admin: true, Limit: 10})
+	e.must(err)
+	if len(all) != 1 || all[0].Email != email(won) || all[0].Name != fmt.Sprint("Root ", won) {
+		t.Errorf("administrators: %+v, want %s alone", all, email(won))
+	}
+	e.browser().post("/login", "email", email(won), "password", tab(won)).want(http.StatusSeeOther)
+}
+
 // A user whose address was changed takes the change back.
 func TestUndoEmail(t *testing.T) {
 	t.Parallel()

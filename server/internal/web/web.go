@@ -112,6 +112,7 @@ func (s *Server) justSignedIn(e endpoint) http.Handler {
 func (s *Server) require(p durward.Policy, e endpoint) http.Handler {
 	p.Pages, p.Schemes = true, []durward.Scheme{s.api.Schemes.Cookie}
 	return s.guard.Require(p, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.api.Recover(w, r)
 		var err error
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			// The guard checks requests with a session cookie. A page of another site must not sign a
