@@ -102,8 +102,8 @@ func mistakesOf(p Page, find func(id string) bool) (mistakes []string) {
 			}
 		}
 		for _, m := range link.FindAllStringSubmatch(s.Markdown, -1) {
-			if !strings.HasPrefix(m[1], "https://") && !find(m[1]) {
-				add("%s: the link %q is neither an ID nor an address with https", s.Name, m[1])
+			if _, ok := linked(m[1]); !ok && !strings.HasPrefix(m[1], "https://") {
+				add("%s: the link %q is neither the file of a text nor an address with https", s.Name, m[1])
 			}
 		}
 		prose := fences.ReplaceAllString(s.Markdown, "")
@@ -225,9 +225,9 @@ func TestFormFindsMistakes(t *testing.T) {
 		"hurry without list: mistake":           {func(p *Page) { p.Sections[1].Markdown = words(200) }, "neither a table nor a list"},
 		"claim without clause: mistake":         {func(p *Page) { p.Sections[2].Markdown = words(300) }, "names no clause"},
 		"raw HTML: mistake":                     {func(p *Page) { p.Sections[0].Markdown = words(30) + "<b>x</b>" }, "renders"},
-		"link to nothing: mistake":              {func(p *Page) { p.Sections[0].Markdown = words(30) + "[x](y)" }, "neither"},
+		"link to nothing: mistake":              {func(p *Page) { p.Sections[0].Markdown = words(30) + "[x](../codes/Y.md)" }, "neither"},
 		"link by http: mistake":                 {func(p *Page) { p.Sections[0].Markdown = words(30) + "[x](http://example.com)" }, "neither"},
-		"link to a code: no mistake":            {func(p *Page) { p.Sections[1].Markdown += "[x](TOKEN_EXPIRED) [y](https://example.com)" }, ""},
+		"link to a code: no mistake":            {func(p *Page) { p.Sections[1].Markdown += "[x](../codes/TOKEN_EXPIRED.md) [y](https://example.com)" }, ""},
 		"text of the family: no mistake":        {func(p *Page) { p.Sections[0] = Section{"eli3", "few", true} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestFormFindsMistakes(t *testing.T) {
 			p := good
 			p.Sections = slices.Clone(good.Sections)
 			c.change(&p)
-			got := strings.Join(mistakesOf(p, func(id string) bool { return id == "b" || id == "TOKEN_EXPIRED" }), "\n")
+			got := strings.Join(mistakesOf(p, func(id string) bool { return id == "b" }), "\n")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("mistakes %q, want %q", got, c.want)
 			}
@@ -271,7 +271,7 @@ func TestInherit(t *testing.T) {
 // A link to an ID leads to its page. Fences that follow each other are a group with one name; one alone is plain.
 func TestGroupsOfCode(t *testing.T) {
 	t.Parallel()
-	s := Section{Name: "client", Markdown: "[A](challenge) [B](https://example.com)\n\n```sh\ncurl -i 'a&b'\n```\n\n```go\nx := 1\n```\n\nB\n\n```http\nA: b\n```\n\nC\n\n```js\n1\n```\n\n```python\n2\n```\n"}
+	s := Section{Name: "client", Markdown: "[A](../pages/challenge.md) [B](https://example.com)\n\n```sh\ncurl -i 'a&b'\n```\n\n```go\nx := 1\n```\n\nB\n\n```http\nA: b\n```\n\nC\n\n```js\n1\n```\n\n```python\n2\n```\n"}
 	html, err := s.HTML("/base/errors/")
 	want := `<p><a href="/base/errors/page/challenge">A</a> <a href="https://example.com">B</a></p>
 <details class="code" name="client-1" open><summary>curl</summary><pre><code>curl -i &#39;a&amp;b&#39;
@@ -299,9 +299,9 @@ func TestGroupsOfCode(t *testing.T) {
 // wrap keeps code, tables and lists apart from paragraphs.
 func TestWrap(t *testing.T) {
 	t.Parallel()
-	const markdown = "### Head\n\nSome words\nin a row here.\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
+	const markdown = "### Head\n\nSome words\nin a [row](../pages/x.md) here.\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
 		"Fix:\n```sh\ncurl -i \\\n\n  http://127.0.0.1:8401/lab/expired\n```\nEnd."
-	const want = "Head\n\nSome words in a row\nhere.\n\n1. first item with\n   words\n2. second line\n\na          b\n--------------------\na long     of a\ncell       table\n\n" +
+	const want = "Head\n\nSome words in a row\n(x) here.\n\n1. first item with\n   words\n2. second line\n\na          b\n--------------------\na long     of a\ncell       table\n\n" +
 		"Fix:\n    curl -i \\\n\n      http://127.0.0.1:8401/lab/expired\nEnd.\n"
 	if got := wrap(markdown, 20); got != want {
 		t.Errorf("wrap =\n%s\nwant\n%s", got, want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"html/template"
+	"regexp"
 	"strings"
 
 	"github.com/yuin/goldmark"
@@ -16,8 +17,8 @@ import (
 	"github.com/yuin/goldmark/util"
 )
 
-// HTML renders s. Raw HTML in the Markdown is left out. A link to an ID leads to its page below base, the
-// path of the pages with a slash at the end. Fences of code that follow each other become one group of which
+// HTML renders s. Raw HTML in the Markdown is left out. A link to the file of a text leads to its
+// page below base, the path of the pages with a slash at the end. Fences of code that follow each other become one group of which
 // the reader opens one at a time; the first one is open. Headings have an id for links.
 func (s Section) HTML(base string) (template.HTML, error) {
 	markdown := goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()),
@@ -26,7 +27,7 @@ func (s Section) HTML(base string) (template.HTML, error) {
 	tree := markdown.Parser().Parse(text.NewReader(source))
 	_ = ast.Walk(tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if link, ok := n.(*ast.Link); ok && entering {
-			if p, ok := Find(string(link.Destination)); ok {
+			if p, ok := linked(string(link.Destination)); ok {
 				link.Destination = []byte(base + strings.TrimPrefix(p.Path(), "/errors/"))
 			}
 		}
@@ -36,6 +37,18 @@ func (s Section) HTML(base string) (template.HTML, error) {
 	err := markdown.Renderer().Render(&b, source, tree)
 	return template.HTML(b.String()), err
 }
+
+// linked returns the page that a link of a text leads to, and false for an address.
+func linked(destination string) (Page, bool) {
+	m := fileOfText.FindStringSubmatch(destination)
+	if m == nil {
+		return Page{}, false
+	}
+	return get(Kind(m[1]), m[2])
+}
+
+// fileOfText matches the file of a text, as a link from the file of another one.
+var fileOfText = regexp.MustCompile(`^\.\./([a-z]+)/([A-Za-z0-9_-]+)\.md$`)
 
 // codeRenderer renders fenced code of one section.
 type codeRenderer struct {

@@ -43,8 +43,12 @@ func (p Page) Text(level string, width int) string {
 // listItem matches the mark of an item of a list with the blanks around it.
 var listItem = regexp.MustCompile(`^ *(?:[-*]|[0-9]+\.) +`)
 
+// linkToText matches a link to the file of another text; a terminal shows its ID.
+var linkToText = regexp.MustCompile(`\[([^\]]+)\]\(\.\./[a-z]+/([A-Za-z0-9_-]+)\.md\)`)
+
 // wrap breaks the lines of paragraphs, of items of lists and of cells of tables, and indents fenced code.
 func wrap(markdown string, width int) string {
+	markdown = linkToText.ReplaceAllString(markdown, "$1 ($2)")
 	var b strings.Builder
 	var words []string // of the paragraph or item that is being read
 	first, rest := "", ""
