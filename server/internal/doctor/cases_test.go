@@ -1,13 +1,11 @@
 package doctor
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,63 +52,37 @@ func openCases(t testing.TB) (list []openCase) {
 		if _, ok := CauseByID(c.cause); !ok {
 			t.Errorf("%s: no cause is called %q", path, c.cause)
 		}
-		c.input = caseOf(t, archive)
+		c.input = caseOf(t, path, archive)
 		list = append(list, c)
 	}
 	return list
 }
 
-// caseOf reads the exchanges, the log and the token of an archive.
-func caseOf(t testing.TB, archive *txtar.Archive) *Case {
+// caseOf joins the sections of an archive to one input, as a person would paste it, and reads it.
+func caseOf(t testing.TB, path string, archive *txtar.Archive) *Case {
 	t.Helper()
-	c := &Case{Kind: KindRaw, Subject: -1}
-	index := map[string]int{}
+	var b strings.Builder
 	for _, f := range archive.Files {
-		number, part, _ := strings.Cut(f.Name, ".")
+		text := strings.TrimRight(string(f.Data), "\n")
+		_, part, _ := strings.Cut(f.Name, ".")
 		switch {
 		case part == "request" || part == "response":
-			i, ok := index[number]
-			if !ok {
-				i = len(c.Exchanges)
-				index[number] = i
-				c.Exchanges = append(c.Exchanges, Exchange{})
+			b.WriteString(text)
+			if !strings.Contains(text, "\n\n") {
+				b.WriteString("\n")
 			}
-			x := &c.Exchanges[i]
-			first, fields, body := message(f.Data)
-			parts := strings.SplitN(first, " ", 3)
-			if part == "request" {
-				url := strings.TrimSuffix(strings.TrimPrefix(first, parts[0]+" "), " HTTP/1.1")
-				x.Request = &Request{Method: parts[0], URL: url, Header: fields, Body: body, Whole: true}
-			} else {
-				x.Response = &Response{Header: fields, Body: body, Whole: true}
-				if len(parts) > 1 {
-					x.Response.Status, _ = strconv.Atoi(parts[1])
-				}
-				if len(parts) > 2 {
-					x.Response.Reason = parts[2]
-				}
-			}
-		case f.Name == "log":
-			c.Log = strings.Split(strings.TrimSpace(string(f.Data)), "\n")
-		case f.Name == "token":
-			c.Tokens = append(c.Tokens, Token{Value: strings.TrimSpace(string(f.Data))})
+			b.WriteString("\n")
+		case f.Name == "log" || f.Name == "input":
+			b.WriteString(text + "\n")
 		default:
-			t.Errorf("unknown section %s", f.Name)
+			t.Errorf("%s: unknown section %s", path, f.Name)
 		}
 	}
-	c.Subject = len(c.Exchanges) - 1
-	return c
-}
-
-// message splits a message at its first line and the empty line after the fields.
-func message(data []byte) (first string, fields Fields, body []byte) {
-	head, body, _ := bytes.Cut(data, []byte("\n\n"))
-	lines := strings.Split(strings.TrimRight(string(head), "\n"), "\n")
-	for _, l := range lines[1:] {
-		name, value, _ := strings.Cut(l, ":")
-		fields = append(fields, Field{Name: name, Value: strings.TrimSpace(value)})
+	c, err := Read(strings.NewReader(b.String()), Options{})
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
 	}
-	return lines[0], fields, bytes.TrimSpace(body)
+	return c
 }
 
 // entry is a line of the ledger.

@@ -129,8 +129,11 @@ func (d *diagnosis) derive() {
 	if strings.HasSuffix(path, "/mcp") || strings.Contains(path, "/mcp/") || strings.HasPrefix(strings.ToLower(e.target.Host), "mcp.") || strings.HasSuffix(path, "/sse") || e.request.Header.Has("MCP-Protocol-Version") {
 		e.add("mcp", Computed, "address", "the address is one of the Model Context Protocol")
 	}
-	for _, line := range e.c.Log {
-		lower := strings.ToLower(line)
+	for _, w := range e.words {
+		if w.by != byLog {
+			continue
+		}
+		lower := strings.ToLower(w.text)
 		if auth := e.sent(secretInAuthorization); auth != nil && strings.Contains(lower, "authorization") && strings.Contains(lower, "bearer") && auth.scheme == "basic" && !strings.Contains(lower, "basic") {
 			e.add("scheme-not-set", Computed, "client", "the program sets Bearer and the request has %s", e.quote(auth.scheme))
 		}

@@ -252,9 +252,20 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 		}
 		return
 	}
+	if by == byServer && logBegin.Match(body) { // lines below a response without a body
+		for line := range strings.Lines(string(body)) {
+			e.say("line below the response", line, byLog)
+			e.embedded(line, "line below the response")
+		}
+		return
+	}
 	e.say(at, string(body), by)
 	e.embedded(string(body), at)
 }
+
+// logBegin matches the beginning of a line of a log, of the output of a client or of a program.
+var logBegin = regexp.MustCompile(`^(?:\d{4}[-/]\d\d[-/]\d\d|\[?[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d|(?:\w+\.)*\w+(?:Error|Exception)\b|\w+\s*=\s*[\[{"']|` +
+	`Traceback|level=|time=|ts=|AH\d{5}|curl: |user "|client: |TLS: |\[(?:error|warn|info|notice)|(?:ERROR|WARN|INFO|DEBUG)\b)`)
 
 // readJSON walks a JSON value.
 func (e *evidence) readJSON(value any, name, at string, by speaker, depth int, budget *int) {
