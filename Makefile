@@ -22,6 +22,7 @@ test: packages lint
 	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test -timeout 30m $(PLAIN)
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m -run 'Cookie|Page|Metadata|Bound|Logout|Round|Foreign|Path|Denial' ./server/internal/httpapi
+	DURWARD_TEST_PREFIX=/auth go test -timeout 30m ./server/internal/web
 	cd examples && go build ./...
 	cd e2e/peers && GOWORK=off go build -buildvcs=false ./...
 	cd bench && go test ./compare

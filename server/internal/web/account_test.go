@@ -1,12 +1,10 @@
 package web_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,82 +12,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pquerna/otp/totp"
-
-	"github.com/durward-auth/durward/server/internal/account"
-	"github.com/durward-auth/durward/server/internal/config"
-	"github.com/durward-auth/durward/server/internal/node"
-	"github.com/durward-auth/durward/server/internal/request"
-	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
-	"github.com/durward-auth/durward/server/internal/testkit"
 )
-
-const siteOrigin = "http://localhost:8401"
-
-// site is a whole server with a clock, without a listener.
-type site struct {
-	t     *testing.T
-	clock *testkit.Clock
-	node  *node.Node
-	h     http.Handler
-}
-
-func newSite(t *testing.T) *site {
-	t.Helper()
-	s := &site{t: t, clock: testkit.NewClock(time.Now().UTC().Truncate(time.Second))}
-	dir := t.TempDir()
-	master, err := seal.Open(filepath.Join(dir, "master.key"), true)
-	s.must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	set := config.Default()
-	set.DataDir, set.PublicURL = dir, siteOrigin
-	set.Database.URL = config.DatabaseURL("sqlite:" + filepath.Join(dir, "durward.db"))
-	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
-	set.Limits.NetworkFailures, set.Limits.RegistrationsNetwork, set.Limits.NetworkHashes = 0, 0, 0
-	s.node, err = node.Open(ctx, node.Config{Settings: set, Master: master, Now: s.clock.Now})
-	s.must(err)
-	server, err := s.node.Server(&config.Loaded{Config: set})
-	s.must(err)
-	wait, err := s.node.Run(ctx)
-	s.must(err)
-	t.Cleanup(func() {
-		server.Drain()
-		stop()
-		wait()
-		if err := s.node.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s.h = server
-	return s
-}
-
-func (s *site) must(err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// add adds a user.
-func (s *site) add(email string, admin bool) store.User {
-	s.t.Helper()
-	n := account.NewUser{Email: email, Name: "Name of " + email, Password: password, Admin: admin}
-	u, err := s.node.Accounts.Add(context.Background(), n, store.EventUserAdded, request.Info{Actor: store.Operator})
-	s.must(err)
-	return u
-}
 
 // visitor is a browser with its cookies.
 type visitor struct {
-	*site
+	*env
 	agent   string
 	cookies map[string]string
 }
 
-func (s *site) visitor() *visitor {
-	return &visitor{s, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", map[string]string{}}
+func (e *env) visitor() *visitor {
+	return &visitor{e, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", map[string]string{}}
 }
 
 // answer is a response with its body.
@@ -107,7 +41,7 @@ func (v *visitor) send(path string, form *string, change func(*http.Request)) an
 		if form != nil {
 			method, body = "POST", strings.NewReader(*form)
 		}
-		r := httptest.NewRequest(method, siteOrigin+path, body)
+		r := httptest.NewRequest(method, origin+path, body)
 		r.RemoteAddr = "127.0.0.1:1024"
 		r.Header.Set("User-Agent", v.agent)
 		r.Header.Set("Accept", "text/html")
@@ -116,7 +50,7 @@ func (v *visitor) send(path string, form *string, change func(*http.Request)) an
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		if form != nil {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("Origin", siteOrigin)
+			r.Header.Set("Origin", origin)
 		}
 		for name, value := range v.cookies {
 			r.AddCookie(&http.Cookie{Name: name, Value: value})
@@ -165,7 +99,7 @@ func (v *visitor) raw(path, form string) answer {
 // want checks the status of an answer and, unless it is empty, the path that it leads to.
 func (v *visitor) want(what string, got answer, status int, location string) {
 	v.t.Helper()
-	if to := strings.TrimPrefix(got.Header.Get("Location"), siteOrigin); got.StatusCode != status || location != "" && to != location {
+	if to := strings.TrimPrefix(got.Header.Get("Location"), origin); got.StatusCode != status || location != "" && to != location {
 		v.t.Errorf("%s: got %s to %q, want %d to %q", what, got.Status, to, status, location)
 	}
 }
@@ -197,15 +131,15 @@ func (v *visitor) enrol() (seed string) {
 	}
 	seed = strings.ReplaceAll(field(v.t, page.body, `id="secret" tabindex="0">([A-Z2-7 ]+)<`), " ", "")
 	v.want("wrong code", v.post("/account/authenticator/confirm", "code", "000000x"), 422, "")
-	v.want("confirm", v.post("/account/authenticator/confirm", "code", v.code(seed)), 303, "/account/recovery-codes?done=totp_added")
+	v.want("confirm", v.post("/account/authenticator/confirm", "code", v.nextCode(seed)), 303, "/account/recovery-codes?done=totp_added")
 	return seed
 }
 
 // An authenticator app is set up by the session that began it alone, and recovery codes are shown once.
 func TestAuthenticatorOverPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.add("ada@example.com", false)
+	s := start(t)
+	s.addUser("ada@example.com", false)
 	ada, thief := s.visitor().signIn("ada@example.com"), s.visitor().signIn("ada@example.com")
 	thief.want("start", thief.post("/account/authenticator"), 303, "/account/authenticator/confirm")
 	ada.want("the seed of another session", ada.get("/account/authenticator/confirm"), 303, "/account/authenticator")
@@ -237,8 +171,8 @@ func TestAuthenticatorOverPages(t *testing.T) {
 // was typed, passwords excepted.
 func TestAccountForms(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.add("ada@example.com", false)
+	s := start(t)
+	s.addUser("ada@example.com", false)
 	ada := s.visitor().signIn("ada@example.com")
 	long := strings.Repeat("ä", 20_000)
 	for _, test := range []struct {
@@ -314,8 +248,8 @@ func TestAccountForms(t *testing.T) {
 // A form that needs a recent sign-in does nothing without one, and leads to the step-up.
 func TestAccountFormsAreFresh(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.add("ada@example.com", false)
+	s := start(t)
+	u := s.addUser("ada@example.com", false)
 	ada := s.visitor().signIn("ada@example.com")
 	s.clock.Advance(6 * time.Minute)
 	for _, test := range []struct{ path, form, back string }{
@@ -349,9 +283,9 @@ func TestAccountFormsAreFresh(t *testing.T) {
 // A key is shown once. The ids of other users are unknown, and of several requests at once one wins.
 func TestKeysOverPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.add("ada@example.com", false)
-	s.add("bob@example.com", false)
+	s := start(t)
+	u := s.addUser("ada@example.com", false)
+	s.addUser("bob@example.com", false)
 	ada, bob := s.visitor().signIn("ada@example.com"), s.visitor().signIn("bob@example.com")
 	ada.want("make", ada.post("/account/keys/new", "name", "<b>Backup</b>", "life", "90", "scope-profile", "yes"), 303, "/account/keys?done=key_made")
 	page := ada.get("/account/keys?done=key_made")
@@ -411,8 +345,8 @@ func atOnce(n int, f func() int) map[int]int {
 // A session that is ended on the page is out at its next click; the own one stays.
 func TestSessionsOverPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.add("ada@example.com", false)
+	s := start(t)
+	u := s.addUser("ada@example.com", false)
 	ada, other, third := s.visitor(), s.visitor(), s.visitor()
 	other.agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 <script>alert(1)</script>"
 	ada.signIn("ada@example.com")
@@ -440,8 +374,8 @@ func TestSessionsOverPages(t *testing.T) {
 // A password is changed once, and an account deleted once, of several requests at once.
 func TestAccountAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.add("ada@example.com", false)
+	s := start(t)
+	u := s.addUser("ada@example.com", false)
 	ada := s.visitor().signIn("ada@example.com")
 	results := make(chan *visitor, 10)
 	s.clock.Advance(time.Second)
@@ -474,8 +408,8 @@ func TestAccountAtOnce(t *testing.T) {
 // An administrator does not delete the own account.
 func TestAdministratorKeepsAccount(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	u := s.add("root@example.com", true)
+	s := start(t)
+	u := s.addUser("root@example.com", true)
 	root := s.visitor().signIn("root@example.com")
 	if page := root.get("/account/delete"); strings.Contains(page.body, "<form method=\"post\" novalidate>") {
 		t.Error("the page offers the deletion")
@@ -488,21 +422,12 @@ func TestAdministratorKeepsAccount(t *testing.T) {
 // The export is a file with all data of the user, and no secret.
 func TestExportOverPages(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.add("ada@example.com", false)
+	s := start(t)
+	s.addUser("ada@example.com", false)
 	ada := s.visitor().signIn("ada@example.com")
 	got := ada.post("/account/data/export")
 	if got.StatusCode != 200 || got.Header.Get("Content-Disposition") != `attachment; filename="account.json"` ||
 		got.Header.Get("Cache-Control") != "no-store" || !strings.Contains(got.body, `"email": "ada@example.com"`) || strings.Contains(got.body, "argon2") {
 		t.Errorf("got %s %v %s", got.Status, got.Header, got.body)
 	}
-}
-
-// code returns a code of a seed that was not used yet.
-func (s *site) code(seed string) string {
-	s.t.Helper()
-	s.clock.Advance(30 * time.Second)
-	code, err := totp.GenerateCode(seed, s.clock.Now())
-	s.must(err)
-	return code
 }

@@ -175,7 +175,7 @@ func TestConsoleWhy(t *testing.T) {
 		b.follow(found).want(200).shows(row.Cause, "/api/profile", id, "What to do now")
 	}
 	b.get("/console/refusals?code=INVALID_TOKEN").want(200).shows(id)
-	b.get("/console/refusals?path=/api/pro&network=" + url.QueryEscape(row.Network)).want(200).shows(id)
+	b.get("/console/refusals?path=" + testPrefix + "/api/pro&network=" + url.QueryEscape(row.Network)).want(200).shows(id)
 	b.get("/console/refusals?code=TOKEN_EXPIRED").want(200).lacks(id)
 }
 

@@ -44,18 +44,28 @@ type env struct {
 	dir    string // of the data, with the folder mail
 	node   *node.Node
 	server *httpapi.Server
+	h      http.Handler // the server, with paths below its public URL
 	logs   *testkit.Log
 	target string // address of the listener
 	tls    http.RoundTripper
 }
 
-// newEnv starts a server with the users ada and bea. Registration is open, and no limit of networks applies.
+// newEnv starts a server with the users ada and bea.
 func newEnv(t *testing.T, change ...func(*config.Config)) *env {
+	t.Helper()
+	e := start(t, change...)
+	e.addUser(ada, false)
+	e.addUser(bea, true)
+	return e
+}
+
+// start starts a server. Registration is open, and no limit of networks applies.
+func start(t *testing.T, change ...func(*config.Config)) *env {
 	t.Helper()
 	e := &env{t: t, clock: testkit.NewClock(time.Now().UTC().Truncate(time.Second)), dir: t.TempDir(), logs: new(testkit.Log)}
 	set := config.Default()
 	set.DataDir = e.dir
-	set.Database.URL, set.PublicURL = config.DatabaseURL("sqlite:"+filepath.Join(e.dir, "durward.db")), origin
+	set.Database.URL, set.PublicURL = config.DatabaseURL("sqlite:"+filepath.Join(e.dir, "durward.db")), origin+testPrefix
 	set.Registration = "open"
 	set.Passwords.Argon2Memory, set.Passwords.Argon2Time = 64, 1
 	set.Limits.NetworkFailures, set.Limits.RegistrationsNetwork, set.Limits.NetworkHashes = 0, 0, 0
@@ -72,8 +82,11 @@ func newEnv(t *testing.T, change ...func(*config.Config)) *env {
 	e.must(err)
 	wait, err := e.node.Run(ctx)
 	e.must(err)
-	e.server = s
-	listener := httptest.NewTLSServer(s)
+	e.server, e.h = s, s
+	if set.PublicURL == origin+testPrefix {
+		e.h = belowPrefix(t, s)
+	}
+	listener := httptest.NewTLSServer(e.h)
 	e.target = listener.Listener.Addr().String()
 	transport := listener.Client().Transport.(*http.Transport).Clone()
 	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -91,8 +104,6 @@ func newEnv(t *testing.T, change ...func(*config.Config)) *env {
 			t.Error(err)
 		}
 	})
-	e.addUser(ada, false)
-	e.addUser(bea, true)
 	return e
 }
 

@@ -261,22 +261,3 @@ func TestSizes(t *testing.T) {
 		b.Fields.Del("If-None-Match")
 	}
 }
-
-// Under a path prefix every link of the public pages stays under it.
-func TestPagesUnderPrefix(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t, func(c *config.Config) { c.PublicURL = origin + "/auth" })
-	b := e.browser()
-	link := regexp.MustCompile(`(?:href|src|action)="(/[^"]*)"`)
-	for _, path := range []string{"", "/", "/login", "/register", "/forgot", "/reset", "/invite", "/setup", "/errors/", "/errors/TOKEN_EXPIRED", "/nothing"} {
-		for _, m := range link.FindAllStringSubmatch(b.get("/auth"+path).Body, -1) {
-			if !strings.HasPrefix(m[1], "/auth/") {
-				t.Errorf("/auth%s leads to %s", path, m[1])
-			}
-		}
-	}
-	p := b.post("/auth/forgot", "email", ada).want(http.StatusSeeOther)
-	if got := p.Header.Get("Location"); got != "/auth/forgot/sent" {
-		t.Errorf("a form leads to %s", got)
-	}
-}

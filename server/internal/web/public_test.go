@@ -24,7 +24,7 @@ import (
 
 const newPassword = "a few words in a row"
 
-var inMail = regexp.MustCompile(`https://auth\.example\.com(/[a-z-]+)#t=([\w-]{43})`)
+var inMail = regexp.MustCompile(regexp.QuoteMeta(origin+testPrefix) + `(/[a-z-]+)#t=([\w-]{43})`)
 
 // links returns the links of all mails that were sent, path and token each, newest last.
 func (e *env) links() (all [][2]string) {

@@ -37,7 +37,7 @@ func TestWrongPassword(t *testing.T) {
 	p.shows(`value="`+ada+`"`, p.denial()).lacks("wrong horse")
 	e.eventually("the denial is in the log", func() bool {
 		d, err := e.node.DB.DenialByID(t.Context(), p.denial())
-		return err == nil && d.Code == "INVALID_CREDENTIALS" && d.Path == "/login"
+		return err == nil && d.Code == "INVALID_CREDENTIALS" && d.Path == testPrefix+"/login"
 	})
 }
 
