@@ -262,6 +262,11 @@ func TestInherit(t *testing.T) {
 	if text := pages[0].Text("eli3", 80); !strings.Contains(text, "For a child of three (about the family f)\nthree\n") {
 		t.Errorf("text %q", text)
 	}
+	nothing, _ := Find("nothing")
+	if text := nothing.Text("eli3", 80); !strings.Contains(text, "\nCauses\n") || !strings.Contains(text, "\n- no-credentials: No credentials were sent\n") ||
+		strings.Contains(text, "expired") {
+		t.Errorf("text of a family %q, want a list of its causes", text)
+	}
 	_, err = read(fstest.MapFS{"texts/causes/c.md": {Data: []byte(cause)}})
 	if err == nil || !strings.Contains(err.Error(), `family "f" has no page`) {
 		t.Errorf("a cause without family: error %v", err)
@@ -299,9 +304,9 @@ func TestGroupsOfCode(t *testing.T) {
 // wrap keeps code, tables and lists apart from paragraphs.
 func TestWrap(t *testing.T) {
 	t.Parallel()
-	const markdown = "### Head\n\nSome words\nin a [row](../pages/x.md) here.\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
+	const markdown = "### Head\n\nSome words\nin a [row](../pages/x.md) [x](../pages/x.md).\n\n1. first item with words\n2. second\n   line\n\n| a | b |\n|---|---|\n| a long cell | of a table |\n\n" +
 		"Fix:\n```sh\ncurl -i \\\n\n  http://127.0.0.1:8401/lab/expired\n```\nEnd."
-	const want = "Head\n\nSome words in a row\n(x) here.\n\n1. first item with\n   words\n2. second line\n\na          b\n--------------------\na long     of a\ncell       table\n\n" +
+	const want = "Head\n\nSome words in a row\n(x) x.\n\n1. first item with\n   words\n2. second line\n\na          b\n--------------------\na long     of a\ncell       table\n\n" +
 		"Fix:\n    curl -i \\\n\n      http://127.0.0.1:8401/lab/expired\nEnd.\n"
 	if got := wrap(markdown, 20); got != want {
 		t.Errorf("wrap =\n%s\nwant\n%s", got, want)

@@ -28,6 +28,14 @@ func (p Page) Text(level string, width int) string {
 	for _, s := range p.Parts() {
 		fmt.Fprintf(&b, "\n%s\n%s", s.Heading(), wrap(s.Markdown, width))
 	}
+	if p.Kind == KindFamily {
+		b.WriteString("\nCauses\n")
+		for _, c := range Of(KindCause) {
+			if c.Family == p.ID {
+				b.WriteString(wrap("- "+c.ID+": "+c.Title, width))
+			}
+		}
+	}
 	if len(p.Related) > 0 {
 		b.WriteString("\nRelated\n" + wrap(strings.Join(p.Related, ", "), width))
 	}
@@ -48,7 +56,13 @@ var linkToText = regexp.MustCompile(`\[([^\]]+)\]\(\.\./[a-z]+/([A-Za-z0-9_-]+)\
 
 // wrap breaks the lines of paragraphs, of items of lists and of cells of tables, and indents fenced code.
 func wrap(markdown string, width int) string {
-	markdown = linkToText.ReplaceAllString(markdown, "$1 ($2)")
+	markdown = linkToText.ReplaceAllStringFunc(markdown, func(link string) string {
+		m := linkToText.FindStringSubmatch(link)
+		if m[1] == m[2] {
+			return m[2]
+		}
+		return m[1] + " (" + m[2] + ")"
+	})
 	var b strings.Builder
 	var words []string // of the paragraph or item that is being read
 	first, rest := "", ""
