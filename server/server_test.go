@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server"
 )
 
@@ -157,6 +158,152 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A program's routes take API keys of the server, with their scopes, until they are revoked.
+func TestGuardAPIKey(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{})
+	g := p.Guard()
+	p.mux.Handle("/reports", g.Require(durward.Policy{Schemes: []durward.Scheme{g.Schemes().APIKey}, Scopes: []string{"profile"}}, who))
+	p.mux.Handle("/admin", g.Require(durward.Policy{Scopes: []string{"admin"}}, who))
+	p.mux.Handle("/vault", g.Require(durward.Policy{MaxAge: time.Hour}, who))
+	cookie, token := p.signIn()
+	var made struct{ ID, Key string }
+	w := p.send("POST", "/auth/api/keys", object{"name": "reports", "scopes": []string{"profile"}}, token...)
+	if w.Code != 201 || json.Unmarshal(w.Body.Bytes(), &made) != nil {
+		t.Fatalf("key: %d %s", w.Code, w.Body)
+	}
+	var profile struct{ ID string }
+	if w := p.send("GET", "/auth/api/profile", nil, token...); json.Unmarshal(w.Body.Bytes(), &profile) != nil {
+		t.Fatalf("profile: %d %s", w.Code, w.Body)
+	}
+	inField, bearer := []string{"X-API-Key", made.Key}, []string{"Authorization", "Bearer " + made.Key}
+	for name, c := range map[string]struct {
+		path   string
+		fields []string
+		status int
+		code   string
+	}{
+		"in its field":                         {"/reports", inField, 200, ""},
+		"as a token":                           {"/orders", bearer, 200, ""},
+		"at a route for every scheme":          {"/orders", inField, 200, ""},
+		"at a route of another scope":          {"/admin", inField, 403, "INSUFFICIENT_SCOPE"},
+		"at a route for recent sign-ins":       {"/vault", inField, 403, "FORBIDDEN"},
+		"a letter changed":                     {"/reports", []string{"X-API-Key", made.Key[:len(made.Key)-1] + "_"}, 401, "INVALID_API_KEY"},
+		"no key":                               {"/reports", nil, 401, "AUTHENTICATION_REQUIRED"},
+		"a cookie at a route for API keys":     {"/reports", cookie, 401, "AUTHENTICATION_REQUIRED"},
+		"a token at a route for API keys":      {"/reports", token, 401, "UNSUPPORTED_SCHEME"},
+		"a key beside a token":                 {"/orders", append(slices.Clone(inField), token...), 400, "AMBIGUOUS_CREDENTIALS"},
+		"a browser that opens a page with one": {"/orders", append(slices.Clone(inField), navigation...), 200, ""},
+	} {
+		w := p.send("GET", c.path, nil, c.fields...)
+		if w.Code != c.status || c.status == 200 && w.Body.String() != profile.ID || !strings.Contains(w.Body.String(), c.code) {
+			t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, c.status, c.code)
+		}
+	}
+	if w := p.send("DELETE", "/auth/api/keys/"+made.ID, nil, token...); w.Code != 204 {
+		t.Fatalf("revocation: %d %s", w.Code, w.Body)
+	}
+	if w := p.send("GET", "/reports", nil, inField...); w.Code != 401 {
+		t.Errorf("a revoked key: %d %s, want 401 at once", w.Code, w.Body)
+	}
+}
+
+// A program's routes take bound tokens of the server with a proof for that very request, once.
+func TestGuardDPoP(t *testing.T) {
+	t.Parallel()
+	p := embed(t, server.Config{Settings: map[string]string{"dpop": "true"}})
+	g := p.Guard()
+	p.mux.Handle("/vault", g.Require(durward.Policy{Schemes: []durward.Scheme{g.Schemes().DPoP}}, who))
+	p.mux.Handle("/plain", g.Require(durward.Policy{Schemes: []durward.Scheme{g.Schemes().Token}}, who))
+	key, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief, err := jwt.GenerateKey("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := ""
+	prove := func(key *jwt.PrivateKey, method, path, token string) string {
+		t.Helper()
+		proof, err := key.Prove(durward.ProofRequest{
+			Method: method,
+			URL:    "https://app.example.com" + path,
+			Token:  token,
+			Nonce:  nonce,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proof
+	}
+	const login = "/auth/api/auth/login"
+	var tokens struct {
+		Access string `json:"access_token"`
+		Type   string `json:"token_type"`
+	}
+	w := p.send("POST", login, object{"email": email, "password": password}, "DPoP", prove(key, "POST", login, ""))
+	if nonce = w.Header().Get("DPoP-Nonce"); nonce == "" {
+		t.Fatalf("no nonce: %d %s", w.Code, w.Body)
+	}
+	w = p.send("POST", login, object{"email": email, "password": password}, "DPoP", prove(key, "POST", login, ""))
+	if json.Unmarshal(w.Body.Bytes(), &tokens) != nil || tokens.Type != "DPoP" {
+		t.Fatalf("sign-in: %d %s", w.Code, w.Body)
+	}
+	ask := func(path, scheme string, proofs ...string) *httptest.ResponseRecorder {
+		t.Helper()
+		r := httptest.NewRequest("GET", "https://app.example.com"+path, nil)
+		r.URL.Scheme, r.URL.Host = "", ""
+		r.Header.Set("Authorization", scheme+" "+tokens.Access)
+		for _, proof := range proofs {
+			r.Header.Add("DPoP", proof)
+		}
+		w := httptest.NewRecorder()
+		p.mux.ServeHTTP(w, r)
+		return w
+	}
+	once := prove(key, "GET", "/vault", tokens.Access)
+	for _, c := range []struct {
+		name, path, scheme string
+		proofs             []string
+		status             int
+		code               string
+	}{
+		{"a proof of this request", "/vault", "DPoP", []string{once}, 200, ""},
+		{"the same proof again", "/vault", "DPoP", []string{once}, 401, "INVALID_PROOF"},
+		{"with a query, which a proof leaves out", "/orders?page=2", "DPoP", []string{prove(key, "GET", "/orders", tokens.Access)}, 200, ""},
+		{"no proof", "/vault", "DPoP", nil, 401, "INVALID_PROOF"},
+		{"two proofs", "/vault", "DPoP", []string{prove(key, "GET", "/vault", tokens.Access), prove(key, "GET", "/vault", tokens.Access)}, 401, "INVALID_PROOF"},
+		{"a proof of another route", "/vault", "DPoP", []string{prove(key, "GET", "/orders", tokens.Access)}, 401, "INVALID_PROOF"},
+		{"a proof of another method", "/vault", "DPoP", []string{prove(key, "POST", "/vault", tokens.Access)}, 401, "INVALID_PROOF"},
+		{"a proof without the token", "/vault", "DPoP", []string{prove(key, "GET", "/vault", "")}, 401, "INVALID_PROOF"},
+		{"a proof by the key of a thief", "/vault", "DPoP", []string{prove(thief, "GET", "/vault", tokens.Access)}, 401, "INVALID_TOKEN"},
+		{"a bound token as a plain one", "/orders", "Bearer", nil, 401, "INVALID_TOKEN"},
+		{"a bound token at a route for plain ones", "/plain", "DPoP", []string{prove(key, "GET", "/plain", tokens.Access)}, 401, "UNSUPPORTED_SCHEME"},
+	} {
+		w := ask(c.path, c.scheme, c.proofs...)
+		if w.Code != c.status || c.status == 200 && len(w.Body.String()) != 36 || !strings.Contains(w.Body.String(), c.code) {
+			t.Errorf("%s: %d %s, want %d %s", c.name, w.Code, w.Body, c.status, c.code)
+		}
+	}
+	if w := ask("/vault", "DPoP", prove(key, "GET", "/vault", tokens.Access)); w.Code != 200 {
+		t.Errorf("after the refusals: %d %s", w.Code, w.Body)
+	}
+	r := httptest.NewRequest("POST", "https://app.example.com/auth/api/auth/logout", strings.NewReader("{}"))
+	r.URL.Scheme, r.URL.Host = "", ""
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "DPoP "+tokens.Access)
+	r.Header.Set("DPoP", prove(key, "POST", "/auth/api/auth/logout", tokens.Access))
+	w = httptest.NewRecorder()
+	p.mux.ServeHTTP(w, r)
+	if w.Code != 204 {
+		t.Fatalf("sign-out: %d %s", w.Code, w.Body)
+	}
+	if w := ask("/vault", "DPoP", prove(key, "GET", "/vault", tokens.Access)); w.Code != 401 || !strings.Contains(w.Body.String(), "TOKEN_REVOKED") {
+		t.Errorf("after the sign-out: %d %s, want 401 at once", w.Code, w.Body)
+	}
+}
+
 // A browser of a user without the second factor that a route needs gets a page that leads to the page that sets
 // it up, and back to the route. A route for recent sign-ins leads to the step-up.
 func TestGuardWantsMore(t *testing.T) {
@@ -202,10 +349,30 @@ func TestPrefix(t *testing.T) {
 		"/.well-known/oauth-authorization-server/auth": 200,
 		"/auth/.well-known/openid-configuration":       200,
 		"/.well-known/openid-configuration":            404,
+		"/.well-known/jwks.json":                       404,
+		"/.well-known/change-password":                 302,
+		"/auth/.well-known/change-password":            302,
+		"/.well-known/passkey-endpoints":               200,
+		"/.well-known/passkey-endpoints/x":             404,
 	} {
 		if w := p.send("GET", path, nil); w.Code != status {
 			t.Errorf("%s: %d, want %d", path, w.Code, status)
 		}
+	}
+	// A password manager asks at the root of the host, and comes to the page below the prefix.
+	w := p.send("GET", "/.well-known/change-password", nil)
+	if to := w.Header().Get("Location"); to != "/auth/account/password" {
+		t.Errorf("change-password leads to %s", to)
+	}
+	if w := p.send("GET", w.Header().Get("Location"), nil, navigation...); w.Code != 303 || w.Header().Get("Location") != public+"/login?return_to=%2Fauth%2Faccount%2Fpassword" {
+		t.Errorf("the page of the password: %d to %s", w.Code, w.Header().Get("Location"))
+	}
+	w = p.send("GET", "/.well-known/passkey-endpoints", nil)
+	if want := `{"enroll":"` + public + `/account/passkeys","manage":"` + public + `/account/passkeys"}`; w.Body.String() != want {
+		t.Errorf("passkey-endpoints: %s, want %s", w.Body, want)
+	}
+	if w := p.send("POST", "/.well-known/change-password", nil); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: %d, Allow %q", w.Code, w.Header().Get("Allow"))
 	}
 }
 

@@ -40,7 +40,8 @@ type Config struct {
 	// challenges contain it. A path, such as that of https://app.example.com/auth, is the prefix of
 	// all URLs of the server, for a host that it shares with other programs. The proxy in front
 	// passes the whole path on, and also the path /.well-known/oauth-authorization-server/auth
-	// (RFC 8414 s3.1). Set it before the first command, because the default of `issuer`
+	// (RFC 8414 s3.1), and /.well-known/change-password and /.well-known/passkey-endpoints if no other
+	// program of the host answers them. Set it before the first command, because the default of `issuer`
 	// follows it. Default: the address of the listener.
 	PublicURL string `toml:"public_url"`
 

@@ -52,11 +52,17 @@ func withoutPrefix(u *url.URL, prefix string) (below *url.URL, ok bool) {
 }
 
 // outside returns the handler of the host's paths that are not below the prefix: the metadata whose
-// place RFC 8414 s3.1 derives from the issuer. All other paths belong to other programs of the host.
+// place RFC 8414 s3.1 derives from the issuer, and the pages below /.well-known/, which browsers look for at the
+// root of a host alone (RFC 8615 s3). All other paths belong to other programs of the host.
 func (s *Server) outside() http.Handler {
 	mux := http.NewServeMux()
 	metadata := s.byMethod(route{"GET": s.open(s.metadata)})
 	mux.Handle("/.well-known/oauth-authorization-server"+s.prefix, metadata)
+	for path, methods := range s.pages.Routes {
+		if strings.HasPrefix(path, "/.well-known/") {
+			mux.Handle(path, s.byMethod(route{"GET": methods["GET"]}))
+		}
+	}
 	mux.Handle("/", s.open(func(http.ResponseWriter, *http.Request) error {
 		return &durward.Refusal{
 			Code: durward.NotFound,
