@@ -21,8 +21,8 @@ func (s *session) ask() error {
 		return err
 	}
 	s.planned = 12
-	if s.takesBearer() {
-		s.planned += 4
+	if s.Good != "" || s.offers("Bearer") {
+		s.planned += 5
 	}
 	for _, token := range []string{s.Good, s.Good, s.Expired, s.Audience, s.NoScope} {
 		if token != "" {
@@ -58,14 +58,17 @@ func (s *session) ask() error {
 		second = "Bearer " + s.Good
 	}
 	s.send(request{name: "two-fields", text: "with two Authorization fields", header: credentials("Bearer x.y.z", second)})
-	if s.takesBearer() {
+	if s.Good != "" {
+		s.send(request{name: "good", text: "with the good token", header: credentials("Bearer " + s.Good)})
+	}
+	if s.offers("Bearer") || s.answers["good"].ok() {
 		s.send(request{name: "garbage", text: "with the token x.y.z", header: credentials("Bearer x.y.z")})
-		for i, f := range forge(s.Good, origin.Of(s.target.Scheme, s.target.Host)) {
+		for i, f := range forge(s.Good, origin.Of(s.target.Scheme, s.target.Host), s.keys) {
 			s.send(request{name: fmt.Sprint("forged-", i), text: "with " + f.text, header: credentials("Bearer " + f.token)})
 		}
 	}
 	for _, t := range []struct{ name, text, token string }{
-		{"good", "with the good token", s.Good}, {"expired", "with the expired token", s.Expired},
+		{"expired", "with the expired token", s.Expired},
 		{"audience", "with the token for another audience", s.Audience}, {"no-scope", "with the token without scope", s.NoScope},
 	} {
 		if t.token != "" {
@@ -112,11 +115,6 @@ func (s *session) sameOrigin(u *url.URL) bool {
 	return origin.Of(u.Scheme, u.Host) == origin.Of(s.target.Scheme, s.target.Host)
 }
 
-// takesBearer reports whether the rows of access tokens apply.
-func (s *session) takesBearer() bool {
-	return s.Good != "" || s.offers("Bearer")
-}
-
 // inTheClearOf returns the address of u over plain http, without its query. It is nil if u is not https
 // or at another port than 443: then the port of http is unknown.
 func inTheClearOf(u *url.URL) *url.URL {
@@ -128,29 +126,51 @@ func inTheClearOf(u *url.URL) *url.URL {
 	return &clear
 }
 
-// askMetadata follows the chain from the challenge to the metadata of the resource (RFC 9728 s5.1) and
-// of its authorization server (RFC 8414 s3), while it stays at the origin of the address.
+// askMetadata follows the chain from the challenge to the metadata of the resource (RFC 9728 s5.1), of its
+// authorization server (RFC 8414 s3) and to its keys, while it stays at the origin of the address. Without
+// metadata of the resource, the good token names the authorization server.
 func (s *session) askMetadata() {
-	at := s.metadataURL()
-	if at == nil || !s.sameOrigin(at) || at.User != nil {
+	issuer := issuerOf(s.Good)
+	if at := s.metadataURL(); at != nil {
+		if !s.sameOrigin(at) || at.User != nil {
+			return
+		}
+		var document struct {
+			Servers []string `json:"authorization_servers"`
+		}
+		if !s.document("resource", "for the metadata of the resource", at, &document) || len(document.Servers) == 0 {
+			return
+		}
+		issuer = document.Servers[0]
+	}
+	u, err := url.Parse(issuer)
+	if err != nil || u.User != nil || !s.sameOrigin(u) {
 		return
 	}
-	a := s.send(request{name: "resource", text: "for the metadata of the resource", url: at})
-	var document struct {
-		Servers []string `json:"authorization_servers"`
-	}
-	if a == nil || a.err != nil || json.Unmarshal(a.body, &document) != nil || len(document.Servers) == 0 {
-		return
-	}
-	issuer, err := url.Parse(document.Servers[0])
-	if err != nil || issuer.User != nil || !s.sameOrigin(issuer) {
-		return
-	}
-	well := *issuer
+	well := *u
 	well.RawQuery, well.Fragment, well.RawPath = "", "", ""
 	// RFC 8414 s3.1: the path of the issuer stands behind the well-known one.
-	well.Path = "/.well-known/oauth-authorization-server" + strings.TrimSuffix(issuer.Path, "/")
-	s.send(request{name: "issuer", text: "for the metadata of the authorization server", url: &well})
+	well.Path = "/.well-known/oauth-authorization-server" + strings.TrimSuffix(u.Path, "/")
+	var server struct {
+		Keys string `json:"jwks_uri"`
+	}
+	if !s.document("issuer", "for the metadata of the authorization server", &well, &server) {
+		return
+	}
+	if keys, err := url.Parse(server.Keys); err == nil && keys.User == nil && s.sameOrigin(keys) {
+		var set struct {
+			Keys []publicKey `json:"keys"`
+		}
+		if s.document("keys", "for the keys of the authorization server", keys, &set) {
+			s.keys = set.Keys
+		}
+	}
+}
+
+// document asks for a JSON document without credentials. It reports whether v was read.
+func (s *session) document(name, text string, at *url.URL, v any) bool {
+	a := s.send(request{name: name, text: text, url: at})
+	return a.ok() && json.Unmarshal(a.body, v) == nil
 }
 
 // metadataURL returns the URL of the resource's metadata that the first 401 names, or nil.

@@ -228,6 +228,7 @@ type session struct {
 	requests  []string
 	limits    []string
 	planned   int
+	keys      []publicKey // of the authorization server, if it has the origin of target
 }
 
 // limit records a bound that the check met.

@@ -2,7 +2,12 @@ package check_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -15,6 +20,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/durwardtest"
@@ -467,6 +474,101 @@ func TestReports(t *testing.T) {
 	}
 	if out = r.Badge(); xml.Unmarshal(out, new(struct{})) != nil || !strings.Contains(string(out), "/100") {
 		t.Errorf("badge: %s", out)
+	}
+}
+
+// A server that takes its public key for the secret of an HMAC accepts a forged token.
+func TestForgedByPublicKey(t *testing.T) {
+	t.Parallel()
+	for _, alg := range []string{"ES256", "RS256", "EdDSA"} {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			key, err := jwt.GenerateKey(alg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, err := jwt.MarshalKeySet([]*jwt.Key{key.Public()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mux := http.NewServeMux()
+			s := httptest.NewServer(mux)
+			t.Cleanup(s.Close)
+			mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"%s/keys"}`, s.URL, s.URL)
+			})
+			mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { w.Write(set) })
+			guarded := durward.Protect(http.NotFoundHandler(), jwt.Bearer(s.URL, s.URL))
+			secret := pemOf(t, set)
+			mux.HandleFunc("/items", func(w http.ResponseWriter, r *http.Request) {
+				token := strings.Split(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), ".")
+				if len(token) == 3 {
+					m := hmac.New(sha256.New, secret)
+					io.WriteString(m, token[0]+"."+token[1])
+					if token[2] == base64.RawURLEncoding.EncodeToString(m.Sum(nil)) {
+						io.WriteString(w, "items")
+						return
+					}
+				}
+				guarded.ServeHTTP(w, r)
+			})
+			mux.Handle("/safe", guarded)
+			now := time.Now()
+			good, err := key.Sign(jwt.Claims{Issuer: s.URL, Subject: "ada", Audience: []string{s.URL}, Expires: now.Add(time.Minute), IssuedAt: now, ID: "1", ClientID: "c"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := run(t, check.Config{URL: s.URL + "/items", Good: good}); !r.Forged || r.Score != 0 || !slices.Equal(failed(r), []string{"forged-token"}) {
+				t.Errorf("failed %q, forged %v\n%s", failed(r), r.Forged, r.Text(80, false))
+			}
+			if r := run(t, check.Config{URL: s.URL + "/safe", Good: good}); r.Forged || !strings.Contains(r.Text(80, false), "5 forged tokens were refused") {
+				t.Errorf("a server without the fault:\n%s", r.Text(80, false))
+			}
+		})
+	}
+}
+
+// pemOf returns the first key of a set in PEM, read by a library.
+func pemOf(t *testing.T, set []byte) []byte {
+	t.Helper()
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal(set, &keys); err != nil || len(keys.Keys) == 0 {
+		t.Fatalf("the key set: %v", err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(keys.Keys[0].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// Neither the issuer of a token nor metadata lead the check to another origin.
+func TestOtherOrigins(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("another origin was asked: %s %s", r.Method, r.URL)
+	}))
+	t.Cleanup(other.Close)
+	asked := make(map[string]bool)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked[r.URL.Path] = true
+		if r.URL.Path == "/.well-known/oauth-authorization-server" {
+			fmt.Fprintf(w, `{"issuer":"x","jwks_uri":%q}`, other.URL)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="a"`)
+		w.WriteHeader(401)
+	}))
+	t.Cleanup(s.Close)
+	token := func(issuer string) string {
+		encode := base64.RawURLEncoding.EncodeToString
+		return encode([]byte(`{"alg":"ES256"}`)) + "." + encode(fmt.Appendf(nil, `{"iss":%q}`, issuer)) + ".c2ln"
+	}
+	for _, issuer := range []string{other.URL, s.URL} {
+		run(t, check.Config{URL: s.URL + "/items", Good: token(issuer)})
+	}
+	if !asked["/.well-known/oauth-authorization-server"] {
+		t.Error("the metadata of the issuer at the same origin were not asked for")
 	}
 }
 

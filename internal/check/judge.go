@@ -804,7 +804,7 @@ func metadata(s *session) verdict {
 		return fail("resource is %q, not the address", cut(document.Resource)) // RFC 9728 s3.3
 	}
 	issuer := s.answers["issuer"]
-	if issuer == nil {
+	if issuer == nil || len(document.Servers) == 0 {
 		return pass("resource %s", cut(document.Resource))
 	}
 	var of struct {

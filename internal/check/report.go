@@ -168,11 +168,15 @@ func (r *Report) SARIF(artifact string) ([]byte, error) {
 			Level string `json:"level"`
 		} `json:"defaultConfiguration"`
 	}
+	type region struct {
+		Line int `json:"startLine"`
+	}
 	type location struct {
 		Physical struct {
 			Artifact struct {
 				URI string `json:"uri"`
 			} `json:"artifactLocation"`
+			Region *region `json:"region,omitempty"`
 		} `json:"physicalLocation"`
 	}
 	type result struct {
@@ -194,11 +198,11 @@ func (r *Report) SARIF(artifact string) ([]byte, error) {
 		} `json:"tool"`
 		Results []result `json:"results"`
 	}
-	if artifact == "" {
-		artifact = r.URL
-	}
 	var where location
-	where.Physical.Artifact.URI = artifact
+	where.Physical.Artifact.URI = r.URL
+	if artifact != "" {
+		where.Physical.Artifact.URI, where.Physical.Region = artifact, &region{1} // code hosts want a line
+	}
 	one := run{Results: []result{}}
 	one.Tool.Driver = driver{Name: "durward check", InformationURI: "https://github.com/durward-auth/durward"}
 	for i, row := range r.Rows {

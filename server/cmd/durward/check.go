@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -73,6 +74,9 @@ func (v checkVerb) Run(e *environment) error {
 	}
 	if r.MustFailed() {
 		return refused("The report names the clause and the remedy of each.", "a MUST of the standards failed: %s", r.Summary())
+	}
+	if len(r.Notes) > 0 {
+		return refused("Check the files of the tokens.", "the check is not complete: %s", strings.TrimSuffix(r.Notes[0], "."))
 	}
 	return nil
 }

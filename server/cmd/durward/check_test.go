@@ -83,6 +83,10 @@ func TestCheckStatus(t *testing.T) {
 	t.Cleanup(s.Close)
 	gone := httptest.NewServer(nil)
 	gone.Close()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("marked-token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name           string
 		args           []string
@@ -92,6 +96,7 @@ func TestCheckStatus(t *testing.T) {
 		{"no challenge: 1", []string{s.URL + "/bare"}, exitRefused, "MUST  challenge ", "a MUST of the standards failed"},
 		{"cacheable: 0", []string{s.URL + "/cached"}, exitDone, "FAIL  caching ", "will send"},
 		{"JSON: the report", []string{"--json", s.URL + "/cached"}, exitDone, `"schema": "durward.check/1"`, ""},
+		{"a good token that is refused: 1", []string{"--token", token, s.URL + "/cached"}, exitRefused, "note: The good token got 401", "not complete"},
 		{"no server: 3", []string{gone.URL}, exitUnreachable, "", "no response"},
 		{"http to another machine: 2", []string{"http://far.example.com/"}, exitUsage, "", "--allow-http"},
 		{"a user name: 2", []string{"https://ada@far.example.com/"}, exitUsage, "", "user name"},
