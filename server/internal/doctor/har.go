@@ -115,7 +115,7 @@ func readHAR(r io.Reader, o Options) (*Case, error) {
 	if h.dropped > 0 {
 		c.Limits = append(c.Limits, fmt.Sprintf("Only the last exchanges of the HAR were kept: the first %d were not.", h.dropped))
 	}
-	if h.entries == 0 {
+	if len(c.Exchanges) == 0 {
 		return nil, &InputError{"the HAR has no entries", "Open the network panel, repeat the request and export again."}
 	}
 	if o.Entry < 0 || o.Entry > h.entries {
@@ -374,6 +374,9 @@ func (h *har) fields(f *Fields, at string) error {
 // are no refusals, and then the first refusals.
 func (h *har) keep(e Exchange) {
 	e.Entry = h.entries
+	if e.Request == nil && e.Response == nil && e.Error == "" {
+		return
+	}
 	if r := e.Response; r != nil && r.Status == 0 {
 		e.Response = nil // blocked, or no response arrived
 		if e.Request != nil {

@@ -246,7 +246,7 @@ func recognise(text string) Kind {
 			break
 		}
 		first := strings.TrimSpace(l.text)
-		if startLine(first) || strings.HasPrefix(first, "Request URL:") ||
+		if startLine(first) || isPanel(lines[i:i+1]) ||
 			knownField(first) != 0 && (i == 0 || i < 20 && authField(first)) || wgetStart.MatchString(first) {
 			return KindRaw
 		}

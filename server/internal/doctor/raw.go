@@ -94,6 +94,10 @@ type exchanges struct {
 func readRaw(lines []line) *exchanges {
 	x := new(exchanges)
 	lines = dedent(lines)
+	if isPanel(lines) {
+		x.panels(lines)
+		return x
+	}
 	curl, wget := tracesOf(lines)
 	for i := 0; i < len(lines); i++ {
 		l := lines[i]
