@@ -285,7 +285,9 @@ func parse(kind Kind, text string) (p Page, err error) {
 	if err := toml.NewDecoder(strings.NewReader(head)).DisallowUnknownFields().Decode(&p); err != nil {
 		return Page{}, fmt.Errorf("front matter: %w", err)
 	}
-	p.Kind = kind
+	if p.Kind = kind; kind == KindCode {
+		p.Lab = cmp.Or(p.Lab, "/lab/code/"+p.ID)
+	}
 	before, sections, _ := strings.Cut("\n"+body, "\n## ")
 	if strings.TrimSpace(before) != "" {
 		return Page{}, errors.New("text before the first section")

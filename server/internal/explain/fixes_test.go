@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -131,6 +132,40 @@ func TestFixes(t *testing.T) {
 				t.Errorf("the last line is %q, %v; want %q\n%s\n%s", got, err, f.want, out, stderr.String())
 			}
 		})
+	}
+}
+
+// Each path of the lab that a page names is one of the lab's endpoints, and answers with the page's status
+// and cause.
+func TestPathsOfTheLab(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(lab.Handler())
+	t.Cleanup(srv.Close)
+	resp, err := http.Get(srv.URL + "/lab.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var index lab.Index
+	if err := json.NewDecoder(resp.Body).Decode(&index); err != nil {
+		t.Fatal(err)
+	}
+	byPath := map[string]lab.Endpoint{}
+	for _, e := range index.Endpoints {
+		byPath[e.Path] = e
+	}
+	for _, p := range All() {
+		e, ok := byPath[p.Lab]
+		switch {
+		case p.Lab == "" && p.Kind == KindFamily:
+		case p.Lab == "" && p.Kind == KindPage: // not every subject has an endpoint
+		case !ok:
+			t.Errorf("%s: the lab has no endpoint %q", p.ID, p.Lab)
+		case p.Kind == KindCode && (string(e.Code) != p.ID || e.Status != p.Status):
+			t.Errorf("%s: %s answers %d %s, want %d", p.ID, p.Lab, e.Status, e.Code, p.Status)
+		case p.Kind == KindCause && e.Cause != p.ID:
+			t.Errorf("%s: %s shows the cause %q", p.ID, p.Lab, e.Cause)
+		}
 	}
 }
 
