@@ -201,6 +201,10 @@ func TestEndpointsOfDocuments(t *testing.T) {
 	}
 }
 
+// explanations is the folder of the explanations. Package explain tests their links, related pages and
+// programs.
+const explanations = "server/internal/explain/texts/"
+
 // TestNamesInDocuments checks that the codes, configuration keys and environment variables named in
 // documents exist.
 func TestNamesInDocuments(t *testing.T) {
@@ -229,6 +233,7 @@ func TestNamesInDocuments(t *testing.T) {
 				if !strings.Contains(reference, "`"+m+"`") {
 					t.Errorf("%s names the variable %s, which docs/config.md does not list", name, m)
 				}
+			case strings.HasPrefix(name, explanations): // they name the variables of other products
 			case strings.HasPrefix(m, "AF_"): // of systemd
 			case m == "SANITIZE_SET", m == "APPEND_FORWARD", m == "FORWARD_ONLY", m == "ALWAYS_FORWARD_ONLY": // of Envoy
 			case !strings.Contains(codes, `"`+m+`"`):

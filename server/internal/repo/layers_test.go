@@ -166,7 +166,8 @@ func TestWhoMayImport(t *testing.T) {
 		{"modernc.org/sqlite", databases},
 		{"net/http", []string{
 			"durward", "client", "internal/check", "internal/dpop", "internal/retry", "jwt", "api", "lab", "oauth2source",
-			"server/internal/httpapi", "server/internal/web", "server", "server/cmd/durward",
+			"server/internal/doctor", "server/internal/httpapi", "server/internal/outbound", "server/internal/web", "server",
+			"server/cmd/durward",
 		}},
 		{"math/rand", nil},
 		{"math/rand/v2", nil},
