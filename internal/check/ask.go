@@ -17,10 +17,10 @@ const foreignOrigin = "https://durward-check.invalid"
 
 // ask sends all requests. The error means that the server does not answer.
 func (s *session) ask() error {
+	s.planned = 12
 	if err := s.askAnonymous(); err != nil {
 		return err
 	}
-	s.planned = 12
 	if s.Good != "" || s.offers("Bearer") {
 		s.planned += 5
 	}

@@ -109,3 +109,24 @@ func TestCheckStatus(t *testing.T) {
 		}
 	}
 }
+
+// At a terminal check shows its progress, erases it, and colours the words of outcomes; their meaning does
+// not depend on it.
+func TestCheckAtTerminal(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(s.Close)
+	screen, err := atTerminal(t, nil, "check", s.URL)
+	if err == nil {
+		t.Error("status 0, want 1")
+	}
+	progress, report, ok := strings.Cut(screen, "\r\x1b[K"+s.URL)
+	if !ok || !strings.Contains(progress, "requests  [##") {
+		t.Errorf("no progress, or it was not erased: %q", screen)
+	}
+	for _, want := range []string{"\x1b[1;31mMUST\x1b[0m  challenge", "\x1b[32mpass\x1b[0m  anonymous-401", "1 MUST failed"} {
+		if !strings.Contains(report, want) {
+			t.Errorf("no %q: %q", want, report)
+		}
+	}
+}
