@@ -331,6 +331,9 @@ func (e *evidence) meant(entries []codeEntry, code string) (list []codeEntry) {
 	}
 	for _, entry := range entries {
 		if entry.of.Unmistakable {
+			if !strings.ContainsAny(code, "0123456789") {
+				entry.points = min(entry.points, strong) // a word that other servers may use too
+			}
 			list = append(list, entry)
 		}
 	}
