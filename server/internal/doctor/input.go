@@ -74,7 +74,16 @@ func Read(r io.Reader, o Options) (*Case, error) {
 		return readHAR(strings.NewReader(text), o)
 	}
 	c.Kind = cmp.Or(o.As, recognise(text))
-	if err := c.read(text); err != nil {
+	err = c.read(text)
+	if err != nil && o.As == "" && c.Kind == KindRaw { // notes of a tool alone
+		*c = Case{
+			Kind:    KindText,
+			Subject: -1,
+			Limits:  c.Limits,
+		}
+		err = c.read(text)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if c.Subject < 0 {
@@ -241,13 +250,16 @@ func recognise(text string) Kind {
 	if isToken(trimmed) {
 		return KindToken
 	}
+	if curl, wget := tracesOf(lines[:min(len(lines), 2000)]); curl || wget {
+		return KindRaw
+	}
 	for i, l := range dedent(lines) {
 		if i > 2000 {
 			break
 		}
 		first := strings.TrimSpace(l.text)
 		if startLine(first) || isPanel(lines[i:i+1]) ||
-			knownField(first) != 0 && (i == 0 || i < 20 && authField(first)) || wgetStart.MatchString(first) {
+			knownField(first) != 0 && (i == 0 || i < 20 && authField(first)) {
 			return KindRaw
 		}
 	}

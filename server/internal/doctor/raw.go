@@ -54,7 +54,7 @@ var (
 	shortLine   = regexp.MustCompile(`^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) +(/\S*|\*|https?://\S+|[\w.-]+:\d+) *$`)
 	statusLine  = regexp.MustCompile(`^(HTTP/[0-9](?:\.[0-9])?) +([0-9]{3})(?: +(.*))?$`)
 	timestamp   = regexp.MustCompile(`^(?:\[[\d-]+\] )?[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+ (?:\[[\d-]+\] )?`)
-	progress    = regexp.MustCompile(`^( *% Total +% Received| +Dload +Upload|[ \d.kMG]+ [-:\d ]+[\d.kMG]*$)`)
+	progress    = regexp.MustCompile(`^( *% Total +% Received| +Dload +Upload|[ \d.kMG]+ (--|\d\d?):(--|\d\d):(--|\d\d) )`)
 	connected   = regexp.MustCompile(`^Connected to (\S+) \(.*\) port ([0-9]+)`)
 	another     = regexp.MustCompile(`^Issue another request to this URL: '(.*)'`)
 	toolError   = regexp.MustCompile(`^(curl: \([0-9]+\) .*|wget: .*|http: error: .*)$`)
@@ -84,10 +84,10 @@ type exchanges struct {
 	request *Request  // the request that waits for its response
 	answer  *Response // the response being read
 	body    []string
-	scheme  string // of the connection, as the notes of curl tell
-	port    string
+	scheme  string // of the connection, as the notes of the tool tell
 	next    string // address of the next request, as curl or wget tells
-	nextAt  int
+
+	notesInBody bool // openssl writes its notes between request and response
 }
 
 // readRaw reads one or several exchanges.
@@ -99,6 +99,12 @@ func readRaw(lines []line) *exchanges {
 		return x
 	}
 	curl, wget := tracesOf(lines)
+	for _, l := range lines {
+		if strings.HasPrefix(l.text, "SSL handshake has read ") { // openssl s_client
+			x.scheme, x.notesInBody = "https", true
+			break
+		}
+	}
 	for i := 0; i < len(lines); i++ {
 		l := lines[i]
 		if strings.HasPrefix(l.text, "```") { // fence of Markdown
@@ -107,6 +113,9 @@ func readRaw(lines []line) *exchanges {
 		switch {
 		case curl:
 			text := l.text
+			if i := strings.LastIndexByte(text, '\r'); i >= 0 { // the progress meter overwrites its line
+				text = text[i+1:]
+			}
 			if t := timestamp.FindString(text); t != "" {
 				text = text[len(t):]
 			}
@@ -130,8 +139,8 @@ func readRaw(lines []line) *exchanges {
 					x.other(l)
 				}
 			default:
-				if !progress.MatchString(l.text) {
-					x.other(l)
+				if !progress.MatchString(text) {
+					x.other(line{text, l.number})
 				}
 			}
 		case wget:
@@ -416,7 +425,7 @@ func (x *exchanges) other(l line) {
 // info reads a note of curl.
 func (x *exchanges) info(text string) {
 	if m := connected.FindStringSubmatch(text); m != nil {
-		x.scheme, x.port = "http", m[2]
+		x.scheme = "http"
 		if m[2] == "443" {
 			x.scheme = "https"
 		}
@@ -454,7 +463,7 @@ func (x *exchanges) finish() {
 	if x.answer == nil {
 		if x.request != nil {
 			x.address()
-			if wasBody && body != "" {
+			if wasBody && body != "" && !x.notesInBody {
 				own, rest := splitBody(body)
 				x.request.Body = []byte(own)
 				x.log = append(x.log, rest...)
@@ -640,7 +649,8 @@ func splitBody(text string) (body string, log []string) {
 	case trimmed[0] == '{' || trimmed[0] == '[':
 		d := jsontext.NewDecoder(strings.NewReader(trimmed), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 		if d.SkipValue() == nil {
-			if after := len(text) - len(trimmed) + int(d.InputOffset()); text[after:] == "" || strings.ContainsAny(text[after:after+1], "\r\n \t") {
+			if after := len(text) - len(trimmed) + int(d.InputOffset()); text[after:] == "" || strings.ContainsAny(text[after:after+1], "\r\n \t") ||
+				strings.HasPrefix(text[after:], "---") {
 				end = after
 			}
 		}

@@ -100,8 +100,6 @@ func isTranscript(lines []line) bool {
 	return commands > 0 && len(steps) > 1
 }
 
-var connectTo = regexp.MustCompile(`\bs_client\b.*-connect +([\w.:\[\]-]+)`)
-
 // readTranscript reads commands with their output.
 func (c *Case) readTranscript(text string) error {
 	before, steps := stepsOf(linesOf(text))
@@ -110,13 +108,6 @@ func (c *Case) readTranscript(text string) error {
 	}
 	for _, s := range steps {
 		x := readRaw(s.output)
-		if m := connectTo.FindStringSubmatch(s.command); m != nil {
-			for i := range x.all {
-				if r := x.all[i].Request; r != nil {
-					r.URL = strings.Replace(r.URL, "http://", "https://", 1)
-				}
-			}
-		}
 		_, ok := command(s.command)
 		if !ok {
 			c.Log = append(c.Log, firstLine(s.command))
@@ -159,8 +150,13 @@ func merge(requests []Exchange, x *exchanges, notes []Note) {
 				continue
 			}
 			r.ClientCertificate = r.ClientCertificate || first.ClientCertificate
-			if !r.Whole && i == 0 { // wget -S shows the address alone
+			if !r.Whole && len(r.Header) == 0 { // wget -S shows the address alone
 				*r = *first
+				if i > 0 {
+					if next := following(x.all[i-1].Request, x.all[i-1].Response, false); next != nil {
+						*r = *next
+					}
+				}
 			}
 			if u, err := url.Parse(first.URL); err == nil && !strings.Contains(r.URL, "://") {
 				r.URL = absolute(u.Scheme, u.Host, r.URL, r.Method)
