@@ -199,6 +199,12 @@ func TestPanicPage(t *testing.T) {
 			return err == nil && why.Code == "INTERNAL" && strings.Contains(why.Cause, "/account/authenticator") && !strings.Contains(why.Cause, ".go:")
 		})
 	}
+	script := e.browser()
+	script.client.Jar = b.client.Jar
+	for name, value := range map[string]string{"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "application/json"} {
+		script.Fields.Set(name, value)
+	}
+	script.post("/account/authenticator").want(http.StatusInternalServerError).shows(`"code":"INTERNAL"`).lacks("goroutine", ".go:", "panic", "clock")
 	logged := e.logs.String()
 	if !strings.Contains(logged, "panic in a handler") || !strings.Contains(logged, "the clock is broken") || !strings.Contains(logged, "factors.go:") || !strings.Contains(logged, "/account/authenticator") {
 		t.Errorf("the log lacks the stack of the panic:\n%s", logged)
