@@ -248,6 +248,7 @@ type listed struct {
 // list runs go list in the repository's root.
 func list(t *testing.T, args ...string) (all []listed) {
 	t.Helper()
+	tracked(t) // go list reads them
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports,Deps,Export"}, args...)...)
 	cmd.Dir = root
 	out, err := cmd.Output()

@@ -23,6 +23,7 @@ var testLine = regexp.MustCompile(`(?m)^test: (\S+)(?: (\S+))?$`)
 
 func mutations(t *testing.T) (all []mutation) {
 	t.Helper()
+	tracked(t) // git apply reads them
 	paths, err := filepath.Glob(filepath.Join(root, "testdata/mutations/*.patch"))
 	if err != nil {
 		t.Fatal(err)

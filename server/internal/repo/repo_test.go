@@ -4,21 +4,61 @@ package repo
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // root is the repository's root folder, seen from this package.
 const root = "../../.."
+
+// tracked returns the names of all files but those that git ignores.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	names, err := allFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// allFiles is the list of tracked.
+//
+// It tells the test cache of Go that the result of the test depends on each of them: many tests read them by
+// commands such as git and go list, which the cache does not see. The cache checks files whose names lie in the
+// module of the test, the folder server. So the names begin with the folder of this package and go up by "..";
+// filepath.Join would shorten them.
+var allFiles = sync.OnceValues(func() ([]string, error) {
+	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("git ls-files: %w", err)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	names, seen := strings.Split(strings.Trim(string(out), "\x00"), "\x00"), make(map[string]bool)
+	for _, name := range names {
+		for ; !seen[name]; name = path.Dir(name) { // a folder changes with the list of its files
+			seen[name] = true
+			_, _ = os.Stat(here + "/" + root + "/" + name) // a deleted file counts, too
+		}
+	}
+	return names, nil
+})
 
 // sources parses the Go files of the library, the adapters, the server and the examples, tests
 // apart, and calls f with each.
@@ -41,14 +81,8 @@ func sources(t *testing.T, f func(name string, file *ast.File, set *token.FileSe
 // files calls f with each file with this extension, except those that git ignores.
 func files(t *testing.T, extension string, f func(name string, text []byte)) {
 	t.Helper()
-	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("git ls-files: %v", err)
-	}
 	n := 0
-	for name := range strings.SplitSeq(strings.Trim(string(out), "\x00"), "\x00") {
+	for _, name := range tracked(t) {
 		if !strings.HasSuffix(name, extension) {
 			continue
 		}
