@@ -120,10 +120,12 @@ func decodeToken(value string) *webToken {
 // Shapes of values that a person masked or that a program left empty.
 var (
 	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|\(\d+ octets, sha256`)
+	jwtMark          = regexp.MustCompile(`(?i)jwt|token`)
 	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
 		`\$\{?[a-z_][a-z0-9_.]*\}?|\$\(.*\)|\$\{\{.*\}\}|\{\{.*\}\}|\{[a-z_]+\}|%[a-z_]+%|<(?:your|my|insert|put)[-_ a-z]*>|` +
 		`(?:your|my|insert|put|enter|replace)[-_ ]?[a-z_ -]*(?:token|key|secret|jwt|password|here|me)[a-z_ -]*|change[-_]?me)["']?$`)
+	emptyShape   = regexp.MustCompile(`^(?:null|undefined|\(null\)|\[object Object\]|\$\{[A-Za-z_][A-Za-z0-9_.]*\}|\{\{.*\}\})$`)
 	exampleShape = regexp.MustCompile(`(?i)^["']?(?:(?:access|api|auth|bearer|id|refresh)?[-_]?(?:token|key|secret|jwt)|true|false)["']?$`)
 	tokenShape   = regexp.MustCompile(`^[A-Za-z0-9._~+/=|:!-]+$`)
 	schemeWord   = regexp.MustCompile("^[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}$")
@@ -310,7 +312,7 @@ func (e *evidence) requestFacts() {
 			e.add("token-address", Computed, "grant_type", "the request asks for a token")
 		}
 	}
-	if signIn && regexp.MustCompile(`(?i)token`).MatchString(e.target.Path) {
+	if signIn && strings.Contains(strings.ToLower(e.target.Path), "token") {
 		e.add("token-address", Computed, "address", "the address is that of a token endpoint")
 	}
 	if auth != nil && strings.TrimSpace(auth.value) != "" {
@@ -485,7 +487,7 @@ func (e *evidence) valueForm(c *credential) bool {
 		}
 		return false
 	case !c.masked && placeholderShape.MatchString(bare):
-		e.add("placeholder-word", Computed, at, "the secret is %s: an example or an empty variable", e.quote(bare))
+		e.add("placeholder-word", Computed, at, "the secret is %s: the word of an example or of an empty variable", e.quote(bare))
 		return false
 	case c.masked && placeholderShape.MatchString(bare):
 		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the person masked the secret", e.quote(bare))
@@ -593,7 +595,7 @@ func (e *evidence) schemeless(c *credential, value string) {
 	case c.token != nil || c.shape != nil && !strings.Contains(value, " "):
 		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
-	case c.masked && regexp.MustCompile(`(?i)jwt|token`).MatchString(c.mark):
+	case c.masked && jwtMark.MatchString(c.mark):
 		e.add("token-without-scheme", Computed, c.place, "the field has a token and no scheme")
 		e.add("scheme-missing", Computed, c.place, "the field has no scheme")
 	default:
@@ -643,8 +645,8 @@ func (e *evidence) basicForm(c *credential, value string) {
 			e.add("stray-octets", Computed, at, "a blank stands at the edge of the %s", part.name)
 		case strings.IndexFunc(v, invisible) >= 0:
 			e.add("stray-octets", Computed, at, "an invisible character stands in the %s", part.name)
-		case v != "" && !maskShape.MatchString(v) && placeholderShape.MatchString(v) && part.name == "password":
-			e.add("placeholder-word", Computed, at, "the password is %s: an example or an empty variable", e.quote(v))
+		case emptyShape.MatchString(v) && part.name == "password":
+			e.add("placeholder-word", Computed, at, "the password is the word of an empty variable")
 		}
 	}
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
@@ -677,7 +679,7 @@ func (e *evidence) tokenForm(c *credential, value string) {
 		e.add("jwe-sent", Computed, c.place, "the token is encrypted (RFC 7516): only its recipient can read it")
 	case !c.masked:
 		e.add("opaque-sent", Computed, c.place, "the token is opaque, not a JWT")
-	case regexp.MustCompile(`(?i)\bjwt\b`).MatchString(c.mark):
+	case strings.Contains(strings.ToLower(c.mark), "jwt"):
 		e.add("jwt-sent", Computed, c.place, "the person says that the token is a JWT")
 	}
 }

@@ -68,7 +68,7 @@ func Diagnose(c *Case, options ...Option) *Report {
 	}
 	d.evidence = gather(c, d.now)
 	d.derive()
-	d.weigh()
+	d.weigh(prepared())
 	return d.report()
 }
 
@@ -170,7 +170,7 @@ func (e *evidence) namedCredential() {
 }
 
 // weigh lets every rule count.
-func (d *diagnosis) weigh() {
+func (d *diagnosis) weigh(rules []preparedRule) {
 	byID := map[string]*score{}
 	for i, c := range Causes {
 		s := &score{cause: c, groups: map[string]int{}, facts: map[string]struct{}{}, order: tieOrder(c)*1000 + i}
@@ -183,7 +183,7 @@ func (d *diagnosis) weigh() {
 			said[f.ID] = f.Source == Said
 		}
 	}
-	for _, r := range prepared() {
+	for _, r := range rules {
 		if !d.has(r.ids...) {
 			continue
 		}

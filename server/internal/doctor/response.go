@@ -54,18 +54,19 @@ const (
 	maxCodes    = 400
 	maxDepth    = 8
 	maxLogLines = 400
+	maxSaid     = 4000 // octets of one text
 )
 
 func newPassage(at, text string, by speaker) passage {
-	if len(text) > 4000 {
-		text = text[:4000]
-	}
 	return passage{at: at, text: text, by: by, words: normalise(text)}
 }
 
 func (e *evidence) say(at, text string, by speaker) {
 	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
-		e.words = append(e.words, newPassage(at, text, by))
+		if len(text) > maxSaid {
+			text = text[:strings.LastIndexAny(text[:maxSaid], " \n")+1] // never a part of a secret
+		}
+		e.words = append(e.words, newPassage(at, e.masker.Mask(text), by)) // words lose the form that the mask knows
 	}
 }
 
