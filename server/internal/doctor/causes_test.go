@@ -1,8 +1,11 @@
 package doctor
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/durward-auth/durward/server/internal/explain"
 )
@@ -33,5 +36,52 @@ func TestEveryCauseIsExplained(t *testing.T) {
 		if !slices.ContainsFunc(Families, func(f Family) bool { return f.ID == p.ID }) {
 			t.Errorf("texts/families/%s.md explains a family that the catalogue does not have", p.ID)
 		}
+	}
+}
+
+// The example in the page of a cause is an exchange that the doctor reads. For none of them another cause
+// is certain, and for most the cause of the page comes first.
+func TestExamplesOfPages(t *testing.T) {
+	t.Parallel()
+	exchange := regexp.MustCompile("(?ms)^```http\n(.*?)^```$")
+	now := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC) // the time of the examples
+	first, among := 0, 0
+	for _, c := range Causes {
+		p, _ := explain.Find(c.ID)
+		at := slices.IndexFunc(p.Sections, func(s explain.Section) bool { return s.Name == "example" })
+		if at < 0 {
+			t.Errorf("%s: the page has no example", c.ID)
+			continue
+		}
+		m := exchange.FindStringSubmatch(p.Sections[at].Markdown)
+		if m == nil {
+			t.Errorf("%s: the example has no exchange:\n%s", c.ID, p.Sections[at].Markdown)
+			continue
+		}
+		read, err := Read(strings.NewReader(m[1]), Options{})
+		if err != nil {
+			t.Errorf("%s: the example cannot be read: %v\n%s", c.ID, err, m[1])
+			continue
+		}
+		rank := 0
+		for i, f := range Diagnose(read, At(now)).Causes {
+			if f.ID == c.ID {
+				rank = i + 1
+			} else if f.Confidence == Certain {
+				t.Errorf("%s: %s is certain for the example\n%s", c.ID, f.ID, m[1])
+			}
+		}
+		if rank == 1 {
+			first++
+		}
+		if rank > 0 {
+			among++
+		} else {
+			t.Logf("%s is not among the causes of its example", c.ID)
+		}
+	}
+	// The rest are causes that an exchange does not show, such as a name in a file of the client.
+	if first < 50 || among < 60 {
+		t.Errorf("the cause is first for %d examples of %d and among the causes for %d, want at least 50 and 60", first, len(Causes), among)
 	}
 }
