@@ -392,6 +392,9 @@ func (e *evidence) unsent(signIn bool) {
 	if e.seen["key-sent"] || e.seen["secret-in-body"] || e.seen["cookie-sent"] || e.seen["certificate-sent"] || e.seen["user-in-address"] || bodyUnseen {
 		return
 	}
+	if e.response.Status == 407 && e.seen["proxy-authorization-sent"] {
+		return // the credentials that the refusal is about
+	}
 	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) {
 		return
 	}

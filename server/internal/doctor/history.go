@@ -125,7 +125,7 @@ func (e *evidence) challengeFacts() {
 	r := e.response
 	offered := e.offered()
 	if len(offered) > 0 {
-		e.add("challenged", Computed, "WWW-Authenticate", "the server offers %s", e.quote(strings.Join(offered, ", ")))
+		e.add("challenged", Computed, e.challengeField(), "the server offers %s", e.quote(strings.Join(offered, ", ")))
 	} else if r.Status == 401 {
 		e.add("no-challenge", Computed, "WWW-Authenticate", "401 without WWW-Authenticate (RFC 9110 s15.5.2)")
 	} else if r.Status == 407 {
@@ -138,7 +138,7 @@ func (e *evidence) challengeFacts() {
 			e.add("error-"+code, Coded, "WWW-Authenticate error", "error is %s (RFC 6750 s3.1, RFC 9449 s7.1)", e.quote(code))
 		}
 		if _, ok := c.Param("resource_metadata"); ok {
-			e.add("resource-metadata", Computed, "WWW-Authenticate", "the challenge names the metadata of the resource (RFC 9728 s5.1)")
+			e.add("resource-metadata", Computed, e.challengeField(), "the challenge names the metadata of the resource (RFC 9728 s5.1)")
 		}
 		if _, ok := c.Param("scope"); ok {
 			e.add("scope-named", Computed, "WWW-Authenticate scope", "the challenge names a scope")
@@ -159,20 +159,20 @@ func (e *evidence) challengeFacts() {
 		}
 	}
 	if len(offered) > 0 && !hasError {
-		e.add("bare-challenge", Computed, "WWW-Authenticate", "the challenge has no error")
+		e.add("bare-challenge", Computed, e.challengeField(), "the challenge has no error")
 	}
 	connection := len(offered) > 0
 	for _, s := range offered {
 		if s != "negotiate" && s != "ntlm" && s != "kerberos" {
 			connection = false
 		}
-		e.add("offers-"+s, Computed, "WWW-Authenticate", "the server offers %s", e.quote(s))
+		e.add("offers-"+s, Computed, e.challengeField(), "the server offers %s", e.quote(s))
 	}
 	if connection {
-		e.add("offers-windows-only", Computed, "WWW-Authenticate", "the server offers %s alone", e.quote(strings.Join(offered, ", ")))
+		e.add("offers-windows-only", Computed, e.challengeField(), "the server offers %s alone", e.quote(strings.Join(offered, ", ")))
 	}
 	if len(offered) == 1 {
-		e.add("offers-"+offered[0]+"-only", Computed, "WWW-Authenticate", "the server offers %s alone", e.quote(offered[0]))
+		e.add("offers-"+offered[0]+"-only", Computed, e.challengeField(), "the server offers %s alone", e.quote(offered[0]))
 	}
 	kind := secretInAuthorization
 	if r.Status == 407 {
@@ -180,9 +180,9 @@ func (e *evidence) challengeFacts() {
 	}
 	if auth := e.sent(kind); auth != nil && auth.scheme != "" && strings.TrimSpace(auth.value) != "" && len(offered) > 0 {
 		if slices.Contains(offered, auth.scheme) || auth.scheme == "ntlm" && slices.Contains(offered, "negotiate") || strings.HasPrefix(auth.scheme, "aws4") && slices.Contains(offered, "aws4-hmac-sha256") {
-			e.add("scheme-offered", Computed, "WWW-Authenticate", "the scheme sent, %s, is offered", e.quote(auth.scheme))
+			e.add("scheme-offered", Computed, e.challengeField(), "the scheme sent, %s, is offered", e.quote(auth.scheme))
 		} else if slices.Contains(schemes, auth.scheme) {
-			e.add("scheme-not-offered", Computed, "WWW-Authenticate", "the scheme sent is %s, the server offers %s", e.quote(auth.scheme), e.quote(strings.Join(offered, ", ")))
+			e.add("scheme-not-offered", Computed, e.challengeField(), "the scheme sent is %s, the server offers %s", e.quote(auth.scheme), e.quote(strings.Join(offered, ", ")))
 		}
 	}
 	if auth := e.sent(secretInAuthorization, secretInProxyAuthorization); auth != nil && (auth.scheme == "negotiate" || auth.scheme == "ntlm") {
@@ -218,7 +218,7 @@ func (e *evidence) windowsFacts(auth *credential) {
 	}
 	for _, c := range e.challenges {
 		if strings.HasPrefix(c.Token68, "TlRMTVNTUAAC") && strings.HasPrefix(value, "TlRMTVNTUAAB") {
-			e.add("ntlm-middle", Computed, "WWW-Authenticate", "the answer is the second message of NTLM: the handshake goes on")
+			e.add("ntlm-middle", Computed, e.challengeField(), "the answer is the second message of NTLM: the handshake goes on")
 		}
 	}
 }

@@ -110,7 +110,7 @@ func (e *evidence) readChallenges() {
 	}
 	for _, c := range e.challenges {
 		if c.Scheme != "" && len(c.Params) == 0 && c.Token68 == "" && !slices.Contains(schemes, strings.ToLower(c.Scheme)) {
-			e.add("challenge-odd", Computed, "WWW-Authenticate", "%s is no scheme in use and has no parameters", e.quote(c.Scheme))
+			e.add("challenge-odd", Computed, e.challengeField(), "%s is no scheme in use and has no parameters", e.quote(c.Scheme))
 		}
 	}
 }
@@ -321,4 +321,12 @@ func (e *evidence) embedded(text, at string) {
 			}
 		}
 	}
+}
+
+// challengeField returns the name of the field with the challenges of the response.
+func (e *evidence) challengeField() string {
+	if e.response.Status == 407 {
+		return "Proxy-Authenticate"
+	}
+	return "WWW-Authenticate"
 }

@@ -103,7 +103,9 @@ var rules = []rule{
 
 	{"proxy-credentials-missing", "status-407 !proxy-authorization-sent !offers-windows-only", decides, "407"},
 	{"proxy-credentials-missing", "status-407 !proxy-authorization-sent", strong, "407"},
-	{"proxy-credentials-missing", "status-407", weak, "407"},
+	{"proxy-credentials-missing", "status-407 proxy-authorization-sent", contradicts, "407"},
+	{"no-credentials", "status-407 proxy-authorization-sent", impossible, "407"},
+	{"not-permitted", "status-407", -weak, "407"},
 	{"proxy-credentials-missing", "status-known !status-407 !log:proxy-credentials-missing !said:proxy-credentials-missing", impossible, "407"},
 
 	// The form.
@@ -164,6 +166,7 @@ var rules = []rule{
 	{"wrong-scheme", "scheme-not-offered said:wrong-scheme", decides, "scheme"},
 	{"wrong-scheme", "scheme-not-offered said:none", strong + weak, "scheme"},
 	{"wrong-scheme", "scheme-not-offered said-nothing !front-page", strong + weak, "scheme"},
+	{"wrong-scheme", "scheme-not-offered status-407", strong + weak, "scheme"},
 	{"wrong-scheme", "scheme-not-offered", strong, "scheme"},
 	{"wrong-scheme", "bound-as-bearer offers-dpop", decides, "bound"},
 	{"wrong-scheme", "bound-as-bearer", strong + weak, "bound"},
@@ -283,6 +286,11 @@ var rules = []rule{
 	{"clock-wrong", "exp-just-past", weak, "near"},
 	{"clock-wrong", "address-not-expired said:expired", strong, "disagree"},
 
+	// The words of the server name another part of the token than aud.
+	{"wrong-audience", "said:wrong-issuer !said:wrong-audience", contradicts, "other claim"},
+	{"wrong-audience", "said:bad-signature !said:wrong-audience", contradicts, "other claim"},
+	{"wrong-audience", "said:unknown-signing-key !said:wrong-audience", contradicts, "other claim"},
+	{"wrong-audience", "said:wrong-algorithm !said:wrong-audience", contradicts, "other claim"},
 	{"wrong-issuer", "iss-other", decides, "iss"},
 	{"wrong-issuer", "iss-spelled-otherwise", decides, "iss"},
 	{"wrong-issuer", "iss-absent said:wrong-issuer", weak, "iss"},
