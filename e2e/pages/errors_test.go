@@ -32,6 +32,10 @@ func TestExplanations(t *testing.T) {
 	b.sees(visible + ` === "crash"`)
 	b.check("errors-page")
 
+	b.visit("/errors/scheme/DPoP")
+	b.check("errors-scheme")
+	b.visit("/errors/page/refresh?level=crash")
+
 	// By keyboard.
 	b.script(`document.querySelector('.levels a[data-level="eli5"]').focus()`)
 	b.keys(kb.Enter)

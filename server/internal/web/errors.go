@@ -35,8 +35,11 @@ type reasonGroup struct {
 	Heading string // key of a text, or the title of a family
 	English bool   // Heading is the title of a family
 	Path    string // page of the family, or ""
-	Pages   []explain.Page
+	Entries []reasonEntry
 }
+
+// reasonEntry is one line of the list.
+type reasonEntry struct{ Status, Title, ID, Summary, Path string }
 
 // reasonList is the data of /errors/.
 type reasonList struct {
@@ -48,53 +51,54 @@ type reasonList struct {
 // maxQuery is the maximum length of a search that is used, in octets.
 const maxQuery = 200
 
-// searched reports whether the entry of p in the list has each word of a query in small letters.
-func searched(p explain.Page, words []string) bool {
-	entry := strings.ToLower(strings.Join([]string{statusOf(p), p.Title, p.ID, p.Summary}, " "))
-	for _, word := range words {
-		if !strings.Contains(entry, word) {
-			return false
-		}
-	}
-	return true
-}
-
-// statusOf returns the status of a page, or "".
-func statusOf(p explain.Page) string {
-	if p.Status == 0 {
-		return ""
-	}
-	return strconv.Itoa(p.Status)
-}
-
-// reasons returns the explanations that match a query, in groups.
+// reasons returns the explanations that have each word of a query, in groups.
 func (s *Server) reasons(query string) reasonList {
 	query = query[:min(len(query), maxQuery)]
 	d := reasonList{Query: query}
 	words := strings.Fields(strings.ToLower(query))
-	add := func(g reasonGroup, wanted func(explain.Page) bool) {
-		for _, p := range explain.All() {
-			if wanted(p) {
-				if p = p.With(s.c.Settings.Figures); searched(p, words) {
-					g.Pages = append(g.Pages, p)
-				}
+	add := func(g reasonGroup, entries []reasonEntry) {
+		for _, e := range entries {
+			text := strings.ToLower(strings.Join([]string{e.Status, e.Title, e.ID, e.Summary}, " "))
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) }) {
+				g.Entries = append(g.Entries, e)
 			}
 		}
-		if d.Found += len(g.Pages); len(g.Pages) > 0 {
+		if d.Found += len(g.Entries); len(g.Entries) > 0 {
 			d.Groups = append(d.Groups, g)
 		}
 	}
-	add(reasonGroup{ID: "subjects", Heading: "errors.subjects"}, func(p explain.Page) bool { return p.Kind == explain.KindPage })
-	add(reasonGroup{ID: "codes", Heading: "errors.codes"}, func(p explain.Page) bool { return p.Kind == explain.KindCode })
+	pages := func(kind explain.Kind, family string) (entries []reasonEntry) {
+		for _, p := range explain.Of(kind) {
+			if p.Family == family {
+				p = p.With(s.c.Settings.Figures)
+				e := reasonEntry{Title: p.Title, ID: p.ID, Summary: p.Summary, Path: p.Path()}
+				if p.Status != 0 {
+					e.Status = strconv.Itoa(p.Status)
+				}
+				entries = append(entries, e)
+			}
+		}
+		return entries
+	}
+	add(reasonGroup{ID: "subjects", Heading: "errors.subjects"}, pages(explain.KindPage, ""))
+	add(reasonGroup{ID: "codes", Heading: "errors.codes"}, pages(explain.KindCode, ""))
 	for _, f := range doctor.Families {
 		g := reasonGroup{ID: "family-" + f.ID, Heading: f.Title, English: true}
 		if page, ok := explain.Find(f.ID); ok {
 			g.Path = page.Path()
 		}
-		add(g, func(p explain.Page) bool { return p.Kind == explain.KindCause && p.Family == f.ID })
+		add(g, pages(explain.KindCause, f.ID))
 	}
+	var schemes []reasonEntry
+	for _, x := range explain.Schemes {
+		schemes = append(schemes, reasonEntry{Title: x.Name, ID: x.Name, Summary: x.What, Path: schemePath + x.Name})
+	}
+	add(reasonGroup{ID: "schemes", Heading: "errors.schemes"}, schemes)
 	return d
 }
+
+// schemePath begins the paths of explanations of schemes.
+const schemePath = "/errors/scheme/"
 
 // reasonPage is the data of the page of one explanation.
 type reasonPage struct {
@@ -114,9 +118,12 @@ func (s *Server) errorPage(w http.ResponseWriter, r *http.Request) error {
 	if id == "" {
 		return s.render(w, r, "errors.html", s.reasons(r.URL.Query().Get("q")))
 	}
+	if scheme, ok := explain.SchemeOf(path.Base(id)); ok && strings.EqualFold(schemePath+scheme.Name, r.URL.Path) {
+		return s.render(w, r, "scheme.html", scheme)
+	}
 	p, ok := explain.Find(path.Base(id))
 	if !ok || !strings.EqualFold(p.Path(), r.URL.Path) {
-		return fmt.Errorf("no explanation of that code, cause or subject: %w", durward.NotFound)
+		return fmt.Errorf("no explanation of that code, cause, subject or scheme: %w", durward.NotFound)
 	}
 	return s.render(w, r, "error.html", s.reasonPage(p, r.URL.Query().Get("level")))
 }

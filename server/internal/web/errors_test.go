@@ -41,7 +41,12 @@ func TestEveryExplanationHasAPage(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/errors/cause/TOKEN_EXPIRED", "/errors/page/", "/errors/cause",
+	for _, x := range explain.Schemes {
+		index.shows(`href="/errors/scheme/` + x.Name + `"`)
+		b.get("/errors/scheme/"+x.Name).want(http.StatusOK).shows("<h1>"+x.Name+"</h1>", template.HTMLEscapeString(x.Do))
+	}
+	b.get("/errors/scheme/basic").want(http.StatusOK).shows("<h1>Basic</h1>")
+	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/errors/scheme/", "/errors/scheme/expired", "/errors/page/Basic", "/errors/cause/TOKEN_EXPIRED", "/errors/page/", "/errors/cause",
 		"/errors/x/TOKEN_EXPIRED", "/static/", "/static/other.css", "/nothing"} {
 		b.get(path).want(http.StatusNotFound).shows("<h1>Page not found</h1>").lacks(">NONE")
 	}
