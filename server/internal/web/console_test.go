@@ -388,19 +388,19 @@ func TestConsoleImport(t *testing.T) {
 		evil + ",x,\n"
 	b.get(at).want(200).shows("Import users", `enctype="multipart/form-data"`)
 	b.get("/console/users").want(200).shows(at)
-	p := b.upload(at, "file", file, "dry_run", "yes").want(200).shows("1 users can be added, 6 cannot", "Line 3", "new@example.com").lacks("secret-hash")
+	p := b.upload(at, "file", file, "dry_run", "yes").want(200).shows("Users that can be added: 1. That cannot: 6.", "Line 3", "new@example.com").lacks("secret-hash")
 	if strings.Contains(p.Body, evil) {
 		t.Errorf("text of a file is mark-up:\n%s", p.Body)
 	}
 	if _, err := e.node.Accounts.ByEmail(context.Background(), "new@example.com"); err == nil {
 		t.Error("a check of the file added a user")
 	}
-	b.upload(at, "file", file, "format", "").want(200).shows("1 users were added, 6 were not",
+	b.upload(at, "file", file, "format", "").want(200).shows("Users added: 1. Not added: 6.", `<td lang="en">`,
 		"Line 3", "no address", "has an account already", "no hash of a password", "looks like that of another user", "The hash cannot be used").lacks("secret-hash")
 	if u := e.user("new@example.com"); u.Name != "New" {
 		t.Errorf("the imported user: %+v", u)
 	}
-	b.upload(at, "file", file, "without_hash", "yes", "look_alike", "yes").want(200).shows("2 users were added")
+	b.upload(at, "file", file, "without_hash", "yes", "look_alike", "yes").want(200).shows("Users added: 2.")
 	if found := e.events(store.EventUserAdded); len(found) < 3 || found[0].Actor != e.user(bea).ID {
 		t.Errorf("events: %+v, want three by the administrator", found)
 	}
@@ -440,7 +440,7 @@ func TestConsoleImport(t *testing.T) {
 		p := <-done
 		p.want(200)
 		_, rest, _ := strings.Cut(p.Body, `role="status">`)
-		if _, err := fmt.Sscanf(rest, "%d users", &n); err != nil {
+		if _, err := fmt.Sscanf(rest, "Users added: %d", &n); err != nil {
 			t.Fatalf("%v: %.200s", err, rest)
 		}
 		added += n

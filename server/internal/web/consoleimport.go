@@ -29,7 +29,10 @@ type importReport struct {
 }
 
 // importLine is a row of a file.
-type importLine struct{ Place, Email, Fault string }
+type importLine struct {
+	Place, Email, Fault string
+	English             bool // the fault has a text in no other language
+}
 
 // showImport is GET /console/users/import.
 func (s *Server) showImport(w http.ResponseWriter, r *http.Request) error {
@@ -76,27 +79,27 @@ func (s *Server) importUsers(w http.ResponseWriter, r *http.Request) error {
 			report.Added = append(report.Added, line)
 			continue
 		}
-		line.Fault = importFault(lang, row)
+		line.Fault, line.English = importFault(lang, row)
 		report.Faults = append(report.Faults, line)
 	}
 	return s.importPage(w, r, &report, f)
 }
 
-// importFault returns why a row was not imported. Faults of hashes and of the form of a row have no text in
-// other languages than English.
-func importFault(lang string, row httpapi.ImportedRow) string {
+// importFault returns why a row was not imported. Faults of hashes and of the form of a row have a text in
+// English alone.
+func importFault(lang string, row httpapi.ImportedRow) (fault string, english bool) {
 	_, rule := mistakeOf(lang, row.Fault)
 	switch {
 	case errors.Is(row.Fault, store.ErrLookAlike):
-		return text(lang, "console.import_alike")
+		return text(lang, "console.import_alike"), false
 	case errors.Is(row.Fault, store.ErrEmailDeleted):
-		return text(lang, "console.import_deleted")
+		return text(lang, "console.import_deleted"), false
 	case errors.Is(row.Fault, durward.EmailTaken):
-		return text(lang, "console.import_taken")
+		return text(lang, "console.import_taken"), false
 	case account.NoHash(row.Row, row.Fault):
-		return text(lang, "console.import_no_hash")
+		return text(lang, "console.import_no_hash"), false
 	case rule != "":
-		return rule
+		return rule, false
 	}
-	return account.ImportFaultOf(row.Row, row.Fault, func(name string) string { return name }).Error
+	return account.ImportFaultOf(row.Row, row.Fault, func(name string) string { return name }).Error, true
 }
