@@ -98,11 +98,16 @@ var (
 	otherClause = regexp.MustCompile(`^(.+) <(https://[^>]+)>$`)
 )
 
+// rfcURL returns the address of a section of an RFC.
+func rfcURL(number, section string) string {
+	return "https://www.rfc-editor.org/rfc/rfc" + number + "#section-" + section
+}
+
 // UnmarshalText reads a clause of front matter.
 func (c *Clause) UnmarshalText(text []byte) error {
 	if m := rfcClause.FindStringSubmatch(string(text)); m != nil {
 		c.Name = "RFC " + m[1] + ", section " + m[2]
-		c.URL = "https://www.rfc-editor.org/rfc/rfc" + m[1] + "#section-" + m[2]
+		c.URL = rfcURL(m[1], m[2])
 	} else if m := otherClause.FindStringSubmatch(string(text)); m != nil {
 		c.Name, c.URL = m[1], m[2]
 	} else {

@@ -301,6 +301,21 @@ func TestGroupsOfCode(t *testing.T) {
 	}
 }
 
+// A clause in a text is a link, with the words around it and the line break after it, and code is left alone.
+func TestClausesAreLinks(t *testing.T) {
+	t.Parallel()
+	s := Section{Name: "deep", Markdown: "See RFC 9110 s15.5.2, *RFC 6750 s3.1.*\nand `RFC 1 s2` or [RFC 7 s1](https://example.com).\nRFC 9449 s4"}
+	html, err := s.HTML("/errors/")
+	want := `<p>See <a href="https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2">RFC 9110 s15.5.2</a>, ` +
+		`<em><a href="https://www.rfc-editor.org/rfc/rfc6750#section-3.1">RFC 6750 s3.1</a>.</em>
+and <code>RFC 1 s2</code> or <a href="https://example.com">RFC 7 s1</a>.
+<a href="https://www.rfc-editor.org/rfc/rfc9449#section-4">RFC 9449 s4</a></p>
+`
+	if err != nil || string(html) != want {
+		t.Errorf("HTML = %s, %v, want %s", html, err, want)
+	}
+}
+
 // wrap keeps code, tables and lists apart from paragraphs.
 func TestWrap(t *testing.T) {
 	t.Parallel()

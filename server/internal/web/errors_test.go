@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/server/internal/config"
+	"github.com/durward-auth/durward/server/internal/doctor"
 	"github.com/durward-auth/durward/server/internal/explain"
 )
 
@@ -49,6 +50,30 @@ func TestEveryExplanationHasAPage(t *testing.T) {
 	for _, path := range []string{"/errors/NONE", "/errors/TOKEN_EXPIRED/", "/errors/scheme/", "/errors/scheme/expired", "/errors/page/Basic", "/errors/cause/TOKEN_EXPIRED", "/errors/page/", "/errors/cause",
 		"/errors/x/TOKEN_EXPIRED", "/static/", "/static/other.css", "/nothing"} {
 		b.get(path).want(http.StatusNotFound).shows("<h1>Page not found</h1>").lacks(">NONE")
+	}
+}
+
+// Each cause and family of the catalogue has an explanation, and the reverse.
+func TestEveryCauseIsExplained(t *testing.T) {
+	t.Parallel()
+	families := map[string]bool{}
+	for _, f := range doctor.Families {
+		families[f.ID] = true
+		if p, ok := explain.Find(f.ID); !ok || p.Kind != explain.KindFamily {
+			t.Errorf("the family %s has no explanation", f.ID)
+		}
+	}
+	causes := map[string]string{}
+	for _, c := range doctor.Causes {
+		causes[c.ID] = c.Family
+		if p, ok := explain.Find(c.ID); !ok || p.Kind != explain.KindCause || p.Family != c.Family {
+			t.Errorf("the cause %s of family %s is explained as %s of family %q", c.ID, c.Family, p.Kind, p.Family)
+		}
+	}
+	for _, p := range explain.All() {
+		if p.Kind == explain.KindCause && causes[p.ID] == "" || p.Kind == explain.KindFamily && !families[p.ID] {
+			t.Errorf("%s explains no entry of the catalogue", p.Path())
+		}
 	}
 }
 
