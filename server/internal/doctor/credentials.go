@@ -461,6 +461,8 @@ func (e *evidence) credentialFacts() {
 			e.add(c.scheme+"-sent", Computed, c.place, "the scheme sent is %s", e.quote(c.scheme))
 		}
 		e.kindOf(c)
+		e.markFacts(c)
+		e.cutUserName(c)
 	}
 	if len(tokens) > 1 {
 		e.add("two-tokens", Computed, "request", "the request has an access token in two places (RFC 6750 s2)")
@@ -611,10 +613,7 @@ var gluedNot = map[string]bool{"token": true, "session": true, "client": true, "
 
 // basicForm adds facts about the token68 of Basic (RFC 7617 s2).
 func (e *evidence) basicForm(c *credential, value string) {
-	if c.scheme != "basic" || c.masked && !strings.Contains(value, "=") {
-		return
-	}
-	if c.masked {
+	if c.scheme != "basic" || c.masked {
 		return
 	}
 	at := c.place
@@ -655,10 +654,14 @@ func (e *evidence) basicForm(c *credential, value string) {
 	if user == "" && pass == "" && strings.Contains(decoded, ":") {
 		e.add("empty-credential", Computed, at, "user and password are empty")
 	}
+}
+
+// cutUserName adds a fact about a user name whose end the shell took.
+func (e *evidence) cutUserName(c *credential) {
 	for _, p := range e.products {
 		for _, want := range p.Users {
-			if strings.EqualFold(user, want.Cut) {
-				e.add("user-cut", Computed, at, "the user name ends where %s has %q: the shell took the rest", p.Name, want.Mark)
+			if c.scheme == "basic" && strings.EqualFold(c.user, want.Cut) {
+				e.add("user-cut", Computed, c.place, "the user name ends where %s has %q: the shell took the rest", p.Name, want.Mark)
 			}
 		}
 	}

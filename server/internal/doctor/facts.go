@@ -69,6 +69,7 @@ func gather(c *Case, now time.Time) *evidence {
 	e.dpopFacts()
 	e.historyFacts()
 	e.cookieFacts()
+	e.toldFacts()
 	e.codeFacts()
 	e.saidFacts()
 	e.noteFacts()

@@ -206,6 +206,7 @@ var quirkText = map[string]string{
 	"basic-only-token":    "its API tokens are sent as the password of Basic",
 	"sign-in-page-203":    "a sign-in page with 203 or 302 stands for a refusal",
 	"keys-beside-token":   "it wants a key field beside Authorization",
+	"token-only":          "it takes tokens alone, no user and password",
 	"oauth-only":          "an API key is not taken where a person's data are asked",
 }
 

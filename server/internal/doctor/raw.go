@@ -50,7 +50,7 @@ func linesOf(text string) []line {
 
 // Starts of messages. A status line may lack its reason and its minor version (RFC 9112 s4).
 var (
-	requestLine = regexp.MustCompile(`^([A-Z][A-Z-]{1,19}) +(\S+) +(HTTP/[0-9](?:\.[0-9])?) *$`)
+	requestLine = regexp.MustCompile(`^([A-Z][A-Z-]{1,19}) +((?:<[^<>]*>|\S)+) +(HTTP/[0-9](?:\.[0-9])?) *$`)
 	shortLine   = regexp.MustCompile(`^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) +(/\S*|\*|https?://\S+|[\w.-]+:\d+) *$`)
 	statusLine  = regexp.MustCompile(`^(HTTP/[0-9](?:\.[0-9])?) +([0-9]{3})(?: +(.*))?$`)
 	timestamp   = regexp.MustCompile(`^(?:\[[\d-]+\] )?[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+ (?:\[[\d-]+\] )?`)
