@@ -11,18 +11,19 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Start starts a headless Chromium with a home folder and a folder for profiles. Without Chromium it skips the
+// Start starts a headless Chromium with a home folder, a folder for profiles and further options. Without Chromium it skips the
 // test; with CI set, the test fails.
-func Start(t *testing.T, home, profiles string) context.Context {
+func Start(t *testing.T, home, profiles string, options ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil && os.Getenv("CI") != "" {
 		t.Fatal("chromium is not installed: apt-get install --no-install-recommends chromium")
 	} else if err != nil {
 		t.Skip("SKIPPED: chromium is not installed")
 	}
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+	all := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(profiles),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+home))...)
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Env("HOME="+home))
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), append(all, options...)...)
 	t.Cleanup(cancel)
 	browser, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)

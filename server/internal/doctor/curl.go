@@ -360,9 +360,7 @@ func digits(s string, base, most int) (n uint64, used int) {
 
 // cmdExe reports whether a command is written for cmd.exe, as browsers copy it on Windows.
 func cmdExe(text string) bool {
-	_, after, _ := strings.Cut(text, "curl")
-	after = strings.TrimLeft(strings.TrimPrefix(after, ".exe"), " \t")
-	if strings.HasPrefix(after, `^"`) {
+	if caretQuote.MatchString(text) {
 		return true
 	}
 	for l := range strings.SplitSeq(text, "\n") {
@@ -374,8 +372,11 @@ func cmdExe(text string) bool {
 			return false
 		}
 	}
-	return strings.Contains(text, ` ^"`) && !strings.ContainsAny(text, `'\`)
+	return false
 }
+
+// caretQuote matches a command whose first quotation mark has a caret.
+var caretQuote = regexp.MustCompile(`^[^"'\n]*curl(?:\.exe)?[ \t][^"'\n]*\^"`)
 
 // cmdWords returns the arguments of one command of cmd.exe.
 //

@@ -168,7 +168,7 @@ func checkCase(t *testing.T, input string, c *Case, err error) {
 // Every input gives a case or an explained error, quickly.
 func FuzzRead(f *testing.F) {
 	files, _ := filepath.Glob("testdata/inputs/*.txtar")
-	addInputs(f, append(files, "testdata/same.txtar")...)
+	addInputs(f, append(files, "testdata/same.txtar", "testdata/devtools.txtar")...)
 	f.Fuzz(func(t *testing.T, input string) {
 		start := time.Now()
 		c, err := Read(strings.NewReader(input), Options{})
@@ -192,7 +192,7 @@ func FuzzReadRaw(f *testing.F) {
 }
 
 func FuzzReadCurl(f *testing.F) {
-	addInputs(f, "testdata/inputs/curl.txtar", "testdata/same.txtar")
+	addInputs(f, "testdata/inputs/curl.txtar", "testdata/same.txtar", "testdata/devtools.txtar")
 	fuzzAs(f, KindCurl)
 }
 

@@ -151,7 +151,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(files, "testdata/same.txtar") {
+	for _, name := range append(files, "testdata/same.txtar", "testdata/devtools.txtar") {
 		a, err := txtar.ParseFile(name)
 		if err != nil {
 			t.Fatal(err)
