@@ -26,6 +26,7 @@ type product struct {
 	Suggests     map[string][]string // cause → codes that it usually has
 	Hints        map[string][]string // cause → codes that it may have
 	Quirks       []string            // habits, such as "permission-as-401"
+	Pages        []string            // words of its own error page, which is the same for every cause; in lower case
 	Secrets      []secretShapeOf
 	Users        []cutUser // user names that a shell shortens
 }
@@ -72,6 +73,14 @@ type knowledge struct {
 	codes    map[string][]codeEntry // by code in lower case; "member=value" or a value
 	phrases  []phraseCode           // codes that are parts of texts
 	shapes   []*secretShapeOf       // longest prefix first
+	pages    []string               // of all products
+}
+
+// ownPage reports whether the text of a page is a product's own error page. Its words say nothing about
+// this refusal.
+func (k *knowledge) ownPage(text string) bool {
+	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
+	return slices.ContainsFunc(k.pages, func(p string) bool { return strings.Contains(text, p) })
 }
 
 // phraseCode is a closed message of a product, found in a text.
@@ -118,6 +127,7 @@ func readProducts() (*knowledge, error) {
 
 func (k *knowledge) take(p *product) error {
 	k.products = append(k.products, p)
+	k.pages = append(k.pages, p.Pages...)
 	for _, table := range []struct {
 		points int
 		codes  map[string][]string
@@ -204,6 +214,7 @@ var quirkText = map[string]string{
 	"many-causes-one-401": "one answer stands for several causes",
 	"static-front":        "it checks passwords itself and passes requests on",
 	"basic-only-token":    "its API tokens are sent as the password of Basic",
+	"reads-jwts-alone":    "its tokens are JWTs",
 	"sign-in-page-203":    "a sign-in page with 203 or 302 stands for a refusal",
 	"keys-beside-token":   "it wants a key field beside Authorization",
 	"token-only":          "it takes tokens alone, no user and password",

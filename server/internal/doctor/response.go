@@ -243,7 +243,9 @@ func (e *evidence) readBody(body []byte, at string, by speaker) {
 			if m := htmlTitle.FindSubmatch(body); m != nil {
 				e.say(at+" title", html.UnescapeString(string(m[1])), byServer)
 			}
-			e.say(at, html.UnescapeString(string(htmlTag.ReplaceAll(body[:min(len(body), 16<<10)], []byte(" . ")))), by)
+			if text := htmlTag.ReplaceAllString(string(body[:min(len(body), 16<<10)]), " . "); !known().ownPage(text) {
+				e.say(at, html.UnescapeString(text), by)
+			}
 			return
 		}
 		e.add("body-xml", Computed, at, "the body is XML")

@@ -197,6 +197,7 @@ var rules = []rule{
 	{"not-a-jwt", "jwt-cut", strong + weak, "jwt"},
 	{"not-a-jwt", "opaque-sent said:malformed-credentials bearer-sent", strong, "jwt"},
 	{"not-a-jwt", "opaque-sent error-invalid_token", weak, "jwt"},
+	{"not-a-jwt", "opaque-sent bearer-sent quirk-reads-jwts-alone", strong, "vendor"},
 	{"not-a-jwt", "token-readable !jwt-cut", impossible, "jwt"},
 
 	{"app-password-needed", "password-sent quirk-wants-app-password", strong + weak, "vendor"},
