@@ -96,7 +96,7 @@ type Report struct {
 	Possible   int      `json:"possible"`
 	Forged     bool     `json:"forged_accepted"` // a forged token was accepted; Score is 0
 	Rows       []Result `json:"rows"`
-	Notes      []string `json:"notes"` // doubts about the tokens that were given
+	Notes      []string `json:"notes"` // why the check is not complete
 	Requests   []string `json:"requests"`
 	Limits     []string `json:"limits_met"`
 }
@@ -348,17 +348,20 @@ func (s *session) result(row row) (Result, verdict) {
 	return r, v
 }
 
-// notes returns what is strange about the tokens of the check.
+// notes returns why the check is not complete: tokens that were not accepted, and limits of the server.
 func (s *session) notes() []string {
 	notes := []string{}
 	note := func(format string, args ...any) {
 		notes = append(notes, printable.Line(s.mask(fmt.Sprintf(format, args...)), 400))
 	}
 	anonymous := s.answers["anonymous"]
-	if anonymous.status != http.StatusUnauthorized && s.Good+s.Expired+s.Audience+s.NoScope != "" {
+	if !anonymous.isLimited() && anonymous.status != http.StatusUnauthorized && s.Good+s.Expired+s.Audience+s.NoScope != "" {
 		note("The tokens were not sent, because the request without credentials got %s.", anonymous)
-	} else if a := s.answers["good"]; a != nil && !a.ok() {
+	} else if a := s.answers["good"]; a != nil && !a.ok() && !a.isLimited() {
 		note("The good token got %s. Is it the right one for this address?", a)
+	}
+	if slices.ContainsFunc(s.order, (*answer).isLimited) {
+		note("The server limits requests (429). Run the check again later, or raise the limit for this machine.")
 	}
 	return notes
 }

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode"
@@ -540,6 +541,80 @@ func pemOf(t *testing.T, set []byte) []byte {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// A server that limits requests fails no row, and the report says that it is not complete.
+func TestLimited(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	for _, most := range []int64{0, 1, 4, 8, 11} {
+		var left atomic.Int64
+		left.Store(most)
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if left.Add(-1) < 0 {
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			a.handler.ServeHTTP(w, r)
+		}))
+		t.Cleanup(s.Close)
+		if r := run(t, a.config(s.URL)); len(failed(r)) > 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "429") {
+			t.Errorf("after %d: failed %q, notes %q", most, failed(r), r.Notes)
+		}
+	}
+}
+
+// Hostile servers cost bounded time and memory, and the report says so.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		handler func(w http.ResponseWriter, raw func(text string))
+		limit   string // in Limits; empty: Run returns an error
+	}{
+		{"a body of 4 MiB", func(w http.ResponseWriter, _ func(string)) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="a"`)
+			w.WriteHeader(401)
+			_, _ = w.Write(make([]byte, 4<<20)) // the check closes the connection
+		}, "1 MiB"},
+		{"a header of 2 MiB", func(w http.ResponseWriter, _ func(string)) {
+			w.Header().Set("WWW-Authenticate", strings.Repeat("x", 2<<20))
+			w.WriteHeader(401)
+		}, ""},
+		{"no HTTP", func(_ http.ResponseWriter, raw func(string)) { raw("SSH-2.0-x\r\n\x00\x1b[31m\r\n\r\n") }, ""},
+		{"a closed connection", func(_ http.ResponseWriter, raw func(string)) { raw("") }, ""},
+		{"a body that is cut", func(_ http.ResponseWriter, raw func(string)) {
+			raw("HTTP/1.1 401 x\r\nContent-Length: 100\r\nWWW-Authenticate: Basic realm=\"\x80\"\r\n\r\n{")
+		}, "ended early"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				c.handler(w, func(text string) {
+					conn, _, err := w.(http.Hijacker).Hijack()
+					if err != nil {
+						panic(http.ErrAbortHandler)
+					}
+					_, _ = io.WriteString(conn, text)
+					conn.Close()
+				})
+			}))
+			t.Cleanup(s.Close)
+			r, err := check.Run(t.Context(), check.Config{URL: s.URL})
+			if c.limit == "" {
+				if err == nil || strings.ContainsAny(err.Error(), "\x00\x1b") {
+					t.Errorf("got %v, want a printable error", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(strings.Join(r.Limits, " "), c.limit) {
+				t.Errorf("limits %q, want %q", r.Limits, c.limit)
+			}
+		})
+	}
 }
 
 // Neither the issuer of a token nor metadata lead the check to another origin.

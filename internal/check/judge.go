@@ -98,9 +98,19 @@ func (s *session) guarded() string {
 	return ""
 }
 
+// limited is the verdict of rows whose answer is 429: the server did not judge the request.
+var limited = skip("429: the server limits requests")
+
+// isLimited reports whether a server refused to answer for now (RFC 6585 s4).
+func (a *answer) isLimited() bool {
+	return a != nil && a.err == nil && a.status == http.StatusTooManyRequests
+}
+
 func anonymous401(s *session) verdict {
 	a := s.answers["anonymous"]
 	switch {
+	case a.isLimited():
+		return limited
 	case a.status == http.StatusUnauthorized:
 		return pass("401")
 	case a.redirects():
@@ -245,6 +255,8 @@ func (s *session) refusedToken(name, without string) verdict {
 		return skip("%s", without)
 	}
 	switch {
+	case a.isLimited():
+		return limited
 	case a.err != nil:
 		return fail("no response")
 	case a.ok():
@@ -297,6 +309,9 @@ func forgedToken(s *session) verdict {
 		if !strings.HasPrefix(a.name, "forged-") {
 			continue
 		}
+		if a.isLimited() {
+			return limited
+		}
 		asked++
 		if a.ok() {
 			v := fail("%s: %d, accepted", a.text, a.status)
@@ -318,7 +333,9 @@ func malformed(s *session) verdict {
 		return skip("%s", why)
 	}
 	for _, name := range []string{"empty", "no-blank"} {
-		if a := s.answers[name]; a != nil && !a.refuses() {
+		if a := s.answers[name]; a.isLimited() {
+			return limited
+		} else if a != nil && !a.refuses() {
 			return fail("%s: %s", a.text, a)
 		}
 	}
@@ -329,6 +346,9 @@ func unknownScheme(s *session) verdict {
 	a := s.answers["unknown"]
 	if why := s.guarded(); why != "" || a == nil {
 		return skip("%s", why)
+	}
+	if a.isLimited() {
+		return limited
 	}
 	if !a.refuses() {
 		return fail("%s", a)
@@ -342,6 +362,8 @@ func twoFields(s *session) verdict {
 		return skip("%s", why)
 	}
 	switch {
+	case a.isLimited():
+		return limited
 	case a.ok() && s.Good != "":
 		return fail("%d: one of two fields was chosen", a.status)
 	case !a.refuses():
@@ -389,6 +411,8 @@ func scope(s *session) verdict {
 		return skip("no token without scope was given")
 	}
 	switch {
+	case a.isLimited():
+		return limited
 	case a.err != nil || a.status != http.StatusForbidden:
 		return fail("%s in place of 403", a)
 	case len(s.challenges(s.answers["anonymous"])) == 0:
@@ -425,6 +449,8 @@ func head(s *session) verdict {
 	switch {
 	case a == nil:
 		return skip("not asked")
+	case a.isLimited() || get.isLimited():
+		return limited
 	case a.err != nil:
 		return fail("no response")
 	case a.status != get.status:

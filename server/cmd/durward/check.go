@@ -76,7 +76,7 @@ func (v checkVerb) Run(e *environment) error {
 		return refused("The report names the clause and the remedy of each.", "a MUST of the standards failed: %s", r.Summary())
 	}
 	if len(r.Notes) > 0 {
-		return refused("Check the files of the tokens.", "the check is not complete: %s", strings.TrimSuffix(r.Notes[0], "."))
+		return refused("", "the check is not complete: %s", strings.TrimSuffix(r.Notes[0], "."))
 	}
 	return nil
 }
