@@ -101,7 +101,7 @@ func (s *session) guarded() string {
 // limited is the verdict of rows whose answer is 429: the server did not judge the request.
 var limited = skip("429: the server limits requests")
 
-// isLimited reports whether a server refused to answer for now (RFC 6585 s4).
+// isLimited reports whether a server asks for fewer requests (RFC 6585 s4).
 func (a *answer) isLimited() bool {
 	return a != nil && a.err == nil && a.status == http.StatusTooManyRequests
 }
