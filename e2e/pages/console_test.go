@@ -37,6 +37,7 @@ func TestConsole(t *testing.T) {
 	root.click("form[method=post][action$=refusals] button")
 	root.sees(`location.pathname.startsWith("/console/refusals/") && document.querySelector(".cause")?.textContent.length > 10`)
 	root.sees(`document.body.innerText.includes("INVALID_TOKEN")`)
+	root.check("console-refusal-explained")
 
 	root.visit("/console/users?search=ada")
 	root.click("tbody a")
