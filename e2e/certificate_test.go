@@ -254,7 +254,7 @@ func TestChromiumCertificate(t *testing.T) {
 			writeFile(t, filepath.Join(profile, "Preferences"),
 				fmt.Sprintf(`{"profile":{"managed_auto_select_certificate_for_urls":[%q]}}`,
 					fmt.Sprintf(`{"pattern":%q,"filter":{}}`, srv.url)))
-			ctx, cancel := context.WithTimeout(chromium.Start(t, home, filepath.Dir(profile)), runTimeout)
+			ctx, cancel := context.WithTimeout(chromium.StartFor(t, home, filepath.Dir(profile)), runTimeout)
 			t.Cleanup(cancel)
 			b := &tab{ctx: ctx, t: t}
 			if got := b.page(srv.url + "/x"); !strings.Contains(got, c.reads) {

@@ -33,7 +33,7 @@ func browse(t *testing.T) (open func(t *testing.T, password string,
 	options ...chromedp.CreateBrowserContextOption) *tab) {
 	t.Helper()
 	dir := t.TempDir()
-	browser := chromium.Start(t, dir, dir)
+	browser := chromium.StartFor(t, dir, dir)
 	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatal(err)
 	}

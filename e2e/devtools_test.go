@@ -81,7 +81,7 @@ func TestDoctorReadsDevTools(t *testing.T) {
 	t.Cleanup(s.Close)
 
 	dir := t.TempDir()
-	browser := chromium.Start(t, dir, dir, remote.WebSocket, chromedp.Flag("remote-allow-origins", "*"))
+	browser := chromium.StartFor(t, dir, dir, remote.WebSocket, chromedp.Flag("remote-allow-origins", "*"))
 	if err := chromedp.Do(browser, chromedp.Navigate(s.URL+"/start")); err != nil {
 		t.Fatal(err)
 	}

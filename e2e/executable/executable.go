@@ -24,13 +24,16 @@ const WaitLimit = 60 * time.Second
 // Dir is a folder for built programs. It exists while Run runs.
 var Dir string
 
-// Run runs the tests of a package and returns the exit status: each TestMain passes it to os.Exit.
-func Run(m *testing.M) (status int) {
+// Run runs the tests of a package, calls end, and returns the exit status: each TestMain passes it to os.Exit.
+func Run(m *testing.M, end ...func()) (status int) {
 	var err error
 	if Dir, err = os.MkdirTemp("", "durward-e2e-"); err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(Dir)
+	for _, f := range end {
+		defer f()
+	}
 	return m.Run()
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	status := executable.Run(m)
+	status := executable.Run(m, func() { stopBrowser() })
 	if wantScreens {
 		if err := writeIndex(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -3,7 +3,10 @@ package pages_test
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,20 +29,41 @@ type tab struct {
 	noScripts bool
 }
 
-// browse starts a Chromium with one profile and returns a function that opens tabs in it.
+// browser is the Chromium of all tests. It starts at the first call, and ends with the tests.
+var browser = sync.OnceValues(func() (context.Context, error) {
+	home := filepath.Join(executable.Dir, "chromium")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return nil, err
+	}
+	browser, stop := chromium.Start(home, home)
+	stopBrowser = stop
+	return browser, chromedp.Do(browser, chromedp.Navigate("about:blank"))
+})
+
+var stopBrowser = func() {}
+
+// browse returns a function that opens tabs of a new profile in the browser of all tests. Each tab acts as if its
+// window had the focus.
 func browse(t *testing.T, f *front) (open func() *tab) {
 	t.Helper()
-	home := t.TempDir()
-	browser := chromium.Start(t, home, home)
-	if err := chromedp.Do(browser, chromedp.Navigate("about:blank")); err != nil {
+	chromium.Need(t)
+	browser, err := browser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, closeProfile := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	t.Cleanup(closeProfile)
+	if err := chromedp.Do(profile, chromedp.Navigate("about:blank")); err != nil {
 		t.Fatal(err)
 	}
 	return func() *tab {
-		ctx, cancel := chromedp.NewContext(browser)
+		ctx, cancel := chromedp.NewContext(profile)
 		t.Cleanup(cancel)
 		ctx, cancel = context.WithTimeout(ctx, 4*executable.WaitLimit)
 		t.Cleanup(cancel)
-		return &tab{T: t, front: f, ctx: ctx}
+		b := &tab{T: t, front: f, ctx: ctx}
+		call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+		return b
 	}
 }
 
