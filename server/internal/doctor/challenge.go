@@ -108,11 +108,24 @@ func nextScheme(line string, from int) int {
 }
 
 // Place returns the place of an error in two lines: the text around it, and a caret below the octet.
-// It holds no control characters and no secrets.
-func (l ChallengeLine) Place(e *durward.SyntaxError) (text, caret string) {
+// It holds no control characters and no secrets that Mask finds.
+func (l ChallengeLine) Place(e *durward.SyntaxError) (text, caret string) { return l.place(e, Mask) }
+
+func (l ChallengeLine) place(e *durward.SyntaxError, mask func(string) string) (text, caret string) {
 	const before, after = 44, 28 // columns
+	shown := func(text string) string { return printable.Line(mask(text), 2*len(text)+1000) }
 	at := min(max(e.Offset, 0), len(l.Text))
 	left, right := shown(l.Text[:at]), shown(l.Text[at:])
+	if whole := shown(l.Text); whole != left+right { // the place lies within a secret
+		common := 0
+		for common < len(whole) && common < len(left) && whole[common] == left[common] {
+			common++
+		}
+		for common > 0 && common < len(whole) && !utf8.RuneStart(whole[common]) {
+			common--
+		}
+		left, right = whole[:common], whole[common:]
+	}
 	if n := utf8.RuneCountInString(left); n > before {
 		left = "…" + string([]rune(left)[n-before:])
 	}
@@ -122,5 +135,10 @@ func (l ChallengeLine) Place(e *durward.SyntaxError) (text, caret string) {
 	return left + right, strings.Repeat(" ", utf8.RuneCountInString(left)) + "^"
 }
 
-// shown returns text as one line of printable characters, without secrets.
-func shown(text string) string { return printable.Line(Mask(text), len(text)+100) }
+// challengesOf returns the challenges of lines, those of broken lines included.
+func challengesOf(lines []string) (all []durward.Challenge) {
+	for _, l := range Challenges(lines) {
+		all = append(all, l.Challenges...)
+	}
+	return all
+}

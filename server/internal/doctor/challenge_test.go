@@ -60,6 +60,7 @@ func TestChallengePlace(t *testing.T) {
 		{"", 5, "", "^"},
 		{strings.Repeat("x", 100) + " ü " + strings.Repeat("y ", 50), 103, "…" + strings.Repeat("x", 42) + " ü " + strings.Repeat("y ", 13) + "y…", strings.Repeat(" ", 45) + "^"},
 		{`Bearer error_description="token ghp_0123456789abcdefghij0123456789abcdef" x`, 73, "…", ""},
+		{`Bearer ghp_0123456789abcdefghij0123456789abcdef x`, 24, "…", ""},
 	} {
 		text, caret := ChallengeLine{Text: row.line}.Place(&durward.SyntaxError{Offset: row.offset})
 		if row.text == "…" {
@@ -102,4 +103,18 @@ func FuzzChallenges(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The report of a response with a broken challenge shows the place.
+func TestReportShowsPlace(t *testing.T) {
+	t.Parallel()
+	c, err := Read(strings.NewReader("HTTP/1.1 401 no\nWWW-Authenticate: Bearer realm=\"a\" error=\"invalid_token\", "+
+		"error_description=\"token s3cr3t-marker\"\n\n"+`{"access_token":"s3cr3t-marker"}`), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := Diagnose(c).Text(Style{})
+	if want := "  Bearer realm=\"a\" error=\"invalid_token\", error…\n" + strings.Repeat(" ", 19) + "^\n"; !strings.Contains(text, want) || strings.Contains(text, "s3cr3t") {
+		t.Errorf("the report is\n%s\nwant\n%s", text, want)
+	}
 }

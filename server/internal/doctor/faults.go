@@ -11,7 +11,7 @@ import (
 // conformance check.
 func (e *evidence) faults() (list []Fault) {
 	r := e.response
-	fault := func(id, clause, text string) { list = append(list, Fault{id, clause, text}) }
+	fault := func(id, clause, text string) { list = append(list, Fault{ID: id, Clause: clause, Text: text}) }
 	header := make(http.Header)
 	for _, f := range r.Header {
 		header.Add(f.Name, f.Value)
@@ -23,6 +23,9 @@ func (e *evidence) faults() (list []Fault) {
 	for _, row := range check.Response(r.Status, header, body, e.has("none-sent")) {
 		if row.ID != "challenge" || r.Whole {
 			fault(row.ID, row.Clause, e.quote(row.Text))
+		}
+		if row.ID == "challenge-grammar" && len(list) > 0 {
+			list[len(list)-1].Place = e.places()
 		}
 	}
 	if e.has("none-sent") && (r.Status == 403 || r.Status == 404 || r.Status >= 500) && (e.seen["said:none"] || e.seen["said:login"]) {
@@ -48,6 +51,22 @@ func (e *evidence) faults() (list []Fault) {
 	}
 	if e.seen["token-in-query-refused"] {
 		fault("token-in-query", "RFC 9700 s4.3.2", "a token stands in the address")
+	}
+	return list
+}
+
+// places shows where the challenges break the grammar, as Fault.Place: three places at most.
+func (e *evidence) places() (list []string) {
+	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
+		for _, line := range Challenges(e.response.Header.Values(name)) {
+			for _, broken := range line.Errors {
+				if len(list) == 6 {
+					return list
+				}
+				text, caret := line.place(broken, e.masker.Mask)
+				list = append(list, text, caret)
+			}
+		}
 	}
 	return list
 }

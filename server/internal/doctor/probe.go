@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/client"
 	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/internal/origin"
@@ -330,7 +329,7 @@ func (p *probe) preflight() {
 // metadata of the resource, of its authorization server, and to the key set.
 func (p *probe) metadata() {
 	subject := p.result.Exchanges[p.result.Subject]
-	challenges, _ := durward.ParseChallenges(subject.Response.Header.Values("WWW-Authenticate")) // what is right of a wrong field
+	challenges := challengesOf(subject.Response.Header.Values("WWW-Authenticate"))
 	resource := ""
 	bearer := false
 	for _, c := range challenges {

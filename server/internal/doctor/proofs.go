@@ -94,8 +94,7 @@ func (e *evidence) lastNonce() (nonce string) {
 		if x.Response == nil {
 			continue
 		}
-		list, _ := durward.ParseChallenges(x.Response.Header.Values("WWW-Authenticate"))
-		for _, c := range list {
+		for _, c := range challengesOf(x.Response.Header.Values("WWW-Authenticate")) {
 			if n, ok := c.Param("nonce"); ok && strings.EqualFold(c.Scheme, "Digest") {
 				nonce = n
 			}

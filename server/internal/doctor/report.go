@@ -56,6 +56,9 @@ type Fault struct {
 	ID     string `json:"id"`     // the row of the conformance check
 	Clause string `json:"clause"` // such as "RFC 9110 s15.5.2"
 	Text   string `json:"text"`
+
+	// Place holds pairs of lines: a part of a field, and a caret below the octet that breaks the grammar.
+	Place []string `json:"place,omitzero"`
 }
 
 // Report is the outcome of a diagnosis. It holds no secret.

@@ -76,6 +76,9 @@ func (r *Report) Text(s Style) string {
 	}
 	for _, f := range r.Faults {
 		b.WriteString(s.labelled("FAULT", red, f.ID+": "+f.Text+" ("+f.Clause+")"))
+		for _, line := range f.Place { // a caret stands below its column, so the lines are not wrapped
+			b.WriteString("  " + printable.Line(line, maxText) + "\n")
+		}
 	}
 	for _, list := range []struct {
 		label string
