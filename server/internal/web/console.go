@@ -400,7 +400,11 @@ func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
 
 // showRetireKey is GET /console/signing-keys/retire: it asks whether a key is to be withdrawn at once.
 func (s *Server) showRetireKey(w http.ResponseWriter, r *http.Request) error {
-	return s.retireKeyPage(w, r, r.URL.Query().Get("kid"), nil)
+	kid := r.URL.Query().Get("kid")
+	if kid == "" { // as after a reload of the page that shows a mistake
+		return s.see(w, r, s.path("/console/signing-keys"))
+	}
+	return s.retireKeyPage(w, r, kid, nil)
 }
 
 func (s *Server) retireKeyPage(w http.ResponseWriter, r *http.Request, kid string, f *form) error {

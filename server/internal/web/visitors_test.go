@@ -173,6 +173,7 @@ func pageCases(userID string) []pageCase {
 		{pattern: act, method: "POST", path: at + "/delete", fields: []string{"confirm", "wrong"}, needs: consoleChange, status: 422},
 		{pattern: act, method: "POST", path: "/console/users/none/lock", fields: none, needs: consoleChange, status: 404},
 		{pattern: "/console/signing-keys/rotate", method: "POST", fields: []string{"now", ""}, needs: consoleChange, status: 303, leads: "/console/signing-keys"},
+		{pattern: "/console/signing-keys/retire", path: "/console/signing-keys/retire", needs: consoleChange, status: 303, leads: "/console/signing-keys"},
 		{pattern: "/console/signing-keys/retire", path: "/console/signing-keys/retire?kid=none", needs: consoleChange, status: 404},
 		{pattern: "/console/signing-keys/retire", method: "POST", fields: []string{"kid", "none"}, needs: consoleChange, status: 404},
 		{pattern: "/console/signing-keys/retire", method: "POST", fields: []string{"kid", "none", "now", "yes", "confirm", "yes"}, needs: consoleChange, status: 404},
