@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +251,7 @@ func (s served) want(status int, method string, fields ...string) http.Header {
 	for i := 0; i+1 < len(fields); i += 2 {
 		req.Header.Add(fields[i], fields[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultTransport.RoundTrip(req) // a redirect is not followed
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -315,5 +316,58 @@ var serving = map[string]func(served){
 		h = s.want(200, "GET", "Origin", page, "Authorization", "Bearer good")
 		s.has(h, "Cache-Control", "private")
 		s.has(h, "Access-Control-Allow-Origin", page)
+	},
+	"challenge-faulty": func(s served) {
+		h := s.want(401, "GET")
+		s.has(h, "WWW-Authenticate", `Bearer realm="api", Basic realm="api", charset="UTF-8"`)
+		if n := len(h.Values("WWW-Authenticate")); n != 2 {
+			s.Errorf("%d lines of challenges, want 2", n)
+		}
+		s.has(h, "Cache-Control", "no-store")
+	},
+	"outage-as-refusal": func(s served) {
+		h := s.want(503, "GET", "Authorization", "Bearer during-an-outage")
+		s.has(h, "Retry-After", "5")
+		s.has(h, "WWW-Authenticate", "")
+		s.has(s.want(401, "GET", "Authorization", "Bearer bad"), "WWW-Authenticate", "Bearer")
+		s.has(s.want(401, "GET"), "WWW-Authenticate", "Bearer")
+		s.want(200, "GET", "Authorization", "Bearer good")
+	},
+	"rate-limited": func(s served) {
+		for range 3 {
+			s.want(200, "GET", "Authorization", "Bearer a")
+		}
+		h := s.want(429, "GET", "Authorization", "Bearer a")
+		if wait, err := strconv.Atoi(h.Get("Retry-After")); err != nil || wait < 1 || wait > 61 {
+			s.Errorf("Retry-After: %q, want 1 to 61 seconds", h.Get("Retry-After"))
+		}
+		s.has(h, "Cache-Control", "no-store")
+		s.want(200, "GET", "Authorization", "Bearer b")
+	},
+	"cross-site-refused": func(s served) {
+		s.want(403, "POST", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")
+		s.want(403, "POST", "Origin", "https://evil.example")
+		s.want(403, "POST", "Origin", "null")
+		s.want(200, "POST", "Sec-Fetch-Site", "cross-site", "Origin", "https://app.example.com")
+		s.want(200, "POST", "Sec-Fetch-Site", "same-origin", "Origin", s.url)
+		s.want(200, "POST", "Origin", s.url)
+		s.want(200, "POST")
+		s.want(200, "GET", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")
+	},
+	"wrong-status": func(s served) {
+		h := s.want(401, "GET", "Accept", "application/json")
+		s.has(h, "WWW-Authenticate", "Bearer")
+		s.has(h, "Cache-Control", "no-store")
+		s.has(h, "Vary", "Sec-Fetch-Mode")
+		s.want(401, "GET", "Accept", "text/html", "Sec-Fetch-Mode", "cors")
+		s.want(401, "GET")
+		for _, fields := range [][]string{{"Sec-Fetch-Mode", "navigate"}, {"Accept", "text/html,*/*"}} {
+			h := s.want(303, "GET", fields...)
+			s.has(h, "Location", "/login?return_to=%2F")
+			s.has(h, "WWW-Authenticate", "")
+		}
+	},
+	"upstream-refused": func(s served) {
+		s.has(s.want(502, "GET", "Authorization", "Bearer good"), "WWW-Authenticate", "")
 	},
 }
