@@ -6,7 +6,7 @@
 // such as a missing challenge, the row does not apply. So each fault costs its own points alone.
 //
 // Requests go to the origin of the address and to its proxy, never to an origin that a response
-// names. The exception is the same host and path over http, which is asked without credentials.
+// names. One exception: the same host and path over http get a request without credentials.
 // Tokens are sent to the address alone, and no text of a report contains one.
 package check
 
@@ -49,7 +49,7 @@ type Config struct {
 	Audience string // like Good, but for another audience
 	NoScope  string // like Good, but without the scope that URL needs
 
-	Origin    string   // an origin whose pages may call URL; empty: an origin that no server knows
+	Origin    string   // origin of pages that may call URL; empty: an unknown origin
 	Proxy     *url.URL // a forward proxy that requires authentication; nil: proxy-407 does not apply
 	AllowHTTP bool     // allow plain http beyond loopback
 
@@ -78,12 +78,12 @@ const (
 // Result is one row of a Report.
 type Result struct {
 	ID      string  `json:"id"`
-	Subject string  `json:"subject"` // what a server does if it passes, one sentence
+	Subject string  `json:"subject"` // the rule in one sentence
 	Clause  string  `json:"clause"`  // such as "RFC 9110 s15.5.2"
 	Must    bool    `json:"must"`    // the standard says MUST
 	Points  int     `json:"points"`
 	Outcome Outcome `json:"outcome"`
-	Text    string  `json:"text"` // what the server did, or why the row does not apply; without secrets
+	Text    string  `json:"text"` // the answer of the server, or the reason if the row does not apply; without secrets
 	Fix     string  `json:"fix,omitzero"`
 }
 
@@ -101,7 +101,7 @@ type Report struct {
 	Limits     []string `json:"limits_met"`
 }
 
-// MustFailed reports whether a row failed whose standard says MUST.
+// MustFailed reports whether a row with a MUST of its standard failed.
 func (r *Report) MustFailed() bool {
 	return slices.ContainsFunc(r.Rows, func(row Result) bool { return row.Must && row.Outcome == Failed })
 }
@@ -187,7 +187,7 @@ func (c Config) Plan() []string {
 		fmt.Sprintf("at most %d requests, one after the other, in %d seconds", maxRequests, int(maxTime.Seconds())))
 }
 
-// plainAddress returns u without its query, which may hold a secret.
+// plainAddress returns u without its query: queries can hold secrets.
 func plainAddress(u *url.URL) string {
 	path := u.EscapedPath()
 	if path == "" {
@@ -296,7 +296,7 @@ func (s *session) send(q request) *answer {
 	return a
 }
 
-// mask takes the tokens of the check out of a text, which a server can repeat.
+// mask takes the tokens of the check out of a text: servers can repeat them.
 func (s *session) mask(text string) string {
 	for _, token := range []string{s.Good, s.Expired, s.Audience, s.NoScope} {
 		if token == "" {

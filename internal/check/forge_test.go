@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Whatever a token and a key set contain, each forged token can be sent, and only an unsigned token is its own forgery.
+// For any token and key set, each forged token can be sent, and only an unsigned token is its own forgery.
 func FuzzForge(f *testing.F) {
 	f.Add("eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJhIn0.c2ln", `{"keys":[{"kid":"1","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
 	f.Add("opaque", `{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}]}`)

@@ -53,7 +53,7 @@ func (a *answer) redirects() bool {
 	return a != nil && a.err == nil && a.status >= 300 && a.status < 400 && a.header.Get("Location") != ""
 }
 
-// refuses reports whether a is a refusal that says who is asked to do what: 401 or 400.
+// refuses reports whether a is a refusal of the credentials: 401 or 400.
 func (a *answer) refuses() bool {
 	return a != nil && a.err == nil && (a.status == http.StatusUnauthorized || a.status == http.StatusBadRequest)
 }
@@ -98,7 +98,7 @@ func (s *session) guarded() string {
 	return ""
 }
 
-// limited is the verdict of rows whose answer is 429: the server did not judge the request.
+// limited is the verdict of rows with the answer 429: the server did not judge the request.
 var limited = skip("429: the server limits requests")
 
 // isLimited reports whether a server asks for fewer requests (RFC 6585 s4).

@@ -6,7 +6,7 @@ type row struct {
 	clause  string
 	must    bool
 	points  int
-	subject string // what a server does if it passes
+	subject string // the rule in one sentence
 	fix     string // what corrects the server
 	judge   func(*session) verdict
 }

@@ -261,14 +261,20 @@ func TestCheckPage(t *testing.T) {
 	needTools(t, "sh")
 	dir := buildDurward(t)
 	issuer := durwardtest.NewIssuer(t)
-	guard := durward.Protect(http.NotFoundHandler(), jwt.Bearer(issuer.URL, durwardtest.Audience))
-	api := httptest.NewServer(guard)
+	guard, err := durward.New(durward.Config{Schemes: []durward.Scheme{jwt.Bearer(issuer.URL, durwardtest.Audience)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := httptest.NewServer(guard.Require(durward.Policy{Scopes: []string{"read"}}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	defer api.Close()
-	for name, audience := range map[string]string{
-		"good.txt": durwardtest.Audience, "expired.txt": "https://expired.example", "other.txt": "https://other.example", "noscope.txt": durwardtest.Audience,
+	hourAgo := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for name, change := range map[string]func(*jwt.Claims){
+		"good.txt":    func(c *jwt.Claims) { c.Scopes = []string{"read"} },
+		"expired.txt": func(c *jwt.Claims) { c.IssuedAt, c.AuthTime, c.Expires = hourAgo, hourAgo, hourAgo.Add(time.Minute) },
+		"other.txt":   func(c *jwt.Claims) { c.Audience = []string{"https://other.example"} },
+		"noscope.txt": nil,
 	} {
-		token := issuer.Token(func(c *jwt.Claims) { c.Audience = []string{audience} })
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(token), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(issuer.Token(change)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
