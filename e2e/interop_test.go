@@ -102,6 +102,17 @@ func checkAPI(t *testing.T, start func(p *process, issuer string)) {
 		token.Access[:dot]+foreign.Access[strings.LastIndex(foreign.Access, "."):], 401, "")
 	get("no token", "/x", "", 401, "")
 
+	// The doctor on the refusals of the API.
+	with := func(token, path string) []string {
+		return []string{"-H", "Authorization: Bearer " + token, origin + path}
+	}
+	refusals(t, t.Name(), []refusedRequest{
+		{"no token", []string{origin + "/x"}, "no-credentials", true},
+		{"an opaque token", with("invented", "/x"), "not-a-jwt", false},
+		{"too few scopes", with(token.Access, "/other"), "insufficient-scope", true},
+		{"another scheme", []string{"-u", "ada:wrong", origin + "/x"}, "wrong-scheme", false},
+	})
+
 	// Our client with the source of our server.
 	client := durwardclient.New(c.Source(durwardclient.TokensConfig{Origins: []string{origin}}))
 	resp, err := client.Get(origin + "/x")

@@ -61,7 +61,14 @@ func newPassage(at, text string, by speaker) passage {
 	return passage{at: at, text: text, by: by, words: normalise(text)}
 }
 
+// anyReason is a part of the words of RFC 6750 s3.1 that libraries send with invalid_token for every
+// cause.
+const anyReason = "expired, revoked, malformed, or invalid for other reasons"
+
 func (e *evidence) say(at, text string, by speaker) {
+	if strings.Contains(strings.ToLower(text), anyReason) {
+		return
+	}
 	if len(e.words) < maxPassages && strings.TrimSpace(text) != "" {
 		if len(text) > maxSaid {
 			text = text[:strings.LastIndexAny(text[:maxSaid], " \n")+1] // never a part of a secret
