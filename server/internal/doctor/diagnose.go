@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -108,6 +109,7 @@ func (d *diagnosis) derive() {
 		}
 	}
 	e.namedCredential()
+	e.clientFacts()
 	if status >= 500 {
 		for _, w := range e.words {
 			if len(w.words) <= 3 && len(w.words) > 0 && (w.words[0] == "unauthorized" || w.words[0] == "unauthenticated" || w.words[0] == "forbidden") {
@@ -145,6 +147,27 @@ func (d *diagnosis) derive() {
 	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
 		e.add("mark-off", Said, "Date", "the person says that the time of the request is off")
+	}
+}
+
+// Programs that keep credentials for many servers, and the files and settings that hold them.
+var (
+	toolAgent     = regexp.MustCompile(`(?i)^(docker|npm|pnpm|yarn|pip|twine|poetry|uv|git|maven|apache-maven|gradle|cargo|helm|containerd|buildkit|podman|skopeo|terraform|nuget|composer|bundler|kubectl|aws-cli|gcloud|gh)\b`)
+	configuration = regexp.MustCompile(`(?i)[._]netrc|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper`)
+)
+
+// clientFacts adds facts about the client's program and its configuration.
+func (e *evidence) clientFacts() {
+	if agent := e.request.Header.Get("User-Agent"); toolAgent.MatchString(agent) {
+		e.add("client-tool", Computed, "User-Agent", "the client keeps credentials for many servers: %s", e.quote(agent))
+	}
+	for _, w := range e.words {
+		if w.by == byLog && configuration.MatchString(w.text) {
+			e.add("configuration-named", Computed, w.at, "the input has the client's configuration: %s", e.quote(w.text))
+		}
+	}
+	if len(e.c.Log) == 0 && len(e.c.Earlier()) == 0 && !slices.ContainsFunc(e.words, func(w passage) bool { return w.by == byLog }) {
+		e.add("nothing-beside", Computed, "input", "the input has this exchange alone")
 	}
 }
 

@@ -25,8 +25,11 @@ const (
 // "code:CAUSE" decides, "usual:CAUSE" and "said:CAUSE" are strong, "may:CAUSE" and "mark:CAUSE" weak.
 var rules = []rule{
 	// Nothing arrived.
-	{"no-credentials", "none-sent said:none", decides, "none"},
-	{"no-credentials", "none-sent code:no-credentials", decides, "none"},
+	{"no-credentials", "none-sent said:none nothing-beside !client-tool !mcp", decides, "none"},
+	{"no-credentials", "none-sent said:none", strong + weak + base, "none"},
+	{"no-credentials", "none-sent code:no-credentials nothing-beside !client-tool", decides, "none"},
+	{"no-credentials", "none-sent code:no-credentials", strong + weak + base, "none"},
+	{"no-credentials", "configuration-named", contradicts, "context"},
 	{"no-credentials", "none-sent status-401 said:login", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401 bare-challenge", strong + weak, "none"},
 	{"no-credentials", "none-sent status-401", strong, "none"},
@@ -52,7 +55,9 @@ var rules = []rule{
 	{"credentials-not-chosen", "note-field-not-sent", strong, "note"},
 	{"credentials-not-chosen", "note-netrc", weak, "note"},
 	{"credentials-not-chosen", "none-sent no-challenge", base, "tool"},
-	{"credentials-not-chosen", "none-sent client-tool", strong, "tool"},
+	{"credentials-not-chosen", "none-sent client-tool", weak, "tool"},
+	{"credentials-not-chosen", "none-sent configuration-named", strong + weak + base, "configuration"},
+	{"credentials-not-chosen", "configuration-named refused", strong, "configuration"},
 	{"credentials-not-chosen", "none-sent said:none", base, "tool"},
 	{"credentials-not-chosen", "basic-sent client-set-bearer", decides, "client"},
 	{"credentials-not-chosen", "scheme-not-set", decides, "client"},
