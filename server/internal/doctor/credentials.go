@@ -119,7 +119,7 @@ func decodeToken(value string) *webToken {
 
 // Shapes of values that a person masked or that a program left empty.
 var (
-	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|\(\d+ octets, sha256`)
+	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|(?i)\b(?:base64|b64|hex|sha256|hmac)\s*\(|\(\d+ octets, sha256`)
 	jwtMark          = regexp.MustCompile(`(?i)jwt|token`)
 	markWords        = regexp.MustCompile(`<([^<>]{2,120})>`)
 	placeholderShape = regexp.MustCompile(`(?i)^["']?(?:null|undefined|none|nil|nan|\(null\)|\[object object\]|\[object promise\]|` +
@@ -132,7 +132,8 @@ var (
 )
 
 // keyFields are names of fields with a key, beside those of SecretField.
-var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret)$`)
+var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
+	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|pat)$`)
 
 // queryKeys are parameters of an address that hold a secret.
 var queryKeys = []string{

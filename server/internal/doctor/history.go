@@ -70,6 +70,12 @@ func (e *evidence) responseFacts() {
 	if e.seen["body-html"] && r.Status >= 400 {
 		e.add("html-refusal", Computed, "body", "the refusal is an HTML page")
 	}
+	if r.Header.Has("DPoP-Nonce") {
+		e.add("dpop-nonce-given", Computed, "DPoP-Nonce", "the refusal gives a nonce for the next proof (RFC 9449 s8)")
+	}
+	if strings.Contains(e.target.Path, "/.well-known/") {
+		e.add("metadata-address", Computed, "address", "the address is one of metadata (RFC 8615)")
+	}
 	if v := r.Header.Get("Retry-After"); v != "" {
 		e.add("retry-after", Computed, "Retry-After", "the server says: ask again after %s", e.quote(v))
 	}
@@ -88,6 +94,9 @@ func (e *evidence) responseFacts() {
 	for _, f := range r.Header {
 		if l := strings.ToLower(f.Name); (l == "server" || l == "via" || l == "x-powered-by") && f.Value != "" {
 			e.add("front-"+frontName(f.Value), Computed, f.Name, "%s is %s", f.Name, e.quote(f.Value))
+			if v := strings.ToLower(f.Value); strings.Contains(v, "php") || strings.Contains(v, "apache") || strings.Contains(v, "wsgi") || strings.Contains(v, "litespeed") || strings.Contains(v, "fcgi") || strings.Contains(v, "passenger") {
+				e.add("front-cgi", Computed, f.Name, "%s is %s: such servers pass Authorization on only if told to", f.Name, e.quote(f.Value))
+			}
 		}
 	}
 	body := strings.ToLower(string(r.Body[:min(len(r.Body), 8<<10)]))

@@ -313,7 +313,11 @@ func (e *evidence) codeFacts() {
 				if !slices.Contains(e.products, p.entry.of) && (!p.entry.of.Unmistakable || len(p.text) < minPhraseCode && w.by != byLog) {
 					continue
 				}
-				for _, entry := range e.meant([]codeEntry{p.entry}, p.text) {
+				entries := []codeEntry{p.entry}
+				if w.by != byLog {
+					entries = e.meant(entries, p.text)
+				}
+				for _, entry := range entries {
 					if w.by != byLog && !slices.Contains(e.products, entry.of) {
 						entry.points = min(entry.points, strong) // other servers may use the same words
 					}
@@ -390,7 +394,7 @@ func (e *evidence) kindOf(c *credential) {
 		if here && len(s.Hosts) > 0 && e.vendorHost(s.maker) {
 			e.add("secret-of-other-vendor", Computed, c.place, "the secret is a %s, the address is of another vendor: %s", s.kind, e.quote(e.target.Host))
 		}
-		if s.Wrong {
+		if s.Wrong && c.kind != secretInBody && !e.seen["token-address"] {
 			e.add("secret-of-wrong-kind", Computed, c.place, "the secret is a %s; an API takes another kind", s.kind)
 		}
 		if s.Mode != "" {
