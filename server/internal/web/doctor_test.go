@@ -50,7 +50,7 @@ func TestDoctorPage(t *testing.T) {
 		}
 	}
 	b.send("POST", "/doctor", "application/x-www-form-urlencoded", "input=HTTP/1.1+401+Unauthorized%0A%0A").want(http.StatusOK).
-		shows("401 without WWW-Authenticate")
+		shows("401 without a challenge")
 	if logged := e.logs.String(); strings.Contains(logged, marker) || strings.Contains(logged, "corp.internal") {
 		t.Errorf("the log holds the input:\n%s", logged)
 	}
