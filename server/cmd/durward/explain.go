@@ -16,6 +16,7 @@ type explainVerb struct {
 	output
 	ID    string `arg:"" optional:"" help:"Code of a refusal (TOKEN_EXPIRED), cause (expired), subject (challenge) or scheme (Negotiate). Without it all are listed."`
 	Level string `enum:"eli3,eli5,junior,crash,deep" default:"junior" help:"Level of the text: eli3, eli5, junior, crash or deep."`
+	Code  string `enum:"curl,go,js,python,all" default:"curl" help:"Language of the programs: curl, go, js, python or all."`
 }
 
 // explanation is the JSON form of an explanation.
@@ -65,6 +66,13 @@ func (v explainVerb) Run(e *environment) error {
 		return refused(hint, "there is no explanation of %q", printable.Line(id, 60))
 	}
 	p = p.With(defaultFigures())
+	switch v.Code {
+	case "all":
+	case "curl":
+		p = p.WithCode("sh")
+	default:
+		p = p.WithCode(v.Code)
+	}
 	text := p.Text(v.Level, explainWidth)
 	if isScheme { // a cause or subject with the name of a scheme
 		text += "\n" + scheme.Text(explainWidth)

@@ -301,6 +301,26 @@ func TestGroupsOfCode(t *testing.T) {
 	}
 }
 
+// A terminal names the language of each program, and shows one of a group on request.
+func TestProgramsOnTerminal(t *testing.T) {
+	t.Parallel()
+	p := Page{Title: "T", ID: "t", Summary: "S.", Sections: []Section{{Name: "client",
+		Markdown: "Do:\n\n```sh 200\ncurl x\n```\n\n```go 200\npackage main\n\nfunc main() {}\n```\n\n```python 200\nprint(200)\n```\n\nEnd.\n\n```http\nA: b\n```"}}}
+	const head, end = "T (t)\n\nS.\n\nWhat to do now\nDo:\n\n", "\nEnd.\n\n    A: b\n"
+	const curl, golang, python = "curl:\n    curl x\n", "Go:\n    package main\n\n    func main() {}\n", "Python:\n    print(200)\n"
+	for language, want := range map[string]string{
+		"go": head + golang + "\nAlso in curl, Python.\n" + end,
+		"js": head + curl + "\nAlso in Go, Python.\n" + end,
+	} {
+		if got := p.WithCode(language).Text("", 80); got != want {
+			t.Errorf("%s: text\n%s\nwant\n%s", language, got, want)
+		}
+	}
+	if got, want := p.Text("", 80), head+curl+"\n"+golang+"\n"+python+end; got != want {
+		t.Errorf("all: text\n%s\nwant\n%s", got, want)
+	}
+}
+
 // A clause in a text is a link, with the words around it and the line break after it, and code is left alone.
 func TestClausesAreLinks(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,32 @@ func (p Page) Text(level string, width int) string {
 // listItem matches the mark of an item of a list with the blanks around it.
 var listItem = regexp.MustCompile(`^ *(?:[-*]|[0-9]+\.) +`)
 
+// groupOfPrograms matches fences that follow each other.
+var groupOfPrograms = regexp.MustCompile("(?ms)^```\\w+[^\n]*\n.*?^```$(?:\n+```\\w+[^\n]*\n.*?^```$)+")
+
+// fence matches one fence with its language.
+var fence = regexp.MustCompile("(?ms)^```(\\w+)[^\n]*\n(.*?)^```$")
+
+// WithCode returns p with one program of each group: that in a language (sh, go, js or python), else the
+// first one. A line names the others.
+func (p Page) WithCode(language string) Page {
+	p.Sections = slices.Clone(p.Sections)
+	for i := range p.Sections {
+		p.Sections[i].Markdown = groupOfPrograms.ReplaceAllStringFunc(p.Sections[i].Markdown, func(group string) string {
+			all := fence.FindAllStringSubmatch(group, -1)
+			chosen := max(0, slices.IndexFunc(all, func(m []string) bool { return m[1] == language }))
+			var others []string
+			for at, m := range all {
+				if at != chosen {
+					others = append(others, toolOf(m[1], m[2]))
+				}
+			}
+			return all[chosen][0] + "\n\nAlso in " + strings.Join(others, ", ") + "."
+		})
+	}
+	return p
+}
+
 // linkToText matches a link to the file of another text; a terminal shows its ID.
 var linkToText = regexp.MustCompile(`\[([^\]]+)\]\(\.\./[a-z]+/([A-Za-z0-9_-]+)\.md\)`)
 
@@ -96,7 +122,10 @@ func wrap(markdown string, width int) string {
 		switch {
 		case strings.HasPrefix(strings.TrimSpace(line), "```"):
 			flush()
-			fenced = !fenced
+			language, rest, isProgram := strings.Cut(strings.TrimPrefix(line, "```"), " ")
+			if fenced = !fenced; fenced && isProgram && rest != "" {
+				b.WriteString(toolOf(language, "curl ") + ":\n")
+			}
 		case fenced:
 			b.WriteString(strings.TrimRight("    "+line, " ") + "\n")
 		case strings.TrimSpace(line) == "":
