@@ -168,7 +168,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"200 without credentials: anonymous-401", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "open") }),
 			nil, []string{"anonymous-401"}, false},
-		{"302 to a page: anonymous-401", http.RedirectHandler("/login", 302), nil, []string{"anonymous-401"}, false},
+		{"302 to a page: anonymous-401", http.RedirectHandler("/login", http.StatusFound), nil, []string{"anonymous-401"}, false},
 		{"404 for 401: anonymous-401", http.NotFoundHandler(), nil, []string{"anonymous-401"}, false},
 		{"no challenge: challenge", wrapped(func(_ *http.Request, _ *int, h http.Header, _ *string) { h.Del("WWW-Authenticate") }),
 			nil, []string{"challenge"}, false},
@@ -460,7 +460,7 @@ func TestReports(t *testing.T) {
 			t.Errorf("a line has more than 80 columns: %q", line)
 		}
 	}
-	if strings.ContainsAny(text, "\x1b\x9b\u202e\r") {
+	if strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' }) {
 		t.Errorf("the text has control characters: %q", text)
 	}
 	out, err := r.JUnit()

@@ -14,18 +14,18 @@ import (
 
 type checkVerb struct {
 	output
-	URL           string `arg:"" help:"Protected URL. It is asked with GET, HEAD and OPTIONS."`
-	Token         string `help:"File with a token that the URL accepts." placeholder:"FILE"`
-	ExpiredToken  string `help:"File with an expired token." placeholder:"FILE"`
-	OtherAudience string `help:"File with a token for another audience." placeholder:"FILE"`
-	NoScopeToken  string `help:"File with a token that lacks the scope." placeholder:"FILE"`
-	Origin        string `help:"Origin whose pages may call the URL, such as https://app.example.com." placeholder:"ORIGIN"`
-	Proxy         string `help:"Proxy that must ask for credentials, such as http://proxy.example.com:3128." placeholder:"URL"`
-	AllowHTTP     bool   `name:"allow-http" help:"Allow plain http beyond this machine. Others can then read the tokens."`
-	JUnit         string `name:"junit" help:"File for the report as JUnit XML." placeholder:"FILE"`
-	SARIF         string `name:"sarif" help:"File for the report as SARIF 2.1.0." placeholder:"FILE"`
-	Artifact      string `help:"File that results of SARIF belong to, such as nginx.conf. Default: the URL." placeholder:"FILE"`
-	Badge         string `help:"File for an SVG image with the score." placeholder:"FILE"`
+	URL          string `arg:"" help:"Protected URL. It is asked with GET, HEAD and OPTIONS."`
+	TokenFile    string `help:"File with a token that the URL accepts." placeholder:"FILE"`
+	ExpiredFile  string `help:"File with an expired token." placeholder:"FILE"`
+	AudienceFile string `help:"File with a token for another audience." placeholder:"FILE"`
+	NoScopeFile  string `help:"File with a token that lacks the scope." placeholder:"FILE"`
+	Origin       string `help:"Origin whose pages may call the URL, such as https://app.example.com." placeholder:"ORIGIN"`
+	Proxy        string `help:"Proxy that must ask for credentials, such as http://proxy.example.com:3128." placeholder:"URL"`
+	AllowHTTP    bool   `name:"allow-http" help:"Allow plain http beyond this machine. Others can then read the tokens."`
+	JUnit        string `name:"junit" help:"File for the report as JUnit XML." placeholder:"FILE"`
+	SARIF        string `name:"sarif" help:"File for the report as SARIF 2.1.0." placeholder:"FILE"`
+	Artifact     string `help:"File that results of SARIF belong to, such as nginx.conf. Default: the URL." placeholder:"FILE"`
+	Badge        string `help:"File for an SVG image with the score." placeholder:"FILE"`
 }
 
 func (v checkVerb) Run(e *environment) error {
@@ -42,7 +42,7 @@ func (v checkVerb) Run(e *environment) error {
 	for _, t := range []struct {
 		file string
 		to   *string
-	}{{v.Token, &c.Good}, {v.ExpiredToken, &c.Expired}, {v.OtherAudience, &c.Audience}, {v.NoScopeToken, &c.NoScope}} {
+	}{{v.TokenFile, &c.Good}, {v.ExpiredFile, &c.Expired}, {v.AudienceFile, &c.Audience}, {v.NoScopeFile, &c.NoScope}} {
 		if t.file != "" {
 			var err error
 			if *t.to, err = readToken(e, t.file); err != nil {

@@ -44,7 +44,7 @@ func TestCheckOwnServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	junit, sarif, badge := filepath.Join(files, "junit.xml"), filepath.Join(files, "sarif.json"), filepath.Join(files, "badge.svg")
-	out, stderr, status := command(t, "", "check", p.url+"/api/profile", "--token", token, "--junit", junit, "--sarif", sarif, "--badge", badge)
+	out, stderr, status := command(t, "", "check", p.url+"/api/profile", "--token-file", token, "--junit", junit, "--sarif", sarif, "--badge", badge)
 	if status != exitDone || !strings.Contains(out, "score 100 of 100") || !strings.Contains(stderr, "will send: GET and HEAD "+p.url+"/api/profile") {
 		t.Errorf("check: %d\n%s\n%s", status, out, stderr)
 	}
@@ -96,11 +96,11 @@ func TestCheckStatus(t *testing.T) {
 		{"no challenge: 1", []string{s.URL + "/bare"}, exitRefused, "MUST  challenge ", "a MUST of the standards failed"},
 		{"cacheable: 0", []string{s.URL + "/cached"}, exitDone, "FAIL  caching ", "will send"},
 		{"JSON: the report", []string{"--json", s.URL + "/cached"}, exitDone, `"schema": "durward.check/1"`, ""},
-		{"a good token that is refused: 1", []string{"--token", token, s.URL + "/cached"}, exitRefused, "note: The good token got 401", "not complete"},
+		{"a good token that is refused: 1", []string{"--token-file", token, s.URL + "/cached"}, exitRefused, "note: The good token got 401", "not complete"},
 		{"no server: 3", []string{gone.URL}, exitUnreachable, "", "no response"},
 		{"http to another machine: 2", []string{"http://far.example.com/"}, exitUsage, "", "--allow-http"},
 		{"a user name: 2", []string{"https://ada@far.example.com/"}, exitUsage, "", "user name"},
-		{"a missing file: 3", []string{"--token", "missing", s.URL}, exitUnreachable, "", "no such file"},
+		{"a missing file: 3", []string{"--token-file", "missing", s.URL}, exitUnreachable, "", "no such file"},
 		{"a folder that does not exist: 3", []string{"--badge", "missing/badge.svg", s.URL + "/bare"}, exitUnreachable, "", "cannot write the report"},
 	} {
 		out, stderr, status := command(t, "", append([]string{"check"}, c.args...)...)
