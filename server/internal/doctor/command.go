@@ -87,6 +87,9 @@ var (
 // cutPrompt separates the prompt of a shell from the command behind it. prompt is empty if there is
 // none.
 func cutPrompt(text string) (prompt, command string) {
+	if !strings.ContainsAny(text[:min(len(text), 320)], "$#%>❯➜»") {
+		return "", text
+	}
 	for _, p := range prompts {
 		if m := p.FindString(text); m != "" {
 			return m, text[len(m):]

@@ -57,8 +57,8 @@ var (
 	progress    = regexp.MustCompile(`^( *% Total +% Received| +Dload +Upload|[ \d.kMG]+ (--|\d\d?):(--|\d\d):(--|\d\d) )`)
 	connected   = regexp.MustCompile(`^Connected to (\S+) \(.*\) port ([0-9]+)`)
 	another     = regexp.MustCompile(`^Issue another request to this URL: '(.*)'`)
-	toolError   = regexp.MustCompile(`^(curl: \([0-9]+\) .*|wget: .*|http: error: .*)$`)
-	curlStatus  = regexp.MustCompile(`^curl: \(22\) The requested URL returned error: ([0-9]{3})`)
+	toolError   = regexp.MustCompile(`^(curl: \([0-9]+\) .*|wget: .*|http: error: .*|(?:Invoke-WebRequest|Invoke-RestMethod|iwr|irm) ?: .*)$`)
+	toolStatus  = regexp.MustCompile(`^curl: \(22\) The requested URL returned error: ([0-9]{3})|^\S+ ?: The remote server returned an error: \(([0-9]{3})\)|^\S+ ?: Response status code does not indicate success: ([0-9]{3})`)
 	intact      = regexp.MustCompile(`\* (Connection #[0-9]+ to host \S+ left intact|Closing connection.*)$`)
 	wgetStart   = regexp.MustCompile(`^--[0-9: -]{19}-- +(\S+)$`)
 	wgetStatus  = regexp.MustCompile(`^HTTP request sent, awaiting response\.\.\. ([0-9]{3})(?: (.*))?$`)
@@ -390,10 +390,10 @@ func (x *exchanges) anonymous() bool {
 
 // other reads a line outside of a header.
 func (x *exchanges) other(l line) {
-	if toolError.MatchString(l.text) {
+	if strings.Contains(l.text, ": ") && toolError.MatchString(l.text) {
 		status := 0
-		if m := curlStatus.FindStringSubmatch(l.text); m != nil {
-			status, _ = strconv.Atoi(m[1])
+		if m := toolStatus.FindStringSubmatch(l.text); m != nil {
+			status, _ = strconv.Atoi(m[1] + m[2] + m[3])
 		}
 		x.finish()
 		if status != 0 && x.request == nil && len(x.all) > 0 && x.all[len(x.all)-1].Response != nil {
@@ -411,7 +411,11 @@ func (x *exchanges) other(l line) {
 	}
 	if x.part == inBody {
 		// curl -v writes this behind a body that does not end in a line feed.
-		x.body = append(x.body, intact.ReplaceAllString(l.text, ""))
+		text := l.text
+		if strings.Contains(text, "* C") {
+			text = intact.ReplaceAllString(text, "")
+		}
+		x.body = append(x.body, text)
 		return
 	}
 	if x.part != outside {

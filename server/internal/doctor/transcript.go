@@ -69,9 +69,23 @@ func unfinished(command string) bool {
 	case curlStart.MatchString(command) || wgetCommand.MatchString(command):
 		_, err := commandLength(command)
 		return err != nil
+	case powerShellStart.MatchString(command):
+		tokens, err := powerShellTokens(command)
+		open := 0
+		for _, t := range tokens {
+			if !t.quoted && t.text == "{" {
+				open++
+			} else if !t.quoted && t.text == "}" {
+				open--
+			}
+		}
+		return err != nil || open > 0 || powerShellSession.MatchString(command)
 	}
 	return false
 }
+
+// powerShellSession matches the lines that make a session object. The call that uses it follows.
+var powerShellSession = regexp.MustCompile(`(?i)^\$\w+ *= *New-Object +Microsoft\.PowerShell\.Commands\.WebRequestSession(?:\s+\$\w+\.[^\n]*)*$`)
 
 // maxContinued bounds the octets that the search for the end of a command of many lines reads.
 const maxContinued = 64 << 20
