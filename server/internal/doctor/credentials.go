@@ -133,7 +133,14 @@ var (
 
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
-	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|pat)$`)
+	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|pat|` +
+	`key|authentication|authorization|.*token)$`)
+
+// queryNames are names of parameters with a secret, beside queryKeys.
+var queryNames = regexp.MustCompile(`(?i)(token|api_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
+
+// secretInPath matches a path with a secret, or with a person's mark in place of one.
+var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/`)
 
 // queryKeys are parameters of an address that hold a secret.
 var queryKeys = []string{
@@ -178,13 +185,16 @@ func (e *evidence) readCredentials() {
 	if q, err := url.ParseQuery(e.target.RawQuery); err == nil || len(q) > 0 {
 		for name, values := range q {
 			lower := strings.ToLower(name)
-			if !slices.Contains(queryKeys, lower) || (lower == "p" && !q.Has("u")) || lower == "code" && !q.Has("state") && r.Method == "" {
+			if !slices.Contains(queryKeys, lower) && !queryNames.MatchString(lower) || (lower == "p" && !q.Has("u")) || lower == "code" && !q.Has("state") && r.Method == "" {
 				continue
 			}
 			for _, v := range values[:min(len(values), 4)] {
 				e.hold(credential{place: "parameter " + name, kind: secretInQuery, value: v})
 			}
 		}
+	}
+	if path, _, _ := strings.Cut(r.URL, "?"); secretInPath.MatchString(path) {
+		e.hold(credential{place: "path", kind: secretInQuery, value: "<token>"})
 	}
 	for name, v := range bodyMembers(r) {
 		if slices.Contains(bodySecrets, strings.ToLower(name)) {

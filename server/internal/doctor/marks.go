@@ -68,6 +68,9 @@ func (e *evidence) toldFacts() {
 		if m := preflightLine.FindStringSubmatch(w.text); m != nil && !e.seen["preflight"] {
 			e.add("preflight-failed", Computed, w.at, "the log has a preflight that was answered %s", m[1])
 		}
+		if strings.Contains(strings.ToLower(w.text), "www-authenticate") && !strings.Contains(strings.ToLower(w.text), "without www-authenticate") && e.response.Status == 401 && !e.seen["challenged"] {
+			e.add("challenge-told", Computed, w.at, "the log has a challenge, the response has none: %s", e.quote(w.text))
+		}
 		if m := redirectLine.FindStringSubmatch(w.text); m != nil && e.seen["authorization-absent"] {
 			from, err1 := url.Parse(m[1])
 			to, err2 := url.Parse(m[2])

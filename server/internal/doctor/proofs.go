@@ -32,7 +32,8 @@ func (e *evidence) digestFacts() {
 		return
 	}
 	param := func(name string) string { v, _ := credentials.Param(name); return v }
-	if uri := param("uri"); uri != "" && !maskShape.MatchString(uri) && e.request.URL != "" {
+	shortened := strings.Contains(auth.value, "...\"") || strings.Contains(auth.value, "…\"") || maskShape.MatchString(e.request.URL)
+	if uri := param("uri"); uri != "" && !shortened && !maskShape.MatchString(uri) && e.request.URL != "" {
 		target := e.target.RequestURI()
 		if e.request.Method == "CONNECT" {
 			target = e.request.URL
@@ -102,6 +103,11 @@ func (e *evidence) lastNonce() (nonce string) {
 	}
 	return nonce
 }
+
+var (
+	wrongProof  = regexp.MustCompile(`(?i)(another|other|different|wrong|old|foreign) (token|key|ath|typ|alg|jwk|proof)|re-?used|replay|same jti|without (ath|jti|iat|jwk)|ath (of|differs|wrong)|too old`)
+	proofMethod = regexp.MustCompile(`htm (GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS)`)
+)
 
 var proofWithout = regexp.MustCompile(`(?i)without nonce`)
 
@@ -195,6 +201,12 @@ func (e *evidence) compareTarget(htu string) {
 
 // markedProof takes a person's words in place of a proof.
 func (e *evidence) markedProof(words string) {
+	if wrongProof.MatchString(words) {
+		e.add("dpop-wrong", Said, "DPoP", "the person says what is wrong with the proof")
+	}
+	if m := proofMethod.FindStringSubmatch(words); m != nil && e.request.Method != "" && m[1] != e.request.Method {
+		e.add("dpop-target-differs", Said, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", m[1], e.quote(e.request.Method))
+	}
 	if proofWithout.MatchString(words) && e.response.Header.Has("DPoP-Nonce") {
 		e.add("dpop-nonce-absent", Computed, "DPoP", "the person says that the proof has no nonce, and the response gives one")
 	}

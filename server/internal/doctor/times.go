@@ -306,6 +306,9 @@ func (e *evidence) signatureFacts() {
 		}
 	}
 	signed := false
+	if h.Has("X-Amz-Security-Token") {
+		e.add("session-token-sent", Computed, "X-Amz-Security-Token", "the keys are temporary")
+	}
 	if strings.HasPrefix(auth, "AWS4-") && strings.Contains(auth, " ") && !e.seen["scheme-glued"] {
 		signed = true
 		e.amazonFields(auth)
