@@ -66,6 +66,9 @@ func newPassage(at, text string, by speaker) passage {
 const anyReason = "expired, revoked, malformed, or invalid for other reasons"
 
 func (e *evidence) say(at, text string, by speaker) {
+	if slices.Contains(oauthErrors, strings.ToLower(strings.TrimSpace(text))) {
+		return // a code of a standard has rules of its own; its words say no more
+	}
 	if strings.Contains(strings.ToLower(text), anyReason) {
 		return
 	}
