@@ -57,14 +57,12 @@ func newSigningKey(id, seed string) *signingKey {
 	}}
 }
 
-// The keys: of the issuer, of another issuer, one under the issuer's key id, of the client and of
-// another client.
+// The keys: of the issuer, of another issuer, one under the issuer's key id, and of the client.
 var (
 	issuerKey  = newSigningKey("lab", "issuer")
 	foreignKey = newSigningKey("foreign", "foreign issuer")
 	forgedKey  = newSigningKey("lab", "forger")
 	proofKey   = newSigningKey("proof", "DPoP")
-	strangeKey = newSigningKey("proof-2", "DPoP of another client")
 )
 
 // sharedSecret is the HMAC key of tokens with the wrong algorithm.

@@ -83,7 +83,6 @@ type har struct {
 	secrets bool // an Authorization, Cookie or Set-Cookie field was seen
 	size    int  // of the exchanges that are kept
 	dropped int
-	found   bool // entries were there, perhaps none
 }
 
 // readHAR reads a HAR or one entry of it.

@@ -58,15 +58,14 @@ func (e *evidence) digestFacts() {
 	}
 	algorithm, _ := digestalg.Parse(param("algorithm"))
 	fits := false
-	var nonces, realms []string
+	var realms []string
 	for _, c := range offered {
 		a, _ := c.Param("algorithm")
 		if known, _ := digestalg.Parse(a); known == algorithm {
 			fits = true
 		}
-		n, _ := c.Param("nonce")
 		r, _ := c.Param("realm")
-		nonces, realms = append(nonces, n), append(realms, r)
+		realms = append(realms, r)
 	}
 	if !fits {
 		e.add("digest-algorithm-differs", Computed, "Authorization", "the answer has an algorithm that no challenge offers")

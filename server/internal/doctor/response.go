@@ -86,9 +86,6 @@ func (e *evidence) code(name, value, at string, alone bool) {
 	}
 }
 
-// maxBroken bounds how many lines with a syntax error are skipped in one response.
-const maxBroken = 16
-
 // readChallenges parses each line of the challenge fields. A syntax error ends its line only.
 func (e *evidence) readChallenges() {
 	for _, f := range e.response.Header {
