@@ -54,7 +54,7 @@ type Page struct {
 type Section struct {
 	Name     string // one of sectionNames
 	Markdown string
-	// Inherited: the section is a level of the family of the cause, which has no own text for it.
+	// Inherited: the section is a level of the family, because the cause lacks its own text for it.
 	Inherited bool
 }
 

@@ -96,7 +96,7 @@ func (f fix) command(t *testing.T, ctx context.Context, dir string) *exec.Cmd {
 	return cmd
 }
 
-// Every program of the texts does what the text says: a client at the lab, a server for requests that
+// Every program of the texts keeps the promise of its text: a client at the lab, a server for requests that
 // the test sends.
 func TestFixes(t *testing.T) {
 	t.Parallel()

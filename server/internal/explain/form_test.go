@@ -14,7 +14,7 @@ import (
 // bounds are the least and the greatest number of words of a level, code apart.
 type bounds struct{ least, most int }
 
-// wordsOf holds the bounds of the levels. A short page belongs to an ordinary code, whose status is
+// wordsOf holds the bounds of the levels. A short page belongs to an ordinary code; its status is
 // none of those that concern identity.
 var (
 	wordsOf      = map[string]bounds{"eli3": {25, 70}, "eli5": {50, 130}, "junior": {100, 250}, "crash": {150, 350}, "deep": {250, 700}}
@@ -33,7 +33,7 @@ var technical = regexp.MustCompile(`(?i)\b(http|https|url|api|server|client|toke
 // fences matches fenced code.
 var fences = regexp.MustCompile("(?ms)^```.*?^```$")
 
-// countWords counts the words of Markdown outside fenced code: what stands between blanks and has a letter
+// countWords counts the words of Markdown outside fenced code: texts between blanks with a letter
 // or a digit.
 func countWords(markdown string) (n int) {
 	for _, word := range strings.Fields(fences.ReplaceAllString(markdown, "")) {

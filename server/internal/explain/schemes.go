@@ -14,9 +14,9 @@ type Scheme struct {
 	Registered bool   // in the HTTP Authentication Scheme Registry of IANA
 	Answered   bool   // `durward fetch` and the client of the library can answer its challenge
 	Reference  Clause // empty if no public document defines the scheme
-	What       string // what the client sends, one sentence
+	What       string // the credentials that the client sends, one sentence
 	Who        string // who uses it, one sentence
-	Do         string // what a client does now
+	Do         string // the next step of a client
 }
 
 var rfcReference = regexp.MustCompile(`^RFC ([0-9]+)$`)
@@ -41,7 +41,7 @@ func SchemeOf(name string) (Scheme, bool) {
 	return Schemes[i], true
 }
 
-// Summary returns what a scheme is and what to do, in two or three sentences.
+// Summary describes a scheme and the next step of a client, in two or three sentences.
 func (s Scheme) Summary() string { return s.What + " " + s.Do }
 
 // Text returns the explanation for a terminal, wrapped to width columns.
