@@ -25,7 +25,7 @@ var hostileReturns = []string{
 }
 
 // No return_to leads away from the server and the configured origins: not after a sign-in, not by the link
-// of a user who is signed in, not through the hop page.
+// of a signed-in user, not through the hop page.
 func TestHostileReturnTo(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, withApplication)

@@ -11,7 +11,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// A sign-out leaves no cookie of a session, whoever the visitor is.
+// A sign-out of any visitor leaves no cookie of a session.
 func TestSignOutOfEachVisitor(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

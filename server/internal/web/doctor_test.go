@@ -30,11 +30,11 @@ func (b *browser) paste(field, text string, more ...string) page {
 	return b.send("POST", "/doctor", form.FormDataContentType(), body.String())
 }
 
-// wrongScheme is a refusal whose exchange decides the cause.
+// wrongScheme is a refusal with a certain cause.
 const wrongScheme = "GET /items HTTP/1.1\r\nHost: api.corp.internal\r\nAuthorization: Token " + marker + "\r\n\r\n" +
 	"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"api\"\r\nContent-Length: 0\r\n\r\n"
 
-// The page of the doctor explains what a visitor pastes or uploads, keeps nothing of it and shows no secret.
+// The page of the doctor explains a pasted text or a file, keeps nothing of it and shows no secret.
 func TestDoctorPage(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

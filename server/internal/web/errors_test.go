@@ -176,7 +176,7 @@ func TestFieldsOfPages(t *testing.T) {
 }
 
 // Refusals are pages for browsers and JSON for programs, at every kind of URL. The page has the id of the
-// denial and says what the user can do.
+// denial and a way to go on.
 func TestRefusalPages(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, func(c *config.Config) { c.Limits.RegistrationsNetwork = 1 })
@@ -242,7 +242,7 @@ func TestPanicPage(t *testing.T) {
 	b.get("/account").want(http.StatusOK) // the server goes on
 }
 
-// The front page leads to the sign-in, and a user who is signed in to the account.
+// The front page leads to the sign-in, and a signed-in user to the account.
 func TestFront(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

@@ -355,7 +355,7 @@ func TestLinksTwiceAtOnce(t *testing.T) {
 	e.browser().post("/login", "email", email(won), "password", tab(won)).want(http.StatusSeeOther)
 }
 
-// A user whose address was changed takes the change back.
+// The former owner of an address takes its change back.
 func TestUndoEmail(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

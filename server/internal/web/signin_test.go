@@ -28,7 +28,7 @@ func TestSignIn(t *testing.T) {
 	b.follow(p).want(http.StatusOK).shows(ada)
 }
 
-// A wrong password shows the form again, with the id of the denial and what was typed. The security log
+// A wrong password shows the form again, with the id of the denial and the typed address. The security log
 // explains the id.
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()

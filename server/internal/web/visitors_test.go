@@ -13,7 +13,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/web"
 )
 
-// access is what a page asks of its visitor.
+// access is the requirement of a page.
 type access int
 
 const (
@@ -32,7 +32,7 @@ type pageCase struct {
 	needs        access
 
 	fields []string // of a form; nil sends a field that no form has
-	status int      // for visitors who have access; 0 is 200 for a page, 400 for a form
+	status int      // for visitors with access; 0 is 200 for a page, 400 for a form
 	leads  string   // beginning of the URL that a status of 303 or 302 leads to
 	back   string   // of access changing: the page that asks for it
 
@@ -212,7 +212,7 @@ type visitorKind struct {
 	age     time.Duration // of the sign-in
 }
 
-// outcome returns what the visitor gets: a status, or the beginning of the URL of a redirect.
+// outcome returns the response to the visitor: a status, or the beginning of the URL of a redirect.
 func (v visitorKind) outcome(c pageCase) string {
 	had := fmt.Sprint(c.status)
 	if c.status == 303 || c.status == 302 {
