@@ -1,6 +1,9 @@
 package doctor
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // rule gives points to a cause if all its facts hold. A fact that begins with ! must not hold. Of the
 // rules of one group the strongest counts.
@@ -25,9 +28,8 @@ const (
 // "code:CAUSE" decides, "usual:CAUSE" and "said:CAUSE" are strong, "may:CAUSE" and "mark:CAUSE" weak.
 var rules = []rule{
 	// Nothing arrived.
-	{"no-credentials", "none-sent said:none nothing-beside !client-tool !mcp", decides, "none"},
 	{"no-credentials", "none-sent said:none", strong + weak + base, "none"},
-	{"no-credentials", "none-sent code:no-credentials nothing-beside !client-tool", decides, "none"},
+	{"no-credentials", "none-sent code:no-credentials nothing-beside !client-tool !mcp", decides, "none"},
 	{"no-credentials", "none-sent code:no-credentials", strong + weak + base, "none"},
 	{"no-credentials", "configuration-named", contradicts, "context"},
 	{"no-credentials", "challenge-unreadable", -weak, "grammar"},
@@ -530,12 +532,22 @@ var rules = []rule{
 	{"server-misconfigured", "log:server-misconfigured", strong + base, "log"},
 }
 
+// hiding are causes whose codes servers also send for others: a code alone does not decide, a log
+// does. "Wrong password" hides an account that needs another kind of secret; "not allowed" is told to
+// clients without credentials too.
+var hiding = []string{"wrong-secret", "not-permitted", "no-credentials"}
+
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
 	all := rules
 	for _, c := range Causes {
+		code := decides
+		if slices.Contains(hiding, c.ID) {
+			code = strong + weak + base
+			all = append(all, rule{c.ID, "code:" + c.ID + " log-code", decides, "code"})
+		}
 		all = append(all,
-			rule{c.ID, "code:" + c.ID, decides, "code"},
+			rule{c.ID, "code:" + c.ID, code, "code"},
 			rule{c.ID, "usual:" + c.ID, strong, "code"},
 			rule{c.ID, "may:" + c.ID, weak, "code"},
 			rule{c.ID, "said:" + c.ID, strong, "words"},
