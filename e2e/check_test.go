@@ -4,8 +4,11 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/internal/check"
@@ -82,5 +85,48 @@ func TestCheckOthers(t *testing.T) {
 				t.Errorf("failed %q, want %q; %d passed, want at least %d", failed, c.failed, passed, c.passed)
 			}
 		})
+	}
+}
+
+// TestCheckExpress checks express-oauth2-jwt-bearer with tokens of its issuer.
+func TestCheckExpress(t *testing.T) {
+	t.Parallel()
+	needScripts(t)
+	key, jwk := privateKey(t, "ES256")
+	i := &issuer{process: newProcess(t)}
+	i.url = "http://" + i.address
+	i.serve(jwk)
+	api := newProcess(t)
+	args, stdin := script(t, "api.mjs", map[string]any{"address": api.address, "issuer": i.url, "resource": forJWT})
+	cmd := exec.Command("node", args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	api.start(cmd)
+	now := time.Now()
+	r, err := check.Run(t.Context(), check.Config{
+		URL:      "http://" + api.address + "/admin",
+		Good:     signed(t, key, i.url, forJWT, now, "admin"),
+		Expired:  signed(t, key, i.url, forJWT, now.Add(-time.Hour), "admin"),
+		Audience: signed(t, key, i.url, forOpaque, now, "admin"),
+		NoScope:  signed(t, key, i.url, forJWT, now, "read"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(r.Text(80, false))
+	passed := map[string]bool{}
+	var failed []string
+	for _, row := range r.Rows {
+		passed[row.ID] = row.Outcome == check.Passed
+		if row.Outcome == check.Failed {
+			failed = append(failed, row.ID)
+		}
+	}
+	for _, id := range []string{"anonymous-401", "challenge", "forged-token", "expired", "audience", "scope"} {
+		if !passed[id] {
+			t.Errorf("%s did not pass", id)
+		}
+	}
+	if want := []string{"token-in-query"}; !slices.Equal(failed, want) || len(r.Notes) > 0 {
+		t.Errorf("failed %q, want %q; notes %q", failed, want, r.Notes)
 	}
 }
