@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Other commands than curl: what the developer tools of Chromium and Firefox copy as PowerShell and
+// Other commands than curl: the copies of the developer tools of Chromium and Firefox as PowerShell and
 // as a call of fetch, and the options of wget and HTTPie that matter for authentication.
 
 // commandTool is a tool whose commands readCommand reads.

@@ -16,7 +16,7 @@ import (
 	"github.com/durward-auth/durward/internal/printable"
 )
 
-// The reader of commands reads what a user pastes or a browser copies. It parses the command and
+// The reader of commands reads a command that a user pastes or a browser copies. It parses it and
 // works out the request that curl sends. It never runs and never expands anything: a variable or a
 // command substitution stays in the value, and Field.Variable names it.
 

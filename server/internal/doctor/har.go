@@ -13,7 +13,7 @@ import (
 )
 
 // Bounds of the reader of HAR files (HTTP Archive 1.2). It reads the file as a stream and keeps the
-// refusals with what came before them, so a file of any length needs about 50 MiB of memory.
+// refusals and the exchanges before them, so the memory does not grow with the length of the file.
 const (
 	MaxHAR       = 100 << 20 // length of a HAR that is read, in bytes
 	maxEntries   = 50_000
@@ -24,7 +24,7 @@ const (
 	maxKept      = 16 << 20  // of all exchanges that are kept
 )
 
-// tolerant are the options of the decoder: exporters write what they received.
+// tolerant are the options of the decoder: exporters copy mistakes of servers.
 var tolerant = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 // isHAR reports whether the head of an input is the beginning of a HAR or of one entry of it.

@@ -22,7 +22,7 @@ func noControls(t *testing.T, input, text string) {
 	}
 }
 
-// words returns what a reader says itself: errors, notes and limits.
+// words returns the texts that a reader writes itself: error, notes and limits.
 func words(c *Case, err error) string {
 	if err != nil {
 		return err.Error()

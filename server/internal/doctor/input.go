@@ -138,7 +138,7 @@ func (c *Case) read(text string) error {
 	return nil
 }
 
-// addExchanges adds what the reader of raw exchanges found.
+// addExchanges adds the results of the reader of raw exchanges.
 func (c *Case) addExchanges(x *exchanges) {
 	c.Exchanges = append(c.Exchanges, x.all...)
 	c.Log = append(c.Log, x.log...)

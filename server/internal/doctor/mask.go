@@ -19,7 +19,7 @@ import (
 
 // The mask stands in place of each secret in all that leaves the package. It shows the kind of the
 // secret, its public prefix, its length and 8 hexadecimal digits of its SHA-256, so that two secrets
-// can be compared. A secret that a person may have chosen gets no digits: with them, an attacker
+// can be compared. A password or short secret gets no digits: with them, an attacker
 // could try passwords.
 
 // secretFields are the names of fields with a secret, in lower case.
@@ -207,7 +207,7 @@ var (
 	// parameter matches a parameter of an address.
 	parameter = regexp.MustCompile(`([?&#;]|%26)([A-Za-z0-9_.\[\]-]{1,60})(=)([^&#;\s"'<>]+)`)
 
-	// random matches what is long and looks random.
+	// random matches long random texts.
 	random = regexp.MustCompile(`[A-Za-z0-9+/_-]{32,}={0,2}`)
 	uuid   = regexp.MustCompile(`^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 )

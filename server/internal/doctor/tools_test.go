@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestReadTools runs tools against a server and reads what they print.
+// TestReadTools runs tools against a server and reads their output.
 func TestReadTools(t *testing.T) {
 	t.Parallel()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The reader of transcripts splits what a terminal showed: commands behind prompts, each with its
+// The reader of transcripts splits the text of a terminal: commands behind prompts, each with its
 // output. A command goes to the reader of commands, its output to the reader of raw exchanges, all
 // other lines to the log. The parts are one history.
 
