@@ -239,6 +239,6 @@ func TestDoctorCaddy(t *testing.T) {
 	hash, status := command{stdin: password}.run(t, filepath.Join(executable.Dir, "caddy"), "hash-password")
 	wantOutput(t, hash, status, 0)
 	p.run([]string{"HOME=" + p.dir}, filepath.Join(executable.Dir, "caddy"), "run", "--adapter", "caddyfile", "--config",
-		p.write("Caddyfile", fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n}\nhttp://{{address}} {\n\tbasic_auth {\n\t\tada %s\n\t}\n\trespond notes\n}\n", strings.TrimSpace(hash))))
+		p.write("Caddyfile", fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n}\nhttp://{{address}} {\n\tbind {{host}}\n\tbasic_auth {\n\t\tada %s\n\t}\n\trespond notes\n}\n", strings.TrimSpace(hash))))
 	refusals(t, "Caddy", passwordRows(p.url + "/x")[:4])
 }
