@@ -160,7 +160,7 @@ func (e *evidence) challengeFacts() {
 	}
 	for _, code := range e.codes { // an OAuth error in the body (RFC 6749 s5.2)
 		standard := slices.Contains(oauthErrors, strings.ToLower(code.value))
-		if code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" || standard) {
+		if code.alone && strings.HasPrefix(code.at, "body") && (code.name == "error" || standard) || code.name == "text" && standard {
 			e.add("error-"+strings.ToLower(code.value), Coded, code.at, "error is %s", e.quote(code.value))
 			if standard {
 				hasError = true

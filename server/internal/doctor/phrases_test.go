@@ -76,3 +76,47 @@ func TestSentences(t *testing.T) {
 		t.Errorf("%d of %d sentences name their cause first, want nine of ten", first, all)
 	}
 }
+
+// TestShortInputs diagnoses lines of logs, and refusals in short form. It fails if fewer than four of
+// five name their cause first.
+func TestShortInputs(t *testing.T) {
+	t.Parallel()
+	all, first := 0, 0
+	check := func(causes, input string) {
+		c, err := Read(strings.NewReader(input), Options{})
+		if err != nil {
+			t.Errorf("%q: %v", input, err)
+			return
+		}
+		r := Diagnose(c, At(testTime))
+		all++
+		if len(r.Causes) > 0 && slices.Contains(strings.Split(causes, ","), r.Causes[0].ID) {
+			first++
+		} else {
+			t.Logf("%s: %q gives %s\n%s", causes, input, r.Verdict, causesOf(r))
+		}
+	}
+	for name, parts := range map[string]int{"logs.txt": 2, "refusals.txt": 6} {
+		file, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(file)) {
+			p := strings.SplitN(strings.TrimSpace(line), "|", parts)
+			if len(p) != parts || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if parts == 2 {
+				check(p[0], p[1]+"\n")
+				continue
+			}
+			lines := func(fields string) string { return strings.ReplaceAll(fields, "; ", "\n") + "\n" }
+			input := p[1] + " HTTP/1.1\n" + lines(p[2]) + "\nHTTP/1.1 " + p[3] + "\n" + lines(p[4]) + "\n" + p[5] + "\n"
+			check(p[0], strings.ReplaceAll(strings.ReplaceAll(input, "HTTP/1.1\n\n\n", "HTTP/1.1\n\n"), p[3]+"\n\n\n", p[3]+"\n\n"))
+		}
+	}
+	if first*5 < all*4 {
+		t.Errorf("%d of %d inputs name their cause first, want four of five", first, all)
+	}
+	t.Logf("%d of %d inputs name their cause first", first, all)
+}
