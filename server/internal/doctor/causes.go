@@ -348,14 +348,14 @@ var Causes = []Cause{
 	{
 		ID: "not-permitted", Family: "who", FixBy: "operator",
 		Meaning:  "Known, and a rule or role says no.",
-		Fix:      "Give the role, or ask somebody who may.",
+		Fix:      "Give the role, or let a user with the role do it.",
 		NextTest: "Ask with an administrator's credentials.",
 		Codes:    []string{"FORBIDDEN"},
 	},
 	{
 		ID: "identity-unknown-here", Family: "who", FixBy: "operator",
 		Meaning:  "The credentials are good, their owner is not known to this system.",
-		Fix:      "Map, invite or provision the person or issuer.",
+		Fix:      "Map, invite or provision the user or issuer.",
 		NextTest: "Look for the subject in the system's own list.",
 		Codes:    []string{"FORBIDDEN", "INVALID_TOKEN"},
 	},
@@ -445,7 +445,7 @@ var Causes = []Cause{
 		ID: "outage-as-refusal", Family: "server", FixBy: "operator",
 		Meaning:  "Something the check needs does not answer, and that was told as a refusal.",
 		Fix:      "Restore it; answer 503 with Retry-After.",
-		NextTest: "Ask again in a minute with the same credentials; ask as somebody else.",
+		NextTest: "Ask again in a minute with the same credentials; ask as another user.",
 		Codes:    []string{"AUTH_UNAVAILABLE"},
 	},
 	{

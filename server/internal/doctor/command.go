@@ -14,7 +14,7 @@ import (
 // Other commands than curl: the copies of the developer tools of Chromium and Firefox as PowerShell and
 // as a call of fetch, and the options of wget and HTTPie that matter for authentication.
 
-// commandTool is a tool whose commands readCommand reads.
+// commandTool is a tool with commands that readCommand reads.
 type commandTool string
 
 const (
@@ -362,7 +362,7 @@ func pseudo(name string) bool {
 	return slices.Contains([]string{"authority", "method", "path", "scheme"}, strings.ToLower(strings.TrimPrefix(name, ":")))
 }
 
-// readFetch reads calls of fetch whose arguments are JSON, as browsers copy them.
+// readFetch reads calls of fetch with arguments in JSON, as browsers copy them.
 func readFetch(text string) (all []Exchange, rest string, err error) {
 	broken := errors.New("the call of fetch is not as browsers copy it, with JSON as arguments; copy the request as cURL instead")
 	rest = text
@@ -586,7 +586,7 @@ func httpieRequests(words []word) ([]Exchange, []Note) {
 	case "", "basic":
 	default:
 		a.auth, a.partly = kind, true
-		a.note(NoteAuthMethod, "-A", "HTTPie authenticates with a scheme whose credentials the command does not show.")
+		a.note(NoteAuthMethod, "-A", "HTTPie authenticates with a scheme, and the command does not show its credentials.")
 	}
 	all := a.requests()
 	for i := range all {

@@ -23,7 +23,7 @@ type credential struct {
 	scheme string // in lower case; empty if the place has none
 	value  string // without the scheme
 	raw    string // as sent, if it differs from value in more than the scheme and white space
-	mark   string // words of the person that stand in place of the secret
+	mark   string // words of the input that stand in place of the secret
 	masked bool   // value is a mask, or holds one
 	user   string // of Basic, if it could be read
 	pass   string
@@ -117,7 +117,7 @@ func decodeToken(value string) *webToken {
 	return t
 }
 
-// Shapes of values that a person masked or that a program left empty.
+// Shapes of values that the user masked or that a program left empty.
 var (
 	maskShape        = regexp.MustCompile(`<[^<>]*>|\.\.\.|…|\*{3,}|(?i)\[?redacted\]?|\[masked\]|\[hidden\]|\b[xX]{4,}\b|•{3,}|(?i)\b(?:base64|b64|hex|sha256|hmac)\s*\(|\(\d+ octets, sha256`)
 	jwtMark          = regexp.MustCompile(`(?i)jwt|token`)
@@ -139,7 +139,7 @@ var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access
 // queryNames are names of parameters with a secret, beside queryKeys.
 var queryNames = regexp.MustCompile(`(?i)(token|api_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
-// secretInPath matches a path with a secret, or with a person's mark in place of one.
+// secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/`)
 
 // queryKeys are parameters of an address that hold a secret.
@@ -300,7 +300,7 @@ func (e *evidence) sent(kinds ...credentialKind) *credential {
 	return nil
 }
 
-// signInPath matches addresses whose credentials stand in the body.
+// signInPath matches addresses that take credentials in the body.
 var signInPath = regexp.MustCompile(`(?i)(^|[/._-])(token|oauth2?|log-?in|logon|sign-?in|authn|auth|authenticate|sessions?|connect|grant|verify|password|refresh)([/._?-]|$)`)
 
 // requestFacts adds the facts that stand in the request alone.
@@ -435,7 +435,7 @@ func (e *evidence) describe(c *credential) string {
 	}
 	switch {
 	case c.masked:
-		parts = append(parts, "masked by the person")
+		parts = append(parts, "masked in the input")
 	case c.token != nil:
 		parts = append(parts, fmt.Sprintf("a JWT of %d octets", len(c.value)))
 	case c.shape != nil:
@@ -460,7 +460,7 @@ func (e *evidence) credentialFacts() {
 			e.valueForm(c)
 		}
 		if c.masked {
-			e.add("masked", Computed, c.place, "the person masked the secret")
+			e.add("masked", Computed, c.place, "the input masks the secret")
 		}
 		if c.mark != "" {
 			e.words = append(e.words, newPassage(c.place, c.mark, byPerson))
@@ -506,10 +506,10 @@ func (e *evidence) valueForm(c *credential) bool {
 		e.add("placeholder-word", Computed, at, "the secret is %s: the word of an example or of an empty variable", e.quote(bare))
 		return false
 	case c.masked && placeholderShape.MatchString(bare):
-		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the person masked the secret", e.quote(bare))
+		e.add("placeholder-mark", Computed, at, "%s is the mark of an example, or the input masks the secret", e.quote(bare))
 	}
 	if exampleShape.MatchString(bare) {
-		e.add("placeholder-mark", Computed, at, "%s is the word of an example, or the person masked the secret", e.quote(bare))
+		e.add("placeholder-mark", Computed, at, "%s is the word of an example, or the input masks the secret", e.quote(bare))
 		c.masked = true
 	}
 	plain := maskShape.ReplaceAllString(raw, "")
@@ -619,7 +619,7 @@ func (e *evidence) schemeless(c *credential, value string) {
 	}
 }
 
-// gluedNot are schemes whose names are also beginnings of ordinary tokens.
+// gluedNot are schemes with names that also begin ordinary tokens.
 var gluedNot = map[string]bool{"token": true, "session": true, "client": true, "oauth": true, "flyv1": true, "apikey": true, "signature": true, "mutual": true}
 
 // basicForm adds facts about the token68 of Basic (RFC 7617 s2).
@@ -667,7 +667,7 @@ func (e *evidence) basicForm(c *credential, value string) {
 	}
 }
 
-// cutUserName adds a fact about a user name whose end the shell took.
+// cutUserName adds a fact about a user name that the shell shortened.
 func (e *evidence) cutUserName(c *credential) {
 	for _, p := range e.products {
 		for _, want := range p.Users {
@@ -697,6 +697,6 @@ func (e *evidence) tokenForm(c *credential, value string) {
 	case !c.masked:
 		e.add("opaque-sent", Computed, c.place, "the token is opaque, not a JWT")
 	case strings.Contains(strings.ToLower(c.mark), "jwt"):
-		e.add("jwt-sent", Computed, c.place, "the person says that the token is a JWT")
+		e.add("jwt-sent", Computed, c.place, "the input says that the token is a JWT")
 	}
 }

@@ -375,7 +375,7 @@ func cmdExe(text string) bool {
 	return false
 }
 
-// caretQuote matches a command whose first quotation mark has a caret.
+// caretQuote matches a command with a caret before its first quotation mark.
 var caretQuote = regexp.MustCompile(`^[^"'\n]*curl(?:\.exe)?[ \t][^"'\n]*\^"`)
 
 // cmdWords returns the arguments of one command of cmd.exe.

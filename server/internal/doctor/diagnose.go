@@ -146,7 +146,7 @@ func (d *diagnosis) derive() {
 		}
 	}
 	if v := e.request.Header.Get("X-Amz-Date") + e.request.Header.Get("Date"); strings.Contains(v, "<") && strings.Contains(v, "off") {
-		e.add("mark-off", Said, "Date", "the person says that the time of the request is off")
+		e.add("mark-off", Said, "Date", "the input says that the time of the request is off")
 	}
 }
 

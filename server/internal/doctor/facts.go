@@ -27,7 +27,7 @@ type evidence struct {
 
 	credentials []credential
 	challenges  []challenge
-	words       []passage // what the server, the log and the person say
+	words       []passage // of the server, the log and the user
 	codes       []codeToken
 	products    []*product
 	masker      *Masker
@@ -124,7 +124,7 @@ func (e *evidence) quote(text string) string {
 	return printable.Line(e.masker.Mask(text), maxQuoted)
 }
 
-// parseTarget returns the address of a request. Marks of a person, such as <bucket>, do not disturb it.
+// parseTarget returns the address of a request. Marks such as <bucket>, do not disturb it.
 func parseTarget(r *Request) *url.URL {
 	raw := strings.NewReplacer("<", "", ">", "", " ", "").Replace(cmp.Or(r.URL, "/"))
 	u, err := url.Parse(raw)

@@ -308,7 +308,7 @@ func (e *evidence) historyFacts() {
 			e.compareResource(resource)
 		}
 	}
-	for _, line := range e.c.Log { // metadata that a person pasted below the exchange
+	for _, line := range e.c.Log { // metadata pasted below the exchange
 		if i := strings.Index(line, `"resource"`); i >= 0 {
 			if m := resourceMember.FindStringSubmatch(line[i:]); m != nil {
 				e.compareResource(m[1])

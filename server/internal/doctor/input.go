@@ -299,7 +299,7 @@ func subject(all []Exchange, har bool) int {
 	type resource struct{ method, url string }
 	last, failed := -1, -1
 	accepted := make(map[resource]bool)
-	acceptedAny := false // a success whose request was not seen
+	acceptedAny := false // a success without its request
 	for i := len(all) - 1; i >= 0; i-- {
 		var of resource
 		if r := all[i].Request; r != nil {

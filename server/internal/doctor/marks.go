@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// marks are words that people write in place of a secret, with the fact that they state.
+// marks are words in place of a secret, with the fact that they state.
 var marks = []struct {
 	words *regexp.Regexp
 	fact  string
@@ -29,14 +29,14 @@ var marks = []struct {
 	{regexp.MustCompile(`(?i)line ?end|newline|trailing (blank|space)|quotes around|in quotes`), "stray-octets", "a line end, a blank or a quotation mark stands in the secret"},
 }
 
-// markFacts adds what a person says in place of a secret. It is said: it never decides.
+// markFacts adds the words in place of a secret. It is said: it never decides.
 func (e *evidence) markFacts(c *credential) {
 	if c.mark == "" {
 		return
 	}
 	for _, m := range marks {
 		if m.words.MatchString(c.mark) {
-			e.add(m.fact, Said, c.place, "the person says: %s", m.text)
+			e.add(m.fact, Said, c.place, "the input says: %s", m.text)
 		}
 	}
 	if c.scheme == "bearer" && e.seen["bound-to-key"] {
@@ -47,7 +47,7 @@ func (e *evidence) markFacts(c *credential) {
 	}
 }
 
-// Exchanges that a log or a person tells of in a line.
+// Exchanges that a line of a log or of the user describes.
 var (
 	cookieLine    = regexp.MustCompile(`(?i)set-cookie:\s*([^\r\n]{3,400})`)
 	preflightLine = regexp.MustCompile(`\bOPTIONS\b[^\r\n]{0,200}\b(401|403|407)\b`)

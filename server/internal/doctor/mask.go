@@ -449,7 +449,7 @@ type Claim struct {
 	Value string // as JSON, masked; empty if the claim is shown by name alone
 }
 
-// shownClaims are the claims whose values may be shown.
+// shownClaims are the claims with values that may be shown.
 var shownClaims = []string{
 	"typ", "alg", "kid", "iss", "aud", "azp", "client_id", "scope", "scp", "roles", "exp", "nbf", "iat", "tid", "ver", "acr", "amr", "auth_time",
 }

@@ -47,12 +47,12 @@ var pairs = []pair{
 	{"account-locked", "network-not-allowed", "Try once from another network: the same answer means that the account is locked."},
 	{"rate-limited", "not-permitted", "Wait as long as Retry-After says, or an hour, then send once: accepted means a limit."},
 	{"session-ended", "cookie-not-sent", "Look at the request's cookies in the developer tools: sent and refused, the session is over; listed as blocked, the browser kept it back."},
-	{"wrong-credential-kind", "claim-missing", "Decode the token: a project's or application's token has no sub; a person's has one."},
+	{"wrong-credential-kind", "claim-missing", "Decode the token: a project's or application's token has no sub; that of a user has one."},
 	{"wrong-issuer", "identity-unknown-here", "Compare iss with the issuers that the server lists: absent, it must be registered; spelled otherwise, correct it."},
 	{"malformed-credentials", "wrong-secret", "Build the field with a library from the same user and password (curl -u) and send it once."},
 }
 
-// nextTest returns the test for the first two causes of a report, or the person and the log line to
+// nextTest returns the test for the first two causes of a report, or the role and the log line to
 // ask for.
 func nextTest(r *Report) string {
 	if len(r.Causes) == 0 {

@@ -222,14 +222,14 @@ func match(items []phraseItem, words []string, at int) int {
 	return -1
 }
 
-// saidFacts adds a fact for each row of the lexicon that the server, the log or the person says.
+// saidFacts adds a fact for each row of the lexicon that the server, the log or the input says.
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
 		for _, f := range find(w.words) {
 			text := e.quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
 			switch w.by {
 			case byPerson:
-				e.add("mark:"+f.topic, Said, w.at, "the person says: %s", text)
+				e.add("mark:"+f.topic, Said, w.at, "the input says: %s", text)
 			case byLog:
 				e.add("said:"+f.topic, Said, w.at, "the log says: %s", text)
 				e.add("log:"+f.topic, Said, w.at, "the log says: %s", text)

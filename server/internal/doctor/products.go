@@ -57,7 +57,7 @@ type secretShapeOf struct {
 	maker  *product
 }
 
-// cutUser is a user name whose end a shell takes away.
+// cutUser is a user name that a shell shortens.
 type cutUser struct{ Cut, Mark string }
 
 // A codeEntry is one meaning of a code.
@@ -175,7 +175,7 @@ func hostIs(host, name string) bool {
 	return host == name || strings.HasPrefix(name, ".") && (strings.HasSuffix(host, name) || host == name[1:])
 }
 
-// recognise finds the products whose signs the case shows.
+// recognise finds the products by their signs in the case.
 func (e *evidence) recognise() {
 	body := strings.ToLower(string(e.response.Body[:min(len(e.response.Body), 16<<10)]))
 	for _, p := range known().products {
@@ -218,7 +218,7 @@ var quirkText = map[string]string{
 	"sign-in-page-203":    "a sign-in page with 203 or 302 stands for a refusal",
 	"keys-beside-token":   "it wants a key field beside Authorization",
 	"token-only":          "it takes tokens alone, no user and password",
-	"oauth-only":          "an API key is not taken where a person's data are asked",
+	"oauth-only":          "an API key is not taken where the data of a user are asked",
 }
 
 func (e *evidence) shows(s sign, body string) bool {
@@ -411,12 +411,12 @@ func (e *evidence) kindOf(c *credential) {
 	switch {
 	case mark == "":
 	case strings.Contains(mark, "password") || strings.Contains(mark, "pw"):
-		e.add("password-sent", Computed, c.place, "the person says that the secret is a password")
+		e.add("password-sent", Computed, c.place, "the input says that the secret is a password")
 	case strings.Contains(mark, "api token"):
-		e.add("secret-is-token", Computed, c.place, "the person says that the secret is an API token")
-		e.add("api-token-sent", Computed, c.place, "the person says that the secret is an API token")
+		e.add("secret-is-token", Computed, c.place, "the input says that the secret is an API token")
+		e.add("api-token-sent", Computed, c.place, "the input says that the secret is an API token")
 	case strings.Contains(mark, "key"):
-		e.add("secret-is-key", Computed, c.place, "the person says that the secret is a key")
+		e.add("secret-is-key", Computed, c.place, "the input says that the secret is a key")
 	}
 	switch strings.ToLower(c.user) {
 	case "x", "x-access-token", "x-oauth-basic", "oauth2", "__token__", "token", "x-token-auth", "oauth", "apikey", "_token", "_json_key", "gitlab-ci-token", "oauth2accesstoken", "api":

@@ -198,16 +198,16 @@ func (e *evidence) compareTarget(htu string) {
 	}
 }
 
-// markedProof takes a person's words in place of a proof.
+// markedProof reads words in place of a proof.
 func (e *evidence) markedProof(words string) {
 	if wrongProof.MatchString(words) {
-		e.add("dpop-wrong", Said, "DPoP", "the person says what is wrong with the proof")
+		e.add("dpop-wrong", Said, "DPoP", "the input says what is wrong with the proof")
 	}
 	if m := proofMethod.FindStringSubmatch(words); m != nil && e.request.Method != "" && m[1] != e.request.Method {
 		e.add("dpop-target-differs", Said, "DPoP", "htm is %s, the method is %s (RFC 9449 s4.3)", m[1], e.quote(e.request.Method))
 	}
 	if proofWithout.MatchString(words) && e.response.Header.Has("DPoP-Nonce") {
-		e.add("dpop-nonce-absent", Computed, "DPoP", "the person says that the proof has no nonce, and the response gives one")
+		e.add("dpop-nonce-absent", Computed, "DPoP", "the input says that the proof has no nonce, and the response gives one")
 	}
 	if m := addressIn.FindString(words); m != "" && strings.Contains(words, "htu") {
 		e.compareTarget(m)

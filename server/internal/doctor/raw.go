@@ -316,7 +316,7 @@ func (x *exchanges) head(l line, rest []line, sent bool) {
 	case inResponse:
 		fields = &x.answer.Header
 	default:
-		if sent && text != "" { // a header whose start was not copied
+		if sent && text != "" { // a header without its first lines
 			x.begin(&Request{})
 			fields = &x.request.Header
 			break

@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward"
 )
 
-// speaker says whose words a passage holds.
+// speaker is the speaker of a passage.
 type speaker int
 
 const (
@@ -129,7 +129,7 @@ var (
 	commaless   = regexp.MustCompile(`"\s+[A-Za-z_]+="`)
 )
 
-// relaxed reads a challenge whose parameters lack commas, which would otherwise end at the first.
+// relaxed reads a challenge without commas between its parameters.
 func relaxed(value string) (durward.Challenge, bool) {
 	if !commaless.MatchString(value) {
 		return durward.Challenge{}, false
@@ -159,7 +159,7 @@ func (e *evidence) guessChallenge(value string, proxy bool) {
 	}
 }
 
-// ordinaryFields are fields of a response whose values say nothing about a refusal.
+// ordinaryFields are fields of a response that say nothing about a refusal.
 var ordinaryFields = regexp.MustCompile(`(?i)^(date|server|via|content-.*|set-cookie|cache-control|etag|expires|last-modified|vary|location|link|` +
 	`strict-transport-security|x-request-id|x-correlation-id|.*-id|connection|transfer-encoding|access-control-.*|alt-svc|nel|report-to|reporting-endpoints|` +
 	`cf-ray|cf-cache-status|x-frame-options|x-content-type-options|x-xss-protection|permissions-policy|referrer-policy|age|x-cache.*|p3p|pragma|keep-alive|` +

@@ -217,7 +217,7 @@ func (e *evidence) tokenKind(c *credential) {
 			kind, why = "an ID token", "it has a nonce and no scope"
 		}
 		if role := text(claims, "role"); kind == "" && (role == "anon" || role == "service_role") && claims["sub"] == nil {
-			e.add("project-key", Computed, "claim role", "the token is the %s key of a project, not a person's token", e.quote(role))
+			e.add("project-key", Computed, "claim role", "the token is the %s key of a project, not the token of a user", e.quote(role))
 		}
 	}
 	if kind == "" {
@@ -410,7 +410,7 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 			end = parse(v)
 		}
 	}
-	for _, name := range []string{"x-amz-date", "se", "expires", "exp", "st"} { // a person's mark in place of the time
+	for _, name := range []string{"x-amz-date", "se", "expires", "exp", "st"} { // a mark in place of the time
 		e.markedTime(name, q[name])
 	}
 	ref, name := e.reference()
@@ -427,13 +427,13 @@ func (e *evidence) signedAddressTimes(q map[string]string) {
 	}
 }
 
-// markedTime takes a person's word in place of a time.
+// markedTime reads a word in place of a time.
 func (e *evidence) markedTime(name, value string) {
 	switch strings.Trim(strings.ToLower(value), "<>") {
 	case "past":
-		e.add("mark-past", Said, "parameter "+name, "the person says that %s is past", name)
+		e.add("mark-past", Said, "parameter "+name, "the input says that %s is past", name)
 	case "future":
-		e.add("mark-future", Said, "parameter "+name, "the person says that %s is in the future", name)
+		e.add("mark-future", Said, "parameter "+name, "the input says that %s is in the future", name)
 	}
 }
 
