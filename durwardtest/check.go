@@ -25,7 +25,7 @@ type CheckConfig struct {
 	Audience string // like Good, but for another audience
 	NoScope  string // like Good, but without the scope that URL needs
 
-	// Origin is an origin whose pages may call URL, such as "https://app.example.com".
+	// Origin is an origin with pages that may call URL, such as "https://app.example.com".
 	Origin string
 
 	// Except lists rows that may fail, such as "tls" if a proxy adds Strict-Transport-Security. One

@@ -55,7 +55,7 @@ func TestIssuer(t *testing.T) {
 		status      int
 	}{
 		{"none", "", 401}, {"good", issuer.Token(nil), 200},
-		{"somebody else", issuer.Token(func(c *jwt.Claims) { c.Subject = "bob" }), 200},
+		{"another user", issuer.Token(func(c *jwt.Claims) { c.Subject = "bob" }), 200},
 		{"of another service", issuer.Token(func(c *jwt.Claims) { c.Audience = []string{"https://other.example"} }), 401},
 		{"expired", issuer.Token(func(c *jwt.Claims) {
 			c.IssuedAt, c.Expires, c.AuthTime = c.IssuedAt.Add(-time.Hour), c.IssuedAt, c.IssuedAt.Add(-time.Hour)
