@@ -33,12 +33,12 @@ type diagnosis struct {
 // score is what speaks for and against one cause.
 type score struct {
 	cause    Cause
-	groups   map[string]int      // the strongest points of each group
-	facts    map[string]struct{} // IDs of the facts that count
-	decided  bool                // a rule decides, and its facts are not all said
-	against  bool                // a rule contradicts
-	vetoedBy string              // the ID of the fact that makes it impossible
-	order    int                 // for ties
+	groups   map[string]int // the strongest points of each group
+	facts    map[string]int // IDs of the facts that count, with the most points of their rules
+	decided  bool           // a rule decides, and its facts are not all said
+	against  bool           // a rule contradicts
+	vetoedBy string         // the ID of the fact that makes it impossible
+	order    int            // for ties
 }
 
 func (s *score) points() (n int) {
@@ -196,7 +196,7 @@ func (e *evidence) namedCredential() {
 func (d *diagnosis) weigh(rules []preparedRule) {
 	byID := map[string]*score{}
 	for i, c := range Causes {
-		s := &score{cause: c, groups: map[string]int{}, facts: map[string]struct{}{}, order: tieOrder(c)*1000 + i}
+		s := &score{cause: c, groups: map[string]int{}, facts: map[string]int{}, order: tieOrder(c)*1000 + i}
 		byID[c.ID] = s
 		d.scores = append(d.scores, s)
 	}
@@ -240,7 +240,7 @@ func (d *diagnosis) weigh(rules []preparedRule) {
 		}
 		if points > 0 {
 			for _, id := range positive {
-				s.facts[id] = struct{}{}
+				s.facts[id] = max(s.facts[id], points)
 			}
 		}
 	}
@@ -374,7 +374,16 @@ func (d *diagnosis) accepted(ranked []*score) bool {
 	return status >= 200 && status < 300 && !d.has("refused") && !slices.ContainsFunc(ranked, (*score).sure)
 }
 
-// finding returns a cause with its facts.
+// maxShown bounds the facts of a finding.
+const maxShown = 6
+
+// sources is the order of facts with equal points.
+var sources = []Source{Computed, Coded, Said}
+
+// usual matches the IDs of facts that most refusals have. A finding shows them if it has no others.
+var usual = regexp.MustCompile(`^(refused|status-.*|authorization-sent|(bearer|basic|digest|jwt|opaque)-sent|scheme-offered|bare-challenge|no-challenge|said-nothing)$`)
+
+// finding returns a cause with its facts, the deciding ones first.
 func (d *diagnosis) finding(s *score, confidence Verdict) Finding {
 	f := Finding{
 		ID: s.cause.ID, Confidence: confidence, Points: s.points(), FixBy: s.cause.FixBy,
@@ -382,12 +391,19 @@ func (d *diagnosis) finding(s *score, confidence Verdict) Finding {
 	}
 	perID := map[string]int{}
 	for _, fact := range d.list {
-		if _, ok := s.facts[fact.ID]; ok && perID[fact.ID] < 3 && len(f.Facts) < 8 {
+		if _, ok := s.facts[fact.ID]; ok && perID[fact.ID] < 3 {
 			perID[fact.ID]++
 			if !slices.ContainsFunc(f.Facts, func(g Fact) bool { return g.Text == fact.Text }) {
 				f.Facts = append(f.Facts, fact)
 			}
 		}
 	}
+	if special := slices.DeleteFunc(slices.Clone(f.Facts), func(f Fact) bool { return usual.MatchString(f.ID) }); len(special) > 0 {
+		f.Facts = special
+	}
+	slices.SortStableFunc(f.Facts, func(a, b Fact) int {
+		return cmp.Or(s.facts[b.ID]-s.facts[a.ID], slices.Index(sources, a.Source)-slices.Index(sources, b.Source))
+	})
+	f.Facts = f.Facts[:min(len(f.Facts), maxShown)]
 	return f
 }

@@ -175,3 +175,22 @@ func BenchmarkDiagnose(b *testing.B) {
 		}
 	}
 }
+
+// TestFactsOfAFinding: the fact that decides stands first, and facts of most refusals are left out.
+func TestFactsOfAFinding(t *testing.T) {
+	t.Parallel()
+	c, err := Read(strings.NewReader("GET /a HTTP/1.1\nHost: api.example.com\nAuthorization: Bearer eyJhbGciOiJFUzI1NiJ9.eyJleHAiOjE3MDAwMDAwMDB9.c2lnbmF0dXJl\n\n"+
+		"HTTP/1.1 401 Unauthorized\nDate: Fri, 20 Nov 2026 10:07:12 GMT\nWWW-Authenticate: Bearer error=\"invalid_token\"\n\n"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := Diagnose(c).Causes[0]
+	if first.ID != "expired" || first.Facts[0].At != "claim exp" || !strings.HasSuffix(first.Facts[0].Text, ": 3 years before") {
+		t.Errorf("%s with the facts %+v", first.ID, first.Facts)
+	}
+	for _, f := range first.Facts {
+		if usual.MatchString(f.ID) {
+			t.Errorf("the fact %q says nothing about this refusal", f.Text)
+		}
+	}
+}

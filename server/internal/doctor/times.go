@@ -45,11 +45,11 @@ func (e *evidence) tokenTimes(c *credential) {
 	dated := name == "Date"
 	exp, nbf, iat := numericDate(c.token.claims, "exp"), numericDate(c.token.claims, "nbf"), numericDate(c.token.claims, "iat")
 	compare := func(claim string, t time.Time) string {
-		d := t.Sub(ref).Round(time.Second)
+		d := t.Sub(ref)
 		if d < 0 {
-			return fmt.Sprintf("%s is %s, %s is %s: %s before", claim, showTime(t), name, showTime(ref), -d)
+			return fmt.Sprintf("%s is %s, %s is %s: %s before", claim, showTime(t), name, showTime(ref), showDuration(d))
 		}
-		return fmt.Sprintf("%s is %s, %s is %s: %s after", claim, showTime(t), name, showTime(ref), d)
+		return fmt.Sprintf("%s is %s, %s is %s: %s after", claim, showTime(t), name, showTime(ref), showDuration(d))
 	}
 	switch {
 	case exp.IsZero():
@@ -302,7 +302,7 @@ func (e *evidence) signatureFacts() {
 			return
 		}
 		if d := t.Sub(ref); d > 4*time.Minute || d < -4*time.Minute {
-			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", e.quote(at), showTime(t), showTime(ref), d.Abs().Round(time.Second))
+			e.add("signing-time-off", Computed, at, "%s is %s, Date is %s: %s apart", e.quote(at), showTime(t), showTime(ref), showDuration(d))
 		}
 	}
 	signed := false
@@ -459,7 +459,7 @@ func (e *evidence) timesInWords() {
 		switch {
 		case len(times) >= 2 && said("signature expired", "signature not yet current", "skew", "server time", "request time", "too old", "clock"):
 			gap := times[len(times)-1].Sub(times[0]).Abs()
-			e.add("times-named", Computed, w.at, "the server names its own time and that of the request: %s apart", gap.Round(time.Second))
+			e.add("times-named", Computed, w.at, "the server names its own time and that of the request: %s apart", showDuration(gap))
 		case len(times) >= 3 && said("expiry", "expires", "expired", "end"):
 			if now, end := times[len(times)-1], times[len(times)-2]; now.After(end) {
 				e.add("end-named", Computed, w.at, "the server names the end %s and its own time %s", showTime(end), showTime(now))
@@ -473,9 +473,9 @@ func (e *evidence) timesInWords() {
 		case len(times) == 2 && said("before", "not yet", "future", "early"):
 			gap := times[1].Sub(times[0]).Abs()
 			if gap < clockError {
-				e.add("begin-near", Computed, w.at, "the server names a begin and its own time: %s apart", gap.Round(time.Second))
+				e.add("begin-near", Computed, w.at, "the server names a begin and its own time: %s apart", showDuration(gap))
 			} else {
-				e.add("begin-named", Computed, w.at, "the server names a begin and its own time: %s apart", gap.Round(time.Second))
+				e.add("begin-named", Computed, w.at, "the server names a begin and its own time: %s apart", showDuration(gap))
 			}
 		case len(times) == 1 && !e.at.IsZero() && said("expired", "expires", "expiration"):
 			if times[0].Before(e.at) {
@@ -483,10 +483,24 @@ func (e *evidence) timesInWords() {
 			}
 		case len(times) == 1 && !e.at.IsZero() && said("before", "not yet", "future", "early"):
 			if gap := times[0].Sub(e.at); gap > 0 && gap < clockError {
-				e.add("begin-near", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), gap.Round(time.Second))
+				e.add("begin-near", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), showDuration(gap))
 			} else if gap > 0 {
-				e.add("begin-named", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), gap.Round(time.Second))
+				e.add("begin-named", Computed, w.at, "the server names the begin %s, %s after Date", showTime(times[0]), showDuration(gap))
 			}
 		}
 	}
+}
+
+// showDuration returns the size of a duration in one unit: seconds, minutes, hours, days or years.
+func showDuration(d time.Duration) string {
+	d = d.Abs()
+	for _, unit := range []struct {
+		size time.Duration
+		name string
+	}{{365 * 24 * time.Hour, "years"}, {24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if d >= 2*unit.size {
+			return fmt.Sprintf("%d %s", (d+unit.size/2)/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d seconds", (d+time.Second/2)/time.Second)
 }
