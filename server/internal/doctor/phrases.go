@@ -3,6 +3,7 @@ package doctor
 import (
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"unicode"
@@ -89,7 +90,7 @@ const sentenceEnd = "."
 // normalise returns the words of a text in lower case. Punctuation is folded, names in camel case are
 // split, an apostrophe vanishes, and the end of a sentence is a word of its own.
 func normalise(text string) (words []string) {
-	text = properNames.Replace(text)
+	text = addressV4.ReplaceAllString(properNames.Replace(text), "ip")
 	var word []rune
 	flush := func() {
 		if len(word) > 0 {
@@ -239,6 +240,9 @@ func (e *evidence) saidFacts() {
 		}
 	}
 }
+
+// addressV4 finds addresses, which count as the word "ip".
+var addressV4 = regexp.MustCompile(`\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b`)
 
 // properNames keeps names with capitals inside in one word.
 var properNames = strings.NewReplacer("OAuth", "oauth", "DPoP", "dpop", "WebAuthn", "webauthn", "GitHub", "github", "GitLab", "gitlab")

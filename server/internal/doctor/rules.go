@@ -29,7 +29,6 @@ const (
 var rules = []rule{
 	// Nothing arrived.
 	{"no-credentials", "none-sent said:none", strong + weak + base, "none"},
-	{"no-credentials", "none-sent code:no-credentials nothing-beside !client-tool !mcp", decides, "none"},
 	{"no-credentials", "none-sent code:no-credentials", strong + weak + base, "none"},
 	{"no-credentials", "configuration-named", contradicts, "context"},
 	{"no-credentials", "challenge-unreadable", -weak, "grammar"},
@@ -107,7 +106,8 @@ var rules = []rule{
 	{"insecure-transport", "status-497", decides, "status"},
 	{"client-certificate-missing", "certificate-sent", impossible, "sent"},
 
-	{"required-field-missing", "date-absent", decides, "field"},
+	{"required-field-missing", "date-absent !code:malformed-credentials", decides, "field"},
+	{"required-field-missing", "date-absent", strong, "field"},
 	{"required-field-missing", "said:none authorization-sent quirk-keys-beside-token", strong + weak, "field"},
 	{"required-field-missing", "said:none authorization-sent !key-sent", weak, "field"},
 	{"required-field-missing", "none-names-key", strong + weak, "field"},
@@ -256,7 +256,7 @@ var rules = []rule{
 	{"wrong-secret", "said:expired", -weak, "less"},
 	{"wrong-secret", "none-sent", impossible, "sent"},
 
-	{"oauth-client-refused", "error-invalid_client !product-code", decides, "error"},
+	{"oauth-client-refused", "error-invalid_client !product-code", strong + weak + base, "error"},
 	{"oauth-client-refused", "error-unauthorized_client", strong + weak, "error"},
 	{"oauth-client-refused", "token-address status-401 !error-invalid_grant !product-code", strong, "address"},
 
@@ -347,7 +347,7 @@ var rules = []rule{
 	{"revoked", "said:bad-token !jwt-sent authorization-sent", base, "rival"},
 	{"revoked", "opaque-sent error-invalid_token", base, "rival"},
 
-	{"session-ended", "cookie-cleared !cross-site !said:cross-site-refused", decides, "cookie"},
+	{"session-ended", "cookie-cleared !cross-site !said:cross-site-refused", strong + weak + base, "cookie"},
 	{"session-ended", "cookie-cleared", weak, "cookie"},
 	{"session-ended", "cookie-sent to-sign-in", strong, "cookie"},
 	{"session-ended", "cookie-sent status-401", weak, "cookie"},
@@ -411,13 +411,13 @@ var rules = []rule{
 	{"scheme-unusable", "offers-windows-only none-sent", strong, "windows"},
 	{"scheme-unusable", "quirk-clients-use-digest offers-basic-only none-sent", strong + weak + base, "vendor"},
 	{"scheme-unusable", "none-sent offers-digest-only", weak, "offer"},
-	{"scheme-unusable", "none-sent log:scheme-unusable", decides, "client"},
+	{"scheme-unusable", "none-sent log:scheme-unusable !no-challenge", strong + weak + base, "client"},
 	{"scheme-unusable", "scheme-not-offered offers-windows-only", weak, "windows"},
 
 	{"kerberos", "offers-negotiate none-sent", strong, "negotiate"},
 	{"kerberos", "ticket-sent refused", strong + weak, "ticket"},
 	{"kerberos", "ntlm-in-negotiate !ntlm-last-refused", strong, "negotiate"},
-	{"kerberos", "ticket-sent log:kerberos", decides, "log"},
+	{"kerberos", "ticket-sent log:kerberos", strong + weak + base, "log"},
 	{"ntlm-connection", "ntlm-last-refused", strong + weak, "ntlm"},
 	{"ntlm-connection", "ntlm-middle", weak, "ntlm"},
 	{"ntlm-connection", "asked-before offers-ntlm authorization-sent", weak, "ntlm"},
@@ -463,8 +463,9 @@ var rules = []rule{
 	{"network-not-allowed", "none-sent status-403 front-page", base, "403"},
 	{"network-not-allowed", "status-403 !authorization-sent !challenged", base, "403"},
 	{"network-not-allowed", "status-403 key-field-sent said:not-permitted", weak, "edge"},
+	{"network-not-allowed", "status-451", strong, "451"},
 
-	{"cross-site-refused", "status-419", decides, "419"},
+	{"cross-site-refused", "status-419", strong + weak + base, "419"},
 	{"cross-site-refused", "cookie-sent unsafe-method status-403", weak, "cookie"},
 	{"cross-site-refused", "cookie-sent said:cross-site-refused", weak, "cookie"},
 	{"cross-site-refused", "code:cross-site-refused", base, "cookie"},
@@ -520,6 +521,7 @@ var rules = []rule{
 	{"challenge-faulty", "challenge-odd", strong, "grammar"},
 	{"challenge-faulty", "no-challenge none-sent", base, "none"},
 	{"challenge-faulty", "no-challenge log:challenge-faulty", decides, "client"},
+	{"challenge-faulty", "no-challenge none-sent log:scheme-unusable", strong + weak, "client"},
 	{"challenge-faulty", "no-challenge exp-past", base, "none"},
 	{"no-credentials", "mcp no-challenge", -weak, "mcp"},
 	{"no-credentials", "quirk-clients-use-digest offers-basic-only", -weak, "vendor"},
@@ -535,7 +537,10 @@ var rules = []rule{
 // hiding are causes whose codes servers also send for others: a code alone does not decide, a log
 // does. "Wrong password" hides an account that needs another kind of secret; "not allowed" is told to
 // clients without credentials too.
-var hiding = []string{"wrong-secret", "not-permitted", "no-credentials"}
+var hiding = []string{
+	"wrong-secret", "not-permitted", "no-credentials", "malformed-credentials", "clock-wrong", "identity-unknown-here", "unknown-signing-key",
+	"oauth-client-refused", "session-ended",
+}
 
 // ruleSet returns the table with the rules that every cause has.
 func ruleSet() []rule {
