@@ -63,7 +63,7 @@ type Config struct {
 
 // ErrConfig is wrapped by errors of Run that a corrected Config avoids. Other errors mean that the
 // server was not reached.
-var ErrConfig = errors.New("cannot check the server")
+var ErrConfig = errors.New("cannot ask the server")
 
 // Outcome is the result of one row.
 type Outcome string
@@ -129,9 +129,10 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	return s.report(), nil
 }
 
-// validate returns the address to ask.
-func (c Config) validate() (*url.URL, error) {
-	u, err := url.Parse(c.URL)
+// Address parses the URL of a server to ask: http or https, without a user part. Plain http beyond
+// loopback needs allowHTTP. The error wraps [ErrConfig] and quotes nothing of the URL.
+func Address(text string, allowHTTP bool) (*url.URL, error) {
+	u, err := url.Parse(text)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: the URL cannot be parsed", ErrConfig)
@@ -139,8 +140,17 @@ func (c Config) validate() (*url.URL, error) {
 		return nil, fmt.Errorf("%w: want an http or https URL", ErrConfig)
 	case u.User != nil:
 		return nil, fmt.Errorf("%w: the URL contains a user name or password", ErrConfig)
-	case u.Scheme == "http" && !c.AllowHTTP && !loopback.Host(u.Hostname()):
-		return nil, fmt.Errorf("%w: plain http would expose the tokens to the network; use https, or allow it with --allow-http", ErrConfig)
+	case u.Scheme == "http" && !allowHTTP && !loopback.Host(u.Hostname()):
+		return nil, fmt.Errorf("%w: plain http would expose credentials to the network; use https, or allow it with --allow-http", ErrConfig)
+	}
+	return u, nil
+}
+
+// validate returns the address to ask.
+func (c Config) validate() (*url.URL, error) {
+	u, err := Address(c.URL, c.AllowHTTP)
+	if err != nil {
+		return nil, err
 	}
 	for name, token := range map[string]string{"good": c.Good, "expired": c.Expired, "audience": c.Audience, "no-scope": c.NoScope} {
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/internal/check"
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/doctor"
 )
@@ -204,7 +205,7 @@ func (v doctorVerb) probe(e *environment, c *doctor.Case) (asked *doctor.Case, n
 	config.OnRequest = func(text string) { e.note("> %s", text) }
 	found, err := doctor.Probe(e, config)
 	switch {
-	case errors.Is(err, doctor.ErrProbe):
+	case errors.Is(err, check.ErrConfig):
 		return nil, nil, usage("", "%w", err)
 	case errors.Is(err, context.Canceled):
 		return nil, nil, err

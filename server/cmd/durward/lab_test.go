@@ -1,12 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"net"
 	"net/http"
 	"slices"
 	"testing"
 
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/lab"
 	"github.com/durward-auth/durward/server/internal/doctor"
 	"github.com/durward-auth/durward/server/internal/explain"
@@ -16,15 +16,7 @@ import (
 func TestLab(t *testing.T) {
 	t.Parallel()
 	p := serve(t, program(nil, "lab", "--listen", "127.0.0.1:0"))
-	resp, err := http.Get(p.url + "/lab.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var x lab.Index
-	if err := json.NewDecoder(resp.Body).Decode(&x); err != nil {
-		t.Fatal(err)
-	}
+	x := durwardtest.LabIndex(t, p.url)
 	causes := make(map[string]string) // paths
 	for _, e := range x.Endpoints {
 		if e.Cause != "" && causes[e.Cause] == "" {

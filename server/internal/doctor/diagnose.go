@@ -273,10 +273,7 @@ func (d *diagnosis) report() *Report {
 		SchemaName: Schema, Status: e.response.Status, Method: e.quote(e.request.Method), Host: e.quote(e.target.Host), Path: e.quote(e.target.Path),
 		Input:  e.c.Kind,
 		Causes: []Finding{}, AlsoWrong: []Finding{}, RuledOut: []RuledOut{}, Faults: []Fault{},
-		Notes: []string{}, Limits: slices.Clone(e.c.Limits), Requests: []string{},
-	}
-	if r.Limits == nil {
-		r.Limits = []string{}
+		Notes: []string{}, Limits: append([]string{}, e.c.Limits...), Requests: append([]string{}, e.c.Requests...),
 	}
 	for _, n := range e.c.Notes {
 		r.Notes = append(r.Notes, e.quote(cmp.Or(n.Text, n.ID)))
@@ -287,11 +284,11 @@ func (d *diagnosis) report() *Report {
 	}
 	ranked := d.rank()
 	for i, s := range ranked {
-		if i < maxCauses {
-			r.Causes = append(r.Causes, d.finding(s, Possible))
-		}
-		if i > 0 && s.decided && !s.against && ranked[0].decided {
+		switch {
+		case i > 0 && s.decided && !s.against && ranked[0].decided:
 			r.AlsoWrong = append(r.AlsoWrong, d.finding(s, Possible))
+		case len(r.Causes) < maxCauses:
+			r.Causes = append(r.Causes, d.finding(s, Possible))
 		}
 	}
 	for _, s := range d.scores {

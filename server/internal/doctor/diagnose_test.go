@@ -194,3 +194,29 @@ func TestFactsOfAFinding(t *testing.T) {
 		}
 	}
 }
+
+// TestReportOfAProbe: the report lists the requests that were sent, and no cause twice.
+func TestReportOfAProbe(t *testing.T) {
+	t.Parallel()
+	server := record(t, refuse("Basic realm=x"))
+	c, err := Probe(t.Context(), ProbeConfig{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := Diagnose(c); len(r.Requests) != 1 || !strings.HasPrefix(r.Requests[0], "GET "+server.URL) {
+		t.Errorf("requests %q", r.Requests)
+	}
+	both := 0
+	for _, c := range openCases(t) {
+		_, r := diagnosed(c)
+		for _, also := range r.AlsoWrong {
+			both++
+			if slices.ContainsFunc(r.Causes, func(f Finding) bool { return f.ID == also.ID }) {
+				t.Errorf("%s: %s is among the causes and also wrong", c.id, also.ID)
+			}
+		}
+	}
+	if both == 0 {
+		t.Error("no case has a second deciding cause")
+	}
+}

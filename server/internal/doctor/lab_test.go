@@ -1,13 +1,12 @@
 package doctor_test
 
 import (
-	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/lab"
 	"github.com/durward-auth/durward/server/internal/doctor"
 )
@@ -44,17 +43,7 @@ func exchangeOf(t *testing.T, r lab.Request) doctor.Exchange {
 // The doctor names the cause of every endpoint of the lab.
 func TestLab(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(lab.Handler())
-	t.Cleanup(srv.Close)
-	resp, err := http.Get(srv.URL + "/lab.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var x lab.Index
-	if err := json.NewDecoder(resp.Body).Decode(&x); err != nil {
-		t.Fatal(err)
-	}
+	_, x := durwardtest.NewLab(t)
 	for _, e := range x.Endpoints {
 		if e.Cause == "" {
 			continue

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/internal/check"
 	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/internal/origin"
 )
@@ -51,10 +52,6 @@ type ProbeConfig struct {
 	OnRequest func(text string) // is told of each request before it is sent; nil: no report
 }
 
-// ErrProbe is wrapped by errors that a corrected ProbeConfig avoids. Other errors of Probe mean that
-// the server was not reached.
-var ErrProbe = errors.New("cannot ask the server")
-
 // probe is the state of one Probe.
 type probe struct {
 	ProbeConfig
@@ -64,7 +61,6 @@ type probe struct {
 	own       *http.Transport // for the origin of URL
 	result    Case
 	left      int
-	sent      []string
 }
 
 // Plan returns the requests that Probe can send, a line each.
@@ -88,22 +84,16 @@ func (c ProbeConfig) Plan() []string {
 
 // Probe asks a server and returns the exchanges as a Case. Redirects are followed, five at most;
 // other origins get no credentials. It sends at most 12 requests, each for 10 seconds, for 45
-// seconds in all, and reads 1 MiB of each body.
+// seconds in all, and reads 1 MiB of each body. An error that wraps [check.ErrConfig] is avoided by a
+// corrected ProbeConfig; other errors mean that the server was not reached.
 func Probe(ctx context.Context, c ProbeConfig) (*Case, error) {
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: the URL cannot be parsed", ErrProbe)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("%w: want an http or https URL", ErrProbe)
-	case u.User != nil:
-		return nil, fmt.Errorf("%w: the URL contains a user name or password", ErrProbe)
-	case u.Scheme == "http" && !c.AllowHTTP && !loopback.Host(u.Hostname()):
-		return nil, fmt.Errorf("%w: plain http would expose the exchange to the network; allow it with --allow-http", ErrProbe)
+	u, err := check.Address(c.URL, c.AllowHTTP)
+	if err != nil {
+		return nil, err
 	}
 	c.Method = strings.ToUpper(cmp.Or(c.Method, http.MethodGet))
 	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, c.Method) {
-		return nil, fmt.Errorf("%w: the method %s could change data; want GET, HEAD or OPTIONS", ErrProbe, c.Method)
+		return nil, fmt.Errorf("%w: the method %s could change data; want GET, HEAD or OPTIONS", check.ErrConfig, c.Method)
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxProbeTime)
 	defer cancel()
@@ -135,21 +125,16 @@ func (p *probe) run() (*Case, error) {
 			p.follow(ProbeCredentials, true)
 		}
 	}
-	p.result.Subject = p.subject()
-	p.result.Requests = p.sent
-	if last := p.result.Exchanges[len(p.result.Exchanges)-1]; last.Response == nil {
+	p.result.Subject = len(p.result.Exchanges) - 1 // with credentials, if there are any
+	if last := p.result.Exchanges[p.result.Subject]; last.Response == nil {
 		return &p.result, fmt.Errorf("no response from %s: %s", p.target.Host, last.Error)
 	}
 	if p.Header.Has("Origin") {
 		p.preflight()
 	}
 	p.metadata()
-	p.result.Requests = p.sent
 	return &p.result, nil
 }
-
-// subject returns the index of the exchange to explain: the last one with credentials, or the last.
-func (p *probe) subject() int { return len(p.result.Exchanges) - 1 }
 
 // follow sends the request and follows its redirects.
 func (p *probe) follow(part string, credentials bool) {
@@ -243,7 +228,7 @@ func (p *probe) send(part, method string, u *url.URL, header Fields, own bool) *
 	}
 	p.left--
 	text := fmt.Sprintf("%s %s://%s%s, %s", method, u.Scheme, u.Host, Mask(cmp.Or(u.RequestURI(), "/")), part)
-	p.sent = append(p.sent, text)
+	p.result.Requests = append(p.result.Requests, text)
 	if p.OnRequest != nil {
 		p.OnRequest(text)
 	}
@@ -425,7 +410,7 @@ func ProbeOf(c *Case) (config ProbeConfig, left []string, err error) {
 	refusal := c.Refusal()
 	if refusal == nil || refusal.Request == nil {
 		if c.URL == "" {
-			return config, nil, fmt.Errorf("%w: the input names no address", ErrProbe)
+			return config, nil, fmt.Errorf("%w: the input names no address", check.ErrConfig)
 		}
 		return config, nil, nil
 	}
@@ -436,7 +421,7 @@ func ProbeOf(c *Case) (config ProbeConfig, left []string, err error) {
 		left = append(left, "The user part of the address is not sent.")
 	}
 	if u, err := url.Parse(config.URL); err != nil || u.Host == "" {
-		return config, left, fmt.Errorf("%w: the input names no host; give the whole address", ErrProbe)
+		return config, left, fmt.Errorf("%w: the input names no host; give the whole address", check.ErrConfig)
 	}
 	config.Method = refusal.Request.Method
 	if !slices.Contains([]string{"", http.MethodGet, http.MethodHead, http.MethodOptions}, config.Method) {

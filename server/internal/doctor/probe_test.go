@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/internal/check"
 )
 
 const marked = "s3cr3t-marker-0123456789"
@@ -166,7 +167,7 @@ func TestProbeRefuses(t *testing.T) {
 		{ProbeConfig{URL: "https://\x7f/"}, "parsed"},
 	} {
 		_, err := Probe(t.Context(), row.config)
-		if !errors.Is(err, ErrProbe) || !strings.Contains(err.Error(), row.want) {
+		if !errors.Is(err, check.ErrConfig) || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%+v: error %v, want %q", row.config, err, row.want)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/durwardtest"
 	"github.com/durward-auth/durward/lab"
 )
 
@@ -140,17 +140,7 @@ func TestFixes(t *testing.T) {
 // and cause.
 func TestPathsOfTheLab(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(lab.Handler())
-	t.Cleanup(srv.Close)
-	resp, err := http.Get(srv.URL + "/lab.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var index lab.Index
-	if err := json.NewDecoder(resp.Body).Decode(&index); err != nil {
-		t.Fatal(err)
-	}
+	_, index := durwardtest.NewLab(t)
 	byPath := map[string]lab.Endpoint{}
 	for _, e := range index.Endpoints {
 		byPath[e.Path] = e

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/durward-auth/durward/server/internal/config"
@@ -84,14 +86,61 @@ func TestDoctorOutbound(t *testing.T) {
 	e := newEnv(t, func(c *config.Config) { c.Doctor.Outbound = "public" })
 	b := e.browser()
 	b.get("/doctor").shows(`name="ask"`)
-	for _, address := range []string{"https://127.0.0.1/", "https://localhost/", "https://[::1]/", "https://169.254.169.254/", "http://example.com/"} {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	e.must(err)
+	defer listener.Close()
+	var reached atomic.Int32
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			reached.Add(1)
+			conn.Close()
+		}
+	}()
+	for _, address := range []string{"https://" + listener.Addr().String() + "/", "https://127.0.0.1/", "https://localhost/", "https://[::1]/", "https://169.254.169.254/", "http://example.com/"} {
 		b.paste("input", address, "ask").want(http.StatusUnprocessableEntity).shows(`role="alert"`)
 	}
-	for range 6 {
+	if n := reached.Load(); n != 0 {
+		t.Errorf("this machine got %d connections", n)
+	}
+	for range 5 {
 		b.paste("input", "https://127.0.0.1/", "ask")
 	}
 	limited := b.paste("input", "https://127.0.0.1/", "ask").want(http.StatusTooManyRequests)
 	if limited.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+}
+
+// Two diagnoses of one network run at a time: a third one waits for the end of another.
+func TestDoctorTwoAtATime(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	var ends []*io.PipeWriter
+	for range 2 {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		r, err := http.NewRequest("POST", origin+"/doctor", body)
+		e.must(err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		go func() {
+			if resp, err := e.browser().client.Do(r); err == nil {
+				resp.Body.Close()
+			}
+		}()
+	}
+	b := e.browser()
+	e.eventually("a third diagnosis is refused", func() bool {
+		return b.paste("input", wrongScheme).StatusCode == http.StatusTooManyRequests
+	})
+	for _, end := range ends {
+		end.Close()
+	}
+	e.eventually("a diagnosis runs after the end of the others", func() bool {
+		return b.paste("input", wrongScheme).StatusCode == http.StatusOK
+	})
 }
