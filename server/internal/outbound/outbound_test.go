@@ -2,10 +2,12 @@ package outbound
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -30,10 +32,12 @@ func TestPublic(t *testing.T) {
 // TestPublicTransport: a loopback server is not reached, by address and by name.
 func TestPublicTransport(t *testing.T) {
 	t.Parallel()
-	reached := false
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	var reached atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
 	defer server.Close()
-	client := &http.Client{Transport: PublicTransport()}
+	// With the port of the server the address alone keeps it away.
+	port := server.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	client := &http.Client{Transport: transport(Public, port)}
 	for _, url := range []string{
 		server.URL, strings.Replace(server.URL, "127.0.0.1", "localhost", 1), strings.Replace(server.URL, "127.0.0.1", "[::ffff:127.0.0.1]", 1),
 	} {
@@ -45,8 +49,11 @@ func TestPublicTransport(t *testing.T) {
 			t.Errorf("%s: error %v, want %v", url, err, ErrNotPublic)
 		}
 	}
-	if reached {
+	if reached.Load() {
 		t.Error("the server got a request")
+	}
+	if _, err := (&http.Client{Transport: PublicTransport()}).Get("https://127.0.0.1/"); !errors.Is(err, ErrNotPublic) {
+		t.Errorf("the public transport: error %v, want %v", err, ErrNotPublic)
 	}
 }
 
