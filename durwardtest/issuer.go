@@ -1,5 +1,6 @@
-// Package durwardtest is for tests of programs that use durward: it has a fake issuer and a
-// certificate authority. Listeners are on loopback and end with the test.
+// Package durwardtest is for tests of programs that use durward: it has a fake issuer, a certificate
+// authority, a lab of known refusals, and a check of a handler's own refusals. Listeners are on
+// loopback and end with the test.
 package durwardtest
 
 import (
