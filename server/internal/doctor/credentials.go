@@ -409,6 +409,9 @@ func (e *evidence) unsent(signIn bool) {
 	if r.Header.Has("X-Amz-Date") || r.Header.Has("DPoP") || signedAddress(e.target) {
 		return
 	}
+	if refusal := e.c.Refusal(); refusal != nil && refusal.Probe == ProbeAnonymous {
+		e.add("asked-anonymously", Computed, "request", "the doctor asked without credentials")
+	}
 	e.add("none-sent", Computed, "request", "the request has no credentials: no Authorization, Cookie, key field, key parameter or certificate")
 }
 

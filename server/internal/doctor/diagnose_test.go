@@ -195,16 +195,21 @@ func TestFactsOfAFinding(t *testing.T) {
 	}
 }
 
-// TestReportOfAProbe: the report lists the requests that were sent, and no cause twice.
+// TestReportOfAProbe: a server that was asked without credentials gives that cause; the report lists the requests that were sent, and no cause twice.
 func TestReportOfAProbe(t *testing.T) {
 	t.Parallel()
-	server := record(t, refuse("Basic realm=x"))
+	server := record(t, refuse("Bearer realm=x"))
 	c, err := Probe(t.Context(), ProbeConfig{URL: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := Diagnose(c); len(r.Requests) != 1 || !strings.HasPrefix(r.Requests[0], "GET "+server.URL) {
+	r := Diagnose(c)
+	if len(r.Requests) != 2 || !strings.HasPrefix(r.Requests[0], "GET "+server.URL) {
 		t.Errorf("requests %q", r.Requests)
+	}
+	// The challenge names no metadata, so their absence is no cause.
+	if first := r.Causes[0]; first.ID != "no-credentials" || first.Confidence != Certain {
+		t.Errorf("%s %s, want certain no-credentials", first.Confidence, first.ID)
 	}
 	both := 0
 	for _, c := range openCases(t) {

@@ -301,6 +301,9 @@ func (e *evidence) codeFacts() {
 					report(entry, c.at, c.value)
 				}
 			}
+			if slices.ContainsFunc(entries, func(entry codeEntry) bool { return slices.Contains(e.products, entry.of) }) {
+				break // what the same word means to other products does not matter
+			}
 		}
 	}
 	for _, w := range e.words {

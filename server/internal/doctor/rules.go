@@ -39,6 +39,7 @@ var rules = []rule{
 	{"no-credentials", "none-sent to-sign-in", strong, "none"},
 	{"no-credentials", "none-sent status-403 usual:not-permitted", strong + weak, "none"},
 	{"no-credentials", "none-sent status-403 said:not-permitted", strong, "none"},
+	{"no-credentials", "asked-anonymously status-401", decides, "none"},
 	{"no-credentials", "none-sent", weak, "none"},
 	{"no-credentials", "authorization-absent none-names-authorization", strong + weak, "none"},
 	{"no-credentials", "authorization-absent said:none", strong, "none"},
@@ -316,6 +317,7 @@ var rules = []rule{
 
 	{"wrong-audience", "aud-other-than-resource", decides, "aud"},
 	{"wrong-audience", "aud-other-than-service", decides, "aud"},
+	{"wrong-audience", "none-sent", impossible, "sent"},
 	{"wrong-audience", "aud-elsewhere refused", strong, "aud"},
 	{"wrong-audience", "aud-elsewhere error-insufficient_scope", strong + weak, "aud"},
 	{"wrong-audience", "aud-absent error-invalid_token", weak, "aud"},
@@ -509,7 +511,9 @@ var rules = []rule{
 	{"rate-limited", "retry-after refused !status-5xx", strong, "retry"},
 	{"rate-limited", "limit-left", contradicts, "limit"},
 	{"rate-limited", "many-refusals status-403", weak, "history"},
-	{"metadata-missing", "metadata-unreachable", decides, "document"},
+	{"metadata-missing", "metadata-unreachable resource-metadata", decides, "document"}, // the challenge names it
+	{"metadata-missing", "metadata-unreachable mcp", decides, "document"},
+	{"metadata-missing", "metadata-unreachable", weak, "document"},
 	{"metadata-missing", "server-metadata-unreachable", strong + weak, "document"},
 	{"metadata-missing", "metadata-address refused", strong + weak + base, "document"},
 	{"metadata-missing", "resource-differs", decides, "document"},
