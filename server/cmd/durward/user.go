@@ -31,6 +31,8 @@ type userVerbs struct {
 
 	Group groupVerbs `cmd:"" help:"Manage the groups of users: add, remove, list."`
 
+	RequireFactor userRequireFactor `cmd:"" help:"Require a second factor of a user, or no longer: with --off."`
+
 	ResetFactors userResetFactors `cmd:"" help:"Remove all second factors of a user who lost them, and end all sessions."`
 }
 
@@ -154,6 +156,12 @@ type userJSON struct {
 	// Unverified tells that the user registered and has not confirmed the address.
 	Unverified bool `json:"unverified,omitempty"`
 
+	// FactorRequired tells that a second factor is required of the user, FactorGroups by which groups. OwesFactor
+	// tells that the user has none yet.
+	FactorRequired bool     `json:"factor_required,omitempty"`
+	FactorGroups   []string `json:"factor_groups,omitempty"`
+	OwesFactor     bool     `json:"owes_factor,omitempty"`
+
 	Groups   []string      `json:"groups,omitempty"`
 	Sessions []sessionJSON `json:"sessions,omitempty"`
 }
@@ -167,7 +175,10 @@ type sessionJSON struct {
 }
 
 func userJSONOf(u store.User) userJSON {
-	return userJSON{ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt, Unverified: u.Unverified}
+	return userJSON{
+		ID: u.ID, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, LockedAt: u.LockedAt, Unverified: u.Unverified,
+		FactorRequired: u.FactorRequired, OwesFactor: u.OwesFactor(),
+	}
 }
 
 // state returns what the list says of a user, such as "look-alike,admin".
@@ -181,6 +192,9 @@ func (j userJSON) state() string {
 	}
 	if j.LookAlike {
 		states = append(states, "look-alike")
+	}
+	if j.OwesFactor {
+		states = append(states, "owes-factor")
 	}
 	if j.Admin {
 		states = append(states, "admin")
@@ -233,6 +247,9 @@ func (v userShow) Run(e *environment, s *node.Node) error {
 	if j.Groups, err = s.DB.Groups(e, u.ID); err != nil {
 		return err
 	}
+	if j.FactorGroups, err = s.DB.FactorGroups(e, u.ID); err != nil {
+		return err
+	}
 	for _, row := range sessions {
 		j.Sessions = append(j.Sessions, sessionJSON{row.ID, row.CreatedAt, row.LastUsedAt, row.Device, row.Network})
 	}
@@ -249,11 +266,28 @@ func (v userShow) Run(e *environment, s *node.Node) error {
 	if len(j.Groups) > 0 {
 		rows = append(rows, []string{"groups", strings.Join(j.Groups, ", ")})
 	}
+	if u.FactorRequired {
+		rows = append(rows, []string{"second factor", requiredBy(u, j.FactorGroups)})
+	}
 	for _, s := range j.Sessions {
 		rows = append(rows, []string{"signed in", fmt.Sprintf("%s, last used %s, %s, %s", s.CreatedAt.Format(time.RFC3339),
 			s.LastUsedAt.Format(time.RFC3339), cmp.Or(s.Device, "unknown device"), cmp.Or(s.Network, "unknown network"))})
 	}
 	return e.table(rows)
+}
+
+// requiredBy describes a requirement of a second factor, such as "required by the groups: staff; not set up".
+func requiredBy(u store.User, groups []string) string {
+	text := "required"
+	if u.FactorRequiredAt.IsZero() {
+		text = "required by the groups: " + strings.Join(groups, ", ")
+	} else if len(groups) > 0 {
+		text = "required, also by the groups: " + strings.Join(groups, ", ")
+	}
+	if u.OwesFactor() {
+		text += "; not set up"
+	}
+	return text
 }
 
 // userCommand is a verb that changes one user.
@@ -325,6 +359,48 @@ func (v userResetFactors) Run(e *environment) error {
 	})
 }
 
+// requirementSwitch is the flag of verbs that require a second factor.
+type requirementSwitch struct {
+	Off bool `help:"Require none any more."`
+}
+
+type userRequireFactor struct {
+	userCommand
+	requirementSwitch
+}
+
+func (v userRequireFactor) Run(e *environment) error {
+	s, err := v.open(e, node.Writing)
+	if err != nil {
+		return err
+	}
+	u, err := v.find(e, s)
+	if err != nil {
+		return err
+	}
+	if err := s.Accounts.RequireFactor(e, u.ID, !v.Off, operator); err != nil {
+		return err
+	}
+	if u, err = s.DB.UserByID(e, u.ID); err != nil {
+		return err
+	}
+	j := userJSONOf(u)
+	if j.FactorGroups, err = s.DB.FactorGroups(e, u.ID); err != nil {
+		return err
+	}
+	done := "has the second factor that is required now"
+	switch {
+	case u.OwesFactor():
+		done = "must set up a second factor before anything else"
+	case !u.FactorRequired:
+		done = "needs no second factor"
+	}
+	if v.Off && u.FactorRequired {
+		done = "still needs a second factor, which these groups require: " + strings.Join(j.FactorGroups, ", ")
+	}
+	return v.print(e, j, "%s %s", u.Email, done)
+}
+
 type userSet struct {
 	userCommand
 	Name  *string `help:"Display name." placeholder:"N"`
@@ -375,6 +451,8 @@ type groupVerbs struct {
 	Add    groupAdd    `cmd:"" help:"Add a user to a group."`
 	Remove groupRemove `cmd:"" help:"Remove a user from a group."`
 	List   groupList   `cmd:"" help:"List the groups of a user, or all groups."`
+
+	RequireFactor groupRequireFactor `cmd:"" help:"Require a second factor of the users of a group, or no longer: with --off."`
 }
 
 // groupArgument is the argument that names a group.
@@ -416,8 +494,31 @@ type groupList struct {
 
 // groupJSON is a group in JSON output.
 type groupJSON struct {
-	Name  string `json:"name"`
-	Users int    `json:"users,omitempty"`
+	Name           string `json:"name"`
+	Users          int    `json:"users,omitempty"`
+	FactorRequired bool   `json:"factor_required,omitempty"`
+}
+
+type groupRequireFactor struct {
+	location
+	output
+	groupArgument
+	requirementSwitch
+}
+
+func (v groupRequireFactor) Run(e *environment) error {
+	s, err := v.open(e, node.Writing)
+	if err != nil {
+		return err
+	}
+	if err := s.Accounts.RequireFactorOfGroup(e, v.Group, !v.Off, operator); err != nil {
+		return err
+	}
+	done := "the users of the group %s need a second factor"
+	if v.Off {
+		done = "the group %s requires no second factor"
+	}
+	return v.print(e, groupJSON{Name: v.Group, FactorRequired: !v.Off}, done, v.Group)
 }
 
 func (v groupList) Run(e *environment, s *node.Node) error {
@@ -428,10 +529,14 @@ func (v groupList) Run(e *environment, s *node.Node) error {
 			return err
 		}
 		for _, g := range sizes {
-			items = append(items, groupJSON{g.Name, g.Users})
+			items = append(items, groupJSON{g.Name, g.Users, g.FactorRequired})
 		}
-		return printItems(e, v.output, items, "there are no groups", "GROUP\tUSERS", func(g groupJSON) []string {
-			return []string{g.Name, fmt.Sprint(g.Users)}
+		return printItems(e, v.output, items, "there are no groups", "GROUP\tUSERS\tSECOND FACTOR", func(g groupJSON) []string {
+			required := ""
+			if g.FactorRequired {
+				required = "required"
+			}
+			return []string{g.Name, fmt.Sprint(g.Users), required}
 		})
 	}
 	u, err := userArgument{User: v.User}.find(e, s)

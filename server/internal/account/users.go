@@ -179,10 +179,11 @@ func (c Change) Checked() (store.UserChange, string, error) {
 	return out, strings.Join(names, " "), nil
 }
 
-// Limits of the groups of a user.
+// Limits of groups.
 const (
-	maxGroups    = 100
-	maxGroupName = 64
+	maxGroups       = 100 // of a user
+	maxGroupName    = 64
+	maxFactorGroups = 1000 // that require a second factor
 )
 
 // groupName is the form of the name of a group.
@@ -190,15 +191,50 @@ var groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 
 // AddToGroup adds a user to a group. It refuses a name that no group can have with InvalidRequest.
 func (m *Manager) AddToGroup(ctx context.Context, userID, group string, from request.Info) error {
-	if len(group) > maxGroupName || !groupName.MatchString(group) {
-		return mistake("name", "No group can have this name.",
-			fmt.Sprintf("At most %d small letters, digits and . _ - are allowed, with a letter or digit first.", maxGroupName))
+	if err := checkGroupName(group); err != nil {
+		return err
 	}
 	err := m.DB.AddToGroup(ctx, userID, group, maxGroups, m.groupEvent(store.EventGroupAdded, userID, group, from))
 	if errors.Is(err, store.ErrTooMany) {
 		return mistake("name", fmt.Sprintf("The user is in %d groups already.", maxGroups), "Remove one first.")
 	}
 	return err
+}
+
+func checkGroupName(group string) error {
+	if len(group) > maxGroupName || !groupName.MatchString(group) {
+		return mistake("name", "No group can have this name.",
+			fmt.Sprintf("At most %d small letters, digits and . _ - are allowed, with a letter or digit first.", maxGroupName))
+	}
+	return nil
+}
+
+// RequireFactor sets whether a second factor is required of a user. The groups of the user may require one
+// all the same. It returns store.ErrNotFound if the user does not exist.
+func (m *Manager) RequireFactor(ctx context.Context, userID string, required bool, from request.Info) error {
+	return m.DB.RequireFactor(ctx, userID, required, from.Event(requirement(required), "ok", userID, "", m.Now()))
+}
+
+// RequireFactorOfGroup sets whether a second factor is required of the users of a group, which may have
+// none yet. It refuses a name that no group can have with InvalidRequest.
+func (m *Manager) RequireFactorOfGroup(ctx context.Context, group string, required bool, from request.Info) error {
+	if err := checkGroupName(group); err != nil {
+		return err
+	}
+	err := m.DB.RequireFactorOfGroup(ctx, group, required, maxFactorGroups, m.groupEvent(requirement(required), "", "group "+group, from))
+	if errors.Is(err, store.ErrTooMany) {
+		return mistake("name", fmt.Sprintf("%d groups require a second factor already.", maxFactorGroups),
+			"Require none of another group first, or require one of the users.")
+	}
+	return err
+}
+
+// requirement returns the kind of the event when a second factor becomes required, or no longer is.
+func requirement(required bool) string {
+	if required {
+		return store.EventFactorRequired
+	}
+	return store.EventFactorNotRequired
 }
 
 // RemoveFromGroup removes a user from a group. It returns store.ErrNotFound if the user is not in it.

@@ -221,8 +221,9 @@ func (s *Server) revokeUserKey(w http.ResponseWriter, r *http.Request, by reques
 
 // groupItem is a group, in a list of all groups with the number of its users.
 type groupItem struct {
-	Name  string `json:"name"`
-	Users int    `json:"users,omitzero"`
+	Name           string `json:"name"`
+	Users          int    `json:"users,omitzero"`
+	FactorRequired bool   `json:"factor_required,omitzero"`
 }
 
 // groups is GET /api/admin/groups.

@@ -147,7 +147,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
+	for _, table := range strings.Fields("meta users user_groups factor_groups sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -214,6 +214,7 @@ func furnish(t testing.TB, db *DB) {
 	_, err = db.LockUser(ctx, "bob", later, anEvent(EventUserLocked, "bob"))
 	must(t, err)
 	must(t, db.AddToGroup(ctx, "ada", "staff", 10, anEvent(EventGroupAdded, "ada")))
+	must(t, db.RequireFactorOfGroup(ctx, "staff", true, 10, anEvent(EventFactorRequired, "")))
 	must(t, db.Beat(ctx, noon))
 	must(t, db.AddCounts(ctx, []Count{{At: noon, Node: "node-0", Name: "refusals", Labels: "code=INVALID_TOKEN", N: 1}}))
 	must(t, db.CreateAPIKey(ctx, anAPIKey("api-1", "ada"), 10, anEvent(EventAPIKeyCreated, "ada")))
@@ -539,6 +540,19 @@ func allMethods() []dbMethod {
 			Event     Event
 		}) error {
 			return db.RemoveFromGroup(ctx, a.ID, a.Group, a.Event)
+		}),
+		methodOf("FactorGroups", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.FactorGroups(ctx, a.UserID)) }),
+		methodOf("RequireFactor", true, ofUser{"ada", anEvent(EventFactorRequired, "ada")}, func(ctx context.Context, db *DB, a ofUser) error {
+			return db.RequireFactor(ctx, a.UserID, true, a.Event)
+		}),
+		methodOf("RequireFactorOfGroup", true, struct {
+			Group string
+			Event Event
+		}{"board", anEvent(EventFactorRequired, "")}, func(ctx context.Context, db *DB, a struct {
+			Group string
+			Event Event
+		}) error {
+			return db.RequireFactorOfGroup(ctx, a.Group, true, 10, a.Event)
 		}),
 		methodOf("ImportedHashes", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return errOf(db.ImportedHashes(ctx)) }),
 		methodOf("DropImportedHashes", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {

@@ -17,6 +17,8 @@ const (
 	EventUserUnlocked      = "user_unlocked"
 	EventGroupAdded        = "group_added"
 	EventGroupRemoved      = "group_removed"
+	EventFactorRequired    = "factor_required"     // of a user, or of a group
+	EventFactorNotRequired = "factor_not_required" // any more
 	EventPasswordChanged   = "password_changed"
 	EventPasswordSet       = "password_set"
 	EventResetSent         = "reset_sent"
@@ -62,7 +64,7 @@ const (
 func EventKinds() []string {
 	kinds := []string{
 		EventRegistered, EventUserAdded, EventUserChanged, EventUserDeleted,
-		EventUserLocked, EventUserUnlocked, EventGroupAdded, EventGroupRemoved,
+		EventUserLocked, EventUserUnlocked, EventGroupAdded, EventGroupRemoved, EventFactorRequired, EventFactorNotRequired,
 		EventPasswordChanged, EventPasswordSet, EventResetSent, EventPasswordReset,
 		EventEmailVerified, EventEmailChanged, EventEmailUndone, EventUserInvited,
 		EventInvited, EventLinkMailed, EventMailFailed, EventSignedIn,

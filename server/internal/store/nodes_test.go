@@ -510,7 +510,7 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 // undoLast makes the schema that of the version before, on both engines.
 var undoLast = []string{
 	fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion),
-	`DROP TABLE hour_counts`,
+	`ALTER TABLE users DROP COLUMN factor_required_at`, `DROP TABLE factor_groups`,
 }
 
 // A migration that is blocked by a lock is no damage: its hint does not mention a backup.

@@ -22,9 +22,10 @@ type Table struct {
 // or a column adds it here.
 var Tables = []Table{
 	{"meta", "name", "name value"},
-	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at unlocks"},
+	{"users", "id", "id email email_key name password admin created_at password_changed_at locked_at language unverified second_factor_at unlocks factor_required_at"},
 	{"skeletons", "skeleton, user_id", "skeleton user_id"},
 	{"user_groups", "user_id, name", "user_id name"},
+	{"factor_groups", "name", "name required_at"},
 	{"deleted_addresses", "hash", "hash deleted_at"},
 	{"totp", "id", "id user_id sealed created_at confirmed_at last_step"},
 	{"recovery_codes", "user_id, hash", "user_id hash created_at"},

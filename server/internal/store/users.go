@@ -24,12 +24,19 @@ type User struct {
 	Unverified        bool      // registered and has not yet proved to own the address
 	SecondFactorAt    time.Time // since when a sign-in needs a second factor; zero if it needs none
 	Unlocks           int       // how often UnlockUser was called
+	FactorRequiredAt  time.Time // since when a second factor is required of this user; zero if it is not
+	FactorRequired    bool      // by FactorRequiredAt or by a group of the user
 }
 
-const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at, users.unlocks`
+// OwesFactor reports whether a second factor is required of u and u has none.
+func (u User) OwesFactor() bool { return u.FactorRequired && u.SecondFactorAt.IsZero() }
+
+const userColumns = `users.id, users.email, users.email_key, users.name, users.password, users.admin, users.created_at, users.password_changed_at, users.locked_at, users.language, users.unverified, users.second_factor_at, users.unlocks, users.factor_required_at,
+	CASE WHEN users.factor_required_at > 0 OR EXISTS (
+		SELECT 1 FROM user_groups JOIN factor_groups ON factor_groups.name = user_groups.name WHERE user_groups.user_id = users.id) THEN 1 ELSE 0 END`
 
 func (u *User) fields() []any {
-	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt), &u.Unlocks}
+	return []any{&u.ID, &u.Email, &u.EmailKey, &u.Name, &u.Password, &u.Admin, into(&u.CreatedAt), into(&u.PasswordChangedAt), into(&u.LockedAt), &u.Language, &u.Unverified, into(&u.SecondFactorAt), &u.Unlocks, into(&u.FactorRequiredAt), &u.FactorRequired}
 }
 
 // CreateUser adds a user. It returns ErrEmailTaken if the address has an account, or ErrLookAlike if it
@@ -408,14 +415,62 @@ func (db *DB) Groups(ctx context.Context, userID string) ([]string, error) {
 
 // GroupSize is a group with the number of its users.
 type GroupSize struct {
-	Name  string
-	Users int
+	Name           string
+	Users          int
+	FactorRequired bool // of its users
 }
 
-// GroupSizes returns all groups that have users, in the order of their names.
+// GroupSizes returns all groups that have users or require a second factor, in the order of their names.
 func (db *DB) GroupSizes(ctx context.Context) ([]GroupSize, error) {
-	return collect(db.reader(ctx), func(g *GroupSize) []any { return []any{&g.Name, &g.Users} },
-		`SELECT name, count(*) FROM user_groups GROUP BY name ORDER BY name`)
+	return collect(db.reader(ctx), func(g *GroupSize) []any { return []any{&g.Name, &g.Users, &g.FactorRequired} },
+		`SELECT name, CAST(sum(users) AS BIGINT), CAST(sum(required) AS BIGINT) FROM
+			(SELECT name, count(*) AS users, 0 AS required FROM user_groups GROUP BY name UNION ALL SELECT name, 0, 1 FROM factor_groups) AS parts
+			GROUP BY name ORDER BY name`)
+}
+
+// FactorGroups returns those groups of a user that require a second factor, in their order.
+func (db *DB) FactorGroups(ctx context.Context, userID string) ([]string, error) {
+	return texts(db.reader(ctx), `SELECT user_groups.name FROM user_groups JOIN factor_groups ON factor_groups.name = user_groups.name
+		WHERE user_groups.user_id = $1 ORDER BY user_groups.name`, userID)
+}
+
+// RequireFactor sets whether a second factor is required of a user, whatever the groups of the user
+// require. It returns ErrNotFound if the user does not exist. Without a change it records no event.
+func (db *DB) RequireFactor(ctx context.Context, userID string, required bool, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		tx.lockUser(userID)
+		u, err := tx.user(userID)
+		if err != nil || required == !u.FactorRequiredAt.IsZero() {
+			return err
+		}
+		at := e.At
+		if !required {
+			at = time.Time{}
+		}
+		tx.exec(`UPDATE users SET factor_required_at = $2 WHERE id = $1`, userID, micros(at))
+		return tx.event(e)
+	})
+}
+
+// RequireFactorOfGroup sets whether a group requires a second factor of its users. The group may have none.
+// It returns ErrTooMany if most groups require one. Without a change it records no event.
+func (db *DB) RequireFactorOfGroup(ctx context.Context, group string, required bool, most int, e Event) error {
+	return db.do(ctx, func(tx *tx) error {
+		if !required {
+			if tx.changed(`DELETE FROM factor_groups WHERE name = $1`, group) == 0 {
+				return tx.err
+			}
+			return tx.event(e)
+		}
+		_ = tx.lock("factor_groups")
+		if tx.changed(`INSERT INTO factor_groups (name, required_at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, group, micros(e.At)) == 0 {
+			return tx.err
+		}
+		if tx.number(`SELECT count(*) FROM factor_groups`) > int64(most) {
+			return ErrTooMany
+		}
+		return tx.event(e)
+	})
 }
 
 // AddToGroup adds a user to a group. It returns ErrNotFound if the user does not exist, and ErrTooMany
