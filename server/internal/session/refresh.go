@@ -24,16 +24,59 @@ const (
 // have been lost. It refuses with RefreshInvalid, RefreshExpired or SessionRevoked. The rotation is
 // durable when Refresh returns. key is the DPoP key of the client, or nil; if the grant is bound to
 // another key, Refresh refuses with InvalidProof and changes nothing.
+//
+// It accepts tokens of the server's own sign-in alone: an application has to authenticate for its own.
 func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
-	t, err := m.refresh(ctx, token, key, from)
+	r, err := m.refresh(ctx, token, FirstParty, key, from, func(r *Rotated) error {
+		r.Grant.Scope = stillGranted(r.Grant.Scope, r.User)
+		return nil
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return m.tokens(r.Grant, r.Session, r.n, r.at)
+}
+
+// Rotated is the grant of a refresh token that was used.
+type Rotated struct {
+	Grant   store.Grant
+	Session store.Session
+	User    store.User
+
+	Refresh     string        // the next token, or the same one again
+	RefreshLife time.Duration // until the idle or the absolute end, whichever is earlier
+
+	n  uint32 // number of Refresh
+	at time.Time
+}
+
+// RefreshApplication is Refresh for a refresh token of the client clientID, which has authenticated. check
+// returns an error if the client must not have the next tokens; then nothing changes. A token of another
+// client is refused with RefreshInvalid, and nothing changes.
+func (m *Manager) RefreshApplication(
+	ctx context.Context, token, clientID string, key *durward.HeldKey, from request.Info, check func(*Rotated) error,
+) (r Rotated, err error) {
+	if r, err = m.refresh(ctx, token, clientID, key, from, check); err != nil {
+		return Rotated{}, err
+	}
+	r.RefreshLife = earlier(r.Grant.IdleEnds, r.Grant.Ends).Sub(r.at)
+	r.Refresh, err = m.refreshToken(r.Grant, r.n)
+	return r, err
+}
+
+// refresh counts forged tokens of rotate.
+func (m *Manager) refresh(
+	ctx context.Context, token, clientID string, key *durward.HeldKey, from request.Info, check func(*Rotated) error,
+) (Rotated, error) {
+	r, err := m.rotate(ctx, token, clientID, key, from, check)
 	if errors.Is(err, errNeverIssued) {
 		// Only forged tokens are counted and limited. A valid token is never refused because of
 		// another client's forged ones.
 		if wait, ok := m.c.BadTokens.Network(ctx, from.Addr); !ok {
-			return Tokens{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
+			return Rotated{}, &durward.Refusal{Code: durward.TooManyAttempts, RetryAfter: wait, Err: err}
 		}
 	}
-	return t, err
+	return r, err
 }
 
 // errNeverIssued marks a token that the server never issued.
@@ -46,39 +89,46 @@ func neverIssued(format string, args ...any) error {
 // errRotated means that another request rotated the grant after it was read.
 var errRotated = errors.New("session: other requests rotated the grant at the same time")
 
-func (m *Manager) refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
+// rotate applies the rules to a refresh token and makes the next one, durably.
+func (m *Manager) rotate(
+	ctx context.Context, token, clientID string, key *durward.HeldKey, from request.Info, check func(*Rotated) error,
+) (r Rotated, err error) {
 	p, k, err := m.presented(token)
 	if err != nil {
-		return Tokens{}, err
+		return r, err
 	}
 	// Each rotation by another request makes this token one generation older, so a few rounds suffice.
 	for round := range graceGenerations + 2 {
-		g, s, u, err := m.granted(ctx, p, k)
-		if err != nil {
-			return Tokens{}, err
+		if r.Grant, r.Session, r.User, err = m.granted(ctx, p, k); err != nil {
+			return r, err
 		}
-		now := m.c.Now()
-		if err := ended(g, s, now); err != nil {
-			return Tokens{}, err
+		if r.Grant.ClientID != clientID {
+			return r, fmt.Errorf("session: a refresh token of the client %s, sent as that of %s: %w", r.Grant.ClientID, clientID, durward.RefreshInvalid)
 		}
-		if err := boundTo(g, key); err != nil {
-			return Tokens{}, err
+		r.at = m.c.Now()
+		if err := ended(r.Grant, r.Session, r.at); err != nil {
+			return r, err
 		}
-		if !u.LockedAt.IsZero() {
-			return Tokens{}, fmt.Errorf("session: user %s is locked: %w", u.ID, durward.SessionRevoked)
+		if err := boundTo(r.Grant, key); err != nil {
+			return r, err
+		}
+		if !r.User.LockedAt.IsZero() {
+			return r, fmt.Errorf("session: user %s is locked: %w", r.User.ID, durward.SessionRevoked)
 		}
 		if key != nil && round == 0 {
 			// The proof is used up, even if the token is refused below.
 			if err := key.Spend(); err != nil {
-				return Tokens{}, err
+				return r, err
 			}
 		}
-		g.Scope = stillGranted(g.Scope, u)
-		if t, err := m.decide(ctx, g, s, p.n, now, from); !errors.Is(err, errRotated) {
-			return t, err
+		if err := check(&r); err != nil {
+			return r, err
+		}
+		if err := m.decide(ctx, &r, p.n, from); !errors.Is(err, errRotated) {
+			return r, err
 		}
 	}
-	return Tokens{}, errRotated
+	return r, errRotated
 }
 
 // presented checks the form, the key and the check octets of a token. It does not read the database.
@@ -152,15 +202,14 @@ func boundTo(g store.Grant, key *durward.HeldKey) error {
 	return nil
 }
 
-// decide applies the rules to token n of a live grant.
-func (m *Manager) decide(
-	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
-) (Tokens, error) {
+// decide applies the rules to token n of a live grant, and sets the number of the next token in r.
+func (m *Manager) decide(ctx context.Context, r *Rotated, n uint32, from request.Info) error {
+	g, s, now := r.Grant, r.Session, r.at
 	switch g0 := g.Generation; {
 	case n == g0:
-		return m.move(ctx, g, s, n+1, now, from)
+		return m.move(ctx, r, n+1, from)
 	case n < g0:
-		return m.replay(ctx, g, s, n, now, from)
+		return m.replay(ctx, r, n, from)
 	case n == g0+1:
 		// The database lost one rotation that it had acknowledged. The token is authentic, so the
 		// grant continues from it.
@@ -170,21 +219,20 @@ func (m *Manager) decide(
 		if err := m.c.DB.AddEvents(ctx, []store.Event{event}); err != nil { // the refresh succeeds without it
 			m.c.Log.Error("cannot write an event to the security log", "event", event.Kind, "session", s.ID, "error", err)
 		}
-		return m.move(ctx, g, s, n, now, from)
+		return m.move(ctx, r, n, from)
 	default:
 		m.rolledBack.Store(true)
 		if err := m.endGrant(ctx, g, s, store.EventStoreWentBack, fmt.Sprintf("%d steps", n-g0), now, from); err != nil {
-			return Tokens{}, err
+			return err
 		}
-		return Tokens{}, fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w",
+		return fmt.Errorf("session: the database lost rotations: got token %d of a grant at %d: %w",
 			n, g0, durward.RefreshInvalid)
 	}
 }
 
-// move rotates a grant to a generation, durably, and returns its token.
-func (m *Manager) move(
-	ctx context.Context, g store.Grant, s store.Session, to uint32, now time.Time, from request.Info,
-) (Tokens, error) {
+// move rotates the grant of r to a generation, durably.
+func (m *Manager) move(ctx context.Context, r *Rotated, to uint32, from request.Info) error {
+	g, now := r.Grant, r.at
 	idle := earlier(now.Add(m.c.RefreshTTL), g.Ends)
 	moved, err := m.c.DB.RotateRefresh(ctx, store.Rotate{
 		GrantID: g.ID, From: g.Generation, To: to, At: now, IdleEnds: idle, Network: from.Network(), Agent: from.Browser(),
@@ -193,18 +241,17 @@ func (m *Manager) move(
 		err = errRotated
 	}
 	if err != nil {
-		return Tokens{}, err
+		return err
 	}
-	g.IdleEnds = idle
+	r.Grant.IdleEnds, r.n = idle, to
 	m.c.Metrics.Refreshed("rotated")
-	return m.tokens(g, s, to, now)
+	return nil
 }
 
-// replay handles a superseded token. Within the grace it returns the current token again; later it ends
+// replay handles a superseded token. Within the grace the next token is the current one again; later it ends
 // the grant or, if the token may be stolen, the session.
-func (m *Manager) replay(
-	ctx context.Context, g store.Grant, s store.Session, n uint32, now time.Time, from request.Info,
-) (Tokens, error) {
+func (m *Manager) replay(ctx context.Context, r *Rotated, n uint32, from request.Info) error {
+	g, s, now := r.Grant, r.Session, r.at
 	back := g.Generation - n // rotations since it was superseded; 1 or more
 	if back <= graceGenerations {
 		superseded := g.Moved[back-1]
@@ -216,30 +263,32 @@ func (m *Manager) replay(
 				var err error
 				given, err = m.c.DB.CountReplay(ctx, g.ID, g.Generation)
 				if errors.Is(err, store.ErrNotFound) {
-					return Tokens{}, errRotated // or ended
+					return errRotated // or ended
 				} else if err != nil {
-					return Tokens{}, err
+					return err
 				}
 				m.c.Log.Info("a client repeated a refresh token within the grace",
 					"session", s.ID, "token", n, "generation", g.Generation, "times", given, "network", from.Network())
 			}
 			if given <= graceReplays {
+				r.n = g.Generation
 				m.c.Metrics.Refreshed("repeated")
-				return m.tokens(g, s, g.Generation, now)
+				return nil
 			}
 		}
 		if back == 1 && !elsewhere && g.JKT != "" {
 			// The client holds the DPoP key, so no other client could use the lost response.
+			r.n = g.Generation
 			m.c.Metrics.Refreshed("repeated")
-			return m.tokens(g, s, g.Generation, now)
+			return nil
 		}
 		if back == 1 && !elsewhere {
 			// The current token was never used; its response was probably lost. Theft cannot be ruled
 			// out, so the grant ends without an alarm.
 			if err := m.endGrant(ctx, g, s, store.EventRefreshAnswerLost, "", now, from); err != nil {
-				return Tokens{}, err
+				return err
 			}
-			return Tokens{}, fmt.Errorf("session: token %d was superseded %s ago and token %d was never used: %w",
+			return fmt.Errorf("session: token %d was superseded %s ago and token %d was never used: %w",
 				n, now.Sub(superseded).Truncate(time.Millisecond), g.Generation, durward.RefreshInvalid)
 		}
 	}
@@ -247,9 +296,9 @@ func (m *Manager) replay(
 	event := from.Event(store.EventRefreshTheft, "ended", s.UserID, s.ID, now)
 	event.Detail = fmt.Sprintf("token %d of a grant at %d", n, g.Generation)
 	if err := m.end(ctx, event.Kind, event, "session_ended_by_theft"); err != nil {
-		return Tokens{}, err
+		return err
 	}
-	return Tokens{}, fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w",
+	return fmt.Errorf("session: used token %d of a grant at %d was sent again; session %s revoked: %w",
 		n, g.Generation, s.ID, durward.SessionRevoked)
 }
 
@@ -279,16 +328,35 @@ func (m *Manager) endGrant(
 	return m.publish(m.c.DB.EndGrant(ctx, g.ID, reason, m.c.Issuer.TokensEnd(now), event))
 }
 
-// SessionOfRefreshToken returns the user and the session of a refresh token, live or not, for a
-// sign-out. It refuses with RefreshInvalid if the server never issued the token.
+// SessionOfRefreshToken returns the user and the session of a refresh token of the server's own sign-in, live
+// or not, for a sign-out. It refuses with RefreshInvalid if the server never issued the token, or issued it to
+// an application.
 func (m *Manager) SessionOfRefreshToken(ctx context.Context, token string) (userID, sessionID string, err error) {
+	r, err := m.GrantOfRefreshToken(ctx, token)
+	if err == nil && r.Grant.ClientID != FirstParty {
+		err = fmt.Errorf("session: a refresh token of the client %s: %w", r.Grant.ClientID, durward.RefreshInvalid)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return r.Session.UserID, r.Session.ID, nil
+}
+
+// GrantOfRefreshToken returns the grant of a refresh token with its session and user, live or not. It refuses
+// with RefreshInvalid if the server never issued the token.
+func (m *Manager) GrantOfRefreshToken(ctx context.Context, token string) (r Rotated, err error) {
 	p, k, err := m.presented(token)
 	if err != nil {
-		return "", "", err
+		return r, err
 	}
-	_, s, _, err := m.granted(ctx, p, k)
-	if err != nil {
-		return "", "", err
+	r.Grant, r.Session, r.User, err = m.granted(ctx, p, k)
+	return r, err
+}
+
+// Live refuses a grant that has ended, or whose session or user has, with SessionRevoked or RefreshExpired.
+func (m *Manager) Live(r Rotated) error {
+	if !r.User.LockedAt.IsZero() {
+		return fmt.Errorf("session: user %s is locked: %w", r.User.ID, durward.SessionRevoked)
 	}
-	return s.UserID, s.ID, nil
+	return ended(r.Grant, r.Session, m.c.Now())
 }

@@ -589,12 +589,11 @@ func TestRotatedAfterRead(t *testing.T) {
 		w.clock.Advance(2 * time.Second)
 		g, s := w.grant(first.Refresh)
 		third := w.refreshed(second.Refresh, home)
-		now := w.clock.Now()
-		if t2, err := w.decide(t.Context(), g, s, 1, now, home); !errors.Is(err, errRotated) || t2 != (Tokens{}) {
-			t.Errorf("rotation: got %v, want errRotated", err)
-		}
-		if t2, err := w.decide(t.Context(), g, s, 0, now, home); !errors.Is(err, errRotated) || t2 != (Tokens{}) {
-			t.Errorf("replay: got %v, want errRotated", err)
+		for n, of := range []string{"replay", "rotation"} {
+			r := Rotated{Grant: g, Session: s, at: w.clock.Now()}
+			if err := w.decide(t.Context(), &r, uint32(n), home); !errors.Is(err, errRotated) {
+				t.Errorf("%s: got %v, want errRotated", of, err)
+			}
 		}
 		if got := w.refreshed(second.Refresh, home).Refresh; got != third.Refresh {
 			t.Error("got another token")

@@ -223,7 +223,7 @@ func (m *Manager) newGrant(s store.Session, jkt string) store.Grant {
 	salt := make([]byte, 32)
 	_, _ = rand.Read(salt) // crypto/rand.Read never returns an error
 	return store.Grant{
-		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: FirstParty, Scope: s.Scope,
+		ID: uuid.Must(uuid.NewV7()), SessionID: s.ID, ClientID: s.ClientID, Scope: s.Scope,
 		Salt: salt, Key: m.c.Issuer.NewestRefreshKey().Number, Network: s.Network, Agent: s.Agent, JKT: jkt,
 		CreatedAt: s.CreatedAt, IdleEnds: earlier(s.CreatedAt.Add(m.c.RefreshTTL), s.EndsAt), Ends: s.EndsAt,
 	}

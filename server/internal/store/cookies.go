@@ -70,8 +70,7 @@ func (t *tx) createCookieSession(s Session, c Cookie, e Event, p Place, was User
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
-	revoked := t.endSession(ended.SessionID, r.Reason, e.At, r.Until)
-	return []Revocation{revoked}, t.event(ended)
+	return t.endSession(ended.SessionID, r.Reason, e.At, r.Until), t.event(ended)
 }
 
 // UseCookie records the use of a current cookie and its new idle end, unless a use after since is recorded

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -241,6 +242,47 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.StartTOTP(ctx, TOTP{ID: "totp-2", UserID: "eve", Sealed: []byte("sealed 2"), CreatedAt: noon}, "session-6"))
 	remember(t, db, aDevice("device-1"), nil)
 	must(t, db.AddPasskey(ctx, aPasskey("passkey-1"), SpentChallenge{[]byte("challenge-0"), noon.Add(-time.Hour)}, 9, factorEvent(EventPasskeyAdded)))
+	must(t, db.CreateClient(ctx, aClient("app"), []HashedSecret{aSecret("secret-1", "app")}, anEvent(EventClientAdded, "")))
+	must(t, db.CreateCode(ctx, aCode("code-1"), "session-1"))
+	past := aCode("code-0")
+	past.EndsAt = noon.Add(-2 * codesKept)
+	must(t, db.CreateCode(ctx, past, "session-1"))
+}
+
+func aClient(id string) Client {
+	return Client{
+		ID: id, Name: "App " + id, Auth: ClientSecret, RedirectURIs: []string{"https://app.example.com/callback"},
+		Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"openid", "items:read"}, Resources: []string{"https://api.example.com"},
+		Introspects: []string{"https://api.example.com"}, IDTokenAlg: "RS256", SessionID: "sid of " + id, CreatedAt: noon,
+	}
+}
+
+func aSecret(id, client string) HashedSecret {
+	return HashedSecret{ID: id, ClientID: client, Hash: sha256.Sum256([]byte(id)), CreatedAt: noon}
+}
+
+// aCode returns a code of ada for the client app.
+func aCode(name string) Code {
+	return Code{
+		Hash: []byte(name + "\x00\xff"), ClientID: "app", UserID: "ada", ParentID: "session-1", RedirectURI: "https://app.example.com/callback",
+		Challenge: "challenge", Nonce: "nonce", Scope: "openid items:read", Resources: []string{"https://api.example.com"}, Claims: "{}", JKT: "thumbprint",
+		AuthTime: noon, ACR: "urn:durward:acr:password", AMR: []string{"pwd"}, CreatedAt: noon, EndsAt: noon.Add(time.Minute),
+	}
+}
+
+// aSpending returns the use of code-1 that begins a session.
+func aSpending(session string, e Event) SpendCode {
+	return SpendCode{
+		Hash: aCode("code-1").Hash, At: noon, Until: later, Replayed: anEvent(EventCodeReplayed, ""),
+		Check: func(Code) error { return nil },
+		Begin: func(c Code, ends time.Time) NewSession {
+			s := aSession(session, c.UserID)
+			s.ClientID, s.ParentID, s.EndsAt = c.ClientID, c.ParentID, ends
+			g := aGrant(session+" grant", session)
+			g.ClientID, g.Resources, g.Claims = c.ClientID, c.Resources, c.Claims
+			return NewSession{Session: s, Grant: g, Event: e}
+		},
+	}
 }
 
 func aDevice(id string) Device {
@@ -868,6 +910,29 @@ func allMethods() []dbMethod {
 			return err
 		}),
 		methodOf("PurgeChallenges", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeChallenges(ctx) }),
+		methodOf("CreateClient", true, struct {
+			Client Client
+			Event  Event
+		}{aClient("other"), anEvent(EventClientAdded, "")}, func(ctx context.Context, db *DB, a struct {
+			Client Client
+			Event  Event
+		}) error {
+			return db.CreateClient(ctx, a.Client, []HashedSecret{aSecret("secret-9", a.Client.ID)}, a.Event)
+		}),
+		methodOf("ClientByID", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+			return errOf(db.ClientByID(ctx, a.ID))
+		}),
+		methodOf("ClientSecrets", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
+			return errOf(db.ClientSecrets(ctx, a.ID))
+		}),
+		methodOf("CreateCode", true, struct{ Code Code }{aCode("code-9")}, func(ctx context.Context, db *DB, a struct{ Code Code }) error {
+			return db.CreateCode(ctx, a.Code, "session-1")
+		}),
+		methodOf("SpendCode", true, struct{ Event Event }{anEvent(EventApplicationSignedIn, "ada")}, func(ctx context.Context, db *DB, a struct{ Event Event }) error {
+			use, err := db.SpendCode(ctx, aSpending("session-9", a.Event))
+			return errors.Join(err, use.Refused)
+		}),
+		methodOf("PurgeCodes", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeCodes(ctx) }),
 		methodOf("PurgeSignIns", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeSignIns(ctx) }),
 		methodOf("Factors", false, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.Factors(ctx, a.UserID)) }),
 		methodOf("TryFactor", true, byUser{"eve"}, func(ctx context.Context, db *DB, a byUser) error {
@@ -1953,7 +2018,7 @@ func TestPurgeSessions(t *testing.T) {
 		}
 		for n := range purgedAtOnce + 5 {
 			must(t, db.do(t.Context(), func(tx *tx) error {
-				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent, failures, remembered FROM sessions WHERE id = 'living'`,
+				err := tx.exec(`INSERT INTO sessions SELECT CAST($1 AS TEXT), user_id, client_id, scope, created_at, CAST($2 AS BIGINT), ended_at, end_reason, auth_time, acr, amr, network, device, agent, failures, remembered, parent_id FROM sessions WHERE id = 'living'`,
 					fmt.Sprint("old ", n), n)
 				return err
 			}))

@@ -84,7 +84,7 @@ func (d dialect) hint(migrate string) string {
 var migrationFiles embed.FS
 
 // SchemaVersion is the number of the newest migration, the same for each engine.
-const SchemaVersion = 18
+const SchemaVersion = 19
 
 // OpenError is an error that names a remedy.
 type OpenError struct {

@@ -129,4 +129,9 @@ func (t *tx) endEverything(n NewEpoch, e *Ended) {
 	e.Sessions = t.changed(`UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why)
 	t.exec(`UPDATE grants SET ended_at = $1, end_reason = $2 WHERE ended_at = 0`, micros(n.At), why)
 	t.exec(`DELETE FROM cookies`)
+	t.exec(`DELETE FROM codes`)
+	t.exec(`DELETE FROM oauth_requests`)
+	// A secret that was removed in the lost part must not be valid again. Those of the configuration come back
+	// with the next start.
+	t.exec(`DELETE FROM client_secrets`)
 }

@@ -58,6 +58,18 @@ const (
 	EventPasskeyAdded      = "passkey_added"
 	EventPasskeyRenamed    = "passkey_renamed"
 	EventPasskeyRemoved    = "passkey_removed"
+
+	EventClientAdded         = "client_added"
+	EventClientChanged       = "client_changed"
+	EventClientDisabled      = "client_disabled"
+	EventClientEnabled       = "client_enabled"
+	EventClientDeleted       = "client_deleted"
+	EventClientSecretAdded   = "client_secret_added"
+	EventClientSecretRemoved = "client_secret_removed"
+	EventConsentGiven        = "consent_given"
+	EventConsentWithdrawn    = "consent_withdrawn"
+	EventApplicationSignedIn = "application_signed_in"
+	EventCodeReplayed        = "code_replayed"
 )
 
 // EventKinds returns all kinds of events, in the order of the alphabet.
@@ -75,6 +87,9 @@ func EventKinds() []string {
 		EventSignInBegun, EventSignInVoid, EventFactorAdded, EventFactorRemoved,
 		EventFactorLocked, EventRecoveryCodesMade, EventRecoveryCodeUsed, EventLogRead,
 		EventPasskeyAdded, EventPasskeyRenamed, EventPasskeyRemoved,
+		EventClientAdded, EventClientChanged, EventClientDisabled, EventClientEnabled, EventClientDeleted,
+		EventClientSecretAdded, EventClientSecretRemoved, EventConsentGiven, EventConsentWithdrawn,
+		EventApplicationSignedIn, EventCodeReplayed,
 	}
 	slices.Sort(kinds)
 	return kinds

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type Grant struct {
 	Moved          [4]time.Time // when it reached this generation, the one before, and so on
 	Replays        int          // repeated answers in this generation
 	Network, Agent string       // of the last refresh
+	Resources      []string     // audiences that its access tokens may have; empty: that of the server
+	Claims         string       // requested claims (OpenID Connect Core s5.5), as JSON; empty for none
 	JKT            string       // thumbprint of the DPoP key that it is bound to (RFC 9449 s5); empty for none
 	CreatedAt      time.Time
 	IdleEnds, Ends time.Time
@@ -29,12 +32,12 @@ type Grant struct {
 
 const grantColumns = `grants.id, grants.session_id, grants.client_id, grants.scope, grants.generation, grants.salt, grants.key_number,
 	grants.moved_0, grants.moved_1, grants.moved_2, grants.moved_3, grants.replays, grants.network, grants.agent, grants.jkt,
-	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason`
+	grants.created_at, grants.idle_ends, grants.ends, grants.ended_at, grants.end_reason, grants.resources, grants.claims`
 
 func (g *Grant) fields() []any {
 	return []any{(*idColumn)(&g.ID), &g.SessionID, &g.ClientID, &g.Scope, &g.Generation, &g.Salt, &g.Key,
 		into(&g.Moved[0]), into(&g.Moved[1]), into(&g.Moved[2]), into(&g.Moved[3]), &g.Replays, &g.Network, &g.Agent, &g.JKT,
-		into(&g.CreatedAt), into(&g.IdleEnds), into(&g.Ends), into(&g.EndedAt), &g.EndReason}
+		into(&g.CreatedAt), into(&g.IdleEnds), into(&g.Ends), into(&g.EndedAt), &g.EndReason, (*wordsColumn)(&g.Resources), &g.Claims}
 }
 
 // idColumn scans the hexadecimal id of a grant.
@@ -53,9 +56,10 @@ func (c *idColumn) Scan(value any) error {
 func grantID(id [16]byte) string { return hex.EncodeToString(id[:]) }
 
 func (t *tx) insertGrant(g Grant) error {
-	return t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, jkt, created_at, idle_ends, ends)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, g.JKT, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends))
+	return t.exec(`INSERT INTO grants (id, session_id, client_id, scope, generation, salt, key_number, network, agent, jkt, created_at, idle_ends, ends, resources, claims)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		grantID(g.ID), g.SessionID, g.ClientID, g.Scope, g.Generation, g.Salt, g.Key, g.Network, g.Agent, g.JKT, micros(g.CreatedAt), micros(g.IdleEnds), micros(g.Ends),
+		strings.Join(g.Resources, " "), g.Claims)
 }
 
 // GrantByID returns a grant with its session and user, or ErrNotFound.
@@ -111,7 +115,7 @@ func (db *DB) EndGrant(ctx context.Context, id [16]byte, reason string, until ti
 			return nil, nil // it had ended
 		}
 		if tx.number(`SELECT count(*) FROM grants WHERE session_id = $1 AND ended_at = 0`, sessionID) == 0 {
-			revoked = append(revoked, tx.endSession(sessionID, reason, e.At, until))
+			revoked = tx.endSession(sessionID, reason, e.At, until)
 		}
 		return revoked, tx.event(e)
 	})

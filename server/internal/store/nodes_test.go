@@ -510,7 +510,9 @@ func TestOpenOfWhatIsNotOurs(t *testing.T) {
 // undoLast makes the schema that of the version before, on both engines.
 var undoLast = []string{
 	fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id = %d`, SchemaVersion),
-	`ALTER TABLE users DROP COLUMN factor_required_at`, `DROP TABLE factor_groups`,
+	`DROP TABLE consents`, `DROP TABLE codes`, `DROP TABLE oauth_requests`, `DROP TABLE client_secrets`, `DROP TABLE clients`,
+	`DROP INDEX sessions_of_parent`, `DROP INDEX sessions_of_client`,
+	`ALTER TABLE sessions DROP COLUMN parent_id`, `ALTER TABLE grants DROP COLUMN resources`, `ALTER TABLE grants DROP COLUMN claims`,
 }
 
 // A migration that is blocked by a lock is no damage: its hint does not mention a backup.

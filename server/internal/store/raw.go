@@ -33,9 +33,14 @@ var Tables = []Table{
 	{"passkeys", "id", "id user_id credential public_key flags sign_count aaguid transports name created_at used_at"},
 	{"spent_challenges", "hash", "hash ends_at"},
 	{"signins", "hash", "hash user_id stage methods password_changed_at second_factor_at use_cookies jkt started_at ends_at tries remembered"},
-	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures remembered"},
-	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt"},
+	{"sessions", "id", "id user_id client_id scope created_at ends_at ended_at end_reason auth_time acr amr network device agent failures remembered parent_id"},
+	{"grants", "id", "id session_id client_id scope generation salt key_number moved_0 moved_1 moved_2 moved_3 replays network agent created_at idle_ends ends ended_at end_reason jkt resources claims"},
 	{"cookies", "hash", "hash session_id scope auth_time acr amr created_at used_at idle_ends replaced_at"},
+	{"clients", "id", "id name auth redirect_uris grants scopes resources introspects id_token_alg pkce_optional trusted from_config session_id created_at disabled_at"},
+	{"client_secrets", "id", "id client_id hash created_at"},
+	{"oauth_requests", "hash", "hash browser client_id parameters progress created_at step_ends ends_at"},
+	{"codes", "hash", "hash client_id user_id parent_id redirect_uri challenge nonce scope resources claims jkt auth_time acr amr created_at ends_at tries spent_at session_id"},
+	{"consents", "user_id, client_id, resource", "user_id client_id resource scope created_at"},
 	{"revocations", "seq", "seq kind value at until"},
 	{"keys", "id", "id use_for algorithm state number sealed created_at activated_at retired_at"},
 	{"places", "user_id, network, browser", "user_id network browser seen_at"},
@@ -57,6 +62,7 @@ var references = []struct{ table, column, to string }{
 	{"skeletons", "user_id", "users"}, {"user_groups", "user_id", "users"}, {"places", "user_id", "users"}, {"notifications", "user_id", "users"}, {"api_keys", "user_id", "users"},
 	{"mail_tokens", "user_id", "users"},
 	{"totp", "user_id", "users"}, {"recovery_codes", "user_id", "users"}, {"factor_failures", "user_id", "users"}, {"signins", "user_id", "users"}, {"devices", "user_id", "users"}, {"passkeys", "user_id", "users"},
+	{"client_secrets", "client_id", "clients"}, {"codes", "user_id", "users"}, {"consents", "user_id", "users"},
 }
 
 // MetaBackup is the name of a row of the table meta that only a backup has. Reading and counting

@@ -21,6 +21,7 @@ type Session struct {
 	Device               string // for display
 	Agent                string // family of the browser or program
 	Remembered           bool   // its cookie stays when the browser ends
+	ParentID             string // the session of the browser that an application's session ends with; empty for none
 }
 
 // SessionRow is a session in a list.
@@ -37,11 +38,11 @@ const placeKept = 90 * 24 * time.Hour
 
 const sessionColumns = `sessions.id, sessions.user_id, sessions.client_id, sessions.scope, sessions.created_at, sessions.ends_at, sessions.ended_at, sessions.end_reason,
 	sessions.auth_time, sessions.acr, sessions.amr, sessions.network, sessions.device, sessions.agent,
-	sessions.remembered`
+	sessions.remembered, sessions.parent_id`
 
 func (s *Session) fields() []any {
 	return []any{&s.ID, &s.UserID, &s.ClientID, &s.Scope, into(&s.CreatedAt), into(&s.EndsAt), into(&s.EndedAt), &s.EndReason,
-		into(&s.AuthTime), &s.ACR, (*wordsColumn)(&s.AMR), &s.Network, &s.Device, &s.Agent, &s.Remembered}
+		into(&s.AuthTime), &s.ACR, (*wordsColumn)(&s.AMR), &s.Network, &s.Device, &s.Agent, &s.Remembered, &s.ParentID}
 }
 
 func (r *SessionRow) fields() []any { return append(r.Session.fields(), into(&r.LastUsedAt)) }
@@ -88,9 +89,7 @@ func (t *tx) createSession(s Session, e Event, p Place, was User) (newPlace bool
 	if err := t.checkUnchanged(s.UserID, was); err != nil {
 		return false, err
 	}
-	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent, remembered)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent, flag(s.Remembered))
+	t.insertSession(s)
 	if e.Language != "" {
 		t.exec(`UPDATE users SET language = $2 WHERE id = $1 AND language <> $2`, s.UserID, e.Language)
 	}
@@ -98,6 +97,12 @@ func (t *tx) createSession(s Session, e Event, p Place, was User) (newPlace bool
 		t.notify(s.UserID, "new_place", e)
 	}
 	return newPlace, t.event(e)
+}
+
+func (t *tx) insertSession(s Session) {
+	t.exec(`INSERT INTO sessions (id, user_id, client_id, scope, created_at, ends_at, auth_time, acr, amr, network, device, agent, remembered, parent_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		s.ID, s.UserID, s.ClientID, s.Scope, micros(s.CreatedAt), micros(s.EndsAt), micros(s.AuthTime), s.ACR, strings.Join(s.AMR, " "), s.Network, s.Device, s.Agent, flag(s.Remembered), s.ParentID)
 }
 
 // place records a sign-in from p and reports whether p is new.
@@ -117,13 +122,16 @@ func (db *DB) KnownPlace(ctx context.Context, userID string, p Place, now time.T
 	return len(found) > 0, err
 }
 
-// Sessions lists the live sessions of a user, newest first. A session without a live grant or cookie is
-// left out.
+// firstParty is the client_id of sessions that begin at the server's own sign-in.
+const firstParty = "durward"
+
+// Sessions lists the live sessions of a user that began at the server's own sign-in, newest first. A session
+// without a live grant or cookie is left out.
 func (db *DB) Sessions(ctx context.Context, userID string, now time.Time) ([]SessionRow, error) {
 	const liveGrants, liveCookies = `FROM grants WHERE session_id = sessions.id AND ended_at = 0 AND idle_ends > $2`, `FROM cookies WHERE session_id = sessions.id AND idle_ends > $2`
 	return list[SessionRow](db.reader(ctx), `SELECT `+sessionColumns+`,
 		(SELECT max(used) FROM (SELECT created_at AS used UNION ALL SELECT moved_0 `+liveGrants+` UNION ALL SELECT used_at `+liveCookies+`) AS uses)
-		FROM sessions WHERE user_id = $1 AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
+		FROM sessions WHERE user_id = $1 AND client_id = '`+firstParty+`' AND ended_at = 0 AND ends_at > $2 AND (EXISTS (SELECT 1 `+liveGrants+`) OR EXISTS (SELECT 1 `+liveCookies+`))
 		ORDER BY created_at DESC, id DESC LIMIT 1000`, userID, micros(now))
 }
 
@@ -153,7 +161,7 @@ func (db *DB) endSessionAfter(
 			Scan(&ended, &counted); err != nil || ended != 0 || counted < failures {
 			return nil, err
 		}
-		revoked = append(revoked, tx.endSession(id, reason, e.At, until))
+		revoked = tx.endSession(id, reason, e.At, until)
 		if notification != "" {
 			tx.notify(userID, notification, e)
 		}
@@ -189,7 +197,7 @@ func (db *DB) ForgetTries(ctx context.Context, id string, all bool) error {
 	return db.exec(ctx, `UPDATE sessions SET failures = CASE WHEN $2 = 1 THEN 0 ELSE failures - 1 END WHERE id = $1 AND failures > 0`, id, flag(all))
 }
 
-// EndSessions ends all sessions of a user except one.
+// EndSessions ends all sessions of a user except one and those of applications that it began.
 func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		tx.lockUser(userID)
@@ -198,19 +206,30 @@ func (db *DB) EndSessions(ctx context.Context, userID, except, reason string, un
 	})
 }
 
-// endSessions ends the sessions of a user except one, and forgets the known devices.
+// endSessions ends the sessions of a user except one and its children, and forgets the known devices.
 func (t *tx) endSessions(userID, except, reason string, at, until time.Time) (revoked []Revocation) {
-	ids, _ := texts(t, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 ORDER BY id`+t.forUpdate("sessions"), userID, except)
+	ids, _ := texts(t, `SELECT id FROM sessions WHERE user_id = $1 AND ended_at = 0 AND id <> $2 AND ($2 = '' OR parent_id <> $2) ORDER BY id`+t.forUpdate("sessions"), userID, except)
 	for _, id := range ids {
-		revoked = append(revoked, t.endSession(id, reason, at, until))
+		revoked = append(revoked, t.endOne(id, reason, at, until))
 	}
 	t.exec(`DELETE FROM devices WHERE user_id = $1`, userID)
 	return revoked
 }
 
-// endSession ends a live session with its grants, and returns the revocation of its tokens. The argument
-// until is the end of a token issued at at. Tokens issued while the clock was ahead end as much later.
-func (t *tx) endSession(id, reason string, at, until time.Time) Revocation {
+// endSession ends a live session with its grants and its children, the sessions of applications that it began,
+// and returns the revocations of their tokens.
+func (t *tx) endSession(id, reason string, at, until time.Time) (revoked []Revocation) {
+	revoked = append(revoked, t.endOne(id, reason, at, until))
+	children, _ := texts(t, `SELECT id FROM sessions WHERE parent_id = $1 AND parent_id <> '' AND ended_at = 0 ORDER BY id`+t.forUpdate("sessions"), id)
+	for _, child := range children {
+		revoked = append(revoked, t.endOne(child, reason, at, until))
+	}
+	return revoked
+}
+
+// endOne ends a session as endSession does, without its children. The argument until is the end of a token
+// issued at at. Tokens issued while the clock was ahead end as much later.
+func (t *tx) endOne(id, reason string, at, until time.Time) Revocation {
 	issued := t.number(`SELECT max(at) FROM (SELECT created_at AS at FROM sessions WHERE id = $1 UNION ALL SELECT auth_time FROM sessions WHERE id = $1
 		UNION ALL SELECT moved_0 FROM grants WHERE session_id = $1 UNION ALL SELECT used_at FROM cookies WHERE session_id = $1) AS times`, id)
 	until = until.Add(max(moment(issued).Sub(at), 0))
