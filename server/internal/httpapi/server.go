@@ -22,6 +22,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/metrics"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -42,6 +43,7 @@ type Parts struct {
 	Accounts    *account.Manager
 	Issuer      *issuer.Issuer
 	Sessions    *session.Manager
+	OAuth       *oauth.Manager // nil: no other programs get tokens
 	Revocations *revoked.Follower // polls Feed
 	Feed        *revocation.Feed
 	SecurityLog *securitylog.Writer // gets the refusals

@@ -23,6 +23,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/mail"
 	"github.com/durward-auth/durward/server/internal/metrics"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/securitylog"
@@ -52,6 +53,7 @@ type Node struct {
 	Accounts *account.Manager
 	Issuer   *issuer.Issuer
 	Sessions *session.Manager
+	OAuth    *oauth.Manager
 	Metrics  *metrics.Metrics
 	Demo     bool // its Servers have the pages of the demonstration, too
 
@@ -274,6 +276,17 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
+	n.OAuth, err = oauth.New(oauth.Config{
+		DB:       db,
+		Accounts: n.Accounts,
+		Issuer:   n.Issuer,
+		Sessions: n.Sessions,
+		Audience: set.Tokens.Audience,
+		Log:      c.Log,
+	})
+	if err != nil {
+		return n, err
+	}
 	if err = n.revocations.Load(ctx); err != nil {
 		return n, err
 	}
@@ -337,6 +350,7 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 		Accounts:    n.Accounts,
 		Issuer:      n.Issuer,
 		Sessions:    n.Sessions,
+		OAuth:       n.OAuth,
 		Revocations: n.revocations,
 		Feed:        n.feed,
 		SecurityLog: n.securityLog,

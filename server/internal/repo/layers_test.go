@@ -21,7 +21,7 @@ const module = "github.com/durward-auth/durward"
 var serverLayers = [][]string{
 	{"server", "server/cmd/durward", "server/internal/config", "server/internal/node"},
 	{"server/internal/doctor", "server/internal/httpapi", "server/internal/web"},
-	{"server/internal/account", "server/internal/issuer", "server/internal/session"},
+	{"server/internal/account", "server/internal/issuer", "server/internal/oauth", "server/internal/session"},
 	{
 		"server/internal/limits", "server/internal/mail", "server/internal/metrics", "server/internal/outbound", "server/internal/request",
 		"server/internal/revocation", "server/internal/securitylog",
@@ -37,6 +37,7 @@ var sameLayer = map[string][]string{
 	"server":                       {"server/internal/config", "server/internal/node"},
 	"server/internal/node":         {"server/internal/config"},
 	"server/internal/web":          {"server/internal/doctor", "server/internal/httpapi"},
+	"server/internal/oauth":        {"server/internal/account", "server/internal/issuer", "server/internal/session"},
 	"server/internal/session":      {"server/internal/account", "server/internal/issuer"},
 	"server/internal/mail":         {"server/internal/request", "server/internal/store"},
 	"server/internal/request":      {"server/internal/store"},
