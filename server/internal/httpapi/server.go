@@ -43,7 +43,7 @@ type Parts struct {
 	Accounts    *account.Manager
 	Issuer      *issuer.Issuer
 	Sessions    *session.Manager
-	OAuth       *oauth.Manager // nil: no other programs get tokens
+	OAuth       *oauth.Manager    // nil: no other programs get tokens
 	Revocations *revoked.Follower // polls Feed
 	Feed        *revocation.Feed
 	SecurityLog *securitylog.Writer // gets the refusals
