@@ -37,13 +37,13 @@ func TestConsole(t *testing.T) {
 	root.click("form[method=post][action$=refusals] button")
 	root.sees(`location.pathname.startsWith("/console/refusals/") && document.querySelector(".cause")?.textContent.length > 10`)
 	root.sees(`document.body.innerText.includes("INVALID_TOKEN")`)
-	root.check("console-refusal-explained")
+	root.checkBoth("console-refusal-explained", root.here())
 
 	root.visit("/console/users?search=ada")
 	root.click("tbody a")
 	root.click("form[action$='/lock'] button")
 	root.sees(`document.querySelector("form[action$='/unlock']")`)
-	root.check("console-user-locked")
+	root.checkBoth("console-user-locked", root.here())
 	user.visit("/account")
 	user.at("/login")
 }

@@ -46,7 +46,7 @@ func TestWithoutScripts(t *testing.T) {
 	b.sees(`location.pathname === "/register" && document.documentElement.lang === "de"`)
 	b.send("email", "emmy@example.com", "name", "Emmy", "password", "kurz")
 	b.sees(`document.querySelector("[name=password]").getAttribute("aria-invalid") === "true" && document.getElementById("password-mistake").innerText.includes("mindestens")`)
-	b.check("register-mistake")
+	b.checkSent("register-mistake")
 	b.send("password", changed)
 	b.at("/register/done")
 	b.visit("/login")

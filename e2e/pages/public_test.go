@@ -28,7 +28,7 @@ func TestVisitors(t *testing.T) {
 	b.sees(`document.documentElement.lang === "de" && ` + kept)
 	b.send("email", "root@example.com", "name", "Root", "password", "short")
 	b.sees(`document.getElementById("password-mistake")?.textContent.includes("mindestens 15 Zeichen") && ` + kept)
-	b.check("setup-mistake")
+	b.checkSent("setup-mistake")
 	b.click(`footer button[value=en]`)
 	b.sees(`document.documentElement.lang === "en" && ` + kept)
 	b.send("email", "root@example.com", "name", "Root", "password", password)
@@ -85,5 +85,5 @@ func TestVisitors(t *testing.T) {
 	b.sees(`location.hash === ""`)
 	b.send()
 	b.sees(`document.getElementById("token-mistake") && document.querySelector(".denial code")`)
-	b.check("verify-refused")
+	b.checkSent("verify-refused")
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -67,6 +69,48 @@ func (b *tab) checkBoth(name, path string) {
 		}
 	}
 	b.emulate(1280, 800, "light")
+}
+
+// checkSent is checkBoth for a page that answers a form. For the screenshots in the other language the browser sends
+// the form again.
+func (b *tab) checkSent(name string) {
+	b.Helper()
+	b.check(name)
+	if !wantScreens {
+		return
+	}
+	const status = `performance.getEntriesByType("navigation")[0].responseStatus`
+	first, answered := b.script(`document.documentElement.lang`), b.script(status)
+	for _, language := range []string{map[string]string{"en": "de", "de": "en"}[first], first} {
+		b.speak(language)
+		call(b, page.Reload, page.ReloadParams{})
+		b.sees(`document.documentElement.lang === "` + language + `" && document.readyState === "complete" && ` + status + ` === ` + answered)
+		if language != first {
+			b.screens(name)
+		}
+	}
+	b.emulate(1280, 800, "light")
+}
+
+// checkOnce is checkBoth for a page that shows a secret once, after the form that show sends.
+func (b *tab) checkOnce(name string, show func()) {
+	b.Helper()
+	show()
+	b.check(name)
+	if !wantScreens {
+		return
+	}
+	b.speak("de")
+	show()
+	b.screens(name)
+	b.emulate(1280, 800, "light")
+	b.speak("en")
+}
+
+// speak chooses the language of the next pages, as the button below each page does.
+func (b *tab) speak(language string) {
+	b.Helper()
+	call(b, network.SetCookie, network.SetCookieParams{Name: "durward-language", Value: language, URL: b.origin})
 }
 
 // indexPage shows the screenshots, one section for each page.
