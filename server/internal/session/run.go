@@ -48,7 +48,7 @@ func (m *Manager) Run(ctx context.Context) {
 			err, save = errors.Join(err, saved), saved != nil
 		}
 		if n%60 == 0 {
-			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept), m.c.DB.PurgeSignIns(ctx), m.c.DB.PurgeCodes(ctx), m.c.DB.PurgeChallenges(ctx))
+			err = errors.Join(err, m.c.DB.PurgeRevocations(ctx), m.c.DB.PurgeSessions(ctx, endedKept), m.c.DB.PurgeSignIns(ctx), m.c.DB.PurgeCodes(ctx), m.c.DB.PurgeRequests(ctx), m.c.DB.PurgeChallenges(ctx))
 		}
 		if by != 0 {
 			jump = store.Event{ID: store.NewID(), Kind: store.EventClockJumped, At: began, Outcome: "noted", Detail: "by " + by.String()}

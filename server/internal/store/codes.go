@@ -25,6 +25,7 @@ type Code struct {
 	AMR         []string
 	CreatedAt   time.Time
 	EndsAt      time.Time
+	Request     []byte // hash of the stored authorization request that it answers; empty for none; not stored
 
 	tries     int
 	spentAt   time.Time
@@ -40,13 +41,19 @@ func (c *Code) fields() []any {
 		into(&c.CreatedAt), into(&c.EndsAt), &c.tries, into(&c.spentAt), &c.sessionID}
 }
 
-// CreateCode inserts a code. It returns ErrChanged if the user is locked, or the session of the browser or
-// signedIn, which authorized the request, has ended.
+// CreateCode inserts a code and deletes the authorization request that it answers. It returns ErrChanged if the
+// user is locked, or the session of the browser or signedIn, which authorized the request, has ended, and
+// ErrNotFound if the request was answered before.
 func (db *DB) CreateCode(ctx context.Context, c Code, signedIn string) error {
 	return db.do(ctx, func(tx *tx) error {
 		tx.lockUser(c.UserID)
 		if _, err := tx.checkLive(c.UserID, signedIn, c.CreatedAt); err != nil {
 			return err
+		}
+		if len(c.Request) > 0 {
+			if err := tx.endRequest(c.Request); err != nil {
+				return err
+			}
 		}
 		return tx.exec(`INSERT INTO codes (hash, client_id, user_id, parent_id, redirect_uri, challenge, nonce, scope, resources, claims, jkt, auth_time, acr, amr, created_at, ends_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,

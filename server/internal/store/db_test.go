@@ -148,7 +148,7 @@ func aProof(sessionID string) Proof {
 // contents returns every row of every table, sorted.
 func contents(t testing.TB, db *DB) (lines []string) {
 	t.Helper()
-	for _, table := range strings.Fields("meta users user_groups factor_groups sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
+	for _, table := range strings.Fields("meta users user_groups factor_groups sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges clients client_secrets oauth_requests codes consents") {
 		rows, err := pool(db).QueryContext(context.Background(), `SELECT * FROM `+table)
 		must(t, err)
 		columns, err := rows.Columns()
@@ -247,6 +247,27 @@ func furnish(t testing.TB, db *DB) {
 	past := aCode("code-0")
 	past.EndsAt = noon.Add(-2 * codesKept)
 	must(t, db.CreateCode(ctx, past, "session-1"))
+	must(t, db.CreateRequest(ctx, aRequest("request-1"), 10))
+	unbound := aRequest("request-2")
+	unbound.Browser = nil
+	must(t, db.CreateRequest(ctx, unbound, 10))
+	late := aRequest("request-0")
+	late.StepEnds = noon.Add(-time.Second)
+	must(t, db.CreateRequest(ctx, late, 10))
+	must(t, db.GiveConsents(ctx, []Consent{aConsent("", "openid")}, anEvent(EventConsentGiven, "ada")))
+}
+
+// aRequest returns an authorization request of the client app.
+func aRequest(id string) AuthorizationRequest {
+	return AuthorizationRequest{
+		Hash: []byte(id + "\x00\xff"), Browser: []byte("browser"), ClientID: "app", Parameters: "client_id=app", Progress: "{}",
+		CreatedAt: noon, StepEnds: noon.Add(10 * time.Minute), EndsAt: noon.Add(time.Hour),
+	}
+}
+
+// aConsent returns a consent of ada for the client app.
+func aConsent(resource, scope string) Consent {
+	return Consent{UserID: "ada", ClientID: "app", Resource: resource, Scope: scope, CreatedAt: noon}
 }
 
 func aClient(id string) Client {
@@ -439,7 +460,7 @@ func inputs(v reflect.Value) iter.Seq2[string, reflect.Value] {
 				field = field.FieldByName("ID")
 			}
 			ofEvent := v.Type() == reflect.TypeFor[Event]() && f.Name == "Language"
-			if f.Name != "EndReason" && !ofEvent && !yield(f.Name, field) {
+			if f.Name != "EndReason" && f.IsExported() && !ofEvent && !yield(f.Name, field) {
 				return
 			}
 		}
@@ -931,6 +952,46 @@ func allMethods() []dbMethod {
 		methodOf("SpendCode", true, struct{ Event Event }{anEvent(EventApplicationSignedIn, "ada")}, func(ctx context.Context, db *DB, a struct{ Event Event }) error {
 			use, err := db.SpendCode(ctx, aSpending("session-9", a.Event))
 			return errors.Join(err, use.Refused)
+		}),
+		methodOf("CreateRequest", true, aRequest("request-9"), func(ctx context.Context, db *DB, r AuthorizationRequest) error {
+			return db.CreateRequest(ctx, r, 10)
+		}),
+		methodOf("RequestByHash", false, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return errOf(db.RequestByHash(ctx, aRequest("request-1").Hash, noon))
+		}),
+		methodOf("BindRequest", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return db.BindRequest(ctx, aRequest("request-2").Hash, []byte("browser"))
+		}),
+		methodOf("AdvanceRequest", true, struct{ Progress string }{"progress"}, func(ctx context.Context, db *DB, a struct{ Progress string }) error {
+			r := aRequest("request-1")
+			r.Progress = a.Progress
+			return db.AdvanceRequest(ctx, r, "{}")
+		}),
+		methodOf("EndRequest", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error {
+			return db.EndRequest(ctx, aRequest("request-1").Hash)
+		}),
+		methodOf("PurgeRequests", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeRequests(ctx) }),
+		methodOf("GiveConsents", true, struct {
+			Consents []Consent
+			Event    Event
+		}{[]Consent{aConsent("https://api.example.com", "items:read")}, anEvent(EventConsentGiven, "ada")}, func(ctx context.Context, db *DB, a struct {
+			Consents []Consent
+			Event    Event
+		}) error {
+			return db.GiveConsents(ctx, a.Consents, a.Event)
+		}),
+		methodOf("Consents", false, struct{ UserID, ClientID string }{"ada", "app"}, func(ctx context.Context, db *DB, a struct{ UserID, ClientID string }) error {
+			return errOf(db.Consents(ctx, a.UserID, a.ClientID))
+		}),
+		methodOf("ConsentsOf", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.ConsentsOf(ctx, a.UserID, noon)) }),
+		methodOf("WithdrawConsent", true, struct {
+			UserID, ClientID string
+			Event            Event
+		}{"ada", "app", anEvent(EventConsentWithdrawn, "ada")}, func(ctx context.Context, db *DB, a struct {
+			UserID, ClientID string
+			Event            Event
+		}) error {
+			return errOf(db.WithdrawConsent(ctx, a.UserID, a.ClientID, later, a.Event))
 		}),
 		methodOf("PurgeCodes", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeCodes(ctx) }),
 		methodOf("PurgeSignIns", true, struct{}{}, func(ctx context.Context, db *DB, _ struct{}) error { return db.PurgeSignIns(ctx) }),
