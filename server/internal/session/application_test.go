@@ -13,6 +13,10 @@ import (
 // code returns a code of a user for the client app.
 func (w *env) code(u store.User, parent string) string {
 	w.t.Helper()
+	app := store.Client{ID: "app", Auth: store.ClientPublic, SessionID: store.NewID(), CreatedAt: w.clock.Now()}
+	if err := w.c.DB.CreateClient(w.t.Context(), app, nil, home.Event(store.EventClientAdded, "ok", "", "", w.clock.Now())); !errors.Is(err, store.ErrTaken) {
+		w.must(err)
+	}
 	c := store.Code{
 		ClientID: "app", UserID: u.ID, ParentID: parent, RedirectURI: "https://app.example.com/callback",
 		Scope: "openid items:read", Resources: []string{"https://api.example.com"}, AuthTime: w.clock.Now(), ACR: "urn:durward:acr:password",

@@ -103,7 +103,7 @@ const (
 type CodeUse struct {
 	Code    Code
 	New     NewSession
-	Refused error // ErrNotFound: none or over; ErrSpent: used before; ErrChanged: its user was locked or its session ended; else of Check
+	Refused error // ErrNotFound: none or over; ErrSpent: used before; ErrChanged: its user was locked, its session ended or its client was disabled; else of Check
 	Revoked []Revocation
 }
 
@@ -143,6 +143,9 @@ func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 			return use, nil
 		}
 		ends, err := tx.checkLive(c.UserID, c.ParentID, s.At)
+		if err == nil {
+			err = tx.checkEnabled(c.ClientID)
+		}
 		if errors.Is(err, ErrChanged) {
 			use.Refused = err
 			return use, nil

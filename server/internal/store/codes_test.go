@@ -14,6 +14,7 @@ func TestSpendCodeOnce(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
+		addClient(t, db, "app")
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
 		must(t, db.CreateCode(t.Context(), aCode("code-1"), "session-1"))
@@ -50,6 +51,7 @@ func TestWrongUsesOfCode(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
+		addClient(t, db, "app")
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
 		wrong := aSpending("child", anEvent(EventApplicationSignedIn, "ada"))
@@ -76,6 +78,7 @@ func TestCodesThatAreOver(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
+		addClient(t, db, "app")
 		for name, c := range map[string]struct {
 			change func(user string) error
 			at     time.Time
@@ -116,6 +119,7 @@ func TestChildSessions(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
+		addClient(t, db, "app")
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
 		signIn(t, db, "ada", "session-2", "grant-2")
@@ -169,6 +173,7 @@ func TestManyApplicationSessions(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
 		db := openAt(t, fresh(t))
+		addClient(t, db, "app")
 		addUser(t, db, "ada")
 		signIn(t, db, "ada", "session-1", "grant-1")
 		for n := range maxApplicationsLive + 1 {

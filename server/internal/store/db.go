@@ -33,6 +33,7 @@ var (
 	ErrSpent        = errors.New("store: used up")
 	ErrLast         = errors.New("store: nothing would be left")
 	ErrNotAdmin     = errors.New("store: the actor is no administrator any more")
+	ErrConfigured   = errors.New("store: the configuration file defines it")
 	ErrTooMany      = errors.New("store: the limit is reached")
 	ErrUnavailable  = errors.New("store: the database is unavailable") // the caller may retry: nothing was written, unless the error text says that this is unknown
 	ErrNewer        = errors.New("store: the database was made by a newer program")

@@ -244,6 +244,9 @@ func furnish(t testing.TB, db *DB) {
 	must(t, db.AddPasskey(ctx, aPasskey("passkey-1"), SpentChallenge{[]byte("challenge-0"), noon.Add(-time.Hour)}, 9, factorEvent(EventPasskeyAdded)))
 	must(t, db.CreateClient(ctx, aClient("app"), []HashedSecret{aSecret("secret-1", "app")}, anEvent(EventClientAdded, "")))
 	must(t, db.CreateCode(ctx, aCode("code-1"), "session-1"))
+	addClient(t, db, "off")
+	_, err = db.DisableClient(ctx, "off", "sid 2 of off", later, anEvent(EventClientDisabled, ""))
+	must(t, err)
 	past := aCode("code-0")
 	past.EndsAt = noon.Add(-2 * codesKept)
 	must(t, db.CreateCode(ctx, past, "session-1"))
@@ -276,6 +279,12 @@ func aClient(id string) Client {
 		Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"openid", "items:read"}, Resources: []string{"https://api.example.com"},
 		Introspects: []string{"https://api.example.com"}, IDTokenAlg: "RS256", SessionID: "sid of " + id, CreatedAt: noon,
 	}
+}
+
+// addClient adds a client with the secret "secret of ID".
+func addClient(t testing.TB, db *DB, id string) {
+	t.Helper()
+	must(t, db.CreateClient(t.Context(), aClient(id), []HashedSecret{aSecret("secret of "+id, id)}, anEvent(EventClientAdded, "")))
 }
 
 func aSecret(id, client string) HashedSecret {
@@ -408,6 +417,12 @@ func countTries(t testing.TB, db *DB, session string, n int) {
 	}
 }
 
+// ofClient holds the arguments of methods that change a client.
+type ofClient struct {
+	ID, SID string
+	Event   Event
+}
+
 // dbMethod is an exported method with arguments that affect a furnished database.
 type dbMethod struct {
 	name   string
@@ -451,7 +466,7 @@ func methodOf[T any](name string, writes bool, args T, do func(context.Context, 
 // eventTaken is the id of an event that TestMethodsAreAtomic inserts first.
 const eventTaken = "01TAKEN"
 
-// inputs returns the fields of a struct that a write stores: not EndReason, which is only read, not the
+// inputs returns the exported fields of a struct that a write stores: not EndReason, which is only read, not the
 // Language of an event, which few writes store, and of the user in a proof only the id.
 func inputs(v reflect.Value) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
@@ -939,6 +954,51 @@ func allMethods() []dbMethod {
 			Event  Event
 		}) error {
 			return db.CreateClient(ctx, a.Client, []HashedSecret{aSecret("secret-9", a.Client.ID)}, a.Event)
+		}),
+		methodOf("SetClient", true, struct {
+			Client Client
+			SID    string
+			Event  Event
+		}{func() Client { c := aClient("app"); c.Name, c.Scopes = "Other", []string{"openid"}; return c }(), "sid-9", anEvent(EventClientChanged, "")}, func(ctx context.Context, db *DB, a struct {
+			Client Client
+			SID    string
+			Event  Event
+		}) error {
+			return errOf(db.SetClient(ctx, aClient("app"), a.Client, a.SID, later, a.Event))
+		}),
+		methodOf("DisableClient", true, ofClient{"app", "sid-9", anEvent(EventClientDisabled, "")}, func(ctx context.Context, db *DB, a ofClient) error {
+			return errOf(db.DisableClient(ctx, a.ID, a.SID, later, a.Event))
+		}),
+		methodOf("EnableClient", true, withID{"off", anEvent(EventClientEnabled, "")}, func(ctx context.Context, db *DB, a withID) error {
+			return db.EnableClient(ctx, a.ID, a.Event)
+		}),
+		methodOf("DeleteClient", true, withID{"app", anEvent(EventClientDeleted, "")}, func(ctx context.Context, db *DB, a withID) error {
+			return errOf(db.DeleteClient(ctx, a.ID, later, a.Event))
+		}),
+		methodOf("AddClientSecret", true, struct {
+			ID    string
+			Event Event
+		}{"secret-9", anEvent(EventClientSecretAdded, "")}, func(ctx context.Context, db *DB, a struct {
+			ID    string
+			Event Event
+		}) error {
+			return db.AddClientSecret(ctx, aSecret(a.ID, "app"), a.Event)
+		}),
+		methodOf("RemoveClientSecret", true, ofClient{"app", "sid-9", anEvent(EventClientSecretRemoved, "")}, func(ctx context.Context, db *DB, a ofClient) error {
+			return errOf(db.RemoveClientSecret(ctx, a.ID, "secret-1", a.SID, later, a.Event))
+		}),
+		methodOf("SyncClients", true, struct {
+			Client Client
+			Event  Event
+		}{aClient("configured"), anEvent(EventClientAdded, "")}, func(ctx context.Context, db *DB, a struct {
+			Client Client
+			Event  Event
+		}) error {
+			hashes := [][32]byte{aSecret("secret-9", "configured").Hash}
+			return errOf(db.SyncClients(ctx, []ConfiguredClient{{a.Client, hashes}}, noon, later, func(string, string) Event { return a.Event }))
+		}),
+		methodOf("Clients", false, struct{ After string }{"a"}, func(ctx context.Context, db *DB, a struct{ After string }) error {
+			return errOf(db.Clients(ctx, a.After, 10))
 		}),
 		methodOf("ClientByID", false, struct{ ID string }{"app"}, func(ctx context.Context, db *DB, a struct{ ID string }) error {
 			return errOf(db.ClientByID(ctx, a.ID))
