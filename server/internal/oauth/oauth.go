@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -28,14 +29,15 @@ type Config struct {
 	Log      *slog.Logger     // nil means no log
 	Now      func() time.Time // nil means the clock of DB
 
-	Resources []Resource
+	Resources []Resource    // at the start; Configure replaces them
 	Audience  []string      // aud of a token for no resource; default the issuer
 	CodeTTL   time.Duration // life of an authorization code, up to 10 min; default 60 s
 }
 
 // Manager applies the rules to one database. It is safe for concurrent use.
 type Manager struct {
-	c Config
+	c         Config
+	resources atomic.Pointer[[]Resource] // of Configure; nil before it
 }
 
 // maxCodeTTL is the longest life of a code (RFC 6749 s4.1.2).

@@ -94,14 +94,23 @@ func canonical(text string) string {
 }
 
 // Resources returns all resources.
-func (m *Manager) Resources() []Resource { return m.c.Resources }
+func (m *Manager) Resources() []Resource {
+	if configured := m.resources.Load(); configured != nil {
+		return *configured
+	}
+	return m.c.Resources
+}
 
 // Resource returns the resource of a URL, as canonical compares it.
 func (m *Manager) Resource(text string) (Resource, bool) {
+	return resourceOf(m.Resources(), text)
+}
+
+func resourceOf(resources []Resource, text string) (Resource, bool) {
 	wanted := canonical(text)
-	i := slices.IndexFunc(m.c.Resources, func(r Resource) bool { return canonical(r.URL) == wanted })
+	i := slices.IndexFunc(resources, func(r Resource) bool { return canonical(r.URL) == wanted })
 	if i < 0 {
 		return Resource{}, false
 	}
-	return m.c.Resources[i], true
+	return resources[i], true
 }

@@ -103,7 +103,7 @@ func (m *Manager) scopes(c store.Client, resources []Resource, requested []strin
 // exists reports whether a scope is one of the resources, or of no resource at all: then the client alone
 // names it.
 func (m *Manager) exists(scope string, resources []Resource) bool {
-	return hasScope(resources, scope) || !hasScope(m.c.Resources, scope)
+	return hasScope(resources, scope) || !hasScope(m.Resources(), scope)
 }
 
 func hasScope(resources []Resource, scope string) bool {

@@ -87,3 +87,9 @@ func (m *Manager) EndApplication(ctx context.Context, s store.Session, kind, det
 	event.Detail = detail
 	return m.end(ctx, kind, event, "")
 }
+
+// Publish makes revocations of a transaction hold in this process before the response is sent. It returns err, so
+// that it can take both results of the transaction.
+func (m *Manager) Publish(revoked []store.Revocation, err error) error {
+	return m.publish(revoked, err)
+}

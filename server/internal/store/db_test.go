@@ -956,15 +956,17 @@ func allMethods() []dbMethod {
 			return db.CreateClient(ctx, a.Client, []HashedSecret{aSecret("secret-9", a.Client.ID)}, a.Event)
 		}),
 		methodOf("SetClient", true, struct {
-			Client Client
-			SID    string
-			Event  Event
-		}{func() Client { c := aClient("app"); c.Name, c.Scopes = "Other", []string{"openid"}; return c }(), "sid-9", anEvent(EventClientChanged, "")}, func(ctx context.Context, db *DB, a struct {
-			Client Client
-			SID    string
-			Event  Event
+			Name, SID string
+			Scopes    []string
+			Event     Event
+		}{"Other", "sid-9", []string{"openid"}, anEvent(EventClientChanged, "")}, func(ctx context.Context, db *DB, a struct {
+			Name, SID string
+			Scopes    []string
+			Event     Event
 		}) error {
-			return errOf(db.SetClient(ctx, aClient("app"), a.Client, a.SID, later, a.Event))
+			c := aClient("app")
+			c.Name, c.Scopes = a.Name, a.Scopes
+			return errOf(db.SetClient(ctx, aClient("app"), c, a.SID, later, a.Event))
 		}),
 		methodOf("DisableClient", true, ofClient{"app", "sid-9", anEvent(EventClientDisabled, "")}, func(ctx context.Context, db *DB, a ofClient) error {
 			return errOf(db.DisableClient(ctx, a.ID, a.SID, later, a.Event))
