@@ -154,7 +154,7 @@ func (l *Loaded) check() (mistakes []error) {
 			mistake("passwords.blocklist", "is %q, which is not a readable file", path)
 		}
 	}
-	return mistakes
+	return append(mistakes, l.checkTables()...)
 }
 
 // pathPrefix matches the path of public_url: cookie names contain it, and no client writes it in two ways.

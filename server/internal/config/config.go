@@ -213,6 +213,11 @@ type Config struct {
 		Leeway time.Duration `toml:"leeway" range:"0s,1m"`
 	} `toml:"tokens"`
 
+	OAuth struct {
+		// Lifetime of an authorization code, which a client exchanges for tokens.
+		CodeTTL time.Duration `toml:"code_ttl" default:"60s" range:"1s,10m"`
+	} `toml:"oauth"`
+
 	Sessions struct {
 		// Lifetime of an unused browser session (cookie). The server records use at most once
 		// a minute, so a session can end up to one minute early.
@@ -336,6 +341,100 @@ type Config struct {
 		// `text` or `json`.
 		Format string `toml:"format" default:"text" of:"text,json"`
 	} `toml:"log"`
+
+	// APIs that accept access tokens of this server, and their scopes. All nodes need the same ones.
+	Resources []Resource `toml:"resource"`
+
+	// Programs that get tokens from this server. They cannot be changed by `durward client`, the API or the
+	// console. A server that starts or reloads its configuration adds, changes and deletes clients until
+	// the database has those of the file, so all nodes need the same ones. Clients that `durward client add` or
+	// the API added stay as they are.
+	Clients []Client `toml:"client"`
+}
+
+// Resource is an API of [[resource]].
+type Resource struct {
+	// URL of the API, with its path: the claim `aud` of its tokens, exactly as it is written here.
+	URL string `toml:"url"`
+
+	// Name for users who are asked for consent. Default: the host of `url`.
+	Name string `toml:"name"`
+
+	// Scopes of the API.
+	Scopes []Scope `toml:"scopes"`
+
+	// Claims of the user in its access tokens: `groups`. Default: none.
+	Claims []string `toml:"claims"`
+}
+
+// Scope is a scope of a resource.
+type Scope struct {
+	// Name of the scope, such as `items:read`.
+	Name string `toml:"name"`
+
+	// What it allows, for users who are asked for consent. Default: the name.
+	Title string `toml:"title"`
+
+	// Groups whose users may give this scope to a client. Default: every user may.
+	Groups []string `toml:"groups"`
+}
+
+// Client is a program of [[client]].
+type Client struct {
+	// Identifier of the client, `client_id` in its requests: up to 64 letters, digits, dots, hyphens,
+	// underscores or tildes.
+	ID string `toml:"id"`
+
+	// Name for users who are asked for consent. Default: `id`.
+	Name string `toml:"name"`
+
+	// Authentication of the client: `client_secret`, for programs on a server, or `none`, for apps whose
+	// users can read them. Default: `client_secret`.
+	Auth string `toml:"auth"`
+
+	// Secret of the client, 32 to 256 characters. It has one in `secret`, `secret_file` or `secret_sha256`, or
+	// two while it changes. Make one with: openssl rand -hex 32.
+	Secret seal.Secret `toml:"secret"`
+
+	// File with the secret. One line break at the end is dropped.
+	SecretFile string `toml:"secret_file"`
+
+	// SHA-256 of secrets, in hexadecimal digits, so that the file contains no secret:
+	// printf %s "$SECRET" | sha256sum. The secret must be random, with 32 characters or more.
+	SecretSHA256 []string `toml:"secret_sha256"`
+
+	// Ways to get tokens: `authorization_code` for sign-ins of users, `refresh_token` besides it, and
+	// `client_credentials` for the client itself. Default: `authorization_code` and `refresh_token`.
+	Grants []string `toml:"grants"`
+
+	// URLs to which users come back after the sign-in, up to 20, compared character by character: https, http
+	// at 127.0.0.1, [::1] or localhost (with any port), or a scheme of an app with a dot.
+	RedirectURIs []string `toml:"redirect_uris"`
+
+	// Scopes that the client may have: `openid`, `profile`, `email`, `groups`, `offline_access`,
+	// `revocations`, and those of its `resources`.
+	Scopes []string `toml:"scopes"`
+
+	// URLs of the resources that the client may call. The first one is the audience of its tokens if a request
+	// names none. Default: tokens have the audience of `tokens.audience`.
+	Resources []string `toml:"resources"`
+
+	// URLs of resources whose tokens the client may inspect (RFC 7662), for an API that asks this server about
+	// the tokens that it gets.
+	Introspects []string `toml:"introspects"`
+
+	// Signature algorithm of ID tokens for a program that knows no other: `RS256`. Default: that of
+	// `tokens.algorithm`.
+	IDTokenAlg string `toml:"id_token_alg"`
+
+	// Whether requests without PKCE (RFC 7636) are refused: `required`, or `optional` for old programs with
+	// a secret. Default: `required`.
+	PKCE string `toml:"pkce"`
+
+	// The client is one of your own: its users are not asked for consent.
+	Trusted bool `toml:"trusted"`
+
+	fileHash [][32]byte // SHA-256 of the secret in SecretFile
 }
 
 // Default returns the configuration that applies if nothing is set.

@@ -23,6 +23,10 @@ type Loaded struct {
 	*Config
 	Settings []*Setting      // in the order of Config's fields; both share the values
 	Exposed  []ExposedSecret // secrets that other users of the machine can read
+
+	path     string         // of the file; empty without one
+	lines    map[string]int // of its keys
+	inTables []error        // mistakes in arrays of tables
 }
 
 // ExposedSecret is a secret in a file that other users of the machine can read.
@@ -124,6 +128,7 @@ func (l *Loaded) readTOML(path string, text []byte) (mistakes []error) {
 		return []error{fmt.Errorf("%s:%d: %s", path, line, strings.TrimPrefix(err.Error(), "toml: "))}
 	}
 	lines := linesOf(text)
+	l.path, l.lines = path, lines
 	known := l.keys()
 	var walk func(prefix string, table map[string]any)
 	walk = func(prefix string, table map[string]any) {
@@ -140,6 +145,9 @@ func (l *Loaded) readTOML(path string, text []byte) (mistakes []error) {
 				mistakes = append(mistakes, fmt.Errorf("%s: %s is a section; write [%s] once, followed by its keys", source, key, key))
 			case s == nil:
 				mistakes = append(mistakes, fmt.Errorf("%s: %s %s", source, key, unknown(key, known)))
+			case s.isTables():
+				s.Source = source
+				l.readTables(s, value)
 			default:
 				s.Source = source
 				if err := s.set(value); err != nil {
@@ -152,9 +160,11 @@ func (l *Loaded) readTOML(path string, text []byte) (mistakes []error) {
 	return mistakes
 }
 
-// linesOf returns the line of each key and table of text, a valid TOML document.
+// linesOf returns the line of each key and table of text, a valid TOML document. The keys of an array of tables
+// have the index of their table, such as client[0].id.
 func linesOf(text []byte) map[string]int {
 	lines := make(map[string]int)
+	elements := make(map[string]int) // of arrays of tables
 	var p unstable.Parser
 	p.Reset(text)
 	// add adds a key or table below prefix, and returns it as the prefix of those below it.
@@ -162,6 +172,15 @@ func linesOf(text []byte) map[string]int {
 	add = func(prefix string, e *unstable.Node) string {
 		for keys := e.Key(); keys.Next(); prefix += "." {
 			prefix += string(keys.Node().Data)
+			if e.Kind == unstable.ArrayTable && keys.IsLast() {
+				if lines[prefix] == 0 {
+					lines[prefix] = p.Shape(keys.Node().Raw).Start.Line
+				}
+				elements[prefix]++
+			}
+			if n := elements[prefix]; n > 0 {
+				prefix = fmt.Sprintf("%s[%d]", prefix, n-1)
+			}
 			if lines[prefix] == 0 {
 				lines[prefix] = p.Shape(keys.Node().Raw).Start.Line
 			}

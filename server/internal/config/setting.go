@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func settingsOf(c *Config) []*Setting {
 // Reloadable reports whether a running server applies a new value at SIGHUP.
 func (s *Setting) Reloadable() bool {
 	switch s.Key {
-	case "registration", "trusted_proxies", "log.level", "cors.origins", "basic", "dpop", "admin.second_factor":
+	case "registration", "trusted_proxies", "log.level", "cors.origins", "basic", "dpop", "admin.second_factor", "resource", "client":
 		return true
 	}
 	return strings.HasPrefix(s.Key, "limits.")
@@ -68,6 +69,8 @@ func (s *Setting) String() string {
 			return ""
 		}
 		return v.String()
+	case []Resource, []Client:
+		return strings.Join(s.names(), ",")
 	default:
 		return fmt.Sprint(v)
 	}
@@ -81,8 +84,25 @@ func (s *Setting) JSON() any {
 		return v
 	case []string:
 		return append([]string{}, v...)
+	case []Resource, []Client:
+		return append([]string{}, s.names()...)
 	}
 	return s.String()
+}
+
+// isTables reports whether the setting is an array of tables, which the file alone can have.
+func (s *Setting) isTables() bool { return isTables(s.value.Type()) }
+
+func isTables(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
+// names returns the first member of each table of a setting with isTables, its id or URL.
+func (s *Setting) names() (names []string) {
+	for i := range s.value.Len() {
+		names = append(names, s.value.Index(i).Field(0).String())
+	}
+	return names
 }
 
 // mayBeSecret reports whether the value may be a secret. Such a value can also be read from a
@@ -93,6 +113,9 @@ func (s *Setting) mayBeSecret() bool {
 
 // isSecret reports whether the present value is a secret.
 func (s *Setting) isSecret() bool {
+	if clients, ok := s.value.Interface().([]Client); ok {
+		return slices.ContainsFunc(clients, func(c Client) bool { return c.Secret != "" })
+	}
 	u, ok := s.value.Interface().(DatabaseURL)
 	return s.mayBeSecret() && (!ok || u.String() != string(u))
 }
@@ -110,10 +133,14 @@ var kinds = map[reflect.Type]string{
 	reflect.TypeFor[[]string]():      "List",
 	reflect.TypeFor[seal.Secret]():   "Secret",
 	reflect.TypeFor[DatabaseURL]():   "Address",
+	reflect.TypeFor[[]Scope]():       "Array of tables",
 }
 
 // setText sets the value of an environment variable.
 func (s *Setting) setText(text string) error {
+	if s.isTables() {
+		return fmt.Errorf("is an array of tables, which only the configuration file can have; write [[%s]] there", s.Key)
+	}
 	var value any = text
 	switch s.value.Interface().(type) {
 	case int:

@@ -281,8 +281,11 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Accounts: n.Accounts,
 		Issuer:   n.Issuer,
 		Sessions: n.Sessions,
-		Audience: set.Tokens.Audience,
-		Log:      c.Log,
+
+		Resources: set.OAuthResources(),
+		Audience:  set.Tokens.Audience,
+		CodeTTL:   set.OAuth.CodeTTL,
+		Log:       c.Log,
 	})
 	if err != nil {
 		return n, err
@@ -334,8 +337,11 @@ func (n *Node) Close() error {
 // Waiting returns the number of requests that wait for a revocation.
 func (n *Node) Waiting() int { return n.feed.Waiting() }
 
-// Server applies the limits of set to the node and returns an HTTP server with the other settings.
-// Settings of the parts keep the values that Open got.
+// configureTime bounds the transaction that stores the clients of the configuration.
+const configureTime = 30 * time.Second
+
+// Server applies the limits, resources and clients of set to the node and returns an HTTP server with the other
+// settings. Settings of the parts keep the values that Open got.
 func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 	effective := make([]httpapi.Setting, 0, len(set.Settings))
 	for _, s := range set.Settings {
@@ -386,6 +392,11 @@ func (n *Node) Server(set *config.Loaded) (*httpapi.Server, error) {
 	parts.Pages = func(s *httpapi.Server) httpapi.Pages { return web.New(pages, s).Pages() }
 	s, err := httpapi.New(httpapi.Config{Parts: parts, Settings: settings})
 	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), configureTime)
+	defer cancel()
+	if err := n.OAuth.Configure(ctx, set.OAuthResources(), set.OAuthClients()); err != nil {
 		return nil, err
 	}
 	if err := n.limiter.Set(limitSettings(set.Config)); err != nil {

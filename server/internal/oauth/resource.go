@@ -51,8 +51,18 @@ func CheckResources(list []Resource) error {
 			errs = append(errs, fmt.Errorf("the resource %s is there twice", r.URL))
 		}
 		seen[canonical(r.URL)] = true
-		for _, s := range r.Scopes {
+		if len(r.URL) > maxURI {
+			errs = append(errs, fmt.Errorf("a resource has a URL longer than %d octets", maxURI))
+		}
+		for _, claim := range r.Claims {
+			if claim != ScopeGroups {
+				errs = append(errs, fmt.Errorf("the claim %q of %s is not one that access tokens can have; want %s", claim, r.URL, ScopeGroups))
+			}
+		}
+		for i, s := range r.Scopes {
 			switch {
+			case slices.ContainsFunc(r.Scopes[:i], func(o Scope) bool { return o.Name == s.Name }):
+				errs = append(errs, fmt.Errorf("the scope %s of %s is there twice", s.Name, r.URL))
 			case !scopeToken(s.Name):
 				errs = append(errs, fmt.Errorf("the scope %q of %s is not a word of printable ASCII", s.Name, r.URL))
 			case slices.Contains(ownScopes, s.Name) || slices.Contains(reservedScopes, s.Name):
