@@ -24,6 +24,7 @@ type verbs struct {
 	Session sessionVerbs `cmd:"" help:"Manage sessions of users: list, end."`
 	Token   tokenVerbs   `cmd:"" help:"Inspect, verify and issue access tokens."`
 	APIKey  apikeyVerbs  `cmd:"" name:"apikey" help:"Manage API keys: add, list, revoke."`
+	Client  clientVerbs  `cmd:"" help:"Manage clients of OAuth: add, list, show, set, secret, disable, enable, delete."`
 	Login   loginVerb    `cmd:"" help:"Sign in to a Durward server and store the tokens for fetch."`
 	Fetch   fetchVerb    `cmd:"" help:"Call a protected URL with a stored sign-in, a token or a password."`
 	Logout  logoutVerb   `cmd:"" help:"Sign out of a Durward server and delete the stored tokens."`
