@@ -26,6 +26,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/mail"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/revocation"
 	"github.com/durward-auth/durward/server/internal/seal"
@@ -59,6 +60,7 @@ type env struct {
 	people      *account.Manager
 	issuer      *issuer.Issuer
 	sessions    *session.Manager
+	oauth       *oauth.Manager
 	hasher      *pwhash.Hasher
 	server      *Server
 	list        *revoked.List
@@ -158,6 +160,8 @@ func newEnv(t *testing.T, set settings) *env {
 	w.sessions, err = session.New(held)
 	must(err)
 	must(w.sessions.Start(ctx))
+	w.oauth, err = oauth.New(oauth.Config{DB: w.db, Accounts: w.people, Issuer: w.issuer, Sessions: w.sessions, Now: w.clock.Now, Log: log})
+	must(err)
 	feed := revocation.NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (string, error) {
 		defer w.polls.Add(1)
@@ -172,6 +176,7 @@ func newEnv(t *testing.T, set settings) *env {
 			Accounts:    w.people,
 			Issuer:      w.issuer,
 			Sessions:    w.sessions,
+			OAuth:       w.oauth,
 			Revocations: follower,
 			Feed:        feed,
 			SecurityLog: w.securityLog,
