@@ -30,6 +30,10 @@ func main() {
 			ID:           c.Client,
 			Secret:       c.Secret,
 			RedirectURIs: []string{c.Redirect},
+		}, {
+			ID:     "native",
+			Name:   "a program on the user's machine",
+			Public: true,
 		}}),
 		[]storage.Connector{{
 			ID:   "mock",
