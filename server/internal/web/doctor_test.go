@@ -129,7 +129,7 @@ func TestDoctorTwoAtATime(t *testing.T) {
 		trace := &httptrace.ClientTrace{Got100Continue: func() { close(begun) }}
 		r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST", origin+"/doctor", body)
 		e.must(err)
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
 		r.Header.Set("Origin", origin)
 		r.Header.Set("Expect", "100-continue")
 		client := e.browser().client
