@@ -30,7 +30,7 @@ var pages = map[string]map[string]string{
 	"administrator": {
 		"account-administrator": "/account", "account-authenticator-on": "/account/authenticator", "account-recovery-codes-make": "/account/recovery-codes",
 		"account-sessions": "/account/sessions", "account-key-new": "/account/keys/new", "account-activity": "/account/activity", "account-data": "/account/data",
-		"console": "/console?range=hour", "console-users": "/console/users", "console-import": "/console/users/import", "console-user": "/console/users/{user}", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
+		"console": "/console?range=hour", "console-users": "/console/users", "console-import": "/console/users/import", "console-user": "/console/users/{user}", "console-applications": "/console/applications", "console-application": "/console/applications/{client}", "console-application-new": "/console/new-application", "console-refusals": "/console/refusals", "console-refusal": "/console/refusals/{refusal}",
 		"console-log": "/console/log", "console-signing-keys": "/console/signing-keys", "console-retire": "/console/signing-keys/retire?kid={key}", "console-settings": "/console/settings",
 	},
 }
@@ -116,7 +116,8 @@ func TestPages(t *testing.T) {
 		refusal := b.script(`document.querySelector("tbody th a").href.split("/").pop()`)
 		b.visit("/console/signing-keys")
 		key := b.script(`document.querySelector("tbody code").textContent`)
-		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key))
+		b.post("/api/admin/clients", map[string]any{"name": "Reports", "redirect_uris": []string{"https://reports.example.com/callback"}, "scopes": []string{"openid", "email"}})
+		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key, "{client}", "reports"))
 	})
 }
 

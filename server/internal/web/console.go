@@ -81,7 +81,9 @@ func (s *Server) consoleBack(r *http.Request) string {
 		return s.path(r.URL.RequestURI())
 	}
 	back := r.URL.Path
-	if id := r.PathValue("id"); id != "" {
+	if id := r.PathValue("id"); id != "" && strings.HasPrefix(back, "/console/applications/") {
+		back = "/console/applications/" + id
+	} else if id != "" {
 		back = "/console/users/" + id
 	} else if strings.HasPrefix(back, "/console/signing-keys/") {
 		back = "/console/signing-keys"

@@ -66,17 +66,21 @@ func (s *Server) publicPages() map[string]map[string]http.Handler {
 func (s *Server) consoleRoutes() map[string]map[string]http.Handler {
 	type methods = map[string]http.Handler
 	return map[string]methods{
-		"/console":                     {"GET": s.console(s.showOverview)},
-		"/console/users":               {"GET": s.console(s.showUsers), "POST": s.consoleChange(s.inviteUser)},
-		"/console/users/import":        {"GET": s.consoleChange(s.showImport), "POST": s.consoleChange(s.importUsers)},
-		"/console/users/{id}":          {"GET": s.console(s.showUser)},
-		"/console/users/{id}/{act}":    {"POST": s.consoleChange(s.changeUser)},
-		"/console/refusals":            {"GET": s.console(s.showRefusals), "POST": s.console(s.findRefusal)},
-		"/console/refusals/{id}":       {"GET": s.console(s.showRefusal)},
-		"/console/log":                 {"GET": s.console(s.showLog)},
-		"/console/signing-keys":        {"GET": s.console(s.showSigningKeys)},
-		"/console/signing-keys/rotate": {"POST": s.consoleChange(s.rotateKey)},
-		"/console/signing-keys/retire": {"GET": s.consoleChange(s.showRetireKey), "POST": s.consoleChange(s.retireKey)},
-		"/console/settings":            {"GET": s.console(s.showSettings)},
+		"/console":                         {"GET": s.console(s.showOverview)},
+		"/console/users":                   {"GET": s.console(s.showUsers), "POST": s.consoleChange(s.inviteUser)},
+		"/console/users/import":            {"GET": s.consoleChange(s.showImport), "POST": s.consoleChange(s.importUsers)},
+		"/console/users/{id}":              {"GET": s.console(s.showUser)},
+		"/console/users/{id}/{act}":        {"POST": s.consoleChange(s.changeUser)},
+		"/console/applications":            {"GET": s.console(s.showApplications)},
+		"/console/applications/{id}":       {"GET": s.console(s.showApplication)},
+		"/console/applications/{id}/{act}": {"POST": s.consoleChange(s.changeApplication)},
+		"/console/new-application":         {"GET": s.consoleChange(s.showNewApplication), "POST": s.consoleChange(s.addApplication)},
+		"/console/refusals":                {"GET": s.console(s.showRefusals), "POST": s.console(s.findRefusal)},
+		"/console/refusals/{id}":           {"GET": s.console(s.showRefusal)},
+		"/console/log":                     {"GET": s.console(s.showLog)},
+		"/console/signing-keys":            {"GET": s.console(s.showSigningKeys)},
+		"/console/signing-keys/rotate":     {"POST": s.consoleChange(s.rotateKey)},
+		"/console/signing-keys/retire":     {"GET": s.consoleChange(s.showRetireKey), "POST": s.consoleChange(s.retireKey)},
+		"/console/settings":                {"GET": s.console(s.showSettings)},
 	}
 }

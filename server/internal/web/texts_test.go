@@ -47,6 +47,8 @@ func TestTextsOfEvents(t *testing.T) {
 	ofNoUser := []string{
 		store.EventUserDeleted, store.EventStoreWentBack, store.EventClockJumped,
 		store.EventKeyCreated, store.EventKeyState, store.EventKeyWithdrawn, store.EventEpochBegun,
+		store.EventClientAdded, store.EventClientChanged, store.EventClientDisabled, store.EventClientEnabled, store.EventClientDeleted,
+		store.EventClientSecretAdded, store.EventClientSecretRemoved,
 	}
 	for _, kind := range store.EventKinds() {
 		if texts()["en"]["event."+kind] == "" && !slices.Contains(ofNoUser, kind) {

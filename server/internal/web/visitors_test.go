@@ -152,6 +152,12 @@ func pageCases(userID string) []pageCase {
 		{pattern: "/console/log", path: "/console/log?since=yesterday", status: 422},
 		{pattern: "/console/signing-keys", path: "/console/signing-keys"},
 		{pattern: "/console/settings", path: "/console/settings"},
+		{pattern: "/console/applications", path: "/console/applications"},
+		{pattern: "/console/applications/{id}", path: "/console/applications/none", status: 404},
+		{pattern: "/console/new-application", path: "/console/new-application", needs: consoleChange},
+		{pattern: "/console/new-application", method: "POST", fields: []string{"name", ""}, needs: consoleChange, status: 422},
+		{pattern: "/console/applications/{id}/{act}", method: "POST", path: "/console/applications/none/disable", fields: none, needs: consoleChange, status: 404},
+		{pattern: "/console/applications/{id}/{act}", method: "POST", path: "/console/applications/none/nonsense", fields: none, needs: consoleChange, status: 404},
 
 		{pattern: "/console/users/import", path: "/console/users/import", needs: consoleChange},
 		{pattern: "/console/users/import", method: "POST", needs: consoleChange, status: 415}, // TestConsoleImport sends a file
