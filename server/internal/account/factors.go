@@ -61,6 +61,13 @@ func Reaches(factor string, acrs []string) bool {
 	return slices.ContainsFunc(acrs, func(acr string) bool { return slices.Contains(reached, acr) })
 }
 
+// ReachedBy reports whether a sign-in with an ACR is at least as strong as one of acrs.
+func ReachedBy(acr string, acrs []string) bool {
+	strong := map[string]string{phishingResistant: store.FactorPasskey, twoFactor: store.FactorTOTP, oneFactor: "password"}
+	factor, known := strong[acr]
+	return slices.Contains(acrs, acr) || known && Reaches(factor, acrs)
+}
+
 // StrongestACR returns the strongest ACR that the user of a principal can reach.
 func (m *Manager) StrongestACR(ctx context.Context, p *durward.Principal) (string, error) {
 	f, err := m.DB.Factors(ctx, p.Subject)

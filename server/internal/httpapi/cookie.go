@@ -10,6 +10,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/mail"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -24,6 +25,7 @@ type CookieNames struct {
 	SignIn  string // of a sign-in that lacks its second factor
 	Once    string // of a secret that the next page shows once, such as a new API key
 	Return  string // of the page that a user who registers came from
+	OAuth   string // of the authorization requests that the browser may continue
 }
 
 // cookieNamesOf returns the names for a server under prefix, "" for the root of a host. config.Load
@@ -36,6 +38,7 @@ func cookieNamesOf(prefix string) CookieNames {
 		SignIn:  "__Host-durward-signin" + suffix,
 		Once:    "__Host-durward-once" + suffix,
 		Return:  "__Host-durward-return" + suffix,
+		OAuth:   "__Host-durward-oauth" + suffix,
 	}
 }
 
@@ -62,6 +65,19 @@ func (s *Server) SetSignIn(w http.ResponseWriter, token string) {
 // SentSignIn returns the cookie of a half-finished sign-in in a request, or "".
 func (s *Server) SentSignIn(r *http.Request) string {
 	if sent := r.CookiesNamed(s.cookies.SignIn); len(sent) == 1 {
+		return sent[0].Value
+	}
+	return ""
+}
+
+// SetOAuth sets the cookie that binds authorization requests to the browser.
+func (s *Server) SetOAuth(w http.ResponseWriter, value string) {
+	setHostCookie(w, s.cookies.OAuth, value, int(oauth.RequestTime/time.Second))
+}
+
+// SentOAuth returns the cookie that binds authorization requests to the browser, or "".
+func (s *Server) SentOAuth(r *http.Request) string {
+	if sent := r.CookiesNamed(s.cookies.OAuth); len(sent) == 1 {
 		return sent[0].Value
 	}
 	return ""

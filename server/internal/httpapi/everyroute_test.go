@@ -57,6 +57,8 @@ var routeCases = map[string][]routeCase{
 	"/api/notifications":                       {{"GET", "/api/notifications", ``, true, 200, false}},
 	"/api/auth/sessions":                       {{"GET", "/api/auth/sessions", ``, true, 200, false}},
 	"/api/auth/sessions/{id}":                  {{"DELETE", "/api/auth/sessions/none", ``, true, 404, false}},
+	"/api/apps":                                {{"GET", "/api/apps", ``, true, 200, false}},
+	"/api/apps/{client}":                       {{"DELETE", "/api/apps/none", ``, true, 404, false}},
 	"/api/keys":                                {{"GET", "/api/keys", ``, true, 200, false}, {"POST", "/api/keys", `{}`, true, 400, false}},
 	"/api/keys/{id}":                           {{"DELETE", "/api/keys/none", ``, true, 404, false}},
 	"/api/keys/{id}/rotate":                    {{"POST", "/api/keys/none/rotate", ``, true, 404, false}},
@@ -122,7 +124,8 @@ var justSignedIn = map[string]bool{
 var inSession = map[string]bool{
 	"POST /api/auth/step-up": true, "POST /api/auth/password/change": true,
 	"POST /api/auth/passkeys/step-up/begin": true,
-	"GET /api/auth/sessions":                true, "DELETE /api/auth/sessions/{id}": true,
+	"GET /api/apps":                         true, "DELETE /api/apps/{client}": true,
+	"GET /api/auth/sessions": true, "DELETE /api/auth/sessions/{id}": true,
 }
 
 // withFactor lists the other routes that require the second factor of users who have one.

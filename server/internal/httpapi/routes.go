@@ -63,6 +63,8 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/passkeys/begin", route{"POST": s.freshSession(s.beginPasskey)})
 	handle("/api/auth/passkeys/finish", route{"POST": s.freshSession(s.finishPasskey)})
 	handle("/api/auth/passkeys/{id}", route{"PATCH": s.freshSession(s.renamePasskey), "DELETE": s.freshSession(s.removePasskey)})
+	handle("/api/apps", route{"GET": s.inSession(s.apps)})
+	handle("/api/apps/{client}", route{"DELETE": s.inSession(s.withdraw)})
 	handle("/api/keys", route{"GET": s.signedIn(s.keys), "POST": s.justSignedIn(s.createKey)})
 	handle("/api/keys/{id}", route{"DELETE": s.justSignedIn(s.deleteKey)})
 	handle("/api/keys/{id}/rotate", route{"POST": s.justSignedIn(s.rotateKey)})

@@ -77,6 +77,8 @@ const (
 	forgedAPIKeys       = 30
 	forgedMailTokens    = 30
 	refusedPasskeys     = 30
+
+	authorizationRequests = 60 // stored ones
 )
 
 // hashGarbage limits the memory of finished hashes, in KiB. Otherwise a flood of sign-ins would double
@@ -285,6 +287,7 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Resources: set.OAuthResources(),
 		Audience:  set.Tokens.Audience,
 		CodeTTL:   set.OAuth.CodeTTL,
+		Requests:  rate("authorization requests", authorizationRequests, time.Minute),
 		Log:       c.Log,
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
+	"github.com/durward-auth/durward/server/internal/limits"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	Resources []Resource    // at the start; Configure replaces them
 	Audience  []string      // aud of a token for no resource; default the issuer
 	CodeTTL   time.Duration // life of an authorization code, up to 10 min; default 60 s
+	Requests  *limits.Rate  // limits stored authorization requests of one network; nil means no limit
 }
 
 // Manager applies the rules to one database. It is safe for concurrent use.
@@ -83,6 +85,10 @@ const (
 	AccountSelection        = "account_selection_required"
 	UnmetAuthentication     = "unmet_authentication_requirements"
 	TemporarilyUnavailable  = "temporarily_unavailable"
+
+	RequestNotSupported      = "request_not_supported"
+	RequestURINotSupported   = "request_uri_not_supported"
+	RegistrationNotSupported = "registration_not_supported"
 )
 
 // Error is a refusal of a request of OAuth 2.0.

@@ -93,3 +93,12 @@ func (m *Manager) EndApplication(ctx context.Context, s store.Session, kind, det
 func (m *Manager) Publish(revoked []store.Revocation, err error) error {
 	return m.publish(revoked, err)
 }
+
+// WithdrawConsent takes back what a user allowed to a client and ends the client's sessions of the user, as
+// store.DB.WithdrawConsent does; their tokens are refused when it returns.
+func (m *Manager) WithdrawConsent(ctx context.Context, userID, clientID string, e store.Event) error {
+	return m.publish(m.c.DB.WithdrawConsent(ctx, userID, clientID, m.c.Issuer.TokensEnd(e.At), e))
+}
+
+// LongestApplication is the longest life of an application's session that outlives that of the browser.
+func (m *Manager) LongestApplication() time.Duration { return m.c.RefreshAbsolute }

@@ -42,10 +42,12 @@ func (s *Server) accountRoutes() map[string]map[string]http.Handler {
 		keys + "/{id}":                 {"GET": s.justSignedIn(s.key)},
 		keys + "/{id}/rotate":          {"POST": s.changing(keys, s.rotateOwnKey)},
 		keys + "/{id}/revoke":          {"POST": s.changing(keys, s.revokeKey)},
-		"/account/activity":            {"GET": s.signedIn(s.activity)},
-		"/account/data":                {"GET": s.signedIn(s.data)},
-		"/account/data/export":         {"POST": s.changing("/account/data", s.export)},
-		"/account/delete":              {"GET": s.justSignedIn(s.showDelete), "POST": s.changing("/account/delete", s.deleteAccount)},
+		"/account/applications":        {"GET": s.signedIn(s.applications)},
+		"/account/applications/{client}/withdraw": {"POST": s.signedIn(s.withdrawApplication)},
+		"/account/activity":                       {"GET": s.signedIn(s.activity)},
+		"/account/data":                           {"GET": s.signedIn(s.data)},
+		"/account/data/export":                    {"POST": s.changing("/account/data", s.export)},
+		"/account/delete":                         {"GET": s.justSignedIn(s.showDelete), "POST": s.changing("/account/delete", s.deleteAccount)},
 	}
 }
 

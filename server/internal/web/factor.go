@@ -16,7 +16,7 @@ import (
 const factorPassword = "password"
 
 // carried are the parameters that a page of a sign-in hands to the next one. Each page checks them again.
-var carried = []string{"return_to", "ui_locales", "acr_values", "max_age"}
+var carried = []string{"return_to", "ui_locales", "acr_values", "max_age", "login_hint"}
 
 // to returns the URL of another page of the same sign-in: its path, the parameters of this page, and pairs
 // of further names and values.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/durward-auth/durward"
 )
@@ -19,7 +20,9 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
 	if ended := query.Get("ended"); d.Email == "" && (ended == "tries" || ended == "time") {
 		d.Ended = text(languageOf(r), "login.ended_"+ended)
 	}
-	return s.render(w, r, "login.html", d)
+	p := s.pageOf(r, d)
+	p.Form = &form{values: url.Values{"email": {query.Get("login_hint")}}}
+	return s.write(w, r, http.StatusOK, "login.html", p)
 }
 
 // loginData is the data of the sign-in page.

@@ -231,10 +231,13 @@ func (s *Server) returnTo(target string) string {
 }
 
 // leave ends a form at a page of this server or of another origin. A redirect to another origin would
-// break form-action, so the browser gets a page that leads to GET /hop.
+// break form-action, so the browser gets a page that leads to GET /hop, or to the page of this server that
+// redirects to another origin.
 func (s *Server) leave(w http.ResponseWriter, r *http.Request, to string) error {
-	if strings.HasPrefix(to, "/") {
+	if strings.HasPrefix(to, "/") && !s.mayLeave(to) {
 		return s.see(w, r, to)
+	} else if strings.HasPrefix(to, "/") {
+		return s.render(w, r, "hop.html", to)
 	}
 	// html/template does not know that the content of a meta element holds a URL, so the query is escaped here.
 	return s.render(w, r, "hop.html", s.path("/hop?to="+url.QueryEscape(to)))

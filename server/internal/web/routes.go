@@ -23,6 +23,7 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/language":             {"POST": s.open(s.setLanguage)},
 	}
 	maps.Copy(pages, s.publicPages())
+	maps.Copy(pages, s.oauthRoutes())
 	maps.Copy(pages, s.consoleRoutes())
 	if s.c.Demo {
 		maps.Copy(pages, s.sampleRoutes())
@@ -33,6 +34,17 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		pages["/static/"+name] = methods{"GET": file}
 	}
 	return pages
+}
+
+// oauthRoutes returns the handlers of authorization requests, one line each.
+func (s *Server) oauthRoutes() map[string]map[string]http.Handler {
+	type methods = map[string]http.Handler
+	return map[string]methods{
+		"/oauth/authorize": {"GET": s.open(s.authorize), "POST": s.anywhere(s.postAuthorize)},
+		"/oauth/continue":  {"GET": s.open(s.continueRequest)},
+		"/oauth/account":   {"GET": s.open(s.showSelect), "POST": s.open(s.selectAccount)},
+		"/oauth/consent":   {"GET": s.open(s.showConsent), "POST": s.open(s.consent)},
+	}
 }
 
 // publicPages returns the handlers of the pages for users without a session, one line each.

@@ -29,6 +29,7 @@ var stepUpReasons = map[string]string{
 	"/account/data":           "step_up.for_data",
 	"/account/delete":         "step_up.for_delete",
 	"/login/enrol":            "step_up.for_enrol",
+	"/oauth/continue":         "step_up.for_application",
 	"/console":                "step_up.for_console",
 }
 
@@ -53,8 +54,11 @@ func (s *Server) stepUpData(r *http.Request) (*factorData, error) {
 		return nil, fmt.Errorf("web: no usable factor of the user reaches one of %q: %w", wanted, durward.Forbidden)
 	}
 	d := s.factors(r, "/step-up", "/api/auth/passkeys/step-up/begin", methods)
-	d.Cancel = s.path("/account")
-	d.Reason = text(languageOf(r), s.reason(s.returnTo(r.URL.Query().Get("return_to"))))
+	to := s.returnTo(r.URL.Query().Get("return_to"))
+	if d.Cancel = s.path("/account"); s.mayLeave(to) {
+		d.Cancel = to + "&cancel=yes"
+	}
+	d.Reason = text(languageOf(r), s.reason(to))
 	return d, nil
 }
 

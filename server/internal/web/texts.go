@@ -91,7 +91,7 @@ func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request) error {
 				HttpOnly: true,
 				SameSite: http.SameSiteLaxMode,
 			})
-			return s.see(w, r, s.localReturn(f.Value("return_to")))
+			return s.leave(w, r, s.localReturn(f.Value("return_to")))
 		}
 	}
 	return badForm("language", "is none of the languages of the pages")

@@ -107,6 +107,16 @@ func (s *Server) justSignedIn(e endpoint) http.Handler {
 	})
 }
 
+// anywhere serves e to forms of other sites, too. No cookie counts.
+func (s *Server) anywhere(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.api.Recover(w, r)
+		if err := e(w, r); err != nil {
+			s.guard.Refuse(w, r, httpapi.AsRefusal(err))
+		}
+	})
+}
+
 // require serves e to browsers that p accepts, by the session cookie alone. Each unsafe request must come
 // from a page of this server.
 func (s *Server) require(p durward.Policy, e endpoint) http.Handler {
