@@ -63,3 +63,29 @@ func TestLoopbackPort(t *testing.T) {
 		t.Error("a confidential client gets another port of localhost")
 	}
 }
+
+// Redirect URIs match as strings: of many spellings of a registered one, none is accepted (RFC 9700 s4.1).
+func TestRedirectURISpellings(t *testing.T) {
+	t.Parallel()
+	const registered = "https://app.example.com/oauth/callback?x=1"
+	c := store.Client{Auth: store.ClientSecret, RedirectURIs: []string{registered, "com.example.app:/callback"}}
+	if !mayRedirect(c, registered) || !mayRedirect(c, "com.example.app:/callback") {
+		t.Error("a registered redirect URI is refused")
+	}
+	for _, uri := range []string{
+		"", " " + registered, registered + " ", registered + "#", registered + "#x", registered + "&", registered + "&y=2", registered + "x", registered + "/", registered + "\n",
+		"https://app.example.com/oauth/callback", "https://app.example.com/oauth/callback?", "https://app.example.com/oauth/callback?x=2", "https://app.example.com/oauth/callback/?x=1",
+		"https://app.example.com/oauth/callback?x=%31", "https://app.example.com/oauth/callbac%6b?x=1", "https://app.example.com/oauth/%63allback?x=1", "https://app.example.com/oauth%2Fcallback?x=1",
+		"https://app.example.com/oauth/../oauth/callback?x=1", "https://app.example.com/oauth/./callback?x=1", "https://app.example.com//oauth/callback?x=1", "https://app.example.com/oauth/..;/callback?x=1",
+		"https://app.example.com/x/%2e%2e/oauth/callback?x=1", "https://app.example.com/oauth/callback;x?x=1", "https://app.example.com/OAuth/callback?x=1",
+		"HTTPS://app.example.com/oauth/callback?x=1", "https://APP.example.com/oauth/callback?x=1", "https://app.example.com./oauth/callback?x=1", "https://app.example.com:443/oauth/callback?x=1", "https://app.example.com:8443/oauth/callback?x=1",
+		"http://app.example.com/oauth/callback?x=1", "//app.example.com/oauth/callback?x=1", "/oauth/callback?x=1", "https:app.example.com/oauth/callback?x=1", "https:/app.example.com/oauth/callback?x=1",
+		"https://ada@app.example.com/oauth/callback?x=1", "https://app.example.com@evil.example/oauth/callback?x=1", "https://evil.example/https://app.example.com/oauth/callback?x=1",
+		"https://app.example.com.evil.example/oauth/callback?x=1", "https://evil.example\\@app.example.com/oauth/callback?x=1", "https://app.example.com\\oauth/callback?x=1", "https://a\u0440p.example.com/oauth/callback?x=1",
+		"https://127.0.0.1/oauth/callback?x=1", "javascript:alert(1)", "data:text/html,x", "com.example.app:/callback/", "com.example.app://callback", "com.example.app:callback", "COM.example.app:/callback",
+	} {
+		if mayRedirect(c, uri) {
+			t.Errorf("%q is accepted for %q", uri, c.RedirectURIs)
+		}
+	}
+}
