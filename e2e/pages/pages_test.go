@@ -36,10 +36,10 @@ var pages = map[string]map[string]string{
 }
 
 // walked lists the pages that need a walk, which checks them.
-var walked = []string{"/login/factor", "/login/enrol", "/step-up", "/account/passkeys/{id}", "/account/authenticator/confirm", "/account/keys/{id}"}
+var walked = []string{"/login/factor", "/login/enrol", "/step-up", "/account/passkeys/{id}", "/account/authenticator/confirm", "/account/keys/{id}", "/account/applications", "/oauth/authorize", "/oauth/account", "/oauth/consent"}
 
 // redirects lists URLs that show no page.
-var redirects = []string{"/hop", "/demo", "/.well-known/change-password", "/.well-known/passkey-endpoints"}
+var redirects = []string{"/hop", "/oauth/continue", "/demo", "/.well-known/change-password", "/.well-known/passkey-endpoints"}
 
 // Each page of the server is in the table, in a walk or a redirect.
 func TestEveryPageIsChecked(t *testing.T) {
