@@ -547,3 +547,26 @@ func TestApplications(t *testing.T) {
 		t.Errorf("%d events of withdrawals, want 2", n)
 	}
 }
+
+// An outage gets 503, and neither the user nor the client loses the sign-in.
+func TestAuthorizeInOutage(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	b := e.consented(ada)
+	p := b.authorize("prompt", "consent")
+	cookie := b.cookie("__Host-durward")
+	e.must(e.node.DB.Close())
+	for _, path := range []string{
+		"/oauth/authorize?" + parametersOf().Encode(), "/oauth/authorize?" + parametersOf("prompt", "none").Encode(),
+		p.here(), strings.Replace(p.here(), "consent", "continue", 1),
+	} {
+		got := b.get(path)
+		if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || got.Header.Get("Location") != "" {
+			t.Errorf("%.40s: %s, Location %q", path, got.Status, got.Header.Get("Location"))
+		}
+	}
+	b.post(p.here(), "choice", "allow", "shown", shownField.FindStringSubmatch(p.Body)[1]).want(http.StatusServiceUnavailable)
+	if b.cookie("__Host-durward") != cookie {
+		t.Error("the browser lost its session")
+	}
+}
