@@ -21,7 +21,8 @@ const (
 	aState    = `state/"<>& ü`
 )
 
-// withClients starts a server with the API of items and these clients: "app", "trusted", and "spa" without a secret.
+// withClients starts a server with the API of items and these clients: "app", "trusted", "spa" without a secret,
+// "service" without codes, and "old" without PKCE.
 func withClients(t *testing.T) *env {
 	t.Helper()
 	e := newEnv(t, func(c *config.Config) {
@@ -34,14 +35,19 @@ func withClients(t *testing.T) *env {
 			},
 		}}
 	})
-	for _, id := range []string{"app", "trusted", "spa"} {
+	for _, id := range []string{"app", "trusted", "spa", "service", "old"} {
 		c := store.Client{
 			ID: id, Name: "The " + id, Auth: store.ClientSecret, RedirectURIs: []string{callback, "http://127.0.0.1/cb"},
 			Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"openid", "profile", "email", "offline_access", "items:read", "items:admin"},
 			Resources: []string{"https://api.example.com"}, SessionID: "sid of " + id, CreatedAt: e.clock.Now(), Trusted: id == "trusted",
 		}
-		if id == "spa" {
-			c.Auth = store.ClientPublic
+		switch id {
+		case "spa":
+			c.Auth, c.PKCEOptional = store.ClientPublic, true
+		case "service":
+			c.Grants = []string{"client_credentials"}
+		case "old":
+			c.PKCEOptional = true
 		}
 		e.must(e.node.DB.CreateClient(context.Background(), c, nil, store.Event{ID: store.NewID(), Kind: store.EventClientAdded, At: e.clock.Now(), Outcome: "ok"}))
 	}
@@ -248,6 +254,10 @@ func TestAuthorizeMistakes(t *testing.T) {
 		{[]string{"state", long}, "invalid_request"},
 		{[]string{"login_hint", "\xff"}, "invalid_request"},
 		{[]string{"unknown", "parameter"}, "code"},
+		{[]string{"client_id", "service"}, "unauthorized_client"},
+		{[]string{"client_id", "old", "code_challenge", "", "code_challenge_method", ""}, "/oauth/consent"},
+		{[]string{"client_id", "old", "code_challenge_method", "plain"}, "invalid_request"},
+		{[]string{"client_id", "spa", "code_challenge", "", "code_challenge_method", ""}, "invalid_request"}, // no secret
 		{[]string{"id_token_hint", "no.token"}, "code"},
 		{[]string{"id_token_hint", "no.token", "prompt", "none"}, "login_required"},
 	} {
