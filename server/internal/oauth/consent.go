@@ -35,6 +35,7 @@ const (
 	StepSignIn               // no user is signed in
 	StepRegister             // the client wants a new account
 	StepStepUp               // the sign-in is too old or too weak
+	StepEnrol                // the user has to set up a second factor
 	StepSelect               // the user chooses the account
 	StepConsent              // the user allows the client
 )
@@ -119,6 +120,11 @@ func (m *Manager) decide(ctx context.Context, r *Request, begun time.Time, done 
 	case r.wants(promptLogin) && old,
 		r.maxAge >= 0 && old && m.c.Now().Sub(p.AuthTime) > r.maxAge:
 		return step(StepStepUp, LoginRequired, "The sign-in is too old.")
+	}
+	if u, err := m.c.DB.UserByID(ctx, p.Subject); err != nil {
+		return d, err
+	} else if u.OwesFactor() {
+		return step(StepEnrol, InteractionRequired, "The user has to set up a second factor.")
 	}
 	d.acr = p.ACR
 	if len(r.acr) > 0 && !account.ReachedBy(p.ACR, r.acr) {

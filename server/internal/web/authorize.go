@@ -185,6 +185,8 @@ func (s *Server) nextStep(w http.ResponseWriter, r *http.Request, q *oauth.Pendi
 	switch d.Step {
 	case oauth.StepRegister:
 		page = "/register"
+	case oauth.StepEnrol:
+		page = "/login/enrol"
 	case oauth.StepStepUp:
 		page = "/step-up"
 		if acr := q.Request.ACR(); acr != "" && d.Weak {

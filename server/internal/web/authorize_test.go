@@ -331,11 +331,11 @@ func TestPrompts(t *testing.T) {
 	e := withClients(t)
 	grace := e.addUser("grace@example.com", false)
 	e.consented(ada)
-	for _, email := range []string{"grace@example.com"} {
-		e.consented(email)
-	}
+	e.consented(grace.Email)
 	grace = e.enrolled("grace@example.com")
 	e.clock.Advance(10 * time.Minute)
+	owes := e.addUser("owes@example.com", false)
+	e.must(e.node.Accounts.RequireFactor(context.Background(), owes.ID, true, request.Info{Actor: store.Operator}))
 	const essential = `{"id_token":{"acr":{"essential":true,"values":["urn:durward:acr:2fa"]}}}`
 	visitor := e.browser
 	user := func() *browser { return e.browser().as(e.user(ada), false, 5*time.Minute) }
@@ -386,6 +386,8 @@ func TestPrompts(t *testing.T) {
 		{"user with a factor, acr essential", weak, []string{"claims", essential}, "/step-up"},
 		{"user with a factor, passkey essential", weak, []string{"claims", `{"id_token":{"acr":{"essential":true,"value":"phr"}}}`}, "unmet_authentication_requirements"},
 		{"user signed in with a factor, acr essential", strong, []string{"claims", essential}, "code"},
+		{"user who owes a second factor", func() *browser { return e.browser().as(owes, false, 0) }, nil, "/login/enrol"},
+		{"user who owes a second factor, none", func() *browser { return e.browser().as(owes, false, 0) }, []string{"prompt", "none"}, "interaction_required"},
 		{"new user", fresh, nil, "/oauth/consent"},
 		{"new user, none", fresh, []string{"prompt", "none"}, "consent_required"},
 	} {
