@@ -147,9 +147,10 @@ func (t *tx) revokeOwnTokens(c Client, newSID string, at, until time.Time) Revoc
 }
 
 // DisableClient makes a client one that gets no tokens, ends all its sessions and revokes its own tokens. It
-// does nothing to a disabled client, and returns ErrNotFound or ErrConfigured.
+// changes nothing of a client that is disabled already but sessions that are left, and returns ErrNotFound or
+// ErrConfigured. With an error it may have revoked some.
 func (db *DB) DisableClient(ctx context.Context, id, newSID string, until time.Time, e Event) ([]Revocation, error) {
-	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+	revoked, err := write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		tx.lockUsersOf(id)
 		c, err := tx.operatorsClient(id)
 		if err != nil || !c.DisabledAt.IsZero() {
@@ -158,12 +159,37 @@ func (db *DB) DisableClient(ctx context.Context, id, newSID string, until time.T
 		tx.exec(`UPDATE clients SET disabled_at = $2 WHERE id = $1`, id, micros(e.At))
 		return tx.endClient(c, newSID, e.Kind, e.At, until), tx.event(e)
 	})
+	if err != nil {
+		return nil, err
+	}
+	more, err := db.endSessionsOf(ctx, id, 0, e.Kind, e.At, until)
+	return append(revoked, more...), err
+}
+
+// endSessionsOf ends the sessions of a client, some in each transaction, until at most rest are left. If more
+// than that are live, the client is disabled first, so that it begins no others.
+func (db *DB) endSessionsOf(ctx context.Context, clientID string, rest int, reason string, at, until time.Time) (revoked []Revocation, err error) {
+	for {
+		some, err := write(ctx, db, func(tx *tx) ([]Revocation, error) {
+			if tx.number(`SELECT count(*) FROM sessions WHERE client_id = $1 AND ended_at = 0`, clientID) <= int64(rest) {
+				return nil, tx.err
+			}
+			tx.lockUsersOf(clientID)
+			tx.exec(`UPDATE clients SET disabled_at = CASE WHEN disabled_at = 0 THEN $2 ELSE disabled_at END WHERE id = $1`, clientID, micros(at))
+			some := tx.endSessionsOf(clientID, reason, at, until)
+			return some, tx.notifyNodes()
+		})
+		if revoked = append(revoked, some...); err != nil || len(some) == 0 {
+			return revoked, err
+		}
+	}
 }
 
 // lockUsersOf locks the users of a client before the client: users come first in the order of locks.
 func (t *tx) lockUsersOf(clientID string) {
 	if t.concurrent {
-		_, _ = texts(t, `SELECT id FROM users WHERE id IN (SELECT user_id FROM sessions WHERE client_id = $1 AND ended_at = 0) ORDER BY id`+t.forUpdate("users"), clientID)
+		_, _ = texts(t, `SELECT id FROM users WHERE id IN (SELECT user_id FROM sessions WHERE client_id = $1 AND ended_at = 0 ORDER BY id LIMIT $2) ORDER BY id`+t.forUpdate("users"),
+			clientID, endedAtOnce)
 	}
 }
 
@@ -171,11 +197,29 @@ func (t *tx) lockUsersOf(clientID string) {
 func (t *tx) endClient(c Client, newSID, reason string, at, until time.Time) (revoked []Revocation) {
 	t.exec(`DELETE FROM codes WHERE client_id = $1`, c.ID)
 	t.exec(`DELETE FROM oauth_requests WHERE client_id = $1`, c.ID)
-	ids, _ := texts(t, `SELECT id FROM sessions WHERE client_id = $1 AND client_id <> '`+firstParty+`' AND ended_at = 0 ORDER BY id`+t.forUpdate("sessions"), c.ID)
-	for _, id := range ids {
-		revoked = append(revoked, t.endOne(id, reason, at, until))
-	}
+	revoked = t.endSessionsOf(c.ID, reason, at, until) // the revocation below notifies the nodes
 	return append(revoked, t.revokeOwnTokens(c, newSID, at, until))
+}
+
+// endedAtOnce bounds the sessions that one transaction ends, and so the time that others wait.
+const endedAtOnce = 1000
+
+// endSessionsOf ends up to endedAtOnce sessions of a client as endOne does.
+func (t *tx) endSessionsOf(clientID, reason string, at, until time.Time) []Revocation {
+	ids, _ := texts(t, `SELECT id FROM sessions WHERE client_id = $1 AND client_id <> '`+firstParty+`' AND ended_at = 0 ORDER BY id LIMIT $2`+t.forUpdate("sessions"), clientID, endedAtOnce)
+	if len(ids) == 0 {
+		return nil
+	}
+	const sessions = `FROM sessions WHERE client_id = $1 AND ended_at = 0 AND id <= $2`
+	const issued = `(SELECT max(at) FROM (SELECT CAST($3 AS bigint) AS at UNION ALL SELECT sessions.created_at UNION ALL SELECT sessions.auth_time
+		UNION ALL SELECT moved_0 FROM grants WHERE session_id = sessions.id) AS times)`
+	last := ids[len(ids)-1]
+	revoked, _ := collect(t, revocationFields, `INSERT INTO revocations (kind, value, at, until)
+		SELECT 'sid', id, CAST($3 AS bigint), CAST($4 AS bigint) + `+issued+` - CAST($3 AS bigint) `+sessions+` ORDER BY id RETURNING seq, kind, value, at, until`,
+		clientID, last, micros(at), micros(until))
+	t.exec(`UPDATE grants SET ended_at = $3, end_reason = $4 WHERE ended_at = 0 AND session_id IN (SELECT id `+sessions+`)`, clientID, last, micros(at), reason)
+	t.exec(`UPDATE sessions SET ended_at = $3, end_reason = $4 WHERE client_id = $1 AND ended_at = 0 AND id <= $2`, clientID, last, micros(at), reason)
+	return revoked
 }
 
 // EnableClient makes a disabled client one that gets tokens again. It does nothing to an enabled client, and
@@ -192,9 +236,21 @@ func (db *DB) EnableClient(ctx context.Context, id string, e Event) error {
 }
 
 // DeleteClient deletes a client with its secrets and the consents that it got, ends all its sessions and
-// revokes its own tokens. It returns ErrNotFound or ErrConfigured.
+// revokes its own tokens. It returns ErrNotFound or ErrConfigured. With another error it may have revoked some
+// and disabled the client.
 func (db *DB) DeleteClient(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
-	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
+	c, err := db.ClientByID(ctx, id)
+	if err == nil && c.FromConfig {
+		err = ErrConfigured
+	}
+	if err != nil {
+		return nil, err
+	}
+	revoked, err := db.endSessionsOf(ctx, id, endedAtOnce, e.Kind, e.At, until)
+	if err != nil {
+		return revoked, err
+	}
+	last, err := write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		tx.lockUsersOf(id)
 		c, err := tx.operatorsClient(id)
 		if err != nil {
@@ -202,6 +258,7 @@ func (db *DB) DeleteClient(ctx context.Context, id string, until time.Time, e Ev
 		}
 		return tx.deleteClient(c, e.Kind, e.At, until), tx.event(e)
 	})
+	return append(revoked, last...), err
 }
 
 func (t *tx) deleteClient(c Client, reason string, at, until time.Time) (revoked []Revocation) {
@@ -264,18 +321,35 @@ func (e *TakenClientError) Error() string {
 // SyncClients makes the clients of the configuration those of the list: it adds, changes and deletes clients as
 // CreateClient, SetClient and DeleteClient do, and leaves all others as they are. CreatedAt and SessionID of the
 // list are for clients that it adds; FromConfig is ignored. The function event returns the event of a change of
-// a client. SyncClients returns a *TakenClientError, and then changes nothing.
+// a client. SyncClients returns a *TakenClientError, and then adds and changes no client.
 func (db *DB) SyncClients(ctx context.Context, clients []ConfiguredClient, at, until time.Time, event func(kind, id string) Event) ([]Revocation, error) {
+	leaves := func(c Client) bool {
+		return !slices.ContainsFunc(clients, func(n ConfiguredClient) bool { return n.Client.ID == c.ID })
+	}
+	const configured = `SELECT ` + clientColumns + ` FROM clients WHERE from_config = 1 ORDER BY id`
+	before, err := list[Client](db.reader(ctx), configured)
+	if err != nil {
+		return nil, err
+	}
+	var first []Revocation
+	for _, c := range before {
+		if leaves(c) {
+			some, err := db.endSessionsOf(ctx, c.ID, endedAtOnce, EventClientDeleted, at, until)
+			if first = append(first, some...); err != nil {
+				return first, err
+			}
+		}
+	}
 	var taken *TakenClientError
 	revoked, err := write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
 		tx.lock("configured clients") // of two nodes that start at the same time
 		taken = nil
-		before, err := list[Client](tx, `SELECT `+clientColumns+` FROM clients WHERE from_config = 1 ORDER BY id`)
+		before, err := list[Client](tx, configured)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range before {
-			if !slices.ContainsFunc(clients, func(n ConfiguredClient) bool { return n.Client.ID == c.ID }) {
+			if leaves(c) {
 				tx.lockUsersOf(c.ID)
 				revoked = append(revoked, tx.deleteClient(c, EventClientDeleted, at, until)...)
 				tx.event(event(EventClientDeleted, c.ID))
@@ -298,9 +372,9 @@ func (db *DB) SyncClients(ctx context.Context, clients []ConfiguredClient, at, u
 		return revoked, tx.err
 	})
 	if taken != nil && errors.Is(err, ErrTaken) {
-		return nil, taken
+		return first, taken
 	}
-	return revoked, err
+	return append(first, revoked...), err
 }
 
 // syncClient makes the client now the one of the configuration. If it loses a secret, its own tokens are revoked.
@@ -309,6 +383,10 @@ func (t *tx) syncClient(now Client, n ConfiguredClient, at, until time.Time, eve
 	if !slices.Equal(now.properties(), n.Client.properties()) {
 		revoked = t.setClient(now, n.Client, sid, at, until)
 		t.event(event(EventClientChanged, now.ID))
+	}
+	if !now.DisabledAt.IsZero() { // as it left the configuration before
+		t.exec(`UPDATE clients SET disabled_at = 0 WHERE id = $1`, now.ID)
+		t.event(event(EventClientEnabled, now.ID))
 	}
 	stored, _ := list[HashedSecret](t, `SELECT id, client_id, hash, created_at FROM client_secrets WHERE client_id = $1 ORDER BY id`, now.ID)
 	fresh := slices.DeleteFunc(slices.Clone(n.Hashes), func(h [32]byte) bool {

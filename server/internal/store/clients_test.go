@@ -245,3 +245,37 @@ func TestSyncClients(t *testing.T) {
 		clean(t, db)
 	})
 }
+
+// A client with more sessions than one transaction ends loses all of them, also one of the configuration.
+func TestClientWithManySessions(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, fresh testkit.Engine) {
+		db := openAt(t, fresh(t))
+		addUser(t, db, "ada")
+		web := ConfiguredClient{Client: aClient("web")}
+		_, err := db.SyncClients(t.Context(), []ConfiguredClient{web}, noon, later, func(kind, _ string) Event { return anEvent(kind, "") })
+		must(t, err)
+		addClient(t, db, "app")
+		const many = endedAtOnce + 10
+		sessions := func(client string) {
+			must(t, db.do(t.Context(), func(tx *tx) error {
+				for n := range many {
+					s := aSession(fmt.Sprint(client, " session ", n), "ada")
+					s.ClientID = client
+					tx.insertSession(s)
+				}
+				return nil
+			}))
+		}
+		sessions("app")
+		sessions("web")
+		revoked, err := db.DisableClient(t.Context(), "app", "sid-2", later, anEvent(EventClientDisabled, ""))
+		if must(t, err); len(revoked) != many+1 || live(t, db, "app") != 0 {
+			t.Errorf("disabled: %d revocations, %d live sessions", len(revoked), live(t, db, "app"))
+		}
+		revoked, err = db.SyncClients(t.Context(), nil, noon, later, func(kind, _ string) Event { return anEvent(kind, "") })
+		if must(t, err); len(revoked) != many+1 || live(t, db, "web") != 0 {
+			t.Errorf("left the configuration: %d revocations, %d live sessions", len(revoked), live(t, db, "web"))
+		}
+	})
+}
