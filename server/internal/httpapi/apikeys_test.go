@@ -329,6 +329,9 @@ var keyMeets = map[string]int{
 	"PATCH /api/auth/passkeys/{id}":         403,
 	"DELETE /api/auth/passkeys/{id}":        403,
 
+	"GET /api/apps":             403,
+	"DELETE /api/apps/{client}": 403,
+
 	"POST /api/keys":             403,
 	"DELETE /api/keys/{id}":      403,
 	"POST /api/keys/{id}/rotate": 403,

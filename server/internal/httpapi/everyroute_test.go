@@ -535,8 +535,8 @@ func TestNothingElseIsServed(t *testing.T) {
 			}
 			switch got := w.do("GET", path+more, token, nil); {
 			case got.StatusCode == 404:
-			case got.StatusCode == 405 && item("/api/auth/sessions/", "/api/auth/passkeys/", "/api/keys/"):
-			case got.StatusCode == 403 && item("/api/admin/users/", "/api/admin/denials/"):
+			case got.StatusCode == 405 && item("/api/auth/sessions/", "/api/auth/passkeys/", "/api/keys/", "/api/apps/"):
+			case got.StatusCode == 403 && item("/api/admin/users/", "/api/admin/clients/", "/api/admin/denials/"):
 			default:
 				t.Errorf("%s: %s", path+more, got.Status)
 			}
