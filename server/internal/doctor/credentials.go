@@ -29,6 +29,7 @@ type credential struct {
 	pass   string
 	token  *webToken // the value is a JSON Web Token
 	shape  *secretShapeOf
+	unset  bool // a shell variable stands in it, with a value that is unknown here
 }
 
 // credentialKind says in which part of a request a secret stands.
@@ -133,11 +134,11 @@ var (
 
 // keyFields are names of fields with a key, beside those of SecretField.
 var keyFields = regexp.MustCompile(`(?i)^(x-)?(.*-)?(api-?key|auth-?token|access-?token|auth-?key|token|app-?key|application-?key|subscription-key|secret|` +
-	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|pat|` +
+	`api-?token|session|session-?id|sessiontoken|ticket|credential|credentials|auth|signature|sign|passphrase|password|jwt|apikey|key-?id|access-?key|user-?key|license|license-?key|pat|` +
 	`key|authentication|authorization|.*token)$`)
 
 // queryNames are names of parameters with a secret, beside queryKeys.
-var queryNames = regexp.MustCompile(`(?i)(token|api_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
+var queryNames = regexp.MustCompile(`(?i)(token|(?:api|license|service|access|client|user)_?key|secret|passw|signature|session_?id|credential|hmac|auth_?key|app_?key)`)
 
 // secretInPath matches a path with a secret, or with a mark in place of one.
 var secretInPath = regexp.MustCompile(`(?i)/bot\d+:[A-Za-z0-9_-]{20,}|<[^<>]*(token|key|secret|webhook)[^<>]*>|/services/T[A-Z0-9]+/B[A-Z0-9]+/`)
@@ -160,7 +161,7 @@ func (e *evidence) readCredentials() {
 	r := e.request
 	for _, f := range r.Header {
 		name := strings.ToLower(f.Name)
-		c := credential{place: f.Name, value: f.Value, raw: f.Raw}
+		c := credential{place: f.Name, value: f.Value, raw: f.Raw, unset: f.Variable != ""}
 		switch {
 		case name == "authorization":
 			c.kind = secretInAuthorization
@@ -505,6 +506,8 @@ func (e *evidence) valueForm(c *credential) bool {
 			e.add("empty-credential", Computed, at, "the field %s is empty", e.quote(at))
 		}
 		return false
+	case c.unset && placeholderShape.MatchString(bare):
+		e.add("placeholder-mark", Computed, at, "the shell puts a variable in: %s", e.quote(bare))
 	case !c.masked && placeholderShape.MatchString(bare):
 		e.add("placeholder-word", Computed, at, "the secret is %s: the word of an example or of an empty variable", e.quote(bare))
 		return false
@@ -602,7 +605,7 @@ func (e *evidence) schemeless(c *credential, value string) {
 	}
 	lower := strings.ToLower(value)
 	for _, s := range schemes {
-		if rest, ok := strings.CutPrefix(lower, s); ok && len(rest) > 6 && len(s) > 4 && !gluedNot[s] && c.shape == nil {
+		if rest, ok := strings.CutPrefix(lower, s); ok && len(rest) > 6 && rest[0] != '=' && len(s) > 4 && !gluedNot[s] && c.shape == nil {
 			e.add("scheme-glued", Computed, c.place, "no blank follows the scheme %s", s)
 			return
 		}

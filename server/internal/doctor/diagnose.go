@@ -36,6 +36,8 @@ type score struct {
 	groups   map[string]int // the strongest points of each group
 	facts    map[string]int // IDs of the facts that count, with the most points of their rules
 	decided  bool           // a rule decides, and its facts are not all said
+	closed   bool           // decided by more than a rule that only leads
+	coded    bool           // decided by a code alone
 	against  bool           // a rule contradicts
 	vetoedBy string         // the ID of the fact that makes it impossible
 	order    int            // for ties
@@ -97,6 +99,9 @@ func (d *diagnosis) derive() {
 			}
 		}
 		c, _ := CauseByID(topic)
+		if slices.Contains([]string{"expired", "not-yet-valid", "clock-wrong", "wrong-issuer", "wrong-audience", "claim-missing", "wrong-algorithm"}, topic) {
+			e.add("said-claim", f.Source, f.At, "%s", f.Text)
+		}
 		if !general[topic] && !vague[topic] {
 			e.add("said-special", f.Source, f.At, "%s", f.Text)
 		}
@@ -110,6 +115,7 @@ func (d *diagnosis) derive() {
 	}
 	e.namedCredential()
 	e.clientFacts()
+	e.betweenFacts()
 	if status >= 500 {
 		for _, w := range e.words {
 			if len(w.words) <= 3 && len(w.words) > 0 && (w.words[0] == "unauthorized" || w.words[0] == "unauthenticated" || w.words[0] == "forbidden") {
@@ -153,7 +159,7 @@ func (d *diagnosis) derive() {
 // Programs that keep credentials for many servers, and the files and settings that hold them.
 var (
 	toolAgent     = regexp.MustCompile(`(?i)^(docker|npm|pnpm|yarn|pip|twine|poetry|uv|git|maven|apache-maven|gradle|cargo|helm|containerd|buildkit|podman|skopeo|terraform|nuget|composer|bundler|kubectl|aws-cli|gcloud|gh)\b`)
-	configuration = regexp.MustCompile(`(?i)[._]netrc|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper`)
+	configuration = regexp.MustCompile(`(?i)\bnetrc\b|[._]netrc|^\s*machine \S+\s*$|\.npmrc|\.pypirc|\.docker/config\.json|\bauths?"\s*:|settings\.xml|\.git-credentials|credential\.helper|kubeconfig|aws_profile|pip\.conf|nuget\.config|gradle\.properties|auth\.json|_authtoken|credential helper`)
 )
 
 // clientFacts adds facts about the client's program and its configuration.
@@ -231,7 +237,8 @@ func (d *diagnosis) weigh(rules []preparedRule) {
 			}
 			continue
 		case points >= decides:
-			s.decided = true
+			s.coded = (s.coded || !s.decided) && r.group == "code"
+			s.decided, s.closed = true, s.closed || points != leads
 		case points <= contradicts:
 			s.against = true
 		}
@@ -282,7 +289,7 @@ func (d *diagnosis) report() *Report {
 	if len(e.products) > 0 {
 		r.Product = e.products[0].Name
 	}
-	ranked := d.rank()
+	ranked := d.related(d.rank())
 	for i, s := range ranked {
 		switch {
 		case i > 0 && s.decided && !s.against && ranked[0].decided:
@@ -351,9 +358,9 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 			others = others || s.decided
 		}
 		switch {
-		case first.sure() && !others:
+		case first.sure() && first.closed && !others && !d.disputed(ranked):
 			r.Verdict = Certain
-		case first.points() >= strong && first.points() >= next+2, first.sure() && !ranked[1].sure():
+		case first.points() >= strong && first.points() >= next+2, first.sure() && (len(ranked) == 1 || !ranked[1].sure()):
 			r.Verdict = Likely
 		}
 		if r.Verdict != Undecided {
@@ -363,6 +370,39 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 	if r.Verdict != Certain {
 		r.NextTest = nextTest(r)
 	}
+}
+
+// disputed reports whether the code that decides alone does not close the case: servers use one code for several
+// reasons to say no to a person, and words may name a cause of another kind.
+func (d *diagnosis) disputed(ranked []*score) bool {
+	first := ranked[0]
+	if !first.coded || first.groups["words"] > 0 {
+		return false
+	}
+	if first.cause.Family == "who" {
+		return true
+	}
+	return slices.ContainsFunc(d.scores, func(s *score) bool {
+		return s != first && s.vetoedBy == "" && s.groups["words"] >= strong && !general[s.cause.ID] && s.cause.Family != first.cause.Family
+	})
+}
+
+// related fills a short list of causes up with those that often look the same as the first.
+func (d *diagnosis) related(ranked []*score) []*score {
+	if len(ranked) == 0 || ranked[0].sure() && ranked[0].closed {
+		return ranked
+	}
+	for _, id := range kin[ranked[0].cause.ID] {
+		for _, s := range d.scores {
+			if s.cause.ID != id || len(ranked) >= 3 || s.vetoedBy != "" || s.against || slices.Contains(ranked, s) {
+				continue
+			}
+			s.groups["kin"] = 1 - s.points()
+			s.facts["refused"], s.facts["status-"+statusText(d.response.Status)] = base, base
+			ranked = append(ranked, s)
+		}
+	}
+	return ranked
 }
 
 // accepted reports whether the server accepted the request.

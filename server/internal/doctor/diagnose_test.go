@@ -18,7 +18,7 @@ func TestRules(t *testing.T) {
 		if len(r.parts()) == 0 || r.group == "" {
 			t.Errorf("%s %q: want facts and a group", r.cause, r.facts)
 		}
-		if !slices.Contains([]int{decides, strong + weak + base, strong + weak, strong + base, strong, weak, base, -weak, contradicts, impossible}, r.points) {
+		if !slices.Contains([]int{leads, decides, strong + weak + base, strong + weak, strong + base, strong, weak, base, -weak, contradicts, impossible}, r.points) {
 			t.Errorf("%s %q has %d points", r.cause, r.facts, r.points)
 		}
 	}

@@ -273,6 +273,10 @@ func (e *evidence) historyFacts() {
 				e.add("worked-before", Computed, "history", "the same request was accepted before")
 			}
 		}
+		if status >= 200 && status < 300 && same && auth == "" && e.seen["key-in-query"] && x.Request.URL == e.request.URL && x.Request.Method == e.request.Method {
+			e.add("worked-before", Computed, "history", "the same request was accepted before")
+			e.add("key-worked-before", Computed, "history", "the same request was accepted before")
+		}
 		if status == 401 && same && before.Path == e.target.Path && x.Request.Header.Get("Authorization") != auth {
 			e.add("asked-before", Computed, "history", "the request was refused before, and answered anew")
 		}

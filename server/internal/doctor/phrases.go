@@ -108,7 +108,7 @@ func normalise(text string) (words []string) {
 		case unicode.IsLetter(r) || unicode.IsDigit(r):
 			if len(word) > 0 && unicode.IsUpper(r) {
 				last := word[len(word)-1]
-				if unicode.IsLower(last) || unicode.IsUpper(last) && unicode.IsLower(next) && next != 's' {
+				if unicode.IsLower(last) || unicode.IsUpper(last) && unicode.IsLower(next) && (next != 's' || i+2 < len(runes) && unicode.IsLetter(runes[i+2])) {
 					flush()
 				}
 			}

@@ -12,6 +12,9 @@ import (
 	digestalg "github.com/durward-auth/durward/internal/digest"
 )
 
+// quotedDigest matches parameters that have no quotation marks in an answer.
+var quotedDigest = regexp.MustCompile(`(?i)\b(qop|nc)="`)
+
 // digestFacts compares a Digest answer with the request and with the challenges (RFC 7616 s3.4).
 func (e *evidence) digestFacts() {
 	for _, c := range e.challenges {
@@ -46,6 +49,16 @@ func (e *evidence) digestFacts() {
 		e.add("digest-count-zero", Computed, "Authorization", "nc begins at 0, it begins at 00000001 (RFC 7616 s3.4)")
 	} else if nc != "" && len(nc) != 8 {
 		e.add("digest-count-form", Computed, "Authorization", "nc has %d digits, 8 belong there (RFC 7616 s3.4)", len(nc))
+	}
+	if quotedDigest.MatchString(auth.value) {
+		e.add("digest-quoted", Computed, "Authorization", "qop or nc stands in quotation marks; they have none (RFC 7616 s3.4)")
+	}
+	if _, ok := credentials.Param("qop"); !ok && !auth.masked {
+		for _, c := range e.digestOffers() {
+			if qop, _ := c.Param("qop"); qop != "" {
+				e.add("digest-without-qop", Computed, "Authorization", "the challenge has qop=%s, the answer has none (RFC 7616 s3.4)", e.quote(qop))
+			}
+		}
 	}
 	for _, name := range []string{"username", "realm", "nonce", "uri", "response"} {
 		if _, ok := credentials.Param(name); !ok && !auth.masked && !strings.Contains(auth.value, "...") {

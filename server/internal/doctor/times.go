@@ -108,7 +108,7 @@ func (e *evidence) tokenIdentity(c *credential) {
 		elsewhere := true
 		for _, a := range aud {
 			u, err := url.Parse(a)
-			if err != nil || u.Host == "" || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
+			if err != nil || u.Host == "" || clusterName.MatchString(u.Hostname()) || sameSite(u.Hostname(), e.target.Hostname()) || u.Hostname() == e.target.Hostname() {
 				elsewhere = false
 			}
 		}
@@ -197,6 +197,8 @@ func (e *evidence) tokenKind(c *credential) {
 		kind, why = "an ID token", "token_use is id"
 	case strings.EqualFold(text(claims, "typ"), "ID"):
 		kind, why = "an ID token", "typ is ID"
+	case strings.Contains(typ, "refresh") || strings.EqualFold(text(claims, "token_type"), "refresh_token") || strings.HasSuffix(text(claims, "scope"), ".refresh"):
+		kind, why = "a refresh token", "its type says so"
 	case strings.EqualFold(text(claims, "typ"), "Refresh") || strings.EqualFold(text(claims, "typ"), "Offline") || strings.EqualFold(text(claims, "token_type"), "refresh"):
 		kind, why = "a refresh token", "its type says so"
 	case typ == "logout+jwt" || claims["events"] != nil:
@@ -470,6 +472,8 @@ func (e *evidence) timesInWords() {
 			if gap := math.Abs(times[1].Sub(times[0]).Seconds()); gap > 0 {
 				e.add("end-named", Computed, w.at, "the server names an end and its own time: %.0f s apart", gap)
 			}
+		case len(times) == 2 && said("issuedat", "issued at", "iat") && said("future", "before", "early"):
+			e.add("times-named", Computed, w.at, "the server names the time of issue and its own time: %s apart", showDuration(times[1].Sub(times[0])))
 		case len(times) == 2 && said("before", "not yet", "future", "early"):
 			gap := times[1].Sub(times[0]).Abs()
 			if gap < clockError {

@@ -1,0 +1,132 @@
+package doctor
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Forms that relate parts of a case to each other.
+var (
+	secondInField   = regexp.MustCompile(`(?i),\s*(basic|bearer|digest|token|negotiate|apikey)\s+[^\s=,]+`)
+	forwardPath     = regexp.MustCompile(`(?i)/(auth-request|forward-?auth|ext-authz|api/verify|oauth2/auth|outpost\.goauthentik\.io/auth)(/|$)`)
+	otherChallenge  = regexp.MustCompile(`(?i)^x-.*www-authenticate$`)
+	edgePage        = regexp.MustCompile(`(?i)/cdn-cgi/|cf_styles-css|used cloudflare to restrict|incapsula incident|_incapsula_resource|errors\.edgesuite\.net|awswaf|captcha-delivery|px-captcha`)
+	unreadableFile  = regexp.MustCompile(`(?i)(permission denied|no such file|eacces|enoent|not readable|unreadable|cannot open|could not open|failed to open)`)
+	secretFile      = regexp.MustCompile(`(?i)(gss_acquire_cred|keytab|htpasswd|passwd|password file|secret file|private key|\.pem\b|\.jks\b|\.p12\b|jwks\.json|credentials file)`)
+	bracketedValue  = regexp.MustCompile(`^(\{[^{}]{8,}\}|<[0-9A-Fa-f-]{16,}>|\[[^\[\]]{16,}\])$`)
+	quotedName      = regexp.MustCompile(`'([A-Z][A-Z_-]{3,30})'|"([A-Z][A-Z_-]{3,30})"`)
+	exampleName     = regexp.MustCompile(`(TOKEN|KEY|USER|NAME|SECRET|PASSWORD|YOUR|CLIENT|ACCOUNT)`)
+	certificateWish = regexp.MustCompile(`(?i)\((IN)\).*(Request CERT|certificate request)`)
+	certificateMade = regexp.MustCompile(`(?i)\((OUT)\).*CERT verify`)
+	aboutKey        = regexp.MustCompile(`(?i)\b(api[ -]?key|api token|access token|bearer|jwt|authorization header|basic auth)\b`)
+	dpopAddress     = regexp.MustCompile(`\b(url|uri|htu|htm|method)\b.*\b(mismatch|match|invalid|differ)`)
+	ticketTime      = regexp.MustCompile(`P(?:VE|BS|MG)AuthCookie=[^;]*?:([0-9A-F]{8}):`)
+	clusterName     = regexp.MustCompile(`(?i)(^|\.)(svc|local|internal|cluster)$`)
+)
+
+// ticketLife is how long a ticket of Proxmox is good.
+const ticketLife = 2 * time.Hour
+
+// betweenFacts adds facts about what was sent against what was said, offered or accepted before.
+func (e *evidence) betweenFacts() {
+	r := e.request
+	auth := e.sent(secretInAuthorization)
+	if auth != nil {
+		if m := secondInField.FindStringSubmatch(r.Header.Get("Authorization")); m != nil && auth.scheme != "digest" && auth.scheme != "negotiate" {
+			e.add("two-in-one-field", Computed, auth.place, "the field has the credentials of two schemes, %s and %s; one is allowed (RFC 9110 s11.6.2)", e.quote(auth.scheme), e.quote(strings.ToLower(m[1])))
+		}
+	}
+	if auth != nil && auth.scheme != "" {
+		for _, x := range e.c.Earlier() {
+			if x.Request == nil || x.Response == nil || x.Response.Status >= 400 || x.Response.Status < 200 || !sameHost(parseTarget(x.Request), e.target) {
+				continue
+			}
+			scheme, _, _ := strings.Cut(x.Request.Header.Get("Authorization"), " ")
+			if scheme = strings.ToLower(scheme); scheme != "" && scheme != auth.scheme && slices.Contains(e.offered(), scheme) {
+				e.add("other-scheme-accepted", Computed, "history", "%s was accepted here before, the refused request has %s in the same field", e.quote(scheme), e.quote(auth.scheme))
+			}
+		}
+	}
+	for _, name := range []string{"X-Original-URL", "X-Original-URI", "X-Forwarded-Uri", "X-Auth-Request-Redirect"} {
+		if r.Header.Has(name) {
+			e.add("forward-auth", Computed, name, "a front end asks for another address: the credentials are those for the program behind it")
+		}
+	}
+	if forwardPath.MatchString(e.target.Path) {
+		e.add("forward-auth", Computed, "address", "a front end asks here whether to let a request pass")
+	}
+	for _, f := range e.response.Header {
+		if otherChallenge.MatchString(f.Name) && !e.response.Header.Has("WWW-Authenticate") {
+			e.add("challenge-renamed", Computed, f.Name, "a front end renamed WWW-Authenticate to %s", e.quote(f.Name))
+		}
+	}
+	for _, c := range e.challenges {
+		seen := map[string]bool{}
+		for _, p := range c.Params {
+			name := strings.ToLower(p.Name)
+			if seen[name] {
+				e.add("parameter-twice", Computed, e.challengeField(), "the challenge has the parameter %s twice (RFC 9110 s11.2)", e.quote(name))
+			}
+			seen[name] = true
+		}
+	}
+	if q := e.target.Query(); q.Has("code") && q.Has("state") || strings.Contains(strings.ToLower(e.target.Path), "callback") && q.Has("code") {
+		e.add("callback-address", Computed, "address", "the browser brings the code of an identity provider back")
+	}
+	if e.seen["body-html"] && edgePage.Match(e.response.Body[:min(len(e.response.Body), 16<<10)]) {
+		e.add("edge-page", Computed, "body", "the page is that of a service in front of the server")
+	}
+	for name, v := range bodyMembers(r) {
+		if l := strings.ToLower(name); (l == "client_id" || slices.Contains(bodySecrets, l)) && bracketedValue.MatchString(v) && l != "assertion" {
+			e.add("brackets-around", Computed, "body member "+name, "brackets of an example stand around %s", e.quote(name))
+		}
+	}
+	wished, made := "", false
+	for _, line := range e.c.Log {
+		if certificateWish.MatchString(line) {
+			wished = line
+		}
+		made = made || certificateMade.MatchString(line)
+	}
+	if wished != "" && !made && !r.ClientCertificate {
+		e.add("certificate-wished", Computed, "TLS", "the server asks for a certificate, and the client proves none")
+	}
+	if m := ticketTime.FindStringSubmatch(strings.ReplaceAll(r.Header.Get("Cookie"), "%3A", ":")); m != nil && !e.at.IsZero() {
+		if n, err := strconv.ParseInt(m[1], 16, 64); err == nil {
+			if age := e.at.Sub(time.Unix(n, 0)); age > ticketLife {
+				e.add("ticket-old", Computed, "Cookie", "the ticket was issued %s before Date, it is good for %s", showDuration(age), showDuration(ticketLife))
+			}
+		}
+	}
+	for _, w := range e.words {
+		e.relateWords(w, auth)
+	}
+}
+
+// relateWords compares one text with what was sent.
+func (e *evidence) relateWords(w passage, auth *credential) {
+	if w.by != byPerson && unreadableFile.MatchString(w.text) && secretFile.MatchString(w.text) {
+		e.add("secret-unreadable", Said, w.at, "the server cannot read a file of its own: %s", e.quote(w.text))
+	}
+	if w.by != byServer {
+		return
+	}
+	if auth == nil && e.request.Whole && e.seen["cookie-sent"] && e.seen["authorization-absent"] && !e.seen["key-sent"] && !e.seen["secret-in-body"] && aboutKey.MatchString(w.text) {
+		for _, f := range find(w.words) {
+			if f.topic == "wrong-secret" || f.topic == "bad-token" || f.topic == "malformed-credentials" || f.topic == "not-a-jwt" {
+				e.add("unsent-refused", Computed, w.at, "the server refuses a key or token, and the request has none: something on the way put one in")
+			}
+		}
+	}
+	if lower := strings.ToLower(w.text); e.request.Header.Has("DPoP") && strings.Contains(lower, "dpop") && dpopAddress.MatchString(lower) {
+		e.add("said:dpop-url-mismatch", Said, w.at, "the server says: %s", e.quote(w.text))
+	}
+	for _, m := range quotedName.FindAllStringSubmatch(w.text, 4) {
+		if name := m[1] + m[2]; exampleName.MatchString(name) && (auth != nil && strings.Contains(e.request.Header.Get("Authorization"), name)) {
+			e.add("example-echoed", Computed, w.at, "the server looked for %s, the word of an example", e.quote(name))
+		}
+	}
+}
