@@ -40,16 +40,16 @@ const (
 	StepConsent              // the user allows the client
 )
 
-// progress is what the user has done for a stored request. SessionIDs bind a choice to the sign-in that made it.
+// progress is the state of a stored request. The ids of sessions bind a choice to its sign-in.
 type progress struct {
 	Registered bool   `json:"registered,omitempty"` // the user was led to the registration
-	Selected   string `json:"selected,omitempty"`   // session in which the account was chosen
-	Allowed    string `json:"allowed,omitempty"`    // session in which the client was allowed
-	Shown      string `json:"shown,omitempty"`      // what was allowed, as Decision.Shown
+	Selected   string `json:"selected,omitempty"`   // session with the choice of the account
+	Allowed    string `json:"allowed,omitempty"`    // session with the consent
+	Shown      string `json:"shown,omitempty"`      // the permission, as Decision.Shown
 	Denied     bool   `json:"denied,omitempty"`
 }
 
-// Decision is what an authorization request needs and what its client would get.
+// Decision holds the next step of an authorization request and the rights that its client would get.
 type Decision struct {
 	Step   Step
 	Scopes []string // that the user may give and the client asks for
@@ -59,7 +59,7 @@ type Decision struct {
 	// Weak says, with StepStepUp, that the sign-in is too weak.
 	Weak bool
 
-	// OtherUser says, with StepSelect, that the client expects another user than the one who is signed in.
+	// OtherUser says, with StepSelect, that the client expects another user.
 	OtherUser bool
 
 	resources []Resource // that the consent page shows
@@ -280,7 +280,7 @@ func (m *Manager) Issue(ctx context.Context, r *Request, q *Pending, d Decision,
 	return r.response.with("code", code), nil
 }
 
-// Store keeps a request until its user has done what is missing. browser is the cookie of the browser that may
+// Store keeps a request for the steps of its user. browser is the cookie of the browser that may
 // continue; empty: the first browser that continues. It refuses with TooManyAttempts.
 func (m *Manager) Store(ctx context.Context, r *Request, browser string, from request.Info) (*Pending, error) {
 	if wait, ok := m.c.Requests.Network(ctx, from.Addr); !ok {
@@ -374,7 +374,7 @@ func (m *Manager) Deny(ctx context.Context, q *Pending) error {
 	return m.advance(ctx, q, func(done *progress) { done.Denied = true })
 }
 
-// Allow records that the user of p allowed what a page showed. It reports false, and records nothing, if the
+// Allow records the consent of the user of p to a page. It reports false, and records nothing, if the
 // page showed something else than d.
 func (m *Manager) Allow(ctx context.Context, q *Pending, d Decision, shown string, p *durward.Principal, from request.Info) (bool, error) {
 	if shown != d.Shown {

@@ -199,7 +199,7 @@ func isDigest(text string) bool {
 	return len(text) == 43 && strings.Trim(text, alphabet) == ""
 }
 
-// parseHints checks scope, resource and what the client asks of the sign-in.
+// parseHints checks scope, resource and the conditions of the sign-in.
 func (m *Manager) parseHints(r *Request) *Error {
 	var err error
 	requested := slices.DeleteFunc(slices.Clone(r.parameters["resource"]), func(s string) bool { return s == "" })

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/internal/config"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
@@ -264,6 +265,12 @@ func TestAuthorizeMistakes(t *testing.T) {
 		if got := b.authorize(c.pairs...).result(); got != c.want {
 			t.Errorf("%.80q: got %s, want %s", c.pairs, got, c.want)
 		}
+	}
+	// An access token is no ID token (RFC 9068 s2.1).
+	token, _, err := e.node.Issuer.Sign(jwt.Claims{Subject: e.user(ada).ID, ClientID: "durward"})
+	e.must(err)
+	if got := b.authorize("id_token_hint", token, "prompt", "none").result(); got != "login_required" {
+		t.Errorf("an access token as id_token_hint: %s", got)
 	}
 	for name, values := range parametersOf() {
 		q := parametersOf()
