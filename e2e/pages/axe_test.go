@@ -14,20 +14,28 @@ import (
 	"github.com/durward-auth/durward/e2e/executable"
 )
 
-// axe returns the script of axe-core, which npm installs outside the source tree.
+// axe returns the script of axe-core.
 var axe = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(executable.Dir, "axe")
-	if err := os.CopyFS(dir, os.DirFS("../js")); err != nil {
+	if err := installed(dir, "../js"); err != nil {
 		return "", err
-	}
-	cmd := exec.Command("npm", "ci", "--prefer-offline", "--no-fund", "--no-audit", "--ignore-scripts")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
 	source, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
 	return string(source), err
 })
+
+// installed copies scripts to dir, outside the source tree, and installs their packages there.
+func installed(dir, scripts string) error {
+	if err := os.CopyFS(dir, os.DirFS(scripts)); err != nil {
+		return err
+	}
+	cmd := exec.Command("npm", "ci", "--prefer-offline", "--no-fund", "--no-audit", "--ignore-scripts")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return nil
+}
 
 var themes = []string{"light", "dark"}
 

@@ -85,25 +85,29 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	f := newDemo(t, "")
 	f.addBoss(t)
-	t.Run("visitor", func(t *testing.T) {
-		t.Parallel()
-		b := browse(t, f)()
+	for kind, paths := range pages {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			b := browse(t, f)()
+			b.checkPages(paths, b.become(kind))
+		})
+	}
+}
+
+// become makes the tab that of a visitor, a user or an administrator, with something to show. It returns the ids
+// that stand in the paths of their pages.
+func (b *tab) become(kind string) (ids *strings.Replacer) {
+	b.Helper()
+	switch kind {
+	case "visitor":
 		b.visit("/forgot")
 		b.send("email", ada) // a mail to show
 		b.at("/forgot/sent")
-		b.checkPages(pages["visitor"], nil)
-	})
-	t.Run("user", func(t *testing.T) {
-		t.Parallel()
-		b := browse(t, f)()
+	case "user":
 		b.visit("/login")
 		b.signIn(ada, password)
 		b.at("/account")
-		b.checkPages(pages["user"], nil)
-	})
-	t.Run("administrator", func(t *testing.T) {
-		t.Parallel()
-		b := browse(t, f)()
+	default:
 		b.visit("/login")
 		b.signIn(boss, password)
 		b.at("/account")
@@ -117,8 +121,9 @@ func TestPages(t *testing.T) {
 		b.visit("/console/signing-keys")
 		key := b.script(`document.querySelector("tbody code").textContent`)
 		b.post("/api/admin/clients", map[string]any{"name": "Reports", "redirect_uris": []string{"https://reports.example.com/callback"}, "scopes": []string{"openid", "email"}})
-		b.checkPages(pages["administrator"], strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key, "{client}", "reports"))
-	})
+		return strings.NewReplacer("{user}", user, "{refusal}", refusal, "{key}", key, "{client}", "reports")
+	}
+	return strings.NewReplacer()
 }
 
 // enrol gives the signed-in administrator an authenticator app, and signs in again with it.
@@ -137,9 +142,7 @@ func (b *tab) enrol() {
 func (b *tab) checkPages(pages map[string]string, ids *strings.Replacer) {
 	b.Helper()
 	for name, path := range pages {
-		if ids != nil {
-			path = ids.Replace(path)
-		}
+		path = ids.Replace(path)
 		b.visit(path)
 		if path == "/demo/" { // in English alone
 			b.check(name)
