@@ -1,7 +1,7 @@
 # make run starts a demonstration, make test runs every test. Both need only Go. On Debian, as root,
 # make test installs the packages that the tests need.
 
-.PHONY: run build test interop lint bench screens soak mutations clean
+.PHONY: run build test interop lint bench screens lighthouse soak mutations clean
 
 # These packages are tested without the race detector, because it makes the SQLite driver ten times
 # slower.
@@ -63,6 +63,10 @@ bench: build
 screens: packages
 	rm -rf .build/screens
 	cd e2e && SCREENS=1 go test -count=1 -timeout 30m ./pages
+
+# Audits the accessibility of every page with Lighthouse, which has to give 100.
+lighthouse: packages
+	cd e2e && LIGHTHOUSE=1 go test -count=1 -run TestLighthouse -v -timeout 60m ./pages
 
 # Applies each patch of testdata/mutations, which removes one security check, and expects a test to fail.
 # Takes an hour on two processors.

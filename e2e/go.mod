@@ -13,6 +13,7 @@ require (
 	github.com/durward-auth/durward v0.0.0
 	github.com/icholy/digest v1.2.0
 	github.com/pquerna/otp v1.5.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	golang.org/x/net v0.62.0
 	google.golang.org/protobuf v1.36.12
 )
