@@ -48,7 +48,6 @@ const (
 // Bounds of parameters, in octets.
 const (
 	maxRequest   = 32 << 10
-	maxState     = 4096 // of state and nonce
 	maxParameter = 4096
 	maxHint      = 8192 // of id_token_hint
 )
@@ -139,7 +138,7 @@ func (m *Manager) parse(r *Request) *Error {
 	if mode := values["response_mode"]; len(mode) == 1 && mode[0] == "form_post" {
 		r.response.FormPost = true
 	}
-	if state := values["state"]; len(state) == 1 && state[0] != "" && len(state[0]) <= maxState && utf8.ValidString(state[0]) {
+	if state := values["state"]; len(state) == 1 && state[0] != "" && len(state[0]) <= maxParameter && utf8.ValidString(state[0]) {
 		r.response.Parameters.Set("state", state[0])
 	}
 	for name, sent := range values {
@@ -148,7 +147,7 @@ func (m *Manager) parse(r *Request) *Error {
 			return refuse(InvalidRequest, "A parameter is repeated.")
 		case !utf8.ValidString(sent[0]):
 			return refuse(InvalidRequest, "A parameter is not valid UTF-8.")
-		case name == "state" && len(sent[0]) > maxState, name == "id_token_hint" && len(sent[0]) > maxHint, name != "id_token_hint" && len(sent[0]) > maxParameter:
+		case len(sent[0]) > maxHint, name != "id_token_hint" && len(sent[0]) > maxParameter:
 			return refuse(InvalidRequest, "A parameter is too long.")
 		}
 	}

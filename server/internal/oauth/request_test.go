@@ -50,7 +50,7 @@ func FuzzRequestParameters(f *testing.F) {
 			return
 		}
 		state := r.response.Parameters.Get("state")
-		if state != values.Get("state") || !utf8.ValidString(state) || len(state) > maxState {
+		if state != values.Get("state") || !utf8.ValidString(state) || len(state) > maxParameter {
 			t.Errorf("%q: the state is %.80q", query, state)
 		}
 		for _, scope := range r.claims.scopes() {
