@@ -78,12 +78,18 @@ func NewSecret(clientID string, m *Manager) (secret string, stored store.HashedS
 	return secret, store.HashedSecret{ID: store.NewID(), ClientID: clientID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: m.c.Now()}
 }
 
+// uriText reports whether text has the characters of a URI alone (RFC 3986 s2). The database separates URIs by
+// spaces, and Go has other spaces than those of ASCII.
+func uriText(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
 // CheckRedirectURI returns an error if a redirect URI must not be registered: https, http at a loopback
 // address, or a scheme with a dot (RFC 8252 s7.1), without a fragment (RFC 6749 s3.1.2).
 func CheckRedirectURI(uri string) error {
 	u, err := url.Parse(uri)
 	switch {
-	case err != nil || !u.IsAbs() || strings.ContainsAny(uri, " \t\r\n"):
+	case err != nil || !u.IsAbs() || !uriText(uri):
 		return errors.New("is not an absolute URL")
 	case strings.Contains(uri, "#"):
 		return errors.New("has a fragment")

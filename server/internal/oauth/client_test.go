@@ -1,9 +1,11 @@
 package oauth
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/durward-auth/durward/internal/loopback"
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
@@ -25,6 +27,10 @@ func TestCheckRedirectURI(t *testing.T) {
 		"https://ada@app.example.com/":          "user name",
 		"http://app.example.com/callback":       "plain http",
 		"https://app.example.com/a https://b/":  "not an absolute URL",
+		"https://a.example/\u3000javascript:x":  "not an absolute URL",
+		"https://a.example/\u00a0com.evil:x":    "not an absolute URL",
+		"https://a.example/\u2028":              "not an absolute URL",
+		"https://\u00e4pp.example.com/":         "not an absolute URL",
 		"javascript:alert(1)":                   "scheme without a dot",
 		"myapp:/callback":                       "scheme without a dot",
 		"data:text/html,x":                      "scheme without a dot",
@@ -88,4 +94,36 @@ func TestRedirectURISpellings(t *testing.T) {
 			t.Errorf("%q is accepted for %q", uri, c.RedirectURIs)
 		}
 	}
+}
+
+// A redirect URI that may be registered comes back from the database as one URI, and matches itself. Another one
+// matches it only at a loopback address, in all but the port.
+func FuzzRedirectURI(f *testing.F) {
+	for _, seed := range []string{
+		"https://app.example.com/cb", "http://127.0.0.1:1/cb?x=1", "http://[::1]/", "com.example.app:/cb", "https://a.example/\u3000x", "javascript:x.y", "http://localhost",
+	} {
+		f.Add(seed, "http://127.0.0.1:2/cb?x=1")
+	}
+	f.Fuzz(func(t *testing.T, uri, other string) {
+		if CheckRedirectURI(uri) != nil {
+			return
+		}
+		if words := strings.Fields(uri); len(words) != 1 || words[0] != uri {
+			t.Fatalf("%q is stored as %q", uri, words)
+		}
+		for _, auth := range []string{store.ClientSecret, store.ClientPublic} {
+			c := store.Client{Auth: auth, RedirectURIs: []string{uri}}
+			if !mayRedirect(c, uri) {
+				t.Fatalf("%q does not match itself", uri)
+			}
+			if other == uri || !mayRedirect(c, other) {
+				continue
+			}
+			a, errA := url.Parse(uri)
+			b, errB := url.Parse(other)
+			if errA != nil || errB != nil || a.Scheme != "http" || !loopback.Host(a.Hostname()) || a.Hostname() != b.Hostname() || a.RequestURI() != b.RequestURI() || b.User != nil {
+				t.Fatalf("%q matches %q", other, uri)
+			}
+		}
+	})
 }

@@ -45,7 +45,7 @@ func CheckResources(list []Resource) error {
 	for _, r := range list {
 		u, err := url.Parse(r.URL)
 		switch {
-		case err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(r.URL, "#") || strings.ContainsAny(r.URL, " \t\r\n"):
+		case err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(r.URL, "#") || !uriText(r.URL):
 			errs = append(errs, fmt.Errorf("the resource %q is not an absolute URL without a fragment", r.URL))
 		case seen[canonical(r.URL)]:
 			errs = append(errs, fmt.Errorf("the resource %s is there twice", r.URL))
