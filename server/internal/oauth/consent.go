@@ -52,8 +52,7 @@ type progress struct {
 // Decision holds the next step of an authorization request and the rights that its client would get.
 type Decision struct {
 	Step   Step
-	Scopes []string // that the user may give and the client asks for
-	Ask    []string // scopes for the consent page: Scopes and those of claims that the client asks for by name
+	Scopes []string // that the user may give and the client asks for, also by the names of claims
 	Shown  string   // fingerprint of the session and of everything that the consent page shows
 
 	// Weak says, with StepStepUp, that the sign-in is too weak.
@@ -174,15 +173,13 @@ func (m *Manager) decideScopes(ctx context.Context, r *Request, p *durward.Princ
 	if err != nil {
 		return err
 	}
-	d.Scopes = m.GrantScopes(r.Client, groups, r.targets, r.scopes)
+	requested := r.scopes
+	if len(requested) > 0 { // without any, all scopes of the client are requested
+		requested = append(slices.Clone(requested), r.claims.scopes()...)
+	}
+	d.Scopes = m.GrantScopes(r.Client, groups, r.targets, requested)
 	if len(r.scopes) > 0 && len(d.Scopes) == 0 {
 		return r.refuse(refuse(InvalidScope, "The client or the user may have none of the scopes."))
-	}
-	d.Ask = slices.Clone(d.Scopes)
-	for _, scope := range r.claims.scopes() {
-		if !slices.Contains(d.Ask, scope) {
-			d.Ask = append(d.Ask, scope)
-		}
 	}
 	for _, t := range r.targets {
 		if r.resources || slices.ContainsFunc(d.Scopes, func(s string) bool { return hasScope([]Resource{t}, s) }) {
@@ -193,7 +190,7 @@ func (m *Manager) decideScopes(ctx context.Context, r *Request, p *durward.Princ
 	for _, t := range d.resources {
 		urls = append(urls, t.URL)
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{p.SessionID, r.Client.ID, r.response.RedirectURI, strings.Join(d.Ask, " "), strings.Join(urls, " ")}, "\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{p.SessionID, r.Client.ID, r.response.RedirectURI, strings.Join(d.Scopes, " "), strings.Join(urls, " ")}, "\n")))
 	d.Shown = base64.RawURLEncoding.EncodeToString(sum[:])
 	return nil
 }
@@ -202,12 +199,12 @@ func (m *Manager) decideScopes(ctx context.Context, r *Request, p *durward.Princ
 func (m *Manager) consentsOf(r *Request, userID string, d Decision) []store.Consent {
 	own := store.Consent{UserID: userID, ClientID: r.Client.ID, CreatedAt: m.c.Now()}
 	var all []store.Consent
-	left := slices.Clone(d.Ask)
+	left := slices.Clone(d.Scopes)
 	for _, t := range d.resources {
 		c := own
 		c.Resource = t.URL
 		var scopes []string
-		for _, s := range d.Ask {
+		for _, s := range d.Scopes {
 			if hasScope([]Resource{t}, s) {
 				scopes = append(scopes, s)
 				left = slices.DeleteFunc(left, func(l string) bool { return l == s })
@@ -381,7 +378,7 @@ func (m *Manager) Allow(ctx context.Context, q *Pending, d Decision, shown strin
 		return false, nil
 	}
 	event := from.Event(store.EventConsentGiven, "ok", p.Subject, p.SessionID, m.c.Now())
-	event.Detail = "client " + q.Request.Client.ID + ", scope " + strings.Join(d.Ask, " ")
+	event.Detail = "client " + q.Request.Client.ID + ", scope " + strings.Join(d.Scopes, " ")
 	if err := m.c.DB.GiveConsents(ctx, m.consentsOf(q.Request, p.Subject, d), event); err != nil {
 		return false, err
 	}

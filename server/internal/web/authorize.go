@@ -369,7 +369,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request) error {
 		Days:        int(s.c.Parts.Sessions.LongestApplication() / (24 * time.Hour)),
 		Shown:       d.Shown,
 	}
-	data.Scopes, data.APIs = scopesOf(languageOf(r), d.Ask, d.Resources())
+	data.Scopes, data.APIs = scopesOf(languageOf(r), d.Scopes, d.Resources())
 	return s.render(w, r, "consent.html", data)
 }
 

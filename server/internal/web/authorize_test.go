@@ -184,6 +184,13 @@ func TestAuthorize(t *testing.T) {
 	if second := b.get("/oauth/authorize?" + parametersOf().Encode()); second.result() != "code" || len(second.Cookies()) != 0 {
 		t.Errorf("the second time: %s, cookies %v", second.result(), second.Cookies())
 	}
+	// A claim that is asked for by its name is allowed as its scope.
+	res = b.allow(b.authorize("claims", `{"userinfo":{"email":{"essential":true}}}`).shows("see your e-mail address"))
+	use, _, err = e.node.Sessions.BeginApplication(context.Background(), useOf(res.toClient().Get("code")), request.Info{})
+	e.must(err)
+	if use.Code.Scope != "openid items:read email" || use.Code.Claims != `{"userinfo":{"email":{"essential":true}}}` {
+		t.Errorf("with a claim: %+v", use.Code)
+	}
 	// Neither code nor state is in the log of the program or in the security log.
 	events, err := e.node.DB.Events(context.Background(), store.EventFilter{Limit: 100})
 	e.must(err)
@@ -197,8 +204,8 @@ func TestAuthorize(t *testing.T) {
 			t.Errorf("%q is in a log", secret)
 		}
 	}
-	if n := len(e.events(store.EventConsentGiven)); n != 1 {
-		t.Errorf("%d events of consents, want 1", n)
+	if n := len(e.events(store.EventConsentGiven)); n != 2 {
+		t.Errorf("%d events of consents, want 2", n)
 	}
 }
 
