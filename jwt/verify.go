@@ -86,6 +86,11 @@ type Config struct {
 	// RevokedAsOf.
 	MaxStale time.Duration
 
+	// Check is called for each request after all other checks, with the context of the request. It
+	// returns nil to accept the token, or an error with a [durward.Code] to refuse it; an error
+	// without a code becomes [durward.AuthUnavailable]. Nil accepts all.
+	Check func(ctx context.Context, p *durward.Principal) error
+
 	// Now returns the time; nil means time.Now.
 	Now func() time.Time
 }
@@ -276,6 +281,11 @@ func (v *Verifier) verify(ctx context.Context, token, thumbprint string) (*durwa
 	}
 	if v.c.Revoked != nil {
 		if err := v.c.Revoked(p, e.key.id); err != nil {
+			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), coded(err))
+		}
+	}
+	if v.c.Check != nil {
+		if err := v.c.Check(ctx, p); err != nil {
 			return nil, fmt.Errorf("jwt: token %s: %w", hex.EncodeToString(sum[:4]), coded(err))
 		}
 	}

@@ -844,7 +844,11 @@ func TestRevokedAndOutages(t *testing.T) {
 		"another code": {Config{Revoked: func(*durward.Principal, string) error {
 			return &durward.Refusal{Code: durward.StepUpRequired, Err: down}
 		}}, durward.StepUpRequired, down},
-		"list away":                {Config{Revoked: func(*durward.Principal, string) error { return down }}, durward.AuthUnavailable, down},
+		"list away": {Config{Revoked: func(*durward.Principal, string) error { return down }}, durward.AuthUnavailable, down},
+		"check": {Config{Check: func(context.Context, *durward.Principal) error {
+			return fmt.Errorf("a rule of the service: %w", durward.EnrolmentRequired)
+		}}, durward.EnrolmentRequired, durward.EnrolmentRequired},
+		"check away":               {Config{Check: func(context.Context, *durward.Principal) error { return down }}, durward.AuthUnavailable, down},
 		"keys away":                {Config{Keys: failing{down}}, durward.AuthUnavailable, down},
 		"keys away, request ended": {Config{Keys: failing{context.Canceled}}, durward.AuthUnavailable, context.Canceled},
 		"key unknown":              {Config{Keys: failing{fmt.Errorf("x: %w", durward.InvalidToken)}}, durward.InvalidToken, nil},

@@ -299,6 +299,14 @@ type userCommand struct {
 
 // run executes change and prints the changed user: as JSON, or the address and done.
 func (v userCommand) run(e *environment, done string, change func(*node.Node, store.User) error) error {
+	return v.runAndTell(e, change, func(_ *node.Node, u store.User) (userJSON, string, error) { return userJSONOf(u), done, nil })
+}
+
+// runAndTell executes change and prints the changed user: as the JSON that tell returns, or the address and the
+// text that it returns.
+func (v userCommand) runAndTell(
+	e *environment, change func(*node.Node, store.User) error, tell func(*node.Node, store.User) (userJSON, string, error),
+) error {
 	s, err := v.open(e, node.Writing)
 	if err != nil {
 		return err
@@ -313,7 +321,11 @@ func (v userCommand) run(e *environment, done string, change func(*node.Node, st
 	if u, err = s.DB.UserByID(e, u.ID); err != nil {
 		return err
 	}
-	return v.print(e, userJSONOf(u), "%s %s", u.Email, done)
+	j, done, err := tell(s, u)
+	if err != nil {
+		return err
+	}
+	return v.print(e, j, "%s %s", u.Email, done)
 }
 
 type userPasswd struct {
@@ -350,12 +362,18 @@ func (v userUnlock) Run(e *environment) error {
 type userResetFactors struct{ userCommand }
 
 func (v userResetFactors) Run(e *environment) error {
-	return v.run(e, "has no second factor any more; all their sessions ended", func(s *node.Node, u store.User) error {
+	return v.runAndTell(e, func(s *node.Node, u store.User) error {
 		err := s.Sessions.ResetFactors(e, u.ID, operator)
 		if errors.Is(err, store.ErrNotFound) {
 			return refused("The password is sufficient for a sign-in.", "%s has no second factor", u.Email)
 		}
 		return err
+	}, func(_ *node.Node, u store.User) (userJSON, string, error) {
+		done := "has no second factor any more; all their sessions ended"
+		if u.OwesFactor() {
+			done += "; one is required, so they set it up at the next sign-in"
+		}
+		return userJSONOf(u), done, nil
 	})
 }
 
@@ -370,35 +388,25 @@ type userRequireFactor struct {
 }
 
 func (v userRequireFactor) Run(e *environment) error {
-	s, err := v.open(e, node.Writing)
-	if err != nil {
-		return err
-	}
-	u, err := v.find(e, s)
-	if err != nil {
-		return err
-	}
-	if err := s.Accounts.RequireFactor(e, u.ID, !v.Off, operator); err != nil {
-		return err
-	}
-	if u, err = s.DB.UserByID(e, u.ID); err != nil {
-		return err
-	}
-	j := userJSONOf(u)
-	if j.FactorGroups, err = s.DB.FactorGroups(e, u.ID); err != nil {
-		return err
-	}
-	done := "has the second factor that is required now"
-	switch {
-	case u.OwesFactor():
-		done = "must set up a second factor before anything else"
-	case !u.FactorRequired:
-		done = "needs no second factor"
-	}
-	if v.Off && u.FactorRequired {
-		done = "still needs a second factor, which these groups require: " + strings.Join(j.FactorGroups, ", ")
-	}
-	return v.print(e, j, "%s %s", u.Email, done)
+	return v.runAndTell(e, func(s *node.Node, u store.User) error {
+		return s.Accounts.RequireFactor(e, u.ID, !v.Off, operator)
+	}, func(s *node.Node, u store.User) (j userJSON, done string, err error) {
+		j = userJSONOf(u)
+		if j.FactorGroups, err = s.DB.FactorGroups(e, u.ID); err != nil {
+			return j, "", err
+		}
+		switch {
+		case !u.FactorRequired:
+			done = "needs no second factor"
+		case v.Off:
+			done = "still needs a second factor, which these groups require: " + strings.Join(j.FactorGroups, ", ")
+		case u.OwesFactor():
+			done = "must set up a second factor before anything else"
+		default:
+			done = "has the second factor that is required now"
+		}
+		return j, done, nil
+	})
 }
 
 type userSet struct {

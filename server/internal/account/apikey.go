@@ -233,8 +233,8 @@ func WithoutKeys(s string) string {
 var errForgedKey = fmt.Errorf("not made by this server: %w", durward.InvalidAPIKey)
 
 // AuthenticateKey verifies an API key and returns its row with the scopes that its user still has. Its
-// error wraps InvalidAPIKey if the key is unknown, revoked or expired, or if its user is locked. Keys
-// are not cached, so a revoked key is refused at once.
+// error wraps InvalidAPIKey if the key is unknown, revoked or expired, or if its user is locked, and
+// Forbidden if its user owes a second factor. Keys are not cached, so a revoked key is refused at once.
 //
 // If one network sends too many forged keys, further forged ones are refused with TooManyAttempts. A
 // valid key never is.
@@ -275,6 +275,15 @@ func (m *Manager) verifyKey(ctx context.Context, key string) (store.APIKey, erro
 	case !u.LockedAt.IsZero():
 		return store.APIKey{}, fmt.Errorf("account: key %s belongs to the locked user %s: %w",
 			k.ID, u.ID, durward.InvalidAPIKey)
+	}
+	if u.OwesFactor() {
+		// A key cannot set up the factor.
+		return store.APIKey{}, &durward.Refusal{
+			Code:   durward.Forbidden,
+			Detail: "A second factor is required of the owner of this API key, whose account has none.",
+			Hint:   "The owner signs in and sets one up. Then the key works again.",
+			Err:    fmt.Errorf("account: key %s of user %s: %w", k.ID, u.ID, ErrOwesFactor),
+		}
 	}
 	if now.Sub(k.LastUsedAt) >= keyUseStep {
 		m.useKey(k.ID, now)

@@ -68,6 +68,28 @@ func ReachedBy(acr string, acrs []string) bool {
 	return slices.Contains(acrs, acr) || known && Reaches(factor, acrs)
 }
 
+// CheckFactor refuses a user who owes a second factor with EnrolmentRequired, unless ctx is that of a request
+// that sets one up.
+func CheckFactor(ctx context.Context, u store.User) error {
+	if !u.OwesFactor() || request.IsForEnrolment(ctx) {
+		return nil
+	}
+	return RefuseOwing(u)
+}
+
+// RefuseOwing returns the refusal of a user who owes a second factor.
+func RefuseOwing(u store.User) *durward.Refusal {
+	return &durward.Refusal{
+		Code:   durward.EnrolmentRequired,
+		Detail: "A second factor is required of this account, and it has none.",
+		Hint:   "Set one up at POST /api/auth/mfa/totp, or on the page for it in a browser.",
+		Err:    fmt.Errorf("account: user %s: %w", u.ID, ErrOwesFactor),
+	}
+}
+
+// ErrOwesFactor is the cause of refusals of a user of whom a second factor is required and who has none.
+var ErrOwesFactor = errors.New("a second factor is required of the user, who has none")
+
 // StrongestACR returns the strongest ACR that the user of a principal can reach.
 func (m *Manager) StrongestACR(ctx context.Context, p *durward.Principal) (string, error) {
 	f, err := m.DB.Factors(ctx, p.Subject)

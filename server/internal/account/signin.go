@@ -58,9 +58,14 @@ func (m *Manager) Authenticate(ctx context.Context, email, password string, from
 // AuthenticateAlone is Authenticate for clients that can send nothing but a password, such as those of
 // Basic. A user with a second factor is refused with InvalidCredentials, as for a wrong password: with
 // another response, an attacker could find the password of such a user here, and save the second factor
-// for the sign-in. Only the log has the reason.
+// for the sign-in. Only the log has the reason. A user who owes a second factor is refused with
+// EnrolmentRequired.
 func (m *Manager) AuthenticateAlone(ctx context.Context, email, password string, from request.Info) (Proof, error) {
-	return m.authenticate(ctx, email, password, from, true)
+	p, err := m.authenticate(ctx, email, password, from, true)
+	if err == nil {
+		err = CheckFactor(ctx, p.User) // of a user who has no factor, so the response helps no attacker
+	}
+	return p, err
 }
 
 func (m *Manager) authenticate(ctx context.Context, email, password string, from request.Info, alone bool) (Proof, error) {
@@ -121,7 +126,7 @@ func (m *Manager) Reauthenticate(
 }
 
 // CredentialVersion returns a text that changes whenever a cached result of Authenticate must be
-// discarded: with the password, a second factor, a lock and the rights of the user. It refuses with
+// discarded: with the password, a second factor or its requirement, a lock and the rights of the user. It refuses with
 // TooManyAttempts if Authenticate would, and with InvalidCredentials if no user has the address.
 func (m *Manager) CredentialVersion(ctx context.Context, email string, from request.Info) (string, error) {
 	u, err := m.ByEmail(ctx, email)
@@ -133,7 +138,7 @@ func (m *Manager) CredentialVersion(ctx context.Context, email string, from requ
 	case m.Limits.Blocked(ctx, failureKey(u.EmailKey, u), from.Addr):
 		return "", fmt.Errorf("account: blocked for this network, or locked: %w", durward.TooManyAttempts)
 	}
-	return fmt.Sprintf("%s %s %d %d %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.SecondFactorAt.UnixMicro(), u.Admin), nil
+	return fmt.Sprintf("%s %s %d %d %t %t", u.ID, u.Password, u.LockedAt.UnixMicro(), u.SecondFactorAt.UnixMicro(), u.Admin, u.OwesFactor()), nil
 }
 
 // failureKey returns the account of limits.Try for a user, or for an unknown one with the normalized address

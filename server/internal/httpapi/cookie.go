@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -170,12 +171,15 @@ func sentCookies(r *http.Request) (values []string) {
 }
 
 // answerCookie answers with the profile and sets the cookies of the session and of the known device, or
-// returns err.
+// returns err. A user who owes a second factor gets the cookies and is refused with EnrolmentRequired.
 func (s *Server) answerCookie(w http.ResponseWriter, r *http.Request, u store.User, cookie session.Cookie, err error) error {
 	if err != nil {
 		return err
 	}
 	p, err := s.c.Sessions.AuthenticateCookie(r.Context(), cookie.Value, false)
+	if errors.Is(err, durward.EnrolmentRequired) {
+		s.SetCookies(w, r, u, cookie) // the cookie sets up the factor
+	}
 	if err != nil {
 		return err
 	}

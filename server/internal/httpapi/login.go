@@ -42,7 +42,7 @@ func (s *Server) authenticate(r *http.Request, email, password string, wish sess
 ) {
 	info := from(r)
 	if wish.Replaced = replaced(r); wish.Replaced != "" {
-		if p, err := s.c.Sessions.AuthenticateCookie(r.Context(), wish.Replaced, false); err == nil {
+		if p, err := s.c.Sessions.AuthenticateCookie(request.ForEnrolment(r.Context()), wish.Replaced, false); err == nil {
 			info.Cookie = p.Subject
 		}
 	}
@@ -55,7 +55,8 @@ func (s *Server) authenticate(r *http.Request, email, password string, wish sess
 
 // SignIn signs a browser in with a password, as POST /api/auth/login does with use_cookies, and sets the
 // cookies. For a user with a second factor it refuses with MFARequired, whose member mfa_token names the
-// sign-in. The caller has checked the origin of the request.
+// sign-in. For a user who owes a second factor it refuses with EnrolmentRequired; the cookie then opens the
+// pages that set it up. The caller has checked the origin of the request.
 func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, email, password string, remember bool) error {
 	proof, wish, info, err := s.authenticate(r, email, password, session.CookieWish{Wanted: true, Remember: remember}, nil)
 	if err != nil {
@@ -66,6 +67,9 @@ func (s *Server) SignIn(w http.ResponseWriter, r *http.Request, email, password 
 		return err
 	}
 	s.SetCookies(w, r, proof.User, cookie)
+	if proof.User.OwesFactor() {
+		return account.RefuseOwing(proof.User)
+	}
 	return nil
 }
 

@@ -38,10 +38,10 @@ func (s *Server) routes() http.Handler {
 	handle("/api/auth/refresh", route{"POST": s.withProof(s.refresh)})
 	handle("/api/auth/logout", route{"POST": s.open(s.logout)})
 	handle("/api/auth/token", route{"POST": s.signedIn(s.token)})
-	handle("/api/auth/step-up", route{"POST": s.inSession(s.stepUp)})
+	handle("/api/auth/step-up", route{"POST": ForEnrolment(s.inSession(s.stepUp))})
 	handle("/api/auth/passkeys/login/begin", route{"POST": s.open(s.beginPasskeyLogin)})
 	handle("/api/auth/passkeys/login/finish", route{"POST": s.withProof(s.finishPasskeyLogin)})
-	handle("/api/auth/passkeys/step-up/begin", route{"POST": s.inSession(s.beginPasskeyStepUp)})
+	handle("/api/auth/passkeys/step-up/begin", route{"POST": ForEnrolment(s.inSession(s.beginPasskeyStepUp))})
 	handle("/api/auth/password/forgot", route{"POST": s.open(s.forgotPassword)})
 	handle("/api/auth/password/reset", route{"POST": s.open(s.resetPassword)})
 	handle("/api/auth/email/verify", route{"POST": s.open(s.verifyEmail)})
@@ -55,13 +55,13 @@ func (s *Server) routes() http.Handler {
 	handle("/api/notifications", route{"GET": s.signedIn(s.notifications)})
 	handle("/api/auth/sessions", route{"GET": s.inSession(s.sessions)})
 	handle("/api/auth/sessions/{id}", route{"DELETE": s.inSession(s.endSession)})
-	handle("/api/auth/mfa", route{"GET": s.signedIn(s.factors)})
-	handle("/api/auth/mfa/totp", route{"POST": s.freshSession(s.startTOTP), "DELETE": s.freshSession(s.removeTOTP)})
-	handle("/api/auth/mfa/totp/confirm", route{"POST": s.freshSession(s.confirmTOTP)})
+	handle("/api/auth/mfa", route{"GET": ForEnrolment(s.signedIn(s.factors))})
+	handle("/api/auth/mfa/totp", route{"POST": ForEnrolment(s.freshSession(s.startTOTP)), "DELETE": s.freshSession(s.removeTOTP)})
+	handle("/api/auth/mfa/totp/confirm", route{"POST": ForEnrolment(s.freshSession(s.confirmTOTP))})
 	handle("/api/auth/mfa/recovery-codes", route{"POST": s.freshSession(s.makeRecoveryCodes)})
 	handle("/api/auth/passkeys", route{"GET": s.signedIn(s.listPasskeys)})
-	handle("/api/auth/passkeys/begin", route{"POST": s.freshSession(s.beginPasskey)})
-	handle("/api/auth/passkeys/finish", route{"POST": s.freshSession(s.finishPasskey)})
+	handle("/api/auth/passkeys/begin", route{"POST": ForEnrolment(s.freshSession(s.beginPasskey))})
+	handle("/api/auth/passkeys/finish", route{"POST": ForEnrolment(s.freshSession(s.finishPasskey))})
 	handle("/api/auth/passkeys/{id}", route{"PATCH": s.freshSession(s.renamePasskey), "DELETE": s.freshSession(s.removePasskey)})
 	handle("/api/apps", route{"GET": s.inSession(s.apps)})
 	handle("/api/apps/{client}", route{"DELETE": s.inSession(s.withdraw)})
@@ -217,6 +217,13 @@ func (s *Server) inSession(e endpoint) http.Handler {
 	p := durward.Policy{Scopes: []string{"profile"}}
 	p.Allow = func(_ *http.Request, p *durward.Principal) error { return session.CheckSignedIn(p) }
 	return s.guard.Require(p, s.open(e))
+}
+
+// ForEnrolment makes next accept a user who owes a second factor too, and the tokens that set one up.
+func ForEnrolment(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(request.ForEnrolment(r.Context())))
+	})
 }
 
 // forPrograms serves e to requests with the scope revocations.

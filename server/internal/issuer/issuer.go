@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/revoked"
 	"github.com/durward-auth/durward/jwt"
+	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/seal"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -76,6 +77,9 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	if len(c.Audience) == 0 {
 		c.Audience = []string{c.URL}
 	}
+	if slices.Contains(c.Audience, enrolmentAudience(c.URL)) {
+		mistake("the audience %q belongs to tokens that set up a second factor", enrolmentAudience(c.URL))
+	}
 	c.Algorithm = cmp.Or(c.Algorithm, "ES256")
 	if !slices.Contains(algorithms, c.Algorithm) {
 		mistake("algorithm %q is not one of %s", c.Algorithm, strings.Join(algorithms, ", "))
@@ -116,9 +120,10 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 	var err error
 	i.verifier, err = jwt.New(jwt.Config{
 		Issuer:      c.URL,
-		Audience:    c.Audience,
+		Audience:    append(slices.Clone(c.Audience), enrolmentAudience(c.URL)),
 		Algorithms:  algorithms,
 		Keys:        verifyingKeys{i},
+		Check:       checkEnrolment,
 		Leeway:      c.Leeway,
 		MaxLifetime: longestLife,
 		Revoked:     c.Revoked.Check,
@@ -188,17 +193,40 @@ func (i *Issuer) Sign(c jwt.Claims) (token string, life time.Duration, err error
 	if c.AuthTime.After(issued) { // the clock was set back; auth_time must not be in the future
 		c.AuthTime = issued
 	}
-	token, err = i.sign(&c)
+	audience := i.c.Audience
+	if slices.Contains(c.Scopes, ScopeEnrolment) {
+		audience = []string{enrolmentAudience(i.c.URL)}
+	}
+	token, err = i.sign(&c, audience)
 	return token, expires.Sub(now), err
 }
 
+// ScopeEnrolment is the scope of tokens that set up a second factor for a user who owes one. They have an
+// audience of their own, so that no other service accepts them.
+const ScopeEnrolment = "urn:durward:enrolment"
+
+// checkEnrolment refuses a token with ScopeEnrolment in a request that sets up no second factor.
+func checkEnrolment(ctx context.Context, p *durward.Principal) error {
+	if !p.HasScope(ScopeEnrolment) || request.IsForEnrolment(ctx) {
+		return nil
+	}
+	return &durward.Refusal{
+		Code:   durward.EnrolmentRequired,
+		Detail: "This token sets up a second factor and does nothing else.",
+		Hint:   "Set up a second factor at POST /api/auth/mfa/totp, and use the tokens of the response.",
+		Err:    fmt.Errorf("issuer: an enrolment token of user %s at a route for other tokens", p.Subject),
+	}
+}
+
+func enrolmentAudience(issuer string) string { return issuer + "#enrolment" }
+
 // sign completes c with iss, aud and jti, and signs it with the active key.
-func (i *Issuer) sign(c *jwt.Claims) (string, error) {
+func (i *Issuer) sign(c *jwt.Claims, audience []string) (string, error) {
 	signer, err := i.signing()
 	if err != nil {
 		return "", err
 	}
-	c.Issuer, c.Audience, c.ID = i.c.URL, i.c.Audience, store.NewID()
+	c.Issuer, c.Audience, c.ID = i.c.URL, audience, store.NewID()
 	return signer.Sign(*c)
 }
 
@@ -218,7 +246,7 @@ func (i *Issuer) Issue(
 		ClientID: "durward-cli",
 		Scopes:   scopes,
 	}
-	token, err := i.sign(&c)
+	token, err := i.sign(&c, i.c.Audience)
 	if err != nil {
 		return "", jwt.Claims{}, err
 	}

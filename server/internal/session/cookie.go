@@ -130,9 +130,12 @@ func (m *Manager) newCookie(s store.Session, now time.Time) (Cookie, store.Cooki
 }
 
 // AuthenticateCookie returns the principal of a session cookie, or an error that wraps
-// SessionExpired. If use is true, it extends the idle time of the session durably.
+// SessionExpired, or that of account.CheckFactor. If use is true, it extends the idle time of the session durably.
 func (m *Manager) AuthenticateCookie(ctx context.Context, value string, use bool) (*durward.Principal, error) {
 	c, s, u, err := m.liveCookie(ctx, value)
+	if err == nil {
+		err = account.CheckFactor(ctx, u)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -200,9 +203,12 @@ func (m *Manager) SessionOfCookie(ctx context.Context, value string) (userID, se
 }
 
 // CookieToken returns an access token with the rights of a cookie, without a refresh token. It ends
-// with the session at the latest.
+// with the session at the latest. It refuses as account.CheckFactor does.
 func (m *Manager) CookieToken(ctx context.Context, value string) (Tokens, error) {
 	c, s, u, err := m.liveCookie(ctx, value)
+	if err == nil {
+		err = account.CheckFactor(ctx, u)
+	}
 	if err != nil {
 		return Tokens{}, err
 	}

@@ -71,7 +71,7 @@ func (m *Manager) ReauthenticateWithPasskey(
 
 // RemovePasskey removes a passkey of the user of p and ends all sessions of the user but that of p. It
 // returns store.ErrNotFound if there is no such passkey. It refuses with Forbidden if the user could not
-// sign in any more, and with TokenRevoked if the session of p has ended.
+// sign in any more or owed a second factor, and with TokenRevoked if the session of p has ended.
 func (m *Manager) RemovePasskey(ctx context.Context, p *durward.Principal, id string, from request.Info) error {
 	return account.RefuseChanged(m.removePasskey(ctx, p.Subject, p.SessionID, id, from), durward.TokenRevoked)
 }
@@ -96,5 +96,5 @@ func (m *Manager) removePasskey(ctx context.Context, userID, sessionID, id strin
 			Err:    fmt.Errorf("session: user %s has no password and no other passkey: %w", userID, err),
 		}
 	}
-	return err
+	return refuseLastFactor(err)
 }

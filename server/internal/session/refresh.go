@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/durward-auth/durward"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/store"
@@ -23,7 +24,8 @@ const (
 // Refresh verifies a refresh token and returns the next one, or the same one again if its response may
 // have been lost. It refuses with RefreshInvalid, RefreshExpired or SessionRevoked. The rotation is
 // durable when Refresh returns. key is the DPoP key of the client, or nil; if the grant is bound to
-// another key, Refresh refuses with InvalidProof and changes nothing.
+// another key, Refresh refuses with InvalidProof and changes nothing. A user who owes a second factor gets
+// the refusal of refuseOwing; the refresh token stays valid.
 //
 // It accepts tokens of the server's own sign-in alone: an application has to authenticate for its own.
 func (m *Manager) Refresh(ctx context.Context, token string, key *durward.HeldKey, from request.Info) (Tokens, error) {
@@ -52,7 +54,8 @@ type Rotated struct {
 
 // RefreshApplication is Refresh for a refresh token of the client clientID, which has authenticated. check
 // returns an error if the client must not have the next tokens; then nothing changes. A token of another
-// client is refused with RefreshInvalid, and nothing changes.
+// client is refused with RefreshInvalid, and nothing changes. So does EnrolmentRequired for a user who owes a
+// second factor.
 func (m *Manager) RefreshApplication(
 	ctx context.Context, token, clientID string, key *durward.HeldKey, from request.Info, check func(*Rotated) error,
 ) (r Rotated, err error) {
@@ -124,7 +127,15 @@ func (m *Manager) rotate(
 		if err := check(&r); err != nil {
 			return r, err
 		}
-		if err := m.decide(ctx, &r, p.n, from); !errors.Is(err, errRotated) {
+		owes := r.User.OwesFactor()
+		if owes && p.n == r.Grant.Generation {
+			return r, m.refuseOwing(r.Session, r.User, r.Grant.JKT) // without a rotation: the client keeps its token
+		}
+		err := m.decide(ctx, &r, p.n, from) // also of a user who owes a factor: a theft ends the session
+		if err == nil && owes {
+			err = account.RefuseOwing(r.User)
+		}
+		if !errors.Is(err, errRotated) {
 			return r, err
 		}
 	}

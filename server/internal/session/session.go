@@ -108,6 +108,9 @@ type Tokens struct {
 //
 // If key is not nil, all tokens of the session are bound to it, refresh tokens included, because the
 // client is public (RFC 9449 s5). A DPoP proof that was used before is refused with InvalidProof.
+//
+// A user who owes a second factor has a session afterwards, but gets no tokens: SignIn refuses as refuseOwing
+// does.
 func (m *Manager) SignIn(
 	ctx context.Context, proof account.Proof, key *durward.HeldKey, from request.Info,
 ) (Tokens, error) {
@@ -122,6 +125,9 @@ func (m *Manager) SignIn(
 	place := store.Place{Network: s.Network, Browser: s.Agent}
 	if _, err := m.c.DB.CreateSession(ctx, s, g, event, place, proof.User); err != nil {
 		return Tokens{}, refuseChanged(err)
+	}
+	if proof.User.OwesFactor() {
+		return Tokens{}, m.refuseOwing(s, proof.User, jkt)
 	}
 	return m.tokens(g, s, 0, now)
 }

@@ -245,7 +245,20 @@ func (m *Manager) removeTOTP(ctx context.Context, userID, sessionID string, from
 	now := m.c.Now()
 	event := from.Event(store.EventFactorRemoved, "ok", userID, sessionID, now)
 	event.Detail = store.FactorTOTP
-	return m.publish(m.c.DB.RemoveTOTP(ctx, userID, m.c.Issuer.TokensEnd(now), event))
+	return refuseLastFactor(m.publish(m.c.DB.RemoveTOTP(ctx, userID, m.c.Issuer.TokensEnd(now), event)))
+}
+
+// refuseLastFactor refuses with Forbidden if err says that a user would owe a second factor.
+func refuseLastFactor(err error) error {
+	if !errors.Is(err, store.ErrFactorOwed) {
+		return err
+	}
+	return &durward.Refusal{
+		Code:   durward.Forbidden,
+		Detail: "A second factor is required of this account, and this is the last one.",
+		Hint:   "Set up another one first. An administrator can remove all of them for a user who lost them.",
+		Err:    err,
+	}
 }
 
 // ResetFactors removes all second factors of a user and ends all sessions of the user. It returns

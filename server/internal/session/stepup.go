@@ -179,6 +179,8 @@ func (m *Manager) StepUp(
 		return Tokens{}, refuseEnded(p, durward.TokenRevoked)
 	case err != nil:
 		return Tokens{}, refuseChanged(err)
+	case u.OwesFactor():
+		return Tokens{}, m.refuseOwing(s, u, g.JKT)
 	case g.SessionID == "":
 		return m.accessToken(s, p.ClientID, stillGranted(strings.Join(p.Scopes, " "), u), "", s.EndsAt)
 	}

@@ -110,6 +110,23 @@ func (m *Manager) accessToken(s store.Session, clientID, scope, jkt string, ends
 	return t, err
 }
 
+// refuseOwing returns the refusal of a user who owes a second factor. Its member enrolment_token is an access
+// token of the session s that sets up the factor and opens nothing else. It is bound to the DPoP key jkt unless
+// that is empty. Once the user has the factor, the session continues with ordinary tokens. The session of an
+// application gets no such token.
+func (m *Manager) refuseOwing(s store.Session, u store.User, jkt string) error {
+	refused := account.RefuseOwing(u)
+	if s.ClientID != FirstParty {
+		return refused
+	}
+	t, err := m.accessToken(s, FirstParty, "profile "+issuer.ScopeEnrolment, jkt, s.EndsAt)
+	if err != nil {
+		return err
+	}
+	refused.Members = map[string]any{"enrolment_token": t.Access}
+	return refused
+}
+
 // stillGranted returns the scopes that were granted and that u still has. Scopes that u got later
 // need a new sign-in.
 func stillGranted(scope string, u store.User) string {

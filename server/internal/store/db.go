@@ -32,6 +32,7 @@ var (
 	ErrTaken        = errors.New("store: exists already")
 	ErrSpent        = errors.New("store: used up")
 	ErrLast         = errors.New("store: nothing would be left")
+	ErrFactorOwed   = errors.New("store: a second factor is required of the user, who would have none")
 	ErrNotAdmin     = errors.New("store: the actor is no administrator any more")
 	ErrConfigured   = errors.New("store: the configuration file defines it")
 	ErrTooMany      = errors.New("store: the limit is reached")

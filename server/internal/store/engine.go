@@ -267,7 +267,7 @@ func classify(err error) error {
 }
 
 var known = []error{
-	ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrNotAdmin, ErrTaken, ErrSpent, ErrLast, ErrTooMany, ErrConfigured, errPanicked,
+	ErrNotFound, ErrEmailTaken, ErrLookAlike, ErrUnavailable, ErrText, ErrChanged, ErrNotAdmin, ErrTaken, ErrSpent, ErrLast, ErrFactorOwed, ErrTooMany, ErrConfigured, errPanicked,
 	context.Canceled, context.DeadlineExceeded,
 }
 

@@ -291,8 +291,8 @@ func (t *tx) removeFactors(userID string, since time.Time) int64 {
 }
 
 // RemoveTOTP removes the authenticator app of a user, ends all sessions of the user but that of the event,
-// and notifies the user. It returns ErrNotFound if there is none, and ErrChanged if the user was locked or
-// the session ended. An event of an administrator or the operator has no session.
+// and notifies the user. It returns ErrNotFound if there is none, ErrFactorOwed if it is the last factor of a user
+// of whom one is required, and ErrChanged if the user was locked or the session ended. An event of an administrator or the operator has no session.
 func (db *DB) RemoveTOTP(ctx context.Context, userID string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		if err := tx.lockFactors(e); err != nil {
@@ -304,12 +304,23 @@ func (db *DB) RemoveTOTP(ctx context.Context, userID string, until time.Time, e 
 		tx.exec(`DELETE FROM totp WHERE user_id = $1`, userID)
 		revoked := tx.endSessions(userID, e.SessionID, e.Kind, e.At, until)
 		tx.notify(userID, "factor_removed", e)
-		return revoked, tx.changeFactors(userID, e)
+		tx.changeFactors(userID, e)
+		return revoked, tx.checkFactorLeft(userID)
 	})
 }
 
+// checkFactorLeft returns ErrFactorOwed if a second factor is required of a user who has none.
+func (t *tx) checkFactorLeft(userID string) error {
+	u, err := t.user(userID)
+	if err == nil && u.OwesFactor() {
+		return ErrFactorOwed
+	}
+	return err
+}
+
 // ResetFactors removes all second factors of a user, ends all sessions of the user and notifies the user. It
-// returns ErrNotFound if the user has none. It is for the operator.
+// returns ErrNotFound if the user has none. It is for the operator and for a user who lost them, so it works
+// also if a factor is required: the user sets up another one at the next sign-in.
 func (db *DB) ResetFactors(ctx context.Context, userID string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		tx.lockUser(userID)

@@ -106,7 +106,7 @@ func (db *DB) RenamePasskey(ctx context.Context, id, name string, e Event) (p Pa
 
 // RemovePasskey removes a passkey of the user of e, ends all sessions of the user but that of e, and
 // notifies the user. It returns ErrNotFound if the user has no such passkey, ErrLast if the user has no
-// password and no other passkey, and ErrChanged if the user was locked or the session of e ended. An event of
+// password and no other passkey, ErrFactorOwed if it is the last factor of a user of whom one is required, and ErrChanged if the user was locked or the session of e ended. An event of
 // an administrator or the operator has no session.
 func (db *DB) RemovePasskey(ctx context.Context, id string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
@@ -122,7 +122,8 @@ func (db *DB) RemovePasskey(ctx context.Context, id string, until time.Time, e E
 		}
 		revoked := tx.endSessions(e.UserID, e.SessionID, e.Kind, e.At, until)
 		tx.notify(e.UserID, "passkey_removed", e)
-		return revoked, tx.changeFactors(e.UserID, e)
+		tx.changeFactors(e.UserID, e)
+		return revoked, tx.checkFactorLeft(e.UserID)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/httpapi"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -39,6 +40,13 @@ func (p *page) Enrol() string {
 	return p.s.path("/login/enrol?return_to=" + url.QueryEscape(p.Here))
 }
 
+// Required reports whether the second factor that the page of a refusal asks for is required of the account, not
+// of the page.
+func (p *page) Required() bool {
+	f, ok := p.Data.(*durward.Refusal)
+	return ok && errors.Is(f.Err, account.ErrOwesFactor)
+}
+
 // enrolData is the data of the page that sets up a second factor.
 type enrolData struct {
 	Step  string // passkey, totp, codes (to make them) or done (to show them)
@@ -46,17 +54,24 @@ type enrolData struct {
 	Codes []string
 	Begin string // path where a script gets the options of a new passkey
 	Other string // URL of the other way; empty for none
-	Skip  string // page without a second factor
+	Skip  string // page without a second factor; empty if one is required of the account
 }
 
 // enrolData returns the data for the state of the account: first a second factor, then recovery codes. It
 // returns nil if the user has both.
 func (s *Server) enrolData(r *http.Request) (*enrolData, error) {
-	factors, err := s.c.Parts.DB.Factors(r.Context(), durward.From(r.Context()).Subject)
+	u, err := s.c.Parts.DB.UserByID(r.Context(), durward.From(r.Context()).Subject)
 	if err != nil {
 		return nil, err
 	}
-	d := &enrolData{Begin: s.path("/api/auth/passkeys/begin"), Skip: s.path("/account"), Codes: strings.Fields(s.api.PeekOnce(r, durward.From(r.Context()), "codes"))}
+	factors, err := s.c.Parts.DB.Factors(r.Context(), u.ID)
+	if err != nil {
+		return nil, err
+	}
+	d := &enrolData{Begin: s.path("/api/auth/passkeys/begin"), Codes: strings.Fields(s.api.PeekOnce(r, durward.From(r.Context()), "codes"))}
+	if !u.FactorRequired {
+		d.Skip = s.path("/account")
+	}
 	switch {
 	case len(d.Codes) > 0:
 		d.Step = "done"

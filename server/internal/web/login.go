@@ -87,6 +87,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		token, _ := half.Members["mfa_token"].(string)
 		s.api.SetSignIn(w, token)
 		return s.see(w, r, s.to(r, "/login/factor"))
+	case errors.Is(err, durward.EnrolmentRequired):
+		s.api.SetSignIn(w, "")
+		s.guard.Report(r, err)
+		return s.see(w, r, s.to(r, "/login/enrol"))
 	}
 	return s.refuseForm(w, r, "login.html", d, f, err)
 }

@@ -3,6 +3,8 @@ package web
 import (
 	"maps"
 	"net/http"
+
+	"github.com/durward-auth/durward/server/internal/httpapi"
 )
 
 // routes returns the handlers of every page, one line each.
@@ -15,8 +17,8 @@ func (s *Server) routes() map[string]map[string]http.Handler {
 		"/login":                {"GET": s.open(s.showLogin), "POST": s.open(s.login)},
 		"/login/factor":         {"GET": s.open(s.showFactor), "POST": s.open(s.factor)},
 		"/login/factor/passkey": {"POST": s.open(s.beginFactor)},
-		"/login/enrol":          {"GET": s.justSignedIn(s.showEnrol), "POST": s.justSignedIn(s.enrol)},
-		"/step-up":              {"GET": s.signedIn(s.showStepUp), "POST": s.signedIn(s.stepUp)},
+		"/login/enrol":          {"GET": httpapi.ForEnrolment(s.justSignedIn(s.showEnrol)), "POST": httpapi.ForEnrolment(s.justSignedIn(s.enrol))},
+		"/step-up":              {"GET": httpapi.ForEnrolment(s.signedIn(s.showStepUp)), "POST": httpapi.ForEnrolment(s.signedIn(s.stepUp))},
 		"/hop":                  {"GET": s.open(s.hop)},
 		"/sign-out":             {"POST": s.open(s.signOut)},
 		"/signed-out":           {"GET": s.open(s.signedOut)},

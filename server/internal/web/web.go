@@ -81,9 +81,10 @@ func (s *Server) path(page string) string { return s.prefix + page }
 // endpoint answers a request, or returns the reason why it does not.
 type endpoint func(http.ResponseWriter, *http.Request) error
 
-// open serves e to every browser. durward.From returns the principal of a browser that is signed in.
+// open serves e to every browser. durward.From returns the principal of a browser that is signed in, also of
+// a user who owes a second factor.
 func (s *Server) open(e endpoint) http.Handler {
-	return s.require(durward.Policy{Optional: true}, e)
+	return httpapi.ForEnrolment(s.require(durward.Policy{Optional: true}, e))
 }
 
 // signedIn serves e to signed-in users.
