@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -333,4 +334,46 @@ func TestOwedFactorBound(t *testing.T) {
 		t.Errorf("factors: %s %s", r.Status, r.body)
 	}
 	w.refused(h.call(token), 403, "ENROLMENT_REQUIRED")
+}
+
+// Administrators require a second factor of users and of groups; the log says who did.
+func TestRequireFactorByAPI(t *testing.T) {
+	t.Parallel()
+	w := newEnv(t, settings{})
+	root, token := w.administrator("root@example.com")
+	at := "/api/admin/users/" + w.ada.ID
+	required := func() string {
+		u := read[userItem](w, token, at)
+		var groups []string
+		for _, g := range read[list[groupItem]](w, token, at+"/groups").Items {
+			if g.FactorRequired {
+				groups = append(groups, g.Name)
+			}
+		}
+		return fmt.Sprint(u.NeedsFactor, groups)
+	}
+	w.status(w.do("POST", at+"/groups", token, object{"name": "staff"}), 201)
+	for _, step := range []struct {
+		path string
+		on   bool
+		want string
+	}{
+		{at, true, "true []"},
+		{"/api/admin/groups/staff", true, "true [staff]"},
+		{at, false, "true [staff]"},
+		{"/api/admin/groups/staff", false, "false []"},
+	} {
+		w.status(w.do("POST", step.path+"/require-factor", token, object{"required": step.on}), 200)
+		if got := required(); got != step.want {
+			t.Errorf("%s %t: got %s, want %s", step.path, step.on, got, step.want)
+		}
+	}
+	for kind, want := range map[string]int{store.EventFactorRequired: 2, store.EventFactorNotRequired: 2} {
+		events := w.events(kind)
+		if len(events) != want || events[0].Actor != root || events[1].Actor != root {
+			t.Errorf("%s: %+v", kind, events)
+		}
+	}
+	w.refused(w.do("POST", "/api/admin/groups/No%20Group/require-factor", token, object{"required": true}), 400, "INVALID_REQUEST")
+	w.refused(w.do("POST", at+"/require-factor", w.signIn().AccessToken, object{"required": true}), 403, "INSUFFICIENT_SCOPE")
 }

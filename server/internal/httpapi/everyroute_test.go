@@ -79,6 +79,8 @@ var routeCases = map[string][]routeCase{
 	"/api/admin/users/{id}/keys/{key}":         {{"DELETE", "/api/admin/users/none/keys/none", ``, true, 404, false}},
 	"/api/admin/users/{id}/groups":             {{"GET", "/api/admin/users/none/groups", ``, true, 404, false}, {"POST", "/api/admin/users/none/groups", `{"name":"ops"}`, true, 404, false}},
 	"/api/admin/users/{id}/groups/{group}":     {{"DELETE", "/api/admin/users/none/groups/ops", ``, true, 404, false}},
+	"/api/admin/users/{id}/require-factor":     {{"POST", "/api/admin/users/none/require-factor", `{"required":true}`, true, 404, false}},
+	"/api/admin/groups/{group}/require-factor": {{"POST", "/api/admin/groups/ops/require-factor", `{"required":false}`, true, 200, false}},
 	"/api/admin/groups":                        {{"GET", "/api/admin/groups", ``, true, 200, false}},
 	"/api/admin/clients":                       {{"GET", "/api/admin/clients", ``, true, 200, false}, {"POST", "/api/admin/clients", `{"name":"N","auth":"x"}`, true, 400, false}},
 	"/api/admin/clients/{id}":                  {{"GET", "/api/admin/clients/none", ``, true, 404, false}, {"PATCH", "/api/admin/clients/none", `{"name":"N"}`, true, 404, false}, {"DELETE", "/api/admin/clients/none", ``, true, 404, false}},

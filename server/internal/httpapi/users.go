@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/durward-auth/durward"
@@ -21,7 +22,8 @@ type userItem struct {
 	Admin       bool      `json:"admin"`
 	HasPassword bool      `json:"has_password"`
 	HasFactor   bool      `json:"has_second_factor"`
-	Unverified  bool      `json:"unverified,omitzero"` // the user registered and has not confirmed the address
+	NeedsFactor bool      `json:"factor_required,omitzero"` // of the user or by a group
+	Unverified  bool      `json:"unverified,omitzero"`      // the user registered and has not confirmed the address
 	CreatedAt   time.Time `json:"created_at"`
 	LockedAt    time.Time `json:"locked_at,omitzero"`
 }
@@ -34,6 +36,7 @@ func userItemOf(u store.User) userItem {
 		Admin:       u.Admin,
 		HasPassword: u.Password != "",
 		HasFactor:   !u.SecondFactorAt.IsZero(),
+		NeedsFactor: u.FactorRequired,
 		Unverified:  u.Unverified,
 		CreatedAt:   u.CreatedAt.UTC(),
 		LockedAt:    u.LockedAt,
@@ -243,9 +246,13 @@ func (s *Server) userGroups(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	names, err := s.c.DB.Groups(r.Context(), u.ID)
+	if err != nil {
+		return err
+	}
+	requiring, err := s.c.DB.FactorGroups(r.Context(), u.ID)
 	page := list[groupItem]{Items: make([]groupItem, 0, len(names))}
 	for _, name := range names {
-		page.Items = append(page.Items, groupItem{Name: name})
+		page.Items = append(page.Items, groupItem{Name: name, FactorRequired: slices.Contains(requiring, name)})
 	}
 	return answer(w, http.StatusOK, page, err)
 }
@@ -259,6 +266,34 @@ func (s *Server) addToGroup(w http.ResponseWriter, r *http.Request, by request.I
 		return err
 	}
 	return answer(w, http.StatusCreated, groupItem{Name: in.Name}, s.c.Accounts.AddToGroup(r.Context(), r.PathValue("id"), in.Name, by))
+}
+
+// requirement is the body of a request that requires a second factor, or no longer.
+type requirement struct {
+	Required *bool `json:"required"`
+}
+
+// requireFactorOf is POST /api/admin/users/{id}/require-factor.
+func (s *Server) requireFactorOf(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	in, err := decode[requirement](w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.c.Accounts.RequireFactor(r.Context(), r.PathValue("id"), *in.Required, by); err != nil {
+		return err
+	}
+	u, err := s.c.DB.UserByID(r.Context(), r.PathValue("id"))
+	return answer(w, http.StatusOK, userItemOf(u), err)
+}
+
+// requireFactorOfGroup is POST /api/admin/groups/{group}/require-factor.
+func (s *Server) requireFactorOfGroup(w http.ResponseWriter, r *http.Request, by request.Info) error {
+	in, err := decode[requirement](w, r)
+	if err != nil {
+		return err
+	}
+	group := r.PathValue("group")
+	return answer(w, http.StatusOK, groupItem{Name: group, FactorRequired: *in.Required}, s.c.Accounts.RequireFactorOfGroup(r.Context(), group, *in.Required, by))
 }
 
 // removeFromGroup is DELETE /api/admin/users/{id}/groups/{group}.

@@ -241,10 +241,12 @@ func (s *Server) removePasskey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = s.c.Parts.Sessions.RemovePasskey(r.Context(), durward.From(r.Context()), d.Passkey.ID, s.api.From(r))
-	if errors.Is(err, store.ErrLast) {
-		f := &form{Denial: s.guard.Report(r, err).ID}
-		f.Wrong("", text(languageOf(r), "mistake.last"))
-		return s.again(w, r, "passkey.html", d, f)
+	for fault, key := range map[error]string{store.ErrLast: "mistake.last", store.ErrFactorOwed: "mistake.factor_owed"} {
+		if errors.Is(err, fault) {
+			f := &form{Denial: s.guard.Report(r, err).ID}
+			f.Wrong("", text(languageOf(r), key))
+			return s.again(w, r, "passkey.html", d, f)
+		}
 	}
 	if err != nil {
 		return err

@@ -121,7 +121,17 @@ func (s *Server) removeAuthenticator(w http.ResponseWriter, r *http.Request) err
 	if err := empty(w, r); err != nil {
 		return err
 	}
-	if err := s.c.Parts.Sessions.RemoveTOTP(r.Context(), durward.From(r.Context()), s.api.From(r)); err != nil {
+	err := s.c.Parts.Sessions.RemoveTOTP(r.Context(), durward.From(r.Context()), s.api.From(r))
+	if errors.Is(err, store.ErrFactorOwed) {
+		factors, readErr := s.c.Parts.Accounts.Factors(r.Context(), durward.From(r.Context()).Subject)
+		if readErr != nil {
+			return readErr
+		}
+		f := &form{Denial: s.guard.Report(r, err).ID}
+		f.Wrong("", text(languageOf(r), "mistake.factor_owed"))
+		return s.again(w, r, "authenticator.html", factors, f)
+	}
+	if err != nil {
 		return err
 	}
 	return s.back(w, r, "/account/authenticator", "totp_removed")

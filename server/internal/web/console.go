@@ -180,6 +180,8 @@ func (s *Server) consoleFault(r *http.Request, f *form, err error) error {
 		return err
 	case errors.Is(err, durward.InvalidRequest):
 		say = cmp.Or(known("bad_"+strings.ReplaceAll(field, "-", "_")), refused.Detail)
+	case errors.Is(err, store.ErrFactorOwed):
+		say = known("factor_owed")
 	case errors.Is(err, durward.Forbidden):
 		say = cmp.Or(refused.Detail, known("forbidden"))
 	}

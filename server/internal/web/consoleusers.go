@@ -85,6 +85,7 @@ type userData struct {
 	Current  string // session of the request
 	Keys     []account.KeyView
 	Factors  []factorRow
+	Required string // which groups require a second factor; empty for none
 	Groups   []string
 	Events   []store.Event
 }
@@ -113,6 +114,11 @@ func (s *Server) userPage(w http.ResponseWriter, r *http.Request, f *form) (err 
 	if d.Groups, err = s.c.Parts.DB.Groups(ctx, d.ID); err != nil {
 		return err
 	}
+	requiring, err := s.c.Parts.DB.FactorGroups(ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	d.Required = strings.Join(requiring, ", ")
 	// The events of a user are part of the security log, so reading them is an event, too.
 	if err = s.api.RecordReading(r, "events"); err != nil {
 		return err
@@ -201,6 +207,9 @@ func (s *Server) userActs() map[string]userAct {
 		"revoke-key": {"key", func(r *http.Request, id string, f *form, by request.Info) error {
 			return accounts.RevokeKey(r.Context(), id, f.Value("key"), "", by)
 		}},
+		"require-factor": {"required", func(r *http.Request, id string, f *form, by request.Info) error {
+			return accounts.RequireFactor(r.Context(), id, f.Has("required"), by)
+		}},
 		"add-group": {"name", func(r *http.Request, id string, f *form, by request.Info) error {
 			return accounts.AddToGroup(r.Context(), id, strings.TrimSpace(f.Value("name")), by)
 		}},
@@ -222,6 +231,21 @@ func (s *Server) userActs() map[string]userAct {
 			return sessions.DeleteUser(r.Context(), id, by)
 		}},
 	}
+}
+
+// requireFactorOfGroup is POST /console/groups/require-factor.
+func (s *Server) requireFactorOfGroup(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(w, r, "group", "required")
+	if err != nil {
+		return err
+	}
+	if err := s.c.Parts.Accounts.RequireFactorOfGroup(r.Context(), f.Value("group"), f.Has("required"), s.api.By(r)); err != nil {
+		if err := s.consoleFault(r, f, httpapi.AsRefusal(err)); err != nil {
+			return err
+		}
+		return s.usersPage(w, r, f)
+	}
+	return s.see(w, r, s.path("/console/users?done=require-factor#groups"))
 }
 
 // changeUser is POST /console/users/{id}/{act}.

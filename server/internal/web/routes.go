@@ -89,6 +89,7 @@ func (s *Server) consoleRoutes() map[string]map[string]http.Handler {
 		"/console/applications/{id}":       {"GET": s.console(s.showApplication)},
 		"/console/applications/{id}/{act}": {"POST": s.consoleChange(s.changeApplication)},
 		"/console/new-application":         {"GET": s.consoleChange(s.showNewApplication), "POST": s.consoleChange(s.addApplication)},
+		"/console/groups/require-factor":   {"POST": s.consoleChange(s.requireFactorOfGroup)},
 		"/console/refusals":                {"GET": s.console(s.showRefusals), "POST": s.console(s.findRefusal)},
 		"/console/refusals/{id}":           {"GET": s.console(s.showRefusal)},
 		"/console/log":                     {"GET": s.console(s.showLog)},
