@@ -142,3 +142,27 @@ func TestRequireFactorInConsole(t *testing.T) {
 		t.Errorf("%d events, want 4", n)
 	}
 }
+
+// A user who owes a second factor gets to an application once it is set up, and not before.
+func TestRequiredFactorOfApplications(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	e.requireFactor(ada)
+	b := e.browser()
+	b.signIn(ada)
+	if got := b.authorize("client_id", "trusted", "prompt", "none").result(); got != "interaction_required" {
+		t.Errorf("prompt=none: %s, want interaction_required", got)
+	}
+	p := b.authorize("client_id", "trusted")
+	if got := p.result(); got != "/login/enrol" {
+		t.Fatalf("before: %s, want /login/enrol", got)
+	}
+	at := strings.TrimPrefix(p.Request.URL.RequestURI(), testPrefix)
+	var made struct{ Secret string }
+	b.script("/api/auth/mfa/totp", struct{}{}, &made).want(http.StatusCreated)
+	b.script("/api/auth/mfa/totp/confirm", map[string]string{"code": e.code(made.Secret)}, nil).want(http.StatusOK)
+	b.post(at, "step", "codes").want(http.StatusSeeOther)
+	if got := b.walk(b.post(at, "step", "done")).result(); got != "code" {
+		t.Errorf("afterwards: %s, want a code", got)
+	}
+}
