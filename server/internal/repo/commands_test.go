@@ -122,7 +122,7 @@ var notRun = map[string]string{
 	"docs/server.md: Second factors":                 "it needs an authenticator app; e2e.TestSecondFactor sends these requests with codes of oathtool",
 	"docs/server.md: The first administrator":        "it needs the printed link; TestAdministration of server/cmd/durward sends this request",
 	"docs/server.md: Revocations for other software": "it needs Redis; tests of server/cmd/durward read these keys",
-	"docs/server.md: Required second factors":       "the script users of server/cmd/durward runs these commands",
+	"docs/server.md: Required second factors":        "the script users of server/cmd/durward runs these commands",
 	"docs/reliability.md: Repeat it":                 "it runs for hours",
 }
 
