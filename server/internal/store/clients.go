@@ -331,6 +331,9 @@ func (db *DB) SyncClients(ctx context.Context, clients []ConfiguredClient, at, u
 	if err != nil {
 		return nil, err
 	}
+	if len(before)+len(clients) == 0 {
+		return nil, nil // a server without clients starts on a disk that is full
+	}
 	var first []Revocation
 	for _, c := range before {
 		if leaves(c) {
