@@ -135,12 +135,7 @@ func TestDoctorPasswords(t *testing.T) {
 	})
 	t.Run("Radicale", func(t *testing.T) {
 		t.Parallel()
-		needPrograms(t, "radicale")
-		p := newPeer(t)
-		p.write("passwords", apr1(t, user, password))
-		configuration := p.write("configuration", "[server]\nhosts = {{address}}\n[auth]\ntype = htpasswd\nhtpasswd_filename = {{dir}}/passwords\n"+
-			"htpasswd_encryption = md5\ndelay = 0\nrealm = notes\n[storage]\nfilesystem_folder = {{dir}}/collections\n[web]\ntype = none\n")
-		p.run(nil, "radicale", "--config", configuration)
+		p := newRadicale(t)
 		refusals(t, "Radicale", passwordRows(p.url + "/ada/")[:4])
 	})
 }
@@ -231,6 +226,25 @@ func TestDoctorRegistry(t *testing.T) {
 // TestDoctorCaddy: what the doctor says of refusals of Caddy.
 func TestDoctorCaddy(t *testing.T) {
 	t.Parallel()
+	p := newCaddy(t)
+	refusals(t, "Caddy", passwordRows(p.url + "/x")[:4])
+}
+
+// newRadicale starts Radicale, a server of calendars. It accepts Basic for /ada/.
+func newRadicale(t *testing.T) *peer {
+	t.Helper()
+	needPrograms(t, "radicale")
+	p := newPeer(t)
+	p.write("passwords", apr1(t, user, password))
+	configuration := p.write("configuration", "[server]\nhosts = {{address}}\n[auth]\ntype = htpasswd\nhtpasswd_filename = {{dir}}/passwords\n"+
+		"htpasswd_encryption = md5\ndelay = 0\nrealm = notes\n[storage]\nfilesystem_folder = {{dir}}/collections\n[web]\ntype = none\n")
+	p.run(nil, "radicale", "--config", configuration)
+	return p
+}
+
+// newCaddy starts Caddy with basic_auth.
+func newCaddy(t *testing.T) *peer {
+	t.Helper()
 	if _, err := peers(); err != nil {
 		t.Fatal(err)
 	}
@@ -240,5 +254,5 @@ func TestDoctorCaddy(t *testing.T) {
 	wantOutput(t, hash, status, 0)
 	p.run([]string{"HOME=" + p.dir}, filepath.Join(executable.Dir, "caddy"), "run", "--adapter", "caddyfile", "--config",
 		p.write("Caddyfile", fmt.Sprintf("{\n\tadmin off\n\tauto_https off\n}\nhttp://{{address}} {\n\tbind {{host}}\n\tbasic_auth {\n\t\tada %s\n\t}\n\trespond notes\n}\n", strings.TrimSpace(hash))))
-	refusals(t, "Caddy", passwordRows(p.url + "/x")[:4])
+	return p
 }

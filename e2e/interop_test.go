@@ -14,6 +14,7 @@ import (
 
 	"github.com/durward-auth/durward/api"
 	durwardclient "github.com/durward-auth/durward/client"
+	"github.com/durward-auth/durward/internal/check"
 	"github.com/durward-auth/durward/jwt"
 	"github.com/durward-auth/durward/server/servertest"
 )
@@ -48,8 +49,8 @@ func subjectOf(t *testing.T, token string) string {
 }
 
 // checkAPI sends requests with tokens of our server to an API that start starts. The API requires
-// the scope profile for /x.
-func checkAPI(t *testing.T, start func(p *process, issuer string)) {
+// the scope profile for /x. The rows failed fail in the check of the API, and at least passed others pass.
+func checkAPI(t *testing.T, failed []string, passed int, start func(p *process, issuer string)) {
 	t.Helper()
 	s, other := servertest.New(t), servertest.New(t)
 	p := newProcess(t)
@@ -113,6 +114,8 @@ func checkAPI(t *testing.T, start func(p *process, issuer string)) {
 		{"another scheme", []string{"-u", "ada:wrong", origin + "/x"}, "wrong-scheme", false},
 	})
 
+	wantCheck(t, check.Config{URL: origin + "/x", Good: token.Access}, failed, passed)
+
 	// Our client with the source of our server.
 	client := durwardclient.New(c.Source(durwardclient.TokensConfig{Origins: []string{origin}}))
 	resp, err := client.Get(origin + "/x")
@@ -128,7 +131,7 @@ func checkAPI(t *testing.T, start func(p *process, issuer string)) {
 // TestInteropSpring lets Spring Security verify the tokens of our server, by the rules of RFC 9068.
 func TestInteropSpring(t *testing.T) {
 	folder := needFetched(t, "spring")
-	checkAPI(t, func(p *process, issuer string) {
+	checkAPI(t, nil, 10, func(p *process, issuer string) {
 		_, port, _ := strings.Cut(p.address, ":")
 		p.start(exec.Command("java", "-cp", filepath.Join(folder, "classes")+":"+filepath.Join(folder, "lib", "*"), "Resource",
 			"--server.address="+p.host(), "--server.port="+port, "--issuer="+issuer, "--audience="+issuer,
@@ -139,7 +142,7 @@ func TestInteropSpring(t *testing.T) {
 // TestInteropFastAPI lets Authlib verify the tokens of our server in FastAPI, by the rules of RFC 9068.
 func TestInteropFastAPI(t *testing.T) {
 	folder := needFetched(t, "python")
-	checkAPI(t, func(p *process, issuer string) {
+	checkAPI(t, nil, 10, func(p *process, issuer string) {
 		input, err := json.Marshal(map[string]string{"address": p.address, "issuer": issuer, "audience": issuer})
 		if err != nil {
 			t.Fatal(err)
