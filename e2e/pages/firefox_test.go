@@ -5,9 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,7 +44,8 @@ func firefox(t *testing.T, f *front) *foxTab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("firefox-esr", "--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", home, "about:blank")
+	cmd := exec.Command("firefox-esr", "--headless", "--no-remote", "--remote-debugging-port", "0",
+		"--remote-allow-system-access", "--profile", home, "about:blank")
 	cmd.Env = append(os.Environ(), "HOME="+home)
 	out, err := cmd.StderrPipe()
 	if err != nil {
@@ -318,4 +323,96 @@ func TestFirefox(t *testing.T) {
 	if strings.Contains(b.log.String(), "panic") {
 		t.Errorf("the server: %s", b.log.String())
 	}
+	b.copiesCommands()
+}
+
+// copiesCommands lets Firefox send a request, and the module of its developer tools write the request as a command
+// of curl, for POSIX and for Windows. durward doctor reads both as it reads the request itself.
+func (b *foxTab) copiesCommands() {
+	b.Helper()
+	var mu sync.Mutex
+	var sent string
+	headers := []map[string]string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		if r.Method != http.MethodPut {
+			http.SetCookie(w, &http.Cookie{Name: "sid", Value: "s3cr3t-marker"})
+			fmt.Fprint(w, "<!DOCTYPE html><title>application</title><h1>application</h1>")
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			b.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sent = fmt.Sprintf("%s %s HTTP/1.1\nHost: %s\n", r.Method, r.RequestURI, r.Host)
+		for name, values := range r.Header {
+			for _, v := range values {
+				sent += name + ": " + v + "\n"
+				headers = append(headers, map[string]string{"name": name, "value": v})
+			}
+		}
+		sent += "\n" + string(body) + "\n"
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	b.must("browsingContext.navigate", map[string]any{"context": b.id, "url": server.URL + "/start", "wait": "complete"}, nil)
+	const query = "/v1/items?page=1&q=a%20b%22&t=[x]"
+	body := `{"name":"O'Brien & Sons","price":"100%","path":"C:\\tmp","wow":"!` + "`$HOME`" + `"}`
+	if status := b.script(`fetch(` + quoted(query) + `, {method: "PUT", body: ` + quoted(body) + `, headers: {
+		authorization: "Bearer s3cr3t-marker.abc_DEF-123", "content-type": "application/json", "if-none-match": '"a^b%41"'}}).then(r => r.status)`); status != "401" {
+		b.Fatalf("the page got status %s, want 401", status)
+	}
+	mu.Lock()
+	request, err := json.Marshal(map[string]any{"url": server.URL + query, "method": "PUT", "httpVersion": "HTTP/1.1", "headers": headers, "postDataText": body})
+	want := b.diagnosed(sent)
+	mu.Unlock()
+	if err != nil || !strings.Contains(want, "Method:PUT") || !strings.Contains(want, "/v1/items") {
+		b.Fatalf("durward doctor of the request: %s, %v\n%s", want, err, sent)
+	}
+	var windows struct {
+		Contexts []struct {
+			Context string `json:"context"`
+		} `json:"contexts"`
+	}
+	b.must("browsingContext.getTree", map[string]any{"moz:scope": "chrome"}, &windows)
+	if len(windows.Contexts) == 0 {
+		b.Fatal("Firefox has no window")
+	}
+	for _, system := range []string{"Linux", "WINNT"} {
+		var e evaluated
+		b.must("script.evaluate", map[string]any{"awaitPromise": false, "target": map[string]any{"context": windows.Contexts[0].Context},
+			"expression": `ChromeUtils.importESModule("resource://devtools/shared/loader/Loader.sys.mjs")
+				.require("resource://devtools/client/shared/curl.js").Curl.generateCommand(` + string(request) + `, ` + quoted(system) + `)`}, &e)
+		command, _ := e.Result.Value.(string)
+		if !strings.HasPrefix(command, "curl") {
+			b.Fatalf("%s: the developer tools copy %q %s", system, command, e.Exception.Text)
+		}
+		if got := b.diagnosed(command); got != want {
+			b.Errorf("durward doctor of the command for %s =\n%s\nwant, as of the request,\n%s\n%s", system, got, want, command)
+		}
+	}
+}
+
+// diagnosed returns the parts of a report of durward doctor that depend on the request alone.
+func (b *foxTab) diagnosed(input string) string {
+	b.Helper()
+	cmd := b.command(b.T, "doctor", "--json", "-")
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.Output()
+	if err != nil && len(out) == 0 {
+		b.Fatalf("durward doctor: %v\n%s", err, input)
+	}
+	if strings.Contains(string(out), "s3cr3t") {
+		b.Errorf("durward doctor prints a secret: %s", out)
+	}
+	var r struct {
+		Verdict, Method, Host, Path string
+		Causes                      []struct{ ID, Confidence string }
+	}
+	if err := json.Unmarshal(out, &r); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return fmt.Sprintf("%+v", r)
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -191,8 +192,6 @@ func maskCookies(value string, all bool) string {
 
 // Shapes of secrets in a text.
 var (
-	secretShape *regexp.Regexp // from secretPrefixes
-
 	privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)`)
 	fieldLine  = regexp.MustCompile(`(?mi)^([ \t]*(?:[<>*] |-H ['"]?|["'])?)([A-Za-z0-9_-]{2,60})(["']?:[ \t]*["']?)([^\r\n]*?)(["',]*[ \t]*\r?)$`)
 
@@ -212,13 +211,14 @@ var (
 	uuid   = regexp.MustCompile(`^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 )
 
-func init() {
-	var prefixes []string
-	for _, p := range secretPrefixes {
-		prefixes = append(prefixes, regexp.QuoteMeta(p.prefix))
+// secretShape matches tokens, and secrets by their prefixes.
+var secretShape = sync.OnceValue(func() *regexp.Regexp {
+	shape := `\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*`
+	for _, p := range secretPrefixes() {
+		shape += fmt.Sprintf(`|\b%s[A-Za-z0-9_.-]{%d,}`, regexp.QuoteMeta(p.prefix), p.minRest())
 	}
-	secretShape = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*|\b(?:` + strings.Join(prefixes, "|") + `)[A-Za-z0-9_.-]{8,}`)
-}
+	return regexp.MustCompile(shape)
+})
 
 // parameterNames are the names of further parameters of addresses with a secret.
 var parameterNames = []string{"key", "state", "nonce", "code_verifier", "ticket", "samlresponse", "samlrequest", "relaystate", "hdnts", "hdnea", "awsaccesskeyid", "x-amz-credential", "x-goog-credential"}
@@ -256,7 +256,7 @@ func Mask(text string) string {
 		}
 		return p[1] + p[3] + quote + MaskSecret(value) + quote
 	})
-	text = secretShape.ReplaceAllStringFunc(text, MaskSecret)
+	text = secretShape().ReplaceAllStringFunc(text, MaskSecret)
 	text = replace(schemeShape, text, func(p []string) string {
 		if !strings.ContainsAny(p[3], "0123456789") && len(p[3]) < 24 { // a word: "Bearer authentication"
 			return p[0]

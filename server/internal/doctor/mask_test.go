@@ -53,6 +53,37 @@ func TestMask(t *testing.T) {
 	}
 }
 
+// Each prefix of products/ and of the other makers is masked, and stands in one table alone.
+func TestMaskPrefixes(t *testing.T) {
+	t.Parallel()
+	const rest = "Zq7mX2kR9vT4wB8nL5cJ3hG6dF1s"
+	seen := map[string]bool{}
+	for _, p := range secretPrefixes() {
+		if seen[p.prefix] {
+			t.Errorf("the prefix %q is in two tables", p.prefix)
+		}
+		seen[p.prefix] = true
+		for _, text := range []string{p.prefix + rest, "using " + p.prefix + rest + " now", `{"x":"` + p.prefix + rest + `"}`} {
+			if got := Mask(text); strings.Contains(got, rest) || !strings.Contains(got, "…(") {
+				t.Errorf("Mask(%q) = %q, want a mask of %s", text, got, p.kind)
+			}
+		}
+		if got := MaskSecret(p.prefix + rest); !strings.HasPrefix(got, p.prefix+"…("+p.kind+",") {
+			t.Errorf("MaskSecret(%q) = %q, want the prefix and %q", p.prefix+rest, got, p.kind)
+		}
+	}
+	for _, s := range known().shapes {
+		if !seen[s.Prefix] {
+			t.Errorf("the mask lacks the prefix %q of %s", s.Prefix, s.maker.Name)
+		}
+	}
+	for _, text := range []string{"host sl.example.com", "HTTP 00123456789", "ciotoloverde"} {
+		if got := Mask(text); got != text {
+			t.Errorf("Mask(%q) = %q, want the text itself", text, got)
+		}
+	}
+}
+
 func TestMaskField(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ name, value, want string }{

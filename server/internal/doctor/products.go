@@ -49,6 +49,7 @@ type sign struct {
 // secretShapeOf is a form of secrets that shows who made them.
 type secretShapeOf struct {
 	Prefix string
+	Label  string   // stands in masks: "GitHub token"
 	Kind   string   // "access token", "API key", "publishable key", "refresh token"
 	Mode   string   // "test" or "live", if the prefix says so
 	Hosts  []string // hosts that take it; empty if any host may
@@ -149,6 +150,9 @@ func (k *knowledge) take(p *product) error {
 	}
 	for i := range p.Secrets {
 		s := &p.Secrets[i]
+		if s.Prefix == "" || s.Label == "" {
+			return fmt.Errorf("%s: the secret %q lacks a prefix or a label", p.Name, s.Prefix)
+		}
 		s.maker, s.kind = p, cmp.Or(s.Kind, "secret")+" of "+p.Name
 		k.shapes = append(k.shapes, s)
 	}
