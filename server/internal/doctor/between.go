@@ -30,6 +30,12 @@ var (
 // ticketLife is how long a ticket of Proxmox is good.
 const ticketLife = 2 * time.Hour
 
+// claimNames are claims with the words that stand for them.
+var claimNames = [][2]string{{"sub", "subject"}, {"exp", "expiration"}, {"iss", "issuer"}, {"aud", "audience"}, {"kid", "keyid"}}
+
+// ofToken matches words about a part of a token, which is no word about a token that is missing.
+var ofToken = regexp.MustCompile(`\b(?:in|from) (?:the |your )?(?:jwt|access token|id token|token)\b|\bfresh\b|\bclaims?\b`)
+
 // betweenFacts adds facts about what was sent against what was said, offered or accepted before.
 func (e *evidence) betweenFacts() {
 	r := e.request
@@ -84,16 +90,6 @@ func (e *evidence) betweenFacts() {
 			e.add("brackets-around", Computed, "body member "+name, "brackets of an example stand around %s", e.quote(name))
 		}
 	}
-	wished, made := "", false
-	for _, line := range e.c.Log {
-		if certificateWish.MatchString(line) {
-			wished = line
-		}
-		made = made || certificateMade.MatchString(line)
-	}
-	if wished != "" && !made && !r.ClientCertificate {
-		e.add("certificate-wished", Computed, "TLS", "the server asks for a certificate, and the client proves none")
-	}
 	if m := ticketTime.FindStringSubmatch(strings.ReplaceAll(r.Header.Get("Cookie"), "%3A", ":")); m != nil && !e.at.IsZero() {
 		if n, err := strconv.ParseInt(m[1], 16, 64); err == nil {
 			if age := e.at.Sub(time.Unix(n, 0)); age > ticketLife {
@@ -110,6 +106,18 @@ func (e *evidence) betweenFacts() {
 func (e *evidence) relateWords(w passage, auth *credential) {
 	if w.by != byPerson && unreadableFile.MatchString(w.text) && secretFile.MatchString(w.text) {
 		e.add("secret-unreadable", Said, w.at, "the server cannot read a file of its own: %s", e.quote(w.text))
+	}
+	if w.by != byPerson {
+		for _, f := range find(w.words) {
+			if f.topic != "claim-missing" {
+				continue
+			}
+			for _, name := range claimNames {
+				if slices.ContainsFunc(w.words, func(word string) bool { return word == name[0] || word == name[1] }) {
+					e.add("claim-named-"+name[0], Said, w.at, "the claim %s is named", name[0])
+				}
+			}
+		}
 	}
 	if w.by != byServer {
 		return

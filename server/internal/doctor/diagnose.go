@@ -354,13 +354,15 @@ func (d *diagnosis) decide(r *Report, ranked []*score) {
 		first, next := ranked[0], 0
 		others := false
 		for _, s := range ranked[1:] {
-			next = max(next, s.points())
+			if s.groups["kin"] == 0 {
+				next = max(next, s.points())
+			}
 			others = others || s.decided
 		}
 		switch {
 		case first.sure() && first.closed && !others && !d.disputed(ranked):
 			r.Verdict = Certain
-		case first.points() >= strong && first.points() >= next+2, first.sure() && (len(ranked) == 1 || !ranked[1].sure()):
+		case first.points() >= strong && first.points() >= next+weak+base, first.sure() && (len(ranked) == 1 || !ranked[1].sure()):
 			r.Verdict = Likely
 		}
 		if r.Verdict != Undecided {

@@ -124,6 +124,7 @@ const (
 	NoteAuthMethod      = "auth-method"        // the tool answers a challenge with a scheme (curl --digest)
 	NoteConfigFile      = "config-file"        // the tool reads fields, cookies or options from a file
 	NoteLeftOut         = "left-out"           // the exporter may have left out credentials and cookies
+	NoteCertificateWish = "certificate-wish"   // the server asked for a certificate, and the client proved none (curl -v)
 	NoteProbe           = "probe"              // a probe left something out
 )
 

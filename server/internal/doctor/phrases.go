@@ -227,6 +227,9 @@ func match(items []phraseItem, words []string, at int) int {
 func (e *evidence) saidFacts() {
 	for _, w := range e.words {
 		for _, f := range find(w.words) {
+			if f.topic == "none" && w.by == byServer && ofToken.MatchString(strings.Join(w.words, " ")) && e.seen["authorization-sent"] {
+				continue
+			}
 			text := e.quote(strings.Join(w.words[max(0, f.from-2):min(len(w.words), f.to+2)], " "))
 			switch w.by {
 			case byPerson:

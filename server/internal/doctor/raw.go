@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -428,6 +429,11 @@ func (x *exchanges) other(l line) {
 
 // info reads a note of curl.
 func (x *exchanges) info(text string) {
+	if certificateWish.MatchString(text) {
+		x.note(NoteCertificateWish, "TLS", "The server asks for a certificate, and the client proves none.")
+	} else if certificateMade.MatchString(text) {
+		x.notes = slices.DeleteFunc(x.notes, func(n Note) bool { return n.ID == NoteCertificateWish })
+	}
 	if m := connected.FindStringSubmatch(text); m != nil {
 		x.scheme = "http"
 		if m[2] == "443" {
