@@ -8,7 +8,8 @@ import (
 )
 
 // TestConsole: an administrator enrols a second factor, sees the console, finds the reason of a refusal in a
-// whole response of curl, and locks a user. The next click of this user leads to the sign-in page.
+// whole response of curl, requires a second factor of a user, and locks the user. After the first, the next click of
+// the user leads to the enrolment and back, after the second to the sign-in page.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	f := newDemo(t, "")
@@ -38,6 +39,32 @@ func TestConsole(t *testing.T) {
 	root.sees(`location.pathname.startsWith("/console/refusals/") && document.querySelector(".cause")?.textContent.length > 10`)
 	root.sees(`document.body.innerText.includes("INVALID_TOKEN")`)
 	root.checkBoth("console-refusal-explained", root.here())
+
+	root.visit("/console/users?search=ada")
+	root.click("tbody a")
+	root.click("form[action$='/require-factor'] button")
+	root.sees(`document.querySelector(".tag.bad")`)
+	root.checkBoth("console-user-owes", root.here())
+	root.visit("/console/users?search=ada")
+	root.checkBoth("console-users-owes", root.here())
+	user.visit("/account/profile")
+	user.sees(`document.querySelector("a.button[href*='/login/enrol']")`)
+	user.checkBoth("refused-factor-required", "/account/profile")
+	user.click("a.button[href*='/login/enrol']")
+	user.at("/login/enrol", "[data-passkey]")
+	user.checkBoth("enrol-required", user.here())
+	user.withScripts(false)
+	user.click(".after a")
+	user.at("/login/enrol", "button.main")
+	user.send()
+	user.at("/login/enrol", "#code")
+	user.send("code", totpCode(t, user.script(`document.getElementById("secret").textContent`), 0))
+	user.sees(`document.querySelector("input[value=codes]")`)
+	user.send()
+	user.at("/login/enrol", "#secret.codes")
+	user.send()
+	user.at("/account/profile")
+	user.withScripts(true)
 
 	root.visit("/console/users?search=ada")
 	root.click("tbody a")

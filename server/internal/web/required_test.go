@@ -62,7 +62,7 @@ func TestRequiredFactorInSession(t *testing.T) {
 	b.signIn(ada)
 	b.get("/account").want(http.StatusOK)
 	e.requireFactor(ada)
-	b.get("/account").want(http.StatusForbidden).shows(required, "Set it up").denial()
+	b.get("/account").want(http.StatusForbidden).shows(required, "Set it up", "Sign out").denial()
 	e.clock.Advance(10 * 60 * 1e9) // the sign-in is too old to change it
 	p := b.get("/login/enrol?return_to=" + url.QueryEscape("/account/activity"))
 	if got := p.location(); !strings.HasPrefix(got, "/step-up?") {
@@ -125,7 +125,7 @@ func TestRequireFactorInConsole(t *testing.T) {
 	b.enrol(bea)
 	at := "/console/users/" + e.user(ada).ID
 	b.get(at).want(http.StatusOK).shows("Require a second factor")
-	b.follow(b.post(at+"/require-factor", "required", "yes")).want(http.StatusOK).shows("The rule is changed", "required", "Require none")
+	b.follow(b.post(at+"/require-factor", "required", "yes")).want(http.StatusOK).shows("The rule is changed", "required", "No longer require a second factor")
 	b.get("/console/users").want(http.StatusOK).shows("Second factor missing")
 	if u := e.user(ada); !u.OwesFactor() {
 		t.Error("ada owes no factor")
