@@ -163,6 +163,7 @@ func pageCases(userID string) []pageCase {
 		{pattern: "/console/log", path: "/console/log?since=yesterday", status: 422},
 		{pattern: "/console/signing-keys", path: "/console/signing-keys"},
 		{pattern: "/console/settings", path: "/console/settings"},
+		{pattern: "/console/groups/require-factor", method: "POST", fields: []string{"group", "No Group", "required", "yes"}, needs: consoleChange, status: 422},
 		{pattern: "/console/applications", path: "/console/applications"},
 		{pattern: "/console/applications/{id}", path: "/console/applications/none", status: 404},
 		{pattern: "/console/new-application", path: "/console/new-application", needs: consoleChange},
