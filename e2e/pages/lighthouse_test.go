@@ -44,7 +44,13 @@ func TestLighthouse(t *testing.T) {
 	for _, kind := range []string{"visitor", "user", "administrator"} {
 		ids := b.become(kind)
 		var urls []string
-		for _, name := range slices.Sorted(maps.Keys(pages[kind])) {
+		names := slices.Sorted(maps.Keys(pages[kind]))
+		if kind == "administrator" { // the pages that ask for a recent sign-in come first
+			names = append([]string{"console-import", "console-retire"}, slices.DeleteFunc(names, func(name string) bool {
+				return name == "console-import" || name == "console-retire"
+			})...)
+		}
+		for _, name := range names {
 			urls = append(urls, f.origin+ids.Replace(pages[kind][name]))
 		}
 		input, err := json.Marshal(map[string]any{"port": json.Number(strings.SplitN(string(port), "\n", 2)[0]), "urls": urls})
@@ -69,6 +75,9 @@ func TestLighthouse(t *testing.T) {
 				t.Fatalf("%v: %s", err, lines.Text())
 			}
 			t.Logf("%3.0f %s", page.Score*100, page.URL)
+			if strings.Contains(page.URL, "/step-up?") {
+				t.Errorf("%s: the sign-in was too old for a page; %s stands in its place", kind, page.URL)
+			}
 			if page.Score != 1 {
 				t.Errorf("%s, %s: score %.0f, want 100: %q", kind, page.URL, page.Score*100, page.Failed)
 			}
