@@ -550,6 +550,8 @@ var rules = []rule{
 	{"wrong-secret", "unsent-refused", contradicts, "unsent"},
 	{"header-stripped", "said:bad-token !said:none", contradicts, "against"},
 	{"header-stripped", "scheme-not-offered !said:none", contradicts, "offered"},
+	{"header-stripped", "basic-sent scheme-offered front-page", -weak, "page"},
+	{"scheme-unusable", "scheme-offered basic-sent", contradicts, "offered"},
 	{"wrong-secret", "scheme-not-offered said-nothing", -weak, "offered"},
 	{"header-stripped", "digest-sent scheme-offered !said:none", -weak, "offered"},
 	{"scheme-unusable", "authorization-sent !negotiate-sent !scheme-not-offered", contradicts, "sent"},
