@@ -33,6 +33,7 @@ type Claims struct {
 	AuthTime  time.Time // auth_time: when the user last signed in; zero if unknown
 	ACR       string    // acr: authentication context class
 	AMR       []string  // amr: authentication methods, RFC 8176 names
+	Groups    []string  // groups: those of the user (RFC 9068 s2.2.3.1). Sign writes them; Profile.Roles reads them
 
 	Confirmation *Confirmation // cnf: the key that the sender of the token must hold
 }
@@ -460,14 +461,14 @@ func (c *Claims) check() error {
 	if c.Confirmation != nil {
 		names = append(names, c.Confirmation.X5tS256, c.Confirmation.JKT)
 	}
-	if slices.ContainsFunc(names, hasControl) || slices.ContainsFunc(c.AMR, hasControl) || slices.ContainsFunc(c.Audience, hasControl) {
+	if slices.ContainsFunc(names, hasControl) || slices.ContainsFunc(c.AMR, hasControl) || slices.ContainsFunc(c.Groups, hasControl) || slices.ContainsFunc(c.Audience, hasControl) {
 		mistake("a claim has a control character in it")
 	}
-	if slices.Contains(c.Audience, "") || slices.Contains(c.AMR, "") {
-		mistake("Audience or AMR has an empty element")
+	if slices.Contains(c.Audience, "") || slices.Contains(c.AMR, "") || slices.Contains(c.Groups, "") {
+		mistake("Audience, AMR or Groups has an empty element")
 	}
-	if len(c.Audience) > maxMembers || len(c.AMR) > maxMembers {
-		mistake("Audience or AMR has more than %d elements", maxMembers)
+	if len(c.Audience) > maxMembers || len(c.AMR) > maxMembers || len(c.Groups) > maxMembers {
+		mistake("Audience, AMR or Groups has more than %d elements", maxMembers)
 	}
 	if i := slices.IndexFunc(c.Scopes, func(s string) bool { return !isScope(s) }); i >= 0 {
 		mistake("scope %q is not one (RFC 6749 s3.3)", c.Scopes[i])
@@ -552,6 +553,7 @@ func (c *Claims) append(b []byte) ([]byte, error) {
 	date(`,"auth_time":`, c.AuthTime)
 	text(`,"acr":`, c.ACR)
 	list(`,"amr":`, c.AMR)
+	list(`,"groups":`, c.Groups)
 	if f := c.Confirmation; f != nil {
 		b = append(b, `,"cnf":{`...)
 		text(`"x5t#S256":`, f.X5tS256)

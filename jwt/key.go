@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -510,6 +511,34 @@ func (k *PrivateKey) Sign(c Claims) (string, error) {
 		return "", fmt.Errorf("jwt: the token would have %d octets, want at most %d: reduce its claims", len(token), maxToken)
 	}
 	return string(token), nil
+}
+
+// SignJWT returns a JWT of another kind than an access token, such as an ID token. typ is the value of its
+// header parameter typ (RFC 7515 s4.1.9), and claims become its payload as JSON. An access token is made by
+// Sign, which checks its claims: SignJWT refuses the type at+jwt.
+func (k *PrivateKey) SignJWT(typ string, claims any) (string, error) {
+	if strings.EqualFold(strings.TrimPrefix(strings.ToLower(typ), "application/"), "at+jwt") {
+		return "", errors.New("jwt: SignJWT signs no access tokens; use Sign")
+	}
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		Type      string `json:"typ"`
+		KeyID     string `json:"kid"`
+	}{k.key.alg, typ, k.key.id})
+	if err != nil {
+		return "", fmt.Errorf("jwt: header: %w", err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("jwt: claims: %w", err)
+	}
+	text := base64.RawURLEncoding.AppendEncode(nil, header)
+	text = base64.RawURLEncoding.AppendEncode(append(text, '.'), payload)
+	signature, err := k.sign(text)
+	if err != nil {
+		return "", fmt.Errorf("jwt: sign with %s: %w", k, err)
+	}
+	return string(base64.RawURLEncoding.AppendEncode(append(text, '.'), signature)), nil
 }
 
 func (k *PrivateKey) sign(input []byte) ([]byte, error) {

@@ -964,7 +964,7 @@ func TestSignRefuses(t *testing.T) {
 		"claim sub":                         func(c *Claims) { c.Subject = "a\xffb" },
 		"claim amr":                         func(c *Claims) { c.AMR = []string{"\xff"} },
 		"want at most 16384":                func(c *Claims) { c.ACR = strings.Repeat("a", 12_400) },
-		"Audience or AMR has more than 128": func(c *Claims) { c.AMR = make([]string, 129) },
+		"Audience, AMR or Groups has more than 128": func(c *Claims) { c.AMR = make([]string, 129) },
 		"a claim has a control character":   func(c *Claims) { c.Confirmation = &Confirmation{JKT: "a\nb"} },
 		"AuthTime is not before Expires":    func(c *Claims) { c.AuthTime = c.Expires },
 		"NotBefore or AuthTime is not":      func(c *Claims) { c.NotBefore = c.Expires },

@@ -69,6 +69,7 @@ var settingNames = strings.NewReplacer(
 // not wait.
 func (s *Server) recordRefusal(r *http.Request, f *durward.Refusal) {
 	f.Hint = s.prefixHint(f.Hint)
+	recordOAuth(r, f)
 	d := store.Denial{
 		ID:        f.ID,
 		Code:      string(f.Code),

@@ -100,6 +100,10 @@ var routeCases = map[string][]routeCase{
 	"/.well-known/jwks.json":                   {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
 	"/.well-known/openid-configuration":        {{"GET", "/.well-known/openid-configuration", ``, false, 200, true}},
 	"/.well-known/oauth-authorization-server":  {{"GET", "/.well-known/oauth-authorization-server", ``, false, 200, true}},
+	"/oauth/token":                             {{"POST", "/oauth/token", `{}`, false, 400, false}},
+	"/oauth/revoke":                            {{"POST", "/oauth/revoke", `{}`, false, 400, false}},
+	"/oauth/introspect":                        {{"POST", "/oauth/introspect", `{}`, false, 400, false}},
+	"/oauth/userinfo":                          {{"GET", "/oauth/userinfo", ``, false, 401, false}, {"POST", "/oauth/userinfo", ``, false, 401, false}},
 	"/api/revocations":                         {{"GET", "/api/revocations?after=0", ``, true, 200, false}},
 	"/openapi.json":                            {{"GET", "/openapi.json", ``, false, 200, true}},
 	"/durward.js":                              {{"GET", "/durward.js", ``, false, 200, true}},
@@ -421,8 +425,8 @@ func TestEveryRoute(t *testing.T) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
 					// Pages of other origins can read nothing but the browser module, the public keys and
-					// where they are, and never with credentials.
-					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && (pattern == "/durward.js" || strings.HasPrefix(pattern, "/.well-known/"))) || got.Header.Get("Access-Control-Allow-Credentials") != "" {
+					// where they are, and the endpoints of OAuth, and never with credentials.
+					if origin := got.Header.Get("Access-Control-Allow-Origin"); origin != "" && !(origin == "*" && (pattern == "/durward.js" || strings.HasPrefix(pattern, "/.well-known/") || openPaths[pattern])) || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 						t.Errorf("a foreign origin is allowed: %v", got.Header)
 					}
 					if cache := got.Header.Get("Cache-Control"); d.public && !strings.HasPrefix(cache, "public, ") || !d.public && cache != "no-store" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/api"
+	"github.com/durward-auth/durward/server/internal/session"
 )
 
 // logout is POST /api/auth/logout. It answers 204 for expired, revoked and unknown credentials too,
@@ -17,22 +18,22 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var user, session string
+	var user, sessionID string
 	if in.RefreshToken != "" {
-		user, session, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
+		user, sessionID, err = s.c.Sessions.SessionOfRefreshToken(r.Context(), in.RefreshToken)
 		if err != nil && !errors.Is(err, durward.RefreshInvalid) {
 			return err
 		}
 	}
-	if session == "" {
+	if sessionID == "" {
 		if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "DPoP")) {
 			// An expired token still names its session. A DPoP proof is not required: the holder of a
 			// token may end its session, even after losing the key.
 			p, err := s.c.Issuer.Verifier().VerifyEnded(r.Context(), strings.TrimSpace(token))
-			if err == nil {
-				user, session = p.Subject, p.SessionID
-			} else if _, refused := errors.AsType[durward.Code](err); !refused {
+			if _, refused := errors.AsType[durward.Code](err); err != nil && !refused {
 				return err
+			} else if err == nil && p.ClientID == session.FirstParty { // an application ends its own at POST /oauth/revoke
+				user, sessionID = p.Subject, p.SessionID
 			}
 		}
 	}
@@ -42,8 +43,8 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if session != "" {
-		if err := s.c.Sessions.SignOut(r.Context(), user, session, in.Everywhere, from(r)); err != nil {
+	if sessionID != "" {
+		if err := s.c.Sessions.SignOut(r.Context(), user, sessionID, in.Everywhere, from(r)); err != nil {
 			return err
 		}
 	}
@@ -76,12 +77,12 @@ func (s *Server) logoutCookie(w http.ResponseWriter, r *http.Request, everywhere
 		return err
 	}
 	for _, value := range sent {
-		user, session, err := s.c.Sessions.SessionOfCookie(r.Context(), value)
+		user, sessionID, err := s.c.Sessions.SessionOfCookie(r.Context(), value)
 		if errors.Is(err, durward.SessionExpired) {
 			continue
 		}
 		if err == nil {
-			err = s.c.Sessions.SignOut(r.Context(), user, session, everywhere, from(r))
+			err = s.c.Sessions.SignOut(r.Context(), user, sessionID, everywhere, from(r))
 		}
 		if err != nil {
 			return err // the session may still exist, so the cookie stays

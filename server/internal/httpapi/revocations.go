@@ -49,7 +49,7 @@ func (s *Server) revocations(w http.ResponseWriter, r *http.Request) error {
 	}
 	if page.Waited {
 		// A session that ended during the wait must not learn of its own end here.
-		if err := s.guard.Recheck(r); err != nil {
+		if err := s.programs.Recheck(r); err != nil {
 			return err
 		}
 	}

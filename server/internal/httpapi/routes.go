@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward"
 	"github.com/durward-auth/durward/internal/printable"
 	"github.com/durward-auth/durward/server/internal/account"
+	"github.com/durward-auth/durward/server/internal/oauth"
 	"github.com/durward-auth/durward/server/internal/request"
 	"github.com/durward-auth/durward/server/internal/session"
 )
@@ -25,7 +26,7 @@ import (
 type route map[string]http.Handler
 
 // routes returns the handler of every URL, one line each.
-func (s *Server) routes() http.Handler {
+func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	handle := func(path string, methods route) { mux.Handle(path, s.timed(path, methods, s.byMethod(methods))) }
 
@@ -116,6 +117,17 @@ func (s *Server) routes() http.Handler {
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
+	if s.c.OAuth != nil {
+		userInfo, err := s.userInfo()
+		if err != nil {
+			return nil, err
+		}
+		handle("/oauth/token", route{"POST": forEveryOrigin(s.forClients(s.oauthToken))})
+		handle("/oauth/revoke", route{"POST": forEveryOrigin(s.forClients(s.oauthRevoke))})
+		handle("/oauth/introspect", route{"POST": s.forClients(s.oauthIntrospect)})
+		handle("/oauth/userinfo", route{"GET": userInfo, "POST": userInfo})
+	}
+
 	for path, methods := range s.pages.Routes {
 		handle(path, methods)
 	}
@@ -123,7 +135,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/", s.open(func(http.ResponseWriter, *http.Request) error {
 		return fmt.Errorf("no such path: %w", durward.NotFound)
 	}))
-	return mux
+	return mux, nil
 }
 
 // timed measures the time of each request to a route.
@@ -228,9 +240,13 @@ func ForEnrolment(next http.Handler) http.Handler {
 	})
 }
 
-// forPrograms serves e to requests with the scope revocations.
+// forPrograms serves e to requests with the scope revocations, also of applications.
 func (s *Server) forPrograms(e endpoint) http.Handler {
-	return s.guard.Require(durward.Policy{Scopes: []string{"revocations"}}, s.open(e))
+	return s.programs.Require(durward.Policy{Scopes: []string{oauth.ScopeRevocations}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := e(w, r); err != nil {
+			s.programs.Refuse(w, r, asRefusal(err))
+		}
+	}))
 }
 
 const (

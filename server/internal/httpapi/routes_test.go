@@ -15,7 +15,10 @@ func TestRequestIsResolvedOnce(t *testing.T) {
 	t.Parallel()
 	w := newEnv(t, settings{})
 	token := w.signIn().AccessToken
-	routes := w.server.routes()
+	routes, err := w.server.routes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	addresses := make(map[string]int)
 	srv := w.server.outermost(w.server.guard.OpenWith(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		before := durward.ClientAddr(r.Context())

@@ -5,6 +5,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -99,8 +100,10 @@ type Server struct {
 	realm    string
 	prefix   string // the path of PublicURL, such as "/auth", or ""
 	cookies  CookieNames
+	proofs   jwt.DPoPConfig // its nonces are good at all guards
 	rules    durward.Config // of guard
 	guard    *durward.Guard
+	programs *durward.Guard // as guard, but accepts tokens of applications too
 	handler  http.Handler
 	passkeys *account.Passkeys
 	pages    Pages
@@ -146,8 +149,14 @@ func New(c Config) (*Server, error) {
 		realm:   public.Hostname(),
 		prefix:  prefix,
 		cookies: cookies,
-		Schemes: newSchemes(c, cookies),
 	}
+	own, err := c.Issuer.VerifierFor(c.Issuer.Audience(), ofOwnProgram)
+	if err != nil {
+		return nil, err
+	}
+	s.proofs = jwt.DPoPConfig{Nonces: true, NonceKey: make([]byte, 32), Shared: c.Proofs}
+	_, _ = rand.Read(s.proofs.NonceKey) // crypto/rand.Read never returns an error
+	s.Schemes = newSchemes(c, cookies, own, s.proofs)
 	if s.passkeys, err = c.Accounts.Passkeys(c.PublicURL); err != nil {
 		return nil, err
 	}
@@ -158,6 +167,7 @@ func New(c Config) (*Server, error) {
 		refusalPage = func(h http.Header, r *http.Request, f *durward.Refusal) []byte { return s.pages.Refusal(h, r, f) }
 	}
 	preflight, readable := crossOrigin(c.Origins)
+	preflight = s.openPreflight(preflight)
 	s.rules = durward.Config{
 		Realm:                 s.realm,
 		Schemes:               s.Schemes.all(),
@@ -183,12 +193,22 @@ func New(c Config) (*Server, error) {
 	if c.Pages != nil {
 		s.pages = c.Pages(s)
 	}
+	others := slices.DeleteFunc(s.Schemes.all(), func(scheme durward.Scheme) bool {
+		return scheme == s.Schemes.Bearer || scheme == s.Schemes.DPoP
+	})
+	if s.programs, err = s.guardFor(c.Issuer.Verifier(), others...); err != nil {
+		return nil, err
+	}
 	// The guard resolves path, client address and scheme of a request here, once. Refusals of routes
 	// for every client name where to sign in.
 	all := func(next http.Handler) http.Handler {
 		return s.guard.OpenWith(s.onlyHTTPS(readable(next)), s.Schemes.Cookie)
 	}
-	s.handler = s.outermost(s.underPrefix(all(s.routes()), all(s.outside())))
+	routes, err := s.routes()
+	if err != nil {
+		return nil, err
+	}
+	s.handler = s.outermost(s.underPrefix(all(routes), all(s.outside())))
 	return s, nil
 }
 
@@ -213,9 +233,9 @@ type Schemes struct {
 
 // newSchemes returns the schemes that c asks for. There is one DPoP scheme for all routes,
 // because it remembers used proofs: a proof is accepted once, at whichever route.
-func newSchemes(c Config, cookies CookieNames) Schemes {
+func newSchemes(c Config, cookies CookieNames, verifier *jwt.Verifier, proofs jwt.DPoPConfig) Schemes {
 	s := Schemes{
-		Bearer: c.Issuer.Verifier().Scheme(),
+		Bearer: verifier.Scheme(),
 		APIKey: durward.APIKey(account.KeyPrefix, func(ctx context.Context, key string) (*durward.Principal, error) {
 			k, err := c.Accounts.AuthenticateKey(ctx, key, addressOf(ctx))
 			if err != nil {
@@ -231,7 +251,7 @@ func newSchemes(c Config, cookies CookieNames) Schemes {
 	if c.DPoP {
 		// The key of the nonces is random, so a proof that another node has accepted, or this node
 		// before a restart, is not accepted here. With c.Proofs the nodes share key and used proofs.
-		s.DPoP = c.Issuer.Verifier().DPoP(jwt.DPoPConfig{Nonces: true, Shared: c.Proofs})
+		s.DPoP = verifier.DPoP(proofs)
 	}
 	if c.Basic {
 		s.Basic = basicScheme(c.Accounts, c.Sessions)

@@ -86,7 +86,9 @@ type settings struct {
 	adminFactor  bool // administrators need a second factor for administration
 	badKeys      int  // a minute and network; 0 is no limit
 	badPasskeys  int  // a minute and network; 0 is no limit
+	badClients   int  // a minute and network; 0 is no limit
 	publicURL    string
+	resources    []oauth.Resource
 	mails        account.MailLimits
 	tweak        func(*issuer.Config, *session.Config)
 }
@@ -160,7 +162,11 @@ func newEnv(t *testing.T, set settings) *env {
 	w.sessions, err = session.New(held)
 	must(err)
 	must(w.sessions.Start(ctx))
-	w.oauth, err = oauth.New(oauth.Config{DB: w.db, Accounts: w.people, Issuer: w.issuer, Sessions: w.sessions, Now: w.clock.Now, Log: log})
+	var badClients *limits.Rate
+	if set.badClients > 0 {
+		badClients = limits.NewRate(limits.RateConfig{Name: "clients", Most: set.badClients, Now: w.clock.Now})
+	}
+	w.oauth, err = oauth.New(oauth.Config{DB: w.db, Accounts: w.people, Issuer: w.issuer, Sessions: w.sessions, Now: w.clock.Now, Log: log, UserInfo: cmp.Or(set.publicURL, "http://127.0.0.1:8401") + testPrefix + "/oauth/userinfo", Resources: set.resources, BadClients: badClients})
 	must(err)
 	feed := revocation.NewFeed(w.db, w.clock.Now)
 	poll := func(ctx context.Context, after int64, overlap time.Duration, take func([]revoked.Entry)) (string, error) {

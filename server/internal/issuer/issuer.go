@@ -55,9 +55,11 @@ type Issuer struct {
 	keys      jwt.Keys               // public keys that verify tokens
 	published atomic.Pointer[[]byte] // the JWKS document
 	signer    atomic.Pointer[jwt.PrivateKey]
-	ring      atomic.Pointer[[]RefreshKey] // newest last
-	proof     atomic.Pointer[proof]        // last check of the signing key
-	readErr   atomic.Pointer[error]        // why the keys in the database cannot be used
+	idSigner  atomic.Pointer[jwt.PrivateKey] // RS256, for clients that need it; nil before the first need
+	ring      atomic.Pointer[[]RefreshKey]   // newest last
+	proof     atomic.Pointer[proof]          // last check of the signing key
+	verifiers sync.Map                       // *jwt.Verifier by audience
+	readErr   atomic.Pointer[error]          // why the keys in the database cannot be used
 
 	mu     sync.Mutex                 // held while keys are read from the database
 	opened map[string]*jwt.PrivateKey // published signing keys by id, so that each is unsealed once
@@ -118,20 +120,7 @@ func New(ctx context.Context, c Config) (*Issuer, error) {
 		return nil, err
 	}
 	var err error
-	i.verifier, err = jwt.New(jwt.Config{
-		Issuer:      c.URL,
-		Audience:    append(slices.Clone(c.Audience), enrolmentAudience(c.URL)),
-		Algorithms:  algorithms,
-		Keys:        verifyingKeys{i},
-		Check:       checkEnrolment,
-		Leeway:      c.Leeway,
-		MaxLifetime: longestLife,
-		Revoked:     c.Revoked.Check,
-		Now:         c.Now,
-		RevokedAsOf: c.RevokedAsOf,
-		MaxStale:    max(c.AccessTTL, leastStale),
-	})
-	if err != nil {
+	if i.verifier, err = i.VerifierFor(i.Audience(), nil); err != nil {
 		return nil, err
 	}
 	i.prove(ctx)
@@ -167,7 +156,43 @@ const (
 // URL returns the issuer's URL, the claim iss.
 func (i *Issuer) URL() string { return i.c.URL }
 
-// Verifier returns the verifier of the issuer's own tokens.
+// Algorithm returns the algorithm of new signing keys.
+func (i *Issuer) Algorithm() string { return i.c.Algorithm }
+
+// AccessTTL returns the life of an access token.
+func (i *Issuer) AccessTTL() time.Duration { return i.c.AccessTTL }
+
+// Audience returns the audiences of tokens for the server itself.
+func (i *Issuer) Audience() []string {
+	return append(slices.Clone(i.c.Audience), enrolmentAudience(i.c.URL))
+}
+
+// VerifierFor returns a verifier of the issuer's tokens for an audience. check, if it is not nil, returns an error
+// with a durward.Code for the principal of a token that is refused all the same.
+func (i *Issuer) VerifierFor(audience []string, check func(*durward.Principal) error) (*jwt.Verifier, error) {
+	return jwt.New(jwt.Config{
+		Issuer:     i.c.URL,
+		Audience:   audience,
+		Algorithms: algorithms,
+		Keys:       verifyingKeys{i},
+		Check: func(ctx context.Context, p *durward.Principal) error {
+			if err := checkEnrolment(ctx, p); err != nil || check == nil {
+				return err
+			}
+			return check(p)
+		},
+		Leeway:      i.c.Leeway,
+		MaxLifetime: longestLife,
+		Revoked:     i.c.Revoked.Check,
+		Now:         i.c.Now,
+		RevokedAsOf: i.c.RevokedAsOf,
+		MaxStale:    i.maxStale(),
+	})
+}
+
+func (i *Issuer) maxStale() time.Duration { return max(i.c.AccessTTL, leastStale) }
+
+// Verifier returns the verifier of tokens for the audience of the server.
 func (i *Issuer) Verifier() *jwt.Verifier { return i.verifier }
 
 // TokensEnd returns the time from which no token of a session is valid that was signed up to now.
@@ -177,8 +202,8 @@ func (i *Issuer) TokensEnd(now time.Time) time.Time {
 }
 
 // Sign completes and signs the claims of a session's access token, and returns the token and the time
-// that it is valid. It sets iss, aud, iat, jti and exp. If c.Expires is set, the token ends then at
-// the latest; Sign refuses with SessionExpired if less than a second is left.
+// that it is valid. It sets iss, iat, jti and exp, and aud if it is empty. If c.Expires is set, the token ends
+// then at the latest; Sign refuses with SessionExpired if less than a second is left.
 func (i *Issuer) Sign(c jwt.Claims) (token string, life time.Duration, err error) {
 	// NumericDate has whole seconds: exp is rounded down.
 	now := i.c.Now()
@@ -220,15 +245,21 @@ func checkEnrolment(ctx context.Context, p *durward.Principal) error {
 
 func enrolmentAudience(issuer string) string { return issuer + "#enrolment" }
 
-// sign completes c with iss, aud and jti, and signs it with the active key.
+// sign completes c with iss, jti and an empty aud, and signs it with the active key.
 func (i *Issuer) sign(c *jwt.Claims, audience []string) (string, error) {
 	signer, err := i.signing()
 	if err != nil {
 		return "", err
 	}
-	c.Issuer, c.Audience, c.ID = i.c.URL, audience, store.NewID()
+	c.Issuer, c.ID = i.c.URL, store.NewID()
+	if len(c.Audience) == 0 {
+		c.Audience = audience
+	}
 	return signer.Sign(*c)
 }
+
+// Operator is the client_id of tokens that the operator makes.
+const Operator = "durward-cli"
 
 // Issue makes an access token for the operator. The token has no session and cannot be refreshed.
 // Issue records it in the security log first.
@@ -243,7 +274,7 @@ func (i *Issuer) Issue(
 		Subject:  subject,
 		Expires:  now.Add(life),
 		IssuedAt: now,
-		ClientID: "durward-cli",
+		ClientID: Operator,
 		Scopes:   scopes,
 	}
 	token, err := i.sign(&c, i.c.Audience)

@@ -99,7 +99,7 @@ func Opens(ctx context.Context, db *store.DB, master *seal.Master) error {
 	return nil
 }
 
-var uses = []string{store.UseSigning, store.UseRefresh}
+var uses = []string{store.UseSigning, store.UseRefresh, store.UseIDToken}
 
 // liveKeys returns the keys of one use, oldest first, without those whose secret is deleted.
 func liveKeys(ctx context.Context, db *store.DB, use string) ([]store.Key, error) {
@@ -150,7 +150,7 @@ func unseal(master *seal.Master, k store.Key) ([]byte, error) {
 }
 
 // CheckKeys returns the problems with the keys of a database: a key that master does not open, no
-// active key, more than one active signing key.
+// active key, more than one active key of a use that has one.
 func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems []string, err error) {
 	if err := Opens(ctx, db, master); errors.Is(err, store.ErrUnavailable) {
 		return nil, err
@@ -170,7 +170,7 @@ func CheckKeys(ctx context.Context, db *store.DB, master *seal.Master) (problems
 		}
 		// No signing key at all is correct: with a shared secret, and after a new epoch until the
 		// next start makes new ones.
-		if len(keys) > 0 && active == 0 || use == store.UseSigning && active > 1 {
+		if len(keys) > 0 && active == 0 || use != store.UseRefresh && active > 1 {
 			problems = append(problems, fmt.Sprintf("%d %s keys are active, want 1", active, use))
 		}
 	}

@@ -69,6 +69,8 @@ func TestKeyThatNoLongerOpens(t *testing.T) {
 	t.Parallel()
 	testkit.EachEngine(t, func(t *testing.T, engine testkit.Engine) {
 		e := newEnv(t, engine, nil)
+		_, err := e.SignFor(t.Context(), RS256, "JWT", none) // makes its key
+		e.must(err)
 		e.must(e.keepKeys(t.Context(), 60))
 		for _, use := range uses {
 			keys, err := e.db.Keys(t.Context(), use)

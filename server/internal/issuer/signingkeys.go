@@ -64,10 +64,15 @@ func (i *Issuer) makeKeys(ctx context.Context) error {
 
 // newSigningKey generates a signing key and seals it.
 func (i *Issuer) newSigningKey(state string) (store.Key, error) {
-	key, err := jwt.GenerateKey(i.c.Algorithm)
+	return i.newKey(store.UseSigning, i.c.Algorithm, state)
+}
+
+// newKey generates a key for a use and seals it.
+func (i *Issuer) newKey(use, algorithm, state string) (store.Key, error) {
+	key, err := jwt.GenerateKey(algorithm)
 	// At the command line an id with a leading dash would be a flag.
 	for err == nil && strings.HasPrefix(key.ID(), "-") {
-		key, err = jwt.GenerateKey(i.c.Algorithm)
+		key, err = jwt.GenerateKey(algorithm)
 	}
 	if err != nil {
 		return store.Key{}, err
@@ -77,7 +82,7 @@ func (i *Issuer) newSigningKey(state string) (store.Key, error) {
 		return store.Key{}, err
 	}
 	now := i.c.Now()
-	k := store.Key{ID: key.ID(), Use: store.UseSigning, Algorithm: i.c.Algorithm, State: state, CreatedAt: now}
+	k := store.Key{ID: key.ID(), Use: use, Algorithm: algorithm, State: state, CreatedAt: now}
 	if state == store.KeyActive {
 		k.ActivatedAt = now
 	}
@@ -101,16 +106,24 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 	if err := i.readRing(ctx); err != nil {
 		return err
 	}
-	if i.c.Algorithm == "HS256" {
-		return nil
+	var rows []store.Key
+	for _, use := range []string{store.UseSigning, store.UseIDToken} {
+		if use == store.UseSigning && i.c.Algorithm == "HS256" {
+			continue
+		}
+		keys, err := liveKeys(ctx, i.c.DB, use)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, keys...)
 	}
-	rows, err := liveKeys(ctx, i.c.DB, store.UseSigning)
-	if err != nil {
-		return err
-	}
-	var public []*jwt.Key
-	var signer *jwt.PrivateKey
+	var published, public []*jwt.Key
+	signers := make(map[string]*jwt.PrivateKey) // active keys by use
 	opened := make(map[string]*jwt.PrivateKey)
+	if i.c.Algorithm == "HS256" {
+		shared := i.signer.Load()
+		signers[store.UseSigning], public = shared, []*jwt.Key{shared.Public()}
+	}
 	for _, row := range rows {
 		key, ok := i.opened[row.ID]
 		if !ok {
@@ -119,21 +132,25 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 				return err
 			}
 			if key, err = jwt.ParsePrivateKey(jwk); err != nil {
-				return fmt.Errorf("issuer: signing key %s: %w", row.ID, err)
+				return fmt.Errorf("issuer: %s key %s: %w", row.Use, row.ID, err)
 			}
 		}
 		opened[row.ID] = key
-		public = append(public, key.Public())
+		published = append(published, key.Public())
+		if row.Use == store.UseSigning { // a key of ID tokens verifies no access token
+			public = append(public, key.Public())
+		}
 		if row.State == store.KeyActive {
-			signer = key
+			signers[row.Use] = key
 		}
 	}
+	signer := signers[store.UseSigning]
 	if signer == nil {
 		return errors.New("issuer: the database has no active signing key; restore it, or make a key with durward key rotate --now")
 	}
 	// opened changes only after the keys were published, so that a failed attempt is repeated.
 	if !maps.Equal(opened, i.opened) {
-		set, err := jwt.MarshalKeySet(public)
+		set, err := jwt.MarshalKeySet(published)
 		if err != nil {
 			return err
 		}
@@ -144,6 +161,7 @@ func (i *Issuer) ReadKeys(ctx context.Context) error {
 		i.opened = opened
 	}
 	i.signer.Store(signer)
+	i.idSigner.Store(signers[store.UseIDToken])
 	return nil
 }
 

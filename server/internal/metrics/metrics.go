@@ -31,6 +31,7 @@ type Metrics struct {
 
 	signIns   *prometheus.CounterVec
 	refreshes *prometheus.CounterVec
+	issued    *prometheus.CounterVec
 	refusals  *prometheus.CounterVec
 	events    *prometheus.CounterVec
 	blocks    *prometheus.CounterVec
@@ -57,6 +58,7 @@ func New() *Metrics {
 	}
 	m.signIns = counter("sign_ins_total", "Sign-ins by outcome and by the last factor that the client sent.", "outcome", "factor")
 	m.refreshes = counter("refreshes_total", "Refreshes of tokens: rotated, or repeated after a lost response.", "outcome")
+	m.issued = counter("oauth_tokens_total", "Requests for tokens of applications, by grant and outcome.", "grant", "outcome")
 	m.refusals = counter("refusals_total", "Refused requests by code and scheme of the credentials.", "code", "scheme")
 	m.events = counter("events_total", "Other events of the security log by kind.", "kind")
 	m.blocks = counter("blocks_total", "Blocks for failed attempts that began at this node.")
@@ -128,6 +130,13 @@ func (m *Metrics) Watch(p Parts) {
 
 // Gatherer returns the metrics for a handler of package promhttp.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Issued counts a request for tokens of an application. Both texts are of a short list.
+func (m *Metrics) Issued(grant, outcome string) {
+	if m != nil {
+		m.issued.WithLabelValues(grant, outcome).Inc()
+	}
+}
 
 // SignInRefused counts a refused try of a password or a second factor. The outcome of e is the reason; its
 // detail names the factor as that of a sign-in does.

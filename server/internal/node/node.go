@@ -77,6 +77,7 @@ const (
 	forgedAPIKeys       = 30
 	forgedMailTokens    = 30
 	refusedPasskeys     = 30
+	wrongClientSecrets  = 30
 
 	authorizationRequests = 60 // stored ones
 )
@@ -287,8 +288,12 @@ func Open(ctx context.Context, c Config) (n *Node, err error) {
 		Resources: set.OAuthResources(),
 		Audience:  set.Tokens.Audience,
 		CodeTTL:   set.OAuth.CodeTTL,
-		Requests:  rate("authorization requests", authorizationRequests, time.Minute),
-		Log:       c.Log,
+		UserInfo:  strings.TrimRight(set.PublicURL, "/") + "/oauth/userinfo",
+
+		Requests:   rate("authorization requests", authorizationRequests, time.Minute),
+		BadClients: rate("clients", wrongClientSecrets, time.Minute),
+		Metrics:    figures,
+		Log:        c.Log,
 	})
 	if err != nil {
 		return n, err

@@ -17,6 +17,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/account"
 	"github.com/durward-auth/durward/server/internal/issuer"
 	"github.com/durward-auth/durward/server/internal/limits"
+	"github.com/durward-auth/durward/server/internal/metrics"
 	"github.com/durward-auth/durward/server/internal/session"
 	"github.com/durward-auth/durward/server/internal/store"
 )
@@ -33,7 +34,11 @@ type Config struct {
 	Resources []Resource    // at the start; Configure replaces them
 	Audience  []string      // aud of a token for no resource; default the issuer
 	CodeTTL   time.Duration // life of an authorization code, up to 10 min; default 60 s
-	Requests  *limits.Rate  // limits stored authorization requests of one network; nil means no limit
+	UserInfo  string        // URL of the userinfo endpoint, an audience of tokens with the scope openid
+
+	Requests   *limits.Rate     // limits stored authorization requests of one network; nil means no limit
+	BadClients *limits.Rate     // limits failed authentications of clients of one network; nil means no limit
+	Metrics    *metrics.Metrics // nil: nothing is counted
 }
 
 // Manager applies the rules to one database. It is safe for concurrent use.

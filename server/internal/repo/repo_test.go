@@ -100,12 +100,12 @@ func files(t *testing.T, extension string, f func(name string, text []byte)) {
 	}
 }
 
-// TestWhoRefuses checks that only the guard's files write a 401, a 403 or a 407, and the file of the lab
-// with the refusals of other servers.
+// TestWhoRefuses checks that only the guard's files write a 401, a 403 or a 407, the file with the errors of
+// OAuth endpoints, and the file of the lab with the refusals of other servers.
 func TestWhoRefuses(t *testing.T) {
 	t.Parallel()
 	refusing := []string{"StatusUnauthorized", "StatusForbidden", "StatusProxyAuthRequired"}
-	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true, "lab/raw.go": true}
+	writers := map[string]bool{"guard.go": true, "refusal.go": true, "proxy.go": true, "browser.go": true, "lab/raw.go": true, "server/internal/httpapi/oauth_error.go": true}
 	// The client's files read refusals. They have no ResponseWriter, except client/signin.go, which answers the
 	// user's browser and reads no refusals.
 	readers := []string{

@@ -118,7 +118,7 @@ func (t *tx) BeginEpoch(n NewEpoch) (Ended, error) {
 
 // endEverything ends every credential that may have been revoked in the lost part of the history.
 func (t *tx) endEverything(n NewEpoch, e *Ended) {
-	keys, _ := texts(t, `SELECT id FROM keys WHERE use_for = $1 AND state <> $2`, UseSigning, KeyGone)
+	keys, _ := texts(t, `SELECT id FROM keys WHERE use_for IN ($1, $3) AND state <> $2`, UseSigning, KeyGone, UseIDToken)
 	for _, id := range keys {
 		t.exec(`UPDATE keys SET state = $2, sealed = $3, retired_at = $4 WHERE id = $1`, id, KeyGone, []byte{}, micros(n.At))
 		t.revoke("kid", id, n.At, n.Until)

@@ -10,6 +10,7 @@ import (
 const (
 	UseSigning = "signing"
 	UseRefresh = "refresh"
+	UseIDToken = "id_token" // signs ID tokens for clients that need RS256
 
 	KeyPending  = "pending"  // published, does not sign yet
 	KeyActive   = "active"   // signs
