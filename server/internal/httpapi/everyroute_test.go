@@ -413,7 +413,11 @@ func TestEveryRoute(t *testing.T) {
 						r.Header.Set("Authorization", key)
 					}
 					got := w.send(r)
+					// Userinfo accepts tokens of applications alone, which are none of these.
+					ambiguous := kind.code == "AMBIGUOUS_CREDENTIALS" && (d.guarded || pattern == "/oauth/userinfo")
 					switch {
+					case ambiguous:
+						w.refused(got, 400, kind.code)
 					case d.guarded && kind.status != 0:
 						w.refused(got, kind.status, kind.code)
 					case got.StatusCode != d.status:
@@ -421,7 +425,7 @@ func TestEveryRoute(t *testing.T) {
 					}
 					// RFC 9110 s15.5.2: every 401 has a challenge. A 403 has one for a missing
 					// scope only.
-					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && kind.code == "AMBIGUOUS_CREDENTIALS" && d.guarded) {
+					if challenge := got.Header.Get("WWW-Authenticate"); (challenge != "") != (got.StatusCode == 401 || kind.code == "INSUFFICIENT_SCOPE" && d.guarded && !isKey || got.StatusCode == 400 && ambiguous) {
 						t.Errorf("%s with the challenge %q", got.Status, challenge)
 					}
 					// Pages of other origins can read nothing but the browser module, the public keys and
