@@ -118,7 +118,7 @@ func (p page) toClient() url.Values {
 	to, err := url.Parse(p.location())
 	p.e.must(err)
 	q := to.Query()
-	if !strings.HasPrefix(p.location(), callback+"&") || q.Get("of") != "test" || q.Get("iss") != origin+testPrefix {
+	if !strings.HasPrefix(p.location(), callback+"&") || q.Get("of") != "test" || q.Get("iss") != origin { // belowPrefix removes the prefix
 		p.e.t.Fatalf("the response goes to %s", p.location())
 	}
 	if q.Get("state") != aState && q.Get("error") != "invalid_request" {
@@ -534,7 +534,7 @@ func TestFormPost(t *testing.T) {
 	e := withClients(t)
 	b := e.consented(ada)
 	p := b.authorize("response_mode", "form_post").want(http.StatusOK)
-	p.shows(`action="`+strings.ReplaceAll(callback, "&", "&amp;")+`"`, `name="code"`, `name="state"`, aState, `name="iss" value="`+origin+testPrefix+`"`, "form-post.js", "<button")
+	p.shows(`action="`+strings.ReplaceAll(callback, "&", "&amp;")+`"`, `name="code"`, `name="state"`, aState, `name="iss" value="`+origin+`"`, "form-post.js", "<button")
 	if csp := p.Header.Get("Content-Security-Policy"); strings.Contains(csp, "form-action") || !strings.Contains(csp, "frame-ancestors 'none'") {
 		t.Errorf("Content-Security-Policy is %q", csp)
 	}

@@ -192,7 +192,6 @@ func pageCases(userID string) []pageCase {
 		{pattern: act, method: "POST", path: "/console/users/none/lock", fields: none, needs: consoleChange, status: 404},
 		{pattern: act, method: "POST", path: at + "/require-factor", fields: []string{"required", ""}, needs: consoleChange, status: 303, leads: at},
 		{pattern: "/console/groups/require-factor", method: "POST", fields: []string{"group", "ops", "required", ""}, needs: consoleChange, status: 303, leads: "/console/users?done="},
-		{pattern: "/console/groups/require-factor", method: "POST", fields: []string{"group", "No Group", "required", ""}, needs: consoleChange, status: 422},
 		{pattern: "/console/signing-keys/rotate", method: "POST", fields: []string{"now", ""}, needs: consoleChange, status: 303, leads: "/console/signing-keys"},
 		{pattern: "/console/signing-keys/retire", path: "/console/signing-keys/retire", needs: consoleChange, status: 303, leads: "/console/signing-keys"},
 		{pattern: "/console/signing-keys/retire", path: "/console/signing-keys/retire?kid=none", needs: consoleChange, status: 404},
