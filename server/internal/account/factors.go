@@ -24,6 +24,9 @@ const (
 	phishingResistant = "phr"                 // a passkey (OpenID Connect EAP ACR Values s2)
 )
 
+// Levels returns the values of acr, weakest first.
+func Levels() []string { return []string{oneFactor, twoFactor, phishingResistant} }
+
 // Authentication methods, the claim amr (RFC 8176 s2). A recovery code has no value of its own.
 const (
 	amrPassword = "pwd"

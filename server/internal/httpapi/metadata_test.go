@@ -4,9 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
+	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -30,9 +31,27 @@ func TestMetadata(t *testing.T) {
 		if err := json.Unmarshal(r.body, &members); err != nil || r.StatusCode != 200 {
 			t.Fatalf("%s: %s %s", path, r.Status, r.body)
 		}
-		want := map[string]any{"issuer": w.issuer.URL(), "jwks_uri": "http://127.0.0.1:8401" + testPrefix + "/.well-known/jwks.json"}
-		if !maps.Equal(members, want) {
+		base := "http://127.0.0.1:8401" + testPrefix
+		list := func(values ...any) []any { return values }
+		all := list("client_secret_basic", "client_secret_post", "none")
+		// These servers have no pages, so they have no authorization endpoint; TestMetadataOfPages of package web has one.
+		want := map[string]any{
+			"issuer": w.issuer.URL(), "jwks_uri": base + "/.well-known/jwks.json",
+			"token_endpoint": base + "/oauth/token", "token_endpoint_auth_methods_supported": all,
+			"revocation_endpoint": base + "/oauth/revoke", "revocation_endpoint_auth_methods_supported": all,
+			"introspection_endpoint": base + "/oauth/introspect", "introspection_endpoint_auth_methods_supported": all[:2],
+			"userinfo_endpoint": base + "/oauth/userinfo", "grant_types_supported": list("client_credentials"),
+			"scopes_supported":                      members["scopes_supported"],
+			"claims_supported":                      list("sub", "name", "email", "email_verified", "groups", "auth_time", "acr", "amr"),
+			"subject_types_supported":               list("public"),
+			"acr_values_supported":                  list("urn:durward:acr:1fa", "urn:durward:acr:2fa", "phr"),
+			"id_token_signing_alg_values_supported": list("ES256", "RS256"),
+		}
+		if !reflect.DeepEqual(members, want) {
 			t.Errorf("%s: got %v, want %v", path, members, want)
+		}
+		if scopes := fmt.Sprint(members["scopes_supported"]); !strings.HasPrefix(scopes, "[openid profile email groups offline_access") {
+			t.Errorf("%s: scopes %s", path, scopes)
 		}
 		for field, want := range map[string]string{
 			"Content-Type": "application/json", "Access-Control-Allow-Origin": "*",

@@ -126,3 +126,17 @@ func groupsOf(scope string, resources []Resource) (groups []string) {
 	}
 	return groups
 }
+
+// UserScopes returns the scopes that users may give to clients, in the order of their display: those of OpenID Connect
+// and those of the resources.
+func UserScopes(resources []Resource) []string {
+	all := slices.DeleteFunc(slices.Clone(ownScopes), func(s string) bool { return s == ScopeRevocations })
+	for _, r := range resources {
+		for _, s := range r.Scopes {
+			if !slices.Contains(all, s.Name) {
+				all = append(all, s.Name)
+			}
+		}
+	}
+	return all
+}
