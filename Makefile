@@ -31,7 +31,7 @@ test: packages lint
 .PHONY: packages
 packages:
 	@.ci/packages gcc libc6-dev curl ca-certificates openssl sqlite3 \
-		apache2-bin cadaver chromium docker-registry firefox-esr git haproxy libfaketime libnginx-mod-http-js libnss3-tools libsasl2-modules lighttpd nginx oathtool pgbouncer postfix postgresql python3-httpx python3-requests radicale redis-server sasl2-bin skopeo squid wget zbar-tools \
+		apache2-bin cadaver chromium docker-registry firefox-esr git haproxy libapache2-mod-auth-openidc libfaketime libnginx-mod-http-js libnss3-tools libsasl2-modules lighttpd nginx oathtool pgbouncer postfix postgresql python3-authlib python3-httpx python3-requests radicale redis-server sasl2-bin skopeo squid wget zbar-tools \
 		$$(command -v npm >/dev/null || echo nodejs npm)
 
 # Runs the tests with programs from Maven Central and PyPI. It lists those that it cannot fetch, and

@@ -152,3 +152,38 @@ func TestInteropFastAPI(t *testing.T) {
 		p.start(cmd)
 	})
 }
+
+// TestInteropRelyingParties signs a user in at Authlib of PyPI and at Spring Security.
+func TestInteropRelyingParties(t *testing.T) {
+	var parties []relyingParty
+	t.Run("python", func(t *testing.T) {
+		folder := needFetched(t, "python")
+		parties = append(parties, relyingParty{
+			client: "pypi-authlib",
+			start:  byAuthlib(filepath.Join(folder, "bin", "python")),
+			lines:  authlibLines,
+		})
+	})
+	t.Run("spring", func(t *testing.T) {
+		folder := needFetched(t, "spring")
+		parties = append(parties, relyingParty{
+			client:   "spring",
+			callback: "/login/oauth2/code/durward",
+			settings: "id_token_alg = \"RS256\"\n", // Spring knows no other unless it is told
+			patience: javaTimeout,
+			lines:    signedIn,
+			start: func(p *process, in partyInput) {
+				_, port, _ := strings.Cut(p.address, ":")
+				const registration = "--spring.security.oauth2.client.registration.durward."
+				p.start(exec.Command("java", "-cp", filepath.Join(folder, "classes")+":"+filepath.Join(folder, "lib", "*"), "Client",
+					"--server.address="+p.host(), "--server.port="+port, "--api="+in.API,
+					"--spring.security.oauth2.client.provider.durward.issuer-uri="+in.Issuer,
+					registration+"client-id="+in.Client, registration+"client-secret="+in.Secret,
+					registration+"scope=openid,email,notes"))
+			},
+		})
+	})
+	if len(parties) > 0 {
+		signInAt(t, parties)
+	}
+}

@@ -115,6 +115,10 @@ func runDocument(t *testing.T, path string) {
 
 // notRun lists the sections without a test of their commands, with the reason.
 var notRun = map[string]string{
+	"docs/oauth.md: The server":                      "e2e.TestOAuthPage runs the page",
+	"docs/oauth.md: A service":                       "e2e.TestOAuthPage runs the page",
+	"docs/oauth.md: A web app":                       "e2e.TestOAuthPage runs the page",
+	"docs/oauth.md: An MCP server":                   "e2e.TestOAuthPage runs the page",
 	"docs/operations.md: Run it under systemd":       "it changes the machine; the test checks its configuration",
 	"docs/operations.md: Run two nodes":              "it changes the machine; e2e/nodes starts such nodes",
 	"docs/operations.md: Behind a connection pooler": "scripts in server/cmd/durward use a pooler",
