@@ -100,6 +100,7 @@ var routeCases = map[string][]routeCase{
 	"/.well-known/jwks.json":                   {{"GET", "/.well-known/jwks.json", ``, false, 200, true}},
 	"/.well-known/openid-configuration":        {{"GET", "/.well-known/openid-configuration", ``, false, 200, true}},
 	"/.well-known/oauth-authorization-server":  {{"GET", "/.well-known/oauth-authorization-server", ``, false, 200, true}},
+	"/.well-known/oauth-protected-resource":    {{"GET", "/.well-known/oauth-protected-resource", ``, false, 200, true}},
 	"/oauth/token":                             {{"POST", "/oauth/token", `{}`, false, 400, false}},
 	"/oauth/revoke":                            {{"POST", "/oauth/revoke", `{}`, false, 400, false}},
 	"/oauth/introspect":                        {{"POST", "/oauth/introspect", `{}`, false, 400, false}},

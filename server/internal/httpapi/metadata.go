@@ -87,3 +87,18 @@ func (s *Server) describeClients(m *providerMetadata) {
 	m.CodeChallengeMethods = []string{"S256"}
 	m.ClaimsParameter, m.IssParameter, m.RequestURIParameter = true, true, new(bool)
 }
+
+// resourceMetadata is GET /.well-known/oauth-protected-resource (RFC 9728 s3) for the server's own API.
+func (s *Server) resourceMetadata(w http.ResponseWriter, r *http.Request) error {
+	document, err := json.Marshal(map[string]any{
+		"resource":                 s.c.PublicURL,
+		"authorization_servers":    []string{s.c.Issuer.URL()},
+		"scopes_supported":         []string{oauth.ScopeRevocations},
+		"bearer_methods_supported": []string{"header"},
+	})
+	if err != nil {
+		return &durward.Refusal{Code: durward.Internal, Err: err}
+	}
+	toEveryOrigin(w)
+	return public(w, r, "application/json", "public, max-age=300", etagOf(document), document)
+}

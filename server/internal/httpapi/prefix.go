@@ -58,6 +58,8 @@ func (s *Server) outside() http.Handler {
 	mux := http.NewServeMux()
 	metadata := s.byMethod(route{"GET": s.open(s.metadata)})
 	mux.Handle("/.well-known/oauth-authorization-server"+s.prefix, metadata)
+	mux.Handle("/.well-known/openid-configuration"+s.prefix, metadata)
+	mux.Handle("/.well-known/oauth-protected-resource"+s.prefix, s.byMethod(route{"GET": s.open(s.resourceMetadata)}))
 	for path, methods := range s.pages.Routes {
 		if strings.HasPrefix(path, "/.well-known/") {
 			mux.Handle(path, s.byMethod(route{"GET": methods["GET"]}))

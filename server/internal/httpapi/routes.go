@@ -117,6 +117,7 @@ func (s *Server) routes() (http.Handler, error) {
 	handle("/healthz", route{"GET": s.open(s.healthz)})
 	handle("/readyz", route{"GET": s.open(s.readyz)})
 
+	handle("/.well-known/oauth-protected-resource", route{"GET": s.open(s.resourceMetadata)})
 	if s.c.OAuth != nil {
 		userInfo, err := s.userInfo()
 		if err != nil {
