@@ -34,7 +34,7 @@ func TestMetadata(t *testing.T) {
 		base := "http://127.0.0.1:8401" + testPrefix
 		list := func(values ...any) []any { return values }
 		all := list("client_secret_basic", "client_secret_post", "none")
-		// These servers have no pages, so they have no authorization endpoint; TestMetadataOfPages of package web has one.
+		// These servers have no pages, so they have no authorization endpoint; TestOpenIDModules of module e2e has one.
 		want := map[string]any{
 			"issuer": w.issuer.URL(), "jwks_uri": base + "/.well-known/jwks.json",
 			"token_endpoint": base + "/oauth/token", "token_endpoint_auth_methods_supported": all,
