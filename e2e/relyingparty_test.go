@@ -344,31 +344,16 @@ func serveAt(p *process, h http.Handler) {
 // partySecret is the secret of each confidential client.
 const partySecret = "dcs_0123456789abcdefghijABCDEFGHIJ0123456789xyz"
 
-// newPartyServer starts our program with the clients of parties, which will run at the addresses of at, and with a
-// resource. It returns the URL of the server and the user's sub.
-func newPartyServer(t *testing.T, parties []relyingParty, at map[string]*process, resource string) (issuer, sub string) {
+// serveWith starts our program with a user and with settings besides its addresses. It returns its URL.
+func serveWith(t *testing.T, settings string) (issuer string) {
 	t.Helper()
 	program, err := executable.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newProcess(t)
+	p, dir := newProcess(t), t.TempDir()
 	issuer = "http://" + p.address
-	dir := t.TempDir()
-	var settings strings.Builder
-	fmt.Fprintf(&settings, "public_url = %q\ndata_dir = %q\n\n[[resource]]\nurl = %q\nname = \"Notes\"\n\n[[resource.scopes]]\nname = \"notes\"\ntitle = \"Read your notes\"\n",
-		issuer, dir, resource)
-	for _, rp := range parties {
-		origin := "http://" + at[rp.client].address
-		fmt.Fprintf(&settings, "\n[[client]]\nid = %q\nredirect_uris = [%q]\nscopes = [\"openid\", \"profile\", \"email\", \"offline_access\", \"notes\"]\nresources = [%q]\n%s",
-			rp.client, origin+cmp.Or(rp.callback, "/callback"), resource, rp.settings)
-		if rp.public {
-			fmt.Fprintln(&settings, `auth = "none"`)
-		} else {
-			fmt.Fprintf(&settings, "secret = %q\n", partySecret)
-		}
-	}
-	file := writeFile(t, filepath.Join(dir, "durward.toml"), settings.String())
+	file := writeFile(t, filepath.Join(dir, "durward.toml"), "public_url = \""+issuer+"\"\ndata_dir = \""+dir+"\"\n"+settings)
 	add := exec.Command(program, "user", "add", partyUser, "--name", "Ada", "--password-stdin", "--config", file)
 	add.Stdin = strings.NewReader(partyPassword)
 	if out, err := add.CombinedOutput(); err != nil {
@@ -380,13 +365,33 @@ func newPartyServer(t *testing.T, parties []relyingParty, at map[string]*process
 			t.Logf("the server says:\n%s", p.logText())
 		}
 	})
+	return issuer
+}
+
+// newPartyServer starts our program with the clients of parties, which will run at the addresses of at, and with a
+// resource. It returns the URL of the server and the user's sub.
+func newPartyServer(t *testing.T, parties []relyingParty, at map[string]*process, resource string) (issuer, sub string) {
+	t.Helper()
+	var settings strings.Builder
+	fmt.Fprintf(&settings, "[[resource]]\nurl = %q\nname = \"Notes\"\n\n[[resource.scopes]]\nname = \"notes\"\ntitle = \"Read your notes\"\n", resource)
+	for _, rp := range parties {
+		origin := "http://" + at[rp.client].address
+		fmt.Fprintf(&settings, "\n[[client]]\nid = %q\nredirect_uris = [%q]\nscopes = [\"openid\", \"profile\", \"email\", \"offline_access\", \"notes\"]\nresources = [%q]\n%s",
+			rp.client, origin+cmp.Or(rp.callback, "/callback"), resource, rp.settings)
+		if rp.public {
+			fmt.Fprintln(&settings, `auth = "none"`)
+		} else {
+			fmt.Fprintf(&settings, "secret = %q\n", partySecret)
+		}
+	}
+	issuer = serveWith(t, settings.String())
 	c, err := api.NewClient(api.ClientConfig{URL: issuer})
 	if err != nil {
 		t.Fatal(err)
 	}
 	token, err := c.SignIn(t.Context(), partyUser, partyPassword)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, p.logText())
+		t.Fatal(err)
 	}
 	return issuer, subjectOf(t, token.Access)
 }
