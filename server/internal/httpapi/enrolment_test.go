@@ -147,8 +147,8 @@ func TestOwedFactorAtRefresh(t *testing.T) {
 	old := w.signIn()
 	w.requireFactor()
 	w.clock.Advance(10 * time.Minute)
-	token := w.enrolmentToken(w.refreshWith(old.RefreshToken))
-	token = w.enrolmentToken(w.refreshWith(old.RefreshToken)) // the refresh token stays
+	w.enrolmentToken(w.refreshWith(old.RefreshToken))
+	token := w.enrolmentToken(w.refreshWith(old.RefreshToken)) // the refresh token stays
 	// The sign-in is too old to add a factor, so the password comes first.
 	w.refused(w.do("POST", "/api/auth/mfa/totp", token, nil), 401, "STEP_UP_REQUIRED")
 	fresh := w.enrolmentToken(w.do("POST", "/api/auth/step-up", token, object{"password": adaPassword}))

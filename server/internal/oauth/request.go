@@ -339,7 +339,7 @@ func (c requestedClaims) text() string {
 // subjectOf returns the user of an ID token of this server, which may have expired (OpenID Connect Core
 // s3.1.2.1). ok is false for another token, and for one whose key is no longer published.
 func (m *Manager) subjectOf(hint string) (subject string, ok bool) {
-	signed, err := jose.ParseSigned(hint, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256, jose.RS256})
+	signed, err := jose.ParseSignedCompact(hint, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256, jose.RS256})
 	if err != nil || len(signed.Signatures) != 1 {
 		return "", false
 	}

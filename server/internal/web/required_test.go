@@ -46,7 +46,7 @@ func TestRequiredFactorAtSignIn(t *testing.T) {
 		t.Fatal("no seed")
 	}
 	p = b.post("/login/enrol"+to+"&method=totp", "code", e.code(seed[1]))
-	p = b.follow(p).want(http.StatusOK).shows("Make recovery codes").lacks(required)
+	b.follow(p).want(http.StatusOK).shows("Make recovery codes").lacks(required)
 	b.post("/login/enrol"+to, "step", "codes").want(http.StatusSeeOther)
 	if got := b.post("/login/enrol"+to, "step", "done").location(); got != "/account/activity" {
 		t.Errorf("after the enrolment: %s", got)
