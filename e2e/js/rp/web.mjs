@@ -1,7 +1,10 @@
 // What the relying parties of this folder share. Standard input: {address, issuer, client, secret, api}. GET /start
 // begins a sign-in. /callback completes it, uses all that the library offers, and answers with a line for each step.
+import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import express from 'express';
+
+globalThis.crypto ??= webcrypto; // Node 18, as in Debian 12, has it under its own name alone
 
 export const input = JSON.parse(readFileSync(0, 'utf8'));
 export const origin = `http://${input.address}`;
