@@ -486,7 +486,7 @@ type groupRemove struct {
 
 func (v groupRemove) Run(e *environment) error {
 	return v.run(e, "is not in the group "+v.Group+" any more", func(s *node.Node, u store.User) error {
-		err := s.Accounts.RemoveFromGroup(e, u.ID, v.Group, operator)
+		err := s.Sessions.RemoveFromGroup(e, u.ID, v.Group, operator)
 		if errors.Is(err, store.ErrNotFound) {
 			return refused("durward user group list EMAIL shows the groups of a user.", "%s is not in the group %q", u.Email, v.Group)
 		}

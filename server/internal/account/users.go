@@ -237,11 +237,6 @@ func requirement(required bool) string {
 	return store.EventFactorNotRequired
 }
 
-// RemoveFromGroup removes a user from a group. It returns store.ErrNotFound if the user is not in it.
-func (m *Manager) RemoveFromGroup(ctx context.Context, userID, group string, from request.Info) error {
-	return m.DB.RemoveFromGroup(ctx, userID, group, m.groupEvent(store.EventGroupRemoved, userID, group, from))
-}
-
 func (m *Manager) groupEvent(kind, userID, group string, from request.Info) store.Event {
 	e := from.Event(kind, "ok", userID, "", m.Now())
 	e.Detail = group

@@ -68,9 +68,12 @@ func TestGroups(t *testing.T) {
 		}
 		refused(t, "one too many", h.AddToGroup(t.Context(), h.ada.ID, "more", operator), durward.InvalidRequest)
 		must(t, h.AddToGroup(t.Context(), h.ada.ID, "team-0.x", operator)) // is in it already
-		must(t, h.RemoveFromGroup(t.Context(), h.ada.ID, "team-0.x", operator))
-		if err := h.RemoveFromGroup(t.Context(), h.ada.ID, "team-0.x", operator); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("removed twice: got %v, want ErrNotFound", err)
+		for _, want := range []error{nil, store.ErrNotFound} {
+			removed := operator.Event(store.EventGroupRemoved, "ok", h.ada.ID, "", time.Now())
+			removed.Detail = "team-0.x"
+			if _, err := h.DB.RemoveFromGroup(t.Context(), h.ada.ID, "team-0.x", time.Now(), removed); !errors.Is(err, want) {
+				t.Errorf("removal: got %v, want %v", err, want)
+			}
 		}
 		if err := h.AddToGroup(t.Context(), "nobody", "staff", operator); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("unknown user: got %v, want ErrNotFound", err)

@@ -293,7 +293,7 @@ func TestOwedFactorByGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.refused(w.byCookie("GET", "/api/profile", cookie, nil), 403, "ENROLMENT_REQUIRED")
-	if err := w.people.RemoveFromGroup(t.Context(), w.ada.ID, "staff", by); err != nil {
+	if err := w.sessions.RemoveFromGroup(t.Context(), w.ada.ID, "staff", by); err != nil {
 		t.Fatal(err)
 	}
 	w.cookieWorks(cookie)

@@ -508,10 +508,43 @@ func TestRefreshOfApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	token = begin()
+	w.requireFactor()
+	if o := w.oauthRefused("user owes a second factor", refresh(), 400, "invalid_grant"); o["code"] != "ENROLMENT_REQUIRED" {
+		t.Errorf("code %v, want ENROLMENT_REQUIRED", o["code"])
+	}
+	if err := w.people.RequireFactor(t.Context(), w.ada.ID, false, operator); err != nil {
+		t.Fatal(err)
+	}
+	next("unchanged by the requirement", "openid items items:delete")
 	if err := w.sessions.LockUser(t.Context(), w.ada.ID, operator); err != nil {
 		t.Fatal(err)
 	}
 	w.oauthRefused("user locked", refresh(), 400, "invalid_grant")
+}
+
+// A user who leaves a group loses the applications: their tokens are refused at once. The sign-in of the browser
+// stays.
+func TestLostGroup(t *testing.T) {
+	t.Parallel()
+	w, secret := oauthEnv(t, settings{})
+	operator := request.Info{Actor: "operator"}
+	if err := w.people.AddToGroup(t.Context(), w.ada.ID, "staff", operator); err != nil {
+		t.Fatal(err)
+	}
+	own := w.signIn().AccessToken
+	o := w.granted(w.post("/oauth/token", "web", secret, codeForm(w.newCode("web"))))
+	access, refresh := o["access_token"].(string), o["refresh_token"].(string)
+	if r := w.do("GET", "/oauth/userinfo", access, nil); r.StatusCode != 200 {
+		t.Fatalf("userinfo: %s %s", r.Status, r.body)
+	}
+	if err := w.sessions.RemoveFromGroup(t.Context(), w.ada.ID, "staff", operator); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.do("GET", "/oauth/userinfo", access, nil); r.StatusCode != 401 {
+		t.Errorf("userinfo: %s %s", r.Status, r.body)
+	}
+	w.oauthRefused("refresh", w.post("/oauth/token", "web", secret, params("grant_type", "refresh_token", "refresh_token", refresh)), 400, "invalid_grant")
+	w.works(own)
 }
 
 // A token of an application opens nothing of the server's own API, whatever its scopes and audience, except the

@@ -298,6 +298,6 @@ func (s *Server) requireFactorOfGroup(w http.ResponseWriter, r *http.Request, by
 
 // removeFromGroup is DELETE /api/admin/users/{id}/groups/{group}.
 func (s *Server) removeFromGroup(w http.ResponseWriter, r *http.Request, by request.Info) error {
-	err := s.c.Accounts.RemoveFromGroup(r.Context(), r.PathValue("id"), r.PathValue("group"), by)
+	err := s.c.Sessions.RemoveFromGroup(r.Context(), r.PathValue("id"), r.PathValue("group"), by)
 	return noContent(w, unknown("group", err))
 }

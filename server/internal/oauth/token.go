@@ -373,6 +373,8 @@ func (m *Manager) refresh(ctx context.Context, c store.Client, q TokenRequest, f
 		return nil
 	})
 	switch code, _ := errors.AsType[durward.Code](err); code {
+	case durward.EnrolmentRequired: // nothing changed: the authorization endpoint leads the user to the enrolment
+		return t, badGrant("The user has to set up a second factor first, at the authorization endpoint.", code, err)
 	case durward.RefreshInvalid, durward.RefreshExpired, durward.SessionRevoked:
 		return t, badGrant(refreshTexts[code], code, err)
 	}

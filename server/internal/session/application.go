@@ -102,3 +102,11 @@ func (m *Manager) WithdrawConsent(ctx context.Context, userID, clientID string, 
 
 // LongestApplication is the longest life of an application's session that outlives that of the browser.
 func (m *Manager) LongestApplication() time.Duration { return m.c.RefreshAbsolute }
+
+// RemoveFromGroup removes a user from a group and ends the sessions of applications of the user, which may have
+// rights that the group gave. It returns store.ErrNotFound if the user is not in the group.
+func (m *Manager) RemoveFromGroup(ctx context.Context, userID, group string, from request.Info) error {
+	event := from.Event(store.EventGroupRemoved, "ok", userID, "", m.c.Now())
+	event.Detail = group
+	return m.publish(m.c.DB.RemoveFromGroup(ctx, userID, group, m.c.Issuer.TokensEnd(event.At), event))
+}

@@ -617,7 +617,7 @@ func allMethods() []dbMethod {
 			ID, Group string
 			Event     Event
 		}) error {
-			return db.RemoveFromGroup(ctx, a.ID, a.Group, a.Event)
+			return errOf(db.RemoveFromGroup(ctx, a.ID, a.Group, later, a.Event))
 		}),
 		methodOf("FactorGroups", false, byUser{"ada"}, func(ctx context.Context, db *DB, a byUser) error { return errOf(db.FactorGroups(ctx, a.UserID)) }),
 		methodOf("RequireFactor", true, ofUser{"ada", anEvent(EventFactorRequired, "ada")}, func(ctx context.Context, db *DB, a ofUser) error {

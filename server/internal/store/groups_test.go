@@ -55,7 +55,7 @@ func TestFactorRequired(t *testing.T) {
 				return db.AddToGroup(t.Context(), "ada", "staff", 10, anEvent(EventGroupAdded, "ada"))
 			}, true, true, 3},
 			{"bob leaves it", func() error {
-				return db.RemoveFromGroup(t.Context(), "bob", "staff", anEvent(EventGroupRemoved, "bob"))
+				return errOf(db.RemoveFromGroup(t.Context(), "bob", "staff", later, anEvent(EventGroupRemoved, "bob")))
 			}, true, false, 3},
 			{"no longer of the group", func() error {
 				return db.RequireFactorOfGroup(t.Context(), "staff", false, 10, anEvent(EventFactorNotRequired, ""))

@@ -491,12 +491,18 @@ func (db *DB) AddToGroup(ctx context.Context, userID, group string, most int, e 
 	})
 }
 
-// RemoveFromGroup removes a user from a group. It returns ErrNotFound if the user is not in the group.
-func (db *DB) RemoveFromGroup(ctx context.Context, userID, group string, e Event) error {
-	return db.do(ctx, func(tx *tx) error {
+// RemoveFromGroup removes a user from a group and ends the sessions of applications of the user, which may have
+// rights that the group gave. It returns ErrNotFound if the user is not in the group.
+func (db *DB) RemoveFromGroup(ctx context.Context, userID, group string, until time.Time, e Event) ([]Revocation, error) {
+	return write(ctx, db, func(tx *tx) (revoked []Revocation, err error) {
+		tx.lockUser(userID)
 		if tx.changed(`DELETE FROM user_groups WHERE user_id = $1 AND name = $2`, userID, group) == 0 {
-			return ErrNotFound
+			return nil, ErrNotFound
 		}
-		return tx.event(e)
+		ids, _ := texts(tx, `SELECT id FROM sessions WHERE user_id = $1 AND client_id <> '`+firstParty+`' AND ended_at = 0 ORDER BY id`+tx.forUpdate("sessions"), userID)
+		for _, id := range ids {
+			revoked = append(revoked, tx.endOne(id, e.Kind, e.At, until))
+		}
+		return revoked, tx.event(e)
 	})
 }

@@ -214,7 +214,7 @@ func (s *Server) userActs() map[string]userAct {
 			return accounts.AddToGroup(r.Context(), id, strings.TrimSpace(f.Value("name")), by)
 		}},
 		"remove-group": {"group", func(r *http.Request, id string, f *form, by request.Info) error {
-			return accounts.RemoveFromGroup(r.Context(), id, f.Value("group"), by)
+			return sessions.RemoveFromGroup(r.Context(), id, f.Value("group"), by)
 		}},
 		"delete": {"confirm", func(r *http.Request, id string, f *form, by request.Info) error {
 			u, err := s.c.Parts.DB.UserByID(r.Context(), id)
