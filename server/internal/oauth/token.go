@@ -269,34 +269,19 @@ func (m *Manager) useCode(ctx context.Context, c store.Client, q TokenRequest, f
 	case use.Refused != nil:
 		return t, use.Refused
 	}
-	user, groups, err := m.userOf(ctx, use.Code.UserID)
-	if err != nil {
-		return t, err
-	}
 	t, err = m.give(ctx, forUser{
 		client:   c,
 		session:  r.Session,
-		user:     user,
-		groups:   groups,
+		user:     use.User,
+		groups:   use.Groups,
 		audience: audience,
-		scopes:   m.narrowed(c, groups, audience, use.Code.Scope, nil),
+		scopes:   m.narrowed(c, use.Groups, audience, use.Code.Scope, nil),
 		claims:   use.Code.Claims,
 		nonce:    use.Code.Nonce,
 		jkt:      jkt,
 	})
 	t.Refresh = r.Refresh
 	return t, err
-}
-
-// userOf returns a user with the groups.
-func (m *Manager) userOf(ctx context.Context, id string) (u store.User, groups []string, err error) {
-	if u, err = m.c.DB.UserByID(ctx, id); err == nil {
-		groups, err = m.c.DB.Groups(ctx, id)
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		err = badGrant("The user was removed.", durward.SessionRevoked, err)
-	}
-	return u, groups, err
 }
 
 // Lengths of a code_verifier (RFC 7636 s4.1).

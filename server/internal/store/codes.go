@@ -103,6 +103,8 @@ const (
 type CodeUse struct {
 	Code    Code
 	New     NewSession
+	User    User     // of the session
+	Groups  []string // of the user
 	Refused error // ErrNotFound: none or over; ErrSpent: used before; ErrChanged: its user was locked, its session ended or its client was disabled; else of Check
 	Revoked []Revocation
 }
@@ -152,6 +154,11 @@ func (db *DB) SpendCode(ctx context.Context, s SpendCode) (CodeUse, error) {
 		} else if err != nil {
 			return use, err
 		}
+		// Read here, so that no failure after the code is spent keeps its client without tokens.
+		if use.User, err = tx.user(c.UserID); err != nil {
+			return use, err
+		}
+		use.Groups, _ = texts(tx, `SELECT name FROM user_groups WHERE user_id = $1 ORDER BY name`, c.UserID)
 		use.New = s.Begin(c, ends)
 		n := use.New.Session
 		tx.exec(`UPDATE codes SET spent_at = $2, session_id = $3 WHERE hash = $1`, s.Hash, micros(s.At), n.ID)
