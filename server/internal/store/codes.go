@@ -105,7 +105,7 @@ type CodeUse struct {
 	New     NewSession
 	User    User     // of the session
 	Groups  []string // of the user
-	Refused error // ErrNotFound: none or over; ErrSpent: used before; ErrChanged: its user was locked, its session ended or its client was disabled; else of Check
+	Refused error    // ErrNotFound: none or over; ErrSpent: used before; ErrChanged: its user was locked, its session ended or its client was disabled; else of Check
 	Revoked []Revocation
 }
 
