@@ -30,7 +30,7 @@ type providerMetadata struct {
 	Claims               []string `json:"claims_supported,omitempty"`
 	IDTokenAlgorithms    []string `json:"id_token_signing_alg_values_supported,omitempty"`
 	SubjectTypes         []string `json:"subject_types_supported,omitempty"`
-	ACRValues            []string `json:"acr_values_supported,omitempty"`
+	Levels               []string `json:"acr_values_supported,omitempty"`
 	Authorization        string   `json:"authorization_endpoint,omitempty"`
 	ResponseTypes        []string `json:"response_types_supported,omitempty"`
 	ResponseModes        []string `json:"response_modes_supported,omitempty"`
@@ -73,7 +73,7 @@ func (s *Server) describeClients(m *providerMetadata) {
 	m.Scopes = oauth.UserScopes(s.c.OAuth.Resources())
 	m.Claims = []string{"sub", "name", "email", "email_verified", "groups", "auth_time", "acr", "amr"}
 	m.SubjectTypes = []string{"public"}
-	m.ACRValues = account.Levels()
+	m.Levels = account.Levels()
 	m.IDTokenAlgorithms = []string{issuer.RS256}
 	if alg := s.c.Issuer.Algorithm(); alg != issuer.RS256 {
 		m.IDTokenAlgorithms = []string{alg, issuer.RS256}
