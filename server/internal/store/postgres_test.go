@@ -538,7 +538,7 @@ func TestTransactionsThatRunTwice(t *testing.T) {
 			// A sequence does not go back: each first attempt fails, when it is committed.
 			spoil.WriteString(`CREATE SEQUENCE attempts; CREATE FUNCTION broken_off() RETURNS trigger LANGUAGE plpgsql AS
 				$$ BEGIN IF nextval('attempts') = 1 THEN RAISE EXCEPTION 'broken off' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$;`)
-			for _, table := range strings.Fields("meta users user_groups factor_groups sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges") {
+			for _, table := range strings.Fields("meta users user_groups factor_groups sessions grants cookies revocations keys places notifications events seals counts hour_counts denials api_keys outbox mail_tokens totp recovery_codes factor_failures signins devices passkeys spent_challenges clients client_secrets oauth_requests codes consents") {
 				fmt.Fprintf(&spoil, `CREATE CONSTRAINT TRIGGER broken AFTER INSERT OR UPDATE OR DELETE ON %s DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION broken_off();`, table)
 			}
 			e := twice.engine.(*postgresEngine)

@@ -67,7 +67,7 @@ func revoke(t testing.TB, address, value string) (seq int64) {
 	return seq
 }
 
-var integers = regexp.MustCompile(`^(admin|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|remembered|tries|unlocks|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
+var integers = regexp.MustCompile(`^(admin|from_config|pkce_optional|trusted|attempts|failures|flags|n|sign_count|generation|key_number|last_step|moved_.|replays|status|total|remembered|tries|unlocks|use_cookies|number|first_event|last_event|first_kept|read|unverified|at|until|auth_time|.*_at|.*ends)$`)
 
 // filled creates a database with two rows or more in each table and returns its address.
 func filled(t testing.TB, address string) string {
@@ -85,7 +85,10 @@ func filled(t testing.TB, address string) string {
 					values = append(values, fmt.Sprint("users id ", n))
 				case column == "session_id" && table.Name != "events" && table.Name != "api_keys":
 					values = append(values, fmt.Sprint("sessions id ", n))
-				case slices.Contains([]string{"salt", "sealed", "hash", "before", "signature", "credential", "public_key"}, column):
+				case column == "client_id" && table.Name == "client_secrets":
+					values = append(values, fmt.Sprint("clients id ", n))
+				case slices.Contains([]string{"salt", "sealed", "hash", "before", "signature", "credential", "public_key"}, column),
+					column == "browser" && table.Name == "oauth_requests":
 					values = append(values, [][]byte{{}, []byte("\x00\xff" + table.Name)}[n-1])
 				case integers.MatchString(column):
 					values = append(values, noon.UnixMicro()+int64(n))
