@@ -118,12 +118,28 @@ func TestDoctorReadsDevTools(t *testing.T) {
 		}
 	}
 	eventually(tools, `import('./core/sdk/sdk.js').then(m => m.TargetManager.TargetManager.instance().primaryPageTarget()?.model(m.NetworkManager.NetworkManager) ? 'connected' : '')`)
-	// The tools see the page of the application, which then asks with a refused token.
-	if err := chromedp.Do(browser, chromedp.Navigate(s.URL+"/page")); err != nil {
-		t.Fatal(err)
-	}
+	// The tools see the page of the application, which then asks with a refused token. They are connected before they
+	// watch the network, so a page that they missed is loaded again.
 	seen := `import('./models/logs/logs.js').then(m => m.NetworkLog.NetworkLog.instance().requests().some(r => r.finished && %s) ? 'seen' : '')`
-	eventually(tools, fmt.Sprintf(seen, `r.url().endsWith('/page')`))
+	page := fmt.Sprintf(`(async () => await (`+seen+`))()`, `r.url().endsWith('/page')`)
+	saw := func() bool {
+		t.Helper()
+		if err := chromedp.Do(browser, chromedp.Navigate(s.URL+"/page")); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			if got, err := chromedp.Run(tools, chromedp.Evaluate[string](page, chromedp.EvalAwaitPromise)); err == nil && got == "seen" {
+				return true
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		return false
+	}
+	for end := time.Now().Add(executable.WaitLimit); !saw(); {
+		if time.Now().After(end) {
+			t.Fatal("the tools saw no page")
+		}
+	}
 	status := eventually(browser, `document.readyState === 'complete' && fetch('/v1/items?page=1&q=a%20b%22&t=[x]', {
 		method: 'PUT',
 		headers: {authorization: 'Bearer s3cr3t-marker.abc_DEF-123', 'content-type': 'application/json', 'if-none-match': '"a^b%41"'},
