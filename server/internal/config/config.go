@@ -214,7 +214,7 @@ type Config struct {
 	} `toml:"tokens"`
 
 	OAuth struct {
-		// Lifetime of an authorization code, which a client exchanges for tokens.
+		// Lifetime of an authorization code. A client exchanges it for tokens.
 		CodeTTL time.Duration `toml:"code_ttl" default:"60s" range:"1s,10m"`
 	} `toml:"oauth"`
 
@@ -357,7 +357,7 @@ type Resource struct {
 	// URL of the API, with its path: the claim `aud` of its tokens, exactly as it is written here.
 	URL string `toml:"url"`
 
-	// Name for users who are asked for consent. Default: the host of `url`.
+	// Name on the page of consent. Default: the host of `url`.
 	Name string `toml:"name"`
 
 	// Scopes of the API.
@@ -372,24 +372,24 @@ type Scope struct {
 	// Name of the scope, such as `items:read`.
 	Name string `toml:"name"`
 
-	// What it allows, for users who are asked for consent. Default: the name.
+	// Text of the scope on the page of consent. Default: the name.
 	Title string `toml:"title"`
 
-	// Groups whose users may give this scope to a client. Default: every user may.
+	// Only users of these groups may give this scope to a client. Default: every user may.
 	Groups []string `toml:"groups"`
 }
 
 // Client is a program of [[client]].
 type Client struct {
-	// Identifier of the client, `client_id` in its requests: up to 64 letters, digits, dots, hyphens,
-	// underscores or tildes.
+	// Identifier of the client: `client_id` in its requests. It has up to 64 letters, digits and the
+	// characters `. - _ ~`.
 	ID string `toml:"id"`
 
-	// Name for users who are asked for consent. Default: `id`.
+	// Name on the page of consent. Default: `id`.
 	Name string `toml:"name"`
 
-	// Authentication of the client: `client_secret`, for programs on a server, or `none`, for apps whose
-	// users can read them. Default: `client_secret`.
+	// Authentication of the client: `client_secret` for programs on a server, or `none` for apps on the
+	// machines of users. Default: `client_secret`.
 	Auth string `toml:"auth"`
 
 	// Secret of the client, 32 to 256 characters. It has one in `secret`, `secret_file` or `secret_sha256`, or
@@ -403,12 +403,12 @@ type Client struct {
 	// printf %s "$SECRET" | sha256sum. The secret must be random, with 32 characters or more.
 	SecretSHA256 []string `toml:"secret_sha256"`
 
-	// Ways to get tokens: `authorization_code` for sign-ins of users, `refresh_token` besides it, and
-	// `client_credentials` for the client itself. Default: `authorization_code` and `refresh_token`.
+	// Ways to get tokens. `authorization_code` is for sign-ins of users, with or without `refresh_token`.
+	// `client_credentials` is for the client itself. Default: `authorization_code` and `refresh_token`.
 	Grants []string `toml:"grants"`
 
-	// URLs to which users come back after the sign-in, up to 20, compared character by character: https, http
-	// at 127.0.0.1, [::1] or localhost (with any port), or a scheme of an app with a dot.
+	// URLs for the way back after a sign-in, up to 20. They are compared character by character. Use https,
+	// or http at 127.0.0.1, [::1] or localhost with any port, or a scheme of an app with a dot.
 	RedirectURIs []string `toml:"redirect_uris"`
 
 	// Scopes that the client may have: `openid`, `profile`, `email`, `groups`, `offline_access`,
@@ -419,8 +419,8 @@ type Client struct {
 	// names none. Default: tokens have the audience of `tokens.audience`.
 	Resources []string `toml:"resources"`
 
-	// URLs of resources whose tokens the client may inspect (RFC 7662), for an API that asks this server about
-	// the tokens that it gets.
+	// URLs of resources. The client may inspect their tokens (RFC 7662), as an API does that asks this server
+	// about each token.
 	Introspects []string `toml:"introspects"`
 
 	// Signature algorithm of ID tokens for a program that knows no other: `RS256`. Default: that of

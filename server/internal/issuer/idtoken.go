@@ -57,7 +57,7 @@ func (i *Issuer) signerFor(ctx context.Context, algorithm string) (*jwt.PrivateK
 	return nil, errors.New("issuer: the database has no active key for ID tokens")
 }
 
-// AccessToken returns the claims of an access token of this issuer for one of the audiences, whoever sends it: a
+// AccessToken returns the claims of an access token of this issuer for one of the audiences, from any sender: a
 // token that is bound to a key needs no proof here. ok is false for another text and for a token that has ended
 // or was revoked.
 func (i *Issuer) AccessToken(ctx context.Context, token string, audiences []string) (c jwt.Claims, ok bool, err error) {

@@ -101,7 +101,7 @@ func Opens(ctx context.Context, db *store.DB, master *seal.Master) error {
 
 var uses = []string{store.UseSigning, store.UseRefresh, store.UseIDToken}
 
-// liveKeys returns the keys of one use, oldest first, without those whose secret is deleted.
+// liveKeys returns the keys of one use, oldest first, without those with a deleted secret.
 func liveKeys(ctx context.Context, db *store.DB, use string) ([]store.Key, error) {
 	keys, err := db.Keys(ctx, use)
 	return slices.DeleteFunc(keys, func(k store.Key) bool { return k.State == store.KeyGone }), err

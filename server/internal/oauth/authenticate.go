@@ -13,7 +13,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// Authentication is what a request says about its client (RFC 6749 s2.3). Empty parameters count as absent
+// Authentication is the part of a request about its client (RFC 6749 s2.3). Empty parameters count as absent
 // (RFC 6749 s3.2).
 type Authentication struct {
 	Basic       bool // the request has credentials of Basic

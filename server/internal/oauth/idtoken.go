@@ -14,7 +14,7 @@ import (
 	"github.com/durward-auth/durward/server/internal/store"
 )
 
-// idTokenType is the type of ID tokens. Ours are no access tokens, which have the type at+jwt (RFC 9068 s2.1).
+// idTokenType is the type of ID tokens. Access tokens have the type at+jwt (RFC 9068 s2.1).
 const idTokenType = "JWT"
 
 // idToken returns the ID token that belongs to an access token (OpenID Connect Core s2).

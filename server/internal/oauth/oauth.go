@@ -113,7 +113,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// refuse returns an Error whose cause for the log is its description.
+// refuse returns an Error. Its description is its cause for the log, too.
 func refuse(code, description string, args ...any) *Error {
 	return &Error{Code: code, Description: fmt.Sprintf(description, args...)}
 }

@@ -30,8 +30,8 @@ const (
 	maxSecret       = 256
 )
 
-// clientID is the form of ids of clients. They are neither URLs, which are metadata documents, nor UUIDs,
-// which are users: the claim sub of a token of a client's own is its id.
+// clientID is the form of ids of clients. They are neither URLs of metadata documents nor UUIDs
+// of users: the claim sub of a client's own tokens is its id.
 var clientID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$`)
 
 // grants are the values of grant_type that a client may have.
@@ -344,7 +344,7 @@ func (m *Manager) DeleteClient(ctx context.Context, id string, from request.Info
 	return refuseConfigured(m.c.Sessions.Publish(m.c.DB.DeleteClient(ctx, id, m.c.Issuer.TokensEnd(now), m.clientEvent(store.EventClientDeleted, id, "", from))))
 }
 
-// AddSecret adds a new secret, or an imported one, to a client. It returns a new one, whose text is not stored.
+// AddSecret adds a new secret, or an imported one, to a client. It returns a new one; its text is not stored.
 // It refuses with InvalidRequest a client that has two already or needs none. Its other errors are those of
 // DisableClient.
 func (m *Manager) AddSecret(ctx context.Context, id string, imported seal.Secret, from request.Info) (store.HashedSecret, seal.Secret, error) {

@@ -19,8 +19,8 @@ type Resource struct {
 // Scope is a right at a resource.
 type Scope struct {
 	Name   string
-	Title  string   // for users who are asked for consent; empty: the name
-	Groups []string // groups whose users may give it; empty: every user
+	Title  string   // on the page of consent; empty: the name
+	Groups []string // only their users may give it; empty: every user
 }
 
 // Scopes that need no resource (OpenID Connect Core s5.4, s11).

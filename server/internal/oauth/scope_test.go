@@ -66,7 +66,7 @@ func TestGrantScopes(t *testing.T) {
 	}
 }
 
-// A client has for itself what the operator gave it, and nothing that speaks of a user.
+// A client has the scopes of the operator for itself. It has no scopes of users.
 func TestClientScopes(t *testing.T) {
 	t.Parallel()
 	m, c := shop(), clerk()

@@ -151,8 +151,8 @@ func (m *Manager) audience(resources []string) []string {
 	return resources[:1]
 }
 
-// choose returns the resource of a token: the requested one, which must be one of those that were granted
-// (RFC 8707 s2.2), or the first of them.
+// choose returns the resource of a token: the requested one, if it was granted (RFC 8707 s2.2),
+// or the first granted one.
 func (m *Manager) choose(granted, requested []string) ([]string, error) {
 	switch {
 	case len(requested) == 0:

@@ -17,7 +17,7 @@ type Client struct {
 	Grants       []string // values of grant_type
 	Scopes       []string
 	Resources    []string // URLs of APIs that it may call; the first is the default audience
-	Introspects  []string // audiences whose tokens it may introspect
+	Introspects  []string // it may introspect tokens with these audiences
 	IDTokenAlg   string   // algorithm of its ID tokens; empty: that of the server
 	PKCEOptional bool
 	Trusted      bool   // its users are not asked for consent
@@ -289,8 +289,8 @@ func (db *DB) AddClientSecret(ctx context.Context, s HashedSecret, e Event) erro
 	})
 }
 
-// RemoveClientSecret removes a secret and revokes the client's own tokens, which a thief of the secret may have
-// got. It returns ErrNotFound or ErrConfigured.
+// RemoveClientSecret removes a secret and revokes the client's own tokens, because a thief of the secret may have
+// got some. It returns ErrNotFound or ErrConfigured.
 func (db *DB) RemoveClientSecret(ctx context.Context, clientID, id, newSID string, until time.Time, e Event) ([]Revocation, error) {
 	return write(ctx, db, func(tx *tx) ([]Revocation, error) {
 		c, err := tx.operatorsClient(clientID)
@@ -310,7 +310,7 @@ type ConfiguredClient struct {
 	Hashes [][32]byte
 }
 
-// TakenClientError is the error of SyncClients for a client of the configuration whose id is that of a client
+// TakenClientError is the error of SyncClients for a client of the configuration with the id of a client
 // that the operator added otherwise.
 type TakenClientError struct{ ID string }
 

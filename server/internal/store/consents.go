@@ -44,7 +44,7 @@ func (db *DB) GiveConsents(ctx context.Context, consents []Consent, e Event) err
 	})
 }
 
-// Consents returns what a user allowed to a client.
+// Consents returns the consents of a user to a client.
 func (db *DB) Consents(ctx context.Context, userID, clientID string) ([]Consent, error) {
 	return list[Consent](db.reader(ctx), `SELECT `+consentColumns+` FROM consents WHERE user_id = $1 AND client_id = $2 ORDER BY resource`, userID, clientID)
 }
@@ -57,7 +57,7 @@ type ConsentRow struct {
 
 func (r *ConsentRow) fields() []any { return append(r.Consent.fields(), r.Client.fields()...) }
 
-// ConsentsOf returns what a user allowed to all clients, by client. A trusted client, which needs no consent, is
+// ConsentsOf returns the consents of a user to all clients, by client. A trusted client, which needs no consent, is
 // in it with a consent without scope while it has a live session of the user.
 func (db *DB) ConsentsOf(ctx context.Context, userID string, now time.Time) ([]ConsentRow, error) {
 	return list[ConsentRow](db.reader(ctx), `SELECT * FROM (

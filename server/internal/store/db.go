@@ -1,4 +1,4 @@
-// Package store holds all SQL of the server. Each method of DB that writes is one transaction, which is
+// Package store holds all SQL of the server. Each method of DB that writes is one transaction. It is
 // durable when the method returns. The text of a query is in the method that runs it and is the same
 // for SQLite and Postgres; engine.go, sqlite.go and postgres.go hold every difference between them.
 // Columns of times are microseconds since 1970, 0 for none. Callers generate ids.
@@ -379,7 +379,7 @@ func texts(t *tx, query string, args ...any) ([]string, error) {
 // collect returns all rows of a query. The function fields returns the destinations for its columns.
 func collect[T any](t *tx, fields func(*T) []any, query string, args ...any) (all []T, err error) {
 	err = t.query(query, args, func(rows *sql.Rows) error {
-		all = nil // of a run before whose connection was lost
+		all = nil // of a run before, after a lost connection
 		for rows.Next() {
 			var one T
 			if err := rows.Scan(fields(&one)...); err != nil {

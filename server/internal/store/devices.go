@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Device is a device on which a user signed in. It sends a cookie.
+// Device is a device of a user after a sign-in. It sends a cookie.
 type Device struct {
 	ID, UserID string
 	Hash       []byte // of the cookie; the cookie itself is not stored

@@ -40,7 +40,7 @@ type engine interface {
 	// returns when ctx ends.
 	follow(ctx context.Context, wake func())
 
-	// maintain calls use with a connection whose statements have no time limit.
+	// maintain calls use with a connection without a time limit for statements.
 	maintain(use func(*sql.DB, dialect) error) error
 
 	// integrity asks the engine to check its data.
