@@ -5,7 +5,7 @@
 
 # These packages are tested without the race detector, because it makes the SQLite driver ten times
 # slower.
-PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node
+PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal/node ./server/cmd/durward
 
 # The packages of the library and of the server, of all their modules.
 PACKAGES = ./... ./htpasswd/... ./oauth2source/... ./tokenstore/redis/... ./internal/pwhash/... ./internal/valkey/... ./server/...
@@ -19,7 +19,7 @@ build:
 	go build -buildvcs=false -o .build/durward ./server/cmd/durward
 
 test: packages lint
-	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
+	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node -e /cmd/durward)
 	go test -timeout 30m $(PLAIN)
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m -run 'Cookie|Page|Metadata|Bound|Logout|Round|Foreign|Path|Denial' ./server/internal/httpapi
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m ./server/internal/web
@@ -81,6 +81,7 @@ soak: build
 	cd e2e && SOAK=1 go test -count=1 -v -parallel 4 -timeout 90m ./nodes
 	cd e2e && SOAK=1 go test -count=1 -v -timeout 90m ./attack
 	MODEL_CHECKS=1200 go test -count=1 -run TestLife -v -timeout 60m ./server/internal/node
+	go test -count=1 -race -timeout 60m ./server/cmd/durward
 	TRANSPORT_ROUNDS=100 go test -count=1 -run 'TestTransportProcesses|TestTransportTokensTogether' -v -timeout 30m ./client ./tokenstore/redis
 	for f in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
