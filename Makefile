@@ -9,7 +9,7 @@ PLAIN = ./server/internal/store/... ./server/internal/repo/... ./server/internal
 
 # The packages of the library and of the server, of all their modules.
 PACKAGES = ./... ./htpasswd/... ./oauth2source/... ./tokenstore/redis/... ./internal/pwhash/... ./internal/valkey/... ./server/...
-MODULES = . htpasswd oauth2source tokenstore/redis internal/pwhash internal/valkey server bench e2e examples
+MODULES = . htpasswd oauth2source tokenstore/redis internal/pwhash internal/valkey server server/cmd/durward bench e2e examples
 
 run: build
 	.build/durward serve --demo --data .build/demo
@@ -19,7 +19,7 @@ build:
 	go build -buildvcs=false -o .build/durward ./server/cmd/durward
 
 test: packages lint
-	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node -e /cmd/durward)
+	go test -timeout 30m -race $$(go list $(PACKAGES) | grep -v -e /internal/store -e /internal/repo -e /internal/node)
 	go test -timeout 30m $(PLAIN)
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m -run 'Cookie|Page|Metadata|Bound|Logout|Round|Foreign|Path|Denial' ./server/internal/httpapi
 	DURWARD_TEST_PREFIX=/auth go test -timeout 30m ./server/internal/web

@@ -88,7 +88,7 @@ var testOnly = []string{
 // allPackages matches the packages of the library, the adapters and the server.
 var allPackages = []string{
 	"./...", "./htpasswd/...", "./oauth2source/...", "./tokenstore/redis/...",
-	"./internal/pwhash/...", "./internal/valkey/...", "./server/...",
+	"./internal/pwhash/...", "./internal/valkey/...", "./server/...", "./server/cmd/durward",
 }
 
 // TestLayers checks the imports of every package, tests apart, against the tables above.
