@@ -32,6 +32,7 @@ type Metrics struct {
 	signIns   *prometheus.CounterVec
 	refreshes *prometheus.CounterVec
 	issued    *prometheus.CounterVec
+	steps     *prometheus.CounterVec // of authorization requests
 	refusals  *prometheus.CounterVec
 	events    *prometheus.CounterVec
 	blocks    *prometheus.CounterVec
@@ -59,6 +60,7 @@ func New() *Metrics {
 	m.signIns = counter("sign_ins_total", "Sign-ins by outcome and by the last factor that the client sent.", "outcome", "factor")
 	m.refreshes = counter("refreshes_total", "Refreshes of tokens: rotated, or repeated after a lost response.", "outcome")
 	m.issued = counter("oauth_tokens_total", "Requests for tokens of applications, by grant and outcome.", "grant", "outcome")
+	m.steps = counter("oauth_authorizations_total", "Steps of authorization requests: pages that users were led to, and responses to clients.", "step")
 	m.refusals = counter("refusals_total", "Refused requests by code and scheme of the credentials.", "code", "scheme")
 	m.events = counter("events_total", "Other events of the security log by kind.", "kind")
 	m.blocks = counter("blocks_total", "Blocks for failed attempts that began at this node.")
@@ -135,6 +137,14 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 func (m *Metrics) Issued(grant, outcome string) {
 	if m != nil {
 		m.issued.WithLabelValues(grant, outcome).Inc()
+	}
+}
+
+// Authorized counts a step of an authorization request: a page that the user is led to, or the response. The text is
+// of a short list.
+func (m *Metrics) Authorized(step string) {
+	if m != nil {
+		m.steps.WithLabelValues(step).Inc()
 	}
 }
 

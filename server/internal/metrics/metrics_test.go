@@ -30,6 +30,8 @@ func filled() *Metrics {
 	m.SignInRefused(store.Event{Outcome: "wrong code", Detail: store.WithFactor + store.FactorRecoveryCode})
 	m.Blocked()
 	m.Refreshed("rotated")
+	m.Issued("refresh_token", "invalid_grant")
+	m.Authorized("consent")
 	m.Refused("INVALID_TOKEN", "Bearer")
 	m.Refused("INVALID_TOKEN", "Bearer")
 	m.Refused("NOT_FOUND", "")
@@ -80,6 +82,8 @@ func TestMetrics(t *testing.T) {
 		`durward_sign_ins_total{factor="recovery_code",outcome="wrong_code"} 1`,
 		`durward_blocks_total 1`,
 		`durward_refreshes_total{outcome="rotated"} 1`,
+		`durward_oauth_tokens_total{grant="refresh_token",outcome="invalid_grant"} 1`,
+		`durward_oauth_authorizations_total{step="consent"} 1`,
 		`durward_refusals_total{code="INVALID_TOKEN",scheme="Bearer"} 2`,
 		`durward_events_total{kind="refresh_theft"} 1`,
 		`durward_revocation_lag_seconds_bucket{le="0.5"} 1`,
@@ -125,6 +129,8 @@ func TestGrowth(t *testing.T) {
 	want := []store.Count{
 		count("blocks", "", 1),
 		count("events", "kind=refresh_theft", 1),
+		count("oauth_authorizations", "step=consent", 1),
+		count("oauth_tokens", "grant=refresh_token outcome=invalid_grant", 1),
 		count("refreshes", "outcome=rotated", 1),
 		count("refusals", "code=INVALID_TOKEN scheme=Bearer", 2),
 		count("refusals", "code=NOT_FOUND", 1),

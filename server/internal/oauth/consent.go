@@ -40,6 +40,11 @@ const (
 	StepConsent              // the user allows the client
 )
 
+// stepNames are the names of steps in metrics.
+var stepNames = [...]string{"code", "sign_in", "register", "step_up", "enrol", "select", "consent"}
+
+func (s Step) String() string { return stepNames[s] }
+
 // progress is the state of a stored request. The ids of sessions bind a choice to its sign-in.
 type progress struct {
 	Registered bool   `json:"registered,omitempty"` // the user was led to the registration

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"mime"
@@ -166,6 +167,7 @@ func (s *Server) nextStep(w http.ResponseWriter, r *http.Request, q *oauth.Pendi
 	if d.Step == oauth.StepRegister && closed {
 		return s.see(w, r, s.continueAt(q))
 	}
+	s.c.Parts.Metrics.Authorized(d.Step.String())
 	query := url.Values{}
 	if languages := q.Request.Languages(); languages != "" {
 		query.Set("ui_locales", languages)
@@ -203,6 +205,7 @@ func (s *Server) nextStep(w http.ResponseWriter, r *http.Request, q *oauth.Pendi
 
 // respond sends the browser to the client.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, res oauth.Response) error {
+	s.c.Parts.Metrics.Authorized(cmp.Or(res.Parameters.Get("error"), oauth.StepCode.String()))
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	if !res.FormPost {
 		return s.see(w, r, res.URL())
@@ -234,6 +237,7 @@ func (s *Server) refuseRequest(w http.ResponseWriter, r *http.Request, err error
 			return err
 		}
 	}
+	s.c.Parts.Metrics.Authorized("error_page")
 	denial := s.guard.Report(r, &durward.Refusal{Code: durward.InvalidRequest, Err: err}).ID
 	return s.write(w, r, http.StatusBadRequest, "oauth-error.html", s.pageOf(r, struct{ Why, Denial string }{why, denial}))
 }

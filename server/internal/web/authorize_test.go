@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -211,6 +212,29 @@ func TestAuthorize(t *testing.T) {
 
 func useOf(code string) session.UseCode {
 	return session.UseCode{Code: code, Check: func(store.Code) error { return nil }, Grant: func(store.Code) bool { return true }}
+}
+
+// Each step of a request is counted, and so are responses by their error.
+func TestStepsAreCounted(t *testing.T) {
+	t.Parallel()
+	e := withClients(t)
+	b := e.browser()
+	b.authorize("client_id", "none").want(http.StatusBadRequest)
+	b.authorize("prompt", "none")
+	p := b.authorize()
+	b.allow(b.walk(b.post(p.here(), "email", ada, "password", password).want(http.StatusOK)))
+	got := map[string]int64{}
+	counts, _, err := e.node.Metrics.Growth()
+	e.must(err)
+	for _, c := range counts {
+		if c.Name == "oauth_authorizations" {
+			got[c.Labels] = c.N
+		}
+	}
+	want := map[string]int64{"step=error_page": 1, "step=login_required": 1, "step=sign_in": 1, "step=consent": 1, "step=code": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
 }
 
 // Each mistake in a request: an error page if client or redirect URI is wrong, else an error for the client.
