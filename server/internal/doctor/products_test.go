@@ -1,0 +1,83 @@
+package doctor
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestProductCodes shows each code of products/ to its product and expects its cause.
+func TestProductCodes(t *testing.T) {
+	t.Parallel()
+	codes := 0
+	empty := gather(&Case{Exchanges: []Exchange{{Request: &Request{}, Response: &Response{Status: 401}}}}, testTime)
+	for _, p := range known().products {
+		for _, table := range []struct {
+			fact  string
+			codes map[string][]string
+		}{{"code:", p.Decides}, {"usual:", p.Suggests}, {"may:", p.Hints}} {
+			for cause, list := range table.codes {
+				for _, code := range list {
+					codes++
+					name, value, ok := strings.Cut(code, "=")
+					if text, closed := strings.CutPrefix(code, "~"); closed || !ok {
+						name, value = "message", text
+					} else if value == "*" {
+						value = "1"
+					}
+					body, err := json.Marshal(map[string]string{name: value})
+					if err != nil {
+						t.Fatal(err)
+					}
+					e := *empty
+					e.products, e.words, e.codes, e.list, e.seen = []*product{p}, nil, nil, nil, map[string]bool{}
+					e.readBody(body, "body", byServer)
+					e.codeFacts()
+					if !e.seen[table.fact+cause] {
+						t.Errorf("%s: %q does not add the fact %s%s", p.Name, code, table.fact, cause)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d products, %d codes", len(known().products), codes)
+}
+
+// TestProductSamples diagnoses a refusal of each product. A line of testdata/products.txt has
+// product|cause|request line|fields|status|fields of the response|body.
+func TestProductSamples(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("testdata/products.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampled := map[string]bool{}
+	for line := range strings.Lines(string(file)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, line, _ := strings.Cut(line, "|")
+		sampled[name] = true
+		c, causes := generalCase(t, line)
+		named := func(p *product) bool { return p.Name == name }
+		told := func(f Fact) bool { return strings.HasSuffix(f.Text, " of "+name) }
+		if e := gather(c, testTime); !slices.ContainsFunc(e.products, named) && !slices.ContainsFunc(e.list, told) {
+			t.Errorf("%s is not recognised: %s", name, line)
+		}
+		if r := Diagnose(c, At(testTime)); len(r.Causes) == 0 || !slices.Contains(causes, r.Causes[0].ID) {
+			t.Errorf("%s: %s\n%s", name, line, causesOf(r))
+		}
+	}
+	for _, p := range known().products {
+		if len(p.Source) > 0 && !sampled[p.Name] {
+			t.Errorf("%s has no refusal in testdata/products.txt", p.Name)
+		}
+		delete(sampled, p.Name)
+	}
+	for name := range sampled {
+		t.Errorf("products/ has no product %q of testdata/products.txt", name)
+	}
+}
